@@ -1,0 +1,65 @@
+package secret
+
+import (
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// redacted stands wherever a secret would have been printed.
+const redacted = "[secret]"
+
+// errMarshal refuses to put a secret into a document: whoever really means to
+// has to call Reveal and be seen doing it.
+var errMarshal = errors.New("secret: a secret cannot be marshalled; use Reveal")
+
+// A String is a text that must not be printed: a token, an activation code, an
+// e-mail address, a key. The zero value is the empty secret.
+type String struct {
+	// A function value hides its text from %+v, %#v, %d and reflection-based
+	// encoders alike; a string field does not.
+	reveal func() string
+}
+
+// New wraps text. The empty text gives the zero String.
+func New(text string) String {
+	if text == "" {
+		return String{}
+	}
+	return String{reveal: func() string { return text }}
+}
+
+// Reveal returns the text. Each call of it is a place to check in review.
+func (s String) Reveal() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return s.reveal()
+}
+
+// IsZero tells whether the secret is empty.
+func (s String) IsZero() bool { return s.reveal == nil }
+
+// Equal compares in time that depends on the lengths only.
+func (s String) Equal(other String) bool {
+	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+}
+
+// String implements fmt.Stringer and never gives the text away.
+func (s String) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (s String) GoString() string { return redacted }
+
+// Format implements fmt.Formatter, so that no verb reaches the function value.
+func (s String) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// LogValue implements slog.LogValuer.
+func (s String) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText implements encoding.TextMarshaler and always fails.
+func (s String) MarshalText() ([]byte, error) { return nil, errMarshal }
+
+// MarshalJSON implements json.Marshaler and always fails.
+func (s String) MarshalJSON() ([]byte, error) { return nil, errMarshal }
