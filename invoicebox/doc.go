@@ -1,0 +1,78 @@
+// Package invoicebox is a client for the partner API of Invoicebox: it invites
+// a shop, activates it with the code that the shop entered, and checks a token.
+//
+// A call gives an [Exchange]: what was sent, what came back, unparsed. The
+// caller makes that durable where it has to ([Exchange.MarshalReceipt]), asks
+// [Classify] what it means, and takes the values out of it with
+// [ParseInvitation], [ParseActivation] and [ParseCheck]. What means what is one
+// table, [Outcomes].
+//
+// # What it guarantees
+//
+//   - One call writes at most one request. A second try happens inside a call
+//     only where nothing was written by the first, the send-by instant and the
+//     deadline are still to come, and the failure may pass.
+//   - Exchange.Written counts the bytes of the request that the network took,
+//     inside TLS, without handshakes and without the proxy's CONNECT. It is 0
+//     only where the server cannot have seen a byte of the request.
+//   - A request is written before its send-by instant, or never: the clock is
+//     looked at right before the write, in the goroutine that writes. (A process
+//     that is stopped between the two, for example by SIGSTOP, is late
+//     all the same: that is what the slack of the caller's times is for.)
+//   - After Exchange.Finished nothing of the call is on a connection of ours:
+//     its answer was complete, or its connection is closed.
+//   - A call with an effect goes over a connection that was used in the last
+//     four seconds, or over a new one. Before an idle one is used, it is looked
+//     at: one that has ended, or on which anything has come unasked, is dropped.
+//     What has arrived before a request is written never becomes its answer.
+//   - HTTP/1.1 only; redirects are never followed; no compression is asked for;
+//     no idempotency header is sent.
+//   - Everything has a bound: the call (Options.Deadline, connect and body
+//     included), an answer's headers (64 KiB) and body (Options.MaxAnswerBytes),
+//     interim answers (5), what an answer can ask to wait ([MaxRetryAfter]).
+//   - No error, log line, verdict or String method of this package shows a
+//     token, a code, an e-mail address, a key, or a byte of an answer beyond its
+//     status, its request id and its business code, each held to a harmless
+//     form and dropped where it repeats a secret of the request.
+//
+// # What it does not do
+//
+// It does not wait: Retry-After and the rate limit headers become numbers in
+// the [Verdict]. It keeps to no limit and counts no requests, knows nothing of
+// doubt from earlier attempts, and does not say whether a shop is invited: that
+// is the caller's business. It does not wipe memory.
+//
+// # The life of a call
+//
+//	values and settings checked ──bad──▶ bad_value, bad_setting          Written = 0
+//	      │
+//	connection: fresh idle one, else dial ──fails──▶ dns, connect, tls, proxy ─┐ Written = 0
+//	      │            ▲                                                       │
+//	      │            └───────────────── once more, after 20 to 150 ms ───────┘
+//	send-by and deadline looked at ──late──▶ send_by_passed, deadline    Written = 0
+//	      │
+//	one write ──took nothing──▶ as above;  ──took something, failed──▶ connection_reset, …
+//	      │
+//	status line ──none──▶ connection_lost, deadline, not_http …          unknown
+//	      │
+//	headers, body ──cut, too large──▶ Status is known, BodyComplete = false
+//	      │
+//	complete: the connection is kept for the next call
+//
+// # Why not http.Transport
+//
+// The retry loop is go-retryablehttp's, requests are written and answers are
+// parsed by net/http; but connections are handled here. http.Transport sends a
+// request again by itself when an idle connection turns out to be dead (also a
+// check, which has its permit for one request); hands requests to a buffering
+// goroutine, so that neither the send-by instant nor the count of bytes can be
+// had where the write happens; keeps no status where the headers after it are
+// broken; and prints what comes unasked on an idle connection, up to its whole
+// buffer, through the standard logger: after an answer longer than its
+// Content-Length that would be the rest of a token. What is lost is small:
+// SOCKS proxies, HTTP/2, and connections that are dialled for one request and
+// used by another.
+//
+// go-retryablehttp itself closes all idle connections after any failed call.
+// The round tripper that it gets here has no method for that.
+package invoicebox
