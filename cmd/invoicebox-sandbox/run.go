@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"invoicebox-worker/invoicebox/sandbox"
+)
+
+// Exit statuses.
+const (
+	exitDone  = 0
+	exitError = 1 // also for a setting with a wrong value
+	exitUsage = 2 // unknown flags and arguments
+)
+
+// patience is how long requests under way may take once the end has been asked
+// for: they are cut then, as a crash would.
+const patience = time.Second
+
+// run is the whole program. It returns the exit status when ctx ends or
+// something fails.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	f, status, done := parse(args, getenv, stdout, stderr)
+	if done {
+		return status
+	}
+	options, err := f.options(slog.New(f.handler(stderr)))
+	if err != nil {
+		fmt.Fprintln(stderr, "invoicebox-sandbox:", err)
+		return exitError
+	}
+	sb, err := sandbox.New(options)
+	if err != nil {
+		fmt.Fprintln(stderr, "invoicebox-sandbox:", err)
+		return exitError
+	}
+	if err := serve(ctx, f, sb, stdout); err != nil {
+		fmt.Fprintln(stderr, "invoicebox-sandbox:", err)
+		return exitError
+	}
+	return exitDone
+}
+
+// parse reads flags, environment and file. done says that the program is over,
+// with the status: help was asked for, or the usage was wrong.
+func parse(args []string, getenv func(string) string, stdout, stderr io.Writer) (f flags, status int, done bool) {
+	exited := -1
+	parser, err := kong.New(&f,
+		kong.Name("invoicebox-sandbox"),
+		kong.Description(description),
+		kong.Help(help),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.Resolvers(&loader{getenv: getenv}),
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120}),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "invoicebox-sandbox:", err)
+		return f, exitError, true
+	}
+	_, err = parser.Parse(args)
+	switch {
+	case exited >= 0: // --help has spoken
+		return f, exitDone, true
+	case err != nil:
+		fmt.Fprintf(stderr, "invoicebox-sandbox: %v\nSee invoicebox-sandbox --help.\n", err)
+		return f, statusOf(err), true
+	}
+	return f, exitDone, false
+}
+
+// statusOf tells wrong usage from a setting with a wrong value; kong does so in
+// its texts only.
+func statusOf(err error) int {
+	for _, start := range []string{"unknown flag", "unexpected argument"} {
+		if strings.HasPrefix(err.Error(), start) {
+			return exitUsage
+		}
+	}
+	return exitError
+}
+
+// serve listens, says where, and serves until ctx ends.
+func serve(ctx context.Context, f flags, sb *sandbox.Sandbox, stdout io.Writer) error {
+	if f.TLSCertFile != "" {
+		if _, err := tls.LoadX509KeyPair(f.TLSCertFile, f.TLSKeyFile); err != nil {
+			return fmt.Errorf("--tls-cert-file, --tls-key-file: %w", err)
+		}
+	}
+	var listen net.ListenConfig
+	api, err := listen.Listen(ctx, "tcp", f.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %q: %w", f.Listen, err)
+	}
+	admin, err := listen.Listen(ctx, "tcp", f.AdminListen)
+	if err != nil {
+		_ = api.Close()
+		return fmt.Errorf("--admin-listen %q: %w", f.AdminListen, err)
+	}
+	// Ends the waits of requests under way before the servers are stopped.
+	requests, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	servers := []*http.Server{server(requests, sb.API()), server(requests, sb.Admin())}
+	ended := make(chan error, len(servers))
+	go func() {
+		if f.TLSCertFile != "" {
+			ended <- servers[0].ServeTLS(api, f.TLSCertFile, f.TLSKeyFile)
+			return
+		}
+		ended <- servers[0].Serve(api)
+	}()
+	go func() { ended <- servers[1].Serve(admin) }()
+	greet(stdout, f, sb, api.Addr().String(), admin.Addr().String())
+
+	running := len(servers)
+	select {
+	case <-ctx.Done():
+	case err = <-ended:
+		running--
+	}
+	stop()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	for _, s := range servers {
+		if s.Shutdown(end) != nil {
+			_ = s.Close()
+		}
+	}
+	for range running {
+		if failed := <-ended; !errors.Is(failed, http.ErrServerClosed) {
+			err = errors.Join(err, failed)
+		}
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// server speaks HTTP/1.1 only: cuts are made to connections, not to streams.
+func server(ctx context.Context, h http.Handler) *http.Server {
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		Protocols:         new(http.Protocols),
+	}
+	s.Protocols.SetHTTP1(true)
+	return s
+}
+
+// newSeed draws a seed of six decimal digits or so, short enough to be typed again.
+func newSeed() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return 1 + binary.BigEndian.Uint64(b[:])%999_999
+}
