@@ -1,0 +1,178 @@
+// Package credentialstest is the conformance suite of credential stores: what
+// every store promises to those who announce its references.
+package credentialstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/schemas"
+)
+
+// A Fixture is a store with a way to read back what it holds.
+type Fixture struct {
+	Store credentials.Store
+	// Resolve reads the secret that a prepared one's reference leads to, as a
+	// consumer of the event would.
+	Resolve func(ctx context.Context, p credentials.Prepared) (credentials.Secret, error)
+}
+
+// Shops are the shop ids that every store has to keep apart.
+var Shops = []string{
+	"1", "shop-1", "Shop-1", "..", ".", "a/b", "a%2Fb", "магазин", "🛍", " space ", "b32-mfrgg", strings.Repeat("x", schemas.MaxShopBytes),
+}
+
+// Run holds a store to its promises. Fresh returns an empty one.
+func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
+	t.Run("a secret comes back whole", func(t *testing.T) { comesBack(t, fresh(t)) })
+	t.Run("shops and versions are kept apart", func(t *testing.T) { keptApart(t, fresh(t)) })
+	t.Run("the same again is no error", func(t *testing.T) { sameAgain(t, fresh(t)) })
+	t.Run("what cannot be stored is refused", func(t *testing.T) { refused(t, fresh(t)) })
+	t.Run("at the same time", func(t *testing.T) { concurrent(t, fresh(t)) })
+}
+
+func sample(shop string, version int64) credentials.Secret {
+	return credentials.Secret{
+		Shop: journal.ShopKey{Account: "default", Shop: shop}, Version: version,
+		MerchantID: fmt.Sprintf("m-%d", version), Token: secret.New(fmt.Sprintf("token:%s:%d", shop, version)),
+	}
+}
+
+// same compares secrets in the open: a test may.
+func same(t *testing.T, got, want credentials.Secret) {
+	t.Helper()
+	type open struct {
+		Shop       journal.ShopKey
+		Version    int64
+		MerchantID string
+		Token      string
+	}
+	if d := cmp.Diff(open{want.Shop, want.Version, want.MerchantID, want.Token.Reveal()},
+		open{got.Shop, got.Version, got.MerchantID, got.Token.Reveal()}); d != "" {
+		t.Errorf("another secret came back (-want +got):\n%s", d)
+	}
+}
+
+func comesBack(t *testing.T, f Fixture) {
+	for _, shop := range Shops {
+		want := sample(shop, 3)
+		if err := f.Store.Ready(t.Context(), want.Shop); err != nil {
+			t.Fatalf("shop %q: not ready: %v", shop, err)
+		}
+		p, err := f.Store.Prepare(t.Context(), want)
+		if err != nil {
+			t.Fatalf("shop %q: %v", shop, err)
+		}
+		ref, err := schemas.ParseReference(p.Row.Reference)
+		if err != nil || ref != p.Reference {
+			t.Errorf("shop %q: the row's reference %q is not the prepared one (%v)", shop, p.Row.Reference, err)
+		}
+		if ref.Store != f.Store.Name() || ref.Version != 3 || ref.Field != "" || ref.Shop != shop || ref.Account != "default" {
+			t.Errorf("shop %q: the reference %+v is not pinned to it", shop, ref)
+		}
+		if p.Row.Shop != want.Shop || p.Row.Version != 3 || p.Row.MerchantID != want.MerchantID {
+			t.Errorf("shop %q: the row is another's", shop)
+		}
+		if strings.Contains(string(p.Row.Sealed), want.Token.Reveal()) || strings.Contains(p.Row.Reference, want.Token.Reveal()) {
+			t.Errorf("shop %q: the token lies open in the row", shop)
+		}
+		got, err := f.Resolve(t.Context(), p)
+		if err != nil {
+			t.Fatalf("shop %q: resolve: %v", shop, err)
+		}
+		same(t, got, want)
+	}
+}
+
+func keptApart(t *testing.T, f Fixture) {
+	var prepared []credentials.Prepared
+	var want []credentials.Secret
+	keys := map[string]bool{}
+	for _, shop := range Shops {
+		for version := int64(1); version <= 2; version++ {
+			s := sample(shop, version)
+			p, err := f.Store.Prepare(t.Context(), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			prepared, want = append(prepared, p), append(want, s)
+			if keys[p.Row.Reference] {
+				t.Errorf("the reference %q names two secrets", p.Row.Reference)
+			}
+			keys[p.Row.Reference] = true
+		}
+	}
+	for i, p := range prepared {
+		got, err := f.Resolve(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, got, want[i])
+	}
+}
+
+func sameAgain(t *testing.T, f Fixture) {
+	s := sample("shop-1", 1)
+	for range 2 {
+		p, err := f.Store.Prepare(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.Resolve(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, got, s)
+	}
+}
+
+func refused(t *testing.T, f Fixture) {
+	for name, change := range map[string]func(*credentials.Secret){
+		"no token":             func(s *credentials.Secret) { s.Token = secret.String{} },
+		"no merchant id":       func(s *credentials.Secret) { s.MerchantID = "" },
+		"version 0":            func(s *credentials.Secret) { s.Version = 0 },
+		"no shop":              func(s *credentials.Secret) { s.Shop.Shop = "" },
+		"no account":           func(s *credentials.Secret) { s.Shop.Account = "" },
+		"a shop over its size": func(s *credentials.Secret) { s.Shop.Shop = strings.Repeat("x", schemas.MaxShopBytes+1) },
+	} {
+		s := sample("shop-1", 1)
+		change(&s)
+		_, err := f.Store.Prepare(t.Context(), s)
+		if !errors.Is(err, credentials.ErrInvalid) {
+			t.Errorf("%s: error %v, want ErrInvalid", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "token:") {
+			t.Errorf("%s: the error gives the token away", name)
+		}
+	}
+}
+
+func concurrent(t *testing.T, f Fixture) {
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			s := sample(fmt.Sprintf("shop-%d", i), 1)
+			p, err := f.Store.Prepare(t.Context(), s)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got, err := f.Resolve(t.Context(), p)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			same(t, got, s)
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,91 @@
+package credentials
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/schemas"
+)
+
+// maxSealed bounds a sealed row in bytes; a token has a few hundred.
+const maxSealed = 64 << 10
+
+// Sealed is the store inside the journal's database: a secret is one
+// ciphertext in the credential's row.
+type Sealed struct{ keys *keyset.Set }
+
+// NewSealed makes the store over the worker's keyset.
+func NewSealed(keys *keyset.Set) *Sealed { return &Sealed{keys: keys} }
+
+var _ Store = (*Sealed)(nil)
+
+// document is what is sealed: both parts under one seal, so that no token can
+// be put beside another merchant id.
+type document struct {
+	MerchantID string `json:"merchantId"`
+	Token      string `json:"token"`
+}
+
+// Name gives "sealed".
+func (*Sealed) Name() string { return schemas.StoreSealed }
+
+// Ready fails only for a shop that no reference can name: this store is
+// writable when the journal is.
+func (*Sealed) Ready(_ context.Context, shop journal.ShopKey) error {
+	ref := schemas.Reference{Store: schemas.StoreSealed, Mount: schemas.SealedMount, Account: shop.Account, Shop: shop.Shop}
+	if ref.Check() != nil {
+		return fmt.Errorf("%w: no reference can name its account and shop", ErrInvalid)
+	}
+	return nil
+}
+
+// Prepare seals the secret into a row for the journal. Nothing is stored before
+// that row is committed.
+func (s *Sealed) Prepare(_ context.Context, in Secret) (Prepared, error) {
+	ref, err := in.check(schemas.StoreSealed, schemas.SealedMount)
+	if err != nil {
+		return Prepared{}, err
+	}
+	text, err := json.Marshal(document{MerchantID: in.MerchantID, Token: in.Token.Reveal()})
+	if err != nil {
+		return Prepared{}, fmt.Errorf("%w: it is not UTF-8", ErrInvalid)
+	}
+	sealed, err := s.keys.Seal(text, row(in.Shop, in.Version))
+	clear(text)
+	if err != nil {
+		return Prepared{}, fmt.Errorf("credentials: %w", err)
+	}
+	if len(sealed) > maxSealed {
+		return Prepared{}, fmt.Errorf("%w: larger than %d bytes", ErrInvalid, maxSealed)
+	}
+	return Prepared{Reference: ref, Row: journal.Credential{
+		Shop: in.Shop, Version: in.Version, Reference: ref.String(), MerchantID: in.MerchantID, Sealed: sealed, At: time.Now().UTC(),
+	}}, nil
+}
+
+// Open gives the secret behind a row of this store. The error is ErrUnreadable
+// when the row was sealed for another shop or version, with another keyset, or
+// is damaged.
+func (s *Sealed) Open(c journal.Credential) (Secret, error) {
+	text, err := s.keys.Open(c.Sealed, row(c.Shop, c.Version))
+	if err != nil {
+		return Secret{}, ErrUnreadable
+	}
+	defer clear(text)
+	var d document
+	if json.Unmarshal(text, &d) != nil || d.Token == "" || d.MerchantID != c.MerchantID {
+		return Secret{}, ErrUnreadable
+	}
+	return Secret{Shop: c.Shop, Version: c.Version, MerchantID: d.MerchantID, Token: secret.New(d.Token)}, nil
+}
+
+func row(shop journal.ShopKey, version int64) string {
+	return keyset.Row("credential", shop.Account, shop.Shop, strconv.FormatInt(version, 10))
+}

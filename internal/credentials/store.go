@@ -1,0 +1,62 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/schemas"
+)
+
+// What can be wrong with a secret or its row. Callers use errors.Is.
+var (
+	// ErrInvalid: the secret lacks a part, or no reference can name its shop.
+	ErrInvalid = errors.New("credentials: not a secret that can be stored")
+	// ErrUnreadable: what is stored does not open as what it should be.
+	ErrUnreadable = errors.New("credentials: the stored secret does not open for this shop and version")
+)
+
+// A Secret is what one activation brought.
+type Secret struct {
+	Shop       journal.ShopKey
+	Version    int64 // from 1
+	MerchantID string
+	Token      secret.String
+}
+
+// A Prepared secret is stored, or will be once Row is committed.
+type Prepared struct {
+	Reference schemas.Reference  // pinned to the version, without a field
+	Row       journal.Credential // for the journal; Sealed is nil where another store holds the secret
+}
+
+// A Store keeps secrets. Its methods are safe for concurrent use.
+type Store interface {
+	// Name is the word before `://` in references: one of schemas' stores.
+	Name() string
+	// Ready tells whether a Prepare for this shop can be expected to succeed. It
+	// is asked before a code is spent, so it has to be quick (well under a
+	// second) and to look at the very path that would be written.
+	Ready(ctx context.Context, shop journal.ShopKey) error
+	// Prepare stores a secret under its version. Doing it twice with the same
+	// secret is no error; ErrInvalid when it can never succeed.
+	Prepare(ctx context.Context, s Secret) (Prepared, error)
+}
+
+// check refuses what could be stored but never announced or found again.
+func (s Secret) check(store, mount string) (schemas.Reference, error) {
+	ref := schemas.Reference{Store: store, Mount: mount, Account: s.Shop.Account, Shop: s.Shop.Shop, Version: s.Version}
+	switch {
+	case ref.Check() != nil:
+		return ref, fmt.Errorf("%w: no reference can name its account and shop", ErrInvalid)
+	case s.Version < 1:
+		return ref, fmt.Errorf("%w: the version is below 1", ErrInvalid)
+	case s.MerchantID == "":
+		return ref, fmt.Errorf("%w: the merchant id is empty", ErrInvalid)
+	case s.Token.IsZero():
+		return ref, fmt.Errorf("%w: the token is empty", ErrInvalid)
+	}
+	return ref, nil
+}

@@ -1,0 +1,69 @@
+// Package journal is the contract of the durable memory: positions, inbox,
+// operations, receipts, the ledgers of requests, outbox, accounts and audit.
+// Kafka is the transport, the journal is the memory: every recovery is a look
+// into it for what is due. Its databases live in packages below this one,
+// behind the one conformance suite of journaltest.
+//
+// # What it guarantees
+//
+//   - A method that changes something returns after the change is on disk, or
+//     with an error after which it is not there. Where a context ended or the
+//     database went away during a commit nobody knows; the comparison that each
+//     step makes (position, claim, state, attempt number, version) makes a
+//     second try safe.
+//   - A batch of records is taken whole, with the position behind it, once: the
+//     position never passes a record that is neither in the inbox nor a dead
+//     letter nor left out by the consumer.
+//   - An operation is claimed by one worker at a time, and a shop has one
+//     operation in its lane at a time, in order of arrival.
+//   - Nothing is sent before the attempt is durable, and its permits are taken
+//     with it: no sliding window of a ledger holds more than the limit, over
+//     restarts too.
+//   - A receipt is kept in whatever state its operation is by then.
+//   - An outgoing event is frozen in the transaction that caused it; its
+//     sequence rises within the shop; the outbox has the order of the commits;
+//     a repeat has the same bytes.
+//   - Every sealed value names its key, and so does every keyed digest.
+//
+// # What it does not
+//
+// It decides nothing: what an event leads to says the [Planner], what an
+// outcome leads to says the caller of Apply. It opens nothing: addresses,
+// codes, answers and tokens pass through it sealed, and it never logs a value.
+// It does not prune yet.
+//
+// # States
+//
+//	            ┌──────── Expire, or a restart ────────┐
+//	            ▼                                      │
+//	Queued ─▶ Planned ──Claim──▶ Claimed ──Send──▶ Sending ──Receive──▶ Received
+//	  ▲         ▲  Waiting ─┘       │                │  └─Expire, restart─▶ Unknown
+//	  │         │     ▲             └────── Apply ───┴──▶ any of Planned, Waiting, Received,
+//	  │         └─────┴── Apply ──────────────────────    Stored, Unknown, Attention, Done, Superseded
+//	  └─ the lane is taken
+//
+// Planned and Waiting are claimed in stage Call and become Claimed; Received,
+// Stored and Unknown are claimed in stage Settle and keep their state. A claim
+// raises the operation's claim number; every later step names it. Which edges
+// Apply is used for is business, in package onboarding.
+//
+// After Apply the operation is its caller's until somebody claims it, so a Due
+// that lies ahead is time to go on in. An operation that Apply brings back from
+// beside the lane (out of Stored, Attention or an end) to Planned or Waiting is
+// Queued if the lane is taken by then. A late receipt makes an operation
+// Received at once, also beside another in the lane: nothing is left to send.
+//
+// # Failures
+//
+//	process killed         what was acknowledged is there; leases end at the next opening:
+//	                       Claimed is Planned, Sending is Unknown with doubt, what was being
+//	                       settled is due; what waits its time goes on waiting
+//	holder stalled         its lease ends, another claims, its late step is ErrStale; its late
+//	                       answer is kept by Receive
+//	answer written twice   the second changes nothing
+//	clock stepped          nothing while the process runs; at the next opening an operation that
+//	                       waits is due by the new clock, and a ledger counts what is behind it
+//	                       from the opening at the latest
+//	database full or gone  the steps that were asked for fail; later ones are tried anew
+//	one step is wrong      it fails alone, what was committed with it is there
+package journal

@@ -1,0 +1,127 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// What can be wrong. Callers use errors.Is.
+var (
+	// ErrStale: the claim is another's, or the state is not what the caller thought.
+	ErrStale = errors.New("journal: the operation is not the caller's any more")
+	// ErrPosition: the batch does not begin where the journal stands.
+	ErrPosition = errors.New("journal: the batch does not begin at the journal's position")
+	// ErrMerchantConflict: the merchant id is another shop's, or not this shop's.
+	ErrMerchantConflict = errors.New("journal: the merchant id conflicts with what is known")
+	// ErrVersionTaken: the credential's version exists.
+	ErrVersionTaken = errors.New("journal: the credential's version exists")
+	// ErrPartnerDiffers: the account is known with another partner id.
+	ErrPartnerDiffers = errors.New("journal: the account is known with another partner id")
+	// ErrNotFound: there is no such row.
+	ErrNotFound = errors.New("journal: not found")
+	// ErrClosed: the journal was closed.
+	ErrClosed = errors.New("journal: closed")
+	// ErrHeld: another worker holds the journal.
+	ErrHeld = errors.New("journal: held by another worker")
+	// ErrNewer: the journal was written by a newer version.
+	ErrNewer = errors.New("journal: written by a newer version of this program")
+	// ErrReadOnly: the journal was opened beside a worker, to be read.
+	ErrReadOnly = errors.New("journal: opened to be read only")
+	// ErrNotDurable: the database does not promise durability.
+	ErrNotDurable = errors.New("journal: the database is not durable")
+)
+
+// A NoPermitError says that a ledger is used up.
+type NoPermitError struct {
+	Ledger string
+	Next   time.Time // when the next permit comes back, as far as is known
+}
+
+func (e *NoPermitError) Error() string {
+	return fmt.Sprintf("journal: no permit left in ledger %q", e.Ledger)
+}
+
+// A Journal is the durable memory. Every method that changes something returns
+// after the change is on disk, or with an error after which it is not there;
+// where even that is not known (the database went away during commit) the
+// error says so by wrapping context or driver errors, and the fencing of every
+// step makes a second try safe. Methods are safe for concurrent use; what is
+// asked for at the same time is committed together.
+//
+// Callers declare the few methods that they use as interfaces of their own;
+// this one is what a database must offer, and what the conformance suite walks.
+type Journal interface {
+	// Identity is the journal's own id, made with it and never changed.
+	Identity() uuid.UUID
+	// Close ends what was asked for and gives the database back. Every later
+	// call fails with ErrClosed.
+	Close() error
+	// KeysetCheck returns what SetKeysetCheck keeps, nil before: bytes by which
+	// the caller can tell whether its keys fit this journal.
+	KeysetCheck(ctx context.Context) ([]byte, error)
+	SetKeysetCheck(ctx context.Context, check []byte) error
+
+	// Accounts: a name is permanent and so is its partner id.
+	EnsureAccount(ctx context.Context, name, partnerID string) error
+	Accounts(ctx context.Context) ([]Account, error)
+	// SetGate replaces the gate and writes the audit entry with it, if any.
+	SetGate(ctx context.Context, account string, g Gate, audit *AuditEntry) error
+
+	// Positions of every partition that was begun.
+	Positions(ctx context.Context) ([]Position, error)
+	// Begin sets the positions of partitions that have none, and leaves others alone.
+	Begin(ctx context.Context, ps []Position) error
+	// Ingest takes a batch: inbox, plans, dead letters, cancellations and
+	// position in one transaction. ErrPosition when the journal stands elsewhere.
+	Ingest(ctx context.Context, b Batch) (Ingested, error)
+
+	// Changed is signalled (never blocking, coalesced) when an operation may
+	// have become due; Due lists for each account, kind and stage with claimable
+	// work when its first is due.
+	Changed() <-chan struct{}
+	Due(ctx context.Context) ([]Due, error)
+	Claim(ctx context.Context, r ClaimRequest) ([]ClaimedOperation, error)
+	// Expire ends leases that have run out: Claimed becomes Planned again,
+	// Sending becomes Unknown (due at once, doubt set). A journal that only one process can
+	// hold ends all leases of earlier processes when it is opened.
+	Expire(ctx context.Context) (planned, unknown int, err error)
+
+	// Free tells how many permits a ledger has left, and when the next comes back if none.
+	Free(ctx context.Context, p Permit) (n int, next time.Time, err error)
+	// Send moves Claimed to Sending and takes the permits: all or nothing.
+	// ErrStale, *NoPermitError (the operation stays Claimed).
+	Send(ctx context.Context, s Send) (AttemptID, error)
+	StartCheck(ctx context.Context, c Check) (AttemptID, error)
+	EndCheck(ctx context.Context, id AttemptID, end AttemptEnd) error
+	// Receive saves a receipt in whatever state the operation is by then:
+	// Sending of the same claim becomes Received and stays the caller's; Unknown
+	// or Attention (but for reasons that rest on a receipt) becomes Received, due
+	// at once, anybody's; in any other state the receipt is kept beside it.
+	// It returns the state after it and whether the operation is still the caller's.
+	Receive(ctx context.Context, r Receipt) (s State, mine bool, err error)
+	// Apply makes a transition. ErrStale, ErrMerchantConflict, ErrVersionTaken
+	// (nothing is changed by any of them). When the lane becomes free the shop's
+	// next operation becomes Planned.
+	Apply(ctx context.Context, t Transition) error
+
+	// OutboxChanged is signalled when something may wait to be published.
+	OutboxChanged() <-chan struct{}
+	// Pending lists rows above after, in order, at most limit and about maxBytes (at least one).
+	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]Outgoing, error)
+	MarkPublished(ctx context.Context, rows []Published) error
+
+	// Reads, on connections of their own.
+	Stats(ctx context.Context) (Stats, error)
+	Operations(ctx context.Context, f OperationFilter) ([]OperationRecord, error)
+	Operation(ctx context.Context, id uuid.UUID) (OperationDetail, error)
+	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
+	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
+	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)
+
+	AppendAudit(ctx context.Context, e AuditEntry) error
+	Audit(ctx context.Context, before int64, limit int) ([]AuditEntry, error)
+}

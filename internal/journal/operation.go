@@ -1,0 +1,168 @@
+package journal
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A ClaimRequest asks for due operations of one account, kind and stage.
+type ClaimRequest struct {
+	Account string
+	Kind    Kind
+	Stage   Stage
+	Limit   int           // at most so many
+	Lease   time.Duration // how long they are the caller's
+	Owner   string        // who claims, for people
+}
+
+// A ClaimRef fences a claim: every later step names it and fails with
+// [ErrStale] when the operation has been claimed by another since.
+type ClaimRef struct {
+	Operation int64
+	Claim     int64
+}
+
+// A ClaimedOperation is an operation that the caller holds until its lease ends.
+// A Planned or Waiting one is now Claimed; one in another stage keeps its state.
+type ClaimedOperation struct {
+	Ref         ClaimRef
+	UUID        uuid.UUID
+	Kind        Kind
+	State       State
+	Shop        ShopKey
+	Run         int
+	Generation  int
+	Attempts    int // requests started so far, over all runs
+	Waits       int // waits in a row since the run began: the back-off's exponent
+	Doubt       bool
+	Reason      string
+	SubjectMAC  []byte
+	Sealed      []byte    // the address or code
+	Planned     time.Time // when the run began
+	EventID     string    // the event that began the run
+	EventTime   time.Time
+	TraceParent string
+	TraceState  string
+	NextVersion int64          // of the shop's credentials
+	Active      *ActiveView    // of the shop
+	Receipt     *StoredReceipt // the newest, in stage Settle
+	Credential  *Credential    // the one that this operation stored, in state Stored
+	StoredAt    time.Time      // in state Stored: since when
+	OpenAttempt int            // number of the attempt that has no end yet, 0 for none
+}
+
+// A Send makes an attempt durable before its first byte leaves.
+type Send struct {
+	Ref     ClaimRef
+	Attempt int  // expected number: Attempts + 1, or ErrStale
+	Flagged bool // made in doubt
+	// SendBy and Deadline, from the call of Send: after SendBy nothing is
+	// written any more, after Deadline the connection is closed. A lease that
+	// ends before the answer can be written is prolonged.
+	SendBy, Deadline time.Duration
+	Permits          []Permit
+}
+
+// A Permit names a ledger and its rule: at most Limit requests in every
+// sliding Window. It comes back one Window after the answer; without an answer
+// one Slack and one Window after the connection was closed, or, where nobody
+// can say when that was, after Deadline has passed.
+type Permit struct {
+	Ledger string // an account's name behind "account/", or "egress"
+	Limit  int
+	Window time.Duration
+	Slack  time.Duration
+}
+
+// A Check is an attempt that belongs to no operation's effect: a look whether
+// a token works. It takes permits like any other.
+type Check struct {
+	Account          string
+	SendBy, Deadline time.Duration
+	Permits          []Permit
+}
+
+// An AttemptID names an attempt of any kind.
+type AttemptID int64
+
+// An AttemptEnd is what became of an attempt.
+type AttemptEnd struct {
+	Answered  bool      // a status line came: the permit comes back a window later
+	NotSent   bool      // provably nothing was written: the permit comes back at once
+	At        time.Time // when the answer was complete or the connection closed
+	Status    int
+	Outcome   string // closed set: invoicebox's classes
+	Code      string // business code, sanitised
+	RequestID string
+}
+
+// A Receipt is the whole answer of an activation, sealed before it is parsed.
+type Receipt struct {
+	Ref     ClaimRef
+	Attempt AttemptID
+	Sealed  []byte
+	End     AttemptEnd
+}
+
+// A StoredReceipt is a receipt as it lies in the journal.
+type StoredReceipt struct {
+	Attempt AttemptID
+	Sealed  []byte
+	At      time.Time
+}
+
+// A Credential is a sealed secret, one version of one shop.
+type Credential struct {
+	Shop       ShopKey
+	Version    int64
+	Reference  string // pinned
+	MerchantID string
+	Sealed     []byte // nil where another store holds the secret
+	At         time.Time
+}
+
+// A Transition moves an operation from one state to another, with all that
+// has to be true at the same instant.
+type Transition struct {
+	Ref     ClaimRef
+	From    State
+	To      State
+	Due     time.Time   // for Planned, Waiting, Received, Stored, Unknown; zero is now. Until then it stays the caller's
+	Reason  string      // closed set
+	Doubt   bool        // ORed to what is there
+	Attempt AttemptID   // 0 when no attempt ends with it
+	End     *AttemptEnd // of Attempt
+
+	// Credential is inserted. ErrMerchantConflict when its merchant id differs
+	// from the shop's or is another shop's of the account; ErrVersionTaken when
+	// its version exists.
+	Credential *Credential
+	Invited    *InvitedUpdate
+	Active     *ActiveUpdate
+	Publish    []Draft
+	Audit      *AuditEntry
+}
+
+// InvitedUpdate makes this operation the shop's last invitation. Its address
+// and event time are the operation's.
+type InvitedUpdate struct {
+	At           time.Time
+	InvitationID string
+}
+
+// ActiveUpdate makes the operation's credential the shop's current one.
+type ActiveUpdate struct {
+	At    time.Time
+	Event uuid.UUID
+}
+
+// An AuditEntry is an act of a person or of the worker on a person's behalf.
+type AuditEntry struct {
+	ID      int64     // set when it is read; newer ones are higher
+	At      time.Time // zero is now
+	Actor   string
+	Act     string
+	Subject string
+	Detail  string // never a secret
+}

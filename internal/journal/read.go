@@ -1,0 +1,151 @@
+package journal
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A GateState is how an account's gate stands.
+type GateState string
+
+// The gate's states.
+const (
+	GateOpen    GateState = "open"
+	GateLimited GateState = "limited" // until: the API said 429
+	GateResting GateState = "resting" // until: server faults or unreachable
+	GatePaused  GateState = "paused"  // for a reason
+)
+
+// A Gate is one account's gate. A closed gate fails no operation.
+type Gate struct {
+	State  GateState
+	Reason string    // closed set
+	Until  time.Time // of limited and resting
+	Count  int       // faults in a row
+	Since  time.Time
+}
+
+// An Account is a partner account as the journal knows it.
+type Account struct {
+	Name      string
+	PartnerID string
+	Gate      Gate
+}
+
+// Stats are for metrics and health. Ended operations are not counted.
+type Stats struct {
+	Operations  map[StatKey]int64 // open ones and those in attention
+	Attention   map[string]int64  // by reason
+	OldestDue   time.Time         // zero when nothing is due
+	Outbox      int64
+	OldestOut   time.Time
+	DeadLetters int64
+	Events      int64 // inbox rows
+	Bytes       int64 // of the database
+}
+
+// StatKey is what operations are counted by.
+type StatKey struct {
+	Account string
+	Kind    Kind
+	State   State
+}
+
+// An OperationFilter chooses operations to list.
+type OperationFilter struct {
+	Account  string
+	Shop     string
+	Kind     Kind  // 0 is all
+	State    State // 0 is all
+	OpenOnly bool  // neither Done nor Superseded
+	Before   int64 // ids below, for paging; 0 from the newest
+	Limit    int   // 1 to 1000
+}
+
+// An OperationRecord is an operation for people.
+type OperationRecord struct {
+	ID         int64
+	UUID       uuid.UUID
+	Kind       Kind
+	Shop       ShopKey
+	State      State
+	Reason     string
+	Run        int
+	Generation int
+	Attempts   int
+	Doubt      bool
+	Created    time.Time
+	Changed    time.Time
+	Due        time.Time
+	Owner      string
+	Event      string // id of the event that began the run
+}
+
+// An AttemptRecord is an attempt for people.
+type AttemptRecord struct {
+	ID         AttemptID
+	Number     int
+	Flagged    bool
+	Started    time.Time
+	End        *AttemptEnd // nil while open
+	HasReceipt bool
+}
+
+// An OperationDetail is an operation with its attempts and results.
+type OperationDetail struct {
+	OperationRecord
+	Tries  []AttemptRecord
+	Events []EventRecord
+	Output []OutputRecord
+}
+
+// An EventRecord is an inbox row for people.
+type EventRecord struct {
+	Type, Source, ID string
+	Time, Received   time.Time
+	Topic            string
+	Partition        int
+	Offset           int64
+	Operation        uuid.UUID // uuid.Nil when it led to none
+	Exit             string    // planned, joined, rerun, answered, kept
+}
+
+// An OutputRecord is an outgoing event for people.
+type OutputRecord struct {
+	Event     uuid.UUID
+	Type      string
+	Sequence  int64
+	Created   time.Time
+	Published bool
+	Partition int
+	Offset    int64
+	Value     []byte // the event's data or structured form; holds no secret
+}
+
+// A ShopHistory is all that the journal knows of a shop, oldest first.
+type ShopHistory struct {
+	Shop       ShopKey
+	Invited    *InvitedView
+	Active     *ActiveView
+	Events     []EventRecord
+	Operations []OperationDetail
+	Output     []OutputRecord
+}
+
+// A DeadLetterRecord is a dead letter for people.
+type DeadLetterRecord struct {
+	ID        int64
+	Topic     string
+	Partition int
+	DeadLetter
+	Received time.Time
+}
+
+// A Due tells when the next work of an account, kind and stage is due.
+type Due struct {
+	Account string
+	Kind    Kind
+	Stage   Stage
+	At      time.Time
+}
