@@ -73,8 +73,8 @@ type Ingested struct {
 // ShopView is what the planner sees of a shop, read in the transaction that
 // will carry out its plan.
 type ShopView struct {
-	Invited *InvitedView    // the last invitation that was, or may have been, sent
-	Active  *ActiveView     // nil until the shop is activated
+	Invited *InvitedView // the last invitation that was, or may have been, sent
+	Active  *ActiveView  // nil until the shop is activated
 	// Open are the shop's open operations by arrival: all but queued
 	// activations, of which the first 64.
 	Open []OperationView

@@ -1,0 +1,71 @@
+package journaltest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"invoicebox-worker/internal/journal"
+)
+
+var accounts = []part{
+	{"a name keeps its partner id", func(f *fixture) {
+		f.ok(f.j.EnsureAccount(f.ctx, account, "partner-1"))
+		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
+		want(f.T, f.j.EnsureAccount(f.ctx, account, "partner-2"), journal.ErrPartnerDiffers)
+		f.crash()
+		want(f.T, f.j.EnsureAccount(f.ctx, "second", "partner-1"), journal.ErrPartnerDiffers)
+		got, err := f.j.Accounts(f.ctx)
+		f.ok(err)
+		if len(got) != 2 || got[0].Name != account || got[0].PartnerID != "partner-1" || got[0].Gate.State != journal.GateOpen || got[1].Name != "second" {
+			f.Fatalf("accounts are %+v", got)
+		}
+	}},
+	{"a gate is replaced with its audit entry", func(f *fixture) {
+		g := journal.Gate{State: journal.GateLimited, Reason: "too_many_requests", Until: f.clock.now().Add(time.Minute), Count: 3, Since: f.clock.now()}
+		f.ok(f.j.SetGate(f.ctx, account, g, &journal.AuditEntry{Actor: "worker", Act: "gate", Subject: account, Detail: "limited"}))
+		want(f.T, f.j.SetGate(f.ctx, "nobody", g, &journal.AuditEntry{Act: "never"}), journal.ErrNotFound)
+		if err := f.j.SetGate(f.ctx, account, journal.Gate{State: "ajar"}, nil); err == nil {
+			f.Fatal("a gate that does not exist was set")
+		}
+		f.crash()
+		got, err := f.j.Accounts(f.ctx)
+		f.ok(err)
+		diff(f.T, g, got[0].Gate)
+		f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: journal.GateOpen}, nil))
+		got, err = f.j.Accounts(f.ctx)
+		f.ok(err)
+		diff(f.T, journal.Gate{State: journal.GateOpen}, got[0].Gate)
+		entries, err := f.j.Audit(f.ctx, 0, 10)
+		f.ok(err)
+		if len(entries) != 1 || entries[0].Detail != "limited" {
+			f.Fatalf("audit is %+v", entries)
+		}
+	}},
+	{"a changed gate is signalled", func(f *fixture) {
+		signalled(f.j.Changed())
+		f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: journal.GateOpen}, nil))
+		if !signalled(f.j.Changed()) {
+			f.Fatal("no signal")
+		}
+	}},
+}
+
+// want fails unless err is target.
+func want(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error is %v, want %v", err, target)
+	}
+}
+
+// diff compares; times are equal when their instants are, to the microsecond.
+func diff(t *testing.T, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got, cmpopts.EquateApproxTime(0), cmpopts.EquateEmpty()); d != "" {
+		t.Fatalf("(-want +got)\n%s", d)
+	}
+}

@@ -1,0 +1,278 @@
+package journaltest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
+)
+
+// The names that all tests use.
+const (
+	account = "default"
+	topic   = schemas.TypeProviderSelected
+)
+
+// A clock is set by the test. The journal's time follows its differences.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// A fixture is a journal with what a test needs around it.
+type fixture struct {
+	*testing.T
+	ctx    context.Context
+	j      journal.Journal
+	reopen func() journal.Journal
+	clock  *clock
+	keys   *keyset.Set
+	plan   journal.Planner // nil: plain
+	next   int64           // offset of partition 0
+}
+
+func newFixture(t *testing.T, open Opener, keys *keyset.Set) *fixture {
+	t.Helper()
+	f := &fixture{T: t, ctx: t.Context(), keys: keys, clock: &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
+	f.j, f.reopen = open(t, func(e journal.Event, v journal.ShopView) journal.Plan {
+		if f.plan != nil {
+			return f.plan(e, v)
+		}
+		return Plain(e, v)
+	}, f.clock.now)
+	f.ok(f.j.EnsureAccount(f.ctx, account, "partner-1"))
+	f.ok(f.j.Begin(f.ctx, []journal.Position{{Topic: topic, Partition: 0, Next: 0}}))
+	return f
+}
+
+// crash opens the journal again as after the death of its process.
+func (f *fixture) crash() {
+	f.Helper()
+	f.j = f.reopen()
+}
+
+func (f *fixture) ok(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+// Plain is a planner of few rules: an open operation is joined, an ended one
+// runs again, anything else is new.
+func Plain(e journal.Event, v journal.ShopView) journal.Plan {
+	switch {
+	case v.Same == nil:
+		return journal.Plan{New: &journal.NewOperation{UUID: operationID(e, 0)}}
+	case v.Same.State.Open():
+		return journal.Plan{Join: v.Same.ID}
+	}
+	return journal.Plan{Rerun: v.Same.ID}
+}
+
+func operationID(e journal.Event, generation int) uuid.UUID {
+	shop := e.Shop.Shop
+	if e.Kind == journal.Activate {
+		shop = ""
+	}
+	return schemas.OperationID(e.Kind.String(), e.Shop.Account, shop, e.SubjectMACs[0], generation)
+}
+
+func shopKey(shop string) journal.ShopKey { return journal.ShopKey{Account: account, Shop: shop} }
+
+// address and code make events; two of one id are the same event.
+func (f *fixture) address(shop, id, email string) journal.Event {
+	return MakeEvent(f.T, f.keys, journal.Invite, shopKey(shop), id, email, f.clock.now())
+}
+
+func (f *fixture) code(shop, id, code string) journal.Event {
+	return MakeEvent(f.T, f.keys, journal.Activate, shopKey(shop), id, code, f.clock.now())
+}
+
+// MakeEvent makes an event as a consumer would.
+func MakeEvent(t testing.TB, keys *keyset.Set, kind journal.Kind, shop journal.ShopKey, id, subject string, at time.Time) journal.Event {
+	t.Helper()
+	domain, typ := keyset.DomainAddress, schemas.TypeProviderSelected
+	if kind == journal.Activate {
+		domain, typ = keyset.DomainCode, schemas.TypeCodeEntered
+	}
+	must := func(b [][]byte, err error) [][]byte {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	sealed, err := keys.Seal([]byte(subject), keyset.Row("subject", kind.String(), shop.Account, shop.Shop))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := journal.Event{
+		Identity: schemas.Identity(topic, "/platform", id),
+		Digests:  must(keys.MACs(keyset.DomainContent, []byte(shop.Shop+"\x00"+subject))),
+		Type:     typ, Source: "/platform", ID: id, Time: at, TraceParent: "00-trace-" + id, TraceState: "state",
+		Shop: shop, Kind: kind, SubjectMACs: must(keys.MACs(domain, []byte(shop.Account+"\x00"+subject))), Sealed: sealed,
+	}
+	e.ReusedLetter = func() (journal.DeadLetter, error) {
+		return journal.DeadLetter{
+			Offset: e.Offset, EventID: id, Reason: "id_reused", Where: "id", Time: at, Size: 42, Digest: e.Digests[0], Sealed: sealed,
+			Announce: MakeDraft(uuid.NewSHA1(uuid.Nil, []byte("letter"+id)), schemas.TypeDeadLetter, journal.ShopKey{}),
+		}, nil
+	}
+	return e
+}
+
+// MakeDraft makes an outgoing event whose value tells its id and sequence.
+func MakeDraft(id uuid.UUID, typ string, shop journal.ShopKey) journal.Draft {
+	return journal.Draft{ID: id, Type: typ, Shop: shop, Freeze: func(sequence int64) (schemas.Message, error) {
+		return schemas.Message{
+			Key: []byte(shop.Shop), Value: fmt.Appendf(nil, "%s %d", id, sequence),
+			Headers: []schemas.Header{{Key: "ce_id", Value: []byte(id.String())}, {Key: "ce_empty", Value: []byte{}}},
+		}, nil
+	}}
+}
+
+// batch lays events into the next offsets of partition 0.
+func (f *fixture) batch(es ...journal.Event) journal.Batch {
+	b := journal.Batch{Topic: topic, From: f.next, Next: f.next + int64(len(es)), Events: es}
+	for i := range es {
+		es[i].Offset = f.next + int64(i)
+	}
+	f.next = b.Next
+	return b
+}
+
+func (f *fixture) ingest(es ...journal.Event) journal.Ingested {
+	f.Helper()
+	got, err := f.j.Ingest(f.ctx, f.batch(es...))
+	f.ok(err)
+	return got
+}
+
+func (f *fixture) claim(kind journal.Kind, stage journal.Stage, limit int) []journal.ClaimedOperation {
+	f.Helper()
+	got, err := f.j.Claim(f.ctx, journal.ClaimRequest{Account: account, Kind: kind, Stage: stage, Limit: limit, Lease: time.Minute, Owner: "test"})
+	f.ok(err)
+	return got
+}
+
+// claimed claims exactly one operation.
+func (f *fixture) claimed(kind journal.Kind, stage journal.Stage) journal.ClaimedOperation {
+	f.Helper()
+	got := f.claim(kind, stage, 10)
+	if len(got) != 1 {
+		f.Fatalf("claimed %d operations, want 1", len(got))
+	}
+	return got[0]
+}
+
+// idle makes sure that nothing can be claimed.
+func (f *fixture) idle(kind journal.Kind, stage journal.Stage) {
+	f.Helper()
+	if got := f.claim(kind, stage, 10); len(got) != 0 {
+		f.Fatalf("claimed %d operations, want none", len(got))
+	}
+}
+
+// wide is a permit that nothing here uses up.
+func wide() journal.Permit {
+	return journal.Permit{Ledger: "account/" + account, Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}
+}
+
+func (f *fixture) send(o journal.ClaimedOperation) journal.AttemptID {
+	f.Helper()
+	id, err := f.j.Send(f.ctx, sendOf(o, wide()))
+	f.ok(err)
+	return id
+}
+
+func sendOf(o journal.ClaimedOperation, ps ...journal.Permit) journal.Send {
+	return journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 5 * time.Second, Deadline: 30 * time.Second, Permits: ps}
+}
+
+// sending brings the shop's new invitation or activation into sending.
+func (f *fixture) sending(e journal.Event) (journal.ClaimedOperation, journal.AttemptID) {
+	f.Helper()
+	f.ingest(e)
+	o := f.claimed(e.Kind, journal.Call)
+	return o, f.send(o)
+}
+
+func (f *fixture) answered(status int) *journal.AttemptEnd {
+	return &journal.AttemptEnd{Answered: true, At: f.clock.now(), Status: status, Outcome: "done", RequestID: "req-1"}
+}
+
+func (f *fixture) receipt(o journal.ClaimedOperation, id journal.AttemptID, text string) journal.Receipt {
+	f.Helper()
+	sealed, err := f.keys.Seal([]byte(text), keyset.Row("receipt", o.UUID.String()))
+	f.ok(err)
+	return journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: *f.answered(200)}
+}
+
+func (f *fixture) credential(o journal.ClaimedOperation, version int64, merchant string) *journal.Credential {
+	f.Helper()
+	sealed, err := f.keys.Seal([]byte("token"), keyset.Row("credential", o.Shop.Account, o.Shop.Shop, fmt.Sprint(version)))
+	f.ok(err)
+	return &journal.Credential{
+		Shop: o.Shop, Version: version, Reference: fmt.Sprintf("ref+sealed://invoicebox/%s?version=%d", o.Shop.Shop, version), MerchantID: merchant, Sealed: sealed,
+	}
+}
+
+func (f *fixture) apply(tr journal.Transition) {
+	f.Helper()
+	f.ok(f.j.Apply(f.ctx, tr))
+}
+
+// finish sends an operation and ends it as done.
+func (f *fixture) finish(o journal.ClaimedOperation, publish ...journal.Draft) {
+	f.Helper()
+	id := f.send(o)
+	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: f.answered(200), Publish: publish})
+}
+
+// state looks an operation up.
+func (f *fixture) state(id uuid.UUID) journal.OperationDetail {
+	f.Helper()
+	d, err := f.j.Operation(f.ctx, id)
+	f.ok(err)
+	return d
+}
+
+func (f *fixture) wantState(id uuid.UUID, want journal.State) {
+	f.Helper()
+	if got := f.state(id).State; got != want {
+		f.Fatalf("operation is %v, want %v", got, want)
+	}
+}
+
+func (f *fixture) draft(o journal.ClaimedOperation, typ string) journal.Draft {
+	return MakeDraft(schemas.EventID(o.UUID, o.Run, typ), typ, o.Shop)
+}
+
+// signalled takes a signal if there is one.
+func signalled(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,239 @@
+package journaltest
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+var intake = []part{
+	{"positions begin once", func(f *fixture) {
+		f.ok(f.j.Begin(f.ctx, []journal.Position{{Topic: topic, Partition: 0, Next: 99}, {Topic: topic, Partition: 1, Next: 7}, {Topic: "other", Partition: 0, Next: 1}}))
+		f.crash()
+		got, err := f.j.Positions(f.ctx)
+		f.ok(err)
+		diff(f.T, []journal.Position{{Topic: "other", Partition: 0, Next: 1}, {Topic: topic, Partition: 0, Next: 0}, {Topic: topic, Partition: 1, Next: 7}}, got)
+	}},
+	{"a batch begins where the journal stands", func(f *fixture) {
+		f.ingest(f.address("s1", "e1", "a@x.test"))
+		e := f.address("s2", "e2", "b@x.test")
+		for name, b := range map[string]journal.Batch{
+			"behind":        {Topic: topic, From: 0, Next: 2, Events: []journal.Event{e}},
+			"ahead":         {Topic: topic, From: 2, Next: 3, Events: []journal.Event{e}},
+			"backwards":     {Topic: topic, From: 1, Next: 0, Events: []journal.Event{e}},
+			"not begun":     {Topic: topic, Partition: 5, From: 0, Next: 1, Events: []journal.Event{e}},
+			"unknown topic": {Topic: "nowhere", From: 0, Next: 1, Events: []journal.Event{e}},
+		} {
+			if _, err := f.j.Ingest(f.ctx, b); err == nil {
+				f.Errorf("%s: taken", name)
+			} else {
+				want(f.T, err, journal.ErrPosition)
+			}
+		}
+		if s := stats(f); s.Events != 1 {
+			f.Fatalf("%d events, want 1", s.Events)
+		}
+		f.ingest(e)
+	}},
+	{"of two batches for one place one is taken", func(f *fixture) {
+		var wg sync.WaitGroup
+		errs := make([]error, 8)
+		for i := range errs {
+			e := f.address("s", fmt.Sprint("e", i), fmt.Sprintf("%d@x.test", i))
+			wg.Go(func() {
+				_, errs[i] = f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: 0, Next: 1, Events: []journal.Event{e}})
+			})
+		}
+		wg.Wait()
+		taken := 0
+		for _, err := range errs {
+			if err == nil {
+				taken++
+				continue
+			}
+			want(f.T, err, journal.ErrPosition)
+		}
+		if s := stats(f); taken != 1 || s.Events != 1 {
+			f.Fatalf("%d batches taken, %d events", taken, s.Events)
+		}
+	}},
+	{"an event is taken once", func(f *fixture) {
+		e := f.address("s", "e1", "a@x.test")
+		diff(f.T, journal.Ingested{Accepted: 1, Repeated: 1}, f.ingest(e, e))
+		f.crash()
+		diff(f.T, journal.Ingested{Repeated: 1}, f.ingest(e))
+		if s := stats(f); s.Events != 1 || s.DeadLetters != 0 {
+			f.Fatalf("stats are %+v", s)
+		}
+	}},
+	{"an id with other content is a dead letter", func(f *fixture) {
+		f.ingest(f.address("s", "e1", "a@x.test"))
+		diff(f.T, journal.Ingested{Reused: 1}, f.ingest(f.address("s", "e1", "b@x.test")))
+		ls, err := f.j.DeadLetters(f.ctx, 0, 10)
+		f.ok(err)
+		if len(ls) != 1 || ls[0].Reason != "id_reused" || ls[0].EventID != "e1" || ls[0].Offset != 1 || len(ls[0].Sealed) == 0 || ls[0].Topic != topic {
+			f.Fatalf("dead letters are %+v", ls)
+		}
+		if out := pending(f); len(out) != 1 || out[0].Type != schemas.TypeDeadLetter {
+			f.Fatalf("outbox is %+v", out)
+		}
+	}},
+	{"a digest under an older key is recognised", func(f *fixture) {
+		e := f.address("s", "e1", "a@x.test")
+		f.ingest(e)
+		// As after a rotation: a new primary's digest stands first.
+		rotated := e
+		newer := append([]byte{9, 9, 9, 9}, make([]byte, 16)...)
+		rotated.Digests = [][]byte{newer, e.Digests[0]}
+		rotated.SubjectMACs = [][]byte{newer, e.SubjectMACs[0]}
+		diff(f.T, journal.Ingested{Repeated: 1}, f.ingest(rotated))
+		var seen journal.ShopView
+		f.plan = func(_ journal.Event, v journal.ShopView) journal.Plan {
+			seen = v
+			return journal.Plan{}
+		}
+		again := f.address("s", "e2", "a@x.test")
+		again.SubjectMACs = [][]byte{newer, again.SubjectMACs[0]}
+		f.ingest(again)
+		if seen.Same == nil || !seen.Same.SameSubject || len(seen.Open) != 1 || !seen.Open[0].SameSubject {
+			f.Fatalf("the planner saw %+v", seen)
+		}
+	}},
+	{"dead letters are kept and announced", func(f *fixture) {
+		sealed, err := f.keys.Seal([]byte("record"), "letter")
+		f.ok(err)
+		b := f.batch()
+		for i := range 3 {
+			l := journal.DeadLetter{
+				Offset: int64(i), EventID: fmt.Sprint("e", i), Reason: "not_json", Where: "data", Time: f.clock.now(), Size: 10 + i, Digest: []byte("digest"), Sealed: sealed,
+				Announce: MakeDraft(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), schemas.TypeDeadLetter, journal.ShopKey{}),
+			}
+			if i == 2 {
+				l.Sealed, l.EventID = nil, ""
+			}
+			b.DeadLetters = append(b.DeadLetters, l)
+		}
+		b.Next = 3
+		_, err = f.j.Ingest(f.ctx, b)
+		f.ok(err)
+		f.crash()
+		ls, err := f.j.DeadLetters(f.ctx, 0, 2)
+		f.ok(err)
+		if len(ls) != 2 || ls[0].EventID != "" || ls[0].Sealed != nil || ls[1].EventID != "e1" || ls[1].Size != 11 || !ls[1].Time.Equal(f.clock.now()) ||
+			string(ls[1].Digest) != "digest" || ls[1].Announce.ID != b.DeadLetters[1].Announce.ID || !ls[1].Received.Equal(f.clock.now()) {
+			f.Fatalf("dead letters are %+v", ls)
+		}
+		ls, err = f.j.DeadLetters(f.ctx, ls[1].ID, 10)
+		f.ok(err)
+		if len(ls) != 1 || ls[0].EventID != "e0" {
+			f.Fatalf("the next page is %+v", ls)
+		}
+		out := pending(f)
+		if len(out) != 3 || string(out[0].Message.Value) != fmt.Sprintf("%s 0", b.DeadLetters[0].Announce.ID) {
+			f.Fatalf("outbox is %+v", out)
+		}
+		if s := stats(f); s.DeadLetters != 3 || s.Events != 0 {
+			f.Fatalf("stats are %+v", s)
+		}
+	}},
+	{"an empty batch moves the position and leaves nothing else", func(f *fixture) {
+		before := stats(f)
+		b := journal.Batch{Topic: topic, From: 0, Next: 5000}
+		for i := range 1000 {
+			b.Deselected = append(b.Deselected, shopKey(fmt.Sprint("stranger", i)), journal.ShopKey{Account: "unknown", Shop: "s"})
+		}
+		_, err := f.j.Ingest(f.ctx, b)
+		f.ok(err)
+		ps, err := f.j.Positions(f.ctx)
+		f.ok(err)
+		diff(f.T, []journal.Position{{Topic: topic, Next: 5000}}, ps)
+		diff(f.T, before, stats(f))
+		_, err = f.j.Shop(f.ctx, shopKey("stranger1"))
+		want(f.T, err, journal.ErrNotFound)
+	}},
+	{"an unknown account fails the batch", func(f *fixture) {
+		e := MakeEvent(f.T, f.keys, journal.Invite, journal.ShopKey{Account: "unknown", Shop: "s"}, "e", "a@x.test", f.clock.now())
+		_, err := f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: 0, Next: 2, Events: []journal.Event{f.address("s", "e1", "a@x.test"), e}})
+		want(f.T, err, journal.ErrNotFound)
+		if s := stats(f); s.Events != 0 {
+			f.Fatal("a part of the batch was kept")
+		}
+		f.ingest(f.address("s", "e1", "a@x.test"))
+	}},
+	{"deselected shops lose what was never sent", testDeselected},
+}
+
+func testDeselected(f *fixture) {
+	// s1: planned, with a code behind it. s2: sending. s3: waiting. s4: waiting in doubt. s5: another shop.
+	f.ingest(f.address("s2", "e2", "2@x.test"))
+	sent := f.claimed(journal.Invite, journal.Call)
+	f.send(sent)
+	for _, x := range []struct {
+		shop  string
+		doubt bool
+	}{{"s3", false}, {"s4", true}} {
+		o, id := f.sending(f.address(x.shop, "e"+x.shop, x.shop+"@x.test"))
+		f.apply(journal.Transition{
+			Ref: o.Ref, From: journal.Sending, To: journal.Waiting, Due: f.clock.now().Add(1e12), Doubt: x.doubt, Attempt: id, End: f.answered(429),
+		})
+	}
+	f.ingest(f.address("s1", "e1", "1@x.test"), f.code("s1", "c1", "111"), f.address("s5", "e5", "5@x.test"))
+	f.crash() // which shops have invitations is known after it too
+	b := f.batch()
+	b.Next++
+	f.next++
+	b.Deselected = []journal.ShopKey{shopKey("s1"), shopKey("s2"), shopKey("s3"), shopKey("s4"), shopKey("s9")}
+	signalled(f.j.Changed())
+	_, err := f.j.Ingest(f.ctx, b)
+	f.ok(err)
+	if !signalled(f.j.Changed()) {
+		f.Error("the code behind became due without a signal")
+	}
+	states := func(shop string) (got []journal.State) {
+		h, err := f.j.Shop(f.ctx, shopKey(shop))
+		f.ok(err)
+		for _, o := range h.Operations {
+			got = append(got, o.State)
+		}
+		return got
+	}
+	for shop, want := range map[string][]journal.State{
+		"s1": {journal.Superseded, journal.Planned}, "s2": {journal.Unknown}, "s3": {journal.Superseded}, "s4": {journal.Waiting}, "s5": {journal.Planned},
+	} {
+		diff(f.T, want, states(shop))
+	}
+	if out := pending(f); len(out) != 0 {
+		f.Fatalf("%d events were published", len(out))
+	}
+	// One that was cancelled can be asked for again, and cancelled again.
+	for i := range 2 {
+		f.ingest(f.address("s3", fmt.Sprint("again", i), "s3@x.test"))
+		diff(f.T, []journal.State{journal.Planned}, states("s3"))
+		b := f.batch()
+		b.Next++
+		f.next++
+		b.Deselected = []journal.ShopKey{shopKey("s3"), shopKey("s3")}
+		_, err := f.j.Ingest(f.ctx, b)
+		f.ok(err)
+		diff(f.T, []journal.State{journal.Superseded}, states("s3"))
+	}
+}
+
+func stats(f *fixture) journal.Stats {
+	f.Helper()
+	s, err := f.j.Stats(f.ctx)
+	f.ok(err)
+	s.Bytes = 0
+	return s
+}
+
+func pending(f *fixture) []journal.Outgoing {
+	f.Helper()
+	out, err := f.j.Pending(f.ctx, 0, 1000, 1<<20)
+	f.ok(err)
+	return out
+}

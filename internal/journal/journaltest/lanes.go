@@ -1,0 +1,133 @@
+package journaltest
+
+import (
+	"fmt"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+var lanes = []part{
+	{"a shop has one operation at a time, in order", func(f *fixture) {
+		f.ingest(f.code("s", "e1", "1"), f.code("s", "e2", "2"), f.address("s", "e3", "a@x.test"), f.code("s", "e4", "4"))
+		for i, kind := range []journal.Kind{journal.Activate, journal.Activate, journal.Invite, journal.Activate} {
+			other := journal.Invite + journal.Activate - kind
+			f.idle(other, journal.Call)
+			o := f.claimed(kind, journal.Call)
+			if want := fmt.Sprint("e", i+1); o.EventID != want {
+				f.Fatalf("claimed %s, want %s", o.EventID, want)
+			}
+			f.idle(kind, journal.Call)
+			f.finish(o)
+		}
+	}},
+	{"shops do not wait for each other", func(f *fixture) {
+		f.ingest(f.address("s1", "e1", "a@x.test"), f.address("s2", "e2", "a@x.test"), f.address("s1", "e3", "b@x.test"))
+		if got := f.claim(journal.Invite, journal.Call, 10); len(got) != 2 {
+			f.Fatalf("claimed %d, want one of each shop", len(got))
+		}
+	}},
+	{"shops of two accounts are two", func(f *fixture) {
+		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
+		second := journal.ShopKey{Account: "second", Shop: "s"}
+		f.ingest(f.code("s", "e1", "1"), MakeEvent(f.T, f.keys, journal.Activate, second, "e2", "1", f.clock.now()))
+		if o := f.claimed(journal.Activate, journal.Call); o.Shop.Account != account {
+			f.Fatalf("claimed %+v", o.Shop)
+		}
+		got, err := f.j.Claim(f.ctx, journal.ClaimRequest{Account: "second", Kind: journal.Activate, Stage: journal.Call, Limit: 5, Lease: time.Minute})
+		f.ok(err)
+		if len(got) != 1 || got[0].Shop != second {
+			f.Fatalf("claimed %+v", got)
+		}
+	}},
+	{"what holds the lane", func(f *fixture) {
+		// Brings the first of two operations into each state.
+		states := []struct {
+			to    journal.State
+			holds bool
+		}{
+			{journal.Planned, true}, {journal.Waiting, true}, {journal.Unknown, true}, {journal.Received, true}, {journal.Stored, false},
+			{journal.Attention, false}, {journal.Done, false}, {journal.Superseded, false},
+		}
+		for i, s := range states {
+			shop := fmt.Sprint("s", i)
+			o, id := f.sending(f.code(shop, shop+"-1", shop+"-1"))
+			f.ingest(f.code(shop, shop+"-2", shop+"-2"))
+			tr := journal.Transition{Ref: o.Ref, From: journal.Sending, To: s.to, Due: f.clock.now().Add(time.Hour), Attempt: id, End: f.answered(200)}
+			signalled(f.j.Changed())
+			f.apply(tr)
+			got := f.claim(journal.Activate, journal.Call, 10)
+			if free := len(got) == 1 && got[0].EventID == shop+"-2"; free == s.holds || len(got) > 1 {
+				f.Errorf("in %v: claimed %+v", s.to, got)
+			}
+			if !s.holds && !signalled(f.j.Changed()) {
+				f.Errorf("in %v: the next operation became due without a signal", s.to)
+			}
+			for _, o := range got {
+				f.finish(o)
+			}
+			if s.holds != s.to.HoldsLane() {
+				f.Errorf("%v: the test and the contract differ", s.to)
+			}
+		}
+	}},
+	{"who comes back to a lane that is taken queues up", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Attempt: id, End: f.answered(500)})
+		f.ingest(f.code("s", "e2", "2"))
+		second := f.claimed(journal.Activate, journal.Call)
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Attention, To: journal.Planned})
+		f.wantState(o.UUID, journal.Queued)
+		f.idle(journal.Activate, journal.Call)
+		f.finish(second)
+		if again := f.claimed(journal.Activate, journal.Call); again.UUID != o.UUID {
+			f.Fatalf("claimed %+v", again)
+		}
+	}},
+	{"a run that starts again queues up", func(f *fixture) {
+		f.ingest(f.code("s", "e1", "1"))
+		first := f.claimed(journal.Activate, journal.Call)
+		f.finish(first)
+		f.ingest(f.code("s", "e2", "2"))
+		second := f.claimed(journal.Activate, journal.Call)
+		f.ingest(f.code("s", "e3", "1"))
+		f.wantState(first.UUID, journal.Queued)
+		f.finish(second)
+		if again := f.claimed(journal.Activate, journal.Call); again.UUID != first.UUID || again.Run != 2 {
+			f.Fatalf("claimed %+v", again)
+		}
+	}},
+	{"a late receipt does not start a second call", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
+		f.ingest(f.code("s", "e2", "2"), f.code("s", "e3", "3"))
+		second := f.claimed(journal.Activate, journal.Call)
+		if s, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received {
+			f.Fatal(s, err)
+		}
+		// Two are in the lane now; neither's end starts a third beside the other.
+		f.finish(second)
+		f.idle(journal.Activate, journal.Call)
+		settle := f.claimed(journal.Activate, journal.Settle)
+		f.apply(journal.Transition{Ref: settle.Ref, From: journal.Received, To: journal.Done})
+		if third := f.claimed(journal.Activate, journal.Call); third.EventID != "e3" {
+			f.Fatalf("claimed %+v", third)
+		}
+	}},
+	{"a long lane keeps its order", func(f *fixture) {
+		const n = 200
+		var es []journal.Event
+		for i := range n {
+			es = append(es, f.code("s", fmt.Sprint("e", i), fmt.Sprint("code", i)))
+		}
+		f.ingest(es...)
+		for i := range n {
+			o := f.claimed(journal.Activate, journal.Call)
+			if want := fmt.Sprint("e", i); o.EventID != want {
+				f.Fatalf("claimed %s, want %s", o.EventID, want)
+			}
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done})
+		}
+		f.idle(journal.Activate, journal.Call)
+	}},
+}

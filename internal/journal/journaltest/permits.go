@@ -1,0 +1,213 @@
+package journaltest
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// narrow is a permit that is soon used up.
+func narrow(limit int) journal.Permit {
+	return journal.Permit{Ledger: "account/" + account, Limit: limit, Window: 30 * time.Second, Slack: time.Minute}
+}
+
+// check starts an attempt of 10 s that takes the permits.
+func (f *fixture) check(ps ...journal.Permit) (journal.AttemptID, error) {
+	return f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: ps})
+}
+
+func (f *fixture) mustCheck(ps ...journal.Permit) journal.AttemptID {
+	f.Helper()
+	id, err := f.check(ps...)
+	f.ok(err)
+	return id
+}
+
+// free compares what a ledger has left; next counts from now.
+func (f *fixture) free(p journal.Permit, want int, next time.Duration) {
+	f.Helper()
+	n, at, err := f.j.Free(f.ctx, p)
+	f.ok(err)
+	if n != want || n == 0 && at.Sub(f.clock.now()) != next {
+		f.Fatalf("%d free, next in %v; want %d, %v", n, at.Sub(f.clock.now()), want, next)
+	}
+}
+
+var permits = []part{
+	{"a permit comes back a window after the answer", func(f *fixture) {
+		p := narrow(2)
+		f.free(p, 2, 0)
+		a, b := f.mustCheck(p), f.mustCheck(p)
+		f.free(p, 0, 100*time.Second) // deadline, slack and window
+		f.clock.advance(5 * time.Second)
+		f.ok(f.j.EndCheck(f.ctx, a, *f.answered(200)))
+		f.free(p, 0, 30*time.Second)
+		f.clock.advance(4 * time.Second)
+		f.ok(f.j.EndCheck(f.ctx, b, *f.answered(500)))
+		f.clock.advance(26*time.Second - time.Microsecond)
+		f.free(p, 0, time.Microsecond)
+		_, err := f.check(p)
+		none, ok := errors.AsType[*journal.NoPermitError](err)
+		if !ok || !none.Next.Equal(f.clock.now().Add(time.Microsecond)) {
+			f.Fatalf("error is %v", err)
+		}
+		f.clock.advance(time.Microsecond)
+		f.free(p, 1, 0)
+		f.mustCheck(p)
+		f.free(p, 0, 4*time.Second)
+	}},
+	{"what was not sent comes back at once", func(f *fixture) {
+		p := narrow(1)
+		id := f.mustCheck(p)
+		f.free(p, 0, 100*time.Second)
+		signalled(f.j.Changed())
+		f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
+		if !signalled(f.j.Changed()) {
+			f.Error("who waits for a permit was not told")
+		}
+		f.free(p, 1, 0)
+	}},
+	{"without an answer slack and a window pass", func(f *fixture) {
+		p := narrow(1)
+		id := f.mustCheck(p)
+		f.clock.advance(3 * time.Second)
+		f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{At: f.clock.now()}))
+		f.free(p, 0, 90*time.Second)
+	}},
+	{"without an end the deadline, slack and a window pass", func(f *fixture) {
+		p := narrow(1)
+		f.mustCheck(p)
+		f.clock.advance(100*time.Second - time.Microsecond)
+		f.free(p, 0, time.Microsecond)
+		f.clock.advance(time.Microsecond)
+		f.free(p, 1, 0)
+	}},
+	{"two ledgers give both or none", func(f *fixture) {
+		p, egress := narrow(5), journal.Permit{Ledger: "egress", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
+		f.mustCheck(p, egress)
+		_, err := f.check(p, egress)
+		if none, ok := errors.AsType[*journal.NoPermitError](err); !ok || none.Ledger != "egress" {
+			f.Fatalf("error is %v", err)
+		}
+		f.free(p, 4, 0)
+		f.free(egress, 0, 100*time.Second)
+		f.mustCheck(p)
+		f.free(p, 3, 0)
+	}},
+	{"a step that fails gives them back", func(f *fixture) {
+		p := narrow(3)
+		f.ingest(f.code("s", "e1", "1"))
+		o := f.claimed(journal.Activate, journal.Call)
+		s := sendOf(o, p)
+		s.Attempt = 9
+		_, err := f.j.Send(f.ctx, s)
+		want(f.T, err, journal.ErrStale)
+		f.free(p, 3, 0)
+	}},
+	{"a restart knows them", func(f *fixture) {
+		p := narrow(5)
+		answered, lost, unsent, open := f.mustCheck(p), f.mustCheck(p), f.mustCheck(p), f.mustCheck(p)
+		f.clock.advance(2 * time.Second)
+		f.ok(f.j.EndCheck(f.ctx, answered, *f.answered(200)))
+		f.ok(f.j.EndCheck(f.ctx, lost, journal.AttemptEnd{At: f.clock.now()}))
+		f.ok(f.j.EndCheck(f.ctx, unsent, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
+		f.clock.advance(time.Second)
+		f.crash()
+		f.free(p, 2, 0)
+		f.mustCheck(p)
+		f.mustCheck(p)
+		f.free(p, 0, 29*time.Second)
+		f.clock.advance(29 * time.Second)
+		f.free(p, 1, 0)
+		f.crash()
+		f.free(p, 1, 0)
+		f.mustCheck(p)
+		f.free(p, 0, 60*time.Second) // of the lost one
+		f.ok(f.j.EndCheck(f.ctx, open, *f.answered(200)))
+		f.free(p, 0, 30*time.Second) // an end that comes late is an end
+	}},
+	{"one that ended late is known to a restart", func(f *fixture) {
+		p := narrow(1)
+		id := f.mustCheck(p)
+		f.clock.advance(3 * time.Hour) // a process that was stopped
+		f.ok(f.j.EndCheck(f.ctx, id, *f.answered(200)))
+		f.crash()
+		f.free(p, 0, 30*time.Second)
+	}},
+	{"a long deadline is known to a restart", func(f *fixture) {
+		p := narrow(1)
+		_, err := f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: time.Hour, Deadline: time.Hour, Permits: []journal.Permit{p}})
+		f.ok(err)
+		f.clock.advance(50 * time.Minute)
+		f.crash()
+		f.free(p, 0, 10*time.Minute+90*time.Second)
+	}},
+	{"a limit can be changed", func(f *fixture) {
+		f.mustCheck(narrow(3))
+		f.mustCheck(narrow(3))
+		f.free(narrow(1), 0, 100*time.Second)
+		f.free(narrow(10), 8, 0)
+		f.free(narrow(0), 0, 30*time.Second)
+	}},
+	{"no window ever holds more than the limit", testWindows},
+}
+
+// testWindows makes attempts as fast as it is allowed to, with answers, losses
+// and crashes, and then counts every window: a server may have counted a
+// request at any time from its start to its answer, and one that got none
+// until its slack is over.
+func testWindows(f *fixture) {
+	const limit = 7
+	p := narrow(limit)
+	r := rand.New(rand.NewPCG(1, 2))
+	type span struct{ from, to time.Time }
+	var spans []span
+	open := make(map[journal.AttemptID]int)
+	for range 600 {
+		switch r.IntN(10) {
+		case 0, 1, 2, 3, 4:
+			id, err := f.check(p)
+			if _, none := errors.AsType[*journal.NoPermitError](err); none {
+				f.clock.advance(time.Duration(r.IntN(5000)) * time.Millisecond)
+				continue
+			}
+			f.ok(err)
+			open[id] = len(spans)
+			spans = append(spans, span{f.clock.now(), f.clock.now().Add(10*time.Second + p.Slack)})
+		case 5, 6, 7, 8:
+			for id, i := range open {
+				end := journal.AttemptEnd{Answered: r.IntN(4) > 0, At: f.clock.now()}
+				if spans[i].to = f.clock.now(); !end.Answered {
+					spans[i].to = spans[i].to.Add(p.Slack)
+				}
+				f.ok(f.j.EndCheck(f.ctx, id, end))
+				delete(open, id)
+				break
+			}
+			f.clock.advance(time.Duration(r.IntN(1000)) * time.Millisecond)
+		case 9:
+			if r.IntN(8) == 0 {
+				f.crash()
+				clear(open)
+			}
+		}
+	}
+	if len(spans) < 50 {
+		f.Fatalf("only %d attempts were made", len(spans))
+	}
+	// The worst window ends where some request was counted at the latest and
+	// takes in all that can be counted within it.
+	for _, last := range spans {
+		n := 0
+		for _, s := range spans {
+			if !s.from.After(last.from) && s.to.After(last.from.Add(-p.Window)) {
+				n++
+			}
+		}
+		if n > limit {
+			f.Fatalf("%d requests can lie in the window before %v", n, last.from)
+		}
+	}
+}

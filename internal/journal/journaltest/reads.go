@@ -1,0 +1,159 @@
+package journaltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+var reads = []part{
+	{"stats count what is not done", func(f *fixture) {
+		start := f.clock.now()
+		f.ingest(f.address("s1", "e1", "a@x.test"), f.address("s1", "e2", "b@x.test"), f.code("s2", "e3", "1"), f.code("s3", "e4", "2"), f.code("s4", "e5", "3"))
+		os := f.claim(journal.Activate, journal.Call, 3)
+		f.finish(os[0], f.draft(os[0], "x"))
+		f.apply(journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Attention, Reason: "request_rejected"})
+		f.clock.advance(time.Minute)
+		s := stats(f)
+		diff(f.T, journal.Stats{
+			Operations: map[journal.StatKey]int64{
+				{Account: account, Kind: journal.Invite, State: journal.Planned}:     1,
+				{Account: account, Kind: journal.Invite, State: journal.Queued}:      1,
+				{Account: account, Kind: journal.Activate, State: journal.Claimed}:   1,
+				{Account: account, Kind: journal.Activate, State: journal.Attention}: 1,
+			},
+			Attention: map[string]int64{"request_rejected": 1}, OldestDue: start, Outbox: 1, OldestOut: start, Events: 5,
+		}, s)
+		if s, err := f.j.Stats(f.ctx); err != nil || s.Bytes <= 0 {
+			f.Fatal(s.Bytes, err)
+		}
+		f.claim(journal.Invite, journal.Call, 1)
+		if s := stats(f); !s.OldestDue.IsZero() {
+			f.Fatalf("due since %v", s.OldestDue)
+		}
+	}},
+	{"operations are listed by what one asks for", testFilters},
+	{"what is not there is not found", func(f *fixture) {
+		_, err := f.j.Operation(f.ctx, uuid.New())
+		want(f.T, err, journal.ErrNotFound)
+		_, err = f.j.Shop(f.ctx, shopKey("nobody"))
+		want(f.T, err, journal.ErrNotFound)
+		_, err = f.j.Credential(f.ctx, shopKey("nobody"), 0)
+		want(f.T, err, journal.ErrNotFound)
+		f.ingest(f.address("s", "e", "a@x.test"))
+		_, err = f.j.Credential(f.ctx, shopKey("s"), 0)
+		want(f.T, err, journal.ErrNotFound)
+		_, err = f.j.Shop(f.ctx, journal.ShopKey{Account: "nobody", Shop: "s"})
+		want(f.T, err, journal.ErrNotFound)
+	}},
+	{"a shop's history is whole", func(f *fixture) {
+		// Shop ids are compared byte for byte.
+		for _, shop := range []string{"a/b", "A/B", "магазин", "a b", "..", "😀", "a/b "} {
+			o := activate(f, shop, "code-"+shop, 1, "m-"+shop)
+			h, err := f.j.Shop(f.ctx, shopKey(shop))
+			f.ok(err)
+			if h.Shop.Shop != shop || len(h.Events) != 1 || len(h.Operations) != 1 || len(h.Output) != 1 || h.Active == nil || h.Active.MerchantID != "m-"+shop {
+				f.Fatalf("the history is %+v", h)
+			}
+			d := h.Operations[0]
+			if d.UUID != o.UUID || len(d.Tries) != 1 || len(d.Events) != 1 || len(d.Output) != 1 || d.Output[0].Event != h.Active.Event {
+				f.Fatalf("the operation is %+v", d)
+			}
+			diff(f.T, d, f.state(o.UUID))
+		}
+	}},
+	{"the audit is read from its end", func(f *fixture) {
+		for i := range 5 {
+			f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{At: f.clock.now().Add(time.Duration(i)), Actor: "a", Act: "resolve", Subject: fmt.Sprint(i), Detail: "d"}))
+		}
+		f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "now"}))
+		f.crash()
+		page, err := f.j.Audit(f.ctx, 0, 2)
+		f.ok(err)
+		if len(page) != 2 || page[0].Act != "now" || !page[0].At.Equal(f.clock.now()) || page[1].Subject != "4" || page[1].ID >= page[0].ID {
+			f.Fatalf("the first page is %+v", page)
+		}
+		page, err = f.j.Audit(f.ctx, page[1].ID, 10)
+		f.ok(err)
+		if len(page) != 4 || page[3].Subject != "0" || page[3].Actor != "a" || page[3].Detail != "d" {
+			f.Fatalf("the second page is %+v", page)
+		}
+	}},
+	{"a context that has ended is obeyed", func(f *fixture) {
+		ctx, cancel := context.WithCancel(f.ctx)
+		cancel()
+		_, err := f.j.Stats(ctx)
+		if !errors.Is(err, context.Canceled) {
+			f.Errorf("stats: %v", err)
+		}
+		_, err = f.j.Ingest(ctx, f.batch(f.address("s", "e", "a@x.test")))
+		if !errors.Is(err, context.Canceled) {
+			f.Errorf("ingest: %v", err)
+		}
+		if s := stats(f); s.Events != 0 {
+			f.Error("a call that was cancelled before it began was carried out")
+		}
+	}},
+}
+
+func testFilters(f *fixture) {
+	f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
+	f.ingest(
+		f.address("s1", "e1", "a@x.test"), f.code("s1", "e2", "1"), f.address("s2", "e3", "a@x.test"), f.code("s3", "e4", "2"),
+		MakeEvent(f.T, f.keys, journal.Invite, journal.ShopKey{Account: "second", Shop: "s1"}, "e5", "a@x.test", f.clock.now()),
+	)
+	os := f.claim(journal.Invite, journal.Call, 2)
+	f.finish(os[1])
+	f.apply(journal.Transition{Ref: f.claimed(journal.Activate, journal.Call).Ref, From: journal.Claimed, To: journal.Attention, Reason: "r"})
+	for name, x := range map[string]struct {
+		filter journal.OperationFilter
+		want   []string
+	}{
+		"all":            {journal.OperationFilter{}, []string{"e5", "e4", "e3", "e2", "e1"}},
+		"account":        {journal.OperationFilter{Account: "second"}, []string{"e5"}},
+		"shop":           {journal.OperationFilter{Shop: "s1"}, []string{"e5", "e2", "e1"}},
+		"account, shop":  {journal.OperationFilter{Account: account, Shop: "s1"}, []string{"e2", "e1"}},
+		"kind":           {journal.OperationFilter{Kind: journal.Activate}, []string{"e4", "e2"}},
+		"done":           {journal.OperationFilter{State: journal.Done}, []string{"e3"}},
+		"attention":      {journal.OperationFilter{State: journal.Attention}, []string{"e4"}},
+		"claimed":        {journal.OperationFilter{State: journal.Claimed}, []string{"e1"}},
+		"queued":         {journal.OperationFilter{State: journal.Queued}, []string{"e2"}},
+		"open":           {journal.OperationFilter{OpenOnly: true}, []string{"e5", "e4", "e2", "e1"}},
+		"open of a kind": {journal.OperationFilter{OpenOnly: true, Kind: journal.Invite, Account: account}, []string{"e1"}},
+		"nobody":         {journal.OperationFilter{Account: "nobody"}, nil},
+		"no shop":        {journal.OperationFilter{Shop: "s"}, nil},
+	} {
+		x.filter.Limit = 100
+		got, err := f.j.Operations(f.ctx, x.filter)
+		f.ok(err)
+		var ids []string
+		for _, o := range got {
+			ids = append(ids, o.Event)
+		}
+		if fmt.Sprint(ids) != fmt.Sprint(x.want) {
+			f.Errorf("%s: %v, want %v", name, ids, x.want)
+		}
+		// The same in pages of one.
+		x.filter.Limit = 1
+		var paged []string
+		for {
+			got, err := f.j.Operations(f.ctx, x.filter)
+			f.ok(err)
+			if len(got) == 0 {
+				break
+			}
+			if len(got) != 1 {
+				f.Fatalf("%s: a page of %d", name, len(got))
+			}
+			paged, x.filter.Before = append(paged, got[0].Event), got[0].ID
+		}
+		if fmt.Sprint(paged) != fmt.Sprint(x.want) {
+			f.Errorf("%s in pages: %v, want %v", name, paged, x.want)
+		}
+	}
+}

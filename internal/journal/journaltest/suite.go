@@ -1,0 +1,45 @@
+package journaltest
+
+import (
+	"testing"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+)
+
+// An Opener opens a fresh journal for a test and closes it at its end. The
+// journal must take its time from now. reopen ends the journal as a crash of
+// its process would, without Close, and opens what is on disk again; it may be
+// called more than once.
+type Opener func(t *testing.T, planner journal.Planner, now func() time.Time) (j journal.Journal, reopen func() journal.Journal)
+
+// A part is a test of the suite.
+type part struct {
+	name string
+	test func(*fixture)
+}
+
+// Run runs the whole suite, each test on a journal of its own.
+func Run(t *testing.T, open Opener) {
+	keys, err := keyset.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range []struct {
+		name  string
+		parts []part
+	}{
+		{"accounts", accounts}, {"intake", intake}, {"plans", plans}, {"lanes", lanes}, {"claims", claims}, {"sending", sending},
+		{"receipts", receipts}, {"permits", permits}, {"transitions", transitions}, {"outbox", outbox}, {"restart", restart}, {"reads", reads},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			for _, p := range group.parts {
+				t.Run(p.name, func(t *testing.T) {
+					t.Parallel()
+					p.test(newFixture(t, open, keys))
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,238 @@
+package journaltest
+
+import (
+	"sync"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+var transitions = []part{
+	{"a transition writes all that belongs to it", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		c := f.credential(o, 1, "m-1")
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: c, Due: f.clock.now().Add(time.Second), Reason: "checking"})
+		stored := f.clock.now()
+		f.clock.advance(time.Second)
+		got := f.claimed(journal.Activate, journal.Settle)
+		c.At = stored
+		diff(f.T, c, got.Credential)
+		if got.State != journal.Stored || !got.StoredAt.Equal(stored) || got.NextVersion != 2 || got.Reason != "checking" || got.Active != nil {
+			f.Fatalf("claimed %+v", got)
+		}
+		event := f.draft(got, schemas.TypeActivated)
+		f.apply(journal.Transition{
+			Ref: got.Ref, From: journal.Stored, To: journal.Done, Active: &journal.ActiveUpdate{At: f.clock.now(), Event: event.ID},
+			Publish: []journal.Draft{event}, Audit: &journal.AuditEntry{Actor: "worker", Act: "activated", Subject: "s"},
+		})
+		f.crash()
+		d := f.state(o.UUID)
+		if d.State != journal.Done || len(d.Output) != 1 || d.Output[0].Event != event.ID || d.Output[0].Sequence != 1 {
+			f.Fatalf("the journal says %+v", d)
+		}
+		h, err := f.j.Shop(f.ctx, shopKey("s"))
+		f.ok(err)
+		diff(f.T, &journal.ActiveView{At: f.clock.now(), MerchantID: "m-1", Version: 1, Operation: o.UUID, Event: event.ID}, h.Active)
+		entries, err := f.j.Audit(f.ctx, 0, 10)
+		f.ok(err)
+		if len(entries) != 1 || entries[0].Act != "activated" {
+			f.Fatalf("audit is %+v", entries)
+		}
+	}},
+	{"waits are counted, doubt stays", func(f *fixture) {
+		f.ingest(f.code("s", "e1", "1"))
+		for i, doubt := range []bool{false, true, false} {
+			o := f.claimed(journal.Activate, journal.Call)
+			if o.Waits != i || o.Doubt != (i == 2) {
+				f.Fatalf("before %d: %+v", i, o)
+			}
+			id := f.send(o)
+			f.apply(journal.Transition{
+				Ref: o.Ref, From: journal.Sending, To: journal.Waiting, Due: f.clock.now().Add(time.Second), Doubt: doubt, Attempt: id, End: f.answered(503),
+			})
+			f.idle(journal.Activate, journal.Call)
+			f.clock.advance(time.Second)
+		}
+		if o := f.claimed(journal.Activate, journal.Call); o.Waits != 3 || !o.Doubt {
+			f.Fatalf("claimed %+v", o)
+		}
+	}},
+	{"a merchant is one shop's", testMerchants},
+	{"of two shops that want a merchant at once one gets it", func(f *fixture) {
+		var os []journal.ClaimedOperation
+		f.ingest(f.code("s1", "e1", "1"), f.code("s2", "e2", "2"), f.code("s3", "e3", "3"))
+		for _, o := range f.claim(journal.Activate, journal.Call, 3) {
+			id := f.send(o)
+			_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+			f.ok(err)
+			os = append(os, o)
+		}
+		errs := make([]error, len(os))
+		var wg sync.WaitGroup
+		for i, o := range os {
+			c := f.credential(o, 1, "m-1")
+			wg.Go(func() {
+				errs[i] = f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: c})
+			})
+		}
+		wg.Wait()
+		stored := 0
+		for _, err := range errs {
+			if err == nil {
+				stored++
+				continue
+			}
+			want(f.T, err, journal.ErrMerchantConflict)
+		}
+		if stored != 1 {
+			f.Fatalf("%d shops have the merchant", stored)
+		}
+	}},
+	{"a version exists once", func(f *fixture) {
+		activate(f, "s", "1", 1, "m-1")
+		o, id := f.sending(f.code("s", "e2", "2"))
+		if o.NextVersion != 2 || o.Active == nil || o.Active.Version != 1 || o.Active.MerchantID != "m-1" {
+			f.Fatalf("claimed %+v", o)
+		}
+		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		tr := journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-1"), Publish: []journal.Draft{f.draft(o, "x")}}
+		want(f.T, f.j.Apply(f.ctx, tr), journal.ErrVersionTaken)
+		f.wantState(o.UUID, journal.Received)
+		tr.Credential = f.credential(o, 2, "m-1")
+		f.apply(tr)
+		newest, err := f.j.Credential(f.ctx, shopKey("s"), 0)
+		f.ok(err)
+		if newest.Version != 2 {
+			f.Fatalf("the newest is %+v", newest)
+		}
+		first, err := f.j.Credential(f.ctx, shopKey("s"), 1)
+		f.ok(err)
+		if first.Version != 1 || len(first.Sealed) == 0 || first.Reference == newest.Reference {
+			f.Fatalf("the first is %+v", first)
+		}
+		_, err = f.j.Credential(f.ctx, shopKey("s"), 3)
+		want(f.T, err, journal.ErrNotFound)
+	}},
+	{"a secret may lie in another store", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		c := f.credential(o, 1, "m-1")
+		c.Sealed = nil
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Stored, Credential: c, Attempt: id, End: f.answered(200)})
+		got, err := f.j.Credential(f.ctx, shopKey("s"), 0)
+		f.ok(err)
+		if got.Sealed != nil || got.Reference != c.Reference {
+			f.Fatalf("the credential is %+v", got)
+		}
+	}},
+	{"what makes no sense is refused and leaves nothing", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		open := f.credential(o, 1, "m-1")
+		open.Sealed = []byte("in the open")
+		other := f.credential(o, 1, "m-1")
+		other.Shop.Shop = "other"
+		for name, tr := range map[string]journal.Transition{
+			"to claimed":                {To: journal.Claimed},
+			"to sending":                {To: journal.Sending},
+			"to queued":                 {To: journal.Queued},
+			"to nowhere":                {},
+			"a version of nothing":      {To: journal.Stored, Credential: f.credential(o, 0, "m-1")},
+			"no merchant":               {To: journal.Stored, Credential: f.credential(o, 1, "")},
+			"another shop's credential": {To: journal.Stored, Credential: other},
+			"an open credential":        {To: journal.Stored, Credential: open},
+			"active without credential": {To: journal.Done, Active: &journal.ActiveUpdate{At: f.clock.now()}},
+			"an attempt of nobody":      {To: journal.Done, Attempt: id + 100, End: f.answered(200)},
+		} {
+			tr.Ref, tr.From, tr.Audit = o.Ref, journal.Sending, &journal.AuditEntry{Act: name}
+			if f.j.Apply(f.ctx, tr) == nil {
+				f.Errorf("%s: taken", name)
+			}
+		}
+		d := f.state(o.UUID)
+		entries, err := f.j.Audit(f.ctx, 0, 10)
+		f.ok(err)
+		if d.State != journal.Sending || d.Tries[0].End != nil || len(entries) != 0 {
+			f.Fatalf("refused transitions left %+v and %+v", d, entries)
+		}
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: f.answered(200)})
+	}},
+	{"one bad step spoils nobody's", func(f *fixture) {
+		const n = 60
+		var es []journal.Event
+		for i := range n {
+			s := string(rune('A' + i))
+			es = append(es, f.code(s, s, s))
+		}
+		f.ingest(es...)
+		os := f.claim(journal.Activate, journal.Call, n)
+		errs := make([]error, n)
+		var wg sync.WaitGroup
+		for i, o := range os {
+			tr := journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Publish: []journal.Draft{f.draft(o, "x")}}
+			if i%7 == 0 {
+				tr.Active = &journal.ActiveUpdate{At: f.clock.now()} // fails after it has written
+			}
+			wg.Go(func() { errs[i] = f.j.Apply(f.ctx, tr) })
+		}
+		wg.Wait()
+		done := 0
+		for i, o := range os {
+			if (errs[i] != nil) != (i%7 == 0) {
+				f.Errorf("step %d: %v", i, errs[i])
+			}
+			if errs[i] == nil {
+				f.wantState(o.UUID, journal.Done)
+				done++
+			} else {
+				f.wantState(o.UUID, journal.Claimed)
+			}
+		}
+		if out := pending(f); len(out) != done {
+			f.Fatalf("%d events for %d that are done", len(out), done)
+		}
+	}},
+}
+
+func testMerchants(f *fixture) {
+	activate(f, "s1", "1", 1, "m-1")
+	for _, x := range []struct{ shop, merchant string }{{"s2", "m-1"}, {"s1", "m-2"}} {
+		o, id := f.sending(f.code(x.shop, "e"+x.shop, "c"+x.shop))
+		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		before := stats(f)
+		tr := journal.Transition{
+			Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 9, x.merchant), Publish: []journal.Draft{f.draft(o, "x")},
+			Audit: &journal.AuditEntry{Act: "never"},
+		}
+		want(f.T, f.j.Apply(f.ctx, tr), journal.ErrMerchantConflict)
+		diff(f.T, before, stats(f))
+		f.wantState(o.UUID, journal.Received)
+		// The claim is still the caller's.
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Attention, Reason: "merchant_conflict"})
+	}
+	// In another account the same id is another merchant.
+	f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
+	e := MakeEvent(f.T, f.keys, journal.Activate, journal.ShopKey{Account: "second", Shop: "s9"}, "e9", "9", f.clock.now())
+	f.ingest(e)
+	got, err := f.j.Claim(f.ctx, journal.ClaimRequest{Account: "second", Kind: journal.Activate, Stage: journal.Call, Limit: 1, Lease: time.Minute})
+	f.ok(err)
+	f.send(got[0])
+	f.apply(journal.Transition{Ref: got[0].Ref, From: journal.Sending, To: journal.Stored, Credential: f.credential(got[0], 1, "m-1")})
+}
+
+// activate brings a shop all the way with a code.
+func activate(f *fixture, shop, code string, version int64, merchant string) journal.ClaimedOperation {
+	f.Helper()
+	o, id := f.sending(f.code(shop, "event-"+shop+code, code))
+	_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+	f.ok(err)
+	f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, version, merchant), Due: f.clock.now().Add(time.Hour)})
+	event := f.draft(o, schemas.TypeActivated)
+	f.apply(journal.Transition{
+		Ref: o.Ref, From: journal.Stored, To: journal.Done, Active: &journal.ActiveUpdate{At: f.clock.now(), Event: event.ID}, Publish: []journal.Draft{event},
+	})
+	return o
+}

@@ -1,0 +1,93 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// gateNumbers are the stored numbers of the gate's states.
+var gateNumbers = map[journal.GateState]int64{
+	journal.GateOpen: 1, journal.GateLimited: 2, journal.GateResting: 3, journal.GatePaused: 4,
+}
+
+var gateNames = map[int64]journal.GateState{
+	1: journal.GateOpen, 2: journal.GateLimited, 3: journal.GateResting, 4: journal.GatePaused,
+}
+
+// EnsureAccount makes an account known, or makes sure that it is the same.
+func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) error {
+	if name == "" || partnerID == "" {
+		return fmt.Errorf("journal: an account needs a name and a partner id")
+	}
+	return j.submit(ctx, 0, func(t *tx) error {
+		r, err := t.one("SELECT partner_id FROM account WHERE name = ?", name)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			if r.text(0) != partnerID {
+				return fmt.Errorf("%w: account %q", journal.ErrPartnerDiffers, name)
+			}
+			return nil
+		}
+		r, err = t.change("INSERT INTO account (name, partner_id, created, gate_since) VALUES (?, ?, ?, ?) RETURNING id", name, partnerID, t.now, t.now)
+		if err != nil {
+			return err
+		}
+		w, id := t.j.writer, r.int(0)
+		w.accounts[name], w.names[id] = id, name
+		t.undo = append(t.undo, func() {
+			delete(w.accounts, name)
+			delete(w.names, id)
+		})
+		return nil
+	})
+}
+
+// Accounts lists all accounts by name.
+func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
+	var as []journal.Account
+	err := j.read(ctx, `SELECT name, partner_id, gate, gate_reason, coalesce(gate_until, 0), gate_count, coalesce(gate_since, 0) FROM account ORDER BY name`, nil,
+		func(scan scanner) error {
+			var a journal.Account
+			var state, until, since int64
+			if err := scan(&a.Name, &a.PartnerID, &state, &a.Gate.Reason, &until, &a.Gate.Count, &since); err != nil {
+				return err
+			}
+			a.Gate.State = gateNames[state]
+			if until != 0 {
+				a.Gate.Until = j.clock.instant(until)
+			}
+			if since != 0 {
+				a.Gate.Since = j.clock.instant(since)
+			}
+			as = append(as, a)
+			return nil
+		})
+	return as, err
+}
+
+// SetGate replaces an account's gate.
+func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error {
+	state, ok := gateNumbers[g.State]
+	if !ok {
+		return fmt.Errorf("journal: no gate is %q", g.State)
+	}
+	return j.submit(ctx, 0, func(t *tx) error {
+		n, err := t.exec("UPDATE account SET gate = ?, gate_reason = ?, gate_until = ?, gate_count = ?, gate_since = ? WHERE name = ?",
+			state, g.Reason, orNull(t.j.clock.stamp(g.Until)), g.Count, orNull(t.j.clock.stamp(g.Since)), account)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
+		}
+		t.woken = true
+		if audit != nil {
+			return t.audit(*audit)
+		}
+		return nil
+	})
+}

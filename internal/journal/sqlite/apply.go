@@ -1,0 +1,231 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+)
+
+// Apply makes a transition. The caller goes on holding the operation after it
+// until somebody claims it: until Due, where that lies ahead.
+//
+// A transition from a state beside the lane into one that holds it ends as
+// Queued where the lane is another's by now.
+func (j *Journal) Apply(ctx context.Context, tr journal.Transition) error {
+	switch tr.To {
+	case journal.Planned, journal.Waiting, journal.Received, journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded:
+	default:
+		return fmt.Errorf("journal: no transition leads to %v", tr.To)
+	}
+	return j.submit(ctx, 0, func(t *tx) error { return t.apply(tr) })
+}
+
+func (t *tx) apply(tr journal.Transition) error {
+	f, err := t.facts(tr.Ref.Operation)
+	if err != nil {
+		return err
+	}
+	to := tr.To
+	if to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call {
+		busy, err := t.busy(f.shop)
+		if err != nil {
+			return err
+		}
+		if busy {
+			to = journal.Queued
+		}
+	}
+	if err := t.move(f, tr, to); err != nil {
+		return err
+	}
+	if tr.Attempt != 0 && tr.End != nil {
+		if err := t.endAttempt(tr.Attempt, *tr.End); err != nil {
+			return err
+		}
+	}
+	if tr.From.HoldsLane() && !to.HoldsLane() {
+		if err := t.release(f.shop); err != nil {
+			return err
+		}
+	}
+	sequence, err := t.remember(f, tr)
+	if err != nil {
+		return err
+	}
+	if err := t.emitFrom(sequence, tr.Publish, f.key, f.shop, tr.Ref.Operation); err != nil {
+		return err
+	}
+	if tr.Audit != nil {
+		return t.audit(*tr.Audit)
+	}
+	return nil
+}
+
+// Operations move by one statement that compares and writes. Those that end
+// leave alone what only open ones have.
+const (
+	moveFence  = " WHERE id = ? AND state = ? AND claim = ?"
+	moveEnding = "UPDATE operation SET state = ?, stage = 0, due_at = NULL, lane = NULL, leased = 0, reason = ?, doubt = doubt | ?, changed = ?" + moveFence
+	moveOn     = `UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, leased = 0, reason = ?, doubt = doubt | ?, changed = ?,
+		waits = waits + ?, version = coalesce(?, version), stored_at = coalesce(?, stored_at), received = received | ?` + moveFence
+)
+
+// move compares and writes the state.
+func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
+	var n int64
+	var err error
+	if !to.Open() && tr.Credential == nil {
+		n, err = t.exec(moveEnding, int64(to), tr.Reason, flag(tr.Doubt), t.now, tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
+	} else {
+		due := t.j.clock.stamp(tr.Due)
+		if due == 0 {
+			due = t.now
+		}
+		stage, dueAt := stageOf(to, due)
+		n, err = t.exec(moveOn, int64(to), stage, dueAt, laneOf(to), tr.Reason, flag(tr.Doubt), t.now,
+			flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received),
+			tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
+		t.woken = t.woken || n > 0 && stage != 0
+	}
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return journal.ErrStale
+	}
+	if !to.Open() {
+		delete(t.j.writer.facts, tr.Ref.Operation)
+	}
+	if tr.From.Open() != to.Open() && f.kind == journal.Invite {
+		t.invitation(f.key, to.Open())
+	}
+	return nil
+}
+
+func credentialVersion(c *journal.Credential) any {
+	if c == nil {
+		return nil
+	}
+	return c.Version
+}
+
+func storedAt(to, from journal.State, now int64) any {
+	if to == journal.Stored && from != journal.Stored {
+		return now
+	}
+	return nil
+}
+
+// remember brings the shop's row up to date: its credential, its last
+// invitation, its current activation, and the sequence of its events, of which
+// it returns the last one before those of this transition.
+func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error) {
+	own := int64(0) // events of this shop
+	for _, d := range tr.Publish {
+		if d.Shop == f.key {
+			own++
+		}
+	}
+	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil {
+		return 0, nil
+	}
+	s, err := t.one("SELECT sequence, merchant_id, version FROM shop WHERE id = ?", f.shop)
+	if err != nil {
+		return 0, err
+	}
+	sequence = s.int(0)
+	if c := tr.Credential; c != nil {
+		if err := t.store(f, tr.Ref.Operation, s.text(1), *c); err != nil {
+			return 0, err
+		}
+		if s.null(1) {
+			if _, err := t.exec("UPDATE shop SET merchant_id = ?, version = ? WHERE id = ?", c.MerchantID, c.Version, f.shop); err != nil {
+				return 0, err
+			}
+		} else if _, err := t.exec("UPDATE shop SET version = max(version, ?) WHERE id = ?", c.Version, f.shop); err != nil {
+			return 0, err
+		}
+	}
+	if u := tr.Invited; u != nil {
+		if _, err := t.exec(`UPDATE shop SET sequence = ?5, invited_operation = ?1, invited_at = ?2, invitation_id = ?3,
+			invited_mac = (SELECT mac FROM operation_body WHERE id = ?1),
+			invited_event_time = (SELECT e.event_time FROM operation p JOIN event e ON e.id = p.event WHERE p.id = ?1)
+			WHERE id = ?4`, tr.Ref.Operation, t.j.clock.stamp(u.At), u.InvitationID, f.shop, sequence+own); err != nil {
+			return 0, err
+		}
+	}
+	if u := tr.Active; u != nil {
+		version, err := t.stored(tr)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := t.exec("UPDATE shop SET sequence = ?, active_operation = ?, active_at = ?, active_event = ?, active_version = ? WHERE id = ?",
+			sequence+own, tr.Ref.Operation, t.j.clock.stamp(u.At), eventID(u.Event), version, f.shop); err != nil {
+			return 0, err
+		}
+	}
+	if own > 0 && tr.Invited == nil && tr.Active == nil {
+		if _, err := t.exec("UPDATE shop SET sequence = ? WHERE id = ?", sequence+own, f.shop); err != nil {
+			return 0, err
+		}
+	}
+	return sequence, nil
+}
+
+// stored finds the version of the credential that the operation's run stored.
+func (t *tx) stored(tr journal.Transition) (int64, error) {
+	if tr.Credential != nil {
+		return tr.Credential.Version, nil
+	}
+	r, err := t.one("SELECT version FROM operation WHERE id = ?", tr.Ref.Operation)
+	if err != nil {
+		return 0, err
+	}
+	if r == nil || r.null(0) {
+		return 0, fmt.Errorf("journal: operation %d has stored no credential to be made current", tr.Ref.Operation)
+	}
+	return r.int(0), nil
+}
+
+// store inserts a credential; merchant is the shop's merchant id so far.
+func (t *tx) store(f facts, operation int64, merchant string, c journal.Credential) error {
+	if c.Version < 1 || c.MerchantID == "" || c.Shop != f.key {
+		return fmt.Errorf("journal: a credential of another shop, without version or without merchant id")
+	}
+	if merchant == "" {
+		other, err := t.one("SELECT 1 FROM shop WHERE account = ? AND merchant_id = ?", f.account, c.MerchantID)
+		if err != nil {
+			return err
+		}
+		if other != nil {
+			return journal.ErrMerchantConflict
+		}
+	} else if merchant != c.MerchantID {
+		return journal.ErrMerchantConflict
+	}
+	var key any
+	if c.Sealed != nil {
+		k, err := keyset.SealingKey(c.Sealed)
+		if err != nil {
+			return fmt.Errorf("journal: a credential that is not sealed: %w", err)
+		}
+		key = int64(k)
+	}
+	n, err := t.exec(`INSERT INTO credential (shop, version, operation, created, reference, merchant_id, secret, secret_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, f.shop, c.Version, operation, t.now, c.Reference, c.MerchantID, c.Sealed, key)
+	if err == nil && n == 0 {
+		err = journal.ErrVersionTaken
+	}
+	return err
+}
+
+func eventID(id uuid.UUID) any {
+	if id == uuid.Nil {
+		return nil
+	}
+	return id[:]
+}

@@ -1,0 +1,224 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"github.com/google/uuid"
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite/lib"
+
+	"invoicebox-worker/internal/journal"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// What every connection is told. Readers may not write, and keep little: the
+// system's page cache has the rest.
+const (
+	busyTimeout   = "5000" // ms; only commands beside the worker compete with it
+	readersCount  = 4
+	readerPragmas = "mode=rw&_pragma=busy_timeout(" + busyTimeout + ")&_pragma=query_only(1)&_pragma=cache_size(-1000)&_dqs=0"
+)
+
+var writerPragmas = []string{
+	"busy_timeout=" + busyTimeout,
+	"journal_mode=WAL",
+	"synchronous=FULL",
+	"wal_autocheckpoint=4000",
+	"journal_size_limit=67108864",
+	"cache_size=-16000",
+	"temp_store=MEMORY",
+	"trusted_schema=OFF",
+}
+
+// openHeld makes a file that this process holds ready for work.
+func (j *Journal) openHeld(ctx context.Context) error {
+	c, err := j.connect()
+	if err != nil {
+		return err
+	}
+	j.writer = &writer{conn: c}
+	j.writer.tx.j = j
+	if err := ownFile(c); err != nil {
+		return err
+	}
+	if err := migrate(ctx, j.path); err != nil {
+		return err
+	}
+	if err := j.writer.load(j); err != nil {
+		return err
+	}
+	if err := j.openReaders(ctx); err != nil {
+		return err
+	}
+	go j.write()
+	return nil
+}
+
+// openBeside makes a file that a worker may hold ready for reading.
+func (j *Journal) openBeside(ctx context.Context) error {
+	if err := j.openReaders(ctx); err != nil {
+		return err
+	}
+	have, want, err := versions(ctx, j.readers)
+	switch {
+	case err != nil:
+		return err
+	case have > want:
+		return journal.ErrNewer
+	case have < want:
+		return errors.New("the journal was written by an older version of this program, or is none: start the worker once, it brings the file up to date")
+	}
+	raw, err := j.meta(ctx, "identity")
+	if err != nil {
+		return err
+	}
+	if j.identity, err = uuid.FromBytes(raw); err != nil {
+		return errors.New("the journal's identity is damaged")
+	}
+	return nil
+}
+
+func (j *Journal) openReaders(ctx context.Context) (err error) {
+	if j.readers, err = sql.Open("sqlite", dsn(j.path, readerPragmas)); err != nil {
+		return err
+	}
+	j.readers.SetMaxOpenConns(readersCount)
+	j.readers.SetMaxIdleConns(readersCount)
+	j.reads = &statements{db: j.readers, stmts: make(map[string]*sql.Stmt)}
+	return j.readers.PingContext(ctx)
+}
+
+// connect opens the writer's connection and makes sure of what it promises.
+func (j *Journal) connect() (_ *conn, err error) {
+	c, err := dial(j.path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = c.close()
+		}
+	}()
+	for _, p := range writerPragmas {
+		if _, err := c.one("PRAGMA " + p); err != nil {
+			return nil, err
+		}
+	}
+	return c, durable(c)
+}
+
+// durable reads back what durability rests on: SQLite answers a setting that
+// it cannot follow with the old value, not with an error.
+func durable(c *conn) error {
+	for _, want := range []struct{ name, value, word string }{
+		{"journal_mode", "wal", "WAL"}, {"synchronous", "2", "FULL"},
+	} {
+		got, err := c.pragma(want.name)
+		if err != nil {
+			return err
+		}
+		if got != want.value {
+			return fmt.Errorf("%w: %s is %q, not %s", journal.ErrNotDurable, want.name, got, want.word)
+		}
+	}
+	return nil
+}
+
+// ownFile refuses somebody else's database and marks an empty one as ours.
+func ownFile(c *conn) error {
+	id, err := c.pragma("application_id")
+	if err != nil {
+		return err
+	}
+	if id == strconv.Itoa(applicationID) {
+		return nil
+	}
+	r, err := c.one("SELECT count(*) FROM sqlite_schema")
+	if err != nil {
+		return err
+	}
+	if id != "0" || r.int(0) > 0 {
+		return errors.New("it is another program's SQLite database, not a journal")
+	}
+	_, err = c.one("PRAGMA application_id=" + strconv.Itoa(applicationID))
+	return err
+}
+
+// migrate brings the tables up to date. The caller holds the file.
+func migrate(ctx context.Context, path string) (err error) {
+	db, err := sql.Open("sqlite", dsn(path, "mode=rw&_pragma=busy_timeout("+busyTimeout+")&_pragma=synchronous(2)&_dqs=0"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	have, want, err := versions(ctx, db)
+	switch {
+	case err != nil:
+		return err
+	case have > want:
+		return journal.ErrNewer
+	case have == want:
+		return nil
+	}
+	p, err := provider(db)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("bring the tables up to date: %w", err)
+	}
+	return nil
+}
+
+func provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+}
+
+// versions tells the version of the tables and the one that this program knows.
+// It only reads.
+func versions(ctx context.Context, db *sql.DB) (have, want int64, err error) {
+	p, err := provider(db)
+	if err != nil {
+		return 0, 0, err
+	}
+	sources := p.ListSources()
+	want = sources[len(sources)-1].Version
+	var there bool
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'").Scan(&there); err != nil || !there {
+		return 0, want, err
+	}
+	err = db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied = 1").Scan(&have)
+	return have, want, err
+}
+
+// explain adds to an error of SQLite what it means for whoever started us.
+func explain(path string, err error) error {
+	word := ""
+	switch code(err) {
+	case sqlite3.SQLITE_NOTADB:
+		word = "not an SQLite file, or its first page is damaged: "
+	case sqlite3.SQLITE_CORRUPT:
+		word = "the file is damaged; restore it from a copy: "
+	case sqlite3.SQLITE_FULL:
+		word = "the disk is full: "
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+		word = "the file or its folder is read-only: "
+	case sqlite3.SQLITE_CANTOPEN:
+		word = "the file or those beside it cannot be opened: "
+	case sqlite3.SQLITE_BUSY:
+		word = "another program holds the file: "
+	}
+	return fmt.Errorf("journal: %s: %s%w", path, word, err)
+}

@@ -1,0 +1,155 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// The exits of an event, as stored, and their names.
+const (
+	exitPlanned  = int64(1)
+	exitJoined   = int64(2)
+	exitRerun    = int64(3)
+	exitAnswered = int64(4)
+	exitKept     = int64(5)
+)
+
+var exitNames = [...]string{exitPlanned: "planned", exitJoined: "joined", exitRerun: "rerun", exitAnswered: "answered", exitKept: "kept"}
+
+// Positions lists every partition that was begun.
+func (j *Journal) Positions(ctx context.Context) ([]journal.Position, error) {
+	var ps []journal.Position
+	err := j.read(ctx, "SELECT t.name, p.part, p.next_offset FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part", nil,
+		func(scan scanner) error {
+			var p journal.Position
+			err := scan(&p.Topic, &p.Partition, &p.Next)
+			ps = append(ps, p)
+			return err
+		})
+	return ps, err
+}
+
+// Begin sets the positions of partitions that have none.
+func (j *Journal) Begin(ctx context.Context, ps []journal.Position) error {
+	return j.submit(ctx, 0, func(t *tx) error {
+		for _, p := range ps {
+			topic, err := t.intern(t.j.writer.topics, "topic", p.Topic)
+			if err != nil {
+				return err
+			}
+			if _, err := t.exec("INSERT INTO position (topic, part, next_offset, begun) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+				topic, p.Partition, p.Next, t.now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Ingest takes a batch in one transaction. The steps of operations wait while
+// it runs: batches of a few hundred events keep that short.
+func (j *Journal) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error) {
+	records := 1 + len(b.Events) + len(b.DeadLetters) + len(b.Deselected)/20
+	return ask(ctx, j, records, func(t *tx) (got journal.Ingested, err error) {
+		err = t.ingest(&b, &got)
+		return got, err
+	})
+}
+
+func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
+	topic, ok := t.j.writer.topics[b.Topic]
+	if !ok {
+		return journal.ErrPosition
+	}
+	n, err := t.exec("UPDATE position SET next_offset = ? WHERE topic = ? AND part = ? AND next_offset = ?", b.Next, topic, b.Partition, b.From)
+	if err != nil {
+		return err
+	}
+	if n == 0 || b.Next < b.From {
+		return journal.ErrPosition
+	}
+	at := place4{topic: topic, name: b.Topic, part: b.Partition}
+	for i := range b.Events {
+		if err := t.take(at, &b.Events[i], got); err != nil {
+			return fmt.Errorf("journal: event at offset %d: %w", b.Events[i].Offset, err)
+		}
+	}
+	for i := range b.DeadLetters {
+		if err := t.letter(at, &b.DeadLetters[i]); err != nil {
+			return fmt.Errorf("journal: dead letter at offset %d: %w", b.DeadLetters[i].Offset, err)
+		}
+	}
+	for _, k := range b.Deselected {
+		if err := t.deselect(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place4 is the partition of a batch.
+type place4 struct {
+	topic int64
+	name  string
+	part  int
+}
+
+// take puts one event into the inbox and carries out what it leads to.
+func (t *tx) take(at place4, e *journal.Event, got *journal.Ingested) error {
+	account, ok := t.j.writer.accounts[e.Shop.Account]
+	if !ok {
+		return fmt.Errorf("%w: account %q", journal.ErrNotFound, e.Shop.Account)
+	}
+	if len(e.Digests) == 0 || len(e.SubjectMACs) == 0 {
+		return fmt.Errorf("an event without digests")
+	}
+	id := t.j.writer.ids.event
+	n, err := t.exec("INSERT INTO inbox (identity, event) VALUES (?, ?) ON CONFLICT DO NOTHING", e.Identity[:], id)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return t.known(at, e, got)
+	}
+	got.Accepted++
+	t.j.writer.ids.event++
+	shop, view, err := t.view(account, e)
+	if err != nil {
+		return err
+	}
+	exit, operation, err := t.carryOut(plan{event: e, eventID: id, account: account, shop: shop, view: &view.ShopView, Plan: t.j.planner(*e, view.ShopView)}, view.busy)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		id, shop, int64(e.Kind), exit, orNull(operation), at.topic, at.part, e.Offset, e.Time.UnixMicro(), t.now, e.Digests[0],
+		e.Type, e.Source, e.ID, e.TraceParent, e.TraceState)
+	return err
+}
+
+// known handles an event whose identity is in the inbox.
+func (t *tx) known(at place4, e *journal.Event, got *journal.Ingested) error {
+	r, err := t.one("SELECT e.digest FROM inbox i JOIN event e ON e.id = i.event WHERE i.identity = ?", e.Identity[:])
+	if err != nil {
+		return err
+	}
+	if r != nil {
+		for _, d := range e.Digests {
+			if bytes.Equal(d, r.blob(0)) {
+				got.Repeated++
+				return nil
+			}
+		}
+	}
+	got.Reused++
+	l, err := e.ReusedLetter()
+	if err != nil {
+		return fmt.Errorf("make the dead letter: %w", err)
+	}
+	l.Offset = e.Offset
+	return t.letter(at, &l)
+}

@@ -1,0 +1,136 @@
+package sqlite
+
+import (
+	"slices"
+	"sort"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// A ledger counts the requests of one sliding window. It knows for each from
+// which instant on a window has to pass until its permit is back: for one that
+// is under way that is an upper bound. All times are microseconds.
+//
+// Entries of one instant share a bucket. Where the limit is so large that an
+// entry each would cost memory, instants are rounded up to a fraction of the
+// window: a permit then comes back a little late, never early.
+type ledger struct {
+	buckets []bucket // by rising from
+	total   int
+	open    map[journal.AttemptID]int64 // under way: in which bucket
+	refused bool                        // somebody was told to wait
+	limit   int                         // as last asked for
+	window  time.Duration
+}
+
+type bucket struct {
+	from int64
+	n    int
+}
+
+// exactLimit is the largest limit that is counted entry by entry; above it a
+// window has so many buckets.
+const exactLimit = 4096
+
+func newLedger() *ledger { return &ledger{open: make(map[journal.AttemptID]int64)} }
+
+// rounded places an instant on the grid of a limit.
+func rounded(from int64, limit int, window time.Duration) int64 {
+	if limit <= exactLimit {
+		return from
+	}
+	q := max(window.Microseconds()/exactLimit, 1)
+	return from + (q-from%q)%q
+}
+
+// prune forgets what came back before or at now.
+func (l *ledger) prune(now int64, window time.Duration) {
+	i := 0
+	for i < len(l.buckets) && l.buckets[i].from+window.Microseconds() <= now {
+		l.total -= l.buckets[i].n
+		i++
+	}
+	if i == 0 {
+		return
+	}
+	l.buckets = slices.Delete(l.buckets, 0, i)
+	// Attempts that never end leave by time as well; swept rarely, so that the
+	// cost is spread.
+	if len(l.open) > 64 && len(l.open) > 2*l.total {
+		for id, from := range l.open {
+			if from+window.Microseconds() <= now {
+				delete(l.open, id)
+			}
+		}
+	}
+}
+
+// free tells how many permits are left, and when there is one if none is.
+func (l *ledger) free(now int64, limit int, window time.Duration) (n int, next int64) {
+	l.prune(now, window)
+	if n = limit - l.total; n > 0 {
+		return n, 0
+	}
+	left := l.total
+	for _, b := range l.buckets {
+		if left -= b.n; left < limit {
+			return 0, b.from + window.Microseconds()
+		}
+	}
+	return 0, now + window.Microseconds() // a limit of zero or less never has one
+}
+
+// take notes an attempt that is under way and counts from the given instant
+// unless an end comes before.
+func (l *ledger) take(id journal.AttemptID, from int64) {
+	l.add(from)
+	l.open[id] = from
+}
+
+// untake forgets an attempt that was not made.
+func (l *ledger) untake(id journal.AttemptID) {
+	if from, ok := l.open[id]; ok {
+		delete(l.open, id)
+		l.remove(from)
+	}
+}
+
+// end replaces the bound of an attempt by what is known now; counted says that
+// it counts at all.
+func (l *ledger) end(id journal.AttemptID, from int64, counted bool) {
+	l.untake(id)
+	if counted {
+		l.add(from)
+	}
+}
+
+func (l *ledger) find(from int64) (int, bool) {
+	// Most instants are among the newest.
+	if n := len(l.buckets); n == 0 || l.buckets[n-1].from < from {
+		return n, false
+	}
+	i := sort.Search(len(l.buckets), func(i int) bool { return l.buckets[i].from >= from })
+	return i, l.buckets[i].from == from
+}
+
+func (l *ledger) add(from int64) {
+	i, ok := l.find(from)
+	if ok {
+		l.buckets[i].n++
+	} else {
+		l.buckets = slices.Insert(l.buckets, i, bucket{from, 1})
+	}
+	l.total++
+}
+
+func (l *ledger) remove(from int64) {
+	i, ok := l.find(from)
+	if !ok {
+		return // it came back by time
+	}
+	if l.buckets[i].n--; l.buckets[i].n == 0 {
+		l.buckets = slices.Delete(l.buckets, i, i+1)
+	}
+	l.total--
+}

@@ -1,0 +1,281 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// applicationID marks our files in SQLite's header: "ibxw".
+const applicationID = 0x69627877
+
+// Options of a journal.
+type Options struct {
+	// Path of the database file. It is made, readable by its owner only, in a
+	// folder that exists. URLs and in-memory databases are refused.
+	Path string
+	// Planner decides what events lead to. Needed unless ReadOnly.
+	Planner journal.Planner
+	// Logger gets what nobody is told otherwise; nil discards.
+	Logger *slog.Logger
+	// ReadOnly opens a journal that exists beside the worker that may hold it:
+	// it can be read, and audit entries can be appended; every other change
+	// fails with [journal.ErrReadOnly].
+	ReadOnly bool
+	// Now is the clock; nil is time.Now. Only differences count once the
+	// journal is open, so that a step of the wall clock changes nothing.
+	Now func() time.Time
+}
+
+// A Journal is the durable memory in one SQLite file. It implements
+// [journal.Journal].
+type Journal struct {
+	path     string
+	log      *slog.Logger
+	planner  journal.Planner
+	clock    *clock
+	identity uuid.UUID
+	lock     *os.File // nil beside a worker
+	readers  *sql.DB
+	reads    *statements
+	changed  chan struct{}
+	outbox   chan struct{}
+
+	queue   queue
+	writer  *writer // nil beside a worker
+	written chan struct{}
+
+	auditing  sync.Mutex // of the connection that ReadOnly writes the audit on
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// A writer is what only the writer's goroutine touches.
+type writer struct {
+	conn *conn // nil while it has to be opened again
+	tx   tx
+	ids  ids
+	// Rows that are asked for all the time and never change.
+	accounts map[string]int64
+	names    map[int64]string
+	topics   map[string]int64
+	ledgerID map[string]int64
+
+	facts    map[int64]facts               // of claimed operations
+	underWay map[journal.AttemptID]started // attempts without an end
+	seed     maphash.Seed
+	invitees invitees
+
+	ledgers      ledgers
+	firstAttempt int64 // of this process
+}
+
+// Open opens or makes a journal. Its errors wrap [journal.ErrHeld],
+// [journal.ErrNewer], [journal.ErrNotDurable], fs.ErrNotExist or
+// fs.ErrPermission, or say in words what is wrong with the path or the file.
+//
+// Only one process can hold a journal; by opening it all leases of processes
+// before it end: claimed operations are planned again, those in sending are
+// unknown, and those that were being settled can be claimed at once.
+func Open(ctx context.Context, o Options) (_ *Journal, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Planner == nil && !o.ReadOnly {
+		return nil, errors.New("journal: a planner is needed")
+	}
+	path, err := place(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{
+		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
+		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), written: make(chan struct{}),
+		queue: queue{wake: make(chan struct{}, 1)},
+	}
+	defer func() {
+		if err != nil {
+			j.release()
+		}
+	}()
+	if !o.ReadOnly {
+		if err := j.hold(); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkFile(path, !o.ReadOnly); err != nil {
+		return nil, err
+	}
+	if o.ReadOnly {
+		err = j.openBeside(ctx)
+	} else {
+		err = j.openHeld(ctx)
+	}
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	return j, nil
+}
+
+// place makes sure that the path can be one of a file on a disk of this machine.
+func place(path string) (string, error) {
+	switch {
+	case path == "":
+		return "", errors.New("journal: no path given")
+	case strings.HasPrefix(path, ":memory:") || strings.HasPrefix(path, "file:"):
+		return "", fmt.Errorf("journal: %q is not a plain path: the journal has to outlive the process", path)
+	case strings.Contains(path, "://"):
+		return "", fmt.Errorf("journal: %q looks like a URL: the journal has to be a file on a disk of this machine", path)
+	case strings.ContainsRune(path, 0):
+		return "", errors.New("journal: the path holds a NUL byte")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("journal: %w", err)
+	}
+	folder := filepath.Dir(path)
+	switch info, err := os.Stat(folder); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("journal: the folder %s does not exist: %w", folder, fs.ErrNotExist)
+	case err != nil:
+		return "", fmt.Errorf("journal: %w", err)
+	case !info.IsDir():
+		return "", fmt.Errorf("journal: %s is not a folder", folder)
+	}
+	// One file has one lock, by whatever name it is reached.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return path, nil
+}
+
+// hold takes the lock of the file.
+func (j *Journal) hold() error {
+	if info, err := os.Stat(filepath.Dir(j.path)); err == nil && info.Mode().Perm()&0o222 == 0 {
+		return fmt.Errorf("journal: the folder of %s is read-only, and the journal needs files beside its own: %w", j.path, fs.ErrPermission)
+	}
+	f, err := os.OpenFile(j.path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("journal: make the lock file: %w", err)
+	}
+	held, err := lockFile(f)
+	if err == nil && !held {
+		j.lock = f
+		return nil
+	}
+	_ = f.Close()
+	if held {
+		return fmt.Errorf("%w (%s)", journal.ErrHeld, j.path)
+	}
+	return fmt.Errorf("journal: lock %s.lock: %w", j.path, err)
+}
+
+// checkFile looks at the file before SQLite does: SQLite would open a
+// read-only one without a word, and make one where none is.
+func checkFile(path string, create bool) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		return createFile(path)
+	}
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("journal: %s is not a regular file", path)
+	}
+	// The superuser could write it all the same; whoever took the permission
+	// away did not mean it to be written.
+	if info.Mode().Perm()&0o222 == 0 {
+		return fmt.Errorf("journal: %s is read-only: %w", path, fs.ErrPermission)
+	}
+	if !create {
+		// Closing a file drops the locks that this process has on it: beside a
+		// worker only SQLite itself may open it.
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // #nosec G304 -- the operator names the file
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	const magic = "SQLite format 3\x00"
+	head := make([]byte, len(magic))
+	switch n, err := f.ReadAt(head, 0); {
+	case n == 0: // made, but the process died before it was filled
+		return nil
+	case n < len(magic) || string(head) != magic:
+		return fmt.Errorf("journal: %s is not a journal: not an SQLite file", path)
+	case err != nil:
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+func createFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator names the file
+	if err != nil {
+		return fmt.Errorf("journal: make the file: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("journal: make the file: %w", err)
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// Identity is the journal's own id, made with it and never changed.
+func (j *Journal) Identity() uuid.UUID { return j.identity }
+
+// Close ends what was asked for, moves the log into the database and gives the
+// file back. Later calls of any method fail with [journal.ErrClosed].
+func (j *Journal) Close() error {
+	j.closeOnce.Do(func() {
+		j.queue.close()
+		if j.writer != nil {
+			<-j.written
+		}
+		j.closeErr = j.release()
+	})
+	return j.closeErr
+}
+
+// release gives back whatever is open.
+func (j *Journal) release() error {
+	var errs []error
+	if j.reads != nil {
+		errs = append(errs, j.reads.close())
+	}
+	if j.readers != nil {
+		errs = append(errs, j.readers.Close())
+	}
+	if j.writer != nil && j.writer.conn != nil {
+		c := j.writer.conn
+		if _, err := c.one("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			errs = append(errs, fmt.Errorf("journal: checkpoint: %w", err))
+		}
+		errs = append(errs, c.close())
+		j.writer.conn = nil
+	}
+	if j.lock != nil {
+		errs = append(errs, j.lock.Close())
+		j.lock = nil
+	}
+	return errors.Join(errs...)
+}
+
+var _ journal.Journal = (*Journal)(nil)

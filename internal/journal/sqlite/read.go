@@ -1,0 +1,116 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// statements are prepared once for all readers. Reads are short: an open one
+// keeps the log from shrinking.
+type statements struct {
+	db    *sql.DB
+	mu    sync.Mutex
+	stmts map[string]*sql.Stmt
+	done  bool
+}
+
+type scanner = func(dest ...any) error
+
+func (s *statements) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return nil, journal.ErrClosed
+	}
+	if st, ok := s.stmts[query]; ok {
+		return st, nil
+	}
+	st, err := s.db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	s.stmts[query] = st
+	return st, nil
+}
+
+func (s *statements) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = true
+	var errs []error
+	for _, st := range s.stmts {
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// open fails once the journal is closed.
+func (j *Journal) open() error {
+	j.reads.mu.Lock()
+	defer j.reads.mu.Unlock()
+	if j.reads.done {
+		return journal.ErrClosed
+	}
+	return nil
+}
+
+// read hands every row of a query to f.
+func (j *Journal) read(ctx context.Context, query string, args in, f func(scanner) error) (err error) {
+	st, err := j.reads.prepare(ctx, query)
+	if err != nil {
+		return readError(err)
+	}
+	rows, err := st.QueryContext(ctx, args...)
+	if err != nil {
+		if e := j.open(); e != nil {
+			return e
+		}
+		return readError(err)
+	}
+	defer func() {
+		if closeErr := rows.Close(); err == nil && closeErr != nil {
+			err = readError(closeErr)
+		}
+	}()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return readError(err)
+	}
+	return nil
+}
+
+func readError(err error) error {
+	if errors.Is(err, journal.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("journal: read: %w", err)
+}
+
+// meta reads a fact about the journal, nil when it is not there.
+func (j *Journal) meta(ctx context.Context, name string) (value []byte, err error) {
+	err = j.read(ctx, "SELECT value FROM meta WHERE name = ?", in{name}, func(scan scanner) error { return scan(&value) })
+	return value, err
+}
+
+// KeysetCheck returns what SetKeysetCheck has kept, nil before that. The bytes
+// are the caller's: something by which it can tell whether its keys fit.
+func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) {
+	return j.meta(ctx, "keyset_check")
+}
+
+// SetKeysetCheck replaces what KeysetCheck returns.
+func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
+	return j.submit(ctx, 0, func(t *tx) error {
+		_, err := t.exec("INSERT INTO meta (name, value) VALUES ('keyset_check', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", check)
+		return err
+	})
+}

@@ -1,0 +1,234 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+)
+
+// grace is how long the lease of an operation in sending outlives the
+// request's deadline, for the answer to be written.
+const grace = 5 * time.Second
+
+// Send makes an attempt durable and takes its permits. Its times are counted
+// from the call. The lease is prolonged where it would end before the answer
+// can be written.
+func (j *Journal) Send(ctx context.Context, s journal.Send) (journal.AttemptID, error) {
+	if s.Deadline <= 0 || s.SendBy <= 0 || s.SendBy > s.Deadline {
+		return 0, fmt.Errorf("journal: send-by %v and deadline %v make no sense", s.SendBy, s.Deadline)
+	}
+	return ask(ctx, j, 0, func(t *tx) (journal.AttemptID, error) { return t.send(s) })
+}
+
+func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
+	f, err := t.facts(s.Ref.Operation)
+	if err != nil {
+		return 0, err
+	}
+	id, ledgers, slack, err := t.takePermits(s.Deadline, s.Permits)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.exec("UPDATE operation SET state = ?, attempts = ?, last_attempt = ?, changed = ? WHERE id = ? AND state = ? AND claim = ? AND attempts = ? AND due_at > ?",
+		int64(journal.Sending), s.Attempt, int64(id), t.now,
+		s.Ref.Operation, int64(journal.Claimed), s.Ref.Claim, s.Attempt-1, t.now)
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 {
+		return 0, journal.ErrStale
+	}
+	if need := t.now + (s.Deadline + grace).Microseconds(); f.lease < need {
+		if _, err := t.exec("UPDATE operation SET due_at = max(due_at, ?) WHERE id = ?", need, s.Ref.Operation); err != nil {
+			return 0, err
+		}
+	}
+	return id, t.attempt(attempt{
+		id: id, account: f.account, operation: s.Ref.Operation, number: s.Attempt, flagged: s.Flagged,
+		sendBy: s.SendBy, deadline: s.Deadline, slack: slack, ledgers: ledgers,
+	})
+}
+
+// StartCheck is Send for a request that belongs to no operation.
+func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
+	if c.Deadline <= 0 || c.SendBy <= 0 || c.SendBy > c.Deadline {
+		return 0, fmt.Errorf("journal: send-by %v and deadline %v make no sense", c.SendBy, c.Deadline)
+	}
+	return ask(ctx, j, 0, func(t *tx) (journal.AttemptID, error) {
+		account, ok := t.j.writer.accounts[c.Account]
+		if !ok {
+			return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, c.Account)
+		}
+		id, ledgers, slack, err := t.takePermits(c.Deadline, c.Permits)
+		if err != nil {
+			return 0, err
+		}
+		return id, t.attempt(attempt{id: id, account: account, sendBy: c.SendBy, deadline: c.Deadline, slack: slack, ledgers: ledgers})
+	})
+}
+
+// EndCheck says what became of a check. A second end changes nothing.
+func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	return j.submit(ctx, 0, func(t *tx) error { return t.endAttempt(id, end) })
+}
+
+// An attempt is one that begins.
+type attempt struct {
+	id                      journal.AttemptID
+	account, operation      int64
+	number                  int
+	flagged                 bool
+	sendBy, deadline, slack time.Duration
+	ledgers                 string
+}
+
+// attempt writes the row that is the history of the permits.
+func (t *tx) attempt(a attempt) error {
+	deadline := t.now + a.deadline.Microseconds()
+	underWay := t.j.writer.underWay
+	makeRoom(underWay)
+	underWay[a.id] = started{operation: a.operation, at: t.now, slack: a.slack.Microseconds(), ledgers: a.ledgers}
+	t.undo = append(t.undo, func() { delete(underWay, a.id) })
+	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, started, send_by, deadline, slack, ledgers, counts_from, slow)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		int64(a.id), a.account, orNull(a.operation), a.number, flag(a.flagged), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
+		a.ledgers, deadline+a.slack.Microseconds(), flag(a.deadline+a.slack > lookBack))
+	return err
+}
+
+// started is what the end of an attempt has to know of its beginning.
+type started struct {
+	operation int64 // 0 for a check
+	at, slack int64
+	ledgers   string
+}
+
+// beginning finds it for an attempt that has no end yet. Those of this process
+// are in memory.
+func (t *tx) beginning(id journal.AttemptID) (s started, ended bool, err error) {
+	if s, ok := t.j.writer.underWay[id]; ok {
+		return s, false, nil
+	}
+	r, err := t.one("SELECT started, slack, ledgers, ended, operation FROM attempt WHERE id = ?", int64(id))
+	if err != nil {
+		return s, false, err
+	}
+	if r == nil {
+		return s, false, fmt.Errorf("%w: attempt %d", journal.ErrNotFound, id)
+	}
+	return started{operation: r.int(4), at: r.int(0), slack: r.int(1), ledgers: r.text(2)}, !r.null(3), nil
+}
+
+const endAttempt = `UPDATE attempt SET ended = ?, counts_from = ?, answered = ?, not_sent = ?, status = ?, outcome = ?, code = ?, request_id = ?, slow = slow | ?
+	WHERE id = ?`
+
+// endAttempt writes an end and gives the permits back by it. The first end
+// holds.
+func (t *tx) endAttempt(id journal.AttemptID, end journal.AttemptEnd) error {
+	s, ended, err := t.beginning(id)
+	if err != nil || ended {
+		return err
+	}
+	at := t.j.clock.stamp(end.At)
+	if at == 0 {
+		at = t.now
+	}
+	at = max(at, s.at)
+	from := at
+	if !end.Answered {
+		from += s.slack
+	}
+	counts := any(from)
+	if end.NotSent {
+		counts = nil
+	}
+	if _, err := t.exec(endAttempt, at, counts, flag(end.Answered), flag(end.NotSent), end.Status, end.Outcome, end.Code, end.RequestID,
+		flag(at+s.slack-s.at > lookBack.Microseconds()), int64(id)); err != nil {
+		return err
+	}
+	underWay := t.j.writer.underWay
+	if _, ok := underWay[id]; ok {
+		delete(underWay, id)
+		t.undo = append(t.undo, func() { underWay[id] = s })
+	}
+	t.ends = append(t.ends, permitEnd{id: id, ledgers: s.ledgers, from: from, counted: !end.NotSent})
+	return nil
+}
+
+// Receive saves an answer, whatever became of its operation.
+func (j *Journal) Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
+	type answer struct {
+		s    journal.State
+		mine bool
+	}
+	a, err := ask(ctx, j, 0, func(t *tx) (a answer, err error) {
+		a.s, a.mine, err = t.receive(r)
+		return a, err
+	})
+	return a.s, a.mine, err
+}
+
+func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
+	key, err := keyset.SealingKey(r.Sealed)
+	if err != nil {
+		return 0, false, fmt.Errorf("journal: a receipt that is not sealed: %w", err)
+	}
+	begun, _, err := t.beginning(r.Attempt)
+	if err != nil {
+		return 0, false, err
+	}
+	if begun.operation != r.Ref.Operation {
+		return 0, false, fmt.Errorf("%w: attempt %d of operation %d", journal.ErrNotFound, r.Attempt, r.Ref.Operation)
+	}
+	if err := t.endAttempt(r.Attempt, r.End); err != nil {
+		return 0, false, err
+	}
+	n, err := t.exec("INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		int64(r.Attempt), r.Ref.Operation, t.now, r.Sealed, int64(key))
+	if err != nil {
+		return 0, false, err
+	}
+	if n > 0 {
+		// The common way. due_at stays: the lease goes on.
+		n, err := t.exec("UPDATE operation SET state = ?, stage = ?, leased = 1, receipt = ?, received = 1, changed = ? WHERE id = ? AND state = ? AND claim = ?",
+			int64(journal.Received), int64(journal.Settle), int64(r.Attempt), t.now, r.Ref.Operation, int64(journal.Sending), r.Ref.Claim)
+		if err != nil || n > 0 {
+			return journal.Received, true, err
+		}
+	}
+	o, err := t.one(`SELECT o.state, o.claim, o.received, o.account, s.name, o.kind
+		FROM operation o JOIN shop s ON s.id = o.shop WHERE o.id = ?`, r.Ref.Operation)
+	if err != nil {
+		return 0, false, err
+	}
+	if o == nil {
+		return 0, false, fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation)
+	}
+	state, rested := journal.State(o.int(0)), o.int(2) != 0 // #nosec G115 -- our own numbers
+	if n == 0 {                                             // a second try after an error: it is there
+		return state, o.int(1) == r.Ref.Claim && state == journal.Received, nil
+	}
+	if state == journal.Unknown || state == journal.Attention && !rested {
+		// Anybody's: whoever is settling it as unknown is fenced off.
+		_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, lane = ?, due_at = ?, leased = 0, claim = claim + 1, receipt = ?, received = 1,
+			reason = '', changed = ? WHERE id = ?`,
+			int64(journal.Received), int64(journal.Settle), laneHeld, t.now, int64(r.Attempt), t.now, r.Ref.Operation)
+		if state == journal.Attention && journal.Kind(o.int(5)) == journal.Invite { // #nosec G115 -- our own numbers
+			t.invitation(journal.ShopKey{Account: t.j.writer.names[o.int(3)], Shop: o.text(4)}, true)
+		}
+		t.woken = true
+		return journal.Received, false, err
+	}
+	_, err = t.exec("UPDATE operation SET receipt = ? WHERE id = ?", int64(r.Attempt), r.Ref.Operation)
+	return state, false, err
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,87 @@
+package sqlite
+
+import (
+	"modernc.org/sqlite/lib"
+)
+
+// A tx is the transaction of one commit, together with what it does to the
+// journal's memory: that is taken back with a request that fails and takes
+// effect for the outside after the commit.
+type tx struct {
+	*conn
+	j     *Journal
+	now   int64
+	undo  []func()    // of memory, run in reverse
+	ends  []permitEnd // for the ledgers, once committed
+	woken bool        // an operation may have become due
+	out   bool        // something waits to be published
+	dirty bool        // the request at hand has written
+}
+
+type txMark struct {
+	undo, ends int
+}
+
+func (t *tx) reset(c *conn, now int64) {
+	clear(t.undo)
+	t.conn, t.now, t.undo, t.ends = c, now, t.undo[:0], t.ends[:0]
+	t.woken, t.out = false, false
+}
+
+// exec runs a statement and notes whether it has written.
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	n, err := t.conn.exec(query, args...)
+	t.dirty = t.dirty || n > 0 || err != nil
+	return n, err
+}
+
+// change runs a statement that writes and returns its first row, nil when it
+// has changed nothing.
+func (t *tx) change(query string, args ...any) (row, error) {
+	r, err := t.conn.one(query, args...)
+	t.dirty = t.dirty || r != nil || err != nil
+	return r, err
+}
+
+func (t *tx) mark() txMark { return txMark{len(t.undo), len(t.ends)} }
+
+func (t *tx) rewind(m txMark) {
+	for i := len(t.undo) - 1; i >= m.undo; i-- {
+		t.undo[i]()
+	}
+	t.undo, t.ends = t.undo[:m.undo], t.ends[:m.ends]
+}
+
+func (t *tx) undoAll() { t.rewind(txMark{}) }
+
+// publish lets the memory follow the commit and tells who waits.
+func (t *tx) publish() {
+	if len(t.ends) > 0 {
+		t.j.writer.ledgers.end(t.j, t.ends)
+	}
+	if t.woken {
+		notify(t.j.changed)
+	}
+	if t.out {
+		notify(t.j.outbox)
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// fatal tells whether err may have taken the transaction with it: SQLite rolls
+// back by itself where the disk or the file fails.
+func fatal(err error) bool {
+	switch code(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+		sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+		sqlite3.SQLITE_MISUSE:
+		return true
+	}
+	return false
+}

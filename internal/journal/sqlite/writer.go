@@ -1,0 +1,294 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// Bounds of one commit. Requests behind them wait for the next.
+const (
+	maxRequests = 256 // of both priorities together
+	maxRecords  = 500 // records of low requests, the first request whatever its size
+)
+
+// A request is one transition that waits for the writer.
+type request struct {
+	run     func(*tx) error
+	records int // 0: high priority
+	done    chan error
+}
+
+// A queue holds what waits for the writer. Its length is bounded by the
+// callers: each waits for its answer.
+type queue struct {
+	mu        sync.Mutex
+	high, low []*request
+	closed    bool
+	wake      chan struct{}
+}
+
+func (q *queue) put(r *request) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return journal.ErrClosed
+	}
+	if r.records > 0 {
+		q.low = append(q.low, r)
+	} else {
+		q.high = append(q.high, r)
+	}
+	q.mu.Unlock()
+	q.signal()
+	return nil
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+// take waits for requests and moves those of the next commit into batch: the
+// high ones first, but never without a low one that waits. It returns nil
+// when the queue is closed and empty.
+func (q *queue) take(batch []*request) []*request {
+	for {
+		q.mu.Lock()
+		n := min(len(q.high), maxRequests-min(len(q.low), 1))
+		batch = append(batch, q.high[:n]...)
+		q.high = remaining(q.high, n)
+		m, records := 0, 0
+		for m < len(q.low) && len(batch)+m < maxRequests && (m == 0 || records+q.low[m].records <= maxRecords) {
+			records += q.low[m].records
+			m++
+		}
+		batch = append(batch, q.low[:m]...)
+		q.low = remaining(q.low, m)
+		closed := q.closed
+		q.mu.Unlock()
+		if len(batch) > 0 {
+			return batch
+		}
+		if closed {
+			return nil
+		}
+		<-q.wake
+	}
+}
+
+// remaining drops the first n and reuses the room that they took.
+func remaining(rs []*request, n int) []*request {
+	k := copy(rs, rs[n:])
+	clear(rs[k:])
+	return rs[:k]
+}
+
+// submit hands a transition to the writer and waits until it is on disk.
+// records is 0 for the steps of operations and the number of records for
+// intake, which waits behind them. When ctx ends first the transition may
+// still happen.
+func (j *Journal) submit(ctx context.Context, records int, run func(*tx) error) error {
+	if j.writer == nil {
+		return journal.ErrReadOnly
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &request{run: run, records: records, done: make(chan error, 1)}
+	if err := j.queue.put(r); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ask is submit for a transition that has an answer. The answer is the
+// writer's until it is done: who has left does not look at it.
+func ask[T any](ctx context.Context, j *Journal, records int, run func(*tx) (T, error)) (T, error) {
+	var zero T
+	answer := new(T)
+	err := j.submit(ctx, records, func(t *tx) (err error) {
+		*answer, err = run(t)
+		return err
+	})
+	if err != nil {
+		return zero, err
+	}
+	return *answer, nil
+}
+
+// write is the writer's goroutine: the only place that changes the database.
+func (j *Journal) write() {
+	defer close(j.written)
+	var batch []*request
+	var errs []error
+	for {
+		batch = j.queue.take(batch[:0])
+		if len(batch) == 0 {
+			return
+		}
+		errs = append(errs[:0], make([]error, len(batch))...)
+		if err := j.commit(batch, errs); err != nil {
+			for i := range errs {
+				errs[i] = err
+			}
+		}
+		for i, r := range batch {
+			r.done <- errs[i]
+		}
+		clear(batch)
+	}
+}
+
+// commit runs a batch in one transaction. An error means that the whole batch
+// is not there, or, after an error of COMMIT itself, that nobody can say.
+//
+// A request that fails takes only itself back. Almost all that fail do so
+// before they have written anything; only when one fails after that, the batch
+// runs again with a savepoint for each request. Savepoints for all from the
+// start would copy every page once a request.
+func (j *Journal) commit(batch []*request, errs []error) error {
+	again, err := j.attemptCommit(batch, errs, false)
+	if again {
+		_, err = j.attemptCommit(batch, errs, true)
+	}
+	return err
+}
+
+func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool) (again bool, err error) {
+	if j.writer.conn == nil {
+		if err := j.reconnect(); err != nil {
+			return false, fmt.Errorf("journal: open the database again: %w", err)
+		}
+	}
+	c := j.writer.conn
+	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
+		j.disconnect()
+		return false, fmt.Errorf("journal: begin: %w", err)
+	}
+	t := &j.writer.tx
+	t.reset(c, j.clock.micros())
+	wrote := false
+	for i, r := range batch {
+		t.dirty = false
+		if savepoints {
+			errs[i] = t.within(r.run)
+		} else {
+			errs[i] = t.plainly(r.run)
+		}
+		if errors.Is(errs[i], errTransaction) {
+			t.undoAll()
+			j.disconnect()
+			return false, errs[i]
+		}
+		if errors.Is(errs[i], errAgain) {
+			t.undoAll()
+			j.rollback()
+			return true, nil
+		}
+		wrote = wrote || t.dirty
+	}
+	if !wrote {
+		// Nothing to sync: looks that found nothing to do.
+		j.rollback()
+		t.publish()
+		return false, nil
+	}
+	if _, err := c.exec("COMMIT"); err != nil {
+		// The connection may be inside the transaction or not; a new one knows
+		// nothing of it, and closing this one rolls back what is left.
+		t.undoAll()
+		j.disconnect()
+		return false, fmt.Errorf("journal: commit: %w", err)
+	}
+	t.publish()
+	return false, nil
+}
+
+var (
+	// errTransaction says that the transaction itself is lost, as after a full disk.
+	errTransaction = errors.New("journal: the transaction was lost")
+	// errAgain says that a request failed after it had written.
+	errAgain = errors.New("journal: the batch has to run with savepoints")
+)
+
+// plainly runs f, which may fail as long as it has not written.
+func (t *tx) plainly(f func(*tx) error) error {
+	mark := t.mark()
+	err := f(t)
+	switch {
+	case err == nil:
+		return nil
+	case fatal(err):
+		return fmt.Errorf("%w: %w", errTransaction, err)
+	case t.dirty:
+		return errAgain
+	}
+	t.rewind(mark)
+	return err
+}
+
+// within runs f inside a savepoint.
+func (t *tx) within(f func(*tx) error) error {
+	if _, err := t.conn.exec("SAVEPOINT request"); err != nil {
+		return fmt.Errorf("%w: %w", errTransaction, err)
+	}
+	mark := t.mark()
+	err := f(t)
+	if err != nil {
+		t.rewind(mark)
+		t.dirty = false
+		if fatal(err) {
+			return fmt.Errorf("%w: %w", errTransaction, err)
+		}
+		if _, e := t.conn.exec("ROLLBACK TO request"); e != nil {
+			return fmt.Errorf("%w: %w", errTransaction, errors.Join(err, e))
+		}
+	}
+	if _, e := t.conn.exec("RELEASE request"); e != nil {
+		return fmt.Errorf("%w: %w", errTransaction, errors.Join(err, e))
+	}
+	return err
+}
+
+// rollback ends a transaction that left nothing.
+func (j *Journal) rollback() {
+	if _, err := j.writer.conn.exec("ROLLBACK"); err != nil {
+		j.log.Error("the journal could not roll back", "error", err)
+		j.disconnect()
+	}
+}
+
+// disconnect drops a connection whose state is in doubt.
+func (j *Journal) disconnect() {
+	if err := j.writer.conn.close(); err != nil {
+		j.log.Error("closing the journal's connection failed", "error", err)
+	}
+	j.writer.conn = nil
+}
+
+func (j *Journal) reconnect() error {
+	c, err := j.connect()
+	if err != nil {
+		return err
+	}
+	j.writer.conn = c
+	return nil
+}

@@ -1,0 +1,204 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// Steps of operations go before intake, but intake is never left out.
+func TestQueueOrder(t *testing.T) {
+	q := queue{wake: make(chan struct{}, 1)}
+	put := func(n, records int) {
+		for range n {
+			if err := q.put(&request{records: records}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put(3, 400)
+	put(600, 0)
+	for i, want := range []struct{ high, low int }{{255, 1}, {255, 1}, {90, 1}} {
+		high, low := 0, 0
+		for _, r := range q.take(nil) {
+			if r.records > 0 {
+				low++
+			} else if high++; low > 0 {
+				t.Error("intake went first")
+			}
+		}
+		if high != want.high || low != want.low {
+			t.Errorf("commit %d takes %d steps and %d batches, want %+v", i, high, low, want)
+		}
+	}
+	put(4, 200) // two fit into one commit
+	put(1, 100_000)
+	for i, want := range []int{2, 2, 1} {
+		if got := len(q.take(nil)); got != want {
+			t.Errorf("commit %d takes %d batches, want %d", i, got, want)
+		}
+	}
+	q.close()
+	if q.take(nil) != nil {
+		t.Error("a closed queue has work")
+	}
+	if err := q.put(&request{}); !errors.Is(err, journal.ErrClosed) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// A full disk fails what was asked for and nothing else: when there is room
+// again the journal goes on.
+func TestFullDisk(t *testing.T) {
+	j := mustOpen(t, options(filepath.Join(t.TempDir(), "j.db")))
+	ctx := t.Context()
+	if err := j.EnsureAccount(ctx, "a", "p"); err != nil {
+		t.Fatal(err)
+	}
+	err := j.submit(ctx, 0, func(t *tx) error {
+		r, err := t.one("PRAGMA page_count")
+		if err != nil {
+			return err
+		}
+		_, err = t.one(fmt.Sprintf("PRAGMA max_page_count=%d", r.int(0)+2))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := journal.AuditEntry{Act: "x", Detail: strings.Repeat("x", 1<<20)}
+	if err := j.AppendAudit(ctx, long); err == nil || !strings.Contains(err.Error(), "full") {
+		t.Fatalf("error is %v", err)
+	}
+	// The connection was made anew, with its limit gone: there is room.
+	if err := j.AppendAudit(ctx, long); err != nil {
+		t.Fatal(err)
+	}
+	es, err := j.Audit(ctx, 0, 10)
+	if err != nil || len(es) != 1 {
+		t.Fatal(len(es), err)
+	}
+}
+
+// What was asked for before Close is carried out.
+func TestCloseDrains(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j.db")
+	j := mustOpen(t, options(path))
+	block := make(chan struct{})
+	begun := make(chan struct{})
+	errs := make(chan error, 11)
+	go func() {
+		errs <- j.submit(context.Background(), 0, func(*tx) error {
+			close(begun)
+			<-block
+			return nil
+		})
+	}()
+	<-begun
+	for range 10 {
+		go func() { errs <- j.AppendAudit(context.Background(), journal.AuditEntry{Act: "x"}) }()
+	}
+	waitUntil(t, func() bool {
+		j.queue.mu.Lock()
+		defer j.queue.mu.Unlock()
+		return len(j.queue.high) == 10
+	})
+	closed := make(chan error)
+	go func() { closed <- j.Close() }()
+	waitUntil(t, func() bool {
+		j.queue.mu.Lock()
+		defer j.queue.mu.Unlock()
+		return j.queue.closed
+	})
+	if err := j.AppendAudit(t.Context(), journal.AuditEntry{}); !errors.Is(err, journal.ErrClosed) {
+		t.Errorf("error is %v", err)
+	}
+	close(block)
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	for range 11 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(path + "-wal"); err == nil && info.Size() > 0 {
+		t.Errorf("the log holds %d bytes after Close", info.Size())
+	}
+	again := mustOpen(t, options(path))
+	if es, err := again.Audit(t.Context(), 0, 100); err != nil || len(es) != 10 {
+		t.Fatal(len(es), err)
+	}
+}
+
+// Who leaves before the answer has left for good; the step may happen all the same.
+func TestLeavingEarly(t *testing.T) {
+	j := mustOpen(t, options(filepath.Join(t.TempDir(), "j.db")))
+	if err := j.EnsureAccount(t.Context(), "a", "p"); err != nil {
+		t.Fatal(err)
+	}
+	block, begun := make(chan struct{}), make(chan struct{})
+	held := make(chan error)
+	go func() {
+		held <- j.submit(context.Background(), 0, func(*tx) error {
+			close(begun)
+			<-block
+			return nil
+		})
+	}()
+	<-begun
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 4)
+	go func() {
+		_, err := j.StartCheck(ctx, journal.Check{Account: "a", SendBy: time.Second, Deadline: time.Second})
+		left <- err
+	}()
+	go func() {
+		_, err := j.Claim(ctx, journal.ClaimRequest{Account: "a", Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Second})
+		left <- err
+	}()
+	go func() {
+		_, _, err := j.Expire(ctx)
+		left <- err
+	}()
+	go func() { left <- j.AppendAudit(ctx, journal.AuditEntry{Act: "left"}) }()
+	waitUntil(t, func() bool {
+		j.queue.mu.Lock()
+		defer j.queue.mu.Unlock()
+		return len(j.queue.high) == 4
+	})
+	leave()
+	for range 4 {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v", err)
+		}
+	}
+	close(block)
+	if err := <-held; err != nil {
+		t.Fatal(err)
+	}
+	if err := j.EnsureAccount(t.Context(), "a", "p"); err != nil { // behind them in the queue
+		t.Fatal(err)
+	}
+	if es, err := j.Audit(t.Context(), 0, 10); err != nil || len(es) != 1 {
+		t.Fatal(es, err)
+	}
+}
+
+func waitUntil(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not come to pass")
+		}
+		runtime.Gosched()
+	}
+}
