@@ -1,0 +1,54 @@
+package kafkatest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// verdict is a testing.TB that remembers how it was ended.
+type verdict struct {
+	testing.TB
+	said string
+}
+
+func (v *verdict) Helper()      {}
+func (v *verdict) Skip(...any)  { v.said = "skip" }
+func (v *verdict) Fatal(...any) { v.said = "fatal" }
+
+func TestWhatIsMissingIsSkippedUnlessRequired(t *testing.T) {
+	missing := fmt.Errorf("%w: no java", ErrNotInstalled)
+	for _, test := range []struct {
+		required string
+		err      error
+		want     string
+	}{
+		{"", nil, ""},
+		{"kafka", nil, ""},
+		{"", missing, "skip"},
+		{"postgres", missing, "skip"},
+		{"kafkaesque", missing, "skip"},
+		{"kafka", missing, "fatal"},
+		{"postgres,kafka", missing, "fatal"},
+		{"postgres kafka", missing, "fatal"},
+		{"", errors.New("it broke"), "fatal"},
+	} {
+		t.Setenv(requireVariable, test.required)
+		v := &verdict{}
+		orSkip(v, test.err)
+		if v.said != test.want {
+			t.Errorf("required %q, error %v: %q, want %q", test.required, test.err, v.said, test.want)
+		}
+	}
+}
+
+func TestNoFolderOfJarsMeansNotInstalled(t *testing.T) {
+	t.Setenv(jarsVariable, "")
+	c, err := StartReal(t.Context(), Config{})
+	if err == nil {
+		t.Fatal(errors.Join(errors.New("it started"), c.Close()))
+	}
+	if !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("%v, want %v", err, ErrNotInstalled)
+	}
+}
