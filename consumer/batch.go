@@ -1,0 +1,194 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
+)
+
+// maxSealed bounds what a dead letter keeps of its record.
+const maxSealed = 64 << 10
+
+// kinds maps the events that are read to the operations that they ask for.
+var kinds = map[string]journal.Kind{
+	schemas.TypeProviderSelected: journal.Invite,
+	schemas.TypeCodeEntered:      journal.Activate,
+}
+
+// A batcher turns the records of one partition into batches for the journal.
+// It belongs to one goroutine.
+type batcher struct {
+	config *Config
+	now    func() time.Time
+
+	batch      journal.Batch
+	deselected map[journal.ShopKey]struct{}
+	bytes      int // kept
+	tally      tally
+}
+
+// begin empties the batcher; the next batch starts at position from.
+func (b *batcher) begin(topic string, partition int, from int64) {
+	b.batch = journal.Batch{Topic: topic, Partition: partition, From: from, Next: from}
+	b.deselected = nil
+	b.bytes = 0
+	b.tally = tally{}
+}
+
+// add takes a record in, or says that the batch has to be ingested before it.
+// An error is ours, not the record's: keys or encoding failed, and nothing was
+// taken in.
+func (b *batcher) add(m schemas.Message) (bool, error) {
+	if b.full() {
+		return false, nil
+	}
+	input, err := b.config.Decoder.Decode(m)
+	if ignored, ok := errors.AsType[*schemas.Ignored](err); ok {
+		b.ignore(ignored)
+		b.batch.Next = m.Offset + 1
+		return true, nil
+	}
+	if err != nil {
+		invalid, ok := errors.AsType[*schemas.Invalid](err)
+		if !ok {
+			return false, fmt.Errorf("consumer: decoding: %w", err)
+		}
+		letter, err := b.letter(m, invalid.Reason, invalid.Where, invalid.EventID)
+		if err != nil {
+			return false, err
+		}
+		b.batch.DeadLetters = append(b.batch.DeadLetters, letter)
+		b.bytes += len(letter.Sealed)
+		if b.tally.letters == nil {
+			b.tally.letters = map[schemas.Reason]int{}
+		}
+		b.tally.letters[invalid.Reason]++
+		b.batch.Next = m.Offset + 1
+		return true, nil
+	}
+	shop := journal.ShopKey{Account: input.Account, Shop: input.Shop}
+	// The journal cancels for deselected shops after it took the events in. An
+	// event that comes after its shop turned away must not be cancelled by that.
+	if _, turned := b.deselected[shop]; turned {
+		return false, nil
+	}
+	event, err := b.event(m, input, shop)
+	if err != nil {
+		return false, err
+	}
+	b.batch.Events = append(b.batch.Events, event)
+	b.bytes += len(m.Key) + len(m.Value)
+	if input.KeyDiffers {
+		b.tally.keyDiffers++
+	}
+	b.batch.Next = m.Offset + 1
+	return true, nil
+}
+
+// full tells whether the batch has reached a bound. Ignored records keep
+// nothing and do not count.
+func (b *batcher) full() bool {
+	return len(b.batch.Events)+len(b.batch.DeadLetters) >= b.config.BatchEvents ||
+		len(b.deselected) >= 20*b.config.BatchEvents || b.bytes >= maxBatchBytes
+}
+
+func (b *batcher) ignore(i *schemas.Ignored) {
+	if b.tally.ignored == nil {
+		b.tally.ignored = map[schemas.IgnoreReason]int{}
+	}
+	b.tally.ignored[i.Reason]++
+	if i.Reason != schemas.IgnoreOtherProvider || i.Shop == "" {
+		return
+	}
+	shop := journal.ShopKey{Account: i.Account, Shop: i.Shop}
+	if _, known := b.deselected[shop]; known {
+		return
+	}
+	if b.deselected == nil {
+		b.deselected = map[journal.ShopKey]struct{}{}
+	}
+	b.deselected[shop] = struct{}{}
+	b.batch.Deselected = append(b.batch.Deselected, shop)
+}
+
+func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKey) (journal.Event, error) {
+	keys := b.config.Keys
+	kind, ok := kinds[in.Type]
+	if !ok {
+		return journal.Event{}, fmt.Errorf("consumer: no operation for events of type %s", in.Type)
+	}
+	digests, err := keys.MACs(keyset.DomainContent, in.Content)
+	if err != nil {
+		return journal.Event{}, err
+	}
+	id := in.ID
+	if id == "" {
+		id = schemas.RecordID(m.Topic, m.Partition, m.Offset, m.Time, digests[0])
+	}
+	domain, subject, look := keyset.DomainAddress, in.Email, schemas.NormalizeEmail(in.Email)
+	if kind == journal.Activate {
+		domain, subject, look = keyset.DomainCode, in.Code, schemas.NormalizeCode(in.Code)
+	}
+	macs, err := keys.MACs(domain, []byte(shop.Account+"\x00"+look.Reveal()))
+	if err != nil {
+		return journal.Event{}, err
+	}
+	sealed, err := keys.Seal([]byte(subject.Reveal()), keyset.Row("subject", kind.String(), shop.Account, shop.Shop))
+	if err != nil {
+		return journal.Event{}, err
+	}
+	return journal.Event{
+		Identity: schemas.Identity(m.Topic, in.Source, id), Digests: digests,
+		Type: in.Type, Source: in.Source, ID: id, Time: in.Time, Offset: m.Offset,
+		TraceParent: in.TraceParent, TraceState: in.TraceState,
+		Shop: shop, Kind: kind, SubjectMACs: macs, Sealed: sealed,
+		ReusedLetter: func() (journal.DeadLetter, error) {
+			return b.letter(m, schemas.ReasonIDReused, "", in.ID)
+		},
+	}, nil
+}
+
+// letter makes the dead letter of a record: the sealed record and the event
+// that tells of it.
+func (b *batcher) letter(m schemas.Message, reason schemas.Reason, where, eventID string) (journal.DeadLetter, error) {
+	packed := PackRecord(m)
+	digest, err := b.config.Keys.MAC(keyset.DomainLetter, packed)
+	if err != nil {
+		return journal.DeadLetter{}, err
+	}
+	var sealed []byte
+	if len(packed) <= maxSealed {
+		row := keyset.Row("letter", m.Topic, strconv.Itoa(m.Partition), strconv.FormatInt(m.Offset, 10))
+		if sealed, err = b.config.Keys.Seal(packed, row); err != nil {
+			return journal.DeadLetter{}, err
+		}
+	}
+	event := schemas.Event{
+		ID:     schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest).String(),
+		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: eventID,
+		Data: schemas.DeadLetter{
+			Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, EventID: eventID,
+			Reason: reason, Where: where, Time: b.now().UTC(),
+		},
+	}
+	// Made now, so that the journal's transaction can never stumble over it. A
+	// dead letter's event has no sequence.
+	announcement, err := schemas.Encode(event, b.config.Format)
+	if err != nil {
+		return journal.DeadLetter{}, fmt.Errorf("consumer: announcing a dead letter: %w", err)
+	}
+	return journal.DeadLetter{
+		Offset: m.Offset, EventID: eventID, Reason: string(reason), Where: where, Time: m.Time,
+		Size: len(m.Key) + len(m.Value), Digest: digest, Sealed: sealed,
+		Announce: journal.Draft{
+			ID:     schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest),
+			Type:   schemas.TypeDeadLetter,
+			Freeze: func(int64) (schemas.Message, error) { return announcement, nil },
+		},
+	}, nil
+}

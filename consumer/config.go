@@ -1,0 +1,185 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
+)
+
+// An Inbox is what the consumer needs of the journal; see [journal.Journal] for
+// what the methods promise.
+type Inbox interface {
+	Identity() uuid.UUID
+	Positions(ctx context.Context) ([]journal.Position, error)
+	Begin(ctx context.Context, ps []journal.Position) error
+	Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error)
+}
+
+// A Decoder reads records; [schemas.Decoder] is one. Its errors are
+// *[schemas.Invalid] and *[schemas.Ignored].
+type Decoder interface {
+	Decode(schemas.Message) (schemas.Input, error)
+}
+
+// Why Run refuses to go on. Callers use errors.Is.
+var (
+	// ErrMissingTopic: an input topic does not exist, or may not be seen.
+	ErrMissingTopic = errors.New("consumer: an input topic does not exist")
+	// ErrUnreachable: no broker answered since the start.
+	ErrUnreachable = errors.New("consumer: Kafka cannot be reached")
+	// ErrDenied: Kafka refuses the user, or its right to a topic or the group.
+	ErrDenied = errors.New("consumer: Kafka denies access")
+	// ErrStartRequired: the first run over topics that already hold records.
+	ErrStartRequired = errors.New("consumer: the topics already hold records and this journal has never read them: say where to begin with --start earliest, latest or a time")
+	// ErrGroupAhead: the group has committed more than the journal knows.
+	ErrGroupAhead = errors.New("consumer: the group is ahead of the journal: the journal was restored, lost or replaced; `journal recover` goes on from here")
+	// ErrTopicAnew: the journal stands behind the end of the partition.
+	ErrTopicAnew = errors.New("consumer: the journal's position lies behind the end of the partition: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
+	// ErrGroupInUse: others are in the group.
+	ErrGroupInUse = errors.New("consumer: the group id is in use by another client or by a worker with another journal")
+	// ErrStuck: a partition has records and none can be fetched, also after rejoining the group.
+	ErrStuck = errors.New("consumer: a partition has records and none can be fetched")
+)
+
+// Config is what a consumer needs. Fields without a default are required.
+type Config struct {
+	Kafka   *kafkaconn.Conn
+	Group   string
+	Topics  []string // real names
+	Inbox   Inbox
+	Decoder Decoder
+	Keys    *keyset.Set
+	Start   Start // for topics that hold records and were never read
+	Logger  *slog.Logger
+	Metrics *Metrics
+
+	// Source and Format are of the dead letters' events. Defaults:
+	// /invoicebox-worker, binary.
+	Source string
+	Format schemas.Format
+
+	// TopicWait bounds the wait for missing topics and rights at the start,
+	// ReachWait that for a broker's first answer. Defaults: 5 s, 10 s.
+	TopicWait, ReachWait time.Duration
+	// StrangerWait is how long others may be in the group before Run gives up;
+	// it lets one with another journal that is just leaving go. Default: 6 s.
+	StrangerWait time.Duration
+	// SessionTimeout is how long the group waits for a member that died.
+	// Default: 10 s.
+	SessionTimeout time.Duration
+	// FinishTime bounds how long the batch in hand may take when the consumer
+	// stops or the group rebalances. Default: 5 s; less than the rebalance
+	// time-out of 30 s.
+	FinishTime time.Duration
+	// CommitInterval is the least time between two commits. Default: 200 ms.
+	CommitInterval time.Duration
+	// StuckAfter is how long a partition with records may give none before its
+	// connections are made anew, then the generation ended, then Run. Default: 20 s.
+	StuckAfter time.Duration
+	// WatchInterval is how often new partitions are looked for. Default: 10 s.
+	WatchInterval time.Duration
+	// FetchBytes bounds what all partitions fetch at a time, but for single
+	// batches larger than a partition's share. Default: 32 MiB.
+	FetchBytes int
+	// BatchEvents bounds the events and dead letters of one transaction.
+	// Default: 500.
+	BatchEvents int
+}
+
+const (
+	defaultSource  = "/invoicebox-worker"
+	maxWait        = 500 * time.Millisecond // of an empty fetch
+	minFetchBytes  = 64 << 10
+	maxFetchBytes  = 1 << 20
+	maxBatchBytes  = 1 << 20 // kept bytes of one transaction
+	requestTimeout = 15 * time.Second
+)
+
+func (c *Config) setDefaults() error {
+	switch {
+	case c.Kafka == nil, c.Inbox == nil, c.Decoder == nil, c.Keys == nil, c.Logger == nil, c.Metrics == nil:
+		return errors.New("consumer: Kafka, Inbox, Decoder, Keys, Logger and Metrics are required")
+	case c.Group == "":
+		return errors.New("consumer: the group id is empty")
+	case len(c.Topics) == 0 || slices.Contains(c.Topics, ""):
+		return errors.New("consumer: a topic is missing or has no name")
+	}
+	c.Topics = slices.Compact(slices.Sorted(slices.Values(c.Topics)))
+	if c.Source == "" {
+		c.Source = defaultSource
+	}
+	if c.Format == "" {
+		c.Format = schemas.FormatBinary
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		usual time.Duration
+	}{
+		{"TopicWait", &c.TopicWait, 5 * time.Second}, {"ReachWait", &c.ReachWait, 10 * time.Second},
+		{"StrangerWait", &c.StrangerWait, 6 * time.Second}, {"SessionTimeout", &c.SessionTimeout, 10 * time.Second},
+		{"FinishTime", &c.FinishTime, 5 * time.Second}, {"CommitInterval", &c.CommitInterval, 200 * time.Millisecond},
+		{"StuckAfter", &c.StuckAfter, 20 * time.Second}, {"WatchInterval", &c.WatchInterval, 10 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.usual
+		}
+		if *d.value < 0 {
+			return fmt.Errorf("consumer: %s is negative", d.name)
+		}
+	}
+	if c.FetchBytes == 0 {
+		c.FetchBytes = 32 << 20
+	}
+	if c.BatchEvents == 0 {
+		c.BatchEvents = 500
+	}
+	if c.FetchBytes < 0 || c.BatchEvents < 0 {
+		return errors.New("consumer: FetchBytes and BatchEvents are bounds: not negative")
+	}
+	return nil
+}
+
+// A StartMode says where to begin with topics that were never read.
+type StartMode uint8
+
+// The modes. The zero value refuses to guess.
+const (
+	StartUnset    StartMode = iota
+	StartEarliest           // with the first record that is still there
+	StartLatest             // with what comes from now on
+	StartTime               // with the first record of that time or later
+)
+
+// A Start is where to begin with topics that hold records and were never read.
+type Start struct {
+	Mode StartMode
+	Time time.Time // of StartTime
+}
+
+// ParseStart reads the setting: empty, earliest, latest, or a time in RFC 3339.
+func ParseStart(text string) (Start, error) {
+	switch text {
+	case "":
+		return Start{}, nil
+	case "earliest":
+		return Start{Mode: StartEarliest}, nil
+	case "latest":
+		return Start{Mode: StartLatest}, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil || at.UnixMilli() < 0 {
+		return Start{}, errors.New("consumer: a start is earliest, latest or a time such as 2026-01-31T12:00:00Z")
+	}
+	return Start{Mode: StartTime, Time: at}, nil
+}

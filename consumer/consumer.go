@@ -1,0 +1,233 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+// The states of a consumer, in words for /readyz.
+const (
+	stateStarting  = "starting"
+	stateTopics    = "waiting for the input topics"
+	stateJoining   = "joining the consumer group"
+	stateConsuming = "consuming"
+	stateStopped   = "stopped"
+)
+
+// A Consumer reads the input topics into the inbox.
+type Consumer struct {
+	config    Config
+	log       *slog.Logger
+	metrics   *Metrics
+	transport *kafka.Transport
+	client    *kafka.Client
+	lines     kafkaconn.Lines
+
+	state   atomic.Value // of string
+	settled atomic.Bool  // the group was joined once
+	stuck   stuckMemory
+	// incomplete: the partitions were dealt while a topic was not to be seen.
+	incomplete atomic.Bool
+}
+
+// New checks the settings. It opens no connection.
+func New(config Config) (*Consumer, error) {
+	if err := config.setDefaults(); err != nil {
+		return nil, err
+	}
+	c := &Consumer{config: config, log: config.Logger, metrics: config.Metrics}
+	c.state.Store(stateStarting)
+	for _, t := range config.Topics {
+		c.metrics.announce(t)
+	}
+	return c, nil
+}
+
+// Ready tells whether the consumer is in its group and knows its positions, and
+// in a few words what it is doing.
+func (c *Consumer) Ready() (bool, string) {
+	word, _ := c.state.Load().(string)
+	return word == stateConsuming, word
+}
+
+// Run reads until ctx ends and then returns nil: it stops fetching, finishes
+// the batch in hand, commits and leaves the group. Any error is one that only a
+// person can remove: see the errors of this package. Run is called once.
+func (c *Consumer) Run(ctx context.Context) error {
+	defer c.state.Store(stateStopped)
+	c.transport = c.lines.Transport(c.config.Kafka, c.config.Topics...)
+	defer c.lines.Cut()
+	defer c.transport.CloseIdleConnections()
+	c.client = c.config.Kafka.Client(c.transport)
+
+	run, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	err := c.run(run, stop)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (c *Consumer) run(ctx context.Context, fail func(error)) error {
+	if err := c.prepare(ctx); err != nil {
+		return err
+	}
+	var lines kafkaconn.Lines // the group's
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
+		Dialer:         c.config.Kafka.Dialer(lines.Through),
+		GroupBalancers: []kafka.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete}},
+		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(2*time.Second, c.config.SessionTimeout/5),
+		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer: %w", err)
+	}
+	defer func() {
+		// A join can wait for other members for half a minute: closing its
+		// connections ends it.
+		cut := time.AfterFunc(c.config.FinishTime+2*time.Second, lines.Cut)
+		defer cut.Stop()
+		_ = group.Close()
+		lines.Cut()
+	}()
+	return c.consume(ctx, group, fail)
+}
+
+// prepare waits for the topics and gives every partition a position.
+func (c *Consumer) prepare(ctx context.Context) error {
+	topics, err := c.awaitTopics(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	var said string
+	for {
+		err := c.begin(ctx, topics)
+		if err == nil {
+			return nil
+		}
+		class := kafkaconn.ClassOf(err)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrStartRequired), errors.Is(err, ErrGroupAhead):
+			return err
+		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicWait:
+			return err
+		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && time.Since(began) >= c.config.ReachWait:
+			return err
+		}
+		if text := err.Error(); text != said {
+			said = text
+			c.log.Warn("finding the positions", "err", err)
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+}
+
+// consume takes one generation after the other.
+func (c *Consumer) consume(ctx context.Context, group *kafka.ConsumerGroup, fail func(error)) error {
+	var trouble joinTrouble
+	for {
+		c.state.Store(stateJoining)
+		generation, err := group.Next(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			if err := trouble.judge(c, err); err != nil {
+				return err
+			}
+			continue
+		}
+		trouble = joinTrouble{}
+		c.settled.Store(true)
+		c.metrics.generations.Inc()
+		ended := make(chan struct{})
+		generation.Start(func(life context.Context) {
+			defer close(ended)
+			c.generation(ctx, life, generation, fail)
+		})
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		// A generation must not end because a topic is gone and be followed by
+		// the next at once, a hundred times a second.
+		if _, err := c.awaitTopics(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// joinTrouble tells passing faults of joining from those that stay.
+type joinTrouble struct {
+	since map[bool]time.Time // stranger or not: since when
+	said  string
+}
+
+// judge returns the error that ends Run, or nil to go on trying.
+func (t *joinTrouble) judge(c *Consumer, err error) error {
+	// A group with members of other protocols refuses ours with [23], one of
+	// another protocol type with [23] or an error that has no name.
+	stranger := errors.Is(err, kafka.InconsistentGroupProtocol) || errors.Is(err, kafka.Unknown)
+	explained := refusal(err)
+	if stranger {
+		explained = fmt.Errorf("%w: %w", ErrGroupInUse, explained)
+	}
+	c.metrics.faults.WithLabelValues(string(kafkaconn.ClassOf(err))).Inc()
+	if text := explained.Error(); text != t.said {
+		t.said = text
+		c.log.Warn("joining the consumer group", "group", c.config.Group, "err", explained)
+	}
+	if t.since == nil {
+		t.since = map[bool]time.Time{}
+	}
+	if t.since[stranger].IsZero() {
+		t.since[stranger] = time.Now()
+	}
+	delete(t.since, !stranger)
+	lasted := time.Since(t.since[stranger])
+	switch {
+	case stranger && lasted >= c.config.StrangerWait:
+		return explained
+	case errors.Is(err, kafka.InvalidSessionTimeout), errors.Is(err, kafka.InvalidGroupId):
+		return fmt.Errorf("consumer: the broker refuses the group's id or session time-out: %w", explained)
+	case errors.Is(explained, ErrDenied) && !c.settled.Load() && lasted >= c.config.TopicWait:
+		return explained
+	}
+	return nil
+}
+
+// stuckMemory remembers over generations which partitions gave nothing.
+type stuckMemory struct {
+	mu    sync.Mutex
+	ended map[place]int64 // position at which a generation was ended for it
+}
+
+// again notes that a generation ends because of p, and tells whether one did
+// before at the same position.
+func (s *stuckMemory) again(p place, position int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.ended[p]; ok && at == position {
+		return true
+	}
+	if s.ended == nil {
+		s.ended = map[place]int64{}
+	}
+	s.ended[p] = position
+	return false
+}

@@ -1,0 +1,83 @@
+// Package consumer brings the records of the input topics into the journal's
+// inbox, and lets the consumer group's offsets follow.
+//
+// # The way of a record
+//
+//	fetch (committed records only) ─▶ decode ─┬─ good ─────────▶ event ─────┐
+//	                                          ├─ unreadable ───▶ dead letter ├─▶ one inbox transaction ─▶ counted ─▶ offset committed
+//	                                          └─ not for us ───▶ ignored ───┘    (compares and moves the position)
+//
+// One goroutine for each partition fetches, decodes and ingests, in order. A
+// batch is what a fetch gave, up to [Config.BatchEvents] events and dead
+// letters; nothing lingers for more. Ignored records keep nothing but the
+// position and do not count towards the bound.
+//
+// # What it guarantees
+//
+//   - Every record ends in exactly one place: accepted, repeated, ignored with a
+//     reason, or dead letter with a reason. The table is in records_test.go. The
+//     position never passes a record that is in none of them: it moves in the
+//     transaction that takes the records in.
+//   - A record that cannot be used never holds up the one behind it; a journal
+//     that cannot write holds up everything and skips nothing.
+//   - An event never overtakes another one of its partition. A shop that turns
+//     to another provider and back inside one fetch is split over two batches,
+//     because the journal cancels after it has taken the events in.
+//   - What is kept is sealed: addresses, codes, dead records up to 64 KiB. Of a
+//     larger one there is a keyed digest and its size.
+//   - The journal knows where to begin, never the group. Offsets are committed
+//     after the journal's transaction, coalesced, and only inside a living
+//     generation, so a worker that was replaced cannot move them.
+//   - The group's protocol is named after the journal ([ProtocolName]): a worker
+//     with another journal, or any other client, is refused by the broker.
+//   - Records of aborted transactions are left out, and the markers of
+//     transactions and what compaction took away are stepped over.
+//
+// # What it does not
+//
+// A topic that was deleted, made anew and filled beyond the old position looks
+// like the old one: the client library does not know topic ids. A topic that
+// is shorter is noticed (ErrTopicAnew). Records of plain JSON without an id are
+// identified by place, time and a keyed digest, so the look-up key is part of
+// their identity. Where the database goes away during a commit that succeeded,
+// the records of that one batch are not counted in the metrics.
+//
+// # States
+//
+//	starting ─▶ waiting for the input topics ─▶ joining the consumer group ─▶ consuming ─┐
+//	                    ▲                               ▲                               │
+//	                    └──────── a topic is gone ──────┴──── a generation ends ◀────────┘
+//
+// # Failures
+//
+//	at the start, for a bounded time, then Run ends:
+//	  no broker answers                 ErrUnreachable (ReachWait)
+//	  a topic is missing                ErrMissingTopic (TopicWait)
+//	  user, password, TLS or an ACL     ErrDenied (TopicWait)
+//	  topics hold records, no Start     ErrStartRequired, nothing is begun
+//	at any time, Run ends:
+//	  the group committed more than the journal knows     ErrGroupAhead
+//	  the position lies behind the partition's end        ErrTopicAnew (confirmed for TopicWait: a new leader may lag)
+//	  others are in the group                             ErrGroupInUse (StrangerWait: one may just be leaving)
+//	  a partition is silent, see below                    ErrStuck
+//	waited out for ever, logged when it changes, counted by class:
+//	  brokers, leaders, coordinators away or moving; an ACL or topic taken away later; the journal failing
+//	reported and gone past:
+//	  records deleted before they were read               records_lost_total, error log
+//
+// Others in the group show as error [23] or [-1] at the join; a passing fault
+// never does, so the time for which they last tells them apart.
+//
+// A silent partition is one that has records and gives none, without an error:
+// the client library has had such faults. After StuckAfter its connections are
+// made anew, then the generation is ended, then Run. A partition whose end
+// cannot be asked for, or whose broker says what is wrong, is not silent.
+//
+// # Why so
+//
+// kafka.Reader with a group commits across generations and is not used.
+// Client.Fetch is not used either, but the same request on the same transport:
+// the library hides which transactions were aborted and where empty batches
+// lie. The library's watcher of partitions rejoins a hundred times a second
+// while a topic is missing, so watching is done here.
+package consumer

@@ -1,0 +1,275 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+// A generation is one term of membership in the group: its partitions, and
+// whatever ends with it.
+type generation struct {
+	c          *Consumer
+	fail       func(error)
+	end        func()
+	soft       context.Context // ends when no more is to be fetched
+	hard       context.Context // ends when what is in hand has to be given up
+	partitions []*partition
+	dirty      chan struct{}
+	commit     func(map[string]map[int]int64) error
+}
+
+// generation lives as long as the group's generation does: the group does not
+// rejoin, nor the consumer leave, before it has returned.
+func (c *Consumer) generation(run, life context.Context, g *kafka.Generation, fail func(error)) {
+	soft, end := context.WithCancel(run)
+	defer end()
+	defer context.AfterFunc(life, end)()
+	hard, giveUp := context.WithCancel(context.WithoutCancel(run))
+	defer giveUp()
+	defer context.AfterFunc(soft, func() {
+		pause(hard, c.config.FinishTime)
+		giveUp()
+	})()
+	own := &generation{c: c, fail: fail, end: end, soft: soft, hard: hard, dirty: make(chan struct{}, 1), commit: g.CommitOffsets}
+	if err := own.take(g.Assignments); err != nil {
+		if soft.Err() == nil {
+			fail(err)
+		}
+		return
+	}
+	c.log.Info("consuming", "group", g.GroupID, "generation", g.ID, "partitions", len(own.partitions))
+	if soft.Err() == nil {
+		c.state.Store(stateConsuming)
+	}
+	own.run()
+}
+
+// take finds where each assigned partition stands and whether it may go on
+// from there. It tries until the generation ends; the error is for Run.
+func (g *generation) take(assigned map[string][]kafka.PartitionAssignment) error {
+	committed := map[place]int64{}
+	var places []place
+	for topic, list := range assigned {
+		for _, a := range list {
+			p := place{topic, a.ID}
+			places = append(places, p)
+			if a.Offset >= 0 {
+				committed[p] = a.Offset
+			}
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	var said string
+	var behindSince time.Time
+	for {
+		err := g.align(places, committed)
+		if err == nil || g.soft.Err() != nil || errors.Is(err, ErrGroupAhead) || errors.Is(err, ErrStartRequired) {
+			return err
+		}
+		// A new leader may know less than the old one for a moment.
+		if errors.Is(err, ErrTopicAnew) {
+			if behindSince.IsZero() {
+				behindSince = time.Now()
+			}
+			if time.Since(behindSince) >= g.c.config.TopicWait {
+				return err
+			}
+		} else {
+			behindSince = time.Time{}
+		}
+		if text := err.Error(); text != said {
+			said = text
+			g.c.log.Warn("finding the positions", "err", err)
+		}
+		pause(g.soft, 250*time.Millisecond)
+	}
+}
+
+// align makes the partitions, each at the journal's position.
+func (g *generation) align(places []place, committed map[place]int64) error {
+	known, err := g.c.positions(g.soft)
+	if err != nil {
+		return err
+	}
+	var unknown []place
+	begun := map[string]bool{}
+	for p := range known {
+		begun[p.topic] = true
+	}
+	for _, p := range places {
+		if _, ok := known[p]; !ok {
+			unknown = append(unknown, p)
+		}
+	}
+	if len(unknown) > 0 {
+		fresh, err := g.c.firstPositions(g.soft, unknown, begun)
+		if err != nil {
+			return err
+		}
+		list := make([]journal.Position, 0, len(unknown))
+		for _, p := range unknown {
+			list = append(list, journal.Position{Topic: p.topic, Partition: p.partition, Next: fresh[p]})
+		}
+		if err := g.c.config.Inbox.Begin(g.soft, list); err != nil {
+			return fmt.Errorf("consumer: beginning: %w", err)
+		}
+		if known, err = g.c.positions(g.soft); err != nil {
+			return err
+		}
+	}
+	limits, err := g.c.bounds(g.soft, places)
+	if err != nil {
+		return err
+	}
+	share := min(max(g.c.config.FetchBytes/len(places), minFetchBytes), maxFetchBytes)
+	g.partitions = g.partitions[:0]
+	for _, p := range places {
+		next := known[p]
+		if done, ok := committed[p]; ok && done > next {
+			return groupAhead(p, done, next)
+		}
+		if next > limits[p].end {
+			return topicAnew(p, next, limits[p].end)
+		}
+		done, ok := committed[p]
+		part := newPartition(g, p, next, share)
+		part.dirty = !ok || done != next
+		g.partitions = append(g.partitions, part)
+	}
+	return nil
+}
+
+func topicAnew(p place, position, end int64) error {
+	return fmt.Errorf("%w (%s: the journal stands at %d, the partition ends at %d)", ErrTopicAnew, p, position, end)
+}
+
+// run reads all partitions until the generation ends, then commits once more.
+func (g *generation) run() {
+	var readers, others sync.WaitGroup
+	for _, p := range g.partitions {
+		readers.Go(p.run)
+	}
+	others.Go(g.commitLoop)
+	others.Go(g.watchTopics)
+	others.Go(g.watchProgress)
+	<-g.soft.Done()
+	readers.Wait()
+	others.Wait()
+	g.lastCommit()
+	for _, p := range g.partitions {
+		p.close()
+	}
+}
+
+// commitLoop lets the group's offsets follow the journal, never more often
+// than every CommitInterval, and never holding a partition up.
+func (g *generation) commitLoop() {
+	g.changed()
+	for {
+		select {
+		case <-g.soft.Done():
+			return
+		case <-g.dirty:
+		}
+		if err := g.commitDirty(); err != nil {
+			g.c.metrics.faults.WithLabelValues(string(kafkaconn.ClassOf(err))).Inc()
+			g.c.log.Debug("committing offsets; trying again", "err", kafkaconn.Explain(err))
+			g.changed()
+		}
+		pause(g.soft, g.c.config.CommitInterval)
+	}
+}
+
+// changed says that a position has moved.
+func (g *generation) changed() {
+	select {
+	case g.dirty <- struct{}{}:
+	default:
+	}
+}
+
+func (g *generation) commitDirty() error {
+	offsets := map[string]map[int]int64{}
+	var taken []*partition
+	for _, p := range g.partitions {
+		next, dirty := p.takeDirty()
+		if !dirty {
+			continue
+		}
+		if offsets[p.topic] == nil {
+			offsets[p.topic] = map[int]int64{}
+		}
+		offsets[p.topic][p.partition] = next
+		taken = append(taken, p)
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	err := g.commit(offsets)
+	if err != nil {
+		for _, p := range taken {
+			p.markDirty()
+		}
+	}
+	return err
+}
+
+// lastCommit commits what the readers left. Where it fails nothing is lost: the
+// journal's positions count.
+func (g *generation) lastCommit() {
+	for range 3 {
+		err := g.commitDirty()
+		switch kafkaconn.ClassOf(err) {
+		case "":
+			return
+		case kafkaconn.Coordinator, kafkaconn.Timeout:
+			if errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) || g.hard.Err() != nil {
+				return
+			}
+		default:
+			return
+		}
+		pause(g.hard, 100*time.Millisecond)
+	}
+}
+
+// watchTopics ends the generation when a topic's partitions have changed, so
+// that the group deals them anew. The library's own watcher ends it at once
+// while a topic is missing, and again, and again.
+func (g *generation) watchTopics() {
+	before, _ := g.c.partitions(g.soft)
+	missing := g.c.incomplete.Swap(false)
+	for {
+		pause(g.soft, g.c.config.WatchInterval)
+		if g.soft.Err() != nil {
+			return
+		}
+		now, err := g.c.partitions(g.soft)
+		if errors.Is(err, ErrMissingTopic) && !missing {
+			missing = true
+			g.c.log.Error("an input topic is gone; waiting for it", "err", err)
+		}
+		if err != nil {
+			continue
+		}
+		changed := before == nil || missing
+		for topic := range now {
+			changed = changed || len(before[topic]) != len(now[topic])
+		}
+		if changed {
+			g.c.log.Info("the topics' partitions have changed; rejoining the group")
+			g.end()
+			return
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package consumer
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"invoicebox-worker/schemas"
+)
+
+// The outcomes of a record, in invoicebox_worker_records_total.
+const (
+	Accepted   = "accepted"
+	Repeated   = "repeated"
+	Ignored    = "ignored"
+	DeadLetter = "dead_letter"
+)
+
+// Metrics are the consumer's. One registry holds them once.
+type Metrics struct {
+	records     *prometheus.CounterVec
+	ignored     *prometheus.CounterVec
+	letters     *prometheus.CounterVec
+	keyDiffers  *prometheus.CounterVec
+	lag         *prometheus.GaugeVec
+	position    *prometheus.GaugeVec
+	lost        *prometheus.CounterVec
+	faults      *prometheus.CounterVec
+	generations prometheus.Counter
+	rebuilds    prometheus.Counter
+	ingestion   prometheus.Histogram
+	failures    prometheus.Counter
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "invoicebox_worker_" + name, Help: help}, labels)
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "invoicebox_worker_" + name, Help: help}, []string{"topic", "partition"})
+	}
+	single := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "invoicebox_worker_" + name, Help: help})
+	}
+	m := &Metrics{
+		records:     counter("records_total", "Input records by where they ended, each counted once.", "topic", "outcome"),
+		ignored:     counter("records_ignored_total", "Ignored input records by reason.", "topic", "reason"),
+		letters:     counter("dead_letters_total", "Dead letters by reason.", "topic", "reason"),
+		keyDiffers:  counter("records_key_differs_total", "Accepted or repeated records whose key is not the shop id.", "topic"),
+		lag:         gauge("lag_records", "Records of the partition that were not read yet."),
+		position:    gauge("position", "The journal's position in the partition: the next offset to read."),
+		lost:        counter("records_lost_total", "Offsets that the broker deleted before they were read.", "topic"),
+		faults:      counter("consumer_faults_total", "Faults in talking to Kafka by class.", "class"),
+		generations: single("generations_total", "Generations of the consumer group that this worker took part in."),
+		rebuilds:    single("reader_rebuilds_total", "Connections made anew because a partition with records gave none."),
+		ingestion: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "invoicebox_worker_ingest_seconds", Help: "Time of one inbox transaction.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}),
+		failures: single("ingest_failures_total", "Inbox transactions that failed and were tried again."),
+	}
+	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.lag, m.position, m.lost, m.faults, m.generations,
+		m.rebuilds, m.ingestion, m.failures)
+	return m
+}
+
+// announce makes the series of a topic exist before the first record, so that
+// a rate over them is right from the start.
+func (m *Metrics) announce(topic string) {
+	for _, outcome := range []string{Accepted, Repeated, Ignored, DeadLetter} {
+		m.records.WithLabelValues(topic, outcome)
+	}
+	m.lost.WithLabelValues(topic)
+}
+
+func (m *Metrics) at(topic string, partition int, position, lag int64) {
+	label := strconv.Itoa(partition)
+	m.position.WithLabelValues(topic, label).Set(float64(position))
+	m.lag.WithLabelValues(topic, label).Set(float64(max(lag, 0)))
+}
+
+func (m *Metrics) gone(topic string, partition int) {
+	label := strconv.Itoa(partition)
+	m.position.DeleteLabelValues(topic, label)
+	m.lag.DeleteLabelValues(topic, label)
+}
+
+// tally is where the records of one batch went, as far as the batch decides it.
+type tally struct {
+	ignored    map[schemas.IgnoreReason]int
+	letters    map[schemas.Reason]int
+	keyDiffers int
+}
+
+func (m *Metrics) count(topic string, t *tally, accepted, repeated, reused int) {
+	m.records.WithLabelValues(topic, Accepted).Add(float64(accepted))
+	m.records.WithLabelValues(topic, Repeated).Add(float64(repeated))
+	for reason, n := range t.ignored {
+		m.records.WithLabelValues(topic, Ignored).Add(float64(n))
+		m.ignored.WithLabelValues(topic, string(reason)).Add(float64(n))
+	}
+	if reused > 0 {
+		m.records.WithLabelValues(topic, DeadLetter).Add(float64(reused))
+		m.letters.WithLabelValues(topic, string(schemas.ReasonIDReused)).Add(float64(reused))
+	}
+	for reason, n := range t.letters {
+		m.records.WithLabelValues(topic, DeadLetter).Add(float64(n))
+		m.letters.WithLabelValues(topic, string(reason)).Add(float64(n))
+	}
+	if t.keyDiffers > 0 {
+		m.keyDiffers.WithLabelValues(topic).Add(float64(t.keyDiffers))
+	}
+}

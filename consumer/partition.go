@@ -1,0 +1,260 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+const (
+	leastPause = 100 * time.Millisecond
+	mostPause  = 5 * time.Second
+)
+
+// A partition is read by one goroutine, in order.
+type partition struct {
+	place
+	g       *generation
+	log     *slog.Logger
+	batcher batcher
+	share   int // bytes of a fetch
+
+	// The reader's own.
+	position int64 // the journal's
+	offset   int64 // where the next fetch begins: position, or behind a gap
+	said     string
+	behind   time.Time // since when the position lies behind the end
+
+	allowed     bool      // a fetch was answered
+	deniedSince time.Time // since when the broker denies reading
+
+	mu        sync.Mutex
+	shown     int64 // position, for others
+	dirty     bool  // not committed
+	fetching  bool
+	progress  time.Time // last time that a fetch gave something, or began after work
+	transport *kafka.Transport
+	cancel    context.CancelFunc // of the fetch under way
+	rebuilt   bool               // since the last progress
+}
+
+func newPartition(g *generation, p place, position int64, share int) *partition {
+	return &partition{
+		place: p, g: g, share: share, position: position, offset: position, shown: position, progress: time.Now(),
+		log:       g.c.log.With("topic", p.topic, "partition", p.partition),
+		batcher:   batcher{config: &g.c.config, now: time.Now},
+		transport: g.c.transport,
+	}
+}
+
+// run reads until the generation's soft end.
+func (p *partition) run() {
+	wait := leastPause
+	for p.g.soft.Err() == nil {
+		err := p.step()
+		if err == nil {
+			wait, p.said = leastPause, ""
+			continue
+		}
+		if p.g.soft.Err() != nil {
+			return
+		}
+		p.g.c.metrics.faults.WithLabelValues(string(kafkaconn.ClassOf(err))).Inc()
+		if text := err.Error(); text != p.said {
+			p.said = text
+			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
+		}
+		pause(p.g.soft, wait)
+		wait = min(2*wait, mostPause)
+	}
+}
+
+// step fetches once and takes in what came.
+func (p *partition) step() error {
+	ctx, transport := p.fetchBegins()
+	f, err := p.g.c.fetch(ctx, transport, p.topic, p.partition, p.offset, p.share)
+	p.fetchEnds(f, err)
+	if errors.Is(err, kafka.OffsetOutOfRange) {
+		return p.outOfRange()
+	}
+	if err != nil {
+		if p.g.soft.Err() == nil && errors.Is(err, context.Canceled) {
+			return nil // the watchdog has made the connections anew
+		}
+		return p.denied(refusal(err))
+	}
+	p.behind, p.deniedSince, p.allowed = time.Time{}, time.Time{}, true
+	if f.stream != nil {
+		if err := p.takeIn(f.stream); err != nil {
+			return err
+		}
+	}
+	p.g.c.metrics.at(p.topic, p.partition, p.position, f.highWatermark-p.position)
+	return nil
+}
+
+// denied ends Run when the user may not read the topic and never could. A right
+// that was taken away later is waited for.
+func (p *partition) denied(err error) error {
+	if !errors.Is(err, ErrDenied) || p.allowed {
+		return err
+	}
+	if p.deniedSince.IsZero() {
+		p.deniedSince = time.Now()
+	}
+	if time.Since(p.deniedSince) >= p.g.c.config.TopicWait {
+		p.g.fail(err)
+	}
+	return err
+}
+
+// takeIn decodes the records of a fetch and brings them to the journal, batch
+// by batch. After an error, the next fetch begins where the journal stands.
+func (p *partition) takeIn(s *stream) error {
+	p.batcher.begin(p.topic, p.partition, p.position)
+	for {
+		m, err := s.read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			p.offset = p.position
+			return fmt.Errorf("consumer: reading a fetched batch: %w", err)
+		}
+		for {
+			added, err := p.batcher.add(m)
+			if err != nil {
+				p.offset = p.position
+				return err
+			}
+			if added {
+				break
+			}
+			// All below this record is settled, gaps included.
+			p.batcher.batch.Next = m.Offset
+			if done := p.ingest(); !done {
+				return nil
+			}
+			p.batcher.begin(p.topic, p.partition, p.position)
+		}
+		if p.g.soft.Err() != nil {
+			break
+		}
+	}
+	if p.g.soft.Err() == nil {
+		p.batcher.batch.Next = max(p.batcher.batch.Next, s.next)
+	}
+	if p.batcher.batch.Next > p.position {
+		p.ingest()
+	}
+	p.offset = max(p.position, p.offset)
+	return nil
+}
+
+// ingest brings the batch to the journal, trying until it is there. It returns
+// false when it is not: another worker has gone on, or the generation ended.
+func (p *partition) ingest() bool {
+	wait := leastPause
+	for {
+		began := time.Now()
+		done, err := p.g.c.config.Inbox.Ingest(p.g.hard, p.batcher.batch)
+		if err == nil {
+			p.g.c.metrics.ingestion.Observe(time.Since(began).Seconds())
+			p.g.c.metrics.count(p.topic, &p.batcher.tally, done.Accepted, done.Repeated, done.Reused)
+			p.moved(p.batcher.batch.Next)
+			return true
+		}
+		p.g.c.metrics.failures.Inc()
+		if errors.Is(err, journal.ErrPosition) && p.reload() {
+			return false
+		}
+		p.log.Error("the journal did not take the batch; trying again", "from", p.batcher.batch.From, "next", p.batcher.batch.Next, "err", err)
+		// The batch in hand was tried: that is all that stopping waits for.
+		if p.g.soft.Err() != nil {
+			p.offset = p.position
+			return false
+		}
+		pause(p.g.soft, wait)
+		wait = min(2*wait, mostPause)
+	}
+}
+
+// reload goes on from where the journal stands, after another worker (or an
+// attempt of ours whose success we did not see) has moved it.
+func (p *partition) reload() bool {
+	known, err := p.g.c.positions(p.g.hard)
+	if err != nil {
+		return false
+	}
+	next, ok := known[p.place]
+	if !ok || next == p.position {
+		return false
+	}
+	p.log.Warn("the journal has gone on without this reader", "from", p.position, "to", next)
+	p.moved(next)
+	return true
+}
+
+// moved notes a new position of the journal.
+func (p *partition) moved(next int64) {
+	p.position, p.offset = next, next
+	p.mu.Lock()
+	p.shown, p.dirty = next, true
+	p.mu.Unlock()
+	p.g.changed()
+}
+
+// outOfRange finds out on which side of the log the offset lies.
+func (p *partition) outOfRange() error {
+	limits, err := p.g.c.bounds(p.g.soft, []place{p.place})
+	if err != nil {
+		return err
+	}
+	at := limits[p.place]
+	if p.offset < at.first {
+		p.log.Error("records were deleted before they were read; going on from the first that is left",
+			"from", p.position, "to", at.first, "lost", at.first-p.position)
+		p.batcher.begin(p.topic, p.partition, p.position)
+		p.batcher.batch.Next = at.first
+		lost := at.first - p.position
+		if p.ingest() {
+			p.g.c.metrics.lost.WithLabelValues(p.topic).Add(float64(lost))
+		}
+		return nil
+	}
+	if p.offset <= at.end {
+		return nil // it has changed meanwhile
+	}
+	if p.behind.IsZero() {
+		p.behind = time.Now()
+	}
+	err = topicAnew(p.place, p.position, at.end)
+	// A new leader may know less than the old one for a moment.
+	if time.Since(p.behind) >= p.g.c.config.TopicWait {
+		p.g.fail(err)
+	}
+	return err
+}
+
+func (p *partition) takeDirty() (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	dirty := p.dirty
+	p.dirty = false
+	return p.shown, dirty
+}
+
+func (p *partition) markDirty() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty = true
+}

@@ -1,0 +1,111 @@
+package consumer
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"invoicebox-worker/schemas"
+)
+
+// payloadVersion is the first byte of a packed record; dead letters on disk
+// have it.
+const payloadVersion = 1
+
+// errPayload says that the bytes were not made by PackRecord.
+var errPayload = errors.New("consumer: not a packed record")
+
+// PackRecord puts what a dead letter keeps of a record into bytes: time, key,
+// value and headers, as they were, whatever they hold. Absent and empty keys
+// and values stay apart. It is the plain text of journal.DeadLetter.Sealed.
+func PackRecord(m schemas.Message) []byte {
+	size := 1 + 10 + 3*binary.MaxVarintLen64 + len(m.Key) + len(m.Value)
+	for _, h := range m.Headers {
+		size += 2*binary.MaxVarintLen64 + len(h.Key) + len(h.Value)
+	}
+	b := append(make([]byte, 0, size), payloadVersion)
+	ms := int64(-1)
+	if !m.Time.IsZero() {
+		ms = m.Time.UnixMilli()
+	}
+	b = binary.AppendVarint(b, ms)
+	b = packBytes(b, m.Key)
+	b = packBytes(b, m.Value)
+	b = binary.AppendUvarint(b, uint64(len(m.Headers)))
+	for _, h := range m.Headers {
+		b = packBytes(b, []byte(h.Key))
+		b = packBytes(b, h.Value)
+	}
+	return b
+}
+
+// UnpackRecord undoes PackRecord. Topic, partition and offset are not in it.
+func UnpackRecord(b []byte) (schemas.Message, error) {
+	if len(b) == 0 || b[0] != payloadVersion {
+		return schemas.Message{}, errPayload
+	}
+	r := unpacker{b: b[1:]}
+	var m schemas.Message
+	if ms := r.varint(); ms >= 0 {
+		m.Time = time.UnixMilli(ms).UTC()
+	}
+	m.Key, m.Value = r.bytes(), r.bytes()
+	n := r.uvarint()
+	// Each header takes two bytes at least: a count beyond that is a lie.
+	if r.failed || n > uint64(len(r.b)/2) {
+		return schemas.Message{}, errPayload
+	}
+	for range n {
+		m.Headers = append(m.Headers, schemas.Header{Key: string(r.bytes()), Value: r.bytes()})
+	}
+	if r.failed || len(r.b) != 0 {
+		return schemas.Message{}, errPayload
+	}
+	return m, nil
+}
+
+// packBytes writes 0 for nil, else the length plus one and the bytes.
+func packBytes(to, b []byte) []byte {
+	if b == nil {
+		return append(to, 0)
+	}
+	return append(binary.AppendUvarint(to, uint64(len(b))+1), b...)
+}
+
+type unpacker struct {
+	b      []byte
+	failed bool
+}
+
+func (r *unpacker) varint() int64 {
+	v, n := binary.Varint(r.b)
+	return int64(r.took(uint64(v), n)) // #nosec G115 -- the same bits back
+}
+
+func (r *unpacker) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	return r.took(v, n)
+}
+
+func (r *unpacker) took(v uint64, n int) uint64 {
+	if n <= 0 {
+		r.failed, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *unpacker) bytes() []byte {
+	n := r.uvarint()
+	if n == 0 {
+		return nil
+	}
+	if n--; n > uint64(len(r.b)) {
+		r.failed, r.b = true, nil
+		return nil
+	}
+	b := r.b[:n:n]
+	r.b = r.b[n:]
+	return b
+}

@@ -1,0 +1,66 @@
+package consumer_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafkatest"
+)
+
+// A real broker is killed and comes back: every record is taken in, once.
+func TestABrokerIsKilledAndComesBack(t *testing.T) {
+	c := kafkatest.Real(t, kafkatest.WithTopic("in", 2))
+	j := newInbox()
+	start(t, c, group(), "in", j)
+	c.Produce(t, "in", many(0, 100))
+	eventually(t, "the records", func() bool { return j.taken() == 100 })
+	if err := c.Kill(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(0); err != nil {
+		t.Fatal(err)
+	}
+	c.Produce(t, "in", many(100, 100))
+	eventually(t, "the later records", func() bool { return j.taken() == 200 })
+}
+
+// A member that waits for others to join can still stop at once.
+func TestStoppingDuringALongJoin(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
+		// One that speaks our protocol and never gives its partitions back.
+		holder, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}, GroupBalancers: []kafka.GroupBalancer{named{consumer.ProtocolName(j)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := make(chan struct{})
+		defer func() { close(release); _ = holder.Close() }()
+		eventually(t, "the holder", func() bool {
+			generation, err := holder.Next(t.Context())
+			if err != nil {
+				return false
+			}
+			generation.Start(func(context.Context) { <-release })
+			return true
+		})
+		r := start(t, c, g, topic, j, func(c *consumer.Config) { c.FinishTime = 200 * time.Millisecond })
+		eventually(t, "the join", func() bool { _, word := r.Ready(); return word == "joining the consumer group" })
+		began := time.Now()
+		r.stop()
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("stopping took %v", took)
+		}
+	})
+}
+
+type named struct{ name string }
+
+func (n named) ProtocolName() string      { return n.name }
+func (n named) UserData() ([]byte, error) { return nil, nil }
+func (n named) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	return kafka.RangeGroupBalancer{}.AssignGroups(members, partitions)
+}

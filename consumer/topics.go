@@ -1,0 +1,331 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+// A place is a partition of a topic.
+type place struct {
+	topic     string
+	partition int
+}
+
+func (p place) String() string { return fmt.Sprintf("%s/%d", p.topic, p.partition) }
+
+// bounds are where a partition's records begin and end.
+type bounds struct{ first, end int64 }
+
+// partitions lists the partitions of the input topics. The error wraps
+// ErrMissingTopic, ErrDenied or what the library says.
+func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	answer, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: c.config.Topics})
+	if err != nil {
+		return nil, refusal(err)
+	}
+	found := map[string][]int{}
+	for _, t := range answer.Topics {
+		switch {
+		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+		case t.Error != nil:
+			return nil, refusal(fmt.Errorf("topic %s: %w", t.Name, t.Error))
+		default:
+			for _, p := range t.Partitions {
+				found[t.Name] = append(found[t.Name], p.ID)
+			}
+		}
+	}
+	var missing []string
+	for _, t := range c.config.Topics {
+		if len(found[t]) == 0 {
+			missing = append(missing, t)
+		}
+		slices.Sort(found[t])
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%w: %s (make it with `topics create`, or give the user the right to see it)", ErrMissingTopic, strings.Join(missing, ", "))
+	}
+	return found, nil
+}
+
+// refusal explains an error and marks those that only a person can remove.
+func refusal(err error) error {
+	err = kafkaconn.Explain(err)
+	switch kafkaconn.ClassOf(err) {
+	case kafkaconn.Authorization, kafkaconn.Authentication, kafkaconn.TLSFault:
+		return fmt.Errorf("%w: %w", ErrDenied, err)
+	}
+	return err
+}
+
+// awaitTopics waits until every input topic exists. Before the consumer has
+// ever run it gives up after a bounded time.
+func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
+	began := time.Now()
+	var said string
+	for {
+		found, err := c.partitions(ctx)
+		if err == nil {
+			if said != "" {
+				c.log.Info("the input topics are there")
+			}
+			return found, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		waited, known := time.Since(began), errors.Is(err, ErrMissingTopic) || errors.Is(err, ErrDenied)
+		if !c.settled.Load() {
+			switch {
+			case known && waited >= c.config.TopicWait:
+				return nil, err
+			case !known && waited >= c.config.ReachWait:
+				return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, strings.Join(c.config.Kafka.Brokers(), ","), err)
+			}
+		}
+		c.metrics.faults.WithLabelValues(string(classOf(err))).Inc()
+		if text := err.Error(); text != said {
+			said = text
+			c.state.Store(stateTopics)
+			c.log.Warn("waiting for the input topics", "err", err)
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+}
+
+func classOf(err error) kafkaconn.Class {
+	if errors.Is(err, ErrMissingTopic) {
+		return kafkaconn.MissingTopic
+	}
+	return kafkaconn.ClassOf(err)
+}
+
+// bounds asks where the partitions begin and end.
+func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	for _, p := range places {
+		request.Topics[p.topic] = append(request.Topics[p.topic], kafka.FirstOffsetOf(p.partition), kafka.LastOffsetOf(p.partition))
+	}
+	answer, err := c.client.ListOffsets(ctx, request)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	found := make(map[place]bounds, len(places))
+	for topic, partitions := range answer.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+			}
+			found[place{topic, p.Partition}] = bounds{p.FirstOffset, p.LastOffset}
+		}
+	}
+	for _, p := range places {
+		if b, ok := found[p]; !ok || b.first < 0 || b.end < b.first {
+			return nil, refusal(fmt.Errorf("partition %s: %w", p, kafka.OffsetNotAvailable))
+		}
+	}
+	return found, nil
+}
+
+// offsetsAt asks for the first record of a time or later; where there is none
+// the partition is not in the answer.
+func (c *Consumer) offsetsAt(ctx context.Context, places []place, at time.Time) (map[place]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	for _, p := range places {
+		request.Topics[p.topic] = append(request.Topics[p.topic], kafka.TimeOffsetOf(p.partition, at))
+	}
+	answer, err := c.client.ListOffsets(ctx, request)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	found := map[place]int64{}
+	for topic, partitions := range answer.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+			}
+			for offset := range p.Offsets {
+				if offset >= 0 {
+					found[place{topic, p.Partition}] = offset
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+// committed asks what the group has committed; what it has not is not in the
+// answer.
+func (c *Consumer) committed(ctx context.Context, places []place) (map[place]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	topics := map[string][]int{}
+	for _, p := range places {
+		topics[p.topic] = append(topics[p.topic], p.partition)
+	}
+	answer, err := c.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: c.config.Group, Topics: topics})
+	if err != nil {
+		return nil, refusal(err)
+	}
+	if errors.Is(answer.Error, kafka.GroupIdNotFound) {
+		return nil, nil
+	}
+	if answer.Error != nil {
+		return nil, refusal(answer.Error)
+	}
+	found := map[place]int64{}
+	for topic, partitions := range answer.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+			}
+			if p.CommittedOffset >= 0 {
+				found[place{topic, p.Partition}] = p.CommittedOffset
+			}
+		}
+	}
+	return found, nil
+}
+
+// positions reads the journal's.
+func (c *Consumer) positions(ctx context.Context) (map[place]int64, error) {
+	list, err := c.config.Inbox.Positions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("consumer: reading the positions: %w", err)
+	}
+	found := make(map[place]int64, len(list))
+	for _, p := range list {
+		found[place{p.Topic, p.Partition}] = p.Next
+	}
+	return found, nil
+}
+
+// begin gives every partition a position, before anything is read: a topic
+// that this journal never read begins where Start says, a partition that
+// appeared since at its first record. What the group committed is asked for
+// before the positions are read: another worker on the same journal may go on
+// in between, and always writes the journal first.
+func (c *Consumer) begin(ctx context.Context, topics map[string][]int) error {
+	var places []place
+	for topic, partitions := range topics {
+		for _, p := range partitions {
+			places = append(places, place{topic, p})
+		}
+	}
+	committed, err := c.committed(ctx, places)
+	if err != nil {
+		return err
+	}
+	known, err := c.positions(ctx)
+	if err != nil {
+		return err
+	}
+	begun := map[string]bool{}
+	for p := range known {
+		begun[p.topic] = true
+	}
+	var unknown []place
+	for _, p := range places {
+		if _, ok := known[p]; !ok {
+			unknown = append(unknown, p)
+		}
+	}
+	fresh, err := c.firstPositions(ctx, unknown, begun)
+	if err != nil {
+		return err
+	}
+	var start []journal.Position
+	for _, p := range places {
+		next, ok := known[p]
+		if !ok {
+			next = fresh[p]
+			start = append(start, journal.Position{Topic: p.topic, Partition: p.partition, Next: next})
+		}
+		if done, ok := committed[p]; ok && done > next {
+			return groupAhead(p, done, next)
+		}
+	}
+	if len(start) == 0 {
+		return nil
+	}
+	if err := c.config.Inbox.Begin(ctx, start); err != nil {
+		return fmt.Errorf("consumer: beginning: %w", err)
+	}
+	for _, s := range start {
+		c.log.Info("a partition begins", "topic", s.Topic, "partition", s.Partition, "offset", s.Next)
+	}
+	return nil
+}
+
+func (c *Consumer) firstPositions(ctx context.Context, places []place, begun map[string]bool) (map[place]int64, error) {
+	if len(places) == 0 {
+		return nil, nil
+	}
+	limits, err := c.bounds(ctx, places)
+	if err != nil {
+		return nil, err
+	}
+	var holding []string
+	for _, p := range places {
+		if !begun[p.topic] && limits[p].end > limits[p].first {
+			holding = append(holding, p.topic)
+		}
+	}
+	start := c.config.Start
+	if start.Mode == StartUnset && len(holding) > 0 {
+		slices.Sort(holding)
+		return nil, fmt.Errorf("%w (%s)", ErrStartRequired, strings.Join(slices.Compact(holding), ", "))
+	}
+	var timed map[place]int64
+	if start.Mode == StartTime {
+		if timed, err = c.offsetsAt(ctx, places, start.Time); err != nil {
+			return nil, err
+		}
+	}
+	first := make(map[place]int64, len(places))
+	for _, p := range places {
+		first[p] = limits[p].first
+		if begun[p.topic] {
+			continue
+		}
+		switch start.Mode {
+		case StartLatest:
+			first[p] = limits[p].end
+		case StartTime:
+			first[p] = limits[p].end
+			if at, ok := timed[p]; ok {
+				first[p] = at
+			}
+		}
+	}
+	return first, nil
+}
+
+func groupAhead(p place, committed, position int64) error {
+	return fmt.Errorf("%w (%s: the group committed %d, the journal stands at %d)", ErrGroupAhead, p, committed, position)
+}
+
+// pause waits, less when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

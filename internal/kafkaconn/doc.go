@@ -1,0 +1,22 @@
+// Package kafkaconn is how the worker reaches Kafka: addresses, TLS, SASL and
+// deadlines in one place, and the client library's errors put into plain words.
+// It exists because both edges, consumer and producer, need the same, and
+// neither may import the other.
+//
+// # What it guarantees
+//
+//   - Every connection has a dial time-out and, where it is made through
+//     [Conn.Client], every request has a deadline: the library's own default
+//     for a produce request is 500 ms, whatever the context says.
+//   - A password is read anew for each authentication, certificates for each
+//     connection, so that a changed file needs no restart.
+//   - [Explain] turns what the library says into a word of a closed set
+//     ([Class], fit for a metric label) and a sentence that says what to look
+//     at. "Unexpected EOF" is what a broker's wish for TLS or SASL looks like.
+//   - No error holds a password.
+//
+// # What it does not
+//
+// It does not retry, and it does not decide which fault is final: that is the
+// caller's business, who knows what is at stake.
+package kafkaconn
