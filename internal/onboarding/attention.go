@@ -1,0 +1,77 @@
+package onboarding
+
+import (
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+// A Command is what a person can do about an operation in attention.
+type Command string
+
+// The commands.
+const (
+	CommandRetry Command = "retry" // run it again, through lane, ledger and gate
+	CommandClose Command = "close" // end it, with a failure event
+	CommandEnter Command = "enter" // enter merchant id and token by hand
+	CommandProbe Command = "probe" // ask once more, knowing that it may have been executed
+)
+
+// An AttentionRow says what a reason of attention means.
+type AttentionRow struct {
+	Reason    Reason
+	Kinds     []journal.Kind
+	Certain   string
+	Uncertain string // empty: nothing
+	// Failure is the event that is published when it comes to this; action and
+	// final are the contract's. Empty: none.
+	Failure schemas.FailureReason
+	Safe    []Command
+}
+
+var attention = []AttentionRow{
+	{ReasonOutcomeUnknown, []journal.Kind{journal.Invite, journal.Activate},
+		"A request may have been written and no answer proves what became of it.",
+		"Whether it was executed: whether an e-mail was sent, or the code is spent.",
+		schemas.FailureOutcomeUnknown, []Command{CommandProbe, CommandEnter, CommandClose}},
+	{ReasonOutcomeLost, []journal.Kind{journal.Activate},
+		"Invoicebox refuses the code now, and an earlier request may have been executed.",
+		"Whether that earlier request spent it; if so its answer is lost, or the code never was good.",
+		schemas.FailureOutcomeLost, []Command{CommandEnter, CommandClose}},
+	{ReasonRequestRejected, []journal.Kind{journal.Invite, journal.Activate},
+		"Invoicebox refused our request, rights or address; the shop's value was not judged, and this request had no effect.",
+		"Nothing, unless the operation is marked as in doubt.",
+		schemas.FailureRequestRejected, []Command{CommandRetry, CommandClose}},
+	{ReasonAnswerUnreadable, []journal.Kind{journal.Activate},
+		"The activation was executed and the code is spent; the answer is kept as it came.",
+		"Whether it holds merchant id and token in a form that a person can read.",
+		schemas.FailureAnswerUnreadable, []Command{CommandEnter, CommandClose}},
+	{ReasonMerchantConflict, []journal.Kind{journal.Activate},
+		"The activation was executed; its merchant is not the shop's known one, or is another shop's. Nothing was announced; the answer is kept.",
+		"Which of the two is right.",
+		schemas.FailureMerchantConflict, []Command{CommandEnter, CommandClose}},
+	{ReasonCredentialsInvalid, []journal.Kind{journal.Activate},
+		"The activation was executed and its token is stored; Invoicebox refused that token for the whole verification time.",
+		"Whether the token starts to work later.",
+		schemas.FailureCredentialsInvalid, []Command{CommandRetry, CommandEnter, CommandClose}},
+	{ReasonCodeOfOtherShop, []journal.Kind{journal.Activate},
+		"The code was entered for another shop before; nothing was sent for this one.",
+		"Which shop the code is meant for.",
+		schemas.FailureCodeOfOtherShop, []Command{CommandClose}},
+	{ReasonSubjectUnreadable, []journal.Kind{journal.Invite, journal.Activate},
+		"The stored address or code does not open with the keyset; nothing was sent in this run.",
+		"Nothing, unless the operation is marked as in doubt.",
+		"", []Command{CommandRetry, CommandClose}},
+}
+
+// AttentionRows returns the table of attention, for commands and documents.
+func AttentionRows() []AttentionRow { return append([]AttentionRow(nil), attention...) }
+
+// attentionFailure is the event that a reason asks for, "" for none.
+func attentionFailure(r Reason) schemas.FailureReason {
+	for _, row := range attention {
+		if row.Reason == r {
+			return row.Failure
+		}
+	}
+	return ""
+}

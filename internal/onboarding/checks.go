@@ -1,0 +1,220 @@
+package onboarding
+
+import (
+	"context"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+)
+
+// tokenVerdict is what a check says of a token.
+type tokenVerdict uint8
+
+const (
+	tokenSilent tokenVerdict = iota // no answer that speaks of it
+	tokenGood
+	tokenBad
+)
+
+func (v tokenVerdict) reason() Reason {
+	if v == tokenBad {
+		return ReasonTokenRefused
+	}
+	return ReasonTokenUnanswered
+}
+
+// checkToken asks whether a shop's new token works. It takes a permit of the
+// egress ledger only: it goes out with the shop's token. While draining nothing
+// is asked.
+func (p *Pool) checkToken(s scope, t *task, token secret.String) tokenVerdict {
+	left := time.Until(t.leaseEnd) - leaseMargin
+	deadline := min(p.cfg.checkDeadline(), left/2)
+	sendBy := min(p.cfg.sendBy(), left/4)
+	if s.draining() || deadline <= 0 {
+		return tokenSilent
+	}
+	by := time.Now().Add(sendBy)
+	id, err := p.journal.StartCheck(s.work, journal.Check{
+		Account: t.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.egress()},
+	})
+	if err != nil {
+		return tokenSilent
+	}
+	place := t.acc.calls.take(by, s.run.Done())
+	if place == nil {
+		p.later(func() { p.endCheck(s, id, unsentCheck()) })
+		return tokenSilent
+	}
+	ctx, cancel := context.WithTimeout(s.calls, deadline)
+	x := t.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: by}, token)
+	cancel()
+	place()
+	v := invoicebox.Classify(x)
+	p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
+	// Committed together with what follows from it.
+	p.later(func() { p.endCheck(s, id, endOf(x, v.Class.String(), v.Code)) })
+	result, err := invoicebox.ParseCheck(x)
+	switch {
+	case err != nil || !result.Conclusive:
+		p.log.Info("the new token could not be checked", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)
+		return tokenSilent
+	case result.Valid:
+		return tokenGood
+	}
+	p.log.Warn("the new token is refused", t.attrs("status", x.Status, "request_id", x.RequestID)...)
+	return tokenBad
+}
+
+func unsentCheck() journal.AttemptEnd {
+	return journal.AttemptEnd{NotSent: true, At: time.Now(), Outcome: invoicebox.NotExecuted.String()}
+}
+
+// tokenCheck starts a check of the partner's own token when one is due, and
+// returns when the next is.
+func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
+	g := acc.gate
+	g.mu.Lock()
+	at := g.checkAt
+	if at.IsZero() || acc.checking.Load() {
+		g.mu.Unlock()
+		return time.Time{}
+	}
+	if now.Before(at) {
+		g.mu.Unlock()
+		return at
+	}
+	acc.checking.Store(true)
+	g.renewed = false
+	g.mu.Unlock()
+	p.later(func() {
+		p.checkOwn(s, acc)
+		acc.checking.Store(false)
+		p.signal()
+	})
+	return time.Time{}
+}
+
+// checkOwn asks whether the partner's own token works now, and tells the gate.
+func (p *Pool) checkOwn(s scope, acc *account) {
+	verdict := sigTokenBad
+	sendBy := p.cfg.sendBy()
+	id, err := p.journal.StartCheck(s.work, journal.Check{
+		Account: acc.Name, SendBy: sendBy, Deadline: sendBy + p.cfg.RequestDeadline,
+		Permits: []journal.Permit{acc.ledger, p.cfg.egress()},
+	})
+	if err == nil {
+		if place := acc.calls.take(time.Now().Add(sendBy), s.run.Done()); place == nil {
+			p.endCheck(s, id, unsentCheck())
+		} else {
+			x := acc.Client.CheckOwnToken(s.calls)
+			place()
+			v := invoicebox.Classify(x)
+			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
+			p.endCheck(s, id, endOf(x, v.Class.String(), v.Code))
+			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)
+			if v.Class == invoicebox.Done {
+				verdict = sigTokenGood
+			}
+		}
+	}
+	now := time.Now()
+	acc.gate.checked(now)
+	if acc.gate.tell(verdict, 0, false, now) {
+		p.gateChanged(acc)
+	}
+}
+
+// gateChanged says so to whom it concerns: people, metrics, journal, dispatcher.
+func (p *Pool) gateChanged(acc *account) {
+	acc.gate.mu.Lock()
+	g := acc.gate.g
+	acc.gate.mu.Unlock()
+	p.metrics.gate(acc.Name, g.State)
+	p.log.Warn("the account's gate changed", "account", acc.Name, "state", string(g.State), "reason", g.Reason, "until", g.Until)
+	select {
+	case p.gateWrite <- struct{}{}:
+	default:
+	}
+	p.signal()
+}
+
+// writeGates brings changed gates into the journal, the newest state of each.
+func (p *Pool) writeGates(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.gateWrite:
+		}
+		for try := 0; !p.flushGates(ctx); try++ {
+			if !sleep(ctx, growing(errorBase, errorCap, try)) {
+				return
+			}
+		}
+	}
+}
+
+// flushGates writes every changed gate; false when one could not be written.
+func (p *Pool) flushGates(ctx context.Context) bool {
+	ok := true
+	for _, acc := range p.order {
+		x := acc.gate
+		x.mu.Lock()
+		g, dirty := x.g, x.dirty
+		x.mu.Unlock()
+		if !dirty {
+			continue
+		}
+		err := p.journal.SetGate(ctx, acc.Name, g, nil)
+		x.mu.Lock()
+		if err == nil {
+			x.known = g
+			x.version++
+			x.dirty = !sameGate(x.g, g) // it may have changed since
+		}
+		ok = ok && err == nil
+		x.mu.Unlock()
+		if err != nil {
+			p.metrics.errors.WithLabelValues("set_gate").Inc()
+			p.log.Error("the account's gate could not be written", "account", acc.Name, "error", err)
+		}
+	}
+	return ok
+}
+
+// refreshGates takes over gates that someone else changed in the journal.
+func (p *Pool) refreshGates(ctx context.Context) error {
+	versions := make([]int, len(p.order))
+	for i, acc := range p.order {
+		acc.gate.mu.Lock()
+		versions[i] = acc.gate.version
+		acc.gate.mu.Unlock()
+	}
+	known, err := p.journal.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	gates := make(map[string]journal.Gate, len(known))
+	for _, k := range known {
+		gates[k.Name] = k.Gate
+	}
+	now := time.Now()
+	for i, acc := range p.order {
+		g, there := gates[acc.Name]
+		x := acc.gate
+		x.mu.Lock()
+		// What was written since the read began is newer than what was read.
+		adopted := there && !x.dirty && x.version == versions[i] && !sameGate(g, x.known)
+		if adopted {
+			x.adopt(g, now)
+		}
+		x.mu.Unlock()
+		if adopted {
+			p.metrics.gate(acc.Name, g.State)
+			p.log.Info("the account's gate was changed from outside", "account", acc.Name, "state", string(g.State), "reason", g.Reason)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/schemas"
+)
+
+// Defaults of [Config].
+const (
+	DefaultConcurrency     = 64
+	DefaultRequestDeadline = 30 * time.Second
+	DefaultLease           = 60 * time.Second
+	DefaultQuietPeriod     = 2 * time.Minute
+	DefaultSlack           = 60 * time.Second
+	DefaultMaximumAge      = 14 * 24 * time.Hour
+	DefaultRequests        = 100
+	DefaultWindow          = 30 * time.Second
+	DefaultEgressRequests  = 500
+	DefaultVerifyFor       = 2 * time.Minute
+)
+
+// EgressLedger is the ledger of all that goes out from one address.
+const EgressLedger = "egress"
+
+// Journal is what the pool asks of the durable memory; see journal.Journal for
+// what each method promises.
+type Journal interface {
+	Accounts(ctx context.Context) ([]journal.Account, error)
+	SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error
+	Changed() <-chan struct{}
+	Due(ctx context.Context) ([]journal.Due, error)
+	Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
+	Expire(ctx context.Context) (planned, unknown int, err error)
+	Free(ctx context.Context, p journal.Permit) (n int, next time.Time, err error)
+	Send(ctx context.Context, s journal.Send) (journal.AttemptID, error)
+	StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
+	EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
+	Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
+	Apply(ctx context.Context, t journal.Transition) error
+}
+
+// Client calls Invoicebox for one account. *invoicebox.Client is one.
+type Client interface {
+	Invite(ctx context.Context, a invoicebox.Attempt, email secret.String) invoicebox.Exchange
+	Activate(ctx context.Context, a invoicebox.Attempt, code secret.String) invoicebox.Exchange
+	CheckToken(ctx context.Context, a invoicebox.Attempt, token secret.String) invoicebox.Exchange
+	CheckOwnToken(ctx context.Context) invoicebox.Exchange
+}
+
+// Keys seals receipts and opens addresses, codes and receipts. *keyset.Set is one.
+type Keys interface {
+	Seal(text []byte, row string) ([]byte, error)
+	Open(sealed []byte, row string) ([]byte, error)
+}
+
+// Store keeps the secret that an activation brings; see credentials.Store.
+type Store interface {
+	Ready(ctx context.Context, shop journal.ShopKey) error
+	Prepare(ctx context.Context, s credentials.Secret) (credentials.Prepared, error)
+}
+
+// An Account is a partner account that the pool works for.
+type Account struct {
+	Name   string // as in the journal
+	Client Client
+	// Requests in every sliding Window: what Invoicebox permits this account.
+	Requests int           // 0: DefaultRequests
+	Window   time.Duration // 0: DefaultWindow
+}
+
+// Config is all that a pool needs. Zero durations and numbers take the defaults
+// named beside them.
+type Config struct {
+	Journal     Journal
+	Keys        Keys
+	Credentials Store
+	Accounts    []Account
+
+	// EgressRequests in every sliding EgressWindow, for all accounts together,
+	// checks of tokens included.
+	EgressRequests int           // DefaultEgressRequests
+	EgressWindow   time.Duration // DefaultWindow
+
+	Concurrency     int           // calls in flight; at least one for each account; DefaultConcurrency
+	RequestDeadline time.Duration // of one call, connect included; must be the client's; DefaultRequestDeadline
+	Lease           time.Duration // how long a claim holds; DefaultLease
+	QuietPeriod     time.Duration // DefaultQuietPeriod
+	Slack           time.Duration // how long a request may linger on its way after we gave up; DefaultSlack
+	MaximumAge      time.Duration // of a run that could not be executed; DefaultMaximumAge
+	DrainTime       time.Duration // how long calls in flight are awaited when stopping; request deadline + 5 s
+	VerifyFor       time.Duration // how long a new token is checked before its activation is published as pending; DefaultVerifyFor
+
+	// Waits of one operation that was not executed: exponential from WaitBase
+	// to WaitCap, with full jitter.
+	WaitBase, WaitCap time.Duration // 1 s, 5 min
+	// Rests of an account whose calls fail: exponential from RestBase to RestCap.
+	RestBase, RestCap time.Duration // 5 s, 5 min
+	// LimitCap bounds what a 429 can ask for.
+	LimitCap time.Duration // 15 min
+	// Checks of the partner's token while an account is paused for it.
+	TokenCheckBase, TokenCheckCap time.Duration // 30 s, 5 min
+
+	Owner  string         // who claims, for people; "worker"
+	Source string         // CloudEvents source; DefaultSource
+	Format schemas.Format // of what is published; binary
+
+	Metrics *Metrics     // nil: none
+	Logger  *slog.Logger // nil: none
+}
+
+func (c Config) withDefaults() Config {
+	c.Accounts = append([]Account(nil), c.Accounts...)
+	for i := range c.Accounts {
+		setDefault(&c.Accounts[i].Requests, DefaultRequests)
+		setDefault(&c.Accounts[i].Window, DefaultWindow)
+	}
+	setDefault(&c.EgressRequests, DefaultEgressRequests)
+	setDefault(&c.EgressWindow, DefaultWindow)
+	setDefault(&c.Concurrency, DefaultConcurrency)
+	setDefault(&c.RequestDeadline, DefaultRequestDeadline)
+	setDefault(&c.Lease, DefaultLease)
+	setDefault(&c.QuietPeriod, DefaultQuietPeriod)
+	setDefault(&c.Slack, DefaultSlack)
+	setDefault(&c.MaximumAge, DefaultMaximumAge)
+	setDefault(&c.DrainTime, c.RequestDeadline+5*time.Second)
+	setDefault(&c.VerifyFor, DefaultVerifyFor)
+	setDefault(&c.WaitBase, time.Second)
+	setDefault(&c.WaitCap, 5*time.Minute)
+	setDefault(&c.RestBase, 5*time.Second)
+	setDefault(&c.RestCap, 5*time.Minute)
+	setDefault(&c.LimitCap, 15*time.Minute)
+	setDefault(&c.TokenCheckBase, 30*time.Second)
+	setDefault(&c.TokenCheckCap, 5*time.Minute)
+	setDefault(&c.Owner, "worker")
+	setDefault(&c.Source, DefaultSource)
+	setDefault(&c.Format, schemas.FormatBinary)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// validate tells everything that is wrong, each with the setting's name.
+func (c Config) validate() error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf("onboarding: "+format, args...))
+		}
+	}
+	bad(c.Journal == nil, "the journal is missing")
+	bad(c.Keys == nil, "the keyset is missing")
+	bad(c.Credentials == nil, "the credential store is missing")
+	bad(len(c.Accounts) == 0, "there is no account")
+	names := map[string]bool{}
+	for _, a := range c.Accounts {
+		bad(a.Name == "", "an account has no name")
+		bad(names[a.Name], "account %q is there twice", a.Name)
+		bad(a.Client == nil, "account %q has no client", a.Name)
+		bad(a.Requests < 1, "requests-per-window of account %q is %d: at least 1", a.Name, a.Requests)
+		bad(a.Window < 0, "window of account %q is %v: must be above 0", a.Name, a.Window)
+		names[a.Name] = true
+	}
+	bad(c.EgressRequests < 1, "egress-requests-per-window is %d: at least 1", c.EgressRequests)
+	bad(c.Concurrency < 1 || c.Concurrency > 10_000, "concurrency is %d: 1 to 10000", c.Concurrency)
+	bad(c.Concurrency >= 1 && c.Concurrency < len(c.Accounts),
+		"concurrency is %d: at least one for each of the %d accounts", c.Concurrency, len(c.Accounts))
+	bad(c.Slack < 0, "slack is %v: must not be negative", c.Slack)
+	bad(c.QuietPeriod < c.Slack, "quiet-period is %v: at least the slack (%v), or a probe could overtake the request that it asks about", c.QuietPeriod, c.Slack)
+	for _, d := range []struct {
+		setting string
+		value   time.Duration
+	}{
+		{"egress window", c.EgressWindow}, {"request-deadline", c.RequestDeadline}, {"lease", c.Lease},
+		{"maximum-age", c.MaximumAge}, {"drain-time", c.DrainTime}, {"verification time", c.VerifyFor},
+		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase},
+	} {
+		bad(d.value <= 0, "%s is %v: must be above 0", d.setting, d.value)
+	}
+	bad(c.RequestDeadline >= c.Lease, "request-deadline is %v: must be shorter than the lease (%v), or a call could outlive its claim", c.RequestDeadline, c.Lease)
+	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)
+	bad(c.RestCap < c.RestBase, "the longest rest is %v: at least the shortest (%v)", c.RestCap, c.RestBase)
+	bad(c.TokenCheckCap < c.TokenCheckBase, "the longest time between token checks is %v: at least the shortest (%v)", c.TokenCheckCap, c.TokenCheckBase)
+	if _, err := schemas.ParseFormat(string(c.Format)); err != nil {
+		errs = append(errs, fmt.Errorf("onboarding: event-format: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// sendBy is how long after Send a request may still be written: a part of what
+// the lease leaves beside the call itself.
+func (c Config) sendBy() time.Duration {
+	return min(10*time.Second, (c.Lease-c.RequestDeadline)/2)
+}
+
+// checkDeadline bounds the check of a new token: it holds the shop's lane.
+func (c Config) checkDeadline() time.Duration { return min(10*time.Second, c.RequestDeadline) }
+
+func (c Config) egress() journal.Permit {
+	return journal.Permit{Ledger: EgressLedger, Limit: c.EgressRequests, Window: c.EgressWindow, Slack: c.Slack}
+}
+
+func (c Config) ledger(a Account) journal.Permit {
+	return journal.Permit{Ledger: "account/" + a.Name, Limit: a.Requests, Window: a.Window, Slack: c.Slack}
+}

@@ -1,0 +1,293 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	gateRefresh = 5 * time.Second // how often a gate that a command changed is noticed
+	errorBase   = 100 * time.Millisecond
+	errorCap    = 5 * time.Second
+)
+
+// dispatch looks for due work whenever something tells that there may be some,
+// and starts it. It returns when the run ends, or when the journal is closed.
+func (p *Pool) dispatch(s scope) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	failures := 0
+	var expireAt, refreshAt time.Time
+	for {
+		select {
+		case <-s.run.Done():
+			return nil
+		case <-p.journal.Changed():
+		case <-p.wake:
+		case <-timer.C:
+		}
+		if s.draining() {
+			return nil
+		}
+		now := time.Now()
+		var err error
+		if !now.Before(expireAt) {
+			err = p.expire(s.run)
+			expireAt = now.Add(p.cfg.Lease / 2)
+		}
+		if err == nil && !now.Before(refreshAt) {
+			err = p.refreshGates(s.run)
+			refreshAt = now.Add(gateRefresh)
+		}
+		next := earliest(expireAt, refreshAt)
+		if err == nil {
+			var at time.Time
+			if at, err = p.round(s); err == nil {
+				next = earliest(next, at)
+			}
+		}
+		switch {
+		case errors.Is(err, journal.ErrClosed):
+			return err
+		case err != nil && !s.draining():
+			p.metrics.errors.WithLabelValues("dispatch").Inc()
+			p.log.Error("the journal does not give out work", "error", err)
+			// Not by the timer: signals would wake it again and again.
+			sleep(s.run, growing(errorBase, errorCap, failures))
+			next = time.Now()
+			failures++
+		default:
+			failures = 0
+		}
+		timer.Reset(max(0, time.Until(next)))
+	}
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (p *Pool) expire(ctx context.Context) error {
+	planned, unknown, err := p.journal.Expire(ctx)
+	if err == nil && planned+unknown > 0 {
+		p.log.Warn("leases ended before their work did", "planned", planned, "unknown", unknown)
+	}
+	return err
+}
+
+// round claims and starts whatever may be started, until nothing more may. It
+// returns when something is due next, as far as time alone decides.
+func (p *Pool) round(s scope) (next time.Time, err error) {
+	for {
+		dues, err := p.journal.Due(s.run)
+		if err != nil {
+			return next, err
+		}
+		for _, acc := range p.order {
+			clear(acc.due)
+		}
+		for _, d := range dues {
+			if acc, ok := p.accounts[d.Account]; ok {
+				acc.due[work{d.Kind, d.Stage}] = d.At
+			} else if !p.strangers[d.Account] {
+				p.strangers[d.Account] = true
+				p.log.Warn("work of an account that is not configured waits", "account", d.Account)
+			}
+		}
+		// Set before the room is counted: what ends meanwhile must be heard of.
+		p.hungry.Store(true)
+		claims, at, hungry, err := p.plan(s)
+		if err != nil || len(claims) == 0 {
+			p.hungry.Store(hungry)
+			return at, err
+		}
+		if err := p.claim(s, claims); err != nil {
+			return next, err
+		}
+		if s.draining() {
+			return next, nil
+		}
+	}
+}
+
+// A claim is one request, with the trial where it is one.
+type claim struct {
+	acc   *account
+	work  work
+	limit int
+	trial bool
+}
+
+// plan decides what to claim now, and when to look again where only time helps.
+// Hungry: something is left behind until an operation in flight ends.
+func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err error) {
+	now := time.Now()
+	egress := -1 // not asked yet
+	p.first++
+	for i := range p.order {
+		acc := p.order[(p.first+i)%len(p.order)]
+		next = earliest(next, p.tokenCheck(s, acc, now))
+		var calls []work
+		p.mu.Lock()
+		room := p.freeRoom(acc)
+		p.mu.Unlock()
+		planned := func(w work, n int, trial bool) {
+			if n > 0 {
+				claims = append(claims, claim{acc, w, n, trial})
+				room -= n
+			}
+		}
+		for _, w := range []work{
+			{journal.Activate, journal.Settle}, {journal.Invite, journal.Settle},
+			{journal.Activate, journal.Call}, {journal.Invite, journal.Call},
+		} {
+			at, ok := acc.due[w]
+			switch {
+			case !ok:
+			case at.After(now):
+				next = earliest(next, at)
+			case w.stage == journal.Call:
+				calls = append(calls, w)
+			case room == 0:
+				hungry = true
+			default:
+				planned(w, room, false)
+			}
+		}
+		if len(calls) == 0 {
+			continue
+		}
+		allowed, until := acc.gate.allowance(now)
+		if allowed == 0 {
+			next = earliest(next, until)
+			continue
+		}
+		if room == 0 {
+			hungry = true
+			continue
+		}
+		permits, at, err := p.permits(s.run, acc, &egress)
+		if err != nil {
+			return nil, next, true, err
+		}
+		if permits == 0 {
+			hungry = true // an answer tells when a permit comes back
+			next = earliest(next, at)
+			continue
+		}
+		n := min(room, permits, allowed)
+		egress -= n
+		if allowed != unlimited {
+			// The trial may fail: an invitation is the smaller loss.
+			if acc.gate.takeTrial(now) {
+				planned(calls[len(calls)-1], 1, true)
+			}
+			continue
+		}
+		first, second := acc.split(n, len(calls) == 2)
+		planned(calls[0], first, false)
+		if len(calls) == 2 {
+			planned(calls[1], second, false)
+		}
+	}
+	return claims, next, hungry, nil
+}
+
+// split shares n claims between activations and invitations: activations go
+// first, invitations get every tenth while both wait.
+func (acc *account) split(n int, both bool) (first, second int) {
+	if !both {
+		return n, 0
+	}
+	acc.turn += n
+	second = acc.turn / 10
+	acc.turn %= 10
+	return n - second, second
+}
+
+// permits is how many calls the ledgers leave for new claims, and when to ask
+// again when there are none. Egress is what they leave to all accounts together,
+// asked once a round.
+func (p *Pool) permits(ctx context.Context, acc *account, egress *int) (int, time.Time, error) {
+	fallback := time.Now().Add(time.Second)
+	var next time.Time
+	p.mu.Lock()
+	own, all := acc.unsent, p.unsent
+	p.mu.Unlock()
+	if *egress < 0 {
+		n, at, err := p.journal.Free(ctx, p.cfg.egress())
+		if err != nil {
+			return 0, next, err
+		}
+		p.metrics.permits.WithLabelValues(EgressLedger).Set(float64(n))
+		*egress = max(0, n-all)
+		next = at
+	}
+	n, at, err := p.journal.Free(ctx, acc.ledger)
+	if err != nil {
+		return 0, next, err
+	}
+	p.metrics.permits.WithLabelValues(acc.ledger.Ledger).Set(float64(n))
+	n = max(0, n-own)
+	if n > 0 && *egress > 0 {
+		return min(n, *egress), time.Time{}, nil
+	}
+	if n == 0 {
+		next = at
+	}
+	if next.Before(time.Now()) {
+		next = fallback
+	}
+	return 0, next, nil
+}
+
+// claim asks for several kinds of work at once, so that no account waits for
+// another's commit, and starts what it gets.
+func (p *Pool) claim(s scope, claims []claim) error {
+	if len(claims) == 1 {
+		return p.claimOne(s, claims[0])
+	}
+	errs := make([]error, len(claims))
+	var wg sync.WaitGroup
+	for i, c := range claims {
+		wg.Go(func() { errs[i] = p.claimOne(s, c) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (p *Pool) claimOne(s scope, c claim) error {
+	before := time.Now()
+	// Not the run's context: a claim that was made and not learned of would
+	// wait for its lease.
+	ops, err := p.journal.Claim(s.work, journal.ClaimRequest{
+		Account: c.acc.Name, Kind: c.work.kind, Stage: c.work.stage, Limit: c.limit, Lease: p.cfg.Lease, Owner: p.cfg.Owner,
+	})
+	if c.trial && (err != nil || len(ops) == 0) {
+		c.acc.gate.endTrial()
+	}
+	if err != nil {
+		return err
+	}
+	tasks := make([]*task, len(ops))
+	p.mu.Lock()
+	for i, op := range ops {
+		tasks[i] = &task{
+			ClaimedOperation: op, acc: c.acc, leaseEnd: before.Add(p.cfg.Lease),
+			trial: c.trial, unsent: c.work.stage == journal.Call,
+		}
+		p.begin(tasks[i])
+	}
+	p.mu.Unlock()
+	for _, t := range tasks {
+		go p.perform(s, t)
+	}
+	return nil
+}

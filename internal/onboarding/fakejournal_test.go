@@ -1,0 +1,387 @@
+package onboarding
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
+)
+
+// fakeJournal keeps in memory what the pool needs of a journal, and fails on
+// demand: that is what it is for. What a real one promises is tested elsewhere.
+type fakeJournal struct {
+	mu       sync.Mutex
+	changed  chan struct{}
+	ops      []*fakeOp
+	accounts map[string]*journal.Account
+	ledger   map[string][]*fakePermit
+	attempts journal.AttemptID
+	open     map[journal.AttemptID][]*fakePermit
+	creds    map[journal.ShopKey][]journal.Credential
+	active   map[journal.ShopKey]*journal.ActiveView
+	invited  map[journal.ShopKey]int
+	events   []fakeEvent
+	steps    []string // from→to, in order
+	claims   []journal.ClaimRequest
+	dues     int
+	commit   time.Duration // every write takes so long
+
+	// fault is asked before (done false) and after each step; its error is
+	// what the caller gets.
+	fault func(step string, done bool) error
+}
+
+type fakePermit struct{ back time.Time } // zero: still out
+
+type fakeOp struct {
+	journal.ClaimedOperation
+	id       int64
+	due      time.Time
+	lease    time.Time
+	held     bool
+	receipts int
+}
+
+type fakeEvent struct {
+	journal.Draft
+	op      uuid.UUID
+	message schemas.Message
+}
+
+func newFakeJournal(accounts ...string) *fakeJournal {
+	f := &fakeJournal{
+		changed: make(chan struct{}, 1), accounts: map[string]*journal.Account{}, ledger: map[string][]*fakePermit{},
+		open: map[journal.AttemptID][]*fakePermit{}, creds: map[journal.ShopKey][]journal.Credential{},
+		active: map[journal.ShopKey]*journal.ActiveView{}, invited: map[journal.ShopKey]int{},
+	}
+	for _, a := range accounts {
+		f.accounts[a] = &journal.Account{Name: a, Gate: journal.Gate{State: journal.GateOpen}}
+	}
+	return f
+}
+
+func (f *fakeJournal) signal() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// step runs one write with the faults around it.
+func (f *fakeJournal) step(ctx context.Context, name string, do func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	commit := f.commit
+	f.mu.Unlock()
+	if commit > 0 {
+		time.Sleep(commit)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fault != nil {
+		if err := f.fault(name, false); err != nil {
+			return err
+		}
+	}
+	err := do()
+	if err == nil && f.fault != nil {
+		err = f.fault(name, true)
+	}
+	return err
+}
+
+// add plans an operation, its value sealed as the consumer does.
+func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, value string) *fakeOp {
+	sealed, err := keys.Seal([]byte(value), keyset.Row("subject", kind.String(), account, shop))
+	if err != nil {
+		panic(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	op := &fakeOp{id: int64(len(f.ops) + 1)}
+	op.ClaimedOperation = journal.ClaimedOperation{
+		Ref: journal.ClaimRef{Operation: op.id}, UUID: schemas.OperationID(kind.String(), account, shop, []byte(value), 0), Kind: kind,
+		State: journal.Queued, Shop: journal.ShopKey{Account: account, Shop: shop}, Run: 1, Sealed: sealed, Planned: time.Now(),
+		EventID: fmt.Sprintf("event-%d", op.id), EventTime: time.Now(),
+	}
+	f.ops = append(f.ops, op)
+	f.advance(op.Shop)
+	f.signal()
+	return op
+}
+
+// advance makes the head of a free lane planned.
+func (f *fakeJournal) advance(shop journal.ShopKey) {
+	for _, op := range f.ops {
+		if op.Shop == shop && op.State.HoldsLane() {
+			return
+		}
+	}
+	for _, op := range f.ops {
+		if op.Shop == shop && op.State == journal.Queued {
+			op.State, op.due = journal.Planned, time.Now()
+			f.signal()
+			return
+		}
+	}
+}
+
+func (f *fakeJournal) Accounts(context.Context) ([]journal.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []journal.Account
+	for _, a := range f.accounts {
+		out = append(out, *a)
+	}
+	return out, nil
+}
+
+func (f *fakeJournal) SetGate(ctx context.Context, account string, g journal.Gate, _ *journal.AuditEntry) error {
+	return f.step(ctx, "set_gate", func() error { f.accounts[account].Gate = g; return nil })
+}
+
+func (f *fakeJournal) Changed() <-chan struct{} { return f.changed }
+
+func (f *fakeJournal) Due(context.Context) ([]journal.Due, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dues++
+	first := map[journal.Due]time.Time{}
+	for _, op := range f.ops {
+		if stage := journal.StageOf(op.State); stage != 0 && !op.held {
+			key := journal.Due{Account: op.Shop.Account, Kind: op.Kind, Stage: stage}
+			if at, ok := first[key]; !ok || op.due.Before(at) {
+				first[key] = op.due
+			}
+		}
+	}
+	var out []journal.Due
+	for d, at := range first {
+		d.At = at
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []journal.ClaimedOperation, err error) {
+	err = f.step(ctx, "claim", func() error {
+		f.claims = append(f.claims, r)
+		now := time.Now()
+		ready := slices.DeleteFunc(slices.Clone(f.ops), func(op *fakeOp) bool {
+			return op.held || op.Kind != r.Kind || op.Shop.Account != r.Account || journal.StageOf(op.State) != r.Stage || op.due.After(now)
+		})
+		slices.SortStableFunc(ready, func(a, b *fakeOp) int { return cmp.Compare(a.due.UnixNano(), b.due.UnixNano()) })
+		for _, op := range ready[:min(r.Limit, len(ready))] {
+			op.held, op.lease = true, now.Add(r.Lease)
+			op.Ref.Claim++
+			if r.Stage == journal.Call {
+				f.move(op, journal.Claimed)
+			}
+			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
+			op.Active = f.active[op.Shop]
+			out = append(out, op.ClaimedOperation)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (f *fakeJournal) move(op *fakeOp, to journal.State) {
+	f.steps = append(f.steps, fmt.Sprintf("%d %v→%v", op.id, op.State, to))
+	op.State = to
+}
+
+func (f *fakeJournal) Expire(ctx context.Context) (planned, unknown int, err error) {
+	err = f.step(ctx, "expire", func() error {
+		for _, op := range f.ops {
+			if !op.held || time.Now().Before(op.lease) {
+				continue
+			}
+			op.held = false
+			switch op.State {
+			case journal.Claimed:
+				f.move(op, journal.Planned)
+				planned++
+			case journal.Sending:
+				f.move(op, journal.Unknown)
+				op.Doubt, op.due = true, time.Now()
+				unknown++
+			}
+		}
+		if planned+unknown > 0 {
+			f.signal()
+		}
+		return nil
+	})
+	return planned, unknown, err
+}
+
+func (f *fakeJournal) free(p journal.Permit) (n int, next time.Time) {
+	n = p.Limit
+	for _, u := range f.ledger[p.Ledger] {
+		if u.back.IsZero() || time.Now().Before(u.back) {
+			n--
+			if !u.back.IsZero() && (next.IsZero() || u.back.Before(next)) {
+				next = u.back
+			}
+		}
+	}
+	return max(0, n), next
+}
+
+func (f *fakeJournal) Free(_ context.Context, p journal.Permit) (int, time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, next := f.free(p)
+	return n, next, nil
+}
+
+func (f *fakeJournal) takePermits(ps []journal.Permit) (journal.AttemptID, error) {
+	for _, p := range ps {
+		if n, next := f.free(p); n == 0 {
+			return 0, &journal.NoPermitError{Ledger: p.Ledger, Next: next}
+		}
+	}
+	f.attempts++
+	for _, p := range ps {
+		u := &fakePermit{}
+		f.ledger[p.Ledger] = append(f.ledger[p.Ledger], u)
+		f.open[f.attempts] = append(f.open[f.attempts], u)
+	}
+	return f.attempts, nil
+}
+
+// endAttempt uses the default window and slack: no test has others.
+func (f *fakeJournal) endAttempt(id journal.AttemptID, end journal.AttemptEnd) {
+	for _, u := range f.open[id] {
+		u.back = end.At.Add(DefaultWindow)
+		switch {
+		case end.NotSent:
+			u.back = end.At
+		case !end.Answered:
+			u.back = u.back.Add(DefaultSlack)
+		}
+	}
+	delete(f.open, id)
+}
+
+func (f *fakeJournal) own(r journal.ClaimRef, from journal.State) (*fakeOp, error) {
+	op := f.ops[r.Operation-1]
+	if !op.held || op.Ref != r || op.State != from {
+		return nil, journal.ErrStale
+	}
+	return op, nil
+}
+
+func (f *fakeJournal) Send(ctx context.Context, s journal.Send) (id journal.AttemptID, err error) {
+	err = f.step(ctx, "send", func() error {
+		op, err := f.own(s.Ref, journal.Claimed)
+		if err != nil || s.Attempt != op.Attempts+1 {
+			return journal.ErrStale
+		}
+		if id, err = f.takePermits(s.Permits); err != nil {
+			return err
+		}
+		op.Attempts++
+		f.move(op, journal.Sending)
+		return nil
+	})
+	return id, err
+}
+
+func (f *fakeJournal) StartCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
+	err = f.step(ctx, "start_check", func() (err error) { id, err = f.takePermits(c.Permits); return err })
+	return id, err
+}
+
+func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	return f.step(ctx, "end_check", func() error { f.endAttempt(id, end); return nil })
+}
+
+func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
+	err = f.step(ctx, "receive", func() error {
+		op := f.ops[r.Ref.Operation-1]
+		f.endAttempt(r.Attempt, r.End)
+		op.receipts++
+		op.Receipt = &journal.StoredReceipt{Attempt: r.Attempt, Sealed: r.Sealed, At: time.Now()}
+		switch {
+		case op.held && op.Ref == r.Ref && op.State == journal.Sending:
+			f.move(op, journal.Received)
+			mine = true
+		case op.State == journal.Unknown || op.State == journal.Attention && op.Reason == string(ReasonOutcomeUnknown):
+			f.move(op, journal.Received)
+			op.due, op.held = time.Now(), false
+			f.signal()
+		}
+		s = op.State
+		return nil
+	})
+	return s, mine, err
+}
+
+func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
+	return f.step(ctx, "apply", func() error {
+		op, err := f.own(t.Ref, t.From)
+		if err != nil {
+			return err
+		}
+		if c := t.Credential; c != nil {
+			for shop, list := range f.creds {
+				for _, known := range list {
+					if shop == c.Shop && known.MerchantID != c.MerchantID || shop != c.Shop && known.MerchantID == c.MerchantID {
+						return journal.ErrMerchantConflict
+					}
+					if shop == c.Shop && known.Version == c.Version {
+						return journal.ErrVersionTaken
+					}
+				}
+			}
+		}
+		var frozen []fakeEvent
+		for _, d := range t.Publish {
+			m, err := d.Freeze(int64(len(f.events) + len(frozen) + 1))
+			if err != nil {
+				return err
+			}
+			frozen = append(frozen, fakeEvent{d, op.UUID, m})
+		}
+		f.events = append(f.events, frozen...)
+		if t.Credential != nil {
+			f.creds[op.Shop] = append(f.creds[op.Shop], *t.Credential)
+			op.Credential, op.StoredAt = t.Credential, time.Now()
+		}
+		if t.Active != nil {
+			f.active[op.Shop] = &journal.ActiveView{At: t.Active.At, MerchantID: op.Credential.MerchantID, Version: op.Credential.Version, Operation: op.UUID, Event: t.Active.Event}
+		}
+		if t.Invited != nil {
+			f.invited[op.Shop]++
+		}
+		if t.End != nil {
+			f.endAttempt(t.Attempt, *t.End)
+		}
+		f.move(op, t.To)
+		op.held, op.due, op.Reason = false, t.Due, t.Reason
+		if t.Due.IsZero() {
+			op.due = time.Now()
+		}
+		op.Doubt = op.Doubt || t.Doubt
+		if t.To == journal.Waiting {
+			op.Waits++
+		}
+		f.advance(op.Shop)
+		if journal.StageOf(op.State) != 0 {
+			f.signal()
+		}
+		return nil
+	})
+}

@@ -1,0 +1,63 @@
+package onboarding
+
+import "invoicebox-worker/internal/journal"
+
+// An Edge is one permitted step of an operation.
+type Edge struct {
+	From, To journal.State
+	When     string // what happened
+}
+
+// edges is the state machine. Whatever is not here never happens; [Permitted]
+// guards every transition that the pool asks for. Steps marked "journal" are
+// made by the journal itself: claims, ends of leases, receipts, plans.
+var edges = []Edge{
+	{journal.Queued, journal.Planned, "journal: the lane became free"},
+	{journal.Queued, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent"},
+	{journal.Planned, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent"},
+	{journal.Waiting, journal.Superseded, "journal: the same, and no attempt can have been executed"},
+	{journal.Planned, journal.Claimed, "journal: claimed"},
+	{journal.Waiting, journal.Claimed, "journal: claimed when due"},
+	{journal.Claimed, journal.Planned, "journal: the lease ended; or given back: no permit, gate closed, store not ready, drained"},
+	{journal.Claimed, journal.Sending, "journal: permit taken, the attempt is durable, nothing was written yet"},
+	{journal.Claimed, journal.Done, "it needs no call any more: over age, or the shop is active already"},
+	{journal.Claimed, journal.Attention, "it cannot be sent: its address or code does not open, or is over age with doubt"},
+
+	{journal.Sending, journal.Planned, "provably nothing was written, or our own token was refused"},
+	{journal.Sending, journal.Waiting, "not executed, limited, or probably not executed (doubt)"},
+	{journal.Sending, journal.Received, "journal: an activation's answer is durable"},
+	{journal.Sending, journal.Done, "invited, or refused, or over age"},
+	{journal.Sending, journal.Unknown, "no proof either way; or, by the journal, the lease ended"},
+	{journal.Sending, journal.Attention, "lost, or our request, rights or address are wrong"},
+
+	{journal.Received, journal.Received, "given back: the version was taken, the store is not ready"},
+	{journal.Received, journal.Stored, "the secret is stored, its token is not verified yet"},
+	{journal.Received, journal.Done, "stored and verified at once"},
+	{journal.Received, journal.Attention, "unreadable, or the merchant conflicts"},
+	{journal.Stored, journal.Stored, "the token is checked again later"},
+	{journal.Stored, journal.Done, "verified, or published as pending"},
+	{journal.Stored, journal.Attention, "the token was refused for the whole verification time"},
+
+	{journal.Unknown, journal.Received, "journal: the answer came after all"},
+	{journal.Unknown, journal.Attention, "nothing can prove the outcome"},
+	{journal.Attention, journal.Received, "journal: the answer came after all"},
+	{journal.Attention, journal.Planned, "journal: a new run"},
+	{journal.Attention, journal.Queued, "journal: a new run, behind the lane's head"},
+	{journal.Done, journal.Planned, "journal: a new run after a refusal"},
+	{journal.Done, journal.Queued, "journal: a new run after a refusal, behind the lane's head"},
+	{journal.Superseded, journal.Planned, "journal: a new run of an invitation that was never sent"},
+	{journal.Superseded, journal.Queued, "journal: the same, behind the lane's head"},
+}
+
+// Edges returns the state machine, for documents and tests.
+func Edges() []Edge { return append([]Edge(nil), edges...) }
+
+// Permitted tells whether an operation may go from one state to another.
+func Permitted(from, to journal.State) bool {
+	for _, e := range edges {
+		if e.From == from && e.To == to {
+			return true
+		}
+	}
+	return false
+}

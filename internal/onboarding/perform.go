@@ -1,0 +1,270 @@
+package onboarding
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/schemas"
+)
+
+// leaseMargin is what has to be left of a lease, beside the call, for the
+// writes after it.
+const leaseMargin = 250 * time.Millisecond
+
+// storeRetry is how long an operation waits for a credential store that is not
+// ready.
+const storeRetry = 10 * time.Second
+
+// perform carries a claimed operation as far as it goes. A panic is a bug, and
+// is left to end the process: what is durable is taken up again after the
+// restart, and going on with a broken invariant could spend a code.
+func (p *Pool) perform(s scope, t *task) {
+	defer p.end(t)
+	switch t.State {
+	case journal.Claimed:
+		p.call(s, t)
+	case journal.Received:
+		p.settleReceived(s, t)
+	case journal.Stored:
+		p.settleStored(s, t)
+	case journal.Unknown:
+		p.settleUnknown(s, t)
+	}
+}
+
+// call makes the one call that the operation is for.
+func (p *Pool) call(s scope, t *task) {
+	subject, ok := p.prepare(s, t)
+	if !ok {
+		return
+	}
+	// Only half as many again as can call are made durable: one that gets no
+	// place for its call in time has to be taken back.
+	ahead := t.acc.ahead.take(t.leaseEnd.Add(-p.callTime()), s.run.Done())
+	if ahead == nil {
+		p.giveBack(s, t, p.whyNotSent(s), time.Time{})
+		return
+	}
+	sent := time.Now()
+	sendBy := sent.Add(p.cfg.sendBy())
+	id, err := p.journal.Send(s.work, journal.Send{
+		Ref: t.Ref, Attempt: t.Attempts + 1, Flagged: t.Doubt,
+		SendBy: p.cfg.sendBy(), Deadline: p.cfg.sendBy() + p.cfg.RequestDeadline,
+		Permits: []journal.Permit{t.acc.ledger, p.cfg.egress()},
+	})
+	p.sentOrEnded(t)
+	if err != nil {
+		ahead()
+		p.notSent(s, t, err)
+		return
+	}
+	t.attempt = id
+	t.Attempts++
+	place := t.acc.calls.take(sendBy, s.run.Done())
+	// The gate may have closed while the attempt waited.
+	closed := t.acc.gate.closed(t.trial)
+	if place == nil || closed || s.draining() || !time.Now().Before(sendBy) {
+		if place != nil {
+			place()
+		}
+		ahead()
+		why := p.whyNotSent(s)
+		if closed {
+			why = ReasonGateClosed
+		}
+		p.unsend(s, t, why)
+		return
+	}
+	x := p.exchange(s, t, invoicebox.Attempt{SendBy: sendBy}, subject)
+	if t.Kind == journal.Activate && x.Success() {
+		place()
+		ahead()
+		p.received(s, t, x)
+		return
+	}
+	// The gate learns of it before the next call can take the place.
+	v := invoicebox.Classify(x)
+	p.tell(t, x, v)
+	place()
+	ahead()
+	p.answered(s, t, x, v)
+}
+
+// callTime is what a call takes at most, from Send to the write of its outcome.
+func (p *Pool) callTime() time.Duration {
+	return p.cfg.sendBy() + p.cfg.RequestDeadline + min(leaseMargin, (p.cfg.Lease-p.cfg.RequestDeadline)/8)
+}
+
+func (p *Pool) whyNotSent(s scope) Reason {
+	if s.draining() {
+		return ReasonDrained
+	}
+	return ReasonNotSent
+}
+
+// prepare passes an operation through all that has to hold before anything is
+// sent, and opens its address or code. False: it went another way.
+func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
+	now := time.Now()
+	switch {
+	case t.Kind == journal.Invite && t.Active != nil:
+		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Done, Reason: string(ReasonAlreadyActive), Publish: []journal.Draft{
+			p.out.invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
+		}})
+		return subject, false
+	case p.overAge(t, now):
+		p.expired(s, t, journal.Claimed, nil, false)
+		return subject, false
+	case s.draining():
+		p.giveBack(s, t, ReasonDrained, time.Time{})
+		return subject, false
+	case t.acc.gate.closed(t.trial):
+		p.giveBack(s, t, ReasonGateClosed, time.Time{})
+		return subject, false
+	case time.Until(t.leaseEnd) < p.callTime():
+		p.giveBack(s, t, ReasonNotSent, time.Time{})
+		return subject, false
+	}
+	if t.Kind == journal.Activate {
+		if err := p.cfg.Credentials.Ready(s.calls, t.Shop); err != nil {
+			p.log.Warn("the credential store is not ready: the code is not spent", t.attrs("error", err)...)
+			p.giveBack(s, t, ReasonStoreNotReady, now.Add(jitter(storeRetry)))
+			return subject, false
+		}
+	}
+	text, err := p.cfg.Keys.Open(t.Sealed, keyset.Row("subject", t.Kind.String(), t.Shop.Account, t.Shop.Shop))
+	if err != nil {
+		p.log.Error("the stored address or code does not open with this keyset", t.attrs()...)
+		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(ReasonSubjectUnreadable)})
+		return subject, false
+	}
+	subject = secret.New(string(text))
+	clear(text)
+	return subject, true
+}
+
+// notSent sorts out a Send that did not succeed.
+func (p *Pool) notSent(s scope, t *task, err error) {
+	var none *journal.NoPermitError
+	switch {
+	case errors.As(err, &none):
+		p.giveBack(s, t, ReasonNoPermit, none.Next)
+	case errors.Is(err, journal.ErrStale):
+		p.log.Warn("the operation is not this worker's any more", t.attrs("to", journal.Sending.String())...)
+	default:
+		p.metrics.errors.WithLabelValues("send").Inc()
+		p.log.Error("the attempt could not be made durable: nothing is sent", t.attrs("error", err)...)
+		p.undoSend(s, t)
+	}
+}
+
+// exchange is the call itself.
+func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.String) invoicebox.Exchange {
+	gauge := p.metrics.calling.WithLabelValues(t.acc.Name)
+	gauge.Inc()
+	defer gauge.Dec()
+	if t.Kind == journal.Invite {
+		return t.acc.Client.Invite(s.calls, a, subject)
+	}
+	return t.acc.Client.Activate(s.calls, a, subject)
+}
+
+// answered takes an operation where its answer says.
+func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+	now := time.Now()
+	p.logOutcome(t, x, v)
+	row := outcomeOf(t.Kind, v, x.Status, t.Doubt)
+	end := endOf(x, v.Class.String(), v.Code)
+	if row.to == journal.Waiting {
+		p.wait(s, t, row, v, end, now)
+		return
+	}
+	tr := journal.Transition{From: row.from, To: row.to, Reason: string(row.reason), Doubt: v.Doubt, End: &end}
+	if row.mark {
+		invitation, _ := invoicebox.ParseInvitation(x)
+		tr.Invited = &journal.InvitedUpdate{At: x.Finished, InvitationID: invitation.ID}
+		if row.invited != "" {
+			tr.Publish = append(tr.Publish, p.out.invited(t.ClaimedOperation, row.invited, invitation.ID, x.Finished, now))
+		}
+	}
+	if row.failed != "" {
+		tr.Publish = append(tr.Publish, p.out.failed(t.ClaimedOperation, row.failed, now))
+	}
+	_ = p.apply(s, t, tr)
+}
+
+// wait puts an operation off that was not, or probably not, executed.
+func (p *Pool) wait(s scope, t *task, row outcomeRow, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) {
+	due := now.Add(p.waitTime(t, v))
+	if p.overAge(t, due) {
+		p.expired(s, t, row.from, &end, v.Doubt)
+		return
+	}
+	_ = p.apply(s, t, journal.Transition{From: row.from, To: row.to, Due: due, Reason: string(row.reason), Doubt: v.Doubt, End: &end})
+}
+
+// waitTime is as long as the answer asked for, within bounds, or else
+// exponential with full jitter.
+func (p *Pool) waitTime(t *task, v invoicebox.Verdict) time.Duration {
+	told := p.told(t.acc, v)
+	if told > 0 {
+		return told
+	}
+	return time.Duration(rand.Int64N(int64(growing(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1 // #nosec G404 -- spreads load, guards nothing
+}
+
+// told is how long the answer asks to wait; a 429 that does not say means one
+// window.
+func (p *Pool) told(acc *account, v invoicebox.Verdict) time.Duration {
+	told := min(v.RetryAfter, p.cfg.LimitCap)
+	if told == 0 && v.Class == invoicebox.Limited {
+		told = min(acc.Window, p.cfg.LimitCap)
+	}
+	return told
+}
+
+func jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1)) // #nosec G404 -- spreads load, guards nothing
+}
+
+func (p *Pool) overAge(t *task, at time.Time) bool {
+	return !t.Planned.IsZero() && at.Sub(t.Planned) > p.cfg.MaximumAge
+}
+
+// expired ends an operation that could not be executed in time. The event says
+// that nothing was executed, so one in doubt goes to a person instead.
+func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.AttemptEnd, doubt bool) {
+	now := time.Now()
+	tr := journal.Transition{From: from, To: journal.Done, Reason: string(ReasonExpired), Doubt: doubt, End: end}
+	if t.Doubt || doubt {
+		tr.To, tr.Reason = journal.Attention, string(ReasonOutcomeUnknown)
+		tr.Publish = p.failed(t.ClaimedOperation, ReasonOutcomeUnknown, now)
+	} else {
+		tr.Publish = []journal.Draft{p.out.failed(t.ClaimedOperation, schemas.FailureExpired, now)}
+	}
+	_ = p.apply(s, t, tr)
+}
+
+// tell lets the account's gate know what the answer says of the account.
+func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+	now := time.Now()
+	changed := t.acc.gate.tell(signalOf(v, x.Status), p.told(t.acc, v), t.trial, now)
+	if v.Drained > 0 {
+		changed = t.acc.gate.tell(sigDrained, v.Drained, t.trial, now) || changed
+	}
+	if changed {
+		p.gateChanged(t.acc)
+	}
+}
+
+func (p *Pool) logOutcome(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+	took := x.Finished.Sub(x.Started)
+	p.metrics.called(x.Operation.String(), v.Class.String(), took)
+	p.log.Info("called Invoicebox", t.attrs("run", t.Run, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
+		"code", v.Code, "request_id", x.RequestID, "duration", took)...)
+}

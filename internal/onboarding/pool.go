@@ -1,0 +1,284 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// roomFactor is how many operations may be in flight for each call in flight:
+// while one call runs, others are being made durable.
+const roomFactor = 3
+
+// drainGrace is how long the journal may take, after the last call was cut, for
+// all that is not a receipt.
+const drainGrace = 5 * time.Second
+
+// A Pool claims due operations and carries them out. See the package's
+// documentation for what it promises.
+type Pool struct {
+	cfg      Config
+	journal  Journal
+	log      *slog.Logger
+	metrics  *Metrics
+	out      publisher
+	accounts map[string]*account
+	order    []*account
+	room     shares // of operations in flight
+
+	wake      chan struct{} // the dispatcher has a reason to look again
+	gateWrite chan struct{} // a gate has to be written
+	hungry    atomic.Bool   // the dispatcher left work behind for want of room
+	tasks     sync.WaitGroup
+	running   atomic.Bool
+
+	// The dispatcher's own.
+	first     int             // whose turn it is to be looked at first
+	strangers map[string]bool // accounts with work that are not configured
+
+	mu       sync.Mutex
+	inFlight int // beyond what accounts have of their own
+	unsent   int // claimed, not yet sent, of all accounts
+}
+
+// account is one partner account inside the pool.
+type account struct {
+	Account
+	ledger journal.Permit
+	calls  places // calls in flight
+	ahead  places // attempts from Send to the end of their call: half as many again as calls
+	gate   *gate
+
+	// Under the pool's mu.
+	inFlight int
+	unsent   int
+
+	// The dispatcher's own.
+	due      map[work]time.Time
+	turn     int // activations claimed since the last invitation, while both waited
+	checking atomic.Bool
+}
+
+// work is what can be claimed in one request.
+type work struct {
+	kind  journal.Kind
+	stage journal.Stage
+}
+
+// scope is how long the parts of a run may go on.
+type scope struct {
+	run   context.Context // ended: stop claiming, sending and calling
+	calls context.Context // ended: calls in flight are cut
+	work  context.Context // ended: the journal is not waited for any more, but for receipts
+}
+
+func (s scope) draining() bool { return s.run.Err() != nil }
+
+// New checks the configuration and makes a pool. All that is wrong is told in
+// one error.
+func New(c Config) (*Pool, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	p := &Pool{
+		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics,
+		out:       publisher{source: c.Source, format: c.Format},
+		accounts:  make(map[string]*account, len(c.Accounts)),
+		wake:      make(chan struct{}, 1),
+		gateWrite: make(chan struct{}, 1),
+		strangers: make(map[string]bool),
+	}
+	n := len(c.Accounts)
+	calls := divide(c.Concurrency, n)
+	ahead := divide(c.Concurrency+max(n, c.Concurrency/2), n)
+	p.room = shares{own: calls.own * roomFactor, shared: calls.shared * roomFactor}
+	sharedCalls, sharedAhead := make(chan struct{}, calls.shared), make(chan struct{}, ahead.shared)
+	for _, a := range c.Accounts {
+		acc := &account{
+			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: newGate(c, journal.Gate{}, time.Now()),
+			calls: places{make(chan struct{}, calls.own), sharedCalls},
+			ahead: places{make(chan struct{}, ahead.own), sharedAhead},
+		}
+		p.accounts[a.Name] = acc
+		p.order = append(p.order, acc)
+	}
+	return p, nil
+}
+
+// TokenChanged says that the account's own token may be another now: an account
+// that is paused for it is checked at once. It never blocks.
+func (p *Pool) TokenChanged(name string) {
+	acc, ok := p.accounts[name]
+	if ok {
+		acc.gate.renew(time.Now())
+		p.signal()
+	}
+}
+
+// Run works until ctx ends, then drains: nothing more is claimed or sent, calls
+// in flight are awaited for the drain time and then cut, and what came of them
+// is written. It returns nil after a drain, and an error when the journal is
+// closed or cannot be read at the start. Run may be called once.
+func (p *Pool) Run(ctx context.Context) error {
+	if p.running.Swap(true) {
+		return errors.New("onboarding: the pool is running already")
+	}
+	known, err := p.journal.Accounts(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return fmt.Errorf("onboarding: read the accounts: %w", err)
+	}
+	gates := make(map[string]journal.Gate, len(known))
+	for _, k := range known {
+		gates[k.Name] = k.Gate
+	}
+	now := time.Now()
+	for _, acc := range p.order {
+		acc.gate.mu.Lock()
+		acc.gate.adopt(gates[acc.Name], now)
+		state := acc.gate.g.State
+		acc.gate.mu.Unlock()
+		p.metrics.gate(acc.Name, state)
+	}
+
+	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutCalls()
+	work, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	writerDone := make(chan struct{})
+	writerCtx, stopWriter := context.WithCancel(work)
+	go func() { defer close(writerDone); p.writeGates(writerCtx) }()
+
+	// Tasks stop sending when the dispatcher stops, also when it is the journal
+	// that ended and not ctx.
+	run, stop := context.WithCancel(ctx)
+	err = p.dispatch(scope{run: run, calls: calls, work: work})
+	stop()
+	p.drain(cutCalls, giveUp)
+	stopWriter()
+	<-writerDone
+	p.flushGates(work)
+	return err
+}
+
+// drain waits for what is in flight.
+func (p *Pool) drain(cutCalls, giveUp context.CancelFunc) {
+	done := make(chan struct{})
+	go func() { p.tasks.Wait(); close(done) }()
+	for _, step := range []struct {
+		after time.Duration
+		then  func()
+	}{
+		{p.cfg.DrainTime, func() {
+			p.log.Warn("the drain time is over: the calls in flight are cut")
+			cutCalls()
+		}},
+		{drainGrace, func() {
+			p.log.Error("the journal does not answer: only received answers are still being written")
+			giveUp()
+		}},
+	} {
+		timer := time.NewTimer(step.after)
+		select {
+		case <-done:
+			timer.Stop()
+			return
+		case <-timer.C:
+			step.then()
+		}
+	}
+	<-done
+}
+
+// signal wakes the dispatcher.
+func (p *Pool) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// A task is an operation in flight.
+type task struct {
+	journal.ClaimedOperation
+	acc      *account
+	leaseEnd time.Time // never later than the journal's, by the monotonic clock
+	trial    bool
+	unsent   bool // counted as such
+	attempt  journal.AttemptID
+}
+
+// begin counts a task in; the caller holds p.mu.
+func (p *Pool) begin(t *task) {
+	t.acc.inFlight++
+	if t.acc.inFlight > p.room.own {
+		p.inFlight++
+	}
+	if t.unsent {
+		t.acc.unsent++
+		p.unsent++
+	}
+	p.tasks.Add(1)
+	p.metrics.inFlight.WithLabelValues(t.acc.Name).Set(float64(t.acc.inFlight))
+}
+
+// sentOrEnded says that a claim no longer stands for a permit to come.
+func (p *Pool) sentOrEnded(t *task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.unsent {
+		t.unsent = false
+		t.acc.unsent--
+		p.unsent--
+	}
+}
+
+func (p *Pool) end(t *task) {
+	p.sentOrEnded(t)
+	if t.trial {
+		t.acc.gate.endTrial()
+	}
+	p.mu.Lock()
+	if t.acc.inFlight > p.room.own {
+		p.inFlight--
+	}
+	t.acc.inFlight--
+	p.metrics.inFlight.WithLabelValues(t.acc.Name).Set(float64(t.acc.inFlight))
+	p.mu.Unlock()
+	if t.trial || p.hungry.Load() {
+		p.signal()
+	}
+	p.tasks.Done()
+}
+
+// freeRoom is how many more operations of the account may be in flight; the
+// caller holds p.mu.
+func (p *Pool) freeRoom(acc *account) int {
+	return max(0, p.room.own-acc.inFlight) + max(0, p.room.shared-p.inFlight)
+}
+
+// later runs a small write beside the task, awaited by the drain.
+func (p *Pool) later(f func()) { p.tasks.Go(f) }
+
+func (p *Pool) failed(op journal.ClaimedOperation, r Reason, now time.Time) []journal.Draft {
+	if f := attentionFailure(r); f != "" {
+		return []journal.Draft{p.out.failed(op, f, now)}
+	}
+	return nil
+}
+
+// publishable tells whether an event keeps the contract: one that does not would
+// fail in the journal's transaction again and again.
+func publishable(d journal.Draft) bool {
+	_, err := d.Freeze(1)
+	return err == nil
+}

@@ -1,0 +1,56 @@
+package onboarding
+
+// A Reason says why an operation or a gate is in its state. The set is closed:
+// reasons are stored, and they are metric labels.
+type Reason string
+
+// Reasons of ended operations.
+const (
+	ReasonActivated      Reason = "activated"
+	ReasonSent           Reason = "sent"
+	ReasonAlreadyInvited Reason = "already_invited"
+	ReasonAlreadyActive  Reason = "already_active"
+	ReasonRefusedAddress Reason = "address_rejected"
+	ReasonRefusedCode    Reason = "code_rejected"
+	ReasonExpired        Reason = "expired"
+	ReasonNewerAddress   Reason = "newer_address"
+	ReasonClosed         Reason = "closed"
+)
+
+// Reasons of operations that wait, are planned again, or are on their way.
+const (
+	ReasonNotExecuted         Reason = "not_executed"
+	ReasonLimited             Reason = "limited"
+	ReasonProbablyNotExecuted Reason = "probably_not_executed"
+	ReasonUnauthorized        Reason = "unauthorized"
+	ReasonNotSent             Reason = "not_sent"
+	ReasonNoPermit            Reason = "no_permit"
+	ReasonGateClosed          Reason = "gate_closed"
+	ReasonStoreNotReady       Reason = "store_not_ready"
+	ReasonDrained             Reason = "drained"
+	ReasonNoProof             Reason = "no_proof"
+	ReasonVersionTaken        Reason = "version_taken"
+	ReasonTokenUnanswered     Reason = "token_unanswered"
+	ReasonTokenRefused        Reason = "token_refused"
+)
+
+// Reasons of attention; the table in attention.go says what each means.
+const (
+	ReasonOutcomeUnknown     Reason = "outcome_unknown"
+	ReasonOutcomeLost        Reason = "outcome_lost"
+	ReasonRequestRejected    Reason = "request_rejected"
+	ReasonAnswerUnreadable   Reason = "answer_unreadable"
+	ReasonMerchantConflict   Reason = "merchant_conflict"
+	ReasonCredentialsInvalid Reason = "credentials_invalid"
+	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"
+	ReasonSubjectUnreadable  Reason = "subject_unreadable"
+)
+
+// Reasons of gates.
+const (
+	ReasonServerFaults Reason = "server_faults"
+	ReasonToken        Reason = "token"
+	ReasonRights       Reason = "rights"
+	ReasonAddress      Reason = "address"
+	ReasonRequest      Reason = "request"
+)

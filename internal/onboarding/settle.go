@@ -1,0 +1,185 @@
+package onboarding
+
+import (
+	"errors"
+	"time"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/schemas"
+)
+
+// received makes an activation's answer durable before a byte of it is parsed,
+// and goes on with it.
+func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
+	text, err := x.MarshalReceipt()
+	var sealed []byte
+	if err == nil {
+		sealed, err = p.cfg.Keys.Seal(text, receiptRow(t))
+		clear(text)
+	}
+	if err != nil {
+		// Neither fails on an answer that the client let through; if one did,
+		// the process must not go on and lose it silently.
+		panic("onboarding: an answer cannot be sealed")
+	}
+	mine, err := p.receive(s, t, journal.Receipt{
+		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, End: endOf(x, invoicebox.Done.String(), ""),
+	})
+	v := invoicebox.Classify(x)
+	p.logOutcome(t, x, v)
+	p.tell(t, x, v)
+	if err != nil || !mine {
+		return
+	}
+	p.store(s, t, x)
+}
+
+func receiptRow(t *task) string { return keyset.Row("receipt", t.UUID.String()) }
+
+// settleReceived goes on with an answer that an earlier claim left behind.
+func (p *Pool) settleReceived(s scope, t *task) {
+	x, err := p.openReceipt(t)
+	if err != nil {
+		p.log.Error("the stored answer does not open", t.attrs("error", err)...)
+		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
+		return
+	}
+	p.store(s, t, x)
+}
+
+func (p *Pool) openReceipt(t *task) (invoicebox.Exchange, error) {
+	if t.Receipt == nil {
+		return invoicebox.Exchange{}, invoicebox.ErrReceipt
+	}
+	text, err := p.cfg.Keys.Open(t.Receipt.Sealed, receiptRow(t))
+	if err != nil {
+		return invoicebox.Exchange{}, err
+	}
+	return invoicebox.UnmarshalReceipt(text)
+}
+
+// attention hands an operation to a person, with the event that the reason asks
+// for.
+func (p *Pool) attention(s scope, t *task, from journal.State, r Reason) {
+	_ = p.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: p.failed(t.ClaimedOperation, r, time.Now())})
+}
+
+// store takes a received answer to its end: stored, verified, announced; or
+// stored, to be verified later, which frees the shop's lane.
+func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
+	row := outcomeOf(t.Kind, invoicebox.Classify(x), x.Status, t.Doubt)
+	act, err := invoicebox.ParseActivation(x)
+	if row.to != journal.Stored || err != nil {
+		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
+		return
+	}
+	prepared, err := p.cfg.Credentials.Prepare(s.work, credentials.Secret{
+		Shop: t.Shop, Version: t.NextVersion, MerchantID: act.MerchantID, Token: act.Token,
+	})
+	switch {
+	case errors.Is(err, credentials.ErrInvalid):
+		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
+		return
+	case err != nil:
+		p.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("error", err)...)
+		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(jitter(storeRetry)))
+		return
+	}
+	event := p.out.activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
+	if !publishable(event) {
+		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
+		return
+	}
+	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row}
+	switch verdict := p.checkToken(s, t, act.Token); verdict {
+	case tokenGood:
+		tr.To, tr.Reason = journal.Done, string(ReasonActivated)
+		tr.Active = &journal.ActiveUpdate{At: x.Finished, Event: event.ID}
+		tr.Publish = []journal.Draft{event}
+	default:
+		tr.To, tr.Reason, tr.Due = journal.Stored, string(verdict.reason()), time.Now().Add(firstRecheck)
+	}
+	switch err := p.apply(s, t, tr); {
+	case errors.Is(err, journal.ErrMerchantConflict):
+		p.log.Error("the activation's merchant conflicts with what is known", t.attrs()...)
+		p.attention(s, t, journal.Received, ReasonMerchantConflict)
+	case errors.Is(err, journal.ErrVersionTaken):
+		// Another operation of the shop was stored since the claim: the next
+		// claim knows the version that is free now.
+		p.postpone(s, t, ReasonVersionTaken, time.Time{})
+	}
+}
+
+// postpone leaves a received answer for a later claim.
+func (p *Pool) postpone(s scope, t *task, why Reason, due time.Time) {
+	_ = p.apply(s, t, journal.Transition{From: journal.Received, To: journal.Received, Due: due, Reason: string(why)})
+}
+
+const (
+	firstRecheck = time.Second
+	lastRecheck  = 15 * time.Second
+)
+
+// settleStored goes on checking a stored token, for the verification time.
+func (p *Pool) settleStored(s scope, t *task) {
+	x, err := p.openReceipt(t)
+	act, parseErr := invoicebox.ParseActivation(x)
+	if err != nil || parseErr != nil || t.Credential == nil {
+		p.attention(s, t, journal.Stored, ReasonAnswerUnreadable)
+		return
+	}
+	verdict := p.checkToken(s, t, act.Token)
+	now := time.Now()
+	age := now.Sub(t.StoredAt)
+	// A check without an answer leaves the last one that had one standing.
+	last := verdict.reason()
+	if verdict == tokenSilent && t.Reason == string(ReasonTokenRefused) {
+		last = ReasonTokenRefused
+	}
+	switch {
+	case verdict == tokenGood:
+		p.announce(s, t, schemas.VerificationVerified, x.Finished, now)
+	case age < p.cfg.VerifyFor:
+		due := now.Add(min(max(age/2, firstRecheck), lastRecheck))
+		if s.draining() {
+			due = time.Time{}
+		}
+		_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: string(last), Due: due})
+	case last == ReasonTokenRefused:
+		p.attention(s, t, journal.Stored, ReasonCredentialsInvalid)
+	default:
+		p.announce(s, t, schemas.VerificationPending, x.Finished, now)
+	}
+}
+
+// announce publishes a stored credential as the shop's current one.
+func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, now time.Time) {
+	ref, err := schemas.ParseReference(t.Credential.Reference)
+	if err != nil {
+		p.attention(s, t, journal.Stored, ReasonAnswerUnreadable)
+		return
+	}
+	event := p.out.activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
+	_ = p.apply(s, t, journal.Transition{
+		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated),
+		Active: &journal.ActiveUpdate{At: activatedAt, Event: event.ID}, Publish: []journal.Draft{event},
+	})
+}
+
+// settleUnknown ends an operation of which nothing proves whether it was
+// executed: a person has to find out.
+func (p *Pool) settleUnknown(s scope, t *task) {
+	now := time.Now()
+	tr := journal.Transition{
+		From: journal.Unknown, To: journal.Attention, Reason: string(ReasonOutcomeUnknown), Doubt: true,
+		Publish: p.failed(t.ClaimedOperation, ReasonOutcomeUnknown, now),
+	}
+	if t.Kind == journal.Invite {
+		// An e-mail may have been sent: the cool-down counts.
+		tr.Invited = &journal.InvitedUpdate{At: now}
+	}
+	_ = p.apply(s, t, tr)
+}

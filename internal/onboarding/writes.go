@@ -1,0 +1,142 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
+)
+
+// apply makes a transition of the task's operation. Errors of the journal are
+// met with another try until the lease nears its end: every step is fenced, so
+// a second try of one that was made is ErrStale and no harm. It returns nil,
+// or one of the journal's three verdicts, or what was wrong when it gave up;
+// then the lease ends and the work starts again from what is durable.
+func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
+	tr.Ref = t.Ref
+	if !Permitted(tr.From, tr.To) {
+		panic(fmt.Sprintf("onboarding: no edge from %v to %v", tr.From, tr.To))
+	}
+	if tr.End != nil {
+		tr.Attempt = t.attempt
+	}
+	for try := 0; ; try++ {
+		err := p.journal.Apply(s.work, tr)
+		switch {
+		case err == nil:
+			if tr.To == journal.Done || tr.To == journal.Attention {
+				p.metrics.ended(t.Kind, tr.To, Reason(tr.Reason))
+			}
+			return nil
+		case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken):
+			return err
+		case errors.Is(err, journal.ErrStale):
+			// After an error it may be our own first try that was made.
+			level := slog.LevelWarn
+			if try > 0 {
+				level = slog.LevelInfo
+			}
+			p.log.Log(s.work, level, "the operation is not this worker's any more", t.attrs("to", tr.To.String())...)
+			return err
+		}
+		p.metrics.errors.WithLabelValues("apply").Inc()
+		if errors.Is(err, journal.ErrClosed) || !p.pause(s.work, t, try) {
+			p.log.Error("the outcome could not be written; it is taken up again when the lease ends",
+				t.attrs("to", tr.To.String(), "reason", tr.Reason, "error", err)...)
+			return err
+		}
+	}
+}
+
+// pause waits before another try of a write, false when there is no time left.
+func (p *Pool) pause(ctx context.Context, t *task, try int) bool {
+	wait := growing(errorBase, errorCap, try)
+	if time.Until(t.leaseEnd) < wait {
+		return false
+	}
+	return sleep(ctx, wait)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// giveBack makes a claimed operation, of which nothing can have been sent,
+// available again.
+func (p *Pool) giveBack(s scope, t *task, why Reason, due time.Time) {
+	_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Due: due, Reason: string(why)})
+}
+
+// unsend ends an attempt that was made durable and provably not begun.
+func (p *Pool) unsend(s scope, t *task, why Reason) {
+	_ = p.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(why), End: &journal.AttemptEnd{
+		NotSent: true, At: time.Now(), Outcome: invoicebox.NotExecuted.String(),
+	}})
+}
+
+// undoSend is for a Send of which the journal did not say whether it was made:
+// nothing was written to Invoicebox, so the operation must not end as unknown.
+// The permit, if it was taken, comes back by itself.
+func (p *Pool) undoSend(s scope, t *task) {
+	err := p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Reason: string(ReasonNotSent)})
+	if errors.Is(err, journal.ErrStale) {
+		_ = p.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(ReasonNotSent)})
+	}
+}
+
+// receive makes an answer durable, however long it takes: it may hold the only
+// copy of a token. It gives up only when the journal is closed.
+func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err error) {
+	ctx := context.WithoutCancel(s.work)
+	for try := 0; ; try++ {
+		state, mine, err := p.journal.Receive(ctx, r)
+		if err == nil {
+			if !mine {
+				p.log.Warn("an answer came after its lease had ended; it is kept", t.attrs("state", state.String())...)
+			}
+			return mine, nil
+		}
+		p.metrics.errors.WithLabelValues("receive").Inc()
+		p.log.Error("A RECEIVED ANSWER IS NOT DURABLE YET: do not stop this process; make the journal writable",
+			t.attrs("try", try+1, "error", err)...)
+		if errors.Is(err, journal.ErrClosed) {
+			return false, err
+		}
+		sleep(ctx, growing(errorBase, errorCap, try))
+	}
+}
+
+// endCheck writes the end of a check's attempt; without it the permit comes
+// back later, by itself.
+func (p *Pool) endCheck(s scope, id journal.AttemptID, end journal.AttemptEnd) {
+	if err := p.journal.EndCheck(s.work, id, end); err != nil {
+		p.metrics.errors.WithLabelValues("end_check").Inc()
+		p.log.Warn("the end of a token check could not be written", "error", err)
+	}
+}
+
+// endOf is the attempt's end as the exchange shows it.
+func endOf(x invoicebox.Exchange, outcome, code string) journal.AttemptEnd {
+	return journal.AttemptEnd{
+		Answered: x.Answered(), NotSent: !x.Answered() && x.Written == 0, At: x.Finished,
+		Status: x.Status, Outcome: outcome, Code: code, RequestID: x.RequestID,
+	}
+}
+
+// attrs are the ids that support needs.
+func (t *task) attrs(more ...any) []any {
+	return append([]any{
+		"operation", t.UUID.String(), "kind", t.Kind.String(), "account", t.Shop.Account, "shop", t.Shop.Shop, "attempt", t.Attempts,
+	}, more...)
+}
