@@ -1,0 +1,52 @@
+// Package producer relays the outbox to Kafka, and makes the topics of the
+// contract.
+//
+// # What it guarantees
+//
+//   - At least once, with the same id and bytes every time: rows are frozen in
+//     the outbox, and marked only after all in-sync replicas have them.
+//   - Rows of one shop reach a topic in the order of the outbox. They are placed
+//     by key as Java's clients do (Murmur2); each partition is a lane with one
+//     batch under way, and a batch that failed is tried again, unchanged, before
+//     anything behind it.
+//   - A lane in trouble holds back its own rows only. Other partitions and other
+//     topics go on, also when it has more rows than fit in memory: those stay in
+//     the outbox and are read again later.
+//   - A batch that was written although the broker said otherwise (or nothing)
+//     is recognised when it comes again, and is there once.
+//   - Nothing is dropped, whatever a broker says.
+//   - Memory is bounded: 1,000 rows or 1 MiB a lane, 16,000 rows or 32 MiB in all.
+//
+// # What it does not
+//
+// Order over topics: a shop's rows of two topics are published independently,
+// and a topic that stands still does not stop the others. The sequence in every
+// event tells consumers which is newer. When a topic is given more partitions
+// its keys move, as with any producer. Two relays on one journal would publish
+// twice; who opens the journal sees to it that there is one.
+//
+// # One batch
+//
+//	queue ─cut─▶ batch ─▶ acknowledged ─▶ marked
+//	               ▲ │
+//	               │ ├─ a passing fault, or no answer ─▶ waits, then the same again (50 ms to 5 s)
+//	               │ ├─ the broker forgot the numbers ─▶ the same under a new producer id
+//	               │ ├─ too large ─▶ halves, down to a single row
+//	               └─┴─ refused for good ─▶ its topic is stopped: error log, metric, Ready; tried again every StoppedRetry
+//
+// Refused for good are: no right to the topic, a record or topic name that is
+// invalid, a policy, a single row over the limit, and a topic that is missing
+// for longer than TopicWait.
+//
+// # Why raw batches
+//
+// kafka.Writer has no idempotence: a time-out after the append made three
+// records of one. Its retries end before a dead broker is fenced, and a write
+// that was cancelled may still happen later, behind newer ones. So batches are
+// encoded here (record batch version 2) and sent with Client.RawProduce under a
+// producer id and a sequence of the lane's own. A lane has its own id so that
+// nothing that happens to one lane disturbs the numbers of another. It keeps a
+// batch, with its sequence, until it is settled. Clusters that give the user no
+// producer id are produced to without; then a lost answer can mean a second
+// record, with the same id and bytes.
+package producer

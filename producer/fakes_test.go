@@ -1,0 +1,212 @@
+package producer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/goleak"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/producer"
+	"invoicebox-worker/schemas"
+)
+
+func TestMain(m *testing.M) {
+	// The shared broker runs on until the process ends.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
+}
+
+// outbox is a journal's outbox in memory.
+type outbox struct {
+	mu       sync.Mutex
+	rows     []journal.Outgoing
+	last     int64
+	marked   map[int64]journal.Published
+	signal   chan struct{}
+	failMark int // so many markings fail
+	reads    int
+}
+
+func newOutbox() *outbox {
+	return &outbox{marked: map[int64]journal.Published{}, signal: make(chan struct{}, 1)}
+}
+
+func (o *outbox) OutboxChanged() <-chan struct{} { return o.signal }
+
+func (o *outbox) Pending(_ context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.reads++
+	var page []journal.Outgoing
+	size := 0
+	for _, row := range o.rows {
+		if row.Row <= after {
+			continue
+		}
+		size += len(row.Message.Value)
+		if len(page) == limit || len(page) > 0 && size > maxBytes {
+			break
+		}
+		page = append(page, row)
+	}
+	return page, nil
+}
+
+func (o *outbox) MarkPublished(_ context.Context, rows []journal.Published) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failMark > 0 {
+		o.failMark--
+		return errors.New("disk full")
+	}
+	for _, row := range rows {
+		if _, twice := o.marked[row.Row]; twice {
+			return fmt.Errorf("row %d is marked twice", row.Row)
+		}
+		o.marked[row.Row] = row
+	}
+	o.rows = slices.DeleteFunc(o.rows, func(r journal.Outgoing) bool { _, done := o.marked[r.Row]; return done })
+	return nil
+}
+
+// add puts an event of a shop into the outbox.
+func (o *outbox) add(typ, shop, value string) int64 {
+	o.mu.Lock()
+	o.last++
+	row := o.last
+	o.rows = append(o.rows, journal.Outgoing{
+		Row: row, Event: uuid.New(), Type: typ, Since: time.Now(),
+		Message: schemas.Message{Key: []byte(shop), Value: []byte(value), Headers: []schemas.Header{{Key: "ce_id", Value: []byte(value)}}},
+	})
+	o.mu.Unlock()
+	select {
+	case o.signal <- struct{}{}:
+	default:
+	}
+	return row
+}
+
+func (o *outbox) left() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.rows)
+}
+
+func (o *outbox) published(row int64) (journal.Published, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, ok := o.marked[row]
+	return p, ok
+}
+
+// running is a relay under test.
+type running struct {
+	*producer.Relay
+	registry *prometheus.Registry
+	stop     func()
+}
+
+type option func(*producer.Config)
+
+// start runs a relay until the test ends.
+func start(tb testing.TB, c *kafkatest.Cluster, o producer.Outbox, options ...option) *running {
+	tb.Helper()
+	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers(), ClientID: "relay"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	config := producer.Config{Kafka: conn, Outbox: o, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(registry), FlushTime: 3 * time.Second}
+	for _, f := range options {
+		f(&config)
+	}
+	relay, err := producer.New(config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- relay.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				tb.Errorf("Run: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			tb.Error("Run does not return")
+		}
+	})
+	tb.Cleanup(stop)
+	return &running{relay, registry, stop}
+}
+
+// eventually polls until ok, and fails after a while.
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			tb.Fatalf("not in time: %s", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// values gives what a topic holds, by key.
+func values(messages []kafka.Message) map[string][]string {
+	found := map[string][]string{}
+	for _, m := range messages {
+		found[string(m.Key)] = append(found[string(m.Key)], string(m.Value))
+	}
+	return found
+}
+
+// metric reads a counter or gauge; labels are name, value, name, value.
+func metric(tb testing.TB, r *prometheus.Registry, name string, labels ...string) float64 {
+	tb.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+	next:
+		for _, m := range f.GetMetric() {
+			for i := 0; i < len(labels); i += 2 {
+				found := false
+				for _, l := range m.GetLabel() {
+					found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
+				}
+				if !found {
+					continue next
+				}
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+var allTopics = func() []kafka.TopicConfig {
+	var list []kafka.TopicConfig
+	for _, name := range schemas.OutputTypes() {
+		list = append(list, kafka.TopicConfig{Topic: name, NumPartitions: 3})
+	}
+	return list
+}()
