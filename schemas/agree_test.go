@@ -65,7 +65,7 @@ func drawData(t *rapid.T) string {
 	code := rapid.OneOf(number(), quoted(rapid.Custom(func(t *rapid.T) string {
 		return space.Draw(t, "before") + rapid.StringN(0, 38, -1).Draw(t, "code") + space.Draw(t, "after")
 	})))
-	any := rapid.SampledFrom([]string{"null", "true", "[]", "{}", "1", "1.5", `""`, `"invoicebox"`, `"default"`, `"other"`, `"a@b.example"`})
+	anything := rapid.SampledFrom([]string{"null", "true", "[]", "{}", "1", "1.5", `""`, `"invoicebox"`, `"default"`, `"other"`, `"a@b.example"`})
 	provider := rapid.SampledFrom([]string{`"invoicebox"`, `"invoicebox"`, `"invoicebox"`, `"invoicebox"`, `"invoice\u0062ox"`, `"other"`, `""`, "null", "5"})
 	var members []string
 	for _, m := range []struct {
@@ -77,9 +77,9 @@ func drawData(t *rapid.T) string {
 		{"provider", `"invoicebox"`, true, provider},
 		{"email", `"a@b.example"`, true, email},
 		{"activationCode", `"1432"`, true, code},
-		{"partnerAccount", `"default"`, false, any},
-		{"other", "1", false, any},
-		{"shopID", "1", false, any},
+		{"partnerAccount", `"default"`, false, anything},
+		{"other", "1", false, anything},
+		{"shopID", "1", false, anything},
 	} {
 		if (rapid.IntRange(0, 14).Draw(t, "has "+m.name) < 14) != m.often {
 			continue
@@ -87,7 +87,7 @@ func drawData(t *rapid.T) string {
 		value := m.usual
 		switch n := rapid.IntRange(0, 29).Draw(t, "kind of "+m.name); {
 		case n == 29:
-			value = any.Draw(t, m.name)
+			value = anything.Draw(t, m.name)
 		case n > 19:
 			value = m.value.Draw(t, m.name)
 		}

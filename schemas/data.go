@@ -2,7 +2,7 @@ package schemas
 
 import "time"
 
-// Invited: the shop has an invitation, or needs none.
+// Invited says that the shop has an invitation, or needs none.
 type Invited struct {
 	ShopID         string            `json:"shopId"`
 	PartnerAccount string            `json:"partnerAccount"`
@@ -11,7 +11,7 @@ type Invited struct {
 	Outcome        InvitationOutcome `json:"outcome"`
 }
 
-// InvitationFailed: the invitation did not come about.
+// InvitationFailed says that the invitation did not come about.
 type InvitationFailed struct {
 	ShopID         string        `json:"shopId"`
 	PartnerAccount string        `json:"partnerAccount"`
@@ -20,7 +20,7 @@ type InvitationFailed struct {
 	Final          bool          `json:"final"` // false: an invited event may still follow
 }
 
-// Activated: the shop can take payments; its credentials are where the
+// Activated says that the shop can take payments; its credentials are where the
 // reference points.
 type Activated struct {
 	ShopID         string       `json:"shopId"`
@@ -31,7 +31,7 @@ type Activated struct {
 	Credentials    Credentials  `json:"credentials"`
 }
 
-// ActivationFailed: the code did not lead to an activation.
+// ActivationFailed says that the code did not lead to an activation.
 type ActivationFailed struct {
 	ShopID         string        `json:"shopId"`
 	PartnerAccount string        `json:"partnerAccount"`

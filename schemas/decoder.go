@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"invoicebox-worker/internal/secret"
@@ -132,10 +133,5 @@ func NewDecoder(o DecoderOptions) (*Decoder, error) {
 }
 
 func inList[T comparable](list []T, want T) bool {
-	for _, have := range list {
-		if have == want {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, want)
 }

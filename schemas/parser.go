@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -100,7 +101,7 @@ func (p *parser) object(value []byte, into members, idMember string) *Invalid {
 	if tooDeep(value, MaxDepth) {
 		return &Invalid{Reason: ReasonTooDeep}
 	}
-	p.buffer = *bytes.NewBuffer(value[:len(value):len(value)])
+	p.buffer = *bytes.NewBuffer(slices.Clip(value))
 	p.decoder.Reset(&p.buffer)
 	switch p.decoder.PeekKind() {
 	case '{', jsontext.KindInvalid:
@@ -151,8 +152,7 @@ func (p *parser) name(quoted []byte) []byte {
 // its place is told as far as it has a name of the contract.
 func (p *parser) fault(err error, value []byte, into members, idMember string) *Invalid {
 	out := &Invalid{Reason: ReasonNotJSON}
-	var syntax *jsontext.SyntacticError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		out.Byte = syntax.ByteOffset
 		pointer := strings.TrimPrefix(string(syntax.JSONPointer), "/")
 		if name, _, _ := strings.Cut(pointer, "/"); into.slot([]byte(name), idMember) != nil {

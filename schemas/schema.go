@@ -22,7 +22,7 @@ const (
 //go:embed json/*.json
 var schemaFiles embed.FS
 
-// ErrNoSchema: the name is neither an event nor an envelope.
+// ErrNoSchema says that the name is neither an event nor an envelope.
 var ErrNoSchema = errors.New("schemas: there is no schema of that name")
 
 // SchemaID is the $id of a schema; events carry that of their data as

@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// A readiness tells whether a part can do its work and, in words without any
+// secret, what it is doing.
+type readiness func(ctx context.Context) (ok bool, words string)
+
+// health answers /livez and /readyz. Parts are added as they come to life; it
+// is not ready before it was told that all are there.
+type health struct {
+	mu       sync.Mutex
+	names    []string
+	parts    map[string]readiness
+	complete bool
+	draining bool
+}
+
+func newHealth() *health { return &health{parts: map[string]readiness{}} }
+
+func (h *health) add(name string, r readiness) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.names = append(h.names, name)
+	h.parts[name] = r
+}
+
+func (h *health) started() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.complete = true
+}
+
+func (h *health) drains() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.draining = true
+}
+
+// report says of every part whether it is ready.
+func (h *health) report(ctx context.Context) (ready bool, text string) {
+	h.mu.Lock()
+	names := append([]string(nil), h.names...)
+	ready = h.complete && !h.draining
+	var b strings.Builder
+	switch {
+	case h.draining:
+		b.WriteString("not ready: worker: draining\n")
+	case !h.complete:
+		b.WriteString("not ready: worker: starting\n")
+	}
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, name := range names {
+		ok, words := h.parts[name](ctx)
+		verdict := "ready"
+		if !ok {
+			verdict, ready = "not ready", false
+		}
+		fmt.Fprintf(&b, "%s: %s: %s\n", verdict, name, words)
+	}
+	return ready, b.String()
+}
+
+func (h *health) handler(gatherer prometheus.Gatherer, logger *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
+	}))
+	plain := func(w http.ResponseWriter, status int, text string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(text))
+	}
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "alive\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ready, text := h.report(r.Context())
+		status := http.StatusOK
+		if !ready {
+			status = http.StatusServiceUnavailable
+		}
+		plain(w, status, text)
+	})
+	return mux
+}
+
+// listen opens the listener of --listen.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, &SettingError{Setting: "listen", Value: address, Right: "cannot be listened on: " + netReason(err)}
+	}
+	return l, nil
+}
+
+func netReason(err error) string {
+	text := err.Error()
+	return strings.TrimSpace(text[strings.LastIndex(text, ": ")+1:])
+}
+
+func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}

@@ -1,0 +1,89 @@
+package worker
+
+import (
+	"log/slog"
+	"time"
+
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/schemas"
+)
+
+// Options are all that the service can be told. The comments name the settings
+// as users type them; errors name them too. Begin with [Defaults].
+type Options struct {
+	Version string // of the program, for the start line, metrics and User-Agent
+
+	Kafka kafkaconn.Config // kafka-brokers, kafka-tls, kafka-sasl-mechanism and their files
+	Group string           // kafka-group
+
+	JournalURL string      // journal-url: `sqlite:` and a path
+	Keyset     *keyset.Set // keyset-file
+
+	InvoiceboxURL           string // invoicebox-url: https, or http on loopback
+	Accounts                []Account
+	EgressRequestsPerWindow int           // egress-requests-per-window: all accounts together
+	EgressWindow            time.Duration // of EgressRequestsPerWindow; 0: 30 s
+	Concurrency             int           // concurrency: calls in flight, at least one for each account
+
+	Start       string            // start: "", earliest, latest or RFC 3339
+	Topics      map[string]string // topic: contract's name to topic; those left out keep their name
+	EventFormat schemas.Format    // event-format
+	IDHeader    string            // id-header: header that holds the id of plain JSON
+	IDMember    string            // id-member: member that holds the id of plain JSON
+
+	RequestDeadline time.Duration // request-deadline
+	Lease           time.Duration // lease
+	QuietPeriod     time.Duration // quiet-period
+	Slack           time.Duration // slack
+	UnknownOutcome  string        // unknown-outcome: probe-once or hold
+	CoolDown        time.Duration // cool-down
+	MaximumAge      time.Duration // maximum-age
+	DrainTime       time.Duration // drain-time; 0: RequestDeadline and 5 s
+
+	Listen string // listen; port 0 takes a free one, "" opens nothing
+	// Ready is called once, when everything is open and the listener answers.
+	// addr is the listener's, "" without one. It must not block.
+	Ready func(addr string)
+
+	Logger *slog.Logger // nil logs nothing
+}
+
+// An Account is a partner account.
+type Account struct {
+	Name      string
+	PartnerID string
+	Token     func() secret.String // asked for every call
+	Signing   *Signing             // nil: requests are not signed
+
+	RequestsPerWindow int
+	Window            time.Duration
+}
+
+// Signing says how an account's requests are signed.
+type Signing struct {
+	Key       func() secret.String // asked for every call
+	Algorithm string               // hmac-sha1, hmac-sha256 or hmac-sha512
+	Encoding  string               // hex or base64
+}
+
+// Defaults are the defaults of all settings that have one.
+func Defaults() Options {
+	return Options{
+		Group:                   "invoicebox-worker",
+		JournalURL:              "sqlite:invoicebox-worker.db",
+		InvoiceboxURL:           "https://api.invoicebox.ru",
+		EgressRequestsPerWindow: 500,
+		Concurrency:             64,
+		EventFormat:             schemas.FormatBinary,
+		RequestDeadline:         30 * time.Second,
+		Lease:                   60 * time.Second,
+		QuietPeriod:             2 * time.Minute,
+		Slack:                   60 * time.Second,
+		UnknownOutcome:          "probe-once",
+		CoolDown:                24 * time.Hour,
+		MaximumAge:              14 * 24 * time.Hour,
+		Listen:                  "127.0.0.1:9464",
+	}
+}

@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/onboarding"
+)
+
+const (
+	reachWithin    = 10 * time.Second     // for the brokers' first answer at the start
+	flushWithin    = 3 * time.Second      // for the last results after the drain
+	teardownWithin = 10 * time.Second     // for giving everything back
+	source         = "/invoicebox-worker" // CloudEvents source of what is published
+)
+
+// Run is the service. It returns nil after ctx has ended and everything has
+// been drained, else the first error that a person has to see.
+//
+// Everything is wired here, in order of dependency, and given back in reverse.
+// What is local comes first: a mistake there is told without waiting for anybody.
+func Run(ctx context.Context, o Options) (err error) {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	closing, started := &teardown{log: log}, false
+	defer func() {
+		if ctx.Err() != nil && !started {
+			// Whatever was cut short by being told to stop is no failure.
+			log.Info("stopped before it had started")
+			err = nil
+		}
+		err = errors.Join(err, closing.close(teardownWithin))
+	}()
+
+	registry := newRegistry(o.Version)
+	state := newHealth()
+	address, err := serve(ctx, o.Listen, state.handler(registry, log), log, closing)
+	if err != nil {
+		return err
+	}
+
+	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
+	jrnl, err := openJournal(ctx, o.JournalURL, planner, log)
+	if err != nil {
+		return err
+	}
+	closing.add("journal", jrnl.Close)
+	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
+		return err
+	}
+	if err := ensureAccounts(ctx, jrnl, o.Accounts); err != nil {
+		return err
+	}
+	stats := newStatsCollector(jrnl)
+	registry.MustRegister(stats)
+
+	conn, err := kafkaconn.New(o.Kafka)
+	if err != nil {
+		return err
+	}
+	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
+		return err
+	}
+	accounts, err := newAccounts(&o, log, closing)
+	if err != nil {
+		return err
+	}
+	if err := checkTokens(ctx, &o, accounts, jrnl, log); err != nil {
+		return err
+	}
+	pool, err := newPool(&o, jrnl, accounts, registry, log)
+	if err != nil {
+		return err
+	}
+	relay, err := newRelay(&o, jrnl, conn, registry, log)
+	if err != nil {
+		return err
+	}
+	intake, err := newConsumer(&o, jrnl, conn, registry, log)
+	if err != nil {
+		return err
+	}
+
+	state.add("journal", newWriteProbe(jrnl).ready)
+	state.add("consumer", func(context.Context) (bool, string) { return intake.Ready() })
+	state.add("relay", func(context.Context) (bool, string) { return relay.Ready() })
+	state.started()
+	started = true
+	log.Info("started", startLine(&o, jrnl.Identity().String(), address)...)
+	if o.Ready != nil {
+		o.Ready(address)
+	}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	go watchTokens(watching, o.Accounts, pool.TokenChanged)
+	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", pool.Run}, part{"relay", relay.Run})
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"invoicebox-worker/cmd/internal/worker"
+)
+
+// checkCommand tries what run needs.
+type checkCommand struct{ outputFlag }
+
+type checkJSON struct {
+	Check  string `json:"check"`
+	Result string `json:"result"` // ok, warning, failed
+	Detail string `json:"detail,omitzero"`
+}
+
+// Run tries everything and says it line by line; it fails when one of them did.
+func (c *checkCommand) Run(ctx context.Context, s *settings, env environment) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	o, err := s.options(nil)
+	var results []worker.CheckResult
+	if err != nil {
+		results = []worker.CheckResult{{Name: "settings", Verdict: worker.CheckFailed, Detail: err.Error()}}
+	} else {
+		results = worker.Check(ctx, o)
+	}
+	var views []checkJSON
+	var rows [][]any
+	failed := 0
+	for _, r := range results {
+		views = append(views, checkJSON{Check: r.Name, Result: string(r.Verdict), Detail: r.Detail})
+		rows = append(rows, []any{r.Name, r.Verdict, r.Detail})
+		if r.Verdict == worker.CheckFailed {
+			failed++
+		}
+	}
+	if err := c.write(env.stdout, views, func(w io.Writer) {
+		for _, r := range rows {
+			_, _ = fmt.Fprintf(w, "%-12s %-8s %s\n", r[0], r[1], r[2])
+		}
+	}); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return errors.New(plural(failed, "check has", "checks have") + " failed")
+	}
+	return nil
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"invoicebox-worker/cmd/internal/worker"
+)
+
+// The exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1 // also for a setting with a wrong value
+	exitUsage  = 2 // unknown commands and flags, missing arguments
+)
+
+// environment is what the program has besides its arguments.
+type environment struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	lookup         lookup
+}
+
+// commandLine is the grammar.
+type commandLine struct {
+	settings `embed:""`
+
+	Run        runCommand   `cmd:"" help:"The service. SIGTERM drains and exits 0, a second signal ends at once."`
+	Check      checkCommand `cmd:"" help:"Try everything that run needs, and leave nothing behind."`
+	Topics     topicsGroup  `cmd:"" help:"The topics of the contract."`
+	Operations operations   `cmd:"" help:"The work, and the attention queue."`
+	Accounts   accounts     `cmd:"" help:"The partner accounts and their gates."`
+	Shops      shops        `cmd:"" help:"One shop's history, from first event to published result."`
+	Letters    letters      `cmd:"" name:"dead-letters" help:"Records that could not be read."`
+	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
+	Resolve    resolve      `cmd:"" help:"Print the secret behind a reference. It is written to the audit trail."`
+	Version    versionShow  `cmd:"" help:"Print the version."`
+}
+
+const description = `Invites shops to Invoicebox and activates them: events in from Kafka, calls to Invoicebox, events out to Kafka.
+
+Every setting is a flag, an environment variable (the flag in capitals, dashes as underscores: KAFKA_BROKERS) and a member of the YAML file given with --config. A flag wins over a variable, a variable over the file, the file over the default. An empty variable counts as not set. Secrets come from files that only their owner can read, and are read again when they change. More accounts than one stand in the file, under accounts:, each with name, partner-id, token-file and, where needed, signing-key-file, signing-algorithm, signing-encoding, requests-per-window, window.
+
+Exit status: 0 done, 1 failed or a setting has a wrong value, 2 wrong usage (unknown command or flag, missing argument).`
+
+// run is the program: everything but signals and the exit itself.
+func run(ctx context.Context, args []string, env environment) int {
+	var cli commandLine
+	helped := false
+	parser, err := kong.New(&cli,
+		kong.Name("invoicebox-worker"),
+		kong.Description(description),
+		kong.Writers(env.stdout, env.stderr),
+		kong.Exit(func(int) { helped = true }),
+		kong.NamedMapper("setting", settingMapper{}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "command", Title: "Of this command:"},
+			{Key: "general", Title: "General settings:"},
+			{Key: "kafka", Title: "Kafka:"},
+			{Key: "journal", Title: "Journal and keys:"},
+			{Key: "invoicebox", Title: "Invoicebox:"},
+			{Key: "work", Title: "Events and credentials:"},
+			{Key: "time", Title: "Time:"},
+		}),
+	)
+	if err != nil {
+		return fail(env, exitFailed, err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+		if _, err := parser.Parse(args); !helped {
+			return fail(env, exitFailed, err)
+		}
+		return fail(env, exitUsage, errors.New("a command is needed"))
+	}
+	kctx, err := parser.Parse(args)
+	if helped {
+		return exitDone
+	}
+	if setting, ok := errors.AsType[*worker.SettingError](err); ok {
+		return fail(env, exitFailed, setting)
+	}
+	if err != nil {
+		return fail(env, exitUsage, fmt.Errorf("%w; see invoicebox-worker --help", err))
+	}
+	if err := cli.load(kctx, env.lookup); err != nil {
+		return fail(env, exitFailed, err)
+	}
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	if err := kctx.Run(&cli.settings, env); err != nil {
+		if _, ok := errors.AsType[*usageError](err); ok {
+			return fail(env, exitUsage, err)
+		}
+		return fail(env, exitFailed, err)
+	}
+	return exitDone
+}
+
+// A usageError is a wrong argument that kong cannot see.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// fail writes the last line that a person sees.
+func fail(env environment, code int, err error) int {
+	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
+	_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: %s\n", text)
+	return code
+}

@@ -1,0 +1,36 @@
+// Command invoicebox-worker invites shops to Invoicebox and activates them:
+// events in from Kafka, calls to Invoicebox, events out to Kafka. `--help`
+// shows its commands and all settings with their defaults.
+//
+// This package is configuration and the operator's commands only; the service
+// itself is wired in package worker.
+//
+// # What it guarantees
+//
+//   - Every setting is a flag, an environment variable and a member of the YAML
+//     file, read by one parser: flag over environment over file over default. An
+//     empty variable counts as not set; a mistake in the file is told even where
+//     a flag overrides it.
+//   - A wrong value is told before anything starts, with the setting's name, the
+//     value, where it came from and what would be right. A secret is never
+//     quoted: secrets come from files, and only the file is named.
+//   - Commands work beside a running service. They read; the only thing that
+//     any of them writes to the journal is the audit entry of `resolve`, which is
+//     on disk before a byte of the secret is printed.
+//   - With `--output json` stdout holds one JSON document whose member names are
+//     kept; nothing else is printed there. Lists are arrays.
+//   - SIGTERM or SIGINT drains and exits 0; a second one ends the process at
+//     once with status 1, which is a crash like any other.
+//
+// # Exit status
+//
+//	0  done
+//	1  failed; also a setting with a wrong or missing value, wherever it came from
+//	2  wrong usage: unknown command or flag, missing or malformed argument
+//
+// # What it does not
+//
+// `run` has no dry run yet. `check` sends one request for each account, the look
+// whether its token works; it stands beside the journal's ledger, so a service
+// that is at its limit in that moment may get a 429, which it obeys.
+package main

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"invoicebox-worker/schemas"
+)
+
+// checkText says what would be right for a text, or "" if it is.
+func checkText(r rule, text string) string {
+	if r.oneof != "" && !slices.Contains(strings.Split(r.oneof, ","), text) {
+		return "must be one of " + strings.ReplaceAll(r.oneof, ",", ", ")
+	}
+	if r.check == "" {
+		return ""
+	}
+	return forms[r.check](text)
+}
+
+// forms are the checks that a tag can name.
+var forms = map[string]func(string) string{
+	"hostport": checkHostPort,
+	"listen":   checkListen,
+	"group":    checkGroup,
+	"journal":  checkJournal,
+	"api":      checkAPI,
+	"partner":  checkPartner,
+	"store":    checkStore,
+	"start":    checkStart,
+	"name":     checkName,
+	"account":  checkAccount,
+	"topic":    nil, // pairs: checkPair
+}
+
+func checkHostPort(text string) string {
+	const right = "must be host:port with a port from 1 to 65535, several separated by commas"
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || host == "" || strings.ContainsAny(host, " /@") || !isPort(port, 1) {
+		return right
+	}
+	return ""
+}
+
+func checkListen(text string) string {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.ContainsAny(host, " /@") || !isPort(port, 0) {
+		return "must be host:port such as 127.0.0.1:9464 or :9464; port 0 takes a free one"
+	}
+	return ""
+}
+
+func isPort(text string, least int) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= least && n <= 65535 && strconv.Itoa(n) == text
+}
+
+func checkGroup(text string) string {
+	if len(text) > 255 || strings.TrimSpace(text) != text {
+		return "must be 1 to 255 bytes without spaces around them"
+	}
+	return ""
+}
+
+func checkJournal(text string) string {
+	const right = "must be sqlite: and the path of a file, such as sqlite:/var/lib/invoicebox-worker/journal.db"
+	scheme, path, found := strings.Cut(text, ":")
+	switch {
+	case found && (scheme == "postgres" || scheme == "postgresql"):
+		return "names a database that this version does not have yet; it " + right
+	case !found || scheme != "sqlite" || path == "" || path == ":memory:" || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "?#"):
+		return right + ", without // ? and #"
+	}
+	return ""
+}
+
+func checkAPI(text string) string {
+	const right = "must be an address such as https://api.invoicebox.ru, without user, query and fragment; http is for loopback only"
+	u, err := url.Parse(text)
+	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") {
+		return right
+	}
+	if port := u.Port(); port != "" && !isPort(port, 1) {
+		return right
+	}
+	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
+		return ""
+	}
+	return right
+}
+
+// isLoopback goes by the form of the name: a resolver's answer can change.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+func checkPartner(text string) string {
+	if len(text) > 36 || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "must be 1 to 36 visible ASCII characters, for example a UUID"
+	}
+	return ""
+}
+
+func checkStore(text string) string {
+	switch text {
+	case "sealed":
+		return ""
+	case "vault", "openbao":
+		return "names a store that this version does not have yet; it must be sealed"
+	}
+	return "must be sealed"
+}
+
+func checkStart(text string) string {
+	if text == "earliest" || text == "latest" {
+		return ""
+	}
+	if _, err := time.Parse(time.RFC3339, text); err != nil {
+		return "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"
+	}
+	return ""
+}
+
+func checkName(text string) string {
+	if len(text) > 128 {
+		return "must be a name of 1 to 128 bytes"
+	}
+	return ""
+}
+
+func checkAccount(text string) string {
+	bad := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+	}
+	if text == "" || len(text) > schemas.MaxAccountBytes || strings.ContainsFunc(text, bad) {
+		return "must be 1 to " + strconv.Itoa(schemas.MaxAccountBytes) + " of the characters A-Z a-z 0-9 . _ -; an account's name is permanent"
+	}
+	return ""
+}
+
+// checkPair says what would be right for `contract=topic`, or "" if it is.
+func checkPair(name, topic string) string {
+	known := slices.Concat(schemas.InputTypes(), schemas.OutputTypes())
+	if !slices.Contains(known, name) {
+		return "must be NAME=TOPIC with one of the names " + strings.Join(known, ", ")
+	}
+	bad := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+	}
+	if topic == "" || topic == "." || topic == ".." || len(topic) > schemas.MaxTopicBytes || strings.ContainsFunc(topic, bad) {
+		return "must name a topic of 1 to 249 of the characters A-Z a-z 0-9 . _ -"
+	}
+	return ""
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/keyset"
+)
+
+// keys are the commands about the keyset.
+type keys struct {
+	Create keysCreate `cmd:"" help:"Make the keyset: a new file, never over an existing one."`
+	List   keysList   `cmd:"" help:"The keys that serve new rows. Never the keys themselves."`
+}
+
+type keysCreate struct{ outputFlag }
+
+type keysJSON struct {
+	File    string `json:"file"`
+	Sealing string `json:"sealing"`
+	Lookup  string `json:"lookup"`
+}
+
+func keysView(path string, set *keyset.Set) keysJSON {
+	sealing, lookup := set.PrimaryKeys()
+	return keysJSON{File: path, Sealing: keyName(sealing), Lookup: keyName(lookup)}
+}
+
+func keyName(id keyset.KeyID) string { return fmt.Sprintf("%08x", uint32(id)) }
+
+// Run makes a keyset.
+func (c *keysCreate) Run(s *settings, env environment) error {
+	if err := s.need("keyset-file"); err != nil {
+		return err
+	}
+	set, err := keyset.Create(s.KeysetFile)
+	if errors.Is(err, fs.ErrExist) {
+		return &worker.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "exists already and is not replaced: what it sealed could never be opened again"}
+	}
+	if err != nil {
+		return &worker.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "cannot be made: " + reason(err)}
+	}
+	return c.write(env.stdout, keysView(s.KeysetFile, set), func(w io.Writer) {
+		v := keysView(s.KeysetFile, set)
+		_, _ = fmt.Fprintf(w, "made %s, readable by its owner only: sealing key %s, look-up key %s\n", v.File, v.Sealing, v.Lookup)
+		_, _ = fmt.Fprintln(w, "Keep a copy in a safe place, apart from the journal's: without it every sealed secret is lost.")
+	})
+}
+
+type keysList struct{ outputFlag }
+
+// Run names the keys.
+func (c *keysList) Run(s *settings, env environment) error {
+	set, err := s.keyset()
+	if err != nil {
+		return err
+	}
+	v := keysView(s.KeysetFile, set)
+	return c.write(env.stdout, []keyJSON{{"sealing", v.Sealing, true}, {"lookup", v.Lookup, true}}, func(w io.Writer) {
+		grid(w, []any{"use", "key", ""}, [][]any{{"sealing", v.Sealing, "primary"}, {"lookup", v.Lookup, "primary"}}, "")
+	})
+}
+
+type keyJSON struct {
+	Use     string `json:"use"`
+	ID      string `json:"id"`
+	Primary bool   `json:"primary"`
+}
+
+// keyset loads the keyset.
+func (s *settings) keyset() (*keyset.Set, error) {
+	if err := s.need("keyset-file"); err != nil {
+		return nil, err
+	}
+	set, err := keyset.Load(s.KeysetFile)
+	wrong := func(right string) error {
+		return &worker.SettingError{Setting: "keyset-file", From: s.given["keyset-file"], Value: s.KeysetFile, Right: right}
+	}
+	switch {
+	case err == nil:
+		return set, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, wrong("does not exist; `keys create` makes it")
+	case errors.Is(err, keyset.ErrPermissions):
+		return nil, wrong("can be read by group or world; chmod 600 it")
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
+		return nil, wrong("cannot be read: " + reason(err))
+	}
+	return nil, wrong("is no keyset made by `keys create`")
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// letters are the commands about dead letters.
+type letters struct {
+	List lettersList `cmd:"" help:"List dead letters, the newest first."`
+	Show lettersShow `cmd:"" help:"One dead letter, without its payload."`
+}
+
+type lettersList struct {
+	outputFlag
+	Limit int `name:"limit" group:"command" default:"50" help:"At most so many, up to 100000 (default ${default})."`
+}
+
+type letterJSON struct {
+	ID         int64      `json:"id"`
+	Topic      string     `json:"topic"`
+	Partition  int        `json:"partition"`
+	Offset     int64      `json:"offset"`
+	EventID    string     `json:"eventId,omitzero"`
+	Reason     string     `json:"reason"`
+	Where      string     `json:"where,omitzero"`
+	Time       *time.Time `json:"time,omitzero"`
+	ReceivedAt *time.Time `json:"receivedAt,omitzero"`
+	Bytes      int        `json:"bytes"`
+	Digest     string     `json:"digest,omitzero"`
+	Kept       bool       `json:"kept"` // the payload lies sealed in the journal
+}
+
+func letterView(l journal.DeadLetterRecord) letterJSON {
+	return letterJSON{
+		ID: l.ID, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, EventID: l.EventID, Reason: l.Reason, Where: l.Where,
+		Time: instant(l.Time), ReceivedAt: instant(l.Received), Bytes: l.Size, Digest: hex.EncodeToString(l.Digest), Kept: len(l.Sealed) > 0,
+	}
+}
+
+// Run lists dead letters.
+func (c *lettersList) Run(ctx context.Context, s *settings, env environment) error {
+	if c.Limit < 1 || c.Limit > 100_000 {
+		return &usageError{"--limit must be 1 to 100000"}
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		views, rows := []letterJSON{}, [][]any{}
+		var before int64
+		for len(views) < c.Limit {
+			want := min(1000, c.Limit-len(views))
+			page, err := j.DeadLetters(ctx, before, want)
+			if err != nil {
+				return err
+			}
+			for _, l := range page {
+				views = append(views, letterView(l))
+				rows = append(rows, []any{l.ID, when(l.Received), l.Reason, l.Where, place(l.Topic, l.Partition, l.Offset), l.EventID, l.Size})
+				before = l.ID
+			}
+			if len(page) < want {
+				break
+			}
+		}
+		return c.write(env.stdout, views, func(w io.Writer) {
+			grid(w, []any{"id", "received", "reason", "where", "lies at", "event id", "bytes"}, rows, "no dead letters")
+		})
+	})
+}
+
+type lettersShow struct {
+	outputFlag
+	ID int64 `arg:"" name:"id" help:"The dead letter's number, as listed."`
+}
+
+// Run shows one dead letter.
+func (c *lettersShow) Run(ctx context.Context, s *settings, env environment) error {
+	if c.ID < 1 {
+		return &usageError{"a dead letter's id is a number from 1, as `dead-letters list` shows it"}
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		page, err := j.DeadLetters(ctx, c.ID+1, 1)
+		if err != nil && !errors.Is(err, journal.ErrNotFound) {
+			return err
+		}
+		if len(page) == 0 || page[0].ID != c.ID {
+			return fmt.Errorf("there is no dead letter %d", c.ID)
+		}
+		l := letterView(page[0])
+		return c.write(env.stdout, l, func(w io.Writer) {
+			kept := "no: too large, only its digest"
+			if l.Kept {
+				kept = "sealed in the journal"
+			}
+			sheet(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
+				"reason", l.Reason, "where", l.Where, "event id", l.EventID, "time", when(page[0].Time), "received", when(page[0].Received),
+				"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest)
+		})
+	})
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// operations are the commands about the work.
+type operations struct {
+	List operationsList `cmd:"" help:"List operations, the newest first."`
+	Show operationsShow `cmd:"" help:"One operation with its attempts, events and results."`
+}
+
+type operationsList struct {
+	outputFlag
+	Account   string `name:"account" group:"command" placeholder:"NAME" help:"Of this account only."`
+	Shop      string `name:"shop" group:"command" placeholder:"SHOP" help:"Of this shop only."`
+	Kind      string `name:"kind" group:"command" enum:",invite,activate" default:"" placeholder:"KIND" help:"invite or activate."`
+	State     string `name:"state" group:"command" placeholder:"STATE" help:"In this state only, such as waiting or done."`
+	Attention bool   `name:"attention" group:"command" help:"Only what waits for a person."`
+	All       bool   `name:"all" group:"command" help:"Also what has ended."`
+	Limit     int    `name:"limit" group:"command" default:"50" help:"At most so many, up to 100000 (default ${default})."`
+}
+
+// Run lists operations.
+func (c *operationsList) Run(ctx context.Context, s *settings, env environment) error {
+	filter := journal.OperationFilter{Account: c.Account, Shop: c.Shop, OpenOnly: !c.All}
+	for _, k := range []journal.Kind{journal.Invite, journal.Activate} {
+		if c.Kind == k.String() {
+			filter.Kind = k
+		}
+	}
+	if c.Attention && c.State != "" {
+		return &usageError{"--attention and --state exclude each other"}
+	}
+	if c.Attention {
+		c.State = journal.Attention.String()
+	}
+	if c.State != "" {
+		state, ok := stateNamed(c.State)
+		if !ok {
+			return &usageError{fmt.Sprintf("--state %q is none of %s", c.State, strings.Join(stateNames(), ", "))}
+		}
+		filter.State, filter.OpenOnly = state, false
+	}
+	if c.Limit < 1 || c.Limit > 100_000 {
+		return &usageError{"--limit must be 1 to 100000"}
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		var records []journal.OperationRecord
+		for len(records) < c.Limit {
+			filter.Limit = min(1000, c.Limit-len(records))
+			page, err := j.Operations(ctx, filter)
+			if err != nil {
+				return err
+			}
+			records = append(records, page...)
+			if len(page) < filter.Limit {
+				break
+			}
+			filter.Before = page[len(page)-1].ID
+		}
+		views, rows := []operationJSON{}, [][]any{}
+		for _, r := range records {
+			views = append(views, operationView(r))
+			rows = append(rows, []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State, r.Reason, r.Attempts, yes(r.Doubt, "doubt"), when(r.Changed), when(r.Due)})
+		}
+		return c.write(env.stdout, views, func(w io.Writer) {
+			grid(w, []any{"id", "kind", "account", "shop", "state", "reason", "attempts", "", "changed", "due"}, rows, "no operations")
+		})
+	})
+}
+
+type operationsShow struct {
+	outputFlag
+	ID string `arg:"" name:"id" help:"The operation's id, as listed and as the events' operationid."`
+}
+
+// Run shows one operation.
+func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) error {
+	id, err := uuid.Parse(c.ID)
+	if err != nil {
+		return &usageError{"an operation's id is a UUID, as `operations list` shows it"}
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		d, err := j.Operation(ctx, id)
+		if errors.Is(err, journal.ErrNotFound) {
+			return fmt.Errorf("there is no operation %s in %s", id, s.JournalURL)
+		}
+		if err != nil {
+			return err
+		}
+		return c.write(env.stdout, detailView(d), func(w io.Writer) { operationForPeople(w, d) })
+	})
+}
+
+func operationForPeople(w io.Writer, d journal.OperationDetail) {
+	sheet(w,
+		"operation", d.UUID.String(), "kind", d.Kind.String(), "account", d.Shop.Account, "shop", d.Shop.Shop,
+		"state", d.State.String(), "reason", d.Reason, "run", fmt.Sprint(d.Run), "generation", fmt.Sprint(d.Generation),
+		"doubt", yes(d.Doubt, "an attempt may have been executed"), "created", when(d.Created), "changed", when(d.Changed),
+		"due", when(d.Due), "owner", d.Owner)
+	var rows [][]any
+	for _, a := range d.Tries {
+		row := []any{a.Number, when(a.Started), "", "open", "", "", "", yes(a.HasReceipt, "receipt")}
+		if a.End != nil {
+			row = []any{a.Number, when(a.Started), when(a.End.At), a.End.Outcome, a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "receipt")}
+		}
+		rows = append(rows, row)
+	}
+	_, _ = fmt.Fprintln(w)
+	grid(w, []any{"attempt", "started", "ended", "outcome", "status", "code", "request id", ""}, rows, "no attempts")
+	_, _ = fmt.Fprintln(w)
+	grid(w, []any{"received", "event", "id", "exit", "lies at"}, eventRows(d.Events), "no events")
+	_, _ = fmt.Fprintln(w)
+	grid(w, []any{"made", "result", "sequence", "partition/offset", "data"}, outputRows(d.Output), "no results")
+}
+
+func allStates() []journal.State {
+	return []journal.State{
+		journal.Queued, journal.Planned, journal.Waiting, journal.Claimed, journal.Sending, journal.Received,
+		journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded,
+	}
+}
+
+func stateNames() []string {
+	var names []string
+	for _, s := range allStates() {
+		names = append(names, s.String())
+	}
+	return names
+}
+
+func stateNamed(name string) (journal.State, bool) {
+	for _, s := range allStates() {
+		if s.String() == name {
+			return s, true
+		}
+	}
+	return 0, false
+}

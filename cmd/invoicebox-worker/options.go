@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/schemas"
+)
+
+// options puts together what the service needs, reading every file that the
+// settings name.
+func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
+	o := worker.Options{
+		Version: programVersion(), JournalURL: s.JournalURL, InvoiceboxURL: s.InvoiceboxURL,
+		EgressRequestsPerWindow: s.EgressRequests, Concurrency: s.Concurrency,
+		Start: s.Start, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
+		RequestDeadline: s.RequestDeadline, Lease: s.Lease, QuietPeriod: s.QuietPeriod, Slack: s.Slack,
+		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, MaximumAge: s.MaximumAge, DrainTime: s.DrainTime,
+		Listen: s.Listen, Logger: logger,
+	}
+	if err := s.need("kafka-brokers"); err != nil {
+		return o, err
+	}
+	var err error
+	if o.Keyset, err = s.keyset(); err != nil {
+		return o, err
+	}
+	if o.Kafka, err = s.kafka(logger); err != nil {
+		return o, err
+	}
+	if o.Accounts, err = s.accounts(logger); err != nil {
+		return o, err
+	}
+	return o, nil
+}
+
+// accounts opens the files of every account.
+func (s *settings) accounts(logger *slog.Logger) ([]worker.Account, error) {
+	list := s.AccountList
+	place := func(i int, name string) string { return fmt.Sprintf("accounts[%d].%s", i, name) }
+	if len(list) == 0 {
+		if err := s.need("partner-id", "token-file"); err != nil {
+			return nil, err
+		}
+		list = []accountSettings{{
+			Name: "default", PartnerID: s.PartnerID, TokenFile: s.TokenFile, SigningKeyFile: s.SigningKeyFile,
+			SigningAlgorithm: s.SigningAlgorithm, SigningEncoding: s.SigningEncoding,
+		}}
+		place = func(_ int, name string) string { return name }
+	}
+	var accounts []worker.Account
+	for i, a := range list {
+		token, err := s.secretFile(place(i, "token-file"), a.TokenFile, logger)
+		if err != nil {
+			return nil, err
+		}
+		if strings.ContainsFunc(token.Get().Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return nil, s.wrong(place(i, "token-file"), a.TokenFile, "holds spaces or other characters that no header may have")
+		}
+		account := worker.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.Requests, Window: a.Window}
+		if account.RequestsPerWindow == 0 {
+			account.RequestsPerWindow = s.Requests
+		}
+		if account.Window == 0 {
+			account.Window = s.Window
+		}
+		if a.SigningKeyFile != "" {
+			key, err := s.secretFile(place(i, "signing-key-file"), a.SigningKeyFile, logger)
+			if err != nil {
+				return nil, err
+			}
+			account.Signing = &worker.Signing{Key: key.Get, Algorithm: a.SigningAlgorithm, Encoding: a.SigningEncoding}
+		}
+		accounts = append(accounts, account)
+	}
+	return accounts, nil
+}

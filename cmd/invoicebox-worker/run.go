@@ -1,0 +1,20 @@
+package main
+
+import (
+	"context"
+
+	"invoicebox-worker/cmd/internal/worker"
+)
+
+// runCommand is the service.
+type runCommand struct{}
+
+// Run runs the service until ctx ends.
+func (c *runCommand) Run(ctx context.Context, s *settings, env environment) error {
+	log := s.logger(env.stderr)
+	o, err := s.options(log)
+	if err != nil {
+		return err
+	}
+	return worker.Run(ctx, o)
+}

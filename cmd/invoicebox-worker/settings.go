@@ -1,0 +1,77 @@
+package main
+
+import (
+	"time"
+)
+
+// settings are the settings of the service. Each field is a flag, an
+// environment variable and a member of the file; the tags say what it may be:
+// min and max for numbers and times, oneof for words, check for a form that
+// needs code (see forms). All are of kong's type "setting", which is
+// settingMapper: one parser for every source.
+type settings struct {
+	Config string `name:"config" type:"setting" group:"general" placeholder:"FILE" help:"YAML file with settings; its members are the names of the flags without dashes in front."`
+
+	KafkaBrokers       []string `name:"kafka-brokers" type:"setting" check:"hostport" group:"kafka" placeholder:"HOST:PORT,…" help:"Brokers to begin with. Required."`
+	KafkaGroup         string   `name:"kafka-group" type:"setting" check:"group" group:"kafka" placeholder:"NAME" default:"invoicebox-worker" help:"Consumer group (default ${default})."`
+	KafkaTLS           bool     `name:"kafka-tls" type:"setting" group:"kafka" default:"false" help:"Speak TLS with the brokers (default false)."`
+	KafkaCAFile        string   `name:"kafka-ca-file" type:"setting" group:"kafka" placeholder:"FILE" help:"PEM file with the authorities that brokers are trusted by; else the system's. Needs --kafka-tls."`
+	KafkaCertFile      string   `name:"kafka-cert-file" type:"setting" group:"kafka" placeholder:"FILE" help:"PEM file with our certificate; with --kafka-key-file."`
+	KafkaKeyFile       string   `name:"kafka-key-file" type:"setting" group:"kafka" placeholder:"FILE" help:"PEM file with its key, readable by its owner only."`
+	KafkaSASLMechanism string   `name:"kafka-sasl-mechanism" type:"setting" oneof:"plain,scram-sha-256,scram-sha-512" group:"kafka" placeholder:"NAME" help:"plain, scram-sha-256 or scram-sha-512; else none."`
+	KafkaUsername      string   `name:"kafka-username" type:"setting" group:"kafka" placeholder:"NAME" help:"User for SASL."`
+	KafkaPasswordFile  string   `name:"kafka-password-file" type:"setting" group:"kafka" placeholder:"FILE" help:"File with the password for SASL."`
+
+	JournalURL string `name:"journal-url" type:"setting" check:"journal" group:"journal" placeholder:"URL" default:"sqlite:invoicebox-worker.db" help:"The durable memory: sqlite: and a path (default ${default})."`
+	KeysetFile string `name:"keyset-file" type:"setting" group:"journal" placeholder:"FILE" help:"Keys that seal secrets, made by \"keys create\". Required. A lost keyset is lost secrets: keep a copy."`
+
+	InvoiceboxURL    string        `name:"invoicebox-url" type:"setting" check:"api" group:"invoicebox" placeholder:"URL" default:"https://api.invoicebox.ru" help:"Address of the API; https, or http on loopback (default ${default})."`
+	PartnerID        string        `name:"partner-id" type:"setting" check:"partner" group:"invoicebox" placeholder:"ID" help:"Our id at Invoicebox, of the one account named \"default\". Required, unless the file has accounts."`
+	TokenFile        string        `name:"token-file" type:"setting" group:"invoicebox" placeholder:"FILE" help:"File with the account's API token. Required, unless the file has accounts."`
+	SigningKeyFile   string        `name:"signing-key-file" type:"setting" group:"invoicebox" placeholder:"FILE" help:"File with the key that requests are signed with; else they are not signed."`
+	SigningAlgorithm string        `name:"signing-algorithm" type:"setting" oneof:"hmac-sha1,hmac-sha256,hmac-sha512" group:"invoicebox" placeholder:"WORD" default:"hmac-sha1" help:"hmac-sha1, hmac-sha256 or hmac-sha512 (default ${default})."`
+	SigningEncoding  string        `name:"signing-encoding" type:"setting" oneof:"hex,base64" group:"invoicebox" placeholder:"WORD" default:"hex" help:"hex or base64 (default ${default})."`
+	Requests         int           `name:"requests-per-window" type:"setting" min:"1" max:"1000000" group:"invoicebox" placeholder:"N" default:"100" help:"Requests of one account in every sliding window, each attempt counted (default ${default})."`
+	Window           time.Duration `name:"window" type:"setting" min:"100ms" max:"1h" group:"invoicebox" placeholder:"TIME" default:"30s" help:"That window (default ${default})."`
+	EgressRequests   int           `name:"egress-requests-per-window" type:"setting" min:"1" max:"1000000" group:"invoicebox" placeholder:"N" default:"500" help:"Requests of all accounts together, as the API counts them by address (default ${default})."`
+	Concurrency      int           `name:"concurrency" type:"setting" min:"1" max:"4096" group:"invoicebox" placeholder:"N" default:"64" help:"Calls in flight (default ${default})."`
+
+	CredentialsStore string `name:"credentials-store" type:"setting" check:"store" group:"work" placeholder:"NAME" default:"sealed" help:"Where merchant ids and tokens are kept: sealed, in the journal (default ${default})."`
+
+	Start       string            `name:"start" type:"setting" check:"start" group:"work" placeholder:"WHERE" help:"earliest, latest or a time such as 2026-01-31T00:00:00Z: where a group's first run begins. Needed only over topics that already hold records."`
+	Topic       map[string]string `name:"topic" type:"setting" check:"topic" group:"work" placeholder:"NAME=TOPIC" help:"Another topic for an event of the contract; repeatable. Else the topic has the event's name."`
+	EventFormat string            `name:"event-format" type:"setting" oneof:"binary,structured" group:"work" placeholder:"WORD" default:"binary" help:"How events are published: binary or structured CloudEvents (default ${default})."`
+	IDHeader    string            `name:"id-header" type:"setting" check:"name" group:"work" placeholder:"NAME" help:"Header with the id of records that are plain JSON."`
+	IDMember    string            `name:"id-member" type:"setting" check:"name" group:"work" placeholder:"NAME" help:"Member of the data with the id of records that are plain JSON; asked after --id-header."`
+
+	RequestDeadline time.Duration `name:"request-deadline" type:"setting" min:"100ms" max:"10m" group:"time" placeholder:"TIME" default:"30s" help:"A request ends by then, connect included (default ${default}). Below --lease."`
+	Lease           time.Duration `name:"lease" type:"setting" min:"200ms" max:"1h" group:"time" placeholder:"TIME" default:"60s" help:"How long an operation is a worker's (default ${default})."`
+	QuietPeriod     time.Duration `name:"quiet-period" type:"setting" min:"1ms" max:"24h" group:"time" placeholder:"TIME" default:"2m" help:"Silence after an unknown outcome (default ${default}). At least --slack."`
+	Slack           time.Duration `name:"slack" type:"setting" min:"1ms" max:"24h" group:"time" placeholder:"TIME" default:"60s" help:"How long a request may linger on its way after we gave up (default ${default})."`
+	UnknownOutcome  string        `name:"unknown-outcome" type:"setting" oneof:"probe-once,hold" group:"time" placeholder:"WORD" default:"probe-once" help:"What follows an unknown outcome after the quiet period: probe-once or hold (default ${default}). This version holds either way: a person decides."`
+	CoolDown        time.Duration `name:"cool-down" type:"setting" min:"1ms" max:"8784h" group:"time" placeholder:"TIME" default:"24h" help:"No second e-mail to one address within this time (default ${default})."`
+	MaximumAge      time.Duration `name:"maximum-age" type:"setting" min:"1m" max:"8784h" group:"time" placeholder:"TIME" default:"336h" help:"Work that waits longer has failed (default ${default})."`
+	DrainTime       time.Duration `name:"drain-time" type:"setting" min:"1ms" max:"1h" group:"time" placeholder:"TIME" help:"On SIGTERM calls in flight are awaited this long (default: request deadline and 5s)."`
+
+	Listen    string `name:"listen" type:"setting" check:"listen" group:"general" placeholder:"HOST:PORT" default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz (default ${default})."`
+	LogLevel  string `name:"log-level" type:"setting" oneof:"debug,info,warn,error" group:"general" placeholder:"WORD" default:"info" help:"debug, info, warn or error (default ${default})."`
+	LogFormat string `name:"log-format" type:"setting" oneof:"auto,text,json" group:"general" placeholder:"WORD" default:"auto" help:"auto, text or json; auto is text on a terminal and json elsewhere (default ${default})."`
+
+	// Accounts come from the file only.
+	AccountList []accountSettings `kong:"-"`
+	// given names the settings that somebody gave, and where; "" is the command line.
+	given map[string]string `kong:"-"`
+}
+
+// accountSettings are an element of accounts: in the file. The zero value of a
+// limit stands for the setting of the same name.
+type accountSettings struct {
+	Name             string        `name:"name" check:"account"`
+	PartnerID        string        `name:"partner-id" check:"partner"`
+	TokenFile        string        `name:"token-file"`
+	SigningKeyFile   string        `name:"signing-key-file"`
+	SigningAlgorithm string        `name:"signing-algorithm" oneof:"hmac-sha1,hmac-sha256,hmac-sha512"`
+	SigningEncoding  string        `name:"signing-encoding" oneof:"hex,base64"`
+	Requests         int           `name:"requests-per-window" min:"1" max:"1000000"`
+	Window           time.Duration `name:"window" min:"100ms" max:"1h"`
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// shops are the commands about a shop.
+type shops struct {
+	Show shopsShow `cmd:"" help:"A shop's history: its events, operations and results."`
+}
+
+type shopsShow struct {
+	outputFlag
+	Shop    string `arg:"" name:"shop" help:"The shop's id."`
+	Account string `name:"account" group:"command" default:"default" help:"The shop's partner account (default ${default})."`
+}
+
+type shopJSON struct {
+	Account    string          `json:"account"`
+	Shop       string          `json:"shop"`
+	Invited    *invitedJSON    `json:"invited,omitzero"`
+	Active     *activeJSON     `json:"active,omitzero"`
+	Events     []eventJSON     `json:"events"`
+	Operations []operationJSON `json:"operations"`
+	Published  []outputJSON    `json:"published"`
+}
+
+type invitedJSON struct {
+	At           *time.Time `json:"at"`
+	InvitationID string     `json:"invitationId,omitzero"`
+}
+
+type activeJSON struct {
+	At         *time.Time `json:"at"`
+	MerchantID string     `json:"merchantId"`
+	Version    int64      `json:"version"`
+	Reference  string     `json:"ref,omitzero"`
+	Operation  string     `json:"operation,omitzero"`
+}
+
+// Run shows a shop.
+func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error {
+	key := journal.ShopKey{Account: c.Account, Shop: c.Shop}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		h, err := j.Shop(ctx, key)
+		if errors.Is(err, journal.ErrNotFound) || err == nil && len(h.Events)+len(h.Operations)+len(h.Output) == 0 {
+			return fmt.Errorf("nothing is known of shop %q in account %q", c.Shop, c.Account)
+		}
+		if err != nil {
+			return err
+		}
+		view := shopJSON{Account: key.Account, Shop: key.Shop, Events: eventViews(h.Events), Published: outputViews(h.Output)}
+		if h.Invited != nil {
+			view.Invited = &invitedJSON{At: instant(h.Invited.At), InvitationID: h.Invited.InvitationID}
+		}
+		if h.Active != nil {
+			view.Active = &activeJSON{At: instant(h.Active.At), MerchantID: h.Active.MerchantID, Version: h.Active.Version, Operation: idText(h.Active.Operation)}
+			credential, err := j.Credential(ctx, key, h.Active.Version)
+			if err != nil && !errors.Is(err, journal.ErrNotFound) {
+				return err
+			}
+			view.Active.Reference = credential.Reference
+		}
+		for _, o := range h.Operations {
+			view.Operations = append(view.Operations, detailView(o))
+		}
+		return c.write(env.stdout, view, func(w io.Writer) { shopForPeople(w, h, view) })
+	})
+}
+
+func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON) {
+	pairs := []string{"shop", h.Shop.Shop, "account", h.Shop.Account}
+	if h.Invited != nil {
+		pairs = append(pairs, "invited", when(h.Invited.At), "invitation id", h.Invited.InvitationID)
+	}
+	if h.Active != nil {
+		pairs = append(pairs, "active since", when(h.Active.At), "merchant id", h.Active.MerchantID,
+			"credentials", view.Active.Reference)
+	}
+	sheet(w, pairs...)
+	_, _ = fmt.Fprintln(w)
+	grid(w, []any{"received", "event", "id", "exit", "lies at"}, eventRows(h.Events), "no events")
+	var rows [][]any
+	for _, o := range h.Operations {
+		rows = append(rows, []any{o.UUID, o.Kind, o.State, o.Reason, o.Run, o.Attempts, yes(o.Doubt, "doubt"), when(o.Created), when(o.Changed)})
+	}
+	_, _ = fmt.Fprintln(w)
+	grid(w, []any{"operation", "kind", "state", "reason", "run", "attempts", "", "created", "changed"}, rows, "no operations")
+	_, _ = fmt.Fprintln(w)
+	grid(w, []any{"made", "result", "sequence", "partition/offset", "data"}, outputRows(h.Output), "no results")
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// outputFlag chooses between people and programs.
+type outputFlag struct {
+	Output string `name:"output" short:"o" enum:"table,json" default:"table" group:"command" help:"table for people, json for programs (default ${default})."`
+}
+
+// write prints value as JSON, or what people prints.
+func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error {
+	if o.Output != "json" {
+		people(w)
+		return nil
+	}
+	doc, err := json.Marshal(value, jsontext.WithIndent("  "), json.FormatNilSliceAsNull(false))
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	_, err = w.Write(append(doc, '\n'))
+	return err
+}
+
+// grid prints a table, or a word where it would be empty.
+func grid(w io.Writer, header []any, rows [][]any, none string) {
+	if len(rows) == 0 {
+		_, _ = fmt.Fprintln(w, none)
+		return
+	}
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.Options{SeparateColumns: false, SeparateHeader: true}
+	t.Style().Format.Header = 0
+	t.AppendHeader(header)
+	for _, r := range rows {
+		t.AppendRow(r)
+	}
+	_, _ = fmt.Fprintln(w, t.Render())
+}
+
+// sheet prints names and values under each other; empty values are left out.
+func sheet(w io.Writer, pairs ...string) {
+	widest := 0
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			widest = max(widest, len(pairs[i]))
+		}
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			_, _ = fmt.Fprintf(w, "%-*s  %s\n", widest, pairs[i], pairs[i+1])
+		}
+	}
+}
+
+// when shows an instant to people.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05.000Z")
+}
+
+// instant is a time for programs: RFC 3339 in UTC, absent where there is none.
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func idText(id uuid.UUID) string {
+	if id == uuid.Nil {
+		return ""
+	}
+	return id.String()
+}
+
+func yes(b bool, word string) string {
+	if b {
+		return word
+	}
+	return ""
+}
+
+// What programs read. The names are a promise; members are only added.
+type (
+	operationJSON struct {
+		ID          string        `json:"id"`
+		Kind        string        `json:"kind"`
+		Account     string        `json:"account"`
+		Shop        string        `json:"shop"`
+		State       string        `json:"state"`
+		Reason      string        `json:"reason,omitzero"`
+		Run         int           `json:"run"`
+		Generation  int           `json:"generation"`
+		Attempts    int           `json:"attempts"`
+		Doubt       bool          `json:"doubt"`
+		CreatedAt   *time.Time    `json:"createdAt,omitzero"`
+		ChangedAt   *time.Time    `json:"changedAt,omitzero"`
+		DueAt       *time.Time    `json:"dueAt,omitzero"`
+		Owner       string        `json:"owner,omitzero"`
+		EventID     string        `json:"eventId,omitzero"`
+		AttemptList []attemptJSON `json:"attemptList,omitzero"`
+		Events      []eventJSON   `json:"events,omitzero"`
+		Published   []outputJSON  `json:"published,omitzero"`
+	}
+	attemptJSON struct {
+		Number     int        `json:"number"`
+		Flagged    bool       `json:"flagged"`
+		StartedAt  *time.Time `json:"startedAt,omitzero"`
+		EndedAt    *time.Time `json:"endedAt,omitzero"`
+		Outcome    string     `json:"outcome,omitzero"`
+		Status     int        `json:"status,omitzero"`
+		Code       string     `json:"code,omitzero"`
+		RequestID  string     `json:"requestId,omitzero"`
+		HasReceipt bool       `json:"hasReceipt"`
+	}
+	eventJSON struct {
+		Type       string     `json:"type"`
+		Source     string     `json:"source,omitzero"`
+		ID         string     `json:"id"`
+		Time       *time.Time `json:"time,omitzero"`
+		ReceivedAt *time.Time `json:"receivedAt,omitzero"`
+		Topic      string     `json:"topic"`
+		Partition  int        `json:"partition"`
+		Offset     int64      `json:"offset"`
+		Operation  string     `json:"operation,omitzero"`
+		Exit       string     `json:"exit"`
+	}
+	outputJSON struct {
+		ID        string         `json:"id"`
+		Type      string         `json:"type"`
+		Sequence  int64          `json:"sequence"`
+		CreatedAt *time.Time     `json:"createdAt,omitzero"`
+		Published bool           `json:"published"`
+		Partition *int           `json:"partition,omitzero"`
+		Offset    *int64         `json:"offset,omitzero"`
+		Value     jsontext.Value `json:"value,omitzero"`
+	}
+)
+
+func operationView(r journal.OperationRecord) operationJSON {
+	return operationJSON{
+		ID: r.UUID.String(), Kind: r.Kind.String(), Account: r.Shop.Account, Shop: r.Shop.Shop, State: r.State.String(),
+		Reason: r.Reason, Run: r.Run, Generation: r.Generation, Attempts: r.Attempts, Doubt: r.Doubt,
+		CreatedAt: instant(r.Created), ChangedAt: instant(r.Changed), DueAt: instant(r.Due), Owner: r.Owner, EventID: r.Event,
+	}
+}
+
+func detailView(d journal.OperationDetail) operationJSON {
+	o := operationView(d.OperationRecord)
+	for _, a := range d.Tries {
+		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, StartedAt: instant(a.Started), HasReceipt: a.HasReceipt}
+		if a.End != nil {
+			one.EndedAt, one.Outcome, one.Status = instant(a.End.At), a.End.Outcome, a.End.Status
+			one.Code, one.RequestID = a.End.Code, a.End.RequestID
+		}
+		o.AttemptList = append(o.AttemptList, one)
+	}
+	o.Events, o.Published = eventViews(d.Events), outputViews(d.Output)
+	return o
+}
+
+func eventViews(records []journal.EventRecord) []eventJSON {
+	var out []eventJSON
+	for _, e := range records {
+		out = append(out, eventJSON{
+			Type: e.Type, Source: e.Source, ID: e.ID, Time: instant(e.Time), ReceivedAt: instant(e.Received),
+			Topic: e.Topic, Partition: e.Partition, Offset: e.Offset, Operation: idText(e.Operation), Exit: e.Exit,
+		})
+	}
+	return out
+}
+
+func outputViews(records []journal.OutputRecord) []outputJSON {
+	var out []outputJSON
+	for _, o := range records {
+		one := outputJSON{ID: o.Event.String(), Type: o.Type, Sequence: o.Sequence, CreatedAt: instant(o.Created), Published: o.Published}
+		if o.Published {
+			one.Partition, one.Offset = &o.Partition, &o.Offset
+		}
+		if v := jsontext.Value(o.Value); v.IsValid() {
+			one.Value = v
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+func eventRows(records []journal.EventRecord) [][]any {
+	var rows [][]any
+	for _, e := range records {
+		rows = append(rows, []any{when(e.Received), e.Type, e.ID, e.Exit, place(e.Topic, e.Partition, e.Offset)})
+	}
+	return rows
+}
+
+func outputRows(records []journal.OutputRecord) [][]any {
+	var rows [][]any
+	for _, o := range records {
+		where := "waits to be published"
+		if o.Published {
+			where = strconv.Itoa(o.Partition) + "/" + strconv.FormatInt(o.Offset, 10)
+		}
+		rows = append(rows, []any{when(o.Created), o.Type, o.Sequence, where, string(o.Value)})
+	}
+	return rows
+}
+
+func place(topic string, partition int, offset int64) string {
+	return fmt.Sprintf("%s/%d/%d", topic, partition, offset)
+}

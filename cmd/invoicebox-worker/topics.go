@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"invoicebox-worker/cmd/internal/worker"
+)
+
+// topicsGroup are the commands about topics.
+type topicsGroup struct {
+	Create topicsCreate `cmd:"" help:"Create the topics of the contract that do not exist; the others are left alone."`
+}
+
+type topicsCreate struct {
+	outputFlag
+	Partitions  int           `name:"partitions" group:"command" default:"6" help:"Of each topic; they cannot become fewer (default ${default})."`
+	Replication int           `name:"replication" group:"command" default:"0" help:"Copies of each; 0 is the lesser of 3 and the number of brokers (default ${default})."`
+	Retention   time.Duration `name:"retention" group:"command" default:"168h" help:"How long records are kept (default ${default})."`
+	DryRun      bool          `name:"dry-run" group:"command" help:"Say what would be created, create nothing."`
+}
+
+type topicJSON struct {
+	Topic      string `json:"topic"`
+	Partitions int    `json:"partitions"`
+	Result     string `json:"result"` // created, would be created, exists
+}
+
+// Run creates topics.
+func (c *topicsCreate) Run(ctx context.Context, s *settings, env environment) error {
+	switch {
+	case c.Partitions < 1 || c.Partitions > 10_000:
+		return &usageError{"--partitions must be 1 to 10000"}
+	case c.Replication < 0 || c.Replication > 100:
+		return &usageError{"--replication must be 0 to 100"}
+	case c.Retention < time.Minute || c.Retention > 100*366*24*time.Hour:
+		return &usageError{"--retention must be 1m or longer, such as 168h"}
+	}
+	if err := s.need("kafka-brokers"); err != nil {
+		return err
+	}
+	o := worker.Options{Topics: s.Topic}
+	if err := o.CheckTopicNames(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	conn, err := s.connection(nil)
+	if err != nil {
+		return err
+	}
+	before, err := worker.CreateTopics(ctx, conn, o.AllTopics(), worker.TopicPlan{
+		Partitions: c.Partitions, Replication: c.Replication, Retention: c.Retention, DryRun: c.DryRun,
+	})
+	if err != nil {
+		return err
+	}
+	var views []topicJSON
+	var rows [][]any
+	for _, t := range o.AllTopics() {
+		v := topicJSON{Topic: t, Partitions: before[t], Result: "exists"}
+		if before[t] == 0 {
+			v.Partitions, v.Result = c.Partitions, "created"
+			if c.DryRun {
+				v.Result = "would be created"
+			}
+		}
+		views = append(views, v)
+		rows = append(rows, []any{v.Topic, v.Partitions, v.Result})
+	}
+	return c.write(env.stdout, views, func(w io.Writer) {
+		grid(w, []any{"topic", "partitions", "result"}, rows, "")
+		if c.DryRun {
+			_, _ = fmt.Fprintln(w, "nothing was created")
+		}
+	})
+}
