@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+var feedNames = map[feed]string{fromPlatform: "platform", calls: "call", published: "event"}
+
+// plainShow writes a line for everything that happens, for pipes.
+func plainShow(ctx context.Context, w io.Writer, b *board, _ *stage, f flags) (bool, error) {
+	_, _ = fmt.Fprintf(w, "invoicebox-demo: %d shops, profile %s, seed %d, at most %d calls in %v\n", len(b.shops), f.Profile, f.Seed, limit, window)
+	b.mu.Lock()
+	told := b.lines
+	show := func(l line) {
+		shop := l.shop
+		if shop == "" {
+			shop = "-"
+		}
+		_, _ = fmt.Fprintf(w, "%6.2fs  %-8s  %-8s  %s\n", l.at.Seconds(), feedNames[l.feed], shop, l.text)
+	}
+	for _, l := range told {
+		show(l)
+	}
+	b.onLine = show
+	b.mu.Unlock()
+	<-ctx.Done()
+	b.mu.Lock()
+	b.onLine = nil
+	b.mu.Unlock()
+	return false, nil
+}

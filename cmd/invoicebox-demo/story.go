@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+
+	"invoicebox-worker/schemas"
+)
+
+// An ending is where a shop's story stops.
+type ending string
+
+// The endings.
+const (
+	open      ending = ""          // still on its way
+	activated ending = "activated" // it can take payments
+	refused   ending = "refused"   // Invoicebox said no, for good
+	attention ending = "attention" // a person has to look
+	ignored   ending = "ignored"   // none of our business
+)
+
+// A fate is what happens to a shop. The words in front of addresses and codes
+// make the sandbox misbehave; see its table of faults.
+type fate struct {
+	name    string
+	story   string
+	share   int      // of 40 shops
+	address string   // word before the address
+	codes   []string // words before the codes that the shop enters, one after the other
+	twice   bool     // the platform sends every event twice
+	other   bool     // the shop chose another provider
+	borrows bool     // it enters the code of another shop first
+	end     ending
+	reason  schemas.FailureReason // that the last failure event must name
+}
+
+// fates is the cast, in the order of appearance.
+var fates = []fate{
+	{name: "smooth", story: "invited, code entered, activated", share: 20, codes: []string{""}, end: activated},
+	{name: "mistyped", story: "enters a wrong code, asks for a new one, is activated", share: 4, codes: []string{"rejected-", ""}, end: activated},
+	{name: "double click", story: "the platform sends every event twice: one e-mail, one activation", share: 4, codes: []string{""}, twice: true, end: activated},
+	{name: "busy", story: "Invoicebox answers 503 twice: the worker waits and tries again", share: 2, codes: []string{"error503-"}, end: activated},
+	{name: "slow token", story: "the new token does not work at first: announced when it does", share: 1, codes: []string{"pending-token-"}, end: activated},
+	{name: "wrong address", story: "the e-mail address is refused", share: 2, address: "rejected-", end: refused, reason: schemas.FailureAddressRejected},
+	{name: "borrowed code", story: "enters another shop's code: it is not sent again; its own code works", share: 1, codes: []string{""}, borrows: true, end: activated},
+	{name: "lost answer", story: "the answer is lost after the effect: unknown, never \"wrong code\"", share: 2, codes: []string{"lost-answer-"}, end: attention, reason: schemas.FailureOutcomeUnknown},
+	{name: "garbled answer", story: "200 with broken JSON: the answer is kept for a person", share: 1, codes: []string{"broken-json-"}, end: attention, reason: schemas.FailureAnswerUnreadable},
+	{name: "other provider", story: "chose another provider: ignored and counted", share: 3, other: true, end: ignored},
+}
+
+// A shop is one actor. Its fields after fate change under the board's lock.
+type shop struct {
+	id   string
+	fate fate
+
+	step    step
+	end     ending
+	reason  schemas.FailureReason
+	entered int // codes so far
+	ref     string
+	events  int  // results about it
+	calls   int  // requests that the sandbox saw
+	unlucky bool // the sandbox misbehaved beyond the story
+}
+
+// A step is a column of the board.
+type step int
+
+// The steps.
+const (
+	waiting step = iota
+	selected
+	invited
+	entered
+	ended
+)
+
+// cast gives n shops their fates, in the proportions of the table and with at
+// least one of each as far as n goes.
+func cast(n int) []*shop {
+	total := 0
+	for _, f := range fates {
+		total += f.share
+	}
+	shops := make([]*shop, 0, n)
+	add := func(f fate) { shops = append(shops, &shop{id: fmt.Sprintf("shop-%02d", len(shops)+1), fate: f}) }
+	// The first smooth one lends its code to the borrowers.
+	for i := 0; i < len(fates) && len(shops) < n; i++ {
+		add(fates[i])
+	}
+	for given := make([]int, len(fates)); len(shops) < n; {
+		// Whoever is furthest behind its share comes next.
+		next, lag := 0, -1.0
+		for i, f := range fates {
+			if l := float64(f.share)*float64(n)/float64(total) - float64(given[i]+1); l > lag {
+				next, lag = i, l
+			}
+		}
+		given[next]++
+		add(fates[next])
+	}
+	return shops
+}
+
+func (s *shop) address() string { return s.fate.address + s.id + "@shops.example" }
+
+// code is the n-th code that the shop enters, from 0.
+func (s *shop) code(n int, lender *shop) string {
+	if s.fate.borrows {
+		if n == 0 {
+			return lender.code(0, nil)
+		}
+		n--
+	}
+	word := s.fate.codes[min(n, len(s.fate.codes)-1)]
+	return fmt.Sprintf("%s%s-%d", word, s.id, n+1)
+}
+
+// codes is how many codes the shop has to enter.
+func (s *shop) codes() int {
+	if s.fate.borrows {
+		return len(s.fate.codes) + 1
+	}
+	return len(s.fate.codes)
+}
+
+// good tells whether the shop's end is the one that its story asks for. Where
+// the sandbox misbehaved by itself (profiles realistic and hostile), a person's
+// attention is a good end too.
+func (s *shop) good() bool {
+	if s.unlucky && s.end == attention {
+		return true
+	}
+	return s.end == s.fate.end && (s.fate.reason == "" || s.reason == s.fate.reason)
+}

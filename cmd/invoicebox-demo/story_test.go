@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"invoicebox-worker/invoicebox/sandbox"
+	"invoicebox-worker/schemas"
+)
+
+func TestCastGivesEveryStoryAShop(t *testing.T) {
+	for _, n := range []int{len(fates), 40, 500} {
+		shops := cast(n)
+		if len(shops) != n {
+			t.Fatalf("cast(%d) gives %d shops", n, len(shops))
+		}
+		count := map[string]int{}
+		ids := map[string]bool{}
+		for _, s := range shops {
+			count[s.fate.name]++
+			ids[s.id] = true
+		}
+		if len(ids) != n {
+			t.Errorf("cast(%d): two shops share an id", n)
+		}
+		for _, f := range fates {
+			if count[f.name] == 0 {
+				t.Errorf("cast(%d): nobody has the story %q", n, f.name)
+			}
+		}
+	}
+	count := map[string]int{}
+	for _, s := range cast(40) {
+		count[s.fate.name]++
+	}
+	for _, f := range fates {
+		if count[f.name] != f.share {
+			t.Errorf("of 40 shops %d have the story %q, want %d", count[f.name], f.name, f.share)
+		}
+	}
+}
+
+// The contract's limits and the sandbox's words hold for everything that the
+// shops send.
+func TestStoriesFitTheContract(t *testing.T) {
+	words := map[string]bool{"": true}
+	for _, w := range sandbox.Faults() {
+		words[w.Word] = true
+	}
+	shops := cast(500)
+	for _, s := range shops {
+		if !words[s.fate.address] {
+			t.Errorf("the sandbox does not know the word %q", s.fate.address)
+		}
+		for _, w := range s.fate.codes {
+			if !words[w] {
+				t.Errorf("the sandbox does not know the word %q", w)
+			}
+		}
+		for n := range s.codes() {
+			if c := s.code(n, shops[0]); len(c) > schemas.MaxCodeChars {
+				t.Errorf("code %q is longer than %d characters", c, schemas.MaxCodeChars)
+			}
+		}
+	}
+}
+
+func TestTheBoardFollowsAShop(t *testing.T) {
+	shops := cast(len(fates))
+	b := newBoard(shops)
+	mistyped := shops[1]
+	mistyped.step = selected
+	event := func(data any) schemas.Event {
+		return schemas.Event{Type: schemas.TypeActivated, Subject: mistyped.id, Data: data}
+	}
+	if s, w := b.hear(event(schemas.Invited{Outcome: schemas.OutcomeSent})); s != mistyped || w != enterCode || s.step != invited {
+		t.Errorf("after the invitation: %v, step %d", w, mistyped.step)
+	}
+	mistyped.entered = 1
+	failed := schemas.ActivationFailed{Reason: schemas.FailureCodeRejected, Action: schemas.ActionRequestNewCode, Final: true}
+	if _, w := b.hear(event(failed)); w != enterCode || mistyped.step == ended {
+		t.Error("a refused code does not make the shop enter the next one")
+	}
+	mistyped.entered = 2
+	if _, w := b.hear(event(schemas.Activated{})); w != nothing || !mistyped.good() {
+		t.Errorf("activated: %v, %q", w, mistyped.end)
+	}
+	lost := shops[7]
+	lost.step, lost.entered = entered, 1
+	b.hear(schemas.Event{Subject: lost.id, Data: schemas.ActivationFailed{Reason: schemas.FailureOutcomeUnknown, Action: schemas.ActionContactSupport}})
+	if lost.end != attention || !lost.good() {
+		t.Errorf("lost answer: %q, %q", lost.end, lost.reason)
+	}
+	lost.reason = schemas.FailureCodeRejected
+	if lost.good() {
+		t.Error("a lost answer that was called a wrong code counts as a good end")
+	}
+}
+
+func TestTheBoardTellsEachCallOnce(t *testing.T) {
+	b := newBoard(cast(len(fates)))
+	log := []sandbox.Request{
+		{RequestID: "1", Operation: sandbox.Invite, Subject: "shop-01@shops.example", Status: 200},
+		{RequestID: "2", Operation: sandbox.Activate, Subject: "code-shop-02-1", Pending: true},
+	}
+	b.watch(log)
+	log[1].Pending, log[1].Status = false, 200
+	b.watch(log)
+	b.watch(log)
+	if len(b.lines) != 2 || b.shops[0].calls != 1 || b.shops[1].calls != 1 {
+		t.Errorf("two calls made %d lines", len(b.lines))
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for args, want := range map[string]int{
+		"--help": 0, "--shops 3": 2, "--shops x": 2, "--profile wild": 2, "--unknown": 2, "extra": 2,
+	} {
+		var out, errs bytes.Buffer
+		if got := run(t.Context(), strings.Fields(args), &out, &errs); got != want {
+			t.Errorf("%s: exit status %d, want %d: %s", args, got, want, errs.String())
+		}
+	}
+}
