@@ -1,0 +1,158 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	_ "modernc.org/sqlite" // the naive loop's database
+
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/invoicebox/sandbox"
+	"invoicebox-worker/schemas"
+)
+
+// BenchmarkWholeService: shops are selected and enter their codes; measured
+// from the first call to the last published result.
+func BenchmarkWholeService(b *testing.B) {
+	b.Run("invite and activate", func(b *testing.B) {
+		const shops = 10_000
+		r := newRig(b, 0)
+		r.produce(schemas.TypeProviderSelected, shops, selectedData)
+		r.produce(schemas.TypeCodeEntered, shops, enteredData)
+		_, end := r.worker("--concurrency", "64")
+		took := r.clock(func() bool {
+			return r.count(schemas.TypeInvited) >= shops && r.count(schemas.TypeActivated) >= shops
+		})
+		report(b, 2*shops, took, end)
+	})
+	b.Run("invite", func(b *testing.B) {
+		const shops = 20_000
+		r := newRig(b, 0)
+		r.produce(schemas.TypeProviderSelected, shops, selectedData)
+		_, end := r.worker("--concurrency", "64")
+		took := r.clock(func() bool { return r.count(schemas.TypeInvited) >= shops })
+		report(b, shops, took, end)
+	})
+	b.Run("100 calls of 50 ms", func(b *testing.B) {
+		const shops, concurrency = 20_000, 100
+		latency := 50 * time.Millisecond
+		r := newRig(b, latency)
+		r.produce(schemas.TypeProviderSelected, shops, selectedData)
+		_, end := r.worker("--concurrency", "100")
+		took := r.clock(func() bool { return r.count(schemas.TypeInvited) >= shops })
+		ideal := concurrency / latency.Seconds()
+		b.ReportMetric(shops/took.Seconds()/ideal, "of-ideal")
+		report(b, shops, took, end)
+	})
+}
+
+// BenchmarkOtherProviders: half a million records of which one in a hundred is
+// ours, and those the same event over and over.
+func BenchmarkOtherProviders(b *testing.B) {
+	const records = 500_000
+	r := newRig(b, 0)
+	r.produce(schemas.TypeProviderSelected, records, func(i int) string {
+		if i%100 == 0 {
+			return selectedData(i)
+		}
+		return `{"shopId":"` + shopName(i) + `","provider":"another","email":"owner@shops.example","comment":"` + padding + `"}`
+	})
+	metrics, end := r.worker("--concurrency", "64", "--requests-per-window", "1")
+	// Only the reading is measured: a ledger of one permit keeps the calls out.
+	var first time.Time
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); ; <-tick.C {
+		n := metrics("invoicebox_worker_records_total", "")
+		if n > 0 && first.IsZero() {
+			first = time.Now().Add(-20 * time.Millisecond)
+		}
+		if n >= records {
+			break
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("%v of %d records after two minutes", n, records)
+		}
+	}
+	took := time.Since(first)
+	report(b, records, took, end)
+}
+
+const padding = "a comment of some length, as such events carry more than anybody needs to know here"
+
+// BenchmarkNaiveLoop does the same job the simple way: one record after the other.
+func BenchmarkNaiveLoop(b *testing.B) {
+	for name, latency := range map[string]time.Duration{"no latency": 0, "50 ms": 50 * time.Millisecond} {
+		b.Run(name, func(b *testing.B) {
+			shops := 2000
+			if latency > 0 {
+				shops = 100
+			}
+			r := newRig(b, latency)
+			r.produce(schemas.TypeProviderSelected, shops, selectedData)
+			took := r.naive(shops)
+			b.ReportMetric(float64(shops)/took.Seconds(), "events/s")
+		})
+	}
+}
+
+// naive fetches, calls, writes, publishes and commits, one by one.
+func (r *rig) naive(shops int) time.Duration {
+	b := r.b
+	ctx := context.Background()
+	db, err := sql.Open("sqlite", "file:"+r.path("naive.db")+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.Exec("CREATE TABLE result (shop TEXT PRIMARY KEY, invitation TEXT)"); err != nil {
+		b.Fatal(err)
+	}
+	token := secret.New(sandbox.DefaultToken)
+	client, err := invoicebox.New(invoicebox.Options{BaseURL: r.api.URL, PartnerID: sandbox.DefaultPartnerID, Token: func() secret.String { return token }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: r.cluster.Brokers(), Topic: schemas.TypeProviderSelected, GroupID: "naive", MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond, StartOffset: kafka.FirstOffset})
+	defer func() { _ = reader.Close() }()
+	writer := &kafka.Writer{Addr: kafka.TCP(r.cluster.Brokers()...), Topic: schemas.TypeInvited, Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll, BatchSize: 1}
+	defer func() { _ = writer.Close() }()
+	var began time.Time
+	for range shops {
+		m, err := reader.FetchMessage(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if began.IsZero() {
+			began = time.Now()
+		}
+		x := client.Invite(ctx, invoicebox.Attempt{}, secret.New("owner-"+string(m.Key)+"@shops.example"))
+		invitation, err := invoicebox.ParseInvitation(x)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := db.Exec("INSERT INTO result VALUES (?, ?)", string(m.Key), invitation.ID); err != nil {
+			b.Fatal(err)
+		}
+		if err := writer.WriteMessages(ctx, kafka.Message{Key: m.Key, Value: []byte(`{"shopId":"` + string(m.Key) + `"}`)}); err != nil {
+			b.Fatal(err)
+		}
+		if err := reader.CommitMessages(ctx, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Since(began)
+}
+
+func report(b *testing.B, events int, took time.Duration, end func() (time.Duration, int64)) {
+	cpu, rss := end()
+	b.ReportMetric(float64(events)/took.Seconds(), "events/s")
+	b.ReportMetric(float64(cpu.Microseconds())/float64(events), "worker-cpu-µs/event")
+	b.ReportMetric(float64(rss)/(1<<20), "worker-peak-MiB")
+	b.ReportMetric(0, "ns/op")
+}

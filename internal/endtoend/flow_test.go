@@ -1,0 +1,233 @@
+package endtoend
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/invoicebox/sandbox"
+	"invoicebox-worker/schemas"
+)
+
+// calm is a sandbox that only does what it is asked for, with the limits
+// lifted; the worker's have to be lifted to match.
+func calm(latency time.Duration) sandbox.Options {
+	return sandbox.Options{Profile: sandbox.Calm, Latency: latency, RequestsPerWindow: -1, EgressPerWindow: -1}
+}
+
+func lifted(more ...string) []string {
+	return append([]string{"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000"}, more...)
+}
+
+// fleet is the number of shops: the full 2,000 on a real broker.
+func fleet(c *kafkatest.Cluster) int {
+	if c.Fake() != nil {
+		return 300
+	}
+	return 2000
+}
+
+// Every shop is invited and activated once; the same events again change nothing.
+func TestEveryShopIsActivatedOnce(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		r := newRig(t, c, calm(0), lifted()...)
+		shops := shopNames("shop", fleet(c))
+		w := r.start()
+		r.selected(shops...)
+		r.entered(shops...)
+		r.awaitResults(schemas.TypeActivated, len(shops), 3*time.Minute)
+		r.awaitResults(schemas.TypeInvited, len(shops), time.Minute)
+
+		// The same events once more: only the inbox hears of it.
+		before := r.sandbox.Effects().Requests
+		r.selected(shops...)
+		r.entered(shops...)
+		await(t, time.Minute, "the repeats are counted", func() bool {
+			_, metrics := w.get("/metrics")
+			return sumOf(metrics, "invoicebox_worker_records_total", `outcome="repeated"`) >= float64(2*len(shops))
+		})
+		if code, _ := w.terminate(40 * time.Second); code != 0 {
+			t.Errorf("exit status %d after SIGTERM", code)
+		}
+		if after := r.sandbox.Effects().Requests; after != before {
+			t.Errorf("the repeated events made %d requests", after-before)
+		}
+		for _, typ := range []string{schemas.TypeInvited, schemas.TypeActivated} {
+			if events := r.results(typ); len(events) != len(shops) || distinct(events) != len(shops) {
+				t.Errorf("%s: %d records, %d different, want %d", typ, len(events), distinct(events), len(shops))
+			}
+		}
+		for _, typ := range []string{schemas.TypeInvitationFailed, schemas.TypeActivationFailed, schemas.TypeDeadLetter} {
+			if n := r.count(typ); n != 0 {
+				t.Errorf("%d records in %s", n, typ)
+			}
+		}
+		r.judge()
+		r.resolveByCommand(shops[len(shops)/2])
+	})
+}
+
+// resolveByCommand does what an operator does with a reference.
+func (r *rig) resolveByCommand(shop string) {
+	r.t.Helper()
+	ref := schemas.Reference{Store: "sealed", Mount: "journal", Account: "default", Shop: shop, Version: 1, Field: "token"}
+	out := r.must(append([]string{"resolve", ref.String()}, r.settings()...)...)
+	if strings.TrimSpace(out) != r.sandbox.TokenOf(codeOf(shop)) {
+		r.t.Errorf("resolve %s does not print the token that was issued", ref)
+	}
+}
+
+// The worker is killed five times in the middle of its work. What was being
+// sent at that moment is unknown and waits for a person; everything else ends
+// as if nothing had happened.
+func TestKilledFiveTimes(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		seed := uint64(time.Now().UnixNano())
+		t.Logf("seed %d", seed)
+		rnd := rand.New(rand.NewPCG(seed, 5)) // #nosec G404 -- moments of a test
+		r := newRig(t, c, calm(20*time.Millisecond), lifted("--concurrency", "16")...)
+		shops := shopNames("shop", fleet(c))
+		r.selected(shops...)
+		r.entered(shops...)
+		for range 5 {
+			w := r.start()
+			pause := time.NewTimer(time.Duration(100+rnd.IntN(1000)) * time.Millisecond)
+			<-pause.C
+			w.kill()
+		}
+		w := r.start()
+		await(t, 4*time.Minute, "nothing is left to do", func() bool { return r.idle(w, 2*len(shops)) })
+		if code, _ := w.terminate(40 * time.Second); code != 0 {
+			t.Errorf("exit status %d after SIGTERM", code)
+		}
+
+		unknown := map[string]int{}
+		for _, op := range r.operations("--attention", "--limit", "1000") {
+			if op.Reason != "outcome_unknown" {
+				t.Errorf("%s of %s is in attention for %s", op.Kind, op.Shop, op.Reason)
+			}
+			unknown[op.Kind]++
+		}
+		invited, activated := distinct(r.results(schemas.TypeInvited)), distinct(r.results(schemas.TypeActivated))
+		t.Logf("%d shops: %d invited, %d activated; unknown: %v", len(shops), invited, activated, unknown)
+		if invited+unknown["invite"] != len(shops) {
+			t.Errorf("%d invited and %d unknown are not %d shops", invited, unknown["invite"], len(shops))
+		}
+		if activated+unknown["activate"] != len(shops) {
+			t.Errorf("%d activated and %d unknown are not %d shops", activated, unknown["activate"], len(shops))
+		}
+		if got := distinct(r.results(schemas.TypeActivationFailed)); got != unknown["activate"] {
+			t.Errorf("%d activations failed, %d are unknown", got, unknown["activate"])
+		}
+		if n := r.count(schemas.TypeDeadLetter); n != 0 {
+			t.Errorf("%d dead letters", n)
+		}
+		r.judge()
+	})
+}
+
+// idle tells whether the worker has read everything and has nothing open.
+func (r *rig) idle(w *worker, events int) bool {
+	status, metrics := w.get("/metrics")
+	if status != 200 {
+		return false
+	}
+	j := r.openJournal()
+	defer func() { _ = j.Close() }()
+	s, err := j.Stats(r.t.Context())
+	if err != nil || int(s.Events) < events || s.Outbox != 0 {
+		return false
+	}
+	for key, n := range s.Operations {
+		if key.State.Open() && n > 0 {
+			return false
+		}
+	}
+	return metrics != ""
+}
+
+// SIGTERM under load: exit 0 in time, nothing lost, repeated or made unknown.
+func TestSigtermUnderLoad(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		r := newRig(t, c, calm(50*time.Millisecond), lifted("--concurrency", "32")...)
+		shops := shopNames("shop", fleet(c))
+		r.selected(shops...)
+		r.entered(shops...)
+		for i := range 2 {
+			w := r.start()
+			r.awaitResults(schemas.TypeInvited, (i+1)*len(shops)/10, time.Minute)
+			code, took := w.terminate(40 * time.Second)
+			if code != 0 {
+				t.Errorf("exit status %d after SIGTERM", code)
+			}
+			if took > 10*time.Second {
+				t.Errorf("SIGTERM took %v", took)
+			}
+			t.Logf("SIGTERM took %v", took)
+		}
+		w := r.start()
+		await(t, 4*time.Minute, "nothing is left to do", func() bool { return r.idle(w, 2*len(shops)) })
+		w.terminate(40 * time.Second)
+		if list := r.operations("--attention"); len(list) != 0 {
+			t.Errorf("%d operations are in attention", len(list))
+		}
+		for _, typ := range []string{schemas.TypeInvited, schemas.TypeActivated} {
+			if got := distinct(r.results(typ)); got != len(shops) {
+				t.Errorf("%d different %s for %d shops", got, typ, len(shops))
+			}
+		}
+		r.judge()
+	})
+}
+
+// The limit of the API is kept over two windows and a restart in the middle,
+// by the sandbox's own count.
+func TestTheLimitIsKeptOverARestart(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		t.Parallel()
+		const limit, shops = 100, 320
+		window := 5 * time.Second
+		if c.Fake() == nil {
+			window = 30 * time.Second
+		}
+		r := newRig(t, c, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: limit, Window: window},
+			"--window", window.String(), "--slack", "1s", "--quiet-period", "2m")
+		names := shopNames("shop", shops)
+		r.selected(names...)
+		began := time.Now()
+		w := r.start()
+		r.awaitResults(schemas.TypeInvited, limit+limit/2-60, 2*window)
+		code, _ := w.terminate(40 * time.Second)
+		if code != 0 {
+			t.Errorf("exit status %d after SIGTERM", code)
+		}
+		w = r.start()
+		r.awaitResults(schemas.TypeInvited, 2*limit+limit/2, 4*window)
+		w.terminate(40 * time.Second)
+		for _, load := range r.sandbox.Windows().Accounts {
+			t.Logf("%d requests in %v, the most in a window %d, answered 429: %d", load.Requests, time.Since(began), load.Most, load.Limited)
+			if load.Most > limit || load.Over != 0 || load.Limited != 0 {
+				t.Errorf("the limit of %d was broken: %+v", limit, load)
+			}
+		}
+		r.judge()
+	})
+}
+
+// sumOf adds the samples of a metric whose labels hold label.
+func sumOf(metrics, name, label string) float64 {
+	var sum float64
+	for line := range strings.Lines(metrics) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || !strings.Contains(rest, label) {
+			continue
+		}
+		if v, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' ')+1:]), 64); err == nil {
+			sum += v
+		}
+	}
+	return sum
+}
