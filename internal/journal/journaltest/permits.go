@@ -161,7 +161,7 @@ var permits = []part{
 func testWindows(f *fixture) {
 	const limit = 7
 	p := narrow(limit)
-	r := rand.New(rand.NewPCG(1, 2))
+	r := rand.New(rand.NewPCG(1, 2)) // #nosec G404 -- moments of a test
 	type span struct{ from, to time.Time }
 	var spans []span
 	open := make(map[journal.AttemptID]int)

@@ -60,7 +60,7 @@ var plans = []part{
 			}
 		}
 		f.ingest(f.code("s2", "e2", "123"))
-		if seen == nil || seen.Shop != shopKey("s1") || !seen.SameSubject || seen.State != journal.Planned {
+		if seen == nil || seen.Changed.IsZero() || seen.Shop != shopKey("s1") || !seen.SameSubject || seen.State != journal.Planned {
 			f.Fatalf("the planner saw %+v", seen)
 		}
 		// What waits for a person neither runs nor owns the code.
@@ -169,7 +169,7 @@ func testPlannerSees(f *fixture) {
 		Invited: &journal.InvitedView{At: f.clock.now(), EventTime: invited.Time, SameAddress: true, InvitationID: "inv-1"},
 		Active:  &journal.ActiveView{At: f.clock.now(), MerchantID: "m-1", Version: 1, Operation: a.UUID, Event: event},
 		Same: &journal.OperationView{
-			ID: o.Ref.Operation, UUID: o.UUID, Kind: journal.Invite, Shop: o.Shop, State: journal.Done, Reason: "invited", Run: 1, Attempts: 1, SameSubject: true,
+			ID: o.Ref.Operation, UUID: o.UUID, Kind: journal.Invite, Shop: o.Shop, State: journal.Done, Reason: "invited", Run: 1, Attempts: 1, SameSubject: true, Changed: f.clock.now(),
 		},
 	}, seen)
 	// Another address is another key.

@@ -172,7 +172,7 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 		return err
 	}
 	if c.latency > 0 {
-		time.Sleep(c.latency)
+		<-time.After(c.latency)
 	}
 	// The slot covers the call, not the journal's waits.
 	<-c.slots

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite/lib"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -31,7 +31,7 @@ var writerPragmas = []string{
 	"busy_timeout=" + busyTimeout,
 	"journal_mode=WAL",
 	"synchronous=FULL",
-	"wal_autocheckpoint=4000",
+	"wal_autocheckpoint=1000",
 	"journal_size_limit=67108864",
 	"cache_size=-16000",
 	"temp_store=MEMORY",

@@ -71,7 +71,7 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	if n == 0 || b.Next < b.From {
 		return journal.ErrPosition
 	}
-	at := place4{topic: topic, name: b.Topic, part: b.Partition}
+	at := partition{topic: topic, name: b.Topic, part: b.Partition}
 	for i := range b.Events {
 		if err := t.take(at, &b.Events[i], got); err != nil {
 			return fmt.Errorf("journal: event at offset %d: %w", b.Events[i].Offset, err)
@@ -90,15 +90,15 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	return nil
 }
 
-// place4 is the partition of a batch.
-type place4 struct {
+// partition is the partition of a batch.
+type partition struct {
 	topic int64
 	name  string
 	part  int
 }
 
 // take puts one event into the inbox and carries out what it leads to.
-func (t *tx) take(at place4, e *journal.Event, got *journal.Ingested) error {
+func (t *tx) take(at partition, e *journal.Event, got *journal.Ingested) error {
 	account, ok := t.j.writer.accounts[e.Shop.Account]
 	if !ok {
 		return fmt.Errorf("%w: account %q", journal.ErrNotFound, e.Shop.Account)
@@ -132,7 +132,7 @@ func (t *tx) take(at place4, e *journal.Event, got *journal.Ingested) error {
 }
 
 // known handles an event whose identity is in the inbox.
-func (t *tx) known(at place4, e *journal.Event, got *journal.Ingested) error {
+func (t *tx) known(at partition, e *journal.Event, got *journal.Ingested) error {
 	r, err := t.one("SELECT e.digest FROM inbox i JOIN event e ON e.id = i.event WHERE i.identity = ?", e.Identity[:])
 	if err != nil {
 		return err

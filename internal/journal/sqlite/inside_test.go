@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -140,7 +141,7 @@ func TestNoScans(t *testing.T) {
 				t.Errorf("%q in\n%s", detail, q)
 			}
 		}
-		if err := rows.Close(); err != nil {
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // in a loop
 			t.Fatal(err)
 		}
 	}

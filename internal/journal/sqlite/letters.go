@@ -9,7 +9,7 @@ import (
 )
 
 // letter keeps a dead letter and queues the event that tells of it.
-func (t *tx) letter(at place4, l *journal.DeadLetter) error {
+func (t *tx) letter(at partition, l *journal.DeadLetter) error {
 	var key any
 	if l.Sealed != nil {
 		k, err := keyset.SealingKey(l.Sealed)

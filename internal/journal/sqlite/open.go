@@ -58,7 +58,6 @@ type Journal struct {
 	writer  *writer // nil beside a worker
 	written chan struct{}
 
-	auditing  sync.Mutex // of the connection that ReadOnly writes the audit on
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -111,7 +110,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	defer func() {
 		if err != nil {
-			j.release()
+			_ = j.release() // what failed first is what matters
 		}
 	}()
 	if !o.ReadOnly {
@@ -159,8 +158,8 @@ func place(path string) (string, error) {
 		return "", fmt.Errorf("journal: %s is not a folder", folder)
 	}
 	// One file has one lock, by whatever name it is reached.
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	return path, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,10 +79,8 @@ func (t *tx) takePermits(deadline time.Duration, ps []journal.Permit) (id journa
 		if err != nil {
 			return 0, "", 0, err
 		}
-		for _, other := range taken {
-			if other == l {
-				return 0, "", 0, fmt.Errorf("journal: ledger %q is named twice", p.Ledger)
-			}
+		if slices.Contains(taken, l) {
+			return 0, "", 0, fmt.Errorf("journal: ledger %q is named twice", p.Ledger)
 		}
 		taken = append(taken, l)
 		slack = max(slack, p.Slack)

@@ -160,7 +160,8 @@ func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHist
 			}
 		}
 	}
-	return h, j.shareOutput(ctx, shop, &h)
+	err = j.shareOutput(ctx, shop, &h)
+	return h, err
 }
 
 // shareOutput gives each operation its part of the shop's output.

@@ -1,7 +1,7 @@
 package sqlite
 
 import (
-	"modernc.org/sqlite/lib"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // A tx is the transaction of one commit, together with what it does to the

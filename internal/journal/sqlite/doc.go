@@ -1,0 +1,48 @@
+// Package sqlite is the journal in one SQLite file, for one worker process.
+//
+// # How it works
+//
+// One goroutine writes, on one connection. Each method hands it a function and
+// waits; whatever has queued up is run in one BEGIN IMMEDIATE and committed
+// together (at most 256 requests, no lingering), steps of operations before
+// intake, intake in every commit if it waits. A request that fails takes only
+// itself back: see commit. Readers have connections of their own and do not
+// wait for the writer.
+//
+// WAL with synchronous=FULL: a commit is one write and one sync of the log. Both
+// settings are read back on every connection that writes; one that does not
+// hold is [journal.ErrNotDurable].
+//
+// Small rows that change stand apart from rows that are written once, and the
+// indexes that follow the work are partial: a million done operations cost
+// nothing. "One per shop, in order" is a column: an operation is Planned only
+// where nothing holds its shop's lane, else Queued; whoever frees the lane
+// plans the next. See migrations/0001_journal.sql.
+//
+// In memory are only what can be read again: ids, names, what the running
+// steps know of their operations, which shops have open invitations, and the
+// ledgers. A ledger is a sorted list of instants, filled from the attempt rows
+// when it is first asked for.
+//
+// # Who may open a file
+//
+// One worker, by a lock on `<path>.lock` that ends with the process. Commands
+// open it beside the worker with ReadOnly: they read, and append to the audit
+// in transactions of their own. A file system without working locks, as
+// network file systems are, is not for this database.
+//
+// # Failures
+//
+//	disk full, I/O error   the commit fails, all its requests get the error, the connection
+//	                       is made anew for the next commit
+//	error on COMMIT        nobody knows whether it is there; callers see the error, and the
+//	                       comparison in each step makes a second try safe
+//	context ended          the caller returns at once; the step may happen all the same
+//	process killed         what was acknowledged is there
+//	file damaged, foreign, newer, held, read-only: Open says which
+//
+// # What it does not
+//
+// It does not check the whole file at opening, does not prune, and does not
+// guard against a second host on a shared disk.
+package sqlite
