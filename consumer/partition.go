@@ -45,6 +45,10 @@ type partition struct {
 	transport *kafka.Transport
 	cancel    context.CancelFunc // of the fetch under way
 	rebuilt   bool               // since the last progress
+
+	// The watchdog's own: the position that lay behind the end, and since when.
+	suspect   int64
+	suspicion time.Time
 }
 
 func newPartition(g *generation, p place, position int64, share int) *partition {

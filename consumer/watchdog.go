@@ -46,7 +46,16 @@ func (p *partition) waiting() (position int64, since time.Time, rebuilt, ok bool
 func (p *partition) idle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.progress, p.rebuilt = time.Now(), false
+	p.progress, p.rebuilt, p.suspicion = time.Now(), false, time.Time{}
+}
+
+// suspected tells whether the partition has held records behind position, and
+// given none, for so long.
+func (p *partition) suspected(position int64, limit time.Duration) bool {
+	if p.suspicion.IsZero() || p.suspect != position {
+		p.suspect, p.suspicion = position, time.Now()
+	}
+	return time.Since(p.suspicion) >= limit
 }
 
 // rebuild gives the reader connections of its own, made anew.
@@ -91,6 +100,11 @@ func (g *generation) watchProgress() {
 			end, err := g.stableEnd(p.place)
 			if err != nil || end <= position {
 				p.idle()
+				continue
+			}
+			// A partition that had nothing for long may hold a record that came
+			// this moment: only one that stays where it is gives none.
+			if !p.suspected(position, limit) {
 				continue
 			}
 			switch {

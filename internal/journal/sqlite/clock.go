@@ -20,6 +20,9 @@ type clock struct {
 
 func newClock(now func() time.Time) *clock {
 	start := now()
+	// On a whole microsecond, as everything stored: what goes in and comes back
+	// out is then the same instant.
+	start = start.Add(-time.Duration(start.Nanosecond() % 1000))
 	return &clock{now: now, start: start, base: start.UnixMicro()}
 }
 
