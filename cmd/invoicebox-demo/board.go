@@ -102,6 +102,7 @@ func (b *board) hear(e schemas.Event) (*shop, wish) {
 		return nil, nothing
 	}
 	s.events++
+	s.waits = false
 	switch d := e.Data.(type) {
 	case schemas.Invited:
 		b.tell(published, s.id, short+" ("+string(d.Outcome)+")", good)
@@ -153,6 +154,7 @@ func (b *board) watch(requests []sandbox.Request) {
 		id := ""
 		if s != nil {
 			s.calls++
+			s.waits = q.Status == 429 || q.Status == 503 || q.Status == 408
 			id = s.id
 			if q.Fault != "" && q.Fault != "limit" && !strings.HasPrefix(q.Subject, q.Fault) {
 				s.unlucky = true

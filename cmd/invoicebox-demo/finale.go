@@ -36,8 +36,9 @@ func finale(ctx context.Context, w io.Writer, b *board, s *stage, f flags, took 
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"Story", "Shops", "Ended as told", "What it is about"})
+	t.AppendHeader(table.Row{"Story", "Shops", "As told", "What it is about"})
 	var strays []*shop
+	unlucky := 0
 	for _, fate := range fates {
 		n, fine := 0, 0
 		for _, s := range b.shops {
@@ -47,18 +48,24 @@ func finale(ctx context.Context, w io.Writer, b *board, s *stage, f flags, took 
 			n++
 			if s.good() {
 				fine++
+				if s.end != s.fate.end {
+					unlucky++
+				}
 			} else {
 				strays = append(strays, s)
 			}
 		}
 		t.AppendRow(table.Row{fate.name, n, fine, fate.story})
 	}
-	t.AppendRow(table.Row{"half a record", 1, b.deadLetters, "cannot be read: set aside, announced, nothing waits for it"})
+	t.AppendRow(table.Row{"half a record", 1, b.deadLetters, "cannot be read: set aside and announced"})
 	t.Render()
+	if unlucky > 0 {
+		_, _ = fmt.Fprintf(w, "%d of them met a fault that their story does not have, and wait for a person\n", unlucky)
+	}
 	for _, s := range strays {
 		_, _ = fmt.Fprintf(w, "not as told: %s (%s) ended as %q, reason %q\n", s.id, s.fate.name, s.end, s.reason)
 	}
-	_, _ = fmt.Fprintf(w, "\n%d calls to Invoicebox, at most %d in any %v (limit %d); codes spent twice: %d; shops invited twice: %d; overlapping calls: %d\n",
+	_, _ = fmt.Fprintf(w, "\n%d calls to Invoicebox, at most %d in any %v (the limit is %d)\ncodes spent twice: %d; shops invited twice: %d; overlapping calls: %d\n",
 		effects.Requests, most(s.sandbox), window, limit, twiceSent, twiceInvited, effects.Overlaps)
 	for _, shop := range b.shops {
 		if shop.ref != "" {
@@ -67,7 +74,11 @@ func finale(ctx context.Context, w io.Writer, b *board, s *stage, f flags, took 
 		}
 	}
 	if !f.Keep {
-		_, _ = fmt.Fprint(w, "\nNext: --keep stays up so that you can look around · --profile hostile · --shops 200 · the README says how to run the service itself\n")
+		_, _ = fmt.Fprint(w, `
+Next:  --keep             stays up so that you can look around
+       --profile hostile  misbehaves more than the stories ask for
+       README.md          how to run the service itself
+`)
 	}
 }
 
@@ -86,7 +97,7 @@ func (s *stage) resolve(ctx context.Context, text string) string {
 	if err != nil {
 		return "  which does not resolve: " + err.Error()
 	}
-	return fmt.Sprintf("  which resolves to merchant %s and a token of %d characters, %s…", secret.MerchantID, len(secret.Token.Reveal()), secret.Token.Reveal()[:4])
+	return fmt.Sprintf("  merchant %s, token (%d characters, %s…)", secret.MerchantID, len(secret.Token.Reveal()), secret.Token.Reveal()[:4])
 }
 
 func (s *stage) read(ctx context.Context, text string) (credentials.Secret, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,41 +101,46 @@ var columns = []column{
 	{"to come", plain, func(s *shop) bool { return s.step == waiting }},
 	{"selected", plain, func(s *shop) bool { return s.step == selected }},
 	{"invited", good, func(s *shop) bool { return s.step == invited }},
-	{"code entered", wait, func(s *shop) bool { return s.step == entered }},
+	{"entered", plain, func(s *shop) bool { return s.step == entered }},
 	{"activated", good, func(s *shop) bool { return s.end == activated }},
 	{"refused", bad, func(s *shop) bool { return s.end == refused }},
-	{"for a person", bad, func(s *shop) bool { return s.end == attention }},
+	{"person", bad, func(s *shop) bool { return s.end == attention }},
 	{"not ours", plain, func(s *shop) bool { return s.end == ignored }},
 }
 
-// columns shows each shop as its number in the column of its step.
+// columns shows each shop as its number in the column of its step; one that
+// waits to be called again has a mark.
 func (m *live) columns(width int) string {
 	const rows = 7
 	each := width / len(columns)
+	perRow := max(1, (each-1)/3)
 	blocks := make([]string, 0, len(columns))
 	for _, c := range columns {
-		var ids []string
+		var chips []string
 		for _, s := range m.board.shops {
-			if c.holds(s) {
-				ids = append(ids, strings.TrimPrefix(s.id, "shop-"))
+			if !c.holds(s) {
+				continue
+			}
+			id := strings.TrimPrefix(s.id, "shop-")
+			if s.waits && s.step != ended {
+				chips = append(chips, moodStyles[wait].Render(id+"~"))
+			} else {
+				chips = append(chips, moodStyles[c.mood].Render(id)+" ")
 			}
 		}
-		perRow := max(1, (each-1)/3)
-		var text strings.Builder
-		text.WriteString(headStyle.Render(c.head) + faintStyle.Render(fmt.Sprintf(" %d", len(ids))))
+		text := headStyle.Render(c.head) + "\n" + titleStyle.Render(strconv.Itoa(len(chips)))
 		for row := range rows {
-			text.WriteString("\n")
-			from, to := row*perRow, min((row+1)*perRow, len(ids))
-			if from >= to {
-				continue
+			text += "\n"
+			from, to := row*perRow, min((row+1)*perRow, len(chips))
+			switch {
+			case from >= to:
+			case row == rows-1 && to < len(chips):
+				text += faintStyle.Render(fmt.Sprintf("+%d more", len(chips)-from))
+			default:
+				text += strings.Join(chips[from:to], "")
 			}
-			if row == rows-1 && to < len(ids) {
-				text.WriteString(faintStyle.Render(fmt.Sprintf("+%d more", len(ids)-from)))
-				continue
-			}
-			text.WriteString(moodStyles[c.mood].Render(strings.Join(ids[from:to], " ")))
 		}
-		blocks = append(blocks, lipgloss.NewStyle().Width(each).PaddingLeft(1).Render(text.String()))
+		blocks = append(blocks, lipgloss.NewStyle().Width(each).PaddingLeft(1).Render(text))
 	}
 	return lipgloss.JoinHorizontal(lipgloss.Top, blocks...)
 }
@@ -156,7 +162,7 @@ func (m *live) meter(width int) string {
 	}
 	text := " limit " + style.Render(strings.Repeat("█", full)) + faintStyle.Render(strings.Repeat("░", bar-full)) +
 		fmt.Sprintf(" %2d of %d calls in %v", used, limit, window)
-	return lipgloss.NewStyle().MaxWidth(width).Render(text + faintStyle.Render(fmt.Sprintf("   %d calls, %d dead letters so far", len(requests), m.board.deadLetters)))
+	return lipgloss.NewStyle().MaxWidth(width).Render(text + faintStyle.Render(fmt.Sprintf("   %d calls, %d dead letters   ~ waits, to be called again", len(requests), m.board.deadLetters)))
 }
 
 // feeds shows the latest lines of each kind, newest last.

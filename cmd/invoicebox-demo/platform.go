@@ -114,7 +114,7 @@ func (p *platform) choose(ctx context.Context, s *shop) error {
 	if s.fate.other {
 		provider = "another-provider"
 	}
-	p.say(s.id, "selected "+provider, plain)
+	p.say(s.id, "chose "+provider, plain)
 	p.step(s, selected)
 	err := p.emit(ctx, s, schemas.TypeProviderSelected, 0, fmt.Sprintf(`{"shopId":%q,"provider":%q,"email":%q}`, s.id, provider, s.address()))
 	if s.fate.other {
@@ -127,6 +127,10 @@ func (p *platform) choose(ctx context.Context, s *shop) error {
 
 func (p *platform) enter(ctx context.Context, s *shop) error {
 	p.board.mu.Lock()
+	if s.fate.borrows && s.entered == 0 && p.lender.step != ended {
+		p.board.mu.Unlock() // it can only borrow what the lender has used
+		return p.later(ctx, p.pace, func() error { return p.enter(ctx, s) })
+	}
 	n := s.entered
 	s.entered++
 	p.board.mu.Unlock()

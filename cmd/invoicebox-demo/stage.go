@@ -62,7 +62,11 @@ func build(profile sandbox.Profile, seed uint64) (_ *stage, err error) {
 	if s.broker, err = kfake.NewCluster(options...); err != nil {
 		return nil, fmt.Errorf("the embedded broker: %w", err)
 	}
-	if s.sandbox, err = sandbox.New(sandbox.Options{Profile: profile, Seed: seed, Latency: 120 * time.Millisecond, RequestsPerWindow: limit, EgressPerWindow: 10 * limit, Window: window}); err != nil {
+	if s.sandbox, err = sandbox.New(sandbox.Options{Profile: profile, Seed: seed, Latency: 120 * time.Millisecond, RequestsPerWindow: limit, EgressPerWindow: 10 * limit, Window: window,
+		// The stories need a wrong code to be called one: hostile would draw a form
+		// of refusal that says nothing about the code.
+		RefusalStatus: http.StatusUnprocessableEntity,
+	}); err != nil {
 		return nil, err
 	}
 	if s.api, err = s.serve(s.sandbox.API()); err != nil {
@@ -92,6 +96,7 @@ func (s *stage) settings() worker.Options {
 		Name: "default", PartnerID: sandbox.DefaultPartnerID,
 		Token: func() secret.String { return token }, RequestsPerWindow: limit, Window: window,
 	}}
+	o.Start = "earliest" // the platform does not wait for the worker
 	o.Concurrency = 8
 	o.RequestDeadline, o.Lease = 3*time.Second, 10*time.Second
 	o.Slack, o.QuietPeriod = time.Second, 2*time.Second

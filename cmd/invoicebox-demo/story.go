@@ -37,12 +37,12 @@ type fate struct {
 var fates = []fate{
 	{name: "smooth", story: "invited, code entered, activated", share: 20, codes: []string{""}, end: activated},
 	{name: "mistyped", story: "enters a wrong code, asks for a new one, is activated", share: 4, codes: []string{"rejected-", ""}, end: activated},
-	{name: "double click", story: "the platform sends every event twice: one e-mail, one activation", share: 4, codes: []string{""}, twice: true, end: activated},
-	{name: "busy", story: "Invoicebox answers 503 twice: the worker waits and tries again", share: 2, codes: []string{"error503-"}, end: activated},
-	{name: "slow token", story: "the new token does not work at first: announced when it does", share: 1, codes: []string{"pending-token-"}, end: activated},
+	{name: "double click", story: "every event comes twice: one e-mail, one activation", share: 4, codes: []string{""}, twice: true, end: activated},
+	{name: "busy", story: "Invoicebox answers 503 twice: wait, try again", share: 2, codes: []string{"error503-"}, end: activated},
+	{name: "slow token", story: "its token works late: announced when it does", share: 1, codes: []string{"pending-token-"}, end: activated},
 	{name: "wrong address", story: "the e-mail address is refused", share: 2, address: "rejected-", end: refused, reason: schemas.FailureAddressRejected},
-	{name: "borrowed code", story: "enters another shop's code: it is not sent again; its own code works", share: 1, codes: []string{""}, borrows: true, end: activated},
-	{name: "lost answer", story: "the answer is lost after the effect: unknown, never \"wrong code\"", share: 2, codes: []string{"lost-answer-"}, end: attention, reason: schemas.FailureOutcomeUnknown},
+	{name: "borrowed code", story: "another shop's code is not sent; its own works", share: 1, codes: []string{""}, borrows: true, end: activated},
+	{name: "lost answer", story: "the answer is lost: unknown, never \"wrong code\"", share: 2, codes: []string{"lost-answer-"}, end: attention, reason: schemas.FailureOutcomeUnknown},
 	{name: "garbled answer", story: "200 with broken JSON: the answer is kept for a person", share: 1, codes: []string{"broken-json-"}, end: attention, reason: schemas.FailureAnswerUnreadable},
 	{name: "other provider", story: "chose another provider: ignored and counted", share: 3, other: true, end: ignored},
 }
@@ -59,6 +59,7 @@ type shop struct {
 	ref     string
 	events  int  // results about it
 	calls   int  // requests that the sandbox saw
+	waits   bool // its last call is to be made again
 	unlucky bool // the sandbox misbehaved beyond the story
 }
 

@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 mkdir -p secrets
 [ -e secrets/keyset.json ] || (cd ../.. && go run ./cmd/invoicebox-worker keys create --keyset-file deploy/compose/secrets/keyset.json)
+rm -f secrets/token # it may belong to the container's user by now
 printf 'b37c4c689295904ed21eee5d9a48d42e\n' > secrets/token
 chmod 0400 secrets/token secrets/keyset.json
 if [ "$(id -u)" = 0 ]; then

@@ -82,7 +82,7 @@ func newRig(b *testing.B, latency time.Duration) *rig {
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 
 // worker starts the service and returns a function that ends it and gives its
-// CPU time and peak resident memory.
+// CPU time and resident memory.
 func (r *rig) worker(flags ...string) (metrics func(name, label string) float64, end func() (cpu time.Duration, rss int64)) {
 	r.b.Helper()
 	addr := freeAddress(r.b)
@@ -104,12 +104,13 @@ func (r *rig) worker(flags ...string) (metrics func(name, label string) float64,
 	r.b.Cleanup(func() { _ = cmd.Process.Kill(); _ = log.Close() })
 	metrics = func(name, label string) float64 { return scrape(addr, name, label) }
 	return metrics, func() (time.Duration, int64) {
+		rss := int64(metrics("process_resident_memory_bytes", ""))
 		_ = cmd.Process.Signal(os.Interrupt)
 		if err := cmd.Wait(); err != nil {
 			text, _ := os.ReadFile(r.path("worker.log"))
 			r.b.Fatalf("the worker: %v\n%s", err, text)
 		}
-		return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), peak(cmd.ProcessState)
+		return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rss
 	}
 }
 

@@ -153,6 +153,6 @@ func report(b *testing.B, events int, took time.Duration, end func() (time.Durat
 	cpu, rss := end()
 	b.ReportMetric(float64(events)/took.Seconds(), "events/s")
 	b.ReportMetric(float64(cpu.Microseconds())/float64(events), "worker-cpu-µs/event")
-	b.ReportMetric(float64(rss)/(1<<20), "worker-peak-MiB")
+	b.ReportMetric(float64(rss)/(1<<20), "worker-resident-MiB")
 	b.ReportMetric(0, "ns/op")
 }
