@@ -128,19 +128,20 @@ func (m *live) columns(width int) string {
 				chips = append(chips, moodStyles[c.mood].Render(id)+" ")
 			}
 		}
-		text := headStyle.Render(c.head) + "\n" + titleStyle.Render(strconv.Itoa(len(chips)))
+		var text strings.Builder
+		text.WriteString(headStyle.Render(c.head) + "\n" + titleStyle.Render(strconv.Itoa(len(chips))))
 		for row := range rows {
-			text += "\n"
+			text.WriteString("\n")
 			from, to := row*perRow, min((row+1)*perRow, len(chips))
 			switch {
 			case from >= to:
 			case row == rows-1 && to < len(chips):
-				text += faintStyle.Render(fmt.Sprintf("+%d more", len(chips)-from))
+				text.WriteString(faintStyle.Render(fmt.Sprintf("+%d more", len(chips)-from)))
 			default:
-				text += strings.Join(chips[from:to], "")
+				text.WriteString(strings.Join(chips[from:to], ""))
 			}
 		}
-		blocks = append(blocks, lipgloss.NewStyle().Width(each).PaddingLeft(1).Render(text))
+		blocks = append(blocks, lipgloss.NewStyle().Width(each).PaddingLeft(1).Render(text.String()))
 	}
 	return lipgloss.JoinHorizontal(lipgloss.Top, blocks...)
 }
