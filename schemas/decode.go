@@ -139,9 +139,13 @@ func (r *reading) otherProvider() (bool, *Invalid) {
 	return true, nil
 }
 
-// ignored names the shop of another provider's event when that is certain.
+// ignored names the shop that chose another provider when that is certain. A
+// code that was entered for another provider is no choice.
 func (r *reading) ignored() *Ignored {
 	out := &Ignored{Reason: IgnoreOtherProvider}
+	if r.typ != TypeProviderSelected {
+		return out
+	}
 	shop, fault := r.shop()
 	if fault != nil {
 		return out
