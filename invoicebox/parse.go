@@ -2,6 +2,7 @@ package invoicebox
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -62,7 +63,8 @@ func ParseInvitation(x Exchange) (Invitation, error) {
 	case jsontext.KindNumber:
 		id = string(out.ID)
 	}
-	if !visible(id) || len(id) > maxInvitationID {
+	// An id is published; an answer that echoes the address must not be.
+	if !visible(id) || len(id) > maxInvitationID || strings.Contains(id, "@") {
 		id = ""
 	}
 	return Invitation{ID: id}, nil

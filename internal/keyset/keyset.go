@@ -100,6 +100,12 @@ func Create(path string) (_ *Set, err error) {
 // Load reads the set in path. The errors wrap fs.ErrNotExist, ErrPermissions,
 // or say that the file is no keyset.
 func Load(path string) (*Set, error) {
+	// Looked at before it is opened: opening a pipe waits for a writer.
+	if info, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("keyset: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("keyset: %s is not a regular file: %w", path, fs.ErrInvalid)
+	}
 	f, err := os.Open(path) // #nosec G304 -- the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("keyset: %w", err)
