@@ -116,6 +116,8 @@ type OperationView struct {
 	SameSubject bool // its address or code is the event's
 	// Changed is when it entered its state; zero is long ago.
 	Changed time.Time
+	// EventTime is the time of the event that began its run.
+	EventTime time.Time
 }
 
 // A Plan is what an event leads to. The zero Plan keeps the event and does

@@ -19,6 +19,8 @@ var (
 	ErrMerchantConflict = errors.New("journal: the merchant id conflicts with what is known")
 	// ErrVersionTaken: the credential's version exists.
 	ErrVersionTaken = errors.New("journal: the credential's version exists")
+	// ErrOlderVersion: the shop's current credential is a newer one.
+	ErrOlderVersion = errors.New("journal: the shop's current credential is newer")
 	// ErrPartnerDiffers: the account is known with another partner id.
 	ErrPartnerDiffers = errors.New("journal: the account is known with another partner id")
 	// ErrNotFound: there is no such row.
@@ -103,7 +105,8 @@ type Journal interface {
 	// at once, anybody's; in any other state the receipt is kept beside it.
 	// It returns the state after it and whether the operation is still the caller's.
 	Receive(ctx context.Context, r Receipt) (s State, mine bool, err error)
-	// Apply makes a transition. ErrStale, ErrMerchantConflict, ErrVersionTaken
+	// Apply makes a transition. ErrStale, ErrMerchantConflict, ErrVersionTaken,
+	// ErrOlderVersion
 	// (nothing is changed by any of them). When the lane becomes free the shop's
 	// next operation becomes Planned.
 	Apply(ctx context.Context, t Transition) error

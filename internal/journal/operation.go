@@ -152,6 +152,7 @@ type InvitedUpdate struct {
 }
 
 // ActiveUpdate makes the operation's credential the shop's current one.
+// ErrOlderVersion when the current one is newer.
 type ActiveUpdate struct {
 	At    time.Time
 	Event uuid.UUID

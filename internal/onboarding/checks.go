@@ -132,7 +132,11 @@ func (p *Pool) gateChanged(acc *account) {
 	g := acc.gate.g
 	acc.gate.mu.Unlock()
 	p.metrics.gate(acc.Name, g.State)
-	p.log.Warn("the account's gate changed", "account", acc.Name, "state", string(g.State), "reason", g.Reason, "until", g.Until)
+	attrs := []any{"account", acc.Name, "state", string(g.State), "reason", g.Reason}
+	if !g.Until.IsZero() {
+		attrs = append(attrs, "until", g.Until)
+	}
+	p.log.Warn("the account's gate changed", attrs...)
 	select {
 	case p.gateWrite <- struct{}{}:
 	default:

@@ -270,6 +270,16 @@ func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 	x.scheduleCheck(now)
 }
 
+// retry turns a pause that only a person can end into one trial: a restart is
+// such a person's act, and the only one there is so far.
+func (x *gate) retry(now time.Time) bool {
+	if x.g.State != journal.GatePaused || !x.checkAt.IsZero() {
+		return false
+	}
+	x.close(journal.GateResting, x.g.Reason, now, now)
+	return true
+}
+
 // renew asks for a check at once, if one can help.
 func (x *gate) renew(now time.Time) {
 	x.mu.Lock()

@@ -37,6 +37,7 @@ var edges = []Edge{
 	{journal.Stored, journal.Stored, "the token is checked again later"},
 	{journal.Stored, journal.Done, "verified, or published as pending"},
 	{journal.Stored, journal.Attention, "the token was refused for the whole verification time"},
+	{journal.Stored, journal.Superseded, "a newer code was activated while its token was verified"},
 
 	{journal.Unknown, journal.Received, "journal: the answer came after all"},
 	{journal.Unknown, journal.Attention, "nothing can prove the outcome"},

@@ -61,6 +61,12 @@ func (p planner) planInvitation(e journal.Event, v journal.ShopView) journal.Pla
 	now := p.now()
 	plan := journal.Plan{}
 	older := v.Invited != nil && e.Time.Before(v.Invited.EventTime)
+	for _, op := range v.Open {
+		if op.Kind == journal.Invite && v.Active == nil && e.Time.Before(op.EventTime) {
+			// The shop has chosen anew since: that invitation answers this event too.
+			return journal.Plan{Join: op.ID}
+		}
+	}
 	if !older {
 		// The newest choice counts: what was planned for another address and
 		// was never sent is not sent any more.
@@ -132,7 +138,8 @@ func cancellable(op journal.OperationView) bool {
 func neverSent(op journal.OperationView) bool {
 	switch {
 	case op.State == journal.Superseded:
-		return !op.Doubt
+		// An activation is superseded after its code was spent.
+		return op.Kind == journal.Invite && !op.Doubt
 	case op.State != journal.Done:
 		return false
 	}
@@ -159,18 +166,14 @@ func (p planner) planActivation(e journal.Event, v journal.ShopView) journal.Pla
 		return p.codeOfOtherShop(e)
 	case same.State.Open(), same.State == journal.Attention:
 		return journal.Plan{Join: same.ID}
-	case v.Active != nil && !refused(*same):
-		return journal.Plan{Republish: v.Active.Event}
 	case neverSent(*same):
 		return journal.Plan{Rerun: same.ID}
+	case v.Active != nil:
+		return journal.Plan{Republish: v.Active.Event}
 	}
 	// Closed by a person although it may have been executed: it is not sent
 	// again, and the platform gets the same word again.
 	return journal.Plan{Publish: []journal.Draft{p.answerFailed(e, same.UUID, schemas.FailureClosed)}}
-}
-
-func refused(op journal.OperationView) bool {
-	return op.State == journal.Done && Reason(op.Reason) == ReasonRefusedCode
 }
 
 // codeOfOtherShop: the code is not sent, the platform is told, and a person

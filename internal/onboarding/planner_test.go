@@ -114,6 +114,8 @@ func TestPlanInvitation(t *testing.T) {
 			want: planned{New: true, Generation: 5}},
 		"older than the last invitation": {view: journal.ShopView{Invited: invitedView(time.Hour, false), Open: []journal.OperationView{other(2, journal.Planned, false)}},
 			event: 2 * time.Hour, want: planned{Publish: "already_invited"}},
+		"older than an open one": {view: journal.ShopView{Open: []journal.OperationView{{ID: 2, Kind: journal.Invite, State: journal.Waiting, EventTime: planNow.Add(-time.Hour)}}},
+			event: 2 * time.Hour, want: planned{Join: 2}},
 		"refused":                      {view: journal.ShopView{Same: op(journal.Done, ReasonRefusedAddress, false)}, want: planned{Rerun: 1}},
 		"expired":                      {view: journal.ShopView{Same: op(journal.Done, ReasonExpired, false)}, want: planned{Rerun: 1}},
 		"cancelled":                    {view: journal.ShopView{Same: op(journal.Superseded, ReasonNewerAddress, false)}, want: planned{Rerun: 1}},
@@ -143,6 +145,8 @@ func TestPlanActivation(t *testing.T) {
 		"open":                           {view: journal.ShopView{Same: op(journal.Unknown, "", true)}, want: planned{Join: 1}},
 		"attention":                      {view: journal.ShopView{Same: op(journal.Attention, ReasonOutcomeLost, true), Active: active}, want: planned{Join: 1}},
 		"it worked":                      {view: journal.ShopView{Same: op(journal.Done, ReasonActivated, false), Active: active}, want: planned{Republish: active.Event}},
+		"overtaken by a newer":           {view: journal.ShopView{Same: op(journal.Superseded, ReasonNewerActivation, false), Active: active}, want: planned{Republish: active.Event}},
+		"expired, and active since":      {view: journal.ShopView{Same: op(journal.Done, ReasonExpired, false), Active: active}, want: planned{Rerun: 1}},
 		"superseded by a newer":          {view: journal.ShopView{Same: op(journal.Superseded, "", true), Active: active}, want: planned{Republish: active.Event}},
 		"refused":                        {view: journal.ShopView{Same: op(journal.Done, ReasonRefusedCode, false)}, want: planned{Rerun: 1}},
 		"refused, and active since":      {view: journal.ShopView{Same: op(journal.Done, ReasonRefusedCode, false), Active: active}, want: planned{Rerun: 1}},
@@ -156,7 +160,12 @@ func TestPlanActivation(t *testing.T) {
 		"expired for another shop":       {view: journal.ShopView{Same: ofOther(op(journal.Done, ReasonExpired, false))}, want: planned{New: true, Generation: 5}},
 		"expired in doubt for another":   {view: journal.ShopView{Same: ofOther(op(journal.Done, ReasonExpired, true))}, want: planned{New: true, Attention: ReasonCodeOfOtherShop, Publish: "code_of_other_shop"}},
 	} {
-		t.Run(name, func(t *testing.T) { checkPlan(t, planEvent(journal.Activate), c.view, c.want) })
+		t.Run(name, func(t *testing.T) {
+			if c.view.Same != nil {
+				c.view.Same.Kind = journal.Activate
+			}
+			checkPlan(t, planEvent(journal.Activate), c.view, c.want)
+		})
 	}
 }
 

@@ -145,9 +145,14 @@ func (p *Pool) Run(ctx context.Context) error {
 	for _, acc := range p.order {
 		acc.gate.mu.Lock()
 		acc.gate.adopt(gates[acc.Name], now)
+		paused := acc.gate.g.Reason
+		retry := acc.gate.retry(now)
 		state := acc.gate.g.State
 		acc.gate.mu.Unlock()
 		p.metrics.gate(acc.Name, state)
+		if retry {
+			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
+		}
 	}
 
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))

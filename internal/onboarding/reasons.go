@@ -6,15 +6,16 @@ type Reason string
 
 // Reasons of ended operations.
 const (
-	ReasonActivated      Reason = "activated"
-	ReasonSent           Reason = "sent"
-	ReasonAlreadyInvited Reason = "already_invited"
-	ReasonAlreadyActive  Reason = "already_active"
-	ReasonRefusedAddress Reason = "address_rejected"
-	ReasonRefusedCode    Reason = "code_rejected"
-	ReasonExpired        Reason = "expired"
-	ReasonNewerAddress   Reason = "newer_address"
-	ReasonClosed         Reason = "closed"
+	ReasonActivated       Reason = "activated"
+	ReasonSent            Reason = "sent"
+	ReasonAlreadyInvited  Reason = "already_invited"
+	ReasonAlreadyActive   Reason = "already_active"
+	ReasonRefusedAddress  Reason = "address_rejected"
+	ReasonRefusedCode     Reason = "code_rejected"
+	ReasonExpired         Reason = "expired"
+	ReasonNewerAddress    Reason = "newer_address"
+	ReasonClosed          Reason = "closed"
+	ReasonNewerActivation Reason = "newer_activation"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.

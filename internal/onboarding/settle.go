@@ -131,6 +131,10 @@ func (p *Pool) settleStored(s scope, t *task) {
 		p.attention(s, t, journal.Stored, ReasonAnswerUnreadable)
 		return
 	}
+	if t.Active != nil && t.Active.Version > t.Credential.Version {
+		p.outdated(s, t)
+		return
+	}
 	verdict := p.checkToken(s, t, act.Token)
 	now := time.Now()
 	age := now.Sub(t.StoredAt)
@@ -163,10 +167,20 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 		return
 	}
 	event := p.out.activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
-	_ = p.apply(s, t, journal.Transition{
+	err = p.apply(s, t, journal.Transition{
 		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated),
 		Active: &journal.ActiveUpdate{At: activatedAt, Event: event.ID}, Publish: []journal.Draft{event},
 	})
+	if errors.Is(err, journal.ErrOlderVersion) {
+		p.outdated(s, t)
+	}
+}
+
+// outdated ends an activation whose credentials were overtaken: a newer code
+// was activated while they were verified. Whatever came of them, the shop's
+// current credentials are the newer ones, and nobody has to hear otherwise.
+func (p *Pool) outdated(s scope, t *task) {
+	_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(ReasonNewerActivation)})
 }
 
 // settleUnknown ends an operation of which nothing proves whether it was

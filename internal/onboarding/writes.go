@@ -32,7 +32,7 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 				p.metrics.ended(t.Kind, tr.To, Reason(tr.Reason))
 			}
 			return nil
-		case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken):
+		case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken), errors.Is(err, journal.ErrOlderVersion):
 			return err
 		case errors.Is(err, journal.ErrStale):
 			// After an error it may be our own first try that was made.

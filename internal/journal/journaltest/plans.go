@@ -169,7 +169,7 @@ func testPlannerSees(f *fixture) {
 		Invited: &journal.InvitedView{At: f.clock.now(), EventTime: invited.Time, SameAddress: true, InvitationID: "inv-1"},
 		Active:  &journal.ActiveView{At: f.clock.now(), MerchantID: "m-1", Version: 1, Operation: a.UUID, Event: event},
 		Same: &journal.OperationView{
-			ID: o.Ref.Operation, UUID: o.UUID, Kind: journal.Invite, Shop: o.Shop, State: journal.Done, Reason: "invited", Run: 1, Attempts: 1, SameSubject: true, Changed: f.clock.now(),
+			ID: o.Ref.Operation, UUID: o.UUID, Kind: journal.Invite, Shop: o.Shop, State: journal.Done, Reason: "invited", Run: 1, Attempts: 1, SameSubject: true, Changed: f.clock.now(), EventTime: invited.Time,
 		},
 	}, seen)
 	// Another address is another key.

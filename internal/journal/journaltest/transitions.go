@@ -91,6 +91,26 @@ var transitions = []part{
 			f.Fatalf("%d shops have the merchant", stored)
 		}
 	}},
+	{"an older version does not become the current one again", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-1"), Due: f.clock.now().Add(time.Hour)})
+		newer, id := f.sending(f.code("s", "e2", "2"))
+		_, _, err = f.j.Receive(f.ctx, f.receipt(newer, id, "answer"))
+		f.ok(err)
+		active := &journal.ActiveUpdate{At: f.clock.now(), Event: schemas.EventID(newer.UUID, 1, schemas.TypeActivated)}
+		f.apply(journal.Transition{Ref: newer.Ref, From: journal.Received, To: journal.Done, Credential: f.credential(newer, 2, "m-1"), Active: active})
+		late := journal.Transition{Ref: o.Ref, From: journal.Stored, To: journal.Done, Publish: []journal.Draft{f.draft(o, "x")},
+			Active: &journal.ActiveUpdate{At: f.clock.now(), Event: schemas.EventID(o.UUID, 1, schemas.TypeActivated)}}
+		want(f.T, f.j.Apply(f.ctx, late), journal.ErrOlderVersion)
+		f.wantState(o.UUID, journal.Stored)
+		history, err := f.j.Shop(f.ctx, shopKey("s"))
+		f.ok(err)
+		if history.Active == nil || history.Active.Version != 2 {
+			f.Fatalf("the shop's current credentials are %+v", history.Active)
+		}
+	}},
 	{"a version exists once", func(f *fixture) {
 		activate(f, "s", "1", 1, "m-1")
 		o, id := f.sending(f.code("s", "e2", "2"))

@@ -133,7 +133,7 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil {
 		return 0, nil
 	}
-	s, err := t.one("SELECT sequence, merchant_id, version FROM shop WHERE id = ?", f.shop)
+	s, err := t.one("SELECT sequence, merchant_id, version, coalesce(active_version, 0) FROM shop WHERE id = ?", f.shop)
 	if err != nil {
 		return 0, err
 	}
@@ -162,6 +162,9 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 		version, err := t.stored(tr)
 		if err != nil {
 			return 0, err
+		}
+		if version < s.int(3) {
+			return 0, journal.ErrOlderVersion
 		}
 		if _, err := t.exec("UPDATE shop SET sequence = ?, active_operation = ?, active_at = ?, active_event = ?, active_version = ? WHERE id = ?",
 			sequence+own, tr.Ref.Operation, t.j.clock.stamp(u.At), eventID(u.Event), version, f.shop); err != nil {

@@ -23,7 +23,7 @@ const (
 			s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
 		FROM shop s LEFT JOIN operation_body b ON b.id = s.active_operation WHERE s.id = ?`
 
-	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed
+	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event)
 		FROM operation o CROSS JOIN operation_body b ON b.id = o.id WHERE `
 
 	openRead = viewColumns + "o.shop = ?1 AND o.lane = 1 UNION ALL " +
@@ -31,7 +31,7 @@ const (
 		viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 1 UNION ALL " +
 		"SELECT * FROM (" + viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.id LIMIT ?2)"
 
-	sameRead = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed
+	sameRead = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event)
 		FROM operation_body b CROSS JOIN operation o ON o.id = b.id WHERE b.id = ?`
 )
 
@@ -118,7 +118,7 @@ func operationView(r row, k journal.ShopKey, macs [][]byte) journal.OperationVie
 	return journal.OperationView{
 		ID: r.int(0), UUID: asUUID(r.blob(1)), Kind: journal.Kind(r.int(2)), Shop: k, State: journal.State(r.int(3)), // #nosec G115 -- our own numbers
 		Reason: r.text(4), Generation: int(r.int(5)), Run: int(r.int(6)), Attempts: int(r.int(7)), Doubt: r.int(8) != 0,
-		SameSubject: among(r.blob(9), macs), Changed: wall(r.int(12)),
+		SameSubject: among(r.blob(9), macs), Changed: wall(r.int(12)), EventTime: wall(r.int(13)),
 	}
 }
 
