@@ -13,6 +13,9 @@ import (
 	"invoicebox-worker/schemas"
 )
 
+// lookAgain is the pause before brokers are asked again for topics.
+const lookAgain = 200 * time.Millisecond
+
 // A TopicSpec is a topic as it should be made.
 type TopicSpec struct {
 	Name       string
@@ -36,36 +39,52 @@ func ContractTopics(mapping map[string]string, partitions, replicas int, retenti
 type TopicState struct {
 	Name       string
 	Created    bool // just now
-	Partitions int
+	Partitions int  // 0: it does not exist
 	Replicas   int
 	Err        error // why it could not be made; nil when it is there
 }
 
+// LookAtTopics tells how topics are, in their order, and changes nothing. What
+// may pass by itself (a broker that is starting) is tried again until ctx ends;
+// a topic that the user may not see is an error at once.
+func LookAtTopics(ctx context.Context, conn *kafkaconn.Conn, names ...string) ([]TopicState, error) {
+	transport := conn.Transport(names...)
+	defer transport.CloseIdleConnections()
+	found, _, err := lookAt(ctx, conn.Client(transport), names)
+	if err != nil {
+		return nil, err
+	}
+	var states []TopicState
+	for _, name := range names {
+		state := found[name]
+		state.Name = name
+		states = append(states, state)
+	}
+	return states, nil
+}
+
 // EnsureTopics makes the topics that do not exist and tells how all of them
-// are. Existing ones are never changed. The error is for what concerns all;
-// what concerns one topic is in its state.
+// are. Existing ones are never changed. Where a topic has three replicas or
+// more, two of them must have a result before it counts. The error is for what
+// concerns all; what concerns one topic is in its state. Faults that may pass
+// by themselves are waited out until ctx ends.
 func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) ([]TopicState, error) {
 	transport := conn.Transport()
 	defer transport.CloseIdleConnections()
 	client := conn.Client(transport)
-	before, brokers, err := lookAt(ctx, client, specs)
+	var names []string
+	for _, s := range specs {
+		names = append(names, s.Name)
+	}
+	before, brokers, err := lookAt(ctx, client, names)
 	if err != nil {
 		return nil, err
 	}
 	request := &kafka.CreateTopicsRequest{}
 	for _, s := range specs {
-		if _, exists := before[s.Name]; exists {
-			continue
+		if _, exists := before[s.Name]; !exists {
+			request.Topics = append(request.Topics, s.config(brokers))
 		}
-		config := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.Replicas}
-		if s.Replicas == 0 {
-			config.ReplicationFactor = max(1, min(3, brokers))
-		}
-		if s.Retention != 0 {
-			ms := max(s.Retention.Milliseconds(), -1)
-			config.ConfigEntries = []kafka.ConfigEntry{{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(ms, 10)}}
-		}
-		request.Topics = append(request.Topics, config)
 	}
 	made := map[string]error{}
 	if len(request.Topics) > 0 {
@@ -75,7 +94,7 @@ func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) 
 		}
 		made = answer.Errors
 	}
-	after, err := awaitTopics(ctx, client, specs, made)
+	after, err := awaitTopics(ctx, client, names, made)
 	if err != nil {
 		return nil, err
 	}
@@ -90,57 +109,73 @@ func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) 
 		case tried && !errors.Is(reason, kafka.TopicAlreadyExists):
 			state.Err = kafkaconn.Explain(reason)
 		case !exists:
-			state.Err = fmt.Errorf("producer: topic %s is not to be seen yet", s.Name)
+			state.Err = errors.New("producer: it is not to be seen yet")
 		}
 		states = append(states, state)
 	}
 	return states, nil
 }
 
-// MissingTopics tells which of the topics do not exist or may not be seen.
-func MissingTopics(ctx context.Context, conn *kafkaconn.Conn, names ...string) ([]string, error) {
-	transport := conn.Transport(names...)
-	defer transport.CloseIdleConnections()
-	var specs []TopicSpec
-	for _, n := range names {
-		specs = append(specs, TopicSpec{Name: n})
+func (s TopicSpec) config(brokers int) kafka.TopicConfig {
+	config := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.Replicas}
+	if s.Replicas == 0 {
+		config.ReplicationFactor = max(1, min(3, brokers))
 	}
-	found, _, err := lookAt(ctx, conn.Client(transport), specs)
-	if err != nil {
-		return nil, err
+	entry := func(name, value string) {
+		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
 	}
-	var missing []string
-	for _, n := range names {
-		if _, ok := found[n]; !ok {
-			missing = append(missing, n)
-		}
+	entry("cleanup.policy", "delete")
+	if s.Retention != 0 {
+		entry("retention.ms", strconv.FormatInt(max(s.Retention.Milliseconds(), -1), 10))
 	}
-	return missing, nil
+	if config.ReplicationFactor >= 3 {
+		entry("min.insync.replicas", "2")
+	}
+	return config
 }
 
-func lookAt(ctx context.Context, client *kafka.Client, specs []TopicSpec) (map[string]TopicState, int, error) {
-	var names []string
-	for _, s := range specs {
-		names = append(names, s.Name)
+// lookAt gives those of the topics that exist, and the number of brokers. It
+// goes on until there is an answer, a fault that does not pass, or ctx ends.
+func lookAt(ctx context.Context, client *kafka.Client, names []string) (map[string]TopicState, int, error) {
+	for {
+		found, brokers, err := lookOnce(ctx, client, names)
+		if err == nil {
+			return found, brokers, nil
+		}
+		switch kafkaconn.ClassOf(err) {
+		case kafkaconn.Authentication, kafkaconn.Authorization, kafkaconn.TLSFault:
+			return nil, 0, kafkaconn.Explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0, kafkaconn.Explain(err)
+		case <-time.After(lookAgain):
+		}
 	}
+}
+
+func lookOnce(ctx context.Context, client *kafka.Client, names []string) (map[string]TopicState, int, error) {
 	answer, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
 	if err != nil {
-		return nil, 0, kafkaconn.Explain(err)
+		return nil, 0, err
 	}
 	found := map[string]TopicState{}
 	for _, t := range answer.Topics {
-		if t.Error != nil || len(t.Partitions) == 0 {
-			continue
+		switch {
+		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+		case t.Error != nil:
+			return nil, 0, fmt.Errorf("topic %s: %w", t.Name, t.Error)
+		case len(t.Partitions) > 0:
+			found[t.Name] = TopicState{Name: t.Name, Partitions: len(t.Partitions), Replicas: len(t.Partitions[0].Replicas)}
 		}
-		found[t.Name] = TopicState{Name: t.Name, Partitions: len(t.Partitions), Replicas: len(t.Partitions[0].Replicas)}
 	}
 	return found, len(answer.Brokers), nil
 }
 
-// awaitTopics looks until the topics that were made can be seen.
-func awaitTopics(ctx context.Context, client *kafka.Client, specs []TopicSpec, made map[string]error) (map[string]TopicState, error) {
+// awaitTopics looks until the topics that were made can be seen, or ctx ends.
+func awaitTopics(ctx context.Context, client *kafka.Client, names []string, made map[string]error) (map[string]TopicState, error) {
 	for {
-		found, _, err := lookAt(ctx, client, specs)
+		found, _, err := lookAt(ctx, client, names)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +191,7 @@ func awaitTopics(ctx context.Context, client *kafka.Client, specs []TopicSpec, m
 		select {
 		case <-ctx.Done():
 			return found, nil
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(lookAgain):
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -21,6 +22,9 @@ type laneKey struct {
 	topic     string
 	partition int
 }
+
+// place names the lane for people.
+func (k laneKey) place() string { return k.topic + "/" + strconv.Itoa(k.partition) }
 
 // A lane is what waits for one partition, in order. At most one batch of it is
 // under way; that batch stays as it is until it is settled, so that a repeat

@@ -291,7 +291,7 @@ func (r *Relay) delivered(d delivery) {
 		l.who = l.who.after(len(l.batch))
 		l.batch, l.failures, l.retryAt = nil, 0, time.Time{}
 		r.open(l.topic)
-		r.status.clear(l.topic)
+		r.status.clear(l.place())
 		return
 	case renumber:
 		// The broker does not know the numbers any more. Where an earlier
@@ -313,7 +313,10 @@ func (r *Relay) delivered(d delivery) {
 		}
 	}
 	r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
-	r.status.note(r.log, l.topic, "publishing; trying again", fmt.Errorf("%s/%d: %w", l.topic, l.partition, kafkaconn.Explain(d.err)))
+	r.status.note(r.log, l.place(), "publishing; trying again", fmt.Errorf("%s: %w", l.place(), kafkaconn.Explain(d.err)))
+	if class(d.err) == kafkaconn.Leader {
+		r.topics[l.topic].askAt = time.Now() // the partition, or its topic, may be gone
+	}
 	l.retryAt = time.Now().Add(min(leastPause<<min(l.failures, 10), mostPause))
 	l.failures++
 }

@@ -48,9 +48,9 @@ func TestTopicsAreEnsured(t *testing.T) {
 		there := c.NewTopic(t, "there", 2)
 		fresh := there + "-fresh"
 		specs := []producer.TopicSpec{{Name: there, Partitions: 5}, {Name: fresh, Partitions: 3, Retention: -1}, {Name: "refused", Partitions: 1, Replicas: 9}}
-		missing, err := producer.MissingTopics(t.Context(), conn, there, fresh)
-		if err != nil || !slices.Equal(missing, []string{fresh}) {
-			t.Fatalf("missing: %v, %v", missing, err)
+		before, err := producer.LookAtTopics(t.Context(), conn, fresh, there)
+		if err != nil || !slices.Equal(before, []producer.TopicState{{Name: fresh}, {Name: there, Partitions: 2, Replicas: 1}}) {
+			t.Fatalf("before: %+v, %v", before, err)
 		}
 		states, err := producer.EnsureTopics(t.Context(), conn, specs)
 		if err != nil {

@@ -1,32 +1,58 @@
 package producer
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"invoicebox-worker/internal/kafkaconn"
 )
+
+// patience is how long a coordinator may be loading, moving or away before that
+// is worth a warning: a cluster that has just started answers so at first.
+const patience = 10 * time.Second
 
 // status is what Ready tells, and what was last logged of each fault.
 type status struct {
 	mu    sync.Mutex
-	said  map[string]string // by place of the fault
+	said  map[string]said   // by place of the fault
 	words map[string]string // of stopped topics
+}
+
+// said is what was logged of a fault.
+type said struct {
+	text  string
+	mild  bool      // it may well pass, and was logged for debugging only
+	since time.Time // of the first mild one in a row
 }
 
 // note logs a fault once until it changes or is over.
 func (s *status) note(log *slog.Logger, place, words string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text := err.Error()
-	if s.said[place] == text {
+	now, before := time.Now(), s.said[place]
+	next := said{text: err.Error()}
+	level := slog.LevelWarn
+	if kafkaconn.ClassOf(err) == kafkaconn.Coordinator {
+		next.since = before.since
+		if next.since.IsZero() {
+			next.since = now
+		}
+		if next.mild = now.Sub(next.since) <= patience; next.mild {
+			level = slog.LevelDebug
+		}
+	}
+	if before.text == next.text && before.mild == next.mild {
 		return
 	}
 	if s.said == nil {
-		s.said = map[string]string{}
+		s.said = map[string]said{}
 	}
-	s.said[place] = text
-	log.Warn("the relay has trouble", "with", words, "err", err)
+	s.said[place] = next
+	log.Log(context.Background(), level, "the relay has trouble", "with", words, "err", err)
 }
 
 func (s *status) clear(place string) {

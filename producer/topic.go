@@ -117,7 +117,7 @@ func (r *Relay) resolved(s seen) {
 	now := time.Now()
 	if s.err != nil {
 		// Nothing waits for the answer: no hurry, and nothing to complain of.
-		if r.lanes[laneKey{s.topic, unresolved}] == nil {
+		if !r.waits(s.topic) {
 			t.askAt = now.Add(mostPause)
 			return
 		}
@@ -156,6 +156,16 @@ func (r *Relay) resolved(s seen) {
 	if waiting.skipFrom != 0 {
 		r.back(waiting.skipFrom)
 	}
+}
+
+// waits tells whether a topic has rows that cannot be written.
+func (r *Relay) waits(topic string) bool {
+	for key, l := range r.lanes {
+		if key.topic == topic && (key.partition == unresolved || l.failures > 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // stop holds a topic's results back.

@@ -25,7 +25,7 @@ const (
 	Authorization  Class = "authorization"  // an ACL is missing
 	MissingTopic   Class = "missing_topic"
 	Leader         Class = "leader"      // leader or replicas are moving or missing
-	Coordinator    Class = "coordinator" // the group's coordinator is moving or missing
+	Coordinator    Class = "coordinator" // a coordinator, of a group or of producer ids, is loading, moving or missing
 	Timeout        Class = "timeout"
 	TooLarge       Class = "too_large"
 	Refused        Class = "refused" // the broker refuses the request for another reason
@@ -68,9 +68,9 @@ var codes = map[kafka.Error]struct {
 	kafka.FencedLeaderEpoch:                  {Leader, "the partition's leader has moved"},
 	kafka.UnknownLeaderEpoch:                 {Leader, "the partition's leader has moved"},
 	kafka.OffsetNotAvailable:                 {Leader, "the partition's new leader is catching up"},
-	kafka.GroupLoadInProgress:                {Coordinator, "the group's coordinator is loading"},
-	kafka.GroupCoordinatorNotAvailable:       {Coordinator, "the group has no coordinator at the moment"},
-	kafka.NotCoordinatorForGroup:             {Coordinator, "the group's coordinator has moved"},
+	kafka.GroupLoadInProgress:                {Coordinator, "a coordinator of the brokers is loading"},
+	kafka.GroupCoordinatorNotAvailable:       {Coordinator, "the brokers have no coordinator at the moment"},
+	kafka.NotCoordinatorForGroup:             {Coordinator, "the coordinator has moved to another broker"},
 	kafka.RebalanceInProgress:                {Coordinator, "the group is rebalancing"},
 	kafka.IllegalGeneration:                  {Coordinator, "the group has gone on without this member"},
 	kafka.UnknownMemberId:                    {Coordinator, "the group does not know this member any more"},

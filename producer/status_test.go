@@ -1,0 +1,54 @@
+package producer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+// A coordinator that is loading is worth a warning only when it lasts; every
+// other fault is at once.
+func TestPassingFaultsWarnWhenTheyLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		var s status
+		lines := func() (debug, warn int) {
+			return strings.Count(out.String(), "level=DEBUG"), strings.Count(out.String(), "level=WARN")
+		}
+		expect := func(when string, debug, warn int) {
+			t.Helper()
+			if d, w := lines(); d != debug || w != warn {
+				t.Errorf("%s: %d lines for debugging and %d warnings, want %d and %d\n%s", when, d, w, debug, warn, &out)
+			}
+			out.Reset()
+		}
+		loading := kafkaconn.Explain(kafka.GroupLoadInProgress)
+		moved := fmt.Errorf("t/0: %w", kafkaconn.Explain(kafka.NotCoordinatorForGroup))
+
+		s.note(log, "t", "w", loading)
+		s.note(log, "t", "w", loading)
+		expect("at first sight", 1, 0)
+		<-time.After(patience)
+		s.note(log, "t", "w", moved)
+		expect("another one of the kind", 1, 0)
+		<-time.After(time.Millisecond)
+		s.note(log, "t", "w", moved)
+		s.note(log, "t", "w", moved)
+		expect("when it lasts", 0, 1)
+		s.clear("t")
+		s.note(log, "t", "w", moved)
+		expect("after it was over", 1, 0)
+		s.note(log, "t", "w", errors.New("another fault"))
+		expect("another kind", 0, 1)
+	})
+}
