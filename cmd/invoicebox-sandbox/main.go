@@ -1,5 +1,3 @@
-// Command invoicebox-sandbox simulates the partner API of Invoicebox, to try
-// things out against. It misbehaves on purpose and is no product.
 package main
 
 import (

@@ -10,7 +10,7 @@ import (
 
 // accounts are the commands about partner accounts.
 type accounts struct {
-	List accountsList `cmd:"" help:"The accounts that the journal knows, and how their gates stand."`
+	List accountsList `cmd:"" settings:"journal-url" help:"The accounts that the journal knows, and how their gates stand."`
 }
 
 type accountsList struct{ outputFlag }

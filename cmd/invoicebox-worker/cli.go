@@ -26,19 +26,20 @@ type environment struct {
 	lookup         lookup
 }
 
-// commandLine is the grammar.
+// commandLine is the grammar. The tag settings names the settings that a command
+// uses, for its help; all are taken by all, as environment and file are shared.
 type commandLine struct {
 	settings `embed:""`
 
-	Run        runCommand   `cmd:"" help:"The service. SIGTERM drains and exits 0, a second signal ends at once."`
-	Check      checkCommand `cmd:"" help:"Try everything that run needs, and leave nothing behind."`
+	Run        runCommand   `cmd:"" settings:"*" help:"The service. SIGTERM drains and exits 0, a second signal ends at once."`
+	Check      checkCommand `cmd:"" settings:"*" help:"Try everything that run needs, and leave nothing behind."`
 	Topics     topicsGroup  `cmd:"" help:"The topics of the contract."`
 	Operations operations   `cmd:"" help:"The work, and the attention queue."`
 	Accounts   accounts     `cmd:"" help:"The partner accounts and their gates."`
 	Shops      shops        `cmd:"" help:"One shop's history, from first event to published result."`
 	Letters    letters      `cmd:"" name:"dead-letters" help:"Records that could not be read."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
-	Resolve    resolve      `cmd:"" help:"Print the secret behind a reference. It is written to the audit trail."`
+	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file" help:"Print the secret behind a reference. It is written to the audit trail."`
 	Version    versionShow  `cmd:"" help:"Print the version."`
 }
 
@@ -58,6 +59,7 @@ func run(ctx context.Context, args []string, env environment) int {
 		kong.Writers(env.stdout, env.stderr),
 		kong.Exit(func(int) { helped = true }),
 		kong.NamedMapper("setting", settingMapper{}),
+		kong.Help(printHelp),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "command", Title: "Of this command:"},
@@ -87,7 +89,7 @@ func run(ctx context.Context, args []string, env environment) int {
 		return fail(env, exitFailed, setting)
 	}
 	if err != nil {
-		return fail(env, exitUsage, fmt.Errorf("%w; see invoicebox-worker --help", err))
+		return fail(env, exitUsage, explainUsage(err))
 	}
 	if err := cli.load(kctx, env.lookup); err != nil {
 		return fail(env, exitFailed, err)

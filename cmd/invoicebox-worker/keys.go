@@ -12,8 +12,8 @@ import (
 
 // keys are the commands about the keyset.
 type keys struct {
-	Create keysCreate `cmd:"" help:"Make the keyset: a new file, never over an existing one."`
-	List   keysList   `cmd:"" help:"The keys that serve new rows. Never the keys themselves."`
+	Create keysCreate `cmd:"" settings:"keyset-file" help:"Make the keyset: a new file, never over an existing one."`
+	List   keysList   `cmd:"" settings:"keyset-file" help:"The keys that serve new rows. Never the keys themselves."`
 }
 
 type keysCreate struct{ outputFlag }

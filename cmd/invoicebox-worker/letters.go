@@ -14,8 +14,8 @@ import (
 
 // letters are the commands about dead letters.
 type letters struct {
-	List lettersList `cmd:"" help:"List dead letters, the newest first."`
-	Show lettersShow `cmd:"" help:"One dead letter, without its payload."`
+	List lettersList `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
+	Show lettersShow `cmd:"" settings:"journal-url" help:"One dead letter, without its payload."`
 }
 
 type lettersList struct {

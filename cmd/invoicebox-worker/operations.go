@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -14,8 +15,8 @@ import (
 
 // operations are the commands about the work.
 type operations struct {
-	List operationsList `cmd:"" help:"List operations, the newest first."`
-	Show operationsShow `cmd:"" help:"One operation with its attempts, events and results."`
+	List operationsList `cmd:"" settings:"journal-url" help:"List operations, the newest first: open ones; with --all also what has ended."`
+	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events and results."`
 }
 
 type operationsList struct {
@@ -70,10 +71,10 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 		views, rows := []operationJSON{}, [][]any{}
 		for _, r := range records {
 			views = append(views, operationView(r))
-			rows = append(rows, []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State, r.Reason, r.Attempts, yes(r.Doubt, "doubt"), when(r.Changed), when(r.Due)})
+			rows = append(rows, []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State, r.Reason, tries(r), moment(r)})
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{"id", "kind", "account", "shop", "state", "reason", "attempts", "", "changed", "due"}, rows, "no operations")
+			grid(w, []any{whole("id"), "kind", "account", "shop", "state", "reason", "tries", whole("changed or due")}, rows, "no operations")
 		})
 	})
 }
@@ -108,19 +109,37 @@ func operationForPeople(w io.Writer, d journal.OperationDetail) {
 		"doubt", yes(d.Doubt, "an attempt may have been executed"), "created", when(d.Created), "changed", when(d.Changed),
 		"due", when(d.Due), "owner", d.Owner)
 	var rows [][]any
-	for _, a := range d.Tries {
+	for i, a := range d.Tries {
 		row := []any{a.Number, when(a.Started), "", "open", "", "", "", yes(a.HasReceipt, "receipt")}
 		if a.End != nil {
-			row = []any{a.Number, when(a.Started), when(a.End.At), a.End.Outcome, a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "receipt")}
+			took := a.End.At.Sub(a.Started).Round(time.Millisecond)
+			row = []any{a.Number, when(a.Started), took, outcomeOf(d, i), a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "receipt")}
 		}
 		rows = append(rows, row)
 	}
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"attempt", "started", "ended", "outcome", "status", "code", "request id", ""}, rows, "no attempts")
+	grid(w, []any{"try", whole("started"), "took", "outcome", "status", "code", "request id", ""}, rows, "no attempts")
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"received", "event", "id", "exit", "lies at"}, eventRows(d.Events), "no events")
+	eventsGrid(w, d.Events)
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"made", "result", "sequence", "partition/offset", "data"}, outputRows(d.Output), "no results")
+	outputsGrid(w, d.Output)
+}
+
+// tries tells how often an operation was attempted, and whether an attempt may
+// have been executed all the same.
+func tries(r journal.OperationRecord) string {
+	if r.Doubt {
+		return fmt.Sprintf("%d doubt", r.Attempts)
+	}
+	return fmt.Sprint(r.Attempts)
+}
+
+// moment tells when a waiting operation goes on, and of others when they changed.
+func moment(r journal.OperationRecord) string {
+	if r.State == journal.Waiting && !r.Due.IsZero() {
+		return "due " + second(r.Due)[len("2006-"):]
+	}
+	return second(r.Changed)
 }
 
 func allStates() []journal.State {

@@ -42,11 +42,13 @@ type settingMapper struct{}
 func (settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	raw := "true"
 	if target.Kind() != reflect.Bool || ctx.Scan.Peek().Type == kong.FlagValueToken {
-		token, err := ctx.Scan.PopValue("a")
-		if err != nil {
+		token := ctx.Scan.Peek()
+		// A negative number is a value, and a wrong one: no flag begins with a digit.
+		if text := token.String(); !token.IsValue() && !negative(text) {
+			_, err := ctx.Scan.PopValue("a")
 			return err
 		}
-		raw = token.String()
+		raw = ctx.Scan.Pop().String()
 	}
 	return assign(flagRule(ctx.Value.Tag), target, raw)
 }
@@ -117,6 +119,10 @@ func assign(r rule, target reflect.Value, raw string) error {
 		panic(fmt.Sprintf("setting %s has a type that nobody parses: %T", r.name, v))
 	}
 	return nil
+}
+
+func negative(text string) bool {
+	return len(text) > 1 && text[0] == '-' && text[1] >= '0' && text[1] <= '9'
 }
 
 // mustInt and mustDuration read the bounds in the tags; a test reads them all.

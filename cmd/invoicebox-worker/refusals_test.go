@@ -159,7 +159,7 @@ func TestFirstRunNeedsAStart(t *testing.T) {
 	i := slices.Index(args, "--start")
 	args = slices.Delete(args, i, i+2)
 	code, _, errs := r.command(append([]string{"run"}, args...)...)
-	if code != exitFailed || !strings.Contains(lastLine(errs), "--start") {
+	if code != exitFailed || !strings.Contains(lastLine(errs), "--start") || strings.Count(errs, "consumer: ") != 1 {
 		t.Errorf("exit status %d: %s", code, lastLine(errs))
 	}
 	if n := len(r.sandbox.Effects().Invitations); n != 0 {
@@ -222,7 +222,9 @@ func TestUsage(t *testing.T) {
 		{exitUsage, nil}, {exitUsage, []string{"bogus"}}, {exitUsage, []string{"run", "--bogus"}}, {exitUsage, []string{"run", "extra"}},
 		{exitUsage, []string{"run", "--window"}}, {exitUsage, []string{"resolve"}}, {exitUsage, []string{"resolve", "x"}}, {exitUsage, []string{"shops"}},
 		{exitUsage, []string{"operations", "list", "--output", "xml"}}, {exitUsage, []string{"topics", "create", "--partitions", "0", "--kafka-brokers", "a:1"}},
-		{exitFailed, []string{"run"}}, {exitFailed, []string{"run", "--window", "5"}}, {exitFailed, []string{"keys", "create"}},
+		{exitFailed, []string{"run"}}, {exitFailed, []string{"run", "--window", "5"}},
+		{exitFailed, []string{"run", "--drain-time=-1s"}}, {exitFailed, []string{"run", "--drain-time", "-1s"}}, {exitFailed, []string{"run", "--concurrency", "-1"}},
+		{exitUsage, []string{"run", "--window", "--bogus"}}, {exitFailed, []string{"keys", "create"}},
 		{exitDone, []string{"version"}}, {exitDone, []string{"--help"}}, {exitDone, []string{"run", "--help"}}, {exitDone, []string{"operations", "list", "--help"}},
 	} {
 		if code, _, errs := execute(t.Context(), c.args...); code != c.want || (code != exitDone) != (errs != "") {

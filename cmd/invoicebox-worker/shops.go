@@ -12,7 +12,7 @@ import (
 
 // shops are the commands about a shop.
 type shops struct {
-	Show shopsShow `cmd:"" help:"A shop's history: its events, operations and results."`
+	Show shopsShow `cmd:"" settings:"journal-url" help:"A shop's history: its events, operations and results."`
 }
 
 type shopsShow struct {
@@ -85,13 +85,13 @@ func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON) {
 	}
 	sheet(w, pairs...)
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"received", "event", "id", "exit", "lies at"}, eventRows(h.Events), "no events")
+	eventsGrid(w, h.Events)
 	var rows [][]any
 	for _, o := range h.Operations {
-		rows = append(rows, []any{o.UUID, o.Kind, o.State, o.Reason, o.Run, o.Attempts, yes(o.Doubt, "doubt"), when(o.Created), when(o.Changed)})
+		rows = append(rows, []any{o.UUID, o.Kind, o.State, o.Reason, o.Run, tries(o.OperationRecord), second(o.Changed)})
 	}
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"operation", "kind", "state", "reason", "run", "attempts", "", "created", "changed"}, rows, "no operations")
+	grid(w, []any{whole("operation"), "kind", "state", "reason", "run", "tries", whole("changed")}, rows, "no operations")
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"made", "result", "sequence", "partition/offset", "data"}, outputRows(h.Output), "no results")
+	outputsGrid(w, h.Output)
 }

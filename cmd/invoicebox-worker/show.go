@@ -9,9 +9,10 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
-	"github.com/jedib0t/go-pretty/v6/table"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/invoicebox"
 )
 
 // outputFlag chooses between people and programs.
@@ -31,23 +32,6 @@ func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error 
 	}
 	_, err = w.Write(append(doc, '\n'))
 	return err
-}
-
-// grid prints a table, or a word where it would be empty.
-func grid(w io.Writer, header []any, rows [][]any, none string) {
-	if len(rows) == 0 {
-		_, _ = fmt.Fprintln(w, none)
-		return
-	}
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.Options{SeparateColumns: false, SeparateHeader: true}
-	t.Style().Format.Header = 0
-	t.AppendHeader(header)
-	for _, r := range rows {
-		t.AppendRow(r)
-	}
-	_, _ = fmt.Fprintln(w, t.Render())
 }
 
 // sheet prints names and values under each other; empty values are left out.
@@ -163,16 +147,30 @@ func operationView(r journal.OperationRecord) operationJSON {
 
 func detailView(d journal.OperationDetail) operationJSON {
 	o := operationView(d.OperationRecord)
-	for _, a := range d.Tries {
+	for i, a := range d.Tries {
 		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, StartedAt: instant(a.Started), HasReceipt: a.HasReceipt}
 		if a.End != nil {
-			one.EndedAt, one.Outcome, one.Status = instant(a.End.At), a.End.Outcome, a.End.Status
+			one.EndedAt, one.Outcome, one.Status = instant(a.End.At), outcomeOf(d, i), a.End.Status
 			one.Code, one.RequestID = a.End.Code, a.End.RequestID
 		}
 		o.AttemptList = append(o.AttemptList, one)
 	}
 	o.Events, o.Published = eventViews(d.Events), outputViews(d.Output)
 	return o
+}
+
+// outcomeOf tells what an attempt that has ended came to. An activation's answer
+// is made durable before it is read, so the journal has it as done; where it
+// then could not be read, the attempt that brought it says so.
+func outcomeOf(d journal.OperationDetail, attempt int) string {
+	last := len(d.Tries) - 1
+	for last >= 0 && !d.Tries[last].HasReceipt {
+		last--
+	}
+	if d.Kind == journal.Activate && d.Reason == string(onboarding.ReasonAnswerUnreadable) && attempt == last {
+		return invoicebox.Unreadable.String()
+	}
+	return d.Tries[attempt].End.Outcome
 }
 
 func eventViews(records []journal.EventRecord) []eventJSON {
@@ -201,26 +199,11 @@ func outputViews(records []journal.OutputRecord) []outputJSON {
 	return out
 }
 
-func eventRows(records []journal.EventRecord) [][]any {
-	var rows [][]any
-	for _, e := range records {
-		rows = append(rows, []any{when(e.Received), e.Type, e.ID, e.Exit, place(e.Topic, e.Partition, e.Offset)})
-	}
-	return rows
-}
-
-func outputRows(records []journal.OutputRecord) [][]any {
-	var rows [][]any
-	for _, o := range records {
-		where := "waits to be published"
-		if o.Published {
-			where = strconv.Itoa(o.Partition) + "/" + strconv.FormatInt(o.Offset, 10)
-		}
-		rows = append(rows, []any{when(o.Created), o.Type, o.Sequence, where, string(o.Value)})
-	}
-	return rows
-}
-
 func place(topic string, partition int, offset int64) string {
-	return fmt.Sprintf("%s/%d/%d", topic, partition, offset)
+	return topic + "/" + spot(partition, offset)
+}
+
+// spot is a place within a topic.
+func spot(partition int, offset int64) string {
+	return strconv.Itoa(partition) + "/" + strconv.FormatInt(offset, 10)
 }

@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/producer"
 )
 
 // topicsGroup are the commands about topics.
 type topicsGroup struct {
-	Create topicsCreate `cmd:"" help:"Create the topics of the contract that do not exist; the others are left alone."`
+	Create topicsCreate `cmd:"" settings:"kafka-brokers,kafka-tls,kafka-ca-file,kafka-cert-file,kafka-key-file,kafka-sasl-mechanism,kafka-username,kafka-password-file,topic" help:"Create the topics of the contract that do not exist; the others are left alone."`
 }
 
 type topicsCreate struct {
@@ -51,24 +53,33 @@ func (c *topicsCreate) Run(ctx context.Context, s *settings, env environment) er
 	if err != nil {
 		return err
 	}
-	before, err := worker.CreateTopics(ctx, conn, o.AllTopics(), worker.TopicPlan{
-		Partitions: c.Partitions, Replication: c.Replication, Retention: c.Retention, DryRun: c.DryRun,
-	})
+	var states []producer.TopicState
+	if c.DryRun {
+		states, err = producer.LookAtTopics(ctx, conn, o.AllTopics()...)
+	} else {
+		states, err = producer.EnsureTopics(ctx, conn, producer.ContractTopics(s.Topic, c.Partitions, c.Replication, c.Retention))
+	}
 	if err != nil {
 		return err
 	}
+	var errs []error
 	var views []topicJSON
 	var rows [][]any
-	for _, t := range o.AllTopics() {
-		v := topicJSON{Topic: t, Partitions: before[t], Result: "exists"}
-		if before[t] == 0 {
+	for _, t := range states {
+		v := topicJSON{Topic: t.Name, Partitions: t.Partitions, Result: "exists"}
+		switch {
+		case t.Err != nil:
+			errs = append(errs, fmt.Errorf("topic %s was not created: %w", t.Name, t.Err))
+		case t.Created:
 			v.Partitions, v.Result = c.Partitions, "created"
-			if c.DryRun {
-				v.Result = "would be created"
-			}
+		case t.Partitions == 0:
+			v.Partitions, v.Result = c.Partitions, "would be created"
 		}
 		views = append(views, v)
 		rows = append(rows, []any{v.Topic, v.Partitions, v.Result})
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	return c.write(env.stdout, views, func(w io.Writer) {
 		grid(w, []any{"topic", "partitions", "result"}, rows, "")

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -71,6 +72,8 @@ func guarded(ctx context.Context, log *slog.Logger, name string, run func(contex
 		return fmt.Errorf("%s: %w", name, errUnasked)
 	case err != nil && errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return nil
+	case err != nil && strings.HasPrefix(err.Error(), name+": "):
+		return err // it names itself
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
 	}

@@ -99,6 +99,41 @@ func TestAPartThatEnds(t *testing.T) {
 	}
 }
 
+// A part whose error names it already is not named twice.
+func TestAPartIsNamedOnce(t *testing.T) {
+	for _, text := range []string{"consumer: no start", "no start"} {
+		err := guarded(t.Context(), quiet(), "consumer", func(context.Context) error { return errors.New(text) })
+		if err == nil || err.Error() != "consumer: no start" {
+			t.Errorf("%q became %v", text, err)
+		}
+	}
+}
+
+// Readiness is announced once all parts are ready together, once, and not at
+// all when the service ends before.
+func TestReadinessIsAnnouncedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		began, told := time.Now(), []time.Duration{}
+		from := func(d time.Duration) func() (bool, string) {
+			return func() (bool, string) { return time.Since(began) >= d, "" }
+		}
+		tell := func() { told = append(told, time.Since(began)) }
+		announce(ctx, tell, from(time.Minute), from(time.Second))
+		if len(told) != 1 || told[0] < time.Minute || told[0] > time.Minute+announceEvery {
+			t.Errorf("told after %v", told)
+		}
+		go func() {
+			<-time.After(time.Minute)
+			cancel()
+		}()
+		announce(ctx, tell, from(time.Hour))
+		if len(told) != 1 {
+			t.Errorf("told again, after %v", told)
+		}
+	})
+}
+
 func TestTeardownRunsBackwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o order

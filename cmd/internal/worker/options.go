@@ -43,8 +43,10 @@ type Options struct {
 	DrainTime       time.Duration // drain-time; 0: RequestDeadline and 5 s
 
 	Listen string // listen; port 0 takes a free one, "" opens nothing
-	// Ready is called once, when everything is open and the listener answers.
-	// addr is the listener's, "" without one. It must not block.
+	// Ready is called once, when the consumer has begun its positions and the
+	// relay can publish; never when the service ends before. It runs beside the
+	// service and has returned before Run does, so it must not block. addr is the
+	// listener's, "" without one.
 	Ready func(addr string)
 
 	Logger *slog.Logger // nil logs nothing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"invoicebox-worker/internal/kafkaconn"
@@ -95,11 +96,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	state.started()
 	started = true
 	log.Info("started", startLine(&o, jrnl.Identity().String(), address)...)
-	if o.Ready != nil {
-		o.Ready(address)
-	}
 	watching, stopWatching := context.WithCancel(ctx)
+	var announcing sync.WaitGroup
+	defer announcing.Wait()
 	defer stopWatching()
+	if o.Ready != nil {
+		announcing.Go(func() {
+			announce(watching, func() { o.Ready(address) }, intake.Ready, relay.Ready)
+		})
+	}
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
 	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", pool.Run}, part{"relay", relay.Run})
 }

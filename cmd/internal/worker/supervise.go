@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -58,4 +59,30 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 		log.Info("stopped: all that was in flight has ended")
 	}
 	return err
+}
+
+// announceEvery is how often announce looks: what it waits for has no channel.
+const announceEvery = 20 * time.Millisecond
+
+// announce calls tell once, as soon as every part is ready at the same time. It
+// returns without having done so when ctx ends before.
+func announce(ctx context.Context, tell func(), parts ...func() (bool, string)) {
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		ready := ctx.Err() == nil
+		for _, p := range parts {
+			ok, _ := p()
+			ready = ready && ok
+		}
+		if ready {
+			tell()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }

@@ -1,5 +1,3 @@
-// Package credentialstest is the conformance suite of credential stores: what
-// every store promises to those who announce its references.
 package credentialstest
 
 import (

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	gridWidth   = 120 // of a table, in characters
+	columnWidth = 12  // what a column keeps when the table is too wide
+)
+
+// whole is the header of a column that is never cut: its values are copied from
+// the table into other commands.
+type whole string
+
+// grid prints a table, or a word where it would be empty. A table that is too
+// wide loses the middles of its widest values; programs ask for JSON.
+func grid(w io.Writer, header []any, rows [][]any, none string) {
+	if len(rows) == 0 {
+		_, _ = fmt.Fprintln(w, none)
+		return
+	}
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.Options{SeparateColumns: false, SeparateHeader: true}
+	t.Style().Format.Header = 0
+	t.SuppressTrailingSpaces()
+	t.AppendHeader(header)
+	widths := columnWidths(header, rows)
+	for _, r := range rows {
+		cells := make(table.Row, len(r))
+		for i, v := range r {
+			cells[i] = elide(fmt.Sprint(v), widths[i])
+		}
+		t.AppendRow(cells)
+	}
+	_, _ = fmt.Fprintln(w, t.Render())
+}
+
+// columnWidths gives every column what it needs, or less where the table would
+// be too wide: the widest columns lose first.
+func columnWidths(header []any, rows [][]any) []int {
+	widths := make([]int, len(header))
+	total := 0
+	for i, h := range header {
+		widths[i] = utf8.RuneCountInString(fmt.Sprint(h))
+		for _, r := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(fmt.Sprint(r[i])))
+		}
+		total += widths[i] + 2 // a space on either side
+	}
+	for ; total > gridWidth; total-- {
+		widest := -1
+		for i, h := range header {
+			if _, ok := h.(whole); !ok && widths[i] > columnWidth && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+// elide cuts the middle out of a text that is longer than width characters.
+func elide(text string, width int) string {
+	runes := []rune(text)
+	if len(runes) <= width {
+		return text
+	}
+	left := width / 2
+	return string(runes[:left]) + "…" + string(runes[len(runes)-(width-left-1):])
+}
+
+// second shows an instant to people, in UTC, where there is little room.
+func second(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.DateTime)
+}
+
+func eventsGrid(w io.Writer, records []journal.EventRecord) {
+	var rows [][]any
+	for _, e := range records {
+		rows = append(rows, []any{when(e.Received), e.Type, e.ID, e.Exit, spot(e.Partition, e.Offset)})
+	}
+	grid(w, []any{whole("received"), whole("event"), "id", "exit", whole("lies at")}, rows, "no events")
+}
+
+func outputsGrid(w io.Writer, records []journal.OutputRecord) {
+	var rows [][]any
+	for _, o := range records {
+		where := "not yet"
+		if o.Published {
+			where = spot(o.Partition, o.Offset)
+		}
+		rows = append(rows, []any{when(o.Created), o.Type, o.Sequence, where, summary(o.Value)})
+	}
+	grid(w, []any{whole("made"), whole("result"), "seq", whole("published"), "says"}, rows, "no results")
+}
+
+// summary says the gist of a result: why and what to do, how it came out, or
+// where the credentials are. It is empty where the value has none of these.
+func summary(value []byte) string {
+	type gist struct {
+		Outcome      string `json:"outcome"`
+		Reason       string `json:"reason"`
+		Action       string `json:"action"`
+		Verification string `json:"verification"`
+		Credentials  struct {
+			Ref string `json:"ref"`
+		} `json:"credentials"`
+	}
+	var g gist
+	if json.Unmarshal(value, &g) != nil {
+		return ""
+	}
+	if g == (gist{}) {
+		var structured struct {
+			Data gist `json:"data"`
+		}
+		if json.Unmarshal(value, &structured) != nil {
+			return ""
+		}
+		g = structured.Data
+	}
+	var words []string
+	for _, word := range []string{g.Reason, g.Action, g.Outcome, g.Verification, g.Credentials.Ref} {
+		if word != "" {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+const program = "invoicebox-worker"
+
+// printHelp shows a command's own flags first, and of the settings only those
+// that the command uses. The program's own help shows all of them.
+func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	if selected := ctx.Selected(); selected != nil {
+		ownFirst(ctx.Model.Node, selected)
+	}
+	return kong.DefaultHelpPrinter(options, ctx)
+}
+
+// ownFirst moves the settings that the command uses behind its own flags and
+// takes away the others. It is for the help only: nothing is parsed afterwards.
+func ownFirst(root, command *kong.Node) {
+	own := &kong.Group{Key: "command", Title: "Of this command:"}
+	used := strings.Split(command.Tag.Get("settings"), ",")
+	all := slices.Contains(used, "*")
+	var flags, settings []*kong.Flag
+	for _, f := range root.Flags {
+		switch {
+		case f.Tag.Type != "setting":
+			f.Group = own // --help
+			flags = append(flags, f)
+		case all, slices.Contains(used, f.Name), f.Name == "config" && used[0] != "":
+			settings = append(settings, f)
+		}
+	}
+	root.Flags = nil
+	command.Flags = slices.Concat(flags, command.Flags, settings)
+}
+
+// explainUsage says what is wrong with a command line, and where to read on.
+func explainUsage(err error) error {
+	text, where := err.Error(), program
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
+		if command := parse.Context.Selected(); command != nil {
+			where = command.FullPath()
+			if strings.HasPrefix(text, "expected ") {
+				text = missing(parse.Context, command, text)
+			}
+		}
+	}
+	return fmt.Errorf("%s; see %s --help", text, where)
+}
+
+// missing names the part of a command line that is not there, or else gives
+// the text back.
+func missing(ctx *kong.Context, command *kong.Node, text string) string {
+	given := 0
+	for _, p := range ctx.Path {
+		if p.Positional != nil {
+			given++
+		}
+	}
+	if given < len(command.Positional) {
+		a := command.Positional[given]
+		what, _, _ := strings.Cut(strings.TrimSuffix(a.Help, "."), ";")
+		return fmt.Sprintf("%s needs %s <%s>: %s", command.Path(), article(a.Name), a.Name, lowerFirst(what))
+	}
+	var names []string
+	for _, c := range command.Children {
+		names = append(names, c.Name)
+	}
+	if len(names) == 0 {
+		return text
+	}
+	return command.Path() + " needs a command: " + strings.Join(names, " or ")
+}
+
+func article(noun string) string {
+	if strings.ContainsAny(noun[:1], "aeiou") {
+		return "an"
+	}
+	return "a"
+}
+
+func lowerFirst(text string) string {
+	if text == "" {
+		return text
+	}
+	return strings.ToLower(text[:1]) + text[1:]
+}

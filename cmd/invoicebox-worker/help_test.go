@@ -1,0 +1,79 @@
+package main
+
+import (
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var flagLine = regexp.MustCompile(`(?m)^ {2,6}(?:-\w, )?--([a-z-]+)`)
+
+// A command's help shows its own flags first, and no setting that it does not
+// use; it takes all of them all the same.
+func TestHelpOfACommand(t *testing.T) {
+	kafka := []string{
+		"kafka-brokers", "kafka-tls", "kafka-ca-file", "kafka-cert-file", "kafka-key-file", "kafka-sasl-mechanism",
+		"kafka-username", "kafka-password-file",
+	}
+	var all []string
+	for field := range reflect.TypeFor[settings]().Fields() {
+		if name := field.Tag.Get("name"); name != "" {
+			all = append(all, name)
+		}
+	}
+	for command, want := range map[string][]string{
+		"version":           {"help", "output"},
+		"operations":        {"help"},
+		"operations show":   {"help", "output", "config", "journal-url"},
+		"operations list":   {"help", "output", "account", "shop", "kind", "state", "attention", "all", "limit", "config", "journal-url"},
+		"shops show":        {"help", "output", "account", "config", "journal-url"},
+		"accounts list":     {"help", "output", "config", "journal-url"},
+		"dead-letters list": {"help", "output", "limit", "config", "journal-url"},
+		"dead-letters show": {"help", "output", "config", "journal-url"},
+		"keys create":       {"help", "output", "config", "keyset-file"},
+		"keys list":         {"help", "output", "config", "keyset-file"},
+		"resolve":           {"help", "output", "config", "journal-url", "keyset-file"},
+		"topics create":     slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),
+		"check":             slices.Concat([]string{"help", "output"}, all),
+		"run":               slices.Concat([]string{"help"}, all),
+	} {
+		code, out, errs := execute(t.Context(), append(strings.Fields(command), "--help")...)
+		var shown []string
+		for _, m := range flagLine.FindAllStringSubmatch(out, -1) {
+			shown = append(shown, m[1])
+		}
+		own := len(want)
+		if i := slices.Index(want, "config"); i >= 0 {
+			own = i
+		}
+		if code != exitDone || len(shown) < own || !slices.Equal(shown[:own], want[:own]) {
+			t.Errorf("%s: exit status %d, %q does not begin with %q %s", command, code, shown, want[:own], errs)
+		}
+		slices.Sort(shown)
+		slices.Sort(want)
+		if !slices.Equal(shown, want) {
+			t.Errorf("%s shows %q, want %q", command, shown, want)
+		}
+	}
+	if code, _, errs := execute(t.Context(), "version", "--window", "1s", "--kafka-brokers", "a:1"); code != exitDone {
+		t.Errorf("version with settings: %d %s", code, errs)
+	}
+}
+
+func TestUsageNamesTheCommand(t *testing.T) {
+	for command, want := range map[string]string{
+		"operations show":         "operations show needs an <id>: the operation's id, as listed and as the events' operationid; see invoicebox-worker operations show --help",
+		"shops show":              "shops show needs a <shop>: the shop's id; see invoicebox-worker shops show --help",
+		"dead-letters":            "dead-letters needs a command: list or show; see invoicebox-worker dead-letters --help",
+		"topics":                  "topics needs a command: create; see invoicebox-worker topics --help",
+		"operations show --bogus": "unknown flag --bogus; see invoicebox-worker operations show --help",
+		"bogus":                   "unexpected argument bogus; see invoicebox-worker --help",
+	} {
+		code, _, errs := execute(t.Context(), strings.Fields(command)...)
+		if code != exitUsage || errs != "invoicebox-worker: "+want+"\n" {
+			t.Errorf("%s: exit status %d: %s", command, code, errs)
+		}
+	}
+}
