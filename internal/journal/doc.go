@@ -50,7 +50,8 @@
 // After Apply the operation is its caller's until somebody claims it, so a Due
 // that lies ahead is time to go on in. An operation that Apply brings back from
 // beside the lane (out of Stored, Attention or an end) to Planned or Waiting is
-// Queued if the lane is taken by then. A late receipt makes an operation
+// Queued if the lane is taken by then; one that steps Behind is Queued until
+// all that was queued has left the lane. A late receipt makes an operation
 // Received at once, also beside another in the lane: nothing is left to send.
 //
 // # Failures

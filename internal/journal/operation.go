@@ -36,6 +36,8 @@ type ClaimedOperation struct {
 	Attempts    int // requests started so far, over all runs
 	Waits       int // waits in a row since the run began: the back-off's exponent
 	Doubt       bool
+	Unknowns    int  // attempts whose outcome nobody knows, over all runs; every later attempt is a probe
+	Newer       bool // of one with Unknowns: operations of its kind are queued behind it
 	Reason      string
 	SubjectMAC  []byte
 	Sealed      []byte    // the address or code
@@ -50,6 +52,13 @@ type ClaimedOperation struct {
 	Credential  *Credential    // the one that this operation stored, in state Stored
 	StoredAt    time.Time      // in state Stored: since when
 	OpenAttempt int            // number of the attempt that has no end yet, 0 for none
+	// Closed, in state Unknown: after it nothing of the last attempt can have
+	// left its worker. That is when its connection was closed; where nobody said
+	// so, when its deadline had passed and its lease had been ended; and for an
+	// attempt of an earlier process, which only a stored time could date, when
+	// the journal was opened. It never goes back, and may be compared with the
+	// caller's clock.
+	Closed time.Time
 }
 
 // A Send makes an attempt durable before its first byte leaves.
@@ -57,6 +66,7 @@ type Send struct {
 	Ref     ClaimRef
 	Attempt int  // expected number: Attempts + 1, or ErrStale
 	Flagged bool // made in doubt
+	Probe   bool // made after an unknown outcome, to learn of it
 	// SendBy and Deadline, from the call of Send: after SendBy nothing is
 	// written any more, after Deadline the connection is closed. A lease that
 	// ends before the answer can be written is prolonged.
@@ -125,14 +135,22 @@ type Credential struct {
 // A Transition moves an operation from one state to another, with all that
 // has to be true at the same instant.
 type Transition struct {
-	Ref     ClaimRef
-	From    State
-	To      State
-	Due     time.Time   // for Planned, Waiting, Received, Stored, Unknown; zero is now. Until then it stays the caller's
-	Reason  string      // closed set
-	Doubt   bool        // ORed to what is there
-	Attempt AttemptID   // 0 when no attempt ends with it
-	End     *AttemptEnd // of Attempt
+	Ref    ClaimRef
+	From   State
+	To     State
+	Due    time.Time // for Planned, Waiting, Received, Stored, Unknown; zero is now. Until then it stays the caller's
+	Reason string    // closed set
+	Doubt  bool      // ORed to what is there
+	// Behind, with To Planned: the operation steps behind all that is queued in
+	// its shop's lane and is Queued until the lane is free of them.
+	Behind bool
+	// Supersede, where it is not empty: operations of the same shop and kind
+	// whose runs began before this one's, of which an attempt is unknown, and
+	// which stepped behind or wait for a person without an answer, become
+	// Superseded with this reason.
+	Supersede string
+	Attempt   AttemptID   // 0 when no attempt ends with it
+	End       *AttemptEnd // of Attempt
 
 	// Credential is inserted. ErrMerchantConflict when its merchant id differs
 	// from the shop's or is another shop's of the account; ErrVersionTaken when

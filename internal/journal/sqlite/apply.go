@@ -30,7 +30,11 @@ func (t *tx) apply(tr journal.Transition) error {
 		return err
 	}
 	to := tr.To
-	if to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call {
+	switch {
+	case tr.Behind && to == journal.Planned:
+		// Released below: at once where nobody is queued.
+		to = journal.Queued
+	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
 		busy, err := t.busy(f.shop)
 		if err != nil {
 			return err
@@ -47,7 +51,12 @@ func (t *tx) apply(tr journal.Transition) error {
 			return err
 		}
 	}
-	if tr.From.HoldsLane() && !to.HoldsLane() {
+	if tr.Supersede != "" {
+		if err := t.supersedeOlder(f, tr); err != nil {
+			return err
+		}
+	}
+	if (tr.From.HoldsLane() || tr.Behind) && !to.HoldsLane() {
 		if err := t.release(f.shop); err != nil {
 			return err
 		}
@@ -70,8 +79,8 @@ func (t *tx) apply(tr journal.Transition) error {
 const (
 	moveFence  = " WHERE id = ? AND state = ? AND claim = ?"
 	moveEnding = "UPDATE operation SET state = ?, stage = 0, due_at = NULL, lane = NULL, leased = 0, reason = ?, doubt = doubt | ?, changed = ?" + moveFence
-	moveOn     = `UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, leased = 0, reason = ?, doubt = doubt | ?, changed = ?,
-		waits = waits + ?, version = coalesce(?, version), stored_at = coalesce(?, stored_at), received = received | ?` + moveFence
+	moveOn     = `UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, leased = 0, reason = ?, doubt = doubt | ?,
+		changed = CASE state WHEN ?1 THEN changed ELSE ? END, unknowns = unknowns + ?, waits = waits + ?, version = coalesce(?, version), stored_at = coalesce(?, stored_at), received = received | ?` + moveFence
 )
 
 // move compares and writes the state.
@@ -86,8 +95,8 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 			due = t.now
 		}
 		stage, dueAt := stageOf(to, due)
-		n, err = t.exec(moveOn, int64(to), stage, dueAt, laneOf(to), tr.Reason, flag(tr.Doubt), t.now,
-			flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received),
+		n, err = t.exec(moveOn, int64(to), stage, dueAt, laneFor(tr, to), tr.Reason, flag(tr.Doubt), t.now,
+			flag(to == journal.Unknown && tr.From == journal.Sending), flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received),
 			tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
 		t.woken = t.woken || n > 0 && stage != 0
 	}
@@ -102,6 +111,42 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	}
 	if tr.From.Open() != to.Open() && f.kind == journal.Invite {
 		t.invitation(f.key, to.Open())
+	}
+	return nil
+}
+
+func laneFor(tr journal.Transition, to journal.State) any {
+	if tr.Behind && to == journal.Queued {
+		return laneLast
+	}
+	return laneOf(to)
+}
+
+const olderRead = `SELECT o.id, o.lane FROM operation o INDEXED BY operation_unknowns JOIN operation n ON n.id = ?3
+	WHERE o.shop = ?1 AND o.kind = ?2 AND o.unknowns > 0 AND o.event < n.event AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+
+// supersedeOlder ends those in doubt that this operation stands for.
+func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
+	var ids []int64
+	open := 0
+	if err := t.each(olderRead, in{f.shop, int64(f.kind), tr.Ref.Operation}, func(r row) error {
+		ids = append(ids, r.int(0))
+		if !r.null(1) {
+			open++
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := t.supersede(id, tr.Supersede); err != nil {
+			return err
+		}
+	}
+	if f.kind == journal.Invite {
+		for range open {
+			t.invitation(f.key, false)
+		}
 	}
 	return nil
 }

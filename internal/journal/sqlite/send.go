@@ -47,7 +47,7 @@ func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
 		}
 	}
 	return id, t.attempt(attempt{
-		id: id, account: f.account, operation: s.Ref.Operation, number: s.Attempt, flagged: s.Flagged,
+		id: id, account: f.account, operation: s.Ref.Operation, number: s.Attempt, flagged: s.Flagged, probe: s.Probe,
 		sendBy: s.SendBy, deadline: s.Deadline, slack: slack, ledgers: ledgers,
 	})
 }
@@ -80,7 +80,7 @@ type attempt struct {
 	id                      journal.AttemptID
 	account, operation      int64
 	number                  int
-	flagged                 bool
+	flagged, probe          bool
 	sendBy, deadline, slack time.Duration
 	ledgers                 string
 }
@@ -92,9 +92,9 @@ func (t *tx) attempt(a attempt) error {
 	makeRoom(underWay)
 	underWay[a.id] = started{operation: a.operation, at: t.now, slack: a.slack.Microseconds(), ledgers: a.ledgers}
 	t.undo = append(t.undo, func() { delete(underWay, a.id) })
-	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, started, send_by, deadline, slack, ledgers, counts_from, slow)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(a.id), a.account, orNull(a.operation), a.number, flag(a.flagged), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
+	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, probe, started, send_by, deadline, slack, ledgers, counts_from, slow)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		int64(a.id), a.account, orNull(a.operation), a.number, flag(a.flagged), flag(a.probe), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
 		a.ledgers, deadline+a.slack.Microseconds(), flag(a.deadline+a.slack > lookBack))
 	return err
 }
