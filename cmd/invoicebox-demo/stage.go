@@ -93,7 +93,7 @@ func (s *stage) settings() worker.Options {
 		Token: func() secret.String { return token }, RequestsPerWindow: limit, Window: window,
 	}}
 	o.Concurrency = 8
-	o.RequestDeadline, o.Lease = 3*time.Second, 10*time.Second
+	o.RequestDeadline, o.Lease = 3*time.Second, 6*time.Second
 	o.Slack, o.QuietPeriod = time.Second, 2*time.Second
 	o.Listen = "127.0.0.1:0"
 	o.Ready = func(addr string) {

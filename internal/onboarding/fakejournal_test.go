@@ -3,6 +3,7 @@ package onboarding
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -47,7 +48,10 @@ type fakeOp struct {
 	due      time.Time
 	lease    time.Time
 	held     bool
+	last     bool // queued behind all that is queued
 	receipts int
+	probes   int
+	attempt  journal.AttemptID
 }
 
 type fakeEvent struct {
@@ -120,22 +124,6 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 	return op
 }
 
-// advance makes the head of a free lane planned.
-func (f *fakeJournal) advance(shop journal.ShopKey) {
-	for _, op := range f.ops {
-		if op.Shop == shop && op.State.HoldsLane() {
-			return
-		}
-	}
-	for _, op := range f.ops {
-		if op.Shop == shop && op.State == journal.Queued {
-			op.State, op.due = journal.Planned, time.Now()
-			f.signal()
-			return
-		}
-	}
-}
-
 func (f *fakeJournal) Accounts(context.Context) ([]journal.Account, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -189,6 +177,9 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 			}
 			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
 			op.Active = f.active[op.Shop]
+			op.Newer = op.Unknowns > 0 && slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
+				return o.Shop == op.Shop && o.Kind == op.Kind && o.State == journal.Queued && !o.last
+			})
 			out = append(out, op.ClaimedOperation)
 		}
 		return nil
@@ -214,7 +205,8 @@ func (f *fakeJournal) Expire(ctx context.Context) (planned, unknown int, err err
 				planned++
 			case journal.Sending:
 				f.move(op, journal.Unknown)
-				op.Doubt, op.due = true, time.Now()
+				op.Doubt, op.due, op.Closed = true, time.Now(), time.Now()
+				op.Unknowns++
 				unknown++
 			}
 		}
@@ -224,19 +216,6 @@ func (f *fakeJournal) Expire(ctx context.Context) (planned, unknown int, err err
 		return nil
 	})
 	return planned, unknown, err
-}
-
-func (f *fakeJournal) free(p journal.Permit) (n int, next time.Time) {
-	n = p.Limit
-	for _, u := range f.ledger[p.Ledger] {
-		if u.back.IsZero() || time.Now().Before(u.back) {
-			n--
-			if !u.back.IsZero() && (next.IsZero() || u.back.Before(next)) {
-				next = u.back
-			}
-		}
-	}
-	return max(0, n), next
 }
 
 func (f *fakeJournal) Free(_ context.Context, p journal.Permit) (int, time.Time, error) {
@@ -293,6 +272,13 @@ func (f *fakeJournal) Send(ctx context.Context, s journal.Send) (id journal.Atte
 			return err
 		}
 		op.Attempts++
+		op.attempt = id
+		if s.Probe {
+			op.probes++
+			if !s.Flagged {
+				return errors.New("a probe that is not flagged")
+			}
+		}
 		f.move(op, journal.Sending)
 		return nil
 	})
@@ -368,8 +354,22 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 		}
 		if t.End != nil {
 			f.endAttempt(t.Attempt, *t.End)
+			if t.End.NotSent && op.Unknowns > 0 {
+				op.probes--
+			}
+		}
+		if t.From == journal.Sending && t.To == journal.Unknown {
+			op.Unknowns++
+			op.Closed = t.End.At
+		}
+		if t.Supersede != "" {
+			f.supersedeOlder(op, t.Supersede)
 		}
 		f.move(op, t.To)
+		if t.Behind {
+			f.move(op, journal.Queued)
+			op.last = true
+		}
 		op.held, op.due, op.Reason = false, t.Due, t.Reason
 		if t.Due.IsZero() {
 			op.due = time.Now()

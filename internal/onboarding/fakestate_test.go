@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"slices"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -28,4 +29,45 @@ func (f *fakeJournal) eventsOf(op *fakeOp) (out []fakeEvent) {
 		}
 	}
 	return out
+}
+
+func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string) {
+	for _, op := range f.ops {
+		waits := op.State == journal.Queued && op.last || op.State == journal.Attention && op.receipts == 0
+		if op.Shop == by.Shop && op.Kind == by.Kind && op.id < by.id && op.Unknowns > 0 && waits {
+			f.move(op, journal.Superseded)
+			op.Reason = reason
+		}
+	}
+}
+
+// advance makes the head of a free lane planned.
+func (f *fakeJournal) advance(shop journal.ShopKey) {
+	for _, op := range f.ops {
+		if op.Shop == shop && op.State.HoldsLane() {
+			return
+		}
+	}
+	for _, last := range []bool{false, true} {
+		for _, op := range f.ops {
+			if op.Shop == shop && op.State == journal.Queued && op.last == last {
+				op.State, op.due, op.last = journal.Planned, time.Now(), false
+				f.signal()
+				return
+			}
+		}
+	}
+}
+
+func (f *fakeJournal) free(p journal.Permit) (n int, next time.Time) {
+	n = p.Limit
+	for _, u := range f.ledger[p.Ledger] {
+		if u.back.IsZero() || time.Now().Before(u.back) {
+			n--
+			if !u.back.IsZero() && (next.IsZero() || u.back.Before(next)) {
+				next = u.back
+			}
+		}
+	}
+	return max(0, n), next
 }

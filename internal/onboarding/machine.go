@@ -13,12 +13,13 @@ type Edge struct {
 // made by the journal itself: claims, ends of leases, receipts, plans.
 var edges = []Edge{
 	{journal.Queued, journal.Planned, "journal: the lane became free"},
-	{journal.Queued, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent"},
+	{journal.Queued, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent; or a newer code or address succeeded while this one, in doubt, was behind it"},
 	{journal.Planned, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent"},
 	{journal.Waiting, journal.Superseded, "journal: the same, and no attempt can have been executed"},
 	{journal.Planned, journal.Claimed, "journal: claimed"},
 	{journal.Waiting, journal.Claimed, "journal: claimed when due"},
 	{journal.Claimed, journal.Planned, "journal: the lease ended; or given back: no permit, gate closed, store not ready, drained"},
+	{journal.Claimed, journal.Queued, "journal: it is in doubt and a newer code or address goes first, instead of the probe"},
 	{journal.Claimed, journal.Sending, "journal: permit taken, the attempt is durable, nothing was written yet"},
 	{journal.Claimed, journal.Done, "it needs no call any more: over age, or the shop is active already"},
 	{journal.Claimed, journal.Attention, "it cannot be sent: its address or code does not open, or is over age with doubt"},
@@ -28,7 +29,7 @@ var edges = []Edge{
 	{journal.Sending, journal.Received, "journal: an activation's answer is durable"},
 	{journal.Sending, journal.Done, "invited, or refused, or over age"},
 	{journal.Sending, journal.Unknown, "no proof either way; or, by the journal, the lease ended"},
-	{journal.Sending, journal.Attention, "lost, or our request, rights or address are wrong"},
+	{journal.Sending, journal.Attention, "lost, or a probe proved nothing, or our request, rights or address are wrong"},
 
 	{journal.Received, journal.Received, "given back: the version was taken, the store is not ready"},
 	{journal.Received, journal.Stored, "the secret is stored, its token is not verified yet"},
@@ -39,8 +40,11 @@ var edges = []Edge{
 	{journal.Stored, journal.Attention, "the token was refused for the whole verification time"},
 
 	{journal.Unknown, journal.Received, "journal: the answer came after all"},
-	{journal.Unknown, journal.Attention, "nothing can prove the outcome"},
+	{journal.Unknown, journal.Unknown, "the quiet period is not over: a lease was ended, or the process is another"},
+	{journal.Unknown, journal.Planned, "the quiet period is over: an activation's one probe, an invitation once more"},
+	{journal.Unknown, journal.Attention, "the quiet period is over, and it was unknown before or is to be held"},
 	{journal.Attention, journal.Received, "journal: the answer came after all"},
+	{journal.Attention, journal.Superseded, "journal: it was in doubt, and a newer code or address succeeded"},
 	{journal.Attention, journal.Planned, "journal: a new run"},
 	{journal.Attention, journal.Queued, "journal: a new run, behind the lane's head"},
 	{journal.Done, journal.Planned, "journal: a new run after a refusal"},

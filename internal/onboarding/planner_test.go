@@ -244,3 +244,17 @@ func TestPlanInvariants(t *testing.T) {
 		t.Fatalf("only %d combinations", n)
 	}
 }
+
+// A code that gave way to a newer one is not sent again, and nothing says that
+// it failed: the newer one's activation is the answer.
+func TestASupersededCode(t *testing.T) {
+	plan := NewPlanner(PlannerOptions{Now: func() time.Time { return planNow }})
+	same := &journal.OperationView{ID: 7, UUID: uuid.New(), Kind: journal.Activate, Shop: planShop, State: journal.Superseded, Reason: string(ReasonNewerCode), Doubt: true}
+	if p := plan(planEvent(journal.Activate), journal.ShopView{Same: same}); p.Join != same.ID || len(p.Publish) > 0 {
+		t.Errorf("before the newer one is announced: %+v", p)
+	}
+	active := &journal.ActiveView{At: planNow, Operation: uuid.New(), Event: uuid.New()}
+	if p := plan(planEvent(journal.Activate), journal.ShopView{Same: same, Active: active}); p.Republish != active.Event {
+		t.Errorf("afterwards: %+v", p)
+	}
+}

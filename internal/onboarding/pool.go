@@ -217,6 +217,10 @@ type task struct {
 	attempt  journal.AttemptID
 }
 
+// probing tells whether a request of the task's is one to learn of an unknown
+// outcome: the code may be spent, the e-mail sent.
+func (t *task) probing() bool { return t.Unknowns > 0 }
+
 // begin counts a task in; the caller holds p.mu.
 func (p *Pool) begin(t *task) {
 	t.acc.inFlight++

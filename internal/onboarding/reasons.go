@@ -15,6 +15,7 @@ const (
 	ReasonExpired        Reason = "expired"
 	ReasonNewerAddress   Reason = "newer_address"
 	ReasonClosed         Reason = "closed"
+	ReasonNewerCode      Reason = "newer_code"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.
@@ -29,6 +30,9 @@ const (
 	ReasonStoreNotReady       Reason = "store_not_ready"
 	ReasonDrained             Reason = "drained"
 	ReasonNoProof             Reason = "no_proof"
+	ReasonProbe               Reason = "probe"
+	ReasonOnceMore            Reason = "once_more"
+	ReasonNewerFirst          Reason = "newer_first"
 	ReasonVersionTaken        Reason = "version_taken"
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"
