@@ -51,7 +51,12 @@ type ClaimedOperation struct {
 	Receipt     *StoredReceipt // the newest, in stage Settle
 	Credential  *Credential    // the one that this operation stored, in state Stored
 	StoredAt    time.Time      // in state Stored: since when
-	OpenAttempt int            // number of the attempt that has no end yet, 0 for none
+	// Late are receipts that the operation did not go on with, oldest first; an
+	// ended one, or one in attention over an answer, is claimed in stage Settle
+	// when one came. Known are those with which it and the shop's current
+	// activation went on, as far as they are kept.
+	Late, Known []StoredReceipt
+	OpenAttempt int // number of the attempt that has no end yet, 0 for none
 	// Closed, in state Unknown: after it nothing of the last attempt can have
 	// left its worker. That is when its connection was closed; where nobody said
 	// so, when its deadline had passed and its lease had been ended; and for an
@@ -117,9 +122,10 @@ type Receipt struct {
 
 // A StoredReceipt is a receipt as it lies in the journal.
 type StoredReceipt struct {
-	Attempt AttemptID
-	Sealed  []byte
-	At      time.Time
+	Operation uuid.UUID // to which its seal is bound
+	Attempt   AttemptID
+	Sealed    []byte
+	At        time.Time
 }
 
 // A Credential is a sealed secret, one version of one shop.
@@ -149,8 +155,13 @@ type Transition struct {
 	// which stepped behind or wait for a person without an answer, become
 	// Superseded with this reason.
 	Supersede string
-	Attempt   AttemptID   // 0 when no attempt ends with it
-	End       *AttemptEnd // of Attempt
+	// Compared: the receipts that came late have been looked at.
+	Compared bool
+	// Verified: the credentials that its receipts brought work, which ends what
+	// the receipts are kept for.
+	Verified bool
+	Attempt  AttemptID   // 0 when no attempt ends with it
+	End      *AttemptEnd // of Attempt
 
 	// Credential is inserted. ErrMerchantConflict when its merchant id differs
 	// from the shop's or is another shop's of the account; ErrVersionTaken when

@@ -51,6 +51,7 @@ type Journal interface {
 	StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
 	EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 	Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
+	EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error)
 	Apply(ctx context.Context, t journal.Transition) error
 }
 

@@ -10,6 +10,10 @@
 //	                                            └─no proof either way─▶ unknown ─quiet period─▶ planned, as a probe
 //	                                                                       └─ unknown before, or to be held ─▶ attention
 //
+//	an answer that comes late:  any state before received, attention ─▶ received
+//	                            received, stored ─▶ kept; done, superseded ─the same token─▶ noted
+//	                                                                └─another token─▶ attention
+//
 // The edges are data ([Edges]), and so are the outcomes of calls and what follows
 // an unknown one (outcomes.go), the moves of an account's gate (gate.go) and the
 // meaning of each reason of attention ([AttentionRows]).
@@ -69,6 +73,24 @@
 //	unknown again, also a crash  another quiet period, then attention outcome_unknown
 //	our fault                    attention request_rejected
 //	not sent, 425, 429, 401      it was not used up: made later
+//
+// # Late answers
+//
+// An answer may come when its worker has lost the operation: a frozen process
+// that goes on, a lease that ended too early. It is kept whatever the operation
+// is by then. Before it has any answer the operation goes on as received, also
+// out of attention: an `activated` may follow a failure that is not final.
+// Whoever holds it at that moment is fenced off, so that no probe is sent any
+// more; one that is on its way already ends as a late answer itself (only then
+// can the shop's next request begin before it has ended). After an answer late
+// ones are compared with the tokens in use when the operation has ended: the same
+// token, or none, is a note in the audit; another, or one that does not open, is
+// attention second_token. A failure that may be the second one of a run has an
+// id of its own, of operation, run, type and reason.
+//
+// A receipt is erased [ReceiptsKept] after the credentials that it brought were
+// found to work. Those of activations that wait for a person, or were announced
+// as pending, are kept.
 //
 // # What it does not
 //

@@ -39,6 +39,10 @@ var edges = []Edge{
 	{journal.Stored, journal.Done, "verified, or published as pending"},
 	{journal.Stored, journal.Attention, "the token was refused for the whole verification time"},
 
+	{journal.Queued, journal.Received, "journal: the answer to an earlier request came after all"},
+	{journal.Planned, journal.Received, "journal: the same; no probe is made any more"},
+	{journal.Waiting, journal.Received, "journal: the same"},
+	{journal.Claimed, journal.Received, "journal: the same; whoever holds it can send nothing"},
 	{journal.Unknown, journal.Received, "journal: the answer came after all"},
 	{journal.Unknown, journal.Unknown, "the quiet period is not over: a lease was ended, or the process is another"},
 	{journal.Unknown, journal.Planned, "the quiet period is over: an activation's one probe, an invitation once more"},
@@ -49,6 +53,11 @@ var edges = []Edge{
 	{journal.Attention, journal.Queued, "journal: a new run, behind the lane's head"},
 	{journal.Done, journal.Planned, "journal: a new run after a refusal"},
 	{journal.Done, journal.Queued, "journal: a new run after a refusal, behind the lane's head"},
+	{journal.Done, journal.Done, "late answers were compared: nothing new"},
+	{journal.Done, journal.Attention, "a late answer brought another token"},
+	{journal.Superseded, journal.Superseded, "late answers were compared: nothing new"},
+	{journal.Superseded, journal.Attention, "a late answer brought another token"},
+	{journal.Attention, journal.Attention, "late answers were compared: nothing new, or another token"},
 	{journal.Superseded, journal.Planned, "journal: a new run of an invitation that was never sent"},
 	{journal.Superseded, journal.Queued, "journal: the same, behind the lane's head"},
 }

@@ -34,6 +34,8 @@ func (p *Pool) perform(s scope, t *task) {
 		p.settleStored(s, t)
 	case journal.Unknown:
 		p.settleUnknown(s, t)
+	case journal.Done, journal.Superseded, journal.Attention:
+		p.settleLate(s, t)
 	}
 }
 

@@ -46,6 +46,7 @@ const (
 	ReasonAnswerUnreadable   Reason = "answer_unreadable"
 	ReasonMerchantConflict   Reason = "merchant_conflict"
 	ReasonCredentialsInvalid Reason = "credentials_invalid"
+	ReasonSecondToken        Reason = "second_token"
 	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"
 	ReasonSubjectUnreadable  Reason = "subject_unreadable"
 )

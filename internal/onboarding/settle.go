@@ -97,7 +97,7 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode)}
 	switch verdict := p.checkToken(s, t, act.Token); verdict {
 	case tokenGood:
-		tr.To, tr.Reason = journal.Done, string(ReasonActivated)
+		tr.To, tr.Reason, tr.Verified = journal.Done, string(ReasonActivated), true
 		tr.Active = &journal.ActiveUpdate{At: x.Finished, Event: event.ID}
 		tr.Publish = []journal.Draft{event}
 	default:
@@ -165,7 +165,7 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 	}
 	event := p.out.activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
 	_ = p.apply(s, t, journal.Transition{
-		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated),
+		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated), Verified: v == schemas.VerificationVerified,
 		Active: &journal.ActiveUpdate{At: activatedAt, Event: event.ID}, Publish: []journal.Draft{event},
 	})
 }

@@ -128,13 +128,16 @@ func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, e
 // settling adds what the settling of o needs to know.
 func (t *tx) settling(o *journal.ClaimedOperation, x extras) error {
 	if x.receipt != 0 {
-		r, err := t.one("SELECT answer, at FROM receipt WHERE attempt = ?", x.receipt)
+		list, err := t.receipts("r.attempt = ?", x.receipt)
 		if err != nil {
 			return err
 		}
-		if r != nil {
-			o.Receipt = &journal.StoredReceipt{Attempt: journal.AttemptID(x.receipt), Sealed: r.blob(0), At: wall(r.int(1))}
+		if len(list) > 0 {
+			o.Receipt = &list[0]
 		}
+	}
+	if !o.State.Open() {
+		return t.comparing(o, x)
 	}
 	if x.version != 0 && o.State == journal.Stored {
 		r, err := t.one(credentialRead, x.shop, x.version)
@@ -157,6 +160,28 @@ func (t *tx) settling(o *journal.ClaimedOperation, x extras) error {
 		o.Closed = t.closed(r, x)
 	}
 	return nil
+}
+
+// comparing adds what a late receipt is compared with.
+func (t *tx) comparing(o *journal.ClaimedOperation, x extras) (err error) {
+	if o.Late, err = t.receipts("r.operation = ? AND r.attempt IS NOT ?", o.Ref.Operation, orNull(x.receipt)); err != nil {
+		return err
+	}
+	if o.Receipt != nil {
+		o.Known = append(o.Known, *o.Receipt)
+	}
+	current, err := t.receipts("r.attempt = (SELECT a.receipt FROM shop s JOIN operation a ON a.id = s.active_operation WHERE s.id = ?)", x.shop)
+	o.Known = append(o.Known, current...)
+	return err
+}
+
+func (t *tx) receipts(where string, args ...any) (list []journal.StoredReceipt, err error) {
+	err = t.each("SELECT r.attempt, r.answer, r.at, b.uuid FROM receipt r JOIN operation_body b ON b.id = r.operation WHERE "+where+" ORDER BY r.attempt", args,
+		func(r row) error {
+			list = append(list, journal.StoredReceipt{Operation: asUUID(r.blob(3)), Attempt: journal.AttemptID(r.int(0)), Sealed: r.blob(1), At: wall(r.int(2))})
+			return nil
+		})
+	return list, err
 }
 
 // closed is when nothing of the last attempt could leave us any more. Earlier
