@@ -98,7 +98,7 @@ func (s *stage) settings() worker.Options {
 	}}
 	o.Start = "earliest" // the platform does not wait for the worker
 	o.Concurrency = 8
-	o.RequestDeadline, o.Lease = 3*time.Second, 10*time.Second
+	o.RequestDeadline, o.Lease = 3*time.Second, 6*time.Second
 	o.Slack, o.QuietPeriod = time.Second, 2*time.Second
 	o.Listen = "127.0.0.1:0"
 	o.Ready = func(addr string) {

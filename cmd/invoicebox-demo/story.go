@@ -42,7 +42,7 @@ var fates = []fate{
 	{name: "slow token", story: "its token works late: announced when it does", share: 1, codes: []string{"pending-token-"}, end: activated},
 	{name: "wrong address", story: "the e-mail address is refused", share: 2, address: "rejected-", end: refused, reason: schemas.FailureAddressRejected},
 	{name: "borrowed code", story: "another shop's code is not sent; its own works", share: 1, codes: []string{""}, borrows: true, end: activated},
-	{name: "lost answer", story: "the answer is lost: unknown, never \"wrong code\"", share: 2, codes: []string{"lost-answer-"}, end: attention, reason: schemas.FailureOutcomeUnknown},
+	{name: "lost answer", story: "one probe: lost, never \"wrong code\"; a new code works", share: 2, codes: []string{"lost-answer-", ""}, end: activated, reason: schemas.FailureOutcomeLost},
 	{name: "garbled answer", story: "200 with broken JSON: the answer is kept for a person", share: 1, codes: []string{"broken-json-"}, end: attention, reason: schemas.FailureAnswerUnreadable},
 	{name: "other provider", story: "chose another provider: ignored and counted", share: 3, other: true, end: ignored},
 }

@@ -88,8 +88,12 @@ func TestTheBoardFollowsAShop(t *testing.T) {
 	}
 	lost := shops[7]
 	lost.step, lost.entered = entered, 1
-	b.hear(schemas.Event{Subject: lost.id, Data: schemas.ActivationFailed{Reason: schemas.FailureOutcomeUnknown, Action: schemas.ActionContactSupport}})
-	if lost.end != attention || !lost.good() {
+	if _, w := b.hear(schemas.Event{Subject: lost.id, Data: schemas.ActivationFailed{Reason: schemas.FailureOutcomeLost, Action: schemas.ActionRequestNewCode}}); w != enterCode {
+		t.Error("a lost code does not make the shop enter the next one")
+	}
+	lost.entered = 2
+	b.hear(schemas.Event{Subject: lost.id, Data: schemas.Activated{}})
+	if lost.end != activated || !lost.good() {
 		t.Errorf("lost answer: %q, %q", lost.end, lost.reason)
 	}
 	lost.reason = schemas.FailureCodeRejected

@@ -105,7 +105,8 @@ func TestNoSecretAnywhere(t *testing.T) {
 		if err := r.sandbox.PlantCode(sandbox.Code{Code: markCode, MerchantID: "merchant-1", Token: markToken, PartnerID: sandbox.DefaultPartnerID}); err != nil {
 			t.Fatal(err)
 		}
-		w := r.start("--signing-key-file", r.path("signing"))
+		// Short times, so that the lost answer is probed.
+		w := r.start("--signing-key-file", r.path("signing"), "--request-deadline", "2s", "--lease", "4s", "--slack", "1s", "--quiet-period", "1s")
 
 		r.selected("s1", markEmail)
 		r.entered("s1", markCode)

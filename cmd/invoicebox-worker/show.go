@@ -105,6 +105,7 @@ type (
 	attemptJSON struct {
 		Number     int        `json:"number"`
 		Flagged    bool       `json:"flagged"`
+		Probe      bool       `json:"probe"`
 		StartedAt  *time.Time `json:"startedAt,omitzero"`
 		EndedAt    *time.Time `json:"endedAt,omitzero"`
 		Outcome    string     `json:"outcome,omitzero"`
@@ -148,7 +149,7 @@ func operationView(r journal.OperationRecord) operationJSON {
 func detailView(d journal.OperationDetail) operationJSON {
 	o := operationView(d.OperationRecord)
 	for i, a := range d.Tries {
-		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, StartedAt: instant(a.Started), HasReceipt: a.HasReceipt}
+		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, Probe: a.Probe, StartedAt: instant(a.Started), HasReceipt: a.HasReceipt}
 		if a.End != nil {
 			one.EndedAt, one.Outcome, one.Status = instant(a.End.At), outcomeOf(d, i), a.End.Status
 			one.Code, one.RequestID = a.End.Code, a.End.RequestID

@@ -80,15 +80,27 @@ func (r *rig) resolveByCommand(shop string) {
 	}
 }
 
-// The worker is killed five times in the middle of its work. What was being
-// sent at that moment is unknown and waits for a person; everything else ends
-// as if nothing had happened.
+// The worker is killed five times in the middle of its work. A code that was
+// being sent at that moment is unknown and waits for a person, an invitation is
+// sent once more; everything else ends as if nothing had happened.
 func TestKilledFiveTimes(t *testing.T) {
+	killed(t, "hold", map[string]bool{"outcome_unknown": true})
+}
+
+// The same with probes. The sandbox refuses a code that is spent: where the
+// request had come through its answer is lost.
+func TestKilledFiveTimesWithProbes(t *testing.T) {
+	killed(t, "probe-once", map[string]bool{"outcome_unknown": true, "outcome_lost": true})
+}
+
+func killed(t *testing.T, unknownOutcome string, reasons map[string]bool) {
+	t.Helper()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 5)) // #nosec G404 -- moments of a test
-		r := newRig(t, c, calm(20*time.Millisecond), lifted("--concurrency", "16")...)
+		r := newRig(t, c, calm(20*time.Millisecond), lifted("--concurrency", "16", "--unknown-outcome", unknownOutcome,
+			"--request-deadline", "1s", "--lease", "2s", "--slack", "1s", "--quiet-period", "2s")...)
 		shops := shopNames("shop", fleet(c))
 		r.selected(shops...)
 		r.entered(shops...)
@@ -106,7 +118,7 @@ func TestKilledFiveTimes(t *testing.T) {
 
 		unknown := map[string]int{}
 		for _, op := range r.operations("--attention", "--limit", "1000") {
-			if op.Reason != "outcome_unknown" {
+			if !reasons[op.Reason] {
 				t.Errorf("%s of %s is in attention for %s", op.Kind, op.Shop, op.Reason)
 			}
 			unknown[op.Kind]++
@@ -125,7 +137,11 @@ func TestKilledFiveTimes(t *testing.T) {
 		if n := r.count(schemas.TypeDeadLetter); n != 0 {
 			t.Errorf("%d dead letters", n)
 		}
-		r.judge()
+		probes := r.judge()
+		t.Logf("requests made in doubt: %v", probes)
+		if unknownOutcome == "hold" && probes["activate"] != 0 {
+			t.Errorf("%d probes although none is to be made", probes["activate"])
+		}
 	})
 }
 

@@ -30,7 +30,7 @@
 // It decides nothing: what an event leads to says the [Planner], what an
 // outcome leads to says the caller of Apply. It opens nothing: addresses,
 // codes, answers and tokens pass through it sealed, and it never logs a value.
-// It does not prune yet.
+// It prunes nothing by itself; only receipts can be erased so far.
 //
 // # States
 //
@@ -50,8 +50,12 @@
 // After Apply the operation is its caller's until somebody claims it, so a Due
 // that lies ahead is time to go on in. An operation that Apply brings back from
 // beside the lane (out of Stored, Attention or an end) to Planned or Waiting is
-// Queued if the lane is taken by then. A late receipt makes an operation
-// Received at once, also beside another in the lane: nothing is left to send.
+// Queued if the lane is taken by then; one that steps Behind is Queued until
+// all that was queued has left the lane. A late receipt makes an operation
+// that has no answer yet Received at once, from any state and also beside another
+// in the lane: nothing is left to send. To one that has, it is kept beside; such
+// an operation is claimed in stage Settle once it has ended, to be compared, and
+// keeps its state.
 //
 // # Failures
 //

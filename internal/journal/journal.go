@@ -100,11 +100,17 @@ type Journal interface {
 	StartCheck(ctx context.Context, c Check) (AttemptID, error)
 	EndCheck(ctx context.Context, id AttemptID, end AttemptEnd) error
 	// Receive saves a receipt in whatever state the operation is by then:
-	// Sending of the same claim becomes Received and stays the caller's; Unknown
-	// or Attention (but for reasons that rest on a receipt) becomes Received, due
-	// at once, anybody's; in any other state the receipt is kept beside it.
-	// It returns the state after it and whether the operation is still the caller's.
+	// Sending of the same claim becomes Received and stays the caller's. Any other
+	// state before an answer (Queued to Sending, Unknown, Attention but for reasons
+	// that rest on a receipt) becomes Received, due at once, anybody's: whoever
+	// held it is fenced off, so that nothing more is sent. After that the receipt
+	// is kept beside the operation, which is due for a comparison at once when it
+	// has ended or is in attention, and else when it comes to that. It returns the state after it and whether the operation is still the caller's.
 	Receive(ctx context.Context, r Receipt) (s State, mine bool, err error)
+	// EraseReceipts looks at limit receipts of attempts above after, the oldest
+	// first, and erases those of ended operations that were verified by before.
+	// Next is where to go on, 0 at the end.
+	EraseReceipts(ctx context.Context, before time.Time, after AttemptID, limit int) (next AttemptID, erased int, err error)
 	// Apply makes a transition. ErrStale, ErrMerchantConflict, ErrVersionTaken,
 	// ErrOlderVersion
 	// (nothing is changed by any of them). When the lane becomes free the shop's

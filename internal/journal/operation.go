@@ -36,6 +36,8 @@ type ClaimedOperation struct {
 	Attempts    int // requests started so far, over all runs
 	Waits       int // waits in a row since the run began: the back-off's exponent
 	Doubt       bool
+	Unknowns    int  // attempts whose outcome nobody knows, over all runs; every later attempt is a probe
+	Newer       bool // of one with Unknowns: operations of its kind are queued behind it
 	Reason      string
 	SubjectMAC  []byte
 	Sealed      []byte    // the address or code
@@ -49,7 +51,19 @@ type ClaimedOperation struct {
 	Receipt     *StoredReceipt // the newest, in stage Settle
 	Credential  *Credential    // the one that this operation stored, in state Stored
 	StoredAt    time.Time      // in state Stored: since when
-	OpenAttempt int            // number of the attempt that has no end yet, 0 for none
+	// Late are receipts that the operation did not go on with, oldest first; an
+	// ended one, or one in attention over an answer, is claimed in stage Settle
+	// when one came. Known are those with which it and the shop's current
+	// activation went on, as far as they are kept.
+	Late, Known []StoredReceipt
+	OpenAttempt int // number of the attempt that has no end yet, 0 for none
+	// Closed, in state Unknown: after it nothing of the last attempt can have
+	// left its worker. That is when its connection was closed; where nobody said
+	// so, when its deadline had passed and its lease had been ended; and for an
+	// attempt of an earlier process, which only a stored time could date, when
+	// the journal was opened. It never goes back, and may be compared with the
+	// caller's clock.
+	Closed time.Time
 }
 
 // A Send makes an attempt durable before its first byte leaves.
@@ -57,6 +71,7 @@ type Send struct {
 	Ref     ClaimRef
 	Attempt int  // expected number: Attempts + 1, or ErrStale
 	Flagged bool // made in doubt
+	Probe   bool // made after an unknown outcome, to learn of it
 	// SendBy and Deadline, from the call of Send: after SendBy nothing is
 	// written any more, after Deadline the connection is closed. A lease that
 	// ends before the answer can be written is prolonged.
@@ -107,9 +122,10 @@ type Receipt struct {
 
 // A StoredReceipt is a receipt as it lies in the journal.
 type StoredReceipt struct {
-	Attempt AttemptID
-	Sealed  []byte
-	At      time.Time
+	Operation uuid.UUID // to which its seal is bound
+	Attempt   AttemptID
+	Sealed    []byte
+	At        time.Time
 }
 
 // A Credential is a sealed secret, one version of one shop.
@@ -125,14 +141,27 @@ type Credential struct {
 // A Transition moves an operation from one state to another, with all that
 // has to be true at the same instant.
 type Transition struct {
-	Ref     ClaimRef
-	From    State
-	To      State
-	Due     time.Time   // for Planned, Waiting, Received, Stored, Unknown; zero is now. Until then it stays the caller's
-	Reason  string      // closed set
-	Doubt   bool        // ORed to what is there
-	Attempt AttemptID   // 0 when no attempt ends with it
-	End     *AttemptEnd // of Attempt
+	Ref    ClaimRef
+	From   State
+	To     State
+	Due    time.Time // for Planned, Waiting, Received, Stored, Unknown; zero is now. Until then it stays the caller's
+	Reason string    // closed set
+	Doubt  bool      // ORed to what is there
+	// Behind, with To Planned: the operation steps behind all that is queued in
+	// its shop's lane and is Queued until the lane is free of them.
+	Behind bool
+	// Supersede, where it is not empty: operations of the same shop and kind
+	// whose runs began before this one's, of which an attempt is unknown, and
+	// which stepped behind or wait for a person without an answer, become
+	// Superseded with this reason.
+	Supersede string
+	// Compared: the receipts that came late have been looked at.
+	Compared bool
+	// Verified: the credentials that its receipts brought work, which ends what
+	// the receipts are kept for.
+	Verified bool
+	Attempt  AttemptID   // 0 when no attempt ends with it
+	End      *AttemptEnd // of Attempt
 
 	// Credential is inserted. ErrMerchantConflict when its merchant id differs
 	// from the shop's or is another shop's of the account; ErrVersionTaken when

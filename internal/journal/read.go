@@ -87,6 +87,7 @@ type AttemptRecord struct {
 	ID         AttemptID
 	Number     int
 	Flagged    bool
+	Probe      bool
 	Started    time.Time
 	End        *AttemptEnd // nil while open
 	HasReceipt bool

@@ -65,7 +65,7 @@ type Stage uint8
 // The stages of work that can be claimed.
 const (
 	Call   Stage = 1 // Planned, Waiting: wants a permit and an open gate
-	Settle Stage = 2 // Received, Stored, Unknown: wants neither
+	Settle Stage = 2 // Received, Stored, Unknown, and ended ones with a late receipt: wants neither
 )
 
 // StageOf returns the stage in which an operation in s is claimed, 0 for none.

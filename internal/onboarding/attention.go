@@ -53,6 +53,10 @@ var attention = []AttentionRow{
 		"The activation was executed and its token is stored; Invoicebox refused that token for the whole verification time.",
 		"Whether the token starts to work later.",
 		schemas.FailureCredentialsInvalid, []Command{CommandRetry, CommandEnter, CommandClose}},
+	{ReasonSecondToken, []journal.Kind{journal.Activate},
+		"The operation had ended, and a late answer to one of its requests was executed with another token than the one in use; all answers are kept.",
+		"Which of the tokens Invoicebox takes from now on.",
+		schemas.FailureSecondToken, []Command{CommandEnter, CommandClose}},
 	{ReasonCodeOfOtherShop, []journal.Kind{journal.Activate},
 		"The code was entered for another shop before; nothing was sent for this one.",
 		"Which shop the code is meant for.",
@@ -65,6 +69,18 @@ var attention = []AttentionRow{
 
 // AttentionRows returns the table of attention, for commands and documents.
 func AttentionRows() []AttentionRow { return append([]AttentionRow(nil), attention...) }
+
+// afterAll tells whether an event of the same type may have been published in
+// the operation's run before: it rests on an answer that may have come late.
+func afterAll(op journal.ClaimedOperation, r Reason) bool {
+	switch r {
+	case ReasonSecondToken:
+		return true
+	case ReasonAnswerUnreadable, ReasonMerchantConflict, ReasonCredentialsInvalid:
+		return op.Doubt
+	}
+	return false
+}
 
 // attentionFailure is the event that a reason asks for, "" for none.
 func attentionFailure(r Reason) schemas.FailureReason {

@@ -28,6 +28,12 @@ const (
 	DefaultVerifyFor       = 2 * time.Minute
 )
 
+// What follows an activation's unknown outcome after the quiet period.
+const (
+	ProbeOnce = "probe-once" // one more request, flagged; then a person
+	Hold      = "hold"       // a person at once
+)
+
 // EgressLedger is the ledger of all that goes out from one address.
 const EgressLedger = "egress"
 
@@ -45,6 +51,7 @@ type Journal interface {
 	StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
 	EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 	Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
+	EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error)
 	Apply(ctx context.Context, t journal.Transition) error
 }
 
@@ -93,7 +100,8 @@ type Config struct {
 	Concurrency     int           // calls in flight; at least one for each account; DefaultConcurrency
 	RequestDeadline time.Duration // of one call, connect included; must be the client's; DefaultRequestDeadline
 	Lease           time.Duration // how long a claim holds; DefaultLease
-	QuietPeriod     time.Duration // DefaultQuietPeriod
+	QuietPeriod     time.Duration // silence after an unknown outcome; DefaultQuietPeriod
+	UnknownOutcome  string        // ProbeOnce or Hold; ProbeOnce
 	Slack           time.Duration // how long a request may linger on its way after we gave up; DefaultSlack
 	MaximumAge      time.Duration // of a run that could not be executed; DefaultMaximumAge
 	DrainTime       time.Duration // how long calls in flight are awaited when stopping; request deadline + 5 s
@@ -129,6 +137,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.RequestDeadline, DefaultRequestDeadline)
 	setDefault(&c.Lease, DefaultLease)
 	setDefault(&c.QuietPeriod, DefaultQuietPeriod)
+	setDefault(&c.UnknownOutcome, ProbeOnce)
 	setDefault(&c.Slack, DefaultSlack)
 	setDefault(&c.MaximumAge, DefaultMaximumAge)
 	setDefault(&c.DrainTime, c.RequestDeadline+5*time.Second)
@@ -186,6 +195,7 @@ func (c Config) validate() error {
 		"concurrency is %d: at least one for each of the %d accounts", c.Concurrency, len(c.Accounts))
 	bad(c.Slack < 0, "slack is %v: must not be negative", c.Slack)
 	bad(c.QuietPeriod < c.Slack, "quiet-period is %v: at least the slack (%v), or a probe could overtake the request that it asks about", c.QuietPeriod, c.Slack)
+	bad(c.UnknownOutcome != ProbeOnce && c.UnknownOutcome != Hold, "unknown-outcome is %q: %s or %s", c.UnknownOutcome, ProbeOnce, Hold)
 	for _, d := range []struct {
 		setting string
 		value   time.Duration

@@ -7,11 +7,16 @@
 //	  ▲  ▲              │                       │  │               └─ unreadable, conflict, bad token ─▶ attention
 //	  │  └─given back───┘                       │  └─refused─▶ done (failure event)
 //	  └────────── waiting ◀──not executed───────┤
-//	                                            └─no proof either way─▶ unknown ─▶ attention
+//	                                            └─no proof either way─▶ unknown ─quiet period─▶ planned, as a probe
+//	                                                                       └─ unknown before, or to be held ─▶ attention
 //
-// The edges are data ([Edges]), and so are the outcomes of calls (outcomes.go),
-// the moves of an account's gate (gate.go) and the meaning of each reason of
-// attention ([AttentionRows]).
+//	an answer that comes late:  any state before received, attention ─▶ received
+//	                            received, stored ─▶ kept; done, superseded ─the same token─▶ noted
+//	                                                                └─another token─▶ attention
+//
+// The edges are data ([Edges]), and so are the outcomes of calls and what follows
+// an unknown one (outcomes.go), the moves of an account's gate (gate.go) and the
+// meaning of each reason of attention ([AttentionRows]).
 //
 // # What it guarantees
 //
@@ -37,10 +42,59 @@
 //     for the drain time and its outcome written. Claimed operations are given
 //     back, so that nobody waits for a lease.
 //
+// # Unknown outcomes
+//
+// Where no answer proves what became of a request, the shop's lane is held for
+// the quiet period. It counts from the later of lease end and connection close;
+// where nobody said when the connection was closed, from the moment when the
+// lease was ended; and where only the wall clock of an earlier process could
+// tell, from the opening of the journal. Then:
+//
+//   - An activation is asked once more, flagged, in an operation's whole life,
+//     or goes to a person at once ([Hold]). This probe passes gate, permit and
+//     Send like any call, and is used up by whatever may have been executed.
+//   - An invitation is sent once more, and goes on as any other; the second
+//     time that it is unknown it goes to a person.
+//   - Nothing is published before it ends, or a person has to look.
+//   - A newer code of the shop, or address for an invitation, runs instead of the
+//     probe: as long as that was not sent the older operation steps behind all
+//     that is queued in the lane. As soon as the newer one's secret is stored, or
+//     its e-mail sent, older ones in doubt that stepped behind or wait for a
+//     person without an answer are superseded. When it ends otherwise the older
+//     one goes on: its probe comes when the lane is free, after all newer ones.
+//     A held one does not step behind: it leaves the lane for attention, with its
+//     event, and is superseded from there.
+//
+// What a probe brings:
+//
+//	2xx                          received, stored, done
+//	refused                      the code is spent, or never was good: attention outcome_lost
+//	408, 503                     attention outcome_unknown
+//	unknown again, also a crash  another quiet period, then attention outcome_unknown
+//	our fault                    attention request_rejected
+//	not sent, 425, 429, 401      it was not used up: made later
+//
+// # Late answers
+//
+// An answer may come when its worker has lost the operation: a frozen process
+// that goes on, a lease that ended too early. It is kept whatever the operation
+// is by then. Before it has any answer the operation goes on as received, also
+// out of attention: an `activated` may follow a failure that is not final.
+// Whoever holds it at that moment is fenced off, so that no probe is sent any
+// more; one that is on its way already ends as a late answer itself (only then
+// can the shop's next request begin before it has ended). After an answer late
+// ones are compared with the tokens in use when the operation has ended: the same
+// token, or none, is a note in the audit; another, or one that does not open, is
+// attention second_token. A failure that may be the second one of a run has an
+// id of its own, of operation, run, type and reason.
+//
+// A receipt is erased [ReceiptsKept] after the credentials that it brought were
+// found to work. Those of activations that wait for a person, or were announced
+// as pending, are kept.
+//
 // # What it does not
 //
-// An unknown outcome goes straight to attention: there is no quiet period and
-// no probe. A token that could not be checked within the verification time is
+// A token that could not be checked within the verification time is
 // announced as `pending`, and nobody checks it after that. The time that an
 // account is closed counts towards the maximum age. Requests that were refused
 // because of many shops in a row do not close the gate. The order in which
@@ -59,7 +113,7 @@
 //	Send without an answer       nothing is sent; the attempt is taken back from whichever state it is in
 //	journal closed               Run drains and returns its error
 //	crash in claimed             planned again when the lease ends
-//	crash in sending             unknown, then attention: the two cases cannot be told apart
+//	crash in sending             unknown: the two cases cannot be told apart
 //	crash in received, stored    taken up again from the receipt
 //	Invoicebox unreachable, 5xx  five in a row rest the account, longer each time; one trial ends a rest
 //	429, or no request left      the account is limited as told (15 min at most), then one trial

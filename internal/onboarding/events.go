@@ -66,6 +66,15 @@ func (p publisher) failed(op journal.ClaimedOperation, reason schemas.FailureRea
 	return p.ofRun(op, typ, at, failureData(op.Kind, op.Shop, reason))
 }
 
+// failedAgain is failed for a failure that may follow another one, or an
+// activation, of the same run, because an answer came after all. One id has one
+// content, so its id names the reason too.
+func (p publisher) failedAgain(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
+	typ := failureType(op.Kind)
+	id := schemas.EventID(op.UUID, op.Run, typ+"/"+string(reason))
+	return p.draft(id, typ, causeOf(op), at, failureData(op.Kind, op.Shop, reason))
+}
+
 func failureType(k journal.Kind) string {
 	if k == journal.Invite {
 		return schemas.TypeInvitationFailed

@@ -3,6 +3,7 @@ package onboarding
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -30,6 +31,8 @@ type fakeJournal struct {
 	invited  map[journal.ShopKey]int
 	events   []fakeEvent
 	steps    []string // from→to, in order
+	notes    []string // of the audit
+	erased   []time.Time
 	claims   []journal.ClaimRequest
 	dues     int
 	commit   time.Duration // every write takes so long
@@ -47,7 +50,12 @@ type fakeOp struct {
 	due      time.Time
 	lease    time.Time
 	held     bool
+	late     bool // receipts are to be compared
+	verified time.Time
+	last     bool // queued behind all that is queued
 	receipts int
+	probes   int
+	attempt  journal.AttemptID
 }
 
 type fakeEvent struct {
@@ -120,22 +128,6 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 	return op
 }
 
-// advance makes the head of a free lane planned.
-func (f *fakeJournal) advance(shop journal.ShopKey) {
-	for _, op := range f.ops {
-		if op.Shop == shop && op.State.HoldsLane() {
-			return
-		}
-	}
-	for _, op := range f.ops {
-		if op.Shop == shop && op.State == journal.Queued {
-			op.State, op.due = journal.Planned, time.Now()
-			f.signal()
-			return
-		}
-	}
-}
-
 func (f *fakeJournal) Accounts(context.Context) ([]journal.Account, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,7 +150,7 @@ func (f *fakeJournal) Due(context.Context) ([]journal.Due, error) {
 	f.dues++
 	first := map[journal.Due]time.Time{}
 	for _, op := range f.ops {
-		if stage := journal.StageOf(op.State); stage != 0 && !op.held {
+		if stage := op.stage(); stage != 0 && !op.held {
 			key := journal.Due{Account: op.Shop.Account, Kind: op.Kind, Stage: stage}
 			if at, ok := first[key]; !ok || op.due.Before(at) {
 				first[key] = op.due
@@ -178,7 +170,7 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 		f.claims = append(f.claims, r)
 		now := time.Now()
 		ready := slices.DeleteFunc(slices.Clone(f.ops), func(op *fakeOp) bool {
-			return op.held || op.Kind != r.Kind || op.Shop.Account != r.Account || journal.StageOf(op.State) != r.Stage || op.due.After(now)
+			return op.held || op.Kind != r.Kind || op.Shop.Account != r.Account || op.stage() != r.Stage || op.due.After(now)
 		})
 		slices.SortStableFunc(ready, func(a, b *fakeOp) int { return cmp.Compare(a.due.UnixNano(), b.due.UnixNano()) })
 		for _, op := range ready[:min(r.Limit, len(ready))] {
@@ -189,6 +181,10 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 			}
 			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
 			op.Active = f.active[op.Shop]
+			op.Known = f.known(op)
+			op.Newer = op.Unknowns > 0 && slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
+				return o.Shop == op.Shop && o.Kind == op.Kind && o.State == journal.Queued && !o.last
+			})
 			out = append(out, op.ClaimedOperation)
 		}
 		return nil
@@ -199,44 +195,6 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 func (f *fakeJournal) move(op *fakeOp, to journal.State) {
 	f.steps = append(f.steps, fmt.Sprintf("%d %v→%v", op.id, op.State, to))
 	op.State = to
-}
-
-func (f *fakeJournal) Expire(ctx context.Context) (planned, unknown int, err error) {
-	err = f.step(ctx, "expire", func() error {
-		for _, op := range f.ops {
-			if !op.held || time.Now().Before(op.lease) {
-				continue
-			}
-			op.held = false
-			switch op.State {
-			case journal.Claimed:
-				f.move(op, journal.Planned)
-				planned++
-			case journal.Sending:
-				f.move(op, journal.Unknown)
-				op.Doubt, op.due = true, time.Now()
-				unknown++
-			}
-		}
-		if planned+unknown > 0 {
-			f.signal()
-		}
-		return nil
-	})
-	return planned, unknown, err
-}
-
-func (f *fakeJournal) free(p journal.Permit) (n int, next time.Time) {
-	n = p.Limit
-	for _, u := range f.ledger[p.Ledger] {
-		if u.back.IsZero() || time.Now().Before(u.back) {
-			n--
-			if !u.back.IsZero() && (next.IsZero() || u.back.Before(next)) {
-				next = u.back
-			}
-		}
-	}
-	return max(0, n), next
 }
 
 func (f *fakeJournal) Free(_ context.Context, p journal.Permit) (int, time.Time, error) {
@@ -293,6 +251,13 @@ func (f *fakeJournal) Send(ctx context.Context, s journal.Send) (id journal.Atte
 			return err
 		}
 		op.Attempts++
+		op.attempt = id
+		if s.Probe {
+			op.probes++
+			if !s.Flagged {
+				return errors.New("a probe that is not flagged")
+			}
+		}
 		f.move(op, journal.Sending)
 		return nil
 	})
@@ -313,14 +278,27 @@ func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal
 		op := f.ops[r.Ref.Operation-1]
 		f.endAttempt(r.Attempt, r.End)
 		op.receipts++
-		op.Receipt = &journal.StoredReceipt{Attempt: r.Attempt, Sealed: r.Sealed, At: time.Now()}
+		receipt := &journal.StoredReceipt{Operation: op.UUID, Attempt: r.Attempt, Sealed: r.Sealed, At: time.Now()}
+		if op.Receipt != nil && op.Receipt.Attempt == r.Attempt { // a second try after an error
+			s, mine = op.State, op.held && op.Ref == r.Ref && op.State == journal.Received
+			return nil
+		}
 		switch {
 		case op.held && op.Ref == r.Ref && op.State == journal.Sending:
 			f.move(op, journal.Received)
-			mine = true
-		case op.State == journal.Unknown || op.State == journal.Attention && op.Reason == string(ReasonOutcomeUnknown):
+			op.Receipt, mine = receipt, true
+		case op.Receipt == nil && (op.State <= journal.Sending || op.State == journal.Unknown || op.State == journal.Attention):
 			f.move(op, journal.Received)
-			op.due, op.held = time.Now(), false
+			op.Receipt, op.due, op.held = receipt, time.Now(), false
+			op.Ref.Claim++
+			f.signal()
+		default:
+			op.Late = append(op.Late, *receipt)
+			op.late, op.due = true, time.Now()
+			if !op.State.Open() {
+				op.held = false
+				op.Ref.Claim++
+			}
 			f.signal()
 		}
 		s = op.State
@@ -368,18 +346,39 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 		}
 		if t.End != nil {
 			f.endAttempt(t.Attempt, *t.End)
+			if t.End.NotSent && op.Unknowns > 0 {
+				op.probes--
+			}
+		}
+		if t.From == journal.Sending && t.To == journal.Unknown {
+			op.Unknowns++
+			op.Closed = t.End.At
+		}
+		if t.Supersede != "" {
+			f.supersedeOlder(op, t.Supersede)
 		}
 		f.move(op, t.To)
+		if t.Behind {
+			f.move(op, journal.Queued)
+			op.last = true
+		}
 		op.held, op.due, op.Reason = false, t.Due, t.Reason
 		if t.Due.IsZero() {
 			op.due = time.Now()
 		}
 		op.Doubt = op.Doubt || t.Doubt
+		op.late = op.late && !t.Compared
+		if t.Verified {
+			op.verified = time.Now()
+		}
+		if t.Audit != nil {
+			f.notes = append(f.notes, t.Audit.Detail)
+		}
 		if t.To == journal.Waiting {
 			op.Waits++
 		}
 		f.advance(op.Shop)
-		if journal.StageOf(op.State) != 0 {
+		if op.stage() != 0 {
 			f.signal()
 		}
 		return nil

@@ -1,7 +1,9 @@
 package onboarding
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -28,4 +30,107 @@ func (f *fakeJournal) eventsOf(op *fakeOp) (out []fakeEvent) {
 		}
 	}
 	return out
+}
+
+func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string) {
+	for _, op := range f.ops {
+		waits := op.State == journal.Queued && op.last || op.State == journal.Attention && op.receipts == 0
+		if op.Shop == by.Shop && op.Kind == by.Kind && op.id < by.id && op.Unknowns > 0 && waits {
+			f.move(op, journal.Superseded)
+			op.Reason = reason
+		}
+	}
+}
+
+// advance makes the head of a free lane planned.
+func (f *fakeJournal) advance(shop journal.ShopKey) {
+	for _, op := range f.ops {
+		if op.Shop == shop && op.State.HoldsLane() {
+			return
+		}
+	}
+	for _, last := range []bool{false, true} {
+		for _, op := range f.ops {
+			if op.Shop == shop && op.State == journal.Queued && op.last == last {
+				op.State, op.due, op.last = journal.Planned, time.Now(), false
+				f.signal()
+				return
+			}
+		}
+	}
+}
+
+func (f *fakeJournal) free(p journal.Permit) (n int, next time.Time) {
+	n = p.Limit
+	for _, u := range f.ledger[p.Ledger] {
+		if u.back.IsZero() || time.Now().Before(u.back) {
+			n--
+			if !u.back.IsZero() && (next.IsZero() || u.back.Before(next)) {
+				next = u.back
+			}
+		}
+	}
+	return max(0, n), next
+}
+
+// stage is the one that the operation can be claimed in.
+func (op *fakeOp) stage() journal.Stage {
+	if op.late && !op.State.Open() {
+		return journal.Settle
+	}
+	return journal.StageOf(op.State)
+}
+
+func (f *fakeJournal) known(op *fakeOp) (list []journal.StoredReceipt) {
+	for _, o := range f.ops {
+		current := f.active[op.Shop] != nil && f.active[op.Shop].Operation == o.UUID
+		if o.Receipt != nil && (o == op || current) {
+			list = append(list, *o.Receipt)
+		}
+	}
+	return list
+}
+
+// EraseReceipts takes two pages and notes what it was asked for.
+func (f *fakeJournal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, _ int) (next journal.AttemptID, erased int, err error) {
+	err = f.step(ctx, "erase_receipts", func() error {
+		f.erased = append(f.erased, before)
+		if after == 0 {
+			next = 1
+		}
+		for _, op := range f.ops {
+			if op.State == journal.Done && !op.verified.IsZero() && !op.verified.After(before) {
+				op.Receipt = nil
+				erased++
+			}
+		}
+		return nil
+	})
+	return next, erased, err
+}
+
+func (f *fakeJournal) Expire(ctx context.Context) (planned, unknown int, err error) {
+	err = f.step(ctx, "expire", func() error {
+		for _, op := range f.ops {
+			if !op.held || time.Now().Before(op.lease) {
+				continue
+			}
+			op.held = false
+			switch op.State {
+			case journal.Claimed:
+				f.move(op, journal.Planned)
+				planned++
+			case journal.Sending:
+				f.move(op, journal.Unknown)
+				op.Doubt, op.due, op.Closed = true, time.Now(), time.Now()
+				op.Unknowns++
+				unknown++
+			}
+		}
+		if planned+unknown > 0 {
+			f.signal()
+		}
+		return nil
+	})
+	return planned, unknown, err
 }

@@ -52,7 +52,7 @@ func TestANewerActivationStays(t *testing.T) {
 			if history.Active == nil || history.Active.Version != 2 {
 				t.Errorf("the shop's current credentials are %+v", history.Active)
 			}
-			if got := history.Operations[0]; got.State != journal.Superseded || got.Reason != "newer_activation" {
+			if got := history.Operations[0]; got.State != journal.Superseded || got.Reason != "newer_code" {
 				t.Errorf("the first operation is %s, %s", got.State, got.Reason)
 			}
 		})

@@ -18,6 +18,14 @@ const (
 	inDoubt
 )
 
+// made is what an outcome's row asks of the attempt at hand.
+type made uint8
+
+const (
+	anyhow  made = iota
+	asProbe      // after an unknown outcome, to learn of it
+)
+
 // An outcomeRow says where an answer leads. The first row that fits decides.
 type outcomeRow struct {
 	kind    journal.Kind
@@ -25,6 +33,7 @@ type outcomeRow struct {
 	status  int               // 0 is any
 	failure invoicebox.Reason // "" is any
 	doubt   doubt
+	made    made
 
 	from, to journal.State
 	reason   Reason
@@ -57,6 +66,7 @@ var outcomes = []outcomeRow{
 	{kind: journal.Activate, class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, from: journal.Sending, to: journal.Planned, reason: ReasonDrained},
 	{kind: journal.Activate, class: invoicebox.NotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonNotExecuted},
 	{kind: journal.Activate, class: invoicebox.Limited, from: journal.Sending, to: journal.Waiting, reason: ReasonLimited},
+	{kind: journal.Activate, class: invoicebox.ProbablyNotExecuted, made: asProbe, from: journal.Sending, to: journal.Attention, reason: ReasonOutcomeUnknown, failed: schemas.FailureOutcomeUnknown},
 	{kind: journal.Activate, class: invoicebox.ProbablyNotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonProbablyNotExecuted},
 	{kind: journal.Activate, class: invoicebox.Unauthorized, from: journal.Sending, to: journal.Planned, reason: ReasonUnauthorized},
 	{kind: journal.Activate, class: invoicebox.OurFault, from: journal.Sending, to: journal.Attention, reason: ReasonRequestRejected, failed: schemas.FailureRequestRejected},
@@ -64,19 +74,50 @@ var outcomes = []outcomeRow{
 }
 
 // outcomeOf finds the row for an answer. What no row knows proves nothing.
-func outcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful bool) outcomeRow {
+func outcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful, probing bool) outcomeRow {
 	for _, r := range outcomes {
 		switch {
 		case r.kind != kind || r.class != v.Class,
 			r.status != 0 && r.status != status,
 			r.failure != "" && r.failure != v.Reason,
 			r.doubt == noDoubt && doubtful,
-			r.doubt == inDoubt && !doubtful:
+			r.doubt == inDoubt && !doubtful,
+			r.made == asProbe && !probing:
 		default:
 			return r
 		}
 	}
 	return outcomeRow{kind: kind, class: invoicebox.Unknown, from: journal.Sending, to: journal.Unknown, reason: ReasonNoProof}
+}
+
+// A quietRow says what follows an unknown outcome when the quiet period is over.
+type quietRow struct {
+	kind    journal.Kind
+	setting string // "" is any
+	again   bool   // fits only an operation that was unknown once
+	to      journal.State
+	reason  Reason
+}
+
+// afterQuiet: the first row that fits decides. A probe of an activation may
+// spend its code a second time, so it is made once in an operation's life and
+// can be forbidden; an invitation costs a second e-mail at worst.
+var afterQuiet = []quietRow{
+	{kind: journal.Invite, again: true, to: journal.Planned, reason: ReasonOnceMore},
+	{kind: journal.Invite, to: journal.Attention, reason: ReasonOutcomeUnknown},
+	{kind: journal.Activate, setting: ProbeOnce, again: true, to: journal.Planned, reason: ReasonProbe},
+	{kind: journal.Activate, to: journal.Attention, reason: ReasonOutcomeUnknown},
+}
+
+// afterQuietOf finds the row; unknowns are the operation's attempts of which
+// nobody knows, over all runs.
+func afterQuietOf(kind journal.Kind, setting string, unknowns int) quietRow {
+	for _, r := range afterQuiet {
+		if r.kind == kind && (r.setting == "" || r.setting == setting) && (!r.again || unknowns == 1) {
+			return r
+		}
+	}
+	return quietRow{kind: kind, to: journal.Attention, reason: ReasonOutcomeUnknown}
 }
 
 // A signalRow says what an answer tells the account's gate.

@@ -34,6 +34,8 @@ func (p *Pool) perform(s scope, t *task) {
 		p.settleStored(s, t)
 	case journal.Unknown:
 		p.settleUnknown(s, t)
+	case journal.Done, journal.Superseded, journal.Attention:
+		p.settleLate(s, t)
 	}
 }
 
@@ -53,7 +55,7 @@ func (p *Pool) call(s scope, t *task) {
 	sent := time.Now()
 	sendBy := sent.Add(p.cfg.sendBy())
 	id, err := p.journal.Send(s.work, journal.Send{
-		Ref: t.Ref, Attempt: t.Attempts + 1, Flagged: t.Doubt,
+		Ref: t.Ref, Attempt: t.Attempts + 1, Flagged: t.Doubt, Probe: t.probing(),
 		SendBy: p.cfg.sendBy(), Deadline: p.cfg.sendBy() + p.cfg.RequestDeadline,
 		Permits: []journal.Permit{t.acc.ledger, p.cfg.egress()},
 	})
@@ -95,6 +97,13 @@ func (p *Pool) call(s scope, t *task) {
 	p.answered(s, t, x, v)
 }
 
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
 // callTime is what a call takes at most, from Send to the write of its outcome.
 func (p *Pool) callTime() time.Duration {
 	return p.cfg.sendBy() + p.cfg.RequestDeadline + min(leaseMargin, (p.cfg.Lease-p.cfg.RequestDeadline)/8)
@@ -119,6 +128,10 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 		return subject, false
 	case p.overAge(t, now):
 		p.expired(s, t, journal.Claimed, nil, false)
+		return subject, false
+	case t.probing() && t.Newer:
+		// A newer code or address can do what the probe is for, without doubt.
+		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Behind: true, Reason: string(ReasonNewerFirst)})
 		return subject, false
 	case s.draining():
 		p.giveBack(s, t, ReasonDrained, time.Time{})
@@ -178,13 +191,21 @@ func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.S
 func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
 	p.logOutcome(t, x, v)
-	row := outcomeOf(t.Kind, v, x.Status, t.Doubt)
+	row := outcomeOf(t.Kind, v, x.Status, t.Doubt, t.probing())
 	end := endOf(x, v.Class.String(), v.Code)
 	if row.to == journal.Waiting {
 		p.wait(s, t, row, v, end, now)
 		return
 	}
 	tr := journal.Transition{From: row.from, To: row.to, Reason: string(row.reason), Doubt: v.Doubt, End: &end}
+	switch {
+	case row.to == journal.Unknown:
+		// The lane is held until nothing can overtake what is on its way.
+		tr.Due = later(t.leaseEnd, x.Finished).Add(p.cfg.QuietPeriod)
+	case row.invited != "":
+		// An e-mail is on its way: what is older and in doubt needs none any more.
+		tr.Supersede = string(ReasonNewerAddress)
+	}
 	if row.mark {
 		invitation, _ := invoicebox.ParseInvitation(x)
 		tr.Invited = &journal.InvitedUpdate{At: x.Finished, InvitationID: invitation.ID}
@@ -265,6 +286,6 @@ func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 func (p *Pool) logOutcome(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	took := x.Finished.Sub(x.Started)
 	p.metrics.called(x.Operation.String(), v.Class.String(), took)
-	p.log.Info("called Invoicebox", t.attrs("run", t.Run, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
+	p.log.Info("called Invoicebox", t.attrs("run", t.Run, "probe", t.probing(), "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
 		"code", v.Code, "request_id", x.RequestID, "duration_ms", took.Milliseconds())...)
 }

@@ -166,6 +166,9 @@ func (p planner) planActivation(e journal.Event, v journal.ShopView) journal.Pla
 		return p.codeOfOtherShop(e)
 	case same.State.Open(), same.State == journal.Attention:
 		return journal.Plan{Join: same.ID}
+	case same.State == journal.Superseded && v.Active == nil:
+		// A newer code of the shop stands for it, and is not announced yet.
+		return journal.Plan{Join: same.ID}
 	case neverSent(*same):
 		return journal.Plan{Rerun: same.ID}
 	case v.Active != nil:

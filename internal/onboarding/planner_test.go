@@ -145,7 +145,7 @@ func TestPlanActivation(t *testing.T) {
 		"open":                           {view: journal.ShopView{Same: op(journal.Unknown, "", true)}, want: planned{Join: 1}},
 		"attention":                      {view: journal.ShopView{Same: op(journal.Attention, ReasonOutcomeLost, true), Active: active}, want: planned{Join: 1}},
 		"it worked":                      {view: journal.ShopView{Same: op(journal.Done, ReasonActivated, false), Active: active}, want: planned{Republish: active.Event}},
-		"overtaken by a newer":           {view: journal.ShopView{Same: op(journal.Superseded, ReasonNewerActivation, false), Active: active}, want: planned{Republish: active.Event}},
+		"overtaken by a newer":           {view: journal.ShopView{Same: op(journal.Superseded, ReasonNewerCode, false), Active: active}, want: planned{Republish: active.Event}},
 		"expired, and active since":      {view: journal.ShopView{Same: op(journal.Done, ReasonExpired, false), Active: active}, want: planned{Rerun: 1}},
 		"superseded by a newer":          {view: journal.ShopView{Same: op(journal.Superseded, "", true), Active: active}, want: planned{Republish: active.Event}},
 		"refused":                        {view: journal.ShopView{Same: op(journal.Done, ReasonRefusedCode, false)}, want: planned{Rerun: 1}},
@@ -251,5 +251,19 @@ func TestPlanInvariants(t *testing.T) {
 	}
 	if n < 1000 {
 		t.Fatalf("only %d combinations", n)
+	}
+}
+
+// A code that gave way to a newer one is not sent again, and nothing says that
+// it failed: the newer one's activation is the answer.
+func TestASupersededCode(t *testing.T) {
+	plan := NewPlanner(PlannerOptions{Now: func() time.Time { return planNow }})
+	same := &journal.OperationView{ID: 7, UUID: uuid.New(), Kind: journal.Activate, Shop: planShop, State: journal.Superseded, Reason: string(ReasonNewerCode), Doubt: true}
+	if p := plan(planEvent(journal.Activate), journal.ShopView{Same: same}); p.Join != same.ID || len(p.Publish) > 0 {
+		t.Errorf("before the newer one is announced: %+v", p)
+	}
+	active := &journal.ActiveView{At: planNow, Operation: uuid.New(), Event: uuid.New()}
+	if p := plan(planEvent(journal.Activate), journal.ShopView{Same: same, Active: active}); p.Republish != active.Event {
+		t.Errorf("afterwards: %+v", p)
 	}
 }

@@ -162,6 +162,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	writerDone := make(chan struct{})
 	writerCtx, stopWriter := context.WithCancel(work)
 	go func() { defer close(writerDone); p.writeGates(writerCtx) }()
+	erasing, stopErasing := context.WithCancel(ctx)
+	var eraser sync.WaitGroup
+	eraser.Go(func() { p.eraseReceipts(erasing) })
+	defer eraser.Wait()
+	defer stopErasing()
 
 	// Tasks stop sending when the dispatcher stops, also when it is the journal
 	// that ended and not ctx.
@@ -222,6 +227,10 @@ type task struct {
 	attempt  journal.AttemptID
 }
 
+// probing tells whether a request of the task's is one to learn of an unknown
+// outcome: the code may be spent, the e-mail sent.
+func (t *task) probing() bool { return t.Unknowns > 0 }
+
 // begin counts a task in; the caller holds p.mu.
 func (p *Pool) begin(t *task) {
 	t.acc.inFlight++
@@ -276,6 +285,9 @@ func (p *Pool) later(f func()) { p.tasks.Go(f) }
 
 func (p *Pool) failed(op journal.ClaimedOperation, r Reason, now time.Time) []journal.Draft {
 	if f := attentionFailure(r); f != "" {
+		if afterAll(op, r) {
+			return []journal.Draft{p.out.failedAgain(op, f, now)}
+		}
 		return []journal.Draft{p.out.failed(op, f, now)}
 	}
 	return nil

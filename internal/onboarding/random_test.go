@@ -18,6 +18,7 @@ import (
 type sent struct {
 	again   bool // provably not executed: may be sent again
 	flagged bool // doubt: the next one is flagged
+	unknown bool // doubt: one more after the quiet period, flagged
 }
 
 var menu = map[string]struct {
@@ -32,8 +33,8 @@ var menu = map[string]struct {
 	"503":         {answer{status: 503}, sent{again: true, flagged: true}},
 	"refused":     {refusal(422), sent{}},
 	"403":         {refusal(403), sent{}},
-	"500":         {answer{status: 500}, sent{}},
-	"lost":        {answer{fail: invoicebox.ReasonLost}, sent{}},
+	"500":         {answer{status: 500}, sent{unknown: true}},
+	"lost":        {answer{fail: invoicebox.ReasonLost}, sent{unknown: true}},
 	"unreadable":  {answer{status: 200, body: "{}"}, sent{}},
 	"good":        {answer{}, sent{}},
 }
@@ -41,8 +42,8 @@ var menu = map[string]struct {
 var menuNames = []string{"unreachable", "425", "429", "401", "408", "503", "refused", "403", "500", "lost", "unreadable", "good", "good", "good"}
 
 // Whatever the API answers, the journal fails and the process stops and starts:
-// a code is sent once plus once for each proven non-execution or flagged doubt,
-// a shop's requests never overlap, a received token is never lost, every
+// a code is sent once plus once for each proven non-execution or flagged doubt
+// and once for all unknown outcomes, that one after the quiet period; a shop's requests never overlap, a received token is never lost, every
 // operation ends in an event or in attention, and when the faults stop all is
 // done within a bounded time.
 func TestInvariantsUnderRandomFaults(t *testing.T) {
@@ -145,11 +146,40 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 		value := fmt.Sprintf("value-%d", o.id-1)
 		answers := asked[value]
 		doubt := false
+		unknowns := 0
+		var calls []fakeCall // those that left, and what was answered to each
+		var left []string
+		for _, c := range b.api.calls {
+			if c.value == value {
+				calls = append(calls, c)
+			}
+		}
+		for _, name := range answers {
+			if !menu[name].answer.unsent {
+				left = append(left, name)
+			}
+		}
 		for i, name := range answers {
-			if i < len(answers)-1 && !menu[name].again {
+			m := menu[name]
+			last := i == len(answers)-1
+			if !last && !m.again && !m.unknown {
 				t.Errorf("%s was sent again after %q", value, name)
 			}
-			doubt = doubt || menu[name].flagged
+			if m.unknown {
+				if unknowns++; unknowns > 1 && !last {
+					t.Errorf("%s was probed twice: %q", value, answers)
+				}
+			}
+			if m.flagged && unknowns > 0 && o.Kind == journal.Activate && !last {
+				t.Errorf("%s: its probe was used up by %q: %q", value, name, answers)
+			}
+			doubt = doubt || m.flagged || m.unknown
+		}
+		doubt = doubt || o.Unknowns > 0 // a step of the journal failed for the whole of a lease
+		for i := 1; i < len(calls); i++ {
+			if quiet := calls[i].at.Sub(calls[i-1].end); menu[left[i-1]].unknown && quiet < DefaultQuietPeriod {
+				t.Errorf("%s: asked again %v after %q", value, quiet, left[i-1])
+			}
 		}
 		events := b.j.eventsOf(o)
 		ids := map[string]bool{}
@@ -169,7 +199,7 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 			}
 		}
 		state, reason := b.j.state(o)
-		if len(events) == 0 && !(state == journal.Attention && attentionFailure(reason) == "") {
+		if len(events) == 0 && state != journal.Superseded && !(state == journal.Attention && attentionFailure(reason) == "") {
 			t.Errorf("%s: %v (%s) without an event", value, state, reason)
 		}
 		last := ""

@@ -6,16 +6,16 @@ type Reason string
 
 // Reasons of ended operations.
 const (
-	ReasonActivated       Reason = "activated"
-	ReasonSent            Reason = "sent"
-	ReasonAlreadyInvited  Reason = "already_invited"
-	ReasonAlreadyActive   Reason = "already_active"
-	ReasonRefusedAddress  Reason = "address_rejected"
-	ReasonRefusedCode     Reason = "code_rejected"
-	ReasonExpired         Reason = "expired"
-	ReasonNewerAddress    Reason = "newer_address"
-	ReasonClosed          Reason = "closed"
-	ReasonNewerActivation Reason = "newer_activation"
+	ReasonActivated      Reason = "activated"
+	ReasonSent           Reason = "sent"
+	ReasonAlreadyInvited Reason = "already_invited"
+	ReasonAlreadyActive  Reason = "already_active"
+	ReasonRefusedAddress Reason = "address_rejected"
+	ReasonRefusedCode    Reason = "code_rejected"
+	ReasonExpired        Reason = "expired"
+	ReasonNewerAddress   Reason = "newer_address"
+	ReasonClosed         Reason = "closed"
+	ReasonNewerCode      Reason = "newer_code"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.
@@ -30,6 +30,9 @@ const (
 	ReasonStoreNotReady       Reason = "store_not_ready"
 	ReasonDrained             Reason = "drained"
 	ReasonNoProof             Reason = "no_proof"
+	ReasonProbe               Reason = "probe"
+	ReasonOnceMore            Reason = "once_more"
+	ReasonNewerFirst          Reason = "newer_first"
 	ReasonVersionTaken        Reason = "version_taken"
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"
@@ -43,6 +46,7 @@ const (
 	ReasonAnswerUnreadable   Reason = "answer_unreadable"
 	ReasonMerchantConflict   Reason = "merchant_conflict"
 	ReasonCredentialsInvalid Reason = "credentials_invalid"
+	ReasonSecondToken        Reason = "second_token"
 	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"
 	ReasonSubjectUnreadable  Reason = "subject_unreadable"
 )

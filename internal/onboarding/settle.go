@@ -70,7 +70,7 @@ func (p *Pool) attention(s scope, t *task, from journal.State, r Reason) {
 // store takes a received answer to its end: stored, verified, announced; or
 // stored, to be verified later, which frees the shop's lane.
 func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
-	row := outcomeOf(t.Kind, invoicebox.Classify(x), x.Status, t.Doubt)
+	row := outcomeOf(t.Kind, invoicebox.Classify(x), x.Status, t.Doubt, t.probing())
 	act, err := invoicebox.ParseActivation(x)
 	if row.to != journal.Stored || err != nil {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
@@ -93,10 +93,11 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
 		return
 	}
-	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row}
+	// Its code was executed: what is older and in doubt needs no answer any more.
+	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode)}
 	switch verdict := p.checkToken(s, t, act.Token); verdict {
 	case tokenGood:
-		tr.To, tr.Reason = journal.Done, string(ReasonActivated)
+		tr.To, tr.Reason, tr.Verified = journal.Done, string(ReasonActivated), true
 		tr.Active = &journal.ActiveUpdate{At: x.Finished, Event: event.ID}
 		tr.Publish = []journal.Draft{event}
 	default:
@@ -168,7 +169,7 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 	}
 	event := p.out.activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
 	err = p.apply(s, t, journal.Transition{
-		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated),
+		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated), Verified: v == schemas.VerificationVerified,
 		Active: &journal.ActiveUpdate{At: activatedAt, Event: event.ID}, Publish: []journal.Draft{event},
 	})
 	if errors.Is(err, journal.ErrOlderVersion) {
@@ -180,20 +181,28 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 // was activated while they were verified. Whatever came of them, the shop's
 // current credentials are the newer ones, and nobody has to hear otherwise.
 func (p *Pool) outdated(s scope, t *task) {
-	_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(ReasonNewerActivation)})
+	_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(ReasonNewerCode)})
 }
 
-// settleUnknown ends an operation of which nothing proves whether it was
-// executed: a person has to find out.
+// settleUnknown lets the quiet period pass, and then goes on as the table says.
+// The journal tells when nothing of the last attempt could leave us any more;
+// from then on it is counted, whoever had the operation and whatever is stored
+// as its due time.
 func (p *Pool) settleUnknown(s scope, t *task) {
-	now := time.Now()
-	tr := journal.Transition{
-		From: journal.Unknown, To: journal.Attention, Reason: string(ReasonOutcomeUnknown), Doubt: true,
-		Publish: p.failed(t.ClaimedOperation, ReasonOutcomeUnknown, now),
-	}
+	tr := journal.Transition{From: journal.Unknown, To: journal.Unknown, Reason: string(ReasonNoProof), Doubt: true}
 	if t.Kind == journal.Invite {
 		// An e-mail may have been sent: the cool-down counts.
-		tr.Invited = &journal.InvitedUpdate{At: now}
+		tr.Invited = &journal.InvitedUpdate{At: t.Closed}
+	}
+	now := time.Now()
+	if over := t.Closed.Add(p.cfg.QuietPeriod); now.Before(over) {
+		tr.Due = over
+	} else {
+		row := afterQuietOf(t.Kind, p.cfg.UnknownOutcome, t.Unknowns)
+		tr.To, tr.Reason = row.to, string(row.reason)
+		if row.to == journal.Attention {
+			tr.Publish = p.failed(t.ClaimedOperation, row.reason, now)
+		}
 	}
 	_ = p.apply(s, t, tr)
 }

@@ -86,7 +86,6 @@ func TestEdges(t *testing.T) {
 			why      string
 		}{
 			{journal.Planned, s, "a call without a claim"},
-			{journal.Unknown, s, "unknown is neither sent again nor ended without a person or an answer"},
 			{journal.Received, s, "a received answer is not sent again"},
 			{journal.Stored, s, "a stored secret is not sent again"},
 		} {
@@ -95,11 +94,14 @@ func TestEdges(t *testing.T) {
 				t.Errorf("%v→%v: %s", forbidden.from, s, forbidden.why)
 			}
 		}
+		if Permitted(journal.Unknown, s) && s != journal.Unknown && s != journal.Planned && s != journal.Received && s != journal.Attention {
+			t.Errorf("unknown→%v: it is asked once more, through a claim, or ends with a person or an answer", s)
+		}
 		if s != journal.Claimed && Permitted(s, journal.Sending) {
 			t.Errorf("%v→sending without a claim", s)
 		}
-		if s != journal.Sending && s != journal.Unknown && s != journal.Attention && s != journal.Received && Permitted(s, journal.Received) {
-			t.Errorf("%v→received without an attempt", s)
+		if (s == journal.Stored || s == journal.Done || s == journal.Superseded) && Permitted(s, journal.Received) {
+			t.Errorf("%v→received although it went through it, or gave way", s)
 		}
 	}
 	// Every open state has a way on.
@@ -122,10 +124,15 @@ func TestOutcomesCoverEverything(t *testing.T) {
 	}
 	for _, kind := range bothKinds {
 		for _, class := range allClasses {
-			for _, doubtful := range []bool{false, true} {
-				row := outcomeOf(kind, invoicebox.Verdict{Class: class}, 0, doubtful)
+			for _, in := range []struct{ doubt, probe bool }{{false, false}, {true, false}, {true, true}} {
+				row := outcomeOf(kind, invoicebox.Verdict{Class: class}, 0, in.doubt, in.probe)
 				if row.class != class {
-					t.Errorf("%v %v doubt %v: falls to %v", kind, class, doubtful, row.class)
+					t.Errorf("%v %v %+v: falls to %v", kind, class, in, row.class)
+				}
+				// A probe of an activation is spent by whatever may have been executed.
+				spent := class == invoicebox.ProbablyNotExecuted || class == invoicebox.Refused
+				if in.probe && kind == journal.Activate && spent && row.to != journal.Attention {
+					t.Errorf("a probe that is %v goes to %v", class, row.to)
 				}
 			}
 		}
@@ -163,6 +170,41 @@ func TestOutcomesCoverEverything(t *testing.T) {
 		}
 		if r.kind == journal.Activate && (r.class == invoicebox.Done || r.class == invoicebox.Unreadable) && r.from != journal.Received {
 			t.Errorf("%s: an answer is read before it is durable", name)
+		}
+	}
+}
+
+func TestAfterQuietCoversEverything(t *testing.T) {
+	for _, r := range afterQuiet {
+		if !Permitted(journal.Unknown, r.to) {
+			t.Errorf("%v: no edge to %v", r.kind, r.to)
+		}
+		if r.to == journal.Attention && attentionFailure(r.reason) == "" {
+			t.Errorf("%v: attention without an event", r.kind)
+		}
+		if r.to == journal.Planned && !r.again {
+			t.Errorf("%v: it could be asked for ever", r.kind)
+		}
+	}
+	for _, c := range []struct {
+		kind     journal.Kind
+		setting  string
+		unknowns int
+		to       journal.State
+		reason   Reason
+	}{
+		{journal.Activate, ProbeOnce, 1, journal.Planned, ReasonProbe},
+		{journal.Activate, ProbeOnce, 2, journal.Attention, ReasonOutcomeUnknown},
+		{journal.Activate, ProbeOnce, 3, journal.Attention, ReasonOutcomeUnknown},
+		{journal.Activate, Hold, 1, journal.Attention, ReasonOutcomeUnknown},
+		{journal.Activate, Hold, 2, journal.Attention, ReasonOutcomeUnknown},
+		{journal.Invite, ProbeOnce, 1, journal.Planned, ReasonOnceMore},
+		{journal.Invite, Hold, 1, journal.Planned, ReasonOnceMore},
+		{journal.Invite, Hold, 2, journal.Attention, ReasonOutcomeUnknown},
+		{journal.Activate, ProbeOnce, 0, journal.Attention, ReasonOutcomeUnknown},
+	} {
+		if got := afterQuietOf(c.kind, c.setting, c.unknowns); got.to != c.to || got.reason != c.reason {
+			t.Errorf("%v, %s, unknown %d times: %v (%s), want %v (%s)", c.kind, c.setting, c.unknowns, got.to, got.reason, c.to, c.reason)
 		}
 	}
 }
@@ -233,7 +275,7 @@ func TestAttentionTable(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"ReasonOutcomeUnknown", "ReasonOutcomeLost", "ReasonRequestRejected", "ReasonAnswerUnreadable",
-		"ReasonMerchantConflict", "ReasonCredentialsInvalid", "ReasonCodeOfOtherShop", "ReasonSubjectUnreadable"} {
+		"ReasonMerchantConflict", "ReasonCredentialsInvalid", "ReasonSecondToken", "ReasonCodeOfOtherShop", "ReasonSubjectUnreadable"} {
 		if !seen[declared[name]] {
 			t.Errorf("%s has no row", name)
 		}

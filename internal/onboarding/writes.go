@@ -28,7 +28,7 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 		err := p.journal.Apply(s.work, tr)
 		switch {
 		case err == nil:
-			if tr.To == journal.Done || tr.To == journal.Attention {
+			if tr.From != tr.To && (tr.To == journal.Done || tr.To == journal.Attention) {
 				p.metrics.ended(t.Kind, tr.To, Reason(tr.Reason))
 			}
 			return nil

@@ -100,7 +100,7 @@ func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, regis
 	return onboarding.New(onboarding.Config{
 		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
-		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, Slack: o.Slack,
+		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
 		MaximumAge: o.MaximumAge, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
 		Metrics: onboarding.NewMetrics(registry), Logger: log,
 	})

@@ -85,38 +85,38 @@ var receipts = []part{
 			f.Fatal(s, mine, err)
 		}
 		f.wantState(o.UUID, journal.Attention)
-		f.idle(journal.Activate, journal.Settle)
-	}},
-	{"in any other state it is kept beside", func(f *fixture) {
-		for i, to := range []journal.State{journal.Planned, journal.Waiting, journal.Stored, journal.Done, journal.Superseded} {
-			shop := string(rune('a' + i))
-			o, id := f.sending(f.code(shop, shop, shop))
-			f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: to, Due: f.clock.now().Add(time.Hour)})
-			s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late"))
-			if err != nil || s != to || mine {
-				f.Fatal(s, mine, err)
-			}
-			d := f.state(o.UUID)
-			if d.State != to || !d.Tries[0].HasReceipt || d.Tries[0].End == nil {
-				f.Fatalf("the journal says %+v", d)
-			}
+		if got := f.claimed(journal.Activate, journal.Settle); got.State != journal.Attention || len(got.Late) != 1 || got.Late[0].Attempt != firstID || len(got.Known) != 1 {
+			f.Fatalf("claimed %+v", got)
 		}
-		// Claimed again, and sending again by another claim.
-		o, id := f.sending(f.code("x", "x", "x"))
-		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
-		again := f.claimed(journal.Activate, journal.Call)
-		if s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Claimed || mine {
+	}},
+	{"before an answer it goes on as received, and nothing more is sent", testReceiptBeforeAnAnswer},
+	{"after its end it is compared", testReceiptAfterTheEnd},
+	{"beside an answer it is compared at the end", func(f *fixture) {
+		o := unknown(f, "s", "1")
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Planned})
+		probe := f.claimed(journal.Activate, journal.Call)
+		probeID := f.send(probe)
+		_, _, err := f.j.Receive(f.ctx, f.receipt(probe, probeID, "probe"))
+		f.ok(err)
+		// The first one's answer, of which nobody knew.
+		s, mine, err := f.j.Receive(f.ctx, f.receipt(o, probeID-1, "first"))
+		if err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}
-		f.send(again)
-		f.clock.advance(2 * time.Minute)
-		_, _, err := f.j.Expire(f.ctx)
-		f.ok(err)
-		// The next who settles it sees what was kept.
-		if u := f.claimed(journal.Activate, journal.Settle); u.State != journal.Unknown || u.Receipt == nil || u.Receipt.Attempt != id {
-			f.Fatalf("claimed %+v", u)
+		f.apply(journal.Transition{Ref: probe.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(probe, 1, "m-1")})
+		stored := f.claimed(journal.Activate, journal.Settle)
+		if stored.State != journal.Stored || stored.Receipt == nil || stored.Receipt.Attempt != probeID {
+			f.Fatalf("claimed %+v", stored)
 		}
+		f.apply(journal.Transition{Ref: stored.Ref, From: journal.Stored, To: journal.Done, Active: &journal.ActiveUpdate{At: f.clock.now()}, Reason: "activated"})
+		done := f.claimed(journal.Activate, journal.Settle)
+		if done.State != journal.Done || len(done.Late) != 1 || done.Late[0].Attempt != probeID-1 || len(done.Known) != 2 || done.Known[0].Attempt != probeID {
+			f.Fatalf("claimed %+v", done)
+		}
+		f.apply(journal.Transition{Ref: done.Ref, From: journal.Done, To: journal.Done, Reason: "activated", Compared: true})
+		f.idle(journal.Activate, journal.Settle)
 	}},
+	{"it is erased some time after its credentials were found to work", testEraseReceipts},
 	{"it survives a crash before anybody reads it", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
@@ -156,4 +156,173 @@ var receipts = []part{
 			f.Fatal(mine, err)
 		}
 	}},
+}
+
+func testReceiptBeforeAnAnswer(f *fixture) {
+	late := func(o journal.ClaimedOperation, id journal.AttemptID) {
+		f.Helper()
+		s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late"))
+		if err != nil || s != journal.Received || mine {
+			f.Fatal(s, mine, err)
+		}
+		got := f.claimed(journal.Activate, journal.Settle)
+		if got.UUID != o.UUID || got.State != journal.Received || got.Receipt == nil || got.Receipt.Attempt != id || got.Receipt.Operation != o.UUID {
+			f.Fatalf("claimed %+v", got)
+		}
+		f.idle(journal.Activate, journal.Call)
+		f.apply(journal.Transition{Ref: got.Ref, From: journal.Received, To: journal.Done})
+	}
+	for _, to := range []journal.State{journal.Planned, journal.Waiting, journal.Unknown, journal.Attention} {
+		o, id := f.sending(f.code(to.String(), to.String(), to.String()))
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: to, Due: f.clock.now().Add(time.Hour), Doubt: true})
+		late(o, id)
+	}
+	// Claimed again: the holder must not send any more.
+	o, id := f.sending(f.code("claimed", "e1", "1"))
+	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
+	again := f.claimed(journal.Activate, journal.Call)
+	late(o, id)
+	_, err := f.j.Send(f.ctx, sendOf(again, wide()))
+	want(f.T, err, journal.ErrStale)
+	// Sending again, by another claim: what comes of that is compared.
+	o, id = f.sending(f.code("sending", "e2", "2"))
+	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
+	again = f.claimed(journal.Activate, journal.Call)
+	probe := f.send(again)
+	late(o, id)
+	want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: again.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_lost"}), journal.ErrStale)
+	if s, mine, err := f.j.Receive(f.ctx, f.receipt(again, probe, "probe")); err != nil || s != journal.Done || mine {
+		f.Fatal(s, mine, err)
+	}
+	if done := f.claimed(journal.Activate, journal.Settle); len(done.Late) != 1 || done.Late[0].Attempt != probe {
+		f.Fatalf("claimed %+v", done)
+	}
+	// Behind a newer code.
+	o = unknown(f, "behind", "3")
+	id = probe + 1
+	f.ingest(f.code("behind", "e4", "4"))
+	f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Planned})
+	step := f.claimed(journal.Activate, journal.Call)
+	f.apply(journal.Transition{Ref: step.Ref, From: journal.Claimed, To: journal.Planned, Behind: true})
+	newer := f.claimed(journal.Activate, journal.Call)
+	late(o, id)
+	f.finish(newer)
+}
+
+func testReceiptAfterTheEnd(f *fixture) {
+	current := activate(f, "s", "0", 1, "m-1")
+	for i, to := range []journal.State{journal.Done, journal.Superseded} {
+		code := string(rune('1' + i))
+		o, id := f.sending(f.code("s", "event-"+code, code))
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: to, Reason: "why", Doubt: true})
+		f.idle(journal.Activate, journal.Settle)
+		signalled(f.j.Changed())
+		r := f.receipt(o, id, "late")
+		for range 2 { // a second try after an error changes nothing
+			if s, mine, err := f.j.Receive(f.ctx, r); err != nil || s != to || mine {
+				f.Fatal(s, mine, err)
+			}
+		}
+		if !signalled(f.j.Changed()) {
+			f.Error("no signal")
+		}
+		f.crash()
+		first := f.claimed(journal.Activate, journal.Settle)
+		f.crash() // in the middle of comparing
+		got := f.claimed(journal.Activate, journal.Settle)
+		if got.State != to || got.Reason != "why" || got.Receipt != nil || len(got.Late) != 1 || string(got.Late[0].Sealed) != string(r.Sealed) {
+			f.Fatalf("claimed %+v", got)
+		}
+		if len(got.Known) != 1 || got.Known[0].Operation != current.UUID {
+			f.Fatalf("known are %+v", got.Known)
+		}
+		compared := journal.Transition{Ref: first.Ref, From: to, To: to, Reason: "why", Compared: true}
+		want(f.T, f.j.Apply(f.ctx, compared), journal.ErrStale)
+		compared.Ref = got.Ref
+		f.apply(compared)
+		f.idle(journal.Activate, journal.Settle)
+		if d := f.state(o.UUID); d.State != to || d.Reason != "why" || !d.Tries[0].HasReceipt {
+			f.Fatalf("the journal says %+v", d)
+		}
+	}
+	// In attention over an answer; what a person does meanwhile forgets nothing.
+	o, id := f.sending(f.code("s", "e5", "5"))
+	_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "broken"))
+	f.ok(err)
+	f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Planned, Doubt: true})
+	again := f.claimed(journal.Activate, journal.Call)
+	second := f.send(again)
+	f.apply(journal.Transition{Ref: again.Ref, From: journal.Sending, To: journal.Attention, Reason: "answer_unreadable"})
+	if s, _, err := f.j.Receive(f.ctx, f.receipt(again, second, "late")); err != nil || s != journal.Attention {
+		f.Fatal(s, err)
+	}
+	got := f.claimed(journal.Activate, journal.Settle)
+	f.apply(journal.Transition{Ref: got.Ref, From: journal.Attention, To: journal.Done, Reason: "closed"})
+	got = f.claimed(journal.Activate, journal.Settle)
+	if got.State != journal.Done || len(got.Late) != 1 || got.Late[0].Attempt != second {
+		f.Fatalf("claimed %+v", got)
+	}
+	f.apply(journal.Transition{Ref: got.Ref, From: journal.Done, To: journal.Attention, Reason: "second_token", Compared: true})
+	f.idle(journal.Activate, journal.Settle)
+}
+
+func testEraseReceipts(f *fixture) {
+	verified := func(shop string) journal.ClaimedOperation {
+		o, id := f.sending(f.code(shop, shop, shop))
+		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		return o
+	}
+	done := func(o journal.ClaimedOperation, works bool) {
+		f.apply(journal.Transition{
+			Ref: o.Ref, From: journal.Received, To: journal.Done, Credential: f.credential(o, 1, "m-"+o.Shop.Shop), Verified: works,
+			Active: &journal.ActiveUpdate{At: f.clock.now()},
+		})
+	}
+	var os []journal.ClaimedOperation
+	for _, shop := range []string{"a", "b", "c", "d"} {
+		o := verified(shop)
+		os = append(os, o)
+		switch shop {
+		case "c":
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Attention, Reason: "answer_unreadable"})
+		default:
+			done(o, shop != "d") // d's was published as pending
+		}
+	}
+	f.clock.advance(time.Hour)
+	young := verified("young")
+	done(young, true)
+	erase := func(before time.Time, limit int) (erased int) {
+		f.Helper()
+		after := journal.AttemptID(0)
+		for {
+			next, n, err := f.j.EraseReceipts(f.ctx, before, after, limit)
+			f.ok(err)
+			erased += n
+			if next == 0 {
+				return erased
+			}
+			if next <= after {
+				f.Fatal("it goes round in circles")
+			}
+			after = next
+		}
+	}
+	if n := erase(f.clock.now().Add(-2*time.Hour), 1); n != 0 {
+		f.Fatalf("%d erased too early", n)
+	}
+	if n := erase(f.clock.now().Add(-time.Minute), 1); n != 2 {
+		f.Fatalf("%d erased, want 2", n)
+	}
+	for i, kept := range []bool{false, false, true, true} {
+		if d := f.state(os[i].UUID); d.Tries[0].HasReceipt != kept {
+			f.Errorf("%s: kept %v", d.Shop.Shop, !kept)
+		}
+	}
+	f.clock.advance(time.Hour)
+	f.crash()
+	if n := erase(f.clock.now().Add(-time.Minute), 100); n != 1 || f.state(young.UUID).Tries[0].HasReceipt {
+		f.Fatalf("%d erased", n)
+	}
 }

@@ -30,7 +30,11 @@ func (t *tx) apply(tr journal.Transition) error {
 		return err
 	}
 	to := tr.To
-	if to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call {
+	switch {
+	case tr.Behind && to == journal.Planned:
+		// Released below: at once where nobody is queued.
+		to = journal.Queued
+	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
 		busy, err := t.busy(f.shop)
 		if err != nil {
 			return err
@@ -47,7 +51,12 @@ func (t *tx) apply(tr journal.Transition) error {
 			return err
 		}
 	}
-	if tr.From.HoldsLane() && !to.HoldsLane() {
+	if tr.Supersede != "" {
+		if err := t.supersedeOlder(f, tr); err != nil {
+			return err
+		}
+	}
+	if (tr.From.HoldsLane() || tr.Behind) && !to.HoldsLane() {
 		if err := t.release(f.shop); err != nil {
 			return err
 		}
@@ -69,9 +78,10 @@ func (t *tx) apply(tr journal.Transition) error {
 // leave alone what only open ones have.
 const (
 	moveFence  = " WHERE id = ? AND state = ? AND claim = ?"
-	moveEnding = "UPDATE operation SET state = ?, stage = 0, due_at = NULL, lane = NULL, leased = 0, reason = ?, doubt = doubt | ?, changed = ?" + moveFence
-	moveOn     = `UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, leased = 0, reason = ?, doubt = doubt | ?, changed = ?,
-		waits = waits + ?, version = coalesce(?, version), stored_at = coalesce(?, stored_at), received = received | ?` + moveFence
+	moveEnding = `UPDATE operation SET state = ?, stage = 2 * (late & ?2), due_at = CASE late & ?2 WHEN 0 THEN NULL ELSE ?3 END, late = late & ?2,
+		lane = NULL, leased = 0, reason = ?, doubt = doubt | ?, changed = ?3, verified = coalesce(?, verified)` + moveFence
+	moveOn = `UPDATE operation SET state = ?, stage = ?2 + 2 * (late & ?3), due_at = CASE late & ?3 WHEN 0 THEN ?4 ELSE ?5 END, lane = ?, leased = 0, reason = ?, doubt = doubt | ?,
+		changed = CASE state WHEN ?1 THEN changed ELSE ?5 END, verified = coalesce(?, verified), unknowns = unknowns + ?, waits = waits + ?, version = coalesce(?, version), stored_at = coalesce(?, stored_at), received = received | ?` + moveFence
 )
 
 // move compares and writes the state.
@@ -79,15 +89,15 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	var n int64
 	var err error
 	if !to.Open() && tr.Credential == nil {
-		n, err = t.exec(moveEnding, int64(to), tr.Reason, flag(tr.Doubt), t.now, tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
+		n, err = t.exec(moveEnding, int64(to), flag(!tr.Compared), t.now, tr.Reason, flag(tr.Doubt), verifiedAt(tr, t.now), tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
 	} else {
 		due := t.j.clock.stamp(tr.Due)
 		if due == 0 {
 			due = t.now
 		}
 		stage, dueAt := stageOf(to, due)
-		n, err = t.exec(moveOn, int64(to), stage, dueAt, laneOf(to), tr.Reason, flag(tr.Doubt), t.now,
-			flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received),
+		n, err = t.exec(moveOn, int64(to), stage, flag(!to.Open()), dueAt, t.now, laneFor(tr, to), tr.Reason, flag(tr.Doubt), verifiedAt(tr, t.now),
+			flag(to == journal.Unknown && tr.From == journal.Sending), flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received),
 			tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
 		t.woken = t.woken || n > 0 && stage != 0
 	}
@@ -102,6 +112,49 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	}
 	if tr.From.Open() != to.Open() && f.kind == journal.Invite {
 		t.invitation(f.key, to.Open())
+	}
+	return nil
+}
+
+func verifiedAt(tr journal.Transition, now int64) any {
+	if tr.Verified {
+		return now
+	}
+	return nil
+}
+
+func laneFor(tr journal.Transition, to journal.State) any {
+	if tr.Behind && to == journal.Queued {
+		return laneLast
+	}
+	return laneOf(to)
+}
+
+const olderRead = `SELECT o.id, o.lane FROM operation o INDEXED BY operation_unknowns JOIN operation n ON n.id = ?3
+	WHERE o.shop = ?1 AND o.kind = ?2 AND o.unknowns > 0 AND o.event < n.event AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+
+// supersedeOlder ends those in doubt that this operation stands for.
+func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
+	var ids []int64
+	open := 0
+	if err := t.each(olderRead, in{f.shop, int64(f.kind), tr.Ref.Operation}, func(r row) error {
+		ids = append(ids, r.int(0))
+		if !r.null(1) {
+			open++
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := t.supersede(id, tr.Supersede); err != nil {
+			return err
+		}
+	}
+	if f.kind == journal.Invite {
+		for range open {
+			t.invitation(f.key, false)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -22,7 +23,7 @@ const (
 	claimRead = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
 			b.uuid, b.mac, b.subject, o.planned, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
 			s.version, s.active_at, s.merchant_id, s.active_version, s.active_event, a.uuid,
-			o.receipt, o.version, o.stored_at, o.last_attempt
+			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed
 		FROM operation o INDEXED BY operation_due
 			CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation
@@ -67,6 +68,11 @@ func (t *tx) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 	for i, o := range got {
 		t.keepFacts(o.Ref.Operation, facts{account: account, shop: more[i].shop, kind: r.Kind, key: o.Shop, lease: end})
 	}
+	for i := range got {
+		if err := t.outrun(&got[i], more[i]); err != nil {
+			return nil, err
+		}
+	}
 	if r.Stage == journal.Call {
 		_, err = t.exec(claimCall, int64(journal.Claimed), int64(leased), end, r.Owner, t.now, account, int64(r.Kind), int64(r.Stage), t.now, limit)
 		return got, err
@@ -82,14 +88,27 @@ func (t *tx) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 	return got, nil
 }
 
+// outrun tells whether others of its kind wait behind an operation that is to
+// be probed.
+func (t *tx) outrun(o *journal.ClaimedOperation, x extras) error {
+	if o.Unknowns == 0 {
+		return nil
+	}
+	r, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ? AND lane = 2 AND kind = ?)", x.shop, int64(o.Kind))
+	if err == nil {
+		o.Newer = r.int(0) != 0
+	}
+	return err
+}
+
 // extras are what only the stage Settle asks for.
-type extras struct{ shop, receipt, version, attempt int64 }
+type extras struct{ shop, receipt, version, attempt, changed int64 }
 
 func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, extras) {
 	o := journal.ClaimedOperation{
 		Ref:  journal.ClaimRef{Operation: c.int(0), Claim: c.int(1) + 1},
 		Kind: r.Kind, State: journal.State(c.int(2)), Shop: journal.ShopKey{Account: r.Account, Shop: c.text(4)}, // #nosec G115 -- our own numbers
-		Run: int(c.int(5)), Generation: int(c.int(6)), Attempts: int(c.int(7)), Waits: int(c.int(8)), Doubt: c.int(9) != 0, Reason: c.text(10),
+		Run: int(c.int(5)), Generation: int(c.int(6)), Attempts: int(c.int(7)), Waits: int(c.int(8)), Doubt: c.int(9) != 0, Unknowns: int(c.int(29)), Reason: c.text(10),
 		UUID: asUUID(c.blob(11)), SubjectMAC: c.blob(12), Sealed: c.blob(13), Planned: t.j.clock.instant(c.int(14)),
 		EventID: c.text(15), EventTime: wall(c.int(16)), TraceParent: c.text(17), TraceState: c.text(18),
 		NextVersion: c.int(19) + 1,
@@ -103,19 +122,22 @@ func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, e
 	if o.State == journal.Stored {
 		o.StoredAt = t.j.clock.instant(c.int(27))
 	}
-	return o, extras{shop: c.int(3), receipt: c.int(25), version: c.int(26), attempt: c.int(28)}
+	return o, extras{shop: c.int(3), receipt: c.int(25), version: c.int(26), attempt: c.int(28), changed: c.int(30)}
 }
 
 // settling adds what the settling of o needs to know.
 func (t *tx) settling(o *journal.ClaimedOperation, x extras) error {
 	if x.receipt != 0 {
-		r, err := t.one("SELECT answer, at FROM receipt WHERE attempt = ?", x.receipt)
+		list, err := t.receipts("r.attempt = ?", x.receipt)
 		if err != nil {
 			return err
 		}
-		if r != nil {
-			o.Receipt = &journal.StoredReceipt{Attempt: journal.AttemptID(x.receipt), Sealed: r.blob(0), At: wall(r.int(1))}
+		if len(list) > 0 {
+			o.Receipt = &list[0]
 		}
+	}
+	if !o.State.Open() {
+		return t.comparing(o, x)
 	}
 	if x.version != 0 && o.State == journal.Stored {
 		r, err := t.one(credentialRead, x.shop, x.version)
@@ -127,14 +149,56 @@ func (t *tx) settling(o *journal.ClaimedOperation, x extras) error {
 			o.Credential = &c
 		}
 	}
-	r, err := t.one("SELECT number FROM attempt WHERE id = ? AND ended IS NULL", x.attempt)
+	r, err := t.one("SELECT number, ended, deadline FROM attempt WHERE id = ?", x.attempt)
 	if err != nil {
 		return err
 	}
-	if r != nil {
+	if r != nil && r.null(1) {
 		o.OpenAttempt = int(r.int(0))
 	}
+	if o.State == journal.Unknown {
+		o.Closed = t.closed(r, x)
+	}
 	return nil
+}
+
+// comparing adds what a late receipt is compared with.
+func (t *tx) comparing(o *journal.ClaimedOperation, x extras) (err error) {
+	if o.Late, err = t.receipts("r.operation = ? AND r.attempt IS NOT ?", o.Ref.Operation, orNull(x.receipt)); err != nil {
+		return err
+	}
+	if o.Receipt != nil {
+		o.Known = append(o.Known, *o.Receipt)
+	}
+	current, err := t.receipts("r.attempt = (SELECT a.receipt FROM shop s JOIN operation a ON a.id = s.active_operation WHERE s.id = ?)", x.shop)
+	o.Known = append(o.Known, current...)
+	return err
+}
+
+func (t *tx) receipts(where string, args ...any) (list []journal.StoredReceipt, err error) {
+	err = t.each("SELECT r.attempt, r.answer, r.at, b.uuid FROM receipt r JOIN operation_body b ON b.id = r.operation WHERE "+where+" ORDER BY r.attempt", args,
+		func(r row) error {
+			list = append(list, journal.StoredReceipt{Operation: asUUID(r.blob(3)), Attempt: journal.AttemptID(r.int(0)), Sealed: r.blob(1), At: wall(r.int(2))})
+			return nil
+		})
+	return list, err
+}
+
+// closed is when nothing of the last attempt could leave us any more. Earlier
+// processes cannot send since this one holds the file, and their times may be
+// those of a clock that was stepped since.
+func (t *tx) closed(r row, x extras) time.Time {
+	at := x.changed
+	switch {
+	case r == nil:
+	case x.attempt < t.j.writer.firstAttempt:
+		at = t.j.writer.ledgers.opened
+	case r.null(1):
+		at = max(at, r.int(2))
+	default:
+		at = r.int(1)
+	}
+	return t.j.clock.instant(at)
 }
 
 const credentialRead = `SELECT version, reference, merchant_id, secret, created FROM credential WHERE shop = ? AND version = ?`
@@ -177,7 +241,7 @@ func (t *tx) expire() (n [2]int, err error) {
 const (
 	expireClaimed = `UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE account = ? AND kind = ? AND stage = ? AND due_at <= ?) AND state = ?`
-	expireSending = `UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?, doubt = 1, leased = 0
+	expireSending = `UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?, doubt = 1, unknowns = unknowns + 1, leased = 0
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE account = ? AND kind = ? AND stage = ? AND due_at <= ?) AND state = ?`
 )
 
@@ -240,11 +304,13 @@ const (
 	laneHeld   = int64(1)
 	laneQueued = int64(2)
 	laneBeside = int64(3)
+	laneLast   = int64(4) // queued behind all that is queued
 )
 
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane = 1),
 	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY id LIMIT 1)`
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY id LIMIT 1),
+	(SELECT min(id) FROM operation WHERE shop = ?1 AND lane = 4)`
 
 // release makes the shop's next operation Planned if nothing holds the lane.
 func (t *tx) release(shop int64) error {
@@ -255,6 +321,9 @@ func (t *tx) release(shop int64) error {
 	id := r.int(1)
 	if second := r.int(2); id == 0 || second != 0 && second < id {
 		id = second
+	}
+	if id == 0 {
+		id = r.int(3)
 	}
 	if r.int(0) != 0 || id == 0 {
 		return nil

@@ -197,14 +197,14 @@ func (j *Journal) shopRow(ctx context.Context, k journal.ShopKey) (id int64, err
 
 func (j *Journal) tries(ctx context.Context, operation int64) ([]journal.AttemptRecord, error) {
 	var as []journal.AttemptRecord
-	err := j.read(ctx, `SELECT t.id, t.number, t.flagged, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id,
+	err := j.read(ctx, `SELECT t.id, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id,
 			EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id)
 		FROM attempt t WHERE t.operation = ? ORDER BY t.id`, in{operation}, func(scan scanner) error {
 		var a journal.AttemptRecord
 		var end journal.AttemptEnd
 		var started int64
 		var ended *int64
-		err := scan(&a.ID, &a.Number, &a.Flagged, &started, &ended, &end.Answered, &end.NotSent, &end.Status, &end.Outcome, &end.Code, &end.RequestID, &a.HasReceipt)
+		err := scan(&a.ID, &a.Number, &a.Flagged, &a.Probe, &started, &ended, &end.Answered, &end.NotSent, &end.Status, &end.Outcome, &end.Code, &end.RequestID, &a.HasReceipt)
 		a.Started = wall(started)
 		if ended != nil {
 			end.At = wall(*ended)

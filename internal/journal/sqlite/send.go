@@ -47,7 +47,7 @@ func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
 		}
 	}
 	return id, t.attempt(attempt{
-		id: id, account: f.account, operation: s.Ref.Operation, number: s.Attempt, flagged: s.Flagged,
+		id: id, account: f.account, operation: s.Ref.Operation, number: s.Attempt, flagged: s.Flagged, probe: s.Probe,
 		sendBy: s.SendBy, deadline: s.Deadline, slack: slack, ledgers: ledgers,
 	})
 }
@@ -80,7 +80,7 @@ type attempt struct {
 	id                      journal.AttemptID
 	account, operation      int64
 	number                  int
-	flagged                 bool
+	flagged, probe          bool
 	sendBy, deadline, slack time.Duration
 	ledgers                 string
 }
@@ -92,9 +92,9 @@ func (t *tx) attempt(a attempt) error {
 	makeRoom(underWay)
 	underWay[a.id] = started{operation: a.operation, at: t.now, slack: a.slack.Microseconds(), ledgers: a.ledgers}
 	t.undo = append(t.undo, func() { delete(underWay, a.id) })
-	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, started, send_by, deadline, slack, ledgers, counts_from, slow)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(a.id), a.account, orNull(a.operation), a.number, flag(a.flagged), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
+	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, probe, started, send_by, deadline, slack, ledgers, counts_from, slow)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		int64(a.id), a.account, orNull(a.operation), a.number, flag(a.flagged), flag(a.probe), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
 		a.ledgers, deadline+a.slack.Microseconds(), flag(a.deadline+a.slack > lookBack))
 	return err
 }
@@ -199,6 +199,12 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 			return journal.Received, true, err
 		}
 	}
+	return t.receiveLate(r, n == 0)
+}
+
+// receiveLate is for an answer whose operation is not waiting for it any more,
+// or not in this claim; there tells that it was saved before.
+func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, error) {
 	o, err := t.one(`SELECT o.state, o.claim, o.received, o.account, s.name, o.kind
 		FROM operation o JOIN shop s ON s.id = o.shop WHERE o.id = ?`, r.Ref.Operation)
 	if err != nil {
@@ -208,11 +214,11 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 		return 0, false, fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation)
 	}
 	state, rested := journal.State(o.int(0)), o.int(2) != 0 // #nosec G115 -- our own numbers
-	if n == 0 {                                             // a second try after an error: it is there
+	switch {
+	case there:
 		return state, o.int(1) == r.Ref.Claim && state == journal.Received, nil
-	}
-	if state == journal.Unknown || state == journal.Attention && !rested {
-		// Anybody's: whoever is settling it as unknown is fenced off.
+	case !rested && (state <= journal.Sending || state == journal.Unknown || state == journal.Attention):
+		// Anybody's: whoever holds it is fenced off.
 		_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, lane = ?, due_at = ?, leased = 0, claim = claim + 1, receipt = ?, received = 1,
 			reason = '', changed = ? WHERE id = ?`,
 			int64(journal.Received), int64(journal.Settle), laneHeld, t.now, int64(r.Attempt), t.now, r.Ref.Operation)
@@ -221,9 +227,59 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 		}
 		t.woken = true
 		return journal.Received, false, err
+	case state.Open():
+		_, err = t.exec("UPDATE operation SET late = 1 WHERE id = ?", r.Ref.Operation)
+		return state, false, err
 	}
-	_, err = t.exec("UPDATE operation SET receipt = ? WHERE id = ?", int64(r.Attempt), r.Ref.Operation)
+	_, err = t.exec("UPDATE operation SET late = 1, stage = ?, due_at = ?, leased = 0, claim = claim + 1 WHERE id = ?",
+		int64(journal.Settle), t.now, r.Ref.Operation)
+	t.woken = true
 	return state, false, err
+}
+
+const (
+	receiptsRead = `SELECT r.attempt, r.at, o.state IN (30, 31) AND o.late = 0 AND coalesce(o.verified <= ?1, 0)
+		FROM receipt r JOIN operation o ON o.id = r.operation WHERE r.attempt > ?2 ORDER BY r.attempt LIMIT ?3`
+	receiptErase = "DELETE FROM receipt WHERE attempt = ?"
+)
+
+// EraseReceipts erases what is not needed any more, a few in one transaction.
+func (j *Journal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
+	type answer struct {
+		next   journal.AttemptID
+		erased int
+	}
+	a, err := ask(ctx, j, max(limit, 1), func(t *tx) (a answer, err error) {
+		a.next, a.erased, err = t.eraseReceipts(j.clock.stamp(before), after, max(limit, 1))
+		return a, err
+	})
+	return a.next, a.erased, err
+}
+
+func (t *tx) eraseReceipts(before int64, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
+	var ids []int64
+	seen, young := 0, false
+	if err := t.each(receiptsRead, in{before, int64(after), int64(limit)}, func(r row) error {
+		seen++
+		next = journal.AttemptID(r.int(0))
+		// What comes after is younger: nothing of it can be verified that long.
+		young = young || r.int(1) > before
+		if r.int(2) != 0 {
+			ids = append(ids, r.int(0))
+		}
+		return nil
+	}); err != nil {
+		return 0, 0, err
+	}
+	for _, id := range ids {
+		if _, err := t.exec(receiptErase, id); err != nil {
+			return 0, 0, err
+		}
+	}
+	if seen < limit || young {
+		next = 0
+	}
+	return next, len(ids), nil
 }
 
 func flag(b bool) int64 {

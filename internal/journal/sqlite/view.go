@@ -27,6 +27,7 @@ const (
 		FROM operation o CROSS JOIN operation_body b ON b.id = o.id WHERE `
 
 	openRead = viewColumns + "o.shop = ?1 AND o.lane = 1 UNION ALL " +
+		viewColumns + "o.shop = ?1 AND o.lane = 4 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 3 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 1 UNION ALL " +
 		"SELECT * FROM (" + viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.id LIMIT ?2)"

@@ -1,0 +1,141 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/invoicebox"
+)
+
+// Receipts are erased ReceiptsKept after the credentials that they brought were
+// found to work: by then no answer of an earlier request can be on its way that
+// they would have to be compared with.
+const (
+	ReceiptsKept = 7 * 24 * time.Hour
+
+	eraseEvery = time.Hour
+	erasePage  = 100 // receipts that one transaction looks at
+)
+
+// lateVerdict is what late answers bring to an operation that has ended.
+type lateVerdict uint8
+
+const (
+	lateNothing lateVerdict = iota // none of them holds a token
+	lateSame                       // none but tokens in use
+	lateOther                      // another token, or one that cannot be read
+)
+
+// A lateRow says what follows late answers. An operation that is only noted
+// keeps its state and its reason.
+type lateRow struct {
+	verdict   lateVerdict
+	attention bool
+	note      string
+}
+
+var lateRows = []lateRow{
+	{lateNothing, false, "a late answer without a token"},
+	{lateSame, false, "a late answer with the token in use"},
+	{lateOther, true, "a late answer with another token than the one in use"},
+}
+
+// settleLate compares answers that came after their operation had ended with
+// those that led to the tokens in use. Nothing of them is dropped: they stay
+// sealed in the journal.
+func (p *Pool) settleLate(s scope, t *task) {
+	verdict := p.compare(t)
+	now := time.Now()
+	tr := journal.Transition{From: t.State, To: t.State, Reason: t.Reason, Compared: true}
+	for _, row := range lateRows {
+		if row.verdict != verdict {
+			continue
+		}
+		tr.Audit = &journal.AuditEntry{At: now, Actor: p.cfg.Owner, Act: "late_answer", Subject: t.UUID.String(), Detail: row.note}
+		if row.attention {
+			tr.To, tr.Reason = journal.Attention, string(ReasonSecondToken)
+			tr.Publish = p.failed(t.ClaimedOperation, ReasonSecondToken, now)
+		}
+		p.log.Warn(row.note, t.attrs()...)
+	}
+	// A superseded operation has no credentials of its own: what it holds is
+	// known to be another's.
+	tr.Verified = verdict == lateSame && t.State == journal.Superseded
+	_ = p.apply(s, t, tr)
+}
+
+func (p *Pool) compare(t *task) lateVerdict {
+	var known []invoicebox.Activation
+	for _, r := range t.Known {
+		if act, err := p.readReceipt(r); err == nil {
+			known = append(known, act)
+		}
+	}
+	verdict := lateNothing
+	for _, r := range t.Late {
+		act, err := p.readReceipt(r)
+		switch {
+		case errors.Is(err, errNoToken):
+			continue
+		case err != nil:
+			return lateOther
+		}
+		same := false
+		for _, k := range known {
+			same = same || k.MerchantID == act.MerchantID && k.Token.Reveal() == act.Token.Reveal()
+		}
+		if !same {
+			return lateOther
+		}
+		verdict = lateSame
+	}
+	return verdict
+}
+
+// errNoToken says that a receipt opens and holds nothing to use.
+var errNoToken = errors.New("onboarding: the answer holds no token")
+
+func (p *Pool) readReceipt(r journal.StoredReceipt) (invoicebox.Activation, error) {
+	text, err := p.cfg.Keys.Open(r.Sealed, keyset.Row("receipt", r.Operation.String()))
+	if err != nil {
+		return invoicebox.Activation{}, err
+	}
+	x, err := invoicebox.UnmarshalReceipt(text)
+	if err != nil {
+		return invoicebox.Activation{}, err
+	}
+	act, err := invoicebox.ParseActivation(x)
+	if err != nil {
+		return invoicebox.Activation{}, errNoToken
+	}
+	return act, nil
+}
+
+// eraseReceipts erases what is not needed any more, now and then, until ctx ends.
+func (p *Pool) eraseReceipts(ctx context.Context) {
+	for {
+		after, total := journal.AttemptID(0), 0
+		for {
+			next, n, err := p.journal.EraseReceipts(ctx, time.Now().Add(-ReceiptsKept), after, erasePage)
+			total += n
+			if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
+				p.metrics.errors.WithLabelValues("erase_receipts").Inc()
+				p.log.Warn("receipts that are not needed any more could not be erased; tried again later", "error", err)
+			}
+			// Others write between two pages.
+			if err != nil || next == 0 || !sleep(ctx, 10*time.Millisecond) {
+				break
+			}
+			after = next
+		}
+		if total > 0 {
+			p.log.Info("erased receipts whose credentials work", "receipts", total)
+		}
+		if !sleep(ctx, eraseEvery) {
+			return
+		}
+	}
+}

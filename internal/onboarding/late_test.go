@@ -1,0 +1,231 @@
+package onboarding
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/invoicebox"
+)
+
+// late delivers an answer to an operation's first request, as a worker does
+// that has lost its lease long ago.
+func (b *bench) late(op *fakeOp, body string) {
+	b.t.Helper()
+	x := invoicebox.Exchange{
+		Operation: invoicebox.Activate, Status: 200, BodyComplete: true, Started: time.Now(), Finished: time.Now(), Body: []byte(body),
+	}
+	text, err := x.MarshalReceipt()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	sealed, err := b.keys.Seal(text, keyset.Row("receipt", op.UUID.String()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.lateSealed(op, sealed)
+}
+
+func (b *bench) lateSealed(op *fakeOp, sealed []byte) {
+	b.t.Helper()
+	b.j.mu.Lock()
+	b.j.attempts++
+	attempt := b.j.attempts
+	b.j.mu.Unlock()
+	r := journal.Receipt{Ref: journal.ClaimRef{Operation: op.id, Claim: 1}, Attempt: attempt, Sealed: sealed, End: journal.AttemptEnd{Answered: true, At: time.Now()}}
+	if _, mine, err := b.j.Receive(b.t.Context(), r); err != nil || mine {
+		b.t.Fatal(mine, err)
+	}
+}
+
+func body(value, token string) string {
+	return fmt.Sprintf(`{"data":{"merchantId":"m-%s","token":"token-%s"}}`, value, token)
+}
+
+// In whatever state an operation is, an answer to an earlier request is not lost.
+func TestALateAnswer(t *testing.T) {
+	const (
+		done      = "activated verified"
+		unknown   = "activation_failed outcome_unknown contact_support false"
+		lostEvent = "activation_failed outcome_lost request_new_code false"
+		second    = "activation_failed second_token contact_support false"
+	)
+	inState := func(s journal.State) func(*bench, *fakeOp) bool {
+		return func(b *bench, op *fakeOp) bool { got, _ := b.j.state(op); return got == s }
+	}
+	for name, c := range map[string]struct {
+		answers []answer
+		hold    bool
+		closed  bool // the gate closes after the first request
+		when    func(*bench, *fakeOp) bool
+		body    string
+		state   journal.State
+		reason  Reason
+		events  []string
+		calls   int
+		note    string
+	}{
+		"in the quiet period":        {answers: []answer{lost}, when: inState(journal.Unknown), body: body("1", "1"), state: journal.Done, reason: ReasonActivated, events: []string{done}, calls: 1},
+		"while the probe waits":      {answers: []answer{lost}, closed: true, when: inState(journal.Planned), body: body("1", "1"), state: journal.Done, reason: ReasonActivated, events: []string{done}, calls: 1},
+		"while the probe is put off": {answers: []answer{lost, {status: 425}}, when: inState(journal.Waiting), body: body("1", "1"), state: journal.Done, reason: ReasonActivated, events: []string{done}, calls: 2},
+		"after attention, unknown":   {answers: []answer{lost}, hold: true, when: inState(journal.Attention), body: body("1", "1"), state: journal.Done, reason: ReasonActivated, events: []string{unknown, done}, calls: 1},
+		"after attention, lost":      {answers: []answer{lost, refusal(422)}, when: inState(journal.Attention), body: body("1", "1"), state: journal.Done, reason: ReasonActivated, events: []string{lostEvent, done}, calls: 2},
+		"after attention, unusable": {answers: []answer{lost, refusal(422)}, when: inState(journal.Attention), body: "{}", state: journal.Attention, reason: ReasonAnswerUnreadable,
+			events: []string{lostEvent, "activation_failed answer_unreadable contact_support false"}, calls: 2},
+		"after the end, the same": {answers: []answer{lost}, when: inState(journal.Done), body: body("value-1", "value-1"), state: journal.Done, reason: ReasonActivated,
+			events: []string{done}, calls: 2, note: "a late answer with the token in use"},
+		"after the end, another token": {answers: []answer{lost}, when: inState(journal.Done), body: body("value-1", "other"), state: journal.Attention, reason: ReasonSecondToken,
+			events: []string{done, second}, calls: 2, note: "a late answer with another token than the one in use"},
+		"after the end, another merchant": {answers: []answer{lost}, when: inState(journal.Done), body: body("other", "value-1"), state: journal.Attention, reason: ReasonSecondToken,
+			events: []string{done, second}, calls: 2, note: "a late answer with another token than the one in use"},
+		"after the end, nothing usable": {answers: []answer{lost}, when: inState(journal.Done), body: "<html>", state: journal.Done, reason: ReasonActivated,
+			events: []string{done}, calls: 2, note: "a late answer without a token"},
+		"after an answer that nobody can read": {answers: []answer{{status: 200, body: "{}"}}, when: inState(journal.Attention), body: body("1", "1"),
+			state: journal.Attention, reason: ReasonSecondToken, events: []string{"activation_failed answer_unreadable contact_support false", second}, calls: 1,
+			note: "a late answer with another token than the one in use"},
+		// No token is known that it could be compared with.
+		"after it was refused": {answers: []answer{refusal(422)}, when: inState(journal.Done), body: body("1", "1"),
+			state: journal.Attention, reason: ReasonSecondToken, events: []string{"activation_failed code_rejected request_new_code true", second}, calls: 1,
+			note: "a late answer with another token than the one in use"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, answers(map[string][]answer{"value-1": c.answers}))
+				if c.hold {
+					b.cfg.UnknownOutcome = Hold
+				}
+				op := b.add(journal.Activate, "shop-1", "value-1")
+				b.start()
+				if c.closed {
+					b.until(time.Second, "unknown", func() bool { return inState(journal.Unknown)(b, op) })
+					b.j.mu.Lock()
+					b.j.accounts["default"].Gate = journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}
+					b.j.mu.Unlock()
+				}
+				b.until(time.Hour, "where the answer comes", func() bool { return c.when(b, op) })
+				b.late(op, c.body)
+				b.until(time.Hour, "settled", func() bool { return b.j.settled() && op.stage() == 0 })
+				b.finish()
+				b.expect(op, c.state, c.reason, c.events...)
+				if n := len(b.api.asked(invoicebox.Activate)); n != c.calls {
+					t.Errorf("%d requests, want %d", n, c.calls)
+				}
+				ids := map[string]bool{}
+				for _, e := range b.j.eventsOf(op) {
+					ids[e.ID.String()] = true
+				}
+				if len(ids) != len(c.events) {
+					t.Errorf("%d ids for %d events", len(ids), len(c.events))
+				}
+				want := []string{}
+				if c.note != "" {
+					want = append(want, c.note)
+				}
+				if fmt.Sprint(b.j.notes) != fmt.Sprint(want) {
+					t.Errorf("notes %q, want %q", b.j.notes, want)
+				}
+			})
+		})
+	}
+}
+
+// An operation that gave way to a newer code holds no token of its own.
+func TestALateAnswerOfASupersededCode(t *testing.T) {
+	for token, state := range map[string]journal.State{"code-2": journal.Superseded, "code-1": journal.Attention} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, answers(map[string][]answer{"code-1": {lost}}))
+			first := b.add(journal.Activate, "shop-1", "code-1")
+			second := b.add(journal.Activate, "shop-1", "code-2")
+			b.start()
+			b.until(time.Hour, "settled", b.j.settled)
+			b.expect(first, journal.Superseded, ReasonNewerCode)
+			b.late(first, body("code-2", token))
+			b.until(time.Minute, "compared", func() bool { return first.stage() == 0 })
+			b.finish()
+			if s, _ := b.j.state(first); s != state || (s == journal.Superseded) == first.verified.IsZero() {
+				t.Errorf("%s: %v, verified %v", token, s, first.verified)
+			}
+			b.expect(second, journal.Done, ReasonActivated, "activated verified")
+		})
+	}
+}
+
+// What cannot be read is not taken for nothing.
+func TestALateAnswerThatDoesNotOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		op := b.add(journal.Activate, "shop-1", "code-1")
+		b.start()
+		b.until(time.Minute, "settled", b.j.settled)
+		b.lateSealed(op, []byte("nonsense"))
+		b.until(time.Minute, "compared", func() bool { return op.stage() == 0 })
+		b.finish()
+		b.expect(op, journal.Attention, ReasonSecondToken, "activated verified", "activation_failed second_token contact_support false")
+	})
+}
+
+func TestLateRowsCoverEverything(t *testing.T) {
+	for _, v := range []lateVerdict{lateNothing, lateSame, lateOther} {
+		n := 0
+		for _, row := range lateRows {
+			if row.verdict == v {
+				n++
+			}
+			if row.attention != (row.verdict == lateOther) || row.note == "" {
+				t.Errorf("row %+v", row)
+			}
+		}
+		if n != 1 {
+			t.Errorf("verdict %d has %d rows", v, n)
+		}
+	}
+}
+
+func TestReceiptsAreErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := false
+		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+			if op == invoicebox.Check && silent {
+				return answer{status: 500}
+			}
+			return good(op, value, n)
+		})
+		verified := b.add(journal.Activate, "shop-1", "code-1")
+		began := time.Now()
+		b.start()
+		b.until(time.Minute, "settled", b.j.settled)
+		silent = true
+		pending := b.add(journal.Activate, "shop-2", "code-2")
+		b.until(time.Hour, "settled", b.j.settled)
+		b.expect(pending, journal.Done, ReasonActivated, "activated pending")
+		for verified.Receipt != nil {
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if time.Since(began) > ReceiptsKept+2*time.Hour {
+				t.Fatal("it is kept for ever")
+			}
+		}
+		if time.Since(began) < ReceiptsKept {
+			t.Errorf("erased after %v", time.Since(began))
+		}
+		b.j.mu.Lock()
+		b.j.fault = func(step string, _ bool) error {
+			if step == "erase_receipts" {
+				return fmt.Errorf("disk full")
+			}
+			return nil
+		}
+		b.j.mu.Unlock()
+		time.Sleep(24 * time.Hour)
+		b.finish()
+		if pending.Receipt == nil {
+			t.Error("the receipt of a token that nobody has checked is gone")
+		}
+		if n := len(b.j.erased); n < 2*7*24 || n > 2*9*24 {
+			t.Errorf("looked %d times in a week", n)
+		}
+	})
+}
