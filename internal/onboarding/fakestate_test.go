@@ -134,3 +134,17 @@ func (f *fakeJournal) Expire(ctx context.Context) (planned, unknown int, err err
 	})
 	return planned, unknown, err
 }
+
+// compared tells whether no late receipt of an ended operation is left to be
+// looked at.
+func (f *fakeJournal) compared(op *fakeOp) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !op.late
+}
+
+func (f *fakeJournal) keeps(op *fakeOp) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return op.Receipt != nil
+}
