@@ -59,7 +59,7 @@ func (p *Pool) settleLate(s scope, t *task) {
 			tr.To, tr.Reason = journal.Attention, string(ReasonSecondToken)
 			tr.Publish = p.failed(t.ClaimedOperation, ReasonSecondToken, now)
 		}
-		p.log.Warn(row.note, t.attrs()...)
+		p.log.Warn("an answer came late", t.attrs("meaning", row.note)...)
 	}
 	// A superseded operation has no credentials of its own: what it holds is
 	// known to be another's.

@@ -54,7 +54,7 @@ var reads = []part{
 	{"a shop's history is whole", func(f *fixture) {
 		// Shop ids are compared byte for byte.
 		for _, shop := range []string{"a/b", "A/B", "магазин", "a b", "..", "😀", "a/b "} {
-			o := activate(f, shop, "code-"+shop, 1, "m-"+shop)
+			o := activate(f, shop, "code-"+shop, "m-"+shop)
 			h, err := f.j.Shop(f.ctx, shopKey(shop))
 			f.ok(err)
 			if h.Shop.Shop != shop || len(h.Events) != 1 || len(h.Operations) != 1 || len(h.Output) != 1 || h.Active == nil || h.Active.MerchantID != "m-"+shop {

@@ -212,7 +212,7 @@ func testReceiptBeforeAnAnswer(f *fixture) {
 }
 
 func testReceiptAfterTheEnd(f *fixture) {
-	current := activate(f, "s", "0", 1, "m-1")
+	current := activate(f, "s", "0", "m-1")
 	for i, to := range []journal.State{journal.Done, journal.Superseded} {
 		code := string(rune('1' + i))
 		o, id := f.sending(f.code("s", "event-"+code, code))

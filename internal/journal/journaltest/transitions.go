@@ -112,7 +112,7 @@ var transitions = []part{
 		}
 	}},
 	{"a version exists once", func(f *fixture) {
-		activate(f, "s", "1", 1, "m-1")
+		activate(f, "s", "1", "m-1")
 		o, id := f.sending(f.code("s", "e2", "2"))
 		if o.NextVersion != 2 || o.Active == nil || o.Active.Version != 1 || o.Active.MerchantID != "m-1" {
 			f.Fatalf("claimed %+v", o)
@@ -217,7 +217,7 @@ var transitions = []part{
 }
 
 func testMerchants(f *fixture) {
-	activate(f, "s1", "1", 1, "m-1")
+	activate(f, "s1", "1", "m-1")
 	for _, x := range []struct{ shop, merchant string }{{"s2", "m-1"}, {"s1", "m-2"}} {
 		o, id := f.sending(f.code(x.shop, "e"+x.shop, "c"+x.shop))
 		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
@@ -244,12 +244,12 @@ func testMerchants(f *fixture) {
 }
 
 // activate brings a shop all the way with a code.
-func activate(f *fixture, shop, code string, version int64, merchant string) journal.ClaimedOperation {
+func activate(f *fixture, shop, code, merchant string) journal.ClaimedOperation {
 	f.Helper()
 	o, id := f.sending(f.code(shop, "event-"+shop+code, code))
 	_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
 	f.ok(err)
-	f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, version, merchant), Due: f.clock.now().Add(time.Hour)})
+	f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, merchant), Due: f.clock.now().Add(time.Hour)})
 	event := f.draft(o, schemas.TypeActivated)
 	f.apply(journal.Transition{
 		Ref: o.Ref, From: journal.Stored, To: journal.Done, Active: &journal.ActiveUpdate{At: f.clock.now(), Event: event.ID}, Publish: []journal.Draft{event},

@@ -189,7 +189,7 @@ func testClosed(f *fixture) {
 	f.clock.advance(time.Minute)
 	o = closed(end.At.Add(time.Second)) // not before the request began
 	again(o)
-	o = closed(end.At.Add(time.Second))
+	closed(end.At.Add(time.Second))
 	// The process is another: it ended before the journal was opened.
 	f.clock.advance(-time.Hour)
 	f.crash()
@@ -198,7 +198,7 @@ func testClosed(f *fixture) {
 	o = closed(opened)
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Attention})
 	// Nobody said when: its deadline has passed and its lease was ended.
-	o, _ = f.sending(f.code("t", "e2", "2"))
+	f.sending(f.code("t", "e2", "2"))
 	f.clock.advance(10 * time.Minute)
 	expired := f.clock.now()
 	_, _, err := f.j.Expire(f.ctx)
