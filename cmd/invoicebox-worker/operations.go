@@ -74,7 +74,7 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 			rows = append(rows, []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State, r.Reason, tries(r), moment(r)})
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{whole("id"), "kind", "account", "shop", "state", "reason", "tries", whole("changed or due")}, rows, "no operations")
+			grid(w, []any{whole("id"), "kind", "account", "shop", "state", whole("reason"), "tries", whole("changed or due")}, rows, "no operations")
 		})
 	})
 }
