@@ -37,6 +37,7 @@ func TestParseInvitation(t *testing.T) {
 		`{"data":{"id":null}}`:              "",
 		`{"data":{"id":{"a":1}}}`:           "",
 		`{"data":{"id":"a b"}}`:             "",
+		`{"data":{"id":"me@shop.example"}}`: "",
 		`{"data":{"ID":1}}`:                 "",
 		`{"data":{"id":"` + long128 + `"}}`: "",
 		`{"data":{"id":12345678901234567890123},"metaData":{"x":[1]},"new":null,"error":null}`: "12345678901234567890123",

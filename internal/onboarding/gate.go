@@ -270,10 +270,11 @@ func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 	x.scheduleCheck(now)
 }
 
-// retry turns a pause that only a person can end into one trial: a restart is
-// such a person's act, and the only one there is so far.
+// retry turns a pause for our rights or request into one trial: a restart is a
+// person's act, and the only one there is so far. What a person paused stays so.
 func (x *gate) retry(now time.Time) bool {
-	if x.g.State != journal.GatePaused || !x.checkAt.IsZero() {
+	reason := Reason(x.g.Reason)
+	if x.g.State != journal.GatePaused || reason != ReasonRights && reason != ReasonRequest {
 		return false
 	}
 	x.close(journal.GateResting, x.g.Reason, now, now)

@@ -166,3 +166,21 @@ func TestGateFromTheJournal(t *testing.T) {
 		t.Error("an account that the journal says nothing of is closed")
 	}
 }
+
+// A restart lets an account try once that was paused for its rights or request,
+// and no other.
+func TestARestartRetriesAPause(t *testing.T) {
+	now := time.Now()
+	for reason, want := range map[Reason]bool{ReasonRights: true, ReasonRequest: true, ReasonToken: false, ReasonAddress: false, "a person": false} {
+		g := newGate(Config{}.withDefaults(), journal.Gate{State: journal.GatePaused, Reason: string(reason)}, now)
+		if got := g.retry(now); got != want {
+			t.Errorf("paused for %s: retried %v, want %v", reason, got, want)
+		}
+		if n, _ := g.allowance(now); want != (n == 1) {
+			t.Errorf("paused for %s: %d calls are allowed", reason, n)
+		}
+		if want && (!g.takeTrial(now) || !g.closed(false)) {
+			t.Errorf("paused for %s: more than one call is allowed", reason)
+		}
+	}
+}

@@ -1,0 +1,25 @@
+//go:build unix
+
+package keyset_test
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"invoicebox-worker/internal/keyset"
+)
+
+// Opening a pipe waits for a writer, which would hang the start for ever.
+func TestLoadDoesNotWaitForAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keyset.Load(path); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("a pipe: %v", err)
+	}
+}
