@@ -59,6 +59,42 @@
 //	      │
 //	complete: the connection is kept for the next call
 //
+// # Outcomes
+//
+// The first row that fits decides. What its class leads to for an operation is
+// the caller's table; so is a refusal that comes after doubt.
+//
+//	row                      calls                        status                class                  fault       doubt  only where
+//	value_unsendable         all                          none                  our_fault              request     -      nothing written; bad_value
+//	nothing_written          all                          none                  not_executed           -           -      nothing written
+//	lost                     invite, activate             none                  unknown                -           yes    -
+//	lost_check               check, check_own             none                  unknown                -           -      -
+//	too_early                all                          425                   not_executed           -           -      -
+//	limited                  all                          429                   limited                -           -      -
+//	request_timeout          invite, activate             408                   probably_not_executed  -           yes    -
+//	unavailable              invite, activate             503                   probably_not_executed  -           yes    -
+//	check_put_off            check, check_own             408, 503              not_executed           -           -      -
+//	token_of_nobody          check                        2xx                   refused                -           -      a null user id
+//	own_token_of_nobody      check_own                    2xx                   unauthorized           -           -      a null user id
+//	done                     all                          2xx                   done                   -           -      good
+//	unreadable_cut           all                          2xx                   unreadable             -           -      broken, short, too large, with an error, or lacking a member; body_cut, connection_lost, connection_reset, deadline, canceled
+//	unreadable_large         all                          2xx                   unreadable             -           -      broken, short, too large, with an error, or lacking a member; body_too_large
+//	unreadable               all                          2xx                   unreadable             -           -      broken, short, too large, with an error, or lacking a member
+//	token_refused            check                        401                   refused                -           -      -
+//	token_forbidden          check                        403                   refused                -           -      the code unauthorized or forbidden
+//	token_forbidden_by_code  check                        403                   refused                -           -      a business code; fields empty or naming the shop's own value
+//	unauthorized             invite, activate, check_own  401                   unauthorized           -           -      -
+//	forbidden                all                          403                   our_fault              rights      -      -
+//	refused                  invite, activate             400, 404, 409, 422    refused                -           -      a business code; fields empty or naming the shop's own value
+//	account_refused          invite, activate             400, 404, 409, 422    our_fault              rights      -      the code unauthorized or forbidden
+//	partner_id_refused       all                          4xx                   our_fault              partner_id  -      a business code; fields naming partnerId
+//	redirected               all                          3xx                   our_fault              address     -      -
+//	wrong_address            all                          404 to 405, 410, 421  our_fault              address     -      no business code (HTML, empty, cut, …_http_exception)
+//	request_refused          all                          4xx                   our_fault              request     -      -
+//	server_error             invite, activate             5xx                   unknown                -           yes    -
+//	server_error_check       check, check_own             5xx                   unknown                -           -      -
+//	odd_status               all                          1 to 199, 600 to 999  unknown                -           yes    -
+//
 // # Why not http.Transport
 //
 // The retry loop is go-retryablehttp's, requests are written and answers are

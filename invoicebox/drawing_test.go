@@ -1,0 +1,80 @@
+package invoicebox
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"invoicebox-worker/internal/doctable"
+)
+
+// The table that a reader sees is the table that decides.
+func TestTheOutcomeTableIsDrawn(t *testing.T) {
+	rows := [][]string{{"row", "calls", "status", "class", "fault", "doubt", "only where"}}
+	for _, r := range Outcomes() {
+		rows = append(rows, []string{
+			r.Name, drawnOperations(r.Operations), drawnStatuses(r.Statuses), r.Class.String(), drawnFault(r.Fault), yes(r.Doubt), drawnCondition(r),
+		})
+	}
+	doctable.Compare(t, "doc.go", "Outcomes", rows)
+}
+
+func drawnOperations(ops []Operation) string {
+	if len(ops) == len(everyOperation) {
+		return "all"
+	}
+	names := make([]string, len(ops))
+	for i, o := range ops {
+		names[i] = o.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+func drawnStatuses(ss []Statuses) string {
+	texts := make([]string, len(ss))
+	for i, s := range ss {
+		switch {
+		case s == Statuses{}:
+			texts[i] = "none"
+		case s.From == s.To:
+			texts[i] = strconv.Itoa(s.From)
+		case s.From%100 == 0 && s.To == s.From+99:
+			texts[i] = strconv.Itoa(s.From/100) + "xx"
+		default:
+			texts[i] = strconv.Itoa(s.From) + " to " + strconv.Itoa(s.To)
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+func drawnCondition(r Row) string {
+	var parts []string
+	if r.Unwritten {
+		parts = append(parts, "nothing written")
+	}
+	if r.body != anyBody {
+		parts = append(parts, r.Body())
+	}
+	if len(r.Failures) > 0 {
+		names := make([]string, len(r.Failures))
+		for i, f := range r.Failures {
+			names[i] = string(f)
+		}
+		parts = append(parts, strings.Join(names, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func drawnFault(f Fault) string {
+	if f == FaultNone {
+		return ""
+	}
+	return f.String()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
+}
