@@ -1,0 +1,76 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// gateNumbers are the stored numbers of the gate's states.
+var gateNumbers = map[journal.GateState]int64{
+	journal.GateOpen: 1, journal.GateLimited: 2, journal.GateResting: 3, journal.GatePaused: 4,
+}
+
+var gateNames = map[int64]journal.GateState{
+	1: journal.GateOpen, 2: journal.GateLimited, 3: journal.GateResting, 4: journal.GatePaused,
+}
+
+// EnsureAccount makes an account known, or makes sure that it is the same.
+func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) error {
+	if name == "" || partnerID == "" {
+		return fmt.Errorf("journal: an account needs a name and a partner id")
+	}
+	return j.submit(ctx, 0, needs{}, func(t *tx) error {
+		as, err := t.together(
+			ask{"INSERT INTO account (name, partner_id, created, gate_since) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING", []any{name, partnerID, t.now}},
+			ask{"SELECT partner_id FROM account WHERE name = $1", []any{name}})
+		if err != nil {
+			return err
+		}
+		if rows := as[1].rows; len(rows) == 0 || rows[0].text(0) != partnerID {
+			return fmt.Errorf("%w: account %q", journal.ErrPartnerDiffers, name)
+		}
+		return nil
+	})
+}
+
+// Accounts lists all accounts by name.
+func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
+	var as []journal.Account
+	err := j.read(ctx, `SELECT name, partner_id, gate, gate_reason, coalesce(gate_until, 0), gate_count, coalesce(gate_since, 0) FROM account ORDER BY name`, func(r row) error {
+		a := journal.Account{Name: r.text(0), PartnerID: r.text(1), Gate: journal.Gate{State: gateNames[r.int(2)], Reason: r.text(3), Count: int(r.int(5))}}
+		if r.int(4) != 0 {
+			a.Gate.Until = j.clock.instant(r.int(4))
+		}
+		if r.int(6) != 0 {
+			a.Gate.Since = j.clock.instant(r.int(6))
+		}
+		as = append(as, a)
+		return nil
+	})
+	return as, err
+}
+
+// SetGate replaces an account's gate.
+func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error {
+	state, ok := gateNumbers[g.State]
+	if !ok {
+		return fmt.Errorf("journal: no gate is %q", g.State)
+	}
+	return j.submit(ctx, 0, needs{}, func(t *tx) error {
+		n, err := t.exec("UPDATE account SET gate = $1, gate_reason = $2, gate_until = $3, gate_count = $4, gate_since = $5 WHERE name = $6",
+			state, g.Reason, orNull(t.j.clock.stamp(g.Until)), g.Count, orNull(t.j.clock.stamp(g.Since)), account)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
+		}
+		t.woken = true
+		if audit != nil {
+			return t.audit(*audit)
+		}
+		return nil
+	})
+}

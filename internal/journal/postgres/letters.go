@@ -1,0 +1,96 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+)
+
+// letter keeps a dead letter and queues the event that tells of it.
+func (t *tx) letter(at partition, l *journal.DeadLetter) error {
+	var key any
+	if l.Sealed != nil {
+		k, err := keyset.SealingKey(l.Sealed)
+		if err != nil {
+			return fmt.Errorf("a dead letter that is not sealed: %w", err)
+		}
+		key = int64(k)
+	}
+	outbox, err := t.frozen(l.Announce, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	var recordTime any
+	if !l.Time.IsZero() {
+		recordTime = l.Time.UnixMicro()
+	}
+	_, err = t.exec(`INSERT INTO dead_letter (topic, part, record_offset, record_time, received, size, outbox, event_id, reason, place, digest, record, record_key)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		at.topic, int64(at.part), l.Offset, recordTime, t.now, int64(l.Size), outbox, l.EventID, l.Reason, l.Where, l.Digest, l.Sealed, key)
+	return err
+}
+
+// DeadLetters lists dead letters, the newest first; before 0 begins there.
+func (j *Journal) DeadLetters(ctx context.Context, before int64, limit int) ([]journal.DeadLetterRecord, error) {
+	var ls []journal.DeadLetterRecord
+	err := j.read(ctx, `SELECT l.id, t.name, l.part, l.record_offset, coalesce(l.record_time, 0), l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record,
+			o.event, o.type
+		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox
+		WHERE $1 = 0 OR l.id < $1 ORDER BY l.id DESC LIMIT $2`, func(r row) error {
+		l := journal.DeadLetterRecord{ID: r.int(0), Topic: r.text(1), Partition: int(r.int(2)), Received: wall(r.int(5)), DeadLetter: journal.DeadLetter{
+			Offset: r.int(3), Size: int(r.int(6)), EventID: r.text(7), Reason: r.text(8), Where: r.text(9), Digest: r.blob(10), Sealed: r.blob(11),
+			Announce: journal.Draft{ID: asUUID(r.blob(12)), Type: r.text(13)},
+		}}
+		if r.int(4) != 0 {
+			l.Time = wall(r.int(4))
+		}
+		ls = append(ls, l)
+		return nil
+	}, before, bounded(limit))
+	return ls, err
+}
+
+// audit appends an entry.
+func (t *tx) audit(e journal.AuditEntry) error {
+	at := t.j.clock.stamp(e.At)
+	if at == 0 {
+		at = t.now
+	}
+	_, err := t.exec(auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail)
+	return err
+}
+
+const auditInsert = "INSERT INTO audit (at, actor, act, subject, detail) VALUES ($1, $2, $3, $4, $5)"
+
+// AppendAudit appends an entry; also beside a worker.
+func (j *Journal) AppendAudit(ctx context.Context, e journal.AuditEntry) error {
+	if !j.beside {
+		return j.submit(ctx, 0, needs{}, func(t *tx) error { return t.audit(e) })
+	}
+	if j.closed.Load() {
+		return journal.ErrClosed
+	}
+	at := j.clock.stamp(e.At)
+	if at == 0 {
+		at = j.clock.micros()
+	}
+	if _, err := j.readers.Exec(ctx, auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail); err != nil {
+		return fmt.Errorf("journal: %w", readable(err))
+	}
+	return nil
+}
+
+// Audit lists entries, the newest first, with ids below before; 0 begins at the newest.
+func (j *Journal) Audit(ctx context.Context, before int64, limit int) ([]journal.AuditEntry, error) {
+	var es []journal.AuditEntry
+	err := j.read(ctx, "SELECT id, at, actor, act, subject, detail FROM audit WHERE $1 = 0 OR id < $1 ORDER BY id DESC LIMIT $2", func(r row) error {
+		es = append(es, journal.AuditEntry{ID: r.int(0), At: wall(r.int(1)), Actor: r.text(2), Act: r.text(3), Subject: r.text(4), Detail: r.text(5)})
+		return nil
+	}, before, bounded(limit))
+	return es, err
+}
+
+// bounded keeps a caller's limit within what is decent.
+func bounded(limit int) int64 { return int64(min(max(limit, 1), 1000)) }

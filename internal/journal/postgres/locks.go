@@ -1,0 +1,313 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// needs are what a request has to have locked before it runs. All requests of
+// a transaction take their locks at once and in one order, so that two replicas
+// do not wait for each other in a circle: shops by id, then ledgers by id.
+type needs struct {
+	operations []int64           // their shops
+	missing    error             // what a request gets of which an operation is not there
+	shops      []journal.ShopKey // made when they are new
+	invitees   []journal.ShopKey // those of them that have an open invitation
+	ledgers    []string          // to take permits from; made when they are new
+	keys       []string          // more that other requests of the transaction may name
+}
+
+// locks are what the requests of a transaction need.
+type locks struct {
+	shops, ledgers []int64 // by rising id
+	invited        map[journal.ShopKey]int64
+	keys           [][]string // of each request
+}
+
+// maxKnown bounds how many shops, operations and attempts are kept in memory.
+const maxKnown = 20_000
+
+// facts of an operation never change, but for lease: the end of the lease by
+// which this process claimed it last.
+type facts struct {
+	account, shop int64
+	kind          journal.Kind
+	key           journal.ShopKey
+	lease         int64
+}
+
+// makeRoom keeps a memory within its bound: any entry goes, what is missing is
+// read from the database.
+func makeRoom[K comparable, V any](m map[K]V) {
+	if len(m) < maxKnown {
+		return
+	}
+	for k := range m {
+		delete(m, k)
+		return
+	}
+}
+
+// prepare finds out, outside of the transaction, the ids of what it will lock,
+// and makes shops and ledgers that are new: rows without content, which do no
+// harm when the transaction fails. Refused requests do not run.
+func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l locks, refused []error, err error) {
+	refused = make([]error, len(rs))
+	if err := j.learnOperations(ctx, conn, rs); err != nil {
+		return l, nil, err
+	}
+	if err := j.learnShops(ctx, conn, rs, refused); err != nil {
+		return l, nil, err
+	}
+	if err := j.learnLedgers(ctx, conn, rs); err != nil {
+		return l, nil, err
+	}
+	if l.invited, err = j.openInvitees(ctx, conn, rs); err != nil {
+		return l, nil, err
+	}
+	shops, ledgers := make(map[int64]bool), make(map[int64]bool)
+	l.keys = make([][]string, len(rs))
+	for i, r := range rs {
+		if refused[i] != nil {
+			continue
+		}
+		l.keys[i] = append(l.keys[i], r.needs.keys...)
+		for _, o := range r.needs.operations {
+			f, ok := j.facts[o]
+			if !ok {
+				refused[i] = r.needs.missing
+				break
+			}
+			shops[f.shop] = true
+			l.keys[i] = append(l.keys[i], shopName(f.shop))
+		}
+		for _, k := range r.needs.shops {
+			shops[j.shops[k]] = true
+		}
+		for _, k := range r.needs.invitees {
+			if id, ok := l.invited[k]; ok {
+				shops[id] = true
+			}
+		}
+		for _, name := range r.needs.ledgers {
+			ledgers[j.ledgers[name]] = true
+		}
+		slices.Sort(l.keys[i])
+		l.keys[i] = slices.Compact(l.keys[i])
+	}
+	l.shops, l.ledgers = slices.Sorted(maps.Keys(shops)), slices.Sorted(maps.Keys(ledgers))
+	return l, refused, nil
+}
+
+// shopName is the key by which requests of one shop keep their order.
+func shopName(id int64) string { return "shop " + strconv.FormatInt(id, 10) }
+
+func (j *Journal) learnOperations(ctx context.Context, conn *pgx.Conn, rs []*request) error {
+	var unknown []int64
+	for _, r := range rs {
+		for _, o := range r.needs.operations {
+			if _, ok := j.facts[o]; !ok {
+				unknown = append(unknown, o)
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	return j.look(ctx, conn, `SELECT o.id, o.account, o.shop, o.kind, s.name FROM operation o JOIN shop s ON s.id = o.shop WHERE o.id = ANY($1)`,
+		func(r row) {
+			makeRoom(j.facts)
+			j.facts[r.int(0)] = facts{
+				account: r.int(1), shop: r.int(2), kind: journal.Kind(r.int(3)), // #nosec G115 -- our own numbers
+				key: journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(4)},
+			}
+		}, unknown)
+}
+
+func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request, refused []error) error {
+	unknown := make(map[journal.ShopKey]bool)
+	for i, r := range rs {
+		for _, k := range r.needs.shops {
+			if _, ok := j.accounts[k.Account]; !ok {
+				if err := j.learnAccounts(ctx, conn); err != nil {
+					return err
+				}
+				if _, ok := j.accounts[k.Account]; !ok {
+					refused[i] = fmt.Errorf("%w: account %q", journal.ErrNotFound, k.Account)
+					break
+				}
+			}
+			if _, ok := j.shops[k]; !ok {
+				unknown[k] = true
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	keys := slices.SortedFunc(maps.Keys(unknown), func(a, b journal.ShopKey) int {
+		return cmp.Or(cmp.Compare(j.accounts[a.Account], j.accounts[b.Account]), cmp.Compare(a.Shop, b.Shop))
+	})
+	accounts, names := make([]int64, 0, len(keys)), make([]string, 0, len(keys))
+	for _, k := range keys {
+		if id, ok := j.accounts[k.Account]; ok {
+			accounts, names = append(accounts, id), append(names, k.Shop)
+		}
+	}
+	keep := func(r row) {
+		makeRoom(j.shops)
+		j.shops[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
+	}
+	const find = `SELECT s.id, s.account, s.name FROM unnest($1::bigint[], $2::text[]) AS x(a, n) JOIN shop s ON s.account = x.a AND s.name = x.n`
+	if err := j.look(ctx, conn, find, keep, accounts, names); err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if _, ok := j.shops[k]; ok {
+			continue
+		}
+		// Mostly none is there: all are asked for again after they were made.
+		if err := j.look(ctx, conn, `INSERT INTO shop (account, name) SELECT a, n FROM unnest($1::bigint[], $2::text[]) AS x(a, n) ORDER BY a, n ON CONFLICT DO NOTHING`,
+			func(row) {}, accounts, names); err != nil {
+			return err
+		}
+		return j.look(ctx, conn, find, keep, accounts, names)
+	}
+	return nil
+}
+
+// openInvitees finds the shops that chose another provider and have something
+// to cancel: those with an open invitation, and those whose events are in the
+// same transaction.
+func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*request) (map[journal.ShopKey]int64, error) {
+	var accounts []int64
+	var names []string
+	found := make(map[journal.ShopKey]int64)
+	for _, r := range rs {
+		for _, k := range r.needs.shops {
+			found[k] = j.shops[k]
+		}
+		for _, k := range r.needs.invitees {
+			if len(j.accounts) == 0 {
+				if err := j.learnAccounts(ctx, conn); err != nil {
+					return nil, err
+				}
+			}
+			if id, ok := j.accounts[k.Account]; ok {
+				accounts, names = append(accounts, id), append(names, k.Shop)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	err := j.look(ctx, conn, `SELECT s.id, s.account, s.name FROM unnest($1::bigint[], $2::text[]) AS x(a, n) JOIN shop s ON s.account = x.a AND s.name = x.n
+		WHERE EXISTS (SELECT 1 FROM operation o WHERE o.shop = s.id AND o.lane IN (1, 2) AND o.kind = 1)`, func(r row) {
+		found[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
+	}, accounts, names)
+	return found, err
+}
+
+func (j *Journal) learnLedgers(ctx context.Context, conn *pgx.Conn, rs []*request) error {
+	var unknown []string
+	for _, r := range rs {
+		for _, name := range r.needs.ledgers {
+			if _, ok := j.ledgers[name]; !ok && !slices.Contains(unknown, name) {
+				unknown = append(unknown, name)
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	slices.Sort(unknown)
+	if err := j.look(ctx, conn, "INSERT INTO ledger (name) SELECT n FROM unnest($1::text[]) AS x(n) ORDER BY n ON CONFLICT DO NOTHING", func(row) {}, unknown); err != nil {
+		return err
+	}
+	return j.look(ctx, conn, "SELECT id, name FROM ledger WHERE name = ANY($1)", func(r row) { j.ledgers[r.text(1)] = r.int(0) }, unknown)
+}
+
+func (j *Journal) learnAccounts(ctx context.Context, conn *pgx.Conn) error {
+	return j.look(ctx, conn, "SELECT id, name FROM account", func(r row) { j.accounts[r.text(1)], j.names[r.int(0)] = r.int(0), r.text(1) })
+}
+
+// look runs one statement on the writer's connection, outside of a transaction.
+func (j *Journal) look(ctx context.Context, conn *pgx.Conn, sql string, keep func(row), args ...any) error {
+	j.trips.Add(1)
+	j.statements.Add(1)
+	rows, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		values, err := rows.Values()
+		if err != nil {
+			return err
+		}
+		keep(values)
+	}
+	return rows.Err()
+}
+
+// begin opens the transaction, takes the locks, and then looks at the clock: a
+// permit is counted from no earlier than when its ledger was held.
+func (b *batch) begin(ctx context.Context, l locks) error {
+	b.invited = l.invited
+	var p pgx.Batch
+	p.Queue("BEGIN")
+	if len(l.shops) > 0 {
+		p.Queue("SELECT id FROM shop WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.shops)
+	}
+	if len(l.ledgers) > 0 {
+		p.Queue("SELECT id FROM ledger WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.ledgers)
+	}
+	p.Queue(presentSQL, b.j.clock.given())
+	b.j.trips.Add(1)
+	b.j.statements.Add(int64(p.Len()))
+	before := b.j.clock.now()
+	results := b.conn.SendBatch(ctx, &p)
+	for range p.Len() {
+		a, err := readAnswer(results)
+		if err != nil {
+			_ = results.Close()
+			return err
+		}
+		if len(a.rows) > 0 {
+			b.now = a.rows[0].int(0) // the last one stays
+		}
+	}
+	if err := results.Close(); err != nil {
+		return err
+	}
+	b.j.clock.learn(before, b.j.clock.now(), b.now)
+	return nil
+}
+
+// commit writes what was gathered and commits, in one round trip.
+func (b *batch) commit(ctx context.Context) error {
+	var p pgx.Batch
+	b.permits.flush(&p, b.now)
+	if b.woken || b.out || b.back {
+		p.Queue("SELECT pg_notify($1, $2)", b.j.channel, b.j.message(b))
+	}
+	p.Queue("COMMIT")
+	b.j.trips.Add(1)
+	b.j.statements.Add(int64(p.Len()))
+	results := b.conn.SendBatch(ctx, &p)
+	for range p.Len() {
+		if _, err := results.Exec(); err != nil {
+			_ = results.Close()
+			return err
+		}
+	}
+	return results.Close()
+}

@@ -1,0 +1,311 @@
+package postgres
+
+import (
+	"context"
+	"embed"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// Options of a journal.
+type Options struct {
+	// URL of the database: postgres://…, or libpq's key=value form. What it does
+	// not say comes from libpq's variables and password file. A search_path
+	// names the schema, which must exist.
+	URL string
+	// Planner decides what events lead to. Needed unless ReadOnly.
+	Planner journal.Planner
+	// Logger gets what nobody is told otherwise; nil discards.
+	Logger *slog.Logger
+	// ReadOnly opens a journal that exists, to be read, and to append to the
+	// audit; every other change fails with [journal.ErrReadOnly].
+	ReadOnly bool
+	// Now is the clock of a test; nil is the database's.
+	Now func() time.Time
+}
+
+// A Journal is the durable memory in a PostgreSQL database, shared with the
+// other replicas. It implements [journal.Journal].
+type Journal struct {
+	options  Options
+	config   *pgx.ConnConfig
+	log      *slog.Logger
+	planner  journal.Planner
+	clock    *clock
+	identity uuid.UUID
+	beside   bool
+	readers  *pgxpool.Pool
+	changed  chan struct{}
+	outbox   chan struct{}
+	channel  string // of notifications
+	lockKey  int32  // the first half of all advisory locks
+	session  *session
+
+	queue      queue
+	written    chan struct{}
+	statements atomic.Int64
+	trips      atomic.Int64
+	refused    atomic.Bool // somebody waits for a permit
+
+	// The writer's own.
+	conn     *pgx.Conn // nil while it has to be opened again
+	accounts map[string]int64
+	names    map[int64]string
+	topics   map[string]int64
+	ledgers  map[string]int64
+	shops    map[journal.ShopKey]int64
+	facts    map[int64]facts
+
+	closeOnce sync.Once
+	closeErr  error
+	closed    atomic.Bool
+}
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// oldest is the first version of PostgreSQL that is supported.
+const oldest = 140000
+
+// settings of every connection. Statements that were prepared while a table was
+// small keep plans that read all of it: so plans are made once, and without it.
+// A transaction whose process was stopped is ended by the server, so that its
+// locks do not keep the other replicas.
+var settings = map[string]string{
+	"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off",
+	"timezone": "UTC", "client_encoding": "UTF8", "standard_conforming_strings": "on",
+	"idle_in_transaction_session_timeout": "10s", "lock_timeout": "20s", "statement_timeout": "30s",
+	"application_name": "invoicebox-worker",
+}
+
+// Open opens or makes a journal. Its errors wrap [journal.ErrNewer] or
+// [journal.ErrNotDurable], or say in words what is wrong with the database.
+func Open(ctx context.Context, o Options) (_ *Journal, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Planner == nil && !o.ReadOnly {
+		return nil, errors.New("journal: a planner is needed")
+	}
+	config, err := pgx.ParseConfig(o.URL)
+	if err != nil {
+		return nil, errors.New("journal: the URL of the database cannot be read")
+	}
+	for k, v := range settings {
+		config.RuntimeParams[k] = v
+	}
+	j := &Journal{
+		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
+		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), written: make(chan struct{}),
+		queue:    queue{wake: make(chan struct{}, 1)},
+		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
+		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
+	}
+	defer func() {
+		if err != nil {
+			j.release()
+		}
+	}()
+	if err := j.openReaders(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.check(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.versioned(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.identify(ctx); err != nil {
+		return nil, err
+	}
+	if j.beside {
+		return j, nil
+	}
+	if err := j.attend(ctx); err != nil {
+		return nil, err
+	}
+	go j.write()
+	return j, nil
+}
+
+func (j *Journal) openReaders(ctx context.Context) error {
+	pool, err := pgxpool.ParseConfig(j.options.URL)
+	if err != nil {
+		return errors.New("journal: the URL of the database cannot be read")
+	}
+	for k, v := range settings {
+		pool.ConnConfig.RuntimeParams[k] = v
+	}
+	pool.MaxConns = 4
+	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
+		return fmt.Errorf("journal: %w", readable(err))
+	}
+	if err := j.readers.Ping(ctx); err != nil {
+		return fmt.Errorf("journal: %w", readable(err))
+	}
+	return nil
+}
+
+// check refuses a server on which a commit is no promise.
+func (j *Journal) check(ctx context.Context) error {
+	var version int
+	var fsync, pages, synchronous, encoding string
+	var local int64
+	before := j.clock.now()
+	err := j.readers.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('full_page_writes'),
+		current_setting('synchronous_commit'), current_setting('server_encoding'), coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)`,
+		j.clock.given()).Scan(&version, &fsync, &pages, &synchronous, &encoding, &local)
+	if err != nil {
+		return fmt.Errorf("journal: %w", readable(err))
+	}
+	j.clock.learn(before, j.clock.now(), local)
+	switch {
+	case version < oldest:
+		return fmt.Errorf("journal: PostgreSQL %d is too old: 14 or later", version/10000)
+	case fsync != "on":
+		return fmt.Errorf("%w: fsync is %s", journal.ErrNotDurable, fsync)
+	case pages != "on":
+		return fmt.Errorf("%w: full_page_writes is %s", journal.ErrNotDurable, pages)
+	case synchronous == "off":
+		return fmt.Errorf("%w: synchronous_commit is off", journal.ErrNotDurable)
+	case encoding != "UTF8":
+		return fmt.Errorf("journal: the database's encoding is %s: it has to be UTF8", encoding)
+	}
+	return nil
+}
+
+// versioned brings the tables up to date, one replica at a time.
+func (j *Journal) versioned(ctx context.Context) (err error) {
+	db := stdlib.OpenDB(*j.config)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	guard, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()), goose.WithSessionLocker(guard))
+	if err != nil {
+		return err
+	}
+	sources := p.ListSources()
+	want := sources[len(sources)-1].Version
+	var have int64
+	var there bool
+	if err := db.QueryRowContext(ctx, "SELECT to_regclass('goose_db_version') IS NOT NULL").Scan(&there); err != nil {
+		return fmt.Errorf("journal: %w", readable(err))
+	}
+	if there {
+		if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&have); err != nil {
+			return fmt.Errorf("journal: %w", readable(err))
+		}
+	}
+	switch {
+	case have > want:
+		return journal.ErrNewer
+	case have == want:
+		return nil
+	case j.beside:
+		return errors.New("journal: the database was written by an older version of this program, or holds no journal: start the worker once, it brings the tables up to date")
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("journal: bring the tables up to date: %w", readable(err))
+	}
+	return nil
+}
+
+// identify reads the journal's identity, made by whoever comes first.
+func (j *Journal) identify(ctx context.Context) error {
+	if !j.beside {
+		id := uuid.New()
+		if _, err := j.readers.Exec(ctx, "INSERT INTO meta (name, value) VALUES ('identity', $1), ('created', $2) ON CONFLICT DO NOTHING",
+			id[:], []byte(strconv.FormatInt(j.clock.micros(), 10))); err != nil {
+			return fmt.Errorf("journal: %w", readable(err))
+		}
+	}
+	raw, err := j.meta(ctx, "identity")
+	if err != nil {
+		return err
+	}
+	if j.identity, err = uuid.FromBytes(raw); err != nil {
+		return errors.New("journal: the journal's identity is damaged")
+	}
+	j.channel = "invoicebox_" + hex.EncodeToString(j.identity[:])
+	j.lockKey = int32(binary.BigEndian.Uint32(j.identity[:4])) // #nosec G115 -- any 32 bits
+	return nil
+}
+
+// dial opens a connection and makes sure of what it promises.
+func (j *Journal) dial(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, j.config)
+	if err != nil {
+		return nil, err
+	}
+	var synchronous string
+	var standby bool
+	if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), pg_is_in_recovery()").Scan(&synchronous, &standby); err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
+	if synchronous == "off" {
+		_ = conn.Close(ctx)
+		return nil, fmt.Errorf("%w: synchronous_commit is off", journal.ErrNotDurable)
+	}
+	if standby {
+		_ = conn.Close(ctx)
+		return nil, errors.New("the database is a standby: it cannot be written")
+	}
+	return conn, nil
+}
+
+// Identity is the journal's own id, made with it and never changed.
+func (j *Journal) Identity() uuid.UUID { return j.identity }
+
+// Close ends what was asked for and gives the connections back. Later calls of
+// any method fail with [journal.ErrClosed].
+func (j *Journal) Close() error {
+	j.closeOnce.Do(func() {
+		j.queue.close()
+		if !j.beside {
+			<-j.written
+		}
+		j.closed.Store(true)
+		j.release()
+	})
+	return j.closeErr
+}
+
+func (j *Journal) release() {
+	if j.session != nil {
+		j.session.leave()
+	}
+	j.disconnect()
+	if j.readers != nil {
+		j.readers.Close()
+	}
+}
+
+// Statements tells how many statements the writer has sent, and in how many
+// round trips.
+func (j *Journal) Statements() (statements, trips int64) { return j.statements.Load(), j.trips.Load() }
+
+var _ journal.Journal = (*Journal)(nil)

@@ -1,0 +1,99 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// read hands every row of a query to f, on a connection beside the writer's.
+func (j *Journal) read(ctx context.Context, sql string, f func(row) error, args ...any) error {
+	if j.closed.Load() {
+		return journal.ErrClosed
+	}
+	rows, err := j.readers.Query(ctx, sql, args...)
+	if err != nil {
+		return fmt.Errorf("journal: read: %w", readable(err))
+	}
+	defer rows.Close()
+	for rows.Next() {
+		values, err := rows.Values()
+		if err != nil {
+			return fmt.Errorf("journal: read: %w", readable(err))
+		}
+		if err := f(values); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("journal: read: %w", readable(err))
+	}
+	return nil
+}
+
+// meta reads a fact about the journal, nil when it is not there.
+func (j *Journal) meta(ctx context.Context, name string) (value []byte, err error) {
+	err = j.read(ctx, "SELECT value FROM meta WHERE name = $1", func(r row) error {
+		value = r.blob(0)
+		return nil
+	}, name)
+	return value, err
+}
+
+// KeysetCheck returns what SetKeysetCheck has kept, nil before that.
+func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) {
+	return j.meta(ctx, "keyset_check")
+}
+
+// SetKeysetCheck replaces what KeysetCheck returns.
+func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
+	return j.submit(ctx, 0, needs{}, func(t *tx) error {
+		_, err := t.exec("INSERT INTO meta (name, value) VALUES ('keyset_check', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value", check)
+		return err
+	})
+}
+
+func asUUID(b []byte) uuid.UUID {
+	id, err := uuid.FromBytes(b)
+	if err != nil {
+		return uuid.Nil
+	}
+	return id
+}
+
+// account finds an account's number.
+func (t *tx) account(name string) (int64, error) {
+	if id, ok := t.j.accounts[name]; ok {
+		return id, nil
+	}
+	r, err := t.one("SELECT id FROM account WHERE name = $1", name)
+	if err != nil {
+		return 0, err
+	}
+	if r == nil {
+		return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, name)
+	}
+	id := r.int(0)
+	t.j.accounts[name], t.j.names[id] = id, name
+	return id, nil
+}
+
+// topic gives a topic its small number.
+func (t *tx) topic(name string) (int64, error) {
+	if id, ok := t.j.topics[name]; ok {
+		return id, nil
+	}
+	as, err := t.together(ask{"INSERT INTO topic (name) VALUES ($1) ON CONFLICT DO NOTHING", []any{name}}, ask{"SELECT id FROM topic WHERE name = $1", []any{name}})
+	if err != nil {
+		return 0, err
+	}
+	if len(as[1].rows) == 0 {
+		return 0, fmt.Errorf("%w: a topic's number is another replica's by now", errTransaction)
+	}
+	id := as[1].rows[0].int(0)
+	t.follow(func() { t.j.topics[name] = id })
+	return id, nil
+}

@@ -1,0 +1,42 @@
+package postgres
+
+// A row is a result's columns. The methods give the zero value for NULL.
+type row []any
+
+func (r row) int(i int) int64 {
+	switch v := r[i].(type) {
+	case int64:
+		return v
+	case int32:
+		return int64(v)
+	case bool:
+		if v {
+			return 1
+		}
+	}
+	return 0
+}
+
+func (r row) text(i int) string {
+	v, _ := r[i].(string)
+	return v
+}
+
+func (r row) blob(i int) []byte {
+	v, _ := r[i].([]byte)
+	return v
+}
+
+func (r row) null(i int) bool { return r[i] == nil }
+
+// ints reads a column that is an array.
+func (r row) ints(i int) []int64 {
+	list, _ := r[i].([]any)
+	out := make([]int64, 0, len(list))
+	for _, v := range list {
+		if n, ok := v.(int64); ok {
+			out = append(out, n)
+		}
+	}
+	return out
+}

@@ -1,0 +1,76 @@
+package postgres
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/pgtest"
+)
+
+func TestJournal(t *testing.T) {
+	server := pgtest.Start(t)
+	// Tables are made once and copied.
+	template, err := Open(t.Context(), Options{URL: server.Database(t, ""), Planner: journaltest.Plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := template.Close(); err != nil {
+		t.Fatal(err)
+	}
+	journaltest.Run(t, func(t *testing.T, planner journal.Planner, now func() time.Time) (journal.Journal, func() journal.Journal) {
+		url := server.Database(t, "test_1")
+		var last *Journal
+		open := func() journal.Journal {
+			j, err := Open(t.Context(), Options{URL: url, Planner: planner, Now: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = j
+			t.Cleanup(func() { _ = j.Close() })
+			return j
+		}
+		return open(), func() journal.Journal {
+			last.die(t, url)
+			return open()
+		}
+	})
+}
+
+// die ends a journal as the death of its process would, and waits until the
+// server has noticed.
+func (j *Journal) die(t *testing.T, url string) {
+	t.Helper()
+	j.queue.close()
+	<-j.written
+	j.session.cancel()
+	<-j.session.done
+	ctx := context.Background()
+	_ = j.session.conn.Close(ctx)
+	if j.conn != nil {
+		_ = j.conn.Close(ctx)
+	}
+	j.readers.Close()
+	j.closed.Store(true)
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		var others int
+		if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").Scan(&others); err != nil {
+			t.Fatal(err)
+		}
+		if others == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are still there", others)
+		}
+	}
+}

@@ -1,0 +1,305 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// Bounds of one transaction. Requests behind them wait for the next.
+const (
+	maxRequests = 256 // of both priorities together
+	maxRecords  = 500 // records of low requests, the first request whatever its size
+)
+
+// commitWithin bounds a transaction: a database that does not answer must not
+// keep the writer for ever.
+const commitWithin = 30 * time.Second
+
+// A request is one transition that waits for the writer.
+type request struct {
+	run     func(*tx) error
+	needs   needs
+	records int // 0: high priority
+	done    chan error
+}
+
+// A queue holds what waits for the writer. Its length is bounded by the
+// callers: each waits for its answer.
+type queue struct {
+	mu        sync.Mutex
+	high, low []*request
+	closed    bool
+	wake      chan struct{}
+}
+
+func (q *queue) put(r *request) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return journal.ErrClosed
+	}
+	if r.records > 0 {
+		q.low = append(q.low, r)
+	} else {
+		q.high = append(q.high, r)
+	}
+	q.mu.Unlock()
+	notify(q.wake)
+	return nil
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	notify(q.wake)
+}
+
+// take waits for requests and moves those of the next transaction into batch:
+// the high ones first, but never without a low one that waits. It returns nil
+// when the queue is closed and empty.
+func (q *queue) take(batch []*request) []*request {
+	for {
+		q.mu.Lock()
+		n := min(len(q.high), maxRequests-min(len(q.low), 1))
+		batch = append(batch, q.high[:n]...)
+		q.high = remaining(q.high, n)
+		m, records := 0, 0
+		for m < len(q.low) && len(batch)+m < maxRequests && (m == 0 || records+q.low[m].records <= maxRecords) {
+			records += q.low[m].records
+			m++
+		}
+		batch = append(batch, q.low[:m]...)
+		q.low = remaining(q.low, m)
+		closed := q.closed
+		q.mu.Unlock()
+		if len(batch) > 0 {
+			return batch
+		}
+		if closed {
+			return nil
+		}
+		<-q.wake
+	}
+}
+
+// remaining drops the first n and reuses the room that they took.
+func remaining(rs []*request, n int) []*request {
+	k := copy(rs, rs[n:])
+	clear(rs[k:])
+	return rs[:k]
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// submit hands a transition to the writer and waits until it is committed.
+// records is 0 for the steps of operations and the number of records for
+// intake, which waits behind them. When ctx ends first the transition may
+// still happen.
+func (j *Journal) submit(ctx context.Context, records int, n needs, run func(*tx) error) error {
+	if j.beside {
+		return journal.ErrReadOnly
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &request{run: run, needs: n, records: records, done: make(chan error, 1)}
+	if err := j.queue.put(r); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// askFor is submit for a transition that has an answer. The answer is the
+// writer's until it is done: who has left does not look at it.
+func askFor[T any](ctx context.Context, j *Journal, records int, n needs, run func(*tx) (T, error)) (T, error) {
+	var zero T
+	got := new(T)
+	err := j.submit(ctx, records, n, func(t *tx) (err error) {
+		*got, err = run(t)
+		return err
+	})
+	if err != nil {
+		return zero, err
+	}
+	return *got, nil
+}
+
+// write is the writer's goroutine: the only place that changes the database.
+func (j *Journal) write() {
+	defer close(j.written)
+	var batch []*request
+	for {
+		batch = j.queue.take(batch[:0])
+		if len(batch) == 0 {
+			return
+		}
+		errs := j.commit(batch)
+		for i, r := range batch {
+			r.done <- errs[i]
+		}
+		clear(batch)
+	}
+}
+
+// commit runs requests in one transaction. Where one of them spoils it for the
+// others, each is run in one of its own.
+func (j *Journal) commit(rs []*request) []error {
+	ctx, cancel := context.WithTimeout(context.Background(), commitWithin)
+	defer cancel()
+	errs, again := j.transact(ctx, rs)
+	if !again {
+		return errs
+	}
+	if len(rs) > 1 {
+		for i := range rs {
+			errs[i] = j.commit(rs[i : i+1])[0]
+		}
+		return errs
+	}
+	for try := 0; again && try < 10; try++ {
+		errs, again = j.transact(ctx, rs)
+	}
+	return errs
+}
+
+// transact makes one transaction of the requests. Again: nothing was committed,
+// and it may go better, each request alone or the only one once more.
+func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, again bool) {
+	errs = make([]error, len(rs))
+	fail := func(err error) []error {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	conn, err := j.connection(ctx)
+	if err != nil {
+		return fail(fmt.Errorf("journal: connect: %w", readable(err))), false
+	}
+	b := newBatch(j, conn)
+	b.alone = len(rs) == 1
+	locks, refused, err := j.prepare(ctx, conn, rs)
+	if err != nil {
+		j.disconnect()
+		return fail(fmt.Errorf("journal: %w", readable(err))), false
+	}
+	if err := b.begin(ctx, locks); err != nil {
+		again := transient(err)
+		j.disconnect()
+		return fail(fmt.Errorf("journal: begin: %w", readable(err))), again
+	}
+	jobs := make([]*job, len(rs))
+	for i, r := range rs {
+		if errs[i] = refused[i]; errs[i] == nil {
+			jobs[i] = b.add(r.run, locks.keys[i], nil)
+		}
+	}
+	if err := b.all(ctx); err != nil {
+		b.rollback(ctx)
+		return fail(readable(err)), !b.alone || transient(err)
+	}
+	failed := false
+	for i, o := range jobs {
+		if o == nil {
+			continue
+		}
+		if errs[i] = o.err; o.err != nil && o.dirty {
+			failed = true
+		}
+	}
+	if failed {
+		b.rollback(ctx)
+		return errs, !b.alone
+	}
+	if !b.wrote {
+		b.rollback(ctx)
+		b.publish()
+		return errs, false
+	}
+	if err := b.commit(ctx); err != nil {
+		j.disconnect()
+		return fail(fmt.Errorf("journal: commit: %w", readable(err))), transient(err)
+	}
+	b.publish()
+	return errs, false
+}
+
+// publish lets memory follow the commit and tells who waits.
+func (b *batch) publish() {
+	for _, f := range b.after {
+		f()
+	}
+	if b.back && b.j.refused.Swap(false) {
+		// Whoever waits for a permit knows a later instant than this one.
+		b.woken = true
+	}
+	if b.woken {
+		notify(b.j.changed)
+	}
+	if b.out {
+		notify(b.j.outbox)
+	}
+}
+
+// rollback ends a transaction that left nothing.
+func (b *batch) rollback(ctx context.Context) {
+	if b.conn.IsClosed() {
+		b.j.disconnect()
+		return
+	}
+	if _, err := b.conn.Exec(ctx, "ROLLBACK"); err != nil {
+		b.j.disconnect()
+	}
+	b.after = nil
+}
+
+// connection is the writer's, opened again where it was lost.
+func (j *Journal) connection(ctx context.Context) (*pgx.Conn, error) {
+	if j.conn != nil && !j.conn.IsClosed() {
+		return j.conn, nil
+	}
+	conn, err := j.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	j.conn = conn
+	return conn, nil
+}
+
+func (j *Journal) disconnect() {
+	if j.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = j.conn.Close(ctx) // whatever is wrong with it is why it is closed
+	j.conn = nil
+}
+
+// readable takes what must not be told, the address of the database and its
+// user, out of an error of the driver.
+func readable(err error) error {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return fmt.Errorf("the database cannot be reached")
+	}
+	return err
+}

@@ -1,0 +1,10 @@
+// Package pgtest starts PostgreSQL servers for tests: the machine's own
+// binaries, on loopback and a free port, in a folder of the test. It is for tests
+// only.
+//
+// The binaries are found in the folder that INVOICEBOX_TEST_POSTGRES names, in
+// the PATH, or where Debian puts them. A test that needs a server is skipped
+// where there are none, unless INVOICEBOX_TEST_REQUIRE holds the word postgres:
+// then their absence is a failure. A server refuses to run as root; so there it
+// runs as the user postgres or nobody.
+package pgtest

@@ -1,0 +1,225 @@
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Server is one running server.
+type Server struct {
+	bin, data string
+	port      int
+	owner     *syscall.Credential
+	process   *exec.Cmd
+	log       *os.File
+	databases atomic.Int64
+}
+
+// startWithin bounds how long a server may take to answer.
+const startWithin = 60 * time.Second
+
+// Start starts a server that ends with the test. Settings are its
+// configuration, as "name=value".
+func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	bin := binaries(t)
+	folder := t.TempDir()
+	s := &Server{bin: bin, data: filepath.Join(folder, "data"), port: freePort(t), owner: owner(t)}
+	if s.owner != nil {
+		// The server's user has to reach its folder.
+		for dir := folder; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+			if err := os.Chmod(dir, 0o755); err != nil { // #nosec G302 -- it holds nothing but this test
+				break
+			}
+		}
+		if err := os.Chown(folder, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.run(t, "initdb", "-D", s.data, "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	var conf strings.Builder
+	for _, line := range append([]string{
+		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(s.port), "unix_socket_directories=", "max_connections=300", "shared_buffers=64MB", "fsync=on",
+		"log_min_messages=warning",
+	}, settings...) {
+		name, value, _ := strings.Cut(line, "=")
+		fmt.Fprintf(&conf, "%s = '%s'\n", name, value)
+	}
+	s.append(t, "postgresql.conf", conf.String())
+	s.Up(t)
+	t.Cleanup(func() { s.Down(syscall.SIGQUIT) })
+	return s
+}
+
+func (s *Server) append(t testing.TB, name, text string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(s.data, name), os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = f.WriteString(text)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Up starts the server again after Down, and waits until it answers.
+func (s *Server) Up(t testing.TB) {
+	t.Helper()
+	log, err := os.CreateTemp(t.TempDir(), "server-*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.process = s.command("postgres", "-D", s.data)
+	s.process.Stdout, s.process.Stderr, s.log = log, log, log
+	if err := s.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(startWithin)
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		conn, err := pgx.Connect(ctx, s.URL("postgres"))
+		if err == nil {
+			_ = conn.Close(ctx)
+			cancel()
+			return
+		}
+		cancel()
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("the server does not answer: %v\n%s", err, text)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// Down ends the server with a signal: SIGQUIT is a crash, SIGINT an orderly end.
+func (s *Server) Down(signal syscall.Signal) {
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Process.Signal(signal)
+	_ = s.process.Wait() // it was asked to end
+	_ = s.log.Close()
+	s.process = nil
+}
+
+// Signal sends the server's main process a signal.
+func (s *Server) Signal(signal syscall.Signal) error { return s.process.Process.Signal(signal) }
+
+// URL names one of the server's databases.
+func (s *Server) URL(database string) string {
+	return fmt.Sprintf("postgres://test@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+}
+
+// Database makes an empty database, or a copy of a template, and returns its URL.
+func (s *Server) Database(t testing.TB, template string) string {
+	t.Helper()
+	name := fmt.Sprintf("test_%d", s.databases.Add(1))
+	sql := "CREATE DATABASE " + name
+	if template != "" {
+		sql += " TEMPLATE " + template
+	}
+	s.Exec(t, "postgres", sql)
+	return s.URL(name)
+}
+
+// Exec runs a statement as the superuser.
+func (s *Server) Exec(t testing.TB, database, sql string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(filepath.Join(s.bin, name), args...) // #nosec G204 -- the test's own server
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGQUIT}
+	c.Dir = "/"
+	c.Env = append(os.Environ(), "LC_ALL=C", "HOME=/")
+	return c
+}
+
+func (s *Server) run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	c := s.command(name, args...)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out.String())
+	}
+}
+
+// binaries finds the folder of the server's programs.
+func binaries(t testing.TB) string {
+	t.Helper()
+	if named := os.Getenv("INVOICEBOX_TEST_POSTGRES"); named != "" {
+		return named
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path)
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is good
+	if len(found) > 0 {
+		return filepath.Dir(slices.Max(found))
+	}
+	if slices.Contains(strings.FieldsFunc(os.Getenv("INVOICEBOX_TEST_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' }), "postgres") {
+		t.Fatal("PostgreSQL is required and not there: set INVOICEBOX_TEST_POSTGRES to the folder of its programs")
+	}
+	t.Skip("PostgreSQL is not there: set INVOICEBOX_TEST_POSTGRES to the folder of its programs")
+	return ""
+}
+
+// owner is who runs the server: nil for the test's own user.
+func owner(t testing.TB) *syscall.Credential {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, errU := strconv.ParseUint(u.Uid, 10, 32)
+		gid, errG := strconv.ParseUint(u.Gid, 10, 32)
+		if errU == nil && errG == nil {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		}
+	}
+	t.Skip("the tests run as root, and there is no other user to run PostgreSQL as")
+	return nil
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
