@@ -1,0 +1,328 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/pgtest"
+)
+
+const topic = "shop.payment_provider_selected"
+
+// A bed is a database with replicas on it, all by the database's own clock.
+type bed struct {
+	*testing.T
+	server *pgtest.Server
+	url    string
+	keys   *keyset.Set
+	next   int64
+}
+
+func newBed(t *testing.T, settings ...string) *bed {
+	t.Helper()
+	keys, err := keyset.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := pgtest.Start(t, settings...)
+	return &bed{T: t, server: server, url: server.Database(t, ""), keys: keys}
+}
+
+func (b *bed) open() *Journal {
+	b.Helper()
+	j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = j.Close() })
+	b.ok(j.EnsureAccount(b.Context(), "default", "partner-1"))
+	b.ok(j.Begin(b.Context(), []journal.Position{{Topic: topic, Partition: 0}}))
+	return j
+}
+
+func (b *bed) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// codes brings n codes of n shops into the journal.
+func (b *bed) codes(j *Journal, n int) {
+	b.Helper()
+	batch := journal.Batch{Topic: topic, From: b.next, Next: b.next + int64(n)}
+	for i := range n {
+		id := fmt.Sprint(b.next + int64(i))
+		e := journaltest.MakeEvent(b, b.keys, journal.Activate, journal.ShopKey{Account: "default", Shop: "shop-" + id}, id, "code-"+id, time.Now())
+		e.Offset = b.next + int64(i)
+		batch.Events = append(batch.Events, e)
+	}
+	b.next = batch.Next
+	_, err := j.Ingest(b.Context(), batch)
+	b.ok(err)
+}
+
+func (b *bed) claim(j *Journal, stage journal.Stage, limit int, lease time.Duration) []journal.ClaimedOperation {
+	b.Helper()
+	got, err := j.Claim(b.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: stage, Limit: limit, Lease: lease, Owner: "test"})
+	b.ok(err)
+	return got
+}
+
+func permit(limit int, window time.Duration) journal.Permit {
+	return journal.Permit{Ledger: "account/default", Limit: limit, Window: window, Slack: 20 * time.Millisecond}
+}
+
+func send(j *Journal, o journal.ClaimedOperation, p journal.Permit) (journal.AttemptID, error) {
+	return j.Send(context.Background(), journal.Send{
+		Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 100 * time.Millisecond, Deadline: 200 * time.Millisecond, Permits: []journal.Permit{p},
+	})
+}
+
+// eventually waits for something that another process or goroutine does.
+func (b *bed) eventually(what string, f func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatal(what)
+		}
+	}
+}
+
+func TestReplicasShareTheWork(t *testing.T) {
+	b := newBed(t)
+	one, two, three := b.open(), b.open(), b.open()
+	if one.Identity() != two.Identity() {
+		t.Fatal("two replicas of one journal have two identities")
+	}
+	const n = 300
+	for drained := false; !drained; {
+		select {
+		case <-two.Changed():
+		default:
+			drained = true
+		}
+	}
+	b.codes(one, n)
+	select {
+	case <-two.Changed():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the other replica was not told of new work")
+	}
+	var mu sync.Mutex
+	seen := make(map[int64]int)
+	var wg sync.WaitGroup
+	for _, j := range []*Journal{one, two, three, one, two, three} {
+		wg.Go(func() {
+			for {
+				got, err := j.Claim(context.Background(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 7, Lease: time.Minute})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if len(got) == 0 {
+					return
+				}
+				mu.Lock()
+				for _, o := range got {
+					seen[o.Ref.Operation]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	// What was locked by another at a claim's moment was skipped, and is there now.
+	for _, o := range b.claim(one, journal.Call, n, time.Minute) {
+		seen[o.Ref.Operation]++
+	}
+	if len(seen) != n {
+		t.Fatalf("%d operations were claimed, want %d", len(seen), n)
+	}
+	for id, times := range seen {
+		if times != 1 {
+			t.Errorf("operation %d was claimed %d times", id, times)
+		}
+	}
+}
+
+// A server counts a request at any time from its start to its answer, and one
+// without an answer until its slack is over. Whatever the replicas do, no window
+// holds more than the limit.
+func TestNoWindowOfReplicasHoldsMoreThanTheLimit(t *testing.T) {
+	b := newBed(t)
+	const limit, window = 20, time.Second
+	p := permit(limit, window)
+	type span struct{ from, to time.Time }
+	var mu sync.Mutex
+	var spans []span
+	var wg sync.WaitGroup
+	until := time.Now().Add(6 * window)
+	for i, j := range []*Journal{b.open(), b.open(), b.open()} {
+		for k := range 4 {
+			r := rand.New(rand.NewPCG(uint64(i), uint64(k))) // #nosec G404 -- moments of a test
+			wg.Go(func() {
+				for time.Now().Before(until) {
+					from := time.Now()
+					id, err := j.StartCheck(context.Background(), journal.Check{Account: "default", SendBy: 100 * time.Millisecond, Deadline: 200 * time.Millisecond, Permits: []journal.Permit{p}})
+					if _, none := errors.AsType[*journal.NoPermitError](err); none {
+						time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
+						continue
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					to := from.Add(200*time.Millisecond + p.Slack)
+					if kind := r.IntN(3); kind > 0 {
+						end := journal.AttemptEnd{Answered: kind == 1, At: time.Now()}
+						if to = end.At; !end.Answered {
+							to = to.Add(p.Slack)
+						}
+						if err := j.EndCheck(context.Background(), id, end); err != nil {
+							t.Error(err)
+						}
+					}
+					mu.Lock()
+					spans = append(spans, span{from, to})
+					mu.Unlock()
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if len(spans) < 3*limit {
+		t.Fatalf("only %d requests were made", len(spans))
+	}
+	most := 0
+	for _, last := range spans {
+		n := 0
+		for _, s := range spans {
+			// The worst placement: late in its span before, early in it after.
+			if !s.from.After(last.from) && s.to.After(last.from.Add(-window)) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	t.Logf("%d requests, at most %d of %d in a window", len(spans), most, limit)
+	if most > limit {
+		t.Errorf("%d requests can lie in one window", most)
+	}
+}
+
+func TestOneThatComesBackDoesNoHarm(t *testing.T) {
+	b := newBed(t)
+	frozen, other := b.open(), b.open()
+	b.codes(frozen, 2)
+	lease := 300 * time.Millisecond
+	os := b.claim(frozen, journal.Call, 2, lease)
+	id, err := send(frozen, os[0], permit(100, time.Second))
+	b.ok(err)
+	// It sleeps beyond its leases, and another goes on with its work.
+	var planned, unknown int
+	b.eventually("the leases did not end", func() bool {
+		p, u, err := other.Expire(t.Context())
+		b.ok(err)
+		planned, unknown = planned+p, unknown+u
+		return planned == 1 && unknown == 1
+	})
+	if got := b.claim(other, journal.Call, 2, time.Minute); len(got) != 1 || got[0].UUID != os[1].UUID {
+		t.Fatalf("claimed %+v", got)
+	}
+	if _, err := send(frozen, os[1], permit(100, time.Second)); !errors.Is(err, journal.ErrStale) {
+		t.Fatalf("a request of an operation that is another's: %v", err)
+	}
+	if err := frozen.Apply(t.Context(), journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Done}); !errors.Is(err, journal.ErrStale) {
+		t.Fatalf("the end of an operation that is another's: %v", err)
+	}
+	sealed, err := b.keys.Seal([]byte("answer"), keyset.Row("receipt", os[0].UUID.String()))
+	b.ok(err)
+	s, mine, err := frozen.Receive(t.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
+	if err != nil || mine || s != journal.Received {
+		t.Fatalf("the late answer: %v, mine %v, %v", s, mine, err)
+	}
+	if got := b.claim(other, journal.Settle, 2, time.Minute); len(got) != 1 || got[0].Receipt == nil {
+		t.Fatalf("the late answer is not there to go on with: %+v", got)
+	}
+}
+
+func TestADeadReplicasLeasesEndAtOnce(t *testing.T) {
+	b := newBed(t)
+	dying, other := b.open(), b.open()
+	b.codes(dying, 2)
+	os := b.claim(dying, journal.Call, 2, time.Hour)
+	_, err := dying.Send(t.Context(), journal.Send{Ref: os[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Hour})
+	b.ok(err)
+	if p, u, err := other.Expire(t.Context()); p+u > 0 || err != nil {
+		t.Fatalf("leases of a living replica ended: %d, %d, %v", p, u, err)
+	}
+	dying.session.leave()
+	b.eventually("its work is not free", func() bool {
+		_, _, err := other.Expire(t.Context())
+		b.ok(err)
+		d, err := other.Operation(t.Context(), os[1].UUID)
+		b.ok(err)
+		return d.State == journal.Planned
+	})
+	d, err := other.Operation(t.Context(), os[0].UUID)
+	if err != nil || d.State != journal.Unknown || !d.Doubt {
+		t.Fatalf("what was being sent is %+v, %v", d.OperationRecord, err)
+	}
+	// It may live, and send until the deadline: the quiet period does not begin before.
+	got := b.claim(other, journal.Settle, 1, time.Minute)
+	if len(got) != 1 || time.Until(got[0].Closed) < 50*time.Minute {
+		t.Fatalf("claimed %+v", got)
+	}
+}
+
+func TestAServerThatIsNotDurableIsRefused(t *testing.T) {
+	for _, setting := range []string{"fsync=off", "full_page_writes=off", "synchronous_commit=off"} {
+		t.Run(setting, func(t *testing.T) {
+			server := pgtest.Start(t, setting)
+			j, err := Open(t.Context(), Options{URL: server.Database(t, ""), Planner: journaltest.Plain})
+			if err == nil {
+				_ = j.Close()
+			}
+			if !errors.Is(err, journal.ErrNotDurable) {
+				t.Fatalf("error is %v", err)
+			}
+		})
+	}
+}
+
+// The database goes and comes back: steps fail meanwhile, and nothing is lost
+// or done twice.
+func TestTheServerRestarts(t *testing.T) {
+	b := newBed(t)
+	j := b.open()
+	b.codes(j, 50)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		b.server.Down(signal)
+		if _, err := j.Claim(t.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 1, Lease: time.Hour}); err == nil {
+			t.Fatal("a claim succeeded without a database")
+		}
+		if _, err := j.Stats(t.Context()); err == nil {
+			t.Fatal("a read succeeded without a database")
+		}
+		b.server.Up(t)
+		b.eventually("it does not go on", func() bool {
+			_, err := j.Claim(t.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 5, Lease: time.Hour})
+			return err == nil
+		})
+		b.codes(j, 5)
+	}
+	s, err := j.Stats(t.Context())
+	if err != nil || s.Events != 60 {
+		t.Fatalf("%d events, %v", s.Events, err)
+	}
+}
