@@ -162,7 +162,7 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 	if tr == nil {
 		return
 	}
-	switch err := p.commit(s, i, *tr); {
+	switch _, err := p.commit(s, i, *tr); {
 	case errors.Is(err, journal.ErrMerchantConflict):
 		p.refuse(s, i, because(ResultMerchantConflict, ""))
 	case err != nil:

@@ -33,9 +33,7 @@ func (p *Pool) performIntents(s scope) {
 			failures = 0
 		}
 		entries.keep(list)
-		for _, i := range list {
-			p.performIntent(s, i, entries)
-		}
+		p.performAll(s, list, entries)
 		timer := time.NewTimer(wait)
 		select {
 		case <-s.run.Done():
@@ -48,30 +46,41 @@ func (p *Pool) performIntents(s scope) {
 	}
 }
 
-// performIntent performs or refuses one. Where the journal fails, or the
-// operation moved on since it was looked at, it waits for the next look.
-func (p *Pool) performIntent(s scope, i journal.PendingIntent, entries *entries) {
-	acc, ok := p.accounts[i.Account]
-	switch {
-	case !ok:
-		p.refuse(s, i, because(ResultNotConfigured, ""))
-	case i.Target == nil:
-		p.actOnAccount(s, acc, i)
-	default:
-		p.actOnOperation(s, acc, i, entries)
+// performAll performs intents in the order in which they were asked for: what
+// is about the same operation or account waits for what was asked before.
+func (p *Pool) performAll(s scope, list []journal.PendingIntent, entries *entries) {
+	waiting := make(map[string]bool)
+	for _, i := range list {
+		subject := IntentSubject(i.Intent)
+		if !waiting[subject] {
+			waiting[subject] = !p.performIntent(s, i, entries)
+		}
 	}
 }
 
-func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, entries *entries) {
+// performIntent performs or refuses one, and tells whether it has ended. Where
+// the journal fails, or the operation moved on since it was looked at, it waits
+// for the next look.
+func (p *Pool) performIntent(s scope, i journal.PendingIntent, entries *entries) (ended bool) {
+	acc, ok := p.accounts[i.Account]
+	switch {
+	case !ok:
+		return p.refuse(s, i, because(ResultNotConfigured, ""))
+	case i.Target == nil:
+		return p.actOnAccount(s, acc, i)
+	}
+	return p.actOnOperation(s, acc, i, entries)
+}
+
+func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, entries *entries) (ended bool) {
 	op := i.Target.ClaimedOperation
 	if why := Permit(Command(i.Act), op.Kind, op.State, Reason(op.Reason), op.Doubt); why != nil {
-		p.refuse(s, i, why)
-		return
+		return p.refuse(s, i, why)
 	}
 	row, _ := actOf(Command(i.Act), Reason(op.Reason), op.Kind)
 	if row.act == CommandEnter {
 		p.enter(s, acc, i, row, entries)
-		return
+		return false
 	}
 	tr := p.transitionOf(i, row)
 	if row.act == CommandClose {
@@ -80,7 +89,8 @@ func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, en
 		tr.Doubt = attention.Executed
 		tr.Publish = p.closing(*i.Target, tr)
 	}
-	_ = p.commit(s, i, tr)
+	ended, _ = p.commit(s, i, tr)
+	return ended
 }
 
 // transitionOf is what a row of the acts makes of an intent's operation.
@@ -115,34 +125,35 @@ func IntentSubject(i journal.Intent) string {
 	return i.Operation.String()
 }
 
-// commit makes the intent's transition. It returns what the journal says about
+// commit makes the intent's transition. The error is what the journal says about
 // merchant and version; everything else has been dealt with.
-func (p *Pool) commit(s scope, i journal.PendingIntent, tr journal.Transition) error {
+func (p *Pool) commit(s scope, i journal.PendingIntent, tr journal.Transition) (ended bool, err error) {
 	if !Permitted(tr.From, tr.To) {
 		panic(fmt.Sprintf("onboarding: no edge from %v to %v", tr.From, tr.To))
 	}
-	err := p.journal.Apply(s.work, tr)
+	err = p.journal.Apply(s.work, tr)
 	switch {
 	case err == nil:
 		if tr.To == journal.Done {
 			p.metrics.ended(i.Target.Kind, tr.To, Reason(tr.Reason))
 		}
 		p.intentEnded(i, *tr.Intent)
+		return true, nil
 	case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken), errors.Is(err, journal.ErrOlderVersion):
-		return err
-	default:
-		p.intentFailed(i, err)
+		return false, err
 	}
-	return nil
+	p.intentFailed(i, err)
+	return false, nil
 }
 
-func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) {
+func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended bool) {
 	end := p.endOfIntent(i, why.Result, why.Words)
 	if err := p.journal.EndIntent(s.work, end); err != nil {
 		p.intentFailed(i, err)
-		return
+		return false
 	}
 	p.intentEnded(i, end)
+	return true
 }
 
 // intentFailed is for an intent that the next look finds again, if it is still
@@ -178,31 +189,35 @@ var gateActs = []struct {
 
 // actOnAccount changes an account's gate: first in the journal, with the
 // intent's end, then here.
-func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) {
+func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) (ended bool) {
 	for _, row := range gateActs {
 		if string(row.act) != i.Act {
 			continue
+		}
+		// An earlier act may have been written although the journal did not say so.
+		if err := p.refreshGates(s.work); err != nil {
+			p.intentFailed(i, err)
+			return false
 		}
 		p.gateWriting.Lock()
 		defer p.gateWriting.Unlock()
 		now := time.Now()
 		g, changes := acc.gate.foresee(row.signal, now)
 		if !changes {
-			p.refuse(s, i, whyGateStays(g))
-			return
+			return p.refuse(s, i, whyGateStays(g))
 		}
 		end := p.endOfIntent(i, row.result, "")
 		end.Gate = &g
 		if err := p.journal.EndIntent(s.work, end); err != nil {
 			p.intentFailed(i, err)
-			return
+			return false
 		}
 		acc.gate.follow(row.signal, g, now)
 		p.gateChanged(acc)
 		p.intentEnded(i, end)
-		return
+		return true
 	}
-	p.refuse(s, i, because(ResultUnknownAct, ""))
+	return p.refuse(s, i, because(ResultUnknownAct, ""))
 }
 
 // whyGateStays says why a person's command does not change a gate.
