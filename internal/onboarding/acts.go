@@ -41,7 +41,6 @@ var actRows = []actRow{
 	{act: CommandRetry, reason: ReasonCredentialsInvalid, to: journal.Stored, why: ReasonTokenRefused, run: true, result: ResultChecking},
 	{act: CommandRetry, to: journal.Planned, why: ReasonRetried, run: true, result: ResultPlanned},
 	{act: CommandEnter, kind: journal.Activate, to: journal.Done, why: ReasonActivated, run: true, result: ResultActivated},
-	// Nothing was announced in the run but, at most, the closed code's own failure.
 	{act: CommandClose, reason: ReasonSecondToken, to: journal.Done, why: ReasonKeptToken, result: ResultClosed},
 	{act: CommandClose, to: journal.Done, why: ReasonClosed, result: ResultClosed},
 }

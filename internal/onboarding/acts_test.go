@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/schemas"
@@ -149,31 +150,43 @@ func TestAClosedCodeIsNotSentAgain(t *testing.T) {
 	}
 }
 
-func TestPermitGate(t *testing.T) {
+// Which gates a person can change, and why not.
+func TestGateActs(t *testing.T) {
+	now := time.Now()
 	for _, c := range []struct {
 		act  Command
 		gate journal.Gate
 		want Result
+		then journal.GateState
 	}{
-		{CommandPause, journal.Gate{State: journal.GateOpen}, ""},
-		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ""},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ""},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}, ""},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: "refusals"}, ""},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultTokenOpens},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonAddress)}, ResultTokenOpens},
-		{CommandResume, journal.Gate{State: journal.GateOpen}, ResultNotPaused},
-		{CommandResume, journal.Gate{State: journal.GateLimited}, ResultNotPaused},
-		{CommandResume, journal.Gate{State: journal.GateResting}, ResultNotPaused},
-		{CommandProbe, journal.Gate{State: journal.GateOpen}, ResultUnknownAct},
+		{CommandPause, journal.Gate{State: journal.GateOpen}, ResultPaused, journal.GatePaused},
+		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultPaused, journal.GatePaused},
+		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultPaused, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: "refusals"}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultTokenOpens, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonAddress)}, ResultTokenOpens, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GateOpen}, ResultNotPaused, journal.GateOpen},
+		{CommandResume, journal.Gate{State: journal.GateLimited, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateLimited},
+		{CommandResume, journal.Gate{State: journal.GateResting, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateResting},
 	} {
-		why := PermitGate(c.act, c.gate)
-		got := Result("")
-		if why != nil {
-			got = why.Result
-		}
-		if got != c.want {
-			t.Errorf("%s of %s/%s: %q, want %q", c.act, c.gate.State, c.gate.Reason, got, c.want)
+		for _, row := range gateActs {
+			if row.act != c.act {
+				continue
+			}
+			g := newGate(Config{}.withDefaults(), c.gate, now)
+			next, changes := g.foresee(row.signal, now)
+			got := row.result
+			if !changes {
+				got = whyGateStays(next).Result
+			}
+			if got != c.want || next.State != c.then {
+				t.Errorf("%s of %s/%s: %s, then %s/%s; want %s, then %s", c.act, c.gate.State, c.gate.Reason, got, next.State, next.Reason, c.want, c.then)
+			}
+			if g.g.State != c.gate.State {
+				t.Errorf("%s of %s/%s: looking changed it", c.act, c.gate.State, c.gate.Reason)
+			}
 		}
 	}
 }

@@ -286,7 +286,8 @@ func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 }
 
 // retry turns a pause for our rights or request into one trial: a restart is a
-// person's act, and the only one there is so far. What a person paused stays so.
+// person's act, and settings may have changed with it. What a person paused
+// stays so.
 func (x *gate) retry(now time.Time) bool {
 	reason := Reason(x.g.Reason)
 	if x.g.State != journal.GatePaused || reason != ReasonRights && reason != ReasonRequest {

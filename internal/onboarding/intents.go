@@ -228,20 +228,6 @@ func whyGateStays(g journal.Gate) *Refusal {
 	return because(ResultNotPaused, "")
 }
 
-// PermitGate tells whether a command may be performed on a gate as it stands;
-// nil if so.
-func PermitGate(c Command, g journal.Gate) *Refusal {
-	for _, row := range gateActs {
-		if row.act == c {
-			if gateMoveOf(g, row.signal, false) == stay {
-				return whyGateStays(g)
-			}
-			return nil
-		}
-	}
-	return because(ResultUnknownAct, "")
-}
-
 // foresee tells what a signal would make of the gate, and whether it changes it.
 func (x *gate) foresee(s signal, now time.Time) (journal.Gate, bool) {
 	x.mu.Lock()
