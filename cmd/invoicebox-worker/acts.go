@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -181,8 +182,7 @@ func safeCommands(r journal.OperationRecord) string {
 // actsGrid lists what people asked for, the oldest first.
 func actsGrid(w io.Writer, list []journal.Intent) {
 	var rows [][]any
-	for k := len(list) - 1; k >= 0; k-- {
-		i := list[k]
+	for _, i := range slices.Backward(list) {
 		rows = append(rows, []any{second(i.At), i.Act, i.Actor, i.Note, i.State, i.Result, second(i.Ended)})
 	}
 	grid(w, []any{whole("asked"), "act", "by", "reason", "state", whole("result"), whole("ended")}, rows, "no acts of people")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,10 +124,11 @@ func TestATokenThatIsNotTaken(t *testing.T) {
 // asked again; a stop in between only delays.
 func TestATokenIsTakenInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		silent := true
+		var silent atomic.Bool
+		silent.Store(true)
 		taken := answers(map[string][]answer{"code-1": {lost, refusal(422)}})
 		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
-			if op == invoicebox.Check && silent {
+			if op == invoicebox.Check && silent.Load() {
 				return answer{status: 500}
 			}
 			return taken(op, value, n)
@@ -144,12 +146,13 @@ func TestATokenIsTakenInTheEnd(t *testing.T) {
 		b.finish()
 		b.start()
 		time.Sleep(DefaultVerifyFor / 2)
-		silent, store.closed = false, true
+		silent.Store(false)
+		store.closed.Store(true)
 		time.Sleep(DefaultVerifyFor / 2)
 		if got := b.j.intent(i); got.State != journal.IntentWaiting {
 			t.Fatalf("ended as %v (%s)", got.State, got.Result)
 		}
-		store.closed = false
+		store.closed.Store(false)
 		b.ended(i, ResultActivated)
 		b.finish()
 		b.expect(op, journal.Done, ReasonActivated, eventLost, eventActive)
@@ -158,11 +161,11 @@ func TestATokenIsTakenInTheEnd(t *testing.T) {
 
 type closedStore struct {
 	Store
-	closed bool
+	closed atomic.Bool
 }
 
 func (s *closedStore) Prepare(ctx context.Context, in credentials.Secret) (credentials.Prepared, error) {
-	if s.closed {
+	if s.closed.Load() {
 		return credentials.Prepared{}, errors.New("the store is sealed")
 	}
 	return s.Store.Prepare(ctx, in)

@@ -187,37 +187,40 @@ var gateActs = []struct {
 	{CommandResume, sigResume, ResultResumed},
 }
 
-// actOnAccount changes an account's gate: first in the journal, with the
-// intent's end, then here.
 func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) (ended bool) {
 	for _, row := range gateActs {
-		if string(row.act) != i.Act {
-			continue
+		if string(row.act) == i.Act {
+			return p.changeGate(s, acc, i, row.signal, row.result)
 		}
-		// An earlier act may have been written although the journal did not say so.
-		if err := p.refreshGates(s.work); err != nil {
-			p.intentFailed(i, err)
-			return false
-		}
-		p.gateWriting.Lock()
-		defer p.gateWriting.Unlock()
-		now := time.Now()
-		g, changes := acc.gate.foresee(row.signal, now)
-		if !changes {
-			return p.refuse(s, i, whyGateStays(g))
-		}
-		end := p.endOfIntent(i, row.result, "")
-		end.Gate = &g
-		if err := p.journal.EndIntent(s.work, end); err != nil {
-			p.intentFailed(i, err)
-			return false
-		}
-		acc.gate.follow(row.signal, g, now)
-		p.gateChanged(acc)
-		p.intentEnded(i, end)
-		return true
 	}
 	return p.refuse(s, i, because(ResultUnknownAct, ""))
+}
+
+// changeGate changes an account's gate: first in the journal, with the intent's
+// end, then here.
+func (p *Pool) changeGate(s scope, acc *account, i journal.PendingIntent, sig signal, result Result) (ended bool) {
+	// An earlier act may have been written although the journal did not say so.
+	if err := p.refreshGates(s.work); err != nil {
+		p.intentFailed(i, err)
+		return false
+	}
+	p.gateWriting.Lock()
+	defer p.gateWriting.Unlock()
+	now := time.Now()
+	g, changes := acc.gate.foresee(sig, now)
+	if !changes {
+		return p.refuse(s, i, whyGateStays(g))
+	}
+	end := p.endOfIntent(i, result, "")
+	end.Gate = &g
+	if err := p.journal.EndIntent(s.work, end); err != nil {
+		p.intentFailed(i, err)
+		return false
+	}
+	acc.gate.follow(sig, g, now)
+	p.gateChanged(acc)
+	p.intentEnded(i, end)
+	return true
 }
 
 // whyGateStays says why a person's command does not change a gate.

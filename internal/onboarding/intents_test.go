@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,9 +108,10 @@ func TestAPersonStartsAgain(t *testing.T) {
 // A stored token that was refused is checked again, not fetched again.
 func TestARetryChecksAStoredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad := true
+		var bad atomic.Bool
+		bad.Store(true)
 		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
-			if op == invoicebox.Check && bad {
+			if op == invoicebox.Check && bad.Load() {
 				return answer{status: 401}
 			}
 			return good(op, value, n)
@@ -124,7 +126,7 @@ func TestARetryChecksAStoredToken(t *testing.T) {
 		if took := time.Since(began); took < DefaultVerifyFor {
 			t.Errorf("the second verification took %v", took)
 		}
-		bad = false
+		bad.Store(false)
 		b.act(op, CommandRetry, ResultChecking)
 		b.until(time.Hour, "settled", b.j.settled)
 		b.finish()
@@ -346,9 +348,10 @@ func TestTheExitsOfAPause(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bad := true
+				var bad atomic.Bool
+				bad.Store(true)
 				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
-					if bad && op != invoicebox.Check {
+					if bad.Load() && op != invoicebox.Check {
 						return refusal(c.status)
 					}
 					return good(op, value, n)
@@ -363,7 +366,7 @@ func TestTheExitsOfAPause(t *testing.T) {
 					return b.j.accounts["default"].Gate.State == journal.GatePaused
 				})
 				op := b.add(journal.Activate, "shop-1", "code-1")
-				bad = false
+				bad.Store(false)
 				c.exit(b)
 				b.until(time.Second, "settled", func() bool { s, _ := b.j.state(op); return s == journal.Done })
 				b.finish()

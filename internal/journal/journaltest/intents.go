@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
@@ -213,8 +214,20 @@ var intents = []part{
 		}
 	}},
 	{"intents are bounded, and read from their end", func(f *fixture) {
-		for k := range journal.MaxWaitingIntents {
-			f.ok(f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: account, Note: fmt.Sprint(k)}, journal.AuditEntry{Act: "asked"}))
+		ask := func(k int) error {
+			return f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: account, Note: fmt.Sprint(k)}, journal.AuditEntry{Act: "asked"})
+		}
+		const edge = 3 // those whose order is looked at; the others are asked for at once
+		for k := range edge {
+			f.ok(ask(k))
+		}
+		var all errgroup.Group
+		for k := edge; k < journal.MaxWaitingIntents-edge; k++ {
+			all.Go(func() error { return ask(k) })
+		}
+		f.ok(all.Wait())
+		for k := journal.MaxWaitingIntents - edge; k < journal.MaxWaitingIntents; k++ {
+			f.ok(ask(k))
 		}
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: account}, journal.AuditEntry{Act: "never"}), journal.ErrTooManyIntents)
 		first, err := f.j.PendingIntents(f.ctx, 2)
