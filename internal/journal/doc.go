@@ -15,7 +15,8 @@
 //     position never passes a record that is neither in the inbox nor a dead
 //     letter nor left out by the consumer.
 //   - An operation is claimed by one worker at a time, and a shop has one
-//     operation in its lane at a time, in order of arrival.
+//     operation in its lane at a time, in the order in which their runs began,
+//     by events or by acts of people.
 //   - Nothing is sent before the attempt is durable, and its permits are taken
 //     with it: no sliding window of a ledger holds more than the limit, over
 //     restarts too.
@@ -23,6 +24,9 @@
 //   - An outgoing event is frozen in the transaction that caused it; its
 //     sequence rises within the shop; the outbox has the order of the commits;
 //     a repeat has the same bytes.
+//   - What a person asks for ([Intent]) is performed or refused once: its end,
+//     its effect and its audit entry are one commit. Whoever performs it holds
+//     nothing: the operation's claim number fences it.
 //   - Every sealed value names its key, and so does every keyed digest.
 //
 // # What it does not
@@ -69,5 +73,6 @@
 //	                       waits is due by the new clock, and a ledger counts what is behind it
 //	                       from the opening at the latest
 //	database full or gone  the steps that were asked for fail; later ones are tried anew
+//	intent and answer race one of them is ErrStale, and whoever performs the intent looks again
 //	one step is wrong      it fails alone, what was committed with it is there
 package journal

@@ -117,6 +117,19 @@ type Journal interface {
 	// next operation becomes Planned.
 	Apply(ctx context.Context, t Transition) error
 
+	// AppendIntent writes what a person asks for, with the audit entry of the
+	// asking; also beside a worker. ErrNotFound: the operation or the account;
+	// ErrTooManyIntents.
+	AppendIntent(ctx context.Context, i Intent, audit AuditEntry) error
+	// IntentsChanged is signalled when an intent may wait, as far as the database
+	// tells: of one that another process wrote it may not. PendingIntents lists
+	// those that wait, the oldest first; looking every second is cheap.
+	IntentsChanged() <-chan struct{}
+	PendingIntents(ctx context.Context, limit int) ([]PendingIntent, error)
+	// EndIntent ends an intent whose effect is none, or on a gate. One whose
+	// effect is on an operation ends in its Transition.
+	EndIntent(ctx context.Context, e IntentEnd) error
+
 	// OutboxChanged is signalled when something may wait to be published.
 	OutboxChanged() <-chan struct{}
 	// Pending lists rows above after, in order, at most limit and about maxBytes (at least one).
@@ -131,6 +144,8 @@ type Journal interface {
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
 	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)
 
+	// Intents lists intents without their tokens, the newest first.
+	Intents(ctx context.Context, f IntentFilter) ([]Intent, error)
 	AppendAudit(ctx context.Context, e AuditEntry) error
 	Audit(ctx context.Context, before int64, limit int) ([]AuditEntry, error)
 }

@@ -150,6 +150,10 @@ type Transition struct {
 	// Behind, with To Planned: the operation steps behind all that is queued in
 	// its shop's lane and is Queued until the lane is free of them.
 	Behind bool
+	// NewRun begins the next run: a person starts calls again. Its place in the
+	// lane is behind every event taken so far. Probe, with it: every attempt of the
+	// run is made to learn of an unknown outcome.
+	NewRun, Probe bool
 	// Supersede, where it is not empty: operations of the same shop and kind
 	// whose runs began before this one's, of which an attempt is unknown, and
 	// which stepped behind or wait for a person without an answer, become
@@ -160,8 +164,13 @@ type Transition struct {
 	// Verified: the credentials that its receipts brought work, which ends what
 	// the receipts are kept for.
 	Verified bool
-	Attempt  AttemptID   // 0 when no attempt ends with it
-	End      *AttemptEnd // of Attempt
+	// Entered, where it is not nil, is a sealed receipt that a person brought
+	// instead of an answer: the operation goes on with it from here.
+	Entered []byte
+	// Intent ends in the same transaction. ErrStale when it has ended.
+	Intent  *IntentEnd
+	Attempt AttemptID   // 0 when no attempt ends with it
+	End     *AttemptEnd // of Attempt
 
 	// Credential is inserted. ErrMerchantConflict when its merchant id differs
 	// from the shop's or is another shop's of the account; ErrVersionTaken when

@@ -162,6 +162,8 @@ func (p *Pool) writeGates(ctx context.Context) {
 
 // flushGates writes every changed gate; false when one could not be written.
 func (p *Pool) flushGates(ctx context.Context) bool {
+	p.gateWriting.Lock()
+	defer p.gateWriting.Unlock()
 	ok := true
 	for _, acc := range p.order {
 		x := acc.gate

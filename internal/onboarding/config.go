@@ -53,6 +53,9 @@ type Journal interface {
 	Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
 	EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error)
 	Apply(ctx context.Context, t journal.Transition) error
+	PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error)
+	IntentsChanged() <-chan struct{}
+	EndIntent(ctx context.Context, e journal.IntentEnd) error
 }
 
 // Client calls Invoicebox for one account. *invoicebox.Client is one.

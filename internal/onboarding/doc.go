@@ -14,9 +14,14 @@
 //	                            received, stored ─▶ kept; done, superseded ─the same token─▶ noted
 //	                                                                └─another token─▶ attention
 //
+//	a person, of one in attention:  probe, retry ─▶ planned, as a new run
+//	                                retry of a refused token ─▶ stored
+//	                                close, enter ─▶ done
+//
 // The edges are data ([Edges]), and so are the outcomes of calls and what follows
-// an unknown one (outcomes.go), the moves of an account's gate (gate.go) and the
-// meaning of each reason of attention ([AttentionRows]).
+// an unknown one (outcomes.go), the moves of an account's gate (gate.go), the
+// meaning of each reason of attention ([AttentionRows]) and what acts of people
+// lead to (acts.go).
 //
 // # What it guarantees
 //
@@ -92,6 +97,39 @@
 // found to work. Those of activations that wait for a person, or were announced
 // as pending, are kept.
 //
+// # Acts of people
+//
+// A person's command is an intent in the journal; the pool looks for intents
+// twice a second and performs or refuses each once. Its end, its effect and its
+// audit entry, with who asked, are one commit, so neither a crash nor a second
+// worker repeats it. What is about the same operation or account is performed
+// in the order in which it was asked for. When the operation has moved on since
+// (an answer came late, a newer code superseded it) the act is refused, with
+// where the operation is.
+//
+// Which commands are safe says the attention's row, and another list of it for
+// an operation in doubt:
+//
+//	probe   a new run whose every request is flagged as a probe
+//	retry   a new run; of credentials_invalid the stored token is checked again
+//	        for the verification time, and no code is sent
+//	close   done. Every failure that attention published said `final: false`, so the
+//	        platform is owed an end: the failure `closed`, final. Of a second token
+//	        it is the shop's current activation once more, as a new event, because
+//	        that stands; of another shop's code nothing, its failure was final.
+//	        A code that was or may have been executed is not sent again when it is
+//	        entered again; the platform gets `closed` again
+//	enter   merchant id and token from Invoicebox's support. The token is checked
+//	        first, for the verification time at most; one that is refused, or that
+//	        nobody answers for, or a merchant that conflicts, leaves everything as it
+//	        was. Then credential, activation, `activated`, the intent's end and a
+//	        receipt are one commit, and what is older and in doubt is superseded.
+//	        The receipt is an answer of the usual form for which no byte was
+//	        written; answers that come late are compared with it
+//	pause   closes an account's gate, for the reason `operator`; it stays so over restarts
+//	resume  lets one call try, whatever the account was paused for, but not for its
+//	        token or address: those open by a check of the token
+//
 // # What it does not
 //
 // A token that could not be checked within the verification time is
@@ -120,7 +158,11 @@
 //	401                          the account is paused until its token passes a check: at once when the token
 //	                             file changes, else every 30 s, growing to 5 min
 //	403, wrong address, request  attention for the operation; three in a row pause the account. A wrong address
-//	                             ends with a good token check and one trial, the others with a person
+//	                             ends with a good token check and one trial, the others with a trial after
+//	                             a person's resume, a changed token file or a restart
+//	paused by a person           a person resumes it
+//	intent and journal fail      the intent waits and is performed at the next look; a gate is changed in the
+//	                             journal first
 //	credential store not ready   activations wait, invitations go on
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again

@@ -34,7 +34,10 @@ type fakeJournal struct {
 	notes    []string // of the audit
 	erased   []time.Time
 	claims   []journal.ClaimRequest
+	intents  []*journal.Intent
+	asked    chan struct{}
 	dues     int
+	turns    int
 	commit   time.Duration // every write takes so long
 
 	// fault is asked before (done false) and after each step; its error is
@@ -53,6 +56,7 @@ type fakeOp struct {
 	late     bool // receipts are to be compared
 	verified time.Time
 	last     bool // queued behind all that is queued
+	turn     int  // place in the lane
 	receipts int
 	probes   int
 	attempt  journal.AttemptID
@@ -66,7 +70,7 @@ type fakeEvent struct {
 
 func newFakeJournal(accounts ...string) *fakeJournal {
 	f := &fakeJournal{
-		changed: make(chan struct{}, 1), accounts: map[string]*journal.Account{}, ledger: map[string][]*fakePermit{},
+		changed: make(chan struct{}, 1), asked: make(chan struct{}, 1), accounts: map[string]*journal.Account{}, ledger: map[string][]*fakePermit{},
 		open: map[journal.AttemptID][]*fakePermit{}, creds: map[journal.ShopKey][]journal.Credential{},
 		active: map[journal.ShopKey]*journal.ActiveView{}, invited: map[journal.ShopKey]int{},
 	}
@@ -116,7 +120,8 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	op := &fakeOp{id: int64(len(f.ops) + 1)}
+	f.turns++
+	op := &fakeOp{id: int64(len(f.ops) + 1), turn: f.turns}
 	op.ClaimedOperation = journal.ClaimedOperation{
 		Ref: journal.ClaimRef{Operation: op.id}, UUID: schemas.OperationID(kind.String(), account, shop, []byte(value), 0), Kind: kind,
 		State: journal.Queued, Shop: journal.ShopKey{Account: account, Shop: shop}, Run: 1, Sealed: sealed, Planned: time.Now(),
@@ -310,6 +315,9 @@ func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal
 func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 	return f.step(ctx, "apply", func() error {
 		op, err := f.own(t.Ref, t.From)
+		if t.Intent != nil {
+			op, err = f.unowned(t)
+		}
 		if err != nil {
 			return err
 		}
@@ -334,6 +342,7 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 			frozen = append(frozen, fakeEvent{d, op.UUID, m})
 		}
 		f.events = append(f.events, frozen...)
+		f.byHand(op, t)
 		if t.Credential != nil {
 			f.creds[op.Shop] = append(f.creds[op.Shop], *t.Credential)
 			op.Credential, op.StoredAt = t.Credential, time.Now()
@@ -358,6 +367,9 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 			f.supersedeOlder(op, t.Supersede)
 		}
 		f.move(op, t.To)
+		if t.NewRun && t.To == journal.Planned {
+			op.State = journal.Queued // advanced below, where the lane is free
+		}
 		if t.Behind {
 			f.move(op, journal.Queued)
 			op.last = true

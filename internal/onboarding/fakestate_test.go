@@ -35,7 +35,7 @@ func (f *fakeJournal) eventsOf(op *fakeOp) (out []fakeEvent) {
 func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string) {
 	for _, op := range f.ops {
 		waits := op.State == journal.Queued && op.last || op.State == journal.Attention && op.receipts == 0
-		if op.Shop == by.Shop && op.Kind == by.Kind && op.id < by.id && op.Unknowns > 0 && waits {
+		if op.Shop == by.Shop && op.Kind == by.Kind && op.turn < by.turn && op.Unknowns > 0 && waits {
 			f.move(op, journal.Superseded)
 			op.Reason = reason
 		}
@@ -50,12 +50,16 @@ func (f *fakeJournal) advance(shop journal.ShopKey) {
 		}
 	}
 	for _, last := range []bool{false, true} {
+		var head *fakeOp
 		for _, op := range f.ops {
-			if op.Shop == shop && op.State == journal.Queued && op.last == last {
-				op.State, op.due, op.last = journal.Planned, time.Now(), false
-				f.signal()
-				return
+			if op.Shop == shop && op.State == journal.Queued && op.last == last && (head == nil || op.turn < head.turn) {
+				head = op
 			}
+		}
+		if head != nil {
+			head.State, head.due, head.last = journal.Planned, time.Now(), false
+			f.signal()
+			return
 		}
 	}
 }

@@ -23,7 +23,10 @@ const (
 	sigRequest             // the partner id or the request is not accepted
 	sigTokenGood           // the token check succeeded
 	sigTokenBad            // it did not
-	lastSignal      = sigTokenBad
+	sigPause               // a person closes it
+	sigResume              // a person lets one call try
+	sigChanged             // the account's settings have changed
+	lastSignal      = sigChanged
 )
 
 // faultsToRest and faultsToPause are how many faults of one kind in a row, with
@@ -43,7 +46,7 @@ const (
 	countFault          // one more fault in a row; rests at faultsToRest
 	countPause          // one more of our own faults in a row; pauses at faultsToPause
 	rest                // rests, longer than the last time
-	pause               // paused for the token
+	pause               // paused, for the token or by a person
 	try                 // one trial now
 )
 
@@ -89,11 +92,23 @@ var gateRows = []gateRow{
 
 	{journal.GatePaused, ReasonToken, sigTokenGood, false, open},
 	{journal.GatePaused, ReasonAddress, sigTokenGood, false, try},
+
+	{journal.GateOpen, "", sigPause, false, pause},
+	{journal.GateLimited, "", sigPause, false, pause},
+	{journal.GateResting, "", sigPause, false, pause},
+	{journal.GatePaused, "", sigPause, false, pause},
+	// What a check of the token opens does not wait for a person.
+	{journal.GatePaused, ReasonToken, sigResume, false, stay},
+	{journal.GatePaused, ReasonAddress, sigResume, false, stay},
+	{journal.GatePaused, "", sigResume, false, try},
+	{journal.GatePaused, ReasonRights, sigChanged, false, try},
+	{journal.GatePaused, ReasonRequest, sigChanged, false, try},
 }
 
 var signalReasons = map[signal]Reason{
 	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigUnauthorized: ReasonToken,
 	sigRights: ReasonRights, sigAddress: ReasonAddress, sigRequest: ReasonRequest,
+	sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
 }
 
 func gateMoveOf(g journal.Gate, s signal, trial bool) gateMove {
@@ -271,7 +286,8 @@ func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 }
 
 // retry turns a pause for our rights or request into one trial: a restart is a
-// person's act, and the only one there is so far. What a person paused stays so.
+// person's act, and settings may have changed with it. What a person paused
+// stays so.
 func (x *gate) retry(now time.Time) bool {
 	reason := Reason(x.g.Reason)
 	if x.g.State != journal.GatePaused || reason != ReasonRights && reason != ReasonRequest {

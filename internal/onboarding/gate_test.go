@@ -11,7 +11,7 @@ import (
 var signalNames = map[signal]string{
 	sigNone: "none", sigAnswered: "answered", sigLimited: "limited", sigDrained: "drained", sigFault: "fault",
 	sigUnauthorized: "unauthorized", sigRights: "rights", sigAddress: "address", sigRequest: "request",
-	sigTokenGood: "token good", sigTokenBad: "token bad",
+	sigTokenGood: "token good", sigTokenBad: "token bad", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
 }
 
 // Every pair of state and signal, with and without the trial, against what is
@@ -27,13 +27,17 @@ func TestGateMoves(t *testing.T) {
 		"resting answered trial": open, "resting drained trial": limit, "resting fault trial": rest, "resting rights trial": countPause,
 		"resting address trial": countPause, "resting request trial": countPause,
 		"paused/token token good": open, "paused/address token good": try,
+		"open pause": pause, "limited pause": pause, "resting pause": pause, "paused/token pause": pause, "paused/address pause": pause,
+		"paused/rights pause": pause, "paused/request pause": pause, "paused/a person pause": pause, "paused/operator pause": pause,
+		"paused/rights resume": try, "paused/request resume": try, "paused/a person resume": try, "paused/operator resume": try,
+		"paused/rights changed": try, "paused/request changed": try,
 	}
 	used := map[string]bool{}
 	for _, g := range []journal.Gate{
 		{State: journal.GateOpen}, {State: journal.GateLimited}, {State: journal.GateResting},
 		{State: journal.GatePaused, Reason: string(ReasonToken)}, {State: journal.GatePaused, Reason: string(ReasonAddress)},
 		{State: journal.GatePaused, Reason: string(ReasonRights)}, {State: journal.GatePaused, Reason: string(ReasonRequest)},
-		{State: journal.GatePaused, Reason: "a person"},
+		{State: journal.GatePaused, Reason: string(ReasonOperator)}, {State: journal.GatePaused, Reason: "a person"},
 	} {
 		for s := sigNone; s <= lastSignal; s++ {
 			for _, trial := range []bool{false, true} {

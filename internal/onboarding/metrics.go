@@ -18,6 +18,7 @@ type Metrics struct {
 	gates    *prometheus.GaugeVec
 	permits  *prometheus.GaugeVec
 	errors   *prometheus.CounterVec
+	intents  *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them; a nil registerer leaves them
@@ -47,9 +48,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "journal_errors_total", Help: "Errors of the journal that the pool met, by what it did.",
 		}, []string{"step"}),
+		intents: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: space, Name: "intents_total", Help: "Acts of people that were performed or refused, by act and result.",
+		}, []string{"act", "result"}),
 	}
 	if r != nil {
-		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.gates, m.permits, m.errors)
+		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.gates, m.permits, m.errors, m.intents)
 	}
 	return m
 }

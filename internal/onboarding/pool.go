@@ -34,9 +34,11 @@ type Pool struct {
 
 	wake      chan struct{} // the dispatcher has a reason to look again
 	gateWrite chan struct{} // a gate has to be written
-	hungry    atomic.Bool   // the dispatcher left work behind for want of room
-	tasks     sync.WaitGroup
-	running   atomic.Bool
+	// Gates are written to the journal in the order in which they changed.
+	gateWriting sync.Mutex
+	hungry      atomic.Bool // the dispatcher left work behind for want of room
+	tasks       sync.WaitGroup
+	running     atomic.Bool
 
 	// The dispatcher's own.
 	first     int             // whose turn it is to be looked at first
@@ -113,13 +115,19 @@ func New(c Config) (*Pool, error) {
 }
 
 // TokenChanged says that the account's own token may be another now: an account
-// that is paused for it is checked at once. It never blocks.
+// that is paused for it is checked at once, and one that is paused for its
+// rights or request may try once. It never blocks.
 func (p *Pool) TokenChanged(name string) {
 	acc, ok := p.accounts[name]
-	if ok {
-		acc.gate.renew(time.Now())
-		p.signal()
+	if !ok {
+		return
 	}
+	now := time.Now()
+	acc.gate.renew(now)
+	if acc.gate.tell(sigChanged, 0, false, now) {
+		p.gateChanged(acc)
+	}
+	p.signal()
 }
 
 // Run works until ctx ends, then drains: nothing more is claimed or sent, calls
@@ -171,7 +179,9 @@ func (p *Pool) Run(ctx context.Context) error {
 	// Tasks stop sending when the dispatcher stops, also when it is the journal
 	// that ended and not ctx.
 	run, stop := context.WithCancel(ctx)
-	err = p.dispatch(scope{run: run, calls: calls, work: work})
+	s := scope{run: run, calls: calls, work: work}
+	p.tasks.Go(func() { p.performIntents(s) })
+	err = p.dispatch(s)
 	stop()
 	p.drain(cutCalls, giveUp)
 	stopWriter()

@@ -16,6 +16,7 @@ const (
 	ReasonNewerAddress   Reason = "newer_address"
 	ReasonClosed         Reason = "closed"
 	ReasonNewerCode      Reason = "newer_code"
+	ReasonKeptToken      Reason = "kept_token"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.
@@ -36,6 +37,7 @@ const (
 	ReasonVersionTaken        Reason = "version_taken"
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"
+	ReasonRetried             Reason = "retried"
 )
 
 // Reasons of attention; the table in attention.go says what each means.
@@ -58,4 +60,6 @@ const (
 	ReasonRights       Reason = "rights"
 	ReasonAddress      Reason = "address"
 	ReasonRequest      Reason = "request"
+	ReasonOperator     Reason = "operator"
+	ReasonSettings     Reason = "settings_changed"
 )

@@ -37,7 +37,7 @@ func openJournal(ctx context.Context, url string, planner journal.Planner, logge
 }
 
 // OpenBeside opens the journal for a command: to be read, beside a service that
-// may be running. Only the audit trail can be written.
+// may be running. Only the audit trail and what people ask for can be written.
 func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {
 	path, err := JournalPath(url)
 	if err != nil {
@@ -100,6 +100,16 @@ func checkKeyset(ctx context.Context, identity uuid.UUID, j checkKeeper, keys *k
 		return err
 	}
 	return j.SetKeysetCheck(ctx, sealed)
+}
+
+// KeysetFits tells whether a command's keyset is the one that the journal's rows
+// need; the error names the setting.
+func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) error {
+	kept, err := j.KeysetCheck(ctx)
+	if err != nil {
+		return fmt.Errorf("journal: read the keyset's check: %w", err)
+	}
+	return opensCheck(j.Identity(), kept, keys)
 }
 
 func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {

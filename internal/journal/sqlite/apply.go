@@ -46,6 +46,9 @@ func (t *tx) apply(tr journal.Transition) error {
 	if err := t.move(f, tr, to); err != nil {
 		return err
 	}
+	if err := t.byHand(tr); err != nil {
+		return err
+	}
 	if tr.Attempt != 0 && tr.End != nil {
 		if err := t.endAttempt(tr.Attempt, *tr.End); err != nil {
 			return err
@@ -131,7 +134,7 @@ func laneFor(tr journal.Transition, to journal.State) any {
 }
 
 const olderRead = `SELECT o.id, o.lane FROM operation o INDEXED BY operation_unknowns JOIN operation n ON n.id = ?3
-	WHERE o.shop = ?1 AND o.kind = ?2 AND o.unknowns > 0 AND o.event < n.event AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+	WHERE o.shop = ?1 AND o.kind = ?2 AND o.unknowns > 0 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
 
 // supersedeOlder ends those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {

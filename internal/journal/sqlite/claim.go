@@ -20,11 +20,12 @@ const maxClaim = 1000
 // What is due, by due time and id. The claim, its reading and the look ahead
 // use the same seek in the same index.
 const (
-	claimRead = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
+	claimColumns = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
 			b.uuid, b.mac, b.subject, o.planned, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
 			s.version, s.active_at, s.merchant_id, s.active_version, s.active_event, a.uuid,
 			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed
-		FROM operation o INDEXED BY operation_due
+		`
+	claimRead = claimColumns + `FROM operation o INDEXED BY operation_due
 			CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation
 		WHERE o.account = ? AND o.kind = ? AND o.stage = ? AND o.due_at <= ?
@@ -308,9 +309,11 @@ const (
 )
 
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane = 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY id LIMIT 1),
-	(SELECT min(id) FROM operation WHERE shop = ?1 AND lane = 4)`
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY turn, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY turn, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 4 ORDER BY turn, id LIMIT 1)`
+
+const earlierRead = "SELECT id FROM operation WHERE id IN (?, ?) ORDER BY turn, id LIMIT 1"
 
 // release makes the shop's next operation Planned if nothing holds the lane.
 func (t *tx) release(shop int64) error {
@@ -318,15 +321,20 @@ func (t *tx) release(shop int64) error {
 	if err != nil {
 		return err
 	}
-	id := r.int(1)
-	if second := r.int(2); id == 0 || second != 0 && second < id {
-		id = second
-	}
-	if id == 0 {
-		id = r.int(3)
-	}
-	if r.int(0) != 0 || id == 0 {
+	held, invite, activate, last := r.int(0) != 0, r.int(1), r.int(2), r.int(3)
+	id := invite + activate
+	switch {
+	case held:
 		return nil
+	case invite != 0 && activate != 0:
+		if r, err = t.one(earlierRead, invite, activate); err != nil {
+			return err
+		}
+		id = r.int(0)
+	case id == 0 && last == 0:
+		return nil
+	case id == 0:
+		id = last
 	}
 	t.woken = true
 	_, err = t.exec("UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, changed = ? WHERE id = ?",

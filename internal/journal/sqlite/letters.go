@@ -81,24 +81,16 @@ func (j *Journal) AppendAudit(ctx context.Context, e journal.AuditEntry) error {
 	if err := j.open(); err != nil {
 		return err
 	}
-	// One statement on a connection of its own: it waits until the worker has
-	// committed, as long as the busy time-out says.
-	c, err := j.connect()
-	if err != nil {
-		return explain(j.path, err)
-	}
+	return j.beside(func(c *conn) error { return j.auditOn(c, e) })
+}
+
+func (j *Journal) auditOn(c *conn, e journal.AuditEntry) error {
 	at := j.clock.stamp(e.At)
 	if at == 0 {
 		at = j.clock.micros()
 	}
-	_, err = c.exec(auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail)
-	if closeErr := c.close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return explain(j.path, err)
-	}
-	return nil
+	_, err := c.exec(auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail)
+	return err
 }
 
 // Audit lists entries, the newest first, with ids below before; 0 begins at the newest.

@@ -63,7 +63,7 @@ func (w *writer) loadIn(j *Journal) error {
 		{&w.ids.shop, "SELECT max(id) FROM shop"},
 		{&w.ids.event, "SELECT max(id) FROM event"},
 		{&w.ids.operation, "SELECT max(id) FROM operation"},
-		{&w.ids.attempt, "SELECT max(id) FROM attempt"},
+		{&w.ids.attempt, "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(attempt) FROM receipt), 0))"},
 		{&w.ids.out, "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(row) FROM republish), 0))"},
 		{&w.ids.letter, "SELECT max(id) FROM dead_letter"},
 	} {

@@ -32,8 +32,8 @@ type Options struct {
 	// Logger gets what nobody is told otherwise; nil discards.
 	Logger *slog.Logger
 	// ReadOnly opens a journal that exists beside the worker that may hold it:
-	// it can be read, and audit entries can be appended; every other change
-	// fails with [journal.ErrReadOnly].
+	// it can be read, and audit entries and intents can be appended; every other
+	// change fails with [journal.ErrReadOnly].
 	ReadOnly bool
 	// Now is the clock; nil is time.Now. Only differences count once the
 	// journal is open, so that a step of the wall clock changes nothing.
@@ -53,6 +53,7 @@ type Journal struct {
 	reads    *statements
 	changed  chan struct{}
 	outbox   chan struct{}
+	intents  chan struct{}
 
 	queue   queue
 	writer  *writer // nil beside a worker
@@ -105,7 +106,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	j := &Journal{
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
-		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), written: make(chan struct{}),
+		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue: queue{wake: make(chan struct{}, 1)},
 	}
 	defer func() {
