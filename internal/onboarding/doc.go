@@ -95,10 +95,9 @@
 // # What it does not
 //
 // A token that could not be checked within the verification time is
-// announced as `pending`, and nobody checks it after that. The time that an
-// account is closed counts towards the maximum age. Requests that were refused
-// because of many shops in a row do not close the gate. The order in which
-// events of one shop arrive is the consumer's matter.
+// announced as `pending`, and nobody checks it after that. The order in which
+// events of one shop arrive is the consumer's matter. How many shops were
+// refused in a row is not written down: a restart begins to count anew.
 //
 // # Time
 //
@@ -120,7 +119,10 @@
 //	401                          the account is paused until its token passes a check: at once when the token
 //	                             file changes, else every 30 s, growing to 5 min
 //	403, wrong address, request  attention for the operation; three in a row pause the account. A wrong address
-//	                             ends with a good token check and one trial, the others with a person
+//	                             ends with a good token check and one trial, the others with a person or another
+//	                             token file, then by one trial
+//	many shops refused           twenty different ones in a row without a success pause the account; its end is a
+//	                             person's, or one trial after another token file
 //	credential store not ready   activations wait, invitations go on
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again

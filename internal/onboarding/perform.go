@@ -274,7 +274,7 @@ func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.Attemp
 // tell lets the account's gate know what the answer says of the account.
 func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
-	changed := t.acc.gate.tell(signalOf(v, x.Status), p.told(t.acc, v), t.trial, now)
+	changed := t.acc.gate.tellOf(t.Shop.Shop, signalOf(t.Kind, v, x.Status), p.told(t.acc, v), t.trial, now)
 	if v.Drained > 0 {
 		changed = t.acc.gate.tell(sigDrained, v.Drained, t.trial, now) || changed
 	}

@@ -113,11 +113,16 @@ func New(c Config) (*Pool, error) {
 }
 
 // TokenChanged says that the account's own token may be another now: an account
-// that is paused for it is checked at once. It never blocks.
+// that is paused for it is checked at once, and one that is paused for its
+// rights, its request or refusals gets one trial. It never blocks.
 func (p *Pool) TokenChanged(name string) {
 	acc, ok := p.accounts[name]
 	if ok {
-		acc.gate.renew(time.Now())
+		now := time.Now()
+		acc.gate.renew(now)
+		if acc.gate.tell(sigChanged, 0, false, now) {
+			p.gateChanged(acc)
+		}
 		p.signal()
 	}
 }

@@ -58,4 +58,5 @@ const (
 	ReasonRights       Reason = "rights"
 	ReasonAddress      Reason = "address"
 	ReasonRequest      Reason = "request"
+	ReasonRefusals     Reason = "refusals"
 )
