@@ -70,7 +70,9 @@ type Journal interface {
 	// Accounts: a name is permanent and so is its partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error
 	Accounts(ctx context.Context) ([]Account, error)
-	// SetGate replaces the gate and writes the audit entry with it, if any.
+	// SetGate replaces the gate and writes the audit entry with it, if any. From
+	// one that is not open to the next one that is, the account is closed: see
+	// ClaimedOperation.GateClosed.
 	SetGate(ctx context.Context, account string, g Gate, audit *AuditEntry) error
 
 	// Positions of every partition that was begun.

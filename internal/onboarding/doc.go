@@ -37,7 +37,8 @@
 //   - Never more is claimed than the ledgers have permits and the pool has room
 //     for. Work that waits holds no goroutine and no place; operations in flight
 //     are at most three for each call in flight.
-//   - A closed gate fails no operation.
+//   - A closed gate fails no operation, however long it is closed: that time is
+//     not counted towards the maximum age, over restarts too.
 //   - When Run's context ends nothing more is sent; what is in flight is awaited
 //     for the drain time and its outcome written. Claimed operations are given
 //     back, so that nobody waits for a lease.

@@ -84,6 +84,9 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, a
 		if n == 0 {
 			return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
 		}
+		if err := t.closeGate(t.j.writer.accounts[account], g.State == journal.GateOpen); err != nil {
+			return err
+		}
 		t.woken = true
 		if audit != nil {
 			return t.audit(*audit)

@@ -23,7 +23,7 @@ const (
 	claimRead = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
 			b.uuid, b.mac, b.subject, o.planned, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
 			s.version, s.active_at, s.merchant_id, s.active_version, s.active_event, a.uuid,
-			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed
+			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed, o.closed
 		FROM operation o INDEXED BY operation_due
 			CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation
@@ -111,7 +111,7 @@ func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, e
 		Run: int(c.int(5)), Generation: int(c.int(6)), Attempts: int(c.int(7)), Waits: int(c.int(8)), Doubt: c.int(9) != 0, Unknowns: int(c.int(29)), Reason: c.text(10),
 		UUID: asUUID(c.blob(11)), SubjectMAC: c.blob(12), Sealed: c.blob(13), Planned: t.j.clock.instant(c.int(14)),
 		EventID: c.text(15), EventTime: wall(c.int(16)), TraceParent: c.text(17), TraceState: c.text(18),
-		NextVersion: c.int(19) + 1,
+		NextVersion: c.int(19) + 1, GateClosed: t.closedSince(t.j.writer.accounts[r.Account], c.int(31)),
 	}
 	if !c.null(20) {
 		o.Active = &journal.ActiveView{At: wall(c.int(20)), MerchantID: c.text(21), Version: c.int(22), Event: asUUID(c.blob(23)), Operation: asUUID(c.blob(24))}

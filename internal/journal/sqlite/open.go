@@ -71,6 +71,7 @@ type writer struct {
 	accounts map[string]int64
 	names    map[int64]string
 	topics   map[string]int64
+	closed   map[int64]closed // by account
 	ledgerID map[string]int64
 
 	facts    map[int64]facts               // of claimed operations
