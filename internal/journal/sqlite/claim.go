@@ -45,6 +45,11 @@ func (j *Journal) Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.
 	if r.Lease <= 0 || r.Kind != journal.Invite && r.Kind != journal.Activate || r.Stage != journal.Call && r.Stage != journal.Settle {
 		return nil, fmt.Errorf("journal: claim of kind %d in stage %d for %v makes no sense", r.Kind, r.Stage, r.Lease)
 	}
+	if r.Stage == journal.Call {
+		if err := j.space.enough(); err != nil {
+			return nil, err
+		}
+	}
 	return ask(ctx, j, 0, func(t *tx) ([]journal.ClaimedOperation, error) { return t.claim(r) })
 }
 
