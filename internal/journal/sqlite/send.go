@@ -135,7 +135,7 @@ func (t *tx) endAttempt(id journal.AttemptID, end journal.AttemptEnd) error {
 	if err != nil || ended {
 		return err
 	}
-	at := t.j.clock.stamp(end.At)
+	at := t.j.clock.stampUp(end.At)
 	if at == 0 {
 		at = t.now
 	}
