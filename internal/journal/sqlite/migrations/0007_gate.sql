@@ -11,3 +11,6 @@ UPDATE account SET closed_since = gate_since WHERE gate <> 1;
 
 -- What account.closed was, up to that moment, when the run began.
 ALTER TABLE operation ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;
+
+-- What is open is counted by it alone.
+CREATE INDEX operation_open ON operation (account, kind, state) WHERE lane IS NOT NULL;
