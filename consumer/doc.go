@@ -62,6 +62,8 @@
 //	  a partition is silent, see below                    ErrStuck
 //	waited out for ever, logged when it changes, counted by class:
 //	  brokers, leaders, coordinators away or moving; an ACL or topic taken away later; the journal failing
+//	held back for as long as it lasts, by itself:
+//	  no room for more ([Config.Room])  nothing is fetched, the lag stays in Kafka; Ready says why, fetching_stopped is 1
 //	reported and gone past:
 //	  records deleted before they were read               records_lost_total, error log
 //

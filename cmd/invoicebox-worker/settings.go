@@ -25,6 +25,10 @@ type settings struct {
 	JournalURL string `name:"journal-url" type:"setting" check:"journal" group:"journal" placeholder:"URL" default:"sqlite:invoicebox-worker.db" help:"The durable memory: sqlite: and a path (default ${default})."`
 	KeysetFile string `name:"keyset-file" type:"setting" group:"journal" placeholder:"FILE" help:"Keys that seal secrets, made by \"keys create\". Required. A lost keyset is lost secrets: keep a copy."`
 
+	JournalLimit   string `name:"journal-limit" type:"setting" check:"size" group:"journal" placeholder:"SIZE" default:"0" help:"Size of the journal, such as 20GiB, at which nothing more is fetched; 0 is none (default ${default})."`
+	JournalReserve string `name:"journal-reserve" type:"setting" check:"size" group:"journal" placeholder:"SIZE" default:"256MiB" help:"Free space of the journal's disk below which nothing more is fetched (default ${default}); at a fourth of it no call begins, the rest is for what is in flight. At least 2 MiB for each of --concurrency."`
+	OutboxLimit    int    `name:"outbox-limit" type:"setting" min:"1" max:"100000000" group:"journal" placeholder:"N" default:"100000" help:"Events that wait to be published at which nothing more is fetched (default ${default})."`
+
 	InvoiceboxURL    string        `name:"invoicebox-url" type:"setting" check:"api" group:"invoicebox" placeholder:"URL" default:"https://api.invoicebox.ru" help:"Address of the API; https, or http on loopback (default ${default})."`
 	PartnerID        string        `name:"partner-id" type:"setting" check:"partner" group:"invoicebox" placeholder:"ID" help:"Our id at Invoicebox, of the one account named \"default\". Required, unless the file has accounts."`
 	TokenFile        string        `name:"token-file" type:"setting" group:"invoicebox" placeholder:"FILE" help:"File with the account's API token. Required, unless the file has accounts."`

@@ -51,6 +51,7 @@ func TestPrecedence(t *testing.T) {
 		"kafka-ca-file": {"a", "b", "c"}, "kafka-cert-file": {"a", "b", "c"}, "kafka-key-file": {"a", "b", "c"},
 		"kafka-sasl-mechanism": {"plain", "scram-sha-256", "scram-sha-512"}, "kafka-username": {"a", "b", "c"}, "kafka-password-file": {"a", "b", "c"},
 		"journal-url": {"sqlite:a", "sqlite:b", "sqlite:c"}, "keyset-file": {"a", "b", "c"},
+		"journal-limit": {"1GiB", "2GiB", "3"}, "journal-reserve": {"1GiB", "2GiB", "3"}, "outbox-limit": {"1", "2", "3"},
 		"invoicebox-url": {"https://a", "https://b", "https://c"}, "partner-id": {"a", "b", "c"}, "token-file": {"a", "b", "c"},
 		"signing-key-file": {"a", "b", "c"}, "signing-algorithm": {"hmac-sha256", "hmac-sha512", "hmac-sha256"}, "signing-encoding": {"base64", "base64", "base64"},
 		"requests-per-window": {"1", "2", "3"}, "window": {"1s", "2s", "3s"}, "egress-requests-per-window": {"1", "2", "3"}, "concurrency": {"1", "2", "3"},

@@ -72,7 +72,8 @@
 //	clock stepped          nothing while the process runs; at the next opening an operation that
 //	                       waits is due by the new clock, and a ledger counts what is behind it
 //	                       from the opening at the latest
-//	database full or gone  the steps that were asked for fail; later ones are tried anew
 //	intent and answer race one of them is ErrStale, and whoever performs the intent looks again
+//	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk); later ones are tried anew
+//	disk almost full       no call can begin; what is in flight has room to end
 //	one step is wrong      it fails alone, what was committed with it is there
 package journal

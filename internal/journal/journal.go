@@ -70,7 +70,9 @@ type Journal interface {
 	// Accounts: a name is permanent and so is its partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error
 	Accounts(ctx context.Context) ([]Account, error)
-	// SetGate replaces the gate and writes the audit entry with it, if any.
+	// SetGate replaces the gate and writes the audit entry with it, if any. From
+	// one that is not open to the next one that is, the account is closed: see
+	// ClaimedOperation.GateClosed.
 	SetGate(ctx context.Context, account string, g Gate, audit *AuditEntry) error
 
 	// Positions of every partition that was begun.
@@ -81,11 +83,16 @@ type Journal interface {
 	// position in one transaction. ErrPosition when the journal stands elsewhere.
 	Ingest(ctx context.Context, b Batch) (Ingested, error)
 
+	// Room is cheap: it may be asked every second.
+	Room(ctx context.Context) (Room, error)
+
 	// Changed is signalled (never blocking, coalesced) when an operation may
 	// have become due; Due lists for each account, kind and stage with claimable
 	// work when its first is due.
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]Due, error)
+	// Claim in stage Call, and Send, fail with ErrFull where what is left of the
+	// disk is kept for the ends of what is in flight.
 	Claim(ctx context.Context, r ClaimRequest) ([]ClaimedOperation, error)
 	// Expire ends leases that have run out: Claimed becomes Planned again,
 	// Sending becomes Unknown (due at once, doubt set). A journal that only one process can

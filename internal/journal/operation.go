@@ -64,6 +64,9 @@ type ClaimedOperation struct {
 	// the journal was opened. It never goes back, and may be compared with the
 	// caller's clock.
 	Closed time.Time
+	// GateClosed is for how long, since the run began, the account's gate was not
+	// open. It counts over restarts; a clock that went back takes nothing from it.
+	GateClosed time.Duration
 }
 
 // A Send makes an attempt durable before its first byte leaves.

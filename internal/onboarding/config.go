@@ -106,7 +106,7 @@ type Config struct {
 	QuietPeriod     time.Duration // silence after an unknown outcome; DefaultQuietPeriod
 	UnknownOutcome  string        // ProbeOnce or Hold; ProbeOnce
 	Slack           time.Duration // how long a request may linger on its way after we gave up; DefaultSlack
-	MaximumAge      time.Duration // of a run that could not be executed; DefaultMaximumAge
+	MaximumAge      time.Duration // of a run that could not be executed while its account was open; DefaultMaximumAge
 	DrainTime       time.Duration // how long calls in flight are awaited when stopping; request deadline + 5 s
 	VerifyFor       time.Duration // how long a new token is checked before its activation is published as pending; DefaultVerifyFor
 

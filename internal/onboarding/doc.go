@@ -42,7 +42,8 @@
 //   - Never more is claimed than the ledgers have permits and the pool has room
 //     for. Work that waits holds no goroutine and no place; operations in flight
 //     are at most three for each call in flight.
-//   - A closed gate fails no operation.
+//   - A closed gate fails no operation, however long it is closed: that time is
+//     not counted towards the maximum age, over restarts too.
 //   - When Run's context ends nothing more is sent; what is in flight is awaited
 //     for the drain time and its outcome written. Claimed operations are given
 //     back, so that nobody waits for a lease.
@@ -133,10 +134,9 @@
 // # What it does not
 //
 // A token that could not be checked within the verification time is
-// announced as `pending`, and nobody checks it after that. The time that an
-// account is closed counts towards the maximum age. Requests that were refused
-// because of many shops in a row do not close the gate. The order in which
-// events of one shop arrive is the consumer's matter.
+// announced as `pending`, and nobody checks it after that. The order in which
+// events of one shop arrive is the consumer's matter. How many shops were
+// refused in a row is not written down: a restart begins to count anew.
 //
 // # Time
 //
@@ -160,6 +160,8 @@
 //	403, wrong address, request  attention for the operation; three in a row pause the account. A wrong address
 //	                             ends with a good token check and one trial, the others with a trial after
 //	                             a person's resume, a changed token file or a restart
+//	many shops refused           twenty different ones in a row without a success pause the account; ends as the
+//	                             pauses for rights and request do
 //	paused by a person           a person resumes it
 //	intent and journal fail      the intent waits and is performed at the next look; a gate is changed in the
 //	                             journal first

@@ -39,6 +39,7 @@ type fakeJournal struct {
 	dues     int
 	turns    int
 	commit   time.Duration // every write takes so long
+	closed   map[string]fakeClosed
 
 	// fault is asked before (done false) and after each step; its error is
 	// what the caller gets.
@@ -55,8 +56,9 @@ type fakeOp struct {
 	held     bool
 	late     bool // receipts are to be compared
 	verified time.Time
-	last     bool // queued behind all that is queued
-	turn     int  // place in the lane
+	last     bool          // queued behind all that is queued
+	turn     int           // place in the lane
+	closedAt time.Duration // closed time of the account when it was planned
 	receipts int
 	probes   int
 	attempt  journal.AttemptID
@@ -127,6 +129,7 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 		State: journal.Queued, Shop: journal.ShopKey{Account: account, Shop: shop}, Run: 1, Sealed: sealed, Planned: time.Now(),
 		EventID: fmt.Sprintf("event-%d", op.id), EventTime: time.Now(),
 	}
+	op.closedAt = f.closedFor(account)
 	f.ops = append(f.ops, op)
 	f.advance(op.Shop)
 	f.signal()
@@ -138,13 +141,19 @@ func (f *fakeJournal) Accounts(context.Context) ([]journal.Account, error) {
 	defer f.mu.Unlock()
 	var out []journal.Account
 	for _, a := range f.accounts {
+		f.closedFor(a.Name) // a test may have set its gate
 		out = append(out, *a)
 	}
 	return out, nil
 }
 
 func (f *fakeJournal) SetGate(ctx context.Context, account string, g journal.Gate, _ *journal.AuditEntry) error {
-	return f.step(ctx, "set_gate", func() error { f.accounts[account].Gate = g; return nil })
+	return f.step(ctx, "set_gate", func() error {
+		f.closedFor(account)
+		f.accounts[account].Gate = g
+		f.closedFor(account)
+		return nil
+	})
 }
 
 func (f *fakeJournal) Changed() <-chan struct{} { return f.changed }
@@ -187,6 +196,7 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
 			op.Active = f.active[op.Shop]
 			op.Known = f.known(op)
+			op.GateClosed = f.closedFor(r.Account) - op.closedAt
 			op.Newer = op.Unknowns > 0 && slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
 				return o.Shop == op.Shop && o.Kind == op.Kind && o.State == journal.Queued && !o.last
 			})

@@ -152,3 +152,26 @@ func (f *fakeJournal) keeps(op *fakeOp) bool {
 	defer f.mu.Unlock()
 	return op.Receipt != nil
 }
+
+// fakeClosed is for how long an account was closed, and since when it is.
+type fakeClosed struct {
+	before time.Duration
+	since  time.Time
+}
+
+// closedFor tells for how long an account was closed, as far as anybody looked.
+func (f *fakeJournal) closedFor(account string) time.Duration {
+	c, now := f.closed[account], time.Now()
+	if !c.since.IsZero() {
+		c.before += now.Sub(c.since)
+	}
+	c.since = time.Time{}
+	if f.accounts[account].Gate.State != journal.GateOpen {
+		c.since = now
+	}
+	if f.closed == nil {
+		f.closed = map[string]fakeClosed{}
+	}
+	f.closed[account] = c
+	return c.before
+}

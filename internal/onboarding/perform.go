@@ -253,8 +253,10 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1)) // #nosec G404 -- spreads load, guards nothing
 }
 
+// overAge tells whether a run will have waited too long at an instant; the time
+// for which the account was closed does not count.
 func (p *Pool) overAge(t *task, at time.Time) bool {
-	return !t.Planned.IsZero() && at.Sub(t.Planned) > p.cfg.MaximumAge
+	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.GateClosed > p.cfg.MaximumAge
 }
 
 // expired ends an operation that could not be executed in time. The event says
@@ -274,7 +276,7 @@ func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.Attemp
 // tell lets the account's gate know what the answer says of the account.
 func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
-	changed := t.acc.gate.tell(signalOf(v, x.Status), p.told(t.acc, v), t.trial, now)
+	changed := t.acc.gate.tellOf(t.Shop.Shop, signalOf(t.Kind, v, x.Status), p.told(t.acc, v), t.trial, now)
 	if v.Drained > 0 {
 		changed = t.acc.gate.tell(sigDrained, v.Drained, t.trial, now) || changed
 	}

@@ -62,4 +62,5 @@ const (
 	ReasonRequest      Reason = "request"
 	ReasonOperator     Reason = "operator"
 	ReasonSettings     Reason = "settings_changed"
+	ReasonRefusals     Reason = "refusals"
 )

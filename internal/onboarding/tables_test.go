@@ -222,29 +222,34 @@ func TestSignalsCoverEverything(t *testing.T) {
 	for _, class := range allClasses {
 		found := false
 		for _, r := range signals {
-			found = found || r.class == class && r.failure == "" && r.fault == invoicebox.FaultNone && !r.unwritten
+			found = found || r.class == class && r.kind == 0 && r.status == 0 && r.failure == "" && r.fault == invoicebox.FaultNone && !r.unwritten
 		}
 		if !found {
 			t.Errorf("%v: no row takes what the others leave", class)
 		}
 	}
 	for _, c := range []struct {
+		kind   journal.Kind
 		v      invoicebox.Verdict
 		status int
 		want   signal
 	}{
-		{invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonConnect}, 0, sigFault},
-		{invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonSendBy}, 0, sigNone},
-		{invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonTooEarly}, 425, sigNone},
-		{invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonCanceled}, 0, sigNone},
-		{invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonServerError}, 500, sigFault},
-		{invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRights}, 403, sigRights},
-		{invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultAddress}, 404, sigAddress},
-		{invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultPartnerID}, 422, sigRequest},
-		{invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest}, 400, sigRequest},
-		{invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest, Reason: invoicebox.ReasonValue}, 0, sigNone},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonConnect}, 0, sigFault},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonSendBy}, 0, sigNone},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonTooEarly}, 425, sigNone},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonCanceled}, 0, sigNone},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonServerError}, 500, sigFault},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRights}, 403, sigRights},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultAddress}, 404, sigAddress},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultPartnerID}, 422, sigRequest},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest}, 400, sigRequest},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest, Reason: invoicebox.ReasonValue}, 0, sigNone},
+		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Refused}, 409, sigAnswered},
+		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Refused}, 422, sigRefused},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Refused}, 409, sigRefused},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Done}, 200, sigAnswered},
 	} {
-		if got := signalOf(c.v, c.status); got != c.want {
+		if got := signalOf(c.kind, c.v, c.status); got != c.want {
 			t.Errorf("%v %s %d: signal %d, want %d", c.v.Class, c.v.Reason, c.status, got, c.want)
 		}
 	}

@@ -26,13 +26,14 @@ func JournalPath(url string) (string, error) {
 	return path, nil
 }
 
-// openJournal opens the journal for the service.
-func openJournal(ctx context.Context, url string, planner journal.Planner, logger *slog.Logger) (*sqlite.Journal, error) {
+// openJournal opens the journal for the service. Reserve is how many bytes of
+// its disk are kept for what is in flight.
+func openJournal(ctx context.Context, url string, planner journal.Planner, reserve int64, logger *slog.Logger) (*sqlite.Journal, error) {
 	path, err := JournalPath(url)
 	if err != nil {
 		return nil, err
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: planner, Logger: logger})
+	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: planner, Logger: logger, Reserve: reserve})
 	return j, explainJournal(url, err)
 }
 
@@ -149,7 +150,12 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		}
 		p.tried = p.now()
 	}
-	if p.err != nil {
+	switch {
+	case errors.Is(p.err, journal.ErrFull):
+		return false, "cannot be written: its disk is full; all waits, and goes on by itself when there is room"
+	case errors.Is(p.err, journal.ErrDisk):
+		return false, "cannot be written: its disk fails"
+	case p.err != nil:
 		return false, "cannot be written"
 	}
 	return true, "can be written"

@@ -21,6 +21,10 @@ type Options struct {
 	JournalURL string      // journal-url: `sqlite:` and a path
 	Keyset     *keyset.Set // keyset-file
 
+	JournalLimit   int64 // journal-limit: bytes of the journal at which fetching stops; 0: no bound but the disk
+	JournalReserve int64 // journal-reserve: free bytes of its disk below which fetching stops; at least 2 MiB a call
+	OutboxLimit    int   // outbox-limit: events that wait to be published at which fetching stops; 0: DefaultOutboxLimit
+
 	InvoiceboxURL           string // invoicebox-url: https, or http on loopback
 	Accounts                []Account
 	EgressRequestsPerWindow int           // egress-requests-per-window: all accounts together
@@ -75,6 +79,8 @@ func Defaults() Options {
 	return Options{
 		Group:                   "invoicebox-worker",
 		JournalURL:              "sqlite:invoicebox-worker.db",
+		JournalReserve:          DefaultJournalReserve,
+		OutboxLimit:             DefaultOutboxLimit,
 		InvoiceboxURL:           "https://api.invoicebox.ru",
 		EgressRequestsPerWindow: 500,
 		Concurrency:             64,

@@ -49,7 +49,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
-	jrnl, err := openJournal(ctx, o.JournalURL, planner, log)
+	_, reserve := o.reserves()
+	jrnl, err := openJournal(ctx, o.JournalURL, planner, reserve, log)
 	if err != nil {
 		return err
 	}
@@ -62,6 +63,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	stats := newStatsCollector(jrnl)
 	registry.MustRegister(stats)
+	room := newRoomKeeper(&o, jrnl, log)
+	room.register(registry)
 
 	conn, err := kafkaconn.New(o.Kafka)
 	if err != nil {
@@ -85,7 +88,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	intake, err := newConsumer(&o, jrnl, conn, registry, log)
+	intake, err := newConsumer(&o, jrnl, room, conn, registry, log)
 	if err != nil {
 		return err
 	}

@@ -96,5 +96,5 @@ func (t *tx) setGate(account string, g journal.Gate) error {
 		return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
 	}
 	t.woken = true
-	return nil
+	return t.closeGate(t.j.writer.accounts[account], g.State == journal.GateOpen)
 }

@@ -46,7 +46,7 @@ func (t *tx) apply(tr journal.Transition) error {
 	if err := t.move(f, tr, to); err != nil {
 		return err
 	}
-	if err := t.byHand(tr); err != nil {
+	if err := t.byHand(f, tr); err != nil {
 		return err
 	}
 	if tr.Attempt != 0 && tr.End != nil {

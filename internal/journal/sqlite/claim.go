@@ -23,7 +23,7 @@ const (
 	claimColumns = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
 			b.uuid, b.mac, b.subject, o.planned, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
 			s.version, s.active_at, s.merchant_id, s.active_version, s.active_event, a.uuid,
-			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed
+			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed, o.closed
 		`
 	claimRead = claimColumns + `FROM operation o INDEXED BY operation_due
 			CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop
@@ -45,6 +45,11 @@ func (j *Journal) Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.
 	}
 	if r.Lease <= 0 || r.Kind != journal.Invite && r.Kind != journal.Activate || r.Stage != journal.Call && r.Stage != journal.Settle {
 		return nil, fmt.Errorf("journal: claim of kind %d in stage %d for %v makes no sense", r.Kind, r.Stage, r.Lease)
+	}
+	if r.Stage == journal.Call {
+		if err := j.space.enough(); err != nil {
+			return nil, err
+		}
 	}
 	return ask(ctx, j, 0, func(t *tx) ([]journal.ClaimedOperation, error) { return t.claim(r) })
 }
@@ -112,7 +117,7 @@ func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, e
 		Run: int(c.int(5)), Generation: int(c.int(6)), Attempts: int(c.int(7)), Waits: int(c.int(8)), Doubt: c.int(9) != 0, Unknowns: int(c.int(29)), Reason: c.text(10),
 		UUID: asUUID(c.blob(11)), SubjectMAC: c.blob(12), Sealed: c.blob(13), Planned: t.j.clock.instant(c.int(14)),
 		EventID: c.text(15), EventTime: wall(c.int(16)), TraceParent: c.text(17), TraceState: c.text(18),
-		NextVersion: c.int(19) + 1,
+		NextVersion: c.int(19) + 1, GateClosed: t.closedSince(t.j.writer.accounts[r.Account], c.int(31)),
 	}
 	if !c.null(20) {
 		o.Active = &journal.ActiveView{At: wall(c.int(20)), MerchantID: c.text(21), Version: c.int(22), Event: asUUID(c.blob(23)), Operation: asUUID(c.blob(24))}

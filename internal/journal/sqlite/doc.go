@@ -34,6 +34,7 @@
 //
 // # Failures
 //
+//	disk almost full       claims for calls and sends fail: the rest is for receipts and outcomes
 //	disk full, I/O error   the commit fails, all its requests get the error, the connection
 //	                       is made anew for the next commit
 //	error on COMMIT        nobody knows whether it is there; callers see the error, and the

@@ -189,13 +189,13 @@ func (t *tx) endIntent(e journal.IntentEnd) error {
 }
 
 const (
-	nextRun     = "UPDATE operation SET run = run + 1, waits = 0, planned = ?, turn = ?, unknowns = max(unknowns, ?) WHERE id = ?"
+	nextRun     = "UPDATE operation SET run = run + 1, waits = 0, planned = ?, closed = ?, turn = ?, unknowns = max(unknowns, ?) WHERE id = ?"
 	enterAnswer = "INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES (?, ?, ?, ?, ?)"
 	goOnWithIt  = "UPDATE operation SET receipt = ?, received = 1 WHERE id = ?"
 )
 
 // byHand writes what is special to acts of people, after the move.
-func (t *tx) byHand(tr journal.Transition) error {
+func (t *tx) byHand(f facts, tr journal.Transition) error {
 	if tr.Intent != nil {
 		if err := t.endIntent(*tr.Intent); err != nil {
 			return err
@@ -203,7 +203,7 @@ func (t *tx) byHand(tr journal.Transition) error {
 	}
 	if tr.NewRun {
 		last := t.j.writer.ids.event - 1
-		if _, err := t.exec(nextRun, t.now, turnOf(last)+1, flag(tr.Probe), tr.Ref.Operation); err != nil {
+		if _, err := t.exec(nextRun, t.now, t.closedTotal(f.account), turnOf(last)+1, flag(tr.Probe), tr.Ref.Operation); err != nil {
 			return err
 		}
 	}

@@ -93,6 +93,9 @@ func (w *writer) loadIn(j *Journal) error {
 	for name, id := range w.accounts {
 		w.names[id] = name
 	}
+	if err := w.loadClosed(now); err != nil {
+		return err
+	}
 	w.facts, w.underWay = make(map[int64]facts), make(map[journal.AttemptID]started)
 	w.seed, w.invitees = maphash.MakeSeed(), make(invitees)
 	if err := c.each(`SELECT o.account, s.name FROM operation o INDEXED BY operation_lane JOIN shop s ON s.id = o.shop

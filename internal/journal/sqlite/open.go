@@ -38,6 +38,14 @@ type Options struct {
 	// Now is the clock; nil is time.Now. Only differences count once the
 	// journal is open, so that a step of the wall clock changes nothing.
 	Now func() time.Time
+	// Reserve is how many bytes of the disk are kept for the ends of what is in
+	// flight: below it no call can begin (Claim for calls, and Send, fail with
+	// [journal.ErrFull]), while all else is written as long as there is room. It
+	// should hold two full receipts for each call in flight. 0 keeps nothing.
+	Reserve int64
+	// DiskFree tells how many bytes are free in a folder; nil asks the system. An
+	// error means that nobody can say, and then the reserve is not kept.
+	DiskFree func(folder string) (int64, error)
 }
 
 // A Journal is the durable memory in one SQLite file. It implements
@@ -54,6 +62,7 @@ type Journal struct {
 	changed  chan struct{}
 	outbox   chan struct{}
 	intents  chan struct{}
+	space    *space
 
 	queue   queue
 	writer  *writer // nil beside a worker
@@ -72,6 +81,7 @@ type writer struct {
 	accounts map[string]int64
 	names    map[int64]string
 	topics   map[string]int64
+	closed   map[int64]closed // by account
 	ledgerID map[string]int64
 
 	facts    map[int64]facts               // of claimed operations
@@ -107,7 +117,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	j := &Journal{
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
-		queue: queue{wake: make(chan struct{}, 1)},
+		queue: queue{wake: make(chan struct{}, 1)}, space: newSpace(path, o),
 	}
 	defer func() {
 		if err != nil {

@@ -111,9 +111,9 @@ func (t *tx) insert(p plan, busy bool) (int64, error) {
 	}
 	stage, due := stageOf(state, t.now)
 	id := next(&t.j.writer.ids.operation)
-	if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, reason, turn)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)`,
-		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, reason, turnOf(p.eventID)); err != nil {
+	if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, closed, reason, turn)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)`,
+		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, t.closedTotal(p.account), reason, turnOf(p.eventID)); err != nil {
 		return 0, err
 	}
 	if _, err := t.exec(`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -149,9 +149,9 @@ func (t *tx) rerun(p plan) error {
 	}
 	stage, due := stageOf(state, t.now)
 	t.woken = t.woken || stage != 0
-	_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, run = run + 1, waits = 0, event = ?, planned = ?, changed = ?,
+	_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, run = run + 1, waits = 0, event = ?, planned = ?, changed = ?, closed = ?,
 		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '', turn = ? WHERE id = ?`,
-		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, turnOf(p.eventID), p.Rerun)
+		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, t.closedTotal(p.account), turnOf(p.eventID), p.Rerun)
 	return err
 }
 

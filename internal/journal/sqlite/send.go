@@ -20,6 +20,9 @@ func (j *Journal) Send(ctx context.Context, s journal.Send) (journal.AttemptID, 
 	if s.Deadline <= 0 || s.SendBy <= 0 || s.SendBy > s.Deadline {
 		return 0, fmt.Errorf("journal: send-by %v and deadline %v make no sense", s.SendBy, s.Deadline)
 	}
+	if err := j.space.enough(); err != nil {
+		return 0, err
+	}
 	return ask(ctx, j, 0, func(t *tx) (journal.AttemptID, error) { return t.send(s) })
 }
 
@@ -132,7 +135,7 @@ func (t *tx) endAttempt(id journal.AttemptID, end journal.AttemptEnd) error {
 	if err != nil || ended {
 		return err
 	}
-	at := t.j.clock.stamp(end.At)
+	at := t.j.clock.stampUp(end.At)
 	if at == 0 {
 		at = t.now
 	}
