@@ -130,6 +130,7 @@ type claim struct {
 func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err error) {
 	now := time.Now()
 	egress := -1 // not asked yet
+	contenders := p.contenders(now)
 	p.first++
 	for i := range p.order {
 		acc := p.order[(p.first+i)%len(p.order)]
@@ -182,7 +183,11 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			next = earliest(next, at)
 			continue
 		}
-		n := min(room, permits, allowed)
+		// What is left to all is divided among those that still come, so that the
+		// first does not take it; what they leave is given out in the next round.
+		left := max(1, contenders)
+		contenders--
+		n := min(room, permits, allowed, (egress+left-1)/left)
 		egress -= n
 		if allowed != unlimited {
 			// The trial may fail: an invitation is the smaller loss.
@@ -198,6 +203,21 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		}
 	}
 	return claims, next, hungry, nil
+}
+
+// contenders are how many accounts have calls due that their gates let through.
+func (p *Pool) contenders(now time.Time) (n int) {
+	for _, acc := range p.order {
+		for _, kind := range []journal.Kind{journal.Activate, journal.Invite} {
+			if at, ok := acc.due[work{kind, journal.Call}]; ok && !at.After(now) {
+				if allowed, _ := acc.gate.allowance(now); allowed > 0 {
+					n++
+				}
+				break
+			}
+		}
+	}
+	return n
 }
 
 // split shares n claims between activations and invitations: activations go

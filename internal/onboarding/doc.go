@@ -37,7 +37,8 @@
 //   - An `activated` event is committed together with the credential that it
 //     names, or after it.
 //   - No account waits for another: each has places of its own for calls in
-//     flight, and half of all places are shared. Within an account activations
+//     flight, and half of all places are shared: of those that wait for one the
+//     account gets it that holds the fewest. Within an account activations
 //     go before invitations, which get every tenth claim while both wait.
 //   - Never more is claimed than the ledgers have permits and the pool has room
 //     for. Work that waits holds no goroutine and no place; operations in flight

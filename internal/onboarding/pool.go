@@ -101,12 +101,12 @@ func New(c Config) (*Pool, error) {
 	calls := divide(c.Concurrency, n)
 	ahead := divide(c.Concurrency+max(n, c.Concurrency/2), n)
 	p.room = shares{own: calls.own * roomFactor, shared: calls.shared * roomFactor}
-	sharedCalls, sharedAhead := make(chan struct{}, calls.shared), make(chan struct{}, ahead.shared)
+	sharedCalls, sharedAhead := newCommons(calls.shared), newCommons(ahead.shared)
 	for _, a := range c.Accounts {
 		acc := &account{
 			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: newGate(c, journal.Gate{}, time.Now()),
-			calls: places{make(chan struct{}, calls.own), sharedCalls},
-			ahead: places{make(chan struct{}, ahead.own), sharedAhead},
+			calls: newPlaces(calls.own, sharedCalls),
+			ahead: newPlaces(ahead.own, sharedAhead),
 		}
 		p.accounts[a.Name] = acc
 		p.order = append(p.order, acc)

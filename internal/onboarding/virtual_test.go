@@ -70,7 +70,7 @@ func newWorld(t *testing.T, accounts int, o sandbox.Options) *world {
 // takes does not count in virtual time, but in real time it does.
 func memory(t *testing.T) string {
 	t.Helper()
-	folder, err := os.MkdirTemp("/dev/shm", "journal-*")
+	folder, err := os.MkdirTemp("/dev/shm", "journal-*") //nolint:usetesting // not where temporary files lie
 	if err != nil {
 		return t.TempDir()
 	}
