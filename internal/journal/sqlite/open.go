@@ -35,9 +35,15 @@ type Options struct {
 	// it can be read, and audit entries can be appended; every other change
 	// fails with [journal.ErrReadOnly].
 	ReadOnly bool
+	// Recover opens a copy, or a journal whose recovery did not end; else such a
+	// one is refused with [journal.ErrCopy].
+	Recover bool
 	// Now is the clock; nil is time.Now. Only differences count once the
 	// journal is open, so that a step of the wall clock changes nothing.
 	Now func() time.Time
+
+	// mark tells a file from its copies; nil is fileMark.
+	mark func(path string) string
 }
 
 // A Journal is the durable memory in one SQLite file. It implements
@@ -53,6 +59,8 @@ type Journal struct {
 	reads    *statements
 	changed  chan struct{}
 	outbox   chan struct{}
+	recover  bool
+	mark     func(path string) string
 
 	queue   queue
 	writer  *writer // nil beside a worker
@@ -80,10 +88,11 @@ type writer struct {
 
 	ledgers      ledgers
 	firstAttempt int64 // of this process
+	recovery     *recovery
 }
 
 // Open opens or makes a journal. Its errors wrap [journal.ErrHeld],
-// [journal.ErrNewer], [journal.ErrNotDurable], fs.ErrNotExist or
+// [journal.ErrNewer], [journal.ErrNotDurable], [journal.ErrCopy], fs.ErrNotExist or
 // fs.ErrPermission, or say in words what is wrong with the path or the file.
 //
 // Only one process can hold a journal; by opening it all leases of processes
@@ -106,7 +115,11 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	j := &Journal{
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), written: make(chan struct{}),
-		queue: queue{wake: make(chan struct{}, 1)},
+		queue:   queue{wake: make(chan struct{}, 1)},
+		recover: o.Recover, mark: o.mark,
+	}
+	if j.mark == nil {
+		j.mark = fileMark
 	}
 	defer func() {
 		if err != nil {
