@@ -16,6 +16,7 @@ const (
 	ReasonNewerAddress   Reason = "newer_address"
 	ReasonClosed         Reason = "closed"
 	ReasonNewerCode      Reason = "newer_code"
+	ReasonDeselected     Reason = "deselected"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.
@@ -36,6 +37,7 @@ const (
 	ReasonVersionTaken        Reason = "version_taken"
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"
+	ReasonRestored            Reason = "restored"
 )
 
 // Reasons of attention; the table in attention.go says what each means.
@@ -49,6 +51,7 @@ const (
 	ReasonSecondToken        Reason = "second_token"
 	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"
 	ReasonSubjectUnreadable  Reason = "subject_unreadable"
+	ReasonCredentialsLost    Reason = "credentials_lost"
 )
 
 // Reasons of gates.
