@@ -70,6 +70,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
 		return err
 	}
+	if err := doubtHistory(ctx, &o, jrnl, conn, log); err != nil {
+		return err
+	}
 	accounts, err := newAccounts(&o, log, closing)
 	if err != nil {
 		return err
@@ -85,7 +88,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	intake, err := newConsumer(&o, jrnl, conn, registry, log)
+	intake, err := newConsumer(&o, jrnl, conn, registry, log, 0)
 	if err != nil {
 		return err
 	}
