@@ -117,18 +117,18 @@ type orphanJSON struct {
 }
 
 type recoverJSON struct {
-	Recovery   int        `json:"recovery"` // its number
-	Resumed    bool       `json:"resumed"`
-	Copied     *time.Time `json:"copied,omitzero"`
-	Identity   string     `json:"identity"`
-	Inputs     []spanJSON `json:"inputs"`
-	Lost       []spanJSON `json:"lost"`
-	Results    int        `json:"resultsRead"`
-	Taken      int        `json:"resultsTakenOver"`
-	Strange    int        `json:"strangeRecords"`
-	Operations []cameJSON `json:"operations"`
+	Recovery   int          `json:"recovery"` // its number
+	Resumed    bool         `json:"resumed"`
+	Copied     *time.Time   `json:"copied,omitzero"`
+	Identity   string       `json:"identity"`
+	Inputs     []spanJSON   `json:"inputs"`
+	Lost       []spanJSON   `json:"lost"`
+	Results    int          `json:"resultsRead"`
+	Taken      int          `json:"resultsTakenOver"`
+	Strange    int          `json:"strangeRecords"`
+	Operations []cameJSON   `json:"operations"`
 	Orphans    []orphanJSON `json:"shopsWithoutOperation"` // activated, and no operation is known
-	Wait       string     `json:"noRequestFor"`
+	Wait       string       `json:"noRequestFor"`
 }
 
 // Run recovers.

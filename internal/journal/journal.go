@@ -143,7 +143,8 @@ type Journal interface {
 	// Restore asks the restorer about operations above after, at most limit: those
 	// with results of their current run that were not looked at, or, the last
 	// time, all that are open or in attention or have results left, each once. Next
-	// is where to go on, 0 at the end; words counts what came of them.
+	// is where to go on, 0 at the end; words counts what came of
+	// them and, since it was last asked, of those that Ingest asked about.
 	Restore(ctx context.Context, last bool, after int64, limit int) (next int64, words map[string]int, err error)
 	// EndRecovery forgets what only the recovery needed. The ledgers' history is
 	// unknown from then on. No version of credentials that an event named is used

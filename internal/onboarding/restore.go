@@ -247,7 +247,7 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 		p.word = WordSecretGone
 	}
 	row, ok := restoreRowOf(o.Kind, placeOf(o.State), p.word, r.hold, o.Unknowns > 0)
-	if !ok {
+	if !ok || row.To == 0 && !row.Unknown && p.active == nil && (o.Doubt || !row.Doubt) {
 		return journal.Restoration{}
 	}
 	out := journal.Restoration{To: row.To, Reason: string(row.Reason), Doubt: row.Doubt, Unknown: row.Unknown, Run: p.run, Word: row.Came}

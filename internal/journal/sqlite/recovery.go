@@ -15,6 +15,7 @@ import (
 type recovery struct {
 	restorer journal.Restorer
 	number   int64
+	words    map[string]int // what came of operations since Restore was last asked
 }
 
 const setMeta = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
@@ -90,7 +91,7 @@ func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (journal.Reco
 		if copied != 0 {
 			got.Copied = wall(copied)
 		}
-		t.j.writer.recovery = &recovery{restorer: r, number: number}
+		t.j.writer.recovery = &recovery{restorer: r, number: number, words: map[string]int{}}
 		return got, nil
 	})
 }

@@ -36,7 +36,7 @@ func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int
 	}
 	limit = max(limit, 1)
 	a, err := ask(ctx, j, limit, func(t *tx) (answer, error) {
-		a := answer{words: map[string]int{}}
+		a := answer{}
 		rec := t.j.writer.recovery
 		if rec == nil {
 			return a, journal.ErrNotRecovering
@@ -53,13 +53,14 @@ func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int
 			return a, err
 		}
 		for _, id := range ids {
-			if err := t.restore(id, last, a.words); err != nil {
+			if err := t.restore(id, last); err != nil {
 				return a, err
 			}
 		}
 		if len(ids) == limit {
 			a.next = ids[len(ids)-1]
 		}
+		a.words, rec.words = rec.words, map[string]int{}
 		return a, nil
 	})
 	return a.next, a.words, err
@@ -78,11 +79,11 @@ func (t *tx) restoreRun(operation, exit int64) error {
 	if t.j.writer.recovery == nil || exit != exitPlanned && exit != exitRerun {
 		return nil
 	}
-	return t.restore(operation, false, nil)
+	return t.restore(operation, false)
 }
 
 // restore asks what an operation comes to, and does it.
-func (t *tx) restore(id int64, last bool, words map[string]int) error {
+func (t *tx) restore(id int64, last bool) error {
 	o, err := t.restored(id, last)
 	if err != nil || !last && len(o.Results) == 0 {
 		return err
@@ -114,9 +115,8 @@ func (t *tx) restore(id int64, last bool, words map[string]int) error {
 	if r.Word == "" {
 		return nil
 	}
-	if words != nil {
-		words[r.Word]++
-	}
+	rec.words[r.Word]++
+	t.undo = append(t.undo, func() { rec.words[r.Word]-- })
 	return t.carryRestoration(o, r)
 }
 
