@@ -34,6 +34,8 @@ type Span struct {
 type Reread struct {
 	Span
 	Anew bool // the topic was made anew, or lost records: it was read from its beginning
+	// Ahead: the group has committed more than the journal knew.
+	Ahead bool
 }
 
 // GroupHasRun tells whether the group has committed an offset of a topic.
@@ -166,7 +168,11 @@ func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err er
 	}
 	var fresh map[place]int64
 	var limits map[place]bounds
+	var committed map[place]int64
 	err = a.insist(ctx, "finding the positions", func() (err error) {
+		if committed, err = a.c.committed(ctx, places); err != nil {
+			return err
+		}
 		if fresh, err = a.c.firstPositions(ctx, unknown, begun); err == nil {
 			limits, err = a.c.bounds(ctx, places)
 		}
@@ -186,6 +192,7 @@ func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err er
 		case at < limits[p].first:
 			lost = append(lost, Span{p.topic, p.partition, at, limits[p].first})
 		}
+		r.Ahead = committed[p] > r.From
 		spans = append(spans, r)
 	}
 	return spans, lost, nil

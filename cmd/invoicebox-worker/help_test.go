@@ -38,7 +38,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"topics create":     slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),
 		"check":             slices.Concat([]string{"help", "output"}, all),
 		"journal backup":    {"help", "output", "config", "journal-url"},
-		"journal recover":   slices.Concat([]string{"help", "output", "accept-loss"}, all),
+		"journal recover":   slices.Concat([]string{"help", "output", "force", "accept-loss"}, all),
 		"run":               slices.Concat([]string{"help"}, all),
 	} {
 		code, out, errs := execute(t.Context(), append(strings.Fields(command), "--help")...)

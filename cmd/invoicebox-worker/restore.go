@@ -95,6 +95,7 @@ func backupView(c sqlite.Copy) backupJSON {
 
 type journalRecover struct {
 	outputFlag
+	Force      bool `name:"force" group:"command" help:"Recover although nothing shows that the journal was restored, as where an older file was put in its place by other means than journal backup."`
 	AcceptLoss bool `name:"accept-loss" group:"command" help:"Go on although topics do not hold any more all that came since the copy. What those records said is then lost: sequences may go back, and codes may be sent again without a flag where nothing tells of the first time."`
 }
 
@@ -137,7 +138,7 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 	if err != nil {
 		return err
 	}
-	r, err := worker.Recover(ctx, worker.RecoverOptions{Options: o, Actor: person(), AcceptLoss: c.AcceptLoss})
+	r, err := worker.Recover(ctx, worker.RecoverOptions{Options: o, Actor: person(), AcceptLoss: c.AcceptLoss, Force: c.Force})
 	if err != nil {
 		return err
 	}

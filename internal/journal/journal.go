@@ -127,6 +127,8 @@ type Journal interface {
 	// ledger is used up until one slack and one window from now, over restarts
 	// too.
 	UnknownHistory(ctx context.Context) error
+	// RecoveryDue tells whether the journal is a copy, or its recovery has not ended.
+	RecoveryDue(ctx context.Context) (bool, error)
 	// Recover begins the recovery of a restored journal, or goes on with one that
 	// did not end. Until EndRecovery no worker can open the journal. Ingest, too,
 	// then asks the restorer: for each operation that begins a run, with the

@@ -35,7 +35,14 @@ type RecoverOptions struct {
 	Actor string // for the audit
 	// AcceptLoss goes on where topics do not hold any more what was lost.
 	AcceptLoss bool
+	// Force recovers although nothing shows that the journal was restored.
+	Force bool
 }
+
+// ErrNothingToRecover: nothing shows that the journal was restored. To recover
+// it all the same would put everything open in doubt.
+var ErrNothingToRecover = errors.New("nothing shows that the journal was restored: it is no copy that `journal backup` made, its last recovery has ended, and the group is not ahead of it; `run` goes on with it. " +
+	"If an older file was put in its place by other means, use --force: everything open is then treated as in doubt")
 
 // A RecoverReport says what a recovery did.
 type RecoverReport struct {
@@ -129,6 +136,13 @@ func (r *recoverer) work(ctx context.Context, in *consumer.Alone) error {
 	}
 	if err := r.accept(lost); err != nil {
 		return err
+	}
+	due, err := r.j.RecoveryDue(ctx)
+	if err != nil {
+		return err
+	}
+	if !due && !r.o.Force && !slices.ContainsFunc(spans, func(s consumer.Reread) bool { return s.Ahead || s.Anew }) {
+		return ErrNothingToRecover
 	}
 	if r.report.Recovery, err = r.j.Recover(ctx, onboarding.NewRestorer(onboarding.RestorerOptions{
 		UnknownOutcome: r.o.UnknownOutcome, Source: source, Format: r.o.EventFormat,

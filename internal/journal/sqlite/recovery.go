@@ -61,6 +61,12 @@ func (l *ledger) usedUp(from int64) {
 	}
 }
 
+// RecoveryDue reads what the file says of itself.
+func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
+	err = j.read(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering')", nil, func(scan scanner) error { return scan(&due) })
+	return due, err
+}
+
 // Recover begins a recovery or goes on with one.
 func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (journal.Recovery, error) {
 	return ask(ctx, j, 0, func(t *tx) (got journal.Recovery, err error) {
