@@ -14,9 +14,11 @@
 //   - A wrong value is told before anything starts, with the setting's name, the
 //     value, where it came from and what would be right. A secret is never
 //     quoted: secrets come from files, and only the file is named.
-//   - Commands work beside a running service. They read; the only thing that
-//     any of them writes to the journal is the audit entry of `resolve`, which is
-//     on disk before a byte of the secret is printed.
+//   - Commands work beside a running service, but for `journal recover`, which
+//     wants it stopped. They read; what they write to the journal beside it are
+//     audit entries: that of `resolve` is on disk before a byte of the secret is
+//     printed. `journal backup` makes a file that is not there before, and names
+//     it when it was checked and is on disk.
 //   - With `--output json` stdout holds one JSON document whose member names are
 //     kept; nothing else is printed there. Lists are arrays.
 //   - SIGTERM or SIGINT drains and exits 0; a second one ends the process at
@@ -31,6 +33,6 @@
 // # What it does not
 //
 // `run` has no dry run yet. `check` sends one request for each account, the look
-// whether its token works; it stands beside the journal's ledger, so a service
-// that is at its limit in that moment may get a 429, which it obeys.
+// whether its token works, and counts it in the journal; beside a running
+// service it sends none.
 package main
