@@ -40,6 +40,8 @@ func TestHelpOfACommand(t *testing.T) {
 		"resolve":           {"help", "output", "config", "journal-url", "keyset-file"},
 		"topics create":     slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),
 		"check":             slices.Concat([]string{"help", "output"}, all),
+		"journal backup":    {"help", "output", "config", "journal-url"},
+		"journal recover":   slices.Concat([]string{"help", "output", "force", "accept-loss"}, all),
 		"run":               slices.Concat([]string{"help"}, all),
 	} {
 		code, out, errs := execute(t.Context(), append(strings.Fields(command), "--help")...)

@@ -143,6 +143,37 @@ type Journal interface {
 	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]Outgoing, error)
 	MarkPublished(ctx context.Context, rows []Published) error
 
+	// UnknownHistory says that what was sent before now is not known: every
+	// ledger is used up until one slack and one window from now, over restarts
+	// too.
+	UnknownHistory(ctx context.Context) error
+	// RecoveryDue tells whether the journal is a copy, or its recovery has not ended.
+	RecoveryDue(ctx context.Context) (bool, error)
+	// Recover begins the recovery of a restored journal, or goes on with one that
+	// did not end. Until EndRecovery no worker can open the journal. Ingest, too,
+	// then asks the restorer: for each operation that begins a run, with the
+	// results that were taken over and follow from the run's event.
+	Recover(ctx context.Context, r Restorer) (Recovery, error)
+	// PublishedUpTo lists for each type (as Topic) and partition the offset behind
+	// the last record that the journal knows.
+	PublishedUpTo(ctx context.Context) ([]Position, error)
+	// TakeOver keeps published events with their bytes, so that a repeat is the
+	// same, and raises the sequences of their shops. Known ones count as published.
+	TakeOver(ctx context.Context, as []Announced) (TakenOver, error)
+	// Rewind sets positions back, for topics that were made anew.
+	Rewind(ctx context.Context, ps []Position) error
+	// Restore asks the restorer about operations above after, at most limit: those
+	// with results of their current run that were not looked at, or, the last
+	// time, all that are open or in attention or have results left, each once. Next
+	// is where to go on, 0 at the end; words counts what came of
+	// them and, since it was last asked, of those that Ingest asked about.
+	Restore(ctx context.Context, last bool, after int64, limit int) (next int64, words map[string]int, err error)
+	// EndRecovery forgets what only the recovery needed. The ledgers' history is
+	// unknown from then on. No version of credentials that an event named is used
+	// again. It returns the shops of `activated` events that no operation is
+	// known for.
+	EndRecovery(ctx context.Context, e RecoveryEnd) ([]ShopKey, error)
+
 	// Reads, on connections of their own.
 	Stats(ctx context.Context) (Stats, error)
 	Operations(ctx context.Context, f OperationFilter) ([]OperationRecord, error)

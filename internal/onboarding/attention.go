@@ -60,6 +60,10 @@ var attention = []AttentionRow{
 		"The stored address or code does not open with the keyset; nothing was sent in this run.",
 		"Nothing, unless the operation is marked as in doubt.",
 		"", []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false},
+	{ReasonCredentialsLost, []journal.Kind{journal.Activate},
+		"The activation was executed, and its answer or its secret was in a journal that was lost; the result topics say so. The code is spent.",
+		"Whether the token, which is nowhere any more, still works.",
+		schemas.FailureCredentialsLost, []Command{CommandEnter, CommandClose}, nil, true},
 }
 
 // AttentionRows returns the table of attention, for commands and documents.
@@ -79,7 +83,7 @@ func AttentionOf(r Reason) (AttentionRow, bool) {
 // the operation's run before: it rests on an answer that may have come late.
 func afterAll(op journal.ClaimedOperation, r Reason) bool {
 	switch r {
-	case ReasonSecondToken:
+	case ReasonSecondToken, ReasonCredentialsLost:
 		return true
 	case ReasonAnswerUnreadable, ReasonMerchantConflict, ReasonCredentialsInvalid:
 		return op.Doubt

@@ -17,6 +17,7 @@ const (
 	ReasonClosed         Reason = "closed"
 	ReasonNewerCode      Reason = "newer_code"
 	ReasonKeptToken      Reason = "kept_token"
+	ReasonDeselected     Reason = "deselected"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.
@@ -38,6 +39,7 @@ const (
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"
 	ReasonRetried             Reason = "retried"
+	ReasonRestored            Reason = "restored"
 )
 
 // Reasons of attention; the table in attention.go says what each means.
@@ -51,6 +53,7 @@ const (
 	ReasonSecondToken        Reason = "second_token"
 	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"
 	ReasonSubjectUnreadable  Reason = "subject_unreadable"
+	ReasonCredentialsLost    Reason = "credentials_lost"
 )
 
 // Reasons of gates.

@@ -62,6 +62,8 @@ func explainJournal(url string, err error) error {
 		return nil
 	case errors.Is(err, journal.ErrHeld):
 		do = "another worker runs with it; stop that one, or give this one a journal and a group of its own"
+	case errors.Is(err, journal.ErrCopy):
+		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that wrote it, or a newer one"
 	case errors.Is(err, fs.ErrPermission):

@@ -106,7 +106,7 @@ func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, regis
 	})
 }
 
-func newConsumer(o *Options, j *sqlite.Journal, room *roomKeeper, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*consumer.Consumer, error) {
+func newConsumer(o *Options, j *sqlite.Journal, room func() (bool, string), conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
 		return nil, &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
@@ -128,7 +128,8 @@ func newConsumer(o *Options, j *sqlite.Journal, room *roomKeeper, conn *kafkacon
 	}
 	return consumer.New(consumer.Config{
 		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
-		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room.ready,
+		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
+		StrangerWait: strangerWait,
 	})
 }
 

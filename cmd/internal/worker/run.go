@@ -73,6 +73,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
 		return err
 	}
+	if err := doubtHistory(ctx, &o, jrnl, conn, log); err != nil {
+		return err
+	}
 	accounts, err := newAccounts(&o, log, closing)
 	if err != nil {
 		return err
@@ -88,7 +91,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	intake, err := newConsumer(&o, jrnl, room, conn, registry, log)
+	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
 	if err != nil {
 		return err
 	}

@@ -125,6 +125,10 @@ func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, e
 	if r.Stage == journal.Call {
 		o.State = journal.Claimed
 	}
+	if o.State == journal.Received && !c.null(26) {
+		// Its credentials were announced with this version before a restore.
+		o.NextVersion = c.int(26)
+	}
 	if o.State == journal.Stored {
 		o.StoredAt = t.j.clock.instant(c.int(27))
 	}

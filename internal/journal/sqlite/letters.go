@@ -18,15 +18,21 @@ func (t *tx) letter(at partition, l *journal.DeadLetter) error {
 		}
 		key = int64(k)
 	}
-	outbox := t.j.writer.ids.out
-	if err := t.freeze(l.Announce, 0, 0, 0); err != nil {
+	outbox, err := t.announcedLetter(l.Announce.ID)
+	if err != nil {
 		return err
+	}
+	if outbox == 0 {
+		outbox = t.j.writer.ids.out
+		if err := t.freeze(l.Announce, 0, 0, 0); err != nil {
+			return err
+		}
 	}
 	var recordTime any
 	if !l.Time.IsZero() {
 		recordTime = l.Time.UnixMicro()
 	}
-	_, err := t.exec(`INSERT INTO dead_letter (id, topic, part, record_offset, record_time, received, size, outbox, event_id, reason, place, digest, record, record_key)
+	_, err = t.exec(`INSERT INTO dead_letter (id, topic, part, record_offset, record_time, received, size, outbox, event_id, reason, place, digest, record, record_key)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		next(&t.j.writer.ids.letter), at.topic, at.part, l.Offset, recordTime, t.now, l.Size, outbox, l.EventID, l.Reason, l.Where, l.Digest, l.Sealed, key)
 	return err

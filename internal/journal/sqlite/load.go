@@ -53,6 +53,10 @@ func (w *writer) loadIn(j *Journal) error {
 	} else if j.identity, err = uuid.FromBytes(r.blob(0)); err != nil {
 		return errors.New("the journal's identity is damaged")
 	}
+	unknown, err := w.loadMarks(j, now)
+	if err != nil {
+		return err
+	}
 	if err := endLeases(c, now); err != nil {
 		return err
 	}
@@ -105,7 +109,7 @@ func (w *writer) loadIn(j *Journal) error {
 	}); err != nil {
 		return err
 	}
-	w.ledgers = ledgers{byName: make(map[string]*ledger), byID: make(map[int64]*ledger), opened: now}
+	w.ledgers = ledgers{byName: make(map[string]*ledger), byID: make(map[int64]*ledger), opened: now, unknown: unknown}
 	w.firstAttempt = w.ids.attempt
 	return nil
 }

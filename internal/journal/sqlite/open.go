@@ -35,6 +35,9 @@ type Options struct {
 	// it can be read, and audit entries and intents can be appended; every other
 	// change fails with [journal.ErrReadOnly].
 	ReadOnly bool
+	// Recover opens a copy, or a journal whose recovery did not end; else such a
+	// one is refused with [journal.ErrCopy].
+	Recover bool
 	// Now is the clock; nil is time.Now. Only differences count once the
 	// journal is open, so that a step of the wall clock changes nothing.
 	Now func() time.Time
@@ -46,6 +49,9 @@ type Options struct {
 	// DiskFree tells how many bytes are free in a folder; nil asks the system. An
 	// error means that nobody can say, and then the reserve is not kept.
 	DiskFree func(folder string) (int64, error)
+
+	// mark tells a file from its copies; nil is fileMark.
+	mark func(path string) string
 }
 
 // A Journal is the durable memory in one SQLite file. It implements
@@ -63,6 +69,8 @@ type Journal struct {
 	outbox   chan struct{}
 	intents  chan struct{}
 	space    *space
+	recover  bool
+	mark     func(path string) string
 
 	queue   queue
 	writer  *writer // nil beside a worker
@@ -91,10 +99,11 @@ type writer struct {
 
 	ledgers      ledgers
 	firstAttempt int64 // of this process
+	recovery     *recovery
 }
 
 // Open opens or makes a journal. Its errors wrap [journal.ErrHeld],
-// [journal.ErrNewer], [journal.ErrNotDurable], fs.ErrNotExist or
+// [journal.ErrNewer], [journal.ErrNotDurable], [journal.ErrCopy], fs.ErrNotExist or
 // fs.ErrPermission, or say in words what is wrong with the path or the file.
 //
 // Only one process can hold a journal; by opening it all leases of processes
@@ -118,6 +127,10 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue: queue{wake: make(chan struct{}, 1)}, space: newSpace(path, o),
+		recover: o.Recover, mark: o.mark,
+	}
+	if j.mark == nil {
+		j.mark = fileMark
 	}
 	defer func() {
 		if err != nil {
