@@ -24,6 +24,9 @@
 //     sequence rises within the shop; the outbox has the order of the commits;
 //     a repeat has the same bytes.
 //   - Every sealed value names its key, and so does every keyed digest.
+//   - An active shop has one review, of its current credentials: when they are
+//     looked at again, and what came of it. It is claimed as operations are, and
+//     newer credentials replace it, whoever holds it.
 //
 // # What it does not
 //
@@ -67,7 +70,8 @@
 //	answer written twice   the second changes nothing
 //	clock stepped          nothing while the process runs; at the next opening an operation that
 //	                       waits is due by the new clock, and a ledger counts what is behind it
-//	                       from the opening at the latest
+//	                       from the opening at the latest; of reviews what is open is due then,
+//	                       and since when credentials are refused counts from it
 //	database full or gone  the steps that were asked for fail; later ones are tried anew
 //	one step is wrong      it fails alone, what was committed with it is there
 package journal

@@ -117,6 +117,8 @@ type Journal interface {
 	// next operation becomes Planned.
 	Apply(ctx context.Context, t Transition) error
 
+	Reviews
+
 	// OutboxChanged is signalled when something may wait to be published.
 	OutboxChanged() <-chan struct{}
 	// Pending lists rows above after, in order, at most limit and about maxBytes (at least one).

@@ -185,6 +185,13 @@ type InvitedUpdate struct {
 type ActiveUpdate struct {
 	At    time.Time
 	Event uuid.UUID
+	// Its review begins as verified or pending, as the transition's Verified
+	// says, and is due at Review; zero is now.
+	Review time.Time
+	// Replaced moves the activation whose credentials were current so far, where
+	// it is another: nobody looks at those any more. What its receipts were kept
+	// for has ended with it.
+	Replaced *ActivationMove
 }
 
 // An AuditEntry is an act of a person or of the worker on a person's behalf.

@@ -100,9 +100,6 @@ func (p publisher) activated(
 	return p.ofRun(op, schemas.TypeActivated, at, schemas.Activated{
 		ShopID: op.Shop.Shop, PartnerAccount: op.Shop.Account, MerchantID: c.MerchantID, ActivatedAt: activatedAt.UTC(),
 		Verification: v,
-		Credentials: schemas.Credentials{
-			Ref: ref.Pinned(c.Version).String(), Store: ref.Store, Key: ref.Key(), Version: c.Version,
-			Fields: []string{schemas.FieldMerchantID, schemas.FieldToken},
-		},
+		Credentials:  credentialsOf(c, ref),
 	})
 }

@@ -36,6 +36,8 @@ type fakeJournal struct {
 	claims   []journal.ClaimRequest
 	dues     int
 	commit   time.Duration // every write takes so long
+	reviews  map[journal.ShopKey]*fakeReview
+	inRow    int
 
 	// fault is asked before (done false) and after each step; its error is
 	// what the caller gets.
@@ -339,6 +341,7 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 			op.Credential, op.StoredAt = t.Credential, time.Now()
 		}
 		if t.Active != nil {
+			f.beginReview(op, t)
 			f.active[op.Shop] = &journal.ActiveView{At: t.Active.At, MerchantID: op.Credential.MerchantID, Version: op.Credential.Version, Operation: op.UUID, Event: t.Active.Event}
 		}
 		if t.Invited != nil {

@@ -55,6 +55,8 @@ type account struct {
 	ahead  places // attempts from Send to the end of their call: half as many again as calls
 	gate   *gate
 
+	reviewWake chan struct{} // a review has begun
+
 	// Under the pool's mu.
 	inFlight int
 	unsent   int
@@ -104,7 +106,7 @@ func New(c Config) (*Pool, error) {
 		acc := &account{
 			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: newGate(c, journal.Gate{}, time.Now()),
 			calls: places{make(chan struct{}, calls.own), sharedCalls},
-			ahead: places{make(chan struct{}, ahead.own), sharedAhead},
+			ahead: places{make(chan struct{}, ahead.own), sharedAhead}, reviewWake: make(chan struct{}, 1),
 		}
 		p.accounts[a.Name] = acc
 		p.order = append(p.order, acc)
@@ -171,7 +173,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	// Tasks stop sending when the dispatcher stops, also when it is the journal
 	// that ended and not ctx.
 	run, stop := context.WithCancel(ctx)
-	err = p.dispatch(scope{run: run, calls: calls, work: work})
+	s := scope{run: run, calls: calls, work: work}
+	for _, acc := range p.order {
+		p.tasks.Go(func() { p.reviews(s, acc) })
+	}
+	err = p.dispatch(s)
 	stop()
 	p.drain(cutCalls, giveUp)
 	stopWriter()

@@ -223,6 +223,9 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 			sequence+own, tr.Ref.Operation, t.j.clock.stamp(u.At), eventID(u.Event), version, f.shop); err != nil {
 			return 0, err
 		}
+		if err := t.beginReview(f, tr.Ref.Operation, version, tr); err != nil {
+			return 0, err
+		}
 	}
 	if own > 0 && tr.Invited == nil && tr.Active == nil {
 		if _, err := t.exec("UPDATE shop SET sequence = ? WHERE id = ?", sequence+own, f.shop); err != nil {

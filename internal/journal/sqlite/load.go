@@ -56,6 +56,9 @@ func (w *writer) loadIn(j *Journal) error {
 	if err := endLeases(c, now); err != nil {
 		return err
 	}
+	if err := openReviews(c, now); err != nil {
+		return err
+	}
 	for _, x := range []struct {
 		id    *int64
 		query string
