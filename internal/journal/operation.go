@@ -26,18 +26,21 @@ type ClaimRef struct {
 // A ClaimedOperation is an operation that the caller holds until its lease ends.
 // A Planned or Waiting one is now Claimed; one in another stage keeps its state.
 type ClaimedOperation struct {
-	Ref         ClaimRef
-	UUID        uuid.UUID
-	Kind        Kind
-	State       State
-	Shop        ShopKey
-	Run         int
-	Generation  int
-	Attempts    int // requests started so far, over all runs
-	Waits       int // waits in a row since the run began: the back-off's exponent
-	Doubt       bool
-	Unknowns    int  // attempts whose outcome nobody knows, over all runs; every later attempt is a probe
-	Newer       bool // of one with Unknowns: operations of its kind are queued behind it
+	Ref        ClaimRef
+	UUID       uuid.UUID
+	Kind       Kind
+	State      State
+	Shop       ShopKey
+	Run        int
+	Generation int
+	Attempts   int // requests started so far, over all runs
+	Waits      int // waits in a row since the run began: the back-off's exponent
+	Doubt      bool
+	Unknowns   int  // attempts whose outcome nobody knows, over all runs; every later attempt is a probe
+	Newer      bool // of one with Unknowns: operations of its kind are queued behind it
+	// Activating, of an invitation: the shop has an activation whose answer is
+	// there and whose end is not.
+	Activating  bool
 	Reason      string
 	SubjectMAC  []byte
 	Sealed      []byte    // the address or code
@@ -148,7 +151,8 @@ type Transition struct {
 	Reason string    // closed set
 	Doubt  bool      // ORed to what is there
 	// Behind, with To Planned: the operation steps behind all that is queued in
-	// its shop's lane and is Queued until the lane is free of them.
+	// its shop's lane and is Queued until the lane is free of them. Where nobody is
+	// queued, but for others that stepped behind, it stays Planned, until Due.
 	Behind bool
 	// Supersede, where it is not empty: operations of the same shop and kind
 	// whose runs began before this one's, of which an attempt is unknown, and
@@ -160,8 +164,12 @@ type Transition struct {
 	// Verified: the credentials that its receipts brought work, which ends what
 	// the receipts are kept for.
 	Verified bool
-	Attempt  AttemptID   // 0 when no attempt ends with it
-	End      *AttemptEnd // of Attempt
+	// Current, where it is not 0, is the newest version of the shop's credentials
+	// that the caller knows of, which the transition rests on: ErrOlderVersion
+	// when the shop's current ones are newer.
+	Current int64
+	Attempt AttemptID   // 0 when no attempt ends with it
+	End     *AttemptEnd // of Attempt
 
 	// Credential is inserted. ErrMerchantConflict when its merchant id differs
 	// from the shop's or is another shop's of the account; ErrVersionTaken when

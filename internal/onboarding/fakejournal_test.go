@@ -184,6 +184,9 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
 			op.Active = f.active[op.Shop]
 			op.Known = f.known(op)
+			op.Activating = slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
+				return o.Shop == op.Shop && o.Kind == journal.Activate && (o.State == journal.Stored || o.State == journal.Received)
+			})
 			op.Newer = op.Unknowns > 0 && slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
 				return o.Shop == op.Shop && o.Kind == op.Kind && o.State == journal.Queued && !o.last
 			})
@@ -327,6 +330,9 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 				}
 			}
 		}
+		if active := f.active[op.Shop]; t.Current != 0 && active != nil && active.Version > t.Current {
+			return journal.ErrOlderVersion
+		}
 		var frozen []fakeEvent
 		for _, d := range t.Publish {
 			m, err := d.Freeze(int64(len(f.events) + len(frozen) + 1))
@@ -361,7 +367,7 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 			f.supersedeOlder(op, t.Supersede)
 		}
 		f.move(op, t.To)
-		if t.Behind {
+		if t.Behind && slices.ContainsFunc(f.ops, func(o *fakeOp) bool { return o.Shop == op.Shop && o.State == journal.Queued && !o.last }) {
 			f.move(op, journal.Queued)
 			op.last = true
 		}

@@ -19,7 +19,7 @@ var edges = []Edge{
 	{journal.Planned, journal.Claimed, "journal: claimed"},
 	{journal.Waiting, journal.Claimed, "journal: claimed when due"},
 	{journal.Claimed, journal.Planned, "journal: the lease ended; or given back: no permit, gate closed, store not ready, drained"},
-	{journal.Claimed, journal.Queued, "journal: it is in doubt and a newer code or address goes first, instead of the probe"},
+	{journal.Claimed, journal.Queued, "journal: it is in doubt and a newer code or address goes first, instead of the probe; or an invitation lets its shop's activation end first"},
 	{journal.Claimed, journal.Sending, "journal: permit taken, the attempt is durable, nothing was written yet"},
 	{journal.Claimed, journal.Done, "it needs no call any more: over age, or the shop is active already"},
 	{journal.Claimed, journal.Attention, "it cannot be sent: its address or code does not open, or is over age with doubt"},

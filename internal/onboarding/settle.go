@@ -154,7 +154,13 @@ func (p *Pool) settleStored(s scope, t *task) {
 		}
 		_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: string(last), Due: due})
 	case last == ReasonTokenRefused:
-		p.attention(s, t, journal.Stored, ReasonCredentialsInvalid)
+		err := p.apply(s, t, journal.Transition{
+			From: journal.Stored, To: journal.Attention, Reason: string(ReasonCredentialsInvalid), Current: t.Credential.Version,
+			Publish: p.failed(t.ClaimedOperation, ReasonCredentialsInvalid, now),
+		})
+		if errors.Is(err, journal.ErrOlderVersion) {
+			p.outdated(s, t)
+		}
 	default:
 		p.announce(s, t, schemas.VerificationPending, x.Finished, now)
 	}

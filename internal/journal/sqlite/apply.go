@@ -32,8 +32,13 @@ func (t *tx) apply(tr journal.Transition) error {
 	to := tr.To
 	switch {
 	case tr.Behind && to == journal.Planned:
-		// Released below: at once where nobody is queued.
-		to = journal.Queued
+		queued, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ? AND lane = 2)", f.shop)
+		if err != nil {
+			return err
+		}
+		if queued.int(0) != 0 { // released below
+			to = journal.Queued
+		}
 	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
 		busy, err := t.busy(f.shop)
 		if err != nil {
@@ -183,7 +188,7 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 			own++
 		}
 	}
-	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil {
+	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
 		return 0, nil
 	}
 	s, err := t.one("SELECT sequence, merchant_id, version, coalesce(active_version, 0) FROM shop WHERE id = ?", f.shop)
@@ -191,6 +196,9 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 		return 0, err
 	}
 	sequence = s.int(0)
+	if tr.Current != 0 && s.int(3) > tr.Current {
+		return 0, journal.ErrOlderVersion
+	}
 	if c := tr.Credential; c != nil {
 		if err := t.store(f, tr.Ref.Operation, s.text(1), *c); err != nil {
 			return 0, err

@@ -88,9 +88,19 @@ func (t *tx) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 	return got, nil
 }
 
+// An answer that is there holds the lane or is beside it: Received, Stored.
+const activatingRead = "SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane IN (1, 3) AND kind = 2 AND state IN (6, 7) AND id <> ?2)"
+
 // outrun tells whether others of its kind wait behind an operation that is to
-// be probed.
+// be probed, and whether an activation of its shop is before its end.
 func (t *tx) outrun(o *journal.ClaimedOperation, x extras) error {
+	if o.Kind == journal.Invite && o.State == journal.Claimed {
+		r, err := t.one(activatingRead, x.shop, o.Ref.Operation)
+		if err != nil {
+			return err
+		}
+		o.Activating = r.int(0) != 0
+	}
 	if o.Unknowns == 0 {
 		return nil
 	}
