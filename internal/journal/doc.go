@@ -69,7 +69,8 @@
 //	                       answer is kept by Receive
 //	answer written twice   the second changes nothing
 //	clock stepped          nothing while the process runs; at the next opening an operation that
-//	                       waits is due by the new clock, and a ledger counts what is behind it
+//	                       waits is due by the new clock, and no later than its whole wait after
+//	                       the opening; a ledger counts what is behind it
 //	                       from the opening at the latest; of reviews what is open is due then,
 //	                       and since when credentials are refused counts from it
 //	database full or gone  the steps that were asked for fail; later ones are tried anew

@@ -53,7 +53,7 @@ type ClaimedOperation struct {
 	Active      *ActiveView    // of the shop
 	Receipt     *StoredReceipt // the newest, in stage Settle
 	Credential  *Credential    // the one that this operation stored, in state Stored
-	StoredAt    time.Time      // in state Stored: since when
+	StoredAt    time.Time      // in state Stored: since when, or, of an earlier process, when the journal was opened
 	// Late are receipts that the operation did not go on with, oldest first; an
 	// ended one, or one in attention over an answer, is claimed in stage Settle
 	// when one came. Known are those with which it and the shop's current

@@ -275,7 +275,16 @@ func (f *fakeJournal) StartCheck(ctx context.Context, c journal.Check) (id journ
 }
 
 func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
-	return f.step(ctx, "end_check", func() error { f.endAttempt(id, end); return nil })
+	return f.step(ctx, "end_check", func() error {
+		f.endAttempt(id, end)
+		for _, op := range f.ops {
+			if op.attempt == id && op.State == journal.Received && !op.held {
+				op.due = time.Now()
+				f.signal()
+			}
+		}
+		return nil
+	})
 }
 
 func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
@@ -293,8 +302,12 @@ func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal
 			f.move(op, journal.Received)
 			op.Receipt, mine = receipt, true
 		case op.Receipt == nil && (op.State <= journal.Sending || op.State == journal.Unknown || op.State == journal.Attention):
+			op.due = time.Now()
+			if op.State == journal.Sending { // another request is under way
+				op.due = op.due.Add(DefaultRequestDeadline + DefaultSlack)
+			}
 			f.move(op, journal.Received)
-			op.Receipt, op.due, op.held = receipt, time.Now(), false
+			op.Receipt, op.held = receipt, false
 			op.Ref.Claim++
 			f.signal()
 		default:

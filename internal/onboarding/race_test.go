@@ -75,3 +75,50 @@ func TestAnInvitationWaitsForTheActivation(t *testing.T) {
 		})
 	}
 }
+
+// An answer to the first request comes while the probe is under way: whatever
+// the probe brings, the shop's next request begins after its end, and its
+// permit comes back by that end.
+func TestALateAnswerBesideTheProbe(t *testing.T) {
+	for name, probe := range map[string]answer{"refused": refusal(422), "lost": lost, "500": {status: 500}, "429": {status: 429}, "good": {}, "not sent": {fail: invoicebox.ReasonConnect, unsent: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b *bench
+				var op *fakeOp
+				b = newBench(t, func(o invoicebox.Operation, value string, n int) answer {
+					switch {
+					case value == "code-1" && n == 0:
+						return lost
+					case value == "code-1":
+						b.late(op, body("code-1", "code-1"))
+						if probe.status != 0 || probe.fail != "" {
+							return probe
+						}
+					}
+					return good(o, value, n)
+				})
+				b.api.latency = 5 * time.Second
+				op = b.add(journal.Activate, "shop-1", "code-1")
+				b.start()
+				b.until(time.Hour, "probed", func() bool { return op.probes == 1 })
+				next := b.add(journal.Invite, "shop-1", "a@example.com")
+				b.until(time.Hour, "settled", func() bool { return b.j.settled() && b.j.compared(op) })
+				b.finish()
+				b.expect(op, journal.Done, ReasonActivated, "activated verified")
+				b.expect(next, journal.Done, ReasonAlreadyActive, "invited already_active")
+				var end time.Time
+				for _, k := range b.api.calls {
+					if k.op == invoicebox.Check && k.at.Before(end) {
+						t.Errorf("the answer was gone on with %v before the probe's end", end.Sub(k.at))
+					}
+					if k.value == "code-1" {
+						end = k.end
+					}
+				}
+				if n := len(b.j.open); n != 0 {
+					t.Errorf("%d attempts have no end", n)
+				}
+			})
+		})
+	}
+}
