@@ -59,6 +59,9 @@ type ClaimedOperation struct {
 	// when one came. Known are those with which it and the shop's current
 	// activation went on, as far as they are kept.
 	Late, Known []StoredReceipt
+	// Stored, beside Late, are the credentials that it stored and the shop's
+	// current ones: they outlive the receipts.
+	Stored []Credential
 	OpenAttempt int // number of the attempt that has no end yet, 0 for none
 	// Closed, in state Unknown: after it nothing of the last attempt can have
 	// left its worker. That is when its connection was closed; where nobody said

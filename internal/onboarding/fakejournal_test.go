@@ -184,6 +184,7 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
 			op.Active = f.active[op.Shop]
 			op.Known = f.known(op)
+			op.Stored = f.stored(op)
 			op.Activating = slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
 				return o.Shop == op.Shop && o.Kind == journal.Activate && (o.State == journal.Stored || o.State == journal.Received)
 			})

@@ -91,6 +91,16 @@ func (f *fakeJournal) known(op *fakeOp) (list []journal.StoredReceipt) {
 	return list
 }
 
+func (f *fakeJournal) stored(op *fakeOp) (list []journal.Credential) {
+	for _, c := range f.creds[op.Shop] {
+		own := op.Credential != nil && op.Credential.Version == c.Version
+		if active := f.active[op.Shop]; own || active != nil && active.Version == c.Version {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // EraseReceipts takes two pages and notes what it was asked for.
 func (f *fakeJournal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, _ int) (next journal.AttemptID, erased int, err error) {
 	err = f.step(ctx, "erase_receipts", func() error {

@@ -307,6 +307,9 @@ func testReceiptAfterTheEnd(f *fixture) {
 		if len(got.Known) != 1 || got.Known[0].Operation != current.UUID {
 			f.Fatalf("known are %+v", got.Known)
 		}
+		if len(got.Stored) != 1 || got.Stored[0].Version != 1 || got.Stored[0].MerchantID != "m-1" || len(got.Stored[0].Sealed) == 0 {
+			f.Fatalf("stored are %+v", got.Stored)
+		}
 		compared := journal.Transition{Ref: first.Ref, From: to, To: to, Reason: "why", Compared: true}
 		want(f.T, f.j.Apply(f.ctx, compared), journal.ErrStale)
 		compared.Ref = got.Ref

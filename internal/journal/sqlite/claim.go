@@ -182,7 +182,14 @@ func (t *tx) comparing(o *journal.ClaimedOperation, x extras) (err error) {
 	}
 	current, err := t.receipts("r.attempt = (SELECT a.receipt FROM shop s JOIN operation a ON a.id = s.active_operation WHERE s.id = ?)", x.shop)
 	o.Known = append(o.Known, current...)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.each(`SELECT version, reference, merchant_id, secret, created FROM credential
+		WHERE shop = ?1 AND version IN (?2, (SELECT active_version FROM shop WHERE id = ?1)) ORDER BY version`, in{x.shop, x.version}, func(r row) error {
+		o.Stored = append(o.Stored, credential(o.Shop, r))
+		return nil
+	})
 }
 
 func (t *tx) receipts(where string, args ...any) (list []journal.StoredReceipt, err error) {
