@@ -61,7 +61,7 @@ type ClaimedOperation struct {
 	Late, Known []StoredReceipt
 	// Stored, beside Late, are the credentials that it stored and the shop's
 	// current ones: they outlive the receipts.
-	Stored []Credential
+	Stored      []Credential
 	OpenAttempt int // number of the attempt that has no end yet, 0 for none
 	// Closed, in state Unknown: after it nothing of the last attempt can have
 	// left its worker. That is when its connection was closed; where nobody said

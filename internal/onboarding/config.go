@@ -112,6 +112,9 @@ type Config struct {
 	// most seldom, as far as reviews have permits; DefaultVerifyEvery. Off:
 	// NoVerifyEvery. Those announced as pending are looked at all the same.
 	VerifyEvery time.Duration
+	// Looks at credentials of which something is open, because they were announced
+	// as pending or are refused: exponential from ReviewBase to ReviewCap, jittered.
+	ReviewBase, ReviewCap time.Duration // 15 s, 1 h
 
 	// Waits of one operation that was not executed: exponential from WaitBase
 	// to WaitCap, with full jitter.
@@ -149,6 +152,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.DrainTime, c.RequestDeadline+5*time.Second)
 	setDefault(&c.VerifyFor, DefaultVerifyFor)
 	setDefault(&c.VerifyEvery, DefaultVerifyEvery)
+	setDefault(&c.ReviewBase, 15*time.Second)
+	setDefault(&c.ReviewCap, time.Hour)
 	setDefault(&c.WaitBase, time.Second)
 	setDefault(&c.WaitCap, 5*time.Minute)
 	setDefault(&c.RestBase, 5*time.Second)
@@ -209,7 +214,7 @@ func (c Config) validate() error {
 	}{
 		{"egress window", c.EgressWindow}, {"request-deadline", c.RequestDeadline}, {"lease", c.Lease},
 		{"maximum-age", c.MaximumAge}, {"drain-time", c.DrainTime}, {"verification time", c.VerifyFor},
-		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase},
+		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase}, {"shortest review", c.ReviewBase},
 	} {
 		bad(d.value <= 0, "%s is %v: must be above 0", d.setting, d.value)
 	}
@@ -218,6 +223,7 @@ func (c Config) validate() error {
 	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)
 	bad(c.RestCap < c.RestBase, "the longest rest is %v: at least the shortest (%v)", c.RestCap, c.RestBase)
 	bad(c.TokenCheckCap < c.TokenCheckBase, "the longest time between token checks is %v: at least the shortest (%v)", c.TokenCheckCap, c.TokenCheckBase)
+	bad(c.ReviewCap < c.ReviewBase, "the longest time between reviews is %v: at least the shortest (%v)", c.ReviewCap, c.ReviewBase)
 	if _, err := schemas.ParseFormat(string(c.Format)); err != nil {
 		errs = append(errs, fmt.Errorf("onboarding: event-format: %w", err))
 	}

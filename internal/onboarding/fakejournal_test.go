@@ -275,19 +275,6 @@ func (f *fakeJournal) StartCheck(ctx context.Context, c journal.Check) (id journ
 	return id, err
 }
 
-func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
-	return f.step(ctx, "end_check", func() error {
-		f.endAttempt(id, end)
-		for _, op := range f.ops {
-			if op.attempt == id && op.State == journal.Received && !op.held {
-				op.due = time.Now()
-				f.signal()
-			}
-		}
-		return nil
-	})
-}
-
 func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
 	err = f.step(ctx, "receive", func() error {
 		op := f.ops[r.Ref.Operation-1]

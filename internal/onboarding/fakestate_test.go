@@ -158,3 +158,16 @@ func (f *fakeJournal) keeps(op *fakeOp) bool {
 	defer f.mu.Unlock()
 	return op.Receipt != nil
 }
+
+func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	return f.step(ctx, "end_check", func() error {
+		f.endAttempt(id, end)
+		for _, op := range f.ops {
+			if op.attempt == id && op.State == journal.Received && !op.held {
+				op.due = time.Now()
+				f.signal()
+			}
+		}
+		return nil
+	})
+}

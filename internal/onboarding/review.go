@@ -14,10 +14,8 @@ import (
 )
 
 const (
-	reviewBatch = 10          // claimed at once, looked at one after the other
 	reviewPoll  = time.Minute // how often a worker looks for reviews that another has begun
 	reviewPause = 5 * time.Second
-	reviewCap   = 5 * time.Minute // longest pause of an account's reviews while nothing answers
 )
 
 // A reviewer looks at the current credentials of one account's shops: one look
@@ -25,7 +23,8 @@ const (
 type reviewer struct {
 	pool   *Pool
 	acc    *account
-	silent int  // looks in a row that proved nothing
+	silent int  // looks in a row that proved nothing: the pauses between looks grow
+	inRow  int  // different shops refused in a row
 	doubt  bool // refusals are withheld
 }
 
@@ -68,15 +67,15 @@ func (acc *account) reviewSoon() {
 	}
 }
 
-// round claims what is due, as far as there are permits, and looks at it. It
+// round claims one review that is due, if there is a permit, and looks. It
 // returns when to come again.
 func (r *reviewer) round(s scope) (next time.Time, err error) {
 	p := r.pool
 	if r.acc.gate.unwell() {
 		return time.Now().Add(reviewPause), nil
 	}
-	own, back, err := p.journal.Free(s.run, p.cfg.reviewPermit())
-	if err != nil || own == 0 {
+	share, back, err := p.journal.Free(s.run, p.cfg.reviewPermit())
+	if err != nil || share == 0 {
 		return back, err
 	}
 	egress, back, err := p.journal.Free(s.run, p.cfg.egress())
@@ -86,56 +85,41 @@ func (r *reviewer) round(s scope) (next time.Time, err error) {
 	// A routine look can wait until there is nothing better to do.
 	idle := 2*egress > p.cfg.EgressRequests
 	scheduled := p.cfg.VerifyEvery != NoVerifyEvery
-	limit := min(own, reviewBatch)
-	if r.silent > 0 {
-		limit = 1
-	}
-	request := journal.ReviewRequest{Account: r.acc.Name, Limit: limit, Lease: time.Duration(limit+1) * p.cfg.reviewTime(), Routine: scheduled && idle}
+	// One at a time: the share of the ledger is small, and what is not looked at
+	// would wait for the end of its lease.
+	request := journal.ReviewRequest{Account: r.acc.Name, Limit: 1, Lease: 2 * p.cfg.reviewTime(), Routine: scheduled && idle}
 	if request.Routine {
 		request.Horizon = p.cfg.VerifyEvery
 	}
-	claimed := time.Now()
 	got, err := p.journal.ClaimReviews(s.work, request)
 	if err != nil {
 		return next, err
 	}
-	if next = got.Next; scheduled && !idle {
-		next = earliest(next, claimed.Add(reviewPause))
-	}
-	if len(got.Reviews) > 0 {
-		next = time.Now() // what comes of them may be due before that
-	}
 	r.withhold(got.InRow)
-	for _, v := range got.Reviews {
-		if s.draining() || time.Since(claimed)+p.cfg.reviewTime() > request.Lease {
-			break // left to the end of their lease
+	if len(got.Reviews) == 0 {
+		if next = got.Next; scheduled && !idle {
+			next = earliest(next, time.Now().Add(reviewPause))
 		}
-		answer, err := r.look(s, v)
-		if errors.Is(err, credentials.ErrUnreadable) {
-			continue
-		}
-		if err != nil {
-			return time.Now().Add(reviewPause), nil //nolint:nilerr // said by look; the rest comes back with the lease
-		}
-		if answer == journal.ReviewSilent {
-			r.silent++
-			return time.Now().Add(growing(time.Second, reviewCap, r.silent)), nil
-		}
-		r.silent = 0
-		switch {
-		case answer == journal.ReviewAccepted:
-			got.InRow = 0
-		case v.Refused.IsZero():
-			got.InRow++
-		}
-		r.withhold(got.InRow)
+		return next, nil
 	}
-	return next, nil
+	v := got.Reviews[0]
+	switch answer, err := r.look(s, v); {
+	case errors.Is(err, credentials.ErrUnreadable):
+	case err != nil:
+		return time.Now().Add(reviewPause), nil //nolint:nilerr // said by look; it comes back with its lease
+	case answer == journal.ReviewSilent:
+		r.silent++
+		return time.Now().Add(growing(p.cfg.ReviewBase/8, p.cfg.ReviewCap/8, r.silent)), nil
+	default:
+		r.silent = 0
+	}
+	return time.Now(), nil // what came of it may be due before all others
 }
 
 // withhold notes whether refusals speak against the shops or against the check.
 func (r *reviewer) withhold(inRow int) {
 	p, doubt := r.pool, inRow >= RefusedInRow
+	r.inRow = inRow
 	p.metrics.refusedInRow.WithLabelValues(r.acc.Name).Set(float64(inRow))
 	if doubt == r.doubt {
 		return
@@ -209,9 +193,11 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 	switch answer {
 	case journal.ReviewAccepted:
 		refused = time.Time{}
+		r.withhold(0)
 	case journal.ReviewRefused:
 		if refused.IsZero() {
 			refused = now
+			r.withhold(r.inRow + 1)
 		}
 		confirmed = !r.doubt && now.Sub(refused) >= p.cfg.VerifyFor
 	}

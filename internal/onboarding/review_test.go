@@ -116,10 +116,10 @@ func TestTheEndOfPending(t *testing.T) {
 		events []string
 		within time.Duration
 	}{
-		"good":         {answer{}, journal.Done, ReasonActivated, []string{pending, verified}, lastReview + reviewCap},
-		"401":          {refusal(401), journal.Attention, ReasonCredentialsInvalid, []string{pending, invalid}, 2*lastReview + 2*reviewCap},
-		"403":          {refusal(403), journal.Attention, ReasonCredentialsInvalid, []string{pending, invalid}, 2*lastReview + 2*reviewCap},
-		"null user":    {nobody, journal.Attention, ReasonCredentialsInvalid, []string{pending, invalid}, 2*lastReview + 2*reviewCap},
+		"good":         {answer{}, journal.Done, ReasonActivated, []string{pending, verified}, time.Hour + 5*time.Minute},
+		"401":          {refusal(401), journal.Attention, ReasonCredentialsInvalid, []string{pending, invalid}, 2*time.Hour + 2*5*time.Minute},
+		"403":          {refusal(403), journal.Attention, ReasonCredentialsInvalid, []string{pending, invalid}, 2*time.Hour + 2*5*time.Minute},
+		"null user":    {nobody, journal.Attention, ReasonCredentialsInvalid, []string{pending, invalid}, 2*time.Hour + 2*5*time.Minute},
 		"500 for ever": {answer{status: 500}, journal.Done, ReasonActivated, []string{pending}, 12 * time.Hour},
 		"lost":         {lost, journal.Done, ReasonActivated, []string{pending}, 12 * time.Hour},
 		"HTML 403":     {answer{status: 403, body: "<html>"}, journal.Done, ReasonActivated, []string{pending}, 12 * time.Hour},

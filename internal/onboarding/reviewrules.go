@@ -20,9 +20,6 @@ const (
 	// reviewShare is the part of the egress ledger that reviews may use: one in so
 	// many permits.
 	reviewShare = 10
-
-	firstReview = 15 * time.Second // until the first look again at what is open
-	lastReview  = time.Hour        // most between two such looks
 )
 
 // reviewNext is when credentials are looked at next.
@@ -30,7 +27,7 @@ type reviewNext uint8
 
 const (
 	onSchedule reviewNext = iota // of the schedule
-	soon                         // growing, up to lastReview
+	soon                         // growing, up to ReviewCap
 	toConfirm                    // the same, and when the verification time is over
 )
 
@@ -87,7 +84,7 @@ func reviewRowOf(state journal.CredentialState, answer journal.ReviewAnswer, con
 // reviewDue is when credentials are looked at next, and whether nothing is open
 // until then. Refused is since when they are refused, zero where they are not.
 func (c Config) reviewDue(row reviewRow, tries int, refused, now time.Time) (due time.Time, routine bool) {
-	wait := jitter(growing(2*firstReview, lastReview, tries))
+	wait := jitter(growing(2*c.ReviewBase, c.ReviewCap, tries))
 	switch row.next {
 	case soon:
 		return now.Add(wait), row.to != journal.CredentialPending && refused.IsZero()

@@ -187,7 +187,7 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 // current makes an activation the shop's current one, with the review of its
 // credentials.
 func (p *Pool) current(at time.Time, event journal.Draft, verified bool) *journal.ActiveUpdate {
-	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(firstReview), Replaced: replaced}
+	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(p.cfg.ReviewBase), Replaced: replaced}
 	if verified {
 		u.Review = time.Now().Add(p.cfg.reviewAgain())
 	}
