@@ -112,6 +112,9 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	if n == 0 {
 		return journal.ErrStale
 	}
+	if to == journal.Unknown {
+		t.j.writer.doubted.add(f.shop)
+	}
 	if !to.Open() {
 		delete(t.j.writer.facts, tr.Ref.Operation)
 	}
@@ -140,6 +143,9 @@ const olderRead = `SELECT o.id, o.lane FROM operation o INDEXED BY operation_unk
 
 // supersedeOlder ends those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
+	if !t.j.writer.doubted.has(f.shop) {
+		return nil
+	}
 	var ids []int64
 	open := 0
 	if err := t.each(olderRead, in{f.shop, int64(f.kind), tr.Ref.Operation}, func(r row) error {

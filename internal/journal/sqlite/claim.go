@@ -247,7 +247,9 @@ func (t *tx) expire() (n [2]int, err error) {
 				if err != nil {
 					return n, err
 				}
-				n[i] += int(changed)
+				if n[i] += int(changed); changed > 0 && x.to == journal.Unknown {
+					t.j.writer.doubted.addAll()
+				}
 				t.woken = t.woken || changed > 0
 			}
 		}

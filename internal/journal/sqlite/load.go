@@ -105,6 +105,13 @@ func (w *writer) loadIn(j *Journal) error {
 	}); err != nil {
 		return err
 	}
+	w.doubted = doubted{}
+	if err := c.each("SELECT DISTINCT shop FROM operation INDEXED BY operation_unknowns WHERE unknowns > 0", nil, func(r row) error {
+		w.doubted.add(r.int(0))
+		return nil
+	}); err != nil {
+		return err
+	}
 	w.ledgers = ledgers{byName: make(map[string]*ledger), byID: make(map[int64]*ledger), opened: now}
 	w.firstAttempt = w.ids.attempt
 	return nil
