@@ -60,9 +60,11 @@ func TestAnInvitationWaitsForTheActivation(t *testing.T) {
 				if n := len(b.api.asked(invoicebox.Invite)); n != 0 {
 					t.Errorf("%d e-mails while the activation is not at its end", n)
 				}
+				b.j.mu.Lock()
 				if n := len(b.j.claims); n > 60 {
 					t.Errorf("%d claims in a minute", n)
 				}
+				b.j.mu.Unlock()
 				office.say(c.check, nil)
 				b.until(10*time.Minute, "settled", b.j.settled)
 				b.finish()
@@ -100,7 +102,11 @@ func TestALateAnswerBesideTheProbe(t *testing.T) {
 				b.api.latency = 5 * time.Second
 				op = b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
-				b.until(time.Hour, "probed", func() bool { return op.probes == 1 })
+				b.until(time.Hour, "probed", func() bool {
+					b.j.mu.Lock()
+					defer b.j.mu.Unlock()
+					return op.probes == 1
+				})
 				next := b.add(journal.Invite, "shop-1", "a@example.com")
 				b.until(time.Hour, "settled", func() bool { return b.j.settled() && b.j.compared(op) })
 				b.finish()

@@ -47,6 +47,9 @@ func (o *tokenOffice) script(op invoicebox.Operation, value string, n int) answe
 
 var nobody = answer{status: 200, body: `{"data":{"userId":null}}`}
 
+// every is the schedule of most tests: virtual days cost real seconds.
+const every = 4 * time.Hour
+
 // pass lets virtual time go by.
 func pass(d time.Duration) {
 	time.Sleep(d)
@@ -178,11 +181,12 @@ func TestARefusalIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		office := &tokenOffice{}
 		b := newBench(t, office.script)
+		b.cfg.VerifyEvery = every
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
 		office.say(refusal(401), nil)
-		b.eventually(DefaultVerifyEvery+time.Hour, "refused", func() bool { return slices.Contains(b.j.looks(op), journal.ReviewRefused) })
+		b.eventually(every+time.Hour, "refused", func() bool { return slices.Contains(b.j.looks(op), journal.ReviewRefused) })
 		began := time.Now()
 		pass(DefaultVerifyFor - 15*time.Second)
 		b.expect(op, journal.Done, ReasonActivated, "activated verified")
@@ -192,20 +196,20 @@ func TestARefusalIsConfirmed(t *testing.T) {
 		office.say(answer{}, nil)
 		pass(10 * time.Minute) // it was nothing
 		office.say(refusal(401), nil)
-		pass(DefaultVerifyEvery)
+		pass(every)
 		b.eventually(time.Hour, "told", func() bool { return len(b.j.eventsOf(op)) == 2 })
-		if time.Since(began) < DefaultVerifyEvery/2 {
+		if time.Since(began) < every/2 {
 			t.Errorf("told after %v", time.Since(began))
 		}
 		b.expect(op, journal.Attention, ReasonCredentialsInvalid, "activated verified", "credentials_invalid")
-		pass(4 * DefaultVerifyEvery)
+		pass(4 * every)
 		b.expect(op, journal.Attention, ReasonCredentialsInvalid, "activated verified", "credentials_invalid")
 		looks := len(b.j.looks(op))
 		office.say(answer{}, nil)
-		pass(DefaultVerifyEvery + time.Minute)
+		pass(every + time.Minute)
 		b.expect(op, journal.Done, ReasonActivated, "activated verified", "credentials_invalid", "credentials_verified")
 		office.say(refusal(403), nil)
-		pass(DefaultVerifyEvery + time.Hour)
+		pass(every + time.Hour)
 		b.finish()
 		b.expect(op, journal.Attention, ReasonCredentialsInvalid, "activated verified", "credentials_invalid", "credentials_verified", "credentials_invalid")
 		ids := map[string]bool{}
@@ -229,6 +233,7 @@ func TestANewerActivationReplacesTheReview(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			office := &tokenOffice{}
 			b := newBench(t, office.script)
+			b.cfg.VerifyEvery = every
 			older := b.add(journal.Activate, "shop-1", "same-1")
 			if name == "pending" {
 				office.say(answer{}, map[string]answer{"token-same-1": first})
@@ -236,12 +241,12 @@ func TestANewerActivationReplacesTheReview(t *testing.T) {
 			b.start()
 			b.until(time.Hour, "settled", b.j.settled)
 			office.say(answer{}, map[string]answer{"token-same-1": first})
-			pass(2 * DefaultVerifyEvery)
+			pass(2 * every)
 			newer := b.add(journal.Activate, "shop-1", "same-2")
 			b.until(time.Minute, "settled", b.j.settled)
 			n := len(b.api.asked(invoicebox.Check))
 			office.say(refusal(401), map[string]answer{"token-same-2": {status: 200, body: `{"data":{"userId":7}}`}})
-			pass(2 * DefaultVerifyEvery)
+			pass(2 * every)
 			b.finish()
 			for _, k := range b.api.asked(invoicebox.Check)[n:] {
 				if k.value != "token-same-2" {
@@ -264,6 +269,7 @@ func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 		const shops = 30
 		office := &tokenOffice{}
 		b := newBench(t, office.script)
+		b.cfg.VerifyEvery = every
 		var ops []*fakeOp
 		for i := range shops {
 			ops = append(ops, b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i)))
@@ -277,24 +283,24 @@ func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 			return n
 		}
 		office.say(refusal(401), nil)
-		pass(3 * DefaultVerifyEvery)
+		pass(2 * every)
 		first := told()
+		b.finish()
 		if first >= RefusedInRow || !strings.Contains(b.log.String(), "THE TOKENS OF MANY SHOPS ARE REFUSED") {
 			t.Errorf("%d of %d shops were announced", first, shops)
 		}
-		b.finish()
 		b.start() // a restart forgets nothing of it
-		pass(2 * DefaultVerifyEvery)
+		pass(every)
 		if n := told(); n != first {
 			t.Errorf("%d more were announced after a restart", n-first)
 		}
+		// They work again, but for two that are really gone.
+		office.say(answer{}, map[string]answer{"token-code-7": refusal(401), "token-code-8": nobody})
+		pass(every + 2*time.Hour)
+		b.finish()
 		if n := strings.Count(b.log.String(), "THE TOKENS OF MANY SHOPS ARE REFUSED"); n != 2 {
 			t.Errorf("said %d times", n)
 		}
-		// They work again, but for two that are really gone.
-		office.say(answer{}, map[string]answer{"token-code-7": refusal(401), "token-code-8": nobody})
-		pass(2 * DefaultVerifyEvery)
-		b.finish()
 		for i, op := range ops {
 			events := b.j.eventsOf(op)
 			last := events[len(events)-1].Type
@@ -347,7 +353,7 @@ func TestNoScheduleLooksAtNothing(t *testing.T) {
 		b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
-		pass(3 * 24 * time.Hour)
+		pass(2 * DefaultVerifyEvery)
 		if n := len(b.api.asked(invoicebox.Check)); n != 1 {
 			t.Errorf("%d checks", n)
 		}
@@ -367,6 +373,7 @@ func TestNoScheduleLooksAtNothing(t *testing.T) {
 func TestAReviewThatCannotReadTheSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
+		b.cfg.VerifyEvery = every
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		other := b.add(journal.Activate, "shop-2", "code-2")
 		b.start()
@@ -374,7 +381,7 @@ func TestAReviewThatCannotReadTheSecret(t *testing.T) {
 		b.j.mu.Lock()
 		b.j.reviews[op.Shop].Credential.Sealed = []byte("damaged")
 		b.j.mu.Unlock()
-		pass(2 * DefaultVerifyEvery)
+		pass(2 * every)
 		b.finish()
 		b.expect(op, journal.Done, ReasonActivated, "activated verified")
 		if len(b.j.looks(op)) == 0 || !slices.Contains(b.j.looks(other), journal.ReviewAccepted) {
