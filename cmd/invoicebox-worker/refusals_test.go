@@ -81,6 +81,7 @@ func TestStartIsRefused(t *testing.T) {
 		{"listener in use", func(t *testing.T) []string { return with(good, "--listen", strings.TrimPrefix(r.api.URL, "http://")) }, []string{"--listen", "in use"}},
 		{"deadline above the lease", func(*testing.T) []string { return append(slices.Clone(good), "--request-deadline", "2m") }, []string{"--request-deadline", "--lease"}},
 		{"quiet period below the slack", func(*testing.T) []string { return append(slices.Clone(good), "--quiet-period", "1s") }, []string{"--quiet-period", "--slack"}},
+		{"tokens checked without a pause", func(*testing.T) []string { return append(slices.Clone(good), "--verify-every", "30s") }, []string{"--verify-every", "at least 1m"}},
 		{"SASL without a password", func(*testing.T) []string {
 			return append(slices.Clone(good), "--kafka-sasl-mechanism", "plain", "--kafka-username", "u")
 		}, []string{"--kafka-password-file"}},

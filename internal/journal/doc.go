@@ -28,6 +28,9 @@
 //     its effect and its audit entry are one commit. Whoever performs it holds
 //     nothing: the operation's claim number fences it.
 //   - Every sealed value names its key, and so does every keyed digest.
+//   - An active shop has one review, of its current credentials: when they are
+//     looked at again, and what came of it. It is claimed as operations are, and
+//     newer credentials replace it, whoever holds it.
 //
 // # What it does not
 //
@@ -70,8 +73,10 @@
 //	                       answer is kept by Receive
 //	answer written twice   the second changes nothing
 //	clock stepped          nothing while the process runs; at the next opening an operation that
-//	                       waits is due by the new clock, and a ledger counts what is behind it
-//	                       from the opening at the latest
+//	                       waits is due by the new clock, and no later than its whole wait after
+//	                       the opening; a ledger counts what is behind it
+//	                       from the opening at the latest; of reviews what is open is due then,
+//	                       and since when credentials are refused counts from it
 //	intent and answer race one of them is ErrStale, and whoever performs the intent looks again
 //	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk); later ones are tried anew
 //	disk almost full       no call can begin; what is in flight has room to end

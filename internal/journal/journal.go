@@ -105,12 +105,18 @@ type Journal interface {
 	// ErrStale, *NoPermitError (the operation stays Claimed).
 	Send(ctx context.Context, s Send) (AttemptID, error)
 	StartCheck(ctx context.Context, c Check) (AttemptID, error)
+	// EndCheck says what became of a check, or of an attempt whose operation went
+	// on without it (its Apply is ErrStale): so its permits come back as they
+	// should. The first end of an attempt holds.
 	EndCheck(ctx context.Context, id AttemptID, end AttemptEnd) error
 	// Receive saves a receipt in whatever state the operation is by then:
 	// Sending of the same claim becomes Received and stays the caller's. Any other
 	// state before an answer (Queued to Sending, Unknown, Attention but for reasons
-	// that rest on a receipt) becomes Received, due at once, anybody's: whoever
-	// held it is fenced off, so that nothing more is sent. After that the receipt
+	// that rest on a receipt) becomes Received, anybody's: whoever held it is fenced
+	// off, so that nothing more is sent. It is due when all of its other attempts
+	// were answered, or may no more be on their way (their permits' slack after
+	// their end, or after their deadline where none is known), and holds its lane
+	// until then. After that the receipt
 	// is kept beside the operation, which is due for a comparison at once when it
 	// has ended or is in attention, and else when it comes to that. It returns the state after it and whether the operation is still the caller's.
 	Receive(ctx context.Context, r Receipt) (s State, mine bool, err error)
@@ -136,6 +142,7 @@ type Journal interface {
 	// EndIntent ends an intent whose effect is none, or on a gate. One whose
 	// effect is on an operation ends in its Transition.
 	EndIntent(ctx context.Context, e IntentEnd) error
+	Reviews
 
 	// OutboxChanged is signalled when something may wait to be published.
 	OutboxChanged() <-chan struct{}

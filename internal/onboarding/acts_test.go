@@ -24,6 +24,7 @@ func TestActsOfEveryAttention(t *testing.T) {
 		"merchant_conflict activate sure": "ec", "merchant_conflict activate doubt": "ec",
 		"credentials_invalid activate sure": "rec", "credentials_invalid activate doubt": "rec",
 		"second_token activate sure": "ec", "second_token activate doubt": "ec",
+		"credentials_lost activate sure": "ec", "credentials_lost activate doubt": "ec",
 		"code_of_other_shop activate sure": "c", "code_of_other_shop activate doubt": "c",
 		"subject_unreadable invite sure": "rc", "subject_unreadable invite doubt": "pc", "subject_unreadable activate sure": "rc", "subject_unreadable activate doubt": "pec",
 	}

@@ -36,6 +36,9 @@
 //     a closed journal ends that.
 //   - An `activated` event is committed together with the credential that it
 //     names, or after it.
+//   - No e-mail goes out while an activation of the shop has its answer and not
+//     its end: an invitation that comes to the head of the lane then waits for
+//     that end, behind codes that are queued.
 //   - No account waits for another: each has places of its own for calls in
 //     flight, and half of all places are shared: of those that wait for one the
 //     account gets it that holds the fewest. Within an account activations
@@ -88,16 +91,53 @@
 // is by then. Before it has any answer the operation goes on as received, also
 // out of attention: an `activated` may follow a failure that is not final.
 // Whoever holds it at that moment is fenced off, so that no probe is sent any
-// more; one that is on its way already ends as a late answer itself (only then
-// can the shop's next request begin before it has ended). After an answer late
-// ones are compared with the tokens in use when the operation has ended: the same
-// token, or none, is a note in the audit; another, or one that does not open, is
-// attention second_token. A failure that may be the second one of a run has an
+// more; one that is on its way already ends as a late answer itself, and until it
+// has ended (or, where nobody says so, may no more be on its way) the answer is
+// not gone on with and the lane is held. After an answer late ones are compared
+// with the tokens in use when the operation has ended, as receipts and as the
+// credential store has them: the same token, or none, is a note in the audit;
+// another, or one that does not open, is attention second_token. A failure that may be the second one of a run has an
 // id of its own, of operation, run, type and reason.
 //
 // A receipt is erased [ReceiptsKept] after the credentials that it brought were
-// found to work. Those of activations that wait for a person, or were announced
-// as pending, are kept.
+// found to work, or to be replaced by newer ones. Those of activations that wait
+// for a person, or were announced as pending and nothing is known since, are kept.
+//
+// # Verification
+//
+// A new token is checked before `activated` is published, for the verification
+// time. Refused for all of it: attention credentials_invalid. No answer in it:
+// published as pending. From then on the shop's current credentials have a
+// review in the journal, which newer credentials replace with all that is said of
+// the older ones; review.go and the table in reviewrules.go:
+//
+//	pending  ─works─▶ verified, credentials_verified;  ─refused, confirmed─▶ invalid, credentials_invalid
+//	         ─no answer─▶ looked at again after 15 s, growing to 1 h
+//	verified ─works─▶ looked at on schedule;  ─refused, confirmed─▶ invalid, credentials_invalid
+//	invalid  ─works─▶ verified, credentials_verified;  ─refused─▶ looked at on schedule
+//
+// Credentials that became invalid are attention credentials_invalid of the
+// activation that brought them, which ends when they work again, or by itself
+// when newer ones are current. A refusal is a 401, a 403 of Invoicebox's own or a
+// null user; it counts when it was repeated, with nothing good between, for the
+// verification time: the first such answer is looked at again within that time.
+// Anything else proves nothing. On schedule ([Config.VerifyEvery], drawn anew
+// from its second half for each look) all are looked at, also those that are
+// invalid; without a schedule only what is pending or refused.
+//
+// Reviews hold no lane and no place of a call, and an account has one under way
+// at a time. They take at most a tenth of the egress ledger, and those of the
+// schedule only while half of it is free: with more shops than that serves, the
+// schedule stretches. They rest while the account's gate is resting or limited,
+// and pause longer and longer while nothing answers.
+//
+// When [RefusedInRow] different shops of an account are refused in a row, with no
+// token that works between, that speaks against the check and not against the
+// shops: no further one is announced, the log and the metric
+// credentials_refused_in_row say so, and they are looked at as before. One token
+// that works, a new activation's too, ends it; who is still refused then is
+// announced. So such a fault announces nine shops of an account at most. The
+// journal counts, so that a restart forgets nothing.
 //
 // # Acts of people
 //
@@ -134,8 +174,8 @@
 //
 // # What it does not
 //
-// A token that could not be checked within the verification time is
-// announced as `pending`, and nobody checks it after that. The order in which
+// Credentials that were never current (attention credentials_invalid before they
+// were announced) are not looked at again. The order in which
 // events of one shop arrive is the consumer's matter. How many shops were
 // refused in a row is not written down: a restart begins to count anew.
 //
@@ -166,7 +206,8 @@
 //	paused by a person           a person resumes it
 //	intent and journal fail      the intent waits and is performed at the next look; a gate is changed in the
 //	                             journal first
-//	credential store not ready   activations wait, invitations go on
+//	credential store not ready   activations wait, invitations go on; late answers are compared later
+//	stored credentials unreadable  their review proves nothing; an error in the log each time, once an hour
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again
 package onboarding

@@ -199,7 +199,7 @@ func (p *Pool) entered(
 		p.log.Error("an entered token cannot be sealed; it is tried again", "intent", i.UUID.String(), "error", err)
 		return nil, nil
 	}
-	tr.Credential, tr.Active = &prepared.Row, &journal.ActiveUpdate{At: x.Finished, Event: event.ID}
+	tr.Credential, tr.Active = &prepared.Row, p.current(x.Finished, event, true)
 	tr.Supersede, tr.Verified = string(ReasonNewerCode), true
 	tr.Publish = []journal.Draft{event}
 	return &tr, nil

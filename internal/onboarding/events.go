@@ -113,9 +113,6 @@ func activatedData(op journal.ClaimedOperation, c journal.Credential, ref schema
 	return schemas.Activated{
 		ShopID: op.Shop.Shop, PartnerAccount: op.Shop.Account, MerchantID: c.MerchantID, ActivatedAt: activatedAt.UTC(),
 		Verification: v,
-		Credentials: schemas.Credentials{
-			Ref: ref.Pinned(c.Version).String(), Store: ref.Store, Key: ref.Key(), Version: c.Version,
-			Fields: []string{schemas.FieldMerchantID, schemas.FieldToken},
-		},
+		Credentials:  credentialsOf(c, ref),
 	}
 }

@@ -95,6 +95,16 @@ func (f *fakeJournal) known(op *fakeOp) (list []journal.StoredReceipt) {
 	return list
 }
 
+func (f *fakeJournal) stored(op *fakeOp) (list []journal.Credential) {
+	for _, c := range f.creds[op.Shop] {
+		own := op.Credential != nil && op.Credential.Version == c.Version
+		if active := f.active[op.Shop]; own || active != nil && active.Version == c.Version {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // EraseReceipts takes two pages and notes what it was asked for.
 func (f *fakeJournal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, _ int) (next journal.AttemptID, erased int, err error) {
 	err = f.step(ctx, "erase_receipts", func() error {
@@ -174,4 +184,17 @@ func (f *fakeJournal) closedFor(account string) time.Duration {
 	}
 	f.closed[account] = c
 	return c.before
+}
+
+func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	return f.step(ctx, "end_check", func() error {
+		f.endAttempt(id, end)
+		for _, op := range f.ops {
+			if op.attempt == id && op.State == journal.Received && !op.held {
+				op.due = time.Now()
+				f.signal()
+			}
+		}
+		return nil
+	})
 }

@@ -193,6 +193,14 @@ func (x *gate) allowance(now time.Time) (n int, until time.Time) {
 	return 1, time.Time{}
 }
 
+// unwell tells whether Invoicebox is resting or limits the account: a bad time
+// for what can wait. A pause is about the account's own token or rights.
+func (x *gate) unwell() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.g.State == journal.GateLimited || x.g.State == journal.GateResting
+}
+
 // takeTrial gives the one trial to whoever asks first; false for an open gate.
 func (x *gate) takeTrial(now time.Time) bool {
 	x.mu.Lock()

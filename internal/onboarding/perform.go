@@ -20,6 +20,10 @@ const leaseMargin = 250 * time.Millisecond
 // ready.
 const storeRetry = 10 * time.Second
 
+// activatingRetry is how long an invitation waits for the end of its shop's
+// activation before it looks again.
+const activatingRetry = 5 * time.Second
+
 // perform carries a claimed operation as far as it goes. A panic is a bug, and
 // is left to end the process: what is durable is taken up again after the
 // restart, and going on with a broken invariant could spend a code.
@@ -125,6 +129,12 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Done, Reason: string(ReasonAlreadyActive), Publish: []journal.Draft{
 			p.out.invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
 		}})
+		return subject, false
+	case t.Kind == journal.Invite && t.Activating:
+		// It may end as already active in a moment. Codes that are queued go first.
+		_ = p.apply(s, t, journal.Transition{
+			From: journal.Claimed, To: journal.Planned, Behind: true, Due: now.Add(activatingRetry), Reason: string(ReasonActivationFirst),
+		})
 		return subject, false
 	case p.overAge(t, now):
 		p.expired(s, t, journal.Claimed, nil, false)

@@ -57,6 +57,8 @@ type account struct {
 	ahead  places // attempts from Send to the end of their call: half as many again as calls
 	gate   *gate
 
+	reviewWake chan struct{} // a review has begun
+
 	// Under the pool's mu.
 	inFlight int
 	unsent   int
@@ -106,7 +108,7 @@ func New(c Config) (*Pool, error) {
 		acc := &account{
 			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: newGate(c, journal.Gate{}, time.Now()),
 			calls: newPlaces(calls.own, sharedCalls),
-			ahead: newPlaces(ahead.own, sharedAhead),
+			ahead: newPlaces(ahead.own, sharedAhead), reviewWake: make(chan struct{}, 1),
 		}
 		p.accounts[a.Name] = acc
 		p.order = append(p.order, acc)
@@ -181,6 +183,9 @@ func (p *Pool) Run(ctx context.Context) error {
 	run, stop := context.WithCancel(ctx)
 	s := scope{run: run, calls: calls, work: work}
 	p.tasks.Go(func() { p.performIntents(s) })
+	for _, acc := range p.order {
+		p.tasks.Go(func() { p.reviews(s, acc) })
+	}
 	err = p.dispatch(s)
 	stop()
 	p.drain(cutCalls, giveUp)

@@ -35,6 +35,7 @@ const (
 	ReasonProbe               Reason = "probe"
 	ReasonOnceMore            Reason = "once_more"
 	ReasonNewerFirst          Reason = "newer_first"
+	ReasonActivationFirst     Reason = "activation_first"
 	ReasonVersionTaken        Reason = "version_taken"
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"

@@ -41,6 +41,11 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 				level = slog.LevelInfo
 			}
 			p.log.Log(s.work, level, "the operation is not this worker's any more", t.attrs("to", tr.To.String())...)
+			if tr.End != nil {
+				// The request has ended all the same: its permits, and whatever waits for
+				// its end, must know.
+				p.endCheck(s, tr.Attempt, *tr.End)
+			}
 			return err
 		}
 		p.metrics.errors.WithLabelValues("apply").Inc()
@@ -117,12 +122,12 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 	}
 }
 
-// endCheck writes the end of a check's attempt; without it the permit comes
-// back later, by itself.
+// endCheck writes the end of an attempt that ends with no transition; without it
+// the permit comes back later, by itself.
 func (p *Pool) endCheck(s scope, id journal.AttemptID, end journal.AttemptEnd) {
 	if err := p.journal.EndCheck(s.work, id, end); err != nil {
 		p.metrics.errors.WithLabelValues("end_check").Inc()
-		p.log.Warn("the end of a token check could not be written", "error", err)
+		p.log.Warn("the end of a request could not be written", "error", err)
 	}
 }
 

@@ -44,6 +44,7 @@ type Options struct {
 	UnknownOutcome  string        // unknown-outcome: probe-once or hold
 	CoolDown        time.Duration // cool-down
 	MaximumAge      time.Duration // maximum-age
+	VerifyEvery     time.Duration // verify-every; 0: off
 	DrainTime       time.Duration // drain-time; 0: RequestDeadline and 5 s
 
 	Listen string // listen; port 0 takes a free one, "" opens nothing
@@ -92,6 +93,7 @@ func Defaults() Options {
 		UnknownOutcome:          "probe-once",
 		CoolDown:                24 * time.Hour,
 		MaximumAge:              14 * 24 * time.Hour,
+		VerifyEvery:             24 * time.Hour,
 		Listen:                  "127.0.0.1:9464",
 	}
 }

@@ -101,7 +101,7 @@ func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, regis
 		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
-		MaximumAge: o.MaximumAge, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
+		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
 		Metrics: onboarding.NewMetrics(registry), Logger: log,
 	})
 }
@@ -155,6 +155,14 @@ func (o *Options) drainTime() time.Duration {
 		return o.RequestDeadline + 5*time.Second
 	}
 	return o.DrainTime
+}
+
+// verifyEvery: users say 0 for off.
+func (o *Options) verifyEvery() time.Duration {
+	if o.VerifyEvery == 0 {
+		return onboarding.NoVerifyEvery
+	}
+	return o.VerifyEvery
 }
 
 func (o *Options) egressWindow() time.Duration {

@@ -173,7 +173,7 @@ func TestAFileInAnotherPlaceHasAnUnknownHistory(t *testing.T) {
 	p := journal.Permit{Ledger: "account/" + benchAccount, Limit: 5, Window: 30 * time.Second, Slack: time.Minute}
 	free := func(path, mark string, want int) {
 		t.Helper()
-		j := opened(t, Options{Path: path, Now: clock, mark: func(string) string { return mark }})
+		j := opened(t, Options{Path: path, Now: clock, Mark: func(string) string { return mark }})
 		n, _, err := j.Free(t.Context(), p)
 		if err != nil || n != want {
 			t.Errorf("%s at %s: %d permits are free (%v), want %d", filepath.Base(path), mark, n, err, want)

@@ -94,9 +94,19 @@ func (t *tx) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 	return got, nil
 }
 
+// An answer that is there holds the lane or is beside it: Received, Stored.
+const activatingRead = "SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane IN (1, 3) AND kind = 2 AND state IN (6, 7) AND id <> ?2)"
+
 // outrun tells whether others of its kind wait behind an operation that is to
-// be probed.
+// be probed, and whether an activation of its shop is before its end.
 func (t *tx) outrun(o *journal.ClaimedOperation, x extras) error {
+	if o.Kind == journal.Invite && o.State == journal.Claimed {
+		r, err := t.one(activatingRead, x.shop, o.Ref.Operation)
+		if err != nil {
+			return err
+		}
+		o.Activating = r.int(0) != 0
+	}
 	if o.Unknowns == 0 {
 		return nil
 	}
@@ -182,7 +192,14 @@ func (t *tx) comparing(o *journal.ClaimedOperation, x extras) (err error) {
 	}
 	current, err := t.receipts("r.attempt = (SELECT a.receipt FROM shop s JOIN operation a ON a.id = s.active_operation WHERE s.id = ?)", x.shop)
 	o.Known = append(o.Known, current...)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.each(`SELECT version, reference, merchant_id, secret, created FROM credential
+		WHERE shop = ?1 AND version IN (?2, (SELECT active_version FROM shop WHERE id = ?1)) ORDER BY version`, in{x.shop, x.version}, func(r row) error {
+		o.Stored = append(o.Stored, credential(o.Shop, r))
+		return nil
+	})
 }
 
 func (t *tx) receipts(where string, args ...any) (list []journal.StoredReceipt, err error) {
@@ -240,7 +257,9 @@ func (t *tx) expire() (n [2]int, err error) {
 				if err != nil {
 					return n, err
 				}
-				n[i] += int(changed)
+				if n[i] += int(changed); changed > 0 && x.to == journal.Unknown {
+					t.j.writer.doubted.addAll()
+				}
 				t.woken = t.woken || changed > 0
 			}
 		}

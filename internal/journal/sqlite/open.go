@@ -50,8 +50,9 @@ type Options struct {
 	// error means that nobody can say, and then the reserve is not kept.
 	DiskFree func(folder string) (int64, error)
 
-	// mark tells a file from its copies; nil is fileMark.
-	mark func(path string) string
+	// Mark tells a file from its copies; nil asks the file system. It is for
+	// tests in which a copy stands for what a crash left.
+	Mark func(path string) string
 }
 
 // A Journal is the durable memory in one SQLite file. It implements
@@ -96,6 +97,7 @@ type writer struct {
 	underWay map[journal.AttemptID]started // attempts without an end
 	seed     maphash.Seed
 	invitees invitees
+	doubted  doubted
 
 	ledgers      ledgers
 	firstAttempt int64 // of this process
@@ -127,7 +129,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue: queue{wake: make(chan struct{}, 1)}, space: newSpace(path, o),
-		recover: o.Recover, mark: o.mark,
+		recover: o.Recover, mark: o.Mark,
 	}
 	if j.mark == nil {
 		j.mark = fileMark

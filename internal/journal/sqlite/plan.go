@@ -86,8 +86,9 @@ func cancellable(s journal.State) bool {
 }
 
 func (t *tx) supersede(id int64, reason string) error {
-	_, err := t.exec("UPDATE operation SET state = ?, stage = 0, due_at = NULL, lane = NULL, leased = 0, reason = ?, changed = ? WHERE id = ?",
-		int64(journal.Superseded), reason, t.now, id)
+	// A late receipt of an earlier run may wait to be compared.
+	_, err := t.exec(`UPDATE operation SET state = ?1, stage = 2 * late, due_at = CASE late WHEN 0 THEN NULL ELSE ?3 END, lane = NULL, leased = 0, reason = ?2, changed = ?3
+		WHERE id = ?4`, int64(journal.Superseded), reason, t.now, id)
 	return err
 }
 
