@@ -42,7 +42,7 @@ func (p *Pool) checkToken(s scope, t *task, token secret.String) tokenVerdict {
 	if err != nil {
 		return tokenSilent
 	}
-	place := t.acc.calls.take(by, s.run.Done())
+	place := p.steps.take(t.acc.calls, by, s.run.Done())
 	if place == nil {
 		p.later(func() { p.endCheck(s, id, unsentCheck()) })
 		return tokenSilent
@@ -105,7 +105,7 @@ func (p *Pool) checkOwn(s scope, acc *account) {
 		Permits: []journal.Permit{acc.ledger, p.cfg.egress()},
 	})
 	if err == nil {
-		if place := acc.calls.take(time.Now().Add(sendBy), s.run.Done()); place == nil {
+		if place := p.steps.take(acc.calls, time.Now().Add(sendBy), s.run.Done()); place == nil {
 			p.endCheck(s, id, unsentCheck())
 		} else {
 			x := acc.Client.CheckOwnToken(s.calls)
@@ -153,7 +153,7 @@ func (p *Pool) writeGates(ctx context.Context) {
 		case <-p.gateWrite:
 		}
 		for try := 0; !p.flushGates(ctx); try++ {
-			if !sleep(ctx, growing(errorBase, errorCap, try)) {
+			if !p.steps.sleep(ctx, growing(errorBase, errorCap, try)) {
 				return
 			}
 		}
