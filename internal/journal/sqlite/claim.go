@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -307,10 +308,15 @@ const (
 	laneLast   = int64(4) // queued behind all that is queued
 )
 
-const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane = 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY id LIMIT 1),
-	(SELECT min(id) FROM operation WHERE shop = ?1 AND lane = 4)`
+// What stands at the head of each kind's queue comes twice over, and one more
+// where it is in a later run.
+const (
+	laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane = 1),
+	(SELECT 2 * id + (run > 1) FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY id LIMIT 1),
+	(SELECT 2 * id + (run > 1) FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 4 ORDER BY event LIMIT 1)`
+	queueRead = "SELECT id, event, run FROM operation WHERE shop = ?1 AND lane = 2 AND kind = ?2 ORDER BY id"
+)
 
 // release makes the shop's next operation Planned if nothing holds the lane.
 func (t *tx) release(shop int64) error {
@@ -318,20 +324,48 @@ func (t *tx) release(shop int64) error {
 	if err != nil {
 		return err
 	}
-	id := r.int(1)
-	if second := r.int(2); id == 0 || second != 0 && second < id {
-		id = second
+	first, second, last := r.int(1), r.int(2), r.int(3)
+	if r.int(0) != 0 || first == 0 && second == 0 && last == 0 {
+		return nil
+	}
+	id := first / 2
+	if id == 0 || second != 0 && second < first {
+		id = second / 2
+	}
+	if first%2 != 0 || second%2 != 0 {
+		if id, err = t.firstQueued(shop); err != nil {
+			return err
+		}
 	}
 	if id == 0 {
-		id = r.int(3)
-	}
-	if r.int(0) != 0 || id == 0 {
-		return nil
+		id = last
 	}
 	t.woken = true
 	_, err = t.exec("UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, changed = ? WHERE id = ?",
 		int64(journal.Planned), int64(journal.Call), t.now, laneHeld, t.now, id)
 	return err
+}
+
+// firstQueued is the queued operation whose run began first. Operations in
+// their first run lie in that order already, and one that runs again began
+// after the first runs of all below it: the walk ends at the first of those.
+func (t *tx) firstQueued(shop int64) (id int64, err error) {
+	var oldest int64
+	for _, kind := range kinds {
+		err := t.each(queueRead, in{shop, int64(kind)}, func(r row) error {
+			if oldest == 0 || r.int(1) < oldest {
+				id, oldest = r.int(0), r.int(1)
+			}
+			if r.int(2) == 1 {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return 0, err
+		}
+	}
+	return id, nil
 }
 
 // busy tells whether something holds the shop's lane.
