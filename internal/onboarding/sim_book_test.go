@@ -174,6 +174,16 @@ func (b *simBook) written(r *simRequest) {
 			probes++
 		}
 	}
+	for _, other := range b.ops {
+		if other == o || o.Kind != journal.Activate || other.Kind != o.Kind || other.value != o.value || other.Shop.Account != o.Shop.Account {
+			continue
+		}
+		for _, e := range other.attempts {
+			if e.request != nil && e.fate() != fateNot && (e.fate() != fateFinal || e.request.effect) {
+				s.wrong("request %d is for a code that operation %d may have spent for shop %s", r.id, other.Ref.Operation, other.Shop.Shop)
+			}
+		}
+	}
 	if o.Kind == journal.Activate && (probes > 0 || unknowns > 1 || unknowns > 0 && s.setup.config.UnknownOutcome == Hold) {
 		s.wrong("request %d asks again after %d probes and %d unknown outcomes", r.id, probes, unknowns)
 	}
@@ -214,7 +224,7 @@ func (b *simBook) lane(r *simRequest, now time.Time) {
 		case journal.Planned, journal.Waiting, journal.Claimed, journal.Sending, journal.Unknown:
 			active++
 		case journal.Queued:
-			if x.ID != r.attempt.op.Ref.Operation && !x.Doubt && s.inputs.arrival[x.Event] < turn && !o.Doubt && o.Run == 1 {
+			if x.ID != r.attempt.op.Ref.Operation && !x.Doubt && s.inputs.arrival[x.Event] < turn && !o.Doubt {
 				s.wrong("request %d of operation %d overtakes operation %d", r.id, o.Ref.Operation, x.ID)
 			}
 		}

@@ -50,6 +50,9 @@ func (c *simClient) do(ctx context.Context, op invoicebox.Operation, a invoicebo
 		return x
 	}
 	s.pause() // connects
+	if s.faults.on && s.rng.IntN(25) == 0 {
+		s.stall(8 * time.Minute)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return fail(invoicebox.ReasonCanceled)
@@ -74,7 +77,7 @@ func (c *simClient) do(ctx context.Context, op invoicebox.Operation, a invoicebo
 		answered = s.rng.IntN(2) == 0
 	}
 	s.box.close(r)
-	if answered && s.faults.on && s.rng.IntN(12) == 0 {
+	if answered && s.faults.on && s.rng.IntN(6) == 0 {
 		s.stall(8 * time.Minute) // with the answer in its hands
 	}
 	switch {

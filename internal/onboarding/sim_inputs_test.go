@@ -115,9 +115,9 @@ func (in *simInputs) plant(account, value string) {
 		c.kind = "bad"
 	case 1:
 		c.kind = "same"
-	case 2:
+	case 2, 3:
 		c.kind = "fresh"
-	case 3:
+	case 4:
 		if s.rng.IntN(3) == 0 {
 			c.merchant += "-other"
 		}
