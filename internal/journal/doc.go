@@ -67,7 +67,8 @@
 //	answer written twice   the second changes nothing
 //	clock stepped          nothing while the process runs; at the next opening an operation that
 //	                       waits is due by the new clock, and a ledger counts what is behind it
-//	                       from the opening at the latest
+//	                       from the opening at the latest; one that was set forward while no process
+//	                       ran makes what was sent before it look older: its permits come back early
 //	database full or gone  the steps that were asked for fail; later ones are tried anew
 //	one step is wrong      it fails alone, what was committed with it is there
 package journal

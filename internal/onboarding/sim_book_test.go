@@ -46,7 +46,7 @@ type simAttempt struct {
 	request        *simRequest // nil: nothing was written
 	recorded       bool        // its end is durable
 	receipt        bool        // its answer is
-	fenced         bool        // another answer came first, while it was on its way
+	fenced         bool        // another answer came first, while it was durable and had no end
 }
 
 // A simFate is what is known about an attempt.
@@ -149,6 +149,11 @@ func (b *simBook) written(r *simRequest) {
 	if o.value != r.value || o.Shop.Account != r.account {
 		s.wrong("request %d is not for its operation", r.id)
 	}
+	if a.fenced {
+		// It was made durable before that answer came, and ends as a late one.
+		b.order[o.Shop] = append(b.order[o.Shop], r)
+		return
+	}
 	unknowns, probes := 0, 0
 	for _, e := range o.attempts {
 		if e.number > a.number {
@@ -243,7 +248,7 @@ func (b *simBook) received(r journal.Receipt, mine bool) {
 	b.s.counts["late answer"]++
 	a.op.late, a.op.until = true, time.Time{}
 	for _, e := range a.op.attempts {
-		if e != a && e.request != nil && e.request.ended.IsZero() {
+		if e != a && !e.recorded && !e.receipt {
 			e.fenced = true
 		}
 	}

@@ -24,6 +24,9 @@ type simBox struct {
 	mood     string         // what most answers are while it lasts, "" for the usual
 	moodTo   time.Time
 	revoked  map[string]bool // accounts whose own token is refused
+	// Windows are counted from here on: the clock was set forward while no
+	// process ran, and the ledgers took what was before for long ago.
+	forgotten time.Time
 }
 
 // A simCode is an activation code, as Invoicebox knows it.
@@ -174,6 +177,9 @@ func (b *simBox) hangUp(w *simWorker) {
 
 // count notes a request in its windows, and looks whether they are too full.
 func (b *simBox) count(r *simRequest) {
+	if r.wrote.Before(b.forgotten) {
+		return
+	}
 	limit := func(ledger string, n int, window time.Duration) {
 		b.counted[ledger] = append(b.counted[ledger], r.arrives)
 		seen := b.counted[ledger]

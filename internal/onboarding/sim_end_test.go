@@ -86,7 +86,12 @@ func (s *sim) quiet() bool {
 			return false
 		}
 	}
-	return stats.Outbox == 0
+	// Late answers are compared with an operation that has ended.
+	due, err := s.j.Due(ctx)
+	if err != nil {
+		s.wrong("due: %v", err)
+	}
+	return stats.Outbox == 0 && len(due) == 0
 }
 
 func (b *simBox) flying() bool {

@@ -93,6 +93,10 @@ func (s *sim) stepClock(by time.Duration) {
 			s.t.Fatal(err)
 		}
 	}
+	if by > 0 {
+		s.box.forgotten = time.Now()
+		clear(s.box.counted)
+	}
 	s.note("the clock is stepped by %v", by)
 	s.counts["clock step"]++
 }
