@@ -100,6 +100,9 @@ func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
 func (p *Pool) checkOwn(s scope, acc *account) {
 	verdict := sigTokenBad
 	sendBy := p.cfg.sendBy()
+	// Its permits are held that long: whoever stood still meanwhile sends nothing.
+	calls, cancel := context.WithTimeout(s.calls, sendBy+p.cfg.RequestDeadline)
+	defer cancel()
 	id, err := p.journal.StartCheck(s.work, journal.Check{
 		Account: acc.Name, SendBy: sendBy, Deadline: sendBy + p.cfg.RequestDeadline,
 		Permits: []journal.Permit{acc.ledger, p.cfg.egress()},
@@ -108,7 +111,7 @@ func (p *Pool) checkOwn(s scope, acc *account) {
 		if place := p.steps.take(acc.calls, time.Now().Add(sendBy), s.run.Done()); place == nil {
 			p.endCheck(s, id, unsentCheck())
 		} else {
-			x := acc.Client.CheckOwnToken(s.calls)
+			x := acc.Client.CheckOwnToken(calls)
 			place()
 			v := invoicebox.Classify(x)
 			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
