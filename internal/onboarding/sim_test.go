@@ -27,7 +27,7 @@ var (
 const (
 	usualSeeds  = 300
 	usualTime   = 8 * time.Second
-	fewestSeeds = 25
+	fewestSeeds = 10
 )
 
 // simSetup is what a run is made of, before anything happens.
@@ -200,7 +200,7 @@ func TestSimulationReplays(t *testing.T) {
 	dir := simFolder(t)
 	empty := emptyJournal(t, dir)
 	seen := map[string]bool{}
-	const n = 8
+	const n = 4
 	for seed := *simSeed; seed < *simSeed+n; seed++ {
 		a, b := simulate(t, dir, empty, seed), simulate(t, dir, empty, seed)
 		if a.digest != b.digest {
