@@ -43,6 +43,7 @@ type simAttempt struct {
 	op             *simOp
 	number, run    int
 	flagged, probe bool
+	sendBy         time.Time
 	request        *simRequest // nil: nothing was written
 	recorded       bool        // its end is durable
 	receipt        bool        // its answer is
@@ -123,9 +124,9 @@ func (b *simBook) claimed(c *journal.ClaimedOperation, lease time.Duration) {
 	b.s.note("claims operation %d: %v of %s %s, %v, run %d, unknowns %d, newer %v", c.Ref.Operation, c.Kind, c.Shop.Shop, simName(o.value), c.State, c.Run, c.Unknowns, c.Newer)
 }
 
-func (b *simBook) sent(id journal.AttemptID, m journal.Send, _ time.Time) {
+func (b *simBook) sent(id journal.AttemptID, m journal.Send, asked time.Time) {
 	o := b.ops[m.Ref.Operation]
-	a := &simAttempt{id: id, op: o, number: m.Attempt, run: o.Run, flagged: m.Flagged, probe: m.Probe}
+	a := &simAttempt{id: id, op: o, number: m.Attempt, run: o.Run, flagged: m.Flagged, probe: m.Probe, sendBy: asked.Add(m.SendBy)}
 	o.attempts = append(o.attempts, a)
 	b.attempts[id] = a
 	b.s.current.attempt = a
@@ -145,6 +146,9 @@ func (b *simBook) written(r *simRequest) {
 		return
 	}
 	a.request = r
+	if !now.Before(a.sendBy) {
+		s.wrong("request %d is written %v after its send-by instant", r.id, now.Sub(a.sendBy))
+	}
 	o := a.op
 	if o.value != r.value || o.Shop.Account != r.account {
 		s.wrong("request %d is not for its operation", r.id)
