@@ -75,7 +75,9 @@
 //	clock stepped          nothing while the process runs; at the next opening an operation that
 //	                       waits is due by the new clock, and no later than its whole wait after
 //	                       the opening; a ledger counts what is behind it
-//	                       from the opening at the latest; of reviews what is open is due then,
+//	                       from the opening at the latest; one that was set forward while no process
+//	                       ran makes what was sent before it look older: its permits come back early;
+//	                       of reviews what is open is due at the opening,
 //	                       and since when credentials are refused counts from it
 //	intent and answer race one of them is ErrStale, and whoever performs the intent looks again
 //	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk); later ones are tried anew

@@ -3,7 +3,6 @@ package onboarding
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -20,8 +19,7 @@ const (
 func (p *Pool) dispatch(s scope) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	failures := 0
-	var expireAt, refreshAt time.Time
+	var b beats
 	for {
 		select {
 		case <-s.run.Done():
@@ -33,38 +31,53 @@ func (p *Pool) dispatch(s scope) error {
 		if s.draining() {
 			return nil
 		}
-		now := time.Now()
-		var err error
-		if !now.Before(expireAt) {
-			err = p.expire(s.run)
-			expireAt = now.Add(p.cfg.Lease / 2)
-		}
-		if err == nil && !now.Before(refreshAt) {
-			err = p.refreshGates(s.run)
-			refreshAt = now.Add(gateRefresh)
-		}
-		next := earliest(expireAt, refreshAt)
-		if err == nil {
-			var at time.Time
-			if at, err = p.round(s); err == nil {
-				next = earliest(next, at)
-			}
-		}
-		switch {
-		case errors.Is(err, journal.ErrClosed):
+		next, err := p.beat(s, &b)
+		if err != nil {
 			return err
-		case err != nil && !s.draining():
-			p.metrics.errors.WithLabelValues("dispatch").Inc()
-			p.log.Error("the journal does not give out work", "error", err)
-			// Not by the timer: signals would wake it again and again.
-			sleep(s.run, growing(errorBase, errorCap, failures))
-			next = time.Now()
-			failures++
-		default:
-			failures = 0
 		}
 		timer.Reset(max(0, time.Until(next)))
 	}
+}
+
+// beats is what the dispatcher keeps from one look to the next.
+type beats struct {
+	expireAt, refreshAt time.Time
+	failures            int // of the journal, in a row
+}
+
+// beat is one look for due work. It returns when the next one is due without a
+// signal, and an error only when the journal is closed.
+func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
+	now := time.Now()
+	if !now.Before(b.expireAt) {
+		err = p.expire(s.run)
+		b.expireAt = now.Add(p.cfg.Lease / 2)
+	}
+	if err == nil && !now.Before(b.refreshAt) {
+		err = p.refreshGates(s.run)
+		b.refreshAt = now.Add(gateRefresh)
+	}
+	next = earliest(b.expireAt, b.refreshAt)
+	if err == nil {
+		var at time.Time
+		if at, err = p.round(s); err == nil {
+			next = earliest(next, at)
+		}
+	}
+	switch {
+	case errors.Is(err, journal.ErrClosed):
+		return next, err
+	case err != nil && !s.draining():
+		p.metrics.errors.WithLabelValues("dispatch").Inc()
+		p.log.Error("the journal does not give out work", "error", err)
+		// Not by the timer: signals would wake it again and again.
+		p.steps.sleep(s.run, growing(errorBase, errorCap, b.failures))
+		next = time.Now()
+		b.failures++
+	default:
+		b.failures = 0
+	}
+	return next, nil
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -275,11 +288,7 @@ func (p *Pool) claim(s scope, claims []claim) error {
 		return p.claimOne(s, claims[0])
 	}
 	errs := make([]error, len(claims))
-	var wg sync.WaitGroup
-	for i, c := range claims {
-		wg.Go(func() { errs[i] = p.claimOne(s, c) })
-	}
-	wg.Wait()
+	p.steps.all(len(claims), func(i int) { errs[i] = p.claimOne(s, claims[i]) })
 	return errors.Join(errs...)
 }
 
@@ -307,7 +316,7 @@ func (p *Pool) claimOne(s scope, c claim) error {
 	}
 	p.mu.Unlock()
 	for _, t := range tasks {
-		go p.perform(s, t)
+		p.steps.start(func() { p.perform(s, t) })
 	}
 	return nil
 }

@@ -210,4 +210,24 @@
 //	stored credentials unreadable  their review proves nothing; an error in the log each time, once an hour
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again
+//
+// # Simulation
+//
+// TestSimulation runs pools over the real journal one step at a time, in virtual
+// time. One number, the seed, decides all: inputs, which task goes on after
+// each call, what the model of Invoicebox does and answers, when the journal
+// fails before or after a commit, who is killed, frozen or told to stop, and how
+// the clock is stepped while no process runs; the same seed repeats the same
+// run. After every step the requests, leases, windows, events and secrets that
+// really were are compared with what is promised above, and when the faults stop
+// all has to be done in a bounded time. go test runs what fits into eight seconds.
+//
+//	go test ./internal/onboarding -run 'TestSimulation$' -sim.seeds=10000 -timeout=2h
+//	go test ./internal/onboarding -run 'TestSimulation$' -sim.seed=SEED -sim.seeds=1 -sim.trace -v
+//	go test ./internal/onboarding -run 'TestSimulationTeeth' -sim.teeth=2000 -timeout=2h -v
+//
+// The last plants the bugs of testdata/teeth one after the other and demands that
+// each is found; -sim.tooth chooses some by name. What the model does not have:
+// Kafka, the wire (the client's own tests), the loss of what was not synced, and
+// two processes on one SQLite file (replicas share one open journal).
 package onboarding

@@ -145,7 +145,7 @@ func (p *Pool) eraseReceipts(ctx context.Context) {
 				p.log.Warn("receipts that are not needed any more could not be erased; tried again later", "error", err)
 			}
 			// Others write between two pages.
-			if err != nil || next == 0 || !sleep(ctx, 10*time.Millisecond) {
+			if err != nil || next == 0 || !p.steps.sleep(ctx, 10*time.Millisecond) {
 				break
 			}
 			after = next
@@ -153,7 +153,7 @@ func (p *Pool) eraseReceipts(ctx context.Context) {
 		if total > 0 {
 			p.log.Info("erased receipts whose credentials work", "receipts", total)
 		}
-		if !sleep(ctx, eraseEvery) {
+		if !p.steps.sleep(ctx, eraseEvery) {
 			return
 		}
 	}

@@ -2,7 +2,6 @@ package onboarding
 
 import (
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -51,7 +50,7 @@ func (p *Pool) call(s scope, t *task) {
 	}
 	// Only half as many again as can call are made durable: one that gets no
 	// place for its call in time has to be taken back.
-	ahead := t.acc.ahead.take(t.leaseEnd.Add(-p.callTime()), s.run.Done())
+	ahead := p.steps.take(t.acc.ahead, t.leaseEnd.Add(-p.callTime()), s.run.Done())
 	if ahead == nil {
 		p.giveBack(s, t, p.whyNotSent(s), time.Time{})
 		return
@@ -71,7 +70,7 @@ func (p *Pool) call(s scope, t *task) {
 	}
 	t.attempt = id
 	t.Attempts++
-	place := t.acc.calls.take(sendBy, s.run.Done())
+	place := p.steps.take(t.acc.calls, sendBy, s.run.Done())
 	// The gate may have closed while the attempt waited.
 	closed := t.acc.gate.closed(t.trial)
 	if place == nil || closed || s.draining() || !time.Now().Before(sendBy) {
@@ -156,7 +155,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 	if t.Kind == journal.Activate {
 		if err := p.cfg.Credentials.Ready(s.calls, t.Shop); err != nil {
 			p.log.Warn("the credential store is not ready: the code is not spent", t.attrs("error", err)...)
-			p.giveBack(s, t, ReasonStoreNotReady, now.Add(jitter(storeRetry)))
+			p.giveBack(s, t, ReasonStoreNotReady, now.Add(p.jitter(storeRetry)))
 			return subject, false
 		}
 	}
@@ -246,7 +245,7 @@ func (p *Pool) waitTime(t *task, v invoicebox.Verdict) time.Duration {
 	if told > 0 {
 		return told
 	}
-	return time.Duration(rand.Int64N(int64(growing(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1 // #nosec G404 -- spreads load, guards nothing
+	return time.Duration(p.steps.lot(int64(growing(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1
 }
 
 // told is how long the answer asks to wait; a 429 that does not say means one
@@ -259,8 +258,8 @@ func (p *Pool) told(acc *account, v invoicebox.Verdict) time.Duration {
 	return told
 }
 
-func jitter(d time.Duration) time.Duration {
-	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1)) // #nosec G404 -- spreads load, guards nothing
+func (p *Pool) jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(p.steps.lot(int64(d/2)+1))
 }
 
 // overAge tells whether a run will have waited too long at an instant; the time

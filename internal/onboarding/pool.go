@@ -27,6 +27,7 @@ type Pool struct {
 	journal  Journal
 	log      *slog.Logger
 	metrics  *Metrics
+	steps    stepping
 	out      publisher
 	accounts map[string]*account
 	order    []*account
@@ -92,7 +93,7 @@ func New(c Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics,
+		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, steps: concurrently{},
 		out:       publisher{source: c.Source, format: c.Format},
 		accounts:  make(map[string]*account, len(c.Accounts)),
 		wake:      make(chan struct{}, 1),
@@ -140,29 +141,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	if p.running.Swap(true) {
 		return errors.New("onboarding: the pool is running already")
 	}
-	known, err := p.journal.Accounts(ctx)
-	switch {
+	switch err := p.adoptGates(ctx); {
 	case err != nil && ctx.Err() != nil:
 		return nil
 	case err != nil:
 		return fmt.Errorf("onboarding: read the accounts: %w", err)
-	}
-	gates := make(map[string]journal.Gate, len(known))
-	for _, k := range known {
-		gates[k.Name] = k.Gate
-	}
-	now := time.Now()
-	for _, acc := range p.order {
-		acc.gate.mu.Lock()
-		acc.gate.adopt(gates[acc.Name], now)
-		paused := acc.gate.g.Reason
-		retry := acc.gate.retry(now)
-		state := acc.gate.g.State
-		acc.gate.mu.Unlock()
-		p.metrics.gate(acc.Name, state)
-		if retry {
-			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
-		}
 	}
 
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
@@ -186,13 +169,39 @@ func (p *Pool) Run(ctx context.Context) error {
 	for _, acc := range p.order {
 		p.tasks.Go(func() { p.reviews(s, acc) })
 	}
-	err = p.dispatch(s)
+	err := p.dispatch(s)
 	stop()
 	p.drain(cutCalls, giveUp)
 	stopWriter()
 	<-writerDone
 	p.flushGates(work)
 	return err
+}
+
+// adoptGates takes over the gates as the journal has them, at the start.
+func (p *Pool) adoptGates(ctx context.Context) error {
+	known, err := p.journal.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	gates := make(map[string]journal.Gate, len(known))
+	for _, k := range known {
+		gates[k.Name] = k.Gate
+	}
+	now := time.Now()
+	for _, acc := range p.order {
+		acc.gate.mu.Lock()
+		acc.gate.adopt(gates[acc.Name], now)
+		paused := acc.gate.g.Reason
+		retry := acc.gate.retry(now)
+		state := acc.gate.g.State
+		acc.gate.mu.Unlock()
+		p.metrics.gate(acc.Name, state)
+		if retry {
+			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
+		}
+	}
+	return nil
 }
 
 // drain waits for what is in flight.
@@ -296,7 +305,13 @@ func (p *Pool) freeRoom(acc *account) int {
 }
 
 // later runs a small write beside the task, awaited by the drain.
-func (p *Pool) later(f func()) { p.tasks.Go(f) }
+func (p *Pool) later(f func()) {
+	p.tasks.Add(1)
+	p.steps.start(func() {
+		defer p.tasks.Done()
+		f()
+	})
+}
 
 func (p *Pool) failed(op journal.ClaimedOperation, r Reason, now time.Time) []journal.Draft {
 	if f := attentionFailure(r); f != "" {

@@ -203,7 +203,7 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 	}
 	row := reviewRowOf(v.State, answer, confirmed)
 	e := journal.ReviewEnd{Ref: v.Ref, Answer: answer, State: row.to, Move: row.move}
-	e.Due, e.Routine = p.cfg.reviewDue(row, v.Tries, refused, now)
+	e.Due, e.Routine = p.reviewDue(row, v.Tries, refused, now)
 	if row.event != "" {
 		draft, err := p.out.reviewed(v, row.event, now)
 		if err != nil {

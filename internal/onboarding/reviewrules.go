@@ -83,27 +83,27 @@ func reviewRowOf(state journal.CredentialState, answer journal.ReviewAnswer, con
 
 // reviewDue is when credentials are looked at next, and whether nothing is open
 // until then. Refused is since when they are refused, zero where they are not.
-func (c Config) reviewDue(row reviewRow, tries int, refused, now time.Time) (due time.Time, routine bool) {
-	wait := jitter(growing(2*c.ReviewBase, c.ReviewCap, tries))
+func (p *Pool) reviewDue(row reviewRow, tries int, refused, now time.Time) (due time.Time, routine bool) {
+	wait := p.jitter(growing(2*p.cfg.ReviewBase, p.cfg.ReviewCap, tries))
 	switch row.next {
 	case soon:
 		return now.Add(wait), row.to != journal.CredentialPending && refused.IsZero()
 	case toConfirm:
-		if left := refused.Add(c.VerifyFor).Sub(now); left > 0 {
+		if left := refused.Add(p.cfg.VerifyFor).Sub(now); left > 0 {
 			wait = max(time.Second, min(wait, left))
 		}
 		return now.Add(wait), false
 	}
-	return now.Add(c.reviewAgain()), true
+	return now.Add(p.reviewAgain()), true
 }
 
 // reviewAgain is drawn anew for each look, so that shops that came together do
 // not stay together. Without a schedule it is kept for the day when there is one.
-func (c Config) reviewAgain() time.Duration {
-	if c.VerifyEvery == NoVerifyEvery {
-		return jitter(DefaultVerifyEvery)
+func (p *Pool) reviewAgain() time.Duration {
+	if p.cfg.VerifyEvery == NoVerifyEvery {
+		return p.jitter(DefaultVerifyEvery)
 	}
-	return jitter(c.VerifyEvery)
+	return p.jitter(p.cfg.VerifyEvery)
 }
 
 // reviewPermit is the ledger that keeps reviews a small part of what goes out.

@@ -85,7 +85,7 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		return
 	case err != nil:
 		p.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("error", err)...)
-		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(jitter(storeRetry)))
+		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(p.jitter(storeRetry)))
 		return
 	}
 	event := p.out.activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
@@ -189,7 +189,7 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 func (p *Pool) current(at time.Time, event journal.Draft, verified bool) *journal.ActiveUpdate {
 	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(p.cfg.ReviewBase), Replaced: replaced}
 	if verified {
-		u.Review = time.Now().Add(p.cfg.reviewAgain())
+		u.Review = time.Now().Add(p.reviewAgain())
 	}
 	return u
 }

@@ -63,7 +63,7 @@ func (p *Pool) pause(ctx context.Context, t *task, try int) bool {
 	if time.Until(t.leaseEnd) < wait {
 		return false
 	}
-	return sleep(ctx, wait)
+	return p.steps.sleep(ctx, wait)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -118,7 +118,7 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 		if errors.Is(err, journal.ErrClosed) {
 			return false, err
 		}
-		sleep(ctx, growing(errorBase, errorCap, try))
+		p.steps.sleep(ctx, growing(errorBase, errorCap, try))
 	}
 }
 

@@ -97,6 +97,18 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", again)
 		}
 	}},
+	{"a run that starts again comes after what was there before", func(f *fixture) {
+		f.ingest(f.code("s", "e1", "1"))
+		f.finish(f.claimed(journal.Activate, journal.Call))
+		f.ingest(f.address("s", "e2", "a@x.test"), f.code("s", "e3", "3"), f.code("s", "e4", "1"), f.code("s", "e5", "5"))
+		for i, kind := range []journal.Kind{journal.Invite, journal.Activate, journal.Activate, journal.Activate} {
+			o := f.claimed(kind, journal.Call)
+			if want := fmt.Sprint("e", i+2); o.EventID != want {
+				f.Fatalf("claimed %s, want %s", o.EventID, want)
+			}
+			f.finish(o)
+		}
+	}},
 	{"a late receipt does not start a second call", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
