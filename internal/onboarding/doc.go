@@ -127,5 +127,11 @@
 //	                             person's, or one trial after another token file
 //	credential store not ready   activations wait, invitations go on
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
+//	journal's disk full          no call begins; receipts are tried without end, and there is room kept for them
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again
+//
+// # Longer tests
+//
+// INVOICEBOX_LEDGER_SEEDS=N tries N seeds of random traffic against the limits,
+// where one is tried otherwise; a seed takes some seconds.
 package onboarding

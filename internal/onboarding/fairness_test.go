@@ -64,7 +64,11 @@ const steadyLatency = 200 * time.Millisecond // of a call
 
 // steadyWaits tells how long the operations of the steady accounts waited.
 func steadyWaits(t *testing.T, bad bool) []time.Duration {
-	const accounts, paused, limited, flooded, every, length = 50, 0, 1, 2, 6 * time.Second, 3 * time.Minute
+	const accounts, paused, limited, flooded, every, length = 50, 0, 1, 2, 6 * time.Second, 2 * time.Minute
+	flood := 10_000
+	if lean {
+		flood = 1500
+	}
 	w := newWorld(t, accounts, sandbox.Options{Profile: sandbox.Calm})
 	r := rand.New(rand.NewPCG(7, 7))
 	w.serve = func(next http.Handler) http.Handler {
@@ -92,7 +96,7 @@ func steadyWaits(t *testing.T, bad bool) []time.Duration {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second) // the pool has noticed
-		for account, n := range map[int]int{paused: 500, limited: 500, flooded: 10_000} {
+		for account, n := range map[int]int{paused: 500, limited: 500, flooded: flood} {
 			for i := 0; i < n; i += 100 {
 				var batch []journal.Event
 				for k := range 100 {
@@ -139,7 +143,7 @@ func steadyWaits(t *testing.T, bad bool) []time.Duration {
 	slices.Sort(waits)
 	if bad {
 		t.Logf("calls of the bad ones: %v", bads)
-		if bads[accountName(paused)] != 0 || bads[accountName(limited)] < 2 || bads[accountName(flooded)] < 600 {
+		if bads[accountName(paused)] != 0 || bads[accountName(limited)] < 2 || bads[accountName(flooded)] < 500 {
 			t.Errorf("the bad ones are not bad: %v", bads)
 		}
 	}

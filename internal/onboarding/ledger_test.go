@@ -31,6 +31,9 @@ func TestTheLimitIsUsed(t *testing.T) {
 			return min(time.Duration(40*float64(time.Millisecond)/(1-tail.Float64())), 20*time.Second)
 		}, 0},
 	} {
+		if lean && c.commit == 0 {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const limit, windows = 100, 8
