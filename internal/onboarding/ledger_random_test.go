@@ -59,9 +59,9 @@ func ledgerSeeds(t *testing.T) uint64 {
 
 func randomTraffic(t *testing.T, r *rand.Rand, at sandbox.CountAt) (requests, kills int) {
 	const accounts, limit, egress = 3, 20, 45
-	minutes := time.Duration(5)
+	length := 5 * time.Minute
 	if lean {
-		minutes = 2
+		length = 2 * time.Minute
 	}
 	w := newWorld(t, accounts, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: limit, EgressPerWindow: egress, CountAt: at, Seed: r.Uint64()})
 	w.serve = func(next http.Handler) http.Handler {
@@ -81,7 +81,7 @@ func randomTraffic(t *testing.T, r *rand.Rand, at sandbox.CountAt) (requests, ki
 	defer w.open()()
 	w.boot()
 	sent := 0
-	end := time.Now().Add(minutes * time.Minute)
+	end := time.Now().Add(length)
 	nextKill := time.Now().Add(time.Duration(r.IntN(90)) * time.Second)
 	for time.Now().Before(end) {
 		var events []journal.Event
