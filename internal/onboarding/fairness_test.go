@@ -20,6 +20,9 @@ import (
 // has ten thousand operations, all at once. How long the steady ones wait from
 // due to sent is compared with a run without those three.
 func TestABadAccountSlowsNoOther(t *testing.T) {
+	if lean {
+		t.Skip("it is for its figures, and takes minutes under the race detector")
+	}
 	var quiet, noisy []time.Duration
 	t.Run("without the bad ones", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { quiet = steadyWaits(t, false) })
@@ -65,10 +68,6 @@ const steadyLatency = 200 * time.Millisecond // of a call
 // steadyWaits tells how long the operations of the steady accounts waited.
 func steadyWaits(t *testing.T, bad bool) []time.Duration {
 	const accounts, paused, limited, flooded, every, length = 50, 0, 1, 2, 6 * time.Second, 2 * time.Minute
-	flood := 10_000
-	if lean {
-		flood = 1500
-	}
 	w := newWorld(t, accounts, sandbox.Options{Profile: sandbox.Calm})
 	r := rand.New(rand.NewPCG(7, 7))
 	w.serve = func(next http.Handler) http.Handler {
@@ -96,7 +95,7 @@ func steadyWaits(t *testing.T, bad bool) []time.Duration {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second) // the pool has noticed
-		for account, n := range map[int]int{paused: 500, limited: 500, flooded: flood} {
+		for account, n := range map[int]int{paused: 500, limited: 500, flooded: 10_000} {
 			for i := 0; i < n; i += 100 {
 				var batch []journal.Event
 				for k := range 100 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,12 +65,19 @@ func randomTraffic(t *testing.T, r *rand.Rand, at sandbox.CountAt) (requests, ki
 		length = 2 * time.Minute
 	}
 	w := newWorld(t, accounts, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: limit, EgressPerWindow: egress, CountAt: at, Seed: r.Uint64()})
+	var mu sync.Mutex
+	drawn := rand.New(rand.NewPCG(r.Uint64(), 1)) // the server's own
+	delay := func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		return time.Duration(drawn.ExpFloat64() * float64(300*time.Millisecond))
+	}
 	w.serve = func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
 			// Before and after the sandbox, so that its count lies anywhere between.
-			time.Sleep(time.Duration(r.ExpFloat64() * float64(300*time.Millisecond)))
+			time.Sleep(delay())
 			next.ServeHTTP(rw, q)
-			time.Sleep(time.Duration(r.ExpFloat64() * float64(300*time.Millisecond)))
+			time.Sleep(delay())
 		})
 	}
 	w.change = func(o *onboarding.Config) {
