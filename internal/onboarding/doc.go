@@ -209,6 +209,7 @@
 //	credential store not ready   activations wait, invitations go on; late answers are compared later
 //	stored credentials unreadable  their review proves nothing; an error in the log each time, once an hour
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
+//	journal's disk full          no call begins; receipts are tried without end, and there is room kept for them
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again
 //
 // # Simulation
@@ -230,4 +231,9 @@
 // each is found; -sim.tooth chooses some by name. What the model does not have:
 // Kafka, the wire (the client's own tests), the loss of what was not synced, and
 // two processes on one SQLite file (replicas share one open journal).
+//
+// # Longer tests
+//
+// INVOICEBOX_LEDGER_SEEDS=N tries N seeds of random traffic against the limits,
+// where one is tried otherwise; a seed takes some seconds.
 package onboarding

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,7 @@ import (
 // placement of the server's count finds more than the limit in a window.
 func TestTheLimitIsUsed(t *testing.T) {
 	tail := rand.New(rand.NewPCG(1, 2))
+	var mu sync.Mutex
 	for _, c := range []struct {
 		name    string
 		latency func() time.Duration
@@ -28,9 +30,14 @@ func TestTheLimitIsUsed(t *testing.T) {
 		{"50 ms, a slow disk", func() time.Duration { return 50 * time.Millisecond }, 10 * time.Millisecond},
 		{"2 s", func() time.Duration { return 2 * time.Second }, 0},
 		{"a long tail", func() time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
 			return min(time.Duration(40*float64(time.Millisecond)/(1-tail.Float64())), 20*time.Second)
 		}, 0},
 	} {
+		if lean && c.commit == 0 {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const limit, windows = 100, 8

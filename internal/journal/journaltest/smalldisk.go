@@ -32,7 +32,7 @@ func OnSmallDisk(t *testing.T, bytes int, test func(t *testing.T, folder string)
 	if strings.Contains(t.Name(), "/") {
 		t.Fatal("a part of a test cannot be run alone")
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.count=1") // #nosec G204 -- this test itself
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.count=1") // #nosec G204 G702 -- this test itself
 	cmd.Env = append(os.Environ(), smallDiskVariable+"="+t.Name())
 	if !apart(cmd) {
 		t.Skip("this system has no namespaces")
