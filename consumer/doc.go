@@ -33,6 +33,13 @@
 //   - Records of aborted transactions are left out, and the markers of
 //     transactions and what compaction took away are stepped over.
 //
+// # Recovery
+//
+// [Consumer.Alone] is for a journal that is restored: it joins the group under a
+// protocol of its own, so that the broker keeps every worker out meanwhile, also
+// one that still has the lost journal, and reads again and scans what it is told
+// to. Offsets are committed in the end, where the journal then stands.
+//
 // # What it does not
 //
 // A topic that was deleted, made anew and filled beyond the old position looks

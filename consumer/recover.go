@@ -19,7 +19,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// ErrRecordsLost: a topic does not hold the records any more that lie between
+// ErrRecordsLost says that a topic does not hold the records any more that lie between
 // what the journal knows and its present beginning.
 var ErrRecordsLost = errors.New("consumer: records were deleted that this journal has not read")
 

@@ -5,4 +5,8 @@
 // Invoicebox, sends it events, kills it, and judges by what can be seen from
 // outside: the requests and effects that the sandbox counted, the topics, and
 // what the commands and the journal say.
+//
+// The drill of a restore (restore_test.go) backs up beside a worker, goes on,
+// kills the worker, loses the file, restores the copy, recovers and runs; once
+// more with a recovery that is killed. It takes about a minute, most of it waiting.
 package endtoend

@@ -220,7 +220,9 @@ func (r *rig) killedAt(sign string, args []string) (out []byte, done bool) {
 		due := err == nil && n > 0
 		if due {
 			_ = cmd.Process.Kill()
-			<-ended
+			if err := <-ended; err == nil {
+				r.t.Error("the recovery ended well although it was killed")
+			}
 		}
 		if err := tx.Rollback(); err != nil {
 			r.t.Fatal(err)

@@ -39,6 +39,20 @@
 // codes, answers and tokens pass through it sealed, and it never logs a value.
 // It prunes nothing by itself; only receipts can be erased so far.
 //
+// # Copies and recovery
+//
+// A journal that was restored from a copy does not know what was done since. A
+// recovery ([Journal.Recover] to [Journal.EndRecovery]) brings it to where the
+// result topics and the inputs say that it was, as far as they do; what comes of
+// each operation says a [Restorer]. Every step can be made again after a crash,
+// and counts once. Published events are kept with their bytes, so a repeat is
+// the same; sequences go on above them; no version of credentials that an event
+// named is used again. The journal has another identity afterwards.
+//
+// Where it is not known what was sent just now (after a recovery, in a file that
+// was copied, in a new journal whose caller knows that others ran before) every
+// ledger is used up until one slack and one window have passed.
+//
 // # States
 //
 //	            ┌──────── Expire, or a restart ────────┐
@@ -82,5 +96,6 @@
 //	intent and answer race one of them is ErrStale, and whoever performs the intent looks again
 //	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk); later ones are tried anew
 //	disk almost full       no call can begin; what is in flight has room to end
+//	restored from a copy   nothing runs with it before its recovery has ended
 //	one step is wrong      it fails alone, what was committed with it is there
 package journal

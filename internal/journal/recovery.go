@@ -10,10 +10,10 @@ import (
 )
 
 var (
-	// ErrCopy: the journal is a copy, or its recovery has not ended: what was
+	// ErrCopy says that the journal is a copy, or its recovery has not ended: what was
 	// done since the copy was made is not in it.
 	ErrCopy = errors.New("journal: it is a copy of an earlier state; what was done since is not in it")
-	// ErrNotRecovering: the step is one of a recovery, and none was begun.
+	// ErrNotRecovering says that the step is one of a recovery, and none was begun.
 	ErrNotRecovering = errors.New("journal: no recovery was begun")
 )
 

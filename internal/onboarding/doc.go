@@ -172,6 +172,33 @@
 //	resume  lets one call try, whatever the account was paused for, but not for its
 //	        token or address: those open by a check of the token
 //
+// # Restored journals
+//
+// An operation of a restored journal goes on as the last word says that was
+// published of its run, and where there is none as one of which nobody knows
+// whether it was sent ([RestoreRows]; the first row that fits decides):
+//
+//	in the copy        published since            what comes
+//	answer is there    nothing, activated, kept   goes on from its answer: the same version, the same bytes
+//	any                invited, failed for good   done
+//	any                failed, for a person       attention, the same reason
+//	any                activated, resolves        done, active
+//	any                activated, secret gone     attention credentials_lost and its event: a new code is needed
+//	any                failed, answer was kept    the same: the answer was kept in the lost file
+//	to be called       nothing                    unknown: quiet period, then as any other: one probe, one more e-mail
+//	queued             nothing                    stays, in doubt: flagged when its turn comes
+//	either             nothing, unknown before    attention outcome_unknown and its event; with hold any activation
+//	attention          nothing                    stays, in doubt
+//
+// Secret gone: its store is the journal itself, and the copy has not that
+// version. A reference that was announced may then not resolve; nothing can bring
+// the token back, so it is said aloud. Inputs that are read again are planned as
+// of their own time, and each run that begins meets what was published of it at
+// once; all others are in doubt, also those that came after the loss, because
+// nobody knows when the lost journal stopped. A code can so be sent twice over a
+// restore, first by the lost journal and then flagged as a probe; a third time
+// only where the lost journal had made its probe already and not told.
+//
 // # What it does not
 //
 // Credentials that were never current (attention credentials_invalid before they

@@ -39,7 +39,7 @@ type RecoverOptions struct {
 	Force bool
 }
 
-// ErrNothingToRecover: nothing shows that the journal was restored. To recover
+// ErrNothingToRecover says that nothing shows that the journal was restored. To recover
 // it all the same would put everything open in doubt.
 var ErrNothingToRecover = errors.New("nothing shows that the journal was restored: it is no copy that `journal backup` made, its last recovery has ended, and the group is not ahead of it; `run` goes on with it. " +
 	"If an older file was put in its place by other means, use --force: everything open is then treated as in doubt")

@@ -32,6 +32,17 @@
 // those: it looks for waiting intents now and then, by an index. A file system without working locks, as
 // network file systems are, is not for this database.
 //
+// # Copies
+//
+// Backup copies the file beside a worker, in one read transaction, and marks the
+// copy: Open refuses it as [journal.ErrCopy] until it was recovered. The worker
+// is not held up; its log grows by what is written meanwhile. A file that was
+// copied or moved by other means is noticed by its number and the time when it
+// was made (on Linux): it is opened, with a warning, and its ledgers wait. What
+// cannot be noticed: a snapshot of a whole disk or machine that was put back, and
+// on other systems any copy but Backup's; then only a group that is ahead of the
+// journal tells, or the operator, who uses `journal recover --force`.
+//
 // # Failures
 //
 //	disk almost full       claims for calls and sends fail: the rest is for receipts and outcomes

@@ -166,7 +166,7 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 			return false, err
 		}
 		if r != nil {
-			outbox, known = r.int(0), true
+			outbox = r.int(0)
 		}
 	} else if outbox, err = t.announcedLetter(a.Event); err != nil {
 		return false, err
