@@ -55,7 +55,8 @@ type rig struct {
 	dir     string
 	topics  map[string]string // contract name → topic
 	group   string
-	extra   []string // flags for every worker
+	extra   []string          // flags for every worker
+	codes   map[string]string // of shops whose code is not codeOf
 }
 
 // newRig makes topics of its own on the cluster, a sandbox and a keyset.
@@ -126,19 +127,23 @@ func (r *rig) start(flags ...string) *worker {
 func (r *rig) launch(flags ...string) *worker {
 	r.t.Helper()
 	args := append([]string{"run"}, r.settings()...)
+	args = append(args, "--partner-id", sandbox.DefaultPartnerID, "--token-file", r.path("token"))
+	return r.run(append(append(args, r.extra...), flags...))
+}
+
+// run adds to the arguments what every worker needs, and starts it.
+func (r *rig) run(args []string) *worker {
+	r.t.Helper()
 	args = append(args,
 		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","),
 		"--kafka-group", r.group,
 		"--invoicebox-url", r.api.URL,
-		"--partner-id", sandbox.DefaultPartnerID,
-		"--token-file", r.path("token"),
 		"--start", "earliest",
 		"--log-format", "json",
 	)
 	for name, topic := range r.topics {
 		args = append(args, "--topic", name+"="+topic)
 	}
-	args = append(append(args, r.extra...), flags...)
 	w := &worker{t: r.t, log: &logBuffer{}, addr: freeAddress(r.t), done: make(chan struct{})}
 	args = append(args, "--listen", w.addr)
 	w.cmd = exec.Command(binary, args...) // #nosec G204 -- the program under test
@@ -302,7 +307,8 @@ func (r *rig) count(typ string) int {
 }
 
 // await polls, because what it waits for happens in another process.
-func await(t *testing.T, patience time.Duration, what string, done func() bool) {
+// What more there is to say when it does not come is told too.
+func await(t *testing.T, patience time.Duration, what string, done func() bool, more ...func() string) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -311,6 +317,9 @@ func await(t *testing.T, patience time.Duration, what string, done func() bool) 
 		select {
 		case <-tick.C:
 		case <-deadline:
+			for _, say := range more {
+				t.Log(say())
+			}
 			t.Fatalf("after %v still not: %s", patience, what)
 		}
 	}
