@@ -120,7 +120,7 @@ func (r *crashRig) judgeCrash(may func(subject) ends, exact bool) {
 		if exact && len(made) != s.story.requests {
 			r.t.Errorf("%s took %d requests, want %d: %s", s.key(), len(made), s.story.requests, statuses(made))
 		}
-		h, err := j.Shop(r.t.Context(), journal.ShopKey{Account: s.name(), Shop: s.shop})
+		h, err := j.Shop(r.t.Context(), journal.ShopKey{Account: s.account(), Shop: s.shop})
 		if err != nil {
 			r.t.Fatal(err)
 		}

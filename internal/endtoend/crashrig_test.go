@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,11 +31,12 @@ const (
 	crashLease    = 6 * time.Second
 	crashSlack    = time.Second
 	crashQuiet    = 1500 * time.Millisecond
+	crashCalls    = 512 // all at once, in so many accounts
 	crashFreeze   = crashLease + crashQuiet + crashSlack
 )
 
-// A crashRig is a rig in which every class of answer has an account of its own,
-// so that what one class does to its account's gate concerns no other.
+// A crashRig is a rig in which every class of answer and kind has an account of
+// its own.
 type crashRig struct {
 	*rig
 	subjects []subject
@@ -58,7 +60,7 @@ func newCrashRig(t *testing.T, subjects []subject, setting string) *crashRig {
 	r.codes = map[string]string{}
 	o := sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1}
 	for _, s := range subjects {
-		name := s.name()
+		name := s.account()
 		if s.kind == "activate" {
 			r.codes[s.shop] = s.text
 		}
@@ -116,7 +118,7 @@ func (r *crashRig) produce() {
 		for _, s := range r.subjects {
 			if s.kind == kind {
 				shops = append(shops, s.shop)
-				text[s.shop], account[s.shop] = s.text, s.name()
+				text[s.shop], account[s.shop] = s.text, s.account()
 			}
 		}
 		r.send(typ, shops, func(shop string) string {
@@ -165,7 +167,7 @@ func (r *crashRig) watch(point string) *watched {
 	doc, err := json.Marshal(map[string]any{
 		"point": point, "watch": keys, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
 		"journal-url": "sqlite:" + r.path("journal.db"), "keyset-file": r.path("keyset.json"), "invoicebox-url": r.api.URL,
-		"listen": w.addr, "unknown-outcome": r.setting, "concurrency": 256, "accounts": r.accounts,
+		"listen": w.addr, "unknown-outcome": r.setting, "concurrency": crashCalls, "accounts": r.accounts,
 		"request-deadline": crashDeadline.Milliseconds(), "lease": crashLease.Milliseconds(),
 		"quiet-period": crashQuiet.Milliseconds(), "slack": crashSlack.Milliseconds(),
 	})
@@ -262,7 +264,7 @@ func (r *crashRig) restart() *worker {
 	r.t.Helper()
 	args := append([]string{"run", "--config", r.path("accounts.yaml")}, r.settings()...)
 	return r.run(append(args,
-		"--unknown-outcome", r.setting, "--concurrency", "256",
+		"--unknown-outcome", r.setting, "--concurrency", strconv.Itoa(crashCalls),
 		"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000",
 		"--request-deadline", crashDeadline.String(), "--lease", crashLease.String(),
 		"--quiet-period", crashQuiet.String(), "--slack", crashSlack.String()))
@@ -278,7 +280,7 @@ func (r *crashRig) renew() {
 	r.renewed = time.Now()
 	for i := range r.accounts {
 		a := &r.accounts[i]
-		if !strings.HasPrefix(a.Name, "unauthorized-") {
+		if !strings.Contains(a.Name, "-unauthorized-") {
 			continue
 		}
 		var ok bool
