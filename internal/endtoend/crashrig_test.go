@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -249,13 +248,6 @@ func (r *crashRig) stands(w *watched, p crashPoint, s subject) bool {
 func (w *watched) goOn() {
 	if _, err := io.WriteString(w.in, "go\n"); err != nil {
 		w.t.Errorf("the worker does not listen: %v", err)
-	}
-}
-
-func (w *watched) signal(s syscall.Signal) {
-	w.t.Helper()
-	if err := w.cmd.Process.Signal(s); err != nil {
-		w.t.Fatal(err)
 	}
 }
 
