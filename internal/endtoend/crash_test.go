@@ -71,7 +71,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 		after := r.restart()
 		after.awaitReady()
 		r.awaitSettled(r.patience())
-		r.judgeCrash(c.point.leads, c.point.clean)
+		r.judgeCrash(c.point, c.point.mayEnd)
 		r.resolves()
 		if code, _ := after.terminate(40 * time.Second); code != 0 {
 			t.Errorf("exit status %d after SIGTERM", code)

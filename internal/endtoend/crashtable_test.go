@@ -194,6 +194,24 @@ func tellsAtOnce(s subject) bool {
 	return s.story.requests == 1 && !s.long && !s.late && s.name() != "same-merchant"
 }
 
+// sometimeElse is where one may end that was anywhere when it happened: also in
+// the middle of a call that has nothing to do with the point.
+func sometimeElse(s subject) ends {
+	may := slices.Concat(s.story.calm, s.story.first, s.story.second, unknown)
+	if s.late { // its answer came while its worker was frozen
+		may = append(may, "activated", "sent")
+	}
+	return may
+}
+
+// mayEnd is where one may end when its worker was killed at the point.
+func (p crashPoint) mayEnd(s subject) ends {
+	if !p.meets(s) {
+		return sometimeElse(s)
+	}
+	return p.leads(s)
+}
+
 var unverified = []string{"pending-token-1-", "bad-token-", "null-user-"}
 
 // crashPoints are those of the design, each as near as it can be come to.

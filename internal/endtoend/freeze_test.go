@@ -67,10 +67,10 @@ func frozen(t *testing.T, c crash, stale bool) int {
 	await(t, r.patience(), "every operation came to an end that it may have", func() bool {
 		r.renew()
 		list := r.outcomes()
-		return !slices.ContainsFunc(r.subjects, func(s subject) bool { return !slices.Contains(may(s), list[s.key()].Reason) })
-	}, func() string { return r.strays(may) })
+		return !slices.ContainsFunc(r.subjects, func(s subject) bool { return !r.endedIn(s, list[s.key()], may(s)) })
+	}, func() string { return r.strays(w, may) })
 	r.awaitSettled(r.patience())
-	r.judgeCrash(may, c.point.clean)
+	r.judgeCrash(c.point, may)
 	r.resolves()
 	if code, _ := w.terminate(40 * time.Second); code != 0 {
 		t.Errorf("exit status %d after SIGTERM", code)
@@ -85,6 +85,8 @@ func frozen(t *testing.T, c crash, stale bool) int {
 func mayEndFrozen(p crashPoint, s subject) ends {
 	may := slices.Concat(s.story.calm, p.leads(s))
 	switch {
+	case !p.meets(s):
+		return sometimeElse(s)
 	case p.name == "answered" && withReceipt(s):
 		return s.story.calm
 	case p.name == "sent" && withReceipt(s):
@@ -93,12 +95,18 @@ func mayEndFrozen(p crashPoint, s subject) ends {
 	return may
 }
 
-func (r *crashRig) strays(may func(subject) ends) string {
+// strays are those that ended elsewhere, with what the worker says of them.
+func (r *crashRig) strays(w *watched, may func(subject) ends) string {
 	var words []string
 	list := r.outcomes()
 	for _, s := range r.subjects {
-		if op := list[s.key()]; !slices.Contains(may(s), op.Reason) {
+		if op := list[s.key()]; !r.endedIn(s, op, may(s)) {
 			words = append(words, s.key()+" is "+op.State+" ("+op.Reason+")")
+			for line := range strings.Lines(string(w.log.bytes())) {
+				if strings.Contains(line, `"`+s.shop+`"`) {
+					words = append(words, strings.TrimSpace(line))
+				}
+			}
 		}
 	}
 	return strings.Join(words, "\n")
