@@ -198,6 +198,9 @@ func tellsAtOnce(s subject) bool {
 // the middle of a call that has nothing to do with the point.
 func sometimeElse(s subject) ends {
 	may := slices.Concat(s.story.calm, s.story.first, s.story.second, unknown)
+	if s.kind == "activate" { // the answer to a later call than the first was lost
+		may = append(may, lost...)
+	}
 	if s.late { // its answer came while its worker was frozen
 		may = append(may, "activated", "sent")
 	}
