@@ -159,14 +159,14 @@ func (r *crashRig) watch(point string) *watched {
 	for _, s := range r.subjects {
 		keys = append(keys, s.key())
 	}
-	w := &watched{worker: &worker{t: r.t, log: &logBuffer{}, addr: freeAddress(r.t), done: make(chan struct{})}, parked: map[string]bool{}}
+	w := &watched{worker: &worker{t: r.t, log: &logBuffer{}, done: make(chan struct{})}, parked: map[string]bool{}}
 	if point == "sent" {
 		point = "" // that is held by the gate
 	}
 	doc, err := json.Marshal(map[string]any{
 		"point": point, "watch": keys, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
 		"journal-url": "sqlite:" + r.path("journal.db"), "keyset-file": r.path("keyset.json"), "invoicebox-url": r.api.URL,
-		"listen": w.addr, "unknown-outcome": r.setting, "concurrency": crashCalls, "accounts": r.accounts,
+		"listen": "", "unknown-outcome": r.setting, "concurrency": crashCalls, "accounts": r.accounts,
 		"request-deadline": crashDeadline.Milliseconds(), "lease": crashLease.Milliseconds(),
 		"quiet-period": crashQuiet.Milliseconds(), "slack": crashSlack.Milliseconds(),
 	})

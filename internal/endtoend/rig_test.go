@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -340,15 +341,22 @@ func await(t *testing.T, patience time.Duration, what string, done func() bool, 
 	}
 }
 
+// freeAddress is one that nobody listens on. It lies below the range that
+// systems give ports out of by themselves: one of those would be taken again by
+// whatever connects before the worker listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
+	const first, ports, tries = 16_000, 16_000, 100
 	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range tries {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(ports))) // #nosec G404 -- any port
+		if l, err := lc.Listen(t.Context(), "tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // A logBuffer keeps all that a process printed.
