@@ -37,6 +37,14 @@ func openJournal(ctx context.Context, url string, planner journal.Planner, reser
 	return j, explainJournal(url, err)
 }
 
+// between is the journal that the service works with.
+func (o *Options) between(j journal.Journal) journal.Journal {
+	if o.Journal == nil {
+		return j
+	}
+	return o.Journal(j)
+}
+
 // OpenBeside opens the journal for a command: to be read, beside a service that
 // may be running. Only the audit trail and what people ask for can be written.
 func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secret"
@@ -55,6 +56,11 @@ type Options struct {
 	Ready func(addr string)
 
 	Logger *slog.Logger // nil logs nothing
+
+	// Journal, where set, is handed the journal that was opened, and what it
+	// returns is what the service works with: programs that try the service
+	// under faults stand between the two with it.
+	Journal func(journal.Journal) journal.Journal
 }
 
 // An Account is a partner account.

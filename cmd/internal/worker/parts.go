@@ -18,7 +18,6 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox"
@@ -96,7 +95,7 @@ func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.
 	return accounts, nil
 }
 
-func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
+func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
 	return onboarding.New(onboarding.Config{
 		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
@@ -106,7 +105,7 @@ func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, regis
 	})
 }
 
-func newConsumer(o *Options, j *sqlite.Journal, room func() (bool, string), conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
+func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
 		return nil, &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
@@ -133,7 +132,7 @@ func newConsumer(o *Options, j *sqlite.Journal, room func() (bool, string), conn
 	})
 }
 
-func newRelay(o *Options, j *sqlite.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
+func newRelay(o *Options, j journal.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
 	return producer.New(producer.Config{
 		Kafka: conn, Outbox: j, Topics: o.Topics, FlushTime: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
 	})

@@ -50,10 +50,11 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
 	_, reserve := o.reserves()
-	jrnl, err := openJournal(ctx, o.JournalURL, planner, reserve, log)
+	opened, err := openJournal(ctx, o.JournalURL, planner, reserve, log)
 	if err != nil {
 		return err
 	}
+	jrnl := o.between(opened)
 	closing.add("journal", jrnl.Close)
 	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
 		return err

@@ -29,8 +29,10 @@
 // One worker, by a lock on `<path>.lock` that ends with the process. Commands
 // open it beside the worker with ReadOnly: they read, and append to the audit
 // and the intents in transactions of their own. The worker is not told of
-// those: it looks for waiting intents now and then, by an index. A file system without working locks, as
-// network file systems are, is not for this database.
+// those: it looks for waiting intents now and then, by an index. A file system
+// without working locks, as network file systems are, is not for this database: on
+// Linux those that are known as such are refused with [journal.ErrNotDurable]. That
+// what is acknowledged survives a power cut is tested with package powercut.
 //
 // # Copies
 //

@@ -187,7 +187,7 @@ func place(path string) (string, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return path, nil
+	return path, checkDisk(filepath.Dir(path))
 }
 
 // hold takes the lock of the file.
