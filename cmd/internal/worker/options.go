@@ -50,6 +50,7 @@ type Options struct {
 	Ready func(addr string)
 
 	Logger *slog.Logger // nil logs nothing
+	Seams  Seams        // for tests
 }
 
 // An Account is a partner account.

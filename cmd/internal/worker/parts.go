@@ -18,7 +18,6 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox"
@@ -83,7 +82,7 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 
 // newAccounts makes the clients of all accounts, over one set of connections.
 func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.Account, error) {
-	transport := invoicebox.NewTransport(invoicebox.TransportOptions{})
+	transport := invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox})
 	closing.add("connections to Invoicebox", func() error { transport.Close(); return nil })
 	var accounts []onboarding.Account
 	for _, a := range o.Accounts {
@@ -96,7 +95,7 @@ func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.
 	return accounts, nil
 }
 
-func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
+func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
 	return onboarding.New(onboarding.Config{
 		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
@@ -106,7 +105,7 @@ func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, regis
 	})
 }
 
-func newConsumer(o *Options, j *sqlite.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*consumer.Consumer, error) {
+func newConsumer(o *Options, j journal.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
 		return nil, &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
@@ -132,7 +131,7 @@ func newConsumer(o *Options, j *sqlite.Journal, conn *kafkaconn.Conn, registry p
 	})
 }
 
-func newRelay(o *Options, j *sqlite.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
+func newRelay(o *Options, j journal.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
 	return producer.New(producer.Config{
 		Kafka: conn, Outbox: j, Topics: o.Topics, FlushTime: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
 	})

@@ -49,10 +49,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
-	jrnl, err := openJournal(ctx, o.JournalURL, planner, log)
+	opened, err := openJournal(ctx, o.JournalURL, planner, log)
 	if err != nil {
 		return err
 	}
+	jrnl := o.Seams.through(opened)
 	closing.add("journal", jrnl.Close)
 	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
 		return err

@@ -1,0 +1,2 @@
+// Package simulation holds tests only: whole workers in virtual time.
+package simulation
