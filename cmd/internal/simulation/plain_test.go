@@ -2,5 +2,10 @@
 
 package simulation
 
-// seedsInCI is how many seeds a plain `go test` tries.
-const seedsInCI = 24
+import "time"
+
+// What a plain `go test` does.
+const (
+	seedsInCI = 24
+	dayOf429  = 24 * time.Hour
+)

@@ -2,6 +2,10 @@
 
 package simulation
 
-// seedsInCI is how many seeds are tried under the race detector, which makes
-// each of them slower.
-const seedsInCI = 8
+import "time"
+
+// What is done under the race detector, which makes all of it slower.
+const (
+	seedsInCI = 8
+	dayOf429  = 2 * time.Hour
+)

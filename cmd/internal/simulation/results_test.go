@@ -122,7 +122,7 @@ func (g *judge) references() {
 // of it.
 func (g *judge) spent(activated map[string]string) {
 	for value, t := range g.byCode {
-		if t.kind != journal.Activate || t.effects == 0 {
+		if t.kind != journal.Activate || t.effects == 0 || g.story.crossed[value] {
 			continue
 		}
 		ok := activated[t.shop] != ""

@@ -31,10 +31,11 @@ type input struct {
 
 // A story is what happens, all of it drawn from a seed.
 type story struct {
-	shops  []string
-	codes  map[string]string // code → the shop that it was issued for
-	inputs []input
-	events int // that the inbox takes
+	shops   []string
+	codes   map[string]string // code → the shop that it was issued for
+	inputs  []input
+	crossed map[string]bool // codes that were entered for another shop, too
+	events  int             // that the inbox takes
 }
 
 // Words that values begin with, so that the sandbox plays the fault of the name.
@@ -52,7 +53,7 @@ type teller struct {
 }
 
 func tell(rnd *rand.Rand, shops int, span time.Duration) *story {
-	t := &teller{story: &story{codes: map[string]string{}}, rnd: rnd, span: span}
+	t := &teller{story: &story{codes: map[string]string{}, crossed: map[string]bool{}}, rnd: rnd, span: span}
 	for i := range shops {
 		t.shop(fmt.Sprintf("shop-%02d", i))
 	}
@@ -115,6 +116,7 @@ func (t *teller) shop(shop string) {
 			t.entered(t.after(at), shop, code)
 		}
 		if t.chance(4) && len(t.shops) > 1 {
+			t.crossed[code] = true
 			t.entered(t.after(at), t.shops[0], code)
 		}
 	}

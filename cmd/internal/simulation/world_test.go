@@ -16,6 +16,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/journal"
@@ -32,6 +33,7 @@ const (
 	apiAddress = "127.0.0.1:80"
 	account    = "default"
 	group      = "invoicebox-worker"
+	patience   = 5 * time.Second // of the brokers' empty fetches
 )
 
 // A world is all that a worker lives in, inside a bubble: Kafka, Invoicebox and
@@ -72,6 +74,7 @@ type setting struct {
 	box        sandbox.Options
 	brokers    int
 	partitions int
+	retention  time.Duration // of the inputs; 0: for ever
 	change     func(*worker.Options)
 }
 
@@ -90,14 +93,24 @@ func newWorld(t *testing.T, s setting) *world {
 		w.log = slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	var topics []kafka.TopicConfig
+	var entries []kafka.ConfigEntry
+	if s.retention > 0 {
+		entries = append(entries, kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: fmt.Sprint(s.retention.Milliseconds())})
+	}
 	for _, name := range schemas.InputTypes() {
-		topics = append(topics, kafka.TopicConfig{Topic: name, NumPartitions: s.partitions})
+		topics = append(topics, kafka.TopicConfig{Topic: name, NumPartitions: s.partitions, ConfigEntries: entries})
 	}
 	for _, name := range schemas.OutputTypes() {
 		topics = append(topics, kafka.TopicConfig{Topic: name, NumPartitions: s.partitions})
 	}
 	w.kafka = kafkatest.Embedded(t, kafkatest.WithNetwork(w.network), kafkatest.WithBrokers(s.brokers), kafkatest.WithTopics(topics...),
 		kafkatest.WithFake(kfake.Ports(ports(s.brokers)...)))
+	// An empty fetch waits longer than it asks for: the worker has less to do
+	// while nothing happens, and hears of what is new as soon as before.
+	w.kafka.Fake().ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		q.(*kmsg.FetchRequest).MaxWaitMillis = int32(patience.Milliseconds())
+		return nil, nil, false
+	})
 	var err error
 	if w.box, err = sandbox.New(s.box); err != nil {
 		t.Fatal(err)

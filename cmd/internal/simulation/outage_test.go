@@ -1,0 +1,244 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox/sandbox"
+	"invoicebox-worker/schemas"
+)
+
+// A phase is one way of being away, for a while.
+type phase struct {
+	name  string
+	begin func(w *world)
+	end   func(w *world)
+}
+
+var (
+	unreachable = phase{"refused connections", func(w *world) { w.w.api.refuse(true); w.w.api.cut("") }, func(w *world) { w.w.api.refuse(false) }}
+	unavailable = phase{"503", func(w *world) { w.gate.set(refuses) }, func(w *world) { w.gate.set(healthy) }}
+	limited     = phase{"429", func(w *world) { w.gate.set(limits) }, func(w *world) { w.gate.set(healthy) }}
+	// The other side takes no connection and refuses none.
+	silent = phase{"time-outs", func(w *world) { w.w.api.cut(""); w.w.api.hold(true) }, func(w *world) { w.w.api.hold(false) }}
+)
+
+// Invoicebox is away for a day, in every way in which nothing is executed, and
+// events arrive all the time.
+func TestInvoiceboxIsAwayForADay(t *testing.T) {
+	outage(t, 24*time.Hour, unreachable, unavailable, silent)
+}
+
+func TestADayOf429(t *testing.T) { outage(t, dayOf429, limited) }
+
+// A sample is what the process needs at one moment.
+type sample struct {
+	at         time.Duration
+	waiting    int64 // operations
+	heap       uint64
+	goroutines int
+}
+
+func (s sample) String() string {
+	return fmt.Sprintf("%v: %d operations wait, heap %.1f MB, %d goroutines", s.at, s.waiting, float64(s.heap)/1e6, s.goroutines)
+}
+
+func outage(t *testing.T, length time.Duration, phases ...phase) {
+	t.Helper()
+	began := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		const latency = 400 * time.Millisecond
+		w := newWorld(t, setting{
+			seed: 1, box: sandbox.Options{Profile: sandbox.Calm, Latency: latency}, brokers: 1, partitions: 1, retention: time.Hour,
+		})
+		w.start(filepath.Join(w.dir, "journal.db"))
+		p := &platform{world: w}
+		p.minutes(30)
+		if ok, words := w.idle(); !ok {
+			t.Errorf("before the outage: %s", words)
+		}
+		before := p.shops
+		var samples []sample
+		start := time.Now()
+		for _, phase := range phases {
+			phase.begin(w)
+			for range 4 {
+				p.minutes(int(length.Minutes()) / len(phases) / 4)
+				samples = append(samples, w.sample(time.Since(start)))
+				t.Logf("%s, %v", phase.name, samples[len(samples)-1])
+				w.nothingFailed()
+			}
+			phase.end(w)
+		}
+		recovered, from := time.Now(), len(w.box.Requests())
+		for {
+			pause(10 * time.Second)
+			ok, words := w.idle()
+			if ok {
+				break
+			}
+			if time.Since(recovered) > 4*time.Hour {
+				t.Fatalf("%v after the outage: %s", time.Since(recovered), words)
+			}
+		}
+		w.nothingFailed()
+		samples = append(samples, w.sample(time.Since(start)))
+		t.Logf("afterwards, %v", samples[len(samples)-1])
+		flat(t, samples)
+		w.allowedRate(recovered, from, latency)
+		for _, typ := range []string{schemas.TypeInvited, schemas.TypeActivated} {
+			if n := w.published(typ); n != int64(p.shops) {
+				t.Errorf("%d %s for %d shops", n, typ, p.shops)
+			}
+		}
+		t.Logf("%d shops, %d of them during the outage, %d requests turned away", p.shops, p.shops-before, w.gate.turned)
+		w.finish()
+		if w.w.err != nil || w.ends != 0 {
+			t.Errorf("the worker ended with %v", w.w.err)
+		}
+	})
+	t.Logf("took %v", time.Since(began))
+}
+
+// A platform sends events all the time: new shops, their codes ten minutes
+// later, and some events again.
+type platform struct {
+	*world
+	shops, minute int
+}
+
+const shopsEachMinute = 2
+
+func (p *platform) minutes(n int) {
+	for range n {
+		var selected, entered []kafka.Message
+		for range shopsEachMinute {
+			shop := fmt.Sprintf("shop-%05d", p.shops)
+			p.shops++
+			selected = append(selected, plain(schemas.TypeProviderSelected, shop, fmt.Sprintf(`{"shopId":%q,"provider":"invoicebox","email":"%s@shops.example"}`, shop, shop)))
+			entered = append(entered, plain(schemas.TypeCodeEntered, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":"code-%s"}`, shop, shop)))
+		}
+		if p.minute++; p.minute%2 == 0 {
+			selected, entered = append(selected, selected[0]), append(entered, entered[1])
+		}
+		p.send(schemas.TypeProviderSelected, selected...)
+		pause(30 * time.Second)
+		p.send(schemas.TypeCodeEntered, entered...)
+		pause(30 * time.Second)
+		if p.minute%30 == 0 {
+			p.kafka.Fake().ApplyRetention()
+		}
+	}
+}
+
+func plain(typ, shop, data string) kafka.Message {
+	return kafka.Message{Key: []byte(shop), Value: []byte(data), Headers: []kafka.Header{
+		{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(typ + "/" + shop)},
+		{Key: "ce_source", Value: []byte("/platform")}, {Key: "ce_type", Value: []byte(typ)}, {Key: "ce_subject", Value: []byte(shop)},
+		{Key: "content-type", Value: []byte("application/json")},
+	}}
+}
+
+func (w *world) stats() (s journal.Stats) {
+	w.Helper()
+	w.look(func(j journal.Journal) {
+		var err error
+		if s, err = j.Stats(context.Background()); err != nil {
+			w.Fatal(err)
+		}
+	})
+	return s
+}
+
+func (w *world) sample(at time.Duration) sample {
+	s := sample{at: at}
+	for key, n := range w.stats().Operations {
+		if key.State.Open() {
+			s.waiting += n
+		}
+	}
+	synctest.Wait()
+	runtime.GC()
+	runtime.GC() // what lay in pools goes with the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	s.heap, s.goroutines = m.HeapAlloc, runtime.NumGoroutine()
+	return s
+}
+
+// nothingFailed: no dead letter, no failed shop, nothing for a person.
+func (w *world) nothingFailed() {
+	w.Helper()
+	s := w.stats()
+	if s.DeadLetters != 0 || len(s.Attention) != 0 {
+		w.Errorf("%d dead letters, in attention: %v", s.DeadLetters, s.Attention)
+	}
+	for _, typ := range []string{schemas.TypeInvitationFailed, schemas.TypeActivationFailed, schemas.TypeDeadLetter} {
+		if n := w.published(typ); n != 0 {
+			w.Errorf("%d events in %s", n, typ)
+		}
+	}
+}
+
+// published is how many records a topic ever got.
+func (w *world) published(topic string) (n int64) {
+	for _, p := range w.kafka.Offsets(w.T, topic) {
+		n += p.Next
+	}
+	return n
+}
+
+// flat: what waits costs neither memory nor goroutines.
+func flat(t *testing.T, samples []sample) {
+	t.Helper()
+	first := samples[0]
+	for _, s := range samples[1:] {
+		if grown := int64(s.heap) - int64(first.heap); grown > 4<<20 {
+			t.Errorf("the heap grew by %.1f MB: %v, then %v", float64(grown)/1e6, first, s)
+		}
+		if s.goroutines > first.goroutines+20 {
+			t.Errorf("goroutines: %v, then %v", first, s)
+		}
+	}
+}
+
+// allowedRate: after the outage the work is done as fast as the limit permits.
+func (w *world) allowedRate(recovered time.Time, from int, latency time.Duration) {
+	var first, last time.Time
+	n := 0
+	for _, r := range w.box.Requests()[from:] {
+		if r.Operation == sandbox.Check {
+			continue
+		}
+		if first.IsZero() {
+			first = r.Time
+		}
+		n, last = n+1, r.Time.Add(r.Took)
+	}
+	// The last window of requests needs no window behind it.
+	ideal := time.Duration(float64(n-100) / 100 * float64(30*time.Second+latency))
+	used := float64(ideal) / float64(last.Sub(first))
+	w.Logf("%d requests in %v, the first %v after the outage: %.1f %% of the allowed rate", n, last.Sub(first), first.Sub(recovered), 100*used)
+	if used < leastUse {
+		w.Errorf("only %.1f %% of the allowed rate was used", 100*used)
+	}
+	if most := w.gate.most(30 * time.Second); most > 100+400 {
+		w.Errorf("%d requests in a window, checks of tokens included", most)
+	}
+	for _, l := range w.box.Windows().Accounts {
+		if l.Over != 0 || l.Most > 100 {
+			w.Errorf("the limit was broken: %+v", l)
+		}
+	}
+}
+
+// leastUse is the share of the allowed rate that has to be used.
+const leastUse = 0.95
