@@ -171,9 +171,6 @@ func (g *judge) windows() {
 			g.Errorf("a limit was broken: %+v", l)
 		}
 	}
-	if most := g.gate.most(windows.Window); most > 100 {
-		g.Errorf("%d requests in a window", most)
-	}
 }
 
 // requestsPerValue: one request for each run, one more for each that was
@@ -197,23 +194,20 @@ func (g *judge) requestsPerValue() {
 	seen := map[string]int{}
 	for value, t := range g.byCode {
 		seen[fmt.Sprint(t.shop, "/", t.kind)] += len(t.requests)
-		again, unexplained := 0, 0
-		for i, r := range t.requests {
-			if i == 0 {
-				continue
-			}
-			switch before := t.requests[i-1]; {
-			case before.Status == 429 || before.Status == 425 || before.Status == 401:
-			case before.Status == 408 || before.Status == 503:
-				again++
+		inDoubt, unknown := 0, 0
+		for i := range t.requests[1:] {
+			switch t.requests[i].Status {
+			case 429, 425, 401: // provably not executed
+			case 408, 503:
+				inDoubt++
 			default:
-				_ = r
-				unexplained++
+				unknown++
 			}
 		}
-		runs := g.runs(t, value)
-		if unexplained > runs {
-			g.Errorf("%s: %d requests after one that may have been executed, in %d runs: %s", value, unexplained, runs, words(t.requests))
+		runs, flagged := g.accounted(t)
+		if unknown > runs || inDoubt+unknown > flagged+runs-1 {
+			g.Errorf("%s: in %d runs %d requests after one that may have been executed, %d after a doubtful one, %d flagged:%s",
+				value, runs, unknown, inDoubt, flagged, words(t.requests))
 		}
 		if t.kind == journal.Activate && t.effects > 1 {
 			g.Errorf("%s was spent %d times", value, t.effects)
@@ -230,16 +224,37 @@ func (g *judge) requestsPerValue() {
 	}
 }
 
-// runs bounds how many requests in doubt there may be: a probe in an
-// operation's life, and one request for each run behind the first.
-func (g *judge) runs(t *tally, _ string) int {
-	n := 0
-	for _, o := range g.history[t.shop].Operations {
-		if o.Kind == t.kind {
-			n += o.Run
+// accounted gives the runs of the operations that a value's requests were made
+// for, and how many of their attempts were flagged as made in doubt. Each run
+// may make a request of its own, and there is one probe in an operation's life.
+// Where no request can be told to be an operation's, all of the shop's count.
+func (g *judge) accounted(t *tally) (runs, flagged int) {
+	var mine, all []journal.OperationDetail
+	for shop, h := range g.history {
+		for _, o := range h.Operations {
+			if o.Kind != t.kind {
+				continue
+			}
+			if shop == t.shop {
+				all = append(all, o)
+			}
+			if g.mine(o, t) {
+				mine = append(mine, o)
+			}
 		}
 	}
-	return n
+	if len(mine) == 0 {
+		mine = all
+	}
+	for _, o := range mine {
+		runs += o.Run
+		for _, a := range o.Tries {
+			if a.Flagged && (a.End == nil || !a.End.NotSent) {
+				flagged++
+			}
+		}
+	}
+	return runs, flagged
 }
 
 func words(list []sandbox.Request) string {

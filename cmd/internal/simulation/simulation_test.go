@@ -47,10 +47,13 @@ func simulate(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	span := time.Duration(5+rnd.IntN(15)) * time.Minute
 	brokers := 1 + rnd.IntN(3)
-	box := sandbox.Options{Profile: []sandbox.Profile{sandbox.Hostile, sandbox.Hostile, sandbox.Realistic}[rnd.IntN(3)], Seed: seed}
+	box := sandbox.Options{
+		Profile: []sandbox.Profile{sandbox.Hostile, sandbox.Hostile, sandbox.Realistic}[rnd.IntN(3)], Seed: seed,
+		RequestsPerWindow: []int{6, 15, 100}[rnd.IntN(3)],
+	}
 	w := newWorld(t, setting{seed: seed, box: box, brokers: brokers, partitions: 1 + rnd.IntN(2)})
 	s := tell(rnd, 3+rnd.IntN(25), span)
-	troubles := brew(rnd, rnd.IntN(12), brokers, span)
+	troubles := brew(rnd, 2+rnd.IntN(14), brokers, span)
 	defer func() {
 		if t.Failed() {
 			t.Logf("again with: SIMULATION_SEED=%d SIMULATION_SEEDS=1 go test -run TestSimulation ./cmd/internal/simulation", seed)

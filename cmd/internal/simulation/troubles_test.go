@@ -54,12 +54,12 @@ func brew(rnd *rand.Rand, n, brokers int, span time.Duration) []trouble {
 		end := min(at+length, span)
 		switch rnd.IntN(13) {
 		case 0:
-			add(at, "killed", func(w *world) { w.crash(); w.again(some2(length)) })
+			add(at, "killed", func(w *world) { w.crash(); w.again(awayFor(length)) })
 		case 1, 2:
 			step, after, nth := steps[rnd.IntN(len(steps))], rnd.IntN(2) == 0, rnd.IntN(4)
 			add(at, "killed at "+step, func(w *world) { w.w.diary.dieAt(step, after, nth) })
 		case 3:
-			add(at, "terminated", func(w *world) { w.terminate(); w.again(some2(length)) })
+			add(at, "terminated", func(w *world) { w.terminate(); w.again(awayFor(length)) })
 		case 4:
 			long := length * time.Duration(1+rnd.IntN(3))
 			add(at, "frozen", func(w *world) { w.w.freeze(true) })
@@ -105,8 +105,8 @@ func brew(rnd *rand.Rand, n, brokers int, span time.Duration) []trouble {
 	return list
 }
 
-// some2 is for how long a worker is away.
-func some2(length time.Duration) time.Duration { return length / 4 }
+// awayFor is how long nobody starts a worker again.
+func awayFor(length time.Duration) time.Duration { return length / 4 }
 
 // freeze makes a worker a zombie, or ends that: its connections to Invoicebox
 // and its journal stand still, and Kafka does not hear of it. Its timers run.

@@ -49,6 +49,7 @@ type world struct {
 	keys    *keyset.Set
 	log     *slog.Logger
 	dir     string
+	limit   int // requests in 30 s
 	change  func(*worker.Options)
 
 	w      *life
@@ -81,7 +82,7 @@ type setting struct {
 func newWorld(t *testing.T, s setting) *world {
 	t.Helper()
 	w := &world{
-		T: t, network: &kfake.VirtualNetwork{}, dir: t.TempDir(), change: s.change, gate: &apiGate{},
+		T: t, network: &kfake.VirtualNetwork{}, dir: t.TempDir(), change: s.change, gate: &apiGate{}, limit: s.box.RequestsPerWindow,
 		rnd: rand.New(rand.NewPCG(s.seed, 1)), log: slog.New(slog.DiscardHandler),
 	}
 	if path := os.Getenv("SIMULATION_LOG"); path != "" {
@@ -105,6 +106,9 @@ func newWorld(t *testing.T, s setting) *world {
 	}
 	w.kafka = kafkatest.Embedded(t, kafkatest.WithNetwork(w.network), kafkatest.WithBrokers(s.brokers), kafkatest.WithTopics(topics...),
 		kafkatest.WithFake(kfake.Ports(ports(s.brokers)...)))
+	if w.limit == 0 {
+		w.limit = sandbox.DefaultRequestsPerWindow
+	}
 	// An empty fetch waits longer than it asks for: the worker has less to do
 	// while nothing happens, and hears of what is new as soon as before.
 	w.kafka.Fake().ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
@@ -153,7 +157,7 @@ func (w *world) start(path string) {
 	o.InvoiceboxURL = "http://" + apiAddress
 	o.Accounts = []worker.Account{{
 		Name: account, PartnerID: sandbox.DefaultPartnerID, Token: func() secret.String { return token },
-		RequestsPerWindow: 100, Window: 30 * time.Second,
+		RequestsPerWindow: w.limit, Window: 30 * time.Second,
 	}}
 	o.Logger = w.log.With("life", w.lives)
 	o.Seams = worker.Seams{DialInvoicebox: l.api.Dial, Journal: l.diary.wrap}
