@@ -78,17 +78,18 @@ func (d *diary) hold(on bool) {
 
 // step does one thing that changes the journal.
 func (d *diary) step(ctx context.Context, name string, do func() error) error {
-	wait, fails, dies := d.draw(name, false)
-	if err := d.pass(ctx, wait, dies); err != nil {
+	if err := d.half(ctx, name, false); err != nil {
 		return err
-	}
-	if fails {
-		return errDisk
 	}
 	if err := do(); err != nil {
 		return err
 	}
-	wait, fails, dies = d.draw(name, true)
+	return d.half(ctx, name, true)
+}
+
+// half is what happens before a commit, or after it.
+func (d *diary) half(ctx context.Context, name string, after bool) error {
+	wait, fails, dies := d.draw(name, after)
 	if err := d.pass(ctx, wait, dies); err != nil {
 		return err
 	}
@@ -114,9 +115,21 @@ func (d *diary) draw(name string, after bool) (wait time.Duration, fails, dies b
 	return wait, fails, dies
 }
 
+func (d *diary) agony() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.rnd.Int64N(int64(2 * time.Second)))
+}
+
 // pass lets the time go by that a step takes.
 func (d *diary) pass(ctx context.Context, wait time.Duration, dies bool) error {
 	if dies {
+		// The disk hangs for a while first, and the others go on.
+		select {
+		case <-time.After(d.agony()):
+		case <-d.dead:
+			return journal.ErrClosed
+		}
 		d.dying <- struct{}{}
 		<-d.dead
 	}

@@ -7,5 +7,6 @@ import "time"
 // What a plain `go test` does.
 const (
 	seedsInCI = 24
-	dayOf429  = 24 * time.Hour
+	away      = 24 * time.Hour
+	away429   = 3 * time.Hour
 )

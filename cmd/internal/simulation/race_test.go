@@ -7,5 +7,6 @@ import "time"
 // What is done under the race detector, which makes all of it slower.
 const (
 	seedsInCI = 8
-	dayOf429  = 2 * time.Hour
+	away      = 3 * time.Hour
+	away429   = time.Hour
 )

@@ -33,7 +33,7 @@ const (
 	apiAddress = "127.0.0.1:80"
 	account    = "default"
 	group      = "invoicebox-worker"
-	patience   = 5 * time.Second // of the brokers' empty fetches
+	patience   = 10 * time.Second // of the brokers' empty fetches
 )
 
 // A world is all that a worker lives in, inside a bubble: Kafka, Invoicebox and
