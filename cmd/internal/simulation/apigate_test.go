@@ -25,6 +25,7 @@ type apiGate struct {
 	ill     ill
 	arrived []time.Time
 	turned  int // requests that did not reach the sandbox
+	hung    int // of them, those that got no answer
 }
 
 func (g *apiGate) set(i ill) {
@@ -39,6 +40,9 @@ func (g *apiGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.arrived = append(g.arrived, time.Now())
 	if i != healthy {
 		g.turned++
+	}
+	if i == hangs {
+		g.hung++
 	}
 	g.mu.Unlock()
 	if i != healthy {

@@ -6,7 +6,8 @@ import "time"
 
 // What a plain `go test` does.
 const (
-	seedsInCI = 24
-	away      = 24 * time.Hour
-	away429   = 3 * time.Hour
+	seedsInCI   = 24
+	away        = 24 * time.Hour
+	awayHanging = 2 * time.Hour
+	away429     = 3 * time.Hour
 )
