@@ -52,6 +52,7 @@ func (w *world) judge(s *story) {
 		g.ends()
 		g.published()
 		g.references()
+		g.answers()
 	})
 }
 

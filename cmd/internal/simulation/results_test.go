@@ -4,12 +4,14 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
 
@@ -133,6 +135,45 @@ func (g *judge) spent(activated map[string]string) {
 			g.Errorf("the code %s was spent, and nobody hears of it:%s", value, words(t.requests))
 		}
 	}
+}
+
+// answers: what the sandbox answered whole, to a worker that lived on, is in
+// the journal.
+func (g *judge) answers() {
+	known := map[string]bool{}
+	for _, h := range g.history {
+		for _, o := range h.Operations {
+			for _, a := range o.Tries {
+				if a.End != nil {
+					known[a.End.RequestID] = true
+				}
+			}
+		}
+	}
+	for value, t := range g.byCode {
+		for _, r := range t.requests {
+			at := r.Time.Add(r.Took)
+			whole := r.Status == 200 && r.Fault == "" && r.Took < 25*time.Second
+			if whole && !known[r.RequestID] && !g.disturbed(at) {
+				g.Errorf("%s: an answer was lost:%s", value, words([]sandbox.Request{r}))
+			}
+		}
+	}
+}
+
+// disturbed tells whether a worker died soon after an instant, or was frozen.
+func (w *world) disturbed(at time.Time) bool {
+	for _, death := range w.deaths {
+		if !death.Before(at) && death.Sub(at) < time.Minute {
+			return true
+		}
+	}
+	for _, f := range w.frozen {
+		if !at.Before(f[0]) && (f[1].IsZero() || at.Before(f[1].Add(time.Second))) {
+			return true
+		}
+	}
+	return false
 }
 
 func fromKafka(m kafka.Message) schemas.Message {

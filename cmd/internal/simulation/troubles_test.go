@@ -62,8 +62,8 @@ func brew(rnd *rand.Rand, n, brokers int, span time.Duration) []trouble {
 			add(at, "terminated", func(w *world) { w.terminate(); w.again(awayFor(length)) })
 		case 4:
 			long := length * time.Duration(1+rnd.IntN(3))
-			add(at, "frozen", func(w *world) { w.w.freeze(true) })
-			add(min(at+long, span), "thawed", func(w *world) { w.w.freeze(false) })
+			add(at, "frozen", func(w *world) { w.freeze(true) })
+			add(min(at+long, span), "thawed", func(w *world) { w.freeze(false) })
 		case 5:
 			slow, failing := some(2*time.Second), rnd.Float64()*0.2
 			add(at, "journal in trouble", func(w *world) { w.w.diary.trouble(slow, failing) })
@@ -110,7 +110,14 @@ func awayFor(length time.Duration) time.Duration { return length / 4 }
 
 // freeze makes a worker a zombie, or ends that: its connections to Invoicebox
 // and its journal stand still, and Kafka does not hear of it. Its timers run.
-func (l *life) freeze(on bool) {
+func (w *world) freeze(on bool) {
+	l := w.w
+	switch last := len(w.frozen) - 1; {
+	case on:
+		w.frozen = append(w.frozen, [2]time.Time{time.Now()})
+	case last >= 0 && w.frozen[last][1].IsZero():
+		w.frozen[last][1] = time.Now()
+	}
 	l.kafka.refuse(on)
 	if on {
 		l.kafka.cut("")
@@ -145,7 +152,7 @@ func (w *world) heal() {
 	}
 	w.gate.set(healthy)
 	w.w.api.refuse(false)
-	w.w.freeze(false)
+	w.freeze(false)
 	w.w.diary.trouble(0, 0)
 	w.w.diary.dieAt("", false, 0)
 }

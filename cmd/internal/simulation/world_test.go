@@ -58,6 +58,8 @@ type world struct {
 	stray  error // the first error of a worker that ended by itself
 	ends   int   // how many did
 	faults []*kfake.FaultHandle
+	deaths []time.Time
+	frozen [][2]time.Time // from, to
 }
 
 // A life is one run of the worker.
@@ -184,7 +186,7 @@ func (l *life) ended() bool {
 
 // terminate is SIGTERM.
 func (w *world) terminate() {
-	w.w.freeze(false) // a frozen process hears of it when it goes on
+	w.freeze(false) // a frozen process hears of it when it goes on
 	w.w.stop()
 	select {
 	case <-w.w.done:
@@ -198,6 +200,7 @@ func (w *world) terminate() {
 func (w *world) crash() {
 	synctest.Wait()
 	dead := w.w
+	w.deaths = append(w.deaths, time.Now())
 	dir := filepath.Join(w.dir, fmt.Sprint("life-", w.lives+1))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		w.Fatal(err)
