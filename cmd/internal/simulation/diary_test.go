@@ -18,6 +18,7 @@ var errDisk = errors.New("simulated: the disk does not answer")
 type diary struct {
 	journal.Journal
 	dying chan struct{} // gets the worker's death, once
+	asked chan struct{} // gets that it is to be told to stop
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
@@ -28,11 +29,12 @@ type diary struct {
 	buried  bool
 	fatal   string // the step that the worker dies at, "" for none
 	after   bool   // behind its commit
+	gentle  bool   // it is told to stop there
 	left    int    // how many of these steps it still survives
 }
 
 func newDiary(rnd *rand.Rand) *diary {
-	return &diary{rnd: rnd, dying: make(chan struct{}, 1), dead: make(chan struct{})}
+	return &diary{rnd: rnd, dying: make(chan struct{}, 1), asked: make(chan struct{}, 1), dead: make(chan struct{})}
 }
 
 func (d *diary) wrap(j journal.Journal) journal.Journal {
@@ -47,10 +49,11 @@ func (d *diary) trouble(slow time.Duration, failing float64) {
 	d.mu.Unlock()
 }
 
-// dieAt makes the worker die at the n-th (from 0) step of a name.
-func (d *diary) dieAt(step string, after bool, n int) {
+// dieAt makes the worker die, or be told to stop, at the n-th (from 0) step of
+// a name.
+func (d *diary) dieAt(step string, after, gentle bool, n int) {
 	d.mu.Lock()
-	d.fatal, d.after, d.left = step, after, n
+	d.fatal, d.after, d.gentle, d.left = step, after, gentle, n
 	d.mu.Unlock()
 }
 
@@ -109,7 +112,12 @@ func (d *diary) draw(name string, after bool) (wait time.Duration, fails, dies b
 	if d.fatal == name && d.after == after {
 		if d.left--; d.left < 0 {
 			d.fatal = ""
-			dies = true
+			if dies = !d.gentle; !dies {
+				select {
+				case d.asked <- struct{}{}:
+				default: // it has been asked already
+				}
+			}
 		}
 	}
 	return wait, fails, dies

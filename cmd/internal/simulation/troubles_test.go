@@ -52,12 +52,15 @@ func brew(rnd *rand.Rand, n, brokers int, span time.Duration) []trouble {
 		at := some(span)
 		length := time.Second + some(90*time.Second)
 		end := min(at+length, span)
-		switch rnd.IntN(13) {
+		switch rnd.IntN(14) {
 		case 0:
 			add(at, "killed", func(w *world) { w.crash(); w.again(awayFor(length)) })
 		case 1, 2:
 			step, after, nth := steps[rnd.IntN(len(steps))], rnd.IntN(2) == 0, rnd.IntN(4)
-			add(at, "killed at "+step, func(w *world) { w.w.diary.dieAt(step, after, nth) })
+			add(at, "killed at "+step, func(w *world) { w.w.diary.dieAt(step, after, false, nth) })
+		case 13:
+			nth := rnd.IntN(4)
+			add(at, "terminated at send", func(w *world) { w.w.diary.dieAt("send", true, true, nth) })
 		case 3:
 			add(at, "terminated", func(w *world) { w.terminate(); w.again(awayFor(length)) })
 		case 4:
@@ -154,7 +157,7 @@ func (w *world) heal() {
 	w.w.api.refuse(false)
 	w.freeze(false)
 	w.w.diary.trouble(0, 0)
-	w.w.diary.dieAt("", false, 0)
+	w.w.diary.dieAt("", false, false, 0)
 }
 
 // play sends the inputs and makes the troubles, each at its time.
@@ -189,6 +192,9 @@ func (w *world) until(at time.Time) {
 		case <-w.w.done:
 		case <-w.w.diary.dying:
 			w.crash()
+			w.again(time.Second)
+		case <-w.w.diary.asked:
+			w.terminate()
 			w.again(time.Second)
 		}
 	}
