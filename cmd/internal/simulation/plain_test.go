@@ -8,6 +8,6 @@ import "time"
 const (
 	seedsInCI   = 24
 	away        = 24 * time.Hour
-	awayHanging = 2 * time.Hour
-	away429     = 3 * time.Hour
+	awayHanging = time.Hour
+	away429     = time.Hour
 )

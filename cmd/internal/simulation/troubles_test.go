@@ -194,6 +194,8 @@ func (w *world) until(at time.Time) {
 			w.crash()
 			w.again(time.Second)
 		case <-w.w.diary.asked:
+			// The call is under way by then.
+			pause(time.Duration(w.rnd.Int64N(int64(200 * time.Millisecond))))
 			w.terminate()
 			w.again(time.Second)
 		}
