@@ -260,7 +260,7 @@ func (g *judge) accounted(t *tally) (runs, flagged int) {
 
 func words(list []sandbox.Request) string {
 	var b strings.Builder
-	for _, r := range list {
+	for _, r := range list[:min(len(list), 8)] {
 		fmt.Fprintf(&b, " [%s %d %s effect=%t took %v]", r.Time.Format("15:04:05.000"), r.Status, r.Fault, r.Effect, r.Took.Round(time.Millisecond))
 	}
 	return b.String()
