@@ -48,6 +48,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		stop()
 	}()
-	o.Journal = s.Point.between(p)
+	o.Seams.Journal = s.Point.between(p)
 	return worker.Run(ctx, o)
 }

@@ -26,23 +26,15 @@ func JournalPath(url string) (string, error) {
 	return path, nil
 }
 
-// openJournal opens the journal for the service. Reserve is how many bytes of
-// its disk are kept for what is in flight.
-func openJournal(ctx context.Context, url string, planner journal.Planner, reserve int64, logger *slog.Logger) (*sqlite.Journal, error) {
-	path, err := JournalPath(url)
+// openJournal opens the journal for the service.
+func openJournal(ctx context.Context, o *Options, planner journal.Planner, logger *slog.Logger) (*sqlite.Journal, error) {
+	path, err := JournalPath(o.JournalURL)
 	if err != nil {
 		return nil, err
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: planner, Logger: logger, Reserve: reserve})
-	return j, explainJournal(url, err)
-}
-
-// between is the journal that the service works with.
-func (o *Options) between(j journal.Journal) journal.Journal {
-	if o.Journal == nil {
-		return j
-	}
-	return o.Journal(j)
+	_, reserve := o.reserves()
+	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: planner, Logger: logger, Reserve: reserve, Mark: o.Seams.JournalMark})
+	return j, explainJournal(o.JournalURL, err)
 }
 
 // OpenBeside opens the journal for a command: to be read, beside a service that

@@ -56,11 +56,7 @@ type Options struct {
 	Ready func(addr string)
 
 	Logger *slog.Logger // nil logs nothing
-
-	// Journal, where set, is handed the journal that was opened, and what it
-	// returns is what the service works with: programs that try the service
-	// under faults stand between the two with it.
-	Journal func(journal.Journal) journal.Journal
+	Seams  Seams        // for programs that try the service under faults
 }
 
 // An Account is a partner account.

@@ -82,7 +82,7 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 
 // newAccounts makes the clients of all accounts, over one set of connections.
 func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.Account, error) {
-	transport := invoicebox.NewTransport(invoicebox.TransportOptions{})
+	transport := invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox})
 	closing.add("connections to Invoicebox", func() error { transport.Close(); return nil })
 	var accounts []onboarding.Account
 	for _, a := range o.Accounts {

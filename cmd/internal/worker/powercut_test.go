@@ -282,7 +282,7 @@ func serveAndRecord(t *testing.T, dir string, p *promises, shops int) {
 	if o.Keyset, err = keyset.New(); err != nil {
 		t.Fatal(err)
 	}
-	o.Journal = func(j journal.Journal) journal.Journal {
+	o.Seams.Journal = func(j journal.Journal) journal.Journal {
 		p.Journal = j
 		return p
 	}

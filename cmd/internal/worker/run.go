@@ -49,12 +49,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
-	_, reserve := o.reserves()
-	opened, err := openJournal(ctx, o.JournalURL, planner, reserve, log)
+	opened, err := openJournal(ctx, &o, planner, log)
 	if err != nil {
 		return err
 	}
-	jrnl := o.between(opened)
+	jrnl := o.Seams.through(opened)
 	closing.add("journal", jrnl.Close)
 	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
 		return err
