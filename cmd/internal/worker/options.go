@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"time"
 
-	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secret"
