@@ -94,6 +94,11 @@ type Config struct {
 	// BatchEvents bounds the events and dead letters of one transaction.
 	// Default: 500.
 	BatchEvents int
+	// Room tells whether there is room for more than what was taken in, and where
+	// not says why, for people. It is asked before every fetch, by several
+	// goroutines, and must be quick. As long as it says no nothing is fetched; what
+	// was fetched is still taken in. Default: always.
+	Room func() (ok bool, why string)
 }
 
 const (

@@ -37,6 +37,7 @@ type Consumer struct {
 	stuck   stuckMemory
 	// incomplete: the partitions were dealt while a topic was not to be seen.
 	incomplete atomic.Bool
+	holding    atomic.Bool // fetching is stopped for want of room
 }
 
 // New checks the settings. It opens no connection.
@@ -52,10 +53,15 @@ func New(config Config) (*Consumer, error) {
 	return c, nil
 }
 
-// Ready tells whether the consumer is in its group and knows its positions, and
-// in a few words what it is doing.
+// Ready tells whether the consumer is in its group, knows its positions and may
+// fetch, and in a few words what it is doing.
 func (c *Consumer) Ready() (bool, string) {
 	word, _ := c.state.Load().(string)
+	if word == stateConsuming {
+		if ok, why := c.room(); !ok {
+			return false, "fetching is stopped, records wait in Kafka: " + why
+		}
+	}
 	return word == stateConsuming, word
 }
 

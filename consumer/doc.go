@@ -33,6 +33,13 @@
 //   - Records of aborted transactions are left out, and the markers of
 //     transactions and what compaction took away are stepped over.
 //
+// # Recovery
+//
+// [Consumer.Alone] is for a journal that is restored: it joins the group under a
+// protocol of its own, so that the broker keeps every worker out meanwhile, also
+// one that still has the lost journal, and reads again and scans what it is told
+// to. Offsets are committed in the end, where the journal then stands.
+//
 // # What it does not
 //
 // A topic that was deleted, made anew and filled beyond the old position looks
@@ -62,6 +69,8 @@
 //	  a partition is silent, see below                    ErrStuck
 //	waited out for ever, logged when it changes, counted by class:
 //	  brokers, leaders, coordinators away or moving; an ACL or topic taken away later; the journal failing
+//	held back for as long as it lasts, by itself:
+//	  no room for more ([Config.Room])  nothing is fetched, the lag stays in Kafka; Ready says why, fetching_stopped is 1
 //	reported and gone past:
 //	  records deleted before they were read               records_lost_total, error log
 //

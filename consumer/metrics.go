@@ -30,6 +30,7 @@ type Metrics struct {
 	rebuilds    prometheus.Counter
 	ingestion   prometheus.Histogram
 	failures    prometheus.Counter
+	holding     prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -59,9 +60,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
 		failures: single("ingest_failures_total", "Inbox transactions that failed and were tried again."),
+		holding: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "invoicebox_worker_fetching_stopped", Help: "1 while nothing is fetched because a bound of the journal is reached, else 0.",
+		}),
 	}
 	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.lag, m.position, m.lost, m.faults, m.generations,
-		m.rebuilds, m.ingestion, m.failures)
+		m.rebuilds, m.ingestion, m.failures, m.holding)
 	return m
 }
 

@@ -64,6 +64,9 @@ func newPartition(g *generation, p place, position int64, share int) *partition 
 func (p *partition) run() {
 	wait := leastPause
 	for p.g.soft.Err() == nil {
+		if p.hold(); p.g.soft.Err() != nil {
+			return
+		}
 		err := p.step()
 		if err == nil {
 			wait, p.said = leastPause, ""

@@ -126,4 +126,5 @@ const (
 	FailureProviderChanged    FailureReason = "provider_changed"
 	FailureExpired            FailureReason = "expired"
 	FailureClosed             FailureReason = "closed"
+	FailureCredentialsLost    FailureReason = "credentials_lost"
 )

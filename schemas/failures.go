@@ -35,6 +35,7 @@ var failures = []failureRow{
 	{TypeActivationFailed, FailureRequestRejected, Failure{ActionContactSupport, false, "Invoicebox refuses our request, rights or address; the code was not judged."}},
 	{TypeActivationFailed, FailureExpired, Failure{ActionRequestNewCode, true, "Invoicebox could not be asked within the maximum age; the code was not used."}},
 	{TypeActivationFailed, FailureClosed, Failure{ActionContactSupport, true, "A person closed the operation."}},
+	{TypeActivationFailed, FailureCredentialsLost, Failure{ActionRequestNewCode, false, "The code was used, and the credentials were lost with the service's journal; a reference that was announced may not resolve. Another code activates the shop anew."}},
 }
 
 // FailureReasons returns the closed set of reasons of [TypeInvitationFailed] or

@@ -11,6 +11,9 @@ import (
 // accounts are the commands about partner accounts.
 type accounts struct {
 	List accountsList `cmd:"" settings:"journal-url" help:"The accounts that the journal knows, and how their gates stand."`
+
+	Pause  accountsPause  `cmd:"" settings:"journal-url" help:"Let an account make no calls. Calls in flight end, what is due waits, nothing fails."`
+	Resume accountsResume `cmd:"" settings:"journal-url" help:"Let a paused account try one call; when that is answered well, its gate is open."`
 }
 
 type accountsList struct{ outputFlag }

@@ -14,9 +14,17 @@
 //   - A wrong value is told before anything starts, with the setting's name, the
 //     value, where it came from and what would be right. A secret is never
 //     quoted: secrets come from files, and only the file is named.
-//   - Commands work beside a running service. They read; the only thing that
-//     any of them writes to the journal is the audit entry of `resolve`, which is
-//     on disk before a byte of the secret is printed.
+//   - Commands work beside a running service, but for `journal recover`, which
+//     wants it stopped. They read, and write two things
+//     only: audit entries, of which that of `resolve` is on disk before a byte of
+//     the secret is printed, and what a person asks for (`operations probe`,
+//     `retry`, `close`, `enter`, `accounts pause`, `resume`), together with its
+//     audit entry. The service performs that within about a second, or refuses
+//     it in words; where none runs it waits in the journal, also when the
+//     command has ended. A token that is entered is read from a file or from
+//     standard input, and sealed before it is written. `journal backup` makes a
+//     file that is not there before, and names it when it was checked and is on
+//     disk.
 //   - With `--output json` stdout holds one JSON document whose member names are
 //     kept; nothing else is printed there. Lists are arrays.
 //   - SIGTERM or SIGINT drains and exits 0; a second one ends the process at
@@ -25,12 +33,12 @@
 // # Exit status
 //
 //	0  done
-//	1  failed; also a setting with a wrong or missing value, wherever it came from
+//	1  failed; an act that was refused, or that no worker has answered in time; also a setting with a wrong or missing value, wherever it came from
 //	2  wrong usage: unknown command or flag, missing or malformed argument
 //
 // # What it does not
 //
 // `run` has no dry run yet. `check` sends one request for each account, the look
-// whether its token works; it stands beside the journal's ledger, so a service
-// that is at its limit in that moment may get a 429, which it obeys.
+// whether its token works, and counts it in the journal; beside a running
+// service it sends none.
 package main

@@ -34,6 +34,7 @@ var forms = map[string]func(string) string{
 	"store":    checkStore,
 	"start":    checkStart,
 	"name":     checkName,
+	"size":     checkSize,
 	"account":  checkAccount,
 	"topic":    nil, // pairs: checkPair
 }

@@ -28,6 +28,9 @@ func TestHelpOfACommand(t *testing.T) {
 		"operations":        {"help"},
 		"operations show":   {"help", "output", "config", "journal-url"},
 		"operations list":   {"help", "output", "account", "shop", "kind", "state", "attention", "all", "limit", "config", "journal-url"},
+		"operations close":  {"help", "output", "actor", "reason", "wait", "config", "journal-url"},
+		"operations enter":  {"help", "output", "actor", "reason", "wait", "merchant-id", "shop-token-file", "config", "journal-url", "keyset-file"},
+		"accounts pause":    {"help", "output", "actor", "reason", "wait", "config", "journal-url"},
 		"shops show":        {"help", "output", "account", "config", "journal-url"},
 		"accounts list":     {"help", "output", "config", "journal-url"},
 		"dead-letters list": {"help", "output", "limit", "config", "journal-url"},
@@ -37,6 +40,8 @@ func TestHelpOfACommand(t *testing.T) {
 		"resolve":           {"help", "output", "config", "journal-url", "keyset-file"},
 		"topics create":     slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),
 		"check":             slices.Concat([]string{"help", "output"}, all),
+		"journal backup":    {"help", "output", "config", "journal-url"},
+		"journal recover":   slices.Concat([]string{"help", "output", "force", "accept-loss"}, all),
 		"run":               slices.Concat([]string{"help"}, all),
 	} {
 		code, out, errs := execute(t.Context(), append(strings.Fields(command), "--help")...)

@@ -16,7 +16,12 @@ import (
 // operations are the commands about the work.
 type operations struct {
 	List operationsList `cmd:"" settings:"journal-url" help:"List operations, the newest first: open ones; with --all also what has ended."`
-	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events and results."`
+	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events, results and acts of people; in attention, what is certain and which commands are safe."`
+
+	Probe operationsProbe `cmd:"" settings:"journal-url" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
+	Retry operationsRetry `cmd:"" settings:"journal-url" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
+	Close operationsClose `cmd:"" settings:"journal-url" help:"End an operation in attention. What is still owed to the platform is published."`
+	Enter operationsEnter `cmd:"" settings:"journal-url,keyset-file" help:"Enter the merchant id and token that Invoicebox's support gave. They are checked before anything is announced."`
 }
 
 type operationsList struct {
@@ -71,10 +76,18 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 		views, rows := []operationJSON{}, [][]any{}
 		for _, r := range records {
 			views = append(views, operationView(r))
-			rows = append(rows, []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State, r.Reason, tries(r), moment(r)})
+			row := []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State, r.Reason, tries(r), moment(r)}
+			if c.Attention {
+				row[4] = safeCommands(r)
+			}
+			rows = append(rows, row)
+		}
+		state := any("state")
+		if c.Attention {
+			state = whole("safe")
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{whole("id"), "kind", "account", "shop", "state", whole("reason"), "tries", whole("changed or due")}, rows, "no operations")
+			grid(w, []any{whole("id"), "kind", "account", "shop", state, whole("reason"), "tries", whole("changed or due")}, rows, "no operations")
 		})
 	})
 }
@@ -98,7 +111,19 @@ func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) 
 		if err != nil {
 			return err
 		}
-		return c.write(env.stdout, detailView(d), func(w io.Writer) { operationForPeople(w, d) })
+		acts, err := j.Intents(ctx, journal.IntentFilter{Operation: id, Limit: 100})
+		if err != nil {
+			return err
+		}
+		view := detailView(d)
+		for _, i := range acts {
+			view.Acts = append(view.Acts, intentView(i))
+		}
+		return c.write(env.stdout, view, func(w io.Writer) {
+			operationForPeople(w, d)
+			_, _ = fmt.Fprintln(w)
+			actsGrid(w, acts)
+		})
 	})
 }
 
@@ -108,6 +133,10 @@ func operationForPeople(w io.Writer, d journal.OperationDetail) {
 		"state", d.State.String(), "reason", d.Reason, "run", fmt.Sprint(d.Run), "generation", fmt.Sprint(d.Generation),
 		"doubt", yes(d.Doubt, "an attempt may have been executed"), "created", when(d.Created), "changed", when(d.Changed),
 		"due", when(d.Due), "owner", d.Owner)
+	if v := attentionView(d.OperationRecord); v != nil {
+		_, _ = fmt.Fprintln(w)
+		sheet(w, "certain", v.Certain, "not certain", v.Uncertain, "safe commands", strings.Join(v.Safe, ", "))
+	}
 	var rows [][]any
 	for i, a := range d.Tries {
 		row := []any{a.Number, when(a.Started), "", "open", "", "", "", yes(a.HasReceipt, "receipt")}

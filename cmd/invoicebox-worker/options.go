@@ -17,9 +17,11 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 		EgressRequestsPerWindow: s.EgressRequests, Concurrency: s.Concurrency,
 		Start: s.Start, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
 		RequestDeadline: s.RequestDeadline, Lease: s.Lease, QuietPeriod: s.QuietPeriod, Slack: s.Slack,
-		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, MaximumAge: s.MaximumAge, DrainTime: s.DrainTime,
-		Listen: s.Listen, Logger: logger,
+		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, MaximumAge: s.MaximumAge, VerifyEvery: s.VerifyEvery, DrainTime: s.DrainTime,
+		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit,
 	}
+	o.JournalLimit, _ = parseSize(s.JournalLimit) // checked where they were read
+	o.JournalReserve, _ = parseSize(s.JournalReserve)
 	if err := s.need("kafka-brokers"); err != nil {
 		return o, err
 	}

@@ -81,6 +81,7 @@ func TestStartIsRefused(t *testing.T) {
 		{"listener in use", func(t *testing.T) []string { return with(good, "--listen", strings.TrimPrefix(r.api.URL, "http://")) }, []string{"--listen", "in use"}},
 		{"deadline above the lease", func(*testing.T) []string { return append(slices.Clone(good), "--request-deadline", "2m") }, []string{"--request-deadline", "--lease"}},
 		{"quiet period below the slack", func(*testing.T) []string { return append(slices.Clone(good), "--quiet-period", "1s") }, []string{"--quiet-period", "--slack"}},
+		{"tokens checked without a pause", func(*testing.T) []string { return append(slices.Clone(good), "--verify-every", "30s") }, []string{"--verify-every", "at least 1m"}},
 		{"SASL without a password", func(*testing.T) []string {
 			return append(slices.Clone(good), "--kafka-sasl-mechanism", "plain", "--kafka-username", "u")
 		}, []string{"--kafka-password-file"}},
@@ -177,10 +178,25 @@ func TestCheckCommand(t *testing.T) {
 		t.Error("check has made a journal")
 	}
 	w := r.start()
-	if code, out, errs := r.command(append([]string{"check", "--output", "json"}, r.service()...)...); code != exitDone || strings.Contains(out, "warning") {
+	before := r.sandbox.Effects().Requests
+	if code, out, errs := r.command(append([]string{"check", "--output", "json"}, r.service()...)...); code != exitDone || strings.Count(out, `"warning"`) != 1 || !strings.Contains(out, "a worker runs") {
 		t.Errorf("beside the service: %d\n%s%s", code, out, errs)
 	}
+	if sent := r.sandbox.Effects().Requests - before; sent != 0 {
+		t.Errorf("check sent %d requests beside a service", sent)
+	}
 	w.end()
+	if code, out, errs := r.command(append([]string{"check", "--output", "json"}, r.service()...)...); code != exitDone || strings.Contains(out, "warning") {
+		t.Errorf("after the service: %d\n%s%s", code, out, errs)
+	}
+	if code, out, _ := r.command(append([]string{"check"}, with(with(r.service(), "--requests-per-window", "2"), "--window", "1h")...)...); code != exitDone || !strings.Contains(out, "no request is left") {
+		t.Errorf("with nothing left in the window: %d\n%s", code, out)
+	}
+	// A copy of the journal is told as what it is.
+	r.must("journal", "backup", r.path("copy.db"), "--journal-url", "sqlite:"+r.path("journal.db"))
+	if code, out, _ := r.command(append([]string{"check"}, with(r.service(), "--journal-url", "sqlite:"+r.path("copy.db"))...)...); code != exitFailed || !strings.Contains(out, "journal recover") {
+		t.Errorf("a copy: %d\n%s", code, out)
+	}
 	for name, c := range map[string]struct{ flag, value, want string }{
 		"token":  {"--token-file", r.write("wrong", "wrong"), "refuses the token"},
 		"kafka":  {"--kafka-brokers", closedAddress(t), "cannot be reached"},

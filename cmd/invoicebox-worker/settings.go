@@ -25,6 +25,10 @@ type settings struct {
 	JournalURL string `name:"journal-url" type:"setting" check:"journal" group:"journal" placeholder:"URL" default:"sqlite:invoicebox-worker.db" help:"The durable memory: sqlite: and a path (default ${default})."`
 	KeysetFile string `name:"keyset-file" type:"setting" group:"journal" placeholder:"FILE" help:"Keys that seal secrets, made by \"keys create\". Required. A lost keyset is lost secrets: keep a copy."`
 
+	JournalLimit   string `name:"journal-limit" type:"setting" check:"size" group:"journal" placeholder:"SIZE" default:"0" help:"Size of the journal, such as 20GiB, at which nothing more is fetched; 0 is none (default ${default})."`
+	JournalReserve string `name:"journal-reserve" type:"setting" check:"size" group:"journal" placeholder:"SIZE" default:"256MiB" help:"Free space of the journal's disk below which nothing more is fetched (default ${default}); at a fourth of it no call begins, the rest is for what is in flight. At least 2 MiB for each of --concurrency."`
+	OutboxLimit    int    `name:"outbox-limit" type:"setting" min:"1" max:"100000000" group:"journal" placeholder:"N" default:"100000" help:"Events that wait to be published at which nothing more is fetched (default ${default})."`
+
 	InvoiceboxURL    string        `name:"invoicebox-url" type:"setting" check:"api" group:"invoicebox" placeholder:"URL" default:"https://api.invoicebox.ru" help:"Address of the API; https, or http on loopback (default ${default})."`
 	PartnerID        string        `name:"partner-id" type:"setting" check:"partner" group:"invoicebox" placeholder:"ID" help:"Our id at Invoicebox, of the one account named \"default\". Required, unless the file has accounts."`
 	TokenFile        string        `name:"token-file" type:"setting" group:"invoicebox" placeholder:"FILE" help:"File with the account's API token. Required, unless the file has accounts."`
@@ -51,6 +55,7 @@ type settings struct {
 	UnknownOutcome  string        `name:"unknown-outcome" type:"setting" oneof:"probe-once,hold" group:"time" placeholder:"WORD" default:"probe-once" help:"What follows an unknown outcome after the quiet period: probe-once or hold (default ${default}). A probe asks once more, which may spend the code a second time; held ones wait for a person. An invitation is sent once more either way."`
 	CoolDown        time.Duration `name:"cool-down" type:"setting" min:"1ms" max:"8784h" group:"time" placeholder:"TIME" default:"24h" help:"No second e-mail to one address within this time (default ${default})."`
 	MaximumAge      time.Duration `name:"maximum-age" type:"setting" min:"1m" max:"8784h" group:"time" placeholder:"TIME" default:"336h" help:"Work that waits longer has failed (default ${default})."`
+	VerifyEvery     time.Duration `name:"verify-every" type:"setting" min:"0s" max:"8784h" group:"time" placeholder:"TIME" default:"24h" help:"The tokens of active shops are checked again within this time; 0s for never, else at least 1m (default ${default}). Checks take at most a tenth of --egress-requests-per-window: with more shops than that allows they come later."`
 	DrainTime       time.Duration `name:"drain-time" type:"setting" min:"1ms" max:"1h" group:"time" placeholder:"TIME" help:"On SIGTERM calls in flight are awaited this long (default: request deadline and 5s)."`
 
 	Listen    string `name:"listen" type:"setting" check:"listen" group:"general" placeholder:"HOST:PORT" default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz (default ${default})."`

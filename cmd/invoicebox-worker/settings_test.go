@@ -51,6 +51,7 @@ func TestPrecedence(t *testing.T) {
 		"kafka-ca-file": {"a", "b", "c"}, "kafka-cert-file": {"a", "b", "c"}, "kafka-key-file": {"a", "b", "c"},
 		"kafka-sasl-mechanism": {"plain", "scram-sha-256", "scram-sha-512"}, "kafka-username": {"a", "b", "c"}, "kafka-password-file": {"a", "b", "c"},
 		"journal-url": {"sqlite:a", "sqlite:b", "sqlite:c"}, "keyset-file": {"a", "b", "c"},
+		"journal-limit": {"1GiB", "2GiB", "3"}, "journal-reserve": {"1GiB", "2GiB", "3"}, "outbox-limit": {"1", "2", "3"},
 		"invoicebox-url": {"https://a", "https://b", "https://c"}, "partner-id": {"a", "b", "c"}, "token-file": {"a", "b", "c"},
 		"signing-key-file": {"a", "b", "c"}, "signing-algorithm": {"hmac-sha256", "hmac-sha512", "hmac-sha256"}, "signing-encoding": {"base64", "base64", "base64"},
 		"requests-per-window": {"1", "2", "3"}, "window": {"1s", "2s", "3s"}, "egress-requests-per-window": {"1", "2", "3"}, "concurrency": {"1", "2", "3"},
@@ -58,7 +59,7 @@ func TestPrecedence(t *testing.T) {
 		"topic":        {"shop.invoicebox_invited=a", "shop.invoicebox_invited=b", "shop.invoicebox_invited=c"},
 		"event-format": {"structured", "structured", "structured"}, "id-header": {"a", "b", "c"}, "id-member": {"a", "b", "c"},
 		"request-deadline": {"1s", "2s", "3s"}, "lease": {"1s", "2s", "3s"}, "quiet-period": {"1s", "2s", "3s"}, "slack": {"1s", "2s", "3s"},
-		"unknown-outcome": {"hold", "hold", "hold"}, "cool-down": {"1s", "2s", "3s"}, "maximum-age": {"1h", "2h", "3h"}, "drain-time": {"1s", "2s", "3s"},
+		"unknown-outcome": {"hold", "hold", "hold"}, "cool-down": {"1s", "2s", "3s"}, "maximum-age": {"1h", "2h", "3h"}, "verify-every": {"1h", "2h", "3h"}, "drain-time": {"1s", "2s", "3s"},
 		"listen": {"a:1", "b:1", "c:1"}, "log-level": {"debug", "warn", "error"}, "log-format": {"text", "json", "text"},
 	}
 	typ := reflect.TypeFor[settings]()
@@ -122,7 +123,7 @@ func TestDefaultsAgree(t *testing.T) {
 		"egress": {s.EgressRequests, d.EgressRequestsPerWindow}, "concurrency": {s.Concurrency, d.Concurrency},
 		"format": {s.EventFormat, string(d.EventFormat)}, "deadline": {s.RequestDeadline, d.RequestDeadline}, "lease": {s.Lease, d.Lease},
 		"quiet": {s.QuietPeriod, d.QuietPeriod}, "slack": {s.Slack, d.Slack}, "unknown": {s.UnknownOutcome, d.UnknownOutcome},
-		"cool-down": {s.CoolDown, d.CoolDown}, "age": {s.MaximumAge, d.MaximumAge}, "listen": {s.Listen, d.Listen},
+		"cool-down": {s.CoolDown, d.CoolDown}, "age": {s.MaximumAge, d.MaximumAge}, "verify": {s.VerifyEvery, d.VerifyEvery}, "listen": {s.Listen, d.Listen},
 		"requests": {s.Requests, 100}, "window": {s.Window, 30 * time.Second}, "start": {s.Start, d.Start}, "drain": {s.DrainTime, d.DrainTime},
 	} {
 		if pair[0] != pair[1] {
@@ -144,7 +145,7 @@ func TestWrongValues(t *testing.T) {
 		"concurrency": {"0", "4097", "abc"}, "credentials-store": {"vault", "openbao", "none"}, "start": {"now", "2026-01-31", "0"},
 		"topic":        {"x=y", "shop.invoicebox_invited", "shop.invoicebox_invited=", "shop.invoicebox_invited=a b", "shop.invoicebox_invited=..", "=x", "shop.invoicebox_invited=a,shop.invoicebox_invited=b"},
 		"event-format": {"json"}, "request-deadline": {"1ms", "11m"}, "lease": {"0s", "2h"}, "slack": {"25h", "-1s"}, "unknown-outcome": {"probe"},
-		"maximum-age": {"1s"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
+		"maximum-age": {"1s"}, "verify-every": {"-1s", "1y", "8785h"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
 	} {
 		for _, value := range values {
 			_, byFlag := read(t, nil, "--"+name+"="+value)

@@ -101,6 +101,9 @@ type (
 		AttemptList []attemptJSON `json:"attemptList,omitzero"`
 		Events      []eventJSON   `json:"events,omitzero"`
 		Published   []outputJSON  `json:"published,omitzero"`
+
+		Attention *attentionJSON `json:"attention,omitzero"`
+		Acts      []intentJSON   `json:"acts,omitzero"`
 	}
 	attemptJSON struct {
 		Number     int        `json:"number"`
@@ -143,6 +146,7 @@ func operationView(r journal.OperationRecord) operationJSON {
 		ID: r.UUID.String(), Kind: r.Kind.String(), Account: r.Shop.Account, Shop: r.Shop.Shop, State: r.State.String(),
 		Reason: r.Reason, Run: r.Run, Generation: r.Generation, Attempts: r.Attempts, Doubt: r.Doubt,
 		CreatedAt: instant(r.Created), ChangedAt: instant(r.Changed), DueAt: instant(r.Due), Owner: r.Owner, EventID: r.Event,
+		Attention: attentionView(r),
 	}
 }
 

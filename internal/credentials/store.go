@@ -43,6 +43,9 @@ type Store interface {
 	// Prepare stores a secret under its version. Doing it twice with the same
 	// secret is no error; ErrInvalid when it can never succeed.
 	Prepare(ctx context.Context, s Secret) (Prepared, error)
+	// Read gives back what a committed row stands for, of whichever version.
+	// ErrUnreadable when it can never be read; any other error may pass.
+	Read(ctx context.Context, row journal.Credential) (Secret, error)
 }
 
 // check refuses what could be stored but never announced or found again.

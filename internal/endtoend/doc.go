@@ -5,4 +5,39 @@
 // Invoicebox, sends it events, kills it, and judges by what can be seen from
 // outside: the requests and effects that the sandbox counted, the topics, and
 // what the commands and the journal say.
+//
+// The drill of a restore (restore_test.go) backs up beside a worker, goes on,
+// kills the worker, loses the file, restores the copy, recovers and runs; once
+// more with a recovery that is killed. It takes about a minute, most of it waiting.
+//
+// # The matrix of crashes
+//
+// Three tests stop a worker at each crash point of the design, with every class
+// of answer there is, for both kinds of operation, and with probe-once and hold.
+// The worker is cmd/internal/crashworker, the service's own wiring with a place
+// to stop at: in one run every shop stands at one point at the same time, one
+// for each class and kind, and one signal meets them all. Each class and kind
+// has an account of its own, so that gates do not mix. Between a request's
+// effect and its answer they are held by whoever answers, in front of the sandbox.
+//
+//	TestKilledAtEveryPoint   SIGKILL; invoicebox-worker itself takes up what is left
+//	TestFrozenAtEveryPoint   SIGSTOP past leases and quiet period, SIGCONT, and on at once
+//	TestFrozenAndStale       the same, and on only when all that was given up has been
+//	                         settled by others: stale steps and late answers
+//
+// The points, the classes and where each pair of them leads are data
+// (crashtable_test.go). Where nothing was in doubt an operation must end, and
+// take as many requests, as if nothing had happened; elsewhere the table says
+// how it may end, and for all of them hold the invariants (crashjudge_test.go):
+// requests accounted for one by one, no overlap, no code called wrong that is
+// spent, an event for every end, references that resolve, repeats equal to the
+// letter, no offset committed that the inbox does not have.
+//
+// By default a subset runs: every point is killed at with probe-once, and frozen
+// at where something is in doubt, in about a minute that is mostly waiting.
+// INVOICEBOX_TEST_CRASH=full runs everything, in a quarter of an hour, with the
+// classes that take minutes by themselves (a token that never works).
+//
+// A power cut is another matter, since what a killed process wrote is kept by
+// the system: see internal/journal/sqlite/powercut.
 package endtoend

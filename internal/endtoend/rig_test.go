@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,7 +33,20 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
+// beside is how many tests may run beside each other: those that say so spend
+// most of their time waiting, whatever number of processors there is.
+const beside = 10
+
 func buildAndRun(m *testing.M) int {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", strconv.Itoa(beside)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	dir, err := os.MkdirTemp("", "endtoend")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,7 +71,8 @@ type rig struct {
 	dir     string
 	topics  map[string]string // contract name → topic
 	group   string
-	extra   []string // flags for every worker
+	extra   []string          // flags for every worker
+	codes   map[string]string // of shops whose code is not codeOf
 }
 
 // newRig makes topics of its own on the cluster, a sandbox and a keyset.
@@ -126,19 +143,23 @@ func (r *rig) start(flags ...string) *worker {
 func (r *rig) launch(flags ...string) *worker {
 	r.t.Helper()
 	args := append([]string{"run"}, r.settings()...)
+	args = append(args, "--partner-id", sandbox.DefaultPartnerID, "--token-file", r.path("token"))
+	return r.run(append(append(args, r.extra...), flags...))
+}
+
+// run adds to the arguments what every worker needs, and starts it.
+func (r *rig) run(args []string) *worker {
+	r.t.Helper()
 	args = append(args,
 		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","),
 		"--kafka-group", r.group,
 		"--invoicebox-url", r.api.URL,
-		"--partner-id", sandbox.DefaultPartnerID,
-		"--token-file", r.path("token"),
 		"--start", "earliest",
 		"--log-format", "json",
 	)
 	for name, topic := range r.topics {
 		args = append(args, "--topic", name+"="+topic)
 	}
-	args = append(append(args, r.extra...), flags...)
 	w := &worker{t: r.t, log: &logBuffer{}, addr: freeAddress(r.t), done: make(chan struct{})}
 	args = append(args, "--listen", w.addr)
 	w.cmd = exec.Command(binary, args...) // #nosec G204 -- the program under test
@@ -302,7 +323,8 @@ func (r *rig) count(typ string) int {
 }
 
 // await polls, because what it waits for happens in another process.
-func await(t *testing.T, patience time.Duration, what string, done func() bool) {
+// What more there is to say when it does not come is told too.
+func await(t *testing.T, patience time.Duration, what string, done func() bool, more ...func() string) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -311,20 +333,30 @@ func await(t *testing.T, patience time.Duration, what string, done func() bool) 
 		select {
 		case <-tick.C:
 		case <-deadline:
+			for _, say := range more {
+				t.Log(say())
+			}
 			t.Fatalf("after %v still not: %s", patience, what)
 		}
 	}
 }
 
+// freeAddress is one that nobody listens on. It lies below the range that
+// systems give ports out of by themselves: one of those would be taken again by
+// whatever connects before the worker listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
+	const first, ports, tries = 16_000, 16_000, 100
 	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range tries {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(ports))) // #nosec G404 -- any port
+		if l, err := lc.Listen(t.Context(), "tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // A logBuffer keeps all that a process printed.

@@ -88,6 +88,14 @@ func (r *rig) judgeOrder() {
 	}
 }
 
+// codeOf is the code that the shop has entered.
+func (r *rig) codeOf(shop string) string {
+	if code, ok := r.codes[shop]; ok {
+		return code
+	}
+	return codeOf(shop)
+}
+
 func (r *rig) judgeReferences() {
 	r.t.Helper()
 	j := r.openJournal()
@@ -114,10 +122,10 @@ func (r *rig) judgeReferences() {
 			r.t.Errorf("shop %s: %s does not open: %v", a.ShopID, ref, err)
 			continue
 		}
-		if want := r.sandbox.TokenOf(codeOf(a.ShopID)); got.Token.Reveal() != want {
+		if want := r.sandbox.TokenOf(r.codeOf(a.ShopID)); got.Token.Reveal() != want {
 			r.t.Errorf("shop %s: %s resolves to another token than the sandbox issued", a.ShopID, ref)
 		}
-		if want := r.sandbox.MerchantOf(codeOf(a.ShopID)); a.MerchantID != want || got.MerchantID != want {
+		if want := r.sandbox.MerchantOf(r.codeOf(a.ShopID)); a.MerchantID != want || got.MerchantID != want {
 			r.t.Errorf("shop %s: merchant %s announced, %s stored, %s issued", a.ShopID, a.MerchantID, got.MerchantID, want)
 		}
 	}

@@ -15,7 +15,8 @@
 //     position never passes a record that is neither in the inbox nor a dead
 //     letter nor left out by the consumer.
 //   - An operation is claimed by one worker at a time, and a shop has one
-//     operation in its lane at a time, in order of arrival.
+//     operation in its lane at a time, in the order in which their runs began,
+//     by events or by acts of people.
 //   - Nothing is sent before the attempt is durable, and its permits are taken
 //     with it: no sliding window of a ledger holds more than the limit, over
 //     restarts too.
@@ -23,7 +24,13 @@
 //   - An outgoing event is frozen in the transaction that caused it; its
 //     sequence rises within the shop; the outbox has the order of the commits;
 //     a repeat has the same bytes.
+//   - What a person asks for ([Intent]) is performed or refused once: its end,
+//     its effect and its audit entry are one commit. Whoever performs it holds
+//     nothing: the operation's claim number fences it.
 //   - Every sealed value names its key, and so does every keyed digest.
+//   - An active shop has one review, of its current credentials: when they are
+//     looked at again, and what came of it. It is claimed as operations are, and
+//     newer credentials replace it, whoever holds it.
 //
 // # What it does not
 //
@@ -31,6 +38,20 @@
 // outcome leads to says the caller of Apply. It opens nothing: addresses,
 // codes, answers and tokens pass through it sealed, and it never logs a value.
 // It prunes nothing by itself; only receipts can be erased so far.
+//
+// # Copies and recovery
+//
+// A journal that was restored from a copy does not know what was done since. A
+// recovery ([Journal.Recover] to [Journal.EndRecovery]) brings it to where the
+// result topics and the inputs say that it was, as far as they do; what comes of
+// each operation says a [Restorer]. Every step can be made again after a crash,
+// and counts once. Published events are kept with their bytes, so a repeat is
+// the same; sequences go on above them; no version of credentials that an event
+// named is used again. The journal has another identity afterwards.
+//
+// Where it is not known what was sent just now (after a recovery, in a file that
+// was copied, in a new journal whose caller knows that others ran before) every
+// ledger is used up until one slack and one window have passed.
 //
 // # States
 //
@@ -66,8 +87,15 @@
 //	                       answer is kept by Receive
 //	answer written twice   the second changes nothing
 //	clock stepped          nothing while the process runs; at the next opening an operation that
-//	                       waits is due by the new clock, and a ledger counts what is behind it
-//	                       from the opening at the latest
-//	database full or gone  the steps that were asked for fail; later ones are tried anew
+//	                       waits is due by the new clock, and no later than its whole wait after
+//	                       the opening; a ledger counts what is behind it
+//	                       from the opening at the latest; one that was set forward while no process
+//	                       ran makes what was sent before it look older: its permits come back early;
+//	                       of reviews what is open is due at the opening,
+//	                       and since when credentials are refused counts from it
+//	intent and answer race one of them is ErrStale, and whoever performs the intent looks again
+//	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk); later ones are tried anew
+//	disk almost full       no call can begin; what is in flight has room to end
+//	restored from a copy   nothing runs with it before its recovery has ended
 //	one step is wrong      it fails alone, what was committed with it is there
 package journal

@@ -75,8 +75,8 @@ type Ingested struct {
 type ShopView struct {
 	Invited *InvitedView // the last invitation that was, or may have been, sent
 	Active  *ActiveView  // nil until the shop is activated
-	// Open are the shop's open operations by arrival: all but queued
-	// activations, of which the first 64.
+	// Open are the shop's open operations, in the order in which their runs
+	// began: all but queued activations, of which the first 64.
 	Open []OperationView
 	// Same is the operation that owns the event's key: for an invitation the
 	// shop's newest generation with this address, for an activation the

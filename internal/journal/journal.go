@@ -70,7 +70,9 @@ type Journal interface {
 	// Accounts: a name is permanent and so is its partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error
 	Accounts(ctx context.Context) ([]Account, error)
-	// SetGate replaces the gate and writes the audit entry with it, if any.
+	// SetGate replaces the gate and writes the audit entry with it, if any. From
+	// one that is not open to the next one that is, the account is closed: see
+	// ClaimedOperation.GateClosed.
 	SetGate(ctx context.Context, account string, g Gate, audit *AuditEntry) error
 
 	// Positions of every partition that was begun.
@@ -81,11 +83,16 @@ type Journal interface {
 	// position in one transaction. ErrPosition when the journal stands elsewhere.
 	Ingest(ctx context.Context, b Batch) (Ingested, error)
 
+	// Room is cheap: it may be asked every second.
+	Room(ctx context.Context) (Room, error)
+
 	// Changed is signalled (never blocking, coalesced) when an operation may
 	// have become due; Due lists for each account, kind and stage with claimable
 	// work when its first is due.
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]Due, error)
+	// Claim in stage Call, and Send, fail with ErrFull where what is left of the
+	// disk is kept for the ends of what is in flight.
 	Claim(ctx context.Context, r ClaimRequest) ([]ClaimedOperation, error)
 	// Expire ends leases that have run out: Claimed becomes Planned again,
 	// Sending becomes Unknown (due at once, doubt set). A journal that only one process can
@@ -98,12 +105,18 @@ type Journal interface {
 	// ErrStale, *NoPermitError (the operation stays Claimed).
 	Send(ctx context.Context, s Send) (AttemptID, error)
 	StartCheck(ctx context.Context, c Check) (AttemptID, error)
+	// EndCheck says what became of a check, or of an attempt whose operation went
+	// on without it (its Apply is ErrStale): so its permits come back as they
+	// should. The first end of an attempt holds.
 	EndCheck(ctx context.Context, id AttemptID, end AttemptEnd) error
 	// Receive saves a receipt in whatever state the operation is by then:
 	// Sending of the same claim becomes Received and stays the caller's. Any other
 	// state before an answer (Queued to Sending, Unknown, Attention but for reasons
-	// that rest on a receipt) becomes Received, due at once, anybody's: whoever
-	// held it is fenced off, so that nothing more is sent. After that the receipt
+	// that rest on a receipt) becomes Received, anybody's: whoever held it is fenced
+	// off, so that nothing more is sent. It is due when all of its other attempts
+	// were answered, or may no more be on their way (their permits' slack after
+	// their end, or after their deadline where none is known), and holds its lane
+	// until then. After that the receipt
 	// is kept beside the operation, which is due for a comparison at once when it
 	// has ended or is in attention, and else when it comes to that. It returns the state after it and whether the operation is still the caller's.
 	Receive(ctx context.Context, r Receipt) (s State, mine bool, err error)
@@ -117,11 +130,56 @@ type Journal interface {
 	// next operation becomes Planned.
 	Apply(ctx context.Context, t Transition) error
 
+	// AppendIntent writes what a person asks for, with the audit entry of the
+	// asking; also beside a worker. ErrNotFound: the operation or the account;
+	// ErrTooManyIntents.
+	AppendIntent(ctx context.Context, i Intent, audit AuditEntry) error
+	// IntentsChanged is signalled when an intent may wait, as far as the database
+	// tells: of one that another process wrote it may not. PendingIntents lists
+	// those that wait, the oldest first; looking every second is cheap.
+	IntentsChanged() <-chan struct{}
+	PendingIntents(ctx context.Context, limit int) ([]PendingIntent, error)
+	// EndIntent ends an intent whose effect is none, or on a gate. One whose
+	// effect is on an operation ends in its Transition.
+	EndIntent(ctx context.Context, e IntentEnd) error
+	Reviews
+
 	// OutboxChanged is signalled when something may wait to be published.
 	OutboxChanged() <-chan struct{}
 	// Pending lists rows above after, in order, at most limit and about maxBytes (at least one).
 	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]Outgoing, error)
 	MarkPublished(ctx context.Context, rows []Published) error
+
+	// UnknownHistory says that what was sent before now is not known: every
+	// ledger is used up until one slack and one window from now, over restarts
+	// too.
+	UnknownHistory(ctx context.Context) error
+	// RecoveryDue tells whether the journal is a copy, or its recovery has not ended.
+	RecoveryDue(ctx context.Context) (bool, error)
+	// Recover begins the recovery of a restored journal, or goes on with one that
+	// did not end. Until EndRecovery no worker can open the journal. Ingest, too,
+	// then asks the restorer: for each operation that begins a run, with the
+	// results that were taken over and follow from the run's event.
+	Recover(ctx context.Context, r Restorer) (Recovery, error)
+	// PublishedUpTo lists for each type (as Topic) and partition the offset behind
+	// the last record that the journal knows.
+	PublishedUpTo(ctx context.Context) ([]Position, error)
+	// TakeOver keeps published events with their bytes, so that a repeat is the
+	// same, and raises the sequences of their shops. Known ones count as published.
+	TakeOver(ctx context.Context, as []Announced) (TakenOver, error)
+	// Rewind sets positions back, for topics that were made anew.
+	Rewind(ctx context.Context, ps []Position) error
+	// Restore asks the restorer about operations above after, at most limit: those
+	// with results of their current run that were not looked at, or, the last
+	// time, all that are open or in attention or have results left, each once. Next
+	// is where to go on, 0 at the end; words counts what came of
+	// them and, since it was last asked, of those that Ingest asked about.
+	Restore(ctx context.Context, last bool, after int64, limit int) (next int64, words map[string]int, err error)
+	// EndRecovery forgets what only the recovery needed. The ledgers' history is
+	// unknown from then on. No version of credentials that an event named is used
+	// again. It returns the shops of `activated` events that no operation is
+	// known for.
+	EndRecovery(ctx context.Context, e RecoveryEnd) ([]ShopKey, error)
 
 	// Reads, on connections of their own.
 	Stats(ctx context.Context) (Stats, error)
@@ -131,6 +189,8 @@ type Journal interface {
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
 	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)
 
+	// Intents lists intents without their tokens, the newest first.
+	Intents(ctx context.Context, f IntentFilter) ([]Intent, error)
 	AppendAudit(ctx context.Context, e AuditEntry) error
 	Audit(ctx context.Context, before int64, limit int) ([]AuditEntry, error)
 }

@@ -26,18 +26,21 @@ type ClaimRef struct {
 // A ClaimedOperation is an operation that the caller holds until its lease ends.
 // A Planned or Waiting one is now Claimed; one in another stage keeps its state.
 type ClaimedOperation struct {
-	Ref         ClaimRef
-	UUID        uuid.UUID
-	Kind        Kind
-	State       State
-	Shop        ShopKey
-	Run         int
-	Generation  int
-	Attempts    int // requests started so far, over all runs
-	Waits       int // waits in a row since the run began: the back-off's exponent
-	Doubt       bool
-	Unknowns    int  // attempts whose outcome nobody knows, over all runs; every later attempt is a probe
-	Newer       bool // of one with Unknowns: operations of its kind are queued behind it
+	Ref        ClaimRef
+	UUID       uuid.UUID
+	Kind       Kind
+	State      State
+	Shop       ShopKey
+	Run        int
+	Generation int
+	Attempts   int // requests started so far, over all runs
+	Waits      int // waits in a row since the run began: the back-off's exponent
+	Doubt      bool
+	Unknowns   int  // attempts whose outcome nobody knows, over all runs; every later attempt is a probe
+	Newer      bool // of one with Unknowns: operations of its kind are queued behind it
+	// Activating, of an invitation: the shop has an activation whose answer is
+	// there and whose end is not.
+	Activating  bool
 	Reason      string
 	SubjectMAC  []byte
 	Sealed      []byte    // the address or code
@@ -50,12 +53,15 @@ type ClaimedOperation struct {
 	Active      *ActiveView    // of the shop
 	Receipt     *StoredReceipt // the newest, in stage Settle
 	Credential  *Credential    // the one that this operation stored, in state Stored
-	StoredAt    time.Time      // in state Stored: since when
+	StoredAt    time.Time      // in state Stored: since when, or, of an earlier process, when the journal was opened
 	// Late are receipts that the operation did not go on with, oldest first; an
 	// ended one, or one in attention over an answer, is claimed in stage Settle
 	// when one came. Known are those with which it and the shop's current
 	// activation went on, as far as they are kept.
 	Late, Known []StoredReceipt
+	// Stored, beside Late, are the credentials that it stored and the shop's
+	// current ones: they outlive the receipts.
+	Stored      []Credential
 	OpenAttempt int // number of the attempt that has no end yet, 0 for none
 	// Closed, in state Unknown: after it nothing of the last attempt can have
 	// left its worker. That is when its connection was closed; where nobody said
@@ -64,6 +70,9 @@ type ClaimedOperation struct {
 	// the journal was opened. It never goes back, and may be compared with the
 	// caller's clock.
 	Closed time.Time
+	// GateClosed is for how long, since the run began, the account's gate was not
+	// open. It counts over restarts; a clock that went back takes nothing from it.
+	GateClosed time.Duration
 }
 
 // A Send makes an attempt durable before its first byte leaves.
@@ -148,8 +157,13 @@ type Transition struct {
 	Reason string    // closed set
 	Doubt  bool      // ORed to what is there
 	// Behind, with To Planned: the operation steps behind all that is queued in
-	// its shop's lane and is Queued until the lane is free of them.
+	// its shop's lane and is Queued until the lane is free of them. Where nobody is
+	// queued, but for others that stepped behind, it stays Planned, until Due.
 	Behind bool
+	// NewRun begins the next run: a person starts calls again. Its place in the
+	// lane is behind every event taken so far. Probe, with it: every attempt of the
+	// run is made to learn of an unknown outcome.
+	NewRun, Probe bool
 	// Supersede, where it is not empty: operations of the same shop and kind
 	// whose runs began before this one's, of which an attempt is unknown, and
 	// which stepped behind or wait for a person without an answer, become
@@ -160,8 +174,17 @@ type Transition struct {
 	// Verified: the credentials that its receipts brought work, which ends what
 	// the receipts are kept for.
 	Verified bool
-	Attempt  AttemptID   // 0 when no attempt ends with it
-	End      *AttemptEnd // of Attempt
+	// Entered, where it is not nil, is a sealed receipt that a person brought
+	// instead of an answer: the operation goes on with it from here.
+	Entered []byte
+	// Intent ends in the same transaction. ErrStale when it has ended.
+	Intent *IntentEnd
+	// Current, where it is not 0, is the newest version of the shop's credentials
+	// that the caller knows of, which the transition rests on: ErrOlderVersion
+	// when the shop's current ones are newer.
+	Current int64
+	Attempt AttemptID   // 0 when no attempt ends with it
+	End     *AttemptEnd // of Attempt
 
 	// Credential is inserted. ErrMerchantConflict when its merchant id differs
 	// from the shop's or is another shop's of the account; ErrVersionTaken when
@@ -185,6 +208,13 @@ type InvitedUpdate struct {
 type ActiveUpdate struct {
 	At    time.Time
 	Event uuid.UUID
+	// Its review begins as verified or pending, as the transition's Verified
+	// says, and is due at Review; zero is now.
+	Review time.Time
+	// Replaced moves the activation whose credentials were current so far, where
+	// it is another: nobody looks at those any more. What its receipts were kept
+	// for has ended with it.
+	Replaced *ActivationMove
 }
 
 // An AuditEntry is an act of a person or of the worker on a person's behalf.

@@ -5,17 +5,6 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A Command is what a person can do about an operation in attention.
-type Command string
-
-// The commands.
-const (
-	CommandRetry Command = "retry" // run it again, through lane, ledger and gate
-	CommandClose Command = "close" // end it, with a failure event
-	CommandEnter Command = "enter" // enter merchant id and token by hand
-	CommandProbe Command = "probe" // ask once more, knowing that it may have been executed
-)
-
 // An AttentionRow says what a reason of attention means.
 type AttentionRow struct {
 	Reason    Reason
@@ -25,56 +14,76 @@ type AttentionRow struct {
 	// Failure is the event that is published when it comes to this; action and
 	// final are the contract's. Empty: none.
 	Failure schemas.FailureReason
-	Safe    []Command
+	// Commands are safe; InDoubt, where it is not nil, takes their place for an
+	// operation of which an attempt may have been executed. See Safe.
+	Commands []Command
+	InDoubt  []Command
+	// Executed: the code is spent. When a person closes it, the same code is not
+	// sent again.
+	Executed bool
 }
 
 var attention = []AttentionRow{
 	{ReasonOutcomeUnknown, []journal.Kind{journal.Invite, journal.Activate},
 		"A request may have been written and no answer proves what became of it.",
 		"Whether it was executed: whether an e-mail was sent, or the code is spent.",
-		schemas.FailureOutcomeUnknown, []Command{CommandProbe, CommandEnter, CommandClose}},
+		schemas.FailureOutcomeUnknown, []Command{CommandProbe, CommandEnter, CommandClose}, nil, false},
 	{ReasonOutcomeLost, []journal.Kind{journal.Activate},
 		"Invoicebox refuses the code now, and an earlier request may have been executed.",
 		"Whether that earlier request spent it; if so its answer is lost, or the code never was good.",
-		schemas.FailureOutcomeLost, []Command{CommandEnter, CommandClose}},
+		schemas.FailureOutcomeLost, []Command{CommandEnter, CommandClose}, nil, false},
 	{ReasonRequestRejected, []journal.Kind{journal.Invite, journal.Activate},
 		"Invoicebox refused our request, rights or address; the shop's value was not judged, and this request had no effect.",
 		"Nothing, unless the operation is marked as in doubt.",
-		schemas.FailureRequestRejected, []Command{CommandRetry, CommandClose}},
+		schemas.FailureRequestRejected, []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false},
 	{ReasonAnswerUnreadable, []journal.Kind{journal.Activate},
 		"The activation was executed and the code is spent; the answer is kept as it came.",
 		"Whether it holds merchant id and token in a form that a person can read.",
-		schemas.FailureAnswerUnreadable, []Command{CommandEnter, CommandClose}},
+		schemas.FailureAnswerUnreadable, []Command{CommandEnter, CommandClose}, nil, true},
 	{ReasonMerchantConflict, []journal.Kind{journal.Activate},
 		"The activation was executed; its merchant is not the shop's known one, or is another shop's. Nothing was announced; the answer is kept.",
 		"Which of the two is right.",
-		schemas.FailureMerchantConflict, []Command{CommandEnter, CommandClose}},
+		schemas.FailureMerchantConflict, []Command{CommandEnter, CommandClose}, nil, true},
 	{ReasonCredentialsInvalid, []journal.Kind{journal.Activate},
 		"The activation was executed and its token is stored; Invoicebox refused that token for the whole verification time.",
 		"Whether the token starts to work later.",
-		schemas.FailureCredentialsInvalid, []Command{CommandRetry, CommandEnter, CommandClose}},
+		schemas.FailureCredentialsInvalid, []Command{CommandRetry, CommandEnter, CommandClose}, nil, true},
 	{ReasonSecondToken, []journal.Kind{journal.Activate},
 		"The operation had ended, and a late answer to one of its requests was executed with another token than the one in use; all answers are kept.",
 		"Which of the tokens Invoicebox takes from now on.",
-		schemas.FailureSecondToken, []Command{CommandEnter, CommandClose}},
+		schemas.FailureSecondToken, []Command{CommandEnter, CommandClose}, nil, true},
 	{ReasonCodeOfOtherShop, []journal.Kind{journal.Activate},
 		"The code was entered for another shop before; nothing was sent for this one.",
 		"Which shop the code is meant for.",
-		schemas.FailureCodeOfOtherShop, []Command{CommandClose}},
+		schemas.FailureCodeOfOtherShop, []Command{CommandClose}, nil, false},
 	{ReasonSubjectUnreadable, []journal.Kind{journal.Invite, journal.Activate},
 		"The stored address or code does not open with the keyset; nothing was sent in this run.",
 		"Nothing, unless the operation is marked as in doubt.",
-		"", []Command{CommandRetry, CommandClose}},
+		"", []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false},
+	{ReasonCredentialsLost, []journal.Kind{journal.Activate},
+		"The activation was executed, and its answer or its secret was in a journal that was lost; the result topics say so. The code is spent.",
+		"Whether the token, which is nowhere any more, still works.",
+		schemas.FailureCredentialsLost, []Command{CommandEnter, CommandClose}, nil, true},
 }
 
 // AttentionRows returns the table of attention, for commands and documents.
 func AttentionRows() []AttentionRow { return append([]AttentionRow(nil), attention...) }
 
+// AttentionOf finds the row of a reason.
+func AttentionOf(r Reason) (AttentionRow, bool) {
+	for _, row := range attention {
+		if row.Reason == r {
+			return row, true
+		}
+	}
+	return AttentionRow{}, false
+}
+
 // afterAll tells whether an event of the same type may have been published in
 // the operation's run before: it rests on an answer that may have come late.
 func afterAll(op journal.ClaimedOperation, r Reason) bool {
 	switch r {
-	case ReasonSecondToken:
+	case ReasonSecondToken, ReasonCredentialsLost:
 		return true
 	case ReasonAnswerUnreadable, ReasonMerchantConflict, ReasonCredentialsInvalid:
 		return op.Doubt
@@ -84,10 +93,6 @@ func afterAll(op journal.ClaimedOperation, r Reason) bool {
 
 // attentionFailure is the event that a reason asks for, "" for none.
 func attentionFailure(r Reason) schemas.FailureReason {
-	for _, row := range attention {
-		if row.Reason == r {
-			return row.Failure
-		}
-	}
-	return ""
+	row, _ := AttentionOf(r)
+	return row.Failure
 }

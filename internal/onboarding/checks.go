@@ -42,7 +42,7 @@ func (p *Pool) checkToken(s scope, t *task, token secret.String) tokenVerdict {
 	if err != nil {
 		return tokenSilent
 	}
-	place := t.acc.calls.take(by, s.run.Done())
+	place := p.steps.take(t.acc.calls, by, s.run.Done())
 	if place == nil {
 		p.later(func() { p.endCheck(s, id, unsentCheck()) })
 		return tokenSilent
@@ -100,15 +100,18 @@ func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
 func (p *Pool) checkOwn(s scope, acc *account) {
 	verdict := sigTokenBad
 	sendBy := p.cfg.sendBy()
+	// Its permits are held that long: whoever stood still meanwhile sends nothing.
+	calls, cancel := context.WithTimeout(s.calls, sendBy+p.cfg.RequestDeadline)
+	defer cancel()
 	id, err := p.journal.StartCheck(s.work, journal.Check{
 		Account: acc.Name, SendBy: sendBy, Deadline: sendBy + p.cfg.RequestDeadline,
 		Permits: []journal.Permit{acc.ledger, p.cfg.egress()},
 	})
 	if err == nil {
-		if place := acc.calls.take(time.Now().Add(sendBy), s.run.Done()); place == nil {
+		if place := p.steps.take(acc.calls, time.Now().Add(sendBy), s.run.Done()); place == nil {
 			p.endCheck(s, id, unsentCheck())
 		} else {
-			x := acc.Client.CheckOwnToken(s.calls)
+			x := acc.Client.CheckOwnToken(calls)
 			place()
 			v := invoicebox.Classify(x)
 			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
@@ -153,7 +156,7 @@ func (p *Pool) writeGates(ctx context.Context) {
 		case <-p.gateWrite:
 		}
 		for try := 0; !p.flushGates(ctx); try++ {
-			if !sleep(ctx, growing(errorBase, errorCap, try)) {
+			if !p.steps.sleep(ctx, growing(errorBase, errorCap, try)) {
 				return
 			}
 		}
@@ -162,6 +165,8 @@ func (p *Pool) writeGates(ctx context.Context) {
 
 // flushGates writes every changed gate; false when one could not be written.
 func (p *Pool) flushGates(ctx context.Context) bool {
+	p.gateWriting.Lock()
+	defer p.gateWriting.Unlock()
 	ok := true
 	for _, acc := range p.order {
 		x := acc.gate

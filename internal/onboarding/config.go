@@ -53,6 +53,10 @@ type Journal interface {
 	Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
 	EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error)
 	Apply(ctx context.Context, t journal.Transition) error
+	PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error)
+	IntentsChanged() <-chan struct{}
+	EndIntent(ctx context.Context, e journal.IntentEnd) error
+	journal.Reviews
 }
 
 // Client calls Invoicebox for one account. *invoicebox.Client is one.
@@ -73,6 +77,7 @@ type Keys interface {
 type Store interface {
 	Ready(ctx context.Context, shop journal.ShopKey) error
 	Prepare(ctx context.Context, s credentials.Secret) (credentials.Prepared, error)
+	Read(ctx context.Context, row journal.Credential) (credentials.Secret, error)
 }
 
 // An Account is a partner account that the pool works for.
@@ -103,9 +108,16 @@ type Config struct {
 	QuietPeriod     time.Duration // silence after an unknown outcome; DefaultQuietPeriod
 	UnknownOutcome  string        // ProbeOnce or Hold; ProbeOnce
 	Slack           time.Duration // how long a request may linger on its way after we gave up; DefaultSlack
-	MaximumAge      time.Duration // of a run that could not be executed; DefaultMaximumAge
+	MaximumAge      time.Duration // of a run that could not be executed while its account was open; DefaultMaximumAge
 	DrainTime       time.Duration // how long calls in flight are awaited when stopping; request deadline + 5 s
 	VerifyFor       time.Duration // how long a new token is checked before its activation is published as pending; DefaultVerifyFor
+	// VerifyEvery is how often the credentials of a shop are looked at again at the
+	// most seldom, as far as reviews have permits; DefaultVerifyEvery. Off:
+	// NoVerifyEvery. Those announced as pending are looked at all the same.
+	VerifyEvery time.Duration
+	// Looks at credentials of which something is open, because they were announced
+	// as pending or are refused: exponential from ReviewBase to ReviewCap, jittered.
+	ReviewBase, ReviewCap time.Duration // 15 s, 1 h
 
 	// Waits of one operation that was not executed: exponential from WaitBase
 	// to WaitCap, with full jitter.
@@ -142,6 +154,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaximumAge, DefaultMaximumAge)
 	setDefault(&c.DrainTime, c.RequestDeadline+5*time.Second)
 	setDefault(&c.VerifyFor, DefaultVerifyFor)
+	setDefault(&c.VerifyEvery, DefaultVerifyEvery)
+	setDefault(&c.ReviewBase, 15*time.Second)
+	setDefault(&c.ReviewCap, time.Hour)
 	setDefault(&c.WaitBase, time.Second)
 	setDefault(&c.WaitCap, 5*time.Minute)
 	setDefault(&c.RestBase, 5*time.Second)
@@ -202,14 +217,16 @@ func (c Config) validate() error {
 	}{
 		{"egress window", c.EgressWindow}, {"request-deadline", c.RequestDeadline}, {"lease", c.Lease},
 		{"maximum-age", c.MaximumAge}, {"drain-time", c.DrainTime}, {"verification time", c.VerifyFor},
-		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase},
+		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase}, {"shortest review", c.ReviewBase},
 	} {
 		bad(d.value <= 0, "%s is %v: must be above 0", d.setting, d.value)
 	}
+	bad(c.VerifyEvery != NoVerifyEvery && c.VerifyEvery < time.Minute, "verify-every is %v: off, or at least 1m", c.VerifyEvery)
 	bad(c.RequestDeadline >= c.Lease, "request-deadline is %v: must be shorter than the lease (%v), or a call could outlive its claim", c.RequestDeadline, c.Lease)
 	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)
 	bad(c.RestCap < c.RestBase, "the longest rest is %v: at least the shortest (%v)", c.RestCap, c.RestBase)
 	bad(c.TokenCheckCap < c.TokenCheckBase, "the longest time between token checks is %v: at least the shortest (%v)", c.TokenCheckCap, c.TokenCheckBase)
+	bad(c.ReviewCap < c.ReviewBase, "the longest time between reviews is %v: at least the shortest (%v)", c.ReviewCap, c.ReviewBase)
 	if _, err := schemas.ParseFormat(string(c.Format)); err != nil {
 		errs = append(errs, fmt.Errorf("onboarding: event-format: %w", err))
 	}

@@ -3,7 +3,6 @@ package onboarding
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -20,8 +19,7 @@ const (
 func (p *Pool) dispatch(s scope) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	failures := 0
-	var expireAt, refreshAt time.Time
+	var b beats
 	for {
 		select {
 		case <-s.run.Done():
@@ -33,38 +31,53 @@ func (p *Pool) dispatch(s scope) error {
 		if s.draining() {
 			return nil
 		}
-		now := time.Now()
-		var err error
-		if !now.Before(expireAt) {
-			err = p.expire(s.run)
-			expireAt = now.Add(p.cfg.Lease / 2)
-		}
-		if err == nil && !now.Before(refreshAt) {
-			err = p.refreshGates(s.run)
-			refreshAt = now.Add(gateRefresh)
-		}
-		next := earliest(expireAt, refreshAt)
-		if err == nil {
-			var at time.Time
-			if at, err = p.round(s); err == nil {
-				next = earliest(next, at)
-			}
-		}
-		switch {
-		case errors.Is(err, journal.ErrClosed):
+		next, err := p.beat(s, &b)
+		if err != nil {
 			return err
-		case err != nil && !s.draining():
-			p.metrics.errors.WithLabelValues("dispatch").Inc()
-			p.log.Error("the journal does not give out work", "error", err)
-			// Not by the timer: signals would wake it again and again.
-			sleep(s.run, growing(errorBase, errorCap, failures))
-			next = time.Now()
-			failures++
-		default:
-			failures = 0
 		}
 		timer.Reset(max(0, time.Until(next)))
 	}
+}
+
+// beats is what the dispatcher keeps from one look to the next.
+type beats struct {
+	expireAt, refreshAt time.Time
+	failures            int // of the journal, in a row
+}
+
+// beat is one look for due work. It returns when the next one is due without a
+// signal, and an error only when the journal is closed.
+func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
+	now := time.Now()
+	if !now.Before(b.expireAt) {
+		err = p.expire(s.run)
+		b.expireAt = now.Add(p.cfg.Lease / 2)
+	}
+	if err == nil && !now.Before(b.refreshAt) {
+		err = p.refreshGates(s.run)
+		b.refreshAt = now.Add(gateRefresh)
+	}
+	next = earliest(b.expireAt, b.refreshAt)
+	if err == nil {
+		var at time.Time
+		if at, err = p.round(s); err == nil {
+			next = earliest(next, at)
+		}
+	}
+	switch {
+	case errors.Is(err, journal.ErrClosed):
+		return next, err
+	case err != nil && !s.draining():
+		p.metrics.errors.WithLabelValues("dispatch").Inc()
+		p.log.Error("the journal does not give out work", "error", err)
+		// Not by the timer: signals would wake it again and again.
+		p.steps.sleep(s.run, growing(errorBase, errorCap, b.failures))
+		next = time.Now()
+		b.failures++
+	default:
+		b.failures = 0
+	}
+	return next, nil
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -130,6 +143,7 @@ type claim struct {
 func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err error) {
 	now := time.Now()
 	egress := -1 // not asked yet
+	contenders := p.contenders(now)
 	p.first++
 	for i := range p.order {
 		acc := p.order[(p.first+i)%len(p.order)]
@@ -182,7 +196,11 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			next = earliest(next, at)
 			continue
 		}
-		n := min(room, permits, allowed)
+		// What is left to all is divided among those that still come, so that the
+		// first does not take it; what they leave is given out in the next round.
+		left := max(1, contenders)
+		contenders--
+		n := min(room, permits, allowed, (egress+left-1)/left)
 		egress -= n
 		if allowed != unlimited {
 			// The trial may fail: an invitation is the smaller loss.
@@ -198,6 +216,21 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		}
 	}
 	return claims, next, hungry, nil
+}
+
+// contenders are how many accounts have calls due that their gates let through.
+func (p *Pool) contenders(now time.Time) (n int) {
+	for _, acc := range p.order {
+		for _, kind := range []journal.Kind{journal.Activate, journal.Invite} {
+			if at, ok := acc.due[work{kind, journal.Call}]; ok && !at.After(now) {
+				if allowed, _ := acc.gate.allowance(now); allowed > 0 {
+					n++
+				}
+				break
+			}
+		}
+	}
+	return n
 }
 
 // split shares n claims between activations and invitations: activations go
@@ -255,11 +288,7 @@ func (p *Pool) claim(s scope, claims []claim) error {
 		return p.claimOne(s, claims[0])
 	}
 	errs := make([]error, len(claims))
-	var wg sync.WaitGroup
-	for i, c := range claims {
-		wg.Go(func() { errs[i] = p.claimOne(s, c) })
-	}
-	wg.Wait()
+	p.steps.all(len(claims), func(i int) { errs[i] = p.claimOne(s, claims[i]) })
 	return errors.Join(errs...)
 }
 
@@ -287,7 +316,7 @@ func (p *Pool) claimOne(s scope, c claim) error {
 	}
 	p.mu.Unlock()
 	for _, t := range tasks {
-		go p.perform(s, t)
+		p.steps.start(func() { p.perform(s, t) })
 	}
 	return nil
 }

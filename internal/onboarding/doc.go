@@ -14,9 +14,14 @@
 //	                            received, stored ─▶ kept; done, superseded ─the same token─▶ noted
 //	                                                                └─another token─▶ attention
 //
+//	a person, of one in attention:  probe, retry ─▶ planned, as a new run
+//	                                retry of a refused token ─▶ stored
+//	                                close, enter ─▶ done
+//
 // The edges are data ([Edges]), and so are the outcomes of calls and what follows
-// an unknown one (outcomes.go), the moves of an account's gate (gate.go) and the
-// meaning of each reason of attention ([AttentionRows]).
+// an unknown one (outcomes.go), the moves of an account's gate (gate.go), the
+// meaning of each reason of attention ([AttentionRows]) and what acts of people
+// lead to (acts.go).
 //
 // # What it guarantees
 //
@@ -31,13 +36,18 @@
 //     a closed journal ends that.
 //   - An `activated` event is committed together with the credential that it
 //     names, or after it.
+//   - No e-mail goes out while an activation of the shop has its answer and not
+//     its end: an invitation that comes to the head of the lane then waits for
+//     that end, behind codes that are queued.
 //   - No account waits for another: each has places of its own for calls in
-//     flight, and half of all places are shared. Within an account activations
+//     flight, and half of all places are shared: of those that wait for one the
+//     account gets it that holds the fewest. Within an account activations
 //     go before invitations, which get every tenth claim while both wait.
 //   - Never more is claimed than the ledgers have permits and the pool has room
 //     for. Work that waits holds no goroutine and no place; operations in flight
 //     are at most three for each call in flight.
-//   - A closed gate fails no operation.
+//   - A closed gate fails no operation, however long it is closed: that time is
+//     not counted towards the maximum age, over restarts too.
 //   - When Run's context ends nothing more is sent; what is in flight is awaited
 //     for the drain time and its outcome written. Claimed operations are given
 //     back, so that nobody waits for a lease.
@@ -81,24 +91,120 @@
 // is by then. Before it has any answer the operation goes on as received, also
 // out of attention: an `activated` may follow a failure that is not final.
 // Whoever holds it at that moment is fenced off, so that no probe is sent any
-// more; one that is on its way already ends as a late answer itself (only then
-// can the shop's next request begin before it has ended). After an answer late
-// ones are compared with the tokens in use when the operation has ended: the same
-// token, or none, is a note in the audit; another, or one that does not open, is
-// attention second_token. A failure that may be the second one of a run has an
+// more; one that is on its way already ends as a late answer itself, and until it
+// has ended (or, where nobody says so, may no more be on its way) the answer is
+// not gone on with and the lane is held. After an answer late ones are compared
+// with the tokens in use when the operation has ended, as receipts and as the
+// credential store has them: the same token, or none, is a note in the audit;
+// another, or one that does not open, is attention second_token. A failure that may be the second one of a run has an
 // id of its own, of operation, run, type and reason.
 //
 // A receipt is erased [ReceiptsKept] after the credentials that it brought were
-// found to work. Those of activations that wait for a person, or were announced
-// as pending, are kept.
+// found to work, or to be replaced by newer ones. Those of activations that wait
+// for a person, or were announced as pending and nothing is known since, are kept.
+//
+// # Verification
+//
+// A new token is checked before `activated` is published, for the verification
+// time. Refused for all of it: attention credentials_invalid. No answer in it:
+// published as pending. From then on the shop's current credentials have a
+// review in the journal, which newer credentials replace with all that is said of
+// the older ones; review.go and the table in reviewrules.go:
+//
+//	pending  ─works─▶ verified, credentials_verified;  ─refused, confirmed─▶ invalid, credentials_invalid
+//	         ─no answer─▶ looked at again after 15 s, growing to 1 h
+//	verified ─works─▶ looked at on schedule;  ─refused, confirmed─▶ invalid, credentials_invalid
+//	invalid  ─works─▶ verified, credentials_verified;  ─refused─▶ looked at on schedule
+//
+// Credentials that became invalid are attention credentials_invalid of the
+// activation that brought them, which ends when they work again, or by itself
+// when newer ones are current. A refusal is a 401, a 403 of Invoicebox's own or a
+// null user; it counts when it was repeated, with nothing good between, for the
+// verification time: the first such answer is looked at again within that time.
+// Anything else proves nothing. On schedule ([Config.VerifyEvery], drawn anew
+// from its second half for each look) all are looked at, also those that are
+// invalid; without a schedule only what is pending or refused.
+//
+// Reviews hold no lane and no place of a call, and an account has one under way
+// at a time. They take at most a tenth of the egress ledger, and those of the
+// schedule only while half of it is free: with more shops than that serves, the
+// schedule stretches. They rest while the account's gate is resting or limited,
+// and pause longer and longer while nothing answers.
+//
+// When [RefusedInRow] different shops of an account are refused in a row, with no
+// token that works between, that speaks against the check and not against the
+// shops: no further one is announced, the log and the metric
+// credentials_refused_in_row say so, and they are looked at as before. One token
+// that works, a new activation's too, ends it; who is still refused then is
+// announced. So such a fault announces nine shops of an account at most. The
+// journal counts, so that a restart forgets nothing.
+//
+// # Acts of people
+//
+// A person's command is an intent in the journal; the pool looks for intents
+// twice a second and performs or refuses each once. Its end, its effect and its
+// audit entry, with who asked, are one commit, so neither a crash nor a second
+// worker repeats it. What is about the same operation or account is performed
+// in the order in which it was asked for. When the operation has moved on since
+// (an answer came late, a newer code superseded it) the act is refused, with
+// where the operation is.
+//
+// Which commands are safe says the attention's row, and another list of it for
+// an operation in doubt:
+//
+//	probe   a new run whose every request is flagged as a probe
+//	retry   a new run; of credentials_invalid the stored token is checked again
+//	        for the verification time, and no code is sent
+//	close   done. Every failure that attention published said `final: false`, so the
+//	        platform is owed an end: the failure `closed`, final. Of a second token
+//	        it is the shop's current activation once more, as a new event, because
+//	        that stands; of another shop's code nothing, its failure was final.
+//	        A code that was or may have been executed is not sent again when it is
+//	        entered again; the platform gets `closed` again
+//	enter   merchant id and token from Invoicebox's support. The token is checked
+//	        first, for the verification time at most; one that is refused, or that
+//	        nobody answers for, or a merchant that conflicts, leaves everything as it
+//	        was. Then credential, activation, `activated`, the intent's end and a
+//	        receipt are one commit, and what is older and in doubt is superseded.
+//	        The receipt is an answer of the usual form for which no byte was
+//	        written; answers that come late are compared with it
+//	pause   closes an account's gate, for the reason `operator`; it stays so over restarts
+//	resume  lets one call try, whatever the account was paused for, but not for its
+//	        token or address: those open by a check of the token
+//
+// # Restored journals
+//
+// An operation of a restored journal goes on as the last word says that was
+// published of its run, and where there is none as one of which nobody knows
+// whether it was sent ([RestoreRows]; the first row that fits decides):
+//
+//	in the copy        published since            what comes
+//	answer is there    nothing, activated, kept   goes on from its answer: the same version, the same bytes
+//	any                invited, failed for good   done
+//	any                failed, for a person       attention, the same reason
+//	any                activated, resolves        done, active
+//	any                activated, secret gone     attention credentials_lost and its event: a new code is needed
+//	any                failed, answer was kept    the same: the answer was kept in the lost file
+//	to be called       nothing                    unknown: quiet period, then as any other: one probe, one more e-mail
+//	queued             nothing                    stays, in doubt: flagged when its turn comes
+//	either             nothing, unknown before    attention outcome_unknown and its event; with hold any activation
+//	attention          nothing                    stays, in doubt
+//
+// Secret gone: its store is the journal itself, and the copy has not that
+// version. A reference that was announced may then not resolve; nothing can bring
+// the token back, so it is said aloud. Inputs that are read again are planned as
+// of their own time, and each run that begins meets what was published of it at
+// once; all others are in doubt, also those that came after the loss, because
+// nobody knows when the lost journal stopped. A code can so be sent twice over a
+// restore, first by the lost journal and then flagged as a probe; a third time
+// only where the lost journal had made its probe already and not told.
 //
 // # What it does not
 //
-// A token that could not be checked within the verification time is
-// announced as `pending`, and nobody checks it after that. The time that an
-// account is closed counts towards the maximum age. Requests that were refused
-// because of many shops in a row do not close the gate. The order in which
-// events of one shop arrive is the consumer's matter.
+// Credentials that were never current (attention credentials_invalid before they
+// were announced) are not looked at again. The order in which
+// events of one shop arrive is the consumer's matter. How many shops were
+// refused in a row is not written down: a restart begins to count anew.
 //
 // # Time
 //
@@ -120,8 +226,41 @@
 //	401                          the account is paused until its token passes a check: at once when the token
 //	                             file changes, else every 30 s, growing to 5 min
 //	403, wrong address, request  attention for the operation; three in a row pause the account. A wrong address
-//	                             ends with a good token check and one trial, the others with a person
-//	credential store not ready   activations wait, invitations go on
+//	                             ends with a good token check and one trial, the others with a trial after
+//	                             a person's resume, a changed token file or a restart
+//	many shops refused           twenty different ones in a row without a success pause the account; ends as the
+//	                             pauses for rights and request do
+//	paused by a person           a person resumes it
+//	intent and journal fail      the intent waits and is performed at the next look; a gate is changed in the
+//	                             journal first
+//	credential store not ready   activations wait, invitations go on; late answers are compared later
+//	stored credentials unreadable  their review proves nothing; an error in the log each time, once an hour
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
+//	journal's disk full          no call begins; receipts are tried without end, and there is room kept for them
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again
+//
+// # Simulation
+//
+// TestSimulation runs pools over the real journal one step at a time, in virtual
+// time. One number, the seed, decides all: inputs, which task goes on after
+// each call, what the model of Invoicebox does and answers, when the journal
+// fails before or after a commit, who is killed, frozen or told to stop, and how
+// the clock is stepped while no process runs; the same seed repeats the same
+// run. After every step the requests, leases, windows, events and secrets that
+// really were are compared with what is promised above, and when the faults stop
+// all has to be done in a bounded time. go test runs what fits into eight seconds.
+//
+//	go test ./internal/onboarding -run 'TestSimulation$' -sim.seeds=10000 -timeout=2h
+//	go test ./internal/onboarding -run 'TestSimulation$' -sim.seed=SEED -sim.seeds=1 -sim.trace -v
+//	go test ./internal/onboarding -run 'TestSimulationTeeth' -sim.teeth=2000 -timeout=2h -v
+//
+// The last plants the bugs of testdata/teeth one after the other and demands that
+// each is found; -sim.tooth chooses some by name. What the model does not have:
+// Kafka, the wire (the client's own tests), the loss of what was not synced, and
+// two processes on one SQLite file (replicas share one open journal).
+//
+// # Longer tests
+//
+// INVOICEBOX_LEDGER_SEEDS=N tries N seeds of random traffic against the limits,
+// where one is tried otherwise; a seed takes some seconds.
 package onboarding

@@ -97,12 +97,22 @@ func failureData(k journal.Kind, shop journal.ShopKey, reason schemas.FailureRea
 func (p publisher) activated(
 	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
 ) journal.Draft {
-	return p.ofRun(op, schemas.TypeActivated, at, schemas.Activated{
+	return p.ofRun(op, schemas.TypeActivated, at, activatedData(op, c, ref, v, activatedAt))
+}
+
+// activatedAgain says that the shop's current activation stands, after this
+// operation had said otherwise: a new event, with a sequence of its own.
+func (p publisher) activatedAgain(
+	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
+) journal.Draft {
+	id := schemas.EventID(op.UUID, op.Run, schemas.TypeActivated+"/"+string(ReasonKeptToken))
+	return p.draft(id, schemas.TypeActivated, causeOf(op), at, activatedData(op, c, ref, v, activatedAt))
+}
+
+func activatedData(op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt time.Time) schemas.Activated {
+	return schemas.Activated{
 		ShopID: op.Shop.Shop, PartnerAccount: op.Shop.Account, MerchantID: c.MerchantID, ActivatedAt: activatedAt.UTC(),
 		Verification: v,
-		Credentials: schemas.Credentials{
-			Ref: ref.Pinned(c.Version).String(), Store: ref.Store, Key: ref.Key(), Version: c.Version,
-			Fields: []string{schemas.FieldMerchantID, schemas.FieldToken},
-		},
-	})
+		Credentials:  credentialsOf(c, ref),
+	}
 }

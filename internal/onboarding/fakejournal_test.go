@@ -34,8 +34,14 @@ type fakeJournal struct {
 	notes    []string // of the audit
 	erased   []time.Time
 	claims   []journal.ClaimRequest
+	intents  []*journal.Intent
+	asked    chan struct{}
 	dues     int
+	turns    int
 	commit   time.Duration // every write takes so long
+	closed   map[string]fakeClosed
+	reviews  map[journal.ShopKey]*fakeReview
+	inRow    int
 
 	// fault is asked before (done false) and after each step; its error is
 	// what the caller gets.
@@ -52,7 +58,9 @@ type fakeOp struct {
 	held     bool
 	late     bool // receipts are to be compared
 	verified time.Time
-	last     bool // queued behind all that is queued
+	last     bool          // queued behind all that is queued
+	turn     int           // place in the lane
+	closedAt time.Duration // closed time of the account when it was planned
 	receipts int
 	probes   int
 	attempt  journal.AttemptID
@@ -66,7 +74,7 @@ type fakeEvent struct {
 
 func newFakeJournal(accounts ...string) *fakeJournal {
 	f := &fakeJournal{
-		changed: make(chan struct{}, 1), accounts: map[string]*journal.Account{}, ledger: map[string][]*fakePermit{},
+		changed: make(chan struct{}, 1), asked: make(chan struct{}, 1), accounts: map[string]*journal.Account{}, ledger: map[string][]*fakePermit{},
 		open: map[journal.AttemptID][]*fakePermit{}, creds: map[journal.ShopKey][]journal.Credential{},
 		active: map[journal.ShopKey]*journal.ActiveView{}, invited: map[journal.ShopKey]int{},
 	}
@@ -116,12 +124,14 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	op := &fakeOp{id: int64(len(f.ops) + 1)}
+	f.turns++
+	op := &fakeOp{id: int64(len(f.ops) + 1), turn: f.turns}
 	op.ClaimedOperation = journal.ClaimedOperation{
 		Ref: journal.ClaimRef{Operation: op.id}, UUID: schemas.OperationID(kind.String(), account, shop, []byte(value), 0), Kind: kind,
 		State: journal.Queued, Shop: journal.ShopKey{Account: account, Shop: shop}, Run: 1, Sealed: sealed, Planned: time.Now(),
 		EventID: fmt.Sprintf("event-%d", op.id), EventTime: time.Now(),
 	}
+	op.closedAt = f.closedFor(account)
 	f.ops = append(f.ops, op)
 	f.advance(op.Shop)
 	f.signal()
@@ -133,13 +143,19 @@ func (f *fakeJournal) Accounts(context.Context) ([]journal.Account, error) {
 	defer f.mu.Unlock()
 	var out []journal.Account
 	for _, a := range f.accounts {
+		f.closedFor(a.Name) // a test may have set its gate
 		out = append(out, *a)
 	}
 	return out, nil
 }
 
 func (f *fakeJournal) SetGate(ctx context.Context, account string, g journal.Gate, _ *journal.AuditEntry) error {
-	return f.step(ctx, "set_gate", func() error { f.accounts[account].Gate = g; return nil })
+	return f.step(ctx, "set_gate", func() error {
+		f.closedFor(account)
+		f.accounts[account].Gate = g
+		f.closedFor(account)
+		return nil
+	})
 }
 
 func (f *fakeJournal) Changed() <-chan struct{} { return f.changed }
@@ -182,6 +198,11 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
 			op.Active = f.active[op.Shop]
 			op.Known = f.known(op)
+			op.GateClosed = f.closedFor(r.Account) - op.closedAt
+			op.Stored = f.stored(op)
+			op.Activating = slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
+				return o.Shop == op.Shop && o.Kind == journal.Activate && (o.State == journal.Stored || o.State == journal.Received)
+			})
 			op.Newer = op.Unknowns > 0 && slices.ContainsFunc(f.ops, func(o *fakeOp) bool {
 				return o.Shop == op.Shop && o.Kind == op.Kind && o.State == journal.Queued && !o.last
 			})
@@ -269,10 +290,6 @@ func (f *fakeJournal) StartCheck(ctx context.Context, c journal.Check) (id journ
 	return id, err
 }
 
-func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
-	return f.step(ctx, "end_check", func() error { f.endAttempt(id, end); return nil })
-}
-
 func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
 	err = f.step(ctx, "receive", func() error {
 		op := f.ops[r.Ref.Operation-1]
@@ -288,8 +305,12 @@ func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal
 			f.move(op, journal.Received)
 			op.Receipt, mine = receipt, true
 		case op.Receipt == nil && (op.State <= journal.Sending || op.State == journal.Unknown || op.State == journal.Attention):
+			op.due = time.Now()
+			if op.State == journal.Sending { // another request is under way
+				op.due = op.due.Add(DefaultRequestDeadline + DefaultSlack)
+			}
 			f.move(op, journal.Received)
-			op.Receipt, op.due, op.held = receipt, time.Now(), false
+			op.Receipt, op.held = receipt, false
 			op.Ref.Claim++
 			f.signal()
 		default:
@@ -305,82 +326,4 @@ func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal
 		return nil
 	})
 	return s, mine, err
-}
-
-func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
-	return f.step(ctx, "apply", func() error {
-		op, err := f.own(t.Ref, t.From)
-		if err != nil {
-			return err
-		}
-		if c := t.Credential; c != nil {
-			for shop, list := range f.creds {
-				for _, known := range list {
-					if shop == c.Shop && known.MerchantID != c.MerchantID || shop != c.Shop && known.MerchantID == c.MerchantID {
-						return journal.ErrMerchantConflict
-					}
-					if shop == c.Shop && known.Version == c.Version {
-						return journal.ErrVersionTaken
-					}
-				}
-			}
-		}
-		var frozen []fakeEvent
-		for _, d := range t.Publish {
-			m, err := d.Freeze(int64(len(f.events) + len(frozen) + 1))
-			if err != nil {
-				return err
-			}
-			frozen = append(frozen, fakeEvent{d, op.UUID, m})
-		}
-		f.events = append(f.events, frozen...)
-		if t.Credential != nil {
-			f.creds[op.Shop] = append(f.creds[op.Shop], *t.Credential)
-			op.Credential, op.StoredAt = t.Credential, time.Now()
-		}
-		if t.Active != nil {
-			f.active[op.Shop] = &journal.ActiveView{At: t.Active.At, MerchantID: op.Credential.MerchantID, Version: op.Credential.Version, Operation: op.UUID, Event: t.Active.Event}
-		}
-		if t.Invited != nil {
-			f.invited[op.Shop]++
-		}
-		if t.End != nil {
-			f.endAttempt(t.Attempt, *t.End)
-			if t.End.NotSent && op.Unknowns > 0 {
-				op.probes--
-			}
-		}
-		if t.From == journal.Sending && t.To == journal.Unknown {
-			op.Unknowns++
-			op.Closed = t.End.At
-		}
-		if t.Supersede != "" {
-			f.supersedeOlder(op, t.Supersede)
-		}
-		f.move(op, t.To)
-		if t.Behind {
-			f.move(op, journal.Queued)
-			op.last = true
-		}
-		op.held, op.due, op.Reason = false, t.Due, t.Reason
-		if t.Due.IsZero() {
-			op.due = time.Now()
-		}
-		op.Doubt = op.Doubt || t.Doubt
-		op.late = op.late && !t.Compared
-		if t.Verified {
-			op.verified = time.Now()
-		}
-		if t.Audit != nil {
-			f.notes = append(f.notes, t.Audit.Detail)
-		}
-		if t.To == journal.Waiting {
-			op.Waits++
-		}
-		f.advance(op.Shop)
-		if op.stage() != 0 {
-			f.signal()
-		}
-		return nil
-	})
 }

@@ -35,7 +35,7 @@ func (f *fakeJournal) eventsOf(op *fakeOp) (out []fakeEvent) {
 func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string) {
 	for _, op := range f.ops {
 		waits := op.State == journal.Queued && op.last || op.State == journal.Attention && op.receipts == 0
-		if op.Shop == by.Shop && op.Kind == by.Kind && op.id < by.id && op.Unknowns > 0 && waits {
+		if op.Shop == by.Shop && op.Kind == by.Kind && op.turn < by.turn && op.Unknowns > 0 && waits {
 			f.move(op, journal.Superseded)
 			op.Reason = reason
 		}
@@ -50,12 +50,16 @@ func (f *fakeJournal) advance(shop journal.ShopKey) {
 		}
 	}
 	for _, last := range []bool{false, true} {
+		var head *fakeOp
 		for _, op := range f.ops {
-			if op.Shop == shop && op.State == journal.Queued && op.last == last {
-				op.State, op.due, op.last = journal.Planned, time.Now(), false
-				f.signal()
-				return
+			if op.Shop == shop && op.State == journal.Queued && op.last == last && (head == nil || op.turn < head.turn) {
+				head = op
 			}
+		}
+		if head != nil {
+			head.State, head.due, head.last = journal.Planned, time.Now(), false
+			f.signal()
+			return
 		}
 	}
 }
@@ -86,6 +90,16 @@ func (f *fakeJournal) known(op *fakeOp) (list []journal.StoredReceipt) {
 		current := f.active[op.Shop] != nil && f.active[op.Shop].Operation == o.UUID
 		if o.Receipt != nil && (o == op || current) {
 			list = append(list, *o.Receipt)
+		}
+	}
+	return list
+}
+
+func (f *fakeJournal) stored(op *fakeOp) (list []journal.Credential) {
+	for _, c := range f.creds[op.Shop] {
+		own := op.Credential != nil && op.Credential.Version == c.Version
+		if active := f.active[op.Shop]; own || active != nil && active.Version == c.Version {
+			list = append(list, c)
 		}
 	}
 	return list
@@ -147,4 +161,40 @@ func (f *fakeJournal) keeps(op *fakeOp) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return op.Receipt != nil
+}
+
+// fakeClosed is for how long an account was closed, and since when it is.
+type fakeClosed struct {
+	before time.Duration
+	since  time.Time
+}
+
+// closedFor tells for how long an account was closed, as far as anybody looked.
+func (f *fakeJournal) closedFor(account string) time.Duration {
+	c, now := f.closed[account], time.Now()
+	if !c.since.IsZero() {
+		c.before += now.Sub(c.since)
+	}
+	c.since = time.Time{}
+	if f.accounts[account].Gate.State != journal.GateOpen {
+		c.since = now
+	}
+	if f.closed == nil {
+		f.closed = map[string]fakeClosed{}
+	}
+	f.closed[account] = c
+	return c.before
+}
+
+func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	return f.step(ctx, "end_check", func() error {
+		f.endAttempt(id, end)
+		for _, op := range f.ops {
+			if op.attempt == id && op.State == journal.Received && !op.held {
+				op.due = time.Now()
+				f.signal()
+			}
+		}
+		return nil
+	})
 }

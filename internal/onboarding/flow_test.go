@@ -279,17 +279,17 @@ func TestSlowCallsDoNotChurn(t *testing.T) {
 
 func TestExpired(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer answer
-		state  journal.State
-		reason Reason
-		event  string
+		answers []answer // the last one again and again
+		state   journal.State
+		reason  Reason
+		event   string
 	}{
-		"never executed": {answer{fail: invoicebox.ReasonConnect, unsent: true}, journal.Done, ReasonExpired, "activation_failed expired request_new_code true"},
-		"in doubt":       {answer{status: 503}, journal.Attention, ReasonOutcomeUnknown, "activation_failed outcome_unknown contact_support false"},
+		"never executed": {[]answer{{status: 425}}, journal.Done, ReasonExpired, "activation_failed expired request_new_code true"},
+		"in doubt":       {[]answer{{status: 503}, {status: 425}}, journal.Attention, ReasonOutcomeUnknown, "activation_failed outcome_unknown contact_support false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, always(c.answer))
+				b := newBench(t, func(_ invoicebox.Operation, _ string, n int) answer { return c.answers[min(n, len(c.answers)-1)] })
 				b.cfg.MaximumAge = time.Hour
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				b.run(2 * time.Hour)

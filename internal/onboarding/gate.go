@@ -23,7 +23,11 @@ const (
 	sigRequest             // the partner id or the request is not accepted
 	sigTokenGood           // the token check succeeded
 	sigTokenBad            // it did not
-	lastSignal      = sigTokenBad
+	sigRefused             // Invoicebox refuses what one shop gave
+	sigPause               // a person closes it
+	sigResume              // a person lets one call try
+	sigChanged             // the account's settings have changed
+	lastSignal      = sigChanged
 )
 
 // faultsToRest and faultsToPause are how many faults of one kind in a row, with
@@ -43,8 +47,9 @@ const (
 	countFault          // one more fault in a row; rests at faultsToRest
 	countPause          // one more of our own faults in a row; pauses at faultsToPause
 	rest                // rests, longer than the last time
-	pause               // paused for the token
+	pause               // paused, for the token or by a person
 	try                 // one trial now
+	countShop           // one more shop in a row was refused; pauses at refusalsToPause
 )
 
 // A gateRow is one transition. Trial rows are about the one call that a
@@ -68,6 +73,7 @@ var gateRows = []gateRow{
 	{journal.GateOpen, "", sigRights, false, countPause},
 	{journal.GateOpen, "", sigAddress, false, countPause},
 	{journal.GateOpen, "", sigRequest, false, countPause},
+	{journal.GateOpen, "", sigRefused, false, countShop},
 
 	{journal.GateLimited, "", sigAnswered, true, open},
 	{journal.GateLimited, "", sigLimited, false, limit},
@@ -77,7 +83,13 @@ var gateRows = []gateRow{
 	{journal.GateLimited, "", sigRights, true, countPause},
 	{journal.GateLimited, "", sigAddress, true, countPause},
 	{journal.GateLimited, "", sigRequest, true, countPause},
+	{journal.GateLimited, "", sigRefused, true, countShop},
 
+	// The trial that follows a pause: the same again pauses again.
+	{journal.GateResting, ReasonRights, sigRights, true, pause},
+	{journal.GateResting, ReasonAddress, sigAddress, true, pause},
+	{journal.GateResting, ReasonRequest, sigRequest, true, pause},
+	{journal.GateResting, ReasonRefusals, sigRefused, true, pause},
 	{journal.GateResting, "", sigAnswered, true, open},
 	{journal.GateResting, "", sigLimited, false, limit},
 	{journal.GateResting, "", sigDrained, true, limit},
@@ -86,14 +98,30 @@ var gateRows = []gateRow{
 	{journal.GateResting, "", sigRights, true, countPause},
 	{journal.GateResting, "", sigAddress, true, countPause},
 	{journal.GateResting, "", sigRequest, true, countPause},
+	{journal.GateResting, "", sigRefused, true, countShop},
 
 	{journal.GatePaused, ReasonToken, sigTokenGood, false, open},
 	{journal.GatePaused, ReasonAddress, sigTokenGood, false, try},
+
+	{journal.GateOpen, "", sigPause, false, pause},
+	{journal.GateLimited, "", sigPause, false, pause},
+	{journal.GateResting, "", sigPause, false, pause},
+	{journal.GatePaused, "", sigPause, false, pause},
+	// What a check of the token opens does not wait for a person.
+	{journal.GatePaused, ReasonToken, sigResume, false, stay},
+	{journal.GatePaused, ReasonAddress, sigResume, false, stay},
+	{journal.GatePaused, "", sigResume, false, try},
+	{journal.GatePaused, ReasonRights, sigChanged, false, try},
+	{journal.GatePaused, ReasonRequest, sigChanged, false, try},
+	{journal.GatePaused, ReasonRefusals, sigChanged, false, try},
+	// A call from before the pause: they were not in a row after all.
+	{journal.GatePaused, ReasonRefusals, sigAnswered, false, open},
 }
 
 var signalReasons = map[signal]Reason{
 	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigUnauthorized: ReasonToken,
 	sigRights: ReasonRights, sigAddress: ReasonAddress, sigRequest: ReasonRequest,
+	sigRefused: ReasonRefusals, sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
 }
 
 func gateMoveOf(g journal.Gate, s signal, trial bool) gateMove {
@@ -123,6 +151,7 @@ type gate struct {
 	checks  int       // token checks in a row without a success of a call
 	checkAt time.Time // when the next one is due, while paused for token or address
 	renewed bool      // the token may have changed since the last check began
+	refused shopSet   // shops refused in a row, without a success between
 }
 
 func newGate(cfg Config, g journal.Gate, now time.Time) *gate {
@@ -137,7 +166,7 @@ func (x *gate) adopt(g journal.Gate, now time.Time) {
 	if g.State == "" {
 		g.State = journal.GateOpen
 	}
-	x.g, x.dirty, x.trial = g, false, false
+	x.g, x.dirty, x.trial, x.refused = g, false, false, nil
 	// A clock that stepped must not close an account for days.
 	left := min(g.Until.Sub(now.Round(0)), max(x.cfg.LimitCap, x.cfg.RestCap))
 	x.opens = now.Add(max(0, left))
@@ -162,6 +191,14 @@ func (x *gate) allowance(now time.Time) (n int, until time.Time) {
 		return 0, time.Time{}
 	}
 	return 1, time.Time{}
+}
+
+// unwell tells whether Invoicebox is resting or limits the account: a bad time
+// for what can wait. A pause is about the account's own token or rights.
+func (x *gate) unwell() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.g.State == journal.GateLimited || x.g.State == journal.GateResting
 }
 
 // takeTrial gives the one trial to whoever asks first; false for an open gate.
@@ -192,11 +229,16 @@ func (x *gate) closed(trial bool) bool {
 // tell changes the gate and says whether the journal has to be told. Told is
 // how long the answer asked to wait, 0 where it did not.
 func (x *gate) tell(s signal, told time.Duration, trial bool, now time.Time) bool {
+	return x.tellOf("", s, told, trial, now)
+}
+
+// tellOf is tell for an answer about one shop.
+func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	before := x.g
 	if s == sigAnswered {
-		x.checks = 0
+		x.checks, x.refused = 0, nil
 	}
 	reason := string(signalReasons[s])
 	switch gateMoveOf(x.g, s, trial) {
@@ -233,7 +275,18 @@ func (x *gate) tell(s signal, told time.Duration, trial bool, now time.Time) boo
 	case pause:
 		x.close(journal.GatePaused, reason, time.Time{}, now)
 	case try:
-		x.close(journal.GateResting, reason, now, now)
+		x.close(journal.GateResting, x.g.Reason, now, now)
+		x.g.Count = 0
+	case countShop:
+		// Whoever judges what a shop gave does its work: no fault is left in a row.
+		if x.g.State != journal.GateOpen {
+			x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		}
+		x.g.Count, x.g.Reason = 0, ""
+		if x.refused.add(shop) >= refusalsToPause {
+			x.close(journal.GatePaused, reason, time.Time{}, now)
+			x.refused = nil
+		}
 	}
 	if x.g.State == before.State && x.g.Until.Equal(before.Until) && x.g.State == journal.GateOpen {
 		return false // a count alone is not worth a write
@@ -271,7 +324,8 @@ func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 }
 
 // retry turns a pause for our rights or request into one trial: a restart is a
-// person's act, and the only one there is so far. What a person paused stays so.
+// person's act, and settings may have changed with it. What a person paused
+// stays so.
 func (x *gate) retry(now time.Time) bool {
 	reason := Reason(x.g.Reason)
 	if x.g.State != journal.GatePaused || reason != ReasonRights && reason != ReasonRequest {

@@ -2,6 +2,8 @@ package onboarding
 
 import (
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +13,7 @@ import (
 var signalNames = map[signal]string{
 	sigNone: "none", sigAnswered: "answered", sigLimited: "limited", sigDrained: "drained", sigFault: "fault",
 	sigUnauthorized: "unauthorized", sigRights: "rights", sigAddress: "address", sigRequest: "request",
-	sigTokenGood: "token good", sigTokenBad: "token bad",
+	sigTokenGood: "token good", sigTokenBad: "token bad", sigRefused: "refused", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
 }
 
 // Every pair of state and signal, with and without the trial, against what is
@@ -26,14 +28,31 @@ func TestGateMoves(t *testing.T) {
 		"resting limited": limit, "resting unauthorized": pause,
 		"resting answered trial": open, "resting drained trial": limit, "resting fault trial": rest, "resting rights trial": countPause,
 		"resting address trial": countPause, "resting request trial": countPause,
+		"open refused": countShop, "limited refused trial": countShop, "resting refused trial": countShop,
 		"paused/token token good": open, "paused/address token good": try,
+		"open pause": pause, "limited pause": pause, "resting pause": pause, "paused/token pause": pause, "paused/address pause": pause,
+		"paused/rights pause": pause, "paused/request pause": pause, "paused/a person pause": pause, "paused/operator pause": pause,
+		"paused/rights resume": try, "paused/request resume": try, "paused/a person resume": try, "paused/operator resume": try,
+		"paused/rights changed": try, "paused/request changed": try, "paused/refusals changed": try, "paused/refusals answered": open,
+		"paused/refusals pause": pause, "paused/refusals resume": try,
+	}
+	// The trial after a pause: as any other of a rest, but for the same fault again.
+	for reason, again := range map[Reason]signal{ReasonRights: sigRights, ReasonAddress: sigAddress, ReasonRequest: sigRequest, ReasonRefusals: sigRefused} {
+		for name, move := range maps.Clone(want) {
+			if rest, ok := strings.CutPrefix(name, "resting "); ok {
+				want["resting/"+string(reason)+" "+rest] = move
+			}
+		}
+		want["resting/"+string(reason)+" "+signalNames[again]+" trial"] = pause
 	}
 	used := map[string]bool{}
 	for _, g := range []journal.Gate{
 		{State: journal.GateOpen}, {State: journal.GateLimited}, {State: journal.GateResting},
 		{State: journal.GatePaused, Reason: string(ReasonToken)}, {State: journal.GatePaused, Reason: string(ReasonAddress)},
 		{State: journal.GatePaused, Reason: string(ReasonRights)}, {State: journal.GatePaused, Reason: string(ReasonRequest)},
-		{State: journal.GatePaused, Reason: "a person"},
+		{State: journal.GatePaused, Reason: string(ReasonOperator)}, {State: journal.GatePaused, Reason: string(ReasonRefusals)}, {State: journal.GatePaused, Reason: "a person"},
+		{State: journal.GateResting, Reason: string(ReasonRights)}, {State: journal.GateResting, Reason: string(ReasonAddress)},
+		{State: journal.GateResting, Reason: string(ReasonRequest)}, {State: journal.GateResting, Reason: string(ReasonRefusals)},
 	} {
 		for s := sigNone; s <= lastSignal; s++ {
 			for _, trial := range []bool{false, true} {
@@ -171,7 +190,7 @@ func TestGateFromTheJournal(t *testing.T) {
 // and no other.
 func TestARestartRetriesAPause(t *testing.T) {
 	now := time.Now()
-	for reason, want := range map[Reason]bool{ReasonRights: true, ReasonRequest: true, ReasonToken: false, ReasonAddress: false, "a person": false} {
+	for reason, want := range map[Reason]bool{ReasonRights: true, ReasonRequest: true, ReasonToken: false, ReasonAddress: false, ReasonRefusals: false, "a person": false} {
 		g := newGate(Config{}.withDefaults(), journal.Gate{State: journal.GatePaused, Reason: string(reason)}, now)
 		if got := g.retry(now); got != want {
 			t.Errorf("paused for %s: retried %v, want %v", reason, got, want)

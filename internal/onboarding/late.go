@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/invoicebox"
@@ -44,10 +45,15 @@ var lateRows = []lateRow{
 }
 
 // settleLate compares answers that came after their operation had ended with
-// those that led to the tokens in use. Nothing of them is dropped: they stay
-// sealed in the journal.
+// the tokens in use. Nothing of them is dropped: they stay sealed in the journal.
 func (p *Pool) settleLate(s scope, t *task) {
-	verdict := p.compare(t)
+	verdict, err := p.compare(s, t)
+	if err != nil {
+		// Compared when the lease has ended.
+		p.metrics.errors.WithLabelValues("read_credentials").Inc()
+		p.log.Warn("the credential store does not say with what a late answer is to be compared", t.attrs("error", err)...)
+		return
+	}
 	now := time.Now()
 	tr := journal.Transition{From: t.State, To: t.State, Reason: t.Reason, Compared: true}
 	for _, row := range lateRows {
@@ -67,11 +73,24 @@ func (p *Pool) settleLate(s scope, t *task) {
 	_ = p.apply(s, t, tr)
 }
 
-func (p *Pool) compare(t *task) lateVerdict {
+// compare looks for each late token among those that led to the credentials in
+// use, and among these: receipts are erased some day. An error says that the
+// store could not tell now; only where that matters.
+func (p *Pool) compare(s scope, t *task) (lateVerdict, error) {
 	var known []invoicebox.Activation
 	for _, r := range t.Known {
 		if act, err := p.readReceipt(r); err == nil {
 			known = append(known, act)
+		}
+	}
+	var silent error
+	for _, c := range t.Stored {
+		kept, err := p.cfg.Credentials.Read(s.work, c)
+		switch {
+		case err == nil:
+			known = append(known, invoicebox.Activation{MerchantID: kept.MerchantID, Token: kept.Token})
+		case !errors.Is(err, credentials.ErrUnreadable):
+			silent = err
 		}
 	}
 	verdict := lateNothing
@@ -81,18 +100,18 @@ func (p *Pool) compare(t *task) lateVerdict {
 		case errors.Is(err, errNoToken):
 			continue
 		case err != nil:
-			return lateOther
+			return lateOther, nil //nolint:nilerr // what cannot be read is not taken for nothing
 		}
 		same := false
 		for _, k := range known {
-			same = same || k.MerchantID == act.MerchantID && k.Token.Reveal() == act.Token.Reveal()
+			same = same || k.MerchantID == act.MerchantID && k.Token.Equal(act.Token)
 		}
 		if !same {
-			return lateOther
+			return lateOther, silent
 		}
 		verdict = lateSame
 	}
-	return verdict
+	return verdict, nil
 }
 
 // errNoToken says that a receipt opens and holds nothing to use.
@@ -126,7 +145,7 @@ func (p *Pool) eraseReceipts(ctx context.Context) {
 				p.log.Warn("receipts that are not needed any more could not be erased; tried again later", "error", err)
 			}
 			// Others write between two pages.
-			if err != nil || next == 0 || !sleep(ctx, 10*time.Millisecond) {
+			if err != nil || next == 0 || !p.steps.sleep(ctx, 10*time.Millisecond) {
 				break
 			}
 			after = next
@@ -134,7 +153,7 @@ func (p *Pool) eraseReceipts(ctx context.Context) {
 		if total > 0 {
 			p.log.Info("erased receipts whose credentials work", "receipts", total)
 		}
-		if !sleep(ctx, eraseEvery) {
+		if !p.steps.sleep(ctx, eraseEvery) {
 			return
 		}
 	}

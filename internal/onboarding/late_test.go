@@ -1,12 +1,15 @@
 package onboarding
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/invoicebox"
@@ -230,4 +233,50 @@ func TestReceiptsAreErased(t *testing.T) {
 			t.Errorf("looked %d times in a week", n)
 		}
 	})
+}
+
+// Receipts are erased some day; what they brought is in the credential store.
+func TestALateAnswerAfterTheReceiptsAreGone(t *testing.T) {
+	for token, state := range map[string]journal.State{"value-1": journal.Done, "other": journal.Attention} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, good)
+			store := &moodyStore{Store: b.cfg.Credentials}
+			b.cfg.Credentials = store
+			op := b.add(journal.Activate, "shop-1", "value-1")
+			b.start()
+			b.until(time.Minute, "settled", b.j.settled)
+			b.j.mu.Lock()
+			op.Receipt = nil
+			b.j.mu.Unlock()
+			store.gone.Store(true)
+			b.late(op, body("value-1", token))
+			time.Sleep(10 * time.Minute)
+			if b.j.compared(op) {
+				t.Error("compared with nothing")
+			}
+			b.j.mu.Lock()
+			op.held = false // its lease has ended
+			b.j.mu.Unlock()
+			store.gone.Store(false)
+			b.j.signal()
+			b.until(time.Hour, "compared", func() bool { return b.j.compared(op) })
+			b.finish()
+			if s, _ := b.j.state(op); s != state {
+				t.Errorf("%s: %v, want %v", token, s, state)
+			}
+		})
+	}
+}
+
+// A moodyStore cannot be reached at times.
+type moodyStore struct {
+	Store
+	gone atomic.Bool
+}
+
+func (m *moodyStore) Read(ctx context.Context, c journal.Credential) (credentials.Secret, error) {
+	if m.gone.Load() {
+		return credentials.Secret{}, errors.New("not reachable")
+	}
+	return m.Store.Read(ctx, c)
 }

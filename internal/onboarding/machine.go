@@ -9,7 +9,8 @@ type Edge struct {
 }
 
 // edges is the state machine. Whatever is not here never happens; [Permitted]
-// guards every transition that the pool asks for. Steps marked "journal" are
+// guards every transition that the pool asks for. Only the recovery of a
+// restored journal has rules of its own: [RestoreRows]. Steps marked "journal" are
 // made by the journal itself: claims, ends of leases, receipts, plans.
 var edges = []Edge{
 	{journal.Queued, journal.Planned, "journal: the lane became free"},
@@ -19,7 +20,7 @@ var edges = []Edge{
 	{journal.Planned, journal.Claimed, "journal: claimed"},
 	{journal.Waiting, journal.Claimed, "journal: claimed when due"},
 	{journal.Claimed, journal.Planned, "journal: the lease ended; or given back: no permit, gate closed, store not ready, drained"},
-	{journal.Claimed, journal.Queued, "journal: it is in doubt and a newer code or address goes first, instead of the probe"},
+	{journal.Claimed, journal.Queued, "journal: it is in doubt and a newer code or address goes first, instead of the probe; or an invitation lets its shop's activation end first"},
 	{journal.Claimed, journal.Sending, "journal: permit taken, the attempt is durable, nothing was written yet"},
 	{journal.Claimed, journal.Done, "it needs no call any more: over age, or the shop is active already"},
 	{journal.Claimed, journal.Attention, "it cannot be sent: its address or code does not open, or is over age with doubt"},
@@ -49,13 +50,15 @@ var edges = []Edge{
 	{journal.Unknown, journal.Planned, "the quiet period is over: an activation's one probe, an invitation once more"},
 	{journal.Unknown, journal.Attention, "the quiet period is over, and it was unknown before or is to be held"},
 	{journal.Attention, journal.Received, "journal: the answer came after all"},
-	{journal.Attention, journal.Superseded, "journal: it was in doubt, and a newer code or address succeeded"},
-	{journal.Attention, journal.Planned, "journal: a new run"},
-	{journal.Attention, journal.Queued, "journal: a new run, behind the lane's head"},
+	{journal.Attention, journal.Superseded, "journal: it was in doubt, and a newer code or address succeeded; or its credentials had stopped working, and newer ones came"},
+	{journal.Attention, journal.Planned, "journal: a new run; or a person asked for a probe or a retry"},
+	{journal.Attention, journal.Queued, "journal: the same, behind the lane's head"},
+	{journal.Attention, journal.Stored, "a person asked that the stored token be checked again"},
+	{journal.Attention, journal.Done, "closed by a person; or merchant id and token were entered by hand and found to work; or, by a review, credentials that had stopped working work again"},
 	{journal.Done, journal.Planned, "journal: a new run after a refusal"},
 	{journal.Done, journal.Queued, "journal: a new run after a refusal, behind the lane's head"},
 	{journal.Done, journal.Done, "late answers were compared: nothing new"},
-	{journal.Done, journal.Attention, "a late answer brought another token"},
+	{journal.Done, journal.Attention, "a late answer brought another token; or, by the journal, a review: its credentials stopped working"},
 	{journal.Superseded, journal.Superseded, "late answers were compared: nothing new"},
 	{journal.Superseded, journal.Attention, "a late answer brought another token"},
 	{journal.Attention, journal.Attention, "late answers were compared: nothing new, or another token"},

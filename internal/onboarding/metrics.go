@@ -18,6 +18,10 @@ type Metrics struct {
 	gates    *prometheus.GaugeVec
 	permits  *prometheus.GaugeVec
 	errors   *prometheus.CounterVec
+	intents  *prometheus.CounterVec
+
+	reviewed     *prometheus.CounterVec
+	refusedInRow *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; a nil registerer leaves them
@@ -47,9 +51,18 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "journal_errors_total", Help: "Errors of the journal that the pool met, by what it did.",
 		}, []string{"step"}),
+		intents: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: space, Name: "intents_total", Help: "Acts of people that were performed or refused, by act and result.",
+		}, []string{"act", "result"}),
+		reviewed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: space, Name: "credentials_announced_total", Help: "Credentials of active shops that were announced as verified or invalid, by account.",
+		}, []string{"account", "state"}),
+		refusedInRow: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: space, Name: "credentials_refused_in_row", Help: "Different shops whose tokens were refused in a row; from 10 on none is announced until one works.",
+		}, []string{"account"}),
 	}
 	if r != nil {
-		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.gates, m.permits, m.errors)
+		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.gates, m.permits, m.errors, m.intents, m.reviewed, m.refusedInRow)
 	}
 	return m
 }

@@ -123,6 +123,8 @@ func afterQuietOf(kind journal.Kind, setting string, unknowns int) quietRow {
 // A signalRow says what an answer tells the account's gate.
 type signalRow struct {
 	class     invoicebox.Class
+	kind      journal.Kind      // 0 is any
+	status    int               // 0 is any
 	unwritten bool              // only where no status line came
 	failure   invoicebox.Reason // "" is any
 	fault     invoicebox.Fault  // FaultNone is any
@@ -133,7 +135,8 @@ type signalRow struct {
 var signals = []signalRow{
 	{class: invoicebox.Done, signal: sigAnswered},
 	{class: invoicebox.Unreadable, signal: sigAnswered},
-	{class: invoicebox.Refused, signal: sigAnswered},
+	{class: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: sigAnswered}, // invited before: no refusal of the shop
+	{class: invoicebox.Refused, signal: sigRefused},
 	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: sigNone},
 	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, signal: sigNone},
 	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonClosed, signal: sigNone},
@@ -150,10 +153,11 @@ var signals = []signalRow{
 	{class: invoicebox.OurFault, signal: sigRequest},
 }
 
-func signalOf(v invoicebox.Verdict, status int) signal {
+func signalOf(kind journal.Kind, v invoicebox.Verdict, status int) signal {
 	for _, r := range signals {
 		switch {
-		case r.class != v.Class, r.unwritten && status != 0,
+		case r.class != v.Class, r.kind != 0 && r.kind != kind, r.status != 0 && r.status != status,
+			r.unwritten && status != 0,
 			r.failure != "" && r.failure != v.Reason,
 			r.fault != invoicebox.FaultNone && r.fault != v.Fault:
 		default:

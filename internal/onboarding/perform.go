@@ -2,7 +2,6 @@ package onboarding
 
 import (
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -19,6 +18,10 @@ const leaseMargin = 250 * time.Millisecond
 // storeRetry is how long an operation waits for a credential store that is not
 // ready.
 const storeRetry = 10 * time.Second
+
+// activatingRetry is how long an invitation waits for the end of its shop's
+// activation before it looks again.
+const activatingRetry = 5 * time.Second
 
 // perform carries a claimed operation as far as it goes. A panic is a bug, and
 // is left to end the process: what is durable is taken up again after the
@@ -47,7 +50,7 @@ func (p *Pool) call(s scope, t *task) {
 	}
 	// Only half as many again as can call are made durable: one that gets no
 	// place for its call in time has to be taken back.
-	ahead := t.acc.ahead.take(t.leaseEnd.Add(-p.callTime()), s.run.Done())
+	ahead := p.steps.take(t.acc.ahead, t.leaseEnd.Add(-p.callTime()), s.run.Done())
 	if ahead == nil {
 		p.giveBack(s, t, p.whyNotSent(s), time.Time{})
 		return
@@ -67,7 +70,7 @@ func (p *Pool) call(s scope, t *task) {
 	}
 	t.attempt = id
 	t.Attempts++
-	place := t.acc.calls.take(sendBy, s.run.Done())
+	place := p.steps.take(t.acc.calls, sendBy, s.run.Done())
 	// The gate may have closed while the attempt waited.
 	closed := t.acc.gate.closed(t.trial)
 	if place == nil || closed || s.draining() || !time.Now().Before(sendBy) {
@@ -126,6 +129,12 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 			p.out.invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
 		}})
 		return subject, false
+	case t.Kind == journal.Invite && t.Activating:
+		// It may end as already active in a moment. Codes that are queued go first.
+		_ = p.apply(s, t, journal.Transition{
+			From: journal.Claimed, To: journal.Planned, Behind: true, Due: now.Add(activatingRetry), Reason: string(ReasonActivationFirst),
+		})
+		return subject, false
 	case p.overAge(t, now):
 		p.expired(s, t, journal.Claimed, nil, false)
 		return subject, false
@@ -146,7 +155,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 	if t.Kind == journal.Activate {
 		if err := p.cfg.Credentials.Ready(s.calls, t.Shop); err != nil {
 			p.log.Warn("the credential store is not ready: the code is not spent", t.attrs("error", err)...)
-			p.giveBack(s, t, ReasonStoreNotReady, now.Add(jitter(storeRetry)))
+			p.giveBack(s, t, ReasonStoreNotReady, now.Add(p.jitter(storeRetry)))
 			return subject, false
 		}
 	}
@@ -236,7 +245,7 @@ func (p *Pool) waitTime(t *task, v invoicebox.Verdict) time.Duration {
 	if told > 0 {
 		return told
 	}
-	return time.Duration(rand.Int64N(int64(growing(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1 // #nosec G404 -- spreads load, guards nothing
+	return time.Duration(p.steps.lot(int64(growing(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1
 }
 
 // told is how long the answer asks to wait; a 429 that does not say means one
@@ -249,12 +258,14 @@ func (p *Pool) told(acc *account, v invoicebox.Verdict) time.Duration {
 	return told
 }
 
-func jitter(d time.Duration) time.Duration {
-	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1)) // #nosec G404 -- spreads load, guards nothing
+func (p *Pool) jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(p.steps.lot(int64(d/2)+1))
 }
 
+// overAge tells whether a run will have waited too long at an instant; the time
+// for which the account was closed does not count.
 func (p *Pool) overAge(t *task, at time.Time) bool {
-	return !t.Planned.IsZero() && at.Sub(t.Planned) > p.cfg.MaximumAge
+	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.GateClosed > p.cfg.MaximumAge
 }
 
 // expired ends an operation that could not be executed in time. The event says
@@ -274,7 +285,7 @@ func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.Attemp
 // tell lets the account's gate know what the answer says of the account.
 func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
-	changed := t.acc.gate.tell(signalOf(v, x.Status), p.told(t.acc, v), t.trial, now)
+	changed := t.acc.gate.tellOf(t.Shop.Shop, signalOf(t.Kind, v, x.Status), p.told(t.acc, v), t.trial, now)
 	if v.Drained > 0 {
 		changed = t.acc.gate.tell(sigDrained, v.Drained, t.trial, now) || changed
 	}

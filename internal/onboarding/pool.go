@@ -27,6 +27,7 @@ type Pool struct {
 	journal  Journal
 	log      *slog.Logger
 	metrics  *Metrics
+	steps    stepping
 	out      publisher
 	accounts map[string]*account
 	order    []*account
@@ -34,9 +35,11 @@ type Pool struct {
 
 	wake      chan struct{} // the dispatcher has a reason to look again
 	gateWrite chan struct{} // a gate has to be written
-	hungry    atomic.Bool   // the dispatcher left work behind for want of room
-	tasks     sync.WaitGroup
-	running   atomic.Bool
+	// Gates are written to the journal in the order in which they changed.
+	gateWriting sync.Mutex
+	hungry      atomic.Bool // the dispatcher left work behind for want of room
+	tasks       sync.WaitGroup
+	running     atomic.Bool
 
 	// The dispatcher's own.
 	first     int             // whose turn it is to be looked at first
@@ -54,6 +57,8 @@ type account struct {
 	calls  places // calls in flight
 	ahead  places // attempts from Send to the end of their call: half as many again as calls
 	gate   *gate
+
+	reviewWake chan struct{} // a review has begun
 
 	// Under the pool's mu.
 	inFlight int
@@ -88,7 +93,7 @@ func New(c Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics,
+		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, steps: concurrently{},
 		out:       publisher{source: c.Source, format: c.Format},
 		accounts:  make(map[string]*account, len(c.Accounts)),
 		wake:      make(chan struct{}, 1),
@@ -99,12 +104,12 @@ func New(c Config) (*Pool, error) {
 	calls := divide(c.Concurrency, n)
 	ahead := divide(c.Concurrency+max(n, c.Concurrency/2), n)
 	p.room = shares{own: calls.own * roomFactor, shared: calls.shared * roomFactor}
-	sharedCalls, sharedAhead := make(chan struct{}, calls.shared), make(chan struct{}, ahead.shared)
+	sharedCalls, sharedAhead := newCommons(calls.shared), newCommons(ahead.shared)
 	for _, a := range c.Accounts {
 		acc := &account{
 			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: newGate(c, journal.Gate{}, time.Now()),
-			calls: places{make(chan struct{}, calls.own), sharedCalls},
-			ahead: places{make(chan struct{}, ahead.own), sharedAhead},
+			calls: newPlaces(calls.own, sharedCalls),
+			ahead: newPlaces(ahead.own, sharedAhead), reviewWake: make(chan struct{}, 1),
 		}
 		p.accounts[a.Name] = acc
 		p.order = append(p.order, acc)
@@ -113,13 +118,19 @@ func New(c Config) (*Pool, error) {
 }
 
 // TokenChanged says that the account's own token may be another now: an account
-// that is paused for it is checked at once. It never blocks.
+// that is paused for it is checked at once, and one that is paused for its
+// rights or request may try once. It never blocks.
 func (p *Pool) TokenChanged(name string) {
 	acc, ok := p.accounts[name]
-	if ok {
-		acc.gate.renew(time.Now())
-		p.signal()
+	if !ok {
+		return
 	}
+	now := time.Now()
+	acc.gate.renew(now)
+	if acc.gate.tell(sigChanged, 0, false, now) {
+		p.gateChanged(acc)
+	}
+	p.signal()
 }
 
 // Run works until ctx ends, then drains: nothing more is claimed or sent, calls
@@ -130,29 +141,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	if p.running.Swap(true) {
 		return errors.New("onboarding: the pool is running already")
 	}
-	known, err := p.journal.Accounts(ctx)
-	switch {
+	switch err := p.adoptGates(ctx); {
 	case err != nil && ctx.Err() != nil:
 		return nil
 	case err != nil:
 		return fmt.Errorf("onboarding: read the accounts: %w", err)
-	}
-	gates := make(map[string]journal.Gate, len(known))
-	for _, k := range known {
-		gates[k.Name] = k.Gate
-	}
-	now := time.Now()
-	for _, acc := range p.order {
-		acc.gate.mu.Lock()
-		acc.gate.adopt(gates[acc.Name], now)
-		paused := acc.gate.g.Reason
-		retry := acc.gate.retry(now)
-		state := acc.gate.g.State
-		acc.gate.mu.Unlock()
-		p.metrics.gate(acc.Name, state)
-		if retry {
-			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
-		}
 	}
 
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
@@ -171,13 +164,44 @@ func (p *Pool) Run(ctx context.Context) error {
 	// Tasks stop sending when the dispatcher stops, also when it is the journal
 	// that ended and not ctx.
 	run, stop := context.WithCancel(ctx)
-	err = p.dispatch(scope{run: run, calls: calls, work: work})
+	s := scope{run: run, calls: calls, work: work}
+	p.tasks.Go(func() { p.performIntents(s) })
+	for _, acc := range p.order {
+		p.tasks.Go(func() { p.reviews(s, acc) })
+	}
+	err := p.dispatch(s)
 	stop()
 	p.drain(cutCalls, giveUp)
 	stopWriter()
 	<-writerDone
 	p.flushGates(work)
 	return err
+}
+
+// adoptGates takes over the gates as the journal has them, at the start.
+func (p *Pool) adoptGates(ctx context.Context) error {
+	known, err := p.journal.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	gates := make(map[string]journal.Gate, len(known))
+	for _, k := range known {
+		gates[k.Name] = k.Gate
+	}
+	now := time.Now()
+	for _, acc := range p.order {
+		acc.gate.mu.Lock()
+		acc.gate.adopt(gates[acc.Name], now)
+		paused := acc.gate.g.Reason
+		retry := acc.gate.retry(now)
+		state := acc.gate.g.State
+		acc.gate.mu.Unlock()
+		p.metrics.gate(acc.Name, state)
+		if retry {
+			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
+		}
+	}
+	return nil
 }
 
 // drain waits for what is in flight.
@@ -281,7 +305,13 @@ func (p *Pool) freeRoom(acc *account) int {
 }
 
 // later runs a small write beside the task, awaited by the drain.
-func (p *Pool) later(f func()) { p.tasks.Go(f) }
+func (p *Pool) later(f func()) {
+	p.tasks.Add(1)
+	p.steps.start(func() {
+		defer p.tasks.Done()
+		f()
+	})
+}
 
 func (p *Pool) failed(op journal.ClaimedOperation, r Reason, now time.Time) []journal.Draft {
 	if f := attentionFailure(r); f != "" {

@@ -16,6 +16,8 @@ const (
 	ReasonNewerAddress   Reason = "newer_address"
 	ReasonClosed         Reason = "closed"
 	ReasonNewerCode      Reason = "newer_code"
+	ReasonKeptToken      Reason = "kept_token"
+	ReasonDeselected     Reason = "deselected"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.
@@ -33,9 +35,12 @@ const (
 	ReasonProbe               Reason = "probe"
 	ReasonOnceMore            Reason = "once_more"
 	ReasonNewerFirst          Reason = "newer_first"
+	ReasonActivationFirst     Reason = "activation_first"
 	ReasonVersionTaken        Reason = "version_taken"
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"
+	ReasonRetried             Reason = "retried"
+	ReasonRestored            Reason = "restored"
 )
 
 // Reasons of attention; the table in attention.go says what each means.
@@ -49,6 +54,7 @@ const (
 	ReasonSecondToken        Reason = "second_token"
 	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"
 	ReasonSubjectUnreadable  Reason = "subject_unreadable"
+	ReasonCredentialsLost    Reason = "credentials_lost"
 )
 
 // Reasons of gates.
@@ -58,4 +64,7 @@ const (
 	ReasonRights       Reason = "rights"
 	ReasonAddress      Reason = "address"
 	ReasonRequest      Reason = "request"
+	ReasonOperator     Reason = "operator"
+	ReasonSettings     Reason = "settings_changed"
+	ReasonRefusals     Reason = "refusals"
 )

@@ -68,7 +68,7 @@ func newService(t testing.TB, o sandbox.Options) *service {
 func (s *service) start() {
 	s.Helper()
 	var err error
-	s.j, err = sqlite.Open(s.Context(), sqlite.Options{Path: s.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{})})
+	s.j, err = sqlite.Open(s.Context(), sqlite.Options{Path: s.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{}), Mark: sameFile})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -109,20 +109,26 @@ func (s *service) finish() {
 
 func (s *service) event(kind journal.Kind, shop, id, value string) journal.Event {
 	s.Helper()
-	key := journal.ShopKey{Account: "default", Shop: shop}
+	return makeEvent(s, s.keys, "default", kind, shop, id, value)
+}
+
+// makeEvent makes an event as the consumer does.
+func makeEvent(s testing.TB, keys *keyset.Set, account string, kind journal.Kind, shop, id, value string) journal.Event {
+	s.Helper()
+	key := journal.ShopKey{Account: account, Shop: shop}
 	domain, typ := keyset.DomainAddress, schemas.TypeProviderSelected
 	if kind == journal.Activate {
 		domain, typ = keyset.DomainCode, schemas.TypeCodeEntered
 	}
-	macs, err := s.keys.MACs(domain, []byte(key.Account+"\x00"+value))
+	macs, err := keys.MACs(domain, []byte(key.Account+"\x00"+value))
 	if err != nil {
 		s.Fatal(err)
 	}
-	digests, err := s.keys.MACs(keyset.DomainContent, []byte(shop+value))
+	digests, err := keys.MACs(keyset.DomainContent, []byte(shop+value))
 	if err != nil {
 		s.Fatal(err)
 	}
-	sealed, err := s.keys.Seal([]byte(value), keyset.Row("subject", kind.String(), key.Account, key.Shop))
+	sealed, err := keys.Seal([]byte(value), keyset.Row("subject", kind.String(), key.Account, key.Shop))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -387,3 +393,6 @@ func (s *service) publishedOnce() (out []schemas.Event) {
 	}
 	return out
 }
+
+// sameFile takes a copy of the journal for the file that a crash left.
+func sameFile(string) string { return "the file" }

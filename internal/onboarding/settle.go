@@ -85,7 +85,7 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		return
 	case err != nil:
 		p.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("error", err)...)
-		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(jitter(storeRetry)))
+		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(p.jitter(storeRetry)))
 		return
 	}
 	event := p.out.activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
@@ -98,7 +98,7 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 	switch verdict := p.checkToken(s, t, act.Token); verdict {
 	case tokenGood:
 		tr.To, tr.Reason, tr.Verified = journal.Done, string(ReasonActivated), true
-		tr.Active = &journal.ActiveUpdate{At: x.Finished, Event: event.ID}
+		tr.Active = p.current(x.Finished, event, true)
 		tr.Publish = []journal.Draft{event}
 	default:
 		tr.To, tr.Reason, tr.Due = journal.Stored, string(verdict.reason()), time.Now().Add(firstRecheck)
@@ -154,7 +154,13 @@ func (p *Pool) settleStored(s scope, t *task) {
 		}
 		_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: string(last), Due: due})
 	case last == ReasonTokenRefused:
-		p.attention(s, t, journal.Stored, ReasonCredentialsInvalid)
+		err := p.apply(s, t, journal.Transition{
+			From: journal.Stored, To: journal.Attention, Reason: string(ReasonCredentialsInvalid), Current: t.Credential.Version,
+			Publish: p.failed(t.ClaimedOperation, ReasonCredentialsInvalid, now),
+		})
+		if errors.Is(err, journal.ErrOlderVersion) {
+			p.outdated(s, t)
+		}
 	default:
 		p.announce(s, t, schemas.VerificationPending, x.Finished, now)
 	}
@@ -170,11 +176,22 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 	event := p.out.activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
 	err = p.apply(s, t, journal.Transition{
 		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated), Verified: v == schemas.VerificationVerified,
-		Active: &journal.ActiveUpdate{At: activatedAt, Event: event.ID}, Publish: []journal.Draft{event},
+		Active: p.current(activatedAt, event, v == schemas.VerificationVerified), Publish: []journal.Draft{event},
 	})
+	t.acc.reviewSoon()
 	if errors.Is(err, journal.ErrOlderVersion) {
 		p.outdated(s, t)
 	}
+}
+
+// current makes an activation the shop's current one, with the review of its
+// credentials.
+func (p *Pool) current(at time.Time, event journal.Draft, verified bool) *journal.ActiveUpdate {
+	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(p.cfg.ReviewBase), Replaced: replaced}
+	if verified {
+		u.Review = time.Now().Add(p.reviewAgain())
+	}
+	return u
 }
 
 // outdated ends an activation whose credentials were overtaken: a newer code

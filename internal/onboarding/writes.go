@@ -41,6 +41,11 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 				level = slog.LevelInfo
 			}
 			p.log.Log(s.work, level, "the operation is not this worker's any more", t.attrs("to", tr.To.String())...)
+			if tr.End != nil {
+				// The request has ended all the same: its permits, and whatever waits for
+				// its end, must know.
+				p.endCheck(s, tr.Attempt, *tr.End)
+			}
 			return err
 		}
 		p.metrics.errors.WithLabelValues("apply").Inc()
@@ -58,7 +63,7 @@ func (p *Pool) pause(ctx context.Context, t *task, try int) bool {
 	if time.Until(t.leaseEnd) < wait {
 		return false
 	}
-	return sleep(ctx, wait)
+	return p.steps.sleep(ctx, wait)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -113,16 +118,16 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 		if errors.Is(err, journal.ErrClosed) {
 			return false, err
 		}
-		sleep(ctx, growing(errorBase, errorCap, try))
+		p.steps.sleep(ctx, growing(errorBase, errorCap, try))
 	}
 }
 
-// endCheck writes the end of a check's attempt; without it the permit comes
-// back later, by itself.
+// endCheck writes the end of an attempt that ends with no transition; without it
+// the permit comes back later, by itself.
 func (p *Pool) endCheck(s scope, id journal.AttemptID, end journal.AttemptEnd) {
 	if err := p.journal.EndCheck(s.work, id, end); err != nil {
 		p.metrics.errors.WithLabelValues("end_check").Inc()
-		p.log.Warn("the end of a token check could not be written", "error", err)
+		p.log.Warn("the end of a request could not be written", "error", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/invoicebox"
@@ -31,9 +32,12 @@ type CheckResult struct {
 	Detail  string // what was found, or what to do
 }
 
-// Check tries what Run needs and leaves nothing behind: no journal is made, no
-// group is joined, nothing is published. One request is sent for each account:
-// the look whether its token works, which changes nothing at Invoicebox.
+// Check tries what Run needs: no journal is made, no group is joined, nothing is
+// published. One request is sent for each account: the look whether its token
+// works, which changes nothing at Invoicebox. It takes its permit from the
+// ledgers of the journal, where there is one, and that is all that is left
+// behind. Beside a running worker nothing is sent: that worker holds the
+// ledgers, and it looks at the tokens by itself.
 func Check(ctx context.Context, o Options) []CheckResult {
 	var out []CheckResult
 	add := func(name string, err error, ok string) {
@@ -54,10 +58,7 @@ func Check(ctx context.Context, o Options) []CheckResult {
 		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())
 	}
 	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
-	for _, a := range o.Accounts {
-		out = append(out, checkToken(ctx, o, a))
-	}
-	return out
+	return append(out, checkTokensCounted(ctx, o)...)
 }
 
 func checkJournal(ctx context.Context, o Options) CheckResult {
@@ -89,6 +90,9 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 			return CheckResult{name, CheckFailed, err.Error()}
 		}
 	}
+	if due, err := j.RecoveryDue(ctx); err != nil || due {
+		return CheckResult{name, CheckFailed, "it is a copy, or its recovery has not ended: stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"}
+	}
 	known, err := j.Accounts(ctx)
 	if err != nil {
 		return CheckResult{name, CheckFailed, "it cannot be read"}
@@ -103,17 +107,82 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 	return CheckResult{name, CheckOK, path + " can be read and fits the keyset"}
 }
 
-func checkToken(ctx context.Context, o Options, a Account) CheckResult {
-	name := "token"
-	if len(o.Accounts) > 1 {
-		name = "token " + a.Name
+// checkTokensCounted looks at the tokens, counted in the journal's ledgers
+// where the journal knows the account.
+func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
+	j, refused := ledgersOf(ctx, o)
+	if j != nil {
+		defer func() { _ = j.Close() }()
 	}
+	for _, a := range o.Accounts {
+		name := "token"
+		if len(o.Accounts) > 1 {
+			name = "token " + a.Name
+		}
+		if refused != "" {
+			out = append(out, CheckResult{name, CheckWarning, refused})
+			continue
+		}
+		var ledger tokenLedger
+		if j != nil {
+			ledger = j
+		}
+		out = append(out, checkToken(ctx, o, a, name, ledger))
+	}
+	return out
+}
+
+// ledgersOf opens the journal to count in it. It is nil where there is none
+// yet: then nothing was sent that could be counted. Refused says why no request
+// can be sent at all.
+func ledgersOf(ctx context.Context, o Options) (j *sqlite.Journal, refused string) {
+	const unknown = "; the token was not looked at, because the request could not be counted"
+	path, err := JournalPath(o.JournalURL)
+	if err != nil {
+		return nil, "the journal cannot be opened" + unknown
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, ""
+	}
+	// Beside a worker first: a journal that another version wrote is not brought
+	// up to date by a look at it.
+	beside, err := sqlite.Open(ctx, sqlite.Options{Path: path, ReadOnly: true})
+	if err != nil {
+		return nil, "the journal cannot be opened" + unknown
+	}
+	_ = beside.Close()
+	plan := func(journal.Event, journal.ShopView) journal.Plan { return journal.Plan{} }
+	j, err = sqlite.Open(ctx, sqlite.Options{Path: path, Planner: plan})
+	switch {
+	case errors.Is(err, journal.ErrHeld):
+		return nil, "a worker runs with this journal: it looks at the token by itself and keeps the count of requests, so nothing was sent"
+	case err != nil:
+		return nil, "the journal cannot be opened" + unknown
+	}
+	return j, ""
+}
+
+// checkToken looks at one token; ledger is nil where there is no journal.
+func checkToken(ctx context.Context, o Options, a Account, name string, ledger tokenLedger) CheckResult {
 	client, err := newClient(&o, a, nil, nil)
 	if err != nil {
 		return CheckResult{name, CheckFailed, err.Error()}
 	}
 	defer client.Close()
-	switch v := invoicebox.Classify(client.CheckOwnToken(ctx)); v.Class {
+	v, asked, err := invoicebox.Verdict{}, false, journal.ErrNotFound
+	if ledger != nil {
+		v, asked, err = checkTokenCounted(ctx, &o, a, client, ledger)
+	}
+	switch {
+	case errors.Is(err, journal.ErrNotFound):
+		// This journal has sent nothing for the account.
+		v = invoicebox.Classify(client.CheckOwnToken(ctx))
+	case err != nil:
+		return CheckResult{name, CheckWarning, "the journal cannot be written, so the request could not be counted and the token was not looked at"}
+	case !asked:
+		return CheckResult{name, CheckWarning, "no request is left in this window, or it is not known how many are; the token was not looked at: try again in a few minutes"}
+	}
+	switch v.Class {
 	case invoicebox.Done:
 		return CheckResult{name, CheckOK, o.InvoiceboxURL + " accepts the token"}
 	case invoicebox.Unauthorized:

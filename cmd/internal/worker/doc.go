@@ -29,6 +29,17 @@
 // fails. Where some are, or the API does not answer, the service starts: the
 // gates of the accounts decide, and the intake goes on.
 //
+// # Restores
+//
+// Backup copies the journal beside a service; [Recover] goes on from a copy, with
+// the service stopped, and can be made again when it was cut short. It recovers
+// only where something shows that the journal was restored (the copy's own mark,
+// a recovery that did not end, a group that is ahead, an input topic that was made
+// anew) or where it is told to. It refuses where topics do not hold any more
+// what came since the copy, unless it is told to accept that. Records of the
+// result topics that are not this service's, or of accounts that it does not
+// have, are counted and left alone.
+//
 // # Health
 //
 // /livez says that the process answers. /readyz says of journal, consumer and

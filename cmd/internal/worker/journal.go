@@ -27,17 +27,18 @@ func JournalPath(url string) (string, error) {
 }
 
 // openJournal opens the journal for the service.
-func openJournal(ctx context.Context, url string, planner journal.Planner, logger *slog.Logger) (*sqlite.Journal, error) {
-	path, err := JournalPath(url)
+func openJournal(ctx context.Context, o *Options, planner journal.Planner, logger *slog.Logger) (*sqlite.Journal, error) {
+	path, err := JournalPath(o.JournalURL)
 	if err != nil {
 		return nil, err
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: planner, Logger: logger})
-	return j, explainJournal(url, err)
+	_, reserve := o.reserves()
+	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: planner, Logger: logger, Reserve: reserve, Mark: o.Seams.JournalMark})
+	return j, explainJournal(o.JournalURL, err)
 }
 
 // OpenBeside opens the journal for a command: to be read, beside a service that
-// may be running. Only the audit trail can be written.
+// may be running. Only the audit trail and what people ask for can be written.
 func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {
 	path, err := JournalPath(url)
 	if err != nil {
@@ -61,6 +62,8 @@ func explainJournal(url string, err error) error {
 		return nil
 	case errors.Is(err, journal.ErrHeld):
 		do = "another worker runs with it; stop that one, or give this one a journal and a group of its own"
+	case errors.Is(err, journal.ErrCopy):
+		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that wrote it, or a newer one"
 	case errors.Is(err, fs.ErrPermission):
@@ -102,6 +105,16 @@ func checkKeyset(ctx context.Context, identity uuid.UUID, j checkKeeper, keys *k
 	return j.SetKeysetCheck(ctx, sealed)
 }
 
+// KeysetFits tells whether a command's keyset is the one that the journal's rows
+// need; the error names the setting.
+func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) error {
+	kept, err := j.KeysetCheck(ctx)
+	if err != nil {
+		return fmt.Errorf("journal: read the keyset's check: %w", err)
+	}
+	return opensCheck(j.Identity(), kept, keys)
+}
+
 func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 	if text, err := keys.Open(kept, checkRow(identity)); err != nil || string(text) != keysetWord {
 		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal: what lies in it was sealed with another one; give that one, or start with a new journal"}
@@ -139,7 +152,12 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		}
 		p.tried = p.now()
 	}
-	if p.err != nil {
+	switch {
+	case errors.Is(p.err, journal.ErrFull):
+		return false, "cannot be written: its disk is full; all waits, and goes on by itself when there is room"
+	case errors.Is(p.err, journal.ErrDisk):
+		return false, "cannot be written: its disk fails"
+	case p.err != nil:
 		return false, "cannot be written"
 	}
 	return true, "can be written"

@@ -21,6 +21,10 @@ type Options struct {
 	JournalURL string      // journal-url: `sqlite:` and a path
 	Keyset     *keyset.Set // keyset-file
 
+	JournalLimit   int64 // journal-limit: bytes of the journal at which fetching stops; 0: no bound but the disk
+	JournalReserve int64 // journal-reserve: free bytes of its disk below which fetching stops; at least 2 MiB a call
+	OutboxLimit    int   // outbox-limit: events that wait to be published at which fetching stops; 0: DefaultOutboxLimit
+
 	InvoiceboxURL           string // invoicebox-url: https, or http on loopback
 	Accounts                []Account
 	EgressRequestsPerWindow int           // egress-requests-per-window: all accounts together
@@ -40,6 +44,7 @@ type Options struct {
 	UnknownOutcome  string        // unknown-outcome: probe-once or hold
 	CoolDown        time.Duration // cool-down
 	MaximumAge      time.Duration // maximum-age
+	VerifyEvery     time.Duration // verify-every; 0: off
 	DrainTime       time.Duration // drain-time; 0: RequestDeadline and 5 s
 
 	Listen string // listen; port 0 takes a free one, "" opens nothing
@@ -50,6 +55,7 @@ type Options struct {
 	Ready func(addr string)
 
 	Logger *slog.Logger // nil logs nothing
+	Seams  Seams        // for programs that try the service under faults
 }
 
 // An Account is a partner account.
@@ -75,6 +81,8 @@ func Defaults() Options {
 	return Options{
 		Group:                   "invoicebox-worker",
 		JournalURL:              "sqlite:invoicebox-worker.db",
+		JournalReserve:          DefaultJournalReserve,
+		OutboxLimit:             DefaultOutboxLimit,
 		InvoiceboxURL:           "https://api.invoicebox.ru",
 		EgressRequestsPerWindow: 500,
 		Concurrency:             64,
@@ -86,6 +94,7 @@ func Defaults() Options {
 		UnknownOutcome:          "probe-once",
 		CoolDown:                24 * time.Hour,
 		MaximumAge:              14 * 24 * time.Hour,
+		VerifyEvery:             24 * time.Hour,
 		Listen:                  "127.0.0.1:9464",
 	}
 }

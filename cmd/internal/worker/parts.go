@@ -18,7 +18,6 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox"
@@ -83,7 +82,7 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 
 // newAccounts makes the clients of all accounts, over one set of connections.
 func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.Account, error) {
-	transport := invoicebox.NewTransport(invoicebox.TransportOptions{})
+	transport := invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox})
 	closing.add("connections to Invoicebox", func() error { transport.Close(); return nil })
 	var accounts []onboarding.Account
 	for _, a := range o.Accounts {
@@ -96,17 +95,17 @@ func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.
 	return accounts, nil
 }
 
-func newPool(o *Options, j *sqlite.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
+func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
 	return onboarding.New(onboarding.Config{
 		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
-		MaximumAge: o.MaximumAge, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
+		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
 		Metrics: onboarding.NewMetrics(registry), Logger: log,
 	})
 }
 
-func newConsumer(o *Options, j *sqlite.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*consumer.Consumer, error) {
+func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
 		return nil, &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
@@ -128,11 +127,12 @@ func newConsumer(o *Options, j *sqlite.Journal, conn *kafkaconn.Conn, registry p
 	}
 	return consumer.New(consumer.Config{
 		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
-		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log,
+		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
+		StrangerWait: strangerWait,
 	})
 }
 
-func newRelay(o *Options, j *sqlite.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
+func newRelay(o *Options, j journal.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
 	return producer.New(producer.Config{
 		Kafka: conn, Outbox: j, Topics: o.Topics, FlushTime: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
 	})
@@ -154,6 +154,14 @@ func (o *Options) drainTime() time.Duration {
 		return o.RequestDeadline + 5*time.Second
 	}
 	return o.DrainTime
+}
+
+// verifyEvery: users say 0 for off.
+func (o *Options) verifyEvery() time.Duration {
+	if o.VerifyEvery == 0 {
+		return onboarding.NoVerifyEvery
+	}
+	return o.VerifyEvery
 }
 
 func (o *Options) egressWindow() time.Duration {

@@ -49,10 +49,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
-	jrnl, err := openJournal(ctx, o.JournalURL, planner, log)
+	opened, err := openJournal(ctx, &o, planner, log)
 	if err != nil {
 		return err
 	}
+	jrnl := o.Seams.through(opened)
 	closing.add("journal", jrnl.Close)
 	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
 		return err
@@ -62,12 +63,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	stats := newStatsCollector(jrnl)
 	registry.MustRegister(stats)
+	room := newRoomKeeper(&o, jrnl, log)
+	room.register(registry)
 
 	conn, err := kafkaconn.New(o.Kafka)
 	if err != nil {
 		return err
 	}
 	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
+		return err
+	}
+	if err := doubtHistory(ctx, &o, jrnl, conn, log); err != nil {
 		return err
 	}
 	accounts, err := newAccounts(&o, log, closing)
@@ -85,7 +91,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	intake, err := newConsumer(&o, jrnl, conn, registry, log)
+	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"invoicebox-worker/schemas"
 )
@@ -73,6 +74,9 @@ func (o *Options) check() error {
 	}
 	if o.QuietPeriod < o.Slack {
 		wrong("quiet-period", o.QuietPeriod, fmt.Sprintf("must be at least --slack (%s): a request may linger on its way that long", o.Slack))
+	}
+	if o.VerifyEvery != 0 && o.VerifyEvery < time.Minute {
+		wrong("verify-every", o.VerifyEvery, "must be 0 for never, or at least 1m")
 	}
 	errs = append(errs, o.CheckTopicNames())
 	errs = append(errs, checkAccounts(o.Accounts)...)

@@ -88,6 +88,14 @@ func comesBack(t *testing.T, f Fixture) {
 			t.Fatalf("shop %q: resolve: %v", shop, err)
 		}
 		same(t, got, want)
+		if got, err = f.Store.Read(t.Context(), p.Row); err != nil {
+			t.Fatalf("shop %q: read: %v", shop, err)
+		}
+		same(t, got, want)
+		p.Row.Shop.Shop += "-other"
+		if _, err = f.Store.Read(t.Context(), p.Row); err == nil {
+			t.Errorf("shop %q: its secret was read for another shop", shop)
+		}
 	}
 }
 

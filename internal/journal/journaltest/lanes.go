@@ -97,6 +97,18 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", again)
 		}
 	}},
+	{"a run that starts again comes after what was there before", func(f *fixture) {
+		f.ingest(f.code("s", "e1", "1"))
+		f.finish(f.claimed(journal.Activate, journal.Call))
+		f.ingest(f.address("s", "e2", "a@x.test"), f.code("s", "e3", "3"), f.code("s", "e4", "1"), f.code("s", "e5", "5"))
+		for i, kind := range []journal.Kind{journal.Invite, journal.Activate, journal.Activate, journal.Activate} {
+			o := f.claimed(kind, journal.Call)
+			if want := fmt.Sprint("e", i+2); o.EventID != want {
+				f.Fatalf("claimed %s, want %s", o.EventID, want)
+			}
+			f.finish(o)
+		}
+	}},
 	{"a late receipt does not start a second call", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
@@ -112,6 +124,44 @@ var lanes = []part{
 		f.apply(journal.Transition{Ref: settle.Ref, From: journal.Received, To: journal.Done})
 		if third := f.claimed(journal.Activate, journal.Call); third.EventID != "e3" {
 			f.Fatalf("claimed %+v", third)
+		}
+	}},
+	{"an invitation knows of an activation before its end, and lets codes go first", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		f.ingest(f.address("s", "e2", "a@x.test"))
+		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-1"), Due: f.clock.now().Add(time.Hour)})
+		invite := f.claimed(journal.Invite, journal.Call)
+		if !invite.Activating || invite.Active != nil {
+			f.Fatalf("claimed %+v", invite)
+		}
+		// Alone it waits its time.
+		behind := journal.Transition{Ref: invite.Ref, From: journal.Claimed, To: journal.Planned, Behind: true, Due: f.clock.now().Add(5 * time.Second)}
+		f.apply(behind)
+		f.idle(journal.Invite, journal.Call)
+		f.clock.advance(5 * time.Second)
+		invite = f.claimed(journal.Invite, journal.Call)
+		f.ingest(f.code("s", "e3", "3"), f.address("s", "e4", "b@x.test"))
+		behind.Ref, behind.Due = invite.Ref, f.clock.now().Add(5*time.Second)
+		f.apply(behind)
+		f.finish(f.claimed(journal.Activate, journal.Call))
+		// Two that wait for the same do not wake each other.
+		second := f.claimed(journal.Invite, journal.Call)
+		if second.UUID == invite.UUID || !second.Activating {
+			f.Fatalf("claimed %+v", second)
+		}
+		behind.Ref = second.Ref
+		f.apply(behind)
+		f.idle(journal.Invite, journal.Call)
+		// It was never sent: another choice of provider ends it wherever it is.
+		_, err = f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: f.next, Next: f.next, Deselected: []journal.ShopKey{shopKey("s")}})
+		f.ok(err)
+		f.wantState(invite.UUID, journal.Superseded)
+		f.wantState(second.UUID, journal.Superseded)
+		f.ingest(f.address("t", "e5", "c@x.test"))
+		if other := f.claimed(journal.Invite, journal.Call); other.Activating {
+			f.Fatalf("claimed %+v", other)
 		}
 	}},
 	{"a long lane keeps its order", func(f *fixture) {

@@ -36,6 +36,22 @@ func (f *fixture) free(p journal.Permit, want int, next time.Duration) {
 }
 
 var permits = []part{
+	{"a permit comes back a whole window after its answer, not a part of a microsecond before", func(f *fixture) {
+		p := journal.Permit{Ledger: "x", Limit: 1, Window: time.Second}
+		id, err := f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
+		f.ok(err)
+		f.clock.advance(time.Millisecond)
+		f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{Answered: true, At: f.clock.now().Add(time.Nanosecond)}))
+		f.clock.advance(time.Second)
+		n, _, err := f.j.Free(f.ctx, p)
+		f.ok(err)
+		f.clock.advance(time.Microsecond)
+		later, _, err := f.j.Free(f.ctx, p)
+		f.ok(err)
+		if n != 0 || later != 1 {
+			f.Fatalf("%d permits after a window, %d after it", n, later)
+		}
+	}},
 	{"a permit comes back a window after the answer", func(f *fixture) {
 		p := narrow(2)
 		f.free(p, 2, 0)

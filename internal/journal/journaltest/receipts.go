@@ -90,6 +90,7 @@ var receipts = []part{
 		}
 	}},
 	{"before an answer it goes on as received, and nothing more is sent", testReceiptBeforeAnAnswer},
+	{"it holds the lane until nothing of another request can be on its way", testReceiptBesideARequest},
 	{"after its end it is compared", testReceiptAfterTheEnd},
 	{"beside an answer it is compared at the end", func(f *fixture) {
 		o := unknown(f, "s", "1")
@@ -191,6 +192,10 @@ func testReceiptBeforeAnAnswer(f *fixture) {
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
 	again = f.claimed(journal.Activate, journal.Call)
 	probe := f.send(again)
+	if s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received || mine {
+		f.Fatal(s, mine, err)
+	}
+	f.ok(f.j.EndCheck(f.ctx, probe, *f.answered(422)))
 	late(o, id)
 	want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: again.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_lost"}), journal.ErrStale)
 	if s, mine, err := f.j.Receive(f.ctx, f.receipt(again, probe, "probe")); err != nil || s != journal.Done || mine {
@@ -237,6 +242,9 @@ func testReceiptAfterTheEnd(f *fixture) {
 		}
 		if len(got.Known) != 1 || got.Known[0].Operation != current.UUID {
 			f.Fatalf("known are %+v", got.Known)
+		}
+		if len(got.Stored) != 1 || got.Stored[0].Version != 1 || got.Stored[0].MerchantID != "m-1" || len(got.Stored[0].Sealed) == 0 {
+			f.Fatalf("stored are %+v", got.Stored)
 		}
 		compared := journal.Transition{Ref: first.Ref, From: to, To: to, Reason: "why", Compared: true}
 		want(f.T, f.j.Apply(f.ctx, compared), journal.ErrStale)

@@ -74,6 +74,34 @@ var restart = []part{
 		f.clock.advance(30 * time.Second)
 		f.free(p, 1, 0)
 	}},
+	{"a clock that went back puts off no operation for longer than its whole wait", func(f *fixture) {
+		const wait = 2 * time.Minute
+		f.clock.advance(48 * time.Hour)
+		for i, to := range []journal.State{journal.Unknown, journal.Stored, journal.Waiting, journal.Received} {
+			shop := string(rune('a' + i))
+			o, id := f.sending(f.code(shop, shop, shop))
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: to, Due: f.clock.now().Add(wait), Attempt: id, End: f.answered(500)})
+		}
+		f.ingest(f.code("planned", "planned", "planned"))
+		f.clock.advance(-48 * time.Hour)
+		f.crash()
+		opened := f.clock.now()
+		f.claimed(journal.Activate, journal.Call)
+		f.clock.advance(wait - time.Millisecond)
+		f.idle(journal.Activate, journal.Call)
+		f.idle(journal.Activate, journal.Settle)
+		f.clock.advance(time.Millisecond)
+		f.claimed(journal.Activate, journal.Call)
+		got := f.claim(journal.Activate, journal.Settle, 10)
+		if len(got) != 3 {
+			f.Fatalf("claimed %d", len(got))
+		}
+		for _, o := range got {
+			if o.State == journal.Stored && !o.StoredAt.Equal(opened) {
+				f.Errorf("stored at %v, opened at %v", o.StoredAt, opened)
+			}
+		}
+	}},
 	{"a journal that was closed answers no more", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		f.free(narrow(1), 1, 0)

@@ -105,6 +105,15 @@ var transitions = []part{
 			Active: &journal.ActiveUpdate{At: f.clock.now(), Event: schemas.EventID(o.UUID, 1, schemas.TypeActivated)}}
 		want(f.T, f.j.Apply(f.ctx, late), journal.ErrOlderVersion)
 		f.wantState(o.UUID, journal.Stored)
+		// Nor is anything said of it by whoever did not know of the newer one.
+		refused := journal.Transition{Ref: o.Ref, From: journal.Stored, To: journal.Attention, Current: 1, Publish: []journal.Draft{f.draft(o, "y")}}
+		want(f.T, f.j.Apply(f.ctx, refused), journal.ErrOlderVersion)
+		if d := f.state(o.UUID); d.State != journal.Stored || len(d.Output) != 0 {
+			f.Fatalf("the older one is %+v", d)
+		}
+		refused.Current = 2
+		f.apply(refused)
+		f.wantState(o.UUID, journal.Attention)
 		history, err := f.j.Shop(f.ctx, shopKey("s"))
 		f.ok(err)
 		if history.Active == nil || history.Active.Version != 2 {

@@ -71,23 +71,30 @@ func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
 
 // SetGate replaces an account's gate.
 func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error {
-	state, ok := gateNumbers[g.State]
-	if !ok {
-		return fmt.Errorf("journal: no gate is %q", g.State)
-	}
 	return j.submit(ctx, 0, func(t *tx) error {
-		n, err := t.exec("UPDATE account SET gate = ?, gate_reason = ?, gate_until = ?, gate_count = ?, gate_since = ? WHERE name = ?",
-			state, g.Reason, orNull(t.j.clock.stamp(g.Until)), g.Count, orNull(t.j.clock.stamp(g.Since)), account)
-		if err != nil {
+		if err := t.setGate(account, g); err != nil {
 			return err
 		}
-		if n == 0 {
-			return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
-		}
-		t.woken = true
 		if audit != nil {
 			return t.audit(*audit)
 		}
 		return nil
 	})
+}
+
+func (t *tx) setGate(account string, g journal.Gate) error {
+	state, ok := gateNumbers[g.State]
+	if !ok {
+		return fmt.Errorf("journal: no gate is %q", g.State)
+	}
+	n, err := t.exec("UPDATE account SET gate = ?, gate_reason = ?, gate_until = ?, gate_count = ?, gate_since = ? WHERE name = ?",
+		state, g.Reason, orNull(t.j.clock.stamp(g.Until)), g.Count, orNull(t.j.clock.stamp(g.Since)), account)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
+	}
+	t.woken = true
+	return t.closeGate(t.j.writer.accounts[account], g.State == journal.GateOpen)
 }

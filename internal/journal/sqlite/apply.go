@@ -32,8 +32,13 @@ func (t *tx) apply(tr journal.Transition) error {
 	to := tr.To
 	switch {
 	case tr.Behind && to == journal.Planned:
-		// Released below: at once where nobody is queued.
-		to = journal.Queued
+		queued, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ? AND lane = 2)", f.shop)
+		if err != nil {
+			return err
+		}
+		if queued.int(0) != 0 { // released below
+			to = journal.Queued
+		}
 	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
 		busy, err := t.busy(f.shop)
 		if err != nil {
@@ -44,6 +49,9 @@ func (t *tx) apply(tr journal.Transition) error {
 		}
 	}
 	if err := t.move(f, tr, to); err != nil {
+		return err
+	}
+	if err := t.byHand(f, tr); err != nil {
 		return err
 	}
 	if tr.Attempt != 0 && tr.End != nil {
@@ -107,6 +115,9 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	if n == 0 {
 		return journal.ErrStale
 	}
+	if to == journal.Unknown {
+		t.j.writer.doubted.add(f.shop)
+	}
 	if !to.Open() {
 		delete(t.j.writer.facts, tr.Ref.Operation)
 	}
@@ -131,10 +142,13 @@ func laneFor(tr journal.Transition, to journal.State) any {
 }
 
 const olderRead = `SELECT o.id, o.lane FROM operation o INDEXED BY operation_unknowns JOIN operation n ON n.id = ?3
-	WHERE o.shop = ?1 AND o.kind = ?2 AND o.unknowns > 0 AND o.event < n.event AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+	WHERE o.shop = ?1 AND o.kind = ?2 AND o.unknowns > 0 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
 
 // supersedeOlder ends those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
+	if !t.j.writer.doubted.has(f.shop) {
+		return nil
+	}
 	var ids []int64
 	open := 0
 	if err := t.each(olderRead, in{f.shop, int64(f.kind), tr.Ref.Operation}, func(r row) error {
@@ -183,7 +197,7 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 			own++
 		}
 	}
-	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil {
+	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
 		return 0, nil
 	}
 	s, err := t.one("SELECT sequence, merchant_id, version, coalesce(active_version, 0) FROM shop WHERE id = ?", f.shop)
@@ -191,6 +205,9 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 		return 0, err
 	}
 	sequence = s.int(0)
+	if tr.Current != 0 && s.int(3) > tr.Current {
+		return 0, journal.ErrOlderVersion
+	}
 	if c := tr.Credential; c != nil {
 		if err := t.store(f, tr.Ref.Operation, s.text(1), *c); err != nil {
 			return 0, err
@@ -221,6 +238,9 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 		}
 		if _, err := t.exec("UPDATE shop SET sequence = ?, active_operation = ?, active_at = ?, active_event = ?, active_version = ? WHERE id = ?",
 			sequence+own, tr.Ref.Operation, t.j.clock.stamp(u.At), eventID(u.Event), version, f.shop); err != nil {
+			return 0, err
+		}
+		if err := t.beginReview(f, tr.Ref.Operation, version, tr); err != nil {
 			return 0, err
 		}
 	}

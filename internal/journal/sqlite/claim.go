@@ -20,11 +20,12 @@ const maxClaim = 1000
 // What is due, by due time and id. The claim, its reading and the look ahead
 // use the same seek in the same index.
 const (
-	claimRead = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
+	claimColumns = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
 			b.uuid, b.mac, b.subject, o.planned, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
 			s.version, s.active_at, s.merchant_id, s.active_version, s.active_event, a.uuid,
-			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed
-		FROM operation o INDEXED BY operation_due
+			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed, o.closed
+		`
+	claimRead = claimColumns + `FROM operation o INDEXED BY operation_due
 			CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation
 		WHERE o.account = ? AND o.kind = ? AND o.stage = ? AND o.due_at <= ?
@@ -44,6 +45,11 @@ func (j *Journal) Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.
 	}
 	if r.Lease <= 0 || r.Kind != journal.Invite && r.Kind != journal.Activate || r.Stage != journal.Call && r.Stage != journal.Settle {
 		return nil, fmt.Errorf("journal: claim of kind %d in stage %d for %v makes no sense", r.Kind, r.Stage, r.Lease)
+	}
+	if r.Stage == journal.Call {
+		if err := j.space.enough(); err != nil {
+			return nil, err
+		}
 	}
 	return ask(ctx, j, 0, func(t *tx) ([]journal.ClaimedOperation, error) { return t.claim(r) })
 }
@@ -88,9 +94,19 @@ func (t *tx) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 	return got, nil
 }
 
+// An answer that is there holds the lane or is beside it: Received, Stored.
+const activatingRead = "SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane IN (1, 3) AND kind = 2 AND state IN (6, 7) AND id <> ?2)"
+
 // outrun tells whether others of its kind wait behind an operation that is to
-// be probed.
+// be probed, and whether an activation of its shop is before its end.
 func (t *tx) outrun(o *journal.ClaimedOperation, x extras) error {
+	if o.Kind == journal.Invite && o.State == journal.Claimed {
+		r, err := t.one(activatingRead, x.shop, o.Ref.Operation)
+		if err != nil {
+			return err
+		}
+		o.Activating = r.int(0) != 0
+	}
 	if o.Unknowns == 0 {
 		return nil
 	}
@@ -111,13 +127,17 @@ func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, e
 		Run: int(c.int(5)), Generation: int(c.int(6)), Attempts: int(c.int(7)), Waits: int(c.int(8)), Doubt: c.int(9) != 0, Unknowns: int(c.int(29)), Reason: c.text(10),
 		UUID: asUUID(c.blob(11)), SubjectMAC: c.blob(12), Sealed: c.blob(13), Planned: t.j.clock.instant(c.int(14)),
 		EventID: c.text(15), EventTime: wall(c.int(16)), TraceParent: c.text(17), TraceState: c.text(18),
-		NextVersion: c.int(19) + 1,
+		NextVersion: c.int(19) + 1, GateClosed: t.closedSince(t.j.writer.accounts[r.Account], c.int(31)),
 	}
 	if !c.null(20) {
 		o.Active = &journal.ActiveView{At: wall(c.int(20)), MerchantID: c.text(21), Version: c.int(22), Event: asUUID(c.blob(23)), Operation: asUUID(c.blob(24))}
 	}
 	if r.Stage == journal.Call {
 		o.State = journal.Claimed
+	}
+	if o.State == journal.Received && !c.null(26) {
+		// Its credentials were announced with this version before a restore.
+		o.NextVersion = c.int(26)
 	}
 	if o.State == journal.Stored {
 		o.StoredAt = t.j.clock.instant(c.int(27))
@@ -172,7 +192,14 @@ func (t *tx) comparing(o *journal.ClaimedOperation, x extras) (err error) {
 	}
 	current, err := t.receipts("r.attempt = (SELECT a.receipt FROM shop s JOIN operation a ON a.id = s.active_operation WHERE s.id = ?)", x.shop)
 	o.Known = append(o.Known, current...)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.each(`SELECT version, reference, merchant_id, secret, created FROM credential
+		WHERE shop = ?1 AND version IN (?2, (SELECT active_version FROM shop WHERE id = ?1)) ORDER BY version`, in{x.shop, x.version}, func(r row) error {
+		o.Stored = append(o.Stored, credential(o.Shop, r))
+		return nil
+	})
 }
 
 func (t *tx) receipts(where string, args ...any) (list []journal.StoredReceipt, err error) {
@@ -230,7 +257,9 @@ func (t *tx) expire() (n [2]int, err error) {
 				if err != nil {
 					return n, err
 				}
-				n[i] += int(changed)
+				if n[i] += int(changed); changed > 0 && x.to == journal.Unknown {
+					t.j.writer.doubted.addAll()
+				}
 				t.woken = t.woken || changed > 0
 			}
 		}
@@ -308,9 +337,11 @@ const (
 )
 
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane = 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY id LIMIT 1),
-	(SELECT min(id) FROM operation WHERE shop = ?1 AND lane = 4)`
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY turn, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY turn, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 4 ORDER BY turn, id LIMIT 1)`
+
+const earlierRead = "SELECT id FROM operation WHERE id IN (?, ?) ORDER BY turn, id LIMIT 1"
 
 // release makes the shop's next operation Planned if nothing holds the lane.
 func (t *tx) release(shop int64) error {
@@ -318,15 +349,20 @@ func (t *tx) release(shop int64) error {
 	if err != nil {
 		return err
 	}
-	id := r.int(1)
-	if second := r.int(2); id == 0 || second != 0 && second < id {
-		id = second
-	}
-	if id == 0 {
-		id = r.int(3)
-	}
-	if r.int(0) != 0 || id == 0 {
+	held, invite, activate, last := r.int(0) != 0, r.int(1), r.int(2), r.int(3)
+	id := invite + activate
+	switch {
+	case held:
 		return nil
+	case invite != 0 && activate != 0:
+		if r, err = t.one(earlierRead, invite, activate); err != nil {
+			return err
+		}
+		id = r.int(0)
+	case id == 0 && last == 0:
+		return nil
+	case id == 0:
+		id = last
 	}
 	t.woken = true
 	_, err = t.exec("UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, changed = ? WHERE id = ?",

@@ -43,6 +43,16 @@ func (c *clock) stamp(t time.Time) int64 {
 	return c.base + d.Microseconds()
 }
 
+// stampUp is stamp, rounded up to the next whole microsecond: for the end of
+// what has to have passed. Rounded down, a permit came back before its time.
+func (c *clock) stampUp(t time.Time) int64 {
+	at := c.stamp(t)
+	if at != 0 && c.instant(at).Before(t) {
+		at++
+	}
+	return at
+}
+
 // instant is the way back: what a caller may compare with its own clock.
 func (c *clock) instant(micros int64) time.Time {
 	if d := micros - c.base; d > math.MinInt64/1000 && d < math.MaxInt64/1000 {

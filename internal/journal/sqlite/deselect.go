@@ -41,7 +41,7 @@ func (is invitees) add(h uint64, n int32) {
 const reasonDeselected = "deselected"
 
 const deselectRead = `SELECT o.id, o.shop, o.lane FROM shop s CROSS JOIN operation o ON o.shop = s.id
-	WHERE s.account = ? AND s.name = ? AND o.lane IN (1, 2) AND o.kind = 1 AND o.state IN (1, 2, 3) AND o.doubt = 0`
+	WHERE s.account = ? AND s.name = ? AND o.lane IN (1, 2, 4) AND o.kind = 1 AND o.state IN (1, 2, 3) AND o.doubt = 0`
 
 // deselect cancels the invitations of a shop that were never sent. Of the
 // shops that are not ours it costs a look and nothing else.

@@ -28,11 +28,26 @@
 //
 // One worker, by a lock on `<path>.lock` that ends with the process. Commands
 // open it beside the worker with ReadOnly: they read, and append to the audit
-// in transactions of their own. A file system without working locks, as
-// network file systems are, is not for this database.
+// and the intents in transactions of their own. The worker is not told of
+// those: it looks for waiting intents now and then, by an index. A file system
+// without working locks, as network file systems are, is not for this database: on
+// Linux those that are known as such are refused with [journal.ErrNotDurable]. That
+// what is acknowledged survives a power cut is tested with package powercut.
+//
+// # Copies
+//
+// Backup copies the file beside a worker, in one read transaction, and marks the
+// copy: Open refuses it as [journal.ErrCopy] until it was recovered. The worker
+// is not held up; its log grows by what is written meanwhile. A file that was
+// copied or moved by other means is noticed by its number and the time when it
+// was made (on Linux): it is opened, with a warning, and its ledgers wait. What
+// cannot be noticed: a snapshot of a whole disk or machine that was put back, and
+// on other systems any copy but Backup's; then only a group that is ahead of the
+// journal tells, or the operator, who uses `journal recover --force`.
 //
 // # Failures
 //
+//	disk almost full       claims for calls and sends fail: the rest is for receipts and outcomes
 //	disk full, I/O error   the commit fails, all its requests get the error, the connection
 //	                       is made anew for the next commit
 //	error on COMMIT        nobody knows whether it is there; callers see the error, and the

@@ -128,7 +128,10 @@ func (t *tx) take(at partition, e *journal.Event, got *journal.Ingested) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		id, shop, int64(e.Kind), exit, orNull(operation), at.topic, at.part, e.Offset, e.Time.UnixMicro(), t.now, e.Digests[0],
 		e.Type, e.Source, e.ID, e.TraceParent, e.TraceState)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.restoreRun(operation, exit)
 }
 
 // known handles an event whose identity is in the inbox.

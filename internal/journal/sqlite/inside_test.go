@@ -96,7 +96,7 @@ func TestClockIgnoresSteps(t *testing.T) {
 
 // growing are the tables that grow with the work, and the letters that stand
 // for them in joins: no statement may walk through one.
-var growing = regexp.MustCompile(`^SCAN (shop|inbox|event|operation|operation_body|attempt|receipt|credential|outbox|outbox_published|republish|dead_letter|audit|[bceilopstx])( |$)`)
+var growing = regexp.MustCompile(`^SCAN (shop|inbox|event|operation|operation_body|attempt|receipt|credential|outbox|outbox_published|republish|dead_letter|audit|review|[bceilopstvx])( |$)`)
 
 // TestNoScans walks through what the writer and the readers prepare in the
 // life of an operation and asks how it would be carried out.
@@ -137,7 +137,8 @@ func TestNoScans(t *testing.T) {
 			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
 				t.Fatal(err)
 			}
-			if growing.MatchString(detail) && !strings.Contains(detail, "operation_lane") && !strings.Contains(detail, "operation_due") && !strings.Contains(detail, "operation_attention") {
+			if growing.MatchString(detail) && !strings.Contains(detail, "operation_lane") && !strings.Contains(detail, "operation_due") && !strings.Contains(detail, "operation_attention") && !strings.Contains(detail, "operation_open") &&
+				!strings.Contains(detail, "operation_unknowns") && !strings.Contains(detail, "review_refused") {
 				t.Errorf("%q in\n%s", detail, q)
 			}
 		}
@@ -199,7 +200,11 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 		_, err = j.Operation(ctx, o.UUID)
 		ok(err)
 	}
-	_, _, err := j.Expire(ctx)
+	reviews, err := j.ClaimReviews(ctx, journal.ReviewRequest{Account: benchAccount, Limit: 10, Lease: time.Minute, Routine: true, Horizon: time.Hour})
+	ok(err)
+	ok(j.EndReview(ctx, journal.ReviewEnd{Ref: reviews.Reviews[0].Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified,
+		Move: &journal.ActivationMove{From: journal.Attention, To: journal.Done, Was: "x"}}))
+	_, _, err = j.Expire(ctx)
 	ok(err)
 	_, err = j.Due(ctx)
 	ok(err)

@@ -22,6 +22,7 @@ type ledger struct {
 	refused bool                        // somebody was told to wait
 	limit   int                         // as last asked for
 	window  time.Duration
+	slack   time.Duration // as first asked for
 }
 
 type bucket struct {

@@ -18,15 +18,21 @@ func (t *tx) letter(at partition, l *journal.DeadLetter) error {
 		}
 		key = int64(k)
 	}
-	outbox := t.j.writer.ids.out
-	if err := t.freeze(l.Announce, 0, 0, 0); err != nil {
+	outbox, err := t.announcedLetter(l.Announce.ID)
+	if err != nil {
 		return err
+	}
+	if outbox == 0 {
+		outbox = t.j.writer.ids.out
+		if err := t.freeze(l.Announce, 0, 0, 0); err != nil {
+			return err
+		}
 	}
 	var recordTime any
 	if !l.Time.IsZero() {
 		recordTime = l.Time.UnixMicro()
 	}
-	_, err := t.exec(`INSERT INTO dead_letter (id, topic, part, record_offset, record_time, received, size, outbox, event_id, reason, place, digest, record, record_key)
+	_, err = t.exec(`INSERT INTO dead_letter (id, topic, part, record_offset, record_time, received, size, outbox, event_id, reason, place, digest, record, record_key)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		next(&t.j.writer.ids.letter), at.topic, at.part, l.Offset, recordTime, t.now, l.Size, outbox, l.EventID, l.Reason, l.Where, l.Digest, l.Sealed, key)
 	return err
@@ -81,24 +87,16 @@ func (j *Journal) AppendAudit(ctx context.Context, e journal.AuditEntry) error {
 	if err := j.open(); err != nil {
 		return err
 	}
-	// One statement on a connection of its own: it waits until the worker has
-	// committed, as long as the busy time-out says.
-	c, err := j.connect()
-	if err != nil {
-		return explain(j.path, err)
-	}
+	return j.beside(func(c *conn) error { return j.auditOn(c, e) })
+}
+
+func (j *Journal) auditOn(c *conn, e journal.AuditEntry) error {
 	at := j.clock.stamp(e.At)
 	if at == 0 {
 		at = j.clock.micros()
 	}
-	_, err = c.exec(auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail)
-	if closeErr := c.close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return explain(j.path, err)
-	}
-	return nil
+	_, err := c.exec(auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail)
+	return err
 }
 
 // Audit lists entries, the newest first, with ids below before; 0 begins at the newest.

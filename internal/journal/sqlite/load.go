@@ -53,7 +53,14 @@ func (w *writer) loadIn(j *Journal) error {
 	} else if j.identity, err = uuid.FromBytes(r.blob(0)); err != nil {
 		return errors.New("the journal's identity is damaged")
 	}
+	unknown, err := w.loadMarks(j, now)
+	if err != nil {
+		return err
+	}
 	if err := endLeases(c, now); err != nil {
+		return err
+	}
+	if err := openReviews(c, now); err != nil {
 		return err
 	}
 	for _, x := range []struct {
@@ -63,7 +70,7 @@ func (w *writer) loadIn(j *Journal) error {
 		{&w.ids.shop, "SELECT max(id) FROM shop"},
 		{&w.ids.event, "SELECT max(id) FROM event"},
 		{&w.ids.operation, "SELECT max(id) FROM operation"},
-		{&w.ids.attempt, "SELECT max(id) FROM attempt"},
+		{&w.ids.attempt, "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(attempt) FROM receipt), 0))"},
 		{&w.ids.out, "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(row) FROM republish), 0))"},
 		{&w.ids.letter, "SELECT max(id) FROM dead_letter"},
 	} {
@@ -93,6 +100,9 @@ func (w *writer) loadIn(j *Journal) error {
 	for name, id := range w.accounts {
 		w.names[id] = name
 	}
+	if err := w.loadClosed(now); err != nil {
+		return err
+	}
 	w.facts, w.underWay = make(map[int64]facts), make(map[journal.AttemptID]started)
 	w.seed, w.invitees = maphash.MakeSeed(), make(invitees)
 	if err := c.each(`SELECT o.account, s.name FROM operation o INDEXED BY operation_lane JOIN shop s ON s.id = o.shop
@@ -102,7 +112,14 @@ func (w *writer) loadIn(j *Journal) error {
 	}); err != nil {
 		return err
 	}
-	w.ledgers = ledgers{byName: make(map[string]*ledger), byID: make(map[int64]*ledger), opened: now}
+	w.doubted = doubted{}
+	if err := c.each("SELECT DISTINCT shop FROM operation INDEXED BY operation_unknowns WHERE unknowns > 0", nil, func(r row) error {
+		w.doubted.add(r.int(0))
+		return nil
+	}); err != nil {
+		return err
+	}
+	w.ledgers = ledgers{byName: make(map[string]*ledger), byID: make(map[int64]*ledger), opened: now, unknown: unknown}
 	w.firstAttempt = w.ids.attempt
 	return nil
 }
@@ -121,9 +138,25 @@ func endLeases(c *conn, now int64) error {
 		int64(journal.Unknown), int64(journal.Settle), now, now, int64(journal.Sending)); err != nil {
 		return err
 	}
-	_, err := c.exec(`UPDATE operation SET due_at = min(due_at, ?), leased = 0
+	if _, err := c.exec(`UPDATE operation SET due_at = min(due_at, ?), leased = 0
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND stage = ? AND leased = 1`,
-		now, int64(journal.Settle))
+		now, int64(journal.Settle)); err != nil {
+		return err
+	}
+	return boundWaits(c, now)
+}
+
+// boundWaits keeps a clock that went back from putting off what waits: no wait
+// is longer than it was when it began, counted from now. How long the secret of
+// a stored one has been checked is counted from now too, whatever the clock did.
+func boundWaits(c *conn, now int64) error {
+	if _, err := c.exec(`UPDATE operation SET due_at = min(due_at, ?1 + max(0, due_at - changed))
+		WHERE changed > ?1 AND id IN (SELECT o.id FROM account a, (SELECT 1 AS kind UNION ALL SELECT 2) k, (SELECT 1 AS stage UNION ALL SELECT 2) g
+			CROSS JOIN operation o INDEXED BY operation_due ON o.account = a.id AND o.kind = k.kind AND o.stage = g.stage AND o.due_at > ?1)`, now); err != nil {
+		return err
+	}
+	_, err := c.exec(`UPDATE operation SET stored_at = ?1
+		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND state = ?2`, now, int64(journal.Stored))
 	return err
 }
 

@@ -32,12 +32,27 @@ type Options struct {
 	// Logger gets what nobody is told otherwise; nil discards.
 	Logger *slog.Logger
 	// ReadOnly opens a journal that exists beside the worker that may hold it:
-	// it can be read, and audit entries can be appended; every other change
-	// fails with [journal.ErrReadOnly].
+	// it can be read, and audit entries and intents can be appended; every other
+	// change fails with [journal.ErrReadOnly].
 	ReadOnly bool
+	// Recover opens a copy, or a journal whose recovery did not end; else such a
+	// one is refused with [journal.ErrCopy].
+	Recover bool
 	// Now is the clock; nil is time.Now. Only differences count once the
 	// journal is open, so that a step of the wall clock changes nothing.
 	Now func() time.Time
+	// Reserve is how many bytes of the disk are kept for the ends of what is in
+	// flight: below it no call can begin (Claim for calls, and Send, fail with
+	// [journal.ErrFull]), while all else is written as long as there is room. It
+	// should hold two full receipts for each call in flight. 0 keeps nothing.
+	Reserve int64
+	// DiskFree tells how many bytes are free in a folder; nil asks the system. An
+	// error means that nobody can say, and then the reserve is not kept.
+	DiskFree func(folder string) (int64, error)
+
+	// Mark tells a file from its copies; nil asks the file system. It is for
+	// tests in which a copy stands for what a crash left.
+	Mark func(path string) string
 }
 
 // A Journal is the durable memory in one SQLite file. It implements
@@ -53,6 +68,10 @@ type Journal struct {
 	reads    *statements
 	changed  chan struct{}
 	outbox   chan struct{}
+	intents  chan struct{}
+	space    *space
+	recover  bool
+	mark     func(path string) string
 
 	queue   queue
 	writer  *writer // nil beside a worker
@@ -71,19 +90,22 @@ type writer struct {
 	accounts map[string]int64
 	names    map[int64]string
 	topics   map[string]int64
+	closed   map[int64]closed // by account
 	ledgerID map[string]int64
 
 	facts    map[int64]facts               // of claimed operations
 	underWay map[journal.AttemptID]started // attempts without an end
 	seed     maphash.Seed
 	invitees invitees
+	doubted  doubted
 
 	ledgers      ledgers
 	firstAttempt int64 // of this process
+	recovery     *recovery
 }
 
 // Open opens or makes a journal. Its errors wrap [journal.ErrHeld],
-// [journal.ErrNewer], [journal.ErrNotDurable], fs.ErrNotExist or
+// [journal.ErrNewer], [journal.ErrNotDurable], [journal.ErrCopy], fs.ErrNotExist or
 // fs.ErrPermission, or say in words what is wrong with the path or the file.
 //
 // Only one process can hold a journal; by opening it all leases of processes
@@ -105,8 +127,12 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	j := &Journal{
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
-		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), written: make(chan struct{}),
-		queue: queue{wake: make(chan struct{}, 1)},
+		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
+		queue: queue{wake: make(chan struct{}, 1)}, space: newSpace(path, o),
+		recover: o.Recover, mark: o.Mark,
+	}
+	if j.mark == nil {
+		j.mark = fileMark
 	}
 	defer func() {
 		if err != nil {
@@ -161,7 +187,7 @@ func place(path string) (string, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return path, nil
+	return path, checkDisk(filepath.Dir(path))
 }
 
 // hold takes the lock of the file.

@@ -224,7 +224,7 @@ func TestNotDurable(t *testing.T) {
 		set string
 		ok  bool
 	}{
-		{"journal_mode=DELETE", false}, {"journal_mode=WAL", true}, {"synchronous=NORMAL", false}, {"synchronous=OFF", false}, {"synchronous=FULL", true},
+		{"journal_mode=DELETE", false}, {"journal_mode=MEMORY", false}, {"journal_mode=WAL", true}, {"synchronous=NORMAL", false}, {"synchronous=OFF", false}, {"synchronous=FULL", true},
 	} {
 		if _, err := c.one("PRAGMA " + x.set); err != nil {
 			t.Fatal(err)

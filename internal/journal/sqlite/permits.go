@@ -27,6 +27,9 @@ type ledgers struct {
 	byName map[string]*ledger
 	byID   map[int64]*ledger
 	opened int64
+	// unknown is since when the history is known, 0 for ever: before it as much
+	// may have been sent as a ledger allows.
+	unknown int64
 }
 
 // Free tells how many permits are left, and when the next comes back if none is.
@@ -174,12 +177,15 @@ func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 		return nil, fmt.Errorf("journal: a ledger %q with window %v and slack %v makes no sense", p.Ledger, p.Window, p.Slack)
 	}
 	l = newLedger()
-	l.limit, l.window = p.Limit, p.Window
+	l.limit, l.window, l.slack = p.Limit, p.Window, p.Slack
 	number, known := t.j.writer.ledgerID[p.Ledger]
 	if known {
 		if err := t.fill(l, number, p); err != nil {
 			return nil, err
 		}
+	}
+	if from := ls.unknown + p.Slack.Microseconds(); ls.unknown != 0 && from > t.now-p.Window.Microseconds() {
+		l.usedUp(from)
 	}
 	ls.mu.Lock()
 	ls.byName[p.Ledger] = l

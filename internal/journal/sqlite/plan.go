@@ -86,8 +86,9 @@ func cancellable(s journal.State) bool {
 }
 
 func (t *tx) supersede(id int64, reason string) error {
-	_, err := t.exec("UPDATE operation SET state = ?, stage = 0, due_at = NULL, lane = NULL, leased = 0, reason = ?, changed = ? WHERE id = ?",
-		int64(journal.Superseded), reason, t.now, id)
+	// A late receipt of an earlier run may wait to be compared.
+	_, err := t.exec(`UPDATE operation SET state = ?1, stage = 2 * late, due_at = CASE late WHEN 0 THEN NULL ELSE ?3 END, lane = NULL, leased = 0, reason = ?2, changed = ?3
+		WHERE id = ?4`, int64(journal.Superseded), reason, t.now, id)
 	return err
 }
 
@@ -111,9 +112,9 @@ func (t *tx) insert(p plan, busy bool) (int64, error) {
 	}
 	stage, due := stageOf(state, t.now)
 	id := next(&t.j.writer.ids.operation)
-	if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, reason)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)`,
-		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, reason); err != nil {
+	if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, closed, reason, turn)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)`,
+		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, t.closedTotal(p.account), reason, turnOf(p.eventID)); err != nil {
 		return 0, err
 	}
 	if _, err := t.exec(`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -149,11 +150,14 @@ func (t *tx) rerun(p plan) error {
 	}
 	stage, due := stageOf(state, t.now)
 	t.woken = t.woken || stage != 0
-	_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, run = run + 1, waits = 0, event = ?, planned = ?, changed = ?,
-		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '' WHERE id = ?`,
-		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, p.Rerun)
+	_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, run = run + 1, waits = 0, event = ?, planned = ?, changed = ?, closed = ?,
+		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '', turn = ? WHERE id = ?`,
+		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, t.closedTotal(p.account), turnOf(p.eventID), p.Rerun)
 	return err
 }
+
+// turnOf is the place in the lane of a run that an event begins.
+func turnOf(event int64) int64 { return 2 * event }
 
 // join makes sure that the operation that the event joins is one of the shop's.
 func (t *tx) join(p plan) error {

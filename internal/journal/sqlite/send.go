@@ -20,6 +20,9 @@ func (j *Journal) Send(ctx context.Context, s journal.Send) (journal.AttemptID, 
 	if s.Deadline <= 0 || s.SendBy <= 0 || s.SendBy > s.Deadline {
 		return 0, fmt.Errorf("journal: send-by %v and deadline %v make no sense", s.SendBy, s.Deadline)
 	}
+	if err := j.space.enough(); err != nil {
+		return 0, err
+	}
 	return ask(ctx, j, 0, func(t *tx) (journal.AttemptID, error) { return t.send(s) })
 }
 
@@ -70,9 +73,19 @@ func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.Atte
 	})
 }
 
-// EndCheck says what became of a check. A second end changes nothing.
+// EndCheck says what became of a check, or of an attempt whose operation went
+// on without it. A second end changes nothing.
 func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
-	return j.submit(ctx, 0, func(t *tx) error { return t.endAttempt(id, end) })
+	return j.submit(ctx, 0, func(t *tx) error {
+		begun, _, err := t.beginning(id)
+		if err == nil {
+			err = t.endAttempt(id, end)
+		}
+		if err != nil || begun.operation == 0 {
+			return err
+		}
+		return t.noLonger(begun.operation)
+	})
 }
 
 // An attempt is one that begins.
@@ -132,7 +145,7 @@ func (t *tx) endAttempt(id journal.AttemptID, end journal.AttemptEnd) error {
 	if err != nil || ended {
 		return err
 	}
-	at := t.j.clock.stamp(end.At)
+	at := t.j.clock.stampUp(end.At)
 	if at == 0 {
 		at = t.now
 	}
@@ -218,23 +231,57 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 	case there:
 		return state, o.int(1) == r.Ref.Claim && state == journal.Received, nil
 	case !rested && (state <= journal.Sending || state == journal.Unknown || state == journal.Attention):
-		// Anybody's: whoever holds it is fenced off.
+		// Anybody's: whoever holds it is fenced off. Its lane is held until nothing
+		// of its other requests can be on its way.
+		due, err := t.lingering(r.Ref.Operation)
+		if err != nil {
+			return 0, false, err
+		}
 		_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, lane = ?, due_at = ?, leased = 0, claim = claim + 1, receipt = ?, received = 1,
 			reason = '', changed = ? WHERE id = ?`,
-			int64(journal.Received), int64(journal.Settle), laneHeld, t.now, int64(r.Attempt), t.now, r.Ref.Operation)
+			int64(journal.Received), int64(journal.Settle), laneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
 		if state == journal.Attention && journal.Kind(o.int(5)) == journal.Invite { // #nosec G115 -- our own numbers
 			t.invitation(journal.ShopKey{Account: t.j.writer.names[o.int(3)], Shop: o.text(4)}, true)
 		}
 		t.woken = true
 		return journal.Received, false, err
 	case state.Open():
-		_, err = t.exec("UPDATE operation SET late = 1 WHERE id = ?", r.Ref.Operation)
+		if _, err = t.exec("UPDATE operation SET late = 1 WHERE id = ?", r.Ref.Operation); err == nil {
+			err = t.noLonger(r.Ref.Operation)
+		}
 		return state, false, err
 	}
 	_, err = t.exec("UPDATE operation SET late = 1, stage = ?, due_at = ?, leased = 0, claim = claim + 1 WHERE id = ?",
 		int64(journal.Settle), t.now, r.Ref.Operation)
 	t.woken = true
 	return state, false, err
+}
+
+// Of an earlier process none was sent after the journal was opened.
+const lingeringRead = `SELECT coalesce(max(CASE WHEN a.id >= ?2 THEN a.counts_from ELSE min(a.counts_from, ?3 + a.slack) END), 0) FROM attempt a
+	WHERE a.operation = ?1 AND a.answered = 0 AND a.not_sent = 0 AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = a.id)`
+
+// lingering is until when a request of the operation that has no answer may be
+// on its way; now at the earliest.
+func (t *tx) lingering(operation int64) (int64, error) {
+	r, err := t.one(lingeringRead, operation, t.j.writer.firstAttempt, t.j.writer.ledgers.opened)
+	if err != nil {
+		return 0, err
+	}
+	return max(t.now, r.int(0)), nil
+}
+
+// noLonger lets an operation that waits for the end of another of its requests
+// go on when that came.
+func (t *tx) noLonger(operation int64) error {
+	due, err := t.lingering(operation)
+	if err != nil {
+		return err
+	}
+	n, err := t.exec("UPDATE operation SET due_at = ? WHERE id = ? AND state = ? AND stage = ? AND leased = 0 AND due_at > ?",
+		due, operation, int64(journal.Received), int64(journal.Settle), due)
+	t.woken = t.woken || n > 0
+	return err
 }
 
 const (

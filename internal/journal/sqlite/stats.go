@@ -21,7 +21,7 @@ func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
 	now := j.clock.micros()
 	return s, errors.Join(
 		j.read(ctx, `SELECT a.name, n.kind, n.state, n.many FROM
-			(SELECT account, kind, state, count(*) AS many FROM operation INDEXED BY operation_lane WHERE lane IS NOT NULL GROUP BY account, kind, state) n
+			(SELECT account, kind, state, count(*) AS many FROM operation INDEXED BY operation_open WHERE lane IS NOT NULL GROUP BY account, kind, state) n
 			JOIN account a ON a.id = n.account`, nil, count),
 		j.read(ctx, `SELECT a.name, n.kind, 20, n.many FROM
 			(SELECT account, kind, count(*) AS many FROM operation INDEXED BY operation_attention WHERE state = 20 GROUP BY account, kind) n

@@ -15,6 +15,7 @@ type tx struct {
 	ends  []permitEnd // for the ledgers, once committed
 	woken bool        // an operation may have become due
 	out   bool        // something waits to be published
+	asked bool        // an intent waits
 	dirty bool        // the request at hand has written
 }
 
@@ -25,7 +26,7 @@ type txMark struct {
 func (t *tx) reset(c *conn, now int64) {
 	clear(t.undo)
 	t.conn, t.now, t.undo, t.ends = c, now, t.undo[:0], t.ends[:0]
-	t.woken, t.out = false, false
+	t.woken, t.out, t.asked = false, false, false
 }
 
 // exec runs a statement and notes whether it has written.
@@ -64,6 +65,9 @@ func (t *tx) publish() {
 	}
 	if t.out {
 		notify(t.j.outbox)
+	}
+	if t.asked {
+		notify(t.j.intents)
 	}
 }
 

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -23,16 +24,16 @@ const (
 			s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
 		FROM shop s LEFT JOIN operation_body b ON b.id = s.active_operation WHERE s.id = ?`
 
-	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event)
+	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), o.turn
 		FROM operation o CROSS JOIN operation_body b ON b.id = o.id WHERE `
 
 	openRead = viewColumns + "o.shop = ?1 AND o.lane = 1 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 4 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 3 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 1 UNION ALL " +
-		"SELECT * FROM (" + viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.id LIMIT ?2)"
+		"SELECT * FROM (" + viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.turn, o.id LIMIT ?2)"
 
-	sameRead = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event)
+	sameRead = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), o.turn
 		FROM operation_body b CROSS JOIN operation o ON o.id = b.id WHERE b.id = ?`
 )
 
@@ -54,15 +55,19 @@ func (t *tx) view(account int64, e *journal.Event) (shop int64, v shopView, err 
 			return 0, v, err
 		}
 		v.Invited, v.Active = history(r, e.SubjectMACs)
+		turns := make(map[int64]int64)
 		err = t.each(openRead, in{shop, maxQueuedCodes}, func(r row) error {
 			v.Open = append(v.Open, operationView(r, e.Shop, e.SubjectMACs))
+			turns[r.int(0)] = r.int(14)
 			v.busy = v.busy || r.int(10) == laneHeld
 			return nil
 		})
 		if err != nil {
 			return 0, v, err
 		}
-		slices.SortFunc(v.Open, func(a, b journal.OperationView) int { return int(a.ID - b.ID) })
+		slices.SortFunc(v.Open, func(a, b journal.OperationView) int {
+			return cmp.Or(cmp.Compare(turns[a.ID], turns[b.ID]), cmp.Compare(a.ID, b.ID))
+		})
 	}
 	if fresh && e.Kind == journal.Invite {
 		return shop, v, nil

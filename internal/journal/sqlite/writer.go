@@ -175,13 +175,13 @@ func (j *Journal) commit(batch []*request, errs []error) error {
 func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool) (again bool, err error) {
 	if j.writer.conn == nil {
 		if err := j.reconnect(); err != nil {
-			return false, fmt.Errorf("journal: open the database again: %w", err)
+			return false, fmt.Errorf("journal: open the database again: %w", named(err))
 		}
 	}
 	c := j.writer.conn
 	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
 		j.disconnect()
-		return false, fmt.Errorf("journal: begin: %w", err)
+		return false, fmt.Errorf("journal: begin: %w", named(err))
 	}
 	t := &j.writer.tx
 	t.reset(c, j.clock.micros())
@@ -216,7 +216,7 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 		// nothing of it, and closing this one rolls back what is left.
 		t.undoAll()
 		j.disconnect()
-		return false, fmt.Errorf("journal: commit: %w", err)
+		return false, fmt.Errorf("journal: commit: %w", named(err))
 	}
 	t.publish()
 	return false, nil
@@ -237,7 +237,7 @@ func (t *tx) plainly(f func(*tx) error) error {
 	case err == nil:
 		return nil
 	case fatal(err):
-		return fmt.Errorf("%w: %w", errTransaction, err)
+		return fmt.Errorf("%w: %w", errTransaction, named(err))
 	case t.dirty:
 		return errAgain
 	}
@@ -256,7 +256,7 @@ func (t *tx) within(f func(*tx) error) error {
 		t.rewind(mark)
 		t.dirty = false
 		if fatal(err) {
-			return fmt.Errorf("%w: %w", errTransaction, err)
+			return fmt.Errorf("%w: %w", errTransaction, named(err))
 		}
 		if _, e := t.conn.exec("ROLLBACK TO request"); e != nil {
 			return fmt.Errorf("%w: %w", errTransaction, errors.Join(err, e))

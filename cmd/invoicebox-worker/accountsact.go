@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+// accountAct is a command about one account's gate.
+type accountAct struct {
+	actFlags
+	Account string `arg:"" name:"account" help:"The account's name, as accounts list shows it."`
+}
+
+type (
+	accountsPause  struct{ accountAct }
+	accountsResume struct{ accountAct }
+)
+
+// Run asks that an account make no calls.
+func (c *accountsPause) Run(ctx context.Context, s *settings, env environment) error {
+	return c.act(ctx, s, env, onboarding.CommandPause)
+}
+
+// Run asks that a paused account try again.
+func (c *accountsResume) Run(ctx context.Context, s *settings, env environment) error {
+	return c.act(ctx, s, env, onboarding.CommandResume)
+}
+
+// act leaves it to the worker whether the gate changes: the journal may have it
+// a moment later.
+func (c *accountAct) act(ctx context.Context, s *settings, env environment, command onboarding.Command) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		list, err := j.Accounts(ctx)
+		if err != nil {
+			return err
+		}
+		for _, a := range list {
+			if a.Name == c.Account {
+				return c.ask(ctx, j, env, journal.Intent{Act: string(command), Account: a.Name})
+			}
+		}
+		return fmt.Errorf("there is no account %q in %s", c.Account, s.JournalURL)
+	})
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+// Bounds of what people write, in bytes.
+const (
+	maxActor = 128
+	maxNote  = 500
+)
+
+const lookEvery = 100 * time.Millisecond // for the end of what was asked for
+
+// actFlags are those of every command that asks a worker to act.
+type actFlags struct {
+	outputFlag
+	Actor  string        `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
+	Reason string        `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
+	Wait   time.Duration `name:"wait" group:"command" default:"10s" placeholder:"TIME" help:"How long to wait for the worker's answer (default ${default}); 0s does not wait. What was asked for waits in the journal all the same."`
+}
+
+// check says what is wrong with the flags.
+func (c *actFlags) check() error {
+	if c.Actor == "" {
+		c.Actor = printable(person())
+	}
+	if c.Wait < 0 || c.Wait > time.Hour {
+		return &usageError{"--wait must be 0s to 1h"}
+	}
+	for _, text := range []struct {
+		flag, value string
+		limit       int
+	}{{"--actor", c.Actor, maxActor}, {"--reason", c.Reason, maxNote}} {
+		// What is not UTF-8 comes as the replacement character.
+		if len(text.value) > text.limit || strings.ContainsFunc(text.value, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+			return &usageError{fmt.Sprintf("%s must be printable text of at most %d bytes on one line", text.flag, text.limit)}
+		}
+	}
+	return nil
+}
+
+// printable takes away what a system's names should not have.
+func printable(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
+	for len(name) > maxActor {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return name
+}
+
+type intentJSON struct {
+	ID         string     `json:"id"`
+	Act        string     `json:"act"`
+	Account    string     `json:"account"`
+	Operation  string     `json:"operation,omitzero"`
+	Actor      string     `json:"actor"`
+	Reason     string     `json:"reason,omitzero"`
+	MerchantID string     `json:"merchantId,omitzero"`
+	AskedAt    *time.Time `json:"askedAt"`
+	State      string     `json:"state"`
+	Result     string     `json:"result,omitzero"`
+	Detail     string     `json:"detail,omitzero"`
+	EndedAt    *time.Time `json:"endedAt,omitzero"`
+}
+
+func intentView(i journal.Intent) intentJSON {
+	return intentJSON{
+		ID: i.UUID.String(), Act: i.Act, Account: i.Account, Operation: idText(i.Operation), Actor: i.Actor, Reason: i.Note,
+		MerchantID: i.MerchantID, AskedAt: instant(i.At), State: i.State.String(), Result: i.Result, Detail: i.Detail, EndedAt: instant(i.Ended),
+	}
+}
+
+// ask writes an intent into the journal, waits for its end, and prints it. An
+// act that was refused, or that nobody has performed in time, is an error.
+func (c *actFlags) ask(ctx context.Context, j journal.Journal, env environment, i journal.Intent) error {
+	if i.UUID == uuid.Nil {
+		i.UUID = uuid.New()
+	}
+	i.Actor, i.Note, i.At = c.Actor, c.Reason, time.Now()
+	detail := i.Note
+	if i.MerchantID != "" {
+		detail = strings.TrimSpace("merchant id " + i.MerchantID + ", with a token; " + detail)
+	}
+	err := j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.IntentSubject(i), Detail: detail})
+	if errors.Is(err, journal.ErrTooManyIntents) {
+		return fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
+	}
+	if err != nil {
+		return fmt.Errorf("nothing was asked for: %w", err)
+	}
+	ended, err := c.await(ctx, j, i.UUID)
+	if err != nil {
+		return err
+	}
+	var refused error
+	switch {
+	case ended.State == journal.IntentRefused:
+		refused = errors.New("refused: " + ended.Detail)
+	case ended.State == journal.IntentWaiting && c.Wait > 0:
+		refused = fmt.Errorf("no worker has answered within %s: it waits in the journal and is performed as soon as one runs", c.Wait)
+	}
+	return errors.Join(c.write(env.stdout, intentView(ended), func(w io.Writer) {
+		switch ended.State {
+		case journal.IntentPerformed:
+			_, _ = fmt.Fprintf(w, "%s: %s\n", ended.Result, ended.Detail)
+		case journal.IntentWaiting:
+			_, _ = fmt.Fprintf(w, "asked for, as %s; a worker performs it\n", ended.UUID)
+		}
+	}), refused)
+}
+
+// await polls until the intent has ended or the time is over.
+func (c *actFlags) await(ctx context.Context, j journal.Journal, id uuid.UUID) (journal.Intent, error) {
+	over := time.After(c.Wait)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for last := c.Wait == 0; ; {
+		list, err := j.Intents(ctx, journal.IntentFilter{UUID: id, Limit: 1})
+		if err != nil {
+			return journal.Intent{}, fmt.Errorf("it was asked for, as %s, and its end could not be read: %w", id, err)
+		}
+		if len(list) == 1 && (last || list[0].State != journal.IntentWaiting) {
+			return list[0], nil
+		}
+		select {
+		case <-ctx.Done():
+			return journal.Intent{}, fmt.Errorf("it was asked for, as %s, and waits for a worker: %w", id, ctx.Err())
+		case <-over:
+			last = true
+		case <-tick.C:
+		}
+	}
+}
+
+// attentionJSON is what the table of attention says of an operation.
+type attentionJSON struct {
+	Certain   string   `json:"certain"`
+	Uncertain string   `json:"uncertain"`
+	Safe      []string `json:"safe"`
+}
+
+// attentionView is nil for an operation that does not wait for a person.
+func attentionView(r journal.OperationRecord) *attentionJSON {
+	row, ok := onboarding.AttentionOf(onboarding.Reason(r.Reason))
+	if r.State != journal.Attention || !ok {
+		return nil
+	}
+	v := attentionJSON{Certain: row.Certain, Uncertain: row.Uncertain, Safe: []string{}}
+	for _, c := range row.Safe(r.Kind, r.Doubt) {
+		v.Safe = append(v.Safe, string(c))
+	}
+	return &v
+}
+
+func safeCommands(r journal.OperationRecord) string {
+	if v := attentionView(r); v != nil {
+		return strings.Join(v.Safe, " ")
+	}
+	return ""
+}
+
+// actsGrid lists what people asked for, the oldest first.
+func actsGrid(w io.Writer, list []journal.Intent) {
+	var rows [][]any
+	for _, i := range slices.Backward(list) {
+		rows = append(rows, []any{second(i.At), i.Act, i.Actor, i.Note, i.State, i.Result, second(i.Ended)})
+	}
+	grid(w, []any{whole("asked"), "act", "by", "reason", "state", whole("result"), whole("ended")}, rows, "no acts of people")
+}

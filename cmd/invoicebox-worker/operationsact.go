@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/cmd/internal/worker/secretfile"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/secret"
+)
+
+// operationAct is a command about one operation in attention.
+type operationAct struct {
+	actFlags
+	ID string `arg:"" name:"id" help:"The operation's id, as listed and as the events' operationid."`
+}
+
+type (
+	operationsProbe struct{ operationAct }
+	operationsRetry struct{ operationAct }
+	operationsClose struct{ operationAct }
+	operationsEnter struct {
+		operationAct
+		MerchantID string `name:"merchant-id" group:"command" required:"" placeholder:"ID" help:"The merchant id, as Invoicebox's support gave it. Required."`
+		TokenFile  string `name:"shop-token-file" group:"command" default:"-" placeholder:"FILE" help:"File with the shop's token, readable by its owner only; - is standard input (default ${default})."`
+	}
+)
+
+// Run asks for a probe.
+func (c *operationsProbe) Run(ctx context.Context, s *settings, env environment) error {
+	return c.act(ctx, s, env, onboarding.CommandProbe, nil)
+}
+
+// Run asks for a retry.
+func (c *operationsRetry) Run(ctx context.Context, s *settings, env environment) error {
+	return c.act(ctx, s, env, onboarding.CommandRetry, nil)
+}
+
+// Run asks for an end.
+func (c *operationsClose) Run(ctx context.Context, s *settings, env environment) error {
+	return c.act(ctx, s, env, onboarding.CommandClose, nil)
+}
+
+// Run asks that merchant id and token be taken. The token is sealed before it is
+// written anywhere.
+func (c *operationsEnter) Run(ctx context.Context, s *settings, env environment) error {
+	return c.act(ctx, s, env, onboarding.CommandEnter, func(j journal.Journal, i *journal.Intent) error {
+		keys, err := s.keyset()
+		if err != nil {
+			return err
+		}
+		if err := worker.KeysetFits(ctx, j, keys); err != nil {
+			return err
+		}
+		token, err := c.token(env)
+		if err != nil {
+			return err
+		}
+		if err := onboarding.CheckEntered(c.MerchantID, token); err != nil {
+			return fmt.Errorf("merchant id and token are not of the form that Invoicebox gives: %w", err)
+		}
+		i.UUID, i.MerchantID = uuid.New(), c.MerchantID
+		i.Sealed, err = keys.Seal([]byte(token.Reveal()), onboarding.EnteredRow(i.UUID))
+		return err
+	})
+}
+
+func (c *operationsEnter) token(env environment) (secret.String, error) {
+	if c.TokenFile != "-" {
+		f, err := secretfile.Open(c.TokenFile, nil)
+		if err != nil {
+			return secret.String{}, fmt.Errorf("--shop-token-file: %w", err)
+		}
+		return f.Get(), nil
+	}
+	if env.stdin == nil {
+		return secret.String{}, errors.New("there is no standard input to read the token from; give --shop-token-file")
+	}
+	doc, err := io.ReadAll(io.LimitReader(env.stdin, secretfile.MaxBytes+1))
+	if err != nil {
+		return secret.String{}, errors.New("standard input, which should hold the token, cannot be read")
+	}
+	token, err := secretfile.Trim(doc)
+	clear(doc)
+	if err != nil {
+		return token, fmt.Errorf("standard input, which should hold the token, %w", err)
+	}
+	return token, nil
+}
+
+// act asks for one act on the operation. What is not permitted as the operation
+// stands is said at once; the worker, which may see it later, decides.
+func (c *operationAct) act(
+	ctx context.Context, s *settings, env environment, command onboarding.Command, fill func(journal.Journal, *journal.Intent) error,
+) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	id, err := uuid.Parse(c.ID)
+	if err != nil || len(c.ID) != len(uuid.UUID{}.String()) {
+		return &usageError{"an operation's id is a whole UUID, as `operations list` shows it"}
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		d, err := j.Operation(ctx, id)
+		if errors.Is(err, journal.ErrNotFound) {
+			return fmt.Errorf("there is no operation %s in %s", id, s.JournalURL)
+		}
+		if err != nil {
+			return err
+		}
+		if why := onboarding.Permit(command, d.Kind, d.State, onboarding.Reason(d.Reason), d.Doubt); why != nil {
+			return fmt.Errorf("nothing was asked for: %w", why)
+		}
+		i := journal.Intent{Act: string(command), Account: d.Shop.Account, Operation: id}
+		if fill != nil {
+			if err := fill(j, &i); err != nil {
+				return err
+			}
+		}
+		return c.ask(ctx, j, env, i)
+	})
+}

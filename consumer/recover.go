@@ -1,0 +1,356 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/schemas"
+)
+
+// ErrRecordsLost says that a topic does not hold the records any more that lie between
+// what the journal knows and its present beginning.
+var ErrRecordsLost = errors.New("consumer: records were deleted that this journal has not read")
+
+// A Span is a part of a partition.
+type Span struct {
+	Topic     string
+	Partition int
+	From, To  int64 // To is not in it
+}
+
+// A Reread is what a partition's recovery did.
+type Reread struct {
+	Span
+	Anew bool // the topic was made anew, or lost records: it was read from its beginning
+	// Ahead: the group has committed more than the journal knew.
+	Ahead bool
+}
+
+// GroupHasRun tells whether the group has committed an offset of a topic.
+func GroupHasRun(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string) (bool, error) {
+	transport := conn.Transport(topics...)
+	defer transport.CloseIdleConnections()
+	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}, client: conn.Client(transport)}
+	for {
+		found, err := c.partitions(ctx)
+		if err == nil {
+			var done map[place]int64
+			if done, err = c.committed(ctx, placesOf(found)); err == nil {
+				return len(done) > 0, nil
+			}
+		}
+		if ctx.Err() != nil || errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) {
+			return false, err
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+}
+
+func placesOf(topics map[string][]int) []place {
+	var places []place
+	for topic, partitions := range topics {
+		for _, p := range partitions {
+			places = append(places, place{topic, p})
+		}
+	}
+	return places
+}
+
+// Alone is what a recovery has instead of Run: membership in the group as its
+// only member, so that no worker can go on meanwhile, and the means to read.
+type Alone struct {
+	c          *Consumer
+	generation *kafka.Generation
+	topics     map[string][]int
+}
+
+// Alone joins the group under a protocol that no worker speaks, and runs work.
+// It waits StrangerWait for others to leave: then ErrGroupInUse. The context of
+// work ends when the membership does. more are topics that work scans.
+func (c *Consumer) Alone(ctx context.Context, more []string, work func(context.Context, *Alone) error) error {
+	c.transport = c.lines.Transport(c.config.Kafka, append(slices.Clone(c.config.Topics), more...)...)
+	defer c.lines.Cut()
+	defer c.transport.CloseIdleConnections()
+	c.client = c.config.Kafka.Client(c.transport)
+	topics, err := c.awaitTopics(ctx)
+	if err != nil {
+		return err
+	}
+	var lines kafkaconn.Lines
+	var incomplete atomic.Bool
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
+		Dialer:         c.config.Kafka.Dialer(lines.Through),
+		GroupBalancers: []kafka.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete}},
+		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(2*time.Second, c.config.SessionTimeout/5),
+		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer: %w", err)
+	}
+	defer func() {
+		cut := time.AfterFunc(c.config.FinishTime+2*time.Second, lines.Cut)
+		defer cut.Stop()
+		_ = group.Close()
+		lines.Cut()
+	}()
+	var trouble joinTrouble
+	for {
+		generation, err := group.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			if err := trouble.judge(c, err); err != nil {
+				return err
+			}
+		default:
+			return c.member(ctx, &Alone{c, generation, topics}, work)
+		}
+	}
+}
+
+// member runs work inside a generation.
+func (c *Consumer) member(ctx context.Context, a *Alone, work func(context.Context, *Alone) error) error {
+	done := make(chan error, 1)
+	a.generation.Start(func(life context.Context) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(life, func() { cancel(fmt.Errorf("%w: another member came", ErrGroupInUse)) })()
+		for topic, partitions := range a.topics {
+			if len(a.generation.Assignments[topic]) != len(partitions) {
+				done <- fmt.Errorf("%w: it has other members", ErrGroupInUse)
+				return
+			}
+		}
+		err := work(ctx, a)
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		done <- err
+	})
+	return <-done
+}
+
+// Inputs says what would be read again: from the journal's positions, or where
+// Start says when it has none, to the present ends. Lost are the records that
+// are not there any more.
+func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err error) {
+	known, err := a.c.positions(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	begun := map[string]bool{}
+	for p := range known {
+		begun[p.topic] = true
+	}
+	places := placesOf(a.topics)
+	slices.SortFunc(places, func(x, y place) int {
+		return strings.Compare(fmt.Sprintf("%s/%09d", x.topic, x.partition), fmt.Sprintf("%s/%09d", y.topic, y.partition))
+	})
+	var unknown []place
+	for _, p := range places {
+		if _, ok := known[p]; !ok {
+			unknown = append(unknown, p)
+		}
+	}
+	var fresh map[place]int64
+	var limits map[place]bounds
+	var committed map[place]int64
+	err = a.insist(ctx, "finding the positions", func() (err error) {
+		if committed, err = a.c.committed(ctx, places); err != nil {
+			return err
+		}
+		if fresh, err = a.c.firstPositions(ctx, unknown, begun); err == nil {
+			limits, err = a.c.bounds(ctx, places)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range places {
+		r := Reread{Span: Span{p.topic, p.partition, known[p], limits[p].end}}
+		at, ok := known[p]
+		switch {
+		case !ok:
+			r.From = fresh[p]
+		case at > limits[p].end:
+			r.From, r.Anew = limits[p].first, true
+		case at < limits[p].first:
+			lost = append(lost, Span{p.topic, p.partition, at, limits[p].first})
+		}
+		r.Ahead = committed[p] > r.From
+		spans = append(spans, r)
+	}
+	return spans, lost, nil
+}
+
+// Reread brings the spans into the inbox, all partitions at once, and commits
+// the group's offsets where the journal then stands.
+func (a *Alone) Reread(ctx context.Context, spans []Reread) error {
+	var begin []journal.Position
+	for _, s := range spans {
+		begin = append(begin, journal.Position{Topic: s.Topic, Partition: s.Partition, Next: s.From})
+	}
+	if err := a.c.config.Inbox.Begin(ctx, begin); err != nil {
+		return fmt.Errorf("consumer: beginning: %w", err)
+	}
+	known, err := a.c.positions(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	g := &generation{c: a.c, fail: func(err error) { stop(err) }, end: func() {}, soft: ctx, hard: ctx, dirty: make(chan struct{}, 1)}
+	var readers sync.WaitGroup
+	commits := map[string]map[int]int64{}
+	for _, s := range spans {
+		p := place{s.Topic, s.Partition}
+		part := newPartition(g, p, known[p], min(max(a.c.config.FetchBytes/len(spans), minFetchBytes), maxFetchBytes))
+		g.partitions = append(g.partitions, part)
+		readers.Go(func() {
+			if err := part.upTo(ctx, s.To); err != nil {
+				stop(err)
+			}
+		})
+	}
+	readers.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, part := range g.partitions {
+		if commits[part.topic] == nil {
+			commits[part.topic] = map[int]int64{}
+		}
+		commits[part.topic][part.partition] = part.position
+	}
+	return a.insist(ctx, "committing the offsets", func() error { return a.generation.CommitOffsets(commits) })
+}
+
+// upTo reads until the journal stands at end or behind it.
+func (p *partition) upTo(ctx context.Context, end int64) error {
+	moved, at := time.Now(), p.position
+	wait := leastPause
+	for p.position < end {
+		err := p.step()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case p.position > at:
+			moved, at, wait = time.Now(), p.position, leastPause
+		case time.Since(moved) > 3*p.g.c.config.StuckAfter:
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("%w: %s at offset %d", ErrStuck, p.place, p.position)
+		case err != nil:
+			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
+			pause(ctx, wait)
+			wait = min(2*wait, mostPause)
+		}
+	}
+	return nil
+}
+
+// Scan reads a topic from the given offsets, else from its beginning, to its
+// present end, partition by partition, and hands over what each fetch brought.
+// Lost are the records that are not there any more; offsets beyond the end mean
+// that the topic was made anew.
+func (a *Alone) Scan(ctx context.Context, topic string, from map[int]int64, f func([]schemas.Message) error) (lost []Span, err error) {
+	reader := &Consumer{config: a.c.config, client: a.c.client, transport: a.c.transport}
+	reader.config.Topics = []string{topic}
+	var places []place
+	var limits map[place]bounds
+	if err := a.insist(ctx, "looking at "+topic, func() error {
+		found, err := reader.partitions(ctx)
+		if err != nil {
+			return err
+		}
+		places = placesOf(found)
+		limits, err = reader.bounds(ctx, places)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for _, p := range places {
+		at, ok := from[p.partition]
+		switch {
+		case !ok || at > limits[p].end:
+			at = limits[p].first
+		case at < limits[p].first:
+			lost = append(lost, Span{topic, p.partition, at, limits[p].first})
+			at = limits[p].first
+		}
+		if err := reader.scan(ctx, p, at, limits[p].end, f); err != nil {
+			return lost, err
+		}
+	}
+	return lost, nil
+}
+
+func (c *Consumer) scan(ctx context.Context, p place, at, end int64, f func([]schemas.Message) error) error {
+	moved, wait := time.Now(), leastPause
+	for at < end {
+		got, err := c.fetch(ctx, c.transport, p.topic, p.partition, at, maxFetchBytes)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var messages []schemas.Message
+		next := at
+		for err == nil && got.stream != nil {
+			m, e := got.stream.read()
+			next = got.stream.next
+			if errors.Is(e, io.EOF) {
+				break
+			}
+			if err = e; err == nil && m.Offset < end {
+				messages = append(messages, m)
+			}
+		}
+		if err == nil && next > at {
+			if err := f(messages); err != nil {
+				return err
+			}
+			at, moved, wait = next, time.Now(), leastPause
+			continue
+		}
+		if time.Since(moved) > 3*c.config.StuckAfter || err != nil && errors.Is(refusal(err), ErrDenied) {
+			return errors.Join(fmt.Errorf("%w: %s at offset %d", ErrStuck, p, at), kafkaconn.Explain(err))
+		}
+		pause(ctx, wait)
+		wait = min(2*wait, mostPause)
+	}
+	return nil
+}
+
+// insist tries again what passing faults of Kafka may stop, for ReachWait.
+func (a *Alone) insist(ctx context.Context, what string, f func() error) error {
+	began := time.Now()
+	for {
+		err := f()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrDenied), errors.Is(err, ErrStartRequired), errors.Is(err, ErrMissingTopic):
+			return err
+		case time.Since(began) > a.c.config.ReachWait:
+			return fmt.Errorf("consumer: %s: %w", what, kafkaconn.Explain(err))
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+}

@@ -1,0 +1,139 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/schemas"
+)
+
+// alone runs work as a recovery does.
+func alone(t *testing.T, c *kafkatest.Cluster, group, topic string, j consumer.Inbox, more []string, work func(context.Context, *consumer.Alone) error, options ...option) error {
+	t.Helper()
+	config, _ := configure(t, c, group, topic, j, options...)
+	own, err := consumer.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	return own.Alone(ctx, more, work)
+}
+
+// An older journal reads again what lies between it and the ends, and the
+// group's offsets follow; after that a worker goes on.
+func TestAloneReadsAgain(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		topic, results, g, j := c.NewTopic(t, "in", 2), c.NewTopic(t, "out", 2), group(), newInbox()
+		c.Produce(t, topic, many(0, 40))
+		c.Produce(t, results, many(0, 30))
+		r := start(t, c, g, topic, j)
+		eventually(t, "the records", func() bool { return j.taken() == 40 })
+		eventually(t, "the commits", func() bool {
+			done := c.Committed(t, g, topic)
+			return done[0] == j.position(topic, 0) && done[1] == j.position(topic, 1)
+		})
+		// Nobody is alone beside a worker.
+		if err := alone(t, c, g, topic, newInbox(), nil, func(context.Context, *consumer.Alone) error { return nil },
+			func(c *consumer.Config) { c.StrangerWait = time.Second }); !errors.Is(err, consumer.ErrGroupInUse) {
+			t.Fatalf("beside a worker: %v", err)
+		}
+		r.stop()
+		c.Produce(t, topic, many(40, 10))
+		restored := newInbox()
+		restored.set(topic, 0, 3)
+		restored.set(topic, 1, 4)
+		var scanned []schemas.Message
+		if err := alone(t, c, g, topic, restored, []string{results}, func(ctx context.Context, a *consumer.Alone) error {
+			spans, lost, err := a.Inputs(ctx)
+			if err != nil {
+				return err
+			}
+			if len(spans) != 2 || len(lost) != 0 || !spans[0].Ahead || spans[0].Anew || spans[0].From != 3 || spans[1].From != 4 || spans[0].To+spans[1].To != 50 {
+				t.Errorf("to be read again: %+v, lost %+v", spans, lost)
+			}
+			if gone, err := a.Scan(ctx, results, map[int]int64{0: 5}, func(ms []schemas.Message) error {
+				scanned = append(scanned, ms...)
+				return nil
+			}); err != nil || len(gone) != 0 {
+				t.Errorf("scanned: %v, lost %v", err, gone)
+			}
+			return a.Reread(ctx, spans)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(scanned) != 25 || restored.taken() != 43 {
+			t.Errorf("%d records were scanned, %d read again; want 25 and 43", len(scanned), restored.taken())
+		}
+		done := c.Committed(t, g, topic)
+		if done[0] != restored.position(topic, 0) || done[1] != restored.position(topic, 1) {
+			t.Errorf("the group stands at %v, the journal at %d and %d", done, restored.position(topic, 0), restored.position(topic, 1))
+		}
+		conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]bool{g: true, group(): false} {
+			if ran, err := consumer.GroupHasRun(t.Context(), conn, name, []string{topic}); err != nil || ran != want {
+				t.Errorf("group %s has run: %v %v, want %v", name, ran, err, want)
+			}
+		}
+		start(t, c, g, topic, restored)
+		c.Produce(t, topic, many(50, 5))
+		eventually(t, "the worker goes on", func() bool { return restored.taken() == 48 })
+	})
+}
+
+// A topic that was made anew is read from its beginning.
+func TestAloneReadsATopicAnew(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		topic, j := c.NewTopic(t, "in", 1), newInbox()
+		c.Produce(t, topic, many(0, 10))
+		j.set(topic, 0, 40)
+		if err := alone(t, c, group(), topic, j, nil, func(ctx context.Context, a *consumer.Alone) error {
+			spans, lost, err := a.Inputs(ctx)
+			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].Anew || spans[0].From != 0 || spans[0].To != 10 {
+				t.Errorf("%+v %+v %v", spans, lost, err)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// What is not there any more is told before anything is read.
+func TestAloneTellsWhatIsLost(t *testing.T) {
+	c := kafkatest.Embedded(t)
+	topic, results, j := c.NewTopic(t, "in", 1), c.NewTopic(t, "out", 1), newInbox()
+	for _, name := range []string{topic, results} {
+		c.Produce(t, name, many(0, 20))
+		if err := c.Fake().DeleteRecords(name, 0, 12); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.set(topic, 0, 5)
+	if err := alone(t, c, group(), topic, j, []string{results}, func(ctx context.Context, a *consumer.Alone) error {
+		_, lost, err := a.Inputs(ctx)
+		if want := []consumer.Span{{Topic: topic, From: 5, To: 12}}; err != nil || !slices.Equal(lost, want) {
+			t.Errorf("lost of the inputs: %+v %v", lost, err)
+		}
+		seen := 0
+		lost, err = a.Scan(ctx, results, map[int]int64{0: 9}, func(ms []schemas.Message) error {
+			seen += len(ms)
+			return nil
+		})
+		if want := []consumer.Span{{Topic: results, From: 9, To: 12}}; err != nil || !slices.Equal(lost, want) || seen != 8 {
+			t.Errorf("lost of the results: %+v %v, %d seen", lost, err, seen)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

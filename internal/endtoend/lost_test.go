@@ -1,0 +1,69 @@
+package endtoend
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/invoicebox/sandbox"
+	"invoicebox-worker/schemas"
+)
+
+// The journal is lost and there is no copy: an empty one is recovered. No code
+// and no address is used again, and every shop is asked for a new code, which
+// then works.
+func TestRecoveredWithoutACopy(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		t.Parallel()
+		r := newRig(t, c, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1},
+			"--request-deadline", "1s", "--lease", "2s", "--slack", "1s", "--quiet-period", "2s", "--window", "1s")
+		shops := shopNames("shop", 12)
+		r.selected(shops...)
+		r.entered(shops...)
+		w := r.start()
+		r.awaitResults(schemas.TypeActivated, len(shops), time.Minute)
+		r.awaitResults(schemas.TypeInvited, len(shops), time.Minute)
+		if code, _ := w.terminate(40 * time.Second); code != 0 {
+			t.Errorf("exit status %d after SIGTERM", code)
+		}
+		before := r.sandbox.Effects()
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(r.path("journal.db" + suffix)); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+		r.refused("put the copy there first", append([]string{"journal", "recover"}, r.commandFlags()...)...)
+		r.refused("journal recover", append([]string{"run", "--start", "earliest"}, r.commandFlags()...)...)
+		r.refused("--start", append([]string{"journal", "recover"}, r.commandFlags()...)...)
+		var done recovery
+		r.unmarshal(&done, append([]string{"journal", "recover", "--start", "earliest", "--output", "json"}, r.commandFlags()...)...)
+		if done.Taken != 2*len(shops) {
+			t.Errorf("%d events were taken over, not %d", done.Taken, 2*len(shops))
+		}
+		r.refused("nothing shows that the journal was restored", append([]string{"journal", "recover"}, r.commandFlags()...)...)
+		w = r.start()
+		r.awaitResults(schemas.TypeActivationFailed, len(shops), time.Minute)
+		await(t, time.Minute, "nothing is left to do", func() bool { return r.idle(w, 2*len(shops)) })
+		for _, e := range r.results(schemas.TypeActivationFailed) {
+			if d := e.Data.(schemas.ActivationFailed); d.Reason != schemas.FailureCredentialsLost || d.Action != schemas.ActionRequestNewCode {
+				t.Errorf("shop %s: %+v", e.Subject, d)
+			}
+		}
+		after := r.sandbox.Effects()
+		if len(after.Activations) != len(before.Activations) || len(after.Invitations) != len(before.Invitations) {
+			t.Errorf("%d codes and %d addresses were used, %d and %d before", len(after.Activations), len(after.Invitations), len(before.Activations), len(before.Invitations))
+		}
+		for _, a := range after.Activations {
+			if a.Requests != 1 {
+				t.Errorf("code %s was sent %d times", a.Code, a.Requests)
+			}
+		}
+		for _, i := range after.Invitations {
+			if i.Requests != 1 {
+				t.Errorf("address %s was sent %d times", i.Identifier, i.Requests)
+			}
+		}
+		r.judgeRepeats()
+	})
+}

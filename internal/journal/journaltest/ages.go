@@ -1,0 +1,108 @@
+package journaltest
+
+import (
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const day = 24 * time.Hour
+
+// ages are about the time for which an account was closed.
+var ages = []part{
+	{"the time for which the gate is closed is told to who claims", func(f *fixture) {
+		f.ingest(f.address("s1", "e1", "a@example.com"))
+		f.clock.advance(time.Hour)
+		f.gate(journal.GateLimited)
+		f.clock.advance(time.Hour)
+		f.gate(journal.GatePaused) // closed all the same
+		f.ingest(f.address("s2", "e2", "b@example.com"))
+		f.clock.advance(20 * day)
+		f.closedFor("s1", 20*day+time.Hour)
+		f.closedFor("s2", 20*day)
+		f.gate(journal.GateOpen)
+		f.ingest(f.address("s3", "e3", "c@example.com"))
+		f.clock.advance(3 * day)
+		f.gate(journal.GateOpen)
+		f.closedFor("s1", 20*day+time.Hour)
+		f.closedFor("s3", 0)
+		f.gate(journal.GateResting)
+		f.clock.advance(time.Minute)
+		f.gate(journal.GateOpen)
+		f.closedFor("s3", time.Minute)
+	}},
+	{"it goes on while no process runs", func(f *fixture) {
+		f.ingest(f.address("s1", "e1", "a@example.com"))
+		f.gate(journal.GatePaused)
+		f.clock.advance(day)
+		f.crash()
+		f.clock.advance(day)
+		f.closedFor("s1", 2*day)
+		f.gate(journal.GateOpen)
+		f.crash()
+		f.clock.advance(day)
+		f.closedFor("s1", 2*day)
+	}},
+	{"a clock that goes back takes nothing away", func(f *fixture) {
+		f.ingest(f.address("s1", "e1", "a@example.com"))
+		f.gate(journal.GatePaused)
+		f.clock.advance(2 * day)
+		f.gate(journal.GatePaused)
+		f.clock.advance(-day)
+		f.crash()
+		f.closedFor("s1", 2*day)
+		f.clock.advance(time.Hour)
+		f.closedFor("s1", 2*day+time.Hour)
+	}},
+	{"a new run begins anew", func(f *fixture) {
+		f.ingest(f.address("s1", "e1", "a@example.com"))
+		f.gate(journal.GatePaused)
+		f.clock.advance(day)
+		o := f.claimOne("s1")
+		f.ok(f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Reason: "expired"}))
+		f.clock.advance(day)
+		f.ingest(f.address("s1", "e2", "a@example.com"))
+		f.clock.advance(time.Hour)
+		f.closedFor("s1", time.Hour)
+	}},
+	{"an account that is closed leaves others alone", func(f *fixture) {
+		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
+		f.ok(f.j.SetGate(f.ctx, "second", journal.Gate{State: journal.GatePaused, Since: f.clock.now()}, nil))
+		f.ingest(f.address("s1", "e1", "a@example.com"))
+		f.clock.advance(day)
+		f.closedFor("s1", 0)
+	}},
+}
+
+func (f *fixture) gate(s journal.GateState) {
+	f.Helper()
+	f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: s, Since: f.clock.now()}, nil))
+}
+
+// claimOne claims everything and gives back all but the shop's operation.
+func (f *fixture) claimOne(shop string) (found journal.ClaimedOperation) {
+	f.Helper()
+	got, err := f.j.Claim(f.ctx, journal.ClaimRequest{Account: account, Kind: journal.Invite, Stage: journal.Call, Limit: 100, Lease: time.Minute})
+	f.ok(err)
+	for _, o := range got {
+		if o.Shop.Shop == shop {
+			found = o
+			continue
+		}
+		f.ok(f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned}))
+	}
+	if found.Ref.Operation == 0 {
+		f.Fatalf("no operation of %s can be claimed", shop)
+	}
+	return found
+}
+
+// closedFor claims the shop's operation, looks at it and gives it back.
+func (f *fixture) closedFor(shop string, want time.Duration) {
+	f.Helper()
+	o := f.claimOne(shop)
+	if o.GateClosed != want {
+		f.Errorf("%s: closed for %v, want %v", shop, o.GateClosed, want)
+	}
+	f.ok(f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned}))
+}

@@ -1,0 +1,349 @@
+package journaltest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
+)
+
+// restorer is one of few rules: what was published ends an operation, and what
+// is left is unknown, or, behind others, in doubt.
+func restorer(o journal.RestoredOperation) journal.Restoration {
+	switch {
+	case len(o.Results) > 0:
+		return journal.Restoration{To: journal.Done, Reason: "published", Run: o.Run + 1, Word: "published"}
+	case !o.Last || !o.State.Open():
+		return journal.Restoration{}
+	case o.State == journal.Queued:
+		return journal.Restoration{Doubt: true, Unknown: true, Word: "doubt"}
+	}
+	return journal.Restoration{To: journal.Unknown, Reason: "restored", Doubt: true, Unknown: true, Word: "unknown"}
+}
+
+// announced is an event that was published after the copy was made.
+func announced(e journal.Event, sequence, offset int64) journal.Announced {
+	operation := operationID(e, 0)
+	typ := schemas.TypeActivated
+	if e.Kind == journal.Invite {
+		typ = schemas.TypeInvited
+	}
+	id := schemas.EventID(operation, 1, typ)
+	return journal.Announced{
+		Event: id, Type: typ, Shop: e.Shop, Operation: operation, Causation: e.ID, Sequence: sequence, At: e.Time,
+		Message: schemas.Message{Partition: 3, Offset: offset, Key: []byte(e.Shop.Shop), Value: fmt.Appendf(nil, "published as %d", sequence), Headers: []schemas.Header{{Key: "h", Value: []byte("v")}}},
+	}
+}
+
+func (f *fixture) recover(r journal.Restorer) journal.Recovery {
+	f.Helper()
+	got, err := f.j.Recover(f.ctx, r)
+	f.ok(err)
+	return got
+}
+
+func (f *fixture) takeOver(as ...journal.Announced) journal.TakenOver {
+	f.Helper()
+	got, err := f.j.TakeOver(f.ctx, as)
+	f.ok(err)
+	return got
+}
+
+// restore asks page by page and adds the words up.
+func (f *fixture) restore(last bool, limit int) map[string]int {
+	f.Helper()
+	words := map[string]int{}
+	for after := int64(0); ; {
+		next, page, err := f.j.Restore(f.ctx, last, after, limit)
+		f.ok(err)
+		for w, n := range page {
+			if n != 0 {
+				words[w] += n
+			}
+		}
+		if next == 0 {
+			return words
+		}
+		after = next
+	}
+}
+
+func (f *fixture) endRecovery() []journal.ShopKey {
+	f.Helper()
+	orphans, err := f.j.EndRecovery(f.ctx, journal.RecoveryEnd{Identity: uuid.New(), Check: []byte("fits"), Audit: journal.AuditEntry{Actor: "test", Act: "recover"}})
+	f.ok(err)
+	return orphans
+}
+
+var restores = []part{
+	{"a published event keeps its bytes, and sequences rise above it", func(f *fixture) {
+		e := f.code("s", "e1", "1")
+		f.ingest(e)
+		f.recover(restorer)
+		a := announced(e, 7, 41)
+		diff(f.T, journal.TakenOver{Taken: 1}, f.takeOver(a))
+		diff(f.T, journal.TakenOver{Known: 1}, f.takeOver(a))
+		up, err := f.j.PublishedUpTo(f.ctx)
+		f.ok(err)
+		diff(f.T, []journal.Position{{Topic: a.Type, Partition: 3, Next: 42}}, up)
+		diff(f.T, map[string]int{"published": 1}, f.restore(false, 10))
+		f.wantState(a.Operation, journal.Done)
+		f.endRecovery()
+		if out := pending(f); len(out) != 0 {
+			f.Fatalf("%d events wait although they were published", len(out))
+		}
+		// The same event from a later step has the bytes that were published.
+		f.plan = func(journal.Event, journal.ShopView) journal.Plan {
+			return journal.Plan{Publish: []journal.Draft{MakeDraft(a.Event, a.Type, e.Shop), MakeDraft(uuid.New(), "new", e.Shop)}}
+		}
+		f.ingest(f.code("s", "e2", "2"))
+		out := pending(f)
+		if len(out) != 2 || string(out[0].Message.Value) != "published as 7" || len(out[0].Message.Headers) != 1 {
+			f.Fatalf("published again: %+v", out)
+		}
+		d, err := f.j.Shop(f.ctx, e.Shop)
+		f.ok(err)
+		if last := d.Output[len(d.Output)-1]; last.Sequence <= 7 {
+			f.Fatalf("sequence %d is not above 7", last.Sequence)
+		}
+	}},
+	{"an event that waited to be published and was is not published again", func(f *fixture) {
+		e := f.address("s", "e1", "a@x.test")
+		f.ingest(e)
+		o := f.claimed(journal.Invite, journal.Call)
+		f.finish(o, f.draft(o, schemas.TypeInvited))
+		f.recover(restorer)
+		a := announced(e, 1, 5)
+		diff(f.T, journal.TakenOver{Known: 1}, f.takeOver(a))
+		if out := pending(f); len(out) != 0 {
+			f.Fatalf("%d events wait", len(out))
+		}
+	}},
+	{"inputs that are read again meet what was published of them", func(f *fixture) {
+		f.recover(restorer)
+		spent, open := f.code("s1", "e1", "1"), f.code("s2", "e2", "2")
+		f.takeOver(announced(spent, 3, 1))
+		// The same code again, after what was published: it runs anew, and that
+		// run is in doubt.
+		f.ingest(spent, open, f.code("s1", "e3", "1"))
+		diff(f.T, map[string]int{"published": 1, "unknown": 2}, f.restore(true, 1))
+		d := f.state(operationID(spent, 0))
+		if d.State != journal.Unknown || d.Run != 3 || !d.Doubt {
+			f.Fatalf("the second run is %+v", d.OperationRecord)
+		}
+		f.endRecovery()
+		for _, o := range f.claim(journal.Activate, journal.Settle, 10) {
+			if o.State != journal.Unknown || o.Unknowns != 1 || !o.Doubt || o.Closed.IsZero() {
+				f.Fatalf("claimed %+v", o)
+			}
+		}
+	}},
+	{"what is behind another stays there, in doubt", func(f *fixture) {
+		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
+		f.ingest(first, second)
+		f.recover(restorer)
+		diff(f.T, map[string]int{"unknown": 1, "doubt": 1}, f.restore(true, 10))
+		f.wantState(operationID(first, 0), journal.Unknown)
+		if d := f.state(operationID(second, 0)); d.State != journal.Queued || !d.Doubt {
+			f.Fatalf("%+v", d.OperationRecord)
+		}
+		f.endRecovery()
+		o := f.claimed(journal.Activate, journal.Settle)
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
+		if next := f.claimed(journal.Activate, journal.Call); next.Unknowns != 1 || !next.Doubt {
+			f.Fatalf("released as %+v", next)
+		}
+	}},
+	{"one that ends frees the lane", func(f *fixture) {
+		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
+		f.ingest(first, second)
+		f.recover(restorer)
+		f.takeOver(announced(first, 1, 1))
+		diff(f.T, map[string]int{"published": 1}, f.restore(false, 10))
+		f.wantState(operationID(second, 0), journal.Planned)
+	}},
+	{"credentials in another store are taken over, a conflict is told", func(f *fixture) {
+		one, two := f.code("s1", "e1", "1"), f.code("s2", "e2", "2")
+		f.ingest(one, two)
+		conflicts := 0
+		f.recover(func(o journal.RestoredOperation) journal.Restoration {
+			if o.Conflict {
+				conflicts++
+				return journal.Restoration{To: journal.Attention, Reason: "conflict", MerchantID: "m", Word: "conflict"}
+			}
+			return journal.Restoration{
+				To: journal.Done, Word: "active", Credential: &journal.Credential{Shop: o.Shop, Version: 4, Reference: "ref+vault://x", MerchantID: "m"},
+				Active: &journal.ActiveUpdate{At: o.Results[0].At, Event: o.Results[0].Event},
+			}
+		})
+		a, b := announced(one, 1, 1), announced(two, 1, 2)
+		a.Version, b.Version = 4, 4
+		f.takeOver(a, b)
+		diff(f.T, map[string]int{"active": 1, "conflict": 1}, f.restore(false, 10))
+		if conflicts != 1 {
+			f.Fatalf("%d conflicts", conflicts)
+		}
+		if orphans := f.endRecovery(); len(orphans) != 0 {
+			f.Fatalf("orphans %v", orphans)
+		}
+		c, err := f.j.Credential(f.ctx, one.Shop, 0)
+		if err != nil || c.Version != 4 || c.Sealed != nil {
+			f.Fatal(c, err)
+		}
+		h, err := f.j.Shop(f.ctx, one.Shop)
+		if err != nil || h.Active == nil || h.Active.Version != 4 || h.Active.Event != a.Event {
+			f.Fatalf("%+v %v", h.Active, err)
+		}
+		// A version that was announced is never used again, resolved or not.
+		f.ingest(f.code("s2", "e3", "3"))
+		if o := f.claimed(journal.Activate, journal.Call); o.NextVersion != 5 {
+			f.Fatalf("the next version is %d", o.NextVersion)
+		}
+	}},
+	{"an answer that was announced keeps its version", func(f *fixture) {
+		e := f.code("s", "e1", "1")
+		o, id := f.sending(e)
+		if _, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
+			f.Fatal(mine, err)
+		}
+		f.crash()
+		f.recover(func(o journal.RestoredOperation) journal.Restoration {
+			if o.Receipt == nil || o.State != journal.Received {
+				return journal.Restoration{}
+			}
+			return journal.Restoration{Version: 6, Word: "answer"}
+		})
+		a := announced(e, 1, 1)
+		a.Version = 6
+		f.takeOver(a)
+		diff(f.T, map[string]int{"answer": 1}, f.restore(false, 10))
+		f.endRecovery()
+		if o := f.claimed(journal.Activate, journal.Settle); o.NextVersion != 6 {
+			f.Fatalf("the version is %d", o.NextVersion)
+		}
+	}},
+	{"shops of which nothing else is known are told", func(f *fixture) {
+		f.recover(restorer)
+		a := announced(f.code("gone", "e1", "1"), 1, 1)
+		a.Version = 1
+		f.takeOver(a)
+		diff(f.T, []journal.ShopKey{shopKey("gone")}, f.endRecovery())
+	}},
+	{"a dead letter that is read again is announced as before", func(f *fixture) {
+		f.recover(restorer)
+		sealed, err := f.keys.Seal([]byte("x"), keyset.Row("letter"))
+		f.ok(err)
+		letter := journal.DeadLetter{Offset: f.next, Reason: "not_json", Time: f.clock.now(), Size: 1, Sealed: sealed, Announce: MakeDraft(uuid.New(), schemas.TypeDeadLetter, journal.ShopKey{})}
+		f.takeOver(journal.Announced{Event: letter.Announce.ID, Type: schemas.TypeDeadLetter, At: f.clock.now(), Message: schemas.Message{Offset: 9, Value: []byte("then")}})
+		b := f.batch()
+		b.Next++
+		f.next++
+		b.DeadLetters = []journal.DeadLetter{letter}
+		_, err = f.j.Ingest(f.ctx, b)
+		f.ok(err)
+		if out := pending(f); len(out) != 0 {
+			f.Fatalf("announced again with other bytes: %s", out[0].Message.Value)
+		}
+		list, err := f.j.DeadLetters(f.ctx, 0, 10)
+		if err != nil || len(list) != 1 || list[0].Announce.ID != letter.Announce.ID {
+			f.Fatal(list, err)
+		}
+	}},
+	{"every step can be made again after a crash, and none counts twice", func(f *fixture) {
+		known, again := f.code("s1", "e1", "1"), f.code("s2", "e2", "2")
+		f.ingest(known)
+		ask := func() bool {
+			due, err := f.j.RecoveryDue(f.ctx)
+			f.ok(err)
+			return due
+		}
+		if ask() {
+			f.Fatal("a recovery is due before any was begun")
+		}
+		crashed := func() {
+			f.crash()
+			if !ask() {
+				f.Fatal("no recovery is due after a crash in it")
+			}
+			if got := f.recover(restorer); !got.Resumed || got.Number != 1 {
+				f.Fatalf("went on as %+v", got)
+			}
+		}
+		if got := f.recover(restorer); got.Resumed || got.Number != 1 {
+			f.Fatalf("began as %+v", got)
+		}
+		crashed()
+		f.takeOver(announced(again, 2, 1))
+		crashed()
+		f.takeOver(announced(again, 2, 1))
+		f.restore(false, 1)
+		crashed()
+		f.ingest(again, f.code("s3", "e3", "3"))
+		crashed()
+		f.wantState(operationID(again, 0), journal.Done)
+		if _, _, err := f.j.Restore(f.ctx, true, 0, 1); err != nil {
+			f.Fatal(err)
+		}
+		crashed()
+		f.restore(true, 1)
+		crashed()
+		f.restore(true, 1)
+		f.endRecovery()
+		if ask() {
+			f.Fatal("a recovery is due after its end")
+		}
+		got := f.claim(journal.Activate, journal.Settle, 10)
+		if len(got) != 2 {
+			f.Fatalf("claimed %d", len(got))
+		}
+		for _, o := range got {
+			if o.Unknowns != 1 {
+				f.Fatalf("%d attempts are unknown of %v", o.Unknowns, o.Shop)
+			}
+		}
+		if as, err := f.j.Audit(f.ctx, 0, 10); err != nil || len(as) != 1 {
+			f.Fatal(as, err)
+		}
+	}},
+	{"steps of a recovery need one", func(f *fixture) {
+		for name, err := range map[string]error{
+			"take over": second(f.j.TakeOver(f.ctx, nil)),
+			"rewind":    f.j.Rewind(f.ctx, nil),
+			"restore":   third(f.j.Restore(f.ctx, true, 0, 1)),
+			"end":       second(f.j.EndRecovery(f.ctx, journal.RecoveryEnd{})),
+		} {
+			if err == nil || name == "" {
+				f.Errorf("%s: no error", name)
+			}
+			want(f.T, err, journal.ErrNotRecovering)
+		}
+	}},
+	{"positions go back, never forward", func(f *fixture) {
+		f.ingest(f.code("s", "e1", "1"), f.code("t", "e2", "2"))
+		f.recover(restorer)
+		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
+		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 9}}))
+		ps, err := f.j.Positions(f.ctx)
+		f.ok(err)
+		diff(f.T, []journal.Position{{Topic: topic, Next: 1}}, ps)
+	}},
+	{"where the history is unknown the ledgers wait a slack and a window", func(f *fixture) {
+		p := narrow(3)
+		f.free(p, 3, 0)
+		f.ok(f.j.UnknownHistory(f.ctx))
+		f.free(p, 0, p.Slack+p.Window)
+		f.clock.advance(p.Slack)
+		f.crash()
+		f.free(p, 0, p.Window)
+		f.clock.advance(p.Window - time.Second)
+		f.free(p, 0, time.Second)
+		f.clock.advance(time.Second)
+		f.free(p, 3, 0)
+		f.crash()
+		f.free(p, 3, 0)
+	}},
+}

@@ -1,0 +1,188 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// backupPages are copied at a time, so that a copy can be cancelled.
+const backupPages = 4096
+
+// A Copy tells of a copy that was made.
+type Copy struct {
+	Path       string
+	At         time.Time
+	Bytes      int64
+	Positions  []journal.Position
+	Operations map[journal.StatKey]int64 // open ones and those in attention
+	Outbox     int64                     // events that wait to be published
+}
+
+// Backup copies the journal to a new file beside the worker that may hold it.
+// The copy is one moment's state. It is marked as a copy, so that no worker
+// takes it for the journal itself, and it is there under its name only when it
+// was checked and is on disk. A file that exists is not touched: fs.ErrExist.
+//
+// The worker goes on writing: the copy reads in one read transaction, by which
+// the log beside the database grows by what is written meanwhile.
+func (j *Journal) Backup(ctx context.Context, path string) (_ Copy, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return Copy{}, fmt.Errorf("journal: %w", err)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return Copy{}, fmt.Errorf("journal: %s: %w", path, fs.ErrExist)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*.partial")
+	if err != nil {
+		return Copy{}, fmt.Errorf("journal: make the copy: %w", err)
+	}
+	partial := f.Name()
+	defer func() {
+		for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+			if e := os.Remove(partial + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+	}()
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return Copy{}, fmt.Errorf("journal: make the copy: %w", err)
+	}
+	if err := j.copyTo(ctx, partial); err != nil {
+		return Copy{}, fmt.Errorf("journal: copy to %s: %w", path, err)
+	}
+	c, err := verifyCopy(ctx, partial)
+	if err != nil {
+		return Copy{}, fmt.Errorf("journal: the copy is not good: %w", err)
+	}
+	c.Path = path
+	if err := nameFile(partial, path); err != nil {
+		return Copy{}, fmt.Errorf("journal: name the copy: %w", err)
+	}
+	return c, nil
+}
+
+// copyTo copies pages inside one read transaction: without it every commit of
+// the worker would begin the copy anew.
+func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
+	src, err := dial(j.path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.close()) }()
+	for _, p := range []string{"busy_timeout=" + busyTimeout, "query_only=1"} {
+		if _, err := src.one("PRAGMA " + p); err != nil {
+			return err
+		}
+	}
+	if _, err := src.exec("BEGIN"); err != nil {
+		return err
+	}
+	if _, err := src.one("SELECT count(*) FROM meta"); err != nil {
+		return err
+	}
+	raw, ok := src.raw.(interface {
+		NewBackup(string) (*sqlite.Backup, error)
+	})
+	if !ok {
+		return errors.New("the driver makes no copies")
+	}
+	b, err := raw.NewBackup(dsn(path, "mode=rw&_dqs=0"))
+	if err != nil {
+		return err
+	}
+	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, b.Finish())
+		}
+		if more, err = b.Step(backupPages); err != nil {
+			return errors.Join(err, b.Finish())
+		}
+	}
+	made, err := b.Commit()
+	if err != nil {
+		return err
+	}
+	dst := &conn{raw: made, stmts: map[string]*stmt{}}
+	defer func() { err = errors.Join(err, dst.close()) }()
+	// One file, without a log beside it.
+	for _, p := range []string{"synchronous=FULL", "journal_mode=DELETE"} {
+		if _, err := dst.one("PRAGMA " + p); err != nil {
+			return err
+		}
+	}
+	_, err = dst.exec(setMeta, "copied", decimal(j.clock.micros()))
+	return err
+}
+
+// verifyCopy looks through every page and tells what the copy holds.
+func verifyCopy(ctx context.Context, path string) (c Copy, err error) {
+	db, err := dial(path)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	if err := ctx.Err(); err != nil {
+		return c, err
+	}
+	r, err := db.one("PRAGMA integrity_check(1)")
+	if err != nil {
+		return c, err
+	}
+	if r == nil || r.text(0) != "ok" {
+		return c, errors.New("the integrity check finds faults in it")
+	}
+	at, err := metaNumber(db, "copied")
+	if err != nil {
+		return c, err
+	}
+	c.At, c.Operations = wall(at), map[journal.StatKey]int64{}
+	if err := db.each("SELECT t.name, p.part, p.next_offset FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part", nil, func(r row) error {
+		c.Positions = append(c.Positions, journal.Position{Topic: r.text(0), Partition: int(r.int(1)), Next: r.int(2)})
+		return nil
+	}); err != nil {
+		return c, err
+	}
+	if err := db.each(`SELECT a.name, o.kind, o.state, count(*) FROM operation o JOIN account a ON a.id = o.account
+		WHERE o.lane IS NOT NULL OR o.state = 20 GROUP BY 1, 2, 3`, nil, func(r row) error {
+		c.Operations[journal.StatKey{Account: r.text(0), Kind: journal.Kind(r.int(1)), State: journal.State(r.int(2))}] = r.int(3) // #nosec G115 -- our own numbers
+		return nil
+	}); err != nil {
+		return c, err
+	}
+	if r, err = db.one("SELECT count(*) FROM outbox_pending"); err != nil {
+		return c, err
+	}
+	c.Outbox = r.int(0)
+	info, err := os.Stat(path)
+	if err != nil {
+		return c, err
+	}
+	c.Bytes = info.Size()
+	return c, nil
+}
+
+// nameFile gives a finished file its name, never over another, and makes both
+// durable.
+func nameFile(partial, path string) error {
+	f, err := os.OpenFile(partial, os.O_RDWR, 0) // #nosec G304 -- just made
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(partial, path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}

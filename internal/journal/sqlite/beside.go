@@ -1,0 +1,32 @@
+package sqlite
+
+import "errors"
+
+// beside runs f in one short transaction on a connection of its own, while a
+// worker may hold the file: it waits until that has committed, as long as the
+// busy time-out says.
+func (j *Journal) beside(f func(*conn) error) error {
+	c, err := j.connect()
+	if err != nil {
+		return explain(j.path, err)
+	}
+	if err = within(c, f); err != nil {
+		err = explain(j.path, err)
+	}
+	return errors.Join(err, c.close())
+}
+
+func within(c *conn, f func(*conn) error) error {
+	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	err := f(c)
+	if err == nil {
+		_, err = c.exec("COMMIT")
+	}
+	if err != nil {
+		// After some errors of a commit there is nothing left to take back.
+		_, _ = c.exec("ROLLBACK")
+	}
+	return err
+}

@@ -1,0 +1,60 @@
+package sqlite
+
+import "time"
+
+// closed is for how long an account's gate was not open: the microseconds of
+// earlier times, and since when it is closed now (0 while it is open). Only
+// differences of the sum are used: what an operation's run began with, and what
+// there is now.
+type closed struct{ before, since int64 }
+
+func (c closed) total(now int64) int64 {
+	if c.since == 0 {
+		return c.before
+	}
+	return c.before + max(0, now-c.since)
+}
+
+// set gives what follows when the gate is set to be open or not.
+func (c closed) set(open bool, now int64) closed {
+	next := closed{before: c.total(now)}
+	if !open {
+		next.since = now
+	}
+	return next
+}
+
+// loadClosed reads it for all accounts. A clock that went back since the gate
+// closed makes that moment the present one.
+func (w *writer) loadClosed(now int64) error {
+	w.closed = make(map[int64]closed)
+	return w.conn.each("SELECT id, closed, closed_since FROM account", nil, func(r row) error {
+		c := closed{before: r.int(1)}
+		if !r.null(2) {
+			c.since = min(r.int(2), now)
+		}
+		w.closed[r.int(0)] = c
+		return nil
+	})
+}
+
+// closeGate notes that an account's gate is open or not from now on.
+func (t *tx) closeGate(account int64, open bool) error {
+	known := t.j.writer.closed
+	before := known[account]
+	next := before.set(open, t.now)
+	if _, err := t.exec("UPDATE account SET closed = ?, closed_since = ? WHERE id = ?", next.before, orNull(next.since), account); err != nil {
+		return err
+	}
+	known[account] = next
+	t.undo = append(t.undo, func() { known[account] = before })
+	return nil
+}
+
+// closedTotal is what a run that begins now remembers.
+func (t *tx) closedTotal(account int64) int64 { return t.j.writer.closed[account].total(t.now) }
+
+// closedSince is for how long the account's gate was closed since a run began.
+func (t *tx) closedSince(account, began int64) time.Duration {
+	return time.Duration(max(0, t.closedTotal(account)-began)) * time.Microsecond
+}

@@ -1,0 +1,43 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// networks are the file systems, by the number that statfs gives, of which
+// another machine keeps the files: neither their locks nor their syncs, nor the
+// memory that SQLite shares beside its log, can be relied on.
+var networks = map[uint32]string{
+	unix.NFS_SUPER_MAGIC:  "NFS",
+	unix.SMB_SUPER_MAGIC:  "SMB",
+	unix.CIFS_SUPER_MAGIC: "CIFS",
+	unix.SMB2_SUPER_MAGIC: "SMB",
+	unix.CEPH_SUPER_MAGIC: "Ceph",
+	unix.AFS_SUPER_MAGIC:  "AFS",
+	unix.CODA_SUPER_MAGIC: "Coda",
+}
+
+// checkDisk refuses a folder that lies on another machine.
+func checkDisk(folder string) error {
+	var info unix.Statfs_t
+	for {
+		switch err := unix.Statfs(folder, &info); {
+		case err == nil:
+			return localDisk(folder, uint32(info.Type)) // the kernel's numbers have 32 bits
+		case !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("journal: %s: %w", folder, err)
+		}
+	}
+}
+
+func localDisk(folder string, kind uint32) error {
+	if name, ok := networks[kind]; ok {
+		return fmt.Errorf("%w: the folder %s lies on a network file system (%s)", journal.ErrNotDurable, folder, name)
+	}
+	return nil
+}

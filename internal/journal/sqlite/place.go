@@ -1,0 +1,41 @@
+package sqlite
+
+import (
+	"invoicebox-worker/internal/journal"
+)
+
+// loadMarks looks at what the file says of itself and returns since when its
+// history is known, 0 for ever. A file that was copied or moved by other means
+// than Backup shows by its place only: nothing else tells it from the one that
+// was left, so all that can be done is to count what may have been sent.
+func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
+	c := w.conn
+	if !j.recover {
+		r, err := c.one("SELECT 1 FROM meta WHERE name IN ('copied', 'recovering')")
+		if err != nil {
+			return 0, err
+		}
+		if r != nil {
+			return 0, journal.ErrCopy
+		}
+	}
+	if unknown, err = metaNumber(c, "history"); err != nil {
+		return 0, err
+	}
+	unknown = min(unknown, now)
+	place := []byte(j.mark(j.path))
+	was, err := c.one("SELECT value FROM meta WHERE name = 'place'")
+	if err != nil || was != nil && string(was.blob(0)) == string(place) {
+		return unknown, err
+	}
+	if was != nil {
+		j.log.Warn("the journal's file is not the one that it was: it was moved or copied. What was sent since is not known, so no request is sent for one window and the slack. "+
+			"If it is older than the last run, stop at once and use `journal recover`", "path", j.path)
+		unknown = now
+		if _, err := c.exec(setMeta, "history", decimal(now)); err != nil {
+			return 0, err
+		}
+	}
+	_, err = c.exec(setMeta, "place", place)
+	return unknown, err
+}

@@ -1,0 +1,91 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// spaceFor is how long one look at the disk is good for.
+const spaceFor = 250 * time.Millisecond
+
+// A space is the disk below the file.
+type space struct {
+	folder  string
+	reserve int64
+	free    func(folder string) (int64, error)
+	now     func() time.Time
+
+	mu   sync.Mutex
+	at   time.Time
+	left int64
+}
+
+// look tells how many bytes are free, -1 where the system does not say.
+func (s *space) look() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if age := now.Sub(s.at); !s.at.IsZero() && age >= 0 && age < spaceFor {
+		return s.left
+	}
+	left, err := s.free(s.folder)
+	if err != nil {
+		left = -1
+	}
+	s.left, s.at = left, now
+	return left
+}
+
+// enough fails when only the reserve is left: nothing may begin then that has to
+// be written down when it ends.
+func (s *space) enough() error {
+	if s.reserve <= 0 {
+		return nil
+	}
+	if left := s.look(); left >= 0 && left < s.reserve {
+		return fmt.Errorf("%w: %d bytes are free, %d are kept for what is in flight", journal.ErrFull, left, s.reserve)
+	}
+	return nil
+}
+
+// Room tells how much the journal holds and how much its disk can take.
+func (j *Journal) Room(ctx context.Context) (journal.Room, error) {
+	var r journal.Room
+	err := j.read(ctx, `SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) * (SELECT page_size FROM pragma_page_size()),
+		(SELECT count(*) FROM outbox_pending)`, nil, func(scan scanner) error { return scan(&r.Used, &r.Outbox) })
+	if err != nil {
+		return r, err
+	}
+	if log, err := os.Stat(j.path + "-wal"); err == nil {
+		r.Used += log.Size()
+	}
+	r.Free = j.space.look()
+	return r, nil
+}
+
+func newSpace(path string, o Options) *space {
+	s := &space{folder: filepath.Dir(path), reserve: o.Reserve, free: o.DiskFree, now: o.Now}
+	if s.free == nil {
+		s.free = diskFree
+	}
+	return s
+}
+
+// named adds to an error of SQLite the contract's word for it.
+func named(err error) error {
+	switch code(err) {
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", journal.ErrFull, err)
+	case sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("%w: %w", journal.ErrDisk, err)
+	}
+	return err
+}

@@ -1,0 +1,238 @@
+package onboarding
+
+import (
+	"fmt"
+	"slices"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+// A Command is what a person can do about an operation in attention, or about
+// an account's gate.
+type Command string
+
+// The commands.
+const (
+	CommandProbe  Command = "probe"  // ask once more, knowing that it may have been executed
+	CommandRetry  Command = "retry"  // run it again, through lane, ledger and gate
+	CommandEnter  Command = "enter"  // enter merchant id and token by hand
+	CommandClose  Command = "close"  // end it
+	CommandPause  Command = "pause"  // close an account's gate
+	CommandResume Command = "resume" // let one call try whether it can open again
+)
+
+// An actRow says what a command does to an operation in attention that permits
+// it. The first row that fits decides.
+type actRow struct {
+	act    Command
+	reason Reason       // of the attention; "" is any
+	kind   journal.Kind // 0 is any
+	to     journal.State
+	why    Reason // of the operation after it
+	run    bool   // calls start again: the next run
+	probe  bool   // flagged as made to learn of an unknown outcome
+	result Result
+}
+
+var actRows = []actRow{
+	{act: CommandProbe, to: journal.Planned, why: ReasonProbe, run: true, probe: true, result: ResultPlanned},
+	// Its code was executed: not the code is sent again, its token is checked again.
+	{act: CommandRetry, reason: ReasonCredentialsInvalid, to: journal.Stored, why: ReasonTokenRefused, run: true, result: ResultChecking},
+	{act: CommandRetry, to: journal.Planned, why: ReasonRetried, run: true, result: ResultPlanned},
+	{act: CommandEnter, kind: journal.Activate, to: journal.Done, why: ReasonActivated, run: true, result: ResultActivated},
+	{act: CommandClose, reason: ReasonSecondToken, to: journal.Done, why: ReasonKeptToken, result: ResultClosed},
+	{act: CommandClose, to: journal.Done, why: ReasonClosed, result: ResultClosed},
+}
+
+// actOf finds what a command does; false where no kind of operation has it.
+func actOf(c Command, r Reason, k journal.Kind) (actRow, bool) {
+	for _, row := range actRows {
+		if row.act == c && (row.reason == "" || row.reason == r) && (row.kind == 0 || row.kind == k) {
+			return row, true
+		}
+	}
+	return actRow{}, false
+}
+
+// ending is the event by which others learn that a person closed an operation.
+type ending uint8
+
+const (
+	endClosed  ending = iota // the failure `closed`, final
+	endNothing               // the event that was published when it came to a person was final
+	endCurrent               // the shop's current activation once more, under a new id: it stands
+)
+
+// A closeRow says what is owed when an operation is closed. Every event that
+// attention published says `final: false`, but one: so something is.
+type closeRow struct {
+	reason Reason // "" is any
+	active bool   // only of a shop that is active
+	end    ending
+}
+
+var closeRows = []closeRow{
+	{reason: ReasonCodeOfOtherShop, end: endNothing},
+	{reason: ReasonSecondToken, active: true, end: endCurrent},
+	{end: endClosed},
+}
+
+func endingOf(r Reason, active bool) ending {
+	for _, row := range closeRows {
+		if (row.reason == "" || row.reason == r) && (!row.active || active) {
+			return row.end
+		}
+	}
+	return endClosed
+}
+
+// A Result says what became of an intent. The set is closed.
+type Result string
+
+// Results of intents that were performed.
+const (
+	ResultPlanned   Result = "planned"
+	ResultChecking  Result = "checking"
+	ResultActivated Result = "activated"
+	ResultClosed    Result = "closed"
+	ResultPaused    Result = "paused"
+	ResultResumed   Result = "resumed"
+)
+
+// Results of intents that were refused: nothing was changed.
+const (
+	ResultMovedOn          Result = "moved_on"
+	ResultNotSafe          Result = "not_safe"
+	ResultTokenRefused     Result = "token_refused"
+	ResultTokenUnanswered  Result = "token_unanswered"
+	ResultMerchantConflict Result = "merchant_conflict"
+	ResultUnreadable       Result = "unreadable"
+	ResultInvalid          Result = "invalid"
+	ResultNotConfigured    Result = "not_configured"
+	ResultNotPaused        Result = "not_paused"
+	ResultTokenOpens       Result = "token_opens"
+	ResultUnknownAct       Result = "unknown_act"
+)
+
+type resultRow struct {
+	result Result
+	state  journal.IntentState
+	words  string
+}
+
+var resultRows = []resultRow{
+	{ResultPlanned, journal.IntentPerformed, "The operation is planned again as a new run; it goes through its shop's lane, the limits and the account's gate."},
+	{ResultChecking, journal.IntentPerformed, "The stored token is checked again; it is announced as soon as Invoicebox takes it."},
+	{ResultActivated, journal.IntentPerformed, "The token was found to work and is stored; the shop is active, and that is published."},
+	{ResultClosed, journal.IntentPerformed, "The operation has ended."},
+	{ResultPaused, journal.IntentPerformed, "The account is paused; calls in flight go on to their end, and nothing fails."},
+	{ResultResumed, journal.IntentPerformed, "One call tries; when Invoicebox does its work for the account the gate is open."},
+
+	{ResultMovedOn, journal.IntentRefused, "The operation does not wait for a person any more"},
+	{ResultNotSafe, journal.IntentRefused, "This command is not safe for an operation in this attention"},
+	{ResultTokenRefused, journal.IntentRefused, "Invoicebox refuses this token. The operation still waits for a person."},
+	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. The operation still waits for a person: enter it again later."},
+	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with. The operation still waits for a person."},
+	{ResultUnreadable, journal.IntentRefused, "The token was sealed with another keyset than the worker's. Give the command the worker's keyset-file."},
+	{ResultInvalid, journal.IntentRefused, "Merchant id and token are not of the form that Invoicebox gives."},
+	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
+	{ResultNotPaused, journal.IntentRefused, "The account is not paused: it goes on by itself."},
+	{ResultTokenOpens, journal.IntentRefused, "The account goes on by itself as soon as its own token passes a check: now and then, and when the token file changes."},
+	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
+}
+
+func resultOf(r Result) resultRow {
+	for _, row := range resultRows {
+		if row.result == r {
+			return row
+		}
+	}
+	return resultRow{result: r, state: journal.IntentRefused}
+}
+
+// A Refusal says why an act is refused.
+type Refusal struct {
+	Result Result
+	Words  string
+}
+
+func (r *Refusal) Error() string { return r.Words }
+
+func because(r Result, more string) *Refusal {
+	words := resultOf(r).words
+	if more != "" {
+		words += ": " + more
+	}
+	return &Refusal{Result: r, Words: words}
+}
+
+// Safe returns the commands that are safe for an operation in the row's
+// attention.
+func (row AttentionRow) Safe(k journal.Kind, doubt bool) []Command {
+	list := row.Commands
+	if doubt && row.InDoubt != nil {
+		list = row.InDoubt
+	}
+	var safe []Command
+	for _, c := range list {
+		if _, ok := actOf(c, row.Reason, k); ok {
+			safe = append(safe, c)
+		}
+	}
+	return safe
+}
+
+// Permit tells whether a command may be performed on an operation as it stands;
+// nil if so. The worker decides by it, and commands ask it beforehand.
+func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *Refusal {
+	if s != journal.Attention {
+		state := s.String()
+		if r != "" {
+			state += " (" + string(r) + ")"
+		}
+		return because(ResultMovedOn, "it is "+state)
+	}
+	if _, ok := actOf(c, r, k); !ok && !isCommand(c) {
+		return because(ResultUnknownAct, "")
+	}
+	row, ok := AttentionOf(r)
+	if !ok {
+		return because(ResultNotSafe, string(r))
+	}
+	safe := row.Safe(k, doubt)
+	if slices.Contains(safe, c) {
+		return nil
+	}
+	why := string(r)
+	if doubt {
+		why += ", in doubt"
+	}
+	return because(ResultNotSafe, fmt.Sprintf("%s; safe are %v", why, safe))
+}
+
+// isCommand tells whether some row has the command.
+func isCommand(c Command) bool {
+	return slices.ContainsFunc(actRows, func(row actRow) bool { return row.act == c })
+}
+
+// closing makes the events that are owed when a person closes an operation.
+func (p *Pool) closing(x journal.Target, by journal.Transition) []journal.Draft {
+	now := by.Intent.Audit.At
+	op := x.ClaimedOperation
+	switch endingOf(Reason(op.Reason), x.Current != nil) {
+	case endNothing:
+		return nil
+	case endCurrent:
+		ref, err := schemas.ParseReference(x.Current.Reference)
+		if err != nil {
+			break
+		}
+		v := schemas.VerificationPending
+		if x.CurrentVerified {
+			v = schemas.VerificationVerified
+		}
+		return []journal.Draft{p.out.activatedAgain(op, *x.Current, ref, v, x.Active.At, now)}
+	}
+	return []journal.Draft{p.out.failedAgain(op, schemas.FailureClosed, now)}
+}

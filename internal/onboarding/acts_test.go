@@ -1,0 +1,193 @@
+package onboarding
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+var operationCommands = []Command{CommandProbe, CommandRetry, CommandEnter, CommandClose}
+
+// Every reason of attention × kind × doubt × command, against what is written
+// here by hand: a p(robe), r(etry), e(nter) or c(lose) stands for what is safe.
+func TestActsOfEveryAttention(t *testing.T) {
+	want := map[string]string{
+		"outcome_unknown invite sure": "pc", "outcome_unknown invite doubt": "pc", "outcome_unknown activate sure": "pec", "outcome_unknown activate doubt": "pec",
+		"outcome_lost activate sure": "ec", "outcome_lost activate doubt": "ec",
+		"request_rejected invite sure": "rc", "request_rejected invite doubt": "pc", "request_rejected activate sure": "rc", "request_rejected activate doubt": "pec",
+		"answer_unreadable activate sure": "ec", "answer_unreadable activate doubt": "ec",
+		"merchant_conflict activate sure": "ec", "merchant_conflict activate doubt": "ec",
+		"credentials_invalid activate sure": "rec", "credentials_invalid activate doubt": "rec",
+		"second_token activate sure": "ec", "second_token activate doubt": "ec",
+		"credentials_lost activate sure": "ec", "credentials_lost activate doubt": "ec",
+		"code_of_other_shop activate sure": "c", "code_of_other_shop activate doubt": "c",
+		"subject_unreadable invite sure": "rc", "subject_unreadable invite doubt": "pc", "subject_unreadable activate sure": "rc", "subject_unreadable activate doubt": "pec",
+	}
+	walked := 0
+	for _, row := range attention {
+		for _, kind := range row.Kinds {
+			for _, doubt := range []bool{false, true} {
+				name := fmt.Sprintf("%s %v %s", row.Reason, kind, map[bool]string{false: "sure", true: "doubt"}[doubt])
+				got := ""
+				for _, c := range operationCommands {
+					why := Permit(c, kind, journal.Attention, row.Reason, doubt)
+					if why == nil {
+						got += string(c[0])
+						checkAct(t, name, c, row, kind, doubt)
+					} else if why.Result != ResultNotSafe || !strings.Contains(why.Words, string(row.Reason)) {
+						t.Errorf("%s %s: %+v", name, c, why)
+					}
+				}
+				expected, ok := want[name]
+				if got != expected || !ok {
+					t.Errorf("%s: safe are %q, want %q", name, got, expected)
+				}
+				walked++
+			}
+		}
+	}
+	if walked != len(want) {
+		t.Errorf("%d walked, %d written", walked, len(want))
+	}
+}
+
+func checkAct(t *testing.T, name string, c Command, row AttentionRow, kind journal.Kind, doubt bool) {
+	t.Helper()
+	act, ok := actOf(c, row.Reason, kind)
+	if !ok || !Permitted(journal.Attention, act.to) || resultOf(act.result).state != journal.IntentPerformed {
+		t.Errorf("%s %s: %+v", name, c, act)
+	}
+	again := act.to == journal.Planned
+	if again && row.Executed {
+		t.Errorf("%s %s: the code is spent and would be sent again", name, c)
+	}
+	if again && doubt != act.probe && row.Reason != ReasonOutcomeUnknown {
+		t.Errorf("%s %s: what is in doubt is asked by a flagged probe, what is not is not", name, c)
+	}
+	if act.run != (c != CommandClose) {
+		t.Errorf("%s %s: the run rises where calls start again", name, c)
+	}
+	if c == CommandClose && !slices.Contains([]journal.State{journal.Done}, act.to) {
+		t.Errorf("%s: closed is %v", name, act.to)
+	}
+}
+
+// Whatever is not in attention is nobody's to act on, and says where it is.
+func TestNothingElseCanBeActedOn(t *testing.T) {
+	for _, s := range allStates {
+		for _, c := range append(slices.Clone(operationCommands), "burn", "", CommandPause) {
+			why := Permit(c, journal.Activate, s, ReasonOutcomeUnknown, true)
+			switch {
+			case s != journal.Attention:
+				if why == nil || why.Result != ResultMovedOn || !strings.Contains(why.Words, s.String()) {
+					t.Errorf("%s in %v: %+v", c, s, why)
+				}
+			case !slices.Contains(operationCommands, c):
+				if why == nil || why.Result != ResultUnknownAct {
+					t.Errorf("%q: %+v", c, why)
+				}
+			}
+		}
+	}
+	if why := Permit(CommandClose, journal.Activate, journal.Attention, "of_tomorrow", false); why == nil || why.Result != ResultNotSafe {
+		t.Errorf("a reason without a row: %+v", why)
+	}
+}
+
+func TestResultsAreWords(t *testing.T) {
+	declared := declaredConstants(t, "acts.go", "Result")
+	if len(declared) != len(resultRows) {
+		t.Errorf("%d results, %d rows", len(declared), len(resultRows))
+	}
+	for name, r := range declared {
+		row := resultOf(Result(r))
+		if row.words == "" || row.state != journal.IntentPerformed && row.state != journal.IntentRefused || strings.Trim(r, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			t.Errorf("%s: %+v", name, row)
+		}
+	}
+}
+
+func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
+	for _, row := range attention {
+		for _, active := range []bool{false, true} {
+			end := endingOf(row.Reason, active)
+			final := false
+			for _, kind := range row.Kinds {
+				advice, ok := schemas.FailureOf(failureType(kind), row.Failure)
+				final = final || ok && advice.Final
+				closed, ok := schemas.FailureOf(failureType(kind), schemas.FailureClosed)
+				if !ok || !closed.Final {
+					t.Errorf("%v: closing is not an end", kind)
+				}
+			}
+			if final != (end == endNothing) {
+				t.Errorf("%s: its event is final %v, and closing owes %d", row.Reason, final, end)
+			}
+			if end == endCurrent && !active {
+				t.Errorf("%s: there is no current activation", row.Reason)
+			}
+		}
+	}
+	if endingOf(ReasonSecondToken, true) != endCurrent || endingOf(ReasonSecondToken, false) != endClosed {
+		t.Error("a second token: the current activation stands, if there is one")
+	}
+}
+
+// What a person closed although its code was executed is not sent again.
+func TestAClosedCodeIsNotSentAgain(t *testing.T) {
+	for _, row := range attention {
+		act, _ := actOf(CommandClose, row.Reason, journal.Activate)
+		for _, doubt := range []bool{false, true} {
+			o := journal.OperationView{Kind: journal.Activate, State: act.to, Reason: string(act.why), Doubt: doubt || row.Executed}
+			if again := neverSent(o); again && (row.Executed || doubt) {
+				t.Errorf("%s, doubt %v: its code would be sent again", row.Reason, doubt)
+			}
+		}
+	}
+}
+
+// Which gates a person can change, and why not.
+func TestGateActs(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		act  Command
+		gate journal.Gate
+		want Result
+		then journal.GateState
+	}{
+		{CommandPause, journal.Gate{State: journal.GateOpen}, ResultPaused, journal.GatePaused},
+		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultPaused, journal.GatePaused},
+		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultPaused, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: "refusals"}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultTokenOpens, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonAddress)}, ResultTokenOpens, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GateOpen}, ResultNotPaused, journal.GateOpen},
+		{CommandResume, journal.Gate{State: journal.GateLimited, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateLimited},
+		{CommandResume, journal.Gate{State: journal.GateResting, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateResting},
+	} {
+		for _, row := range gateActs {
+			if row.act != c.act {
+				continue
+			}
+			g := newGate(Config{}.withDefaults(), c.gate, now)
+			next, changes := g.foresee(row.signal, now)
+			got := row.result
+			if !changes {
+				got = whyGateStays(next).Result
+			}
+			if got != c.want || next.State != c.then {
+				t.Errorf("%s of %s/%s: %s, then %s/%s; want %s, then %s", c.act, c.gate.State, c.gate.Reason, got, next.State, next.Reason, c.want, c.then)
+			}
+			if g.g.State != c.gate.State {
+				t.Errorf("%s of %s/%s: looking changed it", c.act, c.gate.State, c.gate.Reason)
+			}
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package onboarding
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
+)
+
+// An account that is closed for longer than the maximum age fails nothing:
+// whatever closes it, and whatever was tried before, all is done afterwards.
+func TestAClosedAccountExpiresNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer answer // while it is away
+		person bool   // a person closes and opens it
+	}{
+		"paused by a person":      {answer{status: 425}, true},
+		"a token that is refused": {answer{status: 401}, false},
+		"unreachable":             {answer{fail: invoicebox.ReasonConnect, unsent: true}, false},
+		"503 to all":              {answer{status: 503}, false},
+		"limited for ever":        {answer{status: 429, header: http429("3600")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bad := true
+				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+					if bad && op != invoicebox.Check {
+						return c.answer
+					}
+					return good(op, value, n)
+				})
+				b.cfg.Concurrency = 4
+				away := 20 * 24 * time.Hour
+				if !c.person { // fewer looks into the journal
+					b.cfg.MaximumAge, away = 24*time.Hour, 40*time.Hour
+				}
+				set := func(s journal.GateState) {
+					b.j.mu.Lock()
+					b.j.closedFor("default")
+					b.j.accounts["default"].Gate = journal.Gate{State: s, Reason: "a person", Since: time.Now()}
+					b.j.closedFor("default")
+					b.j.mu.Unlock()
+				}
+				var ops []*fakeOp
+				for i := range 20 {
+					ops = append(ops, b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com")))
+				}
+				b.start()
+				if c.person {
+					time.Sleep(time.Minute) // each of them has waited by now
+					set(journal.GatePaused)
+				}
+				time.Sleep(away)
+				if c.person {
+					set(journal.GateOpen)
+				}
+				bad = false
+				b.until(30*time.Minute, "settled", b.j.settled)
+				b.finish()
+				for _, op := range ops {
+					b.expect(op, journal.Done, ReasonSent, "invited sent")
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,252 @@
+package onboarding
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	intentLook = 500 * time.Millisecond // how often a command's intent is looked for
+	intentPage = 100
+)
+
+// performIntents performs what people ask for until the run ends.
+func (p *Pool) performIntents(s scope) {
+	entries := newEntries()
+	for failures := 0; ; {
+		wait := intentLook
+		list, err := p.journal.PendingIntents(s.run, intentPage)
+		switch {
+		case s.draining(), errors.Is(err, journal.ErrClosed):
+			return
+		case err != nil:
+			p.metrics.errors.WithLabelValues("pending_intents").Inc()
+			p.log.Error("the journal does not tell what people ask for", "error", err)
+			wait = growing(intentLook, errorCap, failures)
+			failures++
+		default:
+			failures = 0
+		}
+		entries.keep(list)
+		p.performAll(s, list, entries)
+		timer := time.NewTimer(wait)
+		select {
+		case <-s.run.Done():
+			timer.Stop()
+			return
+		case <-p.journal.IntentsChanged():
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// performAll performs intents in the order in which they were asked for: what
+// is about the same operation or account waits for what was asked before.
+func (p *Pool) performAll(s scope, list []journal.PendingIntent, entries *entries) {
+	waiting := make(map[string]bool)
+	for _, i := range list {
+		subject := IntentSubject(i.Intent)
+		if !waiting[subject] {
+			waiting[subject] = !p.performIntent(s, i, entries)
+		}
+	}
+}
+
+// performIntent performs or refuses one, and tells whether it has ended. Where
+// the journal fails, or the operation moved on since it was looked at, it waits
+// for the next look.
+func (p *Pool) performIntent(s scope, i journal.PendingIntent, entries *entries) (ended bool) {
+	acc, ok := p.accounts[i.Account]
+	switch {
+	case !ok:
+		return p.refuse(s, i, because(ResultNotConfigured, ""))
+	case i.Target == nil:
+		return p.actOnAccount(s, acc, i)
+	}
+	return p.actOnOperation(s, acc, i, entries)
+}
+
+func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, entries *entries) (ended bool) {
+	op := i.Target.ClaimedOperation
+	if why := Permit(Command(i.Act), op.Kind, op.State, Reason(op.Reason), op.Doubt); why != nil {
+		return p.refuse(s, i, why)
+	}
+	row, _ := actOf(Command(i.Act), Reason(op.Reason), op.Kind)
+	if row.act == CommandEnter {
+		p.enter(s, acc, i, row, entries)
+		return false
+	}
+	tr := p.transitionOf(i, row)
+	if row.act == CommandClose {
+		attention, _ := AttentionOf(Reason(op.Reason))
+		// Its code must not be sent again, whoever enters it.
+		tr.Doubt = attention.Executed
+		tr.Publish = p.closing(*i.Target, tr)
+	}
+	ended, _ = p.commit(s, i, tr)
+	return ended
+}
+
+// transitionOf is what a row of the acts makes of an intent's operation.
+func (p *Pool) transitionOf(i journal.PendingIntent, row actRow) journal.Transition {
+	end := p.endOfIntent(i, row.result, "")
+	return journal.Transition{
+		Ref: i.Target.Ref, From: journal.Attention, To: row.to, Reason: string(row.why), NewRun: row.run, Probe: row.probe, Intent: &end,
+	}
+}
+
+// endOfIntent ends an intent with a result, and says so in the audit.
+func (p *Pool) endOfIntent(i journal.PendingIntent, r Result, words string) journal.IntentEnd {
+	row := resultOf(r)
+	if words == "" {
+		words = row.words
+	}
+	detail := string(r)
+	if i.MerchantID != "" {
+		detail += ", merchant id " + i.MerchantID
+	}
+	return journal.IntentEnd{
+		ID: i.ID, State: row.state, Result: string(r), Detail: words,
+		Audit: journal.AuditEntry{At: time.Now(), Actor: i.Actor, Act: i.Act + "." + row.state.String(), Subject: IntentSubject(i.Intent), Detail: detail},
+	}
+}
+
+// IntentSubject names what an intent is about, for the audit.
+func IntentSubject(i journal.Intent) string {
+	if i.Operation == uuid.Nil {
+		return "account/" + i.Account
+	}
+	return i.Operation.String()
+}
+
+// commit makes the intent's transition. The error is what the journal says about
+// merchant and version; everything else has been dealt with.
+func (p *Pool) commit(s scope, i journal.PendingIntent, tr journal.Transition) (ended bool, err error) {
+	if !Permitted(tr.From, tr.To) {
+		panic(fmt.Sprintf("onboarding: no edge from %v to %v", tr.From, tr.To))
+	}
+	err = p.journal.Apply(s.work, tr)
+	switch {
+	case err == nil:
+		if tr.To == journal.Done {
+			p.metrics.ended(i.Target.Kind, tr.To, Reason(tr.Reason))
+		}
+		p.intentEnded(i, *tr.Intent)
+		return true, nil
+	case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken), errors.Is(err, journal.ErrOlderVersion):
+		return false, err
+	}
+	p.intentFailed(i, err)
+	return false, nil
+}
+
+func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended bool) {
+	end := p.endOfIntent(i, why.Result, why.Words)
+	if err := p.journal.EndIntent(s.work, end); err != nil {
+		p.intentFailed(i, err)
+		return false
+	}
+	p.intentEnded(i, end)
+	return true
+}
+
+// intentFailed is for an intent that the next look finds again, if it is still
+// there: its operation moved on, or the journal did not write.
+func (p *Pool) intentFailed(i journal.PendingIntent, err error) {
+	if errors.Is(err, journal.ErrStale) {
+		p.log.Info("what a person asked for is looked at again: something happened meanwhile", "intent", i.UUID.String(), "act", i.Act)
+		return
+	}
+	p.metrics.errors.WithLabelValues("end_intent").Inc()
+	p.log.Error("what a person asked for could not be written; it is tried again", "intent", i.UUID.String(), "act", i.Act, "error", err)
+}
+
+func (p *Pool) intentEnded(i journal.PendingIntent, end journal.IntentEnd) {
+	act := i.Act
+	if row := resultOf(Result(end.Result)); row.result == ResultUnknownAct {
+		act = "unknown" // a label of a closed set
+	}
+	p.metrics.intents.WithLabelValues(act, end.Result).Inc()
+	p.log.Info("a person acted", "intent", i.UUID.String(), "act", i.Act, "actor", i.Actor, "subject", IntentSubject(i.Intent),
+		"state", end.State.String(), "result", end.Result)
+}
+
+// gateActs are the commands on accounts.
+var gateActs = []struct {
+	act    Command
+	signal signal
+	result Result
+}{
+	{CommandPause, sigPause, ResultPaused},
+	{CommandResume, sigResume, ResultResumed},
+}
+
+func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) (ended bool) {
+	for _, row := range gateActs {
+		if string(row.act) == i.Act {
+			return p.changeGate(s, acc, i, row.signal, row.result)
+		}
+	}
+	return p.refuse(s, i, because(ResultUnknownAct, ""))
+}
+
+// changeGate changes an account's gate: first in the journal, with the intent's
+// end, then here.
+func (p *Pool) changeGate(s scope, acc *account, i journal.PendingIntent, sig signal, result Result) (ended bool) {
+	// An earlier act may have been written although the journal did not say so.
+	if err := p.refreshGates(s.work); err != nil {
+		p.intentFailed(i, err)
+		return false
+	}
+	p.gateWriting.Lock()
+	defer p.gateWriting.Unlock()
+	now := time.Now()
+	g, changes := acc.gate.foresee(sig, now)
+	if !changes {
+		return p.refuse(s, i, whyGateStays(g))
+	}
+	end := p.endOfIntent(i, result, "")
+	end.Gate = &g
+	if err := p.journal.EndIntent(s.work, end); err != nil {
+		p.intentFailed(i, err)
+		return false
+	}
+	acc.gate.follow(sig, g, now)
+	p.gateChanged(acc)
+	p.intentEnded(i, end)
+	return true
+}
+
+// whyGateStays says why a person's command does not change a gate.
+func whyGateStays(g journal.Gate) *Refusal {
+	if g.State == journal.GatePaused {
+		return because(ResultTokenOpens, "")
+	}
+	return because(ResultNotPaused, "")
+}
+
+// foresee tells what a signal would make of the gate, and whether it changes it.
+func (x *gate) foresee(s signal, now time.Time) (journal.Gate, bool) {
+	x.mu.Lock()
+	next := gate{cfg: x.cfg, g: x.g, opens: x.opens, checks: x.checks}
+	x.mu.Unlock()
+	changes := next.tell(s, 0, false, now)
+	return next.g, changes
+}
+
+// follow takes over what was foreseen, now that the journal has it. Where the
+// gate changed meanwhile, the journal is told anew.
+func (x *gate) follow(s signal, written journal.Gate, now time.Time) {
+	x.tell(s, 0, false, now)
+	x.mu.Lock()
+	x.known = written
+	x.version++
+	x.dirty = !sameGate(x.g, written)
+	x.mu.Unlock()
+}

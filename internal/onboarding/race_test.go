@@ -1,0 +1,130 @@
+package onboarding
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
+)
+
+// A newer activation commits between the last refusal of the older one's token
+// and the word of it: the shop's credentials are the newer ones, and nobody
+// hears otherwise.
+func TestARefusalThatIsOvertakenIsNotAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *bench
+		var op *fakeOp
+		began := time.Now()
+		b = newBench(t, func(o invoicebox.Operation, value string, n int) answer {
+			if o != invoicebox.Check {
+				return good(o, value, n)
+			}
+			if time.Since(began) > DefaultVerifyFor {
+				b.j.mu.Lock()
+				b.j.active[op.Shop] = &journal.ActiveView{At: time.Now(), MerchantID: "m-code-1", Version: 2}
+				b.j.mu.Unlock()
+			}
+			return refusal(401)
+		})
+		op = b.add(journal.Activate, "shop-1", "code-1")
+		b.run(time.Hour)
+		b.expect(op, journal.Superseded, ReasonNewerCode)
+	})
+}
+
+// No e-mail goes out while an activation of the shop is before its end.
+func TestAnInvitationWaitsForTheActivation(t *testing.T) {
+	for name, c := range map[string]struct {
+		check   answer
+		state   journal.State
+		reason  Reason
+		events  []string
+		invites int
+	}{
+		"it works":    {answer{}, journal.Done, ReasonAlreadyActive, []string{"invited already_active"}, 0},
+		"it does not": {refusal(401), journal.Done, ReasonSent, []string{"invited sent"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				office := &tokenOffice{}
+				office.say(refusal(401), nil)
+				b := newBench(t, office.script)
+				act := b.add(journal.Activate, "shop-1", "code-1")
+				b.start()
+				b.until(time.Minute, "stored", func() bool { s, _ := b.j.state(act); return s == journal.Stored })
+				invite := b.add(journal.Invite, "shop-1", "a@example.com")
+				second := b.add(journal.Invite, "shop-1", "b@example.com")
+				pass(time.Minute)
+				if n := len(b.api.asked(invoicebox.Invite)); n != 0 {
+					t.Errorf("%d e-mails while the activation is not at its end", n)
+				}
+				b.j.mu.Lock()
+				if n := len(b.j.claims); n > 60 {
+					t.Errorf("%d claims in a minute", n)
+				}
+				b.j.mu.Unlock()
+				office.say(c.check, nil)
+				b.until(10*time.Minute, "settled", b.j.settled)
+				b.finish()
+				b.expect(invite, c.state, c.reason, c.events...)
+				b.expect(second, c.state, c.reason, c.events...)
+				if n := len(b.api.asked(invoicebox.Invite)); n != 2*c.invites {
+					t.Errorf("%d e-mails", n)
+				}
+			})
+		})
+	}
+}
+
+// An answer to the first request comes while the probe is under way: whatever
+// the probe brings, the shop's next request begins after its end, and its
+// permit comes back by that end.
+func TestALateAnswerBesideTheProbe(t *testing.T) {
+	for name, probe := range map[string]answer{"refused": refusal(422), "lost": lost, "500": {status: 500}, "429": {status: 429}, "good": {}, "not sent": {fail: invoicebox.ReasonConnect, unsent: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b *bench
+				var op *fakeOp
+				b = newBench(t, func(o invoicebox.Operation, value string, n int) answer {
+					switch {
+					case value == "code-1" && n == 0:
+						return lost
+					case value == "code-1":
+						b.late(op, body("code-1", "code-1"))
+						if probe.status != 0 || probe.fail != "" {
+							return probe
+						}
+					}
+					return good(o, value, n)
+				})
+				b.api.latency = 5 * time.Second
+				op = b.add(journal.Activate, "shop-1", "code-1")
+				b.start()
+				b.until(time.Hour, "probed", func() bool {
+					b.j.mu.Lock()
+					defer b.j.mu.Unlock()
+					return op.probes == 1
+				})
+				next := b.add(journal.Invite, "shop-1", "a@example.com")
+				b.until(time.Hour, "settled", func() bool { return b.j.settled() && b.j.compared(op) })
+				b.finish()
+				b.expect(op, journal.Done, ReasonActivated, "activated verified")
+				b.expect(next, journal.Done, ReasonAlreadyActive, "invited already_active")
+				var end time.Time
+				for _, k := range b.api.calls {
+					if k.op == invoicebox.Check && k.at.Before(end) {
+						t.Errorf("the answer was gone on with %v before the probe's end", end.Sub(k.at))
+					}
+					if k.value == "code-1" {
+						end = k.end
+					}
+				}
+				if n := len(b.j.open); n != 0 {
+					t.Errorf("%d attempts have no end", n)
+				}
+			})
+		})
+	}
+}

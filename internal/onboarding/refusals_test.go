@@ -1,0 +1,142 @@
+package onboarding
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
+)
+
+func TestGateCountsRefusedShopsInARow(t *testing.T) {
+	refuse := func(g *gate, shop int, now time.Time) bool {
+		return g.tellOf(fmt.Sprint("shop-", shop), sigRefused, 0, false, now)
+	}
+	t.Run("one shop again and again is one", func(t *testing.T) {
+		g, now := testGate()
+		for i := range 10 * refusalsToPause {
+			if refuse(g, i%(refusalsToPause-1), now) {
+				t.Fatalf("closed by %d refusals of %d shops", i+1, refusalsToPause-1)
+			}
+		}
+		if !refuse(g, refusalsToPause, now) || g.g.State != journal.GatePaused || g.g.Reason != string(ReasonRefusals) || !g.checkAt.IsZero() {
+			t.Errorf("%+v, checked at %v", g.g, g.checkAt)
+		}
+	})
+	t.Run("a success begins anew", func(t *testing.T) {
+		g, now := testGate()
+		for i := range 10 * refusalsToPause {
+			if refuse(g, i, now) {
+				t.Fatal("closed although not in a row")
+			}
+			if i%(refusalsToPause-1) == 0 {
+				g.tell(sigAnswered, 0, false, now)
+			}
+		}
+	})
+	t.Run("faults of the server are no success, and a refusal ends their row", func(t *testing.T) {
+		g, now := testGate()
+		for i := range refusalsToPause {
+			for range faultsToRest - 1 {
+				if g.tell(sigFault, 0, false, now) {
+					t.Fatal("rests although the faults were not in a row")
+				}
+			}
+			if refuse(g, i, now) != (i == refusalsToPause-1) {
+				t.Fatalf("after %d shops: %+v", i+1, g.g)
+			}
+		}
+	})
+	t.Run("a success from before the pause opens", func(t *testing.T) {
+		g, now := testGate()
+		for i := range refusalsToPause {
+			refuse(g, i, now)
+		}
+		if refuse(g, 1000, now) || !g.tell(sigAnswered, 0, false, now) || g.g.State != journal.GateOpen {
+			t.Errorf("%+v", g.g)
+		}
+		if refuse(g, 1001, now) {
+			t.Error("the count did not begin anew")
+		}
+	})
+}
+
+// Refusals of many shops pause the account until a person opens it, or the
+// settings change: then one call tries.
+func TestRefusalsOfManyShopsPause(t *testing.T) {
+	for _, exit := range []string{"a person", "changed settings", "changed settings that do not help"} {
+		t.Run(exit, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				refused := true
+				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+					if refused && op == invoicebox.Activate {
+						return refusal(422)
+					}
+					return good(op, value, n)
+				})
+				b.cfg.Concurrency = 1
+				const shops = 3 * refusalsToPause
+				for i := range shops {
+					b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i))
+				}
+				b.start()
+				time.Sleep(6 * time.Hour)
+				synctest.Wait()
+				calls := len(b.api.asked(invoicebox.Activate))
+				if g := b.j.accounts["default"].Gate; calls != refusalsToPause || g.State != journal.GatePaused || g.Reason != string(ReasonRefusals) {
+					t.Fatalf("%d calls, gate %+v", calls, g)
+				}
+				if exit == "changed settings that do not help" {
+					b.pool.TokenChanged("default")
+					time.Sleep(time.Hour)
+					if g := b.j.accounts["default"].Gate; len(b.api.asked(invoicebox.Activate)) != calls+1 || g.State != journal.GatePaused {
+						t.Errorf("%d calls, gate %+v", len(b.api.asked(invoicebox.Activate)), g)
+					}
+				}
+				refused = false
+				if exit == "a person" {
+					b.j.mu.Lock()
+					b.j.accounts["default"].Gate = journal.Gate{State: journal.GateOpen, Since: time.Now()}
+					b.j.mu.Unlock()
+				} else {
+					b.pool.TokenChanged("default")
+				}
+				b.until(time.Minute, "settled", b.j.settled)
+				b.finish()
+			})
+		})
+	}
+}
+
+// A wrong address: three calls, then checks of the token, and one trial for
+// each good one; when the address is right again all goes on by itself.
+func TestAWrongAddressIsTriedOnceForEachGoodCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wrong := true
+		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+			if wrong && op == invoicebox.Invite {
+				return answer{status: 404, body: "<html>"}
+			}
+			return good(op, value, n)
+		})
+		b.cfg.Concurrency = 1
+		for i := range 100 {
+			b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com"))
+		}
+		b.start()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		calls, checks := len(b.api.asked(invoicebox.Invite)), len(b.api.asked(invoicebox.CheckOwn))
+		if checks < 12 || calls < faultsToPause+checks-1 || calls > faultsToPause+checks {
+			t.Errorf("%d calls and %d checks in an hour", calls, checks)
+		}
+		wrong = false
+		b.until(10*time.Minute, "settled", b.j.settled)
+		b.finish()
+		if g := b.j.accounts["default"].Gate; g.State != journal.GateOpen {
+			t.Errorf("gate %+v", g)
+		}
+	})
+}

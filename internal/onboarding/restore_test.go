@@ -1,0 +1,236 @@
+package onboarding
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+var restoreAt = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+var allPlaces = []RestorePlace{PlaceQueued, PlaceToCall, PlaceAnswered, PlacePerson, PlaceEnded}
+
+// stateAt gives a state that stands for a place.
+var stateAt = map[RestorePlace]journal.State{
+	PlaceQueued: journal.Queued, PlaceToCall: journal.Planned, PlaceAnswered: journal.Received, PlacePerson: journal.Attention, PlaceEnded: journal.Done,
+}
+
+func TestEveryStateHasAPlace(t *testing.T) {
+	want := map[journal.State]RestorePlace{
+		journal.Queued: PlaceQueued, journal.Planned: PlaceToCall, journal.Waiting: PlaceToCall, journal.Claimed: PlaceToCall, journal.Sending: PlaceToCall,
+		journal.Unknown: PlaceToCall, journal.Received: PlaceAnswered, journal.Stored: PlaceAnswered, journal.Attention: PlacePerson,
+		journal.Done: PlaceEnded, journal.Superseded: PlaceEnded,
+	}
+	for _, s := range allStates {
+		if got := placeOf(s); got != want[s] {
+			t.Errorf("%v is at %q, want %q", s, got, want[s])
+		}
+	}
+}
+
+// restoredOp is an operation of a copy.
+func restoredOp(kind journal.Kind, place RestorePlace, unknowns int) journal.RestoredOperation {
+	return journal.RestoredOperation{Last: true, ClaimedOperation: journal.ClaimedOperation{
+		UUID: uuid.NewSHA1(uuid.Nil, []byte("operation")), Kind: kind, State: stateAt[place], Shop: journal.ShopKey{Account: "default", Shop: "shop"},
+		Run: 2, Unknowns: unknowns, EventID: "event",
+	}}
+}
+
+// publishedAs makes what was published of a run, as it lies in the topic.
+func publishedAs(t *testing.T, o journal.RestoredOperation, run int, sequence int64, typ string, data any) journal.Announced {
+	t.Helper()
+	op := o.ClaimedOperation
+	op.Run = run
+	d := publisher{source: DefaultSource}.ofRun(op, typ, restoreAt, data)
+	m, err := d.Freeze(sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return journal.Announced{Event: d.ID, Type: typ, Shop: o.Shop, Operation: o.UUID, Causation: o.EventID, Sequence: sequence, At: restoreAt, Message: m}
+}
+
+func activatedIn(store string) schemas.Activated {
+	mount := "secret"
+	if store == schemas.StoreSealed {
+		mount = schemas.SealedMount
+	}
+	ref := schemas.Reference{Store: store, Mount: mount, Account: "default", Shop: "shop", Version: 3}
+	return schemas.Activated{
+		ShopID: "shop", PartnerAccount: "default", MerchantID: "merchant", ActivatedAt: restoreAt, Verification: schemas.VerificationVerified,
+		Credentials: schemas.Credentials{Ref: ref.String(), Store: store, Key: ref.Key(), Version: 3, Fields: []string{schemas.FieldMerchantID, schemas.FieldToken}},
+	}
+}
+
+// saying gives an operation the results that make a word its last one.
+func saying(t *testing.T, o journal.RestoredOperation, word RestoreWord) (journal.RestoredOperation, bool) {
+	t.Helper()
+	add := func(typ string, data any) {
+		o.Results = append(o.Results, publishedAs(t, o, o.Run, int64(len(o.Results)+5), typ, data))
+	}
+	invite := o.Kind == journal.Invite
+	switch word {
+	case WordNothing:
+	case WordInvited:
+		add(schemas.TypeInvited, schemas.Invited{ShopID: "shop", PartnerAccount: "default", InvitedAt: restoreAt, Outcome: schemas.OutcomeSent})
+	case WordActivated:
+		add(schemas.TypeActivated, activatedIn("vault"))
+	case WordSecretGone:
+		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+	case WordFailed:
+		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureExpired))
+	case WordPerson:
+		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureOutcomeUnknown))
+	case WordKept:
+		add(schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, schemas.FailureAnswerUnreadable))
+	}
+	fits := map[RestoreWord]journal.Kind{WordInvited: journal.Invite, WordActivated: journal.Activate, WordSecretGone: journal.Activate, WordKept: journal.Activate}
+	kind, only := fits[word]
+	return o, !only || kind == o.Kind && invite == (kind == journal.Invite)
+}
+
+// Every operation with every word comes to what the table says, and no row is
+// out of reach.
+func TestRestoreRows(t *testing.T) {
+	words := []RestoreWord{WordNothing, WordInvited, WordActivated, WordSecretGone, WordFailed, WordPerson, WordKept}
+	reached := map[string]bool{}
+	for _, kind := range bothKinds {
+		for _, place := range allPlaces {
+			for _, word := range words {
+				for _, hold := range []bool{false, true} {
+					for unknowns := range 2 {
+						o, possible := saying(t, restoredOp(kind, place, unknowns), word)
+						if !possible || kind == journal.Invite && place == PlaceAnswered {
+							continue
+						}
+						setting := ProbeOnce
+						if hold {
+							setting = Hold
+						}
+						name := fmt.Sprintf("%v %s, %s, %s, %d unknown", kind, place, word, setting, unknowns)
+						row, ok := restoreRowOf(kind, place, word, hold, unknowns > 0)
+						got := NewRestorer(RestorerOptions{UnknownOutcome: setting, Now: func() time.Time { return restoreAt }})(o)
+						if !ok {
+							if place != PlaceEnded || word != WordNothing || got.Word != "" {
+								t.Errorf("%s: no row fits, and it comes to %+v", name, got)
+							}
+							continue
+						}
+						reached[fmt.Sprintf("%+v", row)] = true
+						checkRestoration(t, name, o, row, got)
+					}
+				}
+			}
+		}
+	}
+	for _, row := range RestoreRows() {
+		if !reached[fmt.Sprintf("%+v", row)] {
+			t.Errorf("no operation comes to %+v", row)
+		}
+	}
+}
+
+func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, row RestoreRow, got journal.Restoration) {
+	t.Helper()
+	if got.To != row.To || got.Doubt != row.Doubt || got.Unknown != row.Unknown || row.Reason != "" && got.Reason != string(row.Reason) {
+		t.Errorf("%s comes to %+v, want %+v", name, got, row)
+	}
+	if (len(got.Publish) > 0) != (row.Failure != "") {
+		t.Errorf("%s publishes %d events, want %q", name, len(got.Publish), row.Failure)
+	}
+	for _, d := range got.Publish {
+		for _, r := range o.Results {
+			if d.ID == r.Event {
+				t.Errorf("%s publishes an id that was published with other bytes", name)
+			}
+		}
+		m, err := d.Freeze(9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := schemas.DecodeOutput(m, schemas.Strict); err != nil || e.Sequence != 9 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A code of which nothing is known is sent once more at the most, and only
+	// where no attempt was unknown before.
+	if sends := got.To == journal.Unknown || got.To == 0 && got.Unknown; sends && (o.Unknowns > 0 || !got.Doubt) {
+		t.Errorf("%s may be sent once more", name)
+	}
+	// Active is only what resolves.
+	if (got.Active != nil) != (row.Came == cameActive) || (got.Credential != nil) != (got.Active != nil) {
+		t.Errorf("%s: active %+v, credential %+v", name, got.Active, got.Credential)
+	}
+	if got.Word == "" && (row.To != 0 || row.Unknown) {
+		t.Errorf("%s is not reported", name)
+	}
+}
+
+func TestTheLastWordOfARun(t *testing.T) {
+	o := restoredOp(journal.Activate, PlaceToCall, 0)
+	restore := func(results ...journal.Announced) journal.Restoration {
+		o := o
+		o.Results, o.Last = results, false
+		return NewRestorer(RestorerOptions{Now: func() time.Time { return restoreAt }})(o)
+	}
+	failed := func(run int, sequence int64, reason schemas.FailureReason) journal.Announced {
+		return publishedAs(t, o, run, sequence, schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, reason))
+	}
+	active := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn("openbao"))
+	other := publishedAs(t, o, 2, 8, schemas.TypeActivated, activatedIn("vault"))
+	other.Event = uuid.New()
+	held := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+	held.Held = true
+	for name, c := range map[string]struct {
+		got  journal.Restoration
+		want string
+		run  int
+	}{
+		"a success after a failure":       {restore(failed(2, 5, schemas.FailureOutcomeLost), active), "done activated", 2},
+		"a failure after a success":       {restore(active, failed(2, 7, schemas.FailureSecondToken)), "attention credentials_lost", 3},
+		"a refusal in a later run":        {restore(failed(2, 5, schemas.FailureCodeRejected), failed(5, 6, schemas.FailureCodeRejected)), "done code_rejected", 5},
+		"its own credentials":             {restore(held), "done activated", 2},
+		"what is no result of any run":    {restore(other), "unknown_state ", 0},
+		"nothing yet, more may be found":  {restore(), "unknown_state ", 0},
+		"lost by an earlier recovery too": {restore(failed(3, 9, schemas.FailureCredentialsLost)), "attention credentials_lost", 3},
+	} {
+		if got := c.got.To.String() + " " + c.got.Reason; got != c.want || c.got.Run != c.run {
+			t.Errorf("%s comes to %q in run %d, want %q in %d", name, got, c.got.Run, c.want, c.run)
+		}
+	}
+	got := restore(active)
+	want := &journal.Credential{Shop: o.Shop, Version: 3, Reference: activatedIn("openbao").Credentials.Ref, MerchantID: "merchant"}
+	if diff := cmp.Diff(want, got.Credential); diff != "" || got.Active.Event != active.Event || !got.Active.At.Equal(restoreAt) {
+		t.Errorf("taken over: %s %+v", diff, got.Active)
+	}
+	o.Conflict = true
+	if got := restore(active); got.To != journal.Attention || got.Credential != nil {
+		t.Errorf("a merchant that is another's by now: %+v", got)
+	}
+}
+
+// Every reason that can be published of an operation means something for one
+// that is restored.
+func TestEveryFailureHasAWord(t *testing.T) {
+	reasons := declaredReasons(t)
+	known := map[Reason]bool{}
+	for _, r := range reasons {
+		known[r] = true
+	}
+	for _, typ := range []string{schemas.TypeInvitationFailed, schemas.TypeActivationFailed} {
+		for _, reason := range schemas.FailureReasons(typ) {
+			w, ok := failureWords[reason]
+			if !ok || !known[w.reason] {
+				t.Errorf("%s %s means nothing", typ, reason)
+			}
+			if w.word == WordPerson && attentionFailure(w.reason) != reason {
+				t.Errorf("%s is attention %s, which publishes %q", reason, w.reason, attentionFailure(w.reason))
+			}
+		}
+	}
+}

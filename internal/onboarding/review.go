@@ -1,0 +1,261 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/schemas"
+)
+
+const (
+	reviewPoll  = time.Minute // how often a worker looks for reviews that another has begun
+	reviewPause = 5 * time.Second
+)
+
+// A reviewer looks at the current credentials of one account's shops: one look
+// at a time, beside the places of calls, so that it takes none from them.
+type reviewer struct {
+	pool   *Pool
+	acc    *account
+	silent int  // looks in a row that proved nothing: the pauses between looks grow
+	inRow  int  // different shops refused in a row
+	doubt  bool // refusals are withheld
+}
+
+// reviews looks at credentials until the run ends.
+func (p *Pool) reviews(s scope, acc *account) {
+	r := &reviewer{pool: p, acc: acc}
+	failures := 0
+	for {
+		next, err := r.round(s)
+		wait := reviewPoll
+		if !next.IsZero() {
+			wait = min(max(time.Until(next), 0), reviewPoll)
+		}
+		switch {
+		case errors.Is(err, journal.ErrClosed) || s.draining():
+			return
+		case err != nil:
+			p.metrics.errors.WithLabelValues("reviews").Inc()
+			p.log.Error("the journal does not give out reviews of credentials", "account", acc.Name, "error", err)
+			wait = growing(errorBase, errorCap, failures)
+			failures++
+		default:
+			failures = 0
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-s.run.Done():
+		case <-acc.reviewWake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// reviewSoon says that a review has begun.
+func (acc *account) reviewSoon() {
+	select {
+	case acc.reviewWake <- struct{}{}:
+	default:
+	}
+}
+
+// round claims one review that is due, if there is a permit, and looks. It
+// returns when to come again.
+func (r *reviewer) round(s scope) (next time.Time, err error) {
+	p := r.pool
+	if r.acc.gate.unwell() {
+		return time.Now().Add(reviewPause), nil
+	}
+	share, back, err := p.journal.Free(s.run, p.cfg.reviewPermit())
+	if err != nil || share == 0 {
+		return back, err
+	}
+	egress, back, err := p.journal.Free(s.run, p.cfg.egress())
+	if err != nil || egress == 0 {
+		return back, err
+	}
+	// A routine look can wait until there is nothing better to do.
+	idle := 2*egress > p.cfg.EgressRequests
+	scheduled := p.cfg.VerifyEvery != NoVerifyEvery
+	// One at a time: the share of the ledger is small, and what is not looked at
+	// would wait for the end of its lease.
+	request := journal.ReviewRequest{Account: r.acc.Name, Limit: 1, Lease: 2 * p.cfg.reviewTime(), Routine: scheduled && idle}
+	if request.Routine {
+		request.Horizon = p.cfg.VerifyEvery
+	}
+	got, err := p.journal.ClaimReviews(s.work, request)
+	if err != nil {
+		return next, err
+	}
+	r.withhold(got.InRow)
+	if len(got.Reviews) == 0 {
+		if next = got.Next; scheduled && !idle {
+			next = earliest(next, time.Now().Add(reviewPause))
+		}
+		return next, nil
+	}
+	v := got.Reviews[0]
+	switch answer, err := r.look(s, v); {
+	case errors.Is(err, credentials.ErrUnreadable):
+	case err != nil:
+		return time.Now().Add(reviewPause), nil //nolint:nilerr // said by look; it comes back with its lease
+	case answer == journal.ReviewSilent:
+		r.silent++
+		return time.Now().Add(growing(p.cfg.ReviewBase/8, p.cfg.ReviewCap/8, r.silent)), nil
+	default:
+		r.silent = 0
+	}
+	return time.Now(), nil // what came of it may be due before all others
+}
+
+// withhold notes whether refusals speak against the shops or against the check.
+func (r *reviewer) withhold(inRow int) {
+	p, doubt := r.pool, inRow >= RefusedInRow
+	r.inRow = inRow
+	p.metrics.refusedInRow.WithLabelValues(r.acc.Name).Set(float64(inRow))
+	if doubt == r.doubt {
+		return
+	}
+	if r.doubt = doubt; doubt {
+		p.log.Error("THE TOKENS OF MANY SHOPS ARE REFUSED: none of them is announced as invalid until one works; look what has happened to the account",
+			"account", r.acc.Name, "shops_in_row", inRow)
+		return
+	}
+	p.log.Warn("tokens of shops work again: those that are still refused are announced", "account", r.acc.Name)
+}
+
+// look asks about one shop's credentials and writes what came of it. An error
+// says that nothing was asked.
+func (r *reviewer) look(s scope, v journal.Review) (journal.ReviewAnswer, error) {
+	p := r.pool
+	kept, err := p.cfg.Credentials.Read(s.calls, v.Credential)
+	if err != nil {
+		// Nothing was asked, so nothing is known of Invoicebox either.
+		p.metrics.errors.WithLabelValues("read_credentials").Inc()
+		p.log.Error("stored credentials cannot be read", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
+			"lost", errors.Is(err, credentials.ErrUnreadable), "error", err)
+		r.end(s, v, journal.ReviewSilent)
+		return 0, err
+	}
+	answer, err := r.ask(s, v, kept.Token)
+	if err == nil {
+		r.end(s, v, answer)
+	}
+	return answer, err
+}
+
+// ask makes the check. It takes permits of the egress ledger and of the part
+// of it that is for reviews.
+func (r *reviewer) ask(s scope, v journal.Review, token secret.String) (journal.ReviewAnswer, error) {
+	p := r.pool
+	sendBy, deadline := p.cfg.sendBy(), p.cfg.checkDeadline()
+	by := time.Now().Add(sendBy)
+	id, err := p.journal.StartCheck(s.work, journal.Check{
+		Account: r.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.reviewPermit(), p.cfg.egress()},
+	})
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(s.calls, deadline)
+	x := r.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: by}, token)
+	cancel()
+	c := invoicebox.Classify(x)
+	p.metrics.called(x.Operation.String(), c.Class.String(), x.Finished.Sub(x.Started))
+	p.later(func() { p.endCheck(s, id, endOf(x, c.Class.String(), c.Code)) })
+	answer := journal.ReviewSilent
+	switch result, err := invoicebox.ParseCheck(x); {
+	case err != nil || !result.Conclusive:
+	case result.Valid:
+		answer = journal.ReviewAccepted
+	default:
+		answer = journal.ReviewRefused
+	}
+	if answer != journal.ReviewAccepted {
+		p.log.Warn("a shop's token was not accepted", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
+			"state", v.State.String(), "status", x.Status, "outcome", c.Class.String(), "request_id", x.RequestID)
+	}
+	return answer, nil
+}
+
+// end writes what a look brought, as the table says.
+func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
+	p, now := r.pool, time.Now()
+	refused := v.Refused
+	confirmed := false
+	switch answer {
+	case journal.ReviewAccepted:
+		refused = time.Time{}
+		r.withhold(0)
+	case journal.ReviewRefused:
+		if refused.IsZero() {
+			refused = now
+			r.withhold(r.inRow + 1)
+		}
+		confirmed = !r.doubt && now.Sub(refused) >= p.cfg.VerifyFor
+	}
+	row := reviewRowOf(v.State, answer, confirmed)
+	e := journal.ReviewEnd{Ref: v.Ref, Answer: answer, State: row.to, Move: row.move}
+	e.Due, e.Routine = p.reviewDue(row, v.Tries, refused, now)
+	if row.event != "" {
+		draft, err := p.out.reviewed(v, row.event, now)
+		if err != nil {
+			p.log.Error("a stored reference cannot be published", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "error", err)
+			return
+		}
+		e.Publish = []journal.Draft{draft}
+		e.Audit = &journal.AuditEntry{
+			At: now, Actor: p.cfg.Owner, Act: "review", Subject: v.Operation.String(),
+			Detail: fmt.Sprintf("credentials version %d: %s, were %s", v.Credential.Version, row.to, v.State),
+		}
+	}
+	switch err := p.journal.EndReview(s.work, e); {
+	case err == nil:
+		if row.event != "" {
+			p.metrics.reviewed.WithLabelValues(r.acc.Name, row.to.String()).Inc()
+		}
+	case errors.Is(err, journal.ErrStale):
+		p.log.Info("newer credentials came while the older were looked at", "account", r.acc.Name, "shop", v.Credential.Shop.Shop)
+	default:
+		// Looked at again when the lease has ended.
+		p.metrics.errors.WithLabelValues("end_review").Inc()
+		p.log.Warn("what a look at credentials brought could not be written", "account", r.acc.Name, "error", err)
+	}
+}
+
+// reviewTime is what one look takes at most.
+func (c Config) reviewTime() time.Duration { return c.sendBy() + c.checkDeadline() + leaseMargin }
+
+// reviewed makes the event that tells what became of credentials. There may be
+// several of one type about them, so its id counts them.
+func (p publisher) reviewed(v journal.Review, typ string, now time.Time) (journal.Draft, error) {
+	ref, err := schemas.ParseReference(v.Credential.Reference)
+	if err != nil {
+		return journal.Draft{}, err
+	}
+	var data any = schemas.CredentialsVerified{
+		ShopID: v.Credential.Shop.Shop, PartnerAccount: v.Credential.Shop.Account, Credentials: credentialsOf(v.Credential, ref), CheckedAt: now.UTC(),
+	}
+	if typ == schemas.TypeCredentialsInvalid {
+		data = schemas.CredentialsInvalid(data.(schemas.CredentialsVerified))
+	}
+	id := schemas.EventID(v.Operation, v.Run, fmt.Sprintf("%s/%d", typ, v.Told+1))
+	return p.draft(id, typ, cause{
+		shop: v.Credential.Shop, operation: v.Operation, event: v.EventID, traceParent: v.TraceParent, traceState: v.TraceState,
+	}, now, data), nil
+}
+
+// credentialsOf says where they are.
+func credentialsOf(c journal.Credential, ref schemas.Reference) schemas.Credentials {
+	return schemas.Credentials{
+		Ref: ref.Pinned(c.Version).String(), Store: ref.Store, Key: ref.Key(), Version: c.Version,
+		Fields: []string{schemas.FieldMerchantID, schemas.FieldToken},
+	}
+}
