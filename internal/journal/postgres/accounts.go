@@ -52,25 +52,38 @@ func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
 	return as, err
 }
 
-// SetGate replaces an account's gate.
+// SetGate replaces an account's gate. All replicas are told.
 func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error {
-	state, ok := gateNumbers[g.State]
-	if !ok {
-		return fmt.Errorf("journal: no gate is %q", g.State)
-	}
 	return j.submit(ctx, 0, needs{}, func(t *tx) error {
-		n, err := t.exec("UPDATE account SET gate = $1, gate_reason = $2, gate_until = $3, gate_count = $4, gate_since = $5 WHERE name = $6",
-			state, g.Reason, orNull(t.j.clock.stamp(g.Until)), g.Count, orNull(t.j.clock.stamp(g.Since)), account)
+		id, err := t.account(account)
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
+		if err := t.setGate(id, g); err != nil {
+			return err
 		}
-		t.woken = true
 		if audit != nil {
 			return t.audit(*audit)
 		}
 		return nil
 	})
+}
+
+func (t *tx) setGate(account int64, g journal.Gate) error {
+	state, ok := gateNumbers[g.State]
+	if !ok {
+		return fmt.Errorf("journal: no gate is %q", g.State)
+	}
+	t.woken = true
+	_, err := t.exec("UPDATE account SET gate = $1, gate_reason = $2, gate_until = $3, gate_count = $4, gate_since = $5, closed = "+closedTotal("$6")+
+		", closed_since = CASE $1::bigint WHEN 1 THEN NULL ELSE $6::bigint END WHERE id = $7",
+		state, g.Reason, orNull(t.j.clock.stamp(g.Until)), int64(g.Count), orNull(t.j.clock.stamp(g.Since)), t.now, account)
+	return err
+}
+
+// closedTotal is, of a row of account, for how long its gate was not open until
+// now. Only differences of it are used: what an operation's run began with, and
+// what there is now.
+func closedTotal(now string) string {
+	return "(closed + CASE WHEN closed_since IS NULL THEN 0 ELSE greatest(0, " + now + "::bigint - closed_since) END)"
 }

@@ -33,8 +33,13 @@ func (t *tx) apply(tr journal.Transition) error {
 	to := tr.To
 	switch {
 	case tr.Behind && to == journal.Planned:
-		// Released below: at once where nobody is queued.
-		to = journal.Queued
+		queued, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 2)", f.shop)
+		if err != nil {
+			return err
+		}
+		if queued.int(0) != 0 { // released below
+			to = journal.Queued
+		}
 	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
 		busy, err := t.busy(f.shop)
 		if err != nil {
@@ -44,11 +49,14 @@ func (t *tx) apply(tr journal.Transition) error {
 			to = journal.Queued
 		}
 	}
-	if err := t.move(f, tr, to); err != nil {
+	if err := t.move(tr, to); err != nil {
+		return err
+	}
+	if err := t.byHand(tr); err != nil {
 		return err
 	}
 	if tr.Attempt != 0 && tr.End != nil {
-		if err := t.endAttempt(tr.Attempt, 0, *tr.End); err != nil {
+		if _, err := t.endAttempt(tr.Attempt, 0, *tr.End); err != nil {
 			return err
 		}
 	}
@@ -86,7 +94,7 @@ const (
 )
 
 // move compares and writes the state.
-func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
+func (t *tx) move(tr journal.Transition, to journal.State) error {
 	args := []any{tr.Ref.Operation, int64(tr.From), tr.Ref.Claim, int64(to), 0, t.now, tr.Reason, flag(tr.Doubt), verifiedAt(tr, t.now)}
 	statement, stage := moveEnding, int64(0)
 	if !to.Open() && tr.Credential == nil {
@@ -128,7 +136,7 @@ func laneFor(tr journal.Transition, to journal.State) any {
 }
 
 const olderRead = `SELECT o.id, o.lane FROM operation o JOIN operation n ON n.id = $3
-	WHERE o.shop = $1 AND o.kind = $2 AND o.unknowns > 0 AND o.event < n.event AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+	WHERE o.shop = $1 AND o.kind = $2 AND o.unknowns > 0 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
 
 // supersedeOlder ends those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
@@ -172,7 +180,7 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 			own++
 		}
 	}
-	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil {
+	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
 		return 0, nil
 	}
 	s, err := t.one("SELECT sequence, merchant_id, version, coalesce(active_version, 0) FROM shop WHERE id = $1", f.shop)
@@ -180,6 +188,9 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 		return 0, err
 	}
 	sequence = s.int(0)
+	if tr.Current != 0 && s.int(3) > tr.Current {
+		return 0, journal.ErrOlderVersion
+	}
 	if c := tr.Credential; c != nil {
 		if err := t.store(f, tr.Ref.Operation, s.text(1), *c); err != nil {
 			return 0, err
@@ -210,6 +221,9 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 		}
 		if _, err := t.exec("UPDATE shop SET sequence = $1, active_operation = $2, active_at = $3, active_event = $4, active_version = $5 WHERE id = $6",
 			sequence+own, tr.Ref.Operation, t.j.clock.stamp(u.At), eventID(u.Event), version, f.shop); err != nil {
+			return 0, err
+		}
+		if err := t.beginReview(f, tr.Ref.Operation, version, tr); err != nil {
 			return 0, err
 		}
 	}

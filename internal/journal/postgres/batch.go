@@ -28,6 +28,7 @@ type batch struct {
 	permits permits
 	invited map[journal.ShopKey]int64 // shops with an open invitation, of those that chose another provider
 	woken   bool                      // an operation may have become due
+	asked   bool                      // an intent waits
 	out     bool                      // something waits to be published
 	back    bool                      // permits come back earlier than was known
 	inOrder bool                      // rows of the outbox are to be numbered in the order of commits
@@ -257,11 +258,15 @@ func readAnswer(results pgx.BatchResults) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	return collect(rows)
+}
+
+func collect(rows pgx.Rows) (answer, error) {
+	defer rows.Close()
 	var got answer
 	for rows.Next() {
 		values, err := rows.Values()
 		if err != nil {
-			rows.Close()
 			return answer{}, err
 		}
 		got.rows = append(got.rows, values)

@@ -24,14 +24,19 @@ const (
 	claimSettle = `UPDATE operation SET leased = 1, due_at = $1, claim = claim + 1, owner = $2, replica = $3
 		WHERE id = ANY(ARRAY(SELECT id FROM operation
 			WHERE account = $5 AND kind = $6 AND stage = 2 AND due_at <= $4 ORDER BY due_at, id LIMIT $7 FOR UPDATE SKIP LOCKED)) RETURNING id`
-	claimRead = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
+	// What else has to be known of an operation, held or not.
+	claimColumns = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
 			b.uuid, b.mac, b.subject, o.planned, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
 			s.version, s.active_at, s.merchant_id, s.active_version, s.active_event, a.uuid,
-			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed
+			o.receipt, o.version, o.stored_at, o.last_attempt, o.unknowns, o.changed, o.kind,
+			(SELECT closed + CASE WHEN closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - closed_since) END - o.closed FROM account WHERE id = o.account),
+			CASE WHEN o.unknowns > 0 THEN EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane = 2 AND p.kind = o.kind) ELSE FALSE END,
+			CASE WHEN o.kind = 1 AND o.state = 4 THEN EXISTS (SELECT 1 FROM operation p
+				WHERE p.shop = o.shop AND p.lane IN (1, 3) AND p.kind = 2 AND p.state IN (6, 7) AND p.id <> o.id) ELSE FALSE END
 		FROM operation o
 			JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop
-			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation
-		WHERE o.id = ANY($1)`
+			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation `
+	claimRead = claimColumns + "WHERE o.id = ANY($1) ORDER BY o.planned, o.id"
 )
 
 // Claim takes due operations, the longest due first.
@@ -59,61 +64,44 @@ func (t *tx) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 	if err != nil || len(taken.rows) == 0 {
 		return nil, err
 	}
-	ids := make([]int64, len(taken.rows))
-	for i, row := range taken.rows {
-		ids[i] = row.int(0)
-	}
-	found, err := t.query(claimRead, ids)
+	ids := idsOf(taken.rows)
+	found, err := t.query(claimRead, ids, t.now)
 	if err != nil {
 		return nil, err
 	}
 	got, more := make([]journal.ClaimedOperation, 0, len(ids)), make([]extras, 0, len(ids))
 	for _, c := range found.rows {
-		o, x := t.claimed(r, c)
+		o, x := t.claimed(r.Account, c)
 		got, more = append(got, o), append(more, x)
 		f := facts{account: account, shop: x.shop, kind: r.Kind, key: o.Shop, lease: end}
-		t.follow(func() {
-			makeRoom(t.j.facts)
-			t.j.facts[o.Ref.Operation] = f
-		})
+		t.follow(func() { t.j.facts[o.Ref.Operation] = f })
+	}
+	if r.Stage == journal.Call {
+		return got, nil
 	}
 	// What else has to be known is asked for side by side.
-	err = t.parts(len(got), func(int) []string { return nil }, func(i int, t *tx) error {
-		if err := t.outrun(&got[i], more[i]); err != nil || r.Stage == journal.Call {
-			return err
-		}
-		return t.settling(&got[i], more[i])
-	})
+	err = t.parts(len(got), func(int) []string { return nil }, func(i int, t *tx) error { return t.settling(&got[i], more[i]) })
 	return got, err
-}
-
-// outrun tells whether others of its kind wait behind an operation that is to
-// be probed.
-func (t *tx) outrun(o *journal.ClaimedOperation, x extras) error {
-	if o.Unknowns == 0 {
-		return nil
-	}
-	r, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 2 AND kind = $2)", x.shop, int64(o.Kind))
-	if err == nil {
-		o.Newer = r.int(0) != 0
-	}
-	return err
 }
 
 // extras are what only the stage Settle asks for.
 type extras struct{ shop, receipt, version, attempt, changed int64 }
 
-func (t *tx) claimed(r journal.ClaimRequest, c row) (journal.ClaimedOperation, extras) {
+func (t *tx) claimed(account string, c row) (journal.ClaimedOperation, extras) {
 	o := journal.ClaimedOperation{
 		Ref:  journal.ClaimRef{Operation: c.int(0), Claim: c.int(1)},
-		Kind: r.Kind, State: journal.State(c.int(2)), Shop: journal.ShopKey{Account: r.Account, Shop: c.text(4)}, // #nosec G115 -- our own numbers
+		Kind: journal.Kind(c.int(31)), State: journal.State(c.int(2)), Shop: journal.ShopKey{Account: account, Shop: c.text(4)}, // #nosec G115 -- our own numbers
 		Run: int(c.int(5)), Generation: int(c.int(6)), Attempts: int(c.int(7)), Waits: int(c.int(8)), Doubt: c.int(9) != 0, Unknowns: int(c.int(29)), Reason: c.text(10),
 		UUID: asUUID(c.blob(11)), SubjectMAC: c.blob(12), Sealed: c.blob(13), Planned: t.j.clock.instant(c.int(14)),
 		EventID: c.text(15), EventTime: wall(c.int(16)), TraceParent: c.text(17), TraceState: c.text(18),
-		NextVersion: c.int(19) + 1,
+		NextVersion: c.int(19) + 1, GateClosed: time.Duration(max(0, c.int(32))) * time.Microsecond, Newer: c.int(33) != 0, Activating: c.int(34) != 0,
 	}
 	if !c.null(20) {
 		o.Active = &journal.ActiveView{At: wall(c.int(20)), MerchantID: c.text(21), Version: c.int(22), Event: asUUID(c.blob(23)), Operation: asUUID(c.blob(24))}
+	}
+	if o.State == journal.Received && !c.null(26) {
+		// Its credentials were announced with this version before a restore.
+		o.NextVersion = c.int(26)
 	}
 	if o.State == journal.Stored {
 		o.StoredAt = t.j.clock.instant(c.int(27))
@@ -168,6 +156,14 @@ func (t *tx) comparing(o *journal.ClaimedOperation, x extras) (err error) {
 	}
 	current, err := t.receipts("r.attempt = (SELECT a.receipt FROM shop s JOIN operation a ON a.id = s.active_operation WHERE s.id = $1)", x.shop)
 	o.Known = append(o.Known, current...)
+	if err != nil {
+		return err
+	}
+	a, err := t.query(`SELECT version, reference, merchant_id, secret, created FROM credential
+		WHERE shop = $1 AND version IN ($2, (SELECT active_version FROM shop WHERE id = $1)) ORDER BY version`, x.shop, x.version)
+	for _, r := range a.rows {
+		o.Stored = append(o.Stored, credential(o.Shop, r))
+	}
 	return err
 }
 
@@ -203,7 +199,7 @@ func credential(k journal.ShopKey, r row) journal.Credential {
 // gone.
 func (j *Journal) Expire(ctx context.Context) (planned, unknown int, err error) {
 	if !j.beside && !j.closed.Load() {
-		if _, err := j.session.bury(ctx); err != nil {
+		if err := j.session.bury(ctx, false); err != nil {
 			return 0, 0, fmt.Errorf("journal: %w", readable(err))
 		}
 	}
@@ -275,9 +271,11 @@ const (
 )
 
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 1),
-	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 1 ORDER BY id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 2 ORDER BY id LIMIT 1),
-	(SELECT min(id) FROM operation WHERE shop = $1 AND lane = 4)`
+	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 1 ORDER BY turn, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 2 ORDER BY turn, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = $1 AND lane = 4 ORDER BY turn, id LIMIT 1)`
+
+const earlierRead = "SELECT id FROM operation WHERE id IN ($1, $2) ORDER BY turn, id LIMIT 1"
 
 // release makes the shop's next operation Planned if nothing holds the lane.
 func (t *tx) release(shop int64) error {
@@ -285,15 +283,20 @@ func (t *tx) release(shop int64) error {
 	if err != nil {
 		return err
 	}
-	id := r.int(1)
-	if second := r.int(2); id == 0 || second != 0 && second < id {
-		id = second
-	}
-	if id == 0 {
-		id = r.int(3)
-	}
-	if r.int(0) != 0 || id == 0 {
+	held, invite, activate, last := r.int(0) != 0, r.int(1), r.int(2), r.int(3)
+	id := invite + activate
+	switch {
+	case held:
 		return nil
+	case invite != 0 && activate != 0:
+		if r, err = t.one(earlierRead, invite, activate); err != nil {
+			return err
+		}
+		id = r.int(0)
+	case id == 0 && last == 0:
+		return nil
+	case id == 0:
+		id = last
 	}
 	t.woken = true
 	_, err = t.exec("UPDATE operation SET state = $1, stage = $2, due_at = $3, lane = $4, changed = $5 WHERE id = $6",

@@ -64,6 +64,21 @@ func (c *clock) stamp(t time.Time) int64 {
 	return c.at + t.Sub(c.before).Microseconds()
 }
 
+// stampUp is stamp, rounded up to the next whole microsecond: for the end of what
+// has to have passed.
+func (c *clock) stampUp(t time.Time) int64 {
+	at := c.stamp(t)
+	if at == 0 {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.before.Add(time.Duration(at-c.at) * time.Microsecond).Before(t) {
+		at++
+	}
+	return at
+}
+
 // instant is the way back, if in doubt a later one.
 func (c *clock) instant(micros int64) time.Time {
 	c.mu.Lock()

@@ -6,7 +6,7 @@ import "invoicebox-worker/internal/journal"
 const reasonDeselected = "deselected"
 
 const deselectRead = `SELECT o.id, o.lane FROM operation o
-	WHERE o.shop = $1 AND o.lane IN (1, 2) AND o.kind = 1 AND o.state IN (1, 2, 3) AND o.doubt = 0`
+	WHERE o.shop = $1 AND o.lane IN (1, 2, 4) AND o.kind = 1 AND o.state IN (1, 2, 3) AND o.doubt = 0`
 
 // deselect cancels the invitations of shops that were never sent. The shops that
 // have any are locked; of the others nothing is looked at.

@@ -136,7 +136,10 @@ func (t *tx) take(at partition, ids row, e *journal.Event, got *journal.Ingested
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
 		id, shop, int64(e.Kind), exit, orNull(operation), at.topic, int64(at.part), e.Offset, e.Time.UnixMicro(), t.now, e.Digests[0],
 		e.Type, e.Source, e.ID, e.TraceParent, e.TraceState)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.restoreRun(operation, exit)
 }
 
 // known handles an event whose identity is in the inbox.

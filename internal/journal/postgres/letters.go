@@ -18,9 +18,14 @@ func (t *tx) letter(at partition, l *journal.DeadLetter) error {
 		}
 		key = int64(k)
 	}
-	outbox, err := t.frozen(l.Announce, 0, 0, 0)
+	outbox, err := t.announcedLetter(l.Announce.ID)
 	if err != nil {
 		return err
+	}
+	if outbox == 0 {
+		if outbox, err = t.frozen(l.Announce, 0, 0, 0); err != nil {
+			return err
+		}
 	}
 	var recordTime any
 	if !l.Time.IsZero() {

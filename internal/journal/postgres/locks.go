@@ -20,6 +20,7 @@ type needs struct {
 	operations []int64           // their shops
 	missing    error             // what a request gets of which an operation is not there
 	shops      []journal.ShopKey // made when they are new
+	rows       []int64           // shops by their numbers
 	invitees   []journal.ShopKey // those of them that have an open invitation
 	ledgers    []string          // to take permits from; made when they are new
 	keys       []string          // more that other requests of the transaction may name
@@ -44,15 +45,15 @@ type facts struct {
 	lease         int64
 }
 
-// makeRoom keeps a memory within its bound: any entry goes, what is missing is
-// read from the database.
+// makeRoom keeps a memory within its bound: any entries go, what is missing is
+// read from the database. It is done before a transaction looks at it, never
+// while one relies on what it has found there.
 func makeRoom[K comparable, V any](m map[K]V) {
-	if len(m) < maxKnown {
-		return
-	}
 	for k := range m {
+		if len(m) <= maxKnown {
+			return
+		}
 		delete(m, k)
-		return
 	}
 }
 
@@ -60,6 +61,8 @@ func makeRoom[K comparable, V any](m map[K]V) {
 // and makes shops and ledgers that are new: rows without content, which do no
 // harm when the transaction fails. Refused requests do not run.
 func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l locks, refused []error, err error) {
+	makeRoom(j.facts)
+	makeRoom(j.shops)
 	refused = make([]error, len(rs))
 	if err := j.learnOperations(ctx, conn, rs); err != nil {
 		return l, nil, err
@@ -92,6 +95,10 @@ func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l
 		for _, k := range r.needs.shops {
 			shops[j.shops[k]] = true
 		}
+		for _, id := range r.needs.rows {
+			shops[id] = true
+			l.keys[i] = append(l.keys[i], shopName(id))
+		}
 		for _, k := range r.needs.invitees {
 			if id, ok := l.invited[k]; ok {
 				shops[id] = true
@@ -122,12 +129,11 @@ func (j *Journal) learnOperations(ctx context.Context, conn *pgx.Conn, rs []*req
 	if len(unknown) == 0 {
 		return nil
 	}
-	return j.look(ctx, conn, `SELECT o.id, o.account, o.shop, o.kind, s.name FROM operation o JOIN shop s ON s.id = o.shop WHERE o.id = ANY($1)`,
+	return j.look(ctx, conn, `SELECT o.id, o.account, o.shop, o.kind, s.name, a.name FROM operation o JOIN shop s ON s.id = o.shop JOIN account a ON a.id = o.account WHERE o.id = ANY($1)`,
 		func(r row) {
-			makeRoom(j.facts)
 			j.facts[r.int(0)] = facts{
 				account: r.int(1), shop: r.int(2), kind: journal.Kind(r.int(3)), // #nosec G115 -- our own numbers
-				key: journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(4)},
+				key: journal.ShopKey{Account: r.text(5), Shop: r.text(4)},
 			}
 		}, unknown)
 }
@@ -163,7 +169,6 @@ func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request,
 		}
 	}
 	keep := func(r row) {
-		makeRoom(j.shops)
 		j.shops[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
 	}
 	const find = `SELECT s.id, s.account, s.name FROM unnest($1::bigint[], $2::text[]) AS x(a, n) JOIN shop s ON s.account = x.a AND s.name = x.n`
@@ -190,13 +195,14 @@ func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request,
 func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*request) (map[journal.ShopKey]int64, error) {
 	var accounts []int64
 	var names []string
-	found := make(map[journal.ShopKey]int64)
+	found, looked := make(map[journal.ShopKey]int64), false
 	for _, r := range rs {
 		for _, k := range r.needs.shops {
 			found[k] = j.shops[k]
 		}
 		for _, k := range r.needs.invitees {
-			if len(j.accounts) == 0 {
+			if _, ok := j.accounts[k.Account]; !ok && !looked {
+				looked = true
 				if err := j.learnAccounts(ctx, conn); err != nil {
 					return nil, err
 				}
@@ -210,7 +216,7 @@ func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*reques
 		return nil, nil
 	}
 	err := j.look(ctx, conn, `SELECT s.id, s.account, s.name FROM unnest($1::bigint[], $2::text[]) AS x(a, n) JOIN shop s ON s.account = x.a AND s.name = x.n
-		WHERE EXISTS (SELECT 1 FROM operation o WHERE o.shop = s.id AND o.lane IN (1, 2) AND o.kind = 1)`, func(r row) {
+		WHERE EXISTS (SELECT 1 FROM operation o WHERE o.shop = s.id AND o.lane IN (1, 2, 4) AND o.kind = 1)`, func(r row) {
 		found[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
 	}, accounts, names)
 	return found, err
@@ -296,7 +302,7 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 func (b *batch) commit(ctx context.Context) error {
 	var p pgx.Batch
 	b.permits.flush(&p, b.now)
-	if b.woken || b.out || b.back {
+	if b.woken || b.out || b.back || b.asked {
 		p.Queue("SELECT pg_notify($1, $2)", b.j.channel, b.j.message(b))
 	}
 	p.Queue("COMMIT")

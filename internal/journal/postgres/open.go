@@ -34,11 +34,17 @@ type Options struct {
 	Planner journal.Planner
 	// Logger gets what nobody is told otherwise; nil discards.
 	Logger *slog.Logger
-	// ReadOnly opens a journal that exists, to be read, and to append to the
-	// audit; every other change fails with [journal.ErrReadOnly].
+	// ReadOnly opens a journal that exists, to be read, and to append audit entries
+	// and intents; every other change fails with [journal.ErrReadOnly].
 	ReadOnly bool
+	// Recover opens a journal whose recovery is due or did not end; else such a
+	// one is refused with [journal.ErrCopy].
+	Recover bool
 	// Now is the clock of a test; nil is the database's.
 	Now func() time.Time
+	// Mark tells a database from its copies; nil asks the server. It is for tests
+	// in which a copy stands for the database itself.
+	Mark func() string
 }
 
 // A Journal is the durable memory in a PostgreSQL database, shared with the
@@ -54,6 +60,7 @@ type Journal struct {
 	readers  *pgxpool.Pool
 	changed  chan struct{}
 	outbox   chan struct{}
+	intents  chan struct{}
 	channel  string // of notifications
 	lockKey  int32  // the first half of all advisory locks
 	session  *session
@@ -72,6 +79,7 @@ type Journal struct {
 	ledgers  map[string]int64
 	shops    map[journal.ShopKey]int64
 	facts    map[int64]facts
+	recovery *recovery
 
 	closeOnce sync.Once
 	closeErr  error
@@ -95,8 +103,8 @@ var settings = map[string]string{
 	"application_name": "invoicebox-worker",
 }
 
-// Open opens or makes a journal. Its errors wrap [journal.ErrNewer] or
-// [journal.ErrNotDurable], or say in words what is wrong with the database.
+// Open opens or makes a journal. Its errors wrap [journal.ErrNewer],
+// [journal.ErrNotDurable] or [journal.ErrCopy], or say in words what is wrong with the database.
 func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -113,7 +121,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	j := &Journal{
 		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
-		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), written: make(chan struct{}),
+		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue:    queue{wake: make(chan struct{}, 1)},
 		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),

@@ -23,8 +23,20 @@ type permits struct {
 
 type bucket struct{ ledger, from int64 }
 
-// A count is how many permits of a ledger are out.
-type count struct{ out int64 }
+// A count is how many permits of a ledger are out, and until when all of them are
+// because nobody knows what was sent.
+type count struct{ out, unknown int64 }
+
+// counting reads the columns of outRead. Where the history is unknown as much as
+// a ledger allows may have been sent until then, and counts a slack later.
+func counting(r row, now int64, p journal.Permit) count {
+	c := count{out: r.int(0)}
+	if since := number(r.blob(1)); since != 0 && since+p.Slack.Microseconds() > now-p.Window.Microseconds() {
+		c.unknown = since + p.Slack.Microseconds()
+		c.out = max(c.out, int64(p.Limit))
+	}
+	return c
+}
 
 func newPermits() permits {
 	return permits{counted: make(map[int64]*count), more: make(map[bucket]int64), fewer: make(map[bucket]int64), takes: make(map[int64]int64)}
@@ -50,7 +62,8 @@ func grain(ps []journal.Permit) int64 {
 func coarse(from, grain int64) int64 { return (from + grain - 1) / grain * grain }
 
 const (
-	outRead = "SELECT coalesce(sum(many), 0)::bigint FROM permit WHERE ledger = $1 AND counts_from > $2"
+	// outRead counts, and tells since when the history is known.
+	outRead = "SELECT coalesce(sum(many), 0)::bigint, (SELECT value FROM meta WHERE name = 'history') FROM permit WHERE ledger = $1 AND counts_from > $2"
 	// nextRead finds the first instant after which fewer than the limit count.
 	nextRead = `SELECT coalesce(min(counts_from), 0)::bigint FROM (SELECT counts_from, sum(many) OVER (ORDER BY counts_from DESC) - many AS later
 		FROM permit WHERE ledger = $1 AND counts_from > $2) x WHERE later < $3`
@@ -65,8 +78,8 @@ func sensible(p journal.Permit) error {
 
 // next is when a permit of a full ledger comes back: a window after the
 // instant such that fewer than the limit count from later ones.
-func next(after, now int64, p journal.Permit) int64 {
-	if after == 0 {
+func (c count) next(after, now int64, p journal.Permit) int64 {
+	if after = max(after, c.unknown); after == 0 {
 		after = now
 	}
 	return after + p.Window.Microseconds()
@@ -89,15 +102,17 @@ func (j *Journal) Free(ctx context.Context, p journal.Permit) (n int, at time.Ti
 		return 0, time.Time{}, err
 	}
 	from := now - p.Window.Microseconds()
+	var out count
 	if err := j.read(ctx, outRead, func(r row) error {
-		n = max(p.Limit-int(r.int(0)), 0)
+		out = counting(r, now, p)
+		n = max(p.Limit-int(out.out), 0)
 		return nil
 	}, ledger, from); err != nil || n > 0 {
 		return n, time.Time{}, err
 	}
 	j.refused.Store(true)
 	err = j.read(ctx, nextRead, func(r row) error {
-		at = j.clock.instant(next(r.int(0), now, p))
+		at = j.clock.instant(out.next(r.int(0), now, p))
 		return nil
 	}, ledger, from, int64(p.Limit))
 	return 0, at, err
@@ -181,7 +196,8 @@ func (t *tx) counted(ledger int64, p journal.Permit) error {
 		return err
 	}
 	if _, ok := t.permits.counted[ledger]; !ok { // else another request was faster
-		t.permits.counted[ledger] = &count{out: r.int(0)}
+		c := counting(r, t.now, p)
+		t.permits.counted[ledger] = &c
 	}
 	return nil
 }
@@ -192,7 +208,7 @@ func (t *tx) comesBack(ledger int64, p journal.Permit) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return t.j.clock.instant(next(r.int(0), t.now, p)), nil
+	return t.j.clock.instant(t.permits.counted[ledger].next(r.int(0), t.now, p)), nil
 }
 
 // flush queues what the transaction does to the ledgers.

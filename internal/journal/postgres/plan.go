@@ -86,7 +86,9 @@ func cancellable(s journal.State) bool {
 }
 
 func (t *tx) supersede(ids []int64, reason string) error {
-	_, err := t.exec("UPDATE operation SET state = $1, stage = 0, due_at = NULL, lane = NULL, leased = 0, reason = $2, changed = $3 WHERE id = ANY($4)",
+	// A late receipt of an earlier run may wait to be compared.
+	_, err := t.exec(`UPDATE operation SET state = $1, stage = 2 * late, due_at = CASE late WHEN 0 THEN NULL ELSE $3::bigint END,
+		lane = NULL, leased = 0, reason = $2, changed = $3 WHERE id = ANY($4)`,
 		int64(journal.Superseded), reason, t.now, ids)
 	return err
 }
@@ -110,12 +112,12 @@ func (t *tx) insert(p plan, busy bool) (int64, error) {
 		state = journal.Queued
 	}
 	stage, due := stageOf(state, t.now)
-	r, err := t.one(`WITH o AS (INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, reason)
-			VALUES ($17, $1, $2, $3, $4, $5, $6, $7, 1, $8, $9, $9, $10) RETURNING id)
+	r, err := t.one(`WITH o AS (INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, reason, turn, closed)
+			SELECT $17, $1, $2, $3, $4, $5, $6, $7, 1, $8, $9, $9, $10, $18, `+closedTotal("$9")+` FROM account WHERE id = $1 RETURNING id)
 		INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
 		SELECT id, $11, $3, $12, $13, $14, $9, $15, $16 FROM o RETURNING id`,
 		p.account, p.shop, int64(e.Kind), int64(state), stage, due, laneOf(state), p.eventID, t.now, reason,
-		n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key), p.operation)
+		n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key), p.operation, turnOf(p.eventID))
 	if err != nil {
 		return 0, fmt.Errorf("the plan's operation %s: %w", n.UUID, err)
 	}
@@ -143,10 +145,14 @@ func (t *tx) rerun(p plan) error {
 	stage, due := stageOf(state, t.now)
 	t.woken = t.woken || stage != 0
 	_, err = t.exec(`UPDATE operation SET state = $1, stage = $2, due_at = $3, lane = $4, run = run + 1, waits = 0, event = $5, planned = $6, changed = $7,
-		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '' WHERE id = $8`,
-		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, p.Rerun)
+		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '',
+		turn = $9, closed = (SELECT `+closedTotal("$6")+` FROM account WHERE id = operation.account) WHERE id = $8`,
+		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, p.Rerun, turnOf(p.eventID))
 	return err
 }
+
+// turnOf is the place in the lane of a run that an event begins.
+func turnOf(event int64) int64 { return 2 * event }
 
 // join makes sure that the operation that the event joins is one of the shop's.
 func (t *tx) join(p plan) error {

@@ -77,7 +77,7 @@ func (t *tx) account(name string) (int64, error) {
 		return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, name)
 	}
 	id := r.int(0)
-	t.j.accounts[name], t.j.names[id] = id, name
+	t.follow(func() { t.j.accounts[name], t.j.names[id] = id, name })
 	return id, nil
 }
 

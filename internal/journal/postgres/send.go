@@ -83,9 +83,15 @@ func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.Atte
 	})
 }
 
-// EndCheck says what became of a check. A second end changes nothing.
+// EndCheck says what became of a check, or of an attempt whose operation went on
+// without it. A second end changes nothing. What follows for the operation is a
+// step of its own, which holds the shop's lock.
 func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
-	return j.submit(ctx, 0, needs{}, func(t *tx) error { return t.endAttempt(id, 0, end) })
+	operation, err := askFor(ctx, j, 0, needs{}, func(t *tx) (int64, error) { return t.endAttempt(id, 0, end) })
+	if err != nil || operation == 0 {
+		return err
+	}
+	return j.submit(ctx, 0, needs{operations: []int64{operation}, missing: journal.ErrNotFound}, func(t *tx) error { return t.noLonger(operation) })
 }
 
 // attemptEnd compares and writes; $12 is the look back. It gives what the
@@ -97,9 +103,10 @@ const attemptEnd = `WITH b AS (SELECT id, greatest($2, started) AS at, started, 
 	FROM b WHERE a.id = b.id RETURNING b.counts_from, coalesce(a.counts_from, 0), a.ledgers`
 
 // endAttempt writes an end and gives the permits back by it. The first end
-// holds. Operation is whose attempt it has to be, 0 for any.
-func (t *tx) endAttempt(id journal.AttemptID, operation int64, end journal.AttemptEnd) error {
-	at := t.j.clock.stamp(end.At)
+// holds. Operation is whose attempt it has to be, 0 for any; it returns whose it
+// is, 0 for a check.
+func (t *tx) endAttempt(id journal.AttemptID, operation int64, end journal.AttemptEnd) (of int64, err error) {
+	at := t.j.clock.stampUp(end.At)
 	if at == 0 {
 		at = t.now
 	}
@@ -107,16 +114,16 @@ func (t *tx) endAttempt(id journal.AttemptID, operation int64, end journal.Attem
 		ask{"SELECT coalesce(operation, 0) FROM attempt WHERE id = $1", []any{int64(id)}},
 		ask{attemptEnd, []any{int64(id), at, flag(end.Answered), flag(end.NotSent), int64(end.Status), end.Outcome, end.Code, end.RequestID, lookBack.Microseconds()}})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(as[0].rows) == 0 || operation != 0 && as[0].rows[0].int(0) != operation {
-		return fmt.Errorf("%w: attempt %d", journal.ErrNotFound, id)
+		return 0, fmt.Errorf("%w: attempt %d", journal.ErrNotFound, id)
 	}
 	if len(as[1].rows) > 0 {
 		r := as[1].rows[0]
 		t.ended(r.ints(2), r.int(0), r.int(1), !end.NotSent)
 	}
-	return nil
+	return as[0].rows[0].int(0), nil
 }
 
 // Receive saves an answer, whatever became of its operation.
@@ -138,7 +145,7 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("journal: a receipt that is not sealed: %w", err)
 	}
-	if err := t.endAttempt(r.Attempt, r.Ref.Operation, r.End); err != nil {
+	if _, err := t.endAttempt(r.Attempt, r.Ref.Operation, r.End); err != nil {
 		return 0, false, err
 	}
 	n, err := t.exec("INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -172,66 +179,27 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 	case there:
 		return state, o.int(1) == r.Ref.Claim && state == journal.Received, nil
 	case !rested && (state <= journal.Sending || state == journal.Unknown || state == journal.Attention):
-		// Anybody's: whoever holds it is fenced off.
+		// Anybody's: whoever holds it is fenced off. Its lane is held until nothing
+		// of its other requests can be on its way.
+		due, err := t.lingering(r.Ref.Operation)
+		if err != nil {
+			return 0, false, err
+		}
 		_, err = t.exec(`UPDATE operation SET state = $1, stage = $2, lane = $3, due_at = $4, leased = 0, claim = claim + 1, receipt = $5, received = 1,
 			reason = '', changed = $6 WHERE id = $7`,
-			int64(journal.Received), int64(journal.Settle), laneHeld, t.now, int64(r.Attempt), t.now, r.Ref.Operation)
+			int64(journal.Received), int64(journal.Settle), laneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
 		t.woken = true
 		return journal.Received, false, err
 	case state.Open():
-		_, err = t.exec("UPDATE operation SET late = 1 WHERE id = $1", r.Ref.Operation)
+		if _, err = t.exec("UPDATE operation SET late = 1 WHERE id = $1", r.Ref.Operation); err == nil {
+			err = t.noLonger(r.Ref.Operation)
+		}
 		return state, false, err
 	}
 	_, err = t.exec("UPDATE operation SET late = 1, stage = $1, due_at = $2, leased = 0, claim = claim + 1 WHERE id = $3",
 		int64(journal.Settle), t.now, r.Ref.Operation)
 	t.woken = true
 	return state, false, err
-}
-
-const (
-	receiptsRead = `SELECT r.attempt, r.at, o.state IN (30, 31) AND o.late = 0 AND coalesce(o.verified <= $1, FALSE)
-		FROM receipt r JOIN operation o ON o.id = r.operation WHERE r.attempt > $2 ORDER BY r.attempt LIMIT $3`
-	receiptErase = "DELETE FROM receipt WHERE attempt = ANY($1)"
-)
-
-// EraseReceipts erases what is not needed any more, a few in one transaction.
-func (j *Journal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
-	type answer struct {
-		next   journal.AttemptID
-		erased int
-	}
-	a, err := askFor(ctx, j, max(limit, 1), needs{}, func(t *tx) (a answer, err error) {
-		a.next, a.erased, err = t.eraseReceipts(j.clock.stamp(before), after, max(limit, 1))
-		return a, err
-	})
-	return a.next, a.erased, err
-}
-
-func (t *tx) eraseReceipts(before int64, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
-	var ids []int64
-	seen, young := 0, false
-	a, err := t.query(receiptsRead, before, int64(after), int64(limit))
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, r := range a.rows {
-		seen++
-		next = journal.AttemptID(r.int(0))
-		// What comes after is younger: nothing of it can be verified that long.
-		young = young || r.int(1) > before
-		if r.int(2) != 0 {
-			ids = append(ids, r.int(0))
-		}
-	}
-	if len(ids) > 0 {
-		if _, err := t.exec(receiptErase, ids); err != nil {
-			return 0, 0, err
-		}
-	}
-	if seen < limit || young {
-		next = 0
-	}
-	return next, len(ids), nil
 }
 
 func flag(b bool) int64 {

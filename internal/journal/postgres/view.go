@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 
 	"invoicebox-worker/internal/journal"
@@ -22,12 +23,12 @@ const (
 			s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
 		FROM shop s LEFT JOIN operation_body b ON b.id = s.active_operation WHERE s.id = $1`
 
-	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), s.name
+	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), s.name, o.turn
 		FROM operation o JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop WHERE `
 
 	openRead = "(" + viewColumns + "o.shop = $1 AND o.lane IN (1, 3, 4)) UNION ALL (" +
 		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 1) UNION ALL (" +
-		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.id LIMIT $2)"
+		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.turn, o.id LIMIT $2)"
 
 	// sameRead finds the newest that owns one of the keys.
 	sameRead = viewColumns + "b.key_scope = $1 AND b.kind = $2 AND b.mac = ANY($3) ORDER BY b.generation DESC, o.id DESC"
@@ -47,11 +48,15 @@ func (t *tx) view(account, shop int64, e *journal.Event) (v shopView, err error)
 		return v, err
 	}
 	v.Invited, v.Active = history(as[0].rows[0], e.SubjectMACs)
+	turns := make(map[int64]int64)
 	for _, r := range as[1].rows {
 		v.Open = append(v.Open, operationView(r, e))
+		turns[r.int(0)] = r.int(15)
 		v.busy = v.busy || r.int(10) == laneHeld
 	}
-	slices.SortFunc(v.Open, func(a, b journal.OperationView) int { return int(a.ID - b.ID) })
+	slices.SortFunc(v.Open, func(a, b journal.OperationView) int {
+		return cmp.Or(cmp.Compare(turns[a.ID], turns[b.ID]), cmp.Compare(a.ID, b.ID))
+	})
 	// Under each look-up key the newest generation, of those the newest.
 	newest := make(map[string]journal.OperationView)
 	for _, r := range as[2].rows {

@@ -231,7 +231,10 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ag
 		return errs, !b.alone
 	}
 	if !b.wrote {
+		// What was only read may be remembered.
+		after := b.after
 		b.rollback(ctx)
+		b.after = after
 		b.publish()
 		return errs, false
 	}
@@ -258,6 +261,9 @@ func (b *batch) publish() {
 	if b.out {
 		notify(b.j.outbox)
 	}
+	if b.asked {
+		notify(b.j.intents)
+	}
 }
 
 // rollback ends a transaction that left nothing.
@@ -281,6 +287,10 @@ func (j *Journal) connection(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := j.arrive(ctx, conn); err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
 	j.conn = conn
 	return conn, nil
 }
@@ -296,10 +306,20 @@ func (j *Journal) disconnect() {
 }
 
 // readable takes what must not be told, the address of the database and its
-// user, out of an error of the driver.
+// user, out of an error of the driver, and adds the contract's word for it.
 func readable(err error) error {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return fmt.Errorf("the database cannot be reached")
+		return errUnreachable
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code {
+		case "53100": // disk_full
+			return fmt.Errorf("%w: %w", journal.ErrFull, err)
+		case "58030": // io_error
+			return fmt.Errorf("%w: %w", journal.ErrDisk, err)
+		}
 	}
 	return err
 }
+
+var errUnreachable = errors.New("the database cannot be reached")

@@ -11,6 +11,10 @@
 
 -- +goose Up
 
+-- Facts about the journal: identity, created, keyset_check; copied (when this copy
+-- was made), recovering (that a recovery was begun, and when), recoveries (how many
+-- there were), history (before it nothing is known of what was sent), place (which
+-- database the journal was in). Times and numbers are decimal texts.
 CREATE TABLE meta (
     name  TEXT COLLATE "C" PRIMARY KEY,
     value BYTEA NOT NULL
@@ -25,7 +29,10 @@ CREATE TABLE account (
     gate_reason TEXT   NOT NULL DEFAULT '',
     gate_until  BIGINT,
     gate_count  BIGINT NOT NULL DEFAULT 0,
-    gate_since  BIGINT
+    gate_since  BIGINT,
+    closed         BIGINT NOT NULL DEFAULT 0, -- for how many microseconds the gate was not open, up to closed_since
+    closed_since   BIGINT,                    -- since when it is not open now; NULL while it is
+    refused_in_row BIGINT NOT NULL DEFAULT 0  -- different shops whose credentials were refused, since any were accepted
 );
 
 CREATE TABLE topic (
@@ -107,6 +114,9 @@ CREATE TABLE operation (
     unknowns     BIGINT NOT NULL DEFAULT 0,
     late         BIGINT NOT NULL DEFAULT 0,
     event        BIGINT NOT NULL,
+    turn         BIGINT NOT NULL, -- place in the lane: what began its run. Of an event twice its id, of an act of a person one more than that of the last event
+    restored     BIGINT NOT NULL DEFAULT 0, -- the number of the recovery that looked at it last
+    closed       BIGINT NOT NULL DEFAULT 0, -- what account.closed was, up to that moment, when the run began
     planned      BIGINT NOT NULL,
     changed      BIGINT NOT NULL,
     last_attempt BIGINT,
@@ -119,7 +129,7 @@ CREATE TABLE operation (
     owner        TEXT   NOT NULL DEFAULT ''
 ) WITH (fillfactor = 70);
 CREATE INDEX operation_due ON operation (account, kind, stage, due_at, id) WHERE due_at IS NOT NULL;
-CREATE INDEX operation_lane ON operation (shop, lane, kind, id) WHERE lane IS NOT NULL;
+CREATE INDEX operation_lane ON operation (shop, lane, kind, turn) WHERE lane IS NOT NULL;
 CREATE INDEX operation_attention ON operation (reason) WHERE state = 20;
 CREATE INDEX operation_unknowns ON operation (shop, kind) WHERE unknowns > 0;
 
@@ -192,6 +202,45 @@ CREATE TABLE receipt (
 );
 CREATE INDEX receipt_operation ON receipt (operation);
 
+-- One row for each active shop, about its current credentials.
+CREATE TABLE review (
+    shop      BIGINT PRIMARY KEY,
+    account   BIGINT NOT NULL,
+    version   BIGINT NOT NULL, -- of the credentials
+    operation BIGINT NOT NULL, -- that brought them
+    state     BIGINT NOT NULL, -- 1 pending, 2 verified, 3 invalid
+    routine   BIGINT NOT NULL, -- nothing is open: the next look is of the schedule
+    due_at    BIGINT NOT NULL, -- of the next look, or the end of a claim
+    claim     BIGINT NOT NULL DEFAULT 0, -- rises with every claim and with newer credentials: the fence
+    refused   BIGINT,          -- since when they are refused
+    tries     BIGINT NOT NULL DEFAULT 0, -- looks since they were last accepted
+    told      BIGINT NOT NULL DEFAULT 0  -- events about them
+) WITH (fillfactor = 80);
+CREATE INDEX review_due ON review (account, routine, due_at);
+CREATE INDEX review_refused ON review (refused) WHERE refused IS NOT NULL;
+
+-- What people ask for; a worker performs or refuses each once.
+CREATE TABLE intent (
+    id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    uuid        BYTEA  NOT NULL UNIQUE, -- made by who asks
+    at          BIGINT NOT NULL,
+    actor       TEXT   NOT NULL,
+    act         TEXT   NOT NULL,
+    account     BIGINT NOT NULL,
+    operation   BIGINT,          -- NULL for an act on the account
+    note        TEXT   NOT NULL, -- why, in the person's words
+    merchant_id TEXT   NOT NULL,
+    token       BYTEA,           -- entered by hand, sealed; NULL once it has ended
+    token_key   BIGINT,
+    state       BIGINT NOT NULL DEFAULT 1, -- 1 waiting, 2 performed, 3 refused
+    result      TEXT   NOT NULL DEFAULT '',
+    detail      TEXT   NOT NULL DEFAULT '',
+    ended       BIGINT
+);
+CREATE INDEX intent_waiting ON intent (id) WHERE state = 1;
+CREATE INDEX intent_operation ON intent (operation) WHERE operation IS NOT NULL;
+CREATE INDEX intent_account ON intent (account) WHERE operation IS NULL;
+
 CREATE TABLE credential (
     shop        BIGINT NOT NULL,
     version     BIGINT NOT NULL,
@@ -242,6 +291,18 @@ CREATE TABLE republish (
     at     BIGINT NOT NULL
 );
 
+-- Published events that a restored journal did not know; kept while it is being
+-- recovered.
+CREATE TABLE announced (
+    event     BYTEA PRIMARY KEY,
+    outbox    BIGINT NOT NULL,
+    operation BYTEA  NOT NULL, -- uuid that the event names; empty for a dead letter
+    causation TEXT COLLATE "C" NOT NULL,
+    version   BIGINT NOT NULL, -- of the credentials that it names, else 0
+    applied   BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX announced_operation ON announced (operation);
+
 CREATE TABLE dead_letter (
     id            BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic         BIGINT NOT NULL,
@@ -280,5 +341,6 @@ CREATE TRIGGER audit_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON audit EXECUTE 
 -- number for as long as its session lives.
 CREATE TABLE replica (
     id    BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    since BIGINT NOT NULL
+    since BIGINT NOT NULL,
+    ready BOOLEAN NOT NULL -- it has looked at what was before it
 );

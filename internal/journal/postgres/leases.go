@@ -1,0 +1,141 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// A step is a statement of a list that is run in order.
+type step struct {
+	sql  string
+	args []any
+}
+
+func run(ctx context.Context, tx pgx.Tx, steps []step) error {
+	for _, x := range steps {
+		if _, err := tx.Exec(ctx, x.sql, x.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bury ends the leases of replicas whose session is gone. They may still run:
+// what they do later is fenced off by the claims' numbers, and what they had sent
+// is unknown. One that opens the journal also makes sure that it may, and, when
+// no other is at work, follows a clock that was stepped meanwhile.
+func (s *session) bury(ctx context.Context, opening bool) error {
+	told := false
+	err := pgx.BeginFunc(ctx, s.j.readers, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", s.j.lockKey, int32(lockDuty)); err != nil {
+			return err
+		}
+		gone, alone, err := s.others(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if opening && !s.j.options.Recover {
+			copied := false
+			if err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering')").Scan(&copied); err != nil {
+				return err
+			}
+			if copied {
+				return journal.ErrCopy
+			}
+		}
+		now := s.j.clock.micros()
+		if told = len(gone) > 0; told {
+			if err := run(ctx, tx, endLeases(now, gone)); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", s.j.channel, "0 woi"); err != nil {
+				return err
+			}
+		}
+		if !opening {
+			return nil
+		}
+		if alone {
+			if err := run(ctx, tx, rebase(now)); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Exec(ctx, "UPDATE replica SET ready = TRUE WHERE id = $1", s.number())
+		return err
+	})
+	if err == nil && told {
+		notify(s.j.changed)
+	}
+	return err
+}
+
+// others finds the replicas that are gone, and tells whether none is at work. A
+// lock that can be had is nobody's; it is held to the end of the transaction.
+func (s *session) others(ctx context.Context, tx pgx.Tx) (gone []int64, alone bool, err error) {
+	rows, err := tx.Query(ctx, "SELECT x.id, x.ready, pg_try_advisory_xact_lock($1, x.id::int) FROM (SELECT id, ready FROM replica WHERE id <> $2 ORDER BY id OFFSET 0) x",
+		s.j.lockKey, s.number())
+	if err != nil {
+		return nil, false, err
+	}
+	defer rows.Close()
+	alone = true
+	for rows.Next() {
+		var id int64
+		var ready, free bool
+		if err := rows.Scan(&id, &ready, &free); err != nil {
+			return nil, false, err
+		}
+		if free {
+			gone = append(gone, id)
+		} else if ready {
+			alone = false
+		}
+	}
+	return gone, alone, rows.Err()
+}
+
+func endLeases(now int64, gone []int64) []step {
+	both := []any{now, gone}
+	return []step{
+		{`UPDATE operation SET state = 2, stage = 1, due_at = $1, changed = $1 WHERE stage = 3 AND state = 4 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
+		{`UPDATE operation SET state = 8, stage = 2, due_at = $1, changed = $1, doubt = 1, unknowns = unknowns + 1, leased = 0
+			WHERE stage = 3 AND state = 5 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
+		{`UPDATE operation SET due_at = least(due_at, $1), leased = 0 WHERE stage = 2 AND leased = 1 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
+		{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}},
+	}
+}
+
+// lookBack is how far back by its start a lone replica looks for attempts that
+// still count, over and above one window.
+const lookBack = 5 * time.Minute
+
+// rebase is for a clock that was stepped while no replica was there: what ended
+// before now did so by now, and no wait is longer than it was when it began,
+// counted from now. The ledgers are made anew from the attempts. How long a
+// secret has been checked, or refused, is counted from now, whatever the clock did.
+func rebase(now int64) []step {
+	at, both := []any{now}, []any{now, lookBack.Microseconds()}
+	const due = "account = ANY(ARRAY(SELECT id FROM account)) AND kind IN (1, 2) AND stage IN (1, 2)"
+	return []step{
+		{"SELECT id FROM ledger ORDER BY id FOR UPDATE", nil},
+		{"UPDATE meta SET value = convert_to(($1::bigint)::text, 'UTF8') WHERE name = 'history' AND convert_from(value, 'UTF8')::bigint > $1", at},
+		{"UPDATE account SET closed_since = $1 WHERE closed_since > $1", at},
+		{`UPDATE attempt SET ended = CASE WHEN ended > $1 THEN $1 ELSE ended END, deadline = least(deadline, $1 + deadline - started),
+				counts_from = least(counts_from, $1 + CASE WHEN ended IS NULL THEN deadline - started + slack WHEN answered = 0 THEN slack ELSE 0 END)
+			WHERE counts_from IS NOT NULL AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)`, both},
+		{"UPDATE operation SET due_at = least(due_at, $1 + greatest(0, due_at - changed)) WHERE changed > $1 AND due_at > $1 AND " + due, at},
+		{"UPDATE operation SET changed = least(changed, $1) WHERE state = 8 AND due_at IS NOT NULL AND " + due, at},
+		{"UPDATE operation SET stored_at = $1 WHERE state = 7 AND due_at IS NOT NULL AND " + due, at},
+		{"UPDATE review SET refused = $1 WHERE refused IS NOT NULL", at},
+		{"UPDATE review SET due_at = $1 WHERE account = ANY(ARRAY(SELECT id FROM account)) AND routine = 0 AND due_at > $1", at},
+		{"DELETE FROM permit", nil},
+		{`INSERT INTO permit (ledger, counts_from, many) SELECT x.ledger, x.counts_from, count(*) FROM
+			(SELECT unnest(ledgers) AS ledger, counts_from FROM attempt
+			 WHERE counts_from > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)) x
+			GROUP BY x.ledger, x.counts_from`, both},
+	}
+}

@@ -1,0 +1,245 @@
+package postgres
+
+import (
+	"context"
+	"maps"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+const (
+	restoreRead = `SELECT o.state, o.kind, o.account, o.shop, s.name, b.uuid, o.run, b.generation, o.attempts, o.doubt, o.unknowns, o.reason,
+			o.receipt, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
+			s.version, s.active_at, s.merchant_id, s.active_version, s.active_event, a.uuid, b.mac, b.subject, o.planned, o.restored, c.name
+		FROM operation o JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop JOIN account c ON c.id = o.account
+			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation WHERE o.id = $1`
+
+	resultsRead = `SELECT n.event, x.type, x.sequence, n.causation, n.version, x.key, x.value, x.headers, x.created,
+			n.version > 0 AND EXISTS (SELECT 1 FROM credential c WHERE c.shop = x.shop AND c.version = n.version)
+		FROM announced n JOIN outbox x ON x.id = n.outbox
+		WHERE n.operation = $1 AND n.applied = 0 AND x.shop = $4 AND ($2::bigint = 1 OR n.causation = $3) ORDER BY x.sequence`
+
+	// Those whose run's event led to a result.
+	restoreRuns = `SELECT o.id FROM operation o WHERE o.id > $1 AND o.id = ANY(ARRAY(
+			SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation JOIN operation p ON p.id = b.id JOIN event e ON e.id = p.event
+			WHERE n.applied = 0 AND n.causation = e.event_id)) ORDER BY o.id LIMIT $2`
+	restoreRest = `SELECT o.id FROM operation o WHERE o.id > $1
+			AND o.restored < (SELECT convert_from(value, 'UTF8')::bigint FROM meta WHERE name = 'recoveries')
+			AND o.id = ANY(ARRAY(SELECT id FROM operation WHERE lane IS NOT NULL
+				UNION SELECT id FROM operation WHERE state = 20
+				UNION SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation WHERE n.applied = 0))
+		ORDER BY o.id LIMIT $2`
+)
+
+// Restore asks about a page of operations. Which they are is looked up before
+// the transaction that locks their shops: nobody but the recovery is at work.
+func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int) (next int64, words map[string]int, err error) {
+	limit = max(limit, 1)
+	query := restoreRuns
+	if last {
+		query = restoreRest
+	}
+	var ids []int64
+	if err := j.read(ctx, query, func(r row) error {
+		ids = append(ids, r.int(0))
+		return nil
+	}, after, int64(limit)); err != nil {
+		return 0, nil, err
+	}
+	words, err = askFor(ctx, j, limit, needs{operations: ids, missing: journal.ErrNotFound}, func(t *tx) (map[string]int, error) {
+		rec := t.j.recovery
+		if rec == nil {
+			return nil, journal.ErrNotRecovering
+		}
+		told := maps.Clone(rec.words)
+		words := maps.Clone(told)
+		for _, id := range ids {
+			word, err := t.restore(id, last)
+			if err != nil {
+				return nil, errRestored(id, err)
+			}
+			if word != "" {
+				words[word]++
+			}
+		}
+		t.follow(func() { rec.spoken(told, -1) })
+		return words, nil
+	})
+	if err == nil && len(ids) == limit {
+		next = ids[len(ids)-1]
+	}
+	return next, words, err
+}
+
+// A restored is an operation while it is being looked at.
+type restored struct {
+	journal.RestoredOperation
+	facts
+	id, receipt, activeVersion, looked int64
+}
+
+// restoreRun is for an operation whose run an event that was read again has
+// just begun.
+func (t *tx) restoreRun(operation, exit int64) error {
+	rec := t.j.recovery
+	if rec == nil || exit != exitPlanned && exit != exitRerun {
+		return nil
+	}
+	word, err := t.restore(operation, false)
+	if err == nil && word != "" {
+		t.follow(func() { rec.spoken(map[string]int{word: 1}, 1) })
+	}
+	return err
+}
+
+// restore asks what an operation comes to, does it, and tells the restorer's word.
+func (t *tx) restore(id int64, last bool) (word string, err error) {
+	rec := t.j.recovery
+	o, err := t.restored(id, last)
+	if err != nil || !last && len(o.Results) == 0 || last && o.looked >= rec.number {
+		return "", err
+	}
+	r := rec.restorer(o.RestoredOperation)
+	if r.Credential != nil {
+		if o.Conflict, err = t.merchantConflicts(o.facts, *r.Credential); err != nil {
+			return "", err
+		}
+		if o.Conflict {
+			r = rec.restorer(o.RestoredOperation)
+			r.Credential, r.Active = nil, nil
+		}
+	}
+	var asks []ask
+	for _, x := range o.Results {
+		asks = append(asks,
+			ask{"UPDATE outbox SET operation = $1 WHERE id = (SELECT outbox FROM announced WHERE event = $2)", []any{id, x.Event[:]}},
+			ask{"UPDATE announced SET applied = 1 WHERE event = $1", []any{x.Event[:]}})
+	}
+	if last {
+		asks = append(asks, ask{"UPDATE operation SET restored = $1 WHERE id = $2", []any{rec.number, id}})
+	}
+	if len(asks) > 0 {
+		if _, err := t.together(asks...); err != nil {
+			return "", err
+		}
+	}
+	if r.Word == "" {
+		return "", nil
+	}
+	return r.Word, t.carryRestoration(o, r)
+}
+
+func (t *tx) restored(id int64, last bool) (o restored, err error) {
+	r, err := t.one(restoreRead, id)
+	if err != nil {
+		return o, err
+	}
+	if r == nil {
+		return o, journal.ErrNotFound
+	}
+	o.id, o.receipt, o.activeVersion, o.looked = id, r.int(12), r.int(20), r.int(26)
+	o.facts = facts{
+		account: r.int(2), shop: r.int(3), kind: journal.Kind(r.int(1)), // #nosec G115 -- our own numbers
+		key: journal.ShopKey{Account: r.text(27), Shop: r.text(4)},
+	}
+	c := &o.ClaimedOperation
+	c.UUID, c.Kind, c.State, c.Shop = asUUID(r.blob(5)), o.kind, journal.State(r.int(0)), o.key // #nosec G115 -- our own numbers
+	c.Run, c.Generation, c.Attempts, c.Doubt, c.Unknowns, c.Reason = int(r.int(6)), int(r.int(7)), int(r.int(8)), r.int(9) != 0, int(r.int(10)), r.text(11)
+	c.EventID, c.EventTime, c.TraceParent, c.TraceState = r.text(13), wall(r.int(14)), r.text(15), r.text(16)
+	c.NextVersion, c.SubjectMAC, c.Sealed, c.Planned = r.int(17)+1, r.blob(23), r.blob(24), wall(r.int(25))
+	if !r.null(18) {
+		c.Active = &journal.ActiveView{At: wall(r.int(18)), MerchantID: r.text(19), Version: r.int(20), Event: asUUID(r.blob(21)), Operation: asUUID(r.blob(22))}
+	}
+	o.Last = last
+	if o.receipt != 0 {
+		list, err := t.receipts("r.attempt = $1", o.receipt)
+		if err != nil {
+			return o, err
+		}
+		if len(list) > 0 {
+			c.Receipt = &list[0]
+		}
+	}
+	a, err := t.query(resultsRead, c.UUID[:], flag(last), c.EventID, o.shop)
+	if err != nil {
+		return o, err
+	}
+	for _, r := range a.rows {
+		headers, err := unpackHeaders(r.blob(7))
+		if err != nil {
+			return o, err
+		}
+		o.Results = append(o.Results, journal.Announced{
+			Event: asUUID(r.blob(0)), Type: r.text(1), Shop: o.key, Operation: c.UUID, Causation: r.text(3), Sequence: r.int(2), Version: r.int(4),
+			At: wall(r.int(8)), Message: schemas.Message{Topic: r.text(1), Key: r.blob(5), Value: r.blob(6), Headers: headers}, Held: r.int(9) != 0,
+		})
+	}
+	return o, nil
+}
+
+func (t *tx) merchantConflicts(f facts, c journal.Credential) (bool, error) {
+	r, err := t.one("SELECT EXISTS (SELECT 1 FROM shop WHERE id = $1 AND merchant_id <> $3) OR EXISTS (SELECT 1 FROM shop WHERE account = $2 AND merchant_id = $3 AND id <> $1)",
+		f.shop, f.account, c.MerchantID)
+	if err != nil {
+		return false, err
+	}
+	return r.int(0) != 0, nil
+}
+
+const (
+	restoreSame = `UPDATE operation SET doubt = doubt | $1, unknowns = unknowns + $2, run = greatest(run, $3), version = coalesce($4, version), claim = claim + 1 WHERE id = $5`
+	restoreMove = `UPDATE operation SET state = $1, stage = CASE $2::bigint WHEN 1 THEN $3::bigint ELSE 2 * late END,
+		due_at = CASE WHEN $2::bigint = 1 OR late = 1 THEN $4::bigint END,
+		lane = $5, leased = 0, reason = $6, doubt = doubt | $7, unknowns = unknowns + $8, run = greatest(run, $9), version = coalesce($10, version), changed = $4,
+		claim = claim + 1 WHERE id = $11`
+)
+
+// carryRestoration does what the restorer said.
+func (t *tx) carryRestoration(o restored, r journal.Restoration) error {
+	from, to := o.State, r.To
+	if to == 0 {
+		to = from
+		if _, err := t.exec(restoreSame, flag(r.Doubt), flag(r.Unknown), int64(r.Run), orNull(r.Version), o.id); err != nil {
+			return err
+		}
+	} else {
+		stage, _ := stageOf(to, t.now)
+		if _, err := t.exec(restoreMove, int64(to), flag(to.Open()), stage, t.now, laneOf(to), r.Reason, flag(r.Doubt), flag(r.Unknown), int64(r.Run),
+			credentialVersion(r.Credential), o.id); err != nil {
+			return err
+		}
+	}
+	if r.MerchantID != "" {
+		if _, err := t.exec(`UPDATE shop SET merchant_id = $1 WHERE id = $2 AND merchant_id IS NULL
+			AND NOT EXISTS (SELECT 1 FROM shop x WHERE x.account = $3 AND x.merchant_id = $1)`, r.MerchantID, o.shop, o.account); err != nil {
+			return err
+		}
+	}
+	tr := journal.Transition{Ref: journal.ClaimRef{Operation: o.id}, Credential: r.Credential, Invited: r.Invited, Active: r.Active, Publish: r.Publish}
+	if tr.Credential != nil {
+		// A version that is there is the same: its reference was published.
+		there, err := t.one("SELECT 1 FROM credential WHERE shop = $1 AND version = $2", o.shop, tr.Credential.Version)
+		if err != nil {
+			return err
+		}
+		if tr.Active != nil && tr.Credential.Version < o.activeVersion {
+			tr.Active = nil
+		}
+		if there != nil {
+			tr.Credential = nil
+		}
+	}
+	sequence, err := t.remember(o.facts, tr)
+	if err != nil {
+		return err
+	}
+	if err := t.emitFrom(sequence, tr.Publish, o.key, o.shop, o.id); err != nil {
+		return err
+	}
+	t.woken = true
+	if from.HoldsLane() && !to.HoldsLane() {
+		return t.release(o.shop)
+	}
+	return nil
+}
