@@ -105,7 +105,7 @@ func (s *Server) Up(t testing.TB) {
 			text, _ := os.ReadFile(log.Name())
 			t.Fatalf("the server does not answer: %v\n%s", err, text)
 		}
-		time.Sleep(50 * time.Millisecond)
+		<-time.After(50 * time.Millisecond)
 	}
 }
 
@@ -156,7 +156,7 @@ func (s *Server) Exec(t testing.TB, database, sql string) {
 }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(filepath.Join(s.bin, name), args...) // #nosec G204 -- the test's own server
+	c := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...) // #nosec G204 -- the test's own server
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGQUIT}
 	c.Dir = "/"
 	c.Env = append(os.Environ(), "LC_ALL=C", "HOME=/")

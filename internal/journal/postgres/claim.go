@@ -8,15 +8,12 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// leased is the stage of operations that are out on a lease (Claimed and
-// Sending): their due_at is its end.
-const leased = 3
-
 // maxClaim bounds what one claim can take.
 const maxClaim = 1000
 
 // A claim takes what no other replica is looking at, and then reads what it has
-// got.
+// got. Operations that are out on a lease (Claimed and Sending) have stage 3, and
+// due_at is its end.
 const (
 	claimCall = `UPDATE operation SET state = 4, stage = 3, due_at = $1, claim = claim + 1, owner = $2, replica = $3, changed = $4
 		WHERE id = ANY(ARRAY(SELECT id FROM operation

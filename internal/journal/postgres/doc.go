@@ -20,6 +20,9 @@
 // ledgers by id. So two replicas rarely wait for each other in a circle; where
 // they do, the server ends one of the transactions and it is made again.
 //
+// A journal is the tables of one schema, the first of the search_path. Several
+// may share a database.
+//
 // # Replicas
 //
 // Every process holds an advisory lock with its number for as long as its
@@ -28,8 +31,13 @@
 // may be alive all the same, stopped or cut off: then its late steps are fenced
 // off by the claim's number, and its late answer is kept.
 //
-// What is claimed by one is skipped by the others. Work, permits and events to
-// publish are told to all with NOTIFY.
+// What is claimed by one, operations and reviews, is skipped by the others. Work,
+// changed gates, permits, intents and events to publish are told to all with
+// NOTIFY, also by commands that open the journal beside them with ReadOnly.
+//
+// The first of the replicas that begins while none is at work follows a clock
+// that was stepped meanwhile, as the contract says of an opening; those that come
+// to others at work do not.
 //
 // A ledger is a row that is locked from the count of the permits to the commit
 // that takes one, so that no window holds more than the limit, whoever dies
@@ -53,6 +61,18 @@
 // restored from a copy. synchronous_standby_names with synchronous_commit
 // remote_write, on or remote_apply prevents that.
 //
+// # Copies
+//
+// Copies are the server's business: pg_dump, or a base backup with its log. A
+// database that was restored or copied, or whose standby took over, is noticed
+// by the cluster's number, the database's and the timeline, when a connection is
+// made: there is a warning, and the ledgers wait for one window and the slack.
+// What else is missing in it cannot be seen here: a group that is ahead of the
+// journal tells, or the operator, who uses `journal recover`. A recovery begins
+// only when no other replica is at work ([journal.ErrHeld]), and until its end
+// none can begin. Where the role may not call pg_control_system, a copy with the
+// same database number and timeline is not noticed.
+//
 // # Failures
 //
 //	server gone, fail-over   steps fail, or nobody knows whether they were committed; callers
@@ -61,12 +81,19 @@
 //	session lost             the process enters again with another number; others may have
 //	                         ended its leases
 //	process stopped          a transaction that it left open is ended by the server after 10 s
-//	disk full                the transaction fails, later ones are tried anew
+//	disk full, I/O error     the transaction fails with ErrFull or ErrDisk, later ones are tried
+//	                         anew. How much is free only the server knows: nothing is kept for
+//	                         what is in flight, so watch the server's disk
+//	replica gone             what it had claimed is due as soon as another looks; a review that
+//	                         it had taken is due when its claim ends
 //	clock stepped back       while no replica ran: what ended before is taken as ended at
 //	                         the start. While replicas run, nothing is hurried; leases and
 //	                         permits end by the new clock
 //
 // # What it does not
 //
-// It does not prune, and does not create the database.
+// It does not prune, and does not create the database or the schema. Ids have
+// gaps, and counts that rest on them (events, dead letters in Stats) count the
+// gaps. Room.Used holds what the tables will use again. The bound of waiting
+// intents may be passed by as many as replicas append at one moment.
 package postgres

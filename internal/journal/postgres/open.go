@@ -3,12 +3,11 @@ package postgres
 import (
 	"context"
 	"embed"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -116,9 +115,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if err != nil {
 		return nil, errors.New("journal: the URL of the database cannot be read")
 	}
-	for k, v := range settings {
-		config.RuntimeParams[k] = v
-	}
+	maps.Copy(config.RuntimeParams, settings)
 	j := &Journal{
 		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
@@ -158,9 +155,7 @@ func (j *Journal) openReaders(ctx context.Context) error {
 	if err != nil {
 		return errors.New("journal: the URL of the database cannot be read")
 	}
-	for k, v := range settings {
-		pool.ConnConfig.RuntimeParams[k] = v
-	}
+	maps.Copy(pool.ConnConfig.RuntimeParams, settings)
 	pool.MaxConns = 4
 	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
 		return fmt.Errorf("journal: %w", readable(err))
@@ -257,9 +252,13 @@ func (j *Journal) identify(ctx context.Context) error {
 	if j.identity, err = uuid.FromBytes(raw); err != nil {
 		return errors.New("journal: the journal's identity is damaged")
 	}
-	j.channel = "invoicebox_" + hex.EncodeToString(j.identity[:])
-	j.lockKey = int32(binary.BigEndian.Uint32(j.identity[:4])) // #nosec G115 -- any 32 bits
-	return nil
+	// Locks and channels are the database's; there may be other journals in it, and
+	// the identity changes with a recovery.
+	return j.read(ctx, "SELECT 'meta'::regclass::oid::bigint", func(r row) error {
+		j.channel = "invoicebox_" + strconv.FormatInt(r.int(0), 10)
+		j.lockKey = int32(uint32(r.int(0))) // #nosec G115 -- an oid has 32 bits
+		return nil
+	})
 }
 
 // dial opens a connection and makes sure of what it promises.

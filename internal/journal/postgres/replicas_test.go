@@ -20,21 +20,46 @@ const topic = "shop.payment_provider_selected"
 
 // A bed is a database with replicas on it, all by the database's own clock.
 type bed struct {
-	*testing.T
+	testing.TB
 	server *pgtest.Server
 	url    string
 	keys   *keyset.Set
 	next   int64
 }
 
-func newBed(t *testing.T, settings ...string) *bed {
+// TestReplicas runs on one server. Those that change it for others come last.
+func TestReplicas(t *testing.T) {
+	server := pgtest.Start(t)
+	type part struct {
+		name string
+		test func(*bed)
+	}
+	t.Run("beside each other", func(t *testing.T) {
+		for _, x := range []part{
+			{"they share the work", testShared}, {"no window holds more than the limit", testWindows}, {"one that comes back does no harm", testFrozen},
+			{"a dead one's leases end at once", testDead}, {"intents and gates are told to all", testTold}, {"one that recovers is alone", testRecovering},
+			{"a full disk is told as such", testFull}, {"sessions that are ended cost nothing", testKilled},
+		} {
+			t.Run(x.name, func(t *testing.T) {
+				t.Parallel()
+				x.test(newBed(t, server))
+			})
+		}
+	})
+	for _, x := range []part{
+		{"a database that moved makes the ledgers wait", testMoved}, {"a server that is not durable is refused", testDurable}, {"the server restarts", testRestarted},
+	} {
+		t.Run(x.name, func(t *testing.T) { x.test(newBed(t, server)) })
+	}
+}
+
+func newBed(t *testing.T, server *pgtest.Server) *bed {
 	t.Helper()
 	keys, err := keyset.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := pgtest.Start(t, settings...)
-	return &bed{T: t, server: server, url: server.Database(t, ""), keys: keys}
+	return &bed{TB: t, server: server, url: server.Database(t, ""), keys: keys}
 }
 
 func (b *bed) open() *Journal {
@@ -91,18 +116,17 @@ func send(j *Journal, o journal.ClaimedOperation, p journal.Permit) (journal.Att
 // eventually waits for something that another process or goroutine does.
 func (b *bed) eventually(what string, f func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !f(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatal(what)
 		}
 	}
 }
 
-func TestReplicasShareTheWork(t *testing.T) {
-	b := newBed(t)
+func testShared(b *bed) {
 	one, two, three := b.open(), b.open(), b.open()
 	if one.Identity() != two.Identity() {
-		t.Fatal("two replicas of one journal have two identities")
+		b.Fatal("two replicas of one journal have two identities")
 	}
 	const n = 300
 	for drained := false; !drained; {
@@ -116,7 +140,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 	select {
 	case <-two.Changed():
 	case <-time.After(10 * time.Second):
-		t.Fatal("the other replica was not told of new work")
+		b.Fatal("the other replica was not told of new work")
 	}
 	var mu sync.Mutex
 	seen := make(map[int64]int)
@@ -126,7 +150,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 			for {
 				got, err := j.Claim(context.Background(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 7, Lease: time.Minute})
 				if err != nil {
-					t.Error(err)
+					b.Error(err)
 					return
 				}
 				if len(got) == 0 {
@@ -146,11 +170,11 @@ func TestReplicasShareTheWork(t *testing.T) {
 		seen[o.Ref.Operation]++
 	}
 	if len(seen) != n {
-		t.Fatalf("%d operations were claimed, want %d", len(seen), n)
+		b.Fatalf("%d operations were claimed, want %d", len(seen), n)
 	}
 	for id, times := range seen {
 		if times != 1 {
-			t.Errorf("operation %d was claimed %d times", id, times)
+			b.Errorf("operation %d was claimed %d times", id, times)
 		}
 	}
 }
@@ -158,8 +182,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 // A server counts a request at any time from its start to its answer, and one
 // without an answer until its slack is over. Whatever the replicas do, no window
 // holds more than the limit.
-func TestNoWindowOfReplicasHoldsMoreThanTheLimit(t *testing.T) {
-	b := newBed(t)
+func testWindows(b *bed) {
 	const limit, window = 20, time.Second
 	p := permit(limit, window)
 	type span struct{ from, to time.Time }
@@ -172,24 +195,25 @@ func TestNoWindowOfReplicasHoldsMoreThanTheLimit(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(i), uint64(k))) // #nosec G404 -- moments of a test
 			wg.Go(func() {
 				for time.Now().Before(until) {
-					from := time.Now()
+					called := time.Now()
 					id, err := j.StartCheck(context.Background(), journal.Check{Account: "default", SendBy: 100 * time.Millisecond, Deadline: 200 * time.Millisecond, Permits: []journal.Permit{p}})
 					if _, none := errors.AsType[*journal.NoPermitError](err); none {
-						time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
+						<-time.After(time.Duration(r.IntN(20)) * time.Millisecond)
 						continue
 					}
 					if err != nil {
-						t.Error(err)
+						b.Error(err)
 						return
 					}
-					to := from.Add(200*time.Millisecond + p.Slack)
+					// It is sent after the call; its deadline counts from the call.
+					from, to := time.Now(), called.Add(200*time.Millisecond+p.Slack)
 					if kind := r.IntN(3); kind > 0 {
 						end := journal.AttemptEnd{Answered: kind == 1, At: time.Now()}
 						if to = end.At; !end.Answered {
 							to = to.Add(p.Slack)
 						}
 						if err := j.EndCheck(context.Background(), id, end); err != nil {
-							t.Error(err)
+							b.Error(err)
 						}
 					}
 					mu.Lock()
@@ -201,7 +225,7 @@ func TestNoWindowOfReplicasHoldsMoreThanTheLimit(t *testing.T) {
 	}
 	wg.Wait()
 	if len(spans) < 3*limit {
-		t.Fatalf("only %d requests were made", len(spans))
+		b.Fatalf("only %d requests were made", len(spans))
 	}
 	most := 0
 	for _, last := range spans {
@@ -214,14 +238,13 @@ func TestNoWindowOfReplicasHoldsMoreThanTheLimit(t *testing.T) {
 		}
 		most = max(most, n)
 	}
-	t.Logf("%d requests, at most %d of %d in a window", len(spans), most, limit)
+	b.Logf("%d requests, at most %d of %d in a window", len(spans), most, limit)
 	if most > limit {
-		t.Errorf("%d requests can lie in one window", most)
+		b.Errorf("%d requests can lie in one window", most)
 	}
 }
 
-func TestOneThatComesBackDoesNoHarm(t *testing.T) {
-	b := newBed(t)
+func testFrozen(b *bed) {
 	frozen, other := b.open(), b.open()
 	b.codes(frozen, 2)
 	lease := 300 * time.Millisecond
@@ -231,98 +254,108 @@ func TestOneThatComesBackDoesNoHarm(t *testing.T) {
 	// It sleeps beyond its leases, and another goes on with its work.
 	var planned, unknown int
 	b.eventually("the leases did not end", func() bool {
-		p, u, err := other.Expire(t.Context())
+		p, u, err := other.Expire(b.Context())
 		b.ok(err)
 		planned, unknown = planned+p, unknown+u
 		return planned == 1 && unknown == 1
 	})
 	if got := b.claim(other, journal.Call, 2, time.Minute); len(got) != 1 || got[0].UUID != os[1].UUID {
-		t.Fatalf("claimed %+v", got)
+		b.Fatalf("claimed %+v", got)
 	}
 	if _, err := send(frozen, os[1], permit(100, time.Second)); !errors.Is(err, journal.ErrStale) {
-		t.Fatalf("a request of an operation that is another's: %v", err)
+		b.Fatalf("a request of an operation that is another's: %v", err)
 	}
-	if err := frozen.Apply(t.Context(), journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Done}); !errors.Is(err, journal.ErrStale) {
-		t.Fatalf("the end of an operation that is another's: %v", err)
+	if err := frozen.Apply(b.Context(), journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Done}); !errors.Is(err, journal.ErrStale) {
+		b.Fatalf("the end of an operation that is another's: %v", err)
 	}
 	sealed, err := b.keys.Seal([]byte("answer"), keyset.Row("receipt", os[0].UUID.String()))
 	b.ok(err)
-	s, mine, err := frozen.Receive(t.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
+	s, mine, err := frozen.Receive(b.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
 	if err != nil || mine || s != journal.Received {
-		t.Fatalf("the late answer: %v, mine %v, %v", s, mine, err)
+		b.Fatalf("the late answer: %v, mine %v, %v", s, mine, err)
 	}
 	if got := b.claim(other, journal.Settle, 2, time.Minute); len(got) != 1 || got[0].Receipt == nil {
-		t.Fatalf("the late answer is not there to go on with: %+v", got)
+		b.Fatalf("the late answer is not there to go on with: %+v", got)
 	}
 }
 
-func TestADeadReplicasLeasesEndAtOnce(t *testing.T) {
-	b := newBed(t)
+func testDead(b *bed) {
 	dying, other := b.open(), b.open()
 	b.codes(dying, 2)
 	os := b.claim(dying, journal.Call, 2, time.Hour)
-	_, err := dying.Send(t.Context(), journal.Send{Ref: os[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Hour})
+	_, err := dying.Send(b.Context(), journal.Send{Ref: os[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Hour})
 	b.ok(err)
-	if p, u, err := other.Expire(t.Context()); p+u > 0 || err != nil {
-		t.Fatalf("leases of a living replica ended: %d, %d, %v", p, u, err)
+	if p, u, err := other.Expire(b.Context()); p+u > 0 || err != nil {
+		b.Fatalf("leases of a living replica ended: %d, %d, %v", p, u, err)
 	}
 	dying.session.leave()
 	b.eventually("its work is not free", func() bool {
-		_, _, err := other.Expire(t.Context())
+		_, _, err := other.Expire(b.Context())
 		b.ok(err)
-		d, err := other.Operation(t.Context(), os[1].UUID)
+		d, err := other.Operation(b.Context(), os[1].UUID)
 		b.ok(err)
 		return d.State == journal.Planned
 	})
-	d, err := other.Operation(t.Context(), os[0].UUID)
+	d, err := other.Operation(b.Context(), os[0].UUID)
 	if err != nil || d.State != journal.Unknown || !d.Doubt {
-		t.Fatalf("what was being sent is %+v, %v", d.OperationRecord, err)
+		b.Fatalf("what was being sent is %+v, %v", d.OperationRecord, err)
 	}
 	// It may live, and send until the deadline: the quiet period does not begin before.
 	got := b.claim(other, journal.Settle, 1, time.Minute)
 	if len(got) != 1 || time.Until(got[0].Closed) < 50*time.Minute {
-		t.Fatalf("claimed %+v", got)
+		b.Fatalf("claimed %+v", got)
 	}
 }
 
-func TestAServerThatIsNotDurableIsRefused(t *testing.T) {
-	for _, setting := range []string{"fsync=off", "full_page_writes=off", "synchronous_commit=off"} {
-		t.Run(setting, func(t *testing.T) {
-			server := pgtest.Start(t, setting)
-			j, err := Open(t.Context(), Options{URL: server.Database(t, ""), Planner: journaltest.Plain})
+func testDurable(b *bed) {
+	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
+		b.server.Exec(b, "postgres", "ALTER SYSTEM SET "+setting+" = off")
+		b.server.Exec(b, "postgres", "SELECT pg_reload_conf()")
+		b.eventually(setting+" is off, and nobody minds", func() bool {
+			j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
 			if err == nil {
-				_ = j.Close()
+				b.ok(j.Close())
 			}
-			if !errors.Is(err, journal.ErrNotDurable) {
-				t.Fatalf("error is %v", err)
+			return errors.Is(err, journal.ErrNotDurable)
+		})
+		b.server.Exec(b, "postgres", "ALTER SYSTEM RESET "+setting)
+		b.server.Exec(b, "postgres", "SELECT pg_reload_conf()")
+		b.eventually(setting+" is on, and it does not open", func() bool {
+			j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
+			if err == nil {
+				b.ok(j.Close())
 			}
+			return err == nil
 		})
 	}
 }
 
 // The database goes and comes back: steps fail meanwhile, and nothing is lost
 // or done twice.
-func TestTheServerRestarts(t *testing.T) {
-	b := newBed(t)
+func testRestarted(b *bed) {
 	j := b.open()
 	b.codes(j, 50)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT} {
 		b.server.Down(signal)
-		if _, err := j.Claim(t.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 1, Lease: time.Hour}); err == nil {
-			t.Fatal("a claim succeeded without a database")
+		if _, err := j.Claim(b.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 1, Lease: time.Hour}); err == nil {
+			b.Fatal("a claim succeeded without a database")
 		}
-		if _, err := j.Stats(t.Context()); err == nil {
-			t.Fatal("a read succeeded without a database")
+		if _, err := j.Stats(b.Context()); err == nil {
+			b.Fatal("a read succeeded without a database")
 		}
-		b.server.Up(t)
+		b.server.Up(b)
 		b.eventually("it does not go on", func() bool {
-			_, err := j.Claim(t.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 5, Lease: time.Hour})
+			_, err := j.Claim(b.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 5, Lease: time.Hour})
 			return err == nil
 		})
 		b.codes(j, 5)
 	}
-	s, err := j.Stats(t.Context())
-	if err != nil || s.Events != 60 {
-		t.Fatalf("%d events, %v", s.Events, err)
+	var events int64
+	b.ok(j.read(b.Context(), "SELECT count(*) FROM event", func(r row) error {
+		events = r.int(0)
+		return nil
+	}))
+	if events != 60 {
+		b.Fatalf("%d events", events)
 	}
 }
