@@ -60,11 +60,12 @@ func (b *bed) end(database string) {
 	b.ok(err)
 }
 
-// takeOn takes an operation as far as it can, as a worker does: what fails is left
-// to whoever looks next.
+// takeOn takes operations as far as it can: what fails is left to whoever looks
+// when the lease has ended. Where a commit's answer was lost nobody knows that it
+// holds one.
 func takeOn(ctx context.Context, j *Journal, sent func(journal.ClaimedOperation)) {
 	_, _, _ = j.Expire(ctx) // an error is what this is about
-	r := journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Settle, Limit: 5, Lease: time.Minute}
+	r := journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Settle, Limit: 5, Lease: 2 * time.Second}
 	left, _ := j.Claim(ctx, r)
 	for _, o := range left {
 		_ = j.Apply(ctx, journal.Transition{Ref: o.Ref, From: o.State, To: journal.Done})
@@ -75,7 +76,7 @@ func takeOn(ctx context.Context, j *Journal, sent func(journal.ClaimedOperation)
 		<-time.After(5 * time.Millisecond)
 	}
 	for _, o := range due {
-		id, err := j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Minute})
+		id, err := j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
 		if err != nil {
 			_ = j.Apply(ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned})
 			continue

@@ -116,7 +116,7 @@ func send(j *Journal, o journal.ClaimedOperation, p journal.Permit) (journal.Att
 // eventually waits for something that another process or goroutine does.
 func (b *bed) eventually(what string, f func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !f(); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !f(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatal(what)
 		}
