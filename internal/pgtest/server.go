@@ -39,19 +39,8 @@ const startWithin = 60 * time.Second
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	bin := binaries(t)
-	folder := t.TempDir()
-	s := &Server{bin: bin, data: filepath.Join(folder, "data"), port: freePort(t), owner: owner(t)}
-	if s.owner != nil {
-		// The server's user has to reach its folder.
-		for dir := folder; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-			if err := os.Chmod(dir, 0o755); err != nil { // #nosec G302 -- it holds nothing but this test
-				break
-			}
-		}
-		if err := os.Chown(folder, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s := &Server{bin: bin, data: filepath.Join(t.TempDir(), "data"), port: freePort(t), owner: owner(t)}
+	s.reach(t)
 	s.run(t, "initdb", "-D", s.data, "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	var conf strings.Builder
 	for _, line := range append([]string{
@@ -65,6 +54,23 @@ func Start(t testing.TB, settings ...string) *Server {
 	s.Up(t)
 	t.Cleanup(func() { s.Down(syscall.SIGQUIT) })
 	return s
+}
+
+// reach lets the server's user reach its folder.
+func (s *Server) reach(t testing.TB) {
+	t.Helper()
+	if s.owner == nil {
+		return
+	}
+	folder := filepath.Dir(s.data)
+	for dir := folder; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil { // #nosec G302 -- it holds nothing but this test
+			break
+		}
+	}
+	if err := os.Chown(folder, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *Server) append(t testing.TB, name, text string) {
@@ -180,6 +186,10 @@ func binaries(t testing.TB) string {
 		return named
 	}
 	if path, err := exec.LookPath("initdb"); err == nil {
+		// Links to a few of the programs may be in the PATH, not to all.
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			path = target
+		}
 		return filepath.Dir(path)
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is good

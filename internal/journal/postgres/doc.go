@@ -78,6 +78,7 @@
 //	server gone, fail-over   steps fail, or nobody knows whether they were committed; callers
 //	                         see the error, and the comparison in each step makes a second
 //	                         try safe; the connection is made anew with the next step
+//	                         (a URL that names all servers, with target_session_attrs=read-write)
 //	session lost             the process enters again with another number; others may have
 //	                         ended its leases
 //	process stopped          a transaction that it left open is ended by the server after 10 s

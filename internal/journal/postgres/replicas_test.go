@@ -103,6 +103,14 @@ func (b *bed) claim(j *Journal, stage journal.Stage, limit int, lease time.Durat
 	return got
 }
 
+// sealed is an operation's answer.
+func (b *bed) sealed(o journal.ClaimedOperation) []byte {
+	b.Helper()
+	sealed, err := b.keys.Seal([]byte("answer"), keyset.Row("receipt", o.UUID.String()))
+	b.ok(err)
+	return sealed
+}
+
 func permit(limit int, window time.Duration) journal.Permit {
 	return journal.Permit{Ledger: "account/default", Limit: limit, Window: window, Slack: 20 * time.Millisecond}
 }
@@ -268,9 +276,7 @@ func testFrozen(b *bed) {
 	if err := frozen.Apply(b.Context(), journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Done}); !errors.Is(err, journal.ErrStale) {
 		b.Fatalf("the end of an operation that is another's: %v", err)
 	}
-	sealed, err := b.keys.Seal([]byte("answer"), keyset.Row("receipt", os[0].UUID.String()))
-	b.ok(err)
-	s, mine, err := frozen.Receive(b.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
+	s, mine, err := frozen.Receive(b.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: b.sealed(os[0]), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
 	if err != nil || mine || s != journal.Received {
 		b.Fatalf("the late answer: %v, mine %v, %v", s, mine, err)
 	}
