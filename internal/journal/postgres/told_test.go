@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,5 +116,49 @@ func testFull(b *bed) {
 	b.server.Exec(b, database, "DROP TRIGGER full_disk ON operation")
 	if got, err := j.Claim(b.Context(), r); err != nil || len(got) != 3 {
 		b.Fatal(len(got), err)
+	}
+}
+
+// Replicas that begin together after the clock went back: one of them, whichever
+// it is, makes the waits count from now.
+func testTogether(b *bed) {
+	var mu sync.Mutex
+	at := time.Date(2026, 3, 3, 12, 0, 0, 0, time.UTC)
+	now := func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return at
+	}
+	open := func() *Journal {
+		j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain, Now: now})
+		if err != nil {
+			b.Error(err)
+			return nil
+		}
+		b.Cleanup(func() { _ = j.Close() })
+		return j
+	}
+	j := open()
+	b.ok(j.EnsureAccount(b.Context(), "default", "partner-1"))
+	b.ok(j.Begin(b.Context(), []journal.Position{{Topic: topic}}))
+	b.codes(j, 1)
+	o := b.claim(j, journal.Call, 1, time.Minute)[0]
+	b.ok(j.Apply(b.Context(), journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Waiting, Due: now().Add(2 * time.Minute)}))
+	b.ok(j.Close())
+	mu.Lock()
+	at = at.Add(-48 * time.Hour)
+	mu.Unlock()
+	var all sync.WaitGroup
+	js := make([]*Journal, 4)
+	for i := range js {
+		all.Go(func() { js[i] = open() })
+	}
+	all.Wait()
+	if b.Failed() {
+		return
+	}
+	due, err := js[0].Due(b.Context())
+	if err != nil || len(due) != 1 || due[0].At.Sub(now()) != 2*time.Minute {
+		b.Fatalf("due is %+v at %v, %v", due, now(), err)
 	}
 }
