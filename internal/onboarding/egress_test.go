@@ -70,7 +70,8 @@ func TestOneAddressForAllAccounts(t *testing.T) {
 				if call.op == invoicebox.Invite {
 					invitations++
 				}
-				if n := i + 1; n >= 40 && n <= each && (invitations < n/10-2 || invitations > n/10+10) {
+				// The tenth is of claims; calls in flight may lag behind them.
+				if n := i + 1; n >= 40 && n <= each && (invitations < n/10-5 || invitations > n/10+10) {
 					t.Fatalf("%s: %d invitations among the first %d calls", accountName(a), invitations, n)
 				}
 			}
