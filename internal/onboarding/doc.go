@@ -254,51 +254,54 @@
 // gate. Rows of a trial are about the one call that a limited or resting gate
 // lets through when its time is over. A pair that is not here changes nothing.
 //
-//	gate     for       signal        of         then
-//	open     any       answered      any        open
-//	open     any       limited       any        limited, as told
-//	open     any       drained       any        limited, as told
-//	open     any       fault         any        one more; resting at 5
-//	open     any       unauthorized  any        paused
-//	open     any       rights        any        one more; paused at 3
-//	open     any       address       any        one more; paused at 3
-//	open     any       request       any        one more; paused at 3
-//	open     any       refused       any        one more shop; paused at 20
-//	limited  any       answered      the trial  open
-//	limited  any       limited       any        limited, as told
-//	limited  any       drained       any        limited, as told
-//	limited  any       fault         the trial  resting, longer
-//	limited  any       unauthorized  any        paused
-//	limited  any       rights        the trial  one more; paused at 3
-//	limited  any       address       the trial  one more; paused at 3
-//	limited  any       request       the trial  one more; paused at 3
-//	limited  any       refused       the trial  one more shop; paused at 20
-//	resting  rights    rights        the trial  paused
-//	resting  address   address       the trial  paused
-//	resting  request   request       the trial  paused
-//	resting  refusals  refused       the trial  paused
-//	resting  any       answered      the trial  open
-//	resting  any       limited       any        limited, as told
-//	resting  any       drained       the trial  limited, as told
-//	resting  any       fault         the trial  resting, longer
-//	resting  any       unauthorized  any        paused
-//	resting  any       rights        the trial  one more; paused at 3
-//	resting  any       address       the trial  one more; paused at 3
-//	resting  any       request       the trial  one more; paused at 3
-//	resting  any       refused       the trial  one more shop; paused at 20
-//	paused   token     token good    any        open
-//	paused   address   token good    any        one trial
-//	open     any       pause         any        paused
-//	limited  any       pause         any        paused
-//	resting  any       pause         any        paused
-//	paused   any       pause         any        paused
-//	paused   token     resume        any        stays
-//	paused   address   resume        any        stays
-//	paused   any       resume        any        one trial
-//	paused   rights    changed       any        one trial
-//	paused   request   changed       any        one trial
-//	paused   refusals  changed       any        one trial
-//	paused   refusals  answered      any        open
+//	gate     for            signal        of         then
+//	open     any            answered      any        open
+//	open     any            limited       any        limited, as told
+//	open     any            drained       any        limited, as told
+//	open     any            fault         any        one more; resting at 5
+//	open     any            unauthorized  any        paused
+//	open     any            rights        any        one more; paused at 3
+//	open     any            address       any        one more; paused at 3
+//	open     any            request       any        one more; paused at 3
+//	open     any            refused       any        one more shop; paused at 20
+//	limited  any            answered      the trial  open
+//	limited  any            limited       any        limited, as told
+//	limited  any            drained       any        limited, as told
+//	limited  any            fault         the trial  resting, longer
+//	limited  any            unauthorized  any        paused
+//	limited  any            rights        the trial  one more; paused at 3
+//	limited  any            address       the trial  one more; paused at 3
+//	limited  any            request       the trial  one more; paused at 3
+//	limited  any            refused       the trial  one more shop; paused at 20
+//	resting  rights         rights        the trial  paused
+//	resting  address        address       the trial  paused
+//	resting  request        request       the trial  paused
+//	resting  refusals       refused       the trial  paused
+//	resting  any            answered      the trial  open
+//	resting  any            limited       any        limited, as told
+//	resting  any            drained       the trial  limited, as told
+//	resting  any            fault         the trial  resting, longer
+//	resting  any            unauthorized  any        paused
+//	resting  any            rights        the trial  one more; paused at 3
+//	resting  any            address       the trial  one more; paused at 3
+//	resting  any            request       the trial  one more; paused at 3
+//	resting  any            refused       the trial  one more shop; paused at 20
+//	resting  server_faults  token good    any        its trial may be made
+//	resting  server_faults  token odd     any        its trial may be made
+//	resting  server_faults  token bad     any        resting, longer
+//	paused   token          token good    any        open
+//	paused   address        token good    any        one trial
+//	open     any            pause         any        paused
+//	limited  any            pause         any        paused
+//	resting  any            pause         any        paused
+//	paused   any            pause         any        paused
+//	paused   token          resume        any        stays
+//	paused   address        resume        any        stays
+//	paused   any            resume        any        one trial
+//	paused   rights         changed       any        one trial
+//	paused   request        changed       any        one trial
+//	paused   refusals       changed       any        one trial
+//	paused   refusals       answered      any        open
 //
 // # What it does not
 //

@@ -60,7 +60,7 @@ func TestTheReasonsOfAttentionAreDrawn(t *testing.T) {
 func TestTheGateIsDrawn(t *testing.T) {
 	moves := map[gateMove]string{
 		stay: "stays", open: "open", limit: "limited, as told", countFault: "one more; resting at " + strconv.Itoa(faultsToRest),
-		countPause: "one more; paused at " + strconv.Itoa(faultsToPause), rest: "resting, longer", pause: "paused", try: "one trial",
+		countPause: "one more; paused at " + strconv.Itoa(faultsToPause), rest: "resting, longer", pause: "paused", try: "one trial", sound: "its trial may be made",
 		countShop: "one more shop; paused at " + strconv.Itoa(refusalsToPause),
 	}
 	rows := [][]string{{"gate", "for", "signal", "of", "then"}}
