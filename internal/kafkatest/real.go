@@ -69,10 +69,15 @@ func startOnce(ctx context.Context, config Config, java, jars string) (c *Cluste
 	if err := os.WriteFile(filepath.Join(dir.path, logSettings), []byte(logProperties), 0o600); err != nil {
 		return c, err
 	}
+	if config.TLS {
+		if err := makeCertificates(dir.path); err != nil {
+			return c, fmt.Errorf("kafkatest: certificates: %w", err)
+		}
+	}
 	id := make([]byte, 16)
 	_, _ = rand.Read(id)
 	id[0] &= 0x7f // the text must not begin with a dash: the storage tool would take it for an option
-	layout := layout{config: config, ports: ports, clusterID: base64.RawURLEncoding.EncodeToString(id)}
+	layout := layout{config: config, dir: dir.path, ports: ports, clusterID: base64.RawURLEncoding.EncodeToString(id)}
 	for i := range config.Brokers {
 		n := &node{
 			cluster: c,
