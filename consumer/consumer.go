@@ -20,6 +20,7 @@ const (
 	stateTopics    = "waiting for the input topics"
 	stateJoining   = "joining the consumer group"
 	stateConsuming = "consuming"
+	stateGone      = "an input topic is gone; waiting for it"
 	stateStopped   = "stopped"
 )
 

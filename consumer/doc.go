@@ -48,6 +48,9 @@
 //	                    ▲                               ▲                               │
 //	                    └──────── a topic is gone ──────┴──── a generation ends ◀────────┘
 //
+// While a topic is gone the others are read, and Ready says so within about
+// three seconds: a reader that is told so has the topics looked at.
+//
 // # Failures
 //
 //	at the start, for a bounded time, then Run ends:
