@@ -105,6 +105,11 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	return c.consume(ctx, group, fail)
 }
 
+// patience is how many times ReachWait a start goes on after brokers have answered:
+// a dead one is named as coordinator or leader until the others miss it, 9 s by
+// default, and what it held has to be loaded by another.
+const patience = 3
+
 // prepare waits for the topics and gives every partition a position.
 func (c *Consumer) prepare(ctx context.Context) error {
 	topics, err := c.awaitTopics(ctx)
@@ -126,7 +131,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 			return err
 		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicWait:
 			return err
-		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && time.Since(began) >= c.config.ReachWait:
+		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && time.Since(began) >= patience*c.config.ReachWait:
 			return err
 		}
 		if text := err.Error(); text != said {

@@ -54,7 +54,7 @@
 // # Failures
 //
 //	at the start, for a bounded time, then Run ends:
-//	  no broker answers                 ErrUnreachable (ReachWait)
+//	  no broker answers                 ErrUnreachable (ReachWait); when some do and others do not, three times that
 //	  a topic is missing                ErrMissingTopic (TopicWait)
 //	  user, password, TLS or an ACL     ErrDenied (TopicWait)
 //	  topics hold records, no Start     ErrStartRequired, nothing is begun

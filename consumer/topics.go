@@ -127,7 +127,7 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, leaderFault(p.Error)))
 			}
 			found[place{topic, p.Partition}] = bounds{p.FirstOffset, p.LastOffset}
 		}
@@ -138,6 +138,16 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 		}
 	}
 	return found, nil
+}
+
+// leaderFault puts right what the library says of partitions whose leader did
+// not answer while others did: it makes [-1] of it, which no broker's refusal
+// looks like. The leader is dead or on its way; another one is chosen.
+func leaderFault(err error) error {
+	if errors.Is(err, kafka.Unknown) {
+		return kafka.LeaderNotAvailable
+	}
+	return err
 }
 
 // offsetsAt asks for the first record of a time or later; where there is none
@@ -157,7 +167,7 @@ func (c *Consumer) offsetsAt(ctx context.Context, places []place, at time.Time) 
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, leaderFault(p.Error)))
 			}
 			for offset := range p.Offsets {
 				if offset >= 0 {
