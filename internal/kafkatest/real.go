@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 )
 
 const (
@@ -38,7 +39,8 @@ func StartReal(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	// Brokers that start together share the processors.
+	ctx, cancel := context.WithTimeout(ctx, patience*time.Duration(config.Brokers+1)/2)
 	defer cancel()
 	var c *Cluster
 	for range startAttempts {
