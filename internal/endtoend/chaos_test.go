@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/sqlite"
+	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/schemas"
 )
 
@@ -102,29 +104,81 @@ func TestChaos(t *testing.T) {
 	var done counter
 	r.rage(w, &done)
 	r.calm()
-	last := r.live()
-	quiet := time.Now()
-	for end := quiet.Add(s.patience); !r.settled(); <-time.After(200 * time.Millisecond) {
-		if last.ended() {
-			t.Fatalf("the worker ended by itself:\n%s", last.said())
-		}
-		if time.Now().After(end) {
-			t.Fatalf("after %v there is still something to do: %s\n%s", s.patience, r.left(), last.said())
-		}
-	}
-	t.Logf("all was done %v after the faults had stopped", time.Since(quiet).Round(time.Second))
-	if err := last.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if last.lasts(40 * time.Second) {
-		t.Fatalf("the worker did not end after SIGTERM:\n%s", last.said())
-	}
-	if code := last.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit status %d after SIGTERM", code)
-	}
-	r.ends(last, "SIGTERM at the end")
+	r.finish(&done)
 	r.ledger(w, &done)
 	t.Logf("in all %v", time.Since(began).Round(time.Second))
+}
+
+// finish lets a worker do what is left, and a person what is a person's.
+func (r *chaosRig) finish(done *counter) {
+	r.t.Helper()
+	last, quiet := r.live(), time.Now()
+	for ; !r.settled(); <-time.After(200 * time.Millisecond) {
+		if last.ended() {
+			r.t.Fatalf("the worker ended by itself:\n%s", last.said())
+		}
+		if time.Since(quiet) > r.s.patience {
+			r.t.Fatalf("after %v there is still something to do: %s\n%s", r.s.patience, r.left(), last.said())
+		}
+		if list := r.paused(); len(list) > 0 && last.said() != "" {
+			r.stop(last, "SIGTERM for a person")
+			r.resume(list, done)
+			last = r.live()
+		}
+	}
+	r.t.Logf("all was done %v after the faults had stopped", time.Since(quiet).Round(time.Second))
+	r.stop(last, "SIGTERM at the end")
+}
+
+// stop asks a worker to end, as an operator does.
+func (r *chaosRig) stop(l *life, why string) {
+	r.t.Helper()
+	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		r.t.Error(err)
+	}
+	if l.lasts(40 * time.Second) {
+		r.t.Errorf("a worker did not end after SIGTERM:\n%s", l.said())
+	} else if code := l.cmd.ProcessState.ExitCode(); code != 0 {
+		r.t.Errorf("exit status %d after SIGTERM:\n%s", code, l.said())
+	}
+	l.kill()
+	r.ends(l, why)
+}
+
+// paused lists the accounts that only a person opens: the sandbox refuses some
+// codes with 403, and three such answers in a row say that the account has lost
+// its rights.
+func (r *chaosRig) paused() []string {
+	j := r.openJournal()
+	defer func() { _ = j.Close() }()
+	accounts, err := j.Accounts(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var list []string
+	for _, a := range accounts {
+		if a.Gate.State == journal.GatePaused && (a.Gate.Reason == string(onboarding.ReasonRights) || a.Gate.Reason == string(onboarding.ReasonRequest)) {
+			list = append(list, a.Name)
+		}
+	}
+	return list
+}
+
+// resume opens accounts in the journal, which nobody holds at the moment.
+func (r *chaosRig) resume(accounts []string, done *counter) {
+	r.t.Helper()
+	j, err := sqlite.Open(r.t.Context(), sqlite.Options{Path: r.path("journal.db"), Planner: onboarding.NewPlanner(onboarding.PlannerOptions{})})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = j.Close() }()
+	for _, name := range accounts {
+		audit := journal.AuditEntry{Actor: "a person", Act: "resume", Subject: name}
+		if err := j.SetGate(r.t.Context(), name, journal.Gate{State: journal.GateOpen, Since: time.Now()}, &audit); err != nil {
+			r.t.Fatal(err)
+		}
+		done.add("accounts resumed by a person")
+	}
 }
 
 // rage lets the platform speak and everything go wrong for as long as is set,
@@ -212,16 +266,7 @@ func (r *chaosRig) killWorkers(rnd *rand.Rand, over time.Time, done *counter) {
 		}
 		// Before it has said anything it does not listen to signals either.
 		if rnd.IntN(100) < 12 && l.said() != "" {
-			if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				r.t.Error(err)
-			}
-			if l.lasts(40 * time.Second) {
-				r.t.Errorf("a worker did not end after SIGTERM:\n%s", l.said())
-			} else if code := l.cmd.ProcessState.ExitCode(); code != 0 {
-				r.t.Errorf("exit status %d after SIGTERM:\n%s", code, l.said())
-			}
-			l.kill()
-			r.ends(l, "SIGTERM")
+			r.stop(l, "SIGTERM")
 			done.add("workers stopped")
 			continue
 		}

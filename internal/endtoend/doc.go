@@ -29,6 +29,9 @@
 //   - repeats of an event are equal to the letter, in key, headers and value;
 //   - no window held more requests than the limit, and no log a secret.
 //
+// An account that is paused until a person opens it is opened when the faults have
+// stopped; how often is told.
+//
 // What it sees of records that were ignored, or repeats, is that they are in no
 // other place and were passed: a worker that is killed takes its counters along.
 //
