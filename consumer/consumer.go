@@ -117,12 +117,14 @@ func (c *Consumer) prepare(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
+	effort := newEffort(requestTimeout)
 	var said string
 	for {
 		err := c.begin(ctx, topics)
 		if err == nil {
 			return nil
 		}
+		spent := effort.spent()
 		class := kafkaconn.ClassOf(err)
 		switch {
 		case ctx.Err() != nil:
@@ -131,7 +133,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 			return err
 		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicWait:
 			return err
-		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && time.Since(began) >= patience*c.config.ReachWait:
+		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && spent >= patience*c.config.ReachWait:
 			return err
 		}
 		if text := err.Error(); text != said {

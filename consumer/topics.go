@@ -73,6 +73,7 @@ func refusal(err error) error {
 // ever run it gives up after a bounded time.
 func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 	began := time.Now()
+	effort := newEffort(c.config.ReachWait / 2)
 	var said string
 	for {
 		found, err := c.partitions(ctx)
@@ -85,12 +86,13 @@ func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		spent := effort.spent()
 		waited, known := time.Since(began), errors.Is(err, ErrMissingTopic) || errors.Is(err, ErrDenied)
 		if !c.settled.Load() {
 			switch {
 			case known && waited >= c.config.TopicWait:
 				return nil, err
-			case !known && waited >= c.config.ReachWait:
+			case !known && spent >= c.config.ReachWait:
 				return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, strings.Join(c.config.Kafka.Brokers(), ","), err)
 			}
 		}
