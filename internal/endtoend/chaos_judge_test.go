@@ -170,6 +170,17 @@ func (f *fate) flagged() int {
 	return n
 }
 
+// attempts is how many requests may have been written.
+func (f *fate) attempts() int {
+	n := 0
+	for _, a := range f.op.Tries {
+		if a.End == nil || !a.End.NotSent {
+			n++
+		}
+	}
+	return n
+}
+
 // judgeRequests: one request for each run, one more for each that was provably
 // not executed, and those that are flagged; of probes there is one.
 func (b *book) judgeRequests() {
@@ -222,8 +233,10 @@ func (b *book) judgeShops() {
 					b.t.Errorf("shop %s: a request began at %v while one of %v was under way until %v", shop.Shop, y.Time, x.Time, x.Answered)
 				}
 			}
-			// An operation that is run again keeps its old number.
-			if begun[y.f] || y.f.op.Run > 1 {
+			// An operation that is run again keeps its old number, and of one with an
+			// attempt that never arrived the first that did may be a probe, which
+			// newer ones go before.
+			if begun[y.f] || y.f.op.Run > 1 || y.f.attempts() > len(y.f.requests) {
 				continue
 			}
 			begun[y.f] = true
@@ -277,8 +290,8 @@ func (b *book) judgeTokens() {
 	}
 	for _, f := range b.fates {
 		for _, q := range f.requests {
-			if f.kind == journal.Activate && b.heard(q) && !slices.Contains(tokenKept, f.line) {
-				b.t.Errorf("%s: answered whole at %v to a worker that lived, and ended as %q", b.name(f), q.Answered, f.line)
+			if l := b.heard(q); f.kind == journal.Activate && l != nil && !slices.Contains(tokenKept, f.line) {
+				b.t.Errorf("%s: answered whole at %v to a worker that lived from %v to %v (%s), and ended as %q", b.name(f), q.Answered, l.from, l.to, l.how, f.line)
 			}
 		}
 	}
@@ -287,21 +300,24 @@ func (b *book) judgeTokens() {
 // wholeAnswers are the faults that leave the answer of an activation readable.
 var wholeAnswers = []string{"", "planted", "wrong-type-", "more-members-", "pending-token-", "same-merchant-"}
 
-// heard tells whether an answer with a token reached a worker that had a second
-// to keep it.
-func (b *book) heard(q request) bool {
-	const margin = time.Second
-	if q.Status != 200 || q.Pending || !slices.Contains(wholeAnswers, q.Fault) || q.Answered.Sub(q.Time) > b.s.deadline-margin/2 {
-		return false
+// heard finds the worker that an answer with a token reached, and that had some
+// seconds to keep it; nil when there is none.
+func (b *book) heard(q request) *life {
+	const margin = 2 * time.Second
+	if q.Status != 200 || q.Pending || !slices.Contains(wholeAnswers, q.Fault) || q.Answered.Sub(q.Time) > b.s.deadline/2 {
+		return nil
 	}
 	from, to := q.Time, q.Answered.Add(margin)
 	for _, l := range b.lives {
 		if from.Before(l.from) || to.After(l.to) {
 			continue
 		}
-		return !slices.ContainsFunc(l.frozen, func(f [2]time.Time) bool { return from.Before(f[1]) && f[0].Before(to) })
+		if slices.ContainsFunc(l.frozen, func(f [2]time.Time) bool { return from.Before(f[1]) && f[0].Before(to) }) {
+			return nil
+		}
+		return l
 	}
-	return false
+	return nil
 }
 
 // judgeAttention: what the command lists for a person is what the lines say.
@@ -339,7 +355,7 @@ func (b *book) words() string {
 			lost++
 		}
 		for _, q := range f.requests {
-			if b.heard(q) {
+			if b.heard(q) != nil {
 				heard++
 				if slices.Contains(tokenKept, f.line) {
 					kept++

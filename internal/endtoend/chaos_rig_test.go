@@ -202,8 +202,17 @@ func (r *chaosRig) live() *life {
 }
 
 func (l *life) kill() {
+	l.over()
 	_ = l.cmd.Process.Kill()
 	<-l.done
+}
+
+// over notes that the end begins: before the signal, for whoever sends one can be
+// held up after it.
+func (l *life) over() {
+	if l.to.IsZero() {
+		l.to = time.Now()
+	}
 }
 
 func (l *life) ended() bool {
@@ -230,7 +239,7 @@ func (l *life) lasts(d time.Duration) bool {
 // ends notes how a life ended and looks at what it said.
 func (r *chaosRig) ends(l *life, how string) {
 	r.t.Helper()
-	l.to, l.how = time.Now(), how
+	l.how = how
 	text, err := os.ReadFile(l.log)
 	if err != nil {
 		r.t.Fatal(err)

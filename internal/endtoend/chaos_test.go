@@ -133,6 +133,7 @@ func (r *chaosRig) finish(done *counter) {
 // stop asks a worker to end, as an operator does.
 func (r *chaosRig) stop(l *life, why string) {
 	r.t.Helper()
+	l.over()
 	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		r.t.Error(err)
 	}
@@ -261,6 +262,7 @@ func (r *chaosRig) killWorkers(rnd *rand.Rand, over time.Time, done *counter) {
 		}
 		if !alive {
 			r.t.Errorf("a worker ended by itself:\n%s", l.said())
+			l.over()
 			r.ends(l, "by itself")
 			return
 		}
