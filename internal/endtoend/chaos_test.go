@@ -36,7 +36,7 @@ type chaosSettings struct {
 // they arrive, so that a slack of a second is a true one.
 func smallChaos() chaosSettings {
 	return chaosSettings{
-		shops: 1000, accounts: 5, faults: 35 * time.Second, patience: 3 * time.Minute, seed: uint64(time.Now().UnixNano()),
+		shops: 1000, accounts: 5, faults: 42 * time.Second, patience: 3 * time.Minute, seed: uint64(time.Now().UnixNano()),
 		deadline: 2 * time.Second, lease: 4 * time.Second, slack: time.Second, quiet: 3 * time.Second,
 		latency: 30 * time.Millisecond, window: 2 * time.Second, limit: 60, egress: 3000, countAt: "arrival",
 	}
@@ -104,6 +104,11 @@ func TestChaos(t *testing.T) {
 	var done counter
 	r.rage(w, &done)
 	r.calm()
+	for _, what := range []string{"brokers killed", "workers killed", "workers frozen"} {
+		if done.n[what] == 0 {
+			t.Errorf("no %s", what)
+		}
+	}
 	r.finish(&done)
 	r.ledger(w, &done)
 	t.Logf("in all %v", time.Since(began).Round(time.Second))
@@ -251,11 +256,13 @@ func (r *chaosRig) killWorkers(rnd *rand.Rand, over time.Time, done *counter) {
 		// A dead member keeps its group waiting for ten seconds: a worker that is
 		// to read anything has to live for longer.
 		span := time.Duration(500+rnd.IntN(4500)) * time.Millisecond
-		if len(r.lives) == 1 || rnd.IntN(100) < 30 {
+		nth := len(r.lives)
+		if nth == 1 || nth > 5 && rnd.IntN(100) < 30 {
 			span = time.Duration(11_000+rnd.IntN(5000)) * time.Millisecond
 		}
 		alive := l.lasts(span)
-		if alive && rnd.IntN(100) < 15 {
+		// However short the run is, it has both deaths and one that is frozen.
+		if alive && (nth == 3 || nth > 5 && rnd.IntN(100) < 15) {
 			r.freeze(l)
 			done.add("workers frozen")
 			alive = l.lasts(time.Duration(rnd.IntN(3000)) * time.Millisecond)
@@ -267,7 +274,7 @@ func (r *chaosRig) killWorkers(rnd *rand.Rand, over time.Time, done *counter) {
 			return
 		}
 		// Before it has said anything it does not listen to signals either.
-		if rnd.IntN(100) < 12 && l.said() != "" {
+		if nth > 3 && rnd.IntN(100) < 12 && l.said() != "" {
 			r.stop(l, "SIGTERM")
 			done.add("workers stopped")
 			continue
