@@ -123,7 +123,7 @@ var gateRows = []gateRow{
 }
 
 var signalReasons = map[signal]Reason{
-	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigUnauthorized: ReasonToken,
+	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigTokenBad: ReasonServerFaults, sigUnauthorized: ReasonToken,
 	sigRights: ReasonRights, sigAddress: ReasonAddress, sigRequest: ReasonRequest,
 	sigRefused: ReasonRefusals, sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
 }
