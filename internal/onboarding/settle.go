@@ -112,6 +112,11 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		// Another operation of the shop was stored since the claim: the next
 		// claim knows the version that is free now.
 		p.postpone(s, t, ReasonVersionTaken, time.Time{})
+	case errors.Is(err, journal.ErrOlderVersion):
+		// Its version was given out before a restore, and the shop has newer
+		// credentials since. It is kept beside them, and its next claim ends it.
+		tr.To, tr.Reason, tr.Active, tr.Publish = journal.Stored, string(ReasonNewerCode), nil, nil
+		_ = p.apply(s, t, tr)
 	}
 }
 

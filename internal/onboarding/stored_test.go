@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/schemas"
 )
 
@@ -46,4 +47,25 @@ func TestARetryWithoutTheAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An answer whose version was given out before a restore, and whose shop has
+// newer credentials by now, is stored beside them and does not hold the lane.
+func TestAnAnswerOlderThanTheCredentialsInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, (&tokenOffice{}).script)
+		newer := b.add(journal.Activate, "shop-1", "same-2")
+		newer.version = 3
+		b.start()
+		b.until(time.Minute, "settled", b.j.settled)
+		older := b.add(journal.Activate, "shop-1", "same-1")
+		older.version = 1
+		b.until(time.Minute, "settled", b.j.settled)
+		b.finish()
+		b.expect(newer, journal.Done, ReasonActivated, "activated verified")
+		b.expect(older, journal.Superseded, ReasonNewerCode)
+		if b.j.active[older.Shop].Operation != newer.UUID || len(b.j.creds[older.Shop]) != 2 || len(b.api.asked(invoicebox.Activate)) != 2 {
+			t.Errorf("%+v, %d credentials", b.j.active[older.Shop], len(b.j.creds[older.Shop]))
+		}
+	})
 }
