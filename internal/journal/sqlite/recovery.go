@@ -230,6 +230,12 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			}); err != nil {
 			return nil, err
 		}
+		// An id that is made of how many events there were must not be made again.
+		if _, err := t.exec(`UPDATE review SET told = told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
+			FROM announced n JOIN outbox x ON x.id = n.outbox WHERE x.type IN (?, ?) GROUP BY 1, 2) q
+			WHERE q.shop = review.shop AND q.version = review.version`, schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid); err != nil {
+			return nil, err
+		}
 		for _, query := range []string{
 			`UPDATE shop SET version = max(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`,
