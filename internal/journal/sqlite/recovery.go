@@ -251,10 +251,35 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 				return nil, err
 			}
 		}
+		if err := t.endAsked(e.Asked); err != nil {
+			return nil, err
+		}
 		if err := t.unknownHistory(); err != nil {
 			return nil, err
 		}
 		t.j.writer.recovery = nil
 		return orphans, t.audit(e.Audit)
 	})
+}
+
+// endAsked ends intents that wait in a restored journal.
+func (t *tx) endAsked(asked func(journal.Intent) (journal.IntentEnd, bool)) error {
+	if asked == nil {
+		return nil
+	}
+	var ends []journal.IntentEnd
+	if err := t.each(intentRead+"i.state = 1 ORDER BY i.id", nil, func(r row) error {
+		if end, ok := asked(intent(r)); ok {
+			ends = append(ends, end)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, end := range ends {
+		if err := t.endIntent(end); err != nil {
+			return err
+		}
+	}
+	return nil
 }
