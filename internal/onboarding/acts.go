@@ -113,6 +113,7 @@ const (
 	ResultNotPaused        Result = "not_paused"
 	ResultTokenOpens       Result = "token_opens"
 	ResultUnknownAct       Result = "unknown_act"
+	ResultRestored         Result = "restored"
 )
 
 type resultRow struct {
@@ -139,6 +140,7 @@ var resultRows = []resultRow{
 	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
 	{ResultNotPaused, journal.IntentRefused, "The account is not paused: it goes on by itself."},
 	{ResultTokenOpens, journal.IntentRefused, "The account goes on by itself as soon as its own token passes a check: now and then, and when the token file changes."},
+	{ResultRestored, journal.IntentRefused, "The journal was restored, and this may have been done before. Look at it as it stands now, and ask again if it is still needed."},
 	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
 }
 

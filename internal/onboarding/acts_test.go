@@ -191,3 +191,17 @@ func TestGateActs(t *testing.T) {
 		}
 	}
 }
+
+// What waits in a restored journal may have been done before; only a token that
+// came with it is kept for the worker.
+func TestWhatWaitsInARestoredJournal(t *testing.T) {
+	asked := journal.Intent{ID: 7, Act: string(CommandProbe), Actor: "anna", Account: "default"}
+	end, ends := EndRestored(asked)
+	if !ends || end.ID != 7 || end.State != journal.IntentRefused || end.Result != string(ResultRestored) || end.Audit.Act != "probe.refused" {
+		t.Errorf("%+v", end)
+	}
+	asked.Sealed = []byte("sealed")
+	if _, ends := EndRestored(asked); ends {
+		t.Error("a token that was entered is dropped")
+	}
+}

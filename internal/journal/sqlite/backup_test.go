@@ -144,6 +144,30 @@ func TestBackupBesideAWorkerThatWrites(t *testing.T) {
 	}
 }
 
+// A copy that is made while a recovery goes on is recovered anew: what was sent
+// after that recovery is not in it.
+func TestBackupDuringARecovery(t *testing.T) {
+	dir := t.TempDir()
+	j := opened(t, Options{Path: filepath.Join(dir, "journal.db")})
+	defer func() { _ = j.Close() }()
+	same := func(journal.RestoredOperation) journal.Restoration { return journal.Restoration{} }
+	if r, err := j.Recover(t.Context(), same); err != nil || r.Number != 1 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	to := filepath.Join(dir, "copy.db")
+	if _, err := j.Backup(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	copied := opened(t, Options{Path: to, Recover: true})
+	defer func() { _ = copied.Close() }()
+	if due, err := copied.RecoveryDue(t.Context()); err != nil || !due {
+		t.Errorf("due is %v, %v", due, err)
+	}
+	if r, err := copied.Recover(t.Context(), same); err != nil || r.Number != 2 || r.Resumed {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
 // A copy that cannot be made leaves nothing behind.
 func TestBackupThatIsCancelled(t *testing.T) {
 	dir := t.TempDir()
