@@ -1,8 +1,8 @@
 package onboarding
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/schemas"
@@ -107,6 +107,7 @@ const (
 	ResultTokenRefused     Result = "token_refused"
 	ResultTokenUnanswered  Result = "token_unanswered"
 	ResultMerchantConflict Result = "merchant_conflict"
+	ResultOwnToken         Result = "own_token"
 	ResultUnreadable       Result = "unreadable"
 	ResultInvalid          Result = "invalid"
 	ResultNotConfigured    Result = "not_configured"
@@ -126,7 +127,7 @@ var resultRows = []resultRow{
 	{ResultChecking, journal.IntentPerformed, "The stored token is checked again; it is announced as soon as Invoicebox takes it."},
 	{ResultActivated, journal.IntentPerformed, "The token was found to work and is stored; the shop is active, and that is published."},
 	{ResultClosed, journal.IntentPerformed, "The operation has ended."},
-	{ResultPaused, journal.IntentPerformed, "The account is paused; calls in flight go on to their end, and nothing fails."},
+	{ResultPaused, journal.IntentPerformed, "The account is paused: nobody is invited or activated; calls in flight go on to their end, tokens are still checked, and nothing fails."},
 	{ResultResumed, journal.IntentPerformed, "One call tries; when Invoicebox does its work for the account the gate is open."},
 
 	{ResultMovedOn, journal.IntentRefused, "The operation does not wait for a person any more"},
@@ -134,6 +135,7 @@ var resultRows = []resultRow{
 	{ResultTokenRefused, journal.IntentRefused, "Invoicebox refuses this token. The operation still waits for a person."},
 	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. The operation still waits for a person: enter it again later."},
 	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with. The operation still waits for a person."},
+	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's. The operation still waits for a person."},
 	{ResultUnreadable, journal.IntentRefused, "The token was sealed with another keyset than the worker's. Give the command the worker's keyset-file."},
 	{ResultInvalid, journal.IntentRefused, "Merchant id and token are not of the form that Invoicebox gives."},
 	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
@@ -208,7 +210,11 @@ func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *R
 	if doubt {
 		why += ", in doubt"
 	}
-	return because(ResultNotSafe, fmt.Sprintf("%s; safe are %v", why, safe))
+	var words []string
+	for _, c := range safe {
+		words = append(words, string(c))
+	}
+	return because(ResultNotSafe, why+"; safe: "+strings.Join(words, ", "))
 }
 
 // isCommand tells whether some row has the command.

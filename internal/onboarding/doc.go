@@ -163,12 +163,14 @@
 //	        entered again; the platform gets `closed` again
 //	enter   merchant id and token from Invoicebox's support. The token is checked
 //	        first, for the verification time at most; one that is refused, or that
-//	        nobody answers for, or a merchant that conflicts, leaves everything as it
-//	        was. Then credential, activation, `activated`, the intent's end and a
-//	        receipt are one commit, and what is older and in doubt is superseded.
+//	        nobody answers for, or the partner's own, or a merchant that conflicts,
+//	        leaves everything as it was. Then credential, activation, `activated`, the
+//	        intent's end and a receipt are one commit, and what is older and in doubt is
+//	        superseded.
 //	        The receipt is an answer of the usual form for which no byte was
 //	        written; answers that come late are compared with it
-//	pause   closes an account's gate, for the reason `operator`; it stays so over restarts
+//	pause   closes an account's gate, for the reason `operator`; it stays so over
+//	        restarts. Tokens are still checked: those calls change nothing
 //	resume  lets one call try, whatever the account was paused for, but not for its
 //	        token or address: those open by a check of the token
 //
