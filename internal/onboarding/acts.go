@@ -68,19 +68,22 @@ const (
 // attention published says `final: false`, but one: so something is.
 type closeRow struct {
 	reason Reason // "" is any
-	active bool   // only of a shop that is active
+	active bool   // only of an activation of a shop that is active
 	end    ending
 }
 
 var closeRows = []closeRow{
 	{reason: ReasonCodeOfOtherShop, end: endNothing},
-	{reason: ReasonSecondToken, active: true, end: endCurrent},
+	// What is current was lost with the journal, or is older than that.
+	{reason: ReasonCredentialsLost, end: endClosed},
+	// A failure with a higher sequence would take an active shop back.
+	{active: true, end: endCurrent},
 	{end: endClosed},
 }
 
-func endingOf(r Reason, active bool) ending {
+func endingOf(r Reason, k journal.Kind, active bool) ending {
 	for _, row := range closeRows {
-		if (row.reason == "" || row.reason == r) && (!row.active || active) {
+		if (row.reason == "" || row.reason == r) && (!row.active || active && k == journal.Activate) {
 			return row.end
 		}
 	}
@@ -226,7 +229,7 @@ func isCommand(c Command) bool {
 func (p *Pool) closing(x journal.Target, by journal.Transition) []journal.Draft {
 	now := by.Intent.Audit.At
 	op := x.ClaimedOperation
-	switch endingOf(Reason(op.Reason), x.Current != nil) {
+	switch endingOf(Reason(op.Reason), op.Kind, x.Current != nil) {
 	case endNothing:
 		return nil
 	case endCurrent:

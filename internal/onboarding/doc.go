@@ -156,9 +156,10 @@
 //	retry   a new run; of credentials_invalid the stored token is checked again
 //	        for the verification time, and no code is sent
 //	close   done. Every failure that attention published said `final: false`, so the
-//	        platform is owed an end: the failure `closed`, final. Of a second token
-//	        it is the shop's current activation once more, as a new event, because
-//	        that stands; of another shop's code nothing, its failure was final.
+//	        platform is owed an end: the failure `closed`, final. Of an activation
+//	        of an active shop it is the shop's current activation once more, as a
+//	        new event, because that stands and a later failure would take the shop
+//	        back; of another shop's code nothing, its failure was final.
 //	        A code that was or may have been executed is not sent again when it is
 //	        entered again; the platform gets `closed` again
 //	enter   merchant id and token from Invoicebox's support. The token is checked
