@@ -188,19 +188,22 @@
 //	retry   a new run; of credentials_invalid the stored token is checked again
 //	        for the verification time, and no code is sent
 //	close   done. Every failure that attention published said `final: false`, so the
-//	        platform is owed an end: the failure `closed`, final. Of a second token
-//	        it is the shop's current activation once more, as a new event, because
-//	        that stands; of another shop's code nothing, its failure was final.
+//	        platform is owed an end: the failure `closed`, final. Of an activation
+//	        of an active shop it is the shop's current activation once more, as a
+//	        new event, because that stands and a later failure would take the shop
+//	        back; of another shop's code nothing, its failure was final.
 //	        A code that was or may have been executed is not sent again when it is
 //	        entered again; the platform gets `closed` again
 //	enter   merchant id and token from Invoicebox's support. The token is checked
 //	        first, for the verification time at most; one that is refused, or that
-//	        nobody answers for, or a merchant that conflicts, leaves everything as it
-//	        was. Then credential, activation, `activated`, the intent's end and a
-//	        receipt are one commit, and what is older and in doubt is superseded.
+//	        nobody answers for, or the partner's own, or a merchant that conflicts,
+//	        leaves everything as it was. Then credential, activation, `activated`, the
+//	        intent's end and a receipt are one commit, and what is older and in doubt is
+//	        superseded.
 //	        The receipt is an answer of the usual form for which no byte was
 //	        written; answers that come late are compared with it
-//	pause   closes an account's gate, for the reason `operator`; it stays so over restarts
+//	pause   closes an account's gate, for the reason `operator`; it stays so over
+//	        restarts. Tokens are still checked: those calls change nothing
 //	resume  lets one call try, whatever the account was paused for, but not for its
 //	        token or address: those open by a check of the token
 //
