@@ -1,6 +1,9 @@
 package sqlite
 
 import (
+	"fmt"
+	"os"
+
 	"invoicebox-worker/internal/journal"
 )
 
@@ -38,4 +41,15 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 	}
 	_, err = c.exec(setMeta, "place", place)
 	return unknown, err
+}
+
+// checkLog refuses a log beside a file that says that it has none, as a copy
+// does: it is the one of the file that was there before, and SQLite would write
+// its pages into the copy.
+func checkLog(path string, none bool) error {
+	info, err := os.Stat(path + "-wal")
+	if !none || err != nil || info.Size() == 0 {
+		return nil //nolint:nilerr // there is none
+	}
+	return fmt.Errorf("journal: %s-wal does not belong to %s, which was put in another's place: move it and %s-shm away", path, path, path)
 }
