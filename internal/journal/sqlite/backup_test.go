@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -165,6 +166,42 @@ func TestBackupDuringARecovery(t *testing.T) {
 	}
 	if r, err := copied.Recover(t.Context(), same); err != nil || r.Number != 2 || r.Resumed {
 		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// A copy is not opened with the log of the file whose place it took.
+func TestACopyBesideTheLogOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	path, to := filepath.Join(dir, "journal.db"), filepath.Join(dir, "copy.db")
+	j := opened(t, Options{Path: path})
+	if _, err := j.Backup(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if err := j.EnsureAccount(t.Context(), fmt.Sprint("account-", i), fmt.Sprint("partner-", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyFile(t, path+"-wal", to+"-wal")
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Path: to, Recover: true, Planner: journaltest.Plain}
+	if j, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "-wal does not belong") {
+		if err == nil {
+			as, err := j.Accounts(t.Context())
+			t.Logf("%d accounts that the copy has not, %v", len(as), err)
+			_ = j.Close()
+		}
+		t.Fatalf("opened: %v", err)
+	}
+	if err := os.Remove(to + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	copied := opened(t, o)
+	defer func() { _ = copied.Close() }()
+	if as, err := copied.Accounts(t.Context()); err != nil || len(as) != 0 {
+		t.Errorf("%v, %v", as, err)
 	}
 }
 

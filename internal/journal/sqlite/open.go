@@ -251,16 +251,16 @@ func checkFile(path string, create bool) error {
 	}
 	defer func() { _ = f.Close() }()
 	const magic = "SQLite format 3\x00"
-	head := make([]byte, len(magic))
+	head := make([]byte, 20) // of the hundred that each has
 	switch n, err := f.ReadAt(head, 0); {
 	case n == 0: // made, but the process died before it was filled
 		return nil
-	case n < len(magic) || string(head) != magic:
+	case n < len(head) || string(head[:len(magic)]) != magic:
 		return fmt.Errorf("journal: %s is not a journal: not an SQLite file", path)
 	case err != nil:
 		return fmt.Errorf("journal: %w", err)
 	}
-	return nil
+	return checkLog(path, head[18] == 1)
 }
 
 func createFile(path string) error {

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -78,4 +80,15 @@ func (w *writer) setForward(j *Journal) (bool, error) {
 	}
 	_, err = w.conn.exec(setMeta, "clock", []byte(boot+" "+strconv.FormatInt(offset, 10)))
 	return ahead, err
+}
+
+// checkLog refuses a log beside a file that says that it has none, as a copy
+// does: it is the one of the file that was there before, and SQLite would write
+// its pages into the copy.
+func checkLog(path string, none bool) error {
+	info, err := os.Stat(path + "-wal")
+	if !none || err != nil || info.Size() == 0 {
+		return nil //nolint:nilerr // there is none
+	}
+	return fmt.Errorf("journal: %s-wal does not belong to %s, which was put in another's place: move it and %s-shm away", path, path, path)
 }
