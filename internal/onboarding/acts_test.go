@@ -150,7 +150,7 @@ func TestClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
 		b.start()
 		b.attention(older)
 		newer := b.add(journal.Activate, "shop-1", "code-2")
-		b.until(time.Hour, "active", func() bool { return b.j.active[newer.Shop] != nil })
+		b.until(time.Hour, "active", func() bool { return b.j.isActive(newer.Shop) })
 		b.act(older, CommandClose, ResultClosed)
 		b.finish()
 		b.expect(older, journal.Done, ReasonClosed, eventLost, eventActive)

@@ -56,10 +56,9 @@ func TestAnAnswerOlderThanTheCredentialsInUse(t *testing.T) {
 		b := newBench(t, (&tokenOffice{}).script)
 		newer := b.add(journal.Activate, "shop-1", "same-2")
 		newer.version = 3
-		b.start()
-		b.until(time.Minute, "settled", b.j.settled)
-		older := b.add(journal.Activate, "shop-1", "same-1")
+		older := b.add(journal.Activate, "shop-1", "same-1") // behind it in the lane
 		older.version = 1
+		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
 		b.expect(newer, journal.Done, ReasonActivated, "activated verified")
