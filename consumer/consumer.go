@@ -20,6 +20,7 @@ const (
 	stateTopics    = "waiting for the input topics"
 	stateJoining   = "joining the consumer group"
 	stateConsuming = "consuming"
+	stateGone      = "an input topic is gone; waiting for it"
 	stateStopped   = "stopped"
 )
 
@@ -110,6 +111,11 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	return c.consume(ctx, group, fail)
 }
 
+// patience is how many times ReachWait a start goes on after brokers have answered:
+// a dead one is named as coordinator or leader until the others miss it, 9 s by
+// default, and what it held has to be loaded by another.
+const patience = 3
+
 // prepare waits for the topics and gives every partition a position.
 func (c *Consumer) prepare(ctx context.Context) error {
 	topics, err := c.awaitTopics(ctx)
@@ -117,12 +123,14 @@ func (c *Consumer) prepare(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
+	effort := newEffort(requestTimeout)
 	var said string
 	for {
 		err := c.begin(ctx, topics)
 		if err == nil {
 			return nil
 		}
+		spent := effort.spent()
 		class := kafkaconn.ClassOf(err)
 		switch {
 		case ctx.Err() != nil:
@@ -131,7 +139,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 			return err
 		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicWait:
 			return err
-		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && time.Since(began) >= c.config.ReachWait:
+		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && spent >= patience*c.config.ReachWait:
 			return err
 		}
 		if text := err.Error(); text != said {

@@ -55,10 +55,13 @@
 //	                    ▲                               ▲                               │
 //	                    └──────── a topic is gone ──────┴──── a generation ends ◀────────┘
 //
+// While a topic is gone the others are read, and Ready says so within about
+// three seconds: a reader that is told so has the topics looked at.
+//
 // # Failures
 //
 //	at the start, for a bounded time, then Run ends:
-//	  no broker answers                 ErrUnreachable (ReachWait)
+//	  no broker answers                 ErrUnreachable (ReachWait); when some do and others do not, three times that
 //	  a topic is missing                ErrMissingTopic (TopicWait)
 //	  user, password, TLS or an ACL     ErrDenied (TopicWait)
 //	  topics hold records, no Start     ErrStartRequired, nothing is begun

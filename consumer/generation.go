@@ -23,6 +23,7 @@ type generation struct {
 	hard       context.Context // ends when what is in hand has to be given up
 	partitions []*partition
 	dirty      chan struct{}
+	doubts     chan struct{} // a reader was told that its topic is not there
 	commit     func(map[string]map[int]int64) error
 }
 
@@ -38,7 +39,7 @@ func (c *Consumer) generation(run, life context.Context, g *kafka.Generation, fa
 		pause(hard, c.config.FinishTime)
 		giveUp()
 	})()
-	own := &generation{c: c, fail: fail, end: end, soft: soft, hard: hard, dirty: make(chan struct{}, 1), commit: g.CommitOffsets}
+	own := &generation{c: c, fail: fail, end: end, soft: soft, hard: hard, dirty: make(chan struct{}, 1), doubts: make(chan struct{}, 1), commit: g.CommitOffsets}
 	if err := own.take(g.Assignments); err != nil {
 		if soft.Err() == nil {
 			fail(err)
@@ -249,14 +250,18 @@ func (g *generation) lastCommit() {
 func (g *generation) watchTopics() {
 	before, _ := g.c.partitions(g.soft)
 	missing := g.c.incomplete.Swap(false)
+	if missing {
+		g.c.state.Store(stateGone)
+	}
 	for {
-		pause(g.soft, g.c.config.WatchInterval)
+		g.pauseWatch(missing)
 		if g.soft.Err() != nil {
 			return
 		}
 		now, err := g.c.partitions(g.soft)
 		if errors.Is(err, ErrMissingTopic) && !missing {
 			missing = true
+			g.c.state.Store(stateGone)
 			g.c.log.Error("an input topic is gone; waiting for it", "err", err)
 		}
 		if err != nil {
@@ -271,5 +276,30 @@ func (g *generation) watchTopics() {
 			g.end()
 			return
 		}
+	}
+}
+
+// pauseWatch waits until the topics are to be looked at again: soon while one is
+// missing, or when a reader says so. The answer may be two seconds old, so that
+// one look in time is not enough; readers repeat what they say.
+func (g *generation) pauseWatch(missing bool) {
+	wait := g.c.config.WatchInterval
+	if missing {
+		wait = min(wait, time.Second)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-g.soft.Done():
+	case <-timer.C:
+	case <-g.doubts:
+	}
+}
+
+// doubt says that a broker does not know the topic of a partition.
+func (g *generation) doubt() {
+	select {
+	case g.doubts <- struct{}{}:
+	default:
 	}
 }

@@ -75,7 +75,11 @@ func (p *partition) run() {
 		if p.g.soft.Err() != nil {
 			return
 		}
-		p.g.c.metrics.faults.WithLabelValues(string(kafkaconn.ClassOf(err))).Inc()
+		class := kafkaconn.ClassOf(err)
+		p.g.c.metrics.faults.WithLabelValues(string(class)).Inc()
+		if class == kafkaconn.MissingTopic || class == kafkaconn.Leader {
+			p.g.doubt()
+		}
 		if text := err.Error(); text != p.said {
 			p.said = text
 			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)

@@ -73,6 +73,7 @@ func refusal(err error) error {
 // ever run it gives up after a bounded time.
 func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 	began := time.Now()
+	effort := newEffort(c.config.ReachWait / 2)
 	var said string
 	for {
 		found, err := c.partitions(ctx)
@@ -85,12 +86,13 @@ func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		spent := effort.spent()
 		waited, known := time.Since(began), errors.Is(err, ErrMissingTopic) || errors.Is(err, ErrDenied)
 		if !c.settled.Load() {
 			switch {
 			case known && waited >= c.config.TopicWait:
 				return nil, err
-			case !known && waited >= c.config.ReachWait:
+			case !known && spent >= c.config.ReachWait:
 				return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, strings.Join(c.config.Kafka.Brokers(), ","), err)
 			}
 		}
@@ -127,7 +129,7 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, leaderFault(p.Error)))
 			}
 			found[place{topic, p.Partition}] = bounds{p.FirstOffset, p.LastOffset}
 		}
@@ -138,6 +140,16 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 		}
 	}
 	return found, nil
+}
+
+// leaderFault puts right what the library says of partitions whose leader did
+// not answer while others did: it makes [-1] of it, which no broker's refusal
+// looks like. The leader is dead or on its way; another one is chosen.
+func leaderFault(err error) error {
+	if errors.Is(err, kafka.Unknown) {
+		return kafka.LeaderNotAvailable
+	}
+	return err
 }
 
 // offsetsAt asks for the first record of a time or later; where there is none
@@ -157,7 +169,7 @@ func (c *Consumer) offsetsAt(ctx context.Context, places []place, at time.Time) 
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, leaderFault(p.Error)))
 			}
 			for offset := range p.Offsets {
 				if offset >= 0 {

@@ -22,7 +22,9 @@
 // Order over topics: a shop's rows of two topics are published independently,
 // and a topic that stands still does not stop the others. The sequence in every
 // event tells consumers which is newer. When a topic is given more partitions
-// its keys move, as with any producer. Two relays on one journal would publish
+// its keys move, as with any producer. What a topic held when it was deleted is
+// gone; what waits is placed anew in the one that takes its place, whatever its
+// number of partitions. Two relays on one journal would publish
 // twice; who opens the journal sees to it that there is one.
 //
 // # One batch

@@ -306,15 +306,11 @@ func (r *Relay) delivered(d delivery) {
 	case refused:
 		r.stop(l.topic, d.err)
 	case missing:
-		if t := r.topics[l.topic]; t.missingSince.IsZero() {
-			t.missingSince = time.Now()
-		} else if time.Since(t.missingSince) >= r.config.TopicWait {
-			r.stop(l.topic, d.err)
-		}
+		r.missed(r.topics[l.topic], d.err)
 	}
 	r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
 	r.status.note(r.log, l.place(), "publishing; trying again", fmt.Errorf("%s: %w", l.place(), kafkaconn.Explain(d.err)))
-	if class(d.err) == kafkaconn.Leader {
+	if c := class(d.err); c == kafkaconn.Leader || c == kafkaconn.MissingTopic {
 		r.topics[l.topic].askAt = time.Now() // the partition, or its topic, may be gone
 	}
 	l.retryAt = time.Now().Add(min(leastPause<<min(l.failures, 10), mostPause))

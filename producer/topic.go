@@ -23,6 +23,7 @@ type topic struct {
 	failures     int
 	missingSince time.Time
 	stoppedUntil time.Time // a broker definitely refuses; zero when open
+	gone         bool      // a broker said that it is not there, since it was last seen
 }
 
 func (t *topic) stopped() bool { return !t.stoppedUntil.IsZero() }
@@ -115,6 +116,7 @@ func (r *Relay) resolved(s seen) {
 	t := r.topics[s.topic]
 	t.asked = false
 	now := time.Now()
+	t.gone = t.gone || verdictOf(s.err) == missing
 	if s.err != nil {
 		// Nothing waits for the answer: no hurry, and nothing to complain of.
 		if !r.waits(s.topic) {
@@ -128,17 +130,17 @@ func (r *Relay) resolved(s seen) {
 		case refused:
 			r.stop(s.topic, s.err)
 		case missing:
-			if t.missingSince.IsZero() {
-				t.missingSince = now
-			} else if now.Sub(t.missingSince) >= r.config.TopicWait {
-				r.stop(s.topic, s.err)
-			}
+			r.missed(t, s.err)
 		default:
 			r.status.note(r.log, s.topic, "looking for a result topic; trying again", kafkaconn.Explain(s.err))
 		}
 		return
 	}
-	t.failures, t.askAt = 0, now.Add(refreshTopics)
+	if t.isAnother(s.partitions) && !r.replace(t, s.partitions) {
+		t.askAt = now.Add(leastPause)
+		return
+	}
+	t.failures, t.askAt, t.gone = 0, now.Add(refreshTopics), false
 	// More partitions move keys, as they do for Java's producers: what was
 	// placed before stays where it is.
 	t.partitions = s.partitions

@@ -12,7 +12,7 @@ import (
 type accounts struct {
 	List accountsList `cmd:"" settings:"journal-url" help:"The accounts that the journal knows, and how their gates stand."`
 
-	Pause  accountsPause  `cmd:"" settings:"journal-url" help:"Let an account make no calls. Calls in flight end, what is due waits, nothing fails."`
+	Pause  accountsPause  `cmd:"" settings:"journal-url" help:"Let an account invite and activate nobody. Calls in flight end, what is due waits, tokens are still checked, nothing fails."`
 	Resume accountsResume `cmd:"" settings:"journal-url" help:"Let a paused account try one call; when that is answered well, its gate is open."`
 }
 
@@ -42,6 +42,9 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 		views, rows := []accountJSON{}, [][]any{}
 		for _, a := range list {
 			g := a.Gate
+			if g.State == journal.GateOpen {
+				g.Reason, g.Count = "", 0 // faults in a row, as they were when it opened
+			}
 			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Gate: gateJSON{
 				State: string(g.State), Reason: g.Reason, Until: instant(g.Until), Since: instant(g.Since), Count: g.Count,
 			}})

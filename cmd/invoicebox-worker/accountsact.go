@@ -19,7 +19,7 @@ type (
 	accountsResume struct{ accountAct }
 )
 
-// Run asks that an account make no calls.
+// Run asks that an account invite and activate nobody.
 func (c *accountsPause) Run(ctx context.Context, s *settings, env environment) error {
 	return c.act(ctx, s, env, onboarding.CommandPause)
 }

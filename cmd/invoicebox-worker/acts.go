@@ -166,6 +166,9 @@ func attentionView(r journal.OperationRecord) *attentionJSON {
 		return nil
 	}
 	v := attentionJSON{Certain: row.Certain, Uncertain: row.Uncertain, Safe: []string{}}
+	if r.Doubt && row.InDoubt != nil {
+		v.Uncertain += " And whether an earlier request was executed."
+	}
 	for _, c := range row.Safe(r.Kind, r.Doubt) {
 		v.Safe = append(v.Safe, string(c))
 	}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"invoicebox-worker/internal/journal"
 )
 
@@ -99,9 +97,9 @@ type operationsShow struct {
 
 // Run shows one operation.
 func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) error {
-	id, err := uuid.Parse(c.ID)
+	id, err := operationID(c.ID)
 	if err != nil {
-		return &usageError{"an operation's id is a UUID, as `operations list` shows it"}
+		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
 		d, err := j.Operation(ctx, id)

@@ -94,6 +94,15 @@ func (c *operationsEnter) token(env environment) (secret.String, error) {
 	return token, nil
 }
 
+// operationID reads an id as it is listed, whole: no other form of a UUID.
+func operationID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != len(uuid.UUID{}.String()) {
+		return uuid.UUID{}, &usageError{"an operation's id is a whole UUID, as `operations list` shows it"}
+	}
+	return id, nil
+}
+
 // act asks for one act on the operation. What is not permitted as the operation
 // stands is said at once; the worker, which may see it later, decides.
 func (c *operationAct) act(
@@ -102,9 +111,9 @@ func (c *operationAct) act(
 	if err := c.check(); err != nil {
 		return err
 	}
-	id, err := uuid.Parse(c.ID)
-	if err != nil || len(c.ID) != len(uuid.UUID{}.String()) {
-		return &usageError{"an operation's id is a whole UUID, as `operations list` shows it"}
+	id, err := operationID(c.ID)
+	if err != nil {
+		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
 		d, err := j.Operation(ctx, id)

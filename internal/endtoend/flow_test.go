@@ -95,6 +95,7 @@ func TestKilledFiveTimesWithProbes(t *testing.T) {
 
 func killed(t *testing.T, unknownOutcome string, reasons map[string]bool) {
 	t.Helper()
+	t.Parallel() // most of it is waiting for the group to notice the dead
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)

@@ -34,7 +34,7 @@ func TestRecoveredWithoutACopy(t *testing.T) {
 			}
 		}
 		r.refused("put the copy there first", append([]string{"journal", "recover"}, r.commandFlags()...)...)
-		r.refused("journal recover", append([]string{"run", "--start", "earliest"}, r.commandFlags()...)...)
+		r.refused("journal recover", append([]string{"run", "--listen", "127.0.0.1:0", "--start", "earliest"}, r.commandFlags()...)...)
 		r.refused("--start", append([]string{"journal", "recover"}, r.commandFlags()...)...)
 		var done recovery
 		r.unmarshal(&done, append([]string{"journal", "recover", "--start", "earliest", "--output", "json"}, r.commandFlags()...)...)

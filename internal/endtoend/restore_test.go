@@ -107,7 +107,7 @@ func restored(t *testing.T, kills ...string) {
 		if err := os.Rename(r.path("copy.db"), r.path("journal.db")); err != nil {
 			t.Fatal(err)
 		}
-		r.refused("journal recover", append([]string{"run", "--start", "earliest"}, r.commandFlags()...)...)
+		r.refused("journal recover", append([]string{"run", "--listen", "127.0.0.1:0", "--start", "earliest"}, r.commandFlags()...)...)
 		r.selected(down...)
 		r.entered(down...)
 

@@ -89,8 +89,8 @@
 //	clock stepped          nothing while the process runs; at the next opening an operation that
 //	                       waits is due by the new clock, and no later than its whole wait after
 //	                       the opening; a ledger counts what is behind it
-//	                       from the opening at the latest; one that was set forward while no process
-//	                       ran makes what was sent before it look older: its permits come back early;
+//	                       from the opening at the latest, and where the clock is seen to have been
+//	                       set forward while no process ran, its ledgers wait as after a recovery;
 //	                       of reviews what is open is due at the opening,
 //	                       and since when credentials are refused counts from it
 //	intent and answer race one of them is ErrStale, and whoever performs the intent looks again

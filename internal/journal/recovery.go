@@ -86,5 +86,8 @@ type RecoveryEnd struct {
 	// one is a stranger to it. Check fits it; see SetKeysetCheck.
 	Identity uuid.UUID
 	Check    []byte
-	Audit    AuditEntry
+	// Asked ends what people had asked for and still waits; false leaves it. Nil
+	// leaves all.
+	Asked func(Intent) (IntentEnd, bool)
+	Audit AuditEntry
 }

@@ -124,7 +124,9 @@ func look(err error) (Class, string) {
 	_, wrongHost := errors.AsType[x509.HostnameError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
 	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
-	_, alert := errors.AsType[tls.AlertError](err)
+	// The other side's alert: crypto/tls exports no type for it outside QUIC.
+	operation, _ := errors.AsType[*net.OpError](err)
+	alert := operation != nil && operation.Op == "remote error"
 	_, network := errors.AsType[net.Error](err)
 	switch {
 	case unknownCA, wrongHost, invalid, verification:

@@ -169,7 +169,11 @@ func (c *Cluster) dial(ctx context.Context, address string) (*kafka.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	dialer := &kafka.Dialer{Timeout: 5 * time.Second, SASLMechanism: mechanism}
+	secured, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	dialer := &kafka.Dialer{Timeout: 5 * time.Second, SASLMechanism: mechanism, TLS: secured}
 	if c.config.Network != nil {
 		dialer.DialFunc = c.config.Network.DialContext
 	}
@@ -191,7 +195,11 @@ func (c *Cluster) client() (*kafka.Client, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	transport := &kafka.Transport{SASL: mechanism, MetadataTTL: time.Second}
+	secured, err := c.tls()
+	if err != nil {
+		return nil, nil, err
+	}
+	transport := &kafka.Transport{SASL: mechanism, TLS: secured, MetadataTTL: time.Second}
 	if c.config.Network != nil {
 		transport.Dial = c.config.Network.DialContext
 	} else {

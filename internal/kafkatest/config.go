@@ -38,8 +38,11 @@ type Config struct {
 	// MaxMessageBytes is the largest batch that a broker takes; 0 means
 	// Kafka's default, 1,048,588.
 	MaxMessageBytes int
-	// SASL makes clients authenticate, without TLS.
+	// SASL makes clients authenticate, without TLS unless TLS is set.
 	SASL *SASL
+	// TLS makes the brokers speak TLS with their clients, see [WithTLS]. Apache
+	// Kafka only.
+	TLS bool
 
 	// Properties are added to server.properties and win over what stands
 	// there. Apache Kafka only.

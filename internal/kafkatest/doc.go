@@ -6,7 +6,11 @@
 // one run loop. [Real] is Apache Kafka in KRaft mode on loopback, with every
 // broker a controller too, and its brokers can be stopped, killed, frozen and
 // started again. [Both] runs one test on either, [Shared] starts one real
-// broker for all tests of a test binary.
+// broker for all tests of a test binary. [WithBrokers](3) is a cluster that
+// survives the loss of one broker: three copies of every topic, the internal
+// ones included, of which two must have a record before it is acknowledged; a
+// quarter of a gigabyte of heap each. [WithTLS] makes the brokers of Apache Kafka
+// speak TLS, with certificates that are made on the spot.
 //
 // # What is needed for Apache Kafka
 //
@@ -43,6 +47,7 @@
 // Murmur2 places keys as Java's clients do, on both kinds; a key's records keep
 // their order in one partition; a record over the broker's limit is refused; a
 // lone broker comes back with its records after SIGTERM and after SIGKILL; of
-// three brokers one can go. What consumer groups, offsets and producers do is
+// three brokers, which keep three copies and want two, one can go. That TLS is
+// spoken and client certificates are asked for is seen by package endtoend. What consumer groups, offsets and producers do is
 // tested where it is relied on, in the packages consumer and producer.
 package kafkatest

@@ -2,6 +2,8 @@ package kafkatest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"testing"
 
@@ -24,6 +26,9 @@ func startEmbedded(config Config) (*Cluster, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if config.TLS {
+		return nil, fmt.Errorf("kafkatest: the embedded broker has no certificates: %w", errors.ErrUnsupported)
 	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(config.Brokers),

@@ -39,6 +39,7 @@ func TestALoneBrokerComesBackWithItsRecords(t *testing.T) {
 func TestOfThreeBrokersOneCanGo(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Real(t, kafkatest.WithBrokers(3), kafkatest.WithTopic("t", 6), kafkatest.WithProperty("broker.session.timeout.ms", "3000"))
+	keepsThreeCopies(t, c)
 	sent := 0
 	produce := func() {
 		t.Helper()

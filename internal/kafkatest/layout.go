@@ -47,6 +47,7 @@ logger.state.level=WARN
 // layout is where the brokers of a cluster listen and what they are told.
 type layout struct {
 	config    Config
+	dir       string // of the cluster
 	ports     []int
 	clusterID string
 }
@@ -99,6 +100,9 @@ func (l layout) properties(broker int, data string) []byte {
 			module = fmt.Sprintf("plain.PlainLoginModule required user_%s=%q", s.Username, s.Password)
 		}
 		p["listener.name.client."+strings.ToLower(s.Mechanism)+".sasl.jaas.config"] = "org.apache.kafka.common.security." + module + ";"
+	}
+	if l.config.TLS {
+		l.secure(p)
 	}
 	maps.Copy(p, l.config.Properties)
 	var b strings.Builder

@@ -70,6 +70,15 @@ func (n *node) format(ctx context.Context, l layout) error {
 	return nil
 }
 
+// heap is what Java may use for one broker: those of a cluster have little to
+// do each.
+func (c *Cluster) heap() string {
+	if c.config.Brokers > 1 {
+		return "256m"
+	}
+	return "512m"
+}
+
 // launch starts the process. A goroutine with a thread of its own starts it and
 // waits for it: the kernel kills a child when the thread that made it ends, not
 // only when the whole process does.
@@ -83,7 +92,7 @@ func (n *node) launch() error {
 	if err != nil {
 		return err
 	}
-	cmd := n.command(context.Background(), "512m", "kafka.Kafka", n.file(serverSettings))
+	cmd := n.command(context.Background(), n.cluster.heap(), "kafka.Kafka", n.file(serverSettings))
 	cmd.Stdout, cmd.Stderr = log, log
 	started := make(chan error)
 	ended := make(chan struct{})

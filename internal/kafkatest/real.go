@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 )
 
 const (
@@ -38,7 +39,8 @@ func StartReal(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	// Brokers that start together share the processors.
+	ctx, cancel := context.WithTimeout(ctx, patience*time.Duration(config.Brokers+1)/2)
 	defer cancel()
 	var c *Cluster
 	for range startAttempts {
@@ -69,10 +71,15 @@ func startOnce(ctx context.Context, config Config, java, jars string) (c *Cluste
 	if err := os.WriteFile(filepath.Join(dir.path, logSettings), []byte(logProperties), 0o600); err != nil {
 		return c, err
 	}
+	if config.TLS {
+		if err := makeCertificates(dir.path); err != nil {
+			return c, fmt.Errorf("kafkatest: certificates: %w", err)
+		}
+	}
 	id := make([]byte, 16)
 	_, _ = rand.Read(id)
 	id[0] &= 0x7f // the text must not begin with a dash: the storage tool would take it for an option
-	layout := layout{config: config, ports: ports, clusterID: base64.RawURLEncoding.EncodeToString(id)}
+	layout := layout{config: config, dir: dir.path, ports: ports, clusterID: base64.RawURLEncoding.EncodeToString(id)}
 	for i := range config.Brokers {
 		n := &node{
 			cluster: c,

@@ -1,8 +1,8 @@
 package onboarding
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/schemas"
@@ -68,19 +68,22 @@ const (
 // attention published says `final: false`, but one: so something is.
 type closeRow struct {
 	reason Reason // "" is any
-	active bool   // only of a shop that is active
+	active bool   // only of an activation of a shop that is active
 	end    ending
 }
 
 var closeRows = []closeRow{
 	{reason: ReasonCodeOfOtherShop, end: endNothing},
-	{reason: ReasonSecondToken, active: true, end: endCurrent},
+	// What is current was lost with the journal, or is older than that.
+	{reason: ReasonCredentialsLost, end: endClosed},
+	// A failure with a higher sequence would take an active shop back.
+	{active: true, end: endCurrent},
 	{end: endClosed},
 }
 
-func endingOf(r Reason, active bool) ending {
+func endingOf(r Reason, k journal.Kind, active bool) ending {
 	for _, row := range closeRows {
-		if (row.reason == "" || row.reason == r) && (!row.active || active) {
+		if (row.reason == "" || row.reason == r) && (!row.active || active && k == journal.Activate) {
 			return row.end
 		}
 	}
@@ -107,12 +110,14 @@ const (
 	ResultTokenRefused     Result = "token_refused"
 	ResultTokenUnanswered  Result = "token_unanswered"
 	ResultMerchantConflict Result = "merchant_conflict"
+	ResultOwnToken         Result = "own_token"
 	ResultUnreadable       Result = "unreadable"
 	ResultInvalid          Result = "invalid"
 	ResultNotConfigured    Result = "not_configured"
 	ResultNotPaused        Result = "not_paused"
 	ResultTokenOpens       Result = "token_opens"
 	ResultUnknownAct       Result = "unknown_act"
+	ResultRestored         Result = "restored"
 )
 
 type resultRow struct {
@@ -126,7 +131,7 @@ var resultRows = []resultRow{
 	{ResultChecking, journal.IntentPerformed, "The stored token is checked again; it is announced as soon as Invoicebox takes it."},
 	{ResultActivated, journal.IntentPerformed, "The token was found to work and is stored; the shop is active, and that is published."},
 	{ResultClosed, journal.IntentPerformed, "The operation has ended."},
-	{ResultPaused, journal.IntentPerformed, "The account is paused; calls in flight go on to their end, and nothing fails."},
+	{ResultPaused, journal.IntentPerformed, "The account is paused: nobody is invited or activated; calls in flight go on to their end, tokens are still checked, and nothing fails."},
 	{ResultResumed, journal.IntentPerformed, "One call tries; when Invoicebox does its work for the account the gate is open."},
 
 	{ResultMovedOn, journal.IntentRefused, "The operation does not wait for a person any more"},
@@ -134,11 +139,13 @@ var resultRows = []resultRow{
 	{ResultTokenRefused, journal.IntentRefused, "Invoicebox refuses this token. The operation still waits for a person."},
 	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. The operation still waits for a person: enter it again later."},
 	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with. The operation still waits for a person."},
+	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's. The operation still waits for a person."},
 	{ResultUnreadable, journal.IntentRefused, "The token was sealed with another keyset than the worker's. Give the command the worker's keyset-file."},
 	{ResultInvalid, journal.IntentRefused, "Merchant id and token are not of the form that Invoicebox gives."},
 	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
 	{ResultNotPaused, journal.IntentRefused, "The account is not paused: it goes on by itself."},
 	{ResultTokenOpens, journal.IntentRefused, "The account goes on by itself as soon as its own token passes a check: now and then, and when the token file changes."},
+	{ResultRestored, journal.IntentRefused, "The journal was restored, and this may have been done before. Look at it as it stands now, and ask again if it is still needed."},
 	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
 }
 
@@ -208,7 +215,11 @@ func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *R
 	if doubt {
 		why += ", in doubt"
 	}
-	return because(ResultNotSafe, fmt.Sprintf("%s; safe are %v", why, safe))
+	var words []string
+	for _, c := range safe {
+		words = append(words, string(c))
+	}
+	return because(ResultNotSafe, why+"; safe: "+strings.Join(words, ", "))
 }
 
 // isCommand tells whether some row has the command.
@@ -220,7 +231,7 @@ func isCommand(c Command) bool {
 func (p *Pool) closing(x journal.Target, by journal.Transition) []journal.Draft {
 	now := by.Intent.Audit.At
 	op := x.ClaimedOperation
-	switch endingOf(Reason(op.Reason), x.Current != nil) {
+	switch endingOf(Reason(op.Reason), op.Kind, x.Current != nil) {
 	case endNothing:
 		return nil
 	case endCurrent:

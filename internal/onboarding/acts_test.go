@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -115,9 +116,15 @@ func TestResultsAreWords(t *testing.T) {
 func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
 	for _, row := range attention {
 		for _, active := range []bool{false, true} {
-			end := endingOf(row.Reason, active)
 			final := false
 			for _, kind := range row.Kinds {
+				end := endingOf(row.Reason, kind, active)
+				if end == endCurrent && (!active || kind != journal.Activate) {
+					t.Errorf("%s of %v: there is no current activation", row.Reason, kind)
+				}
+				if lost := row.Reason == ReasonCredentialsLost; active && kind == journal.Activate && end == endClosed && !lost {
+					t.Errorf("%s: an active shop would be taken back", row.Reason)
+				}
 				advice, ok := schemas.FailureOf(failureType(kind), row.Failure)
 				final = final || ok && advice.Final
 				closed, ok := schemas.FailureOf(failureType(kind), schemas.FailureClosed)
@@ -125,17 +132,30 @@ func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
 					t.Errorf("%v: closing is not an end", kind)
 				}
 			}
-			if final != (end == endNothing) {
-				t.Errorf("%s: its event is final %v, and closing owes %d", row.Reason, final, end)
-			}
-			if end == endCurrent && !active {
-				t.Errorf("%s: there is no current activation", row.Reason)
+			if nothing := endingOf(row.Reason, journal.Activate, active) == endNothing; final != nothing {
+				t.Errorf("%s: its event is final %v, and closing owes nothing: %v", row.Reason, final, nothing)
 			}
 		}
 	}
-	if endingOf(ReasonSecondToken, true) != endCurrent || endingOf(ReasonSecondToken, false) != endClosed {
+	if endingOf(ReasonSecondToken, journal.Activate, true) != endCurrent || endingOf(ReasonSecondToken, journal.Activate, false) != endClosed {
 		t.Error("a second token: the current activation stands, if there is one")
 	}
+}
+
+// An older activation that a person closes does not take an active shop back.
+func TestClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, answers(map[string][]answer{"code-1": {{status: 503}, refusal(422)}}))
+		older := b.add(journal.Activate, "shop-1", "code-1")
+		b.start()
+		b.attention(older)
+		newer := b.add(journal.Activate, "shop-1", "code-2")
+		b.until(time.Hour, "active", func() bool { return b.j.isActive(newer.Shop) })
+		b.act(older, CommandClose, ResultClosed)
+		b.finish()
+		b.expect(older, journal.Done, ReasonClosed, eventLost, eventActive)
+		b.expect(newer, journal.Done, ReasonActivated, eventActive)
+	})
 }
 
 // What a person closed although its code was executed is not sent again.
@@ -189,5 +209,19 @@ func TestGateActs(t *testing.T) {
 				t.Errorf("%s of %s/%s: looking changed it", c.act, c.gate.State, c.gate.Reason)
 			}
 		}
+	}
+}
+
+// What waits in a restored journal may have been done before; only a token that
+// came with it is kept for the worker.
+func TestWhatWaitsInARestoredJournal(t *testing.T) {
+	asked := journal.Intent{ID: 7, Act: string(CommandProbe), Actor: "anna", Account: "default"}
+	end, ends := EndRestored(asked)
+	if !ends || end.ID != 7 || end.State != journal.IntentRefused || end.Result != string(ResultRestored) || end.Audit.Act != "probe.refused" {
+		t.Errorf("%+v", end)
+	}
+	asked.Sealed = []byte("sealed")
+	if _, ends := EndRestored(asked); ends {
+		t.Error("a token that was entered is dropped")
 	}
 }

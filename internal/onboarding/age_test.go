@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,18 +26,17 @@ func TestAClosedAccountExpiresNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bad := true
+				var bad atomic.Bool
+				bad.Store(true)
 				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
-					if bad && op != invoicebox.Check {
+					if bad.Load() && op != invoicebox.Check {
 						return c.answer
 					}
 					return good(op, value, n)
 				})
 				b.cfg.Concurrency = 4
-				away := 20 * 24 * time.Hour
-				if !c.person { // fewer looks into the journal
-					b.cfg.MaximumAge, away = 24*time.Hour, 40*time.Hour
-				}
+				const away = 40 * time.Hour
+				b.cfg.MaximumAge = 24 * time.Hour
 				set := func(s journal.GateState) {
 					b.j.mu.Lock()
 					b.j.closedFor("default")
@@ -57,7 +57,7 @@ func TestAClosedAccountExpiresNothing(t *testing.T) {
 				if c.person {
 					set(journal.GateOpen)
 				}
-				bad = false
+				bad.Store(false)
 				b.until(30*time.Minute, "settled", b.j.settled)
 				b.finish()
 				for _, op := range ops {

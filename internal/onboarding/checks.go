@@ -98,7 +98,7 @@ func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
 
 // checkOwn asks whether the partner's own token works now, and tells the gate.
 func (p *Pool) checkOwn(s scope, acc *account) {
-	verdict := sigTokenBad
+	verdict, told := sigNone, time.Duration(0) // not even asked
 	sendBy := p.cfg.sendBy()
 	// Its permits are held that long: whoever stood still meanwhile sends nothing.
 	calls, cancel := context.WithTimeout(s.calls, sendBy+p.cfg.RequestDeadline)
@@ -117,16 +117,28 @@ func (p *Pool) checkOwn(s scope, acc *account) {
 			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
 			p.endCheck(s, id, endOf(x, v.Class.String(), v.Code))
 			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)
-			if v.Class == invoicebox.Done {
-				verdict = sigTokenGood
-			}
+			verdict, told = checkSignal(v.Class), p.told(acc, v)
 		}
 	}
 	now := time.Now()
 	acc.gate.checked(now)
-	if acc.gate.tell(verdict, 0, false, now) {
+	if acc.gate.tell(verdict, told, false, now) {
 		p.gateChanged(acc)
 	}
+}
+
+// checkSignals is what a check of the account's own token tells its gate; what is
+// not here is no answer.
+var checkSignals = map[invoicebox.Class]signal{
+	invoicebox.Done: sigTokenGood, invoicebox.Unauthorized: sigUnauthorized, invoicebox.Limited: sigLimited,
+	invoicebox.OurFault: sigTokenOdd, invoicebox.Refused: sigTokenOdd, invoicebox.Unreadable: sigTokenOdd,
+}
+
+func checkSignal(c invoicebox.Class) signal {
+	if s, ok := checkSignals[c]; ok {
+		return s
+	}
+	return sigTokenBad
 }
 
 // gateChanged says so to whom it concerns: people, metrics, journal, dispatcher.

@@ -84,6 +84,9 @@ type Store interface {
 type Account struct {
 	Name   string // as in the journal
 	Client Client
+	// OwnToken is the partner's token, as it is now; nil where it is not known. It
+	// is no shop's, so nobody can enter it as one.
+	OwnToken func() secret.String
 	// Requests in every sliding Window: what Invoicebox permits this account.
 	Requests int           // 0: DefaultRequests
 	Window   time.Duration // 0: DefaultWindow

@@ -233,15 +233,18 @@ func (p *Pool) contenders(now time.Time) (n int) {
 	return n
 }
 
+// maxOwed bounds what invitations can make up for at once: ten of them.
+const maxOwed = 100
+
 // split shares n claims between activations and invitations: activations go
 // first, invitations get every tenth while both wait.
 func (acc *account) split(n int, both bool) (first, second int) {
 	if !both {
 		return n, 0
 	}
-	acc.turn += n
-	second = acc.turn / 10
-	acc.turn %= 10
+	acc.turn += n + min(int(acc.owed.Swap(0)), maxOwed)
+	second = min(acc.turn/10, n)
+	acc.turn -= 10 * second
 	return n - second, second
 }
 

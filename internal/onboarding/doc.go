@@ -52,6 +52,38 @@
 //     for the drain time and its outcome written. Claimed operations are given
 //     back, so that nobody waits for a lease.
 //
+// # Outcomes
+//
+// Where an answer leads; its class is of the client's table. The first row that
+// fits decides.
+//
+//	kind      class                  only where      from      to         reason                 event
+//	invite    done                   -               sending   done       sent                   invited: sent
+//	invite    unreadable             -               sending   done       sent                   invited: sent
+//	invite    refused                409             sending   done       already_invited        invited: already_invited
+//	invite    refused                -               sending   done       address_rejected       failed: address_rejected
+//	invite    not_executed           send_by_passed  sending   planned    not_sent               -
+//	invite    not_executed           canceled        sending   planned    drained                -
+//	invite    not_executed           -               sending   waiting    not_executed           -
+//	invite    limited                -               sending   waiting    limited                -
+//	invite    probably_not_executed  -               sending   waiting    probably_not_executed  -
+//	invite    unauthorized           -               sending   planned    unauthorized           -
+//	invite    our_fault              -               sending   attention  request_rejected       failed: request_rejected
+//	invite    unknown                -               sending   unknown    no_proof               -
+//	activate  done                   -               received  stored     token_unanswered       -
+//	activate  unreadable             -               received  attention  answer_unreadable      failed: answer_unreadable
+//	activate  refused                no doubt        sending   done       code_rejected          failed: code_rejected
+//	activate  refused                in doubt        sending   attention  outcome_lost           failed: outcome_lost
+//	activate  not_executed           send_by_passed  sending   planned    not_sent               -
+//	activate  not_executed           canceled        sending   planned    drained                -
+//	activate  not_executed           -               sending   waiting    not_executed           -
+//	activate  limited                -               sending   waiting    limited                -
+//	activate  probably_not_executed  a probe         sending   attention  outcome_unknown        failed: outcome_unknown
+//	activate  probably_not_executed  -               sending   waiting    probably_not_executed  -
+//	activate  unauthorized           -               sending   planned    unauthorized           -
+//	activate  our_fault              -               sending   attention  request_rejected       failed: request_rejected
+//	activate  unknown                -               sending   unknown    no_proof               -
+//
 // # Unknown outcomes
 //
 // Where no answer proves what became of a request, the shop's lane is held for
@@ -156,19 +188,22 @@
 //	retry   a new run; of credentials_invalid the stored token is checked again
 //	        for the verification time, and no code is sent
 //	close   done. Every failure that attention published said `final: false`, so the
-//	        platform is owed an end: the failure `closed`, final. Of a second token
-//	        it is the shop's current activation once more, as a new event, because
-//	        that stands; of another shop's code nothing, its failure was final.
+//	        platform is owed an end: the failure `closed`, final. Of an activation
+//	        of an active shop it is the shop's current activation once more, as a
+//	        new event, because that stands and a later failure would take the shop
+//	        back; of another shop's code nothing, its failure was final.
 //	        A code that was or may have been executed is not sent again when it is
 //	        entered again; the platform gets `closed` again
 //	enter   merchant id and token from Invoicebox's support. The token is checked
 //	        first, for the verification time at most; one that is refused, or that
-//	        nobody answers for, or a merchant that conflicts, leaves everything as it
-//	        was. Then credential, activation, `activated`, the intent's end and a
-//	        receipt are one commit, and what is older and in doubt is superseded.
+//	        nobody answers for, or the partner's own, or a merchant that conflicts,
+//	        leaves everything as it was. Then credential, activation, `activated`, the
+//	        intent's end and a receipt are one commit, and what is older and in doubt is
+//	        superseded.
 //	        The receipt is an answer of the usual form for which no byte was
 //	        written; answers that come late are compared with it
-//	pause   closes an account's gate, for the reason `operator`; it stays so over restarts
+//	pause   closes an account's gate, for the reason `operator`; it stays so over
+//	        restarts. Tokens are still checked: those calls change nothing
 //	resume  lets one call try, whatever the account was paused for, but not for its
 //	        token or address: those open by a check of the token
 //
@@ -198,6 +233,78 @@
 // nobody knows when the lost journal stopped. A code can so be sent twice over a
 // restore, first by the lost journal and then flagged as a probe; a third time
 // only where the lost journal had made its probe already and not told.
+//
+// # Reasons of attention
+//
+// What is certain and what is not says [AttentionRows]. Event is the failure that
+// is published when it comes to this; commands are those that are safe.
+//
+//	reason               kinds             event                commands             in doubt
+//	outcome_unknown      invite, activate  outcome_unknown      probe, enter, close  the same
+//	outcome_lost         activate          outcome_lost         enter, close         the same
+//	request_rejected     invite, activate  request_rejected     retry, close         probe, enter, close
+//	answer_unreadable    activate          answer_unreadable    enter, close         the same
+//	merchant_conflict    activate          merchant_conflict    enter, close         the same
+//	credentials_invalid  activate          credentials_invalid  retry, enter, close  the same
+//	second_token         activate          second_token         enter, close         the same
+//	code_of_other_shop   activate          code_of_other_shop   close                the same
+//	subject_unreadable   invite, activate  -                    retry, close         probe, enter, close
+//	credentials_lost     activate          credentials_lost     enter, close         the same
+//
+// # The gate
+//
+// What an answer, a check of the account's own token or a person does to the
+// gate. Rows of a trial are about the one call that a limited or resting gate
+// lets through when its time is over. A pair that is not here changes nothing.
+//
+//	gate     for            signal        of         then
+//	open     any            answered      any        open
+//	open     any            limited       any        limited, as told
+//	open     any            drained       any        limited, as told
+//	open     any            fault         any        one more; resting at 5
+//	open     any            unauthorized  any        paused
+//	open     any            rights        any        one more; paused at 3
+//	open     any            address       any        one more; paused at 3
+//	open     any            request       any        one more; paused at 3
+//	open     any            refused       any        one more shop; paused at 20
+//	limited  any            answered      the trial  open
+//	limited  any            limited       any        limited, as told
+//	limited  any            drained       any        limited, as told
+//	limited  any            fault         the trial  resting, longer
+//	limited  any            unauthorized  any        paused
+//	limited  any            rights        the trial  one more; paused at 3
+//	limited  any            address       the trial  one more; paused at 3
+//	limited  any            request       the trial  one more; paused at 3
+//	limited  any            refused       the trial  one more shop; paused at 20
+//	resting  rights         rights        the trial  paused
+//	resting  address        address       the trial  paused
+//	resting  request        request       the trial  paused
+//	resting  refusals       refused       the trial  paused
+//	resting  any            answered      the trial  open
+//	resting  any            limited       any        limited, as told
+//	resting  any            drained       the trial  limited, as told
+//	resting  any            fault         the trial  resting, longer
+//	resting  any            unauthorized  any        paused
+//	resting  any            rights        the trial  one more; paused at 3
+//	resting  any            address       the trial  one more; paused at 3
+//	resting  any            request       the trial  one more; paused at 3
+//	resting  any            refused       the trial  one more shop; paused at 20
+//	resting  server_faults  token good    any        its trial may be made
+//	resting  server_faults  token odd     any        its trial may be made
+//	resting  server_faults  token bad     any        resting, longer
+//	paused   token          token good    any        open
+//	paused   address        token good    any        one trial
+//	open     any            pause         any        paused
+//	limited  any            pause         any        paused
+//	resting  any            pause         any        paused
+//	paused   any            pause         any        paused
+//	paused   token          resume        any        stays
+//	paused   address        resume        any        stays
+//	paused   any            resume        any        one trial
+//	paused   rights         changed       any        one trial
+//	paused   request        changed       any        one trial
+//	paused   refusals       changed       any        one trial
+//	paused   refusals       answered      any        open
 //
 // # What it does not
 //

@@ -76,7 +76,7 @@ func TestDrainCutsLongCallsAtTheEndOfItsTime(t *testing.T) {
 		if s, r := b.j.state(op); s != journal.Unknown || r != ReasonNoProof {
 			t.Errorf("a call that was cut is %v (%s)", s, r)
 		}
-		if g := b.j.accounts["default"].Gate; g.State != journal.GateOpen {
+		if g := b.j.gate(); g.State != journal.GateOpen {
 			t.Errorf("our own cut closed the gate: %+v", g)
 		}
 	})
@@ -205,7 +205,7 @@ func TestGateFlows(t *testing.T) {
 			b.start()
 			time.Sleep(30 * time.Minute)
 			synctest.Wait()
-			if g := b.j.accounts["default"].Gate; g.State != journal.GateResting {
+			if g := b.j.gate(); g.State != journal.GateResting {
 				t.Errorf("the journal's gate: %+v", g)
 			}
 			sends := 0
@@ -220,7 +220,7 @@ func TestGateFlows(t *testing.T) {
 			down = false
 			b.until(15*time.Minute, "settled", b.j.settled)
 			time.Sleep(time.Second)
-			if g := b.j.accounts["default"].Gate; g.State != journal.GateOpen {
+			if g := b.j.gate(); g.State != journal.GateOpen {
 				t.Errorf("the journal's gate at the end: %+v", g)
 			}
 			b.finish()
@@ -280,7 +280,7 @@ func TestGateFlows(t *testing.T) {
 			if n := len(b.api.asked(invoicebox.Invite)); n != faultsToPause {
 				t.Errorf("%d calls although the account may not", n)
 			}
-			if g := b.j.accounts["default"].Gate; g.State != journal.GatePaused || g.Reason != string(ReasonRights) {
+			if g := b.j.gate(); g.State != journal.GatePaused || g.Reason != string(ReasonRights) {
 				t.Errorf("gate %+v", g)
 			}
 			b.api.script = good

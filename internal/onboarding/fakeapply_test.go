@@ -32,6 +32,9 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 		if active := f.active[op.Shop]; t.Current != 0 && active != nil && active.Version > t.Current {
 			return journal.ErrOlderVersion
 		}
+		if active := f.active[op.Shop]; t.Active != nil && t.Credential != nil && active != nil && active.Version > t.Credential.Version {
+			return journal.ErrOlderVersion
+		}
 		var frozen []fakeEvent
 		for _, d := range t.Publish {
 			m, err := d.Freeze(int64(len(f.events) + len(frozen) + 1))

@@ -64,6 +64,7 @@ type fakeOp struct {
 	receipts int
 	probes   int
 	attempt  journal.AttemptID
+	version  int64 // that its credentials were announced with before a restore
 }
 
 type fakeEvent struct {
@@ -196,6 +197,9 @@ func (f *fakeJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []
 				f.move(op, journal.Claimed)
 			}
 			op.NextVersion = int64(len(f.creds[op.Shop]) + 1)
+			if op.version != 0 {
+				op.NextVersion = op.version
+			}
 			op.Active = f.active[op.Shop]
 			op.Known = f.known(op)
 			op.GateClosed = f.closedFor(r.Account) - op.closedAt

@@ -198,3 +198,16 @@ func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end jo
 		return nil
 	})
 }
+
+// gate is the default account's, as the journal has it.
+func (f *fakeJournal) gate() journal.Gate {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.accounts["default"].Gate
+}
+
+func (f *fakeJournal) isActive(shop journal.ShopKey) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.active[shop] != nil
+}

@@ -8,131 +8,6 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A signal is what an answer, or a check of the partner's token, tells a gate.
-type signal uint8
-
-const (
-	sigNone         signal = iota
-	sigAnswered            // Invoicebox does its work for this account
-	sigLimited             // 429
-	sigDrained             // an answer said that no request is left for a while
-	sigFault               // unreachable, or a fault of the server
-	sigUnauthorized        // our token is bad
-	sigRights              // the account may not do this
-	sigAddress             // the base URL leads somewhere else
-	sigRequest             // the partner id or the request is not accepted
-	sigTokenGood           // the token check succeeded
-	sigTokenBad            // it did not
-	sigRefused             // Invoicebox refuses what one shop gave
-	sigPause               // a person closes it
-	sigResume              // a person lets one call try
-	sigChanged             // the account's settings have changed
-	lastSignal      = sigChanged
-)
-
-// faultsToRest and faultsToPause are how many faults of one kind in a row, with
-// no success between, close an open gate.
-const (
-	faultsToRest  = 5
-	faultsToPause = 3
-)
-
-// A gateMove is what a signal does to a gate.
-type gateMove uint8
-
-const (
-	stay       gateMove = iota
-	open                // open, nothing counted
-	limit               // limited until told
-	countFault          // one more fault in a row; rests at faultsToRest
-	countPause          // one more of our own faults in a row; pauses at faultsToPause
-	rest                // rests, longer than the last time
-	pause               // paused, for the token or by a person
-	try                 // one trial now
-	countShop           // one more shop in a row was refused; pauses at refusalsToPause
-)
-
-// A gateRow is one transition. Trial rows are about the one call that a
-// limited or resting gate lets through when its time is over; answers of calls
-// that began before the gate closed say nothing new.
-type gateRow struct {
-	state  journal.GateState
-	reason Reason // "" is any
-	signal signal
-	trial  bool // only for the trial's own answer
-	move   gateMove
-}
-
-// gateRows is the gate's machine; a pair that is not here changes nothing.
-var gateRows = []gateRow{
-	{journal.GateOpen, "", sigAnswered, false, open},
-	{journal.GateOpen, "", sigLimited, false, limit},
-	{journal.GateOpen, "", sigDrained, false, limit},
-	{journal.GateOpen, "", sigFault, false, countFault},
-	{journal.GateOpen, "", sigUnauthorized, false, pause},
-	{journal.GateOpen, "", sigRights, false, countPause},
-	{journal.GateOpen, "", sigAddress, false, countPause},
-	{journal.GateOpen, "", sigRequest, false, countPause},
-	{journal.GateOpen, "", sigRefused, false, countShop},
-
-	{journal.GateLimited, "", sigAnswered, true, open},
-	{journal.GateLimited, "", sigLimited, false, limit},
-	{journal.GateLimited, "", sigDrained, false, limit},
-	{journal.GateLimited, "", sigFault, true, rest},
-	{journal.GateLimited, "", sigUnauthorized, false, pause},
-	{journal.GateLimited, "", sigRights, true, countPause},
-	{journal.GateLimited, "", sigAddress, true, countPause},
-	{journal.GateLimited, "", sigRequest, true, countPause},
-	{journal.GateLimited, "", sigRefused, true, countShop},
-
-	// The trial that follows a pause: the same again pauses again.
-	{journal.GateResting, ReasonRights, sigRights, true, pause},
-	{journal.GateResting, ReasonAddress, sigAddress, true, pause},
-	{journal.GateResting, ReasonRequest, sigRequest, true, pause},
-	{journal.GateResting, ReasonRefusals, sigRefused, true, pause},
-	{journal.GateResting, "", sigAnswered, true, open},
-	{journal.GateResting, "", sigLimited, false, limit},
-	{journal.GateResting, "", sigDrained, true, limit},
-	{journal.GateResting, "", sigFault, true, rest},
-	{journal.GateResting, "", sigUnauthorized, false, pause},
-	{journal.GateResting, "", sigRights, true, countPause},
-	{journal.GateResting, "", sigAddress, true, countPause},
-	{journal.GateResting, "", sigRequest, true, countPause},
-	{journal.GateResting, "", sigRefused, true, countShop},
-
-	{journal.GatePaused, ReasonToken, sigTokenGood, false, open},
-	{journal.GatePaused, ReasonAddress, sigTokenGood, false, try},
-
-	{journal.GateOpen, "", sigPause, false, pause},
-	{journal.GateLimited, "", sigPause, false, pause},
-	{journal.GateResting, "", sigPause, false, pause},
-	{journal.GatePaused, "", sigPause, false, pause},
-	// What a check of the token opens does not wait for a person.
-	{journal.GatePaused, ReasonToken, sigResume, false, stay},
-	{journal.GatePaused, ReasonAddress, sigResume, false, stay},
-	{journal.GatePaused, "", sigResume, false, try},
-	{journal.GatePaused, ReasonRights, sigChanged, false, try},
-	{journal.GatePaused, ReasonRequest, sigChanged, false, try},
-	{journal.GatePaused, ReasonRefusals, sigChanged, false, try},
-	// A call from before the pause: they were not in a row after all.
-	{journal.GatePaused, ReasonRefusals, sigAnswered, false, open},
-}
-
-var signalReasons = map[signal]Reason{
-	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigUnauthorized: ReasonToken,
-	sigRights: ReasonRights, sigAddress: ReasonAddress, sigRequest: ReasonRequest,
-	sigRefused: ReasonRefusals, sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
-}
-
-func gateMoveOf(g journal.Gate, s signal, trial bool) gateMove {
-	for _, r := range gateRows {
-		if r.state == g.State && (r.reason == "" || string(r.reason) == g.Reason) && r.signal == s && (!r.trial || trial) {
-			return r.move
-		}
-	}
-	return stay
-}
-
 // unlimited is the allowance of an open gate.
 const unlimited = math.MaxInt32
 
@@ -148,6 +23,7 @@ type gate struct {
 	version int       // rises with every write to the journal
 	opens   time.Time // by the monotonic clock: when limited or resting ends
 	trial   bool      // the trial is under way
+	sounded bool      // Invoicebox answered a check since the rest was over
 	checks  int       // token checks in a row without a success of a call
 	checkAt time.Time // when the next one is due, while paused for token or address
 	renewed bool      // the token may have changed since the last check began
@@ -166,7 +42,7 @@ func (x *gate) adopt(g journal.Gate, now time.Time) {
 	if g.State == "" {
 		g.State = journal.GateOpen
 	}
-	x.g, x.dirty, x.trial, x.refused = g, false, false, nil
+	x.g, x.dirty, x.trial, x.sounded, x.refused = g, false, false, false, nil
 	// A clock that stepped must not close an account for days.
 	left := min(g.Until.Sub(now.Round(0)), max(x.cfg.LimitCap, x.cfg.RestCap))
 	x.opens = now.Add(max(0, left))
@@ -187,7 +63,7 @@ func (x *gate) allowance(now time.Time) (n int, until time.Time) {
 	switch {
 	case now.Before(x.opens):
 		return 0, x.opens
-	case x.trial:
+	case x.trial, x.unsounded():
 		return 0, time.Time{}
 	}
 	return 1, time.Time{}
@@ -205,7 +81,7 @@ func (x *gate) unwell() bool {
 func (x *gate) takeTrial(now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.g.State == journal.GateOpen || x.g.State == journal.GatePaused || now.Before(x.opens) || x.trial {
+	if x.g.State == journal.GateOpen || x.g.State == journal.GatePaused || now.Before(x.opens) || x.trial || x.unsounded() {
 		return false
 	}
 	x.trial = true
@@ -272,6 +148,10 @@ func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now
 		if x.count(reason) >= faultsToPause {
 			x.close(journal.GatePaused, reason, time.Time{}, now)
 		}
+	case sound:
+		x.sounded = true
+		x.scheduleCheck(now)
+		return false
 	case pause:
 		x.close(journal.GatePaused, reason, time.Time{}, now)
 	case try:
@@ -316,7 +196,7 @@ func (x *gate) rest(reason string, now time.Time) {
 
 func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 	x.g = journal.Gate{State: s, Reason: reason, Until: stored(until), Count: x.g.Count, Since: stored(now)}
-	x.opens = until
+	x.opens, x.sounded = until, false
 	if s == journal.GatePaused {
 		x.opens = time.Time{}
 	}
@@ -351,14 +231,26 @@ func (x *gate) checked(now time.Time) {
 	defer x.mu.Unlock()
 	x.checks++
 	x.scheduleCheck(now)
+	if x.unsounded() {
+		x.checkAt = later(x.opens, now.Add(time.Second))
+	}
 	if x.renewed && !x.checkAt.IsZero() {
 		x.checkAt = now
 	}
 }
 
+// unsounded tells whether a rest for the server's faults still wants a check
+// before its trial.
+func (x *gate) unsounded() bool {
+	return x.g.State == journal.GateResting && x.g.Reason == string(ReasonServerFaults) && !x.sounded
+}
+
 // scheduleCheck sets when the partner's token is looked at next.
 func (x *gate) scheduleCheck(now time.Time) {
 	x.checkAt = time.Time{}
+	if x.unsounded() {
+		x.checkAt = later(x.opens, now)
+	}
 	if x.g.State == journal.GatePaused && (x.g.Reason == string(ReasonToken) || x.g.Reason == string(ReasonAddress)) {
 		x.checkAt = now.Add(growing(x.cfg.TokenCheckBase, x.cfg.TokenCheckCap, x.checks))
 	}

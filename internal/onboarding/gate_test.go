@@ -13,7 +13,7 @@ import (
 var signalNames = map[signal]string{
 	sigNone: "none", sigAnswered: "answered", sigLimited: "limited", sigDrained: "drained", sigFault: "fault",
 	sigUnauthorized: "unauthorized", sigRights: "rights", sigAddress: "address", sigRequest: "request",
-	sigTokenGood: "token good", sigTokenBad: "token bad", sigRefused: "refused", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
+	sigTokenGood: "token good", sigTokenBad: "token bad", sigTokenOdd: "token odd", sigRefused: "refused", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
 }
 
 // Every pair of state and signal, with and without the trial, against what is
@@ -45,8 +45,17 @@ func TestGateMoves(t *testing.T) {
 		}
 		want["resting/"+string(reason)+" "+signalNames[again]+" trial"] = pause
 	}
+	for name, move := range maps.Clone(want) {
+		if rest, ok := strings.CutPrefix(name, "resting "); ok {
+			want["resting/server_faults "+rest] = move
+		}
+	}
+	for name, move := range map[string]gateMove{"token good": sound, "token odd": sound, "token bad": rest} {
+		want["resting/server_faults "+name] = move
+	}
 	used := map[string]bool{}
 	for _, g := range []journal.Gate{
+		{State: journal.GateResting, Reason: string(ReasonServerFaults)},
 		{State: journal.GateOpen}, {State: journal.GateLimited}, {State: journal.GateResting},
 		{State: journal.GatePaused, Reason: string(ReasonToken)}, {State: journal.GatePaused, Reason: string(ReasonAddress)},
 		{State: journal.GatePaused, Reason: string(ReasonRights)}, {State: journal.GatePaused, Reason: string(ReasonRequest)},
@@ -107,6 +116,10 @@ func TestGateRestsLongerEachTime(t *testing.T) {
 			t.Error("an answer of a call before the rest changed it")
 		}
 		now = until
+		if n, _ := g.allowance(now); n != 0 || g.takeTrial(now) {
+			t.Error("a trial before Invoicebox answered a check")
+		}
+		g.tell(sigTokenGood, 0, false, now)
 		if n, _ := g.allowance(now); n != 1 || !g.takeTrial(now) {
 			t.Fatal("no trial at the end of the rest")
 		}
@@ -120,6 +133,7 @@ func TestGateRestsLongerEachTime(t *testing.T) {
 		t.Errorf("rests %s, want %s", got, want)
 	}
 	_, until := g.allowance(now)
+	g.tell(sigTokenOdd, 0, false, until)
 	g.takeTrial(until)
 	if !g.tell(sigAnswered, 0, true, until) || g.g.State != journal.GateOpen || g.g.Count != 0 {
 		t.Errorf("after a good trial: %+v", g.g)

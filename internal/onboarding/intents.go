@@ -95,14 +95,14 @@ func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, en
 
 // transitionOf is what a row of the acts makes of an intent's operation.
 func (p *Pool) transitionOf(i journal.PendingIntent, row actRow) journal.Transition {
-	end := p.endOfIntent(i, row.result, "")
+	end := endOfIntent(i.Intent, row.result, "")
 	return journal.Transition{
 		Ref: i.Target.Ref, From: journal.Attention, To: row.to, Reason: string(row.why), NewRun: row.run, Probe: row.probe, Intent: &end,
 	}
 }
 
 // endOfIntent ends an intent with a result, and says so in the audit.
-func (p *Pool) endOfIntent(i journal.PendingIntent, r Result, words string) journal.IntentEnd {
+func endOfIntent(i journal.Intent, r Result, words string) journal.IntentEnd {
 	row := resultOf(r)
 	if words == "" {
 		words = row.words
@@ -113,8 +113,15 @@ func (p *Pool) endOfIntent(i journal.PendingIntent, r Result, words string) jour
 	}
 	return journal.IntentEnd{
 		ID: i.ID, State: row.state, Result: string(r), Detail: words,
-		Audit: journal.AuditEntry{At: time.Now(), Actor: i.Actor, Act: i.Act + "." + row.state.String(), Subject: IntentSubject(i.Intent), Detail: detail},
+		Audit: journal.AuditEntry{At: time.Now(), Actor: i.Actor, Act: i.Act + "." + row.state.String(), Subject: IntentSubject(i), Detail: detail},
 	}
+}
+
+// EndRestored ends an intent that still waits in a restored journal: it may have
+// been performed since the copy was made, and a probe must not be made twice.
+// False for one that brings a token: there may be no other copy of it.
+func EndRestored(i journal.Intent) (journal.IntentEnd, bool) {
+	return endOfIntent(i, ResultRestored, ""), i.Sealed == nil
 }
 
 // IntentSubject names what an intent is about, for the audit.
@@ -147,7 +154,7 @@ func (p *Pool) commit(s scope, i journal.PendingIntent, tr journal.Transition) (
 }
 
 func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended bool) {
-	end := p.endOfIntent(i, why.Result, why.Words)
+	end := endOfIntent(i.Intent, why.Result, why.Words)
 	if err := p.journal.EndIntent(s.work, end); err != nil {
 		p.intentFailed(i, err)
 		return false
@@ -211,7 +218,7 @@ func (p *Pool) changeGate(s scope, acc *account, i journal.PendingIntent, sig si
 	if !changes {
 		return p.refuse(s, i, whyGateStays(g))
 	}
-	end := p.endOfIntent(i, result, "")
+	end := endOfIntent(i.Intent, result, "")
 	end.Gate = &g
 	if err := p.journal.EndIntent(s.work, end); err != nil {
 		p.intentFailed(i, err)

@@ -175,6 +175,9 @@ func (p *Pool) notSent(s scope, t *task, err error) {
 	var none *journal.NoPermitError
 	switch {
 	case errors.As(err, &none):
+		if t.Kind == journal.Invite {
+			t.acc.owed.Add(10) // its turn was not used
+		}
 		p.giveBack(s, t, ReasonNoPermit, none.Next)
 	case errors.Is(err, journal.ErrStale):
 		p.log.Warn("the operation is not this worker's any more", t.attrs("to", journal.Sending.String())...)

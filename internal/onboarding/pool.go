@@ -66,7 +66,8 @@ type account struct {
 
 	// The dispatcher's own.
 	due      map[work]time.Time
-	turn     int // activations claimed since the last invitation, while both waited
+	turn     int          // activations claimed since the last invitation, while both waited
+	owed     atomic.Int64 // to the turn: invitations that were claimed and found no permit
 	checking atomic.Bool
 }
 

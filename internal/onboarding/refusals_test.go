@@ -85,13 +85,13 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 				time.Sleep(6 * time.Hour)
 				synctest.Wait()
 				calls := len(b.api.asked(invoicebox.Activate))
-				if g := b.j.accounts["default"].Gate; calls != refusalsToPause || g.State != journal.GatePaused || g.Reason != string(ReasonRefusals) {
+				if g := b.j.gate(); calls != refusalsToPause || g.State != journal.GatePaused || g.Reason != string(ReasonRefusals) {
 					t.Fatalf("%d calls, gate %+v", calls, g)
 				}
 				if exit == "changed settings that do not help" {
 					b.pool.TokenChanged("default")
 					time.Sleep(time.Hour)
-					if g := b.j.accounts["default"].Gate; len(b.api.asked(invoicebox.Activate)) != calls+1 || g.State != journal.GatePaused {
+					if g := b.j.gate(); len(b.api.asked(invoicebox.Activate)) != calls+1 || g.State != journal.GatePaused {
 						t.Errorf("%d calls, gate %+v", len(b.api.asked(invoicebox.Activate)), g)
 					}
 				}
@@ -135,7 +135,7 @@ func TestAWrongAddressIsTriedOnceForEachGoodCheck(t *testing.T) {
 		wrong = false
 		b.until(10*time.Minute, "settled", b.j.settled)
 		b.finish()
-		if g := b.j.accounts["default"].Gate; g.State != journal.GateOpen {
+		if g := b.j.gate(); g.State != journal.GateOpen {
 			t.Errorf("gate %+v", g)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/schemas"
 )
@@ -111,6 +112,11 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		// Another operation of the shop was stored since the claim: the next
 		// claim knows the version that is free now.
 		p.postpone(s, t, ReasonVersionTaken, time.Time{})
+	case errors.Is(err, journal.ErrOlderVersion):
+		// Its version was given out before a restore, and the shop has newer
+		// credentials since. It is kept beside them, and its next claim ends it.
+		tr.To, tr.Reason, tr.Active, tr.Publish = journal.Stored, string(ReasonNewerCode), nil, nil
+		_ = p.apply(s, t, tr)
 	}
 }
 
@@ -126,17 +132,21 @@ const (
 
 // settleStored goes on checking a stored token, for the verification time.
 func (p *Pool) settleStored(s scope, t *task) {
-	x, err := p.openReceipt(t)
-	act, parseErr := invoicebox.ParseActivation(x)
-	if err != nil || parseErr != nil || t.Credential == nil {
+	token, at, err := p.storedToken(s, t)
+	switch {
+	case errors.Is(err, credentials.ErrUnreadable):
 		p.attention(s, t, journal.Stored, ReasonAnswerUnreadable)
+		return
+	case err != nil:
+		p.log.Error("the credential store does not give the secret back; it is tried again", t.attrs("error", err)...)
+		_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: t.Reason, Due: time.Now().Add(p.jitter(storeRetry))})
 		return
 	}
 	if t.Active != nil && t.Active.Version > t.Credential.Version {
 		p.outdated(s, t)
 		return
 	}
-	verdict := p.checkToken(s, t, act.Token)
+	verdict := p.checkToken(s, t, token)
 	now := time.Now()
 	age := now.Sub(t.StoredAt)
 	// A check without an answer leaves the last one that had one standing.
@@ -146,7 +156,7 @@ func (p *Pool) settleStored(s scope, t *task) {
 	}
 	switch {
 	case verdict == tokenGood:
-		p.announce(s, t, schemas.VerificationVerified, x.Finished, now)
+		p.announce(s, t, schemas.VerificationVerified, at, now)
 	case age < p.cfg.VerifyFor:
 		due := now.Add(min(max(age/2, firstRecheck), lastRecheck))
 		if s.draining() {
@@ -162,8 +172,27 @@ func (p *Pool) settleStored(s scope, t *task) {
 			p.outdated(s, t)
 		}
 	default:
-		p.announce(s, t, schemas.VerificationPending, x.Finished, now)
+		p.announce(s, t, schemas.VerificationPending, at, now)
 	}
+}
+
+// storedToken finds a stored credential's token, and when it was given. The
+// answer that brought it is erased some time after the token was found to work.
+func (p *Pool) storedToken(s scope, t *task) (token secret.String, at time.Time, err error) {
+	if t.Credential == nil {
+		return token, at, credentials.ErrUnreadable
+	}
+	if x, err := p.openReceipt(t); err == nil {
+		if act, err := invoicebox.ParseActivation(x); err == nil {
+			return act.Token, x.Finished, nil
+		}
+	}
+	kept, err := p.cfg.Credentials.Read(s.work, *t.Credential)
+	at = t.Credential.At
+	if t.Active != nil && t.Active.Operation == t.UUID {
+		at = t.Active.At
+	}
+	return kept.Token, at, err
 }
 
 // announce publishes a stored credential as the shop's current one.

@@ -13,8 +13,9 @@ type Request struct {
 	RequestID string        `json:"requestId"` // the X-Request-Id of the answer
 	Fault     string        `json:"fault"`     // the fault word, "planted", "limit" or ""
 	IP        string        `json:"ip"`
-	Pending   bool          `json:"pending"` // under way
-	Took      time.Duration `json:"-"`       // from arrival to answer; 0 while pending
+	Pending   bool          `json:"pending"`           // under way
+	Took      time.Duration `json:"-"`                 // from arrival to answer; 0 while pending
+	Answered  time.Time     `json:"answered,omitzero"` // when it had ended: the answer was complete, or the client had gone and its effect was made
 }
 
 // Effects are what the API did, per address and per code, in the order in which
@@ -101,7 +102,7 @@ func (s *Sandbox) requestsFrom(st *state, from int) []Request {
 			list[i].Account = r.account.PartnerID
 		}
 		if r.answered >= 0 {
-			list[i].Took = time.Duration(r.answered - r.arrived)
+			list[i].Took, list[i].Answered = time.Duration(r.answered-r.arrived), st.time(r.answered)
 		}
 	}
 	return list

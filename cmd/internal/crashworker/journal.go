@@ -69,8 +69,9 @@ func (s *stopping) Ingest(ctx context.Context, b journal.Batch) (journal.Ingeste
 	s.at(intake, keys...)
 	done, err := s.Journal.Ingest(ctx, b)
 	if err == nil {
-		s.park.arrived(keys)
+		// What is parked here is not there yet for the pool, which would send it.
 		s.at(inbox, keys...)
+		s.park.arrived(keys)
 	}
 	return done, err
 }

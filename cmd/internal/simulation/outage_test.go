@@ -13,7 +13,6 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -44,9 +43,9 @@ func TestInvoiceboxIsAwayForADay(t *testing.T) {
 // The account is limited all the time.
 func TestADayOf429(t *testing.T) { outage(t, away429, limited) }
 
-// Requests that hang may have been executed: the few that are sent to see
-// whether Invoicebox is back are in doubt, and what stays so goes to a person.
-// All others wait, and are done afterwards.
+// Requests that hang may have been executed. The few that do so before the gate
+// rests are in doubt; whether Invoicebox is back is then asked with checks of the
+// token, so that nothing hangs twice and goes to a person.
 func TestInvoiceboxTakesRequestsAndDoesNotAnswer(t *testing.T) {
 	outage(t, awayHanging, hanging)
 }
@@ -115,13 +114,13 @@ func outage(t *testing.T, length time.Duration, phases ...phase) {
 		t.Logf("afterwards, %v", w.sample(time.Since(start)))
 		flat(t, samples, 4)
 		w.allowedRate(recovered, from, latency)
-		if n := w.published(schemas.TypeInvited) + p.doubtful; n != int64(p.shops) {
-			t.Errorf("%d invited or in doubt of %d shops", n, p.shops)
+		if n := w.published(schemas.TypeInvited); n != int64(p.shops) {
+			t.Errorf("%d invited of %d shops", n, p.shops)
 		}
 		if n := w.published(schemas.TypeActivated); n != int64(p.shops) {
 			t.Errorf("%d activated of %d shops", n, p.shops)
 		}
-		t.Logf("%d shops, %d of them during the outage, %d requests turned away, %d in doubt", p.shops, p.shops-before, w.gate.turned, p.doubtful)
+		t.Logf("%d shops, %d of them during the outage, %d requests turned away", p.shops, p.shops-before, w.gate.turned)
 		w.finish()
 		if w.w.err != nil || w.ends != 0 {
 			t.Errorf("the worker ended with %v", w.w.err)
@@ -135,7 +134,6 @@ func outage(t *testing.T, length time.Duration, phases ...phase) {
 type platform struct {
 	*world
 	shops, rounds int
-	doubtful      int64 // invitations that wait for a person
 }
 
 const shopsInTwoMinutes = 4
@@ -196,18 +194,16 @@ func (w *world) sample(at time.Duration) sample {
 	return s
 }
 
-// nothingFailed: no dead letter, no failed shop; and nothing for a person but
-// what hung twice.
+// nothingFailed: no dead letter, no failed shop, and nothing for a person.
 func (p *platform) nothingFailed() {
 	p.Helper()
 	s := p.stats()
-	p.doubtful = s.Attention[string(onboarding.ReasonOutcomeUnknown)]
-	if s.DeadLetters != 0 || len(s.Attention) > 1 || len(s.Attention) == 1 && p.doubtful == 0 || p.doubtful > int64(p.gate.hung/2) {
+	if s.DeadLetters != 0 || len(s.Attention) > 0 {
 		p.Errorf("%d dead letters, in attention: %v, %d requests hung", s.DeadLetters, s.Attention, p.gate.hung)
 	}
-	for typ, most := range map[string]int64{schemas.TypeInvitationFailed: p.doubtful, schemas.TypeActivationFailed: 0, schemas.TypeDeadLetter: 0} {
-		if n := p.published(typ); n != most {
-			p.Errorf("%d events in %s, want %d", n, typ, most)
+	for _, typ := range []string{schemas.TypeInvitationFailed, schemas.TypeActivationFailed, schemas.TypeDeadLetter} {
+		if n := p.published(typ); n != 0 {
+			p.Errorf("%d events in %s", n, typ)
 		}
 	}
 }

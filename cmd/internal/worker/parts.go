@@ -90,7 +90,7 @@ func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.
 		if err != nil {
 			return nil, err
 		}
-		accounts = append(accounts, onboarding.Account{Name: a.Name, Client: client, Requests: a.RequestsPerWindow, Window: a.Window})
+		accounts = append(accounts, onboarding.Account{Name: a.Name, Client: client, OwnToken: a.Token, Requests: a.RequestsPerWindow, Window: a.Window})
 	}
 	return accounts, nil
 }

@@ -306,7 +306,7 @@ func (r *recoverer) end(ctx context.Context) error {
 		words = append(words, fmt.Sprintf("%d %s", n, word))
 	}
 	slices.Sort(words)
-	r.report.Orphans, err = r.j.EndRecovery(ctx, journal.RecoveryEnd{Identity: identity, Check: check, Audit: journal.AuditEntry{
+	r.report.Orphans, err = r.j.EndRecovery(ctx, journal.RecoveryEnd{Identity: identity, Check: check, Asked: onboarding.EndRestored, Audit: journal.AuditEntry{
 		At: time.Now(), Actor: r.o.Actor, Act: "journal_recover", Subject: identity.String(),
 		Detail: fmt.Sprintf("recovery %d of journal %s: %d input records read again, %d published events taken over, %d operations looked at: %s",
 			r.report.Number, r.j.Identity(), read, r.report.Taken, total(r.report.Words), strings.Join(words, "; ")),

@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -109,6 +110,22 @@ var restores = []part{
 		f.ok(err)
 		if last := d.Output[len(d.Output)-1]; last.Sequence <= 7 {
 			f.Fatalf("sequence %d is not above 7", last.Sequence)
+		}
+	}},
+	{"what people asked for before is ended where the recovery says so", func(f *fixture) {
+		o := inAttention(f, "1")
+		entered := f.asked(o.UUID, "enter")
+		f.ok(f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "probe", Operation: o.UUID}, journal.AuditEntry{Actor: "anna", Act: "probe.asked"}))
+		f.recover(restorer)
+		_, err := f.j.EndRecovery(f.ctx, journal.RecoveryEnd{Identity: uuid.New(), Check: []byte("fits"), Asked: func(i journal.Intent) (journal.IntentEnd, bool) {
+			return journal.IntentEnd{ID: i.ID, State: journal.IntentRefused, Result: "restored", Audit: journal.AuditEntry{Act: i.Act + ".refused"}}, i.Sealed == nil
+		}})
+		f.ok(err)
+		if i := f.pendingIntent(); i.UUID != entered.UUID {
+			f.Fatalf("%s waits", i.Act)
+		}
+		if list := acts(f); !slices.Contains(list, "probe.refused") {
+			f.Fatalf("the audit is %v", list)
 		}
 	}},
 	{"an event that waited to be published and was is not published again", func(f *fixture) {

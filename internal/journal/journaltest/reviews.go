@@ -67,6 +67,20 @@ var reviews = []part{
 			f.Fatal("an account that nobody knows has reviews")
 		}
 	}},
+	{"what was published of them since a copy is counted after its recovery", func(f *fixture) {
+		c, o := reviewed(f, "s", 0, true)
+		f.recover(restorer)
+		for i, typ := range []string{schemas.TypeCredentialsInvalid, schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid} {
+			f.takeOver(journal.Announced{
+				Event: uuid.New(), Type: typ, Shop: c.Shop, Operation: o.UUID, Sequence: int64(5 + i), Version: int64(1 + i/2), At: f.clock.now(),
+				Message: schemas.Message{Offset: int64(i), Value: []byte("published")},
+			})
+		}
+		f.endRecovery()
+		if v := f.review(); v.Told != 2 {
+			f.Fatalf("claimed %+v", v)
+		}
+	}},
 	{"a routine one beyond the horizon is due", func(f *fixture) {
 		reviewed(f, "s", 365*24*time.Hour, true)
 		r := journal.ReviewRequest{Account: account, Limit: 10, Lease: time.Minute, Routine: true, Horizon: 366 * 24 * time.Hour}

@@ -120,7 +120,12 @@ func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
 			return err
 		}
 	}
-	_, err = dst.exec(setMeta, "copied", decimal(j.clock.micros()))
+	if _, err := dst.exec(setMeta, "copied", decimal(j.clock.micros())); err != nil {
+		return err
+	}
+	// A recovery that goes on ends there; that of the copy is another, which looks
+	// at everything again.
+	_, err = dst.exec("DELETE FROM meta WHERE name = 'recovering'")
 	return err
 }
 

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -141,6 +142,66 @@ func TestBackupBesideAWorkerThatWrites(t *testing.T) {
 	defer func() { _ = again.Close() }()
 	if check, err := again.KeysetCheck(t.Context()); err != nil || string(check) != "check" || again.Identity() != id {
 		t.Errorf("%q %v %v", check, again.Identity(), err)
+	}
+}
+
+// A copy that is made while a recovery goes on is recovered anew: what was sent
+// after that recovery is not in it.
+func TestBackupDuringARecovery(t *testing.T) {
+	dir := t.TempDir()
+	j := opened(t, Options{Path: filepath.Join(dir, "journal.db")})
+	defer func() { _ = j.Close() }()
+	same := func(journal.RestoredOperation) journal.Restoration { return journal.Restoration{} }
+	if r, err := j.Recover(t.Context(), same); err != nil || r.Number != 1 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	to := filepath.Join(dir, "copy.db")
+	if _, err := j.Backup(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	copied := opened(t, Options{Path: to, Recover: true})
+	defer func() { _ = copied.Close() }()
+	if due, err := copied.RecoveryDue(t.Context()); err != nil || !due {
+		t.Errorf("due is %v, %v", due, err)
+	}
+	if r, err := copied.Recover(t.Context(), same); err != nil || r.Number != 2 || r.Resumed {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// A copy is not opened with the log of the file whose place it took.
+func TestACopyBesideTheLogOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	path, to := filepath.Join(dir, "journal.db"), filepath.Join(dir, "copy.db")
+	j := opened(t, Options{Path: path})
+	if _, err := j.Backup(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if err := j.EnsureAccount(t.Context(), fmt.Sprint("account-", i), fmt.Sprint("partner-", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyFile(t, path+"-wal", to+"-wal")
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Path: to, Recover: true, Planner: journaltest.Plain}
+	if j, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "-wal does not belong") {
+		if err == nil {
+			as, err := j.Accounts(t.Context())
+			t.Logf("%d accounts that the copy has not, %v", len(as), err)
+			_ = j.Close()
+		}
+		t.Fatalf("opened: %v", err)
+	}
+	if err := os.Remove(to + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	copied := opened(t, o)
+	defer func() { _ = copied.Close() }()
+	if as, err := copied.Accounts(t.Context()); err != nil || len(as) != 0 {
+		t.Errorf("%v, %v", as, err)
 	}
 }
 

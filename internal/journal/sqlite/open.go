@@ -51,8 +51,11 @@ type Options struct {
 	DiskFree func(folder string) (int64, error)
 
 	// Mark tells a file from its copies; nil asks the file system. It is for
-	// tests in which a copy stands for what a crash left.
+	// tests in which a copy stands for what a crash left. With it, or with Now,
+	// nobody looks whether the machine's clock was set.
 	Mark func(path string) string
+	boot func() (boot string, micros int64) // of tests; nil is sinceBoot
+
 }
 
 // A Journal is the durable memory in one SQLite file. It implements
@@ -72,6 +75,7 @@ type Journal struct {
 	space    *space
 	recover  bool
 	mark     func(path string) string
+	boot     func() (boot string, micros int64)
 
 	queue   queue
 	writer  *writer // nil beside a worker
@@ -112,6 +116,13 @@ type writer struct {
 // before it end: claimed operations are planned again, those in sending are
 // unknown, and those that were being settled can be claimed at once.
 func Open(ctx context.Context, o Options) (_ *Journal, err error) {
+	boot := sinceBoot
+	switch {
+	case o.boot != nil:
+		boot = o.boot
+	case o.Mark != nil || o.Now != nil:
+		boot = func() (string, int64) { return "", 0 }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -129,7 +140,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue: queue{wake: make(chan struct{}, 1)}, space: newSpace(path, o),
-		recover: o.Recover, mark: o.Mark,
+		recover: o.Recover, mark: o.Mark, boot: boot,
 	}
 	if j.mark == nil {
 		j.mark = fileMark
@@ -240,16 +251,16 @@ func checkFile(path string, create bool) error {
 	}
 	defer func() { _ = f.Close() }()
 	const magic = "SQLite format 3\x00"
-	head := make([]byte, len(magic))
+	head := make([]byte, 20) // of the hundred that each has
 	switch n, err := f.ReadAt(head, 0); {
 	case n == 0: // made, but the process died before it was filled
 		return nil
-	case n < len(magic) || string(head) != magic:
+	case n < len(head) || string(head[:len(magic)]) != magic:
 		return fmt.Errorf("journal: %s is not a journal: not an SQLite file", path)
 	case err != nil:
 		return fmt.Errorf("journal: %w", err)
 	}
-	return nil
+	return checkLog(path, head[18] == 1)
 }
 
 func createFile(path string) error {

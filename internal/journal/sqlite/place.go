@@ -1,6 +1,12 @@
 package sqlite
 
 import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
 	"invoicebox-worker/internal/journal"
 )
 
@@ -23,6 +29,16 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 		return 0, err
 	}
 	unknown = min(unknown, now)
+	switch ahead, err := w.setForward(j); {
+	case err != nil:
+		return 0, err
+	case ahead:
+		j.log.Warn("the machine's clock was set forward since the last run: what was sent then looks older than it is, so no request is sent for one window and the slack")
+		unknown = now
+		if _, err := c.exec(setMeta, "history", decimal(now)); err != nil {
+			return 0, err
+		}
+	}
 	place := []byte(j.mark(j.path))
 	was, err := c.one("SELECT value FROM meta WHERE name = 'place'")
 	if err != nil || was != nil && string(was.blob(0)) == string(place) {
@@ -38,4 +54,41 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 	}
 	_, err = c.exec(setMeta, "place", place)
 	return unknown, err
+}
+
+// setTolerance is by how much two readings of two clocks may differ.
+const setTolerance = 100 * time.Millisecond
+
+// setForward tells whether the wall clock was set forward between the opening
+// before this one and now: by a clock that cannot be set, as long as the machine
+// was not started again.
+func (w *writer) setForward(j *Journal) (bool, error) {
+	boot, since := j.boot()
+	if boot == "" {
+		return false, nil
+	}
+	offset := j.clock.micros() - since
+	was, err := w.conn.one("SELECT value FROM meta WHERE name = 'clock'")
+	if err != nil {
+		return false, err
+	}
+	ahead := false
+	if was != nil {
+		before, text, _ := strings.Cut(string(was.blob(0)), " ")
+		n, err := strconv.ParseInt(text, 10, 64)
+		ahead = err == nil && before == boot && offset-n > setTolerance.Microseconds()
+	}
+	_, err = w.conn.exec(setMeta, "clock", []byte(boot+" "+strconv.FormatInt(offset, 10)))
+	return ahead, err
+}
+
+// checkLog refuses a log beside a file that says that it has none, as a copy
+// does: it is the one of the file that was there before, and SQLite would write
+// its pages into the copy.
+func checkLog(path string, none bool) error {
+	info, err := os.Stat(path + "-wal")
+	if !none || err != nil || info.Size() == 0 {
+		return nil //nolint:nilerr // there is none
+	}
+	return fmt.Errorf("journal: %s-wal does not belong to %s, which was put in another's place: move it and %s-shm away", path, path, path)
 }

@@ -230,6 +230,12 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			}); err != nil {
 			return nil, err
 		}
+		// An id that is made of how many events there were must not be made again.
+		if _, err := t.exec(`UPDATE review SET told = told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
+			FROM announced n JOIN outbox x ON x.id = n.outbox WHERE x.type IN (?, ?) GROUP BY 1, 2) q
+			WHERE q.shop = review.shop AND q.version = review.version`, schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid); err != nil {
+			return nil, err
+		}
 		for _, query := range []string{
 			`UPDATE shop SET version = max(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`,
@@ -245,10 +251,35 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 				return nil, err
 			}
 		}
+		if err := t.endAsked(e.Asked); err != nil {
+			return nil, err
+		}
 		if err := t.unknownHistory(); err != nil {
 			return nil, err
 		}
 		t.j.writer.recovery = nil
 		return orphans, t.audit(e.Audit)
 	})
+}
+
+// endAsked ends intents that wait in a restored journal.
+func (t *tx) endAsked(asked func(journal.Intent) (journal.IntentEnd, bool)) error {
+	if asked == nil {
+		return nil
+	}
+	var ends []journal.IntentEnd
+	if err := t.each(intentRead+"i.state = 1 ORDER BY i.id", nil, func(r row) error {
+		if end, ok := asked(intent(r)); ok {
+			ends = append(ends, end)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, end := range ends {
+		if err := t.endIntent(end); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,0 +1,74 @@
+package consumer_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/schemas"
+)
+
+// Ready tells soon that an input topic is gone, long before the next look at the
+// topics is due, and the others are read meanwhile; when it is back all is well.
+func TestReadyTellsThatATopicIsGone(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		gone, stays, j := c.NewTopic(t, "gone", 2), c.NewTopic(t, "stays", 2), newInbox()
+		r := start(t, c, group(), stays, j, func(config *consumer.Config) {
+			config.Topics, config.WatchInterval = []string{gone, stays}, time.Hour
+			types := map[string]string{stays: schemas.TypeProviderSelected, gone: schemas.TypeCodeEntered}
+			decoder, err := schemas.NewDecoder(schemas.DecoderOptions{Types: types, Accounts: []string{"default"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Decoder = decoder
+		})
+		c.Produce(t, stays, many(0, 10))
+		eventually(t, "the records", func() bool { return j.taken() == 10 })
+		eventually(t, "ready", func() bool { ok, _ := r.Ready(); return ok })
+
+		deleteTopic(t, c, gone)
+		began := time.Now()
+		eventually(t, "the word of it", func() bool {
+			ok, word := r.Ready()
+			return !ok && strings.Contains(word, "gone")
+		})
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		} else {
+			t.Logf("it took %v", took)
+		}
+		c.Produce(t, stays, many(10, 10))
+		eventually(t, "the records of the other topic", func() bool { return j.taken() == 20 })
+		if ok, word := r.Ready(); ok {
+			t.Errorf("ready again: %s", word)
+		}
+
+		if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: gone, NumPartitions: 2}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "ready again", func() bool { ok, _ := r.Ready(); return ok })
+		c.Produce(t, stays, many(20, 10))
+		eventually(t, "the last records", func() bool { return j.taken() == 30 })
+	})
+}
+
+func deleteTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
+	answer, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	if err == nil {
+		err = answer.Errors[topic]
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,63 @@
+package producer
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// missed notes that a broker does not know a topic, and stops its results when
+// that lasts.
+func (r *Relay) missed(t *topic, err error) {
+	t.gone = true
+	now := time.Now()
+	if t.missingSince.IsZero() {
+		t.missingSince = now
+	} else if now.Sub(t.missingSince) >= r.config.TopicWait {
+		r.stop(t.name, err)
+	}
+}
+
+// isAnother tells whether what is seen cannot be the topic for which rows were
+// placed: it has fewer partitions, or another number after it was gone. What
+// still waits was not written to it, or comes twice with the same id.
+func (t *topic) isAnother(partitions []int) bool {
+	before, now := len(t.partitions), len(partitions)
+	return now < before || t.gone && before > 0 && now != before
+}
+
+// replace places what waits for a topic that was made anew, in the order of the
+// outbox. It returns false while a request is under way: a row that is placed
+// anew must not overtake one that is not.
+func (r *Relay) replace(t *topic, partitions []int) bool {
+	var old []*lane
+	for _, l := range r.lanes {
+		if l.topic != t.name || l.partition == unresolved {
+			continue
+		}
+		if l.busy {
+			return false
+		}
+		old = append(old, l)
+	}
+	t.partitions = partitions
+	var rows []journal.Outgoing
+	for _, l := range old {
+		delete(r.lanes, l.laneKey)
+		r.status.clear(l.place())
+		rows = append(append(rows, l.batch...), l.queue...)
+		if l.skipFrom != 0 {
+			r.back(l.skipFrom)
+		}
+	}
+	slices.SortFunc(rows, func(a, b journal.Outgoing) int { return cmp.Compare(a.Row, b.Row) })
+	for _, row := range rows {
+		r.laneOf(row).push(row)
+	}
+	if len(rows) > 0 {
+		r.log.Warn("a result topic was made anew; what waits for it is placed anew", "topic", t.name, "partitions", len(partitions), "rows", len(rows))
+	}
+	return true
+}

@@ -1,0 +1,94 @@
+package producer_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/producer"
+	"invoicebox-worker/schemas"
+)
+
+// A result topic that was deleted while the relay runs, and made anew some time
+// later, perhaps with fewer partitions: nothing is dropped or taken for
+// published meanwhile, the relay says what it waits for, other topics go on, and
+// afterwards every row is there once and in order.
+func TestATopicIsDeletedAndMadeAnew(t *testing.T) {
+	for _, again := range []int{3, 1, 7} {
+		t.Run(fmt.Sprint(again, " partitions"), func(t *testing.T) {
+			t.Parallel()
+			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+				t.Parallel()
+				deletedAndMadeAnew(t, c, again)
+			})
+		})
+	}
+}
+
+func deletedAndMadeAnew(t *testing.T, c *kafkatest.Cluster, again int) {
+	topic, other := c.NewTopic(t, "deleted", 3), c.NewTopic(t, "other", 3)
+	o := newOutbox()
+	r := start(t, c, o, func(p *producer.Config) {
+		p.TopicWait, p.StoppedRetry = time.Second, 300*time.Millisecond
+		p.Topics = map[string]string{schemas.TypeInvited: topic, schemas.TypeActivated: other}
+	})
+	const shops = 20
+	add := func(value string) {
+		for i := range shops {
+			o.add(schemas.TypeInvited, fmt.Sprint("shop-", i), value)
+		}
+	}
+	add("before")
+	eventually(t, "an empty outbox", func() bool { return o.left() == 0 })
+	deleteTopic(t, c, topic)
+
+	// A broker still takes what comes while it deletes.
+	eventually(t, "the word of it", func() bool {
+		o.add(schemas.TypeInvited, "into the hole", "0")
+		<-time.After(50 * time.Millisecond)
+		ok, _ := r.Ready()
+		return !ok
+	})
+	hole := o.left()
+	add("1")
+	add("2")
+	row := o.add(schemas.TypeActivated, "shop", "beside")
+	eventually(t, "another topic", func() bool { _, ok := o.published(row); return ok })
+	if left := o.left(); left != hole+2*shops {
+		t.Fatalf("%d rows are left while there is no topic, want %d", left, hole+2*shops)
+	}
+
+	if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: topic, NumPartitions: again}); err != nil {
+		t.Fatal(err)
+	}
+	add("3")
+	eventually(t, "an empty outbox", func() bool { return o.left() == 0 })
+	got := values(c.ReadAll(t, topic))
+	for i := range shops {
+		if shop := fmt.Sprint("shop-", i); !slices.Equal(got[shop], []string{"1", "2", "3"}) {
+			t.Errorf("%s: %v", shop, got[shop])
+		}
+	}
+	eventually(t, "the word that all is well", func() bool { ok, _ := r.Ready(); return ok })
+}
+
+func deleteTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
+	answer, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	if err == nil {
+		err = answer.Errors[topic]
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
