@@ -221,6 +221,10 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			orphans = append(orphans, journal.ShopKey{Account: r.text(0), Shop: r.text(1)})
 		}
 		asks := []ask{
+			// An id that is made of how many events there were must not be made again.
+			{`UPDATE review SET told = told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
+				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE x.type IN ($1, $2) GROUP BY 1, 2) q
+				WHERE q.shop = review.shop AND q.version = review.version`, []any{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid}},
 			{`UPDATE shop SET version = greatest(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`, nil},
 			{"DELETE FROM announced", nil},
@@ -231,12 +235,34 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 		if _, err := t.together(asks...); err != nil {
 			return nil, err
 		}
+		if err := t.endAsked(e.Asked); err != nil {
+			return nil, err
+		}
 		if err := t.unknownHistory(); err != nil {
 			return nil, err
 		}
 		t.follow(func() { j.recovery = nil })
 		return orphans, t.audit(e.Audit)
 	})
+}
+
+// endAsked ends intents that wait in a restored journal.
+func (t *tx) endAsked(asked func(journal.Intent) (journal.IntentEnd, bool)) error {
+	if asked == nil {
+		return nil
+	}
+	a, err := t.query(intentRead + "i.state = 1 ORDER BY i.id")
+	if err != nil {
+		return err
+	}
+	for _, r := range a.rows {
+		if end, ok := asked(intent(r)); ok {
+			if err := t.endIntent(end); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // spoken adds up what came of operations; what is taken off was told.
