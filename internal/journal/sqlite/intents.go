@@ -94,6 +94,12 @@ func (j *Journal) IntentsChanged() <-chan struct{} { return j.intents }
 
 // PendingIntents lists those that wait. Most looks find none, at a reader's cost.
 func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error) {
+	if err := j.open(); err != nil {
+		return nil, err
+	}
+	if j.writer == nil {
+		return nil, journal.ErrReadOnly
+	}
 	waits := false
 	if err := j.read(ctx, "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1)", nil, func(scan scanner) error { return scan(&waits) }); err != nil || !waits {
 		return nil, err
