@@ -126,6 +126,9 @@ func (j *Journal) IntentsChanged() <-chan struct{} { return j.intents }
 
 // PendingIntents lists those that wait. Most looks find none, at a reader's cost.
 func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error) {
+	if j.beside {
+		return nil, journal.ErrReadOnly
+	}
 	waits := false
 	if err := j.read(ctx, "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1)", func(r row) error {
 		waits = r.int(0) != 0
