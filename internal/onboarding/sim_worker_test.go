@@ -173,6 +173,9 @@ func (w *simWorker) main() {
 func (w *simWorker) writeGates() {
 	for {
 		w.s.block(time.Time{}, func() bool { return len(w.pool.gateWrite) > 0 })
+		if w.stopped {
+			return // Run has ended its writer, and writes them itself
+		}
 		<-w.pool.gateWrite
 		for again := true; again; {
 			w.writing = true
