@@ -16,70 +16,72 @@ func calm() sandbox.Options { return sandbox.Options{Profile: sandbox.Calm} }
 // token is what the sandbox issued. The same events again change nothing, also
 // after a restart.
 func TestAShopIsInvitedAndActivated(t *testing.T) {
-	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
-		r := newRig(t, c, calm())
-		w := r.start()
-		const shop, email, code = "shop/1 ü", "owner@shops.example", "143232423434"
-		r.selected(shop, email)
-		invited := r.results(schemas.TypeInvited, 1)[0].Data.(schemas.Invited)
-		if invited.ShopID != shop || invited.PartnerAccount != "default" || invited.Outcome != schemas.OutcomeSent {
-			t.Errorf("invited: %+v", invited)
-		}
-		r.entered(shop, code)
-		event := r.results(schemas.TypeActivated, 1)[0]
-		activated := event.Data.(schemas.Activated)
-		if activated.ShopID != shop || activated.MerchantID != r.sandbox.MerchantOf(code) || activated.Verification != schemas.VerificationVerified {
-			t.Errorf("activated: %+v", activated)
-		}
-		if event.CausationID != "entered-"+shop || event.OperationID == "" || event.Sequence != 2 {
-			t.Errorf("activated: causation %q, operation %q, sequence %d", event.CausationID, event.OperationID, event.Sequence)
-		}
-		r.commandsTell(shop, code, activated.Credentials.Ref, event.OperationID)
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) { activateOne(t, newRig(t, c, calm())) })
+}
 
-		requests := r.sandbox.Effects().Requests
-		again := func() {
-			t.Helper()
-			r.selected(shop, email)
-			r.entered(shop, code)
-			await(t, "the repeats are counted", func() bool {
-				_, metrics := w.get("/metrics")
-				return count(metrics, "invoicebox_worker_records_total", `outcome="repeated"`) == 2
-			})
+func activateOne(t *testing.T, r *rig) {
+	t.Helper()
+	w := r.start()
+	const shop, email, code = "shop/1 ü", "owner@shops.example", "143232423434"
+	r.selected(shop, email)
+	invited := r.results(schemas.TypeInvited, 1)[0].Data.(schemas.Invited)
+	if invited.ShopID != shop || invited.PartnerAccount != "default" || invited.Outcome != schemas.OutcomeSent {
+		t.Errorf("invited: %+v", invited)
+	}
+	r.entered(shop, code)
+	event := r.results(schemas.TypeActivated, 1)[0]
+	activated := event.Data.(schemas.Activated)
+	if activated.ShopID != shop || activated.MerchantID != r.sandbox.MerchantOf(code) || activated.Verification != schemas.VerificationVerified {
+		t.Errorf("activated: %+v", activated)
+	}
+	if event.CausationID != "entered-"+shop || event.OperationID == "" || event.Sequence != 2 {
+		t.Errorf("activated: causation %q, operation %q, sequence %d", event.CausationID, event.OperationID, event.Sequence)
+	}
+	r.commandsTell(shop, code, activated.Credentials.Ref, event.OperationID)
+
+	requests := r.sandbox.Effects().Requests
+	again := func() {
+		t.Helper()
+		r.selected(shop, email)
+		r.entered(shop, code)
+		await(t, "the repeats are counted", func() bool {
+			_, metrics := w.get("/metrics")
+			return count(metrics, "invoicebox_worker_records_total", `outcome="repeated"`) == 2
+		})
+	}
+	again()
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+	w = r.start()
+	again()
+	_, metrics := w.get("/metrics")
+	for _, name := range []string{
+		"invoicebox_worker_build_info", "invoicebox_worker_journal_up 1", "invoicebox_worker_outbox_events 0", "invoicebox_worker_inbox_events 2",
+		"invoicebox_worker_dead_letters 0", "invoicebox_worker_oldest_due_seconds 0", "invoicebox_worker_lag_records", "go_goroutines", "process_",
+	} {
+		if !strings.Contains(metrics, name) {
+			t.Errorf("/metrics has no %s", name)
 		}
-		again()
-		if code := w.end(); code != exitDone {
-			t.Errorf("exit status %d", code)
+	}
+	if status, text := w.get("/livez"); status != 200 {
+		t.Errorf("/livez: %d %s", status, text)
+	}
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+	// Each start looks at the partner's token once.
+	if now := r.sandbox.Effects().Requests; now != requests+1 {
+		t.Errorf("the repeats made %d requests", now-requests-1)
+	}
+	if n := len(r.results(schemas.TypeInvited, 1)) + len(r.results(schemas.TypeActivated, 1)); n != 2 {
+		t.Errorf("%d results, want 2", n)
+	}
+	for _, e := range r.sandbox.Effects().Activations {
+		if e.Requests != 1 || e.Effects != 1 {
+			t.Errorf("code: %d requests, %d effects", e.Requests, e.Effects)
 		}
-		w = r.start()
-		again()
-		_, metrics := w.get("/metrics")
-		for _, name := range []string{
-			"invoicebox_worker_build_info", "invoicebox_worker_journal_up 1", "invoicebox_worker_outbox_events 0", "invoicebox_worker_inbox_events 2",
-			"invoicebox_worker_dead_letters 0", "invoicebox_worker_oldest_due_seconds 0", "invoicebox_worker_lag_records", "go_goroutines", "process_",
-		} {
-			if !strings.Contains(metrics, name) {
-				t.Errorf("/metrics has no %s", name)
-			}
-		}
-		if status, text := w.get("/livez"); status != 200 {
-			t.Errorf("/livez: %d %s", status, text)
-		}
-		if code := w.end(); code != exitDone {
-			t.Errorf("exit status %d", code)
-		}
-		// Each start looks at the partner's token once.
-		if now := r.sandbox.Effects().Requests; now != requests+1 {
-			t.Errorf("the repeats made %d requests", now-requests-1)
-		}
-		if n := len(r.results(schemas.TypeInvited, 1)) + len(r.results(schemas.TypeActivated, 1)); n != 2 {
-			t.Errorf("%d results, want 2", n)
-		}
-		for _, e := range r.sandbox.Effects().Activations {
-			if e.Requests != 1 || e.Effects != 1 {
-				t.Errorf("code: %d requests, %d effects", e.Requests, e.Effects)
-			}
-		}
-	})
+	}
 }
 
 // commandsTell runs every command beside the service.

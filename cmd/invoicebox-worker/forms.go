@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/schemas"
 )
 
@@ -28,7 +29,7 @@ var forms = map[string]func(string) string{
 	"hostport": checkHostPort,
 	"listen":   checkListen,
 	"group":    checkGroup,
-	"journal":  checkJournal,
+	"journal":  worker.CheckJournalURL,
 	"api":      checkAPI,
 	"partner":  checkPartner,
 	"store":    checkStore,
@@ -64,18 +65,6 @@ func isPort(text string, least int) bool {
 func checkGroup(text string) string {
 	if len(text) > 255 || strings.TrimSpace(text) != text {
 		return "must be 1 to 255 bytes without spaces around them"
-	}
-	return ""
-}
-
-func checkJournal(text string) string {
-	const right = "must be sqlite: and the path of a file, such as sqlite:/var/lib/invoicebox-worker/journal.db"
-	scheme, path, found := strings.Cut(text, ":")
-	switch {
-	case found && (scheme == "postgres" || scheme == "postgresql"):
-		return "names a database that this version does not have yet; it " + right
-	case !found || scheme != "sqlite" || path == "" || path == ":memory:" || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "?#"):
-		return right + ", without // ? and #"
 	}
 	return ""
 }

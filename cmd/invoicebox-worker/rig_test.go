@@ -31,6 +31,7 @@ type rig struct {
 	api     *httptest.Server
 	dir     string
 	topics  map[string]string
+	journal string // URL
 }
 
 func newRig(t *testing.T, c *kafkatest.Cluster, o sandbox.Options) *rig {
@@ -40,6 +41,7 @@ func newRig(t *testing.T, c *kafkatest.Cluster, o sandbox.Options) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, cluster: c, sandbox: box, dir: t.TempDir(), topics: map[string]string{}}
+	r.journal = "sqlite:" + r.path("journal.db")
 	r.api = httptest.NewServer(box.API())
 	t.Cleanup(r.api.Close)
 	for _, name := range slices.Concat(schemas.InputTypes(), schemas.OutputTypes()) {
@@ -62,7 +64,7 @@ func (r *rig) write(name, text string) string {
 
 // beside are the settings of commands beside the service.
 func (r *rig) beside() []string {
-	return []string{"--journal-url", "sqlite:" + r.path("journal.db"), "--keyset-file", r.path("keyset.json")}
+	return []string{"--journal-url", r.journal, "--keyset-file", r.path("keyset.json")}
 }
 
 // service are the settings of run and check.

@@ -137,7 +137,7 @@ func TestWrongValues(t *testing.T) {
 	for name, values := range map[string][]string{
 		"kafka-brokers": {"localhost", ":9092", "a:0", "a:65536", "a:1,", "a b:1", "kafka://a:1", "a:09"},
 		"kafka-tls":     {"maybe", "2"}, "kafka-sasl-mechanism": {"PLAIN", "gssapi"},
-		"journal-url":         {"sqlite", "sqlite:", "sqlite::memory:", "postgres://h/db", "mysql://x", "sqlite://x", "sqlite:a?mode=memory"},
+		"journal-url":         {"sqlite", "sqlite:", "sqlite::memory:", "postgres://u:s3cret@h/db", "postgres://h/db?password=s3cret", "postgres://h/db#x", "mysql://x", "sqlite://x", "sqlite:a?mode=memory"},
 		"invoicebox-url":      {"http://api.invoicebox.ru", "ftp://x", "x", "https://", "https://u:p@h", "https://h?x=1", "https://h#x", "http://localhost.evil.example", "https://h:0"},
 		"partner-id":          {strings.Repeat("x", 37), "a b", "п"},
 		"signing-algorithm":   {"md5", "HMAC-SHA1"},

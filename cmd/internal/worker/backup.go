@@ -15,16 +15,19 @@ import (
 // running, and writes the act to the audit. An error after the copy was made
 // says so.
 func Backup(ctx context.Context, url, path, actor string, logger *slog.Logger) (sqlite.Copy, error) {
-	from, err := JournalPath(url)
+	at, err := journalAt(url)
 	if err != nil {
 		return sqlite.Copy{}, err
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: from, Logger: logger, ReadOnly: true})
+	if at.path == "" {
+		return sqlite.Copy{}, &SettingError{Setting: "journal-url", Value: url, Right: "is a database on a server: copy it with the server's means (a base backup with its log, or pg_dump); `journal recover` goes on from such a copy, too"}
+	}
+	j, err := sqlite.Open(ctx, sqlite.Options{Path: at.path, Logger: logger, ReadOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
-		return sqlite.Copy{}, &SettingError{Setting: "journal-url", Value: url, Right: "there is no journal; `run` makes it"}
+		return sqlite.Copy{}, at.noJournal("`run` makes it")
 	}
 	if err != nil {
-		return sqlite.Copy{}, explainJournal(url, err)
+		return sqlite.Copy{}, at.explain(err)
 	}
 	defer func() { _ = j.Close() }()
 	c, err := j.Backup(ctx, path)

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/invoicebox"
 )
@@ -63,22 +60,19 @@ func Check(ctx context.Context, o Options) []CheckResult {
 
 func checkJournal(ctx context.Context, o Options) CheckResult {
 	const name = "journal"
-	path, err := JournalPath(o.JournalURL)
+	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		return CheckResult{name, CheckFailed, err.Error()}
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		probe, err := os.CreateTemp(filepath.Dir(path), ".check-*")
-		if err != nil {
-			return CheckResult{name, CheckFailed, fmt.Sprintf("no file can be made in %s: make the folder, or let the user of this process write it", filepath.Dir(path))}
+	j, err := at.open(ctx, opening{beside: true})
+	if errors.Is(err, fs.ErrNotExist) && !at.exists(ctx) {
+		if err := at.canBeMade(); err != nil {
+			return CheckResult{name, CheckFailed, err.Error()}
 		}
-		_ = probe.Close()
-		_ = os.Remove(probe.Name())
-		return CheckResult{name, CheckWarning, path + " does not exist yet; the first run makes it"}
+		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run makes it"}
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, ReadOnly: true})
 	if err != nil {
-		return CheckResult{name, CheckFailed, explainJournal(o.JournalURL, err).Error()}
+		return CheckResult{name, CheckFailed, at.explain(err).Error()}
 	}
 	defer func() { _ = j.Close() }()
 	kept, err := j.KeysetCheck(ctx)
@@ -104,7 +98,7 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 			}
 		}
 	}
-	return CheckResult{name, CheckOK, path + " can be read and fits the keyset"}
+	return CheckResult{name, CheckOK, at.url + " can be read and fits the keyset"}
 }
 
 // checkTokensCounted looks at the tokens, counted in the journal's ledgers
@@ -135,24 +129,24 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 // ledgersOf opens the journal to count in it. It is nil where there is none
 // yet: then nothing was sent that could be counted. Refused says why no request
 // can be sent at all.
-func ledgersOf(ctx context.Context, o Options) (j *sqlite.Journal, refused string) {
+func ledgersOf(ctx context.Context, o Options) (j journal.Journal, refused string) {
 	const unknown = "; the token was not looked at, because the request could not be counted"
-	path, err := JournalPath(o.JournalURL)
+	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		return nil, "the journal cannot be opened" + unknown
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, ""
-	}
 	// Beside a worker first: a journal that another version wrote is not brought
 	// up to date by a look at it.
-	beside, err := sqlite.Open(ctx, sqlite.Options{Path: path, ReadOnly: true})
+	beside, err := at.open(ctx, opening{beside: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ""
+	}
 	if err != nil {
 		return nil, "the journal cannot be opened" + unknown
 	}
 	_ = beside.Close()
 	plan := func(journal.Event, journal.ShopView) journal.Plan { return journal.Plan{} }
-	j, err = sqlite.Open(ctx, sqlite.Options{Path: path, Planner: plan})
+	j, err = at.open(ctx, opening{planner: plan})
 	switch {
 	case errors.Is(err, journal.ErrHeld):
 		return nil, "a worker runs with this journal: it looks at the token by itself and keeps the count of requests, so nothing was sent"

@@ -6,74 +6,38 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/keyset"
 )
 
-// JournalPath gives the file that a journal-url names.
-func JournalPath(url string) (string, error) {
-	path, ok := strings.CutPrefix(url, "sqlite:")
-	if !ok || path == "" {
-		return "", &SettingError{Setting: "journal-url", Value: url, Right: "must be sqlite: and the path of a file"}
-	}
-	return path, nil
-}
-
 // openJournal opens the journal for the service.
-func openJournal(ctx context.Context, o *Options, planner journal.Planner, logger *slog.Logger) (*sqlite.Journal, error) {
-	path, err := JournalPath(o.JournalURL)
+func openJournal(ctx context.Context, o *Options, planner journal.Planner, logger *slog.Logger) (journal.Journal, error) {
+	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		return nil, err
 	}
 	_, reserve := o.reserves()
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: planner, Logger: logger, Reserve: reserve, Mark: o.Seams.JournalMark})
-	return j, explainJournal(o.JournalURL, err)
+	j, err := at.open(ctx, opening{planner: planner, logger: logger, reserve: reserve, mark: o.Seams.JournalMark})
+	return j, at.explain(err)
 }
 
 // OpenBeside opens the journal for a command: to be read, beside a service that
 // may be running. Only the audit trail and what people ask for can be written.
 func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {
-	path, err := JournalPath(url)
+	at, err := journalAt(url)
 	if err != nil {
 		return nil, err
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Logger: logger, ReadOnly: true})
+	j, err := at.open(ctx, opening{logger: logger, beside: true})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &SettingError{Setting: "journal-url", Value: url, Right: "there is no journal; `run` makes it"}
+		return nil, at.noJournal("`run` makes it")
 	}
-	if err != nil {
-		return nil, explainJournal(url, err)
-	}
-	return j, nil
-}
-
-// explainJournal says what to do about a journal that cannot be opened.
-func explainJournal(url string, err error) error {
-	var do string
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, journal.ErrHeld):
-		do = "another worker runs with it; stop that one, or give this one a journal and a group of its own"
-	case errors.Is(err, journal.ErrCopy):
-		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
-	case errors.Is(err, journal.ErrNewer):
-		do = "use the version that wrote it, or a newer one"
-	case errors.Is(err, fs.ErrPermission):
-		do = "the user of this process must be able to write the file and its folder"
-	case errors.Is(err, fs.ErrNotExist):
-		do = "make the folder first"
-	default:
-		do = "it must be a file on a disk of this machine"
-	}
-	return &SettingError{Setting: "journal-url", Value: url, Right: fmt.Sprintf("%v; %s", err, do)}
+	return j, at.explain(err)
 }
 
 // keysetWord is what is sealed into a new journal, to tell on every later start

@@ -18,7 +18,7 @@ type Options struct {
 	Kafka kafkaconn.Config // kafka-brokers, kafka-tls, kafka-sasl-mechanism and their files
 	Group string           // kafka-group
 
-	JournalURL string      // journal-url: `sqlite:` and a path
+	JournalURL string      // journal-url: `sqlite:` and a path, or postgres://…
 	Keyset     *keyset.Set // keyset-file
 
 	JournalLimit   int64 // journal-limit: bytes of the journal at which fetching stops; 0: no bound but the disk

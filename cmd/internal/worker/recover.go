@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +15,6 @@ import (
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/schemas"
@@ -82,16 +79,16 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 	defer func() { err = errors.Join(err, closing.close(teardownWithin)) }()
 	replay := &replayClock{}
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat, Now: replay.now})
-	path, err := JournalPath(o.JournalURL)
+	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		return r, err
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return r, &SettingError{Setting: "journal-url", Value: o.JournalURL, Right: "there is no journal; put the copy there first. Without any copy start with `run` and a group of its own"}
+	if !at.exists(ctx) {
+		return r, at.noJournal("put the copy there first. Without any copy start with `run` and a group of its own")
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: path, Planner: replay.planner(planner), Logger: log, Recover: true})
+	j, err := at.open(ctx, opening{planner: replay.planner(planner), logger: log, recover: true})
 	if err != nil {
-		return r, explainJournal(o.JournalURL, err)
+		return r, at.explain(err)
 	}
 	closing.add("journal", j.Close)
 	if err := checkKeyset(ctx, j.Identity(), j, o.Keyset); err != nil {
@@ -123,7 +120,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 // A recoverer is one run of Recover.
 type recoverer struct {
 	o      *RecoverOptions
-	j      *sqlite.Journal
+	j      journal.Journal
 	log    *slog.Logger
 	report *RecoverReport
 }

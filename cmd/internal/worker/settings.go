@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +32,7 @@ func (e *SettingError) Error() string {
 		b.WriteString(" (from " + e.From + ")")
 	}
 	if e.Value != "" {
-		b.WriteString(" is " + quote(e.Value))
+		b.WriteString(" is " + quote(withoutPassword(e.Value)))
 	}
 	b.WriteString(": " + e.Right)
 	return b.String()
@@ -44,6 +45,30 @@ func quote(value string) string {
 		return strconv.Quote(value[:most]) + " and so on"
 	}
 	return strconv.Quote(value)
+}
+
+// withoutPassword takes out what may be one of an address, right or wrong.
+func withoutPassword(value string) string {
+	start := strings.Index(value, "://")
+	if u, err := url.Parse(value); start >= 0 && err == nil && u.Opaque == "" {
+		value = u.Redacted()
+	} else if at := strings.LastIndex(value, "@"); start >= 0 && at > start {
+		value = value[:start+3] + "…" + value[at:]
+	}
+	const name = "password="
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(value, name)
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		b.WriteString(name + "…")
+		value = ""
+		if end := strings.IndexAny(after, "& "); end >= 0 {
+			value = after[end:]
+		}
+	}
 }
 
 // check finds what is wrong between the settings. What a single setting may be

@@ -227,8 +227,10 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 		return journal.ErrNewer
 	case have == want:
 		return nil
+	case j.beside && !there:
+		return fmt.Errorf("journal: the database holds none: %w", fs.ErrNotExist)
 	case j.beside:
-		return errors.New("journal: the database was written by an older version of this program, or holds no journal: start the worker once, it brings the tables up to date")
+		return errors.New("journal: the database was written by an older version of this program: start the worker once, it brings the tables up to date")
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("journal: bring the tables up to date: %w", readable(err))

@@ -308,10 +308,14 @@ func (j *Journal) disconnect() {
 // readable takes what must not be told, the address of the database and its
 // user, out of an error of the driver, and adds the contract's word for it.
 func readable(err error) error {
+	e, told := errors.AsType[*pgconn.PgError](err)
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		if told {
+			return fmt.Errorf("%w: the server refuses: %s", errUnreachable, e.Message)
+		}
 		return errUnreachable
 	}
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+	if told {
 		switch e.Code {
 		case "53100": // disk_full
 			return fmt.Errorf("%w: %w", journal.ErrFull, err)

@@ -1,0 +1,154 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/postgres"
+	"invoicebox-worker/internal/journal/sqlite"
+)
+
+// CheckJournalURL says what would be right for a journal-url, or "" if it is.
+func CheckJournalURL(text string) string {
+	const right = "must be sqlite: and the path of a file, such as sqlite:/var/lib/invoicebox-worker/journal.db, or postgres://USER@HOST:PORT/DATABASE"
+	scheme, rest, found := strings.Cut(text, ":")
+	switch {
+	case found && scheme == "sqlite":
+		if rest == "" || rest == ":memory:" || strings.HasPrefix(rest, "//") || strings.ContainsAny(rest, "?#") {
+			return right + "; a path without // and ? and #"
+		}
+		return ""
+	case found && isPostgres(text):
+		u, err := url.Parse(text)
+		if err != nil || u.Fragment != "" {
+			return right
+		}
+		_, password := u.User.Password()
+		for name := range u.Query() {
+			password = password || strings.HasSuffix(name, "password")
+		}
+		if password {
+			return "must hold no password: everybody can read the list of processes. Give it in the file that PGPASSFILE names, or in PGPASSWORD"
+		}
+		return ""
+	}
+	return right
+}
+
+func isPostgres(journalURL string) bool {
+	return strings.HasPrefix(journalURL, "postgres://") || strings.HasPrefix(journalURL, "postgresql://")
+}
+
+// A database is where the journal lies, as journal-url names it.
+type database struct {
+	url  string
+	path string // of the file; "" for PostgreSQL
+}
+
+func journalAt(journalURL string) (database, error) {
+	if right := CheckJournalURL(journalURL); right != "" {
+		return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: right}
+	}
+	path, _ := strings.CutPrefix(journalURL, "sqlite:")
+	if isPostgres(journalURL) {
+		path = ""
+	}
+	return database{url: journalURL, path: path}, nil
+}
+
+// An opening says how a journal is opened; see the options of the two databases.
+type opening struct {
+	planner journal.Planner
+	logger  *slog.Logger
+	beside  bool // to be read, beside a service that may be running
+	recover bool
+	reserve int64
+	mark    func(path string) string
+}
+
+// open opens the journal. Where there is none yet, and it is to be read only, the
+// error wraps [fs.ErrNotExist].
+func (d database) open(ctx context.Context, o opening) (journal.Journal, error) {
+	// The two are not returned as they come: a nil *Journal is no nil interface.
+	if d.path == "" {
+		j, err := postgres.Open(ctx, postgres.Options{URL: d.url, Planner: o.planner, Logger: o.logger, ReadOnly: o.beside, Recover: o.recover})
+		if err != nil {
+			return nil, err
+		}
+		return j, nil
+	}
+	j, err := sqlite.Open(ctx, sqlite.Options{Path: d.path, Planner: o.planner, Logger: o.logger, ReadOnly: o.beside, Recover: o.recover, Reserve: o.reserve, Mark: o.mark})
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// exists tells whether there is a journal: what fails otherwise is told by open.
+func (d database) exists(ctx context.Context) bool {
+	if d.path != "" {
+		_, err := os.Stat(d.path)
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	j, err := d.open(ctx, opening{beside: true})
+	if err == nil {
+		_ = j.Close()
+	}
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// canBeMade tells whether the first run can make the journal; the error is worded
+// for `check`.
+func (d database) canBeMade() error {
+	if d.path == "" {
+		return nil // it was reached
+	}
+	probe, err := os.CreateTemp(filepath.Dir(d.path), ".check-*")
+	if err != nil {
+		return fmt.Errorf("no file can be made in %s: make the folder, or let the user of this process write it", filepath.Dir(d.path))
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	return nil
+}
+
+// explain says what to do about a journal that cannot be opened.
+func (d database) explain(err error) error {
+	var do string
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, journal.ErrHeld) && d.path == "":
+		do = "stop the other workers of this journal first"
+	case errors.Is(err, journal.ErrHeld):
+		do = "another worker runs with it; stop that one, or give this one a journal and a group of its own"
+	case errors.Is(err, journal.ErrCopy):
+		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
+	case errors.Is(err, journal.ErrNewer):
+		do = "use the version that wrote it, or a newer one"
+	case errors.Is(err, journal.ErrNotDurable) && d.path == "":
+		do = "what is committed there can be lost: set fsync, full_page_writes and synchronous_commit to on"
+	case d.path == "":
+		do = "check the address, the user, its password (PGPASSFILE or PGPASSWORD) and the database, which must exist and be the user's to make tables in"
+	case errors.Is(err, fs.ErrPermission):
+		do = "the user of this process must be able to write the file and its folder"
+	case errors.Is(err, fs.ErrNotExist):
+		do = "make the folder first"
+	default:
+		do = "it must be a file on a disk of this machine"
+	}
+	return &SettingError{Setting: "journal-url", Value: d.url, Right: fmt.Sprintf("%v; %s", err, do)}
+}
+
+// noJournal says that there is none; what to do instead ends the sentence.
+func (d database) noJournal(instead string) error {
+	return &SettingError{Setting: "journal-url", Value: d.url, Right: "there is no journal; " + instead}
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/pgtest"
+)
+
+// The same on PostgreSQL, commands and all.
+func TestAShopIsActivatedOverPostgreSQL(t *testing.T) {
+	server := pgtest.Start(t)
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	r.journal = server.Database(t, "")
+	if code, out, _ := r.command(append([]string{"check"}, r.service()...)...); code != exitDone || !strings.Contains(out, "does not exist yet") {
+		t.Errorf("check before the first run: %d\n%s", code, out)
+	}
+	activateOne(t, r)
+	if code, out, _ := r.command(append([]string{"check"}, r.service()...)...); code != exitDone || strings.Contains(out, "warning") || !strings.Contains(out, "can be read and fits the keyset") {
+		t.Errorf("check: %d\n%s", code, out)
+	}
+	if code, _, errs := r.command(append([]string{"journal", "backup", r.path("copy")}, r.beside()[:2]...)...); code == exitDone || !strings.Contains(errs, "pg_dump") {
+		t.Errorf("journal backup: %d %s", code, errs)
+	}
+	code, _, errs := r.command(append([]string{"journal", "recover"}, r.service()...)...)
+	if code == exitDone || !strings.Contains(errs, "nothing shows that the journal was restored") {
+		t.Errorf("journal recover: %d %s", code, errs)
+	}
+}
+
+// A database that cannot be used is told in words, and no password is.
+func TestStartIsRefusedByTheDatabase(t *testing.T) {
+	server := pgtest.Start(t)
+	volatile := pgtest.Start(t, "synchronous_commit=off")
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	server.Exec(t, "postgres", "CREATE ROLE stranger LOGIN")
+	t.Setenv("PGPASSWORD", "s3cret-word")
+	for _, tc := range []struct {
+		name, url string
+		want      []string
+	}{
+		{"no server", "postgres://test@" + closedAddress(t) + "/db", []string{"--journal-url", "check the address"}},
+		{"no database", server.URL("nowhere"), []string{"--journal-url", "nowhere", "does not exist"}},
+		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "permission denied"}},
+		{"not durable", volatile.Database(t, ""), []string{"--journal-url", "synchronous_commit is off"}},
+		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db", []string{"--journal-url", "no-such-host.invalid"}},
+		{"a password", "postgres://test:s3cret-word@127.0.0.1/db", []string{"--journal-url", "no password", "PGPASSFILE"}},
+		{"a password behind", "postgres://test@127.0.0.1/db?password=s3cret-word", []string{"--journal-url", "no password", "PGPASSFILE"}},
+		{"a password in what is no address", "postgres://test:s3cret-word@127.0.0.1:port/db", []string{"--journal-url", "postgres://"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			code, out, errs := r.command(append([]string{"run"}, with(r.service(), "--journal-url", tc.url)...)...)
+			if code != exitFailed && code != exitUsage {
+				t.Errorf("exit status %d", code)
+			}
+			for _, word := range tc.want {
+				if !strings.Contains(errs, word) {
+					t.Errorf("it does not say %q: %s", word, errs)
+				}
+			}
+			if strings.Contains(errs+out, "s3cret") {
+				t.Errorf("it tells the password: %s", errs)
+			}
+		})
+	}
+}
