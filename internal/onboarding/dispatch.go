@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	gateRefresh = 5 * time.Second // how often a gate that a command changed is noticed
+	gateRefresh = 5 * time.Second        // how often the gates are read when nobody tells of a change
+	gateNotice  = 200 * time.Millisecond // and how often at most when somebody does: it may have been a gate
 	errorBase   = 100 * time.Millisecond
 	errorCap    = 5 * time.Second
 )
@@ -25,6 +26,7 @@ func (p *Pool) dispatch(s scope) error {
 		case <-s.run.Done():
 			return nil
 		case <-p.journal.Changed():
+			b.told()
 		case <-p.wake:
 		case <-timer.C:
 		}
@@ -42,8 +44,13 @@ func (p *Pool) dispatch(s scope) error {
 // beats is what the dispatcher keeps from one look to the next.
 type beats struct {
 	expireAt, refreshAt time.Time
+	refreshed           time.Time
 	failures            int // of the journal, in a row
 }
+
+// told says that something changed in the journal. What another replica did to a
+// gate is seen in time, and a busy journal is not asked at each of its signals.
+func (b *beats) told() { b.refreshAt = earliest(b.refreshAt, b.refreshed.Add(gateNotice)) }
 
 // beat is one look for due work. It returns when the next one is due without a
 // signal, and an error only when the journal is closed.
@@ -55,7 +62,7 @@ func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
 	}
 	if err == nil && !now.Before(b.refreshAt) {
 		err = p.refreshGates(s.run)
-		b.refreshAt = now.Add(gateRefresh)
+		b.refreshed, b.refreshAt = now, now.Add(gateRefresh)
 	}
 	next = earliest(b.expireAt, b.refreshAt)
 	if err == nil {

@@ -156,6 +156,9 @@ func (w *simWorker) main() {
 		if w.scope.draining() {
 			break
 		}
+		if w.changed {
+			b.told()
+		}
 		w.changed = false
 		select {
 		case <-p.wake:
