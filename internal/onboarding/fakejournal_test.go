@@ -225,6 +225,11 @@ func (f *fakeJournal) move(op *fakeOp, to journal.State) {
 func (f *fakeJournal) Free(_ context.Context, p journal.Permit) (int, time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.fault != nil {
+		if err := f.fault("free "+p.Ledger, false); err != nil {
+			return 0, time.Time{}, err
+		}
+	}
 	n, next := f.free(p)
 	return n, next, nil
 }

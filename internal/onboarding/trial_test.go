@@ -1,0 +1,39 @@
+package onboarding
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// A journal that fails in the middle of a look for work takes no account's trial
+// along: whichever account was planned before the failure.
+func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		b.j.accounts["second"] = &journal.Account{Name: "second", PartnerID: "second"}
+		b.cfg.Accounts = append(b.cfg.Accounts, Account{Name: "second", Client: b.api})
+		limited := journal.Gate{State: journal.GateLimited, Until: time.Now().Add(-time.Minute), Since: time.Now().Add(-time.Hour)}
+		ops := map[string]*fakeOp{}
+		for name, a := range b.j.accounts {
+			a.Gate = limited
+			ops[name] = b.j.add(b.keys, journal.Invite, name, "shop", "a@example.com")
+		}
+		failures := 2 // in a row: the accounts take turns in who is looked at first
+		b.j.fault = func(step string, _ bool) error {
+			if step == "free account/second" && failures > 0 {
+				failures--
+				return errors.New("the journal fails")
+			}
+			return nil
+		}
+		b.start()
+		b.until(time.Minute, "both are invited", func() bool {
+			return ops["default"].State == journal.Done && ops["second"].State == journal.Done
+		})
+		b.finish()
+	})
+}
