@@ -37,3 +37,36 @@ func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
 		b.finish()
 	})
 }
+
+// A gate that another replica closes is closed here within a second, on an idle
+// journal and on one that tells of changes all the time.
+func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
+	for _, every := range []time.Duration{time.Hour, time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, good)
+			b.start()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			dues, lists := b.j.dues, b.j.lists
+			paused := journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator), Since: time.Now()}
+			if err := b.j.SetGate(t.Context(), "default", paused, nil); err != nil {
+				t.Fatal(err)
+			}
+			for began := time.Now(); time.Since(began) < time.Second; time.Sleep(min(every, time.Second)) {
+				b.j.signal()
+				synctest.Wait()
+			}
+			synctest.Wait()
+			if !b.pool.accounts["default"].gate.closed(false) {
+				t.Errorf("signals every %v: the gate is still open after a second", every)
+			}
+			if every < time.Second && b.j.dues-dues < 500 {
+				t.Errorf("only %d looks for work", b.j.dues-dues)
+			}
+			if n := b.j.lists - lists; n > 6 {
+				t.Errorf("the gates were read %d times in a second", n)
+			}
+			b.finish()
+		})
+	}
+}
