@@ -70,6 +70,9 @@ type Journal struct {
 	trips      atomic.Int64
 	refused    atomic.Bool // somebody waits for a permit
 
+	turn  atomic.Int64 // the number of the last turn to publish that was had; 0: none
+	freed chan struct{}
+
 	// The writer's own.
 	conn     *pgx.Conn // nil while it has to be opened again
 	accounts map[string]int64
@@ -120,6 +123,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue:    queue{wake: make(chan struct{}, 1)},
+		freed:    make(chan struct{}, 1),
 		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
 	}

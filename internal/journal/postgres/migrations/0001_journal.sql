@@ -291,6 +291,14 @@ CREATE TABLE republish (
     at     BIGINT NOT NULL
 );
 
+-- Who publishes: the only row. Whoever takes the turn raises the number, whoever
+-- keeps it moves its end.
+CREATE TABLE relay_turn (
+    number BIGINT PRIMARY KEY,
+    until  BIGINT NOT NULL -- 0: it was given back
+) WITH (fillfactor = 10);
+INSERT INTO relay_turn VALUES (0, 0);
+
 -- Published events that a restored journal did not know; kept while it is being
 -- recovered.
 CREATE TABLE announced (
