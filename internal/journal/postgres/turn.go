@@ -27,10 +27,11 @@ const (
 const (
 	presentTurn = "coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)"
 	takeTurn    = "UPDATE relay_turn SET until = " + presentTurn + ` + $2, number = CASE WHEN number = $3 AND until > 0 THEN number ELSE number + 1 END
-		WHERE number = $3 AND until > 0 OR until <= ` + presentTurn + " RETURNING number"
+		WHERE (number = $3 AND until > 0 OR until <= ` + presentTurn + ") AND $4 >= (SELECT max(readable_by) FROM schema_version) RETURNING number"
 	// No turn lasts longer than it is given for: one that seems to was given
 	// before the clock was set back, and is over one whole turn from now.
 	boundTurn = "UPDATE relay_turn SET until = " + presentTurn + " + $2 WHERE until > " + presentTurn + " + $2"
+	newerTurn = "SELECT max(readable_by) > $1 FROM schema_version"
 	giveTurn  = "WITH g AS (UPDATE relay_turn SET until = 0, number = number + 1 WHERE number = $1 RETURNING number) SELECT pg_notify($2, '0 t') FROM g"
 )
 
@@ -47,17 +48,31 @@ func (j *Journal) TakeTurn(ctx context.Context) (journal.RelayTurn, error) {
 	defer cancel()
 	asked := j.clock.now() // the database looks at its clock later
 	t := journal.RelayTurn{Until: asked.Add(turnLasts - turnMargin)}
-	err := j.readers.QueryRow(ctx, takeTurn, j.clock.given(), turnLasts.Microseconds(), j.turn.Load()).Scan(&t.Number)
+	err := j.readers.QueryRow(ctx, takeTurn, j.clock.given(), turnLasts.Microseconds(), j.turn.Load(), j.knows).Scan(&t.Number)
 	if errors.Is(err, pgx.ErrNoRows) {
-		if _, err = j.readers.Exec(ctx, boundTurn, j.clock.given(), turnLasts.Microseconds()); err == nil {
-			return journal.RelayTurn{}, journal.ErrTurnTaken
-		}
+		return journal.RelayTurn{}, j.refuseTurn(ctx)
 	}
 	if err != nil {
 		return journal.RelayTurn{}, fmt.Errorf("journal: the turn to publish: %w", readable(err))
 	}
 	j.turn.Store(t.Number)
 	return t, nil
+}
+
+// refuseTurn says why there is none.
+func (j *Journal) refuseTurn(ctx context.Context) error {
+	newer := false
+	_, err := j.readers.Exec(ctx, boundTurn, j.clock.given(), turnLasts.Microseconds())
+	if err == nil {
+		err = j.readers.QueryRow(ctx, newerTurn, j.knows).Scan(&newer)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("journal: the turn to publish: %w", readable(err))
+	case newer:
+		return journal.ErrNewer
+	}
+	return journal.ErrTurnTaken
 }
 
 // GiveTurn gives the turn back and tells the others.
