@@ -31,10 +31,13 @@ func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
 			return nil
 		}
 		b.start()
-		b.until(time.Minute, "both are invited", func() bool {
-			return ops["default"].State == journal.Done && ops["second"].State == journal.Done
-		})
+		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
+		for name, op := range ops {
+			if op.State != journal.Done {
+				t.Errorf("%s: %v", name, op.State)
+			}
+		}
 	})
 }
 
