@@ -209,10 +209,10 @@ func (r *replica) shut() (open func()) {
 	}
 }
 
-func (r *replica) waiting() int {
+func (r *replica) waiting() bool {
 	r.door.Lock()
 	defer r.door.Unlock()
-	return r.waits
+	return r.waits > 0
 }
 
 func (w *world) replica() *replica {
@@ -268,11 +268,6 @@ func (w *world) is(r *replica, ready bool, word string, active float64) {
 		w.Errorf("relay_active is %v, want %v", n, active)
 	}
 }
-
-const (
-	wordStandby = "another replica publishes"
-	wordUnknown = "whether this replica publishes is not known: the journal does not answer"
-)
 
 func TestOneReplicaPublishesAndTheOtherStandsBy(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -331,7 +326,7 @@ func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
 		w.wait(5 * time.Minute) // idle connections are closed
 		open := one.shut()
 		w.outbox.add(schemas.TypeInvited, "shop", "1")
-		w.until("a request waits for its connection", func() bool { return one.waiting() > 0 })
+		w.until("a request waits for its connection", one.waiting)
 		one.cutOff(true)
 		took := w.until("the other one", two.holds)
 		if took < lease/2 || took > lease+1100*time.Millisecond {
@@ -368,7 +363,7 @@ func TestATurnThatRanOutAndIsGivenAgainGoesOn(t *testing.T) {
 		w.wait(5 * time.Minute)
 		open := one.shut()
 		w.outbox.add(schemas.TypeInvited, "shop", "1")
-		w.until("a request waits for its connection", func() bool { return one.waiting() > 0 })
+		w.until("a request waits for its connection", one.waiting)
 		one.cutOff(true)
 		w.wait(2 * lease)
 		w.is(one, false, wordUnknown, 0)
