@@ -93,7 +93,7 @@ func (c *Consumer) Alone(ctx context.Context, more []string, work func(context.C
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.config.Kafka.Dialer(lines.Through),
-		GroupBalancers: []kafka.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete}},
+		GroupBalancers: []kafka.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete, new(holding)}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(2*time.Second, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
 	})
