@@ -95,7 +95,7 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.config.Kafka.Dialer(lines.Through),
 		GroupBalancers: []kafka.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete, &c.held}},
-		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(2*time.Second, c.config.SessionTimeout/5),
+		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
 	})
 	if err != nil {
