@@ -51,8 +51,6 @@ func deal(hands []*hand, places []place) {
 			takers[p.topic] = slices.DeleteFunc(slices.Clone(hands), func(h *hand) bool { return !h.topics[p.topic] })
 		}
 	}
-	// What few can take goes first.
-	slices.SortStableFunc(left, func(x, y place) int { return cmp.Compare(len(takers[x.topic]), len(takers[y.topic])) })
 	for _, p := range left {
 		if list := takers[p.topic]; len(list) > 0 {
 			slices.MinFunc(list, func(x, y *hand) int {

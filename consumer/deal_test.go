@@ -292,6 +292,28 @@ func TestClaimsThatAreTooManyAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestForeignUserDataClaimsNothing(t *testing.T) {
+	good := encodeClaims(claims{place{"a", 0}: 1, place{"a", 7}: 300})
+	if len(decodeClaims(good)) != 2 {
+		t.Fatalf("%v", decodeClaims(good))
+	}
+	for name, data := range map[string][]byte{
+		"nothing":                 nil,
+		"another version's":       append([]byte{claimsFormat + 1}, good[1:]...),
+		"cut short":               good[:len(good)-1],
+		"more than there is":      append(slices.Clone(good), 1),
+		"one twice":               append(slices.Clone(good), good[1:]...),
+		"too large":               bytes.Repeat(append([]byte{claimsFormat}, make([]byte, 8)...), maxClaimsBytes),
+		"large, of empty topics":  append([]byte{claimsFormat}, make([]byte, maxClaimsBytes)...),
+		"a partition of 32 bits":  []byte("\x01\x01a\x02\xff\xff\xff\xff\x07\x00\x00\x00"),
+		"a generation of 64 bits": []byte("\x01\x01a\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+	} {
+		if c := decodeClaims(data); c != nil {
+			t.Errorf("%s: %v", name, c)
+		}
+	}
+}
+
 func FuzzClaims(f *testing.F) {
 	good := encodeClaims(claims{place{"a", 0}: 1, place{"a", 7}: 300, place{"b", 1 << 30}: 1 << 30})
 	f.Add(good)
