@@ -182,28 +182,39 @@ func (f *fleet) gaps(from int) (longest map[place]time.Duration, moves map[place
 	return longest, moves
 }
 
+// The ways in which an orchestrator replaces a worker.
+const (
+	goesThenComes = "one goes, then one comes"
+	goesAndComes  = "one goes and one comes at once"
+	comesThenGoes = "one comes, then one goes"
+)
+
 // A rolling restart: a partition moves when its owner goes and when it comes
 // back, never because another does, and stands still only for a moment.
 func TestARollingRestartMovesLittle(t *testing.T) {
-	for name, surge := range map[string]bool{"one goes, then one comes": false, "one comes, then one goes": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range []string{goesThenComes, goesAndComes, comesThenGoes} {
+		t.Run(way, func(t *testing.T) {
 			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 				f := newFleet(t, c)
 				for _, restart := range [][2]string{{"a0", "a1"}, {"b0", "b1"}, {"c0", "c1"}} {
 					from := len(f.takings.since(0))
 					before := owners(f.takings.since(0))
-					if surge {
-						f.start(t, restart[1])
-						f.settled(t)
-						f.stop(restart[0])
-					} else {
+					switch way {
+					case goesThenComes:
 						f.stop(restart[0])
 						f.settled(t)
 						f.start(t, restart[1])
+					case goesAndComes:
+						f.stop(restart[0])
+						f.start(t, restart[1])
+					case comesThenGoes:
+						f.start(t, restart[1])
+						f.settled(t)
+						f.stop(restart[0])
 					}
 					f.settled(t)
 					longest, moves := f.gaps(from)
-					f.judge(t, surge, restart[0], before, longest, moves)
+					f.judge(t, way, restart[0], before, longest, moves)
 				}
 				f.load()
 				produced := <-f.produced
@@ -220,7 +231,7 @@ func TestARollingRestartMovesLittle(t *testing.T) {
 	}
 }
 
-func (f *fleet) judge(t *testing.T, surge bool, left string, before map[place]string, longest map[place]time.Duration, moves map[place]int) {
+func (f *fleet) judge(t *testing.T, way string, left string, before map[place]string, longest map[place]time.Duration, moves map[place]int) {
 	own, others, moved, all := time.Duration(0), time.Duration(0), 0, len(f.topics)*f.partitions
 	for p, gap := range longest {
 		moved += moves[p]
@@ -229,7 +240,7 @@ func (f *fleet) judge(t *testing.T, surge bool, left string, before map[place]st
 		} else {
 			others = max(others, gap)
 		}
-		if !surge && before[p] != left && moves[p] > 0 {
+		if way != comesThenGoes && before[p] != left && moves[p] > 0 {
 			t.Errorf("%v was of %s and moved %d times when %s was restarted", p, before[p], moves[p], left)
 		}
 	}
