@@ -47,4 +47,9 @@
 //	source a copy              refused with [journal.ErrCopy]
 //	target holds anything      refused with [ErrNotEmpty]
 //	rows differ                a [DifferenceError]; the source stays the journal
+//
+// # Tests
+//
+// INVOICEBOX_MOVE_TEST_EVENTS=40000 makes TestVolume move a journal of so many
+// events, five rows each, and tell rows a second and memory.
 package move

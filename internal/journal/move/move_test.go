@@ -1,6 +1,7 @@
 package move_test
 
 import (
+	"database/sql"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -9,10 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/postgres"
+	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -65,6 +69,7 @@ func sameThroughTheContract(t *testing.T, f *filled, database func(*testing.T) s
 		}
 	}
 
+	numbersGoOn(t, address)
 	was, err := f.openSource(t.Context(), f.image(t))
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +93,62 @@ func sameThroughTheContract(t *testing.T, f *filled, database func(*testing.T) s
 	}
 	if _, err := f.run(t.Context(), path, address, sides{}, nil); !errors.Is(err, journal.ErrMoved) {
 		t.Errorf("moved again: %v", err)
+	}
+	recoverMoved(t, f, path)
+}
+
+// numbersGoOn makes sure that no sequence begins at 1 behind rows that are there:
+// one that was added to the schema and is not set by a move.
+func numbersGoOn(t *testing.T, address string) {
+	t.Helper()
+	db, err := sql.Open("pgx", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	rows, err := db.QueryContext(t.Context(), "SELECT sequencename, last_value IS NOT NULL FROM pg_sequences WHERE schemaname = current_schema() AND sequencename NOT LIKE 'goose%'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	n := 0
+	for rows.Next() {
+		var name string
+		var set bool
+		if err := rows.Scan(&name, &set); err != nil {
+			t.Fatal(err)
+		}
+		if n++; !set {
+			t.Errorf("sequence %s begins anew", name)
+		}
+	}
+	if err := rows.Err(); err != nil || n < 10 {
+		t.Errorf("%d sequences: %v", n, err)
+	}
+}
+
+// Where the other database is lost, the source is a copy that can be recovered.
+func recoverMoved(t *testing.T, f *filled, path string) {
+	t.Helper()
+	j, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Planner: journaltest.Plain, Now: f.clock.now, Mark: sameFile, Recover: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if due, err := j.RecoveryDue(t.Context()); err != nil || !due {
+		t.Errorf("a recovery is due: %v %v", due, err)
+	}
+	if _, err := j.Recover(t.Context(), func(journal.RestoredOperation) journal.Restoration { return journal.Restoration{} }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.EndRecovery(t.Context(), journal.RecoveryEnd{Identity: uuid.New(), Check: []byte("check")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := f.opened(t)(f.openSource(t.Context(), path))
+	if due, err := again.RecoveryDue(t.Context()); err != nil || due {
+		t.Errorf("a recovery is due again: %v %v", due, err)
 	}
 }
 
