@@ -60,6 +60,9 @@ func MadeTables() map[string]string {
 	return map[string]string{
 		"permit":  "follows from the attempts; made by the first worker",
 		"replica": "names the processes; the source's worker is one that is gone",
+		// Of versions of the schema that have them.
+		"relay_turn":     "who publishes at present: nobody, before the first worker",
+		"schema_version": "about the tables, as the migrations",
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"maps"
 	"strconv"
 	"strings"
@@ -41,7 +42,10 @@ func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
 		return nil, errors.New("journal: the URL of the database cannot be read")
 	}
 	maps.Copy(config.RuntimeParams, settings)
-	t := &Target{j: &Journal{options: o, config: config, clock: newClock(o.Now)}}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	t := &Target{j: &Journal{options: o, config: config, log: o.Logger, clock: newClock(o.Now)}}
 	defer func() {
 		if err != nil {
 			t.Close()
