@@ -38,7 +38,7 @@ type commandLine struct {
 	Accounts   accounts     `cmd:"" help:"The partner accounts and their gates."`
 	Shops      shops        `cmd:"" help:"One shop's history, from first event to published result."`
 	Letters    letters      `cmd:"" name:"dead-letters" help:"Records that could not be read."`
-	Journal    journalGroup `cmd:"" help:"Copies of the journal, and going on after a restore."`
+	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
 	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file" help:"Print the secret behind a reference. It is written to the audit trail."`
 	Version    versionShow  `cmd:"" help:"Print the version."`

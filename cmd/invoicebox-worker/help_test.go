@@ -41,6 +41,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"topics create":     slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),
 		"check":             slices.Concat([]string{"help", "output"}, all),
 		"journal backup":    {"help", "output", "config", "journal-url"},
+		"journal copy":      {"help", "output", "from", "to"},
 		"journal recover":   slices.Concat([]string{"help", "output", "force", "accept-loss"}, all),
 		"run":               slices.Concat([]string{"help"}, all),
 	} {

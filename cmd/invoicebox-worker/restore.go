@@ -19,6 +19,7 @@ import (
 // journalGroup are the commands about the journal itself.
 type journalGroup struct {
 	Backup  journalBackup  `cmd:"" settings:"journal-url" help:"Copy the journal to a new file, beside a running service. Going on from it: put the file in the journal's place and use journal recover."`
+	Copy    journalCopy    `cmd:"" settings:"" help:"Move the journal from SQLite to an empty PostgreSQL database, with every service stopped: all rows are copied, then compared, then the file is marked so that no service starts with it. May be run again when it was cut short: it goes on."`
 	Recover journalRecover `cmd:"" settings:"*" help:"Go on after a restore: with the service stopped, read the inputs since the copy again, take over what was published since, and treat every activation that may have been sent as unknown. May be run again when it was cut short."`
 }
 

@@ -117,6 +117,14 @@
 // none can begin. Where the role may not call pg_control_system, a copy with the
 // same database number and timeline is not noticed.
 //
+// # A journal that is moved here
+//
+// [Target] takes a journal from package move into an empty database. Until all of
+// it is there and was compared, Open refuses the database with
+// [journal.ErrUnfinished]. The worker that had the journal is a replica that is
+// gone: the first one here ends its leases. Attempts come with their permits, for
+// windows of up to [LongestWindow].
+//
 // # Failures
 //
 //	server gone, fail-over   steps fail, or nobody knows whether they were committed; callers

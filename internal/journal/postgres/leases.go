@@ -38,6 +38,11 @@ func (s *session) bury(ctx context.Context, opening bool) error {
 		if err != nil {
 			return err
 		}
+		if opening {
+			if err := refuseUnfinished(ctx, tx); err != nil {
+				return err
+			}
+		}
 		if opening && !s.j.options.Recover {
 			copied := false
 			if err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering')").Scan(&copied); err != nil {

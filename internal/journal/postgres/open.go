@@ -141,6 +141,9 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if err := j.versioned(ctx); err != nil {
 		return nil, err
 	}
+	if err := refuseUnfinished(ctx, j.readers); err != nil {
+		return nil, fmt.Errorf("journal: %w", readable(err))
+	}
 	if err := j.identify(ctx); err != nil {
 		return nil, err
 	}

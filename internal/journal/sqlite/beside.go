@@ -10,7 +10,12 @@ func (j *Journal) beside(f func(*conn) error) error {
 	if err != nil {
 		return explain(j.path, err)
 	}
-	if err = within(c, f); err != nil {
+	if err = within(c, func(c *conn) error {
+		if err := refuseMoved(c); err != nil {
+			return err
+		}
+		return f(c)
+	}); err != nil {
 		err = explain(j.path, err)
 	}
 	return errors.Join(err, c.close())

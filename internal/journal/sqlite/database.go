@@ -14,6 +14,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/move"
 )
 
 //go:embed migrations/*.sql
@@ -75,6 +76,10 @@ func (j *Journal) openBeside(ctx context.Context) error {
 		return journal.ErrNewer
 	case have < want:
 		return errors.New("the journal was written by an older version of this program, or is none: start the worker once, it brings the file up to date")
+	}
+	// What it would show is out of date.
+	if raw, err := j.meta(ctx, move.Moved); err != nil || raw != nil {
+		return errors.Join(err, movedAway(raw))
 	}
 	raw, err := j.meta(ctx, "identity")
 	if err != nil {

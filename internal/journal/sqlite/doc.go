@@ -45,6 +45,15 @@
 // on other systems any copy but Backup's; then only a group that is ahead of the
 // journal tells, or the operator, who uses `journal recover --force`.
 //
+// # Moving to another database
+//
+// [Source] holds the file as a worker does while package move reads it, and keeps
+// commands beside from writing. A journal that was moved is marked: Open refuses it
+// with [journal.ErrMoved], which says where it is, also beside a worker. Only a
+// recovery can begin with it, as with any copy of an earlier state: for the case
+// that the other database is lost. A worker that opens a file whose move was cut
+// short goes on with it, and what was copied is out of date.
+//
 // # Failures
 //
 //	disk almost full       claims for calls and sends fail: the rest is for receipts and outcomes

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/move"
 )
 
 // loadMarks looks at what the file says of itself and returns since when its
@@ -24,6 +25,13 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 		if r != nil {
 			return 0, journal.ErrCopy
 		}
+		if err := refuseMoved(c); err != nil {
+			return 0, err
+		}
+	}
+	// Whoever works with it makes what was copied of it out of date.
+	if _, err := c.exec("DELETE FROM meta WHERE name = ?", move.Moving); err != nil {
+		return 0, err
 	}
 	if unknown, err = metaNumber(c, "history"); err != nil {
 		return 0, err

@@ -63,7 +63,7 @@ func (l *ledger) usedUp(from int64) {
 
 // RecoveryDue reads what the file says of itself.
 func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
-	err = j.read(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering')", nil, func(scan scanner) error { return scan(&due) })
+	err = j.read(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering', 'moved')", nil, func(scan scanner) error { return scan(&due) })
 	return due, err
 }
 
@@ -240,7 +240,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			`UPDATE shop SET version = max(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`,
 			"DELETE FROM announced",
-			"DELETE FROM meta WHERE name IN ('copied', 'recovering')",
+			"DELETE FROM meta WHERE name IN ('copied', 'recovering', 'moved')",
 		} {
 			if _, err := t.exec(query); err != nil {
 				return nil, err

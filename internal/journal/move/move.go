@@ -1,0 +1,293 @@
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// Options of a move.
+type Options struct {
+	From  string // the source for people, for the target's audit
+	Actor string // for both audits
+	// Now is the source's clock; nil is time.Now.
+	Now func() time.Time
+	// Progress hears how far it came, from time to time and at the end of every
+	// table; nil does not.
+	Progress func(Progress)
+}
+
+// Progress of a move.
+type Progress struct {
+	Comparing bool // else copying
+	Table     string
+	Rows      int64
+	Done      bool // the table is
+}
+
+// A Report says what a move did.
+type Report struct {
+	Identity uuid.UUID
+	To       string // the target's place
+	// Resumed: an earlier move was gone on with. Anew: an earlier one could not
+	// be, because the source was worked with meanwhile or a clock was set.
+	Resumed, Anew bool
+	// Tables in the order of copying; empty where only the last step was left.
+	Tables []TableReport
+	// Waits: it is not known what was sent last, so every ledger waits for a slack
+	// and a window.
+	Waits bool
+}
+
+// A TableReport counts the rows of a table.
+type TableReport struct {
+	Name   string
+	Rows   int64 // all of them, compared
+	Copied int64 // by this run
+}
+
+// Bounds of one transaction of the target.
+const (
+	batchRows  = 4000
+	batchBytes = 4 << 20
+)
+
+// progressEvery is how often the progress of one table is told.
+const progressEvery = 2 * time.Second
+
+// clockTolerance is by how many microseconds the distance of two clocks may
+// differ between two measurements without one of them having been set.
+const clockTolerance = 100_000
+
+// Run moves the journal, or goes on with a move. It can be killed at any moment
+// and run again. Its errors wrap [journal.ErrMoved], [ErrNotEmpty],
+// [journal.ErrHeld], a [*DifferenceError], or say in words what is wrong with a
+// row or a database; after all of them the source is still the journal, unless
+// the error says that only the last step is left.
+func Run(ctx context.Context, from Source, to Target, o Options) (r Report, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	marks := from.Marks()
+	m := &mover{from: from, to: to, o: o, report: &r, marks: marks}
+	r.Identity, r.To = marks.Identity, to.Place()
+	state, err := to.State(ctx)
+	if err != nil {
+		return r, err
+	}
+	if marks.Moved != nil {
+		if state == nil || state.ID != marks.Moved.ID {
+			return r, marks.Moved.Err()
+		}
+		r.Resumed = true
+		return r, m.finish(ctx, "the rows were compared by a run that was cut short")
+	}
+	if err := m.begin(ctx, state); err != nil {
+		return r, err
+	}
+	for _, t := range Tables() {
+		if err := m.copy(ctx, t); err != nil {
+			return r, fmt.Errorf("journal: copy table %s: %w", t.Name, err)
+		}
+	}
+	if err := m.settle(ctx); err != nil {
+		return r, err
+	}
+	rows := int64(0)
+	for i, t := range Tables() {
+		n, err := m.compare(ctx, t)
+		if err != nil {
+			return r, err
+		}
+		r.Tables[i].Rows = n
+		rows += n
+	}
+	return r, m.leave(ctx, fmt.Sprintf("%d rows copied and compared", rows))
+}
+
+// A mover is one run.
+type mover struct {
+	from   Source
+	to     Target
+	o      Options
+	report *Report
+	marks  Marks
+	state  State
+}
+
+// begin finds out whether a move can be gone on with, and marks and holds both
+// sides. Of the marks the target's is first: one that only the source has means
+// nothing.
+func (m *mover) begin(ctx context.Context, state *State) error {
+	facts, err := m.from.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkFacts(facts); err != nil {
+		return err
+	}
+	offset, err := m.offset(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case state == nil:
+	case state.Identity != m.marks.Identity:
+		return fmt.Errorf("%w: it holds a part of another journal, whose copy has not ended", ErrNotEmpty)
+	case state.ID == m.marks.Moving && max(state.Offset-offset, offset-state.Offset) <= clockTolerance:
+		m.state, m.report.Resumed = *state, true
+		return m.from.Begin(ctx, state.ID)
+	default:
+		m.report.Anew = true
+	}
+	m.state = State{ID: uuid.New(), Identity: m.marks.Identity, Offset: offset}
+	if err := m.to.Begin(ctx, m.state); err != nil {
+		return err
+	}
+	return m.from.Begin(ctx, m.state.ID)
+}
+
+// offset measures by how much the target's clock is ahead, in doubt more: the
+// local instant is from before the question.
+func (m *mover) offset(ctx context.Context) (least int64, err error) {
+	for i := range 5 {
+		before := m.o.Now()
+		at, err := m.to.Present(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if d := at - before.UnixMicro(); i == 0 || d < least {
+			least = d
+		}
+	}
+	return least, nil
+}
+
+// checkFacts refuses a journal of which anything would be left out.
+func checkFacts(facts map[string][]byte) error {
+	fates := FactFates()
+	for name := range facts {
+		switch fate, ok := fates[name]; {
+		case !ok:
+			return fmt.Errorf("journal: it has a fact that this version cannot carry: %q", name)
+		case fate == Refused:
+			return journal.ErrCopy
+		}
+	}
+	return nil
+}
+
+func (m *mover) copy(ctx context.Context, t Table) error {
+	last, err := m.to.Last(ctx, t)
+	if err != nil {
+		return err
+	}
+	f := newFeed(ctx, m.from, t, last, m.state.Offset)
+	defer f.stop()
+	told := m.o.Now()
+	for more := true; more; {
+		if more, err = f.begin(); err != nil {
+			return err
+		}
+		if more {
+			if err := m.to.Append(ctx, t, f.next); err != nil {
+				return err
+			}
+		}
+		if now := m.o.Now(); more && now.Sub(told) > progressEvery {
+			told = now
+			m.o.Progress(Progress{Table: t.Name, Rows: f.total})
+		}
+	}
+	m.o.Progress(Progress{Table: t.Name, Rows: f.total, Done: true})
+	m.report.Tables = append(m.report.Tables, TableReport{Name: t.Name, Copied: f.total})
+	return nil
+}
+
+// settle writes the facts, and what follows from the rows.
+func (m *mover) settle(ctx context.Context) error {
+	facts, err := m.from.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	there, err := m.to.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	carried := make(map[string][]byte)
+	for name, value := range facts {
+		if FactFates()[name] == Carried {
+			carried[name] = value
+		}
+	}
+	// Doubt stays, however often the move is run again.
+	history := instant(there["history"])
+	if at := instant(facts["history"]); at != 0 {
+		history = max(history, at+m.state.Offset)
+	}
+	if m.marks.Doubt {
+		if history, err = m.to.Present(ctx); err != nil {
+			return err
+		}
+		m.report.Waits = true
+	}
+	if history != 0 {
+		carried["history"] = strconv.AppendInt(nil, history, 10)
+	}
+	if err := m.to.Settle(ctx, carried); err != nil {
+		return fmt.Errorf("journal: settle the copy: %w", err)
+	}
+	if there, err = m.to.Facts(ctx); err != nil {
+		return err
+	}
+	for name, value := range carried {
+		if string(there[name]) != string(value) {
+			return &DifferenceError{Table: "meta", Key: name, What: "its value differs"}
+		}
+	}
+	return nil
+}
+
+// instant reads a fact that is one, 0 for none.
+func instant(value []byte) int64 {
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// leave gives up the source and then makes the target usable. Neither is asked
+// for again by a context that ends between the two.
+func (m *mover) leave(ctx context.Context, detail string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	mark := MovedMark{ID: m.state.ID, At: m.o.Now(), To: m.to.Place()}
+	if err := m.from.Leave(ctx, mark, journal.AuditEntry{
+		Actor: m.o.Actor, Act: "journal_copy", Subject: mark.To, Detail: detail + "; the journal is there from now on, and this one is not run again",
+	}); err != nil {
+		return fmt.Errorf("journal: leave the source: %w", err)
+	}
+	return m.finish(ctx, detail)
+}
+
+// finish is the last step.
+func (m *mover) finish(ctx context.Context, detail string) error {
+	err := m.to.Finish(ctx, journal.AuditEntry{Actor: m.o.Actor, Act: "journal_copy", Subject: m.o.From, Detail: detail + "; this is the journal from now on"})
+	if err != nil {
+		return errors.Join(fmt.Errorf("journal: make the target usable: %w", err),
+			errors.New("all was copied and compared, and the source was left; only the last step is missing: run the same command again"))
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package move
+
+import "strings"
+
+// A Table says how the rows of a table go along.
+type Table struct {
+	Name string
+	Keys int // so many of the first columns are its primary key
+	// Columns are those of the source; the target has the same under the same names.
+	Columns []string
+	// Counted are instants of Columns by which something is due, back or over: the
+	// database's clock counts them, so they are translated.
+	Counted []string
+	// Numbers are lists: decimals with blanks between in the source, arrays in the
+	// target.
+	Numbers []string
+	// Made are columns that only the target has, and makes itself.
+	Made []string
+}
+
+// Tables lists what goes along, in the order in which it is copied.
+func Tables() []Table {
+	return []Table{
+		{Name: "account", Keys: 1, Columns: words("id name partner_id created gate gate_reason gate_until gate_count gate_since refused_in_row closed closed_since"),
+			Counted: words("gate_until gate_since closed_since")},
+		{Name: "topic", Keys: 1, Columns: words("id name")},
+		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept")},
+		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun")},
+		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
+			invited_mac invitation_id active_operation active_at active_version active_event`)},
+		{Name: "inbox", Keys: 1, Columns: words("identity event")},
+		{Name: "event", Keys: 1, Columns: words(`id shop kind exit operation topic part record_offset event_time received digest type source
+			event_id traceparent tracestate`)},
+		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane claim leased run attempts waits doubt event
+			planned changed last_attempt receipt received version stored_at reason owner unknowns late verified turn restored closed`),
+			Counted: words("due_at planned changed stored_at verified"), Made: words("replica")},
+		{Name: "operation_body", Keys: 1, Columns: words("id uuid kind mac generation key_scope created subject subject_key")},
+		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged started send_by deadline slack ledgers ended counts_from
+			answered not_sent slow status outcome code request_id probe`),
+			Counted: words("started send_by deadline ended counts_from"), Numbers: words("ledgers"), Made: words("replica grain")},
+		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key"), Counted: words("at")},
+		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},
+		{Name: "review", Keys: 1, Columns: words("shop account version operation state routine due_at claim refused tries told"), Counted: words("due_at refused")},
+		{Name: "intent", Keys: 1, Columns: words(`id uuid at actor act account operation note merchant_id token token_key state result
+			detail ended`)},
+		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers")},
+		{Name: "outbox_pending", Keys: 1, Columns: words("row outbox since"), Counted: words("since")},
+		{Name: "outbox_published", Keys: 1, Columns: words("outbox row at part record_offset")},
+		{Name: "republish", Keys: 1, Columns: words("row outbox at")},
+		{Name: "announced", Keys: 1, Columns: words("event outbox operation causation version applied")},
+		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
+			place digest record record_key`)},
+		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail")},
+	}
+}
+
+// MadeTables are the tables that only the target has, and why nothing has to be
+// carried into them.
+func MadeTables() map[string]string {
+	return map[string]string{
+		"permit":  "follows from the attempts; made by the first worker",
+		"replica": "names the processes; the source's worker is one that is gone",
+		// Of versions of the schema that have them.
+		"relay_turn":     "who publishes at present: nobody, before the first worker",
+		"schema_version": "about the tables, as the migrations",
+	}
+}
+
+// A Fate says what becomes of a fact of table meta.
+type Fate uint8
+
+// What becomes of facts.
+const (
+	Carried Fate = iota // the same on both sides
+	Counted             // an instant: translated
+	Left                // about the source itself: not carried
+	Refused             // a journal that has it is not moved
+)
+
+// FactFates lists all facts.
+func FactFates() map[string]Fate {
+	return map[string]Fate{
+		"identity": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried,
+		"history": Counted,
+		"place":   Left, "clock": Left, Moving: Left, Moved: Left,
+		"copied": Refused, "recovering": Refused,
+	}
+}
+
+// The marks that databases keep in table meta while a journal is moved.
+const (
+	Moving  = "moving"  // of the source: the id of the move
+	Moved   = "moved"   // of the source: [MovedMark]
+	Copying = "copying" // of the target: [State]
+)
+
+func words(list string) []string { return strings.Fields(list) }

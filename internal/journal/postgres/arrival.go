@@ -1,0 +1,176 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/move"
+)
+
+// LongestWindow is the longest window of a ledger that a moved journal counts
+// from its first moment on: the source does not know its windows.
+const LongestWindow = time.Hour
+
+// A series gives numbers: the next is above those of the columns.
+type series struct {
+	name    string // of the sequence; or of the table whose id it is
+	columns []string
+}
+
+// allSeries lists every series of numbers of the schema.
+func allSeries() []series {
+	list := []series{
+		{"event_id", []string{"event.id", "inbox.event", "operation.event"}},
+		{"operation_id", []string{"operation.id", "operation_body.id", "event.operation", "outbox.operation"}},
+		{"attempt_id", []string{"attempt.id", "receipt.attempt", "operation.last_attempt"}},
+		{"outbox_row", []string{"outbox.id", "outbox_pending.row", "outbox_published.outbox", "outbox_published.row", "republish.row"}},
+	}
+	for _, table := range []string{"account", "topic", "shop", "ledger", "intent", "dead_letter", "audit"} {
+		list = append(list, series{table + "_id_seq", []string{table + ".id"}})
+	}
+	return list
+}
+
+// Append copies rows in one transaction, which makes sure that the move is still
+// this one.
+func (t *Target) Append(ctx context.Context, table move.Table, next func() (move.Row, error)) error {
+	return t.within(ctx, func(tx pgx.Tx) error {
+		columns := slices.Concat(table.Columns, table.Made)
+		made, err := t.made(ctx, tx, table)
+		if err != nil {
+			return err
+		}
+		_, err = tx.CopyFrom(ctx, pgx.Identifier{table.Name}, columns, pgx.CopyFromFunc(func() ([]any, error) {
+			r, err := next()
+			if r == nil || err != nil {
+				return nil, err
+			}
+			return append(r, made...), nil
+		}))
+		return err
+	})
+}
+
+// made are the values of the columns that only this database has.
+func (t *Target) made(ctx context.Context, tx pgx.Tx, table move.Table) (values []any, err error) {
+	for _, name := range table.Made {
+		switch table.Name + "." + name {
+		case "operation.replica", "attempt.replica":
+			var replica int64
+			if err := tx.QueryRow(ctx, "SELECT min(id) FROM replica").Scan(&replica); err != nil {
+				return nil, err
+			}
+			values = append(values, replica)
+		case "attempt.grain":
+			values = append(values, int64(1))
+		case "ledger.kept":
+			values = append(values, LongestWindow.Microseconds())
+		default:
+			return nil, fmt.Errorf("nobody makes column %s of table %s", name, table.Name)
+		}
+	}
+	return values, nil
+}
+
+// within runs a transaction of the move that was begun.
+func (t *Target) within(ctx context.Context, f func(pgx.Tx) error) error {
+	if t.state == nil {
+		return errors.New("the move was not begun")
+	}
+	return readable(pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
+		var raw []byte
+		err := tx.QueryRow(ctx, "SELECT value FROM meta WHERE name = $1 FOR UPDATE", move.Copying).Scan(&raw)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && string(raw) != t.state.String() {
+			return fmt.Errorf("%w: another copy into this database has begun", journal.ErrHeld)
+		}
+		if err != nil {
+			return err
+		}
+		return f(tx)
+	}))
+}
+
+// Settle writes facts and sets the series. The statistics of tables that were
+// filled at once are those of empty ones, so they are made too.
+func (t *Target) Settle(ctx context.Context, facts map[string][]byte) error {
+	if err := t.within(ctx, func(tx pgx.Tx) error {
+		for name, value := range facts {
+			if _, err := tx.Exec(ctx, setMeta, name, value); err != nil {
+				return err
+			}
+		}
+		for _, s := range allSeries() {
+			var highest []string
+			for _, c := range s.columns {
+				table, column, _ := strings.Cut(c, ".")
+				highest = append(highest, "coalesce((SELECT max("+column+") FROM "+table+"), 0)")
+			}
+			if _, err := tx.Exec(ctx, "SELECT setval('"+s.name+"', greatest(1, x.n), x.n > 0) FROM (SELECT greatest("+strings.Join(highest, ", ")+") AS n) x"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, table := range move.Tables() {
+		if _, err := t.conn.Exec(ctx, "ANALYZE "+table.Name); err != nil {
+			return readable(err)
+		}
+	}
+	return nil
+}
+
+// Facts reads table meta.
+func (t *Target) Facts(ctx context.Context) (map[string][]byte, error) {
+	rows, err := t.conn.Query(ctx, "SELECT name, value FROM meta")
+	if err != nil {
+		return nil, readable(err)
+	}
+	defer rows.Close()
+	facts := make(map[string][]byte)
+	for rows.Next() {
+		var name string
+		var value []byte
+		if err := rows.Scan(&name, &value); err != nil {
+			return nil, err
+		}
+		facts[name] = value
+	}
+	return facts, readable(rows.Err())
+}
+
+// Finish takes the mark away, by which a worker can open the journal.
+func (t *Target) Finish(ctx context.Context, audit journal.AuditEntry) error {
+	at := t.j.clock.micros()
+	return t.within(ctx, func(tx pgx.Tx) error {
+		return run(ctx, tx, []step{
+			{"INSERT INTO audit (at, actor, act, subject, detail) VALUES ($1, $2, $3, $4, $5)", []any{at, audit.Actor, audit.Act, audit.Subject, audit.Detail}},
+			{"DELETE FROM meta WHERE name = $1", []any{move.Copying}},
+		})
+	})
+}
+
+// A queryer is a connection or a transaction.
+type queryer interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// refuseUnfinished refuses a database into which a journal is being moved.
+func refuseUnfinished(ctx context.Context, q queryer) error {
+	copying := false
+	if err := q.QueryRow(ctx, "SELECT count(*) > 0 FROM meta WHERE name = 'copying'").Scan(&copying); err != nil {
+		return err
+	}
+	if copying {
+		return fmt.Errorf("%w: run `invoicebox-worker journal copy` again, it goes on", journal.ErrUnfinished)
+	}
+	return nil
+}

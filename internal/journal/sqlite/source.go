@@ -1,0 +1,274 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/move"
+)
+
+// A Source is a journal that is moved to another database. It implements
+// [move.Source]: it holds the file as a worker would, and while it reads nobody
+// else can write, commands beside included.
+type Source struct {
+	j     *Journal
+	c     *conn
+	marks move.Marks
+	held  bool // inside the transaction that keeps others from writing
+}
+
+// OpenSource opens a journal to be moved. Its errors are those of [Open]; besides
+// [journal.ErrCopy] for one that is to be recovered, and words for one whose
+// tables are not of this version: nothing is changed by opening it.
+func OpenSource(ctx context.Context, o Options) (_ *Source, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	path, err := place(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	j := &Journal{path: path, log: o.Logger, clock: newClock(o.Now), mark: o.Mark, boot: sinceBoot}
+	if o.Mark != nil {
+		j.boot = func() (string, int64) { return "", 0 }
+	} else {
+		j.mark = fileMark
+	}
+	if o.boot != nil {
+		j.boot = o.boot
+	}
+	s := &Source{j: j}
+	defer func() {
+		if err != nil {
+			_ = s.Close() // what failed first is what matters
+		}
+	}()
+	if err := j.hold(); err != nil {
+		return nil, err
+	}
+	if err := checkFile(path, true); err != nil {
+		return nil, err
+	}
+	if s.c, err = j.connect(); err != nil {
+		return nil, explain(path, err)
+	}
+	j.writer = &writer{conn: s.c}
+	if err := s.look(ctx); err != nil {
+		return nil, explain(path, err)
+	}
+	return s, nil
+}
+
+// look reads what the file says of itself.
+func (s *Source) look(ctx context.Context) error {
+	if id, err := s.c.pragma("application_id"); err != nil || id != fmt.Sprint(applicationID) {
+		return errors.Join(err, errors.New("it is no journal"))
+	}
+	if err := s.version(ctx); err != nil {
+		return err
+	}
+	facts, err := s.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	if facts["copied"] != nil || facts["recovering"] != nil {
+		return journal.ErrCopy
+	}
+	if s.marks.Identity, err = uuid.FromBytes(facts["identity"]); err != nil {
+		return errors.New("the journal's identity is damaged")
+	}
+	if raw := facts[move.Moving]; raw != nil {
+		if s.marks.Moving, err = uuid.ParseBytes(raw); err != nil {
+			return errors.New("what the journal says about a move is damaged")
+		}
+	}
+	if raw := facts[move.Moved]; raw != nil {
+		m, err := move.ParseMoved(string(raw))
+		if err != nil {
+			return err
+		}
+		s.marks.Moved = &m
+	}
+	place := s.j.mark(s.j.path)
+	s.marks.Doubt = facts["place"] != nil && string(facts["place"]) != place
+	// It notes the clock, which only a worker that opens the file may do.
+	if _, err := s.c.exec("BEGIN"); err != nil {
+		return err
+	}
+	ahead, err := s.j.writer.setForward(s.j)
+	s.marks.Doubt = s.marks.Doubt || ahead
+	_, back := s.c.exec("ROLLBACK")
+	return errors.Join(err, back)
+}
+
+func (s *Source) version(ctx context.Context) (err error) {
+	db, err := sql.Open("sqlite", dsn(s.j.path, readerPragmas))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	have, want, err := versions(ctx, db)
+	switch {
+	case err != nil:
+		return err
+	case have > want:
+		return journal.ErrNewer
+	case have < want:
+		return errors.New("the journal was written by an older version of this program, or is none: start the worker once, it brings the file up to date")
+	}
+	return nil
+}
+
+// Marks tells of moves that were begun.
+func (s *Source) Marks() move.Marks { return s.marks }
+
+// Facts reads table meta.
+func (s *Source) Facts(context.Context) (map[string][]byte, error) {
+	facts := make(map[string][]byte)
+	err := s.c.each("SELECT name, value FROM meta", nil, func(r row) error {
+		facts[r.text(0)] = notNil(r.blob(1))
+		return nil
+	})
+	return facts, err
+}
+
+// Begin keeps the id, and then the right to write.
+func (s *Source) Begin(_ context.Context, id uuid.UUID) error {
+	if err := within(s.c, func(c *conn) error {
+		_, err := c.exec(setMeta, move.Moving, []byte(id.String()))
+		return err
+	}); err != nil {
+		return explain(s.j.path, err)
+	}
+	if _, err := s.c.exec("BEGIN IMMEDIATE"); err != nil {
+		return explain(s.j.path, err)
+	}
+	s.held = true
+	return nil
+}
+
+// Rows reads a table.
+func (s *Source) Rows(ctx context.Context, t move.Table, after move.Row) iter.Seq2[move.Row, error] {
+	keys := strings.Join(t.Columns[:t.Keys], ", ")
+	query := "SELECT " + strings.Join(t.Columns, ", ") + " FROM " + t.Name
+	if after != nil {
+		query += " WHERE (" + keys + ") > (" + strings.TrimSuffix(strings.Repeat("?, ", t.Keys), ", ") + ")"
+	}
+	query += " ORDER BY " + keys
+	lists := make([]bool, len(t.Columns))
+	for i, name := range t.Columns {
+		for _, list := range t.Numbers {
+			lists[i] = lists[i] || name == list
+		}
+	}
+	return func(yield func(move.Row, error) bool) {
+		err := s.c.each(query, in(after), func(r row) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if !yield(carried(r, lists), nil) {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			yield(nil, explain(s.j.path, err))
+		}
+	}
+}
+
+// carried makes a row of its own.
+func carried(r row, lists []bool) move.Row {
+	out := make(move.Row, len(r))
+	for i, v := range r {
+		switch v := v.(type) {
+		case []byte:
+			out[i] = notNil(v)
+		case string:
+			if !lists[i] {
+				out[i] = v
+				continue
+			}
+			list := []int64{}
+			for n := range numbers(v) {
+				list = append(list, n)
+			}
+			out[i] = list
+		default:
+			out[i] = v
+		}
+	}
+	return out
+}
+
+// Leave marks the journal as moved.
+func (s *Source) Leave(_ context.Context, m move.MovedMark, audit journal.AuditEntry) error {
+	if !s.held {
+		return errors.New("journal: the move was not begun")
+	}
+	if _, err := s.c.exec("DELETE FROM meta WHERE name = ?", move.Moving); err != nil {
+		return explain(s.j.path, err)
+	}
+	if _, err := s.c.exec(setMeta, move.Moved, []byte(m.String())); err != nil {
+		return explain(s.j.path, err)
+	}
+	if err := s.j.auditOn(s.c, audit); err != nil {
+		return explain(s.j.path, err)
+	}
+	if _, err := s.c.exec("COMMIT"); err != nil {
+		return explain(s.j.path, err)
+	}
+	s.held = false
+	return nil
+}
+
+// Close gives the file back. A move that did not end can be gone on with.
+func (s *Source) Close() error {
+	var err error
+	if s.held {
+		_, err = s.c.exec("ROLLBACK")
+		s.held = false
+	}
+	return errors.Join(err, s.j.release())
+}
+
+// refuseMoved tells a journal that was moved from one that can be worked with. A
+// recovery may begin with it all the same: where the other database is lost, this
+// is a copy of an earlier state.
+func refuseMoved(c *conn) error {
+	r, err := c.one("SELECT value FROM meta WHERE name = ?", move.Moved)
+	if err != nil || r == nil {
+		return err
+	}
+	return movedAway(r.blob(0))
+}
+
+// movedAway says where a journal is by now, nil for no mark.
+func movedAway(mark []byte) error {
+	if mark == nil {
+		return nil
+	}
+	m, err := move.ParseMoved(string(mark))
+	if err != nil {
+		return err
+	}
+	return m.Err()
+}
+
+var _ move.Source = (*Source)(nil)
