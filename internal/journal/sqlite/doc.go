@@ -45,6 +45,12 @@
 // on other systems any copy but Backup's; then only a group that is ahead of the
 // journal tells, or the operator, who uses `journal recover --force`.
 //
+// # What is forgotten
+//
+// Prune runs behind all else that waits, in transactions of its own size. The file
+// does not become smaller by it: its pages are used again, and Room counts them
+// as free.
+//
 // # Failures
 //
 //	disk almost full       claims for calls and sends fail: the rest is for receipts and outcomes
@@ -58,6 +64,6 @@
 //
 // # What it does not
 //
-// It does not check the whole file at opening, does not prune, and does not
+// It does not check the whole file at opening, and does not
 // guard against a second host on a shared disk.
 package sqlite
