@@ -19,8 +19,8 @@ const (
 	// KeepForEver takes the place of either.
 	KeepForEver = time.Duration(-1)
 
-	// shortestKeep is longer than any permit counts and any request lingers.
-	shortestKeep = 72 * time.Hour
+	// ShortestKeep is the least for either; it is longer than any permit counts and any request lingers.
+	ShortestKeep = 72 * time.Hour
 )
 
 const (
@@ -68,8 +68,8 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 		setting string
 		value   time.Duration
 	}{{"inbox-retention", c.Keep}, {"dead-letter-retention", c.KeepDeadLetters}} {
-		if d.value != KeepForEver && d.value < shortestKeep {
-			return nil, fmt.Errorf("onboarding: %s is %v: 0s to keep everything, or at least %v", d.setting, d.value, shortestKeep)
+		if d.value != KeepForEver && d.value < ShortestKeep {
+			return nil, fmt.Errorf("onboarding: %s is %v: 0s to keep everything, or at least %v", d.setting, d.value, ShortestKeep)
 		}
 	}
 	const space = "invoicebox_worker"
