@@ -24,10 +24,10 @@ const (
 )
 
 const (
-	pruneFirst = 10 * time.Minute     // after the start: what is urgent then goes first
-	pruneEvery = 6 * time.Hour        // from the end of a pass to the next one
-	prunePage  = 250                  // rows that one transaction looks at
-	pruneRest  = 5 * time.Millisecond // between two, for others to write
+	pruneFirst = 10 * time.Minute      // after the start: what is urgent then goes first
+	pruneEvery = 6 * time.Hour         // from the end of a pass to the next one
+	prunePage  = 100                   // rows that one transaction looks at
+	pruneRest  = 10 * time.Millisecond // between two, for others to write
 )
 
 // A Forgetter forgets what is old; see journal.Journal.
