@@ -18,7 +18,7 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 		Start: s.Start, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
 		RequestDeadline: s.RequestDeadline, Lease: s.Lease, QuietPeriod: s.QuietPeriod, Slack: s.Slack,
 		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, MaximumAge: s.MaximumAge, VerifyEvery: s.VerifyEvery, DrainTime: s.DrainTime,
-		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit,
+		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention,
 	}
 	o.JournalLimit, _ = parseSize(s.JournalLimit) // checked where they were read
 	o.JournalReserve, _ = parseSize(s.JournalReserve)

@@ -82,6 +82,7 @@ func TestStartIsRefused(t *testing.T) {
 		{"deadline above the lease", func(*testing.T) []string { return append(slices.Clone(good), "--request-deadline", "2m") }, []string{"--request-deadline", "--lease"}},
 		{"quiet period below the slack", func(*testing.T) []string { return append(slices.Clone(good), "--quiet-period", "1s") }, []string{"--quiet-period", "--slack"}},
 		{"tokens checked without a pause", func(*testing.T) []string { return append(slices.Clone(good), "--verify-every", "30s") }, []string{"--verify-every", "at least 1m"}},
+		{"an inbox that is forgotten at once", func(*testing.T) []string { return append(slices.Clone(good), "--inbox-retention", "1h") }, []string{"--inbox-retention", "at least 72h"}},
 		{"SASL without a password", func(*testing.T) []string {
 			return append(slices.Clone(good), "--kafka-sasl-mechanism", "plain", "--kafka-username", "u")
 		}, []string{"--kafka-password-file"}},

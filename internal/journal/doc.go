@@ -40,7 +40,60 @@
 // It decides nothing: what an event leads to says the [Planner], what an
 // outcome leads to says the caller of Apply. It opens nothing: addresses,
 // codes, answers and tokens pass through it sealed, and it never logs a value.
-// It prunes nothing by itself; only receipts can be erased so far.
+// It forgets nothing by itself: see [Journal.Prune] and [Journal.EraseReceipts].
+//
+// # What is forgotten
+//
+// Everything that the work leaves behind is forgotten when it is old and nothing
+// needs it any more; what is open, or waits for a person, stays however old it
+// is. How long things are kept says the caller of Prune. The newest row of
+// a table may stay where ids go on from it.
+//
+//	table             forgotten with  what goes                                            what stays
+//	account           -               -                                                    all
+//	announced         -               at the end of a recovery                             nothing
+//	attempt           attempts        of ended operations, and checks                      without an end, or with a receipt; the newest
+//	audit             -               -                                                    all: it is append-only
+//	credential        -               -                                                    all: published references resolve
+//	dead_letter       dead_letters    when its event was published                         the newest
+//	event             events          all others                                           one that began the latest run of an operation; the newest
+//	inbox             events          all                                                  nothing
+//	intent            intents         that have ended                                      that wait; the newest
+//	ledger            -               -                                                    all
+//	meta              -               -                                                    all
+//	operation         operations      ended invitations that were sent again later         all others: keys, runs, and for activations their codes
+//	operation_body    operations      with its operation                                   as its operation
+//	outbox            results         published, of ended operations                       a shop's current activation and its last event; the newest
+//	outbox_pending    -               when it is published                                 nothing
+//	outbox_published  results         with its event                                       as its event
+//	permit            -               when a later one is taken and its window has passed  nothing
+//	position          -               -                                                    all
+//	published_end     -               -                                                    all: where a recovery begins to read
+//	receipt           -               by EraseReceipts, when its credentials work          what a person may need
+//	replica           -               when it is gone                                      nothing
+//	republish         republished     that are published                                   the newest
+//	review            -               -                                                    all: one for each active shop
+//	shop              -               -                                                    all: sequence, versions, merchant
+//	topic             -               -                                                    all
+//
+// An event that comes again after the inbox has forgotten it is a new one: the
+// caller keeps the inbox for longer than the inputs can come again. What it leads
+// to is right all the same, as of any new event: addresses, codes, runs,
+// generations and the cool-down are not forgotten. Only an event that was answered
+// at once, without an operation, is answered by the same id with other bytes. A late answer is taken whatever was forgotten: the
+// request that it answers has no end yet, and stays.
+//
+// What stays for ever, for each shop: its row, its reviews, versions of its
+// credentials, an operation for each code and each address, the event that began
+// its latest run, its current activation and its last event; and the audit. On
+// SQLite that is 1 KB for a shop that was activated once, its events' bytes and the
+// sealed credentials not counted (BenchmarkForgetting of its package).
+//
+// Ages are counted by a time that goes on by [PruneSpeed] times the time at work at
+// most, whatever the clock says. A clock that is set forward by a month, at once or while no
+// process runs, takes more than a day at work to have an effect, and one that
+// goes back takes the time back. What was written under a clock that is ahead is
+// left alone until that time has come, and holds up nothing.
 //
 // # Copies and recovery
 //

@@ -124,6 +124,11 @@ type Journal interface {
 	// first, and erases those of ended operations that were verified by before.
 	// Next is where to go on, 0 at the end.
 	EraseReceipts(ctx context.Context, before time.Time, after AttemptID, limit int) (next AttemptID, erased int, err error)
+	// Prune forgets rows of one kind that are older than asked for and that nothing
+	// needs any more; see TableRows. It looks at Limit rows above After, the oldest
+	// first, behind what else waits to be written. Where another process prunes at
+	// the same moment it does nothing. ErrNotFound: no such kind.
+	Prune(ctx context.Context, p Prune) (Pruned, error)
 	// Apply makes a transition. ErrStale, ErrMerchantConflict, ErrVersionTaken,
 	// ErrOlderVersion
 	// (nothing is changed by any of them). When the lane becomes free the shop's

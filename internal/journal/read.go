@@ -41,7 +41,7 @@ type Stats struct {
 	Outbox      int64
 	OldestOut   time.Time
 	DeadLetters int64
-	Events      int64 // inbox rows
+	Events      int64 // from the oldest that is kept to the newest; some between them may be forgotten
 	Bytes       int64 // of the database
 }
 

@@ -55,6 +55,9 @@ func Check(ctx context.Context, o Options) []CheckResult {
 		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())
 	}
 	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
+	if err == nil {
+		out = append(out, checkRetention(ctx, o, conn))
+	}
 	return append(out, checkTokensCounted(ctx, o)...)
 }
 

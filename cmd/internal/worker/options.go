@@ -6,6 +6,7 @@ import (
 
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/schemas"
 )
@@ -24,6 +25,9 @@ type Options struct {
 	JournalLimit   int64 // journal-limit: bytes of the journal at which fetching stops; 0: no bound but the disk
 	JournalReserve int64 // journal-reserve: free bytes of its disk below which fetching stops; at least 2 MiB a call
 	OutboxLimit    int   // outbox-limit: events that wait to be published at which fetching stops; 0: DefaultOutboxLimit
+
+	InboxRetention      time.Duration // inbox-retention: how long what nothing needs is kept; 0: for ever
+	DeadLetterRetention time.Duration // dead-letter-retention; 0: for ever
 
 	InvoiceboxURL           string // invoicebox-url: https, or http on loopback
 	Accounts                []Account
@@ -83,6 +87,8 @@ func Defaults() Options {
 		JournalURL:              "sqlite:invoicebox-worker.db",
 		JournalReserve:          DefaultJournalReserve,
 		OutboxLimit:             DefaultOutboxLimit,
+		InboxRetention:          onboarding.DefaultKeep,
+		DeadLetterRetention:     onboarding.DefaultKeepDeadLetters,
 		InvoiceboxURL:           "https://api.invoicebox.ru",
 		EgressRequestsPerWindow: 500,
 		Concurrency:             64,

@@ -87,6 +87,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	pruner, err := newPruner(&o, jrnl, conn, registry, log)
+	if err != nil {
+		return err
+	}
 	relay, err := newRelay(&o, jrnl, conn, registry, log)
 	if err != nil {
 		return err
@@ -111,6 +115,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			announce(watching, func() { o.Ready(address) }, intake.Ready, relay.Ready)
 		})
 	}
+	announcing.Go(func() { _ = guarded(watching, log, "pruner", pruner.Run) })
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
 	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", pool.Run}, part{"relay", relay.Run})
 }

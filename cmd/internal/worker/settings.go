@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/schemas"
 )
 
@@ -102,6 +103,14 @@ func (o *Options) check() error {
 	}
 	if o.VerifyEvery != 0 && o.VerifyEvery < time.Minute {
 		wrong("verify-every", o.VerifyEvery, "must be 0 for never, or at least 1m")
+	}
+	for _, d := range []struct {
+		setting string
+		value   time.Duration
+	}{{"inbox-retention", o.InboxRetention}, {"dead-letter-retention", o.DeadLetterRetention}} {
+		if d.value != 0 && d.value < onboarding.ShortestKeep {
+			wrong(d.setting, d.value, fmt.Sprintf("must be 0 to keep everything, or at least %v", onboarding.ShortestKeep))
+		}
 	}
 	errs = append(errs, o.CheckTopicNames())
 	errs = append(errs, checkAccounts(o.Accounts)...)

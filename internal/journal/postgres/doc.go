@@ -125,6 +125,13 @@
 // gone: the first one here ends its leases. Attempts come with their permits, for
 // windows of up to [LongestWindow].
 //
+// # What is forgotten
+//
+// One replica prunes at a time; others that ask meanwhile find nothing to do. Rows
+// go by their primary keys, a few in a transaction. Autovacuum makes their room
+// usable again; its defaults do, because what goes in a day is a small part of
+// what stays.
+//
 // # Failures
 //
 //	server gone, fail-over   steps fail, or nobody knows whether they were committed; callers
@@ -148,7 +155,7 @@
 //
 // # What it does not
 //
-// It does not prune, and does not create the database or the schema. Ids have
+// It does not create the database or the schema. Ids have
 // gaps, and counts that rest on them (events, dead letters in Stats) count the
 // gaps. Room.Used holds what the tables will use again. The bound of waiting
 // intents may be passed by as many as replicas append at one moment.

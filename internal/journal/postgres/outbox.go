@@ -83,7 +83,7 @@ func (t *tx) frozen(d journal.Draft, shop, operation, sequence int64) (int64, er
 // again queues an event of a shop once more.
 func (t *tx) again(shop int64, event []byte) error {
 	t.out, t.inOrder = true, true
-	n, err := t.exec(`WITH o AS (SELECT id FROM outbox WHERE shop = $1 AND event = $2),
+	n, err := t.exec(`WITH o AS (SELECT id FROM outbox WHERE shop = $1 AND event = $2 FOR KEY SHARE),
 		r AS (INSERT INTO republish (row, outbox, at) SELECT nextval('outbox_row'), id, $3 FROM o RETURNING row, outbox)
 		INSERT INTO outbox_pending (row, outbox, since) SELECT row, outbox, $3 FROM r`, shop, event, t.now)
 	if err == nil && n == 0 {

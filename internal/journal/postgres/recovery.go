@@ -91,8 +91,10 @@ func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (journal.Reco
 // PublishedUpTo looks at everything that was published.
 func (j *Journal) PublishedUpTo(ctx context.Context) ([]journal.Position, error) {
 	var ps []journal.Position
-	err := j.read(ctx, `SELECT x.type, p.part, max(p.record_offset) + 1 FROM outbox_published p JOIN outbox x ON x.id = p.outbox
-		WHERE p.record_offset >= 0 GROUP BY x.type, p.part ORDER BY x.type COLLATE "C", p.part`, func(r row) error {
+	err := j.read(ctx, `SELECT type, part, max(next_offset) FROM (
+			SELECT x.type, p.part, p.record_offset + 1 AS next_offset FROM outbox_published p JOIN outbox x ON x.id = p.outbox WHERE p.record_offset >= 0
+			UNION ALL SELECT type, part, next_offset FROM published_end) q
+		GROUP BY type, part ORDER BY type COLLATE "C", part`, func(r row) error {
 		ps = append(ps, journal.Position{Topic: r.text(0), Partition: int(r.int(1)), Next: r.int(2)})
 		return nil
 	})

@@ -54,6 +54,12 @@
 // that the other database is lost. A worker that opens a file whose move was cut
 // short goes on with it, and what was copied is out of date.
 //
+// # What is forgotten
+//
+// Prune runs behind all else that waits, in transactions of its own size. The file
+// does not become smaller by it: its pages are used again, and Room counts them
+// as free.
+//
 // # Failures
 //
 //	disk almost full       claims for calls and sends fail: the rest is for receipts and outcomes
@@ -67,6 +73,6 @@
 //
 // # What it does not
 //
-// It does not check the whole file at opening, does not prune, and does not
+// It does not check the whole file at opening, and does not
 // guard against a second host on a shared disk.
 package sqlite

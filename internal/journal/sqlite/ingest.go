@@ -140,12 +140,15 @@ func (t *tx) known(at partition, e *journal.Event, got *journal.Ingested) error 
 	if err != nil {
 		return err
 	}
-	if r != nil {
-		for _, d := range e.Digests {
-			if bytes.Equal(d, r.blob(0)) {
-				got.Repeated++
-				return nil
-			}
+	if r == nil {
+		// It is being forgotten: with what it was can nobody compare it any more.
+		got.Repeated++
+		return nil
+	}
+	for _, d := range e.Digests {
+		if bytes.Equal(d, r.blob(0)) {
+			got.Repeated++
+			return nil
 		}
 	}
 	got.Reused++

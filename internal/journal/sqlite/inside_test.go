@@ -211,6 +211,10 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 	rows, err := j.Pending(ctx, 0, 10, 1000)
 	ok(err)
 	ok(j.MarkPublished(ctx, []journal.Published{{Row: rows[0].Row}}))
+	for _, what := range journal.Forgettables() {
+		_, err = j.Prune(ctx, journal.Prune{What: what, Keep: time.Hour, Limit: 10, Worked: time.Second})
+		ok(err)
+	}
 	_, err = j.Shop(ctx, shop)
 	ok(err)
 	_, err = j.Credential(ctx, shop, 0)

@@ -14,7 +14,8 @@
 -- Facts about the journal: identity, created, keyset_check; copied (when this copy
 -- was made), recovering (that a recovery was begun, and when), recoveries (how many
 -- there were), history (before it nothing is known of what was sent), place (which
--- database the journal was in). Times and numbers are decimal texts.
+-- database the journal was in), pruning (the time by which ages are counted) and
+-- pruning_at (when it was set last). Times and numbers are decimal texts.
 CREATE TABLE meta (
     name  TEXT COLLATE "C" PRIMARY KEY,
     value BYTEA NOT NULL
@@ -293,6 +294,17 @@ CREATE TABLE outbox_published (
     at            BIGINT NOT NULL,
     part          BIGINT NOT NULL,
     record_offset BIGINT NOT NULL
+);
+
+CREATE INDEX outbox_pending_again ON outbox_pending (outbox) WHERE row <> outbox;
+
+-- What the published events that were forgotten said of where the result topics
+-- end. type is the contract's.
+CREATE TABLE published_end (
+    type        TEXT   NOT NULL,
+    part        BIGINT NOT NULL,
+    next_offset BIGINT NOT NULL,
+    PRIMARY KEY (type, part)
 );
 
 CREATE TABLE republish (

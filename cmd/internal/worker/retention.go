@@ -1,0 +1,59 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/schemas"
+)
+
+func newPruner(o *Options, j journal.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pruner, error) {
+	return onboarding.NewPruner(onboarding.PrunerConfig{
+		Journal: j, Keep: forEver(o.InboxRetention), KeepDeadLetters: forEver(o.DeadLetterRetention),
+		InputsKept: func(ctx context.Context) (time.Duration, error) { return consumer.Kept(ctx, conn, o.inputTopics()...) },
+		Metrics:    registry, Logger: log,
+	})
+}
+
+// forEver: users say 0 for it.
+func forEver(d time.Duration) time.Duration {
+	if d == 0 {
+		return onboarding.KeepForEver
+	}
+	return d
+}
+
+func (o *Options) inputTopics() (topics []string) {
+	for _, t := range schemas.InputTypes() {
+		topics = append(topics, o.Topic(t))
+	}
+	return topics
+}
+
+// checkRetention tells for how long the inbox will be kept.
+func checkRetention(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResult {
+	const name = "retention"
+	keep := forEver(o.InboxRetention)
+	if keep < 0 {
+		return CheckResult{name, CheckOK, "nothing is forgotten: --inbox-retention is 0s"}
+	}
+	kept, err := consumer.Kept(ctx, conn, o.inputTopics()...)
+	switch {
+	case err != nil:
+		return CheckResult{name, CheckWarning, "it cannot be seen how long the input topics keep their records, and as long as that is so the inbox is kept for ever: " +
+			"give the user the right to describe their configuration; " + err.Error()}
+	case kept < 0:
+		return CheckResult{name, CheckWarning, "an input topic keeps its records for ever, so the inbox is kept for ever: give it a retention.ms, and cleanup.policy delete"}
+	case kept > keep:
+		return CheckResult{name, CheckWarning, fmt.Sprintf("the input topics keep their records for up to %v, so the inbox is kept as long and not for --inbox-retention %v", kept, keep)}
+	}
+	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %v, the input topics keep their records for up to %v", keep, kept)}
+}

@@ -1,0 +1,102 @@
+package journal
+
+import "time"
+
+// A Forgettable is a kind of rows that Prune forgets when they are old.
+type Forgettable uint8
+
+// The kinds, in the order in which they are best forgotten: what the first ones
+// hold the later ones can let go.
+const (
+	ForgetOperations  Forgettable = iota + 1 // ended invitations of which there is a later one to the same address
+	ForgetAttempts                           // requests of ended operations, and checks
+	ForgetEvents                             // the inbox, and its events that did not begin the run of an operation
+	ForgetResults                            // published events
+	ForgetRepublished                        // when events were published again
+	ForgetIntents                            // ended acts of people
+	ForgetDeadLetters                        // with their records and the events that told of them
+)
+
+var forgettables = [...]string{
+	ForgetOperations: "operations", ForgetAttempts: "attempts", ForgetEvents: "events", ForgetResults: "results",
+	ForgetRepublished: "republished", ForgetIntents: "intents", ForgetDeadLetters: "dead_letters",
+}
+
+func (f Forgettable) String() string {
+	if int(f) < len(forgettables) {
+		return forgettables[f]
+	}
+	return ""
+}
+
+// Forgettables lists all kinds in their order.
+func Forgettables() (list []Forgettable) {
+	for f := ForgetOperations; int(f) < len(forgettables); f++ {
+		list = append(list, f)
+	}
+	return list
+}
+
+// A Prune asks to forget rows of one kind, in one small transaction.
+type Prune struct {
+	What  Forgettable
+	Keep  time.Duration // what is younger stays
+	After int64         // rows above it; 0 from the oldest
+	Limit int           // rows to look at, 1 to 1000
+
+	// Worked is for how long, by a clock that cannot be set, the caller has been at
+	// work since it said so last. Ages are counted by a time that goes on by
+	// at most [PruneSpeed] times as much, and never ahead of the clock: when the
+	// clock is set forward by years nothing is forgotten at once. The time begins
+	// with the oldest event.
+	Worked time.Duration
+}
+
+// PruneSpeed is how many times as fast as the time at work the time may go on by
+// which ages are counted, after a clock was set forward or nobody was at work.
+const PruneSpeed = 24
+
+// A Pruned is what Prune did.
+type Pruned struct {
+	Rows int   // that are gone, of all tables
+	Next int64 // where to go on; 0: what comes after is too young, or nothing comes
+}
+
+// A TableRow says of a table of the journal's databases what is forgotten of it.
+type TableRow struct {
+	Table  string
+	Forget Forgettable // 0: nothing, or not by Prune
+	Goes   string      // "": nothing
+	Stays  string
+}
+
+// TableRows is the table of all tables, for documents and tests.
+func TableRows() []TableRow {
+	return []TableRow{
+		{"account", 0, "", "all"},
+		{"announced", 0, "at the end of a recovery", "nothing"},
+		{"attempt", ForgetAttempts, "of ended operations, and checks", "without an end, or with a receipt; the newest"},
+		{"audit", 0, "", "all: it is append-only"},
+		{"credential", 0, "", "all: published references resolve"},
+		{"dead_letter", ForgetDeadLetters, "when its event was published", "the newest"},
+		{"event", ForgetEvents, "all others", "one that began the latest run of an operation; the newest"},
+		{"inbox", ForgetEvents, "all", "nothing"},
+		{"intent", ForgetIntents, "that have ended", "that wait; the newest"},
+		{"ledger", 0, "", "all"},
+		{"meta", 0, "", "all"},
+		{"operation", ForgetOperations, "ended invitations that were sent again later", "all others: keys, runs, and for activations their codes"},
+		{"operation_body", ForgetOperations, "with its operation", "as its operation"},
+		{"outbox", ForgetResults, "published, of ended operations", "a shop's current activation and its last event; the newest"},
+		{"outbox_pending", 0, "when it is published", "nothing"},
+		{"outbox_published", ForgetResults, "with its event", "as its event"},
+		{"permit", 0, "when a later one is taken and its window has passed", "nothing"},
+		{"position", 0, "", "all"},
+		{"published_end", 0, "", "all: where a recovery begins to read"},
+		{"receipt", 0, "by EraseReceipts, when its credentials work", "what a person may need"},
+		{"replica", 0, "when it is gone", "nothing"},
+		{"republish", ForgetRepublished, "that are published", "the newest"},
+		{"review", 0, "", "all: one for each active shop"},
+		{"shop", 0, "", "all: sequence, versions, merchant"},
+		{"topic", 0, "", "all"},
+	}
+}
