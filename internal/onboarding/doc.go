@@ -136,6 +136,15 @@
 // found to work, or to be replaced by newer ones. Those of activations that wait
 // for a person, or were announced as pending and nothing is known since, are kept.
 //
+// # What is old
+//
+// A [Pruner] runs beside the pool and forgets what nothing needs any more, from ten
+// minutes after the start on and then every six hours; what goes says the journal's
+// table. The inbox is kept for [PrunerConfig].Keep, and for longer where the input
+// topics can give a record again for longer; while nobody can tell, or for
+// topics that keep records for ever, nothing of it is forgotten. A pass that fails
+// goes on at the next one; nothing waits for it.
+//
 // # Verification
 //
 // A new token is checked before `activated` is published, for the verification
