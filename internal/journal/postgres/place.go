@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -35,32 +36,20 @@ func (j *Journal) place(ctx context.Context, conn *pgx.Conn) (string, error) {
 	return cluster + " " + strconv.FormatInt(database, 10) + " " + timeline, nil
 }
 
-// arrive notices on a new connection that the database is not the one that the
-// journal was in: it was restored, copied, or a standby took over. What was sent
-// last may be missing in it, so the ledgers wait. That nothing else is missing
-// nobody can see here.
+// sameButTimeline tells whether two places are of one database, as far as anybody
+// can tell: a standby that took over is, and so is a restored base backup.
+func sameButTimeline(a, b string) bool {
+	cut := func(s string) string { return s[:max(strings.LastIndexByte(s, ' '), 0)] }
+	return cut(a) == cut(b)
+}
+
+// arrive looks at the database at the other end of a new connection. Where it
+// was restored, copied, or a standby took over, what was sent last may be missing
+// in it, and more.
 func (j *Journal) arrive(ctx context.Context, conn *pgx.Conn) error {
 	place, err := j.place(ctx, conn)
 	if err != nil {
 		return err
 	}
-	var was []byte
-	switch err := conn.QueryRow(ctx, "SELECT value FROM meta WHERE name = 'place'").Scan(&was); {
-	case err == nil && string(was) == place:
-		return nil
-	case err == nil:
-		j.log.Warn("the journal's database is not the one that it was: it was restored or copied, or a standby took over. What was sent since is not known, " +
-			"so no request is sent for one window and the slack. If it is older than the last run, stop at once and use `journal recover`")
-	case !errors.Is(err, pgx.ErrNoRows):
-		return err
-	}
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if was != nil {
-			if _, err := tx.Exec(ctx, setMeta, "history", decimal(j.clock.micros())); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Exec(ctx, setMeta, "place", []byte(place))
-		return err
-	})
+	return j.examine(ctx, conn, place)
 }

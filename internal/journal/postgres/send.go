@@ -132,7 +132,7 @@ func (j *Journal) Receive(ctx context.Context, r journal.Receipt) (s journal.Sta
 		s    journal.State
 		mine bool
 	}
-	a, err := askFor(ctx, j, 0, needs{operations: []int64{r.Ref.Operation}, missing: fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation)},
+	a, err := askFor(ctx, j, 0, needs{operations: []int64{r.Ref.Operation}, missing: fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation), anyway: true},
 		func(t *tx) (a answer, err error) {
 			a.s, a.mine, err = t.receive(r)
 			return a, err

@@ -38,6 +38,9 @@ func (j *Journal) attend(ctx context.Context) error {
 	j.session = s
 	err := j.arrive(ctx, s.conn)
 	if err == nil {
+		err = j.mayOpen(ctx, s.conn)
+	}
+	if err == nil {
 		err = s.bury(ctx, true)
 	}
 	if err != nil {
@@ -65,6 +68,9 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	if err == nil {
 		_, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.j.channel}.Sanitize())
 	}
+	if err == nil {
+		_, err = conn.Exec(ctx, "UPDATE pulse SET replica = $2, ended = NULL WHERE process = $1", s.j.pulse.process[:], replica)
+	}
 	if err != nil {
 		_ = conn.Close(ctx)
 		return err
@@ -81,34 +87,77 @@ func (s *session) number() int64 {
 	return s.replica
 }
 
-// listen passes on what other replicas tell, and opens the session again when
-// it was lost: what was missed meanwhile is looked at.
+// listen passes on what other replicas tell, makes sure now and then that there
+// is a database, and opens the session again when it was lost: what was missed
+// meanwhile is looked at.
 func (s *session) listen(ctx context.Context) {
 	defer close(s.done)
+	next := time.Now().Add(s.j.bounds.ping)
 	for {
-		n, err := s.conn.WaitForNotification(ctx)
+		err := s.hear(ctx, next)
+		if err == nil && !time.Now().Before(next) {
+			err = s.within(ctx, s.j.bounds.ping, func(ctx context.Context) error { return s.j.examine(ctx, s.conn, "") })
+			next = time.Now().Add(s.j.bounds.ping)
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			s.told(n.Payload)
 			continue
 		}
-		_ = s.conn.Close(ctx)
-		for {
-			if err := s.enter(ctx, true); err == nil {
-				break
-			}
+		s.shut()
+		for s.within(ctx, s.j.bounds.read, s.again) != nil {
+			s.j.away.Store(true)
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(time.Second):
 			}
 		}
+		next = time.Now().Add(s.j.bounds.ping)
 		notify(s.j.changed)
 		notify(s.j.outbox)
 		notify(s.j.intents)
 	}
+}
+
+// hear passes on one message; nil also where none came until then.
+func (s *session) hear(ctx context.Context, until time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	n, err := s.conn.WaitForNotification(ctx)
+	switch {
+	case err == nil:
+		s.told(n.Payload)
+	case ctx.Err() != nil && !s.conn.IsClosed():
+		return nil
+	}
+	return err
+}
+
+func (s *session) within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(ctx)
+}
+
+// again opens the session anew, and looks where it is.
+func (s *session) again(ctx context.Context) error {
+	if err := s.enter(ctx, true); err != nil {
+		return err
+	}
+	if err := s.j.arrive(ctx, s.conn); err != nil {
+		s.shut()
+		return err
+	}
+	return nil
+}
+
+// shut closes the connection without waiting for a server that may be gone.
+func (s *session) shut() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx) // whatever is wrong with it is why it is closed
 }
 
 // message is what a transaction tells the other replicas: who speaks, and w for
@@ -156,5 +205,8 @@ func (s *session) leave() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = s.conn.Close(ctx) // with it the lock goes
+	if !s.conn.IsClosed() {
+		_, _ = s.conn.Exec(ctx, pulseEnd, s.j.pulse.process[:], s.j.clock.micros()) // else it is found to be gone
+	}
+	s.shut() // with it the lock goes
 }
