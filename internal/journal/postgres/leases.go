@@ -50,6 +50,13 @@ func (s *session) buryIn(ctx context.Context, opening bool) (told bool, err erro
 		if err != nil {
 			return err
 		}
+		if len(gone) > 0 && !opening {
+			// In a database that moved nobody is buried before that was noticed: what
+			// they did last may be missing in it.
+			if here, err := s.j.stayed(ctx, tx); err != nil || !here {
+				return err
+			}
+		}
 		if opening && !s.j.options.Recover {
 			copied := false
 			if err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering')").Scan(&copied); err != nil {

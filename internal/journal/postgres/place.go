@@ -2,18 +2,17 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // placeSQL tells a database from its copies: the cluster's number, the
 // database's, and the timeline, which every promoted standby and every recovery
 // to a point in time begins anew. The first needs a right that a role may lack.
 const (
+	mayAskSQL  = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
 	clusterSQL = "SELECT system_identifier::text FROM pg_control_system()"
 	placeSQL   = "SELECT (SELECT oid FROM pg_database WHERE datname = current_database())::bigint, left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 )
@@ -25,8 +24,12 @@ func (j *Journal) place(ctx context.Context, conn *pgx.Conn) (string, error) {
 	}
 	var cluster, timeline string
 	var database int64
-	if err := conn.QueryRow(ctx, clusterSQL).Scan(&cluster); err != nil {
-		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "42501" { // insufficient_privilege
+	may := false
+	if err := conn.QueryRow(ctx, mayAskSQL).Scan(&may); err != nil {
+		return "", err
+	}
+	if may {
+		if err := conn.QueryRow(ctx, clusterSQL).Scan(&cluster); err != nil {
 			return "", err
 		}
 	}
@@ -52,4 +55,15 @@ func (j *Journal) arrive(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	return j.examine(ctx, conn, place)
+}
+
+// stayed tells whether the database is where the journal knows it to be.
+func (j *Journal) stayed(ctx context.Context, tx pgx.Tx) (bool, error) {
+	place, err := j.place(ctx, tx.Conn())
+	if err != nil {
+		return false, err
+	}
+	was := ""
+	err = tx.QueryRow(ctx, "SELECT convert_from(value, 'UTF8') FROM meta WHERE name = 'place'").Scan(&was)
+	return was == place, err
 }

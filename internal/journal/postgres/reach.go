@@ -147,6 +147,8 @@ func (j *Journal) bounded(ctx context.Context, f func(context.Context) error) er
 		// The others of the pool are likely to be as dead.
 		j.readers.Reset()
 		return readable(context.DeadlineExceeded)
+	case transient(err):
+		return fmt.Errorf("%w: a statement was canceled, or waited too long", journal.ErrUnreachable)
 	}
 	return readable(err)
 }

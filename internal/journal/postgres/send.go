@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -145,7 +146,11 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("journal: a receipt that is not sealed: %w", err)
 	}
-	if _, err := t.endAttempt(r.Attempt, r.Ref.Operation, r.End); err != nil {
+	_, err = t.endAttempt(r.Attempt, r.Ref.Operation, r.End)
+	if errors.Is(err, journal.ErrNotFound) && t.j.pulse.lost.Load() {
+		r.Attempt, err = t.lostAttempt(r)
+	}
+	if err != nil {
 		return 0, false, err
 	}
 	n, err := t.exec("INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
