@@ -60,10 +60,12 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	if err != nil {
 		return err
 	}
-	replica := int64(0)
-	err = conn.QueryRow(ctx, "INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id", s.j.clock.micros(), ready).Scan(&replica)
-	if err == nil {
-		_, err = conn.Exec(ctx, "SELECT pg_advisory_lock($1, $2)", s.j.lockKey, int32(replica)) // #nosec G115 -- one for each start of a process
+	replica, err := s.resume(ctx, conn)
+	if err == nil && replica == 0 {
+		err = conn.QueryRow(ctx, "INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id", s.j.clock.micros(), ready).Scan(&replica)
+		if err == nil {
+			_, err = conn.Exec(ctx, "SELECT pg_advisory_lock($1, $2)", s.j.lockKey, int32(replica)) // #nosec G115 -- one for each start of a process
+		}
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.j.channel}.Sanitize())
@@ -79,6 +81,25 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	s.conn, s.replica = conn, replica
 	s.mu.Unlock()
 	return nil
+}
+
+// resume takes the number up again that the process had before its session was
+// lost, so that its leases go on; 0 where others have ended them, or the server
+// has not noticed yet that the session is gone.
+func (s *session) resume(ctx context.Context, conn *pgx.Conn) (int64, error) {
+	had, mine, there := s.number(), false, false
+	if had == 0 {
+		return 0, nil
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", s.j.lockKey, int32(had)).Scan(&mine); err != nil || !mine { // #nosec G115 -- as above
+		return 0, err
+	}
+	// Who ends its leases holds the lock until its row is gone.
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM replica WHERE id = $1)", had).Scan(&there); err != nil || there {
+		return had, err
+	}
+	_, err := conn.Exec(ctx, "SELECT pg_advisory_unlock($1, $2)", s.j.lockKey, int32(had)) // #nosec G115 -- as above
+	return 0, err
 }
 
 func (s *session) number() int64 {
