@@ -2,7 +2,7 @@ package journal
 
 import "errors"
 
-// ErrUnreachable: the database cannot be reached, does not answer, gives out no
+// ErrUnreachable says that the database cannot be reached, does not answer, gives out no
 // connection or cannot be written just now. What was asked for is not done, or,
 // where a commit was under way, nobody knows. Ask again: the journal makes its
 // connections anew by itself. The words behind it say more, and hold no address,

@@ -52,7 +52,7 @@ func (o *outage) fails(level slog.Level, words string, err error, attrs ...any) 
 	attrs = append(attrs, "error", err)
 	class := outageClass(err)
 	if class == nil {
-		o.log.Log(context.Background(), level, words, attrs...)
+		o.log.Log(context.Background(), level, words, attrs...) //nolint:sloglint // each caller's own constant
 		return
 	}
 	o.mu.Lock()
@@ -67,7 +67,7 @@ func (o *outage) fails(level slog.Level, words string, err error, attrs ...any) 
 	if begins || changed {
 		o.log.Error("the journal is not there: all that needs it waits and goes on by itself", "at", words, "error", err)
 	}
-	o.log.Debug(words, attrs...)
+	o.log.Debug(words, attrs...) //nolint:sloglint // each caller's own constant
 }
 
 // works is told now and then by who has just used all of the journal.

@@ -141,6 +141,31 @@ func TestServiceWithoutItsDatabase(t *testing.T) {
 	}
 }
 
+// settle waits until no operation is open.
+func (s *service) settle(limit time.Duration) {
+	s.Helper()
+	end := time.Now().Add(limit)
+	for {
+		stats, err := s.j.Stats(s.Context())
+		if err != nil {
+			s.Fatal(err)
+		}
+		open := int64(0)
+		for k, n := range stats.Operations {
+			if k.State.Open() {
+				open += n
+			}
+		}
+		if open == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			s.Fatalf("after %v: %v", limit, stats.Operations)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
 // settled is settle where reads may still fail.
 func (s *service) settled(limit time.Duration) {
 	s.Helper()
@@ -164,4 +189,3 @@ func cpu(t *testing.T) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-

@@ -158,31 +158,6 @@ func (s *service) ingest(events ...journal.Event) journal.Ingested {
 	return got
 }
 
-// settle waits until no operation is open.
-func (s *service) settle(limit time.Duration) {
-	s.Helper()
-	end := time.Now().Add(limit)
-	for {
-		stats, err := s.j.Stats(s.Context())
-		if err != nil {
-			s.Fatal(err)
-		}
-		open := int64(0)
-		for k, n := range stats.Operations {
-			if k.State.Open() {
-				open += n
-			}
-		}
-		if open == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			s.Fatalf("after %v: %v", limit, stats.Operations)
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
 // published reads and checks everything in the outbox.
 func (s *service) published() (out []schemas.Event) {
 	s.Helper()

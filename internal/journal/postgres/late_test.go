@@ -17,9 +17,9 @@ import (
 // quick are bounds for tests.
 var quick = bounds{commit: 4 * time.Second, read: 4 * time.Second, connect: 2 * time.Second, ping: 300 * time.Millisecond, standby: 5 * time.Second}
 
-func (b *bed) openQuick(recover bool) (*Journal, error) {
+func (b *bed) openQuick(recovers bool) (*Journal, error) {
 	b.Helper()
-	j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain, Recover: recover, bounds: quick})
+	j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain, Recover: recovers, bounds: quick})
 	if err == nil {
 		b.Cleanup(func() { _ = j.Close() })
 	}

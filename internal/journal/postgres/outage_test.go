@@ -236,7 +236,9 @@ func (r *record) work(j *Journal) {
 			return err
 		})
 		if err != nil {
-			_ = r.call(func() error { return j.Apply(ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned}) })
+			_ = r.call(func() error {
+				return j.Apply(ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned})
+			})
 			continue
 		}
 		r.mu.Lock()

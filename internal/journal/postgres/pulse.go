@@ -130,7 +130,7 @@ func (j *Journal) examine(ctx context.Context, conn *pgx.Conn, place string) err
 
 func (j *Journal) lose(why string) {
 	if !j.pulse.lost.Swap(true) {
-		j.log.Error("the journal is refused: " + why + ". Nothing more is sent, taken in or decided; answers that still come are kept. Stop all workers and use `journal recover`")
+		j.log.Error("the journal is refused: nothing more is sent, taken in or decided; answers that still come are kept. Stop all workers and use `journal recover`", "why", why)
 	}
 	notify(j.changed)
 }

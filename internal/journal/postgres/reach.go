@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"time"
 
@@ -33,9 +34,7 @@ var usual = bounds{commit: 20 * time.Second, read: 30 * time.Second, connect: 5 
 // reaching prepares a connection's settings for what may go wrong with it. Who
 // writes looks for a server that can be written, whatever the URL says.
 func (j *Journal) reaching(c *pgx.ConnConfig) {
-	for name, value := range settings {
-		c.RuntimeParams[name] = value
-	}
+	maps.Copy(c.RuntimeParams, settings)
 	// It is for each server of the URL: one that does not answer must not use up
 	// the time for the others.
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > j.bounds.connect {
