@@ -71,6 +71,11 @@ func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
 	case err != nil && !s.draining():
 		p.metrics.errors.WithLabelValues("dispatch").Inc()
 		p.outage.fails(slog.LevelError, "the journal does not give out work", err)
+		if journal.Waits(err) {
+			// Leases that ran out meanwhile are those of work that waits to be written:
+			// that comes first.
+			b.expireAt = now.Add(outageOver)
+		}
 		// Not by the timer: signals would wake it again and again.
 		p.steps.sleep(s.run, growing(errorBase, errorCap, b.failures))
 		next = time.Now()

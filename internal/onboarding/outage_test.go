@@ -63,7 +63,8 @@ func TestServiceWithoutItsDatabase(t *testing.T) {
 	s.change = func(c *onboarding.Config) {
 		c.Accounts[0].Requests, c.Accounts[0].Window = limit, window
 		c.Slack, c.QuietPeriod = time.Second, time.Second
-		c.Lease = 90 * time.Second
+		c.RequestDeadline = 2 * time.Second
+		c.Lease = 8 * time.Second // a minute outlasts it
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	}
 	s.start()

@@ -49,6 +49,13 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 			return err
 		}
 		p.metrics.errors.WithLabelValues("apply").Inc()
+		// What a request came to is known nowhere else: in an outage it is tried for as
+		// long as that lasts.
+		if tr.From == journal.Sending && journal.Waits(err) {
+			if p.steps.sleep(s.work, growing(errorBase, errorCap, try)) {
+				continue
+			}
+		}
 		if errors.Is(err, journal.ErrClosed) || !p.pause(s.work, t, try) {
 			p.outage.fails(slog.LevelError, "the outcome could not be written; it is taken up again when the lease ends", err,
 				t.attrs("to", tr.To.String(), "reason", tr.Reason)...)
