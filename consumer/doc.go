@@ -93,7 +93,7 @@
 //	  user, password, TLS or an ACL     ErrDenied (TopicWait)
 //	  topics hold records, no Start     ErrStartRequired, nothing is begun
 //	at any time, Run ends:
-//	  the group committed more than the journal knows     ErrGroupAhead
+//	  the group committed, or a reader has taken in, more than the journal knows     ErrGroupAhead
 //	  the position lies behind the partition's end        ErrTopicAnew (confirmed for TopicWait: a new leader may lag)
 //	  others are in the group                             ErrGroupInUse (StrangerWait: one may just be leaving)
 //	  a partition is silent, see below                    ErrStuck

@@ -175,10 +175,14 @@ func (p *partition) takeIn(s *stream) error {
 // false when it is not: another worker has gone on, or the generation ended.
 func (p *partition) ingest() bool {
 	wait := leastPause
+	first, said := time.Now(), ""
 	for {
 		began := time.Now()
 		done, err := p.g.c.config.Inbox.Ingest(p.g.hard, p.batcher.batch)
 		if err == nil {
+			if said != "" {
+				p.log.Info("the journal takes records again", "after", began.Sub(first).Round(time.Millisecond).String())
+			}
 			p.g.c.metrics.ingestion.Observe(time.Since(began).Seconds())
 			p.g.c.metrics.count(p.topic, &p.batcher.tally, done.Accepted, done.Repeated, done.Reused)
 			p.moved(p.batcher.batch.Next)
@@ -188,7 +192,10 @@ func (p *partition) ingest() bool {
 		if errors.Is(err, journal.ErrPosition) && p.reload() {
 			return false
 		}
-		p.log.Error("the journal did not take the batch; trying again", "from", p.batcher.batch.From, "next", p.batcher.batch.Next, "err", err)
+		if text := err.Error(); text != said {
+			said = text
+			p.log.Error("the journal did not take the batch; trying again", "from", p.batcher.batch.From, "next", p.batcher.batch.Next, "err", err)
+		}
 		// The batch in hand was tried: that is all that stopping waits for.
 		if p.g.soft.Err() != nil {
 			p.offset = p.position
@@ -200,7 +207,8 @@ func (p *partition) ingest() bool {
 }
 
 // reload goes on from where the journal stands, after another worker (or an
-// attempt of ours whose success we did not see) has moved it.
+// attempt of ours whose success we did not see) has moved it. A journal that has
+// gone back has lost what it had taken: that is for a recovery.
 func (p *partition) reload() bool {
 	known, err := p.g.c.positions(p.g.hard)
 	if err != nil {
@@ -209,6 +217,10 @@ func (p *partition) reload() bool {
 	next, ok := known[p.place]
 	if !ok || next == p.position {
 		return false
+	}
+	if next < p.position {
+		p.g.fail(groupAhead(p.place, p.position, next))
+		return true
 	}
 	p.log.Warn("the journal has gone on without this reader", "from", p.position, "to", next)
 	p.moved(next)

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -63,4 +64,22 @@ func (n named) ProtocolName() string      { return n.name }
 func (n named) UserData() ([]byte, error) { return nil, nil }
 func (n named) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
 	return kafka.RangeGroupBalancer{}.AssignGroups(members, partitions)
+}
+
+// A journal that goes back while it is read, as a late standby does, is not read
+// into: what it lacks is for a recovery.
+func TestAJournalThatGoesBackIsRefused(t *testing.T) {
+	c := kafkatest.Embedded(t)
+	topic, j := c.NewTopic(t, "in", 1), newInbox()
+	c.Produce(t, topic, many(0, 10))
+	r := start(t, c, group(), topic, j)
+	eventually(t, "the records", func() bool { return j.taken() == 10 })
+	j.set(topic, 0, 4)
+	c.Produce(t, topic, many(10, 1))
+	if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrGroupAhead) {
+		t.Fatalf("Run: %v", err)
+	}
+	if j.taken() != 10 {
+		t.Error("something was taken in")
+	}
 }

@@ -150,7 +150,10 @@
 //	                       of reviews what is open is due at the opening,
 //	                       and since when credentials are refused counts from it
 //	intent and answer race one of them is ErrStale, and whoever performs the intent looks again
-//	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk); later ones are tried anew
+//	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk, ErrUnreachable: see
+//	                       [Waits]), in bounded time; later ones are tried anew
+//	late standby, old copy found by whoever had more acknowledged, where the database can tell; then
+//	                       every step but Receive is ErrCopy, for all workers, until a recovery
 //	disk almost full       no call can begin; what is in flight has room to end
 //	restored from a copy   nothing runs with it before its recovery has ended
 //	one step is wrong      it fails alone, what was committed with it is there

@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -199,7 +200,7 @@ func (p *Pool) flushGates(ctx context.Context) bool {
 		x.mu.Unlock()
 		if err != nil {
 			p.metrics.errors.WithLabelValues("set_gate").Inc()
-			p.log.Error("the account's gate could not be written", "account", acc.Name, "error", err)
+			p.outage.fails(slog.LevelError, "the account's gate could not be written", err, "account", acc.Name)
 		}
 	}
 	return ok

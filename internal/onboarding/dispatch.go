@@ -3,6 +3,7 @@ package onboarding
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -76,11 +77,19 @@ func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
 		return next, err
 	case err != nil && !s.draining():
 		p.metrics.errors.WithLabelValues("dispatch").Inc()
-		p.log.Error("the journal does not give out work", "error", err)
+		p.outage.fails(slog.LevelError, "the journal does not give out work", err)
+		if journal.Waits(err) {
+			// Leases that ran out meanwhile are those of work that waits to be written:
+			// that comes first.
+			b.expireAt = now.Add(outageOver)
+		}
 		// Not by the timer: signals would wake it again and again.
 		p.steps.sleep(s.run, growing(errorBase, errorCap, b.failures))
 		next = time.Now()
 		b.failures++
+	case err == nil:
+		b.failures = 0
+		p.outage.works()
 	default:
 		b.failures = 0
 	}

@@ -355,6 +355,10 @@
 //	credential store not ready   activations wait, invitations go on; late answers are compared later
 //	stored credentials unreadable  their review proves nothing; an error in the log each time, once an hour
 //	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
+//	journal's database gone      no call begins; claims, receipts and what waits are tried without end, every few
+//	                             seconds at most, and said once when it begins and once when it has ended; what a
+//	                             request came to is tried as long, beyond its lease, and leases are looked at
+//	                             after that; what waits later is taken up again from what is durable
 //	journal's disk full          no call begins; receipts are tried without end, and there is room kept for them
 //	a panic                      ends the process: it is a bug, and everything durable is taken up again
 //

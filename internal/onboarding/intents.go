@@ -3,6 +3,7 @@ package onboarding
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,7 +27,7 @@ func (p *Pool) performIntents(s scope) {
 			return
 		case err != nil:
 			p.metrics.errors.WithLabelValues("pending_intents").Inc()
-			p.log.Error("the journal does not tell what people ask for", "error", err)
+			p.outage.fails(slog.LevelError, "the journal does not tell what people ask for", err)
 			wait = growing(intentLook, errorCap, failures)
 			failures++
 		default:
@@ -171,7 +172,7 @@ func (p *Pool) intentFailed(i journal.PendingIntent, err error) {
 		return
 	}
 	p.metrics.errors.WithLabelValues("end_intent").Inc()
-	p.log.Error("what a person asked for could not be written; it is tried again", "intent", i.UUID.String(), "act", i.Act, "error", err)
+	p.outage.fails(slog.LevelError, "what a person asked for could not be written; it is tried again", err, "intent", i.UUID.String(), "act", i.Act)
 }
 
 func (p *Pool) intentEnded(i journal.PendingIntent, end journal.IntentEnd) {

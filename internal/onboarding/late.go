@@ -3,6 +3,7 @@ package onboarding
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"invoicebox-worker/internal/credentials"
@@ -51,7 +52,7 @@ func (p *Pool) settleLate(s scope, t *task) {
 	if err != nil {
 		// Compared when the lease has ended.
 		p.metrics.errors.WithLabelValues("read_credentials").Inc()
-		p.log.Warn("the credential store does not say with what a late answer is to be compared", t.attrs("error", err)...)
+		p.outage.fails(slog.LevelWarn, "the credential store does not say with what a late answer is to be compared", err, t.attrs()...)
 		return
 	}
 	now := time.Now()
@@ -142,7 +143,7 @@ func (p *Pool) eraseReceipts(ctx context.Context) {
 			total += n
 			if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
 				p.metrics.errors.WithLabelValues("erase_receipts").Inc()
-				p.log.Warn("receipts that are not needed any more could not be erased; tried again later", "error", err)
+				p.outage.fails(slog.LevelWarn, "receipts that are not needed any more could not be erased; tried again later", err)
 			}
 			// Others write between two pages.
 			if err != nil || next == 0 || !p.steps.sleep(ctx, 10*time.Millisecond) {

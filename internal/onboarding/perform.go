@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -154,7 +155,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 	}
 	if t.Kind == journal.Activate {
 		if err := p.cfg.Credentials.Ready(s.calls, t.Shop); err != nil {
-			p.log.Warn("the credential store is not ready: the code is not spent", t.attrs("error", err)...)
+			p.outage.fails(slog.LevelWarn, "the credential store is not ready: the code is not spent", err, t.attrs()...)
 			p.giveBack(s, t, ReasonStoreNotReady, now.Add(p.jitter(storeRetry)))
 			return subject, false
 		}
@@ -183,7 +184,7 @@ func (p *Pool) notSent(s scope, t *task, err error) {
 		p.log.Warn("the operation is not this worker's any more", t.attrs("to", journal.Sending.String())...)
 	default:
 		p.metrics.errors.WithLabelValues("send").Inc()
-		p.log.Error("the attempt could not be made durable: nothing is sent", t.attrs("error", err)...)
+		p.outage.fails(slog.LevelError, "the attempt could not be made durable: nothing is sent", err, t.attrs()...)
 		p.undoSend(s, t)
 	}
 }

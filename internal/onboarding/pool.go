@@ -28,6 +28,7 @@ type Pool struct {
 	log      *slog.Logger
 	metrics  *Metrics
 	steps    stepping
+	outage   outage
 	out      publisher
 	accounts map[string]*account
 	order    []*account
@@ -94,7 +95,7 @@ func New(c Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, steps: concurrently{},
+		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, steps: concurrently{}, outage: outage{log: c.Logger},
 		out:       publisher{source: c.Source, format: c.Format},
 		accounts:  make(map[string]*account, len(c.Accounts)),
 		wake:      make(chan struct{}, 1),

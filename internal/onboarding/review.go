@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"invoicebox-worker/internal/credentials"
@@ -43,7 +44,7 @@ func (p *Pool) reviews(s scope, acc *account) {
 			return
 		case err != nil:
 			p.metrics.errors.WithLabelValues("reviews").Inc()
-			p.log.Error("the journal does not give out reviews of credentials", "account", acc.Name, "error", err)
+			p.outage.fails(slog.LevelError, "the journal does not give out reviews of credentials", err, "account", acc.Name)
 			wait = growing(errorBase, errorCap, failures)
 			failures++
 		default:
@@ -226,7 +227,7 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 	default:
 		// Looked at again when the lease has ended.
 		p.metrics.errors.WithLabelValues("end_review").Inc()
-		p.log.Warn("what a look at credentials brought could not be written", "account", r.acc.Name, "error", err)
+		p.outage.fails(slog.LevelWarn, "what a look at credentials brought could not be written", err, "account", r.acc.Name)
 	}
 }
 

@@ -30,13 +30,14 @@ type service struct {
 	testing.TB
 	keys    *keyset.Set
 	path    string
-	j       *sqlite.Journal
+	j       journal.Journal
 	box     *sandbox.Sandbox
 	client  *invoicebox.Client
 	offsets map[string]int64
 	stop    context.CancelFunc
 	result  chan error
 	change  func(*onboarding.Config)
+	open    func() (journal.Journal, error) // nil: SQLite
 }
 
 const topic = schemas.TypeCodeEntered
@@ -68,7 +69,11 @@ func newService(t testing.TB, o sandbox.Options) *service {
 func (s *service) start() {
 	s.Helper()
 	var err error
-	s.j, err = sqlite.Open(s.Context(), sqlite.Options{Path: s.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{}), Mark: sameFile})
+	if s.open != nil {
+		s.j, err = s.open()
+	} else {
+		s.j, err = sqlite.Open(s.Context(), sqlite.Options{Path: s.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{}), Mark: sameFile})
+	}
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -151,31 +156,6 @@ func (s *service) ingest(events ...journal.Event) journal.Ingested {
 		s.Fatal(err)
 	}
 	return got
-}
-
-// settle waits until no operation is open.
-func (s *service) settle(limit time.Duration) {
-	s.Helper()
-	end := time.Now().Add(limit)
-	for {
-		stats, err := s.j.Stats(s.Context())
-		if err != nil {
-			s.Fatal(err)
-		}
-		open := int64(0)
-		for k, n := range stats.Operations {
-			if k.State.Open() {
-				open += n
-			}
-		}
-		if open == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			s.Fatalf("after %v: %v", limit, stats.Operations)
-		}
-		<-time.After(20 * time.Millisecond)
-	}
 }
 
 // published reads and checks everything in the outbox.

@@ -49,9 +49,16 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 			return err
 		}
 		p.metrics.errors.WithLabelValues("apply").Inc()
+		// What a request came to is known nowhere else: in an outage it is tried for as
+		// long as that lasts.
+		if tr.From == journal.Sending && journal.Waits(err) {
+			if p.steps.sleep(s.work, growing(errorBase, errorCap, try)) {
+				continue
+			}
+		}
 		if errors.Is(err, journal.ErrClosed) || !p.pause(s.work, t, try) {
-			p.log.Error("the outcome could not be written; it is taken up again when the lease ends",
-				t.attrs("to", tr.To.String(), "reason", tr.Reason, "error", err)...)
+			p.outage.fails(slog.LevelError, "the outcome could not be written; it is taken up again when the lease ends", err,
+				t.attrs("to", tr.To.String(), "reason", tr.Reason)...)
 			return err
 		}
 	}
@@ -106,6 +113,9 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 	ctx := context.WithoutCancel(s.work)
 	for try := 0; ; try++ {
 		state, mine, err := p.journal.Receive(ctx, r)
+		if try > 0 && (err == nil || errors.Is(err, journal.ErrClosed)) {
+			p.outage.kept()
+		}
 		if err == nil {
 			if !mine {
 				p.log.Warn("an answer came after its lease had ended; it is kept", t.attrs("state", state.String())...)
@@ -113,11 +123,12 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 			return mine, nil
 		}
 		p.metrics.errors.WithLabelValues("receive").Inc()
-		p.log.Error("A RECEIVED ANSWER IS NOT DURABLE YET: do not stop this process; make the journal writable",
-			t.attrs("try", try+1, "error", err)...)
 		if errors.Is(err, journal.ErrClosed) {
+			p.outage.fails(slog.LevelError, "A RECEIVED ANSWER IS NOT DURABLE, and the journal is closed", err, t.attrs()...)
 			return false, err
 		}
+		p.outage.fails(slog.LevelDebug, "a received answer is not durable yet", err, t.attrs()...)
+		p.outage.keeps(try == 0, err, t.attrs())
 		p.steps.sleep(ctx, growing(errorBase, errorCap, try))
 	}
 }
@@ -127,7 +138,7 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 func (p *Pool) endCheck(s scope, id journal.AttemptID, end journal.AttemptEnd) {
 	if err := p.journal.EndCheck(s.work, id, end); err != nil {
 		p.metrics.errors.WithLabelValues("end_check").Inc()
-		p.log.Warn("the end of a request could not be written", "error", err)
+		p.outage.fails(slog.LevelWarn, "the end of a request could not be written", err)
 	}
 }
 

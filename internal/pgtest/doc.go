@@ -1,7 +1,8 @@
 // Package pgtest starts PostgreSQL servers for tests: the machine's own
 // binaries, on loopback and a free port, in a folder of the test. It is for tests
-// only. A server can be ended and started again, and can have a streaming replica
-// that takes over.
+// only. A server can be ended and started again, can hang, and can have a streaming
+// replica that takes over, late if wanted. A [Proxy] before it is a network that is
+// slow, or is cut without a word.
 //
 // The binaries are found in the folder that INVOICEBOX_TEST_POSTGRES names, in
 // the PATH, or where Debian puts them. A test that needs a server is skipped

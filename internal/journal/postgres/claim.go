@@ -197,7 +197,7 @@ func credential(k journal.ShopKey, r row) journal.Credential {
 func (j *Journal) Expire(ctx context.Context) (planned, unknown int, err error) {
 	if !j.beside && !j.closed.Load() {
 		if err := j.session.bury(ctx, false); err != nil {
-			return 0, 0, fmt.Errorf("journal: %w", readable(err))
+			return 0, 0, fmt.Errorf("journal: %w", err)
 		}
 	}
 	n, err := askFor(ctx, j, 0, needs{}, (*tx).expire)

@@ -44,15 +44,17 @@ func (j *Journal) AppendIntent(ctx context.Context, i journal.Intent, audit jour
 	if j.closed.Load() {
 		return journal.ErrClosed
 	}
-	err := pgx.BeginFunc(ctx, j.readers, func(tx pgx.Tx) error {
-		if err := j.appendIntent(asking(ctx, tx), i, audit); err != nil {
+	err := j.bounded(ctx, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, j.readers, func(tx pgx.Tx) error {
+			if err := j.appendIntent(asking(ctx, tx), i, audit); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", j.channel, "0 i")
 			return err
-		}
-		_, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", j.channel, "0 i")
-		return err
+		})
 	})
 	if err != nil {
-		return fmt.Errorf("journal: %w", readable(err))
+		return fmt.Errorf("journal: %w", err)
 	}
 	return nil
 }

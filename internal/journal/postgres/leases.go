@@ -30,7 +30,19 @@ func run(ctx context.Context, tx pgx.Tx, steps []step) error {
 // no other is at work, follows a clock that was stepped meanwhile.
 func (s *session) bury(ctx context.Context, opening bool) error {
 	told := false
-	err := pgx.BeginFunc(ctx, s.j.readers, func(tx pgx.Tx) error {
+	err := s.j.bounded(ctx, func(ctx context.Context) error {
+		var err error
+		told, err = s.buryIn(ctx, opening)
+		return err
+	})
+	if err == nil && told {
+		notify(s.j.changed)
+	}
+	return err
+}
+
+func (s *session) buryIn(ctx context.Context, opening bool) (told bool, err error) {
+	err = pgx.BeginFunc(ctx, s.j.readers, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", s.j.lockKey, int32(lockDuty)); err != nil {
 			return err
 		}
@@ -40,6 +52,13 @@ func (s *session) bury(ctx context.Context, opening bool) error {
 		}
 		if opening {
 			if err := refuseUnfinished(ctx, tx); err != nil {
+				return err
+			}
+		}
+		if len(gone) > 0 && !opening {
+			// In a database that moved nobody is buried before that was noticed: what
+			// they did last may be missing in it.
+			if here, err := s.j.stayed(ctx, tx); err != nil || !here {
 				return err
 			}
 		}
@@ -72,10 +91,7 @@ func (s *session) bury(ctx context.Context, opening bool) error {
 		_, err = tx.Exec(ctx, "UPDATE replica SET ready = TRUE WHERE id = $1", s.number())
 		return err
 	})
-	if err == nil && told {
-		notify(s.j.changed)
-	}
-	return err
+	return told, err
 }
 
 // others finds the replicas that are gone, and tells whether none is at work. A
@@ -110,6 +126,8 @@ func endLeases(now int64, gone []int64) []step {
 		{`UPDATE operation SET state = 8, stage = 2, due_at = $1, changed = $1, doubt = 1, unknowns = unknowns + 1, leased = 0
 			WHERE stage = 3 AND state = 5 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
 		{`UPDATE operation SET due_at = least(due_at, $1), leased = 0 WHERE stage = 2 AND leased = 1 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
+		{pulsesBuried, both},
+		{pulsesForget, []any{now - remembered.Microseconds()}},
 		{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}},
 	}
 }

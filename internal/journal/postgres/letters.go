@@ -81,8 +81,12 @@ func (j *Journal) AppendAudit(ctx context.Context, e journal.AuditEntry) error {
 	if at == 0 {
 		at = j.clock.micros()
 	}
-	if _, err := j.readers.Exec(ctx, auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail); err != nil {
-		return fmt.Errorf("journal: %w", readable(err))
+	err := j.bounded(ctx, func(ctx context.Context) error {
+		_, err := j.readers.Exec(ctx, auditInsert, at, e.Actor, e.Act, e.Subject, e.Detail)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
 	}
 	return nil
 }

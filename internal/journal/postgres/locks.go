@@ -24,6 +24,7 @@ type needs struct {
 	invitees   []journal.ShopKey // those of them that have an open invitation
 	ledgers    []string          // to take permits from; made when they are new
 	keys       []string          // more that other requests of the transaction may name
+	anyway     bool              // also in a database that is refused
 }
 
 // locks are what the requests of a transaction need.
@@ -307,6 +308,8 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 func (b *batch) commit(ctx context.Context) error {
 	var p pgx.Batch
 	b.permits.flush(&p, b.now)
+	b.j.pulse.next++
+	p.Queue(pulseBeat, b.j.pulse.process[:], b.j.pulse.next, b.now)
 	if b.woken || b.out || b.back || b.asked {
 		p.Queue("SELECT pg_notify($1, $2)", b.j.channel, b.j.message(b))
 	}
@@ -320,5 +323,9 @@ func (b *batch) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	return results.Close()
+	if err := results.Close(); err != nil {
+		return err
+	}
+	b.j.pulse.acked.Store(b.j.pulse.next)
+	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -42,7 +41,8 @@ type Options struct {
 	// in which a copy stands for the database itself.
 	Mark func() string
 
-	migrations fs.FS // of tests; nil is this program's
+	migrations fs.FS  // of tests; nil is this program's
+	bounds     bounds // of a test; zero is the usual ones
 }
 
 // A Journal is the durable memory in a PostgreSQL database, shared with the
@@ -62,6 +62,11 @@ type Journal struct {
 	channel  string // of notifications
 	lockKey  int32  // the first half of all advisory locks
 	session  *session
+	bounds   bounds
+	away     atomic.Bool // the database could not be reached just now
+	pulse    pulse
+	known    atomic.Pointer[uuid.UUID] // the identity that the database has to have
+	recovers atomic.Bool               // this process has begun a recovery
 
 	queue      queue
 	written    chan struct{}
@@ -101,7 +106,9 @@ const oldest = 140000
 var settings = map[string]string{
 	"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off",
 	"timezone": "UTC", "client_encoding": "UTF8", "standard_conforming_strings": "on",
-	"idle_in_transaction_session_timeout": "10s", "lock_timeout": "20s", "statement_timeout": "30s",
+	"idle_in_transaction_session_timeout": "10s", "lock_timeout": "12s", "statement_timeout": "30s",
+	// A process that was cut off must not hold its session for hours.
+	"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 	"application_name": "invoicebox-worker",
 }
 
@@ -118,7 +125,6 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if err != nil {
 		return nil, errors.New("journal: the URL of the database cannot be read")
 	}
-	maps.Copy(config.RuntimeParams, settings)
 	j := &Journal{
 		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
@@ -127,6 +133,11 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
 	}
+	if j.bounds = o.bounds; j.bounds == (bounds{}) {
+		j.bounds = usual
+	}
+	j.pulse.process = uuid.New()
+	j.reaching(j.config)
 	defer func() {
 		if err != nil {
 			j.release()
@@ -162,8 +173,7 @@ func (j *Journal) openReaders(ctx context.Context) error {
 	if err != nil {
 		return errors.New("journal: the URL of the database cannot be read")
 	}
-	maps.Copy(pool.ConnConfig.RuntimeParams, settings)
-	pool.MaxConns = 4
+	j.reachingPool(pool)
 	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
 		return fmt.Errorf("journal: %w", readable(err))
 	}
@@ -217,6 +227,7 @@ func (j *Journal) identify(ctx context.Context) error {
 	if j.identity, err = uuid.FromBytes(raw); err != nil {
 		return errors.New("journal: the journal's identity is damaged")
 	}
+	j.known.Store(&j.identity)
 	// Locks and channels are the database's; there may be other journals in it, and
 	// the identity changes with a recovery.
 	return j.read(ctx, "SELECT 'meta'::regclass::oid::bigint", func(r row) error {
@@ -233,18 +244,13 @@ func (j *Journal) dial(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	var synchronous string
-	var standby bool
-	if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), pg_is_in_recovery()").Scan(&synchronous, &standby); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit')").Scan(&synchronous); err != nil {
 		_ = conn.Close(ctx)
 		return nil, err
 	}
 	if synchronous == "off" {
 		_ = conn.Close(ctx)
 		return nil, fmt.Errorf("%w: synchronous_commit is off", journal.ErrNotDurable)
-	}
-	if standby {
-		_ = conn.Close(ctx)
-		return nil, errors.New("the database is a standby: it cannot be written")
 	}
 	return conn, nil
 }

@@ -2,17 +2,17 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // placeSQL tells a database from its copies: the cluster's number, the
 // database's, and the timeline, which every promoted standby and every recovery
 // to a point in time begins anew. The first needs a right that a role may lack.
 const (
+	mayAskSQL  = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
 	clusterSQL = "SELECT system_identifier::text FROM pg_control_system()"
 	placeSQL   = "SELECT (SELECT oid FROM pg_database WHERE datname = current_database())::bigint, left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 )
@@ -24,8 +24,12 @@ func (j *Journal) place(ctx context.Context, conn *pgx.Conn) (string, error) {
 	}
 	var cluster, timeline string
 	var database int64
-	if err := conn.QueryRow(ctx, clusterSQL).Scan(&cluster); err != nil {
-		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "42501" { // insufficient_privilege
+	may := false
+	if err := conn.QueryRow(ctx, mayAskSQL).Scan(&may); err != nil {
+		return "", err
+	}
+	if may {
+		if err := conn.QueryRow(ctx, clusterSQL).Scan(&cluster); err != nil {
 			return "", err
 		}
 	}
@@ -35,32 +39,31 @@ func (j *Journal) place(ctx context.Context, conn *pgx.Conn) (string, error) {
 	return cluster + " " + strconv.FormatInt(database, 10) + " " + timeline, nil
 }
 
-// arrive notices on a new connection that the database is not the one that the
-// journal was in: it was restored, copied, or a standby took over. What was sent
-// last may be missing in it, so the ledgers wait. That nothing else is missing
-// nobody can see here.
+// sameButTimeline tells whether two places are of one database, as far as anybody
+// can tell: a standby that took over is, and so is a restored base backup.
+func sameButTimeline(a, b string) bool {
+	cut := func(s string) string { return s[:max(strings.LastIndexByte(s, ' '), 0)] }
+	return cut(a) == cut(b)
+}
+
+// arrive looks at the database at the other end of a new connection. Where it
+// was restored, copied, or a standby took over, what was sent last may be missing
+// in it, and more.
 func (j *Journal) arrive(ctx context.Context, conn *pgx.Conn) error {
 	place, err := j.place(ctx, conn)
 	if err != nil {
 		return err
 	}
-	var was []byte
-	switch err := conn.QueryRow(ctx, "SELECT value FROM meta WHERE name = 'place'").Scan(&was); {
-	case err == nil && string(was) == place:
-		return nil
-	case err == nil:
-		j.log.Warn("the journal's database is not the one that it was: it was restored or copied, or a standby took over. What was sent since is not known, " +
-			"so no request is sent for one window and the slack. If it is older than the last run, stop at once and use `journal recover`")
-	case !errors.Is(err, pgx.ErrNoRows):
-		return err
+	return j.examine(ctx, conn, place)
+}
+
+// stayed tells whether the database is where the journal knows it to be.
+func (j *Journal) stayed(ctx context.Context, tx pgx.Tx) (bool, error) {
+	place, err := j.place(ctx, tx.Conn())
+	if err != nil {
+		return false, err
 	}
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if was != nil {
-			if _, err := tx.Exec(ctx, setMeta, "history", decimal(j.clock.micros())); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Exec(ctx, setMeta, "place", []byte(place))
-		return err
-	})
+	was := ""
+	err = tx.QueryRow(ctx, "SELECT convert_from(value, 'UTF8') FROM meta WHERE name = 'place'").Scan(&was)
+	return was == place, err
 }

@@ -14,22 +14,29 @@ func (j *Journal) read(ctx context.Context, sql string, f func(row) error, args 
 	if j.closed.Load() {
 		return journal.ErrClosed
 	}
-	rows, err := j.readers.Query(ctx, sql, args...)
-	if err != nil {
-		return fmt.Errorf("journal: read: %w", readable(err))
-	}
-	defer rows.Close()
-	for rows.Next() {
-		values, err := rows.Values()
+	var left error // f's, as it is
+	err := j.bounded(ctx, func(ctx context.Context) error {
+		rows, err := j.readers.Query(ctx, sql, args...)
 		if err != nil {
-			return fmt.Errorf("journal: read: %w", readable(err))
-		}
-		if err := f(values); err != nil {
 			return err
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("journal: read: %w", readable(err))
+		defer rows.Close()
+		for rows.Next() {
+			values, err := rows.Values()
+			if err != nil {
+				return err
+			}
+			if left = f(values); left != nil {
+				return nil
+			}
+		}
+		return rows.Err()
+	})
+	switch {
+	case left != nil:
+		return left
+	case err != nil:
+		return fmt.Errorf("journal: read: %w", err)
 	}
 	return nil
 }

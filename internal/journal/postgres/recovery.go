@@ -83,6 +83,7 @@ func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (journal.Reco
 		if copied != 0 {
 			got.Copied = wall(copied)
 		}
+		t.follow(func() { j.recovers.Store(true) })
 		t.follow(func() { j.recovery = &recovery{restorer: r, number: times, words: map[string]int{}} })
 		return got, nil
 	})
@@ -230,7 +231,9 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			{`UPDATE shop SET version = greatest(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`, nil},
 			{"DELETE FROM announced", nil},
-			{"DELETE FROM meta WHERE name IN ('copied', 'recovering')", nil},
+			{"DELETE FROM meta WHERE name IN ('copied', 'recovering', 'moved')", nil},
+			// Those who do not know of it find that they are strangers.
+			{"DELETE FROM pulse WHERE process <> $1", []any{j.pulse.process[:]}},
 			{setMeta, []any{"identity", e.Identity[:]}},
 			{setMeta, []any{"keyset_check", notNil(e.Check)}},
 		}
@@ -243,7 +246,11 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 		if err := t.unknownHistory(); err != nil {
 			return nil, err
 		}
-		t.follow(func() { j.recovery = nil })
+		t.follow(func() {
+			j.recovery = nil
+			j.recovers.Store(false)
+			j.known.Store(&e.Identity)
+		})
 		return orphans, t.audit(e.Audit)
 	})
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -132,7 +133,7 @@ func (j *Journal) Receive(ctx context.Context, r journal.Receipt) (s journal.Sta
 		s    journal.State
 		mine bool
 	}
-	a, err := askFor(ctx, j, 0, needs{operations: []int64{r.Ref.Operation}, missing: fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation)},
+	a, err := askFor(ctx, j, 0, needs{operations: []int64{r.Ref.Operation}, missing: fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation), anyway: true},
 		func(t *tx) (a answer, err error) {
 			a.s, a.mine, err = t.receive(r)
 			return a, err
@@ -145,7 +146,11 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("journal: a receipt that is not sealed: %w", err)
 	}
-	if _, err := t.endAttempt(r.Attempt, r.Ref.Operation, r.End); err != nil {
+	_, err = t.endAttempt(r.Attempt, r.Ref.Operation, r.End)
+	if errors.Is(err, journal.ErrNotFound) && t.j.pulse.lost.Load() {
+		r.Attempt, err = t.lostAttempt(r)
+	}
+	if err != nil {
 		return 0, false, err
 	}
 	n, err := t.exec("INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",

@@ -39,6 +39,9 @@ func (j *Journal) attend(ctx context.Context) error {
 	j.session = s
 	err := j.arrive(ctx, s.conn)
 	if err == nil {
+		err = j.mayOpen(ctx, s.conn)
+	}
+	if err == nil {
 		err = s.bury(ctx, true)
 	}
 	if err != nil {
@@ -58,13 +61,18 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	if err != nil {
 		return err
 	}
-	replica := int64(0)
-	err = conn.QueryRow(ctx, "INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id", s.j.clock.micros(), ready).Scan(&replica)
-	if err == nil {
-		_, err = conn.Exec(ctx, "SELECT pg_advisory_lock($1, $2)", s.j.lockKey, int32(replica)) // #nosec G115 -- one for each start of a process
+	replica, err := s.resume(ctx, conn)
+	if err == nil && replica == 0 {
+		err = conn.QueryRow(ctx, "INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id", s.j.clock.micros(), ready).Scan(&replica)
+		if err == nil {
+			_, err = conn.Exec(ctx, "SELECT pg_advisory_lock($1, $2)", s.j.lockKey, int32(replica)) // #nosec G115 -- one for each start of a process
+		}
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.j.channel}.Sanitize())
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, "UPDATE pulse SET replica = $2, ended = NULL WHERE process = $1", s.j.pulse.process[:], replica)
 	}
 	if err != nil {
 		_ = conn.Close(ctx)
@@ -76,41 +84,103 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	return nil
 }
 
+// resume takes the number up again that the process had before its session was
+// lost, so that its leases go on; 0 where others have ended them, or the server
+// has not noticed yet that the session is gone.
+func (s *session) resume(ctx context.Context, conn *pgx.Conn) (int64, error) {
+	had, mine, there := s.number(), false, false
+	if had == 0 {
+		return 0, nil
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", s.j.lockKey, int32(had)).Scan(&mine); err != nil || !mine { // #nosec G115 -- as above
+		return 0, err
+	}
+	// Who ends its leases holds the lock until its row is gone.
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM replica WHERE id = $1)", had).Scan(&there); err != nil || there {
+		return had, err
+	}
+	_, err := conn.Exec(ctx, "SELECT pg_advisory_unlock($1, $2)", s.j.lockKey, int32(had)) // #nosec G115 -- as above
+	return 0, err
+}
+
 func (s *session) number() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.replica
 }
 
-// listen passes on what other replicas tell, and opens the session again when
-// it was lost: what was missed meanwhile is looked at.
+// listen passes on what other replicas tell, makes sure now and then that there
+// is a database, and opens the session again when it was lost: what was missed
+// meanwhile is looked at.
 func (s *session) listen(ctx context.Context) {
 	defer close(s.done)
+	next := time.Now().Add(s.j.bounds.ping)
 	for {
-		n, err := s.conn.WaitForNotification(ctx)
+		err := s.hear(ctx, next)
+		if err == nil && !time.Now().Before(next) {
+			err = s.within(ctx, s.j.bounds.ping, func(ctx context.Context) error { return s.j.examine(ctx, s.conn, "") })
+			next = time.Now().Add(s.j.bounds.ping)
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			s.told(n.Payload)
 			continue
 		}
-		_ = s.conn.Close(ctx)
-		for {
-			if err := s.enter(ctx, true); err == nil {
-				break
-			}
+		s.shut()
+		for s.within(ctx, s.j.bounds.read, s.again) != nil {
+			s.j.away.Store(true)
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(time.Second):
 			}
 		}
+		next = time.Now().Add(s.j.bounds.ping)
 		notify(s.j.changed)
 		notify(s.j.outbox)
 		notify(s.j.intents)
 		notify(s.j.freed)
 	}
+}
+
+// hear passes on one message; nil also where none came until then.
+func (s *session) hear(ctx context.Context, until time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	n, err := s.conn.WaitForNotification(ctx)
+	switch {
+	case err == nil:
+		s.told(n.Payload)
+	case ctx.Err() != nil && !s.conn.IsClosed():
+		return nil
+	}
+	return err
+}
+
+func (s *session) within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(ctx)
+}
+
+// again opens the session anew, and looks where it is.
+func (s *session) again(ctx context.Context) error {
+	if err := s.enter(ctx, true); err != nil {
+		return err
+	}
+	if err := s.j.arrive(ctx, s.conn); err != nil {
+		s.shut()
+		return err
+	}
+	return nil
+}
+
+// shut closes the connection without waiting for a server that may be gone.
+func (s *session) shut() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx) // whatever is wrong with it is why it is closed
 }
 
 // message is what a transaction tells the other replicas: who speaks, and w for
@@ -161,5 +231,8 @@ func (s *session) leave() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = s.conn.Close(ctx) // with it the lock goes
+	if !s.conn.IsClosed() {
+		_, _ = s.conn.Exec(ctx, pulseEnd, s.j.pulse.process[:], s.j.clock.micros()) // else it is found to be gone
+	}
+	s.shut() // with it the lock goes
 }

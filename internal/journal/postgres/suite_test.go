@@ -48,17 +48,8 @@ func samePlace() string { return "the same" }
 // server has noticed.
 func (j *Journal) die(t *testing.T, url string) {
 	t.Helper()
-	j.queue.close()
-	<-j.written
-	j.session.cancel()
-	<-j.session.done
+	j.vanish()
 	ctx := context.Background()
-	_ = j.session.conn.Close(ctx)
-	if j.conn != nil {
-		_ = j.conn.Close(ctx)
-	}
-	j.readers.Close()
-	j.closed.Store(true)
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		t.Fatal(err)
@@ -76,4 +67,19 @@ func (j *Journal) die(t *testing.T, url string) {
 			t.Fatalf("%d connections are still there", others)
 		}
 	}
+}
+
+// vanish ends the connections without a word.
+func (j *Journal) vanish() {
+	j.queue.close()
+	<-j.written
+	j.session.cancel()
+	<-j.session.done
+	ctx := context.Background()
+	_ = j.session.conn.Close(ctx)
+	if j.conn != nil {
+		_ = j.conn.Close(ctx)
+	}
+	j.readers.Close()
+	j.closed.Store(true)
 }

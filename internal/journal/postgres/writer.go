@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -18,10 +17,6 @@ const (
 	maxRequests = 256 // of both priorities together
 	maxRecords  = 500 // records of low requests, the first request whatever its size
 )
-
-// commitWithin bounds a transaction: a database that does not answer must not
-// keep the writer for ever.
-const commitWithin = 30 * time.Second
 
 // A request is one transition that waits for the writer.
 type request struct {
@@ -124,7 +119,7 @@ func (j *Journal) submit(ctx context.Context, records int, n needs, run func(*tx
 	case err := <-r.done:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return j.gaveUp(ctx)
 	}
 }
 
@@ -160,32 +155,77 @@ func (j *Journal) write() {
 	}
 }
 
+// A fate is what is to be done with requests whose transaction was made.
+type fate uint8
+
+const (
+	settled fate = iota // nothing: each has its answer
+	apart               // nothing was committed; each alone may go better, or the only one once more
+	whole               // nothing was committed: the connection was lost before
+)
+
+// tries bounds how often a transaction is made.
+const tries = 10
+
 // commit runs requests in one transaction. Where one of them spoils it for the
 // others, each is run in one of its own.
 func (j *Journal) commit(rs []*request) []error {
-	ctx, cancel := context.WithTimeout(context.Background(), commitWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), j.bounds.commit)
 	defer cancel()
-	errs, again := j.transact(ctx, rs)
-	if !again {
+	errs, next := j.transact(ctx, rs)
+	if next == whole {
+		errs, next = j.transact(ctx, rs)
+	}
+	if next == settled {
 		return errs
 	}
 	if len(rs) > 1 {
-		for i := range rs {
-			errs[i] = j.commit(rs[i : i+1])[0]
-		}
-		return errs
+		return j.commitApart(rs, errs)
 	}
-	for try := 0; again && try < 10; try++ {
-		errs, again = j.transact(ctx, rs)
+	for try := 0; next != settled && try < tries; try++ {
+		errs, next = j.transact(ctx, rs)
 	}
 	return errs
 }
 
-// transact makes one transaction of the requests. Again: nothing was committed,
-// and it may go better, each request alone or the only one once more.
-func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, again bool) {
+// commitApart makes a transaction for each request, all of them within the time
+// of two: when the database is gone they must not wait for it one by one.
+func (j *Journal) commitApart(rs []*request, errs []error) []error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*j.bounds.commit)
+	defer cancel()
+	for i := range rs {
+		if ctx.Err() != nil {
+			errs[i] = readable(ctx.Err())
+			continue
+		}
+		next := apart
+		for try := 0; next != settled && try < tries; try++ {
+			var one []error
+			one, next = j.transact(ctx, rs[i:i+1])
+			errs[i] = one[0]
+		}
+		if !errors.Is(errs[i], journal.ErrUnreachable) {
+			continue
+		}
+		// It may be this request that ends connections; or there is no database.
+		if _, err := j.connection(ctx); err != nil {
+			for k := i + 1; k < len(rs); k++ {
+				errs[k] = errs[i]
+			}
+			return errs
+		}
+	}
+	return errs
+}
+
+// transact makes one transaction of the requests.
+func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, next fate) {
 	errs = make([]error, len(rs))
 	fail := func(err error) []error {
+		if gone := errors.Is(err, journal.ErrUnreachable); gone {
+			j.away.Store(true)
+			j.disconnect()
+		}
 		for i := range errs {
 			errs[i] = err
 		}
@@ -193,19 +233,40 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ag
 	}
 	conn, err := j.connection(ctx)
 	if err != nil {
-		return fail(fmt.Errorf("journal: connect: %w", readable(err))), false
+		return fail(fmt.Errorf("journal: connect: %w", readable(err))), settled
 	}
 	b := newBatch(j, conn)
 	b.alone = len(rs) == 1
+	if j.pulse.waits.Load() {
+		if err := j.examine(ctx, conn, ""); err != nil {
+			j.disconnect()
+			return fail(fmt.Errorf("journal: %w", readable(err))), settled
+		}
+	}
+	if kept := j.permitted(rs, errs); len(kept) < len(rs) {
+		if len(kept) == 0 {
+			return errs, settled
+		}
+		got, next := j.transact(ctx, kept)
+		for i := range rs {
+			if errs[i] == nil {
+				errs[i], got = got[0], got[1:]
+			}
+		}
+		return errs, next
+	}
 	locks, refused, err := j.prepare(ctx, conn, rs)
 	if err != nil {
+		next = j.lostBefore(ctx, conn)
 		j.disconnect()
-		return fail(fmt.Errorf("journal: %w", readable(err))), false
+		return fail(fmt.Errorf("journal: %w", readable(err))), next
 	}
 	if err := b.begin(ctx, locks); err != nil {
-		again := transient(err)
+		if next = j.lostBefore(ctx, conn); transient(err) {
+			next = apart
+		}
 		j.disconnect()
-		return fail(fmt.Errorf("journal: begin: %w", readable(err))), again
+		return fail(fmt.Errorf("journal: begin: %w", readable(err))), next
 	}
 	jobs := make([]*job, len(rs))
 	for i, r := range rs {
@@ -214,8 +275,12 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ag
 		}
 	}
 	if err := b.all(ctx); err != nil {
+		told := readable(err)
+		if next = j.lostBefore(ctx, conn); next == settled && !errors.Is(told, journal.ErrUnreachable) && (!b.alone || transient(err)) {
+			next = apart
+		}
 		b.rollback(ctx)
-		return fail(readable(err)), !b.alone || transient(err)
+		return fail(told), next
 	}
 	failed := false
 	for i, o := range jobs {
@@ -228,22 +293,38 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ag
 	}
 	if failed {
 		b.rollback(ctx)
-		return errs, !b.alone
+		if !b.alone {
+			next = apart
+		}
+		return errs, next
 	}
+	j.away.Store(false)
 	if !b.wrote {
 		// What was only read may be remembered.
 		after := b.after
 		b.rollback(ctx)
 		b.after = after
 		b.publish()
-		return errs, false
+		return errs, settled
 	}
 	if err := b.commit(ctx); err != nil {
+		if transient(err) {
+			next = apart
+		}
 		j.disconnect()
-		return fail(fmt.Errorf("journal: commit: %w", readable(err))), transient(err)
+		return fail(fmt.Errorf("journal: commit: %w", readable(err))), next
 	}
 	b.publish()
-	return errs, false
+	return errs, settled
+}
+
+// lostBefore tells whether a connection was lost, with time for another, before
+// anything was to be committed.
+func (j *Journal) lostBefore(ctx context.Context, conn *pgx.Conn) fate {
+	if conn.IsClosed() && ctx.Err() == nil {
+		return whole
+	}
+	return settled
 }
 
 // publish lets memory follow the commit and tells who waits.
@@ -304,26 +385,3 @@ func (j *Journal) disconnect() {
 	_ = j.conn.Close(ctx) // whatever is wrong with it is why it is closed
 	j.conn = nil
 }
-
-// readable takes what must not be told, the address of the database and its
-// user, out of an error of the driver, and adds the contract's word for it.
-func readable(err error) error {
-	e, told := errors.AsType[*pgconn.PgError](err)
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		if told {
-			return fmt.Errorf("%w: the server refuses: %s", errUnreachable, e.Message)
-		}
-		return errUnreachable
-	}
-	if told {
-		switch e.Code {
-		case "53100": // disk_full
-			return fmt.Errorf("%w: %w", journal.ErrFull, err)
-		case "58030": // io_error
-			return fmt.Errorf("%w: %w", journal.ErrDisk, err)
-		}
-	}
-	return err
-}
-
-var errUnreachable = errors.New("the database cannot be reached")

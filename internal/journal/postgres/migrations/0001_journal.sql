@@ -14,7 +14,8 @@
 -- Facts about the journal: identity, created, keyset_check; copied (when this copy
 -- was made), recovering (that a recovery was begun, and when), recoveries (how many
 -- there were), history (before it nothing is known of what was sent), place (which
--- database the journal was in), pruning (the time by which ages are counted) and
+-- database the journal was in), moved (since when the replicas make sure that it lost
+-- nothing on its way from another), pruning (the time by which ages are counted) and
 -- pruning_at (when it was set last). Times and numbers are decimal texts.
 CREATE TABLE meta (
     name  TEXT COLLATE "C" PRIMARY KEY,
@@ -374,3 +375,16 @@ CREATE TABLE replica (
     since BIGINT NOT NULL,
     ready BOOLEAN NOT NULL -- it has looked at what was before it
 );
+
+-- What each process has committed last, written with every commit. A process
+-- that finds less here than was acknowledged to it knows that commits were lost.
+-- A row stays for a while after its process.
+CREATE TABLE pulse (
+    process     BYTEA  PRIMARY KEY, -- made when the process opened the journal
+    replica     BIGINT NOT NULL,    -- its present number
+    n           BIGINT NOT NULL,    -- commits, those that nobody knows of included
+    at          BIGINT NOT NULL,    -- of the last
+    synchronous BIGINT NOT NULL,    -- the server said then that a standby has it, too
+    ended       BIGINT,             -- when it left, or was found gone, with all of its commits here
+    missing     BIGINT NOT NULL DEFAULT 0 -- 1: since the database moved it has not said that all of its commits are here
+) WITH (fillfactor = 20);

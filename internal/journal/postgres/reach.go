@@ -1,0 +1,161 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// bounds say how long a database that does not answer is waited for: a server
+// that was frozen, or a network that was cut without a word, looks like a slow
+// one.
+type bounds struct {
+	commit  time.Duration // a transaction of the writer, its connection included
+	read    time.Duration // a read, and what a session does
+	connect time.Duration // to one server
+	ping    time.Duration // between two looks at the session, and how long one may take
+	standby time.Duration // until all replicas have looked at a standby that took over
+}
+
+// usual are longer than any lock is held by a replica that was stopped (see
+// settings), or all replicas would give up with it.
+var usual = bounds{commit: 20 * time.Second, read: 30 * time.Second, connect: 5 * time.Second, ping: 5 * time.Second, standby: time.Minute}
+
+// reaching prepares a connection's settings for what may go wrong with it. Who
+// writes looks for a server that can be written, whatever the URL says.
+func (j *Journal) reaching(c *pgx.ConnConfig) {
+	maps.Copy(c.RuntimeParams, settings)
+	// It is for each server of the URL: one that does not answer must not use up
+	// the time for the others.
+	if c.ConnectTimeout == 0 || c.ConnectTimeout > j.bounds.connect {
+		c.ConnectTimeout = j.bounds.connect
+	}
+	if !j.beside {
+		c.ValidateConnect = writable
+	}
+}
+
+func (j *Journal) reachingPool(c *pgxpool.Config) {
+	j.reaching(c.ConnConfig)
+	c.MaxConns = 4
+	c.PingTimeout = j.bounds.ping
+}
+
+// errStandby says that a server cannot be written: it follows another, or was
+// set to be read only.
+var errStandby = fmt.Errorf("%w: the server follows another or is read only", journal.ErrUnreachable)
+
+func writable(ctx context.Context, c *pgconn.PgConn) error {
+	r := c.ExecParams(ctx, "SHOW transaction_read_only", nil, nil, nil, nil).Read()
+	switch {
+	case r.Err != nil:
+		return r.Err
+	case len(r.Rows) != 1 || string(r.Rows[0][0]) != "off":
+		return errStandby
+	}
+	return nil
+}
+
+// readable takes what must not be told, the address of the database and its
+// user, out of an error of the driver, and adds the contract's word for it.
+func readable(err error) error {
+	var refused *pgconn.PgError
+	if errors.Is(err, journal.ErrUnreachable) && !isConnecting(err) {
+		return err
+	}
+	if errors.As(err, &refused) {
+		if words, ok := gone[refused.Code]; ok {
+			return fmt.Errorf("%w: %s (SQLSTATE %s)", journal.ErrUnreachable, words, refused.Code)
+		}
+		switch refused.Code {
+		case "53100": // disk_full
+			return fmt.Errorf("%w: %w", journal.ErrFull, err)
+		case "58030": // io_error
+			return fmt.Errorf("%w: %w", journal.ErrDisk, err)
+		}
+	}
+	switch {
+	case errors.Is(err, errStandby):
+		return errStandby
+	case isConnecting(err) && refused != nil:
+		return fmt.Errorf("%w: the server refuses the connection: %s", journal.ErrUnreachable, refused.Message)
+	case isConnecting(err):
+		return fmt.Errorf("%w: no connection can be made", journal.ErrUnreachable)
+	case refused != nil, errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: it does not answer in time: %w", journal.ErrUnreachable, context.DeadlineExceeded)
+	case broken(err):
+		return errBroken
+	}
+	return err
+}
+
+var errBroken = fmt.Errorf("%w: the connection was lost", journal.ErrUnreachable)
+
+// gone are the codes by which a server says that it, or this session with it, is
+// not there for now.
+var gone = map[string]string{
+	"53300": "it gives out no more connections",
+	"57P01": "the session was ended by an administrator, or the server stops",
+	"57P02": "the server crashed",
+	"57P03": "the server starts or stops",
+	"57P05": "the session was ended for being idle",
+	"25P03": "the session was ended for leaving a transaction open",
+	"25006": "the server became read only",
+	"08000": "the connection failed",
+	"08003": "the connection failed",
+	"08006": "the connection failed",
+}
+
+func isConnecting(err error) bool {
+	_, ok := errors.AsType[*pgconn.ConnectError](err)
+	return ok
+}
+
+// broken tells whether an error is that of a connection that is not there.
+func broken(err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
+}
+
+// bounded runs what reads, or what a session does, no longer than that may
+// take. Where the caller gave up first, it is told whether there is a database.
+func (j *Journal) bounded(ctx context.Context, f func(context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, j.bounds.read)
+	defer cancel()
+	err := f(within)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return j.gaveUp(ctx)
+	case within.Err() != nil:
+		// The others of the pool are likely to be as dead.
+		j.readers.Reset()
+		return readable(context.DeadlineExceeded)
+	case transient(err):
+		return fmt.Errorf("%w: a statement was canceled, or waited too long", journal.ErrUnreachable)
+	}
+	return readable(err)
+}
+
+// gaveUp is the error of a caller whose context ended while it waited.
+func (j *Journal) gaveUp(ctx context.Context) error {
+	if j.away.Load() {
+		return fmt.Errorf("%w: %w", journal.ErrUnreachable, ctx.Err())
+	}
+	return ctx.Err()
+}
