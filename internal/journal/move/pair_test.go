@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
@@ -45,6 +46,10 @@ func newFilled(t *testing.T, seed uint64, rounds int) *filled {
 		t.Fatal(err)
 	}
 	f := fill(t, j, c, keys, seed, rounds)
+	// Something has been forgotten.
+	if p, err := j.Prune(t.Context(), journal.Prune{What: journal.ForgetResults, Limit: 5, Worked: 24 * time.Hour}); err != nil || p.Rows == 0 {
+		t.Fatalf("%+v %v", p, err)
+	}
 	// What the death of the process leaves; nobody opened it since.
 	path := filepath.Join(dir, "filled.db")
 	for _, suffix := range []string{"", "-wal"} {

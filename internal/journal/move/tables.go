@@ -46,6 +46,7 @@ func Tables() []Table {
 		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers")},
 		{Name: "outbox_pending", Keys: 1, Columns: words("row outbox since"), Counted: words("since")},
 		{Name: "outbox_published", Keys: 1, Columns: words("outbox row at part record_offset")},
+		{Name: "published_end", Keys: 2, Columns: words("type part next_offset")},
 		{Name: "republish", Keys: 1, Columns: words("row outbox at")},
 		{Name: "announced", Keys: 1, Columns: words("event outbox operation causation version applied")},
 		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
@@ -60,6 +61,7 @@ func MadeTables() map[string]string {
 	return map[string]string{
 		"permit":  "follows from the attempts; made by the first worker",
 		"replica": "names the processes; the source's worker is one that is gone",
+		"pulse":   "counts the commits of a process in the target itself",
 		// Of versions of the schema that have them.
 		"relay_turn":     "who publishes at present: nobody, before the first worker",
 		"schema_version": "about the tables, as the migrations",
@@ -81,8 +83,8 @@ const (
 func FactFates() map[string]Fate {
 	return map[string]Fate{
 		"identity": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried,
-		"history": Counted,
-		"place":   Left, "clock": Left, Moving: Left, Moved: Left,
+		"history": Counted, "pruning": Counted,
+		"place": Left, "clock": Left, Moving: Left, Moved: Left,
 		"copied": Refused, "recovering": Refused,
 	}
 }

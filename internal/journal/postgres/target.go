@@ -41,11 +41,11 @@ func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
 	if err != nil {
 		return nil, errors.New("journal: the URL of the database cannot be read")
 	}
-	maps.Copy(config.RuntimeParams, settings)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	t := &Target{j: &Journal{options: o, config: config, log: o.Logger, clock: newClock(o.Now)}}
+	t := &Target{j: &Journal{options: o, config: config, log: o.Logger, clock: newClock(o.Now), bounds: usual}}
+	t.j.reaching(config)
 	defer func() {
 		if err != nil {
 			t.Close()
