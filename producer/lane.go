@@ -120,8 +120,8 @@ type delivery struct {
 }
 
 // deliver sends the lane's batch once. It only reads the lane, which nobody
-// changes while it is busy.
-func (r *Relay) deliver(ctx context.Context, l *lane) delivery {
+// changes while it is busy. After the turn it sends nothing.
+func (r *Relay) deliver(ctx context.Context, l *lane, turn *grant) delivery {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	began := time.Now()
@@ -137,7 +137,7 @@ func (r *Relay) deliver(ctx context.Context, l *lane) delivery {
 	}
 	answer, err := r.client.RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic: l.topic, Partition: l.partition, RequiredAcks: kafka.RequireAll,
-		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(encodeBatch(l.batch, d.who, l.at))},
+		RawRecords: protocol.RawRecordSet{Reader: guarded{bytes.NewReader(encodeBatch(l.batch, d.who, l.at)), turn}},
 	})
 	d.took = time.Since(began)
 	switch {

@@ -13,6 +13,7 @@ type Metrics struct {
 	seconds   prometheus.Histogram
 	stopped   *prometheus.GaugeVec
 	held      prometheus.Gauge
+	active    prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -34,10 +35,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "invoicebox_worker_publish_held", Help: "Outbox rows that the relay holds in memory.",
 		}),
+		active: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "invoicebox_worker_relay_active", Help: "1 while this replica has the turn to publish, 0 while another has it or the journal does not answer.",
+		}),
 	}
 	for _, typ := range schemas.OutputTypes() {
 		m.published.WithLabelValues(typ)
 	}
-	r.MustRegister(m.published, m.errors, m.seconds, m.stopped, m.held)
+	r.MustRegister(m.published, m.errors, m.seconds, m.stopped, m.held, m.active)
 	return m
 }

@@ -2,10 +2,10 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -40,6 +40,12 @@ type Relay struct {
 	readAt  time.Time
 	flying  int // goroutines
 	events  chan any
+
+	grant   *grant // the turn to publish; nil without
+	phase   phase
+	asking  bool // for the turn
+	askAt   time.Time
+	askedAt time.Time
 }
 
 // A page is the end of one read.
@@ -70,23 +76,22 @@ func New(config Config) (*Relay, error) {
 // them.
 func (r *Relay) Ready() (bool, string) { return r.status.ready() }
 
-// Run publishes until ctx ends. Then it goes on for at most FlushTime, so that
-// what was decided before is published, and returns nil: whatever is left
-// stays in the outbox. It waits out every fault of Kafka and of the journal.
-// Run is called once.
+// Run publishes while it has the turn, until ctx ends. Then it goes on for at
+// most FlushTime, so that what was decided before is published, gives the turn
+// back and returns nil: whatever is left stays in the outbox. It waits out every
+// fault of Kafka and of the journal. Run is called once.
 func (r *Relay) Run(ctx context.Context) error {
 	var lines kafkaconn.Lines
 	r.transport = lines.Transport(r.config.Kafka, r.config.topics()...)
-	defer lines.Cut()
 	defer r.transport.CloseIdleConnections()
 	r.client = r.config.Kafka.Client(r.transport)
 
 	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	r.more = true
-	for _, name := range r.config.topics() {
-		r.topic(name) // known before the first result needs it
-	}
+	r.empty()
+	defer r.give()
+	defer lines.Cut() // before the turn is given back
+	defer r.leave()
 	stop, draining := ctx.Done(), false
 	var late <-chan time.Time
 	timer := time.NewTimer(time.Hour)
@@ -100,8 +105,12 @@ func (r *Relay) Run(ctx context.Context) error {
 		select {
 		case <-r.config.Outbox.OutboxChanged():
 			r.more = true
+		case <-r.config.Outbox.TurnFreed():
+			if r.grant == nil {
+				r.askAt = time.Time{}
+			}
 		case e := <-r.events:
-			r.handle(e)
+			r.handle(hard, e)
 		case <-timer.C:
 		case <-stop:
 			stop, draining = nil, true
@@ -110,12 +119,14 @@ func (r *Relay) Run(ctx context.Context) error {
 			late = time.After(r.config.FlushTime)
 		case <-late:
 			giveUp()
-			r.settle()
-			r.leave()
+			r.settle(hard)
 			return nil
 		}
 	}
-	r.leave()
+	giveUp()
+	for r.flying > 0 { // at most the question for the turn
+		r.handle(hard, <-r.events)
+	}
 	return nil
 }
 
@@ -126,6 +137,12 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 	wait := func(at time.Time) {
 		next = min(next, max(at.Sub(now), time.Millisecond))
 	}
+	r.askTurn(ctx, now, wait)
+	if r.grant == nil || !r.grant.valid() {
+		return next
+	}
+	turn := r.grant
+	ctx = turn.ctx
 	r.resolve(ctx, now, wait)
 	r.refill()
 	if r.more && !r.reading && !r.full {
@@ -156,7 +173,7 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 		}
 		l.cut(r.config.BatchRows, now)
 		l.busy = true
-		r.fly(func() any { return r.deliver(ctx, l) })
+		r.fly(func() any { return r.deliver(ctx, l, turn) })
 	}
 	r.metrics.held.Set(float64(len(r.held)))
 	return next
@@ -168,9 +185,11 @@ func (r *Relay) fly(f func() any) {
 	go func() { r.events <- f() }()
 }
 
-func (r *Relay) handle(event any) {
+func (r *Relay) handle(ctx context.Context, event any) {
 	r.flying--
 	switch e := event.(type) {
+	case answer:
+		r.answered(ctx, e)
 	case page:
 		r.take(e)
 	case delivery:
@@ -195,6 +214,9 @@ func (r *Relay) read(ctx context.Context) {
 // take puts a page's rows into their lanes.
 func (r *Relay) take(p page) {
 	r.reading = false
+	if r.lost(p.err) {
+		return
+	}
 	if p.err != nil {
 		r.more, r.readAt = true, time.Now().Add(leastPause*10)
 		r.status.note(r.log, "outbox", "reading the outbox; trying again", p.err)
@@ -277,6 +299,9 @@ func (r *Relay) delivered(d delivery) {
 	l := d.lane
 	l.busy = false
 	l.who, l.plain = d.who, d.plain
+	if errors.Is(d.err, errNoTurn) {
+		return // not written: the same again when the turn goes on
+	}
 	switch verdictOf(d.err) {
 	case published:
 		r.metrics.seconds.Observe(d.took.Seconds())
@@ -326,6 +351,9 @@ func (r *Relay) mark(ctx context.Context) {
 
 func (r *Relay) marked(m marked) {
 	r.marking = false
+	if r.lost(m.err) {
+		return
+	}
 	if m.err != nil {
 		// Published all the same; until it is marked it is not forgotten here.
 		r.acked = append(m.rows, r.acked...)
@@ -337,51 +365,6 @@ func (r *Relay) marked(m marked) {
 	for _, row := range m.rows {
 		r.bytes -= r.held[row.Row]
 		delete(r.held, row.Row)
-	}
-}
-
-// drained tells whether nothing is left that could be published now.
-func (r *Relay) drained() bool {
-	if r.flying > 0 || len(r.acked) > 0 || r.more && !r.full {
-		return false
-	}
-	for _, l := range r.lanes {
-		if len(l.queue)+len(l.batch) > 0 && l.partition != unresolved && !r.topics[l.topic].stopped() {
-			return false
-		}
-	}
-	return true
-}
-
-// settle waits for what was under way when time ran out, and marks what was
-// acknowledged: a row that is published and not marked is published again.
-func (r *Relay) settle() {
-	for r.flying > 0 {
-		r.handle(<-r.events)
-	}
-	if len(r.acked) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	r.mark(ctx)
-	r.handle(<-r.events)
-}
-
-func (r *Relay) leave() {
-	if len(r.held) > 0 {
-		topics := map[string]int{}
-		for _, l := range r.lanes {
-			if n := len(l.queue) + len(l.batch); n > 0 {
-				topics[l.topic] += n
-			}
-		}
-		var words []string
-		for t, n := range topics {
-			words = append(words, fmt.Sprintf("%s: %d", t, n))
-		}
-		slices.Sort(words)
-		r.log.Warn("stopping; results stay in the outbox", "held", strings.Join(words, ", "))
 	}
 }
 

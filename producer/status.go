@@ -20,6 +20,7 @@ type status struct {
 	mu    sync.Mutex
 	said  map[string]said   // by place of the fault
 	words map[string]string // of stopped topics
+	phase phase
 }
 
 // said is what was logged of a fault.
@@ -76,9 +77,29 @@ func (s *status) open(topic string) {
 	delete(s.words, topic)
 }
 
+// forget is for a relay that begins anew.
+func (s *status) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.said)
+	clear(s.words)
+}
+
+func (s *status) enter(p phase) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase = p
+}
+
 func (s *status) ready() (bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	switch s.phase {
+	case standby:
+		return true, "another replica publishes"
+	case unknown:
+		return false, "whether this replica publishes is not known: the journal does not answer"
+	}
 	if len(s.words) == 0 {
 		return true, "publishing"
 	}

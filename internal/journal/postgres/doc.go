@@ -47,6 +47,50 @@
 // Rows of the outbox become visible in the order of their numbers: who adds one
 // holds a lock to the end of its transaction.
 //
+// # Who publishes
+//
+// The turn to publish is a row with a number and an end by the database's clock:
+// 5 s from when it was taken or kept last. Another replica takes it when the end
+// has passed, whatever became of the holder, or at once when it was given back
+// (NOTIFY tells). The end of a session does not free it: who lost a session may
+// still be publishing. Its holder takes it as over half a second earlier than the
+// database does. A database's clock that is set forward under it can give the
+// turn to a second one while the first believes in it for the rest of its 5 s:
+// the same events are published twice then, with the same bytes and sequence.
+//
+// # Versions
+//
+// Every migration writes into schema_version which version of the program is the
+// oldest that can work with the tables as they are afterwards. So an old replica
+// goes on, and can begin again, beside a new one that has added something; where
+// something was taken away it is refused with [journal.ErrNewer]. One that still
+// runs then notices with its next transaction, as the number is read at the
+// beginning of each: it changes nothing more, claims nothing and publishes
+// nothing. Migrations run under an advisory lock, one replica at a time.
+//
+// The rule for their authors is to expand in one release and contract in a later
+// one, when no replica of the releases before the expansion is left:
+//
+//	expand     the row is (version, readable_by of the version before). New tables,
+//	           indexes, and columns that are NULL or have a constant default; old
+//	           programs name the columns that they insert, so they need not know. No
+//	           new meaning for what is there, no new value of an enumeration that an
+//	           old program may meet, no stricter constraint, nothing renamed. What a
+//	           new column needs filled is filled by the new program, bit by bit.
+//	contract   the row is (version, the first version that does without). Only here
+//	           are columns and tables dropped, renamed, given another meaning or made
+//	           stricter. It begins with LOCK TABLE schema_version IN ACCESS EXCLUSIVE
+//	           MODE: that waits for the transactions of old programs that have looked
+//	           already, and lets the next ones see the new number.
+//	both       one thing a file, and short: lock_timeout is 2 s, so that workers never
+//	           wait longer behind a migration that waits itself; it is tried again
+//	           for two minutes. No table is rewritten or read whole under a lock: a
+//	           constraint is added NOT VALID and validated in a file of its own, an
+//	           index on a table that grows is made CONCURRENTLY, in a file of its own
+//	           with NO TRANSACTION that first drops what a failed try has left.
+//	           A file that was released is not changed again, and there is no way
+//	           down: going back to an old release is what expanding allows.
+//
 // # Time
 //
 // Leases, waits and permits are counted by the database's clock. It is read when
@@ -85,6 +129,9 @@
 //	disk full, I/O error     the transaction fails with ErrFull or ErrDisk, later ones are tried
 //	                         anew. How much is free only the server knows: nothing is kept for
 //	                         what is in flight, so watch the server's disk
+//	holder of the turn gone, another replica publishes 5 s after the turn was kept last; it
+//	stopped or cut off       begins with what was not marked, and what the old one says later
+//	                         is fenced off by the turn's number
 //	replica gone             what it had claimed is due as soon as another looks; a review that
 //	                         it had taken is due when its claim ends
 //	clock stepped back       while no replica ran: what ended before is taken as ended at

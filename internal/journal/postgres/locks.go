@@ -276,10 +276,11 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 	if len(l.ledgers) > 0 {
 		p.Queue("SELECT id FROM ledger WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.ledgers)
 	}
-	p.Queue(presentSQL, b.j.clock.given())
+	p.Queue(present, b.j.clock.given())
 	b.j.trips.Add(1)
 	b.j.statements.Add(int64(p.Len()))
 	before := b.j.clock.now()
+	var last row
 	results := b.conn.SendBatch(ctx, &p)
 	for range p.Len() {
 		a, err := readAnswer(results)
@@ -288,10 +289,14 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 			return err
 		}
 		if len(a.rows) > 0 {
-			b.now = a.rows[0].int(0) // the last one stays
+			last = a.rows[0]
 		}
 	}
 	if err := results.Close(); err != nil {
+		return err
+	}
+	b.now = last.int(0)
+	if err := b.j.follows(last); err != nil {
 		return err
 	}
 	b.j.clock.learn(before, b.j.clock.now(), b.now)

@@ -16,9 +16,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -44,6 +41,8 @@ type Options struct {
 	// Mark tells a database from its copies; nil asks the server. It is for tests
 	// in which a copy stands for the database itself.
 	Mark func() string
+
+	migrations fs.FS // of tests; nil is this program's
 }
 
 // A Journal is the durable memory in a PostgreSQL database, shared with the
@@ -69,6 +68,10 @@ type Journal struct {
 	statements atomic.Int64
 	trips      atomic.Int64
 	refused    atomic.Bool // somebody waits for a permit
+
+	turn  atomic.Int64 // the number of the last turn to publish that was had; 0: none
+	freed chan struct{}
+	knows int64 // the version of the tables that this program was written for
 
 	// The writer's own.
 	conn     *pgx.Conn // nil while it has to be opened again
@@ -120,6 +123,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue:    queue{wake: make(chan struct{}, 1)},
+		freed:    make(chan struct{}, 1),
 		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
 	}
@@ -190,50 +194,6 @@ func (j *Journal) check(ctx context.Context) error {
 		return fmt.Errorf("%w: synchronous_commit is off", journal.ErrNotDurable)
 	case encoding != "UTF8":
 		return fmt.Errorf("journal: the database's encoding is %s: it has to be UTF8", encoding)
-	}
-	return nil
-}
-
-// versioned brings the tables up to date, one replica at a time.
-func (j *Journal) versioned(ctx context.Context) (err error) {
-	db := stdlib.OpenDB(*j.config)
-	defer func() { err = errors.Join(err, db.Close()) }()
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	guard, err := lock.NewPostgresSessionLocker()
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()), goose.WithSessionLocker(guard))
-	if err != nil {
-		return err
-	}
-	sources := p.ListSources()
-	want := sources[len(sources)-1].Version
-	var have int64
-	var there bool
-	if err := db.QueryRowContext(ctx, "SELECT to_regclass('goose_db_version') IS NOT NULL").Scan(&there); err != nil {
-		return fmt.Errorf("journal: %w", readable(err))
-	}
-	if there {
-		if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&have); err != nil {
-			return fmt.Errorf("journal: %w", readable(err))
-		}
-	}
-	switch {
-	case have > want:
-		return journal.ErrNewer
-	case have == want:
-		return nil
-	case j.beside && !there:
-		return fmt.Errorf("journal: the database holds none: %w", fs.ErrNotExist)
-	case j.beside:
-		return errors.New("journal: the database was written by an older version of this program: start the worker once, it brings the tables up to date")
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("journal: bring the tables up to date: %w", readable(err))
 	}
 	return nil
 }

@@ -99,8 +99,16 @@ func (j *Journal) OutboxChanged() <-chan struct{} { return j.outbox }
 func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
 	var out []journal.Outgoing
 	size := 0
-	err := j.read(ctx, `SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers
-		FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2`, func(r row) error {
+	turn := j.turn.Load()
+	err := j.read(ctx, `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, t.number FROM relay_turn t LEFT JOIN LATERAL
+		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers
+			FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row`, func(r row) error {
+		if turn != 0 && r.int(7) != turn {
+			return journal.ErrStale
+		}
+		if r[0] == nil {
+			return errEnough // nothing waits
+		}
 		o := journal.Outgoing{Row: r.int(0), Event: asUUID(r.blob(2)), Type: r.text(3), Since: j.clock.instant(r.int(1))}
 		o.Message.Key, o.Message.Value = r.blob(4), r.blob(5)
 		size += len(o.Message.Key) + len(o.Message.Value) + len(r.blob(6))
@@ -130,14 +138,19 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 	for i, p := range rows {
 		ids[i], parts[i], offsets[i] = p.Row, int64(p.Partition), p.Offset
 	}
+	turn := j.turn.Load()
 	return j.submit(ctx, 0, needs{keys: []string{"published"}}, func(t *tx) error {
 		// An event that was queued twice may be among them twice: the last one counts.
-		_, err := t.exec(`WITH d AS (DELETE FROM outbox_pending WHERE row = ANY($1) RETURNING row, outbox),
+		as, err := t.together(ask{sql: "SELECT number FROM relay_turn"}, ask{`WITH
+			d AS (DELETE FROM outbox_pending WHERE row = ANY($1) AND ($5 = 0 OR (SELECT number FROM relay_turn) = $5) RETURNING row, outbox),
 			l AS (SELECT DISTINCT ON (d.outbox) d.outbox, d.row, x.part, x.record_offset FROM d
 				JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(row, part, record_offset) ON x.row = d.row ORDER BY d.outbox, d.row DESC)
 			INSERT INTO outbox_published (outbox, row, at, part, record_offset) SELECT outbox, row, $4, part, record_offset FROM l
 			ON CONFLICT (outbox) DO UPDATE SET row = excluded.row, at = excluded.at, part = excluded.part, record_offset = excluded.record_offset`,
-			ids, parts, offsets, t.now)
+			[]any{ids, parts, offsets, t.now, turn}})
+		if err == nil && turn != 0 && as[0].rows[0].int(0) != turn {
+			err = journal.ErrStale
+		}
 		return err
 	})
 }

@@ -108,6 +108,7 @@ func (s *session) listen(ctx context.Context) {
 		notify(s.j.changed)
 		notify(s.j.outbox)
 		notify(s.j.intents)
+		notify(s.j.freed)
 	}
 }
 
@@ -145,6 +146,9 @@ func (s *session) told(message string) {
 	}
 	if strings.Contains(what, "i") {
 		notify(s.j.intents)
+	}
+	if strings.Contains(what, "t") {
+		notify(s.j.freed)
 	}
 }
 

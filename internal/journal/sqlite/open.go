@@ -77,6 +77,7 @@ type Journal struct {
 	mark     func(path string) string
 	boot     func() (boot string, micros int64)
 
+	turn    turn
 	queue   queue
 	writer  *writer // nil beside a worker
 	written chan struct{}

@@ -102,6 +102,9 @@ func (j *Journal) OutboxChanged() <-chan struct{} { return j.outbox }
 
 // Pending lists what waits to be published.
 func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+	if !j.turn.mine() {
+		return nil, journal.ErrStale
+	}
 	var out []journal.Outgoing
 	size := 0
 	err := j.read(ctx, `SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers
@@ -135,6 +138,9 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 		return nil
 	}
 	return j.submit(ctx, 0, func(t *tx) error {
+		if !j.turn.mine() {
+			return journal.ErrStale
+		}
 		for _, p := range rows {
 			if _, err := t.exec(`INSERT INTO outbox_published (outbox, row, at, part, record_offset)
 				SELECT outbox, row, ?, ?, ? FROM outbox_pending WHERE row = ?

@@ -20,6 +20,16 @@ CREATE TABLE meta (
     value BYTEA NOT NULL
 );
 
+-- What every migration says of itself: the oldest program that can work with the
+-- tables as they are afterwards, by the version of the tables that it was written
+-- for. A migration that only adds repeats the number of the one before it.
+CREATE TABLE schema_version (
+    version     BIGINT NOT NULL UNIQUE,
+    readable_by BIGINT NOT NULL CHECK (readable_by <= version),
+    PRIMARY KEY (readable_by, version)
+);
+INSERT INTO schema_version (version, readable_by) VALUES (1, 1);
+
 CREATE TABLE account (
     id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        TEXT COLLATE "C" NOT NULL UNIQUE,
@@ -290,6 +300,14 @@ CREATE TABLE republish (
     outbox BIGINT NOT NULL,
     at     BIGINT NOT NULL
 );
+
+-- Who publishes: the only row. Whoever takes the turn raises the number, whoever
+-- keeps it moves its end.
+CREATE TABLE relay_turn (
+    number BIGINT PRIMARY KEY,
+    until  BIGINT NOT NULL -- 0: it was given back
+) WITH (fillfactor = 10);
+INSERT INTO relay_turn VALUES (0, 0);
 
 -- Published events that a restored journal did not know; kept while it is being
 -- recovered.
