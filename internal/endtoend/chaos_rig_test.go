@@ -63,6 +63,7 @@ func newChaosRig(t *testing.T, s chaosSettings) *chaosRig {
 	}
 	r := &chaosRig{s: s, rig: &rig{t: t, cluster: c, sandbox: twin, dir: t.TempDir(), topics: topics, group: "chaos"}}
 	r.must("keys", "create", "--keyset-file", r.path("keyset.json"))
+	layout{}.place(r.rig)
 	r.startSandbox()
 	r.configure()
 	return r
@@ -163,7 +164,7 @@ func (r *chaosRig) calm() { r.tell("/answers", `{"times":-1}`) }
 func (r *chaosRig) configure() {
 	var b strings.Builder
 	fmt.Fprintf(&b, "kafka-brokers: [%s]\nkafka-group: %s\n", strings.Join(r.cluster.Brokers(), ", "), r.group)
-	fmt.Fprintf(&b, "journal-url: sqlite:%s\nkeyset-file: %s\ninvoicebox-url: %s\n", r.path("journal.db"), r.path("keyset.json"), r.url)
+	fmt.Fprintf(&b, "journal-url: %s\nkeyset-file: %s\ninvoicebox-url: %s\n", r.journal, r.path("keyset.json"), r.url)
 	fmt.Fprintf(&b, "start: earliest\nlog-format: json\negress-requests-per-window: %d\nwindow: %v\nrequests-per-window: %d\n", r.s.egress, r.s.window, r.s.limit)
 	fmt.Fprintf(&b, "request-deadline: %v\nlease: %v\nslack: %v\nquiet-period: %v\n", r.s.deadline, r.s.lease, r.s.slack, r.s.quiet)
 	b.WriteString("topic:\n")

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/schemas"
 )
@@ -173,7 +172,7 @@ func (r *chaosRig) paused() []string {
 // resume opens accounts in the journal, which nobody holds at the moment.
 func (r *chaosRig) resume(accounts []string, done *counter) {
 	r.t.Helper()
-	j, err := sqlite.Open(r.t.Context(), sqlite.Options{Path: r.path("journal.db"), Planner: onboarding.NewPlanner(onboarding.PlannerOptions{})})
+	j, err := r.journalWith(onboarding.NewPlanner(onboarding.PlannerOptions{}))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -305,15 +304,7 @@ func (r *chaosRig) settled() bool {
 	j := r.openJournal()
 	defer func() { _ = j.Close() }()
 	stats, err := j.Stats(r.t.Context())
-	if err != nil || stats.Outbox != 0 {
-		return false
-	}
-	for key, n := range stats.Operations {
-		if key.State.Open() && n > 0 {
-			return false
-		}
-	}
-	return len(r.unread(j)) == 0
+	return err == nil && nothingOpen(stats) && len(r.unread(j)) == 0
 }
 
 // left says in words what is still to be done.
@@ -332,26 +323,4 @@ func (r *chaosRig) left() string {
 	}
 	accounts, err := j.Accounts(r.t.Context())
 	return fmt.Sprintf("open: %v; to be published: %d, to be read: %v, accounts: %+v %v", open, stats.Outbox, r.unread(j), accounts, err)
-}
-
-// unread lists the partitions whose records were not all read.
-func (r *chaosRig) unread(j journal.Journal) []string {
-	r.t.Helper()
-	positions, err := j.Positions(r.t.Context())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	next := map[string]int64{}
-	for _, p := range positions {
-		next[fmt.Sprint(p.Topic, "/", p.Partition)] = p.Next
-	}
-	var list []string
-	for _, typ := range schemas.InputTypes() {
-		for _, p := range r.cluster.Offsets(r.t, r.topics[typ]) {
-			if at := fmt.Sprint(r.topics[typ], "/", p.Partition); next[at] != p.Next {
-				list = append(list, fmt.Sprintf("%s: %d of %d", at, next[at], p.Next))
-			}
-		}
-	}
-	return list
 }

@@ -56,6 +56,7 @@ func newCrashRig(t *testing.T, subjects []subject, setting string) *crashRig {
 	t.Helper()
 	c := kafkatest.Embedded(t)
 	r := &crashRig{rig: &rig{t: t, cluster: c, dir: t.TempDir(), topics: map[string]string{}}, subjects: subjects, setting: setting}
+	layout{}.place(r.rig)
 	r.codes = map[string]string{}
 	o := sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1}
 	for _, s := range subjects {
@@ -165,7 +166,7 @@ func (r *crashRig) watch(point string) *watched {
 	}
 	doc, err := json.Marshal(map[string]any{
 		"point": point, "watch": keys, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
-		"journal-url": "sqlite:" + r.path("journal.db"), "keyset-file": r.path("keyset.json"), "invoicebox-url": r.api.URL,
+		"journal-url": r.journal, "keyset-file": r.path("keyset.json"), "invoicebox-url": r.api.URL,
 		"listen": "", "unknown-outcome": r.setting, "concurrency": crashCalls, "accounts": r.accounts,
 		"request-deadline": crashDeadline.Milliseconds(), "lease": crashLease.Milliseconds(),
 		"quiet-period": crashQuiet.Milliseconds(), "slack": crashSlack.Milliseconds(),

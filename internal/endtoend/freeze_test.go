@@ -127,10 +127,3 @@ func (r *crashRig) refusesAnother() {
 		r.t.Errorf("the second worker ended with %v and says\n%s", w.cmd.ProcessState, w.log.tail(8<<10))
 	}
 }
-
-func (w *watched) signal(s syscall.Signal) {
-	w.t.Helper()
-	if err := w.cmd.Process.Signal(s); err != nil {
-		w.t.Fatal(err)
-	}
-}
