@@ -43,7 +43,7 @@ func frozen(t *testing.T, c crash, stale bool) int {
 		r.gate.close()
 	}
 	w := r.watch(c.point.name)
-	n := r.awaitParked(w, c.point)
+	n := r.awaitParked(c.point, w)
 	w.signal(syscall.SIGSTOP)
 	thaw := time.NewTimer(crashFreeze)
 	r.gate.open() // the answers arrive at a process that does not read them

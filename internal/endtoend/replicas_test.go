@@ -97,6 +97,16 @@ func (w *worker) signal(s syscall.Signal) {
 	}
 }
 
+// ended tells whether the process is gone.
+func (w *worker) ended() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // freeze stops a worker for so long.
 func (w *worker) freeze(d time.Duration) {
 	w.t.Helper()
