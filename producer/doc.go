@@ -24,8 +24,39 @@
 // event tells consumers which is newer. When a topic is given more partitions
 // its keys move, as with any producer. What a topic held when it was deleted is
 // gone; what waits is placed anew in the one that takes its place, whatever its
-// number of partitions. Two relays on one journal would publish
-// twice; who opens the journal sees to it that there is one.
+// number of partitions.
+//
+// # One relay at a time
+//
+// Of all that share a journal one relay has the turn to publish
+// ([journal.RelayTurns]); only that one reads the outbox. It keeps the turn by
+// asking again after a third of its time. Another asks once a second, and at once
+// when the turn is given back; it holds nothing, and is ready: "another replica
+// publishes".
+//
+//	          ┌───────── taken by another, or a step refused ────────┐
+//	          ▼                                                      │
+//	stands by ─TakeTurn─▶ publishes ─time is over─▶ begins nothing ──┤
+//	                          ▲                     (not ready)      │
+//	                          └────── the journal gives it again ────┘
+//
+// A relay that lost the turn throws away all that it holds; when it has the turn
+// again it starts from the journal. So a takeover publishes again what was not
+// marked, and nothing else, with the same bytes. Where the journal was away and
+// nobody else had the turn, it goes on with what it holds.
+//
+// A batch is written only while the turn lasts, by the monotonic clock and the
+// wall's: that is looked at when the request is put together, on its connection,
+// after all waiting. A relay that was frozen therefore sends nothing, when it
+// wakes, that it had not begun to send. What was on the wire by then may reach
+// the broker after what the next relay has published: it is a repeat with the
+// same bytes and the same sequence, and consumers that keep the highest are not
+// taken back.
+//
+// One that is told to stop publishes what is left, for FlushTime at most, closes
+// its connections and gives the turn back. Where it is killed, frozen or cut off
+// the next one begins when the turn has run out: a few seconds, which the
+// database says.
 //
 // # One batch
 //

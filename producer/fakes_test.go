@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -23,9 +24,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(urlVariable) != "" {
+		if err := relayProcess(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	// The shared broker runs on until the process ends.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
 }
+
+// What Ready says without a turn.
+const (
+	wordStandby = "another replica publishes"
+	wordUnknown = "whether this replica publishes is not known: the journal does not answer"
+)
 
 // outbox is a journal's outbox in memory.
 type outbox struct {

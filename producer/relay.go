@@ -138,7 +138,7 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 		next = min(next, max(at.Sub(now), time.Millisecond))
 	}
 	r.askTurn(ctx, now, wait)
-	if r.grant == nil || !r.grant.valid() {
+	if !r.mayPublish(wait) {
 		return next
 	}
 	turn := r.grant

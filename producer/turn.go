@@ -93,6 +93,21 @@ func (r *Relay) askTurn(ctx context.Context, now time.Time, wait func(time.Time)
 	})
 }
 
+// mayPublish tells whether anything can be begun, and notices the turn's end.
+func (r *Relay) mayPublish(wait func(time.Time)) bool {
+	if r.grant == nil {
+		return false
+	}
+	if r.grant.valid() {
+		wait(r.grant.until) // only this goroutine writes it
+		return true
+	}
+	if r.phase == holding {
+		r.enter(unknown)
+	}
+	return false
+}
+
 // answered begins, goes on, stops or waits, as the journal says.
 func (r *Relay) answered(ctx context.Context, a answer) {
 	r.asking = false

@@ -1,0 +1,395 @@
+package producer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/producer"
+	"invoicebox-worker/schemas"
+)
+
+// lease is for how long the turn of a shared outbox is given: below the time that
+// a connection may take to be opened.
+const lease = 2 * time.Second
+
+// A shared outbox has several replicas on it.
+type shared struct {
+	*outbox
+	number int64 // of the turn
+	holder *seat
+	until  time.Time
+	seats  []*seat
+}
+
+// A seat is one replica's view of a shared outbox.
+type seat struct {
+	*shared
+	had     int64
+	changed chan struct{}
+	freed   chan struct{}
+	cut     bool // off: every call fails
+	asked   int
+	read    int
+}
+
+func (s *shared) seat() *seat {
+	x := &seat{shared: s, changed: make(chan struct{}, 1), freed: make(chan struct{}, 1)}
+	s.seats = append(s.seats, x)
+	return x
+}
+
+// add tells all seats of a row.
+func (s *shared) add(typ, shop, value string) int64 {
+	row := s.outbox.add(typ, shop, value)
+	for _, x := range s.seats {
+		tell(x.changed)
+	}
+	return row
+}
+
+func tell(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (x *seat) OutboxChanged() <-chan struct{} { return x.changed }
+
+var errCutOff = errors.New("the database cannot be reached")
+
+func (x *seat) TakeTurn(context.Context) (journal.RelayTurn, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.asked++
+	now := time.Now()
+	switch {
+	case x.cut:
+		return journal.RelayTurn{}, errCutOff
+	case x.holder == x:
+	case x.holder != nil && now.Before(x.until):
+		return journal.RelayTurn{}, journal.ErrTurnTaken
+	default:
+		x.number++
+		x.had, x.holder = x.number, x
+	}
+	x.until = now.Add(lease)
+	return journal.RelayTurn{Number: x.had, Until: x.until}, nil
+}
+
+func (x *seat) GiveTurn(context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.holder == x {
+		x.holder = nil
+		x.number++
+		for _, s := range x.seats {
+			tell(s.freed)
+		}
+	}
+	return nil
+}
+
+func (x *seat) TurnFreed() <-chan struct{} { return x.freed }
+
+// fenced tells what is wrong with a step of the seat's.
+func (x *seat) fenced() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.cut:
+		return errCutOff
+	case x.had != x.number:
+		return journal.ErrStale
+	}
+	x.read++
+	return nil
+}
+
+func (x *seat) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+	if err := x.fenced(); err != nil {
+		return nil, err
+	}
+	return x.outbox.Pending(ctx, after, limit, maxBytes)
+}
+
+func (x *seat) MarkPublished(ctx context.Context, rows []journal.Published) error {
+	if err := x.fenced(); err != nil {
+		return err
+	}
+	return x.outbox.MarkPublished(ctx, rows)
+}
+
+func (x *seat) cutOff(yes bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cut = yes
+}
+
+func (x *seat) holds() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.holder == x
+}
+
+func (x *seat) count() (asked, read int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.asked, x.read
+}
+
+// A world has replicas over one outbox and a broker, in virtual time.
+type world struct {
+	*testing.T
+	outbox  *shared
+	network *kfake.VirtualNetwork
+	kafka   *kafkatest.Cluster
+}
+
+func inWorld(t *testing.T, f func(*world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, outbox: &shared{outbox: newOutbox()}, network: &kfake.VirtualNetwork{}}
+		w.kafka = kafkatest.Embedded(t, kafkatest.WithNetwork(w.network), kafkatest.WithTopics(allTopics...))
+		f(w)
+	})
+}
+
+// A replica is a relay with its seat, and a door in its way to the broker.
+type replica struct {
+	*producer.Relay
+	*seat
+	w        *world
+	registry *prometheus.Registry
+	stop     func()
+
+	door   sync.Mutex
+	closed chan struct{} // nil: open
+	waits  int
+}
+
+func (r *replica) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	r.door.Lock()
+	closed := r.closed
+	if closed != nil {
+		r.waits++
+	}
+	r.door.Unlock()
+	if closed != nil {
+		<-closed
+		ctx = context.WithoutCancel(ctx)
+	}
+	return r.w.network.DialContext(ctx, network, address)
+}
+
+func (r *replica) shut() (open func()) {
+	closed := make(chan struct{})
+	r.door.Lock()
+	defer r.door.Unlock()
+	r.closed = closed
+	return func() {
+		r.door.Lock()
+		defer r.door.Unlock()
+		r.closed = nil
+		close(closed)
+	}
+}
+
+func (r *replica) waiting() bool {
+	r.door.Lock()
+	defer r.door.Unlock()
+	return r.waits > 0
+}
+
+func (w *world) replica() *replica {
+	w.Helper()
+	r := &replica{seat: w.outbox.seat(), w: w, registry: prometheus.NewPedanticRegistry()}
+	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: w.kafka.Brokers(), ClientID: "relay", Dial: r.dial})
+	if err != nil {
+		w.Fatal(err)
+	}
+	r.Relay, err = producer.New(producer.Config{Kafka: conn, Outbox: r.seat, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(r.registry)})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.Errorf("Run: %v", err)
+		}
+	})
+	w.Cleanup(r.stop)
+	synctest.Wait()
+	return r
+}
+
+// wait lets virtual time pass.
+func (w *world) wait(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// until waits for something and tells how long it took.
+func (w *world) until(what string, ok func() bool) time.Duration {
+	w.Helper()
+	began := time.Now()
+	for !ok() {
+		if time.Since(began) > 10*time.Minute {
+			w.Fatalf("not in time: %s", what)
+		}
+		w.wait(10 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+func (w *world) is(r *replica, ready bool, word string, active float64) {
+	w.Helper()
+	if ok, said := r.Ready(); ok != ready || said != word {
+		w.Errorf("ready is %v, %q; want %v, %q", ok, said, ready, word)
+	}
+	if n := metric(w, r.registry, "invoicebox_worker_relay_active"); n != active {
+		w.Errorf("relay_active is %v, want %v", n, active)
+	}
+}
+
+func TestOneReplicaPublishesAndTheOtherStandsBy(t *testing.T) {
+	inWorld(t, func(w *world) {
+		one, two := w.replica(), w.replica()
+		w.is(one, true, "publishing", 1)
+		w.is(two, true, wordStandby, 0)
+		before, _ := two.count()
+		for i := range 60 {
+			w.outbox.add(schemas.TypeInvited, "shop", fmt.Sprint(i))
+			w.wait(time.Second)
+		}
+		if left := w.outbox.left(); left != 0 {
+			t.Errorf("%d rows are left", left)
+		}
+		asked, read := two.count()
+		if asked-before > 61 || asked-before < 55 || read != 0 {
+			t.Errorf("the replica that stands by asked %d times in a minute and did %d steps", asked-before, read)
+		}
+		// It has something left when it is told to stop, and gives the turn back.
+		row := w.outbox.add(schemas.TypeInvited, "shop", "60")
+		one.stop()
+		if _, ok := w.outbox.published(row); !ok {
+			t.Error("what was left is not published")
+		}
+		if took := w.until("the other one", two.holds); took > 100*time.Millisecond {
+			t.Errorf("the turn that was given back was taken after %v", took)
+		}
+		w.is(one, true, wordStandby, 0)
+		w.outbox.add(schemas.TypeInvited, "shop", "61")
+		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
+		w.is(two, true, "publishing", 1)
+		w.holds("shop", 62)
+	})
+}
+
+// holds looks whether the topic has the shop's rows 0 to n-1 once and in order.
+func (w *world) holds(shop string, n int) {
+	w.Helper()
+	var want []string
+	for i := range n {
+		want = append(want, fmt.Sprint(i))
+	}
+	if got := values(w.kafka.ReadAll(w.T, schemas.TypeInvited))[shop]; !slices.Equal(got, want) {
+		w.Errorf("the topic holds %v", got)
+	}
+}
+
+// A relay that stands still between its last look at the turn and the request
+// writes nothing that it had not written, whenever it wakes.
+func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		one := w.replica()
+		w.outbox.add(schemas.TypeInvited, "shop", "0")
+		w.until("the first row", func() bool { return w.outbox.left() == 0 })
+		two := w.replica()
+		w.wait(5 * time.Minute) // idle connections are closed
+		open := one.shut()
+		w.outbox.add(schemas.TypeInvited, "shop", "1")
+		w.until("a request waits for its connection", one.waiting)
+		one.cutOff(true)
+		took := w.until("the other one", two.holds)
+		if took < lease/2 || took > lease+1100*time.Millisecond {
+			t.Errorf("it was taken over after %v", took)
+		}
+		w.outbox.add(schemas.TypeInvited, "shop", "2")
+		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
+		w.is(one, false, wordUnknown, 0)
+		open()
+		w.wait(10 * time.Second)
+		w.holds("shop", 3)
+		one.cutOff(false)
+		w.wait(2 * time.Second)
+		w.is(one, true, wordStandby, 0)
+		if n := metric(t, one.registry, "invoicebox_worker_publish_held"); n != 0 {
+			t.Errorf("it holds %v rows", n)
+		}
+		// And back.
+		two.stop()
+		w.outbox.add(schemas.TypeInvited, "shop", "3")
+		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
+		w.is(one, true, "publishing", 1)
+		w.holds("shop", 4)
+	})
+}
+
+// A database that is away for longer than the turn lasts costs nothing where
+// nobody else took it: what is held is published when it is back, once.
+func TestATurnThatRanOutAndIsGivenAgainGoesOn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		one := w.replica()
+		w.outbox.add(schemas.TypeInvited, "shop", "0")
+		w.until("the first row", func() bool { return w.outbox.left() == 0 })
+		w.wait(5 * time.Minute)
+		open := one.shut()
+		w.outbox.add(schemas.TypeInvited, "shop", "1")
+		w.until("a request waits for its connection", one.waiting)
+		one.cutOff(true)
+		w.wait(2 * lease)
+		w.is(one, false, wordUnknown, 0)
+		open()
+		w.wait(lease)
+		w.holds("shop", 1)
+		one.cutOff(false)
+		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
+		w.is(one, true, "publishing", 1)
+		w.holds("shop", 2)
+	})
+}
+
+// Whoever is told by the journal that the turn is another's stops at once, also
+// while it believes in it.
+func TestARefusedStepEndsTheTurn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		one, two := w.replica(), w.replica()
+		one.mu.Lock()
+		one.holder, one.number = two.seat, one.number+1
+		two.had, two.until = one.number, time.Now().Add(time.Minute)
+		one.mu.Unlock()
+		w.outbox.add(schemas.TypeInvited, "shop", "0")
+		w.until("it stands by", func() bool { _, word := one.Ready(); return word == wordStandby })
+		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
+		w.is(two, true, "publishing", 1)
+		w.holds("shop", 1)
+	})
+}
