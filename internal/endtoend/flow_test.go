@@ -62,6 +62,11 @@ func everyShop(t *testing.T, l layout) {
 		await(t, time.Minute, "the repeats are counted", func() bool {
 			return sumOver(workers, "invoicebox_worker_records_total", `outcome="repeated"`) >= float64(2*len(shops))
 		})
+		for i, w := range workers {
+			_, metrics := w.get("/metrics")
+			t.Logf("worker %d: %v operations finished, %v events published", i,
+				sumOf(metrics, "invoicebox_worker_operations_finished_total", ""), sumOf(metrics, "invoicebox_worker_published_total", ""))
+		}
 		r.terminateAll(workers)
 		if after := r.sandbox.Effects().Requests; after != before {
 			t.Errorf("the repeated events made %d requests", after-before)
