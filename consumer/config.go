@@ -78,8 +78,8 @@ type Config struct {
 	// Default: 10 s.
 	SessionTimeout time.Duration
 	// FinishTime bounds how long the batch in hand may take when the consumer
-	// stops or the group rebalances. Default: 5 s; less than the rebalance
-	// time-out of 30 s.
+	// stops; when the group rebalances it is 2 s at most, because all members
+	// wait. Default: 5 s; less than the rebalance time-out of 30 s.
 	FinishTime time.Duration
 	// CommitInterval is the least time between two commits. Default: 200 ms.
 	CommitInterval time.Duration
@@ -108,6 +108,12 @@ const (
 	maxFetchBytes  = 1 << 20
 	maxBatchBytes  = 1 << 20 // kept bytes of one transaction
 	requestTimeout = 15 * time.Second
+	// heartbeatEvery is how soon a member learns that another came or went. As
+	// long do the partitions of one that went stand still.
+	heartbeatEvery = 250 * time.Millisecond
+	// yieldTime is how long the batch in hand may hold up all members of a group
+	// that rebalances. One that was given up is read again by whoever is next.
+	yieldTime = 2 * time.Second
 )
 
 func (c *Config) setDefaults() error {

@@ -38,6 +38,7 @@ type Consumer struct {
 	stuck   stuckMemory
 	// incomplete: the partitions were dealt while a topic was not to be seen.
 	incomplete atomic.Bool
+	held       holding
 	holding    atomic.Bool // fetching is stopped for want of room
 }
 
@@ -93,8 +94,8 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.config.Kafka.Dialer(lines.Through),
-		GroupBalancers: []kafka.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete}},
-		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(2*time.Second, c.config.SessionTimeout/5),
+		GroupBalancers: []kafka.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete, &c.held}},
+		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
 	})
 	if err != nil {
@@ -168,6 +169,7 @@ func (c *Consumer) consume(ctx context.Context, group *kafka.ConsumerGroup, fail
 		trouble = joinTrouble{}
 		c.settled.Store(true)
 		c.metrics.generations.Inc()
+		c.held.begin(generation.ID, generation.Assignments)
 		ended := make(chan struct{})
 		generation.Start(func(life context.Context) {
 			defer close(ended)

@@ -30,8 +30,35 @@
 //     generation, so a worker that was replaced cannot move them.
 //   - The group's protocol is named after the journal ([ProtocolName]): a worker
 //     with another journal, or any other client, is refused by the broker.
+//   - Partitions of all topics are dealt together and evenly, and a rebalance
+//     moves as few as that allows; see below.
 //   - Records of aborted transactions are left out, and the markers of
 //     transactions and what compaction took away are stepped over.
+//
+// # Members come and go
+//
+// Whoever leads the group deals the partitions. Every member says in its user
+// data what it holds and since which generation, so that the leader leaves it
+// what it can. Of two that say they hold the same, the one that got it later is
+// right: the other was cut off and does not know. What came last is passed on
+// first, so that a worker that comes back gets what the others only held for it:
+// of N workers under one restart, the partitions of the others stay where they
+// are. What members say is a hint. Nothing of it, false, foreign or broken, can
+// leave a partition out, deal it twice or make the shares uneven; a member that
+// was cut off for long, and comes back when the one that took its place goes,
+// can cost some moves more than needed. User data is 64 KiB at most: what does
+// not fit (some ten thousand partitions of one member) is not claimed.
+//
+// Workers of versions that send no user data, or other user data, can be in the
+// group: the protocol is the same, whoever leads. While they are, more moves.
+//
+// A worker that stops leaves the group as soon as its batch in hand is done. The
+// others learn of it with their next heartbeat, 250 ms at most, and its partitions
+// stand still for about that long. All partitions stand still while the group
+// rebalances, some tens of milliseconds, because the client library knows no
+// other protocol; the batch in hand can stretch that to two seconds. It is then
+// given up, and read again by whoever is next. A worker that is killed or frozen
+// is missed after SessionTimeout.
 //
 // # Recovery
 //

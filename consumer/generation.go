@@ -36,7 +36,11 @@ func (c *Consumer) generation(run, life context.Context, g *kafka.Generation, fa
 	hard, giveUp := context.WithCancel(context.WithoutCancel(run))
 	defer giveUp()
 	defer context.AfterFunc(soft, func() {
-		pause(hard, c.config.FinishTime)
+		finish := c.config.FinishTime
+		if run.Err() == nil { // the others wait for this member
+			finish = min(finish, yieldTime)
+		}
+		pause(hard, finish)
 		giveUp()
 	})()
 	own := &generation{c: c, fail: fail, end: end, soft: soft, hard: hard, dirty: make(chan struct{}, 1), doubts: make(chan struct{}, 1), commit: g.CommitOffsets}

@@ -10,52 +10,55 @@ import (
 )
 
 // ProtocolName is the name of the group protocol that workers on a journal
-// speak. Nobody else does, so the broker keeps others out of the group.
+// speak. Nobody else does, so the broker keeps others out of the group. It does
+// not change with how partitions are dealt: workers of other versions are in
+// one group while they are replaced, and whoever leads deals for all.
 func ProtocolName(j interface{ Identity() uuid.UUID }) string {
 	return "invoicebox-worker-" + j.Identity().String()
 }
 
-// A balancer deals the partitions of all topics to the members in turn.
+// A balancer deals the partitions of all topics to the members: evenly, and
+// moving as few as that allows. Members tell it in their user data what they
+// hold; it believes them as far as that changes nothing but who gets what.
 type balancer struct {
 	name string
 	// incomplete says whether, when this member dealt last, a topic was not
 	// there: the library then knows the partitions of none.
 	incomplete *atomic.Bool
+	held       *holding
 }
 
 func (b balancer) ProtocolName() string      { return b.name }
-func (b balancer) UserData() ([]byte, error) { return nil, nil }
+func (b balancer) UserData() ([]byte, error) { return encodeClaims(b.held.claims()), nil }
 
 func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
-	members, partitions = slices.Clone(members), slices.Clone(partitions)
-	slices.SortFunc(members, func(x, y kafka.GroupMember) int { return cmp.Compare(x.ID, y.ID) })
-	slices.SortFunc(partitions, func(x, y kafka.Partition) int {
-		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.ID, y.ID))
-	})
 	there := map[string]bool{}
+	places := make([]place, 0, len(partitions))
 	for _, p := range partitions {
 		there[p.Topic] = true
+		places = append(places, place{p.Topic, p.ID})
 	}
 	incomplete := false
 	for _, m := range members {
 		incomplete = incomplete || slices.ContainsFunc(m.Topics, func(t string) bool { return !there[t] })
 	}
 	b.incomplete.Store(incomplete)
-	dealt := make(kafka.GroupMemberAssignments, len(members))
+
+	hands := make([]*hand, 0, len(members))
 	for _, m := range members {
-		dealt[m.ID] = map[string][]int{}
+		hands = append(hands, newHand(m.ID, m.Topics, decodeClaims(m.UserData)))
 	}
-	turn := 0
-	for _, p := range partitions {
-		// Only who asked for the topic can take it.
-		for range members {
-			m := members[turn%len(members)]
-			turn++
-			if slices.Contains(m.Topics, p.Topic) {
-				dealt[m.ID][p.Topic] = append(dealt[m.ID][p.Topic], p.ID)
-				break
-			}
+	slices.SortFunc(hands, func(x, y *hand) int { return cmp.Compare(x.member, y.member) })
+	slices.SortFunc(places, place.compare)
+	deal(hands, slices.Compact(places))
+
+	dealt := make(kafka.GroupMemberAssignments, len(hands))
+	for _, h := range hands {
+		topics := map[string][]int{}
+		for _, p := range slices.SortedFunc(h.places(), place.compare) {
+			topics[p.topic] = append(topics[p.topic], p.partition)
 		}
+		dealt[h.member] = topics
 	}
 	return dealt
 }

@@ -93,8 +93,8 @@ func (c *Consumer) Alone(ctx context.Context, more []string, work func(context.C
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.config.Kafka.Dialer(lines.Through),
-		GroupBalancers: []kafka.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete}},
-		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(2*time.Second, c.config.SessionTimeout/5),
+		GroupBalancers: []kafka.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete, new(holding)}},
+		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
 	})
 	if err != nil {

@@ -165,10 +165,11 @@ type Transition struct {
 	// run is made to learn of an unknown outcome.
 	NewRun, Probe bool
 	// Supersede, where it is not empty: operations of the same shop and kind
-	// whose runs began before this one's, of which an attempt is unknown, and
-	// which stepped behind or wait for a person without an answer, become
-	// Superseded with this reason.
+	// whose runs began before this one's, which are in doubt, and which stepped
+	// behind or wait for a person without an answer, for one of the reasons Over,
+	// become Superseded with this reason.
 	Supersede string
+	Over      []string
 	// Compared: the receipts that came late have been looked at.
 	Compared bool
 	// Verified: the credentials that its receipts brought work, which ends what

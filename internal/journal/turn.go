@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ErrTurnTaken: another process has the turn to publish.
+// ErrTurnTaken says that another process has the turn to publish.
 var ErrTurnTaken = errors.New("journal: another replica publishes")
 
 // A RelayTurn is the right to publish the outbox.

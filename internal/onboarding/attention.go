@@ -21,49 +21,52 @@ type AttentionRow struct {
 	// Executed: the code is spent. When a person closes it, the same code is not
 	// sent again.
 	Executed bool
+	// Overtaken: one in doubt without an answer is superseded when a newer code
+	// of the shop, or address, succeeds: nobody has to look any more.
+	Overtaken bool
 }
 
 var attention = []AttentionRow{
 	{ReasonOutcomeUnknown, []journal.Kind{journal.Invite, journal.Activate},
 		"A request may have been written and no answer proves what became of it.",
 		"Whether it was executed: whether an e-mail was sent, or the code is spent.",
-		schemas.FailureOutcomeUnknown, []Command{CommandProbe, CommandEnter, CommandClose}, nil, false},
+		schemas.FailureOutcomeUnknown, []Command{CommandProbe, CommandEnter, CommandClose}, nil, false, true},
 	{ReasonOutcomeLost, []journal.Kind{journal.Activate},
 		"Invoicebox refuses the code now, and an earlier request may have been executed.",
 		"Whether that earlier request spent it; if so its answer is lost, or the code never was good.",
-		schemas.FailureOutcomeLost, []Command{CommandEnter, CommandClose}, nil, false},
+		schemas.FailureOutcomeLost, []Command{CommandEnter, CommandClose}, nil, false, true},
 	{ReasonRequestRejected, []journal.Kind{journal.Invite, journal.Activate},
 		"Invoicebox refused in a form that blames our request, rights or address, not the shop's value; this request had no effect.",
 		"What is wrong: the answer's status and code may tell.",
-		schemas.FailureRequestRejected, []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false},
+		schemas.FailureRequestRejected, []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false, true},
 	{ReasonAnswerUnreadable, []journal.Kind{journal.Activate},
 		"The activation was executed and the code is spent; the answer is kept as it came.",
 		"Whether it holds merchant id and token in a form that a person can read.",
-		schemas.FailureAnswerUnreadable, []Command{CommandEnter, CommandClose}, nil, true},
+		schemas.FailureAnswerUnreadable, []Command{CommandEnter, CommandClose}, nil, true, false},
 	{ReasonMerchantConflict, []journal.Kind{journal.Activate},
 		"The activation was executed; its merchant is not the shop's known one, or is another shop's. Nothing was announced; the answer is kept.",
 		"Which of the two is right.",
-		schemas.FailureMerchantConflict, []Command{CommandEnter, CommandClose}, nil, true},
+		schemas.FailureMerchantConflict, []Command{CommandEnter, CommandClose}, nil, true, false},
 	{ReasonCredentialsInvalid, []journal.Kind{journal.Activate},
 		"The activation was executed and its token is stored; Invoicebox refused that token for the whole verification time.",
 		"Whether the token starts to work later.",
-		schemas.FailureCredentialsInvalid, []Command{CommandRetry, CommandEnter, CommandClose}, nil, true},
+		schemas.FailureCredentialsInvalid, []Command{CommandRetry, CommandEnter, CommandClose}, nil, true, false},
 	{ReasonSecondToken, []journal.Kind{journal.Activate},
 		"The operation had ended, and a late answer to one of its requests was executed with another token than the one in use; all answers are kept.",
 		"Which of the tokens Invoicebox takes from now on.",
-		schemas.FailureSecondToken, []Command{CommandEnter, CommandClose}, nil, true},
+		schemas.FailureSecondToken, []Command{CommandEnter, CommandClose}, nil, true, false},
 	{ReasonCodeOfOtherShop, []journal.Kind{journal.Activate},
 		"The code was entered for another shop before; nothing was sent for this one.",
 		"Which shop the code is meant for.",
-		schemas.FailureCodeOfOtherShop, []Command{CommandClose}, nil, false},
+		schemas.FailureCodeOfOtherShop, []Command{CommandClose}, nil, false, false},
 	{ReasonSubjectUnreadable, []journal.Kind{journal.Invite, journal.Activate},
 		"The stored address or code does not open with the keyset; nothing was sent in this run.",
 		"Whether it opens with another keyset.",
-		"", []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false},
+		"", []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false, true},
 	{ReasonCredentialsLost, []journal.Kind{journal.Activate},
 		"The activation was executed, and its answer or its secret was in a journal that was lost; the result topics say so. The code is spent.",
 		"Whether the token, which is nowhere any more, still works.",
-		schemas.FailureCredentialsLost, []Command{CommandEnter, CommandClose}, nil, true},
+		schemas.FailureCredentialsLost, []Command{CommandEnter, CommandClose}, nil, true, false},
 }
 
 // AttentionRows returns the table of attention, for commands and documents.
@@ -77,6 +80,16 @@ func AttentionOf(r Reason) (AttentionRow, bool) {
 		}
 	}
 	return AttentionRow{}, false
+}
+
+// overtaken are the reasons of attention that a newer code or address ends.
+func overtaken() (reasons []string) {
+	for _, row := range attention {
+		if row.Overtaken {
+			reasons = append(reasons, string(row.Reason))
+		}
+	}
+	return reasons
 }
 
 // afterAll tells whether an event of the same type may have been published in

@@ -124,6 +124,9 @@ func (p *Pool) round(s scope) (next time.Time, err error) {
 		// Set before the room is counted: what ends meanwhile must be heard of.
 		p.hungry.Store(true)
 		claims, at, hungry, err := p.plan(s)
+		if err != nil {
+			giveBackTrials(claims)
+		}
 		if err != nil || len(claims) == 0 {
 			p.hungry.Store(hungry)
 			return at, err
@@ -145,8 +148,19 @@ type claim struct {
 	trial bool
 }
 
+// giveBackTrials says that nobody makes the claims: a trial that is not given back
+// closes its account for good.
+func giveBackTrials(claims []claim) {
+	for _, c := range claims {
+		if c.trial {
+			c.acc.gate.endTrial()
+		}
+	}
+}
+
 // plan decides what to claim now, and when to look again where only time helps.
-// Hungry: something is left behind until an operation in flight ends.
+// Hungry: something is left behind until an operation in flight ends. With an
+// error come the claims that were decided on before it.
 func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err error) {
 	now := time.Now()
 	egress := -1 // not asked yet
@@ -196,7 +210,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		}
 		permits, at, err := p.permits(s.run, acc, &egress)
 		if err != nil {
-			return nil, next, true, err
+			return claims, next, true, err
 		}
 		if permits == 0 {
 			hungry = true // an answer tells when a permit comes back

@@ -101,8 +101,9 @@
 //   - A newer code of the shop, or address for an invitation, runs instead of the
 //     probe: as long as that was not sent the older operation steps behind all
 //     that is queued in the lane. As soon as the newer one's secret is stored, or
-//     its e-mail sent, older ones in doubt that stepped behind or wait for a
-//     person without an answer are superseded. When it ends otherwise the older
+//     its e-mail sent, older ones in doubt, also those for a 408 or 503, that
+//     stepped behind or wait for a person without an answer, for a reason that
+//     needs none then (the table below), are superseded. When it ends otherwise the older
 //     one goes on: its probe comes when the lane is free, after all newer ones.
 //     A held one does not step behind: it leaves the lane for attention, with its
 //     event, and is superseded from there.
@@ -237,19 +238,21 @@
 // # Reasons of attention
 //
 // What is certain and what is not says [AttentionRows]. Event is the failure that
-// is published when it comes to this; commands are those that are safe.
+// is published when it comes to this; commands are those that are safe. The last
+// column is of one in doubt and without an answer, when a newer code of the shop,
+// or address, succeeds.
 //
-//	reason               kinds             event                commands             in doubt
-//	outcome_unknown      invite, activate  outcome_unknown      probe, enter, close  the same
-//	outcome_lost         activate          outcome_lost         enter, close         the same
-//	request_rejected     invite, activate  request_rejected     retry, close         probe, enter, close
-//	answer_unreadable    activate          answer_unreadable    enter, close         the same
-//	merchant_conflict    activate          merchant_conflict    enter, close         the same
-//	credentials_invalid  activate          credentials_invalid  retry, enter, close  the same
-//	second_token         activate          second_token         enter, close         the same
-//	code_of_other_shop   activate          code_of_other_shop   close                the same
-//	subject_unreadable   invite, activate  -                    retry, close         probe, enter, close
-//	credentials_lost     activate          credentials_lost     enter, close         the same
+//	reason               kinds             event                commands             in doubt             a newer one works
+//	outcome_unknown      invite, activate  outcome_unknown      probe, enter, close  the same             superseded
+//	outcome_lost         activate          outcome_lost         enter, close         the same             superseded
+//	request_rejected     invite, activate  request_rejected     retry, close         probe, enter, close  superseded
+//	answer_unreadable    activate          answer_unreadable    enter, close         the same             stays
+//	merchant_conflict    activate          merchant_conflict    enter, close         the same             stays
+//	credentials_invalid  activate          credentials_invalid  retry, enter, close  the same             stays
+//	second_token         activate          second_token         enter, close         the same             stays
+//	code_of_other_shop   activate          code_of_other_shop   close                the same             stays
+//	subject_unreadable   invite, activate  -                    retry, close         probe, enter, close  superseded
+//	credentials_lost     activate          credentials_lost     enter, close         the same             stays
 //
 // # The gate
 //

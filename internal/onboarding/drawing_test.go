@@ -46,13 +46,13 @@ func TestTheReasonsOfAttentionAreDrawn(t *testing.T) {
 		}
 		return strings.Join(names, ", ")
 	}
-	rows := [][]string{{"reason", "kinds", "event", "commands", "in doubt"}}
+	rows := [][]string{{"reason", "kinds", "event", "commands", "in doubt", "a newer one works"}}
 	for _, r := range attention {
 		kinds := make([]string, len(r.Kinds))
 		for i, k := range r.Kinds {
 			kinds[i] = k.String()
 		}
-		rows = append(rows, []string{string(r.Reason), strings.Join(kinds, ", "), string(r.Failure), words(r.Commands), cmp.Or(words(r.InDoubt), "the same")})
+		rows = append(rows, []string{string(r.Reason), strings.Join(kinds, ", "), string(r.Failure), words(r.Commands), cmp.Or(words(r.InDoubt), "the same"), map[bool]string{true: "superseded", false: "stays"}[r.Overtaken]})
 	}
 	doctable.Compare(t, "doc.go", "Reasons of attention", rows)
 }

@@ -216,7 +216,7 @@ func (p *Pool) entered(
 		return nil, nil
 	}
 	tr.Credential, tr.Active = &prepared.Row, p.current(x.Finished, event, true)
-	tr.Supersede, tr.Verified = string(ReasonNewerCode), true
+	tr.Supersede, tr.Over, tr.Verified = string(ReasonNewerCode), overtaken(), true
 	tr.Publish = []journal.Draft{event}
 	return &tr, nil
 }

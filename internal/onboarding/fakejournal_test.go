@@ -37,6 +37,7 @@ type fakeJournal struct {
 	intents  []*journal.Intent
 	asked    chan struct{}
 	dues     int
+	lists    int // of the accounts
 	turns    int
 	commit   time.Duration // every write takes so long
 	closed   map[string]fakeClosed
@@ -142,6 +143,7 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 func (f *fakeJournal) Accounts(context.Context) ([]journal.Account, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.lists++
 	var out []journal.Account
 	for _, a := range f.accounts {
 		f.closedFor(a.Name) // a test may have set its gate
@@ -225,6 +227,11 @@ func (f *fakeJournal) move(op *fakeOp, to journal.State) {
 func (f *fakeJournal) Free(_ context.Context, p journal.Permit) (int, time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.fault != nil {
+		if err := f.fault("free "+p.Ledger, false); err != nil {
+			return 0, time.Time{}, err
+		}
+	}
 	n, next := f.free(p)
 	return n, next, nil
 }

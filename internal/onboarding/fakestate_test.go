@@ -32,10 +32,10 @@ func (f *fakeJournal) eventsOf(op *fakeOp) (out []fakeEvent) {
 	return out
 }
 
-func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string) {
+func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string, over []string) {
 	for _, op := range f.ops {
-		waits := op.State == journal.Queued && op.last || op.State == journal.Attention && op.receipts == 0
-		if op.Shop == by.Shop && op.Kind == by.Kind && op.turn < by.turn && op.Unknowns > 0 && waits {
+		waits := op.State == journal.Queued && op.last || op.State == journal.Attention && op.receipts == 0 && slices.Contains(over, op.Reason)
+		if op.Shop == by.Shop && op.Kind == by.Kind && op.turn < by.turn && op.Doubt && waits {
 			f.move(op, journal.Superseded)
 			op.Reason = reason
 		}

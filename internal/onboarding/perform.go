@@ -216,7 +216,7 @@ func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Ve
 		tr.Due = later(t.leaseEnd, x.Finished).Add(p.cfg.QuietPeriod)
 	case row.invited != "":
 		// An e-mail is on its way: what is older and in doubt needs none any more.
-		tr.Supersede = string(ReasonNewerAddress)
+		tr.Supersede, tr.Over = string(ReasonNewerAddress), overtaken()
 	}
 	if row.mark {
 		invitation, _ := invoicebox.ParseInvitation(x)

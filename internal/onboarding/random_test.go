@@ -214,7 +214,8 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 		if o.Kind == journal.Activate && last == "good" && state == journal.Attention && reason != ReasonMerchantConflict {
 			t.Errorf("%s: a good answer ended as %s", value, reason)
 		}
-		if last == "refused" && o.Kind == journal.Activate && (state == journal.Attention) != doubt {
+		overtaken := state == journal.Superseded && reason == ReasonNewerCode
+		if last == "refused" && o.Kind == journal.Activate && (state == journal.Attention || overtaken) != doubt {
 			t.Errorf("%s: refused, doubt %v, ended %v (%s)", value, doubt, state, reason)
 		}
 	}

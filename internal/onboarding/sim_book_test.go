@@ -269,6 +269,9 @@ func (b *simBook) applied(tr journal.Transition) {
 		a.recorded = true
 	}
 	s.counts["to "+tr.To.String()+" "+tr.Reason]++
+	if tr.Supersede == string(ReasonNewerCode) {
+		b.overtakes(o)
+	}
 	for _, d := range tr.Publish {
 		m, err := d.Freeze(1)
 		if err != nil {
@@ -282,6 +285,24 @@ func (b *simBook) applied(tr journal.Transition) {
 		}
 		s.note("publishes %s %v", d.Type, d.ID)
 		b.announced(o, e)
+	}
+}
+
+// overtakes looks, where a code has worked, whether a person still has to look at
+// what became of an older one of the shop.
+func (b *simBook) overtakes(o *simOp) {
+	s := b.s
+	records, err := s.j.Operations(context.Background(), journal.OperationFilter{
+		Account: o.Shop.Account, Shop: o.Shop.Shop, Kind: journal.Activate, State: journal.Attention, Limit: 1000,
+	})
+	if err != nil {
+		s.wrong("operations: %v", err)
+	}
+	for _, x := range records {
+		unsure := x.Reason == string(ReasonOutcomeLost) || x.Reason == string(ReasonOutcomeUnknown)
+		if unsure && s.inputs.arrival[x.Event] < s.inputs.arrival[o.EventID] {
+			s.wrong("operation %d waits for a person (%s), and the newer code of operation %d has worked", x.ID, x.Reason, o.Ref.Operation)
+		}
 	}
 }
 

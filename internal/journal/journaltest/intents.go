@@ -189,7 +189,8 @@ var intents = []part{
 		f.ok(err)
 		event := uuid.New()
 		f.apply(journal.Transition{
-			Ref: got.Target.Ref, From: journal.Attention, To: journal.Done, Reason: "activated", NewRun: true, Supersede: "newer_code", Verified: true,
+			Ref: got.Target.Ref, From: journal.Attention, To: journal.Done, Reason: "activated", NewRun: true, Verified: true,
+			Supersede: "newer_code", Over: []string{"outcome_unknown"},
 			Credential: f.credential(o, 1, "m-1"), Active: &journal.ActiveUpdate{At: f.clock.now(), Event: event}, Entered: entered, Intent: performed(got),
 			Publish: []journal.Draft{f.draft(o, "activated")},
 		})

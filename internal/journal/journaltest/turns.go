@@ -93,7 +93,7 @@ var turns = []part{
 		f.apply(journal.Transition{Ref: old.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
 		newer := unknown(f, "s", "2")
 		f.apply(journal.Transition{Ref: newer.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
-		f.apply(journal.Transition{Ref: old.Ref, From: journal.Attention, To: journal.Done, NewRun: true, Supersede: "newer_code"})
+		f.apply(journal.Transition{Ref: old.Ref, From: journal.Attention, To: journal.Done, NewRun: true, Supersede: "newer_code", Over: []string{"outcome_unknown"}})
 		f.wantState(newer.UUID, journal.Superseded)
 	}},
 }

@@ -106,7 +106,8 @@ var unknowns = []part{
 			_, _, err := f.j.Receive(f.ctx, f.receipt(o, f.send(o), "answer"))
 			f.ok(err)
 			f.apply(journal.Transition{
-				Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-"+o.Shop.Shop), Supersede: "newer_code",
+				Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-"+o.Shop.Shop),
+				Supersede: "newer_code", Over: []string{"outcome_unknown"},
 				Due: f.clock.now().Add(time.Hour),
 			})
 			f.wantState(younger.UUID, journal.Attention)
@@ -129,8 +130,32 @@ var unknowns = []part{
 		newer = f.claimed(journal.Activate, journal.Settle)
 		f.apply(journal.Transition{Ref: newer.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
 		o = f.claimed(journal.Activate, journal.Call)
-		f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Supersede: "newer_code"})
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Supersede: "newer_code", Over: []string{"outcome_unknown"}})
 		f.wantState(newer.UUID, journal.Attention)
+	}},
+	{"one in doubt is superseded out of attention for some reasons, and never with an answer", func(f *fixture) {
+		lost := func(shop, code, reason string, doubt bool) journal.ClaimedOperation {
+			f.ingest(f.code(shop, "e-"+shop+code, code))
+			o := f.claimed(journal.Activate, journal.Call)
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: reason, Doubt: doubt, Attempt: f.send(o), End: f.answered(422)})
+			return o
+		}
+		over, kept, sure := lost("s", "1", "outcome_lost", true), lost("s", "2", "second_token", true), lost("s", "3", "outcome_lost", false)
+		answered, id := f.sending(f.code("s", "e4", "4"))
+		_, _, err := f.j.Receive(f.ctx, f.receipt(answered, id, "answer"))
+		f.ok(err)
+		f.apply(journal.Transition{Ref: answered.Ref, From: journal.Received, To: journal.Attention, Reason: "outcome_lost", Doubt: true})
+		other := lost("t", "5", "outcome_lost", true)
+		f.crash() // what is known of doubt outlives the process
+		f.ingest(f.code("s", "e6", "6"))
+		o := f.claimed(journal.Activate, journal.Call)
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Supersede: "newer_code", Over: []string{"outcome_unknown", "outcome_lost"}})
+		if d := f.state(over.UUID); d.State != journal.Superseded || d.Reason != "newer_code" {
+			f.Fatalf("the older one is %v (%s)", d.State, d.Reason)
+		}
+		for _, o := range []journal.ClaimedOperation{kept, sure, answered, other} {
+			f.wantState(o.UUID, journal.Attention)
+		}
 	}},
 	{"an address that steps behind can still be cancelled by nobody", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))

@@ -95,7 +95,7 @@ const (
 
 // move compares and writes the state.
 func (t *tx) move(tr journal.Transition, to journal.State) error {
-	args := []any{tr.Ref.Operation, int64(tr.From), tr.Ref.Claim, int64(to), 0, t.now, tr.Reason, flag(tr.Doubt), verifiedAt(tr, t.now)}
+	args := []any{tr.Ref.Operation, int64(tr.From), tr.Ref.Claim, int64(to), 0, t.now, tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now)}
 	statement, stage := moveEnding, int64(0)
 	if !to.Open() && tr.Credential == nil {
 		args[4] = flag(!tr.Compared)
@@ -121,6 +121,11 @@ func (t *tx) move(tr journal.Transition, to journal.State) error {
 	return nil
 }
 
+// inDoubt: what nobody knows is in doubt, whatever the caller said.
+func inDoubt(tr journal.Transition, to journal.State) int64 {
+	return flag(tr.Doubt || to == journal.Unknown || tr.Probe)
+}
+
 func verifiedAt(tr journal.Transition, now int64) any {
 	if tr.Verified {
 		return now
@@ -135,12 +140,12 @@ func laneFor(tr journal.Transition, to journal.State) any {
 	return laneOf(to)
 }
 
-const olderRead = `SELECT o.id, o.lane FROM operation o JOIN operation n ON n.id = $3
-	WHERE o.shop = $1 AND o.kind = $2 AND o.unknowns > 0 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+const olderRead = `SELECT o.id FROM operation o JOIN operation n ON n.id = $3
+	WHERE o.shop = $1 AND o.kind = $2 AND o.doubt = 1 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0 AND o.reason = ANY($4))`
 
 // supersedeOlder ends those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
-	a, err := t.query(olderRead, f.shop, int64(f.kind), tr.Ref.Operation)
+	a, err := t.query(olderRead, f.shop, int64(f.kind), tr.Ref.Operation, tr.Over)
 	if err != nil || len(a.rows) == 0 {
 		return err
 	}

@@ -68,10 +68,10 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 		return err
 	}
 	if have.version < j.knows {
-		if j.beside && have.version == 0 {
+		switch {
+		case j.beside && have.version == 0:
 			return fmt.Errorf("journal: the database holds none: %w", fs.ErrNotExist)
-		}
-		if j.beside {
+		case j.beside:
 			return errors.New("journal: the database was written by an older version of this program: start the worker once, it brings the tables up to date")
 		}
 		if err := migrate(ctx, p); err != nil {

@@ -142,7 +142,7 @@ func TestVersionsBesideEachOther(t *testing.T) {
 		t.Errorf("the tables are %+v", s)
 	}
 	restarted := b.open()
-	for _, j := range append(newer, restarted) {
+	for _, j := range []*Journal{newer[0], newer[1], restarted} {
 		b.codes(j, 100)
 		run(j)
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -97,14 +98,14 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	var n int64
 	var err error
 	if !to.Open() && tr.Credential == nil {
-		n, err = t.exec(moveEnding, int64(to), flag(!tr.Compared), t.now, tr.Reason, flag(tr.Doubt), verifiedAt(tr, t.now), tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
+		n, err = t.exec(moveEnding, int64(to), flag(!tr.Compared), t.now, tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now), tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
 	} else {
 		due := t.j.clock.stamp(tr.Due)
 		if due == 0 {
 			due = t.now
 		}
 		stage, dueAt := stageOf(to, due)
-		n, err = t.exec(moveOn, int64(to), stage, flag(!to.Open()), dueAt, t.now, laneFor(tr, to), tr.Reason, flag(tr.Doubt), verifiedAt(tr, t.now),
+		n, err = t.exec(moveOn, int64(to), stage, flag(!to.Open()), dueAt, t.now, laneFor(tr, to), tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now),
 			flag(to == journal.Unknown && tr.From == journal.Sending), flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received),
 			tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
 		t.woken = t.woken || n > 0 && stage != 0
@@ -115,7 +116,7 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	if n == 0 {
 		return journal.ErrStale
 	}
-	if to == journal.Unknown {
+	if inDoubt(tr, to) != 0 {
 		t.j.writer.doubted.add(f.shop)
 	}
 	if !to.Open() {
@@ -125,6 +126,11 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 		t.invitation(f.key, to.Open())
 	}
 	return nil
+}
+
+// inDoubt: what nobody knows is in doubt, whatever the caller said.
+func inDoubt(tr journal.Transition, to journal.State) int64 {
+	return flag(tr.Doubt || to == journal.Unknown || tr.Probe)
 }
 
 func verifiedAt(tr journal.Transition, now int64) any {
@@ -141,8 +147,8 @@ func laneFor(tr journal.Transition, to journal.State) any {
 	return laneOf(to)
 }
 
-const olderRead = `SELECT o.id, o.lane FROM operation o INDEXED BY operation_unknowns JOIN operation n ON n.id = ?3
-	WHERE o.shop = ?1 AND o.kind = ?2 AND o.unknowns > 0 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+const olderRead = `SELECT o.id, o.lane, o.reason FROM operation o INDEXED BY operation_doubt JOIN operation n ON n.id = ?3
+	WHERE o.shop = ?1 AND o.kind = ?2 AND o.doubt = 1 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
 
 // supersedeOlder ends those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
@@ -152,10 +158,13 @@ func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
 	var ids []int64
 	open := 0
 	if err := t.each(olderRead, in{f.shop, int64(f.kind), tr.Ref.Operation}, func(r row) error {
-		ids = append(ids, r.int(0))
-		if !r.null(1) {
+		switch {
+		case !r.null(1):
 			open++
+		case !slices.Contains(tr.Over, r.text(2)):
+			return nil
 		}
+		ids = append(ids, r.int(0))
 		return nil
 	}); err != nil {
 		return err

@@ -1,7 +1,7 @@
 package sqlite
 
-// doubted remembers in little room which shops may have an operation whose
-// outcome was ever unknown: most successes have nothing older to supersede, and
+// doubted remembers in little room which shops may have an operation in
+// doubt: most successes have nothing older to supersede, and
 // need no look into the database to know it. Shops share bits, and bits are
 // never taken back: that costs a look.
 type doubted [1 << 10]uint64
@@ -21,7 +21,7 @@ func (d *doubted) has(shop int64) bool {
 	return *word&bit != 0
 }
 
-// addAll is for outcomes that became unknown together.
+// addAll is for operations that came to be in doubt together.
 func (d *doubted) addAll() {
 	for i := range d {
 		d[i] = ^uint64(0)

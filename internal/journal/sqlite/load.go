@@ -113,7 +113,7 @@ func (w *writer) loadIn(j *Journal) error {
 		return err
 	}
 	w.doubted = doubted{}
-	if err := c.each("SELECT DISTINCT shop FROM operation INDEXED BY operation_unknowns WHERE unknowns > 0", nil, func(r row) error {
+	if err := c.each("SELECT DISTINCT shop FROM operation INDEXED BY operation_doubt WHERE doubt = 1", nil, func(r row) error {
 		w.doubted.add(r.int(0))
 		return nil
 	}); err != nil {

@@ -141,7 +141,7 @@ CREATE TABLE operation (
 CREATE INDEX operation_due ON operation (account, kind, stage, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX operation_lane ON operation (shop, lane, kind, turn) WHERE lane IS NOT NULL;
 CREATE INDEX operation_attention ON operation (reason) WHERE state = 20;
-CREATE INDEX operation_unknowns ON operation (shop, kind) WHERE unknowns > 0;
+CREATE INDEX operation_doubt ON operation (shop, kind) WHERE doubt = 1;
 
 CREATE TABLE operation_body (
     id          BIGINT PRIMARY KEY,

@@ -1,0 +1,255 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/schemas"
+)
+
+// A taking is a batch that a member brought into the shared inbox.
+type taking struct {
+	at     time.Time
+	member string
+	place  place
+}
+
+// takings are all of them, in order.
+type takings struct {
+	mu   sync.Mutex
+	list []taking
+}
+
+func (t *takings) since(from int) []taking {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.list[from:]
+}
+
+// owners are the members that brought in the last batch of each partition.
+func owners(list []taking) map[place]string {
+	found := map[place]string{}
+	for _, one := range list {
+		found[one.place] = one.member
+	}
+	return found
+}
+
+// shared is the journal of all members as one of them has it.
+type shared struct {
+	*inbox
+	takings *takings
+	member  string
+}
+
+func (s shared) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error) {
+	// One lock over both, so that the list has the order of the journal.
+	s.takings.mu.Lock()
+	defer s.takings.mu.Unlock()
+	done, err := s.inbox.Ingest(ctx, b)
+	if err == nil {
+		s.takings.list = append(s.takings.list, taking{time.Now(), s.member, place{b.Topic, b.Partition}})
+	}
+	return done, err
+}
+
+// A fleet is three members under load.
+type fleet struct {
+	cluster    *kafkatest.Cluster
+	topics     []string
+	partitions int
+	group      string
+	journal    *inbox
+	takings    *takings
+	members    map[string]*running
+	load       context.CancelFunc
+	produced   chan int
+}
+
+const tick = 20 * time.Millisecond // a record of every partition
+
+func newFleet(t *testing.T, c *kafkatest.Cluster) *fleet {
+	f := &fleet{
+		cluster: c, partitions: 6, group: group(), journal: newInbox(), takings: &takings{}, members: map[string]*running{}, produced: make(chan int, 1),
+	}
+	f.topics = []string{c.NewTopic(t, "codes", f.partitions), c.NewTopic(t, "selected", f.partitions)}
+	var ctx context.Context
+	ctx, f.load = context.WithCancel(context.Background())
+	writer := &kafka.Writer{
+		Addr: kafka.TCP(c.Brokers()...), BatchTimeout: time.Millisecond, RequiredAcks: kafka.RequireAll,
+		Transport: &kafka.Transport{MetadataTopics: f.topics},
+		Balancer:  kafka.BalancerFunc(func(m kafka.Message, _ ...int) int { return m.WriterData.(int) }),
+	}
+	go func() {
+		n := 0
+		defer func() {
+			_ = writer.Close()
+			writer.Transport.(*kafka.Transport).CloseIdleConnections()
+			f.produced <- n
+		}()
+		for pace := time.NewTicker(tick); ; <-pace.C {
+			if ctx.Err() != nil {
+				return
+			}
+			var list []kafka.Message
+			for _, topic := range f.topics {
+				for partition := range f.partitions {
+					m := selected(fmt.Sprint("event-", n), fmt.Sprint("shop-", partition))
+					m.Topic, m.WriterData = topic, partition
+					list = append(list, m)
+					n++
+				}
+			}
+			if err := writer.WriteMessages(context.WithoutCancel(ctx), list...); err != nil {
+				t.Errorf("producing: %v", err)
+				return
+			}
+		}
+	}()
+	t.Cleanup(f.load)
+	for _, name := range []string{"a0", "b0", "c0"} {
+		f.start(t, name)
+		f.settled(t)
+	}
+	return f
+}
+
+func (f *fleet) start(t *testing.T, name string) {
+	types := map[string]string{}
+	for _, topic := range f.topics {
+		types[topic] = schemas.TypeProviderSelected
+	}
+	f.members[name] = start(t, f.cluster, f.group, f.topics[0], shared{f.journal, f.takings, name}, func(c *consumer.Config) {
+		decoder, err := schemas.NewDecoder(schemas.DecoderOptions{Types: types, Accounts: []string{"default"}})
+		conn, err2 := kafkaconn.New(kafkaconn.Config{Brokers: f.cluster.Brokers(), ClientID: name})
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		c.Topics, c.Decoder, c.Kafka = f.topics, decoder, conn
+	})
+}
+
+func (f *fleet) stop(name string) {
+	f.members[name].stop()
+	delete(f.members, name)
+}
+
+// settled waits until all members are at work and have an even share.
+func (f *fleet) settled(t *testing.T) {
+	from := len(f.takings.since(0))
+	eventually(t, "an even share for all", func() bool {
+		share := map[string]int{}
+		owned := owners(f.takings.since(from))
+		for _, member := range owned {
+			share[member]++
+		}
+		for name := range f.members {
+			if share[name] < len(f.topics)*f.partitions/len(f.members) {
+				return false
+			}
+		}
+		return len(owned) == len(f.topics)*f.partitions && len(share) == len(f.members)
+	})
+}
+
+// gaps are the longest times for which the partitions stood still, and how often
+// partitions went from one member to another.
+func (f *fleet) gaps(from int) (longest map[place]time.Duration, moves map[place]int) {
+	longest, moves = map[place]time.Duration{}, map[place]int{}
+	last := map[place]taking{}
+	list := f.takings.since(0)
+	for i, one := range list {
+		before, ok := last[one.place]
+		last[one.place] = one
+		if !ok || i < from {
+			continue
+		}
+		longest[one.place] = max(longest[one.place], one.at.Sub(before.at))
+		if before.member != one.member {
+			moves[one.place]++
+		}
+	}
+	return longest, moves
+}
+
+// The ways in which an orchestrator replaces a worker.
+const (
+	goesThenComes = "one goes, then one comes"
+	goesAndComes  = "one goes and one comes at once"
+	comesThenGoes = "one comes, then one goes"
+)
+
+// A rolling restart: a partition moves when its owner goes and when it comes
+// back, never because another does, and stands still only for a moment.
+func TestARollingRestartMovesLittle(t *testing.T) {
+	for _, way := range []string{goesThenComes, goesAndComes, comesThenGoes} {
+		t.Run(way, func(t *testing.T) {
+			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+				f := newFleet(t, c)
+				for _, restart := range [][2]string{{"a0", "a1"}, {"b0", "b1"}, {"c0", "c1"}} {
+					from := len(f.takings.since(0))
+					before := owners(f.takings.since(0))
+					switch way {
+					case goesThenComes:
+						f.stop(restart[0])
+						f.settled(t)
+						f.start(t, restart[1])
+					case goesAndComes:
+						f.stop(restart[0])
+						f.start(t, restart[1])
+					case comesThenGoes:
+						f.start(t, restart[1])
+						f.settled(t)
+						f.stop(restart[0])
+					}
+					f.settled(t)
+					longest, moves := f.gaps(from)
+					f.judge(t, way, restart[0], before, longest, moves)
+				}
+				f.load()
+				produced := <-f.produced
+				eventually(t, "the rest", func() bool { return f.journal.taken() >= produced })
+				read := 0
+				for _, b := range f.journal.batches {
+					read += len(b.Events)
+				}
+				if n := f.journal.taken(); n != produced || read != produced {
+					t.Errorf("%d taken in, %d brought in, %d produced", n, read, produced)
+				}
+			})
+		})
+	}
+}
+
+func (f *fleet) judge(t *testing.T, way string, left string, before map[place]string, longest map[place]time.Duration, moves map[place]int) {
+	own, others, moved, all := time.Duration(0), time.Duration(0), 0, len(f.topics)*f.partitions
+	for p, gap := range longest {
+		moved += moves[p]
+		if before[p] == left {
+			own = max(own, gap)
+		} else {
+			others = max(others, gap)
+		}
+		if way != comesThenGoes && before[p] != left && moves[p] > 0 {
+			t.Errorf("%v was of %s and moved %d times when %s was restarted", p, before[p], moves[p], left)
+		}
+	}
+	t.Logf("%s restarted: %d moves of %d partitions; longest stand still: its own %v, others %v", left, moved, all, own.Round(time.Millisecond), others.Round(time.Millisecond))
+	if max(own, others) > 5*time.Second {
+		t.Error("too long")
+	}
+	// There and back, or from each an equal share and then those of the one that goes.
+	if most := 2 * all / 3; moved > most {
+		t.Errorf("%d moves, more than %d", moved, most)
+	}
+}

@@ -1,0 +1,75 @@
+package onboarding
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// A journal that fails in the middle of a look for work takes no account's trial
+// along: whichever account was planned before the failure.
+func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		b.j.accounts["second"] = &journal.Account{Name: "second", PartnerID: "second"}
+		b.cfg.Accounts = append(b.cfg.Accounts, Account{Name: "second", Client: b.api})
+		limited := journal.Gate{State: journal.GateLimited, Until: time.Now().Add(-time.Minute), Since: time.Now().Add(-time.Hour)}
+		ops := map[string]*fakeOp{}
+		for name, a := range b.j.accounts {
+			a.Gate = limited
+			ops[name] = b.j.add(b.keys, journal.Invite, name, "shop", "a@example.com")
+		}
+		failures := 2 // in a row: the accounts take turns in who is looked at first
+		b.j.fault = func(step string, _ bool) error {
+			if step == "free account/second" && failures > 0 {
+				failures--
+				return errors.New("the journal fails")
+			}
+			return nil
+		}
+		b.start()
+		b.until(time.Minute, "settled", b.j.settled)
+		b.finish()
+		for name, op := range ops {
+			if op.State != journal.Done {
+				t.Errorf("%s: %v", name, op.State)
+			}
+		}
+	})
+}
+
+// A gate that another replica closes is closed here within a second, on an idle
+// journal and on one that tells of changes all the time.
+func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
+	for _, every := range []time.Duration{time.Hour, time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, good)
+			b.start()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			dues, lists := b.j.dues, b.j.lists
+			paused := journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator), Since: time.Now()}
+			if err := b.j.SetGate(t.Context(), "default", paused, nil); err != nil {
+				t.Fatal(err)
+			}
+			for began := time.Now(); time.Since(began) < time.Second; time.Sleep(min(every, time.Second)) {
+				b.j.signal()
+				synctest.Wait()
+			}
+			synctest.Wait()
+			if !b.pool.accounts["default"].gate.closed(false) {
+				t.Errorf("signals every %v: the gate is still open after a second", every)
+			}
+			if every < time.Second && b.j.dues-dues < 500 {
+				t.Errorf("only %d looks for work", b.j.dues-dues)
+			}
+			if n := b.j.lists - lists; n > 6 {
+				t.Errorf("the gates were read %d times in a second", n)
+			}
+			b.finish()
+		})
+	}
+}
