@@ -301,23 +301,30 @@ func (b *book) judgeTokens() {
 var wholeAnswers = []string{"", "planted", "wrong-type-", "more-members-", "pending-token-", "same-merchant-"}
 
 // heard finds the worker that an answer with a token reached, and that had some
-// seconds to keep it; nil when there is none.
+// seconds to keep it, and a database to do so; nil when there is none. Which of
+// several workers an answer reached is not known: all of them had to have these.
 func (b *book) heard(q request) *life {
-	const margin = 2 * time.Second
+	const margin, reconnect = 2 * time.Second, 5 * time.Second
 	if q.Status != 200 || q.Pending || !slices.Contains(wholeAnswers, q.Fault) || q.Answered.Sub(q.Time) > b.s.deadline/2 {
 		return nil
 	}
 	from, to := q.Time, q.Answered.Add(margin)
+	for _, down := range b.downs {
+		if down.meets(from, to) {
+			to = down.to.Add(reconnect)
+		}
+	}
+	var one *life
 	for _, l := range b.lives {
-		if from.Before(l.from) || to.After(l.to) {
+		if l.from.After(from) || l.to.Before(from) {
 			continue
 		}
-		if slices.ContainsFunc(l.frozen, func(f [2]time.Time) bool { return from.Before(f[1]) && f[0].Before(to) }) {
+		if l.to.Before(to) || slices.ContainsFunc(l.frozen, func(f span) bool { return f.meets(from, to) }) {
 			return nil
 		}
-		return l
+		one = l
 	}
-	return nil
+	return one
 }
 
 // judgeAttention: what the command lists for a person is what the lines say.

@@ -18,24 +18,34 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/pgtest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
 
 // A chaosRig is three brokers, a sandbox that is a process of its own, and the
-// lives of one worker.
+// lives of one worker, or of several at a time.
 type chaosRig struct {
-	*rig  // its sandbox is never served: it knows what the other one issues
-	s     chaosSettings
-	admin string // URL
-	url   string // of the API
+	*rig   // its sandbox is never served: it knows what the other one issues
+	s      chaosSettings
+	layout layout
+	admin  string // URL
+	url    string // of the API
+
+	mu    sync.Mutex
 	lives []*life
+	downs []span // of the database
 }
+
+// A span is a time in which something did not run.
+type span struct{ from, to time.Time }
+
+func (s span) meets(from, to time.Time) bool { return from.Before(s.to) && s.from.Before(to) }
 
 // A life is a worker's process from its start to its end.
 type life struct {
 	from, to time.Time
-	frozen   [][2]time.Time
+	frozen   []span
 	how      string
 	cmd      *exec.Cmd
 	addr     string
@@ -63,6 +73,11 @@ func newChaosRig(t *testing.T, s chaosSettings) *chaosRig {
 	}
 	r := &chaosRig{s: s, rig: &rig{t: t, cluster: c, sandbox: twin, dir: t.TempDir(), topics: topics, group: "chaos"}}
 	r.must("keys", "create", "--keyset-file", r.path("keyset.json"))
+	r.layout = alone()
+	if s.postgres {
+		r.layout = layout{s.replicas, pgtest.Start(t)}
+	}
+	r.layout.place(r.rig)
 	r.startSandbox()
 	r.configure()
 	return r
@@ -163,7 +178,7 @@ func (r *chaosRig) calm() { r.tell("/answers", `{"times":-1}`) }
 func (r *chaosRig) configure() {
 	var b strings.Builder
 	fmt.Fprintf(&b, "kafka-brokers: [%s]\nkafka-group: %s\n", strings.Join(r.cluster.Brokers(), ", "), r.group)
-	fmt.Fprintf(&b, "journal-url: sqlite:%s\nkeyset-file: %s\ninvoicebox-url: %s\n", r.path("journal.db"), r.path("keyset.json"), r.url)
+	fmt.Fprintf(&b, "journal-url: %s\nkeyset-file: %s\ninvoicebox-url: %s\n", r.journal, r.path("keyset.json"), r.url)
 	fmt.Fprintf(&b, "start: earliest\nlog-format: json\negress-requests-per-window: %d\nwindow: %v\nrequests-per-window: %d\n", r.s.egress, r.s.window, r.s.limit)
 	fmt.Fprintf(&b, "request-deadline: %v\nlease: %v\nslack: %v\nquiet-period: %v\n", r.s.deadline, r.s.lease, r.s.slack, r.s.quiet)
 	b.WriteString("topic:\n")
@@ -181,6 +196,8 @@ func (r *chaosRig) configure() {
 // live starts a worker. Its output goes to a file, as nobody could read it all.
 func (r *chaosRig) live() *life {
 	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	l := &life{from: time.Now(), addr: freeAddress(r.t), log: r.path(fmt.Sprintf("worker-%04d.log", len(r.lives))), done: make(chan struct{})}
 	log, err := os.Create(l.log)
 	if err != nil {

@@ -1,19 +1,16 @@
 package endtoend
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
-	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/schemas"
 )
 
@@ -30,6 +27,8 @@ type chaosSettings struct {
 	latency, window               time.Duration // of the sandbox
 	limit, egress                 int           // requests in a window; of all accounts in 30 s
 	countAt                       string        // when the sandbox counts a request
+	replicas                      int
+	postgres                      bool // the journal is there, and its server ends, too
 }
 
 // smallChaos fits into every run of the tests. Its sandbox counts requests when
@@ -38,8 +37,15 @@ func smallChaos() chaosSettings {
 	return chaosSettings{
 		shops: 1000, accounts: 5, faults: 42 * time.Second, patience: 3 * time.Minute, seed: uint64(time.Now().UnixNano()),
 		deadline: 2 * time.Second, lease: 4 * time.Second, slack: time.Second, quiet: 3 * time.Second,
-		latency: 30 * time.Millisecond, window: 2 * time.Second, limit: 60, egress: 3000, countAt: "arrival",
+		latency: 30 * time.Millisecond, window: 2 * time.Second, limit: 60, egress: 3000, countAt: "arrival", replicas: 1,
 	}
+}
+
+// smallReplicas is smallChaos of three replicas over PostgreSQL.
+func smallReplicas() chaosSettings {
+	s := smallChaos()
+	s.shops, s.faults, s.replicas, s.postgres = 500, 34*time.Second, 3, true
+	return s
 }
 
 // largeChaos has a sandbox that keeps requests for up to twenty seconds before
@@ -69,12 +75,22 @@ func chaosFrom(text string) (chaosSettings, error) {
 			s.faults, err = time.ParseDuration(value)
 		case "seed":
 			s.seed, err = strconv.ParseUint(value, 10, 64)
+		case "replicas":
+			s.replicas, err = strconv.Atoi(value)
+		case "journal":
+			s.postgres = value == "postgres"
+			if !s.postgres && value != "sqlite" {
+				err = errors.New("want sqlite or postgres")
+			}
 		default:
-			err = fmt.Errorf("want shops=N duration=TIME seed=N")
+			err = errors.New("want shops=N duration=TIME seed=N replicas=N journal=sqlite|postgres")
 		}
 		if err != nil {
 			return s, fmt.Errorf("%s: %q: %w", chaosVariable, word, err)
 		}
+	}
+	if s.replicas < 1 || s.replicas > 1 && !s.postgres {
+		return s, fmt.Errorf("%s: %d replicas want journal=postgres", chaosVariable, s.replicas)
 	}
 	return s, nil
 }
@@ -82,13 +98,26 @@ func chaosFrom(text string) (chaosSettings, error) {
 // Chaos on real parts: three brokers of Apache Kafka, of which one after the
 // other is killed and restarted; a hostile Invoicebox; a worker that is killed,
 // frozen for longer than lease and quiet period, or asked to stop, every few
-// seconds. When the faults have stopped the ledger adds up to the last one.
+// seconds. The same with three replicas over PostgreSQL, whose server ends, too.
+// When the faults have stopped the ledger adds up to the last one.
 func TestChaos(t *testing.T) {
-	s, err := chaosFrom(os.Getenv(chaosVariable))
+	t.Parallel()
+	large := os.Getenv(chaosVariable)
+	s, err := chaosFrom(large)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Parallel()
+	if large != "" {
+		chaos(t, s)
+		return
+	}
+	// One after the other: six brokers at once would starve each other.
+	t.Run("one worker with a file", func(t *testing.T) { chaos(t, s) })
+	t.Run("three replicas over PostgreSQL", func(t *testing.T) { chaos(t, smallReplicas()) })
+}
+
+func chaos(t *testing.T, s chaosSettings) {
+	t.Helper()
 	began := time.Now()
 	t.Logf("seed %d, %d shops, faults for %v", s.seed, s.shops, s.faults)
 	r := newChaosRig(t, s)
@@ -104,87 +133,14 @@ func TestChaos(t *testing.T) {
 	var done counter
 	r.rage(w, &done)
 	r.calm()
-	for _, what := range []string{"brokers killed", "workers killed", "workers frozen"} {
-		if done.n[what] == 0 {
+	for _, what := range []string{"brokers killed", "workers killed", "workers frozen", "databases ended"} {
+		if done.n[what] == 0 && (s.postgres || what != "databases ended") {
 			t.Errorf("no %s", what)
 		}
 	}
 	r.finish(&done)
 	r.ledger(w, &done)
 	t.Logf("in all %v", time.Since(began).Round(time.Second))
-}
-
-// finish lets a worker do what is left, and a person what is a person's.
-func (r *chaosRig) finish(done *counter) {
-	r.t.Helper()
-	last, quiet := r.live(), time.Now()
-	for ; !r.settled(); <-time.After(200 * time.Millisecond) {
-		if last.ended() {
-			r.t.Fatalf("the worker ended by itself:\n%s", last.said())
-		}
-		if time.Since(quiet) > r.s.patience {
-			r.t.Fatalf("after %v there is still something to do: %s\n%s", r.s.patience, r.left(), last.said())
-		}
-		if list := r.paused(); len(list) > 0 && last.said() != "" {
-			r.stop(last, "SIGTERM for a person")
-			r.resume(list, done)
-			last = r.live()
-		}
-	}
-	r.t.Logf("all was done %v after the faults had stopped", time.Since(quiet).Round(time.Second))
-	r.stop(last, "SIGTERM at the end")
-}
-
-// stop asks a worker to end, as an operator does.
-func (r *chaosRig) stop(l *life, why string) {
-	r.t.Helper()
-	l.over()
-	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		r.t.Error(err)
-	}
-	if l.lasts(40 * time.Second) {
-		r.t.Errorf("a worker did not end after SIGTERM:\n%s", l.said())
-	} else if code := l.cmd.ProcessState.ExitCode(); code != 0 {
-		r.t.Errorf("exit status %d after SIGTERM:\n%s", code, l.said())
-	}
-	l.kill()
-	r.ends(l, why)
-}
-
-// paused lists the accounts that only a person opens: the sandbox refuses some
-// codes with 403, and three such answers in a row say that the account has lost
-// its rights.
-func (r *chaosRig) paused() []string {
-	j := r.openJournal()
-	defer func() { _ = j.Close() }()
-	accounts, err := j.Accounts(r.t.Context())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	var list []string
-	for _, a := range accounts {
-		if a.Gate.State == journal.GatePaused && (a.Gate.Reason == string(onboarding.ReasonRights) || a.Gate.Reason == string(onboarding.ReasonRequest)) {
-			list = append(list, a.Name)
-		}
-	}
-	return list
-}
-
-// resume opens accounts in the journal, which nobody holds at the moment.
-func (r *chaosRig) resume(accounts []string, done *counter) {
-	r.t.Helper()
-	j, err := sqlite.Open(r.t.Context(), sqlite.Options{Path: r.path("journal.db"), Planner: onboarding.NewPlanner(onboarding.PlannerOptions{})})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = j.Close() }()
-	for _, name := range accounts {
-		audit := journal.AuditEntry{Actor: "a person", Act: "resume", Subject: name}
-		if err := j.SetGate(r.t.Context(), name, journal.Gate{State: journal.GateOpen, Since: time.Now()}, &audit); err != nil {
-			r.t.Fatal(err)
-		}
-		done.add("accounts resumed by a person")
-	}
 }
 
 // rage lets the platform speak and everything go wrong for as long as is set,
@@ -196,9 +152,16 @@ func (r *chaosRig) rage(w *world, done *counter) {
 	var others sync.WaitGroup
 	others.Go(func() { r.speak(w, stop, done) })
 	others.Go(func() { r.killBrokers(rand.New(rand.NewPCG(r.s.seed, 2)), stop, done) }) // #nosec G404
+	if r.layout.server != nil {
+		others.Go(func() { r.endDatabases(rand.New(rand.NewPCG(r.s.seed, 3)), stop, done) }) // #nosec G404
+	}
 	defer others.Wait()
 	defer close(stop)
-	r.killWorkers(rand.New(rand.NewPCG(r.s.seed, 1)), over, done) // #nosec G404
+	var slots sync.WaitGroup
+	for i := range r.layout.replicas {
+		slots.Go(func() { r.killWorkers(i, rand.New(rand.NewPCG(r.s.seed, uint64(1+10*i))), over, done) }) // #nosec G404 G115
+	}
+	slots.Wait()
 }
 
 // speak produces what the platform says, spread over three quarters of the time.
@@ -248,72 +211,13 @@ func (r *chaosRig) killBrokers(rnd *rand.Rand, stop <-chan struct{}, done *count
 	}
 }
 
-// killWorkers lets worker after worker live for a while.
-func (r *chaosRig) killWorkers(rnd *rand.Rand, over time.Time, done *counter) {
-	r.t.Helper()
-	for time.Now().Before(over) {
-		l := r.live()
-		// A dead member keeps its group waiting for ten seconds: a worker that is
-		// to read anything has to live for longer.
-		span := time.Duration(500+rnd.IntN(4500)) * time.Millisecond
-		nth := len(r.lives)
-		if nth == 1 || nth > 5 && rnd.IntN(100) < 30 {
-			span = time.Duration(11_000+rnd.IntN(5000)) * time.Millisecond
-		}
-		alive := l.lasts(span)
-		// However short the run is, it has both deaths and one that is frozen.
-		if alive && (nth == 3 || nth > 5 && rnd.IntN(100) < 15) {
-			r.freeze(l)
-			done.add("workers frozen")
-			alive = l.lasts(time.Duration(rnd.IntN(3000)) * time.Millisecond)
-		}
-		if !alive {
-			r.t.Errorf("a worker ended by itself:\n%s", l.said())
-			l.over()
-			r.ends(l, "by itself")
-			return
-		}
-		// Before it has said anything it does not listen to signals either.
-		if nth > 3 && rnd.IntN(100) < 12 && l.said() != "" {
-			r.stop(l, "SIGTERM")
-			done.add("workers stopped")
-			continue
-		}
-		l.kill()
-		r.ends(l, "SIGKILL")
-		done.add("workers killed")
-	}
-}
-
-// freeze stops a worker for longer than its leases and the quiet period.
-func (r *chaosRig) freeze(l *life) {
-	from := time.Now()
-	if err := l.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		r.t.Error(err)
-		return
-	}
-	<-time.After(r.s.lease + r.s.quiet + 2*time.Second)
-	if err := l.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		r.t.Error(err)
-	}
-	l.frozen = append(l.frozen, [2]time.Time{from, time.Now()})
-}
-
 // settled tells whether every record was read, nothing is open and nothing waits
 // to be published.
 func (r *chaosRig) settled() bool {
 	j := r.openJournal()
 	defer func() { _ = j.Close() }()
 	stats, err := j.Stats(r.t.Context())
-	if err != nil || stats.Outbox != 0 {
-		return false
-	}
-	for key, n := range stats.Operations {
-		if key.State.Open() && n > 0 {
-			return false
-		}
-	}
-	return len(r.unread(j)) == 0
+	return err == nil && nothingOpen(stats) && len(r.unread(j)) == 0
 }
 
 // left says in words what is still to be done.
@@ -332,26 +236,4 @@ func (r *chaosRig) left() string {
 	}
 	accounts, err := j.Accounts(r.t.Context())
 	return fmt.Sprintf("open: %v; to be published: %d, to be read: %v, accounts: %+v %v", open, stats.Outbox, r.unread(j), accounts, err)
-}
-
-// unread lists the partitions whose records were not all read.
-func (r *chaosRig) unread(j journal.Journal) []string {
-	r.t.Helper()
-	positions, err := j.Positions(r.t.Context())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	next := map[string]int64{}
-	for _, p := range positions {
-		next[fmt.Sprint(p.Topic, "/", p.Partition)] = p.Next
-	}
-	var list []string
-	for _, typ := range schemas.InputTypes() {
-		for _, p := range r.cluster.Offsets(r.t, r.topics[typ]) {
-			if at := fmt.Sprint(r.topics[typ], "/", p.Partition); next[at] != p.Next {
-				list = append(list, fmt.Sprintf("%s: %d of %d", at, next[at], p.Next))
-			}
-		}
-	}
-	return list
 }

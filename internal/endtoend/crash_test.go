@@ -65,7 +65,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 			r.gate.close()
 		}
 		w := r.watch(c.point.name)
-		n := r.awaitParked(w, c.point)
+		n := r.awaitParked(c.point, w)
 		w.kill()
 		r.gate.open()
 		after := r.restart()

@@ -53,9 +53,7 @@ func (r *crashRig) awaitSettled(patience time.Duration, open ...string) {
 			left = append(left, err.Error())
 			return false
 		}
-		if int(s.Events) != len(r.subjects) {
-			left = append(left, fmt.Sprintf("%d events of %d are in the inbox", s.Events, len(r.subjects)))
-		}
+		left = append(left, r.unread(j)...)
 		if s.Outbox != 0 {
 			left = append(left, fmt.Sprintf("%d events are not published", s.Outbox))
 		}

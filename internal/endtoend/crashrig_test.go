@@ -42,6 +42,7 @@ type crashRig struct {
 	accounts []crashAccount
 	gate     *gate
 	setting  string // of unknown-outcome
+	shared   bool   // by several workers
 	renewed  time.Time
 }
 
@@ -56,6 +57,7 @@ func newCrashRig(t *testing.T, subjects []subject, setting string) *crashRig {
 	t.Helper()
 	c := kafkatest.Embedded(t)
 	r := &crashRig{rig: &rig{t: t, cluster: c, dir: t.TempDir(), topics: map[string]string{}}, subjects: subjects, setting: setting}
+	layout{}.place(r.rig)
 	r.codes = map[string]string{}
 	o := sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1}
 	for _, s := range subjects {
@@ -136,7 +138,12 @@ type watched struct {
 
 	mu     sync.Mutex
 	parked map[string]bool
+	// claimed are those that it has taken; publishing is among the parked.
+	claimed map[string]bool
 }
+
+// publishing is what a worker that publishes says at that point.
+const publishing = "publishing"
 
 // crashworker is what stops at a point, built when it is first needed.
 var crashworker = sync.OnceValues(func() (string, error) {
@@ -159,13 +166,13 @@ func (r *crashRig) watch(point string) *watched {
 	for _, s := range r.subjects {
 		keys = append(keys, s.key())
 	}
-	w := &watched{worker: &worker{t: r.t, log: &logBuffer{}, done: make(chan struct{})}, parked: map[string]bool{}}
+	w := &watched{worker: &worker{t: r.t, log: &logBuffer{}, done: make(chan struct{})}, parked: map[string]bool{}, claimed: map[string]bool{}}
 	if point == "sent" {
 		point = "" // that is held by the gate
 	}
 	doc, err := json.Marshal(map[string]any{
-		"point": point, "watch": keys, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
-		"journal-url": "sqlite:" + r.path("journal.db"), "keyset-file": r.path("keyset.json"), "invoicebox-url": r.api.URL,
+		"point": point, "watch": keys, "shared": r.shared, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
+		"journal-url": r.journal, "keyset-file": r.path("keyset.json"), "invoicebox-url": r.api.URL,
 		"listen": "", "unknown-outcome": r.setting, "concurrency": crashCalls, "accounts": r.accounts,
 		"request-deadline": crashDeadline.Milliseconds(), "lease": crashLease.Milliseconds(),
 		"quiet-period": crashQuiet.Milliseconds(), "slack": crashSlack.Milliseconds(),
@@ -188,11 +195,17 @@ func (r *crashRig) watch(point string) *watched {
 	}
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if key, ok := strings.CutPrefix(lines.Text(), "parked "); ok {
-				w.mu.Lock()
+			word, key, _ := strings.Cut(lines.Text(), " ")
+			w.mu.Lock()
+			switch word {
+			case "parked":
 				w.parked[key] = true
-				w.mu.Unlock()
+			case "claimed":
+				w.claimed[key] = true
+			case publishing:
+				w.parked[publishing] = true
 			}
+			w.mu.Unlock()
 		}
 		w.err = w.cmd.Wait()
 		close(w.done)
@@ -208,20 +221,22 @@ func (r *crashRig) watch(point string) *watched {
 
 // awaitParked waits until everybody who comes by the point stands there, and
 // returns how many they are.
-func (r *crashRig) awaitParked(w *watched, p crashPoint) int {
+func (r *crashRig) awaitParked(p crashPoint, workers ...*watched) int {
 	r.t.Helper()
 	missing, there := []string{}, 0
 	await(r.t, 60*time.Second, "everybody stands at "+p.name, func() bool {
-		select {
-		case <-w.done:
-			r.t.Fatalf("the worker ended before it was to: %v\n%s", w.err, w.log.tail(8<<10))
-		default:
+		for _, w := range workers {
+			select {
+			case <-w.done:
+				r.t.Fatalf("the worker ended before it was to: %v\n%s", w.err, w.log.tail(8<<10))
+			default:
+			}
 		}
 		missing, there = missing[:0], 0
 		for _, s := range r.subjects {
 			switch {
 			case !p.meets(s):
-			case r.stands(w, p, s):
+			case slices.ContainsFunc(workers, func(w *watched) bool { return r.stands(w, p, s) }):
 				there++
 			default:
 				missing = append(missing, s.key())
@@ -239,14 +254,23 @@ func (r *crashRig) stands(w *watched, p crashPoint, s subject) bool {
 	case "published":
 		return slices.ContainsFunc(r.told(), func(e told) bool { return e.shop == s.shop })
 	}
+	return w.has(w.parked, s.key())
+}
+
+func (w *watched) has(which map[string]bool, key string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.parked[s.key()]
+	return which[key]
 }
 
 // goOn lets everything go on that is parked.
-func (w *watched) goOn() {
-	if _, err := io.WriteString(w.in, "go\n"); err != nil {
+func (w *watched) goOn() { w.tell("go") }
+
+// begin lets one of several take work.
+func (w *watched) begin() { w.tell("begin") }
+
+func (w *watched) tell(line string) {
+	if _, err := io.WriteString(w.in, line+"\n"); err != nil {
 		w.t.Errorf("the worker does not listen: %v", err)
 	}
 }

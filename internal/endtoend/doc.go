@@ -10,6 +10,25 @@
 // kills the worker, loses the file, restores the copy, recovers and runs; once
 // more with a recovery that is killed. It takes about a minute, most of it waiting.
 //
+// # Replicas
+//
+// What several workers over one PostgreSQL database do differently is shown by
+// the same tests, on the same rigs: where the journal is and how many workers
+// share it is a setting of them (layout). Where PostgreSQL is not, they are
+// skipped, unless INVOICEBOX_TEST_REQUIRE names it; see package pgtest.
+//
+//	TestEveryShopIsActivatedOnceByReplicas  the flow
+//	TestReplicasKilledFiveTimesWithProbes   one after the other killed, or frozen past lease and
+//	                                        quiet period, while the others live
+//	TestTheLimitIsKeptByReplicas            the limit is kept, and used up, also when replicas come and go
+//	TestReplicaKilledAtEveryPoint           the matrix of crashes, for one of three; see below
+//	TestReplicaFrozenAtEveryPoint, TestReplicaFrozenAndStale
+//	TestChaos                               its second part; see below
+//
+// INVOICEBOX_TEST_LIMIT=full has the API's own window of 30 s and the worker's
+// own times, takes seven minutes, and wants 97 % of what the limit allows; without it a
+// window is 4 s, of which a busy machine is late by a part that is not small.
+//
 // # The matrix of crashes
 //
 // Three tests stop a worker at each crash point of the design, with every class
@@ -25,6 +44,10 @@
 //	TestFrozenAndStale       the same, and on only when all that was given up has been
 //	                         settled by others: stale steps and late answers
 //
+// Three more do so to one of three replicas, all of which stand at the point with
+// what each has: the one that has claimed most, or that publishes, is killed or
+// frozen, and the others, which live, take over.
+//
 // The points, the classes and where each pair of them leads are data
 // (crashtable_test.go). Where nothing was in doubt an operation must end, and
 // take as many requests, as if nothing had happened; elsewhere the table says
@@ -34,7 +57,8 @@
 // letter, no offset committed that the inbox does not have.
 //
 // By default a subset runs: every point is killed at with probe-once, and frozen
-// at where something is in doubt, in about a minute that is mostly waiting.
+// at where something is in doubt, in about a minute that is mostly waiting; of
+// replicas five runs.
 // INVOICEBOX_TEST_CRASH=full runs everything, in a quarter of an hour, with the
 // classes that take minutes by themselves (a token that never works).
 //
@@ -47,7 +71,9 @@
 // three brokers of Apache Kafka, one of which is killed and started again and
 // again; the sandbox as a program of its own, in its profile hostile; a worker
 // that is killed every few seconds, sometimes frozen for longer than lease and
-// quiet period, sometimes asked to stop. The platform meanwhile says what
+// quiet period, sometimes asked to stop; or three replicas, to each of which the
+// same happens, over PostgreSQL, whose server is stopped or killed and started
+// again. The platform meanwhile says what
 // platforms say: repeats, newer codes and addresses, wrong ones, other providers,
 // records that nobody can use. Then the faults stop, and when nothing is left to
 // do the ledger is drawn up, printed, and must add up to the last one:
@@ -60,12 +86,14 @@
 //     and those that are flagged as made in doubt;
 //   - the requests of a shop never overlap and begin in order;
 //   - every reference resolves to the token that was issued, and what was
-//     answered whole to a worker that lived is kept;
+//     answered whole to a worker that lived, and had a database, is kept (of
+//     several workers all have to have lived: whom an answer reached is not known);
 //   - repeats of an event are equal to the letter, in key, headers and value;
 //   - no window held more requests than the limit, and no log a secret.
 //
 // An account that is paused until a person opens it is opened when the faults have
-// stopped; how often is told.
+// stopped; how often is told. So is how often a worker found no database when it
+// started, and ended: one that has started waits for it.
 //
 // What it sees of records that were ignored, or repeats, is that they are in no
 // other place and were passed: a worker that is killed takes its counters along.
@@ -73,10 +101,10 @@
 // Every run of the tests has a small one, where Apache Kafka is. A large one is
 // asked for by
 //
-//	INVOICEBOX_CHAOS="shops=5000 duration=2h seed=1" go test -timeout 4h -run TestChaos -v ./internal/endtoend
+//	INVOICEBOX_CHAOS="shops=5000 duration=2h seed=1 replicas=3 journal=postgres" go test -timeout 4h -run TestChaos -v ./internal/endtoend
 //
 // in which each word may be left out: 5,000 shops, five minutes of faults, a seed
-// of its own. The seed decides over stories, faults of the sandbox and when whom
+// of its own, one worker, sqlite. The seed decides over stories, faults of the sandbox and when whom
 // something happens to; where a process stands at that moment it cannot decide,
 // so that a run is repeated in kind, not to the letter. The log of -v holds the
 // ledger.

@@ -22,20 +22,34 @@ func lifted(more ...string) []string {
 	return append([]string{"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000"}, more...)
 }
 
-// fleet is the number of shops: the full 2,000 on a real broker.
-func fleet(c *kafkatest.Cluster) int {
-	if c.Fake() != nil {
+// fleet is the number of shops: the full 2,000 on a real broker. Replicas have
+// fewer there: what they do to each other shows with the first hundreds.
+func (l layout) fleet(c *kafkatest.Cluster) int {
+	switch {
+	case c.Fake() != nil:
 		return 300
+	case l.replicas > 1:
+		return 600
 	}
 	return 2000
 }
 
 // Every shop is invited and activated once; the same events again change nothing.
-func TestEveryShopIsActivatedOnce(t *testing.T) {
+func TestEveryShopIsActivatedOnce(t *testing.T) { everyShop(t, alone()) }
+
+// The same with three replicas.
+func TestEveryShopIsActivatedOnceByReplicas(t *testing.T) {
+	t.Parallel()
+	everyShop(t, threeReplicas(t))
+}
+
+func everyShop(t *testing.T, l layout) {
+	t.Helper()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		r := newRig(t, c, calm(0), lifted()...)
-		shops := shopNames("shop", fleet(c))
-		w := r.start()
+		l.place(r)
+		shops := shopNames("shop", l.fleet(c))
+		workers := r.startAll(l.replicas)
 		r.selected(shops...)
 		r.entered(shops...)
 		r.awaitResults(schemas.TypeActivated, len(shops), 3*time.Minute)
@@ -46,12 +60,14 @@ func TestEveryShopIsActivatedOnce(t *testing.T) {
 		r.selected(shops...)
 		r.entered(shops...)
 		await(t, time.Minute, "the repeats are counted", func() bool {
-			_, metrics := w.get("/metrics")
-			return sumOf(metrics, "invoicebox_worker_records_total", `outcome="repeated"`) >= float64(2*len(shops))
+			return sumOver(workers, "invoicebox_worker_records_total", `outcome="repeated"`) >= float64(2*len(shops))
 		})
-		if code, _ := w.terminate(40 * time.Second); code != 0 {
-			t.Errorf("exit status %d after SIGTERM", code)
+		for i, w := range workers {
+			_, metrics := w.get("/metrics")
+			t.Logf("worker %d: %v operations finished, %v events published", i,
+				sumOf(metrics, "invoicebox_worker_operations_finished_total", ""), sumOf(metrics, "invoicebox_worker_published_total", ""))
 		}
+		r.terminateAll(workers)
 		if after := r.sandbox.Effects().Requests; after != before {
 			t.Errorf("the repeated events made %d requests", after-before)
 		}
@@ -84,38 +100,52 @@ func (r *rig) resolveByCommand(shop string) {
 // being sent at that moment is unknown and waits for a person, an invitation is
 // sent once more; everything else ends as if nothing had happened.
 func TestKilledFiveTimes(t *testing.T) {
-	killed(t, "hold", map[string]bool{"outcome_unknown": true})
+	t.Parallel() // most of it is waiting for the group to notice the dead
+	killed(t, alone(), "hold", map[string]bool{"outcome_unknown": true})
 }
 
 // The same with probes. The sandbox refuses a code that is spent: where the
 // request had come through its answer is lost.
 func TestKilledFiveTimesWithProbes(t *testing.T) {
-	killed(t, "probe-once", map[string]bool{"outcome_unknown": true, "outcome_lost": true})
+	t.Parallel()
+	killed(t, alone(), "probe-once", map[string]bool{"outcome_unknown": true, "outcome_lost": true})
 }
 
-func killed(t *testing.T, unknownOutcome string, reasons map[string]bool) {
+// The same with three replicas, of which one after the other is killed, or frozen
+// until the others have taken over what it had.
+func TestReplicasKilledFiveTimesWithProbes(t *testing.T) {
+	t.Parallel()
+	killed(t, threeReplicas(t), "probe-once", map[string]bool{"outcome_unknown": true, "outcome_lost": true})
+}
+
+func killed(t *testing.T, l layout, unknownOutcome string, reasons map[string]bool) {
 	t.Helper()
-	t.Parallel() // most of it is waiting for the group to notice the dead
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		if l.replicas > 1 {
+			t.Parallel()
+		}
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 5)) // #nosec G404 -- moments of a test
 		r := newRig(t, c, calm(20*time.Millisecond), lifted("--concurrency", "16", "--unknown-outcome", unknownOutcome,
 			"--request-deadline", "1s", "--lease", "2s", "--slack", "1s", "--quiet-period", "2s")...)
-		shops := shopNames("shop", fleet(c))
+		l.place(r)
+		shops := shopNames("shop", l.fleet(c))
 		r.selected(shops...)
 		r.entered(shops...)
-		for range 5 {
-			w := r.start()
-			pause := time.NewTimer(time.Duration(100+rnd.IntN(1000)) * time.Millisecond)
-			<-pause.C
-			w.kill()
+		workers := r.startAll(l.replicas)
+		for n := range 5 {
+			pause(time.Duration(100+rnd.IntN(1000)) * time.Millisecond)
+			i := rnd.IntN(l.replicas)
+			if l.replicas > 1 && n%2 == 1 {
+				workers[i].freeze(5 * time.Second) // lease and quiet period
+				continue
+			}
+			workers[i].kill()
+			workers[i] = r.start()
 		}
-		w := r.start()
-		await(t, 4*time.Minute, "nothing is left to do", func() bool { return r.idle(w, 2*len(shops)) })
-		if code, _ := w.terminate(40 * time.Second); code != 0 {
-			t.Errorf("exit status %d after SIGTERM", code)
-		}
+		await(t, 4*time.Minute, "nothing is left to do", func() bool { return r.idle(workers[0], 2*len(shops)) })
+		r.terminateAll(workers)
 
 		unknown := map[string]int{}
 		for _, op := range r.operations("--attention", "--limit", "1000") {
@@ -155,22 +185,14 @@ func (r *rig) idle(w *worker, events int) bool {
 	j := r.openJournal()
 	defer func() { _ = j.Close() }()
 	s, err := j.Stats(r.t.Context())
-	if err != nil || int(s.Events) < events || s.Outbox != 0 {
-		return false
-	}
-	for key, n := range s.Operations {
-		if key.State.Open() && n > 0 {
-			return false
-		}
-	}
-	return metrics != ""
+	return err == nil && int(s.Events) >= events && nothingOpen(s) && len(r.unread(j)) == 0 && metrics != ""
 }
 
 // SIGTERM under load: exit 0 in time, nothing lost, repeated or made unknown.
 func TestSigtermUnderLoad(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		r := newRig(t, c, calm(50*time.Millisecond), lifted("--concurrency", "32")...)
-		shops := shopNames("shop", fleet(c))
+		shops := shopNames("shop", alone().fleet(c))
 		r.selected(shops...)
 		r.entered(shops...)
 		for i := range 2 {

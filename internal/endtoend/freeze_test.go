@@ -43,7 +43,7 @@ func frozen(t *testing.T, c crash, stale bool) int {
 		r.gate.close()
 	}
 	w := r.watch(c.point.name)
-	n := r.awaitParked(w, c.point)
+	n := r.awaitParked(c.point, w)
 	w.signal(syscall.SIGSTOP)
 	thaw := time.NewTimer(crashFreeze)
 	r.gate.open() // the answers arrive at a process that does not read them
@@ -125,12 +125,5 @@ func (r *crashRig) refusesAnother() {
 	}
 	if w.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(w.log.tail(8<<10), "another worker runs with it") {
 		r.t.Errorf("the second worker ended with %v and says\n%s", w.cmd.ProcessState, w.log.tail(8<<10))
-	}
-}
-
-func (w *watched) signal(s syscall.Signal) {
-	w.t.Helper()
-	if err := w.cmd.Process.Signal(s); err != nil {
-		w.t.Fatal(err)
 	}
 }

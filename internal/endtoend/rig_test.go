@@ -71,6 +71,7 @@ type rig struct {
 	dir     string
 	topics  map[string]string // contract name → topic
 	group   string
+	journal string            // URL
 	extra   []string          // flags for every worker
 	codes   map[string]string // of shops whose code is not codeOf
 }
@@ -83,6 +84,7 @@ func newRig(t *testing.T, c *kafkatest.Cluster, o sandbox.Options, extra ...stri
 		t.Fatal(err)
 	}
 	r := &rig{t: t, cluster: c, sandbox: box, dir: t.TempDir(), topics: map[string]string{}, extra: extra}
+	r.journal = "sqlite:" + r.path("journal.db")
 	r.api = httptest.NewServer(box.API())
 	t.Cleanup(r.api.Close)
 	for _, name := range append(schemas.InputTypes(), schemas.OutputTypes()...) {
@@ -116,7 +118,7 @@ func (r *rig) must(args ...string) string {
 // settings are the flags that commands and service share.
 func (r *rig) settings() []string {
 	return []string{
-		"--journal-url", "sqlite:" + r.path("journal.db"),
+		"--journal-url", r.journal,
 		"--keyset-file", r.path("keyset.json"),
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/schemas"
 )
@@ -165,15 +164,6 @@ func distinct(events []schemas.Event) int {
 		ids[e.ID] = true
 	}
 	return len(ids)
-}
-
-func (r *rig) openJournal() *sqlite.Journal {
-	r.t.Helper()
-	j, err := sqlite.Open(r.t.Context(), sqlite.Options{Path: r.path("journal.db"), ReadOnly: true})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return j
 }
 
 // operation is what `operations list --output json` prints that these tests read.

@@ -27,6 +27,7 @@ type Server struct {
 	port      int
 	owner     *syscall.Credential
 	process   *exec.Cmd
+	ended     chan struct{} // closed when the process has
 	log       *os.File
 	databases atomic.Int64
 }
@@ -92,13 +93,16 @@ func (s *Server) Up(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.process = s.command("postgres", "-D", s.data)
-	s.process.Stdout, s.process.Stderr, s.log = log, log, log
-	if err := s.process.Start(); err != nil {
-		t.Fatal(err)
-	}
+	s.log = log
+	s.launch(t)
 	deadline := time.Now().Add(startWithin)
 	for {
+		select {
+		case <-s.ended:
+			// After a SIGKILL its children hold the data for a moment.
+			s.launch(t)
+		default:
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		conn, err := pgx.Connect(ctx, s.URL("postgres"))
 		if err == nil {
@@ -115,13 +119,29 @@ func (s *Server) Up(t testing.TB) {
 	}
 }
 
-// Down ends the server with a signal: SIGQUIT is a crash, SIGINT an orderly end.
+// launch starts the server's process.
+func (s *Server) launch(t testing.TB) {
+	t.Helper()
+	process, ended := s.command("postgres", "-D", s.data), make(chan struct{})
+	process.Stdout, process.Stderr = s.log, s.log
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.process, s.ended = process, ended
+	go func() {
+		_ = process.Wait() // it was asked to end
+		close(ended)
+	}()
+}
+
+// Down ends the server with a signal: SIGINT is an orderly end, SIGQUIT a crash,
+// SIGKILL one of the main process alone, which the others notice.
 func (s *Server) Down(signal syscall.Signal) {
 	if s.process == nil {
 		return
 	}
 	_ = s.process.Process.Signal(signal)
-	_ = s.process.Wait() // it was asked to end
+	<-s.ended
 	_ = s.log.Close()
 	s.process = nil
 }

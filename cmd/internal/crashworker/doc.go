@@ -7,7 +7,10 @@
 // "parked KIND/SHOP". Whoever runs the program then sends it a signal, or the
 // line "go" on stdin, after which everything goes on and nothing is parked any
 // more. Nobody takes work before all the events that are watched are in the
-// inbox, so that all of them are on their way together.
+// inbox, so that all of them are on their way together. Several may share a
+// journal: each then has its part of the events, and takes no work before the
+// line "begin" on stdin, or "go". What a worker claims is printed as
+// "claimed KIND/SHOP".
 //
 // # Points
 //
@@ -20,7 +23,7 @@
 //	storing    the secret is sealed and checked, nothing is stored
 //	stored     the secret is stored, its verification goes on
 //	completed  the outcome is durable, its event is not published
-//	published  its event is in Kafka and not marked; nothing is printed here
+//	published  its event is in Kafka and not marked; "publishing" is printed once
 //
 // Between sending and answered nothing of the journal happens: a request is
 // held there by whoever answers it.

@@ -44,6 +44,8 @@ type stopping struct {
 	park  *park
 	point point
 
+	publishing sync.Once
+
 	mu   sync.Mutex
 	keys map[int64]string // of claimed operations
 }
@@ -92,7 +94,9 @@ func (s *stopping) Claim(ctx context.Context, r journal.ClaimRequest) ([]journal
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, op := range ops {
-		s.keys[op.Ref.Operation] = keyOf(op.Kind, op.Shop)
+		key := keyOf(op.Kind, op.Shop)
+		s.keys[op.Ref.Operation] = key
+		s.park.say("claimed " + key)
 	}
 	return ops, err
 }
@@ -148,6 +152,7 @@ func (s *stopping) Pending(ctx context.Context, after int64, limit, maxBytes int
 
 func (s *stopping) MarkPublished(ctx context.Context, rows []journal.Published) error {
 	if s.point == published {
+		s.publishing.Do(func() { s.park.say("publishing") })
 		s.park.wait(ctx)
 	}
 	return s.Journal.MarkPublished(ctx, rows)

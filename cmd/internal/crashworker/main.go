@@ -39,11 +39,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	p := newPark(s.Watch, stdout)
+	p := newPark(s.Watch, s.Shared, stdout)
 	go func() {
 		for lines := bufio.NewScanner(stdin); lines.Scan(); {
-			if lines.Text() == "go" {
+			switch lines.Text() {
+			case "go":
 				p.release()
+			case "begin":
+				p.begin()
 			}
 		}
 		stop()

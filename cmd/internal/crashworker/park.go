@@ -18,25 +18,49 @@ type park struct {
 	goOn chan struct{} // closed: nothing is parked any more
 	all  chan struct{} // closed: all that is watched is in the inbox
 
+	shared bool // that is told by whoever runs the program
+
 	mu      sync.Mutex
 	watched map[string]bool // true: not in the inbox yet
 	missing int
 	parked  map[string]bool
 	over    bool
+	begun   bool // all is closed
 }
 
-func newPark(watch []string, out io.Writer) *park {
+func newPark(watch []string, shared bool, out io.Writer) *park {
 	p := &park{
 		out: out, goOn: make(chan struct{}), all: make(chan struct{}),
-		watched: map[string]bool{}, parked: map[string]bool{}, missing: len(watch),
+		watched: map[string]bool{}, parked: map[string]bool{}, missing: len(watch), shared: shared,
 	}
 	for _, key := range watch {
 		p.watched[key] = true
 	}
 	if p.missing == 0 {
-		close(p.all)
+		p.begin()
 	}
 	return p
+}
+
+// say prints a line.
+func (p *park) say(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.out, line)
+}
+
+// begin gives work free.
+func (p *park) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free()
+}
+
+func (p *park) free() {
+	if !p.begun {
+		p.begun = true
+		close(p.all)
+	}
 }
 
 func (p *park) release() {
@@ -45,6 +69,9 @@ func (p *park) release() {
 	if !p.over {
 		p.over = true
 		close(p.goOn)
+		if p.shared {
+			p.free()
+		}
 	}
 }
 
@@ -55,8 +82,8 @@ func (p *park) arrived(keys []string) {
 	for _, key := range keys {
 		if p.watched[key] {
 			p.watched[key] = false
-			if p.missing--; p.missing == 0 {
-				close(p.all)
+			if p.missing--; p.missing == 0 && !p.shared {
+				p.free()
 			}
 		}
 	}

@@ -18,6 +18,8 @@ import (
 type settings struct {
 	Point point    `json:"point"`
 	Watch []string `json:"watch"` // KIND/SHOP
+	// Shared: other workers have the journal too.
+	Shared bool `json:"shared"`
 
 	Brokers  []string          `json:"kafka-brokers"`
 	Group    string            `json:"kafka-group"`

@@ -134,6 +134,10 @@ func (d database) explain(err error) error {
 		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that wrote it, or a newer one"
+	case errors.Is(err, journal.ErrMoved):
+		do = "give the URL of that database"
+	case errors.Is(err, journal.ErrUnfinished):
+		do = "run `invoicebox-worker journal copy` again"
 	case errors.Is(err, journal.ErrNotDurable) && d.path == "":
 		do = "what is committed there can be lost: set fsync, full_page_writes and synchronous_commit to on"
 	case d.path == "":

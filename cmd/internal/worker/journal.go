@@ -117,6 +117,12 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		p.tried = p.now()
 	}
 	switch {
+	case errors.Is(p.err, journal.ErrUnreachable):
+		return false, "cannot be reached; all waits, and goes on by itself when it is back"
+	case errors.Is(p.err, journal.ErrCopy):
+		return false, "lacks what was done last, since its database was replaced by an older one: stop all workers and use `journal recover`"
+	case errors.Is(p.err, journal.ErrNewer):
+		return false, "was changed by a newer version that this one cannot work beside: replace this one"
 	case errors.Is(p.err, journal.ErrFull):
 		return false, "cannot be written: its disk is full; all waits, and goes on by itself when there is room"
 	case errors.Is(p.err, journal.ErrDisk):

@@ -43,10 +43,11 @@ type roomKeeper struct {
 	log     *slog.Logger
 	now     func() time.Time
 
-	mu   sync.Mutex
-	at   time.Time
-	seen journal.Room
-	why  string // not empty: stopped
+	mu      sync.Mutex
+	at      time.Time
+	seen    journal.Room
+	why     string // not empty: stopped
+	failing bool   // the last look did, and it was told
 }
 
 // ready is asked before every fetch.
@@ -62,9 +63,13 @@ func (k *roomKeeper) ready() (bool, string) {
 	k.at = k.now()
 	if err != nil {
 		// Intake will fail as well, and be tried again: nothing is decided here.
-		k.log.Warn("the journal does not say how much it holds", "error", err)
+		if !k.failing {
+			k.log.Warn("the journal does not say how much it holds", "error", err)
+		}
+		k.failing = true
 		return k.why == "", k.why
 	}
+	k.failing = false
 	k.seen, k.why = seen, k.judge(seen, k.why != "")
 	return k.why == "", k.why
 }

@@ -63,10 +63,11 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	}
 	replica, err := s.resume(ctx, conn)
 	if err == nil && replica == 0 {
-		err = conn.QueryRow(ctx, "INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id", s.j.clock.micros(), ready).Scan(&replica)
-		if err == nil {
-			_, err = conn.Exec(ctx, "SELECT pg_advisory_lock($1, $2)", s.j.lockKey, int32(replica)) // #nosec G115 -- one for each start of a process
-		}
+		// Nobody sees the number before its lock is held: whoever did would take this
+		// replica as gone.
+		locked := ""
+		err = conn.QueryRow(ctx, "WITH r AS (INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id) SELECT id, pg_advisory_lock($3, id::int)::text FROM r",
+			s.j.clock.micros(), ready, s.j.lockKey).Scan(&replica, &locked)
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.j.channel}.Sanitize())

@@ -1,0 +1,43 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/journal/journaltest"
+)
+
+// A replica that begins is seen by the others only with its lock: one that looked
+// between the two would bury it, and no longer know that it is at work.
+func testSeenWithItsLock(b *bed) {
+	first := b.open()
+	conn, err := pgx.Connect(b.Context(), b.url)
+	b.ok(err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	ask := func(sql string, args ...any) (n int64) {
+		b.ok(conn.QueryRow(b.Context(), sql, args...).Scan(&n))
+		return n
+	}
+	next := ask("SELECT max(id) + 1 FROM replica")
+	_, err = conn.Exec(b.Context(), "SELECT pg_advisory_lock($1, $2)", first.lockKey, int32(next)) // #nosec G115 -- of a handful
+	b.ok(err)
+	begun := make(chan error, 1)
+	go func() {
+		j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
+		if err == nil {
+			err = j.Close()
+		}
+		begun <- err
+	}()
+	b.eventually("nobody waits for the lock", func() bool {
+		return ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1::bigint AND classid = $2::bigint",
+			next, int64(uint32(first.lockKey))) == 1 // #nosec G115 -- as the server has it
+	})
+	if n := ask("SELECT count(*) FROM replica WHERE id = $1", next); n != 0 {
+		b.Error("a replica is seen before it holds its lock")
+	}
+	_, err = conn.Exec(b.Context(), "SELECT pg_advisory_unlock($1, $2)", first.lockKey, int32(next)) // #nosec G115 -- as above
+	b.ok(err)
+	b.ok(<-begun)
+}
