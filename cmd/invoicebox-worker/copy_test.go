@@ -64,7 +64,8 @@ func TestJournalCopy(t *testing.T) {
 		u.User = url.UserPassword("test", markPassword)
 		return u.String()
 	}
-	path, address := smallJournal(t), withPassword(server.Database(t, ""))
+	t.Setenv("PGPASSWORD", markPassword)
+	path, address := smallJournal(t), server.Database(t, "")
 	type step struct {
 		args []string
 		code int
@@ -94,14 +95,15 @@ func TestJournalCopy(t *testing.T) {
 		}
 		return out
 	}
-	unreachable := "postgres://test:" + url.QueryEscape(markPassword) + "@127.0.0.1:1/none?connect_timeout=2"
 	for _, s := range []step{
 		{copies("--to", address), exitUsage, "--from"},
 		{copies("--from", from), exitUsage, "--to"},
-		{copies("--from", address, "--to", address), exitFailed, "setting --from: must be sqlite:"},
-		{copies("--from", from, "--to", "sqlite:"+path), exitFailed, "setting --to: must be postgres://"},
-		{copies("--from", from, "--to", unreachable), exitFailed, "setting --to: journal: the database cannot be reached"},
-		{copies("--from", from, "--to", "postgres://test:"+url.QueryEscape(markPassword)+"@[::1/none"), exitFailed, "setting --to: journal: the URL of the database cannot be read"},
+		{copies("--from", address, "--to", address), exitFailed, ": must be sqlite:"},
+		{copies("--from", withPassword(address), "--to", address), exitFailed, ": must be sqlite:"},
+		{copies("--from", from, "--to", "sqlite:"+path), exitFailed, ": must be postgres://"},
+		{copies("--from", from, "--to", withPassword(address)), exitFailed, "must hold no password"},
+		{copies("--from", from, "--to", "postgres://test@127.0.0.1:1/none?connect_timeout=2"), exitFailed, "cannot be reached"},
+		{copies("--from", from, "--to", "postgres://test:"+url.QueryEscape(markPassword)+"@[::1/none"), exitFailed, ": must be"},
 		{copies("--from", "sqlite:"+filepath.Join(t.TempDir(), "none.db"), "--to", address), exitFailed, "no such file"},
 	} {
 		try(s)

@@ -17,7 +17,7 @@ import (
 // CopyOptions say what to copy.
 type CopyOptions struct {
 	From  string // sqlite: and the path of a file
-	To    string // postgres://…; never shown: it may hold a password
+	To    string // postgres://… of an empty database
 	Actor string // for the audit of both
 	// Logger gets what nobody is told otherwise.
 	Logger *slog.Logger
@@ -29,14 +29,17 @@ type CopyOptions struct {
 // time it can be run again. After it the journal is the one in PostgreSQL, and no
 // worker starts with the file.
 func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
-	path, ok := strings.CutPrefix(o.From, "sqlite:")
-	if !ok || path == "" {
-		return r, &SettingError{Setting: "from", Value: withoutSecret(o.From), Right: "must be sqlite: and the path of the journal's file: only that way round can a journal be copied"}
+	if CheckJournalURL(o.From) != "" || isPostgres(o.From) {
+		return r, &SettingError{Setting: "from", Value: o.From, Right: "must be sqlite: and the path of the journal's file: only that way round can a journal be copied"}
 	}
-	if !strings.HasPrefix(o.To, "postgres://") && !strings.HasPrefix(o.To, "postgresql://") {
-		return r, &SettingError{Setting: "to", Right: "must be postgres:// and the rest of the URL of an empty database, such as postgres://worker@db.example/invoicebox; " +
-			"the password comes from PGPASSFILE or PGPASSWORD"}
+	right := CheckJournalURL(o.To)
+	if right == "" && !isPostgres(o.To) {
+		right = "must be postgres:// and the rest of the URL of an empty database, such as postgres://worker@db.example/invoicebox"
 	}
+	if right != "" {
+		return r, &SettingError{Setting: "to", Value: o.To, Right: right}
+	}
+	path, _ := strings.CutPrefix(o.From, "sqlite:")
 	source, err := sqlite.OpenSource(ctx, sqlite.Options{Path: path, Logger: o.Logger})
 	if err != nil {
 		return r, explainSource(o.From, err)
@@ -59,15 +62,6 @@ func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
 		err = explainTarget(err)
 	}
 	return r, err
-}
-
-// withoutSecret shows what was given instead of a path, as far as it cannot
-// hold a password.
-func withoutSecret(url string) string {
-	if strings.Contains(url, "://") || strings.Contains(url, "=") {
-		return ""
-	}
-	return url
 }
 
 // explainSource says what to do about a journal that cannot be copied.
