@@ -38,7 +38,7 @@ func (j *Journal) attend(ctx context.Context) error {
 	j.session = s
 	err := j.arrive(ctx, s.conn)
 	if err == nil {
-		err = s.bury(ctx, true)
+		err = s.begin(ctx)
 	}
 	if err != nil {
 		close(s.done)
