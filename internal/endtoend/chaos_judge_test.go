@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
@@ -291,40 +290,10 @@ func (b *book) judgeTokens() {
 	for _, f := range b.fates {
 		for _, q := range f.requests {
 			if l := b.heard(q); f.kind == journal.Activate && l != nil && !slices.Contains(tokenKept, f.line) {
-				b.t.Errorf("%s: answered whole at %v to a worker that lived from %v to %v (%s), and ended as %q", b.name(f), q.Answered, l.from, l.to, l.how, f.line)
+				b.t.Errorf("%s: answered whole at %v to a worker that lived, and ended as %q; since the request: %s", b.name(f), q.Answered, f.line, b.around(q))
 			}
 		}
 	}
-}
-
-// wholeAnswers are the faults that leave the answer of an activation readable.
-var wholeAnswers = []string{"", "planted", "wrong-type-", "more-members-", "pending-token-", "same-merchant-"}
-
-// heard finds the worker that an answer with a token reached, and that had some
-// seconds to keep it, and a database to do so; nil when there is none. Which of
-// several workers an answer reached is not known: all of them had to have these.
-func (b *book) heard(q request) *life {
-	const margin, reconnect = 2 * time.Second, 5 * time.Second
-	if q.Status != 200 || q.Pending || !slices.Contains(wholeAnswers, q.Fault) || q.Answered.Sub(q.Time) > b.s.deadline/2 {
-		return nil
-	}
-	from, to := q.Time, q.Answered.Add(margin)
-	for _, down := range b.downs {
-		if down.meets(from, to) {
-			to = down.to.Add(reconnect)
-		}
-	}
-	var one *life
-	for _, l := range b.lives {
-		if l.from.After(from) || l.to.Before(from) {
-			continue
-		}
-		if l.to.Before(to) || slices.ContainsFunc(l.frozen, func(f span) bool { return f.meets(from, to) }) {
-			return nil
-		}
-		one = l
-	}
-	return one
 }
 
 // judgeAttention: what the command lists for a person is what the lines say.

@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 )
 
@@ -39,5 +41,44 @@ func testSeenWithItsLock(b *bed) {
 	}
 	_, err = conn.Exec(b.Context(), "SELECT pg_advisory_unlock($1, $2)", first.lockKey, int32(next)) // #nosec G115 -- as above
 	b.ok(err)
+	b.ok(<-begun)
+}
+
+// One that begins waits for a writer that waits for it: it is ended by the
+// server, and begins all the same.
+func testBeginsAgain(b *bed) {
+	dying := b.open()
+	b.codes(dying, 1)
+	o := b.claim(dying, journal.Call, 1, time.Hour)[0]
+	_, err := send(dying, o, permit(10, time.Hour))
+	b.ok(err)
+	dying.session.leave()
+
+	conn, err := pgx.Connect(b.Context(), b.url)
+	b.ok(err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err = conn.Exec(b.Context(), "SET deadlock_timeout = '1min'") // the other one finds it
+	b.ok(err)
+	tx, err := conn.Begin(b.Context())
+	b.ok(err)
+	_, err = tx.Exec(b.Context(), "SELECT id FROM ledger FOR UPDATE")
+	b.ok(err)
+	begun := make(chan error, 1)
+	go func() {
+		j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
+		if err == nil {
+			err = j.Close()
+		}
+		begun <- err
+	}()
+	b.eventually("it does not wait for the ledger", func() bool {
+		var n int64
+		b.ok(tx.QueryRow(b.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))").Scan(&n))
+		return n > 0
+	})
+	// What it has made of the operation is behind a lock that only its end frees.
+	_, err = tx.Exec(b.Context(), "SELECT id FROM operation WHERE id = $1 FOR UPDATE", o.Ref.Operation)
+	b.ok(err)
+	b.ok(tx.Rollback(b.Context()))
 	b.ok(<-begun)
 }

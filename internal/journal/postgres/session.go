@@ -42,7 +42,7 @@ func (j *Journal) attend(ctx context.Context) error {
 		err = j.mayOpen(ctx, s.conn)
 	}
 	if err == nil {
-		err = s.bury(ctx, true)
+		err = s.begin(ctx)
 	}
 	if err != nil {
 		close(s.done)
