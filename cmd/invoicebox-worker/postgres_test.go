@@ -41,7 +41,7 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		want      []string
 	}{
 		{"no server", "postgres://test@" + closedAddress(t) + "/db", []string{"--journal-url", "check the address"}},
-		{"no database", server.URL("nowhere"), []string{"--journal-url", "nowhere", "does not exist"}},
+		{"no database", server.URL("nowhere"), []string{"--journal-url", "no such database"}},
 		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "permission denied"}},
 		{"not durable", volatile.Database(t, ""), []string{"--journal-url", "synchronous_commit is off"}},
 		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db", []string{"--journal-url", "no-such-host.invalid"}},

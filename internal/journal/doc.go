@@ -69,10 +69,13 @@
 //	permit            -               when a later one is taken and its window has passed  nothing
 //	position          -               -                                                    all
 //	published_end     -               -                                                    all: where a recovery begins to read
+//	pulse             -               a while after its process has ended                  nothing
 //	receipt           -               by EraseReceipts, when its credentials work          what a person may need
+//	relay_turn        -               -                                                    its one row
 //	replica           -               when it is gone                                      nothing
 //	republish         republished     that are published                                   the newest
 //	review            -               -                                                    all: one for each active shop
+//	schema_version    -               -                                                    all
 //	shop              -               -                                                    all: sequence, versions, merchant
 //	topic             -               -                                                    all
 //

@@ -92,10 +92,13 @@ func TableRows() []TableRow {
 		{"permit", 0, "when a later one is taken and its window has passed", "nothing"},
 		{"position", 0, "", "all"},
 		{"published_end", 0, "", "all: where a recovery begins to read"},
+		{"pulse", 0, "a while after its process has ended", "nothing"},
 		{"receipt", 0, "by EraseReceipts, when its credentials work", "what a person may need"},
+		{"relay_turn", 0, "", "its one row"},
 		{"replica", 0, "when it is gone", "nothing"},
 		{"republish", ForgetRepublished, "that are published", "the newest"},
 		{"review", 0, "", "all: one for each active shop"},
+		{"schema_version", 0, "", "all"},
 		{"shop", 0, "", "all: sequence, versions, merchant"},
 		{"topic", 0, "", "all"},
 	}

@@ -153,7 +153,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		return nil, err
 	}
 	if err := refuseUnfinished(ctx, j.readers); err != nil {
-		return nil, fmt.Errorf("journal: %w", readable(err))
+		return nil, named(readable(err))
 	}
 	if err := j.identify(ctx); err != nil {
 		return nil, err
@@ -175,10 +175,10 @@ func (j *Journal) openReaders(ctx context.Context) error {
 	}
 	j.reachingPool(pool)
 	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
-		return fmt.Errorf("journal: %w", readable(err))
+		return named(readable(err))
 	}
 	if err := j.readers.Ping(ctx); err != nil {
-		return fmt.Errorf("journal: %w", readable(err))
+		return named(readable(err))
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func (j *Journal) check(ctx context.Context) error {
 		current_setting('synchronous_commit'), current_setting('server_encoding'), coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)`,
 		j.clock.given()).Scan(&version, &fsync, &pages, &synchronous, &encoding, &local)
 	if err != nil {
-		return fmt.Errorf("journal: %w", readable(err))
+		return named(readable(err))
 	}
 	j.clock.learn(before, j.clock.now(), local)
 	switch {
@@ -217,7 +217,7 @@ func (j *Journal) identify(ctx context.Context) error {
 		id := uuid.New()
 		if _, err := j.readers.Exec(ctx, "INSERT INTO meta (name, value) VALUES ('identity', $1), ('created', $2) ON CONFLICT DO NOTHING",
 			id[:], []byte(strconv.FormatInt(j.clock.micros(), 10))); err != nil {
-			return fmt.Errorf("journal: %w", readable(err))
+			return named(readable(err))
 		}
 	}
 	raw, err := j.meta(ctx, "identity")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -88,7 +89,11 @@ func readable(err error) error {
 	case errors.Is(err, errStandby):
 		return errStandby
 	case isConnecting(err) && refused != nil:
-		return fmt.Errorf("%w: the server refuses the connection: %s", journal.ErrUnreachable, refused.Message)
+		words, ok := refusals[refused.Code]
+		if !ok {
+			words = "the server refuses the connection (SQLSTATE " + refused.Code + ")"
+		}
+		return fmt.Errorf("%w: %s", journal.ErrUnreachable, words)
 	case isConnecting(err):
 		return fmt.Errorf("%w: no connection can be made", journal.ErrUnreachable)
 	case refused != nil, errors.Is(err, context.Canceled):
@@ -116,6 +121,23 @@ var gone = map[string]string{
 	"08000": "the connection failed",
 	"08003": "the connection failed",
 	"08006": "the connection failed",
+}
+
+// refusals are codes by which a server refuses a connection: the server's own
+// words hold names.
+var refusals = map[string]string{
+	"28000": "the server does not let the user in",
+	"28P01": "the server refuses the password",
+	"3D000": "the server has no such database",
+	"42501": "the user may not connect to the database",
+}
+
+// named says that an error is the journal's, where it does not say so itself.
+func named(err error) error {
+	if strings.HasPrefix(err.Error(), "journal: ") {
+		return err
+	}
+	return fmt.Errorf("journal: %w", err)
 }
 
 func isConnecting(err error) bool {

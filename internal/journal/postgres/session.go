@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +33,7 @@ type session struct {
 func (j *Journal) attend(ctx context.Context) error {
 	s := &session{j: j, done: make(chan struct{})}
 	if err := s.enter(ctx, false); err != nil {
-		return fmt.Errorf("journal: %w", readable(err))
+		return named(readable(err))
 	}
 	j.session = s
 	err := j.arrive(ctx, s.conn)
@@ -46,7 +45,7 @@ func (j *Journal) attend(ctx context.Context) error {
 	}
 	if err != nil {
 		close(s.done)
-		return fmt.Errorf("journal: %w", readable(err))
+		return named(readable(err))
 	}
 	listening, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel

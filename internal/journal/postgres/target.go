@@ -64,7 +64,7 @@ func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
 		return nil, err
 	}
 	if err := t.connect(ctx); err != nil {
-		return nil, fmt.Errorf("journal: %w", readable(err))
+		return nil, named(readable(err))
 	}
 	return t, nil
 }
@@ -117,7 +117,7 @@ func (t *Target) State(ctx context.Context) (*move.State, error) {
 		return nil, nil //nolint:nilnil // none was begun
 	}
 	if err != nil {
-		return nil, fmt.Errorf("journal: %w", readable(err))
+		return nil, named(readable(err))
 	}
 	s, err := move.ParseState(string(raw))
 	if err != nil {

@@ -119,7 +119,7 @@ func schemaOf(ctx context.Context, db *sql.DB) (s schema, err error) {
 		err = db.QueryRowContext(ctx, "SELECT coalesce((SELECT max(readable_by) FROM schema_version HAVING max(version) >= $1), 0)", s.version).Scan(&s.readableBy)
 	}
 	if err != nil {
-		return s, fmt.Errorf("journal: %w", readable(err))
+		return s, named(readable(err))
 	}
 	return s, nil
 }

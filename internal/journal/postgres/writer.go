@@ -240,7 +240,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	if j.pulse.waits.Load() {
 		if err := j.examine(ctx, conn, ""); err != nil {
 			j.disconnect()
-			return fail(fmt.Errorf("journal: %w", readable(err))), settled
+			return fail(named(readable(err))), settled
 		}
 	}
 	if kept := j.permitted(rs, errs); len(kept) < len(rs) {
@@ -259,7 +259,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	if err != nil {
 		next = j.lostBefore(ctx, conn)
 		j.disconnect()
-		return fail(fmt.Errorf("journal: %w", readable(err))), next
+		return fail(named(readable(err))), next
 	}
 	if err := b.begin(ctx, locks); err != nil {
 		if next = j.lostBefore(ctx, conn); transient(err) {
