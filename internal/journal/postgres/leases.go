@@ -24,15 +24,24 @@ func run(ctx context.Context, tx pgx.Tx, steps []step) error {
 	return nil
 }
 
+// buryTries is how often bury tries to end the leases of those that are gone.
+const buryTries = 10
+
 // bury ends the leases of replicas whose session is gone. They may still run:
 // what they do later is fenced off by the claims' numbers, and what they had sent
 // is unknown. One that opens the journal also makes sure that it may, and, when
 // no other is at work, follows a clock that was stepped meanwhile.
 func (s *session) bury(ctx context.Context, opening bool) error {
 	told := false
-	err := s.j.bounded(ctx, func(ctx context.Context) error {
-		var err error
-		told, err = s.buryIn(ctx, opening)
+	err := s.j.bounded(ctx, func(ctx context.Context) (err error) {
+		// It takes operations as they come, and not behind their shops, as the
+		// writers do: where it met one of them in a circle the server ended it, a
+		// second after it had begun to wait.
+		for range buryTries {
+			if told, err = s.buryIn(ctx, opening); !transient(err) {
+				break
+			}
+		}
 		return err
 	})
 	if err == nil && told {

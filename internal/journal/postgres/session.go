@@ -41,7 +41,7 @@ func (j *Journal) attend(ctx context.Context) error {
 		err = j.mayOpen(ctx, s.conn)
 	}
 	if err == nil {
-		err = s.begin(ctx)
+		err = s.bury(ctx, true)
 	}
 	if err != nil {
 		close(s.done)
