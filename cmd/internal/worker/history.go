@@ -2,7 +2,10 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
@@ -30,8 +33,13 @@ func doubtHistory(ctx context.Context, o *Options, j historian, conn *kafkaconn.
 		inputs = append(inputs, o.Topic(t))
 	}
 	ran, err := consumer.GroupHasRun(ctx, conn, o.Group, inputs)
-	if err != nil || !ran {
-		return err
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("kafka did not say within %s whether group %q has run before; brokers: %s", reachWithin, o.Group, strings.Join(conn.Brokers(), ","))
+	case err != nil:
+		return fmt.Errorf("ask kafka whether group %q has run before: %w", o.Group, err)
+	case !ran:
+		return nil
 	}
 	log.Warn("the journal is new and its group has run before: no request is sent for one window and the slack", "group", o.Group)
 	return j.UnknownHistory(ctx)
