@@ -5,16 +5,8 @@ import (
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
-
-// gateNumbers are the stored numbers of the gate's states.
-var gateNumbers = map[journal.GateState]int64{
-	journal.GateOpen: 1, journal.GateLimited: 2, journal.GateResting: 3, journal.GatePaused: 4,
-}
-
-var gateNames = map[int64]journal.GateState{
-	1: journal.GateOpen, 2: journal.GateLimited, 3: journal.GateResting, 4: journal.GatePaused,
-}
 
 // EnsureAccount makes an account known, or makes sure that it is the same.
 func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) error {
@@ -39,7 +31,7 @@ func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) err
 func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
 	var as []journal.Account
 	err := j.read(ctx, `SELECT name, partner_id, gate, gate_reason, coalesce(gate_until, 0), gate_count, coalesce(gate_since, 0) FROM account ORDER BY name`, func(r row) error {
-		a := journal.Account{Name: r.text(0), PartnerID: r.text(1), Gate: journal.Gate{State: gateNames[r.int(2)], Reason: r.text(3), Count: int(r.int(5))}}
+		a := journal.Account{Name: r.text(0), PartnerID: r.text(1), Gate: journal.Gate{State: stored.Gate(r.int(2)), Reason: r.text(3), Count: int(r.int(5))}}
 		if r.int(4) != 0 {
 			a.Gate.Until = j.clock.instant(r.int(4))
 		}
@@ -70,8 +62,8 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, a
 }
 
 func (t *tx) setGate(account int64, g journal.Gate) error {
-	state, ok := gateNumbers[g.State]
-	if !ok {
+	state := stored.GateNumber(g.State)
+	if state == 0 {
 		return fmt.Errorf("journal: no gate is %q", g.State)
 	}
 	t.woken = true

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -98,17 +99,17 @@ func (t *tx) move(tr journal.Transition, to journal.State) error {
 	args := []any{tr.Ref.Operation, int64(tr.From), tr.Ref.Claim, int64(to), 0, t.now, tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now)}
 	statement, stage := moveEnding, int64(0)
 	if !to.Open() && tr.Credential == nil {
-		args[4] = flag(!tr.Compared)
+		args[4] = stored.Flag(!tr.Compared)
 	} else {
 		due := t.j.clock.stamp(tr.Due)
 		if due == 0 {
 			due = t.now
 		}
 		var dueAt any
-		stage, dueAt = stageOf(to, due)
-		args[4] = flag(!to.Open())
-		statement, args = moveOn, append(args, stage, dueAt, laneFor(tr, to), flag(to == journal.Unknown && tr.From == journal.Sending), flag(to == journal.Waiting),
-			credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received))
+		stage, dueAt = stored.Stage(to, due)
+		args[4] = stored.Flag(!to.Open())
+		statement, args = moveOn, append(args, stage, dueAt, laneFor(tr, to), stored.Flag(to == journal.Unknown && tr.From == journal.Sending), stored.Flag(to == journal.Waiting),
+			credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), stored.Flag(to == journal.Received))
 	}
 	n, err := t.exec(statement, args...)
 	if err != nil {
@@ -123,7 +124,7 @@ func (t *tx) move(tr journal.Transition, to journal.State) error {
 
 // inDoubt: what nobody knows is in doubt, whatever the caller said.
 func inDoubt(tr journal.Transition, to journal.State) int64 {
-	return flag(tr.Doubt || to == journal.Unknown || tr.Probe)
+	return stored.Flag(tr.Doubt || to == journal.Unknown || tr.Probe)
 }
 
 func verifiedAt(tr journal.Transition, now int64) any {
@@ -135,9 +136,9 @@ func verifiedAt(tr journal.Transition, now int64) any {
 
 func laneFor(tr journal.Transition, to journal.State) any {
 	if tr.Behind && to == journal.Queued {
-		return laneLast
+		return stored.LaneLast
 	}
-	return laneOf(to)
+	return stored.Lane(to)
 }
 
 const olderRead = `SELECT o.id FROM operation o JOIN operation n ON n.id = $3

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // maxClaim bounds what one claim can take.
@@ -238,35 +239,6 @@ func (j *Journal) Due(ctx context.Context) ([]journal.Due, error) {
 	return due, err
 }
 
-// stageOf gives the columns stage and due_at of a state.
-func stageOf(s journal.State, due int64) (stage int64, dueAt any) {
-	if g := journal.StageOf(s); g != 0 {
-		return int64(g), due
-	}
-	return 0, nil
-}
-
-// laneOf gives the column lane of a state.
-func laneOf(s journal.State) any {
-	switch {
-	case s == journal.Queued:
-		return laneQueued
-	case s.HoldsLane():
-		return laneHeld
-	case s.Open():
-		return laneBeside
-	}
-	return nil
-}
-
-// Places of an open operation in its shop's lane.
-const (
-	laneHeld   = int64(1)
-	laneQueued = int64(2)
-	laneBeside = int64(3)
-	laneLast   = int64(4) // queued behind all that is queued
-)
-
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 1),
 	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 1 ORDER BY turn, id LIMIT 1),
 	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 2 ORDER BY turn, id LIMIT 1),
@@ -297,7 +269,7 @@ func (t *tx) release(shop int64) error {
 	}
 	t.woken = true
 	_, err = t.exec("UPDATE operation SET state = $1, stage = $2, due_at = $3, lane = $4, changed = $5 WHERE id = $6",
-		int64(journal.Planned), int64(journal.Call), t.now, laneHeld, t.now, id)
+		int64(journal.Planned), int64(journal.Call), t.now, stored.LaneHeld, t.now, id)
 	return err
 }
 

@@ -1,6 +1,9 @@
 package postgres
 
-import "invoicebox-worker/internal/journal"
+import (
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
+)
 
 // reasonDeselected is the reason of operations that another provider ended.
 const reasonDeselected = "deselected"
@@ -24,7 +27,7 @@ func (t *tx) deselect(keys []journal.ShopKey) error {
 		}
 		held := false
 		for _, r := range a.rows {
-			held = held || r.int(1) == laneHeld
+			held = held || r.int(1) == stored.LaneHeld
 		}
 		if err := t.supersede(idsOf(a.rows), reasonDeselected); err != nil || !held {
 			return err

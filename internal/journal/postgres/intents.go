@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -238,7 +239,7 @@ func (t *tx) byHand(tr journal.Transition) error {
 		}
 	}
 	if tr.NewRun {
-		if _, err := t.exec(fmt.Sprintf(nextRun, closedTotal("$1")), t.now, flag(tr.Probe), tr.Ref.Operation); err != nil {
+		if _, err := t.exec(fmt.Sprintf(nextRun, closedTotal("$1")), t.now, stored.Flag(tr.Probe), tr.Ref.Operation); err != nil {
 			return err
 		}
 	}

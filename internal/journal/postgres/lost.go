@@ -1,6 +1,9 @@
 package postgres
 
-import "invoicebox-worker/internal/journal"
+import (
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
+)
 
 const (
 	// The second try of an answer finds the first.
@@ -23,7 +26,7 @@ func (t *tx) lostAttempt(r journal.Receipt) (journal.AttemptID, error) {
 		if at == 0 {
 			at = t.now
 		}
-		found, err = t.one(lostWrite, r.Ref.Operation, t.j.session.number(), at, flag(r.End.Answered), int64(r.End.Status), r.End.Outcome, r.End.Code, r.End.RequestID)
+		found, err = t.one(lostWrite, r.Ref.Operation, t.j.session.number(), at, stored.Flag(r.End.Answered), int64(r.End.Status), r.End.Outcome, r.End.Code, r.End.RequestID)
 		if err != nil {
 			return 0, err
 		}

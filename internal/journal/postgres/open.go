@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/queue"
 )
 
 // Options of a journal.
@@ -68,7 +69,7 @@ type Journal struct {
 	known    atomic.Pointer[uuid.UUID] // the identity that the database has to have
 	recovers atomic.Bool               // this process has begun a recovery
 
-	queue      queue
+	queue      *queue.Queue[*request]
 	written    chan struct{}
 	statements atomic.Int64
 	trips      atomic.Int64
@@ -128,7 +129,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	j := &Journal{
 		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
-		queue:    queue{wake: make(chan struct{}, 1)},
+		queue:    queue.New[*request](),
 		freed:    make(chan struct{}, 1),
 		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
@@ -262,7 +263,7 @@ func (j *Journal) Identity() uuid.UUID { return j.identity }
 // any method fail with [journal.ErrClosed].
 func (j *Journal) Close() error {
 	j.closeOnce.Do(func() {
-		j.queue.close()
+		j.queue.Close()
 		if !j.beside {
 			<-j.written
 		}

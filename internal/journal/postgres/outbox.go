@@ -2,12 +2,11 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/schemas"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // emit freezes events of a shop, or others, and queues them. One that is there
@@ -73,7 +72,7 @@ func (t *tx) frozen(d journal.Draft, shop, operation, sequence int64) (int64, er
 	r, err := t.one(`WITH o AS (INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers)
 			VALUES (nextval('outbox_row'), $1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING id)
 		INSERT INTO outbox_pending (row, outbox, since) SELECT id, id, $4 FROM o RETURNING row`,
-		orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, packHeaders(m.Headers))
+		orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, stored.PackHeaders(m.Headers))
 	if err != nil || r == nil {
 		return 0, err
 	}
@@ -116,7 +115,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 			return errEnough
 		}
 		var err error
-		o.Message.Headers, err = unpackHeaders(r.blob(6))
+		o.Message.Headers, err = stored.UnpackHeaders(r.blob(6))
 		out = append(out, o)
 		return err
 	}, after, int64(max(limit, 1)))
@@ -153,46 +152,4 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 		}
 		return err
 	})
-}
-
-func packHeaders(hs []schemas.Header) []byte {
-	size := 0
-	for _, h := range hs {
-		size += len(h.Key) + len(h.Value) + 2*binary.MaxVarintLen16
-	}
-	b := make([]byte, 0, size)
-	for _, h := range hs {
-		b = binary.AppendUvarint(b, uint64(len(h.Key)))
-		b = append(b, h.Key...)
-		b = binary.AppendUvarint(b, uint64(len(h.Value)))
-		b = append(b, h.Value...)
-	}
-	return b
-}
-
-var errHeaders = errors.New("journal: damaged headers in the outbox")
-
-func unpackHeaders(b []byte) ([]schemas.Header, error) {
-	var hs []schemas.Header
-	part := func() ([]byte, bool) {
-		n, k := binary.Uvarint(b)
-		if k <= 0 || n > uint64(len(b)-k) {
-			return nil, false
-		}
-		p := b[k : k+int(n)] // #nosec G115 -- bounded by the line above
-		b = b[k+int(n):]     // #nosec G115
-		return p, true
-	}
-	for len(b) > 0 {
-		name, ok := part()
-		if !ok {
-			return nil, errHeaders
-		}
-		value, ok := part()
-		if !ok {
-			return nil, errHeaders
-		}
-		hs = append(hs, schemas.Header{Key: string(name), Value: value})
-	}
-	return hs, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -24,9 +25,9 @@ type plan struct {
 // carryOut does what a plan says and tells where the event went. A plan that
 // does not fit the state is the planner's mistake and fails the batch.
 func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
-	exit = exitKept
+	exit = stored.ExitKept
 	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
-		exit = exitAnswered
+		exit = stored.ExitAnswered
 	}
 	freed, err := t.cancelPlanned(p)
 	if err != nil {
@@ -42,13 +43,13 @@ func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
 	}
 	switch {
 	case p.New != nil:
-		exit = exitPlanned
+		exit = stored.ExitPlanned
 		operation, err = t.insert(p, busy)
 	case p.Rerun != 0:
-		exit, operation = exitRerun, p.Rerun
+		exit, operation = stored.ExitRerun, p.Rerun
 		err = t.rerun(p)
 	case p.Join != 0:
-		exit, operation = exitJoined, p.Join
+		exit, operation = stored.ExitJoined, p.Join
 		err = t.join(p)
 	}
 	if err != nil {
@@ -70,7 +71,7 @@ func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
 func (t *tx) cancelPlanned(p plan) (held bool, err error) {
 	for _, id := range p.Cancel {
 		i := slices.IndexFunc(p.view.Open, func(o journal.OperationView) bool { return o.ID == id })
-		if i < 0 || !cancellable(p.view.Open[i].State) {
+		if i < 0 || !stored.Cancellable(p.view.Open[i].State) {
 			return false, fmt.Errorf("the plan cancels operation %d, which cannot be", id)
 		}
 		held = held || p.view.Open[i].State != journal.Queued
@@ -79,10 +80,6 @@ func (t *tx) cancelPlanned(p plan) (held bool, err error) {
 		return false, nil
 	}
 	return held, t.supersede(p.Cancel, p.CancelReason)
-}
-
-func cancellable(s journal.State) bool {
-	return s == journal.Queued || s == journal.Planned || s == journal.Waiting
 }
 
 func (t *tx) supersede(ids []int64, reason string) error {
@@ -111,13 +108,13 @@ func (t *tx) insert(p plan, busy bool) (int64, error) {
 	case busy:
 		state = journal.Queued
 	}
-	stage, due := stageOf(state, t.now)
+	stage, due := stored.Stage(state, t.now)
 	r, err := t.one(`WITH o AS (INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, reason, turn, closed)
 			SELECT $17, $1, $2, $3, $4, $5, $6, $7, 1, $8, $9, $9, $10, $18, `+closedTotal("$9")+` FROM account WHERE id = $1 RETURNING id)
 		INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
 		SELECT id, $11, $3, $12, $13, $14, $9, $15, $16 FROM o RETURNING id`,
-		p.account, p.shop, int64(e.Kind), int64(state), stage, due, laneOf(state), p.eventID, t.now, reason,
-		n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key), p.operation, turnOf(p.eventID))
+		p.account, p.shop, int64(e.Kind), int64(state), stage, due, stored.Lane(state), p.eventID, t.now, reason,
+		n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key), p.operation, stored.Turn(p.eventID))
 	if err != nil {
 		return 0, fmt.Errorf("the plan's operation %s: %w", n.UUID, err)
 	}
@@ -142,17 +139,14 @@ func (t *tx) rerun(p plan) error {
 	if busy {
 		state = journal.Queued
 	}
-	stage, due := stageOf(state, t.now)
+	stage, due := stored.Stage(state, t.now)
 	t.woken = t.woken || stage != 0
 	_, err = t.exec(`UPDATE operation SET state = $1, stage = $2, due_at = $3, lane = $4, run = run + 1, waits = 0, event = $5, planned = $6, changed = $7,
 		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '',
 		turn = $9, closed = (SELECT `+closedTotal("$6")+` FROM account WHERE id = operation.account) WHERE id = $8`,
-		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, p.Rerun, turnOf(p.eventID))
+		int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, p.Rerun, stored.Turn(p.eventID))
 	return err
 }
-
-// turnOf is the place in the lane of a run that an event begins.
-func turnOf(event int64) int64 { return 2 * event }
 
 // join makes sure that the operation that the event joins is one of the shop's.
 func (t *tx) join(p plan) error {

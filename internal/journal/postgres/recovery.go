@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/schemas"
 )
 
@@ -172,7 +173,7 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 		r, err := t.one(`WITH o AS (INSERT INTO outbox (id, shop, sequence, created, event, type, key, value, headers)
 				VALUES (nextval('outbox_row'), $1, $2, $3, $4, $5, $6, $7, $8) RETURNING id)
 			INSERT INTO announced (event, outbox, operation, causation, version) SELECT $4, id, $9, $10, $11 FROM o RETURNING outbox`,
-			orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), packHeaders(a.Message.Headers),
+			orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), stored.PackHeaders(a.Message.Headers),
 			named, a.Causation, a.Version)
 		if err != nil {
 			return false, err

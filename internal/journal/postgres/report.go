@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 const (
@@ -205,10 +206,7 @@ func (j *Journal) events(ctx context.Context, where string, args ...any) ([]jour
 		FROM event e JOIN topic t ON t.id = e.topic LEFT JOIN operation_body b ON b.id = e.operation WHERE `+where+" ORDER BY e.id", func(r row) error {
 		e := journal.EventRecord{
 			Type: r.text(0), Source: r.text(1), ID: r.text(2), Time: wall(r.int(3)), Received: wall(r.int(4)), Topic: r.text(5), Partition: int(r.int(6)), Offset: r.int(7),
-			Operation: asUUID(r.blob(9)),
-		}
-		if exit := r.int(8); exit > 0 && exit < int64(len(exitNames)) {
-			e.Exit = exitNames[exit]
+			Exit: stored.Exit(r.int(8)), Operation: asUUID(r.blob(9)),
 		}
 		es = append(es, e)
 		return nil

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/schemas"
 )
 
@@ -83,7 +84,7 @@ type restored struct {
 // just begun.
 func (t *tx) restoreRun(operation, exit int64) error {
 	rec := t.j.recovery
-	if rec == nil || exit != exitPlanned && exit != exitRerun {
+	if rec == nil || exit != stored.ExitPlanned && exit != stored.ExitRerun {
 		return nil
 	}
 	word, err := t.restore(operation, false)
@@ -161,12 +162,12 @@ func (t *tx) restored(id int64, last bool) (o restored, err error) {
 			c.Receipt = &list[0]
 		}
 	}
-	a, err := t.query(resultsRead, c.UUID[:], flag(last), c.EventID, o.shop)
+	a, err := t.query(resultsRead, c.UUID[:], stored.Flag(last), c.EventID, o.shop)
 	if err != nil {
 		return o, err
 	}
 	for _, r := range a.rows {
-		headers, err := unpackHeaders(r.blob(7))
+		headers, err := stored.UnpackHeaders(r.blob(7))
 		if err != nil {
 			return o, err
 		}
@@ -200,12 +201,12 @@ func (t *tx) carryRestoration(o restored, r journal.Restoration) error {
 	from, to := o.State, r.To
 	if to == 0 {
 		to = from
-		if _, err := t.exec(restoreSame, flag(r.Doubt), flag(r.Unknown), int64(r.Run), orNull(r.Version), o.id); err != nil {
+		if _, err := t.exec(restoreSame, stored.Flag(r.Doubt), stored.Flag(r.Unknown), int64(r.Run), orNull(r.Version), o.id); err != nil {
 			return err
 		}
 	} else {
-		stage, _ := stageOf(to, t.now)
-		if _, err := t.exec(restoreMove, int64(to), flag(to.Open()), stage, t.now, laneOf(to), r.Reason, flag(r.Doubt), flag(r.Unknown), int64(r.Run),
+		stage, _ := stored.Stage(to, t.now)
+		if _, err := t.exec(restoreMove, int64(to), stored.Flag(to.Open()), stage, t.now, stored.Lane(to), r.Reason, stored.Flag(r.Doubt), stored.Flag(r.Unknown), int64(r.Run),
 			credentialVersion(r.Credential), o.id); err != nil {
 			return err
 		}

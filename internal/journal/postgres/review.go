@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 const (
@@ -53,7 +54,7 @@ func (t *tx) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews, 
 		if limit <= len(shops) {
 			return nil
 		}
-		a, err := t.query(fmt.Sprintf(reviewClaim, which), t.now+r.Lease.Microseconds(), account, flag(routine), at, int64(limit-len(shops)))
+		a, err := t.query(fmt.Sprintf(reviewClaim, which), t.now+r.Lease.Microseconds(), account, stored.Flag(routine), at, int64(limit-len(shops)))
 		shops = append(shops, idsOf(a.rows)...)
 		return err
 	}
@@ -70,9 +71,9 @@ func (t *tx) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews, 
 			}
 		}
 	}
-	asks := []ask{{"SELECT refused_in_row FROM account WHERE id = $1", []any{account}}, {reviewNext, []any{account, flag(false)}}}
+	asks := []ask{{"SELECT refused_in_row FROM account WHERE id = $1", []any{account}}, {reviewNext, []any{account, stored.Flag(false)}}}
 	if r.Routine {
-		asks = append(asks, ask{reviewNext, []any{account, flag(true)}})
+		asks = append(asks, ask{reviewNext, []any{account, stored.Flag(true)}})
 	}
 	if len(shops) > 0 {
 		asks = append(asks, ask{reviewRead, []any{shops}})
@@ -138,7 +139,7 @@ func (t *tx) endReview(e journal.ReviewEnd) error {
 	if due == 0 {
 		due = t.now
 	}
-	if _, err := t.exec(reviewEnd, int64(e.State), flag(e.Routine), due, int64(len(e.Publish)), int64(e.Answer), t.now, e.Ref.Shop); err != nil {
+	if _, err := t.exec(reviewEnd, int64(e.State), stored.Flag(e.Routine), due, int64(len(e.Publish)), int64(e.Answer), t.now, e.Ref.Shop); err != nil {
 		return err
 	}
 	switch {
@@ -212,6 +213,6 @@ func (t *tx) beginReview(f facts, operation, version int64, tr journal.Transitio
 		state = journal.CredentialVerified
 		asks = append(asks, ask{"UPDATE account SET refused_in_row = 0 WHERE id = $1 AND refused_in_row > 0", []any{f.account}})
 	}
-	_, err = t.together(append(asks, ask{reviewBegin, []any{f.shop, f.account, version, operation, int64(state), flag(tr.Verified), due}})...)
+	_, err = t.together(append(asks, ask{reviewBegin, []any{f.shop, f.account, version, operation, int64(state), stored.Flag(tr.Verified), due}})...)
 	return err
 }

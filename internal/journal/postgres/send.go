@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -45,7 +46,7 @@ func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
 	}
 	deadline := t.now + s.Deadline.Microseconds()
 	r, err := t.one(sendWrite, s.Ref.Operation, int64(s.Attempt), s.Ref.Claim, t.now, deadline+grace.Microseconds(),
-		flag(s.Flagged), flag(s.Probe), t.j.session.number(), t.now+s.SendBy.Microseconds(), deadline, g.slack, g.ledgers, g.grain, g.from, slow(s.Deadline, g))
+		stored.Flag(s.Flagged), stored.Flag(s.Probe), t.j.session.number(), t.now+s.SendBy.Microseconds(), deadline, g.slack, g.ledgers, g.grain, g.from, slow(s.Deadline, g))
 	if err != nil {
 		return 0, err
 	}
@@ -57,7 +58,7 @@ func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
 }
 
 func slow(deadline time.Duration, g taking) int64 {
-	return flag(deadline.Microseconds()+g.slack > lookBack.Microseconds())
+	return stored.Flag(deadline.Microseconds()+g.slack > lookBack.Microseconds())
 }
 
 // StartCheck is Send for a request that belongs to no operation.
@@ -113,7 +114,7 @@ func (t *tx) endAttempt(id journal.AttemptID, operation int64, end journal.Attem
 	}
 	as, err := t.together(
 		ask{"SELECT coalesce(operation, 0) FROM attempt WHERE id = $1", []any{int64(id)}},
-		ask{attemptEnd, []any{int64(id), at, flag(end.Answered), flag(end.NotSent), int64(end.Status), end.Outcome, end.Code, end.RequestID, lookBack.Microseconds()}})
+		ask{attemptEnd, []any{int64(id), at, stored.Flag(end.Answered), stored.Flag(end.NotSent), int64(end.Status), end.Outcome, end.Code, end.RequestID, lookBack.Microseconds()}})
 	if err != nil {
 		return 0, err
 	}
@@ -192,7 +193,7 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 		}
 		_, err = t.exec(`UPDATE operation SET state = $1, stage = $2, lane = $3, due_at = $4, leased = 0, claim = claim + 1, receipt = $5, received = 1,
 			reason = '', changed = $6 WHERE id = $7`,
-			int64(journal.Received), int64(journal.Settle), laneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
+			int64(journal.Received), int64(journal.Settle), stored.LaneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
 		t.woken = true
 		return journal.Received, false, err
 	case state.Open():
@@ -205,11 +206,4 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 		int64(journal.Settle), t.now, r.Ref.Operation)
 	t.woken = true
 	return state, false, err
-}
-
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }

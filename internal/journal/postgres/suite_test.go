@@ -71,7 +71,7 @@ func (j *Journal) die(t *testing.T, url string) {
 
 // vanish ends the connections without a word.
 func (j *Journal) vanish() {
-	j.queue.close()
+	j.queue.Close()
 	<-j.written
 	j.session.cancel()
 	<-j.session.done

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // maxQueuedCodes bounds how many of a shop's queued activations the planner
@@ -52,7 +53,7 @@ func (t *tx) view(account, shop int64, e *journal.Event) (v shopView, err error)
 	for _, r := range as[1].rows {
 		v.Open = append(v.Open, operationView(r, e))
 		turns[r.int(0)] = r.int(15)
-		v.busy = v.busy || r.int(10) == laneHeld
+		v.busy = v.busy || r.int(10) == stored.LaneHeld
 	}
 	slices.SortFunc(v.Open, func(a, b journal.OperationView) int {
 		return cmp.Or(cmp.Compare(turns[a.ID], turns[b.ID]), cmp.Compare(a.ID, b.ID))

@@ -5,16 +5,8 @@ import (
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
-
-// gateNumbers are the stored numbers of the gate's states.
-var gateNumbers = map[journal.GateState]int64{
-	journal.GateOpen: 1, journal.GateLimited: 2, journal.GateResting: 3, journal.GatePaused: 4,
-}
-
-var gateNames = map[int64]journal.GateState{
-	1: journal.GateOpen, 2: journal.GateLimited, 3: journal.GateResting, 4: journal.GatePaused,
-}
 
 // EnsureAccount makes an account known, or makes sure that it is the same.
 func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) error {
@@ -56,7 +48,7 @@ func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
 			if err := scan(&a.Name, &a.PartnerID, &state, &a.Gate.Reason, &until, &a.Gate.Count, &since); err != nil {
 				return err
 			}
-			a.Gate.State = gateNames[state]
+			a.Gate.State = stored.Gate(state)
 			if until != 0 {
 				a.Gate.Until = j.clock.instant(until)
 			}
@@ -83,8 +75,8 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, a
 }
 
 func (t *tx) setGate(account string, g journal.Gate) error {
-	state, ok := gateNumbers[g.State]
-	if !ok {
+	state := stored.GateNumber(g.State)
+	if state == 0 {
 		return fmt.Errorf("journal: no gate is %q", g.State)
 	}
 	n, err := t.exec("UPDATE account SET gate = ?, gate_reason = ?, gate_until = ?, gate_count = ?, gate_since = ? WHERE name = ?",

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -98,15 +99,15 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 	var n int64
 	var err error
 	if !to.Open() && tr.Credential == nil {
-		n, err = t.exec(moveEnding, int64(to), flag(!tr.Compared), t.now, tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now), tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
+		n, err = t.exec(moveEnding, int64(to), stored.Flag(!tr.Compared), t.now, tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now), tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
 	} else {
 		due := t.j.clock.stamp(tr.Due)
 		if due == 0 {
 			due = t.now
 		}
-		stage, dueAt := stageOf(to, due)
-		n, err = t.exec(moveOn, int64(to), stage, flag(!to.Open()), dueAt, t.now, laneFor(tr, to), tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now),
-			flag(to == journal.Unknown && tr.From == journal.Sending), flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), flag(to == journal.Received),
+		stage, dueAt := stored.Stage(to, due)
+		n, err = t.exec(moveOn, int64(to), stage, stored.Flag(!to.Open()), dueAt, t.now, laneFor(tr, to), tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now),
+			stored.Flag(to == journal.Unknown && tr.From == journal.Sending), stored.Flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), stored.Flag(to == journal.Received),
 			tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
 		t.woken = t.woken || n > 0 && stage != 0
 	}
@@ -130,7 +131,7 @@ func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
 
 // inDoubt: what nobody knows is in doubt, whatever the caller said.
 func inDoubt(tr journal.Transition, to journal.State) int64 {
-	return flag(tr.Doubt || to == journal.Unknown || tr.Probe)
+	return stored.Flag(tr.Doubt || to == journal.Unknown || tr.Probe)
 }
 
 func verifiedAt(tr journal.Transition, now int64) any {
@@ -142,9 +143,9 @@ func verifiedAt(tr journal.Transition, now int64) any {
 
 func laneFor(tr journal.Transition, to journal.State) any {
 	if tr.Behind && to == journal.Queued {
-		return laneLast
+		return stored.LaneLast
 	}
-	return laneOf(to)
+	return stored.Lane(to)
 }
 
 const olderRead = `SELECT o.id, o.lane, o.reason FROM operation o INDEXED BY operation_doubt JOIN operation n ON n.id = ?3

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // leased is the stage of operations that are out on a lease (Claimed and
@@ -307,35 +308,6 @@ func asUUID(b []byte) uuid.UUID {
 	return id
 }
 
-// stageOf gives the columns stage and due_at of a state.
-func stageOf(s journal.State, due int64) (stage int64, dueAt any) {
-	if g := journal.StageOf(s); g != 0 {
-		return int64(g), due
-	}
-	return 0, nil
-}
-
-// laneOf gives the column lane of a state.
-func laneOf(s journal.State) any {
-	switch {
-	case s == journal.Queued:
-		return laneQueued
-	case s.HoldsLane():
-		return laneHeld
-	case s.Open():
-		return laneBeside
-	}
-	return nil
-}
-
-// Places of an open operation in its shop's lane.
-const (
-	laneHeld   = int64(1)
-	laneQueued = int64(2)
-	laneBeside = int64(3)
-	laneLast   = int64(4) // queued behind all that is queued
-)
-
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane = 1),
 	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY turn, id LIMIT 1),
 	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY turn, id LIMIT 1),
@@ -366,7 +338,7 @@ func (t *tx) release(shop int64) error {
 	}
 	t.woken = true
 	_, err = t.exec("UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, changed = ? WHERE id = ?",
-		int64(journal.Planned), int64(journal.Call), t.now, laneHeld, t.now, id)
+		int64(journal.Planned), int64(journal.Call), t.now, stored.LaneHeld, t.now, id)
 	return err
 }
 

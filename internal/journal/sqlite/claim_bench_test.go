@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // load fills the journal with n operations that are done or that wait, of so
@@ -30,9 +31,9 @@ func (j *Journal) fillForBench(b *testing.B, n, perShop int, done bool) {
 				switch {
 				case done:
 				case i%perShop == 0:
-					state, stage, due, lane = journal.Waiting, int64(journal.Call), t.now+int64(time.Hour/time.Microsecond), laneHeld
+					state, stage, due, lane = journal.Waiting, int64(journal.Call), t.now+int64(time.Hour/time.Microsecond), stored.LaneHeld
 				default:
-					state, lane = journal.Queued, laneQueued
+					state, lane = journal.Queued, stored.LaneQueued
 				}
 				id := next(&t.j.writer.ids.operation)
 				event := next(&t.j.writer.ids.event)

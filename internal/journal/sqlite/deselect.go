@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // invitees counts the open invitations of shops by a hash of the shop: almost
@@ -57,7 +58,7 @@ func (t *tx) deselect(k journal.ShopKey) error {
 	var shop int64
 	held := false
 	err := t.each(deselectRead, in{account, k.Shop}, func(r row) error {
-		ids, shop, held = append(ids, r.int(0)), r.int(1), held || r.int(2) == laneHeld
+		ids, shop, held = append(ids, r.int(0)), r.int(1), held || r.int(2) == stored.LaneHeld
 		return nil
 	})
 	if err != nil || len(ids) == 0 {

@@ -8,17 +8,6 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// The exits of an event, as stored, and their names.
-const (
-	exitPlanned  = int64(1)
-	exitJoined   = int64(2)
-	exitRerun    = int64(3)
-	exitAnswered = int64(4)
-	exitKept     = int64(5)
-)
-
-var exitNames = [...]string{exitPlanned: "planned", exitJoined: "joined", exitRerun: "rerun", exitAnswered: "answered", exitKept: "kept"}
-
 // Positions lists every partition that was begun.
 func (j *Journal) Positions(ctx context.Context) ([]journal.Position, error) {
 	var ps []journal.Position

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -209,7 +210,7 @@ func (t *tx) byHand(f facts, tr journal.Transition) error {
 	}
 	if tr.NewRun {
 		last := t.j.writer.ids.event - 1
-		if _, err := t.exec(nextRun, t.now, t.closedTotal(f.account), turnOf(last)+1, flag(tr.Probe), tr.Ref.Operation); err != nil {
+		if _, err := t.exec(nextRun, t.now, t.closedTotal(f.account), stored.Turn(last)+1, stored.Flag(tr.Probe), tr.Ref.Operation); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/queue"
 )
 
 // applicationID marks our files in SQLite's header: "ibxw".
@@ -78,7 +79,7 @@ type Journal struct {
 	boot     func() (boot string, micros int64)
 
 	turn    turn
-	queue   queue
+	queue   *queue.Queue[*request]
 	writer  *writer // nil beside a worker
 	written chan struct{}
 
@@ -140,7 +141,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	j := &Journal{
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
-		queue: queue{wake: make(chan struct{}, 1)}, space: newSpace(path, o),
+		queue: queue.New[*request](), space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot,
 	}
 	if j.mark == nil {
@@ -282,7 +283,7 @@ func (j *Journal) Identity() uuid.UUID { return j.identity }
 // file back. Later calls of any method fail with [journal.ErrClosed].
 func (j *Journal) Close() error {
 	j.closeOnce.Do(func() {
-		j.queue.close()
+		j.queue.Close()
 		if j.writer != nil {
 			<-j.written
 		}

@@ -2,12 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/schemas"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // emit freezes events of a shop, or others, and queues them. One that is there
@@ -64,7 +63,7 @@ func (t *tx) freeze(d journal.Draft, shop, operation, sequence int64) error {
 	}
 	n, err := t.exec(`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
-		row, orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, packHeaders(m.Headers))
+		row, orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, stored.PackHeaders(m.Headers))
 	if err != nil {
 		return err
 	}
@@ -122,7 +121,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 			}
 			o.Event, o.Since = asUUID(event), j.clock.instant(since)
 			var err error
-			o.Message.Headers, err = unpackHeaders(headers)
+			o.Message.Headers, err = stored.UnpackHeaders(headers)
 			out = append(out, o)
 			return err
 		})
@@ -162,46 +161,4 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 		}
 		return nil
 	})
-}
-
-func packHeaders(hs []schemas.Header) []byte {
-	size := 0
-	for _, h := range hs {
-		size += len(h.Key) + len(h.Value) + 2*binary.MaxVarintLen16
-	}
-	b := make([]byte, 0, size)
-	for _, h := range hs {
-		b = binary.AppendUvarint(b, uint64(len(h.Key)))
-		b = append(b, h.Key...)
-		b = binary.AppendUvarint(b, uint64(len(h.Value)))
-		b = append(b, h.Value...)
-	}
-	return b
-}
-
-var errHeaders = errors.New("journal: damaged headers in the outbox")
-
-func unpackHeaders(b []byte) ([]schemas.Header, error) {
-	var hs []schemas.Header
-	part := func() ([]byte, bool) {
-		n, k := binary.Uvarint(b)
-		if k <= 0 || n > uint64(len(b)-k) {
-			return nil, false
-		}
-		p := b[k : k+int(n)] // #nosec G115 -- bounded by the line above
-		b = b[k+int(n):]     // #nosec G115
-		return p, true
-	}
-	for len(b) > 0 {
-		name, ok := part()
-		if !ok {
-			return nil, errHeaders
-		}
-		value, ok := part()
-		if !ok {
-			return nil, errHeaders
-		}
-		hs = append(hs, schemas.Header{Key: string(name), Value: value})
-	}
-	return hs, nil
 }

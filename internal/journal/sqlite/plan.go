@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -23,9 +24,9 @@ type plan struct {
 // carryOut does what a plan says and tells where the event went. A plan that
 // does not fit the state is the planner's mistake and fails the batch.
 func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
-	exit = exitKept
+	exit = stored.ExitKept
 	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
-		exit = exitAnswered
+		exit = stored.ExitAnswered
 	}
 	freed := false
 	for _, id := range p.Cancel {
@@ -45,13 +46,13 @@ func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
 	}
 	switch {
 	case p.New != nil:
-		exit = exitPlanned
+		exit = stored.ExitPlanned
 		operation, err = t.insert(p, busy)
 	case p.Rerun != 0:
-		exit, operation = exitRerun, p.Rerun
+		exit, operation = stored.ExitRerun, p.Rerun
 		err = t.rerun(p)
 	case p.Join != 0:
-		exit, operation = exitJoined, p.Join
+		exit, operation = stored.ExitJoined, p.Join
 		err = t.join(p)
 	}
 	if err != nil {
@@ -72,17 +73,13 @@ func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
 // was not sent.
 func (t *tx) cancelPlanned(p plan, id int64) (held bool, err error) {
 	i := slices.IndexFunc(p.view.Open, func(o journal.OperationView) bool { return o.ID == id })
-	if i < 0 || !cancellable(p.view.Open[i].State) {
+	if i < 0 || !stored.Cancellable(p.view.Open[i].State) {
 		return false, fmt.Errorf("the plan cancels operation %d, which cannot be", id)
 	}
 	if p.view.Open[i].Kind == journal.Invite {
 		t.invitation(p.event.Shop, false)
 	}
 	return p.view.Open[i].State != journal.Queued, t.supersede(id, p.CancelReason)
-}
-
-func cancellable(s journal.State) bool {
-	return s == journal.Queued || s == journal.Planned || s == journal.Waiting
 }
 
 func (t *tx) supersede(id int64, reason string) error {
@@ -110,11 +107,11 @@ func (t *tx) insert(p plan, busy bool) (int64, error) {
 	case busy:
 		state = journal.Queued
 	}
-	stage, due := stageOf(state, t.now)
+	stage, due := stored.Stage(state, t.now)
 	id := next(&t.j.writer.ids.operation)
 	if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, closed, reason, turn)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)`,
-		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, t.closedTotal(p.account), reason, turnOf(p.eventID)); err != nil {
+		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, t.closedTotal(p.account), reason, stored.Turn(p.eventID)); err != nil {
 		return 0, err
 	}
 	if _, err := t.exec(`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -148,16 +145,13 @@ func (t *tx) rerun(p plan) error {
 	if busy {
 		state = journal.Queued
 	}
-	stage, due := stageOf(state, t.now)
+	stage, due := stored.Stage(state, t.now)
 	t.woken = t.woken || stage != 0
 	_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, run = run + 1, waits = 0, event = ?, planned = ?, changed = ?, closed = ?,
 		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '', turn = ? WHERE id = ?`,
-		int64(state), stage, due, laneOf(state), p.eventID, t.now, t.now, t.closedTotal(p.account), turnOf(p.eventID), p.Rerun)
+		int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, t.closedTotal(p.account), stored.Turn(p.eventID), p.Rerun)
 	return err
 }
-
-// turnOf is the place in the lane of a run that an event begins.
-func turnOf(event int64) int64 { return 2 * event }
 
 // join makes sure that the operation that the event joins is one of the shop's.
 func (t *tx) join(p plan) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/schemas"
 )
 
@@ -176,7 +177,7 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 	if known = outbox != 0; !known {
 		outbox = next(&t.j.writer.ids.out)
 		if _, err := t.exec(`INSERT INTO outbox (id, shop, sequence, created, event, type, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			outbox, orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), packHeaders(a.Message.Headers)); err != nil {
+			outbox, orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), stored.PackHeaders(a.Message.Headers)); err != nil {
 			return false, err
 		}
 		named := a.Operation[:]

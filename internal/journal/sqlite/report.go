@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 const (
@@ -226,9 +227,7 @@ func (j *Journal) events(ctx context.Context, where string, args ...any) ([]jour
 			var operation []byte
 			err := scan(&e.Type, &e.Source, &e.ID, &at, &received, &e.Topic, &e.Partition, &e.Offset, &exit, &operation)
 			e.Time, e.Received, e.Operation = wall(at), wall(received), asUUID(operation)
-			if exit > 0 && exit < int64(len(exitNames)) {
-				e.Exit = exitNames[exit]
-			}
+			e.Exit = stored.Exit(exit)
 			es = append(es, e)
 			return err
 		})

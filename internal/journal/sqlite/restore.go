@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/schemas"
 )
 
@@ -76,7 +77,7 @@ type restored struct {
 // restoreRun is for an operation whose run an event that was read again has
 // just begun.
 func (t *tx) restoreRun(operation, exit int64) error {
-	if t.j.writer.recovery == nil || exit != exitPlanned && exit != exitRerun {
+	if t.j.writer.recovery == nil || exit != stored.ExitPlanned && exit != stored.ExitRerun {
 		return nil
 	}
 	return t.restore(operation, false)
@@ -148,8 +149,8 @@ func (t *tx) restored(id int64, last bool) (o restored, err error) {
 			c.Receipt = &list[0]
 		}
 	}
-	err = t.each(resultsRead, in{c.UUID[:], flag(last), c.EventID, o.shop}, func(r row) error {
-		headers, err := unpackHeaders(r.blob(7))
+	err = t.each(resultsRead, in{c.UUID[:], stored.Flag(last), c.EventID, o.shop}, func(r row) error {
+		headers, err := stored.UnpackHeaders(r.blob(7))
 		o.Results = append(o.Results, journal.Announced{
 			Event: asUUID(r.blob(0)), Type: r.text(1), Shop: o.key, Operation: c.UUID, Causation: r.text(3), Sequence: r.int(2), Version: r.int(4),
 			At: wall(r.int(8)), Message: schemas.Message{Topic: r.text(1), Key: r.blob(5), Value: r.blob(6), Headers: headers}, Held: r.int(9) != 0,
@@ -179,12 +180,12 @@ func (t *tx) carryRestoration(o restored, r journal.Restoration) error {
 	from, to := o.State, r.To
 	if to == 0 {
 		to = from
-		if _, err := t.exec(restoreSame, flag(r.Doubt), flag(r.Unknown), r.Run, orNull(r.Version), o.id); err != nil {
+		if _, err := t.exec(restoreSame, stored.Flag(r.Doubt), stored.Flag(r.Unknown), r.Run, orNull(r.Version), o.id); err != nil {
 			return err
 		}
 	} else {
-		stage, _ := stageOf(to, t.now)
-		if _, err := t.exec(restoreMove, int64(to), flag(to.Open()), stage, t.now, laneOf(to), r.Reason, flag(r.Doubt), flag(r.Unknown), r.Run,
+		stage, _ := stored.Stage(to, t.now)
+		if _, err := t.exec(restoreMove, int64(to), stored.Flag(to.Open()), stage, t.now, stored.Lane(to), r.Reason, stored.Flag(r.Doubt), stored.Flag(r.Unknown), r.Run,
 			credentialVersion(r.Credential), o.id); err != nil {
 			return err
 		}

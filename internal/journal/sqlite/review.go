@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 const (
@@ -48,7 +49,7 @@ func (t *tx) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews, 
 		if limit <= len(got.Reviews) {
 			return nil
 		}
-		return t.each(query, in{account, flag(routine), at, limit - len(got.Reviews)}, func(c row) error {
+		return t.each(query, in{account, stored.Flag(routine), at, limit - len(got.Reviews)}, func(c row) error {
 			got.Reviews = append(got.Reviews, t.review(r.Account, c))
 			return nil
 		})
@@ -75,7 +76,7 @@ func (t *tx) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews, 
 		if routine && !r.Routine {
 			break
 		}
-		next, err := t.one(reviewNext, account, flag(routine))
+		next, err := t.one(reviewNext, account, stored.Flag(routine))
 		if err != nil {
 			return got, err
 		}
@@ -125,7 +126,7 @@ func (t *tx) endReview(e journal.ReviewEnd) error {
 	if due == 0 {
 		due = t.now
 	}
-	if _, err := t.exec(reviewEnd, int64(e.State), flag(e.Routine), due, len(e.Publish), int64(e.Answer), t.now, e.Ref.Shop); err != nil {
+	if _, err := t.exec(reviewEnd, int64(e.State), stored.Flag(e.Routine), due, len(e.Publish), int64(e.Answer), t.now, e.Ref.Shop); err != nil {
 		return err
 	}
 	switch {
@@ -198,7 +199,7 @@ func (t *tx) beginReview(f facts, operation, version int64, tr journal.Transitio
 			return err
 		}
 	}
-	_, err = t.exec(reviewBegin, f.shop, f.account, version, operation, int64(state), flag(tr.Verified), due)
+	_, err = t.exec(reviewBegin, f.shop, f.account, version, operation, int64(state), stored.Flag(tr.Verified), due)
 	return err
 }
 

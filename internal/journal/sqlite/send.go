@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -107,8 +108,8 @@ func (t *tx) attempt(a attempt) error {
 	t.undo = append(t.undo, func() { delete(underWay, a.id) })
 	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, probe, started, send_by, deadline, slack, ledgers, counts_from, slow)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(a.id), a.account, orNull(a.operation), a.number, flag(a.flagged), flag(a.probe), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
-		a.ledgers, deadline+a.slack.Microseconds(), flag(a.deadline+a.slack > lookBack))
+		int64(a.id), a.account, orNull(a.operation), a.number, stored.Flag(a.flagged), stored.Flag(a.probe), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
+		a.ledgers, deadline+a.slack.Microseconds(), stored.Flag(a.deadline+a.slack > lookBack))
 	return err
 }
 
@@ -158,8 +159,8 @@ func (t *tx) endAttempt(id journal.AttemptID, end journal.AttemptEnd) error {
 	if end.NotSent {
 		counts = nil
 	}
-	if _, err := t.exec(endAttempt, at, counts, flag(end.Answered), flag(end.NotSent), end.Status, end.Outcome, end.Code, end.RequestID,
-		flag(at+s.slack-s.at > lookBack.Microseconds()), int64(id)); err != nil {
+	if _, err := t.exec(endAttempt, at, counts, stored.Flag(end.Answered), stored.Flag(end.NotSent), end.Status, end.Outcome, end.Code, end.RequestID,
+		stored.Flag(at+s.slack-s.at > lookBack.Microseconds()), int64(id)); err != nil {
 		return err
 	}
 	underWay := t.j.writer.underWay
@@ -239,7 +240,7 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 		}
 		_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, lane = ?, due_at = ?, leased = 0, claim = claim + 1, receipt = ?, received = 1,
 			reason = '', changed = ? WHERE id = ?`,
-			int64(journal.Received), int64(journal.Settle), laneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
+			int64(journal.Received), int64(journal.Settle), stored.LaneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
 		if state == journal.Attention && journal.Kind(o.int(5)) == journal.Invite { // #nosec G115 -- our own numbers
 			t.invitation(journal.ShopKey{Account: t.j.writer.names[o.int(3)], Shop: o.text(4)}, true)
 		}
@@ -327,11 +328,4 @@ func (t *tx) eraseReceipts(before int64, after journal.AttemptID, limit int) (ne
 		next = 0
 	}
 	return next, len(ids), nil
-}
-
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }

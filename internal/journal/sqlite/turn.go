@@ -35,7 +35,7 @@ func (j *Journal) TakeTurn(ctx context.Context) (journal.RelayTurn, error) {
 	if err := ctx.Err(); err != nil {
 		return journal.RelayTurn{}, err
 	}
-	if j.queue.isClosed() {
+	if j.queue.Closed() {
 		return journal.RelayTurn{}, journal.ErrClosed
 	}
 	j.turn.mu.Lock()
@@ -52,7 +52,7 @@ func (j *Journal) GiveTurn(context.Context) error {
 	if j.writer == nil {
 		return journal.ErrReadOnly
 	}
-	if j.queue.isClosed() {
+	if j.queue.Closed() {
 		return journal.ErrClosed
 	}
 	j.turn.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // maxQueuedCodes bounds how many of a shop's queued activations the planner
@@ -59,7 +60,7 @@ func (t *tx) view(account int64, e *journal.Event) (shop int64, v shopView, err 
 		err = t.each(openRead, in{shop, maxQueuedCodes}, func(r row) error {
 			v.Open = append(v.Open, operationView(r, e.Shop, e.SubjectMACs))
 			turns[r.int(0)] = r.int(14)
-			v.busy = v.busy || r.int(10) == laneHeld
+			v.busy = v.busy || r.int(10) == stored.LaneHeld
 			return nil
 		})
 		if err != nil {

@@ -4,102 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"invoicebox-worker/internal/journal"
 )
 
-// Bounds of one commit. Requests behind them wait for the next.
-const (
-	maxRequests = 256 // of both priorities together
-	maxRecords  = 500 // records of low requests, the first request whatever its size
-)
-
 // A request is one transition that waits for the writer.
 type request struct {
-	run     func(*tx) error
-	records int // 0: high priority
-	done    chan error
-}
-
-// A queue holds what waits for the writer. Its length is bounded by the
-// callers: each waits for its answer.
-type queue struct {
-	mu        sync.Mutex
-	high, low []*request
-	closed    bool
-	wake      chan struct{}
-}
-
-func (q *queue) put(r *request) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return journal.ErrClosed
-	}
-	if r.records > 0 {
-		q.low = append(q.low, r)
-	} else {
-		q.high = append(q.high, r)
-	}
-	q.mu.Unlock()
-	q.signal()
-	return nil
-}
-
-func (q *queue) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (q *queue) isClosed() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed
-}
-
-func (q *queue) close() {
-	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	q.signal()
-}
-
-// take waits for requests and moves those of the next commit into batch: the
-// high ones first, but never without a low one that waits. It returns nil
-// when the queue is closed and empty.
-func (q *queue) take(batch []*request) []*request {
-	for {
-		q.mu.Lock()
-		n := min(len(q.high), maxRequests-min(len(q.low), 1))
-		batch = append(batch, q.high[:n]...)
-		q.high = remaining(q.high, n)
-		m, records := 0, 0
-		for m < len(q.low) && len(batch)+m < maxRequests && (m == 0 || records+q.low[m].records <= maxRecords) {
-			records += q.low[m].records
-			m++
-		}
-		batch = append(batch, q.low[:m]...)
-		q.low = remaining(q.low, m)
-		closed := q.closed
-		q.mu.Unlock()
-		if len(batch) > 0 {
-			return batch
-		}
-		if closed {
-			return nil
-		}
-		<-q.wake
-	}
-}
-
-// remaining drops the first n and reuses the room that they took.
-func remaining(rs []*request, n int) []*request {
-	k := copy(rs, rs[n:])
-	clear(rs[k:])
-	return rs[:k]
+	run  func(*tx) error
+	done chan error
 }
 
 // submit hands a transition to the writer and waits until it is on disk.
@@ -113,8 +25,8 @@ func (j *Journal) submit(ctx context.Context, records int, run func(*tx) error) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := &request{run: run, records: records, done: make(chan error, 1)}
-	if err := j.queue.put(r); err != nil {
+	r := &request{run: run, done: make(chan error, 1)}
+	if err := j.queue.Put(r, records); err != nil {
 		return err
 	}
 	select {
@@ -146,7 +58,7 @@ func (j *Journal) write() {
 	var batch []*request
 	var errs []error
 	for {
-		batch = j.queue.take(batch[:0])
+		batch = j.queue.Take(batch[:0])
 		if len(batch) == 0 {
 			return
 		}

@@ -14,47 +14,6 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// Steps of operations go before intake, but intake is never left out.
-func TestQueueOrder(t *testing.T) {
-	q := queue{wake: make(chan struct{}, 1)}
-	put := func(n, records int) {
-		for range n {
-			if err := q.put(&request{records: records}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	put(3, 400)
-	put(600, 0)
-	for i, want := range []struct{ high, low int }{{255, 1}, {255, 1}, {90, 1}} {
-		high, low := 0, 0
-		for _, r := range q.take(nil) {
-			if r.records > 0 {
-				low++
-			} else if high++; low > 0 {
-				t.Error("intake went first")
-			}
-		}
-		if high != want.high || low != want.low {
-			t.Errorf("commit %d takes %d steps and %d batches, want %+v", i, high, low, want)
-		}
-	}
-	put(4, 200) // two fit into one commit
-	put(1, 100_000)
-	for i, want := range []int{2, 2, 1} {
-		if got := len(q.take(nil)); got != want {
-			t.Errorf("commit %d takes %d batches, want %d", i, got, want)
-		}
-	}
-	q.close()
-	if q.take(nil) != nil {
-		t.Error("a closed queue has work")
-	}
-	if err := q.put(&request{}); !errors.Is(err, journal.ErrClosed) {
-		t.Errorf("error is %v", err)
-	}
-}
-
 // A full disk fails what was asked for and nothing else: when there is room
 // again the journal goes on.
 func TestFullDisk(t *testing.T) {
@@ -106,18 +65,10 @@ func TestCloseDrains(t *testing.T) {
 	for range 10 {
 		go func() { errs <- j.AppendAudit(context.Background(), journal.AuditEntry{Act: "x"}) }()
 	}
-	waitUntil(t, func() bool {
-		j.queue.mu.Lock()
-		defer j.queue.mu.Unlock()
-		return len(j.queue.high) == 10
-	})
+	waitUntil(t, func() bool { return j.queue.Len() == 10 })
 	closed := make(chan error)
 	go func() { closed <- j.Close() }()
-	waitUntil(t, func() bool {
-		j.queue.mu.Lock()
-		defer j.queue.mu.Unlock()
-		return j.queue.closed
-	})
+	waitUntil(t, func() bool { return j.queue.Closed() })
 	if err := j.AppendAudit(t.Context(), journal.AuditEntry{}); !errors.Is(err, journal.ErrClosed) {
 		t.Errorf("error is %v", err)
 	}
@@ -170,11 +121,7 @@ func TestLeavingEarly(t *testing.T) {
 		left <- err
 	}()
 	go func() { left <- j.AppendAudit(ctx, journal.AuditEntry{Act: "left"}) }()
-	waitUntil(t, func() bool {
-		j.queue.mu.Lock()
-		defer j.queue.mu.Unlock()
-		return len(j.queue.high) == 4
-	})
+	waitUntil(t, func() bool { return j.queue.Len() == 4 })
 	leave()
 	for range 4 {
 		if err := <-left; !errors.Is(err, context.Canceled) {

@@ -1,0 +1,118 @@
+// Package queue holds what waits for the writer of a journal's database.
+//
+// It has two priorities: steps of operations go first, records of intake behind
+// them, but some intake goes in every transaction, so that neither waits for
+// ever. Its length is bounded by the callers: each waits for its answer.
+package queue
+
+import (
+	"sync"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// Bounds of one transaction. What is behind them waits for the next.
+const (
+	MaxRequests = 256 // of both priorities together
+	MaxRecords  = 500 // of intake; the first request whatever its size
+)
+
+// A Queue holds requests. Make it with [New]. Its methods are safe for
+// concurrent use, but Take is one goroutine's.
+type Queue[R any] struct {
+	mu     sync.Mutex
+	high   []R
+	low    []intake[R]
+	closed bool
+	wake   chan struct{}
+}
+
+type intake[R any] struct {
+	request R
+	records int
+}
+
+// New makes an empty queue.
+func New[R any]() *Queue[R] { return &Queue[R]{wake: make(chan struct{}, 1)} }
+
+// Put adds a request; records is 0 for a step, else the number of records. It
+// fails with [journal.ErrClosed].
+func (q *Queue[R]) Put(r R, records int) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return journal.ErrClosed
+	}
+	if records > 0 {
+		q.low = append(q.low, intake[R]{r, records})
+	} else {
+		q.high = append(q.high, r)
+	}
+	q.mu.Unlock()
+	q.signal()
+	return nil
+}
+
+// Close lets nothing more in. What is in it can still be taken.
+func (q *Queue[R]) Close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+// Closed tells whether Close was called.
+func (q *Queue[R]) Closed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
+// Len is how many requests wait.
+func (q *Queue[R]) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.high) + len(q.low)
+}
+
+// Take waits for requests and moves those of the next transaction into batch:
+// the steps first, but never without intake that waits. It returns nil when the
+// queue is closed and empty.
+func (q *Queue[R]) Take(batch []R) []R {
+	for {
+		q.mu.Lock()
+		n := min(len(q.high), MaxRequests-min(len(q.low), 1))
+		batch = append(batch, q.high[:n]...)
+		q.high = remaining(q.high, n)
+		m, records := 0, 0
+		for m < len(q.low) && len(batch) < MaxRequests && (m == 0 || records+q.low[m].records <= MaxRecords) {
+			records += q.low[m].records
+			batch = append(batch, q.low[m].request)
+			m++
+		}
+		q.low = remaining(q.low, m)
+		closed := q.closed
+		q.mu.Unlock()
+		if len(batch) > 0 {
+			return batch
+		}
+		if closed {
+			return nil
+		}
+		<-q.wake
+	}
+}
+
+func (q *Queue[R]) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// remaining drops the first n and reuses the room that they took.
+func remaining[T any](rs []T, n int) []T {
+	k := copy(rs, rs[n:])
+	clear(rs[k:])
+	return rs[:k]
+}

@@ -1,0 +1,88 @@
+package stored
+
+import "invoicebox-worker/internal/journal"
+
+// Places of an open operation in its shop's lane.
+const (
+	LaneHeld   = int64(1)
+	LaneQueued = int64(2)
+	LaneBeside = int64(3)
+	LaneLast   = int64(4) // queued behind all that is queued
+)
+
+// Lane gives the column lane of a state: nil for one that has ended.
+func Lane(s journal.State) any {
+	switch {
+	case s == journal.Queued:
+		return LaneQueued
+	case s.HoldsLane():
+		return LaneHeld
+	case s.Open():
+		return LaneBeside
+	}
+	return nil
+}
+
+// Stage gives the columns stage and due_at of a state that is due then.
+func Stage(s journal.State, due int64) (stage int64, dueAt any) {
+	if g := journal.StageOf(s); g != 0 {
+		return int64(g), due
+	}
+	return 0, nil
+}
+
+// Turn is the place in the lane of a run that an event begins.
+func Turn(event int64) int64 { return 2 * event }
+
+// Cancellable tells whether an operation in this state was not sent, and can be
+// superseded by a plan.
+func Cancellable(s journal.State) bool {
+	return s == journal.Queued || s == journal.Planned || s == journal.Waiting
+}
+
+// What an event led to.
+const (
+	ExitPlanned  = int64(1)
+	ExitJoined   = int64(2)
+	ExitRerun    = int64(3)
+	ExitAnswered = int64(4)
+	ExitKept     = int64(5)
+)
+
+var exits = [...]string{ExitPlanned: "planned", ExitJoined: "joined", ExitRerun: "rerun", ExitAnswered: "answered", ExitKept: "kept"}
+
+// Exit names an exit; "" for a number that is none.
+func Exit(n int64) string {
+	if n < 0 || n >= int64(len(exits)) {
+		return ""
+	}
+	return exits[n]
+}
+
+var gates = [...]journal.GateState{1: journal.GateOpen, 2: journal.GateLimited, 3: journal.GateResting, 4: journal.GatePaused}
+
+// GateNumber is the number of a gate's state, 0 for none.
+func GateNumber(s journal.GateState) int64 {
+	for n, g := range gates {
+		if n > 0 && g == s {
+			return int64(n)
+		}
+	}
+	return 0
+}
+
+// Gate is the state of a number; "" for one that is none.
+func Gate(n int64) journal.GateState {
+	if n < 0 || n >= int64(len(gates)) {
+		return ""
+	}
+	return gates[n]
+}
+
+// Flag is a truth as a number.
+func Flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
