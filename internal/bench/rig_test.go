@@ -42,13 +42,16 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// A rig is a broker, a sandbox without limits, and a folder.
+// A rig is a broker, a sandbox without limits, a folder with a journal on SQLite
+// unless another is named, and the workers that were started.
 type rig struct {
-	b       *testing.B
-	cluster *kafkatest.Cluster
-	sandbox *sandbox.Sandbox
-	api     *httptest.Server
-	dir     string
+	b         *testing.B
+	cluster   *kafkatest.Cluster
+	sandbox   *sandbox.Sandbox
+	api       *httptest.Server
+	dir       string
+	journal   string // URL
+	processes []*process
 }
 
 const partitions = 6
@@ -60,6 +63,7 @@ func newRig(b *testing.B, latency time.Duration) *rig {
 		b.Fatal(err)
 	}
 	r := &rig{b: b, sandbox: box, api: httptest.NewServer(box.API()), dir: b.TempDir()}
+	r.journal = "sqlite:" + r.path("journal.db")
 	b.Cleanup(r.api.Close)
 	var options []kafkatest.Option
 	for _, name := range append(schemas.InputTypes(), schemas.OutputTypes()...) {
@@ -81,37 +85,65 @@ func newRig(b *testing.B, latency time.Duration) *rig {
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 
-// worker starts the service and returns a function that ends it and gives its
-// CPU time and resident memory.
-func (r *rig) worker(flags ...string) (metrics func(name, label string) float64, end func() (cpu time.Duration, rss int64)) {
+// A process is one worker.
+type process struct {
+	addr string
+	cmd  *exec.Cmd
+	log  string
+}
+
+func (p *process) metric(name, label string) float64 { return scrape(p.addr, name, label) }
+
+// start starts the service once more.
+func (r *rig) start(flags ...string) *process {
 	r.b.Helper()
-	addr := freeAddress(r.b)
+	p := &process{addr: freeAddress(r.b), log: r.path(fmt.Sprintf("worker-%d.log", len(r.processes)+1))}
 	args := append([]string{
-		"run", "--journal-url", "sqlite:" + r.path("journal.db"), "--keyset-file", r.path("keyset.json"),
+		"run", "--journal-url", r.journal, "--keyset-file", r.path("keyset.json"),
 		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","), "--invoicebox-url", r.api.URL,
 		"--partner-id", sandbox.DefaultPartnerID, "--token-file", r.path("token"), "--start", "earliest",
-		"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000", "--listen", addr, "--log-level", "warn",
+		"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000", "--listen", p.addr, "--log-level", "warn",
 	}, flags...)
-	cmd := exec.Command(binary, args...)
-	log, err := os.Create(r.path("worker.log"))
+	p.cmd = exec.Command(binary, args...)
+	log, err := os.Create(p.log)
 	if err != nil {
 		r.b.Fatal(err)
 	}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
 		r.b.Fatal(err)
 	}
-	r.b.Cleanup(func() { _ = cmd.Process.Kill(); _ = log.Close() })
-	metrics = func(name, label string) float64 { return scrape(addr, name, label) }
-	return metrics, func() (time.Duration, int64) {
-		rss := int64(metrics("process_resident_memory_bytes", ""))
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			text, _ := os.ReadFile(r.path("worker.log"))
-			r.b.Fatalf("the worker: %v\n%s", err, text)
-		}
-		return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rss
+	r.processes = append(r.processes, p)
+	r.b.Cleanup(func() { _ = p.cmd.Process.Kill(); _ = log.Close() })
+	return p
+}
+
+// end ends all of them and gives their CPU time and resident memory together.
+func (r *rig) end() (cpu time.Duration, rss int64) {
+	r.b.Helper()
+	for _, p := range r.processes {
+		rss += int64(p.metric("process_resident_memory_bytes", ""))
 	}
+	for _, p := range r.processes {
+		_ = p.cmd.Process.Signal(os.Interrupt)
+	}
+	for _, p := range r.processes {
+		if err := p.cmd.Wait(); err != nil {
+			r.b.Fatalf("the worker: %v\n%s", err, r.said())
+		}
+		cpu += p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+	}
+	return cpu, rss
+}
+
+// said is what the workers have logged.
+func (r *rig) said() string {
+	var all strings.Builder
+	for _, p := range r.processes {
+		text, _ := os.ReadFile(p.log)
+		all.Write(text)
+	}
+	return all.String()
 }
 
 func scrape(addr, name, label string) float64 {
@@ -135,10 +167,16 @@ func scrape(addr, name, label string) float64 {
 // produce writes n records of a type, a shop each.
 func (r *rig) produce(typ string, n int, data func(i int) string) {
 	r.b.Helper()
+	r.produceOf(typ, n, func(i int) (string, string) { return shopName(i), data(i) })
+}
+
+// produceOf writes n records of a type, each of a shop that has no other of it.
+func (r *rig) produceOf(typ string, n int, record func(i int) (shop, data string)) {
+	r.b.Helper()
 	messages := make([]kafka.Message, n)
 	for i := range messages {
-		shop := shopName(i)
-		messages[i] = kafka.Message{Key: []byte(shop), Value: []byte(data(i)), Headers: []kafka.Header{
+		shop, data := record(i)
+		messages[i] = kafka.Message{Key: []byte(shop), Value: []byte(data), Headers: []kafka.Header{
 			{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(shop)},
 			{Key: "ce_source", Value: []byte("/platform")}, {Key: "ce_type", Value: []byte(typ)},
 		}}
@@ -167,6 +205,12 @@ func (r *rig) count(typ string) int {
 // clock measures from the sandbox's first request until done.
 func (r *rig) clock(done func() bool) time.Duration {
 	r.b.Helper()
+	r.wait(done)
+	return time.Since(r.sandbox.Requests()[0].Time)
+}
+
+func (r *rig) wait(done func() bool) {
+	r.b.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(5 * time.Minute)
@@ -174,11 +218,9 @@ func (r *rig) clock(done func() bool) time.Duration {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			text, _ := os.ReadFile(r.path("worker.log"))
-			r.b.Fatalf("not done after 5 minutes; the worker says:\n%s", text)
+			r.b.Fatalf("not done after 5 minutes; the workers say:\n%s", r.said())
 		}
 	}
-	return time.Since(r.sandbox.Requests()[0].Time)
 }
 
 func freeAddress(b *testing.B) string {

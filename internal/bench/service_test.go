@@ -23,30 +23,30 @@ func BenchmarkWholeService(b *testing.B) {
 		r := newRig(b, 0)
 		r.produce(schemas.TypeProviderSelected, shops, selectedData)
 		r.produce(schemas.TypeCodeEntered, shops, enteredData)
-		_, end := r.worker("--concurrency", "64")
+		r.start("--concurrency", "64")
 		took := r.clock(func() bool {
 			return r.count(schemas.TypeInvited) >= shops && r.count(schemas.TypeActivated) >= shops
 		})
-		report(b, 2*shops, took, end)
+		report(b, 2*shops, took, r.end)
 	})
 	b.Run("invite", func(b *testing.B) {
 		const shops = 20_000
 		r := newRig(b, 0)
 		r.produce(schemas.TypeProviderSelected, shops, selectedData)
-		_, end := r.worker("--concurrency", "64")
+		r.start("--concurrency", "64")
 		took := r.clock(func() bool { return r.count(schemas.TypeInvited) >= shops })
-		report(b, shops, took, end)
+		report(b, shops, took, r.end)
 	})
 	b.Run("100 calls of 50 ms", func(b *testing.B) {
 		const shops, concurrency = 20_000, 100
 		latency := 50 * time.Millisecond
 		r := newRig(b, latency)
 		r.produce(schemas.TypeProviderSelected, shops, selectedData)
-		_, end := r.worker("--concurrency", "100")
+		r.start("--concurrency", "100")
 		took := r.clock(func() bool { return r.count(schemas.TypeInvited) >= shops })
 		ideal := concurrency / latency.Seconds()
 		b.ReportMetric(shops/took.Seconds()/ideal, "of-ideal")
-		report(b, shops, took, end)
+		report(b, shops, took, r.end)
 	})
 }
 
@@ -61,13 +61,13 @@ func BenchmarkOtherProviders(b *testing.B) {
 		}
 		return `{"shopId":"` + shopName(i) + `","provider":"another","email":"owner@shops.example","comment":"` + padding + `"}`
 	})
-	metrics, end := r.worker("--concurrency", "64", "--requests-per-window", "1")
+	worker := r.start("--concurrency", "64", "--requests-per-window", "1")
 	// Only the reading is measured: a ledger of one permit keeps the calls out.
 	var first time.Time
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(2 * time.Minute); ; <-tick.C {
-		n := metrics("invoicebox_worker_records_total", "")
+		n := worker.metric("invoicebox_worker_records_total", "")
 		if n > 0 && first.IsZero() {
 			first = time.Now().Add(-20 * time.Millisecond)
 		}
@@ -79,7 +79,7 @@ func BenchmarkOtherProviders(b *testing.B) {
 		}
 	}
 	took := time.Since(first)
-	report(b, records, took, end)
+	report(b, records, took, r.end)
 }
 
 const padding = "a comment of some length, as such events carry more than anybody needs to know here"

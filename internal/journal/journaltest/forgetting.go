@@ -13,7 +13,6 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/schemas"
 )
 
 // What MeasureForgetting lays into a journal, and how it works beside it.
@@ -195,12 +194,7 @@ func (m *measure) one(o journal.ClaimedOperation, took func(time.Duration)) erro
 	if took != nil {
 		took(time.Since(began))
 	}
-	event := MakeDraft(schemas.EventID(o.UUID, o.Run, schemas.TypeActivated), schemas.TypeActivated, o.Shop)
-	return m.j.Apply(ctx, journal.Transition{
-		Ref: o.Ref, From: journal.Received, To: journal.Done, Verified: true,
-		Credential: &journal.Credential{Shop: o.Shop, Version: o.NextVersion, Reference: "ref+vault://secret/invoicebox/default/" + o.Shop.Shop + "?version=1", MerchantID: "m-" + o.Shop.Shop},
-		Active:     &journal.ActiveUpdate{At: time.Now(), Event: event.ID, Review: time.Now().Add(time.Hour)}, Publish: []journal.Draft{event},
-	})
+	return m.j.Apply(ctx, ended(o))
 }
 
 func (m *measure) publish() {

@@ -16,6 +16,10 @@
 // fails after that, or a statement is refused, nothing is committed, and each
 // request of the batch is run again in a transaction of its own.
 //
+// The server keeps the plans of the writer's statements. Those that it made while
+// the tables were small may read all of an index, so they are made anew after the
+// first 1,000 statements, then after twice as many, and later every 50,000.
+//
 // All locks are taken at the beginning and in one order: shops by id, then
 // ledgers by id. So two replicas rarely wait for each other in a circle; where
 // they do, the server ends one of the transactions and it is made again.

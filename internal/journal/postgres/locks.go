@@ -271,6 +271,9 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 	b.invited = l.invited
 	var p pgx.Batch
 	p.Queue("BEGIN")
+	if b.j.plansAreOld() {
+		p.Queue("DISCARD PLANS")
+	}
 	if len(l.shops) > 0 {
 		p.Queue("SELECT id FROM shop WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.shops)
 	}

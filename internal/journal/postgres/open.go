@@ -81,6 +81,7 @@ type Journal struct {
 
 	// The writer's own.
 	conn     *pgx.Conn // nil while it has to be opened again
+	replanAt int64     // of statements: plans are made anew
 	accounts map[string]int64
 	names    map[int64]string
 	topics   map[string]int64
@@ -101,7 +102,8 @@ var migrations embed.FS
 const oldest = 140000
 
 // settings of every connection. Statements that were prepared while a table was
-// small keep plans that read all of it: so plans are made once, and without it.
+// small keep plans that read all of it: so plans are kept, but without it, and the
+// writer makes them anew from time to time: see plansAreOld.
 // A transaction whose process was stopped is ended by the server, so that its
 // locks do not keep the other replicas.
 var settings = map[string]string{

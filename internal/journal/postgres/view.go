@@ -31,8 +31,11 @@ const (
 		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 1) UNION ALL (" +
 		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.turn, o.id LIMIT $2)"
 
-	// sameRead finds the newest that owns one of the keys.
-	sameRead = viewColumns + "b.key_scope = $1 AND b.kind = $2 AND b.mac = ANY($3) ORDER BY b.generation DESC, o.id DESC"
+	// sameRead finds the newest that owns one of the keys. Each key is looked up by
+	// itself: with "mac = ANY" the server may read the whole of an account instead.
+	sameRead = viewColumns + `o.id = ANY(ARRAY(SELECT k.id FROM unnest($3::bytea[]) AS m(mac) CROSS JOIN LATERAL
+			(SELECT id FROM operation_body WHERE key_scope = $1 AND kind = $2 AND mac = m.mac OFFSET 0) k))
+		ORDER BY b.generation DESC, o.id DESC`
 )
 
 // view reads the shop of an event.
