@@ -6,7 +6,7 @@
 //
 // The binaries are found in the folder that INVOICEBOX_TEST_POSTGRES names, in
 // the PATH, or where Debian puts them. A test that needs a server is skipped
-// where there are none, unless INVOICEBOX_TEST_REQUIRE holds the word postgres:
+// where there are none, or where that variable is none, unless INVOICEBOX_TEST_REQUIRE holds the word postgres:
 // then their absence is a failure. A server refuses to run as root; so there it
 // runs as the user postgres or nobody.
 package pgtest
