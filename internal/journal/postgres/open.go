@@ -67,6 +67,7 @@ type Journal struct {
 	pulse    pulse
 	known    atomic.Pointer[uuid.UUID] // the identity that the database has to have
 	recovers atomic.Bool               // this process has begun a recovery
+	gates    gateTimes
 
 	queue      queue
 	written    chan struct{}
