@@ -63,7 +63,10 @@ type Journal interface {
 	// call fails with ErrClosed.
 	Close() error
 	// KeysetCheck returns what SetKeysetCheck keeps, nil before: bytes by which
-	// the caller can tell whether its keys fit this journal.
+	// the caller can tell whether its keys fit this journal. The first that is set
+	// stays, and only a recovery replaces it (see [RecoveryEnd]): of two processes
+	// that begin at the same moment both find the one that holds. Each call writes
+	// to the disk.
 	KeysetCheck(ctx context.Context) ([]byte, error)
 	SetKeysetCheck(ctx context.Context, check []byte) error
 

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
 )
 
 func get(t *testing.T, h http.Handler, path string) (int, string) {
@@ -175,6 +177,43 @@ func TestSettingErrorNamesWhatIsWrong(t *testing.T) {
 	} {
 		if diff := cmp.Diff(c.want, c.err.Error()); diff != "" {
 			t.Error(diff)
+		}
+	}
+}
+
+// A firstKeeper keeps what comes first, as a journal does.
+type firstKeeper struct {
+	kept  []byte
+	early bool // the next look is one from before anything was kept
+}
+
+func (f *firstKeeper) KeysetCheck(context.Context) ([]byte, error) {
+	if f.early {
+		f.early = false
+		return nil, nil
+	}
+	return f.kept, nil
+}
+
+func (f *firstKeeper) SetKeysetCheck(_ context.Context, b []byte) error {
+	if f.kept == nil {
+		f.kept = b
+	}
+	return nil
+}
+
+// Of two replicas that begin a journal at the same moment with different keysets
+// one is refused.
+func TestOneKeysetForANewJournal(t *testing.T) {
+	identity, shared := uuid.New(), &firstKeeper{}
+	for i, refused := range []bool{false, true} {
+		keys, err := keyset.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.early = true
+		if err := checkKeyset(t.Context(), identity, shared, keys); (err != nil) != refused {
+			t.Errorf("replica %d: %v", i, err)
 		}
 	}
 }

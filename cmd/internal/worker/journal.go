@@ -48,7 +48,7 @@ const keysetWord = "invoicebox-worker keyset check"
 type checkKeeper interface {
 	// KeysetCheck returns what was kept, nil where nothing was.
 	KeysetCheck(ctx context.Context) ([]byte, error)
-	// SetKeysetCheck keeps sealed.
+	// SetKeysetCheck keeps sealed, unless something is kept already.
 	SetKeysetCheck(ctx context.Context, sealed []byte) error
 }
 
@@ -66,7 +66,14 @@ func checkKeyset(ctx context.Context, identity uuid.UUID, j checkKeeper, keys *k
 	if err != nil {
 		return err
 	}
-	return j.SetKeysetCheck(ctx, sealed)
+	if err := j.SetKeysetCheck(ctx, sealed); err != nil {
+		return err
+	}
+	// Another replica may have been first, with another keyset.
+	if kept, err = j.KeysetCheck(ctx); err != nil {
+		return fmt.Errorf("journal: read the keyset's check: %w", err)
+	}
+	return opensCheck(identity, kept, keys)
 }
 
 // KeysetFits tells whether a command's keyset is the one that the journal's rows

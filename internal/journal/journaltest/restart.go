@@ -17,7 +17,7 @@ var restart = []part{
 		f.ok(f.j.SetKeysetCheck(f.ctx, []byte("two")))
 		f.crash()
 		check, err = f.j.KeysetCheck(f.ctx)
-		if err != nil || string(check) != "two" || f.j.Identity() != id {
+		if err != nil || string(check) != "one" || f.j.Identity() != id {
 			f.Fatal(string(check), err, f.j.Identity(), id)
 		}
 	}},

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/stored"
@@ -30,18 +32,53 @@ func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) err
 // Accounts lists all accounts by name.
 func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
 	var as []journal.Account
-	err := j.read(ctx, `SELECT name, partner_id, gate, gate_reason, coalesce(gate_until, 0), gate_count, coalesce(gate_since, 0) FROM account ORDER BY name`, func(r row) error {
+	err := j.read(ctx, `SELECT name, partner_id, gate, gate_reason, coalesce(gate_until, 0), gate_count, coalesce(gate_since, 0), id FROM account ORDER BY name`, func(r row) error {
 		a := journal.Account{Name: r.text(0), PartnerID: r.text(1), Gate: journal.Gate{State: stored.Gate(r.int(2)), Reason: r.text(3), Count: int(r.int(5))}}
-		if r.int(4) != 0 {
-			a.Gate.Until = j.clock.instant(r.int(4))
-		}
-		if r.int(6) != 0 {
-			a.Gate.Since = j.clock.instant(r.int(6))
-		}
+		a.Gate.Until, a.Gate.Since = j.gates.instants(r.int(7), r.int(4), r.int(6), j.clock)
 		as = append(as, a)
 		return nil
 	})
 	return as, err
+}
+
+// gateTimes are the times of the accounts' gates as they were told to the caller,
+// or by it: a gate that nobody has changed is told again as it was. Translated
+// anew it would seem to be another one whenever the clock is known better.
+type gateTimes struct {
+	mu sync.Mutex
+	of map[int64]gateTime
+}
+
+type gateTime struct {
+	storedUntil, storedSince int64
+	until, since             time.Time
+}
+
+func (g *gateTimes) keep(account int64, t gateTime) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.of == nil {
+		g.of = make(map[int64]gateTime)
+	}
+	g.of[account] = t
+}
+
+func (g *gateTimes) instants(account, until, since int64, c *clock) (time.Time, time.Time) {
+	g.mu.Lock()
+	t := g.of[account]
+	g.mu.Unlock()
+	if t.storedUntil == until && t.storedSince == since {
+		return t.until, t.since
+	}
+	t = gateTime{storedUntil: until, storedSince: since}
+	if until != 0 {
+		t.until = c.instant(until)
+	}
+	if since != 0 {
+		t.since = c.instant(since)
+	}
+	g.keep(account, t)
+	return t.until, t.since
 }
 
 // SetGate replaces an account's gate. All replicas are told.
@@ -67,9 +104,11 @@ func (t *tx) setGate(account int64, g journal.Gate) error {
 		return fmt.Errorf("journal: no gate is %q", g.State)
 	}
 	t.woken = true
+	at := gateTime{storedUntil: t.j.clock.stamp(g.Until), storedSince: t.j.clock.stamp(g.Since), until: g.Until, since: g.Since}
+	t.follow(func() { t.j.gates.keep(account, at) })
 	_, err := t.exec("UPDATE account SET gate = $1, gate_reason = $2, gate_until = $3, gate_count = $4, gate_since = $5, closed = "+closedTotal("$6")+
 		", closed_since = CASE $1::bigint WHEN 1 THEN NULL ELSE $6::bigint END WHERE id = $7",
-		state, g.Reason, orNull(t.j.clock.stamp(g.Until)), int64(g.Count), orNull(t.j.clock.stamp(g.Since)), t.now, account)
+		state, g.Reason, orNull(at.storedUntil), int64(g.Count), orNull(at.storedSince), t.now, account)
 	return err
 }
 

@@ -61,7 +61,9 @@
 // still be publishing. Its holder takes it as over half a second earlier than the
 // database does. A database's clock that is set forward under it can give the
 // turn to a second one while the first believes in it for the rest of its 5 s:
-// the same events are published twice then, with the same bytes and sequence.
+// the same events are published twice then, with the same bytes and sequence. So
+// can a standby that took over and lacks that the turn was taken; the numbers of
+// the two differ.
 //
 // # Versions
 //

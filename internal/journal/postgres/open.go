@@ -68,6 +68,7 @@ type Journal struct {
 	pulse    pulse
 	known    atomic.Pointer[uuid.UUID] // the identity that the database has to have
 	recovers atomic.Bool               // this process has begun a recovery
+	gates    gateTimes
 
 	queue      *queue.Queue[*request]
 	written    chan struct{}

@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -214,8 +216,12 @@ func (t *tx) comesBack(ledger int64, p journal.Permit) (time.Time, error) {
 // flush queues what the transaction does to the ledgers.
 func (p *permits) flush(to *pgx.Batch, now int64) {
 	columns := func(m map[bucket]int64) (ledgers, froms, many []int64) {
-		for k, n := range m {
-			if n > 0 {
+		// In one order: replicas that change the same rows, which needs no ledger's
+		// lock where permits come back, would wait for each other in a circle.
+		for _, k := range slices.SortedFunc(maps.Keys(m), func(a, b bucket) int {
+			return cmp.Or(cmp.Compare(a.ledger, b.ledger), cmp.Compare(a.from, b.from))
+		}) {
+			if n := m[k]; n > 0 {
 				ledgers, froms, many = append(ledgers, k.ledger), append(froms, k.from), append(many, n)
 			}
 		}

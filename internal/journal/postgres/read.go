@@ -55,10 +55,11 @@ func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) {
 	return j.meta(ctx, "keyset_check")
 }
 
-// SetKeysetCheck replaces what KeysetCheck returns.
+// SetKeysetCheck keeps the first check, and writes that one again when it is
+// called again.
 func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
 	return j.submit(ctx, 0, needs{}, func(t *tx) error {
-		_, err := t.exec("INSERT INTO meta (name, value) VALUES ('keyset_check', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value", check)
+		_, err := t.exec("INSERT INTO meta (name, value) VALUES ('keyset_check', $1) ON CONFLICT (name) DO UPDATE SET value = meta.value", check)
 		return err
 	})
 }

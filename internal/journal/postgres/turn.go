@@ -25,8 +25,10 @@ const (
 // The database's clock, read when the row is held. One statement and no
 // transaction around it: a process that is stopped holds the row for nobody.
 const (
+	// A turn's number is no other's, also where a standby that took over lacks one
+	// that was taken: by chance, as nobody there knows it.
 	presentTurn = "coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)"
-	takeTurn    = "UPDATE relay_turn SET until = " + presentTurn + ` + $2, number = CASE WHEN number = $3 AND until > 0 THEN number ELSE number + 1 END
+	takeTurn    = "UPDATE relay_turn SET until = " + presentTurn + ` + $2, number = CASE WHEN number = $3 AND until > 0 THEN number ELSE number + 1 + floor(random() * 1000000000)::bigint END
 		WHERE (number = $3 AND until > 0 OR until <= ` + presentTurn + ") AND $4 >= (SELECT max(readable_by) FROM schema_version) RETURNING number"
 	// No turn lasts longer than it is given for: one that seems to was given
 	// before the clock was set back, and is over one whole turn from now.
