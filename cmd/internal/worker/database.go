@@ -33,7 +33,7 @@ func CheckJournalURL(text string) string {
 		}
 		_, password := u.User.Password()
 		for name := range u.Query() {
-			password = password || strings.HasSuffix(name, "password")
+			password = password || strings.HasSuffix(strings.ToLower(name), "password")
 		}
 		if password {
 			return "must hold no password: everybody can read the list of processes. Give it in the file that PGPASSFILE names, or in PGPASSWORD"
