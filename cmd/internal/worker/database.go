@@ -107,9 +107,9 @@ func (d database) exists(ctx context.Context) bool {
 
 // canBeMade tells whether the first run can make the journal; the error is worded
 // for `check`.
-func (d database) canBeMade() error {
+func (d database) canBeMade(ctx context.Context) error {
 	if d.path == "" {
-		return nil // it was reached
+		return postgres.CanBeMade(ctx, postgres.Options{URL: d.url})
 	}
 	probe, err := os.CreateTemp(filepath.Dir(d.path), ".check-*")
 	if err != nil {
