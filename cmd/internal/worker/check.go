@@ -69,7 +69,7 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 	}
 	j, err := at.open(ctx, opening{beside: true})
 	if errors.Is(err, fs.ErrNotExist) && !at.exists(ctx) {
-		if err := at.canBeMade(); err != nil {
+		if err := at.canBeMade(ctx); err != nil {
 			return CheckResult{name, CheckFailed, err.Error()}
 		}
 		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run makes it"}

@@ -99,7 +99,7 @@ func explainTarget(err error) error {
 	case errors.Is(err, journal.ErrNotDurable):
 		do = "change the server's settings"
 	default:
-		do = "nothing is lost: run the same command again"
+		do = "nothing is lost: set right what this says, if it does not pass by itself, and run the same command again"
 	}
 	return &SettingError{Setting: "to", Right: fmt.Sprintf("%v; %s", err, do)}
 }

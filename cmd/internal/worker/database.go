@@ -33,7 +33,7 @@ func CheckJournalURL(text string) string {
 		}
 		_, password := u.User.Password()
 		for name := range u.Query() {
-			password = password || strings.HasSuffix(name, "password")
+			password = password || strings.HasSuffix(strings.ToLower(name), "password")
 		}
 		if password {
 			return "must hold no password: everybody can read the list of processes. Give it in the file that PGPASSFILE names, or in PGPASSWORD"
@@ -107,9 +107,9 @@ func (d database) exists(ctx context.Context) bool {
 
 // canBeMade tells whether the first run can make the journal; the error is worded
 // for `check`.
-func (d database) canBeMade() error {
+func (d database) canBeMade(ctx context.Context) error {
 	if d.path == "" {
-		return nil // it was reached
+		return postgres.CanBeMade(ctx, postgres.Options{URL: d.url})
 	}
 	probe, err := os.CreateTemp(filepath.Dir(d.path), ".check-*")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,20 +57,9 @@ func withoutPassword(value string) string {
 	} else if at := strings.LastIndex(value, "@"); start >= 0 && at > start {
 		value = value[:start+3] + "…" + value[at:]
 	}
-	const name = "password="
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(value, name)
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		b.WriteString(name + "…")
-		value = ""
-		if end := strings.IndexAny(after, "& "); end >= 0 {
-			value = after[end:]
-		}
-	}
+	// A name may stand in capitals, or escaped.
+	name := regexp.MustCompile(`(?i)((?:p|%70|%50)(?:a|%61|%41)(?:s|%73|%53){2}(?:w|%77|%57)(?:o|%6f|%4f)(?:r|%72|%52)(?:d|%64|%44))(=|%3d)[^& ]*`)
+	return name.ReplaceAllString(value, "${1}${2}…")
 }
 
 // check finds what is wrong between the settings. What a single setting may be

@@ -10,6 +10,9 @@ func TestSettingErrorTellsNoPassword(t *testing.T) {
 		"postgres://u:s3cret@h/db%":              "postgres://…@h/db%",
 		"postgres://h/db?password=s3cret&x=y":    "postgres://h/db?password=…&x=y",
 		"postgres://h/db?sslpassword=s3cret":     "postgres://h/db?sslpassword=…",
+		"postgres://h/db?pass%77ord=s3cret&x=y":  "postgres://h/db?pass%77ord=…&x=y",
+		"postgres://h/db?x=y&PGPASSWORD=s3cret":  "postgres://h/db?x=y&PGPASSWORD=…",
+		"postgres://h/db?Password=s3cret;x":      "postgres://h/db?Password=…",
 		"host=h password=s3cret dbname=d":        "host=h password=… dbname=d",
 		"sqlite:/var/lib/invoicebox@home/one.db": "sqlite:/var/lib/invoicebox@home/one.db",
 	} {

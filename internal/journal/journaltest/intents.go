@@ -82,6 +82,20 @@ var intents = []part{
 			f.Fatalf("the audit is %v", a)
 		}
 	}},
+	{"an intent tells whether others of its kind are queued", func(f *fixture) {
+		o := inAttention(f, "1")
+		f.asked(o.UUID, "probe")
+		f.ingest(f.code("s", "e2", "2"))
+		f.claimed(journal.Activate, journal.Call)
+		f.ingest(f.address("s", "e3", "a@x.test"))
+		if x := f.pendingIntent().Target; x.Newer {
+			f.Fatal("an address is no newer code, and one that is claimed is not queued")
+		}
+		f.ingest(f.code("s", "e4", "4"))
+		if x := f.pendingIntent().Target; !x.Newer || x.Unknowns != 1 {
+			f.Fatalf("a newer code is queued: %+v", x)
+		}
+	}},
 	{"what an intent is about must be there", func(f *fixture) {
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "close", Operation: uuid.New()}, journal.AuditEntry{Act: "never"}), journal.ErrNotFound)
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: "nobody"}, journal.AuditEntry{Act: "never"}), journal.ErrNotFound)

@@ -3,10 +3,12 @@ package move_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
 	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/journal/sqlite"
 )
 
@@ -25,6 +27,9 @@ func (s shifted) Present(ctx context.Context) (int64, error) {
 // between two runs, the translation is made anew.
 func clockWasSet(t *testing.T, f *filled, database func(*testing.T) string) {
 	path, address := f.image(t), database(t)
+	if _, err := lite(t, path).Exec("INSERT OR REPLACE INTO meta (name, value) VALUES ('pruning', CAST('1700000000000000' AS BLOB))"); err != nil {
+		t.Fatal(err)
+	}
 	by := 10 * time.Minute
 	ahead := func(s sides) sides {
 		inner := s.target
@@ -48,6 +53,16 @@ func clockWasSet(t *testing.T, f *filled, database func(*testing.T) string) {
 	r, err := f.run(t.Context(), path, address, ahead(sides{}), nil)
 	if err != nil || !r.Anew || r.Resumed {
 		t.Fatalf("%+v %v", r, err)
+	}
+	to, err := postgres.OpenTarget(t.Context(), postgres.Options{URL: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, err := to.Facts(t.Context())
+	to.Close()
+	at, _ := strconv.ParseInt(string(facts["pruning"]), 10, 64)
+	if off := at - 1700000000000000 - by.Microseconds(); err != nil || max(off, -off) > time.Second.Microseconds() {
+		t.Errorf("ages are counted from %q, %v off: %v", facts["pruning"], time.Duration(off)*time.Microsecond, err)
 	}
 	was := f.opened(t)(f.openSource(t.Context(), f.image(t)))
 	g := f.own()

@@ -225,8 +225,13 @@ func (m *mover) settle(ctx context.Context) error {
 	}
 	carried := make(map[string][]byte)
 	for name, value := range facts {
-		if FactFates()[name] == Carried {
+		switch FactFates()[name] {
+		case Carried:
 			carried[name] = value
+		case Counted: // but for history, which may be another's below
+			if at := instant(value); at != 0 {
+				carried[name] = strconv.AppendInt(nil, at+m.state.Offset, 10)
+			}
 		}
 	}
 	// Doubt stays, however often the move is run again.

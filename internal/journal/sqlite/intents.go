@@ -150,6 +150,9 @@ func (t *tx) target(account string, id int64) (*journal.Target, error) {
 	}
 	o, x := t.claimed(journal.ClaimRequest{Account: account, Kind: kind.kind, Stage: journal.Settle}, r)
 	o.Ref.Claim-- // nobody claims it
+	if err := t.outrun(&o, x); err != nil {
+		return nil, err
+	}
 	if err := t.settling(&o, x); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,47 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/pgtest"
+)
+
+// Where no table can be made it is said before a worker tries.
+func TestCanBeMade(t *testing.T) {
+	s := pgtest.Start(t)
+	url := s.Database(t, "template0")
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	for _, statement := range []string{"CREATE ROLE reader", "CREATE SCHEMA own"} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with := func(setting string) string {
+		if strings.Contains(url, "?") {
+			return url + "&" + setting
+		}
+		return url + "?" + setting
+	}
+	for address, want := range map[string]string{
+		url:                                 "",
+		with("search_path=own"):             "",
+		with("search_path=nope"):            "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
+		with("search_path=own&role=reader"): "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
+		with("search_path=pg_catalog&role=reader"): `journal: the user may not make tables in schema "pg_catalog"`,
+	} {
+		got := ""
+		if err := CanBeMade(t.Context(), Options{URL: address}); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
