@@ -73,10 +73,11 @@ type Journal interface {
 	// Accounts: a name is permanent and so is its partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error
 	Accounts(ctx context.Context) ([]Account, error)
-	// SetGate replaces the gate and writes the audit entry with it, if any. From
-	// one that is not open to the next one that is, the account is closed: see
+	// SetGate replaces the gate if its state and reason are still those of was; nil
+	// replaces whatever it is. Else it is ErrStale: somebody else, a person or
+	// another replica, has changed it. From one that is not open to the next one that is, the account is closed: see
 	// ClaimedOperation.GateClosed.
-	SetGate(ctx context.Context, account string, g Gate, audit *AuditEntry) error
+	SetGate(ctx context.Context, account string, g Gate, was *Gate) error
 
 	// Positions of every partition that was begun.
 	Positions(ctx context.Context) ([]Position, error)

@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -180,18 +181,25 @@ func (p *Pool) writeGates(ctx context.Context) {
 func (p *Pool) flushGates(ctx context.Context) bool {
 	p.gateWriting.Lock()
 	defer p.gateWriting.Unlock()
-	ok := true
+	ok, stale := true, false
 	for _, acc := range p.order {
 		x := acc.gate
 		x.mu.Lock()
-		g, dirty := x.g, x.dirty
+		g, was, dirty := x.g, x.known, x.dirty
 		x.mu.Unlock()
 		if !dirty {
 			continue
 		}
-		err := p.journal.SetGate(ctx, acc.Name, g, nil)
+		if was.State == "" {
+			was.State = journal.GateOpen
+		}
+		err := p.journal.SetGate(ctx, acc.Name, g, &was)
 		x.mu.Lock()
-		if err == nil {
+		if errors.Is(err, journal.ErrStale) {
+			// A person, or another replica, was first: a pause must not be undone by
+			// what was learned before it.
+			x.dirty, stale, err = false, true, nil
+		} else if err == nil {
 			x.known = g
 			x.version++
 			x.dirty = !sameGate(x.g, g) // it may have changed since
@@ -202,6 +210,9 @@ func (p *Pool) flushGates(ctx context.Context) bool {
 			p.metrics.errors.WithLabelValues("set_gate").Inc()
 			p.outage.fails(slog.LevelError, "the account's gate could not be written", err, "account", acc.Name)
 		}
+	}
+	if stale && p.refreshGates(ctx) != nil {
+		p.log.Debug("the gates are read again later")
 	}
 	return ok
 }

@@ -41,7 +41,7 @@ const EgressLedger = "egress"
 // what each method promises.
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
-	SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error
+	SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]journal.Due, error)
 	Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error)

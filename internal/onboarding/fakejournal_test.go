@@ -152,8 +152,11 @@ func (f *fakeJournal) Accounts(context.Context) ([]journal.Account, error) {
 	return out, nil
 }
 
-func (f *fakeJournal) SetGate(ctx context.Context, account string, g journal.Gate, _ *journal.AuditEntry) error {
+func (f *fakeJournal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
 	return f.step(ctx, "set_gate", func() error {
+		if now := f.accounts[account].Gate; was != nil && (cmp.Or(now.State, journal.GateOpen) != was.State || now.Reason != was.Reason) {
+			return journal.ErrStale
+		}
 		f.closedFor(account)
 		f.accounts[account].Gate = g
 		f.closedFor(account)

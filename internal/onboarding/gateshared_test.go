@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
 )
 
 // A journal that fails in the middle of a look for work takes no account's trial
@@ -72,4 +73,37 @@ func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 			b.finish()
 		})
 	}
+}
+
+// What a replica has learned before a person, or another replica, changed the
+// gate does not undo that.
+func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		b.api.latency = 10 * time.Second
+		b.j.accounts["default"].Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: time.Now().Add(time.Second)}
+		op := b.add(journal.Invite, "shop-1", "a@example.com")
+		b.start()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if n := len(b.api.asked(invoicebox.Invite)); n != 1 {
+			t.Fatalf("%d calls, want the trial", n)
+		}
+		// The journal does not tell, as where the network to it is slow.
+		paused := journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator), Since: time.Now()}
+		b.j.accounts["default"].Gate = paused
+		b.pool.accounts["default"].gate.tell(sigAnswered, 0, true, time.Now())
+		b.pool.gateChanged(b.pool.accounts["default"])
+		time.Sleep(time.Minute)
+		b.finish()
+		if op.State != journal.Done {
+			t.Errorf("the call in flight came to %v", op.State)
+		}
+		if got := b.j.accounts["default"].Gate; got != paused {
+			t.Errorf("the gate is %+v", got)
+		}
+		if !b.pool.accounts["default"].gate.closed(false) {
+			t.Error("the pool goes on")
+		}
+	})
 }

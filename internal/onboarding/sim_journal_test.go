@@ -72,11 +72,11 @@ func (j *simJournal) Accounts(ctx context.Context) (out []journal.Account, err e
 	return out, err
 }
 
-func (j *simJournal) SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error {
+func (j *simJournal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
 	return j.s.call(ctx, "SetGate", true, func() error {
 		j.s.note("gate of %s: %s %s", account, g.State, g.Reason)
 		j.s.counts["gate "+string(g.State)]++
-		return j.s.j.SetGate(ctx, account, g, audit)
+		return j.s.j.SetGate(ctx, account, g, was)
 	})
 }
 

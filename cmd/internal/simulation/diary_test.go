@@ -174,8 +174,8 @@ func (d *diary) pass(ctx context.Context, wait time.Duration, dies bool) error {
 	}
 }
 
-func (d *diary) SetGate(ctx context.Context, account string, g journal.Gate, a *journal.AuditEntry) error {
-	return d.step(ctx, "gate", func() error { return d.Journal.SetGate(ctx, account, g, a) })
+func (d *diary) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
+	return d.step(ctx, "gate", func() error { return d.Journal.SetGate(ctx, account, g, was) })
 }
 
 func (d *diary) Begin(ctx context.Context, ps []journal.Position) error {

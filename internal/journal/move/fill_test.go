@@ -81,8 +81,8 @@ func fill(t *testing.T, j journal.Journal, c *clock, keys *keyset.Set, seed uint
 		f.publish()
 		f.clock.advance(time.Duration(f.random.IntN(8_000_000)) * time.Microsecond)
 	}
-	f.ok(j.SetGate(ctx, "second", journal.Gate{State: journal.GateLimited, Reason: "429", Until: c.now().Add(time.Minute), Count: 2, Since: c.now()},
-		&journal.AuditEntry{Actor: "anna", Act: "pause", Subject: "second"}))
+	f.ok(j.SetGate(ctx, "second", journal.Gate{State: journal.GateLimited, Reason: "429", Until: c.now().Add(time.Minute), Count: 2, Since: c.now()}, nil))
+	f.ok(j.AppendAudit(ctx, journal.AuditEntry{Actor: "anna", Act: "pause", Subject: "second"}))
 	f.people()
 	// In the middle of things: claimed, sending, a check under way, an answer that is not settled.
 	f.clock.advance(time.Hour)

@@ -82,19 +82,22 @@ func (g *gateTimes) instants(account, until, since int64, c *clock) (time.Time, 
 }
 
 // SetGate replaces an account's gate. All replicas are told.
-func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error {
+func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
 	return j.submit(ctx, 0, needs{}, func(t *tx) error {
 		id, err := t.account(account)
 		if err != nil {
 			return err
 		}
-		if err := t.setGate(id, g); err != nil {
-			return err
+		if was != nil {
+			r, err := t.one("SELECT gate, gate_reason FROM account WHERE id = $1 FOR UPDATE", id)
+			if err != nil {
+				return err
+			}
+			if r.int(0) != stored.GateNumber(was.State) || r.text(1) != was.Reason {
+				return journal.ErrStale
+			}
 		}
-		if audit != nil {
-			return t.audit(*audit)
-		}
-		return nil
+		return t.setGate(id, g)
 	})
 }
 

@@ -62,15 +62,18 @@ func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
 }
 
 // SetGate replaces an account's gate.
-func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, audit *journal.AuditEntry) error {
+func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
 	return j.submit(ctx, 0, func(t *tx) error {
-		if err := t.setGate(account, g); err != nil {
-			return err
+		if was != nil {
+			r, err := t.one("SELECT gate, gate_reason FROM account WHERE name = ?", account)
+			switch {
+			case err != nil:
+				return err
+			case r != nil && (r.int(0) != stored.GateNumber(was.State) || r.text(1) != was.Reason):
+				return journal.ErrStale
+			}
 		}
-		if audit != nil {
-			return t.audit(*audit)
-		}
-		return nil
+		return t.setGate(account, g)
 	})
 }
 
