@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/journal/sqlite"
 )
@@ -134,6 +135,8 @@ func (d database) explain(err error) error {
 		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that wrote it, or a newer one"
+	case errors.Is(err, move.ErrNotEmpty):
+		do = "nothing in it was changed"
 	case errors.Is(err, journal.ErrMoved):
 		do = "give the URL of that database"
 	case errors.Is(err, journal.ErrUnfinished):

@@ -132,7 +132,7 @@ func (m MovedMark) Err() error {
 var errDamaged = errors.New("journal: what it says about a move is damaged")
 
 // ErrNotEmpty says that the target holds something.
-var ErrNotEmpty = errors.New("journal: the target is not empty")
+var ErrNotEmpty = errors.New("journal: the database is not empty")
 
 // A DifferenceError names the first row that is not the same on both sides.
 type DifferenceError struct {

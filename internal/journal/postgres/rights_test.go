@@ -1,11 +1,15 @@
 package postgres
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/pgtest"
 )
 
@@ -44,4 +48,20 @@ func TestCanBeMade(t *testing.T) {
 			t.Errorf("%s: %q, want %q", address, got, want)
 		}
 	}
+}
+
+// Another program's tables are told as such, and nothing is made beside them.
+func TestAnotherProgramsSchemaIsRefused(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t, "")
+	name := url[strings.LastIndex(url, "/")+1 : strings.LastIndex(url, "?")]
+	server.Exec(t, name, "CREATE TABLE event (id INT)")
+	j, err := Open(t.Context(), Options{URL: url, Planner: journaltest.Plain})
+	if err == nil {
+		_ = j.Close()
+	}
+	if !errors.Is(err, move.ErrNotEmpty) || !strings.Contains(fmt.Sprint(err), `another program's table "event"`) {
+		t.Errorf("it says %v", err)
+	}
+	server.Exec(t, name, "CREATE TABLE goose_db_version (id INT)") // nobody has made it
 }

@@ -69,9 +69,11 @@ func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
 	return t, nil
 }
 
-// foreign refuses a schema in which others have tables and we have none.
+// foreign refuses a schema in which others have tables and we have none. What
+// extensions made there is nobody's.
 func (j *Journal) foreign(ctx context.Context) error {
-	return j.read(ctx, `SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+	return j.read(ctx, `SELECT relname FROM pg_class c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+		AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 		AND to_regclass('goose_db_version') IS NULL ORDER BY relname LIMIT 1`, func(r row) error {
 		return fmt.Errorf("%w: its schema has another program's table %q; use a database, or a schema with search_path, of its own", move.ErrNotEmpty, r.text(0))
 	})

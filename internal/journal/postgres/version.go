@@ -74,6 +74,9 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 		case j.beside:
 			return errors.New("journal: the database was written by an older version of this program: start the worker once, it brings the tables up to date")
 		}
+		if err := j.foreign(ctx); err != nil {
+			return err
+		}
 		if err := migrate(ctx, p); err != nil {
 			return fmt.Errorf("journal: bring the tables up to date: %w", readable(err))
 		}
