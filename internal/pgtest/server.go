@@ -39,8 +39,13 @@ const startWithin = 60 * time.Second
 // configuration, as "name=value".
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
+	return start(t, filepath.Join(t.TempDir(), "data"), settings...)
+}
+
+func start(t testing.TB, data string, settings ...string) *Server {
+	t.Helper()
 	bin := binaries(t)
-	s := &Server{bin: bin, data: filepath.Join(t.TempDir(), "data"), port: freePort(t), owner: owner(t)}
+	s := &Server{bin: bin, data: data, port: freePort(t), owner: owner(t)}
 	s.reach(t)
 	s.run(t, "initdb", "-D", s.data, "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	var conf strings.Builder
@@ -116,6 +121,16 @@ func (s *Server) Up(t testing.TB) {
 			t.Fatalf("the server does not answer: %v\n%s", err, text)
 		}
 		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// Ended tells whether the server's process has ended, by whatever.
+func (s *Server) Ended() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
 	}
 }
 

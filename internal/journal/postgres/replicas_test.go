@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"syscall"
@@ -84,13 +83,7 @@ func (b *bed) ok(err error) {
 // codes brings n codes of n shops into the journal.
 func (b *bed) codes(j *Journal, n int) {
 	b.Helper()
-	batch := journal.Batch{Topic: topic, From: b.next, Next: b.next + int64(n)}
-	for i := range n {
-		id := fmt.Sprint(b.next + int64(i))
-		e := journaltest.MakeEvent(b, b.keys, journal.Activate, journal.ShopKey{Account: "default", Shop: "shop-" + id}, id, "code-"+id, time.Now())
-		e.Offset = b.next + int64(i)
-		batch.Events = append(batch.Events, e)
-	}
+	batch := b.batch(n)
 	b.next = batch.Next
 	_, err := j.Ingest(b.Context(), batch)
 	b.ok(err)
