@@ -198,7 +198,8 @@ func (s *Server) Exec(t testing.TB, database, sql string) {
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...) // #nosec G204 -- the test's own server
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGQUIT}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
+	endWithUs(c.SysProcAttr)
 	c.Dir = "/"
 	c.Env = append(os.Environ(), "LC_ALL=C", "HOME=/")
 	return c

@@ -2,7 +2,10 @@
 
 package pgtest
 
-import "testing"
+import (
+	"syscall"
+	"testing"
+)
 
 // StartOnSmallDisk needs Linux: elsewhere the test is skipped.
 func StartOnSmallDisk(t testing.TB, _ int, _ ...string) (s *Server, fill func() (giveBack func())) {
@@ -10,3 +13,5 @@ func StartOnSmallDisk(t testing.TB, _ int, _ ...string) (s *Server, fill func() 
 	t.Skip("a disk cannot be mounted here")
 	return nil, nil
 }
+
+func endWithUs(*syscall.SysProcAttr) {}

@@ -36,3 +36,6 @@ func StartOnSmallDisk(t testing.TB, bytes int, settings ...string) (s *Server, f
 		return func() { _ = os.Remove(name) }
 	}
 }
+
+// endWithUs lets a process not outlive the test's.
+func endWithUs(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGQUIT }
