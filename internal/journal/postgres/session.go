@@ -120,6 +120,8 @@ func (s *session) listen(ctx context.Context) {
 		if err == nil && !time.Now().Before(next) {
 			err = s.within(ctx, s.j.bounds.ping, func(ctx context.Context) error { return s.j.examine(ctx, s.conn, "") })
 			next = time.Now().Add(s.j.bounds.ping)
+			// A word that was lost on its way must not be waited for for ever.
+			s.look()
 		}
 		if ctx.Err() != nil {
 			return
@@ -137,11 +139,16 @@ func (s *session) listen(ctx context.Context) {
 			}
 		}
 		next = time.Now().Add(s.j.bounds.ping)
-		notify(s.j.changed)
-		notify(s.j.outbox)
-		notify(s.j.intents)
-		notify(s.j.freed)
+		s.look()
 	}
+}
+
+// look has everybody look for what they may not have heard of.
+func (s *session) look() {
+	notify(s.j.changed)
+	notify(s.j.outbox)
+	notify(s.j.intents)
+	notify(s.j.freed)
 }
 
 // hear passes on one message; nil also where none came until then.
