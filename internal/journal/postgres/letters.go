@@ -43,7 +43,7 @@ func (j *Journal) DeadLetters(ctx context.Context, before int64, limit int) ([]j
 	err := j.read(ctx, `SELECT l.id, t.name, l.part, l.record_offset, coalesce(l.record_time, 0), l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record,
 			o.event, o.type
 		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox
-		WHERE $1 = 0 OR l.id < $1 ORDER BY l.id DESC LIMIT $2`, func(r row) error {
+		WHERE $1::bigint = 0 OR l.id < $1 ORDER BY l.id DESC LIMIT $2`, func(r row) error {
 		l := journal.DeadLetterRecord{ID: r.int(0), Topic: r.text(1), Partition: int(r.int(2)), Received: wall(r.int(5)), DeadLetter: journal.DeadLetter{
 			Offset: r.int(3), Size: int(r.int(6)), EventID: r.text(7), Reason: r.text(8), Where: r.text(9), Digest: r.blob(10), Sealed: r.blob(11),
 			Announce: journal.Draft{ID: asUUID(r.blob(12)), Type: r.text(13)},
@@ -94,7 +94,7 @@ func (j *Journal) AppendAudit(ctx context.Context, e journal.AuditEntry) error {
 // Audit lists entries, the newest first, with ids below before; 0 begins at the newest.
 func (j *Journal) Audit(ctx context.Context, before int64, limit int) ([]journal.AuditEntry, error) {
 	var es []journal.AuditEntry
-	err := j.read(ctx, "SELECT id, at, actor, act, subject, detail FROM audit WHERE $1 = 0 OR id < $1 ORDER BY id DESC LIMIT $2", func(r row) error {
+	err := j.read(ctx, "SELECT id, at, actor, act, subject, detail FROM audit WHERE $1::bigint = 0 OR id < $1 ORDER BY id DESC LIMIT $2", func(r row) error {
 		es = append(es, journal.AuditEntry{ID: r.int(0), At: wall(r.int(1)), Actor: r.text(2), Act: r.text(3), Subject: r.text(4), Detail: r.text(5)})
 		return nil
 	}, before, bounded(limit))

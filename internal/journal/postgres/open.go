@@ -44,6 +44,7 @@ type Options struct {
 
 	migrations fs.FS  // of tests; nil is this program's
 	bounds     bounds // of a test; zero is the usual ones
+	tracer     pgx.QueryTracer
 }
 
 // A Journal is the durable memory in a PostgreSQL database, shared with the

@@ -141,7 +141,7 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 	return j.submit(ctx, 0, needs{keys: []string{"published"}}, func(t *tx) error {
 		// An event that was queued twice may be among them twice: the last one counts.
 		as, err := t.together(ask{sql: "SELECT number FROM relay_turn"}, ask{`WITH
-			d AS (DELETE FROM outbox_pending WHERE row = ANY($1) AND ($5 = 0 OR (SELECT number FROM relay_turn) = $5) RETURNING row, outbox),
+			d AS (DELETE FROM outbox_pending WHERE row = ANY($1) AND ($5::bigint = 0 OR (SELECT number FROM relay_turn) = $5) RETURNING row, outbox),
 			l AS (SELECT DISTINCT ON (d.outbox) d.outbox, d.row, x.part, x.record_offset FROM d
 				JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(row, part, record_offset) ON x.row = d.row ORDER BY d.outbox, d.row DESC)
 			INSERT INTO outbox_published (outbox, row, at, part, record_offset) SELECT outbox, row, $4, part, record_offset FROM l

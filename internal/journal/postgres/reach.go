@@ -36,6 +36,7 @@ var usual = bounds{commit: 20 * time.Second, read: 30 * time.Second, connect: 5 
 // writes looks for a server that can be written, whatever the URL says.
 func (j *Journal) reaching(c *pgx.ConnConfig) {
 	maps.Copy(c.RuntimeParams, settings)
+	c.Tracer = j.options.tracer
 	// It is for each server of the URL: one that does not answer must not use up
 	// the time for the others.
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > j.bounds.connect {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/keyset"
@@ -24,11 +26,17 @@ type bed struct {
 	url    string
 	keys   *keyset.Set
 	next   int64
+	tracer pgx.QueryTracer
 }
 
 // TestReplicas runs on one server. Those that change it for others come last.
 func TestReplicas(t *testing.T) {
-	server := pgtest.Start(t)
+	server, asked := pgtest.Start(t), &statements{}
+	traced := func(t *testing.T) *bed {
+		b := newBed(t, server)
+		b.tracer = asked
+		return b
+	}
 	type part struct {
 		name string
 		test func(*bed)
@@ -41,15 +49,18 @@ func TestReplicas(t *testing.T) {
 		} {
 			t.Run(x.name, func(t *testing.T) {
 				t.Parallel()
-				x.test(newBed(t, server))
+				x.test(traced(t))
 			})
 		}
 	})
 	for _, x := range []part{
 		{"a database that moved makes the ledgers wait", testMoved}, {"a server that is not durable is refused", testDurable}, {"the server restarts", testRestarted},
 	} {
-		t.Run(x.name, func(t *testing.T) { x.test(newBed(t, server)) })
+		t.Run(x.name, func(t *testing.T) { x.test(traced(t)) })
 	}
+	b := newBed(t, server)
+	b.open()
+	asked.checkWide(t, b.url)
 }
 
 func newBed(t *testing.T, server *pgtest.Server) *bed {
@@ -63,7 +74,7 @@ func newBed(t *testing.T, server *pgtest.Server) *bed {
 
 func (b *bed) open() *Journal {
 	b.Helper()
-	j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
+	j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain, tracer: b.tracer})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -311,7 +322,7 @@ func testDurable(b *bed) {
 		b.server.Exec(b, "postgres", "ALTER SYSTEM SET "+setting+" = off")
 		b.server.Exec(b, "postgres", "SELECT pg_reload_conf()")
 		b.eventually(setting+" is off, and nobody minds", func() bool {
-			j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
+			j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain, tracer: b.tracer})
 			if err == nil {
 				b.ok(j.Close())
 			}
@@ -320,7 +331,7 @@ func testDurable(b *bed) {
 		b.server.Exec(b, "postgres", "ALTER SYSTEM RESET "+setting)
 		b.server.Exec(b, "postgres", "SELECT pg_reload_conf()")
 		b.eventually(setting+" is on, and it does not open", func() bool {
-			j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain})
+			j, err := Open(b.Context(), Options{URL: b.url, Planner: journaltest.Plain, tracer: b.tracer})
 			if err == nil {
 				b.ok(j.Close())
 			}

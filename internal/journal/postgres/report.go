@@ -237,7 +237,7 @@ func (j *Journal) Credential(ctx context.Context, k journal.ShopKey, version int
 	}
 	c := journal.Credential{Shop: k}
 	err = j.read(ctx, `SELECT version, reference, merchant_id, secret, created FROM credential
-		WHERE shop = $1 AND ($2 = 0 OR version = $2) ORDER BY version DESC LIMIT 1`, func(r row) error {
+		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`, func(r row) error {
 		c = credential(k, r)
 		return nil
 	}, shop, version)

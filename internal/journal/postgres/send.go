@@ -35,7 +35,7 @@ func ledgersOf(ps []journal.Permit) []string {
 }
 
 const sendWrite = `WITH o AS (UPDATE operation SET state = 5, attempts = $2, last_attempt = nextval('attempt_id'), changed = $4, due_at = greatest(due_at, $5)
-		WHERE id = $1 AND state = 4 AND claim = $3 AND attempts = $2 - 1 AND due_at > $4 RETURNING account, last_attempt)
+		WHERE id = $1 AND state = 4 AND claim = $3 AND attempts = $2::bigint - 1 AND due_at > $4 RETURNING account, last_attempt)
 	INSERT INTO attempt (id, account, operation, number, flagged, probe, replica, started, send_by, deadline, slack, ledgers, grain, counts_from, slow)
 	SELECT last_attempt, account, $1, $2, $6, $7, $8, $4, $9, $10, $11, $12, $13, $14, $15 FROM o RETURNING id`
 

@@ -22,11 +22,13 @@ func TestJournal(t *testing.T) {
 	if err := template.Close(); err != nil {
 		t.Fatal(err)
 	}
+	asked := &statements{}
+	t.Cleanup(func() { asked.checkWide(t, server.Database(t, "test_1")) })
 	journaltest.Run(t, func(t *testing.T, planner journal.Planner, now func() time.Time) (journal.Journal, func() journal.Journal) {
 		url := server.Database(t, "test_1")
 		var last *Journal
 		open := func() journal.Journal {
-			j, err := Open(t.Context(), Options{URL: url, Planner: planner, Now: now, Recover: true, Mark: samePlace})
+			j, err := Open(t.Context(), Options{URL: url, Planner: planner, Now: now, Recover: true, Mark: samePlace, tracer: asked})
 			if err != nil {
 				t.Fatal(err)
 			}

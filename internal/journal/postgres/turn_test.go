@@ -11,8 +11,11 @@ import (
 // or did not keep is the other's, and it changes nothing more.
 func testTurns(b *bed) {
 	one, two := b.open(), b.open()
+	// As after many turns.
+	b.server.Exec(b, one.config.Database, "UPDATE relay_turn SET number = 1000000000000")
 	had, err := one.TakeTurn(b.Context())
 	b.ok(err)
+	b.ok(one.MarkPublished(b.Context(), []journal.Published{{Row: 1}}))
 	if left := time.Until(had.Until); left > turnLasts {
 		b.Errorf("the turn is believed in for %v", left)
 	}
