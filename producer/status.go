@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +13,8 @@ import (
 )
 
 // patience is how long a coordinator may be loading, moving or away before that
-// is worth a warning: a cluster that has just started answers so at first.
+// is worth a warning: a cluster that has just started answers so at first. So
+// long the journal may fail, too, before Ready tells.
 const patience = 10 * time.Second
 
 // status is what Ready tells, and what was last logged of each fault.
@@ -28,6 +30,14 @@ type said struct {
 	text  string
 	mild  bool      // it may well pass, and was logged for debugging only
 	since time.Time // of the first mild one in a row
+	first time.Time // fault of the place in a row
+}
+
+// outboxFaults are the places of faults that keep every topic's results, in the
+// words of Ready.
+var outboxFaults = map[string]string{
+	"outbox":  "results held back: the outbox cannot be read",
+	"marking": "what was published cannot be marked in the journal, and would be published again",
 }
 
 // note logs a fault once until it changes or is over.
@@ -35,7 +45,10 @@ func (s *status) note(log *slog.Logger, place, words string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, before := time.Now(), s.said[place]
-	next := said{text: err.Error()}
+	next := said{text: err.Error(), first: before.first}
+	if next.first.IsZero() {
+		next.first = now
+	}
 	level := slog.LevelWarn
 	if kafkaconn.ClassOf(err) == kafkaconn.Coordinator {
 		next.since = before.since
@@ -99,6 +112,11 @@ func (s *status) ready() (bool, string) {
 		return true, "another replica publishes"
 	case unknown:
 		return false, "whether this replica publishes is not known: the journal does not answer"
+	}
+	for _, place := range slices.Sorted(maps.Keys(outboxFaults)) {
+		if fault, is := s.said[place]; is && time.Since(fault.first) > patience {
+			return false, outboxFaults[place]
+		}
 	}
 	if len(s.words) == 0 {
 		return true, "publishing"

@@ -52,3 +52,30 @@ func TestPassingFaultsWarnWhenTheyLast(t *testing.T) {
 		expect("another kind", 0, 1)
 	})
 }
+
+// A journal that fails for long is no relay that publishes.
+func TestReadyTellsOfAJournalThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		for place, word := range outboxFaults {
+			var s status
+			s.enter(holding)
+			expect := func(when string, want bool, words string) {
+				t.Helper()
+				if ready, said := s.ready(); ready != want || said != words {
+					t.Errorf("%s, %s: %v, %q", place, when, ready, said)
+				}
+			}
+			s.note(log, place, "w", errors.New("a fault"))
+			<-time.After(patience)
+			expect("for a while", true, "publishing")
+			s.note(log, place, "w", errors.New("another"))
+			<-time.After(time.Millisecond)
+			expect("for long", false, word)
+			s.clear(place)
+			expect("when it is over", true, "publishing")
+			s.note(log, place, "w", errors.New("a fault"))
+			expect("anew", true, "publishing")
+		}
+	})
+}
