@@ -33,8 +33,13 @@ type call struct {
 // errTry is what the layers above wire get to see of a failed try.
 var errTry = errors.New("invoicebox: the try failed")
 
-// late tells whether the send-by instant is there.
-func (k *call) late() bool { return !k.sendBy.IsZero() && !time.Now().Before(k.sendBy) }
+// late tells whether the send-by instant is there, by either clock: the monotonic
+// one stands still while a machine is suspended, the wall's can be set back.
+func (k *call) late() bool { return !k.sendBy.IsZero() && passed(k.sendBy, time.Now()) }
+
+func passed(by, now time.Time) bool {
+	return !now.Before(by) || !now.Round(0).Before(by.Round(0))
+}
 
 // fail notes why the try ended.
 func (k *call) fail(reason Reason, detail string, cause error) error {
