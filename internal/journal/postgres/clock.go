@@ -45,7 +45,10 @@ func (c *clock) learn(before, after time.Time, at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tighter := after.Sub(before) <= c.after.Sub(c.before)
-	if c.at == 0 || c.test || tighter || after.Sub(c.after) > holds {
+	// The two have drifted apart, or one of the machines was suspended or its clock
+	// set: what was known is wrong, however tight it is.
+	belied := at > c.at+after.Sub(c.before).Microseconds() || at < c.at+before.Sub(c.after).Microseconds()
+	if c.at == 0 || c.test || tighter || belied || after.Sub(c.after) > holds {
 		c.before, c.after, c.at = before, after, at
 	}
 }
