@@ -78,6 +78,10 @@ type Journal interface {
 	// another replica, has changed it. From one that is not open to the next one that is, the account is closed: see
 	// ClaimedOperation.GateClosed.
 	SetGate(ctx context.Context, account string, g Gate, was *Gate) error
+	// TakeTrial puts the end of a limited or resting gate off, for whoever makes the
+	// one call that tries it: to all others it is closed until then. ErrStale when
+	// state, reason or end are not those of was: somebody else makes it.
+	TakeTrial(ctx context.Context, account string, was Gate, until time.Time) error
 
 	// Positions of every partition that was begun.
 	Positions(ctx context.Context) ([]Position, error)

@@ -217,6 +217,43 @@ func (p *Pool) flushGates(ctx context.Context) bool {
 	return ok
 }
 
+// takesTrial tells whether this process makes the one call that tries a gate: of
+// several replicas the first does, and the others wait for what it learns, or
+// until it cannot be under way any more.
+func (p *Pool) takesTrial(s scope, acc *account) bool {
+	x, now := acc.gate, time.Now()
+	x.mu.Lock()
+	was, version, dirty := x.known, x.version, x.dirty
+	x.mu.Unlock()
+	err := journal.ErrStale // what this process has learned is not in the journal yet
+	until := stored(now.Add(p.callTime()))
+	if !dirty {
+		err = p.journal.TakeTrial(s.work, acc.Name, was, until)
+	}
+	x.mu.Lock()
+	switch {
+	case err != nil:
+		x.opens = later(x.opens, now.Add(trialPause))
+	case x.version == version:
+		x.version++
+		x.known.Until = until
+		if !x.dirty {
+			x.g.Until = until
+		}
+	}
+	x.mu.Unlock()
+	if err == nil {
+		return true
+	}
+	if !errors.Is(err, journal.ErrStale) {
+		p.metrics.errors.WithLabelValues("take_trial").Inc()
+		p.outage.fails(slog.LevelError, "the call that tries the account's gate could not be agreed on", err, "account", acc.Name)
+	} else if !dirty && p.refreshGates(s.work) != nil {
+		p.log.Debug("the gates are read again later")
+	}
+	return false
+}
+
 // refreshGates takes over gates that someone else changed in the journal.
 func (p *Pool) refreshGates(ctx context.Context) error {
 	versions := make([]int, len(p.order))

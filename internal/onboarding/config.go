@@ -42,6 +42,7 @@ const EgressLedger = "egress"
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
 	SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error
+	TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]journal.Due, error)
 	Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error)

@@ -11,6 +11,10 @@ import (
 // unlimited is the allowance of an open gate.
 const unlimited = math.MaxInt32
 
+// trialPause is how long who may not make a trial waits before it looks again, if
+// the gate does not say.
+const trialPause = time.Second
+
 // A gate is one account's, as this process knows it. The journal has the same,
 // a moment later.
 type gate struct {

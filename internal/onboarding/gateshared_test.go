@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,4 +107,44 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 			t.Error("the pool goes on")
 		}
 	})
+}
+
+// When a limit is over one of several replicas tries the account, however many
+// have work for it; when that one dies, another does.
+func TestOneReplicaTriesTheAccount(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, good)
+			b.api.latency = 5 * time.Second
+			b.j.accounts["default"].Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()}
+			for i := range 10 {
+				b.add(journal.Invite, fmt.Sprint("shop-", i), "a@example.com")
+			}
+			replicas := []*bench{b, {t: t, keys: b.keys, j: b.j, api: b.api, cfg: b.cfg}, {t: t, keys: b.keys, j: b.j, api: b.api, cfg: b.cfg}}
+			for _, r := range replicas {
+				r.start()
+			}
+			if dies { // the fourth replica: it has taken the trial, and nobody hears of it again
+				time.Sleep(time.Minute - time.Second)
+				if err := b.j.TakeTrial(t.Context(), "default", b.j.accounts["default"].Gate, stored(time.Now().Add(30*time.Second))); err != nil {
+					t.Fatal(err)
+				}
+				b.j.signal()
+				time.Sleep(31 * time.Second)
+			} else {
+				time.Sleep(time.Minute + 4*time.Second)
+			}
+			synctest.Wait()
+			if n := len(b.api.asked(invoicebox.Invite)); n != 1 && !dies || dies && n > 1 {
+				t.Errorf("dies %v: %d calls while the account is tried", dies, n)
+			}
+			b.until(time.Minute, "settled", b.j.settled)
+			if n := len(b.api.asked(invoicebox.Invite)); n != 10 {
+				t.Errorf("dies %v: %d calls, want 10", dies, n)
+			}
+			for _, r := range replicas {
+				r.finish()
+			}
+		})
+	}
 }

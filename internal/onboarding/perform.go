@@ -56,6 +56,11 @@ func (p *Pool) call(s scope, t *task) {
 		p.giveBack(s, t, p.whyNotSent(s), time.Time{})
 		return
 	}
+	if t.trial && !p.takesTrial(s, t.acc) {
+		ahead()
+		p.giveBack(s, t, ReasonGateClosed, time.Time{})
+		return
+	}
 	sent := time.Now()
 	sendBy := sent.Add(p.cfg.sendBy())
 	id, err := p.journal.Send(s.work, journal.Send{

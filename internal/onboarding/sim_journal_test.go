@@ -80,6 +80,14 @@ func (j *simJournal) SetGate(ctx context.Context, account string, g journal.Gate
 	})
 }
 
+func (j *simJournal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+	return j.s.call(ctx, "TakeTrial", true, func() error {
+		err := j.s.j.TakeTrial(ctx, account, was, until)
+		j.s.note("trial of %s: %v", account, err)
+		return err
+	})
+}
+
 func (j *simJournal) Due(ctx context.Context) (out []journal.Due, err error) {
 	err = j.s.call(ctx, "Due", false, func() (err error) {
 		out, err = j.s.j.Due(ctx)

@@ -178,6 +178,10 @@ func (d *diary) SetGate(ctx context.Context, account string, g journal.Gate, was
 	return d.step(ctx, "gate", func() error { return d.Journal.SetGate(ctx, account, g, was) })
 }
 
+func (d *diary) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+	return d.step(ctx, "trial", func() error { return d.Journal.TakeTrial(ctx, account, was, until) })
+}
+
 func (d *diary) Begin(ctx context.Context, ps []journal.Position) error {
 	return d.step(ctx, "begin", func() error { return d.Journal.Begin(ctx, ps) })
 }

@@ -56,6 +56,29 @@ var accounts = []part{
 		f.ok(f.j.SetGate(f.ctx, account, open, &paused))
 		want(f.T, f.j.SetGate(f.ctx, "nobody", open, &open), journal.ErrNotFound)
 	}},
+	{"a gate is tried by one", func(f *fixture) {
+		resting := journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: f.clock.now(), Count: 2, Since: f.clock.now().Add(-time.Minute)}
+		f.ok(f.j.SetGate(f.ctx, account, resting, nil))
+		until := f.clock.now().Add(20 * time.Second)
+		for _, was := range []journal.Gate{
+			{State: journal.GateLimited, Reason: resting.Reason, Until: resting.Until}, {State: resting.State, Reason: "unreachable", Until: resting.Until},
+			{State: resting.State, Reason: resting.Reason, Until: until}, {State: resting.State, Reason: resting.Reason},
+		} {
+			want(f.T, f.j.TakeTrial(f.ctx, account, was, until), journal.ErrStale)
+		}
+		signalled(f.j.Changed())
+		f.ok(f.j.TakeTrial(f.ctx, account, resting, until))
+		want(f.T, f.j.TakeTrial(f.ctx, account, resting, until.Add(time.Second)), journal.ErrStale)
+		f.crash()
+		got, err := f.j.Accounts(f.ctx)
+		f.ok(err)
+		resting.Until = until
+		diff(f.T, resting, got[0].Gate)
+		f.ok(f.j.TakeTrial(f.ctx, account, got[0].Gate, until.Add(time.Minute)))
+		if err := f.j.TakeTrial(f.ctx, "nobody", resting, until); err == nil {
+			f.Fatal("an account that is not there is tried")
+		}
+	}},
 	{"a changed gate is signalled", func(f *fixture) {
 		signalled(f.j.Changed())
 		f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: journal.GateOpen}, nil))

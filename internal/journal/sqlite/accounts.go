@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/stored"
@@ -74,6 +75,18 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, w
 			}
 		}
 		return t.setGate(account, g)
+	})
+}
+
+// TakeTrial puts the end of a gate off.
+func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+	return j.submit(ctx, 0, func(t *tx) error {
+		n, err := t.exec("UPDATE account SET gate_until = ? WHERE name = ? AND gate = ? AND gate_reason = ? AND coalesce(gate_until, 0) = ?",
+			t.j.clock.stamp(until), account, stored.GateNumber(was.State), was.Reason, t.j.clock.stamp(was.Until))
+		if err == nil && n == 0 {
+			err = journal.ErrStale
+		}
+		return err
 	})
 }
 
