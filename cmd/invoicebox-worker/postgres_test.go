@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,8 +19,15 @@ func TestAShopIsActivatedOverPostgreSQL(t *testing.T) {
 		t.Errorf("check before the first run: %d\n%s", code, out)
 	}
 	activateOne(t, r)
-	if code, out, _ := r.command(append([]string{"check"}, r.service()...)...); code != exitDone || strings.Contains(out, "warning") || !strings.Contains(out, "can be read and fits the keyset") {
+	if code, out, _ := r.command(append([]string{"check"}, r.service()...)...); code != exitDone || strings.Contains(out, "warning") || !strings.Contains(out, "can be used and fits the keyset") {
 		t.Errorf("check: %d\n%s", code, out)
+	}
+	// Who may only read is told so before a worker finds out.
+	name := r.journal[strings.LastIndex(r.journal, "/")+1 : strings.LastIndex(r.journal, "?")]
+	server.Exec(t, name, "CREATE ROLE reader LOGIN; GRANT USAGE, CREATE ON SCHEMA public TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+	code, out, _ := r.command(append([]string{"check"}, with(r.service(), "--journal-url", strings.Replace(r.journal, "test@", "reader@", 1))...)...)
+	if code == exitDone || !strings.Contains(out, "the user may not delete rows of table account") {
+		t.Errorf("check with a right that lacks: %d\n%s", code, out)
 	}
 	if code, _, errs := r.command(append([]string{"journal", "backup", r.path("copy")}, r.beside()[:2]...)...); code == exitDone || !strings.Contains(errs, "pg_dump") {
 		t.Errorf("journal backup: %d %s", code, errs)
@@ -64,4 +73,15 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a password that others can read", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "pgpass")
+		if err := os.WriteFile(file, []byte("*:*:*:*:s3cret-word\n"), 0o640); err != nil { // #nosec G306 -- that is what is looked for
+			t.Fatal(err)
+		}
+		t.Setenv("PGPASSFILE", file)
+		code, _, errs := r.command(append([]string{"run"}, with(r.service(), "--journal-url", server.Database(t, ""))...)...)
+		if code == exitDone || !strings.Contains(errs, file+" (mode 0640), which PGPASSFILE names, is open to group or world") {
+			t.Errorf("exit status %d: %s", code, errs)
+		}
+	})
 }

@@ -69,7 +69,7 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 	}
 	j, err := at.open(ctx, opening{beside: true})
 	if errors.Is(err, fs.ErrNotExist) && !at.exists(ctx) {
-		if err := at.canBeMade(ctx); err != nil {
+		if err := at.mayWork(ctx); err != nil {
 			return CheckResult{name, CheckFailed, err.Error()}
 		}
 		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run makes it"}
@@ -101,7 +101,10 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 			}
 		}
 	}
-	return CheckResult{name, CheckOK, at.url + " can be read and fits the keyset"}
+	if err := at.mayWork(ctx); err != nil {
+		return CheckResult{name, CheckFailed, err.Error()}
+	}
+	return CheckResult{name, CheckOK, at.url + " can be used and fits the keyset"}
 }
 
 // checkTokensCounted looks at the tokens, counted in the journal's ledgers

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"invoicebox-worker/cmd/internal/worker/secretfile"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/postgres"
@@ -61,6 +62,9 @@ func journalAt(journalURL string) (database, error) {
 	path, _ := strings.CutPrefix(journalURL, "sqlite:")
 	if isPostgres(journalURL) {
 		path = ""
+		if wrong := openTo(os.Getenv("PGPASSFILE")); wrong != "" {
+			return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: wrong}
+		}
 	}
 	return database{url: journalURL, path: path}, nil
 }
@@ -106,11 +110,11 @@ func (d database) exists(ctx context.Context) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// canBeMade tells whether the first run can make the journal; the error is worded
-// for `check`.
-func (d database) canBeMade(ctx context.Context) error {
+// mayWork tells whether a worker can make the journal, or write the one that is
+// there; the error is worded for `check`.
+func (d database) mayWork(ctx context.Context) error {
 	if d.path == "" {
-		return postgres.CanBeMade(ctx, postgres.Options{URL: d.url})
+		return postgres.MayWork(ctx, postgres.Options{URL: d.url})
 	}
 	probe, err := os.CreateTemp(filepath.Dir(d.path), ".check-*")
 	if err != nil {
@@ -119,6 +123,16 @@ func (d database) canBeMade(ctx context.Context) error {
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
 	return nil
+}
+
+// openTo checks that a file with a database's password is its user's only, as
+// PostgreSQL's own programs do; none is no fault.
+func openTo(path string) string {
+	info, err := os.Stat(path) // #nosec G703 -- the operator names the file
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 {
+		return ""
+	}
+	return fmt.Sprintf("needs its password from a safe place: %s (mode %04o), which PGPASSFILE names, %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
 }
 
 // explain says what to do about a journal that cannot be opened.

@@ -13,8 +13,8 @@ import (
 	"invoicebox-worker/internal/pgtest"
 )
 
-// Where no table can be made it is said before a worker tries.
-func TestCanBeMade(t *testing.T) {
+// Where no table can be made, or written, it is said before a worker tries.
+func TestMayWork(t *testing.T) {
 	s := pgtest.Start(t)
 	url := s.Database(t, "template0")
 	conn, err := pgx.Connect(t.Context(), url)
@@ -22,7 +22,7 @@ func TestCanBeMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
-	for _, statement := range []string{"CREATE ROLE reader", "CREATE SCHEMA own"} {
+	for _, statement := range []string{"CREATE ROLE reader", "CREATE SCHEMA own", "CREATE SCHEMA made"} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
@@ -33,15 +33,31 @@ func TestCanBeMade(t *testing.T) {
 		}
 		return url + "?" + setting
 	}
+	j, err := Open(t.Context(), Options{URL: with("search_path=made"), Planner: journaltest.Plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = j.Close() }()
+	for _, statement := range []string{
+		"CREATE ROLE writer", "GRANT ALL ON SCHEMA made TO reader, writer", "GRANT SELECT ON ALL TABLES IN SCHEMA made TO reader", "GRANT USAGE ON ALL SEQUENCES IN SCHEMA made TO reader",
+		"GRANT ALL ON ALL TABLES IN SCHEMA made TO writer",
+	} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for address, want := range map[string]string{
-		url:                                 "",
-		with("search_path=own"):             "",
-		with("search_path=nope"):            "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
-		with("search_path=own&role=reader"): "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
+		with("search_path=made"):                   "",
+		with("search_path=made&role=reader"):       "journal: the user may not delete rows of table account: have the owner of the tables grant it",
+		with("search_path=made&role=writer"):       "journal: the user may not use sequence account_id_seq: have the owner of the tables grant it",
+		url:                                        "",
+		with("search_path=own"):                    "",
+		with("search_path=nope"):                   "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
+		with("search_path=own&role=reader"):        "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
 		with("search_path=pg_catalog&role=reader"): `journal: the user may not make tables in schema "pg_catalog"`,
 	} {
 		got := ""
-		if err := CanBeMade(t.Context(), Options{URL: address}); err != nil {
+		if err := MayWork(t.Context(), Options{URL: address}); err != nil {
 			got = err.Error()
 		}
 		if got != want {
