@@ -49,11 +49,12 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		name, url string
 		want      []string
 	}{
-		{"no server", "postgres://test@" + closedAddress(t) + "/db", []string{"--journal-url", "check the address"}},
+		{"no server", "postgres://test@" + closedAddress(t) + "/db", []string{"--journal-url", "nothing listens", "check the address"}},
+		{"no TLS", strings.Replace(server.URL("postgres"), "sslmode=disable", "sslmode=verify-full", 1), []string{"--journal-url", "speaks no TLS"}},
 		{"no database", server.URL("nowhere"), []string{"--journal-url", "no such database"}},
 		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "permission denied"}},
 		{"not durable", volatile.Database(t, ""), []string{"--journal-url", "synchronous_commit is off"}},
-		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db", []string{"--journal-url", "no-such-host.invalid"}},
+		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db", []string{"--journal-url", "no-such-host.invalid", "cannot be resolved"}},
 		{"a password", "postgres://test:s3cret-word@127.0.0.1/db", []string{"--journal-url", "no password", "PGPASSFILE"}},
 		{"a password behind", "postgres://test@127.0.0.1/db?password=s3cret-word", []string{"--journal-url", "no password", "PGPASSFILE"}},
 		{"a password in what is no address", "postgres://test:s3cret-word@127.0.0.1:port/db", []string{"--journal-url", "postgres://"}},

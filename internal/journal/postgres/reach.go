@@ -2,12 +2,14 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,7 +98,7 @@ func readable(err error) error {
 		}
 		return fmt.Errorf("%w: %s", journal.ErrUnreachable, words)
 	case isConnecting(err):
-		return fmt.Errorf("%w: no connection can be made", journal.ErrUnreachable)
+		return fmt.Errorf("%w: %s", journal.ErrUnreachable, unconnected(err))
 	case refused != nil, errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
@@ -105,6 +107,30 @@ func readable(err error) error {
 		return errBroken
 	}
 	return err
+}
+
+// unconnected says in words why there is no connection; the driver's hold the
+// address and the user. Of several servers it is about one that tells most.
+func unconnected(err error) string {
+	_, name := errors.AsType[*net.DNSError](err)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	timeout, ok := errors.AsType[net.Error](err)
+	switch {
+	case certificate:
+		return "the server's certificate is not accepted (sslmode, sslrootcert)"
+	case alert:
+		return "the server refuses the TLS handshake"
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return "the server speaks no TLS (sslmode)"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens at its address"
+	case name:
+		return "the name of its host cannot be resolved"
+	case errors.Is(err, context.DeadlineExceeded), ok && timeout.Timeout():
+		return "its host does not answer in time"
+	}
+	return "no connection can be made"
 }
 
 var errBroken = fmt.Errorf("%w: the connection was lost", journal.ErrUnreachable)
