@@ -138,9 +138,11 @@
 //
 // What stays unseen: settings that changed while the standby was away; a process
 // that began in what was lost and died with it; what a command had asked for (a
-// journal opened ReadOnly). A restored base backup of a server with a synchronous
-// standby looks like a fail-over: there the consumer group's offsets tell, or the
-// operator.
+// journal opened ReadOnly); an old primary that can be written again, by a process
+// that began after the fail-over and reaches no other. A process that lost its
+// session, committed once more and died is waited for in vain. A restored base
+// backup of a server with a synchronous standby looks like a fail-over: there the
+// consumer group's offsets tell, or the operator.
 //
 // # Copies
 //
