@@ -13,8 +13,8 @@ import (
 )
 
 // patience is how long a coordinator may be loading, moving or away before that
-// is worth a warning: a cluster that has just started answers so at first. So
-// long the journal may fail, too, before Ready tells.
+// is worth a warning: a cluster that has just started answers so at first. The
+// journal may fail for as long before Ready tells.
 const patience = 10 * time.Second
 
 // status is what Ready tells, and what was last logged of each fault.

@@ -80,7 +80,9 @@ type Journal interface {
 	SetGate(ctx context.Context, account string, g Gate, was *Gate) error
 	// TakeTrial puts the end of a limited or resting gate off, for whoever makes the
 	// one call that tries it: to all others it is closed until then. ErrStale when
-	// state, reason or end are not those of was: somebody else makes it.
+	// its state or reason are not those of was, or its end is still to come and not
+	// that of was (within 10 ms): somebody else makes it. With a present until, who
+	// put the end off takes that back.
 	TakeTrial(ctx context.Context, account string, was Gate, until time.Time) error
 
 	// Positions of every partition that was begun.

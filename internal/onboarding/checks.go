@@ -218,40 +218,58 @@ func (p *Pool) flushGates(ctx context.Context) bool {
 }
 
 // takesTrial tells whether this process makes the one call that tries a gate: of
-// several replicas the first does, and the others wait for what it learns, or
-// until it cannot be under way any more.
+// several replicas the first does, and the others wait for what it learns, or as
+// long as a call takes.
 func (p *Pool) takesTrial(s scope, acc *account) bool {
 	x, now := acc.gate, time.Now()
 	x.mu.Lock()
-	was, version, dirty := x.known, x.version, x.dirty
+	x.mine = true
 	x.mu.Unlock()
-	err := journal.ErrStale // what this process has learned is not in the journal yet
-	until := stored(now.Add(p.callTime()))
-	if !dirty {
-		err = p.journal.TakeTrial(s.work, acc.Name, was, until)
+	err := p.endGateAt(s, acc, now.Add(p.callTime()))
+	if err == nil {
+		return true
 	}
 	x.mu.Lock()
-	switch {
-	case err != nil:
-		x.opens = later(x.opens, now.Add(trialPause))
-	case x.version == version:
+	x.mine = false
+	x.opens = later(x.opens, now.Add(trialPause))
+	x.mu.Unlock()
+	if !errors.Is(err, journal.ErrStale) {
+		p.metrics.errors.WithLabelValues("take_trial").Inc()
+		p.outage.fails(slog.LevelError, "the call that tries the account's gate could not be agreed on", err, "account", acc.Name)
+	} else if p.refreshGates(s.work) != nil {
+		p.log.Debug("the gates are read again later")
+	}
+	return false
+}
+
+// leavesTrial says that the call was not sent: it is anybody's again. Where that
+// fails the others wait as if it had been.
+func (p *Pool) leavesTrial(s scope, t *task) {
+	if t.trial && p.endGateAt(s, t.acc, time.Now()) != nil {
+		p.log.Debug("the gate opens for others a little later", "account", t.acc.Name)
+	}
+}
+
+// endGateAt moves the end of a limited or resting gate in the journal.
+func (p *Pool) endGateAt(s scope, acc *account, at time.Time) error {
+	x, until := acc.gate, stored(at)
+	x.mu.Lock()
+	was, dirty, version := x.known, x.dirty, x.version
+	x.mu.Unlock()
+	if dirty {
+		return journal.ErrStale // what this process has learned is not in the journal yet
+	}
+	err := p.journal.TakeTrial(s.work, acc.Name, was, until)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err == nil && x.version == version {
 		x.version++
 		x.known.Until = until
 		if !x.dirty {
 			x.g.Until = until
 		}
 	}
-	x.mu.Unlock()
-	if err == nil {
-		return true
-	}
-	if !errors.Is(err, journal.ErrStale) {
-		p.metrics.errors.WithLabelValues("take_trial").Inc()
-		p.outage.fails(slog.LevelError, "the call that tries the account's gate could not be agreed on", err, "account", acc.Name)
-	} else if !dirty && p.refreshGates(s.work) != nil {
-		p.log.Debug("the gates are read again later")
-	}
-	return false
+	return err
 }
 
 // refreshGates takes over gates that someone else changed in the journal.
@@ -277,6 +295,9 @@ func (p *Pool) refreshGates(ctx context.Context) error {
 		x.mu.Lock()
 		// What was written since the read began is newer than what was read.
 		adopted := there && !x.dirty && x.version == versions[i] && !sameGate(g, x.known)
+		if x.mine && g.State == x.known.State && g.Reason == x.known.Reason {
+			adopted = false // only its end, which this process puts off
+		}
 		if adopted {
 			x.adopt(g, now)
 		}

@@ -269,8 +269,8 @@
 // gate. Rows of a trial are about the one call that a limited or resting gate
 // lets through when its time is over. A pair that is not here changes nothing.
 // Replicas share the gate, and one of them makes the trial: it puts the gate's end
-// off in the journal first, by the time that a call takes, so that another makes it
-// when that one dies. Faults in a row each replica counts by itself, so that a few
+// off in the journal first, by the time that a call usually takes, so that another
+// makes it when that one dies. Faults in a row each replica counts by itself, so that a few
 // times as many calls may fail before all of them rest.
 //
 //	gate     for            signal        of         then

@@ -167,7 +167,7 @@ func (f *fakeJournal) SetGate(ctx context.Context, account string, g journal.Gat
 func (f *fakeJournal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
 	return f.step(ctx, "take_trial", func() error {
 		g := &f.accounts[account].Gate
-		if g.State != was.State || g.Reason != was.Reason || !g.Until.Equal(was.Until) {
+		if g.State != was.State || g.Reason != was.Reason || g.Until.After(time.Now()) && !g.Until.Equal(was.Until) {
 			return journal.ErrStale
 		}
 		g.Until = until

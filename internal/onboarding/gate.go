@@ -27,6 +27,7 @@ type gate struct {
 	version int       // rises with every write to the journal
 	opens   time.Time // by the monotonic clock: when limited or resting ends
 	trial   bool      // the trial is under way
+	mine    bool      // and no other replica's, as far as the journal has said
 	sounded bool      // Invoicebox answered a check since the rest was over
 	checks  int       // token checks in a row without a success of a call
 	checkAt time.Time // when the next one is due, while paused for token or address
@@ -46,7 +47,7 @@ func (x *gate) adopt(g journal.Gate, now time.Time) {
 	if g.State == "" {
 		g.State = journal.GateOpen
 	}
-	x.g, x.dirty, x.trial, x.sounded, x.refused = g, false, false, false, nil
+	x.g, x.dirty, x.trial, x.mine, x.sounded, x.refused = g, false, false, false, false, nil
 	// A clock that stepped must not close an account for days.
 	left := min(g.Until.Sub(now.Round(0)), max(x.cfg.LimitCap, x.cfg.RestCap))
 	x.opens = now.Add(max(0, left))
@@ -95,7 +96,7 @@ func (x *gate) takeTrial(now time.Time) bool {
 // endTrial gives the trial back, whether it came to a call or not.
 func (x *gate) endTrial() {
 	x.mu.Lock()
-	x.trial = false
+	x.trial, x.mine = false, false
 	x.mu.Unlock()
 }
 
@@ -216,6 +217,7 @@ func (x *gate) retry(now time.Time) bool {
 		return false
 	}
 	x.close(journal.GateResting, x.g.Reason, now, now)
+	x.dirty = true // so that one of all replicas makes it
 	return true
 }
 

@@ -3,6 +3,7 @@ package onboarding
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,7 +136,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 				time.Sleep(time.Minute + 4*time.Second)
 			}
 			synctest.Wait()
-			if n := len(b.api.asked(invoicebox.Invite)); n != 1 && !dies || dies && n > 1 {
+			if n := len(b.api.asked(invoicebox.Invite)); n != 1 {
 				t.Errorf("dies %v: %d calls while the account is tried", dies, n)
 			}
 			b.until(time.Minute, "settled", b.j.settled)
@@ -147,4 +148,32 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A trial that came to no call, as its process was asked to stop, is anybody's at
+// once.
+func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		b.j.accounts["default"].Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()}
+		op := b.add(journal.Invite, "shop-1", "a@example.com")
+		began, tried := time.Now(), false
+		b.j.fault = func(step string, _ bool) error {
+			if strings.HasPrefix(step, "send") && !tried {
+				tried = true
+				b.stop()
+				return errors.New("the journal fails")
+			}
+			return nil
+		}
+		b.start()
+		b.until(2*time.Minute, "tried", func() bool { return tried })
+		b.finish()
+		b.start()
+		b.until(time.Minute, "settled", b.j.settled)
+		b.finish()
+		if took := time.Since(began); op.State != journal.Done || took > 65*time.Second {
+			t.Errorf("it is %v after %v", op.State, took)
+		}
+	})
 }

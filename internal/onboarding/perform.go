@@ -72,6 +72,7 @@ func (p *Pool) call(s scope, t *task) {
 	if err != nil {
 		ahead()
 		p.notSent(s, t, err)
+		p.leavesTrial(s, t)
 		return
 	}
 	t.attempt = id
@@ -89,6 +90,7 @@ func (p *Pool) call(s scope, t *task) {
 			why = ReasonGateClosed
 		}
 		p.unsend(s, t, why)
+		p.leavesTrial(s, t)
 		return
 	}
 	x := p.exchange(s, t, invoicebox.Attempt{SendBy: sendBy}, subject)

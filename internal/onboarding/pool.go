@@ -200,6 +200,10 @@ func (p *Pool) adoptGates(ctx context.Context) error {
 		acc.gate.mu.Unlock()
 		p.metrics.gate(acc.Name, state)
 		if retry {
+			select {
+			case p.gateWrite <- struct{}{}:
+			default:
+			}
 			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
 		}
 	}

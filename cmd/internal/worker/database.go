@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func journalAt(journalURL string) (database, error) {
 	path, _ := strings.CutPrefix(journalURL, "sqlite:")
 	if isPostgres(journalURL) {
 		path = ""
-		if wrong := openTo(os.Getenv("PGPASSFILE")); wrong != "" {
+		if wrong := passwordFileFault(journalURL); wrong != "" {
 			return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: wrong}
 		}
 	}
@@ -125,14 +126,21 @@ func (d database) mayWork(ctx context.Context) error {
 	return nil
 }
 
-// openTo checks that a file with a database's password is its user's only, as
-// PostgreSQL's own programs do; none is no fault.
-func openTo(path string) string {
+// passwordFileFault says what is wrong with the file of which the driver takes the
+// password, as PostgreSQL's own programs do: group and world must not read it.
+// None is no fault.
+func passwordFileFault(journalURL string) string {
+	u, err := url.Parse(journalURL)
+	if err != nil {
+		return ""
+	}
+	home, _ := os.UserHomeDir()
+	path := cmp.Or(u.Query().Get("passfile"), os.Getenv("PGPASSFILE"), filepath.Join(home, ".pgpass"))
 	info, err := os.Stat(path) // #nosec G703 -- the operator names the file
 	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 {
 		return ""
 	}
-	return fmt.Sprintf("needs its password from a safe place: %s (mode %04o), which PGPASSFILE names, %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
+	return fmt.Sprintf("needs its password from a safe place: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
 }
 
 // explain says what to do about a journal that cannot be opened.

@@ -57,12 +57,13 @@ var accounts = []part{
 		want(f.T, f.j.SetGate(f.ctx, "nobody", open, &open), journal.ErrNotFound)
 	}},
 	{"a gate is tried by one", func(f *fixture) {
-		resting := journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: f.clock.now(), Count: 2, Since: f.clock.now().Add(-time.Minute)}
+		resting := journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: f.clock.now().Add(10 * time.Second), Count: 2, Since: f.clock.now().Add(-time.Minute)}
 		f.ok(f.j.SetGate(f.ctx, account, resting, nil))
 		until := f.clock.now().Add(20 * time.Second)
 		for _, was := range []journal.Gate{
 			{State: journal.GateLimited, Reason: resting.Reason, Until: resting.Until}, {State: resting.State, Reason: "unreachable", Until: resting.Until},
 			{State: resting.State, Reason: resting.Reason, Until: until}, {State: resting.State, Reason: resting.Reason},
+			{State: resting.State, Reason: resting.Reason, Until: resting.Until.Add(10 * time.Millisecond)},
 		} {
 			want(f.T, f.j.TakeTrial(f.ctx, account, was, until), journal.ErrStale)
 		}
@@ -75,6 +76,13 @@ var accounts = []part{
 		resting.Until = until
 		diff(f.T, resting, got[0].Gate)
 		f.ok(f.j.TakeTrial(f.ctx, account, got[0].Gate, until.Add(time.Minute)))
+		// Who put it off takes that back, and a little off is the same.
+		resting.Until = until.Add(time.Minute - 5*time.Millisecond)
+		f.ok(f.j.TakeTrial(f.ctx, account, resting, f.clock.now()))
+		// An end that has passed is anybody's.
+		resting.Until = until.Add(time.Hour)
+		f.ok(f.j.TakeTrial(f.ctx, account, resting, until))
+		want(f.T, f.j.TakeTrial(f.ctx, account, resting, until), journal.ErrStale)
 		if err := f.j.TakeTrial(f.ctx, "nobody", resting, until); err == nil {
 			f.Fatal("an account that is not there is tried")
 		}

@@ -81,17 +81,6 @@ func (g *gateTimes) instants(account, until, since int64, c *clock) (time.Time, 
 	return t.until, t.since
 }
 
-// stamps are the times of a gate as they are stored.
-func (g *gateTimes) stamps(account int64, gate journal.Gate, c *clock) gateTime {
-	g.mu.Lock()
-	t := g.of[account]
-	g.mu.Unlock()
-	if t.until.Equal(gate.Until) && t.since.Equal(gate.Since) {
-		return t
-	}
-	return gateTime{storedUntil: c.stamp(gate.Until), storedSince: c.stamp(gate.Since), until: gate.Until, since: gate.Since}
-}
-
 // SetGate replaces an account's gate. All replicas are told.
 func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
 	return j.submit(ctx, 0, needs{}, func(t *tx) error {
@@ -119,16 +108,16 @@ func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gat
 		if err != nil {
 			return err
 		}
-		before := t.j.gates.stamps(id, was, t.j.clock)
-		after := gateTime{storedUntil: t.j.clock.stamp(until), storedSince: before.storedSince, until: until, since: was.Since}
-		n, err := t.exec("UPDATE account SET gate_until = $1 WHERE id = $2 AND gate = $3 AND gate_reason = $4 AND coalesce(gate_until, 0) = $5",
-			after.storedUntil, id, stored.GateNumber(was.State), was.Reason, before.storedUntil)
-		if err == nil && n == 0 {
+		r, err := t.one(`UPDATE account SET gate_until = $1 WHERE id = $2 AND gate = $3 AND gate_reason = $4
+			AND (coalesce(gate_until, 0) <= $5 OR abs(gate_until - $6) < $7) RETURNING coalesce(gate_since, 0)`,
+			t.j.clock.stamp(until), id, stored.GateNumber(was.State), was.Reason, t.now, t.j.clock.stamp(was.Until), stored.SameEnd)
+		if err == nil && r == nil {
 			err = journal.ErrStale
 		}
 		if err != nil {
 			return err
 		}
+		after := gateTime{storedUntil: t.j.clock.stamp(until), storedSince: r.int(0), until: until, since: was.Since}
 		t.woken = true
 		t.follow(func() { t.j.gates.keep(id, after) })
 		return nil

@@ -40,12 +40,14 @@ func MayWork(ctx context.Context, o Options) error {
 }
 
 // rights are the schema, whether tables can be made in it, whether the journal's
-// are there, and the first right on them that lacks.
-const rights = `WITH s AS (SELECT to_regnamespace(quote_ident(current_schema()))::oid AS id)
+// are there, and the first right on them that is missing. It asks for what a
+// worker cannot do without; more may be missing.
+const rights = `WITH s AS (SELECT to_regnamespace(quote_ident(current_schema()))::oid AS id), c AS (SELECT p.* FROM pg_class p, s WHERE p.relnamespace = s.id)
 	SELECT coalesce(current_schema(), ''), coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE),
-		EXISTS (SELECT 1 FROM pg_class c, s WHERE c.relnamespace = s.id AND c.relname = 'schema_version'),
-		coalesce((SELECT CASE c.relkind WHEN 'S' THEN 'use sequence ' ELSE lower(x.needed) || ' rows of table ' END || quote_ident(c.relname)
-			FROM s JOIN pg_class c ON c.relnamespace = s.id AND c.relkind IN ('r', 'p', 'S') AND c.relname <> 'schema_version'
-			CROSS JOIN unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) x (needed)
-			WHERE NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'USAGE') ELSE has_table_privilege(c.oid, x.needed) END
-			ORDER BY c.relname, x.needed LIMIT 1), '')`
+		EXISTS (SELECT 1 FROM c WHERE c.relname = 'schema_version') AND EXISTS (SELECT 1 FROM c WHERE c.relname = 'operation_body'),
+		coalesce((SELECT words || quote_ident(relname) FROM (
+			SELECT c.relname, 'use sequence ' AS words FROM c WHERE c.relname IN ('attempt_id', 'event_id', 'operation_id', 'outbox_row')
+				AND CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') ELSE FALSE END
+			UNION ALL SELECT c.relname, lower(x.needed) || ' rows of table ' FROM c CROSS JOIN unnest('{SELECT,INSERT}'::text[]) x (needed)
+				WHERE c.relkind = 'r' AND c.relname IN ('account', 'announced', 'attempt', 'audit', 'event', 'inbox', 'operation', 'operation_body', 'outbox', 'outbox_pending', 'outbox_published', 'receipt', 'replica', 'shop')
+				AND NOT has_table_privilege(c.oid, x.needed)) m ORDER BY relname, words LIMIT 1), '')`

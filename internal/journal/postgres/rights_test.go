@@ -40,7 +40,8 @@ func TestMayWork(t *testing.T) {
 	defer func() { _ = j.Close() }()
 	for _, statement := range []string{
 		"CREATE ROLE writer", "GRANT ALL ON SCHEMA made TO reader, writer", "GRANT SELECT ON ALL TABLES IN SCHEMA made TO reader", "GRANT USAGE ON ALL SEQUENCES IN SCHEMA made TO reader",
-		"GRANT ALL ON ALL TABLES IN SCHEMA made TO writer",
+		"GRANT ALL ON ALL TABLES IN SCHEMA made TO writer", "CREATE ROLE worker", "GRANT USAGE ON SCHEMA made TO worker", "GRANT ALL ON ALL TABLES IN SCHEMA made TO worker",
+		"REVOKE UPDATE, DELETE ON made.audit FROM worker", "GRANT ALL ON made.attempt_id, made.event_id, made.operation_id, made.outbox_row TO worker", "CREATE TABLE made.another (id INT)",
 	} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -48,8 +49,9 @@ func TestMayWork(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		with("search_path=made"):                   "",
-		with("search_path=made&role=reader"):       "journal: the user may not delete rows of table account: have the owner of the tables grant it",
-		with("search_path=made&role=writer"):       "journal: the user may not use sequence account_id_seq: have the owner of the tables grant it",
+		with("search_path=made&role=worker"):       "",
+		with("search_path=made&role=reader"):       "journal: the user may not insert rows of table account: have the owner of the tables grant it",
+		with("search_path=made&role=writer"):       "journal: the user may not use sequence attempt_id: have the owner of the tables grant it",
 		url:                                        "",
 		with("search_path=own"):                    "",
 		with("search_path=nope"):                   "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",

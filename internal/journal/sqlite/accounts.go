@@ -81,11 +81,13 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, w
 // TakeTrial puts the end of a gate off.
 func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
 	return j.submit(ctx, 0, func(t *tx) error {
-		n, err := t.exec("UPDATE account SET gate_until = ? WHERE name = ? AND gate = ? AND gate_reason = ? AND coalesce(gate_until, 0) = ?",
-			t.j.clock.stamp(until), account, stored.GateNumber(was.State), was.Reason, t.j.clock.stamp(was.Until))
+		n, err := t.exec(`UPDATE account SET gate_until = ? WHERE name = ? AND gate = ? AND gate_reason = ?
+			AND (coalesce(gate_until, 0) <= ? OR abs(gate_until - ?) < ?)`,
+			t.j.clock.stamp(until), account, stored.GateNumber(was.State), was.Reason, t.now, t.j.clock.stamp(was.Until), stored.SameEnd)
 		if err == nil && n == 0 {
 			err = journal.ErrStale
 		}
+		t.woken = err == nil
 		return err
 	})
 }

@@ -10,6 +10,10 @@ const (
 	LaneLast   = int64(4) // queued behind all that is queued
 )
 
+// SameEnd is by how many microseconds two ends of a gate may differ that are the
+// same: they are translated from one clock to another.
+const SameEnd = int64(10_000)
+
 // Lane gives the column lane of a state: nil for one that has ended.
 func Lane(s journal.State) any {
 	switch {
