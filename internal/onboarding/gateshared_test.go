@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,17 +158,17 @@ func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 		b := newBench(t, good)
 		b.j.accounts["default"].Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()}
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
-		began, tried := time.Now(), false
+		began := time.Now()
+		var tried atomic.Bool
 		b.j.fault = func(step string, _ bool) error {
-			if strings.HasPrefix(step, "send") && !tried {
-				tried = true
+			if strings.HasPrefix(step, "send") && !tried.Swap(true) {
 				b.stop()
 				return errors.New("the journal fails")
 			}
 			return nil
 		}
 		b.start()
-		b.until(2*time.Minute, "tried", func() bool { return tried })
+		b.until(2*time.Minute, "tried", tried.Load)
 		b.finish()
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
