@@ -178,3 +178,25 @@ func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 		}
 	})
 }
+
+// The one call that a restart allows a paused account is agreed on by all
+// replicas: a reader of the journal does not take it back.
+func TestARestartsTrialIsInTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		b.j.accounts["default"].Gate = journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights), Since: time.Now()}
+		b.start()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if g := b.j.accounts["default"].Gate; g.State != journal.GateResting || g.Reason != string(ReasonRights) {
+			t.Errorf("the journal says %+v", g)
+		}
+		op := b.add(journal.Invite, "shop-1", "a@example.com")
+		b.j.signal()
+		b.until(time.Minute, "settled", b.j.settled)
+		b.finish()
+		if op.State != journal.Done || b.j.accounts["default"].Gate.State != journal.GateOpen {
+			t.Errorf("%v, and the gate is %+v", op.State, b.j.accounts["default"].Gate)
+		}
+	})
+}
