@@ -49,39 +49,27 @@ var bodyNames = [...]string{
 // exceptionSuffix marks the codes of routes and methods that do not exist.
 const exceptionSuffix = "_http_exception"
 
-// failureBody is how the API says that something failed. Raw values, because
-// one member of an odd type must not hide the others.
-type failureBody struct {
-	Error jsontext.Value `json:"error"`
-	Code  jsontext.Value `json:"code"`
-}
-
-type failureError struct {
-	Code   jsontext.Value `json:"code"`
-	Fields jsontext.Value `json:"fields"`
-}
-
-type failureField struct {
-	Name string `json:"name"`
-}
-
 // readFailure reads the body of an answer with a status of 400 or more: what it
 // says, and its business code (or other code) as it came.
 func readFailure(x Exchange) (body, string) {
 	if !x.BodyComplete {
 		return codelessBody, ""
 	}
-	var top failureBody
-	if json.Unmarshal(x.Body, &top) != nil {
+	plain, err := x.unpacked()
+	if err != nil {
 		return codelessBody, ""
 	}
-	var inner failureError
-	if top.Error.Kind() == jsontext.KindBeginObject {
-		_ = json.Unmarshal(top.Error, &inner)
+	top, err := members(readObject(plain), "error", "code")
+	if err != nil {
+		return codelessBody, ""
 	}
-	code := text(inner.Code)
+	var inner map[string]jsontext.Value
+	if top["error"].Kind() == jsontext.KindBeginObject {
+		inner, _ = members(top["error"], "code", "fields")
+	}
+	code := text(inner["code"])
 	if code == "" {
-		code = text(top.Code)
+		code = text(top["code"])
 	}
 	switch {
 	case code == "", strings.HasSuffix(strings.ToLower(code), exceptionSuffix):
@@ -89,7 +77,7 @@ func readFailure(x Exchange) (body, string) {
 	case code == "unauthorized", code == "forbidden":
 		return accountBody, code
 	}
-	return readFields(x.Operation, inner.Fields), code
+	return readFields(x.Operation, inner["fields"]), code
 }
 
 // readFields tells whom the fields of a failure blame. What cannot be read
@@ -101,25 +89,25 @@ func readFields(op Operation, raw jsontext.Value) body {
 	// PHP writes an empty map and an empty list alike.
 	var fields []jsontext.Value
 	if raw.Kind() == jsontext.KindBeginObject {
-		var members map[string]jsontext.Value
-		if json.Unmarshal(raw, &members) == nil && len(members) == 0 {
+		var named map[string]jsontext.Value
+		if json.Unmarshal(raw, &named, lenient) == nil && len(named) == 0 {
 			return businessBody
 		}
 		return otherBody
 	}
-	if json.Unmarshal(raw, &fields) != nil {
+	if json.Unmarshal(raw, &fields, lenient) != nil {
 		return otherBody
 	}
 	out := businessBody
 	for _, f := range fields {
-		var field failureField
-		if json.Unmarshal(f, &field) != nil {
+		field, err := members(f, "name")
+		if err != nil {
 			return otherBody
 		}
-		switch {
-		case field.Name == "partnerId":
+		switch name := text(field["name"]); {
+		case name == "partnerId":
 			return partnerBody
-		case field.Name == "" || field.Name != ownField(op):
+		case name == "" || name != ownField(op):
 			out = otherBody
 		}
 	}

@@ -59,8 +59,11 @@ var long128 = strings.Repeat("x", 129)
 // unreadableBodies are no good answer to anything.
 var unreadableBodies = []string{
 	``, ` `, `null`, `[]`, `"x"`, `{`, `{}`, `{"data":null}`, `{"data":[]}`, `{"data":"x"}`, `{"Data":{"id":1,"userId":1,"merchantId":"m","token":"t"}}`,
-	`{"data":{"id":1},"data":{"id":1}}`, `{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"},"error":{}}`,
-	`{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"},"error":""}`, "{\"data\":{\"id\":\"\xff\"}}", `{"data":{"id":1}} x`, `<html></html>`,
+	`{"data":{"id":1},"data":{"id":2}}`, `{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"},"error":{"code":"x"}}`,
+	`{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"},"error":"x"}`, `{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"}} {}`, `<html></html>`,
+	`<html><script>` + "\n" + `{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"}}` + "\n</script></html>",
+	`[{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"}}]`, "{\"data\":{\"id\":1,\"userId\":1,\"merchantId\":\"m\",\"token\":\"t\"",
+	"Notice: a {\n{\"x\":\n{\"data\":{\"id\":1,\"userId\":1,\"merchantId\":\"m\",\"token\":\"t\"}}",
 }
 
 func TestParseActivation(t *testing.T) {
@@ -73,10 +76,12 @@ func TestParseActivation(t *testing.T) {
 		`{"data":{"token":"` + markedShopToken + `"}}`,
 		`{"data":{"merchantId":"m","token":""}}`,
 		`{"data":{"merchantId":"m","token":null}}`,
-		`{"data":{"merchantId":"m","token":7}}`,
-		`{"data":{"merchantId":7,"token":"` + markedShopToken + `"}}`,
+		`{"data":{"merchantId":"m","token":7.5}}`,
+		`{"data":{"merchantId":7e3,"token":"` + markedShopToken + `"}}`,
+		`{"data":{"merchantId":-7,"token":"` + markedShopToken + `"}}`,
+		`{"data":{"merchantId":true,"token":"` + markedShopToken + `"}}`,
+		"{\"data\":{\"merchantId\":\"m\",\"token\":\"" + markedShopToken + "\xff\"}}",
 		`{"data":{"merchantId":"m","Token":"` + markedShopToken + `"}}`,
-		`{"data":{"merchantId":"m","token":"` + markedShopToken + `\n"}}`,
 		`{"data":{"merchantId":"m","token":"` + markedShopToken + ` x"}}`,
 		`{"data":{"merchantId":"m","token":"` + strings.Repeat("x", 5000) + `"}}`,
 		`{"data":{"merchantId":"` + long128 + `","token":"` + markedShopToken + `"}}`,

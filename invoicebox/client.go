@@ -160,9 +160,11 @@ func (c *Client) do(parent context.Context, a Attempt, r request) Exchange {
 		exchange: Exchange{Operation: r.op, Started: time.Now()},
 	}
 	header := http.Header{
-		"Accept":        {"application/json"},
-		"Authorization": {"Bearer " + r.token.Reveal()},
-		"User-Agent":    {c.options.UserAgent},
+		"Accept": {"application/json"},
+		// Without it any content coding would be acceptable.
+		"Accept-Encoding": {"identity"},
+		"Authorization":   {"Bearer " + r.token.Reveal()},
+		"User-Agent":      {c.options.UserAgent},
 	}
 	if c.signer != nil && r.op != Check {
 		signature, ok := c.signer.sign(r.body)
@@ -208,7 +210,8 @@ func (x *Exchange) hide(secrets ...string) {
 	var body []byte
 	if !x.Success() {
 		// Written as \u0041, a letter would be missed by the comparison below.
-		body = bytes.ToLower(x.Body)
+		body, _ = x.unpacked()
+		body = bytes.ToLower(body)
 		x.Echo = bytes.Contains(body, []byte(`\u00`))
 	}
 	for _, s := range secrets {

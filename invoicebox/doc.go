@@ -25,11 +25,17 @@
 //     four seconds, or over a new one. Before an idle one is used, it is looked
 //     at: one that has ended, or on which anything has come unasked, is dropped.
 //     What has arrived before a request is written never becomes its answer.
-//   - HTTP/1.1 only; redirects are never followed; no compression is asked for;
-//     no idempotency header is sent.
+//   - HTTP/1.1 only; redirects are never followed; no idempotency header
+//     is sent. No content coding is asked for (Accept-Encoding: identity); gzip
+//     and deflate are undone all the same, before anything is read.
+//   - A body is read in spite of a byte order mark, text around its object (a
+//     PHP warning), bytes that are not UTF-8 and members that stand twice where
+//     nothing is read, a number for an id or token, white space around them, and
+//     an empty error beside the data. A page of HTML is never read as JSON.
 //   - Everything has a bound: the call (Options.Deadline, connect and body
-//     included), an answer's headers (64 KiB) and body (Options.MaxAnswerBytes),
-//     interim answers (5), what an answer can ask to wait ([MaxRetryAfter]).
+//     included), an answer's headers (64 KiB) and body (Options.MaxAnswerBytes,
+//     and 64 KiB after its coding was undone), interim answers (5), what an
+//     answer can ask to wait ([MaxRetryAfter]).
 //   - No error, log line, verdict or String method of this package shows a
 //     token, a code, an e-mail address, a key, or a byte of an answer beyond its
 //     status, its request id and its business code, each held to a harmless

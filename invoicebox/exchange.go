@@ -122,8 +122,9 @@ func (x Exchange) reason() Reason {
 }
 
 // keptHeaders are the headers that an Exchange keeps: what support asks for,
-// and what says how long to wait.
+// what says how to read the body, and what says how long to wait.
 var keptHeaders = [...]string{
+	"Content-Encoding",
 	"Content-Type",
 	"Date",
 	"Ratelimit",

@@ -3,9 +3,7 @@ package invoicebox
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"invoicebox-worker/internal/secret"
@@ -50,18 +48,14 @@ func ParseInvitation(x Exchange) (Invitation, error) {
 	if err != nil {
 		return Invitation{}, err
 	}
-	var out struct {
-		ID jsontext.Value `json:"id"`
-	}
-	if json.Unmarshal(data, &out) != nil {
-		return Invitation{}, unreadable("data cannot be read")
-	}
+	// The invitation was sent, whatever is said of its id.
+	given, _ := members(data, "id")
 	id := ""
-	switch out.ID.Kind() {
+	switch raw := given["id"]; raw.Kind() {
 	case jsontext.KindString:
-		id = text(out.ID)
+		id = text(raw)
 	case jsontext.KindNumber:
-		id = string(out.ID)
+		id = string(raw)
 	}
 	// An id is published; an answer that echoes the address must not be.
 	if !visible(id) || len(id) > maxInvitationID || strings.Contains(id, "@") {
@@ -78,14 +72,11 @@ func ParseActivation(x Exchange) (Activation, error) {
 	if err != nil {
 		return Activation{}, err
 	}
-	var out struct {
-		MerchantID jsontext.Value `json:"merchantId"`
-		Token      jsontext.Value `json:"token"`
+	given, err := members(data, "merchantId", "token")
+	if err != nil {
+		return Activation{}, unreadable("data.token or data.merchantId stands twice")
 	}
-	if json.Unmarshal(data, &out) != nil {
-		return Activation{}, unreadable("data cannot be read")
-	}
-	merchant, token := text(out.MerchantID), text(out.Token)
+	merchant, token := plainText(given["merchantId"]), plainText(given["token"])
 	switch {
 	case !visible(token) || len(token) > maxTokenBytes:
 		return Activation{}, unreadable("data.token is missing or not of a token's form")
@@ -115,19 +106,17 @@ func ParseCheck(x Exchange) (CheckResult, error) {
 	if err != nil {
 		return CheckResult{}, err
 	}
-	var out struct {
-		UserID jsontext.Value `json:"userId"`
+	given, err := members(data, "userId")
+	if err != nil {
+		return CheckResult{}, unreadable("data.userId stands twice")
 	}
-	if json.Unmarshal(data, &out) != nil {
-		return CheckResult{}, unreadable("data cannot be read")
-	}
-	switch out.UserID.Kind() {
+	switch given["userId"].Kind() {
 	case jsontext.KindNull:
 		return CheckResult{Conclusive: true}, nil
 	case jsontext.KindNumber:
 		return CheckResult{Valid: true, Conclusive: true}, nil
 	case jsontext.KindString:
-		if text(out.UserID) != "" {
+		if text(given["userId"]) != "" {
 			return CheckResult{Valid: true, Conclusive: true}, nil
 		}
 	}
@@ -146,23 +135,25 @@ func readData(x Exchange, op Operation) (jsontext.Value, error) {
 		return nil, unreadable("the body is too large")
 	case !x.BodyComplete:
 		return nil, unreadable("the body is not complete")
-	case !utf8.Valid(x.Body):
-		return nil, unreadable("the body is not UTF-8")
 	}
-	var top struct {
-		Data  jsontext.Value `json:"data"`
-		Error jsontext.Value `json:"error"`
+	plain, err := x.unpacked()
+	if err != nil {
+		return nil, unreadable("the unpacked body is too large")
 	}
-	if json.Unmarshal(x.Body, &top) != nil {
+	object := readObject(plain)
+	if object == nil {
 		return nil, unreadable("the body is not a JSON object that can be read")
 	}
-	if k := top.Error.Kind(); k != jsontext.KindInvalid && k != jsontext.KindNull {
+	top, err := members(object, "data", "error")
+	switch {
+	case err != nil:
+		return nil, unreadable("data or error stands twice")
+	case !emptyError(top["error"]):
 		return nil, unreadable("the body has an error")
-	}
-	if top.Data.Kind() != jsontext.KindBeginObject {
+	case top["data"].Kind() != jsontext.KindBeginObject:
 		return nil, unreadable("data is missing or not an object")
 	}
-	return top.Data, nil
+	return top["data"], nil
 }
 
 func unreadable(what string) error { return fmt.Errorf("invoicebox: %w: %s", ErrUnreadable, what) }

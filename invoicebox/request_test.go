@@ -54,14 +54,14 @@ func TestRequests(t *testing.T) {
 	}{
 		{invoicebox.Invite, "POST", "/v3/notification/api/invite",
 			`{"partnerId":"` + partnerID + `","type":"email","identifier":"` + markedEmail + `"}`, markedToken,
-			[]string{"Accept", "Authorization", "Content-Length", "Content-Type", "User-Agent", "X-Signature"}},
+			[]string{"Accept", "Accept-Encoding", "Authorization", "Content-Length", "Content-Type", "User-Agent", "X-Signature"}},
 		{invoicebox.Activate, "POST", "/v3/billing/api/merchant/merchant-integration-setting/activation",
 			`{"partnerId":"` + partnerID + `","activationCode":"` + markedCode + `"}`, markedToken,
-			[]string{"Accept", "Authorization", "Content-Length", "Content-Type", "User-Agent", "X-Signature"}},
+			[]string{"Accept", "Accept-Encoding", "Authorization", "Content-Length", "Content-Type", "User-Agent", "X-Signature"}},
 		{invoicebox.Check, "GET", "/v3/security/api/auth/auth", "", markedShopToken,
-			[]string{"Accept", "Authorization", "User-Agent"}},
+			[]string{"Accept", "Accept-Encoding", "Authorization", "User-Agent"}},
 		{invoicebox.CheckOwn, "GET", "/v3/security/api/auth/auth", "", markedToken,
-			[]string{"Accept", "Authorization", "User-Agent", "X-Signature"}},
+			[]string{"Accept", "Accept-Encoding", "Authorization", "User-Agent", "X-Signature"}},
 	} {
 		for base, prefix := range map[string]string{"http://127.0.0.1": "", "http://127.0.0.1/": "", "http://LocalHost:81/some/path/": "/some/path"} {
 			req, body, _ := seenRequest(t, func(o *invoicebox.Options) { o.BaseURL = base }, c.op)
@@ -76,7 +76,7 @@ func TestRequests(t *testing.T) {
 			if diff := cmp.Diff(c.headers, names); diff != "" {
 				t.Errorf("%s: headers %s", c.op, diff)
 			}
-			if req.Header.Get("Authorization") != "Bearer "+c.token || req.Header.Get("Accept") != "application/json" ||
+			if req.Header.Get("Authorization") != "Bearer "+c.token || req.Header.Get("Accept") != "application/json" || req.Header.Get("Accept-Encoding") != "identity" ||
 				!strings.HasPrefix(req.Header.Get("User-Agent"), "invoicebox-worker/") || !strings.HasSuffix(req.Header.Get("User-Agent"), " (Go)") {
 				t.Errorf("%s: %v", c.op, req.Header)
 			}
