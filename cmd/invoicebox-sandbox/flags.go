@@ -14,7 +14,7 @@ import (
 
 const description = `Simulates the partner API of Invoicebox. It misbehaves on purpose and is no product.
 
-Every flag can also be set by an environment variable (its name in capitals) and by a member of the YAML file given with --config. A flag goes before the environment, and that before the file.`
+Every flag can also be set by an environment variable (INVOICEBOX_SANDBOX_ and its name in capitals, dashes as underscores: INVOICEBOX_SANDBOX_LISTEN) and by a member of the YAML file given with --config. A flag goes before the environment, and that before the file.`
 
 // flags are the settings of the program; every name is a promise to scripts.
 type flags struct {

@@ -36,18 +36,18 @@ func greet(w io.Writer, f flags, sb *sandbox.Sandbox, api, admin string) {
 	} else {
 		line("  put the token of --account into a file partner-token that only you can read (chmod 600)")
 	}
-	line("  export INVOICEBOX_URL=%s://%s%s", scheme, reachable(api), f.BasePath)
-	line("  export PARTNER_ID=%s", quoted(account.PartnerID))
-	line("  export TOKEN_FILE=partner-token")
+	line("  export INVOICEBOX_WORKER_INVOICEBOX_URL=%s://%s%s", scheme, reachable(api), f.BasePath)
+	line("  export INVOICEBOX_WORKER_PARTNER_ID=%s", quoted(account.PartnerID))
+	line("  export INVOICEBOX_WORKER_TOKEN_FILE=partner-token")
 	if account.SigningKey != "" {
-		line("  export SIGNING_KEY_FILE=partner-signing-key  # a file with the key of --signing-key")
-		line("  export SIGNING_ALGORITHM=%s", f.SigningAlgorithm)
+		line("  export INVOICEBOX_WORKER_SIGNING_KEY_FILE=partner-signing-key  # a file with the key of --signing-key")
+		line("  export INVOICEBOX_WORKER_SIGNING_ALGORITHM=%s", f.SigningAlgorithm)
 	}
 	if f.Window != sandbox.DefaultWindow || f.RequestsPerWindow != sandbox.DefaultRequestsPerWindow {
-		line("  export REQUESTS_PER_WINDOW=%d WINDOW=%v", worth(f.RequestsPerWindow), f.Window)
+		line("  export INVOICEBOX_WORKER_REQUESTS_PER_WINDOW=%d INVOICEBOX_WORKER_WINDOW=%v", worth(f.RequestsPerWindow), f.Window)
 	}
 	if f.EgressRequestsPerWindow != sandbox.DefaultEgressPerWindow {
-		line("  export EGRESS_REQUESTS_PER_WINDOW=%d", worth(f.EgressRequestsPerWindow))
+		line("  export INVOICEBOX_WORKER_EGRESS_REQUESTS_PER_WINDOW=%d", worth(f.EgressRequestsPerWindow))
 	}
 	if scheme == "http" && !loopback(api) {
 		line("")

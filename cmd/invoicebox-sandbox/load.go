@@ -10,7 +10,12 @@ import (
 
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
+
+	"invoicebox-worker/cmd/internal/envvar"
 )
+
+// prefix begins the environment variable of every setting.
+const prefix = "INVOICEBOX_SANDBOX_"
 
 // maxFile bounds the settings file, in bytes.
 const maxFile = 1 << 20
@@ -18,8 +23,8 @@ const maxFile = 1 << 20
 // A loader gives kong what is not on the command line: the environment first,
 // then the file. An empty variable counts as not set.
 type loader struct {
-	getenv  func(string) string
-	members map[string]any // of the file; nil before it was looked for
+	variables envvar.Variables
+	members   map[string]any // of the file; nil before it was looked for
 }
 
 // Validate implements kong.Resolver.
@@ -35,7 +40,7 @@ func (l *loader) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 			return nil, err
 		}
 	}
-	if value := l.getenv(strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))); value != "" {
+	if value, ok := l.variables.Lookup(flag.Name); ok {
 		if flag.IsSlice() {
 			return list(strings.Fields(value)), nil
 		}
@@ -58,7 +63,7 @@ func (l *loader) load(ctx *kong.Context) error {
 	i := slices.IndexFunc(known, func(f *kong.Flag) bool { return f.Name == "config" })
 	path, _ := ctx.FlagValue(known[i]).(string)
 	if path == "" {
-		path = l.getenv("CONFIG")
+		path, _ = l.variables.Lookup("config")
 	}
 	if path == "" {
 		return nil

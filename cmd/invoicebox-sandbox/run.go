@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/cmd/internal/envvar"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
@@ -32,8 +33,8 @@ const patience = time.Second
 
 // run is the whole program. It returns the exit status when ctx ends or
 // something fails.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	f, status, done := parse(args, getenv, stdout, stderr)
+func run(ctx context.Context, args []string, environ []string, stdout, stderr io.Writer) int {
+	f, status, done := parse(args, environ, stdout, stderr)
 	if done {
 		return status
 	}
@@ -56,15 +57,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 // parse reads flags, environment and file. done says that the program is over,
 // with the status: help was asked for, or the usage was wrong.
-func parse(args []string, getenv func(string) string, stdout, stderr io.Writer) (f flags, status int, done bool) {
+func parse(args []string, environ []string, stdout, stderr io.Writer) (f flags, status int, done bool) {
 	exited := -1
+	variables := envvar.New(prefix, environ)
 	parser, err := kong.New(&f,
 		kong.Name("invoicebox-sandbox"),
 		kong.Description(description),
 		kong.Help(help),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
-		kong.Resolvers(&loader{getenv: getenv}),
+		kong.Resolvers(&loader{variables: variables}),
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120}),
 	)
 	if err != nil {
@@ -78,6 +80,13 @@ func parse(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	case err != nil:
 		fmt.Fprintf(stderr, "invoicebox-sandbox: %v\nSee invoicebox-sandbox --help.\n", err)
 		return f, statusOf(err), true
+	}
+	var known []string
+	for _, flag := range parser.Model.Flags {
+		known = append(known, flag.Name)
+	}
+	for _, near := range variables.NearMisses(known) {
+		fmt.Fprintf(stderr, "invoicebox-sandbox: warning: the environment variable %s belongs to no setting and is ignored; did you mean %s?\n", near.Variable, near.Meant)
 	}
 	return f, exitDone, false
 }

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
+
+	"invoicebox-worker/cmd/internal/envvar"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
@@ -20,8 +23,6 @@ func client() *http.Client {
 	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
-func nothing(string) string { return "" }
-
 // A program is one run of the command.
 type program struct {
 	t          testing.TB
@@ -29,18 +30,18 @@ type program struct {
 	greeting   string
 	stop       context.CancelFunc
 	status     chan int
+	stderr     strings.Builder // to be read after the end
 }
 
 // start runs the command on free ports and waits until it has greeted.
-func start(t testing.TB, getenv func(string) string, args ...string) *program {
+func start(t testing.TB, environ []string, args ...string) *program {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	p := &program{t: t, stop: stop, status: make(chan int, 1)}
 	args = append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}, args...)
-	var stderr strings.Builder
 	go func() {
-		p.status <- run(ctx, args, getenv, in, &stderr)
+		p.status <- run(ctx, args, environ, in, &p.stderr)
 		_ = in.Close()
 	}()
 	lines := bufio.NewScanner(out)
@@ -52,7 +53,7 @@ func start(t testing.TB, getenv func(string) string, args ...string) *program {
 	}
 	address := regexp.MustCompile(`(?m)^  (API|admin) +(https?://[0-9.:]+)`).FindAllStringSubmatch(p.greeting, -1)
 	if len(address) != 2 {
-		t.Fatalf("status %d, stdout %q, stderr %q", <-p.status, p.greeting, stderr.String())
+		t.Fatalf("status %d, stdout %q, stderr %q", <-p.status, p.greeting, p.stderr.String())
 	}
 	p.api, p.admin = address[0][2], address[1][2]
 	t.Cleanup(func() { p.stop() })
@@ -93,11 +94,11 @@ func (p *program) call(req *http.Request) (int, string) {
 }
 
 func TestRunServesUntilItIsToldToEnd(t *testing.T) {
-	p := start(t, nothing, "--profile=calm", "--seed=42")
+	p := start(t, nil, "--profile=calm", "--seed=42")
 	if !strings.HasPrefix(p.greeting, "invoicebox-sandbox misbehaves on purpose and is no product.") {
 		t.Errorf("it does not say first what it is: %s", p.greeting)
 	}
-	for _, want := range []string{"42", "export INVOICEBOX_URL=" + p.api, "export PARTNER_ID=" + sandbox.DefaultPartnerID, "export TOKEN_FILE=", sandbox.DefaultToken} {
+	for _, want := range []string{"42", "export INVOICEBOX_WORKER_INVOICEBOX_URL=" + p.api, "export INVOICEBOX_WORKER_PARTNER_ID=" + sandbox.DefaultPartnerID, "export INVOICEBOX_WORKER_TOKEN_FILE=", sandbox.DefaultToken} {
 		if !strings.Contains(p.greeting, want) {
 			t.Errorf("the greeting lacks %q:\n%s", want, p.greeting)
 		}
@@ -115,7 +116,7 @@ func TestRunServesUntilItIsToldToEnd(t *testing.T) {
 }
 
 func TestTheEndDoesNotWaitForSlowAnswers(t *testing.T) {
-	p := start(t, nothing, "--profile=calm")
+	p := start(t, nil, "--profile=calm")
 	req, _ := http.NewRequest(http.MethodPost, p.admin+"/answers", strings.NewReader(`{"delay":"50m"}`))
 	req.Header.Set("Content-Type", "application/json")
 	if status, body := p.call(req); status != 204 {
@@ -150,9 +151,12 @@ func TestSettingsComeFromFlagsEnvironmentAndFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("seed: 1\nprofile: calm\nwindow: 5s\nstrict-user-agent: true\naccount:\n  - "+sandbox.DefaultPartnerID+":file:token\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"CONFIG": file, "SEED": "2", "WINDOW": "6s", "PROFILE": "", "REFUSAL_STATUS": "404"}
-	p := start(t, func(name string) string { return env[name] }, "--window=7s", "--requests-per-window=-1")
-	for _, want := range []string{"profile  calm", "seed     2", "no limit per account", "in 7s", "REQUESTS_PER_WINDOW=1000000 WINDOW=7s"} {
+	environ := []string{
+		"INVOICEBOX_SANDBOX_CONFIG=" + file, "INVOICEBOX_SANDBOX_SEED=2", "INVOICEBOX_SANDBOX_WINDOW=6s", "INVOICEBOX_SANDBOX_PROFILE=", "INVOICEBOX_SANDBOX_REFUSAL_STATUS=404",
+		"SEED=3", "LISTEN=8080", "LATENCY=long", // bare names belong to others
+	}
+	p := start(t, environ, "--window=7s", "--requests-per-window=-1")
+	for _, want := range []string{"profile  calm", "seed     2", "no limit per account", "in 7s", "INVOICEBOX_WORKER_REQUESTS_PER_WINDOW=1000000 INVOICEBOX_WORKER_WINDOW=7s"} {
 		if !strings.Contains(p.greeting, want) {
 			t.Errorf("the greeting lacks %q:\n%s", want, p.greeting)
 		}
@@ -179,7 +183,7 @@ func TestWrongSettings(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		args   []string
-		env    map[string]string
+		env    []string
 		status int
 		says   string
 	}{
@@ -209,11 +213,11 @@ func TestWrongSettings(t *testing.T) {
 		{[]string{file("window: 5s\nwindow: 6s")}, nil, 1, "want YAML"},
 		{[]string{file("- a")}, nil, 1, "want YAML"},
 		{[]string{file("window: true")}, nil, 1, "--window"},
-		{nil, map[string]string{"LATENCY": "long"}, 1, "--latency"},
+		{nil, []string{"INVOICEBOX_SANDBOX_LATENCY=long"}, 1, "--latency"},
 	} {
 		var stdout, stderr strings.Builder
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		status := run(ctx, tc.args, func(name string) string { return tc.env[name] }, &stdout, &stderr)
+		status := run(ctx, tc.args, tc.env, &stdout, &stderr)
 		cancel()
 		if status != tc.status || !strings.Contains(stderr.String(), tc.says) || strings.Contains(stderr.String(), "-secret") || strings.Contains(stdout.String(), "-secret") {
 			t.Errorf("%v %v: exit status %d, stderr %q", tc.args, tc.env, status, stderr.String())
@@ -223,7 +227,7 @@ func TestWrongSettings(t *testing.T) {
 
 func TestHelpHasEveryFlagAndTheFaultWords(t *testing.T) {
 	var stdout, stderr strings.Builder
-	if status := run(t.Context(), []string{"--help"}, nothing, &stdout, &stderr); status != 0 || stderr.Len() > 0 {
+	if status := run(t.Context(), []string{"--help"}, nil, &stdout, &stderr); status != 0 || stderr.Len() > 0 {
 		t.Fatalf("exit status %d, stderr %q", status, stderr.String())
 	}
 	for _, want := range []string{"--listen", "--admin-listen", "--account", "--profile", "--seed", "--latency", "--requests-per-window", "--window", "misbehaves on purpose"} {
@@ -235,5 +239,30 @@ func TestHelpHasEveryFlagAndTheFaultWords(t *testing.T) {
 		if !strings.Contains(stdout.String(), "\n  "+f.Word+" ") {
 			t.Errorf("no %s", f.Word)
 		}
+	}
+}
+
+func TestVariablesOfOthers(t *testing.T) {
+	var f flags
+	parser, err := kong.New(&f, kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := envvar.New(prefix, nil)
+	var bare []string
+	for _, flag := range parser.Model.Flags {
+		if envvar.IsServiceLink(variables.Name(flag.Name)) {
+			t.Errorf("--%s: Kubernetes sets %s for a Service", flag.Name, variables.Name(flag.Name))
+		}
+		bare = append(bare, strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))+"=-wrong-")
+	}
+	bare = append(bare, "INVOICEBOX_SANDBOX_PORT=tcp://10.0.0.1:8080", "INVOICEBOX_SANDBOX_SERVICE_HOST=10.0.0.1", "INVOICEBOX_SANDBOX_PORT_8080_TCP_ADDR=10.0.0.1")
+	p := start(t, bare)
+	if status := p.end(); status != 0 || p.stderr.String() != "" {
+		t.Errorf("exit status %d, stderr %q", status, p.stderr.String())
+	}
+	p = start(t, []string{"INVOICEBOX_SANDBOX_LATENCI=1s"})
+	if status := p.end(); status != 0 || !strings.Contains(p.stderr.String(), "did you mean INVOICEBOX_SANDBOX_LATENCY?") {
+		t.Errorf("exit status %d, stderr %q", status, p.stderr.String())
 	}
 }

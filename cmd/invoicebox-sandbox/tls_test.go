@@ -42,7 +42,7 @@ func TestTheAPISpeaksTLS(t *testing.T) {
 		}
 		return name
 	}
-	p := start(t, nothing, "--profile=calm", "--tls-cert-file="+write("cert", "CERTIFICATE", certificate), "--tls-key-file="+write("key", "PRIVATE KEY", private))
+	p := start(t, nil, "--profile=calm", "--tls-cert-file="+write("cert", "CERTIFICATE", certificate), "--tls-key-file="+write("key", "PRIVATE KEY", private))
 	parsed, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		t.Fatal(err)

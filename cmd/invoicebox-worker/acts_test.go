@@ -20,7 +20,7 @@ func (r *rig) typed(stdin io.Reader, args ...string) (code int, stdout, stderr s
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	var out, errs buffer
-	env := environment{stdin: stdin, stdout: &out, stderr: &errs, lookup: func(string) (string, bool) { return "", false }}
+	env := environment{stdin: stdin, stdout: &out, stderr: &errs}
 	code = run(ctx, append(args, r.beside()...), env)
 	return code, out.String(), errs.String()
 }
@@ -238,7 +238,7 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 			var out, errs string
 			if slices.Contains(c.args, "--keyset-file") {
 				var o, e buffer
-				code = run(t.Context(), append(c.args, "--journal-url", "sqlite:"+r.path("journal.db")), environment{stdin: c.stdin, stdout: &o, stderr: &e, lookup: func(string) (string, bool) { return "", false }})
+				code = run(t.Context(), append(c.args, "--journal-url", "sqlite:"+r.path("journal.db")), environment{stdin: c.stdin, stdout: &o, stderr: &e})
 				out, errs = o.String(), e.String()
 			} else {
 				code, out, errs = r.typed(c.stdin, c.args...)

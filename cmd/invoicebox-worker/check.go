@@ -30,6 +30,9 @@ func (c *checkCommand) Run(ctx context.Context, s *settings, env environment) er
 	} else {
 		results = worker.Check(ctx, o)
 	}
+	for _, near := range s.nearMisses {
+		results = append(results, worker.CheckResult{Name: "settings", Verdict: worker.CheckWarning, Detail: nearMissText(near)})
+	}
 	var views []checkJSON
 	var rows [][]any
 	failed := 0

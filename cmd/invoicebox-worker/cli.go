@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/cmd/internal/envvar"
 	"invoicebox-worker/cmd/internal/worker"
 )
 
@@ -23,11 +24,12 @@ const (
 type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	lookup         lookup
+	environ        []string // as os.Environ
 }
 
 // commandLine is the grammar. The tag settings names the settings that a command
-// uses, for its help; all are taken by all, as environment and file are shared.
+// uses: its help shows them, and only they are read from environment and file.
+// As flags all settings are accepted by all commands.
 type commandLine struct {
 	settings `embed:""`
 
@@ -46,7 +48,7 @@ type commandLine struct {
 
 const description = `Invites shops to Invoicebox and activates them: events in from Kafka, calls to Invoicebox, events out to Kafka.
 
-Every setting is a flag, an environment variable (the flag in capitals, dashes as underscores: KAFKA_BROKERS) and a member of the YAML file given with --config. A flag wins over a variable, a variable over the file, the file over the default. An empty variable counts as not set. Secrets come from files that only their owner can read, and are read again when they change. More accounts than one stand in the file, under accounts:, each with name, partner-id, token-file and, where needed, signing-key-file, signing-algorithm, signing-encoding, requests-per-window, window.
+Every setting is a flag, an environment variable (INVOICEBOX_WORKER_ and the flag in capitals, dashes as underscores: INVOICEBOX_WORKER_KAFKA_BROKERS) and a member of the YAML file given with --config. A flag wins over a variable, a variable over the file, the file over the default. An empty variable counts as not set. A command reads only the settings that it uses. Secrets come from files that only their owner can read, and are read again when they change. More accounts than one stand in the file, under accounts:, each with name, partner-id, token-file and, where needed, signing-key-file, signing-algorithm, signing-encoding, requests-per-window, window.
 
 Exit status: 0 done, 1 failed or a setting has a wrong value, 2 wrong usage (unknown command or flag, missing argument).`
 
@@ -92,8 +94,13 @@ func run(ctx context.Context, args []string, env environment) int {
 	if err != nil {
 		return fail(env, exitUsage, explainUsage(err))
 	}
-	if err := cli.load(kctx, env.lookup); err != nil {
+	if err := cli.load(kctx, env.environ); err != nil {
 		return fail(env, exitFailed, err)
+	}
+	if kctx.Command() != "run" && kctx.Command() != "check" { // they say it in their own form
+		for _, near := range cli.nearMisses {
+			_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: warning: %s\n", nearMissText(near))
+		}
 	}
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	if err := kctx.Run(&cli.settings, env); err != nil {
@@ -103,6 +110,10 @@ func run(ctx context.Context, args []string, env environment) int {
 		return fail(env, exitFailed, err)
 	}
 	return exitDone
+}
+
+func nearMissText(near envvar.Near) string {
+	return fmt.Sprintf("the environment variable %s belongs to no setting and is ignored; did you mean %s?", near.Variable, near.Meant)
 }
 
 // A usageError is a wrong argument that kong cannot see.

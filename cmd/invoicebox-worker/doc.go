@@ -7,10 +7,13 @@
 //
 // # What it guarantees
 //
-//   - Every setting is a flag, an environment variable and a member of the YAML
-//     file, read by one parser: flag over environment over file over default. An
-//     empty variable counts as not set; a mistake in the file is told even where
-//     a flag overrides it.
+//   - Every setting is a flag, an environment variable (INVOICEBOX_WORKER_…) and a
+//     member of the YAML file, read by one parser: flag over environment over file
+//     over default. An empty variable counts as not set; a mistake in the file is
+//     told even where a flag overrides it. A command reads only the settings that
+//     it uses; variables without the prefix are not read, those with it that
+//     belong to no setting are ignored, and one that resembles a setting's is a
+//     warning.
 //   - A wrong value is told before anything starts, with the setting's name, the
 //     value, where it came from and what would be right. A secret is never
 //     quoted: secrets come from files, and only the file is named.

@@ -24,16 +24,12 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 // takes away the others. It is for the help only: nothing is parsed afterwards.
 func ownFirst(root, command *kong.Node) {
 	own := &kong.Group{Key: "command", Title: "Of this command:"}
-	used := strings.Split(command.Tag.Get("settings"), ",")
-	all := slices.Contains(used, "*")
-	var flags, settings []*kong.Flag
+	settings := used(command, root.Flags)
+	var flags []*kong.Flag
 	for _, f := range root.Flags {
-		switch {
-		case f.Tag.Type != "setting":
+		if f.Tag.Type != "setting" {
 			f.Group = own // --help
 			flags = append(flags, f)
-		case all, slices.Contains(used, f.Name), f.Name == "config" && used[0] != "":
-			settings = append(settings, f)
 		}
 	}
 	root.Flags = nil

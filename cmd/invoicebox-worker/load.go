@@ -8,43 +8,54 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/cmd/internal/envvar"
 	"invoicebox-worker/cmd/internal/worker"
 )
 
-// A lookup reads an environment variable, as os.LookupEnv does.
-type lookup func(name string) (string, bool)
+// prefix begins the environment variable of every setting.
+const prefix = "INVOICEBOX_WORKER_"
 
-// variable names the environment variable of a setting.
-func variable(setting string) string {
-	return strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
+// used picks from the program's flags the settings that a command reads, by its
+// tag; "*" stands for all.
+func used(command *kong.Node, all []*kong.Flag) []*kong.Flag {
+	if command == nil {
+		return nil
+	}
+	names := strings.Split(command.Tag.Get("settings"), ",")
+	if names[0] == "" {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(f *kong.Flag) bool {
+		return f.Tag.Type != "setting" || names[0] != "*" && f.Name != "config" && !slices.Contains(names, f.Name)
+	})
 }
 
 // load completes settings after kong has read the command line and the
-// defaults: flag over environment over file over default. An empty variable
-// counts as not set.
-func (s *settings) load(ctx *kong.Context, env lookup) error {
+// defaults: flag over environment over file over default. Only the settings
+// that the command uses are read, so that a wrong value of another one does not
+// stop it. An empty variable counts as not set.
+func (s *settings) load(ctx *kong.Context, environ []string) error {
 	onCommandLine := map[string]bool{}
 	for _, p := range ctx.Path {
 		if p.Flag != nil {
 			onCommandLine[p.Flag.Name] = true
 		}
 	}
-	var flags []*kong.Flag
 	var known []string
 	for _, f := range ctx.Model.Flags {
 		if f.Tag.Type == "setting" {
-			flags = append(flags, f)
 			known = append(known, f.Name)
 		}
 	}
+	flags := used(ctx.Selected(), ctx.Model.Flags)
 	s.given = map[string]string{}
 	for name := range onCommandLine {
 		s.given[name] = ""
 	}
+	variables := envvar.New(prefix, environ)
 	for _, f := range flags {
-		name := variable(f.Name)
-		if raw, ok := env(name); ok && raw != "" && !onCommandLine[f.Name] {
-			from := "the environment variable " + name
+		if raw, ok := variables.Lookup(f.Name); ok && !onCommandLine[f.Name] {
+			from := "the environment variable " + variables.Name(f.Name)
 			f.Target.SetZero()
 			if err := assign(flagRule(f.Tag), f.Target, raw); err != nil {
 				return withSource(err, from)
@@ -52,7 +63,16 @@ func (s *settings) load(ctx *kong.Context, env lookup) error {
 			s.given[f.Name] = from
 		}
 	}
-	if s.Config == "" {
+	var names []string
+	for _, f := range flags {
+		names = append(names, f.Name)
+	}
+	for _, near := range variables.NearMisses(known) {
+		if slices.Contains(names, near.Setting) {
+			s.nearMisses = append(s.nearMisses, near)
+		}
+	}
+	if s.Config == "" || len(flags) == 0 {
 		return nil
 	}
 	known = slices.DeleteFunc(known, func(name string) bool { return name == "config" })
@@ -79,7 +99,7 @@ func (s *settings) load(ctx *kong.Context, env lookup) error {
 			s.given[f.Name] = m.from
 		}
 	}
-	if m, ok := members["accounts"]; ok {
+	if m, ok := members["accounts"]; ok && slices.Contains(names, "partner-id") {
 		if s.AccountList, err = readAccounts(m, s.Config); err != nil {
 			return err
 		}
@@ -111,7 +131,7 @@ func (s *settings) need(names ...string) error {
 	}
 	for _, name := range names {
 		if _, ok := s.given[name]; !ok {
-			return &worker.SettingError{Setting: name, Right: right[name]}
+			return &worker.SettingError{Setting: name, Right: right[name] + "; the environment variable is " + envvar.New(prefix, nil).Name(name)}
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ func main() {
 		os.Exit(exitFailed)
 	}()
 	code := run(ctx, os.Args[1:], environment{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
 	})
 	os.Exit(code) //nolint:gocritic // the deferred stop has nothing left to do
 }

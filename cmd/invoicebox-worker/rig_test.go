@@ -90,7 +90,7 @@ func (r *rig) command(args ...string) (code int, stdout, stderr string) {
 
 func execute(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs buffer
-	code = run(ctx, args, environment{stdout: &out, stderr: &errs, lookup: func(string) (string, bool) { return "", false }})
+	code = run(ctx, args, environment{stdout: &out, stderr: &errs})
 	return code, out.String(), errs.String()
 }
 
@@ -121,7 +121,7 @@ func (r *rig) start(flags ...string) *running {
 	w := &running{t: r.t, stop: cancel, log: &buffer{}, code: make(chan int, 1)}
 	args := append(append([]string{"run"}, r.service()...), flags...)
 	go func() {
-		w.code <- run(ctx, args, environment{stdout: w.log, stderr: w.log, lookup: func(string) (string, bool) { return "", false }})
+		w.code <- run(ctx, args, environment{stdout: w.log, stderr: w.log})
 	}()
 	r.t.Cleanup(func() {
 		cancel()

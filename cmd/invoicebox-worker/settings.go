@@ -2,6 +2,8 @@ package main
 
 import (
 	"time"
+
+	"invoicebox-worker/cmd/internal/envvar"
 )
 
 // settings are the settings of the service. Each field is a flag, an
@@ -69,6 +71,8 @@ type settings struct {
 	AccountList []accountSettings `kong:"-"`
 	// given names the settings that somebody gave, and where; "" is the command line.
 	given map[string]string `kong:"-"`
+	// nearMisses are variables that resemble those of settings that the command uses.
+	nearMisses []envvar.Near `kong:"-"`
 }
 
 // accountSettings are an element of accounts: in the file. The zero value of a

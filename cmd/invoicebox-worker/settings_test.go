@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/cmd/internal/envvar"
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/keyset"
 )
@@ -29,9 +30,15 @@ func read(t *testing.T, env map[string]string, args ...string) (*settings, error
 	if err != nil {
 		return nil, err
 	}
-	err = cli.load(ctx, func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	var environ []string
+	for name, value := range env {
+		environ = append(environ, name+"="+value)
+	}
+	err = cli.load(ctx, environ)
 	return &cli.settings, err
 }
+
+func variable(setting string) string { return envvar.New(prefix, nil).Name(setting) }
 
 func file(t *testing.T, name, text string) string {
 	t.Helper()
@@ -74,17 +81,17 @@ func TestPrecedence(t *testing.T) {
 			t.Errorf("this test does not know the setting %s", name)
 			continue
 		}
-		flag, variable := "--"+name+"="+v[0], map[string]string{variable(name): v[1]}
+		flag, set := "--"+name+"="+v[0], map[string]string{variable(name): v[1]}
 		config := "--config=" + file(t, "c.yaml", name+": "+v[2]+"\n")
-		empty := map[string]string{"X": "1", strings.ToUpper(strings.ReplaceAll(name, "-", "_")): ""}
+		empty := map[string]string{"X": "1", variable(name): ""}
 		for _, c := range []struct {
 			what string
 			env  map[string]string
 			args []string
 			want string
 		}{
-			{"flag over all", variable, []string{flag, config}, v[0]},
-			{"environment over file", variable, []string{config}, v[1]},
+			{"flag over all", set, []string{flag, config}, v[0]},
+			{"environment over file", set, []string{config}, v[1]},
 			{"file over default", nil, []string{config}, v[2]},
 			{"an empty variable is none", empty, []string{config}, v[2]},
 		} {
@@ -211,7 +218,7 @@ func TestWrongFiles(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, err := read(t, map[string]string{"TOKEN_FILE": "x"}, "--config", file(t, "c.yaml", "accounts: [{name: a, partner-id: p, token-file: t}]")); err == nil || !strings.Contains(err.Error(), "TOKEN_FILE") {
+	if _, err := read(t, map[string]string{"INVOICEBOX_WORKER_TOKEN_FILE": "x"}, "--config", file(t, "c.yaml", "accounts: [{name: a, partner-id: p, token-file: t}]")); err == nil || !strings.Contains(err.Error(), "INVOICEBOX_WORKER_TOKEN_FILE") {
 		t.Errorf("accounts in the file and a variable: %v", err)
 	}
 }
@@ -310,7 +317,7 @@ func TestTags(t *testing.T) {
 
 func TestHelpShowsEverySetting(t *testing.T) {
 	var out, errs bytes.Buffer
-	env := environment{stdout: &out, stderr: &errs, lookup: func(string) (string, bool) { return "", false }}
+	env := environment{stdout: &out, stderr: &errs}
 	if code := run(t.Context(), []string{"--help"}, env); code != exitDone {
 		t.Fatalf("exit status %d: %s", code, &errs)
 	}
