@@ -43,6 +43,12 @@ var (
 	ErrStartRequired = errors.New("consumer: the topics already hold records and this journal has never read them: say where to begin with --start earliest, latest or a time")
 	// ErrGroupAhead: the group has committed more than the journal knows.
 	ErrGroupAhead = errors.New("consumer: the group is ahead of the journal: the journal was restored, lost or replaced; `journal recover` goes on from here")
+	// ErrJournalLost: the group has committed offsets of a topic that the journal has never read.
+	ErrJournalLost = errors.New("consumer: the consumer group has committed offsets, and this journal has never read its topics: the journal was lost or replaced. " +
+		"Put a copy of the journal in its place, or continue without one; both end with `journal recover` (without a copy: `journal recover --start earliest`)")
+	// ErrRecoverStart: a recovery without a copy, and no place to read from.
+	ErrRecoverStart = errors.New("consumer: this journal has never read the input topics: --start earliest, or a time before the loss, sets where the recovery begins to read; " +
+		"latest would skip every event that had not been processed")
 	// ErrTopicAnew: the journal stands behind the end of the partition.
 	ErrTopicAnew = errors.New("consumer: the journal's position lies behind the end of the partition: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
 	// ErrGroupInUse: others are in the group.
@@ -62,6 +68,13 @@ type Config struct {
 	Start   Start // for topics that hold records and were never read
 	Logger  *slog.Logger
 	Metrics *Metrics
+
+	// Forget is called before a new journal begins for a group that has committed
+	// offsets, so that the journal continues without what the lost one held. The
+	// group's offsets are set first. Nil refuses with ErrJournalLost.
+	Forget func(context.Context) error
+	// LostHint is appended to ErrJournalLost.
+	LostHint string
 
 	// Source and Format are of the dead letters' events. Defaults:
 	// /invoicebox-worker, binary.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,11 +32,13 @@ type Consumer struct {
 	metrics   *Metrics
 	transport *kafka.Transport
 	client    *kafka.Client
-	lines     kafkaconn.Lines
+	lines     *kafkaconn.Lines // of Prepare, Run or a recovery
 
 	state   atomic.Value // of string
 	settled atomic.Bool  // the group was joined once
-	stuck   stuckMemory
+	// prepared: the group's offsets were compared with the journal's positions.
+	prepared atomic.Bool
+	stuck    stuckMemory
 	// incomplete: the partitions were dealt while a topic was not to be seen.
 	incomplete atomic.Bool
 	held       holding
@@ -72,11 +75,8 @@ func (c *Consumer) Ready() (bool, string) {
 // person can remove: see the errors of this package. Run is called once.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.state.Store(stateStopped)
-	c.transport = c.lines.Transport(c.config.Kafka, c.config.Topics...)
-	defer c.lines.Cut()
-	defer c.transport.CloseIdleConnections()
-	c.client = c.config.Kafka.Client(c.transport)
-
+	defer c.connect()()
+	defer c.prepared.Store(false)
 	run, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err := c.run(run, stop)
@@ -86,9 +86,37 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return err
 }
 
-func (c *Consumer) run(ctx context.Context, fail func(error)) error {
+// Prepare compares what the group has committed with the journal's positions and
+// begins the positions that are missing, as Run does first: called before Run,
+// nothing that the journal holds need be acted on before the comparison. Errors
+// are those of Run.
+func (c *Consumer) Prepare(ctx context.Context) error {
+	defer c.connect()()
 	if err := c.prepare(ctx); err != nil {
 		return err
+	}
+	c.prepared.Store(true)
+	return nil
+}
+
+// connect makes the connections of Prepare, Run or a recovery; the result closes them.
+func (c *Consumer) connect(more ...string) (cut func()) {
+	lines := new(kafkaconn.Lines)
+	c.lines = lines
+	c.transport = lines.Transport(c.config.Kafka, append(slices.Clone(c.config.Topics), more...)...)
+	c.client = c.config.Kafka.Client(c.transport)
+	transport := c.transport
+	return func() {
+		transport.CloseIdleConnections()
+		lines.Cut()
+	}
+}
+
+func (c *Consumer) run(ctx context.Context, fail func(error)) error {
+	if !c.prepared.Load() {
+		if err := c.prepare(ctx); err != nil {
+			return err
+		}
 	}
 	var lines kafkaconn.Lines // the group's
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
@@ -136,7 +164,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrStartRequired), errors.Is(err, ErrGroupAhead):
+		case errors.Is(err, ErrStartRequired), errors.Is(err, ErrGroupAhead), errors.Is(err, ErrJournalLost), errors.Is(err, ErrGroupInUse):
 			return err
 		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicWait:
 			return err

@@ -92,6 +92,7 @@
 //	  a topic is missing                ErrMissingTopic (TopicWait)
 //	  user, password, TLS or an ACL     ErrDenied (TopicWait)
 //	  topics hold records, no Start     ErrStartRequired, nothing is begun
+//	  the group has committed offsets of topics that the journal has never read     ErrJournalLost, whatever Start is, nothing is begun; see Forget
 //	at any time, Run ends:
 //	  the group committed, or a reader has taken in, more than the journal knows     ErrGroupAhead
 //	  the position lies behind the partition's end        ErrTopicAnew (confirmed for TopicWait: a new leader may lag)

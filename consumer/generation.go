@@ -78,7 +78,7 @@ func (g *generation) take(assigned map[string][]kafka.PartitionAssignment) error
 	var behindSince time.Time
 	for {
 		err := g.align(places, committed)
-		if err == nil || g.soft.Err() != nil || errors.Is(err, ErrGroupAhead) || errors.Is(err, ErrStartRequired) {
+		if err == nil || g.soft.Err() != nil || errors.Is(err, ErrGroupAhead) || errors.Is(err, ErrJournalLost) || errors.Is(err, ErrStartRequired) {
 			return err
 		}
 		// A new leader may know less than the old one for a moment.
@@ -115,6 +115,9 @@ func (g *generation) align(places []place, committed map[place]int64) error {
 		if _, ok := known[p]; !ok {
 			unknown = append(unknown, p)
 		}
+	}
+	if lost := committedOf(unknown, committed); len(lost) > 0 {
+		return g.c.journalLost(lost[0], committed)
 	}
 	if len(unknown) > 0 {
 		fresh, err := g.c.firstPositions(g.soft, unknown, begun)

@@ -34,28 +34,9 @@ type Span struct {
 type Reread struct {
 	Span
 	Anew bool // the topic was made anew, or lost records: it was read from its beginning
-	// Ahead: the group has committed more than the journal knew.
+	// Ahead: the group has committed more than the journal knew, or the journal
+	// has never read the partition.
 	Ahead bool
-}
-
-// GroupHasRun tells whether the group has committed an offset of a topic.
-func GroupHasRun(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string) (bool, error) {
-	transport := conn.Transport(topics...)
-	defer transport.CloseIdleConnections()
-	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}, client: conn.Client(transport)}
-	for {
-		found, err := c.partitions(ctx)
-		if err == nil {
-			var done map[place]int64
-			if done, err = c.committed(ctx, placesOf(found)); err == nil {
-				return len(done) > 0, nil
-			}
-		}
-		if ctx.Err() != nil || errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) {
-			return false, err
-		}
-		pause(ctx, 250*time.Millisecond)
-	}
 }
 
 func placesOf(topics map[string][]int) []place {
@@ -80,10 +61,7 @@ type Alone struct {
 // It waits StrangerWait for others to leave: then ErrGroupInUse. The context of
 // work ends when the membership does. more are topics that work scans.
 func (c *Consumer) Alone(ctx context.Context, more []string, work func(context.Context, *Alone) error) error {
-	c.transport = c.lines.Transport(c.config.Kafka, append(slices.Clone(c.config.Topics), more...)...)
-	defer c.lines.Cut()
-	defer c.transport.CloseIdleConnections()
-	c.client = c.config.Kafka.Client(c.transport)
+	defer c.connect(more...)()
 	topics, err := c.awaitTopics(ctx)
 	if err != nil {
 		return err
@@ -173,6 +151,9 @@ func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err er
 		if committed, err = a.c.committed(ctx, places); err != nil {
 			return err
 		}
+		if mode := a.c.config.Start.Mode; len(committedOf(unknown, committed)) > 0 && (mode == StartUnset || mode == StartLatest) {
+			return ErrRecoverStart
+		}
 		if fresh, err = a.c.firstPositions(ctx, unknown, begun); err == nil {
 			limits, err = a.c.bounds(ctx, places)
 		}
@@ -192,7 +173,8 @@ func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err er
 		case at < limits[p].first:
 			lost = append(lost, Span{p.topic, p.partition, at, limits[p].first})
 		}
-		r.Ahead = committed[p] > r.From
+		_, ran := committed[p]
+		r.Ahead = committed[p] > r.From || !ok && ran
 		spans = append(spans, r)
 	}
 	return spans, lost, nil
@@ -346,7 +328,7 @@ func (a *Alone) insist(ctx context.Context, what string, f func() error) error {
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrDenied), errors.Is(err, ErrStartRequired), errors.Is(err, ErrMissingTopic):
+		case errors.Is(err, ErrDenied), errors.Is(err, ErrStartRequired), errors.Is(err, ErrRecoverStart), errors.Is(err, ErrMissingTopic):
 			return err
 		case time.Since(began) > a.c.config.ReachWait:
 			return fmt.Errorf("consumer: %s: %w", what, kafkaconn.Explain(err))

@@ -79,9 +79,22 @@ func TestAloneReadsAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, want := range map[string]bool{g: true, group(): false} {
-			if ran, err := consumer.GroupHasRun(t.Context(), conn, name, []string{topic}); err != nil || ran != want {
-				t.Errorf("group %s has run: %v %v, want %v", name, ran, err, want)
+		older := newInbox()
+		older.set(topic, 0, 3)
+		older.set(topic, 1, 4)
+		for name, x := range map[string]struct {
+			group string
+			j     *inbox
+			want  error
+		}{
+			"the journal":    {g, restored, nil},
+			"an older one":   {g, older, consumer.ErrGroupAhead},
+			"a new one":      {g, newInbox(), consumer.ErrJournalLost},
+			"a group anew":   {group(), newInbox(), nil},
+			"a group for it": {group(), older, nil},
+		} {
+			if err := consumer.CheckGroup(t.Context(), conn, x.group, []string{topic}, x.j.Positions); !errors.Is(err, x.want) {
+				t.Errorf("%s: %v, want %v", name, err, x.want)
 			}
 		}
 		start(t, c, g, topic, restored)

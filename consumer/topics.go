@@ -257,9 +257,21 @@ func (c *Consumer) begin(ctx context.Context, topics map[string][]int) error {
 			unknown = append(unknown, p)
 		}
 	}
+	lost := committedOf(unknown, committed)
+	if len(lost) > 0 && c.config.Forget == nil {
+		return c.journalLost(lost[0], committed)
+	}
 	fresh, err := c.firstPositions(ctx, unknown, begun)
 	if err != nil {
 		return err
+	}
+	if len(lost) > 0 {
+		if err := c.forget(ctx, lost, fresh); err != nil {
+			return err
+		}
+		for _, p := range lost {
+			committed[p] = fresh[p]
+		}
 	}
 	var start []journal.Position
 	for _, p := range places {

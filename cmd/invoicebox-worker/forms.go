@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/schemas"
 )
@@ -34,6 +36,7 @@ var forms = map[string]func(string) string{
 	"partner":  checkPartner,
 	"store":    checkStore,
 	"start":    checkStart,
+	"identity": checkIdentity,
 	"name":     checkName,
 	"size":     checkSize,
 	"account":  checkAccount,
@@ -116,6 +119,13 @@ func checkStart(text string) string {
 	}
 	if _, err := time.Parse(time.RFC3339, text); err != nil {
 		return "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"
+	}
+	return ""
+}
+
+func checkIdentity(text string) string {
+	if id, err := uuid.Parse(text); err != nil || id.String() != text {
+		return "must be the identity of a journal, a UUID as the refusal of run prints it"
 	}
 	return ""
 }

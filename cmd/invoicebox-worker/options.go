@@ -15,7 +15,7 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 	o := worker.Options{
 		Version: programVersion(), JournalURL: s.JournalURL, InvoiceboxURL: s.InvoiceboxURL,
 		EgressRequestsPerWindow: s.EgressRequests, Concurrency: s.Concurrency,
-		Start: s.Start, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
+		Start: s.Start, ForgetJournal: s.ForgetJournal, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
 		RequestDeadline: s.RequestDeadline, Lease: s.Lease, QuietPeriod: s.QuietPeriod, Slack: s.Slack,
 		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, MaximumAge: s.MaximumAge, VerifyEvery: s.VerifyEvery, DrainTime: s.DrainTime,
 		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention,

@@ -47,11 +47,12 @@ type settings struct {
 
 	CredentialsStore string `name:"credentials-store" type:"setting" check:"store" group:"work" placeholder:"NAME" default:"sealed" help:"Where merchant ids and tokens are kept: sealed, in the journal (default ${default})."`
 
-	Start       string            `name:"start" type:"setting" check:"start" group:"work" placeholder:"WHERE" help:"earliest, latest or a time such as 2026-01-31T00:00:00Z: where a group's first run begins. Needed only over topics that already hold records."`
-	Topic       map[string]string `name:"topic" type:"setting" check:"topic" group:"work" placeholder:"NAME=TOPIC" help:"Another topic for an event of the contract; repeatable. Else the topic has the event's name."`
-	EventFormat string            `name:"event-format" type:"setting" oneof:"binary,structured" group:"work" placeholder:"WORD" default:"binary" help:"How events are published: binary or structured CloudEvents (default ${default})."`
-	IDHeader    string            `name:"id-header" type:"setting" check:"name" group:"work" placeholder:"NAME" help:"Header with the id of records that are plain JSON."`
-	IDMember    string            `name:"id-member" type:"setting" check:"name" group:"work" placeholder:"NAME" help:"Member of the data with the id of records that are plain JSON; asked after --id-header."`
+	Start         string            `name:"start" type:"setting" check:"start" group:"work" placeholder:"WHERE" help:"earliest, latest or a time such as 2026-01-31T00:00:00Z: where a group's first run begins. Needed only over topics that already hold records."`
+	ForgetJournal string            `name:"forget-journal" type:"setting" check:"identity" group:"work" placeholder:"IDENTITY" help:"Lets the new journal with this identity (run prints it where it refuses) take the place of a lost one: its tokens and open operations are given up, sequences and versions begin above the old ones. \"journal recover\" is the better way. It names one journal, so it has no effect on any other."`
+	Topic         map[string]string `name:"topic" type:"setting" check:"topic" group:"work" placeholder:"NAME=TOPIC" help:"Another topic for an event of the contract; repeatable. Else the topic has the event's name."`
+	EventFormat   string            `name:"event-format" type:"setting" oneof:"binary,structured" group:"work" placeholder:"WORD" default:"binary" help:"How events are published: binary or structured CloudEvents (default ${default})."`
+	IDHeader      string            `name:"id-header" type:"setting" check:"name" group:"work" placeholder:"NAME" help:"Header with the id of records that are plain JSON."`
+	IDMember      string            `name:"id-member" type:"setting" check:"name" group:"work" placeholder:"NAME" help:"Member of the data with the id of records that are plain JSON; asked after --id-header."`
 
 	RequestDeadline time.Duration `name:"request-deadline" type:"setting" min:"100ms" max:"10m" group:"time" placeholder:"TIME" default:"30s" help:"A request ends by then, connect included (default ${default}). Below --lease."`
 	Lease           time.Duration `name:"lease" type:"setting" min:"200ms" max:"1h" group:"time" placeholder:"TIME" default:"60s" help:"How long an operation is a worker's (default ${default})."`

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -66,4 +67,68 @@ func TestRecoveredWithoutACopy(t *testing.T) {
 		}
 		r.judgeRepeats()
 	})
+}
+
+// The journal is lost and given up on purpose: no sequence and no version of the
+// lost one is used again, and the flag lets no later loss pass.
+func TestForgottenJournal(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.Embedded(t)
+	r := newRig(t, c, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1},
+		"--request-deadline", "1s", "--lease", "2s", "--slack", "1s", "--quiet-period", "2s", "--window", "1s")
+	lose := func() {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(r.path("journal.db" + suffix)); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+	}
+	run := func(flags ...string) []string {
+		return append(append([]string{"run", "--listen", "127.0.0.1:0"}, r.commandFlags()...), flags...)
+	}
+	shops := shopNames("shop", 2)
+	r.entered(shops...)
+	w := r.start()
+	r.awaitResults(schemas.TypeActivated, len(shops), time.Minute)
+	if code, _ := w.terminate(40 * time.Second); code != 0 {
+		t.Errorf("exit status %d after SIGTERM", code)
+	}
+	lose()
+	r.refused("journal recover", run("--start", "latest")...)
+	id := identityOf(t, r)
+	r.refused("--forget-journal "+id, run("--start", "latest")...)
+	r.refused("which is another journal", run("--start", "latest", "--forget-journal", "2f6b2b8e-6a57-4a0e-9c66-0a4b1e7d9a10")...)
+	before := time.Now().UnixMilli()
+	w = r.start("--start", "latest", "--forget-journal", id)
+	r.awaitResults(schemas.TypeActivated, len(shops), time.Second)
+	r.send(schemas.TypeCodeEntered, shops, func(shop string) string {
+		return `{"shopId":"` + shop + `","activationCode":"second-` + shop + `"}`
+	})
+	r.awaitResults(schemas.TypeActivated, 2*len(shops), time.Minute)
+	anew := 0
+	for _, e := range r.results(schemas.TypeActivated) {
+		if v := e.Data.(schemas.Activated).Credentials.Version; v > before && e.Sequence > before {
+			anew++
+		} else if v != 1 || e.Sequence > 2 {
+			t.Errorf("shop %s: version %d, sequence %d", e.Subject, v, e.Sequence)
+		}
+	}
+	if anew != len(shops) {
+		t.Errorf("%d activations are above the old range, not %d", anew, len(shops))
+	}
+	if code, _ := w.terminate(40 * time.Second); code != 0 {
+		t.Errorf("exit status %d after SIGTERM", code)
+	}
+	lose()
+	r.refused("journal recover", run("--start", "latest", "--forget-journal", id)...)
+}
+
+func identityOf(t *testing.T, r *rig) string {
+	t.Helper()
+	j, err := sqlite.Open(t.Context(), sqlite.Options{Path: r.path("journal.db"), ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = j.Close() }()
+	return j.Identity().String()
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -156,9 +157,11 @@ func (r *rig) run(args []string) *worker {
 		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","),
 		"--kafka-group", r.group,
 		"--invoicebox-url", r.api.URL,
-		"--start", "earliest",
 		"--log-format", "json",
 	)
+	if !slices.Contains(args, "--start") {
+		args = append(args, "--start", "earliest")
+	}
 	for name, topic := range r.topics {
 		args = append(args, "--topic", name+"="+topic)
 	}

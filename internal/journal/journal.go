@@ -171,6 +171,11 @@ type Journal interface {
 	// ledger is used up until one slack and one window from now, over restarts
 	// too.
 	UnknownHistory(ctx context.Context) error
+	// RaiseFloor is for a journal that takes the place of a lost one: from now on
+	// no event of a shop has a sequence of floor or below, and no credentials a
+	// version of floor or below. A floor that is not above the present one changes
+	// nothing.
+	RaiseFloor(ctx context.Context, floor int64) error
 	// RecoveryDue tells whether the journal is a copy, or its recovery has not ended.
 	RecoveryDue(ctx context.Context) (bool, error)
 	// Recover begins the recovery of a restored journal, or goes on with one that

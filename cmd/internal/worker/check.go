@@ -56,7 +56,7 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	}
 	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
 	if err == nil {
-		out = append(out, checkRetention(ctx, o, conn))
+		out = append(out, checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
 	}
 	return append(out, checkTokensCounted(ctx, o)...)
 }

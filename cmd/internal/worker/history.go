@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
+	"time"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
@@ -13,34 +13,70 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A historian is a journal that can be told that it does not know what was sent.
-type historian interface {
-	Positions(ctx context.Context) ([]journal.Position, error)
+// groupWithin bounds how long `check` waits for the group's offsets.
+const groupWithin = 15 * time.Second
+
+// A forgetter is a journal that can take the place of a lost one.
+type forgetter interface {
+	RaiseFloor(ctx context.Context, floor int64) error
 	UnknownHistory(ctx context.Context) error
+	AppendAudit(ctx context.Context, e journal.AuditEntry) error
 }
 
-// doubtHistory lets the ledgers wait where a new journal serves a group that
-// has run before: it may have sent as much as the limits allow just now.
-func doubtHistory(ctx context.Context, o *Options, j historian, conn *kafkaconn.Conn, log *slog.Logger) error {
-	known, err := j.Positions(ctx)
-	if err != nil || len(known) > 0 {
+// forget makes a new journal one that takes the place of a lost one: its
+// sequences and versions begin above all that the lost one can have used, and no
+// request is sent while the limits may be used up. The floor is a time in
+// milliseconds: no shop has had an event in each millisecond since 1970.
+func forget(ctx context.Context, j forgetter, identity string) error {
+	now := time.Now()
+	if err := j.RaiseFloor(ctx, now.UnixMilli()); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	if err := j.UnknownHistory(ctx); err != nil {
+		return err
+	}
+	return j.AppendAudit(ctx, journal.AuditEntry{
+		At: now, Actor: owner(), Act: "journal_forget", Subject: identity,
+		Detail: fmt.Sprintf("--forget-journal: the group has committed offsets that this journal has never read; sequences and versions begin above %d", now.UnixMilli()),
+	})
+}
+
+// lostHint ends the refusal of a new journal whose group has committed offsets.
+func lostHint(o *Options, identity string) string {
+	hint := "; to give up all that the lost journal held instead, with its tokens and its open operations: --forget-journal " + identity
+	if o.ForgetJournal != "" {
+		hint += " (not " + quote(o.ForgetJournal) + ", which is another journal)"
+	}
+	return hint
+}
+
+// checkGroup looks whether the journal is the one that the group has worked with.
+func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResult {
+	const name = "group"
+	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
+	at, err := journalAt(o.JournalURL)
+	if err != nil {
+		return CheckResult{name, CheckWarning, "not compared with the journal, which cannot be opened"}
+	}
+	positions := func(context.Context) ([]journal.Position, error) { return nil, nil }
+	switch j, err := at.open(ctx, opening{beside: true}); {
+	case err == nil:
+		defer func() { _ = j.Close() }()
+		positions = j.Positions
+	case at.exists(ctx):
+		return CheckResult{name, CheckWarning, "not compared with the journal, which cannot be opened"}
+	}
 	var inputs []string
 	for _, t := range schemas.InputTypes() {
 		inputs = append(inputs, o.Topic(t))
 	}
-	ran, err := consumer.GroupHasRun(ctx, conn, o.Group, inputs)
+	err = consumer.CheckGroup(ctx, conn, o.Group, inputs, positions)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("kafka did not say within %s whether group %q has run before; brokers: %s", reachWithin, o.Group, strings.Join(conn.Brokers(), ","))
+	case errors.Is(err, consumer.ErrJournalLost), errors.Is(err, consumer.ErrGroupAhead):
+		return CheckResult{name, CheckFailed, strings.TrimPrefix(err.Error(), "consumer: ")}
 	case err != nil:
-		return fmt.Errorf("ask kafka whether group %q has run before: %w", o.Group, err)
-	case !ran:
-		return nil
+		return CheckResult{name, CheckFailed, fmt.Sprintf("the offsets of group %s cannot be read: %v", o.Group, err)}
 	}
-	log.Warn("the journal is new and its group has run before: no request is sent for one window and the slack", "group", o.Group)
-	return j.UnknownHistory(ctx)
+	return CheckResult{name, CheckOK, o.Group + " has committed nothing beyond the journal"}
 }

@@ -35,6 +35,11 @@ type Options struct {
 	EgressWindow            time.Duration // of EgressRequestsPerWindow; 0: 30 s
 	Concurrency             int           // concurrency: calls in flight, at least one for each account
 
+	// ForgetJournal is forget-journal: the identity of a new journal that takes the
+	// place of a lost one. It names one journal, so that the setting cannot hide a
+	// later loss.
+	ForgetJournal string
+
 	Start       string            // start: "", earliest, latest or RFC 3339
 	Topics      map[string]string // topic: contract's name to topic; those left out keep their name
 	EventFormat schemas.Format    // event-format

@@ -125,7 +125,13 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 	if err != nil {
 		return nil, err
 	}
+	identity := j.Identity().String()
+	var forgets func(context.Context) error
+	if o.ForgetJournal == identity {
+		forgets = func(ctx context.Context) error { return forget(ctx, j, identity) }
+	}
 	return consumer.New(consumer.Config{
+		Forget: forgets, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
 		StrangerWait: strangerWait,

@@ -84,7 +84,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 		return r, err
 	}
 	if !at.exists(ctx) {
-		return r, at.noJournal("put the copy there first. Without any copy start with `run` and a group of its own")
+		return r, at.noJournal("put the copy there first. Without a copy, start `run` once: it makes an empty journal and ends; then use `journal recover --start earliest`")
 	}
 	j, err := at.open(ctx, opening{planner: replay.planner(planner), logger: log, recover: true})
 	if err != nil {

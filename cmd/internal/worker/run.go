@@ -73,7 +73,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
 		return err
 	}
-	if err := doubtHistory(ctx, &o, jrnl, conn, log); err != nil {
+	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
+	if err != nil {
+		return err
+	}
+	// Nothing that the journal holds is acted on, and nothing is sent or published,
+	// before the group's offsets show that the journal is not an older one.
+	state.add("journal", newWriteProbe(jrnl).ready)
+	state.add("consumer", func(context.Context) (bool, string) { return intake.Ready() })
+	if err := intake.Prepare(ctx); err != nil {
 		return err
 	}
 	accounts, err := newAccounts(&o, log, closing)
@@ -95,13 +103,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
-	if err != nil {
-		return err
-	}
 
-	state.add("journal", newWriteProbe(jrnl).ready)
-	state.add("consumer", func(context.Context) (bool, string) { return intake.Ready() })
 	state.add("relay", func(context.Context) (bool, string) { return relay.Ready() })
 	state.started()
 	started = true

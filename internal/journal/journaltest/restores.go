@@ -349,6 +349,31 @@ var restores = []part{
 		f.ok(err)
 		diff(f.T, []journal.Position{{Topic: topic, Next: 1}}, ps)
 	}},
+	{"a floor is below all sequences and versions, and stays", func(f *fixture) {
+		f.ingest(f.code("known", "e1", "1"))
+		f.ok(f.j.RaiseFloor(f.ctx, 700))
+		f.ok(f.j.RaiseFloor(f.ctx, 5))
+		f.crash()
+		f.ingest(f.code("new", "e2", "2"))
+		claimed := f.claim(journal.Activate, journal.Call, 10)
+		if len(claimed) != 2 {
+			f.Fatalf("claimed %d", len(claimed))
+		}
+		for _, o := range claimed {
+			if o.NextVersion != 701 {
+				f.Errorf("the next version of shop %s is %d", o.Shop.Shop, o.NextVersion)
+			}
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Publish: []journal.Draft{
+				MakeDraft(uuid.New(), schemas.TypeActivationFailed, o.Shop), MakeDraft(uuid.New(), schemas.TypeActivationFailed, shopKey("beside "+o.Shop.Shop)),
+			}})
+			for _, name := range []string{o.Shop.Shop, "beside " + o.Shop.Shop} {
+				h, err := f.j.Shop(f.ctx, shopKey(name))
+				if err != nil || len(h.Output) != 1 || h.Output[0].Sequence != 701 {
+					f.Errorf("shop %s published %+v %v", name, h.Output, err)
+				}
+			}
+		}
+	}},
 	{"where the history is unknown the ledgers wait a slack and a window", func(f *fixture) {
 		p := narrow(3)
 		f.free(p, 3, 0)

@@ -82,7 +82,7 @@ const (
 // FactFates lists all facts.
 func FactFates() map[string]Fate {
 	return map[string]Fate{
-		"identity": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried,
+		"identity": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried, "floor": Carried,
 		"history": Counted, "pruning": Counted,
 		"place": Left, "clock": Left, Moving: Left, Moved: Left,
 		"copied": Refused, "recovering": Refused,

@@ -181,7 +181,8 @@ func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request,
 			continue
 		}
 		// Mostly none is there: all are asked for again after they were made.
-		if err := j.look(ctx, conn, `INSERT INTO shop (account, name) SELECT a, n FROM unnest($1::bigint[], $2::text[]) AS x(a, n) ORDER BY a, n ON CONFLICT DO NOTHING`,
+		if err := j.look(ctx, conn, `INSERT INTO shop (account, name, sequence, version) SELECT a, n, f, f FROM unnest($1::bigint[], $2::text[]) AS x(a, n), (SELECT `+floorRead+` AS f) y
+			ORDER BY a, n ON CONFLICT DO NOTHING`,
 			func(row) {}, accounts, names); err != nil {
 			return err
 		}

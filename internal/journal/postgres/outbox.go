@@ -38,7 +38,7 @@ func (t *tx) emitFrom(sequence int64, ds []journal.Draft, key journal.ShopKey, s
 		if err != nil {
 			return err
 		}
-		r, err := t.one(`INSERT INTO shop (account, name, sequence) VALUES ($1, $2, 1) ON CONFLICT (account, name) DO UPDATE SET sequence = shop.sequence + 1
+		r, err := t.one(`INSERT INTO shop (account, name, sequence, version) SELECT $1::bigint, $2::text, f + 1, f FROM (SELECT `+floorRead+` AS f) y ON CONFLICT (account, name) DO UPDATE SET sequence = shop.sequence + 1
 			RETURNING id, sequence`, account, d.Shop.Shop)
 		if err != nil {
 			return err

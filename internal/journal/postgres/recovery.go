@@ -43,6 +43,21 @@ func (t *tx) unknownHistory() error {
 	return err
 }
 
+// floorRead is below the first sequence and the first version of a new shop.
+const floorRead = "coalesce((SELECT convert_from(value, 'UTF8')::bigint FROM meta WHERE name = 'floor'), 0)"
+
+// RaiseFloor raises the sequences and versions of all shops, also of those to come.
+func (j *Journal) RaiseFloor(ctx context.Context, floor int64) error {
+	return j.submit(ctx, 0, needs{}, func(t *tx) error {
+		if _, err := t.exec(`INSERT INTO meta (name, value) VALUES ('floor', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+			WHERE convert_from(meta.value, 'UTF8')::bigint < convert_from(excluded.value, 'UTF8')::bigint`, decimal(floor)); err != nil {
+			return err
+		}
+		_, err := t.exec("UPDATE shop SET sequence = greatest(sequence, $1), version = greatest(version, $1) WHERE sequence < $1 OR version < $1", floor)
+		return err
+	})
+}
+
 // RecoveryDue reads what the database says of itself.
 func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
 	err = j.read(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering')", func(r row) error {

@@ -80,6 +80,9 @@ func (w *writer) loadIn(j *Journal) error {
 		}
 		*x.id = r.int(0) + 1
 	}
+	if w.floor, err = metaNumber(c, "floor"); err != nil {
+		return err
+	}
 	w.names = make(map[int64]string)
 	for _, x := range []struct {
 		to    *map[string]int64

@@ -92,6 +92,8 @@ type writer struct {
 	conn *conn // nil while it has to be opened again
 	tx   tx
 	ids  ids
+	// New shops begin above it: see journal.Journal.RaiseFloor.
+	floor int64
 	// Rows that are asked for all the time and never change.
 	accounts map[string]int64
 	names    map[int64]string

@@ -55,6 +55,26 @@ func (t *tx) unknownHistory() error {
 	return nil
 }
 
+// RaiseFloor raises the sequences and versions of all shops, also of those to come.
+func (j *Journal) RaiseFloor(ctx context.Context, floor int64) error {
+	return j.submit(ctx, 0, func(t *tx) error {
+		w := t.j.writer
+		was := w.floor
+		if floor <= was {
+			return nil
+		}
+		if _, err := t.exec(setMeta, "floor", decimal(floor)); err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE shop SET sequence = max(sequence, ?1), version = max(version, ?1)", floor); err != nil {
+			return err
+		}
+		w.floor = floor
+		t.undo = append(t.undo, func() { w.floor = was })
+		return nil
+	})
+}
+
 // usedUp counts a whole limit at an instant.
 func (l *ledger) usedUp(from int64) {
 	for range l.limit {

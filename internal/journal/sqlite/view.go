@@ -156,6 +156,6 @@ func (t *tx) shopID(k journal.ShopKey) (int64, error) {
 
 func (t *tx) newShop(account int64, name string) (int64, error) {
 	id := next(&t.j.writer.ids.shop)
-	_, err := t.exec("INSERT INTO shop (id, account, name) VALUES (?, ?, ?)", id, account, name)
+	_, err := t.exec("INSERT INTO shop (id, account, name, sequence, version) VALUES (?1, ?2, ?3, ?4, ?4)", id, account, name, t.j.writer.floor)
 	return id, err
 }

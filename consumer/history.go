@@ -1,0 +1,106 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+// CheckGroup compares what the group has committed with the journal's positions
+// and changes nothing: ErrJournalLost, ErrGroupAhead, or what keeps Kafka from
+// answering until ctx ends. The offsets are read first: a worker on the same
+// journal always writes the journal first.
+func CheckGroup(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string, positions func(context.Context) ([]journal.Position, error)) error {
+	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}}
+	defer c.connect()()
+	var committed map[place]int64
+	for {
+		found, err := c.partitions(ctx)
+		if err == nil {
+			if committed, err = c.committed(ctx, placesOf(found)); err == nil {
+				break
+			}
+		}
+		if ctx.Err() != nil || errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) {
+			return err
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+	list, err := positions(ctx)
+	if err != nil {
+		return fmt.Errorf("consumer: reading the positions: %w", err)
+	}
+	known := make(map[place]int64, len(list))
+	for _, p := range list {
+		known[place{p.Topic, p.Partition}] = p.Next
+	}
+	places := make([]place, 0, len(committed))
+	for p := range committed {
+		places = append(places, p)
+	}
+	slices.SortFunc(places, place.compare)
+	for _, p := range places {
+		next, ok := known[p]
+		switch {
+		case !ok:
+			return c.journalLost(p, committed)
+		case committed[p] > next:
+			return groupAhead(p, committed[p], next)
+		}
+	}
+	return nil
+}
+
+// committedOf lists the places of which the group has committed an offset.
+func committedOf(places []place, committed map[place]int64) []place {
+	var found []place
+	for _, p := range places {
+		if _, ok := committed[p]; ok {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, place.compare)
+	return found
+}
+
+func (c *Consumer) journalLost(p place, committed map[place]int64) error {
+	return fmt.Errorf("%w (%s: the group %s committed %d)%s", ErrJournalLost, p, c.config.Group, committed[p], c.config.LostHint)
+}
+
+// forget lets a new journal begin for a group that has committed offsets. The
+// offsets are set first: after a crash the journal is still new, and forget runs
+// again. A group that has members refuses them.
+func (c *Consumer) forget(ctx context.Context, lost []place, fresh map[place]int64) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	topics := map[string][]kafka.OffsetCommit{}
+	for _, p := range lost {
+		topics[p.topic] = append(topics[p.topic], kafka.OffsetCommit{Partition: p.partition, Offset: fresh[p]})
+	}
+	answer, err := c.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: c.config.Group, GenerationID: -1, Topics: topics})
+	if err != nil {
+		return refusal(err)
+	}
+	for topic, partitions := range answer.Topics {
+		for _, p := range partitions {
+			switch {
+			case errors.Is(p.Error, kafka.UnknownMemberId), errors.Is(p.Error, kafka.IllegalGeneration), errors.Is(p.Error, kafka.RebalanceInProgress):
+				return fmt.Errorf("%w: stop the workers of group %s before the lost journal is forgotten: %w", ErrGroupInUse, c.config.Group, p.Error)
+			case p.Error != nil:
+				return refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+			}
+		}
+	}
+	if err := c.config.Forget(ctx); err != nil {
+		return fmt.Errorf("consumer: forgetting the lost journal: %w", err)
+	}
+	c.log.Warn("the lost journal is forgotten", "group", c.config.Group)
+	return nil
+}

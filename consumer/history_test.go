@@ -1,0 +1,110 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafkatest"
+)
+
+func TestLostJournal(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
+		c.Produce(t, topic, many(0, 10))
+		r := start(t, c, g, topic, j)
+		eventually(t, "the commits", func() bool {
+			done := c.Committed(t, g, topic)
+			return j.taken() == 10 && done[0] == j.position(topic, 0) && done[1] == j.position(topic, 1)
+		})
+		worker := r
+		forgot := 0
+		forget := func(c *consumer.Config) { c.Forget = func(context.Context) error { forgot++; return nil } }
+		t.Run("ForgetsNothingBesideAWorker", func(t *testing.T) {
+			r := start(t, c, g, topic, newInbox(), forget)
+			if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrGroupInUse) {
+				t.Fatalf("Run: %v", err)
+			}
+			if forgot != 0 {
+				t.Error("something was forgotten")
+			}
+		})
+		worker.stop()
+		for name, s := range map[string]consumer.Start{
+			"Unset": {}, "Earliest": {Mode: consumer.StartEarliest}, "Latest": {Mode: consumer.StartLatest},
+			"Time": {Mode: consumer.StartTime, Time: time.Now().Add(time.Hour)},
+		} {
+			t.Run("IsRefusedWithStart"+name, func(t *testing.T) {
+				lost := newInbox()
+				r := start(t, c, g, topic, lost, func(c *consumer.Config) { c.Start, c.LostHint = s, "; or a hint" })
+				err := r.ends(t, 20*time.Second)
+				if !errors.Is(err, consumer.ErrJournalLost) || !strings.Contains(err.Error(), "journal recover") || !strings.HasSuffix(err.Error(), "; or a hint") {
+					t.Fatalf("Run: %v", err)
+				}
+				if len(lost.begun()) != 0 {
+					t.Error("something was begun")
+				}
+			})
+		}
+		t.Run("RecoversFromAGivenPlaceOnly", func(t *testing.T) {
+			for mode, want := range map[consumer.StartMode]error{consumer.StartUnset: consumer.ErrRecoverStart, consumer.StartLatest: consumer.ErrRecoverStart, consumer.StartEarliest: nil} {
+				if err := alone(t, c, g, topic, newInbox(), nil, func(ctx context.Context, a *consumer.Alone) error {
+					spans, _, err := a.Inputs(ctx)
+					if err == nil && (len(spans) != 2 || !spans[0].Ahead || !spans[1].Ahead) {
+						t.Errorf("%+v", spans)
+					}
+					return err
+				}, withStart(mode)); !errors.Is(err, want) {
+					t.Errorf("mode %d: %v, want %v", mode, err, want)
+				}
+			}
+		})
+		t.Run("IsForgotten", func(t *testing.T) {
+			anew := newInbox()
+			r := start(t, c, g, topic, anew, func(c *consumer.Config) {
+				c.Forget = func(context.Context) error {
+					if forgot++; forgot == 1 {
+						return errors.New("the journal fails")
+					}
+					if len(anew.begun()) != 0 {
+						t.Error("it began before the lost journal was forgotten")
+					}
+					return nil
+				}
+			})
+			eventually(t, "all once more", func() bool { return anew.taken() == 10 })
+			r.stop()
+			// The flag is not needed any more.
+			c.Produce(t, topic, many(10, 5))
+			start(t, c, g, topic, anew, withStart(consumer.StartUnset))
+			eventually(t, "the later ones", func() bool { return anew.taken() == 15 })
+		})
+	})
+}
+
+// Prepare alone compares and begins, and joins no group.
+func TestPrepare(t *testing.T) {
+	c := kafkatest.Embedded(t)
+	topic, j := c.NewTopic(t, "in", 2), newInbox()
+	c.Produce(t, topic, many(0, 10))
+	config, _ := configure(t, c, group(), topic, j, withStart(consumer.StartLatest))
+	own, err := consumer.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := own.Prepare(t.Context()); err != nil || len(j.begun()) != 2 {
+		t.Fatalf("%v; begun %v", err, j.begun())
+	}
+	c.Produce(t, topic, many(10, 5))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- own.Run(ctx) }()
+	eventually(t, "what came after it", func() bool { return j.taken() == 5 })
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
