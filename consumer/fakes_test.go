@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/kafkatest"
@@ -22,6 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	cleanenv.Use()
 	// The shared broker runs on until the process ends.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
 }

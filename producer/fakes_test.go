@@ -16,6 +16,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/goleak"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/kafkatest"
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	cleanenv.Use()
 	// The shared broker runs on until the process ends.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
 }

@@ -11,17 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
 // asProgram makes this test binary the program: its arguments are a command line.
-const asProgram = "INVOICEBOX_WORKER_TEST_AS_PROGRAM"
+const asProgram = "INVOICEBOX_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	cleanenv.Use()
 	os.Exit(m.Run())
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -26,6 +27,7 @@ var binary string
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
 func buildAndRun(m *testing.M) int {
+	cleanenv.Use()
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

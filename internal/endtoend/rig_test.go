@@ -24,6 +24,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 const beside = 10
 
 func buildAndRun(m *testing.M) int {
+	cleanenv.Use()
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })

@@ -17,12 +17,14 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"go.uber.org/goleak"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/internal/secret"
 )
 
 func TestMain(m *testing.M) {
+	cleanenv.Use()
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/kafkatest"
 )
 
@@ -27,6 +28,7 @@ const (
 // waits to be killed.
 func TestMain(m *testing.M) {
 	if os.Getenv(holderVariable) == "" {
+		cleanenv.Use()
 		goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
 		return
 	}

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
@@ -20,7 +21,10 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	cleanenv.Use()
+	goleak.VerifyTestMain(m)
+}
 
 // A bench is a pool over a fake journal and a scripted API, in virtual time.
 type bench struct {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal/move"
 )
 
@@ -19,6 +20,7 @@ const childVariable = "INVOICEBOX_MOVE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {
+		cleanenv.Use()
 		os.Exit(m.Run())
 	}
 	at, err := strconv.ParseInt(os.Getenv(childVariable+"_AT"), 10, 64)

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 )
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
+	cleanenv.Use()
 	goleak.VerifyTestMain(m)
 }
 
