@@ -102,7 +102,7 @@ func dataFault(data any) string {
 			fault("partition", d.Partition >= 0 && d.Partition <= maxPartition),
 			fault("offset", d.Offset >= 0),
 			fault("eventId", d.EventID == "" || textFault(d.EventID, MaxIDBytes) == ""),
-			fault("reason", slices.Contains(reasons, d.Reason)),
+			fault("reason", isReason(d.Reason)),
 			fault("where", d.Where == "" || textFault(d.Where, MaxWhereBytes) == ""),
 			fault("time", validTime(d.Time)))
 	}

@@ -3,6 +3,7 @@ package schemas
 import (
 	"bytes"
 	"encoding/base64"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -30,6 +31,7 @@ func (d *Decoder) Decode(m Message) (Input, error) {
 		return Input{}, ignored
 	case fault != nil:
 		fault.EventID = r.safeID()
+		fault.Account, fault.Shop = r.readableShop()
 		return Input{}, fault
 	}
 	return in, nil
@@ -50,9 +52,12 @@ type reading struct {
 	decoder *Decoder
 	typ     string // that the topic demands
 	mode    mode
+	prefix  string // of the headers that hold attributes
 	inside  string // the pointer of the data inside the value
 	env     envelope
 	data    dataMembers
+	// provider is that of an event for another one, without space around it.
+	provider []byte
 	// The trace context of the transport, for want of the event's own.
 	transportParent, transportState []byte
 }
@@ -65,13 +70,19 @@ func (r *reading) run(m *Message) (Input, *Ignored, *Invalid) {
 	if fault != nil {
 		return Input{}, nil, fault
 	}
-	value := withoutWireHeader(m.Value)
+	value := withoutFrame(m.Value)
 	data, fault := r.parse(value)
 	if fault != nil {
+		if hint := diagnose(m.Value, value, fault); hint != nil {
+			return Input{}, nil, hint
+		}
 		if fault.Byte > 0 {
 			fault.Byte += int64(len(m.Value) - len(value))
 		}
 		return Input{}, nil, fault
+	}
+	if hint := r.wrapped(); hint != nil {
+		return Input{}, nil, hint
 	}
 	other, fault := r.otherProvider()
 	if fault != nil {
@@ -98,20 +109,21 @@ func (r *reading) parse(value []byte) (data []byte, fault *Invalid) {
 	if fault != nil {
 		return nil, fault
 	}
-	if fault = p.object(data, &r.data, r.decoder.idMember); fault != nil {
+	r.data.idMember = r.decoder.idMember
+	if data, fault = p.object(data, &r.data); fault != nil {
 		return nil, r.within(fault)
+	}
+	if r.mode == modePlain && r.isStructured() {
+		r.mode, r.env, r.data = modeStructured, envelope{}, dataMembers{}
+		return r.parse(value)
 	}
 	return data, nil
 }
 
-// withoutWireHeader drops the five bytes that a schema registry's serializer
-// puts before the JSON. JSON never begins with a zero byte, so there is nothing
-// to mistake.
-func withoutWireHeader(value []byte) []byte {
-	if value[0] == 0 && len(value) >= 5 {
-		return value[5:]
-	}
-	return value
+// isStructured recognises an event in structured mode that came without its
+// content type. A flat object that has a specversion among its members stays plain.
+func (r *reading) isStructured() bool {
+	return r.data.specVersion != nil && (r.data.wrapperName == "data" || r.data.wrapperName == "data_base64" || r.data.shop == nil)
 }
 
 // otherProvider tells whether the event is someone else's business.
@@ -130,12 +142,15 @@ func (r *reading) otherProvider() (bool, *Invalid) {
 	if string(raw) == `"`+Provider+`"` {
 		return false, nil
 	}
-	switch unquoted(raw) {
-	case Provider: // spelt with escapes
+	// Spelt with escapes, in capitals or with space around it.
+	text := bytes.Trim(unquotedBytes(raw), trimSet)
+	switch {
+	case len(text) == len(Provider) && strings.EqualFold(string(text), Provider):
 		return false, nil
-	case "":
+	case len(text) == 0:
 		return false, &Invalid{Reason: ReasonEmpty, Where: where}
 	}
+	r.provider = text
 	return true, nil
 }
 
@@ -143,6 +158,9 @@ func (r *reading) otherProvider() (bool, *Invalid) {
 // code that was entered for another provider is no choice.
 func (r *reading) ignored() *Ignored {
 	out := &Ignored{Reason: IgnoreOtherProvider}
+	if isNearMiss(r.provider) {
+		out.NearMiss = string(r.provider)
+	}
 	if r.typ != TypeProviderSelected {
 		return out
 	}
@@ -162,7 +180,7 @@ func (r *reading) input(m *Message, data []byte) (in Input, fault *Invalid) {
 	if fault = r.identity(&in); fault != nil {
 		return Input{}, fault
 	}
-	if in.Time, fault = r.time(m.Time); fault != nil {
+	if in.Time, in.TimeDropped, fault = r.time(m.Time); fault != nil {
 		return Input{}, fault
 	}
 	if in.Shop, fault = r.shop(); fault != nil {
@@ -198,7 +216,7 @@ func content(typ string, data []byte) Content {
 	value := jsontext.Value(data).Clone()
 	// The data was parsed already, so this cannot fail; were it to, the raw text
 	// is as good a content, only less forgiving.
-	_ = value.Canonicalize(jsontext.CanonicalizeRawInts(false))
+	_ = value.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	out := make([]byte, 0, len(value)+len(typ)+20)
 	out = append(append(out, `{"data":`...), value...)
 	out = append(append(out, `,"type":"`...), typ...)

@@ -119,10 +119,10 @@ func TestHeaders(t *testing.T) {
 		"malformed trace":              {header("ce_traceparent", "00-marked-values-00"), schemas.Invalid{}},
 		"avro":                         {replace("content-type", "application/avro"), schemas.Invalid{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
 		"utf-16":                       {replace("content-type", "application/json; charset=utf-16"), schemas.Invalid{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
-		"content type twice":           {header("Content-Type", "application/json"), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "content-type"}},
+		"content type twice":           {header("Content-Type", "text/json"), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "content-type"}},
 		"content type not UTF-8":       {replace("content-type", "application/json; x=\xff"), schemas.Invalid{Reason: schemas.ReasonInvalidUTF8, Where: "content-type"}},
 		"id twice":                     {header("CE_ID", "marked-value"), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "ce_id"}},
-		"type twice, the same":         {header("ce_type", schemas.TypeCodeEntered), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "ce_type"}},
+		"type twice, not the same":     {header("ce_type", schemas.TypeProviderSelected), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "ce_type"}},
 		"id not UTF-8":                 {replace("ce_id", "marked\xff"), schemas.Invalid{Reason: schemas.ReasonInvalidUTF8, Where: "ce_id"}},
 		"id missing":                   {drop("ce_id"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "ce_id"}},
 		"id empty":                     {replace("ce_id", ""), schemas.Invalid{Reason: schemas.ReasonEmpty, Where: "ce_id"}},
@@ -138,7 +138,7 @@ func TestHeaders(t *testing.T) {
 		"type missing":                 {drop("ce_type"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "ce_type"}},
 		"subject of another shop":      {replace("ce_subject", "shop-2"), schemas.Invalid{Reason: schemas.ReasonSubjectDiffers, Where: "ce_subject"}},
 		"time nonsense":                {replace("ce_time", "marked-value"), schemas.Invalid{Reason: schemas.ReasonMalformed, Where: "ce_time"}},
-		"batch":                        {replace("content-type", "application/cloudevents-batch+json"), schemas.Invalid{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
+		"batch":                        {replace("content-type", "application/cloudevents-batch+json"), schemas.Invalid{Reason: schemas.ReasonBatch, Where: "content-type"}},
 		"structured, but bare data":    {replace("content-type", "application/cloudevents+json"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "/specversion"}},
 		"structured in another format": {replace("content-type", "application/cloudevents+avro"), schemas.Invalid{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
 	} {
@@ -173,8 +173,6 @@ func TestOtherProvidersAreIgnoredBeforeAnythingElse(t *testing.T) {
 	}{
 		"plain case":        {`{"shopId":"s","provider":"somebank"}`, "default", "s"},
 		"number as shop id": {`{"provider":"somebank","shopId":17,"partnerAccount":"default"}`, "default", "17"},
-		"other case":        {`{"shopId":"s","provider":"Invoicebox"}`, "default", "s"},
-		"space":             {`{"shopId":"s","provider":"invoicebox "}`, "default", "s"},
 		"no shop id":        {`{"provider":"somebank"}`, "", ""},
 		"bad shop id":       {`{"provider":"somebank","shopId":"a\u0000b"}`, "", ""},
 		"unknown account":   {`{"provider":"somebank","shopId":"s","partnerAccount":"nobody"}`, "", ""},
@@ -233,8 +231,7 @@ func TestTombstonesTopicsAndSizes(t *testing.T) {
 		{plainMessage("codes", "null"), schemas.ReasonWrongType},
 		{plainMessage("codes", "[0"), schemas.ReasonNotJSON},
 		{plainMessage("codes", "]"), schemas.ReasonNotJSON},
-		{plainMessage("codes", "\xef\xbb\xbf"+goodCode), schemas.ReasonNotJSON},
-		{plainMessage("codes", `{"shopId":"\ud800","activationCode":"1"}`), schemas.ReasonNotJSON},
+		{plainMessage("codes", `{"shopId":"\ud800","activationCode":"1"}`), schemas.ReasonInvalidUTF8},
 		{plainMessage("codes", `{"shopId":-0,"activationCode":"1"}`), schemas.ReasonMalformed},
 		{plainMessage("codes", `{"shopId":1e3,"activationCode":"1"}`), schemas.ReasonMalformed},
 	} {
@@ -275,31 +272,13 @@ func TestLimitsAreExact(t *testing.T) {
 	}
 }
 
-// The place of a fault counts from the record's first byte, and what RFC 3339
-// allows is read, no more.
-func TestPlacesAndTimes(t *testing.T) {
+// The place of a fault counts from the record's first byte.
+func TestPlaces(t *testing.T) {
 	d := decoder(t, schemas.DecoderOptions{})
 	for _, registry := range []string{"", "\x00\x00\x00\x00\x07"} {
 		_, err := d.Decode(plainMessage(schemas.TypeCodeEntered, registry+`{"shopId":?}`))
 		if want := fmt.Sprintf("schemas: invalid event: not_json at /shopId near byte %d", len(registry)+10); err == nil || err.Error() != want {
 			t.Errorf("%v, not %s", err, want)
-		}
-	}
-	at := time.Date(2026, 11, 20, 9, 0, 0, 500_000_000, time.UTC)
-	for text, good := range map[string]bool{
-		"2026-11-20T12:00:00.5+03:00": true, "2026-11-20t09:00:00.5z": true, "2026-11-20T09:00:00.500000000Z": true,
-		"2026-11-20T09:00:00,5Z": false, "2026-11-20T9:00:00.5Z": false, "2026-11-20 09:00:00.5Z": false, "2026-11-20T09:00:00.5": false,
-		"2026-11-20T09:00:00": false, "2026-11-20": false, "2026-02-30T09:00:00Z": false, "2026-11-20T09:00:00.5+24:00": false, "2026-11-20T09:00:00.5+23:60": false, "2026-11-21T08:59:00.5+23:59": true, "1795165200": false,
-	} {
-		m := binaryMessage(schemas.TypeCodeEntered, goodCode)
-		for i := range m.Headers {
-			if m.Headers[i].Key == "ce_time" {
-				m.Headers[i].Value = []byte(text)
-			}
-		}
-		in, err := d.Decode(m)
-		if (err == nil) != good || good && !in.Time.Equal(at) {
-			t.Errorf("%s: %v %v", text, in.Time, err)
 		}
 	}
 }

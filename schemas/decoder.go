@@ -49,10 +49,13 @@ type Input struct {
 	Source string // CloudEvents source; empty for plain JSON
 	// ID is the event's id. Empty for plain JSON without one: the caller makes it
 	// with RecordID.
-	ID      string
-	Time    time.Time // of the event, else of the record; UTC
-	Account string    // known to the decoder
-	Shop    string
+	ID   string
+	Time time.Time // of the event, else of the record; UTC
+	// TimeDropped tells that the event has a time that could not be read for
+	// certain, so that Time is the record's. To be counted, nothing more.
+	TimeDropped bool
+	Account     string // known to the decoder
+	Shop        string
 
 	Email secret.String // for TypeProviderSelected, trimmed
 	Code  secret.String // for TypeCodeEntered, trimmed

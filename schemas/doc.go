@@ -8,23 +8,34 @@
 // of three ways: an [Input]; an [*Invalid], which is a dead letter; an
 // [*Ignored], which is counted.
 //
-//	form        recognised by                                            id
-//	structured  content-type application/cloudevents+json                member id
-//	binary      any header that begins with ce_ (in upper or lower case)  header ce_id
-//	plain       neither                                                  a header or member by setting, or none
+//	form        recognised by                                                     id
+//	structured  content-type application/cloudevents+json; or specversion and data   member id
+//	            in the value
+//	binary      any header that begins with ce_ (in upper or lower case); ce- or     header ce_id
+//	            cloudEvents: where one of them is the specversion
+//	plain       none of these                                                        a header or member by setting, or none
 //
-// In each of them the JSON may stand behind the five bytes that a schema
-// registry's serializer puts first. A structured event needs its content type:
-// without it the value is read as plain data.
+// In each of them the JSON may stand behind a byte order mark and behind the
+// frame of a schema registry's serializer (Confluent, Apicurio, AWS Glue without
+// compression). Header values may stand in quotes, as older versions of Spring
+// write them.
+//
+// A form that can mean one thing only is read; any other gets a reason that names
+// it. TestShapes holds the decision about each form. What is optional costs no
+// event: a time of a common form that names no instant is left out
+// ([Input.TimeDropped]), a malformed trace context is dropped, null in an optional
+// member and an empty optional attribute count as absent, and the same header or
+// member twice with the same value counts once.
 //
 // What is checked, in this order, so that one fault always gets one reason:
 // topic, tombstone, size, headers, specversion and type, JSON (syntax, UTF-8,
-// repeated members, nesting), provider; and only for events that are ours id,
+// nesting, repeated members), provider; and only for events that are ours id,
 // source, time, shop id, subject, account, address or code. Events for another
 // provider are nearly all of the traffic: they cost one to four microseconds, and
-// what else is wrong with them is nobody's business. Unknown members and
-// headers are ignored; null in an optional member, and an empty optional
-// attribute, count as absent; a malformed trace context is dropped.
+// what else is wrong with them is nobody's business. Unknown members and headers
+// are ignored, whatever stands in them as long as it can be told where they end.
+// The provider's name is compared without case and surrounding space; one that is
+// nearly ours is reported ([Ignored.NearMiss]).
 //
 // An integer is a shop id or code by its exact digits. As JSON numbers 10 and
 // 10.0 are the same, as ids only the first is accepted.
@@ -65,6 +76,6 @@
 // It keeps no state: duplicates, cool-downs and the identity of content are the
 // inbox's business ([Identity] and [Content] are what it needs). It does not ask
 // whether a mailbox exists. Other event formats of CloudEvents (Avro, Protobuf,
-// batches) are refused. [NormalizeEmail] does not fold Unicode domains into
+// batches) are refused, and so is what the application compressed or encoded twice. [NormalizeEmail] does not fold Unicode domains into
 // their ASCII form: the two spellings are two addresses.
 package schemas

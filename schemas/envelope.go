@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"strings"
 	"unicode/utf8"
 
@@ -15,6 +16,7 @@ const (
 
 	specVersion         = "1.0"
 	mediaTypeCloudEvent = "application/cloudevents+json"
+	mediaTypeBatch      = "application/cloudevents-batch+json"
 )
 
 // An envelope holds the attributes of CloudEvents as text, nil when absent. In
@@ -51,64 +53,108 @@ func (e *envelope) slot(name string) *[]byte {
 func (r *reading) readHeaders(headers []Header) *Invalid {
 	media, fault := r.findMode(headers)
 	for _, h := range headers {
-		name := headerName(h.Key)
+		prefix, name := headerName(h.Key)
 		slot := (*[]byte)(nil)
-		switch attribute, isAttribute := strings.CutPrefix(name, headerPrefix); {
-		case isAttribute && r.mode == modeBinary:
-			slot = r.env.slot(attribute)
+		switch {
+		case prefix != "" && prefix == r.prefix && r.mode == modeBinary:
+			slot = r.env.slot(name)
 		case r.mode == modePlain && r.decoder.idHeader != "" && strings.EqualFold(h.Key, r.decoder.idHeader):
-			slot, name = &r.env.id, strings.ToLower(r.decoder.idHeader)
+			slot, prefix, name = &r.env.id, "", strings.ToLower(r.decoder.idHeader)
+		case prefix != "":
 		case name == headerTraceParent:
-			r.transportParent = h.Value
+			r.transportParent = headerValue(h.Value)
 		case name == headerTraceState:
-			r.transportState = h.Value
+			r.transportState = headerValue(h.Value)
 		}
 		if slot == nil || h.Value == nil {
 			continue
 		}
-		if *slot != nil && fault == nil {
-			fault = &Invalid{Reason: ReasonRepeatedHeader, Where: name}
+		value := headerValue(h.Value)
+		// The same value again says nothing else.
+		if *slot != nil && fault == nil && !bytes.Equal(*slot, value) {
+			fault = &Invalid{Reason: ReasonRepeatedHeader, Where: prefix + name}
 		}
-		if !utf8.Valid(h.Value) && fault == nil {
-			fault = &Invalid{Reason: ReasonInvalidUTF8, Where: name}
+		if !utf8.Valid(value) && fault == nil {
+			fault = &Invalid{Reason: ReasonInvalidUTF8, Where: prefix + name}
 		}
-		*slot = h.Value
+		*slot = value
 	}
-	if fault == nil && !readable(r.mode, media) {
+	switch {
+	case fault != nil || readable(r.mode, media):
+	case media == mediaTypeBatch:
+		fault = &Invalid{Reason: ReasonBatch, Where: headerContentType}
+	default:
 		fault = &Invalid{Reason: ReasonUnsupportedContentType, Where: headerContentType}
 	}
 	return fault
 }
 
 // findMode looks at the content type first, as CloudEvents wants it, then for
-// any of its headers. What ce_ headers say beside a structured event is a copy
-// at best and is not read.
+// any of its headers. Attributes beside a structured event are a copy
+// at best and are not read.
 func (r *reading) findMode(headers []Header) (media string, fault *Invalid) {
 	seen := false
 	for _, h := range headers {
-		name := headerName(h.Key)
-		if strings.HasPrefix(name, headerPrefix) && r.mode == modePlain {
-			r.mode = modeBinary
-		}
-		if name != headerContentType || h.Value == nil {
+		prefix, name := headerName(h.Key)
+		if prefix != "" {
+			r.preferPrefix(prefix, name, h.Value)
 			continue
 		}
-		var utf8Charset bool
-		switch media, utf8Charset = mediaType(h.Value); {
+		isType := name == headerContentType
+		if !isType && name != contentTypeAlias || h.Value == nil {
+			continue
+		}
+		value := headerValue(h.Value)
+		was := media
+		now, utf8Charset := mediaType(value)
+		if !isType {
+			// Some libraries misspell the name. It counts only where it is about CloudEvents.
+			if media == "" && strings.HasPrefix(now, "application/cloudevents") {
+				media = now
+			}
+			continue
+		}
+		media = now
+		switch {
 		case fault != nil:
-		case seen:
+		case seen && was != now:
 			fault = &Invalid{Reason: ReasonRepeatedHeader, Where: headerContentType}
-		case !utf8.Valid(h.Value):
+		case !utf8.Valid(value):
 			fault = &Invalid{Reason: ReasonInvalidUTF8, Where: headerContentType}
 		case !utf8Charset:
 			fault = &Invalid{Reason: ReasonUnsupportedContentType, Where: headerContentType}
 		}
 		seen = true
-		if media == mediaTypeCloudEvent {
-			r.mode = modeStructured
-		}
+	}
+	switch {
+	case media == mediaTypeCloudEvent || media == "application/cloudevents":
+		r.mode = modeStructured
+	case r.prefix != "":
+		r.mode = modeBinary
 	}
 	return media, fault
+}
+
+// preferPrefix chooses whose attributes are read. Those of the Kafka binding come
+// first and need no more than one header. A prefix of another transport counts
+// with a specversion: other headers may begin so too.
+func (r *reading) preferPrefix(prefix, name string, value []byte) {
+	if prefix == headerPrefix || r.prefix == "" && name == "specversion" && value != nil {
+		r.prefix = prefix
+	}
+}
+
+// headerValue is a header's value without the quotes that older versions of
+// Spring put around every text.
+func headerValue(value []byte) []byte {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return value
+	}
+	text, err := jsontext.AppendUnquote(make([]byte, 0, len(value)), value)
+	if err != nil {
+		return value
+	}
+	return text
 }
 
 // readable tells whether a media type promises what the mode needs. CloudEvents
@@ -151,7 +197,7 @@ func mediaType(value []byte) (media string, utf8Charset bool) {
 func (r *reading) readStructured(p *parser, value []byte) ([]byte, *Invalid) {
 	r.inside = "/data"
 	var members envelopeMembers
-	fault := p.object(value, &members, "")
+	_, fault := p.object(value, &members)
 	// After a fault too: the id may have been read before it.
 	for i, name := range attributeNames {
 		switch raw := members.attributes[i]; {
@@ -184,6 +230,9 @@ func (r *reading) structuredData(members *envelopeMembers) ([]byte, *Invalid) {
 		if members.data == nil {
 			return nil, &Invalid{Reason: ReasonMissing, Where: "/data"}
 		}
+		if isEncodedJSON(members.data) {
+			return nil, &Invalid{Reason: ReasonDoubleEncoded, Where: "/data"}
+		}
 		return members.data, nil
 	}
 	if !isAbsent(members.data) {
@@ -206,7 +255,7 @@ func (r *reading) checkHead() *Invalid {
 	if r.env.specVersion == nil {
 		return &Invalid{Reason: ReasonMissing, Where: r.attribute("specversion")}
 	}
-	if string(r.env.specVersion) != specVersion {
+	if !isVersion1(r.env.specVersion) {
 		return &Invalid{Reason: ReasonUnsupportedVersion, Where: r.attribute("specversion")}
 	}
 	if r.env.typ == nil {
@@ -216,6 +265,16 @@ func (r *reading) checkHead() *Invalid {
 		return &Invalid{Reason: ReasonTypeDiffers, Where: r.attribute("type")}
 	}
 	return nil
+}
+
+// isVersion1 takes 1.0 and its patch releases, which CloudEvents does not put
+// into events and some producers do.
+func isVersion1(version []byte) bool {
+	patch, found := bytes.CutPrefix(version, []byte(specVersion))
+	if !found || len(patch) == 0 {
+		return found
+	}
+	return patch[0] == '.' && len(patch) > 1 && len(bytes.Trim(patch[1:], "0123456789")) == 0
 }
 
 // required checks an attribute that must be there.
@@ -232,7 +291,7 @@ func (r *reading) required(value []byte, name string, maxBytes int) *Invalid {
 // attribute is where an attribute stands.
 func (r *reading) attribute(name string) string {
 	if r.mode == modeBinary {
-		return headerPrefix + name
+		return r.prefix + name
 	}
 	return "/" + name
 }
@@ -250,15 +309,32 @@ func (r *reading) within(fault *Invalid) *Invalid {
 	if r.inside == "/data_base64" {
 		return &Invalid{Reason: fault.Reason, Where: r.inside}
 	}
+	if r.inside != "" {
+		fault.Byte = 0 // it counts from the data's begin
+	}
 	fault.Where = r.inside + fault.Where
 	return fault
 }
 
-// headerName is a header's name in lower case where it is one that matters;
-// headerPrefix alone for an attribute that is not read, else empty. It returns
-// constants, since every header of every record comes through here.
-func headerName(key string) string {
-	var buffer [len("ce_specversion")]byte
+// The prefixes of attributes: of the Kafka binding, of HTTP, and of AMQP with
+// both of its separators.
+const (
+	prefixHTTP     = "ce-"
+	prefixAMQP     = "cloudevents:"
+	prefixAMQPLine = "cloudevents_"
+
+	contentTypeAlias = "contenttype" // Spring's contentType, and content_type
+)
+
+// headerName splits a header's name, in lower case, into the prefix of an
+// attribute and the attribute's name, or gives the name alone where it is one
+// that matters. An attribute that is not read has no name. It returns constants,
+// since every header of every record comes through here.
+func headerName(key string) (prefix, name string) {
+	if key == "" || key[0]|0x20 != 'c' && key[0]|0x20 != 't' {
+		return "", ""
+	}
+	var buffer [len(prefixAMQP + "specversion")]byte
 	lower := buffer[:0]
 	for i := 0; i < len(key) && i < cap(lower); i++ {
 		c := key[i]
@@ -267,36 +343,45 @@ func headerName(key string) string {
 		}
 		lower = append(lower, c)
 	}
-	if len(lower) == len(key) {
-		switch string(lower) {
-		case headerContentType:
-			return headerContentType
-		case headerTraceParent:
-			return headerTraceParent
-		case headerTraceState:
-			return headerTraceState
-		case "ce_specversion":
-			return "ce_specversion"
-		case "ce_id":
-			return "ce_id"
-		case "ce_source":
-			return "ce_source"
-		case "ce_type":
-			return "ce_type"
-		case "ce_subject":
-			return "ce_subject"
-		case "ce_time":
-			return "ce_time"
-		case "ce_traceparent":
-			return "ce_traceparent"
-		case "ce_tracestate":
-			return "ce_tracestate"
-		}
+	switch {
+	case bytes.HasPrefix(lower, []byte(headerPrefix)):
+		prefix = headerPrefix
+	case bytes.HasPrefix(lower, []byte(prefixHTTP)):
+		prefix = prefixHTTP
+	case bytes.HasPrefix(lower, []byte(prefixAMQP)):
+		prefix = prefixAMQP
+	case bytes.HasPrefix(lower, []byte(prefixAMQPLine)):
+		prefix = prefixAMQPLine
 	}
-	if strings.HasPrefix(string(lower), headerPrefix) {
-		return headerPrefix
+	if len(lower) < len(key) {
+		return prefix, ""
 	}
-	return ""
+	switch string(lower[len(prefix):]) {
+	case "specversion":
+		name = "specversion"
+	case "id":
+		name = "id"
+	case "source":
+		name = "source"
+	case "type":
+		name = "type"
+	case "subject":
+		name = "subject"
+	case "time":
+		name = "time"
+	case headerTraceParent:
+		return prefix, headerTraceParent
+	case headerTraceState:
+		return prefix, headerTraceState
+	case headerContentType:
+		return prefix, headerContentType
+	case contentTypeAlias, "content_type":
+		return prefix, contentTypeAlias
+	}
+	if prefix == "" {
+		return "", ""
+	}
+	return prefix, name
 }
 
 // isAbsent tells whether an optional member is not there; null says so too.

@@ -6,39 +6,92 @@ import "strconv"
 // for a metric label and for the dead letter event.
 type Reason string
 
-// The reasons of dead letters. All but the last come from [Decoder.Decode].
+// The reasons of dead letters; [ReasonMeaning] says what each means. All but the
+// last come from [Decoder.Decode].
 const (
-	ReasonUnknownTopic           Reason = "unknown_topic"            // the topic carries no event of the contract
-	ReasonTooLarge               Reason = "too_large"                // the value is over the limit and was not looked at
-	ReasonNotJSON                Reason = "not_json"                 // broken JSON, or something after it
-	ReasonInvalidUTF8            Reason = "invalid_utf8"             // in the value or in a header
-	ReasonDuplicateMember        Reason = "duplicate_member"         // an object says one name twice
-	ReasonTooDeep                Reason = "too_deep"                 // nested beyond the limit
-	ReasonRepeatedHeader         Reason = "repeated_header"          // a header that is read stands there twice
-	ReasonUnsupportedContentType Reason = "unsupported_content_type" // not JSON in UTF-8, or a batch
-	ReasonUnsupportedVersion     Reason = "unsupported_specversion"  // not CloudEvents 1.0
-	ReasonTypeDiffers            Reason = "type_differs"             // the event's type is not the topic's
-	ReasonMissing                Reason = "missing"                  // a required member or attribute is not there
-	ReasonWrongType              Reason = "wrong_type"               // a member has another JSON type than it must
-	ReasonEmpty                  Reason = "empty"                    // a text without content
-	ReasonTooLong                Reason = "too_long"                 // a text over its limit
-	ReasonControlCharacter       Reason = "control_character"        // C0, DEL or C1 in a text
-	ReasonMalformed              Reason = "malformed"                // a number, time, address or base64 of the wrong form
-	ReasonSubjectDiffers         Reason = "subject_differs"          // the subject is not the shop id
-	ReasonUnknownAccount         Reason = "unknown_account"          // nobody configured this partner account
-	ReasonConflict               Reason = "conflict"                 // two members that exclude each other
-	ReasonIDReused               Reason = "id_reused"                // the same identity with other content (the inbox finds it)
+	ReasonUnknownTopic           Reason = "unknown_topic"
+	ReasonTooLarge               Reason = "too_large"
+	ReasonNotJSON                Reason = "not_json"
+	ReasonCompressed             Reason = "compressed"
+	ReasonUnsupportedEncoding    Reason = "unsupported_encoding"
+	ReasonUnsupportedFormat      Reason = "unsupported_format"
+	ReasonDoubleEncoded          Reason = "double_encoded"
+	ReasonEnveloped              Reason = "enveloped"
+	ReasonBatch                  Reason = "batch"
+	ReasonInvalidUTF8            Reason = "invalid_utf8"
+	ReasonDuplicateMember        Reason = "duplicate_member"
+	ReasonTooDeep                Reason = "too_deep"
+	ReasonRepeatedHeader         Reason = "repeated_header"
+	ReasonUnsupportedContentType Reason = "unsupported_content_type"
+	ReasonUnsupportedVersion     Reason = "unsupported_specversion"
+	ReasonTypeDiffers            Reason = "type_differs"
+	ReasonMissing                Reason = "missing"
+	ReasonWrongType              Reason = "wrong_type"
+	ReasonEmpty                  Reason = "empty"
+	ReasonTooLong                Reason = "too_long"
+	ReasonControlCharacter       Reason = "control_character"
+	ReasonMalformed              Reason = "malformed"
+	ReasonSubjectDiffers         Reason = "subject_differs"
+	ReasonUnknownAccount         Reason = "unknown_account"
+	ReasonConflict               Reason = "conflict"
+	ReasonIDReused               Reason = "id_reused"
 )
 
-var reasons = []Reason{
-	ReasonUnknownTopic, ReasonTooLarge, ReasonNotJSON, ReasonInvalidUTF8, ReasonDuplicateMember, ReasonTooDeep,
-	ReasonRepeatedHeader, ReasonUnsupportedContentType, ReasonUnsupportedVersion, ReasonTypeDiffers, ReasonMissing,
-	ReasonWrongType, ReasonEmpty, ReasonTooLong, ReasonControlCharacter, ReasonMalformed, ReasonSubjectDiffers,
-	ReasonUnknownAccount, ReasonConflict, ReasonIDReused,
+type reasonRow struct {
+	reason          Reason
+	meaning, remedy string
+}
+
+// reasonTable is the one table of reasons: what is wrong with the record, and
+// what its producer has to change.
+var reasonTable = []reasonRow{
+	{ReasonUnknownTopic, "The topic carries no event of the contract.", "Check the setting that maps events to topics."},
+	{ReasonTooLarge, "The record is larger than the limit and was not read.", "Send the event alone, without attachments."},
+	{ReasonNotJSON, "The JSON is broken, or text follows it.", "Write the value with a JSON library."},
+	{ReasonCompressed, "The application compressed the value (gzip, zlib, zstd, lz4, bzip2, xz or snappy).", "Send the JSON itself; the Kafka client compresses batches (compression.type)."},
+	{ReasonUnsupportedEncoding, "The value is UTF-16 or UTF-32.", "Write the JSON in UTF-8."},
+	{ReasonUnsupportedFormat, "What follows the frame of a schema registry is not JSON (Avro, Protobuf).", "Use the registry's JSON Schema serializer, or none."},
+	{ReasonDoubleEncoded, "The JSON stands inside a JSON text or in base64: it was serialised twice.", "Serialise the event once; with Debezium's outbox set expand.json.payload, with Kafka Connect use the StringConverter."},
+	{ReasonEnveloped, "The event stands inside another object (Kafka Connect, Debezium, a webhook); where names the member.", "Send the inner object; with Kafka Connect set schemas.enable=false, with Debezium use ExtractNewRecordState."},
+	{ReasonBatch, "The value holds a list of events.", "Send one event a record."},
+	{ReasonInvalidUTF8, "The value, a header or a member that is read is not Unicode text in UTF-8.", "Write UTF-8 (MySQL: utf8mb4; Java: not modified UTF-8)."},
+	{ReasonDuplicateMember, "A member that is read stands there twice with different values.", "Write each member once."},
+	{ReasonTooDeep, "Objects and arrays are nested beyond the limit.", "Send a flat event."},
+	{ReasonRepeatedHeader, "A header that is read stands there twice with different values.", "Write each header once."},
+	{ReasonUnsupportedContentType, "The content type is not JSON in UTF-8.", "Say application/json, or application/cloudevents+json in structured mode."},
+	{ReasonUnsupportedVersion, "specversion is not 1.0.", "Send CloudEvents 1.0."},
+	{ReasonTypeDiffers, "The event's type is not the one that the topic carries.", "Send each type to its topic."},
+	{ReasonMissing, "A required member or attribute is not there.", "Add it; names are compared with their case."},
+	{ReasonWrongType, "A member has another JSON type than it must.", "See the schema of the event."},
+	{ReasonEmpty, "A text has no content.", "Leave an optional member out; a required one needs a value."},
+	{ReasonTooLong, "A text is longer than its limit.", "See the schema of the event."},
+	{ReasonControlCharacter, "A text holds a control character.", "Remove it."},
+	{ReasonMalformed, "A number, time, address or base64 text has the wrong form.", "See the schema of the event."},
+	{ReasonSubjectDiffers, "The subject is not the shop id.", "Make both equal, or leave subject out."},
+	{ReasonUnknownAccount, "No partner account of this name is configured.", "Correct the name, or configure the account."},
+	{ReasonConflict, "The event has both data and data_base64.", "Send one of them."},
+	{ReasonIDReused, "An earlier event had the same topic, source and id, and other content.", "Give every event its own id; a repeat must have the same content."},
 }
 
 // Reasons returns the closed set of reasons for dead letters.
-func Reasons() []Reason { return append([]Reason(nil), reasons...) }
+func Reasons() []Reason {
+	list := make([]Reason, len(reasonTable))
+	for i, row := range reasonTable {
+		list[i] = row.reason
+	}
+	return list
+}
+
+// ReasonMeaning says what is wrong with a record that has this reason, and what
+// its producer has to change. Both are empty for a word that is no reason.
+func ReasonMeaning(reason Reason) (meaning, remedy string) {
+	for _, row := range reasonTable {
+		if row.reason == reason {
+			return row.meaning, row.remedy
+		}
+	}
+	return "", ""
+}
 
 // An Invalid is the verdict on a record that cannot be used: it is a dead
 // letter. It says what is wrong and where, never with which value.
@@ -54,6 +107,9 @@ type Invalid struct {
 	// EventID is the event's id when it could be read and is fit to be shown
 	// (bounded, UTF-8, no control characters), else empty.
 	EventID string
+	// Account and Shop are those of the event where both could be read and are
+	// fit to be shown, else empty.
+	Account, Shop string
 }
 
 // Error names the reason and the place.
@@ -84,7 +140,15 @@ type Ignored struct {
 	// valid: a shop that has turned to another provider needs no invitation that
 	// was not sent yet. Nothing else of such an event was checked.
 	Account, Shop string
+	// NearMiss is the provider where its name is nearly ours, else empty: it may
+	// be a typing error, which nobody would notice otherwise.
+	NearMiss string
 }
 
 // Error names the reason.
 func (e *Ignored) Error() string { return "schemas: ignored event: " + string(e.Reason) }
+
+func isReason(reason Reason) bool {
+	meaning, _ := ReasonMeaning(reason)
+	return meaning != ""
+}

@@ -22,7 +22,10 @@ func places() []string {
 		list = append(list, "/"+member, "/data/"+member)
 	}
 	for _, attribute := range []string{"specversion", "id", "source", "type", "subject", "time", "traceparent", "tracestate"} {
-		list = append(list, "/"+attribute, "ce_"+attribute)
+		list = append(list, "/"+attribute, "ce_"+attribute, "ce-"+attribute, "cloudevents:"+attribute, "cloudevents_"+attribute)
+	}
+	for _, wrapper := range []string{"payload", "after", "detail", "message", "Message", "body", "value", "event", "data", "data_base64"} {
+		list = append(list, "/"+wrapper, "/data/"+wrapper)
 	}
 	return list
 }
@@ -59,7 +62,8 @@ func oneExit(t *testing.T, in schemas.Input, err error) {
 			t.Fatalf("%+v", verdict)
 		}
 	case *schemas.Invalid:
-		if !slices.Contains(schemas.Reasons(), verdict.Reason) || !slices.Contains(places(), verdict.Where) || verdict.EventID != "" && !clean(verdict.EventID, schemas.MaxIDBytes) {
+		if !slices.Contains(schemas.Reasons(), verdict.Reason) || !slices.Contains(places(), verdict.Where) || verdict.EventID != "" && !clean(verdict.EventID, schemas.MaxIDBytes) ||
+			verdict.Shop != "" && !clean(verdict.Shop, schemas.MaxShopBytes) || verdict.Account != "" && (verdict.Account != "default" || verdict.Shop == "") {
 			t.Fatalf("%+v", verdict)
 		}
 		text := "schemas: invalid event: " + string(verdict.Reason)
@@ -144,7 +148,7 @@ func TestErrorsHoldNoValue(t *testing.T) {
 		refused++
 		text := err.Error()
 		if invalid, ok := errors.AsType[*schemas.Invalid](err); ok {
-			invalid.EventID = "" // the one value that is shown
+			invalid.EventID, invalid.Shop = "", "" // the values that are shown
 			text += fmt.Sprintf("%+v", *invalid)
 		}
 		for i := range len(mark) - 3 {

@@ -1,10 +1,6 @@
 package schemas
 
-import (
-	"bytes"
-	"strings"
-	"time"
-)
+import "strings"
 
 // identity reads source and id.
 func (r *reading) identity(in *Input) *Invalid {
@@ -58,42 +54,6 @@ func (r *reading) safeID() string {
 	return id
 }
 
-// time is the event's, else the record's.
-func (r *reading) time(ofRecord time.Time) (time.Time, *Invalid) {
-	if len(r.env.time) == 0 {
-		return ofRecord.UTC(), nil
-	}
-	t, ok := parseTime(r.env.time)
-	if !ok {
-		return time.Time{}, &Invalid{Reason: ReasonMalformed, Where: r.attribute("time")}
-	}
-	return t, nil
-}
-
-// parseTime reads RFC 3339. Go's own reading also takes one digit for the hour,
-// a comma before the fraction and offsets of a day; no two readers of an event
-// should disagree about it.
-func parseTime(text []byte) (time.Time, bool) {
-	const shape = "0000-00-00T00:00:00"
-	text = bytes.ToUpper(text) // t and z are T and Z
-	if len(text) <= len(shape) || bytes.IndexByte(text, ',') >= 0 {
-		return time.Time{}, false
-	}
-	for i := range len(shape) {
-		if isDigit := '0' <= text[i] && text[i] <= '9'; isDigit != (shape[i] == '0') || !isDigit && text[i] != shape[i] {
-			return time.Time{}, false
-		}
-	}
-	t, err := time.Parse(time.RFC3339, string(text))
-	if err != nil {
-		return time.Time{}, false
-	}
-	if zone := text[len(text)-len("+00:00"):]; text[len(text)-1] != 'Z' && (string(zone[1:3]) > "23" || string(zone[4:]) > "59") {
-		return time.Time{}, false
-	}
-	return t.UTC(), true
-}
-
 // shop reads the shop id and compares the subject with it.
 func (r *reading) shop() (string, *Invalid) {
 	where := r.at(memberShop)
@@ -113,6 +73,25 @@ func (r *reading) shop() (string, *Invalid) {
 	return shop, nil
 }
 
+// readableShop is whose event a dead letter is, as far as it could be read and
+// is fit to be shown. The subject is the shop id by contract.
+func (r *reading) readableShop() (account, shop string) {
+	var reason Reason
+	if r.data.shop != nil {
+		shop, reason = stringOrInteger(r.data.shop)
+	} else if r.mode != modePlain {
+		shop = string(r.env.subject)
+	}
+	if reason != "" || textFault(shop, MaxShopBytes) != "" {
+		return "", ""
+	}
+	account, fault := r.account()
+	if fault != nil {
+		return "", shop
+	}
+	return account, shop
+}
+
 func (r *reading) account() (string, *Invalid) {
 	account := r.decoder.defaultAccount
 	if raw := r.data.account; !isAbsent(raw) {
@@ -120,6 +99,9 @@ func (r *reading) account() (string, *Invalid) {
 			return "", &Invalid{Reason: ReasonWrongType, Where: r.at(memberAccount)}
 		}
 		account = unquoted(raw)
+		if account == "" {
+			return "", &Invalid{Reason: ReasonEmpty, Where: r.at(memberAccount)}
+		}
 	}
 	if !r.decoder.accounts[account] {
 		return "", &Invalid{Reason: ReasonUnknownAccount, Where: r.at(memberAccount)}

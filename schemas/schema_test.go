@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
 	"invoicebox-worker/schemas"
@@ -140,9 +141,10 @@ func TestClosedSetsAreTheSchemas(t *testing.T) {
 		if diff := cmp.Diff(c.words, document.Properties[c.member].Enum); diff != "" {
 			t.Errorf("%s %s: %s", c.schema, c.member, diff)
 		}
-		if strings.HasSuffix(c.schema, "_failed") && c.member == "reason" {
+		if c.member == "reason" {
 			for _, word := range c.words {
-				if !strings.Contains(document.Properties[c.member].Description, word+":") {
+				meaning, _ := schemas.ReasonMeaning(schemas.Reason(word))
+				if !strings.Contains(document.Properties[c.member].Description, word+": "+meaning) {
 					t.Errorf("%s does not describe %s", c.schema, word)
 				}
 			}
@@ -218,6 +220,30 @@ func TestValidateNamesThePlaceAndNoValue(t *testing.T) {
 	for _, absurd := range []string{`{"x":1e999999999}`, `{"x":` + strings.Repeat("9", 2000) + `}`} {
 		if err := schemas.Validate(schemas.TypeInvited, []byte(absurd)); err == nil || !strings.HasSuffix(err.Error(), ": JSON ") {
 			t.Errorf("an absurd number: %v", err)
+		}
+	}
+}
+
+// Each schema shows examples, and they fit it.
+func TestSchemasHaveExamples(t *testing.T) {
+	for _, name := range schemaNames() {
+		text, err := schemas.Schema(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var document struct {
+			Examples []jsontext.Value `json:"examples"`
+		}
+		if err := json.Unmarshal(text, &document); err != nil {
+			t.Fatal(err)
+		}
+		if len(document.Examples) == 0 {
+			t.Errorf("%s has none", name)
+		}
+		for i, example := range document.Examples {
+			if err := schemas.Validate(name, example); err != nil {
+				t.Errorf("%s, example %d: %v", name, i, err)
+			}
 		}
 	}
 }
