@@ -2,7 +2,7 @@
 // binaries, on loopback and a free port, in a folder of the test. It is for tests
 // only. A server can be ended and started again, can hang, and can have a streaming
 // replica that takes over, late if wanted. A [Proxy] before it is a network that is
-// slow, or is cut without a word.
+// slow, or is cut without a word, and [Server.Pooler] is a PgBouncer before it.
 //
 // The binaries are found in the folder that INVOICEBOX_TEST_POSTGRES names, in
 // the PATH, or where Debian puts them. A test that needs a server is skipped

@@ -236,7 +236,7 @@ func binaries(t testing.TB) string {
 	if len(found) > 0 {
 		return filepath.Dir(slices.Max(found))
 	}
-	if slices.Contains(strings.FieldsFunc(os.Getenv("INVOICEBOX_TEST_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' }), "postgres") {
+	if required("postgres") {
 		t.Fatal("PostgreSQL is required and not there: set INVOICEBOX_TEST_POSTGRES to the folder of its programs")
 	}
 	t.Skip("PostgreSQL is not there: set INVOICEBOX_TEST_POSTGRES to the folder of its programs")

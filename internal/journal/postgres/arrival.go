@@ -84,7 +84,7 @@ func (t *Target) within(ctx context.Context, f func(pgx.Tx) error) error {
 	if t.state == nil {
 		return errors.New("the move was not begun")
 	}
-	return readable(pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
+	return readable(pgx.BeginTxFunc(ctx, t.conn, atLevel, func(tx pgx.Tx) error {
 		var raw []byte
 		err := tx.QueryRow(ctx, "SELECT value FROM meta WHERE name = $1 FOR UPDATE", move.Copying).Scan(&raw)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && string(raw) != t.state.String() {

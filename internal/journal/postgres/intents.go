@@ -46,7 +46,7 @@ func (j *Journal) AppendIntent(ctx context.Context, i journal.Intent, audit jour
 		return journal.ErrClosed
 	}
 	err := j.bounded(ctx, func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, j.readers, func(tx pgx.Tx) error {
+		return pgx.BeginTxFunc(ctx, j.readers, atLevel, func(tx pgx.Tx) error {
 			if err := j.appendIntent(asking(ctx, tx), i, audit); err != nil {
 				return err
 			}

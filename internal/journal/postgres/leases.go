@@ -51,7 +51,7 @@ func (s *session) bury(ctx context.Context, opening bool) error {
 }
 
 func (s *session) buryIn(ctx context.Context, opening bool) (told bool, err error) {
-	err = pgx.BeginFunc(ctx, s.j.readers, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, s.j.readers, atLevel, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", s.j.lockKey, int32(lockDuty)); err != nil {
 			return err
 		}

@@ -271,7 +271,7 @@ func (j *Journal) look(ctx context.Context, conn *pgx.Conn, sql string, keep fun
 func (b *batch) begin(ctx context.Context, l locks) error {
 	b.invited = l.invited
 	var p pgx.Batch
-	p.Queue("BEGIN")
+	p.Queue(begin)
 	if b.j.plansAreOld() {
 		p.Queue("DISCARD PLANS")
 	}

@@ -103,20 +103,6 @@ var migrations embed.FS
 // oldest is the first version of PostgreSQL that is supported.
 const oldest = 140000
 
-// settings of every connection. Statements that were prepared while a table was
-// small keep plans that read all of it: so plans are kept, but without it, and the
-// writer makes them anew from time to time: see plansAreOld.
-// A transaction whose process was stopped is ended by the server, so that its
-// locks do not keep the other replicas.
-var settings = map[string]string{
-	"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off",
-	"timezone": "UTC", "client_encoding": "UTF8", "standard_conforming_strings": "on",
-	"idle_in_transaction_session_timeout": "10s", "lock_timeout": "12s", "statement_timeout": "30s",
-	// A process that was cut off must not hold its session for hours.
-	"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
-	"application_name": "invoicebox-worker",
-}
-
 // Open opens or makes a journal. Its errors wrap [journal.ErrNewer],
 // [journal.ErrNotDurable] or [journal.ErrCopy], or say in words what is wrong with the database.
 func Open(ctx context.Context, o Options) (_ *Journal, err error) {
@@ -126,9 +112,9 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if o.Planner == nil && !o.ReadOnly {
 		return nil, errors.New("journal: a planner is needed")
 	}
-	config, err := pgx.ParseConfig(o.URL)
+	config, err := parse(o.URL)
 	if err != nil {
-		return nil, errors.New("journal: the URL of the database cannot be read")
+		return nil, err
 	}
 	j := &Journal{
 		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
@@ -176,16 +162,15 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 func (j *Journal) openReaders(ctx context.Context) error {
 	pool, err := pgxpool.ParseConfig(j.options.URL)
 	if err != nil {
-		return errors.New("journal: the URL of the database cannot be read")
+		return &URLError{Words: "it cannot be read"}
 	}
-	j.reachingPool(pool)
+	pool.ConnConfig = j.config.Copy()
+	pool.MaxConns = 4
+	pool.PingTimeout = j.bounds.ping
 	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
 		return named(readable(err))
 	}
-	if err := j.readers.Ping(ctx); err != nil {
-		return named(readable(err))
-	}
-	return nil
+	return j.unshared(ctx)
 }
 
 // check refuses a server on which a commit is no promise.

@@ -146,7 +146,7 @@ func (j *Journal) markLate(ctx context.Context, conn *pgx.Conn) error {
 // a time. Each says that its commits are here; when all have, work goes on.
 func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) error {
 	var late, moved, over bool
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, conn, atLevel, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", j.lockKey, int32(lockDuty)); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"strings"
 	"syscall"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -37,7 +35,7 @@ var usual = bounds{commit: 20 * time.Second, read: 30 * time.Second, connect: 5 
 // reaching prepares a connection's settings for what may go wrong with it. Who
 // writes looks for a server that can be written, whatever the URL says.
 func (j *Journal) reaching(c *pgx.ConnConfig) {
-	maps.Copy(c.RuntimeParams, settings)
+	setting(c)
 	c.Tracer = j.options.tracer
 	// It is for each server of the URL: one that does not answer must not use up
 	// the time for the others.
@@ -49,23 +47,24 @@ func (j *Journal) reaching(c *pgx.ConnConfig) {
 	}
 }
 
-func (j *Journal) reachingPool(c *pgxpool.Config) {
-	j.reaching(c.ConnConfig)
-	c.MaxConns = 4
-	c.PingTimeout = j.bounds.ping
-}
-
-// errStandby says that a server cannot be written: it follows another, or was
-// set to be read only.
-var errStandby = fmt.Errorf("%w: the server follows another or is read only", journal.ErrUnreachable)
+var (
+	// errStandby says that a server cannot be written because it follows another.
+	errStandby = fmt.Errorf("%w: the server follows another", journal.ErrUnreachable)
+	// errReadOnly says that transactions are read only by default. The journal does
+	// not set that aside: managed servers set it before their disk is full, and to
+	// write all the same would use up what is left.
+	errReadOnly = fmt.Errorf("%w: default_transaction_read_only is on for the server, the database or the user; a managed server sets it when its disk is almost full", journal.ErrUnreachable)
+)
 
 func writable(ctx context.Context, c *pgconn.PgConn) error {
-	r := c.ExecParams(ctx, "SHOW transaction_read_only", nil, nil, nil, nil).Read()
+	got, err := texts(ctx, c, "SELECT current_setting('transaction_read_only'), pg_is_in_recovery()::text", nil)
 	switch {
-	case r.Err != nil:
-		return r.Err
-	case len(r.Rows) != 1 || string(r.Rows[0][0]) != "off":
+	case err != nil:
+		return err
+	case got[1] != "false":
 		return errStandby
+	case got[0] != "off":
+		return errReadOnly
 	}
 	return nil
 }
@@ -74,6 +73,12 @@ func writable(ctx context.Context, c *pgconn.PgConn) error {
 // user, out of an error of the driver, and adds the contract's word for it.
 func readable(err error) error {
 	var refused *pgconn.PgError
+	if wrong, ok := errors.AsType[*SettingsError](err); ok {
+		return wrong
+	}
+	if wrong, ok := errors.AsType[*URLError](err); ok {
+		return wrong
+	}
 	if errors.Is(err, journal.ErrUnreachable) && !isConnecting(err) {
 		return err
 	}
@@ -91,6 +96,10 @@ func readable(err error) error {
 	switch {
 	case errors.Is(err, errStandby):
 		return errStandby
+	case errors.Is(err, errReadOnly):
+		return errReadOnly
+	case errors.Is(err, ErrPooled):
+		return ErrPooled
 	case isConnecting(err) && refused != nil:
 		words, ok := refusals[refused.Code]
 		if !ok {
@@ -121,6 +130,8 @@ func unconnected(err error) string {
 		return "the server's certificate is not accepted (sslmode, sslrootcert)"
 	case alert:
 		return "the server refuses the TLS handshake"
+	case strings.Contains(err.Error(), "authentication method requirement"):
+		return "the server asks for the password in the clear, and the connection to it is not verified (sslmode=verify-full, or require_auth=password to allow it)"
 	case strings.Contains(err.Error(), "server refused TLS connection"):
 		return "the server speaks no TLS (sslmode)"
 	case errors.Is(err, syscall.ECONNREFUSED):

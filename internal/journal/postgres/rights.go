@@ -12,9 +12,9 @@ import (
 // are there, in a database that can be reached; nil if it could. It changes
 // nothing.
 func MayWork(ctx context.Context, o Options) error {
-	config, err := pgx.ParseConfig(o.URL)
+	config, err := parse(o.URL)
 	if err != nil {
-		return errors.New("journal: the URL of the database cannot be read")
+		return err
 	}
 	j := &Journal{bounds: usual}
 	j.reaching(config)

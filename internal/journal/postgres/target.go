@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
 	"strconv"
 	"strings"
 
@@ -37,9 +36,9 @@ type Target struct {
 // OpenTarget opens or makes the tables, and holds them against other moves
 // ([journal.ErrHeld]). Options but URL and Now are not used.
 func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
-	config, err := pgx.ParseConfig(o.URL)
+	config, err := parse(o.URL)
 	if err != nil {
-		return nil, errors.New("journal: the URL of the database cannot be read")
+		return nil, err
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -81,7 +80,7 @@ func (j *Journal) foreign(ctx context.Context) error {
 
 func (t *Target) connect(ctx context.Context) error {
 	config := t.j.config.Copy()
-	maps.Copy(config.RuntimeParams, moveSettings)
+	also(config, moveSettings)
 	conn, err := (&Journal{config: config}).dial(ctx)
 	if err != nil {
 		return err
@@ -133,7 +132,7 @@ func (t *Target) State(ctx context.Context) (*move.State, error) {
 // lock, and is seen as a replica before that.
 func (t *Target) Begin(ctx context.Context, s move.State) error {
 	again := t.state != nil
-	err := pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, t.conn, atLevel, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockDuty)); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5/stdlib"
@@ -44,7 +43,7 @@ func (s schema) works(known int64) bool {
 // they are newer and made to be worked with by this program, too.
 func (j *Journal) versioned(ctx context.Context) (err error) {
 	config := j.config.Copy()
-	maps.Copy(config.RuntimeParams, migrating)
+	also(config, migrating)
 	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	files := j.options.migrations

@@ -1,0 +1,195 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// level is the isolation of every transaction. A ledger is counted after its row
+// was locked, and the count must see what was committed while the lock was waited
+// for. The session's default is the same, but a role or a database may set that.
+const (
+	level = pgx.ReadCommitted
+	begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+)
+
+// atLevel are the options of a transaction that pgx begins.
+var atLevel = pgx.TxOptions{IsoLevel: level}
+
+// settings of every connection. The defaults of the server, the database and the
+// role do not count for them.
+//
+// Statements that were prepared while a table was small keep plans that read all
+// of it: so plans are kept, but without it, and the writer makes them anew from
+// time to time: see plansAreOld.
+// A transaction whose process was stopped is ended by the server, so that its
+// locks do not keep the other replicas.
+//
+// default_transaction_read_only is not among them: see errReadOnly.
+var settings = map[string]string{
+	"default_transaction_isolation": "read committed", "default_transaction_deferrable": "off",
+	// A policy that hides rows is an error, never an empty answer.
+	"row_security":   "off",
+	"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off",
+	"timezone": "UTC", "client_encoding": "UTF8", "standard_conforming_strings": "on", "bytea_output": "hex", "array_nulls": "on",
+	"idle_in_transaction_session_timeout": "10s", "lock_timeout": "12s", "statement_timeout": "30s", "idle_session_timeout": "0",
+	// A process that was cut off must not hold its session for hours.
+	"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
+}
+
+// newer are settings that servers before a version do not know.
+var newer = map[string]int{"transaction_timeout": 17}
+
+// expected are settings that only an administrator can change: with another
+// value the journal's tables do not keep what they promise.
+var expected = map[string]string{"session_replication_role": "origin"}
+
+// unheard are settings that have no effect on a socket of this machine, and are
+// read back as 0 there.
+func unheard(name string) bool { return strings.HasPrefix(name, "tcp_keepalives_") }
+
+// A SettingsError says which of the session's settings is not as it was set.
+type SettingsError struct{ Name, Value, Want string }
+
+func (e *SettingsError) Error() string {
+	return fmt.Sprintf("journal: the session's %s is %q and has to be %q", e.Name, e.Value, e.Want)
+}
+
+// setting makes every connection of a configuration begin with the parameters of
+// the URL and then the journal's settings; the later one counts. They are set after
+// the connection is there, and read back: a pooler refuses settings that a
+// connection begins with, or ignores them.
+func setting(c *pgx.ConnConfig) {
+	all, first := make(map[string]string), make(map[string]string)
+	for name, value := range c.RuntimeParams {
+		if startup(name) {
+			first[name] = value
+		} else {
+			all[name] = value
+		}
+	}
+	maps.Copy(all, settings)
+	if first["application_name"] == "" {
+		first["application_name"] = "invoicebox-worker"
+	}
+	c.RuntimeParams = first
+	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return establish(ctx, conn, all) }
+}
+
+// also makes the connections of a configuration have more settings, after those
+// that it has.
+func also(c *pgx.ConnConfig, more map[string]string) {
+	before := c.AfterConnect
+	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		if err := before(ctx, conn); err != nil {
+			return err
+		}
+		_, err := set(ctx, conn, more)
+		return err
+	}
+}
+
+// startup tells whether a setting goes with the beginning of a connection.
+func startup(name string) bool { return name == "application_name" || name == "options" }
+
+// establish sets what a session needs and reads it back, in two round trips: a
+// pooler that shares sessions may answer them from two.
+func establish(ctx context.Context, conn *pgconn.PgConn, all map[string]string) error {
+	all = maps.Clone(all)
+	major, _, _ := strings.Cut(conn.ParameterStatus("server_version"), ".")
+	version, _ := strconv.Atoi(major)
+	for name, from := range newer {
+		if version >= from {
+			all[name] = "0"
+		}
+	}
+	was, err := set(ctx, conn, all)
+	if err != nil {
+		return err
+	}
+	names := slices.Sorted(maps.Keys(all))
+	names = append(names, slices.Sorted(maps.Keys(expected))...)
+	var got strings.Builder
+	args := make([][]byte, 0, len(names))
+	for i, name := range names {
+		args = append(args, []byte(name))
+		fmt.Fprintf(&got, ", current_setting($%d)", i+1)
+	}
+	is, err := texts(ctx, conn, "SELECT pg_backend_pid()::text"+got.String(), args)
+	if err != nil {
+		return err
+	}
+	if was != is[0] {
+		return ErrPooled
+	}
+	for i, name := range names {
+		want, ours := settings[name]
+		if all[name] != want || unheard(name) {
+			ours = false
+		}
+		if w, ok := expected[name]; ok {
+			want, ours = w, true
+		}
+		if ours && is[i+1] != want {
+			return &SettingsError{Name: name, Value: is[i+1], Want: want}
+		}
+	}
+	return nil
+}
+
+// set sets settings of a session and tells which process serves it.
+func set(ctx context.Context, conn *pgconn.PgConn, all map[string]string) (pid string, err error) {
+	names := slices.Sorted(maps.Keys(all))
+	sql := "SELECT pg_backend_pid()::text"
+	args := make([][]byte, 0, 2*len(names))
+	for i, name := range names {
+		args = append(args, []byte(name), []byte(all[name]))
+		sql += fmt.Sprintf(", set_config($%d, $%d, FALSE)", 2*i+1, 2*i+2)
+	}
+	got, err := texts(ctx, conn, sql, args)
+	if err != nil {
+		return "", unset(err, names)
+	}
+	return got[0], nil
+}
+
+// unset names the setting that a server does not take, as far as that is known.
+func unset(err error, names []string) error {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	for _, name := range names {
+		if strings.Contains(strings.ToLower(refused.Message), strings.ToLower(name)) {
+			return &URLError{Words: fmt.Sprintf("the server does not take the parameter %q of the URL (SQLSTATE %s)", name, refused.Code)}
+		}
+	}
+	return err
+}
+
+// texts runs a statement of one row without preparing it, so that any pooler
+// passes it on.
+func texts(ctx context.Context, conn *pgconn.PgConn, sql string, args [][]byte) ([]string, error) {
+	r := conn.ExecParams(ctx, sql, args, nil, nil, nil).Read()
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	if len(r.Rows) != 1 {
+		return nil, fmt.Errorf("%w: the server gives no answer", journal.ErrUnreachable)
+	}
+	out := make([]string, len(r.Rows[0]))
+	for i, b := range r.Rows[0] {
+		out[i] = string(b)
+	}
+	return out, nil
+}
