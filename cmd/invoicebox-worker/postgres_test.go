@@ -54,10 +54,14 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		{"no database", server.URL("nowhere"), []string{"--journal-url", "no such database"}},
 		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "permission denied"}},
 		{"not durable", volatile.Database(t, ""), []string{"--journal-url", "synchronous_commit is off"}},
-		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db", []string{"--journal-url", "no-such-host.invalid", "cannot be resolved"}},
+		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db?sslmode=verify-full", []string{"--journal-url", "no-such-host.invalid", "cannot be resolved"}},
 		{"a password", "postgres://test:s3cret-word@127.0.0.1/db", []string{"--journal-url", "no password", "PGPASSFILE"}},
 		{"a password behind", "postgres://test@127.0.0.1/db?password=s3cret-word", []string{"--journal-url", "no password", "PGPASSFILE"}},
-		{"a password in what is no address", "postgres://test:s3cret-word@127.0.0.1:port/db", []string{"--journal-url", "postgres://"}},
+		{"a password in what is no address", "postgres://test:s3cret-word@127.0.0.1:port/db", []string{"--journal-url", "no password"}},
+		{"no word about TLS", "postgres://test@db.invalid/db", []string{"--journal-url", "sslmode=verify-full"}},
+		{"a parameter of libpq", server.URL("postgres") + "&keepalives=1", []string{"--journal-url", `"keepalives"`}},
+		{"addresses in brackets", "postgres://test@[::1]:1,[::1]:2/db", []string{"--journal-url", "nothing listens"}},
+		{"a socket's folder", "postgres://test@%2Fno%2Fsuch%2Ffolder/db", []string{"--journal-url", "no connection"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			code, out, errs := r.command(append([]string{"run"}, with(r.service(), "--journal-url", tc.url)...)...)
@@ -90,5 +94,24 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		refused(url + "&passfile=" + file)
 		t.Setenv("PGPASSFILE", file)
 		refused(url)
+	})
+	t.Run("files that the driver passes over", func(t *testing.T) {
+		folder, url := t.TempDir(), server.Database(t, "")
+		marked, key := filepath.Join(folder, "marked"), filepath.Join(folder, "key")
+		for name, mode := range map[string]os.FileMode{marked: 0o600, key: 0o644} {
+			if err := os.WriteFile(name, []byte("\xef\xbb\xbf*:*:*:*:s3cret-word\n"), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for parameter, want := range map[string]string{
+			"passfile=" + folder + "/none": "none cannot be read", "passfile=" + marked: "byte order mark", "sslkey=" + key: "key (mode 0644) is open to group or world", "service=none": "service file",
+		} {
+			for _, command := range [][]string{with(append([]string{"run"}, r.service()...), "--journal-url", url+"&"+parameter), {"journal", "copy", "--from", "sqlite:" + folder + "/none.db", "--to", url + "&" + parameter}} {
+				code, _, errs := r.command(command...)
+				if code == exitDone || !strings.Contains(errs, want) {
+					t.Errorf("%s with %s: exit status %d: %s", command[0], parameter, code, errs)
+				}
+			}
+		}
 	})
 }

@@ -50,6 +50,11 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	}
 	add("settings", nil, fmt.Sprintf("%d account(s)", len(o.Accounts)))
 	out = append(out, checkJournal(ctx, o))
+	if at, err := journalAt(o.JournalURL); err == nil {
+		for _, words := range at.warnings() {
+			out = append(out, CheckResult{"journal", CheckWarning, words})
+		}
+	}
 	conn, err := kafkaconn.New(o.Kafka)
 	if err == nil {
 		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())

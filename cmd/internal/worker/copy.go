@@ -36,8 +36,14 @@ func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
 	if right == "" && !isPostgres(o.To) {
 		right = "must be postgres:// and the rest of the URL of an empty database, such as postgres://worker@db.example/invoicebox"
 	}
+	if right == "" {
+		right = secretFilesFault(o.To)
+	}
 	if right != "" {
 		return r, &SettingError{Setting: "to", Value: o.To, Right: right}
+	}
+	if weak := postgres.Weakness(o.To); weak != "" && o.Logger != nil {
+		o.Logger.Warn(weak)
 	}
 	path, _ := strings.CutPrefix(o.From, "sqlite:")
 	source, err := sqlite.OpenSource(ctx, sqlite.Options{Path: path, Logger: o.Logger})
@@ -89,7 +95,12 @@ func explainSource(from string, err error) error {
 // explainTarget says what to do about a database that cannot take a journal.
 func explainTarget(err error) error {
 	var do string
+	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
+		return &SettingError{Setting: "to", Right: wrong.Words}
+	}
 	switch {
+	case errors.Is(err, postgres.ErrPooled):
+		do = "give the server's own address, or a pool in session mode"
 	case errors.Is(err, journal.ErrHeld):
 		do = "stop every worker that runs with it; a copy that was killed lets go of it within moments"
 	case errors.Is(err, journal.ErrNewer):

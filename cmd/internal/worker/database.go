@@ -1,13 +1,11 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,16 +28,11 @@ func CheckJournalURL(text string) string {
 		}
 		return ""
 	case found && isPostgres(text):
-		u, err := url.Parse(text)
-		if err != nil || u.Fragment != "" {
-			return right
-		}
-		_, password := u.User.Password()
-		for name := range u.Query() {
-			password = password || strings.HasSuffix(strings.ToLower(name), "password")
-		}
-		if password {
+		if postgres.HoldsPassword(text) {
 			return "must hold no password: everybody can read the list of processes. Give it in the file that PGPASSFILE names, or in PGPASSWORD"
+		}
+		if wrong, ok := errors.AsType[*postgres.URLError](postgres.CheckURL(text)); ok {
+			return wrong.Words
 		}
 		return ""
 	}
@@ -63,7 +56,7 @@ func journalAt(journalURL string) (database, error) {
 	path, _ := strings.CutPrefix(journalURL, "sqlite:")
 	if isPostgres(journalURL) {
 		path = ""
-		if wrong := passwordFileFault(journalURL); wrong != "" {
+		if wrong := secretFilesFault(journalURL); wrong != "" {
 			return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: wrong}
 		}
 	}
@@ -126,29 +119,84 @@ func (d database) mayWork(ctx context.Context) error {
 	return nil
 }
 
+// secretFilesFault says what is wrong with the files from which the driver takes
+// the password and the key of a client certificate. The driver itself passes over
+// a file that it cannot use, and the server then refuses the password.
+func secretFilesFault(journalURL string) string {
+	files, err := postgres.FilesOf(journalURL)
+	if err != nil {
+		if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
+			return wrong.Words
+		}
+		return err.Error()
+	}
+	if wrong := passwordFileFault(files.PasswordFile, files.Named); wrong != "" {
+		return wrong
+	}
+	info, err := os.Stat(files.KeyFile) // #nosec G703 -- the operator names the file
+	if err != nil || !info.Mode().IsRegular() {
+		return "" // without a file there is no key; one that was named is missed by the driver
+	}
+	if open := info.Mode().Perm() & 0o077; open != 0 && (open != 0o040 || !ownedByRoot(info)) {
+		return fmt.Sprintf("needs the key of its certificate from a safe place: %s (mode %04o) %v", files.KeyFile, info.Mode().Perm(), secretfile.ErrPermissions)
+	}
+	return ""
+}
+
 // passwordFileFault says what is wrong with the file of which the driver takes the
 // password, as PostgreSQL's own programs do: group and world must not read it.
-// None is no fault.
-func passwordFileFault(journalURL string) string {
-	u, err := url.Parse(journalURL)
-	if err != nil {
-		return ""
-	}
-	home, _ := os.UserHomeDir()
-	path := cmp.Or(u.Query().Get("passfile"), os.Getenv("PGPASSFILE"), filepath.Join(home, ".pgpass"))
+// None is no fault, unless it was named.
+func passwordFileFault(path string, named bool) string {
 	info, err := os.Stat(path) // #nosec G703 -- the operator names the file
-	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 {
+	switch {
+	case err != nil && !named:
 		return ""
+	case err != nil:
+		return fmt.Sprintf("needs its password from a file, and %s cannot be read: %s", path, netReason(err))
+	case !info.Mode().IsRegular():
+		return ""
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Sprintf("needs its password from a safe place: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
 	}
-	return fmt.Sprintf("needs its password from a safe place: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
+	f, err := os.Open(path) // #nosec G304,G703 -- the operator names the file
+	if err != nil {
+		return fmt.Sprintf("needs its password from a file, and %s cannot be read: %s", path, netReason(err))
+	}
+	defer func() { _ = f.Close() }()
+	head := make([]byte, 3)
+	if n, _ := f.ReadAt(head, 0); n == len(head) && string(head) == "\xef\xbb\xbf" {
+		return fmt.Sprintf("needs its password from a file, and %s begins with a byte order mark, which would be part of the first host's name: save it as UTF-8 without it", path)
+	}
+	return ""
+}
+
+// warnings say what works and should not stay: in the log of the service and in
+// `check`.
+func (d database) warnings() []string {
+	if d.path == "" {
+		if weak := postgres.Weakness(d.url); weak != "" {
+			return []string{weak}
+		}
+	}
+	return nil
 }
 
 // explain says what to do about a journal that cannot be opened.
 func (d database) explain(err error) error {
 	var do string
+	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: wrong.Words}
+	}
+	if _, ok := errors.AsType[*postgres.SettingsError](err); ok {
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: fmt.Sprintf("%v; have the administrator reset it for the server, the database and the user", err)}
+	}
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, postgres.ErrPooled):
+		do = "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"
+	case errors.Is(err, postgres.ErrReadOnly):
+		do = "make room on the server's disk, or have the administrator reset the setting"
 	case errors.Is(err, journal.ErrHeld) && d.path == "":
 		do = "stop the other workers of this journal first"
 	case errors.Is(err, journal.ErrHeld):

@@ -21,6 +21,9 @@ func openJournal(ctx context.Context, o *Options, planner journal.Planner, logge
 	if err != nil {
 		return nil, err
 	}
+	for _, words := range at.warnings() {
+		logger.Warn("the journal is used, with a warning", "journal", at.url, "warning", words)
+	}
 	_, reserve := o.reserves()
 	j, err := at.open(ctx, opening{planner: planner, logger: logger, reserve: reserve, mark: o.Seams.JournalMark})
 	return j, at.explain(err)

@@ -27,6 +27,22 @@
 // A journal is the tables of one schema, the first of the search_path. Several
 // may share a database.
 //
+// # Sessions
+//
+// Every transaction names its isolation level, READ COMMITTED: permits are counted
+// after the ledger was locked, with what others have committed by then. All other
+// settings on which something rests are set when a connection is there, and read
+// back; the defaults of the server, the database and the role do not count.
+// default_transaction_read_only is the exception: where it is on, the journal is
+// refused, or waits, because managed servers set it before their disk is full.
+//
+// A pooler that gives every transaction another session is refused with
+// [ErrPooled]: two connections that are open at the same time must be served by
+// two processes, and keep them. A pooler in session mode is as good as none.
+//
+// Beyond loopback and sockets a URL says sslmode=verify-full, or spells out less;
+// see [URLError] and [Weakness].
+//
 // # Replicas
 //
 // Every process holds an advisory lock with its number for as long as its

@@ -50,10 +50,10 @@ func (j *Journal) reaching(c *pgx.ConnConfig) {
 var (
 	// errStandby says that a server cannot be written because it follows another.
 	errStandby = fmt.Errorf("%w: the server follows another", journal.ErrUnreachable)
-	// errReadOnly says that transactions are read only by default. The journal does
+	// ErrReadOnly says that transactions are read only by default. The journal does
 	// not set that aside: managed servers set it before their disk is full, and to
 	// write all the same would use up what is left.
-	errReadOnly = fmt.Errorf("%w: default_transaction_read_only is on for the server, the database or the user; a managed server sets it when its disk is almost full", journal.ErrUnreachable)
+	ErrReadOnly = fmt.Errorf("%w: default_transaction_read_only is on for the server, the database or the user; a managed server sets it when its disk is almost full", journal.ErrUnreachable)
 )
 
 func writable(ctx context.Context, c *pgconn.PgConn) error {
@@ -64,7 +64,7 @@ func writable(ctx context.Context, c *pgconn.PgConn) error {
 	case got[1] != "false":
 		return errStandby
 	case got[0] != "off":
-		return errReadOnly
+		return ErrReadOnly
 	}
 	return nil
 }
@@ -96,8 +96,8 @@ func readable(err error) error {
 	switch {
 	case errors.Is(err, errStandby):
 		return errStandby
-	case errors.Is(err, errReadOnly):
-		return errReadOnly
+	case errors.Is(err, ErrReadOnly):
+		return ErrReadOnly
 	case errors.Is(err, ErrPooled):
 		return ErrPooled
 	case isConnecting(err) && refused != nil:

@@ -35,7 +35,7 @@ var atLevel = pgx.TxOptions{IsoLevel: level}
 // A transaction whose process was stopped is ended by the server, so that its
 // locks do not keep the other replicas.
 //
-// default_transaction_read_only is not among them: see errReadOnly.
+// default_transaction_read_only is not among them: see ErrReadOnly.
 var settings = map[string]string{
 	"default_transaction_isolation": "read committed", "default_transaction_deferrable": "off",
 	// A policy that hides rows is an error, never an empty answer.
