@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -64,10 +65,7 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 		}
 		b.batch.DeadLetters = append(b.batch.DeadLetters, letter)
 		b.bytes += len(letter.Sealed)
-		if b.tally.letters == nil {
-			b.tally.letters = map[schemas.Reason]int{}
-		}
-		b.tally.letters[invalid.Reason]++
+		b.tally.letter(invalid.Reason, 1)
 		b.batch.Next = m.Offset + 1
 		return true, nil
 	}
@@ -87,6 +85,38 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 		b.tally.keyDiffers++
 	}
 	b.batch.Next = m.Offset + 1
+	return true, nil
+}
+
+// manyUnreadable is how many records that are refused together become dead
+// letters of their own. Beyond that one stands for all of them.
+const manyUnreadable = 1000
+
+// take takes an item in: a record, or the records of a range that cannot be
+// read. It says whether all of it is in; of a range, what is in already is left
+// out of it.
+func (b *batcher) take(i *item) (bool, error) {
+	if i.unreadable == nil {
+		return b.add(i.message)
+	}
+	for u := i.unreadable; u.from < u.to; {
+		if b.full() {
+			return false, nil
+		}
+		m := schemas.Message{Topic: b.batch.Topic, Partition: b.batch.Partition, Offset: u.from, Time: u.time}
+		next, records, where := u.from+1, int64(1), ""
+		if u.records > manyUnreadable {
+			next, records, where = u.to, u.records, fmt.Sprintf("a batch: all records up to offset %d", u.to-1)
+		}
+		letter, err := b.letterOf(m, fmt.Appendf(nil, "batch %08x", u.crc), nil, u.reason, where, "")
+		if err != nil {
+			return false, err
+		}
+		letter.Size = int(min(u.size, math.MaxInt32))
+		b.batch.DeadLetters = append(b.batch.DeadLetters, letter)
+		b.tally.letter(u.reason, int(records))
+		u.from, b.batch.Next = next, next
+	}
 	return true, nil
 }
 
@@ -157,16 +187,23 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 // that tells of it.
 func (b *batcher) letter(m schemas.Message, reason schemas.Reason, where, eventID string) (journal.DeadLetter, error) {
 	packed := PackRecord(m)
-	digest, err := b.config.Keys.MAC(keyset.DomainLetter, packed)
-	if err != nil {
-		return journal.DeadLetter{}, err
-	}
 	var sealed []byte
 	if len(packed) <= maxSealed {
+		var err error
 		row := keyset.Row("letter", m.Topic, strconv.Itoa(m.Partition), strconv.FormatInt(m.Offset, 10))
 		if sealed, err = b.config.Keys.Seal(packed, row); err != nil {
 			return journal.DeadLetter{}, err
 		}
+	}
+	return b.letterOf(m, packed, sealed, reason, where, eventID)
+}
+
+// letterOf makes the dead letter of a record whose content has been packed and
+// sealed, or cannot be.
+func (b *batcher) letterOf(m schemas.Message, content, sealed []byte, reason schemas.Reason, where, eventID string) (journal.DeadLetter, error) {
+	digest, err := b.config.Keys.MAC(keyset.DomainLetter, content)
+	if err != nil {
+		return journal.DeadLetter{}, err
 	}
 	event := schemas.Event{
 		ID:     schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest).String(),

@@ -101,9 +101,11 @@ type Config struct {
 	StuckAfter time.Duration
 	// WatchInterval is how often new partitions are looked for. Default: 10 s.
 	WatchInterval time.Duration
-	// FetchBytes bounds what all partitions fetch at a time, but for single
-	// batches larger than a partition's share. Default: 32 MiB.
-	FetchBytes int
+	// FetchMemory bounds the bytes of fetched records that are held at a time, over
+	// all partitions: batches as they came, decompressors, and the records in hand.
+	// A batch of more than half of it on the wire, or of more than all of it
+	// unpacked, is not read. Default: 32 MiB, at least 8 MiB.
+	FetchMemory int
 	// BatchEvents bounds the events and dead letters of one transaction.
 	// Default: 500.
 	BatchEvents int
@@ -114,12 +116,17 @@ type Config struct {
 	Room func() (ok bool, why string)
 }
 
+// The bounds of [Config.FetchMemory] and its default.
+const (
+	DefaultFetchMemory = 32 << 20
+	leastMemory        = 8 << 20
+	mostMemory         = 1 << 30
+)
+
 const (
 	defaultSource  = "/invoicebox-worker"
 	maxWait        = 500 * time.Millisecond // of an empty fetch
-	minFetchBytes  = 64 << 10
-	maxFetchBytes  = 1 << 20
-	maxBatchBytes  = 1 << 20 // kept bytes of one transaction
+	maxBatchBytes  = 1 << 20                // kept bytes of one transaction
 	requestTimeout = 15 * time.Second
 	// heartbeatEvery is how soon a member learns that another came or went. As
 	// long do the partitions of one that went stand still.
@@ -162,14 +169,17 @@ func (c *Config) setDefaults() error {
 			return fmt.Errorf("consumer: %s is negative", d.name)
 		}
 	}
-	if c.FetchBytes == 0 {
-		c.FetchBytes = 32 << 20
+	if c.FetchMemory == 0 {
+		c.FetchMemory = DefaultFetchMemory
 	}
 	if c.BatchEvents == 0 {
 		c.BatchEvents = 500
 	}
-	if c.FetchBytes < 0 || c.BatchEvents < 0 {
-		return errors.New("consumer: FetchBytes and BatchEvents are bounds: not negative")
+	if c.BatchEvents < 0 {
+		return errors.New("consumer: BatchEvents is a bound: not negative")
+	}
+	if c.FetchMemory < leastMemory || c.FetchMemory > mostMemory {
+		return fmt.Errorf("consumer: FetchMemory is %d bytes; it has to be between %d and %d", c.FetchMemory, leastMemory, mostMemory)
 	}
 	return nil
 }

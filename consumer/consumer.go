@@ -32,6 +32,7 @@ type Consumer struct {
 	metrics   *Metrics
 	transport *kafka.Transport
 	client    *kafka.Client
+	fetcher   *fetcher
 	lines     *kafkaconn.Lines // of Prepare, Run or a recovery
 
 	state   atomic.Value // of string
@@ -105,8 +106,10 @@ func (c *Consumer) connect(more ...string) (cut func()) {
 	c.lines = lines
 	c.transport = lines.Transport(c.config.Kafka, append(slices.Clone(c.config.Topics), more...)...)
 	c.client = c.config.Kafka.Client(c.transport)
-	transport := c.transport
+	c.fetcher = c.newFetcher(c.client, append(slices.Clone(c.config.Topics), more...))
+	transport, fetcher := c.transport, c.fetcher
 	return func() {
+		fetcher.close()
 		transport.CloseIdleConnections()
 		lines.Cut()
 	}

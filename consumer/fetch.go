@@ -1,14 +1,14 @@
 package consumer
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"io"
+	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
 
+	"invoicebox-worker/internal/recordbatch"
 	"invoicebox-worker/schemas"
 )
 
@@ -21,47 +21,62 @@ type fetched struct {
 	// end is where the records that may be read now end: the last stable offset.
 	// The high watermark lies behind it while a transaction is open.
 	end, highWatermark int64
+	// memory is what unpacking takes at most, bytes what the batches hold.
+	memory int64
+	bytes  int
+	// release gives the memory of the batches back; never nil.
+	release func()
 }
 
-// fetch asks the partition's leader for what lies at offset, committed records
-// only. The library's own Fetch is not used because it hides which
-// transactions were aborted and where control records lie.
-func (c *Consumer) fetch(ctx context.Context, t kafka.RoundTripper, topic string, partition int, offset int64, maxBytes int) (fetched, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	answer, err := t.RoundTrip(ctx, c.client.Addr, &fetchapi.Request{
-		ReplicaID: -1, MaxWaitTime: int32(maxWait.Milliseconds()), MinBytes: 1, MaxBytes: int32(maxBytes), // #nosec G115 -- at most maxFetchBytes
-		IsolationLevel: int8(kafka.ReadCommitted), SessionID: -1, SessionEpoch: -1,
-		Topics: []fetchapi.RequestTopic{{Topic: topic, Partitions: []fetchapi.RequestPartition{{
-			Partition: int32(partition), CurrentLeaderEpoch: -1, FetchOffset: offset, LogStartOffset: -1, // #nosec G115 -- partitions are 32 bits
-			PartitionMaxBytes: int32(maxBytes), // #nosec G115 -- at most maxFetchBytes
-		}}}},
-	})
-	if err != nil {
-		return fetched{}, err
+// newFetched reads what a response says of a partition.
+func (f *fetcher) newFetched(p partResponse, offset int64) (fetched, error) {
+	if p.code != 0 {
+		return fetched{release: func() {}}, kafka.Error(p.code)
 	}
-	r, ok := answer.(*fetchapi.Response)
-	if !ok {
-		return fetched{}, errors.New("consumer: not a fetch response")
+	got := fetched{end: p.end, highWatermark: p.highWatermark, memory: recordMemory, bytes: p.bytes, release: func() {}}
+	if got.end < 0 {
+		got.end = got.highWatermark
 	}
-	if r.ErrorCode != 0 {
-		return fetched{}, kafka.Error(r.ErrorCode)
+	if len(p.batches) == 0 {
+		return got, nil
 	}
-	if len(r.Topics) == 0 || len(r.Topics[0].Partitions) == 0 {
-		return fetched{}, protocol.ErrNoPartition
+	for i := range p.batches {
+		b := &p.batches[i]
+		if b.fault != nil {
+			continue
+		}
+		need, err := f.unpacker.Need(&b.Batch)
+		if err != nil {
+			continue // the stream finds it again
+		}
+		got.memory = max(got.memory, recordMemory+need)
 	}
-	p := &r.Topics[0].Partitions[0]
-	if p.ErrorCode != 0 {
-		return fetched{}, kafka.Error(p.ErrorCode)
+	got.stream = &stream{
+		unpacker: f.unpacker, batches: p.batches, unread: p.aborted, aborted: map[int64]bool{},
+		topic: p.topic, partition: p.partition, from: offset, next: offset,
 	}
-	f := fetched{end: p.LastStableOffset, highWatermark: p.HighWatermark}
-	if f.end < 0 {
-		f.end = f.highWatermark
-	}
-	if p.RecordSet.Records != nil {
-		f.stream = newStream(p.RecordSet.Records, p.AbortedTransactions, topic, partition, offset)
-	}
-	return f, nil
+	return got, nil
+}
+
+// A mark is the last batch that a position lies behind. An offset is no identity:
+// a log that lost its tail and was filled again has other batches at the same
+// offsets.
+type mark struct {
+	base, last int64 // its offsets
+	epoch      int32 // of the leader that appended it; -1 when unknown
+	crc        uint32
+}
+
+// An unreadable is a range of records that are not read because they exceed a limit,
+// or will never be readable.
+type unreadable struct {
+	from, to int64 // to is not in it
+	records  int64 // how many
+	size     int64 // bytes
+	reason   schemas.Reason
+	crc      uint32 // of the batch
+	time     time.Time
+	why      error
 }
 
 // A stream gives the records of one fetch from an offset on. It leaves out
@@ -69,142 +84,172 @@ func (c *Consumer) fetch(ctx context.Context, t kafka.RoundTripper, topic string
 // fetch has to begin after the records that compaction or transactions took
 // away.
 type stream struct {
-	batches   []protocol.RecordReader
-	unread    []fetchapi.ResponseTransaction // aborted transactions that did not begin yet
-	aborted   map[int64]bool                 // producers inside an aborted transaction
+	unpacker  *recordbatch.Unpacker
+	batches   []fetchedBatch
+	unread    []abortedTransaction // that did not begin yet
+	aborted   map[int64]bool       // producers inside an aborted transaction
 	topic     string
 	partition int
 	from      int64
 	next      int64
-	seen      bool // the current batch gave a record
-	begun     bool // the current batch was looked at
-	drop      bool // the current batch is aborted
+	reader    *recordbatch.Reader // of the current batch
+	drop      bool                // the current batch is aborted
+	mark      mark                // the batch of the record that was read last
+	unpacked  int64
 }
 
-func newStream(records protocol.RecordReader, aborted []fetchapi.ResponseTransaction, topic string, partition int, from int64) *stream {
-	s := &stream{unread: aborted, aborted: map[int64]bool{}, topic: topic, partition: partition, from: from, next: from}
-	if set, ok := records.(*protocol.RecordStream); ok {
-		s.batches = set.Records
-	} else {
-		s.batches = []protocol.RecordReader{records}
+// An item is a record, or a range of records that are refused.
+type item struct {
+	message    schemas.Message
+	unreadable *unreadable
+}
+
+// offset is the item's first.
+func (i *item) offset() int64 {
+	if i.unreadable != nil {
+		return i.unreadable.from
 	}
-	return s
+	return i.message.Offset
 }
 
-// read gives the next record, io.EOF at the end; s.next is then where the next
-// fetch begins.
-func (s *stream) read() (schemas.Message, error) {
+// read gives the next item, io.EOF at the end; s.next is then where the next
+// fetch begins. Any other error is a damaged batch: s.next is where it begins.
+func (s *stream) read() (item, error) {
 	for len(s.batches) > 0 {
-		if !s.begun {
-			s.enter(s.batches[0])
+		b := &s.batches[0]
+		if s.reader == nil {
+			if b.fault == nil && b.LastOffset() < s.from {
+				s.leave()
+				continue
+			}
+			if err := s.enter(b); err != nil {
+				return s.refuse(b, err)
+			}
 		}
-		record, err := s.record(s.batches[0])
+		record, err := s.reader.Next()
 		if errors.Is(err, io.EOF) {
-			s.leave(s.batches[0])
+			s.leave()
 			continue
 		}
 		if err != nil {
-			return schemas.Message{}, err
+			return s.refuse(b, err)
 		}
-		s.seen = true
-		if record == nil || record.Offset < s.from {
-			closeRecord(record)
+		if b.Control() {
+			if kind, ok := record.ControlType(); ok && kind == recordbatch.Abort {
+				delete(s.aborted, b.ProducerID)
+			}
+			continue
+		}
+		if record.Offset < s.from {
 			continue
 		}
 		s.next = record.Offset + 1
 		if s.drop {
-			closeRecord(record)
 			continue
 		}
-		return s.message(record)
+		if record.TooLarge != nil {
+			return item{unreadable: &unreadable{
+				from: record.Offset, to: record.Offset + 1, records: 1, size: record.Size, reason: schemas.ReasonTooLarge,
+				crc: b.CRC, time: recordTime(record.Timestamp), why: record.TooLarge,
+			}}, nil
+		}
+		return item{message: s.message(record)}, nil
 	}
-	return schemas.Message{}, io.EOF
+	return item{}, io.EOF
 }
 
-// enter looks at a batch's producer before its records.
-func (s *stream) enter(batch protocol.RecordReader) {
-	s.begun, s.seen, s.drop = true, false, false
-	b, ok := batch.(*protocol.RecordBatch)
-	if !ok || !b.Attributes.Transactional() {
+// enter looks at a batch's checksum and producer before its records.
+func (s *stream) enter(b *fetchedBatch) error {
+	if b.fault != nil {
+		return b.fault
+	}
+	if err := b.Verify(); err != nil {
+		return err
+	}
+	s.mark = mark{b.BaseOffset, b.LastOffset(), b.LeaderEpoch, b.CRC}
+	s.begin(b)
+	reader, err := s.unpacker.Read(&b.Batch)
+	s.reader = reader
+	return err
+}
+
+// begin finds out whether a batch belongs to an aborted transaction.
+func (s *stream) begin(b *fetchedBatch) {
+	s.drop = false
+	if !b.Transactional() {
 		return
 	}
 	rest := s.unread[:0]
 	for _, t := range s.unread {
-		if t.FirstOffset <= b.BaseOffset {
-			s.aborted[t.ProducerID] = true
+		if t.first <= b.BaseOffset {
+			s.aborted[t.producer] = true
 		} else {
 			rest = append(rest, t)
 		}
 	}
 	s.unread = rest
-	s.drop = s.aborted[b.ProducerID]
+	s.drop = s.aborted[b.ProducerID] && !b.Control()
 }
 
-// record reads one record of a batch; nil for a control record.
-func (s *stream) record(batch protocol.RecordReader) (*protocol.Record, error) {
-	control, ok := batch.(*protocol.ControlBatch)
-	if !ok {
-		return batch.ReadRecord()
+// refuse steps over what is left of a batch that cannot be read. A damaged one
+// is not stepped over: another copy of it may be good.
+func (s *stream) refuse(b *fetchedBatch, why error) (item, error) {
+	reason := schemas.ReasonMalformed
+	switch {
+	case errors.Is(why, recordbatch.ErrTooLarge):
+		reason = schemas.ReasonTooLarge
+	case !errors.Is(why, recordbatch.ErrMalformed):
+		return item{}, fmt.Errorf("consumer: the batch at offset %d: %w", b.BaseOffset, why)
+	case b.Magic != 2:
+		return item{}, fmt.Errorf("consumer: the batch at offset %d: %w", b.BaseOffset, why)
 	}
-	mark, err := control.ReadControlRecord()
-	if err != nil {
-		return nil, err
+	if b.fault != nil {
+		s.begin(b)
+		s.mark = mark{b.BaseOffset, b.LastOffset(), b.LeaderEpoch, b.CRC}
 	}
-	const abort = 0
-	if mark.Type == abort {
-		delete(s.aborted, control.ProducerID)
+	r := &unreadable{from: max(s.next, b.BaseOffset, s.from), to: b.LastOffset() + 1, size: b.Size(), reason: reason, crc: b.CRC, time: recordTime(b.MaxTimestamp), why: why}
+	r.records = r.to - r.from
+	drop := s.drop || b.Control()
+	s.leave()
+	if drop || r.records <= 0 {
+		return s.read()
 	}
-	s.next = max(s.next, mark.Offset+1)
-	return nil, nil
+	return item{unreadable: r}, nil
 }
 
-// leave steps over a batch. One that gave no record at or above the offset
-// asked for, such as the empty shell that compaction leaves, says nothing of
-// where it ends: the next fetch tries one offset further.
-func (s *stream) leave(batch protocol.RecordReader) {
-	if b, ok := batch.(*protocol.RecordBatch); ok && !s.seen {
-		s.next = max(s.next, b.BaseOffset+1)
-	}
-	s.next = max(s.next, s.from)
-	s.batches, s.begun = s.batches[1:], false
-	if len(s.batches) == 0 && s.next == s.from {
-		s.next++
+// leave steps over a batch to where it ends, also when it gave no record, such
+// as the empty shell that compaction leaves.
+func (s *stream) leave() {
+	s.next = max(s.next, s.batches[0].LastOffset()+1, s.from)
+	s.close()
+	s.batches = s.batches[1:]
+}
+
+// close gives up the current batch.
+func (s *stream) close() {
+	if s.reader != nil {
+		s.unpacked += s.reader.Unpacked()
+		s.reader.Close()
+		s.reader = nil
 	}
 }
 
-func (s *stream) message(r *protocol.Record) (schemas.Message, error) {
-	defer closeRecord(r)
-	key, err := protocol.ReadAll(r.Key)
-	if err != nil {
-		return schemas.Message{}, err
-	}
-	value, err := protocol.ReadAll(r.Value)
-	if err != nil {
-		return schemas.Message{}, err
-	}
-	m := schemas.Message{Topic: s.topic, Partition: s.partition, Offset: r.Offset, Key: key, Value: value}
-	// A record without a time has -1, and a producer can write any number.
-	if ms := r.Time.UnixMilli(); ms >= 0 && ms <= maxRecordTime {
-		m.Time = r.Time.UTC()
-	}
+func (s *stream) message(r recordbatch.Record) schemas.Message {
+	m := schemas.Message{Topic: s.topic, Partition: s.partition, Offset: r.Offset, Time: recordTime(r.Timestamp), Key: r.Key, Value: r.Value}
 	if len(r.Headers) > 0 {
 		m.Headers = make([]schemas.Header, len(r.Headers))
 		for i, h := range r.Headers {
 			m.Headers[i] = schemas.Header{Key: h.Key, Value: h.Value}
 		}
 	}
-	return m, nil
+	return m
 }
 
-// closeRecord gives the pages behind a record back.
-func closeRecord(r *protocol.Record) {
-	if r == nil {
-		return
+// recordTime is a record's time; zero where it has none, which is -1, or one
+// that cannot be written: a producer can say any number.
+func recordTime(ms int64) time.Time {
+	if ms < 0 || ms > maxRecordTime {
+		return time.Time{}
 	}
-	if r.Key != nil {
-		_ = r.Key.Close()
-	}
-	if r.Value != nil {
-		_ = r.Value.Close()
-	}
+	return time.UnixMilli(ms).UTC()
 }

@@ -139,7 +139,6 @@ func (g *generation) align(places []place, committed map[place]int64) error {
 	if err != nil {
 		return err
 	}
-	share := min(max(g.c.config.FetchBytes/len(places), minFetchBytes), maxFetchBytes)
 	g.partitions = g.partitions[:0]
 	for _, p := range places {
 		next := known[p]
@@ -150,7 +149,7 @@ func (g *generation) align(places []place, committed map[place]int64) error {
 			return topicAnew(p, next, limits[p].end)
 		}
 		done, ok := committed[p]
-		part := newPartition(g, p, next, share)
+		part := newPartition(g, p, next)
 		part.dirty = !ok || done != next
 		g.partitions = append(g.partitions, part)
 	}

@@ -31,6 +31,8 @@ type Metrics struct {
 	ingestion   prometheus.Histogram
 	failures    prometheus.Counter
 	holding     prometheus.Gauge
+	throttled   prometheus.Counter
+	unstable    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -64,8 +66,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "invoicebox_worker_fetching_stopped", Help: "1 while nothing is fetched because a bound of the journal is reached, else 0.",
 		}),
 	}
+	m.throttled = single("fetch_throttled_seconds_total", "Time for which brokers told this worker to wait before the next fetch, because a quota is reached.")
+	m.unstable = gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark less the last stable offset.")
 	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.lag, m.position, m.lost, m.faults, m.generations,
-		m.rebuilds, m.ingestion, m.failures, m.holding)
+		m.rebuilds, m.ingestion, m.failures, m.holding, m.throttled, m.unstable)
 	return m
 }
 
@@ -84,10 +88,15 @@ func (m *Metrics) at(topic string, partition int, position, lag int64) {
 	m.lag.WithLabelValues(topic, label).Set(float64(max(lag, 0)))
 }
 
+func (m *Metrics) unstableAt(topic string, partition int, records int64) {
+	m.unstable.WithLabelValues(topic, strconv.Itoa(partition)).Set(float64(records))
+}
+
 func (m *Metrics) gone(topic string, partition int) {
 	label := strconv.Itoa(partition)
 	m.position.DeleteLabelValues(topic, label)
 	m.lag.DeleteLabelValues(topic, label)
+	m.unstable.DeleteLabelValues(topic, label)
 }
 
 // tally is where the records of one batch went, as far as the batch decides it.
@@ -95,6 +104,14 @@ type tally struct {
 	ignored    map[schemas.IgnoreReason]int
 	letters    map[schemas.Reason]int
 	keyDiffers int
+}
+
+// letter counts records that became dead letters.
+func (t *tally) letter(reason schemas.Reason, n int) {
+	if t.letters == nil {
+		t.letters = map[schemas.Reason]int{}
+	}
+	t.letters[reason] += n
 }
 
 func (m *Metrics) count(topic string, t *tally, accepted, repeated, reused int) {

@@ -1,9 +1,7 @@
 package consumer
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -26,37 +24,35 @@ type partition struct {
 	g       *generation
 	log     *slog.Logger
 	batcher batcher
-	share   int // bytes of a fetch
+	reader  reader
 
 	// The reader's own.
 	position int64 // the journal's
 	offset   int64 // where the next fetch begins: position, or behind a gap
+	reached  mark  // the batch that holds the record before offset
+	unstable openTransaction
 	said     string
 	behind   time.Time // since when the position lies behind the end
 
 	allowed     bool      // a fetch was answered
 	deniedSince time.Time // since when the broker denies reading
 
-	mu        sync.Mutex
-	shown     int64 // position, for others
-	dirty     bool  // not committed
-	fetching  bool
-	progress  time.Time // last time that a fetch gave something, or began after work
-	transport *kafka.Transport
-	cancel    context.CancelFunc // of the fetch under way
-	rebuilt   bool               // since the last progress
+	mu      sync.Mutex
+	shown   int64 // position, for others
+	dirty   bool  // not committed
+	rebuilt bool  // since the last progress
+	trouble error // the last error of reading, since the last progress
 
 	// The watchdog's own: the position that lay behind the end, and since when.
 	suspect   int64
 	suspicion time.Time
 }
 
-func newPartition(g *generation, p place, position int64, share int) *partition {
+func newPartition(g *generation, p place, position int64) *partition {
 	return &partition{
-		place: p, g: g, share: share, position: position, offset: position, shown: position, progress: time.Now(),
-		log:       g.c.log.With("topic", p.topic, "partition", p.partition),
-		batcher:   batcher{config: &g.c.config, now: time.Now},
-		transport: g.c.transport,
+		place: p, g: g, reader: reader{place: p}, position: position, offset: position, shown: position,
+		log:     g.c.log.With("topic", p.topic, "partition", p.partition),
+		batcher: batcher{config: &g.c.config, now: time.Now},
 	}
 }
 
@@ -80,7 +76,8 @@ func (p *partition) run() {
 		if class == kafkaconn.MissingTopic || class == kafkaconn.Leader {
 			p.g.doubt()
 		}
-		if text := err.Error(); text != p.said {
+		// The fault of a whole broker is logged once, for all its partitions.
+		if text := err.Error(); text != p.said && !isBrokerFault(err) {
 			p.said = text
 			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
 		}
@@ -91,26 +88,49 @@ func (p *partition) run() {
 
 // step fetches once and takes in what came.
 func (p *partition) step() error {
-	ctx, transport := p.fetchBegins()
-	f, err := p.g.c.fetch(ctx, transport, p.topic, p.partition, p.offset, p.share)
-	p.fetchEnds(f, err)
+	f, err := p.g.c.fetcher.fetch(p.g.soft, &p.reader, p.offset)
+	defer f.release()
 	if errors.Is(err, kafka.OffsetOutOfRange) {
 		return p.outOfRange()
 	}
 	if err != nil {
-		if p.g.soft.Err() == nil && errors.Is(err, context.Canceled) {
-			return nil // the watchdog has made the connections anew
-		}
-		return p.denied(refusal(err))
+		err = p.denied(refusal(err))
+		p.troubled(err)
+		return err
 	}
 	p.behind, p.deniedSince, p.allowed = time.Time{}, time.Time{}, true
 	if f.stream != nil {
-		if err := p.takeIn(f.stream); err != nil {
+		if err := p.use(f); err != nil {
+			p.troubled(err)
 			return err
 		}
 	}
 	p.g.c.metrics.at(p.topic, p.partition, p.position, f.highWatermark-p.position)
+	p.watchTransaction(f)
 	return nil
+}
+
+// use takes in what was fetched when there is memory to unpack it.
+func (p *partition) use(f fetched) error {
+	from := p.offset
+	// A batch that cannot be read is no progress, however often it is fetched.
+	before := p.reader.silence.suspend()
+	if err := p.g.c.fetcher.unpack.Acquire(p.g.soft, f.memory); err != nil {
+		return nil // the generation ends
+	}
+	defer p.g.c.fetcher.unpack.Release(f.memory)
+	defer f.stream.close()
+	err := p.takeIn(f.stream)
+	// What the last batch kept must not wait for the next one.
+	p.batcher.begin(p.topic, p.partition, p.position)
+	p.g.c.fetcher.learned(&p.reader, int64(f.bytes), f.stream.unpacked)
+	switch {
+	case p.offset > from:
+		p.progressed()
+	case err != nil:
+		p.reader.silence.resume(before)
+	}
+	return err
 }
 
 // denied ends Run when the user may not read the topic and never could. A right
@@ -133,16 +153,23 @@ func (p *partition) denied(err error) error {
 func (p *partition) takeIn(s *stream) error {
 	p.batcher.begin(p.topic, p.partition, p.position)
 	for {
-		m, err := s.read()
+		it, err := s.read()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
+			// What lies before the damaged batch is good.
+			if p.batcher.batch.Next = max(p.batcher.batch.Next, s.next); p.batcher.batch.Next > p.position {
+				p.ingest()
+			}
 			p.offset = p.position
-			return fmt.Errorf("consumer: reading a fetched batch: %w", err)
+			return err
+		}
+		if it.unreadable != nil {
+			p.log.Warn("records cannot be read; they become dead letters", "from", it.unreadable.from, "to", it.unreadable.to-1, "reason", it.unreadable.reason, "err", it.unreadable.why)
 		}
 		for {
-			added, err := p.batcher.add(m)
+			added, err := p.batcher.take(&it)
 			if err != nil {
 				p.offset = p.position
 				return err
@@ -151,18 +178,19 @@ func (p *partition) takeIn(s *stream) error {
 				break
 			}
 			// All below this record is settled, gaps included.
-			p.batcher.batch.Next = m.Offset
+			p.batcher.batch.Next = it.offset()
 			if done := p.ingest(); !done {
 				return nil
 			}
 			p.batcher.begin(p.topic, p.partition, p.position)
 		}
+		p.reached = s.mark
 		if p.g.soft.Err() != nil {
 			break
 		}
 	}
 	if p.g.soft.Err() == nil {
-		p.batcher.batch.Next = max(p.batcher.batch.Next, s.next)
+		p.batcher.batch.Next, p.reached = max(p.batcher.batch.Next, s.next), s.mark
 	}
 	if p.batcher.batch.Next > p.position {
 		p.ingest()

@@ -16,6 +16,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/recordbatch"
 	"invoicebox-worker/schemas"
 )
 
@@ -201,7 +202,7 @@ func (a *Alone) Reread(ctx context.Context, spans []Reread) error {
 	commits := map[string]map[int]int64{}
 	for _, s := range spans {
 		p := place{s.Topic, s.Partition}
-		part := newPartition(g, p, known[p], min(max(a.c.config.FetchBytes/len(spans), minFetchBytes), maxFetchBytes))
+		part := newPartition(g, p, known[p])
 		g.partitions = append(g.partitions, part)
 		readers.Go(func() {
 			if err := part.upTo(ctx, s.To); err != nil {
@@ -224,6 +225,7 @@ func (a *Alone) Reread(ctx context.Context, spans []Reread) error {
 
 // upTo reads until the journal stands at end or behind it.
 func (p *partition) upTo(ctx context.Context, end int64) error {
+	defer p.g.c.fetcher.forget(p.place)
 	moved, at := time.Now(), p.position
 	wait := leastPause
 	for p.position < end {
@@ -233,7 +235,10 @@ func (p *partition) upTo(ctx context.Context, end int64) error {
 			return context.Cause(ctx)
 		case p.position > at:
 			moved, at, wait = time.Now(), p.position, leastPause
-		case time.Since(moved) > 3*p.g.c.config.StuckAfter:
+		case time.Since(later(moved, p.reader.silence.waited())) > 3*p.g.c.config.StuckAfter:
+			if errors.Is(err, recordbatch.ErrDamaged) {
+				return p.stuck(p.position, end)
+			}
 			if err != nil {
 				return err
 			}
@@ -252,7 +257,7 @@ func (p *partition) upTo(ctx context.Context, end int64) error {
 // Lost are the records that are not there any more; offsets beyond the end mean
 // that the topic was made anew.
 func (a *Alone) Scan(ctx context.Context, topic string, from map[int]int64, f func([]schemas.Message) error) (lost []Span, err error) {
-	reader := &Consumer{config: a.c.config, client: a.c.client, transport: a.c.transport}
+	reader := &Consumer{config: a.c.config, log: a.c.log, client: a.c.client, transport: a.c.transport, fetcher: a.c.fetcher}
 	reader.config.Topics = []string{topic}
 	var places []place
 	var limits map[place]bounds
@@ -284,38 +289,70 @@ func (a *Alone) Scan(ctx context.Context, topic string, from map[int]int64, f fu
 }
 
 func (c *Consumer) scan(ctx context.Context, p place, at, end int64, f func([]schemas.Message) error) error {
+	r := &reader{place: p}
+	defer c.fetcher.forget(p)
 	moved, wait := time.Now(), leastPause
 	for at < end {
-		got, err := c.fetch(ctx, c.transport, p.topic, p.partition, at, maxFetchBytes)
+		got, err := c.fetcher.fetch(ctx, r, at)
+		next := at
+		var messages []schemas.Message
+		if err == nil && got.stream != nil {
+			messages, err = c.readStream(ctx, r, got, end)
+			next = got.stream.next
+		}
+		got.release()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		var messages []schemas.Message
-		next := at
-		for err == nil && got.stream != nil {
-			m, e := got.stream.read()
-			next = got.stream.next
-			if errors.Is(e, io.EOF) {
-				break
-			}
-			if err = e; err == nil && m.Offset < end {
-				messages = append(messages, m)
-			}
-		}
-		if err == nil && next > at {
+		if next > at {
 			if err := f(messages); err != nil {
 				return err
 			}
 			at, moved, wait = next, time.Now(), leastPause
 			continue
 		}
-		if time.Since(moved) > 3*c.config.StuckAfter || err != nil && errors.Is(refusal(err), ErrDenied) {
+		if time.Since(later(moved, r.silence.waited())) > 3*c.config.StuckAfter || err != nil && errors.Is(refusal(err), ErrDenied) {
 			return errors.Join(fmt.Errorf("%w: %s at offset %d", ErrStuck, p, at), kafkaconn.Explain(err))
 		}
 		pause(ctx, wait)
 		wait = min(2*wait, mostPause)
 	}
 	return nil
+}
+
+// readStream reads the records of one fetch that lie before end. Records that
+// cannot be read are left out: what this worker publishes is never so large.
+func (c *Consumer) readStream(ctx context.Context, r *reader, got fetched, end int64) (messages []schemas.Message, err error) {
+	if err := c.fetcher.unpack.Acquire(ctx, got.memory); err != nil {
+		return nil, err
+	}
+	defer c.fetcher.unpack.Release(got.memory)
+	defer func() { c.fetcher.learned(r, int64(got.bytes), got.stream.unpacked) }()
+	defer got.stream.close()
+	for held := 0; held < unpackedShare; {
+		it, err := got.stream.read()
+		switch {
+		case errors.Is(err, io.EOF):
+			return messages, nil
+		case err != nil:
+			return messages, err
+		case it.unreadable != nil:
+			c.log.Warn("records cannot be read; they are left out", "topic", r.topic, "partition", r.partition,
+				"from", it.unreadable.from, "to", it.unreadable.to-1, "err", it.unreadable.why)
+		case it.message.Offset < end:
+			messages = append(messages, it.message)
+			held += len(it.message.Key) + len(it.message.Value) + 64
+		}
+	}
+	return messages, nil
+}
+
+// later is the later of two instants.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // insist tries again what passing faults of Kafka may stop, for ReachWait.

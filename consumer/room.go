@@ -47,7 +47,5 @@ func (p *partition) hold() {
 
 // restsOn notes that the reader does not wait for the broker.
 func (p *partition) restsOn() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fetching, p.rebuilt = false, false
+	p.reader.silence.end()
 }

@@ -34,6 +34,9 @@ func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
 	if err != nil {
 		return nil, refusal(err)
 	}
+	if c.fetcher != nil {
+		c.fetcher.learn(answer)
+	}
 	found := map[string][]int{}
 	for _, t := range answer.Topics {
 		switch {

@@ -7,46 +7,59 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/recordbatch"
 )
 
-// fetchBegins notes that the reader waits for the broker.
-func (p *partition) fetchBegins() (context.Context, *kafka.Transport) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	ctx, cancel := context.WithCancel(p.g.soft)
-	p.cancel = cancel
-	if !p.fetching {
-		p.fetching, p.progress = true, time.Now()
-	}
-	return ctx, p.transport
-}
-
-// fetchEnds notes what a fetch gave. An empty one is no progress, and no
-// trouble either while there is nothing to read. A broker that says what is
-// wrong is not silent: making connections anew would not help.
-func (p *partition) fetchEnds(f fetched, err error) {
-	_, told := errors.AsType[kafka.Error](err)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.cancel()
-	if told || f.stream != nil {
-		p.fetching, p.rebuilt = false, false
-	}
-}
-
-// waiting tells since when the reader has waited for a record, and at which
-// position; ok is false while it works on what it has.
+// waiting tells since when the reader has waited for a record that the broker
+// owes it, and at which position; ok is false while it does not.
 func (p *partition) waiting() (position int64, since time.Time, rebuilt, ok bool) {
+	since, ok = p.reader.silence.lasts()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.shown, p.progress, p.rebuilt, p.fetching
+	return p.shown, since, p.rebuilt, ok
 }
 
 // idle notes that there was nothing to fetch.
 func (p *partition) idle() {
+	p.reader.silence.end()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.progress, p.rebuilt, p.suspicion = time.Now(), false, time.Time{}
+	p.rebuilt, p.suspicion = false, time.Time{}
+}
+
+// progressed notes that the reader has gone on.
+func (p *partition) progressed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rebuilt, p.trouble = false, nil
+}
+
+// troubled notes why nothing can be read. A broker that says what is wrong is
+// not silent: making the connection anew would not help.
+func (p *partition) troubled(err error) {
+	if _, told := errors.AsType[kafka.Error](err); told {
+		p.reader.silence.end()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trouble = err
+}
+
+// stuck is the error that ends Run: what cannot be read, why, and what to do.
+func (p *partition) stuck(position, end int64) error {
+	p.mu.Lock()
+	trouble := p.trouble
+	p.mu.Unlock()
+	err := fmt.Errorf("%w (%s: position %d, end %d)", ErrStuck, p.place, position, end)
+	if trouble != nil {
+		err = fmt.Errorf("%w: %w", err, trouble)
+	}
+	if errors.Is(trouble, recordbatch.ErrDamaged) {
+		err = fmt.Errorf("%w; move the partition's leadership to a replica whose copy is whole, or give the damaged records up: "+
+			"`kafka-delete-records.sh` deletes all records of %s before the offset behind them", err, p.place)
+	}
+	return err
 }
 
 // suspected tells whether the partition has held records behind position, and
@@ -58,25 +71,18 @@ func (p *partition) suspected(position int64, limit time.Duration) bool {
 	return time.Since(p.suspicion) >= limit
 }
 
-// rebuild gives the reader connections of its own, made anew.
+// rebuild makes the connection to the partition's leader anew.
 func (p *partition) rebuild() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.transport != p.g.c.transport {
-		p.transport.CloseIdleConnections()
-	}
-	p.transport = p.g.c.lines.Transport(p.g.c.config.Kafka, p.topic)
-	p.rebuilt, p.progress = true, time.Now()
-	p.cancel()
+	p.rebuilt = true
+	p.mu.Unlock()
+	p.reader.silence.end()
+	p.g.c.fetcher.rebuild(p.place)
 }
 
 // close gives up what the partition holds.
 func (p *partition) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.transport != p.g.c.transport {
-		p.transport.CloseIdleConnections()
-	}
+	p.g.c.fetcher.forget(p.place)
 	p.g.c.metrics.gone(p.topic, p.partition)
 }
 
@@ -113,7 +119,7 @@ func (g *generation) watchProgress() {
 				p.log.Error("the partition has records and gives none; making its connections anew", "position", position, "end", end)
 				p.rebuild()
 			case g.c.stuck.again(p.place, position):
-				g.fail(fmt.Errorf("%w (%s: position %d, end %d)", ErrStuck, p.place, position, end))
+				g.fail(p.stuck(position, end))
 				return
 			default:
 				p.log.Error("the partition has records and still gives none; rejoining the group", "position", position, "end", end)

@@ -1,0 +1,343 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"golang.org/x/sync/semaphore"
+
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/recordbatch"
+)
+
+// The parts of FetchMemory. What lies on the wire is held until it was taken in;
+// what is unpacked at a time is the rest.
+const (
+	wireShare      = 4 // a quarter is for batches as they came
+	leastShare     = 16 << 10
+	mostShare      = 1 << 20
+	recordMemory   = 2 << 20 // a record and the transaction in hand
+	unpackedShare  = 4 << 20 // what one fetch of a partition should unpack to
+	maxRecord      = 1<<20 + 64<<10
+	maxHeaders     = 16 << 10
+	maxRecords     = 1 << 16
+	metadataPause  = 100 * time.Millisecond
+	announceEvery  = 10 * time.Minute
+	unauthenticate = 10 // a session is replaced when a tenth of its time is left
+)
+
+// A fetcher reads partitions over one connection to each broker. Readers wait in
+// [fetcher.fetch]; each broker is asked for all that wait for it at once, those
+// first that were served longest ago.
+type fetcher struct {
+	kafka    *kafkaconn.Conn
+	client   *kafka.Client // for metadata
+	topics   []string
+	lines    kafkaconn.Lines
+	log      *slog.Logger
+	metrics  *Metrics
+	unpacker *recordbatch.Unpacker
+	largest  int   // bytes of a batch on the wire
+	wireSize int64 // bytes of all batches on the wire
+	wire     *semaphore.Weighted
+	unpack   *semaphore.Weighted
+
+	life context.Context
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	metadata sync.Mutex // held by the one who asks for it
+
+	mu      sync.Mutex
+	leaders map[place]*broker
+	looked  time.Time // when leaders were last asked for
+	brokers map[int]*broker
+	readers map[place]*reader
+	served  int64
+}
+
+// A reader is one who reads a partition. Its fields are the fetcher's.
+type reader struct {
+	place
+	silence silence
+	served  int64 // rises; when it was last given records
+	ratio   int64 // of unpacked bytes to those on the wire, at least 1
+}
+
+func (c *Consumer) newFetcher(client *kafka.Client, topics []string) *fetcher {
+	memory := int64(c.config.FetchMemory)
+	wire := memory / wireShare
+	unpack := memory - wire
+	f := &fetcher{
+		kafka: c.config.Kafka, client: client, topics: topics, log: c.log, metrics: c.metrics,
+		largest: int(memory / 2), wireSize: wire, wire: semaphore.NewWeighted(wire), unpack: semaphore.NewWeighted(unpack),
+		unpacker: recordbatch.NewUnpacker(recordbatch.Limits{
+			Unpacked: memory, Buffer: unpack - 2*recordMemory, Records: maxRecords, Record: maxRecord, Headers: maxHeaders,
+		}),
+		leaders: map[place]*broker{}, brokers: map[int]*broker{}, readers: map[place]*reader{},
+	}
+	f.life, f.stop = context.WithCancel(context.Background())
+	return f
+}
+
+// close ends all connections; no one may be reading any more.
+func (f *fetcher) close() {
+	f.stop()
+	f.lines.Cut()
+	f.work.Wait()
+}
+
+// fetch asks the partition's leader for what lies at offset, committed records
+// only. It returns when there is something, after about a second when there is
+// nothing, and when the broker says what is wrong.
+func (f *fetcher) fetch(ctx context.Context, r *reader, offset int64) (fetched, error) {
+	nothing := fetched{release: func() {}}
+	b, err := f.leader(ctx, r)
+	if err != nil {
+		return nothing, err
+	}
+	t := &turn{reader: r, offset: offset, since: time.Now(), answer: make(chan answer, 1)}
+	r.silence.begin()
+	b.add(t)
+	select {
+	case a := <-t.answer:
+		if a.err != nil {
+			f.doubt(r.place, b, a.err)
+		}
+		return a.fetched, a.err
+	case <-ctx.Done():
+		if !b.remove(t) {
+			a := <-t.answer
+			a.release()
+		}
+		return nothing, context.Cause(ctx)
+	}
+}
+
+// errNoBatch says that a partition holds no batch at an offset or behind it.
+var errNoBatch = errors.New("consumer: the partition holds no batch at this offset")
+
+// batchAt reads the header of the batch that holds an offset, or of the next one
+// where compaction took it away. No one may read the partition meanwhile.
+func (f *fetcher) batchAt(ctx context.Context, p place, offset int64) (mark, error) {
+	r := &reader{place: p}
+	defer f.forget(p)
+	for {
+		got, err := f.fetch(ctx, r, offset)
+		if err != nil {
+			return mark{}, err
+		}
+		got.release()
+		if got.stream != nil {
+			for _, b := range got.stream.batches {
+				if b.LastOffset() >= offset {
+					return mark{b.BaseOffset, b.LastOffset(), b.LeaderEpoch, b.CRC}, nil
+				}
+			}
+		}
+		if got.end <= offset {
+			return mark{}, errNoBatch
+		}
+	}
+}
+
+// forget says that a partition is not read any more.
+func (f *fetcher) forget(p place) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.readers, p)
+}
+
+// leader finds the broker that leads a partition.
+func (f *fetcher) leader(ctx context.Context, r *reader) (*broker, error) {
+	f.mu.Lock()
+	f.readers[r.place] = r
+	b, asked := f.leaders[r.place], f.looked
+	f.mu.Unlock()
+	if b != nil {
+		return b, nil
+	}
+	f.metadata.Lock()
+	defer f.metadata.Unlock()
+	f.mu.Lock()
+	b, again := f.leaders[r.place], f.looked
+	f.mu.Unlock()
+	if b != nil {
+		return b, nil
+	}
+	if asked == again || time.Since(again) > metadataPause { // no one has asked meanwhile
+		if err := f.find(ctx); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b := f.leaders[r.place]; b != nil {
+		return b, nil
+	}
+	return nil, protocol.NewErrNoLeader(r.topic, int32(r.partition)) // #nosec G115 -- partitions are 32 bits
+}
+
+// find asks which broker leads which partition.
+func (f *fetcher) find(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	answer, err := f.client.Metadata(ctx, &kafka.MetadataRequest{Topics: f.topics})
+	if err != nil {
+		return err
+	}
+	f.learn(answer)
+	return nil
+}
+
+// learn takes over what the metadata says of leaders. What it does not say stays
+// as it is: the broker itself refuses what it does not lead.
+func (f *fetcher) learn(answer *kafka.MetadataResponse) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looked = time.Now()
+	for _, t := range answer.Topics {
+		for _, p := range t.Partitions {
+			if p.Leader.Host == "" {
+				continue
+			}
+			at := place{t.Name, p.ID}
+			address := net.JoinHostPort(p.Leader.Host, strconv.Itoa(p.Leader.Port))
+			if b := f.brokerAt(p.Leader.ID, address); f.leaders[at] != b {
+				if old := f.leaders[at]; old != nil {
+					old.moved(at)
+				}
+				f.leaders[at] = b
+			}
+		}
+	}
+}
+
+// brokerAt returns the broker with an id, which may have got another address.
+func (f *fetcher) brokerAt(id int, address string) *broker {
+	b := f.brokers[id]
+	if b == nil {
+		b = &broker{f: f, id: id, address: address, wake: make(chan struct{}, 1)}
+		f.brokers[id] = b
+		f.work.Go(b.run)
+		return b
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.address = address
+	return b
+}
+
+// doubt forgets the leader of a partition after an error that may mean that
+// another broker leads it.
+func (f *fetcher) doubt(p place, b *broker, err error) {
+	switch kafkaconn.ClassOf(err) {
+	case kafkaconn.Leader, kafkaconn.MissingTopic, kafkaconn.Unreachable, kafkaconn.Timeout, kafkaconn.Other:
+	default:
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.leaders[p] == b {
+		delete(f.leaders, p)
+	}
+}
+
+// expected counts the readers of a broker's partitions, and the brokers that
+// have any.
+func (f *fetcher) expected(b *broker) (readers, brokers int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	busy := map[*broker]bool{}
+	for p := range f.readers {
+		leader := f.leaders[p]
+		busy[leader] = leader != nil
+		if leader == b {
+			readers++
+		}
+	}
+	delete(busy, nil)
+	return readers, max(len(busy), 1)
+}
+
+// share is how many bytes of a partition are asked for: less the more they
+// unpack to.
+func (f *fetcher) share(r *reader, readers, brokers int) int64 {
+	share := min(f.wireSize/int64(max(readers, 1))/int64(brokers), mostShare)
+	f.mu.Lock()
+	ratio := max(r.ratio, 1)
+	f.mu.Unlock()
+	return max(min(share, unpackedShare/ratio), leastShare)
+}
+
+// learned notes what became of a partition's bytes.
+func (f *fetcher) learned(r *reader, wire, unpacked int64) {
+	if wire <= 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.ratio = max(unpacked/wire, (r.ratio+unpacked/wire)/2, 1)
+}
+
+// rebuild makes the connection to a partition's leader anew.
+func (f *fetcher) rebuild(p place) {
+	f.mu.Lock()
+	b := f.leaders[p]
+	delete(f.leaders, p)
+	f.mu.Unlock()
+	if b != nil {
+		b.reconnect()
+	}
+}
+
+// order sorts turns by when their readers were served.
+func (f *fetcher) order(turns []*turn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	slices.SortStableFunc(turns, func(x, y *turn) int {
+		switch {
+		case x.reader.served < y.reader.served:
+			return -1
+		case x.reader.served > y.reader.served:
+			return 1
+		}
+		return x.reader.compare(y.reader.place)
+	})
+}
+
+// serve notes that a reader gets records.
+func (f *fetcher) serve(r *reader) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.served++
+	r.served = f.served
+}
+
+// A brokerFault is why no partition of a broker can be read. The fetcher has
+// logged it.
+type brokerFault struct {
+	address string
+	err     error
+}
+
+func (e *brokerFault) Error() string {
+	return fmt.Sprintf("consumer: fetching from broker %s: %v", e.address, e.err)
+}
+
+func (e *brokerFault) Unwrap() error { return e.err }
+
+// isBrokerFault tells whether an error is one of a whole broker.
+func isBrokerFault(err error) bool {
+	_, ok := errors.AsType[*brokerFault](err)
+	return ok
+}

@@ -1,0 +1,46 @@
+package consumer
+
+import (
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
+)
+
+// A turn is a reader that waits for its partition.
+type turn struct {
+	reader *reader
+	offset int64
+	since  time.Time
+	answer chan answer // takes one
+
+	share int64
+	given bool // the response has said something of it
+}
+
+type answer struct {
+	fetched
+	err error
+}
+
+// request asks for the partitions of all turns, committed records only.
+func request(turns []*turn, most int64, wait time.Duration) *fetchapi.Request {
+	q := &fetchapi.Request{
+		ReplicaID: -1, MaxWaitTime: int32(wait.Milliseconds()), MinBytes: 1, MaxBytes: int32(most), // #nosec G115 -- a part of FetchMemory
+		IsolationLevel: int8(kafka.ReadCommitted), SessionID: -1, SessionEpoch: -1,
+	}
+	for _, t := range turns {
+		p := fetchapi.RequestPartition{
+			Partition: int32(t.reader.partition), CurrentLeaderEpoch: -1, FetchOffset: t.offset, LogStartOffset: -1, // #nosec G115 -- partitions are 32 bits
+			PartitionMaxBytes: int32(t.share), // #nosec G115 -- at most mostShare
+		}
+		// The order of turns counts, so a topic can stand there more than once in a row
+		// of others; brokers and clients do the same.
+		if n := len(q.Topics); n > 0 && q.Topics[n-1].Topic == t.reader.topic {
+			q.Topics[n-1].Partitions = append(q.Topics[n-1].Partitions, p)
+			continue
+		}
+		q.Topics = append(q.Topics, fetchapi.RequestTopic{Topic: t.reader.topic, Partitions: []fetchapi.RequestPartition{p}})
+	}
+	return q
+}
