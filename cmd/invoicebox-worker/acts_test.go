@@ -67,7 +67,7 @@ func TestActsOfAPerson(t *testing.T) {
 	r.entered("s3", "broken-json-3")
 	r.results(schemas.TypeActivationFailed, 3)
 	ops := r.waiting(3)
-	for shop, want := range map[string]string{"s1": "outcome_lost [enter close]", "s2": "outcome_unknown [probe enter close]", "s3": "answer_unreadable [enter close]"} {
+	for shop, want := range map[string]string{"s1": "outcome_lost [enter close]", "s2": "outcome_unknown [probe enter close]", "s3": "answer_unreadable [reread enter close]"} {
 		o := ops[shop]
 		if got := fmt.Sprint(o.Reason, " ", o.Attention.Safe); got != want || o.Attention.Certain == "" || o.Attention.Uncertain == "" {
 			t.Errorf("%s: %s, want %s", shop, got, want)
@@ -110,6 +110,7 @@ func TestActsOfAPerson(t *testing.T) {
 
 	tell(exitFailed, "not safe", "", "operations", "retry", ops["s2"].ID)
 	tell(exitDone, "planned", "", "operations", "probe", ops["s2"].ID)
+	tell(exitFailed, "cannot be read by this version either", "", "operations", "reread", ops["s3"].ID)
 	tell(exitDone, "closed", "", "operations", "close", ops["s3"].ID)
 	failures := r.results(schemas.TypeActivationFailed, 5)
 	closed := failures[slices.IndexFunc(failures, func(e schemas.Event) bool {
@@ -205,7 +206,7 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 		"no UUID":                   {exitUsage, "whole UUID", nil, []string{"operations", "probe", "'; DROP TABLE intent; --"}},
 		"an id that nobody has":     {exitFailed, "no operation", nil, []string{"operations", "retry", "00000000-0000-0000-0000-000000000000"}},
 		"an account that is not":    {exitFailed, "no account", nil, []string{"accounts", "pause", "nobody"}},
-		"what is not safe":          {exitFailed, "safe: enter, close", nil, []string{"operations", "retry", id}},
+		"what is not safe":          {exitFailed, "safe: reread, enter, close", nil, []string{"operations", "retry", id}},
 		"a huge reason":             {exitUsage, "at most 500 bytes", nil, []string{"operations", "close", id, "--reason", strings.Repeat("x", 501)}},
 		"a line break":              {exitUsage, "on one line", nil, []string{"operations", "close", id, "--reason", "a\nb"}},
 		"an escape":                 {exitUsage, "printable", nil, []string{"operations", "close", id, "--reason", "a\x1b[31mb"}},

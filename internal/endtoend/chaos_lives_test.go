@@ -73,7 +73,7 @@ func (r *chaosRig) paused() []string {
 	}
 	var list []string
 	for _, a := range accounts {
-		if a.Gate.State == journal.GatePaused && (a.Gate.Reason == string(onboarding.ReasonRights) || a.Gate.Reason == string(onboarding.ReasonRequest)) {
+		if a.Gate.State == journal.GatePaused && slices.Contains([]string{string(onboarding.ReasonRights), string(onboarding.ReasonRequest), string(onboarding.ReasonAnswers)}, a.Gate.Reason) {
 			list = append(list, a.Name)
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	CommandProbe  Command = "probe"  // ask once more, knowing that it may have been executed
 	CommandRetry  Command = "retry"  // run it again, through lane, ledger and gate
 	CommandEnter  Command = "enter"  // enter merchant id and token by hand
+	CommandReread Command = "reread" // read the kept response again, by this version's parser
 	CommandClose  Command = "close"  // end it
 	CommandPause  Command = "pause"  // close an account's gate
 	CommandResume Command = "resume" // let one call try whether it can open again
@@ -41,6 +42,7 @@ var actRows = []actRow{
 	{act: CommandRetry, reason: ReasonCredentialsInvalid, to: journal.Stored, why: ReasonTokenRefused, run: true, result: ResultChecking},
 	{act: CommandRetry, to: journal.Planned, why: ReasonRetried, run: true, result: ResultPlanned},
 	{act: CommandEnter, kind: journal.Activate, to: journal.Done, why: ReasonActivated, run: true, result: ResultActivated},
+	{act: CommandReread, kind: journal.Activate, to: journal.Done, why: ReasonActivated, run: true, result: ResultActivated},
 	{act: CommandClose, reason: ReasonSecondToken, to: journal.Done, why: ReasonKeptToken, result: ResultClosed},
 	{act: CommandClose, to: journal.Done, why: ReasonClosed, result: ResultClosed},
 }
@@ -113,6 +115,7 @@ const (
 	ResultOwnToken         Result = "own_token"
 	ResultUnreadable       Result = "unreadable"
 	ResultInvalid          Result = "invalid"
+	ResultStillUnreadable  Result = "still_unreadable"
 	ResultNotConfigured    Result = "not_configured"
 	ResultNotPaused        Result = "not_paused"
 	ResultTokenOpens       Result = "token_opens"
@@ -142,6 +145,7 @@ var resultRows = []resultRow{
 	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's. The operation still waits for a person."},
 	{ResultUnreadable, journal.IntentRefused, "The token was sealed with another keyset than the worker's. Give the command the worker's keyset-file."},
 	{ResultInvalid, journal.IntentRefused, "Merchant id and token are not of the form that Invoicebox gives."},
+	{ResultStillUnreadable, journal.IntentRefused, "The kept response cannot be read by this version either, or is not kept any more. `operations response` shows it; enter merchant id and token by hand if it holds them."},
 	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
 	{ResultNotPaused, journal.IntentRefused, "The account is not paused: it goes on by itself."},
 	{ResultTokenOpens, journal.IntentRefused, "The account goes on by itself as soon as its own token passes a check: now and then, and when the token file changes."},

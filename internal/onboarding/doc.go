@@ -78,7 +78,6 @@
 //	activate  not_executed           canceled        sending   planned    drained                -
 //	activate  not_executed           -               sending   waiting    not_executed           -
 //	activate  limited                -               sending   waiting    limited                -
-//	activate  probably_not_executed  a probe         sending   attention  outcome_unknown        failed: outcome_unknown
 //	activate  probably_not_executed  -               sending   waiting    probably_not_executed  -
 //	activate  unauthorized           -               sending   planned    unauthorized           -
 //	activate  our_fault              -               sending   attention  request_rejected       failed: request_rejected
@@ -94,7 +93,7 @@
 //
 //   - An activation is asked once more, flagged, in an operation's whole life,
 //     or goes to a person at once ([Hold]). This probe passes gate, permit and
-//     Send like any call, and is used up by whatever may have been executed.
+//     Send like any call, and is used up by an answer, a refusal or silence.
 //   - An invitation is sent once more, and goes on as any other; the second
 //     time that it is unknown it goes to a person.
 //   - Nothing is published before it ends, or a person has to look.
@@ -112,10 +111,10 @@
 //
 //	2xx                          received, stored, done
 //	refused                      the code is spent, or never was good: attention outcome_lost
-//	408, 503                     attention outcome_unknown
 //	unknown again, also a crash  another quiet period, then attention outcome_unknown
 //	our fault                    attention request_rejected
-//	not sent, 425, 429, 401      it was not used up: made later
+//	not sent, 425, 429, 401,     it was not used up: made later, flagged as a probe again
+//	408, 503
 //
 // # Late answers
 //
@@ -204,6 +203,8 @@
 //	        back; of another shop's code nothing, its failure was final.
 //	        A code that was or may have been executed is not sent again when it is
 //	        entered again; the platform gets `closed` again
+//	reread  the kept answer is read by the present parser, and goes on as one that was
+//	        entered. One that works opens an account that is paused for such answers
 //	enter   merchant id and token from Invoicebox's support. The token is checked
 //	        first, for the verification time at most; one that is refused, or that
 //	        nobody answers for, or the partner's own, or a merchant that conflicts,
@@ -251,17 +252,17 @@
 // column is of one in doubt and without an answer, when a newer code of the shop,
 // or address, succeeds.
 //
-//	reason               kinds             event                commands             in doubt             a newer one works
-//	outcome_unknown      invite, activate  outcome_unknown      probe, enter, close  the same             superseded
-//	outcome_lost         activate          outcome_lost         enter, close         the same             superseded
-//	request_rejected     invite, activate  request_rejected     retry, close         probe, enter, close  superseded
-//	answer_unreadable    activate          answer_unreadable    enter, close         the same             stays
-//	merchant_conflict    activate          merchant_conflict    enter, close         the same             stays
-//	credentials_invalid  activate          credentials_invalid  retry, enter, close  the same             stays
-//	second_token         activate          second_token         enter, close         the same             stays
-//	code_of_other_shop   activate          code_of_other_shop   close                the same             stays
-//	subject_unreadable   invite, activate  -                    retry, close         probe, enter, close  superseded
-//	credentials_lost     activate          credentials_lost     enter, close         the same             stays
+//	reason               kinds             event                commands              in doubt             a newer one works
+//	outcome_unknown      invite, activate  outcome_unknown      probe, enter, close   the same             superseded
+//	outcome_lost         activate          outcome_lost         enter, close          the same             superseded
+//	request_rejected     invite, activate  request_rejected     retry, close          probe, enter, close  superseded
+//	answer_unreadable    activate          answer_unreadable    reread, enter, close  the same             stays
+//	merchant_conflict    activate          merchant_conflict    reread, enter, close  the same             stays
+//	credentials_invalid  activate          credentials_invalid  retry, enter, close   the same             stays
+//	second_token         activate          second_token         enter, close          the same             stays
+//	code_of_other_shop   activate          code_of_other_shop   close                 the same             stays
+//	subject_unreadable   invite, activate  -                    retry, close          probe, enter, close  superseded
+//	credentials_lost     activate          credentials_lost     enter, close          the same             stays
 //
 // # The gate
 //
@@ -283,6 +284,7 @@
 //	open     any            address       any        one more; paused at 3
 //	open     any            request       any        one more; paused at 3
 //	open     any            refused       any        one more shop; paused at 20
+//	open     any            unusable      any        one more shop; paused at 3
 //	limited  any            answered      the trial  open
 //	limited  any            limited       any        limited, as told
 //	limited  any            drained       any        limited, as told
@@ -292,10 +294,15 @@
 //	limited  any            address       the trial  one more; paused at 3
 //	limited  any            request       the trial  one more; paused at 3
 //	limited  any            refused       the trial  one more shop; paused at 20
+//	limited  any            unusable      the trial  one more shop; paused at 3
 //	resting  rights         rights        the trial  paused
 //	resting  address        address       the trial  paused
 //	resting  request        request       the trial  paused
 //	resting  refusals       refused       the trial  paused
+//	resting  answers        unusable      the trial  paused
+//	resting  answers        usable        the trial  open
+//	resting  answers        answered      the trial  stays
+//	resting  answers        refused       the trial  stays
 //	resting  any            answered      the trial  open
 //	resting  any            limited       any        limited, as told
 //	resting  any            drained       the trial  limited, as told
@@ -305,6 +312,7 @@
 //	resting  any            address       the trial  one more; paused at 3
 //	resting  any            request       the trial  one more; paused at 3
 //	resting  any            refused       the trial  one more shop; paused at 20
+//	resting  any            unusable      the trial  one more shop; paused at 3
 //	resting  server_faults  token good    any        its trial may be made
 //	resting  server_faults  token odd     any        its trial may be made
 //	resting  server_faults  token bad     any        resting, longer
@@ -320,7 +328,9 @@
 //	paused   rights         changed       any        one trial
 //	paused   request        changed       any        one trial
 //	paused   refusals       changed       any        one trial
+//	paused   answers        changed       any        one trial
 //	paused   refusals       answered      any        open
+//	paused   answers        usable        any        open
 //
 // # What it does not
 //
@@ -353,6 +363,10 @@
 //	                             a person's resume, a changed token file or a restart
 //	many shops refused           twenty different ones in a row without a success pause the account; ends as the
 //	                             pauses for rights and request do
+//	answers of no use            three activations of different shops in a row whose success cannot be read, or
+//	                             brings a merchant that conflicts, pause the account: each spends a code. Only an
+//	                             activation that is stored ends the row. Ends by a person's resume or a changed
+//	                             token file and one trial, or by a reread that works
 //	paused by a person           a person resumes it
 //	intent and journal fail      the intent waits and is performed at the next look; a gate is changed in the
 //	                             journal first

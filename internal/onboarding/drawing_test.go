@@ -21,10 +21,8 @@ func TestTheOutcomesAreDrawn(t *testing.T) {
 		if r.failure != "" {
 			only = append(only, string(r.failure))
 		}
-		for _, word := range []string{[]string{"", "no doubt", "in doubt"}[r.doubt], []string{"", "a probe"}[r.made]} {
-			if word != "" {
-				only = append(only, word)
-			}
+		if word := []string{"", "no doubt", "in doubt"}[r.doubt]; word != "" {
+			only = append(only, word)
 		}
 		event := ""
 		switch {
@@ -61,7 +59,8 @@ func TestTheGateIsDrawn(t *testing.T) {
 	moves := map[gateMove]string{
 		stay: "stays", open: "open", limit: "limited, as told", countFault: "one more; resting at " + strconv.Itoa(faultsToRest),
 		countPause: "one more; paused at " + strconv.Itoa(faultsToPause), rest: "resting, longer", pause: "paused", try: "one trial", sound: "its trial may be made",
-		countShop: "one more shop; paused at " + strconv.Itoa(refusalsToPause),
+		countShop:     "one more shop; paused at " + strconv.Itoa(refusalsToPause),
+		countUnusable: "one more shop; paused at " + strconv.Itoa(unusableToPause),
 	}
 	rows := [][]string{{"gate", "for", "signal", "of", "then"}}
 	for _, r := range gateRows {

@@ -129,25 +129,16 @@ func (p *Pool) enter(s scope, acc *account, i journal.PendingIntent, row actRow,
 
 func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row actRow, since time.Time) {
 	now := time.Now()
-	token, err := p.cfg.Keys.Open(i.Sealed, EnteredRow(i.UUID))
-	if err != nil {
-		p.refuse(s, i, because(ResultUnreadable, ""))
-		return
-	}
-	given := secret.New(string(token))
-	clear(token)
-	if p.isPartners(given) {
-		p.refuse(s, i, because(ResultOwnToken, ""))
-		return
-	}
-	x, err := enteredAnswer(i.MerchantID, given, now)
-	if err != nil {
-		p.refuse(s, i, because(ResultInvalid, ""))
-		return
-	}
 	op := i.Target.ClaimedOperation
 	op.Run++
-	act, _ := invoicebox.ParseActivation(x)
+	x, act, why := p.broughtBy(i, row, now)
+	if why == nil && p.isPartners(act.Token) {
+		why = because(ResultOwnToken, "")
+	}
+	if why != nil {
+		p.refuse(s, i, why)
+		return
+	}
 	t := &task{ClaimedOperation: op, acc: acc, leaseEnd: now.Add(p.cfg.Lease)}
 	switch verdict := p.checkToken(s, t, act.Token); {
 	case verdict == tokenBad:
@@ -167,12 +158,43 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 	if tr == nil {
 		return
 	}
-	switch _, err := p.commit(s, i, *tr); {
+	switch ended, err := p.commit(s, i, *tr); {
+	case ended && row.act == CommandReread:
+		// Responses of that form can be used now.
+		p.tellShop(t, sigUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
 		p.refuse(s, i, because(ResultMerchantConflict, ""))
 	case err != nil:
 		p.intentFailed(i, fmt.Errorf("%w: %w", journal.ErrStale, err))
 	}
+}
+
+// broughtBy is the response that an act brings: the one that a person enters,
+// or the kept one, as this version reads it.
+func (p *Pool) broughtBy(i journal.PendingIntent, row actRow, now time.Time) (x invoicebox.Exchange, act invoicebox.Activation, why *Refusal) {
+	if row.act == CommandReread {
+		x, err := p.openReceipt(&task{ClaimedOperation: i.Target.ClaimedOperation})
+		if err == nil {
+			act, err = invoicebox.ParseActivation(x)
+		}
+		if err != nil {
+			return x, act, because(ResultStillUnreadable, "")
+		}
+		return x, act, nil
+	}
+	token, err := p.cfg.Keys.Open(i.Sealed, EnteredRow(i.UUID))
+	if err != nil {
+		return x, act, because(ResultUnreadable, "")
+	}
+	given := secret.New(string(token))
+	clear(token)
+	if x, err = enteredAnswer(i.MerchantID, given, now); err == nil {
+		act, err = invoicebox.ParseActivation(x)
+	}
+	if err != nil {
+		return x, act, because(ResultInvalid, "")
+	}
+	return x, act, nil
 }
 
 // isPartners tells whether a token is one of the partner's own: it passes every
@@ -205,15 +227,17 @@ func (p *Pool) entered(
 	if !publishable(event) {
 		return nil, because(ResultInvalid, "")
 	}
-	text, err := x.MarshalReceipt()
-	if err != nil {
-		return nil, because(ResultInvalid, "")
-	}
-	defer clear(text)
 	tr := p.transitionOf(i, row)
-	if tr.Entered, err = p.cfg.Keys.Seal(text, keyset.Row("receipt", op.UUID.String())); err != nil {
-		p.log.Error("an entered token cannot be sealed; it is tried again", "intent", i.UUID.String(), "error", err)
-		return nil, nil
+	if row.act == CommandEnter {
+		text, err := x.MarshalReceipt()
+		if err != nil {
+			return nil, because(ResultInvalid, "")
+		}
+		defer clear(text)
+		if tr.Entered, err = p.cfg.Keys.Seal(text, keyset.Row("receipt", op.UUID.String())); err != nil {
+			p.log.Error("an entered token cannot be sealed; it is tried again", "intent", i.UUID.String(), "error", err)
+			return nil, nil
+		}
 	}
 	tr.Credential, tr.Active = &prepared.Row, p.current(x.Finished, event, true)
 	tr.Supersede, tr.Over, tr.Verified = string(ReasonNewerCode), overtaken(), true

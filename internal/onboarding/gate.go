@@ -33,6 +33,11 @@ type gate struct {
 	checkAt time.Time // when the next one is due, while paused for token or address
 	renewed bool      // the token may have changed since the last check began
 	refused shopSet   // shops refused in a row, without a success between
+
+	// Shops whose code was spent for nothing in a row, without an activation
+	// between that was stored. It outlives a pause: until one is stored, the next
+	// such answer pauses again.
+	unusable shopSet
 }
 
 func newGate(cfg Config, g journal.Gate, now time.Time) *gate {
@@ -121,6 +126,9 @@ func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now
 	if s == sigAnswered {
 		x.checks, x.refused = 0, nil
 	}
+	if s == sigUsable {
+		x.unusable = nil
+	}
 	reason := string(signalReasons[s])
 	switch gateMoveOf(x.g, s, trial) {
 	case stay:
@@ -171,6 +179,18 @@ func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now
 		if x.refused.add(shop) >= refusalsToPause {
 			x.close(journal.GatePaused, reason, time.Time{}, now)
 			x.refused = nil
+		}
+	case countUnusable:
+		// Invoicebox answered: no fault is left in a row.
+		if x.g.State != journal.GateOpen {
+			x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		}
+		x.g.Count, x.g.Reason = 0, ""
+		if len(x.unusable) < unusableToPause {
+			x.unusable.add(shop)
+		}
+		if len(x.unusable) >= unusableToPause {
+			x.close(journal.GatePaused, reason, time.Time{}, now)
 		}
 	}
 	if x.g.State == before.State && x.g.Until.Equal(before.Until) && x.g.State == journal.GateOpen {

@@ -13,7 +13,7 @@ import (
 var signalNames = map[signal]string{
 	sigNone: "none", sigAnswered: "answered", sigLimited: "limited", sigDrained: "drained", sigFault: "fault",
 	sigUnauthorized: "unauthorized", sigRights: "rights", sigAddress: "address", sigRequest: "request",
-	sigTokenGood: "token good", sigTokenBad: "token bad", sigTokenOdd: "token odd", sigRefused: "refused", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
+	sigTokenGood: "token good", sigTokenBad: "token bad", sigTokenOdd: "token odd", sigRefused: "refused", sigUnusable: "unusable", sigUsable: "usable", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
 }
 
 // Every pair of state and signal, with and without the trial, against what is
@@ -28,6 +28,8 @@ func TestGateMoves(t *testing.T) {
 		"resting limited": limit, "resting unauthorized": pause,
 		"resting answered trial": open, "resting drained trial": limit, "resting fault trial": rest, "resting rights trial": countPause,
 		"resting address trial": countPause, "resting request trial": countPause,
+		"open unusable": countUnusable, "limited unusable trial": countUnusable, "resting unusable trial": countUnusable,
+		"paused/answers changed": try, "paused/answers usable": open, "paused/answers pause": pause, "paused/answers resume": try,
 		"open refused": countShop, "limited refused trial": countShop, "resting refused trial": countShop,
 		"paused/token token good": open, "paused/address token good": try,
 		"open pause": pause, "limited pause": pause, "resting pause": pause, "paused/token pause": pause, "paused/address pause": pause,
@@ -37,7 +39,7 @@ func TestGateMoves(t *testing.T) {
 		"paused/refusals pause": pause, "paused/refusals resume": try,
 	}
 	// The trial after a pause: as any other of a rest, but for the same fault again.
-	for reason, again := range map[Reason]signal{ReasonRights: sigRights, ReasonAddress: sigAddress, ReasonRequest: sigRequest, ReasonRefusals: sigRefused} {
+	for reason, again := range map[Reason]signal{ReasonRights: sigRights, ReasonAddress: sigAddress, ReasonRequest: sigRequest, ReasonRefusals: sigRefused, ReasonAnswers: sigUnusable} {
 		for name, move := range maps.Clone(want) {
 			if rest, ok := strings.CutPrefix(name, "resting "); ok {
 				want["resting/"+string(reason)+" "+rest] = move
@@ -45,6 +47,9 @@ func TestGateMoves(t *testing.T) {
 		}
 		want["resting/"+string(reason)+" "+signalNames[again]+" trial"] = pause
 	}
+	delete(want, "resting/answers answered trial")
+	delete(want, "resting/answers refused trial")
+	want["resting/answers usable trial"] = open
 	for name, move := range maps.Clone(want) {
 		if rest, ok := strings.CutPrefix(name, "resting "); ok {
 			want["resting/server_faults "+rest] = move
@@ -60,6 +65,7 @@ func TestGateMoves(t *testing.T) {
 		{State: journal.GatePaused, Reason: string(ReasonToken)}, {State: journal.GatePaused, Reason: string(ReasonAddress)},
 		{State: journal.GatePaused, Reason: string(ReasonRights)}, {State: journal.GatePaused, Reason: string(ReasonRequest)},
 		{State: journal.GatePaused, Reason: string(ReasonOperator)}, {State: journal.GatePaused, Reason: string(ReasonRefusals)}, {State: journal.GatePaused, Reason: "a person"},
+		{State: journal.GatePaused, Reason: string(ReasonAnswers)}, {State: journal.GateResting, Reason: string(ReasonAnswers)},
 		{State: journal.GateResting, Reason: string(ReasonRights)}, {State: journal.GateResting, Reason: string(ReasonAddress)},
 		{State: journal.GateResting, Reason: string(ReasonRequest)}, {State: journal.GateResting, Reason: string(ReasonRefusals)},
 	} {

@@ -21,6 +21,8 @@ const (
 	sigTokenBad            // it did not
 	sigTokenOdd            // it was answered, and says nothing of the token
 	sigRefused             // Invoicebox refuses what one shop gave
+	sigUnusable            // a success that spent one shop's code, and nobody can use it
+	sigUsable              // a success of an activation was stored
 	sigPause               // a person closes it
 	sigResume              // a person lets one call try
 	sigChanged             // the account's settings have changed
@@ -38,16 +40,17 @@ const (
 type gateMove uint8
 
 const (
-	stay       gateMove = iota
-	open                // open, nothing counted
-	limit               // limited until told
-	countFault          // one more fault in a row; rests at faultsToRest
-	countPause          // one more of our own faults in a row; pauses at faultsToPause
-	rest                // rests, longer than the last time
-	pause               // paused, for the token or by a person
-	try                 // one trial now
-	sound               // its time is over and Invoicebox answers: the trial may be made
-	countShop           // one more shop in a row was refused; pauses at refusalsToPause
+	stay          gateMove = iota
+	open                   // open, nothing counted
+	limit                  // limited until told
+	countFault             // one more fault in a row; rests at faultsToRest
+	countPause             // one more of our own faults in a row; pauses at faultsToPause
+	rest                   // rests, longer than the last time
+	pause                  // paused, for the token or by a person
+	try                    // one trial now
+	sound                  // its time is over and Invoicebox answers: the trial may be made
+	countShop              // one more shop in a row was refused; pauses at refusalsToPause
+	countUnusable          // one more shop's answer in a row is of no use; pauses at unusableToPause
 )
 
 // A gateRow is one transition. Trial rows are about the one call that a
@@ -72,6 +75,7 @@ var gateRows = []gateRow{
 	{journal.GateOpen, "", sigAddress, false, countPause},
 	{journal.GateOpen, "", sigRequest, false, countPause},
 	{journal.GateOpen, "", sigRefused, false, countShop},
+	{journal.GateOpen, "", sigUnusable, false, countUnusable},
 
 	{journal.GateLimited, "", sigAnswered, true, open},
 	{journal.GateLimited, "", sigLimited, false, limit},
@@ -82,12 +86,19 @@ var gateRows = []gateRow{
 	{journal.GateLimited, "", sigAddress, true, countPause},
 	{journal.GateLimited, "", sigRequest, true, countPause},
 	{journal.GateLimited, "", sigRefused, true, countShop},
+	{journal.GateLimited, "", sigUnusable, true, countUnusable},
 
 	// The trial that follows a pause: the same again pauses again.
 	{journal.GateResting, ReasonRights, sigRights, true, pause},
 	{journal.GateResting, ReasonAddress, sigAddress, true, pause},
 	{journal.GateResting, ReasonRequest, sigRequest, true, pause},
 	{journal.GateResting, ReasonRefusals, sigRefused, true, pause},
+	{journal.GateResting, ReasonAnswers, sigUnusable, true, pause},
+	// Only an activation that is stored shows that codes are not spent for nothing.
+	// Until then calls are made one at a time.
+	{journal.GateResting, ReasonAnswers, sigUsable, true, open},
+	{journal.GateResting, ReasonAnswers, sigAnswered, true, stay},
+	{journal.GateResting, ReasonAnswers, sigRefused, true, stay},
 	{journal.GateResting, "", sigAnswered, true, open},
 	{journal.GateResting, "", sigLimited, false, limit},
 	{journal.GateResting, "", sigDrained, true, limit},
@@ -97,6 +108,7 @@ var gateRows = []gateRow{
 	{journal.GateResting, "", sigAddress, true, countPause},
 	{journal.GateResting, "", sigRequest, true, countPause},
 	{journal.GateResting, "", sigRefused, true, countShop},
+	{journal.GateResting, "", sigUnusable, true, countUnusable},
 
 	// Before the trial of a rest, which may be lost, the token is checked, which
 	// may not: while requests hang none is made that could have been executed.
@@ -118,14 +130,16 @@ var gateRows = []gateRow{
 	{journal.GatePaused, ReasonRights, sigChanged, false, try},
 	{journal.GatePaused, ReasonRequest, sigChanged, false, try},
 	{journal.GatePaused, ReasonRefusals, sigChanged, false, try},
+	{journal.GatePaused, ReasonAnswers, sigChanged, false, try},
 	// A call from before the pause: they were not in a row after all.
 	{journal.GatePaused, ReasonRefusals, sigAnswered, false, open},
+	{journal.GatePaused, ReasonAnswers, sigUsable, false, open},
 }
 
 var signalReasons = map[signal]Reason{
 	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigTokenBad: ReasonServerFaults, sigUnauthorized: ReasonToken,
 	sigRights: ReasonRights, sigAddress: ReasonAddress, sigRequest: ReasonRequest,
-	sigRefused: ReasonRefusals, sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
+	sigRefused: ReasonRefusals, sigUnusable: ReasonAnswers, sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
 }
 
 func gateMoveOf(g journal.Gate, s signal, trial bool) gateMove {

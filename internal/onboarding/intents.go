@@ -79,7 +79,7 @@ func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, en
 		return p.refuse(s, i, why)
 	}
 	row, _ := actOf(Command(i.Act), Reason(op.Reason), op.Kind)
-	if row.act == CommandEnter {
+	if row.act == CommandEnter || row.act == CommandReread {
 		p.enter(s, acc, i, row, entries)
 		return false
 	}

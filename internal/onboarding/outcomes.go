@@ -18,14 +18,6 @@ const (
 	inDoubt
 )
 
-// made is what an outcome's row asks of the attempt at hand.
-type made uint8
-
-const (
-	anyhow  made = iota
-	asProbe      // after an unknown outcome, to learn of it
-)
-
 // An outcomeRow says where an answer leads. The first row that fits decides.
 type outcomeRow struct {
 	kind    journal.Kind
@@ -33,7 +25,6 @@ type outcomeRow struct {
 	status  int               // 0 is any
 	failure invoicebox.Reason // "" is any
 	doubt   doubt
-	made    made
 
 	from, to journal.State
 	reason   Reason
@@ -66,7 +57,6 @@ var outcomes = []outcomeRow{
 	{kind: journal.Activate, class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, from: journal.Sending, to: journal.Planned, reason: ReasonDrained},
 	{kind: journal.Activate, class: invoicebox.NotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonNotExecuted},
 	{kind: journal.Activate, class: invoicebox.Limited, from: journal.Sending, to: journal.Waiting, reason: ReasonLimited},
-	{kind: journal.Activate, class: invoicebox.ProbablyNotExecuted, made: asProbe, from: journal.Sending, to: journal.Attention, reason: ReasonOutcomeUnknown, failed: schemas.FailureOutcomeUnknown},
 	{kind: journal.Activate, class: invoicebox.ProbablyNotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonProbablyNotExecuted},
 	{kind: journal.Activate, class: invoicebox.Unauthorized, from: journal.Sending, to: journal.Planned, reason: ReasonUnauthorized},
 	{kind: journal.Activate, class: invoicebox.OurFault, from: journal.Sending, to: journal.Attention, reason: ReasonRequestRejected, failed: schemas.FailureRequestRejected},
@@ -74,15 +64,14 @@ var outcomes = []outcomeRow{
 }
 
 // outcomeOf finds the row for an answer. What no row knows proves nothing.
-func outcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful, probing bool) outcomeRow {
+func outcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful bool) outcomeRow {
 	for _, r := range outcomes {
 		switch {
 		case r.kind != kind || r.class != v.Class,
 			r.status != 0 && r.status != status,
 			r.failure != "" && r.failure != v.Reason,
 			r.doubt == noDoubt && doubtful,
-			r.doubt == inDoubt && !doubtful,
-			r.made == asProbe && !probing:
+			r.doubt == inDoubt && !doubtful:
 		default:
 			return r
 		}
@@ -134,7 +123,8 @@ type signalRow struct {
 // signals is the part of the outcome table that speaks of the account.
 var signals = []signalRow{
 	{class: invoicebox.Done, signal: sigAnswered},
-	{class: invoicebox.Unreadable, signal: sigAnswered},
+	{class: invoicebox.Unreadable, kind: journal.Invite, signal: sigAnswered},                           // it was sent; nobody needs its id
+	{class: invoicebox.Unreadable, signal: sigNone},                                                     // told when it comes to a person
 	{class: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: sigAnswered}, // invited before: no refusal of the shop
 	{class: invoicebox.Refused, signal: sigRefused},
 	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: sigNone},

@@ -211,7 +211,7 @@ func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.S
 func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
 	p.logOutcome(t, x, v)
-	row := outcomeOf(t.Kind, v, x.Status, t.Doubt, t.probing())
+	row := outcomeOf(t.Kind, v, x.Status, t.Doubt)
 	end := endOf(x, v.Class.String(), v.Code)
 	if row.to == journal.Waiting {
 		p.wait(s, t, row, v, end, now)
@@ -301,6 +301,13 @@ func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 		changed = t.acc.gate.tell(sigDrained, v.Drained, t.trial, now) || changed
 	}
 	if changed {
+		p.gateChanged(t.acc)
+	}
+}
+
+// tellShop lets the account's gate know what became of an activation's answer.
+func (p *Pool) tellShop(t *task, s signal) {
+	if t.acc.gate.tellOf(t.Shop.Shop, s, 0, t.trial, time.Now()) {
 		p.gateChanged(t.acc)
 	}
 }

@@ -67,4 +67,5 @@ const (
 	ReasonOperator     Reason = "operator"
 	ReasonSettings     Reason = "settings_changed"
 	ReasonRefusals     Reason = "refusals"
+	ReasonAnswers      Reason = "answers"
 )

@@ -6,6 +6,11 @@ package onboarding
 // it asks for, and every further shop would be told to ask for a new code.
 const refusalsToPause = 20
 
+// unusableToPause is how many different shops in a row may have their code spent
+// by a success that nobody can use (unreadable, or of a merchant that conflicts)
+// before the account is paused: every further code would be spent as well.
+const unusableToPause = 3
+
 // A shopSet is a small set of shops. It never grows beyond refusalsToPause.
 type shopSet map[string]struct{}
 

@@ -65,13 +65,17 @@ func (p *Pool) openReceipt(t *task) (invoicebox.Exchange, error) {
 // attention hands an operation to a person, with the event that the reason asks
 // for.
 func (p *Pool) attention(s scope, t *task, from journal.State, r Reason) {
+	if from == journal.Received {
+		// Its code is spent, and nobody can use what it was spent for.
+		p.tellShop(t, sigUnusable)
+	}
 	_ = p.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: p.failed(t.ClaimedOperation, r, time.Now())})
 }
 
 // store takes a received answer to its end: stored, verified, announced; or
 // stored, to be verified later, which frees the shop's lane.
 func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
-	row := outcomeOf(t.Kind, invoicebox.Classify(x), x.Status, t.Doubt, t.probing())
+	row := outcomeOf(t.Kind, invoicebox.Classify(x), x.Status, t.Doubt)
 	act, err := invoicebox.ParseActivation(x)
 	if row.to != journal.Stored || err != nil {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
@@ -105,6 +109,8 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		tr.To, tr.Reason, tr.Due = journal.Stored, string(verdict.reason()), time.Now().Add(firstRecheck)
 	}
 	switch err := p.apply(s, t, tr); {
+	case err == nil:
+		p.tellShop(t, sigUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
 		p.log.Error("the activation's merchant conflicts with what is known", t.attrs()...)
 		p.attention(s, t, journal.Received, ReasonMerchantConflict)

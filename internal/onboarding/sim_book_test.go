@@ -179,7 +179,7 @@ func (b *simBook) written(r *simRequest) {
 		if fate == fateFinal && e.run >= a.run {
 			s.wrong("request %d is written after attempt %d of the same run was answered: %q", r.id, e.number, e.request.reply.name)
 		}
-		if e.probe && fate != fateNot {
+		if e.probe && fate != fateNot && fate != fateDoubt { // 408 and 503 use no probe up
 			probes++
 		}
 	}

@@ -133,15 +133,18 @@ func TestOutcomesCoverEverything(t *testing.T) {
 	}
 	for _, kind := range bothKinds {
 		for _, class := range allClasses {
-			for _, in := range []struct{ doubt, probe bool }{{false, false}, {true, false}, {true, true}} {
-				row := outcomeOf(kind, invoicebox.Verdict{Class: class}, 0, in.doubt, in.probe)
+			for _, doubt := range []bool{false, true} {
+				row := outcomeOf(kind, invoicebox.Verdict{Class: class}, 0, doubt)
 				if row.class != class {
-					t.Errorf("%v %v %+v: falls to %v", kind, class, in, row.class)
+					t.Errorf("%v %v %t: falls to %v", kind, class, doubt, row.class)
 				}
-				// A probe of an activation is spent by whatever may have been executed.
-				spent := class == invoicebox.ProbablyNotExecuted || class == invoicebox.Refused
-				if in.probe && kind == journal.Activate && spent && row.to != journal.Attention {
-					t.Errorf("a probe that is %v goes to %v", class, row.to)
+				// A refusal after an attempt in doubt, such as a probe, proves nothing of it.
+				if doubt && kind == journal.Activate && class == invoicebox.Refused && row.to != journal.Attention {
+					t.Errorf("a refusal in doubt goes to %v", row.to)
+				}
+				// 408 and 503 use nothing up, a probe neither.
+				if class == invoicebox.ProbablyNotExecuted && row.to != journal.Waiting {
+					t.Errorf("%v probably not executed goes to %v", kind, row.to)
 				}
 			}
 		}
@@ -248,6 +251,8 @@ func TestSignalsCoverEverything(t *testing.T) {
 		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Refused}, 422, sigRefused},
 		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Refused}, 409, sigRefused},
 		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Done}, 200, sigAnswered},
+		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unreadable}, 200, sigNone},
+		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Unreadable}, 200, sigAnswered},
 	} {
 		if got := signalOf(c.kind, c.v, c.status); got != c.want {
 			t.Errorf("%v %s %d: signal %d, want %d", c.v.Class, c.v.Reason, c.status, got, c.want)

@@ -124,14 +124,14 @@ func activationBody(merchantID, token string) []byte {
 
 // userBody is the answer of the token check; the empty user is null.
 func userBody(user string) []byte {
-	b := make([]byte, 0, 112)
+	b := make([]byte, 0, 128)
 	b = append(b, `{"data":{"userId":`...)
 	if user == "" {
 		b = append(b, `null`...)
 	} else {
 		b = quote(b, user)
 	}
-	return append(b, `,"profile":null},"extendedData":[]}`...)
+	return append(b, `,"profile":null,"accessToken":null},"extendedData":[]}`...)
 }
 
 // htmlBody is what a gateway says for itself.

@@ -75,6 +75,7 @@ func simulate(t *testing.T, seed uint64) {
 		if ok {
 			break
 		}
+		w.resume()
 		if time.Since(healed) > bound {
 			t.Errorf("%v after the last trouble: %s", bound, words)
 			break

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -24,6 +25,7 @@ import (
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -287,6 +289,27 @@ func (w *world) look(do func(j journal.Journal)) {
 	}
 	defer func() { _ = j.Close() }()
 	do(j)
+}
+
+// resume is what a person does about an account that only a person opens: the
+// sandbox answers some codes with what nobody can read, and three such answers in
+// a row pause the account.
+func (w *world) resume() {
+	w.look(func(j journal.Journal) {
+		accounts, err := j.Accounts(context.Background())
+		if err != nil {
+			w.Fatal(err)
+		}
+		for _, a := range accounts {
+			if a.Gate.State != journal.GatePaused || a.Gate.Reason != string(onboarding.ReasonAnswers) {
+				continue
+			}
+			i := journal.Intent{UUID: uuid.New(), Actor: "a person", Act: string(onboarding.CommandResume), Account: a.Name, At: time.Now()}
+			if err := j.AppendIntent(context.Background(), i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: a.Name}); err != nil {
+				w.Fatal(err)
+			}
+		}
+	})
 }
 
 // idle tells whether everything that was asked for is done: all input read, no

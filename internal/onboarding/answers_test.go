@@ -1,0 +1,183 @@
+package onboarding
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/invoicebox"
+)
+
+func TestGateCountsAnswersOfNoUse(t *testing.T) {
+	unusable := func(g *gate, shop int, trial bool, now time.Time) bool {
+		return g.tellOf(fmt.Sprint("shop-", shop), sigUnusable, 0, trial, now)
+	}
+	paused := func(g *gate) bool { return g.g.State == journal.GatePaused && g.g.Reason == string(ReasonAnswers) }
+	t.Run("one shop again and again is one", func(t *testing.T) {
+		g, now := testGate()
+		for i := range 10 {
+			if unusable(g, i%(unusableToPause-1), false, now) {
+				t.Fatal("paused")
+			}
+		}
+		if !unusable(g, 100, false, now) || !paused(g) {
+			t.Errorf("%+v", g.g)
+		}
+	})
+	t.Run("only an activation that is stored ends the row", func(t *testing.T) {
+		for s := sigNone; s <= lastSignal; s++ {
+			g, now := testGate()
+			for i := range unusableToPause - 1 {
+				unusable(g, i, false, now)
+			}
+			g.tellOf("other", s, time.Second, false, now)
+			g.tell(sigPause, 0, false, now)
+			g.tell(sigResume, 0, false, now)
+			unusable(g, 100, true, now)
+			if want := s != sigUsable; paused(g) != want {
+				t.Errorf("after %s: %+v", signalNames[s], g.g)
+			}
+		}
+	})
+	t.Run("a trial of another kind opens nothing", func(t *testing.T) {
+		g, now := testGate()
+		for i := range unusableToPause {
+			unusable(g, i, false, now)
+		}
+		g.tell(sigResume, 0, false, now)
+		for _, s := range []signal{sigAnswered, sigRefused} {
+			if g.tellOf("other", s, 0, true, now) || g.g.State != journal.GateResting || !g.takeTrial(now) {
+				t.Fatalf("%+v", g.g)
+			}
+			g.endTrial()
+		}
+		if !unusable(g, 100, true, now) || !paused(g) {
+			t.Errorf("%+v", g.g)
+		}
+		g.tell(sigResume, 0, false, now)
+		if !g.tell(sigUsable, 0, true, now) || g.g.State != journal.GateOpen || unusable(g, 101, false, now) {
+			t.Errorf("%+v", g.g)
+		}
+	})
+}
+
+// Each code is spent for nothing: three are enough. Invitations between them
+// say nothing of it.
+func TestAnswersOfNoUsePause(t *testing.T) {
+	for name, c := range map[string]struct {
+		body  string
+		first int // activations that succeed before
+	}{
+		"unreadable":           {`{"data":{"merchant":"m","key":"t"}}`, 0},
+		"of the same merchant": {body("same", "t"), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				broken := true
+				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+					if broken && op == invoicebox.Activate {
+						return answer{status: 200, body: c.body}
+					}
+					return good(op, value, n)
+				})
+				b.cfg.Concurrency = 1
+				const shops = 40
+				var ops []*fakeOp
+				for i := range shops {
+					ops = append(ops, b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i)))
+					b.add(journal.Invite, fmt.Sprint("i-", i), fmt.Sprint(i, "@example.com"))
+				}
+				b.start()
+				time.Sleep(6 * time.Hour)
+				synctest.Wait()
+				calls := len(b.api.asked(invoicebox.Activate))
+				// One more may be on its way while the third is made durable.
+				if g := b.j.gate(); calls < c.first+unusableToPause || calls > c.first+unusableToPause+1 || g.State != journal.GatePaused || g.Reason != string(ReasonAnswers) {
+					t.Fatalf("%d calls, gate %+v", calls, g)
+				}
+				if !strings.Contains(b.log.String(), "reason=answers") {
+					t.Error("the log does not say so")
+				}
+				b.pool.TokenChanged("default")
+				time.Sleep(time.Hour)
+				if g := b.j.gate(); len(b.api.asked(invoicebox.Activate)) > calls+1 || g.State != journal.GatePaused {
+					t.Errorf("%d calls after one trial, gate %+v", len(b.api.asked(invoicebox.Activate)), g)
+				}
+				broken = false
+				i := b.j.ask(b.keys, journal.Intent{Act: string(CommandResume)}, "")
+				b.ended(i, ResultResumed)
+				b.until(time.Minute, "settled", b.j.settled)
+				b.finish()
+				if g := b.j.gate(); g.State != journal.GateOpen {
+					t.Errorf("gate %+v", g)
+				}
+				done := 0
+				for _, op := range ops {
+					if op.State == journal.Done {
+						done++
+					}
+				}
+				if done < shops-unusableToPause-3 {
+					t.Errorf("%d of %d are done", done, shops)
+				}
+			})
+		})
+	}
+}
+
+// A kept answer is read by the parser of today, and then goes on as one that
+// was entered.
+func TestReread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		odd := answer{status: 200, body: `{"data":{"merchant":"m","key":"t"}}`}
+		b := newBench(t, answers(map[string][]answer{"code-1": {odd}, "code-2": {odd}, "code-3": {odd}, "code-4": {{status: 200, body: body("code-9", "t-4")}}}))
+		b.cfg.Concurrency = 1
+		ops := []*fakeOp{b.add(journal.Activate, "shop-9", "code-9"), b.add(journal.Activate, "shop-4", "code-4")}
+		for i := 1; i <= 3; i++ {
+			ops = append(ops, b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i)))
+		}
+		b.start()
+		for _, op := range ops[1:4] {
+			b.attention(op)
+		}
+		b.until(time.Minute, "paused", func() bool { return b.j.gate().Reason == string(ReasonAnswers) })
+		b.act(ops[1], CommandReread, ResultMerchantConflict)
+		op := ops[2]
+		b.act(op, CommandReread, ResultStillUnreadable)
+		if g := b.j.gate(); g.State != journal.GatePaused {
+			t.Errorf("gate %+v", g)
+		}
+
+		// What an upgrade is able to read.
+		x := invoicebox.Exchange{Operation: invoicebox.Activate, Status: 200, Body: []byte(body("code-1", "kept-token")), BodyComplete: true, Written: 1, Finished: time.Now()}
+		text, err := x.MarshalReceipt()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := b.keys.Seal(text, keyset.Row("receipt", op.UUID.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.j.mu.Lock()
+		op.Receipt.Sealed = sealed
+		b.j.mu.Unlock()
+		calls := len(b.api.asked(invoicebox.Activate))
+		b.act(op, CommandReread, ResultActivated)
+		b.expect(op, journal.Done, ReasonActivated, "activation_failed answer_unreadable contact_support false", eventActive)
+		if n := len(b.api.asked(invoicebox.Activate)); n != calls {
+			t.Error("a code was sent")
+		}
+		b.until(time.Minute, "open", func() bool { return b.j.gate().State == journal.GateOpen })
+		if notes := strings.Join(b.j.notes, "\n"); !strings.Contains(notes, "anna reread.performed activated") || !strings.Contains(notes, "anna reread.refused still_unreadable") {
+			t.Errorf("the audit is %s", notes)
+		}
+		b.finish()
+		if strings.Contains(b.log.String(), "kept-token") {
+			t.Error("the token is in the log")
+		}
+	})
+}
