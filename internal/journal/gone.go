@@ -11,7 +11,7 @@ var ErrUnreachable = errors.New("journal: its database cannot be reached")
 
 // Waits tells whether an error is one that passes, or is repaired, without
 // anything being wrong with what was asked for: the database is gone, or its disk
-// is full or fails.
+// is full or fails, or its file was moved away.
 func Waits(err error) bool {
-	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrFull) || errors.Is(err, ErrDisk)
+	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrFull) || errors.Is(err, ErrDisk) || errors.Is(err, ErrReplaced)
 }

@@ -9,6 +9,10 @@ var (
 	ErrFull = errors.New("journal: its disk is full")
 	// ErrDisk: reading or writing the disk failed.
 	ErrDisk = errors.New("journal: its disk fails")
+	// ErrReplaced: a file of the journal was moved, removed or replaced under the
+	// worker that has it open. What would be written is in no file that the next
+	// start finds, so nothing is; when the file is back, all goes on.
+	ErrReplaced = errors.New("journal: a file of it was moved, removed or replaced")
 )
 
 // Room is how much a journal holds, and how much more it can hold.

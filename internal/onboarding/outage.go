@@ -36,7 +36,7 @@ type outage struct {
 
 // outageClasses are the errors that pass without anybody being wrong; the last
 // only by a recovery.
-var outageClasses = []error{journal.ErrUnreachable, journal.ErrFull, journal.ErrDisk, journal.ErrCopy}
+var outageClasses = []error{journal.ErrUnreachable, journal.ErrFull, journal.ErrDisk, journal.ErrReplaced, journal.ErrCopy}
 
 func outageClass(err error) error {
 	for _, c := range outageClasses {

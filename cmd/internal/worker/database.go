@@ -177,8 +177,9 @@ func (d database) warnings() []string {
 		if weak := postgres.Weakness(d.url); weak != "" {
 			return []string{weak}
 		}
+		return nil
 	}
-	return nil
+	return sqlite.Warnings(d.path)
 }
 
 // explain says what to do about a journal that cannot be opened.
@@ -193,6 +194,8 @@ func (d database) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, sqlite.ErrOpenToOthers):
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: err.Error()}
 	case errors.Is(err, postgres.ErrPooled):
 		do = "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"
 	case errors.Is(err, postgres.ErrReadOnly):

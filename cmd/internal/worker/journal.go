@@ -135,6 +135,8 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		return false, "was changed by a newer version that this one cannot work beside: replace this one"
 	case errors.Is(p.err, journal.ErrFull):
 		return false, "cannot be written: its disk is full; all waits, and goes on by itself when there is room"
+	case errors.Is(p.err, journal.ErrReplaced):
+		return false, "cannot be written: its file, or the -wal, -shm or .lock beside it, was moved, removed or replaced; put it back, or stop the worker, which saves what it can"
 	case errors.Is(p.err, journal.ErrDisk):
 		return false, "cannot be written: its disk fails"
 	case p.err != nil:

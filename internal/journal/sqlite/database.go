@@ -59,6 +59,7 @@ func (j *Journal) openHeld(ctx context.Context) error {
 	if err := j.openReaders(ctx); err != nil {
 		return err
 	}
+	j.noteFiles()
 	go j.write()
 	return nil
 }
@@ -225,5 +226,5 @@ func explain(path string, err error) error {
 	case sqlite3.SQLITE_BUSY:
 		word = "another program holds the file: "
 	}
-	return fmt.Errorf("journal: %s: %s%w", path, word, err)
+	return owned(path, fmt.Errorf("journal: %s: %s%w", path, word, err))
 }

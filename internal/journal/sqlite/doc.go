@@ -68,8 +68,10 @@
 //	error on COMMIT        nobody knows whether it is there; callers see the error, and the
 //	                       comparison in each step makes a second try safe
 //	context ended          the caller returns at once; the step may happen all the same
+//	file moved, removed,   every write fails with ErrReplaced before it begins, until the file is back;
+//	replaced               where only the log is gone, what it held is saved in the database
 //	process killed         what was acknowledged is there
-//	file damaged, foreign, newer, held, read-only: Open says which
+//	file damaged, foreign, newer, held, read-only, open to others: Open says which
 //
 // # What it does not
 //

@@ -22,6 +22,23 @@ var networks = map[uint32]string{
 	unix.CODA_SUPER_MAGIC: "Coda",
 }
 
+// memory are the file systems whose files are gone with the machine, or with the
+// container that they belong to.
+var memory = map[uint32]string{
+	unix.TMPFS_MAGIC:           "tmpfs (memory)",
+	unix.RAMFS_MAGIC:           "ramfs (memory)",
+	unix.OVERLAYFS_SUPER_MAGIC: "overlayfs (a container's own layer)",
+}
+
+// volatile names the file system of a folder where what lies on it does not last.
+func volatile(folder string) string {
+	var info unix.Statfs_t
+	if unix.Statfs(folder, &info) != nil {
+		return ""
+	}
+	return memory[uint32(info.Type)] // the kernel's numbers have 32 bits
+}
+
 // checkDisk refuses a folder that lies on another machine.
 func checkDisk(folder string) error {
 	var info unix.Statfs_t

@@ -68,6 +68,8 @@ type Journal struct {
 	clock    *clock
 	identity uuid.UUID
 	lock     *os.File // nil beside a worker
+	files    files    // the writer's, once the journal is open
+	saved    bool     // the writer's: see save
 	readers  *sql.DB
 	reads    *statements
 	changed  chan struct{}
@@ -156,11 +158,14 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}()
 	if !o.ReadOnly {
 		if err := j.hold(); err != nil {
-			return nil, err
+			return nil, owned(path, err)
 		}
 	}
-	if err := checkFile(path, !o.ReadOnly); err != nil {
+	if err := j.mayUse(!o.ReadOnly); err != nil {
 		return nil, err
+	}
+	if err := checkFile(path, !o.ReadOnly); err != nil {
+		return nil, owned(path, err)
 	}
 	if o.ReadOnly {
 		err = j.openBeside(ctx)
@@ -215,6 +220,9 @@ func (j *Journal) hold() error {
 		return fmt.Errorf("journal: make the lock file: %w", err)
 	}
 	held, err := lockFile(f)
+	if err == nil && !held {
+		err = inherit(f.Name(), j.path)
+	}
 	if err == nil && !held {
 		j.lock = f
 		return nil

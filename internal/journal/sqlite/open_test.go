@@ -119,7 +119,7 @@ func TestRefusedPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(exec("CREATE TABLE x (y)")(db), db.Close()); err != nil {
+	if err := errors.Join(exec("CREATE TABLE x (y)")(db), db.Close(), os.Chmod(foreign, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	damaged := made("damaged.db", exec("PRAGMA journal_mode=DELETE"))

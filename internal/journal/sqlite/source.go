@@ -60,10 +60,13 @@ func OpenSource(ctx context.Context, o Options) (_ *Source, err error) {
 		}
 	}()
 	if err := j.hold(); err != nil {
+		return nil, owned(path, err)
+	}
+	if err := j.mayUse(true); err != nil {
 		return nil, err
 	}
 	if err := checkFile(path, true); err != nil {
-		return nil, err
+		return nil, owned(path, err)
 	}
 	if s.c, err = j.connect(); err != nil {
 		return nil, explain(path, err)

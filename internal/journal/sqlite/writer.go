@@ -91,6 +91,10 @@ func (j *Journal) commit(batch []*request, errs []error) error {
 }
 
 func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool) (again bool, err error) {
+	if err := j.inPlace(); err != nil {
+		j.save()
+		return false, err
+	}
 	if j.writer.conn == nil {
 		if err := j.reconnect(); err != nil {
 			return false, fmt.Errorf("journal: open the database again: %w", named(err))
@@ -208,5 +212,6 @@ func (j *Journal) reconnect() error {
 		return err
 	}
 	j.writer.conn = c
+	j.noteFiles()
 	return nil
 }

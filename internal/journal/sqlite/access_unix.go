@@ -1,0 +1,124 @@
+//go:build unix
+
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// besides are the endings of the files that make up a journal.
+var besides = []string{"", "-wal", "-shm", "-journal", ".lock"}
+
+// mayUse refuses files that group or world can read or write, as it is done with
+// files that hold a secret: who reads them knows every shop, and who writes them
+// decides what is sent.
+func (j *Journal) mayUse(held bool) error {
+	folder, err := os.Stat(filepath.Dir(j.path))
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if mode := folder.Mode(); mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 {
+		return fmt.Errorf("%w: every user may replace files in the folder %s (mode %04o); chmod 700 it", ErrOpenToOthers, filepath.Dir(j.path), mode.Perm())
+	}
+	for _, suffix := range besides {
+		name := j.path + suffix
+		info, err := os.Lstat(name)
+		if err != nil || !info.Mode().IsRegular() {
+			continue // what is not there is made for its owner only; what is no file is refused elsewhere
+		}
+		open := info.Mode().Perm() & 0o077
+		switch {
+		case open == 0:
+		case open&0o007 == 0 && givenToGroup(folder):
+			// A volume that was given to a group (fsGroup in Kubernetes) has the mode
+			// of its files changed when it is mounted.
+			if held && os.Chmod(name, 0o600) == nil {
+				j.log.Info("the group's rights on a file of the journal were taken away", "file", name, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+			}
+		default:
+			return fmt.Errorf("%w: %s (mode %04o) is open to group or world; chmod 600 it", ErrOpenToOthers, name, info.Mode().Perm())
+		}
+	}
+	return nil
+}
+
+// givenToGroup tells whether a folder is one of a group that this process is in,
+// as a volume is that Kubernetes gave to fsGroup.
+func givenToGroup(folder fs.FileInfo) bool {
+	s, ok := folder.Sys().(*syscall.Stat_t)
+	if !ok || folder.Mode()&fs.ModeSetgid == 0 {
+		return false
+	}
+	groups, err := os.Getgroups()
+	return int(s.Gid) == os.Getegid() || err == nil && slices.Contains(groups, int(s.Gid))
+}
+
+// owned adds to an error of missing rights whose the file is, where it is not this
+// process's.
+func owned(path string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) && !slices.Contains([]int{sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}, code(err)) {
+		return err
+	}
+	for _, name := range []string{path, path + ".lock", path + "-wal", path + "-shm", filepath.Dir(path)} {
+		if uid, other := anothers(name); other {
+			return fmt.Errorf("%w; %s belongs to the user with id %d, and this process runs as %d: run it as that user, or give the folder and all its files to this one (chown)", err, name, uid, os.Geteuid())
+		}
+	}
+	return err
+}
+
+// anothers tells whether a file belongs to another user, and to which.
+func anothers(name string) (uid uint32, other bool) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return 0, false
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return s.Uid, ok && int(s.Uid) != os.Geteuid()
+}
+
+// inherit gives a file that the superuser has made beside the journal to whoever
+// owns the journal, who could not open it otherwise.
+func inherit(name, path string) error {
+	info, err := os.Stat(path)
+	if os.Geteuid() != 0 || err != nil {
+		return nil //nolint:nilerr // there is no journal yet: it will be this user's
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || s.Uid == 0 {
+		return nil
+	}
+	return os.Chown(name, int(s.Uid), int(s.Gid))
+}
+
+// Warnings say what works and may lose the journal, or keep its worker from it.
+func Warnings(path string) (words []string) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil
+	}
+	folder := filepath.Dir(path)
+	if name := volatile(folder); name != "" {
+		words = append(words, fmt.Sprintf("the folder of the journal, %s, lies on %s, which is gone when the machine or its container ends, and every token with it: use a disk or a volume", folder, name))
+	}
+	if info, err := os.Stat(folder); err == nil {
+		switch mode := info.Mode(); {
+		case mode.Perm()&0o002 != 0 && mode&fs.ModeSticky != 0:
+			words = append(words, fmt.Sprintf("every user may make files in the folder of the journal, %s (mode %04o): use a folder of the worker's user with mode 0700", folder, mode.Perm()))
+		case mode.Perm()&0o020 != 0 && !givenToGroup(info):
+			words = append(words, fmt.Sprintf("the group may replace files in the folder of the journal, %s (mode %04o): chmod 700 it", folder, mode.Perm()))
+		}
+	}
+	if uid, other := anothers(path); other {
+		words = append(words, fmt.Sprintf("the journal belongs to the user with id %d, and this process runs as %d: files that it makes may be closed to the other", uid, os.Geteuid()))
+	}
+	return words
+}

@@ -1,0 +1,59 @@
+package sqlite
+
+import (
+	"fmt"
+	"os"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// files are those of an open journal, by name. A file that is moved or removed is
+// still open: what is written to it succeeds, and is in no file that the next
+// start finds.
+type files map[string]os.FileInfo
+
+// noteFiles remembers the files, which are all there once something was written.
+func (j *Journal) noteFiles() {
+	found := make(files)
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if info, err := os.Stat(j.path + suffix); err == nil {
+			found[j.path+suffix] = info
+		}
+	}
+	if j.lock != nil {
+		if info, err := j.lock.Stat(); err == nil {
+			found[j.path+".lock"] = info
+		}
+	}
+	j.files = found
+}
+
+// inPlace fails where a file is not under its name any more. The writer asks
+// before each transaction.
+func (j *Journal) inPlace() error {
+	for name, was := range j.files {
+		is, err := os.Stat(name)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: %s is not there", journal.ErrReplaced, name)
+		case !os.SameFile(was, is):
+			return fmt.Errorf("%w: %s is another file", journal.ErrReplaced, name)
+		}
+	}
+	return nil
+}
+
+// save moves the log into the database where only the log, or what belongs to it,
+// is not in its place: the next start then finds all that was committed.
+func (j *Journal) save() {
+	if j.writer.conn == nil || j.saved {
+		return
+	}
+	if is, err := os.Stat(j.path); err != nil || !os.SameFile(j.files[j.path], is) {
+		return
+	}
+	r, err := j.writer.conn.one("PRAGMA wal_checkpoint(FULL)")
+	if j.saved = err == nil && r.int(0) == 0; j.saved {
+		j.log.Warn("a file beside the journal was moved, removed or replaced; what it held was written into the journal", "path", j.path)
+	}
+}
