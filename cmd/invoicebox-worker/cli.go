@@ -25,6 +25,7 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string // as os.Environ
+	surviveOutputs func()   // called by commands that the end of whoever reads their output must not end; nil: not needed
 }
 
 // commandLine is the grammar. The tag settings names the settings that a command
@@ -110,6 +111,13 @@ func run(ctx context.Context, args []string, env environment) int {
 		return fail(env, exitFailed, err)
 	}
 	return exitDone
+}
+
+// keepGoing is for commands whose work must not end with the reader of their output.
+func (e environment) keepGoing() {
+	if e.surviveOutputs != nil {
+		e.surviveOutputs()
+	}
 }
 
 func nearMissText(near envvar.Near) string {

@@ -37,6 +37,7 @@ type copyJSON struct {
 
 // Run copies.
 func (c *journalCopy) Run(ctx context.Context, env environment) error {
+	env.keepGoing()
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()
 	r, err := worker.Copy(ctx, worker.CopyOptions{From: c.From, To: c.To, Actor: person(), Logger: quiet, Progress: func(p move.Progress) {

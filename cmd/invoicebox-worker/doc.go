@@ -30,8 +30,13 @@
 //     disk.
 //   - With `--output json` stdout holds one JSON document whose member names are
 //     kept; nothing else is printed there. Lists are arrays.
-//   - SIGTERM or SIGINT drains and exits 0; a second one ends the process at
-//     once with status 1, which is a crash like any other.
+//   - SIGTERM, SIGINT, SIGHUP, SIGQUIT or SIGABRT drains and exits 0; a second
+//     SIGTERM or SIGINT ends the process at once with status 1, which is a crash
+//     like any other. No other signal but SIGKILL ends a call. SIGHUP is ignored
+//     where it was when the program started (nohup).
+//   - The reader of the service's log cannot stop it: the end of the reader, a full
+//     disk or a reader that does not read costs lines, which the metric
+//     invoicebox_worker_log_lines_not_written_total counts.
 //
 // # Exit status
 //

@@ -9,20 +9,21 @@ import (
 )
 
 // logger writes to w as --log-format and --log-level say.
-func (s *settings) logger(w io.Writer) *slog.Logger {
+func (s *settings) logger(w io.Writer) *slog.Logger { return s.loggerTo(w, isTerminal(w)) }
+
+// loggerTo writes to w, which leads to a terminal or not.
+func (s *settings) loggerTo(w io.Writer, terminal bool) *slog.Logger {
 	var level slog.Level
 	// Its form was checked with the setting.
 	_ = level.UnmarshalText([]byte(s.LogLevel))
 	options := &slog.HandlerOptions{Level: level}
-	format := s.LogFormat
-	if format == "auto" {
-		format = "json"
-		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) { // #nosec G115 -- a file descriptor
-			format = "text"
-		}
-	}
-	if format == "text" {
+	if s.LogFormat == "text" || s.LogFormat == "auto" && terminal {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) // #nosec G115 -- a file descriptor
 }

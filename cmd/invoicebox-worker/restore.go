@@ -135,6 +135,7 @@ type recoverJSON struct {
 
 // Run recovers.
 func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) error {
+	env.keepGoing()
 	o, err := s.options(s.logger(env.stderr))
 	if err != nil {
 		return err

@@ -11,7 +11,10 @@ type runCommand struct{}
 
 // Run runs the service until ctx ends.
 func (c *runCommand) Run(ctx context.Context, s *settings, env environment) error {
-	log := s.logger(env.stderr)
+	env.keepGoing()
+	out := newLogOutput(env.stderr)
+	defer out.flush(flushLogsFor)
+	log := s.loggerTo(out, isTerminal(env.stderr))
 	for _, near := range s.nearMisses {
 		log.Warn("environment variable belongs to no setting and is ignored", "variable", near.Variable, "did_you_mean", near.Meant)
 	}
@@ -19,5 +22,6 @@ func (c *runCommand) Run(ctx context.Context, s *settings, env environment) erro
 	if err != nil {
 		return err
 	}
+	o.LogLinesNotWritten = out.notWritten
 	return worker.Run(ctx, o)
 }

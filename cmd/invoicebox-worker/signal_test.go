@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,4 +127,131 @@ func TestSignals(t *testing.T) {
 			t.Errorf("exit status %d", code)
 		}
 	})
+	for _, sent := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT} {
+		t.Run("drains at "+sent.String(), func(t *testing.T) {
+			t.Parallel()
+			r, cmd, log := inFlight(t)
+			for range 2 { // only SIGTERM and SIGINT end it by a second one
+				if err := cmd.Process.Signal(sent); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if code := exitStatus(t, cmd, 10*time.Second); code != exitDone {
+				t.Errorf("exit status %d\n%s", code, log)
+			}
+			r.results("shop.invoicebox_invited", 1)
+		})
+	}
+	t.Run("goes on at the others", func(t *testing.T) {
+		t.Parallel()
+		r, cmd, log := inFlight(t)
+		for _, sent := range otherSignals() {
+			if err := cmd.Process.Signal(sent); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.results("shop.invoicebox_invited", 1)
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := exitStatus(t, cmd, 10*time.Second); code != exitDone {
+			t.Errorf("exit status %d\n%s", code, log)
+		}
+	})
+	// The end of whoever reads the log, in the middle of a call and of the drain.
+	t.Run("goes on without a reader", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, kafkatest.Embedded(t), o)
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := append([]string{"run"}, with(r.service(), "--listen", closedAddress(t))...)
+		cmd := exec.Command(os.Args[0], args...) // #nosec G204 -- this test binary
+		cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), asProgram+"=1"), writer, writer
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		_ = writer.Close()
+		for lines := bufio.NewScanner(reader); lines.Scan() && !strings.Contains(lines.Text(), `"msg":"consuming"`); {
+			continue
+		}
+		_ = reader.Close()
+		r.selected("s1", "a@b.example")
+		r.results("shop.invoicebox_invited", 1)
+		if lost := metricOf(t, args[slices.Index(args, "--listen")+1], "invoicebox_worker_log_lines_not_written_total"); lost == 0 {
+			t.Error("lines that were not written are not counted")
+		}
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := exitStatus(t, cmd, 10*time.Second); code != exitDone {
+			t.Errorf("exit status %d", code)
+		}
+	})
 }
+
+func metricOf(t *testing.T, address, name string) float64 {
+	t.Helper()
+	resp, err := http.Get("http://" + address + "/metrics") //nolint:forbidigo // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, _ := io.ReadAll(resp.Body)
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// A reader that does not read, such as a stopped terminal, keeps nobody waiting.
+func TestLogOutput(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = writer.Close() }()
+	o := newLogOutput(writer)
+	line := bytes.Repeat([]byte("x"), 1023)
+	line = append(line, '\n')
+	for range 2 * logQueue {
+		if n, err := o.Write(line); n != len(line) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if lost := o.notWritten(); lost < logQueue/2 || lost > logQueue {
+		t.Errorf("%d lines are counted as not written", lost)
+	}
+	before := o.notWritten()
+	_ = reader.Close() // the queue runs empty into nothing
+	o.flush(10 * time.Second)
+	if lost := o.notWritten() - before; lost < logQueue/2 {
+		t.Errorf("%d lines are counted after the reader's end", lost)
+	}
+	full := newLogOutput(failing{})
+	_, _ = full.Write(line)
+	full.flush(time.Second)
+	if full.notWritten() != 1 {
+		t.Errorf("%d lines are counted on a full disk", full.notWritten())
+	}
+	var memory bytes.Buffer
+	plain := newLogOutput(&memory)
+	_, _ = plain.Write(line)
+	if plain.notWritten() != 0 || memory.Len() != len(line) {
+		t.Error("a line did not arrive at once")
+	}
+}
+
+// failing is a full disk.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, syscall.ENOSPC }

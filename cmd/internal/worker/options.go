@@ -64,7 +64,9 @@ type Options struct {
 	Ready func(addr string)
 
 	Logger *slog.Logger // nil logs nothing
-	Seams  Seams        // for programs that try the service under faults
+	// LogLinesNotWritten counts the lines of Logger that could not be written; nil: not counted.
+	LogLinesNotWritten func() uint64
+	Seams              Seams // for programs that try the service under faults
 }
 
 // An Account is a partner account.

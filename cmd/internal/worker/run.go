@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/onboarding"
 )
@@ -42,6 +44,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}()
 
 	registry := newRegistry(o.Version)
+	if o.LogLinesNotWritten != nil {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "invoicebox_worker_log_lines_not_written_total", Help: "Lines of the log that could not be written: nobody reads it, the disk is full, or the reader is too slow.",
+		}, func() float64 { return float64(o.LogLinesNotWritten()) }))
+	}
 	state := newHealth()
 	address, err := serve(ctx, o.Listen, state.handler(registry, log), log, closing)
 	if err != nil {

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package main
+
+import "syscall"
+
+func otherSignals() []syscall.Signal { return nil }
