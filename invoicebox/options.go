@@ -139,9 +139,9 @@ func parseBaseURL(text string) (*url.URL, error) {
 }
 
 // loopback tells whether a host name is this machine by its very form: no
-// resolver is asked, because its answer can change.
+// resolver is asked, because its answer can change; see resolveLocalhost.
 func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
+	if isLocalhost(host) {
 		return true
 	}
 	ip := net.ParseIP(host)

@@ -89,7 +89,7 @@ func checkAPI(text string) string {
 
 // isLoopback goes by the form of the name: a resolver's answer can change.
 func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)
