@@ -230,7 +230,7 @@ func (t *joinTrouble) judge(c *Consumer, err error) error {
 	// A group with members of other protocols refuses ours with [23], one of
 	// another protocol type with [23] or an error that has no name.
 	stranger := errors.Is(err, kafka.InconsistentGroupProtocol) || errors.Is(err, kafka.Unknown)
-	explained := refusal(err)
+	explained := refusal(c.config.Kafka.Unreached(err))
 	if stranger {
 		explained = fmt.Errorf("%w: %w", ErrGroupInUse, explained)
 	}

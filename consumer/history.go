@@ -21,17 +21,15 @@ func CheckGroup(ctx context.Context, conn *kafkaconn.Conn, group string, topics 
 	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}}
 	defer c.connect()()
 	var committed map[place]int64
-	for {
+	err := persist(ctx, func() error {
 		found, err := c.partitions(ctx)
 		if err == nil {
-			if committed, err = c.committed(ctx, placesOf(found)); err == nil {
-				break
-			}
+			committed, err = c.committed(ctx, placesOf(found))
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) {
-			return err
-		}
-		pause(ctx, 250*time.Millisecond)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	list, err := positions(ctx)
 	if err != nil {
@@ -103,4 +101,45 @@ func (c *Consumer) forget(ctx context.Context, lost []place, fresh map[place]int
 	}
 	c.log.Warn("the lost journal is forgotten", "group", c.config.Group)
 	return nil
+}
+
+// Reach asks the leader of every partition and the group's coordinator for
+// something: the addresses that brokers advertise need not be reachable where
+// those of the settings are. It tries again until ctx ends.
+func Reach(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string) error {
+	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}}
+	defer c.connect()()
+	return persist(ctx, func() error {
+		found, err := c.partitions(ctx)
+		if err != nil {
+			return err
+		}
+		places := placesOf(found)
+		if _, err := c.bounds(ctx, places); err != nil {
+			return err
+		}
+		_, err = c.committed(ctx, places)
+		return err
+	})
+}
+
+// persist tries f again until it succeeds, a person has to act, or ctx ends.
+// Then the error is the last one that f had before: that of a request that was
+// cut short says nothing.
+func persist(ctx context.Context, f func() error) error {
+	var last error
+	for {
+		err := f()
+		switch {
+		case err == nil, errors.Is(err, ErrDenied), errors.Is(err, ErrMissingTopic):
+			return err
+		case ctx.Err() == nil:
+			last = err
+		case last != nil && kafkaconn.ClassOf(err) == kafkaconn.Timeout:
+			return last
+		default:
+			return err
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
 }

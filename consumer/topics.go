@@ -132,7 +132,7 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, leaderFault(p.Error)))
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, c.leaderFault(p.Error)))
 			}
 			found[place{topic, p.Partition}] = bounds{p.FirstOffset, p.LastOffset}
 		}
@@ -147,10 +147,11 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 
 // leaderFault puts right what the library says of partitions whose leader did
 // not answer while others did: it makes [-1] of it, which no broker's refusal
-// looks like. The leader is dead or on its way; another one is chosen.
-func leaderFault(err error) error {
+// looks like. The leader is dead or on its way, and another one is chosen, or
+// its address cannot be reached.
+func (c *Consumer) leaderFault(err error) error {
 	if errors.Is(err, kafka.Unknown) {
-		return kafka.LeaderNotAvailable
+		return c.config.Kafka.Unreached(kafka.LeaderNotAvailable)
 	}
 	return err
 }
@@ -172,7 +173,7 @@ func (c *Consumer) offsetsAt(ctx context.Context, places []place, at time.Time) 
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, leaderFault(p.Error)))
+				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, c.leaderFault(p.Error)))
 			}
 			for offset := range p.Offsets {
 				if offset >= 0 {

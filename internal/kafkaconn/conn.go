@@ -53,6 +53,8 @@ type Conn struct {
 	tls      *tls.Config
 	sasl     sasl.Mechanism
 	dial     DialFunc
+	attempts *attempts
+	open     *plaintext
 }
 
 // New checks the settings and the files that they name.
@@ -65,7 +67,7 @@ func New(c Config) (*Conn, error) {
 			return nil, fmt.Errorf("kafka: broker %q is not host:port", b)
 		}
 	}
-	conn := &Conn{brokers: slices.Clone(c.Brokers), clientID: c.ClientID, dial: c.Dial}
+	conn := &Conn{brokers: slices.Clone(c.Brokers), clientID: c.ClientID, dial: c.Dial, attempts: new(attempts)}
 	if conn.dial == nil {
 		conn.dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
@@ -76,6 +78,13 @@ func New(c Config) (*Conn, error) {
 	if conn.sasl, err = c.SASL.mechanism(); err != nil {
 		return nil, err
 	}
+	conn.open = newPlaintext(c)
+	for _, b := range c.Brokers {
+		if err := conn.open.refuses(b); err != nil {
+			return nil, err
+		}
+	}
+	conn.dial = conn.open.through(conn.attempts.through(local(conn.dial)))
 	return conn, nil
 }
 
@@ -105,7 +114,7 @@ func (c *Conn) Transport(topics ...string) *kafka.Transport {
 
 // Client makes a client on a transport.
 func (c *Conn) Client(t kafka.RoundTripper) *kafka.Client {
-	return &kafka.Client{Addr: kafka.TCP(c.brokers...), Timeout: requestTimeout, Transport: t}
+	return &kafka.Client{Addr: kafka.TCP(c.brokers...), Timeout: requestTimeout, Transport: roundTripper{t, c}}
 }
 
 func (t *TLS) config() (*tls.Config, error) {

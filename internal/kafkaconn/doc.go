@@ -13,6 +13,16 @@
 //   - [Explain] turns what the library says into a word of a closed set
 //     ([Class], fit for a metric label) and a sentence that says what to look
 //     at. "Unexpected EOF" is what a broker's wish for TLS or SASL looks like.
+//   - An error that comes from an address to which no connection could be opened
+//     names that address and the cause, also when a deadline cut the request
+//     short ([Conn.Unreached]).
+//   - A request whose API the broker does not offer fails with
+//     kafka.UnsupportedVersion and the API's name. The library would send
+//     version 0 of it, and the broker would close the connection.
+//   - SASL PLAIN without TLS opens connections to loopback addresses only.
+//     Configured and advertised addresses are compared by their form; the name
+//     localhost is resolved here and not by a resolver. [Conn.Plaintext] names
+//     the other brokers that are spoken to without TLS.
 //   - No error holds a password.
 //
 // # What it does not

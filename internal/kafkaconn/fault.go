@@ -129,6 +129,8 @@ func look(err error) (Class, string) {
 	alert := operation != nil && operation.Op == "remote error"
 	_, network := errors.AsType[net.Error](err)
 	switch {
+	case errors.Is(err, ErrPlaintextPassword):
+		return Authentication, "the password is not sent"
 	case unknownCA, wrongHost, invalid, verification:
 		return TLSFault, "the broker's certificate is not trusted: look at the CA file and the broker's name"
 	case alert:
