@@ -47,6 +47,7 @@ type Config struct {
 const (
 	leastPause     = 50 * time.Millisecond
 	mostPause      = 5 * time.Second
+	slowAnswer     = time.Second      // a request that took longer may have been refused for the time that it waited
 	requestTimeout = 35 * time.Second // the broker's own is 30 s
 
 	laneRows, laneBytes = 1000, 1 << 20    // held for one partition

@@ -64,12 +64,22 @@
 //	               ▲ │
 //	               │ ├─ a passing fault, or no answer ─▶ waits, then the same again (50 ms to 5 s)
 //	               │ ├─ the broker forgot the numbers ─▶ the same under a new producer id
+//	               │ ├─ its time is refused ─▶ the same with the present time, at once
 //	               │ ├─ too large ─▶ halves, down to a single row
 //	               └─┴─ refused for good ─▶ its topic is stopped: error log, metric, Ready; tried again every StoppedRetry
 //
 // Refused for good are: no right to the topic, a record or topic name that is
 // invalid, a policy, a single row over the limit, and a topic that is missing
-// for longer than TopicWait.
+// for longer than TopicWait. Ready reports a stopped topic at once, and any
+// partition whose results have waited for a minute.
+//
+// Every attempt carries the time at which its request is put together, under the
+// sequence of the first attempt. A topic may bound the age of records, and
+// deletes records by their time: a batch that waited must not be refused or
+// deleted for it. A broker recognises a repeat by producer id and sequence,
+// whatever its time is, so a batch whose first answer was lost is there once. A
+// new producer id would write it twice. A topic that refuses the present time,
+// too, is stopped: one of the clocks is wrong.
 //
 // # Why raw batches
 //
@@ -79,7 +89,8 @@
 // encoded here (record batch version 2) and sent with Client.RawProduce under a
 // producer id and a sequence of the lane's own. A lane has its own id so that
 // nothing that happens to one lane disturbs the numbers of another. It keeps a
-// batch, with its sequence, until it is settled. Clusters that give the user no
-// producer id are produced to without; then a lost answer can mean a second
-// record, with the same id and bytes.
+// batch, with its sequence, until it is settled. Clusters that do not offer the
+// API InitProducerId, or refuse it to the user, are produced to without producer
+// ids. That is logged once, and `check` reports it. Then a lost answer can mean a
+// second record, with the same id and bytes.
 package producer

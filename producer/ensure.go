@@ -137,11 +137,16 @@ func (s TopicSpec) config(brokers int) kafka.TopicConfig {
 // lookAt gives those of the topics that exist, and the number of brokers. It
 // goes on until there is an answer, a fault that does not pass, or ctx ends.
 func lookAt(ctx context.Context, client *kafka.Client, names []string) (map[string]TopicState, int, error) {
+	var last error
 	for {
 		found, brokers, err := lookOnce(ctx, client, names)
 		if err == nil {
 			return found, brokers, nil
 		}
+		if ctx.Err() != nil && last != nil && kafkaconn.ClassOf(err) == kafkaconn.Timeout {
+			err = last // this request was cut short
+		}
+		last = err
 		switch kafkaconn.ClassOf(err) {
 		case kafkaconn.Authentication, kafkaconn.Authorization, kafkaconn.TLSFault:
 			return nil, 0, kafkaconn.Explain(err)
@@ -195,3 +200,29 @@ func awaitTopics(ctx context.Context, client *kafka.Client, names []string, made
 		}
 	}
 }
+
+// GivesProducerIDs asks the cluster for a producer id. Without it results are
+// published all the same; the error then is why there is none.
+func GivesProducerIDs(ctx context.Context, conn *kafkaconn.Conn) (given bool, why error) {
+	transport := conn.Transport()
+	defer transport.CloseIdleConnections()
+	r := &Relay{client: conn.Client(transport)}
+	for {
+		_, err := r.newIdentity(ctx)
+		switch {
+		case err == nil:
+			return true, nil
+		case refusesIdentity(err), ctx.Err() != nil:
+			return false, kafkaconn.Explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return false, kafkaconn.Explain(err)
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// RefusesProducerIDs reports whether err says that the cluster gives the user no
+// producer ids.
+func RefusesProducerIDs(err error) bool { return refusesIdentity(err) }

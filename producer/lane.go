@@ -1,7 +1,6 @@
 package producer
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"strconv"
@@ -28,15 +27,17 @@ func (k laneKey) place() string { return k.topic + "/" + strconv.Itoa(k.partitio
 
 // A lane is what waits for one partition, in order. At most one batch of it is
 // under way; that batch stays as it is until it is settled, so that a repeat
-// carries the sequence and the records of the first attempt.
+// carries the sequence and the records of the first attempt. Each attempt has a
+// time of its own.
 type lane struct {
 	laneKey
 	queue []journal.Outgoing
 	bytes int // of queue
 
 	batch    []journal.Outgoing // under way, or to be tried again
-	at       time.Time          // the time that its records carry
 	busy     bool               // a request is under way
+	since    time.Time          // of the first attempt with batch
+	untimely bool               // a broker refused the time of the last attempt
 	failures int                // in a row
 	retryAt  time.Time
 	limit    int      // bytes of a batch
@@ -87,7 +88,7 @@ func (l *lane) cut(maxRows int, now time.Time) {
 	for i := range l.batch {
 		l.bytes -= recordSize(&l.batch[i].Message)
 	}
-	l.at = now
+	l.since, l.untimely = now, false
 }
 
 // halve puts the batch back and makes the next ones smaller. It returns false
@@ -114,6 +115,7 @@ type delivery struct {
 	lane  *lane
 	who   identity // under which it was sent
 	plain bool
+	noID  error // why there is no producer id
 	base  int64 // offset of the first record; -1 where the broker did not say
 	took  time.Duration
 	err   error
@@ -129,7 +131,7 @@ func (r *Relay) deliver(ctx context.Context, l *lane, turn *grant) delivery {
 	if !d.who.known && !d.plain {
 		d.who, d.err = r.newIdentity(ctx)
 		if refusesIdentity(d.err) {
-			d.plain, d.err = true, nil
+			d.plain, d.noID, d.err = true, d.err, nil
 		}
 		if d.err != nil {
 			return d
@@ -137,7 +139,7 @@ func (r *Relay) deliver(ctx context.Context, l *lane, turn *grant) delivery {
 	}
 	answer, err := r.client.RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic: l.topic, Partition: l.partition, RequiredAcks: kafka.RequireAll,
-		RawRecords: protocol.RawRecordSet{Reader: guarded{bytes.NewReader(encodeBatch(l.batch, d.who, l.at)), turn}},
+		RawRecords: protocol.RawRecordSet{Reader: &guarded{turn: turn, rows: l.batch, who: d.who}},
 	})
 	d.took = time.Since(began)
 	switch {
@@ -165,3 +167,12 @@ func (r *Relay) newIdentity(ctx context.Context) (identity, error) {
 
 // class sorts an error for the relay.
 func class(err error) kafkaconn.Class { return kafkaconn.ClassOf(err) }
+
+// list gives the lanes.
+func (r *Relay) list() []*lane {
+	list := make([]*lane, 0, len(r.lanes))
+	for _, l := range r.lanes {
+		list = append(list, l)
+	}
+	return list
+}

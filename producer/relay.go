@@ -30,6 +30,8 @@ type Relay struct {
 	bytes  int           // of held
 	acked  []journal.Published
 
+	plain bool // some batch was published without a producer id
+
 	cursor  int64 // the last row that was read
 	reading bool
 	stale   bool // the cursor was set back while a page was on its way
@@ -173,6 +175,7 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 		}
 		l.cut(r.config.BatchRows, now)
 		l.busy = true
+		r.status.hold(l.place(), l.since)
 		r.fly(func() any { return r.deliver(ctx, l, turn) })
 	}
 	r.metrics.held.Set(float64(len(r.held)))
@@ -298,11 +301,18 @@ func (r *Relay) back(row int64) {
 func (r *Relay) delivered(d delivery) {
 	l := d.lane
 	l.busy = false
+	if d.plain && !r.plain {
+		r.plain = true
+		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafkaconn.Explain(d.noID))
+	}
 	l.who, l.plain = d.who, d.plain
 	if errors.Is(d.err, errNoTurn) {
 		return // not written: the same again when the turn goes on
 	}
-	switch verdictOf(d.err) {
+	verdict := verdictOf(d.err)
+	repeated := l.untimely
+	l.untimely = verdict == retime
+	switch verdict {
 	case published:
 		r.metrics.seconds.Observe(d.took.Seconds())
 		for i, row := range l.batch {
@@ -323,12 +333,25 @@ func (r *Relay) delivered(d delivery) {
 		// attempt was written all the same the batch is published twice, with
 		// the same ids: that is the promise.
 		l.who = identity{}
+	case retime:
+		// The batch was not appended, or it was by an attempt whose answer was
+		// lost: so it keeps its sequence. The time may have grown old on the way.
+		if !repeated {
+			r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
+			return
+		}
+		if d.took < slowAnswer {
+			r.stop(l.topic, d.err)
+		}
 	case split:
 		if l.halve() {
 			return
 		}
 		r.stop(l.topic, d.err)
 	case refused:
+		if errors.Is(d.err, kafka.ClusterAuthorizationFailed) {
+			l.who = identity{} // old brokers refuse the producer id so, not the batch
+		}
 		r.stop(l.topic, d.err)
 	case missing:
 		r.missed(r.topics[l.topic], d.err)
@@ -366,13 +389,4 @@ func (r *Relay) marked(m marked) {
 		r.bytes -= r.held[row.Row]
 		delete(r.held, row.Row)
 	}
-}
-
-// list gives the lanes.
-func (r *Relay) list() []*lane {
-	list := make([]*lane, 0, len(r.lanes))
-	for _, l := range r.lanes {
-		list = append(list, l)
-	}
-	return list
 }

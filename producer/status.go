@@ -2,6 +2,7 @@ package producer
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -17,20 +18,37 @@ import (
 // journal may fail for as long before Ready tells.
 const patience = 10 * time.Second
 
+// heldTooLong is how long a partition's results may wait for their broker
+// before Ready reports it.
+const heldTooLong = time.Minute
+
+// maxListed bounds the places that Ready names.
+const maxListed = 5
+
 // status is what Ready tells, and what was last logged of each fault.
 type status struct {
 	mu    sync.Mutex
-	said  map[string]said   // by place of the fault
-	words map[string]string // of stopped topics
+	said  map[string]said      // by place of the fault
+	words map[string]string    // of stopped topics
+	held  map[string]time.Time // since when a partition's batch, or a topic's first look, waits
 	phase phase
 }
 
 // said is what was logged of a fault.
 type said struct {
 	text  string
+	class kafkaconn.Class
 	mild  bool      // it may well pass, and was logged for debugging only
 	since time.Time // of the first mild one in a row
 	first time.Time // fault of the place in a row
+}
+
+// kind is the fault's class, for people.
+func (s said) kind() string {
+	if s.class == "" {
+		return "no answer"
+	}
+	return string(s.class)
 }
 
 // outboxFaults are the places of faults that keep every topic's results, in the
@@ -45,7 +63,7 @@ func (s *status) note(log *slog.Logger, place, words string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, before := time.Now(), s.said[place]
-	next := said{text: err.Error(), first: before.first}
+	next := said{text: err.Error(), class: kafkaconn.ClassOf(err), first: before.first}
 	if next.first.IsZero() {
 		next.first = now
 	}
@@ -73,6 +91,19 @@ func (s *status) clear(place string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.said, place)
+	delete(s.held, place)
+}
+
+// hold notes that results wait for a place since a time; clear ends that.
+func (s *status) hold(place string, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil {
+		s.held = map[string]time.Time{}
+	}
+	if _, waits := s.held[place]; !waits {
+		s.held[place] = since
+	}
 }
 
 func (s *status) stop(topic, word string) {
@@ -96,6 +127,7 @@ func (s *status) forget() {
 	defer s.mu.Unlock()
 	clear(s.said)
 	clear(s.words)
+	clear(s.held)
 }
 
 func (s *status) enter(p phase) {
@@ -108,6 +140,8 @@ func (s *status) ready() (bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.phase {
+	case starting:
+		return false, "whether this replica publishes is not known yet"
 	case standby:
 		return true, "another replica publishes"
 	case unknown:
@@ -118,13 +152,21 @@ func (s *status) ready() (bool, string) {
 			return false, outboxFaults[place]
 		}
 	}
-	if len(s.words) == 0 {
-		return true, "publishing"
-	}
 	var list []string
 	for topic, word := range s.words {
 		list = append(list, topic+" ("+word+")")
 	}
+	for place, since := range s.held {
+		if topic, _, _ := strings.Cut(place, "/"); s.words[topic] == "" && time.Since(since) >= heldTooLong {
+			list = append(list, place+" ("+s.said[place].kind()+")")
+		}
+	}
+	if len(list) == 0 {
+		return true, "publishing"
+	}
 	slices.Sort(list)
+	if more := len(list) - maxListed; more > 0 {
+		list = append(list[:maxListed], fmt.Sprintf("and %d more", more))
+	}
 	return false, "results held back: " + strings.Join(list, ", ")
 }

@@ -48,6 +48,7 @@ func (r *Relay) laneOf(row journal.Outgoing) *lane {
 	if l == nil {
 		if key.partition == unresolved {
 			t.askAt = time.Time{}
+			r.status.hold(name, time.Now())
 		}
 		l = &lane{laneKey: key, limit: r.config.BatchBytes}
 		r.lanes[key] = l
@@ -202,6 +203,7 @@ const (
 	published verdict = iota
 	again             // a passing fault, or nobody knows: the same batch, the same sequence
 	renumber          // the same batch under a new identity
+	retime            // the same batch with a later time; refused when that does not help
 	split             // smaller batches
 	refused           // the topic is stopped
 	missing           // the topic is not there: passing at first
@@ -220,7 +222,7 @@ var verdicts = map[kafka.Error]verdict{
 	kafka.UnknownTopicOrPartition:            missing,
 	kafka.InvalidTopic:                       refused,
 	kafka.InvalidRecord:                      refused,
-	kafka.InvalidTimestamp:                   refused,
+	kafka.InvalidTimestamp:                   retime,
 	kafka.PolicyViolation:                    refused,
 	kafka.TopicAuthorizationFailed:           refused,
 	kafka.ClusterAuthorizationFailed:         refused,

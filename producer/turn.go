@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -53,16 +54,25 @@ func (g *grant) valid() bool {
 	return now.Before(g.until) && now.Round(0).Before(g.until.Round(0))
 }
 
-// A guarded batch is read when its request is put together, on the connection
-// and just before it is written: the last moment to leave it.
+// A guarded batch is encoded when its request is put together, on the connection
+// and just before it is written: the last moment to leave it, and the time that
+// its records carry. A batch that waited for its broker would be refused by a
+// topic that bounds the age of records, and be deleted early by one that keeps
+// them by their time. A broker recognises a repeat by its sequence, whatever its
+// time is.
 type guarded struct {
-	batch io.Reader
 	turn  *grant
+	rows  []journal.Outgoing
+	who   identity
+	batch io.Reader
 }
 
-func (g guarded) Read(b []byte) (int, error) {
+func (g *guarded) Read(b []byte) (int, error) {
 	if !g.turn.valid() {
 		return 0, errNoTurn
+	}
+	if g.batch == nil {
+		g.batch = bytes.NewReader(encodeBatch(g.rows, g.who, time.Now()))
 	}
 	return g.batch.Read(b)
 }
