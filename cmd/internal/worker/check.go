@@ -59,9 +59,13 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	if err == nil {
 		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())
 	}
+	if err == nil {
+		err = checkReach(ctx, conn, o.Group, o.AllTopics())
+	}
 	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
 	if err == nil {
-		out = append(out, checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
+		out = append(out, checkPlaintext(o, conn)...)
+		out = append(out, checkProducing(ctx, conn), checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
 	}
 	return append(out, checkTokensCounted(ctx, o)...)
 }

@@ -80,6 +80,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
 		return err
 	}
+	if warning := plaintextWarning(&o, conn); warning != "" {
+		log.Warn("kafka without TLS", "risk", warning)
+	}
 	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
 	if err != nil {
 		return err

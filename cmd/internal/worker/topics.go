@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/producer"
 )
@@ -48,6 +49,52 @@ func checkTopics(ctx context.Context, conn *kafkaconn.Conn, secure bool, topics 
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("kafka has no topic %s: create it with `invoicebox-worker topics create`, or name another with --topic", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// checkReach fails when a partition's leader or the group's coordinator cannot
+// be reached where the brokers say that it is.
+func checkReach(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string) error {
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	if err := consumer.Reach(ctx, conn, group, topics); err != nil {
+		return fmt.Errorf("%w; brokers: %s", err, strings.Join(conn.Brokers(), ","))
+	}
+	return nil
+}
+
+// checkProducing reports whether results are published with producer ids.
+func checkProducing(ctx context.Context, conn *kafkaconn.Conn) CheckResult {
+	const name = "producing"
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	given, err := producer.GivesProducerIDs(ctx, conn)
+	switch {
+	case given:
+		return CheckResult{name, CheckOK, "the brokers give producer ids, so a repeated request publishes an event once"}
+	case producer.RefusesProducerIDs(err):
+		return CheckResult{name, CheckWarning, "the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id: " + err.Error()}
+	}
+	return CheckResult{name, CheckFailed, "no producer id was given: " + err.Error()}
+}
+
+// plaintextWarning is for brokers beyond loopback without TLS; "" where there are none.
+func plaintextWarning(o *Options, conn *kafkaconn.Conn) string {
+	addresses := conn.Plaintext()
+	if addresses == "" {
+		return ""
+	}
+	what := "events can be read and changed on the network, and anybody can answer in a broker's place"
+	if o.Kafka.SASL != nil {
+		what = "SCRAM protects the password only; " + what
+	}
+	return "the connections to " + addresses + " are not encrypted: " + what + "; set --kafka-tls"
+}
+
+func checkPlaintext(o Options, conn *kafkaconn.Conn) []CheckResult {
+	if warning := plaintextWarning(&o, conn); warning != "" {
+		return []CheckResult{{"kafka-tls", CheckWarning, warning}}
 	}
 	return nil
 }
