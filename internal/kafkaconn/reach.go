@@ -106,7 +106,7 @@ func (c *Conn) unreached(err error, since time.Time) error {
 	}
 	class := ClassOf(err)
 	switch {
-	case class == Timeout, errors.Is(err, cause):
+	case class == Timeout, errors.Is(err, cause), strings.Contains(err.Error(), cause.Error()):
 		class = Unreachable
 	case class != Unreachable && class != Leader:
 		return err
@@ -116,7 +116,7 @@ func (c *Conn) unreached(err error, since time.Time) error {
 	if len(advertised) > 0 {
 		words = "the brokers advertise " + listed(advertised) + ", which cannot be reached from here: check advertised.listeners and whether that broker runs"
 	}
-	if err.Error() != cause.Error() {
+	if !strings.Contains(err.Error(), cause.Error()) {
 		err = fmt.Errorf("%w; the last attempt: %w", err, cause)
 	}
 	return &Fault{Class: class, Words: words, Err: err}
