@@ -10,13 +10,20 @@ func (j *Journal) beside(f func(*conn) error) error {
 	if err != nil {
 		return explain(j.path, err)
 	}
+	var commits int64
 	if err = within(c, func(c *conn) error {
 		if err := refuseMoved(c); err != nil {
 			return err
 		}
-		return f(c)
+		if err := f(c); err != nil {
+			return err
+		}
+		commits, err = j.count(c)
+		return err
 	}); err != nil {
 		err = explain(j.path, err)
+	} else {
+		j.committed(commits)
 	}
 	return errors.Join(err, c.close())
 }

@@ -50,6 +50,9 @@ func (j *Journal) openHeld(ctx context.Context) error {
 	if err := ownFile(c); err != nil {
 		return err
 	}
+	if err := j.refuseMissing(c); err != nil {
+		return err
+	}
 	if err := migrate(ctx, j.path); err != nil {
 		return err
 	}
@@ -89,7 +92,13 @@ func (j *Journal) openBeside(ctx context.Context) error {
 	if j.identity, err = uuid.FromBytes(raw); err != nil {
 		return errors.New("the journal's identity is damaged")
 	}
-	return nil
+	n, err := missing(j.path, func() (note, error) {
+		raw, err := j.meta(ctx, "commits")
+		commits, _ := strconv.ParseInt(string(raw), 10, 64) // none before the first is counted
+		return note{j.identity, commits}, err
+	})
+	j.lacks = n > 0
+	return err
 }
 
 func (j *Journal) openReaders(ctx context.Context) (err error) {

@@ -71,6 +71,9 @@
 //	file moved, removed,   every write fails with ErrReplaced before it begins, until the file is back;
 //	replaced               where only the log is gone, what it held is saved in the database
 //	process killed         what was acknowledged is there
+//	log removed after      commits are counted in the database and in the lock file: where some are
+//	that, or an old copy   missing, Open fails with ErrCopy before it changes anything. The lock file
+//	in its place           is not synced: what a power cut takes from it is not missed
 //	file damaged, foreign, newer, held, read-only, open to others: Open says which
 //
 // # What it does not

@@ -34,7 +34,13 @@ func (w *writer) load(j *Journal) error {
 		_, e := c.exec("ROLLBACK")
 		return errors.Join(err, e)
 	}
-	_, err := c.exec("COMMIT")
+	commits, err := j.count(c)
+	if err == nil {
+		_, err = c.exec("COMMIT")
+	}
+	if err == nil {
+		j.committed(commits)
+	}
 	return err
 }
 

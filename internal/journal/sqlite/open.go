@@ -70,6 +70,7 @@ type Journal struct {
 	lock     *os.File // nil beside a worker
 	files    files    // the writer's, once the journal is open
 	saved    bool     // the writer's: see save
+	lacks    bool     // commits are missing in the file
 	readers  *sql.DB
 	reads    *statements
 	changed  chan struct{}

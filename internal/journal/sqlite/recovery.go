@@ -84,6 +84,9 @@ func (l *ledger) usedUp(from int64) {
 
 // RecoveryDue reads what the file says of itself.
 func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
+	if j.lacks {
+		return true, nil
+	}
 	err = j.read(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering', 'moved')", nil, func(scan scanner) error { return scan(&due) })
 	return due, err
 }

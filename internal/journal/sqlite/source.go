@@ -83,6 +83,9 @@ func (s *Source) look(ctx context.Context) error {
 	if id, err := s.c.pragma("application_id"); err != nil || id != fmt.Sprint(applicationID) {
 		return errors.Join(err, errors.New("it is no journal"))
 	}
+	if err := s.j.refuseMissing(s.c); err != nil {
+		return err
+	}
 	if err := s.version(ctx); err != nil {
 		return err
 	}

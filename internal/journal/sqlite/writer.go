@@ -133,13 +133,18 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 		t.publish()
 		return false, nil
 	}
-	if _, err := c.exec("COMMIT"); err != nil {
+	commits, err := j.count(c)
+	if err == nil {
+		_, err = c.exec("COMMIT")
+	}
+	if err != nil {
 		// The connection may be inside the transaction or not; a new one knows
 		// nothing of it, and closing this one rolls back what is left.
 		t.undoAll()
 		j.disconnect()
 		return false, fmt.Errorf("journal: commit: %w", named(err))
 	}
+	j.committed(commits)
 	t.publish()
 	return false, nil
 }

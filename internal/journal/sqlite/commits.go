@@ -1,0 +1,124 @@
+package sqlite
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// Every commit is counted in the database and then, without a sync, in the lock
+// file. So the lock file never counts more than the database has committed: where
+// it does, commits are missing. The log was removed after a crash, or an older copy
+// was put in the database's place.
+
+// countCommit counts the transaction that it is in.
+const countCommit = `INSERT INTO meta (name, value) VALUES ('commits', CAST('1' AS BLOB))
+	ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(CAST(CAST(value AS TEXT) AS INTEGER) + 1 AS TEXT) AS BLOB) RETURNING value`
+
+// count counts a commit that is about to be made.
+func (j *Journal) count(c *conn) (int64, error) {
+	if j.lacks {
+		return 0, nil // the difference is evidence until the recovery has ended
+	}
+	r, err := c.one(countCommit)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(string(r.blob(0)), 10, 64)
+}
+
+// A note is what a lock file says.
+type note struct {
+	identity uuid.UUID
+	commits  int64
+}
+
+func (n note) bytes() []byte { return fmt.Appendf(nil, "%s %020d\n", n.identity, n.commits) }
+
+// readNote reads a lock file; the zero note where it says nothing.
+func readNote(path string) note {
+	raw, err := os.ReadFile(path + ".lock") // #nosec G304 -- beside the journal
+	if err != nil {
+		return note{}
+	}
+	id, number, _ := strings.Cut(strings.TrimSpace(string(raw)), " ")
+	identity, errID := uuid.Parse(id)
+	commits, errNumber := strconv.ParseInt(number, 10, 64)
+	if errID != nil || errNumber != nil {
+		return note{}
+	}
+	return note{identity, commits}
+}
+
+// committed notes a commit of this process. That it cannot be noted costs no more
+// than the look at the next start.
+func (j *Journal) committed(commits int64) {
+	if j.lacks {
+		return
+	}
+	n := note{j.identity, commits}
+	if j.lock != nil {
+		_, _ = j.lock.WriteAt(n.bytes(), 0)
+		return
+	}
+	// Beside a worker, which may have noted a later one.
+	if was := readNote(j.path); was.identity != n.identity || was.commits >= commits {
+		return
+	}
+	if f, err := os.OpenFile(j.path+".lock", os.O_WRONLY, 0); err == nil {
+		_, _ = f.WriteAt(n.bytes(), 0)
+		_ = f.Close()
+	}
+}
+
+// missing tells how many commits are not in the database; read says which it has.
+// The note is read first, as others may commit meanwhile.
+func missing(path string, read func() (note, error)) (int64, error) {
+	const looks = 3 // a note that is being written may be read half
+	for range looks {
+		noted := readNote(path)
+		has, err := read()
+		if err != nil || noted.identity != has.identity || noted.commits <= has.commits {
+			return 0, err
+		}
+		if noted == readNote(path) {
+			return noted.commits - has.commits, nil
+		}
+	}
+	return 0, nil
+}
+
+// refuseMissing refuses a file in which commits are missing, before anything is
+// changed in it: who still has the log can put it back.
+func (j *Journal) refuseMissing(c *conn) error {
+	n, err := missing(j.path, func() (has note, err error) {
+		there, err := c.one("SELECT 1 FROM sqlite_schema WHERE name = 'meta'")
+		if err != nil || there == nil {
+			return note{}, err
+		}
+		if has.commits, err = metaNumber(c, "commits"); err != nil {
+			return has, err
+		}
+		r, err := c.one("SELECT value FROM meta WHERE name = 'identity'")
+		if err == nil && r != nil {
+			has.identity, _ = uuid.FromBytes(r.blob(0)) // a damaged one is told by who needs it
+		}
+		return has, err
+	})
+	if err != nil || n == 0 {
+		return err
+	}
+	if j.lacks = true; j.recover {
+		return nil
+	}
+	return lost(j.path, n)
+}
+
+func lost(path string, n int64) error {
+	return fmt.Errorf("%w: its last %d transactions are missing, because %s-wal was removed after a crash or an older copy was put in its place; put the file back if it still exists", journal.ErrCopy, n, path)
+}
