@@ -29,13 +29,15 @@ type batcher struct {
 
 	batch      journal.Batch
 	deselected map[journal.ShopKey]struct{}
+	reused     *reusedLetters
 	bytes      int // kept
 	tally      tally
 }
 
 // begin empties the batcher; the next batch starts at position from.
 func (b *batcher) begin(topic string, partition int, from int64) {
-	b.batch = journal.Batch{Topic: topic, Partition: partition, From: from, Next: from}
+	b.batch = journal.Batch{Topic: topic, Partition: partition, From: from, Next: from, Keep: b.config.DeadLetters}
+	b.reused = &reusedLetters{}
 	b.deselected = nil
 	b.bytes = 0
 	b.tally = tally{}
@@ -50,7 +52,7 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 	}
 	input, err := b.config.Decoder.Decode(m)
 	if ignored, ok := errors.AsType[*schemas.Ignored](err); ok {
-		b.ignore(ignored)
+		b.ignore(ignored, m.Offset)
 		b.batch.Next = m.Offset + 1
 		return true, nil
 	}
@@ -59,13 +61,14 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 		if !ok {
 			return false, fmt.Errorf("consumer: decoding: %w", err)
 		}
-		letter, err := b.letter(m, invalid.Reason, invalid.Where, invalid.EventID)
+		letter, err := b.letter(m, invalid)
 		if err != nil {
 			return false, err
 		}
 		b.batch.DeadLetters = append(b.batch.DeadLetters, letter)
 		b.bytes += len(letter.Sealed)
 		b.tally.letter(invalid.Reason, 1)
+		b.tally.note(letter)
 		b.batch.Next = m.Offset + 1
 		return true, nil
 	}
@@ -83,6 +86,9 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 	b.bytes += len(m.Key) + len(m.Value)
 	if input.KeyDiffers {
 		b.tally.keyDiffers++
+	}
+	if input.TimeDropped {
+		b.tally.timesDropped++
 	}
 	b.batch.Next = m.Offset + 1
 	return true, nil
@@ -108,13 +114,14 @@ func (b *batcher) take(i *item) (bool, error) {
 		if u.records > manyUnreadable {
 			next, records, where = u.to, u.records, fmt.Sprintf("a batch: all records up to offset %d", u.to-1)
 		}
-		letter, err := b.letterOf(m, fmt.Appendf(nil, "batch %08x", u.crc), nil, u.reason, where, "")
+		letter, err := b.letterOf(m, fmt.Appendf(nil, "batch %08x", u.crc), nil, &schemas.Invalid{Reason: u.reason, Where: where})
 		if err != nil {
 			return false, err
 		}
 		letter.Size = int(min(u.size, math.MaxInt32))
 		b.batch.DeadLetters = append(b.batch.DeadLetters, letter)
 		b.tally.letter(u.reason, int(records))
+		b.tally.note(letter)
 		u.from, b.batch.Next = next, next
 	}
 	return true, nil
@@ -127,11 +134,17 @@ func (b *batcher) full() bool {
 		len(b.deselected) >= 20*b.config.BatchEvents || b.bytes >= maxBatchBytes
 }
 
-func (b *batcher) ignore(i *schemas.Ignored) {
+func (b *batcher) ignore(i *schemas.Ignored, offset int64) {
 	if b.tally.ignored == nil {
 		b.tally.ignored = map[schemas.IgnoreReason]int{}
 	}
 	b.tally.ignored[i.Reason]++
+	if i.NearMiss != "" {
+		b.tally.nearMisses++
+		if b.tally.nearMiss == "" {
+			b.tally.nearMiss, b.tally.nearMissAt = i.NearMiss, offset
+		}
+	}
 	if i.Reason != schemas.IgnoreOtherProvider || i.Shop == "" {
 		return
 	}
@@ -172,20 +185,25 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 	if err != nil {
 		return journal.Event{}, err
 	}
+	reused := b.reused
 	return journal.Event{
 		Identity: schemas.Identity(m.Topic, in.Source, id), Digests: digests,
 		Type: in.Type, Source: in.Source, ID: id, Time: in.Time, Offset: m.Offset,
 		TraceParent: in.TraceParent, TraceState: in.TraceState,
 		Shop: shop, Kind: kind, SubjectMACs: macs, Sealed: sealed,
 		ReusedLetter: func() (journal.DeadLetter, error) {
-			return b.letter(m, schemas.ReasonIDReused, "", in.ID)
+			letter, err := b.letter(m, &schemas.Invalid{Reason: schemas.ReasonIDReused, EventID: in.ID, Account: in.Account, Shop: in.Shop})
+			if err == nil {
+				reused.note(letter)
+			}
+			return letter, err
 		},
 	}, nil
 }
 
 // letter makes the dead letter of a record: the sealed record and the event
 // that tells of it.
-func (b *batcher) letter(m schemas.Message, reason schemas.Reason, where, eventID string) (journal.DeadLetter, error) {
+func (b *batcher) letter(m schemas.Message, invalid *schemas.Invalid) (journal.DeadLetter, error) {
 	packed := PackRecord(m)
 	var sealed []byte
 	if len(packed) <= maxSealed {
@@ -195,22 +213,22 @@ func (b *batcher) letter(m schemas.Message, reason schemas.Reason, where, eventI
 			return journal.DeadLetter{}, err
 		}
 	}
-	return b.letterOf(m, packed, sealed, reason, where, eventID)
+	return b.letterOf(m, packed, sealed, invalid)
 }
 
 // letterOf makes the dead letter of a record whose content has been packed and
 // sealed, or cannot be.
-func (b *batcher) letterOf(m schemas.Message, content, sealed []byte, reason schemas.Reason, where, eventID string) (journal.DeadLetter, error) {
+func (b *batcher) letterOf(m schemas.Message, content, sealed []byte, invalid *schemas.Invalid) (journal.DeadLetter, error) {
 	digest, err := b.config.Keys.MAC(keyset.DomainLetter, content)
 	if err != nil {
 		return journal.DeadLetter{}, err
 	}
 	event := schemas.Event{
 		ID:     schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest).String(),
-		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: eventID,
+		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: invalid.EventID,
 		Data: schemas.DeadLetter{
-			Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, EventID: eventID,
-			Reason: reason, Where: where, Time: b.now().UTC(),
+			Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, EventID: invalid.EventID,
+			Reason: invalid.Reason, Where: invalid.Where, Time: b.now().UTC(),
 		},
 	}
 	// Made now, so that the journal's transaction can never stumble over it. A
@@ -220,7 +238,8 @@ func (b *batcher) letterOf(m schemas.Message, content, sealed []byte, reason sch
 		return journal.DeadLetter{}, fmt.Errorf("consumer: announcing a dead letter: %w", err)
 	}
 	return journal.DeadLetter{
-		Offset: m.Offset, EventID: eventID, Reason: string(reason), Where: where, Time: m.Time,
+		Offset: m.Offset, EventID: invalid.EventID, Reason: string(invalid.Reason), Where: invalid.Where, Time: m.Time,
+		Shop: journal.ShopKey{Account: invalid.Account, Shop: invalid.Shop}, Key: shownKey(m.Key),
 		Size: len(m.Key) + len(m.Value), Digest: digest, Sealed: sealed,
 		Announce: journal.Draft{
 			ID:     schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest),

@@ -114,6 +114,8 @@ type Config struct {
 	// goroutines, and must be quick. As long as it says no nothing is fetched; what
 	// was fetched is still taken in. Default: always.
 	Room func() (ok bool, why string)
+	// DeadLetters bounds the dead letters that keep their record. Default: none.
+	DeadLetters journal.LetterBounds
 }
 
 // The bounds of [Config.FetchMemory] and its default.

@@ -30,6 +30,7 @@ type Consumer struct {
 	config    Config
 	log       *slog.Logger
 	metrics   *Metrics
+	letters   letterLog
 	transport *kafka.Transport
 	client    *kafka.Client
 	fetcher   *fetcher

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/schemas"
 )
 
@@ -22,6 +23,9 @@ type Metrics struct {
 	ignored     *prometheus.CounterVec
 	letters     *prometheus.CounterVec
 	keyDiffers  *prometheus.CounterVec
+	timeDropped *prometheus.CounterVec
+	nearMisses  *prometheus.CounterVec
+	unkept      *prometheus.CounterVec
 	lag         *prometheus.GaugeVec
 	position    *prometheus.GaugeVec
 	lost        *prometheus.CounterVec
@@ -51,6 +55,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		ignored:     counter("records_ignored_total", "Ignored input records by reason.", "topic", "reason"),
 		letters:     counter("dead_letters_total", "Dead letters by reason.", "topic", "reason"),
 		keyDiffers:  counter("records_key_differs_total", "Accepted or repeated records whose key is not the shop id.", "topic"),
+		timeDropped: counter("records_time_dropped_total", "Accepted or repeated records whose event has a time without a zone or of an impossible date; the record's time is used.", "topic"),
+		nearMisses:  counter("provider_near_misses_total", "Ignored records whose provider is nearly invoicebox and may be a typing error.", "topic"),
+		unkept:      counter("dead_letters_without_record_total", "Dead letters of which only position and digest are kept, because a bound is reached.", "topic"),
 		lag:         gauge("lag_records", "Records of the partition that were not read yet."),
 		position:    gauge("position", "The journal's position in the partition: the next offset to read."),
 		lost:        counter("records_lost_total", "Offsets that the broker deleted before they were read.", "topic"),
@@ -68,7 +75,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	m.throttled = single("fetch_throttled_seconds_total", "Time for which brokers told this worker to wait before the next fetch, because a quota is reached.")
 	m.unstable = gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark less the last stable offset.")
-	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.lag, m.position, m.lost, m.faults, m.generations,
+	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.timeDropped, m.nearMisses, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
 		m.rebuilds, m.ingestion, m.failures, m.holding, m.throttled, m.unstable)
 	return m
 }
@@ -104,6 +111,13 @@ type tally struct {
 	ignored    map[schemas.IgnoreReason]int
 	letters    map[schemas.Reason]int
 	keyDiffers int
+
+	timesDropped int
+	nearMisses   int
+	nearMiss     string // the first one's spelling
+	nearMissAt   int64
+	made         int                  // dead letters; one can stand for many records
+	noted        []journal.DeadLetter // the first of them, for the log
 }
 
 // letter counts records that became dead letters.
@@ -114,9 +128,18 @@ func (t *tally) letter(reason schemas.Reason, n int) {
 	t.letters[reason] += n
 }
 
-func (m *Metrics) count(topic string, t *tally, accepted, repeated, reused int) {
-	m.records.WithLabelValues(topic, Accepted).Add(float64(accepted))
-	m.records.WithLabelValues(topic, Repeated).Add(float64(repeated))
+// note keeps a dead letter for the log, as far as it may be logged.
+func (t *tally) note(l journal.DeadLetter) {
+	t.made++
+	if len(t.noted) < loggedLetters {
+		t.noted = append(t.noted, forLog(l))
+	}
+}
+
+func (m *Metrics) count(topic string, t *tally, done journal.Ingested) {
+	reused := done.Reused
+	m.records.WithLabelValues(topic, Accepted).Add(float64(done.Accepted))
+	m.records.WithLabelValues(topic, Repeated).Add(float64(done.Repeated))
 	for reason, n := range t.ignored {
 		m.records.WithLabelValues(topic, Ignored).Add(float64(n))
 		m.ignored.WithLabelValues(topic, string(reason)).Add(float64(n))
@@ -131,5 +154,14 @@ func (m *Metrics) count(topic string, t *tally, accepted, repeated, reused int) 
 	}
 	if t.keyDiffers > 0 {
 		m.keyDiffers.WithLabelValues(topic).Add(float64(t.keyDiffers))
+	}
+	if t.timesDropped > 0 {
+		m.timeDropped.WithLabelValues(topic).Add(float64(t.timesDropped))
+	}
+	if t.nearMisses > 0 {
+		m.nearMisses.WithLabelValues(topic).Add(float64(t.nearMisses))
+	}
+	if done.Unkept > 0 {
+		m.unkept.WithLabelValues(topic).Add(float64(done.Unkept))
 	}
 }

@@ -212,7 +212,8 @@ func (p *partition) ingest() bool {
 				p.log.Info("the journal takes records again", "after", began.Sub(first).Round(time.Millisecond).String())
 			}
 			p.g.c.metrics.ingestion.Observe(time.Since(began).Seconds())
-			p.g.c.metrics.count(p.topic, &p.batcher.tally, done.Accepted, done.Repeated, done.Reused)
+			p.g.c.metrics.count(p.topic, &p.batcher.tally, done)
+			p.g.c.letters.log(p.log, &p.batcher.tally, p.batcher.reused.take(), done)
 			p.moved(p.batcher.batch.Next)
 			return true
 		}

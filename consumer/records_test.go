@@ -100,7 +100,9 @@ var selections = []struct {
 	{"tombstone", kafka.Message{Key: []byte("shop")}, tombstone},
 	{"empty value", kafka.Message{Key: []byte("shop"), Value: []byte{}}, tombstone},
 	{"another provider", plain(`{"shopId":"gone","provider":"` + marker + `"}`), other},
-	{"another provider in capitals", plain(`{"shopId":"gone","provider":"INVOICEBOX","email":"a@b.example"}`), other},
+	{"another provider that is nearly ours", plain(`{"shopId":"gone","provider":"invoice-box","email":"a@b.example"}`), other},
+	{"the provider in capitals", plain(`{"shopId":"caps","provider":"INVOICEBOX","email":"a@b.example"}`), accepted},
+	{"a time without a zone", chosen("z1", "shop", "a@b.example", "ce_time", "2026-11-20T10:00:00"), accepted},
 
 	{"not JSON", plain(marker), dead(schemas.ReasonNotJSON)},
 	{"half JSON", plain(`{"shopId":"` + marker), dead(schemas.ReasonNotJSON)},
@@ -288,6 +290,11 @@ func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][
 	}
 	if n := metric(t, registry, "invoicebox_worker_records_key_differs_total"); n != 1 {
 		t.Errorf("%v keys differ", n)
+	}
+	for _, name := range []string{"records_time_dropped_total", "provider_near_misses_total"} {
+		if n := metric(t, registry, "invoicebox_worker_"+name); n != 1 {
+			t.Errorf("%s is %v", name, n)
+		}
 	}
 }
 

@@ -59,8 +59,9 @@ func TestTablesAreNarrow(t *testing.T) {
 
 	shown.Reset()
 	history := journal.ShopHistory{Shop: journal.ShopKey{Account: "default", Shop: "s"}, Events: detail.Events, Output: detail.Output, Operations: []journal.OperationDetail{detail}}
-	shopForPeople(&shown, history, shopJSON{})
-	if w := widest(shown.String()); w > gridWidth || !strings.Contains(shown.String(), id.String()) {
+	letter := journal.DeadLetterRecord{ID: 7, Topic: long, DeadLetter: journal.DeadLetter{Offset: 4, Reason: "missing", Where: "/email", EventID: id.String(), Shop: history.Shop, Time: at}}
+	shopForPeople(&shown, history, shopJSON{}, []journal.DeadLetterRecord{letter})
+	if w := widest(shown.String()); w > gridWidth || !strings.Contains(shown.String(), id.String()) || !strings.Contains(shown.String(), "/email") {
 		t.Errorf("shops show is %d wide:\n%s", w, &shown)
 	}
 

@@ -29,6 +29,9 @@ type letterJSON struct {
 	Partition  int        `json:"partition"`
 	Offset     int64      `json:"offset"`
 	EventID    string     `json:"eventId,omitzero"`
+	Account    string     `json:"account,omitzero"`
+	Shop       string     `json:"shop,omitzero"` // where it could be read
+	Key        string     `json:"key,omitzero"`  // of the record
 	Reason     string     `json:"reason"`
 	Where      string     `json:"where,omitzero"`
 	Time       *time.Time `json:"time,omitzero"`
@@ -41,6 +44,7 @@ type letterJSON struct {
 func letterView(l journal.DeadLetterRecord) letterJSON {
 	return letterJSON{
 		ID: l.ID, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, EventID: l.EventID, Reason: l.Reason, Where: l.Where,
+		Account: l.Shop.Account, Shop: l.Shop.Shop, Key: l.Key,
 		Time: instant(l.Time), ReceivedAt: instant(l.Received), Bytes: l.Size, Digest: hex.EncodeToString(l.Digest), Kept: len(l.Sealed) > 0,
 	}
 }
@@ -61,7 +65,7 @@ func (c *lettersList) Run(ctx context.Context, s *settings, env environment) err
 			}
 			for _, l := range page {
 				views = append(views, letterView(l))
-				rows = append(rows, []any{l.ID, when(l.Received), l.Reason, l.Where, place(l.Topic, l.Partition, l.Offset), l.EventID, l.Size})
+				rows = append(rows, letterRow(l))
 				before = l.ID
 			}
 			if len(page) < want {
@@ -69,9 +73,21 @@ func (c *lettersList) Run(ctx context.Context, s *settings, env environment) err
 			}
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{"id", "received", "reason", "where", "lies at", "event id", "bytes"}, rows, "no dead letters")
+			grid(w, letterColumns(), rows, "no dead letters")
 		})
 	})
+}
+
+func letterColumns() []any {
+	return []any{"id", "received", "reason", "where", "shop", "lies at", "event id", "bytes"}
+}
+
+func letterRow(l journal.DeadLetterRecord) []any {
+	shop := l.Shop.Shop
+	if shop == "" {
+		shop = l.Key
+	}
+	return []any{l.ID, when(l.Received), l.Reason, l.Where, shop, place(l.Topic, l.Partition, l.Offset), l.EventID, l.Size}
 }
 
 type lettersShow struct {
@@ -94,12 +110,12 @@ func (c *lettersShow) Run(ctx context.Context, s *settings, env environment) err
 		}
 		l := letterView(page[0])
 		return c.write(env.stdout, l, func(w io.Writer) {
-			kept := "no: too large, only its digest"
+			kept := "no: too large, or past --dead-letter-limit; only its digest"
 			if l.Kept {
 				kept = "sealed in the journal"
 			}
 			sheet(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
-				"reason", l.Reason, "where", l.Where, "event id", l.EventID, "time", when(page[0].Time), "received", when(page[0].Received),
+				"reason", l.Reason, "where", l.Where, "event id", l.EventID, "account", l.Account, "shop", l.Shop, "key", l.Key, "time", when(page[0].Time), "received", when(page[0].Received),
 				"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest)
 		})
 	})

@@ -18,9 +18,10 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 		Start: s.Start, ForgetJournal: s.ForgetJournal, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
 		RequestDeadline: s.RequestDeadline, Lease: s.Lease, QuietPeriod: s.QuietPeriod, Slack: s.Slack,
 		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, MaximumAge: s.MaximumAge, VerifyEvery: s.VerifyEvery, DrainTime: s.DrainTime,
-		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention,
+		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention, DeadLetterLimit: int64(s.DeadLetterLimit),
 	}
-	o.JournalLimit, _ = parseSize(s.JournalLimit) // checked where they were read
+	o.DeadLetterBytes, _ = parseSize(s.DeadLetterSize) // checked where it was read
+	o.JournalLimit, _ = parseSize(s.JournalLimit)      // checked where they were read
 	o.JournalReserve, _ = parseSize(s.JournalReserve)
 	if err := s.need("kafka-brokers"); err != nil {
 		return o, err

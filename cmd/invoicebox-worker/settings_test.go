@@ -59,6 +59,7 @@ func TestPrecedence(t *testing.T) {
 		"kafka-sasl-mechanism": {"plain", "scram-sha-256", "scram-sha-512"}, "kafka-username": {"a", "b", "c"}, "kafka-password-file": {"a", "b", "c"},
 		"journal-url": {"sqlite:a", "sqlite:b", "sqlite:c"}, "keyset-file": {"a", "b", "c"},
 		"journal-limit": {"1GiB", "2GiB", "3"}, "journal-reserve": {"1GiB", "2GiB", "3"}, "outbox-limit": {"1", "2", "3"}, "inbox-retention": {"100h", "200h", "300h"}, "dead-letter-retention": {"100h", "200h", "300h"},
+		"dead-letter-limit": {"1", "2", "3"}, "dead-letter-size": {"1GiB", "2GiB", "3"},
 		"invoicebox-url": {"https://a", "https://b", "https://c"}, "partner-id": {"a", "b", "c"}, "token-file": {"a", "b", "c"},
 		"signing-key-file": {"a", "b", "c"}, "signing-algorithm": {"hmac-sha256", "hmac-sha512", "hmac-sha256"}, "signing-encoding": {"base64", "base64", "base64"},
 		"requests-per-window": {"1", "2", "3"}, "window": {"1s", "2s", "3s"}, "egress-requests-per-window": {"1", "2", "3"}, "concurrency": {"1", "2", "3"},
@@ -130,7 +131,7 @@ func TestDefaultsAgree(t *testing.T) {
 		"egress": {s.EgressRequests, d.EgressRequestsPerWindow}, "concurrency": {s.Concurrency, d.Concurrency},
 		"format": {s.EventFormat, string(d.EventFormat)}, "deadline": {s.RequestDeadline, d.RequestDeadline}, "lease": {s.Lease, d.Lease},
 		"quiet": {s.QuietPeriod, d.QuietPeriod}, "slack": {s.Slack, d.Slack}, "unknown": {s.UnknownOutcome, d.UnknownOutcome},
-		"cool-down": {s.CoolDown, d.CoolDown}, "age": {s.MaximumAge, d.MaximumAge}, "verify": {s.VerifyEvery, d.VerifyEvery}, "inbox": {s.InboxRetention, d.InboxRetention}, "letters": {s.DeadLetterRetention, d.DeadLetterRetention}, "listen": {s.Listen, d.Listen},
+		"cool-down": {s.CoolDown, d.CoolDown}, "age": {s.MaximumAge, d.MaximumAge}, "verify": {s.VerifyEvery, d.VerifyEvery}, "inbox": {s.InboxRetention, d.InboxRetention}, "letters": {s.DeadLetterRetention, d.DeadLetterRetention}, "letter limit": {int64(s.DeadLetterLimit), d.DeadLetterLimit}, "letter size": {s.DeadLetterSize, "256MiB"}, "listen": {s.Listen, d.Listen},
 		"requests": {s.Requests, 100}, "window": {s.Window, 30 * time.Second}, "start": {s.Start, d.Start}, "drain": {s.DrainTime, d.DrainTime},
 	} {
 		if pair[0] != pair[1] {
@@ -152,7 +153,7 @@ func TestWrongValues(t *testing.T) {
 		"concurrency": {"0", "4097", "abc"}, "credentials-store": {"vault", "openbao", "none"}, "start": {"now", "2026-01-31", "0"},
 		"topic":        {"x=y", "shop.invoicebox_invited", "shop.invoicebox_invited=", "shop.invoicebox_invited=a b", "shop.invoicebox_invited=..", "=x", "shop.invoicebox_invited=a,shop.invoicebox_invited=b"},
 		"event-format": {"json"}, "request-deadline": {"1ms", "11m"}, "lease": {"0s", "2h"}, "slack": {"25h", "-1s"}, "unknown-outcome": {"probe"},
-		"maximum-age": {"1s"}, "verify-every": {"-1s", "1y", "8785h"}, "inbox-retention": {"-1s", "87841h"}, "dead-letter-retention": {"30d"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
+		"maximum-age": {"1s"}, "verify-every": {"-1s", "1y", "8785h"}, "inbox-retention": {"-1s", "87841h"}, "dead-letter-retention": {"30d"}, "dead-letter-limit": {"-1", "many"}, "dead-letter-size": {"1 GB"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
 	} {
 		for _, value := range values {
 			_, byFlag := read(t, nil, "--"+name+"="+value)

@@ -29,6 +29,8 @@ type shopJSON struct {
 	Events     []eventJSON     `json:"events"`
 	Operations []operationJSON `json:"operations"`
 	Published  []outputJSON    `json:"published"`
+	// DeadLetters are the newest records that could not be used and name the shop.
+	DeadLetters []letterJSON `json:"deadLetters,omitzero"`
 }
 
 type invitedJSON struct {
@@ -48,8 +50,15 @@ type activeJSON struct {
 func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error {
 	key := journal.ShopKey{Account: c.Account, Shop: c.Shop}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		letters, err := j.ShopDeadLetters(ctx, key, shownLetters)
+		if err != nil {
+			return err
+		}
 		h, err := j.Shop(ctx, key)
-		if errors.Is(err, journal.ErrNotFound) || err == nil && len(h.Events)+len(h.Operations)+len(h.Output) == 0 {
+		if errors.Is(err, journal.ErrNotFound) && len(letters) > 0 {
+			h, err = journal.ShopHistory{Shop: key}, nil
+		}
+		if errors.Is(err, journal.ErrNotFound) || err == nil && len(h.Events)+len(h.Operations)+len(h.Output)+len(letters) == 0 {
 			return fmt.Errorf("nothing is known of shop %q in account %q", c.Shop, c.Account)
 		}
 		if err != nil {
@@ -70,11 +79,17 @@ func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error
 		for _, o := range h.Operations {
 			view.Operations = append(view.Operations, detailView(o))
 		}
-		return c.write(env.stdout, view, func(w io.Writer) { shopForPeople(w, h, view) })
+		for _, l := range letters {
+			view.DeadLetters = append(view.DeadLetters, letterView(l))
+		}
+		return c.write(env.stdout, view, func(w io.Writer) { shopForPeople(w, h, view, letters) })
 	})
 }
 
-func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON) {
+// shownLetters bounds the dead letters that are shown of a shop.
+const shownLetters = 50
+
+func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON, letters []journal.DeadLetterRecord) {
 	pairs := []string{"shop", h.Shop.Shop, "account", h.Shop.Account}
 	if h.Invited != nil {
 		pairs = append(pairs, "invited", when(h.Invited.At), "invitation id", h.Invited.InvitationID)
@@ -94,4 +109,13 @@ func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON) {
 	grid(w, []any{whole("operation"), "kind", "state", "reason", "run", "tries", whole("changed")}, rows, "no operations")
 	_, _ = fmt.Fprintln(w)
 	outputsGrid(w, h.Output)
+	if len(letters) == 0 {
+		return
+	}
+	rows = nil
+	for _, l := range letters {
+		rows = append(rows, letterRow(l))
+	}
+	_, _ = fmt.Fprintln(w, "\ndead letters of the shop, as far as they name it:")
+	grid(w, letterColumns(), rows, "")
 }

@@ -40,15 +40,20 @@ type Event struct {
 
 // A DeadLetter is a record that cannot be taken.
 type DeadLetter struct {
-	Offset   int64
-	EventID  string // "" where none could be read
-	Reason   string // closed set: schemas
-	Where    string
-	Time     time.Time // the record's
-	Size     int
-	Digest   []byte // keyed, primary look-up key
-	Sealed   []byte // key, headers and value; nil above 64 KiB
-	Announce Draft  // the event that tells of it; its sequence is not used
+	Offset  int64
+	EventID string // "" where none could be read
+	Reason  string // closed set: schemas
+	Where   string
+	Time    time.Time // the record's
+	Size    int
+	Digest  []byte // keyed, primary look-up key
+	Sealed  []byte // key, headers and value; nil above 64 KiB, and past the batch's LetterBounds
+	// Shop is whose event it is, as far as that could be read: the account, or
+	// both, may be empty. Key is the record's where it is fit to be shown, else
+	// empty; by contract it is the shop id.
+	Shop     ShopKey
+	Key      string
+	Announce Draft // the event that tells of it; its sequence is not used
 }
 
 // A Batch is what a consumer read from one partition: everything in [From, Next).
@@ -62,12 +67,36 @@ type Batch struct {
 	// invitations that were never sent are cancelled (Superseded, reason
 	// "deselected"). Nothing else is kept of those records.
 	Deselected []ShopKey
+	// Keep bounds how many dead letters of the journal keep their record.
+	Keep LetterBounds
+}
+
+// LetterBounds bound the dead letters that keep their record, by number and by
+// bytes of the sealed records; 0 is no bound. Past them only position, reason and
+// digest are kept, so that a flood of records that cannot be used does not fill
+// the disk.
+type LetterBounds struct {
+	Number, Bytes int64
+}
+
+// Fits tells whether a record may be kept beside what is kept already, and if so
+// adds it to that.
+func (b LetterBounds) Fits(kept *LetterBounds, sealed []byte) bool {
+	bytes := int64(len(sealed))
+	if b.Number > 0 && kept.Number >= b.Number || b.Bytes > 0 && kept.Bytes+bytes > b.Bytes {
+		return false
+	}
+	kept.Number++
+	kept.Bytes += bytes
+	return true
 }
 
 // Ingested tells where the events of a batch went; the rest of the batch's
 // records went where the batch said.
 type Ingested struct {
 	Accepted, Repeated, Reused int
+	// Unkept dead letters lost their record to the batch's bounds.
+	Unkept int
 }
 
 // ShopView is what the planner sees of a shop, read in the transaction that

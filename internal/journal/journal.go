@@ -210,6 +210,9 @@ type Journal interface {
 	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
 	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)
+	// ShopDeadLetters lists the newest dead letters whose event or, where that could
+	// not be read, whose key names the shop. The account counts where it is known.
+	ShopDeadLetters(ctx context.Context, shop ShopKey, limit int) ([]DeadLetterRecord, error)
 
 	// Intents lists intents without their tokens, the newest first.
 	Intents(ctx context.Context, f IntentFilter) ([]Intent, error)

@@ -28,6 +28,10 @@ type Options struct {
 
 	InboxRetention      time.Duration // inbox-retention: how long what nothing needs is kept; 0: for ever
 	DeadLetterRetention time.Duration // dead-letter-retention; 0: for ever
+	// DeadLetterLimit (dead-letter-limit) and DeadLetterBytes (dead-letter-size)
+	// bound the dead letters that keep their record; 0: no bound.
+	DeadLetterLimit int64
+	DeadLetterBytes int64
 
 	InvoiceboxURL           string // invoicebox-url: https, or http on loopback
 	Accounts                []Account
@@ -96,6 +100,8 @@ func Defaults() Options {
 		OutboxLimit:             DefaultOutboxLimit,
 		InboxRetention:          onboarding.DefaultKeep,
 		DeadLetterRetention:     onboarding.DefaultKeepDeadLetters,
+		DeadLetterLimit:         20_000,
+		DeadLetterBytes:         256 << 20,
 		InvoiceboxURL:           "https://api.invoicebox.ru",
 		EgressRequestsPerWindow: 500,
 		Concurrency:             64,

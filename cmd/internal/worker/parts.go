@@ -134,7 +134,7 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 		Forget: forgets, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
-		StrangerWait: strangerWait,
+		StrangerWait: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
 	})
 }
 

@@ -103,6 +103,80 @@ var intake = []part{
 			f.Fatalf("the planner saw %+v", seen)
 		}
 	}},
+	{"past a bound dead letters keep position and digest", func(f *fixture) {
+		sealed, err := f.keys.Seal([]byte("record"), "letter")
+		f.ok(err)
+		size := int64(len(sealed))
+		n := 0
+		take := func(letters int, keep journal.LetterBounds, events ...journal.Event) journal.Ingested {
+			b := f.batch(events...)
+			b.Keep = keep
+			for range letters {
+				b.DeadLetters = append(b.DeadLetters, journal.DeadLetter{
+					Offset: b.Next, EventID: fmt.Sprint("e", n), Reason: "not_json", Size: 1, Digest: []byte("digest"), Sealed: sealed,
+					Announce: MakeDraft(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, n)), schemas.TypeDeadLetter, journal.ShopKey{}),
+				})
+				n++
+				b.Next++
+			}
+			f.next = b.Next
+			got, err := f.j.Ingest(f.ctx, b)
+			f.ok(err)
+			return got
+		}
+		diff(f.T, journal.Ingested{Unkept: 1}, take(3, journal.LetterBounds{Number: 2}))
+		diff(f.T, journal.Ingested{Unkept: 1}, take(1, journal.LetterBounds{Number: 2}))
+		diff(f.T, journal.Ingested{Unkept: 1}, take(2, journal.LetterBounds{Bytes: 3*size + 1}))
+		diff(f.T, journal.Ingested{}, take(1, journal.LetterBounds{}))
+		f.ingest(f.address("s", "reused", "a@x.test"))
+		diff(f.T, journal.Ingested{Reused: 1, Unkept: 1}, take(0, journal.LetterBounds{Number: 4}, f.address("s", "reused", "b@x.test")))
+		ls, err := f.j.DeadLetters(f.ctx, 0, 100)
+		f.ok(err)
+		kept := ""
+		for _, l := range ls {
+			if len(l.Sealed) > 0 {
+				kept += "k"
+			} else {
+				kept += "-"
+			}
+			if len(l.Digest) == 0 || l.Announce.Type != schemas.TypeDeadLetter {
+				f.Fatalf("%+v", l)
+			}
+		}
+		diff(f.T, "-k-k--kk", kept)
+	}},
+	{"dead letters are found by their shop", func(f *fixture) {
+		b := f.batch()
+		for i, l := range []journal.DeadLetter{
+			{Shop: journal.ShopKey{Account: "main", Shop: "s-1"}, Key: "other"},
+			{Shop: journal.ShopKey{Account: "second", Shop: "s-1"}},
+			{Shop: journal.ShopKey{Shop: "s-1"}},
+			{Key: "s-1"},
+			{Shop: journal.ShopKey{Account: "main", Shop: "s-2"}, Key: "s-1"},
+			{},
+		} {
+			l.Offset, l.Reason = int64(i), "missing"
+			l.Announce = MakeDraft(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), schemas.TypeDeadLetter, journal.ShopKey{})
+			b.DeadLetters = append(b.DeadLetters, l)
+		}
+		b.Next = int64(len(b.DeadLetters))
+		_, err := f.j.Ingest(f.ctx, b)
+		f.ok(err)
+		offsets := func(shop string, limit int) (list []int64) {
+			ls, err := f.j.ShopDeadLetters(f.ctx, journal.ShopKey{Account: "main", Shop: shop}, limit)
+			f.ok(err)
+			for _, l := range ls {
+				list = append(list, l.Offset)
+				diff(f.T, b.DeadLetters[l.Offset].Shop, l.Shop)
+				diff(f.T, b.DeadLetters[l.Offset].Key, l.Key)
+			}
+			return list
+		}
+		diff(f.T, []int64{3, 2, 0}, offsets("s-1", 10))
+		diff(f.T, []int64{3}, offsets("s-1", 1))
+		diff(f.T, []int64{4}, offsets("s-2", 10))
+		diff(f.T, []int64(nil), offsets("s-3", 10))
+	}},
 	{"dead letters are kept and announced", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)

@@ -50,7 +50,7 @@ func Tables() []Table {
 		{Name: "republish", Keys: 1, Columns: words("row outbox at")},
 		{Name: "announced", Keys: 1, Columns: words("event outbox operation causation version applied")},
 		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
-			place digest record record_key`)},
+			place digest record record_key account shop message_key`)},
 		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail")},
 	}
 }

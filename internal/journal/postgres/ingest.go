@@ -63,7 +63,7 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	if len(as[0].rows) == 0 || b.Next < b.From {
 		return journal.ErrPosition
 	}
-	at, ids := partition{topic: as[0].rows[0].int(0), part: b.Partition}, as[1].rows
+	at, ids := partition{topic: as[0].rows[0].int(0), part: b.Partition, keep: b.Keep}, as[1].rows
 	// Events of one shop, or with one code, come one after the other.
 	err = t.parts(len(b.Events), func(i int) []string {
 		e := &b.Events[i]
@@ -81,10 +81,8 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	if err != nil {
 		return err
 	}
-	for i := range b.DeadLetters {
-		if err := t.letter(at, &b.DeadLetters[i]); err != nil {
-			return fmt.Errorf("journal: dead letter at offset %d: %w", b.DeadLetters[i].Offset, err)
-		}
+	if err := t.letters(at, b.DeadLetters, b.Keep, got); err != nil {
+		return err
 	}
 	return t.deselect(b.Deselected)
 }
@@ -93,6 +91,7 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 type partition struct {
 	topic int64
 	part  int
+	keep  journal.LetterBounds
 }
 
 // take puts one event into the inbox and carries out what it leads to.
@@ -154,5 +153,5 @@ func (t *tx) known(at partition, e *journal.Event, got *journal.Ingested) error 
 		return fmt.Errorf("make the dead letter: %w", err)
 	}
 	l.Offset = e.Offset
-	return t.letter(at, &l)
+	return t.letters(at, []journal.DeadLetter{l}, at.keep, got)
 }

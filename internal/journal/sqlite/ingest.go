@@ -60,16 +60,14 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	if n == 0 || b.Next < b.From {
 		return journal.ErrPosition
 	}
-	at := partition{topic: topic, name: b.Topic, part: b.Partition}
+	at := partition{topic: topic, name: b.Topic, part: b.Partition, keep: b.Keep}
 	for i := range b.Events {
 		if err := t.take(at, &b.Events[i], got); err != nil {
 			return fmt.Errorf("journal: event at offset %d: %w", b.Events[i].Offset, err)
 		}
 	}
-	for i := range b.DeadLetters {
-		if err := t.letter(at, &b.DeadLetters[i]); err != nil {
-			return fmt.Errorf("journal: dead letter at offset %d: %w", b.DeadLetters[i].Offset, err)
-		}
+	if err := t.letters(at, b.DeadLetters, b.Keep, got); err != nil {
+		return err
 	}
 	for _, k := range b.Deselected {
 		if err := t.deselect(k); err != nil {
@@ -84,6 +82,7 @@ type partition struct {
 	topic int64
 	name  string
 	part  int
+	keep  journal.LetterBounds
 }
 
 // take puts one event into the inbox and carries out what it leads to.
@@ -146,5 +145,5 @@ func (t *tx) known(at partition, e *journal.Event, got *journal.Ingested) error 
 		return fmt.Errorf("make the dead letter: %w", err)
 	}
 	l.Offset = e.Offset
-	return t.letter(at, &l)
+	return t.letters(at, []journal.DeadLetter{l}, at.keep, got)
 }

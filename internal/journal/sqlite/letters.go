@@ -3,10 +3,55 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
+
+// lettersKept counts the dead letters that keep their record.
+const lettersKept = "SELECT count(*), coalesce(sum(length(record)), 0) FROM dead_letter INDEXED BY dead_letter_kept WHERE record IS NOT NULL"
+
+// keptLetters is how many dead letters keep their record. A transaction that was
+// rolled back leaves it too high, and so does forgetting: it is counted again
+// after a minute.
+type keptLetters struct {
+	journal.LetterBounds
+	at int64 // when it was counted; 0: never
+}
+
+func (k *keptLetters) count(t *tx) error {
+	if age := t.now - k.at; k.at != 0 && age >= 0 && age < time.Minute.Microseconds() {
+		return nil
+	}
+	r, err := t.one(lettersKept)
+	if err != nil {
+		return err
+	}
+	k.Number, k.Bytes, k.at = r.int(0), r.int(1), t.now
+	return nil
+}
+
+// letters keeps dead letters, with their records as far as the batch's bounds allow.
+func (t *tx) letters(at partition, ls []journal.DeadLetter, keep journal.LetterBounds, got *journal.Ingested) error {
+	if len(ls) == 0 {
+		return nil
+	}
+	kept := &t.j.writer.kept
+	if err := kept.count(t); err != nil {
+		return err
+	}
+	for _, l := range ls {
+		if l.Sealed != nil && !keep.Fits(&kept.LetterBounds, l.Sealed) {
+			l.Sealed = nil
+			got.Unkept++
+		}
+		if err := t.letter(at, &l); err != nil {
+			return fmt.Errorf("journal: dead letter at offset %d: %w", l.Offset, err)
+		}
+	}
+	return nil
+}
 
 // letter keeps a dead letter and queues the event that tells of it.
 func (t *tx) letter(at partition, l *journal.DeadLetter) error {
@@ -32,25 +77,36 @@ func (t *tx) letter(at partition, l *journal.DeadLetter) error {
 	if !l.Time.IsZero() {
 		recordTime = l.Time.UnixMicro()
 	}
-	_, err = t.exec(`INSERT INTO dead_letter (id, topic, part, record_offset, record_time, received, size, outbox, event_id, reason, place, digest, record, record_key)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		next(&t.j.writer.ids.letter), at.topic, at.part, l.Offset, recordTime, t.now, l.Size, outbox, l.EventID, l.Reason, l.Where, l.Digest, l.Sealed, key)
+	_, err = t.exec(`INSERT INTO dead_letter (id, topic, part, record_offset, record_time, received, size, outbox, event_id, reason, place, digest, record, record_key,
+			account, shop, message_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		next(&t.j.writer.ids.letter), at.topic, at.part, l.Offset, recordTime, t.now, l.Size, outbox, l.EventID, l.Reason, l.Where, l.Digest, l.Sealed, key,
+		l.Shop.Account, l.Shop.Shop, l.Key)
 	return err
 }
 
 // DeadLetters lists dead letters, the newest first; before 0 begins there.
 func (j *Journal) DeadLetters(ctx context.Context, before int64, limit int) ([]journal.DeadLetterRecord, error) {
+	return j.deadLetters(ctx, "?1 = 0 OR l.id < ?1 ORDER BY l.id DESC LIMIT ?2", in{before, bounded(limit)})
+}
+
+// ShopDeadLetters lists the newest dead letters of a shop.
+func (j *Journal) ShopDeadLetters(ctx context.Context, shop journal.ShopKey, limit int) ([]journal.DeadLetterRecord, error) {
+	return j.deadLetters(ctx, `l.account IN (?1, '') AND (l.shop = ?2 OR l.shop = '' AND l.message_key = ?2) ORDER BY l.id DESC LIMIT ?3`,
+		in{shop.Account, shop.Shop, bounded(limit)})
+}
+
+func (j *Journal) deadLetters(ctx context.Context, which string, args in) ([]journal.DeadLetterRecord, error) {
 	var ls []journal.DeadLetterRecord
 	err := j.read(ctx, `SELECT l.id, t.name, l.part, l.record_offset, coalesce(l.record_time, 0), l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record,
-			o.event, o.type
+			o.event, o.type, l.account, l.shop, l.message_key
 		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox
-		WHERE ?1 = 0 OR l.id < ?1 ORDER BY l.id DESC LIMIT ?2`, in{before, bounded(limit)}, func(scan scanner) error {
+		WHERE `+which, args, func(scan scanner) error {
 		var l journal.DeadLetterRecord
 		var recordTime, received int64
 		var event []byte
 		var typ *string
 		if err := scan(&l.ID, &l.Topic, &l.Partition, &l.Offset, &recordTime, &received, &l.Size, &l.EventID, &l.Reason, &l.Where, &l.Digest, &l.Sealed,
-			&event, &typ); err != nil {
+			&event, &typ, &l.Shop.Account, &l.Shop.Shop, &l.Key); err != nil {
 			return err
 		}
 		if recordTime != 0 {

@@ -95,6 +95,7 @@ type writer struct {
 	conn *conn // nil while it has to be opened again
 	tx   tx
 	ids  ids
+	kept keptLetters
 	// New shops begin above it: see journal.Journal.RaiseFloor.
 	floor int64
 	// Rows that are asked for all the time and never change.
