@@ -223,7 +223,7 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 		"blank standard input":      {exitFailed, "is empty", strings.NewReader(" \n"), enter()},
 		"two lines":                 {exitFailed, "more than one line", strings.NewReader(markEntered + "\n" + markEntered + "\n"), enter()},
 		"a NUL":                     {exitFailed, "control characters", strings.NewReader(markEntered + "\x00"), enter()},
-		"a token with a blank":      {exitFailed, "data.token", strings.NewReader(markEntered + " " + markEntered), enter()},
+		"a token with a blank":      {exitFailed, "no header may have", strings.NewReader(markEntered + " " + markEntered), enter()},
 		"endless standard input":    {exitFailed, "larger than", endless{}, enter()},
 		"a broken standard input":   {exitFailed, "cannot be read", broken{}, enter()},
 		"a file that is not there":  {exitFailed, "cannot be read", nil, enter("--shop-token-file", r.path("none"))},

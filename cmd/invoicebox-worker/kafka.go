@@ -2,9 +2,7 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
-	"os"
 
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/cmd/internal/worker/secretfile"
@@ -17,7 +15,7 @@ import (
 func (s *settings) kafka(logger *slog.Logger) (kafkaconn.Config, error) {
 	c := kafkaconn.Config{Brokers: s.KafkaBrokers, ClientID: "invoicebox-worker"}
 	var err error
-	if c.TLS, err = s.kafkaTLS(); err != nil {
+	if c.TLS, err = s.kafkaTLS(logger); err != nil {
 		return c, err
 	}
 	c.SASL, err = s.kafkaSASL(logger)
@@ -37,7 +35,7 @@ func (s *settings) wrong(name, value, right string) error {
 	return &worker.SettingError{Setting: name, From: s.given[name], Value: value, Right: right}
 }
 
-func (s *settings) kafkaTLS() (*kafkaconn.TLS, error) {
+func (s *settings) kafkaTLS(logger *slog.Logger) (*kafkaconn.TLS, error) {
 	for _, f := range []struct{ name, value, needs, other string }{
 		{"kafka-cert-file", s.KafkaCertFile, "kafka-key-file", s.KafkaKeyFile},
 		{"kafka-key-file", s.KafkaKeyFile, "kafka-cert-file", s.KafkaCertFile},
@@ -55,23 +53,22 @@ func (s *settings) kafkaTLS() (*kafkaconn.TLS, error) {
 		return nil, nil
 	}
 	if s.KafkaCAFile != "" {
-		doc, err := os.ReadFile(s.KafkaCAFile) // #nosec G304 -- the operator names the file
-		if err != nil {
-			return nil, s.wrong("kafka-ca-file", s.KafkaCAFile, "cannot be read: "+reason(err))
-		}
-		if !x509.NewCertPool().AppendCertsFromPEM(doc) {
-			return nil, s.wrong("kafka-ca-file", s.KafkaCAFile, "holds no certificate in PEM")
+		if _, err := s.authorities("kafka-ca-file", s.KafkaCAFile, logger); err != nil {
+			return nil, err
 		}
 	}
+	out := &kafkaconn.TLS{CAFile: s.KafkaCAFile}
 	if s.KafkaKeyFile != "" {
-		if info, err := os.Stat(s.KafkaKeyFile); err == nil && info.Mode().Perm()&0o077 != 0 {
-			return nil, s.wrong("kafka-key-file", s.KafkaKeyFile, "is open to group or world; chmod 600 it")
+		pair, err := secretfile.Watch("kafka-cert-file", secretfile.AtOnce, logger, func() (tls.Certificate, error) {
+			return s.certificate(s.KafkaCertFile, s.KafkaKeyFile)
+		}, s.KafkaCertFile, s.KafkaKeyFile)
+		if err != nil {
+			return nil, s.wrong("kafka-cert-file", s.KafkaCertFile, err.Error())
 		}
-		if _, err := tls.LoadX509KeyPair(s.KafkaCertFile, s.KafkaKeyFile); err != nil {
-			return nil, s.wrong("kafka-cert-file", s.KafkaCertFile, "is no PEM certificate that fits --kafka-key-file: "+reason(err))
-		}
+		s.watch(pair)
+		out.Certificate = func() (*tls.Certificate, error) { c := pair.Get(); return &c, nil }
 	}
-	return &kafkaconn.TLS{CAFile: s.KafkaCAFile, CertFile: s.KafkaCertFile, KeyFile: s.KafkaKeyFile}, nil
+	return out, nil
 }
 
 func (s *settings) kafkaSASL(logger *slog.Logger) (*kafkaconn.SASL, error) {
@@ -90,7 +87,7 @@ func (s *settings) kafkaSASL(logger *slog.Logger) (*kafkaconn.SASL, error) {
 	if s.KafkaPasswordFile == "" {
 		return nil, s.wrong("kafka-password-file", "", "must be set with --kafka-sasl-mechanism")
 	}
-	password, err := s.secretFile("kafka-password-file", s.KafkaPasswordFile, logger)
+	password, err := s.secretFile("kafka-password-file", s.KafkaPasswordFile, secretfile.Key, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +95,4 @@ func (s *settings) kafkaSASL(logger *slog.Logger) (*kafkaconn.SASL, error) {
 		Mechanism: s.KafkaSASLMechanism, Username: s.KafkaUsername,
 		Password: func() (secret.String, error) { return password.Get(), nil },
 	}, nil
-}
-
-// secretFile opens a secret's file.
-func (s *settings) secretFile(name, path string, logger *slog.Logger) (*secretfile.File, error) {
-	f, err := secretfile.Open(path, logger)
-	if err != nil {
-		return nil, &worker.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
-	}
-	return f, nil
 }

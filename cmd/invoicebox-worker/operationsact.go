@@ -73,7 +73,7 @@ func (c *operationsEnter) Run(ctx context.Context, s *settings, env environment)
 
 func (c *operationsEnter) token(env environment) (secret.String, error) {
 	if c.TokenFile != "-" {
-		f, err := secretfile.Open(c.TokenFile, nil)
+		f, err := secretfile.Open("shop-token-file", c.TokenFile, secretfile.Token, nil)
 		if err != nil {
 			return secret.String{}, fmt.Errorf("--shop-token-file: %w", err)
 		}
@@ -86,7 +86,7 @@ func (c *operationsEnter) token(env environment) (secret.String, error) {
 	if err != nil {
 		return secret.String{}, errors.New("standard input, which should hold the token, cannot be read")
 	}
-	token, err := secretfile.Trim(doc)
+	token, err := secretfile.Read(doc, secretfile.Token)
 	clear(doc)
 	if err != nil {
 		return token, fmt.Errorf("standard input, which should hold the token, %w", err)

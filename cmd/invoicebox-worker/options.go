@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/cmd/internal/worker/secretfile"
 	"invoicebox-worker/schemas"
 )
 
@@ -27,15 +27,21 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 		return o, err
 	}
 	var err error
-	if o.Keyset, err = s.keyset(); err != nil {
+	if o.Keyset, err = s.watchedKeyset(logger); err != nil {
 		return o, err
 	}
 	if o.Kafka, err = s.kafka(logger); err != nil {
 		return o, err
 	}
+	if s.InvoiceboxCAFile != "" {
+		if o.InvoiceboxCAs, err = s.authorities("invoicebox-ca-file", s.InvoiceboxCAFile, logger); err != nil {
+			return o, err
+		}
+	}
 	if o.Accounts, err = s.accounts(logger); err != nil {
 		return o, err
 	}
+	o.Files = s.files
 	return o, nil
 }
 
@@ -55,12 +61,9 @@ func (s *settings) accounts(logger *slog.Logger) ([]worker.Account, error) {
 	}
 	var accounts []worker.Account
 	for i, a := range list {
-		token, err := s.secretFile(place(i, "token-file"), a.TokenFile, logger)
+		token, err := s.tokenFile(place(i, "token-file"), a.Name, a.TokenFile, logger)
 		if err != nil {
 			return nil, err
-		}
-		if strings.ContainsFunc(token.Get().Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, s.wrong(place(i, "token-file"), a.TokenFile, "holds spaces or other characters that no header may have")
 		}
 		account := worker.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.Requests, Window: a.Window}
 		if account.RequestsPerWindow == 0 {
@@ -70,7 +73,7 @@ func (s *settings) accounts(logger *slog.Logger) ([]worker.Account, error) {
 			account.Window = s.Window
 		}
 		if a.SigningKeyFile != "" {
-			key, err := s.secretFile(place(i, "signing-key-file"), a.SigningKeyFile, logger)
+			key, err := s.secretFile(place(i, "signing-key-file"), a.SigningKeyFile, secretfile.Key, logger)
 			if err != nil {
 				return nil, err
 			}

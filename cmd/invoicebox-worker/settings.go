@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"invoicebox-worker/cmd/internal/envvar"
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/cmd/internal/worker/secretfile"
 )
 
 // settings are the settings of the service. Each field is a flag, an
@@ -37,6 +39,7 @@ type settings struct {
 	OutboxLimit int `name:"outbox-limit" type:"setting" min:"1" max:"100000000" group:"journal" placeholder:"N" default:"100000" help:"Events that wait to be published at which nothing more is fetched (default ${default})."`
 
 	InvoiceboxURL    string        `name:"invoicebox-url" type:"setting" check:"api" group:"invoicebox" placeholder:"URL" default:"https://api.invoicebox.ru" help:"Address of the API; https, or http on loopback (default ${default})."`
+	InvoiceboxCAFile string        `name:"invoicebox-ca-file" type:"setting" group:"invoicebox" placeholder:"FILE" help:"PEM file with the authorities that the API is trusted by; else the system's, or SSL_CERT_FILE's. HTTPS_PROXY and NO_PROXY are honoured."`
 	PartnerID        string        `name:"partner-id" type:"setting" check:"partner" group:"invoicebox" placeholder:"ID" help:"Our id at Invoicebox, of the one account named \"default\". Required, unless the file has accounts."`
 	TokenFile        string        `name:"token-file" type:"setting" group:"invoicebox" placeholder:"FILE" help:"File with the account's API token. Required, unless the file has accounts."`
 	SigningKeyFile   string        `name:"signing-key-file" type:"setting" group:"invoicebox" placeholder:"FILE" help:"File with the key that requests are signed with; else they are not signed."`
@@ -72,6 +75,9 @@ type settings struct {
 
 	// Accounts come from the file only.
 	AccountList []accountSettings `kong:"-"`
+	// files are those that the settings name and the service looks at.
+	files  []worker.WatchedFile        `kong:"-"`
+	tokens map[string]*secretfile.File `kong:"-"`
 	// given names the settings that somebody gave, and where; "" is the command line.
 	given map[string]string `kong:"-"`
 	// nearMisses are variables that resemble those of settings that the command uses.

@@ -43,6 +43,9 @@ type TLS struct {
 	CAFile   string // PEM; empty: the system's
 	CertFile string // PEM; the client's certificate
 	KeyFile  string // PEM
+	// Certificate gives the client's certificate for each handshake, instead of
+	// CertFile and KeyFile.
+	Certificate func() (*tls.Certificate, error)
 }
 
 // A Conn makes dialers and transports for one cluster. It holds no connection
@@ -131,6 +134,10 @@ func (t *TLS) config() (*tls.Config, error) {
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("kafka: CA file %s holds no PEM certificate", t.CAFile)
 		}
+	}
+	if t.Certificate != nil {
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.Certificate() }
+		return config, nil
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
 		return nil, errors.New("kafka: a client certificate needs both its certificate file and its key file")

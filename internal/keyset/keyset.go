@@ -136,6 +136,22 @@ func Load(path string) (*Set, error) {
 	return s, nil
 }
 
+// Holds tells whether the set has every key of the other one.
+func (s *Set) Holds(other *Set) bool {
+	for _, part := range [][2]*keyset.Handle{{s.sealing, other.sealing}, {s.lookup, other.lookup}} {
+		there := map[uint32]bool{}
+		for _, k := range part[0].KeysetInfo().GetKeyInfo() {
+			there[k.GetKeyId()] = true
+		}
+		for _, k := range part[1].KeysetInfo().GetKeyInfo() {
+			if !there[k.GetKeyId()] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func parse(doc []byte) (*Set, error) {
 	var f file
 	if err := json.Unmarshal(doc, &f, json.RejectUnknownMembers(true)); err != nil {

@@ -78,7 +78,7 @@ func (s settings) options(log *slog.Logger) (worker.Options, error) {
 		return o, err
 	}
 	for _, a := range s.Accounts {
-		token, err := secretfile.Open(a.TokenFile, log)
+		token, err := secretfile.Open("token-file", a.TokenFile, secretfile.Token, log)
 		if err != nil {
 			return o, err
 		}

@@ -173,7 +173,9 @@ func ledgersOf(ctx context.Context, o Options) (j journal.Journal, refused strin
 
 // checkToken looks at one token; ledger is nil where there is no journal.
 func checkToken(ctx context.Context, o Options, a Account, name string, ledger tokenLedger) CheckResult {
-	client, err := newClient(&o, a, nil, nil)
+	transport := newTransport(&o)
+	defer transport.Close()
+	client, err := newClient(&o, a, transport, nil)
 	if err != nil {
 		return CheckResult{name, CheckFailed, err.Error()}
 	}

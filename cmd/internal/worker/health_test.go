@@ -62,6 +62,24 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+type fakeFile struct{ err error }
+
+func (f *fakeFile) Setting() string { return "token-file" }
+func (f *fakeFile) Look() error     { return f.err }
+
+func TestFilesReady(t *testing.T) {
+	f := &fakeFile{}
+	ready := filesReady([]WatchedFile{&fakeFile{}, f})
+	if ok, words := ready(t.Context()); !ok || words != "secrets and certificates can be read" {
+		t.Errorf("%t, %s", ok, words)
+	}
+	f.err = errors.New("/run/token is empty")
+	// What was read before is used: the service can do its work.
+	if ok, words := ready(t.Context()); !ok || !strings.Contains(words, "what was read before is used; --token-file: /run/token is empty") {
+		t.Errorf("%t, %s", ok, words)
+	}
+}
+
 type fakeStats struct {
 	stats journal.Stats
 	err   error

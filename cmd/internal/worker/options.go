@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/x509"
 	"log/slog"
 	"time"
 
@@ -33,7 +34,8 @@ type Options struct {
 	DeadLetterLimit int64
 	DeadLetterBytes int64
 
-	InvoiceboxURL           string // invoicebox-url: https, or http on loopback
+	InvoiceboxURL           string         // invoicebox-url: https, or http on loopback
+	InvoiceboxCAs           *x509.CertPool // invoicebox-ca-file; nil: the system's
 	Accounts                []Account
 	EgressRequestsPerWindow int           // egress-requests-per-window: all accounts together
 	EgressWindow            time.Duration // of EgressRequestsPerWindow; 0: 30 s
@@ -59,6 +61,8 @@ type Options struct {
 	MaximumAge      time.Duration // maximum-age
 	VerifyEvery     time.Duration // verify-every; 0: off
 	DrainTime       time.Duration // drain-time; 0: RequestDeadline and 5 s
+
+	Files []WatchedFile // that the settings name; looked at while the service runs
 
 	Listen string // listen; port 0 takes a free one, "" opens nothing
 	// Ready is called once, when the consumer has begun its positions and the

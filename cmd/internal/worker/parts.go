@@ -82,7 +82,7 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 
 // newAccounts makes the clients of all accounts, over one set of connections.
 func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.Account, error) {
-	transport := invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox})
+	transport := newTransport(o)
 	closing.add("connections to Invoicebox", func() error { transport.Close(); return nil })
 	var accounts []onboarding.Account
 	for _, a := range o.Accounts {
@@ -93,6 +93,11 @@ func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.
 		accounts = append(accounts, onboarding.Account{Name: a.Name, Client: client, OwnToken: a.Token, Requests: a.RequestsPerWindow, Window: a.Window})
 	}
 	return accounts, nil
+}
+
+// newTransport makes the connections to Invoicebox, for run and check alike.
+func newTransport(o *Options) *invoicebox.Transport {
+	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
 }
 
 func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {

@@ -128,6 +128,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		})
 	}
 	announcing.Go(func() { _ = guarded(watching, log, "pruner", pruner.Run) })
+	if len(o.Files) > 0 {
+		state.add("files", filesReady(o.Files))
+	}
+	go watchFiles(watching, o.Files)
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
 	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", pool.Run}, part{"relay", relay.Run})
 }

@@ -1,18 +1,22 @@
 // Package secretfile reads secrets from files: the only place from which this
 // service takes them.
 //
-// A [File] is read when it is opened and again whenever it has changed; who
-// asks for the secret pays for a look at the file at most once a second. A
-// rotation is therefore a file that is replaced, without a restart.
+// A [File] is read when it is opened and again whenever it has changed; the
+// caller that needs the secret pays for a look at the file at most once a second.
+// A rotation is therefore a file that is replaced, without a restart. A [Watched]
+// does the same for certificates and keysets.
 //
 // # What it guarantees
 //
 //   - A file that group or world can read is refused, and so are a folder, a
 //     device, an empty file, one that is too large, and one with control
 //     characters after the one trailing line break that is taken away.
-//   - A change that leaves no usable file behind (half written, removed, opened
-//     to the world) is logged once, and the secret that was read last stays in
-//     force: a slip of the hand does not stop the service.
+//   - A secret that begins or ends with white space or a byte order mark, and a
+//     token with "Bearer" before it, are refused: see [Key] and [Token].
+//   - A changed file passes the same checks as at the start. One that does not
+//     (half written, removed, opened to the world, of another form) is logged
+//     once, with its setting and the reason, and the secret that was read last
+//     stays in force. [Watched.Look] gives the reason as long as it holds.
 //   - No error and no log line holds a byte of the file.
 //
 // # What it does not

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -18,9 +16,6 @@ import (
 
 // MaxBytes bounds a secret file. The longest documented token has 512 bytes.
 const MaxBytes = 4 << 10
-
-// lookEvery is how long a look at the file is good for.
-const lookEvery = time.Second
 
 // What can be wrong with a file. The errors of this package wrap one of these
 // or one of io/fs, and name the file.
@@ -33,110 +28,66 @@ var (
 )
 
 // A File is a secret that lies in a file. It is safe for concurrent use.
-type File struct {
-	path   string
-	logger *slog.Logger
-	now    func() time.Time
+type File = Watched[secret.String]
 
-	mu     sync.Mutex
-	value  secret.String
-	info   fs.FileInfo // of what was read or refused last
-	looked time.Time
-	failed string // the trouble that was logged last
+// Open reads the secret of a setting in path for the first time. logger is told
+// when a later change cannot be taken; nil tells nobody.
+func Open(setting, path string, form Form, logger *slog.Logger) (*File, error) {
+	return open(setting, path, form, logger, time.Now)
 }
 
-// Open reads the secret in path for the first time. logger is told when a later
-// change cannot be taken; nil tells nobody.
-func Open(path string, logger *slog.Logger) (*File, error) {
-	return open(path, logger, time.Now)
+// OpenDistinct is Open for a token that no other file of others may hold, at a
+// change neither.
+func OpenDistinct(setting, path string, form Form, logger *slog.Logger, others func() map[string]*File) (*File, error) {
+	return Watch(setting, AtOnce, logger, func() (secret.String, error) {
+		value, err := read(path, form)
+		if err != nil {
+			return value, err
+		}
+		for name, other := range others() {
+			if other.setting != setting && other.Last().Equal(value) {
+				return secret.String{}, fmt.Errorf("%s holds the token of %s; two accounts with one token would share a limit without knowing", path, name)
+			}
+		}
+		return value, nil
+	}, path)
 }
 
-func open(path string, logger *slog.Logger, now func() time.Time) (*File, error) {
-	value, info, err := read(path)
-	if err != nil {
-		return nil, err
-	}
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &File{path: path, logger: logger, now: now, value: value, info: info, looked: now()}, nil
+func open(setting, path string, form Form, logger *slog.Logger, now func() time.Time) (*File, error) {
+	return watch(setting, AtOnce, logger, now, func() (secret.String, error) { return read(path, form) }, path)
 }
 
-// Path names the file.
-func (f *File) Path() string { return f.path }
-
-// Get returns the secret, read again if the file has changed since.
-func (f *File) Get() secret.String {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := f.now()
-	if since := now.Sub(f.looked); since >= 0 && since < lookEvery {
-		return f.value
-	}
-	f.looked = now
-	info, err := os.Stat(f.path)
-	if err != nil {
-		f.trouble(describe(f.path, err))
-		return f.value
-	}
-	if unchanged(f.info, info) {
-		return f.value
-	}
-	value, info, err := read(f.path)
-	if err != nil {
-		f.trouble(err)
-		return f.value
-	}
-	f.value, f.info, f.failed = value, info, ""
-	f.logger.Info("a secret file has changed and was read again", "file", f.path)
-	return f.value
-}
-
-// trouble logs each trouble once, however often it is met.
-func (f *File) trouble(err error) {
-	if text := err.Error(); text != f.failed {
-		f.failed = text
-		f.logger.Error("a secret file has changed and cannot be used; the secret read before stays in force", "error", text)
-	}
-}
-
-// unchanged compares what a replacement changes: the file itself (an atomic
-// rename), its size, its time, its permissions.
-func unchanged(a, b fs.FileInfo) bool {
-	return a != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
-}
-
-func read(path string) (secret.String, fs.FileInfo, error) {
+func read(path string, form Form) (secret.String, error) {
 	// Looked at before it is opened: opening a pipe would wait for its writer.
 	if info, err := os.Stat(path); err != nil {
-		return secret.String{}, nil, describe(path, err)
+		return secret.String{}, describe(path, err)
 	} else if !info.Mode().IsRegular() {
-		return secret.String{}, nil, fmt.Errorf("%s %w", path, ErrNotRegular)
+		return secret.String{}, fmt.Errorf("%s %w", path, ErrNotRegular)
 	}
 	file, err := os.Open(path) // #nosec G304 -- the operator names the file
 	if err != nil {
-		return secret.String{}, nil, describe(path, err)
+		return secret.String{}, describe(path, err)
 	}
 	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
-		return secret.String{}, nil, describe(path, err)
+		return secret.String{}, describe(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return secret.String{}, nil, fmt.Errorf("%s %w", path, ErrNotRegular)
+		return secret.String{}, fmt.Errorf("%s %w", path, ErrNotRegular)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return secret.String{}, nil, fmt.Errorf("%s (mode %04o) %w", path, info.Mode().Perm(), ErrPermissions)
+		return secret.String{}, fmt.Errorf("%s (mode %04o) %w", path, info.Mode().Perm(), ErrPermissions)
 	}
 	doc, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))
 	if err != nil {
-		return secret.String{}, nil, describe(path, err)
+		return secret.String{}, describe(path, err)
 	}
-	value, err := Trim(doc)
+	value, err := Read(doc, form)
 	if err != nil {
-		return secret.String{}, nil, fmt.Errorf("%s %w", path, err)
+		return secret.String{}, fmt.Errorf("%s %w", path, err)
 	}
-	return value, info, nil
+	return value, nil
 }
 
 // Trim checks the bytes of a secret file and takes its one trailing line break
@@ -153,12 +104,4 @@ func Trim(doc []byte) (secret.String, error) {
 		return secret.String{}, ErrNotText
 	}
 	return secret.New(text), nil
-}
-
-// describe words an error of the file system without its operation.
-func describe(path string, err error) error {
-	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-		err = pathErr.Err
-	}
-	return fmt.Errorf("%s cannot be read: %w", path, err)
 }

@@ -1,0 +1,174 @@
+package secretfile
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lookEvery is how long a look at the files is good for.
+const lookEvery = time.Second
+
+// A Use says when what a changed file holds is used.
+type Use uint8
+
+// The uses.
+const (
+	AtOnce      Use = iota
+	AtNextStart     // it is read at the start only; a change is checked all the same
+)
+
+// A Watched is what one or several files hold, read again when one of them has
+// changed. It is safe for concurrent use.
+type Watched[T any] struct {
+	setting string
+	paths   []string
+	load    func() (T, error)
+	use     Use
+	logger  *slog.Logger
+	now     func() time.Time
+
+	last atomic.Pointer[T] // what was read last
+
+	mu     sync.Mutex
+	infos  []fs.FileInfo // of what was read last
+	looked time.Time
+	failed error // what is wrong with the files now
+}
+
+// Watch loads the files of a setting for the first time. load makes the same
+// checks at every change as at the start; its errors name the file and hold no
+// byte of it. logger is told of changes; nil tells nobody.
+func Watch[T any](setting string, use Use, logger *slog.Logger, load func() (T, error), paths ...string) (*Watched[T], error) {
+	return watch(setting, use, logger, time.Now, load, paths...)
+}
+
+func watch[T any](setting string, use Use, logger *slog.Logger, now func() time.Time, load func() (T, error), paths ...string) (*Watched[T], error) {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	w := &Watched[T]{setting: setting, paths: paths, load: load, use: use, logger: logger, now: now, looked: now()}
+	// Looked at before they are read: what changes between is read again.
+	infos, err := w.stat()
+	value, loading := load()
+	if loading != nil {
+		err = loading // it has the better words
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.infos = infos
+	w.last.Store(&value)
+	return w, nil
+}
+
+// Get returns the value, loaded again if a file has changed and can be used.
+func (w *Watched[T]) Get() T {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.look()
+	return *w.last.Load()
+}
+
+// Last returns the value as it was read last, without a look at the files.
+func (w *Watched[T]) Last() T { return *w.last.Load() }
+
+// Setting names the setting that names the files.
+func (w *Watched[T]) Setting() string { return w.setting }
+
+// Look tells what is wrong with the files now, nil if nothing is.
+func (w *Watched[T]) Look() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.look()
+	return w.failed
+}
+
+func (w *Watched[T]) look() {
+	now := w.now()
+	if since := now.Sub(w.looked); since >= 0 && since < lookEvery {
+		return
+	}
+	w.looked = now
+	infos, err := w.stat()
+	if err != nil {
+		w.trouble(err)
+		return
+	}
+	if slices.EqualFunc(w.infos, infos, unchanged) {
+		w.wellAgain()
+		return
+	}
+	value, err := w.load()
+	if err != nil {
+		w.trouble(err)
+		return
+	}
+	w.infos, w.failed = infos, nil
+	if w.use == AtNextStart {
+		w.logger.Info("a file has changed; it is used from the next start on", "setting", w.setting, "file", w.paths[0])
+		return
+	}
+	w.last.Store(&value)
+	w.logger.Info("a file has changed and was read again", "setting", w.setting, "file", w.paths[0])
+}
+
+func (w *Watched[T]) stat() (infos []fs.FileInfo, err error) {
+	for _, path := range w.paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, describe(path, err)
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+// trouble logs each trouble once, however often it is met.
+func (w *Watched[T]) trouble(err error) {
+	before := w.failed
+	w.failed = err
+	if before != nil && before.Error() == err.Error() {
+		return
+	}
+	words := "a file has changed and cannot be used; what was read before stays in force"
+	if w.use == AtNextStart {
+		words = "a file has changed and cannot be used; the next start will refuse it"
+	}
+	w.logger.Error(words, "setting", w.setting, "error", err.Error())
+}
+
+func (w *Watched[T]) wellAgain() {
+	if w.failed != nil {
+		w.failed = nil
+		w.logger.Info("a file can be used again", "setting", w.setting, "file", w.paths[0])
+	}
+}
+
+// unchanged compares what a replacement changes: the file itself (an atomic
+// rename), its size, its time, its permissions.
+func unchanged(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
+}
+
+// describe words an error of the file system without its operation.
+func describe(path string, err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathErr.Err
+	}
+	return &unreadableError{path, err}
+}
+
+// An unreadableError says that a file cannot be read.
+type unreadableError struct {
+	path string
+	err  error
+}
+
+func (e *unreadableError) Error() string { return e.path + " cannot be read: " + e.err.Error() }
+func (e *unreadableError) Unwrap() error { return e.err }

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/cmd/internal/worker/secretfile"
+	"invoicebox-worker/internal/keyset"
+)
+
+// watch has the service look at a file that a setting names.
+func (s *settings) watch(f worker.WatchedFile) { s.files = append(s.files, f) }
+
+// secretFile opens a secret's file.
+func (s *settings) secretFile(name, path string, form secretfile.Form, logger *slog.Logger) (*secretfile.File, error) {
+	f, err := secretfile.Open(name, path, form, logger)
+	if err != nil {
+		return nil, &worker.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
+	}
+	s.watch(f)
+	return f, nil
+}
+
+// tokenFile opens the file of an account's token, which no other account may
+// have.
+func (s *settings) tokenFile(name, account, path string, logger *slog.Logger) (*secretfile.File, error) {
+	if s.tokens == nil {
+		s.tokens = map[string]*secretfile.File{}
+	}
+	f, err := secretfile.OpenDistinct(name, path, secretfile.Token, logger, func() map[string]*secretfile.File { return s.tokens })
+	if err != nil {
+		return nil, &worker.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
+	}
+	s.tokens[fmt.Sprintf("account %q", account)] = f
+	s.watch(f)
+	return f, nil
+}
+
+// authorities reads a file of certificates that servers are trusted by. It is
+// used from the start on; a change is checked and used at the next start.
+func (s *settings) authorities(name, path string, logger *slog.Logger) (*x509.CertPool, error) {
+	f, err := secretfile.Watch(name, secretfile.AtNextStart, logger, func() (*x509.CertPool, error) {
+		doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
+		if err != nil {
+			return nil, fmt.Errorf("%s cannot be read: %s", path, reason(err))
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(doc) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM", path)
+		}
+		return pool, nil
+	}, path)
+	if err != nil {
+		return nil, s.wrong(name, path, err.Error())
+	}
+	s.watch(f)
+	return f.Get(), nil
+}
+
+// certificate reads a certificate with its key.
+func (s *settings) certificate(certFile, keyFile string) (tls.Certificate, error) {
+	if info, err := os.Stat(keyFile); err == nil && info.Mode().Perm()&0o077 != 0 {
+		return tls.Certificate{}, fmt.Errorf("%s (mode %04o) %w", keyFile, info.Mode().Perm(), secretfile.ErrPermissions)
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return pair, fmt.Errorf("%s is no PEM certificate that fits the key in %s: %s", certFile, keyFile, reason(err))
+	}
+	return pair, nil
+}
+
+// watchedKeyset loads the keyset and has the service look at its file: it is
+// read at the start only, and one that could not be read then must not be
+// noticed only at the next start.
+func (s *settings) watchedKeyset(logger *slog.Logger) (*keyset.Set, error) {
+	set, err := s.keyset()
+	if err != nil {
+		return nil, err
+	}
+	f, err := secretfile.Watch("keyset-file", secretfile.AtNextStart, logger, func() (*keyset.Set, error) {
+		now, err := keyset.Load(s.KeysetFile)
+		if err == nil && !now.Holds(set) {
+			err = errors.New(s.KeysetFile + " lacks a key that is in use")
+		}
+		return now, err
+	}, s.KeysetFile)
+	if err != nil {
+		return nil, s.wrong("keyset-file", s.KeysetFile, err.Error())
+	}
+	s.watch(f)
+	return set, nil
+}
