@@ -35,16 +35,22 @@ type actFlags struct {
 
 // check says what is wrong with the flags.
 func (c *actFlags) check() error {
-	if c.Actor == "" {
-		c.Actor = printable(person())
-	}
 	if c.Wait < 0 || c.Wait > time.Hour {
 		return &usageError{"--wait must be 0s to 1h"}
+	}
+	return checkActor(&c.Actor, c.Reason)
+}
+
+// checkActor completes who asks, and says what is wrong with what a person wrote
+// for the audit trail.
+func checkActor(actor *string, reason string) error {
+	if *actor == "" {
+		*actor = printable(person())
 	}
 	for _, text := range []struct {
 		flag, value string
 		limit       int
-	}{{"--actor", c.Actor, maxActor}, {"--reason", c.Reason, maxNote}} {
+	}{{"--actor", *actor, maxActor}, {"--reason", reason, maxNote}} {
 		// What is not UTF-8 comes as the replacement character.
 		if len(text.value) > text.limit || strings.ContainsFunc(text.value, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 			return &usageError{fmt.Sprintf("%s must be printable text of at most %d bytes on one line", text.flag, text.limit)}

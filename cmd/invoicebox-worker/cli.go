@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"invoicebox-worker/cmd/internal/envvar"
+	"invoicebox-worker/cmd/internal/visible"
 	"invoicebox-worker/cmd/internal/worker"
 )
 
@@ -53,8 +54,19 @@ Every setting is a flag, an environment variable (INVOICEBOX_WORKER_ and the fla
 
 Exit status: 0 done, 1 failed or a setting has a wrong value, 2 wrong usage (unknown command or flag, missing argument).`
 
-// run is the program: everything but signals and the exit itself.
+// run is the program: everything but signals and the exit itself. An answer
+// that could not be written is a failure, whatever was done.
 func run(ctx context.Context, args []string, env environment) int {
+	out := &checkedOutput{Writer: env.stdout}
+	env.stdout = out
+	code := perform(ctx, args, env)
+	if code == exitDone && out.err != nil {
+		return fail(env, exitFailed, out.err)
+	}
+	return code
+}
+
+func perform(ctx context.Context, args []string, env environment) int {
 	var cli commandLine
 	helped := false
 	parser, err := kong.New(&cli,
@@ -86,6 +98,9 @@ func run(ctx context.Context, args []string, env environment) int {
 		return fail(env, exitUsage, errors.New("a command is needed"))
 	}
 	kctx, err := parser.Parse(args)
+	if output, ok := errors.AsType[*outputError](err); ok {
+		return fail(env, exitFailed, output)
+	}
 	if helped {
 		return exitDone
 	}
@@ -131,7 +146,7 @@ func (e *usageError) Error() string { return e.text }
 
 // fail writes the last line that a person sees.
 func fail(env environment, code int, err error) int {
-	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
+	text := visible.Text(strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: %s\n", text)
 	return code
 }

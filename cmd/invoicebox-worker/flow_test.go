@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 
+	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -129,6 +132,7 @@ func (r *rig) commandsTell(shop, code, ref, operation string) {
 		want int
 		args []string
 	}{
+		{exitUsage, with("resolve", ref, "--reason", "two\nlines")},
 		{exitFailed, with("resolve", "ref+sealed://journal/invoicebox/default/nobody")},
 		{exitFailed, with("resolve", "ref+vault://secret/invoicebox/default/shop")},
 		{exitUsage, with("resolve", "ref+sealed://elsewhere/invoicebox/default/shop")},
@@ -143,6 +147,37 @@ func (r *rig) commandsTell(shop, code, ref, operation string) {
 		if code, out, errs := r.command(c.args...); code != c.want || out != "" || errs == "" {
 			t.Errorf("%s: exit status %d, want %d\n%s%s", strings.Join(c.args[:3], " "), code, c.want, out, errs)
 		}
+	}
+	r.resolveIsAudited(ref, token)
+}
+
+// resolveIsAudited reads what resolve left in the audit trail: what was given,
+// what was refused, and what could not be printed, with who asked and why.
+func (r *rig) resolveIsAudited(ref, token string) {
+	r.t.Helper()
+	var errs bytes.Buffer
+	who := append([]string{"--actor", "ann", "--reason", "ticket 7"}, r.beside()...)
+	for _, args := range [][]string{{"resolve", ref}, {"resolve", "ref+sealed://journal/invoicebox/default/nobody"}, {"resolve", "ref+vault://secret/invoicebox/default/shop"}} {
+		if code := run(r.t.Context(), append(args, who...), environment{stdout: failing{}, stderr: &errs}); code != exitFailed {
+			r.t.Errorf("%v: exit status %d", args, code)
+		}
+	}
+	j, err := worker.OpenBeside(r.t.Context(), r.journal, slog.New(slog.DiscardHandler))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = j.Close() }()
+	entries, err := j.Audit(r.t.Context(), 0, 4)
+	if err != nil || len(entries) != 4 {
+		r.t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	for i, want := range []string{"resolve.refused", "resolve.refused", "resolve.not_printed", "resolve"} { // the newest first
+		if e := entries[i]; e.Act != want || e.Actor != "ann" || !strings.HasSuffix(e.Detail, " ticket 7") {
+			r.t.Errorf("entry %d is %+v, want %s", i, e, want)
+		}
+	}
+	if strings.Contains(errs.String(), token) {
+		r.t.Error("an error shows the token")
 	}
 }
 

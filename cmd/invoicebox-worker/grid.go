@@ -3,13 +3,15 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 
+	"invoicebox-worker/cmd/internal/visible"
 	"invoicebox-worker/internal/journal"
 )
 
@@ -22,8 +24,8 @@ const (
 // the table into other commands.
 type whole string
 
-// grid prints a table, or a word where it would be empty. A table that is too
-// wide loses the middles of its widest values; programs ask for JSON.
+// grid prints a table, or a word where it would be empty. On a terminal a table
+// that is too wide loses the middles of its widest values.
 func grid(w io.Writer, header []any, rows [][]any, none string) {
 	if len(rows) == 0 {
 		_, _ = fmt.Fprintln(w, none)
@@ -35,8 +37,18 @@ func grid(w io.Writer, header []any, rows [][]any, none string) {
 	t.Style().Format.Header = 0
 	t.SuppressTrailingSpaces()
 	t.AppendHeader(header)
-	widths := columnWidths(header, rows)
-	for _, r := range rows {
+	shown := make([][]any, len(rows))
+	for i, r := range rows {
+		for _, v := range r {
+			shown[i] = append(shown[i], visible.Text(fmt.Sprint(v)))
+		}
+	}
+	width := gridWidth
+	if p, ok := w.(*page); ok {
+		width = p.width
+	}
+	widths := columnWidths(header, shown, width)
+	for _, r := range shown {
 		cells := make(table.Row, len(r))
 		for i, v := range r {
 			cells[i] = elide(fmt.Sprint(v), widths[i])
@@ -47,18 +59,18 @@ func grid(w io.Writer, header []any, rows [][]any, none string) {
 }
 
 // columnWidths gives every column what it needs, or less where the table would
-// be too wide: the widest columns lose first.
-func columnWidths(header []any, rows [][]any) []int {
+// be wider than width (0: any): the widest columns lose first.
+func columnWidths(header []any, rows [][]any, width int) []int {
 	widths := make([]int, len(header))
 	total := 0
 	for i, h := range header {
-		widths[i] = utf8.RuneCountInString(fmt.Sprint(h))
+		widths[i] = text.StringWidthWithoutEscSequences(fmt.Sprint(h))
 		for _, r := range rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(fmt.Sprint(r[i])))
+			widths[i] = max(widths[i], text.StringWidthWithoutEscSequences(fmt.Sprint(r[i])))
 		}
 		total += widths[i] + 2 // a space on either side
 	}
-	for ; total > gridWidth; total-- {
+	for ; width > 0 && total > width; total-- {
 		widest := -1
 		for i, h := range header {
 			if _, ok := h.(whole); !ok && widths[i] > columnWidth && (widest < 0 || widths[i] > widths[widest]) {
@@ -73,14 +85,26 @@ func columnWidths(header []any, rows [][]any) []int {
 	return widths
 }
 
-// elide cuts the middle out of a text that is longer than width characters.
-func elide(text string, width int) string {
-	runes := []rune(text)
-	if len(runes) <= width {
-		return text
+// elide cuts the middle out of a text that is wider than width columns.
+func elide(value string, width int) string {
+	if text.StringWidthWithoutEscSequences(value) <= width {
+		return value
 	}
-	left := width / 2
-	return string(runes[:left]) + "…" + string(runes[len(runes)-(width-left-1):])
+	var left, right string
+	runes := []rune(value)
+	for _, r := range runes {
+		if text.StringWidthWithoutEscSequences(left+string(r)) > width/2 {
+			break
+		}
+		left += string(r)
+	}
+	for _, r := range slices.Backward(runes) {
+		if text.StringWidthWithoutEscSequences(string(r)+right) > width-width/2-1 {
+			break
+		}
+		right = string(r) + right
+	}
+	return left + "…" + right
 }
 
 // second shows an instant to people, in UTC, where there is little room.

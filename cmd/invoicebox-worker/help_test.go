@@ -37,7 +37,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"dead-letters show": {"help", "output", "config", "journal-url"},
 		"keys create":       {"help", "output", "config", "keyset-file"},
 		"keys list":         {"help", "output", "config", "keyset-file"},
-		"resolve":           {"help", "output", "config", "journal-url", "keyset-file"},
+		"resolve":           {"help", "output", "actor", "reason", "config", "journal-url", "keyset-file"},
 		"topics create":     slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),
 		"check":             slices.Concat([]string{"help", "output"}, all),
 		"journal backup":    {"help", "output", "config", "journal-url"},

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"invoicebox-worker/cmd/internal/visible"
 )
 
 // logger writes to w as --log-format and --log-level say.
@@ -20,10 +22,21 @@ func (s *settings) loggerTo(w io.Writer, terminal bool) *slog.Logger {
 	if s.LogFormat == "text" || s.LogFormat == "auto" && terminal {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(slog.NewJSONHandler(visibleLines{w}, options))
 }
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) // #nosec G115 -- a file descriptor
+}
+
+// visibleLines escapes invisible characters in lines of JSON; lines of text have
+// them quoted by their handler.
+type visibleLines struct{ w io.Writer }
+
+func (v visibleLines) Write(line []byte) (int, error) {
+	if n, err := v.w.Write(visible.JSON(line)); err != nil {
+		return min(n, len(line)), err
+	}
+	return len(line), nil
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 )
 
@@ -16,7 +18,11 @@ func main() {
 		within(time.Second, func() { _, _ = io.WriteString(os.Stderr, "invoicebox-worker: second signal: ending at once\n") })
 		os.Exit(exitFailed)
 	})
-	os.Exit(run(ctx, os.Args[1:], environment{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), surviveOutputs: surviveOutputs,
-	}))
+	env := environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), surviveOutputs: surviveOutputs}
+	code := run(ctx, os.Args[1:], env)
+	// Some file systems report only here that they had no room.
+	if err := os.Stdout.Close(); err != nil && !errors.Is(err, syscall.EBADF) && code == exitDone {
+		code = fail(env, exitFailed, &outputError{err})
+	}
+	os.Exit(code)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"invoicebox-worker/internal/credentials"
@@ -15,6 +16,8 @@ import (
 // resolve prints what a reference stands for.
 type resolve struct {
 	outputFlag
+	Actor     string `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
+	Reason    string `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 	Reference string `arg:"" name:"reference" help:"As in an activated event, such as ref+sealed://journal/invoicebox/default/shop-1?version=1; #/token or #/merchantId chooses the field, else the token."`
 }
 
@@ -24,43 +27,39 @@ type resolveJSON struct {
 	Token      string `json:"token,omitzero"`
 }
 
-// Run prints the secret. The audit entry is on disk before a byte is printed.
+// Run prints the secret. The audit entry is on disk before a byte is printed,
+// and another one follows when it could not be printed. What is refused is in
+// the audit trail too.
 func (c *resolve) Run(ctx context.Context, s *settings, env environment) error {
+	forbidCoreDumps()
 	ref, err := schemas.ParseReference(c.Reference)
 	if err != nil {
 		return &usageError{"this is no credentials reference; one looks like ref+sealed://journal/invoicebox/default/shop-1?version=1#/token"}
 	}
-	if ref.Store != schemas.StoreSealed {
-		return fmt.Errorf("the store %q is not this journal's: this version resolves references that begin with ref+sealed://", ref.Store)
-	}
-	keys, err := s.keyset()
-	if err != nil {
+	if err := checkActor(&c.Actor, c.Reason); err != nil {
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		row, err := j.Credential(ctx, journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, ref.Version)
-		if errors.Is(err, journal.ErrNotFound) {
-			return fmt.Errorf("%s has no credentials for this reference", s.JournalURL)
-		}
-		if err != nil {
-			return err
-		}
-		secret, err := credentials.NewSealed(keys).Open(row)
-		if errors.Is(err, credentials.ErrUnreadable) {
-			return fmt.Errorf("the credentials cannot be opened: %s is not the keyset that sealed them, or the row is damaged", s.KeysetFile)
-		}
-		if err != nil {
-			return err
-		}
 		field := ref.Field
 		if field == "" && c.Output != "json" {
 			field = schemas.FieldToken
 		}
-		asked := ref.Pinned(row.Version)
+		asked := ref
 		asked.Field = field
-		if err := j.AppendAudit(ctx, journal.AuditEntry{
-			At: time.Now(), Actor: person(), Act: "resolve", Subject: ref.Account + "/" + ref.Shop, Detail: asked.String(),
-		}); err != nil {
+		audit := func(act string) error {
+			return j.AppendAudit(ctx, journal.AuditEntry{
+				At: time.Now(), Actor: c.Actor, Act: act, Subject: ref.Account + "/" + ref.Shop, Detail: strings.TrimSpace(asked.String() + " " + c.Reason),
+			})
+		}
+		secret, version, err := c.open(ctx, s, j, ref)
+		if err != nil {
+			if auditErr := audit("resolve.refused"); auditErr != nil {
+				err = errors.Join(err, fmt.Errorf("the refusal cannot be written to the audit trail: %w", auditErr))
+			}
+			return err
+		}
+		asked = asked.Pinned(version)
+		if err := audit("resolve"); err != nil {
 			return fmt.Errorf("nothing is printed, because it cannot be written to the audit trail: %w", err)
 		}
 		view := resolveJSON{Reference: asked.String()}
@@ -70,8 +69,36 @@ func (c *resolve) Run(ctx context.Context, s *settings, env environment) error {
 		if field != schemas.FieldMerchantID {
 			view.Token = secret.Token.Reveal()
 		}
-		return c.write(env.stdout, view, func(w io.Writer) {
+		err = c.write(env.stdout, view, func(w io.Writer) {
 			_, _ = fmt.Fprintln(w, view.MerchantID+view.Token)
 		})
+		if err != nil {
+			err = errors.Join(err, audit("resolve.not_printed"))
+		}
+		return err
 	})
+}
+
+// open reads the credentials and the number of their version.
+func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref schemas.Reference) (credentials.Secret, int64, error) {
+	var none credentials.Secret
+	if ref.Store != schemas.StoreSealed {
+		return none, 0, fmt.Errorf("the store %q is not this journal's: this version resolves references that begin with ref+sealed://", ref.Store)
+	}
+	keys, err := s.keyset()
+	if err != nil {
+		return none, 0, err
+	}
+	row, err := j.Credential(ctx, journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, ref.Version)
+	if errors.Is(err, journal.ErrNotFound) {
+		return none, 0, fmt.Errorf("%s has no credentials for this reference", s.JournalURL)
+	}
+	if err != nil {
+		return none, 0, err
+	}
+	secret, err := credentials.NewSealed(keys).Open(row)
+	if errors.Is(err, credentials.ErrUnreadable) {
+		return none, 0, fmt.Errorf("the credentials cannot be opened: %s is not the keyset that sealed them, or the row is damaged", s.KeysetFile)
+	}
+	return secret, row.Version, err
 }

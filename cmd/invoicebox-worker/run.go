@@ -11,6 +11,7 @@ type runCommand struct{}
 
 // Run runs the service until ctx ends.
 func (c *runCommand) Run(ctx context.Context, s *settings, env environment) error {
+	forbidCoreDumps()
 	env.keepGoing()
 	out := newLogOutput(env.stderr)
 	defer out.flush(flushLogsFor)

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
+	"golang.org/x/term"
 
+	"invoicebox-worker/cmd/internal/visible"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox"
@@ -20,18 +24,66 @@ type outputFlag struct {
 	Output string `name:"output" short:"o" enum:"table,json" default:"table" group:"command" help:"table for people, json for programs (default ${default})."`
 }
 
-// write prints value as JSON, or what people prints.
+// write prints value as JSON, or what people prints. What could not be written
+// is an error.
 func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error {
-	if o.Output != "json" {
-		people(w)
-		return nil
+	var out []byte
+	if o.Output == "json" {
+		doc, err := json.Marshal(value, jsontext.WithIndent("  "), json.FormatNilSliceAsNull(false))
+		if err != nil {
+			return fmt.Errorf("write the answer: %w", err)
+		}
+		out = append(visible.JSON(doc), '\n')
+	} else {
+		text := &page{width: widthOf(w)}
+		people(text)
+		out = []byte(visible.Text(text.String()))
 	}
-	doc, err := json.Marshal(value, jsontext.WithIndent("  "), json.FormatNilSliceAsNull(false))
-	if err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	_, err = w.Write(append(doc, '\n'))
+	_, err := w.Write(out)
 	return err
+}
+
+// An outputError says that the answer reached nobody, or not whole.
+type outputError struct{ cause error }
+
+func (e *outputError) Error() string { return "cannot write to standard output: " + reason(e.cause) }
+func (e *outputError) Unwrap() error { return e.cause }
+
+// A checkedOutput says in words that something could not be written, and
+// remembers it for text whose writer does not look, such as the help.
+type checkedOutput struct {
+	io.Writer
+	err error
+}
+
+func (o *checkedOutput) Write(text []byte) (int, error) {
+	n, err := o.Writer.Write(text)
+	if err != nil {
+		o.err = &outputError{err}
+		return n, o.err
+	}
+	return n, nil
+}
+
+// A page is text for people with the width that tables may have; 0 is any.
+type page struct {
+	bytes.Buffer
+	width int
+}
+
+// widthOf is the width of a terminal. Elsewhere nothing is cut: what is written
+// to a file or to another program is searched and copied.
+func widthOf(w io.Writer) int {
+	if checked, ok := w.(*checkedOutput); ok {
+		w = checked.Writer
+	}
+	if file, ok := w.(*os.File); ok && isTerminal(file) {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 { // #nosec G115 -- a file descriptor
+			return max(width, 80)
+		}
+		return gridWidth
+	}
+	return 0
 }
 
 // sheet prints names and values under each other; empty values are left out.
@@ -44,7 +96,7 @@ func sheet(w io.Writer, pairs ...string) {
 	}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
-			_, _ = fmt.Fprintf(w, "%-*s  %s\n", widest, pairs[i], pairs[i+1])
+			_, _ = fmt.Fprintf(w, "%-*s  %s\n", widest, pairs[i], visible.Text(pairs[i+1]))
 		}
 	}
 }
