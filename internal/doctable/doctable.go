@@ -38,6 +38,62 @@ func Compare(t *testing.T, file, heading string, rows [][]string) {
 	}
 }
 
+// CompareMarkdown is Compare for the first table under a heading (the whole line)
+// of a Markdown file. No cell may be empty.
+func CompareMarkdown(t *testing.T, file, heading string, rows [][]string) {
+	t.Helper()
+	text, err := os.ReadFile(file) // #nosec G304 -- a file that the test names
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	from, to := tableUnder(lines, heading)
+	if from < 0 {
+		t.Fatalf("%s: there is no table under %q", file, heading)
+	}
+	want := markdown(rows)
+	if os.Getenv("INVOICEBOX_DRAW") == "1" {
+		lines = slices.Replace(lines, from, to, want...)
+		if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil { // #nosec G703 -- as above
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, lines[from:to]); diff != "" {
+		t.Errorf("%s: the table under %q differs from the code (- is right; INVOICEBOX_DRAW=1 writes it):\n%s", file, heading, diff)
+	}
+}
+
+// tableUnder finds the first table under a heading, or -1.
+func tableUnder(lines []string, heading string) (from, to int) {
+	at := slices.Index(lines, heading)
+	if at < 0 {
+		return -1, -1
+	}
+	for from = at + 1; from < len(lines) && !strings.HasPrefix(lines[from], "|"); from++ {
+		if strings.HasPrefix(lines[from], "#") {
+			return -1, -1
+		}
+	}
+	for to = from; to < len(lines) && strings.HasPrefix(lines[to], "|"); to++ {
+	}
+	if from == to {
+		return -1, -1
+	}
+	return from, to
+}
+
+func markdown(rows [][]string) []string {
+	var out []string
+	for i, row := range rows {
+		out = append(out, "| "+strings.Join(row, " | ")+" |")
+		if i == 0 {
+			out = append(out, strings.Repeat("|---", len(row))+"|")
+		}
+	}
+	return out
+}
+
 const drawn = "//\t"
 
 // block finds the first run of drawn lines under a heading, or -1.

@@ -24,3 +24,16 @@ func TestBlock(t *testing.T) {
 		}
 	}
 }
+
+func TestMarkdown(t *testing.T) {
+	got := markdown([][]string{{"a", "b"}, {"1", "2"}})
+	if diff := cmp.Diff([]string{"| a | b |", "|---|---|", "| 1 | 2 |"}, got); diff != "" {
+		t.Error(diff)
+	}
+	lines := strings.Split("## One\ntext\n\n| a |\n|---|\n\n## Two\ntext\n## Three\n| c |", "\n")
+	for heading, want := range map[string][2]int{"## One": {3, 5}, "## Two": {-1, -1}, "## Three": {9, 10}, "## Four": {-1, -1}} {
+		if from, to := tableUnder(lines, heading); from != want[0] || to != want[1] {
+			t.Errorf("%s: %d to %d", heading, from, to)
+		}
+	}
+}
