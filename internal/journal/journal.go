@@ -203,6 +203,8 @@ type Journal interface {
 	// known for.
 	EndRecovery(ctx context.Context, e RecoveryEnd) ([]ShopKey, error)
 
+	Reports
+
 	// Reads, on connections of their own.
 	Stats(ctx context.Context) (Stats, error)
 	Operations(ctx context.Context, f OperationFilter) ([]OperationRecord, error)
