@@ -37,6 +37,7 @@ type Consumer struct {
 	lines     *kafkaconn.Lines // of Prepare, Run or a recovery
 
 	state   atomic.Value // of string
+	trouble atomic.Value // of string: why the state lasts; "" where nothing is known
 	settled atomic.Bool  // the group was joined once
 	// prepared: the group's offsets were compared with the journal's positions.
 	prepared atomic.Bool
@@ -61,13 +62,16 @@ func New(config Config) (*Consumer, error) {
 }
 
 // Ready tells whether the consumer is in its group, knows its positions and may
-// fetch, and in a few words what it is doing.
+// fetch, and in a few words what it is doing and what keeps it from consuming.
 func (c *Consumer) Ready() (bool, string) {
 	word, _ := c.state.Load().(string)
 	if word == stateConsuming {
 		if ok, why := c.room(); !ok {
 			return false, "fetching is stopped, records wait in Kafka: " + why
 		}
+	}
+	if why, _ := c.trouble.Load().(string); why != "" && word != stateConsuming && word != stateStopped {
+		word += ": " + why
 	}
 	return word == stateConsuming, word
 }
@@ -175,6 +179,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && spent >= patience*c.config.ReachWait:
 			return err
 		}
+		c.trouble.Store(err.Error())
 		if text := err.Error(); text != said {
 			said = text
 			c.log.Warn("finding the positions", "err", err)
@@ -199,6 +204,7 @@ func (c *Consumer) consume(ctx context.Context, group *kafka.ConsumerGroup, fail
 			continue
 		}
 		trouble = joinTrouble{}
+		c.trouble.Store("")
 		c.settled.Store(true)
 		c.metrics.generations.Inc()
 		c.held.begin(generation.ID, generation.Assignments)
@@ -236,6 +242,7 @@ func (t *joinTrouble) judge(c *Consumer, err error) error {
 		explained = fmt.Errorf("%w: %w", ErrGroupInUse, explained)
 	}
 	c.metrics.faults.WithLabelValues(string(kafkaconn.ClassOf(err))).Inc()
+	c.trouble.Store(explained.Error())
 	if text := explained.Error(); text != t.said {
 		t.said = text
 		c.log.Warn("joining the consumer group", "group", c.config.Group, "err", explained)

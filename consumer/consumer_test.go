@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,7 +162,7 @@ func TestATopicThatComesInTimeIsAwaited(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	j := newInbox()
 	r := start(t, c, group(), "late", j)
-	eventually(t, "waiting", func() bool { _, word := r.Ready(); return word == "waiting for the input topics" })
+	eventually(t, "waiting", func() bool { _, word := r.Ready(); return strings.HasPrefix(word, "waiting for the input topics: ") })
 	if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: "late", NumPartitions: 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -92,6 +92,7 @@ func (g *generation) take(assigned map[string][]kafka.PartitionAssignment) error
 		} else {
 			behindSince = time.Time{}
 		}
+		g.c.trouble.Store(err.Error())
 		if text := err.Error(); text != said {
 			said = text
 			g.c.log.Warn("finding the positions", "err", err)
@@ -268,6 +269,7 @@ func (g *generation) watchTopics() {
 		if errors.Is(err, ErrMissingTopic) && !missing {
 			missing = true
 			g.c.state.Store(stateGone)
+			g.c.trouble.Store(err.Error())
 			g.c.log.Error("an input topic is gone; waiting for it", "err", err)
 		}
 		if err != nil {

@@ -81,6 +81,7 @@ func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 	for {
 		found, err := c.partitions(ctx)
 		if err == nil {
+			c.trouble.Store("")
 			if said != "" {
 				c.log.Info("the input topics are there")
 			}
@@ -100,6 +101,7 @@ func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 			}
 		}
 		c.metrics.faults.WithLabelValues(string(classOf(err))).Inc()
+		c.trouble.Store(err.Error())
 		if text := err.Error(); text != said {
 			said = text
 			c.state.Store(stateTopics)

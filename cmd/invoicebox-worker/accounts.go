@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
+	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/journal"
 )
 
@@ -13,7 +15,8 @@ type accounts struct {
 	List accountsList `cmd:"" settings:"journal-url" help:"The accounts that the journal knows, and how their gates stand."`
 
 	Pause  accountsPause  `cmd:"" settings:"journal-url" help:"Let an account invite and activate nobody. Calls in flight end, what is due waits, tokens are still checked, nothing fails."`
-	Resume accountsResume `cmd:"" settings:"journal-url" help:"Let a paused account try one call; when that is answered well, its gate is open."`
+	Resume accountsResume `cmd:"" settings:"journal-url" help:"Let a paused account try one call; when that is answered well, its gate is open. An account that is paused for its token or address is checked."`
+	Check  accountsCheck  `cmd:"" settings:"journal-url" help:"Check an account's token now: one request, which changes nothing at Invoicebox. A good token resumes an account that was paused for its token; one that was paused for its address then tries one call."`
 }
 
 type accountsList struct{ outputFlag }
@@ -30,6 +33,10 @@ type gateJSON struct {
 	Until  *time.Time `json:"until,omitzero"`
 	Since  *time.Time `json:"since,omitzero"`
 	Count  int        `json:"count"`
+
+	Detail      string     `json:"detail"`               // the same in words
+	NextCheckAt *time.Time `json:"nextCheckAt,omitzero"` // of the account's token, where a running worker makes one
+	Command     string     `json:"command,omitzero"`     // of this program, that tries to open it
 }
 
 // Run lists accounts.
@@ -39,19 +46,44 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 		if err != nil {
 			return err
 		}
+		situation, err := worker.ReadSituation(ctx, j)
+		if err != nil {
+			return err
+		}
+		var lines []string
 		views, rows := []accountJSON{}, [][]any{}
 		for _, a := range list {
 			g := a.Gate
 			if g.State == journal.GateOpen {
 				g.Reason, g.Count = "", 0 // faults in a row, as they were when it opened
 			}
+			d, check := situation.Gate(a), situation.CheckAt(a)
+			until := when(d.Until)
+			if g.State != journal.GateOpen && g.State != journal.GatePaused && d.Until.IsZero() {
+				until = "waits for a trial call"
+			}
+			// An end that is over is none.
 			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Gate: gateJSON{
-				State: string(g.State), Reason: g.Reason, Until: instant(g.Until), Since: instant(g.Since), Count: g.Count,
+				State: string(g.State), Reason: g.Reason, Until: instant(d.Until), Since: instant(g.Since), Count: g.Count,
+				Detail: d.Words, NextCheckAt: instant(check), Command: d.Command,
 			}})
-			rows = append(rows, []any{a.Name, a.PartnerID, g.State, g.Reason, when(g.Until), when(g.Since)})
+			rows = append(rows, []any{a.Name, a.PartnerID, g.State, g.Reason, until, when(g.Since), when(check)})
+			if g.State != journal.GateOpen {
+				line := "account " + a.Name + " is " + d.Words
+				if d.Command != "" {
+					line += " (`" + d.Command + "`)"
+				}
+				lines = append(lines, line)
+			}
+		}
+		if len(list) > 0 && !situation.Running() {
+			lines = append(lines, "no worker is running with this journal")
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{"account", "partner id", "gate", "reason", "until", "since"}, rows, "no accounts: the service has not run with this journal yet")
+			grid(w, []any{"account", "partner id", "gate", "reason", "until", "since", "next check"}, rows, "no accounts: the service has not run with this journal yet")
+			for _, line := range lines {
+				_, _ = fmt.Fprintln(w, line)
+			}
 		})
 	})
 }

@@ -17,6 +17,7 @@ type accountAct struct {
 type (
 	accountsPause  struct{ accountAct }
 	accountsResume struct{ accountAct }
+	accountsCheck  struct{ accountAct }
 )
 
 // Run asks that an account invite and activate nobody.
@@ -27,6 +28,11 @@ func (c *accountsPause) Run(ctx context.Context, s *settings, env environment) e
 // Run asks that a paused account try again.
 func (c *accountsResume) Run(ctx context.Context, s *settings, env environment) error {
 	return c.act(ctx, s, env, onboarding.CommandResume)
+}
+
+// Run asks that the account's token be checked now.
+func (c *accountsCheck) Run(ctx context.Context, s *settings, env environment) error {
+	return c.act(ctx, s, env, onboarding.CommandCheck)
 }
 
 // act leaves it to the worker whether the gate changes: the journal may have it

@@ -30,7 +30,7 @@ type actFlags struct {
 	outputFlag
 	Actor  string        `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Reason string        `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
-	Wait   time.Duration `name:"wait" group:"command" default:"10s" placeholder:"TIME" help:"How long to wait for the worker's answer (default ${default}); 0s does not wait. What was asked for waits in the journal all the same."`
+	Wait   time.Duration `name:"wait" group:"command" default:"10s" placeholder:"TIME" help:"How long to wait for the worker's answer, and then for the outcome of the operation (default ${default}); 0s does not wait. What was asked for waits in the journal all the same."`
 }
 
 // check says what is wrong with the flags.
@@ -87,6 +87,9 @@ type intentJSON struct {
 	Result     string     `json:"result,omitzero"`
 	Detail     string     `json:"detail,omitzero"`
 	EndedAt    *time.Time `json:"endedAt,omitzero"`
+
+	// Of an act on an operation, after it was performed.
+	Outcome *operationJSON `json:"outcome,omitzero"`
 }
 
 func intentView(i journal.Intent) intentJSON {
@@ -107,6 +110,7 @@ func (c *actFlags) ask(ctx context.Context, j journal.Journal, env environment, 
 	if i.MerchantID != "" {
 		detail = strings.TrimSpace("merchant id " + i.MerchantID + ", with a token; " + detail)
 	}
+	asked := time.Now()
 	err := j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.IntentSubject(i), Detail: detail})
 	if errors.Is(err, journal.ErrTooManyIntents) {
 		return fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
@@ -125,14 +129,33 @@ func (c *actFlags) ask(ctx context.Context, j journal.Journal, env environment, 
 	case ended.State == journal.IntentWaiting && c.Wait > 0:
 		refused = fmt.Errorf("no worker has answered within %s: it waits in the journal and is performed as soon as one runs", c.Wait)
 	}
-	return errors.Join(c.write(env.stdout, intentView(ended), func(w io.Writer) {
+	view, outcome := intentView(ended), ""
+	if ended.State == journal.IntentPerformed && i.Operation != uuid.Nil {
+		view.Outcome, outcome = c.outcome(ctx, j, i.Operation, asked)
+	}
+	return errors.Join(c.write(env.stdout, view, func(w io.Writer) {
 		switch ended.State {
 		case journal.IntentPerformed:
 			_, _ = fmt.Fprintf(w, "%s: %s\n", ended.Result, ended.Detail)
+			if outcome != "" {
+				_, _ = fmt.Fprintln(w, outcome)
+			}
 		case journal.IntentWaiting:
 			_, _ = fmt.Fprintf(w, "asked for, as %s; a worker performs it\n", ended.UUID)
 		}
 	}), refused)
+}
+
+// outcome waits, within --wait, for what becomes of an operation after an act.
+// Where it cannot be read, the act was performed all the same.
+func (c *actFlags) outcome(ctx context.Context, j journal.Journal, id uuid.UUID, asked time.Time) (*operationJSON, string) {
+	o, obstacles, err := awaitOutcome(ctx, j, journal.OperationRecord{UUID: id}, asked.Add(c.Wait))
+	if err != nil {
+		return nil, ""
+	}
+	view := operationView(o)
+	view.WaitsFor = obstacleViews(obstacles)
+	return &view, outcomeForPeople(o, obstacles)
 }
 
 // await polls until the intent has ended or the time is over.

@@ -103,7 +103,7 @@ func TestActsOfAPerson(t *testing.T) {
 	if got := r.must(append([]string{"resolve", event.Credentials.Ref}, r.beside()...)...); got != token+"\n" {
 		t.Error("the reference resolves to something else")
 	}
-	tell(exitFailed, "it is done (activated)", "", "operations", "close", ops["s1"].ID)
+	tell(exitFailed, "it is done (activated)", "", "operations", "close", ops["s1"].ID, "--reason", "test")
 	if out := tell(exitDone, "ticket 4711", "", "operations", "show", ops["s1"].ID); !strings.Contains(out, "token_refused") || !strings.Contains(out, "anna") {
 		t.Errorf("show says\n%s", out)
 	}
@@ -111,7 +111,7 @@ func TestActsOfAPerson(t *testing.T) {
 	tell(exitFailed, "not safe", "", "operations", "retry", ops["s2"].ID)
 	tell(exitDone, "planned", "", "operations", "probe", ops["s2"].ID)
 	tell(exitFailed, "cannot be read by this version either", "", "operations", "reread", ops["s3"].ID)
-	tell(exitDone, "closed", "", "operations", "close", ops["s3"].ID)
+	tell(exitDone, "closed", "", "operations", "close", ops["s3"].ID, "--reason", "test")
 	failures := r.results(schemas.TypeActivationFailed, 5)
 	closed := failures[slices.IndexFunc(failures, func(e schemas.Event) bool {
 		return e.Data.(schemas.ActivationFailed).Reason == schemas.FailureClosed
@@ -132,8 +132,8 @@ func TestActsOfAPerson(t *testing.T) {
 	if code := w.end(); code != exitDone {
 		t.Errorf("exit status %d", code)
 	}
-	tell(exitFailed, "it waits in the journal", "", "operations", "close", ops["s2"].ID, "--wait", "300ms")
-	out = tell(exitDone, `"state": "waiting"`, "", "operations", "close", ops["s2"].ID, "--wait", "0s", "--output", "json")
+	tell(exitFailed, "it waits in the journal", "", "operations", "close", ops["s2"].ID, "--reason", "test", "--wait", "300ms")
+	out = tell(exitDone, `"state": "waiting"`, "", "operations", "close", ops["s2"].ID, "--reason", "test", "--wait", "0s", "--output", "json")
 	if i := intentOf(t, out); i.Result != "" || i.EndedAt != nil {
 		t.Errorf("the intent is %+v", i)
 	}

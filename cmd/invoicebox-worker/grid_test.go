@@ -42,7 +42,7 @@ func TestTablesAreNarrow(t *testing.T) {
 		Output: []journal.OutputRecord{{Type: schemas.TypeActivationFailed, Created: at, Sequence: 2, Published: true, Partition: 11, Offset: 123456, Value: value}},
 	}
 	var shown bytes.Buffer
-	operationForPeople(&shown, detail)
+	operationForPeople(&shown, detail, nil)
 	text := shown.String()
 	_, tables, _ := strings.Cut(text, "\n\n") // below the sheet, which has the shop's whole id
 	if w := widest(tables); w > gridWidth {
@@ -60,7 +60,7 @@ func TestTablesAreNarrow(t *testing.T) {
 	shown.Reset()
 	history := journal.ShopHistory{Shop: journal.ShopKey{Account: "default", Shop: "s"}, Events: detail.Events, Output: detail.Output, Operations: []journal.OperationDetail{detail}}
 	letter := journal.DeadLetterRecord{ID: 7, Topic: long, DeadLetter: journal.DeadLetter{Offset: 4, Reason: "missing", Where: "/email", EventID: id.String(), Shop: history.Shop, Time: at}}
-	shopForPeople(&shown, history, shopJSON{}, []journal.DeadLetterRecord{letter})
+	shopForPeople(&shown, history, shopJSON{}, []journal.DeadLetterRecord{letter}, nil, &notes{})
 	if w := widest(shown.String()); w > gridWidth || !strings.Contains(shown.String(), id.String()) || !strings.Contains(shown.String(), "/email") {
 		t.Errorf("shops show is %d wide:\n%s", w, &shown)
 	}

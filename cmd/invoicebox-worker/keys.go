@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/keyset"
@@ -83,11 +85,25 @@ func (s *settings) keyset() (*keyset.Set, error) {
 	case err == nil:
 		return set, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, wrong("does not exist; `keys create` makes it")
+		if s.journalIsSealed() {
+			return nil, wrong("does not exist, and the journal " + s.JournalURL + " was sealed with it: restore your copy of the keyset. A keyset that is made now cannot open what the journal holds")
+		}
+		return nil, wrong("does not exist; for a new journal `keys create` makes it")
 	case errors.Is(err, keyset.ErrPermissions):
 		return nil, wrong("can be read by group or world; chmod 600 it")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
 		return nil, wrong("cannot be read: " + reason(err))
 	}
+	if s.journalIsSealed() {
+		return nil, wrong("is damaged or no keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")
+	}
 	return nil, wrong("is no keyset made by `keys create`")
+}
+
+// journalIsSealed tells whether there is a journal that needs the keyset it was
+// made with: advice to make another one would lose all that it holds.
+func (s *settings) journalIsSealed() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return worker.JournalIsSealed(ctx, s.JournalURL)
 }

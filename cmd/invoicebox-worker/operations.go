@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
 )
 
 // operations are the commands about the work.
@@ -72,10 +74,21 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 			}
 			filter.Before = page[len(page)-1].ID
 		}
+		situation, err := worker.ReadSituation(ctx, j)
+		if err != nil {
+			return err
+		}
+		var why notes
 		views, rows := []operationJSON{}, [][]any{}
 		for _, r := range records {
-			views = append(views, operationView(r))
-			row := []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State, r.Reason, tries(r), moment(r)}
+			obstacles, err := situation.Obstacles(ctx, r)
+			if err != nil {
+				return err
+			}
+			view := operationView(r)
+			view.WaitsFor = obstacleViews(obstacles)
+			views = append(views, view)
+			row := []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State.String() + why.mark(obstacles), r.Reason, tries(r), moment(r)}
 			if c.Attention {
 				row[4] = safeCommands(r)
 			}
@@ -87,6 +100,7 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
 			grid(w, []any{whole("id"), "kind", "account", "shop", state, whole("reason"), "tries", whole("changed or due")}, rows, "no operations")
+			why.print(w)
 		})
 	})
 }
@@ -114,24 +128,39 @@ func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) 
 		if err != nil {
 			return err
 		}
+		situation, err := worker.ReadSituation(ctx, j)
+		if err != nil {
+			return err
+		}
+		obstacles, err := situation.Obstacles(ctx, d.OperationRecord)
+		if err != nil {
+			return err
+		}
 		view := detailView(d)
+		view.WaitsFor = obstacleViews(obstacles)
 		for _, i := range acts {
 			view.Acts = append(view.Acts, intentView(i))
 		}
 		return c.write(env.stdout, view, func(w io.Writer) {
-			operationForPeople(w, d)
+			operationForPeople(w, d, obstacles)
 			_, _ = fmt.Fprintln(w)
 			actsGrid(w, acts)
 		})
 	})
 }
 
-func operationForPeople(w io.Writer, d journal.OperationDetail) {
+func operationForPeople(w io.Writer, d journal.OperationDetail, obstacles []onboarding.Obstacle) {
 	sheet(w,
 		"operation", d.UUID.String(), "kind", d.Kind.String(), "account", d.Shop.Account, "shop", d.Shop.Shop,
 		"state", d.State.String(), "reason", d.Reason, "run", fmt.Sprint(d.Run), "generation", fmt.Sprint(d.Generation),
 		"doubt", yes(d.Doubt, "an attempt may have been executed"), "created", when(d.Created), "changed", when(d.Changed),
 		"due", when(d.Due), "owner", d.Owner)
+	if len(obstacles) > 0 && d.State != journal.Attention {
+		_, _ = fmt.Fprintln(w)
+		for _, o := range obstacles {
+			sheet(w, "waits", o.Words, "command", o.Command)
+		}
+	}
 	if v := attentionView(d.OperationRecord); v != nil {
 		_, _ = fmt.Fprintln(w)
 		sheet(w, "certain", v.Certain, "not certain", v.Uncertain, "safe commands", strings.Join(v.Safe, ", "))
@@ -164,7 +193,7 @@ func tries(r journal.OperationRecord) string {
 
 // moment tells when a waiting operation goes on, and of others when they changed.
 func moment(r journal.OperationRecord) string {
-	if r.State == journal.Waiting && !r.Due.IsZero() {
+	if r.State == journal.Waiting && !r.Due.IsZero() || r.State.Open() && r.Due.After(time.Now()) {
 		return "due " + second(r.Due)[len("2006-"):]
 	}
 	return second(r.Changed)

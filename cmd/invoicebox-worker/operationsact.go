@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -42,8 +43,11 @@ func (c *operationsRetry) Run(ctx context.Context, s *settings, env environment)
 	return c.act(ctx, s, env, onboarding.CommandRetry, nil)
 }
 
-// Run asks for an end.
+// Run asks for an end, which is for ever: the audit needs the reason.
 func (c *operationsClose) Run(ctx context.Context, s *settings, env environment) error {
+	if strings.TrimSpace(c.Reason) == "" {
+		return &usageError{"--reason is required: why the operation is closed, for the audit trail"}
+	}
 	return c.act(ctx, s, env, onboarding.CommandClose, nil)
 }
 

@@ -144,7 +144,14 @@ func TestStartIsRefusedByTheJournal(t *testing.T) {
 	if code := w.end(); code != exitDone {
 		t.Fatalf("exit status %d", code)
 	}
-	refused("another keyset", with(r.service(), "--keyset-file", r.newKeyset("other.json")), "--keyset-file", "does not fit the journal")
+	refused("another keyset", with(r.service(), "--keyset-file", r.newKeyset("other.json")), "--keyset-file", "does not fit the journal", "restore your copy")
+	refused("a lost keyset", with(r.service(), "--keyset-file", r.path("lost.json")), "--keyset-file", "does not exist", "restore your copy")
+	refused("a damaged keyset", with(r.service(), "--keyset-file", r.write("damaged.json", "{")), "--keyset-file", "is damaged", "restore your copy")
+	for _, command := range []string{"run", "check"} {
+		if _, out, errs := r.command(append([]string{command}, with(r.service(), "--keyset-file", r.path("lost.json"))...)...); strings.Contains(out+errs, "keys create") {
+			t.Errorf("%s of a lost keyset advises keys create: %s%s", command, out, errs)
+		}
+	}
 	refused("another partner id", with(r.service(), "--partner-id", "11111111-1111-1111-1111-111111111111"), "--partner-id", "default")
 	r.sqlExec("journal.db", "UPDATE goose_db_version SET version_id = 9999 WHERE id = (SELECT max(id) FROM goose_db_version)")
 	refused("newer", r.service(), "--journal-url", "newer version")

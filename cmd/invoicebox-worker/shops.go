@@ -7,6 +7,9 @@ import (
 	"io"
 	"time"
 
+	"github.com/google/uuid"
+
+	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/journal"
 )
 
@@ -76,20 +79,33 @@ func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error
 			}
 			view.Active.Reference = credential.Reference
 		}
+		situation, err := worker.ReadSituation(ctx, j)
+		if err != nil {
+			return err
+		}
+		var why notes
+		marks := map[uuid.UUID]string{}
 		for _, o := range h.Operations {
-			view.Operations = append(view.Operations, detailView(o))
+			obstacles, err := situation.Obstacles(ctx, o.OperationRecord)
+			if err != nil {
+				return err
+			}
+			detail := detailView(o)
+			detail.WaitsFor = obstacleViews(obstacles)
+			view.Operations = append(view.Operations, detail)
+			marks[o.UUID] = why.mark(obstacles)
 		}
 		for _, l := range letters {
 			view.DeadLetters = append(view.DeadLetters, letterView(l))
 		}
-		return c.write(env.stdout, view, func(w io.Writer) { shopForPeople(w, h, view, letters) })
+		return c.write(env.stdout, view, func(w io.Writer) { shopForPeople(w, h, view, letters, marks, &why) })
 	})
 }
 
 // shownLetters bounds the dead letters that are shown of a shop.
 const shownLetters = 50
 
-func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON, letters []journal.DeadLetterRecord) {
+func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON, letters []journal.DeadLetterRecord, marks map[uuid.UUID]string, why *notes) {
 	pairs := []string{"shop", h.Shop.Shop, "account", h.Shop.Account}
 	if h.Invited != nil {
 		pairs = append(pairs, "invited", when(h.Invited.At), "invitation id", h.Invited.InvitationID)
@@ -103,10 +119,11 @@ func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON, letters []
 	eventsGrid(w, h.Events)
 	var rows [][]any
 	for _, o := range h.Operations {
-		rows = append(rows, []any{o.UUID, o.Kind, o.State, o.Reason, o.Run, tries(o.OperationRecord), second(o.Changed)})
+		rows = append(rows, []any{o.UUID, o.Kind, o.State.String() + marks[o.UUID], o.Reason, o.Run, tries(o.OperationRecord), moment(o.OperationRecord)})
 	}
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{whole("operation"), "kind", "state", "reason", "run", "tries", whole("changed")}, rows, "no operations")
+	grid(w, []any{whole("operation"), "kind", "state", "reason", "run", "tries", whole("changed or due")}, rows, "no operations")
+	why.print(w)
 	_, _ = fmt.Fprintln(w)
 	outputsGrid(w, h.Output)
 	if len(letters) == 0 {

@@ -155,6 +155,7 @@ type (
 		Published   []outputJSON  `json:"published,omitzero"`
 
 		Attention *attentionJSON `json:"attention,omitzero"`
+		WaitsFor  []obstacleJSON `json:"waitsFor,omitzero"` // what keeps it from running
 		Acts      []intentJSON   `json:"acts,omitzero"`
 	}
 	attemptJSON struct {

@@ -21,6 +21,7 @@ const (
 	CommandClose  Command = "close"  // end it
 	CommandPause  Command = "pause"  // close an account's gate
 	CommandResume Command = "resume" // let one call try whether it can open again
+	CommandCheck  Command = "check"  // check an account's own token now
 )
 
 // An actRow says what a command does to an operation in attention that permits
@@ -103,6 +104,8 @@ const (
 	ResultClosed    Result = "closed"
 	ResultPaused    Result = "paused"
 	ResultResumed   Result = "resumed"
+
+	ResultTokenWorks Result = "token_works"
 )
 
 // Results of intents that were refused: nothing was changed.
@@ -119,8 +122,15 @@ const (
 	ResultNotConfigured    Result = "not_configured"
 	ResultNotPaused        Result = "not_paused"
 	ResultTokenOpens       Result = "token_opens"
-	ResultUnknownAct       Result = "unknown_act"
-	ResultRestored         Result = "restored"
+
+	ResultAccountTokenRefused Result = "account_token_refused"
+	ResultNotTheAPI           Result = "not_the_api"
+	ResultAccountThrottled    Result = "account_throttled"
+	ResultNoAnswer            Result = "no_answer"
+	ResultNoPermitLeft        Result = "no_permit"
+
+	ResultUnknownAct Result = "unknown_act"
+	ResultRestored   Result = "restored"
 )
 
 type resultRow struct {
@@ -148,7 +158,13 @@ var resultRows = []resultRow{
 	{ResultStillUnreadable, journal.IntentRefused, "The kept response cannot be read by this version either, or is not kept any more. `operations response` shows it; enter merchant id and token by hand if it holds them."},
 	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
 	{ResultNotPaused, journal.IntentRefused, "The account is not paused: it goes on by itself."},
-	{ResultTokenOpens, journal.IntentRefused, "The account goes on by itself as soon as its own token passes a check: now and then, and when the token file changes."},
+	{ResultTokenOpens, journal.IntentRefused, "The account is paused for its token or address: only a check of its token resumes it. Use `accounts check`."},
+	{ResultTokenWorks, journal.IntentPerformed, "Invoicebox accepts the account's token."},
+	{ResultAccountTokenRefused, journal.IntentRefused, "Invoicebox refuses the account's token: put a valid one into --token-file."},
+	{ResultNotTheAPI, journal.IntentRefused, "What answers at --invoicebox-url is not the Invoicebox API, or it denies the account the check: correct --invoicebox-url and restart the worker."},
+	{ResultAccountThrottled, journal.IntentRefused, "Invoicebox answers that the account's limit of requests is used up; nothing is known of the token."},
+	{ResultNoAnswer, journal.IntentRefused, "Invoicebox fails or cannot be reached; nothing is known of the token."},
+	{ResultNoPermitLeft, journal.IntentRefused, "No request is left in this window, so the token was not checked. Try again in a minute."},
 	{ResultRestored, journal.IntentRefused, "The journal was restored, and this may have been done before. Look at it as it stands now, and ask again if it is still needed."},
 	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
 }

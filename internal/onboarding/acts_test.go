@@ -186,6 +186,7 @@ func TestGateActs(t *testing.T) {
 		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultResumed, journal.GateResting},
 		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}, ResultResumed, journal.GateResting},
 		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: "refusals"}, ResultResumed, journal.GateResting},
+		// Asked for before the gate was paused: TestAccountCheck has the others.
 		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultTokenOpens, journal.GatePaused},
 		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonAddress)}, ResultTokenOpens, journal.GatePaused},
 		{CommandResume, journal.Gate{State: journal.GateOpen}, ResultNotPaused, journal.GateOpen},

@@ -87,7 +87,10 @@ func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
 		g.mu.Unlock()
 		return at
 	}
-	acc.checking.Store(true)
+	if !acc.checking.CompareAndSwap(false, true) {
+		g.mu.Unlock()
+		return time.Time{}
+	}
 	g.renewed = false
 	g.mu.Unlock()
 	p.later(func() {
@@ -99,8 +102,9 @@ func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
 }
 
 // checkOwn asks whether the partner's own token works now, and tells the gate.
-func (p *Pool) checkOwn(s scope, acc *account) {
-	verdict, told := sigNone, time.Duration(0) // not even asked
+// The verdict is sigNone where no request was sent.
+func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
+	told := time.Duration(0)
 	sendBy := p.cfg.sendBy()
 	// Its permits are held that long: whoever stood still meanwhile sends nothing.
 	calls, cancel := context.WithTimeout(s.calls, sendBy+p.cfg.RequestDeadline)
@@ -127,6 +131,7 @@ func (p *Pool) checkOwn(s scope, acc *account) {
 	if acc.gate.tell(verdict, told, false, now) {
 		p.gateChanged(acc)
 	}
+	return verdict
 }
 
 // checkSignals is what a check of the account's own token tells its gate; what is

@@ -213,6 +213,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			next = earliest(next, until)
 			continue
 		}
+		acc.busy.Store(room == 0)
 		if room == 0 {
 			hungry = true
 			continue
@@ -303,14 +304,17 @@ func (p *Pool) permits(ctx context.Context, acc *account, egress *int) (int, tim
 	p.metrics.permits.WithLabelValues(acc.ledger.Ledger).Set(float64(n))
 	n = max(0, n-own)
 	if n > 0 && *egress > 0 {
+		acc.permit.Store(nil)
 		return min(n, *egress), time.Time{}, nil
 	}
+	ledger := EgressLedger
 	if n == 0 {
-		next = at
+		next, ledger = at, acc.ledger.Ledger
 	}
 	if next.Before(time.Now()) {
 		next = fallback
 	}
+	acc.permit.Store(&nextPermit{ledger, next})
 	return 0, next, nil
 }
 

@@ -196,6 +196,16 @@ var gateActs = []struct {
 }
 
 func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) (ended bool) {
+	if err := p.refreshGates(s.work); err != nil {
+		p.intentFailed(i, err)
+		return false
+	}
+	acc.gate.mu.Lock()
+	g := acc.gate.g
+	acc.gate.mu.Unlock()
+	if needsCheck(Command(i.Act), g) {
+		return p.checkAccount(s, acc, i)
+	}
 	for _, row := range gateActs {
 		if string(row.act) == i.Act {
 			return p.changeGate(s, acc, i, row.signal, row.result)

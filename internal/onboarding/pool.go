@@ -70,6 +70,16 @@ type account struct {
 	turn     int          // activations claimed since the last invitation, while both waited
 	owed     atomic.Int64 // to the turn: invitations that were claimed and found no permit
 	checking atomic.Bool
+
+	// For the worker's report.
+	busy   atomic.Bool // all places for calls are taken
+	permit atomic.Pointer[nextPermit]
+}
+
+// A nextPermit is when a ledger that is used up has its next permit.
+type nextPermit struct {
+	ledger string
+	at     time.Time
 }
 
 // work is what can be claimed in one request.

@@ -24,17 +24,26 @@ type health struct {
 	mu       sync.Mutex
 	names    []string
 	parts    map[string]readiness
+	noted    map[string]bool // parts that say how they stand and make nothing fail
 	complete bool
 	draining bool
 }
 
-func newHealth() *health { return &health{parts: map[string]readiness{}} }
+func newHealth() *health { return &health{parts: map[string]readiness{}, noted: map[string]bool{}} }
 
 func (h *health) add(name string, r readiness) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.names = append(h.names, name)
 	h.parts[name] = r
+}
+
+// note adds a part that says how it stands. It never makes the worker not ready.
+func (h *health) note(name string, r readiness) {
+	h.add(name, r)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.noted[name] = true
 }
 
 func (h *health) started() {
@@ -67,12 +76,22 @@ func (h *health) report(ctx context.Context) (ready bool, text string) {
 	for _, name := range names {
 		ok, words := h.parts[name](ctx)
 		verdict := "ready"
-		if !ok {
+		if h.isNoted(name) {
+			if !ok {
+				verdict = "degraded"
+			}
+		} else if !ok {
 			verdict, ready = "not ready", false
 		}
 		fmt.Fprintf(&b, "%s: %s: %s\n", verdict, name, words)
 	}
 	return ready, b.String()
+}
+
+func (h *health) isNoted(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.noted[name]
 }
 
 func (h *health) handler(gatherer prometheus.Gatherer, logger *slog.Logger) http.Handler {

@@ -89,9 +89,25 @@ func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) error 
 	return opensCheck(j.Identity(), kept, keys)
 }
 
+// JournalIsSealed tells whether there is a journal whose rows need a keyset that
+// exists already. One that cannot be opened counts as such.
+func JournalIsSealed(ctx context.Context, url string) bool {
+	at, err := journalAt(url)
+	if err != nil {
+		return false
+	}
+	j, err := at.open(ctx, opening{beside: true})
+	if err != nil {
+		return at.path != "" && at.exists(ctx)
+	}
+	defer func() { _ = j.Close() }()
+	kept, err := j.KeysetCheck(ctx)
+	return err != nil || len(kept) > 0
+}
+
 func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 	if text, err := keys.Open(kept, checkRow(identity)); err != nil || string(text) != keysetWord {
-		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal: what lies in it was sealed with another one; give that one, or start with a new journal"}
+		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A keyset that was made later cannot open what the journal holds"}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"invoicebox-worker/internal/kafkaconn"
@@ -115,6 +116,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	state.add("relay", func(context.Context) (bool, string) { return relay.Ready() })
+	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New()}
+	for _, a := range o.Accounts {
+		state.note("account "+a.Name, reports.ready(a.Name))
+	}
 	state.started()
 	started = true
 	log.Info("started", startLine(&o, jrnl.Identity().String(), address)...)
@@ -132,6 +137,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		state.add("files", filesReady(o.Files))
 	}
 	go watchFiles(watching, o.Files)
+	announcing.Go(func() { _ = guarded(watching, log, "report", reports.run) })
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
 	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", pool.Run}, part{"relay", relay.Run})
 }

@@ -1,0 +1,203 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+const (
+	reportLook  = time.Second      // how often it is looked whether something has changed
+	reportEvery = 10 * time.Second // how often a report is made when nothing has
+	// reportFresh is how old the last report of a running worker can be.
+	reportFresh = 3 * reportEvery
+)
+
+// workerFacts are what a worker reports for commands beside it.
+type workerFacts struct {
+	Accounts []onboarding.AccountStatus `json:"accounts"`
+}
+
+// A standing tells how the accounts stand.
+type standing interface {
+	Status(unknown, now time.Time) []onboarding.GateStatus
+}
+
+// A reporter writes into the journal how this worker stands.
+type reporter struct {
+	journal journal.Reports
+	pool    standing
+	worker  uuid.UUID
+}
+
+// run reports until ctx ends.
+func (r *reporter) run(ctx context.Context) error {
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = r.journal.EndReport(last, r.worker)
+	}()
+	tick := time.NewTicker(reportLook)
+	defer tick.Stop()
+	var last string
+	var at time.Time
+	for {
+		if facts, err := r.facts(ctx); err == nil && (facts != last || time.Since(at) >= reportEvery) {
+			if r.journal.ReportWorker(ctx, journal.WorkerReport{Worker: r.worker, Owner: owner(), Facts: []byte(facts)}) == nil {
+				last, at = facts, time.Now()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *reporter) facts(ctx context.Context) (string, error) {
+	unknown, err := r.journal.UnknownSince(ctx)
+	if err != nil {
+		return "", err
+	}
+	var f workerFacts
+	for _, s := range r.pool.Status(unknown, time.Now()) {
+		f.Accounts = append(f.Accounts, s.AccountStatus)
+	}
+	doc, err := json.Marshal(f)
+	return string(doc), err
+}
+
+// ready is the line of an account for /readyz, which it does not make fail.
+func (r *reporter) ready(account string) readiness {
+	return func(ctx context.Context) (bool, string) {
+		unknown, err := r.journal.UnknownSince(ctx)
+		if err != nil {
+			unknown = time.Time{} // the journal's own line says so
+		}
+		now := time.Now()
+		for _, s := range r.pool.Status(unknown, now) {
+			if s.Account == account {
+				return accountLine(s, now)
+			}
+		}
+		return true, "open"
+	}
+}
+
+// accountLine says how an account stands, and whether it invites and activates.
+func accountLine(s onboarding.GateStatus, now time.Time) (works bool, words string) {
+	d := onboarding.DescribeGate(s.Account, s.Gate, s.CheckAt, now)
+	words, works = d.Words, s.Gate.State == journal.GateOpen || s.Gate.State == ""
+	switch {
+	case s.HoldUntil.After(now):
+		return false, words + "; it is not known what was sent before: no request before " + s.HoldUntil.UTC().Format(time.RFC3339)
+	case s.PermitAt.After(now):
+		return works, fmt.Sprintf("%s; the limit of requests is used up (%s), next permit at %s", words, s.Ledger, s.PermitAt.UTC().Format(time.RFC3339))
+	}
+	return works, words
+}
+
+// A Situation is what is known beside operations when it is asked why they do not
+// run: which workers run, and how the accounts stand.
+type Situation struct {
+	journal  journal.Journal
+	now      time.Time
+	running  bool
+	accounts map[string]journal.Account
+	statuses map[string]onboarding.AccountStatus
+}
+
+// ReadSituation reads it from the journal.
+func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
+	s := &Situation{journal: j, now: time.Now(), accounts: map[string]journal.Account{}, statuses: map[string]onboarding.AccountStatus{}}
+	accounts, err := j.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range accounts {
+		s.accounts[a.Name] = a
+	}
+	reports, err := j.WorkerReports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range reports {
+		if r.Age > reportFresh {
+			continue
+		}
+		s.running = true
+		var f workerFacts
+		if json.Unmarshal(r.Facts, &f) != nil {
+			continue // of another version
+		}
+		for _, a := range f.Accounts {
+			// The newest report comes first; of several checks the next one counts.
+			known, there := s.statuses[a.Account]
+			switch {
+			case !there:
+				s.statuses[a.Account] = a
+			case known.CheckAt.IsZero() || !a.CheckAt.IsZero() && a.CheckAt.Before(known.CheckAt):
+				known.CheckAt = a.CheckAt
+				s.statuses[a.Account] = known
+			}
+		}
+	}
+	return s, nil
+}
+
+// Running tells whether a worker runs with the journal.
+func (s *Situation) Running() bool { return s.running }
+
+// Gate says how an account's gate stands.
+func (s *Situation) Gate(a journal.Account) onboarding.GateDescription {
+	return onboarding.DescribeGate(a.Name, a.Gate, s.CheckAt(a), s.now)
+}
+
+// CheckAt is when a paused account's token is checked next, as far as a running
+// worker has said so; zero: not known.
+func (s *Situation) CheckAt(a journal.Account) time.Time {
+	if at := s.statuses[a.Name].CheckAt; a.Gate.State != journal.GateOpen && at.After(s.now) {
+		return at
+	}
+	return time.Time{}
+}
+
+// Obstacles says what keeps an operation from running.
+func (s *Situation) Obstacles(ctx context.Context, o journal.OperationRecord) ([]onboarding.Obstacle, error) {
+	f := onboarding.Facts{Now: s.now, Running: s.running, Gate: s.accounts[o.Shop.Account].Gate}
+	f.Status, f.Configured = s.statuses[o.Shop.Account]
+	if o.State == journal.Queued {
+		others, err := s.journal.Operations(ctx, journal.OperationFilter{Account: o.Shop.Account, Shop: o.Shop.Shop, OpenOnly: true, Limit: 100})
+		if err != nil && !errors.Is(err, journal.ErrNotFound) {
+			return nil, err
+		}
+		for _, other := range others {
+			if other.UUID != o.UUID && other.State.HoldsLane() {
+				f.Ahead, f.AheadState = other.UUID, other.State
+			}
+		}
+	}
+	return onboarding.Obstacles(o, f), nil
+}
+
+// WhyWaits is the sentence for people: the obstacles, then what changes them.
+func WhyWaits(list []onboarding.Obstacle) string {
+	var words []string
+	for _, o := range list {
+		text := o.Words
+		if o.Command != "" {
+			text += " (`" + o.Command + "`)"
+		}
+		words = append(words, text)
+	}
+	return strings.Join(words, "; ")
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+// obstacleJSON is one thing that keeps an operation from running.
+type obstacleJSON struct {
+	Cause     string     `json:"cause"` // closed set
+	Until     *time.Time `json:"until,omitzero"`
+	Operation string     `json:"operation,omitzero"`
+	Detail    string     `json:"detail"`
+	Command   string     `json:"command,omitzero"` // of this program
+}
+
+func obstacleViews(list []onboarding.Obstacle) []obstacleJSON {
+	var views []obstacleJSON
+	for _, o := range list {
+		views = append(views, obstacleJSON{
+			Cause: string(o.Cause), Until: instant(o.Until), Operation: idText(o.Operation), Detail: o.Words, Command: o.Command,
+		})
+	}
+	return views
+}
+
+// notes are what the rows of a table wait for: each is told once, below it.
+type notes struct {
+	numbers map[string]int
+	texts   []string
+}
+
+// mark returns the sign for a row, " [1]" and so on, empty where the row itself
+// says it all.
+func (n *notes) mark(list []onboarding.Obstacle) string {
+	for _, o := range list {
+		text := noteOf(o)
+		if text == "" {
+			continue
+		}
+		if n.numbers == nil {
+			n.numbers = map[string]int{}
+		}
+		if n.numbers[text] == 0 {
+			n.texts = append(n.texts, text)
+			n.numbers[text] = len(n.texts)
+		}
+		return fmt.Sprintf(" [%d]", n.numbers[text])
+	}
+	return ""
+}
+
+// print tells them.
+func (n *notes) print(w io.Writer) {
+	for i, text := range n.texts {
+		_, _ = fmt.Fprintf(w, "[%d] %s\n", i+1, text)
+	}
+}
+
+// noteOf leaves out what differs from row to row and stands in them.
+func noteOf(o onboarding.Obstacle) string {
+	switch o.Cause {
+	case onboarding.CausePerson, onboarding.CauseBackOff:
+		return ""
+	case onboarding.CauseLane:
+		return "another operation of the same shop is first: `operations show` names it"
+	case onboarding.CauseQuiet:
+		return "an earlier request may still be on its way: quiet period until the time shown"
+	case onboarding.CauseStore:
+		return "the credential store is not ready: next attempt at the time shown"
+	case onboarding.CauseVerification:
+		return "the new token is being checked, next at the time shown"
+	}
+	return worker.WhyWaits([]onboarding.Obstacle{o})
+}
+
+// outcomeEvery is how often it is looked whether an operation has come to its end.
+const outcomeEvery = 200 * time.Millisecond
+
+// awaitOutcome waits until an operation that was planned again has ended, waits
+// for an operator, or cannot go on before somebody does something. It returns the
+// operation as it then is, with what keeps it from running.
+func awaitOutcome(ctx context.Context, j journal.Journal, start journal.OperationRecord, until time.Time) (journal.OperationRecord, []onboarding.Obstacle, error) {
+	tick := time.NewTicker(outcomeEvery)
+	defer tick.Stop()
+	for o := start; ; {
+		d, err := j.Operation(ctx, start.UUID)
+		if err != nil {
+			return o, nil, err
+		}
+		o = d.OperationRecord
+		situation, err := worker.ReadSituation(ctx, j)
+		if err != nil {
+			return o, nil, err
+		}
+		list, err := situation.Obstacles(ctx, o)
+		if err != nil {
+			return o, nil, err
+		}
+		over := !o.State.Open() || !time.Now().Before(until)
+		for _, x := range list {
+			over = over || x.Lasts()
+		}
+		if over {
+			return o, list, nil
+		}
+		select {
+		case <-ctx.Done():
+			return o, list, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// outcomeForPeople says how an operation stands after an act.
+func outcomeForPeople(o journal.OperationRecord, list []onboarding.Obstacle) string {
+	state := o.State.String()
+	if o.Reason != "" {
+		state += " (" + o.Reason + ")"
+	}
+	switch why := worker.WhyWaits(list); {
+	case o.State == journal.Attention:
+		return "outcome: it waits for an operator again: " + o.Reason
+	case !o.State.Open():
+		return "outcome: " + state
+	case why != "":
+		return "now " + state + "; it does not run yet: " + why
+	default:
+		return "now " + state
+	}
+}

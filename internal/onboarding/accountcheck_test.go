@@ -1,0 +1,86 @@
+package onboarding
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
+)
+
+// A check that a person asks for is made at once, and its end says what it came to.
+func TestAccountCheck(t *testing.T) {
+	odd := answer{status: 404, body: "<html>"}
+	for name, c := range map[string]struct {
+		call, check answer
+		pause       Reason // "": the account is open
+		act         Command
+		want        Result
+		then        journal.GateState
+	}{
+		"OpenAndGood":       {answer{}, answer{}, "", CommandCheck, ResultTokenWorks, journal.GateOpen},
+		"OpenAndRefused":    {answer{}, answer{status: 401}, "", CommandCheck, ResultAccountTokenRefused, journal.GatePaused},
+		"OpenAndStrange":    {answer{}, odd, "", CommandCheck, ResultNotTheAPI, journal.GateOpen},
+		"OpenAndAway":       {answer{}, answer{fail: invoicebox.ReasonConnect, unsent: true}, "", CommandCheck, ResultNoAnswer, journal.GateOpen},
+		"OpenAndThrottled":  {answer{}, answer{status: 429}, "", CommandCheck, ResultAccountThrottled, journal.GateLimited},
+		"TokenStillBad":     {answer{status: 401}, answer{status: 401}, ReasonToken, CommandCheck, ResultAccountTokenRefused, journal.GatePaused},
+		"TokenGood":         {answer{status: 401}, answer{}, ReasonToken, CommandCheck, ResultTokenWorks, journal.GateOpen},
+		"ResumeForToken":    {answer{status: 401}, answer{}, ReasonToken, CommandResume, ResultTokenWorks, journal.GateOpen},
+		"ResumeStillBad":    {answer{status: 401}, answer{status: 401}, ReasonToken, CommandResume, ResultAccountTokenRefused, journal.GatePaused},
+		"ResumeForAddress":  {odd, answer{}, ReasonAddress, CommandResume, ResultTokenWorks, journal.GateResting},
+		"ResumeWrongStill":  {odd, odd, ReasonAddress, CommandResume, ResultNotTheAPI, journal.GatePaused},
+		"ResumeAddressAway": {odd, answer{fail: invoicebox.ReasonConnect, unsent: true}, ReasonAddress, CommandResume, ResultNoAnswer, journal.GatePaused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Bool
+				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+					switch {
+					case op == invoicebox.CheckOwn && asked.Load() && c.check.bad():
+						return c.check
+					case op == invoicebox.CheckOwn && !asked.Load() && c.pause != "":
+						return c.call
+					case op != invoicebox.CheckOwn && c.call.bad():
+						return c.call
+					}
+					return good(op, value, n)
+				})
+				gate := func() journal.Gate {
+					b.j.mu.Lock()
+					defer b.j.mu.Unlock()
+					return b.j.accounts["default"].Gate
+				}
+				if c.pause != "" {
+					for i := range faultsToPause {
+						b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i))
+					}
+				}
+				b.start()
+				if c.pause != "" {
+					b.until(time.Minute, "paused", func() bool { return gate().State == journal.GatePaused && gate().Reason == string(c.pause) })
+					at := b.pool.Status(time.Time{}, time.Now())[0].CheckAt
+					if wait := time.Until(at); wait <= 0 || wait > 5*time.Minute {
+						t.Errorf("the next check is in %v", wait)
+					}
+				}
+				asked.Store(true)
+				began := time.Now()
+				end := b.ended(b.j.ask(b.keys, journal.Intent{Act: string(c.act)}, ""), c.want)
+				if took := time.Since(began); took > 5*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				if !strings.Contains(end.Detail, "Account default is ") {
+					t.Errorf("%q", end.Detail)
+				}
+				b.until(time.Second, "the gate is written", func() bool { return gate().State == c.then || c.then == journal.GateOpen && gate().State == "" })
+				b.finish()
+			})
+		})
+	}
+}
+
+func (a answer) bad() bool { return a.status != 0 || a.fail != "" }

@@ -1,0 +1,228 @@
+package onboarding
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// A Cause is why an operation does not run. The set is closed.
+type Cause string
+
+// The causes.
+const (
+	CausePerson        Cause = "operator"                   // waits for an operator's command
+	CauseNoWorker      Cause = "worker_not_running"         // no worker has the journal
+	CauseNotConfigured Cause = "account_not_configured"     // no running worker has the account
+	CausePaused        Cause = "account_paused"             // until a person, or a check of the token, resumes it
+	CauseBackingOff    Cause = "account_backing_off"        // Invoicebox fails or cannot be reached
+	CauseThrottled     Cause = "account_throttled"          // Invoicebox answered 429
+	CauseHold          Cause = "hold_after_restore"         // it is not known how many requests were sent
+	CauseLimit         Cause = "request_limit"              // our own limit of requests is used up
+	CauseBusy          Cause = "concurrency_limit"          // all places for calls are taken
+	CauseLane          Cause = "lane_taken"                 // another operation of the shop is first
+	CauseQuiet         Cause = "quiet_period"               // an earlier request may still be on its way
+	CauseStore         Cause = "credential_store_not_ready" // a token could not be stored
+	CauseVerification  Cause = "verification"               // the new token is being checked
+	CauseBackOff       Cause = "back_off"                   // of this operation
+)
+
+// Causes lists all causes.
+func Causes() []Cause {
+	return []Cause{
+		CausePerson, CauseNoWorker, CauseNotConfigured, CausePaused, CauseBackingOff, CauseThrottled, CauseHold, CauseLimit, CauseBusy,
+		CauseLane, CauseQuiet, CauseStore, CauseVerification, CauseBackOff,
+	}
+}
+
+// An AccountStatus is what a running worker reports of an account beside its gate.
+type AccountStatus struct {
+	Account   string    `json:"account"`
+	CheckAt   time.Time `json:"checkAt,omitzero"`   // of the next check of the account's token
+	PermitAt  time.Time `json:"permitAt,omitzero"`  // no request is permitted before
+	Ledger    string    `json:"ledger,omitzero"`    // that PermitAt is of
+	HoldUntil time.Time `json:"holdUntil,omitzero"` // what was sent before is not known
+	Busy      bool      `json:"busy,omitzero"`      // all places for calls are taken
+}
+
+// Facts are what is known beside an operation when it is asked why it does not
+// run. Which are needed follows from the operation's state.
+type Facts struct {
+	Now        time.Time
+	Running    bool // a worker runs with the journal
+	Configured bool // and has the account
+	Gate       journal.Gate
+	Status     AccountStatus
+	// Ahead is the operation that has the shop's lane, if it is another.
+	Ahead      uuid.UUID
+	AheadState journal.State
+}
+
+// An Obstacle is one thing that keeps an operation from running.
+type Obstacle struct {
+	Cause     Cause
+	Until     time.Time // when it ends by itself; zero: not known
+	Operation uuid.UUID // of lane_taken
+	Words     string
+	Command   string // that changes it; "" where none does
+}
+
+// Lasts tells whether the obstacle lasts until somebody does something.
+func (o Obstacle) Lasts() bool {
+	return o.Cause == CausePerson || o.Cause == CauseNoWorker || o.Cause == CauseNotConfigured || o.Cause == CausePaused
+}
+
+// Obstacles says what keeps an operation from running, the one that lasts longest
+// first. None: it runs, is about to, or has ended.
+func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
+	var list []Obstacle
+	add := func(c Cause, until time.Time, command, words string, args ...any) {
+		list = append(list, Obstacle{Cause: c, Until: until, Command: command, Words: fmt.Sprintf(words, args...)})
+	}
+	switch {
+	case o.State == journal.Attention:
+		add(CausePerson, time.Time{}, "", "waits for an operator's command")
+		return list
+	case !o.State.Open():
+		return nil
+	case !f.Running:
+		add(CauseNoWorker, time.Time{}, "run", "no worker is running with this journal")
+	case !f.Configured:
+		add(CauseNotConfigured, time.Time{}, "", "no running worker is configured for account %s", o.Shop.Account)
+	}
+	if calls := o.State == journal.Queued || o.State == journal.Planned || o.State == journal.Waiting || o.State == journal.Unknown; calls {
+		list = append(list, accountObstacles(o.Shop.Account, f)...)
+	}
+	later := o.Due.After(f.Now)
+	switch o.State {
+	case journal.Queued:
+		if f.Ahead != uuid.Nil {
+			list = append(list, Obstacle{Cause: CauseLane, Operation: f.Ahead, Words: fmt.Sprintf("operation %s of the same shop (%s) is first", f.Ahead, f.AheadState)})
+		} else {
+			add(CauseLane, time.Time{}, "", "an earlier operation of the same shop is first")
+		}
+	case journal.Unknown:
+		if later {
+			add(CauseQuiet, o.Due, "", "an earlier request has no answer and may still be on its way; quiet period until %s", clockTime(o.Due))
+		}
+	case journal.Planned, journal.Waiting, journal.Received, journal.Stored:
+		switch {
+		case o.Reason == string(ReasonStoreNotReady):
+			add(CauseStore, o.Due, "", "the credential store is not ready; next attempt at %s", clockTime(o.Due))
+		case !later:
+		case o.State == journal.Received:
+			add(CauseQuiet, o.Due, "", "another request of the operation may still be on its way; quiet period until %s", clockTime(o.Due))
+		case o.State == journal.Stored:
+			add(CauseVerification, o.Due, "", "the new token is being checked; next check at %s", clockTime(o.Due))
+		default:
+			add(CauseBackOff, o.Due, "", "next attempt at %s (%s)", clockTime(o.Due), cmp.Or(o.Reason, "planned"))
+		}
+	}
+	return list
+}
+
+// accountObstacles are those of every call of an account.
+func accountObstacles(account string, f Facts) []Obstacle {
+	var list []Obstacle
+	g := DescribeGate(account, f.Gate, f.Status.CheckAt, f.Now)
+	if f.Gate.State != journal.GateOpen && f.Gate.State != "" {
+		cause := map[journal.GateState]Cause{journal.GatePaused: CausePaused, journal.GateResting: CauseBackingOff, journal.GateLimited: CauseThrottled}[f.Gate.State]
+		list = append(list, Obstacle{Cause: cause, Until: g.Until, Command: g.Command, Words: "account " + account + " is " + g.Words})
+	}
+	s := f.Status
+	switch {
+	case s.HoldUntil.After(f.Now):
+		list = append(list, Obstacle{Cause: CauseHold, Until: s.HoldUntil, Words: "it is not known what was sent before the journal was restored, moved or made; no request before " + clockTime(s.HoldUntil)})
+	case s.PermitAt.After(f.Now):
+		list = append(list, Obstacle{Cause: CauseLimit, Until: s.PermitAt, Words: fmt.Sprintf("our own limit of requests is used up (%s); next permit at %s", s.Ledger, clockTime(s.PermitAt))})
+	case s.Busy:
+		list = append(list, Obstacle{Cause: CauseBusy, Words: "all places for calls are taken (--concurrency)"})
+	}
+	return list
+}
+
+// A GateDescription says in words how an account's gate stands.
+type GateDescription struct {
+	Words   string    // after "account NAME is"
+	Until   time.Time // when it ends by itself, if that lies ahead
+	Command string    // that changes it; "" where none does
+}
+
+// DescribeGate says how an account's gate stands. An end in the past is none: the
+// gate then waits for the call that tries the account. checkAt is when the
+// account's token is checked next, zero where no worker has said so.
+func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDescription {
+	var d GateDescription
+	reason := gateWordsOf(Reason(g.Reason))
+	check := ""
+	if checkAt.After(now) {
+		check = "; next check at " + clockTime(checkAt)
+	}
+	switch g.State {
+	case journal.GatePaused:
+		d.Words = fmt.Sprintf("paused since %s: %s", clockTime(g.Since), reason.words)
+		d.Command = "accounts " + string(reason.command) + " " + account
+		if reason.command == CommandCheck {
+			d.Words += check
+		}
+		if reason.todo != "" {
+			d.Words += "; " + reason.todo
+		}
+	case journal.GateResting, journal.GateLimited:
+		d.Words = "backing off: "
+		if g.State == journal.GateLimited {
+			d.Words = "throttled: "
+		}
+		d.Words += reason.words
+		switch {
+		case g.Until.After(now):
+			d.Until = g.Until
+			d.Words += "; until " + clockTime(g.Until)
+		case g.State == journal.GateResting && g.Reason == string(ReasonServerFaults) && check != "":
+			d.Words += "; waits for a check of the token" + check
+		default:
+			d.Words += "; waits for a trial call, which the next due operation makes"
+		}
+	default:
+		d.Words = "open"
+	}
+	return d
+}
+
+// A gateWord says what a gate's reason means, what ends a pause for it, and which
+// command tries.
+type gateWord struct {
+	reason  Reason
+	words   string
+	todo    string
+	command Command
+}
+
+var gateWordRows = []gateWord{
+	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", CommandCheck},
+	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", CommandCheck},
+	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", CommandResume},
+	{ReasonRequest, "Invoicebox rejects the partner id or the form of the requests", "compare --partner-id with the contract, then resume the account", CommandResume},
+	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out what the shops enter, then resume the account", CommandResume},
+	{ReasonAnswers, "responses that report success cannot be read or used", "`operations response` shows a kept response; resume the account when the cause is removed", CommandResume},
+	{ReasonOperator, "an operator paused it", "", CommandResume},
+	{ReasonSettings, "the settings have changed", "", CommandResume},
+	{ReasonServerFaults, "Invoicebox fails or cannot be reached", "", CommandResume},
+	{ReasonLimited, "Invoicebox limits the account's requests", "", CommandResume},
+}
+
+func gateWordsOf(r Reason) gateWord {
+	for _, row := range gateWordRows {
+		if row.reason == r {
+			return row
+		}
+	}
+	return gateWord{reason: r, words: string(r), command: CommandResume}
+}
+
+// clockTime shows an instant inside a sentence.
+func clockTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

@@ -1,0 +1,140 @@
+package onboarding
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+func TestObstacles(t *testing.T) {
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	soon, past := now.Add(time.Minute), now.Add(-time.Minute)
+	ahead := uuid.New()
+	seen := map[Cause]bool{}
+	paused := func(r Reason) journal.Gate {
+		return journal.Gate{State: journal.GatePaused, Reason: string(r), Since: past}
+	}
+	for name, c := range map[string]struct {
+		state   journal.State
+		reason  Reason
+		due     time.Time
+		facts   func(*Facts)
+		want    []Cause
+		until   time.Time // of the first
+		words   string    // in the first's
+		command string    // of the first
+	}{
+		"Runs":          {state: journal.Planned, due: past},
+		"Claimed":       {state: journal.Claimed, due: soon},
+		"Sending":       {state: journal.Sending, due: soon, facts: func(f *Facts) { f.Gate = paused(ReasonToken) }},
+		"Done":          {state: journal.Done, facts: func(f *Facts) { f.Running = false }},
+		"Superseded":    {state: journal.Superseded},
+		"Attention":     {state: journal.Attention, facts: func(f *Facts) { f.Running = false }, want: []Cause{CausePerson}},
+		"NoWorker":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Running, f.Configured = false, false }, want: []Cause{CauseNoWorker}, command: "run"},
+		"NoWorkerCalls": {state: journal.Sending, due: soon, facts: func(f *Facts) { f.Running = false }, want: []Cause{CauseNoWorker}},
+		"NotConfigured": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Configured = false }, want: []Cause{CauseNotConfigured}, words: "account default"},
+		"PausedToken": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate, f.Status.CheckAt = paused(ReasonToken), soon }, want: []Cause{CausePaused},
+			words: "paused since 2026-01-31 11:59:00Z: Invoicebox refuses the account's token; next check at 2026-01-31 12:01:00Z", command: "accounts check default"},
+		"PausedAddress": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = paused(ReasonAddress) }, want: []Cause{CausePaused}, words: "--invoicebox-url", command: "accounts check default"},
+		"PausedRights":  {state: journal.Queued, facts: func(f *Facts) { f.Gate = paused(ReasonRights) }, want: []Cause{CausePaused, CauseLane}, command: "accounts resume default"},
+		"PausedUnknown": {state: journal.Unknown, due: soon, facts: func(f *Facts) { f.Gate = paused(ReasonOperator) }, want: []Cause{CausePaused, CauseQuiet}, command: "accounts resume default"},
+		"PausedSettles": {state: journal.Stored, due: soon, facts: func(f *Facts) { f.Gate = paused(ReasonOperator) }, want: []Cause{CauseVerification}, until: soon},
+		"BackingOff": {state: journal.Planned, due: past, facts: func(f *Facts) {
+			f.Gate = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: soon}
+		}, want: []Cause{CauseBackingOff}, until: soon, words: "until 2026-01-31 12:01:00Z"},
+		"BackingOffTrial": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateResting, Reason: "request", Until: past} }, want: []Cause{CauseBackingOff}, words: "waits for a trial call"},
+		"BackingOffCheck": {state: journal.Planned, due: past, facts: func(f *Facts) {
+			f.Gate, f.Status.CheckAt = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: past}, soon
+		}, want: []Cause{CauseBackingOff}, words: "waits for a check of the token; next check at"},
+		"Throttled": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: soon} }, want: []Cause{CauseThrottled}, until: soon},
+		"Hold":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil, f.Status.PermitAt = soon, soon }, want: []Cause{CauseHold}, until: soon},
+		"HoldOver":  {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil = past }},
+		"Limit":     {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.PermitAt, f.Status.Ledger = soon, "account/default" }, want: []Cause{CauseLimit}, until: soon, words: "account/default"},
+		"LimitOver": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.PermitAt = past }},
+		"Busy":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.Busy = true }, want: []Cause{CauseBusy}, words: "--concurrency"},
+		"Lane":      {state: journal.Queued, facts: func(f *Facts) { f.Ahead, f.AheadState = ahead, journal.Unknown }, want: []Cause{CauseLane}, words: ahead.String() + " of the same shop (unknown)"},
+		"LaneOf":    {state: journal.Queued, want: []Cause{CauseLane}},
+		"Quiet":     {state: journal.Unknown, due: soon, want: []Cause{CauseQuiet}, until: soon},
+		"QuietOver": {state: journal.Unknown, due: past},
+		"Lingers":   {state: journal.Received, due: soon, want: []Cause{CauseQuiet}, until: soon},
+		"Store":     {state: journal.Planned, reason: ReasonStoreNotReady, due: soon, want: []Cause{CauseStore}, until: soon},
+		"StoreKept": {state: journal.Received, reason: ReasonStoreNotReady, due: past, want: []Cause{CauseStore}},
+		"Verifying": {state: journal.Stored, due: soon, want: []Cause{CauseVerification}, until: soon},
+		"BackOff":   {state: journal.Waiting, reason: ReasonLimited, due: soon, want: []Cause{CauseBackOff}, until: soon, words: "(limited)"},
+		"BackOffBehind": {state: journal.Waiting, due: soon, facts: func(f *Facts) { f.Gate, f.Status.PermitAt = paused(ReasonRefusals), soon },
+			want: []Cause{CausePaused, CauseLimit, CauseBackOff}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Facts{Now: now, Running: true, Configured: true, Gate: journal.Gate{State: journal.GateOpen}}
+			if c.facts != nil {
+				c.facts(&f)
+			}
+			got := Obstacles(journal.OperationRecord{State: c.state, Reason: string(c.reason), Due: c.due, Shop: journal.ShopKey{Account: "default", Shop: "s"}}, f)
+			var causes []Cause
+			for _, o := range got {
+				causes = append(causes, o.Cause)
+				seen[o.Cause] = true
+				if o.Words == "" || strings.Contains(o.Words, "%!") {
+					t.Errorf("%s says %q", o.Cause, o.Words)
+				}
+				if (o.Cause == CauseLane) != (o.Operation != uuid.Nil) && c.facts != nil && f.Ahead != uuid.Nil {
+					t.Errorf("%s names operation %s", o.Cause, o.Operation)
+				}
+			}
+			if d := cmp.Diff(c.want, causes); d != "" {
+				t.Fatal(d)
+			}
+			if len(got) == 0 {
+				return
+			}
+			if !c.until.IsZero() && !got[0].Until.Equal(c.until) || got[0].Until.Before(now) && !got[0].Until.IsZero() && got[0].Cause != CauseStore {
+				t.Errorf("until %v", got[0].Until)
+			}
+			if !strings.Contains(got[0].Words, c.words) || c.command != "" && got[0].Command != c.command {
+				t.Errorf("%q, command %q", got[0].Words, got[0].Command)
+			}
+			if lasts := slices.Contains([]Cause{CausePerson, CauseNoWorker, CauseNotConfigured, CausePaused}, got[0].Cause); got[0].Lasts() != lasts {
+				t.Errorf("%s lasts: %v", got[0].Cause, got[0].Lasts())
+			}
+		})
+	}
+	for _, c := range Causes() {
+		if !seen[c] {
+			t.Errorf("no row has cause %s", c)
+		}
+	}
+}
+
+// Every reason that a gate can have is described in words.
+func TestGateWords(t *testing.T) {
+	reasons := map[Reason]bool{}
+	for _, r := range signalReasons {
+		reasons[r] = true
+	}
+	for _, r := range gateRows {
+		if r.reason != "" {
+			reasons[r.reason] = true
+		}
+	}
+	for r := range reasons {
+		if row := gateWordsOf(r); row.words == string(r) || row.command == "" {
+			t.Errorf("reason %s is not described", r)
+		}
+	}
+	if len(gateWordRows) != len(reasons) {
+		t.Errorf("%d reasons are described, gates have %d", len(gateWordRows), len(reasons))
+	}
+	// A reason that another version wrote.
+	if d := DescribeGate("a", journal.Gate{State: journal.GatePaused, Reason: "newer"}, time.Time{}, time.Now()); !strings.Contains(d.Words, "newer") || d.Command != "accounts resume a" {
+		t.Errorf("%+v", d)
+	}
+	if d := DescribeGate("a", journal.Gate{State: journal.GateOpen, Reason: "x"}, time.Time{}, time.Now()); d.Words != "open" || d.Command != "" {
+		t.Errorf("%+v", d)
+	}
+}
