@@ -186,9 +186,13 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 		return journal.Event{}, err
 	}
 	reused := b.reused
+	at, trusted := eventTime(in.Time, m.Time, b.now())
+	if !trusted {
+		b.tally.untrusted++
+	}
 	return journal.Event{
 		Identity: schemas.Identity(m.Topic, in.Source, id), Digests: digests,
-		Type: in.Type, Source: in.Source, ID: id, Time: in.Time, Offset: m.Offset,
+		Type: in.Type, Source: in.Source, ID: id, Time: at, Offset: m.Offset,
 		TraceParent: in.TraceParent, TraceState: in.TraceState,
 		Shop: shop, Kind: kind, SubjectMACs: macs, Sealed: sealed,
 		ReusedLetter: func() (journal.DeadLetter, error) {

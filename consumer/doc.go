@@ -23,6 +23,10 @@
 //   - An event never overtakes another one of its partition. A shop that turns
 //     to another provider and back inside one fetch is split over two batches,
 //     because the journal cancels after it has taken the events in.
+//   - Events of a shop are ordered by the event's time, else the record's. A time
+//     ahead of this machine's clock is held to the record's time, else to the
+//     clock; a time before 2000 counts as none. An event without a time is older
+//     than no other. Such events are counted.
 //   - What is kept is sealed: addresses, codes, dead records up to 64 KiB. Of a
 //     larger one there is a keyed digest and its size.
 //   - The journal knows where to begin, never the group. Offsets are committed

@@ -25,6 +25,7 @@ type Metrics struct {
 	keyDiffers  *prometheus.CounterVec
 	timeDropped *prometheus.CounterVec
 	nearMisses  *prometheus.CounterVec
+	untrusted   *prometheus.CounterVec
 	unkept      *prometheus.CounterVec
 	lag         *prometheus.GaugeVec
 	position    *prometheus.GaugeVec
@@ -58,6 +59,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		timeDropped: counter("records_time_dropped_total", "Accepted or repeated records whose event has a time without a zone or of an impossible date; the record's time is used.", "topic"),
 		nearMisses:  counter("provider_near_misses_total", "Ignored records whose provider is nearly invoicebox and may be a typing error.", "topic"),
 		unkept:      counter("dead_letters_without_record_total", "Dead letters of which only position and digest are kept, because a bound is reached.", "topic"),
+		untrusted:   counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, the worker's clock, or not at all.", "topic"),
 		lag:         gauge("lag_records", "Records of the partition that were not read yet."),
 		position:    gauge("position", "The journal's position in the partition: the next offset to read."),
 		lost:        counter("records_lost_total", "Offsets that the broker deleted before they were read.", "topic"),
@@ -75,7 +77,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	m.throttled = single("fetch_throttled_seconds_total", "Time for which brokers told this worker to wait before the next fetch, because a quota is reached.")
 	m.unstable = gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark less the last stable offset.")
-	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.timeDropped, m.nearMisses, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
+	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
 		m.rebuilds, m.ingestion, m.failures, m.holding, m.throttled, m.unstable)
 	return m
 }
@@ -113,6 +115,7 @@ type tally struct {
 	keyDiffers int
 
 	timesDropped int
+	untrusted    int // events whose time is ahead of our clock or before 2000
 	nearMisses   int
 	nearMiss     string // the first one's spelling
 	nearMissAt   int64
@@ -160,6 +163,9 @@ func (m *Metrics) count(topic string, t *tally, done journal.Ingested) {
 	}
 	if t.nearMisses > 0 {
 		m.nearMisses.WithLabelValues(topic).Add(float64(t.nearMisses))
+	}
+	if t.untrusted > 0 {
+		m.untrusted.WithLabelValues(topic).Add(float64(t.untrusted))
 	}
 	if done.Unkept > 0 {
 		m.unkept.WithLabelValues(topic).Add(float64(done.Unkept))

@@ -60,9 +60,9 @@ func (p planner) plan(e journal.Event, v journal.ShopView) journal.Plan {
 func (p planner) planInvitation(e journal.Event, v journal.ShopView) journal.Plan {
 	now := p.now()
 	plan := journal.Plan{}
-	older := v.Invited != nil && e.Time.Before(v.Invited.EventTime)
+	older := v.Invited != nil && isOlder(e.Time, v.Invited.EventTime, v.Invited.At)
 	for _, op := range v.Open {
-		if op.Kind == journal.Invite && v.Active == nil && e.Time.Before(op.EventTime) {
+		if op.Kind == journal.Invite && v.Active == nil && isOlder(e.Time, op.EventTime, op.Changed) {
 			// The shop has chosen anew since: that invitation answers this event too.
 			return journal.Plan{Join: op.ID}
 		}
@@ -113,6 +113,20 @@ func (p planner) planInvitation(e journal.Event, v journal.ShopView) journal.Pla
 		plan.New = p.newOperation(e, same.Generation+1)
 	}
 	return plan
+}
+
+// isOlder reports whether an event lies before the one that asked for something.
+// A time that is absent says nothing about the order: records that have none are
+// in the order of their offsets. What was asked for was known when it was done or
+// last changed, so its event's time is not later than that.
+func isOlder(event, other, known time.Time) bool {
+	if event.IsZero() || other.IsZero() {
+		return false
+	}
+	if !known.IsZero() && other.After(known) {
+		other = known
+	}
+	return event.Before(other)
 }
 
 // recent tells whether this address got an e-mail within the cool-down.

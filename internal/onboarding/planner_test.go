@@ -267,3 +267,61 @@ func TestASupersededCode(t *testing.T) {
 		t.Errorf("afterwards: %+v", p)
 	}
 }
+
+// An absent time says nothing about the order of two events, and a time that was
+// not yet reached when something was done cannot be right.
+func TestIsOlder(t *testing.T) {
+	var none time.Time
+	before, far := planNow.Add(-time.Hour), planNow.AddDate(73, 0, 0)
+	for name, row := range map[string]struct {
+		event, other, known time.Time
+		want                bool
+	}{
+		"Older":                   {before, planNow, planNow, true},
+		"Newer":                   {planNow, before, planNow, false},
+		"Same":                    {before, before, planNow, false},
+		"EventWithoutTime":        {none, planNow, planNow, false},
+		"OtherWithoutTime":        {before, none, planNow, false},
+		"BothWithoutTime":         {none, none, planNow, false},
+		"OtherFarAhead":           {planNow, far, before, false},
+		"OlderThanOneFarAhead":    {before, far, planNow, true},
+		"FarAheadItself":          {far, planNow, planNow, false},
+		"NotKnownWhenItWasKnown":  {before, planNow, none, true},
+		"OtherBeforeItWasChanged": {planNow.Add(-2 * time.Hour), before, planNow, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := isOlder(row.event, row.other, row.known); got != row.want {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
+// One event with a time far ahead, or without a time, mutes no shop: a later
+// choice of another address is sent.
+func TestPlanner_TimesThatCannotBeRight(t *testing.T) {
+	plan := NewPlanner(PlannerOptions{Now: func() time.Time { return planNow }})
+	far := planNow.AddDate(73, 0, 0)
+	for name, row := range map[string]struct {
+		event time.Time
+		view  journal.ShopView
+	}{
+		"InvitedFarAhead": {planNow, journal.ShopView{Invited: &journal.InvitedView{At: planNow.Add(-time.Minute), EventTime: far}}},
+		"OpenFarAhead": {planNow, journal.ShopView{Open: []journal.OperationView{
+			{ID: 1, Kind: journal.Invite, State: journal.Claimed, EventTime: far, Changed: planNow.Add(-time.Minute)},
+		}}},
+		"NoTimeAfterInvited": {time.Time{}, journal.ShopView{Invited: invitedView(time.Minute, false)}},
+		"NoTimeAfterOpen": {time.Time{}, journal.ShopView{Open: []journal.OperationView{
+			{ID: 1, Kind: journal.Invite, State: journal.Claimed, EventTime: planNow},
+		}}},
+		"AfterOneWithoutTime": {planNow, journal.ShopView{Invited: &journal.InvitedView{At: planNow, EventTime: time.Time{}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := planEvent(journal.Invite)
+			e.Time = row.event
+			if got := plan(e, row.view); got.New == nil {
+				t.Errorf("no invitation: %+v", got)
+			}
+		})
+	}
+}
