@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/cmd/internal/connlimit"
 	"invoicebox-worker/cmd/internal/envvar"
 	"invoicebox-worker/invoicebox/sandbox"
 )
@@ -126,12 +127,12 @@ func serve(ctx context.Context, f flags, sb *sandbox.Sandbox, stdout io.Writer) 
 	ended := make(chan error, len(servers))
 	go func() {
 		if f.TLSCertFile != "" {
-			ended <- servers[0].ServeTLS(api, f.TLSCertFile, f.TLSKeyFile)
+			ended <- connlimit.ServeTLS(servers[0], api, apiBounds(), f.TLSCertFile, f.TLSKeyFile)
 			return
 		}
-		ended <- servers[0].Serve(api)
+		ended <- connlimit.Serve(servers[0], api, apiBounds())
 	}()
-	go func() { ended <- servers[1].Serve(admin) }()
+	go func() { ended <- connlimit.Serve(servers[1], admin, adminBounds()) }()
 	greet(stdout, f, sb, api.Addr().String(), admin.Addr().String())
 
 	running := len(servers)
@@ -159,12 +160,16 @@ func serve(ctx context.Context, f flags, sb *sandbox.Sandbox, stdout io.Writer) 
 	return err
 }
 
+// A worker may have 4,096 calls in flight.
+func apiBounds() connlimit.Bounds   { return connlimit.Bounds{Total: 5000, PerAddress: 4500} }
+func adminBounds() connlimit.Bounds { return connlimit.Bounds{Total: 128, PerAddress: 64} }
+
 // server speaks HTTP/1.1 only: cuts are made to connections, not to streams.
 func server(ctx context.Context, h http.Handler) *http.Server {
 	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       5 * time.Minute,
+		IdleTimeout:       time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		Protocols:         new(http.Protocols),

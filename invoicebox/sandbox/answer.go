@@ -57,7 +57,11 @@ func (a answer) sendCut(w http.ResponseWriter) {
 	}
 	if a.reset {
 		if conn, _, err := c.Hijack(); err == nil {
-			if outer, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+			for { // below TLS, and below what a listener wraps around it
+				outer, ok := conn.(interface{ NetConn() net.Conn })
+				if !ok {
+					break
+				}
 				conn = outer.NetConn()
 			}
 			if tcp, ok := conn.(*net.TCPConn); ok {

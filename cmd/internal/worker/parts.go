@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"invoicebox-worker/cmd/internal/connlimit"
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
@@ -46,9 +47,9 @@ func serve(ctx context.Context, address string, handler http.Handler, log *slog.
 	if err != nil {
 		return "", err
 	}
-	server := newServer(handler, log)
+	server := newServer(connlimit.LocalNames(listener, handler), log)
 	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := connlimit.Serve(server, listener, listenBounds()); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("the listener for metrics and health has failed", "address", address, "error", err.Error())
 		}
 	}()
