@@ -26,7 +26,7 @@ func TestAShopIsActivatedOverPostgreSQL(t *testing.T) {
 	name := r.journal[strings.LastIndex(r.journal, "/")+1 : strings.LastIndex(r.journal, "?")]
 	server.Exec(t, name, "CREATE ROLE reader LOGIN; GRANT USAGE, CREATE ON SCHEMA public TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
 	code, out, _ := r.command(append([]string{"check"}, with(r.service(), "--journal-url", strings.Replace(r.journal, "test@", "reader@", 1))...)...)
-	if code == exitDone || !strings.Contains(out, "the user may not insert rows of table account") {
+	if code == exitDone || !strings.Contains(out, "lacks the right INSERT, UPDATE, DELETE on table account") {
 		t.Errorf("check with a missing right: %d\n%s", code, out)
 	}
 	if code, _, errs := r.command(append([]string{"journal", "backup", r.path("copy")}, r.beside()[:2]...)...); code == exitDone || !strings.Contains(errs, "pg_dump") {
@@ -52,7 +52,7 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		{"no server", "postgres://test@" + closedAddress(t) + "/db", []string{"--journal-url", "nothing listens", "check the address"}},
 		{"no TLS", strings.Replace(server.URL("postgres"), "sslmode=disable", "sslmode=verify-full", 1), []string{"--journal-url", "speaks no TLS"}},
 		{"no database", server.URL("nowhere"), []string{"--journal-url", "no such database"}},
-		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "permission denied"}},
+		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "may not make tables"}},
 		{"not durable", volatile.Database(t, ""), []string{"--journal-url", "synchronous_commit is off"}},
 		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db?sslmode=verify-full", []string{"--journal-url", "no-such-host.invalid", "cannot be resolved"}},
 		{"a password", "postgres://test:s3cret-word@127.0.0.1/db", []string{"--journal-url", "no password", "PGPASSFILE"}},

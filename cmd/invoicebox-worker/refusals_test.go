@@ -322,6 +322,7 @@ func (r *rig) readOnlyFolder() string {
 func (r *rig) foreignDatabase() string {
 	r.t.Helper()
 	r.sqlExec("foreign.db", "CREATE TABLE other (x)")
+	r.chmod(r.path("foreign.db"), 0o600)
 	return r.path("foreign.db")
 }
 

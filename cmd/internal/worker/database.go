@@ -188,6 +188,9 @@ func (d database) explain(err error) error {
 	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
 		return &SettingError{Setting: "journal-url", Value: d.url, Right: wrong.Words}
 	}
+	if denied, ok := errors.AsType[*postgres.DeniedError](err); ok {
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: denied.Words}
+	}
 	if _, ok := errors.AsType[*postgres.SettingsError](err); ok {
 		return &SettingError{Setting: "journal-url", Value: d.url, Right: fmt.Sprintf("%v; have the administrator reset it for the server, the database and the user", err)}
 	}

@@ -140,6 +140,9 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if err := j.check(ctx); err != nil {
 		return nil, err
 	}
+	if err := j.mayUseTables(ctx); err != nil {
+		return nil, err
+	}
 	if err := j.versioned(ctx); err != nil {
 		return nil, err
 	}

@@ -4,13 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"invoicebox-worker/internal/journal"
 )
 
+// A DeniedError says which right the user of the database lacks, and who can
+// grant it.
+type DeniedError struct{ Words string }
+
+func (e *DeniedError) Error() string { return "journal: " + e.Words }
+
 // MayWork tells why a worker could not make its tables, or write the ones that
-// are there, in a database that can be reached; nil if it could. It changes
-// nothing.
+// are there, in a database that can be reached; nil if it could. It tries each
+// right, in a transaction that it takes back.
 func MayWork(ctx context.Context, o Options) error {
 	config, err := parse(o.URL)
 	if err != nil {
@@ -23,31 +33,197 @@ func MayWork(ctx context.Context, o Options) error {
 		return named(readable(err))
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	var schema, missing string
-	var may, made bool
-	if err := conn.QueryRow(ctx, rights).Scan(&schema, &may, &made, &missing); err != nil {
-		return named(readable(err))
+	made, err := mayUse(ctx, conn, written)
+	if err == nil {
+		err = try(ctx, conn, made)
 	}
-	switch {
-	case schema == "":
-		return errors.New("journal: search_path names no schema that is there and that the user may use: make it first, owned by the user")
-	case made && missing != "":
-		return fmt.Errorf("journal: the user may not %s: have the owner of the tables grant it", missing)
-	case !made && !may:
-		return fmt.Errorf("journal: the user may not make tables in schema %q", schema)
+	if err != nil {
+		return named(readable(err))
 	}
 	return nil
 }
 
-// rights are the schema, whether tables can be made in it, whether the journal's
-// are there, and the first right on them that is missing. It asks for what a
-// worker cannot do without; more may be missing.
-const rights = `WITH s AS (SELECT to_regnamespace(quote_ident(current_schema()))::oid AS id), c AS (SELECT p.* FROM pg_class p, s WHERE p.relnamespace = s.id)
-	SELECT coalesce(current_schema(), ''), coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE),
-		EXISTS (SELECT 1 FROM c WHERE c.relname = 'schema_version') AND EXISTS (SELECT 1 FROM c WHERE c.relname = 'operation_body'),
-		coalesce((SELECT words || quote_ident(relname) FROM (
-			SELECT c.relname, 'use sequence ' AS words FROM c WHERE c.relname IN ('attempt_id', 'event_id', 'operation_id', 'outbox_row')
-				AND CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') ELSE FALSE END
-			UNION ALL SELECT c.relname, lower(x.needed) || ' rows of table ' FROM c CROSS JOIN unnest('{SELECT,INSERT}'::text[]) x (needed)
-				WHERE c.relkind = 'r' AND c.relname IN ('account', 'announced', 'attempt', 'audit', 'event', 'inbox', 'operation', 'operation_body', 'outbox', 'outbox_pending', 'outbox_published', 'receipt', 'replica', 'shop')
-				AND NOT has_table_privilege(c.oid, x.needed)) m ORDER BY relname, words LIMIT 1), '')`
+// A use says which rights on a table are needed.
+type use func(table string) []string
+
+// written are the rights of a worker. The audit is only added to, and which
+// version the tables have is only read.
+func written(table string) []string {
+	switch table {
+	case "audit":
+		return []string{"SELECT", "INSERT"}
+	case "schema_version", "goose_db_version":
+		return []string{"SELECT"}
+	}
+	return []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
+}
+
+// shown are the rights of a command beside a worker. One that asks for something
+// needs more, and is told so when it asks.
+func shown(string) []string { return []string{"SELECT"} }
+
+// sequences are those that no column owns.
+var sequences = []string{"attempt_id", "event_id", "operation_id", "outbox_row"}
+
+// tables are all of a journal, and the one of its migrations.
+func tables() []string {
+	all := []string{"goose_db_version"}
+	for _, r := range journal.TableRows() {
+		all = append(all, r.Table)
+	}
+	return all
+}
+
+type catalogue interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// mayUse finds the rights that are missing, and tells whether there are tables. A
+// policy that hides rows is a missing right: rows that are not seen would be made
+// again.
+func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err error) {
+	var schema string
+	var may bool
+	if err := conn.QueryRow(ctx, `SELECT coalesce(current_schema(), ''), coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE),
+		to_regclass('schema_version') IS NOT NULL AND to_regclass('operation_body') IS NOT NULL`).Scan(&schema, &may, &made); err != nil {
+		return false, err
+	}
+	switch {
+	case schema == "":
+		return false, &DeniedError{"search_path names no schema that is there and that the user may use: make it first, owned by the user"}
+	case !made && !may:
+		return false, &DeniedError{fmt.Sprintf("the user may not make tables in schema %q", schema)}
+	case !made:
+		return false, nil
+	}
+	var names, rights []string
+	for _, table := range tables() {
+		for _, right := range needs(table) {
+			names, rights = append(names, table), append(rights, right)
+		}
+	}
+	rows, err := conn.Query(ctx, `SELECT c.relname, string_agg(x.needed, ', ' ORDER BY x.ord) FILTER (WHERE NOT has_table_privilege(c.oid, x.needed)), row_security_active(c.oid)
+		FROM unnest($1::text[], $2::text[]) WITH ORDINALITY x (name, needed, ord) JOIN pg_class c ON c.relname = x.name
+		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') GROUP BY c.oid, c.relname ORDER BY c.relname`, names, rights)
+	if err != nil {
+		return false, err
+	}
+	var lacks, hidden []string
+	var name string
+	var missing *string
+	var hides bool
+	if _, err := pgx.ForEachRow(rows, []any{&name, &missing, &hides}, func() error {
+		if missing != nil {
+			lacks = append(lacks, fmt.Sprintf("%s on table %s", *missing, name))
+		}
+		if hides {
+			hidden = append(hidden, name)
+		}
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	if len(needs("receipt")) > 1 { // who only reads needs none
+		for _, sequence := range sequences {
+			var uses bool
+			if err := conn.QueryRow(ctx, "SELECT coalesce(has_sequence_privilege(to_regclass($1)::oid, 'USAGE'), TRUE)", sequence).Scan(&uses); err != nil {
+				return false, err
+			}
+			if !uses {
+				lacks = append(lacks, "USAGE on sequence "+sequence)
+			}
+		}
+	}
+	switch {
+	case len(hidden) > 0:
+		return false, &DeniedError{fmt.Sprintf("row-level security hides rows of %s from the user: have the owner of the tables disable it, or give the user BYPASSRLS", firstOf(hidden, "table "))}
+	case len(lacks) > 0:
+		return false, &DeniedError{fmt.Sprintf("the user lacks the right %s: have the owner of the tables grant it", firstOf(lacks, ""))}
+	}
+	return true, nil
+}
+
+// firstOf names the first of a list and how many there are.
+func firstOf(list []string, what string) string {
+	if len(list) == 1 {
+		return what + list[0]
+	}
+	return fmt.Sprintf("%s%s and %d more", what, list[0], len(list)-1)
+}
+
+// errBack takes back what was tried.
+var errBack = errors.New("taken back")
+
+// try does what a worker does to the tables, on no row or on one of its own, and
+// takes it back: a right that the catalogue shows may be denied all the same, and
+// a server may have no room.
+func try(ctx context.Context, conn *pgx.Conn, made bool) error {
+	err := pgx.BeginTxFunc(ctx, conn, atLevel, func(tx pgx.Tx) error {
+		statements := []string{"CREATE TABLE invoicebox_worker_check AS SELECT 1 AS id"}
+		if made {
+			var err error
+			if statements, err = eachRight(ctx, tx); err != nil {
+				return err
+			}
+		}
+		var p pgx.Batch
+		for _, sql := range statements {
+			p.Queue(sql)
+		}
+		if err := tx.SendBatch(ctx, &p).Close(); err != nil {
+			return err
+		}
+		return errBack
+	})
+	denied, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case errors.Is(err, errBack):
+		return nil
+	case ok && denied.Code == "42501":
+		return &DeniedError{"the user may not do what a worker does: " + denied.Message}
+	}
+	return err
+}
+
+// eachRight are statements for each right on each table.
+func eachRight(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT c.relname, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attidentity = '' ORDER BY a.attnum LIMIT 1)
+		FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND c.relname = ANY($1) ORDER BY c.relname`, tables())
+	if err != nil {
+		return nil, err
+	}
+	statements := []string{"INSERT INTO meta (name, value) VALUES ('check', 'check') ON CONFLICT (name) DO UPDATE SET value = excluded.value"}
+	var table, column string
+	_, err = pgx.ForEachRow(rows, []any{&table, &column}, func() error {
+		name, set := pgx.Identifier{table}.Sanitize(), pgx.Identifier{column}.Sanitize()
+		sql := map[string]string{
+			"SELECT": "SELECT * FROM " + name + " WHERE FALSE",
+			"INSERT": "INSERT INTO " + name + " OVERRIDING SYSTEM VALUE SELECT * FROM " + name + " WHERE FALSE",
+			"UPDATE": "UPDATE " + name + " SET " + set + " = " + set + " WHERE FALSE",
+			"DELETE": "DELETE FROM " + name + " WHERE FALSE",
+		}
+		for _, right := range written(table) {
+			statements = append(statements, sql[right])
+		}
+		return nil
+	})
+	return statements, err
+}
+
+// mayUseTables looks at the rights before anything is read: what a policy hides
+// would look like a database without a journal.
+func (j *Journal) mayUseTables(ctx context.Context) error {
+	needs := use(written)
+	if j.beside {
+		needs = shown
+	}
+	_, err := mayUse(ctx, j.readers, needs)
+	switch {
+	case err == nil:
+		return nil
+	case j.beside && strings.Contains(err.Error(), "may not make tables"):
+		return nil // there are none, which is said by who looks for them
+	}
+	return named(readable(err))
+}
