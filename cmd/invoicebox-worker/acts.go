@@ -99,9 +99,8 @@ func intentView(i journal.Intent) intentJSON {
 	}
 }
 
-// ask writes an intent into the journal, waits for its end, and prints it. An
-// act that was refused, or that nobody has performed in time, is an error.
-func (c *actFlags) ask(ctx context.Context, j journal.Journal, env environment, i journal.Intent) error {
+// request writes an intent into the journal and returns its id.
+func (c *actFlags) request(ctx context.Context, _ *settings, j journal.Journal, i journal.Intent) (uuid.UUID, error) {
 	if i.UUID == uuid.Nil {
 		i.UUID = uuid.New()
 	}
@@ -110,15 +109,25 @@ func (c *actFlags) ask(ctx context.Context, j journal.Journal, env environment, 
 	if i.MerchantID != "" {
 		detail = strings.TrimSpace("merchant id " + i.MerchantID + ", with a token; " + detail)
 	}
-	asked := time.Now()
 	err := j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.IntentSubject(i), Detail: detail})
 	if errors.Is(err, journal.ErrTooManyIntents) {
-		return fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
+		return i.UUID, fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
 	}
 	if err != nil {
-		return fmt.Errorf("nothing was asked for: %w", err)
+		return i.UUID, fmt.Errorf("nothing was asked for: %w", err)
 	}
-	ended, err := c.await(ctx, j, i.UUID)
+	return i.UUID, nil
+}
+
+// ask writes an intent into the journal, waits for its end, and prints it. An
+// act that was refused, or that nobody has performed in time, is an error.
+func (c *actFlags) ask(ctx context.Context, s *settings, j journal.Journal, env environment, i journal.Intent) error {
+	asked := time.Now()
+	id, err := c.request(ctx, s, j, i)
+	if err != nil {
+		return err
+	}
+	ended, err := c.await(ctx, j, id)
 	if err != nil {
 		return err
 	}

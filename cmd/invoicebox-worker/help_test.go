@@ -28,7 +28,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"operations":        {"help"},
 		"operations show":   {"help", "output", "config", "journal-url"},
 		"operations list":   {"help", "output", "account", "shop", "kind", "state", "attention", "all", "limit", "config", "journal-url"},
-		"operations close":  {"help", "output", "actor", "reason", "wait", "config", "journal-url"},
+		"operations close":  {"help", "output", "actor", "reason", "wait", "all", "account", "note", "yes", "config", "journal-url"},
 		"operations enter":  {"help", "output", "actor", "reason", "wait", "merchant-id", "shop-token-file", "config", "journal-url", "keyset-file"},
 		"accounts pause":    {"help", "output", "actor", "reason", "wait", "config", "journal-url"},
 		"shops show":        {"help", "output", "account", "config", "journal-url"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -24,8 +23,8 @@ type operationAct struct {
 
 type (
 	operationsProbe struct{ operationAct }
-	operationsRetry struct{ operationAct }
-	operationsClose struct{ operationAct }
+	operationsRetry struct{ bulkAct }
+	operationsClose struct{ bulkAct }
 	operationsEnter struct {
 		operationAct
 		MerchantID string `name:"merchant-id" group:"command" required:"" placeholder:"ID" help:"The merchant id, as Invoicebox's support gave it. Required."`
@@ -40,15 +39,12 @@ func (c *operationsProbe) Run(ctx context.Context, s *settings, env environment)
 
 // Run asks for a retry.
 func (c *operationsRetry) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandRetry, nil)
+	return c.run(ctx, s, env, onboarding.CommandRetry)
 }
 
 // Run asks for an end, which is for ever: the audit needs the reason.
 func (c *operationsClose) Run(ctx context.Context, s *settings, env environment) error {
-	if strings.TrimSpace(c.Reason) == "" {
-		return &usageError{"--reason is required: why the operation is closed, for the audit trail"}
-	}
-	return c.act(ctx, s, env, onboarding.CommandClose, nil)
+	return c.run(ctx, s, env, onboarding.CommandClose)
 }
 
 // Run asks that merchant id and token be taken. The token is sealed before it is
@@ -136,6 +132,6 @@ func (c *operationAct) act(
 				return err
 			}
 		}
-		return c.ask(ctx, j, env, i)
+		return c.ask(ctx, s, j, env, i)
 	})
 }

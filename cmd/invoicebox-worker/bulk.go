@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+// bulkAct is a command about one operation in attention, or about all of a kind.
+type bulkAct struct {
+	actFlags
+	ID      string `arg:"" optional:"" name:"id" help:"The operation's id, as listed and as the events' operationid; not with --all."`
+	All     bool   `name:"all" group:"command" help:"All operations in attention for the reason that --reason then names, such as request_rejected. They are counted and shown first, and nothing is done without a confirmation."`
+	Account string `name:"account" group:"command" placeholder:"NAME" help:"With --all: of this account only."`
+	Note    string `name:"note" group:"command" placeholder:"TEXT" help:"With --all: why, for the audit trail; never a secret."`
+	Yes     bool   `name:"yes" group:"command" help:"With --all: confirmed; nothing is asked on standard input."`
+}
+
+// bulkJSON is what an act on many operations came to.
+type bulkJSON struct {
+	Act       string         `json:"act"`
+	Reason    string         `json:"reason"`
+	Selected  int            `json:"selected"`
+	NotSafe   int            `json:"notSafe"` // in attention for the reason, and the act is not safe for them
+	Performed int            `json:"performed"`
+	Waiting   int            `json:"waiting"` // for a worker
+	Refused   []intentJSON   `json:"refused"`
+	WaitsFor  []obstacleJSON `json:"waitsFor"` // what keeps the first of them from running
+}
+
+// bulkAtOnce is how many acts are asked for before their ends are awaited.
+const bulkAtOnce = 100
+
+// run performs the command on one operation or on all.
+func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command onboarding.Command) error {
+	if !c.All {
+		if c.ID == "" {
+			return &usageError{"an operation's id is needed, or --all with --reason"}
+		}
+		if c.Account != "" || c.Note != "" || c.Yes {
+			return &usageError{"--account, --note and --yes are for --all"}
+		}
+		if command == onboarding.CommandClose && strings.TrimSpace(c.Reason) == "" {
+			return &usageError{"--reason is required: why the operation is closed, for the audit trail"}
+		}
+		one := operationAct{actFlags: c.actFlags, ID: c.ID}
+		return one.act(ctx, s, env, command, nil)
+	}
+	reason := onboarding.Reason(c.Reason)
+	row, known := onboarding.AttentionOf(reason)
+	switch {
+	case c.ID != "":
+		return &usageError{"an operation's id and --all exclude each other"}
+	case !known:
+		return &usageError{"--all needs --reason with a reason of attention: " + strings.Join(reasonsFor(command), ", ")}
+	case command == onboarding.CommandClose && strings.TrimSpace(c.Note) == "":
+		return &usageError{"--note is required: why the operations are closed, for the audit trail"}
+	}
+	c.Reason = strings.TrimSpace(c.Note)
+	if err := c.check(); err != nil {
+		return err
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		chosen, notSafe, err := c.choose(ctx, j, command, reason)
+		if err != nil {
+			return err
+		}
+		view := bulkJSON{Act: string(command), Reason: string(row.Reason), Selected: len(chosen), NotSafe: notSafe}
+		if len(chosen) == 0 {
+			return c.write(env.stdout, view, func(w io.Writer) {
+				_, _ = fmt.Fprintf(w, "no operation in attention for %s that may be %s%s\n", reason, pastOf(command), notSafeText(notSafe))
+			})
+		}
+		c.preview(env.stderr, command, reason, chosen, notSafe)
+		if !c.Yes && !confirmed(env) {
+			return errors.New("nothing was asked for: it was not confirmed; answer yes, or add --yes")
+		}
+		if err := c.performAll(ctx, s, j, command, chosen, &view); err != nil {
+			return err
+		}
+		var undone error
+		if len(view.Refused) > 0 || view.Waiting > 0 && c.Wait > 0 {
+			undone = fmt.Errorf("%d refused, %d wait for a worker", len(view.Refused), view.Waiting)
+		}
+		return errors.Join(c.write(env.stdout, view, func(w io.Writer) { bulkForPeople(w, command, view) }), undone)
+	})
+}
+
+// choose lists the operations that the act is safe for, the oldest first, and
+// counts the others.
+func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboarding.Command, reason onboarding.Reason) (chosen []journal.OperationRecord, notSafe int, err error) {
+	filter := journal.OperationFilter{Account: c.Account, State: journal.Attention, Limit: 1000}
+	for {
+		page, err := j.Operations(ctx, filter)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, o := range page {
+			switch {
+			case o.Reason != string(reason):
+			case onboarding.Permit(command, o.Kind, o.State, reason, o.Doubt) != nil:
+				notSafe++
+			default:
+				chosen = append(chosen, o)
+			}
+		}
+		if len(page) < filter.Limit {
+			slices.Reverse(chosen)
+			return chosen, notSafe, nil
+		}
+		filter.Before = page[len(page)-1].ID
+	}
+}
+
+// preview says what would be done.
+func (c *bulkAct) preview(w io.Writer, command onboarding.Command, reason onboarding.Reason, chosen []journal.OperationRecord, notSafe int) {
+	type group struct{ account, kind string }
+	counts := map[group]int{}
+	for _, o := range chosen {
+		counts[group{o.Shop.Account, o.Kind.String()}]++
+	}
+	_, _ = fmt.Fprintf(w, "%s %s in attention for %s%s:\n", command, plural(len(chosen), "operation", "operations"), reason, notSafeText(notSafe))
+	groups := make([]group, 0, len(counts))
+	for g := range counts {
+		groups = append(groups, g)
+	}
+	slices.SortFunc(groups, func(a, b group) int { return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.kind, b.kind)) })
+	for _, g := range groups {
+		_, _ = fmt.Fprintf(w, "  %d of account %s, %s\n", counts[g], g.account, g.kind)
+	}
+	_, _ = fmt.Fprintf(w, "  the first: %s, shop %q; all: operations list --attention\n", chosen[0].UUID, chosen[0].Shop.Shop)
+}
+
+// confirmed asks for a word on standard input.
+func confirmed(env environment) bool {
+	if env.stdin == nil {
+		return false
+	}
+	_, _ = fmt.Fprint(env.stderr, "Type yes to go on: ")
+	line, _ := bufio.NewReader(io.LimitReader(env.stdin, 100)).ReadString('\n')
+	return strings.TrimSpace(line) == "yes"
+}
+
+// performAll asks for the act on each operation, some at a time, and counts what
+// came of them. Without an answer from a worker within --wait the rest is asked
+// for and not awaited.
+func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal, command onboarding.Command, chosen []journal.OperationRecord, view *bulkJSON) error {
+	for part := range slices.Chunk(chosen, bulkAtOnce) {
+		var asked []uuid.UUID
+		for _, o := range part {
+			id, err := c.request(ctx, s, j, journal.Intent{Act: string(command), Account: o.Shop.Account, Operation: o.UUID})
+			if err != nil {
+				return fmt.Errorf("%d of %d were asked for: %w", view.Performed+view.Waiting+len(view.Refused)+len(asked), len(chosen), err)
+			}
+			asked = append(asked, id)
+		}
+		began := time.Now()
+		for _, id := range asked {
+			one := c.actFlags
+			one.Wait = max(0, c.Wait-time.Since(began))
+			end, err := one.await(ctx, j, id)
+			if err != nil {
+				return err
+			}
+			switch end.State {
+			case journal.IntentPerformed:
+				view.Performed++
+			case journal.IntentRefused:
+				view.Refused = append(view.Refused, intentView(end))
+			default:
+				view.Waiting++
+			}
+		}
+		if view.Waiting > 0 {
+			c.Wait = 0
+		}
+	}
+	situation, err := worker.ReadSituation(ctx, j)
+	if err != nil {
+		return err
+	}
+	for _, o := range chosen {
+		d, err := j.Operation(ctx, o.UUID)
+		if err != nil || d.State == journal.Attention || !d.State.Open() {
+			continue
+		}
+		obstacles, err := situation.Obstacles(ctx, d.OperationRecord)
+		view.WaitsFor = obstacleViews(obstacles)
+		return err
+	}
+	return nil
+}
+
+func bulkForPeople(w io.Writer, command onboarding.Command, view bulkJSON) {
+	_, _ = fmt.Fprintf(w, "%s: %d performed, %d refused, %d wait for a worker\n", command, view.Performed, len(view.Refused), view.Waiting)
+	for i, r := range view.Refused {
+		if i == 10 {
+			_, _ = fmt.Fprintf(w, "  and %d more: use --output json\n", len(view.Refused)-i)
+			break
+		}
+		_, _ = fmt.Fprintf(w, "  refused: %s: %s\n", r.Operation, r.Detail)
+	}
+	for _, o := range view.WaitsFor {
+		command := ""
+		if o.Command != "" {
+			command = " (`" + o.Command + "`)"
+		}
+		_, _ = fmt.Fprintf(w, "they do not run yet: %s%s\n", o.Detail, command)
+	}
+}
+
+func notSafeText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d more are left out: this command is not safe for them)", n)
+}
+
+func pastOf(c onboarding.Command) string {
+	if c == onboarding.CommandClose {
+		return "closed"
+	}
+	return "retried"
+}
+
+// reasonsFor lists the reasons of attention for which a command can be safe.
+func reasonsFor(c onboarding.Command) []string {
+	var reasons []string
+	for _, row := range onboarding.AttentionRows() {
+		if slices.Contains(row.Commands, c) || slices.Contains(row.InDoubt, c) {
+			reasons = append(reasons, string(row.Reason))
+		}
+	}
+	return reasons
+}
