@@ -19,6 +19,10 @@ const (
 
 var errUnpackedLarge = errors.New("invoicebox: the unpacked body is too large")
 
+// Unpacked gives the body without its content codings, for people. The error
+// says that it is larger than is allowed.
+func (x Exchange) Unpacked() ([]byte, error) { return x.unpacked() }
+
 // unpacked gives the body without its content codings. gzip and zlib are known
 // by their first bytes, which JSON cannot have, so a wrong or missing header
 // does no harm. A coding that cannot be undone leaves the body as it is.

@@ -195,6 +195,11 @@ type attentionJSON struct {
 	Certain   string   `json:"certain"`
 	Uncertain string   `json:"uncertain"`
 	Safe      []string `json:"safe"`
+	// Why the last attempt ended as it did, one of a closed set; what that means,
+	// and what to set or to do.
+	Cause   string `json:"cause,omitzero"`
+	Meaning string `json:"meaning,omitzero"`
+	Advice  string `json:"advice,omitzero"`
 }
 
 // attentionView is nil for an operation that does not wait for a person.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/schemas"
 )
@@ -42,6 +43,23 @@ func (r *rig) waiting(n int) map[string]operationJSON {
 		return len(list) == n
 	})
 	return found
+}
+
+// audit gives the audit trail as text.
+func (r *rig) audit() string {
+	r.t.Helper()
+	var lines []string
+	s := settings{JournalURL: r.journal}
+	if err := withJournal(r.t.Context(), &s, environment{}, func(j journal.Journal) error {
+		list, err := j.Audit(r.t.Context(), 0, 1000)
+		for _, e := range list {
+			lines = append(lines, e.Actor+" "+e.Act+" "+e.Subject+" "+e.Detail)
+		}
+		return err
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func intentOf(t *testing.T, out string) (i intentJSON) {
@@ -110,6 +128,27 @@ func TestActsOfAPerson(t *testing.T) {
 
 	tell(exitFailed, "not safe", "", "operations", "retry", ops["s2"].ID)
 	tell(exitDone, "planned", "", "operations", "probe", ops["s2"].ID)
+	// What was kept of it, without and with its body.
+	response := []string{"operations", "response", ops["s3"].ID, "--actor", "anna", "--reason", "ticket 4712"}
+	plain := tell(exitDone, "readable    no: the body is not a JSON object", "", response...)
+	if !strings.Contains(plain, "status      200") || !strings.Contains(plain, "Content-Type") || !strings.Contains(plain, "sha256") || strings.Contains(plain, "merchantId\"") || strings.Contains(plain, "body\n") {
+		t.Errorf("without --reveal:\n%s", plain)
+	}
+	if audit := r.audit(); strings.Contains(audit, "response") {
+		t.Errorf("the audit has %s", audit)
+	}
+	tell(exitDone, `"merchantId":`, "", append(response, "--reveal")...)
+	if audit := r.audit(); !strings.Contains(audit, "anna response "+ops["s3"].ID+" 1 responses revealed; ticket 4712") {
+		t.Errorf("the audit has %s", audit)
+	}
+	var views []responseJSON
+	if err := json.Unmarshal([]byte(tell(exitDone, `"sha256"`, "", append(response, "--reveal", "--output", "json")...)), &views); err != nil || len(views) != 1 || views[0].Body == "" || views[0].Length == 0 || views[0].Attempt != 1 {
+		t.Errorf("%v: %+v", err, views)
+	}
+	tell(exitFailed, "no response is kept", "", "operations", "response", ops["s2"].ID)
+	if out := tell(exitDone, "body_unusable: ", "", "operations", "show", ops["s3"].ID); !strings.Contains(out, "operations response") {
+		t.Errorf("show says\n%s", out)
+	}
 	tell(exitFailed, "cannot be read by this version either", "", "operations", "reread", ops["s3"].ID)
 	tell(exitDone, "closed", "", "operations", "close", ops["s3"].ID, "--reason", "test")
 	failures := r.results(schemas.TypeActivationFailed, 5)
@@ -277,3 +316,32 @@ func (endless) Read(b []byte) (int, error) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// The reason that the worker knew reaches the operator, with what to set, in
+// both forms; and the log has one line for an operation that needs a decision.
+func TestShowNamesTheCause(t *testing.T) {
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	w := r.start()
+	r.entered("s1", "partner-field-1")
+	o := r.waiting(1)["s1"]
+	out := r.must(append([]string{"operations", "show", o.ID}, r.beside()...)...)
+	for _, want := range []string{"partner_id_refused: ", "--partner-id"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("show has no %q:\n%s", want, out)
+		}
+	}
+	var shown operationJSON
+	if err := json.Unmarshal([]byte(r.must(append([]string{"operations", "show", o.ID, "--output", "json"}, r.beside()...)...)), &shown); err != nil {
+		t.Fatal(err)
+	}
+	if a := shown.Attention; a == nil || a.Cause != "partner_id_refused" || a.Meaning == "" || !strings.Contains(a.Advice, "--partner-id") || shown.AttemptList[0].Reason != a.Cause {
+		t.Errorf("shown is %+v, attempts %+v", a, shown.AttemptList)
+	}
+	text := w.log.String()
+	if strings.Count(text, "an operation needs a decision") != 1 || !strings.Contains(text, `"cause":"partner_id_refused"`) {
+		t.Errorf("the log:\n%s", text)
+	}
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+}

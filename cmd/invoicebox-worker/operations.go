@@ -18,11 +18,12 @@ type operations struct {
 	List operationsList `cmd:"" settings:"journal-url" help:"List operations, the newest first: open ones; with --all also what has ended."`
 	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events, results and acts of people; in attention, what is certain and which commands are safe."`
 
-	Probe  operationsProbe  `cmd:"" settings:"journal-url" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
-	Retry  operationsRetry  `cmd:"" settings:"journal-url" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
-	Close  operationsClose  `cmd:"" settings:"journal-url" help:"End an operation in attention. What is still owed to the platform is published."`
-	Reread operationsReread `cmd:"" settings:"journal-url" help:"Read the kept response to an activation again, by this version; its token is checked before anything is announced."`
-	Enter  operationsEnter  `cmd:"" settings:"journal-url,keyset-file" help:"Enter the merchant id and token that Invoicebox's support gave. They are checked before anything is announced."`
+	Probe    operationsProbe    `cmd:"" settings:"journal-url" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
+	Retry    operationsRetry    `cmd:"" settings:"journal-url" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
+	Close    operationsClose    `cmd:"" settings:"journal-url" help:"End an operation in attention. What is still owed to the platform is published."`
+	Response operationsResponse `cmd:"" settings:"journal-url,keyset-file" help:"The kept responses of an activation: status, headers, length, digest; with --reveal the body too, which may hold the shop's token."`
+	Reread   operationsReread   `cmd:"" settings:"journal-url" help:"Read the kept response to an activation again, by this version; its token is checked before anything is announced."`
+	Enter    operationsEnter    `cmd:"" settings:"journal-url,keyset-file" help:"Enter the merchant id and token that Invoicebox's support gave. They are checked before anything is announced."`
 }
 
 type operationsList struct {
@@ -161,21 +162,21 @@ func operationForPeople(w io.Writer, d journal.OperationDetail, obstacles []onbo
 			sheet(w, "waits", o.Words, "command", o.Command)
 		}
 	}
-	if v := attentionView(d.OperationRecord); v != nil {
+	if v := detailView(d).Attention; v != nil {
 		_, _ = fmt.Fprintln(w)
-		sheet(w, "certain", v.Certain, "not certain", v.Uncertain, "safe commands", strings.Join(v.Safe, ", "))
+		sheet(w, "certain", v.Certain, "not certain", v.Uncertain, "cause", strings.TrimSuffix(v.Cause+": "+v.Meaning, ": "), "to do", v.Advice, "safe commands", strings.Join(v.Safe, ", "))
 	}
 	var rows [][]any
 	for i, a := range d.Tries {
-		row := []any{a.Number, when(a.Started), "", "open", "", "", "", yes(a.HasReceipt, "receipt")}
+		row := []any{a.Number, when(a.Started), "", "open", "", "", "", "", yes(a.HasReceipt, "receipt")}
 		if a.End != nil {
 			took := a.End.At.Sub(a.Started).Round(time.Millisecond)
-			row = []any{a.Number, when(a.Started), took, outcomeOf(d, i), a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "receipt")}
+			row = []any{a.Number, when(a.Started), took, outcomeOf(d, i), reasonOf(d, i), a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "receipt")}
 		}
 		rows = append(rows, row)
 	}
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"try", whole("started"), "took", "outcome", "status", "code", "request id", ""}, rows, "no attempts")
+	grid(w, []any{"try", whole("started"), "took", "outcome", "reason", "status", "code", "request id", ""}, rows, "no attempts")
 	_, _ = fmt.Fprintln(w)
 	eventsGrid(w, d.Events)
 	_, _ = fmt.Fprintln(w)

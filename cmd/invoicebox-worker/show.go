@@ -168,6 +168,7 @@ type (
 		Status     int        `json:"status,omitzero"`
 		Code       string     `json:"code,omitzero"`
 		RequestID  string     `json:"requestId,omitzero"`
+		Reason     string     `json:"reason,omitzero"`
 		HasReceipt bool       `json:"hasReceipt"`
 	}
 	eventJSON struct {
@@ -209,9 +210,15 @@ func detailView(d journal.OperationDetail) operationJSON {
 		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, Probe: a.Probe, StartedAt: instant(a.Started), HasReceipt: a.HasReceipt}
 		if a.End != nil {
 			one.EndedAt, one.Outcome, one.Status = instant(a.End.At), outcomeOf(d, i), a.End.Status
-			one.Code, one.RequestID = a.End.Code, a.End.RequestID
+			one.Code, one.RequestID, one.Reason = a.End.Code, a.End.RequestID, reasonOf(d, i)
 		}
 		o.AttemptList = append(o.AttemptList, one)
+	}
+	if o.Attention != nil {
+		o.Attention.Cause = causeOf(d)
+		if advice, ok := onboarding.AdviceOf(invoicebox.Reason(o.Attention.Cause)); ok {
+			o.Attention.Meaning, o.Attention.Advice = advice.Means, advice.Do
+		}
 	}
 	o.Events, o.Published = eventViews(d.Events), outputViews(d.Output)
 	return o

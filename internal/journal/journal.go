@@ -209,6 +209,9 @@ type Journal interface {
 	Stats(ctx context.Context) (Stats, error)
 	Operations(ctx context.Context, f OperationFilter) ([]OperationRecord, error)
 	Operation(ctx context.Context, id uuid.UUID) (OperationDetail, error)
+	// Responses lists the responses that are kept of an operation, the oldest first.
+	// ErrNotFound: the operation.
+	Responses(ctx context.Context, id uuid.UUID) ([]KeptResponse, error)
 	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
 	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)

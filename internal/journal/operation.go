@@ -119,6 +119,7 @@ type AttemptEnd struct {
 	Outcome   string // closed set: invoicebox's classes
 	Code      string // business code, sanitised
 	RequestID string
+	Reason    string // closed set: invoicebox's reasons; empty where the answer is not parsed yet
 }
 
 // A Receipt is the whole answer of an activation, sealed before it is parsed.

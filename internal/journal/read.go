@@ -93,6 +93,12 @@ type AttemptRecord struct {
 	HasReceipt bool
 }
 
+// A KeptResponse is a response that is kept sealed, for people.
+type KeptResponse struct {
+	StoredReceipt
+	Number int // of its attempt; 0 for one that a person entered
+}
+
 // An OperationDetail is an operation with its attempts and results.
 type OperationDetail struct {
 	OperationRecord

@@ -56,7 +56,7 @@ func (p *Pool) checkToken(s scope, t *task, token secret.String) tokenVerdict {
 	v := invoicebox.Classify(x)
 	p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
 	// Committed together with what follows from it.
-	p.later(func() { p.endCheck(s, id, endOf(x, v.Class.String(), v.Code)) })
+	p.later(func() { p.endCheck(s, id, endOf(x, v)) })
 	result, err := invoicebox.ParseCheck(x)
 	switch {
 	case err != nil || !result.Conclusive:
@@ -121,7 +121,7 @@ func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
 			place()
 			v := invoicebox.Classify(x)
 			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
-			p.endCheck(s, id, endOf(x, v.Class.String(), v.Code))
+			p.endCheck(s, id, endOf(x, v))
 			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)
 			verdict, told = checkSignal(v.Class), p.told(acc, v)
 		}

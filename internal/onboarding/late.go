@@ -118,12 +118,17 @@ func (p *Pool) compare(s scope, t *task) (lateVerdict, error) {
 // errNoToken says that a receipt opens and holds nothing to use.
 var errNoToken = errors.New("onboarding: the answer holds no token")
 
-func (p *Pool) readReceipt(r journal.StoredReceipt) (invoicebox.Activation, error) {
-	text, err := p.cfg.Keys.Open(r.Sealed, keyset.Row("receipt", r.Operation.String()))
+// OpenResponse opens a response that is kept sealed.
+func OpenResponse(keys Keys, r journal.StoredReceipt) (invoicebox.Exchange, error) {
+	text, err := keys.Open(r.Sealed, keyset.Row("receipt", r.Operation.String()))
 	if err != nil {
-		return invoicebox.Activation{}, err
+		return invoicebox.Exchange{}, err
 	}
-	x, err := invoicebox.UnmarshalReceipt(text)
+	return invoicebox.UnmarshalReceipt(text)
+}
+
+func (p *Pool) readReceipt(r journal.StoredReceipt) (invoicebox.Activation, error) {
+	x, err := OpenResponse(p.cfg.Keys, r)
 	if err != nil {
 		return invoicebox.Activation{}, err
 	}

@@ -212,7 +212,7 @@ func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Ve
 	now := time.Now()
 	p.logOutcome(t, x, v)
 	row := outcomeOf(t.Kind, v, x.Status, t.Doubt)
-	end := endOf(x, v.Class.String(), v.Code)
+	end := endOf(x, v)
 	if row.to == journal.Waiting {
 		p.wait(s, t, row, v, end, now)
 		return

@@ -1,6 +1,7 @@
 package onboarding
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,6 +19,18 @@ type PlannerOptions struct {
 	Source   string           // "": DefaultSource
 	Format   schemas.Format   // "": binary
 	Now      func() time.Time // nil: time.Now
+}
+
+// LogAttention logs what a planner gives to a person at once. A batch that the
+// journal has to repeat is logged again.
+func LogAttention(plan journal.Planner, log *slog.Logger) journal.Planner {
+	return func(e journal.Event, v journal.ShopView) journal.Plan {
+		p := plan(e, v)
+		if p.New != nil && p.New.Attention != "" {
+			log.Warn(needsDecision, "operation", p.New.UUID.String(), "kind", e.Kind.String(), "account", e.Shop.Account, "shop", e.Shop.Shop, "reason", p.New.Attention)
+		}
+		return p
+	}
 }
 
 type planner struct {

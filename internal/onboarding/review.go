@@ -170,7 +170,7 @@ func (r *reviewer) ask(s scope, v journal.Review, token secret.String) (journal.
 	cancel()
 	c := invoicebox.Classify(x)
 	p.metrics.called(x.Operation.String(), c.Class.String(), x.Finished.Sub(x.Started))
-	p.later(func() { p.endCheck(s, id, endOf(x, c.Class.String(), c.Code)) })
+	p.later(func() { p.endCheck(s, id, endOf(x, c)) })
 	answer := journal.ReviewSilent
 	switch result, err := invoicebox.ParseCheck(x); {
 	case err != nil || !result.Conclusive:
@@ -221,6 +221,10 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 	case err == nil:
 		if row.event != "" {
 			p.metrics.reviewed.WithLabelValues(r.acc.Name, row.to.String()).Inc()
+		}
+		if row.move == toAttention {
+			p.log.Warn(needsDecision, "operation", v.Operation.String(), "kind", journal.Activate.String(), "account", r.acc.Name,
+				"shop", v.Credential.Shop.Shop, "reason", row.move.Reason)
 		}
 	case errors.Is(err, journal.ErrStale):
 		p.log.Info("newer credentials came while the older were looked at", "account", r.acc.Name, "shop", v.Credential.Shop.Shop)

@@ -27,7 +27,7 @@ func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
 		panic("onboarding: an answer cannot be sealed")
 	}
 	mine, err := p.receive(s, t, journal.Receipt{
-		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, End: endOf(x, invoicebox.Done.String(), ""),
+		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
 	})
 	v := invoicebox.Classify(x)
 	p.logOutcome(t, x, v)

@@ -30,6 +30,7 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 		case err == nil:
 			if tr.From != tr.To && (tr.To == journal.Done || tr.To == journal.Attention) {
 				p.metrics.ended(t.Kind, tr.To, Reason(tr.Reason))
+				p.logAttention(t, tr)
 			}
 			return nil
 		case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken), errors.Is(err, journal.ErrOlderVersion):
@@ -63,6 +64,21 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 		}
 	}
 }
+
+// logAttention logs once that an operation came to a person.
+func (p *Pool) logAttention(t *task, tr journal.Transition) {
+	if tr.To != journal.Attention {
+		return
+	}
+	attrs := t.attrs("reason", tr.Reason)
+	if tr.End != nil && tr.End.Reason != "" {
+		attrs = append(attrs, "cause", tr.End.Reason)
+	}
+	p.log.Warn(needsDecision, attrs...)
+}
+
+// needsDecision is the line of every operation that comes to a person.
+const needsDecision = "an operation needs a decision; see operations show"
 
 // pause waits before another try of a write, false when there is no time left.
 func (p *Pool) pause(ctx context.Context, t *task, try int) bool {
@@ -143,10 +159,10 @@ func (p *Pool) endCheck(s scope, id journal.AttemptID, end journal.AttemptEnd) {
 }
 
 // endOf is the attempt's end as the exchange shows it.
-func endOf(x invoicebox.Exchange, outcome, code string) journal.AttemptEnd {
+func endOf(x invoicebox.Exchange, v invoicebox.Verdict) journal.AttemptEnd {
 	return journal.AttemptEnd{
 		Answered: x.Answered(), NotSent: !x.Answered() && x.Written == 0, At: x.Finished,
-		Status: x.Status, Outcome: outcome, Code: code, RequestID: x.RequestID,
+		Status: x.Status, Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
 	}
 }
 

@@ -57,7 +57,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
-	opened, err := openJournal(ctx, &o, planner, log)
+	opened, err := openJournal(ctx, &o, onboarding.LogAttention(planner, log), log)
 	if err != nil {
 		return err
 	}

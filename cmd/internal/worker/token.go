@@ -102,7 +102,7 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboar
 	v = invoicebox.Classify(x)
 	end := journal.AttemptEnd{
 		Answered: x.Status != 0, NotSent: x.Written == 0, At: x.Finished, Status: x.Status,
-		Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID,
+		Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
 	}
 	return v, true, ledger.EndCheck(context.WithoutCancel(ctx), id, end)
 }

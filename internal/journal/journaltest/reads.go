@@ -51,6 +51,32 @@ var reads = []part{
 		_, err = f.j.Shop(f.ctx, journal.ShopKey{Account: "nobody", Shop: "s"})
 		want(f.T, err, journal.ErrNotFound)
 	}},
+	{"kept responses are listed with their attempts", func(f *fixture) {
+		_, err := f.j.Responses(f.ctx, uuid.New())
+		want(f.T, err, journal.ErrNotFound)
+		o, id := f.sending(f.code("s", "e1", "1"))
+		if list, err := f.j.Responses(f.ctx, o.UUID); err != nil || len(list) != 0 {
+			f.Fatal(list, err)
+		}
+		r := f.receipt(o, id, "answer")
+		_, _, err = f.j.Receive(f.ctx, r)
+		f.ok(err)
+		list, err := f.j.Responses(f.ctx, o.UUID)
+		f.ok(err)
+		if len(list) != 1 || list[0].Attempt != id || list[0].Number != 1 || list[0].Operation != o.UUID || string(list[0].Sealed) != string(r.Sealed) || list[0].At.IsZero() {
+			f.Fatalf("listed are %+v", list)
+		}
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done})
+	}},
+	{"an attempt's reason is kept", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		end := journal.AttemptEnd{Answered: true, At: f.clock.now(), Status: 422, Outcome: "our_fault", Code: "validation", RequestID: "r", Reason: "partner_id_refused"}
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "request_rejected", Attempt: id, End: &end})
+		d := f.state(o.UUID)
+		if len(d.Tries) != 1 || d.Tries[0].End == nil || d.Tries[0].End.Reason != "partner_id_refused" || d.Tries[0].End.RequestID != "r" {
+			f.Fatalf("tries are %+v", d.Tries)
+		}
+	}},
 	{"a shop's history is whole", func(f *fixture) {
 		// Shop ids are compared byte for byte.
 		for _, shop := range []string{"a/b", "A/B", "магазин", "a b", "..", "😀", "a/b "} {

@@ -183,21 +183,42 @@ func (j *Journal) shopRow(ctx context.Context, k journal.ShopKey) (id int64, err
 
 func (j *Journal) tries(ctx context.Context, operation int64) ([]journal.AttemptRecord, error) {
 	var as []journal.AttemptRecord
-	err := j.read(ctx, `SELECT t.id, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id,
+	err := j.read(ctx, `SELECT t.id, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id, t.reason,
 			EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id)
 		FROM attempt t WHERE t.operation = $1 ORDER BY t.id`, func(r row) error {
 		a := journal.AttemptRecord{
-			ID: journal.AttemptID(r.int(0)), Number: int(r.int(1)), Flagged: r.int(2) != 0, Probe: r.int(3) != 0, Started: wall(r.int(4)), HasReceipt: r.int(12) != 0,
+			ID: journal.AttemptID(r.int(0)), Number: int(r.int(1)), Flagged: r.int(2) != 0, Probe: r.int(3) != 0, Started: wall(r.int(4)), HasReceipt: r.int(13) != 0,
 		}
 		if !r.null(5) {
 			a.End = &journal.AttemptEnd{
-				At: wall(r.int(5)), Answered: r.int(6) != 0, NotSent: r.int(7) != 0, Status: int(r.int(8)), Outcome: r.text(9), Code: r.text(10), RequestID: r.text(11),
+				At: wall(r.int(5)), Answered: r.int(6) != 0, NotSent: r.int(7) != 0, Status: int(r.int(8)), Outcome: r.text(9), Code: r.text(10), RequestID: r.text(11), Reason: r.text(12),
 			}
 		}
 		as = append(as, a)
 		return nil
 	}, operation)
 	return as, err
+}
+
+// Responses lists the responses that are kept of an operation.
+func (j *Journal) Responses(ctx context.Context, id uuid.UUID) ([]journal.KeptResponse, error) {
+	found := false
+	var list []journal.KeptResponse
+	err := j.read(ctx, `SELECT r.attempt, r.at, r.answer, coalesce(t.number, 0) FROM operation_body b
+		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt
+		WHERE b.uuid = $1 ORDER BY r.attempt`, func(r row) error {
+		found = true
+		if !r.null(0) {
+			list = append(list, journal.KeptResponse{
+				StoredReceipt: journal.StoredReceipt{Operation: id, Attempt: journal.AttemptID(r.int(0)), At: wall(r.int(1)), Sealed: r.blob(2)}, Number: int(r.int(3)),
+			})
+		}
+		return nil
+	}, id[:])
+	if err == nil && !found {
+		err = fmt.Errorf("%w: operation %s", journal.ErrNotFound, id)
+	}
+	return list, err
 }
 
 func (j *Journal) events(ctx context.Context, where string, args ...any) ([]journal.EventRecord, error) {

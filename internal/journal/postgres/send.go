@@ -99,7 +99,7 @@ func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journa
 // attemptEnd compares and writes; $12 is the look back. It gives what the
 // ledgers have to know.
 const attemptEnd = `WITH b AS (SELECT id, greatest($2, started) AS at, started, slack, grain, counts_from FROM attempt WHERE id = $1 AND ended IS NULL FOR UPDATE)
-	UPDATE attempt a SET ended = b.at, answered = $3, not_sent = $4, status = $5, outcome = $6, code = $7, request_id = $8,
+	UPDATE attempt a SET ended = b.at, answered = $3, not_sent = $4, status = $5, outcome = $6, code = $7, request_id = $8, reason = $10,
 		counts_from = CASE $4::bigint WHEN 1 THEN NULL ELSE (b.at + CASE $3::bigint WHEN 1 THEN 0 ELSE b.slack END + b.grain - 1) / b.grain * b.grain END,
 		slow = CASE WHEN b.at + b.slack - b.started > $9 THEN 1 ELSE a.slow END
 	FROM b WHERE a.id = b.id RETURNING b.counts_from, coalesce(a.counts_from, 0), a.ledgers`
@@ -114,7 +114,7 @@ func (t *tx) endAttempt(id journal.AttemptID, operation int64, end journal.Attem
 	}
 	as, err := t.together(
 		ask{"SELECT coalesce(operation, 0) FROM attempt WHERE id = $1", []any{int64(id)}},
-		ask{attemptEnd, []any{int64(id), at, stored.Flag(end.Answered), stored.Flag(end.NotSent), int64(end.Status), end.Outcome, end.Code, end.RequestID, lookBack.Microseconds()}})
+		ask{attemptEnd, []any{int64(id), at, stored.Flag(end.Answered), stored.Flag(end.NotSent), int64(end.Status), end.Outcome, end.Code, end.RequestID, lookBack.Microseconds(), end.Reason}})
 	if err != nil {
 		return 0, err
 	}

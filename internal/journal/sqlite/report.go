@@ -198,14 +198,14 @@ func (j *Journal) shopRow(ctx context.Context, k journal.ShopKey) (id int64, err
 
 func (j *Journal) tries(ctx context.Context, operation int64) ([]journal.AttemptRecord, error) {
 	var as []journal.AttemptRecord
-	err := j.read(ctx, `SELECT t.id, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id,
+	err := j.read(ctx, `SELECT t.id, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id, t.reason,
 			EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id)
 		FROM attempt t WHERE t.operation = ? ORDER BY t.id`, in{operation}, func(scan scanner) error {
 		var a journal.AttemptRecord
 		var end journal.AttemptEnd
 		var started int64
 		var ended *int64
-		err := scan(&a.ID, &a.Number, &a.Flagged, &a.Probe, &started, &ended, &end.Answered, &end.NotSent, &end.Status, &end.Outcome, &end.Code, &end.RequestID, &a.HasReceipt)
+		err := scan(&a.ID, &a.Number, &a.Flagged, &a.Probe, &started, &ended, &end.Answered, &end.NotSent, &end.Status, &end.Outcome, &end.Code, &end.RequestID, &end.Reason, &a.HasReceipt)
 		a.Started = wall(started)
 		if ended != nil {
 			end.At = wall(*ended)
@@ -215,6 +215,29 @@ func (j *Journal) tries(ctx context.Context, operation int64) ([]journal.Attempt
 		return err
 	})
 	return as, err
+}
+
+// Responses lists the responses that are kept of an operation.
+func (j *Journal) Responses(ctx context.Context, id uuid.UUID) ([]journal.KeptResponse, error) {
+	found := false
+	var list []journal.KeptResponse
+	err := j.read(ctx, `SELECT r.attempt, r.at, r.answer, coalesce(t.number, 0) FROM operation_body b
+		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt
+		WHERE b.uuid = ? ORDER BY r.attempt`, in{id[:]}, func(scan scanner) error {
+		var attempt, at *int64
+		k := journal.KeptResponse{StoredReceipt: journal.StoredReceipt{Operation: id}}
+		err := scan(&attempt, &at, &k.Sealed, &k.Number)
+		found = true
+		if attempt != nil && at != nil {
+			k.Attempt, k.At = journal.AttemptID(*attempt), wall(*at)
+			list = append(list, k)
+		}
+		return err
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("%w: operation %s", journal.ErrNotFound, id)
+	}
+	return list, err
 }
 
 func (j *Journal) events(ctx context.Context, where string, args ...any) ([]journal.EventRecord, error) {

@@ -136,7 +136,7 @@ func (t *tx) beginning(id journal.AttemptID) (s started, ended bool, err error) 
 	return started{operation: r.int(4), at: r.int(0), slack: r.int(1), ledgers: r.text(2)}, !r.null(3), nil
 }
 
-const endAttempt = `UPDATE attempt SET ended = ?, counts_from = ?, answered = ?, not_sent = ?, status = ?, outcome = ?, code = ?, request_id = ?, slow = slow | ?
+const endAttempt = `UPDATE attempt SET ended = ?, counts_from = ?, answered = ?, not_sent = ?, status = ?, outcome = ?, code = ?, request_id = ?, reason = ?, slow = slow | ?
 	WHERE id = ?`
 
 // endAttempt writes an end and gives the permits back by it. The first end
@@ -159,7 +159,7 @@ func (t *tx) endAttempt(id journal.AttemptID, end journal.AttemptEnd) error {
 	if end.NotSent {
 		counts = nil
 	}
-	if _, err := t.exec(endAttempt, at, counts, stored.Flag(end.Answered), stored.Flag(end.NotSent), end.Status, end.Outcome, end.Code, end.RequestID,
+	if _, err := t.exec(endAttempt, at, counts, stored.Flag(end.Answered), stored.Flag(end.NotSent), end.Status, end.Outcome, end.Code, end.RequestID, end.Reason,
 		stored.Flag(at+s.slack-s.at > lookBack.Microseconds()), int64(id)); err != nil {
 		return err
 	}

@@ -1,0 +1,38 @@
+package onboarding
+
+import "invoicebox-worker/invoicebox"
+
+// An AdviceRow says what the end of a request means to an operator.
+type AdviceRow struct {
+	Reason invoicebox.Reason
+	Means  string
+	Do     string // what to set or to do; empty: nothing
+}
+
+var advice = []AdviceRow{
+	{invoicebox.ReasonDNS, "The name of the API, or of the proxy, cannot be resolved.", "Check --invoicebox-url and the resolver of this machine."},
+	{invoicebox.ReasonConnect, "No connection to the API could be made.", "Check --invoicebox-url, the network and the firewall."},
+	{invoicebox.ReasonTLS, "TLS with the API failed.", "Run `check`: it names the cause. A private authority is set with --invoicebox-ca-file."},
+	{invoicebox.ReasonProxy, "The proxy made no connection to the API.", "Check HTTPS_PROXY and NO_PROXY."},
+	{invoicebox.ReasonSetting, "The account's token or signing key cannot be used; nothing was sent.", "Check --token-file and --signing-key-file."},
+	{invoicebox.ReasonValue, "The address or code cannot be sent.", ""},
+	{invoicebox.ReasonUnauthorized, "Invoicebox refuses the account's token.", "Put the right token into --token-file."},
+	{invoicebox.ReasonForbidden, "The account has no right to do this.", "Ask Invoicebox for the right, then `accounts resume`."},
+	{invoicebox.ReasonAddress, "No Invoicebox API answers at this address.", "Correct --invoicebox-url."},
+	{invoicebox.ReasonPartnerID, "Invoicebox does not accept the partner id.", "Correct --partner-id; the token has to be of the same partner."},
+	{invoicebox.ReasonRequest, "Invoicebox refuses the form of the request.", "Check --signing-key-file, --signing-algorithm and --signing-encoding; else give Invoicebox's support the request id."},
+	{invoicebox.ReasonBodyUnusable, "The response has no merchant id and token in a form that this version reads.", "See it with `operations response`; `operations reread` reads it again after an upgrade."},
+	{invoicebox.ReasonBodyCut, "The connection ended before the response was complete.", "See what came with `operations response`."},
+	{invoicebox.ReasonBodyLarge, "The response is larger than is allowed.", "See its begin with `operations response`."},
+}
+
+// AdviceOf finds what the end of a request means; false where there is nothing
+// to say.
+func AdviceOf(reason invoicebox.Reason) (AdviceRow, bool) {
+	for _, row := range advice {
+		if row.Reason == reason {
+			return row, true
+		}
+	}
+	return AdviceRow{}, false
+}
