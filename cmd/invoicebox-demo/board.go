@@ -26,6 +26,7 @@ const (
 	fromPlatform feed = iota // events in
 	calls                    // requests to Invoicebox
 	published                // events out
+	backstage                // what happens to the worker
 )
 
 type mood int
@@ -48,6 +49,9 @@ type board struct {
 	deadLetters int
 	told        map[string]bool // requests of the sandbox's log, by request id
 	onLine      func(line)      // for --plain; called under the lock
+	killedAt    time.Time       // of the worker; zero: not yet
+	spotlight   *shop           // whose story is shown
+	lit         time.Time       // since when
 }
 
 func newBoard(shops []*shop) *board {
@@ -65,6 +69,67 @@ func (b *board) tell(f feed, shop, text string, m mood) {
 	if b.onLine != nil {
 		b.onLine(l)
 	}
+}
+
+// report tells what happens to the worker.
+func (b *board) report(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tell(backstage, "", text, wait)
+}
+
+// timeToKill says that the show is well under way, and that an activation is on
+// the wire: the hardest moment.
+func (b *board) timeToKill(requests []sandbox.Request) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	came := 0
+	for _, s := range b.shops {
+		if s.step != waiting {
+			came++
+		}
+	}
+	if 5*came < 2*len(b.shops) {
+		return false
+	}
+	for _, q := range requests {
+		if q.Pending && q.Operation == sandbox.Activate && time.Since(q.Time) > 30*time.Millisecond {
+			return true
+		}
+	}
+	return false
+}
+
+// killed notes whose calls the dead worker had under way.
+func (b *board) killed(requests []sandbox.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.killedAt = time.Now()
+	n := 0
+	for _, q := range requests {
+		if s := b.owner(q.Subject); s != nil && b.wasCut(q) {
+			s.cut = true
+			n++
+			b.light(s)
+		}
+	}
+	b.tell(backstage, "", fmt.Sprintf("the worker is KILLED with %s under way", counted(n, "call")), bad)
+}
+
+// wasCut says whether a request was under way when the worker died. The two
+// clocks are one; what had just been answered may not have been read.
+func (b *board) wasCut(q sandbox.Request) bool {
+	const unread = 50 * time.Millisecond
+	return !b.killedAt.IsZero() && q.Time.Before(b.killedAt) && (q.Pending || q.Answered.After(b.killedAt.Add(-unread)))
+}
+
+// light makes a shop's story the one that is shown, for a while.
+func (b *board) light(s *shop) {
+	const least = 2 * time.Second
+	if s == nil || b.spotlight == s || b.spotlight != nil && time.Since(b.lit) < least {
+		return
+	}
+	b.spotlight, b.lit = s, time.Now()
 }
 
 // done tells whether every story has ended.
@@ -103,6 +168,9 @@ func (b *board) hear(e schemas.Event) (*shop, wish) {
 	}
 	s.events++
 	s.waits = false
+	if s.fate.name != fates[0].name {
+		defer b.light(s)
+	}
 	switch d := e.Data.(type) {
 	case schemas.Invited:
 		b.tell(published, s.id, short+" ("+string(d.Outcome)+")", good)
@@ -121,6 +189,9 @@ func (b *board) hear(e schemas.Event) (*shop, wish) {
 	case schemas.ActivationFailed:
 		b.tell(published, s.id, short+": "+string(d.Reason)+", "+string(d.Action), bad)
 		s.reason = d.Reason
+		if s.cut && d.Reason == schemas.FailureOutcomeLost && s.extra == 0 {
+			s.extra = 1 // its answer died with the worker
+		}
 		if d.Action == schemas.ActionRequestNewCode && s.entered < s.codes() {
 			return s, enterCode
 		}
@@ -162,6 +233,9 @@ func (b *board) watch(requests []sandbox.Request) {
 		}
 		text, m := fmt.Sprintf("%s → %d", q.Operation, q.Status), good
 		switch {
+		case s != nil && b.wasCut(q):
+			s.cut = true
+			text, m = fmt.Sprintf("%s → worker is dead", q.Operation), bad
 		case q.Status == 0:
 			text, m = fmt.Sprintf("%s → no answer", q.Operation), bad
 		case q.Status == 429 || q.Status == 503 || q.Status == 408:
@@ -170,6 +244,9 @@ func (b *board) watch(requests []sandbox.Request) {
 			m = bad
 		}
 		b.tell(calls, id, text, m)
+		if m != good {
+			b.light(s)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
@@ -17,28 +18,97 @@ import (
 
 // finale says what happened to whom, resolves one reference, and says what to
 // try next.
-func finale(ctx context.Context, w io.Writer, b *board, s *stage, f flags, took time.Duration) {
-	effects := s.sandbox.Effects()
-	var twiceSent, twiceInvited int
+//
+// It reports whether the worker kept its promises.
+func finale(ctx context.Context, w *output, b *board, s *stage, f flags, took time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closing(w, widthOf(w.w), f, took)
+	held := b.promises(w, s.sandbox.Effects(), s.sandbox.Requests(), most(s.sandbox))
+	for _, shop := range b.shops {
+		if shop.ref != "" {
+			_, _ = fmt.Fprintf(w, "\n%s was announced with\n  %s\n%s\n", shop.id, shop.ref, s.resolve(ctx, shop.ref))
+			break
+		}
+	}
+	if !f.Keep {
+		_, _ = fmt.Fprint(w, `
+Next:  --keep             stays up so that you can look around
+       --profile hostile  misbehaves more than the stories ask for
+       README.md          how to run the service itself
+`)
+	}
+	return held
+}
+
+// promises counts what must never happen, and apart from it what may.
+func (b *board) promises(w io.Writer, effects sandbox.Effects, requests []sandbox.Request, most int) bool {
+	spentTwice, mailedTwice, mailedAgain := 0, 0, 0
 	for _, a := range effects.Activations {
 		if a.Effects > 1 {
-			twiceSent++
+			spentTwice++
 		}
 	}
 	for _, i := range effects.Invitations {
-		if i.Effects > 1 {
-			twiceInvited++
+		switch {
+		case i.Effects < 2:
+		case b.inDoubt(requests, i.Identifier):
+			mailedAgain++
+		default:
+			mailedTwice++
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	_, _ = fmt.Fprintf(w, "\n%d calls to Invoicebox, at most %d in any %v (the limit is %d)\ncodes spent twice: %d; e-mails sent twice: %d; overlapping calls: %d\n",
+		effects.Requests, most, window, limit, spentTwice, mailedTwice, effects.Overlaps)
+	if mailedAgain > 0 {
+		_, _ = fmt.Fprintf(w, "e-mails sent again because no clear answer came to the first: %d, by design:\n  a second e-mail does no harm, a shop without one waits for ever\n", mailedAgain)
+	}
+	if !b.killedAt.IsZero() {
+		_, _ = fmt.Fprintf(w, "the worker was killed once, with %s under way, and went on from its journal\n", counted(b.cuts(requests), "call"))
+	}
+	return spentTwice+mailedTwice+effects.Overlaps == 0 && most <= limit
+}
+
+// counted is a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func (b *board) cuts(requests []sandbox.Request) int {
+	n := 0
+	for _, q := range requests {
+		if q.Operation != "check" && b.wasCut(q) {
+			n++
+		}
+	}
+	return n
+}
+
+// inDoubt says whether a request for an address had no answer, or one that does
+// not say whether the e-mail was sent, or died with the worker.
+func (b *board) inDoubt(requests []sandbox.Request, address string) bool {
+	for _, q := range requests {
+		if q.Subject == address && (q.Status == 0 || q.Status == 408 || q.Status >= 500 || q.Fault != "" && q.Fault != "limit" || b.wasCut(q)) {
+			return true
+		}
+	}
+	return false
+}
+
+// closing is the table of stories, as wide as there is room for.
+func (b *board) closing(w io.Writer, width int, f flags, took time.Duration) {
 	_, _ = fmt.Fprintf(w, "\nWhat happened to whom (%d shops, %.1f s, profile %s, seed %d)\n\n", len(b.shops), took.Seconds(), f.Profile, f.Seed)
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
+	const others = 39 // what all but the last column take
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 4, WidthMax: max(20, width-others), WidthMaxEnforcer: text.WrapSoft}})
 	t.AppendHeader(table.Row{"Story", "Shops", "As told", "What it is about"})
 	var strays []*shop
-	unlucky := 0
+	unlucky, under := 0, 0
 	for _, fate := range fates {
 		n, fine := 0, 0
 		for _, s := range b.shops {
@@ -46,6 +116,10 @@ func finale(ctx context.Context, w io.Writer, b *board, s *stage, f flags, took 
 				continue
 			}
 			n++
+			if b.excused(s, f) {
+				under++
+				continue
+			}
 			if s.good() {
 				fine++
 				if s.end != s.fate.end {
@@ -62,23 +136,18 @@ func finale(ctx context.Context, w io.Writer, b *board, s *stage, f flags, took 
 	if unlucky > 0 {
 		_, _ = fmt.Fprintf(w, "%d of them met a fault that their story does not have, and wait for a person\n", unlucky)
 	}
+	if under > 0 {
+		_, _ = fmt.Fprintf(w, "%d are still on their way: Invoicebox fails so often that the account rests\n", under)
+	}
 	for _, s := range strays {
 		_, _ = fmt.Fprintf(w, "not as told: %s (%s) ended as %q, reason %q\n", s.id, s.fate.name, s.end, s.reason)
 	}
-	_, _ = fmt.Fprintf(w, "\n%d calls to Invoicebox, at most %d in any %v (the limit is %d)\ncodes spent twice: %d; shops invited twice: %d; overlapping calls: %d\n",
-		effects.Requests, most(s.sandbox), window, limit, twiceSent, twiceInvited, effects.Overlaps)
-	for _, shop := range b.shops {
-		if shop.ref != "" {
-			_, _ = fmt.Fprintf(w, "\n%s was announced with %s\n%s\n", shop.id, shop.ref, s.resolve(ctx, shop.ref))
-			break
-		}
+	cut := 0
+	for _, s := range b.shops {
+		cut += s.extra
 	}
-	if !f.Keep {
-		_, _ = fmt.Fprint(w, `
-Next:  --keep             stays up so that you can look around
-       --profile hostile  misbehaves more than the stories ask for
-       README.md          how to run the service itself
-`)
+	if cut > 0 {
+		_, _ = fmt.Fprintf(w, "%d of them lost the answer when the worker was killed, and entered another code\n", cut)
 	}
 }
 
@@ -119,6 +188,15 @@ func (s *stage) read(ctx context.Context, text string) (credentials.Secret, erro
 
 // stay tells where everything is and waits for Ctrl-C.
 func stay(ctx context.Context, w io.Writer, s *stage) {
+	metrics, _ := s.metrics.Load().(string)
+	reference := ""
+	if j, err := sqlite.Open(ctx, sqlite.Options{Path: s.journal(), ReadOnly: true}); err == nil {
+		row, err := j.Credential(ctx, journal.ShopKey{Account: "default", Shop: "shop-01"}, 1)
+		if err == nil {
+			reference = row.Reference
+		}
+		_ = j.Close()
+	}
 	_, _ = fmt.Fprintf(w, `
 Everything keeps running until Ctrl-C:
 
@@ -129,8 +207,12 @@ Everything keeps running until Ctrl-C:
 
 Look around from another terminal:
 
-  go run ./cmd/invoicebox-worker operations list --attention --journal-url sqlite:%s
-  go run ./cmd/invoicebox-worker shops show shop-01 --journal-url sqlite:%s
-`, s.options.Kafka.Brokers[0], s.api, s.admin, s.metrics, s.logs.Name(), s.journal(), s.journal())
+  export INVOICEBOX_WORKER_JOURNAL_URL=sqlite:%s
+  export INVOICEBOX_WORKER_KEYSET_FILE=%s
+  go run ./cmd/invoicebox-worker operations list --attention
+  go run ./cmd/invoicebox-worker dead-letters list
+  go run ./cmd/invoicebox-worker shops show shop-01
+  go run ./cmd/invoicebox-worker resolve '%s#/token'
+`, s.worker.Brokers[0], s.api, s.admin, metrics, s.log(), s.journal(), s.keyset(), reference)
 	<-ctx.Done()
 }

@@ -4,19 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
+
+	"invoicebox-worker/invoicebox/sandbox"
 )
 
 // liveShow is the view for a terminal. It tells whether the user left early.
-func liveShow(ctx context.Context, w io.Writer, b *board, s *stage, f flags) (bool, error) {
-	m := &live{board: b, stage: s, flags: f, width: 100, height: 30}
-	program := tea.NewProgram(m, tea.WithContext(ctx), tea.WithOutput(w), tea.WithoutSignalHandler())
+func liveShow(ctx context.Context, w *output, b *board, s *stage, f flags) (departure, error) {
+	m := &live{board: b, requests: s.sandbox.Requests, flags: f, width: 80, height: 24}
+	program := tea.NewProgram(m, tea.WithContext(ctx), tea.WithOutput(w.w), tea.WithoutSignalHandler())
 	_, err := program.Run()
 	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
 		err = nil // the stories have ended
@@ -27,10 +29,10 @@ func liveShow(ctx context.Context, w io.Writer, b *board, s *stage, f flags) (bo
 // live is the bubbletea model. It holds nothing that the board does not know.
 type live struct {
 	board         *board
-	stage         *stage
+	requests      func() []sandbox.Request
 	flags         flags
 	width, height int
-	left          bool // the user quit
+	left          departure
 }
 
 type tick struct{}
@@ -51,8 +53,11 @@ func (m *live) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.width, m.height = msg.Width, msg.Height
 	case tea.KeyPressMsg:
 		switch msg.String() {
-		case "q", "esc", "ctrl+c":
-			m.left = true
+		case "q", "esc":
+			m.left = quit
+			return m, tea.Quit
+		case "ctrl+c":
+			m.left = interrupted
 			return m, tea.Quit
 		}
 	}
@@ -76,18 +81,40 @@ var (
 func (m *live) View() tea.View {
 	m.board.mu.Lock()
 	defer m.board.mu.Unlock()
-	width := max(m.width, 60)
-	head := m.title(width) + "\n\n" + m.columns(width) + "\n\n" + m.meter(width) + "\n\n"
-	rest := m.height - strings.Count(head, "\n") - 1
-	v := tea.NewView(head + m.feeds(width, max(rest, 3)))
+	v := tea.NewView(m.screen())
 	v.AltScreen = true
 	return v
+}
+
+// screen is the whole view. The caller holds the board's lock.
+func (m *live) screen() string {
+	width := max(m.width, 40)
+	head := m.title(width) + "\n\n" + m.columns(width) + "\n\n" + m.meter(width) + "\n" + m.story(width) + "\n\n"
+	rest := m.height - strings.Count(head, "\n")
+	return head + m.feeds(width, max(rest, 3))
+}
+
+// story tells the story of one shop while it happens, in two lines.
+func (m *live) story(width int) string {
+	s := m.board.spotlight
+	if s == nil {
+		return fit(faintStyle.Render(" every shop has a story; the odd ones are told here"), width) + "\n"
+	}
+	return fit(" "+titleStyle.Render(s.id+" · "+s.fate.name)+faintStyle.Render(": "+s.fate.story), width) + "\n" + fit("   now: "+s.now(), width)
+}
+
+// fit cuts a styled line at the width.
+func fit(text string, width int) string {
+	if lipgloss.Width(text) <= width {
+		return text
+	}
+	return lipgloss.NewStyle().MaxWidth(width-1).Render(text) + "…"
 }
 
 func (m *live) title(width int) string {
 	left := titleStyle.Render(" invoicebox-demo") + faintStyle.Render(fmt.Sprintf("   %d shops · %s · seed %d", len(m.board.shops), m.flags.Profile, m.flags.Seed))
 	right := fmt.Sprintf("%5.1f s ", time.Since(m.board.start).Seconds()) + faintStyle.Render("q quits ")
-	return left + strings.Repeat(" ", max(1, width-lipgloss.Width(left)-lipgloss.Width(right))) + right
+	return fit(left+strings.Repeat(" ", max(1, width-lipgloss.Width(left)-lipgloss.Width(right)))+right, width)
 }
 
 // A column of the board holds the shops for which holds says so.
@@ -111,7 +138,10 @@ var columns = []column{
 // columns shows each shop as its number in the column of its step; one that
 // waits to be called again has a mark.
 func (m *live) columns(width int) string {
-	const rows = 7
+	rows := 7
+	if m.height < 30 {
+		rows = max(1, min(4, m.height-16))
+	}
 	each := width / len(columns)
 	perRow := max(1, (each-1)/3)
 	blocks := make([]string, 0, len(columns))
@@ -129,7 +159,7 @@ func (m *live) columns(width int) string {
 			}
 		}
 		var text strings.Builder
-		text.WriteString(headStyle.Render(c.head) + "\n" + titleStyle.Render(strconv.Itoa(len(chips))))
+		text.WriteString(headStyle.Render(c.head[:min(len(c.head), each-1)]) + "\n" + titleStyle.Render(strconv.Itoa(len(chips))))
 		for row := range rows {
 			text.WriteString("\n")
 			from, to := row*perRow, min((row+1)*perRow, len(chips))
@@ -149,7 +179,7 @@ func (m *live) columns(width int) string {
 // meter shows how much of the API's limit the last window used.
 func (m *live) meter(width int) string {
 	used, since := 0, time.Now().Add(-window)
-	requests := m.stage.sandbox.Requests()
+	requests := m.requests()
 	for i := len(requests) - 1; i >= 0 && requests[i].Time.After(since); i-- {
 		if requests[i].Operation != "check" {
 			used++
@@ -163,31 +193,52 @@ func (m *live) meter(width int) string {
 	}
 	text := " limit " + style.Render(strings.Repeat("█", full)) + faintStyle.Render(strings.Repeat("░", bar-full)) +
 		fmt.Sprintf(" %2d of %d calls in %v", used, limit, window)
-	return lipgloss.NewStyle().MaxWidth(width).Render(text + faintStyle.Render(fmt.Sprintf("   %d calls, %d dead letters   ~ waits, to be called again", len(requests), m.board.deadLetters)))
+	return fit(text+faintStyle.Render(fmt.Sprintf("   %s   ~ waits", counted(m.board.deadLetters, "dead letter"))), width)
 }
 
-// feeds shows the latest lines of each kind, newest last.
+// sideBySide is the width from which the feeds stand side by side with their
+// reasons whole.
+const sideBySide = 118
+
+// feeds shows the latest lines, newest last: in three columns, or in one where
+// the reasons would be cut.
 func (m *live) feeds(width, height int) string {
-	each := width / 3
+	if width < sideBySide {
+		return headStyle.Render(" what happens") + "\n" + m.feed(width, height-1, fromPlatform, calls, published, backstage)
+	}
+	const in, out = 33, 33
 	blocks := make([]string, 0, 3)
-	for f, head := range []string{"events in", "calls to Invoicebox", "events out"} {
-		var lines []string
-		for i := len(m.board.lines) - 1; i >= 0 && len(lines) < height-1; i-- {
-			l := m.board.lines[i]
-			if l.feed != feed(f) {
-				continue
-			}
-			text := fmt.Sprintf("%5.1f %s %s", l.at.Seconds(), l.shop, l.text)
-			if runes := []rune(text); len(runes) > each-2 {
-				text = string(runes[:each-3]) + "…"
-			}
-			lines = append(lines, moodStyles[l.mood].Render(text))
-		}
-		for i, j := 0, len(lines)-1; i < j; i, j = i+1, j-1 {
-			lines[i], lines[j] = lines[j], lines[i]
-		}
-		block := headStyle.Render(head) + "\n" + strings.Join(lines, "\n")
-		blocks = append(blocks, lipgloss.NewStyle().Width(each).PaddingLeft(1).Render(block))
+	for _, column := range []struct {
+		head  string
+		width int
+		feeds []feed
+	}{
+		{"events in", in, []feed{fromPlatform}},
+		{"calls to Invoicebox", out, []feed{calls}},
+		{"events out", width - in - out, []feed{published, backstage}},
+	} {
+		block := " " + headStyle.Render(column.head) + "\n" + m.feed(column.width, height-1, column.feeds...)
+		blocks = append(blocks, lipgloss.NewStyle().Width(column.width).Render(block))
 	}
 	return lipgloss.JoinHorizontal(lipgloss.Top, blocks...)
+}
+
+// feed is the latest lines of some feeds. The kind of each line is named where
+// there are several kinds in one column.
+func (m *live) feed(width, height int, feeds ...feed) string {
+	var lines []string
+	for i := len(m.board.lines) - 1; i >= 0 && len(lines) < height; i-- {
+		l := m.board.lines[i]
+		if !slices.Contains(feeds, l.feed) {
+			continue
+		}
+		shop := strings.TrimPrefix(l.shop, "shop-")
+		text := fmt.Sprintf(" %5.1f %2s %s", l.at.Seconds(), shop, l.text)
+		if len(feeds) > 2 {
+			text = fmt.Sprintf(" %5.1f %-8s %2s %s", l.at.Seconds(), feedNames[l.feed], shop, l.text)
+		}
+		lines = append(lines, moodStyles[l.mood].Render(fit(text, width-1)))
+	}
+	slices.Reverse(lines)
+	return strings.Join(lines, "\n")
 }

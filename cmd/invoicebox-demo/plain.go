@@ -3,24 +3,27 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 )
 
-var feedNames = map[feed]string{fromPlatform: "platform", calls: "call", published: "event"}
+var feedNames = map[feed]string{fromPlatform: "platform", calls: "call", published: "event", backstage: "worker"}
 
 // plainShow writes a line for everything that happens, for pipes.
-func plainShow(ctx context.Context, w io.Writer, b *board, _ *stage, f flags) (bool, error) {
+func plainShow(ctx context.Context, w *output, b *board, _ *stage, f flags) (departure, error) {
 	_, _ = fmt.Fprintf(w, "invoicebox-demo: %d shops, profile %s, seed %d, at most %d calls in %v\n", len(b.shops), f.Profile, f.Seed, limit, window)
 	b.mu.Lock()
-	told := b.lines
+	told, before := map[*shop]bool{}, b.lines
 	show := func(l line) {
 		shop := l.shop
 		if shop == "" {
 			shop = "-"
 		}
 		_, _ = fmt.Fprintf(w, "%6.2fs  %-8s  %-8s  %s\n", l.at.Seconds(), feedNames[l.feed], shop, l.text)
+		if s := b.byID[l.shop]; s != nil && !told[s] {
+			told[s] = true
+			_, _ = fmt.Fprintf(w, "                   story     %s: %s\n", s.fate.name, s.fate.story)
+		}
 	}
-	for _, l := range told {
+	for _, l := range before {
 		show(l)
 	}
 	b.onLine = show
@@ -29,5 +32,5 @@ func plainShow(ctx context.Context, w io.Writer, b *board, _ *stage, f flags) (b
 	b.mu.Lock()
 	b.onLine = nil
 	b.mu.Unlock()
-	return false, nil
+	return stayed, nil
 }

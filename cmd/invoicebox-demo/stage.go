@@ -9,14 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -31,14 +29,13 @@ const (
 // A stage is the scenery: broker, sandbox, worker, all in this process.
 type stage struct {
 	dir     string
-	logs    *os.File
 	broker  *kfake.Cluster
 	sandbox *sandbox.Sandbox
 	servers []*http.Server
 	api     string
 	admin   string
-	metrics string // the worker's address, known when it is ready
-	options worker.Options
+	metrics atomic.Value // string: the worker's address, known when it is ready
+	worker  workerSettings
 	keys    *keyset.Set
 	ready   chan struct{}
 }
@@ -52,9 +49,6 @@ func build(profile sandbox.Profile, seed uint64) (_ *stage, err error) {
 		}
 	}()
 	if s.dir, err = os.MkdirTemp("", "invoicebox-demo-"); err != nil {
-		return nil, err
-	}
-	if s.logs, err = os.Create(filepath.Join(s.dir, "worker.log")); err != nil {
 		return nil, err
 	}
 	options := []kfake.Opt{kfake.NumBrokers(1)}
@@ -75,41 +69,16 @@ func build(profile sandbox.Profile, seed uint64) (_ *stage, err error) {
 	if s.admin, err = s.serve(s.sandbox.Admin()); err != nil {
 		return nil, err
 	}
-	if s.keys, err = keyset.Create(filepath.Join(s.dir, "keyset.json")); err != nil {
+	if s.keys, err = keyset.Create(s.keyset()); err != nil {
 		return nil, err
 	}
-	s.options = s.settings()
+	s.worker = workerSettings{Brokers: s.broker.ListenAddrs(), Journal: s.journal(), Keyset: s.keyset(), API: s.api, Log: s.log()}
 	return s, nil
 }
 
-// settings are the worker's. Its times are shorter than the defaults, so that
-// waiting fits into a minute.
-func (s *stage) settings() worker.Options {
-	o := worker.Defaults()
-	o.Version = "demo"
-	o.Kafka = kafkaconn.Config{Brokers: s.broker.ListenAddrs()}
-	o.JournalURL = "sqlite:" + s.journal()
-	o.Keyset = s.keys
-	o.InvoiceboxURL = s.api
-	token := secret.New(sandbox.DefaultToken)
-	o.Accounts = []worker.Account{{
-		Name: "default", PartnerID: sandbox.DefaultPartnerID,
-		Token: func() secret.String { return token }, RequestsPerWindow: limit, Window: window,
-	}}
-	o.Start = "earliest" // the platform does not wait for the worker
-	o.Concurrency = 8
-	o.RequestDeadline, o.Lease = 3*time.Second, 6*time.Second
-	o.Slack, o.QuietPeriod = time.Second, 2*time.Second
-	o.Listen = "127.0.0.1:0"
-	o.Ready = func(addr string) {
-		s.metrics = addr
-		close(s.ready)
-	}
-	o.Logger = slog.New(slog.NewTextHandler(s.logs, nil))
-	return o
-}
-
 func (s *stage) journal() string { return filepath.Join(s.dir, "journal.db") }
+func (s *stage) keyset() string  { return filepath.Join(s.dir, "keyset.json") }
+func (s *stage) log() string     { return filepath.Join(s.dir, "worker.log") }
 
 func (s *stage) serve(h http.Handler) (string, error) {
 	var lc net.ListenConfig
@@ -123,8 +92,66 @@ func (s *stage) serve(h http.Handler) (string, error) {
 	return "http://" + l.Addr().String(), nil
 }
 
-// run runs the worker until ctx ends, and drains it.
-func (s *stage) run(ctx context.Context) error { return worker.Run(ctx, s.options) }
+// away is how long the killed worker stays away.
+const away = 1500 * time.Millisecond
+
+// run runs the worker until ctx ends, and drains it. In the middle of the show,
+// while an activation is on its way, the worker is killed and started again.
+func (s *stage) run(ctx context.Context, b *board) error {
+	p, err := startWorker(s.worker)
+	if err != nil {
+		return err
+	}
+	killed, began := false, false
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return p.stop()
+		case err := <-p.ended:
+			return errors.Join(errors.New("the worker has ended"), err)
+		case address, ok := <-p.ready:
+			p.ready = nil
+			if !ok {
+				continue // it has ended
+			}
+			s.metrics.Store(address)
+			if !began {
+				began = true
+				close(s.ready)
+				continue
+			}
+			b.report("the worker is ready again and goes on where its journal stands")
+		case <-look.C:
+			if killed || !began || !b.timeToKill(s.sandbox.Requests()) {
+				continue
+			}
+			killed = true
+			p.kill()
+			b.killed(s.sandbox.Requests())
+			if !sleep(ctx, away) {
+				return nil
+			}
+			b.report("the worker is started again")
+			b.report("its Kafka group waits 10 s for the dead one")
+			if p, err = startWorker(s.worker); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
 
 // close ends everything and removes the folder.
 func (s *stage) close() error {
@@ -134,9 +161,6 @@ func (s *stage) close() error {
 	}
 	if s.broker != nil {
 		s.broker.Close()
-	}
-	if s.logs != nil {
-		errs = append(errs, s.logs.Close())
 	}
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))

@@ -61,6 +61,8 @@ type shop struct {
 	calls   int  // requests that the sandbox saw
 	waits   bool // its last call is to be made again
 	unlucky bool // the sandbox misbehaved beyond the story
+	cut     bool // a call of it was under way when the worker was killed
+	extra   int  // codes that it needs for that
 }
 
 // A step is a column of the board.
@@ -118,10 +120,38 @@ func (s *shop) code(n int, lender *shop) string {
 
 // codes is how many codes the shop has to enter.
 func (s *shop) codes() int {
+	n := len(s.fate.codes) + s.extra
 	if s.fate.borrows {
-		return len(s.fate.codes) + 1
+		n++
 	}
-	return len(s.fate.codes)
+	return n
+}
+
+// now says where the shop stands, for the line that tells its story.
+func (s *shop) now() string {
+	switch {
+	case s.end == activated:
+		return "activated"
+	case s.end == refused:
+		return "refused: " + string(s.reason)
+	case s.end == attention:
+		return "waits for a person: " + string(s.reason)
+	case s.end == ignored:
+		return "ignored"
+	case s.step == entered && s.cut && s.reason == "":
+		return "its answer died with the worker: silence first, then one question"
+	case s.step == entered && s.entered == 1 && s.fate.name == "lost answer" && s.reason == "":
+		return "no answer came: silence first, then one question"
+	case s.waits:
+		return "waits to be called again"
+	case s.step == entered && s.entered > 1:
+		return "entered another code"
+	case s.step == entered:
+		return "entered its code"
+	case s.step == invited:
+		return "invited"
+	}
+	return "chose Invoicebox"
 }
 
 // good tells whether the shop's end is the one that its story asks for. Where
