@@ -20,7 +20,7 @@ func plainShow(ctx context.Context, w *output, b *board, _ *stage, f flags) (dep
 		_, _ = fmt.Fprintf(w, "%6.2fs  %-8s  %-8s  %s\n", l.at.Seconds(), feedNames[l.feed], shop, l.text)
 		if s := b.byID[l.shop]; s != nil && !told[s] {
 			told[s] = true
-			_, _ = fmt.Fprintf(w, "                   story     %s: %s\n", s.fate.name, s.fate.story)
+			_, _ = fmt.Fprintf(w, "         %s: %s\n", s.fate.name, s.fate.story)
 		}
 	}
 	for _, l := range before {
