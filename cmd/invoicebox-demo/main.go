@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		_, _ = fmt.Fprintln(stderr, "invoicebox-demo:", err)
 		return 1
-	case left == interrupted || ctx.Err() != nil && left != quit:
+	case left == interrupted:
 		return statusInterrupted
 	}
 	return 0
@@ -167,6 +167,9 @@ func perform(ctx context.Context, f flags, stdout *output) (left departure, err 
 	switch {
 	case viewErr != nil:
 	case early:
+		if left == stayed {
+			left = interrupted
+		}
 		b.summary(stdout, time.Since(began))
 	default:
 		held = finale(ctx, stdout, b, s, f, time.Since(began))
