@@ -37,6 +37,10 @@
 // The provider's name is compared without case and surrounding space; one that is
 // nearly ours is reported ([Ignored.NearMiss]).
 //
+// Control characters are refused in a shop id. Bidirectional and invisible ones
+// are taken, since ids are compared byte for byte and some scripts need them:
+// whoever shows an id escapes them.
+//
 // An integer is a shop id or code by its exact digits. As JSON numbers 10 and
 // 10.0 are the same, as ids only the first is accepted.
 //

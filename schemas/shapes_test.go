@@ -236,6 +236,8 @@ func shapes() []shape {
 		{name: "Latin-1", value: with("\"note\":\"caf\xe9\""), end: deadAs(schemas.ReasonInvalidUTF8, "")},
 		{name: "k44 shop id is a float", value: strings.Replace(selection, `"shop-1"`, "4711.0", 1), end: deadAs(schemas.ReasonMalformed, "/shopId")},
 		{name: "k45 shop id over 2^63", value: strings.Replace(selection, `"shop-1"`, "18446744073709551617", 1), end: plain},
+		{name: "bidirectional and invisible characters in a shop id", value: strings.Replace(selection, "shop-1", "shop\u202e-\u200b1", 1), end: plain},
+		{name: "a control character in a shop id", value: strings.Replace(selection, "shop-1", `shop\u001b[2J`, 1), end: deadAs(schemas.ReasonControlCharacter, "/shopId")},
 		{name: "k46 null partnerAccount", value: with(`"partnerAccount":null`), end: plain},
 		{name: "k47 empty partnerAccount", value: with(`"partnerAccount":""`), end: deadAs(schemas.ReasonEmpty, "/partnerAccount")},
 		{name: "k48 member twice inside an unknown one", value: with(`"x":{"a":1,"a":2}`), end: plain},
