@@ -28,9 +28,10 @@ const (
 
 // A broker is asked by one goroutine, over one connection.
 type broker struct {
-	f    *fetcher
-	id   int
-	wake chan struct{}
+	f        *fetcher
+	id       int
+	wake     chan struct{}
+	question question
 
 	mu      sync.Mutex
 	address string
@@ -40,7 +41,6 @@ type broker struct {
 
 	// The goroutine's own.
 	in        *bufio.Reader
-	opened    time.Time
 	used      bool // the session has answered
 	until     time.Time
 	announced time.Time // when throttling was last said
@@ -279,12 +279,13 @@ func (b *broker) exchange(turns []*turn) error {
 		return err
 	}
 	b.used = true
-	b.conclude(turns, response)
+	b.conclude(turns, response, taken)
 	return nil
 }
 
-// conclude looks at what the response says of all partitions.
-func (b *broker) conclude(turns []*turn, response fetchResponse) {
+// conclude looks at what the response says of all partitions. Brokers may leave
+// out those for which the request's bytes were not enough.
+func (b *broker) conclude(turns []*turn, response fetchResponse, taken bool) {
 	if response.throttle > 0 {
 		b.throttled(response.throttle)
 	}
@@ -294,7 +295,7 @@ func (b *broker) conclude(turns []*turn, response fetchResponse) {
 		case response.code != 0:
 			t.reader.silence.end()
 			b.give(t, answer{err: kafka.Error(response.code)})
-		case response.throttle > 0: // it asks again in time
+		case response.throttle > 0, taken: // it is asked for again in time
 			t.reader.silence.excuse()
 		default:
 			b.give(t, answer{err: protocol.NewErrNoPartition(t.reader.topic, int32(t.reader.partition))}) // #nosec G115 -- partitions are 32 bits
@@ -363,13 +364,12 @@ func (b *broker) reserve(turns []*turn) (int64, error) {
 // connect returns the connection to the broker, a new one when there is none or
 // its session ends soon.
 func (b *broker) connect() (*kafkaconn.Session, error) {
-	if s := b.session; s != nil {
-		if s.Expires.IsZero() || time.Until(s.Expires) > s.Expires.Sub(b.opened)/unauthenticate {
-			return s, nil
+	if b.session != nil {
+		if !b.f.expired(b.session) {
+			return b.session, nil
 		}
 		b.hangUp()
 	}
-	began := time.Now()
 	s, err := b.f.kafka.Open(b.f.life, b.at(), b.f.lines.Through)
 	if err != nil {
 		return nil, err
@@ -377,7 +377,7 @@ func (b *broker) connect() (*kafkaconn.Session, error) {
 	b.mu.Lock()
 	b.session, b.renewed = s, false
 	b.mu.Unlock()
-	b.in, b.opened, b.used = bufio.NewReaderSize(s, readBuffer), began, false
+	b.in, b.used = bufio.NewReaderSize(s, readBuffer), false
 	return s, nil
 }
 

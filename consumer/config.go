@@ -104,7 +104,7 @@ type Config struct {
 	// FetchMemory bounds the bytes of fetched records that are held at a time, over
 	// all partitions: batches as they came, decompressors, and the records in hand.
 	// A batch of more than half of it on the wire, or of more than all of it
-	// unpacked, is not read. Default: 32 MiB, at least 8 MiB.
+	// unpacked, is not read. Default: 32 MiB, at least 24 MiB.
 	FetchMemory int
 	// BatchEvents bounds the events and dead letters of one transaction.
 	// Default: 500.
@@ -121,7 +121,7 @@ type Config struct {
 // The bounds of [Config.FetchMemory] and its default.
 const (
 	DefaultFetchMemory = 32 << 20
-	leastMemory        = 8 << 20
+	leastMemory        = 24 << 20
 	mostMemory         = 1 << 30
 )
 

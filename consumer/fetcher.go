@@ -32,7 +32,7 @@ const (
 	maxRecords     = 1 << 16
 	metadataPause  = 100 * time.Millisecond
 	announceEvery  = 10 * time.Minute
-	unauthenticate = 10 // a session is replaced when a tenth of its time is left
+	sessionReserve = 10 // a session is replaced when a tenth of its time is left
 )
 
 // A fetcher reads partitions over one connection to each broker. Readers wait in
@@ -157,11 +157,18 @@ func (f *fetcher) forget(p place) {
 	delete(f.readers, p)
 }
 
-// leader finds the broker that leads a partition.
+// leader finds the broker that leads the partition of a reader.
 func (f *fetcher) leader(ctx context.Context, r *reader) (*broker, error) {
 	f.mu.Lock()
 	f.readers[r.place] = r
-	b, asked := f.leaders[r.place], f.looked
+	f.mu.Unlock()
+	return f.leaderOf(ctx, r.place)
+}
+
+// leaderOf finds the broker that leads a partition.
+func (f *fetcher) leaderOf(ctx context.Context, p place) (*broker, error) {
+	f.mu.Lock()
+	b, asked := f.leaders[p], f.looked
 	f.mu.Unlock()
 	if b != nil {
 		return b, nil
@@ -169,7 +176,7 @@ func (f *fetcher) leader(ctx context.Context, r *reader) (*broker, error) {
 	f.metadata.Lock()
 	defer f.metadata.Unlock()
 	f.mu.Lock()
-	b, again := f.leaders[r.place], f.looked
+	b, again := f.leaders[p], f.looked
 	f.mu.Unlock()
 	if b != nil {
 		return b, nil
@@ -181,10 +188,10 @@ func (f *fetcher) leader(ctx context.Context, r *reader) (*broker, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if b := f.leaders[r.place]; b != nil {
+	if b := f.leaders[p]; b != nil {
 		return b, nil
 	}
-	return nil, protocol.NewErrNoLeader(r.topic, int32(r.partition)) // #nosec G115 -- partitions are 32 bits
+	return nil, protocol.NewErrNoLeader(p.topic, int32(p.partition)) // #nosec G115 -- partitions are 32 bits
 }
 
 // find asks which broker leads which partition.
@@ -287,6 +294,12 @@ func (f *fetcher) learned(r *reader, wire, unpacked int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.ratio = max(unpacked/wire, (r.ratio+unpacked/wire)/2, 1)
+}
+
+// expired tells whether the broker ends a session soon unless it authenticates
+// again. It is replaced before.
+func (f *fetcher) expired(s *kafkaconn.Session) bool {
+	return !s.Expires.IsZero() && time.Until(s.Expires) <= s.Lifetime/sessionReserve
 }
 
 // rebuild makes the connection to a partition's leader anew.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -122,21 +123,20 @@ func classOf(err error) kafkaconn.Class {
 func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
-	for _, p := range places {
-		request.Topics[p.topic] = append(request.Topics[p.topic], kafka.FirstOffsetOf(p.partition), kafka.LastOffsetOf(p.partition))
-	}
-	answer, err := c.client.ListOffsets(ctx, request)
-	if err != nil {
-		return nil, refusal(err)
-	}
 	found := make(map[place]bounds, len(places))
-	for topic, partitions := range answer.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, c.leaderFault(p.Error)))
+	for _, at := range []int64{firstOffset, endOffset} {
+		offsets, err := c.fetcher.offsets(ctx, places, at, readUncommitted)
+		if err != nil {
+			return nil, refusal(err)
+		}
+		for p, offset := range offsets {
+			b := found[p]
+			if at == firstOffset {
+				b.first = offset
+			} else {
+				b.end = offset
 			}
-			found[place{topic, p.Partition}] = bounds{p.FirstOffset, p.LastOffset}
+			found[p] = b
 		}
 	}
 	for _, p := range places {
@@ -147,43 +147,16 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 	return found, nil
 }
 
-// leaderFault puts right what the library says of partitions whose leader did
-// not answer while others did: it makes [-1] of it, which no broker's refusal
-// looks like. The leader is dead or on its way, and another one is chosen, or
-// its address cannot be reached.
-func (c *Consumer) leaderFault(err error) error {
-	if errors.Is(err, kafka.Unknown) {
-		return c.config.Kafka.Unreached(kafka.LeaderNotAvailable)
-	}
-	return err
-}
-
 // offsetsAt asks for the first record of a time or later; where there is none
 // the partition is not in the answer.
 func (c *Consumer) offsetsAt(ctx context.Context, places []place, at time.Time) (map[place]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
-	for _, p := range places {
-		request.Topics[p.topic] = append(request.Topics[p.topic], kafka.TimeOffsetOf(p.partition, at))
-	}
-	answer, err := c.client.ListOffsets(ctx, request)
+	found, err := c.fetcher.offsets(ctx, places, at.UnixMilli(), readUncommitted)
 	if err != nil {
 		return nil, refusal(err)
 	}
-	found := map[place]int64{}
-	for topic, partitions := range answer.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, c.leaderFault(p.Error)))
-			}
-			for offset := range p.Offsets {
-				if offset >= 0 {
-					found[place{topic, p.Partition}] = offset
-				}
-			}
-		}
-	}
+	maps.DeleteFunc(found, func(_ place, offset int64) bool { return offset < 0 })
 	return found, nil
 }
 

@@ -130,24 +130,10 @@ func (g *generation) watchProgress() {
 	}
 }
 
-// stableEnd asks, on connections of its own, where the records end that may be
-// read now.
+// stableEnd asks where the records end that may be read now.
 func (g *generation) stableEnd(p place) (int64, error) {
-	transport := g.c.lines.Transport(g.c.config.Kafka, p.topic)
-	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(g.soft, requestTimeout)
 	defer cancel()
-	answer, err := g.c.config.Kafka.Client(transport).ListOffsets(ctx, &kafka.ListOffsetsRequest{
-		Topics:         map[string][]kafka.OffsetRequest{p.topic: {kafka.LastOffsetOf(p.partition)}},
-		IsolationLevel: kafka.ReadCommitted,
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, o := range answer.Topics[p.topic] {
-		if o.Partition == p.partition {
-			return o.LastOffset, o.Error
-		}
-	}
-	return 0, kafka.UnknownTopicOrPartition
+	ends, err := g.c.fetcher.offsets(ctx, []place{p}, endOffset, readCommitted)
+	return ends[p], err
 }

@@ -22,9 +22,11 @@ import (
 type Session struct {
 	net.Conn
 	// Expires is when the broker ends the session unless it authenticates again
-	// (KIP-368); zero: never.
-	Expires time.Time
+	// (KIP-368), Lifetime after its begin; zero: never.
+	Expires  time.Time
+	Lifetime time.Duration
 
+	asking   *protocol.Conn
 	clientID string
 	versions map[protocol.ApiKey]apiversions.ApiKeyResponse
 	sent     int32 // correlation id of the last request
@@ -76,6 +78,7 @@ func (c *Conn) greet(ctx context.Context, conn net.Conn, address string) (*Sessi
 	}
 	s := &Session{Conn: conn, clientID: c.clientID, versions: map[protocol.ApiKey]apiversions.ApiKeyResponse{}}
 	p := protocol.NewConn(conn, c.clientID)
+	s.asking = p
 	answer, err := p.RoundTrip(new(apiversions.Request))
 	if err != nil {
 		return nil, err
@@ -95,7 +98,7 @@ func (c *Conn) greet(ctx context.Context, conn net.Conn, address string) (*Sessi
 	}
 	lifetime, err := c.authenticate(ctx, p, s)
 	if err == nil && lifetime > 0 {
-		s.Expires = time.Now().Add(lifetime)
+		s.Expires, s.Lifetime = time.Now().Add(lifetime), lifetime
 	}
 	return s, err
 }
@@ -152,6 +155,23 @@ func (s *Session) Version(key protocol.ApiKey, lowest, highest int16) (int16, bo
 		return version, true
 	}
 	return lowest, false
+}
+
+// Ask sends a request and reads its response, at a version between lowest and
+// highest. A session either asks or sends.
+func (s *Session) Ask(ctx context.Context, message protocol.Message, lowest, highest int16) (protocol.Message, error) {
+	version, ok := s.Version(message.ApiKey(), lowest, highest)
+	if !ok {
+		return nil, kafka.UnsupportedVersion
+	}
+	deadline, _ := ctx.Deadline()
+	if err := s.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	s.sent++
+	return protocol.RoundTrip(s.asking, version, s.sent, s.clientID, message)
 }
 
 // Send writes a request; its response begins with the correlation id.

@@ -39,6 +39,7 @@ const (
 	zstdScratch = 1 << 20 // blocks, tables and literals beside the window
 	// keptWindow bounds the window of a decompressor that is kept for use again.
 	keptWindow = 2 << 20
+	maxWindow  = 1 << 40
 )
 
 // snappyHeader begins the framing of the Java client: a version, the oldest
@@ -106,10 +107,17 @@ func lz4Block(payload []byte) (int64, error) {
 // zstdWindow is the window of the first frame.
 func zstdWindow(payload []byte) (int64, bool) {
 	var h zstd.Header
-	if err := h.Decode(payload); err != nil || h.Skippable || h.WindowSize > 1<<40 {
+	if err := h.Decode(payload); err != nil || h.Skippable {
 		return 0, false
 	}
-	return int64(h.WindowSize), true // #nosec G115 -- at most 1<<40
+	window := h.WindowSize
+	if h.SingleSegment { // the content is the window
+		window = h.FrameContentSize
+	}
+	if window > maxWindow {
+		return 0, false
+	}
+	return int64(max(window, zstd.MinWindowSize)), true // #nosec G115 -- at most maxWindow
 }
 
 // open starts to unpack a batch; the function gives the decompressor back.
@@ -159,24 +167,23 @@ func (u *Unpacker) openGzip(payload []byte) (io.Reader, func(), error) {
 
 // openZstd unpacks as a stream where the window is within the limit. The highest
 // levels ask for a window that no batch fills: those are unpacked at once, which
-// takes the memory twice while the output grows.
+// needs no window.
 func (u *Unpacker) openZstd(payload []byte, need int64) (io.Reader, func(), error) {
 	window, ok := zstdWindow(payload)
 	if !ok || window+zstdScratch > u.limits.Buffer {
-		all, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(u.limits.Buffer/2, 1)))) // #nosec G115 -- not negative
+		all, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: zstd: %w", ErrMalformed, err)
 		}
 		defer all.Close()
-		// The window is not allocated by DecodeAll, so its size is no matter.
-		plain, err := all.DecodeAll(payload, nil)
+		plain, err := all.DecodeAll(payload, make([]byte, 0, max(u.limits.Buffer-zstdScratch, 0)))
 		if err != nil {
 			return nil, nil, zstdError(err)
 		}
 		return bytes.NewReader(plain), func() {}, nil
 	}
 	// A later frame of the batch must not take a larger window than the first.
-	limit := zstd.WithDecoderMaxWindow(uint64(max(window, zstd.MinWindowSize))) // #nosec G115 -- not negative
+	limit := zstd.WithDecoderMaxWindow(uint64(window)) // #nosec G115 -- not negative
 	d, _ := u.zstd.Get().(*zstd.Decoder)
 	var err error
 	if d == nil {

@@ -1,0 +1,144 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
+
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+const (
+	firstOffset = -2 // the times that stand for a partition's begin and end
+	endOffset   = -1
+
+	readUncommitted = int8(kafka.ReadUncommitted)
+	readCommitted   = int8(kafka.ReadCommitted)
+
+	oldestOffsets, newestOffsets = 1, 5
+)
+
+// offsets asks the leaders for the first offset of a time or later in each
+// partition: one request for each broker, because the library would make one for
+// each partition, each on a connection of its own. An offset of -1 means that
+// there is none.
+func (f *fetcher) offsets(ctx context.Context, places []place, at int64, isolation int8) (map[place]int64, error) {
+	led := map[*broker][]place{}
+	for _, p := range places {
+		b, err := f.leaderOf(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("partition %s: %w", p, err)
+		}
+		led[b] = append(led[b], p)
+	}
+	var mu sync.Mutex
+	found := make(map[place]int64, len(places))
+	var errs []error
+	var work sync.WaitGroup
+	for b, list := range led {
+		work.Go(func() {
+			some, err := b.offsets(ctx, list, at, isolation)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, err)
+			}
+			for p, offset := range some {
+				found[p] = offset
+			}
+		})
+	}
+	work.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, p := range places {
+		if _, ok := found[p]; !ok {
+			return nil, fmt.Errorf("partition %s: %w", p, kafka.OffsetNotAvailable)
+		}
+	}
+	return found, nil
+}
+
+// offsets asks this broker, over a connection that is kept for such questions.
+func (b *broker) offsets(ctx context.Context, places []place, at int64, isolation int8) (map[place]int64, error) {
+	q := &listoffsets.Request{ReplicaID: -1, IsolationLevel: isolation}
+	byTopic := map[string]int{}
+	for _, p := range places {
+		i, ok := byTopic[p.topic]
+		if !ok {
+			i = len(q.Topics)
+			byTopic[p.topic] = i
+			q.Topics = append(q.Topics, listoffsets.RequestTopic{Topic: p.topic})
+		}
+		q.Topics[i].Partitions = append(q.Topics[i].Partitions, listoffsets.RequestPartition{
+			Partition: int32(p.partition), CurrentLeaderEpoch: -1, Timestamp: at, // #nosec G115 -- partitions are 32 bits
+		})
+	}
+	answer, err := b.question.ask(ctx, b, q)
+	if err != nil {
+		for _, p := range places {
+			b.f.doubt(p, b, err)
+		}
+		return nil, &brokerFault{b.at(), err}
+	}
+	found := map[place]int64{}
+	for _, t := range answer.Topics {
+		for _, p := range t.Partitions {
+			at := place{t.Topic, int(p.Partition)}
+			if p.ErrorCode != 0 {
+				err := kafka.Error(p.ErrorCode)
+				b.f.doubt(at, b, err)
+				return nil, fmt.Errorf("partition %s: %w", at, err)
+			}
+			found[at] = p.Offset
+		}
+	}
+	return found, nil
+}
+
+// A question is a connection for short requests, one at a time.
+type question struct {
+	mu      sync.Mutex
+	session *kafkaconn.Session
+}
+
+// ask sends a request, a second time over a new connection when the one that was
+// kept is closed.
+func (q *question) ask(ctx context.Context, b *broker, request *listoffsets.Request) (*listoffsets.Response, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		kept := q.session != nil && !b.f.expired(q.session)
+		if !kept {
+			q.close()
+			s, err := b.f.kafka.Open(ctx, b.at(), b.f.lines.Through)
+			if err != nil {
+				return nil, err
+			}
+			q.session = s
+		}
+		answer, err := q.session.Ask(ctx, request, oldestOffsets, newestOffsets)
+		if err == nil {
+			if r, ok := answer.(*listoffsets.Response); ok {
+				return r, nil
+			}
+			err = errors.New("consumer: not a ListOffsets response")
+		}
+		q.close()
+		if !kept || ctx.Err() != nil {
+			return nil, err
+		}
+	}
+}
+
+func (q *question) close() {
+	if q.session != nil {
+		_ = q.session.Close()
+		q.session = nil
+	}
+}
