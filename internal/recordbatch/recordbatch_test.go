@@ -135,7 +135,9 @@ func TestReader_TooLarge(t *testing.T) {
 			kafkatest.WriteRecord(w, i, 500_000, func(w io.Writer) { _, _ = w.Write(make([]byte, 500_000)) }, 0)
 		}
 	}
-	headers := func(w io.Writer) { kafkatest.WriteRecord(w, 0, 1, func(w io.Writer) { _, _ = w.Write([]byte{1}) }, 101) }
+	headers := func(w io.Writer) {
+		kafkatest.WriteRecord(w, 0, 1, func(w io.Writer) { _, _ = w.Write([]byte{1}) }, 101)
+	}
 	for name, c := range map[string]struct {
 		batch   kafkatest.Batch
 		records int  // that are read before
