@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
@@ -114,7 +115,11 @@ func (b *batcher) take(i *item) (bool, error) {
 		if u.records > manyUnreadable {
 			next, records, where = u.to, u.records, fmt.Sprintf("a batch: all records up to offset %d", u.to-1)
 		}
-		letter, err := b.letterOf(m, fmt.Appendf(nil, "batch %08x", u.crc), nil, &schemas.Invalid{Reason: u.reason, Where: where})
+		id, digest, err := b.letterID(m, fmt.Appendf(nil, "batch %08x", u.crc))
+		if err != nil {
+			return false, err
+		}
+		letter, err := b.letterOf(m, id, digest, nil, &schemas.Invalid{Reason: u.reason, Where: where})
 		if err != nil {
 			return false, err
 		}
@@ -177,11 +182,11 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 	if kind == journal.Activate {
 		domain, subject, look = keyset.DomainCode, in.Code, schemas.NormalizeCode(in.Code)
 	}
-	macs, err := keys.MACs(domain, []byte(shop.Account+"\x00"+look.Reveal()))
+	macs, err := keys.MACs(domain, keyset.SubjectText(shop.Account, look.Reveal()))
 	if err != nil {
 		return journal.Event{}, err
 	}
-	sealed, err := keys.Seal([]byte(subject.Reveal()), keyset.Row("subject", kind.String(), shop.Account, shop.Shop))
+	sealed, err := keys.Seal([]byte(subject.Reveal()), keyset.SubjectRow(kind.String(), shop.Account, shop.Shop, macs[0]))
 	if err != nil {
 		return journal.Event{}, err
 	}
@@ -209,26 +214,31 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 // that tells of it.
 func (b *batcher) letter(m schemas.Message, invalid *schemas.Invalid) (journal.DeadLetter, error) {
 	packed := PackRecord(m)
+	id, digest, err := b.letterID(m, packed)
+	if err != nil {
+		return journal.DeadLetter{}, err
+	}
 	var sealed []byte
 	if len(packed) <= maxSealed {
-		var err error
-		row := keyset.Row("letter", m.Topic, strconv.Itoa(m.Partition), strconv.FormatInt(m.Offset, 10))
-		if sealed, err = b.config.Keys.Seal(packed, row); err != nil {
+		if sealed, err = b.config.Keys.Seal(packed, keyset.LetterRow(m.Topic, m.Partition, m.Offset, id.String())); err != nil {
 			return journal.DeadLetter{}, err
 		}
 	}
-	return b.letterOf(m, packed, sealed, invalid)
+	return b.letterOf(m, id, digest, sealed, invalid)
+}
+
+// letterID digests the content of a record, as far as it is known, and makes the
+// id of its dead letter's event.
+func (b *batcher) letterID(m schemas.Message, content []byte) (id uuid.UUID, digest []byte, err error) {
+	digest, err = b.config.Keys.MAC(keyset.DomainLetter, content)
+	return schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest), digest, err
 }
 
 // letterOf makes the dead letter of a record whose content has been packed and
 // sealed, or cannot be.
-func (b *batcher) letterOf(m schemas.Message, content, sealed []byte, invalid *schemas.Invalid) (journal.DeadLetter, error) {
-	digest, err := b.config.Keys.MAC(keyset.DomainLetter, content)
-	if err != nil {
-		return journal.DeadLetter{}, err
-	}
+func (b *batcher) letterOf(m schemas.Message, id uuid.UUID, digest, sealed []byte, invalid *schemas.Invalid) (journal.DeadLetter, error) {
 	event := schemas.Event{
-		ID:     schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest).String(),
+		ID:     id.String(),
 		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: invalid.EventID,
 		Data: schemas.DeadLetter{
 			Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, EventID: invalid.EventID,
@@ -246,7 +256,7 @@ func (b *batcher) letterOf(m schemas.Message, content, sealed []byte, invalid *s
 		Shop: journal.ShopKey{Account: invalid.Account, Shop: invalid.Shop}, Key: shownKey(m.Key),
 		Size: len(m.Key) + len(m.Value), Digest: digest, Sealed: sealed,
 		Announce: journal.Draft{
-			ID:     schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest),
+			ID:     id,
 			Type:   schemas.TypeDeadLetter,
 			Freeze: func(int64) (schemas.Message, error) { return announcement, nil },
 		},

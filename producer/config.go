@@ -23,10 +23,13 @@ type Outbox interface {
 
 // Config is what a relay needs. Fields without a default are required.
 type Config struct {
-	Kafka   *kafkaconn.Conn
-	Outbox  Outbox
-	Logger  *slog.Logger
-	Metrics *Metrics
+	Kafka  *kafkaconn.Conn
+	Outbox Outbox
+	// Authentic tells whether a row is as the journal's workers wrote it: one that is
+	// not is not published, and stays in the outbox.
+	Authentic func(journal.Outgoing) error
+	Logger    *slog.Logger
+	Metrics   *Metrics
 	// Topics maps the contract's names to topics; a name that is not in it is
 	// the topic.
 	Topics map[string]string
@@ -55,8 +58,8 @@ const (
 )
 
 func (c *Config) setDefaults() error {
-	if c.Kafka == nil || c.Outbox == nil || c.Logger == nil || c.Metrics == nil {
-		return errors.New("producer: Kafka, Outbox, Logger and Metrics are required")
+	if c.Kafka == nil || c.Outbox == nil || c.Authentic == nil || c.Logger == nil || c.Metrics == nil {
+		return errors.New("producer: Kafka, Outbox, Authentic, Logger and Metrics are required")
 	}
 	for _, d := range []struct {
 		name  string

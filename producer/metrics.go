@@ -14,6 +14,7 @@ type Metrics struct {
 	stopped   *prometheus.GaugeVec
 	held      prometheus.Gauge
 	active    prometheus.Gauge
+	forged    prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -39,9 +40,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "invoicebox_worker_relay_active", Help: "1 while this replica has the turn to publish, 0 while another has it or the journal does not answer.",
 		}),
 	}
+	m.forged = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "invoicebox_worker_outbox_not_authentic", Help: "Outbox rows that are not published because they were inserted or edited in the database, or are damaged.",
+	})
 	for _, typ := range schemas.OutputTypes() {
 		m.published.WithLabelValues(typ)
 	}
-	r.MustRegister(m.published, m.errors, m.seconds, m.stopped, m.held, m.active)
+	r.MustRegister(m.published, m.errors, m.seconds, m.stopped, m.held, m.active, m.forged)
 	return m
 }

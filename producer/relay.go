@@ -41,7 +41,9 @@ type Relay struct {
 	markAt  time.Time // after a failure, not before
 	readAt  time.Time
 	flying  int // goroutines
-	events  chan any
+
+	forged forged
+	events chan any
 
 	grant   *grant // the turn to publish; nil without
 	phase   phase
@@ -147,6 +149,14 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 	ctx = turn.ctx
 	r.resolve(ctx, now, wait)
 	r.refill()
+	if len(r.forged.rows) > 0 && !r.more {
+		// A row may have been repaired or taken away.
+		if now.Before(r.forged.again) {
+			wait(r.forged.again)
+		} else {
+			r.more = true
+		}
+	}
 	if r.more && !r.reading && !r.full {
 		if now.Before(r.readAt) {
 			wait(r.readAt)
@@ -232,6 +242,10 @@ func (r *Relay) take(p page) {
 	}
 	for i := range p.rows {
 		row := p.rows[i]
+		if !r.authentic(row) {
+			r.cursor = row.Row
+			continue
+		}
 		if _, known := r.held[row.Row]; !known && !r.place(row) {
 			r.more, r.full = true, true
 			return
@@ -246,6 +260,7 @@ func (r *Relay) take(p page) {
 	// nothing that waits: a row may have become visible behind the cursor.
 	if len(r.held) == 0 && !slices.ContainsFunc(r.list(), func(l *lane) bool { return l.skipFrom != 0 }) {
 		r.cursor = 0
+		r.looked(time.Now())
 	}
 }
 

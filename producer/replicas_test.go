@@ -50,7 +50,7 @@ func relayProcess() error {
 		return err
 	}
 	r, err := producer.New(producer.Config{
-		Kafka: conn, Outbox: j, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(prometheus.NewPedanticRegistry()), BatchRows: 20,
+		Kafka: conn, Outbox: j, Authentic: anyRow, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(prometheus.NewPedanticRegistry()), BatchRows: 20,
 	})
 	if err != nil {
 		return err

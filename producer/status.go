@@ -32,6 +32,8 @@ type status struct {
 	words map[string]string    // of stopped topics
 	held  map[string]time.Time // since when a partition's batch, or a topic's first look, waits
 	phase phase
+	// forged is how many rows of the outbox are held back as not authentic.
+	forged int
 }
 
 // said is what was logged of a fault.
@@ -162,11 +164,24 @@ func (s *status) ready() (bool, string) {
 		}
 	}
 	if len(list) == 0 {
-		return true, "publishing"
+		return true, "publishing" + s.forgedWords()
 	}
 	slices.Sort(list)
 	if more := len(list) - maxListed; more > 0 {
 		list = append(list[:maxListed], fmt.Sprintf("and %d more", more))
 	}
-	return false, "results held back: " + strings.Join(list, ", ")
+	return false, "results held back: " + strings.Join(list, ", ") + s.forgedWords()
+}
+
+func (s *status) forge(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forged = n
+}
+
+func (s *status) forgedWords() string {
+	if s.forged == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d outbox rows are not authentic and are not published: see the log", s.forged)
 }

@@ -188,6 +188,8 @@ func (r *Relay) empty() {
 	r.reading, r.stale, r.more, r.full, r.marking = false, false, true, false, false
 	r.markAt, r.readAt = time.Time{}, time.Time{}
 	r.metrics.held.Set(0)
+	r.forged = forged{}
+	r.forgedNow(0)
 	for _, name := range r.config.topics() {
 		r.topic(name) // known before the first result needs it
 	}

@@ -222,7 +222,7 @@ func (w *world) replica() *replica {
 	if err != nil {
 		w.Fatal(err)
 	}
-	r.Relay, err = producer.New(producer.Config{Kafka: conn, Outbox: r.seat, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(r.registry)})
+	r.Relay, err = producer.New(producer.Config{Kafka: conn, Outbox: r.seat, Authentic: anyRow, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(r.registry)})
 	if err != nil {
 		w.Fatal(err)
 	}

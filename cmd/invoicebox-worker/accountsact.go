@@ -48,7 +48,7 @@ func (c *accountAct) act(ctx context.Context, s *settings, env environment, comm
 		}
 		for _, a := range list {
 			if a.Name == c.Account {
-				return c.ask(ctx, s, j, env, journal.Intent{Act: string(command), Account: a.Name})
+				return c.ask(ctx, s, j, env, journal.Intent{Act: string(command), Account: a.Name}, nil)
 			}
 		}
 		return fmt.Errorf("there is no account %q in %s", c.Account, s.JournalURL)

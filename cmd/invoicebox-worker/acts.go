@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
 )
 
@@ -99,17 +100,28 @@ func intentView(i journal.Intent) intentJSON {
 	}
 }
 
-// request writes an intent into the journal and returns its id.
-func (c *actFlags) request(ctx context.Context, _ *settings, j journal.Journal, i journal.Intent) (uuid.UUID, error) {
-	if i.UUID == uuid.Nil {
-		i.UUID = uuid.New()
+// request writes an intent into the journal and returns its id. Seal, where it is
+// not nil, seals what the intent brings, when all else of it is known. The MAC over
+// the intent needs the worker's keyset.
+func (c *actFlags) request(ctx context.Context, s *settings, j journal.Journal, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) (uuid.UUID, error) {
+	keys, err := s.keysetOf(ctx, j)
+	if err != nil {
+		return uuid.Nil, err
 	}
-	i.Actor, i.Note, i.At = c.Actor, c.Reason, time.Now()
+	i.UUID, i.Actor, i.Note, i.At = uuid.New(), c.Actor, c.Reason, time.Now()
+	if seal != nil {
+		if err := seal(keys, &i); err != nil {
+			return uuid.Nil, err
+		}
+	}
+	if i.MAC, err = keys.Authenticate(keyset.DomainIntent, i.Authentic()...); err != nil {
+		return uuid.Nil, err
+	}
 	detail := i.Note
 	if i.MerchantID != "" {
 		detail = strings.TrimSpace("merchant id " + i.MerchantID + ", with a token; " + detail)
 	}
-	err := j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.IntentSubject(i), Detail: detail})
+	err = j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.IntentSubject(i), Detail: detail})
 	if errors.Is(err, journal.ErrTooManyIntents) {
 		return i.UUID, fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
 	}
@@ -121,9 +133,9 @@ func (c *actFlags) request(ctx context.Context, _ *settings, j journal.Journal, 
 
 // ask writes an intent into the journal, waits for its end, and prints it. An
 // act that was refused, or that nobody has performed in time, is an error.
-func (c *actFlags) ask(ctx context.Context, s *settings, j journal.Journal, env environment, i journal.Intent) error {
+func (c *actFlags) ask(ctx context.Context, s *settings, j journal.Journal, env environment, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) error {
 	asked := time.Now()
-	id, err := c.request(ctx, s, j, i)
+	id, err := c.request(ctx, s, j, i, seal)
 	if err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 	for part := range slices.Chunk(chosen, bulkAtOnce) {
 		var asked []uuid.UUID
 		for _, o := range part {
-			id, err := c.request(ctx, s, j, journal.Intent{Act: string(command), Account: o.Shop.Account, Operation: o.UUID})
+			id, err := c.request(ctx, s, j, journal.Intent{Act: string(command), Account: o.Shop.Account, Operation: o.UUID}, nil)
 			if err != nil {
 				return fmt.Errorf("%d of %d were asked for: %w", view.Performed+view.Waiting+len(view.Refused)+len(asked), len(chosen), err)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -70,6 +71,15 @@ type keyJSON struct {
 	Use     string `json:"use"`
 	ID      string `json:"id"`
 	Primary bool   `json:"primary"`
+}
+
+// keysetOf loads the keyset for the rows of a journal, whose keyset it has to be.
+func (s *settings) keysetOf(ctx context.Context, j journal.Journal) (*keyset.Set, error) {
+	keys, err := s.keyset()
+	if err != nil {
+		return nil, err
+	}
+	return worker.KeysetFits(ctx, j, keys)
 }
 
 // keyset loads the keyset.

@@ -18,11 +18,11 @@ type operations struct {
 	List operationsList `cmd:"" settings:"journal-url" help:"List operations, the newest first: open ones; with --all also what has ended."`
 	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events, results and acts of people; in attention, what is certain and which commands are safe."`
 
-	Probe    operationsProbe    `cmd:"" settings:"journal-url" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
-	Retry    operationsRetry    `cmd:"" settings:"journal-url" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
-	Close    operationsClose    `cmd:"" settings:"journal-url" help:"End an operation in attention. What is still owed to the platform is published."`
+	Probe    operationsProbe    `cmd:"" settings:"journal-url,keyset-file" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
+	Retry    operationsRetry    `cmd:"" settings:"journal-url,keyset-file" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
+	Close    operationsClose    `cmd:"" settings:"journal-url,keyset-file" help:"End an operation in attention. What is still owed to the platform is published."`
 	Response operationsResponse `cmd:"" settings:"journal-url,keyset-file" help:"The kept responses of an activation: status, headers, length, digest; with --reveal the body too, which may hold the shop's token."`
-	Reread   operationsReread   `cmd:"" settings:"journal-url" help:"Read the kept response to an activation again, by this version; its token is checked before anything is announced."`
+	Reread   operationsReread   `cmd:"" settings:"journal-url,keyset-file" help:"Read the kept response to an activation again, by this version; its token is checked before anything is announced."`
 	Enter    operationsEnter    `cmd:"" settings:"journal-url,keyset-file" help:"Enter the merchant id and token that Invoicebox's support gave. They are checked before anything is announced."`
 }
 

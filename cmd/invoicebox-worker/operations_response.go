@@ -61,11 +61,11 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 	if err := flags.check(); err != nil {
 		return err
 	}
-	keys, err := s.keyset()
-	if err != nil {
-		return err
-	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		keys, err := s.keysetOf(ctx, j)
+		if err != nil {
+			return err
+		}
 		kept, err := j.Responses(ctx, id)
 		switch {
 		case errors.Is(err, journal.ErrNotFound):
@@ -74,6 +74,10 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 			return err
 		case len(kept) == 0:
 			return fmt.Errorf("no response is kept of operation %s: none came, it was an invitation, or it was erased a week after its token was found to work", id)
+		}
+		d, err := j.Operation(ctx, id)
+		if err != nil {
+			return err
 		}
 		if c.Reveal {
 			err := j.AppendAudit(ctx, journal.AuditEntry{
@@ -86,9 +90,9 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 		}
 		views := []responseJSON{}
 		for _, k := range kept {
-			x, err := onboarding.OpenResponse(keys, k.StoredReceipt)
+			x, err := onboarding.OpenResponse(keys, d.Shop, k.StoredReceipt)
 			if err != nil {
-				return fmt.Errorf("a response cannot be opened: %s is not the keyset that sealed it, or the row is damaged", s.KeysetFile)
+				return fmt.Errorf("a response cannot be opened: %s did not seal it for this operation: it was moved or edited in the database, or is damaged", s.KeysetFile)
 			}
 			views = append(views, responseView(k, x, c.Reveal))
 		}

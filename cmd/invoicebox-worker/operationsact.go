@@ -8,9 +8,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/cmd/internal/worker/secretfile"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
 )
@@ -50,14 +50,7 @@ func (c *operationsClose) Run(ctx context.Context, s *settings, env environment)
 // Run asks that merchant id and token be taken. The token is sealed before it is
 // written anywhere.
 func (c *operationsEnter) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandEnter, func(j journal.Journal, i *journal.Intent) error {
-		keys, err := s.keyset()
-		if err != nil {
-			return err
-		}
-		if err := worker.KeysetFits(ctx, j, keys); err != nil {
-			return err
-		}
+	return c.act(ctx, s, env, onboarding.CommandEnter, func(keys *keyset.Set, i *journal.Intent, shop journal.ShopKey) error {
 		token, err := c.token(env)
 		if err != nil {
 			return err
@@ -65,9 +58,8 @@ func (c *operationsEnter) Run(ctx context.Context, s *settings, env environment)
 		if err := onboarding.CheckEntered(c.MerchantID, token); err != nil {
 			return fmt.Errorf("merchant id and token are not of the form that Invoicebox gives: %w", err)
 		}
-		i.UUID, i.MerchantID = uuid.New(), c.MerchantID
-		i.Sealed, err = keys.Seal([]byte(token.Reveal()), onboarding.EnteredRow(i.UUID))
-		return err
+		i.MerchantID = c.MerchantID
+		return onboarding.SealEntered(keys, i, shop, token)
 	})
 }
 
@@ -106,7 +98,7 @@ func operationID(text string) (uuid.UUID, error) {
 // act asks for one act on the operation. What is not permitted as the operation
 // stands is said at once; the worker, which may see it later, decides.
 func (c *operationAct) act(
-	ctx context.Context, s *settings, env environment, command onboarding.Command, fill func(journal.Journal, *journal.Intent) error,
+	ctx context.Context, s *settings, env environment, command onboarding.Command, fill func(*keyset.Set, *journal.Intent, journal.ShopKey) error,
 ) error {
 	if err := c.check(); err != nil {
 		return err
@@ -127,11 +119,10 @@ func (c *operationAct) act(
 			return fmt.Errorf("nothing was asked for: %w", why)
 		}
 		i := journal.Intent{Act: string(command), Account: d.Shop.Account, Operation: id}
+		var seal func(*keyset.Set, *journal.Intent) error
 		if fill != nil {
-			if err := fill(j, &i); err != nil {
-				return err
-			}
+			seal = func(keys *keyset.Set, i *journal.Intent) error { return fill(keys, i, d.Shop) }
 		}
-		return c.ask(ctx, s, j, env, i)
+		return c.ask(ctx, s, j, env, i, seal)
 	})
 }

@@ -85,7 +85,7 @@ func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref 
 	if ref.Store != schemas.StoreSealed {
 		return none, 0, fmt.Errorf("the store %q is not this journal's: this version resolves references that begin with ref+sealed://", ref.Store)
 	}
-	keys, err := s.keyset()
+	keys, err := s.keysetOf(ctx, j)
 	if err != nil {
 		return none, 0, err
 	}
@@ -98,7 +98,7 @@ func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref 
 	}
 	secret, err := credentials.NewSealed(keys).Open(row)
 	if errors.Is(err, credentials.ErrUnreadable) {
-		return none, 0, fmt.Errorf("the credentials cannot be opened: %s is not the keyset that sealed them, or the row is damaged", s.KeysetFile)
+		return none, 0, fmt.Errorf("the credentials cannot be opened: %s did not seal this row for this shop and version: it was moved or edited in the database, or is damaged", s.KeysetFile)
 	}
 	return secret, row.Version, err
 }

@@ -3,7 +3,6 @@ package credentials
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -74,8 +73,8 @@ func (s *Sealed) Prepare(_ context.Context, in Secret) (Prepared, error) {
 func (s *Sealed) Read(_ context.Context, c journal.Credential) (Secret, error) { return s.Open(c) }
 
 // Open gives the secret behind a row of this store. The error is ErrUnreadable
-// when the row was sealed for another shop or version, with another keyset, or
-// is damaged.
+// when the row was sealed for another shop or version, with another keyset, when
+// its merchant id or reference is another, or when it is damaged.
 func (s *Sealed) Open(c journal.Credential) (Secret, error) {
 	text, err := s.keys.Open(c.Sealed, row(c.Shop, c.Version))
 	if err != nil {
@@ -86,9 +85,14 @@ func (s *Sealed) Open(c journal.Credential) (Secret, error) {
 	if json.Unmarshal(text, &d) != nil || d.Token == "" || d.MerchantID != c.MerchantID {
 		return Secret{}, ErrUnreadable
 	}
-	return Secret{Shop: c.Shop, Version: c.Version, MerchantID: d.MerchantID, Token: secret.New(d.Token)}, nil
+	out := Secret{Shop: c.Shop, Version: c.Version, MerchantID: d.MerchantID, Token: secret.New(d.Token)}
+	// The reference is published: it has to name this row.
+	if ref, err := out.check(schemas.StoreSealed, schemas.SealedMount); err != nil || ref.String() != c.Reference {
+		return Secret{}, ErrUnreadable
+	}
+	return out, nil
 }
 
 func row(shop journal.ShopKey, version int64) string {
-	return keyset.Row("credential", shop.Account, shop.Shop, strconv.FormatInt(version, 10))
+	return keyset.CredentialRow(shop.Account, shop.Shop, version)
 }

@@ -256,7 +256,7 @@ func (b *book) judgeTokens() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	store := credentials.NewSealed(keys)
+	store := credentials.NewSealed(keys.Bind(j.Origin().String()))
 	byOperation := map[string]*fate{}
 	for _, f := range b.fates {
 		if f.op != nil {

@@ -326,7 +326,7 @@ func (r *rig) judgeEnds(shops []string, spent map[string]bool) {
 				r.t.Errorf("shop %s: %s does not resolve, and nobody is told: %v", shop, ref, err)
 				continue
 			}
-			if got, err := credentials.NewSealed(keys).Open(row); err != nil || got.Token.Reveal() != r.sandbox.TokenOf(codeOf(shop)) {
+			if got, err := credentials.NewSealed(keys.Bind(j.Origin().String())).Open(row); err != nil || got.Token.Reveal() != r.sandbox.TokenOf(codeOf(shop)) {
 				r.t.Errorf("shop %s: %s resolves to another token than the sandbox issued (%v)", shop, ref, err)
 			}
 		case schemas.ActivationFailed:

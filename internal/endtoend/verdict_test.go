@@ -103,7 +103,7 @@ func (r *rig) judgeReferences() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	store := credentials.NewSealed(keys)
+	store := credentials.NewSealed(keys.Bind(j.Origin().String()))
 	for _, e := range r.results(schemas.TypeActivated) {
 		a := e.Data.(schemas.Activated)
 		ref, err := schemas.ParseReference(a.Credentials.Ref)

@@ -59,6 +59,7 @@
 //	event             events          all others                                           one that began the latest run of an operation; the newest
 //	inbox             events          all                                                  nothing
 //	intent            intents         that have ended                                      that wait; the newest
+//	key_use           -               -                                                    all: a row for each key
 //	ledger            -               -                                                    all
 //	meta              -               -                                                    all
 //	operation         operations      ended invitations that were sent again later         all others: keys, runs, and for activations their codes

@@ -51,11 +51,18 @@ type Intent struct {
 	// What is entered by hand. Sealed is the token; it is erased when the intent ends.
 	MerchantID string
 	Sealed     []byte
+	// MAC is made by who asks, over all of the above but ID and At.
+	MAC []byte
 
 	State  IntentState
 	Result string // closed set of the caller's; "" while it waits
 	Detail string // the same in words
 	Ended  time.Time
+}
+
+// Authentic lists what the MAC of the intent is made of.
+func (i Intent) Authentic() [][]byte {
+	return [][]byte{i.UUID[:], []byte(i.Actor), []byte(i.Act), []byte(i.Account), i.Operation[:], []byte(i.Note), []byte(i.MerchantID), i.Sealed}
 }
 
 // A PendingIntent is a waiting intent with what it is about.

@@ -59,6 +59,12 @@ func (e *NoPermitError) Error() string {
 type Journal interface {
 	// Identity is the journal's own id, made with it and never changed.
 	Identity() uuid.UUID
+	// Origin is the identity with which the journal began. A recovery does not
+	// change it: seals name it.
+	Origin() uuid.UUID
+	// Authenticate sets what makes the MACs of the outbox's rows from now on; before,
+	// rows have none.
+	Authenticate(a Authenticator)
 	// Close ends what was asked for and gives the database back. Every later
 	// call fails with ErrClosed.
 	Close() error
@@ -69,6 +75,14 @@ type Journal interface {
 	// to the disk.
 	KeysetCheck(ctx context.Context) ([]byte, error)
 	SetKeysetCheck(ctx context.Context, check []byte) error
+	// RegisterKeys records the keys that this process writes rows with, before it
+	// does. Have are all of its keys: from then on Ingest fails with ErrKeyMissing
+	// when another process has recorded one that is not among them.
+	RegisterKeys(ctx context.Context, primary, have []Key) error
+	// UsedKeys lists the keys that were recorded. KeyRows counts the rows that need
+	// each of some keys; it reads whole tables.
+	UsedKeys(ctx context.Context) ([]Key, error)
+	KeyRows(ctx context.Context, keys []Key) ([]KeyRows, error)
 
 	// Accounts: a name is permanent and so is its partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error

@@ -127,7 +127,9 @@ type Receipt struct {
 	Ref     ClaimRef
 	Attempt AttemptID
 	Sealed  []byte
-	End     AttemptEnd
+	// SealedFor says what brought the answer: its seal names it.
+	SealedFor string
+	End       AttemptEnd
 }
 
 // A StoredReceipt is a receipt as it lies in the journal.
@@ -135,6 +137,7 @@ type StoredReceipt struct {
 	Operation uuid.UUID // to which its seal is bound
 	Attempt   AttemptID
 	Sealed    []byte
+	SealedFor string
 	At        time.Time
 }
 
@@ -177,8 +180,10 @@ type Transition struct {
 	// the receipts are kept for.
 	Verified bool
 	// Entered, where it is not nil, is a sealed receipt that a person brought
-	// instead of an answer: the operation goes on with it from here.
-	Entered []byte
+	// instead of an answer: the operation goes on with it from here. EnteredFor is
+	// its SealedFor.
+	Entered    []byte
+	EnteredFor string
 	// Intent ends in the same transaction. ErrStale when it has ended.
 	Intent *IntentEnd
 	// Current, where it is not 0, is the newest version of the shop's credentials

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,7 +17,25 @@ type Outgoing struct {
 	Type    string          // the contract's name of the topic
 	Message schemas.Message // Key, Value, Headers; never Topic, Partition, Offset
 	Since   time.Time
+	// Sequence is the event's, 0 for a dead letter. MAC is what the journal's
+	// Authenticator made of the row when it was written; nil also where the row is
+	// damaged.
+	Sequence int64
+	MAC      []byte
 }
+
+// Authentic lists what the MAC of the row is made of.
+func (o Outgoing) Authentic() [][]byte {
+	parts := [][]byte{o.Event[:], []byte(o.Type), []byte(strconv.FormatInt(o.Sequence, 10)), o.Message.Key, o.Message.Value}
+	for _, h := range o.Message.Headers {
+		parts = append(parts, []byte(h.Key), h.Value)
+	}
+	return parts
+}
+
+// An Authenticator makes the MAC of a row of the outbox from its event, type,
+// sequence and message. It must be quick and pure.
+type Authenticator func(Outgoing) ([]byte, error)
 
 // A Published row reached Kafka.
 type Published struct {

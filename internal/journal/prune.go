@@ -82,6 +82,7 @@ func TableRows() []TableRow {
 		{"event", ForgetEvents, "all others", "one that began the latest run of an operation; the newest"},
 		{"inbox", ForgetEvents, "all", "nothing"},
 		{"intent", ForgetIntents, "that have ended", "that wait; the newest"},
+		{"key_use", 0, "", "all: a row for each key"},
 		{"ledger", 0, "", "all"},
 		{"meta", 0, "", "all"},
 		{"operation", ForgetOperations, "ended invitations that were sent again later", "all others: keys, runs, and for activations their codes"},

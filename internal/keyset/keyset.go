@@ -2,6 +2,7 @@ package keyset
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ const maxFile = 1 << 20
 var (
 	// ErrOpen: the text was not sealed with a key of this set, or not for this row.
 	ErrOpen = errors.New("keyset: cannot open: sealed with another keyset, for another row, or damaged")
+	// ErrNoKey: this set does not have the key that the value names. It is an ErrOpen.
+	ErrNoKey = fmt.Errorf("%w: the keyset does not have its key", ErrOpen)
 	// ErrPermissions: group or world can read the file.
 	ErrPermissions = errors.New("keyset: the file can be read by group or world; chmod 600 it")
 )
@@ -42,6 +45,7 @@ type Set struct {
 	aead            tink.AEAD
 	prfs            *prf.Set
 	order           []uint32 // look-up keys, the primary first
+	journal         string   // see Bind
 }
 
 // file is the document on disk. Tink's own JSON stands in the members.
@@ -206,23 +210,49 @@ func assemble(sealing, lookup *keyset.Handle) (*Set, error) {
 	return &Set{sealing: sealing, lookup: lookup, aead: a, prfs: p, order: order}, nil
 }
 
+// Bind returns the set for the rows of one journal: its seals and row MACs name
+// the journal too, so that a value of another journal is refused. The digests of
+// [Set.MACs] do not change.
+func (s *Set) Bind(journal string) *Set {
+	bound := *s
+	bound.journal = journal
+	return &bound
+}
+
+// associated is the associated data of a row.
+func (s *Set) associated(row string) []byte {
+	if s.journal == "" {
+		return []byte(row)
+	}
+	return []byte(Row("journal", s.journal, row))
+}
+
 // Seal encrypts text for the row that row names. The same row must be given to
 // Open. The result names its key: see [SealingKey].
 func (s *Set) Seal(text []byte, row string) ([]byte, error) {
-	sealed, err := s.aead.Encrypt(text, []byte(row))
+	sealed, err := s.aead.Encrypt(text, s.associated(row))
 	if err != nil {
 		return nil, fmt.Errorf("keyset: seal: %w", err)
 	}
 	return sealed, nil
 }
 
-// Open decrypts what Seal made for the same row; the error is ErrOpen.
+// Open decrypts what Seal made for the same row; the error is ErrOpen, or
+// ErrNoKey.
 func (s *Set) Open(sealed []byte, row string) ([]byte, error) {
-	text, err := s.aead.Decrypt(sealed, []byte(row))
-	if err != nil {
-		return nil, ErrOpen
+	text, err := s.aead.Decrypt(sealed, s.associated(row))
+	if err == nil {
+		return text, nil
 	}
-	return text, nil
+	if key, err := SealingKey(sealed); err == nil && !s.hasSealing(key) {
+		return nil, ErrNoKey
+	}
+	return nil, ErrOpen
+}
+
+func (s *Set) hasSealing(id KeyID) bool {
+	sealing, _ := s.Keys()
+	return slices.Contains(sealing, id)
 }
 
 // SealingKey tells which key sealed a text.
@@ -260,6 +290,66 @@ func (s *Set) MAC(domain string, text []byte) ([]byte, error) {
 		return nil, err
 	}
 	return macs[0], nil
+}
+
+// Authenticate returns a MAC over a row: domain says what kind of row it is, and
+// the parts are its columns. It is made with the primary look-up key and names
+// the journal that the set is bound to.
+func (s *Set) Authenticate(domain string, parts ...[]byte) ([]byte, error) {
+	return s.MAC(domain, s.rowText(parts))
+}
+
+// Verify compares the MAC of a row with what [Set.Authenticate] makes of it. The
+// error is ErrOpen, or ErrNoKey.
+func (s *Set) Verify(mac []byte, domain string, parts ...[]byte) error {
+	if len(mac) != MACSize {
+		return ErrOpen
+	}
+	if !slices.Contains(s.order, binary.BigEndian.Uint32(mac)) {
+		return ErrNoKey
+	}
+	macs, err := s.MACs(domain, s.rowText(parts))
+	if err != nil {
+		return err
+	}
+	if !SameMAC(macs, mac) {
+		return ErrOpen
+	}
+	return nil
+}
+
+// rowText joins the parts so that no two lists of parts give the same text.
+func (s *Set) rowText(parts [][]byte) []byte {
+	text := binary.BigEndian.AppendUint32(nil, uint32(len(s.journal))) // #nosec G115 -- a UUID
+	text = append(text, s.journal...)
+	for _, p := range parts {
+		text = append(binary.BigEndian.AppendUint64(text, uint64(len(p))), p...)
+	}
+	return text
+}
+
+// SameMAC tells, in constant time, whether one of the digests is mac.
+func SameMAC(macs [][]byte, mac []byte) bool {
+	same := 0
+	for _, m := range macs {
+		same |= subtle.ConstantTimeCompare(m, mac)
+	}
+	return same == 1
+}
+
+// Keys returns all keys, the primary ones first.
+func (s *Set) Keys() (sealing, lookup []KeyID) {
+	info := s.sealing.KeysetInfo()
+	sealing = append(sealing, KeyID(info.GetPrimaryKeyId()))
+	for _, k := range info.GetKeyInfo() {
+		if id := KeyID(k.GetKeyId()); id != sealing[0] {
+			sealing = append(sealing, id)
+		}
+	}
+	for _, id := range s.order {
+		lookup = append(lookup, KeyID(id))
+	}
+	return sealing, lookup
 }
 
 // PrimaryKeys returns the keys that serve new rows.

@@ -1,6 +1,9 @@
 package keyset
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // The rows and domains that the worker seals and digests for. They are part of
 // what lies on disk: changing one makes old rows unreadable.
@@ -13,7 +16,91 @@ const (
 	DomainContent = "content"
 	// DomainLetter digests the values of dead letters.
 	DomainLetter = "letter"
+	// DomainOutbox authenticates rows of the outbox.
+	DomainOutbox = "outbox"
+	// DomainIntent authenticates rows of intents.
+	DomainIntent = "intent"
 )
+
+// SubjectRow names the row of an address or a code: mac is the digest by which
+// its operation is found.
+func SubjectRow(kind, account, shop string, mac []byte) string {
+	return Row("subject", kind, account, shop, string(mac))
+}
+
+// SubjectText is what is digested of a normalised address or code: equal ones of
+// two accounts have unrelated digests.
+func SubjectText(account, normalised string) []byte {
+	return []byte(account + "\x00" + normalised)
+}
+
+// ReceiptRow names the row of an activation's answer. Bringer says which request
+// brought it, see [OfAttempt], or which act of a person, see [OfIntent].
+func ReceiptRow(account, shop, operation, bringer string) string {
+	return Row("receipt", account, shop, operation, bringer)
+}
+
+// OfAttempt names the request that brought an answer.
+func OfAttempt(id int64) string { return "attempt/" + strconv.FormatInt(id, 10) }
+
+// OfIntent names the act of a person that brought an answer.
+func OfIntent(id string) string { return "intent/" + id }
+
+// EnteredRow names the row of a merchant id and token that a person entered.
+func EnteredRow(intent, act, operation, account, shop, actor string) string {
+	return Row("entered", intent, act, operation, account, shop, actor)
+}
+
+// CredentialRow names the row of a version of a shop's credentials.
+func CredentialRow(account, shop string, version int64) string {
+	return Row("credential", account, shop, strconv.FormatInt(version, 10))
+}
+
+// LetterRow names the row of a dead letter's record. Event is the id of the event
+// that reports it: it differs for a record of a topic that was created again.
+func LetterRow(topic string, partition int, offset int64, event string) string {
+	return Row("letter", topic, strconv.Itoa(partition), strconv.FormatInt(offset, 10), event)
+}
+
+// CheckRow names the row by which a keyset is recognised.
+func CheckRow(identity string) string { return Row("check", identity) }
+
+// A Column is one that only the holder of the keyset can fill.
+type Column struct {
+	Table, Name string
+	// Key is the column with the id of the key; empty where the value begins with it.
+	Key string
+	// MAC says that the value is a MAC over the row, not sealed.
+	MAC bool
+	// Binds says what the value is bound to.
+	Binds string
+	// Refused says what becomes of a value that was moved or edited.
+	Refused string
+}
+
+const ofJournal = "journal, "
+
+// Columns returns the columns with sealed values, and those with the MACs of
+// whole rows.
+func Columns() []Column {
+	return []Column{
+		{Table: "operation_body", Name: "subject", Key: "subject_key", Binds: ofJournal + "kind, account, shop, look-up MAC of the address or code, and through it the operation",
+			Refused: "attention `subject_unreadable`; nothing is sent"},
+		{Table: "receipt", Name: "answer", Key: "answer_key", Binds: ofJournal + "account, shop, operation, attempt or operator action",
+			Refused: "attention `answer_not_authentic`; nothing is stored or published as active"},
+		{Table: "credential", Name: "secret", Key: "secret_key", Binds: ofJournal + "account, shop, version; merchant id and token under one seal",
+			Refused: "attention `answer_not_authentic`; `resolve` refuses it"},
+		{Table: "intent", Name: "token", Key: "token_key", Binds: ofJournal + "intent, act, operation, account, shop, actor; merchant id and token under one seal",
+			Refused: "the action is refused with `not_authentic`; the operation stays in attention"},
+		{Table: "dead_letter", Name: "record", Key: "record_key", Binds: ofJournal + "topic, partition, offset, id of the event that reports it",
+			Refused: "it does not open"},
+		{Table: "meta", Name: "keyset_check", Binds: "identity of the journal", Refused: "no program opens the journal"},
+		{Table: "outbox", Name: "mac", MAC: true, Binds: ofJournal + "event id, type, sequence, key, value, headers",
+			Refused: "the row is not published and stays in the outbox"},
+		{Table: "intent", Name: "mac", MAC: true, Binds: ofJournal + "every column that the command writes: id, actor, act, account, operation, reason, merchant id, sealed token",
+			Refused: "the action is refused with `not_authentic`"},
+	}
+}
 
 // escaper keeps the separator out of the parts; it is safe for concurrent use.
 var escaper = strings.NewReplacer("%", "%25", "/", "%2F")

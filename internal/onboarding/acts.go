@@ -1,9 +1,11 @@
 package onboarding
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
+	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/schemas"
 )
@@ -117,6 +119,7 @@ const (
 	ResultMerchantConflict Result = "merchant_conflict"
 	ResultOwnToken         Result = "own_token"
 	ResultUnreadable       Result = "unreadable"
+	ResultNotAuthentic     Result = "not_authentic"
 	ResultInvalid          Result = "invalid"
 	ResultStillUnreadable  Result = "still_unreadable"
 	ResultNotConfigured    Result = "not_configured"
@@ -153,7 +156,8 @@ var resultRows = []resultRow{
 	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. The operation still waits for a person: enter it again later."},
 	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with. The operation still waits for a person."},
 	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's. The operation still waits for a person."},
-	{ResultUnreadable, journal.IntentRefused, "The token was sealed with another keyset than the worker's. Give the command the worker's keyset-file."},
+	{ResultUnreadable, journal.IntentRefused, "The command used another keyset than the worker's. Give the command the worker's keyset-file."},
+	{ResultNotAuthentic, journal.IntentRefused, "No command with the worker's keyset wrote this: the row was inserted or edited in the database. Find out who can write the database; ask again by a command if it is still needed."},
 	{ResultInvalid, journal.IntentRefused, "Merchant id and token are not of the form that Invoicebox gives."},
 	{ResultStillUnreadable, journal.IntentRefused, "The kept response cannot be read by this version either, or is not kept any more. `operations response` shows it; enter merchant id and token by hand if it holds them."},
 	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
@@ -248,13 +252,17 @@ func isCommand(c Command) bool {
 }
 
 // closing makes the events that are owed when a person closes an operation.
-func (p *Pool) closing(x journal.Target, by journal.Transition) []journal.Draft {
+// An error says that the shop's current credentials are not authentic.
+func (p *Pool) closing(s scope, x journal.Target, by journal.Transition) ([]journal.Draft, error) {
 	now := by.Intent.Audit.At
 	op := x.ClaimedOperation
 	switch endingOf(Reason(op.Reason), op.Kind, x.Current != nil) {
 	case endNothing:
-		return nil
+		return nil, nil
 	case endCurrent:
+		if _, err := p.cfg.Credentials.Read(s.work, *x.Current); errors.Is(err, credentials.ErrUnreadable) {
+			return nil, err
+		}
 		ref, err := schemas.ParseReference(x.Current.Reference)
 		if err != nil {
 			break
@@ -263,7 +271,7 @@ func (p *Pool) closing(x journal.Target, by journal.Transition) []journal.Draft 
 		if x.CurrentVerified {
 			v = schemas.VerificationVerified
 		}
-		return []journal.Draft{p.out.activatedAgain(op, *x.Current, ref, v, x.Active.At, now)}
+		return []journal.Draft{p.out.activatedAgain(op, *x.Current, ref, v, x.Active.At, now)}, nil
 	}
-	return []journal.Draft{p.out.failedAgain(op, schemas.FailureClosed, now)}
+	return []journal.Draft{p.out.failedAgain(op, schemas.FailureClosed, now)}, nil
 }

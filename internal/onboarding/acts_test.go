@@ -22,6 +22,7 @@ func TestActsOfEveryAttention(t *testing.T) {
 		"outcome_lost activate sure": "ec", "outcome_lost activate doubt": "ec",
 		"request_rejected invite sure": "rc", "request_rejected invite doubt": "pc", "request_rejected activate sure": "rc", "request_rejected activate doubt": "pec",
 		"answer_unreadable activate sure": "ec", "answer_unreadable activate doubt": "ec",
+		"answer_not_authentic activate sure": "ec", "answer_not_authentic activate doubt": "ec",
 		"merchant_conflict activate sure": "ec", "merchant_conflict activate doubt": "ec",
 		"credentials_invalid activate sure": "rec", "credentials_invalid activate doubt": "rec",
 		"second_token activate sure": "ec", "second_token activate doubt": "ec",

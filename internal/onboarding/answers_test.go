@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -158,7 +157,7 @@ func TestReread(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sealed, err := b.keys.Seal(text, keyset.Row("receipt", op.UUID.String()))
+		sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, op.Receipt.SealedFor))
 		if err != nil {
 			t.Fatal(err)
 		}

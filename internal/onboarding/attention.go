@@ -60,9 +60,13 @@ var attention = []AttentionRow{
 		"Which shop the code is meant for.",
 		schemas.FailureCodeOfOtherShop, []Command{CommandClose}, nil, false, false},
 	{ReasonSubjectUnreadable, []journal.Kind{journal.Invite, journal.Activate},
-		"The stored address or code does not open with the keyset; nothing was sent in this run.",
-		"Whether it opens with another keyset.",
+		"The stored address or code does not open for this operation, or is not the one that its look-up MAC is made of; nothing was sent in this run.",
+		"Whether the row was moved or edited in the database, or is damaged: compare it with a backup, and find out who can write the database.",
 		"", []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false, true},
+	{ReasonAnswerNotAuthentic, []journal.Kind{journal.Activate},
+		"The stored answer or the stored credentials do not open for this operation and shop, or the merchant id or reference beside them differs; nothing was published as active. The journal says that the activation was executed.",
+		"Whether the row was moved or edited in the database, or is damaged: compare it with a backup, and find out who can write the database. Whether the code is spent.",
+		schemas.FailureAnswerUnreadable, []Command{CommandEnter, CommandClose}, nil, true, false},
 	{ReasonCredentialsLost, []journal.Kind{journal.Activate},
 		"The activation was executed, and its answer or its secret was in a journal that was lost; the result topics say so. The code is spent.",
 		"Whether the token, which is nowhere any more, still works.",
@@ -98,7 +102,7 @@ func afterAll(op journal.ClaimedOperation, r Reason) bool {
 	switch r {
 	case ReasonSecondToken, ReasonCredentialsLost:
 		return true
-	case ReasonAnswerUnreadable, ReasonMerchantConflict, ReasonCredentialsInvalid:
+	case ReasonAnswerUnreadable, ReasonAnswerNotAuthentic, ReasonMerchantConflict, ReasonCredentialsInvalid:
 		return op.Doubt
 	}
 	return false

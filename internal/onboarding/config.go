@@ -68,12 +68,6 @@ type Client interface {
 	CheckOwnToken(ctx context.Context) invoicebox.Exchange
 }
 
-// Keys seals receipts and opens addresses, codes and receipts. *keyset.Set is one.
-type Keys interface {
-	Seal(text []byte, row string) ([]byte, error)
-	Open(sealed []byte, row string) ([]byte, error)
-}
-
 // Store keeps the secret that an activation brings; see credentials.Store.
 type Store interface {
 	Ready(ctx context.Context, shop journal.ShopKey) error

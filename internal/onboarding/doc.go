@@ -252,17 +252,18 @@
 // column is of one in doubt and without an answer, when a newer code of the shop,
 // or address, succeeds.
 //
-//	reason               kinds             event                commands              in doubt             a newer one works
-//	outcome_unknown      invite, activate  outcome_unknown      probe, enter, close   the same             superseded
-//	outcome_lost         activate          outcome_lost         enter, close          the same             superseded
-//	request_rejected     invite, activate  request_rejected     retry, close          probe, enter, close  superseded
-//	answer_unreadable    activate          answer_unreadable    reread, enter, close  the same             stays
-//	merchant_conflict    activate          merchant_conflict    reread, enter, close  the same             stays
-//	credentials_invalid  activate          credentials_invalid  retry, enter, close   the same             stays
-//	second_token         activate          second_token         enter, close          the same             stays
-//	code_of_other_shop   activate          code_of_other_shop   close                 the same             stays
-//	subject_unreadable   invite, activate  -                    retry, close          probe, enter, close  superseded
-//	credentials_lost     activate          credentials_lost     enter, close          the same             stays
+//	reason                kinds             event                commands              in doubt             a newer one works
+//	outcome_unknown       invite, activate  outcome_unknown      probe, enter, close   the same             superseded
+//	outcome_lost          activate          outcome_lost         enter, close          the same             superseded
+//	request_rejected      invite, activate  request_rejected     retry, close          probe, enter, close  superseded
+//	answer_unreadable     activate          answer_unreadable    reread, enter, close  the same             stays
+//	merchant_conflict     activate          merchant_conflict    reread, enter, close  the same             stays
+//	credentials_invalid   activate          credentials_invalid  retry, enter, close   the same             stays
+//	second_token          activate          second_token         enter, close          the same             stays
+//	code_of_other_shop    activate          code_of_other_shop   close                 the same             stays
+//	subject_unreadable    invite, activate  -                    retry, close          probe, enter, close  superseded
+//	answer_not_authentic  activate          answer_unreadable    enter, close          the same             stays
+//	credentials_lost      activate          credentials_lost     enter, close          the same             stays
 //
 // # The gate
 //
@@ -372,7 +373,10 @@
 //	                             journal first
 //	credential store not ready   activations wait, invitations go on; late answers are compared later
 //	stored credentials unreadable  their review proves nothing; an error in the log each time, once an hour
-//	keyset lost a key            attention: subject_unreadable before a call, answer_unreadable after it
+//	keyset lacks a key           refused at the start, and within seconds by a replica that runs; what it meets
+//	                             before that waits (key_missing)
+//	stored value moved or edited attention: subject_unreadable before a call, answer_not_authentic after it; an act
+//	                             of a person is refused (not_authentic), an event stays in the outbox
 //	journal's database gone      no call begins; claims, receipts and what waits are tried without end, every few
 //	                             seconds at most, and said once when it begins and once when it has ended; what a
 //	                             request came to is tried as long, beyond its lease, and leases are looked at

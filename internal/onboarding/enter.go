@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
@@ -19,9 +18,6 @@ import (
 
 // entriesAtOnce bounds how many entered tokens are checked at a time.
 const entriesAtOnce = 8
-
-// EnteredRow names the row that a token entered by hand is sealed for.
-func EnteredRow(intent uuid.UUID) string { return keyset.Row("intent", intent.String()) }
 
 // CheckEntered tells whether merchant id and token are of the form that
 // Invoicebox gives. The error never holds the token.
@@ -173,7 +169,10 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 // or the kept one, as this version reads it.
 func (p *Pool) broughtBy(i journal.PendingIntent, row actRow, now time.Time) (x invoicebox.Exchange, act invoicebox.Activation, why *Refusal) {
 	if row.act == CommandReread {
-		x, err := p.openReceipt(&task{ClaimedOperation: i.Target.ClaimedOperation})
+		x, err := p.openReceipt(i.Target.Shop, i.Target.Receipt)
+		if errors.Is(err, keyset.ErrOpen) {
+			return x, act, forged(err)
+		}
 		if err == nil {
 			act, err = invoicebox.ParseActivation(x)
 		}
@@ -182,12 +181,10 @@ func (p *Pool) broughtBy(i journal.PendingIntent, row actRow, now time.Time) (x 
 		}
 		return x, act, nil
 	}
-	token, err := p.cfg.Keys.Open(i.Sealed, EnteredRow(i.UUID))
+	given, err := p.openEntered(i)
 	if err != nil {
-		return x, act, because(ResultUnreadable, "")
+		return x, act, forged(err)
 	}
-	given := secret.New(string(token))
-	clear(token)
 	if x, err = enteredAnswer(i.MerchantID, given, now); err == nil {
 		act, err = invoicebox.ParseActivation(x)
 	}
@@ -234,7 +231,8 @@ func (p *Pool) entered(
 			return nil, because(ResultInvalid, "")
 		}
 		defer clear(text)
-		if tr.Entered, err = p.cfg.Keys.Seal(text, keyset.Row("receipt", op.UUID.String())); err != nil {
+		tr.EnteredFor = keyset.OfIntent(i.UUID.String())
+		if tr.Entered, err = p.cfg.Keys.Seal(text, receiptRow(op.Shop, op.UUID, tr.EnteredFor)); err != nil {
 			p.log.Error("an entered token cannot be sealed; it is tried again", "intent", i.UUID.String(), "error", err)
 			return nil, nil
 		}

@@ -86,7 +86,7 @@ func TestATokenThatIsNotTaken(t *testing.T) {
 		}, ResultUnreadable, 0},
 		"no token": {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent {
 			return b.j.ask(b.keys, journal.Intent{Act: string(CommandEnter), Operation: op.UUID}, "")
-		}, ResultUnreadable, 0},
+		}, ResultNotAuthentic, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

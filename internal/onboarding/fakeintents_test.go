@@ -9,6 +9,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
 )
 
 // ask appends an intent as a command does.
@@ -17,15 +18,21 @@ func (f *fakeJournal) ask(keys *keyset.Set, i journal.Intent, token string) *jou
 	if i.Account == "" {
 		i.Account = "default"
 	}
-	if i.MerchantID != "" {
-		sealed, err := keys.Seal([]byte(token), EnteredRow(i.UUID))
-		if err != nil {
-			panic(err)
-		}
-		i.Sealed = sealed
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if i.MerchantID != "" {
+		shop := journal.ShopKey{}
+		if k := slices.IndexFunc(f.ops, func(op *fakeOp) bool { return op.UUID == i.Operation }); k >= 0 {
+			shop = f.ops[k].Shop
+		}
+		if err := SealEntered(keys, &i, shop, secret.New(token)); err != nil {
+			panic(err)
+		}
+	}
+	var err error
+	if i.MAC, err = keys.Authenticate(keyset.DomainIntent, i.Authentic()...); err != nil {
+		panic(err)
+	}
 	i.ID = int64(len(f.intents) + 1)
 	f.intents = append(f.intents, &i)
 	return &i
@@ -109,7 +116,7 @@ func (f *fakeJournal) byHand(op *fakeOp, t journal.Transition) {
 	}
 	if t.Entered != nil {
 		f.attempts++
-		op.Receipt = &journal.StoredReceipt{Operation: op.UUID, Attempt: f.attempts, Sealed: t.Entered, At: time.Now()}
+		op.Receipt = &journal.StoredReceipt{Operation: op.UUID, Attempt: f.attempts, Sealed: t.Entered, SealedFor: t.EnteredFor, At: time.Now()}
 		op.receipts++
 	}
 }

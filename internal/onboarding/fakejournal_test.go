@@ -120,7 +120,15 @@ func (f *fakeJournal) step(ctx context.Context, name string, do func() error) er
 
 // add plans an operation, its value sealed as the consumer does.
 func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, value string) *fakeOp {
-	sealed, err := keys.Seal([]byte(value), keyset.Row("subject", kind.String(), account, shop))
+	domain, scope := keyset.DomainAddress, shop
+	if kind == journal.Activate {
+		domain, scope = keyset.DomainCode, ""
+	}
+	mac, err := keys.MAC(domain, keyset.SubjectText(account, value))
+	if err != nil {
+		panic(err)
+	}
+	sealed, err := keys.Seal([]byte(value), keyset.SubjectRow(kind.String(), account, shop, mac))
 	if err != nil {
 		panic(err)
 	}
@@ -129,7 +137,7 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 	f.turns++
 	op := &fakeOp{id: int64(len(f.ops) + 1), turn: f.turns}
 	op.ClaimedOperation = journal.ClaimedOperation{
-		Ref: journal.ClaimRef{Operation: op.id}, UUID: schemas.OperationID(kind.String(), account, shop, []byte(value), 0), Kind: kind,
+		Ref: journal.ClaimRef{Operation: op.id}, UUID: schemas.OperationID(kind.String(), account, scope, mac, 0), Kind: kind, SubjectMAC: mac,
 		State: journal.Queued, Shop: journal.ShopKey{Account: account, Shop: shop}, Run: 1, Sealed: sealed, Planned: time.Now(),
 		EventID: fmt.Sprintf("event-%d", op.id), EventTime: time.Now(),
 	}
@@ -320,7 +328,7 @@ func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal
 		op := f.ops[r.Ref.Operation-1]
 		f.endAttempt(r.Attempt, r.End)
 		op.receipts++
-		receipt := &journal.StoredReceipt{Operation: op.UUID, Attempt: r.Attempt, Sealed: r.Sealed, At: time.Now()}
+		receipt := &journal.StoredReceipt{Operation: op.UUID, Attempt: r.Attempt, Sealed: r.Sealed, SealedFor: r.SealedFor, At: time.Now()}
 		if op.Receipt != nil && op.Receipt.Attempt == r.Attempt { // a second try after an error
 			s, mine = op.State, op.held && op.Ref == r.Ref && op.State == journal.Received
 			return nil

@@ -11,7 +11,6 @@ import (
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/schemas"
 )
@@ -120,7 +119,7 @@ func TestReceiptThatDoesNotOpen(t *testing.T) {
 		subject.Sealed = []byte("nonsense")
 		b.run(time.Second)
 		for _, op := range b.j.ops[:2] {
-			b.expect(op, journal.Attention, ReasonAnswerUnreadable, "activation_failed answer_unreadable contact_support false")
+			b.expect(op, journal.Attention, ReasonAnswerNotAuthentic, "activation_failed answer_unreadable contact_support false")
 		}
 		b.expect(subject, journal.Attention, ReasonSubjectUnreadable)
 		if len(b.api.calls) != 0 {
@@ -144,11 +143,11 @@ func TestVersionTaken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sealed, err := b.keys.Seal(text, keyset.Row("receipt", op.UUID.String()))
+			sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, "attempt/1"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			op.State, op.Receipt = journal.Received, &journal.StoredReceipt{Sealed: sealed}
+			op.State, op.Receipt = journal.Received, &journal.StoredReceipt{Operation: op.UUID, Sealed: sealed, SealedFor: "attempt/1"}
 		}
 		b.run(5 * time.Second)
 		for _, op := range b.j.ops {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
 )
 
 const (
@@ -63,10 +64,15 @@ func (p *Pool) performAll(s scope, list []journal.PendingIntent, entries *entrie
 // the journal fails, or the operation moved on since it was looked at, it waits
 // for the next look.
 func (p *Pool) performIntent(s scope, i journal.PendingIntent, entries *entries) (ended bool) {
+	if err := p.cfg.Keys.Verify(i.MAC, keyset.DomainIntent, i.Authentic()...); err != nil {
+		return p.refuseForged(s, i, err)
+	}
 	acc, ok := p.accounts[i.Account]
 	switch {
 	case !ok:
 		return p.refuse(s, i, because(ResultNotConfigured, ""))
+	case i.Target == nil && i.Operation != uuid.Nil:
+		return p.refuseForged(s, i, keyset.ErrOpen)
 	case i.Target == nil:
 		return p.actOnAccount(s, acc, i)
 	}
@@ -88,7 +94,10 @@ func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, en
 		attention, _ := AttentionOf(Reason(op.Reason))
 		// Its code must not be sent again, whoever enters it.
 		tr.Doubt = attention.Executed
-		tr.Publish = p.closing(*i.Target, tr)
+		var err error
+		if tr.Publish, err = p.closing(s, *i.Target, tr); err != nil {
+			return p.refuseForged(s, i, err)
+		}
 	}
 	ended, _ = p.commit(s, i, tr)
 	return ended
@@ -154,11 +163,27 @@ func (p *Pool) commit(s scope, i journal.PendingIntent, tr journal.Transition) (
 	return false, nil
 }
 
+// refuseForged refuses an act that no command wrote so: its row was inserted or
+// edited in the database, or a command used another keyset.
+func (p *Pool) refuseForged(s scope, i journal.PendingIntent, err error) (ended bool) {
+	return p.refuse(s, i, forged(err))
+}
+
+func forged(err error) *Refusal {
+	if errors.Is(err, keyset.ErrNoKey) {
+		return because(ResultUnreadable, "")
+	}
+	return because(ResultNotAuthentic, "")
+}
+
 func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended bool) {
 	end := endOfIntent(i.Intent, why.Result, why.Words)
 	if err := p.journal.EndIntent(s.work, end); err != nil {
 		p.intentFailed(i, err)
 		return false
+	}
+	if why.Result == ResultNotAuthentic {
+		p.log.Error("an act that is not authentic was refused: nothing was changed", "table", "intent", "row", i.ID, "act", i.Act, "subject", IntentSubject(i.Intent))
 	}
 	p.intentEnded(i, end)
 	return true

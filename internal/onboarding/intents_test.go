@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -219,7 +218,7 @@ func TestAnIntentThatComesTooLate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sealed, err := b.keys.Seal(text, keyset.Row("receipt", op.UUID.String()))
+		sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, "attempt/1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +228,7 @@ func TestAnIntentThatComesTooLate(t *testing.T) {
 			if step == "apply" && !done && !raced && op.State == journal.Attention {
 				raced = true // between the look and the commit
 				b.j.move(op, journal.Received)
-				op.Receipt, op.due, op.held = &journal.StoredReceipt{Operation: op.UUID, Sealed: sealed}, time.Now(), false
+				op.Receipt, op.due, op.held = &journal.StoredReceipt{Operation: op.UUID, Sealed: sealed, SealedFor: "attempt/1"}, time.Now(), false
 				op.Ref.Claim++
 				b.j.signal()
 			}

@@ -8,7 +8,6 @@ import (
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -80,7 +79,7 @@ func (p *Pool) settleLate(s scope, t *task) {
 func (p *Pool) compare(s scope, t *task) (lateVerdict, error) {
 	var known []invoicebox.Activation
 	for _, r := range t.Known {
-		if act, err := p.readReceipt(r); err == nil {
+		if act, err := p.readReceipt(t.Shop, r); err == nil {
 			known = append(known, act)
 		}
 	}
@@ -96,7 +95,7 @@ func (p *Pool) compare(s scope, t *task) (lateVerdict, error) {
 	}
 	verdict := lateNothing
 	for _, r := range t.Late {
-		act, err := p.readReceipt(r)
+		act, err := p.readReceipt(t.Shop, r)
 		switch {
 		case errors.Is(err, errNoToken):
 			continue
@@ -118,17 +117,8 @@ func (p *Pool) compare(s scope, t *task) (lateVerdict, error) {
 // errNoToken says that a receipt opens and holds nothing to use.
 var errNoToken = errors.New("onboarding: the answer holds no token")
 
-// OpenResponse opens a response that is kept sealed.
-func OpenResponse(keys Keys, r journal.StoredReceipt) (invoicebox.Exchange, error) {
-	text, err := keys.Open(r.Sealed, keyset.Row("receipt", r.Operation.String()))
-	if err != nil {
-		return invoicebox.Exchange{}, err
-	}
-	return invoicebox.UnmarshalReceipt(text)
-}
-
-func (p *Pool) readReceipt(r journal.StoredReceipt) (invoicebox.Activation, error) {
-	x, err := OpenResponse(p.cfg.Keys, r)
+func (p *Pool) readReceipt(shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Activation, error) {
+	x, err := p.openReceipt(shop, &r)
 	if err != nil {
 		return invoicebox.Activation{}, err
 	}

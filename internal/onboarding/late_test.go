@@ -11,7 +11,6 @@ import (
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -26,7 +25,7 @@ func (b *bench) late(op *fakeOp, body string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	sealed, err := b.keys.Seal(text, keyset.Row("receipt", op.UUID.String()))
+	sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, "attempt/0"))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -39,7 +38,7 @@ func (b *bench) lateSealed(op *fakeOp, sealed []byte) {
 	b.j.attempts++
 	attempt := b.j.attempts
 	b.j.mu.Unlock()
-	r := journal.Receipt{Ref: journal.ClaimRef{Operation: op.id, Claim: 1}, Attempt: attempt, Sealed: sealed, End: journal.AttemptEnd{Answered: true, At: time.Now()}}
+	r := journal.Receipt{Ref: journal.ClaimRef{Operation: op.id, Claim: 1}, Attempt: attempt, Sealed: sealed, SealedFor: "attempt/0", End: journal.AttemptEnd{Answered: true, At: time.Now()}}
 	if _, mine, err := b.j.Receive(b.t.Context(), r); err != nil || mine {
 		b.t.Fatal(mine, err)
 	}

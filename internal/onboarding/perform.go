@@ -167,14 +167,17 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 			return subject, false
 		}
 	}
-	text, err := p.cfg.Keys.Open(t.Sealed, keyset.Row("subject", t.Kind.String(), t.Shop.Account, t.Shop.Shop))
-	if err != nil {
-		p.log.Error("the stored address or code does not open with this keyset", t.attrs()...)
+	subject, err := p.openSubject(t)
+	switch {
+	case errors.Is(err, keyset.ErrNoKey):
+		p.lacksKey(t)
+		p.giveBack(s, t, ReasonKeyMissing, now.Add(p.jitter(storeRetry)))
+		return subject, false
+	case err != nil:
+		p.log.Error("the stored address or code is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "operation_body", "error", err)...)
 		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(ReasonSubjectUnreadable)})
 		return subject, false
 	}
-	subject = secret.New(string(text))
-	clear(text)
 	return subject, true
 }
 

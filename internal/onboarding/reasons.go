@@ -41,6 +41,7 @@ const (
 	ReasonTokenRefused        Reason = "token_refused"
 	ReasonRetried             Reason = "retried"
 	ReasonRestored            Reason = "restored"
+	ReasonKeyMissing          Reason = "key_missing"
 )
 
 // Reasons of attention; the table in attention.go says what each means.
@@ -55,6 +56,7 @@ const (
 	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"
 	ReasonSubjectUnreadable  Reason = "subject_unreadable"
 	ReasonCredentialsLost    Reason = "credentials_lost"
+	ReasonAnswerNotAuthentic Reason = "answer_not_authentic"
 )
 
 // Reasons of gates.

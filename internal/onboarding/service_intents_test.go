@@ -13,7 +13,9 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/schemas"
 )
 
@@ -45,14 +47,17 @@ func TestActsOverACrash(t *testing.T) {
 	}
 	token := s.box.TokenOf("broken-json-0")
 	for _, o := range ops {
-		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: string(onboarding.CommandClose), Operation: o.UUID}
+		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: string(onboarding.CommandClose), Account: o.Shop.Account, Operation: o.UUID}
 		if o.Shop.Shop == "shop-0" {
 			i.Act, i.MerchantID = string(onboarding.CommandEnter), s.box.MerchantOf("broken-json-0")
-			if i.Sealed, err = s.keys.Seal([]byte(token), onboarding.EnteredRow(i.UUID)); err != nil {
+			if err := onboarding.SealEntered(s.keys, &i, o.Shop, secret.New(token)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for range 2 { // the second time it is refused
+			if i.MAC, err = s.keys.Authenticate(keyset.DomainIntent, i.Authentic()...); err != nil {
+				t.Fatal(err)
+			}
 			if err := beside.AppendIntent(t.Context(), i, journal.AuditEntry{Actor: i.Actor, Act: i.Act + ".asked", Subject: o.UUID.String()}); err != nil {
 				t.Fatal(err)
 			}

@@ -125,7 +125,7 @@ func makeEvent(s testing.TB, keys *keyset.Set, account string, kind journal.Kind
 	if kind == journal.Activate {
 		domain, typ = keyset.DomainCode, schemas.TypeCodeEntered
 	}
-	macs, err := keys.MACs(domain, []byte(key.Account+"\x00"+value))
+	macs, err := keys.MACs(domain, keyset.SubjectText(key.Account, value))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func makeEvent(s testing.TB, keys *keyset.Set, account string, kind journal.Kind
 	if err != nil {
 		s.Fatal(err)
 	}
-	sealed, err := keys.Seal([]byte(value), keyset.Row("subject", kind.String(), key.Account, key.Shop))
+	sealed, err := keys.Seal([]byte(value), keyset.SubjectRow(kind.String(), key.Account, key.Shop, macs[0]))
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
 	"invoicebox-worker/internal/credentials"
@@ -16,9 +17,10 @@ import (
 // and goes on with it.
 func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
 	text, err := x.MarshalReceipt()
+	sealedFor := keyset.OfAttempt(int64(t.attempt))
 	var sealed []byte
 	if err == nil {
-		sealed, err = p.cfg.Keys.Seal(text, receiptRow(t))
+		sealed, err = p.cfg.Keys.Seal(text, receiptRow(t.Shop, t.UUID, sealedFor))
 		clear(text)
 	}
 	if err != nil {
@@ -27,7 +29,7 @@ func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
 		panic("onboarding: an answer cannot be sealed")
 	}
 	mine, err := p.receive(s, t, journal.Receipt{
-		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
+		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, SealedFor: sealedFor, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
 	})
 	v := invoicebox.Classify(x)
 	p.logOutcome(t, x, v)
@@ -38,28 +40,27 @@ func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
 	p.store(s, t, x)
 }
 
-func receiptRow(t *task) string { return keyset.Row("receipt", t.UUID.String()) }
-
 // settleReceived goes on with an answer that an earlier claim left behind.
 func (p *Pool) settleReceived(s scope, t *task) {
-	x, err := p.openReceipt(t)
-	if err != nil {
-		p.log.Error("the stored answer does not open", t.attrs("error", err)...)
-		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
+	x, err := p.openReceipt(t.Shop, t.Receipt)
+	switch {
+	case errors.Is(err, keyset.ErrNoKey):
+		p.lacksKey(t)
+		p.postpone(s, t, ReasonKeyMissing, time.Now().Add(p.jitter(storeRetry)))
+		return
+	case err != nil:
+		p.log.Error("the stored answer is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "receipt", "error", err)...)
+		p.attention(s, t, journal.Received, ReasonAnswerNotAuthentic)
 		return
 	}
 	p.store(s, t, x)
 }
 
-func (p *Pool) openReceipt(t *task) (invoicebox.Exchange, error) {
-	if t.Receipt == nil {
-		return invoicebox.Exchange{}, invoicebox.ErrReceipt
-	}
-	text, err := p.cfg.Keys.Open(t.Receipt.Sealed, receiptRow(t))
-	if err != nil {
-		return invoicebox.Exchange{}, err
-	}
-	return invoicebox.UnmarshalReceipt(text)
+// lacksKey logs that a value was sealed with a key that this worker's keyset does
+// not have. Another replica may have it.
+func (p *Pool) lacksKey(t *task) {
+	p.metrics.errors.WithLabelValues("keyset").Inc()
+	p.outage.fails(slog.LevelError, "the keyset lacks a key that a stored value needs: give all workers the same keyset-file", keyset.ErrNoKey, t.attrs()...)
 }
 
 // attention hands an operation to a person, with the event that the reason asks
@@ -141,7 +142,8 @@ func (p *Pool) settleStored(s scope, t *task) {
 	token, at, err := p.storedToken(s, t)
 	switch {
 	case errors.Is(err, credentials.ErrUnreadable):
-		p.attention(s, t, journal.Stored, ReasonAnswerUnreadable)
+		p.log.Error("the stored credentials are not the shop's: moved or edited in the database, or damaged", t.attrs("table", "credential", "error", err)...)
+		p.attention(s, t, journal.Stored, ReasonAnswerNotAuthentic)
 		return
 	case err != nil:
 		p.log.Error("the credential store does not give the secret back; it is tried again", t.attrs("error", err)...)
@@ -188,17 +190,21 @@ func (p *Pool) storedToken(s scope, t *task) (token secret.String, at time.Time,
 	if t.Credential == nil {
 		return token, at, credentials.ErrUnreadable
 	}
-	if x, err := p.openReceipt(t); err == nil {
-		if act, err := invoicebox.ParseActivation(x); err == nil {
-			return act.Token, x.Finished, nil
+	// What is published is the row's: so the row has to be what was stored.
+	kept, err := p.cfg.Credentials.Read(s.work, *t.Credential)
+	if err != nil {
+		return token, at, err
+	}
+	if x, err := p.openReceipt(t.Shop, t.Receipt); err == nil {
+		if act, err := invoicebox.ParseActivation(x); err == nil && act.Token.Equal(kept.Token) {
+			return kept.Token, x.Finished, nil
 		}
 	}
-	kept, err := p.cfg.Credentials.Read(s.work, *t.Credential)
 	at = t.Credential.At
 	if t.Active != nil && t.Active.Operation == t.UUID {
 		at = t.Active.At
 	}
-	return kept.Token, at, err
+	return kept.Token, at, nil
 }
 
 // announce publishes a stored credential as the shop's current one.

@@ -110,7 +110,7 @@ func (b *simBook) claimed(c *journal.ClaimedOperation, lease time.Duration) {
 	if o == nil {
 		o = &simOp{}
 		b.ops[c.Ref.Operation] = o
-		value, err := b.s.keys.Open(c.Sealed, keyset.Row("subject", c.Kind.String(), c.Shop.Account, c.Shop.Shop))
+		value, err := b.s.keys.Open(c.Sealed, keyset.SubjectRow(c.Kind.String(), c.Shop.Account, c.Shop.Shop, c.SubjectMAC))
 		if err != nil {
 			b.s.wrong("operation %d does not open", c.Ref.Operation)
 		}

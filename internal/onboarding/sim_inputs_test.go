@@ -218,11 +218,12 @@ func (r simRecord) event() journal.Event {
 		sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 		return append([]byte{0, 0, 0, 9}, sum[:16]...)
 	}
-	sealed, _ := simKeys{}.Seal([]byte(r.value), keyset.Row("subject", r.kind.String(), r.shop.Account, r.shop.Shop))
+	macs, _ := simKeys{}.MACs(domain, keyset.SubjectText(r.shop.Account, r.value))
+	sealed, _ := simKeys{}.Seal([]byte(r.value), keyset.SubjectRow(r.kind.String(), r.shop.Account, r.shop.Shop, macs[0]))
 	e := journal.Event{
 		Identity: schemas.Identity(simTopicName, "/platform", r.id), Digests: [][]byte{mac("content", r.shop.Shop, r.value)},
 		Type: typ, Source: "/platform", ID: r.id, Time: r.at, Shop: r.shop, Kind: r.kind,
-		SubjectMACs: [][]byte{mac(domain, r.shop.Account, r.value)}, Sealed: sealed,
+		SubjectMACs: macs, Sealed: sealed,
 	}
 	e.ReusedLetter = func() (journal.DeadLetter, error) {
 		id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%s %s", r.id, r.value))

@@ -1,7 +1,9 @@
 package onboarding
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -216,6 +218,18 @@ func (k simKeys) Open(sealed []byte, row string) ([]byte, error) {
 	return out, nil
 }
 
+func (simKeys) MACs(domain string, text []byte) ([][]byte, error) {
+	sum := sha256.Sum256([]byte(domain + "\x00" + string(text)))
+	return [][]byte{append([]byte{0, 0, 0, 9}, sum[:16]...)}, nil
+}
+
+func (k simKeys) Verify(mac []byte, domain string, parts ...[]byte) error {
+	if macs, _ := k.MACs(domain, bytes.Join(parts, []byte{0})); !keyset.SameMAC(macs, mac) {
+		return keyset.ErrOpen
+	}
+	return nil
+}
+
 // simStore keeps secrets in the journal's row, as credentials.Sealed does.
 type simStore struct{ s *sim }
 
@@ -255,5 +269,5 @@ func (x *simStore) Read(_ context.Context, c journal.Credential) (credentials.Se
 }
 
 func simRow(k journal.ShopKey, version int64) string {
-	return keyset.Row("credential", k.Account, k.Shop, fmt.Sprint(version))
+	return keyset.CredentialRow(k.Account, k.Shop, version)
 }

@@ -35,7 +35,7 @@ func TestARetryWithoutTheAnswer(t *testing.T) {
 				b.until(time.Minute, "settled", b.j.settled)
 				b.finish()
 				if damaged {
-					b.expect(op, journal.Attention, ReasonAnswerUnreadable, "activated verified", "credentials_invalid", "activation_failed answer_unreadable contact_support false")
+					b.expect(op, journal.Attention, ReasonAnswerNotAuthentic, "activated verified", "credentials_invalid", "activation_failed answer_unreadable contact_support false")
 					return
 				}
 				b.expect(op, journal.Done, ReasonActivated, "activated verified", "credentials_invalid", "activated verified")

@@ -82,7 +82,7 @@ func wholeOf(m kafka.Message) string {
 // references: each resolves to a token that the sandbox issued to this shop,
 // for the merchant that the event names.
 func (g *judge) references() {
-	store := credentials.NewSealed(g.keys)
+	store := credentials.NewSealed(g.keys.Bind(g.journal.Origin().String()))
 	current := map[string]string{}
 	for _, m := range g.results[schemas.TypeActivated] {
 		e, err := schemas.DecodeOutput(fromKafka(m), schemas.Strict)

@@ -96,6 +96,9 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 			return CheckResult{name, CheckFailed, err.Error()}
 		}
 	}
+	if err := checkKeys(ctx, j, o.Keyset); err != nil {
+		return CheckResult{name, CheckFailed, err.Error()}
+	}
 	if due, err := j.RecoveryDue(ctx); err != nil || due {
 		return CheckResult{name, CheckFailed, "it is a copy, or its recovery has not ended: stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"}
 	}

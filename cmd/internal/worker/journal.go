@@ -45,7 +45,7 @@ func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.J
 
 // keysetWord is what is sealed into a new journal, to tell on every later start
 // whether the keyset is the one that its rows need.
-const keysetWord = "invoicebox-worker keyset check"
+const keysetWord = "invoicebox-worker keyset check 2"
 
 // A checkKeeper keeps the one sealed text by which a keyset is recognised.
 type checkKeeper interface {
@@ -80,13 +80,36 @@ func checkKeyset(ctx context.Context, identity uuid.UUID, j checkKeeper, keys *k
 }
 
 // KeysetFits tells whether a command's keyset is the one that the journal's rows
-// need; the error names the setting.
-func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) error {
+// need, and returns it bound to the journal; the error names the setting.
+func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) (*keyset.Set, error) {
 	kept, err := j.KeysetCheck(ctx)
 	if err != nil {
-		return fmt.Errorf("journal: read the keyset's check: %w", err)
+		return nil, fmt.Errorf("journal: read the keyset's check: %w", err)
 	}
-	return opensCheck(j.Identity(), kept, keys)
+	if err := opensCheck(j.Identity(), kept, keys); err != nil {
+		return nil, err
+	}
+	if err := checkKeys(ctx, j, keys); err != nil {
+		return nil, err
+	}
+	return BindKeys(j, keys), nil
+}
+
+// BindKeys returns the keyset for the journal's rows. Values are bound to the
+// identity with which the journal began: a recovery changes the identity, and the
+// values stay.
+func BindKeys(j journal.Journal, keys *keyset.Set) *keyset.Set { return keys.Bind(j.Origin().String()) }
+
+// authenticate has the journal write a MAC beside each event.
+func authenticate(j journal.Journal, keys *keyset.Set) {
+	j.Authenticate(func(o journal.Outgoing) ([]byte, error) {
+		return keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)
+	})
+}
+
+// authentic compares the MAC beside an event.
+func authentic(keys *keyset.Set) func(journal.Outgoing) error {
+	return func(o journal.Outgoing) error { return keys.Verify(o.MAC, keyset.DomainOutbox, o.Authentic()...) }
 }
 
 // JournalIsSealed tells whether there is a journal whose rows need a keyset that
@@ -107,12 +130,12 @@ func JournalIsSealed(ctx context.Context, url string) bool {
 
 func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 	if text, err := keys.Open(kept, checkRow(identity)); err != nil || string(text) != keysetWord {
-		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A keyset that was made later cannot open what the journal holds"}
+		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A keyset that was made later cannot open what the journal holds. A journal of a development build from before values were bound to their rows cannot be opened at all"}
 	}
 	return nil
 }
 
-func checkRow(identity uuid.UUID) string { return keyset.Row("check", identity.String()) }
+func checkRow(identity uuid.UUID) string { return keyset.CheckRow(identity.String()) }
 
 // A writeProbe tells whether the journal can be written, by writing what it
 // holds already: the keyset's check. What is found is good for a few seconds.

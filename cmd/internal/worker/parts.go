@@ -146,7 +146,7 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 
 func newRelay(o *Options, j journal.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
 	return producer.New(producer.Config{
-		Kafka: conn, Outbox: j, Topics: o.Topics, FlushTime: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
+		Kafka: conn, Outbox: j, Authentic: authentic(o.Keyset), Topics: o.Topics, FlushTime: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/schemas"
 )
@@ -94,6 +95,12 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 	if err := checkKeyset(ctx, j.Identity(), j, o.Keyset); err != nil {
 		return r, err
 	}
+	if err := useKeys(ctx, j, o.Keyset); err != nil {
+		return r, err
+	}
+	unbound := o.Keyset
+	o.Keyset = BindKeys(j, o.Keyset)
+	authenticate(j, o.Keyset)
 	if err := ensureAccounts(ctx, j, o.Accounts); err != nil {
 		return r, err
 	}
@@ -112,7 +119,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 	for _, t := range schemas.OutputTypes() {
 		results = append(results, o.Topic(t))
 	}
-	rec := &recoverer{o: &o, j: j, log: log, report: &r}
+	rec := &recoverer{o: &o, j: j, keys: unbound, log: log, report: &r}
 	log.Info("recovering", "journal", o.JournalURL, "group", o.Group)
 	return r, intake.Alone(ctx, results, rec.work)
 }
@@ -121,6 +128,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 type recoverer struct {
 	o      *RecoverOptions
 	j      journal.Journal
+	keys   *keyset.Set // for the keyset's check
 	log    *slog.Logger
 	report *RecoverReport
 }
@@ -290,7 +298,7 @@ func (r *recoverer) reread(ctx context.Context, in *consumer.Alone, spans []cons
 // is then kept out of the group by the broker.
 func (r *recoverer) end(ctx context.Context) error {
 	identity := uuid.New()
-	check, err := r.o.Keyset.Seal([]byte(keysetWord), checkRow(identity))
+	check, err := r.keys.Seal([]byte(keysetWord), checkRow(identity))
 	if err != nil {
 		return err
 	}

@@ -66,6 +66,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
 		return err
 	}
+	if err := useKeys(ctx, jrnl, o.Keyset); err != nil {
+		return err
+	}
+	o.Keyset = BindKeys(jrnl, o.Keyset)
+	authenticate(jrnl, o.Keyset)
 	if err := ensureAccounts(ctx, jrnl, o.Accounts); err != nil {
 		return err
 	}
@@ -139,5 +144,5 @@ func Run(ctx context.Context, o Options) (err error) {
 	go watchFiles(watching, o.Files)
 	announcing.Go(func() { _ = guarded(watching, log, "report", reports.run) })
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
-	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", pool.Run}, part{"relay", relay.Run})
+	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", beside(pool.Run, func(ctx context.Context) error { return watchKeys(ctx, jrnl, o.Keyset) })}, part{"relay", relay.Run})
 }

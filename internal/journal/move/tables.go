@@ -38,12 +38,12 @@ func Tables() []Table {
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged started send_by deadline slack ledgers ended counts_from
 			answered not_sent slow status outcome code request_id probe reason`),
 			Counted: words("started send_by deadline ended counts_from"), Numbers: words("ledgers"), Made: words("replica grain")},
-		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key"), Counted: words("at")},
+		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key sealed_for"), Counted: words("at")},
 		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},
 		{Name: "review", Keys: 1, Columns: words("shop account version operation state routine due_at claim refused tries told"), Counted: words("due_at refused")},
 		{Name: "intent", Keys: 1, Columns: words(`id uuid at actor act account operation note merchant_id token token_key state result
-			detail ended`)},
-		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers")},
+			detail ended mac`)},
+		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers mac")},
 		{Name: "outbox_pending", Keys: 1, Columns: words("row outbox since"), Counted: words("since")},
 		{Name: "outbox_published", Keys: 1, Columns: words("outbox row at part record_offset")},
 		{Name: "published_end", Keys: 2, Columns: words("type part next_offset")},
@@ -51,6 +51,7 @@ func Tables() []Table {
 		{Name: "announced", Keys: 1, Columns: words("event outbox operation causation version applied")},
 		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
 			place digest record record_key account shop message_key`)},
+		{Name: "key_use", Keys: 2, Columns: words("purpose key since")},
 		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail")},
 	}
 }
@@ -82,7 +83,7 @@ const (
 // FactFates lists all facts.
 func FactFates() map[string]Fate {
 	return map[string]Fate{
-		"identity": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried, "floor": Carried,
+		"identity": Carried, "origin": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried, "floor": Carried,
 		"history": Counted, "pruning": Counted,
 		"place": Left, "clock": Left, "commits": Left, "worker": Left, Moving: Left, Moved: Left,
 		"copied": Refused, "recovering": Refused,

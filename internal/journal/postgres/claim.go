@@ -166,9 +166,9 @@ func (t *tx) comparing(o *journal.ClaimedOperation, x extras) (err error) {
 }
 
 func (t *tx) receipts(where string, args ...any) (list []journal.StoredReceipt, err error) {
-	a, err := t.query("SELECT r.attempt, r.answer, r.at, b.uuid FROM receipt r JOIN operation_body b ON b.id = r.operation WHERE "+where+" ORDER BY r.attempt", args...)
+	a, err := t.query("SELECT r.attempt, r.answer, r.at, b.uuid, r.sealed_for FROM receipt r JOIN operation_body b ON b.id = r.operation WHERE "+where+" ORDER BY r.attempt", args...)
 	for _, r := range a.rows {
-		list = append(list, journal.StoredReceipt{Operation: asUUID(r.blob(3)), Attempt: journal.AttemptID(r.int(0)), Sealed: r.blob(1), At: wall(r.int(2))})
+		list = append(list, journal.StoredReceipt{Operation: asUUID(r.blob(3)), Attempt: journal.AttemptID(r.int(0)), Sealed: r.blob(1), SealedFor: r.text(4), At: wall(r.int(2))})
 	}
 	return list, err
 }

@@ -56,8 +56,12 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	as, err := t.together(
 		ask{`UPDATE position SET next_offset = $1 WHERE topic = (SELECT id FROM topic WHERE name = $2) AND part = $3 AND next_offset = $4 RETURNING topic`,
 			[]any{b.Next, b.Topic, int64(b.Partition), b.From}},
-		ask{"SELECT nextval('event_id'), nextval('operation_id') FROM generate_series(1, $1::bigint)", []any{len(b.Events)}})
+		ask{"SELECT nextval('event_id'), nextval('operation_id') FROM generate_series(1, $1::bigint)", []any{len(b.Events)}},
+		ask{usedKeys, nil})
 	if err != nil {
+		return err
+	}
+	if err := t.j.knowsKeys(as[2].rows); err != nil {
 		return err
 	}
 	if len(as[0].rows) == 0 || b.Next < b.From {

@@ -17,12 +17,12 @@ import (
 
 const (
 	// Of several processes each may be one above the bound.
-	intentInsert = `INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id, token, token_key)
-		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 WHERE (SELECT count(*) FROM (SELECT 1 FROM intent WHERE state = 1 LIMIT $11) x) < $11
+	intentInsert = `INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id, token, token_key, mac)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12 WHERE (SELECT count(*) FROM (SELECT 1 FROM intent WHERE state = 1 LIMIT $11) x) < $11
 		ON CONFLICT (uuid) DO NOTHING`
 	intentEnd = `UPDATE intent SET state = $1, result = $2, detail = $3, ended = $4, token = NULL, token_key = NULL WHERE id = $5 AND state = 1 RETURNING account`
 
-	intentRead = `SELECT i.id, i.uuid, i.at, i.actor, i.act, a.name, b.uuid, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.operation
+	intentRead = `SELECT i.id, i.uuid, i.at, i.actor, i.act, a.name, b.uuid, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.operation, i.mac
 		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN operation_body b ON b.id = i.operation WHERE `
 	targetRead = claimColumns + "WHERE o.id = $1"
 )
@@ -103,7 +103,7 @@ func (j *Journal) appendIntent(do asker, i journal.Intent, audit journal.AuditEn
 		at = j.clock.micros()
 	}
 	added, err := do(intentInsert, i.UUID[:], at, i.Actor, i.Act, about.rows[0].int(0), orNull(about.rows[0].int(1)), i.Note, i.MerchantID, i.Sealed, key,
-		int64(journal.MaxWaitingIntents))
+		int64(journal.MaxWaitingIntents), i.MAC)
 	if err != nil {
 		return err
 	}
@@ -150,6 +150,9 @@ func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.Pend
 			if id := a.rows[i].int(14); id != 0 {
 				list[i].Target, err = t.target(list[i].Account, id)
 			}
+			if errors.Is(err, journal.ErrNotFound) {
+				return nil // not what a command wrote
+			}
 			return err
 		})
 		return list, err
@@ -159,7 +162,7 @@ func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.Pend
 func intent(r row) journal.Intent {
 	i := journal.Intent{
 		ID: r.int(0), UUID: asUUID(r.blob(1)), At: wall(r.int(2)), Actor: r.text(3), Act: r.text(4), Account: r.text(5), Operation: asUUID(r.blob(6)),
-		Note: r.text(7), MerchantID: r.text(8), Sealed: r.blob(9), State: journal.IntentState(r.int(10)), Result: r.text(11), Detail: r.text(12), // #nosec G115 -- our own numbers
+		Note: r.text(7), MerchantID: r.text(8), Sealed: r.blob(9), State: journal.IntentState(r.int(10)), Result: r.text(11), Detail: r.text(12), MAC: r.blob(15), // #nosec G115 -- our own numbers
 	}
 	if !r.null(13) {
 		i.Ended = wall(r.int(13))
@@ -227,7 +230,7 @@ const (
 	// whatever was taken before has a lower one.
 	nextRun = `UPDATE operation SET run = run + 1, waits = 0, planned = $1, closed = (SELECT %s FROM account WHERE id = operation.account),
 		turn = 2 * (SELECT last_value FROM event_id) + 1, unknowns = greatest(unknowns, $2) WHERE id = $3`
-	enterAnswer = `WITH r AS (INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES (nextval('attempt_id'), $1, $2, $3, $4) RETURNING attempt)
+	enterAnswer = `WITH r AS (INSERT INTO receipt (attempt, operation, at, answer, answer_key, sealed_for) VALUES (nextval('attempt_id'), $1, $2, $3, $4, $5) RETURNING attempt)
 		UPDATE operation SET receipt = (SELECT attempt FROM r), received = 1 WHERE id = $1`
 )
 
@@ -252,7 +255,7 @@ func (t *tx) byHand(tr journal.Transition) error {
 	}
 	// Of the same series as attempts: it stands in their order, and no attempt
 	// will have its number.
-	_, err = t.exec(enterAnswer, tr.Ref.Operation, t.now, tr.Entered, int64(key))
+	_, err = t.exec(enterAnswer, tr.Ref.Operation, t.now, tr.Entered, int64(key), tr.EnteredFor)
 	return err
 }
 

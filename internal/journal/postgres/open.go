@@ -56,6 +56,7 @@ type Journal struct {
 	planner  journal.Planner
 	clock    *clock
 	identity uuid.UUID
+	origin   uuid.UUID
 	beside   bool
 	readers  *pgxpool.Pool
 	changed  chan struct{}
@@ -70,6 +71,9 @@ type Journal struct {
 	known    atomic.Pointer[uuid.UUID] // the identity that the database has to have
 	recovers atomic.Bool               // this process has begun a recovery
 	gates    gateTimes
+
+	keys          atomic.Pointer[[]journal.Key] // all of this process's; nil: it has not said
+	authenticator atomic.Pointer[journal.Authenticator]
 
 	queue      *queue.Queue[*request]
 	written    chan struct{}
@@ -220,6 +224,15 @@ func (j *Journal) identify(ctx context.Context) error {
 	if j.identity, err = uuid.FromBytes(raw); err != nil {
 		return errors.New("journal: the journal's identity is damaged")
 	}
+	if raw, err = j.meta(ctx, "origin"); err != nil {
+		return err
+	}
+	j.origin = j.identity
+	if raw != nil {
+		if j.origin, err = uuid.FromBytes(raw); err != nil {
+			return errors.New("journal: the journal's origin is damaged")
+		}
+	}
 	j.known.Store(&j.identity)
 	// Locks and channels are the database's; there may be other journals in it, and
 	// the identity changes with a recovery.
@@ -250,6 +263,12 @@ func (j *Journal) dial(ctx context.Context) (*pgx.Conn, error) {
 
 // Identity is the journal's own id, made with it and never changed.
 func (j *Journal) Identity() uuid.UUID { return j.identity }
+
+// Origin is the identity with which the journal began.
+func (j *Journal) Origin() uuid.UUID { return j.origin }
+
+// Authenticate sets what makes the MACs of the outbox's rows.
+func (j *Journal) Authenticate(a journal.Authenticator) { j.authenticator.Store(&a) }
 
 // Close ends what was asked for and gives the connections back. Later calls of
 // any method fail with [journal.ErrClosed].

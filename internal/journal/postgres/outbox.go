@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/stored"
+	"invoicebox-worker/schemas"
 )
 
 // emit freezes events of a shop, or others, and queues them. One that is there
@@ -68,15 +71,32 @@ func (t *tx) frozen(d journal.Draft, shop, operation, sequence int64) (int64, er
 	if m.Value == nil {
 		m.Value = []byte{}
 	}
+	mac, err := t.authenticated(d.ID, d.Type, sequence, m)
+	if err != nil {
+		return 0, err
+	}
 	t.out, t.inOrder = true, true
-	r, err := t.one(`WITH o AS (INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers)
-			VALUES (nextval('outbox_row'), $1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING id)
+	r, err := t.one(`WITH o AS (INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers, mac)
+			VALUES (nextval('outbox_row'), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id)
 		INSERT INTO outbox_pending (row, outbox, since) SELECT id, id, $4 FROM o RETURNING row`,
-		orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, stored.PackHeaders(m.Headers))
+		orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, stored.PackHeaders(m.Headers), mac)
 	if err != nil || r == nil {
 		return 0, err
 	}
 	return r.int(0), nil
+}
+
+// authenticated is the MAC of a row that is written, nil where nothing makes MACs.
+func (t *tx) authenticated(event uuid.UUID, typ string, sequence int64, m schemas.Message) ([]byte, error) {
+	authenticate := t.j.authenticator.Load()
+	if authenticate == nil {
+		return nil, nil
+	}
+	mac, err := (*authenticate)(journal.Outgoing{Event: event, Type: typ, Sequence: sequence, Message: m})
+	if err != nil {
+		return nil, fmt.Errorf("journal: authenticate %s: %w", typ, err)
+	}
+	return mac, nil
 }
 
 // again queues an event of a shop once more.
@@ -99,8 +119,8 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 	var out []journal.Outgoing
 	size := 0
 	turn := j.turn.Load()
-	err := j.read(ctx, `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, t.number FROM relay_turn t LEFT JOIN LATERAL
-		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers
+	err := j.read(ctx, `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, t.number, p.sequence, p.mac FROM relay_turn t LEFT JOIN LATERAL
+		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
 			FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row`, func(r row) error {
 		if turn != 0 && r.int(7) != turn {
 			return journal.ErrStale
@@ -108,16 +128,18 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 		if r[0] == nil {
 			return errEnough // nothing waits
 		}
-		o := journal.Outgoing{Row: r.int(0), Event: asUUID(r.blob(2)), Type: r.text(3), Since: j.clock.instant(r.int(1))}
+		o := journal.Outgoing{Row: r.int(0), Event: asUUID(r.blob(2)), Type: r.text(3), Since: j.clock.instant(r.int(1)), Sequence: r.int(8), MAC: r.blob(9)}
 		o.Message.Key, o.Message.Value = r.blob(4), r.blob(5)
 		size += len(o.Message.Key) + len(o.Message.Value) + len(r.blob(6))
 		if len(out) > 0 && size > maxBytes {
 			return errEnough
 		}
 		var err error
-		o.Message.Headers, err = stored.UnpackHeaders(r.blob(6))
+		if o.Message.Headers, err = stored.UnpackHeaders(r.blob(6)); err != nil {
+			o.MAC = nil // damaged: it is not published, and the others do not wait for it
+		}
 		out = append(out, o)
-		return err
+		return nil
 	}, after, int64(max(limit, 1)))
 	if errors.Is(err, errEnough) {
 		err = nil

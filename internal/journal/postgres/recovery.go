@@ -185,11 +185,15 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 		if a.Operation == uuid.Nil {
 			named = []byte{}
 		}
-		r, err := t.one(`WITH o AS (INSERT INTO outbox (id, shop, sequence, created, event, type, key, value, headers)
-				VALUES (nextval('outbox_row'), $1, $2, $3, $4, $5, $6, $7, $8) RETURNING id)
+		mac, err := t.authenticated(a.Event, a.Type, a.Sequence, a.Message)
+		if err != nil {
+			return false, err
+		}
+		r, err := t.one(`WITH o AS (INSERT INTO outbox (id, shop, sequence, created, event, type, key, value, headers, mac)
+				VALUES (nextval('outbox_row'), $1, $2, $3, $4, $5, $6, $7, $8, $12) RETURNING id)
 			INSERT INTO announced (event, outbox, operation, causation, version) SELECT $4, id, $9, $10, $11 FROM o RETURNING outbox`,
 			orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), stored.PackHeaders(a.Message.Headers),
-			named, a.Causation, a.Version)
+			named, a.Causation, a.Version, mac)
 		if err != nil {
 			return false, err
 		}
@@ -250,6 +254,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			{"DELETE FROM meta WHERE name IN ('copied', 'recovering', 'moved')", nil},
 			// Those who do not know of it find that they are strangers.
 			{"DELETE FROM pulse WHERE process <> $1", []any{j.pulse.process[:]}},
+			{"INSERT INTO meta (name, value) SELECT 'origin', value FROM meta WHERE name = 'identity' ON CONFLICT DO NOTHING", nil},
 			{setMeta, []any{"identity", e.Identity[:]}},
 			{setMeta, []any{"keyset_check", notNil(e.Check)}},
 		}

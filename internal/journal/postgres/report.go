@@ -204,13 +204,13 @@ func (j *Journal) tries(ctx context.Context, operation int64) ([]journal.Attempt
 func (j *Journal) Responses(ctx context.Context, id uuid.UUID) ([]journal.KeptResponse, error) {
 	found := false
 	var list []journal.KeptResponse
-	err := j.read(ctx, `SELECT r.attempt, r.at, r.answer, coalesce(t.number, 0) FROM operation_body b
+	err := j.read(ctx, `SELECT r.attempt, r.at, r.answer, coalesce(t.number, 0), coalesce(r.sealed_for, '') FROM operation_body b
 		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt
 		WHERE b.uuid = $1 ORDER BY r.attempt`, func(r row) error {
 		found = true
 		if !r.null(0) {
 			list = append(list, journal.KeptResponse{
-				StoredReceipt: journal.StoredReceipt{Operation: id, Attempt: journal.AttemptID(r.int(0)), At: wall(r.int(1)), Sealed: r.blob(2)}, Number: int(r.int(3)),
+				StoredReceipt: journal.StoredReceipt{Operation: id, Attempt: journal.AttemptID(r.int(0)), At: wall(r.int(1)), Sealed: r.blob(2), SealedFor: r.text(4)}, Number: int(r.int(3)),
 			})
 		}
 		return nil

@@ -92,6 +92,15 @@ func (j *Journal) openBeside(ctx context.Context) error {
 	if j.identity, err = uuid.FromBytes(raw); err != nil {
 		return errors.New("the journal's identity is damaged")
 	}
+	if raw, err = j.meta(ctx, "origin"); err != nil {
+		return err
+	}
+	j.origin = j.identity
+	if raw != nil {
+		if j.origin, err = uuid.FromBytes(raw); err != nil {
+			return errors.New("the journal's origin is damaged")
+		}
+	}
 	n, err := missing(j.path, func() (note, error) {
 		raw, err := j.meta(ctx, "commits")
 		commits, _ := strconv.ParseInt(string(raw), 10, 64) // none before the first is counted

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,9 +15,9 @@ import (
 
 const (
 	intentSubject = `SELECT o.account, o.id FROM operation_body b JOIN operation o ON o.id = b.id WHERE b.uuid = ?`
-	intentInsert  = `INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id, token, token_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	intentInsert  = `INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id, token, token_key, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	intentEnd     = `UPDATE intent SET state = ?, result = ?, detail = ?, ended = ?, token = NULL, token_key = NULL WHERE id = ? AND state = 1 RETURNING account`
-	intentRead    = `SELECT i.id, i.uuid, i.at, i.actor, i.act, a.name, b.uuid, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.operation
+	intentRead    = `SELECT i.id, i.uuid, i.at, i.actor, i.act, a.name, b.uuid, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.operation, i.mac
 		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN operation_body b ON b.id = i.operation WHERE `
 	targetRead = claimColumns + `FROM operation o
 			CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop
@@ -84,7 +85,7 @@ func (j *Journal) appendIntent(c *conn, i journal.Intent, audit journal.AuditEnt
 	if at == 0 {
 		at = j.clock.micros()
 	}
-	if _, err := c.exec(intentInsert, i.UUID[:], at, i.Actor, i.Act, account, operation, i.Note, i.MerchantID, i.Sealed, key); err != nil {
+	if _, err := c.exec(intentInsert, i.UUID[:], at, i.Actor, i.Act, account, operation, i.Note, i.MerchantID, i.Sealed, key, i.MAC); err != nil {
 		return err
 	}
 	return j.auditOn(c, audit)
@@ -115,7 +116,8 @@ func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.Pend
 		}
 		for k, id := range targets {
 			if id != 0 {
-				if list[k].Target, err = t.target(list[k].Account, id); err != nil {
+				// One about an operation that does not exist is not what a command wrote.
+				if list[k].Target, err = t.target(list[k].Account, id); err != nil && !errors.Is(err, journal.ErrNotFound) {
 					return nil, err
 				}
 			}
@@ -127,7 +129,7 @@ func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.Pend
 func intent(r row) journal.Intent {
 	i := journal.Intent{
 		ID: r.int(0), UUID: asUUID(r.blob(1)), At: wall(r.int(2)), Actor: r.text(3), Act: r.text(4), Account: r.text(5), Operation: asUUID(r.blob(6)),
-		Note: r.text(7), MerchantID: r.text(8), Sealed: r.blob(9), State: journal.IntentState(r.int(10)), Result: r.text(11), Detail: r.text(12), // #nosec G115 -- our own numbers
+		Note: r.text(7), MerchantID: r.text(8), Sealed: r.blob(9), State: journal.IntentState(r.int(10)), Result: r.text(11), Detail: r.text(12), MAC: r.blob(15), // #nosec G115 -- our own numbers
 	}
 	if !r.null(13) {
 		i.Ended = wall(r.int(13))
@@ -200,7 +202,7 @@ func (t *tx) endIntent(e journal.IntentEnd) error {
 
 const (
 	nextRun     = "UPDATE operation SET run = run + 1, waits = 0, planned = ?, closed = ?, turn = ?, unknowns = max(unknowns, ?) WHERE id = ?"
-	enterAnswer = "INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES (?, ?, ?, ?, ?)"
+	enterAnswer = "INSERT INTO receipt (attempt, operation, at, answer, answer_key, sealed_for) VALUES (?, ?, ?, ?, ?, ?)"
 	goOnWithIt  = "UPDATE operation SET receipt = ?, received = 1 WHERE id = ?"
 )
 
@@ -227,7 +229,7 @@ func (t *tx) byHand(f facts, tr journal.Transition) error {
 	// Of the same series as attempts: it stands in their order, and no attempt
 	// will have its number.
 	id := next(&t.j.writer.ids.attempt)
-	if _, err := t.exec(enterAnswer, id, tr.Ref.Operation, t.now, tr.Entered, int64(key)); err != nil {
+	if _, err := t.exec(enterAnswer, id, tr.Ref.Operation, t.now, tr.Entered, int64(key), tr.EnteredFor); err != nil {
 		return err
 	}
 	_, err = t.exec(goOnWithIt, id, tr.Ref.Operation)
@@ -254,8 +256,8 @@ func (j *Journal) Intents(ctx context.Context, f journal.IntentFilter) ([]journa
 	}
 	var list []journal.Intent
 	err := j.read(ctx, intentRead+strings.Join(where, " AND ")+" ORDER BY i.id DESC LIMIT ?", append(args, bounded(f.Limit)), func(scan scanner) error {
-		var r [15]any
-		var to [15]any
+		var r [16]any
+		var to [16]any
 		for i := range r {
 			to[i] = &r[i]
 		}

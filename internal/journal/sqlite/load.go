@@ -59,6 +59,15 @@ func (w *writer) loadIn(j *Journal) error {
 	} else if j.identity, err = uuid.FromBytes(r.blob(0)); err != nil {
 		return errors.New("the journal's identity is damaged")
 	}
+	if r, err = c.one("SELECT value FROM meta WHERE name = 'origin'"); err != nil {
+		return err
+	}
+	j.origin = j.identity
+	if r != nil {
+		if j.origin, err = uuid.FromBytes(r.blob(0)); err != nil {
+			return errors.New("the journal's origin is damaged")
+		}
+	}
 	unknown, err := w.loadMarks(j, now)
 	if err != nil {
 		return err

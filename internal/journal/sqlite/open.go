@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -67,6 +68,7 @@ type Journal struct {
 	planner  journal.Planner
 	clock    *clock
 	identity uuid.UUID
+	origin   uuid.UUID
 	lock     *os.File // nil beside a worker
 	files    files    // the writer's, once the journal is open
 	saved    bool     // the writer's: see save
@@ -80,6 +82,8 @@ type Journal struct {
 	recover  bool
 	mark     func(path string) string
 	boot     func() (boot string, micros int64)
+
+	authenticator atomic.Pointer[journal.Authenticator]
 
 	turn    turn
 	queue   *queue.Queue[*request]
@@ -290,6 +294,12 @@ func createFile(path string) error {
 
 // Identity is the journal's own id, made with it and never changed.
 func (j *Journal) Identity() uuid.UUID { return j.identity }
+
+// Origin is the identity with which the journal began.
+func (j *Journal) Origin() uuid.UUID { return j.origin }
+
+// Authenticate sets what makes the MACs of the outbox's rows.
+func (j *Journal) Authenticate(a journal.Authenticator) { j.authenticator.Store(&a) }
 
 // Close ends what was asked for, moves the log into the database and gives the
 // file back. Later calls of any method fail with [journal.ErrClosed].

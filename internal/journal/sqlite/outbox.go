@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/stored"
+	"invoicebox-worker/schemas"
 )
 
 // emit freezes events of a shop, or others, and queues them. One that is there
@@ -61,9 +64,13 @@ func (t *tx) freeze(d journal.Draft, shop, operation, sequence int64) error {
 	if m.Value == nil {
 		m.Value = []byte{}
 	}
-	n, err := t.exec(`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	mac, err := t.authenticated(d.ID, d.Type, sequence, m)
+	if err != nil {
+		return err
+	}
+	n, err := t.exec(`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
-		row, orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, stored.PackHeaders(m.Headers))
+		row, orNull(shop), orNull(operation), sequence, t.now, d.ID[:], d.Type, m.Key, m.Value, stored.PackHeaders(m.Headers), mac)
 	if err != nil {
 		return err
 	}
@@ -71,6 +78,19 @@ func (t *tx) freeze(d journal.Draft, shop, operation, sequence int64) error {
 		return t.again(shop, d.ID[:])
 	}
 	return t.enqueue(row, row)
+}
+
+// authenticated is the MAC of a row that is written, nil where nothing makes MACs.
+func (t *tx) authenticated(event uuid.UUID, typ string, sequence int64, m schemas.Message) ([]byte, error) {
+	authenticate := t.j.authenticator.Load()
+	if authenticate == nil {
+		return nil, nil
+	}
+	mac, err := (*authenticate)(journal.Outgoing{Event: event, Type: typ, Sequence: sequence, Message: m})
+	if err != nil {
+		return nil, fmt.Errorf("journal: authenticate %s: %w", typ, err)
+	}
+	return mac, nil
 }
 
 func (t *tx) enqueue(row, outbox int64) error {
@@ -106,13 +126,13 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 	}
 	var out []journal.Outgoing
 	size := 0
-	err := j.read(ctx, `SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers
+	err := j.read(ctx, `SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
 		FROM outbox_pending p CROSS JOIN outbox o ON o.id = p.outbox WHERE p.row > ? ORDER BY p.row LIMIT ?`,
 		in{after, max(limit, 1)}, func(scan scanner) error {
 			var o journal.Outgoing
 			var since int64
 			var event, headers []byte
-			if err := scan(&o.Row, &since, &event, &o.Type, &o.Message.Key, &o.Message.Value, &headers); err != nil {
+			if err := scan(&o.Row, &since, &event, &o.Type, &o.Message.Key, &o.Message.Value, &headers, &o.Sequence, &o.MAC); err != nil {
 				return err
 			}
 			size += len(o.Message.Key) + len(o.Message.Value) + len(headers)
@@ -121,9 +141,11 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 			}
 			o.Event, o.Since = asUUID(event), j.clock.instant(since)
 			var err error
-			o.Message.Headers, err = stored.UnpackHeaders(headers)
+			if o.Message.Headers, err = stored.UnpackHeaders(headers); err != nil {
+				o.MAC = nil // damaged: it is not published, and the others do not wait for it
+			}
 			out = append(out, o)
-			return err
+			return nil
 		})
 	if errors.Is(err, errEnough) {
 		err = nil

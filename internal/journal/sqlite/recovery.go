@@ -199,8 +199,12 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 	}
 	if known = outbox != 0; !known {
 		outbox = next(&t.j.writer.ids.out)
-		if _, err := t.exec(`INSERT INTO outbox (id, shop, sequence, created, event, type, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			outbox, orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), stored.PackHeaders(a.Message.Headers)); err != nil {
+		mac, err := t.authenticated(a.Event, a.Type, a.Sequence, a.Message)
+		if err != nil {
+			return false, err
+		}
+		if _, err := t.exec(`INSERT INTO outbox (id, shop, sequence, created, event, type, key, value, headers, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			outbox, orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), stored.PackHeaders(a.Message.Headers), mac); err != nil {
 			return false, err
 		}
 		named := a.Operation[:]
@@ -271,6 +275,9 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			if _, err := t.exec(query); err != nil {
 				return nil, err
 			}
+		}
+		if _, err := t.exec("INSERT INTO meta (name, value) SELECT 'origin', value FROM meta WHERE name = 'identity' ON CONFLICT DO NOTHING"); err != nil {
+			return nil, err
 		}
 		for name, value := range map[string][]byte{"identity": e.Identity[:], "keyset_check": e.Check} {
 			if _, err := t.exec(setMeta, name, value); err != nil {

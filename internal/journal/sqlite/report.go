@@ -221,12 +221,12 @@ func (j *Journal) tries(ctx context.Context, operation int64) ([]journal.Attempt
 func (j *Journal) Responses(ctx context.Context, id uuid.UUID) ([]journal.KeptResponse, error) {
 	found := false
 	var list []journal.KeptResponse
-	err := j.read(ctx, `SELECT r.attempt, r.at, r.answer, coalesce(t.number, 0) FROM operation_body b
+	err := j.read(ctx, `SELECT r.attempt, r.at, r.answer, coalesce(t.number, 0), coalesce(r.sealed_for, '') FROM operation_body b
 		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt
 		WHERE b.uuid = ? ORDER BY r.attempt`, in{id[:]}, func(scan scanner) error {
 		var attempt, at *int64
 		k := journal.KeptResponse{StoredReceipt: journal.StoredReceipt{Operation: id}}
-		err := scan(&attempt, &at, &k.Sealed, &k.Number)
+		err := scan(&attempt, &at, &k.Sealed, &k.Number, &k.SealedFor)
 		found = true
 		if attempt != nil && at != nil {
 			k.Attempt, k.At = journal.AttemptID(*attempt), wall(*at)

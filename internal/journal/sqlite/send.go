@@ -200,8 +200,8 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 	if err := t.endAttempt(r.Attempt, r.End); err != nil {
 		return 0, false, err
 	}
-	n, err := t.exec("INSERT INTO receipt (attempt, operation, at, answer, answer_key) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		int64(r.Attempt), r.Ref.Operation, t.now, r.Sealed, int64(key))
+	n, err := t.exec("INSERT INTO receipt (attempt, operation, at, answer, answer_key, sealed_for) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		int64(r.Attempt), r.Ref.Operation, t.now, r.Sealed, int64(key), r.SealedFor)
 	if err != nil {
 		return 0, false, err
 	}

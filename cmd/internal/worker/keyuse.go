@@ -1,0 +1,117 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+)
+
+// keysEvery is how often a worker looks whether another one writes rows with a
+// key that its keyset does not have.
+const keysEvery = 5 * time.Second
+
+// A keyReader says which keys the rows of a journal need.
+type keyReader interface {
+	UsedKeys(ctx context.Context) ([]journal.Key, error)
+	KeyRows(ctx context.Context, keys []journal.Key) ([]journal.KeyRows, error)
+}
+
+// keysOf lists the keys of a keyset, all and those that serve new rows.
+func keysOf(set *keyset.Set) (all, primary []journal.Key) {
+	sealing, lookup := set.Keys()
+	for _, id := range sealing {
+		all = append(all, journal.Key{Purpose: journal.KeySealing, ID: uint32(id)})
+	}
+	for _, id := range lookup {
+		all = append(all, journal.Key{Purpose: journal.KeyLookup, ID: uint32(id)})
+	}
+	s, l := set.PrimaryKeys()
+	return all, []journal.Key{{Purpose: journal.KeySealing, ID: uint32(s)}, {Purpose: journal.KeyLookup, ID: uint32(l)}}
+}
+
+// checkKeys refuses a keyset that lacks a key which rows of the journal need: they
+// would not open, and a code that was sent would not be found and be sent again.
+func checkKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
+	used, err := j.UsedKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("journal: read which keys are used: %w", err)
+	}
+	all, _ := keysOf(set)
+	missing := journal.Without(used, all)
+	if len(missing) == 0 {
+		return nil
+	}
+	counted, err := j.KeyRows(ctx, missing)
+	if err != nil {
+		return fmt.Errorf("journal: count the rows that need a key: %w", err)
+	}
+	var words []string
+	for _, k := range counted {
+		if k.Rows > 0 {
+			words = append(words, fmt.Sprintf("%s (%d rows)", k.Key, k.Rows))
+		}
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	return lacksKeys(words)
+}
+
+func lacksKeys(words []string) error {
+	return &SettingError{Setting: "keyset-file", Right: "the keyset lacks keys that rows of the journal need: " + strings.Join(words, ", ") +
+		"; give the file that has all keys, as the workers had it that wrote those rows (`keys list` names a file's keys)"}
+}
+
+// useKeys refuses a keyset that lacks a key, and records the keys that rows are
+// written with from now on.
+func useKeys(ctx context.Context, j journal.Journal, set *keyset.Set) error {
+	if err := checkKeys(ctx, j, set); err != nil {
+		return err
+	}
+	all, primary := keysOf(set)
+	if err := j.RegisterKeys(ctx, primary, all); err != nil {
+		return fmt.Errorf("journal: record which keys are used: %w", err)
+	}
+	return nil
+}
+
+// watchKeys runs until ctx ends, or until another replica writes rows with a key
+// that this keyset does not have: this worker would not find those rows.
+func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
+	all, _ := keysOf(set)
+	tick := time.NewTicker(keysEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		used, err := j.UsedKeys(ctx)
+		if err != nil {
+			continue // the journal's own line in /readyz tells
+		}
+		if missing := journal.Without(used, all); len(missing) > 0 {
+			if err := checkKeys(ctx, j, set); err != nil && !errors.Is(err, context.Canceled) {
+				return err
+			}
+		}
+	}
+}
+
+// beside runs two parts; either ends with the other's failure.
+func beside(run, watch func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error { return run(ctx) })
+		both.Go(func() error { return watch(ctx) })
+		return both.Wait()
+	}
+}

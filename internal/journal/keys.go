@@ -1,0 +1,76 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// ErrKeyMissing says that rows may have been written with a key that this
+// process's keyset does not have.
+var ErrKeyMissing = errors.New("journal: another process writes rows with a key that this keyset does not have")
+
+// A KeyPurpose is what a key is for.
+type KeyPurpose uint8
+
+// The purposes. Their numbers are stored.
+const (
+	KeySealing KeyPurpose = 1
+	KeyLookup  KeyPurpose = 2 // digests by which rows are found, and MACs over rows
+)
+
+func (p KeyPurpose) String() string {
+	if p == KeySealing {
+		return "sealing"
+	}
+	return "look-up"
+}
+
+// A Key names a key of the keyset.
+type Key struct {
+	Purpose KeyPurpose
+	ID      uint32
+}
+
+func (k Key) String() string { return fmt.Sprintf("%s key %08x", k.Purpose, k.ID) }
+
+// KeyRows says how many rows need a key.
+type KeyRows struct {
+	Key
+	Rows int64
+}
+
+// A KeyColumn is a column that names the key of its value.
+type KeyColumn struct {
+	Purpose       KeyPurpose
+	Table, Column string
+	Waiting       bool // only rows whose state is 1 need the key
+}
+
+// KeyColumns lists them all: of sealing keys the columns with their ids, of
+// look-up keys those of which a value begins with the id.
+func KeyColumns() []KeyColumn {
+	return []KeyColumn{
+		{KeySealing, "operation_body", "subject_key", false},
+		{KeySealing, "receipt", "answer_key", false},
+		{KeySealing, "credential", "secret_key", false},
+		{KeySealing, "dead_letter", "record_key", false},
+		{KeySealing, "intent", "token_key", false},
+		{KeyLookup, "operation_body", "mac", false},
+		{KeyLookup, "event", "digest", false},
+		{KeyLookup, "shop", "invited_mac", false},
+		{KeyLookup, "dead_letter", "digest", false},
+		{KeyLookup, "outbox", "mac", false},
+		{KeyLookup, "intent", "mac", true},
+	}
+}
+
+// Without lists the keys of used that have does not have.
+func Without(used, have []Key) (missing []Key) {
+	for _, k := range used {
+		if !slices.Contains(have, k) {
+			missing = append(missing, k)
+		}
+	}
+	return missing
+}
