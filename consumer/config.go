@@ -73,6 +73,10 @@ type Config struct {
 	// offsets, so that the journal continues without what the lost one held. The
 	// group's offsets are set first. Nil refuses with ErrJournalLost.
 	Forget func(context.Context) error
+	// First is called before a journal that has never read a topic begins, where
+	// the group has committed nothing; it may be called again after a failure. Nil:
+	// nothing.
+	First func(context.Context) error
 	// LostHint is appended to ErrJournalLost.
 	LostHint string
 

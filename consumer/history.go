@@ -143,3 +143,48 @@ func persist(ctx context.Context, f func() error) error {
 		pause(ctx, 250*time.Millisecond)
 	}
 }
+
+// Written tells whether one of the topics holds records, or held some that were
+// deleted since. It tries until ctx ends.
+func Written(ctx context.Context, conn *kafkaconn.Conn, topics []string) (bool, error) {
+	c := &Consumer{config: Config{Topics: topics, Kafka: conn}}
+	defer c.connect()()
+	for {
+		found, err := c.partitions(ctx)
+		if err == nil {
+			var limits map[place]bounds
+			if limits, err = c.bounds(ctx, placesOf(found)); err == nil {
+				for _, at := range limits {
+					if at.end > 0 {
+						return true, nil
+					}
+				}
+				return false, nil
+			}
+		}
+		if ctx.Err() != nil || errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) {
+			return false, err
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+}
+
+// Truncated tells whether records of a topic were deleted from its beginning.
+func (a *Alone) Truncated(ctx context.Context, topic string) (bool, error) {
+	reader := &Consumer{config: a.c.config, client: a.c.client, transport: a.c.transport}
+	reader.config.Topics = []string{topic}
+	var limits map[place]bounds
+	err := a.insist(ctx, "looking at "+topic, func() error {
+		found, err := reader.partitions(ctx)
+		if err == nil {
+			limits, err = reader.bounds(ctx, placesOf(found))
+		}
+		return err
+	})
+	for _, at := range limits {
+		if at.first > 0 {
+			return true, err
+		}
+	}
+	return false, err
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/kafkatest"
 )
 
@@ -105,6 +106,81 @@ func TestPrepare(t *testing.T) {
 	eventually(t, "what came after it", func() bool { return j.taken() == 5 })
 	stop()
 	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// First is asked where nothing shows that the group or the journal was used before.
+func TestFirst(t *testing.T) {
+	c := kafkatest.Embedded(t)
+	topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
+	c.Produce(t, topic, many(0, 10))
+	asked := 0
+	first := func(c *consumer.Config) {
+		c.First = func(context.Context) error {
+			if asked++; asked == 1 {
+				return errors.New("the journal fails")
+			}
+			if len(j.begun()) != 0 {
+				t.Error("it began before")
+			}
+			return nil
+		}
+	}
+	r := start(t, c, g, topic, j, first)
+	eventually(t, "the commits", func() bool {
+		done := c.Committed(t, g, topic)
+		return j.taken() == 10 && done[0] == j.position(topic, 0) && done[1] == j.position(topic, 1)
+	})
+	r.stop()
+	r = start(t, c, g, topic, j, first)
+	eventually(t, "ready", func() bool { ok, _ := r.Ready(); return ok })
+	r.stop()
+	r = start(t, c, g, topic, newInbox(), first)
+	if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrJournalLost) {
+		t.Fatalf("Run: %v", err)
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2: one that failed, one that did not", asked)
+	}
+}
+
+func TestWritten(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		empty, full := c.NewTopic(t, "empty", 2), c.NewTopic(t, "full", 2)
+		c.Produce(t, full, many(0, 1))
+		conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []struct {
+			topics []string
+			want   bool
+		}{{[]string{empty}, false}, {[]string{full}, true}, {[]string{empty, full}, true}} {
+			if got, err := consumer.Written(t.Context(), conn, x.topics); err != nil || got != x.want {
+				t.Errorf("%v: %v %v", x.topics, got, err)
+			}
+		}
+	})
+}
+
+func TestTruncated(t *testing.T) {
+	c := kafkatest.Embedded(t)
+	topic, whole, cut, j := c.NewTopic(t, "in", 1), c.NewTopic(t, "whole", 1), c.NewTopic(t, "cut", 1), newInbox()
+	for _, name := range []string{whole, cut} {
+		c.Produce(t, name, many(0, 5))
+	}
+	if err := c.Fake().DeleteRecords(cut, 0, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := alone(t, c, group(), topic, j, []string{whole, cut}, func(ctx context.Context, a *consumer.Alone) error {
+		for name, want := range map[string]bool{whole: false, cut: true} {
+			if got, err := a.Truncated(ctx, name); err != nil || got != want {
+				t.Errorf("%s: %v %v", name, got, err)
+			}
+		}
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -244,6 +244,11 @@ func (c *Consumer) begin(ctx context.Context, topics map[string][]int) error {
 	if err != nil {
 		return err
 	}
+	if len(known) == 0 && len(lost) == 0 && c.config.First != nil {
+		if err := c.config.First(ctx); err != nil {
+			return err
+		}
+	}
 	if len(lost) > 0 {
 		if err := c.forget(ctx, lost, fresh); err != nil {
 			return err

@@ -21,7 +21,8 @@
 //     wants it stopped. They read, and write two things
 //     only: audit entries, of which that of `resolve` is on disk before a byte of
 //     the secret is printed, and what a person asks for (`operations probe`,
-//     `retry`, `close`, `reread`, `enter`, `accounts pause`, `resume`), together with its
+//     `retry`, `close`, `reread`, `enter`, `accounts pause`,
+//     `resume`, `check`), together with its
 //     audit entry. The service performs that within about a second, or refuses
 //     it in words; where none runs it waits in the journal, also when the
 //     command has ended. A token that is entered is read from a file or from

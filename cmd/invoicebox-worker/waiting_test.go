@@ -58,6 +58,9 @@ func TestWhyAnOperationDoesNotRun(t *testing.T) {
 	says(exitDone, "account default is paused since", "shops", "show", "s2")
 	says(exitDone, `"cause": "account_paused"`, "shops", "show", "s2", "--output", "json")
 	says(exitDone, "an operator paused it (`accounts resume default`)", "accounts", "list")
+	if code, out, _ := r.command(append([]string{"check"}, r.service()...)...); code != exitFailed || !strings.Contains(out, "account default is paused since") {
+		t.Errorf("check: exit status %d\n%s", code, out)
+	}
 	status, text := w.get("/readyz")
 	if status != 200 || !strings.Contains(text, "degraded: account default: paused since") {
 		t.Errorf("/readyz: %d %s", status, text)

@@ -123,6 +123,36 @@ func TestForgottenJournal(t *testing.T) {
 	r.refused("journal recover", run("--start", "latest", "--forget-journal", id)...)
 }
 
+// A new journal with a group of its own, over result topics that another one has
+// written: no sequence and no version is used again.
+func TestNewGroupOverUsedResults(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.Embedded(t)
+	r := newRig(t, c, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1},
+		"--request-deadline", "1s", "--lease", "2s", "--slack", "1s", "--quiet-period", "2s", "--window", "1s")
+	r.entered("shop")
+	w := r.start()
+	r.awaitResults(schemas.TypeActivated, 1, time.Minute)
+	if code, _ := w.terminate(40 * time.Second); code != 0 {
+		t.Errorf("exit status %d after SIGTERM", code)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(r.path("journal.db" + suffix)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	r.group += "-other"
+	before := time.Now().UnixMilli()
+	r.start("--start", "latest")
+	r.send(schemas.TypeCodeEntered, []string{"shop"}, func(string) string { return `{"shopId":"shop","activationCode":"second"}` })
+	r.awaitResults(schemas.TypeActivated, 2, time.Minute)
+	for i, e := range r.results(schemas.TypeActivated) {
+		if v := e.Data.(schemas.Activated).Credentials.Version; (v > before) != (i > 0) || (e.Sequence > before) != (i > 0) {
+			t.Errorf("event %d has version %d and sequence %d", i, v, e.Sequence)
+		}
+	}
+}
+
 func identityOf(t *testing.T, r *rig) string {
 	t.Helper()
 	j, err := sqlite.Open(t.Context(), sqlite.Options{Path: r.path("journal.db"), ReadOnly: true})

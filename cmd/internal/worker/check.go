@@ -132,7 +132,7 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 			name = "token " + a.Name
 		}
 		if refused != "" {
-			out = append(out, CheckResult{name, CheckWarning, refused})
+			out = append(out, besideWorker(ctx, o, a.Name, CheckResult{name, CheckWarning, refused}))
 			continue
 		}
 		var ledger tokenLedger

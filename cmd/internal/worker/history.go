@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -39,6 +40,30 @@ func forget(ctx context.Context, j forgetter, identity string) error {
 		At: now, Actor: owner(), Act: "journal_forget", Subject: identity,
 		Detail: fmt.Sprintf("--forget-journal: the group has committed offsets that this journal has never read; sequences and versions begin above %d", now.UnixMilli()),
 	})
+}
+
+// begin is for a journal that has never read anything, whose group has committed
+// nothing: a group's offsets expire, and a group can have another name. Where the
+// result topics were written before, sequences and versions begin above all that
+// another journal can have used, and no request is sent while the limits may be
+// used up.
+func begin(ctx context.Context, o *Options, j forgetter, conn *kafkaconn.Conn, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, groupWithin)
+	defer cancel()
+	var results []string
+	for _, t := range schemas.OutputTypes() {
+		results = append(results, o.Topic(t))
+	}
+	written, err := consumer.Written(ctx, conn, results)
+	if err != nil || !written {
+		return err
+	}
+	floor := time.Now().UnixMilli()
+	log.Warn("the journal is new and the result topics were written before: sequences and versions begin above the floor, and no request is sent for one window and the slack", "floor", floor)
+	if err := j.RaiseFloor(ctx, floor); err != nil {
+		return err
+	}
+	return j.UnknownHistory(ctx)
 }
 
 // lostHint ends the refusal of a new journal whose group has committed offsets.
@@ -79,4 +104,31 @@ func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResul
 		return CheckResult{name, CheckFailed, fmt.Sprintf("the offsets of group %s cannot be read: %v", o.Group, err)}
 	}
 	return CheckResult{name, CheckOK, o.Group + " has committed nothing beyond the journal"}
+}
+
+// besideWorker adds to the line of an account's token how the account stands, where
+// the running worker looks at the token: an account that is paused fails.
+func besideWorker(ctx context.Context, o Options, account string, r CheckResult) CheckResult {
+	j, err := OpenBeside(ctx, o.JournalURL, nil)
+	if err != nil {
+		return r
+	}
+	defer func() { _ = j.Close() }()
+	situation, err := ReadSituation(ctx, j)
+	if err != nil {
+		return r
+	}
+	known, ok := situation.accounts[account]
+	if !ok || known.Gate.State == journal.GateOpen || known.Gate.State == "" {
+		return r
+	}
+	d := situation.Gate(known)
+	r.Detail += "; account " + account + " is " + d.Words
+	if d.Command != "" {
+		r.Detail += " (`" + d.Command + "`)"
+	}
+	if known.Gate.State == journal.GatePaused {
+		r.Verdict = CheckFailed
+	}
+	return r
 }

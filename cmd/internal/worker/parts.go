@@ -137,7 +137,7 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 		forgets = func(ctx context.Context) error { return forget(ctx, j, identity) }
 	}
 	return consumer.New(consumer.Config{
-		Forget: forgets, LostHint: lostHint(o, identity),
+		Forget: forgets, First: func(ctx context.Context) error { return begin(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
 		StrangerWait: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},

@@ -198,6 +198,11 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 	if err != nil {
 		return err
 	}
+	if len(known) == 0 {
+		if err := r.raise(ctx, in); err != nil {
+			return err
+		}
+	}
 	var lost []consumer.Span
 	for _, typ := range schemas.OutputTypes() {
 		from := map[int]int64{}
@@ -232,6 +237,24 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 		lost = append(lost, gone...)
 	}
 	return r.accept(lost)
+}
+
+// raise lets the sequences and versions of a journal that knows no published event
+// begin above all that were used, where the result topics do not hold all of them
+// any more.
+func (r *recoverer) raise(ctx context.Context, in *consumer.Alone) error {
+	for _, typ := range schemas.OutputTypes() {
+		truncated, err := in.Truncated(ctx, r.o.Topic(typ))
+		if err != nil {
+			return err
+		}
+		if truncated {
+			floor := time.Now().UnixMilli()
+			r.log.Warn("results that were published before were deleted from their topics: sequences and versions begin above the floor", "topic", r.o.Topic(typ), "floor", floor)
+			return r.j.RaiseFloor(ctx, floor)
+		}
+	}
+	return nil
 }
 
 // announced reads a published event; false for one that is not this service's.
