@@ -52,11 +52,20 @@ func testBeginsAgain(b *bed) {
 	o := b.claim(dying, journal.Call, 1, time.Hour)[0]
 	_, err := send(dying, o, permit(10, time.Hour))
 	b.ok(err)
+	number := dying.session.number()
 	dying.session.leave()
 
 	conn, err := pgx.Connect(b.Context(), b.url)
 	b.ok(err)
 	defer func() { _ = conn.Close(context.Background()) }()
+	// The server notices a moment later that the session has ended. To who begins
+	// before that it is at work, and its ledgers are left alone.
+	b.eventually("the session does not end", func() bool {
+		var held int64
+		b.ok(conn.QueryRow(b.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1::bigint AND classid = $2::bigint",
+			number, int64(uint32(dying.lockKey))).Scan(&held)) // #nosec G115 -- as the server has it
+		return held == 0
+	})
 	_, err = conn.Exec(b.Context(), "SET deadlock_timeout = '1min'") // the other one finds it
 	b.ok(err)
 	tx, err := conn.Begin(b.Context())
