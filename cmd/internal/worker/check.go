@@ -81,6 +81,9 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 		if err := at.mayWork(ctx); err != nil {
 			return CheckResult{name, CheckFailed, err.Error()}
 		}
+		if short := at.shortOf(&o); short != "" {
+			return CheckResult{name, CheckFailed, short}
+		}
 		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run makes it"}
 	}
 	if err != nil {
@@ -115,6 +118,9 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 	}
 	if err := at.mayWork(ctx); err != nil {
 		return CheckResult{name, CheckFailed, err.Error()}
+	}
+	if short := at.shortOf(&o); short != "" {
+		return CheckResult{name, CheckFailed, short}
 	}
 	return CheckResult{name, CheckOK, at.url + " can be used and fits the keyset"}
 }

@@ -119,6 +119,31 @@ func (d database) mayWork(ctx context.Context) error {
 	return nil
 }
 
+// shortOf says how far the disk of the journal is from what is to stay free; "" where
+// there is enough, or nobody can say.
+func (d database) shortOf(o *Options) string {
+	if d.path == "" {
+		return ""
+	}
+	fetching, calls := o.reserves()
+	free := sqlite.Free(d.path)
+	switch {
+	case free < 0 || free >= fetching:
+		return ""
+	case free < calls:
+		return fmt.Sprintf("%s are free on the journal's disk: below %s nothing is sent, and below %s nothing is fetched (--journal-reserve); make room", inBytes(free), inBytes(calls), inBytes(fetching))
+	}
+	return fmt.Sprintf("%s are free on the journal's disk: below %s nothing is fetched (--journal-reserve); make room", inBytes(free), inBytes(fetching))
+}
+
+// shortOfCalls is shortOf for the part below which nothing is sent.
+func (d database) shortOfCalls(o *Options) string {
+	if _, calls := o.reserves(); d.path == "" || sqlite.Free(d.path) < 0 || sqlite.Free(d.path) >= calls {
+		return ""
+	}
+	return d.shortOf(o)
+}
+
 // secretFilesFault says what is wrong with the files from which the driver takes
 // the password and the key of a client certificate. The driver itself passes over
 // a file that it cannot use, and the server then refuses the password.

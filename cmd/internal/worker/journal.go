@@ -142,16 +142,37 @@ func checkRow(identity uuid.UUID) string { return keyset.CheckRow(identity.Strin
 type writeProbe struct {
 	journal checkKeeper
 	now     func() time.Time
+	short   func() string                             // what the disk lacks for calls; nil: nobody looks
+	waits   func(ctx context.Context) (string, error) // what a write waits for; nil: nobody can say
 
 	mu    sync.Mutex
 	tried time.Time
 	err   error
+	why   string
 }
 
-const probeFor = 5 * time.Second
+const (
+	probeFor    = 5 * time.Second
+	waitsWithin = time.Second
+)
 
 func newWriteProbe(j checkKeeper) *writeProbe {
 	return &writeProbe{journal: j, now: time.Now}
+}
+
+// probeOf is the probe of an open journal; beneath is the journal without what
+// tests put around it.
+func probeOf(o *Options, j checkKeeper, beneath journal.Journal) *writeProbe {
+	p := newWriteProbe(j)
+	if w, ok := beneath.(interface {
+		Waits(ctx context.Context) (string, error)
+	}); ok {
+		p.waits = w.Waits
+	}
+	if at, err := journalAt(o.JournalURL); err == nil {
+		p.short = func() string { return at.shortOfCalls(o) }
+	}
+	return p
 }
 
 // ready is the journal's word for /readyz.
@@ -163,9 +184,18 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		if kept, p.err = p.journal.KeysetCheck(ctx); p.err == nil {
 			p.err = p.journal.SetKeysetCheck(ctx, kept)
 		}
+		p.why = ""
+		if errors.Is(p.err, context.DeadlineExceeded) && p.waits != nil {
+			// The question has no time left from the write.
+			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitsWithin)
+			p.why, _ = p.waits(asking) // "" where the server does not answer either
+			cancel()
+		}
 		p.tried = p.now()
 	}
 	switch {
+	case p.why != "":
+		return false, "cannot be written: " + p.why
 	case errors.Is(p.err, journal.ErrUnreachable):
 		return false, "cannot be reached; all waits, and goes on by itself when it is back"
 	case errors.Is(p.err, journal.ErrCopy):
@@ -180,6 +210,11 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		return false, "cannot be written: its disk fails"
 	case p.err != nil:
 		return false, "cannot be written"
+	}
+	if p.short != nil {
+		if short := p.short(); short != "" {
+			return false, "can be written, but nothing is sent: " + short
+		}
 	}
 	return true, "can be written"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/sqlite"
 )
 
 type fakeRoom struct {
@@ -121,5 +123,45 @@ func TestTheJournalsWord(t *testing.T) {
 		if ok != (err == nil) || !strings.HasPrefix(words, want) || strings.Contains(words, "secret") {
 			t.Errorf("%v: %v %q", err, ok, words)
 		}
+	}
+}
+
+// A disk that is almost full shows in check and in the journal's own line, before
+// a write fails.
+func TestAFullDiskIsShown(t *testing.T) {
+	o := Options{JournalURL: "sqlite:" + filepath.Join(t.TempDir(), "j.db"), Concurrency: 1}
+	at, err := journalAt(o.JournalURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := probeOf(&o, &fakeKeeper{kept: []byte("x")}, nil)
+	if ok, words := p.ready(t.Context()); !ok || at.shortOf(&o) != "" {
+		t.Errorf("with room: %q, %q", words, at.shortOf(&o))
+	}
+	free := sqlite.Free(at.path)
+	if free < 0 {
+		t.Skip("the system does not say how much is free")
+	}
+	o.JournalReserve = 2 * free // so that more than the part for calls is free
+	if ok, words := p.ready(t.Context()); !ok || !strings.Contains(at.shortOf(&o), "nothing is fetched") || strings.Contains(at.shortOf(&o), "nothing is sent") {
+		t.Errorf("with room for calls: %q, %q", words, at.shortOf(&o))
+	}
+	o.JournalReserve = 8 * free
+	if ok, words := p.ready(t.Context()); ok || !strings.Contains(words, "nothing is sent") || !strings.Contains(at.shortOf(&o), "nothing is sent") {
+		t.Errorf("without room: %q, %q", words, at.shortOf(&o))
+	}
+	if got := checkJournal(t.Context(), o); got.Verdict != CheckFailed || !strings.Contains(got.Detail, "--journal-reserve") {
+		t.Errorf("check says %+v", got)
+	}
+}
+
+// A write that takes too long says what it waits for.
+func TestAWriteThatWaits(t *testing.T) {
+	p := newWriteProbe(&fakeKeeper{kept: []byte("x"), err: context.DeadlineExceeded})
+	p.waits = func(ctx context.Context) (string, error) { return "its commits wait for a standby", ctx.Err() }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if ok, words := p.ready(ctx); ok || words != "cannot be written: its commits wait for a standby" {
+		t.Errorf("it says %q", words)
 	}
 }

@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	// Nothing that the journal holds is acted on, and nothing is sent or published,
 	// before the group's offsets show that the journal is not an older one.
-	state.add("journal", newWriteProbe(jrnl).ready)
+	state.add("journal", probeOf(&o, jrnl, opened).ready)
 	state.add("consumer", func(context.Context) (bool, string) { return intake.Ready() })
 	if err := intake.Prepare(ctx); err != nil {
 		return err

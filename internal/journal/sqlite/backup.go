@@ -10,12 +10,16 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
 )
 
 // backupPages are copied at a time, so that a copy can be cancelled.
 const backupPages = 4096
+
+// errNoRoom says that the disk of a copy is full. The journal's own may not be.
+var errNoRoom = errors.New("there is no room left on the disk of the copy; make room, or name a file on another one")
 
 // A Copy tells of a copy that was made.
 type Copy struct {
@@ -57,8 +61,11 @@ func (j *Journal) Backup(ctx context.Context, path string) (_ Copy, err error) {
 	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
 		return Copy{}, fmt.Errorf("journal: make the copy: %w", err)
 	}
-	if err := j.copyTo(ctx, partial); err != nil {
-		return Copy{}, fmt.Errorf("journal: copy to %s: %w", path, err)
+	switch err := j.copyTo(ctx, partial); {
+	case code(err) == sqlite3.SQLITE_FULL:
+		return Copy{}, fmt.Errorf("journal: copy to %s: %w", path, errNoRoom)
+	case err != nil:
+		return Copy{}, fmt.Errorf("journal: copy to %s: %w", path, plainError{err})
 	}
 	c, err := verifyCopy(ctx, partial)
 	if err != nil {
@@ -105,7 +112,8 @@ func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
 			return errors.Join(err, b.Finish())
 		}
 		if more, err = b.Step(backupPages); err != nil {
-			return errors.Join(err, b.Finish())
+			_ = b.Finish() // it gives the same error again
+			return err
 		}
 	}
 	made, err := b.Commit()

@@ -244,5 +244,8 @@ func explain(path string, err error) error {
 	case sqlite3.SQLITE_BUSY:
 		word = "another program holds the file: "
 	}
+	if code(err) != 0 {
+		err = plainError{err}
+	}
 	return owned(path, fmt.Errorf("journal: %s: %s%w", path, word, err))
 }

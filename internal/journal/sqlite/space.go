@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,6 +57,16 @@ func (s *space) enough() error {
 	return nil
 }
 
+// Free tells how many bytes are free on the disk of a journal that may not be there
+// yet; -1 where the system does not say.
+func Free(path string) int64 {
+	left, err := diskFree(filepath.Dir(path))
+	if err != nil {
+		return -1
+	}
+	return left
+}
+
 // Room tells how much the journal holds and how much its disk can take.
 func (j *Journal) Room(ctx context.Context) (journal.Room, error) {
 	var r journal.Room
@@ -79,8 +90,18 @@ func newSpace(path string, o Options) *space {
 	return s
 }
 
+// A plainError leaves out what SQLite says where a statement did not fail
+// itself: "not an error".
+type plainError struct{ err error }
+
+func (e plainError) Error() string { return strings.ReplaceAll(e.err.Error(), ": not an error", "") }
+func (e plainError) Unwrap() error { return e.err }
+
 // named adds to an error of SQLite the contract's word for it.
 func named(err error) error {
+	if code(err) != 0 {
+		err = plainError{err}
+	}
 	switch code(err) {
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w: %w", journal.ErrFull, err)

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -193,6 +194,25 @@ func TestAReallyFullDisk(t *testing.T) {
 			return err
 		}); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A copy for which there is no room says so once, and leaves nothing behind.
+func TestACopyOnAFullDisk(t *testing.T) {
+	journaltest.OnSmallDisk(t, 128<<10, func(t *testing.T, folder string) {
+		j := mustOpen(t, options(filepath.Join(t.TempDir(), "j.db")))
+		for range 50 {
+			if err := j.AppendAudit(t.Context(), journal.AuditEntry{Act: "seen", Detail: strings.Repeat("x", 8<<10)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := j.Backup(t.Context(), filepath.Join(folder, "copy.db"))
+		if !errors.Is(err, errNoRoom) || strings.Contains(err.Error(), "not an error") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("it gives %v", err)
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("it leaves %v, %v", left, err)
 		}
 	})
 }
