@@ -26,6 +26,8 @@ type call struct {
 	exchange Exchange
 	reason   Reason // why the last try has no complete answer
 	detail   string
+	obstacle Obstacle // why the last try has no connection
+	proxy    bool     // it is the proxy's
 	cause    error
 	final    bool // another try cannot do better
 }
@@ -80,7 +82,7 @@ func (k *call) failDial(ctx context.Context, err error) error {
 	if !errors.As(err, &phase) {
 		return k.fail(ReasonConnect, "", safeCause(err))
 	}
-	k.final = phase.final
+	k.final, k.obstacle, k.proxy = phase.final, phase.obstacle, phase.proxy
 	return k.fail(phase.reason, phase.detail, safeCause(phase.err))
 }
 
@@ -118,7 +120,7 @@ func (k *call) finish(ctx context.Context) Exchange {
 		}
 	}
 	if k.reason != ReasonNone {
-		x.Err = &Error{Operation: k.op, Reason: k.reason, detail: k.detail, cause: k.cause}
+		x.Err = &Error{Operation: k.op, Reason: k.reason, detail: k.detail, cause: k.cause, obstacle: k.obstacle, proxy: k.proxy}
 	}
 	return *x
 }
@@ -144,6 +146,9 @@ type dialError struct {
 	detail string
 	err    error
 	final  bool // a second try within milliseconds gives the same
+
+	obstacle Obstacle
+	proxy    bool // the connection to the proxy
 }
 
 func (e *dialError) Error() string { return string(e.reason) }
@@ -151,10 +156,11 @@ func (e *dialError) Error() string { return string(e.reason) }
 // connectError names a failure below TLS. The texts are the resolver's and the
 // kernel's: nobody on the other side can write into them.
 func connectError(err error, reason Reason) *dialError {
+	proxy := reason == ReasonProxy
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return &dialError{reason: ReasonDNS, detail: "the name cannot be resolved", err: err}
+		return &dialError{reason: ReasonDNS, detail: "the name cannot be resolved", err: err, obstacle: connectObstacle(err), proxy: proxy}
 	}
-	out := &dialError{reason: reason, err: err}
+	out := &dialError{reason: reason, err: err, obstacle: connectObstacle(err), proxy: proxy}
 	if number := safeCause(err); number != nil {
 		out.detail = number.Error()
 	}
@@ -164,7 +170,7 @@ func connectError(err error, reason Reason) *dialError {
 // tlsError names a failed handshake in our own words: a certificate's text is
 // written by whoever answers.
 func tlsError(err error) *dialError {
-	out := &dialError{reason: ReasonTLS, err: err}
+	out := &dialError{reason: ReasonTLS, err: err, obstacle: ObstacleHandshake}
 	var (
 		verify    *tls.CertificateVerificationError
 		host      x509.HostnameError
@@ -175,15 +181,15 @@ func tlsError(err error) *dialError {
 	)
 	switch {
 	case errors.As(err, &host):
-		out.detail, out.final = "the certificate is for another host", true
+		out.detail, out.final, out.obstacle = "the certificate is for another host", true, ObstacleHostName
 	case errors.As(err, &authority):
-		out.detail, out.final = "the certificate is signed by an unknown authority", true
+		out.detail, out.final, out.obstacle = "the certificate is signed by an unknown authority", true, ObstacleAuthority
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		out.detail, out.final = "the certificate has expired or is not valid yet", true
+		out.detail, out.final, out.obstacle = "the certificate has expired or is not valid yet", true, ObstacleExpired
 	case errors.As(err, &invalid), errors.As(err, &verify):
-		out.detail, out.final = "the certificate is not valid", true
+		out.detail, out.final, out.obstacle = "the certificate is not valid", true, ObstacleCertificate
 	case errors.As(err, &header):
-		out.detail, out.final = "the other side does not speak TLS", true
+		out.detail, out.final, out.obstacle = "the other side does not speak TLS", true, ObstacleNoTLS
 	case errors.As(err, &alert):
 		out.detail, out.final = alert.Error(), true
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):

@@ -109,6 +109,8 @@ type Error struct {
 	Reason    Reason
 	detail    string
 	cause     error
+	obstacle  Obstacle
+	proxy     bool
 }
 
 // Error implements error.

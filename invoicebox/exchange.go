@@ -94,6 +94,7 @@ func (x Exchange) LogValue() slog.Value {
 		slog.String("operation", x.Operation.String()),
 		slog.Int("status", x.Status),
 		slog.String("failure", string(x.reason())),
+		slog.String("detail", x.Detail()),
 		slog.Int64("written", x.Written),
 		slog.Int("tries", x.Tries),
 		slog.Int("answer_bytes", len(x.Body)),

@@ -23,6 +23,7 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	k := ctx.Value(callKey{}).(*call)
 	k.exchange.Tries++
 	k.reason, k.detail, k.cause = ReasonNone, "", nil
+	k.obstacle, k.proxy = ObstacleNone, false
 
 	out := w.t.buffers.Get().(*bytes.Buffer)
 	defer w.t.buffers.Put(out)

@@ -122,7 +122,7 @@ func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
 			v := invoicebox.Classify(x)
 			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
 			p.endCheck(s, id, endOf(x, v))
-			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)
+			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
 			verdict, told = checkSignal(v.Class), p.told(acc, v)
 		}
 	}

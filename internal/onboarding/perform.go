@@ -319,5 +319,5 @@ func (p *Pool) logOutcome(t *task, x invoicebox.Exchange, v invoicebox.Verdict) 
 	took := x.Finished.Sub(x.Started)
 	p.metrics.called(x.Operation.String(), v.Class.String(), took)
 	p.log.Info("called Invoicebox", t.attrs("run", t.Run, "probe", t.probing(), "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
-		"code", v.Code, "request_id", x.RequestID, "duration_ms", took.Milliseconds())...)
+		"code", v.Code, "detail", x.Detail(), "request_id", x.RequestID, "duration_ms", took.Milliseconds())...)
 }

@@ -189,29 +189,19 @@ func checkToken(ctx context.Context, o Options, a Account, name string, ledger t
 		return CheckResult{name, CheckFailed, err.Error()}
 	}
 	defer client.Close()
-	v, asked, err := invoicebox.Verdict{}, false, journal.ErrNotFound
+	x, asked, err := invoicebox.Exchange{}, false, journal.ErrNotFound
 	if ledger != nil {
-		v, asked, err = checkTokenCounted(ctx, &o, a, client, ledger)
+		x, asked, err = checkTokenCounted(ctx, &o, a, client, ledger)
 	}
 	switch {
 	case errors.Is(err, journal.ErrNotFound):
 		// This journal has sent nothing for the account.
-		v = invoicebox.Classify(client.CheckOwnToken(ctx))
+		x = client.CheckOwnToken(ctx)
 	case err != nil:
 		return CheckResult{name, CheckWarning, "the journal cannot be written, so the request could not be counted and the token was not looked at"}
 	case !asked:
 		return CheckResult{name, CheckWarning, "no request is left in this window, or it is not known how many are; the token was not looked at: try again in a few minutes"}
 	}
-	switch v.Class {
-	case invoicebox.Done:
-		return CheckResult{name, CheckOK, o.InvoiceboxURL + " accepts the token"}
-	case invoicebox.Unauthorized:
-		return CheckResult{name, CheckFailed, o.InvoiceboxURL + " refuses the token: check --token-file"}
-	case invoicebox.Limited:
-		return CheckResult{name, CheckWarning, o.InvoiceboxURL + " says that the limit of requests is used up; nothing is known of the token"}
-	case invoicebox.NotExecuted:
-		return CheckResult{name, CheckFailed, o.InvoiceboxURL + " cannot be reached: check --invoicebox-url and the network"}
-	default:
-		return CheckResult{name, CheckWarning, fmt.Sprintf("%s answers strangely (%s): check --invoicebox-url", o.InvoiceboxURL, v.Class)}
-	}
+	verdict, words := tokenWords(&o, x)
+	return CheckResult{name, verdict, words}
 }

@@ -49,13 +49,13 @@ type tokenLedger interface {
 func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, ledger tokenLedger, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenWithin)
 	defer cancel()
-	verdicts := make([]invoicebox.Verdict, len(clients))
+	answers := make([]invoicebox.Exchange, len(clients))
 	asked := make([]bool, len(clients))
 	var looks errgroup.Group
 	looks.SetLimit(8)
 	for i, a := range clients {
 		looks.Go(func() (err error) {
-			verdicts[i], asked[i], err = checkTokenCounted(ctx, o, o.Accounts[i], a.Client, ledger)
+			answers[i], asked[i], err = checkTokenCounted(ctx, o, o.Accounts[i], a.Client, ledger)
 			return err
 		})
 	}
@@ -64,14 +64,14 @@ func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, 
 	}
 	var refused []string
 	for i, a := range clients {
-		switch v := verdicts[i]; {
+		switch v := invoicebox.Classify(answers[i]); {
 		case !asked[i]:
 			log.Info("the token was not looked at: no request is left in this window", "account", a.Name)
 		case v.Class == invoicebox.Unauthorized:
 			refused = append(refused, a.Name)
 			log.Error("Invoicebox refuses the account's token", "account", a.Name)
 		case v.Class != invoicebox.Done:
-			log.Warn("Invoicebox does not say whether the account's token is good", "account", a.Name, "outcome", v.Class.String(), "reason", string(v.Reason))
+			log.Warn("Invoicebox does not say whether the account's token is good", "account", a.Name, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", detail(o, answers[i]))
 		}
 	}
 	if len(refused) == len(clients) {
@@ -84,7 +84,12 @@ func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, 
 	return nil
 }
 
-func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboarding.Client, ledger tokenLedger) (v invoicebox.Verdict, asked bool, err error) {
+func detail(o *Options, x invoicebox.Exchange) string {
+	_, words := tokenWords(o, x)
+	return words
+}
+
+func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboarding.Client, ledger tokenLedger) (x invoicebox.Exchange, asked bool, err error) {
 	id, err := ledger.StartCheck(ctx, journal.Check{
 		Account: a.Name, SendBy: o.RequestDeadline, Deadline: o.RequestDeadline,
 		Permits: []journal.Permit{
@@ -93,18 +98,18 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboar
 		},
 	})
 	if _, ok := errors.AsType[*journal.NoPermitError](err); ok {
-		return v, false, nil
+		return x, false, nil
 	}
 	if err != nil {
-		return v, false, err
+		return x, false, err
 	}
-	x := client.CheckOwnToken(ctx)
-	v = invoicebox.Classify(x)
+	x = client.CheckOwnToken(ctx)
+	v := invoicebox.Classify(x)
 	end := journal.AttemptEnd{
 		Answered: x.Status != 0, NotSent: x.Written == 0, At: x.Finished, Status: x.Status,
 		Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
 	}
-	return v, true, ledger.EndCheck(context.WithoutCancel(ctx), id, end)
+	return x, true, ledger.EndCheck(context.WithoutCancel(ctx), id, end)
 }
 
 // watchTokens tells of tokens that have changed, so that an account that waits
