@@ -86,6 +86,11 @@ func (l *loader) load(ctx *kong.Context) error {
 		if j < 0 {
 			return fmt.Errorf("--config %q, line %d: there is no setting %q", path, node.Line, name)
 		}
+		for _, n := range append(node.Content, &node) {
+			if strings.Contains(n.Value, "${") {
+				return fmt.Errorf("--config %q, line %d: %s holds %q: variables are not replaced; write the value itself", path, n.Line, name, n.Value)
+			}
+		}
 		value, err := valueOf(node, known[j].IsSlice())
 		if err != nil {
 			return fmt.Errorf("--config %q, line %d: %s: %w", path, node.Line, name, err)

@@ -197,6 +197,8 @@ func TestWrongSettings(t *testing.T) {
 		{[]string{"--requests-per-window=0"}, nil, 1, "--requests-per-window"},
 		{[]string{"--seed=-1"}, nil, 1, "--seed"},
 		{[]string{"--refusal-status=500"}, nil, 1, "--refusal-status"},
+		{[]string{file("profile: ${PROFILE}")}, nil, 1, "variables are not replaced"},
+		{[]string{file("account: ['${PARTNER_ID}:token']")}, nil, 1, "variables are not replaced"},
 		{[]string{"--account=only-a-partner"}, nil, 1, "--account, number 1"},
 		{[]string{"--account=p:", "--account=q:t-secret"}, nil, 1, "account 1: the token"},
 		{[]string{"--account=p:t-secret", "--account=p:u"}, nil, 1, "account 2"},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +54,12 @@ func (settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error
 	return assign(flagRule(ctx.Value.Tag), target, raw)
 }
 
+// placeholder finds what a shell, Kubernetes or a template would replace, and this
+// program does not: ${NAME}, $(NAME) and {{ … }}.
+func placeholder(raw string) string {
+	return regexp.MustCompile(`\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}`).FindString(raw)
+}
+
 // assign parses one value into a field. Lists and pairs grow by what the value
 // holds. The error is a *worker.SettingError without its From.
 func assign(r rule, target reflect.Value, raw string) error {
@@ -66,6 +73,9 @@ func assign(r rule, target reflect.Value, raw string) error {
 		return wrong(fmt.Sprintf("is longer than %d bytes", maxValue))
 	case !utf8.ValidString(raw) || strings.ContainsFunc(raw, unicode.IsControl):
 		return wrong("must be UTF-8 text without control characters")
+	}
+	if name := placeholder(raw); name != "" {
+		return wrong(fmt.Sprintf("holds %s, which nobody has replaced: settings are taken as they stand; write the value itself", name))
 	}
 	switch v := target.Addr().Interface().(type) {
 	case *string:

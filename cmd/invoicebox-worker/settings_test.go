@@ -194,6 +194,13 @@ func TestWrongFiles(t *testing.T) {
 		"list for a text":   {"kafka-group: [a]", "must be a text"},
 		"map for a text":    {"kafka-group: {a: b}", "must be a text"},
 		"text for a bool":   {`kafka-tls: "yes"`, "true or false"},
+		"a variable":        {"partner-id: ${PARTNER_ID}", "${PARTNER_ID}, which nobody has replaced"},
+		"a shell's":         {"partner-id: a${X:-b}c", "${X:-b}"},
+		"of Kubernetes":     {"partner-id: $(PARTNER_ID)", "$(PARTNER_ID)"},
+		"of a template":     {"partner-id: '{{ partner_id }}'", "{{ partner_id }}"},
+		"in a list":         {"kafka-brokers: ['${BROKER}:9092']", "${BROKER}"},
+		"in topics":         {"topic: {shop.invoicebox_invited: '${PREFIX}.invited'}", "${PREFIX}"},
+		"in an account":     {"accounts: [{name: a, partner-id: '${PARTNER_ID}', token-file: t}]", "accounts[0].partner-id"},
 		"alias":             {"kafka-group: &a x\nkafka-username: *a", "alias"},
 		"empty list":        {"kafka-brokers: []", "empty list"},
 		"nested list":       {"kafka-brokers: [[a:1]]", "list of texts"},
@@ -214,6 +221,11 @@ func TestWrongFiles(t *testing.T) {
 		_, err := read(t, nil, "--config", file(t, "c.yaml", c.doc))
 		if _, ok := errors.AsType[*worker.SettingError](err); !ok || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want a SettingError with %q", name, err, c.want)
+		}
+	}
+	for name, args := range map[string][]string{"--partner-id": {"--partner-id=${PARTNER_ID}"}, "INVOICEBOX_WORKER_PARTNER_ID": nil} {
+		if _, err := read(t, map[string]string{"INVOICEBOX_WORKER_PARTNER_ID": "${PARTNER_ID}"}, args...); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "nobody has replaced") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, path := range []string{filepath.Join(t.TempDir(), "missing"), t.TempDir(), os.DevNull} {
