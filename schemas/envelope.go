@@ -331,57 +331,70 @@ const (
 // that matters. An attribute that is not read has no name. It returns constants,
 // since every header of every record comes through here.
 func headerName(key string) (prefix, name string) {
-	if key == "" || key[0]|0x20 != 'c' && key[0]|0x20 != 't' {
+	if len(key) < 2 || key[0]|0x20 != 'c' && key[0]|0x20 != 't' {
 		return "", ""
-	}
-	var buffer [len(prefixAMQP + "specversion")]byte
-	lower := buffer[:0]
-	for i := 0; i < len(key) && i < cap(lower); i++ {
-		c := key[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		lower = append(lower, c)
 	}
 	switch {
-	case bytes.HasPrefix(lower, []byte(headerPrefix)):
-		prefix = headerPrefix
-	case bytes.HasPrefix(lower, []byte(prefixHTTP)):
-		prefix = prefixHTTP
-	case bytes.HasPrefix(lower, []byte(prefixAMQP)):
+	case key[1]|0x20 == 'e' && len(key) > 2 && key[0]|0x20 == 'c':
+		switch key[2] {
+		case '_':
+			prefix = headerPrefix
+		case '-':
+			prefix = prefixHTTP
+		}
+	case len(key) > len(prefixAMQP) && strings.EqualFold(key[:len(prefixAMQP)], prefixAMQP):
 		prefix = prefixAMQP
-	case bytes.HasPrefix(lower, []byte(prefixAMQPLine)):
+	case len(key) > len(prefixAMQP) && strings.EqualFold(key[:len(prefixAMQP)], prefixAMQPLine):
 		prefix = prefixAMQPLine
 	}
-	if len(lower) < len(key) {
-		return prefix, ""
+	name = knownName(key[len(prefix):])
+	if name == "" && len(key) <= len(prefixAMQP+"specversion") {
+		var buffer [len(prefixAMQP + "specversion")]byte
+		lower := buffer[:0]
+		for i := len(prefix); i < len(key); i++ {
+			c := key[i]
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			lower = append(lower, c)
+		}
+		name = knownName(string(lower))
 	}
-	switch string(lower[len(prefix):]) {
-	case "specversion":
-		name = "specversion"
-	case "id":
-		name = "id"
-	case "source":
-		name = "source"
-	case "type":
-		name = "type"
-	case "subject":
-		name = "subject"
-	case "time":
-		name = "time"
-	case headerTraceParent:
-		return prefix, headerTraceParent
-	case headerTraceState:
-		return prefix, headerTraceState
-	case headerContentType:
-		return prefix, headerContentType
-	case contentTypeAlias, "content_type":
-		return prefix, contentTypeAlias
-	}
-	if prefix == "" {
-		return "", ""
+	switch name {
+	case headerContentType, contentTypeAlias, headerTraceParent, headerTraceState:
+	default:
+		if prefix == "" {
+			return "", "" // a header of that name is no attribute
+		}
 	}
 	return prefix, name
+}
+
+// knownName gives the constant for a name in lower case, else nothing.
+func knownName(lower string) string {
+	switch lower {
+	case "specversion":
+		return "specversion"
+	case "id":
+		return "id"
+	case "source":
+		return "source"
+	case "type":
+		return "type"
+	case "subject":
+		return "subject"
+	case "time":
+		return "time"
+	case headerTraceParent:
+		return headerTraceParent
+	case headerTraceState:
+		return headerTraceState
+	case headerContentType:
+		return headerContentType
+	case contentTypeAlias, "content_type":
+		return contentTypeAlias
+	}
+	return ""
 }
 
 // isAbsent tells whether an optional member is not there; null says so too.

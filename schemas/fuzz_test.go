@@ -93,6 +93,11 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	}
+	for _, s := range shapes() {
+		if len(s.value) < 4<<10 {
+			f.Add(false, len(s.headers) > 4, len(s.headers) == 2, "cloudEvents:specversion", []byte("1.0.1"), []byte(s.value))
+		}
+	}
 	f.Fuzz(func(t *testing.T, code, binary, structured bool, key string, header, value []byte) {
 		d := decoder(t, schemas.DecoderOptions{IDHeader: "X-Id", IDMember: "event"})
 		m := schemas.Message{Topic: schemas.TypeProviderSelected, Value: value, Headers: []schemas.Header{{Key: key, Value: header}}}
