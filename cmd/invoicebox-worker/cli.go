@@ -35,6 +35,8 @@ type environment struct {
 type commandLine struct {
 	settings `embed:""`
 
+	ShowVersion kong.VersionFlag `name:"version" group:"general" help:"Print the version and exit."`
+
 	Run        runCommand   `cmd:"" settings:"*" help:"The service. SIGTERM drains and exits 0, a second signal ends at once."`
 	Check      checkCommand `cmd:"" settings:"*" help:"Try everything that run needs, and leave nothing behind."`
 	Topics     topicsGroup  `cmd:"" help:"The topics of the contract."`
@@ -46,6 +48,7 @@ type commandLine struct {
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
 	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file" help:"Print the secret behind a reference. It is written to the audit trail."`
 	Version    versionShow  `cmd:"" help:"Print the version."`
+	Completion completion   `cmd:"" help:"Print the completion of commands and flags for a shell: bash, zsh or fish."`
 }
 
 const description = `Invites shops to Invoicebox and activates them: events in from Kafka, calls to Invoicebox, events out to Kafka.
@@ -76,6 +79,7 @@ func perform(ctx context.Context, args []string, env environment) int {
 		kong.Exit(func(int) { helped = true }),
 		kong.NamedMapper("setting", settingMapper{}),
 		kong.Help(printHelp),
+		kong.Vars{"version": versionLine(versionNow())},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "command", Title: "Of this command:"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -61,29 +62,30 @@ func TestEnvironment(t *testing.T) {
 				return
 			}
 			args := strings.Fields(command.Path())
-			for range command.Positional {
-				args = append(args, "1")
+			for _, p := range command.Positional {
+				value, _, _ := strings.Cut(p.Tag.Enum, ",")
+				args = append(args, cmp.Or(value, "1"))
 			}
 			for _, f := range command.Flags {
 				if f.Required {
 					args = append(args, "--"+f.Name+"=1")
 				}
 			}
+			var cli commandLine
+			p, err := kong.New(&cli, kong.NamedMapper("setting", settingMapper{}), kong.Exit(func(int) {}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, err := p.Parse(args)
+			if err != nil {
+				t.Fatalf("%v: %v", args, err)
+			}
 			inUse := used(command, parser.Model.Flags)
 			for _, f := range parser.Model.Flags {
 				if f.Tag.Type != "setting" {
 					continue
 				}
-				var cli commandLine
-				p, err := kong.New(&cli, kong.NamedMapper("setting", settingMapper{}), kong.Exit(func(int) {}))
-				if err != nil {
-					t.Fatal(err)
-				}
-				ctx, err := p.Parse(args)
-				if err != nil {
-					t.Fatalf("%v: %v", args, err)
-				}
-				err = cli.load(ctx, []string{variable(f.Name) + "=\x01"})
+				err := cli.load(ctx, []string{variable(f.Name) + "=\x01"})
 				if want := slices.Contains(inUse, f); (err != nil) != want {
 					t.Errorf("%v with a wrong %s: %v, want an error: %t", args, variable(f.Name), err, want)
 				}

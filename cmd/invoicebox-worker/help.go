@@ -27,8 +27,8 @@ func ownFirst(root, command *kong.Node) {
 	settings := used(command, root.Flags)
 	var flags []*kong.Flag
 	for _, f := range root.Flags {
-		if f.Tag.Type != "setting" {
-			f.Group = own // --help
+		if f.Name == "help" {
+			f.Group = own
 			flags = append(flags, f)
 		}
 	}

@@ -20,7 +20,7 @@ type letters struct {
 
 type lettersList struct {
 	outputFlag
-	Limit int `name:"limit" group:"command" default:"50" help:"At most so many, up to 100000 (default ${default})."`
+	pageFlags
 }
 
 type letterJSON struct {
@@ -51,30 +51,46 @@ func letterView(l journal.DeadLetterRecord) letterJSON {
 
 // Run lists dead letters.
 func (c *lettersList) Run(ctx context.Context, s *settings, env environment) error {
-	if c.Limit < 1 || c.Limit > 100_000 {
-		return &usageError{"--limit must be 1 to 100000"}
+	limit, err := c.limit(c.Output)
+	if err != nil {
+		return err
+	}
+	var before int64
+	if c.After != "" {
+		if before, err = strconv.ParseInt(c.After, 10, 64); err != nil || before < 1 {
+			return &usageError{"--after must be the number of a dead letter, as listed"}
+		}
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		views, rows := []letterJSON{}, [][]any{}
-		var before int64
-		for len(views) < c.Limit {
-			want := min(1000, c.Limit-len(views))
+		var records []journal.DeadLetterRecord
+		for len(records) <= limit { // one more tells whether there are more
+			want := min(1000, limit+1-len(records))
 			page, err := j.DeadLetters(ctx, before, want)
 			if err != nil {
 				return err
 			}
-			for _, l := range page {
-				views = append(views, letterView(l))
-				rows = append(rows, letterRow(l))
-				before = l.ID
-			}
+			records = append(records, page...)
 			if len(page) < want {
 				break
 			}
+			before = page[len(page)-1].ID
 		}
-		return c.write(env.stdout, views, func(w io.Writer) {
+		more := len(records) > limit
+		if more {
+			records = records[:limit]
+		}
+		views, rows := []letterJSON{}, [][]any{}
+		for _, l := range records {
+			views = append(views, letterView(l))
+			rows = append(rows, letterRow(l))
+		}
+		if err := c.write(env.stdout, views, func(w io.Writer) {
 			grid(w, letterColumns(), rows, "no dead letters")
-		})
+		}); err != nil || !more {
+			return err
+		}
+		sayCut(env, limit, strconv.FormatInt(records[limit-1].ID, 10))
+		return nil
 	})
 }
 

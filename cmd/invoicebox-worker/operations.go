@@ -34,7 +34,7 @@ type operationsList struct {
 	State     string `name:"state" group:"command" placeholder:"STATE" help:"In this state only, such as waiting or done."`
 	Attention bool   `name:"attention" group:"command" help:"Only what waits for a person."`
 	All       bool   `name:"all" group:"command" help:"Also what has ended."`
-	Limit     int    `name:"limit" group:"command" default:"50" help:"At most so many, up to 100000 (default ${default})."`
+	pageFlags
 }
 
 // Run lists operations.
@@ -58,13 +58,19 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 		}
 		filter.State, filter.OpenOnly = state, false
 	}
-	if c.Limit < 1 || c.Limit > 100_000 {
-		return &usageError{"--limit must be 1 to 100000"}
+	limit, err := c.limit(c.Output)
+	if err != nil {
+		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		if c.After != "" {
+			if filter.Before, err = operationNumber(ctx, j, c.After); err != nil {
+				return err
+			}
+		}
 		var records []journal.OperationRecord
-		for len(records) < c.Limit {
-			filter.Limit = min(1000, c.Limit-len(records))
+		for len(records) <= limit { // one more tells whether there are more
+			filter.Limit = min(1000, limit+1-len(records))
 			page, err := j.Operations(ctx, filter)
 			if err != nil {
 				return err
@@ -74,6 +80,10 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 				break
 			}
 			filter.Before = page[len(page)-1].ID
+		}
+		more := len(records) > limit
+		if more {
+			records = records[:limit]
 		}
 		situation, err := worker.ReadSituation(ctx, j)
 		if err != nil {
@@ -99,10 +109,14 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 		if c.Attention {
 			state = whole("safe")
 		}
-		return c.write(env.stdout, views, func(w io.Writer) {
+		if err := c.write(env.stdout, views, func(w io.Writer) {
 			grid(w, []any{whole("id"), "kind", "account", "shop", state, whole("reason"), "tries", whole("changed or due")}, rows, "no operations")
 			why.print(w)
-		})
+		}); err != nil || !more {
+			return err
+		}
+		sayCut(env, limit, records[limit-1].UUID.String())
+		return nil
 	})
 }
 

@@ -136,6 +136,10 @@ type recoverJSON struct {
 // Run recovers.
 func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) error {
 	env.keepGoing()
+	// The table tells what was done; the log is for whoever asks for it.
+	if _, asked := s.given["log-level"]; !asked {
+		s.LogLevel = "error"
+	}
 	o, err := s.options(s.logger(env.stderr))
 	if err != nil {
 		return err

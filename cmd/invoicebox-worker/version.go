@@ -23,10 +23,16 @@ type versionJSON struct {
 
 // Run prints the version.
 func (c *versionShow) Run(env environment) error {
-	v := versionJSON{Version: programVersion(), Revision: revision(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	return c.write(env.stdout, v, func(w io.Writer) {
-		_, _ = fmt.Fprintln(w, strings.Join(strings.Fields("invoicebox-worker "+v.Version+" "+v.Revision+" "+v.Go+" "+v.Platform), " "))
-	})
+	v := versionNow()
+	return c.write(env.stdout, v, func(w io.Writer) { _, _ = fmt.Fprintln(w, versionLine(v)) })
+}
+
+func versionNow() versionJSON {
+	return versionJSON{Version: programVersion(), Revision: revision(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+}
+
+func versionLine(v versionJSON) string {
+	return strings.Join(strings.Fields("invoicebox-worker "+v.Version+" "+v.Revision+" "+v.Go+" "+v.Platform), " ")
 }
 
 func programVersion() string {

@@ -131,7 +131,7 @@ func (r *crashRig) produce() {
 	}
 }
 
-// A watched worker is cmd/internal/crashworker as a process.
+// A watched worker is cmd/internal/testdata/crashworker as a process.
 type watched struct {
 	*worker
 	in io.WriteCloser
@@ -148,7 +148,7 @@ const publishing = "publishing"
 // crashworker is what stops at a point, built when it is first needed.
 var crashworker = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(filepath.Dir(binary), "crashworker")
-	out, err := exec.Command("go", "build", "-o", path, "invoicebox-worker/cmd/internal/crashworker").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", path, "invoicebox-worker/cmd/internal/testdata/crashworker").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the crashworker: %w\n%s", err, out)
 	}

@@ -33,7 +33,7 @@
 //
 // Three tests stop a worker at each crash point of the design, with every class
 // of answer there is, for both kinds of operation, and with probe-once and hold.
-// The worker is cmd/internal/crashworker, the service's own wiring with a place
+// The worker is cmd/internal/testdata/crashworker, the service's own wiring with a place
 // to stop at: in one run every shop stands at one point at the same time, one
 // for each class and kind, and one signal meets them all. Each class and kind
 // has an account of its own, so that gates do not mix. Between a request's

@@ -38,6 +38,9 @@ func (o *Options) inputTopics() (topics []string) {
 	return topics
 }
 
+// keptOf says what consumer.Kept adds up.
+const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
+
 // checkRetention tells for how long the inbox will be kept.
 func checkRetention(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResult {
 	const name = "retention"
@@ -53,7 +56,7 @@ func checkRetention(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckR
 	case kept < 0:
 		return CheckResult{name, CheckWarning, "an input topic keeps its records for ever, so the inbox is kept for ever: give it a retention.ms, and cleanup.policy delete"}
 	case kept > keep:
-		return CheckResult{name, CheckWarning, fmt.Sprintf("the input topics keep their records for up to %v, so the inbox is kept as long and not for --inbox-retention %v", kept, keep)}
+		return CheckResult{name, CheckWarning, fmt.Sprintf("a record can be read from the input topics for up to %v (%s), so the inbox is kept as long and not for --inbox-retention %v", kept, keptOf, keep)}
 	}
-	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %v, the input topics keep their records for up to %v", keep, kept)}
+	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %v; a record can be read from the input topics for up to %v (%s)", keep, kept, keptOf)}
 }

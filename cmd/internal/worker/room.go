@@ -74,21 +74,21 @@ func (k *roomKeeper) ready() (bool, string) {
 	return k.why == "", k.why
 }
 
-// judge words the first bound that is reached; held: it was stopped before.
+// judge words the first bound that is reached; held: it was stopped before. The
+// bound is named as it was set; what ends the stop is named beside it.
 func (k *roomKeeper) judge(r journal.Room, held bool) string {
+	againReserve, againLimit, againOutbox := k.reserve+k.reserve/10, k.limit-k.limit/20, k.outbox-k.outbox/10
 	limit, outbox, reserve := k.limit, k.outbox, k.reserve
 	if held {
-		limit -= limit / 20
-		outbox -= outbox / 10
-		reserve += reserve / 10
+		limit, outbox, reserve = againLimit, againOutbox, againReserve
 	}
 	switch {
 	case r.Free >= 0 && r.Free < reserve:
-		return fmt.Sprintf("%s are free on the journal's disk, %s are to stay free (--journal-reserve)", inBytes(r.Free), inBytes(reserve))
+		return fmt.Sprintf("%s are free on the journal's disk; fetching stops below %s (--journal-reserve) and resumes at %s", inBytes(r.Free), inBytes(k.reserve), inBytes(againReserve))
 	case limit > 0 && r.Used >= limit:
-		return fmt.Sprintf("the journal holds %s, the bound is %s (--journal-limit)", inBytes(r.Used), inBytes(limit))
+		return fmt.Sprintf("the journal holds %s; fetching stops at %s (--journal-limit) and resumes below %s", inBytes(r.Used), inBytes(k.limit), inBytes(againLimit))
 	case r.Outbox >= outbox:
-		return fmt.Sprintf("%d events wait to be published, the bound is %d (--outbox-limit)", r.Outbox, outbox)
+		return fmt.Sprintf("%d events wait to be published; fetching stops at %d (--outbox-limit) and resumes below %d", r.Outbox, k.outbox, againOutbox)
 	}
 	return ""
 }

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	maxRows   = 100_000
+	tableRows = 50 // of a table without --limit
+)
+
+// pageFlags choose a part of a list.
+type pageFlags struct {
+	Limit *int   `name:"limit" group:"command" placeholder:"N" help:"At most so many, up to 100000; else 50 in a table, and all of up to 100000 with --output json. A list that was cut says so on standard error."`
+	After string `name:"after" group:"command" placeholder:"ID" help:"What follows this id in the list, to continue a list that was cut."`
+}
+
+// limit is the number of rows to list.
+func (p pageFlags) limit(output string) (int, error) {
+	switch {
+	case p.Limit != nil && (*p.Limit < 1 || *p.Limit > maxRows):
+		return 0, &usageError{"--limit must be 1 to 100000"}
+	case p.Limit != nil:
+		return *p.Limit, nil
+	case output == "json":
+		return maxRows, nil
+	}
+	return tableRows, nil
+}
+
+// sayCut says that a list was cut, and how to continue it. It goes to standard
+// error, so that a program that reads the list is told too.
+func sayCut(env environment, rows int, last string) {
+	_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: the list is cut after %s; continue it with --after %s, or list more with --limit\n", plural(rows, "row", "rows"), last)
+}
+
+// operationNumber is the journal's number of an operation.
+func operationNumber(ctx context.Context, j journal.Journal, text string) (int64, error) {
+	id, err := operationID(text)
+	if err != nil {
+		return 0, err
+	}
+	d, err := j.Operation(ctx, id)
+	if errors.Is(err, journal.ErrNotFound) {
+		return 0, fmt.Errorf("there is no operation %s to continue the list after", id)
+	}
+	return d.ID, err
+}
