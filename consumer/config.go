@@ -49,8 +49,9 @@ var (
 	// ErrRecoverStart: a recovery without a copy, and no place to read from.
 	ErrRecoverStart = errors.New("consumer: this journal has never read the input topics: --start earliest, or a time before the loss, sets where the recovery begins to read; " +
 		"latest would skip every event that had not been processed")
-	// ErrTopicAnew: the journal stands behind the end of the partition.
-	ErrTopicAnew = errors.New("consumer: the journal's position lies behind the end of the partition: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
+	// ErrTopicAnew: the partition ends before the journal's position, or holds other
+	// records there than those that were read.
+	ErrTopicAnew = errors.New("consumer: the partition does not hold what the journal has read of it: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
 	// ErrGroupInUse: others are in the group.
 	ErrGroupInUse = errors.New("consumer: the group id is in use by another client or by a worker with another journal")
 	// ErrStuck: a partition has records and none can be fetched, also after rejoining the group.

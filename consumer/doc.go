@@ -27,6 +27,14 @@
 //     ahead of this machine's clock is held to the record's time, else to the
 //     clock; a time before 2000 counts as none. An event without a time is older
 //     than no other. Such events are counted.
+//   - An offset identifies no record. The journal keeps with each position the
+//     leader epoch, last offset and checksum of the batch before it. When a
+//     generation begins, and before anything of another leader epoch is taken in,
+//     they are compared with the log: one that lost its end (a power cut, an
+//     unclean leader election) or was made anew, and was filled beyond the
+//     position, is refused (ErrTopicAnew), and `journal recover` reads it again.
+//     Compaction changes checksums, and batches that lack records are compared by
+//     offset and epoch. What retention deleted is not compared.
 //   - What is kept is sealed: addresses, codes, dead records up to 64 KiB. Of a
 //     larger one there is a keyed digest and its size.
 //   - The journal knows where to begin, never the group. Offsets are committed
@@ -73,9 +81,9 @@
 //
 // # What it does not
 //
-// A topic that was deleted, made anew and filled beyond the old position looks
-// like the old one: the client library does not know topic ids. A topic that
-// is shorter is noticed (ErrTopicAnew). Records of plain JSON without an id are
+// The client library does not know topic ids. A topic that is deleted, made anew
+// and filled beyond the position while it is read, between two looks at the
+// topics, is taken for the old one. Records of plain JSON without an id are
 // identified by place, time and a keyed digest, so the look-up key is part of
 // their identity. Where the database goes away during a commit that succeeded,
 // the records of that one batch are not counted in the metrics.
@@ -99,7 +107,7 @@
 //	  the group has committed offsets of topics that the journal has never read     ErrJournalLost, whatever Start is, nothing is begun; see Forget
 //	at any time, Run ends:
 //	  the group committed, or a reader has taken in, more than the journal knows     ErrGroupAhead
-//	  the position lies behind the partition's end        ErrTopicAnew (confirmed for TopicWait: a new leader may lag)
+//	  the position lies behind the partition's end, or other records lie before it     ErrTopicAnew (confirmed for TopicWait: a new leader may lag)
 //	  others are in the group                             ErrGroupInUse (StrangerWait: one may just be leaving)
 //	  a partition is silent, see below                    ErrStuck
 //	waited out for ever, logged when it changes, counted by class:

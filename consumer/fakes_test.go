@@ -38,6 +38,7 @@ type inbox struct {
 	mu        sync.Mutex
 	id        uuid.UUID
 	positions map[place]int64
+	behind    map[place]*journal.BatchMark
 	digests   map[[32]byte]string
 	events    []journal.Event
 	letters   []journal.DeadLetter
@@ -47,7 +48,7 @@ type inbox struct {
 }
 
 func newInbox() *inbox {
-	return &inbox{id: uuid.New(), positions: map[place]int64{}, digests: map[[32]byte]string{}}
+	return &inbox{id: uuid.New(), positions: map[place]int64{}, behind: map[place]*journal.BatchMark{}, digests: map[[32]byte]string{}}
 }
 
 func (i *inbox) Identity() uuid.UUID { return i.id }
@@ -57,7 +58,7 @@ func (i *inbox) Positions(context.Context) ([]journal.Position, error) {
 	defer i.mu.Unlock()
 	var list []journal.Position
 	for p, next := range i.positions {
-		list = append(list, journal.Position{Topic: p.topic, Partition: p.partition, Next: next})
+		list = append(list, journal.Position{Topic: p.topic, Partition: p.partition, Next: next, Behind: i.behind[p]})
 	}
 	return list, nil
 }
@@ -120,7 +121,7 @@ func (i *inbox) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, 
 		i.letters = append(i.letters, l)
 	}
 	i.turned = append(i.turned, b.Deselected...)
-	i.positions[at] = b.Next
+	i.positions[at], i.behind[at] = b.Next, b.Behind
 	i.batches = append(i.batches, b)
 	return done, nil
 }
@@ -141,6 +142,7 @@ func (i *inbox) set(topic string, partition int, next int64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.positions[place{topic, partition}] = next
+	delete(i.behind, place{topic, partition})
 }
 
 func (i *inbox) setFail(f func(journal.Batch) error) {

@@ -65,6 +65,11 @@ type mark struct {
 	base, last int64 // its offsets
 	epoch      int32 // of the leader that appended it; -1 when unknown
 	crc        uint32
+	compacted  bool // it lacks records
+}
+
+func markOf(h *recordbatch.Header) mark {
+	return mark{h.BaseOffset, h.LastOffset(), h.LeaderEpoch, h.CRC, h.Count <= h.LastOffsetDelta}
 }
 
 // An unreadable is a range of records that are not read because they exceed a limit,
@@ -166,7 +171,7 @@ func (s *stream) enter(b *fetchedBatch) error {
 	if err := b.Verify(); err != nil {
 		return err
 	}
-	s.mark = mark{b.BaseOffset, b.LastOffset(), b.LeaderEpoch, b.CRC}
+	s.mark = markOf(&b.Header)
 	s.begin(b)
 	reader, err := s.unpacker.Read(&b.Batch)
 	s.reader = reader
@@ -205,7 +210,7 @@ func (s *stream) refuse(b *fetchedBatch, why error) (item, error) {
 	}
 	if b.fault != nil {
 		s.begin(b)
-		s.mark = mark{b.BaseOffset, b.LastOffset(), b.LeaderEpoch, b.CRC}
+		s.mark = markOf(&b.Header)
 	}
 	r := &unreadable{from: max(s.next, b.BaseOffset, s.from), to: b.LastOffset() + 1, size: b.Size(), reason: reason, crc: b.CRC, time: recordTime(b.MaxTimestamp), why: why}
 	r.records = r.to - r.from

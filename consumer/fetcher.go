@@ -140,7 +140,7 @@ func (f *fetcher) batchAt(ctx context.Context, p place, offset int64) (mark, err
 		if got.stream != nil {
 			for _, b := range got.stream.batches {
 				if b.LastOffset() >= offset {
-					return mark{b.BaseOffset, b.LastOffset(), b.LeaderEpoch, b.CRC}, nil
+					return markOf(&b.Header), nil
 				}
 			}
 		}

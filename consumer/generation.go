@@ -140,6 +140,10 @@ func (g *generation) align(places []place, committed map[place]int64) error {
 	if err != nil {
 		return err
 	}
+	behind, err := g.c.behind(g.soft)
+	if err != nil {
+		return err
+	}
 	g.partitions = g.partitions[:0]
 	for _, p := range places {
 		next := known[p]
@@ -150,11 +154,11 @@ func (g *generation) align(places []place, committed map[place]int64) error {
 			return topicAnew(p, next, limits[p].end)
 		}
 		done, ok := committed[p]
-		part := newPartition(g, p, next)
+		part := newPartition(g, p, next, behind[p])
 		part.dirty = !ok || done != next
 		g.partitions = append(g.partitions, part)
 	}
-	return nil
+	return g.c.sameLogs(g.soft, places, behind, limits)
 }
 
 func topicAnew(p place, position, end int64) error {

@@ -27,9 +27,12 @@ type partition struct {
 	reader  reader
 
 	// The reader's own.
-	position int64 // the journal's
-	offset   int64 // where the next fetch begins: position, or behind a gap
-	reached  mark  // the batch that holds the record before offset
+	position int64              // the journal's
+	offset   int64              // where the next fetch begins: position, or behind a gap
+	read     mark               // the batch of the record that was read last
+	reached  *journal.BatchMark // that the position lies behind or in; nil when unknown
+	epoch    int32              // of a leader whose log was compared with reached
+	another  time.Time          // since when the log is not the one that was read
 	unstable openTransaction
 	said     string
 	behind   time.Time // since when the position lies behind the end
@@ -48,8 +51,9 @@ type partition struct {
 	suspicion time.Time
 }
 
-func newPartition(g *generation, p place, position int64) *partition {
+func newPartition(g *generation, p place, position int64, behind *journal.BatchMark) *partition {
 	return &partition{
+		reached: behind, epoch: -1,
 		place: p, g: g, reader: reader{place: p}, position: position, offset: position, shown: position,
 		log:     g.c.log.With("topic", p.topic, "partition", p.partition),
 		batcher: batcher{config: &g.c.config, now: time.Now},
@@ -89,7 +93,8 @@ func (p *partition) run() {
 // step fetches once and takes in what came.
 func (p *partition) step() error {
 	f, err := p.g.c.fetcher.fetch(p.g.soft, &p.reader, p.offset)
-	defer f.release()
+	release := sync.OnceFunc(f.release)
+	defer release()
 	if errors.Is(err, kafka.OffsetOutOfRange) {
 		return p.outOfRange()
 	}
@@ -100,6 +105,9 @@ func (p *partition) step() error {
 	}
 	p.behind, p.deniedSince, p.allowed = time.Time{}, time.Time{}, true
 	if f.stream != nil {
+		if follows, err := p.follows(f.stream, release); err != nil || !follows {
+			return err
+		}
 		if err := p.use(f); err != nil {
 			p.troubled(err)
 			return err
@@ -160,6 +168,7 @@ func (p *partition) takeIn(s *stream) error {
 		if err != nil {
 			// What lies before the damaged batch is good.
 			if p.batcher.batch.Next = max(p.batcher.batch.Next, s.next); p.batcher.batch.Next > p.position {
+				p.batcher.batch.Behind = p.read.batchMark()
 				p.ingest()
 			}
 			p.offset = p.position
@@ -178,21 +187,22 @@ func (p *partition) takeIn(s *stream) error {
 				break
 			}
 			// All below this record is settled, gaps included.
-			p.batcher.batch.Next = it.offset()
+			p.batcher.batch.Next, p.batcher.batch.Behind = it.offset(), p.read.batchMark()
 			if done := p.ingest(); !done {
 				return nil
 			}
 			p.batcher.begin(p.topic, p.partition, p.position)
 		}
-		p.reached = s.mark
+		p.read = s.mark
 		if p.g.soft.Err() != nil {
 			break
 		}
 	}
 	if p.g.soft.Err() == nil {
-		p.batcher.batch.Next, p.reached = max(p.batcher.batch.Next, s.next), s.mark
+		p.batcher.batch.Next, p.read = max(p.batcher.batch.Next, s.next), s.mark
 	}
 	if p.batcher.batch.Next > p.position {
+		p.batcher.batch.Behind = p.read.batchMark()
 		p.ingest()
 	}
 	p.offset = max(p.position, p.offset)
@@ -215,6 +225,7 @@ func (p *partition) ingest() bool {
 			p.g.c.metrics.count(p.topic, &p.batcher.tally, done)
 			p.g.c.letters.log(p.log, &p.batcher.tally, p.batcher.reused.take(), done)
 			p.moved(p.batcher.batch.Next)
+			p.reached = p.batcher.batch.Behind
 			return true
 		}
 		p.g.c.metrics.failures.Inc()
@@ -253,6 +264,7 @@ func (p *partition) reload() bool {
 	}
 	p.log.Warn("the journal has gone on without this reader", "from", p.position, "to", next)
 	p.moved(next)
+	p.reached = nil
 	return true
 }
 

@@ -148,6 +148,7 @@ func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err er
 	var fresh map[place]int64
 	var limits map[place]bounds
 	var committed map[place]int64
+	var anew map[place]bool
 	err = a.insist(ctx, "finding the positions", func() (err error) {
 		if committed, err = a.c.committed(ctx, places); err != nil {
 			return err
@@ -155,9 +156,13 @@ func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err er
 		if mode := a.c.config.Start.Mode; len(committedOf(unknown, committed)) > 0 && (mode == StartUnset || mode == StartLatest) {
 			return ErrRecoverStart
 		}
-		if fresh, err = a.c.firstPositions(ctx, unknown, begun); err == nil {
-			limits, err = a.c.bounds(ctx, places)
+		if fresh, err = a.c.firstPositions(ctx, unknown, begun); err != nil {
+			return err
 		}
+		if limits, err = a.c.bounds(ctx, places); err != nil {
+			return err
+		}
+		anew, err = a.c.madeAnew(ctx, places, limits)
 		return err
 	})
 	if err != nil {
@@ -169,7 +174,7 @@ func (a *Alone) Inputs(ctx context.Context) (spans []Reread, lost []Span, err er
 		switch {
 		case !ok:
 			r.From = fresh[p]
-		case at > limits[p].end:
+		case at > limits[p].end, anew[p]:
 			r.From, r.Anew = limits[p].first, true
 		case at < limits[p].first:
 			lost = append(lost, Span{p.topic, p.partition, at, limits[p].first})
@@ -202,7 +207,7 @@ func (a *Alone) Reread(ctx context.Context, spans []Reread) error {
 	commits := map[string]map[int]int64{}
 	for _, s := range spans {
 		p := place{s.Topic, s.Partition}
-		part := newPartition(g, p, known[p])
+		part := newPartition(g, p, known[p], nil)
 		g.partitions = append(g.partitions, part)
 		readers.Go(func() {
 			if err := part.upTo(ctx, s.To); err != nil {

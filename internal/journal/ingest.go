@@ -17,6 +17,16 @@ type Position struct {
 	Topic     string
 	Partition int
 	Next      int64
+	Behind    *BatchMark // the batch that the position lies behind or in; nil when unknown
+}
+
+// A BatchMark identifies a record batch in a partition's log. An offset does not:
+// a log that lost its end and was filled again has other records at the same
+// offsets.
+type BatchMark struct {
+	Last  int64  // the offset of its last record
+	Epoch int32  // of the leader that appended it; -1 when unknown
+	CRC   uint32 // the checksum that Kafka keeps of its records
 }
 
 // An Event is an accepted input event, on its way into the inbox.
@@ -61,6 +71,7 @@ type Batch struct {
 	Topic       string
 	Partition   int
 	From, Next  int64
+	Behind      *BatchMark   // of Next, as in Position
 	Events      []Event      // by rising offset
 	DeadLetters []DeadLetter // by rising offset
 	// Deselected shops chose another provider: after the events are taken their

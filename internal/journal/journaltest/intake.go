@@ -3,6 +3,7 @@ package journaltest
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -17,6 +18,56 @@ var intake = []part{
 		got, err := f.j.Positions(f.ctx)
 		f.ok(err)
 		diff(f.T, []journal.Position{{Topic: "other", Partition: 0, Next: 1}, {Topic: topic, Partition: 0, Next: 0}, {Topic: topic, Partition: 1, Next: 7}}, got)
+	}},
+	{"a position knows the batch behind it", func(f *fixture) {
+		behind := func(when string, want *journal.BatchMark) {
+			f.Helper()
+			got, err := f.j.Positions(f.ctx)
+			f.ok(err)
+			if len(got) != 1 {
+				f.Fatalf("%s: %d positions", when, len(got))
+			}
+			diff(f.T, want, got[0].Behind)
+		}
+		take := func(from int64, m *journal.BatchMark) {
+			f.Helper()
+			_, err := f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: from, Next: from + 1, Behind: m})
+			f.ok(err)
+		}
+		behind("begun", nil)
+		first := &journal.BatchMark{Last: 5, Epoch: 7, CRC: 1<<32 - 1}
+		take(0, first)
+		f.crash()
+		behind("taken", first)
+		unknown := &journal.BatchMark{Last: 0, Epoch: -1, CRC: 0}
+		take(1, unknown)
+		behind("no epoch", unknown)
+		if _, err := f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: 1, Next: 2, Behind: first}); err == nil {
+			f.Error("a batch was taken twice")
+		}
+		behind("refused", unknown)
+		take(2, nil)
+		behind("not known", nil)
+		take(3, first)
+		f.recover(restorer)
+		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 9}}))
+		behind("not set back", first)
+		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
+		behind("set back", nil)
+	}},
+	{"an event without a time has none in the view of its shop", func(f *fixture) {
+		e := f.address("s", "e1", "a@x.test")
+		e.Time = time.Time{}
+		f.ingest(e)
+		var got []journal.OperationView
+		f.plan = func(_ journal.Event, v journal.ShopView) journal.Plan {
+			got = v.Open
+			return journal.Plan{}
+		}
+		f.ingest(f.address("s", "e2", "b@x.test"))
+		if len(got) != 1 || !got[0].EventTime.IsZero() {
+			f.Errorf("%+v", got)
+		}
 	}},
 	{"a batch begins where the journal stands", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@x.test"))

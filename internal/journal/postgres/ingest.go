@@ -9,11 +9,22 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
+const positionsRead = `SELECT t.name, p.part, p.next_offset, p.batch_last, p.batch_epoch, p.batch_crc
+	FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part`
+
+func asPosition(r row) journal.Position {
+	p := journal.Position{Topic: r.text(0), Partition: int(r.int(1)), Next: r.int(2)}
+	if !r.null(3) {
+		p.Behind = &journal.BatchMark{Last: r.int(3), Epoch: int32(r.int(4)), CRC: uint32(r.int(5))} // #nosec G115 -- our own numbers
+	}
+	return p
+}
+
 // Positions lists every partition that was begun.
 func (j *Journal) Positions(ctx context.Context) ([]journal.Position, error) {
 	var ps []journal.Position
-	err := j.read(ctx, "SELECT t.name, p.part, p.next_offset FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part", func(r row) error {
-		ps = append(ps, journal.Position{Topic: r.text(0), Partition: int(r.int(1)), Next: r.int(2)})
+	err := j.read(ctx, positionsRead, func(r row) error {
+		ps = append(ps, asPosition(r))
 		return nil
 	})
 	return ps, err
@@ -53,9 +64,14 @@ func (j *Journal) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested
 func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	// Ids are taken in the order of the records, while their shops are locked:
 	// within a shop they rise.
+	var last, epoch, crc any
+	if m := b.Behind; m != nil {
+		last, epoch, crc = m.Last, int64(m.Epoch), int64(m.CRC)
+	}
 	as, err := t.together(
-		ask{`UPDATE position SET next_offset = $1 WHERE topic = (SELECT id FROM topic WHERE name = $2) AND part = $3 AND next_offset = $4 RETURNING topic`,
-			[]any{b.Next, b.Topic, int64(b.Partition), b.From}},
+		ask{`UPDATE position SET next_offset = $1, batch_last = $5, batch_epoch = $6, batch_crc = $7
+			WHERE topic = (SELECT id FROM topic WHERE name = $2) AND part = $3 AND next_offset = $4 RETURNING topic`,
+			[]any{b.Next, b.Topic, int64(b.Partition), b.From, last, epoch, crc}},
 		ask{"SELECT nextval('event_id'), nextval('operation_id') FROM generate_series(1, $1::bigint)", []any{len(b.Events)}},
 		ask{usedKeys, nil})
 	if err != nil {

@@ -125,7 +125,7 @@ func (j *Journal) Rewind(ctx context.Context, ps []journal.Position) error {
 			return journal.ErrNotRecovering
 		}
 		for _, p := range ps {
-			if _, err := t.exec("UPDATE position SET next_offset = $1 WHERE topic = (SELECT id FROM topic WHERE name = $2) AND part = $3 AND next_offset > $1",
+			if _, err := t.exec("UPDATE position SET next_offset = $1, batch_last = NULL, batch_epoch = NULL, batch_crc = NULL WHERE topic = (SELECT id FROM topic WHERE name = $2) AND part = $3 AND next_offset > $1",
 				p.Next, p.Topic, int64(p.Partition)); err != nil {
 				return err
 			}

@@ -3,18 +3,31 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
 )
 
+const positionsRead = `SELECT t.name, p.part, p.next_offset, p.batch_last, p.batch_epoch, p.batch_crc
+	FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part`
+
+// batchMark reads the columns of a mark.
+func batchMark(last, epoch, crc int64) *journal.BatchMark {
+	return &journal.BatchMark{Last: last, Epoch: int32(epoch), CRC: uint32(crc)} // #nosec G115 -- our own numbers
+}
+
 // Positions lists every partition that was begun.
 func (j *Journal) Positions(ctx context.Context) ([]journal.Position, error) {
 	var ps []journal.Position
-	err := j.read(ctx, "SELECT t.name, p.part, p.next_offset FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part", nil,
+	err := j.read(ctx, positionsRead, nil,
 		func(scan scanner) error {
 			var p journal.Position
-			err := scan(&p.Topic, &p.Partition, &p.Next)
+			var last, epoch, crc sql.NullInt64
+			err := scan(&p.Topic, &p.Partition, &p.Next, &last, &epoch, &crc)
+			if last.Valid {
+				p.Behind = batchMark(last.Int64, epoch.Int64, crc.Int64)
+			}
 			ps = append(ps, p)
 			return err
 		})
@@ -53,7 +66,12 @@ func (t *tx) ingest(b *journal.Batch, got *journal.Ingested) error {
 	if !ok {
 		return journal.ErrPosition
 	}
-	n, err := t.exec("UPDATE position SET next_offset = ? WHERE topic = ? AND part = ? AND next_offset = ?", b.Next, topic, b.Partition, b.From)
+	var last, epoch, crc any
+	if m := b.Behind; m != nil {
+		last, epoch, crc = m.Last, int64(m.Epoch), int64(m.CRC)
+	}
+	n, err := t.exec("UPDATE position SET next_offset = ?, batch_last = ?, batch_epoch = ?, batch_crc = ? WHERE topic = ? AND part = ? AND next_offset = ?",
+		b.Next, last, epoch, crc, topic, b.Partition, b.From)
 	if err != nil {
 		return err
 	}

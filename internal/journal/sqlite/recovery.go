@@ -148,7 +148,7 @@ func (j *Journal) Rewind(ctx context.Context, ps []journal.Position) error {
 			return journal.ErrNotRecovering
 		}
 		for _, p := range ps {
-			if _, err := t.exec("UPDATE position SET next_offset = ? WHERE topic = (SELECT id FROM topic WHERE name = ?) AND part = ? AND next_offset > ?",
+			if _, err := t.exec("UPDATE position SET next_offset = ?, batch_last = NULL, batch_epoch = NULL, batch_crc = NULL WHERE topic = (SELECT id FROM topic WHERE name = ?) AND part = ? AND next_offset > ?",
 				p.Next, p.Topic, p.Partition, p.Next); err != nil {
 				return err
 			}

@@ -1,0 +1,164 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafkatest"
+)
+
+// A topic that was made anew, or a log that lost its end, and was filled beyond
+// the journal's position holds other records at the same offsets. None of them is
+// skipped: the consumer refuses to go on.
+func TestConsumer_LogFilledBeyondThePosition(t *testing.T) {
+	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+		topic, j, g := c.NewTopic(t, "in", 1), newInbox(), group()
+		c.Produce(t, topic, many(0, 10))
+		r := start(t, c, g, topic, j)
+		eventually(t, "the records", func() bool { return j.taken() == 10 })
+		r.stop()
+		remake(t, c, topic)
+		c.Produce(t, topic, many(100, 25))
+		r = start(t, c, g, topic, j, func(c *consumer.Config) { c.TopicWait = time.Second })
+		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrTopicAnew) {
+			t.Fatalf("Run: %v", err)
+		}
+		if n := j.taken(); n != 10 {
+			t.Errorf("%d records are taken in", n)
+		}
+		if err := alone(t, c, g, topic, j, nil, func(ctx context.Context, a *consumer.Alone) error {
+			spans, lost, err := a.Inputs(ctx)
+			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].Anew || spans[0].From != 0 || spans[0].To != 25 {
+				t.Errorf("%+v %+v %v", spans, lost, err)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// The same log is read on, after a restart and under another leader.
+func TestConsumer_SameLogIsReadOn(t *testing.T) {
+	c := kafkatest.Embedded(t, kafkatest.WithBrokers(2))
+	topic, j, g := c.NewTopic(t, "in", 1), newInbox(), group()
+	c.Produce(t, topic, many(0, 10))
+	r := start(t, c, g, topic, j)
+	eventually(t, "the records", func() bool { return j.taken() == 10 })
+	for node := range int32(2) {
+		if err := c.Fake().MoveTopicPartition(topic, 0, node); err != nil {
+			t.Fatal(err)
+		}
+		c.Produce(t, topic, many(10+int(node)*5, 5))
+		eventually(t, "the records of the new leader", func() bool { return j.taken() == 15+int(node)*5 })
+	}
+	r.stop()
+	c.Produce(t, topic, many(20, 5))
+	r = start(t, c, g, topic, j)
+	eventually(t, "the records after a restart", func() bool { return j.taken() == 25 })
+	r.stop()
+}
+
+// Records before the position that retention deleted say nothing about the log.
+func TestConsumer_LogWithoutItsBegin(t *testing.T) {
+	c := kafkatest.Embedded(t)
+	topic, j, g := c.NewTopic(t, "in", 1), newInbox(), group()
+	c.Produce(t, topic, many(0, 10))
+	r := start(t, c, g, topic, j)
+	eventually(t, "the records", func() bool { return j.taken() == 10 })
+	r.stop()
+	c.Produce(t, topic, many(10, 5))
+	if err := c.Fake().DeleteRecords(topic, 0, 10); err != nil {
+		t.Fatal(err)
+	}
+	start(t, c, g, topic, j)
+	eventually(t, "the rest", func() bool { return j.taken() == 15 })
+}
+
+func remake(t *testing.T, c *kafkatest.Cluster, topic string) {
+	t.Helper()
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 10 * time.Second, Transport: transport}
+	answer, err := client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	if err == nil {
+		err = answer.Errors[topic]
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the topic again", func() bool {
+		return c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 1}) == nil
+	})
+}
+
+// A leader is elected that lacks the end of the log, while the consumer runs, and
+// what is written then lies beyond the consumer's position.
+func TestConsumer_UncleanLeaderElection(t *testing.T) {
+	c := kafkatest.Real(t, kafkatest.WithBrokers(3), kafkatest.WithProperty("broker.session.timeout.ms", "6000"), kafkatest.WithProperty("replica.lag.time.max.ms", "2000"))
+	const topic = "unclean"
+	err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 2, ConfigEntries: []kafka.ConfigEntry{
+		{ConfigName: "unclean.leader.election.enable", ConfigValue: "true"}, {ConfigName: "min.insync.replicas", ConfigValue: "1"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Produce(t, topic, many(0, 5))
+	j := newInbox()
+	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.TopicWait = 10 * time.Second })
+	eventually(t, "the first records", func() bool { return j.taken() == 5 })
+	leader, follower := replicas(t, c, topic)
+	if err := c.Kill(follower); err != nil {
+		t.Fatal(err)
+	}
+	c.Produce(t, topic, many(5, 5))
+	eventually(t, "the records of the lone leader", func() bool { return j.taken() == 10 })
+	if err := c.Kill(leader); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(follower); err != nil {
+		t.Fatal(err)
+	}
+	c.Produce(t, topic, many(100, 25))
+	if err := r.ends(t, 90*time.Second); !errors.Is(err, consumer.ErrTopicAnew) || !strings.Contains(err.Error(), "leader epoch") {
+		t.Fatalf("Run: %v", err)
+	}
+	if n := j.taken(); n != 10 {
+		t.Errorf("%d records are taken in", n)
+	}
+}
+
+// replicas finds the brokers of a topic with one partition and two replicas.
+func replicas(t *testing.T, c *kafkatest.Cluster, topic string) (leader, follower int) {
+	t.Helper()
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 10 * time.Second, Transport: transport}
+	answer, err := client.Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := answer.Topics[0].Partitions[0]
+	leader, follower = -1, -1
+	for _, b := range p.Replicas {
+		i := slices.Index(c.Brokers(), net.JoinHostPort(b.Host, strconv.Itoa(b.Port)))
+		if b.ID == p.Leader.ID {
+			leader = i
+		} else {
+			follower = i
+		}
+	}
+	if leader < 0 || follower < 0 {
+		t.Fatalf("replicas %+v of brokers %v", p, c.Brokers())
+	}
+	return leader, follower
+}
