@@ -198,7 +198,7 @@ func (b *book) judgeRequests() {
 		}
 		probes := 0
 		for _, a := range f.op.Tries {
-			if a.Probe && (a.End == nil || !a.End.NotSent && !notExecuted(a.End.Status)) {
+			if a.Probe && (a.End == nil || !a.End.NotSent && !notExecuted(a.End.Status) && a.End.Status != 408 && a.End.Status != 503) {
 				probes++
 			}
 		}

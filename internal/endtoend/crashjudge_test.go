@@ -187,8 +187,8 @@ func (r *crashRig) judgeRequests(s subject, made []sandbox.Request, h journal.Sh
 			if a.Flagged {
 				may++
 			}
-			// One that was not executed did not use the probe up.
-			if a.Probe && (a.End == nil || a.End.Outcome != "not_executed" && a.End.Outcome != "limited" && a.End.Outcome != "unauthorized") {
+			// One that was not, or probably not, executed did not use the probe up.
+			if a.Probe && (a.End == nil || !slices.Contains([]string{"not_executed", "probably_not_executed", "limited", "unauthorized"}, a.End.Outcome)) {
 				probes++
 			}
 		}

@@ -89,10 +89,10 @@ var classes = []class{
 	{word: "no-error-code-", activate: ourFault, invite: ourFault},
 	{word: "redirect-", activate: ourFault, invite: ourFault},
 
-	// Probably not executed: as a probe it proves nothing more.
-	{word: "timeout408-1-", activate: &story{activated, 2, unknown, activated}, invite: sentAgain},
-	{word: "error503-1-", activate: &story{activated, 2, unknown, activated}, invite: sentAgain},
-	{word: "error503-after-", activate: &story{lost, 2, unknown, lost}, invite: sentAgain},
+	// Probably not executed: it uses no probe up.
+	{word: "timeout408-1-", activate: again, invite: sentAgain},
+	{word: "error503-1-", activate: again, invite: sentAgain},
+	{word: "error503-after-", activate: &story{lost, 2, lost, lost}, invite: sentAgain},
 
 	// Nobody knows.
 	{word: "error500-1-", activate: harmless, invite: sentAfterDoubt},
