@@ -172,6 +172,7 @@ func (j *Journal) openReaders(ctx context.Context) error {
 		return &URLError{Words: "it cannot be read"}
 	}
 	pool.ConnConfig = j.config.Copy()
+	pool.BeforeConnect = choosing(j.options.URL)
 	pool.MaxConns = 4
 	pool.PingTimeout = j.bounds.ping
 	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
@@ -245,7 +246,7 @@ func (j *Journal) identify(ctx context.Context) error {
 
 // dial opens a connection and makes sure of what it promises.
 func (j *Journal) dial(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := pgx.ConnectConfig(ctx, j.config)
+	conn, err := connect(ctx, j.options.URL, j.config)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func MayWork(ctx context.Context, o Options) error {
 	}
 	j := &Journal{bounds: usual}
 	j.reaching(config)
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := connect(ctx, o.URL, config)
 	if err != nil {
 		return named(readable(err))
 	}

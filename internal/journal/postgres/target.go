@@ -81,7 +81,7 @@ func (j *Journal) foreign(ctx context.Context) error {
 func (t *Target) connect(ctx context.Context) error {
 	config := t.j.config.Copy()
 	also(config, moveSettings)
-	conn, err := (&Journal{config: config}).dial(ctx)
+	conn, err := (&Journal{config: config, options: t.j.options}).dial(ctx)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (s schema) works(known int64) bool {
 func (j *Journal) versioned(ctx context.Context) (err error) {
 	config := j.config.Copy()
 	also(config, migrating)
-	db := stdlib.OpenDB(*config)
+	db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(choosing(j.options.URL)))
 	defer func() { err = errors.Join(err, db.Close()) }()
 	files := j.options.migrations
 	if files == nil {
