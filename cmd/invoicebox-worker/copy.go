@@ -14,7 +14,7 @@ import (
 type journalCopy struct {
 	outputFlag
 	From string `name:"from" group:"command" placeholder:"URL" required:"" help:"The journal: sqlite: and the path of its file. No worker may run with it."`
-	To   string `name:"to" group:"command" placeholder:"URL" required:"" help:"An empty database: postgres://USER@HOST:PORT/DATABASE, with search_path=NAME for a schema of its own. Its password is in the file that PGPASSFILE names, or in PGPASSWORD."`
+	To   string `name:"to" group:"command" placeholder:"URL" required:"" help:"An empty database: postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full, with search_path=NAME for a schema of its own. Its password is in the file that PGPASSFILE names, or in PGPASSWORD."`
 }
 
 type copiedJSON struct {

@@ -26,7 +26,7 @@ type settings struct {
 	KafkaUsername      string   `name:"kafka-username" type:"setting" group:"kafka" placeholder:"NAME" help:"User for SASL."`
 	KafkaPasswordFile  string   `name:"kafka-password-file" type:"setting" group:"kafka" placeholder:"FILE" help:"File with the password for SASL."`
 
-	JournalURL string `name:"journal-url" type:"setting" check:"journal" group:"journal" placeholder:"URL" default:"sqlite:invoicebox-worker.db" help:"The durable memory: sqlite: and a path (default ${default}), or postgres://USER@HOST/DATABASE for several workers; its password is in the file that PGPASSFILE names, or in PGPASSWORD."`
+	JournalURL string `name:"journal-url" type:"setting" check:"journal" group:"journal" placeholder:"URL" default:"sqlite:invoicebox-worker.db" help:"The durable memory: sqlite: and a path (default ${default}), or postgres://USER@HOST/DATABASE?sslmode=verify-full for several workers (on this machine without sslmode); its password is in the file that PGPASSFILE names, or in PGPASSWORD."`
 	KeysetFile string `name:"keyset-file" type:"setting" group:"journal" placeholder:"FILE" help:"Keys that seal secrets, made by \"keys create\". Required. A lost keyset is lost secrets: keep a copy."`
 
 	JournalLimit        string        `name:"journal-limit" type:"setting" check:"size" group:"journal" placeholder:"SIZE" default:"0" help:"Size of the journal, such as 20GiB, at which nothing more is fetched; 0 is none (default ${default})."`
