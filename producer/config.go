@@ -38,7 +38,7 @@ type Config struct {
 	// has ended. Default: 5 s.
 	FlushTime time.Duration
 	// StoppedRetry is how often a topic that a broker definitely refuses is
-	// tried again. Default: 15 s.
+	// tried again, and rows that are not authentic are looked at again. Default: 15 s.
 	StoppedRetry time.Duration
 	// TopicWait is how long a missing topic counts as a passing fault. Default: 5 s.
 	TopicWait time.Duration

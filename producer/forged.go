@@ -6,50 +6,80 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-const (
-	// forgedAgain is how often rows that are not authentic are read again.
-	forgedAgain = time.Minute
-	// forgedLogged bounds how many of them are logged, each once.
-	forgedLogged = 100
-)
+// forgedLogged bounds how many rows that are not authentic are logged, each once.
+const forgedLogged = 100
 
 // forged are the rows of the outbox that no worker wrote so. They stay in the
 // outbox, and the others do not wait for them.
 type forged struct {
-	rows  map[int64]struct{} // as of the last look at all rows
-	seen  map[int64]struct{} // of this look
-	again time.Time
+	rows   map[int64]struct{}
+	logged int
+	// Now and then they are read again: they may have been repaired or taken away.
+	again   time.Time
+	looking bool
+	seen    map[int64]struct{} // of this look
 }
 
 // authentic tells whether a row may be published. One that may not is logged
 // once.
 func (r *Relay) authentic(row journal.Outgoing) bool {
+	f := &r.forged
+	_, known := f.rows[row.Row]
 	err := r.config.Authentic(row)
 	if err == nil {
+		if known {
+			delete(f.rows, row.Row)
+			r.countForged()
+		}
 		return true
 	}
-	f := &r.forged
-	if f.seen == nil {
-		f.seen = map[int64]struct{}{}
+	if f.looking {
+		f.seen[row.Row] = struct{}{}
 	}
-	_, known := f.rows[row.Row]
-	_, seen := f.seen[row.Row]
-	f.seen[row.Row] = struct{}{}
-	if !known && !seen && len(f.rows)+len(f.seen) <= forgedLogged {
+	if known {
+		return false
+	}
+	if f.rows == nil {
+		f.rows = map[int64]struct{}{}
+	}
+	if len(f.rows) == 0 {
+		f.again = time.Now().Add(r.config.StoppedRetry)
+	}
+	f.rows[row.Row] = struct{}{}
+	if f.logged++; f.logged <= forgedLogged {
 		r.log.Error("a row of the outbox is not authentic: it is not published and stays there; find out who can write the database",
 			"table", "outbox", "row", row.Row, "event", row.Event.String(), "type", row.Type, "err", err)
 	}
-	r.forgedNow(max(len(f.rows), len(f.seen)))
+	r.countForged()
 	return false
 }
 
-// looked notes that all rows were read.
-func (r *Relay) looked(now time.Time) {
-	r.forged = forged{rows: r.forged.seen, again: now.Add(forgedAgain)}
-	r.forgedNow(len(r.forged.rows))
+// lookAgain begins a look at the rows that are not authentic, when it is time.
+func (r *Relay) lookAgain(now time.Time, wait func(time.Time)) {
+	f := &r.forged
+	switch {
+	case len(f.rows) == 0 || f.looking:
+	case now.Before(f.again):
+		wait(f.again)
+	default:
+		f.looking, f.seen = true, map[int64]struct{}{}
+		for row := range f.rows {
+			r.back(row)
+		}
+	}
 }
 
-func (r *Relay) forgedNow(n int) {
-	r.metrics.forged.Set(float64(n))
-	r.status.forge(n)
+// looked ends a look: all rows were read.
+func (r *Relay) looked() {
+	f := &r.forged
+	if !f.looking {
+		return
+	}
+	f.rows, f.seen, f.looking, f.again = f.seen, nil, false, time.Now().Add(r.config.StoppedRetry)
+	r.countForged()
+}
+
+func (r *Relay) countForged() {
+	r.metrics.forged.Set(float64(len(r.forged.rows)))
+	r.status.forge(len(r.forged.rows))
 }

@@ -149,14 +149,7 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 	ctx = turn.ctx
 	r.resolve(ctx, now, wait)
 	r.refill()
-	if len(r.forged.rows) > 0 && !r.more {
-		// A row may have been repaired or taken away.
-		if now.Before(r.forged.again) {
-			wait(r.forged.again)
-		} else {
-			r.more = true
-		}
-	}
+	r.lookAgain(now, wait)
 	if r.more && !r.reading && !r.full {
 		if now.Before(r.readAt) {
 			wait(r.readAt)
@@ -256,11 +249,11 @@ func (r *Relay) take(p page) {
 		r.more = true
 		return
 	}
+	r.looked()
 	// All is read. From the start again, the next time, as long as that is
 	// nothing that waits: a row may have become visible behind the cursor.
 	if len(r.held) == 0 && !slices.ContainsFunc(r.list(), func(l *lane) bool { return l.skipFrom != 0 }) {
 		r.cursor = 0
-		r.looked(time.Now())
 	}
 }
 

@@ -189,7 +189,7 @@ func (r *Relay) empty() {
 	r.markAt, r.readAt = time.Time{}, time.Time{}
 	r.metrics.held.Set(0)
 	r.forged = forged{}
-	r.forgedNow(0)
+	r.countForged()
 	for _, name := range r.config.topics() {
 		r.topic(name) // known before the first result needs it
 	}
