@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/doctable"
+	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+)
+
+const securityPage = "../../SECURITY.md"
+
+func TestSecurityPage(t *testing.T) {
+	t.Run("SealedColumns", func(t *testing.T) {
+		rows := [][]string{{"Column", "Bound to", "A value that was moved or edited"}}
+		for _, c := range keyset.Columns() {
+			name := "`" + c.Table + "." + c.Name + "`"
+			if c.Table == "meta" {
+				name = "`meta.value` of `" + c.Name + "`"
+			}
+			rows = append(rows, []string{name, c.Binds, c.Refused})
+		}
+		doctable.CompareMarkdown(t, securityPage, "## Sealed values", rows)
+	})
+	t.Run("Connections", func(t *testing.T) {
+		rows := [][]string{{"Connection", "Protocol", "Verified", "Default", "Plaintext on purpose"}}
+		for _, c := range connections {
+			t.Run(strings.ReplaceAll(c.name, " ", "_"), c.try)
+			rows = append(rows, []string{c.name, c.protocol, c.verified, c.byDefault, c.plaintext})
+		}
+		doctable.CompareMarkdown(t, securityPage, "## Connections", rows)
+	})
+}
+
+// connections are the rows of the table of connections; try shows that the code
+// does as the row says.
+var connections = []struct {
+	name, protocol, verified, byDefault, plaintext string
+	try                                            func(t *testing.T)
+}{
+	{
+		"Invoicebox", "HTTPS, TLS 1.2 or later, no redirects", "certificate and name; `--invoicebox-ca-file` replaces the authorities", "verified", "`http://` on loopback only; refused elsewhere",
+		func(t *testing.T) {
+			for url, fits := range map[string]bool{
+				"https://api.example": true, "http://api.example": false, "http://127.0.0.1:8080": true, "http://localhost:8080": true, "http://10.0.0.1": false,
+			} {
+				client, err := invoicebox.New(invoicebox.Options{BaseURL: url, PartnerID: "partner", Token: func() secret.String { return secret.New("token") }, UserAgent: "test"})
+				if (err == nil) != fits {
+					t.Errorf("%s: %v", url, err)
+				}
+				if client != nil {
+					client.Close()
+				}
+			}
+		},
+	},
+	{
+		"PostgreSQL", "PostgreSQL over TLS", "`sslmode=verify-full`: certificate and name", "refused beyond loopback and sockets without an `sslmode`, and with `prefer` or `allow`",
+		"`sslmode=disable` spelled out, or `require` and `verify-ca` for less; a warning in the log and in `check`",
+		func(t *testing.T) {
+			for _, name := range []string{"PGSSLMODE", "PGSERVICE", "PGSERVICEFILE", "PGHOST"} {
+				t.Setenv(name, "")
+			}
+			for url, fits := range map[string]bool{
+				"postgres://u@db.example/x": false, "postgres://u@db.example/x?sslmode=prefer": false, "postgres://u@db.example/x?sslmode=allow": false,
+				"postgres://u@db.example/x?sslmode=disable": true, "postgres://u@db.example/x?sslmode=require": true, "postgres://u@db.example/x?sslmode=verify-full": true,
+				"postgres://u@127.0.0.1/x": true, "postgres://u@localhost,db.example/x": false, "postgres://u:password@localhost/x": false,
+			} {
+				// No connection is made: what is refused is refused before.
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				_, err := worker.OpenBeside(ctx, url, nil)
+				if refused := err != nil && (strings.Contains(err.Error(), "add sslmode=verify-full") || strings.Contains(err.Error(), "no password")); refused == fits {
+					t.Errorf("%s: %v", url, err)
+				}
+			}
+		},
+	},
+	{
+		"Kafka", "Kafka over TLS 1.2 or later", "with `--kafka-tls`: certificate and name; `--kafka-ca-file` replaces the authorities", "plaintext; beyond loopback a warning in the log and in `check`",
+		"no `--kafka-tls`; SASL PLAIN is refused beyond loopback then, SCRAM is not",
+		func(t *testing.T) {
+			for _, c := range []struct {
+				broker, mechanism string
+				fits, warns       bool
+			}{
+				{"kafka.example:9092", kafkaconn.Plain, false, true}, {"127.0.0.1:9092", kafkaconn.Plain, true, false}, {"kafka.example:9092", "scram-sha-512", true, true}, {"kafka.example:9092", "", true, true},
+			} {
+				config := kafkaconn.Config{Brokers: []string{c.broker}}
+				if c.mechanism != "" {
+					config.SASL = &kafkaconn.SASL{Mechanism: c.mechanism, Username: "u", Password: func() (secret.String, error) { return secret.New("p"), nil }}
+				}
+				conn, err := kafkaconn.New(config)
+				if (err == nil) != c.fits {
+					t.Errorf("%+v: %v", c, err)
+				}
+				if err == nil && (conn.Plaintext() != "") != c.warns {
+					t.Errorf("%+v: plaintext %q", c, conn.Plaintext())
+				}
+			}
+		},
+	},
+	{
+		"Metrics and health (`--listen`)", "HTTP", "nobody; on loopback the Host header must name loopback; at most 128 connections, 32 for each address", "loopback only (`127.0.0.1:9464`)", "always plaintext; keep it on loopback or behind a network policy",
+		func(t *testing.T) {
+			code, out, _ := execute(t.Context(), "run", "--help")
+			if code != exitDone || !strings.Contains(out, "127.0.0.1:9464") {
+				t.Error("the default of --listen is another")
+			}
+		},
+	},
+}
