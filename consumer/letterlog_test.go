@@ -69,7 +69,7 @@ func TestLetterLog(t *testing.T) {
 			if got := lines(); len(got) != loggedLetters+1 || !strings.Contains(got[loggedLetters], "not logged") {
 				t.Errorf("%d lines: %q", len(got), got)
 			}
-			time.Sleep(letterWindow)
+			<-time.After(letterWindow)
 			flood()
 			if got := lines(); len(got) != loggedLetters+1 {
 				t.Errorf("%d lines in the next minute", len(got))

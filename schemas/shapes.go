@@ -240,7 +240,7 @@ func distance(text []byte) int {
 			}
 			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+cost)
 			if i > 0 && j > 0 && text[i] == b[j-1] && text[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
+				row[j+1] = min(row[j+1], before[j-1]+1) // #nosec G602 -- j is above 0
 			}
 		}
 		before, last = last, row

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/kafkaconn"
@@ -116,7 +117,7 @@ func startWorker(s workerSettings) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{command: exec.Command(program, workerArgument), ready: make(chan string, 1), ended: make(chan error, 1)} // #nosec G204 -- this program
+	p := &process{command: exec.CommandContext(context.Background(), program, workerArgument), ready: make(chan string, 1), ended: make(chan error, 1)} // #nosec G204 -- this program
 	var said strings.Builder
 	p.command.Stderr = &said
 	if p.stdin, err = p.command.StdinPipe(); err != nil {
@@ -129,7 +130,11 @@ func startWorker(s workerSettings) (*process, error) {
 	if err := p.command.Start(); err != nil {
 		return nil, fmt.Errorf("the worker: %w", err)
 	}
-	if err := json.NewEncoder(p.stdin).Encode(s); err != nil {
+	text, err := json.Marshal(s)
+	if err == nil {
+		_, err = p.stdin.Write(append(text, '\n'))
+	}
+	if err != nil {
 		_ = p.command.Process.Kill()
 		return nil, fmt.Errorf("the worker: %w", err)
 	}
@@ -150,7 +155,7 @@ func startWorker(s workerSettings) (*process, error) {
 // kill ends the process as a power cut does.
 func (p *process) kill() {
 	_ = p.command.Process.Kill()
-	<-p.ended
+	_ = <-p.ended // that it was killed
 }
 
 // stop drains the worker, and kills it when that takes too long.
