@@ -123,11 +123,11 @@ type Config struct {
 	DeadLetters journal.LetterBounds
 }
 
-// The bounds of [Config.FetchMemory] and its default.
+// The default of [Config.FetchMemory] and its bounds.
 const (
 	DefaultFetchMemory = 32 << 20
-	leastMemory        = 24 << 20
-	mostMemory         = 1 << 30
+	LeastFetchMemory   = 24 << 20
+	MostFetchMemory    = 1 << 30
 )
 
 const (
@@ -185,8 +185,8 @@ func (c *Config) setDefaults() error {
 	if c.BatchEvents < 0 {
 		return errors.New("consumer: BatchEvents is a bound: not negative")
 	}
-	if c.FetchMemory < leastMemory || c.FetchMemory > mostMemory {
-		return fmt.Errorf("consumer: FetchMemory is %d bytes; it has to be between %d and %d", c.FetchMemory, leastMemory, mostMemory)
+	if c.FetchMemory < LeastFetchMemory || c.FetchMemory > MostFetchMemory {
+		return fmt.Errorf("consumer: FetchMemory is %d bytes; it has to be between %d and %d", c.FetchMemory, LeastFetchMemory, MostFetchMemory)
 	}
 	return nil
 }

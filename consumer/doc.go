@@ -97,6 +97,30 @@
 // While a topic is gone the others are read, and Ready says so within about
 // three seconds: a reader that is told so has the topics looked at.
 //
+// # Fetching
+//
+// Each broker has one connection over which all its partitions are fetched, and
+// one for questions about offsets; the group, metadata and commits use up to five
+// more for a worker. A request asks for all partitions that wait, those first
+// that were served longest ago. A session that the broker ends unless it
+// authenticates again is replaced before.
+//
+// [Config.FetchMemory] bounds what is held, over all partitions: a quarter of it
+// is for batches as they came, the rest for what is unpacked at a time. Batches
+// are unpacked as a stream (internal/recordbatch). A partition is asked for less
+// the more its records unpack to. What exceeds a bound becomes dead letters
+// too_large, and what has the right checksum and cannot be read, malformed: one
+// for each record, or one for all where there are more than a thousand. The
+// position moves on.
+//
+// A broker that throttles (KIP-219) is not asked for as long as it says. That is
+// no silence: neither it nor waiting behind other partitions counts for ErrStuck.
+//
+// An open transaction that holds records back is a gauge (unstable_records) and
+// after a minute a line in the log. A damaged batch (its checksum is wrong) is
+// fetched again, because another copy may be good; when it stays so, ErrStuck
+// names it and what can be done.
+//
 // # Failures
 //
 //	at the start, for a bounded time, then Run ends:
@@ -128,8 +152,9 @@
 // # Why so
 //
 // kafka.Reader with a group commits across generations and is not used.
-// Client.Fetch is not used either, but the same request on the same transport:
-// the library hides which transactions were aborted and where empty batches
-// lie. The library's watcher of partitions rejoins a hundred times a second
+// Client.Fetch and the library's transport are not used to fetch either: they
+// unpack whole responses without a bound, take a connection for each partition,
+// and hide aborted transactions, the broker's time and the leader epoch. The
+// library's watcher of partitions rejoins a hundred times a second
 // while a topic is missing, so watching is done here.
 package consumer

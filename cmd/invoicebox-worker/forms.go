@@ -39,6 +39,7 @@ var forms = map[string]func(string) string{
 	"identity": checkIdentity,
 	"name":     checkName,
 	"size":     checkSize,
+	"memory":   checkMemory,
 	"account":  checkAccount,
 	"topic":    nil, // pairs: checkPair
 }

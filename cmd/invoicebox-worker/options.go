@@ -20,6 +20,8 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, MaximumAge: s.MaximumAge, VerifyEvery: s.VerifyEvery, DrainTime: s.DrainTime,
 		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention, DeadLetterLimit: int64(s.DeadLetterLimit),
 	}
+	memory, _ := parseSize(s.FetchMemory) // checked where it was read
+	o.FetchMemory = int(memory)
 	o.DeadLetterBytes, _ = parseSize(s.DeadLetterSize) // checked where it was read
 	o.JournalLimit, _ = parseSize(s.JournalLimit)      // checked where they were read
 	o.JournalReserve, _ = parseSize(s.JournalReserve)

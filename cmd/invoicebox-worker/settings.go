@@ -25,6 +25,7 @@ type settings struct {
 	KafkaSASLMechanism string   `name:"kafka-sasl-mechanism" type:"setting" oneof:"plain,scram-sha-256,scram-sha-512" group:"kafka" placeholder:"NAME" help:"plain, scram-sha-256 or scram-sha-512; else none."`
 	KafkaUsername      string   `name:"kafka-username" type:"setting" group:"kafka" placeholder:"NAME" help:"User for SASL."`
 	KafkaPasswordFile  string   `name:"kafka-password-file" type:"setting" group:"kafka" placeholder:"FILE" help:"File with the password for SASL."`
+	FetchMemory        string   `name:"fetch-memory" type:"setting" check:"memory" group:"kafka" placeholder:"SIZE" default:"32MiB" help:"Memory for fetched records of all partitions together, packed and unpacked, from 24MiB to 1GiB (default ${default}). A batch that has more than half of it on the wire, or unpacks to more than all of it, becomes dead letters."`
 
 	JournalURL string `name:"journal-url" type:"setting" check:"journal" group:"journal" placeholder:"URL" default:"sqlite:invoicebox-worker.db" help:"The durable memory: sqlite: and a path (default ${default}), or postgres://USER@HOST/DATABASE?sslmode=verify-full for several workers (on this machine without sslmode); its password is in the file that PGPASSFILE names, or in PGPASSWORD."`
 	KeysetFile string `name:"keyset-file" type:"setting" group:"journal" placeholder:"FILE" help:"Keys that seal secrets, made by \"keys create\". Required. A lost keyset is lost secrets: keep a copy."`

@@ -58,6 +58,7 @@ func TestPrecedence(t *testing.T) {
 		"kafka-ca-file": {"a", "b", "c"}, "kafka-cert-file": {"a", "b", "c"}, "kafka-key-file": {"a", "b", "c"},
 		"kafka-sasl-mechanism": {"plain", "scram-sha-256", "scram-sha-512"}, "kafka-username": {"a", "b", "c"}, "kafka-password-file": {"a", "b", "c"},
 		"journal-url": {"sqlite:a", "sqlite:b", "sqlite:c"}, "keyset-file": {"a", "b", "c"},
+		"fetch-memory":  {"24MiB", "48MiB", "1GiB"},
 		"journal-limit": {"1GiB", "2GiB", "3"}, "journal-reserve": {"1GiB", "2GiB", "3"}, "outbox-limit": {"1", "2", "3"}, "inbox-retention": {"100h", "200h", "300h"}, "dead-letter-retention": {"100h", "200h", "300h"},
 		"dead-letter-limit": {"1", "2", "3"}, "dead-letter-size": {"1GiB", "2GiB", "3"},
 		"invoicebox-url": {"https://a", "https://b", "https://c"}, "partner-id": {"a", "b", "c"}, "token-file": {"a", "b", "c"},
@@ -155,7 +156,7 @@ func TestWrongValues(t *testing.T) {
 		"concurrency": {"0", "4097", "abc"}, "credentials-store": {"vault", "openbao", "none"}, "start": {"now", "2026-01-31", "0"},
 		"topic":        {"x=y", "shop.invoicebox_invited", "shop.invoicebox_invited=", "shop.invoicebox_invited=a b", "shop.invoicebox_invited=..", "=x", "shop.invoicebox_invited=a,shop.invoicebox_invited=b"},
 		"event-format": {"json"}, "request-deadline": {"1ms", "11m"}, "lease": {"0s", "2h"}, "slack": {"25h", "-1s"}, "unknown-outcome": {"probe"},
-		"maximum-age": {"1s"}, "verify-every": {"-1s", "1y", "8785h"}, "inbox-retention": {"-1s", "87841h"}, "dead-letter-retention": {"30d"}, "dead-letter-limit": {"-1", "many"}, "dead-letter-size": {"1 GB"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
+		"maximum-age": {"1s"}, "verify-every": {"-1s", "1y", "8785h"}, "inbox-retention": {"-1s", "87841h"}, "dead-letter-retention": {"30d"}, "dead-letter-limit": {"-1", "many"}, "dead-letter-size": {"1 GB"}, "fetch-memory": {"0", "8MiB", "2GiB"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
 	} {
 		for _, value := range values {
 			_, byFlag := read(t, nil, "--"+name+"="+value)

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"invoicebox-worker/consumer"
 )
 
 // sizeUnits are what a size may end with; a bare number is bytes.
@@ -31,6 +33,14 @@ func parseSize(text string) (int64, bool) {
 func checkSize(text string) string {
 	if _, ok := parseSize(text); !ok {
 		return "must be a size such as 1048576, 512MiB or 20GiB, or 0"
+	}
+	return ""
+}
+
+// checkMemory checks the memory for fetched records; see consumer.Config.
+func checkMemory(text string) string {
+	if n, ok := parseSize(text); !ok || n < consumer.LeastFetchMemory || n > consumer.MostFetchMemory {
+		return "must be a size from 24MiB to 1GiB"
 	}
 	return ""
 }

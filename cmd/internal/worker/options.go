@@ -23,6 +23,7 @@ type Options struct {
 	JournalURL string      // journal-url: `sqlite:` and a path, or postgres://…
 	Keyset     *keyset.Set // keyset-file
 
+	FetchMemory    int   // fetch-memory: bytes of fetched records, packed and unpacked; 0: the consumer's default
 	JournalLimit   int64 // journal-limit: bytes of the journal at which fetching stops; 0: no bound but the disk
 	JournalReserve int64 // journal-reserve: free bytes of its disk below which fetching stops; at least 2 MiB a call
 	OutboxLimit    int   // outbox-limit: events that wait to be published at which fetching stops; 0: DefaultOutboxLimit

@@ -140,7 +140,7 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 		Forget: forgets, First: func(ctx context.Context) error { return begin(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
-		StrangerWait: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
+		FetchMemory: o.FetchMemory, StrangerWait: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
 	})
 }
 
