@@ -251,7 +251,7 @@ func (b *broker) exchange(turns []*turn) error {
 	if !ok {
 		return kafka.UnsupportedVersion
 	}
-	if err := session.SetDeadline(time.Now().Add(b.wait + requestTimeout)); err != nil {
+	if err := session.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return err
 	}
 	correlation, err := session.Send(version, request(turns, reserved, b.wait))
@@ -377,8 +377,18 @@ func (b *broker) connect() (*kafkaconn.Session, error) {
 	b.mu.Lock()
 	b.session, b.renewed = s, false
 	b.mu.Unlock()
-	b.in, b.used = bufio.NewReaderSize(s, readBuffer), false
+	b.in, b.used = bufio.NewReaderSize(patient{s}, readBuffer), false
 	return s, nil
+}
+
+// patient reads a response for as long as something comes, however slow the line.
+type patient struct{ session *kafkaconn.Session }
+
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.session.SetReadDeadline(time.Now().Add(maxWait + requestTimeout)); err != nil {
+		return 0, err
+	}
+	return p.session.Read(b)
 }
 
 func (b *broker) hangUp() {

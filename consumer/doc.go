@@ -81,6 +81,9 @@
 //
 // # What it does not
 //
+// Batches of the message formats 0 and 1, which brokers before 4.0 may still hold
+// from before 0.11, are not read: ErrStuck names the first.
+//
 // The client library does not know topic ids. A topic that is deleted, made anew
 // and filled beyond the position while it is read, between two looks at the
 // topics, is taken for the old one. Records of plain JSON without an id are

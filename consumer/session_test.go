@@ -1,0 +1,29 @@
+package consumer
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+// A session that the broker ends unless it authenticates again is replaced
+// before, so that its end is no fault.
+func TestFetcher_SessionExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fetcher{}
+		if f.expired(&kafkaconn.Session{}) {
+			t.Error("a session without an end expires")
+		}
+		s := &kafkaconn.Session{Expires: time.Now().Add(time.Hour), Lifetime: time.Hour}
+		<-time.After(53 * time.Minute)
+		if f.expired(s) {
+			t.Error("the session is replaced too early")
+		}
+		<-time.After(2 * time.Minute)
+		if !f.expired(s) {
+			t.Error("the session is not replaced in time")
+		}
+	})
+}
