@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -57,7 +58,8 @@ type Conn struct {
 	sasl     sasl.Mechanism
 	dial     DialFunc
 	attempts *attempts
-	open     *plaintext
+	answered atomic.Bool // a request was answered
+	clear    *plaintext
 }
 
 // New checks the settings and the files that they name.
@@ -81,13 +83,13 @@ func New(c Config) (*Conn, error) {
 	if conn.sasl, err = c.SASL.mechanism(); err != nil {
 		return nil, err
 	}
-	conn.open = newPlaintext(c)
+	conn.clear = newPlaintext(c)
 	for _, b := range c.Brokers {
-		if err := conn.open.refuses(b); err != nil {
+		if err := conn.clear.refuses(b); err != nil {
 			return nil, err
 		}
 	}
-	conn.dial = conn.open.through(conn.attempts.through(local(conn.dial)))
+	conn.dial = conn.clear.through(conn.attempts.through(local(conn.dial)))
 	return conn, nil
 }
 
@@ -102,17 +104,25 @@ func (c *Conn) Dialer(through func(DialFunc) DialFunc) *kafka.Dialer {
 	if through != nil {
 		dial = through(dial)
 	}
-	return &kafka.Dialer{ClientID: c.clientID, Timeout: dialTimeout, DialFunc: dial, TLS: c.tls, SASLMechanism: c.sasl}
+	d := &kafka.Dialer{ClientID: c.clientID, Timeout: dialTimeout, DialFunc: dial, TLS: c.tls}
+	if c.sasl != nil {
+		d.DialFunc, d.TLS = c.authenticated(dial), nil
+	}
+	return d
 }
 
 // Transport makes a pool of connections that asks for the metadata of the
 // given topics only, of all topics when there is none. Its user ends it with
 // CloseIdleConnections.
 func (c *Conn) Transport(topics ...string) *kafka.Transport {
-	return &kafka.Transport{
+	t := &kafka.Transport{
 		Dial: c.dial, DialTimeout: dialTimeout, IdleTimeout: time.Minute, MetadataTTL: metadataTTL,
-		MetadataTopics: topics, ClientID: c.clientID, TLS: c.tls, SASL: c.sasl,
+		MetadataTopics: topics, ClientID: c.clientID, TLS: c.tls,
 	}
+	if c.sasl != nil {
+		t.Dial, t.TLS = c.authenticated(c.dial), nil
+	}
+	return t
 }
 
 // Client makes a client on a transport.

@@ -23,6 +23,10 @@
 //     Configured and advertised addresses are compared by their form; the name
 //     localhost is resolved here and not by a resolver. [Conn.Plaintext] names
 //     the other brokers that are spoken to without TLS.
+//   - Brokers that limit how long an authenticated session lasts
+//     (connections.max.reauth.ms) interrupt nothing: connections authenticate
+//     again before a request when four fifths of the time are over (KIP-368).
+//     The library does not, and the loss of a group's connection is a rebalance.
 //   - No error holds a password.
 //
 // # What it does not

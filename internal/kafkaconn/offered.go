@@ -47,6 +47,9 @@ func (r roundTripper) RoundTrip(ctx context.Context, address net.Addr, request k
 		}
 	}
 	response, err := r.next.RoundTrip(ctx, address, request)
+	if err == nil {
+		r.conn.answered.Store(true)
+	}
 	return response, r.conn.unreached(err, began)
 }
 

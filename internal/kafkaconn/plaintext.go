@@ -63,9 +63,9 @@ func (p *plaintext) through(dial DialFunc) DialFunc {
 // Plaintext names the brokers beyond loopback to which nothing is encrypted; ""
 // for none. Brokers' advertised addresses are known after the first requests.
 func (c *Conn) Plaintext() string {
-	c.open.mu.Lock()
-	defer c.open.mu.Unlock()
-	return listed(c.open.addresses)
+	c.clear.mu.Lock()
+	defer c.clear.mu.Unlock()
+	return listed(c.clear.addresses)
 }
 
 // loopback reports whether host:port is this machine by its form. No resolver

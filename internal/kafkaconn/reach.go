@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -102,7 +103,7 @@ func (c *Conn) unreached(err error, since time.Time) error {
 	}
 	addresses, cause := c.attempts.failed(since)
 	if len(addresses) == 0 {
-		return err
+		return c.broken(err)
 	}
 	class := ClassOf(err)
 	switch {
@@ -120,6 +121,16 @@ func (c *Conn) unreached(err error, since time.Time) error {
 		err = fmt.Errorf("%w; the last attempt: %w", err, cause)
 	}
 	return &Fault{Class: class, Words: words, Err: err}
+}
+
+// broken explains a closed connection to a cluster that has answered requests
+// before: its listener's TLS, SASL and password are then right.
+func (c *Conn) broken(err error) error {
+	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	if !closed || !c.answered.Load() || ClassOf(err) != Unreachable {
+		return err
+	}
+	return &Fault{Class: Unreachable, Words: "the broker closed the connection: it is going down, or it ended the session", Err: err}
 }
 
 // listed names at most three addresses.

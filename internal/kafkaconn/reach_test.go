@@ -3,6 +3,7 @@ package kafkaconn_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -192,6 +193,27 @@ func TestConn_LocalhostIsLoopback(t *testing.T) {
 		dialled = nil
 		if _, err := conn.Dialer(nil).DialContext(t.Context(), "tcp", address); err == nil || !slices.Equal(dialled, []string{"127.0.0.1:7", "[::1]:7"}) {
 			t.Errorf("%s: dialled %v, %v", address, dialled, err)
+		}
+	}
+}
+
+// A connection that is closed after requests were answered does not blame TLS or
+// the password.
+func TestConn_ClosedAfterAnswers(t *testing.T) {
+	c := kafkatest.Embedded(t, kafkatest.WithTopic("in", 1))
+	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kafkaconn.Explain(conn.Unreached(io.EOF)); !strings.Contains(err.Error(), "password") {
+		t.Errorf("before the first answer: %v", err)
+	}
+	if err := request(t, conn, 5*time.Second, commits); err != nil {
+		t.Fatal(err)
+	}
+	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF} {
+		if err := kafkaconn.Explain(conn.Unreached(closed)); strings.Contains(err.Error(), "password") || kafkaconn.ClassOf(err) != kafkaconn.Unreachable {
+			t.Errorf("after an answer: %v", err)
 		}
 	}
 }

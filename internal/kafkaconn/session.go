@@ -45,6 +45,11 @@ func (c *Conn) Open(ctx context.Context, address string, through func(DialFunc) 
 	if err != nil {
 		return nil, err
 	}
+	return c.open(ctx, conn, address)
+}
+
+// open makes a session on a connection, and closes that when it fails.
+func (c *Conn) open(ctx context.Context, conn net.Conn, address string) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	s, err := c.greet(ctx, conn, address)
 	if !stop() && err == nil {
