@@ -368,6 +368,8 @@
 //	                             brings a merchant that conflicts, pause the account: each spends a code. Only an
 //	                             activation that is stored ends the row. Ends by a person's resume or a changed
 //	                             token file and one trial, or by a reread that works
+//	                             Calls that are in flight when the third comes end as they end: up to the
+//	                             concurrency of codes more may be spent
 //	paused by a person           a person resumes it
 //	intent and journal fail      the intent waits and is performed at the next look; a gate is changed in the
 //	                             journal first
