@@ -174,6 +174,10 @@ type Transition struct {
 	// become Superseded with this reason.
 	Supersede string
 	Over      []string
+	// Unsent, with Supersede: operations of the same shop and kind that wait for a
+	// person for one of these reasons, of which nothing was ever sent, become
+	// Superseded too, whichever run began first.
+	Unsent []string
 	// Compared: the receipts that came late have been looked at.
 	Compared bool
 	// Verified: the credentials that its receipts brought work, which ends what

@@ -96,6 +96,10 @@ func overtaken() (reasons []string) {
 	return reasons
 }
 
+// neverSentHere are the reasons of attention that end when the shop became active
+// by a code of its own: nothing was sent for them, and nobody waits for them.
+func neverSentHere() []string { return []string{string(ReasonCodeOfOtherShop)} }
+
 // afterAll tells whether an event of the same type may have been published in
 // the operation's run before: it rests on an answer that may have come late.
 func afterAll(op journal.ClaimedOperation, r Reason) bool {

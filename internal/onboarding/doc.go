@@ -250,7 +250,7 @@
 // What is certain and what is not says [AttentionRows]. Event is the failure that
 // is published when it comes to this; commands are those that are safe. The last
 // column is of one in doubt and without an answer, when a newer code of the shop,
-// or address, succeeds.
+// or address, succeeds; for code_of_other_shop any code of the shop's own.
 //
 //	reason                kinds             event                commands              in doubt             a newer one works
 //	outcome_unknown       invite, activate  outcome_unknown      probe, enter, close   the same             superseded
@@ -260,7 +260,7 @@
 //	merchant_conflict     activate          merchant_conflict    reread, enter, close  the same             stays
 //	credentials_invalid   activate          credentials_invalid  retry, enter, close   the same             stays
 //	second_token          activate          second_token         enter, close          the same             stays
-//	code_of_other_shop    activate          code_of_other_shop   close                 the same             stays
+//	code_of_other_shop    activate          code_of_other_shop   close                 the same             superseded
 //	subject_unreadable    invite, activate  -                    retry, close          probe, enter, close  superseded
 //	answer_not_authentic  activate          answer_unreadable    enter, close          the same             stays
 //	credentials_lost      activate          credentials_lost     enter, close          the same             stays

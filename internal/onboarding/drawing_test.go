@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func TestTheReasonsOfAttentionAreDrawn(t *testing.T) {
 		for i, k := range r.Kinds {
 			kinds[i] = k.String()
 		}
-		rows = append(rows, []string{string(r.Reason), strings.Join(kinds, ", "), string(r.Failure), words(r.Commands), cmp.Or(words(r.InDoubt), "the same"), map[bool]string{true: "superseded", false: "stays"}[r.Overtaken]})
+		rows = append(rows, []string{string(r.Reason), strings.Join(kinds, ", "), string(r.Failure), words(r.Commands), cmp.Or(words(r.InDoubt), "the same"), map[bool]string{true: "superseded", false: "stays"}[r.Overtaken || slices.Contains(neverSentHere(), string(r.Reason))]})
 	}
 	doctable.Compare(t, "doc.go", "Reasons of attention", rows)
 }

@@ -238,7 +238,7 @@ func (p *Pool) entered(
 		}
 	}
 	tr.Credential, tr.Active = &prepared.Row, p.current(x.Finished, event, true)
-	tr.Supersede, tr.Over, tr.Verified = string(ReasonNewerCode), overtaken(), true
+	tr.Supersede, tr.Over, tr.Unsent, tr.Verified = string(ReasonNewerCode), overtaken(), neverSentHere(), true
 	tr.Publish = []journal.Draft{event}
 	return &tr, nil
 }

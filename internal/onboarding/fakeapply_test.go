@@ -67,7 +67,7 @@ func (f *fakeJournal) Apply(ctx context.Context, t journal.Transition) error {
 			op.Closed = t.End.At
 		}
 		if t.Supersede != "" {
-			f.supersedeOlder(op, t.Supersede, t.Over)
+			f.supersedeOlder(op, t.Supersede, t.Over, t.Unsent)
 		}
 		f.move(op, t.To)
 		if t.NewRun && t.To == journal.Planned {

@@ -32,10 +32,11 @@ func (f *fakeJournal) eventsOf(op *fakeOp) (out []fakeEvent) {
 	return out
 }
 
-func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string, over []string) {
+func (f *fakeJournal) supersedeOlder(by *fakeOp, reason string, over, unsent []string) {
 	for _, op := range f.ops {
 		waits := op.State == journal.Queued && op.last || op.State == journal.Attention && op.receipts == 0 && slices.Contains(over, op.Reason)
-		if op.Shop == by.Shop && op.Kind == by.Kind && op.turn < by.turn && op.Doubt && waits {
+		never := op.State == journal.Attention && slices.Contains(unsent, op.Reason)
+		if op.Shop == by.Shop && op.Kind == by.Kind && (op.turn < by.turn && op.Doubt && waits || never) {
 			f.move(op, journal.Superseded)
 			op.Reason = reason
 		}

@@ -100,7 +100,7 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		return
 	}
 	// Its code was executed: what is older and in doubt needs no answer any more.
-	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode), Over: overtaken()}
+	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode), Over: overtaken(), Unsent: neverSentHere()}
 	switch verdict := p.checkToken(s, t, act.Token); verdict {
 	case tokenGood:
 		tr.To, tr.Reason, tr.Verified = journal.Done, string(ReasonActivated), true

@@ -79,6 +79,27 @@ var plans = []part{
 			f.Fatalf("stats are %+v", s)
 		}
 	}},
+	{"what nothing was sent for ends with a code of the shop's own", func(f *fixture) {
+		waiting := func(shop string) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte("attention of "+shop)) }
+		f.plan = func(e journal.Event, _ journal.ShopView) journal.Plan {
+			return journal.Plan{New: &journal.NewOperation{UUID: waiting(e.Shop.Shop), Attention: "code_of_other_shop"}}
+		}
+		f.ingest(f.code("s2", "e1", "123"))
+		f.ingest(f.code("s3", "e2", "123"))
+		f.plan = nil
+		own, id := f.sending(f.code("s2", "e3", "456"))
+		f.apply(journal.Transition{
+			Ref: own.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: f.answered(200), Reason: "activated",
+			Supersede: "newer_code", Unsent: []string{"code_of_other_shop"},
+		})
+		f.wantState(waiting("s2"), journal.Superseded)
+		f.wantState(waiting("s3"), journal.Attention)
+		f.crash()
+		if s := stats(f); s.Attention["code_of_other_shop"] != 1 {
+			f.Fatalf("stats are %+v", s)
+		}
+		f.idle(journal.Activate, journal.Call)
+	}},
 	{"the newest generation owns an address", func(f *fixture) {
 		generation := 0
 		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {

@@ -144,8 +144,21 @@ func laneFor(tr journal.Transition, to journal.State) any {
 const olderRead = `SELECT o.id FROM operation o JOIN operation n ON n.id = $3
 	WHERE o.shop = $1 AND o.kind = $2 AND o.doubt = 1 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0 AND o.reason = ANY($4))`
 
-// supersedeOlder ends those in doubt that this operation stands for.
+const unsentRead = `SELECT id FROM operation WHERE state = 20 AND reason = ANY($1) AND shop = $2 AND kind = $3`
+
+// supersedeOlder ends those that nothing was sent for, and those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
+	if len(tr.Unsent) > 0 {
+		a, err := t.query(unsentRead, tr.Unsent, f.shop, int64(f.kind))
+		if err != nil {
+			return err
+		}
+		if len(a.rows) > 0 {
+			if err := t.supersede(idsOf(a.rows), tr.Supersede); err != nil {
+				return err
+			}
+		}
+	}
 	a, err := t.query(olderRead, f.shop, int64(f.kind), tr.Ref.Operation, tr.Over)
 	if err != nil || len(a.rows) == 0 {
 		return err

@@ -151,8 +151,24 @@ func laneFor(tr journal.Transition, to journal.State) any {
 const olderRead = `SELECT o.id, o.lane, o.reason FROM operation o INDEXED BY operation_doubt JOIN operation n ON n.id = ?3
 	WHERE o.shop = ?1 AND o.kind = ?2 AND o.doubt = 1 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
 
-// supersedeOlder ends those in doubt that this operation stands for.
+const unsentRead = `SELECT id FROM operation INDEXED BY operation_attention WHERE state = 20 AND reason = ?1 AND shop = ?2 AND kind = ?3`
+
+// supersedeOlder ends those that nothing was sent for, and those in doubt that this operation stands for.
 func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
+	for _, reason := range tr.Unsent {
+		var unsent []int64
+		if err := t.each(unsentRead, in{reason, f.shop, int64(f.kind)}, func(r row) error {
+			unsent = append(unsent, r.int(0))
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, id := range unsent {
+			if err := t.supersede(id, tr.Supersede); err != nil {
+				return err
+			}
+		}
+	}
 	if !t.j.writer.doubted.has(f.shop) {
 		return nil
 	}
