@@ -129,7 +129,7 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	var lines kafkaconn.Lines // the group's
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
-		Dialer:         c.config.Kafka.Dialer(lines.Through),
+		Dialer:         c.groupDialer(&lines),
 		GroupBalancers: []kafka.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete, &c.held}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,

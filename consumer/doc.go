@@ -41,7 +41,9 @@
 //     after the journal's transaction, coalesced, and only inside a living
 //     generation, so a worker that was replaced cannot move them.
 //   - The group's protocol is named after the journal ([ProtocolName]): a worker
-//     with another journal, or any other client, is refused by the broker.
+//     with another journal, or any other client, is refused by the broker. The
+//     assignments hold user data, so that the broker also refuses clients of the
+//     new consumer protocol (KIP-848) and does not turn the group into theirs.
 //   - Partitions of all topics are dealt together and evenly, and a rebalance
 //     moves as few as that allows; see below.
 //   - Records of aborted transactions are left out, and the markers of

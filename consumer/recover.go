@@ -71,7 +71,7 @@ func (c *Consumer) Alone(ctx context.Context, more []string, work func(context.C
 	var incomplete atomic.Bool
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
-		Dialer:         c.config.Kafka.Dialer(lines.Through),
+		Dialer:         c.groupDialer(&lines),
 		GroupBalancers: []kafka.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete, new(holding)}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,

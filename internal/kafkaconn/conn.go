@@ -105,7 +105,7 @@ func (c *Conn) Dialer(through func(DialFunc) DialFunc) *kafka.Dialer {
 		dial = through(dial)
 	}
 	d := &kafka.Dialer{ClientID: c.clientID, Timeout: dialTimeout, DialFunc: dial, TLS: c.tls}
-	if c.sasl != nil {
+	if c.tls != nil || c.sasl != nil {
 		d.DialFunc, d.TLS = c.authenticated(dial), nil
 	}
 	return d

@@ -1,0 +1,128 @@
+package consumer
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"slices"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/kafkaconn"
+)
+
+// assigned puts user data into the assignments that the leader of the group
+// deals out. Brokers turn a group of the classic protocol into one of the new
+// consumer protocol (KIP-848) when such a client comes, and deal the partitions
+// themselves. They refuse that client where assignments hold user data, which
+// shows that the group has an assignor of its own. The library writes none.
+func assigned(dial kafkaconn.DialFunc, data string) kafkaconn.DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &assigning{Conn: conn, data: []byte(data)}, nil
+	}
+}
+
+// groupDialer makes the dialer of the group's connections.
+func (c *Consumer) groupDialer(lines *kafkaconn.Lines) *kafka.Dialer {
+	d := c.config.Kafka.Dialer(lines.Through)
+	d.DialFunc = assigned(d.DialFunc, ProtocolName(c.config.Inbox))
+	return d
+}
+
+// An assigning connection changes the requests of one API and passes on all else.
+type assigning struct {
+	net.Conn
+	data    []byte
+	pending []byte // a part of a request
+}
+
+// Write passes on whole requests.
+func (a *assigning) Write(b []byte) (int, error) {
+	a.pending = append(a.pending, b...)
+	for len(a.pending) >= 4 {
+		size := 4 + int64(binary.BigEndian.Uint32(a.pending))
+		if int64(len(a.pending)) < size {
+			break
+		}
+		request := withUserData(a.pending[:size], a.data)
+		a.pending = slices.Clone(a.pending[size:])
+		if _, err := a.Conn.Write(request); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+// withUserData adds user data to the assignments of a SyncGroup request of version
+// 0, which the library sends. All else it returns as it is.
+func withUserData(request, data []byte) []byte {
+	const syncGroup, length = 14, 4
+	r := requestReader{rest: request[length:]}
+	key, version := r.number(2), r.number(2)
+	r.skip(4) // correlation id
+	r.text()  // client id
+	r.text()  // group
+	r.skip(4) // generation
+	r.text()  // member
+	count := r.number(4)
+	if key != syncGroup || version != 0 || r.bad || count == 0 {
+		return request
+	}
+	out := slices.Clone(request[:len(request)-len(r.rest)])
+	for range count {
+		member := r.text()
+		assignment := r.skip(r.number(4))
+		if r.bad {
+			return request
+		}
+		// It ends with the length of its user data, 0 or -1.
+		if n := len(assignment) - length; n > 0 && int32(binary.BigEndian.Uint32(assignment[n:])) <= 0 { // #nosec G115 -- a signed length
+			assignment = binary.BigEndian.AppendUint32(slices.Clone(assignment[:n]), uint32(len(data))) // #nosec G115 -- short
+			assignment = append(assignment, data...)
+		}
+		out = binary.BigEndian.AppendUint16(out, uint16(len(member))) // #nosec G115 -- as it was read
+		out = append(out, member...)
+		out = binary.BigEndian.AppendUint32(out, uint32(len(assignment))) // #nosec G115 -- at most a request
+		out = append(out, assignment...)
+	}
+	out = append(out, r.rest...)
+	binary.BigEndian.PutUint32(out, uint32(len(out)-length)) // #nosec G115 -- at most a request and some bytes
+	return out
+}
+
+type requestReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *requestReader) skip(n int) []byte {
+	if r.bad || n < 0 || n > len(r.rest) {
+		r.bad = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+// number reads an unsigned number of some bytes.
+func (r *requestReader) number(size int) int {
+	n := 0
+	for _, b := range r.skip(size) {
+		n = n<<8 | int(b)
+	}
+	return n
+}
+
+// text reads a string, which may be null.
+func (r *requestReader) text() []byte {
+	n := r.number(2)
+	if n == 0xffff {
+		return nil
+	}
+	return r.skip(n)
+}
