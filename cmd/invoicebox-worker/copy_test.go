@@ -103,7 +103,7 @@ func TestJournalCopy(t *testing.T) {
 		{copies("--from", from, "--to", "sqlite:"+path), exitFailed, ": must be postgres://"},
 		{copies("--from", from, "--to", withPassword(address)), exitFailed, "must hold no password"},
 		{copies("--from", from, "--to", "postgres://test@127.0.0.1:1/none?connect_timeout=2"), exitFailed, "cannot be reached"},
-		{copies("--from", from, "--to", "postgres://test:"+url.QueryEscape(markPassword)+"@[::1/none"), exitFailed, ": must be"},
+		{copies("--from", from, "--to", "postgres://test:"+url.QueryEscape(markPassword)+"@[::1/none"), exitFailed, ": must hold no password"},
 		{copies("--from", "sqlite:"+filepath.Join(t.TempDir(), "none.db"), "--to", address), exitFailed, "no such file"},
 	} {
 		try(s)
