@@ -381,16 +381,6 @@ func (b *broker) connect() (*kafkaconn.Session, error) {
 	return s, nil
 }
 
-// patient reads a response for as long as something comes, however slow the line.
-type patient struct{ session *kafkaconn.Session }
-
-func (p patient) Read(b []byte) (int, error) {
-	if err := p.session.SetReadDeadline(time.Now().Add(maxWait + requestTimeout)); err != nil {
-		return 0, err
-	}
-	return p.session.Read(b)
-}
-
 func (b *broker) hangUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

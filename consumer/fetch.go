@@ -152,15 +152,19 @@ func (s *stream) read() (item, error) {
 		if s.drop {
 			continue
 		}
-		if record.TooLarge != nil {
-			return item{unreadable: &unreadable{
-				from: record.Offset, to: record.Offset + 1, records: 1, size: record.Size, reason: schemas.ReasonTooLarge,
-				crc: b.CRC, time: recordTime(record.Timestamp), why: record.TooLarge,
-			}}, nil
-		}
-		return item{message: s.message(record)}, nil
+		return s.item(b, record), nil
 	}
 	return item{}, io.EOF
+}
+
+func (s *stream) item(b *fetchedBatch, record recordbatch.Record) item {
+	if record.TooLarge == nil {
+		return item{message: s.message(record)}
+	}
+	return item{unreadable: &unreadable{
+		from: record.Offset, to: record.Offset + 1, records: 1, size: record.Size, reason: schemas.ReasonTooLarge,
+		crc: b.CRC, time: recordTime(record.Timestamp), why: record.TooLarge,
+	}}
 }
 
 // enter looks at a batch's checksum and producer before its records.

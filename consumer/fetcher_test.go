@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,11 +16,9 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/schemas"
 )
@@ -330,7 +328,7 @@ func TestFetcher_DamagedBatch(t *testing.T) {
 	c.Produce(t, topic, many0(0, 4))
 	serve(c, topic, 4, func(offset int64) []byte {
 		if offset < 2 {
-			return append(good[:len(good):len(good)], bad...)
+			return append(slices.Clip(good), bad...)
 		}
 		return bad
 	})
@@ -346,76 +344,5 @@ func TestFetcher_DamagedBatch(t *testing.T) {
 	}
 	if j.taken() != 2 || j.position(topic, 0) != 2 {
 		t.Errorf("%d events, position %d", j.taken(), j.position(topic, 0))
-	}
-}
-
-// All partitions of a broker share one connection.
-func TestFetcher_Connections(t *testing.T) {
-	c := kafkatest.Embedded(t)
-	topic, j := c.NewTopic(t, "in", 60), newInbox()
-	c.Produce(t, topic, many0(0, 600))
-	var open, most atomic.Int64
-	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		most.Store(max(most.Load(), open.Add(1)))
-		return &counted{raw, sync.OnceFunc(func() { open.Add(-1) })}, nil
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	start(t, c, group(), topic, j, func(c *consumer.Config) { c.Kafka = conn })
-	eventually(t, "all events", func() bool { return j.taken() == 600 })
-	if n := most.Load(); n > 8 {
-		t.Errorf("%d connections", n)
-	} else {
-		t.Logf("%d connections at most", n)
-	}
-}
-
-type counted struct {
-	net.Conn
-	closed func()
-}
-
-func (c *counted) Close() error {
-	c.closed()
-	return c.Conn.Close()
-}
-
-// Events that come one by one to partitions that are just being read do not wait
-// for the others' long poll.
-func TestFetcher_Latency(t *testing.T) {
-	c := kafkatest.Embedded(t)
-	topic, j := c.NewTopic(t, "in", 12), newInbox()
-	start(t, c, group(), topic, j)
-	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	put := func(i int) {
-		m := many0(i, 1)[0]
-		r := &kgo.Record{Topic: topic, Partition: 3, Key: m.Key, Value: m.Value}
-		for _, h := range m.Headers {
-			r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
-		}
-		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "the event", func() bool { return j.taken() == i+1 })
-	}
-	put(0)
-	began := time.Now()
-	for i := range 20 {
-		put(i + 1)
-	}
-	// 20 long polls would take 10 s.
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("20 events took %v", took)
-	} else {
-		t.Logf("20 events took %v", took)
 	}
 }

@@ -171,7 +171,7 @@ func Written(ctx context.Context, conn *kafkaconn.Conn, topics []string) (bool, 
 
 // Truncated tells whether records of a topic were deleted from its beginning.
 func (a *Alone) Truncated(ctx context.Context, topic string) (bool, error) {
-	reader := &Consumer{config: a.c.config, client: a.c.client, transport: a.c.transport}
+	reader := &Consumer{config: a.c.config, log: a.c.log, client: a.c.client, transport: a.c.transport, fetcher: a.c.fetcher}
 	reader.config.Topics = []string{topic}
 	var limits map[place]bounds
 	err := a.insist(ctx, "looking at "+topic, func() error {

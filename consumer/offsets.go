@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/segmentio/kafka-go"
@@ -47,9 +48,7 @@ func (f *fetcher) offsets(ctx context.Context, places []place, at int64, isolati
 			if err != nil {
 				errs = append(errs, err)
 			}
-			for p, offset := range some {
-				found[p] = offset
-			}
+			maps.Copy(found, some)
 		})
 	}
 	work.Wait()

@@ -5,6 +5,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
+
+	"invoicebox-worker/internal/kafkaconn"
 )
 
 // A turn is a reader that waits for its partition.
@@ -43,4 +45,14 @@ func request(turns []*turn, most int64, wait time.Duration) *fetchapi.Request {
 		q.Topics = append(q.Topics, fetchapi.RequestTopic{Topic: t.reader.topic, Partitions: []fetchapi.RequestPartition{p}})
 	}
 	return q
+}
+
+// patient reads a response for as long as something comes, however slow the line.
+type patient struct{ session *kafkaconn.Session }
+
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.session.SetReadDeadline(time.Now().Add(maxWait + requestTimeout)); err != nil {
+		return 0, err
+	}
+	return p.session.Read(b)
 }

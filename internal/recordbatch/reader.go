@@ -133,7 +133,8 @@ func (r *Reader) next() (Record, error) {
 	if _, err := io.ReadFull(r.in, body); err != nil {
 		return Record{}, err
 	}
-	return record, record.fill(body, r.limits.Headers)
+	err = record.fill(body, r.limits.Headers)
+	return record, err
 }
 
 // discard skips n bytes, which may be more than an int holds.
