@@ -31,7 +31,7 @@ func TestUse(t *testing.T) {
 		os.Clearenv()
 		for _, entry := range before {
 			name, value, _ := strings.Cut(entry, "=")
-			_ = os.Setenv(name, value)
+			_ = os.Setenv(name, value) //nolint:usetesting // it puts back what was there
 		}
 	})
 	t.Setenv("PGHOST", "db.example")
