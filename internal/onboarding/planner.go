@@ -131,7 +131,8 @@ func (p planner) planInvitation(e journal.Event, v journal.ShopView) journal.Pla
 // isOlder reports whether an event lies before the one that asked for something.
 // A time that is absent says nothing about the order: records that have none are
 // in the order of their offsets. What was asked for was known when it was done or
-// last changed, so its event's time is not later than that.
+// last changed, so its event's time is not later than that. Many producers write
+// whole seconds: two events of one second are in the order of their offsets.
 func isOlder(event, other, known time.Time) bool {
 	if event.IsZero() || other.IsZero() {
 		return false
@@ -139,7 +140,7 @@ func isOlder(event, other, known time.Time) bool {
 	if !known.IsZero() && other.After(known) {
 		other = known
 	}
-	return event.Before(other)
+	return event.Before(other.Truncate(time.Second))
 }
 
 // recent tells whether this address got an e-mail within the cool-down.

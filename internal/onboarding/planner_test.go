@@ -287,6 +287,8 @@ func TestIsOlder(t *testing.T) {
 		"OlderThanOneFarAhead":    {before, far, planNow, true},
 		"FarAheadItself":          {far, planNow, planNow, false},
 		"NotKnownWhenItWasKnown":  {before, planNow, none, true},
+		"WholeSecondsOfTheSame":   {planNow, planNow.Add(900 * time.Millisecond), planNow.Add(time.Second), false},
+		"ASecondBefore":           {planNow.Add(-time.Millisecond), planNow.Add(900 * time.Millisecond), planNow.Add(time.Second), true},
 		"OtherBeforeItWasChanged": {planNow.Add(-2 * time.Hour), before, planNow, true},
 	} {
 		t.Run(name, func(t *testing.T) {
