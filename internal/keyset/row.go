@@ -84,17 +84,17 @@ const ofJournal = "journal, "
 // whole rows.
 func Columns() []Column {
 	return []Column{
-		{Table: "operation_body", Name: "subject", Key: "subject_key", Binds: ofJournal + "kind, account, shop, look-up MAC of the address or code, and through it the operation",
+		{Table: "operation_body", Name: "subject", Key: "subject_key", Binds: ofJournal + "kind, account, shop, look-up MAC of the address or code, which identifies the operation",
 			Refused: "attention `subject_unreadable`; nothing is sent"},
 		{Table: "receipt", Name: "answer", Key: "answer_key", Binds: ofJournal + "account, shop, operation, attempt or operator action",
 			Refused: "attention `answer_not_authentic`; nothing is stored or published as active"},
-		{Table: "credential", Name: "secret", Key: "secret_key", Binds: ofJournal + "account, shop, version; merchant id and token under one seal",
+		{Table: "credential", Name: "secret", Key: "secret_key", Binds: ofJournal + "account, shop, version; merchant id and token sealed together",
 			Refused: "attention `answer_not_authentic`; `resolve` refuses it"},
-		{Table: "intent", Name: "token", Key: "token_key", Binds: ofJournal + "intent, act, operation, account, shop, actor; merchant id and token under one seal",
+		{Table: "intent", Name: "token", Key: "token_key", Binds: ofJournal + "intent, act, operation, account, shop, actor; merchant id and token sealed together",
 			Refused: "the action is refused with `not_authentic`; the operation stays in attention"},
 		{Table: "dead_letter", Name: "record", Key: "record_key", Binds: ofJournal + "topic, partition, offset, id of the event that reports it",
-			Refused: "it does not open"},
-		{Table: "meta", Name: "keyset_check", Binds: "identity of the journal", Refused: "no program opens the journal"},
+			Refused: "the record cannot be decrypted"},
+		{Table: "meta", Name: "keyset_check", Binds: "identity of the journal", Refused: "no command opens the journal"},
 		{Table: "outbox", Name: "mac", MAC: true, Binds: ofJournal + "event id, type, sequence, key, value, headers",
 			Refused: "the row is not published and stays in the outbox"},
 		{Table: "intent", Name: "mac", MAC: true, Binds: ofJournal + "every column that the command writes: id, actor, act, account, operation, reason, merchant id, sealed token",
