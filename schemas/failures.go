@@ -19,7 +19,7 @@ type failureRow struct {
 // What can follow a failure.
 const (
 	nextNothing = "Nothing follows."
-	nextPerson  = "A success can follow when an operator of the service has acted. No time is promised: show the text at once and keep reading the topic; after one working day ask the operators."
+	nextPerson  = "A success can follow after an operator of the service has acted; see After `final: false`."
 	nextCode    = "Do not wait: another code activates the shop."
 )
 
@@ -28,40 +28,40 @@ const (
 var failures = []failureRow{
 	{TypeInvitationFailed, FailureAddressRejected, Failure{ActionContactSupport, true, "Invoicebox refuses the address; the shop needs another one.",
 		"Invoicebox does not accept this e-mail address. Enter another one.", "Send a new shop.payment_provider_selected with another address: it is invited at once."}},
-	{TypeInvitationFailed, FailureOutcomeUnknown, Failure{ActionContactSupport, false, "Twice no answer came: an e-mail may have been sent, once or twice, or not.",
-		"Look into your mailbox for the invitation. If it is not there, contact support.", nextPerson}},
-	{TypeInvitationFailed, FailureRequestRejected, Failure{ActionContactSupport, false, "Invoicebox refuses our request, rights or address, not the shop's.",
-		"The invitation is delayed by a fault on our side. There is nothing for you to do.", nextPerson}},
+	{TypeInvitationFailed, FailureOutcomeUnknown, Failure{ActionContactSupport, false, "Two requests got no response: the e-mail may have been sent never, once or twice.",
+		"Check your mailbox for the invitation. If it is not there, contact support.", nextPerson}},
+	{TypeInvitationFailed, FailureRequestRejected, Failure{ActionContactSupport, false, "Invoicebox refuses the service's request, rights or API address; the shop's data is not the cause.",
+		"The invitation is delayed by a fault on our side. You need not do anything.", nextPerson}},
 	{TypeInvitationFailed, FailureProviderChanged, Failure{ActionNone, true, "The shop chose another provider before the invitation was sent.",
 		"Nothing.", nextNothing}},
-	{TypeInvitationFailed, FailureExpired, Failure{ActionContactSupport, true, "Invoicebox could not be asked within the maximum age; nothing was sent.",
+	{TypeInvitationFailed, FailureExpired, Failure{ActionContactSupport, true, "No request could be sent within the maximum age.",
 		"The invitation could not be sent. Choose Invoicebox again.", "Send a new shop.payment_provider_selected."}},
-	{TypeInvitationFailed, FailureClosed, Failure{ActionContactSupport, true, "A person closed the operation.",
+	{TypeInvitationFailed, FailureClosed, Failure{ActionContactSupport, true, "An operator closed the operation.",
 		"The invitation was stopped. Contact support.", nextNothing}},
 
 	{TypeActivationFailed, FailureCodeRejected, Failure{ActionRequestNewCode, true, "Invoicebox refuses the code: wrong, used or out of date.",
 		"This code is wrong, was used before or is out of date. Request a new code and enter it.", nextCode}},
 	{TypeActivationFailed, FailureCodeOfOtherShop, Failure{ActionRequestNewCode, true, "The code was used, or is being used, by another shop; it was not sent again.",
 		"This code belongs to another shop. Enter the code that was sent to this one.", nextCode}},
-	{TypeActivationFailed, FailureOutcomeLost, Failure{ActionRequestNewCode, false, "The code was probably used, and its answer is lost; another code activates the shop.",
+	{TypeActivationFailed, FailureOutcomeLost, Failure{ActionRequestNewCode, false, "The code was probably used, but the response is lost; another code activates the shop.",
 		"The activation was interrupted. Request a new code and enter it.", nextCode}},
-	{TypeActivationFailed, FailureOutcomeUnknown, Failure{ActionContactSupport, false, "No answer came, and the probe proved nothing: the code may have been used.",
+	{TypeActivationFailed, FailureOutcomeUnknown, Failure{ActionContactSupport, false, "Neither the request nor the probe got a response: the code may have been used.",
 		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},
-	{TypeActivationFailed, FailureAnswerUnreadable, Failure{ActionContactSupport, false, "The code was used, but the answer holds no usable credentials; it is kept.",
+	{TypeActivationFailed, FailureAnswerUnreadable, Failure{ActionContactSupport, false, "The code was used, but the response has no usable credentials; the service keeps the response.",
 		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},
-	{TypeActivationFailed, FailureCredentialsInvalid, Failure{ActionContactSupport, false, "The credentials came and do not work.",
+	{TypeActivationFailed, FailureCredentialsInvalid, Failure{ActionContactSupport, false, "Invoicebox rejects the credentials that it issued.",
 		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},
 	{TypeActivationFailed, FailureMerchantConflict, Failure{ActionContactSupport, false, "The merchant differs from the shop's, or belongs to another shop.",
 		"This code belongs to another contract with Invoicebox. Contact support.", nextPerson}},
-	{TypeActivationFailed, FailureSecondToken, Failure{ActionContactSupport, false, "A late answer brought another token than the one in use.",
+	{TypeActivationFailed, FailureSecondToken, Failure{ActionContactSupport, false, "A late response contained another token than the one in use.",
 		"Nothing: the shop can take payments.", nextPerson}},
-	{TypeActivationFailed, FailureRequestRejected, Failure{ActionContactSupport, false, "Invoicebox refuses our request, rights or address; the code was not judged.",
-		"The activation is delayed by a fault on our side. Keep the code; there is nothing for you to do.", nextPerson}},
-	{TypeActivationFailed, FailureExpired, Failure{ActionRequestNewCode, true, "Invoicebox could not be asked within the maximum age; the code was not used.",
-		"The activation could not be made. Request a new code and enter it.", nextCode}},
-	{TypeActivationFailed, FailureClosed, Failure{ActionContactSupport, true, "A person closed the operation.",
+	{TypeActivationFailed, FailureRequestRejected, Failure{ActionContactSupport, false, "Invoicebox refuses the service's request, rights or API address; it did not check the code.",
+		"The activation is delayed by a fault on our side. Keep the code; you need not do anything.", nextPerson}},
+	{TypeActivationFailed, FailureExpired, Failure{ActionRequestNewCode, true, "No request could be sent within the maximum age; the code was not used.",
+		"The activation failed. Request a new code and enter it.", nextCode}},
+	{TypeActivationFailed, FailureClosed, Failure{ActionContactSupport, true, "An operator closed the operation.",
 		"The activation was stopped. Contact support.", nextNothing}},
-	{TypeActivationFailed, FailureCredentialsLost, Failure{ActionRequestNewCode, false, "The code was used, and the credentials were lost with the service's journal; a reference that was announced may not resolve. Another code activates the shop anew.",
+	{TypeActivationFailed, FailureCredentialsLost, Failure{ActionRequestNewCode, false, "The code was used, and the credentials were lost with the service's journal; a published reference may not resolve. Another code activates the shop again.",
 		"The connection to Invoicebox was lost. Request a new code and enter it.", nextCode}},
 }
 
