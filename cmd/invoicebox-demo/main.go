@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var f flags
 	status := -1
 	parser, err := kong.New(&f, kong.Name("invoicebox-demo"),
-		kong.Description("The whole service at work in one process: an embedded Kafka broker, a sandbox of Invoicebox, the worker, and shops with different fates. It needs nothing and ends by itself."),
+		kong.Description("The whole service at work: an embedded Kafka broker, a sandbox of Invoicebox, the worker as a process of its own, and shops with different fates. It needs nothing else and ends by itself."),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { status = code }))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "invoicebox-demo:", err)
