@@ -49,7 +49,8 @@ func TestConn_SessionsEnd(t *testing.T) {
 		defer cancel()
 		var generation *kafka.Generation
 		for generation == nil {
-			if generation, err = group.Next(ctx); ctx.Err() != nil {
+			generation, err = group.Next(ctx)
+			if err != nil && ctx.Err() != nil {
 				t.Fatal(err)
 			}
 		}
