@@ -2,11 +2,13 @@ package onboarding
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/schemas"
 )
 
@@ -265,7 +267,7 @@ func (p *Pool) closing(s scope, x journal.Target, by journal.Transition) ([]jour
 		}
 		ref, err := schemas.ParseReference(x.Current.Reference)
 		if err != nil {
-			break
+			return nil, fmt.Errorf("%w: its reference is none", keyset.ErrOpen)
 		}
 		v := schemas.VerificationPending
 		if x.CurrentVerified {
