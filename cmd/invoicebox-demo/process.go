@@ -155,7 +155,7 @@ func startWorker(s workerSettings) (*process, error) {
 // kill ends the process as a power cut does.
 func (p *process) kill() {
 	_ = p.command.Process.Kill()
-	_ = <-p.ended // that it was killed
+	<-p.ended
 }
 
 // stop drains the worker, and kills it when that takes too long.

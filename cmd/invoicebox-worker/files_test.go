@@ -125,7 +125,7 @@ accounts:
 					t.Fatal(err)
 				}
 				look := func() (wrong []string) {
-					time.Sleep(2 * time.Second)
+					<-time.After(2 * time.Second)
 					for _, f := range o.Files {
 						if err := f.Look(); err != nil {
 							wrong = append(wrong, f.Setting())

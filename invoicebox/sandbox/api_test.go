@@ -34,7 +34,7 @@ func TestTheFlow(t *testing.T) {
 	if r := b.check(d.Data.Token); r.status != 200 || r.document(t).Data.UserID == nil {
 		t.Errorf("check of the shop's token: %d %s", r.status, r.body)
 	}
-	if r := b.check(sandbox.DefaultToken); !strings.Contains(string(r.body), `,"profile":null,"accessToken":null},"extendedData":[]}`) {
+	if r := b.check(sandbox.DefaultToken); !strings.Contains(r.body, `,"profile":null,"accessToken":null},"extendedData":[]}`) {
 		t.Errorf("a check lacks members that the vendor documents: %s", r.body)
 	}
 	if r := b.check(sandbox.DefaultToken); r.status != 200 || r.document(t).Data.UserID == nil {

@@ -43,7 +43,7 @@ func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
 		return r, &SettingError{Setting: "to", Value: o.To, Right: right}
 	}
 	if weak := postgres.Weakness(o.To); weak != "" && o.Logger != nil {
-		o.Logger.Warn(weak)
+		o.Logger.Warn("the connection to the target database is not fully verified", "reason", weak)
 	}
 	path, _ := strings.CutPrefix(o.From, "sqlite:")
 	source, err := sqlite.OpenSource(ctx, sqlite.Options{Path: path, Logger: o.Logger})

@@ -85,7 +85,7 @@ func TestKeyset(t *testing.T) {
 			go func() {
 				ended <- beside(func(ctx context.Context) error { <-ctx.Done(); return nil }, func(ctx context.Context) error { return watchKeys(ctx, j, keys) })(ctx)
 			}()
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			synctest.Wait()
 			select {
 			case err := <-ended:

@@ -183,18 +183,18 @@ var intake = []part{
 		diff(f.T, journal.Ingested{Reused: 1, Unkept: 1}, take(0, journal.LetterBounds{Number: 4}, f.address("s", "reused", "b@x.test")))
 		ls, err := f.j.DeadLetters(f.ctx, 0, 100)
 		f.ok(err)
-		kept := ""
+		var marks []byte
 		for _, l := range ls {
 			if len(l.Sealed) > 0 {
-				kept += "k"
+				marks = append(marks, 'k')
 			} else {
-				kept += "-"
+				marks = append(marks, '-')
 			}
 			if len(l.Digest) == 0 || l.Announce.Type != schemas.TypeDeadLetter {
 				f.Fatalf("%+v", l)
 			}
 		}
-		diff(f.T, "-k-k--kk", kept)
+		diff(f.T, "-k-k--kk", string(marks))
 	}},
 	{"dead letters are found by their shop", func(f *fixture) {
 		b := f.batch()

@@ -150,13 +150,14 @@ func establish(ctx context.Context, conn *pgconn.PgConn, all map[string]string) 
 // set sets settings of a session and tells which process serves it.
 func set(ctx context.Context, conn *pgconn.PgConn, all map[string]string) (pid string, err error) {
 	names := slices.Sorted(maps.Keys(all))
-	sql := "SELECT pg_backend_pid()::text"
+	var sql strings.Builder
+	sql.WriteString("SELECT pg_backend_pid()::text")
 	args := make([][]byte, 0, 2*len(names))
 	for i, name := range names {
 		args = append(args, []byte(name), []byte(all[name]))
-		sql += fmt.Sprintf(", set_config($%d, $%d, FALSE)", 2*i+1, 2*i+2)
+		fmt.Fprintf(&sql, ", set_config($%d, $%d, FALSE)", 2*i+1, 2*i+2)
 	}
-	got, err := texts(ctx, conn, sql, args)
+	got, err := texts(ctx, conn, sql.String(), args)
 	if err != nil {
 		return "", unset(err, names)
 	}

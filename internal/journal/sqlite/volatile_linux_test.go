@@ -16,7 +16,7 @@ func TestVolatileFileSystems(t *testing.T) {
 	if unix.Statfs(shared, &info) != nil || uint32(info.Type) != unix.TMPFS_MAGIC {
 		t.Skip("there is no tmpfs at " + shared)
 	}
-	folder, err := os.MkdirTemp(shared, "journal-test-")
+	folder, err := os.MkdirTemp(shared, "journal-test-") //nolint:usetesting // it has to be on the tmpfs
 	if err != nil {
 		t.Skip("nothing can be made in " + shared)
 	}

@@ -136,11 +136,11 @@ func (w *Watched[T]) trouble(err error) {
 	if before != nil && before.Error() == err.Error() {
 		return
 	}
-	words := "a file has changed and cannot be used; what was read before stays in force"
 	if w.use == AtNextStart {
-		words = "a file has changed and cannot be used; the next start will refuse it"
+		w.logger.Error("a file has changed and cannot be used; the next start will refuse it", "setting", w.setting, "error", err.Error())
+		return
 	}
-	w.logger.Error(words, "setting", w.setting, "error", err.Error())
+	w.logger.Error("a file has changed and cannot be used; what was read before stays in force", "setting", w.setting, "error", err.Error())
 }
 
 func (w *Watched[T]) wellAgain() {
