@@ -31,7 +31,7 @@ type actFlags struct {
 	outputFlag
 	Actor  string        `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Reason string        `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
-	Wait   time.Duration `name:"wait" group:"command" default:"10s" placeholder:"TIME" help:"How long to wait for the worker's answer, and then for the outcome of the operation (default ${default}); 0s does not wait. What was asked for waits in the journal all the same."`
+	Wait   time.Duration `name:"wait" group:"command" default:"10s" placeholder:"TIME" help:"How long to wait for the worker to execute the request, and then for the outcome of the operation (default ${default}); 0s: do not wait. The request stays in the journal in any case."`
 }
 
 // check says what is wrong with the flags.

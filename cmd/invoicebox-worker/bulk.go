@@ -22,10 +22,10 @@ import (
 type bulkAct struct {
 	actFlags
 	ID      string `arg:"" optional:"" name:"id" help:"The operation's id, as listed and as the events' operationid; not with --all."`
-	All     bool   `name:"all" group:"command" help:"All operations in attention for the reason that --reason then names, such as request_rejected. They are counted and shown first, and nothing is done without a confirmation."`
-	Account string `name:"account" group:"command" placeholder:"NAME" help:"With --all: of this account only."`
-	Note    string `name:"note" group:"command" placeholder:"TEXT" help:"With --all: why, for the audit trail; never a secret."`
-	Yes     bool   `name:"yes" group:"command" help:"With --all: confirmed; nothing is asked on standard input."`
+	All     bool   `name:"all" group:"command" help:"Act on all operations in attention for one reason; --reason then names that reason, such as request_rejected. Shows their number first and asks for confirmation."`
+	Account string `name:"account" group:"command" placeholder:"NAME" help:"With --all: only operations of this account."`
+	Note    string `name:"note" group:"command" placeholder:"TEXT" help:"With --all: the reason for the audit trail; never a secret."`
+	Yes     bool   `name:"yes" group:"command" help:"With --all: do not ask for confirmation."`
 }
 
 // bulkJSON is what an act on many operations came to.

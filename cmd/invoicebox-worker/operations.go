@@ -21,8 +21,8 @@ type operations struct {
 	Probe    operationsProbe    `cmd:"" settings:"journal-url,keyset-file" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
 	Retry    operationsRetry    `cmd:"" settings:"journal-url,keyset-file" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
 	Close    operationsClose    `cmd:"" settings:"journal-url,keyset-file" help:"End an operation in attention. What is still owed to the platform is published."`
-	Response operationsResponse `cmd:"" settings:"journal-url,keyset-file" help:"The kept responses of an activation: status, headers, length, digest; with --reveal the body too, which may hold the shop's token."`
-	Reread   operationsReread   `cmd:"" settings:"journal-url,keyset-file" help:"Read the kept response to an activation again, by this version; its token is checked before anything is announced."`
+	Response operationsResponse `cmd:"" settings:"journal-url,keyset-file" help:"Show the stored responses of an activation: status, headers, length, digest; with --reveal also the bodies, which may hold the shop's token."`
+	Reread   operationsReread   `cmd:"" settings:"journal-url,keyset-file" help:"Parse the stored response of an activation again with this version. Its token is checked before a result is published."`
 	Enter    operationsEnter    `cmd:"" settings:"journal-url,keyset-file" help:"Enter the merchant id and token that Invoicebox's support gave. They are checked before anything is announced."`
 }
 

@@ -28,7 +28,7 @@ func (c *operationsReread) Run(ctx context.Context, s *settings, env environment
 type operationsResponse struct {
 	outputFlag
 	ID     string `arg:"" name:"id" help:"The operation's id, as listed and as the events' operationid."`
-	Reveal bool   `name:"reveal" group:"command" help:"Also print the body, after its content coding was undone. It may hold the shop's token. Audited."`
+	Reveal bool   `name:"reveal" group:"command" help:"Also print the bodies, decompressed. They may hold the shop's token. Audited."`
 	Actor  string `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Reason string `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 }

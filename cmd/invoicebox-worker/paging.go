@@ -15,8 +15,8 @@ const (
 
 // pageFlags choose a part of a list.
 type pageFlags struct {
-	Limit *int   `name:"limit" group:"command" placeholder:"N" help:"At most so many, up to 100000; else 50 in a table, and all of up to 100000 with --output json. A list that was cut says so on standard error."`
-	After string `name:"after" group:"command" placeholder:"ID" help:"What follows this id in the list, to continue a list that was cut."`
+	Limit *int   `name:"limit" group:"command" placeholder:"N" help:"Maximum number of rows, up to 100000; default: 50 in a table, 100000 with --output json. A message on standard error reports a list that was cut."`
+	After string `name:"after" group:"command" placeholder:"ID" help:"List the rows after this id, to continue a list that was cut."`
 }
 
 // limit is the number of rows to list.
@@ -35,7 +35,7 @@ func (p pageFlags) limit(output string) (int, error) {
 // sayCut says that a list was cut, and how to continue it. It goes to standard
 // error, so that a program that reads the list is told too.
 func sayCut(env environment, rows int, last string) {
-	_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: the list is cut after %s; continue it with --after %s, or list more with --limit\n", plural(rows, "row", "rows"), last)
+	_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: the list was cut after %s; continue with --after %s, or raise --limit\n", plural(rows, "row", "rows"), last)
 }
 
 // operationNumber is the journal's number of an operation.

@@ -36,7 +36,7 @@ func TestListsAreContinued(t *testing.T) {
 		t.Errorf("JSON has %d of %d operations, stderr %q", len(all), shops, errs)
 	}
 	first, errs := list("--limit", "40")
-	if len(first) != 40 || !strings.Contains(errs, "cut after 40 rows; continue it with --after "+first[39]) {
+	if len(first) != 40 || !strings.Contains(errs, "cut after 40 rows; continue with --after "+first[39]) {
 		t.Errorf("%d operations, stderr %q", len(first), errs)
 	}
 	rest, errs := list("--limit", "40", "--after", first[39])
