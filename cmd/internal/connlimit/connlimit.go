@@ -3,9 +3,11 @@
 // process's files.
 //
 // A connection beyond a bound takes the place of the one that has been idle
-// longest: of its own address, or of the address with the most connections. A
-// health check is therefore answered however many connections wait. Only where
-// every connection has a request in work, the new one is closed.
+// longest: of its own address, or of the address with the most connections. Where
+// all of that address have a request in work, it takes the place of the one that
+// has been idle longest of all. A health check is therefore answered however many
+// connections wait. Only where every connection has a request in work, or all of
+// its own address beyond that bound, the new one is closed.
 package connlimit
 
 import (
@@ -98,12 +100,13 @@ func (l *limiter) admit(c net.Conn) (evicted net.Conn, ok bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from := ""
+	from, total := "", false
 	switch {
 	case l.counts[address] >= l.bounds.PerAddress:
 		from = address
 	case len(l.open) >= l.bounds.Total:
 		most := 0
+		total = true
 		for a, n := range l.counts {
 			if n > most {
 				from, most = a, n
@@ -111,7 +114,11 @@ func (l *limiter) admit(c net.Conn) (evicted net.Conn, ok bool) {
 		}
 	}
 	if from != "" {
-		if evicted = l.idlest(from); evicted == nil {
+		evicted = l.idlest(from)
+		if evicted == nil && total {
+			evicted = l.idlest("") // all requests of that address are in work
+		}
+		if evicted == nil {
 			return nil, false
 		}
 		l.remove(evicted)
@@ -122,12 +129,13 @@ func (l *limiter) admit(c net.Conn) (evicted net.Conn, ok bool) {
 	return evicted, true
 }
 
-// idlest is the connection of an address that has waited longest.
+// idlest is the connection of an address, or of any where it is empty, that has
+// waited longest.
 func (l *limiter) idlest(address string) net.Conn {
 	var found net.Conn
 	var since uint64
 	for c, s := range l.open {
-		if s.address == address && !s.busy && (found == nil || s.since < since) {
+		if (address == "" || s.address == address) && !s.busy && (found == nil || s.since < since) {
 			found, since = c, s.since
 		}
 	}

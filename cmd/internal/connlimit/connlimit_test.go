@@ -119,6 +119,21 @@ func TestServe(t *testing.T) {
 			}
 		}
 	})
+	t.Run("ABusyAddressDoesNotCloseOutOthers", func(t *testing.T) {
+		t.Parallel()
+		address, slow := serve(t, Bounds{Total: 5, PerAddress: 3})
+		defer close(slow)
+		for range 3 {
+			dial(t, address, "127.0.0.1", "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		}
+		for range 2 {
+			dial(t, address, "127.0.0.2", "")
+		}
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the server has no word for a request that is in work
+		if !answers(t, address, "127.0.0.3") {
+			t.Error("a request is not answered beside idle connections of another address")
+		}
+	})
 }
 
 func TestLocalNames(t *testing.T) {
