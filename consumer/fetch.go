@@ -65,11 +65,11 @@ type mark struct {
 	base, last int64 // its offsets
 	epoch      int32 // of the leader that appended it; -1 when unknown
 	crc        uint32
-	compacted  bool // it lacks records
+	compacted  bool // the log cleaner has written it again
 }
 
 func markOf(h *recordbatch.Header) mark {
-	return mark{h.BaseOffset, h.LastOffset(), h.LeaderEpoch, h.CRC, h.Count <= h.LastOffsetDelta}
+	return mark{h.BaseOffset, h.LastOffset(), h.LeaderEpoch, h.CRC, h.Count <= h.LastOffsetDelta || h.Cleaned()}
 }
 
 // An unreadable is a range of records that are not read because they exceed a limit,

@@ -71,6 +71,7 @@ type reader struct {
 	silence silence
 	served  int64 // rises; when it was last given records
 	ratio   int64 // of unpacked bytes to those on the wire, at least 1
+	header  bool  // reads no more than a batch's header
 }
 
 func (c *Consumer) newFetcher(client *kafka.Client, topics []string) *fetcher {
@@ -129,7 +130,7 @@ var errNoBatch = errors.New("consumer: the partition holds no batch at this offs
 // batchAt reads the header of the batch that holds an offset, or of the next one
 // where compaction took it away. No one may read the partition meanwhile.
 func (f *fetcher) batchAt(ctx context.Context, p place, offset int64) (mark, error) {
-	r := &reader{place: p}
+	r := &reader{place: p, header: true}
 	defer f.forget(p)
 	for {
 		got, err := f.fetch(ctx, r, offset)
@@ -277,8 +278,12 @@ func (f *fetcher) expected(b *broker) (readers, brokers int) {
 }
 
 // share is how many bytes of a partition are asked for: less the more they
-// unpack to.
+// unpack to. What is read for a header alone is the least: under a quota the
+// rest would be waited for.
 func (f *fetcher) share(r *reader, readers, brokers int) int64 {
+	if r.header {
+		return leastShare
+	}
 	share := min(f.wireSize/int64(max(readers, 1))/int64(brokers), mostShare)
 	f.mu.Lock()
 	ratio := max(r.ratio, 1)

@@ -22,6 +22,7 @@ type generation struct {
 	soft       context.Context // ends when no more is to be fetched
 	hard       context.Context // ends when what is in hand has to be given up
 	partitions []*partition
+	compared   map[place]journal.BatchMark // batches that the logs were found to hold
 	dirty      chan struct{}
 	doubts     chan struct{} // a reader was told that its topic is not there
 	commit     func(map[string]map[int]int64) error
@@ -43,7 +44,7 @@ func (c *Consumer) generation(run, life context.Context, g *kafka.Generation, fa
 		pause(hard, finish)
 		giveUp()
 	})()
-	own := &generation{c: c, fail: fail, end: end, soft: soft, hard: hard, dirty: make(chan struct{}, 1), doubts: make(chan struct{}, 1), commit: g.CommitOffsets}
+	own := &generation{c: c, fail: fail, end: end, soft: soft, hard: hard, compared: map[place]journal.BatchMark{}, dirty: make(chan struct{}, 1), doubts: make(chan struct{}, 1), commit: g.CommitOffsets}
 	if err := own.take(g.Assignments); err != nil {
 		if soft.Err() == nil {
 			fail(err)
@@ -158,7 +159,7 @@ func (g *generation) align(places []place, committed map[place]int64) error {
 		part.dirty = !ok || done != next
 		g.partitions = append(g.partitions, part)
 	}
-	return g.c.sameLogs(g.soft, places, behind, limits)
+	return g.c.sameLogs(g.soft, places, behind, limits, g.compared)
 }
 
 func topicAnew(p place, position, end int64) error {

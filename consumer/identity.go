@@ -72,14 +72,24 @@ func otherLog(p place, behind *journal.BatchMark, now string) error {
 	return fmt.Errorf("%w (%s: the journal has read the batch of leader epoch %d up to offset %d; %s)", ErrTopicAnew, p, behind.Epoch, behind.Last, now)
 }
 
-// sameLogs looks at all partitions at once; the error is the first one's.
-func (c *Consumer) sameLogs(ctx context.Context, places []place, behind map[place]*journal.BatchMark, limits map[place]bounds) error {
+// sameLogs looks at all partitions at once; the error is the first one's. Those
+// in compared are not looked at again: a broker that throttles answers some of
+// them before the time is over.
+func (c *Consumer) sameLogs(ctx context.Context, places []place, behind map[place]*journal.BatchMark, limits map[place]bounds, compared map[place]journal.BatchMark) error {
 	errs := make([]error, len(places))
 	var asked sync.WaitGroup
 	for i, p := range places {
+		if known, ok := compared[p]; ok && behind[p] != nil && known == *behind[p] {
+			continue
+		}
 		asked.Go(func() { errs[i] = c.sameLog(ctx, p, behind[p], limits[p].first) })
 	}
 	asked.Wait()
+	for i, p := range places {
+		if errs[i] == nil && behind[p] != nil {
+			compared[p] = *behind[p]
+		}
+	}
 	for _, err := range errs {
 		if errors.Is(err, ErrTopicAnew) {
 			return err

@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafkatest"
@@ -161,4 +164,49 @@ func replicas(t *testing.T, c *kafkatest.Cluster, topic string) (leader, followe
 		t.Fatalf("replicas %+v of brokers %v", p, c.Brokers())
 	}
 	return leader, follower
+}
+
+// The comparison of logs asks for little, and for each partition once: a broker
+// with a byte quota would else keep every generation from beginning.
+func TestConsumer_LogsAreComparedCheaply(t *testing.T) {
+	c := kafkatest.Embedded(t)
+	topic, j, g := c.NewTopic(t, "in", 2), newInbox(), group()
+	for p := range int32(2) {
+		c.ProduceBatch(t, topic, p, kafkatest.Batch{Count: 10, Write: kafkatest.Messages(many0(10*int(p), 10)...)})
+	}
+	r := start(t, c, g, topic, j)
+	eventually(t, "the records", func() bool { return j.taken() == 20 })
+	r.stop()
+	var most, refused, whole atomic.Int64
+	c.Fake().ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		c.Fake().KeepControl()
+		asked := map[int32]int32{}
+		for _, t := range q.(*kmsg.FetchRequest).Topics {
+			for _, p := range t.Partitions {
+				if p.FetchOffset < 10 {
+					asked[p.Partition] = p.PartitionMaxBytes
+					most.Store(max(most.Load(), int64(p.PartitionMaxBytes)))
+				}
+			}
+		}
+		_, second := asked[1]
+		if second && refused.Add(1) <= 2 { // the first is left to wait
+			answer := q.ResponseKind().(*kmsg.FetchResponse)
+			rt, rp := kmsg.NewFetchResponseTopic(), kmsg.NewFetchResponseTopicPartition()
+			rt.Topic, rp.Partition, rp.ErrorCode = topic, 1, kerr.NotLeaderForPartition.Code
+			rt.Partitions = append(rt.Partitions, rp)
+			answer.Topics, answer.ThrottleMillis = append(answer.Topics, rt), 1
+			return answer, nil, true
+		}
+		if _, first := asked[0]; first {
+			whole.Add(1)
+		}
+		return nil, nil, false
+	})
+	c.ProduceBatch(t, topic, 0, kafkatest.Batch{Count: 1, Write: kafkatest.Messages(many0(20, 1)...)})
+	start(t, c, g, topic, j)
+	eventually(t, "the next record", func() bool { return j.taken() == 21 })
+	if most.Load() > 16<<10 || whole.Load() != 1 || refused.Load() != 3 {
+		t.Errorf("%d bytes were asked for; the first partition was compared %d times, the second %d times", most.Load(), whole.Load(), refused.Load())
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/recordbatch"
 )
 
 func TestMark_IsSame(t *testing.T) {
@@ -26,6 +27,25 @@ func TestMark_IsSame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := row.there.isSame(&read); got != row.want {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
+// The log cleaner changes a batch's checksum when it takes records out, and also
+// when it only notes when tombstones and transaction markers may go.
+func TestMark_Compacted(t *testing.T) {
+	for name, row := range map[string]struct {
+		header recordbatch.Header
+		want   bool
+	}{
+		"Whole":         {recordbatch.Header{LastOffsetDelta: 9, Count: 10}, false},
+		"LacksRecords":  {recordbatch.Header{LastOffsetDelta: 9, Count: 9}, true},
+		"DeleteHorizon": {recordbatch.Header{LastOffsetDelta: 9, Count: 10, Attributes: 1 << 6}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := markOf(&row.header).compacted; got != row.want {
 				t.Errorf("%v", got)
 			}
 		})

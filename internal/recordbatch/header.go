@@ -96,6 +96,11 @@ func (h *Header) Transactional() bool { return h.Attributes&(1<<4) != 0 }
 // record of a producer.
 func (h *Header) Control() bool { return h.Attributes&(1<<5) != 0 }
 
+// Cleaned tells whether the log cleaner wrote the batch again to note when its
+// tombstones or transaction markers may be removed (KIP-534). It may hold all of
+// its records still, but its checksum has changed.
+func (h *Header) Cleaned() bool { return h.Attributes&(1<<6) != 0 }
+
 // A Batch is a whole batch.
 type Batch struct {
 	Header
