@@ -76,8 +76,10 @@ type Journal interface {
 	KeysetCheck(ctx context.Context) ([]byte, error)
 	SetKeysetCheck(ctx context.Context, check []byte) error
 	// RegisterKeys records the keys that this process writes rows with, before it
-	// does. Have are all of its keys: from then on Ingest fails with ErrKeyMissing
-	// when another process has recorded one that is not among them.
+	// does. Have are all of its keys: recorded ones that are not among them are
+	// retired, so the caller looks first that no row needs them (see KeyRows). From
+	// then on Ingest fails with ErrKeyMissing when another process has recorded one
+	// that is not among them, and with ErrKeyRetired when one has retired a primary.
 	RegisterKeys(ctx context.Context, primary, have []Key) error
 	// UsedKeys lists the keys that were recorded. KeyRows counts the rows that need
 	// each of some keys; it reads whole tables.

@@ -10,6 +10,10 @@ import (
 // process's keyset does not have.
 var ErrKeyMissing = errors.New("journal: another process writes rows with a key that this keyset does not have")
 
+// ErrKeyRetired says that another process, whose keyset lacks a key with which this
+// one writes rows, began when no row needed that key.
+var ErrKeyRetired = errors.New("journal: another process's keyset does not have a key that this keyset writes rows with")
+
 // A KeyPurpose is what a key is for.
 type KeyPurpose uint8
 
@@ -63,6 +67,15 @@ func KeyColumns() []KeyColumn {
 		{KeyLookup, "outbox", "mac", false},
 		{KeyLookup, "intent", "mac", true},
 	}
+}
+
+// Retired lists the recorded keys that a process does not have any more; none
+// where it does not say which it has.
+func Retired(used, have []Key) []Key {
+	if len(have) == 0 {
+		return nil
+	}
+	return Without(used, have)
 }
 
 // Without lists the keys of used that have does not have.

@@ -83,9 +83,10 @@ func useKeys(ctx context.Context, j journal.Journal, set *keyset.Set) error {
 }
 
 // watchKeys runs until ctx ends, or until another replica writes rows with a key
-// that this keyset does not have: this worker would not find those rows.
+// that this keyset does not have: this worker would not find those rows. It ends
+// also when another replica does not have a key that this one writes with.
 func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
-	all, _ := keysOf(set)
+	all, primary := keysOf(set)
 	tick := time.NewTicker(keysEvery)
 	defer tick.Stop()
 	for {
@@ -97,6 +98,9 @@ func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 		used, err := j.UsedKeys(ctx)
 		if err != nil {
 			continue // the journal's own line in /readyz tells
+		}
+		if retired := journal.Without(primary, used); len(retired) > 0 {
+			return fmt.Errorf("%w: %v; give all workers the same keyset-file", journal.ErrKeyRetired, retired[0])
 		}
 		if missing := journal.Without(used, all); len(missing) > 0 {
 			if err := checkKeys(ctx, j, set); err != nil && !errors.Is(err, context.Canceled) {

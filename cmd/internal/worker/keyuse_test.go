@@ -98,6 +98,11 @@ func TestKeyset(t *testing.T) {
 			if err := <-ended; err == nil || !strings.Contains(err.Error(), "0000cd34") || time.Since(began) > keysEvery {
 				t.Error(err, time.Since(began))
 			}
+			retired := &usedKeys{}
+			retired.keys.Store(&[]journal.KeyRows{{Key: primary[0], Rows: 1}})
+			if err := watchKeys(ctx, retired, keys); !errors.Is(err, journal.ErrKeyRetired) || !strings.Contains(err.Error(), primary[1].String()) {
+				t.Error(err)
+			}
 			go func() { ended <- watchKeys(ctx, used(), keys) }()
 			cancel()
 			if err := <-ended; err != nil {

@@ -32,6 +32,18 @@ var seals = []part{
 		// Two operations, each with a subject; their MACs and the digests of two events.
 		diff(f.T, []journal.KeyRows{{Key: mine[0], Rows: 2}, {Key: mine[1], Rows: 4}, {Key: other}}, rows)
 	}},
+	{"a key that no row needs any more is retired", func(f *fixture) {
+		s, l := f.keys.PrimaryKeys()
+		mine := []journal.Key{{Purpose: journal.KeySealing, ID: uint32(s)}, {Purpose: journal.KeyLookup, ID: uint32(l)}}
+		old := journal.Key{Purpose: journal.KeyLookup, ID: 1<<32 - 1}
+		f.ok(f.j.RegisterKeys(f.ctx, []journal.Key{mine[0], old}, append(slices.Clone(mine), old)))
+		f.ok(f.j.RegisterKeys(f.ctx, mine, mine))
+		used, err := f.j.UsedKeys(f.ctx)
+		if err != nil || len(used) != 2 || len(journal.Without(used, mine)) != 0 {
+			f.Fatal(used, err)
+		}
+		f.ingest(f.code("s", "e1", "1"))
+	}},
 	{"every row of the outbox gets a MAC, also one that is taken over", func(f *fixture) {
 		f.j.Authenticate(func(o journal.Outgoing) ([]byte, error) {
 			return f.keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)

@@ -10,9 +10,21 @@ import (
 
 const usedKeys = "SELECT purpose, key FROM key_use ORDER BY purpose, since, key"
 
+// keysInUse are the keys of this process's keyset.
+type keysInUse struct{ primary, have []journal.Key }
+
 // RegisterKeys records the keys that this process writes rows with.
 func (j *Journal) RegisterKeys(ctx context.Context, primary, have []journal.Key) error {
-	err := j.submit(ctx, 0, needs{}, func(t *tx) error {
+	used, err := j.UsedKeys(ctx)
+	if err != nil {
+		return err
+	}
+	err = j.submit(ctx, 0, needs{}, func(t *tx) error {
+		for _, k := range journal.Retired(used, have) {
+			if _, err := t.exec("DELETE FROM key_use WHERE purpose = $1 AND key = $2", int64(k.Purpose), int64(k.ID)); err != nil {
+				return err
+			}
+		}
 		for _, k := range primary {
 			if _, err := t.exec("INSERT INTO key_use (purpose, key, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", int64(k.Purpose), int64(k.ID), t.now); err != nil {
 				return err
@@ -21,24 +33,28 @@ func (j *Journal) RegisterKeys(ctx context.Context, primary, have []journal.Key)
 		return nil
 	})
 	if err == nil {
-		j.keys.Store(&have)
+		j.keys.Store(&keysInUse{primary, have})
 	}
 	return err
 }
 
 // knowsKeys refuses what another replica has written with a key that this one
-// does not have: it would not find it.
+// does not have: it would not find it. It refuses also to write with a key that
+// another replica retired: that one would not find it.
 func (j *Journal) knowsKeys(used []row) error {
-	have := j.keys.Load()
-	if have == nil {
+	own := j.keys.Load()
+	if own == nil {
 		return nil
 	}
 	keys := make([]journal.Key, len(used))
 	for i, r := range used {
 		keys[i] = keyOf(r)
 	}
-	if missing := journal.Without(keys, *have); len(missing) > 0 {
+	if missing := journal.Without(keys, own.have); len(missing) > 0 {
 		return fmt.Errorf("%w: %v", journal.ErrKeyMissing, missing[0])
+	}
+	if retired := journal.Without(own.primary, keys); len(retired) > 0 {
+		return fmt.Errorf("%w: %v", journal.ErrKeyRetired, retired[0])
 	}
 	return nil
 }

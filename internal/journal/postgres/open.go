@@ -72,7 +72,7 @@ type Journal struct {
 	recovers atomic.Bool               // this process has begun a recovery
 	gates    gateTimes
 
-	keys          atomic.Pointer[[]journal.Key] // all of this process's; nil: it has not said
+	keys          atomic.Pointer[keysInUse] // all of this process's; nil: it has not said
 	authenticator atomic.Pointer[journal.Authenticator]
 
 	queue      *queue.Queue[*request]

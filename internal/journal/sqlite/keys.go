@@ -9,8 +9,17 @@ import (
 
 // RegisterKeys records the keys that this process writes rows with. The file is
 // this process's alone, so that nobody records another.
-func (j *Journal) RegisterKeys(ctx context.Context, primary, _ []journal.Key) error {
+func (j *Journal) RegisterKeys(ctx context.Context, primary, have []journal.Key) error {
+	used, err := j.UsedKeys(ctx)
+	if err != nil {
+		return err
+	}
 	return j.submit(ctx, 0, func(t *tx) error {
+		for _, k := range journal.Retired(used, have) {
+			if _, err := t.exec("DELETE FROM key_use WHERE purpose = ? AND key = ?", int64(k.Purpose), int64(k.ID)); err != nil {
+				return err
+			}
+		}
 		for _, k := range primary {
 			if _, err := t.exec("INSERT INTO key_use (purpose, key, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", int64(k.Purpose), int64(k.ID), t.now); err != nil {
 				return err
