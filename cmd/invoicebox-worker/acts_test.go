@@ -238,9 +238,10 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 		stdin io.Reader
 		args  []string
 	}{
-		"no id":                     {exitUsage, "needs an <id>", nil, []string{"operations", "close"}},
-		"a prefix of an id":         {exitUsage, "whole UUID", nil, []string{"operations", "close", id[:8]}},
-		"an id without dashes":      {exitUsage, "whole UUID", nil, []string{"operations", "close", strings.ReplaceAll(id, "-", "")}},
+		"no id":                     {exitUsage, "an operation's id is needed", nil, []string{"operations", "close"}},
+		"a closing without reason":  {exitUsage, "--reason is required", nil, []string{"operations", "close", id}},
+		"a prefix of an id":         {exitUsage, "whole UUID", nil, []string{"operations", "close", id[:8], "--reason", "test"}},
+		"an id without dashes":      {exitUsage, "whole UUID", nil, []string{"operations", "close", strings.ReplaceAll(id, "-", ""), "--reason", "test"}},
 		"an id to be shown":         {exitUsage, "whole UUID", nil, []string{"operations", "show", "{" + id + "}"}},
 		"no UUID":                   {exitUsage, "whole UUID", nil, []string{"operations", "probe", "'; DROP TABLE intent; --"}},
 		"an id that nobody has":     {exitFailed, "no operation", nil, []string{"operations", "retry", "00000000-0000-0000-0000-000000000000"}},
