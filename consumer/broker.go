@@ -314,7 +314,7 @@ func (b *broker) throttled(d time.Duration) {
 	}
 }
 
-// hand gives a reader what the response says of its partition, and tells whether
+// hand gives a reader what the response says of its partition, and reports whether
 // that is records. One that gets nothing because others before it took the
 // request's bytes, or because there is nothing, has not met a silent broker.
 func (b *broker) hand(t *turn, p partResponse, held int64, others bool) bool {

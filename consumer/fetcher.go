@@ -301,7 +301,7 @@ func (f *fetcher) learned(r *reader, wire, unpacked int64) {
 	r.ratio = max(unpacked/wire, (r.ratio+unpacked/wire)/2, 1)
 }
 
-// expired tells whether the broker ends a session soon unless it authenticates
+// expired reports whether the broker ends a session soon unless it authenticates
 // again. It is replaced before.
 func (f *fetcher) expired(s *kafkaconn.Session) bool {
 	return !s.Expires.IsZero() && time.Until(s.Expires) <= s.Lifetime/sessionReserve
@@ -354,7 +354,7 @@ func (e *brokerFault) Error() string {
 
 func (e *brokerFault) Unwrap() error { return e.err }
 
-// isBrokerFault tells whether an error is one of a whole broker.
+// isBrokerFault reports whether an error is one of a whole broker.
 func isBrokerFault(err error) bool {
 	_, ok := errors.AsType[*brokerFault](err)
 	return ok

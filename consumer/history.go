@@ -144,7 +144,7 @@ func persist(ctx context.Context, f func() error) error {
 	}
 }
 
-// Written tells whether one of the topics holds records, or held some that were
+// Written reports whether one of the topics holds records, or held some that were
 // deleted since. It tries until ctx ends.
 func Written(ctx context.Context, conn *kafkaconn.Conn, topics []string) (bool, error) {
 	c := &Consumer{config: Config{Topics: topics, Kafka: conn}}
@@ -169,7 +169,7 @@ func Written(ctx context.Context, conn *kafkaconn.Conn, topics []string) (bool, 
 	}
 }
 
-// Truncated tells whether records of a topic were deleted from its beginning.
+// Truncated reports whether records of a topic were deleted from its beginning.
 func (a *Alone) Truncated(ctx context.Context, topic string) (bool, error) {
 	reader := &Consumer{config: a.c.config, log: a.c.log, client: a.c.client, transport: a.c.transport, fetcher: a.c.fetcher}
 	reader.config.Topics = []string{topic}

@@ -122,7 +122,7 @@ func plainText(raw jsontext.Value) string {
 	return ""
 }
 
-// emptyError tells whether an error member says that there is none. PHP writes
+// emptyError reports whether an error member says that there is none. PHP writes
 // an empty map as an empty list.
 func emptyError(raw jsontext.Value) bool {
 	compact := raw.Clone()

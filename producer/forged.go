@@ -20,7 +20,7 @@ type forged struct {
 	seen    map[int64]struct{} // of this look
 }
 
-// authentic tells whether a row may be published. One that may not is logged
+// authentic reports whether a row may be published. One that may not is logged
 // once.
 func (r *Relay) authentic(row journal.Outgoing) bool {
 	f := &r.forged

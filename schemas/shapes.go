@@ -92,7 +92,7 @@ func framed(record []byte) Reason {
 	return ""
 }
 
-// isBinary tells whether a value is no text.
+// isBinary reports whether a value is no text.
 func isBinary(value []byte) bool {
 	return !utf8.Valid(value) || bytes.ContainsFunc(value, func(c rune) bool {
 		return c < ' ' && c != '\t' && c != '\r' && c != '\n'
@@ -187,7 +187,7 @@ func (r *reading) wrapped() *Invalid {
 	return &Invalid{Reason: ReasonEnveloped, Where: r.at(r.data.wrapperName)}
 }
 
-// isNearMiss tells whether another provider's name may be a typing error of
+// isNearMiss reports whether another provider's name may be a typing error of
 // ours: ours with something added, parted by other signs, or at most two
 // letters away. It runs for nearly every event, so it allocates nothing.
 func isNearMiss(name []byte) bool {

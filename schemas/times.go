@@ -89,7 +89,7 @@ func parseCommonTime(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// isDate tells whether a text begins as dates do: with 2026-11-29 or 20261129T,
+// isDate reports whether a text begins as dates do: with 2026-11-29 or 20261129T,
 // or with the name of a weekday.
 func isDate(text []byte) bool {
 	for _, day := range []string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"} {

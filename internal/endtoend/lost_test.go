@@ -97,7 +97,7 @@ func TestForgottenJournal(t *testing.T) {
 	r.refused("journal recover", run("--start", "latest")...)
 	id := identityOf(t, r)
 	r.refused("--forget-journal "+id, run("--start", "latest")...)
-	r.refused("which is another journal", run("--start", "latest", "--forget-journal", "2f6b2b8e-6a57-4a0e-9c66-0a4b1e7d9a10")...)
+	r.refused("names another journal", run("--start", "latest", "--forget-journal", "2f6b2b8e-6a57-4a0e-9c66-0a4b1e7d9a10")...)
 	before := time.Now().UnixMilli()
 	w = r.start("--start", "latest", "--forget-journal", id)
 	r.awaitResults(schemas.TypeActivated, len(shops), time.Second)

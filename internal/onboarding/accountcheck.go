@@ -30,7 +30,7 @@ func checkResult(s signal) Result {
 	return ResultNoAnswer
 }
 
-// needsCheck tells whether a person's command on an account is done by a check of its
+// needsCheck reports whether a person's command on an account is done by a check of its
 // token: so is a resume where only a good token resumes it.
 func needsCheck(c Command, g journal.Gate) bool {
 	if c == CommandCheck {

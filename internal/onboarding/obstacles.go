@@ -71,7 +71,7 @@ type Obstacle struct {
 	Command   string // that changes it; "" where none does
 }
 
-// Lasts tells whether the obstacle lasts until somebody does something.
+// Lasts reports whether the obstacle lasts until somebody does something.
 func (o Obstacle) Lasts() bool {
 	return o.Cause == CausePerson || o.Cause == CauseNoWorker || o.Cause == CauseNotConfigured || o.Cause == CausePaused
 }

@@ -75,7 +75,7 @@ func (s *Server) Pooler(t testing.TB, database string, settings ...string) strin
 	return fmt.Sprintf("postgres://test@%s/%s?sslmode=disable", address, database)
 }
 
-// required tells whether the absence of a program is a failure.
+// required reports whether the absence of a program is a failure.
 func required(program string) bool {
 	return slices.Contains(strings.FieldsFunc(os.Getenv("INVOICEBOX_TEST_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' }), program)
 }

@@ -85,14 +85,14 @@ func (h *Header) LastOffset() int64 { return h.BaseOffset + int64(h.LastOffsetDe
 // Codec is the compression of the records.
 func (h *Header) Codec() uint8 { return uint8(h.Attributes & 7) } // #nosec G115 -- three bits
 
-// LogAppendTime tells whether the time of all records is MaxTimestamp, which the
+// LogAppendTime reports whether the time of all records is MaxTimestamp, which the
 // broker wrote. The records' own times are then the producer's.
 func (h *Header) LogAppendTime() bool { return h.Attributes&(1<<3) != 0 }
 
-// Transactional tells whether the batch belongs to a transaction.
+// Transactional reports whether the batch belongs to a transaction.
 func (h *Header) Transactional() bool { return h.Attributes&(1<<4) != 0 }
 
-// Control tells whether the batch holds the marker of a transaction and no
+// Control reports whether the batch holds the marker of a transaction and no
 // record of a producer.
 func (h *Header) Control() bool { return h.Attributes&(1<<5) != 0 }
 

@@ -131,9 +131,9 @@ func (d database) shortOf(o *Options) string {
 	case free < 0 || free >= fetching:
 		return ""
 	case free < calls:
-		return fmt.Sprintf("%s are free on the journal's disk: below %s nothing is sent, and below %s nothing is fetched (--journal-reserve); make room", inBytes(free), inBytes(calls), inBytes(fetching))
+		return fmt.Sprintf("%s are free on the journal's disk: calls stop below %s and fetching stops below %s (--journal-reserve); free some space", inBytes(free), inBytes(calls), inBytes(fetching))
 	}
-	return fmt.Sprintf("%s are free on the journal's disk: below %s nothing is fetched (--journal-reserve); make room", inBytes(free), inBytes(fetching))
+	return fmt.Sprintf("%s are free on the journal's disk: fetching stops below %s (--journal-reserve); free some space", inBytes(free), inBytes(fetching))
 }
 
 // shortOfCalls is shortOf for the part below which nothing is sent.
@@ -163,7 +163,7 @@ func secretFilesFault(journalURL string) string {
 		return "" // without a file there is no key; one that was named is missed by the driver
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 && (open != 0o040 || !ownedByRoot(info)) {
-		return fmt.Sprintf("needs the key of its certificate from a safe place: %s (mode %04o) %v", files.KeyFile, info.Mode().Perm(), secretfile.ErrPermissions)
+		return fmt.Sprintf("needs a client key that only its owner can read: %s (mode %04o) %v", files.KeyFile, info.Mode().Perm(), secretfile.ErrPermissions)
 	}
 	return ""
 }
@@ -181,7 +181,7 @@ func passwordFileFault(path string, named bool) string {
 	case !info.Mode().IsRegular():
 		return ""
 	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Sprintf("needs its password from a safe place: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
+		return fmt.Sprintf("needs a password file that only its owner can read: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
 	}
 	f, err := os.Open(path) // #nosec G304,G703 -- the operator names the file
 	if err != nil {
@@ -190,7 +190,7 @@ func passwordFileFault(path string, named bool) string {
 	defer func() { _ = f.Close() }()
 	head := make([]byte, 3)
 	if n, _ := f.ReadAt(head, 0); n == len(head) && string(head) == "\xef\xbb\xbf" {
-		return fmt.Sprintf("needs its password from a file, and %s begins with a byte order mark, which would be part of the first host's name: save it as UTF-8 without it", path)
+		return fmt.Sprintf("needs its password from a file, and %s begins with a byte order mark, which would become part of the first host name: save the file as UTF-8 without it", path)
 	}
 	return ""
 }
@@ -227,7 +227,7 @@ func (d database) explain(err error) error {
 	case errors.Is(err, postgres.ErrPooled):
 		do = "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"
 	case errors.Is(err, postgres.ErrReadOnly):
-		do = "make room on the server's disk, or have the administrator reset the setting"
+		do = "free some space on the server's disk, or have the administrator reset the setting"
 	case errors.Is(err, journal.ErrHeld) && d.path == "":
 		do = "stop the other workers of this journal first"
 	case errors.Is(err, journal.ErrHeld):

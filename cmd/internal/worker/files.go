@@ -44,7 +44,7 @@ func filesReady(files []WatchedFile) readiness {
 			}
 		}
 		if len(wrong) > 0 {
-			return true, "what was read before is used; " + strings.Join(wrong, "; ")
+			return true, "the previous values are used; " + strings.Join(wrong, "; ")
 		}
 		return true, "secrets and certificates can be read"
 	}

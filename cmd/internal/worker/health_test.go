@@ -75,7 +75,7 @@ func TestFilesReady(t *testing.T) {
 	}
 	f.err = errors.New("/run/token is empty")
 	// What was read before is used: the service can do its work.
-	if ok, words := ready(t.Context()); !ok || !strings.Contains(words, "what was read before is used; --token-file: /run/token is empty") {
+	if ok, words := ready(t.Context()); !ok || !strings.Contains(words, "the previous values are used; --token-file: /run/token is empty") {
 		t.Errorf("%t, %s", ok, words)
 	}
 }

@@ -59,7 +59,7 @@ func begin(ctx context.Context, o *Options, j forgetter, conn *kafkaconn.Conn, l
 		return err
 	}
 	floor := time.Now().UnixMilli()
-	log.Warn("the journal is new and the result topics were written before: sequences and versions begin above the floor, and no request is sent for one window and the slack", "floor", floor)
+	log.Warn("new journal over older results; sequences and versions begin above the floor, no request for one window and the slack", "floor", floor)
 	if err := j.RaiseFloor(ctx, floor); err != nil {
 		return err
 	}
@@ -68,9 +68,9 @@ func begin(ctx context.Context, o *Options, j forgetter, conn *kafkaconn.Conn, l
 
 // lostHint ends the refusal of a new journal whose group has committed offsets.
 func lostHint(o *Options, identity string) string {
-	hint := "; to give up all that the lost journal held instead, with its tokens and its open operations: --forget-journal " + identity
+	hint := "; to abandon the lost journal with its tokens and open operations instead, add --forget-journal " + identity
 	if o.ForgetJournal != "" {
-		hint += " (not " + quote(o.ForgetJournal) + ", which is another journal)"
+		hint += " (" + quote(o.ForgetJournal) + " names another journal)"
 	}
 	return hint
 }
@@ -82,7 +82,7 @@ func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResul
 	defer cancel()
 	at, err := journalAt(o.JournalURL)
 	if err != nil {
-		return CheckResult{name, CheckWarning, "not compared with the journal, which cannot be opened"}
+		return CheckResult{name, CheckWarning, "not compared, because the journal cannot be opened"}
 	}
 	positions := func(context.Context) ([]journal.Position, error) { return nil, nil }
 	switch j, err := at.open(ctx, opening{beside: true}); {
@@ -90,7 +90,7 @@ func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResul
 		defer func() { _ = j.Close() }()
 		positions = j.Positions
 	case at.exists(ctx):
-		return CheckResult{name, CheckWarning, "not compared with the journal, which cannot be opened"}
+		return CheckResult{name, CheckWarning, "not compared, because the journal cannot be opened"}
 	}
 	var inputs []string
 	for _, t := range schemas.InputTypes() {

@@ -22,7 +22,7 @@ func openJournal(ctx context.Context, o *Options, planner journal.Planner, logge
 		return nil, err
 	}
 	for _, words := range at.warnings() {
-		logger.Warn("the journal is used, with a warning", "journal", at.url, "warning", words)
+		logger.Warn("the journal can be used, but its place or connection is at risk", "journal", at.url, "warning", words)
 	}
 	_, reserve := o.reserves()
 	j, err := at.open(ctx, opening{planner: planner, logger: logger, reserve: reserve, mark: o.Seams.JournalMark})
@@ -130,7 +130,7 @@ func JournalIsSealed(ctx context.Context, url string) bool {
 
 func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 	if text, err := keys.Open(kept, checkRow(identity)); err != nil || string(text) != keysetWord {
-		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A keyset that was made later cannot open what the journal holds. A journal of a development build from before values were bound to their rows cannot be opened at all"}
+		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A new keyset cannot open the journal's values. A journal of an earlier development build, whose values are not bound to their rows, cannot be opened with any keyset"}
 	}
 	return nil
 }
@@ -205,7 +205,7 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 	case errors.Is(p.err, journal.ErrFull):
 		return false, "cannot be written: its disk is full; all waits, and goes on by itself when there is room"
 	case errors.Is(p.err, journal.ErrReplaced):
-		return false, "cannot be written: its file, or the -wal, -shm or .lock beside it, was moved, removed or replaced; put it back, or stop the worker, which saves what it can"
+		return false, "cannot be written: its file, or the -wal, -shm or .lock beside it, was moved, removed or replaced; put it back, or stop the worker: it then saves what it can"
 	case errors.Is(p.err, journal.ErrDisk):
 		return false, "cannot be written: its disk fails"
 	case p.err != nil:

@@ -66,7 +66,7 @@ func checkKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 
 func lacksKeys(words []string) error {
 	return &SettingError{Setting: "keyset-file", Right: "the keyset lacks keys that rows of the journal need: " + strings.Join(words, ", ") +
-		"; give the file that has all keys, as the workers had it that wrote those rows (`keys list` names a file's keys)"}
+		"; use the keyset file of the workers that wrote those rows (`keys list` shows the keys of a file)"}
 }
 
 // useKeys refuses a keyset that lacks a key, and records the keys that rows are
@@ -97,7 +97,7 @@ func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 		}
 		used, err := j.UsedKeys(ctx)
 		if err != nil {
-			continue // the journal's own line in /readyz tells
+			continue // the journal's line of /readyz reports it
 		}
 		if retired := journal.Without(primary, used); len(retired) > 0 {
 			return fmt.Errorf("%w: %v; give all workers the same keyset-file", journal.ErrKeyRetired, retired[0])

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// ownedByRoot tells whether a file is the superuser's.
+// ownedByRoot reports whether a file is the superuser's.
 func ownedByRoot(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	return ok && s.Uid == 0

@@ -131,14 +131,14 @@ func TestCheckSaysWhyInvoiceboxCannotBeReached(t *testing.T) {
 		"no TLS":                      {serve(nil, 200, "", check), nil, nil, nil, CheckFailed, []string{"does not speak TLS", "--invoicebox-url"}},
 		"a handshake that is cut":     {raw(t, ""), nil, nil, nil, CheckFailed, []string{"handshake"}},
 		"refused":                     {closedPort(t), nil, nil, nil, CheckFailed, []string{"refused", "port"}},
-		"no such name":                {"", nil, nil, noSuchName, CheckFailed, []string{"no such name", "--invoicebox-url"}},
+		"no such name":                {"", nil, nil, noSuchName, CheckFailed, []string{"name does not exist", "--invoicebox-url"}},
 		"a resolver that is away":     {"", nil, nil, &net.DNSError{Err: "i/o timeout", IsTimeout: true}, CheckFailed, []string{"resolver did not answer"}},
 		"no answer":                   {"", nil, nil, context.DeadlineExceeded, CheckFailed, []string{"firewall", "HTTPS_PROXY"}},
 		"a proxy that wants a user":   {"", nil, through("http://" + raw(t, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")), nil, CheckFailed, []string{"407", "HTTPS_PROXY", "USER:PASSWORD"}},
 		"a proxy without the API":     {"", nil, through("http://" + raw(t, "HTTP/1.1 502 Bad Gateway\r\n\r\n")), nil, CheckFailed, []string{"502", "NO_PROXY"}},
 		"a proxy that is away":        {"", nil, through("http://" + closedPort(t)), nil, CheckFailed, []string{"through the proxy", "refused", "HTTPS_PROXY"}},
-		"a proxy that nobody knows":   {"", nil, through("http://no-such-host.invalid:1"), noSuchName, CheckFailed, []string{"through the proxy", "no such name", "HTTPS_PROXY"}},
-		"a proxy that is none":        {"", nil, through("http://" + raw(t, "SSH-2.0-x\r\n")), nil, CheckFailed, []string{"no HTTP proxy"}},
+		"a proxy that nobody knows":   {"", nil, through("http://no-such-host.invalid:1"), noSuchName, CheckFailed, []string{"through the proxy", "name does not exist", "HTTPS_PROXY"}},
+		"a proxy that is none":        {"", nil, through("http://" + raw(t, "SSH-2.0-x\r\n")), nil, CheckFailed, []string{"do not serve an HTTP proxy"}},
 		"a SOCKS proxy":               {"", nil, through("socks5://127.0.0.1:1"), nil, CheckFailed, []string{"SOCKS", "HTTPS_PROXY", "NO_PROXY"}},
 		"nonsense in HTTPS_PROXY":     {"", nil, func(*url.URL) (*url.URL, error) { return nil, errors.New("nonsense") }, nil, CheckFailed, []string{"HTTPS_PROXY cannot be read"}},
 		"a wrong address, HTML":       {serve(&good, 404, "text/html", "<html>"), pool, nil, nil, CheckFailed, []string{"404", "no Invoicebox API", "--invoicebox-url"}},
@@ -151,7 +151,7 @@ func TestCheckSaysWhyInvoiceboxCannotBeReached(t *testing.T) {
 		"a wrong token":               {serve(&good, 401, "application/json", `{"error":{"code":"unauthorized"}}`), pool, nil, nil, CheckFailed, []string{"--token-file"}},
 		"the limit":                   {serve(&good, 429, "", ""), pool, nil, nil, CheckWarning, []string{"limit of requests"}},
 		"not available at the moment": {serve(&good, 503, "", ""), pool, nil, nil, CheckWarning, []string{"503", "try again"}},
-		"a fault":                     {serve(&good, 500, "", ""), pool, nil, nil, CheckWarning, []string{"fault (500)"}},
+		"a fault":                     {serve(&good, 500, "", ""), pool, nil, nil, CheckWarning, []string{"failed (500)"}},
 	} {
 		o := Defaults()
 		o.InvoiceboxURL = "https://" + host

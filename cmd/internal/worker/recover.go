@@ -85,7 +85,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 		return r, err
 	}
 	if !at.exists(ctx) {
-		return r, at.noJournal("put the copy there first. Without a copy, start `run` once: it makes an empty journal and ends; then use `journal recover --start earliest`")
+		return r, at.noJournal("put the copy there first. Without a copy, start `run` once, which creates an empty journal and exits; then use `journal recover --start earliest`")
 	}
 	j, err := at.open(ctx, opening{planner: replay.planner(planner), logger: log, recover: true})
 	if err != nil {
@@ -250,7 +250,7 @@ func (r *recoverer) raise(ctx context.Context, in *consumer.Alone) error {
 		}
 		if truncated {
 			floor := time.Now().UnixMilli()
-			r.log.Warn("results that were published before were deleted from their topics: sequences and versions begin above the floor", "topic", r.o.Topic(typ), "floor", floor)
+			r.log.Warn("earlier results were deleted from their topics; sequences and versions begin above the floor", "topic", r.o.Topic(typ), "floor", floor)
 			return r.j.RaiseFloor(ctx, floor)
 		}
 	}

@@ -99,7 +99,7 @@ func accountLine(s onboarding.GateStatus, now time.Time) (works bool, words stri
 	words, works = d.Words, s.Gate.State == journal.GateOpen || s.Gate.State == ""
 	switch {
 	case s.HoldUntil.After(now):
-		return false, words + "; it is not known what was sent before: no request before " + s.HoldUntil.UTC().Format(time.RFC3339)
+		return false, words + "; earlier requests are unknown: no request before " + s.HoldUntil.UTC().Format(time.RFC3339)
 	case s.PermitAt.After(now):
 		return works, fmt.Sprintf("%s; the limit of requests is used up (%s), next permit at %s", words, s.Ledger, s.PermitAt.UTC().Format(time.RFC3339))
 	}
@@ -154,7 +154,7 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 	return s, nil
 }
 
-// Running tells whether a worker runs with the journal.
+// Running reports whether a worker runs with the journal.
 func (s *Situation) Running() bool { return s.running }
 
 // Gate says how an account's gate stands.

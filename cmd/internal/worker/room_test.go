@@ -143,11 +143,11 @@ func TestAFullDiskIsShown(t *testing.T) {
 		t.Skip("the system does not say how much is free")
 	}
 	o.JournalReserve = 2 * free // so that more than the part for calls is free
-	if ok, words := p.ready(t.Context()); !ok || !strings.Contains(at.shortOf(&o), "nothing is fetched") || strings.Contains(at.shortOf(&o), "nothing is sent") {
+	if ok, words := p.ready(t.Context()); !ok || !strings.Contains(at.shortOf(&o), "fetching stops") || strings.Contains(at.shortOf(&o), "calls stop") {
 		t.Errorf("with room for calls: %q, %q", words, at.shortOf(&o))
 	}
 	o.JournalReserve = 8 * free
-	if ok, words := p.ready(t.Context()); ok || !strings.Contains(words, "nothing is sent") || !strings.Contains(at.shortOf(&o), "nothing is sent") {
+	if ok, words := p.ready(t.Context()); ok || !strings.Contains(words, "nothing is sent") || !strings.Contains(at.shortOf(&o), "calls stop") {
 		t.Errorf("without room: %q, %q", words, at.shortOf(&o))
 	}
 	if got := checkJournal(t.Context(), o); got.Verdict != CheckFailed || !strings.Contains(got.Detail, "--journal-reserve") {

@@ -47,7 +47,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry := newRegistry(o.Version)
 	if o.LogLinesNotWritten != nil {
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "invoicebox_worker_log_lines_not_written_total", Help: "Lines of the log that could not be written: nobody reads it, the disk is full, or the reader is too slow.",
+			Name: "invoicebox_worker_log_lines_not_written_total", Help: "Log lines that could not be written, because the log has no reader, the disk is full, or the reader is too slow.",
 		}, func() float64 { return float64(o.LogLinesNotWritten()) }))
 	}
 	state := newHealth()
@@ -87,7 +87,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if warning := plaintextWarning(&o, conn); warning != "" {
-		log.Warn("kafka without TLS", "risk", warning)
+		log.Warn("connections to brokers without TLS", "risk", warning)
 	}
 	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
 	if err != nil {

@@ -71,7 +71,7 @@ func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, 
 			refused = append(refused, a.Name)
 			log.Error("Invoicebox refuses the account's token", "account", a.Name)
 		case v.Class != invoicebox.Done:
-			log.Warn("Invoicebox does not say whether the account's token is good", "account", a.Name, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", detail(o, answers[i]))
+			log.Warn("the check of the account's token was inconclusive", "account", a.Name, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", detail(o, answers[i]))
 		}
 	}
 	if len(refused) == len(clients) {

@@ -72,11 +72,11 @@ func checkProducing(ctx context.Context, conn *kafkaconn.Conn) CheckResult {
 	given, err := producer.GivesProducerIDs(ctx, conn)
 	switch {
 	case given:
-		return CheckResult{name, CheckOK, "the brokers give producer ids, so a repeated request publishes an event once"}
+		return CheckResult{name, CheckOK, "the brokers issue producer ids, so a repeated request publishes an event once"}
 	case producer.RefusesProducerIDs(err):
-		return CheckResult{name, CheckWarning, "the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id: " + err.Error()}
+		return CheckResult{name, CheckWarning, "the brokers issue no producer ids; results are published without them, and a lost response can publish an event twice with the same id: " + err.Error()}
 	}
-	return CheckResult{name, CheckFailed, "no producer id was given: " + err.Error()}
+	return CheckResult{name, CheckFailed, "the brokers issued no producer id: " + err.Error()}
 }
 
 // plaintextWarning is for brokers beyond loopback without TLS; "" where there are none.
@@ -85,7 +85,7 @@ func plaintextWarning(o *Options, conn *kafkaconn.Conn) string {
 	if addresses == "" {
 		return ""
 	}
-	what := "events can be read and changed on the network, and anybody can answer in a broker's place"
+	what := "an attacker on the network can read and change events, and impersonate a broker"
 	if o.Kafka.SASL != nil {
 		what = "SCRAM protects the password only; " + what
 	}

@@ -31,7 +31,7 @@ var unsupported = []string{
 	"scram_client_key", "scram_server_key", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcompression", "sslcrl", "sslcrldir", "sslkeylogfile", "tcp_user_timeout",
 }
 
-// HoldsPassword tells whether a URL holds a password, which every user of the
+// HoldsPassword reports whether a URL holds a password, which every user of the
 // machine could read in the list of processes.
 func HoldsPassword(address string) bool {
 	params, password, err := split(address)
@@ -253,13 +253,13 @@ func transports(c *pgx.ConnConfig) []hostTransport {
 	return out
 }
 
-// isLoopback tells whether a host is this machine whatever a resolver says.
+// isLoopback reports whether a host is this machine whatever a resolver says.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return err == nil && address.Unmap().IsLoopback() || isLocalhost(host)
 }
 
-// isLocalhost tells whether a name is that of this machine. It is not looked up.
+// isLocalhost reports whether a name is that of this machine. It is not looked up.
 func isLocalhost(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }

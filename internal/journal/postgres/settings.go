@@ -99,7 +99,7 @@ func also(c *pgx.ConnConfig, more map[string]string) {
 	}
 }
 
-// startup tells whether a setting goes with the beginning of a connection.
+// startup reports whether a setting goes with the beginning of a connection.
 func startup(name string) bool { return name == "application_name" || name == "options" }
 
 // establish sets what a session needs and reads it back, in two round trips: a

@@ -50,7 +50,7 @@ func (j *Journal) mayUse(held bool) error {
 	return nil
 }
 
-// givenToGroup tells whether a folder is one of a group that this process is in,
+// givenToGroup reports whether a folder is one of a group that this process is in,
 // as a volume is that Kubernetes gave to fsGroup.
 func givenToGroup(folder fs.FileInfo) bool {
 	s, ok := folder.Sys().(*syscall.Stat_t)
@@ -75,7 +75,7 @@ func owned(path string, err error) error {
 	return err
 }
 
-// anothers tells whether a file belongs to another user, and to which.
+// anothers reports whether a file belongs to another user, and to which.
 func anothers(name string) (uid uint32, other bool) {
 	info, err := os.Stat(name)
 	if err != nil {

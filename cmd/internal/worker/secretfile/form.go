@@ -16,7 +16,7 @@ type Form func(text string) error
 // What is wrong with the form of a secret.
 var (
 	ErrByteOrderMark = errors.New("begins with a byte order mark; save it as UTF-8 without one")
-	ErrSpace         = errors.New("begins or ends with white space, or with a character that cannot be seen")
+	ErrSpace         = errors.New("begins or ends with white space or an invisible character")
 	ErrPrefix        = errors.New(`begins with the name of a scheme, such as "Bearer"; the file must hold the secret alone`)
 	ErrNotHeader     = errors.New("holds spaces or other characters that no header may have")
 )

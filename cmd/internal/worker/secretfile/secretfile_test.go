@@ -108,7 +108,7 @@ func TestGetFollowsTheFile(t *testing.T) {
 	check("an empty file", "new")
 	now = now.Add(time.Second)
 	check("still empty", "new")
-	if n := strings.Count(log.String(), "cannot be used"); n != 1 {
+	if n := strings.Count(log.String(), "a changed file is invalid"); n != 1 {
 		t.Errorf("the trouble was logged %d times, want once:\n%s", n, log.String())
 	}
 

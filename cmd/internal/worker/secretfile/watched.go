@@ -111,7 +111,7 @@ func (w *Watched[T]) look() {
 	}
 	w.infos, w.failed = infos, nil
 	if w.use == AtNextStart {
-		w.logger.Info("a file has changed; it is used from the next start on", "setting", w.setting, "file", w.paths[0])
+		w.logger.Info("a file has changed; the next start uses it", "setting", w.setting, "file", w.paths[0])
 		return
 	}
 	w.last.Store(&value)
@@ -137,16 +137,16 @@ func (w *Watched[T]) trouble(err error) {
 		return
 	}
 	if w.use == AtNextStart {
-		w.logger.Error("a file has changed and cannot be used; the next start will refuse it", "setting", w.setting, "error", err.Error())
+		w.logger.Error("a changed file is invalid; the next start will refuse it", "setting", w.setting, "error", err.Error())
 		return
 	}
-	w.logger.Error("a file has changed and cannot be used; what was read before stays in force", "setting", w.setting, "error", err.Error())
+	w.logger.Error("a changed file is invalid; the previous value stays in use", "setting", w.setting, "error", err.Error())
 }
 
 func (w *Watched[T]) wellAgain() {
 	if w.failed != nil {
 		w.failed = nil
-		w.logger.Info("a file can be used again", "setting", w.setting, "file", w.paths[0])
+		w.logger.Info("a file is valid again", "setting", w.setting, "file", w.paths[0])
 	}
 }
 

@@ -160,7 +160,7 @@ func TestWatched(t *testing.T) {
 		}
 		now = now.Add(time.Second)
 		check("it is back", "22", false)
-		if n := strings.Count(log.String(), "level=ERROR"); n != 2 || !strings.Contains(log.String(), "can be used again") {
+		if n := strings.Count(log.String(), "level=ERROR"); n != 2 || !strings.Contains(log.String(), "is valid again") {
 			t.Errorf("%d errors in the log:\n%s", n, log.String())
 		}
 		if next := strings.Contains(log.String(), "next start"); next != (use == AtNextStart) {
