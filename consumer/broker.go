@@ -279,15 +279,16 @@ func (b *broker) exchange(turns []*turn) error {
 		return err
 	}
 	b.used = true
-	b.conclude(turns, response, taken)
+	b.conclude(turns, response, taken, version >= clientThrottles)
 	return nil
 }
 
 // conclude looks at what the response says of all partitions. Brokers may leave
-// out those for which the request's bytes were not enough.
-func (b *broker) conclude(turns []*turn, response fetchResponse, taken bool) {
+// out those for which the request's bytes were not enough. Wait says that the
+// time of a throttled response is still to pass.
+func (b *broker) conclude(turns []*turn, response fetchResponse, taken, wait bool) {
 	if response.throttle > 0 {
-		b.throttled(response.throttle)
+		b.throttled(response.throttle, wait)
 	}
 	for _, t := range turns {
 		switch {
@@ -304,9 +305,12 @@ func (b *broker) conclude(turns []*turn, response fetchResponse, taken bool) {
 }
 
 // throttled notes that the broker is not to be asked for a while. A broker that
-// throttles a fetch answers at once and with nothing (KIP-219).
-func (b *broker) throttled(d time.Duration) {
-	b.until = time.Now().Add(d)
+// throttles a fetch answers at once and with nothing (KIP-219). Older ones have
+// waited themselves before they answered.
+func (b *broker) throttled(d time.Duration, wait bool) {
+	if wait {
+		b.until = time.Now().Add(d)
+	}
 	b.f.metrics.throttled.Add(d.Seconds())
 	if time.Since(b.announced) >= announceEvery {
 		b.announced = time.Now()

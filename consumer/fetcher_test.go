@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafkatest"
@@ -235,6 +237,21 @@ func TestFetcher_Throttled(t *testing.T) {
 		}
 	}
 	if got := metric(t, r.registry, "invoicebox_worker_fetch_throttled_seconds_total"); got < 2 {
+		t.Errorf("throttled for %v s", got)
+	}
+}
+
+// A broker of before KIP-219 has waited before it answered.
+func TestFetcher_ThrottledByAnOldBroker(t *testing.T) {
+	versions := kversion.Stable()
+	versions.SetMaxKeyVersion(int16(kmsg.Fetch), 7)
+	c := kafkatest.Embedded(t, kafkatest.WithFake(kfake.MaxVersions(versions)))
+	topic, j := c.NewTopic(t, "in", 1), newInbox()
+	c.Produce(t, topic, many0(0, 3))
+	throttle(c, time.Hour)
+	r := start(t, c, group(), topic, j)
+	eventually(t, "all events", func() bool { return j.taken() == 3 })
+	if got := metric(t, r.registry, "invoicebox_worker_fetch_throttled_seconds_total"); got < 3600 {
 		t.Errorf("throttled for %v s", got)
 	}
 }

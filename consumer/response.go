@@ -16,6 +16,8 @@ const (
 	// records end that may be read, to the last that names topics without new
 	// encodings.
 	oldestFetch, newestFetch = 4, 11
+	// clientThrottles is the first version whose throttled responses come at once.
+	clientThrottles = 8
 	// maxAborted bounds the aborted transactions of one answer, maxName a topic's name.
 	maxAborted = 1 << 20
 	maxName    = 32 << 10
