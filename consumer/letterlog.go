@@ -30,6 +30,22 @@ type letterLog struct {
 	left      int       // out of the log, in the window
 	spellings map[string]struct{}
 	unkept    time.Time // when the bound was logged last
+
+	unreadBegan  time.Time // of the window of records that cannot be read
+	unreadLogged int
+}
+
+// unreadable logs why records cannot be read. One compressed batch can hold
+// thousands of those, so a window has no more lines than for dead letters.
+func (l *letterLog) unreadable(log *slog.Logger, u *unreadable) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); l.unreadBegan.IsZero() || now.Sub(l.unreadBegan) >= letterWindow {
+		l.unreadBegan, l.unreadLogged = now, 0
+	}
+	if l.unreadLogged++; l.unreadLogged <= loggedLetters {
+		log.Warn("records cannot be read; they become dead letters", "from", u.from, "to", u.to-1, "reason", u.reason, "err", u.why)
+	}
 }
 
 // log writes what the log should have of a batch that the journal has taken.

@@ -53,6 +53,20 @@ func TestLetterLog(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	})
+	t.Run("UnreadableFlood", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l, log, lines := begin()
+			for range 2 {
+				for i := range int64(5000) {
+					l.unreadable(log, &unreadable{from: i, to: i + 1, reason: schemas.ReasonTooLarge})
+				}
+				if got := lines(); len(got) != loggedLetters || !strings.Contains(got[0], "from=0 to=0 reason=too_large") {
+					t.Errorf("%d lines, the first %q", len(got), got[0])
+				}
+				time.Sleep(letterWindow)
+			}
+		})
+	})
 	t.Run("Flood", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l, log, lines := begin()

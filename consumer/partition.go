@@ -175,7 +175,7 @@ func (p *partition) takeIn(s *stream) error {
 			return err
 		}
 		if it.unreadable != nil {
-			p.log.Warn("records cannot be read; they become dead letters", "from", it.unreadable.from, "to", it.unreadable.to-1, "reason", it.unreadable.reason, "err", it.unreadable.why)
+			p.g.c.letters.unreadable(p.log, it.unreadable)
 		}
 		for {
 			added, err := p.batcher.take(&it)
