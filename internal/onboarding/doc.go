@@ -376,7 +376,8 @@
 //	credential store not ready   activations wait, invitations go on; late answers are compared later
 //	stored credentials unreadable  their review proves nothing; an error in the log each time, once an hour
 //	keyset lacks a key           refused at the start, and within seconds by a replica that runs; what it meets
-//	                             before that waits (key_missing)
+//	                             before that waits (key_missing), for a minute: a key that is unknown for longer
+//	                             is no worker's, and the value counts as edited
 //	stored value moved or edited attention: subject_unreadable before a call, answer_not_authentic after it; an act
 //	                             of a person is refused (not_authentic), an event stays in the outbox
 //	journal's database gone      no call begins; claims, receipts and what waits are tried without end, every few

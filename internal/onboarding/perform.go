@@ -169,7 +169,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 	}
 	subject, err := p.openSubject(t)
 	switch {
-	case errors.Is(err, keyset.ErrNoKey):
+	case errors.Is(err, keyset.ErrNoKey) && now.Sub(t.Planned) < keyWait:
 		p.lacksKey(t)
 		p.giveBack(s, t, ReasonKeyMissing, now.Add(p.jitter(storeRetry)))
 		return subject, false

@@ -44,7 +44,7 @@ func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
 func (p *Pool) settleReceived(s scope, t *task) {
 	x, err := p.openReceipt(t.Shop, t.Receipt)
 	switch {
-	case errors.Is(err, keyset.ErrNoKey):
+	case errors.Is(err, keyset.ErrNoKey) && time.Since(t.Receipt.At) < keyWait:
 		p.lacksKey(t)
 		p.postpone(s, t, ReasonKeyMissing, time.Now().Add(p.jitter(storeRetry)))
 		return
@@ -55,6 +55,11 @@ func (p *Pool) settleReceived(s scope, t *task) {
 	}
 	p.store(s, t, x)
 }
+
+// keyWait is how long a value waits for a key that this worker's keyset does not
+// have: another replica may have just begun to use it, and this one then stops
+// within seconds. No worker has a key that is unknown for longer.
+const keyWait = time.Minute
 
 // lacksKey logs that a value was sealed with a key that this worker's keyset does
 // not have. Another replica may have it.

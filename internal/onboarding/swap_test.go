@@ -211,6 +211,35 @@ func TestSwapBeside(t *testing.T) {
 	}
 }
 
+// A value that names a key which no worker has waits for a replica with that key,
+// and does not hold its shop for ever.
+func TestSwapUnknownKey(t *testing.T) {
+	for at := range 8 { // addresses, codes and answers
+		synctest.Test(t, func(t *testing.T) {
+			b := newSwapBench(t)
+			p := b.places[at]
+			*p.value = bytes.Clone(*p.value)
+			(*p.value)[1]++
+			if p.op.Receipt != nil {
+				p.op.Receipt.At = time.Now()
+			}
+			b.start()
+			b.until(keyWait/2, "it waits for the key", func() bool { _, r := b.j.state(p.op); return r == ReasonKeyMissing })
+			b.until(2*keyWait, "settled", b.j.settled)
+			b.finish()
+			for k, other := range b.places {
+				want := journal.Done
+				if k == at {
+					want = journal.Attention
+				}
+				if s, r := b.j.state(other.op); s != want || k == at && r != p.reason {
+					t.Errorf("%s: %v (%s), want %v", other.name, s, r, want)
+				}
+			}
+		})
+	}
+}
+
 // An act that was inserted in the database is refused, whatever it asks for.
 func TestForgedActs(t *testing.T) {
 	for _, act := range []Command{CommandProbe, CommandRetry, CommandReread, CommandEnter, CommandClose, CommandPause, CommandResume, "other"} {
