@@ -196,7 +196,7 @@ func TestWrongFiles(t *testing.T) {
 		"list for a text":   {"kafka-group: [a]", "must be a text"},
 		"map for a text":    {"kafka-group: {a: b}", "must be a text"},
 		"text for a bool":   {`kafka-tls: "yes"`, "true or false"},
-		"a variable":        {"partner-id: ${PARTNER_ID}", "${PARTNER_ID}, which nobody has replaced"},
+		"a variable":        {"partner-id: ${PARTNER_ID}", "placeholder ${PARTNER_ID}, which is not expanded"},
 		"a shell's":         {"partner-id: a${X:-b}c", "${X:-b}"},
 		"of Kubernetes":     {"partner-id: $(PARTNER_ID)", "$(PARTNER_ID)"},
 		"of a template":     {"partner-id: '{{ partner_id }}'", "{{ partner_id }}"},
@@ -226,7 +226,7 @@ func TestWrongFiles(t *testing.T) {
 		}
 	}
 	for name, args := range map[string][]string{"--partner-id": {"--partner-id=${PARTNER_ID}"}, "INVOICEBOX_WORKER_PARTNER_ID": nil} {
-		if _, err := read(t, map[string]string{"INVOICEBOX_WORKER_PARTNER_ID": "${PARTNER_ID}"}, args...); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "nobody has replaced") {
+		if _, err := read(t, map[string]string{"INVOICEBOX_WORKER_PARTNER_ID": "${PARTNER_ID}"}, args...); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "is not expanded") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

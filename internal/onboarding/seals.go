@@ -24,7 +24,7 @@ type Keys interface {
 }
 
 // errNotAuthentic says that a stored value opens and is not the operation's.
-var errNotAuthentic = fmt.Errorf("%w: the address or code is not the one that its operation is found by", keyset.ErrOpen)
+var errNotAuthentic = fmt.Errorf("%w: the address or code does not match the look-up MAC of its operation", keyset.ErrOpen)
 
 // openSubject opens the address or code of an operation. What it opens has to be
 // what the operation's look-up MAC is made of, and the operation's id has to be
