@@ -40,6 +40,7 @@ func (f *fetcher) newFetched(p partResponse, offset int64) (fetched, error) {
 	if len(p.batches) == 0 {
 		return got, nil
 	}
+	inOrder(p.batches, max(got.highWatermark, got.end))
 	for i := range p.batches {
 		b := &p.batches[i]
 		if b.fault != nil {
@@ -56,6 +57,26 @@ func (f *fetcher) newFetched(p partResponse, offset int64) (fetched, error) {
 		topic: p.topic, partition: p.partition, from: offset, next: offset,
 	}
 	return got, nil
+}
+
+// beyondEnd is how far a batch may lie behind the end that the same response
+// names: brokers look at the end before they read.
+const beyondEnd = 1 << 30
+
+// inOrder finds batches whose offsets cannot be right. The checksum does not cover
+// the base offset, and a wrong one would let the position skip records.
+func inOrder(batches []fetchedBatch, end int64) {
+	last := int64(-1)
+	for i := range batches {
+		b := &batches[i]
+		switch {
+		case b.fault != nil && !errors.Is(b.fault, recordbatch.ErrTooLarge):
+		case b.BaseOffset <= last, b.LastOffset() > end+beyondEnd:
+			b.fault = fmt.Errorf("%w: it claims the offsets %d to %d; the batch before it ends at %d, the partition at %d", recordbatch.ErrDamaged, b.BaseOffset, b.LastOffset(), last, end)
+		default:
+			last = b.LastOffset()
+		}
+	}
 }
 
 // A mark is the last batch that a position lies behind. An offset is no identity:

@@ -1,0 +1,54 @@
+package consumer
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/recordbatch"
+)
+
+// A base offset is not part of a batch's checksum. One that cannot be right is
+// damage, and the position does not follow it.
+func TestStream_BaseOffset(t *testing.T) {
+	for name, c := range map[string]struct {
+		bases   []int64
+		damaged bool
+		next    int64
+	}{
+		"in order":           {[]int64{100, 103, 200}, false, 203},
+		"behind the end":     {[]int64{100, 900}, false, 903}, // the end was read before
+		"twice the same":     {[]int64{100, 100}, true, 103},
+		"back":               {[]int64{100, 50}, true, 103},
+		"far behind the end": {[]int64{100, 1 << 43}, true, 103},
+		"the first":          {[]int64{1 << 43, 103}, true, 100},
+	} {
+		for _, largest := range []int{1 << 20, 61} { // held, or too large to be held
+			t.Run(fmt.Sprintf("%s/%d", name, largest), func(t *testing.T) {
+				var wire bytes.Buffer
+				for _, base := range c.bases {
+					wire.Write(kafkatest.Batch{Count: 3, Base: base, Write: kafkatest.Messages(kafka.Message{Value: []byte("a")}, kafka.Message{Value: []byte("b")}, kafka.Message{Value: []byte("c")})}.Bytes())
+				}
+				size := int64(wire.Len())
+				r := &responseReader{in: bufio.NewReader(&wire), left: size, largest: largest}
+				p := partResponse{highWatermark: 203, end: 203}
+				if r.batches(&p, size); r.err != nil {
+					t.Fatal(r.err)
+				}
+				f := &fetcher{unpacker: recordbatch.NewUnpacker(recordbatch.Limits{Unpacked: 1 << 20, Buffer: 1 << 20, Records: 10, Record: 1 << 10, Headers: 10})}
+				got, err := f.newFetched(p, 100)
+				for err == nil {
+					_, err = got.stream.read()
+				}
+				if errors.Is(err, recordbatch.ErrDamaged) != c.damaged || got.stream.next != c.next {
+					t.Errorf("%v, next %d; want %d", err, got.stream.next, c.next)
+				}
+			})
+		}
+	}
+}
