@@ -10,10 +10,10 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// slowStart commits the beginning of a check, and says so much later.
-type slowStart struct{ Journal }
+// slowCheckJournal commits the beginning of a check, and says so much later.
+type slowCheckJournal struct{ Journal }
 
-func (j slowStart) StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
+func (j slowCheckJournal) StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
 	id, err := j.Journal.StartCheck(ctx, c)
 	time.Sleep(10 * time.Minute)
 	return id, err
@@ -36,7 +36,7 @@ func TestOwnTokenIsNotCheckedAfterItsPermits(t *testing.T) {
 		b := newBench(t, good)
 		client := &contextSeen{Client: b.cfg.Accounts[0].Client}
 		b.cfg.Accounts[0].Client = client
-		for _, j := range []Journal{b.cfg.Journal, slowStart{b.cfg.Journal}} {
+		for _, j := range []Journal{b.cfg.Journal, slowCheckJournal{b.cfg.Journal}} {
 			b.cfg.Journal = j
 			p, err := New(b.cfg)
 			if err != nil {

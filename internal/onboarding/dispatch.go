@@ -180,7 +180,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		next = earliest(next, p.tokenCheck(s, acc, now))
 		var calls []work
 		p.mu.Lock()
-		room := p.freeRoom(acc)
+		room, codes := p.freeRoom(acc), acc.activating
 		p.mu.Unlock()
 		planned := func(w work, n int, trial bool) {
 			if n > 0 {
@@ -214,7 +214,8 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			continue
 		}
 		acc.busy.Store(room == 0)
-		if room == 0 {
+		free := acc.gate.activations(codes)
+		if room == 0 || free == 0 && calls[len(calls)-1].kind == journal.Activate {
 			hungry = true
 			continue
 		}
@@ -240,11 +241,13 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			}
 			continue
 		}
-		first, second := acc.split(n, len(calls) == 2)
-		planned(calls[0], first, false)
-		if len(calls) == 2 {
-			planned(calls[1], second, false)
+		beyond, at := p.beyondReserve(acc, n, free, codes, now)
+		next = earliest(next, at)
+		for _, c := range acc.split(n, calls, free, beyond) {
+			planned(c.work, c.limit, false)
+			n -= c.limit
 		}
+		hungry = hungry || n > 0 // until an activation ends
 	}
 	return claims, next, hungry, nil
 }
@@ -268,15 +271,21 @@ func (p *Pool) contenders(now time.Time) (n int) {
 const maxOwed = 100
 
 // split shares n claims between activations and invitations: activations go
-// first, invitations get every tenth while both wait.
-func (acc *account) split(n int, both bool) (first, second int) {
-	if !both {
-		return n, 0
+// first, invitations get every tenth while both wait. Of activations no more than
+// free are claimed; where that leaves some behind, invitations may take so many
+// beyond their tenth.
+func (acc *account) split(n int, calls []work, free, beyond int) []claim {
+	if len(calls) == 1 {
+		if calls[0].kind == journal.Activate {
+			n = min(n, free)
+		}
+		return []claim{{work: calls[0], limit: n}}
 	}
-	acc.turn += n + min(int(acc.owed.Swap(0)), maxOwed)
-	second = min(acc.turn/10, n)
+	acc.turn += min(n, free) + min(int(acc.owed.Swap(0)), maxOwed)
+	second := min(acc.turn/10, n)
 	acc.turn -= 10 * second
-	return n - second, second
+	first := min(n-second, free)
+	return []claim{{work: calls[0], limit: first}, {work: calls[1], limit: second + min(beyond, n-first-second)}}
 }
 
 // permits is how many calls the ledgers leave for new claims, and when to ask

@@ -368,8 +368,13 @@
 //	                             brings a merchant that conflicts, pause the account: each spends a code. Only an
 //	                             activation that is stored ends the row. Ends by a person's resume or a changed
 //	                             token file and one trial, or by a reread that works
-//	                             Calls that are in flight when the third comes end as they end: up to the
-//	                             concurrency of codes more may be spent
+//	                             Slow start: until an activation was stored, each worker has three of an account
+//	                             in flight at most, and one fewer after each answer of no use, so that three
+//	                             codes are spent. Each activation that is stored doubles the bound, up to the
+//	                             concurrency; an answer of no use sets it back. Calls that are in flight by then
+//	                             end as they end: up to the concurrency of codes may be spent where answers were
+//	                             of use before. Invitations have no such bound: they keep their tenth, and after
+//	                             a second have all that the activations cannot use
 //	paused by a person           a person resumes it
 //	intent and journal fail      the intent waits and is performed at the next look; a gate is changed in the
 //	                             journal first

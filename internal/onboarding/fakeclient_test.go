@@ -19,6 +19,7 @@ type answer struct {
 	fail   invoicebox.Reason // instead of an answer
 	unsent bool              // with fail: nothing was written
 	cut    bool              // the body is not complete
+	after  time.Duration     // beside the latency of all calls
 }
 
 // A script decides by operation, value and how often it was asked before.
@@ -107,7 +108,7 @@ func (c *fakeClient) do(ctx context.Context, op invoicebox.Operation, a invoiceb
 		c.mu.Unlock()
 	}()
 	x.Written = 100
-	if !sleep(ctx, c.latency) {
+	if !sleep(ctx, c.latency+got.after) {
 		return fail(invoicebox.ReasonCanceled)
 	}
 	if got.fail != "" {

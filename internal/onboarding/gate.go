@@ -36,12 +36,13 @@ type gate struct {
 
 	// Shops whose code was spent for nothing in a row, without an activation
 	// between that was stored. It outlives a pause: until one is stored, the next
-	// such answer pauses again.
+	// such answer pauses again. It counts also while the gate is closed.
 	unusable shopSet
+	start    slowStart
 }
 
 func newGate(cfg Config, g journal.Gate, now time.Time) *gate {
-	out := &gate{cfg: cfg}
+	out := &gate{cfg: cfg, start: newSlowStart(cfg.Concurrency)}
 	out.adopt(g, now)
 	return out
 }
@@ -56,7 +57,18 @@ func (x *gate) adopt(g journal.Gate, now time.Time) {
 	// A clock that stepped must not close an account for days.
 	left := min(g.Until.Sub(now.Round(0)), max(x.cfg.LimitCap, x.cfg.RestCap))
 	x.opens = now.Add(max(0, left))
+	if g.Reason == string(ReasonAnswers) {
+		x.start.unusable(unusableToPause) // as another replica found
+	}
 	x.scheduleCheck(now)
+}
+
+// activations is how many more may be claimed for calls while so many are in
+// flight, as far as the use of their responses bounds them.
+func (x *gate) activations(inFlight int) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.start.free(inFlight)
 }
 
 // allowance is how many operations may be claimed for calls now; when it is
@@ -128,6 +140,13 @@ func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now
 	}
 	if s == sigUsable {
 		x.unusable = nil
+		x.start.usable()
+	}
+	if s == sigUnusable {
+		if len(x.unusable) < unusableToPause {
+			x.unusable.add(shop)
+		}
+		x.start.unusable(len(x.unusable))
 	}
 	reason := string(signalReasons[s])
 	switch gateMoveOf(x.g, s, trial) {
@@ -186,9 +205,6 @@ func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now
 			x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
 		}
 		x.g.Count, x.g.Reason = 0, ""
-		if len(x.unusable) < unusableToPause {
-			x.unusable.add(shop)
-		}
 		if len(x.unusable) >= unusableToPause {
 			x.close(journal.GatePaused, reason, time.Time{}, now)
 		}

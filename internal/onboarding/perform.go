@@ -313,6 +313,9 @@ func (p *Pool) tellShop(t *task, s signal) {
 	if t.acc.gate.tellOf(t.Shop.Shop, s, 0, t.trial, time.Now()) {
 		p.gateChanged(t.acc)
 	}
+	if p.hungry.Load() {
+		p.signal() // more activations may be in flight now
+	}
 }
 
 func (p *Pool) logOutcome(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {

@@ -62,14 +62,16 @@ type account struct {
 	reviewWake chan struct{} // a review has begun
 
 	// Under the pool's mu.
-	inFlight int
-	unsent   int
+	inFlight   int
+	unsent     int
+	activating int // claimed to send their code, until their work ends
 
 	// The dispatcher's own.
-	due      map[work]time.Time
-	turn     int          // activations claimed since the last invitation, while both waited
-	owed     atomic.Int64 // to the turn: invitations that were claimed and found no permit
-	checking atomic.Bool
+	due       map[work]time.Time
+	turn      int          // activations claimed since the last invitation, while both waited
+	owed      atomic.Int64 // to the turn: invitations that were claimed and found no permit
+	checking  atomic.Bool
+	heldSince time.Time // since then the slow start holds activations back
 
 	// For the worker's report.
 	busy   atomic.Bool // all places for calls are taken
@@ -264,6 +266,7 @@ type task struct {
 	leaseEnd time.Time // never later than the journal's, by the monotonic clock
 	trial    bool
 	unsent   bool // counted as such
+	code     bool // counted among the account's activating
 	attempt  journal.AttemptID
 }
 
@@ -280,6 +283,9 @@ func (p *Pool) begin(t *task) {
 	if t.unsent {
 		t.acc.unsent++
 		p.unsent++
+		if t.code = t.Kind == journal.Activate; t.code {
+			t.acc.activating++
+		}
 	}
 	p.tasks.Add(1)
 	p.metrics.inFlight.WithLabelValues(t.acc.Name).Set(float64(t.acc.inFlight))
@@ -306,6 +312,9 @@ func (p *Pool) end(t *task) {
 		p.inFlight--
 	}
 	t.acc.inFlight--
+	if t.code {
+		t.acc.activating--
+	}
 	p.metrics.inFlight.WithLabelValues(t.acc.Name).Set(float64(t.acc.inFlight))
 	p.mu.Unlock()
 	if t.trial || p.hungry.Load() {
