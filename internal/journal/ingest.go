@@ -148,7 +148,7 @@ type OperationView struct {
 	Kind        Kind
 	Shop        ShopKey
 	State       State
-	Reason      string // of a Waiting, Attention, Done or Superseded one
+	Reason      string // of one that waits, is in Attention or has ended
 	Generation  int
 	Run         int
 	Attempts    int  // requests started
@@ -168,8 +168,11 @@ type Plan struct {
 	Rerun        int64   // this ended operation starts again with the next run
 	Cancel       []int64 // these become Superseded, reason CancelReason; only Queued, Planned, Waiting ones may be named
 	CancelReason string
-	Publish      []Draft   // events that need no operation; one whose id exists is sent once more, unchanged
-	Republish    uuid.UUID // this event is sent once more, its bytes unchanged
+	// Behind is an open operation that is Planned and steps behind all that is
+	// queued in its shop's lane, the event's own included; 0: none.
+	Behind    int64
+	Publish   []Draft   // events that need no operation; one whose id exists is sent once more, unchanged
+	Republish uuid.UUID // this event is sent once more, its bytes unchanged
 }
 
 // NewOperation is an operation to insert. It becomes Planned where its shop's

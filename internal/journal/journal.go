@@ -128,7 +128,9 @@ type Journal interface {
 	// Free tells how many permits a ledger has left, and when the next comes back if none.
 	Free(ctx context.Context, p Permit) (n int, next time.Time, err error)
 	// Send moves Claimed to Sending and takes the permits: all or nothing.
-	// ErrStale, *NoPermitError (the operation stays Claimed).
+	// ErrStale, *NoPermitError, *AddressCoolDownError (the operation stays Claimed).
+	// Of invitations to one address that are sent at the same moment, also by several
+	// replicas, one is let through.
 	Send(ctx context.Context, s Send) (AttemptID, error)
 	StartCheck(ctx context.Context, c Check) (AttemptID, error)
 	// EndCheck says what became of a check, or of an attempt whose operation went

@@ -86,6 +86,9 @@ type Send struct {
 	// ends before the answer can be written is prolonged.
 	SendBy, Deadline time.Duration
 	Permits          []Permit
+	// Address, of an invitation: the attempt is refused while the address's cool-down
+	// lasts. Nil: no rule, and the attempt keeps no address.
+	Address *AddressRule
 }
 
 // A Permit names a ledger and its rule: at most Limit requests in every

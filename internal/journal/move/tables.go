@@ -36,7 +36,7 @@ func Tables() []Table {
 			Counted: words("due_at planned changed stored_at verified"), Made: words("replica")},
 		{Name: "operation_body", Keys: 1, Columns: words("id uuid kind mac generation key_scope created subject subject_key")},
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged started send_by deadline slack ledgers ended counts_from
-			answered not_sent slow status outcome code request_id probe reason`),
+			answered not_sent slow status outcome code request_id probe reason mac`),
 			Counted: words("started send_by deadline ended counts_from"), Numbers: words("ledgers"), Made: words("replica grain")},
 		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key sealed_for"), Counted: words("at")},
 		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},

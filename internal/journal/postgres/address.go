@@ -69,7 +69,7 @@ func CheckURL(address string) error {
 func split(address string) (params map[string]string, password bool, err error) {
 	_, rest, found := strings.Cut(address, "://")
 	if !found || strings.ContainsAny(address, "#\x00") {
-		return nil, false, &URLError{Words: "it must be of the form postgres://USER@HOST:PORT/DATABASE"}
+		return nil, false, &URLError{Words: "it is not of the form postgres://USER@HOST:PORT/DATABASE"}
 	}
 	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {
 		_, word, _ := strings.Cut(rest[:i], ":")
@@ -160,13 +160,13 @@ func parse(address string) (*pgx.ConnConfig, error) {
 				return nil, &URLError{Words: part + ": " + inner.Error()}
 			}
 		}
-		return nil, &URLError{Words: "it cannot be parsed; it must be of the form postgres://USER@HOST:PORT/DATABASE?PARAMETER=VALUE"}
+		return nil, &URLError{Words: "it cannot be read; it has to be of the form postgres://USER@HOST:PORT/DATABASE?PARAMETER=VALUE"}
 	}
 	weakest := verified
 	for _, host := range transports(c) {
 		if host.transport == fallsBack {
-			return nil, &URLError{Words: fmt.Sprintf("the connection to %s would use no TLS if the server offers none, and would not verify the certificate: add sslmode=verify-full "+
-				"(with sslrootcert=FILE for a private authority), or choose less protection explicitly with sslmode=verify-ca, require or disable", host.name)}
+			return nil, &URLError{Words: fmt.Sprintf("the connection to %s would be made without TLS where the server offers none, and without a look at its certificate: add sslmode=verify-full "+
+				"(with sslrootcert=FILE where the certificate is signed by an authority of your own), or choose less in so many words with sslmode=verify-ca, require or disable", host.name)}
 		}
 		weakest = min(weakest, host.transport)
 	}

@@ -153,7 +153,7 @@ func TestNoPasswordInTheClear(t *testing.T) {
 	j := &Journal{config: c, bounds: usual}
 	j.reaching(c)
 	_, err = j.dial(t.Context())
-	if err == nil || !strings.Contains(readable(err).Error(), "asks for the password in plaintext") {
+	if err == nil || !strings.Contains(readable(err).Error(), "asks for the password in the clear") {
 		t.Errorf("connecting gives %v", err)
 	}
 	if said := <-got; strings.Contains(said, "marker-pw") {

@@ -20,7 +20,8 @@ type permits struct {
 	counted map[int64]*count
 	more    map[bucket]int64
 	fewer   map[bucket]int64
-	takes   map[int64]int64 // ledgers from which any was taken, with their longest window
+	emails  map[emailKey]bool // addresses that an attempt of the transaction goes to
+	takes   map[int64]int64   // ledgers from which any was taken, with their longest window
 }
 
 type bucket struct{ ledger, from int64 }
@@ -41,7 +42,7 @@ func counting(r row, now int64, p journal.Permit) count {
 }
 
 func newPermits() permits {
-	return permits{counted: make(map[int64]*count), more: make(map[bucket]int64), fewer: make(map[bucket]int64), takes: make(map[int64]int64)}
+	return permits{counted: make(map[int64]*count), more: make(map[bucket]int64), fewer: make(map[bucket]int64), takes: make(map[int64]int64), emails: make(map[emailKey]bool)}
 }
 
 // exactLimit is the largest limit that is counted request by request; above it

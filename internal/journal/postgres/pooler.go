@@ -10,7 +10,7 @@ import (
 // ErrPooled says that a pooler stands before the server and shares sessions
 // between connections.
 var ErrPooled = fmt.Errorf("journal: a connection pooler in transaction mode is in front of the server: " +
-	"every transaction gets another session, but the journal needs its own sessions for locks, settings and notifications")
+	"every transaction gets another session, and the journal needs sessions of its own for locks, settings and notifications")
 
 // unshared refuses a pooler that shares sessions: of two connections that are open
 // at the same time each must have a session of its own, and keep it. A pooler with

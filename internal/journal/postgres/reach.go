@@ -131,7 +131,7 @@ func unconnected(err error) string {
 	case alert:
 		return "the server refuses the TLS handshake"
 	case strings.Contains(err.Error(), "authentication method requirement"):
-		return "the server asks for the password in plaintext over an unverified connection (use sslmode=verify-full, or allow it with require_auth=password)"
+		return "the server asks for the password in the clear, and the connection to it is not verified (sslmode=verify-full, or require_auth=password to allow it)"
 	case strings.Contains(err.Error(), "server refused TLS connection"):
 		return "the server speaks no TLS (sslmode)"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -91,7 +91,7 @@ func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err erro
 	}
 	switch {
 	case schema == "":
-		return false, &DeniedError{"search_path names no existing schema that the user may use: create one that the user owns"}
+		return false, &DeniedError{"search_path names no schema that is there and that the user may use: make it first, owned by the user"}
 	case !made && !may:
 		return false, &DeniedError{fmt.Sprintf("the user may not make tables in schema %q", schema)}
 	case !made:
@@ -181,7 +181,7 @@ func try(ctx context.Context, conn *pgx.Conn, made bool) error {
 	case errors.Is(err, errBack):
 		return nil
 	case ok && denied.Code == "42501":
-		return &DeniedError{"the user lacks a right that a worker needs: " + denied.Message}
+		return &DeniedError{"the user may not do what a worker does: " + denied.Message}
 	}
 	return err
 }

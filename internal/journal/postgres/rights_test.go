@@ -54,8 +54,8 @@ func TestMayWork(t *testing.T) {
 		with("search_path=made&role=writer"):       "journal: the user lacks the right USAGE on sequence attempt_id and 3 more: have the owner of the tables grant it",
 		url:                                        "",
 		with("search_path=own"):                    "",
-		with("search_path=nope"):                   "journal: search_path names no existing schema that the user may use: create one that the user owns",
-		with("search_path=own&role=reader"):        "journal: search_path names no existing schema that the user may use: create one that the user owns",
+		with("search_path=nope"):                   "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
+		with("search_path=own&role=reader"):        "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
 		with("search_path=pg_catalog&role=reader"): `journal: the user may not make tables in schema "pg_catalog"`,
 	} {
 		got := ""

@@ -36,21 +36,27 @@ func ledgersOf(ps []journal.Permit) []string {
 
 const sendWrite = `WITH o AS (UPDATE operation SET state = 5, attempts = $2, last_attempt = nextval('attempt_id'), changed = $4, due_at = greatest(due_at, $5)
 		WHERE id = $1 AND state = 4 AND claim = $3 AND attempts = $2::bigint - 1 AND due_at > $4 RETURNING account, last_attempt)
-	INSERT INTO attempt (id, account, operation, number, flagged, probe, replica, started, send_by, deadline, slack, ledgers, grain, counts_from, slow)
-	SELECT last_attempt, account, $1, $2, $6, $7, $8, $4, $9, $10, $11, $12, $13, $14, $15 FROM o RETURNING id`
+	INSERT INTO attempt (id, account, operation, number, flagged, probe, replica, started, send_by, deadline, slack, ledgers, grain, counts_from, slow, mac)
+	SELECT last_attempt, account, $1, $2, $6, $7, $8, $4, $9, $10, $11, $12, $13, $14, $15, $16::bytea FROM o RETURNING id`
 
 func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
+	release, err := t.cooled(t.j.facts[s.Ref.Operation].account, s.Ref.Operation, s.Address)
+	if err != nil {
+		return 0, err
+	}
 	g, err := t.takePermits(s.Deadline, s.Permits)
 	if err != nil {
+		release()
 		return 0, err
 	}
 	deadline := t.now + s.Deadline.Microseconds()
 	r, err := t.one(sendWrite, s.Ref.Operation, int64(s.Attempt), s.Ref.Claim, t.now, deadline+grace.Microseconds(),
-		stored.Flag(s.Flagged), stored.Flag(s.Probe), t.j.session.number(), t.now+s.SendBy.Microseconds(), deadline, g.slack, g.ledgers, g.grain, g.from, slow(s.Deadline, g))
+		stored.Flag(s.Flagged), stored.Flag(s.Probe), t.j.session.number(), t.now+s.SendBy.Microseconds(), deadline, g.slack, g.ledgers, g.grain, g.from, slow(s.Deadline, g), macOf(s.Address))
 	if err != nil {
 		return 0, err
 	}
 	if r == nil {
+		release()
 		t.untake(g)
 		return 0, journal.ErrStale
 	}

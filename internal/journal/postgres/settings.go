@@ -62,7 +62,7 @@ func unheard(name string) bool { return strings.HasPrefix(name, "tcp_keepalives_
 type SettingsError struct{ Name, Value, Want string }
 
 func (e *SettingsError) Error() string {
-	return fmt.Sprintf("journal: the session's %s is %q and must be %q", e.Name, e.Value, e.Want)
+	return fmt.Sprintf("journal: the session's %s is %q and has to be %q", e.Name, e.Value, e.Want)
 }
 
 // setting makes every connection of a configuration begin with the parameters of
@@ -186,7 +186,7 @@ func texts(ctx context.Context, conn *pgconn.PgConn, sql string, args [][]byte) 
 		return nil, r.Err
 	}
 	if len(r.Rows) != 1 {
-		return nil, fmt.Errorf("%w: the server does not respond", journal.ErrUnreachable)
+		return nil, fmt.Errorf("%w: the server gives no answer", journal.ErrUnreachable)
 	}
 	out := make([]string, len(r.Rows[0]))
 	for i, b := range r.Rows[0] {

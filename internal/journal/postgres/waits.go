@@ -8,7 +8,7 @@ func (j *Journal) Waits(ctx context.Context) (words string, err error) {
 	err = j.read(ctx, `SELECT bool_or(wait_event = 'SyncRep'), current_setting('synchronous_standby_names') FROM pg_stat_activity
 		WHERE datname = current_database() AND usename = session_user`, func(r row) error {
 		if waits, ok := r[0].(bool); ok && waits {
-			words = "its commits wait for a synchronous standby (synchronous_standby_names is \"" + r.text(1) + "\"): start the standby, or have the administrator remove it from that setting"
+			words = "its commits wait for a synchronous standby (synchronous_standby_names is \"" + r.text(1) + "\"): start the standby, or have the administrator take it out of that setting"
 		}
 		return nil
 	})

@@ -41,7 +41,7 @@ func (j *Journal) mayUse(held bool) error {
 			// A volume that was given to a group (fsGroup in Kubernetes) has the mode
 			// of its files changed when it is mounted.
 			if held && os.Chmod(name, 0o600) == nil {
-				j.log.Info("removed the group's rights on a file of the journal", "file", name, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+				j.log.Info("the group's rights on a file of the journal were taken away", "file", name, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 			}
 		default:
 			return fmt.Errorf("%w: %s (mode %04o) is open to group or world; chmod 600 it", ErrOpenToOthers, name, info.Mode().Perm())
@@ -107,18 +107,18 @@ func Warnings(path string) (words []string) {
 	}
 	folder := filepath.Dir(path)
 	if name := volatile(folder); name != "" {
-		words = append(words, fmt.Sprintf("the folder of the journal, %s, is on %s, which is lost with all tokens when the machine or its container ends: use a disk or a volume", folder, name))
+		words = append(words, fmt.Sprintf("the folder of the journal, %s, lies on %s, which is gone when the machine or its container ends, and every token with it: use a disk or a volume", folder, name))
 	}
 	if info, err := os.Stat(folder); err == nil {
 		switch mode := info.Mode(); {
 		case mode.Perm()&0o002 != 0 && mode&fs.ModeSticky != 0:
-			words = append(words, fmt.Sprintf("every user may create files in the folder of the journal, %s (mode %04o): use a folder of the worker's user with mode 0700", folder, mode.Perm()))
+			words = append(words, fmt.Sprintf("every user may make files in the folder of the journal, %s (mode %04o): use a folder of the worker's user with mode 0700", folder, mode.Perm()))
 		case mode.Perm()&0o020 != 0 && !givenToGroup(info):
 			words = append(words, fmt.Sprintf("the group may replace files in the folder of the journal, %s (mode %04o): chmod 700 it", folder, mode.Perm()))
 		}
 	}
 	if uid, other := anothers(path); other {
-		words = append(words, fmt.Sprintf("the journal belongs to the user with id %d, and this process runs as %d: one may be unable to open files that the other creates", uid, os.Geteuid()))
+		words = append(words, fmt.Sprintf("the journal belongs to the user with id %d, and this process runs as %d: files that it makes may be closed to the other", uid, os.Geteuid()))
 	}
 	return words
 }

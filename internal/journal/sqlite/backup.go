@@ -19,7 +19,7 @@ import (
 const backupPages = 4096
 
 // errNoRoom says that the disk of a copy is full. The journal's own may not be.
-var errNoRoom = errors.New("the disk of the copy is full; free some space, or choose a file on another disk")
+var errNoRoom = errors.New("there is no room left on the disk of the copy; make room, or name a file on another one")
 
 // A Copy tells of a copy that was made.
 type Copy struct {

@@ -120,5 +120,5 @@ func (j *Journal) refuseMissing(c *conn) error {
 }
 
 func lost(path string, n int64) error {
-	return fmt.Errorf("%w: its last %d transactions are missing, because %s-wal was removed after a crash or an older copy replaced the journal; put the file back if it still exists", journal.ErrCopy, n, path)
+	return fmt.Errorf("%w: its last %d transactions are missing, because %s-wal was removed after a crash or an older copy was put in its place; put the file back if it still exists", journal.ErrCopy, n, path)
 }

@@ -54,6 +54,6 @@ func (j *Journal) save() {
 	}
 	r, err := j.writer.conn.one("PRAGMA wal_checkpoint(FULL)")
 	if j.saved = err == nil && r.int(0) == 0; j.saved {
-		j.log.Warn("a file beside the journal was moved, removed or replaced; saved its content in the journal", "path", j.path)
+		j.log.Warn("a file beside the journal was moved, removed or replaced; what it held was written into the journal", "path", j.path)
 	}
 }

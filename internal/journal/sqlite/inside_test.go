@@ -145,7 +145,8 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 		p := journal.Permit{Ledger: "l", Limit: 10, Window: time.Second}
 		_, _, err = j.Free(ctx, p)
 		ok(err)
-		id, err := j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
+		id, err := j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p},
+			Address: &journal.AddressRule{MAC: o.SubjectMAC, MACs: [][]byte{o.SubjectMAC}, CoolDown: time.Hour}})
 		ok(err)
 		sealed, err := keys.Seal([]byte("x"), "row")
 		ok(err)

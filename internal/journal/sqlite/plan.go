@@ -44,6 +44,12 @@ func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
 			return 0, 0, err
 		}
 	}
+	if p.Behind != 0 {
+		if err := t.stepBehind(p); err != nil {
+			return 0, 0, err
+		}
+		busy = false // that one held the lane
+	}
 	switch {
 	case p.New != nil:
 		exit = stored.ExitPlanned
@@ -80,6 +86,17 @@ func (t *tx) cancelPlanned(p plan, id int64) (held bool, err error) {
 		t.invitation(p.event.Shop, false)
 	}
 	return p.view.Open[i].State != journal.Queued, t.supersede(id, p.CancelReason)
+}
+
+// stepBehind takes the lane from an operation that is Planned; one that was
+// claimed in the meantime is fenced off before it is sent.
+func (t *tx) stepBehind(p plan) error {
+	n, err := t.exec("UPDATE operation SET state = ?, stage = 0, due_at = NULL, lane = ?, changed = ? WHERE id = ? AND shop = ? AND state IN (2, 4)",
+		int64(journal.Queued), stored.LaneLast, t.now, p.Behind, p.shop)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("the plan puts operation %d behind, which is not planned", p.Behind)
+	}
+	return err
 }
 
 func (t *tx) supersede(id int64, reason string) error {

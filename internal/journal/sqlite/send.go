@@ -32,6 +32,9 @@ func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := t.cooled(f.account, s.Ref.Operation, s.Address); err != nil {
+		return 0, err
+	}
 	id, ledgers, slack, err := t.takePermits(s.Deadline, s.Permits)
 	if err != nil {
 		return 0, err
@@ -52,7 +55,7 @@ func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
 	}
 	return id, t.attempt(attempt{
 		id: id, account: f.account, operation: s.Ref.Operation, number: s.Attempt, flagged: s.Flagged, probe: s.Probe,
-		sendBy: s.SendBy, deadline: s.Deadline, slack: slack, ledgers: ledgers,
+		sendBy: s.SendBy, deadline: s.Deadline, slack: slack, ledgers: ledgers, mac: macOf(s.Address),
 	})
 }
 
@@ -97,6 +100,7 @@ type attempt struct {
 	flagged, probe          bool
 	sendBy, deadline, slack time.Duration
 	ledgers                 string
+	mac                     any // of the address; nil: it is not kept
 }
 
 // attempt writes the row that is the history of the permits.
@@ -106,10 +110,10 @@ func (t *tx) attempt(a attempt) error {
 	makeRoom(underWay)
 	underWay[a.id] = started{operation: a.operation, at: t.now, slack: a.slack.Microseconds(), ledgers: a.ledgers}
 	t.undo = append(t.undo, func() { delete(underWay, a.id) })
-	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, probe, started, send_by, deadline, slack, ledgers, counts_from, slow)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err := t.exec(`INSERT INTO attempt (id, account, operation, number, flagged, probe, started, send_by, deadline, slack, ledgers, counts_from, slow, mac)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(a.id), a.account, orNull(a.operation), a.number, stored.Flag(a.flagged), stored.Flag(a.probe), t.now, t.now+a.sendBy.Microseconds(), deadline, a.slack.Microseconds(),
-		a.ledgers, deadline+a.slack.Microseconds(), stored.Flag(a.deadline+a.slack > lookBack))
+		a.ledgers, deadline+a.slack.Microseconds(), stored.Flag(a.deadline+a.slack > lookBack), a.mac)
 	return err
 }
 
