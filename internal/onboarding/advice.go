@@ -16,14 +16,14 @@ var advice = []AdviceRow{
 	{invoicebox.ReasonProxy, "The proxy made no connection to the API.", "Check HTTPS_PROXY and NO_PROXY."},
 	{invoicebox.ReasonSetting, "The account's token or signing key cannot be used; nothing was sent.", "Check --token-file and --signing-key-file."},
 	{invoicebox.ReasonValue, "The address or code cannot be sent.", ""},
-	{invoicebox.ReasonUnauthorized, "Invoicebox refuses the account's token.", "Put a valid token into --token-file."},
-	{invoicebox.ReasonForbidden, "The account has no right to do this.", "Ask Invoicebox for the right, then use `accounts resume`."},
-	{invoicebox.ReasonAddress, "The address does not lead to the Invoicebox API.", "Correct --invoicebox-url."},
-	{invoicebox.ReasonPartnerID, "Invoicebox does not accept the partner id.", "Correct --partner-id; the token must belong to the same partner."},
-	{invoicebox.ReasonRequest, "Invoicebox refuses the form of the request.", "Check --signing-key-file, --signing-algorithm and --signing-encoding; if they are right, send the request id to Invoicebox's support."},
-	{invoicebox.ReasonBodyUnusable, "The response has no merchant id and token that this version can read.", "`operations response` shows it; after an upgrade use `operations reread`."},
-	{invoicebox.ReasonBodyCut, "The connection ended before the response was complete.", "`operations response` shows the part that was received."},
-	{invoicebox.ReasonBodyLarge, "The response is larger than the limit.", "`operations response` shows its beginning."},
+	{invoicebox.ReasonUnauthorized, "Invoicebox refuses the account's token.", "Put the right token into --token-file."},
+	{invoicebox.ReasonForbidden, "The account has no right to do this.", "Ask Invoicebox for the right, then `accounts resume`."},
+	{invoicebox.ReasonAddress, "No Invoicebox API answers at this address.", "Correct --invoicebox-url."},
+	{invoicebox.ReasonPartnerID, "Invoicebox does not accept the partner id.", "Correct --partner-id; the token has to be of the same partner."},
+	{invoicebox.ReasonRequest, "Invoicebox refuses the form of the request.", "Check --signing-key-file, --signing-algorithm and --signing-encoding; else give Invoicebox's support the request id."},
+	{invoicebox.ReasonBodyUnusable, "The response has no merchant id and token in a form that this version reads.", "See it with `operations response`; `operations reread` reads it again after an upgrade."},
+	{invoicebox.ReasonBodyCut, "The connection ended before the response was complete.", "See what came with `operations response`."},
+	{invoicebox.ReasonBodyLarge, "The response is larger than is allowed.", "See its begin with `operations response`."},
 }
 
 // AdviceOf finds what the end of a request means; false where there is nothing

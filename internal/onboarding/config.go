@@ -107,6 +107,9 @@ type Config struct {
 	UnknownOutcome  string        // ProbeOnce or Hold; ProbeOnce
 	Slack           time.Duration // how long a request may linger on its way after we gave up; DefaultSlack
 	MaximumAge      time.Duration // of a run that could not be executed while its account was open; DefaultMaximumAge
+	// AddressCoolDown is how long an address gets no second e-mail for another
+	// operation of its account, whichever shop asks; 0: off. Below MaximumAge.
+	AddressCoolDown time.Duration
 	DrainTime       time.Duration // how long calls in flight are awaited when stopping; request deadline + 5 s
 	VerifyFor       time.Duration // how long a new token is checked before its activation is published as pending; DefaultVerifyFor
 	// VerifyEvery is how often the credentials of a shop are looked at again at the
@@ -221,6 +224,7 @@ func (c Config) validate() error {
 	}
 	bad(c.VerifyEvery != NoVerifyEvery && c.VerifyEvery < time.Minute, "verify-every is %v: off, or at least 1m", c.VerifyEvery)
 	bad(c.RequestDeadline >= c.Lease, "request-deadline is %v: must be shorter than the lease (%v), or a call could outlive its claim", c.RequestDeadline, c.Lease)
+	bad(c.AddressCoolDown < 0 || c.AddressCoolDown >= c.MaximumAge, "address-cool-down is %v: 0 for none, else shorter than maximum-age (%v), or what waits for it expires", c.AddressCoolDown, c.MaximumAge)
 	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)
 	bad(c.RestCap < c.RestBase, "the longest rest is %v: at least the shortest (%v)", c.RestCap, c.RestBase)
 	bad(c.TokenCheckCap < c.TokenCheckBase, "the longest time between token checks is %v: at least the shortest (%v)", c.TokenCheckCap, c.TokenCheckBase)

@@ -39,6 +39,15 @@
 //   - No e-mail goes out while an activation of the shop has its answer and not
 //     its end: an invitation that comes to the head of the lane then waits for
 //     that end, behind codes that are queued.
+//   - With an address cool-down, an account sends at most one e-mail to an address
+//     in that time, whichever shops ask. Send checks it, in the transaction that
+//     makes the attempt durable: a plan comes too early, because e-mails of one
+//     batch are not sent yet, and an account may be closed for days. The other
+//     invitations wait for the end of the cool-down and publish nothing: no
+//     result of the contract would be true, since the shop was not invited and
+//     nothing has failed. One that waits for the maximum age ends as expired.
+//     Codes of its shop go first. Its own attempts, and those that certainly sent
+//     no e-mail, do not count.
 //   - No account waits for another: each has places of its own for calls in
 //     flight, and half of all places are shared: of those that wait for one the
 //     account gets it that holds the fewest. Within an account activations

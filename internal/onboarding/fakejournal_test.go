@@ -26,6 +26,7 @@ type fakeJournal struct {
 	ledger   map[string][]*fakePermit
 	attempts journal.AttemptID
 	open     map[journal.AttemptID][]*fakePermit
+	emails   []*fakeEmail
 	creds    map[journal.ShopKey][]journal.Credential
 	active   map[journal.ShopKey]*journal.ActiveView
 	invited  map[journal.ShopKey]int
@@ -285,6 +286,7 @@ func (f *fakeJournal) endAttempt(id journal.AttemptID, end journal.AttemptEnd) {
 		}
 	}
 	delete(f.open, id)
+	f.emailEnded(id, end)
 }
 
 func (f *fakeJournal) own(r journal.ClaimRef, from journal.State) (*fakeOp, error) {
@@ -301,8 +303,14 @@ func (f *fakeJournal) Send(ctx context.Context, s journal.Send) (id journal.Atte
 		if err != nil || s.Attempt != op.Attempts+1 {
 			return journal.ErrStale
 		}
+		if err := f.cooled(op, s.Address); err != nil {
+			return err
+		}
 		if id, err = f.takePermits(s.Permits); err != nil {
 			return err
+		}
+		if s.Address != nil {
+			f.emails = append(f.emails, &fakeEmail{account: op.Shop.Account, mac: string(s.Address.MAC), op: op.id, attempt: id, at: time.Now(), open: true})
 		}
 		op.Attempts++
 		op.attempt = id

@@ -183,7 +183,7 @@ func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended boo
 		return false
 	}
 	if why.Result == ResultNotAuthentic {
-		p.log.Error("refused an operator action that is not authentic", "table", "intent", "row", i.ID, "act", i.Act, "subject", IntentSubject(i.Intent))
+		p.log.Error("an act that is not authentic was refused: nothing was changed", "table", "intent", "row", i.ID, "act", i.Act, "subject", IntentSubject(i.Intent))
 	}
 	p.intentEnded(i, end)
 	return true

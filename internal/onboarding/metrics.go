@@ -19,6 +19,7 @@ type Metrics struct {
 	permits  *prometheus.GaugeVec
 	errors   *prometheus.CounterVec
 	intents  *prometheus.CounterVec
+	cooled   *prometheus.CounterVec
 
 	reviewed     *prometheus.CounterVec
 	refusedInRow *prometheus.GaugeVec
@@ -54,6 +55,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		intents: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "intents_total", Help: "Acts of people that were performed or refused, by act and result.",
 		}, []string{"act", "result"}),
+		cooled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: space, Name: "invitations_delayed_total", Help: "Times that an invitation was put off because its address got an e-mail within --address-cool-down, by account.",
+		}, []string{"account"}),
 		reviewed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "credentials_announced_total", Help: "Credentials of active shops that were announced as verified or invalid, by account.",
 		}, []string{"account", "state"}),
@@ -62,7 +66,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"account"}),
 	}
 	if r != nil {
-		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.gates, m.permits, m.errors, m.intents, m.reviewed, m.refusedInRow)
+		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.gates, m.permits, m.errors, m.intents, m.cooled, m.reviewed, m.refusedInRow)
 	}
 	return m
 }

@@ -101,13 +101,13 @@ func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 	switch o.State {
 	case journal.Queued:
 		if f.Ahead != uuid.Nil {
-			list = append(list, Obstacle{Cause: CauseLane, Operation: f.Ahead, Words: fmt.Sprintf("operation %s of the same shop (%s) runs first", f.Ahead, f.AheadState)})
+			list = append(list, Obstacle{Cause: CauseLane, Operation: f.Ahead, Words: fmt.Sprintf("operation %s of the same shop (%s) is first", f.Ahead, f.AheadState)})
 		} else {
-			add(CauseLane, time.Time{}, "", "an earlier operation of the same shop runs first")
+			add(CauseLane, time.Time{}, "", "an earlier operation of the same shop is first")
 		}
 	case journal.Unknown:
 		if later {
-			add(CauseQuiet, o.Due, "", "an earlier request got no response and may still be on its way; quiet period until %s", clockTime(o.Due))
+			add(CauseQuiet, o.Due, "", "an earlier request has no answer and may still be on its way; quiet period until %s", clockTime(o.Due))
 		}
 	case journal.Planned, journal.Waiting, journal.Received, journal.Stored:
 		switch {
@@ -136,11 +136,11 @@ func accountObstacles(account string, f Facts) []Obstacle {
 	s := f.Status
 	switch {
 	case s.HoldUntil.After(f.Now):
-		list = append(list, Obstacle{Cause: CauseHold, Until: s.HoldUntil, Words: "the requests before the journal was restored, moved or created are unknown; no request before " + clockTime(s.HoldUntil)})
+		list = append(list, Obstacle{Cause: CauseHold, Until: s.HoldUntil, Words: "it is not known what was sent before the journal was restored, moved or made; no request before " + clockTime(s.HoldUntil)})
 	case s.PermitAt.After(f.Now):
 		list = append(list, Obstacle{Cause: CauseLimit, Until: s.PermitAt, Words: fmt.Sprintf("our own limit of requests is used up (%s); next permit at %s", s.Ledger, clockTime(s.PermitAt))})
 	case s.Busy:
-		list = append(list, Obstacle{Cause: CauseBusy, Words: "all slots for calls are in use (--concurrency)"})
+		list = append(list, Obstacle{Cause: CauseBusy, Words: "all places for calls are taken (--concurrency)"})
 	}
 	return list
 }
@@ -185,7 +185,7 @@ func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDe
 		case g.State == journal.GateResting && g.Reason == string(ReasonServerFaults) && check != "":
 			d.Words += "; waits for a check of the token" + check
 		default:
-			d.Words += "; the next due operation makes a trial call"
+			d.Words += "; waits for a trial call, which the next due operation makes"
 		}
 	default:
 		d.Words = "open"
@@ -206,9 +206,9 @@ var gateWordRows = []gateWord{
 	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", CommandCheck},
 	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", CommandCheck},
 	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", CommandResume},
-	{ReasonRequest, "Invoicebox rejects the partner id or the form of the requests", "check --partner-id, then resume the account", CommandResume},
-	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out why, then resume the account", CommandResume},
-	{ReasonAnswers, "successful responses cannot be read or used", "`operations response` shows a stored response; resolve the cause, then resume the account", CommandResume},
+	{ReasonRequest, "Invoicebox rejects the partner id or the form of the requests", "compare --partner-id with the contract, then resume the account", CommandResume},
+	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out what the shops enter, then resume the account", CommandResume},
+	{ReasonAnswers, "responses that report success cannot be read or used", "`operations response` shows a kept response; resume the account when the cause is removed", CommandResume},
 	{ReasonOperator, "an operator paused it", "", CommandResume},
 	{ReasonSettings, "the settings have changed", "", CommandResume},
 	{ReasonServerFaults, "Invoicebox fails or cannot be reached", "", CommandResume},

@@ -48,7 +48,7 @@ func TestObstacles(t *testing.T) {
 		"BackingOff": {state: journal.Planned, due: past, facts: func(f *Facts) {
 			f.Gate = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: soon}
 		}, want: []Cause{CauseBackingOff}, until: soon, words: "until 2026-01-31 12:01:00Z"},
-		"BackingOffTrial": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateResting, Reason: "request", Until: past} }, want: []Cause{CauseBackingOff}, words: "the next due operation makes a trial call"},
+		"BackingOffTrial": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateResting, Reason: "request", Until: past} }, want: []Cause{CauseBackingOff}, words: "waits for a trial call"},
 		"BackingOffCheck": {state: journal.Planned, due: past, facts: func(f *Facts) {
 			f.Gate, f.Status.CheckAt = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: past}, soon
 		}, want: []Cause{CauseBackingOff}, words: "waits for a check of the token; next check at"},

@@ -67,6 +67,7 @@ func (p *Pool) call(s scope, t *task) {
 		Ref: t.Ref, Attempt: t.Attempts + 1, Flagged: t.Doubt, Probe: t.probing(),
 		SendBy: p.cfg.sendBy(), Deadline: p.cfg.sendBy() + p.cfg.RequestDeadline,
 		Permits: []journal.Permit{t.acc.ledger, p.cfg.egress()},
+		Address: p.addressRule(t),
 	})
 	p.sentOrEnded(t)
 	if err != nil {
@@ -174,7 +175,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 		p.giveBack(s, t, ReasonKeyMissing, now.Add(p.jitter(storeRetry)))
 		return subject, false
 	case err != nil:
-		p.log.Error("stored address or code not authentic; it was moved, edited or damaged in the database", t.attrs("table", "operation_body", "error", err)...)
+		p.log.Error("the stored address or code is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "operation_body", "error", err)...)
 		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(ReasonSubjectUnreadable)})
 		return subject, false
 	}
@@ -184,7 +185,11 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 // notSent sorts out a Send that did not succeed.
 func (p *Pool) notSent(s scope, t *task, err error) {
 	var none *journal.NoPermitError
+	var cool *journal.AddressCoolDownError
 	switch {
+	case errors.As(err, &cool):
+		t.acc.owed.Add(10) // its turn was not used
+		p.cools(s, t, cool)
 	case errors.As(err, &none):
 		if t.Kind == journal.Invite {
 			t.acc.owed.Add(10) // its turn was not used

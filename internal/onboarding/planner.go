@@ -183,6 +183,19 @@ func neverSent(op journal.OperationView) bool {
 // planActivation: a code belongs to the first shop that sends it, until it was
 // refused there.
 func (p planner) planActivation(e journal.Event, v journal.ShopView) journal.Plan {
+	plan := p.planCode(e, v)
+	if plan.Rerun != 0 || plan.New != nil && plan.New.Attention == "" {
+		// It would wait for a day behind an invitation that waits for its address.
+		for _, op := range v.Open {
+			if waitsForAddress(op) {
+				plan.Behind = op.ID
+			}
+		}
+	}
+	return plan
+}
+
+func (p planner) planCode(e journal.Event, v journal.ShopView) journal.Plan {
 	same := v.Same
 	switch {
 	case same == nil:

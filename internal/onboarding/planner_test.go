@@ -33,6 +33,7 @@ type planned struct {
 	Join       int64
 	Rerun      int64
 	Cancel     []int64
+	Behind     int64
 	Reason     Reason
 	Publish    string
 	Republish  uuid.UUID
@@ -40,7 +41,7 @@ type planned struct {
 
 func summary(t *testing.T, p journal.Plan) planned {
 	t.Helper()
-	out := planned{Join: p.Join, Rerun: p.Rerun, Cancel: p.Cancel, Reason: Reason(p.CancelReason), Republish: p.Republish}
+	out := planned{Join: p.Join, Rerun: p.Rerun, Cancel: p.Cancel, Behind: p.Behind, Reason: Reason(p.CancelReason), Republish: p.Republish}
 	if p.New != nil {
 		out.New, out.Generation, out.Attention = true, p.New.Generation, Reason(p.New.Attention)
 	}
@@ -68,6 +69,10 @@ func summary(t *testing.T, p journal.Plan) planned {
 
 func op(state journal.State, reason Reason, doubt bool) *journal.OperationView {
 	return &journal.OperationView{ID: 1, UUID: sameUUID, Kind: journal.Invite, Shop: planShop, State: state, Reason: string(reason), Generation: 4, Doubt: doubt, SameSubject: true}
+}
+
+func waiting(state journal.State, reason Reason) journal.OperationView {
+	return journal.OperationView{ID: 9, Kind: journal.Invite, Shop: planShop, State: state, Reason: string(reason)}
 }
 
 func ofOther(v *journal.OperationView) *journal.OperationView { v.Shop = otherShop; return v }
@@ -107,6 +112,10 @@ func TestPlanInvitation(t *testing.T) {
 			want: planned{Publish: "already_invited"}},
 		"same address after the cool-down": {view: journal.ShopView{Invited: invitedView(25*time.Hour, true), Same: op(journal.Done, ReasonSent, false)},
 			want: planned{New: true, Generation: 5}},
+		"the same address, which waits for another shop's e-mail": {view: journal.ShopView{Same: op(journal.Planned, ReasonAddressCoolDown, false), Open: []journal.OperationView{*op(journal.Planned, ReasonAddressCoolDown, false)}},
+			want: planned{Join: 1}},
+		"another address, the first waits for another shop's e-mail": {view: journal.ShopView{Open: []journal.OperationView{waiting(journal.Planned, ReasonAddressCoolDown)}},
+			want: planned{New: true, Cancel: []int64{9}, Reason: ReasonNewerAddress}},
 		"another address within the cool-down": {view: journal.ShopView{Invited: invitedView(time.Hour, false)}, want: planned{New: true}},
 		"an older address again, its e-mail young": {view: journal.ShopView{Invited: invitedView(time.Hour, false), Same: changed(op(journal.Done, ReasonSent, false), 2*time.Hour)},
 			want: planned{Publish: "already_invited"}},
@@ -159,6 +168,16 @@ func TestPlanActivation(t *testing.T) {
 		"refused for another shop":       {view: journal.ShopView{Same: ofOther(op(journal.Done, ReasonRefusedCode, false))}, want: planned{New: true, Generation: 5}},
 		"expired for another shop":       {view: journal.ShopView{Same: ofOther(op(journal.Done, ReasonExpired, false))}, want: planned{New: true, Generation: 5}},
 		"expired in doubt for another":   {view: journal.ShopView{Same: ofOther(op(journal.Done, ReasonExpired, true))}, want: planned{New: true, Attention: ReasonCodeOfOtherShop, Publish: "code_of_other_shop"}},
+		"an invitation waits for its address": {view: journal.ShopView{Open: []journal.OperationView{waiting(journal.Planned, ReasonAddressCoolDown)}},
+			want: planned{New: true, Behind: 9}},
+		"the same, a code again": {view: journal.ShopView{Same: op(journal.Done, ReasonRefusedCode, false), Open: []journal.OperationView{waiting(journal.Planned, ReasonAddressCoolDown)}},
+			want: planned{Rerun: 1, Behind: 9}},
+		"the same, the code is open": {view: journal.ShopView{Same: op(journal.Waiting, "", false), Open: []journal.OperationView{waiting(journal.Planned, ReasonAddressCoolDown)}},
+			want: planned{Join: 1}},
+		"the same, another shop's code": {view: journal.ShopView{Same: ofOther(op(journal.Planned, "", false)), Open: []journal.OperationView{waiting(journal.Planned, ReasonAddressCoolDown)}},
+			want: planned{New: true, Attention: ReasonCodeOfOtherShop, Publish: "code_of_other_shop"}},
+		"an invitation is being sent":            {view: journal.ShopView{Open: []journal.OperationView{waiting(journal.Sending, ReasonAddressCoolDown)}}, want: planned{New: true}},
+		"an invitation waits for something else": {view: journal.ShopView{Open: []journal.OperationView{waiting(journal.Planned, ReasonNoPermit)}}, want: planned{New: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.view.Same != nil {

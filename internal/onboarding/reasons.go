@@ -36,6 +36,7 @@ const (
 	ReasonOnceMore            Reason = "once_more"
 	ReasonNewerFirst          Reason = "newer_first"
 	ReasonActivationFirst     Reason = "activation_first"
+	ReasonAddressCoolDown     Reason = "address_cool_down"
 	ReasonVersionTaken        Reason = "version_taken"
 	ReasonTokenUnanswered     Reason = "token_unanswered"
 	ReasonTokenRefused        Reason = "token_refused"

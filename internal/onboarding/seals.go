@@ -24,11 +24,12 @@ type Keys interface {
 }
 
 // errNotAuthentic says that a stored value opens and is not the operation's.
-var errNotAuthentic = fmt.Errorf("%w: the address or code does not match the look-up MAC of its operation", keyset.ErrOpen)
+var errNotAuthentic = fmt.Errorf("%w: the address or code is not the one that its operation is found by", keyset.ErrOpen)
 
 // openSubject opens the address or code of an operation. What it opens has to be
 // what the operation's look-up MAC is made of, and the operation's id has to be
-// made of that MAC: so none of the three can be moved alone.
+// made of that MAC: so none of the three can be moved alone. It keeps the MACs
+// under all look-up keys in the task.
 func (p *Pool) openSubject(t *task) (secret.String, error) {
 	text, err := p.cfg.Keys.Open(t.Sealed, keyset.SubjectRow(t.Kind.String(), t.Shop.Account, t.Shop.Shop, t.SubjectMAC))
 	if err != nil {
@@ -48,6 +49,7 @@ func (p *Pool) openSubject(t *task) (secret.String, error) {
 		t.UUID != schemas.OperationID(t.Kind.String(), t.Shop.Account, shop, t.SubjectMAC, t.Generation):
 		return secret.String{}, errNotAuthentic
 	}
+	t.macs = macs
 	return subject, nil
 }
 

@@ -49,7 +49,7 @@ func (p *Pool) settleReceived(s scope, t *task) {
 		p.postpone(s, t, ReasonKeyMissing, time.Now().Add(p.jitter(storeRetry)))
 		return
 	case err != nil:
-		p.log.Error("stored response not authentic; it was moved, edited or damaged in the database", t.attrs("table", "receipt", "error", err)...)
+		p.log.Error("the stored answer is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "receipt", "error", err)...)
 		p.attention(s, t, journal.Received, ReasonAnswerNotAuthentic)
 		return
 	}
@@ -65,7 +65,7 @@ const keyWait = time.Minute
 // not have. Another replica may have it.
 func (p *Pool) lacksKey(t *task) {
 	p.metrics.errors.WithLabelValues("keyset").Inc()
-	p.outage.fails(slog.LevelError, "the keyset lacks a key that a stored value needs; use the same keyset file for all workers", keyset.ErrNoKey, t.attrs()...)
+	p.outage.fails(slog.LevelError, "the keyset lacks a key that a stored value needs: give all workers the same keyset-file", keyset.ErrNoKey, t.attrs()...)
 }
 
 // attention hands an operation to a person, with the event that the reason asks
@@ -147,7 +147,7 @@ func (p *Pool) settleStored(s scope, t *task) {
 	token, at, err := p.storedToken(s, t)
 	switch {
 	case errors.Is(err, credentials.ErrUnreadable):
-		p.log.Error("stored credentials not authentic; they were moved, edited or damaged in the database", t.attrs("table", "credential", "error", err)...)
+		p.log.Error("the stored credentials are not the shop's: moved or edited in the database, or damaged", t.attrs("table", "credential", "error", err)...)
 		p.attention(s, t, journal.Stored, ReasonAnswerNotAuthentic)
 		return
 	case err != nil:
