@@ -314,7 +314,7 @@ func (b *broker) throttled(d time.Duration, wait bool) {
 	b.f.metrics.throttled.Add(d.Seconds())
 	if time.Since(b.announced) >= announceEvery {
 		b.announced = time.Now()
-		b.f.log.Info("the broker throttles this client because a quota is reached", "broker", b.at(), "wait", d.String())
+		b.f.log.Info("the broker throttles this client: a quota is reached", "broker", b.at(), "wait", d.String())
 	}
 }
 

@@ -45,13 +45,13 @@ var (
 	ErrGroupAhead = errors.New("consumer: the group is ahead of the journal: the journal was restored, lost or replaced; `journal recover` goes on from here")
 	// ErrJournalLost: the group has committed offsets of a topic that the journal has never read.
 	ErrJournalLost = errors.New("consumer: the consumer group has committed offsets, and this journal has never read its topics: the journal was lost or replaced. " +
-		"Restore a copy of the journal and run `journal recover`, or without a copy run `journal recover --start earliest`")
+		"Put a copy of the journal in its place, or continue without one; both end with `journal recover` (without a copy: `journal recover --start earliest`)")
 	// ErrRecoverStart: a recovery without a copy, and no place to read from.
 	ErrRecoverStart = errors.New("consumer: this journal has never read the input topics: --start earliest, or a time before the loss, sets where the recovery begins to read; " +
 		"latest would skip every event that had not been processed")
 	// ErrTopicAnew: the partition ends before the journal's position, or holds other
 	// records there than those that were read.
-	ErrTopicAnew = errors.New("consumer: the partition does not hold what the journal has read of it: the topic was deleted and made anew, or lost records; run `journal recover`")
+	ErrTopicAnew = errors.New("consumer: the partition does not hold what the journal has read of it: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
 	// ErrGroupInUse: others are in the group.
 	ErrGroupInUse = errors.New("consumer: the group id is in use by another client or by a worker with another journal")
 	// ErrStuck: a partition has records and none can be fetched, also after rejoining the group.

@@ -99,7 +99,7 @@ func (c *Consumer) forget(ctx context.Context, lost []place, fresh map[place]int
 	if err := c.config.Forget(ctx); err != nil {
 		return fmt.Errorf("consumer: forgetting the lost journal: %w", err)
 	}
-	c.log.Warn("abandoned the lost journal", "group", c.config.Group)
+	c.log.Warn("the lost journal is forgotten", "group", c.config.Group)
 	return nil
 }
 

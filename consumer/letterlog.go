@@ -68,7 +68,7 @@ func (l *letterLog) log(log *slog.Logger, t *tally, reused []journal.DeadLetter,
 	}
 	if done.Unkept > 0 && time.Since(l.unkept) >= letterWindow {
 		l.unkept = time.Now()
-		log.Warn("the limit of dead letters is reached; only position and digest are kept (--dead-letter-limit, --dead-letter-size)", "records", done.Unkept)
+		log.Warn("a bound of dead letters is reached; only position and digest are kept (--dead-letter-limit, --dead-letter-size)", "records", done.Unkept)
 	}
 	if t.nearMiss != "" {
 		l.spelling(log, t)
@@ -92,7 +92,7 @@ func (l *letterLog) spelling(log *slog.Logger, t *tally) {
 		l.spellings = map[string]struct{}{}
 	}
 	l.spellings[t.nearMiss] = struct{}{}
-	log.Warn("ignored an event whose provider resembles this service's; it may be a typing error",
+	log.Warn("the event is ignored: its provider is nearly the one of this service; is it a typing error?",
 		"offset", t.nearMissAt, "provider", t.nearMiss, "right", schemas.Provider)
 }
 

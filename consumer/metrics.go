@@ -56,9 +56,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		ignored:     counter("records_ignored_total", "Ignored input records by reason.", "topic", "reason"),
 		letters:     counter("dead_letters_total", "Dead letters by reason.", "topic", "reason"),
 		keyDiffers:  counter("records_key_differs_total", "Accepted or repeated records whose key is not the shop id.", "topic"),
-		timeDropped: counter("records_time_dropped_total", "Accepted or repeated records whose event time has no zone or an impossible date; the record's time is used.", "topic"),
-		nearMisses:  counter("provider_near_misses_total", "Ignored records whose provider resembles invoicebox and may be a typing error.", "topic"),
-		unkept:      counter("dead_letters_without_record_total", "Dead letters that keep only position and digest, because a limit is reached.", "topic"),
+		timeDropped: counter("records_time_dropped_total", "Accepted or repeated records whose event has a time without a zone or of an impossible date; the record's time is used.", "topic"),
+		nearMisses:  counter("provider_near_misses_total", "Ignored records whose provider is nearly invoicebox and may be a typing error.", "topic"),
+		unkept:      counter("dead_letters_without_record_total", "Dead letters of which only position and digest are kept, because a bound is reached.", "topic"),
 		untrusted:   counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, the worker's clock, or not at all.", "topic"),
 		lag:         gauge("lag_records", "Records of the partition that were not read yet."),
 		position:    gauge("position", "The journal's position in the partition: the next offset to read."),
@@ -75,8 +75,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "invoicebox_worker_fetching_stopped", Help: "1 while nothing is fetched because a bound of the journal is reached, else 0.",
 		}),
 	}
-	m.throttled = single("fetch_throttled_seconds_total", "Time that brokers delayed fetches of this worker, because a quota is reached.")
-	m.unstable = gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: high watermark minus last stable offset.")
+	m.throttled = single("fetch_throttled_seconds_total", "Time for which brokers told this worker to wait before the next fetch, because a quota is reached.")
+	m.unstable = gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark less the last stable offset.")
 	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
 		m.rebuilds, m.ingestion, m.failures, m.holding, m.throttled, m.unstable)
 	return m

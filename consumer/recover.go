@@ -342,7 +342,7 @@ func (c *Consumer) readStream(ctx context.Context, r *reader, got fetched, end i
 		case err != nil:
 			return messages, err
 		case it.unreadable != nil:
-			c.log.Warn("skipped records that cannot be read", "topic", r.topic, "partition", r.partition,
+			c.log.Warn("records cannot be read; they are left out", "topic", r.topic, "partition", r.partition,
 				"from", it.unreadable.from, "to", it.unreadable.to-1, "err", it.unreadable.why)
 		case it.message.Offset < end:
 			messages = append(messages, it.message)

@@ -22,7 +22,7 @@ func (p *partition) watchTransaction(f fetched) {
 	p.g.c.metrics.unstableAt(p.topic, p.partition, held)
 	if held == 0 || p.offset < f.end {
 		if p.unstable.said {
-			p.log.Info("the open transaction has ended; reading continues")
+			p.log.Info("the open transaction has ended; reading goes on")
 		}
 		p.unstable = openTransaction{}
 		return
@@ -32,7 +32,7 @@ func (p *partition) watchTransaction(f fetched) {
 	}
 	if lasted := time.Since(p.unstable.since); lasted >= transactionWait && !p.unstable.said {
 		p.unstable.said = true
-		p.log.Warn("an open transaction holds back records; if its producer is gone, abort it with `kafka-transactions.sh`",
+		p.log.Warn("an open transaction holds records back; if its producer is gone, abort it with `kafka-transactions.sh`",
 			"last_stable_offset", f.end, "high_watermark", f.highWatermark, "since", p.unstable.since.UTC())
 	}
 }

@@ -56,7 +56,7 @@ func (p *partition) stuck(position, end int64) error {
 		err = fmt.Errorf("%w: %w", err, trouble)
 	}
 	if errors.Is(trouble, recordbatch.ErrDamaged) {
-		err = fmt.Errorf("%w; move the partition's leadership to a replica with an intact copy, or delete the damaged records: "+
+		err = fmt.Errorf("%w; move the partition's leadership to a replica whose copy is whole, or give the damaged records up: "+
 			"`kafka-delete-records.sh` deletes all records of %s before the offset behind them", err, p.place)
 	}
 	return err

@@ -92,7 +92,7 @@ func TestRelay_WithoutProducerID(t *testing.T) {
 			if n := len(c.ReadAll(t, schemas.TypeInvited)); n != 20 {
 				t.Errorf("%d records are published", n)
 			}
-			if n := strings.Count(log.String(), "issue no producer ids"); n != 1 {
+			if n := strings.Count(log.String(), "give no producer ids"); n != 1 {
 				t.Errorf("it is logged %d times:\n%s", n, &log)
 			}
 			if strings.Contains(log.String(), "password") {

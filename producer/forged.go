@@ -47,7 +47,7 @@ func (r *Relay) authentic(row journal.Outgoing) bool {
 	}
 	f.rows[row.Row] = struct{}{}
 	if f.logged++; f.logged <= forgedLogged {
-		r.log.Error("an outbox row is not authentic and is not published; find out who can write the database",
+		r.log.Error("a row of the outbox is not authentic: it is not published and stays there; find out who can write the database",
 			"table", "outbox", "row", row.Row, "event", row.Event.String(), "type", row.Type, "err", err)
 	}
 	r.countForged()

@@ -41,7 +41,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}),
 	}
 	m.forged = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "invoicebox_worker_outbox_not_authentic", Help: "Outbox rows that are not published, because they were inserted, edited or damaged in the database.",
+		Name: "invoicebox_worker_outbox_not_authentic", Help: "Outbox rows that are not published because they were inserted or edited in the database, or are damaged.",
 	})
 	for _, typ := range schemas.OutputTypes() {
 		m.published.WithLabelValues(typ)

@@ -311,7 +311,7 @@ func (r *Relay) delivered(d delivery) {
 	l.busy = false
 	if d.plain && !r.plain {
 		r.plain = true
-		r.log.Warn("the brokers issue no producer ids; results are published without them, and a lost response can publish an event twice with the same id", "err", kafkaconn.Explain(d.noID))
+		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafkaconn.Explain(d.noID))
 	}
 	l.who, l.plain = d.who, d.plain
 	if errors.Is(d.err, errNoTurn) {

@@ -123,10 +123,10 @@ func (c *actFlags) request(ctx context.Context, s *settings, j journal.Journal, 
 	}
 	err = j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.IntentSubject(i), Detail: detail})
 	if errors.Is(err, journal.ErrTooManyIntents) {
-		return i.UUID, fmt.Errorf("%d requests already wait for a worker; no request was stored", journal.MaxWaitingIntents)
+		return i.UUID, fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
 	}
 	if err != nil {
-		return i.UUID, fmt.Errorf("no request was stored: %w", err)
+		return i.UUID, fmt.Errorf("nothing was asked for: %w", err)
 	}
 	return i.UUID, nil
 }

@@ -85,7 +85,7 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 		}
 		c.preview(env.stderr, command, reason, chosen, notSafe)
 		if !c.Yes && !confirmed(env) {
-			return errors.New("no request was stored, because it was not confirmed; answer yes, or add --yes")
+			return errors.New("nothing was asked for: it was not confirmed; answer yes, or add --yes")
 		}
 		if err := c.performAll(ctx, s, j, command, chosen, &view); err != nil {
 			return err
@@ -148,7 +148,7 @@ func confirmed(env environment) bool {
 	if env.stdin == nil {
 		return false
 	}
-	_, _ = fmt.Fprint(env.stderr, "Type yes to continue: ")
+	_, _ = fmt.Fprint(env.stderr, "Type yes to go on: ")
 	line, _ := bufio.NewReader(io.LimitReader(env.stdin, 100)).ReadString('\n')
 	return strings.TrimSpace(line) == "yes"
 }
@@ -162,7 +162,7 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 		for _, o := range part {
 			id, err := c.request(ctx, s, j, journal.Intent{Act: string(command), Account: o.Shop.Account, Operation: o.UUID}, nil)
 			if err != nil {
-				return fmt.Errorf("%d of %d requests were stored: %w", view.Performed+view.Waiting+len(view.Refused)+len(asked), len(chosen), err)
+				return fmt.Errorf("%d of %d were asked for: %w", view.Performed+view.Waiting+len(view.Refused)+len(asked), len(chosen), err)
 			}
 			asked = append(asked, id)
 		}
@@ -204,7 +204,7 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 }
 
 func bulkForPeople(w io.Writer, command onboarding.Command, view bulkJSON) {
-	_, _ = fmt.Fprintf(w, "%s: %d performed, %d refused, %d waiting for a worker\n", command, view.Performed, len(view.Refused), view.Waiting)
+	_, _ = fmt.Fprintf(w, "%s: %d performed, %d refused, %d wait for a worker\n", command, view.Performed, len(view.Refused), view.Waiting)
 	for i, r := range view.Refused {
 		if i == 10 {
 			_, _ = fmt.Fprintf(w, "  and %d more: use --output json\n", len(view.Refused)-i)
@@ -225,7 +225,7 @@ func notSafeText(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (%d more are left out, because this command is not safe for them)", n)
+	return fmt.Sprintf(" (%d more are left out: this command is not safe for them)", n)
 }
 
 func pastOf(c onboarding.Command) string {

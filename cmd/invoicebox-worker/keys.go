@@ -96,16 +96,16 @@ func (s *settings) keyset() (*keyset.Set, error) {
 		return set, nil
 	case errors.Is(err, fs.ErrNotExist):
 		if s.journalIsSealed() {
-			return nil, wrong("does not exist, and the journal " + s.JournalURL + " was sealed with it: restore your copy of the keyset. A new keyset cannot open the journal's values")
+			return nil, wrong("does not exist, and the journal " + s.JournalURL + " was sealed with it: restore your copy of the keyset. A keyset that is made now cannot open what the journal holds")
 		}
-		return nil, wrong("does not exist; for a new journal create it with `keys create`")
+		return nil, wrong("does not exist; for a new journal `keys create` makes it")
 	case errors.Is(err, keyset.ErrPermissions):
 		return nil, wrong("can be read by group or world; chmod 600 it")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
 		return nil, wrong("cannot be read: " + reason(err))
 	}
 	if s.journalIsSealed() {
-		return nil, wrong("is damaged or not a keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")
+		return nil, wrong("is damaged or no keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")
 	}
 	return nil, wrong("is no keyset made by `keys create`")
 }

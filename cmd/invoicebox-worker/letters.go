@@ -126,7 +126,7 @@ func (c *lettersShow) Run(ctx context.Context, s *settings, env environment) err
 		}
 		l := letterView(page[0])
 		return c.write(env.stdout, l, func(w io.Writer) {
-			kept := "no, only its digest: the record is too large, or a limit of dead letters is reached"
+			kept := "no: too large, or past --dead-letter-limit; only its digest"
 			if l.Kept {
 				kept = "sealed in the journal"
 			}

@@ -73,7 +73,7 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 		case err != nil:
 			return err
 		case len(kept) == 0:
-			return fmt.Errorf("operation %s has no stored response: none was received, it is an invitation, or it was erased a week after its token was verified", id)
+			return fmt.Errorf("no response is kept of operation %s: none came, it was an invitation, or it was erased a week after its token was found to work", id)
 		}
 		d, err := j.Operation(ctx, id)
 		if err != nil {
@@ -85,14 +85,14 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 				Detail: strings.TrimSuffix(fmt.Sprintf("%d responses revealed; %s", len(kept), c.Reason), "; "),
 			})
 			if err != nil {
-				return fmt.Errorf("nothing is printed, because the audit trail cannot be written: %w", err)
+				return fmt.Errorf("nothing is printed, because it cannot be written to the audit trail: %w", err)
 			}
 		}
 		views := []responseJSON{}
 		for _, k := range kept {
 			x, err := onboarding.OpenResponse(keys, d.Shop, k.StoredReceipt)
 			if err != nil {
-				return fmt.Errorf("a response cannot be decrypted: %s did not seal it for this operation; it was moved, edited or damaged in the database", s.KeysetFile)
+				return fmt.Errorf("a response cannot be opened: %s did not seal it for this operation: it was moved or edited in the database, or is damaged", s.KeysetFile)
 			}
 			views = append(views, responseView(k, x, c.Reveal))
 		}

@@ -75,7 +75,7 @@ func assign(r rule, target reflect.Value, raw string) error {
 		return wrong("must be UTF-8 text without control characters")
 	}
 	if name := placeholder(raw); name != "" {
-		return wrong(fmt.Sprintf("contains the placeholder %s, which is not expanded: write the value itself", name))
+		return wrong(fmt.Sprintf("holds %s, which nobody has replaced: settings are taken as they stand; write the value itself", name))
 	}
 	switch v := target.Addr().Interface().(type) {
 	case *string:

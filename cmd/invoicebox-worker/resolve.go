@@ -83,7 +83,7 @@ func (c *resolve) Run(ctx context.Context, s *settings, env environment) error {
 func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref schemas.Reference) (credentials.Secret, int64, error) {
 	var none credentials.Secret
 	if ref.Store != schemas.StoreSealed {
-		return none, 0, fmt.Errorf("the store %q is not supported: this version resolves references that begin with ref+sealed://", ref.Store)
+		return none, 0, fmt.Errorf("the store %q is not this journal's: this version resolves references that begin with ref+sealed://", ref.Store)
 	}
 	keys, err := s.keysetOf(ctx, j)
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref 
 	}
 	secret, err := credentials.NewSealed(keys).Open(row)
 	if errors.Is(err, credentials.ErrUnreadable) {
-		return none, 0, fmt.Errorf("the credentials cannot be decrypted: %s did not seal them for this shop and version; the row was moved, edited or damaged in the database", s.KeysetFile)
+		return none, 0, fmt.Errorf("the credentials cannot be opened: %s did not seal this row for this shop and version: it was moved or edited in the database, or is damaged", s.KeysetFile)
 	}
 	return secret, row.Version, err
 }

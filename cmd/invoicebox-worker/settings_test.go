@@ -71,7 +71,7 @@ func TestPrecedence(t *testing.T) {
 		"topic":             {"shop.invoicebox_invited=a", "shop.invoicebox_invited=b", "shop.invoicebox_invited=c"},
 		"event-format":      {"structured", "structured", "structured"}, "id-header": {"a", "b", "c"}, "id-member": {"a", "b", "c"},
 		"request-deadline": {"1s", "2s", "3s"}, "lease": {"1s", "2s", "3s"}, "quiet-period": {"1s", "2s", "3s"}, "slack": {"1s", "2s", "3s"},
-		"unknown-outcome": {"hold", "hold", "hold"}, "cool-down": {"1s", "2s", "3s"}, "maximum-age": {"1h", "2h", "3h"}, "verify-every": {"1h", "2h", "3h"}, "drain-time": {"1s", "2s", "3s"},
+		"unknown-outcome": {"hold", "hold", "hold"}, "cool-down": {"1s", "2s", "3s"}, "address-cool-down": {"1s", "2s", "3s"}, "maximum-age": {"1h", "2h", "3h"}, "verify-every": {"1h", "2h", "3h"}, "drain-time": {"1s", "2s", "3s"},
 		"listen": {"a:1", "b:1", "c:1"}, "log-level": {"debug", "warn", "error"}, "log-format": {"text", "json", "text"},
 	}
 	typ := reflect.TypeFor[settings]()
@@ -135,7 +135,7 @@ func TestDefaultsAgree(t *testing.T) {
 		"egress": {s.EgressRequests, d.EgressRequestsPerWindow}, "concurrency": {s.Concurrency, d.Concurrency},
 		"format": {s.EventFormat, string(d.EventFormat)}, "deadline": {s.RequestDeadline, d.RequestDeadline}, "lease": {s.Lease, d.Lease},
 		"quiet": {s.QuietPeriod, d.QuietPeriod}, "slack": {s.Slack, d.Slack}, "unknown": {s.UnknownOutcome, d.UnknownOutcome},
-		"cool-down": {s.CoolDown, d.CoolDown}, "age": {s.MaximumAge, d.MaximumAge}, "verify": {s.VerifyEvery, d.VerifyEvery}, "inbox": {s.InboxRetention, d.InboxRetention}, "letters": {s.DeadLetterRetention, d.DeadLetterRetention}, "letter limit": {int64(s.DeadLetterLimit), d.DeadLetterLimit}, "letter size": {s.DeadLetterSize, "256MiB"}, "listen": {s.Listen, d.Listen},
+		"cool-down": {s.CoolDown, d.CoolDown}, "address cool-down": {s.AddressCoolDown, d.AddressCoolDown}, "age": {s.MaximumAge, d.MaximumAge}, "verify": {s.VerifyEvery, d.VerifyEvery}, "inbox": {s.InboxRetention, d.InboxRetention}, "letters": {s.DeadLetterRetention, d.DeadLetterRetention}, "letter limit": {int64(s.DeadLetterLimit), d.DeadLetterLimit}, "letter size": {s.DeadLetterSize, "256MiB"}, "listen": {s.Listen, d.Listen},
 		"requests": {s.Requests, 100}, "window": {s.Window, 30 * time.Second}, "start": {s.Start, d.Start}, "drain": {s.DrainTime, d.DrainTime},
 	} {
 		if pair[0] != pair[1] {
@@ -196,7 +196,7 @@ func TestWrongFiles(t *testing.T) {
 		"list for a text":   {"kafka-group: [a]", "must be a text"},
 		"map for a text":    {"kafka-group: {a: b}", "must be a text"},
 		"text for a bool":   {`kafka-tls: "yes"`, "true or false"},
-		"a variable":        {"partner-id: ${PARTNER_ID}", "placeholder ${PARTNER_ID}, which is not expanded"},
+		"a variable":        {"partner-id: ${PARTNER_ID}", "${PARTNER_ID}, which nobody has replaced"},
 		"a shell's":         {"partner-id: a${X:-b}c", "${X:-b}"},
 		"of Kubernetes":     {"partner-id: $(PARTNER_ID)", "$(PARTNER_ID)"},
 		"of a template":     {"partner-id: '{{ partner_id }}'", "{{ partner_id }}"},
@@ -226,7 +226,7 @@ func TestWrongFiles(t *testing.T) {
 		}
 	}
 	for name, args := range map[string][]string{"--partner-id": {"--partner-id=${PARTNER_ID}"}, "INVOICEBOX_WORKER_PARTNER_ID": nil} {
-		if _, err := read(t, map[string]string{"INVOICEBOX_WORKER_PARTNER_ID": "${PARTNER_ID}"}, args...); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "is not expanded") {
+		if _, err := read(t, map[string]string{"INVOICEBOX_WORKER_PARTNER_ID": "${PARTNER_ID}"}, args...); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "nobody has replaced") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

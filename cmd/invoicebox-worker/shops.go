@@ -133,6 +133,6 @@ func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON, letters []
 	for _, l := range letters {
 		rows = append(rows, letterRow(l))
 	}
-	_, _ = fmt.Fprintln(w, "\ndead letters that name the shop:")
+	_, _ = fmt.Fprintln(w, "\ndead letters of the shop, as far as they name it:")
 	grid(w, letterColumns(), rows, "")
 }

@@ -31,7 +31,7 @@ func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error 
 	if o.Output == "json" {
 		doc, err := json.Marshal(value, jsontext.WithIndent("  "), json.FormatNilSliceAsNull(false))
 		if err != nil {
-			return fmt.Errorf("encode the output: %w", err)
+			return fmt.Errorf("write the answer: %w", err)
 		}
 		out = append(visible.JSON(doc), '\n')
 	} else {

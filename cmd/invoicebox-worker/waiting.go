@@ -69,7 +69,7 @@ func noteOf(o onboarding.Obstacle) string {
 	case onboarding.CausePerson, onboarding.CauseBackOff:
 		return ""
 	case onboarding.CauseLane:
-		return "another operation of the same shop runs first: `operations show` names it"
+		return "another operation of the same shop is first: `operations show` names it"
 	case onboarding.CauseQuiet:
 		return "an earlier request may still be on its way: quiet period until the time shown"
 	case onboarding.CauseStore:
@@ -126,7 +126,7 @@ func outcomeForPeople(o journal.OperationRecord, list []onboarding.Obstacle) str
 	}
 	switch why := worker.WhyWaits(list); {
 	case o.State == journal.Attention:
-		return "outcome: waits for an operator again: " + o.Reason
+		return "outcome: it waits for an operator again: " + o.Reason
 	case !o.State.Open():
 		return "outcome: " + state
 	case why != "":

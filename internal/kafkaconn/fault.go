@@ -144,7 +144,7 @@ func look(err error) (Class, string) {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Timeout, "the broker did not answer in time"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return Unreachable, "the broker closed the connection: it is shutting down, its limit of connections (max.connections, max.connections.per.ip) is reached, or TLS, SASL or the password is not what its listener expects"
+		return Unreachable, "the broker closed the connection: it is going down, its limit of connections (max.connections, max.connections.per.ip) is reached, or TLS, SASL or the password is not what its listener expects"
 	case network:
 		if n, _ := errors.AsType[net.Error](err); n.Timeout() {
 			return Timeout, "the broker did not answer in time: look at the network, and at whether its listener speaks TLS"

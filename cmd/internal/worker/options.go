@@ -59,6 +59,7 @@ type Options struct {
 	Slack           time.Duration // slack
 	UnknownOutcome  string        // unknown-outcome: probe-once or hold
 	CoolDown        time.Duration // cool-down
+	AddressCoolDown time.Duration // address-cool-down; 0: off
 	MaximumAge      time.Duration // maximum-age
 	VerifyEvery     time.Duration // verify-every; 0: off
 	DrainTime       time.Duration // drain-time; 0: RequestDeadline and 5 s

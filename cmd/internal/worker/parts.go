@@ -106,7 +106,7 @@ func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, regis
 		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
-		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
+		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
 		Metrics: onboarding.NewMetrics(registry), Logger: log,
 	})
 }

@@ -91,6 +91,12 @@ func (o *Options) check() error {
 	if o.QuietPeriod < o.Slack {
 		wrong("quiet-period", o.QuietPeriod, fmt.Sprintf("must be at least --slack (%s): a request may linger on its way that long", o.Slack))
 	}
+	switch {
+	case o.AddressCoolDown < 0 || o.AddressCoolDown >= o.MaximumAge:
+		wrong("address-cool-down", o.AddressCoolDown, fmt.Sprintf("must be 0 for none, or shorter than --maximum-age (%s): an invitation that waits longer has failed", o.MaximumAge))
+	case o.InboxRetention != 0 && o.AddressCoolDown > o.InboxRetention:
+		wrong("address-cool-down", o.AddressCoolDown, fmt.Sprintf("must be at most --inbox-retention (%s): requests are forgotten after it", o.InboxRetention))
+	}
 	if o.VerifyEvery != 0 && o.VerifyEvery < time.Minute {
 		wrong("verify-every", o.VerifyEvery, "must be 0 for never, or at least 1m")
 	}
