@@ -37,7 +37,7 @@ type broker struct {
 	address string
 	waiting []*turn
 	session *kafkaconn.Session
-	renewed bool // the connection was cut to be made anew
+	renewed bool // the connection was closed to be opened again
 
 	// The goroutine's own.
 	in        *bufio.Reader
@@ -102,7 +102,7 @@ func (b *broker) moved(p place) {
 	}
 }
 
-// reconnect cuts the connection, so that it is made anew.
+// reconnect closes the connection, so that it is opened again.
 func (b *broker) reconnect() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,7 +148,7 @@ func (b *broker) wasRenewed() bool {
 	return renewed
 }
 
-// fail tells the readers why there is nothing, and says it once.
+// fail answers the readers with the error, and logs it once.
 func (b *broker) fail(turns []*turn, err error) {
 	fault := &brokerFault{b.at(), err}
 	if text := fault.Error(); text != b.said {

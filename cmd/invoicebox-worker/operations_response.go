@@ -179,7 +179,7 @@ func quotedBody(body string) string {
 	return strings.Join(lines, "\n")
 }
 
-// reasonOf tells why an attempt that has ended did so: one of a closed set.
+// reasonOf returns why an ended attempt ended, one of a closed set.
 func reasonOf(d journal.OperationDetail, attempt int) string {
 	if d.Tries[attempt].End.Reason == "" && outcomeOf(d, attempt) == invoicebox.Unreadable.String() {
 		return string(invoicebox.ReasonBodyUnusable)

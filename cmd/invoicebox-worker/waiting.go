@@ -30,7 +30,8 @@ func obstacleViews(list []onboarding.Obstacle) []obstacleJSON {
 	return views
 }
 
-// notes are what the rows of a table wait for: each is told once, below it.
+// notes are what the rows of a table wait for: each is printed once, below the
+// table.
 type notes struct {
 	numbers map[string]int
 	texts   []string
@@ -56,7 +57,7 @@ func (n *notes) mark(list []onboarding.Obstacle) string {
 	return ""
 }
 
-// print tells them.
+// print writes the notes.
 func (n *notes) print(w io.Writer) {
 	for i, text := range n.texts {
 		_, _ = fmt.Fprintf(w, "[%d] %s\n", i+1, text)

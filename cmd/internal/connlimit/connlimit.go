@@ -86,7 +86,7 @@ type conn struct {
 // NetConn is the connection of the listener, as tls.Conn has it.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// Close gives its place back.
+// Close removes the connection from the count.
 func (c *conn) Close() error {
 	c.limits.forget(c)
 	return c.Conn.Close()

@@ -10,7 +10,7 @@ import (
 // certificate. It logs its own changes.
 type WatchedFile interface {
 	Setting() string
-	// Look tells what is wrong with the file now, nil if nothing is.
+	// Look returns what is wrong with the file now, nil if nothing is.
 	Look() error
 }
 

@@ -26,7 +26,7 @@ type workerFacts struct {
 	Accounts []onboarding.AccountStatus `json:"accounts"`
 }
 
-// A standing tells how the accounts stand.
+// A standing reports the state of the accounts.
 type standing interface {
 	Status(unknown, now time.Time) []onboarding.GateStatus
 }

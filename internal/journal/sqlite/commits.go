@@ -106,7 +106,7 @@ func (j *Journal) refuseMissing(c *conn) error {
 		}
 		r, err := c.one("SELECT value FROM meta WHERE name = 'identity'")
 		if err == nil && r != nil {
-			has.identity, _ = uuid.FromBytes(r.blob(0)) // a damaged one is told by who needs it
+			has.identity, _ = uuid.FromBytes(r.blob(0)) // the caller that needs it reports a damaged one
 		}
 		return has, err
 	})

@@ -43,7 +43,7 @@ type Watched[T any] struct {
 
 // Watch loads the files of a setting for the first time. load makes the same
 // checks at every change as at the start; its errors name the file and hold no
-// byte of it. logger is told of changes; nil tells nobody.
+// byte of it. Changes are logged to logger; nil logs nothing.
 func Watch[T any](setting string, use Use, logger *slog.Logger, load func() (T, error), paths ...string) (*Watched[T], error) {
 	return watch(setting, use, logger, time.Now, load, paths...)
 }
@@ -81,7 +81,7 @@ func (w *Watched[T]) Last() T { return *w.last.Load() }
 // Setting names the setting that names the files.
 func (w *Watched[T]) Setting() string { return w.setting }
 
-// Look tells what is wrong with the files now, nil if nothing is.
+// Look returns what is wrong with the files now, nil if nothing is.
 func (w *Watched[T]) Look() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
