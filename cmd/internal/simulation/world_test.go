@@ -305,7 +305,7 @@ func (w *world) resume() {
 				continue
 			}
 			i := journal.Intent{UUID: uuid.New(), Actor: "a person", Act: string(onboarding.CommandResume), Account: a.Name, At: time.Now()}
-			if i.MAC, err = w.keys.Authenticate(keyset.DomainIntent, i.Authentic()...); err != nil {
+			if i.MAC, err = worker.BindKeys(j, w.keys).Authenticate(keyset.DomainIntent, i.Authentic()...); err != nil {
 				w.Fatal(err)
 			}
 			if err := j.AppendIntent(context.Background(), i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: a.Name}); err != nil {
