@@ -63,7 +63,7 @@ func TestLetterLog(t *testing.T) {
 				if got := lines(); len(got) != loggedLetters || !strings.Contains(got[0], "from=0 to=0 reason=too_large") {
 					t.Errorf("%d lines, the first %q", len(got), got[0])
 				}
-				time.Sleep(letterWindow)
+				<-time.After(letterWindow)
 			}
 		})
 	})
