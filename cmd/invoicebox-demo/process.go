@@ -155,7 +155,7 @@ func startWorker(s workerSettings) (*process, error) {
 // kill ends the process as a power cut does.
 func (p *process) kill() {
 	_ = p.command.Process.Kill()
-	<-p.ended
+	_ = <-p.ended //nolint:staticcheck // errcheck wants the error of a killed process to be dropped in writing
 }
 
 // stop drains the worker, and kills it when that takes too long.
