@@ -24,6 +24,7 @@ const (
 	// gatherTime is how long readers have to come back before the next request.
 	gatherTime = time.Millisecond
 	readBuffer = 64 << 10
+	renewEvery = time.Second
 )
 
 // A broker is asked by one goroutine, over one connection.
@@ -33,11 +34,12 @@ type broker struct {
 	wake     chan struct{}
 	question question
 
-	mu      sync.Mutex
-	address string
-	waiting []*turn
-	session *kafkaconn.Session
-	renewed bool // the connection was closed to be opened again
+	mu        sync.Mutex
+	address   string
+	waiting   []*turn
+	session   *kafkaconn.Session
+	renewed   bool      // the connection was closed to be opened again
+	renewedAt time.Time // by renew
 
 	// The goroutine's own.
 	in        *bufio.Reader
@@ -102,8 +104,23 @@ func (b *broker) moved(p place) {
 	}
 }
 
-// reconnect closes the connection, so that it is opened again.
+// renew reconnects at most once in renewEvery: during an election the metadata can
+// lag behind the broker.
+func (b *broker) renew() {
+	b.mu.Lock()
+	due := time.Since(b.renewedAt) >= renewEvery
+	if due {
+		b.renewedAt = time.Now()
+	}
+	b.mu.Unlock()
+	if due {
+		b.reconnect()
+	}
+}
+
+// reconnect closes the connections, so that they are opened again.
 func (b *broker) reconnect() {
+	b.question.stale.Store(true)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.session != nil {

@@ -59,7 +59,8 @@ type fetcher struct {
 
 	mu      sync.Mutex
 	leaders map[place]*broker
-	looked  time.Time // when leaders were last asked for
+	refused map[place]*broker // said that they do not lead the partition
+	looked  time.Time         // when leaders were last asked for
 	brokers map[int]*broker
 	readers map[place]*reader
 	served  int64
@@ -84,7 +85,7 @@ func (c *Consumer) newFetcher(client *kafka.Client, topics []string) *fetcher {
 		unpacker: recordbatch.NewUnpacker(recordbatch.Limits{
 			Unpacked: memory, Buffer: unpack - 2*recordMemory, Records: maxRecords, Record: maxRecord, Headers: maxHeaders,
 		}),
-		leaders: map[place]*broker{}, brokers: map[int]*broker{}, readers: map[place]*reader{},
+		leaders: map[place]*broker{}, refused: map[place]*broker{}, brokers: map[int]*broker{}, readers: map[place]*reader{},
 	}
 	f.life, f.stop = context.WithCancel(context.Background())
 	return f
@@ -220,7 +221,13 @@ func (f *fetcher) learn(answer *kafka.MetadataResponse) {
 			}
 			at := place{t.Name, p.ID}
 			address := net.JoinHostPort(p.Leader.Host, strconv.Itoa(p.Leader.Port))
-			if b := f.brokerAt(p.Leader.ID, address); f.leaders[at] != b {
+			b := f.brokerAt(p.Leader.ID, address)
+			// The connection may lead to a process that is this broker no more.
+			if f.refused[at] == b {
+				b.renew()
+			}
+			delete(f.refused, at)
+			if f.leaders[at] != b {
 				if old := f.leaders[at]; old != nil {
 					old.moved(at)
 				}
@@ -239,9 +246,12 @@ func (f *fetcher) brokerAt(id int, address string) *broker {
 		f.work.Go(b.run)
 		return b
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.address = address
+	if b.at() != address {
+		b.mu.Lock()
+		b.address = address
+		b.mu.Unlock()
+		b.reconnect()
+	}
 	return b
 }
 
@@ -257,6 +267,9 @@ func (f *fetcher) doubt(p place, b *broker, err error) {
 	defer f.mu.Unlock()
 	if f.leaders[p] == b {
 		delete(f.leaders, p)
+	}
+	if errors.Is(err, kafka.NotLeaderForPartition) {
+		f.refused[p] = b
 	}
 }
 

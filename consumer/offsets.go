@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
@@ -102,6 +103,7 @@ func (b *broker) offsets(ctx context.Context, places []place, at int64, isolatio
 
 // A question is a connection for short requests, one at a time.
 type question struct {
+	stale   atomic.Bool // the session is to be replaced
 	mu      sync.Mutex
 	session *kafkaconn.Session
 }
@@ -112,7 +114,7 @@ func (q *question) ask(ctx context.Context, b *broker, request *listoffsets.Requ
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		kept := q.session != nil && !b.f.expired(q.session)
+		kept := !q.stale.Swap(false) && q.session != nil && !b.f.expired(q.session)
 		if !kept {
 			q.close()
 			s, err := b.f.kafka.Open(ctx, b.at(), b.f.lines.Through)
