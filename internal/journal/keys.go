@@ -61,6 +61,7 @@ func KeyColumns() []KeyColumn {
 		{KeySealing, "dead_letter", "record_key", false},
 		{KeySealing, "intent", "token_key", false},
 		{KeyLookup, "operation_body", "mac", false},
+		{KeyLookup, "attempt", "mac", false},
 		{KeyLookup, "event", "digest", false},
 		{KeyLookup, "shop", "invited_mac", false},
 		{KeyLookup, "dead_letter", "digest", false},

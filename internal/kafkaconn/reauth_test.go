@@ -19,7 +19,7 @@ import (
 // connections authenticate again. A group lives on in its generation, and requests
 // go over the connections that are open.
 func TestConn_SessionsEnd(t *testing.T) {
-	const lifetime = 2 * time.Second
+	const lifetime = 5 * time.Second
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "in", 1)
 		var dials, asked atomic.Int64
@@ -63,7 +63,7 @@ func TestConn_SessionsEnd(t *testing.T) {
 		defer transport.CloseIdleConnections()
 		client := conn.Client(transport)
 		before := int64(0)
-		for end := time.Now().Add(4 * lifetime); time.Now().Before(end); {
+		for end := time.Now().Add(3 * lifetime); time.Now().Before(end); {
 			if _, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: "g", Topics: map[string][]int{topic: {0}}}); err != nil {
 				t.Errorf("a request: %v", kafkaconn.Explain(err))
 			}
@@ -83,6 +83,6 @@ func TestConn_SessionsEnd(t *testing.T) {
 			t.Errorf("the password was asked for %d times, with %d connections", n, dials.Load())
 		}
 	}, kafkatest.WithSASL(kafkatest.SASL{Mechanism: kafkatest.ScramSHA256, Username: "worker", Password: "right"}),
-		kafkatest.WithProperty("connections.max.reauth.ms", "2000"),
-		kafkatest.WithFake(kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "2000"})))
+		kafkatest.WithProperty("connections.max.reauth.ms", "5000"),
+		kafkatest.WithFake(kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "5000"})))
 }

@@ -174,12 +174,14 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 		b.start()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
+		b.j.mu.Lock()
 		claims, dues := 0, b.j.dues
 		for _, c := range b.j.claims {
 			if c.Kind == journal.Activate {
 				claims += c.Limit
 			}
 		}
+		b.j.mu.Unlock()
 		if n := len(b.api.asked(invoicebox.Activate)); n != slowStartBound || claims != slowStartBound {
 			t.Errorf("%d codes are sent and %d claimed, want %d", n, claims, slowStartBound)
 		}
@@ -197,7 +199,10 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 		}
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		if n := b.j.dues - dues; n > 4 {
+		b.j.mu.Lock()
+		dues = b.j.dues - dues
+		b.j.mu.Unlock()
+		if n := dues; n > 4 {
 			t.Errorf("%d looks for work while nothing may be claimed", n)
 		}
 		time.Sleep(1250 * time.Millisecond)
