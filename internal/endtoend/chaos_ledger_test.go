@@ -261,6 +261,15 @@ func (b *book) assign(begun map[*matter][]*journal.OperationDetail, exits map[*m
 			byOperation[p.OperationID] = append(byOperation[p.OperationID], p)
 		}
 	}
+	// A code of another shop is not sent; its operation is superseded when the shop
+	// becomes active by a code of its own.
+	foreign := func(op *journal.OperationDetail) bool {
+		return op.Reason == string(schemas.FailureCodeOfOtherShop) || op.State == journal.Superseded &&
+			slices.ContainsFunc(byOperation[op.UUID.String()], func(p published) bool {
+				failed, ok := p.Data.(schemas.ActivationFailed)
+				return ok && failed.Reason == schemas.FailureCodeOfOtherShop
+			})
+	}
 	owned := map[string]*matter{}
 	for _, m := range b.world.matters {
 		f := &fate{matter: m}
@@ -276,12 +285,16 @@ func (b *book) assign(begun map[*matter][]*journal.OperationDetail, exits map[*m
 			f.line = f.op.State.String() + ": " + f.op.Reason
 			for _, op := range list {
 				f.events = append(f.events, byOperation[op.UUID.String()]...)
-				if op.Reason != f.op.Reason || f.asked > 1 && op.Reason != string(schemas.FailureCodeOfOtherShop) {
+				if f.asked > 1 && !foreign(op) {
 					b.t.Errorf("%s of shop %s has %d operations", m.kind, m.shop.Shop, len(list))
 				}
 			}
 		}
-		if f.op == nil || f.op.Reason == string(schemas.FailureCodeOfOtherShop) {
+		if f.op == nil {
+			continue
+		}
+		if foreign(f.op) {
+			f.line = "attention: " + string(schemas.FailureCodeOfOtherShop)
 			continue
 		}
 		if other := owned[m.subject]; other != nil {

@@ -10,3 +10,5 @@ ALTER TABLE dead_letter
 
 CREATE INDEX dead_letter_shop ON dead_letter (shop, message_key);
 CREATE INDEX dead_letter_kept ON dead_letter (id) WHERE record IS NOT NULL;
+
+INSERT INTO schema_version (version, readable_by) VALUES (2, 1);

@@ -5,6 +5,9 @@
 
 -- +goose Up
 
+-- Older programs cannot open what is sealed from here on.
+LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE;
+
 -- The request ("attempt/" and its id) or the act of a person ("intent/" and its
 -- uuid) that the answer is sealed for.
 ALTER TABLE receipt ADD COLUMN sealed_for TEXT COLLATE "C" NOT NULL DEFAULT '';
@@ -19,3 +22,5 @@ CREATE TABLE key_use (
     since   BIGINT NOT NULL,
     PRIMARY KEY (purpose, key)
 );
+
+INSERT INTO schema_version (version, readable_by) VALUES (4, 4);

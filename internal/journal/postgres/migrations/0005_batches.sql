@@ -7,3 +7,5 @@ ALTER TABLE position
     ADD COLUMN batch_last  BIGINT,
     ADD COLUMN batch_epoch BIGINT,
     ADD COLUMN batch_crc   BIGINT;
+
+INSERT INTO schema_version (version, readable_by) VALUES (5, 4);

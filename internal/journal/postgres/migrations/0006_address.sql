@@ -5,3 +5,5 @@
 
 ALTER TABLE attempt ADD COLUMN mac BYTEA;
 CREATE INDEX attempt_address ON attempt (account, mac, started) WHERE mac IS NOT NULL;
+
+INSERT INTO schema_version (version, readable_by) VALUES (6, 4);
