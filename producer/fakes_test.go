@@ -184,7 +184,7 @@ func start(tb testing.TB, c *kafkatest.Cluster, o producer.Outbox, options ...op
 // eventually polls until ok, and fails after a while.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			tb.Fatalf("not in time: %s", what)
