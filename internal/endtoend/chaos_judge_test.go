@@ -48,6 +48,7 @@ var chaosEnds = []chaosEnd{
 	{kind: journal.Activate, line: "attention: answer_unreadable", least: 1, most: 1, event: schemas.TypeActivationFailed, failure: schemas.FailureAnswerUnreadable},
 	{kind: journal.Activate, line: "attention: merchant_conflict", least: 1, most: 1, event: schemas.TypeActivationFailed, failure: schemas.FailureMerchantConflict},
 	{kind: journal.Activate, line: "attention: code_of_other_shop", event: schemas.TypeActivationFailed, failure: schemas.FailureCodeOfOtherShop},
+	{kind: journal.Activate, line: "superseded: code_of_other_shop", event: schemas.TypeActivationFailed, failure: schemas.FailureCodeOfOtherShop},
 }
 
 // tokenKept are the lines of activations whose answer is in the journal.

@@ -294,7 +294,7 @@ func (b *book) assign(begun map[*matter][]*journal.OperationDetail, exits map[*m
 			continue
 		}
 		if foreign(f.op) {
-			f.line = "attention: " + string(schemas.FailureCodeOfOtherShop)
+			f.line = f.op.State.String() + ": " + string(schemas.FailureCodeOfOtherShop)
 			continue
 		}
 		if other := owned[m.subject]; other != nil {
