@@ -112,7 +112,7 @@ func authentic(keys *keyset.Set) func(journal.Outgoing) error {
 	return func(o journal.Outgoing) error { return keys.Verify(o.MAC, keyset.DomainOutbox, o.Authentic()...) }
 }
 
-// JournalIsSealed tells whether there is a journal whose rows need a keyset that
+// JournalIsSealed reports whether there is a journal whose rows need a keyset that
 // exists already. One that cannot be opened counts as such.
 func JournalIsSealed(ctx context.Context, url string) bool {
 	at, err := journalAt(url)

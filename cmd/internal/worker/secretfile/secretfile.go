@@ -30,8 +30,8 @@ var (
 // A File is a secret that lies in a file. It is safe for concurrent use.
 type File = Watched[secret.String]
 
-// Open reads the secret of a setting in path for the first time. logger is told
-// when a later change cannot be taken; nil tells nobody.
+// Open reads the secret of a setting in path for the first time. It logs to logger
+// when a later change cannot be used; nil logs nothing.
 func Open(setting, path string, form Form, logger *slog.Logger) (*File, error) {
 	return open(setting, path, form, logger, time.Now)
 }
