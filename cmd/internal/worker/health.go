@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,28 +25,31 @@ type readiness func(ctx context.Context) (ok bool, words string)
 // is not ready before it was told that all are there.
 type health struct {
 	mu       sync.Mutex
-	names    []string
-	parts    map[string]readiness
-	noted    map[string]bool // parts that say how they stand and make nothing fail
+	parts    []healthPart
 	complete bool
 	draining bool
 }
 
-func newHealth() *health { return &health{parts: map[string]readiness{}, noted: map[string]bool{}} }
-
-func (h *health) add(name string, r readiness) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.names = append(h.names, name)
-	h.parts[name] = r
+// A healthPart is what /readyz reports one line of.
+type healthPart struct {
+	name  string
+	ready readiness
+	noted bool // it says how it stands and makes nothing fail
 }
+
+func newHealth() *health { return &health{} }
+
+func (h *health) add(name string, r readiness) { h.append(healthPart{name: name, ready: r}) }
 
 // note adds a part that says how it stands. It never makes the worker not ready.
 func (h *health) note(name string, r readiness) {
-	h.add(name, r)
+	h.append(healthPart{name: name, ready: r, noted: true})
+}
+
+func (h *health) append(p healthPart) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.noted[name] = true
+	h.parts = append(h.parts, p)
 }
 
 func (h *health) started() {
@@ -63,7 +67,7 @@ func (h *health) drains() {
 // report says of every part whether it is ready.
 func (h *health) report(ctx context.Context) (ready bool, text string) {
 	h.mu.Lock()
-	names := append([]string(nil), h.names...)
+	parts := slices.Clone(h.parts)
 	ready = h.complete && !h.draining
 	var b strings.Builder
 	switch {
@@ -75,25 +79,19 @@ func (h *health) report(ctx context.Context) (ready bool, text string) {
 	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	for _, name := range names {
-		ok, words := h.parts[name](ctx)
+	for _, p := range parts {
+		ok, words := p.ready(ctx)
 		verdict := "ready"
-		if h.isNoted(name) {
+		if p.noted {
 			if !ok {
 				verdict = "degraded"
 			}
 		} else if !ok {
 			verdict, ready = "not ready", false
 		}
-		fmt.Fprintf(&b, "%s: %s: %s\n", verdict, name, words)
+		fmt.Fprintf(&b, "%s: %s: %s\n", verdict, p.name, words)
 	}
 	return ready, b.String()
-}
-
-func (h *health) isNoted(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.noted[name]
 }
 
 func (h *health) handler(gatherer prometheus.Gatherer, logger *slog.Logger) http.Handler {

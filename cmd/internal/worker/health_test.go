@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,30 @@ func TestHealth(t *testing.T) {
 	}
 	if code, _ := get(t, handler, "/debug/pprof/"); code != http.StatusNotFound {
 		t.Errorf("a path that nobody promised answers %d", code)
+	}
+}
+
+// Probes are answered while the worker starts and adds its parts.
+func TestHealth_AddWhileReporting(t *testing.T) {
+	h := newHealth()
+	there := func(context.Context) (bool, string) { return true, "there" }
+	h.add("first", there)
+	added := make(chan struct{})
+	go func() {
+		defer close(added)
+		for i := range 5000 {
+			h.add(strconv.Itoa(i), there)
+		}
+	}()
+	for adding := true; adding; {
+		if ready, text := h.report(t.Context()); ready || !strings.Contains(text, "ready: first: there\n") {
+			t.Fatalf("%t, %.100s", ready, text)
+		}
+		select {
+		case <-added:
+			adding = false
+		default:
+		}
 	}
 }
 
