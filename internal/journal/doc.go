@@ -72,7 +72,7 @@
 //	published_end     -               -                                                    all: where a recovery begins to read
 //	pulse             -               a while after its process has ended                  nothing
 //	receipt           -               by EraseReceipts, when its credentials work          what a person may need
-//	relay_turn        -               -                                                    its one row
+//	relay_lease       -               -                                                    its one row
 //	replica           -               when it is gone                                      nothing
 //	republish         republished     that are published                                   the newest
 //	review            -               -                                                    all: one for each active shop

@@ -95,7 +95,7 @@ func TableRows() []TableRow {
 		{"published_end", 0, "", "all: where a recovery begins to read"},
 		{"pulse", 0, "a while after its process has ended", "nothing"},
 		{"receipt", 0, "by EraseReceipts, when its credentials work", "what a person may need"},
-		{"relay_turn", 0, "", "its one row"},
+		{"relay_lease", 0, "", "its one row"},
 		{"replica", 0, "when it is gone", "nothing"},
 		{"republish", ForgetRepublished, "that are published", "the newest"},
 		{"review", 0, "", "all: one for each active shop"},

@@ -178,7 +178,7 @@ func (f *filled) usable(t *testing.T, path, address string) (source, target bool
 	t.Helper()
 	moved := 0
 	db := lite(t, path)
-	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM meta WHERE name = 'moved'").Scan(&moved); err != nil {
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM meta WHERE name = 'moved_to'").Scan(&moved); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

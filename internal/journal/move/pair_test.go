@@ -60,7 +60,7 @@ func newFilled(t *testing.T, seed uint64, rounds int) *filled {
 	}
 	// Rows that are there only while a journal is being recovered.
 	db := lite(t, path)
-	if _, err := db.ExecContext(t.Context(), `INSERT INTO announced (event, outbox, operation, causation, version) VALUES (x'01ff', 1, x'', 'e1', 2), (x'8000', 2, x'77', '', 0)`); err != nil {
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO announced (event, outbox, operation_uuid, causation, version) VALUES (x'01ff', 1, x'', 'e1', 2), (x'8000', 2, x'77', '', 0)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

@@ -6,7 +6,7 @@ import "strings"
 type Table struct {
 	Name string
 	Keys int // so many of the first columns are its primary key
-	// Columns are those of the source; the target has the same under the same names.
+	// Columns are carried from the source; the target has the same under the same names.
 	Columns []string
 	// Counted are instants of Columns by which something is due, back or over: the
 	// database's clock counts them, so they are translated.
@@ -14,14 +14,15 @@ type Table struct {
 	// Numbers are lists: decimals with blanks between in the source, arrays in the
 	// target.
 	Numbers []string
-	// Made are columns that only the target has, and makes itself.
+	// Made are columns that are not carried, because they follow from how a database
+	// works: the target fills them itself.
 	Made []string
 }
 
 // Tables lists what goes along, in the order in which it is copied.
 func Tables() []Table {
 	return []Table{
-		{Name: "account", Keys: 1, Columns: words("id name partner_id created gate gate_reason gate_until gate_count gate_since refused_in_row closed closed_since"),
+		{Name: "account", Keys: 1, Columns: words("id name partner_id created gate gate_reason gate_until gate_count gate_since closed closed_since refused_in_row"),
 			Counted: words("gate_until gate_since closed_since")},
 		{Name: "topic", Keys: 1, Columns: words("id name")},
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept")},
@@ -31,12 +32,12 @@ func Tables() []Table {
 		{Name: "inbox", Keys: 1, Columns: words("identity event")},
 		{Name: "event", Keys: 1, Columns: words(`id shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate`)},
-		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane claim leased run attempts waits doubt event
-			planned changed last_attempt receipt received version stored_at reason owner unknowns late verified turn restored closed`),
+		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim lease_held owner run event planned
+			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason`),
 			Counted: words("due_at planned changed stored_at verified"), Made: words("replica")},
 		{Name: "operation_body", Keys: 1, Columns: words("id uuid kind mac generation key_scope created subject subject_key")},
-		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged started send_by deadline slack ledgers ended counts_from
-			answered not_sent slow status outcome code request_id probe reason mac`),
+		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged probe mac started send_by deadline slack ledgers ended
+			counts_from answered not_sent slow status outcome reason code request_id`),
 			Counted: words("started send_by deadline ended counts_from"), Numbers: words("ledgers"), Made: words("replica grain")},
 		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key sealed_for"), Counted: words("at")},
 		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},
@@ -48,7 +49,7 @@ func Tables() []Table {
 		{Name: "outbox_published", Keys: 1, Columns: words("outbox row at part record_offset")},
 		{Name: "published_end", Keys: 2, Columns: words("type part next_offset")},
 		{Name: "republish", Keys: 1, Columns: words("row outbox at")},
-		{Name: "announced", Keys: 1, Columns: words("event outbox operation causation version applied")},
+		{Name: "announced", Keys: 1, Columns: words("event outbox operation_uuid causation version applied")},
 		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
 			place digest record record_key account shop message_key`)},
 		{Name: "key_use", Keys: 2, Columns: words("purpose key since")},
@@ -60,11 +61,10 @@ func Tables() []Table {
 // carried into them.
 func MadeTables() map[string]string {
 	return map[string]string{
-		"permit":  "follows from the attempts; made by the first worker",
-		"replica": "names the processes; the source's worker is one that is gone",
-		"pulse":   "counts the commits of a process in the target itself",
-		// Of versions of the schema that have them.
-		"relay_turn":     "who publishes at present: nobody, before the first worker",
+		"permit":         "follows from the attempts; made by the first worker",
+		"replica":        "names the processes; the source's worker is one that is gone",
+		"pulse":          "counts the commits of a process in the target itself",
+		"relay_lease":    "who publishes at present: nobody, before the first worker",
 		"schema_version": "about the tables, as the migrations",
 	}
 }
@@ -92,9 +92,9 @@ func FactFates() map[string]Fate {
 
 // The marks that databases keep in table meta while a journal is moved.
 const (
-	Moving  = "moving"  // of the source: the id of the move
-	Moved   = "moved"   // of the source: [MovedMark]
-	Copying = "copying" // of the target: [State]
+	Moving  = "moving"   // of the source: the id of the move
+	Moved   = "moved_to" // of the source: [MovedMark]
+	Copying = "copying"  // of the target: [State]
 )
 
 func words(list string) []string { return strings.Fields(list) }

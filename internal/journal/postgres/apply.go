@@ -89,8 +89,8 @@ func (t *tx) apply(tr journal.Transition) error {
 const (
 	moveFence  = " WHERE id = $1 AND state = $2 AND claim = $3"
 	moveEnding = `UPDATE operation SET state = $4, stage = 2 * (late & $5), due_at = CASE late & $5 WHEN 0 THEN NULL ELSE $6::bigint END, late = late & $5,
-		lane = NULL, leased = 0, reason = $7, doubt = doubt | $8, changed = $6, verified = coalesce($9, verified)` + moveFence
-	moveOn = `UPDATE operation SET state = $4, stage = $10::bigint + 2 * (late & $5), due_at = CASE late & $5 WHEN 0 THEN $11::bigint ELSE $6::bigint END, lane = $12, leased = 0, reason = $7, doubt = doubt | $8,
+		lane = NULL, lease_held = 0, reason = $7, doubt = doubt | $8, changed = $6, verified = coalesce($9, verified)` + moveFence
+	moveOn = `UPDATE operation SET state = $4, stage = $10::bigint + 2 * (late & $5), due_at = CASE late & $5 WHEN 0 THEN $11::bigint ELSE $6::bigint END, lane = $12, lease_held = 0, reason = $7, doubt = doubt | $8,
 		changed = CASE state WHEN $4 THEN changed ELSE $6 END, verified = coalesce($9, verified), unknowns = unknowns + $13, waits = waits + $14, version = coalesce($15, version), stored_at = coalesce($16, stored_at), received = received | $17` + moveFence
 )
 
@@ -142,7 +142,7 @@ func laneFor(tr journal.Transition, to journal.State) any {
 }
 
 const olderRead = `SELECT o.id FROM operation o JOIN operation n ON n.id = $3
-	WHERE o.shop = $1 AND o.kind = $2 AND o.doubt = 1 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0 AND o.reason = ANY($4))`
+	WHERE o.shop = $1 AND o.kind = $2 AND o.doubt = 1 AND o.lane_order < n.lane_order AND (o.lane = 4 OR o.state = 20 AND o.received = 0 AND o.reason = ANY($4))`
 
 const unsentRead = `SELECT id FROM operation WHERE state = 20 AND reason = ANY($1) AND shop = $2 AND kind = $3`
 

@@ -19,7 +19,7 @@ const (
 	claimCall = `UPDATE operation SET state = 4, stage = 3, due_at = $1, claim = claim + 1, owner = $2, replica = $3, changed = $4
 		WHERE id = ANY(ARRAY(SELECT id FROM operation
 			WHERE account = $5 AND kind = $6 AND stage = 1 AND due_at <= $4 ORDER BY due_at, id LIMIT $7 FOR UPDATE SKIP LOCKED)) RETURNING id`
-	claimSettle = `UPDATE operation SET leased = 1, due_at = $1, claim = claim + 1, owner = $2, replica = $3
+	claimSettle = `UPDATE operation SET lease_held = 1, due_at = $1, claim = claim + 1, owner = $2, replica = $3
 		WHERE id = ANY(ARRAY(SELECT id FROM operation
 			WHERE account = $5 AND kind = $6 AND stage = 2 AND due_at <= $4 ORDER BY due_at, id LIMIT $7 FOR UPDATE SKIP LOCKED)) RETURNING id`
 	// What else has to be known of an operation, held or not.
@@ -219,7 +219,7 @@ func (t *tx) expire() (n [2]int, err error) {
 const (
 	leasesOver    = `WHERE id = ANY(ARRAY(SELECT o.id FROM operation o WHERE o.account = ANY(ARRAY(SELECT id FROM account)) AND o.kind IN (1, 2) AND o.stage = 3 AND o.due_at <= $1 AND o.state = `
 	expireClaimed = `UPDATE operation SET state = 2, stage = 1, due_at = $1, changed = $1 ` + leasesOver + `4 FOR UPDATE SKIP LOCKED))`
-	expireSending = `UPDATE operation SET state = 8, stage = 2, due_at = $1, changed = $1, doubt = 1, unknowns = unknowns + 1, leased = 0 ` + leasesOver + `5 FOR UPDATE SKIP LOCKED))`
+	expireSending = `UPDATE operation SET state = 8, stage = 2, due_at = $1, changed = $1, doubt = 1, unknowns = unknowns + 1, lease_held = 0 ` + leasesOver + `5 FOR UPDATE SKIP LOCKED))`
 )
 
 // Changed is signalled after a commit by which an operation may have become due.
@@ -240,11 +240,11 @@ func (j *Journal) Due(ctx context.Context) ([]journal.Due, error) {
 }
 
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 1),
-	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 1 ORDER BY turn, id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 2 ORDER BY turn, id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = $1 AND lane = 4 ORDER BY turn, id LIMIT 1)`
+	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = $1 AND lane = 4 ORDER BY lane_order, id LIMIT 1)`
 
-const earlierRead = "SELECT id FROM operation WHERE id IN ($1, $2) ORDER BY turn, id LIMIT 1"
+const earlierRead = "SELECT id FROM operation WHERE id IN ($1, $2) ORDER BY lane_order, id LIMIT 1"
 
 // release makes the shop's next operation Planned if nothing holds the lane.
 func (t *tx) release(shop int64) error {

@@ -22,7 +22,7 @@ var past = []string{
 	`INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
 		SELECT nextval('event_id'), shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
 	`INSERT INTO inbox (identity, event) SELECT sha256(bytes), 1 + g FROM past`,
-	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, turn, planned, changed)
+	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
 		SELECT nextval('operation_id'), 1, shop, 2, CASE WHEN done THEN 30 WHEN head THEN 3 ELSE 1 END, CASE WHEN head THEN 1 ELSE 0 END,
 			CASE WHEN head THEN now + 3600000000 END, CASE WHEN done THEN NULL WHEN head THEN 1 ELSE 2 END, 1, 1 + g, 2 + 2 * g, now, now FROM past`,
 	`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)

@@ -83,13 +83,14 @@
 //
 // # Versions
 //
-// Every migration writes into schema_version which version of the program is the
-// oldest that can work with the tables as they are afterwards. So an old replica
-// goes on, and can begin again, beside a new one that has added something; where
-// something was taken away it is refused with [journal.ErrNewer]. One that still
-// runs then notices with its next transaction, as the number is read at the
-// beginning of each: it changes nothing more, claims nothing and publishes
-// nothing. Migrations run under an advisory lock, one replica at a time.
+// The migrations are those of package schema. Every one writes into schema_version
+// which version of the program is the oldest that can work with the tables as they
+// are afterwards. So an old replica goes on, and can begin again, beside a new one
+// that has added something; where something was taken away it is refused with
+// [journal.ErrNewer]. One that still runs then notices with its next transaction, as
+// the number is read at the beginning of each: it changes nothing more, claims
+// nothing and publishes nothing. Migrations run under an advisory lock, one replica
+// at a time.
 //
 // The rule for their authors is to expand in one release and contract in a later
 // one, when no replica of the releases before the expansion is left:

@@ -229,7 +229,7 @@ const (
 	// Ids of events are given out while their shops are locked, as this shop is:
 	// whatever was taken before has a lower one.
 	nextRun = `UPDATE operation SET run = run + 1, waits = 0, planned = $1, closed = (SELECT %s FROM account WHERE id = operation.account),
-		turn = 2 * (SELECT last_value FROM event_id) + 1, unknowns = greatest(unknowns, $2) WHERE id = $3`
+		lane_order = 2 * (SELECT last_value FROM event_id) + 1, unknowns = greatest(unknowns, $2) WHERE id = $3`
 	enterAnswer = `WITH r AS (INSERT INTO receipt (attempt, operation, at, answer, answer_key, sealed_for) VALUES (nextval('attempt_id'), $1, $2, $3, $4, $5) RETURNING attempt)
 		UPDATE operation SET receipt = (SELECT attempt FROM r), received = 1 WHERE id = $1`
 )

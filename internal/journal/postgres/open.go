@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,9 +99,6 @@ type Journal struct {
 	closeErr  error
 	closed    atomic.Bool
 }
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // oldest is the first version of PostgreSQL that is supported.
 const oldest = 140000

@@ -119,7 +119,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 	var out []journal.Outgoing
 	size := 0
 	turn := j.turn.Load()
-	err := j.read(ctx, `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, t.number, p.sequence, p.mac FROM relay_turn t LEFT JOIN LATERAL
+	err := j.read(ctx, `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, t.term, p.sequence, p.mac FROM relay_lease t LEFT JOIN LATERAL
 		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
 			FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row`, func(r row) error {
 		if turn != 0 && r.int(7) != turn {
@@ -162,8 +162,8 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 	turn := j.turn.Load()
 	return j.submit(ctx, 0, needs{keys: []string{"published"}}, func(t *tx) error {
 		// An event that was queued twice may be among them twice: the last one counts.
-		as, err := t.together(ask{sql: "SELECT number FROM relay_turn"}, ask{`WITH
-			d AS (DELETE FROM outbox_pending WHERE row = ANY($1) AND ($5::bigint = 0 OR (SELECT number FROM relay_turn) = $5) RETURNING row, outbox),
+		as, err := t.together(ask{sql: "SELECT term FROM relay_lease"}, ask{`WITH
+			d AS (DELETE FROM outbox_pending WHERE row = ANY($1) AND ($5::bigint = 0 OR (SELECT term FROM relay_lease) = $5) RETURNING row, outbox),
 			l AS (SELECT DISTINCT ON (d.outbox) d.outbox, d.row, x.part, x.record_offset FROM d
 				JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(row, part, record_offset) ON x.row = d.row ORDER BY d.outbox, d.row DESC)
 			INSERT INTO outbox_published (outbox, row, at, part, record_offset) SELECT outbox, row, $4, part, record_offset FROM l

@@ -102,7 +102,7 @@ func (t *tx) stepBehind(p plan) error {
 func (t *tx) supersede(ids []int64, reason string) error {
 	// A late receipt of an earlier run may wait to be compared.
 	_, err := t.exec(`UPDATE operation SET state = $1, stage = 2 * late, due_at = CASE late WHEN 0 THEN NULL ELSE $3::bigint END,
-		lane = NULL, leased = 0, reason = $2, changed = $3 WHERE id = ANY($4)`,
+		lane = NULL, lease_held = 0, reason = $2, changed = $3 WHERE id = ANY($4)`,
 		int64(journal.Superseded), reason, t.now, ids)
 	return err
 }
@@ -126,12 +126,12 @@ func (t *tx) insert(p plan, busy bool) (int64, error) {
 		state = journal.Queued
 	}
 	stage, due := stored.Stage(state, t.now)
-	r, err := t.one(`WITH o AS (INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, reason, turn, closed)
+	r, err := t.one(`WITH o AS (INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, reason, lane_order, closed)
 			SELECT $17, $1, $2, $3, $4, $5, $6, $7, 1, $8, $9, $9, $10, $18, `+closedTotal("$9")+` FROM account WHERE id = $1 RETURNING id)
 		INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
 		SELECT id, $11, $3, $12, $13, $14, $9, $15, $16 FROM o RETURNING id`,
 		p.account, p.shop, int64(e.Kind), int64(state), stage, due, stored.Lane(state), p.eventID, t.now, reason,
-		n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key), p.operation, stored.Turn(p.eventID))
+		n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key), p.operation, stored.LaneOrder(p.eventID))
 	if err != nil {
 		return 0, fmt.Errorf("the plan's operation %s: %w", n.UUID, err)
 	}
@@ -160,8 +160,8 @@ func (t *tx) rerun(p plan) error {
 	t.woken = t.woken || stage != 0
 	_, err = t.exec(`UPDATE operation SET state = $1, stage = $2, due_at = $3, lane = $4, run = run + 1, waits = 0, event = $5, planned = $6, changed = $7,
 		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '',
-		turn = $9, closed = (SELECT `+closedTotal("$6")+` FROM account WHERE id = operation.account) WHERE id = $8`,
-		int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, p.Rerun, stored.Turn(p.eventID))
+		lane_order = $9, closed = (SELECT `+closedTotal("$6")+` FROM account WHERE id = operation.account) WHERE id = $8`,
+		int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, p.Rerun, stored.LaneOrder(p.eventID))
 	return err
 }
 

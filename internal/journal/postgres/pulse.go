@@ -52,13 +52,13 @@ type marks struct {
 	identity         uuid.UUID
 	place            string
 	copied, recovery bool
-	moved            int64 // since when
+	tookOver         int64 // since when it is checked whether a server that took over has all commits; 0: nothing is checked
 	pulse            int64 // this process's; -1 where there is none
 }
 
 func readMarks(ctx context.Context, q querier, process uuid.UUID) (m marks, err error) {
 	m.pulse = -1
-	rows, err := q.Query(ctx, `SELECT name, value FROM meta WHERE name IN ('identity', 'place', 'copied', 'recovering', 'moved')
+	rows, err := q.Query(ctx, `SELECT name, value FROM meta WHERE name IN ('identity', 'place', 'copied', 'recovering', 'took_over')
 		UNION ALL SELECT 'pulse', convert_to(n::text, 'UTF8') FROM pulse WHERE process = $1`, process[:])
 	if err != nil {
 		return m, err
@@ -75,8 +75,8 @@ func readMarks(ctx context.Context, q querier, process uuid.UUID) (m marks, err 
 			m.copied = true
 		case "recovering":
 			m.recovery = true
-		case "moved":
-			m.moved = number(value)
+		case "took_over":
+			m.tookOver = number(value)
 		case "pulse":
 			m.pulse = number(value)
 		}
@@ -120,7 +120,7 @@ func (j *Journal) examine(ctx context.Context, conn *pgx.Conn, place string) err
 		}
 		return nil
 	}
-	if m.pulse < 0 || place != "" && place != m.place || m.moved != 0 {
+	if m.pulse < 0 || place != "" && place != m.place || m.tookOver != 0 {
 		return j.settle(ctx, conn, place)
 	}
 	if j.pulse.waits.Swap(false) {
@@ -160,7 +160,7 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 				return err
 			}
 			if moved {
-				m.moved = now
+				m.tookOver = now
 			}
 		}
 		if m.pulse < 0 {
@@ -168,7 +168,7 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 		} else {
 			_, err = tx.Exec(ctx, "UPDATE pulse SET missing = 0, ended = NULL WHERE process = $1 AND (missing <> 0 OR ended IS NOT NULL)", j.pulse.process[:])
 		}
-		if err != nil || m.moved == 0 {
+		if err != nil || m.tookOver == 0 {
 			return err
 		}
 		missing := 0
@@ -178,8 +178,8 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 		over = missing == 0
 		switch {
 		case over:
-			_, err = tx.Exec(ctx, "DELETE FROM meta WHERE name = 'moved'")
-		case now >= m.moved+j.bounds.standby.Microseconds():
+			_, err = tx.Exec(ctx, "DELETE FROM meta WHERE name = 'took_over'")
+		case now >= m.tookOver+j.bounds.standby.Microseconds():
 			late = true
 			_, err = tx.Exec(ctx, `INSERT INTO meta (name, value) SELECT 'copied', convert_to(coalesce(max(at), $1::bigint)::text, 'UTF8') FROM pulse ON CONFLICT DO NOTHING`, now)
 		}
@@ -193,7 +193,7 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 	if err != nil {
 		return err
 	}
-	switch j.pulse.waits.Store(m.moved != 0 && !j.options.Recover); {
+	switch j.pulse.waits.Store(m.tookOver != 0 && !j.options.Recover); {
 	case late && !j.options.Recover:
 		j.lose("a standby took over that need not have had all that was committed, and a replica that was at work before did not come to say that nothing of its work is missing")
 	case over:
@@ -220,7 +220,7 @@ func (j *Journal) moved(ctx context.Context, tx pgx.Tx, was, place string, now i
 	if err != nil || n.RowsAffected() == 0 {
 		return false, err
 	}
-	_, err = tx.Exec(ctx, setMeta, "moved", decimal(now))
+	_, err = tx.Exec(ctx, setMeta, "took_over", decimal(now))
 	return true, err
 }
 

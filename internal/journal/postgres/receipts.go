@@ -29,7 +29,7 @@ func (t *tx) noLonger(operation int64) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.exec("UPDATE operation SET due_at = $1 WHERE id = $2 AND state = $3 AND stage = $4 AND leased = 0 AND due_at > $1",
+	n, err := t.exec("UPDATE operation SET due_at = $1 WHERE id = $2 AND state = $3 AND stage = $4 AND lease_held = 0 AND due_at > $1",
 		due, operation, int64(journal.Received), int64(journal.Settle))
 	t.woken = t.woken || n > 0
 	return err

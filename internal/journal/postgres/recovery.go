@@ -191,7 +191,7 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 		}
 		r, err := t.one(`WITH o AS (INSERT INTO outbox (id, shop, sequence, created, event, type, key, value, headers, mac)
 				VALUES (nextval('outbox_row'), $1, $2, $3, $4, $5, $6, $7, $8, $12) RETURNING id)
-			INSERT INTO announced (event, outbox, operation, causation, version) SELECT $4, id, $9, $10, $11 FROM o RETURNING outbox`,
+			INSERT INTO announced (event, outbox, operation_uuid, causation, version) SELECT $4, id, $9, $10, $11 FROM o RETURNING outbox`,
 			orNull(shop), a.Sequence, a.At.UnixMicro(), a.Event[:], a.Type, a.Message.Key, notNil(a.Message.Value), stored.PackHeaders(a.Message.Headers),
 			named, a.Causation, a.Version, mac)
 		if err != nil {
@@ -236,7 +236,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 		}
 		a, err := t.query(`SELECT a.name, s.name FROM shop s JOIN account a ON a.id = s.account WHERE s.id = ANY(ARRAY(
 				SELECT x.shop FROM announced n JOIN outbox x ON x.id = n.outbox
-				WHERE n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM operation_body b WHERE b.uuid = n.operation))) ORDER BY s.id`, schemas.TypeActivated)
+				WHERE n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM operation_body b WHERE b.uuid = n.operation_uuid))) ORDER BY s.id`, schemas.TypeActivated)
 		if err != nil {
 			return nil, err
 		}
@@ -251,7 +251,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			{`UPDATE shop SET version = greatest(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`, nil},
 			{"DELETE FROM announced", nil},
-			{"DELETE FROM meta WHERE name IN ('copied', 'recovering', 'moved')", nil},
+			{"DELETE FROM meta WHERE name IN ('copied', 'recovering', 'took_over')", nil},
 			// Those who do not know of it find that they are strangers.
 			{"DELETE FROM pulse WHERE process <> $1", []any{j.pulse.process[:]}},
 			{"INSERT INTO meta (name, value) SELECT 'origin', value FROM meta WHERE name = 'identity' ON CONFLICT DO NOTHING", nil},

@@ -19,17 +19,17 @@ const (
 	resultsRead = `SELECT n.event, x.type, x.sequence, n.causation, n.version, x.key, x.value, x.headers, x.created,
 			n.version > 0 AND EXISTS (SELECT 1 FROM credential c WHERE c.shop = x.shop AND c.version = n.version)
 		FROM announced n JOIN outbox x ON x.id = n.outbox
-		WHERE n.operation = $1 AND n.applied = 0 AND x.shop = $4 AND ($2::bigint = 1 OR n.causation = $3) ORDER BY x.sequence`
+		WHERE n.operation_uuid = $1 AND n.applied = 0 AND x.shop = $4 AND ($2::bigint = 1 OR n.causation = $3) ORDER BY x.sequence`
 
 	// Those whose run's event led to a result.
 	restoreRuns = `SELECT o.id FROM operation o WHERE o.id > $1 AND o.id = ANY(ARRAY(
-			SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation JOIN operation p ON p.id = b.id JOIN event e ON e.id = p.event
+			SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation_uuid JOIN operation p ON p.id = b.id JOIN event e ON e.id = p.event
 			WHERE n.applied = 0 AND n.causation = e.event_id)) ORDER BY o.id LIMIT $2`
 	restoreRest = `SELECT o.id FROM operation o WHERE o.id > $1
 			AND o.restored < (SELECT convert_from(value, 'UTF8')::bigint FROM meta WHERE name = 'recoveries')
 			AND o.id = ANY(ARRAY(SELECT id FROM operation WHERE lane IS NOT NULL
 				UNION SELECT id FROM operation WHERE state = 20
-				UNION SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation WHERE n.applied = 0))
+				UNION SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation_uuid WHERE n.applied = 0))
 		ORDER BY o.id LIMIT $2`
 )
 
@@ -192,7 +192,7 @@ const (
 	restoreSame = `UPDATE operation SET doubt = doubt | $1, unknowns = unknowns + $2, run = greatest(run, $3), version = coalesce($4, version), claim = claim + 1 WHERE id = $5`
 	restoreMove = `UPDATE operation SET state = $1, stage = CASE $2::bigint WHEN 1 THEN $3::bigint ELSE 2 * late END,
 		due_at = CASE WHEN $2::bigint = 1 OR late = 1 THEN $4::bigint END,
-		lane = $5, leased = 0, reason = $6, doubt = doubt | $7, unknowns = unknowns + $8, run = greatest(run, $9), version = coalesce($10, version), changed = $4,
+		lane = $5, lease_held = 0, reason = $6, doubt = doubt | $7, unknowns = unknowns + $8, run = greatest(run, $9), version = coalesce($10, version), changed = $4,
 		claim = claim + 1 WHERE id = $11`
 )
 

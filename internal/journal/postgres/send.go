@@ -167,7 +167,7 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 	}
 	if n > 0 {
 		// The common way. due_at stays: the lease goes on.
-		n, err := t.exec("UPDATE operation SET state = $1, stage = $2, leased = 1, receipt = $3, received = 1, changed = $4 WHERE id = $5 AND state = $6 AND claim = $7",
+		n, err := t.exec("UPDATE operation SET state = $1, stage = $2, lease_held = 1, receipt = $3, received = 1, changed = $4 WHERE id = $5 AND state = $6 AND claim = $7",
 			int64(journal.Received), int64(journal.Settle), int64(r.Attempt), t.now, r.Ref.Operation, int64(journal.Sending), r.Ref.Claim)
 		if err != nil || n > 0 {
 			return journal.Received, true, err
@@ -197,7 +197,7 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 		if err != nil {
 			return 0, false, err
 		}
-		_, err = t.exec(`UPDATE operation SET state = $1, stage = $2, lane = $3, due_at = $4, leased = 0, claim = claim + 1, receipt = $5, received = 1,
+		_, err = t.exec(`UPDATE operation SET state = $1, stage = $2, lane = $3, due_at = $4, lease_held = 0, claim = claim + 1, receipt = $5, received = 1,
 			reason = '', changed = $6 WHERE id = $7`,
 			int64(journal.Received), int64(journal.Settle), stored.LaneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
 		t.woken = true
@@ -208,7 +208,7 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 		}
 		return state, false, err
 	}
-	_, err = t.exec("UPDATE operation SET late = 1, stage = $1, due_at = $2, leased = 0, claim = claim + 1 WHERE id = $3",
+	_, err = t.exec("UPDATE operation SET late = 1, stage = $1, due_at = $2, lease_held = 0, claim = claim + 1 WHERE id = $3",
 		int64(journal.Settle), t.now, r.Ref.Operation)
 	t.woken = true
 	return state, false, err

@@ -7,6 +7,11 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
+// openCount reads operation_open alone.
+const openCount = `SELECT a.name, n.kind, n.state, n.many FROM
+	(SELECT account, kind, state, count(*) AS many FROM operation WHERE lane IS NOT NULL GROUP BY account, kind, state) n
+	JOIN account a ON a.id = n.account`
+
 // Stats counts what is open, in attention and waiting to be published. It
 // costs by the number of those, not by what is done.
 func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
@@ -17,9 +22,7 @@ func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
 		return nil
 	}
 	return s, errors.Join(
-		j.read(ctx, `SELECT a.name, n.kind, n.state, n.many FROM
-			(SELECT account, kind, state, count(*) AS many FROM operation WHERE lane IS NOT NULL GROUP BY account, kind, state) n
-			JOIN account a ON a.id = n.account`, count),
+		j.read(ctx, openCount, count),
 		j.read(ctx, `SELECT a.name, n.kind, 20::bigint, n.many FROM
 			(SELECT account, kind, count(*) AS many FROM operation WHERE state = 20 GROUP BY account, kind) n
 			JOIN account a ON a.id = n.account`, count),

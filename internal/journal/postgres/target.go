@@ -197,9 +197,9 @@ func empty(ctx context.Context, tx pgx.Tx) error {
 		names = append(names, table.Name)
 	}
 	return run(ctx, tx, []step{
-		{"ALTER TABLE audit DISABLE TRIGGER audit_stays", nil},
+		{"ALTER TABLE audit DISABLE TRIGGER audit_append_only", nil},
 		{"TRUNCATE " + strings.Join(names, ", "), nil},
-		{"ALTER TABLE audit ENABLE TRIGGER audit_stays", nil},
+		{"ALTER TABLE audit ENABLE TRIGGER audit_append_only", nil},
 	})
 }
 

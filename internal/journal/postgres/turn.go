@@ -28,13 +28,13 @@ const (
 	// A turn's number is no other's, also where a standby that took over lacks one
 	// that was taken: by chance, as nobody there knows it.
 	presentTurn = "coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)"
-	takeTurn    = "UPDATE relay_turn SET until = " + presentTurn + ` + $2, number = CASE WHEN number = $3 AND until > 0 THEN number ELSE number + 1 + floor(random() * 1000000000)::bigint END
-		WHERE (number = $3 AND until > 0 OR until <= ` + presentTurn + ") AND $4 >= (SELECT max(readable_by) FROM schema_version) RETURNING number"
+	takeTurn    = "UPDATE relay_lease SET expires = " + presentTurn + ` + $2, term = CASE WHEN term = $3 AND expires > 0 THEN term ELSE term + 1 + floor(random() * 1000000000)::bigint END
+		WHERE (term = $3 AND expires > 0 OR expires <= ` + presentTurn + ") AND $4 >= (SELECT max(readable_by) FROM schema_version) RETURNING term"
 	// No turn lasts longer than it is given for: one that seems to was given
 	// before the clock was set back, and is over one whole turn from now.
-	boundTurn = "UPDATE relay_turn SET until = " + presentTurn + " + $2 WHERE until > " + presentTurn + " + $2"
+	boundTurn = "UPDATE relay_lease SET expires = " + presentTurn + " + $2 WHERE expires > " + presentTurn + " + $2"
 	newerTurn = "SELECT max(readable_by) > $1 FROM schema_version"
-	giveTurn  = "WITH g AS (UPDATE relay_turn SET until = 0, number = number + 1 WHERE number = $1 RETURNING number) SELECT pg_notify($2, '0 t') FROM g"
+	giveTurn  = "WITH g AS (UPDATE relay_lease SET expires = 0, term = term + 1 WHERE term = $1 RETURNING term) SELECT pg_notify($2, '0 t') FROM g"
 )
 
 // TakeTurn takes the turn to publish, or keeps it. It does not wait behind the

@@ -12,7 +12,7 @@ import (
 func testTurns(b *bed) {
 	one, two := b.open(), b.open()
 	// As after many turns.
-	b.server.Exec(b, one.config.Database, "UPDATE relay_turn SET number = 1000000000000")
+	b.server.Exec(b, one.config.Database, "UPDATE relay_lease SET term = 1000000000000")
 	had, err := one.TakeTurn(b.Context())
 	b.ok(err)
 	b.ok(one.MarkPublished(b.Context(), []journal.Published{{Row: 1}}))

@@ -11,10 +11,10 @@ import (
 func testTurnLost(b *bed) {
 	one, two := b.open(), b.open()
 	was := int64(0)
-	b.ok(one.readers.QueryRow(b.Context(), "SELECT number FROM relay_turn").Scan(&was))
+	b.ok(one.readers.QueryRow(b.Context(), "SELECT term FROM relay_lease").Scan(&was))
 	had, err := one.TakeTurn(b.Context())
 	b.ok(err)
-	_, err = two.readers.Exec(b.Context(), "UPDATE relay_turn SET number = $1, until = 0", was)
+	_, err = two.readers.Exec(b.Context(), "UPDATE relay_lease SET term = $1, expires = 0", was)
 	b.ok(err)
 	got, err := two.TakeTurn(b.Context())
 	b.ok(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/schema"
 )
 
 const (
@@ -27,15 +28,15 @@ const (
 // without such a lock may take its time.
 var migrating = map[string]string{"lock_timeout": "2s", "statement_timeout": "0"}
 
-// A schema is what the database says about its tables.
-type schema struct {
+// A tableVersion is what the database says about its tables.
+type tableVersion struct {
 	version    int64 // 0: there are none
 	readableBy int64 // the oldest program that can work with them; 0: the database does not say
 }
 
 // works tells whether a program that knows the tables up to version known can
 // work with these.
-func (s schema) works(known int64) bool {
+func (s tableVersion) works(known int64) bool {
 	return s.version <= known || s.readableBy != 0 && s.readableBy <= known
 }
 
@@ -48,9 +49,7 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, db.Close()) }()
 	files := j.options.migrations
 	if files == nil {
-		if files, err = fs.Sub(migrations, "migrations"); err != nil {
-			return err
-		}
+		files = schema.PostgreSQL()
 	}
 	guard, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, uint64(2*migrateWithin/time.Second)))
 	if err != nil {
@@ -62,7 +61,7 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 	}
 	sources := p.ListSources()
 	j.knows = sources[len(sources)-1].Version
-	have, err := schemaOf(ctx, db)
+	have, err := versionOf(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -80,7 +79,7 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 			return fmt.Errorf("journal: bring the tables up to date: %w", readable(err))
 		}
 		// A newer program may have been there at the same moment.
-		if have, err = schemaOf(ctx, db); err != nil {
+		if have, err = versionOf(ctx, db); err != nil {
 			return err
 		}
 	}
@@ -111,9 +110,13 @@ func migrate(ctx context.Context, p *goose.Provider) error {
 	}
 }
 
-func schemaOf(ctx context.Context, db *sql.DB) (s schema, err error) {
-	var there, says bool
-	err = db.QueryRowContext(ctx, "SELECT to_regclass('goose_db_version') IS NOT NULL, to_regclass('schema_version') IS NOT NULL").Scan(&there, &says)
+func versionOf(ctx context.Context, db *sql.DB) (s tableVersion, err error) {
+	var there, says, unreleased bool
+	err = db.QueryRowContext(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL, to_regclass('schema_version') IS NOT NULL,
+		to_regclass('relay_turn') IS NOT NULL`).Scan(&there, &says, &unreleased)
+	if err == nil && unreleased { // all builds before the first release had this table
+		return s, fmt.Errorf("journal: the database: %w", schema.ErrUnreleased)
+	}
 	if err == nil && there {
 		err = db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&s.version)
 	}

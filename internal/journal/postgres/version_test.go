@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/journal/schema"
 	"invoicebox-worker/internal/pgtest"
 )
 
@@ -20,16 +24,16 @@ import (
 func later(t testing.TB, more ...string) fs.FS {
 	t.Helper()
 	files := fstest.MapFS{}
-	own, err := fs.Glob(migrations, "migrations/*.sql")
+	own, err := fs.Glob(schema.PostgreSQL(), "*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range own {
-		text, err := migrations.ReadFile(name)
+		text, err := fs.ReadFile(schema.PostgreSQL(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		files[name[len("migrations/"):]] = &fstest.MapFile{Data: text}
+		files[name] = &fstest.MapFile{Data: text}
 	}
 	for i, sql := range more {
 		n := len(own) + i + 1
@@ -40,17 +44,17 @@ func later(t testing.TB, more ...string) fs.FS {
 
 func ownVersion(t testing.TB) int64 {
 	t.Helper()
-	own, err := fs.Glob(migrations, "migrations/*.sql")
+	own, err := fs.Glob(schema.PostgreSQL(), "*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return int64(len(own))
 }
 
-func (b *bed) tables(j *Journal) (s schema) {
+func (b *bed) tables(j *Journal) (s tableVersion) {
 	b.Helper()
 	b.ok(j.read(b.Context(), "SELECT (SELECT max(version_id) FROM goose_db_version), (SELECT max(readable_by) FROM schema_version)", func(r row) error {
-		s = schema{r.int(0), r.int(1)}
+		s = tableVersion{r.int(0), r.int(1)}
 		return nil
 	}))
 	return s
@@ -138,7 +142,7 @@ func TestVersionsBesideEachOther(t *testing.T) {
 		stop()
 		return
 	}
-	if s := b.tables(old); s != (schema{n + 1, n}) {
+	if s := b.tables(old); s != (tableVersion{n + 1, n}) {
 		t.Errorf("the tables are %+v", s)
 	}
 	restarted := b.open()
@@ -169,7 +173,7 @@ func TestVersionsBesideEachOther(t *testing.T) {
 	// What takes away ends the old program.
 	b.codes(old, 3)
 	newest := must(with(expand, contract))
-	if s := b.tables(newest); s != (schema{n + 2, n + 1}) {
+	if s := b.tables(newest); s != (tableVersion{n + 2, n + 1}) {
 		t.Errorf("the tables are %+v", s)
 	}
 	before, err := newest.Due(t.Context())
@@ -242,6 +246,45 @@ func TestAMigrationGivesWay(t *testing.T) {
 	b.ok(<-opened)
 }
 
+// A database of a build from before the first release is refused as such and not
+// changed.
+func TestUnreleasedDatabase(t *testing.T) {
+	b := newBed(t, pgtest.Start(t))
+	made := `CREATE TABLE goose_db_version (id INT, version_id BIGINT, is_applied BOOLEAN); INSERT INTO goose_db_version VALUES (1, 1, TRUE);
+		CREATE TABLE relay_turn (number BIGINT PRIMARY KEY, until BIGINT NOT NULL)`
+	conn, err := pgx.Connect(t.Context(), b.url)
+	b.ok(err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err = conn.Exec(t.Context(), made)
+	b.ok(err)
+	for _, readOnly := range []bool{false, true} {
+		if j, err := Open(t.Context(), Options{URL: b.url, Planner: journaltest.Plain, ReadOnly: readOnly}); !errors.Is(err, schema.ErrUnreleased) {
+			t.Errorf("%v, %v", j, err)
+		}
+	}
+	tables := 0
+	if b.ok(conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'").Scan(&tables)); tables != 2 {
+		t.Errorf("%d tables", tables)
+	}
+}
+
+// Stats counts open operations by an index alone: it reads no operation.
+func TestStatsReadNoOperation(t *testing.T) {
+	b := newBed(t, pgtest.Start(t))
+	b.open()
+	conn, err := pgx.Connect(t.Context(), b.url)
+	b.ok(err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err = conn.Exec(t.Context(), "SET enable_seqscan = off; SET enable_bitmapscan = off")
+	b.ok(err)
+	rows, err := conn.Query(t.Context(), "EXPLAIN "+openCount)
+	b.ok(err)
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if b.ok(err); !strings.Contains(strings.Join(plan, "\n"), "Index Only Scan using operation_open") {
+		t.Errorf("the plan is\n%s", strings.Join(plan, "\n"))
+	}
+}
+
 // Every migration says who can work with what it leaves.
 func TestMigrationsSayWhoCanWorkWithThem(t *testing.T) {
 	b := newBed(t, pgtest.Start(t))
@@ -268,19 +311,19 @@ func TestMigrationsSayWhoCanWorkWithThem(t *testing.T) {
 // What a database says decides, row by row.
 func TestWorksWith(t *testing.T) {
 	for _, x := range []struct {
-		tables schema
+		tables tableVersion
 		knows  int64
 		works  bool
 	}{
-		{schema{}, 1, true},
-		{schema{1, 1}, 1, true},
-		{schema{1, 1}, 2, true},
-		{schema{2, 1}, 1, true},
-		{schema{3, 1}, 1, true},
-		{schema{3, 2}, 1, false},
-		{schema{3, 2}, 2, true},
-		{schema{2, 2}, 1, false},
-		{schema{2, 0}, 1, false}, // it does not say
+		{tableVersion{}, 1, true},
+		{tableVersion{1, 1}, 1, true},
+		{tableVersion{1, 1}, 2, true},
+		{tableVersion{2, 1}, 1, true},
+		{tableVersion{3, 1}, 1, true},
+		{tableVersion{3, 2}, 1, false},
+		{tableVersion{3, 2}, 2, true},
+		{tableVersion{2, 2}, 1, false},
+		{tableVersion{2, 0}, 1, false}, // it does not say
 	} {
 		if got := x.tables.works(x.knows); got != x.works {
 			t.Errorf("%+v for a program of %d: %v", x.tables, x.knows, got)

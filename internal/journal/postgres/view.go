@@ -24,12 +24,12 @@ const (
 			s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
 		FROM shop s LEFT JOIN operation_body b ON b.id = s.active_operation WHERE s.id = $1`
 
-	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), s.name, o.turn
+	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), s.name, o.lane_order
 		FROM operation o JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop WHERE `
 
 	openRead = "(" + viewColumns + "o.shop = $1 AND o.lane IN (1, 3, 4)) UNION ALL (" +
 		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 1) UNION ALL (" +
-		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.turn, o.id LIMIT $2)"
+		viewColumns + "o.shop = $1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.lane_order, o.id LIMIT $2)"
 
 	// sameRead finds the newest that owns one of the keys. Each key is looked up by
 	// itself: with "mac = ANY" the server may read the whole of an account instead.

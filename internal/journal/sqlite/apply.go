@@ -89,8 +89,8 @@ func (t *tx) apply(tr journal.Transition) error {
 const (
 	moveFence  = " WHERE id = ? AND state = ? AND claim = ?"
 	moveEnding = `UPDATE operation SET state = ?, stage = 2 * (late & ?2), due_at = CASE late & ?2 WHEN 0 THEN NULL ELSE ?3 END, late = late & ?2,
-		lane = NULL, leased = 0, reason = ?, doubt = doubt | ?, changed = ?3, verified = coalesce(?, verified)` + moveFence
-	moveOn = `UPDATE operation SET state = ?, stage = ?2 + 2 * (late & ?3), due_at = CASE late & ?3 WHEN 0 THEN ?4 ELSE ?5 END, lane = ?, leased = 0, reason = ?, doubt = doubt | ?,
+		lane = NULL, lease_held = 0, reason = ?, doubt = doubt | ?, changed = ?3, verified = coalesce(?, verified)` + moveFence
+	moveOn = `UPDATE operation SET state = ?, stage = ?2 + 2 * (late & ?3), due_at = CASE late & ?3 WHEN 0 THEN ?4 ELSE ?5 END, lane = ?, lease_held = 0, reason = ?, doubt = doubt | ?,
 		changed = CASE state WHEN ?1 THEN changed ELSE ?5 END, verified = coalesce(?, verified), unknowns = unknowns + ?, waits = waits + ?, version = coalesce(?, version), stored_at = coalesce(?, stored_at), received = received | ?` + moveFence
 )
 
@@ -149,7 +149,7 @@ func laneFor(tr journal.Transition, to journal.State) any {
 }
 
 const olderRead = `SELECT o.id, o.lane, o.reason FROM operation o INDEXED BY operation_doubt JOIN operation n ON n.id = ?3
-	WHERE o.shop = ?1 AND o.kind = ?2 AND o.doubt = 1 AND o.turn < n.turn AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
+	WHERE o.shop = ?1 AND o.kind = ?2 AND o.doubt = 1 AND o.lane_order < n.lane_order AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
 
 const unsentRead = `SELECT id FROM operation INDEXED BY operation_attention WHERE state = 20 AND reason = ?1 AND shop = ?2 AND kind = ?3`
 

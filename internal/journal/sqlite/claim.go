@@ -34,7 +34,7 @@ const (
 	claimCall = `UPDATE operation SET state = ?, stage = ?, due_at = ?, claim = claim + 1, owner = ?, changed = ?
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due
 			WHERE account = ? AND kind = ? AND stage = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?)`
-	claimSettle = `UPDATE operation SET leased = 1, due_at = ?, claim = claim + 1, owner = ?
+	claimSettle = `UPDATE operation SET lease_held = 1, due_at = ?, claim = claim + 1, owner = ?
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due
 			WHERE account = ? AND kind = ? AND stage = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?)`
 )
@@ -271,7 +271,7 @@ func (t *tx) expire() (n [2]int, err error) {
 const (
 	expireClaimed = `UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE account = ? AND kind = ? AND stage = ? AND due_at <= ?) AND state = ?`
-	expireSending = `UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?, doubt = 1, unknowns = unknowns + 1, leased = 0
+	expireSending = `UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?, doubt = 1, unknowns = unknowns + 1, lease_held = 0
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE account = ? AND kind = ? AND stage = ? AND due_at <= ?) AND state = ?`
 )
 
@@ -309,11 +309,11 @@ func asUUID(b []byte) uuid.UUID {
 }
 
 const laneRead = `SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ?1 AND lane = 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY turn, id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY turn, id LIMIT 1),
-	(SELECT id FROM operation WHERE shop = ?1 AND lane = 4 ORDER BY turn, id LIMIT 1)`
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1),
+	(SELECT id FROM operation WHERE shop = ?1 AND lane = 4 ORDER BY lane_order, id LIMIT 1)`
 
-const earlierRead = "SELECT id FROM operation WHERE id IN (?, ?) ORDER BY turn, id LIMIT 1"
+const earlierRead = "SELECT id FROM operation WHERE id IN (?, ?) ORDER BY lane_order, id LIMIT 1"
 
 // release makes the shop's next operation Planned if nothing holds the lane.
 func (t *tx) release(shop int64) error {

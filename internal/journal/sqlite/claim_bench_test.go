@@ -37,8 +37,8 @@ func (j *Journal) fillForBench(b *testing.B, n, perShop int, done bool) {
 				}
 				id := next(&t.j.writer.ids.operation)
 				event := next(&t.j.writer.ids.event)
-				if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed)
-					VALUES (?, ?, ?, 2, ?, ?, ?, ?, 1, ?, ?, ?)`, id, account, shop, int64(state), stage, due, lane, event, t.now, t.now); err != nil {
+				if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
+					VALUES (?, ?, ?, 2, ?, ?, ?, ?, 1, ?, ?, ?, ?)`, id, account, shop, int64(state), stage, due, lane, event, stored.LaneOrder(event), t.now, t.now); err != nil {
 					return err
 				}
 				u := [16]byte{1: byte(i >> 24), 2: byte(i >> 16), 3: byte(i >> 8), 4: byte(i)}

@@ -3,10 +3,8 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -15,10 +13,8 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/schema"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // What every connection is told. Readers may not write, and keep little: the
 // system's page cache has the rest.
@@ -203,11 +199,7 @@ func migrate(ctx context.Context, path string) (err error) {
 }
 
 func provider(db *sql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	return goose.NewProvider(goose.DialectSQLite3, db, schema.SQLite(), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 }
 
 // versions tells the version of the tables and the one that this program knows.
@@ -219,9 +211,13 @@ func versions(ctx context.Context, db *sql.DB) (have, want int64, err error) {
 	}
 	sources := p.ListSources()
 	want = sources[len(sources)-1].Version
-	var there bool
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'").Scan(&there); err != nil || !there {
+	var there, unreleased bool
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE name = 'goose_db_version'), count(*) FILTER (WHERE name = 'audit_keeps')
+		FROM sqlite_schema`).Scan(&there, &unreleased); err != nil || !there {
 		return 0, want, err
+	}
+	if unreleased { // the trigger had this name in all builds before the first release
+		return 0, want, schema.ErrUnreleased
 	}
 	err = db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied = 1").Scan(&have)
 	return have, want, err

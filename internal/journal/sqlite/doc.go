@@ -17,7 +17,7 @@
 // indexes that follow the work are partial: a million done operations cost
 // nothing. "One per shop, in order" is a column: an operation is Planned only
 // where nothing holds its shop's lane, else Queued; whoever frees the lane
-// plans the next. See migrations/0001_journal.sql.
+// plans the next. See package schema.
 //
 // In memory are only what can be read again: ids, names, what the running
 // steps know of their operations, which shops have open invitations, and the

@@ -201,7 +201,7 @@ func (t *tx) endIntent(e journal.IntentEnd) error {
 }
 
 const (
-	nextRun     = "UPDATE operation SET run = run + 1, waits = 0, planned = ?, closed = ?, turn = ?, unknowns = max(unknowns, ?) WHERE id = ?"
+	nextRun     = "UPDATE operation SET run = run + 1, waits = 0, planned = ?, closed = ?, lane_order = ?, unknowns = max(unknowns, ?) WHERE id = ?"
 	enterAnswer = "INSERT INTO receipt (attempt, operation, at, answer, answer_key, sealed_for) VALUES (?, ?, ?, ?, ?, ?)"
 	goOnWithIt  = "UPDATE operation SET receipt = ?, received = 1 WHERE id = ?"
 )
@@ -215,7 +215,7 @@ func (t *tx) byHand(f facts, tr journal.Transition) error {
 	}
 	if tr.NewRun {
 		last := t.j.writer.ids.event - 1
-		if _, err := t.exec(nextRun, t.now, t.closedTotal(f.account), stored.Turn(last)+1, stored.Flag(tr.Probe), tr.Ref.Operation); err != nil {
+		if _, err := t.exec(nextRun, t.now, t.closedTotal(f.account), stored.LaneOrder(last)+1, stored.Flag(tr.Probe), tr.Ref.Operation); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/journal/schema"
 )
 
 func TestMain(m *testing.M) {
@@ -181,6 +183,44 @@ func TestPlannerIsNeeded(t *testing.T) {
 }
 
 // A file that a process made and died before filling is begun anew.
+// A file of a build from before the first release is refused as such and not
+// changed.
+func TestUnreleasedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{
+		"PRAGMA application_id=" + strconv.Itoa(applicationID), "PRAGMA journal_mode=WAL",
+		"CREATE TABLE goose_db_version (version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL)",
+		"INSERT INTO goose_db_version VALUES (0, 1), (1, 1)",
+		"CREATE TABLE audit (id INTEGER PRIMARY KEY)",
+		"CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+	} {
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(query, err)
+		}
+	}
+	for _, readOnly := range []bool{false, true} {
+		o := options(path)
+		o.ReadOnly = readOnly
+		if j, err := Open(t.Context(), o); !errors.Is(err, schema.ErrUnreleased) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%v, %v", j, err)
+		}
+	}
+	tables := 0
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM sqlite_schema WHERE type = 'table'").Scan(&tables); err != nil || tables != 2 {
+		t.Errorf("%d tables, %v", tables, err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestEmptyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j.db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

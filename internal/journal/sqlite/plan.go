@@ -101,7 +101,7 @@ func (t *tx) stepBehind(p plan) error {
 
 func (t *tx) supersede(id int64, reason string) error {
 	// A late receipt of an earlier run may wait to be compared.
-	_, err := t.exec(`UPDATE operation SET state = ?1, stage = 2 * late, due_at = CASE late WHEN 0 THEN NULL ELSE ?3 END, lane = NULL, leased = 0, reason = ?2, changed = ?3
+	_, err := t.exec(`UPDATE operation SET state = ?1, stage = 2 * late, due_at = CASE late WHEN 0 THEN NULL ELSE ?3 END, lane = NULL, lease_held = 0, reason = ?2, changed = ?3
 		WHERE id = ?4`, int64(journal.Superseded), reason, t.now, id)
 	return err
 }
@@ -126,9 +126,9 @@ func (t *tx) insert(p plan, busy bool) (int64, error) {
 	}
 	stage, due := stored.Stage(state, t.now)
 	id := next(&t.j.writer.ids.operation)
-	if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, closed, reason, turn)
+	if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed, closed, reason, lane_order)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)`,
-		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, t.closedTotal(p.account), reason, stored.Turn(p.eventID)); err != nil {
+		id, p.account, p.shop, int64(e.Kind), int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, t.closedTotal(p.account), reason, stored.LaneOrder(p.eventID)); err != nil {
 		return 0, err
 	}
 	if _, err := t.exec(`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -165,8 +165,8 @@ func (t *tx) rerun(p plan) error {
 	stage, due := stored.Stage(state, t.now)
 	t.woken = t.woken || stage != 0
 	_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, lane = ?, run = run + 1, waits = 0, event = ?, planned = ?, changed = ?, closed = ?,
-		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '', turn = ? WHERE id = ?`,
-		int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, t.closedTotal(p.account), stored.Turn(p.eventID), p.Rerun)
+		receipt = NULL, received = 0, version = NULL, stored_at = NULL, reason = '', lane_order = ? WHERE id = ?`,
+		int64(state), stage, due, stored.Lane(state), p.eventID, t.now, t.now, t.closedTotal(p.account), stored.LaneOrder(p.eventID), p.Rerun)
 	return err
 }
 

@@ -87,7 +87,7 @@ func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
 	if j.lacks {
 		return true, nil
 	}
-	err = j.read(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering', 'moved')", nil, func(scan scanner) error { return scan(&due) })
+	err = j.read(ctx, "SELECT count(*) > 0 FROM meta WHERE name IN ('copied', 'recovering', 'moved_to')", nil, func(scan scanner) error { return scan(&due) })
 	return due, err
 }
 
@@ -211,7 +211,7 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 		if a.Operation == uuid.Nil {
 			named = []byte{}
 		}
-		if _, err := t.exec("INSERT INTO announced (event, outbox, operation, causation, version) VALUES (?, ?, ?, ?, ?)",
+		if _, err := t.exec("INSERT INTO announced (event, outbox, operation_uuid, causation, version) VALUES (?, ?, ?, ?, ?)",
 			a.Event[:], outbox, named, a.Causation, a.Version); err != nil {
 			return false, err
 		}
@@ -253,7 +253,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			return nil, journal.ErrNotRecovering
 		}
 		if err := t.each(`SELECT DISTINCT s.account, s.name FROM announced n JOIN outbox x ON x.id = n.outbox JOIN shop s ON s.id = x.shop
-			WHERE n.version > 0 AND x.type = ? AND NOT EXISTS (SELECT 1 FROM operation_body b WHERE b.uuid = n.operation) ORDER BY s.id`, in{schemas.TypeActivated},
+			WHERE n.version > 0 AND x.type = ? AND NOT EXISTS (SELECT 1 FROM operation_body b WHERE b.uuid = n.operation_uuid) ORDER BY s.id`, in{schemas.TypeActivated},
 			func(r row) error {
 				orphans = append(orphans, journal.ShopKey{Account: t.j.writer.names[r.int(0)], Shop: r.text(1)})
 				return nil
@@ -270,7 +270,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			`UPDATE shop SET version = max(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 				FROM announced n JOIN outbox x ON x.id = n.outbox WHERE n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`,
 			"DELETE FROM announced",
-			"DELETE FROM meta WHERE name IN ('copied', 'recovering', 'moved')",
+			"DELETE FROM meta WHERE name IN ('copied', 'recovering', 'moved_to')",
 		} {
 			if _, err := t.exec(query); err != nil {
 				return nil, err

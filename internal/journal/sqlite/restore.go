@@ -17,15 +17,15 @@ const (
 
 	resultsRead = `SELECT n.event, x.type, x.sequence, n.causation, n.version, x.key, x.value, x.headers, x.created,
 			n.version > 0 AND EXISTS (SELECT 1 FROM credential c WHERE c.shop = x.shop AND c.version = n.version)
-		FROM announced n CROSS JOIN outbox x ON x.id = n.outbox WHERE n.operation = ?1 AND n.applied = 0 AND x.shop = ?4 AND (?2 OR n.causation = ?3) ORDER BY x.sequence`
+		FROM announced n CROSS JOIN outbox x ON x.id = n.outbox WHERE n.operation_uuid = ?1 AND n.applied = 0 AND x.shop = ?4 AND (?2 OR n.causation = ?3) ORDER BY x.sequence`
 
 	// Those whose run's event led to a result.
-	restoreRuns = `SELECT DISTINCT o.id FROM announced n CROSS JOIN operation_body b ON b.uuid = n.operation CROSS JOIN operation o ON o.id = b.id
+	restoreRuns = `SELECT DISTINCT o.id FROM announced n CROSS JOIN operation_body b ON b.uuid = n.operation_uuid CROSS JOIN operation o ON o.id = b.id
 			CROSS JOIN event e ON e.id = o.event
 		WHERE n.applied = 0 AND n.causation = e.event_id AND o.id > ?1 AND ?2 > 0 ORDER BY o.id LIMIT ?3`
 	restoreRest = `SELECT o.id FROM operation o WHERE o.id > ?1 AND o.restored < ?2 AND o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL
 			UNION SELECT id FROM operation WHERE state = 20
-			UNION SELECT b.id FROM announced n CROSS JOIN operation_body b ON b.uuid = n.operation WHERE n.applied = 0)
+			UNION SELECT b.id FROM announced n CROSS JOIN operation_body b ON b.uuid = n.operation_uuid WHERE n.applied = 0)
 		ORDER BY o.id LIMIT ?3`
 )
 
@@ -171,7 +171,7 @@ func (t *tx) merchantConflicts(f facts, c journal.Credential) (bool, error) {
 const (
 	restoreSame = `UPDATE operation SET doubt = doubt | ?, unknowns = unknowns + ?, run = max(run, ?), version = coalesce(?, version), claim = claim + 1 WHERE id = ?`
 	restoreMove = `UPDATE operation SET state = ?1, stage = CASE WHEN ?2 THEN ?3 ELSE 2 * late END, due_at = CASE WHEN ?2 OR late = 1 THEN ?4 END,
-		lane = ?5, leased = 0, reason = ?6, doubt = doubt | ?7, unknowns = unknowns + ?8, run = max(run, ?9), version = coalesce(?10, version), changed = ?4,
+		lane = ?5, lease_held = 0, reason = ?6, doubt = doubt | ?7, unknowns = unknowns + ?8, run = max(run, ?9), version = coalesce(?10, version), changed = ?4,
 		claim = claim + 1 WHERE id = ?11`
 )
 

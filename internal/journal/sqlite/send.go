@@ -211,7 +211,7 @@ func (t *tx) receive(r journal.Receipt) (journal.State, bool, error) {
 	}
 	if n > 0 {
 		// The common way. due_at stays: the lease goes on.
-		n, err := t.exec("UPDATE operation SET state = ?, stage = ?, leased = 1, receipt = ?, received = 1, changed = ? WHERE id = ? AND state = ? AND claim = ?",
+		n, err := t.exec("UPDATE operation SET state = ?, stage = ?, lease_held = 1, receipt = ?, received = 1, changed = ? WHERE id = ? AND state = ? AND claim = ?",
 			int64(journal.Received), int64(journal.Settle), int64(r.Attempt), t.now, r.Ref.Operation, int64(journal.Sending), r.Ref.Claim)
 		if err != nil || n > 0 {
 			return journal.Received, true, err
@@ -242,7 +242,7 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 		if err != nil {
 			return 0, false, err
 		}
-		_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, lane = ?, due_at = ?, leased = 0, claim = claim + 1, receipt = ?, received = 1,
+		_, err = t.exec(`UPDATE operation SET state = ?, stage = ?, lane = ?, due_at = ?, lease_held = 0, claim = claim + 1, receipt = ?, received = 1,
 			reason = '', changed = ? WHERE id = ?`,
 			int64(journal.Received), int64(journal.Settle), stored.LaneHeld, due, int64(r.Attempt), t.now, r.Ref.Operation)
 		if state == journal.Attention && journal.Kind(o.int(5)) == journal.Invite { // #nosec G115 -- our own numbers
@@ -256,7 +256,7 @@ func (t *tx) receiveLate(r journal.Receipt, there bool) (journal.State, bool, er
 		}
 		return state, false, err
 	}
-	_, err = t.exec("UPDATE operation SET late = 1, stage = ?, due_at = ?, leased = 0, claim = claim + 1 WHERE id = ?",
+	_, err = t.exec("UPDATE operation SET late = 1, stage = ?, due_at = ?, lease_held = 0, claim = claim + 1 WHERE id = ?",
 		int64(journal.Settle), t.now, r.Ref.Operation)
 	t.woken = true
 	return state, false, err
@@ -283,7 +283,7 @@ func (t *tx) noLonger(operation int64) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.exec("UPDATE operation SET due_at = ? WHERE id = ? AND state = ? AND stage = ? AND leased = 0 AND due_at > ?",
+	n, err := t.exec("UPDATE operation SET due_at = ? WHERE id = ? AND state = ? AND stage = ? AND lease_held = 0 AND due_at > ?",
 		due, operation, int64(journal.Received), int64(journal.Settle), due)
 	t.woken = t.woken || n > 0
 	return err

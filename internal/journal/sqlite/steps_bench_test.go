@@ -19,9 +19,9 @@ var past = []string{
 	`INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
 		SELECT 1 + g, shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
 	`INSERT INTO inbox (identity, event) SELECT bytes, 1 + g FROM past`,
-	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, planned, changed)
+	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
 		SELECT 1 + g, 1, shop, 2, CASE WHEN done THEN 30 WHEN head THEN 3 ELSE 1 END, iif(head, 1, 0),
-			iif(head, now + 3600000000, NULL), CASE WHEN done THEN NULL WHEN head THEN 1 ELSE 2 END, 1, 1 + g, now, now FROM past`,
+			iif(head, now + 3600000000, NULL), CASE WHEN done THEN NULL WHEN head THEN 1 ELSE 2 END, 1, 1 + g, 2 * (1 + g), now, now FROM past`,
 	`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
 		SELECT 1 + g, bytes, 2, bytes, 0, 1, now, zeroblob(60), 1 FROM past`,
 	`INSERT INTO attempt (id, account, operation, number, flagged, started, send_by, deadline, slack, ledgers, ended, counts_from, answered, status)

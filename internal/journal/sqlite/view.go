@@ -25,16 +25,16 @@ const (
 			s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
 		FROM shop s LEFT JOIN operation_body b ON b.id = s.active_operation WHERE s.id = ?`
 
-	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), o.turn
+	viewColumns = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), o.lane_order
 		FROM operation o CROSS JOIN operation_body b ON b.id = o.id WHERE `
 
 	openRead = viewColumns + "o.shop = ?1 AND o.lane = 1 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 4 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 3 UNION ALL " +
 		viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 1 UNION ALL " +
-		"SELECT * FROM (" + viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.turn, o.id LIMIT ?2)"
+		"SELECT * FROM (" + viewColumns + "o.shop = ?1 AND o.lane = 2 AND o.kind = 2 ORDER BY o.lane_order, o.id LIMIT ?2)"
 
-	sameRead = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), o.turn
+	sameRead = `SELECT o.id, b.uuid, o.kind, o.state, o.reason, b.generation, o.run, o.attempts, o.doubt, b.mac, o.lane, o.shop, o.changed, (SELECT e.event_time FROM event e WHERE e.id = o.event), o.lane_order
 		FROM operation_body b CROSS JOIN operation o ON o.id = b.id WHERE b.id = ?`
 )
 

@@ -35,8 +35,8 @@ func Stage(s journal.State, due int64) (stage int64, dueAt any) {
 	return 0, nil
 }
 
-// Turn is the place in the lane of a run that an event begins.
-func Turn(event int64) int64 { return 2 * event }
+// LaneOrder is the place in the lane of a run that an event begins.
+func LaneOrder(event int64) int64 { return 2 * event }
 
 // Cancellable tells whether an operation in this state was not sent, and can be
 // superseded by a plan.

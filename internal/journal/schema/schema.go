@@ -1,0 +1,112 @@
+// Package schema is the text of the journal's tables, written once for both
+// databases.
+//
+// The migrations are written in PostgreSQL's words. SQLite's text differs by the
+// names of types, by what the table below drops, and by the sections that only
+// one database has:
+//
+//	BIGINT GENERATED ALWAYS AS IDENTITY   INTEGER
+//	BIGINT[]                              TEXT
+//	BIGINT                                INTEGER
+//	BYTEA                                 BLOB
+//	COLLATE "C"                           nothing: SQLite compares bytes
+//	) WITH (fillfactor = 50);             ) STRICT;
+//	); -- by key                          ) STRICT, WITHOUT ROWID;
+//
+// A section begins with a line "-- +only postgres" or "-- +only sqlite" and ends
+// with a line "-- +end". Statements that are equal on both databases once more
+// stand outside of sections.
+package schema
+
+import (
+	"embed"
+	"errors"
+	"io"
+	"io/fs"
+	"regexp"
+	"strings"
+)
+
+// ErrUnreleased is for tables that were made before the first release. No
+// migration leads from them to these.
+var ErrUnreleased = errors.New("its tables were created by a build from before the first release and cannot be migrated: move it away and let the worker create a new journal")
+
+//go:embed *.sql
+var texts embed.FS
+
+// PostgreSQL holds the migrations of a database of PostgreSQL.
+func PostgreSQL() fs.FS {
+	return migrations{texts, func(text string) string { return only("postgres", text) }}
+}
+
+// SQLite holds the migrations of a file of SQLite.
+func SQLite() fs.FS {
+	return migrations{texts, func(text string) string { return translate(only("sqlite", text)) }}
+}
+
+var words = strings.NewReplacer(
+	"BIGINT GENERATED ALWAYS AS IDENTITY", "INTEGER",
+	"BIGINT[]", "TEXT",
+	"BIGINT", "INTEGER",
+	"BYTEA", "BLOB",
+	` COLLATE "C"`, "",
+)
+
+var (
+	byKey    = regexp.MustCompile(`(?m)^\)( WITH \(fillfactor = \d+\))?; -- by key$`)
+	tableEnd = regexp.MustCompile(`(?m)^\)( WITH \(fillfactor = \d+\))?;$`)
+)
+
+// translate makes SQLite's text of PostgreSQL's.
+func translate(text string) string {
+	text = words.Replace(text)
+	text = byKey.ReplaceAllLiteralString(text, ") STRICT, WITHOUT ROWID;")
+	return tableEnd.ReplaceAllLiteralString(text, ") STRICT;")
+}
+
+// only drops the sections of other databases.
+func only(database, text string) string {
+	var kept strings.Builder
+	section := ""
+	for line := range strings.Lines(text) {
+		name, begins := strings.CutPrefix(line, "-- +only ")
+		switch {
+		case begins:
+			section = strings.TrimSpace(name)
+		case strings.TrimSpace(line) == "-- +end":
+			section = ""
+		case section == "" || section == database:
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
+}
+
+// migrations are files whose texts are changed when they are read.
+type migrations struct {
+	files  embed.FS
+	change func(string) string
+}
+
+// Open opens a file or the folder.
+func (m migrations) Open(name string) (fs.File, error) {
+	f, err := m.files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || info.IsDir() {
+		return f, err
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
+	return migration{f, strings.NewReader(m.change(string(text)))}, nil
+}
+
+type migration struct {
+	fs.File
+	text io.Reader
+}
+
+func (m migration) Read(b []byte) (int, error) { return m.text.Read(b) }
