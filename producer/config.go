@@ -18,7 +18,7 @@ type Outbox interface {
 	OutboxChanged() <-chan struct{}
 	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error)
 	MarkPublished(ctx context.Context, rows []journal.Published) error
-	journal.RelayTurns
+	journal.RelayLeases
 }
 
 // Config is what a relay needs. Fields without a default are required.

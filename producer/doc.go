@@ -28,24 +28,24 @@
 //
 // # One relay at a time
 //
-// Of all that share a journal one relay has the turn to publish
-// ([journal.RelayTurns]); only that one reads the outbox. It keeps the turn by
-// asking again after a third of its time. Another asks once a second, and at once
-// when the turn is given back; it holds nothing, and is ready: "another replica
-// publishes".
+// Of all that share a journal one relay has the relay lease
+// ([journal.RelayLeases]); only that one reads the outbox. It renews the lease
+// after a third of its time. Another tries to acquire it once a second, and at
+// once when the lease is released; it holds nothing, and is ready: "another
+// replica publishes".
 //
-//	          ┌───────── taken by another, or a step refused ────────┐
-//	          ▼                                                      │
-//	stands by ─TakeTurn─▶ publishes ─time is over─▶ begins nothing ──┤
-//	                          ▲                     (not ready)      │
-//	                          └────── the journal gives it again ────┘
+//	          ┌────────── acquired by another, or a step refused ─────────┐
+//	          ▼                                                           │
+//	stands by ─AcquireLease─▶ publishes ─lease expires─▶ begins nothing ──┤
+//	                              ▲                       (not ready)     │
+//	                              └──────────── renewed ──────────────────┘
 //
-// A relay that lost the turn throws away all that it holds; when it has the turn
-// again it starts from the journal. So a takeover publishes again what was not
-// marked, and nothing else, with the same bytes. Where the journal was away and
-// nobody else had the turn, it goes on with what it holds.
+// A relay that lost the lease discards all that it holds; when it acquires the
+// lease again it starts from the journal. So a takeover publishes again what was
+// not marked, and nothing else, with the same bytes. Where the journal was away
+// and nobody else had the lease, it goes on with what it holds.
 //
-// A batch is written only while the turn lasts, by the monotonic clock and the
+// A batch is written only while the lease is valid, by the monotonic clock and the
 // wall's: that is looked at when the request is put together, on its connection,
 // after all waiting. A relay that was frozen therefore sends nothing, when it
 // wakes, that it had not begun to send. What was on the wire by then may reach
@@ -54,9 +54,9 @@
 // taken back.
 //
 // One that is told to stop publishes what is left, for FlushTime at most, closes
-// its connections and gives the turn back. Where it is killed, frozen or cut off
-// the next one begins when the turn has run out: a few seconds, which the
-// database says.
+// its connections and releases the lease. Where it is killed, frozen or cut off
+// the next one begins when the lease has expired: a few seconds, which the
+// database defines.
 //
 // # One batch
 //

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
 }
 
-// What Ready says without a turn.
+// What Ready says without a lease.
 const (
 	wordStandby = "another replica publishes"
 	wordUnknown = "whether this replica publishes is not known: the journal does not answer"
@@ -96,14 +96,14 @@ func (o *outbox) MarkPublished(_ context.Context, rows []journal.Published) erro
 	return nil
 }
 
-// A lone outbox gives the turn to whoever asks.
-func (o *outbox) TakeTurn(context.Context) (journal.RelayTurn, error) {
-	return journal.RelayTurn{Number: 1, Until: time.Now().Add(time.Hour)}, nil
+// A lone outbox gives the lease to everybody.
+func (o *outbox) AcquireLease(context.Context) (journal.RelayLease, error) {
+	return journal.RelayLease{Term: 1, ExpiresAt: time.Now().Add(time.Hour)}, nil
 }
 
-func (o *outbox) GiveTurn(context.Context) error { return nil }
+func (o *outbox) ReleaseLease(context.Context) error { return nil }
 
-func (o *outbox) TurnFreed() <-chan struct{} { return nil }
+func (o *outbox) LeaseReleased() <-chan struct{} { return nil }
 
 // add puts an event of a shop into the outbox.
 func (o *outbox) add(typ, shop, value string) int64 {

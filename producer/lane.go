@@ -122,8 +122,8 @@ type delivery struct {
 }
 
 // deliver sends the lane's batch once. It only reads the lane, which nobody
-// changes while it is busy. After the turn it sends nothing.
-func (r *Relay) deliver(ctx context.Context, l *lane, turn *grant) delivery {
+// changes while it is busy. After the end of the lease it sends nothing.
+func (r *Relay) deliver(ctx context.Context, l *lane, under *grant) delivery {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	began := time.Now()
@@ -139,7 +139,7 @@ func (r *Relay) deliver(ctx context.Context, l *lane, turn *grant) delivery {
 	}
 	answer, err := r.client.RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic: l.topic, Partition: l.partition, RequiredAcks: kafka.RequireAll,
-		RawRecords: protocol.RawRecordSet{Reader: &guarded{turn: turn, rows: l.batch, who: d.who}},
+		RawRecords: protocol.RawRecordSet{Reader: &guarded{grant: under, rows: l.batch, who: d.who}},
 	})
 	d.took = time.Since(began)
 	switch {

@@ -37,7 +37,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "invoicebox_worker_publish_held", Help: "Outbox rows that the relay holds in memory.",
 		}),
 		active: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "invoicebox_worker_relay_active", Help: "1 while this replica has the turn to publish, 0 while another has it or the journal does not answer.",
+			Name: "invoicebox_worker_relay_active", Help: "1 while this replica has the relay lease, 0 while another has it or the journal does not answer.",
 		}),
 	}
 	m.forged = prometheus.NewGauge(prometheus.GaugeOpts{

@@ -45,9 +45,9 @@ type Relay struct {
 	forged forged
 	events chan any
 
-	grant   *grant // the turn to publish; nil without
+	grant   *grant // the term under which this relay publishes; nil without
 	phase   phase
-	asking  bool // for the turn
+	asking  bool // for the lease
 	askAt   time.Time
 	askedAt time.Time
 }
@@ -80,9 +80,9 @@ func New(config Config) (*Relay, error) {
 // them.
 func (r *Relay) Ready() (bool, string) { return r.status.ready() }
 
-// Run publishes while it has the turn, until ctx ends. Then it goes on for at
-// most FlushTime, so that what was decided before is published, gives the turn
-// back and returns nil: whatever is left stays in the outbox. It waits out every
+// Run publishes while it has the lease, until ctx ends. Then it goes on for at
+// most FlushTime, so that what was decided before is published, releases the
+// lease and returns nil: whatever is left stays in the outbox. It waits out every
 // fault of Kafka and of the journal. Run is called once.
 func (r *Relay) Run(ctx context.Context) error {
 	var lines kafkaconn.Lines
@@ -93,8 +93,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	r.empty()
-	defer r.give()
-	defer lines.Cut() // before the turn is given back
+	defer r.releaseLease()
+	defer lines.Cut() // before the lease is released
 	defer r.leave()
 	stop, draining := ctx.Done(), false
 	var late <-chan time.Time
@@ -109,7 +109,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		select {
 		case <-r.config.Outbox.OutboxChanged():
 			r.more = true
-		case <-r.config.Outbox.TurnFreed():
+		case <-r.config.Outbox.LeaseReleased():
 			if r.grant == nil {
 				r.askAt = time.Time{}
 			}
@@ -128,7 +128,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 	}
 	giveUp()
-	for r.flying > 0 { // at most the question for the turn
+	for r.flying > 0 { // at most the request for the lease
 		r.handle(hard, <-r.events)
 	}
 	return nil
@@ -141,12 +141,12 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 	wait := func(at time.Time) {
 		next = min(next, max(at.Sub(now), time.Millisecond))
 	}
-	r.askTurn(ctx, now, wait)
+	r.acquireLease(ctx, now, wait)
 	if !r.mayPublish(wait) {
 		return next
 	}
-	turn := r.grant
-	ctx = turn.ctx
+	grant := r.grant
+	ctx = grant.ctx
 	r.resolve(ctx, now, wait)
 	r.refill()
 	r.lookAgain(now, wait)
@@ -179,7 +179,7 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 		l.cut(r.config.BatchRows, now)
 		l.busy = true
 		r.status.hold(l.place(), l.since)
-		r.fly(func() any { return r.deliver(ctx, l, turn) })
+		r.fly(func() any { return r.deliver(ctx, l, grant) })
 	}
 	r.metrics.held.Set(float64(len(r.held)))
 	return next
@@ -314,8 +314,8 @@ func (r *Relay) delivered(d delivery) {
 		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafkaconn.Explain(d.noID))
 	}
 	l.who, l.plain = d.who, d.plain
-	if errors.Is(d.err, errNoTurn) {
-		return // not written: the same again when the turn goes on
+	if errors.Is(d.err, errNoLease) {
+		return // not written: the same again when the lease is renewed
 	}
 	verdict := verdictOf(d.err)
 	repeated := l.untimely

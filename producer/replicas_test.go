@@ -249,7 +249,7 @@ func TestReplicasTakeOver(t *testing.T) {
 	before := s.count()
 	eventually(t, "it goes on", func() bool {
 		stats, err := s.j.Stats(t.Context())
-		// On a busy machine the turn is over before the one that had it is back.
+		// On a busy machine the lease has expired before its holder is back.
 		one := third.says("publishing") && fourth.says(wordStandby) || fourth.says("publishing") && third.says(wordStandby)
 		return err == nil && s.count() > before+20 && stats.Outbox < 50 && one
 	})

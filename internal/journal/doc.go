@@ -24,9 +24,9 @@
 //   - An outgoing event is frozen in the transaction that caused it; its
 //     sequence rises within the shop; the outbox has the order of the commits;
 //     a repeat has the same bytes.
-//   - One process at a time has the turn to publish ([RelayTurns]), over all that
-//     share the journal. What it has not kept is another's a few seconds later, and
-//     then it can mark nothing more.
+//   - One process at a time has the relay lease ([RelayLeases]) and publishes, over
+//     all that share the journal. Another can acquire a lease that was not renewed
+//     a few seconds later; then the first can mark nothing more.
 //   - What a person asks for ([Intent]) is performed or refused once: its end,
 //     its effect and its audit entry are one commit. Whoever performs it holds
 //     nothing: the operation's claim number fences it.

@@ -180,10 +180,10 @@ type Journal interface {
 	// OutboxChanged is signalled when something may wait to be published.
 	OutboxChanged() <-chan struct{}
 	// Pending lists rows above after, in order, at most limit and about maxBytes (at least one).
-	// Both: ErrStale when the turn that this journal had is another's, or was given back.
+	// Both: ErrStale when another process acquired the relay lease that this journal had, or it was released.
 	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]Outgoing, error)
 	MarkPublished(ctx context.Context, rows []Published) error
-	RelayTurns
+	RelayLeases
 
 	// UnknownHistory says that what was sent before now is not known: every
 	// ledger is used up until one slack and one window from now, over restarts

@@ -10,11 +10,11 @@ import (
 
 // relays: one process at a time publishes.
 var relays = []part{
-	{"who has the turn keeps it", func(f *fixture) {
-		first := turnOf(f)
+	{"the holder renews the lease", func(f *fixture) {
+		first := leaseOf(f)
 		for range 3 {
 			f.clock.advance(time.Second)
-			if again := turnOf(f); again.Number != first.Number || !again.Until.After(f.clock.now().Add(time.Second)) {
+			if again := leaseOf(f); again.Term != first.Term || !again.ExpiresAt.After(f.clock.now().Add(time.Second)) {
 				f.Fatalf("%+v after %+v at %v", again, first, f.clock.now())
 			}
 		}
@@ -25,78 +25,78 @@ var relays = []part{
 			f.Fatalf("left are %+v", left)
 		}
 	}},
-	{"a turn that ran out is kept as long as nobody else had it", func(f *fixture) {
-		first := turnOf(f)
+	{"a lease that has expired is renewed as long as nobody else acquired it", func(f *fixture) {
+		first := leaseOf(f)
 		f.clock.advance(2 * time.Hour)
-		if again := turnOf(f); again.Number != first.Number || !again.Until.After(f.clock.now()) {
+		if again := leaseOf(f); again.Term != first.Term || !again.ExpiresAt.After(f.clock.now()) {
 			f.Fatalf("%+v after %+v", again, first)
 		}
 		_, err := f.j.Pending(f.ctx, 0, 1, 1)
 		f.ok(err)
 	}},
-	{"what was given back is over", func(f *fixture) {
+	{"a lease that was released is over", func(f *fixture) {
 		fill(f, 3)
-		f.ok(f.j.GiveTurn(f.ctx)) // none was had
+		f.ok(f.j.ReleaseLease(f.ctx)) // none was acquired
 		all := pending(f)
-		first := turnOf(f)
+		first := leaseOf(f)
 		f.ok(f.j.MarkPublished(f.ctx, []journal.Published{{Row: all[0].Row}}))
-		f.ok(f.j.GiveTurn(f.ctx))
-		f.ok(f.j.GiveTurn(f.ctx))
+		f.ok(f.j.ReleaseLease(f.ctx))
+		f.ok(f.j.ReleaseLease(f.ctx))
 		_, err := f.j.Pending(f.ctx, 0, 10, 1<<20)
 		want(f.T, err, journal.ErrStale)
 		_, err = f.j.Pending(f.ctx, all[2].Row, 10, 1<<20) // where nothing waits, too
 		want(f.T, err, journal.ErrStale)
 		want(f.T, f.j.MarkPublished(f.ctx, []journal.Published{{Row: all[1].Row}}), journal.ErrStale)
-		if second := turnOf(f); second.Number == first.Number {
-			f.Fatalf("two turns are number %d", first.Number)
+		if second := leaseOf(f); second.Term == first.Term {
+			f.Fatalf("two leases have term %d", first.Term)
 		}
 		if left := pending(f); len(left) != 2 || left[0].Row != all[1].Row {
 			f.Fatalf("left are %+v", left)
 		}
 	}},
-	{"a dead process's turn is free a few seconds later", func(f *fixture) {
+	{"a dead process's lease expires within a few seconds", func(f *fixture) {
 		fill(f, 3)
-		turnOf(f)
+		leaseOf(f)
 		all := pending(f)
 		f.ok(f.j.MarkPublished(f.ctx, []journal.Published{{Row: all[0].Row}}))
 		f.crash()
 		f.clock.advance(10 * time.Second)
-		turnOf(f)
+		leaseOf(f)
 		left := pending(f)
 		if len(left) != 2 {
 			f.Fatalf("left are %+v", left)
 		}
 		diff(f.T, all[1:], left)
 	}},
-	{"a clock that went back keeps the turn from nobody for long", func(f *fixture) {
-		turnOf(f)
+	{"a clock that went back does not prolong the lease for long", func(f *fixture) {
+		leaseOf(f)
 		f.crash()
 		f.clock.advance(-24 * time.Hour)
 		// It is asked for every second.
 		for i := 0; ; i++ {
-			_, err := f.j.TakeTurn(f.ctx)
+			_, err := f.j.AcquireLease(f.ctx)
 			if err == nil {
 				return
 			}
-			want(f.T, err, journal.ErrTurnTaken)
+			want(f.T, err, journal.ErrLeaseHeld)
 			if i > 10 {
 				f.Fatal("nobody can have it")
 			}
 			f.clock.advance(time.Second)
 		}
 	}},
-	{"who does not wait takes none", func(f *fixture) {
+	{"a call whose context has ended acquires none", func(f *fixture) {
 		ended, end := context.WithCancel(f.ctx)
 		end()
-		if _, err := f.j.TakeTurn(ended); !errors.Is(err, context.Canceled) {
+		if _, err := f.j.AcquireLease(ended); !errors.Is(err, context.Canceled) {
 			f.Fatalf("error is %v", err)
 		}
 	}},
 }
 
-func turnOf(f *fixture) journal.RelayTurn {
+func leaseOf(f *fixture) journal.RelayLease {
 	f.Helper()
-	t, err := f.j.TakeTurn(f.ctx)
+	l, err := f.j.AcquireLease(f.ctx)
 	f.ok(err)
-	return t
+	return l
 }

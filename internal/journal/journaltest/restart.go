@@ -118,8 +118,8 @@ var restart = []part{
 			"audit":    f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "x"}),
 			"mark":     f.j.MarkPublished(f.ctx, []journal.Published{{Row: 1}}),
 			"free":     third(f.j.Free(f.ctx, narrow(1))),
-			"turn":     second(f.j.TakeTurn(f.ctx)),
-			"no turn":  f.j.GiveTurn(f.ctx),
+			"lease":    second(f.j.AcquireLease(f.ctx)),
+			"no lease": f.j.ReleaseLease(f.ctx),
 		} {
 			if name != "" {
 				want(f.T, err, journal.ErrClosed)

@@ -68,18 +68,18 @@
 // Rows of the outbox become visible in the order of their numbers: who adds one
 // holds a lock to the end of its transaction.
 //
-// # Who publishes
+// # The relay lease
 //
-// The turn to publish is a row with a number and an end by the database's clock:
-// 5 s from when it was taken or kept last. Another replica takes it when the end
-// has passed, whatever became of the holder, or at once when it was given back
-// (NOTIFY tells). The end of a session does not free it: who lost a session may
-// still be publishing. Its holder takes it as over half a second earlier than the
-// database does. A database's clock that is set forward under it can give the
-// turn to a second one while the first believes in it for the rest of its 5 s:
-// the same events are published twice then, with the same bytes and sequence. So
-// can a standby that took over and lacks that the turn was taken; the numbers of
-// the two differ.
+// The relay lease is a row with a term and an expiry by the database's clock, 5 s
+// after it was acquired or renewed. Another replica acquires it after the expiry,
+// whatever became of the holder, or at once after a release, which NOTIFY reports.
+// The end of a session does not release it, because a process that lost its
+// session may still be publishing. The holder considers the lease expired half a
+// second earlier than the database does. A database's clock that is set forward
+// can give the lease to a second replica while the first one considers it valid
+// for the rest of its 5 s: then the same events are published twice, with the same
+// bytes and sequence. The same happens when a standby that took over lacks an
+// acquisition; the terms of the two differ.
 //
 // # Versions
 //
@@ -208,9 +208,9 @@
 //	disk full, I/O error     the transaction fails with ErrFull or ErrDisk, later ones are tried
 //	                         anew; a server whose log finds no room stops, and is gone. How much is free only the server knows: nothing is kept for
 //	                         what is in flight, so watch the server's disk
-//	holder of the turn gone, another replica publishes 5 s after the turn was kept last; it
-//	stopped or cut off       begins with what was not marked, and what the old one says later
-//	                         is fenced off by the turn's number
+//	relay dead, stopped or   another replica publishes 5 s after the lease was renewed last. It
+//	cut off                  begins with what was not marked; later marks of the old relay are
+//	                         refused, because their term is old
 //	standby lacks commits    see Fail-over
 //	replica gone             what it had claimed is due as soon as another looks; a review that
 //	                         it had taken is due when its claim ends

@@ -80,7 +80,7 @@ type Journal struct {
 	trips      atomic.Int64
 	refused    atomic.Bool // somebody waits for a permit
 
-	turn  atomic.Int64 // the number of the last turn to publish that was had; 0: none
+	term  atomic.Int64 // of the last relay lease of this process; 0: none
 	freed chan struct{}
 	knows int64 // the version of the tables that this program was written for
 

@@ -118,11 +118,11 @@ func (j *Journal) OutboxChanged() <-chan struct{} { return j.outbox }
 func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
 	var out []journal.Outgoing
 	size := 0
-	turn := j.turn.Load()
+	term := j.term.Load()
 	err := j.read(ctx, `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, t.term, p.sequence, p.mac FROM relay_lease t LEFT JOIN LATERAL
 		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
 			FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row`, func(r row) error {
-		if turn != 0 && r.int(7) != turn {
+		if term != 0 && r.int(7) != term {
 			return journal.ErrStale
 		}
 		if r[0] == nil {
@@ -159,7 +159,7 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 	for i, p := range rows {
 		ids[i], parts[i], offsets[i] = p.Row, int64(p.Partition), p.Offset
 	}
-	turn := j.turn.Load()
+	term := j.term.Load()
 	return j.submit(ctx, 0, needs{keys: []string{"published"}}, func(t *tx) error {
 		// An event that was queued twice may be among them twice: the last one counts.
 		as, err := t.together(ask{sql: "SELECT term FROM relay_lease"}, ask{`WITH
@@ -168,8 +168,8 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 				JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(row, part, record_offset) ON x.row = d.row ORDER BY d.outbox, d.row DESC)
 			INSERT INTO outbox_published (outbox, row, at, part, record_offset) SELECT outbox, row, $4, part, record_offset FROM l
 			ON CONFLICT (outbox) DO UPDATE SET row = excluded.row, at = excluded.at, part = excluded.part, record_offset = excluded.record_offset`,
-			[]any{ids, parts, offsets, t.now, turn}})
-		if err == nil && turn != 0 && as[0].rows[0].int(0) != turn {
+			[]any{ids, parts, offsets, t.now, term}})
+		if err == nil && term != 0 && as[0].rows[0].int(0) != term {
 			err = journal.ErrStale
 		}
 		return err

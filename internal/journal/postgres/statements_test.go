@@ -44,7 +44,7 @@ func (s *statements) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEnd
 
 // checkWide finds parameters that hold less than a number of ours can be. The
 // server takes one that is first compared with a literal as a small one, and
-// then refuses large numbers: turns to publish have those.
+// then refuses large numbers: terms of the relay lease are large.
 func (s *statements) checkWide(t *testing.T, url string) {
 	t.Helper()
 	ctx := context.Background() // the test's own is over

@@ -165,10 +165,10 @@ func TestVersionsBesideEachOther(t *testing.T) {
 	if sum != 900 {
 		t.Errorf("%d operations were done, want 900", sum)
 	}
-	if _, err := old.TakeTurn(t.Context()); err != nil {
+	if _, err := old.AcquireLease(t.Context()); err != nil {
 		t.Errorf("the old one cannot publish: %v", err)
 	}
-	b.ok(old.GiveTurn(t.Context()))
+	b.ok(old.ReleaseLease(t.Context()))
 
 	// What takes away ends the old program.
 	b.codes(old, 3)
@@ -181,7 +181,7 @@ func TestVersionsBesideEachOther(t *testing.T) {
 	if _, err := old.Claim(t.Context(), journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Call, Limit: 3, Lease: time.Minute}); !errors.Is(err, journal.ErrNewer) {
 		t.Errorf("the old one claims: %v", err)
 	}
-	if _, err := old.TakeTurn(t.Context()); !errors.Is(err, journal.ErrNewer) {
+	if _, err := old.AcquireLease(t.Context()); !errors.Is(err, journal.ErrNewer) {
 		t.Errorf("the old one publishes: %v", err)
 	}
 	if _, err := Open(t.Context(), Options{URL: b.url, Planner: journaltest.Plain}); !errors.Is(err, journal.ErrNewer) {
@@ -195,7 +195,7 @@ func TestVersionsBesideEachOther(t *testing.T) {
 		t.Errorf("due is %+v, was %+v", after, before)
 	}
 	// The one between is new enough: it goes on, and can begin again.
-	if _, err := newer[0].TakeTurn(t.Context()); err != nil {
+	if _, err := newer[0].AcquireLease(t.Context()); err != nil {
 		t.Errorf("the one between cannot publish: %v", err)
 	}
 	got := b.claim(newer[0], journal.Call, 1, time.Minute)

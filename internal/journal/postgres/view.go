@@ -52,14 +52,14 @@ func (t *tx) view(account, shop int64, e *journal.Event) (v shopView, err error)
 		return v, err
 	}
 	v.Invited, v.Active = history(as[0].rows[0], e.SubjectMACs)
-	turns := make(map[int64]int64)
+	order := make(map[int64]int64)
 	for _, r := range as[1].rows {
 		v.Open = append(v.Open, operationView(r, e))
-		turns[r.int(0)] = r.int(15)
+		order[r.int(0)] = r.int(15)
 		v.busy = v.busy || r.int(10) == stored.LaneHeld
 	}
 	slices.SortFunc(v.Open, func(a, b journal.OperationView) int {
-		return cmp.Or(cmp.Compare(turns[a.ID], turns[b.ID]), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(order[a.ID], order[b.ID]), cmp.Compare(a.ID, b.ID))
 	})
 	// Under each look-up key the newest generation, of those the newest.
 	newest := make(map[string]journal.OperationView)

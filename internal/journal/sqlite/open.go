@@ -85,7 +85,7 @@ type Journal struct {
 
 	authenticator atomic.Pointer[journal.Authenticator]
 
-	turn    turn
+	lease   relayLease
 	queue   *queue.Queue[*request]
 	writer  *writer // nil beside a worker
 	written chan struct{}

@@ -121,7 +121,7 @@ func (j *Journal) OutboxChanged() <-chan struct{} { return j.outbox }
 
 // Pending lists what waits to be published.
 func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
-	if !j.turn.mine() {
+	if !j.lease.valid() {
 		return nil, journal.ErrStale
 	}
 	var out []journal.Outgoing
@@ -159,7 +159,7 @@ func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) e
 		return nil
 	}
 	return j.submit(ctx, 0, func(t *tx) error {
-		if !j.turn.mine() {
+		if !j.lease.valid() {
 			return journal.ErrStale
 		}
 		for _, p := range rows {

@@ -56,10 +56,10 @@ func (t *tx) view(account int64, e *journal.Event) (shop int64, v shopView, err 
 			return 0, v, err
 		}
 		v.Invited, v.Active = history(r, e.SubjectMACs)
-		turns := make(map[int64]int64)
+		order := make(map[int64]int64)
 		err = t.each(openRead, in{shop, maxQueuedCodes}, func(r row) error {
 			v.Open = append(v.Open, operationView(r, e.Shop, e.SubjectMACs))
-			turns[r.int(0)] = r.int(14)
+			order[r.int(0)] = r.int(14)
 			v.busy = v.busy || r.int(10) == stored.LaneHeld
 			return nil
 		})
@@ -67,7 +67,7 @@ func (t *tx) view(account int64, e *journal.Event) (shop int64, v shopView, err 
 			return 0, v, err
 		}
 		slices.SortFunc(v.Open, func(a, b journal.OperationView) int {
-			return cmp.Or(cmp.Compare(turns[a.ID], turns[b.ID]), cmp.Compare(a.ID, b.ID))
+			return cmp.Or(cmp.Compare(order[a.ID], order[b.ID]), cmp.Compare(a.ID, b.ID))
 		})
 	}
 	if fresh && e.Kind == journal.Invite {

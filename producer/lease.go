@@ -12,36 +12,36 @@ import (
 )
 
 const (
-	// standbyPause is how often a relay without the turn asks for it, over and
-	// above what the journal tells.
+	// standbyPause is how often a relay without the lease tries to acquire it, besides
+	// the releases that the journal reports.
 	standbyPause = time.Second
-	// giveWithin bounds giving the turn back.
-	giveWithin = 2 * time.Second
+	// releaseTimeout bounds the release of the lease.
+	releaseTimeout = 2 * time.Second
 )
 
-// errNoTurn says that a batch was not written: the turn had run out.
-var errNoTurn = errors.New("producer: the turn to publish has run out")
+// errNoLease says that a batch was not written, because the lease had expired.
+var errNoLease = errors.New("producer: the relay lease has expired")
 
-// A grant is one turn to publish. What was begun with it is not written after
-// its end, also when another one follows.
+// A grant is one term of the relay lease. What was begun under it is not written
+// after its end, also when another term follows.
 type grant struct {
-	number int64
-	cancel context.CancelFunc // of what was begun with it
+	term   int64
+	cancel context.CancelFunc // of what was begun under it
 	ctx    context.Context
 
-	mu    sync.Mutex
-	until time.Time
+	mu        sync.Mutex
+	expiresAt time.Time
 }
 
-func (g *grant) keep(until time.Time) {
+func (g *grant) renew(expiresAt time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.until = until
+	g.expiresAt = expiresAt
 }
 
-// end takes the grant back for good.
+// end ends the grant for good.
 func (g *grant) end() {
-	g.keep(time.Time{})
+	g.renew(time.Time{})
 	g.cancel()
 }
 
@@ -51,7 +51,7 @@ func (g *grant) valid() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	return now.Before(g.until) && now.Round(0).Before(g.until.Round(0))
+	return now.Before(g.expiresAt) && now.Round(0).Before(g.expiresAt.Round(0))
 }
 
 // A guarded batch is encoded when its request is put together, on the connection
@@ -61,15 +61,15 @@ func (g *grant) valid() bool {
 // them by their time. A broker recognises a repeat by its sequence, whatever its
 // time is.
 type guarded struct {
-	turn  *grant
+	grant *grant
 	rows  []journal.Outgoing
 	who   identity
 	batch io.Reader
 }
 
 func (g *guarded) Read(b []byte) (int, error) {
-	if !g.turn.valid() {
-		return 0, errNoTurn
+	if !g.grant.valid() {
+		return 0, errNoLease
 	}
 	if g.batch == nil {
 		g.batch = bytes.NewReader(encodeBatch(g.rows, g.who, time.Now()))
@@ -77,14 +77,14 @@ func (g *guarded) Read(b []byte) (int, error) {
 	return g.batch.Read(b)
 }
 
-// An answer is what the journal says when it is asked for the turn.
+// An answer is the journal's to a request for the lease.
 type answer struct {
-	turn journal.RelayTurn
-	err  error
+	lease journal.RelayLease
+	err   error
 }
 
-// askTurn takes the turn, or keeps it, when that is due.
-func (r *Relay) askTurn(ctx context.Context, now time.Time, wait func(time.Time)) {
+// acquireLease acquires or renews the lease when that is due.
+func (r *Relay) acquireLease(ctx context.Context, now time.Time, wait func(time.Time)) {
 	if r.asking {
 		return
 	}
@@ -98,18 +98,18 @@ func (r *Relay) askTurn(ctx context.Context, now time.Time, wait func(time.Time)
 	}
 	r.asking, r.askedAt = true, now
 	r.fly(func() any {
-		turn, err := r.config.Outbox.TakeTurn(ctx)
-		return answer{turn, err}
+		lease, err := r.config.Outbox.AcquireLease(ctx)
+		return answer{lease, err}
 	})
 }
 
-// mayPublish tells whether anything can be begun, and notices the turn's end.
+// mayPublish tells whether anything can be begun, and notices the end of the lease.
 func (r *Relay) mayPublish(wait func(time.Time)) bool {
 	if r.grant == nil {
 		return false
 	}
 	if r.grant.valid() {
-		wait(r.grant.until) // only this goroutine writes it
+		wait(r.grant.expiresAt) // only this goroutine writes it
 		return true
 	}
 	if r.phase == holding {
@@ -124,15 +124,15 @@ func (r *Relay) answered(ctx context.Context, a answer) {
 	now := time.Now()
 	switch {
 	case a.err == nil:
-		r.status.clear("turn")
-		if r.grant == nil || r.grant.number != a.turn.Number {
-			r.begin(ctx, a.turn.Number)
+		r.status.clear("lease")
+		if r.grant == nil || r.grant.term != a.lease.Term {
+			r.begin(ctx, a.lease.Term)
 		}
-		r.grant.keep(a.turn.Until)
+		r.grant.renew(a.lease.ExpiresAt)
 		r.enter(holding)
-		r.askAt = now.Add(max(a.turn.Until.Sub(now)/3, leastPause))
-	case errors.Is(a.err, journal.ErrTurnTaken):
-		r.status.clear("turn")
+		r.askAt = now.Add(max(a.lease.ExpiresAt.Sub(now)/3, leastPause))
+	case errors.Is(a.err, journal.ErrLeaseHeld):
+		r.status.clear("lease")
 		if r.phase != standby {
 			r.log.Info("another replica publishes; this one stands by")
 		}
@@ -143,23 +143,23 @@ func (r *Relay) answered(ctx context.Context, a answer) {
 		if r.grant == nil || !r.grant.valid() {
 			r.enter(unknown)
 		}
-		r.status.note(r.log, "turn", "asking for the turn to publish; trying again", a.err)
+		r.status.note(r.log, "lease", "the relay lease could not be acquired; trying again", a.err)
 	}
 }
 
 // begin starts from what the journal holds.
-func (r *Relay) begin(ctx context.Context, number int64) {
+func (r *Relay) begin(ctx context.Context, term int64) {
 	if r.phase == standby {
 		r.log.Info("this replica publishes now")
 	}
 	r.abandon(holding)
-	g := &grant{number: number}
+	g := &grant{term: term}
 	g.ctx, g.cancel = context.WithCancel(ctx)
 	r.grant = g
 }
 
-// abandon throws away all that was held: whoever has the turn now finds it in
-// the journal. It returns when nothing is under way any more.
+// abandon discards all that was held: the holder of the lease finds it in the
+// journal. It returns when nothing is under way any more.
 func (r *Relay) abandon(next phase) {
 	r.enter(next)
 	if r.grant == nil {
@@ -173,7 +173,7 @@ func (r *Relay) abandon(next phase) {
 		}
 		r.flying--
 	}
-	r.log.Warn("the turn to publish is lost; what this replica held is the other's to publish", "rows", len(r.held))
+	r.log.Warn("lost the relay lease; discarded the buffered events, which the next relay will publish", "rows", len(r.held))
 	for name := range r.topics {
 		r.metrics.stopped.WithLabelValues(name).Set(0)
 	}
@@ -195,7 +195,7 @@ func (r *Relay) empty() {
 	}
 }
 
-// lost notes that the journal refuses what belongs to the turn.
+// lost notes that the journal refuses the term.
 func (r *Relay) lost(err error) bool {
 	if !errors.Is(err, journal.ErrStale) {
 		return false
@@ -205,9 +205,9 @@ func (r *Relay) lost(err error) bool {
 	return true
 }
 
-// give ends the turn, so that another replica has it at once. Nothing of it is
-// under way: connections were cut before.
-func (r *Relay) give() {
+// releaseLease ends the lease, so that another replica can acquire it at once.
+// Nothing of it is under way: connections were cut before.
+func (r *Relay) releaseLease() {
 	had := r.grant != nil
 	if had {
 		r.grant.end()
@@ -217,10 +217,10 @@ func (r *Relay) give() {
 	if !had {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), giveWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
-	if err := r.config.Outbox.GiveTurn(ctx); err != nil {
-		r.log.Warn("the turn to publish was not given back; another replica waits until it has run out", "err", err)
+	if err := r.config.Outbox.ReleaseLease(ctx); err != nil {
+		r.log.Warn("the relay lease was not released; another replica waits until it expires", "err", err)
 	}
 }
 
@@ -231,7 +231,7 @@ const (
 	starting phase = iota // nobody was asked yet
 	holding
 	standby
-	unknown // the journal does not answer, and the turn may be over
+	unknown // the journal does not answer, and the lease may be over
 )
 
 func (r *Relay) enter(p phase) {

@@ -22,17 +22,17 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// lease is for how long the turn of a shared outbox is given: below the time that
-// a connection may take to be opened.
-const lease = 2 * time.Second
+// leaseTime is how long the lease of a shared outbox lasts: less than a connection
+// may take to be opened.
+const leaseTime = 2 * time.Second
 
 // A shared outbox has several replicas on it.
 type shared struct {
 	*outbox
-	number int64 // of the turn
-	holder *seat
-	until  time.Time
-	seats  []*seat
+	term      int64
+	holder    *seat
+	expiresAt time.Time
+	seats     []*seat
 }
 
 // A seat is one replica's view of a shared outbox.
@@ -72,31 +72,31 @@ func (x *seat) OutboxChanged() <-chan struct{} { return x.changed }
 
 var errCutOff = errors.New("the database cannot be reached")
 
-func (x *seat) TakeTurn(context.Context) (journal.RelayTurn, error) {
+func (x *seat) AcquireLease(context.Context) (journal.RelayLease, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.asked++
 	now := time.Now()
 	switch {
 	case x.cut:
-		return journal.RelayTurn{}, errCutOff
+		return journal.RelayLease{}, errCutOff
 	case x.holder == x:
-	case x.holder != nil && now.Before(x.until):
-		return journal.RelayTurn{}, journal.ErrTurnTaken
+	case x.holder != nil && now.Before(x.expiresAt):
+		return journal.RelayLease{}, journal.ErrLeaseHeld
 	default:
-		x.number++
-		x.had, x.holder = x.number, x
+		x.term++
+		x.had, x.holder = x.term, x
 	}
-	x.until = now.Add(lease)
-	return journal.RelayTurn{Number: x.had, Until: x.until}, nil
+	x.expiresAt = now.Add(leaseTime)
+	return journal.RelayLease{Term: x.had, ExpiresAt: x.expiresAt}, nil
 }
 
-func (x *seat) GiveTurn(context.Context) error {
+func (x *seat) ReleaseLease(context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.holder == x {
 		x.holder = nil
-		x.number++
+		x.term++
 		for _, s := range x.seats {
 			tell(s.freed)
 		}
@@ -104,7 +104,7 @@ func (x *seat) GiveTurn(context.Context) error {
 	return nil
 }
 
-func (x *seat) TurnFreed() <-chan struct{} { return x.freed }
+func (x *seat) LeaseReleased() <-chan struct{} { return x.freed }
 
 // fenced tells what is wrong with a step of the seat's.
 func (x *seat) fenced() error {
@@ -113,7 +113,7 @@ func (x *seat) fenced() error {
 	switch {
 	case x.cut:
 		return errCutOff
-	case x.had != x.number:
+	case x.had != x.term:
 		return journal.ErrStale
 	}
 	x.read++
@@ -286,14 +286,14 @@ func TestOneReplicaPublishesAndTheOtherStandsBy(t *testing.T) {
 		if asked-before > 61 || asked-before < 55 || read != 0 {
 			t.Errorf("the replica that stands by asked %d times in a minute and did %d steps", asked-before, read)
 		}
-		// It has something left when it is told to stop, and gives the turn back.
+		// It has something left when it is told to stop, and releases the lease.
 		row := w.outbox.add(schemas.TypeInvited, "shop", "60")
 		one.stop()
 		if _, ok := w.outbox.published(row); !ok {
 			t.Error("what was left is not published")
 		}
 		if took := w.until("the other one", two.holds); took > 100*time.Millisecond {
-			t.Errorf("the turn that was given back was taken after %v", took)
+			t.Errorf("the lease that was released was acquired after %v", took)
 		}
 		w.is(one, true, wordStandby, 0)
 		w.outbox.add(schemas.TypeInvited, "shop", "61")
@@ -315,7 +315,7 @@ func (w *world) holds(shop string, n int) {
 	}
 }
 
-// A relay that stands still between its last look at the turn and the request
+// A relay that stands still between its last look at the lease and the request
 // writes nothing that it had not written, whenever it wakes.
 func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -329,7 +329,7 @@ func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
 		w.until("a request waits for its connection", one.waiting)
 		one.cutOff(true)
 		took := w.until("the other one", two.holds)
-		if took < lease/2 || took > lease+1100*time.Millisecond {
+		if took < leaseTime/2 || took > leaseTime+1100*time.Millisecond {
 			t.Errorf("it was taken over after %v", took)
 		}
 		w.outbox.add(schemas.TypeInvited, "shop", "2")
@@ -353,7 +353,7 @@ func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
 	})
 }
 
-// A database that is away for longer than the turn lasts costs nothing where
+// A database that is away for longer than the leaseTime lasts costs nothing where
 // nobody else took it: what is held is published when it is back, once.
 func TestATurnThatRanOutAndIsGivenAgainGoesOn(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -365,10 +365,10 @@ func TestATurnThatRanOutAndIsGivenAgainGoesOn(t *testing.T) {
 		w.outbox.add(schemas.TypeInvited, "shop", "1")
 		w.until("a request waits for its connection", one.waiting)
 		one.cutOff(true)
-		w.wait(2 * lease)
+		w.wait(2 * leaseTime)
 		w.is(one, false, wordUnknown, 0)
 		open()
-		w.wait(lease)
+		w.wait(leaseTime)
 		w.holds("shop", 1)
 		one.cutOff(false)
 		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
@@ -377,14 +377,14 @@ func TestATurnThatRanOutAndIsGivenAgainGoesOn(t *testing.T) {
 	})
 }
 
-// Whoever is told by the journal that the turn is another's stops at once, also
+// Whoever is told by the journal that the lease is another's stops at once, also
 // while it believes in it.
 func TestARefusedStepEndsTheTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		one, two := w.replica(), w.replica()
 		one.mu.Lock()
-		one.holder, one.number = two.seat, one.number+1
-		two.had, two.until = one.number, time.Now().Add(time.Minute)
+		one.holder, one.term = two.seat, one.term+1
+		two.had, two.expiresAt = one.term, time.Now().Add(time.Minute)
 		one.mu.Unlock()
 		w.outbox.add(schemas.TypeInvited, "shop", "0")
 		w.until("it stands by", func() bool { _, word := one.Ready(); return word == wordStandby })
