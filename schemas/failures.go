@@ -47,7 +47,7 @@ var failures = []failureRow{
 		"The activation was interrupted. Request a new code and enter it.", nextCode}},
 	{TypeActivationFailed, FailureOutcomeUnknown, Failure{ActionContactSupport, false, "Neither the request nor the probe got a response: the code may have been used.",
 		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},
-	{TypeActivationFailed, FailureAnswerUnreadable, Failure{ActionContactSupport, false, "The code was used, but the response has no usable credentials; the service keeps the response.",
+	{TypeActivationFailed, FailureAnswerUnreadable, Failure{ActionContactSupport, false, "The response reports success but has no usable credentials, so it is not known whether the code was used; the service keeps the response and does not send the code again.",
 		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},
 	{TypeActivationFailed, FailureCredentialsInvalid, Failure{ActionContactSupport, false, "Invoicebox rejects the credentials that it issued.",
 		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
 )
 
 // accounts are the commands about partner accounts.
@@ -25,6 +27,8 @@ type accountJSON struct {
 	Name      string   `json:"name"`
 	PartnerID string   `json:"partnerId"`
 	Gate      gateJSON `json:"gate"`
+	// What keeps all its calls from being made.
+	WaitsFor []obstacleJSON `json:"waitsFor,omitzero"`
 }
 
 type gateJSON struct {
@@ -53,11 +57,12 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 		var lines []string
 		views, rows := []accountJSON{}, [][]any{}
 		for _, a := range list {
-			g := a.Gate
+			g := situation.Gate(a)
 			if g.State == journal.GateOpen {
 				g.Reason, g.Count = "", 0 // faults in a row, as they were when it opened
 			}
-			d, check := situation.Gate(a), situation.CheckAt(a)
+			obstacles := situation.AccountObstacles(a)
+			d, check := situation.DescribeGate(a), situation.CheckAt(a)
 			until := when(d.Until)
 			if g.State != journal.GateOpen && g.State != journal.GatePaused && d.Until.IsZero() {
 				until = "waits for a trial call"
@@ -66,14 +71,20 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Gate: gateJSON{
 				State: string(g.State), Reason: g.Reason, Until: instant(d.Until), Since: instant(g.Since), Count: g.Count,
 				Detail: d.Words, NextCheckAt: instant(check), Command: d.Command,
-			}})
+			}, WaitsFor: obstacleViews(obstacles)})
 			rows = append(rows, []any{a.Name, a.PartnerID, g.State, g.Reason, until, when(g.Since), when(check)})
-			if g.State != journal.GateOpen {
-				line := "account " + a.Name + " is " + d.Words
-				if d.Command != "" {
-					line += " (`" + d.Command + "`)"
+			for _, o := range obstacles {
+				line := worker.WhyWaits([]onboarding.Obstacle{o})
+				if o.Until.IsZero() && o.Cause == onboarding.CauseBusy {
+					continue // of the moment
+				}
+				if !strings.Contains(line, "account "+a.Name) {
+					line = "account " + a.Name + ": " + line
 				}
 				lines = append(lines, line)
+			}
+			for _, owner := range situation.BlockedOn(a) {
+				lines = append(lines, "worker "+owner+" sends nothing for account "+a.Name+": its settings cannot be used, see its log and /readyz")
 			}
 		}
 		if len(list) > 0 && !situation.Running() {

@@ -335,7 +335,7 @@ func TestShowNamesTheCause(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.must(append([]string{"operations", "show", o.ID, "--output", "json"}, r.beside()...)...)), &shown); err != nil {
 		t.Fatal(err)
 	}
-	if a := shown.Attention; a == nil || a.Cause != "partner_id_refused" || a.Meaning == "" || !strings.Contains(a.Advice, "--partner-id") || shown.AttemptList[0].Reason != a.Cause {
+	if a := shown.Attention; a == nil || a.Cause != "partner_id_refused" || a.Uncertain != "" || a.Meaning == "" || !strings.Contains(a.Advice, "--partner-id") || shown.AttemptList[0].Reason != a.Cause {
 		t.Errorf("shown is %+v, attempts %+v", a, shown.AttemptList)
 	}
 	text := w.log.String()

@@ -16,13 +16,14 @@ import (
 	"invoicebox-worker/cmd/internal/worker"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/invoicebox"
 )
 
 // bulkAct is a command about one operation in attention, or about all of a kind.
 type bulkAct struct {
 	actFlags
 	ID      string `arg:"" optional:"" name:"id" help:"The operation's id, as listed and as the events' operationid; not with --all."`
-	All     bool   `name:"all" group:"command" help:"Act on all operations in attention for one reason; --reason then names that reason, such as request_rejected. Shows their number first and asks for confirmation."`
+	All     bool   `name:"all" group:"command" help:"Act on all operations in attention for one reason; --reason then names that reason, such as request_rejected, or the cause shown by operations show, such as wrong_address. Shows their number first and asks for confirmation."`
 	Account string `name:"account" group:"command" placeholder:"NAME" help:"With --all: only operations of this account."`
 	Note    string `name:"note" group:"command" placeholder:"TEXT" help:"With --all: the reason for the audit trail; never a secret."`
 	Yes     bool   `name:"yes" group:"command" help:"With --all: do not ask for confirmation."`
@@ -58,13 +59,14 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 		one := operationAct{actFlags: c.actFlags, ID: c.ID}
 		return one.act(ctx, s, env, command, nil)
 	}
-	reason := onboarding.Reason(c.Reason)
-	row, known := onboarding.AttentionOf(reason)
+	reason := c.Reason
+	_, known := onboarding.AttentionOf(onboarding.Reason(reason))
+	_, isCause := onboarding.AdviceOf(invoicebox.Reason(reason))
 	switch {
 	case c.ID != "":
 		return &usageError{"an operation's id and --all exclude each other"}
-	case !known:
-		return &usageError{"--all needs --reason with a reason of attention: " + strings.Join(reasonsFor(command), ", ")}
+	case !known && !isCause:
+		return &usageError{"--all needs --reason with a reason of attention: " + strings.Join(reasonsFor(command), ", ") + "; or with a cause, as `operations show` names it, such as wrong_address or partner_id_refused"}
 	case command == onboarding.CommandClose && strings.TrimSpace(c.Note) == "":
 		return &usageError{"--note is required: why the operations are closed, for the audit trail"}
 	}
@@ -77,7 +79,7 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 		if err != nil {
 			return err
 		}
-		view := bulkJSON{Act: string(command), Reason: string(row.Reason), Selected: len(chosen), NotSafe: notSafe}
+		view := bulkJSON{Act: string(command), Reason: reason, Selected: len(chosen), NotSafe: notSafe}
 		if len(chosen) == 0 {
 			return c.write(env.stdout, view, func(w io.Writer) {
 				_, _ = fmt.Fprintf(w, "no operation in attention for %s that may be %s%s\n", reason, pastOf(command), notSafeText(notSafe))
@@ -100,7 +102,8 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 
 // choose lists the operations that the act is safe for, the oldest first, and
 // counts the others.
-func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboarding.Command, reason onboarding.Reason) (chosen []journal.OperationRecord, notSafe int, err error) {
+func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboarding.Command, reason string) (chosen []journal.OperationRecord, notSafe int, err error) {
+	_, known := onboarding.AttentionOf(onboarding.Reason(reason))
 	filter := journal.OperationFilter{Account: c.Account, State: journal.Attention, Limit: 1000}
 	for {
 		page, err := j.Operations(ctx, filter)
@@ -108,9 +111,17 @@ func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboard
 			return nil, 0, err
 		}
 		for _, o := range page {
+			selected := o.Reason == reason
+			if !known { // the cause is with the attempts
+				d, err := j.Operation(ctx, o.UUID)
+				if err != nil {
+					return nil, 0, err
+				}
+				selected = causeOf(d) == reason
+			}
 			switch {
-			case o.Reason != string(reason):
-			case onboarding.Permit(command, o.Kind, o.State, reason, o.Doubt) != nil:
+			case !selected:
+			case onboarding.Permit(command, o.Kind, o.State, onboarding.Reason(o.Reason), o.Doubt) != nil:
 				notSafe++
 			default:
 				chosen = append(chosen, o)
@@ -125,7 +136,7 @@ func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboard
 }
 
 // preview says what would be done.
-func (c *bulkAct) preview(w io.Writer, command onboarding.Command, reason onboarding.Reason, chosen []journal.OperationRecord, notSafe int) {
+func (c *bulkAct) preview(w io.Writer, command onboarding.Command, reason string, chosen []journal.OperationRecord, notSafe int) {
 	type group struct{ account, kind string }
 	counts := map[group]int{}
 	for _, o := range chosen {

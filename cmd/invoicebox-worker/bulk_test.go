@@ -28,7 +28,7 @@ func TestBulkActs(t *testing.T) {
 	bulk(exitUsage, "exclude each other", "", "retry", ops["s1"].ID, "--all", "--reason", "request_rejected")
 	bulk(exitUsage, "are for --all", "", "retry", ops["s1"].ID, "--yes")
 	bulk(exitUsage, "request_rejected", "", "retry", "--all")
-	bulk(exitUsage, "reason of attention", "", "retry", "--all", "--reason", "too late")
+	bulk(exitUsage, "wrong_address or partner_id_refused", "", "retry", "--all", "--reason", "too late")
 	bulk(exitUsage, "--note is required", "", "close", "--all", "--reason", "answer_unreadable", "--yes")
 
 	// Nothing is done before it was confirmed, and of other accounts nothing.
@@ -39,12 +39,18 @@ func TestBulkActs(t *testing.T) {
 	bulk(exitDone, "that may be retried (1 more are left out", "", "retry", "--all", "--reason", "answer_unreadable")
 	r.waiting(3)
 
+	// The cause selects as well: it is that of the last attempt.
+	bulk(exitFailed, "retry 2 operations in attention for forbidden", "no\n", "retry", "--all", "--reason", "forbidden")
+	bulk(exitDone, "no operation in attention for wrong_address", "", "retry", "--all", "--reason", "wrong_address")
+	bulk(exitDone, "(1 more are left out", "", "retry", "--all", "--reason", "body_unusable")
+
 	var done bulkJSON
 	out := bulk(exitDone, "selected", "yes\n", "retry", "--all", "--reason", "request_rejected", "--note", "the URL was wrong", "--output", "json")
 	if err := json.Unmarshal([]byte(out), &done); err != nil || done.Selected != 2 || done.Performed != 2 || done.Waiting != 0 || len(done.Refused) != 0 {
 		t.Errorf("%v: %s", err, out)
 	}
 	r.results(schemas.TypeActivated, 2)
+	bulk(exitDone, "no operation in attention for forbidden", "", "retry", "--all", "--reason", "forbidden")
 	bulk(exitDone, "close: 1 performed, 0 refused", "", "close", "--all", "--reason", "answer_unreadable", "--note", "new codes were sent", "--yes")
 	r.waiting(0)
 	if out := r.must(append([]string{"operations", "show", ops["s3"].ID}, r.beside()...)...); !strings.Contains(out, "new codes were sent") {

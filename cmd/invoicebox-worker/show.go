@@ -218,6 +218,8 @@ func detailView(d journal.OperationDetail) operationJSON {
 		o.Attention.Cause = causeOf(d)
 		if advice, ok := onboarding.AdviceOf(invoicebox.Reason(o.Attention.Cause)); ok {
 			o.Attention.Meaning, o.Attention.Advice = advice.Means, advice.Do
+			row, _ := onboarding.AttentionOf(onboarding.Reason(d.Reason))
+			o.Attention.Uncertain = row.UncertainOf(d.Doubt, true)
 		}
 	}
 	o.Events, o.Published = eventViews(d.Events), outputViews(d.Output)

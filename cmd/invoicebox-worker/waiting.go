@@ -37,12 +37,13 @@ type notes struct {
 	texts   []string
 }
 
-// mark returns the sign for a row, " [1]" and so on, empty where the row itself
-// says it all.
+// mark returns the signs for a row, " [1][2]" and so on, empty where the row itself
+// says it all. What is about the operation alone is marked where nothing else is.
 func (n *notes) mark(list []onboarding.Obstacle) string {
+	signs := ""
 	for _, o := range list {
 		text := noteOf(o)
-		if text == "" {
+		if text == "" || signs != "" && ofOperation(o.Cause) {
 			continue
 		}
 		if n.numbers == nil {
@@ -52,9 +53,22 @@ func (n *notes) mark(list []onboarding.Obstacle) string {
 			n.texts = append(n.texts, text)
 			n.numbers[text] = len(n.texts)
 		}
-		return fmt.Sprintf(" [%d]", n.numbers[text])
+		signs += fmt.Sprintf("[%d]", n.numbers[text])
 	}
-	return ""
+	if signs == "" {
+		return ""
+	}
+	return " " + signs
+}
+
+// ofOperation tells whether a cause is about one operation, and not its account or
+// the worker.
+func ofOperation(c onboarding.Cause) bool {
+	switch c {
+	case onboarding.CauseLane, onboarding.CauseQuiet, onboarding.CauseStore, onboarding.CauseVerification, onboarding.CauseBackOff, onboarding.CausePerson:
+		return true
+	}
+	return false
 }
 
 // print writes the notes.

@@ -15,7 +15,9 @@ type checkRow struct {
 var checkRows = []checkRow{
 	{sigTokenGood, ResultTokenWorks},
 	{sigUnauthorized, ResultAccountTokenRefused},
-	{sigTokenOdd, ResultNotTheAPI},
+	{sigTokenOdd, ResultCheckDenied},
+	{sigTokenAddress, ResultNotTheAPI},
+	{sigTokenPartner, ResultPartnerRefused},
 	{sigLimited, ResultAccountThrottled},
 	{sigTokenBad, ResultNoAnswer},
 	{sigNone, ResultNoPermitLeft},
@@ -31,9 +33,10 @@ func checkResult(s signal) Result {
 }
 
 // needsCheck reports whether a person's command on an account is done by a check of its
-// token: so is a resume where only a good token resumes it.
-func needsCheck(c Command, g journal.Gate) bool {
-	if c == CommandCheck {
+// token: so is a resume where only a good token resumes it. Blocked: this process's
+// own check pauses the account, and nothing else.
+func needsCheck(c Command, g journal.Gate, blocked bool) bool {
+	if c == CommandCheck || c == CommandResume && blocked {
 		return true
 	}
 	paused := g.State == journal.GatePaused && (g.Reason == string(ReasonToken) || g.Reason == string(ReasonAddress))
@@ -58,7 +61,7 @@ func (p *Pool) checkAccount(s scope, acc *account, i journal.PendingIntent) (end
 		}
 		now := time.Now()
 		acc.gate.mu.Lock()
-		g, checkAt := acc.gate.g, acc.gate.checkAt
+		g, checkAt := acc.gate.shown(), acc.gate.checkAt
 		acc.gate.mu.Unlock()
 		result := checkResult(verdict)
 		words := resultOf(result).words + " Account " + acc.Name + " is " + DescribeGate(acc.Name, g, checkAt, now).Words + "."

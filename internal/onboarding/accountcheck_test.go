@@ -25,6 +25,8 @@ func TestAccountCheck(t *testing.T) {
 		"OpenAndGood":       {answer{}, answer{}, "", CommandCheck, ResultTokenWorks, journal.GateOpen},
 		"OpenAndRefused":    {answer{}, answer{status: 401}, "", CommandCheck, ResultAccountTokenRefused, journal.GatePaused},
 		"OpenAndStrange":    {answer{}, odd, "", CommandCheck, ResultNotTheAPI, journal.GateOpen},
+		"OpenAndForeign":    {answer{}, answer{status: 422, body: partnerRefusal}, "", CommandCheck, ResultPartnerRefused, journal.GateOpen},
+		"OpenAndDenied":     {answer{}, answer{status: 403}, "", CommandCheck, ResultCheckDenied, journal.GateOpen},
 		"OpenAndAway":       {answer{}, answer{fail: invoicebox.ReasonConnect, unsent: true}, "", CommandCheck, ResultNoAnswer, journal.GateOpen},
 		"OpenAndThrottled":  {answer{}, answer{status: 429}, "", CommandCheck, ResultAccountThrottled, journal.GateLimited},
 		"TokenStillBad":     {answer{status: 401}, answer{status: 401}, ReasonToken, CommandCheck, ResultAccountTokenRefused, journal.GatePaused},

@@ -130,6 +130,8 @@ const (
 
 	ResultAccountTokenRefused Result = "account_token_refused"
 	ResultNotTheAPI           Result = "not_the_api"
+	ResultPartnerRefused      Result = "partner_id_refused"
+	ResultCheckDenied         Result = "check_denied"
 	ResultAccountThrottled    Result = "account_throttled"
 	ResultNoAnswer            Result = "no_answer"
 	ResultNoPermitLeft        Result = "no_permit"
@@ -167,7 +169,9 @@ var resultRows = []resultRow{
 	{ResultTokenOpens, journal.IntentRefused, "The account is paused for its token or address: only a check of its token resumes it. Use `accounts check`."},
 	{ResultTokenWorks, journal.IntentPerformed, "Invoicebox accepts the account's token."},
 	{ResultAccountTokenRefused, journal.IntentRefused, "Invoicebox refuses the account's token: put a valid one into --token-file."},
-	{ResultNotTheAPI, journal.IntentRefused, "What answers at --invoicebox-url is not the Invoicebox API, or it denies the account the check: correct --invoicebox-url and restart the worker."},
+	{ResultNotTheAPI, journal.IntentRefused, "What answers at --invoicebox-url is not the Invoicebox API: correct --invoicebox-url and restart the worker."},
+	{ResultPartnerRefused, journal.IntentRefused, "Invoicebox does not accept the partner id: compare --partner-id, and whose token --token-file holds, with the contract."},
+	{ResultCheckDenied, journal.IntentRefused, "The check of the token was answered, and the answer does not say whether the token works: the account may lack the right, a gateway may refuse this machine, or the response was cut."},
 	{ResultAccountThrottled, journal.IntentRefused, "Invoicebox answers that the account's limit of requests is used up; nothing is known of the token."},
 	{ResultNoAnswer, journal.IntentRefused, "Invoicebox fails or cannot be reached; nothing is known of the token."},
 	{ResultNoPermitLeft, journal.IntentRefused, "No request is left in this window, so the token was not checked. Try again in a minute."},

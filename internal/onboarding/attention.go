@@ -1,6 +1,8 @@
 package onboarding
 
 import (
+	"strings"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/schemas"
 )
@@ -18,8 +20,8 @@ type AttentionRow struct {
 	// operation of which an attempt may have been executed. See Safe.
 	Commands []Command
 	InDoubt  []Command
-	// Executed: the code is spent. When a person closes it, the same code is not
-	// sent again.
+	// Executed: the code counts as spent. When a person closes it, the same code is
+	// not sent again.
 	Executed bool
 	// Overtaken: one in doubt without an answer is superseded when a newer code
 	// of the shop, or address, succeeds: nobody has to look any more.
@@ -37,11 +39,11 @@ var attention = []AttentionRow{
 		schemas.FailureOutcomeLost, []Command{CommandEnter, CommandClose}, nil, false, true},
 	{ReasonRequestRejected, []journal.Kind{journal.Invite, journal.Activate},
 		"Invoicebox refused in a form that blames our request, rights or address, not the shop's value; this request had no effect.",
-		"What is wrong: the answer's status and code may tell.",
+		"What is wrong; the status and code of the answer may tell.",
 		schemas.FailureRequestRejected, []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false, true},
 	{ReasonAnswerUnreadable, []journal.Kind{journal.Activate},
-		"The activation was executed and the code is spent; the answer is kept as it came.",
-		"Whether it holds merchant id and token in a form that a person can read.",
+		"The request was answered with the status of a success, and no merchant id and token could be read from the answer. The answer is kept as it came, and the code is not sent again.",
+		"Whether Invoicebox executed the activation, so that the code is spent; another server, such as a gateway, may have answered. Whether the answer holds merchant id and token in a form that a person can read.",
 		schemas.FailureAnswerUnreadable, []Command{CommandReread, CommandEnter, CommandClose}, nil, true, false},
 	{ReasonMerchantConflict, []journal.Kind{journal.Activate},
 		"The activation was executed; its merchant is not the shop's known one, or is another shop's. Nothing was announced; the answer is kept.",
@@ -71,6 +73,19 @@ var attention = []AttentionRow{
 		"The activation was executed, and its answer or its secret was in a journal that was lost; the result topics say so. The code is spent.",
 		"Whether the token, which is nowhere any more, still works.",
 		schemas.FailureCredentialsLost, []Command{CommandEnter, CommandClose}, nil, true, false},
+}
+
+// UncertainOf says what is not certain of an operation in the row's attention.
+// Explained: the cause of the refusal is known, so that much is not uncertain.
+func (row AttentionRow) UncertainOf(doubt, explained bool) string {
+	words := row.Uncertain
+	if row.Reason == ReasonRequestRejected && explained {
+		words = ""
+	}
+	if doubt && row.InDoubt != nil {
+		words = strings.TrimSpace(words + " Whether an earlier request was executed.")
+	}
+	return words
 }
 
 // AttentionRows returns the table of attention, for commands and documents.

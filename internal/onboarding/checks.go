@@ -123,7 +123,7 @@ func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
 			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
 			p.endCheck(s, id, endOf(x, v))
 			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
-			verdict, told = checkSignal(v.Class), p.told(acc, v)
+			verdict, told = checkSignal(v), p.told(acc, v)
 		}
 	}
 	now := time.Now()
@@ -134,16 +134,36 @@ func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
 	return verdict
 }
 
-// checkSignals is what a check of the account's own token tells its gate; what is
-// not here is no answer.
-var checkSignals = map[invoicebox.Class]signal{
-	invoicebox.Done: sigTokenGood, invoicebox.Unauthorized: sigUnauthorized, invoicebox.Limited: sigLimited,
-	invoicebox.OurFault: sigTokenOdd, invoicebox.Refused: sigTokenOdd, invoicebox.Unreadable: sigTokenOdd,
+// A checkSignalRow says what a check of the account's own token tells its gate. The
+// first row that fits decides.
+type checkSignalRow struct {
+	class  invoicebox.Class
+	fault  invoicebox.Fault  // FaultNone is any
+	reason invoicebox.Reason // "" is any
+	signal signal
 }
 
-func checkSignal(c invoicebox.Class) signal {
-	if s, ok := checkSignals[c]; ok {
-		return s
+// checkSignals: what is not here is no answer. The check sends a token and nothing
+// else: whoever refuses its form, or reports success in another form, is not the API.
+var checkSignals = []checkSignalRow{
+	{class: invoicebox.Done, signal: sigTokenGood},
+	{class: invoicebox.Unauthorized, signal: sigUnauthorized},
+	{class: invoicebox.Limited, signal: sigLimited},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: sigTokenPartner},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: sigTokenOdd},
+	{class: invoicebox.OurFault, signal: sigTokenAddress},
+	{class: invoicebox.Refused, signal: sigTokenOdd},
+	{class: invoicebox.Unreadable, reason: invoicebox.ReasonBodyCut, signal: sigTokenOdd},
+	{class: invoicebox.Unreadable, signal: sigTokenAddress},
+	{class: invoicebox.Unknown, reason: invoicebox.ReasonNotHTTP, signal: sigTokenAddress},
+	{class: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: sigTokenAddress},
+}
+
+func checkSignal(v invoicebox.Verdict) signal {
+	for _, r := range checkSignals {
+		if r.class == v.Class && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {
+			return r.signal
+		}
 	}
 	return sigTokenBad
 }
@@ -151,12 +171,18 @@ func checkSignal(c invoicebox.Class) signal {
 // gateChanged says so to whom it concerns: people, metrics, journal, dispatcher.
 func (p *Pool) gateChanged(acc *account) {
 	acc.gate.mu.Lock()
-	g := acc.gate.g
+	g, checkAt := acc.gate.shown(), acc.gate.checkAt
 	acc.gate.mu.Unlock()
 	p.metrics.gate(acc.Name, g.State)
 	attrs := []any{"account", acc.Name, "state", string(g.State), "reason", g.Reason}
 	if !g.Until.IsZero() {
 		attrs = append(attrs, "until", g.Until)
+	}
+	if !checkAt.IsZero() {
+		attrs = append(attrs, "next_check", checkAt)
+	}
+	if d := DescribeGate(acc.Name, g, time.Time{}, time.Now()); d.Todo != "" {
+		attrs = append(attrs, "to_do", d.Todo)
 	}
 	p.log.Warn("the account's gate changed", attrs...)
 	select {
@@ -306,9 +332,10 @@ func (p *Pool) refreshGates(ctx context.Context) error {
 		if adopted {
 			x.adopt(g, now)
 		}
+		state := x.shown().State
 		x.mu.Unlock()
 		if adopted {
-			p.metrics.gate(acc.Name, g.State)
+			p.metrics.gate(acc.Name, state)
 			p.log.Info("the account's gate was changed from outside", "account", acc.Name, "state", string(g.State), "reason", g.Reason)
 		}
 	}

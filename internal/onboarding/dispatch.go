@@ -180,8 +180,9 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		next = earliest(next, p.tokenCheck(s, acc, now))
 		var calls []work
 		p.mu.Lock()
-		room, codes := p.freeRoom(acc), acc.activating
+		room, codes, inFlight := p.freeRoom(acc), acc.activating, acc.inFlight
 		p.mu.Unlock()
+		whole := room
 		planned := func(w work, n int, trial bool) {
 			if n > 0 {
 				claims = append(claims, claim{acc, w, n, trial})
@@ -219,6 +220,11 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			hungry = true
 			continue
 		}
+		proving := acc.gate.proving()
+		if proving && (inFlight > 0 || room < whole) {
+			hungry = true
+			continue
+		}
 		permits, at, err := p.permits(s.run, acc, &egress)
 		if err != nil {
 			return claims, next, true, err
@@ -239,6 +245,11 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			if acc.gate.takeTrial(now) {
 				planned(calls[len(calls)-1], 1, true)
 			}
+			continue
+		}
+		if proving {
+			// As for a trial: an invitation is the smaller loss.
+			planned(calls[len(calls)-1], 1, false)
 			continue
 		}
 		beyond, at := p.beyondReserve(acc, n, free, codes, now)

@@ -292,6 +292,7 @@
 //	open     any            unauthorized  any        paused
 //	open     any            rights        any        one more; paused at 3
 //	open     any            address       any        one more; paused at 3
+//	open     any            partner       any        one more; paused at 3
 //	open     any            request       any        one more; paused at 3
 //	open     any            refused       any        one more shop; paused at 20
 //	open     any            unusable      any        one more shop; paused at 3
@@ -302,11 +303,13 @@
 //	limited  any            unauthorized  any        paused
 //	limited  any            rights        the trial  one more; paused at 3
 //	limited  any            address       the trial  one more; paused at 3
+//	limited  any            partner       the trial  one more; paused at 3
 //	limited  any            request       the trial  one more; paused at 3
 //	limited  any            refused       the trial  one more shop; paused at 20
 //	limited  any            unusable      the trial  one more shop; paused at 3
 //	resting  rights         rights        the trial  paused
 //	resting  address        address       the trial  paused
+//	resting  partner_id     partner       the trial  paused
 //	resting  request        request       the trial  paused
 //	resting  refusals       refused       the trial  paused
 //	resting  answers        unusable      the trial  paused
@@ -320,6 +323,7 @@
 //	resting  any            unauthorized  any        paused
 //	resting  any            rights        the trial  one more; paused at 3
 //	resting  any            address       the trial  one more; paused at 3
+//	resting  any            partner       the trial  one more; paused at 3
 //	resting  any            request       the trial  one more; paused at 3
 //	resting  any            refused       the trial  one more shop; paused at 20
 //	resting  any            unusable      the trial  one more shop; paused at 3
@@ -336,11 +340,20 @@
 //	paused   address        resume        any        stays
 //	paused   any            resume        any        one trial
 //	paused   rights         changed       any        one trial
+//	paused   partner_id     changed       any        one trial
 //	paused   request        changed       any        one trial
 //	paused   refusals       changed       any        one trial
 //	paused   answers        changed       any        one trial
 //	paused   refusals       answered      any        open
 //	paused   answers        usable        any        open
+//
+// Beside the gate that replicas share, each has a block of its own: a check of the
+// token by which it finds that its own settings cannot be used (what answers is not
+// the API, or the partner id is not accepted) lets it send nothing until a later
+// check succeeds. The check before the start counts. The check does not carry the
+// partner id: until an answer has shown that an account's settings are right, one
+// call is made at a time, and the first that tells of a wrong address or partner id
+// pauses the account.
 //
 // # What it does not
 //

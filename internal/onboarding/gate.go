@@ -39,6 +39,14 @@ type gate struct {
 	// such answer pauses again. It counts also while the gate is closed.
 	unusable shopSet
 	start    slowStart
+
+	// What the last check of this process says against its own settings, "" for
+	// nothing. It is not in the journal: other replicas may have other settings.
+	blocked      Reason
+	blockedSince time.Time
+	// unproven: no answer has shown yet that the account's settings are right. One
+	// call is made at a time.
+	unproven bool
 }
 
 func newGate(cfg Config, g journal.Gate, now time.Time) *gate {
@@ -76,7 +84,7 @@ func (x *gate) activations(inFlight int) int {
 func (x *gate) allowance(now time.Time) (n int, until time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	switch x.g.State {
+	switch x.shown().State {
 	case journal.GateOpen:
 		return unlimited, time.Time{}
 	case journal.GatePaused:
@@ -103,7 +111,7 @@ func (x *gate) unwell() bool {
 func (x *gate) takeTrial(now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.g.State == journal.GateOpen || x.g.State == journal.GatePaused || now.Before(x.opens) || x.trial || x.unsounded() {
+	if s := x.shown().State; s == journal.GateOpen || s == journal.GatePaused || now.Before(x.opens) || x.trial || x.unsounded() {
 		return false
 	}
 	x.trial = true
@@ -121,7 +129,41 @@ func (x *gate) endTrial() {
 func (x *gate) closed(trial bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.g.State == journal.GatePaused || x.g.State != journal.GateOpen && !trial
+	s := x.shown().State
+	return s == journal.GatePaused || s != journal.GateOpen && !trial
+}
+
+// shown is the gate as it stands for this process: paused where its own check says
+// so. The caller holds mu.
+func (x *gate) shown() journal.Gate {
+	if x.blocked == "" || x.g.State == journal.GatePaused {
+		return x.g
+	}
+	return journal.Gate{State: journal.GatePaused, Reason: string(x.blocked), Since: stored(x.blockedSince)}
+}
+
+// blockedOnly tells whether nothing but this process's own check pauses the
+// account. The caller holds mu.
+func (x *gate) blockedOnly() bool { return x.blocked != "" && x.g.State != journal.GatePaused }
+
+// proving tells whether calls are made one at a time, until an answer shows that
+// the account's settings are right.
+func (x *gate) proving() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.unproven
+}
+
+// block blocks or unblocks the account by what this process's own check says, and
+// tells whether that changed. The caller holds mu.
+func (x *gate) block(s signal, now time.Time) (changed bool) {
+	reason, speaks := blocks[s]
+	if !speaks || reason == x.blocked {
+		return false
+	}
+	x.blocked, x.blockedSince = reason, now
+	x.scheduleCheck(now)
+	return true
 }
 
 // tell changes the gate and says whether the journal has to be told. Told is
@@ -134,9 +176,19 @@ func (x *gate) tell(s signal, told time.Duration, trial bool, now time.Time) boo
 func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	blocked := x.block(s, now)
+	return x.move(shop, s, told, trial, now) || blocked
+}
+
+// move makes the move of a signal and says whether the journal has to be told.
+// The caller holds mu.
+func (x *gate) move(shop string, s signal, told time.Duration, trial bool, now time.Time) bool {
 	before := x.g
 	if s == sigAnswered {
 		x.checks, x.refused = 0, nil
+	}
+	if s == sigAnswered || s == sigRefused || s == sigUsable {
+		x.unproven = false
 	}
 	if s == sigUsable {
 		x.unusable = nil
@@ -177,7 +229,7 @@ func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now
 		if x.g.State != journal.GateOpen {
 			x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
 		}
-		if x.count(reason) >= faultsToPause {
+		if x.count(reason) >= faultsToPause || x.unproven && (s == sigAddress || s == sigPartner) {
 			x.close(journal.GatePaused, reason, time.Time{}, now)
 		}
 	case sound:
@@ -249,7 +301,7 @@ func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 // stays so.
 func (x *gate) retry(now time.Time) bool {
 	reason := Reason(x.g.Reason)
-	if x.g.State != journal.GatePaused || reason != ReasonRights && reason != ReasonRequest {
+	if x.g.State != journal.GatePaused || reason != ReasonRights && reason != ReasonRequest && reason != ReasonPartner {
 		return false
 	}
 	x.close(journal.GateResting, x.g.Reason, now, now)
@@ -273,7 +325,7 @@ func (x *gate) checked(now time.Time) {
 	defer x.mu.Unlock()
 	x.checks++
 	x.scheduleCheck(now)
-	if x.unsounded() {
+	if x.unsounded() && x.blocked == "" {
 		x.checkAt = later(x.opens, now.Add(time.Second))
 	}
 	if x.renewed && !x.checkAt.IsZero() {
@@ -293,7 +345,7 @@ func (x *gate) scheduleCheck(now time.Time) {
 	if x.unsounded() {
 		x.checkAt = later(x.opens, now)
 	}
-	if x.g.State == journal.GatePaused && (x.g.Reason == string(ReasonToken) || x.g.Reason == string(ReasonAddress)) {
+	if x.blocked != "" || x.g.State == journal.GatePaused && (x.g.Reason == string(ReasonToken) || x.g.Reason == string(ReasonAddress)) {
 		x.checkAt = now.Add(growing(x.cfg.TokenCheckBase, x.cfg.TokenCheckCap, x.checks))
 	}
 }

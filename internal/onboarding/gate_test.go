@@ -12,8 +12,8 @@ import (
 
 var signalNames = map[signal]string{
 	sigNone: "none", sigAnswered: "answered", sigLimited: "limited", sigDrained: "drained", sigFault: "fault",
-	sigUnauthorized: "unauthorized", sigRights: "rights", sigAddress: "address", sigRequest: "request",
-	sigTokenGood: "token good", sigTokenBad: "token bad", sigTokenOdd: "token odd", sigRefused: "refused", sigUnusable: "unusable", sigUsable: "usable", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
+	sigUnauthorized: "unauthorized", sigRights: "rights", sigAddress: "address", sigPartner: "partner", sigRequest: "request",
+	sigTokenGood: "token good", sigTokenBad: "token bad", sigTokenOdd: "token odd", sigTokenAddress: "token address", sigTokenPartner: "token partner", sigRefused: "refused", sigUnusable: "unusable", sigUsable: "usable", sigPause: "pause", sigResume: "resume", sigChanged: "changed",
 }
 
 // Every pair of state and signal, with and without the trial, against what is
@@ -21,25 +21,25 @@ var signalNames = map[signal]string{
 func TestGateMoves(t *testing.T) {
 	want := map[string]gateMove{
 		"open answered": open, "open limited": limit, "open drained": limit, "open fault": countFault,
-		"open unauthorized": pause, "open rights": countPause, "open address": countPause, "open request": countPause,
+		"open unauthorized": pause, "open rights": countPause, "open address": countPause, "open partner": countPause, "open request": countPause,
 		"limited limited": limit, "limited drained": limit, "limited unauthorized": pause,
 		"limited answered trial": open, "limited fault trial": rest, "limited rights trial": countPause,
-		"limited address trial": countPause, "limited request trial": countPause,
+		"limited address trial": countPause, "limited partner trial": countPause, "limited request trial": countPause,
 		"resting limited": limit, "resting unauthorized": pause,
 		"resting answered trial": open, "resting drained trial": limit, "resting fault trial": rest, "resting rights trial": countPause,
-		"resting address trial": countPause, "resting request trial": countPause,
+		"resting address trial": countPause, "resting partner trial": countPause, "resting request trial": countPause,
 		"open unusable": countUnusable, "limited unusable trial": countUnusable, "resting unusable trial": countUnusable,
 		"paused/answers changed": try, "paused/answers usable": open, "paused/answers pause": pause, "paused/answers resume": try,
 		"open refused": countShop, "limited refused trial": countShop, "resting refused trial": countShop,
 		"paused/token token good": open, "paused/address token good": try,
 		"open pause": pause, "limited pause": pause, "resting pause": pause, "paused/token pause": pause, "paused/address pause": pause,
-		"paused/rights pause": pause, "paused/request pause": pause, "paused/a person pause": pause, "paused/operator pause": pause,
+		"paused/rights pause": pause, "paused/partner_id pause": pause, "paused/partner_id resume": try, "paused/partner_id changed": try, "paused/request pause": pause, "paused/a person pause": pause, "paused/operator pause": pause,
 		"paused/rights resume": try, "paused/request resume": try, "paused/a person resume": try, "paused/operator resume": try,
 		"paused/rights changed": try, "paused/request changed": try, "paused/refusals changed": try, "paused/refusals answered": open,
 		"paused/refusals pause": pause, "paused/refusals resume": try,
 	}
 	// The trial after a pause: as any other of a rest, but for the same fault again.
-	for reason, again := range map[Reason]signal{ReasonRights: sigRights, ReasonAddress: sigAddress, ReasonRequest: sigRequest, ReasonRefusals: sigRefused, ReasonAnswers: sigUnusable} {
+	for reason, again := range map[Reason]signal{ReasonRights: sigRights, ReasonAddress: sigAddress, ReasonPartner: sigPartner, ReasonRequest: sigRequest, ReasonRefusals: sigRefused, ReasonAnswers: sigUnusable} {
 		for name, move := range maps.Clone(want) {
 			if rest, ok := strings.CutPrefix(name, "resting "); ok {
 				want["resting/"+string(reason)+" "+rest] = move
@@ -65,7 +65,7 @@ func TestGateMoves(t *testing.T) {
 		{State: journal.GatePaused, Reason: string(ReasonToken)}, {State: journal.GatePaused, Reason: string(ReasonAddress)},
 		{State: journal.GatePaused, Reason: string(ReasonRights)}, {State: journal.GatePaused, Reason: string(ReasonRequest)},
 		{State: journal.GatePaused, Reason: string(ReasonOperator)}, {State: journal.GatePaused, Reason: string(ReasonRefusals)}, {State: journal.GatePaused, Reason: "a person"},
-		{State: journal.GatePaused, Reason: string(ReasonAnswers)}, {State: journal.GateResting, Reason: string(ReasonAnswers)},
+		{State: journal.GatePaused, Reason: string(ReasonAnswers)}, {State: journal.GatePaused, Reason: string(ReasonPartner)}, {State: journal.GateResting, Reason: string(ReasonPartner)}, {State: journal.GateResting, Reason: string(ReasonAnswers)},
 		{State: journal.GateResting, Reason: string(ReasonRights)}, {State: journal.GateResting, Reason: string(ReasonAddress)},
 		{State: journal.GateResting, Reason: string(ReasonRequest)}, {State: journal.GateResting, Reason: string(ReasonRefusals)},
 	} {
@@ -210,7 +210,7 @@ func TestGateFromTheJournal(t *testing.T) {
 // and no other.
 func TestARestartRetriesAPause(t *testing.T) {
 	now := time.Now()
-	for reason, want := range map[Reason]bool{ReasonRights: true, ReasonRequest: true, ReasonToken: false, ReasonAddress: false, ReasonRefusals: false, "a person": false} {
+	for reason, want := range map[Reason]bool{ReasonRights: true, ReasonPartner: true, ReasonRequest: true, ReasonToken: false, ReasonAddress: false, ReasonRefusals: false, "a person": false} {
 		g := newGate(Config{}.withDefaults(), journal.Gate{State: journal.GatePaused, Reason: string(reason)}, now)
 		if got := g.retry(now); got != want {
 			t.Errorf("paused for %s: retried %v, want %v", reason, got, want)

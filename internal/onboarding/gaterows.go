@@ -16,10 +16,13 @@ const (
 	sigUnauthorized        // our token is bad
 	sigRights              // the account may not do this
 	sigAddress             // the base URL leads somewhere else
-	sigRequest             // the partner id or the request is not accepted
+	sigPartner             // the partner id is not accepted
+	sigRequest             // the form of the request is not accepted
 	sigTokenGood           // the token check succeeded
 	sigTokenBad            // it did not
 	sigTokenOdd            // it was answered, and says nothing of the token
+	sigTokenAddress        // what answered it is not the API
+	sigTokenPartner        // its answer does not accept the partner id
 	sigRefused             // Invoicebox refuses what one shop gave
 	sigUnusable            // a success that spent one shop's code, and nobody can use it
 	sigUsable              // a success of an activation was stored
@@ -73,6 +76,7 @@ var gateRows = []gateRow{
 	{journal.GateOpen, "", sigUnauthorized, false, pause},
 	{journal.GateOpen, "", sigRights, false, countPause},
 	{journal.GateOpen, "", sigAddress, false, countPause},
+	{journal.GateOpen, "", sigPartner, false, countPause},
 	{journal.GateOpen, "", sigRequest, false, countPause},
 	{journal.GateOpen, "", sigRefused, false, countShop},
 	{journal.GateOpen, "", sigUnusable, false, countUnusable},
@@ -84,6 +88,7 @@ var gateRows = []gateRow{
 	{journal.GateLimited, "", sigUnauthorized, false, pause},
 	{journal.GateLimited, "", sigRights, true, countPause},
 	{journal.GateLimited, "", sigAddress, true, countPause},
+	{journal.GateLimited, "", sigPartner, true, countPause},
 	{journal.GateLimited, "", sigRequest, true, countPause},
 	{journal.GateLimited, "", sigRefused, true, countShop},
 	{journal.GateLimited, "", sigUnusable, true, countUnusable},
@@ -91,6 +96,7 @@ var gateRows = []gateRow{
 	// The trial that follows a pause: the same again pauses again.
 	{journal.GateResting, ReasonRights, sigRights, true, pause},
 	{journal.GateResting, ReasonAddress, sigAddress, true, pause},
+	{journal.GateResting, ReasonPartner, sigPartner, true, pause},
 	{journal.GateResting, ReasonRequest, sigRequest, true, pause},
 	{journal.GateResting, ReasonRefusals, sigRefused, true, pause},
 	{journal.GateResting, ReasonAnswers, sigUnusable, true, pause},
@@ -106,6 +112,7 @@ var gateRows = []gateRow{
 	{journal.GateResting, "", sigUnauthorized, false, pause},
 	{journal.GateResting, "", sigRights, true, countPause},
 	{journal.GateResting, "", sigAddress, true, countPause},
+	{journal.GateResting, "", sigPartner, true, countPause},
 	{journal.GateResting, "", sigRequest, true, countPause},
 	{journal.GateResting, "", sigRefused, true, countShop},
 	{journal.GateResting, "", sigUnusable, true, countUnusable},
@@ -128,6 +135,7 @@ var gateRows = []gateRow{
 	{journal.GatePaused, ReasonAddress, sigResume, false, stay},
 	{journal.GatePaused, "", sigResume, false, try},
 	{journal.GatePaused, ReasonRights, sigChanged, false, try},
+	{journal.GatePaused, ReasonPartner, sigChanged, false, try},
 	{journal.GatePaused, ReasonRequest, sigChanged, false, try},
 	{journal.GatePaused, ReasonRefusals, sigChanged, false, try},
 	{journal.GatePaused, ReasonAnswers, sigChanged, false, try},
@@ -138,8 +146,14 @@ var gateRows = []gateRow{
 
 var signalReasons = map[signal]Reason{
 	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigTokenBad: ReasonServerFaults, sigUnauthorized: ReasonToken,
-	sigRights: ReasonRights, sigAddress: ReasonAddress, sigRequest: ReasonRequest,
+	sigRights: ReasonRights, sigAddress: ReasonAddress, sigPartner: ReasonPartner, sigRequest: ReasonRequest,
 	sigRefused: ReasonRefusals, sigUnusable: ReasonAnswers, sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
+}
+
+// blocks is what a signal says of this process's own settings: the reason for which
+// they cannot be used, or "" where they can.
+var blocks = map[signal]Reason{
+	sigTokenAddress: ReasonAddress, sigTokenPartner: ReasonPartner, sigTokenGood: "", sigUnauthorized: "",
 }
 
 func gateMoveOf(g journal.Gate, s signal, trial bool) gateMove {

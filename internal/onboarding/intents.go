@@ -226,9 +226,9 @@ func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) (end
 		return false
 	}
 	acc.gate.mu.Lock()
-	g := acc.gate.g
+	g, blocked := acc.gate.g, acc.gate.blockedOnly()
 	acc.gate.mu.Unlock()
-	if needsCheck(Command(i.Act), g) {
+	if needsCheck(Command(i.Act), g, blocked) {
 		return p.checkAccount(s, acc, i)
 	}
 	for _, row := range gateActs {

@@ -23,6 +23,7 @@ const (
 	CauseThrottled     Cause = "account_throttled"          // Invoicebox answered 429
 	CauseHold          Cause = "hold_after_restore"         // it is not known how many requests were sent
 	CauseLimit         Cause = "request_limit"              // our own limit of requests is used up
+	CauseDisk          Cause = "journal_disk_full"          // the journal's disk lacks the space for a call
 	CauseBusy          Cause = "concurrency_limit"          // all places for calls are taken
 	CauseLane          Cause = "lane_taken"                 // another operation of the shop is first
 	CauseQuiet         Cause = "quiet_period"               // an earlier request may still be on its way
@@ -34,7 +35,7 @@ const (
 // Causes lists all causes.
 func Causes() []Cause {
 	return []Cause{
-		CausePerson, CauseNoWorker, CauseNotConfigured, CausePaused, CauseBackingOff, CauseThrottled, CauseHold, CauseLimit, CauseBusy,
+		CausePerson, CauseNoWorker, CauseNotConfigured, CausePaused, CauseBackingOff, CauseThrottled, CauseHold, CauseLimit, CauseDisk, CauseBusy,
 		CauseLane, CauseQuiet, CauseStore, CauseVerification, CauseBackOff,
 	}
 }
@@ -47,6 +48,19 @@ type AccountStatus struct {
 	Ledger    string    `json:"ledger,omitzero"`    // that PermitAt is of
 	HoldUntil time.Time `json:"holdUntil,omitzero"` // what was sent before is not known
 	Busy      bool      `json:"busy,omitzero"`      // all places for calls are taken
+	// Blocked: a check by this worker says that its settings cannot be used. Other
+	// workers may have other settings.
+	Blocked      Reason    `json:"blocked,omitzero"`
+	BlockedSince time.Time `json:"blockedSince,omitzero"`
+}
+
+// Gate is the gate as it stands for the worker that reports the status, given what
+// the journal says.
+func (s AccountStatus) Gate(known journal.Gate) journal.Gate {
+	if s.Blocked == "" || known.State == journal.GatePaused {
+		return known
+	}
+	return journal.Gate{State: journal.GatePaused, Reason: string(s.Blocked), Since: s.BlockedSince}
 }
 
 // Facts are what is known beside an operation when it is asked why it does not
@@ -57,6 +71,7 @@ type Facts struct {
 	Configured bool // and has the account
 	Gate       journal.Gate
 	Status     AccountStatus
+	Disk       string // what the journal's disk lacks for calls; "" where nothing is
 	// Ahead is the operation that has the shop's lane, if it is another.
 	Ahead      uuid.UUID
 	AheadState journal.State
@@ -95,7 +110,7 @@ func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 		add(CauseNotConfigured, time.Time{}, "", "no running worker is configured for account %s", o.Shop.Account)
 	}
 	if calls := o.State == journal.Queued || o.State == journal.Planned || o.State == journal.Waiting || o.State == journal.Unknown; calls {
-		list = append(list, accountObstacles(o.Shop.Account, f)...)
+		list = append(list, AccountObstacles(o.Shop.Account, f)...)
 	}
 	later := o.Due.After(f.Now)
 	switch o.State {
@@ -125,13 +140,16 @@ func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 	return list
 }
 
-// accountObstacles are those of every call of an account.
-func accountObstacles(account string, f Facts) []Obstacle {
+// AccountObstacles are those of every call of an account.
+func AccountObstacles(account string, f Facts) []Obstacle {
 	var list []Obstacle
 	g := DescribeGate(account, f.Gate, f.Status.CheckAt, f.Now)
 	if f.Gate.State != journal.GateOpen && f.Gate.State != "" {
 		cause := map[journal.GateState]Cause{journal.GatePaused: CausePaused, journal.GateResting: CauseBackingOff, journal.GateLimited: CauseThrottled}[f.Gate.State]
 		list = append(list, Obstacle{Cause: cause, Until: g.Until, Command: g.Command, Words: "account " + account + " is " + g.Words})
+	}
+	if f.Disk != "" {
+		list = append(list, Obstacle{Cause: CauseDisk, Words: f.Disk})
 	}
 	s := f.Status
 	switch {
@@ -150,6 +168,7 @@ type GateDescription struct {
 	Words   string    // after "account NAME is"
 	Until   time.Time // when it ends by itself, if that lies ahead
 	Command string    // that changes it; "" where none does
+	Todo    string    // what to do before, as in Words; "" where that is not known
 }
 
 // DescribeGate says how an account's gate stands. An end in the past is none: the
@@ -166,9 +185,8 @@ func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDe
 	case journal.GatePaused:
 		d.Words = fmt.Sprintf("paused since %s: %s", clockTime(g.Since), reason.words)
 		d.Command = "accounts " + string(reason.command) + " " + account
-		if reason.command == CommandCheck {
-			d.Words += check
-		}
+		d.Words += check
+		d.Todo = reason.todo
 		if reason.todo != "" {
 			d.Words += "; " + reason.todo
 		}
@@ -206,7 +224,8 @@ var gateWordRows = []gateWord{
 	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", CommandCheck},
 	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", CommandCheck},
 	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", CommandResume},
-	{ReasonRequest, "Invoicebox rejects the partner id or the form of the requests", "compare --partner-id with the contract, then resume the account", CommandResume},
+	{ReasonPartner, "Invoicebox does not accept the partner id", "compare --partner-id, and whose token --token-file holds, with the contract", CommandResume},
+	{ReasonRequest, "Invoicebox rejects the form of the requests", "`operations list --attention` shows them and `operations show` what Invoicebox answered; correct the cause, then resume the account", CommandResume},
 	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out what the shops enter, then resume the account", CommandResume},
 	{ReasonAnswers, "responses that report success cannot be read or used", "`operations response` shows a kept response; resume the account when the cause is removed", CommandResume},
 	{ReasonOperator, "an operator paused it", "", CommandResume},

@@ -54,6 +54,10 @@ func TestObstacles(t *testing.T) {
 		}, want: []Cause{CauseBackingOff}, words: "waits for a check of the token; next check at"},
 		"Throttled": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: soon} }, want: []Cause{CauseThrottled}, until: soon},
 		"Hold":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil, f.Status.PermitAt = soon, soon }, want: []Cause{CauseHold}, until: soon},
+		"HoldBehind": {state: journal.Planned, due: past, facts: func(f *Facts) {
+			f.Gate, f.Status.HoldUntil = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: past}, soon
+		}, want: []Cause{CauseBackingOff, CauseHold}},
+		"Disk":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Disk, f.Status.Busy = "0 B are free", true }, want: []Cause{CauseDisk, CauseBusy}, words: "0 B are free"},
 		"HoldOver":  {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil = past }},
 		"Limit":     {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.PermitAt, f.Status.Ledger = soon, "account/default" }, want: []Cause{CauseLimit}, until: soon, words: "account/default"},
 		"LimitOver": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.PermitAt = past }},

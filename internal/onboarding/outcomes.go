@@ -140,6 +140,7 @@ var signals = []signalRow{
 	{class: invoicebox.OurFault, failure: invoicebox.ReasonValue, signal: sigNone}, // one shop's value, never sent
 	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: sigRights},
 	{class: invoicebox.OurFault, fault: invoicebox.FaultAddress, signal: sigAddress},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: sigPartner},
 	{class: invoicebox.OurFault, signal: sigRequest},
 }
 

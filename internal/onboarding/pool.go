@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
 )
 
 // roomFactor is how many operations may be in flight for each call in flight:
@@ -125,6 +126,7 @@ func New(c Config) (*Pool, error) {
 			calls: newPlaces(calls.own, sharedCalls),
 			ahead: newPlaces(ahead.own, sharedAhead), reviewWake: make(chan struct{}, 1),
 		}
+		acc.gate.unproven = a.Unproven
 		p.accounts[a.Name] = acc
 		p.order = append(p.order, acc)
 	}
@@ -217,6 +219,12 @@ func (p *Pool) adoptGates(ctx context.Context) error {
 			default:
 			}
 			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
+		}
+		if x := acc.FirstCheck; x != nil {
+			v := invoicebox.Classify(*x)
+			if acc.gate.tell(checkSignal(v), p.told(acc, v), false, now) {
+				p.gateChanged(acc)
+			}
 		}
 	}
 	return nil

@@ -66,6 +66,7 @@ const (
 	ReasonToken        Reason = "token"
 	ReasonRights       Reason = "rights"
 	ReasonAddress      Reason = "address"
+	ReasonPartner      Reason = "partner_id"
 	ReasonRequest      Reason = "request"
 	ReasonOperator     Reason = "operator"
 	ReasonSettings     Reason = "settings_changed"

@@ -9,7 +9,7 @@ import (
 // A GateStatus is how an account stands, as this process knows it.
 type GateStatus struct {
 	AccountStatus
-	Gate journal.Gate
+	Gate journal.Gate // paused where only this worker's own check says so
 }
 
 // Status says how every account stands, in the order of the configuration.
@@ -20,7 +20,10 @@ func (p *Pool) Status(unknown, now time.Time) []GateStatus {
 	for _, acc := range p.order {
 		s := GateStatus{AccountStatus: AccountStatus{Account: acc.Name, Busy: acc.busy.Load()}}
 		acc.gate.mu.Lock()
-		s.Gate, s.CheckAt = acc.gate.g, stored(acc.gate.checkAt)
+		s.Gate, s.CheckAt = acc.gate.shown(), stored(acc.gate.checkAt)
+		if s.Blocked = acc.gate.blocked; s.Blocked != "" {
+			s.BlockedSince = stored(acc.gate.blockedSince)
+		}
 		acc.gate.mu.Unlock()
 		if !unknown.IsZero() {
 			window := max(acc.ledger.Window, p.cfg.EgressWindow)

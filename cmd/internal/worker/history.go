@@ -119,15 +119,16 @@ func besideWorker(ctx context.Context, o Options, account string, r CheckResult)
 		return r
 	}
 	known, ok := situation.accounts[account]
-	if !ok || known.Gate.State == journal.GateOpen || known.Gate.State == "" {
+	gate := situation.Gate(known)
+	if !ok || gate.State == journal.GateOpen || gate.State == "" {
 		return r
 	}
-	d := situation.Gate(known)
+	d := situation.DescribeGate(known)
 	r.Detail += "; account " + account + " is " + d.Words
 	if d.Command != "" {
 		r.Detail += " (`" + d.Command + "`)"
 	}
-	if known.Gate.State == journal.GatePaused {
+	if gate.State == journal.GatePaused {
 		r.Verdict = CheckFailed
 	}
 	return r

@@ -213,7 +213,7 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 	}
 	if p.short != nil {
 		if short := p.short(); short != "" {
-			return false, "can be written, but nothing is sent: " + short
+			return false, "nothing is sent: " + short
 		}
 	}
 	return true, "can be written"

@@ -24,6 +24,9 @@ const (
 // workerFacts are what a worker reports for commands beside it.
 type workerFacts struct {
 	Accounts []onboarding.AccountStatus `json:"accounts"`
+	// CallsReserve is how many bytes have to be free on the journal's disk for calls
+	// to begin.
+	CallsReserve int64 `json:"callsReserve,omitzero"`
 }
 
 // A standing reports the state of the accounts.
@@ -36,6 +39,7 @@ type reporter struct {
 	journal journal.Reports
 	pool    standing
 	worker  uuid.UUID
+	reserve int64 // for calls, on the journal's disk
 }
 
 // run reports until ctx ends.
@@ -68,7 +72,7 @@ func (r *reporter) facts(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var f workerFacts
+	f := workerFacts{CallsReserve: r.reserve}
 	for _, s := range r.pool.Status(unknown, time.Now()) {
 		f.Accounts = append(f.Accounts, s.AccountStatus)
 	}
@@ -97,6 +101,9 @@ func (r *reporter) ready(account string) readiness {
 func accountLine(s onboarding.GateStatus, now time.Time) (works bool, words string) {
 	d := onboarding.DescribeGate(s.Account, s.Gate, s.CheckAt, now)
 	words, works = d.Words, s.Gate.State == journal.GateOpen || s.Gate.State == ""
+	if d.Command != "" {
+		words += " (`" + d.Command + "`)"
+	}
 	switch {
 	case s.HoldUntil.After(now):
 		return false, words + "; earlier requests are unknown: no request before " + s.HoldUntil.UTC().Format(time.RFC3339)
@@ -114,11 +121,14 @@ type Situation struct {
 	running  bool
 	accounts map[string]journal.Account
 	statuses map[string]onboarding.AccountStatus
+	reserve  int64               // for calls, on the journal's disk
+	disk     string              // what that disk lacks
+	blocked  map[string][]string // account to the owners of the workers whose own checks block it
 }
 
 // ReadSituation reads it from the journal.
 func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
-	s := &Situation{journal: j, now: time.Now(), accounts: map[string]journal.Account{}, statuses: map[string]onboarding.AccountStatus{}}
+	s := &Situation{journal: j, now: time.Now(), accounts: map[string]journal.Account{}, statuses: map[string]onboarding.AccountStatus{}, blocked: map[string][]string{}}
 	accounts, err := j.Accounts(ctx)
 	if err != nil {
 		return nil, err
@@ -139,17 +149,29 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 		if json.Unmarshal(r.Facts, &f) != nil {
 			continue // of another version
 		}
+		s.reserve = max(s.reserve, f.CallsReserve)
 		for _, a := range f.Accounts {
 			// The newest report comes first; of several checks the next one counts.
-			known, there := s.statuses[a.Account]
-			switch {
-			case !there:
-				s.statuses[a.Account] = a
-			case known.CheckAt.IsZero() || !a.CheckAt.IsZero() && a.CheckAt.Before(known.CheckAt):
-				known.CheckAt = a.CheckAt
-				s.statuses[a.Account] = known
+			if a.Blocked != "" {
+				s.blocked[a.Account] = append(s.blocked[a.Account], r.Owner)
 			}
+			known, there := s.statuses[a.Account]
+			if !there {
+				s.statuses[a.Account] = a
+				continue
+			}
+			if known.CheckAt.IsZero() || !a.CheckAt.IsZero() && a.CheckAt.Before(known.CheckAt) {
+				known.CheckAt = a.CheckAt
+			}
+			if a.Blocked == "" {
+				known.Blocked = "" // one that can work is enough
+			}
+			s.statuses[a.Account] = known
 		}
+	}
+	room, err := j.Room(ctx)
+	if err == nil && s.running && room.Free >= 0 && room.Free < s.reserve {
+		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", inBytes(room.Free), inBytes(s.reserve))
 	}
 	return s, nil
 }
@@ -157,24 +179,47 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 // Running reports whether a worker runs with the journal.
 func (s *Situation) Running() bool { return s.running }
 
-// Gate says how an account's gate stands.
-func (s *Situation) Gate(a journal.Account) onboarding.GateDescription {
-	return onboarding.DescribeGate(a.Name, a.Gate, s.CheckAt(a), s.now)
+// Gate is an account's gate as it stands: as the journal has it, or paused where
+// the running workers' own checks say that their settings cannot be used.
+func (s *Situation) Gate(a journal.Account) journal.Gate { return s.statuses[a.Name].Gate(a.Gate) }
+
+// DescribeGate says how an account's gate stands.
+func (s *Situation) DescribeGate(a journal.Account) onboarding.GateDescription {
+	return onboarding.DescribeGate(a.Name, s.Gate(a), s.CheckAt(a), s.now)
+}
+
+// BlockedOn names the workers that send nothing for an account, where others do:
+// their own settings cannot be used.
+func (s *Situation) BlockedOn(a journal.Account) []string {
+	if s.statuses[a.Name].Blocked != "" {
+		return nil // all do: the gate says so
+	}
+	return s.blocked[a.Name]
 }
 
 // CheckAt is when a paused account's token is checked next, as far as a running
 // worker has said so; zero: not known.
 func (s *Situation) CheckAt(a journal.Account) time.Time {
-	if at := s.statuses[a.Name].CheckAt; a.Gate.State != journal.GateOpen && at.After(s.now) {
+	if at := s.statuses[a.Name].CheckAt; s.Gate(a).State != journal.GateOpen && at.After(s.now) {
 		return at
 	}
 	return time.Time{}
 }
 
+func (s *Situation) facts(account string) onboarding.Facts {
+	f := onboarding.Facts{Now: s.now, Running: s.running, Disk: s.disk, Gate: s.Gate(s.accounts[account])}
+	f.Status, f.Configured = s.statuses[account]
+	return f
+}
+
+// AccountObstacles says what keeps all calls of an account from being made.
+func (s *Situation) AccountObstacles(a journal.Account) []onboarding.Obstacle {
+	return onboarding.AccountObstacles(a.Name, s.facts(a.Name))
+}
+
 // Obstacles says what keeps an operation from running.
 func (s *Situation) Obstacles(ctx context.Context, o journal.OperationRecord) ([]onboarding.Obstacle, error) {
-	f := onboarding.Facts{Now: s.now, Running: s.running, Gate: s.accounts[o.Shop.Account].Gate}
-	f.Status, f.Configured = s.statuses[o.Shop.Account]
+	f := s.facts(o.Shop.Account)
 	if o.State == journal.Queued {
 		others, err := s.journal.Operations(ctx, journal.OperationFilter{Account: o.Shop.Account, Shop: o.Shop.Shop, OpenOnly: true, Limit: 100})
 		if err != nil && !errors.Is(err, journal.ErrNotFound) {

@@ -107,6 +107,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkTokens(ctx, &o, accounts, jrnl, log); err != nil {
 		return err
 	}
+	if err := proveAccounts(ctx, jrnl, accounts); err != nil {
+		return err
+	}
 	pool, err := newPool(&o, jrnl, accounts, registry, log)
 	if err != nil {
 		return err
@@ -121,7 +124,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	state.add("relay", func(context.Context) (bool, string) { return relay.Ready() })
-	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New()}
+	_, callsReserve := o.reserves()
+	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New(), reserve: callsReserve}
 	for _, a := range o.Accounts {
 		state.note("account "+a.Name, reports.ready(a.Name))
 	}

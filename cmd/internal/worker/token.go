@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,10 +43,10 @@ type tokenLedger interface {
 	EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 }
 
-// checkTokens asks Invoicebox whether it knows the accounts' tokens. Where it
-// refuses all of them, nothing could be done: that is an error. An account that
-// is refused while others are not waits behind its gate, and an API that does
-// not answer says nothing about a token.
+// checkTokens asks Invoicebox whether it knows the accounts' tokens, and leaves the
+// answers with the accounts: the pool sends nothing for one that they show to be set
+// wrong. Where Invoicebox refuses all tokens, nothing could be done: that is an
+// error. An API that does not answer says nothing about a token.
 func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, ledger tokenLedger, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenWithin)
 	defer cancel()
@@ -64,6 +65,9 @@ func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, 
 	}
 	var refused []string
 	for i, a := range clients {
+		if asked[i] {
+			clients[i].FirstCheck = &answers[i]
+		}
 		switch v := invoicebox.Classify(answers[i]); {
 		case !asked[i]:
 			log.Info("the token was not looked at: no request is left in this window", "account", a.Name)
@@ -110,6 +114,21 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboar
 		Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
 	}
 	return x, true, ledger.EndCheck(context.WithoutCancel(ctx), id, end)
+}
+
+// proveAccounts marks the accounts of which nothing shows yet that their settings
+// are right: no operation of theirs came to an end that does, or the check of the
+// token was not answered by the API.
+func proveAccounts(ctx context.Context, j journal.Journal, accounts []onboarding.Account) error {
+	for i, a := range accounts {
+		ended, err := j.Operations(ctx, journal.OperationFilter{Account: a.Name, State: journal.Done, Limit: 100})
+		if err != nil {
+			return fmt.Errorf("journal: read the operations of account %q: %w", a.Name, err)
+		}
+		checked := a.FirstCheck != nil && invoicebox.Classify(*a.FirstCheck).Class == invoicebox.Done
+		accounts[i].Unproven = !checked || !slices.ContainsFunc(ended, onboarding.Proves)
+	}
+	return nil
 }
 
 // watchTokens tells of tokens that have changed, so that an account that waits
