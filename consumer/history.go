@@ -17,14 +17,16 @@ import (
 // and changes nothing: ErrJournalLost, ErrGroupAhead, or what keeps Kafka from
 // answering until ctx ends. The offsets are read first: a worker on the same
 // journal always writes the journal first.
-func CheckGroup(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string, positions func(context.Context) ([]journal.Position, error)) error {
-	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}}
+func CheckGroup(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string, start Start, positions func(context.Context) ([]journal.Position, error)) error {
+	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn, Start: start}}
 	defer c.connect()()
+	var all []place
 	var committed map[place]int64
 	err := persist(ctx, func() error {
 		found, err := c.partitions(ctx)
 		if err == nil {
-			committed, err = c.committed(ctx, placesOf(found))
+			all = placesOf(found)
+			committed, err = c.committed(ctx, all)
 		}
 		return err
 	})
@@ -53,7 +55,13 @@ func CheckGroup(ctx context.Context, conn *kafkaconn.Conn, group string, topics 
 			return groupAhead(p, committed[p], next)
 		}
 	}
-	return nil
+	begun := map[string]bool{}
+	for p := range known {
+		begun[p.topic] = true
+	}
+	unknown := slices.DeleteFunc(all, func(p place) bool { _, ok := known[p]; return ok })
+	_, err = c.firstPositions(ctx, unknown, begun)
+	return err
 }
 
 // committedOf lists the places of which the group has committed an offset.

@@ -93,7 +93,7 @@ func TestAloneReadsAgain(t *testing.T) {
 			"a group anew":   {group(), newInbox(), nil},
 			"a group for it": {group(), older, nil},
 		} {
-			if err := consumer.CheckGroup(t.Context(), conn, x.group, []string{topic}, x.j.Positions); !errors.Is(err, x.want) {
+			if err := consumer.CheckGroup(t.Context(), conn, x.group, []string{topic}, consumer.Start{Mode: consumer.StartEarliest}, x.j.Positions); !errors.Is(err, x.want) {
 				t.Errorf("%s: %v, want %v", name, err, x.want)
 			}
 		}

@@ -35,7 +35,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"accounts list":     {"help", "output", "config", "journal-url"},
 		"dead-letters list": {"help", "output", "limit", "after", "config", "journal-url"},
 		"dead-letters show": {"help", "output", "config", "journal-url"},
-		"keys create":       {"help", "output", "config", "keyset-file"},
+		"keys create":       {"help", "output", "config", "keyset-file", "journal-url"},
 		"keys list":         {"help", "output", "config", "keyset-file"},
 		"resolve":           {"help", "output", "actor", "reason", "config", "journal-url", "keyset-file"},
 		"topics create":     slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),

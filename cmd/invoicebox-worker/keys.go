@@ -15,7 +15,7 @@ import (
 
 // keys are the commands about the keyset.
 type keys struct {
-	Create keysCreate `cmd:"" settings:"keyset-file" help:"Make the keyset: a new file, never over an existing one."`
+	Create keysCreate `cmd:"" settings:"keyset-file,journal-url" help:"Make the keyset: a new file, never over an existing one."`
 	List   keysList   `cmd:"" settings:"keyset-file" help:"The keys that serve new rows. Never the keys themselves."`
 }
 
@@ -25,6 +25,7 @@ type keysJSON struct {
 	File    string `json:"file"`
 	Sealing string `json:"sealing"`
 	Lookup  string `json:"lookup"`
+	Warning string `json:"warning,omitzero"`
 }
 
 func keysView(path string, set *keyset.Set) keysJSON {
@@ -46,9 +47,15 @@ func (c *keysCreate) Run(s *settings, env environment) error {
 	if err != nil {
 		return &worker.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "cannot be made: " + reason(err)}
 	}
-	return c.write(env.stdout, keysView(s.KeysetFile, set), func(w io.Writer) {
-		v := keysView(s.KeysetFile, set)
+	v := keysView(s.KeysetFile, set)
+	if s.journalIsSealed() {
+		v.Warning = "the journal " + s.JournalURL + " was sealed with another keyset, and this one cannot open it: restore your copy of that keyset; use this one with a new journal only"
+	}
+	return c.write(env.stdout, v, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "made %s, readable by its owner only: sealing key %s, look-up key %s\n", v.File, v.Sealing, v.Lookup)
+		if v.Warning != "" {
+			_, _ = fmt.Fprintln(w, "Warning: "+v.Warning)
+		}
 		_, _ = fmt.Fprintln(w, "Keep a copy in a safe place, apart from the journal's: without it every sealed secret is lost.")
 	})
 }

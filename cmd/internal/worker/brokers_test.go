@@ -55,7 +55,7 @@ func TestCheckReach_AdvertisedAddress(t *testing.T) {
 	for name, f := range map[string]func(context.Context) error{
 		"check": func(ctx context.Context) error { return checkReach(ctx, conn, o.Group, o.AllTopics()) },
 		"group": func(ctx context.Context) error {
-			return consumer.CheckGroup(ctx, conn, o.Group, o.inputTopics(), nil)
+			return consumer.CheckGroup(ctx, conn, o.Group, o.inputTopics(), consumer.Start{}, nil)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -128,7 +128,7 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 // checkTokensCounted looks at the tokens, counted in the journal's ledgers
 // where the journal knows the account.
 func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
-	j, refused := ledgersOf(ctx, o)
+	j, held, refused := ledgersOf(ctx, o)
 	if j != nil {
 		defer func() { _ = j.Close() }()
 	}
@@ -137,8 +137,12 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 		if len(o.Accounts) > 1 {
 			name = "token " + a.Name
 		}
-		if refused != "" {
+		if held {
 			out = append(out, besideWorker(ctx, o, a.Name, CheckResult{name, CheckWarning, refused}))
+			continue
+		}
+		if refused != "" {
+			out = append(out, CheckResult{name, CheckWarning, refused})
 			continue
 		}
 		var ledger tokenLedger
@@ -152,32 +156,32 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 
 // ledgersOf opens the journal to count in it. It is nil where there is none
 // yet: then nothing was sent that could be counted. Refused says why no request
-// can be sent at all.
-func ledgersOf(ctx context.Context, o Options) (j journal.Journal, refused string) {
+// can be sent at all; held: because a worker runs.
+func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, refused string) {
 	const unknown = "; the token was not looked at, because the request could not be counted"
 	at, err := journalAt(o.JournalURL)
 	if err != nil {
-		return nil, "the journal cannot be opened" + unknown
+		return nil, false, "the journal cannot be opened" + unknown
 	}
 	// Beside a worker first: a journal that another version wrote is not brought
 	// up to date by a look at it.
 	beside, err := at.open(ctx, opening{beside: true})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ""
+		return nil, false, ""
 	}
 	if err != nil {
-		return nil, "the journal cannot be opened" + unknown
+		return nil, false, "the journal cannot be opened" + unknown
 	}
 	_ = beside.Close()
 	plan := func(journal.Event, journal.ShopView) journal.Plan { return journal.Plan{} }
 	j, err = at.open(ctx, opening{planner: plan})
 	switch {
 	case errors.Is(err, journal.ErrHeld):
-		return nil, "a worker runs with this journal: it looks at the token by itself and keeps the count of requests, so nothing was sent"
+		return nil, true, "a worker runs with this journal: it looks at the token by itself, with its own settings, and keeps the count of requests, so nothing was sent"
 	case err != nil:
-		return nil, "the journal cannot be opened" + unknown
+		return nil, false, "the journal cannot be opened" + unknown
 	}
-	return j, ""
+	return j, false, ""
 }
 
 // checkToken looks at one token; ledger is nil where there is no journal.

@@ -75,6 +75,34 @@ func lostHint(o *Options, identity string) string {
 	return hint
 }
 
+// checkFirstRun refuses a first run that could not begin, before its journal is made:
+// an empty one would be left behind. A journal that replaces a lost one is made all
+// the same, because the refusal names it.
+func checkFirstRun(ctx context.Context, o *Options) error {
+	at, err := journalAt(o.JournalURL)
+	if err != nil || at.exists(ctx) {
+		return err
+	}
+	start, err := consumer.ParseStart(o.Start)
+	if err != nil {
+		return startError(o)
+	}
+	conn, err := kafkaconn.New(o.Kafka)
+	if err != nil {
+		return err
+	}
+	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, groupWithin)
+	defer cancel()
+	none := func(context.Context) ([]journal.Position, error) { return nil, nil }
+	if err := consumer.CheckGroup(ctx, conn, o.Group, o.inputTopics(), start, none); errors.Is(err, consumer.ErrStartRequired) {
+		return err
+	}
+	return nil
+}
+
 // checkGroup looks whether the journal is the one that the group has worked with.
 func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResult {
 	const name = "group"
@@ -92,12 +120,15 @@ func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResul
 	case at.exists(ctx):
 		return CheckResult{name, CheckWarning, "not compared, because the journal cannot be opened"}
 	}
-	var inputs []string
-	for _, t := range schemas.InputTypes() {
-		inputs = append(inputs, o.Topic(t))
+	inputs := o.inputTopics()
+	start, err := consumer.ParseStart(o.Start)
+	if err != nil {
+		return CheckResult{name, CheckFailed, startError(&o).Error()}
 	}
-	err = consumer.CheckGroup(ctx, conn, o.Group, inputs, positions)
+	err = consumer.CheckGroup(ctx, conn, o.Group, inputs, start, positions)
 	switch {
+	case errors.Is(err, consumer.ErrStartRequired):
+		return CheckResult{name, CheckFailed, "`run` needs to be told where to begin: " + strings.TrimPrefix(err.Error(), "consumer: ")}
 	case errors.Is(err, consumer.ErrJournalLost), errors.Is(err, consumer.ErrGroupAhead):
 		return CheckResult{name, CheckFailed, strings.TrimPrefix(err.Error(), "consumer: ")}
 	case err != nil:
@@ -107,7 +138,8 @@ func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResul
 }
 
 // besideWorker adds to the line of an account's token how the account stands, where
-// the running worker looks at the token: an account that is paused fails.
+// the running worker looks at the token: an account that is paused fails, and one
+// that is open is well.
 func besideWorker(ctx context.Context, o Options, account string, r CheckResult) CheckResult {
 	j, err := OpenBeside(ctx, o.JournalURL, nil)
 	if err != nil {
@@ -120,7 +152,13 @@ func besideWorker(ctx context.Context, o Options, account string, r CheckResult)
 	}
 	known, ok := situation.accounts[account]
 	gate := situation.Gate(known)
-	if !ok || gate.State == journal.GateOpen || gate.State == "" {
+	if _, works := situation.statuses[account]; !ok || !works {
+		r.Detail += "; no running worker has reported account " + account + " yet"
+		return r
+	}
+	if gate.State == journal.GateOpen || gate.State == "" {
+		r.Verdict = CheckOK
+		r.Detail += "; account " + account + " is open"
 		return r
 	}
 	d := situation.DescribeGate(known)

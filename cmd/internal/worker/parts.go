@@ -114,7 +114,7 @@ func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, regis
 func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
-		return nil, &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
+		return nil, startError(o)
 	}
 	types := map[string]string{}
 	var topics, names []string
@@ -142,6 +142,10 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
 		FetchMemory: o.FetchMemory, StrangerWait: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
 	})
+}
+
+func startError(o *Options) error {
+	return &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
 }
 
 func newRelay(o *Options, j journal.Journal, conn *kafkaconn.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,28 @@ func (o *Options) inputTopics() (topics []string) {
 // keptOf says what consumer.Kept adds up.
 const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
 
+// inDays words a time for people: 720h0m0s is 30 days.
+func inDays(d time.Duration) string {
+	const day = 24 * time.Hour
+	short := func(d time.Duration) string {
+		text := d.String()
+		if strings.HasSuffix(text, "m0s") {
+			text = strings.TrimSuffix(text, "0s")
+		}
+		if strings.HasSuffix(text, "h0m") {
+			text = strings.TrimSuffix(text, "0m")
+		}
+		return text
+	}
+	switch {
+	case d < 2*day:
+		return short(d)
+	case d%day == 0:
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return fmt.Sprintf("%d days and %s", d/day, short(d%day))
+}
+
 // checkRetention tells for how long the inbox will be kept.
 func checkRetention(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResult {
 	const name = "retention"
@@ -56,7 +79,7 @@ func checkRetention(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckR
 	case kept < 0:
 		return CheckResult{name, CheckWarning, "an input topic keeps its records for ever, so the inbox is kept for ever: give it a retention.ms, and cleanup.policy delete"}
 	case kept > keep:
-		return CheckResult{name, CheckWarning, fmt.Sprintf("a record can be read from the input topics for up to %v (%s), so the inbox is kept as long and not for --inbox-retention %v", kept, keptOf, keep)}
+		return CheckResult{name, CheckWarning, fmt.Sprintf("a record can be read from the input topics for up to %s (%s), so the inbox is kept as long and not for --inbox-retention %s", inDays(kept), keptOf, inDays(keep))}
 	}
-	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %v; a record can be read from the input topics for up to %v (%s)", keep, kept, keptOf)}
+	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %s; a record can be read from the input topics for up to %s (%s)", inDays(keep), inDays(kept), keptOf)}
 }

@@ -57,6 +57,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
+	if err := checkFirstRun(ctx, &o); err != nil {
+		return err
+	}
 	opened, err := openJournal(ctx, &o, onboarding.LogAttention(planner, log), log)
 	if err != nil {
 		return err
