@@ -148,7 +148,7 @@ func startStream(t *testing.T, url string) *stream {
 	}
 	s := &stream{}
 	s.j, err = postgres.Open(t.Context(), postgres.Options{URL: url, Planner: func(e journal.Event, _ journal.ShopView) journal.Plan {
-		return journal.Plan{Publish: []journal.Draft{{ID: uuid.NewSHA1(uuid.Nil, []byte(e.ID)), Type: schemas.TypeInvited, Shop: e.Shop, Freeze: func(sequence int64) (schemas.Message, error) {
+		return journal.Plan{Publish: []journal.Draft{{ID: uuid.NewSHA1(uuid.Nil, []byte(e.ID)), Type: schemas.TypeInvited, Freeze: func(sequence int64) (schemas.Message, error) {
 			return schemas.Message{Key: []byte(e.Shop.Shop), Value: strconv.AppendInt(nil, sequence, 10), Headers: []schemas.Header{{Key: "ce_id", Value: []byte(e.ID)}}}, nil
 		}}}}
 	}})

@@ -190,7 +190,6 @@ type NewOperation struct {
 type Draft struct {
 	ID     uuid.UUID
 	Type   string
-	Shop   ShopKey                                       // zero for a dead letter
 	Freeze func(sequence int64) (schemas.Message, error) // must be quick and pure
 }
 

@@ -35,7 +35,7 @@ func (p publisher) draft(id uuid.UUID, typ string, c cause, at time.Time, data a
 		CausationID: c.event, OperationID: c.operation.String(),
 		TraceParent: c.traceParent, TraceState: c.traceState, Data: data,
 	}
-	return journal.Draft{ID: id, Type: typ, Shop: c.shop, Freeze: func(sequence int64) (schemas.Message, error) {
+	return journal.Draft{ID: id, Type: typ, Freeze: func(sequence int64) (schemas.Message, error) {
 		e := event
 		e.Sequence = sequence
 		return schemas.Encode(e, p.format)

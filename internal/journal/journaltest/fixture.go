@@ -142,7 +142,7 @@ func MakeEvent(t testing.TB, keys *keyset.Set, kind journal.Kind, shop journal.S
 
 // MakeDraft makes an outgoing event whose value tells its id and sequence.
 func MakeDraft(id uuid.UUID, typ string, shop journal.ShopKey) journal.Draft {
-	return journal.Draft{ID: id, Type: typ, Shop: shop, Freeze: func(sequence int64) (schemas.Message, error) {
+	return journal.Draft{ID: id, Type: typ, Freeze: func(sequence int64) (schemas.Message, error) {
 		return schemas.Message{
 			Key: []byte(shop.Shop), Value: fmt.Appendf(nil, "%s %d", id, sequence),
 			Headers: []schemas.Header{{Key: "ce_id", Value: []byte(id.String())}, {Key: "ce_empty", Value: []byte{}}},

@@ -151,7 +151,7 @@ var outbox = []part{
 func fill(f *fixture, n int) {
 	f.Helper()
 	f.plan = func(e journal.Event, _ journal.ShopView) journal.Plan {
-		d := journal.Draft{ID: uuid.NewSHA1(uuid.Nil, []byte(e.ID)), Type: "x", Shop: e.Shop}
+		d := journal.Draft{ID: uuid.NewSHA1(uuid.Nil, []byte(e.ID)), Type: "x"}
 		d.Freeze = func(int64) (schemas.Message, error) {
 			return schemas.Message{Key: []byte("s"), Value: make([]byte, 99)}, nil
 		}

@@ -216,7 +216,7 @@ func testBadPlans(f *fixture) {
 		"takes a uuid that exists":     {New: &journal.NewOperation{UUID: o.UUID}},
 		"republishes what is unknown":  {Republish: o.UUID},
 		"publishes what cannot be frozen": {Publish: []journal.Draft{{
-			ID: o.UUID, Type: schemas.TypeInvited, Shop: o.Shop,
+			ID: o.UUID, Type: schemas.TypeInvited,
 			Freeze: func(int64) (schemas.Message, error) { return schemas.Message{}, fmt.Errorf("too large") },
 		}}},
 	} {

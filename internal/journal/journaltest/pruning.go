@@ -96,7 +96,7 @@ var pruning = []part{
 			last = f.draft(o, "x")
 			f.finish(o, last)
 		}
-		f.ingest(f.code("s", "waits", "3"))
+		f.ingest(f.code("t", "t", "t"))
 		f.finish(f.claimed(journal.Activate, journal.Call), MakeDraft(uuid.New(), "x", shopKey("t")))
 		f.activates("u")
 		person := unknown(f, "v", "v")

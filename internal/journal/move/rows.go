@@ -177,9 +177,6 @@ func equal(a, b any) bool {
 	case []byte:
 		b, ok := b.([]byte)
 		return ok && bytes.Equal(a, b)
-	case []int64:
-		b, ok := b.([]int64)
-		return ok && slices.Equal(a, b)
 	}
 	return false
 }

@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A Row holds the columns of a table, in its order: int64, string, []byte, []int64
+// A Row holds the columns of a table, in its order: int64, string, []byte
 // or nil. It is its receiver's.
 type Row []any
 

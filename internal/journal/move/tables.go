@@ -11,9 +11,6 @@ type Table struct {
 	// Counted are instants of Columns by which something is due, back or over: the
 	// database's clock counts them, so they are translated.
 	Counted []string
-	// Numbers are lists: decimals with blanks between in the source, arrays in the
-	// target.
-	Numbers []string
 	// Made are columns that are not carried, because they follow from how a database
 	// works: the target fills them itself.
 	Made []string
@@ -38,7 +35,7 @@ func Tables() []Table {
 		{Name: "operation_body", Keys: 1, Columns: words("id uuid kind mac generation key_scope created subject subject_key")},
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged probe mac started send_by deadline slack ledgers ended
 			counts_from answered not_sent slow status outcome reason code request_id`),
-			Counted: words("started send_by deadline ended counts_from"), Numbers: words("ledgers"), Made: words("replica grain")},
+			Counted: words("started send_by deadline ended counts_from"), Made: words("replica grain")},
 		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key sealed_for"), Counted: words("at")},
 		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},
 		{Name: "review", Keys: 1, Columns: words("shop account version operation state routine due_at claim refused tries told"), Counted: words("due_at refused")},

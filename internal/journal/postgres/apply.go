@@ -1,170 +1,13 @@
 package postgres
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
-
-// Apply makes a transition. The caller goes on holding the operation after it
-// until somebody claims it: until Due, where that lies ahead.
-//
-// A transition from a state beside the lane into one that holds it ends as
-// Queued where the lane is another's by now.
-func (j *Journal) Apply(ctx context.Context, tr journal.Transition) error {
-	switch tr.To {
-	case journal.Planned, journal.Waiting, journal.Received, journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded:
-	default:
-		return fmt.Errorf("journal: no transition leads to %v", tr.To)
-	}
-	n := needs{operations: []int64{tr.Ref.Operation}, missing: journal.ErrStale}
-	for _, d := range tr.Publish {
-		n.shops = append(n.shops, d.Shop)
-	}
-	return j.submit(ctx, 0, n, func(t *tx) error { return t.apply(tr) })
-}
-
-func (t *tx) apply(tr journal.Transition) error {
-	f := t.j.facts[tr.Ref.Operation] // known: its shop is locked
-	to := tr.To
-	switch {
-	case tr.Behind && to == journal.Planned:
-		queued, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 2)", f.shop)
-		if err != nil {
-			return err
-		}
-		if queued.int(0) != 0 { // released below
-			to = journal.Queued
-		}
-	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
-		busy, err := t.busy(f.shop)
-		if err != nil {
-			return err
-		}
-		if busy {
-			to = journal.Queued
-		}
-	}
-	if err := t.move(tr, to); err != nil {
-		return err
-	}
-	if err := t.byHand(tr); err != nil {
-		return err
-	}
-	if tr.Attempt != 0 && tr.End != nil {
-		if _, err := t.endAttempt(tr.Attempt, 0, *tr.End); err != nil {
-			return err
-		}
-	}
-	if tr.Supersede != "" {
-		if err := t.supersedeOlder(f, tr); err != nil {
-			return err
-		}
-	}
-	if (tr.From.HoldsLane() || tr.Behind) && !to.HoldsLane() {
-		if err := t.release(f.shop); err != nil {
-			return err
-		}
-	}
-	sequence, err := t.remember(f, tr)
-	if err != nil {
-		return err
-	}
-	if err := t.emitFrom(sequence, tr.Publish, f.key, f.shop, tr.Ref.Operation); err != nil {
-		return err
-	}
-	if tr.Audit != nil {
-		return t.audit(*tr.Audit)
-	}
-	return nil
-}
-
-// Operations move by one statement that compares and writes. Those that end
-// leave alone what only open ones have.
-const (
-	moveFence  = " WHERE id = $1 AND state = $2 AND claim = $3"
-	moveEnding = `UPDATE operation SET state = $4, stage = 2 * (late & $5), due_at = CASE late & $5 WHEN 0 THEN NULL ELSE $6::bigint END, late = late & $5,
-		lane = NULL, lease_held = 0, reason = $7, doubt = doubt | $8, changed = $6, verified = coalesce($9, verified)` + moveFence
-	moveOn = `UPDATE operation SET state = $4, stage = $10::bigint + 2 * (late & $5), due_at = CASE late & $5 WHEN 0 THEN $11::bigint ELSE $6::bigint END, lane = $12, lease_held = 0, reason = $7, doubt = doubt | $8,
-		changed = CASE state WHEN $4 THEN changed ELSE $6 END, verified = coalesce($9, verified), unknowns = unknowns + $13, waits = waits + $14, version = coalesce($15, version), stored_at = coalesce($16, stored_at), received = received | $17` + moveFence
-)
-
-// move compares and writes the state.
-func (t *tx) move(tr journal.Transition, to journal.State) error {
-	args := []any{tr.Ref.Operation, int64(tr.From), tr.Ref.Claim, int64(to), 0, t.now, tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now)}
-	statement, stage := moveEnding, int64(0)
-	if !to.Open() && tr.Credential == nil {
-		args[4] = stored.Flag(!tr.Compared)
-	} else {
-		due := t.j.clock.stamp(tr.Due)
-		if due == 0 {
-			due = t.now
-		}
-		var dueAt any
-		stage, dueAt = stored.Stage(to, due)
-		args[4] = stored.Flag(!to.Open())
-		statement, args = moveOn, append(args, stage, dueAt, laneFor(tr, to), stored.Flag(to == journal.Unknown && tr.From == journal.Sending), stored.Flag(to == journal.Waiting),
-			credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), stored.Flag(to == journal.Received))
-	}
-	n, err := t.exec(statement, args...)
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return journal.ErrStale
-	}
-	t.woken = t.woken || stage != 0
-	return nil
-}
-
-// inDoubt: what nobody knows is in doubt, whatever the caller said.
-func inDoubt(tr journal.Transition, to journal.State) int64 {
-	return stored.Flag(tr.Doubt || to == journal.Unknown || tr.Probe)
-}
-
-func verifiedAt(tr journal.Transition, now int64) any {
-	if tr.Verified {
-		return now
-	}
-	return nil
-}
-
-func laneFor(tr journal.Transition, to journal.State) any {
-	if tr.Behind && to == journal.Queued {
-		return stored.LaneLast
-	}
-	return stored.Lane(to)
-}
-
-const olderRead = `SELECT o.id FROM operation o JOIN operation n ON n.id = $3
-	WHERE o.shop = $1 AND o.kind = $2 AND o.doubt = 1 AND o.lane_order < n.lane_order AND (o.lane = 4 OR o.state = 20 AND o.received = 0 AND o.reason = ANY($4))`
-
-const unsentRead = `SELECT id FROM operation WHERE state = 20 AND reason = ANY($1) AND shop = $2 AND kind = $3`
-
-// supersedeOlder ends those that nothing was sent for, and those in doubt that this operation stands for.
-func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
-	if len(tr.Unsent) > 0 {
-		a, err := t.query(unsentRead, tr.Unsent, f.shop, int64(f.kind))
-		if err != nil {
-			return err
-		}
-		if len(a.rows) > 0 {
-			if err := t.supersede(idsOf(a.rows), tr.Supersede); err != nil {
-				return err
-			}
-		}
-	}
-	a, err := t.query(olderRead, f.shop, int64(f.kind), tr.Ref.Operation, tr.Over)
-	if err != nil || len(a.rows) == 0 {
-		return err
-	}
-	return t.supersede(idsOf(a.rows), tr.Supersede)
-}
 
 // idsOf is the first column.
 func idsOf(rows []row) []int64 {
@@ -182,23 +25,11 @@ func credentialVersion(c *journal.Credential) any {
 	return c.Version
 }
 
-func storedAt(to, from journal.State, now int64) any {
-	if to == journal.Stored && from != journal.Stored {
-		return now
-	}
-	return nil
-}
-
 // remember brings the shop's row up to date: its credential, its last
 // invitation, its current activation, and the sequence of its events, of which
 // it returns the last one before those of this transition.
 func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error) {
-	own := int64(0) // events of this shop
-	for _, d := range tr.Publish {
-		if d.Shop == f.key {
-			own++
-		}
-	}
+	own := int64(len(tr.Publish))
 	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
 		return 0, nil
 	}

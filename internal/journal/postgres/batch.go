@@ -34,7 +34,8 @@ type batch struct {
 	inOrder bool                      // rows of the outbox are to be numbered in the order of commits
 	ordered bool                      // it holds the lock for that
 	wrote   bool
-	alone   bool // it has one request: a failure takes nothing else with it
+	late    []late // statements of steps that wait for the commit
+	alone   bool   // it has one request: a failure takes nothing else with it
 }
 
 // A job is a request, or a part of one that may run beside its other parts.

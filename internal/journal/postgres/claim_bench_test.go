@@ -28,7 +28,7 @@ var past = []string{
 	`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
 		SELECT 1 + g, substr(sha256(bytes), 1, 16), 2, sha256(bytes), 0, 1, now, decode(repeat('00', 60), 'hex'), 1 FROM past`,
 	`INSERT INTO attempt (id, account, operation, number, flagged, replica, started, send_by, deadline, slack, ledgers, grain, ended, counts_from, answered, status)
-		SELECT nextval('attempt_id'), 1, 1 + g, 1, 0, 1, now - 86400000000, now - 86400000000, now - 86400000000, 60000000, '{}', 1, now - 86400000000, now - 86400000000, 1, 200 FROM past WHERE done`,
+		SELECT nextval('attempt_id'), 1, 1 + g, 1, 0, 1, now - 86400000000, now - 86400000000, now - 86400000000, 60000000, '', 1, now - 86400000000, now - 86400000000, 1, 200 FROM past WHERE done`,
 	`INSERT INTO credential (shop, version, operation, created, reference, merchant_id)
 		SELECT shop, 1, 1 + g, now, 'ref+vault://old/' || shop || '?version=1', 'merchant-' || shop FROM past WHERE done AND g < $3`,
 	`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers)

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -201,11 +200,6 @@ func (t *tx) target(account string, id int64) (*journal.Target, error) {
 	return target, nil
 }
 
-// EndIntent ends an intent whose effect is none, or on a gate.
-func (j *Journal) EndIntent(ctx context.Context, e journal.IntentEnd) error {
-	return j.submit(ctx, 0, needs{}, func(t *tx) error { return t.endIntent(e) })
-}
-
 func (t *tx) endIntent(e journal.IntentEnd) error {
 	if e.State != journal.IntentPerformed && e.State != journal.IntentRefused {
 		return fmt.Errorf("journal: no intent ends as %v", e.State)
@@ -233,31 +227,6 @@ const (
 	enterAnswer = `WITH r AS (INSERT INTO receipt (attempt, operation, at, answer, answer_key, sealed_for) VALUES (nextval('attempt_id'), $1, $2, $3, $4, $5) RETURNING attempt)
 		UPDATE operation SET receipt = (SELECT attempt FROM r), received = 1 WHERE id = $1`
 )
-
-// byHand writes what is special to acts of people, after the move.
-func (t *tx) byHand(tr journal.Transition) error {
-	if tr.Intent != nil {
-		if err := t.endIntent(*tr.Intent); err != nil {
-			return err
-		}
-	}
-	if tr.NewRun {
-		if _, err := t.exec(fmt.Sprintf(nextRun, closedTotal("$1")), t.now, stored.Flag(tr.Probe), tr.Ref.Operation); err != nil {
-			return err
-		}
-	}
-	if tr.Entered == nil {
-		return nil
-	}
-	key, err := keyset.SealingKey(tr.Entered)
-	if err != nil {
-		return fmt.Errorf("journal: a receipt that is not sealed: %w", err)
-	}
-	// Of the same series as attempts: it stands in their order, and no attempt
-	// will have its number.
-	_, err = t.exec(enterAnswer, tr.Ref.Operation, t.now, tr.Entered, int64(key), tr.EnteredFor)
-	return err
-}
 
 // Intents lists intents, the newest first.
 func (j *Journal) Intents(ctx context.Context, f journal.IntentFilter) ([]journal.Intent, error) {

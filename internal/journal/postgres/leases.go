@@ -166,7 +166,7 @@ func rebase(now int64) []step {
 		{"UPDATE review SET due_at = $1 WHERE account = ANY(ARRAY(SELECT id FROM account)) AND routine = 0 AND due_at > $1", at},
 		{"DELETE FROM permit", nil},
 		{`INSERT INTO permit (ledger, counts_from, many) SELECT x.ledger, x.counts_from, count(*) FROM
-			(SELECT unnest(ledgers) AS ledger, counts_from FROM attempt
+			(SELECT unnest(string_to_array(ledgers, ' ')::bigint[]) AS ledger, counts_from FROM attempt
 			 WHERE counts_from > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)) x
 			GROUP BY x.ledger, x.counts_from`, both},
 	}

@@ -311,6 +311,9 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 // commit writes what was gathered and commits, in one round trip.
 func (b *batch) commit(ctx context.Context) error {
 	var p pgx.Batch
+	for _, l := range b.late {
+		p.Queue(l.sql, l.args...)
+	}
 	b.permits.flush(&p, b.now)
 	b.j.pulse.next++
 	p.Queue(pulseBeat, b.j.pulse.process[:], b.j.pulse.next, b.now)
@@ -321,8 +324,12 @@ func (b *batch) commit(ctx context.Context) error {
 	b.j.trips.Add(1)
 	b.j.statements.Add(int64(p.Len()))
 	results := b.conn.SendBatch(ctx, &p)
-	for range p.Len() {
-		if _, err := results.Exec(); err != nil {
+	for i := range p.Len() {
+		tag, err := results.Exec()
+		if err == nil && i < len(b.late) {
+			err = b.late[i].check(tag)
+		}
+		if err != nil {
 			_ = results.Close()
 			return err
 		}

@@ -10,7 +10,7 @@ const (
 	lostFind  = "SELECT attempt FROM receipt WHERE operation = $1 AND answer = $2"
 	lostWrite = `WITH o AS (UPDATE operation SET attempts = attempts + 1, last_attempt = nextval('attempt_id') WHERE id = $1 RETURNING account, last_attempt, attempts)
 		INSERT INTO attempt (id, account, operation, number, flagged, replica, started, send_by, deadline, slack, ledgers, grain, ended, answered, status, outcome, code, request_id)
-		SELECT last_attempt, account, $1, attempts, 0, $2, $3, $3, $3, 0, ARRAY[]::bigint[], 1, $3, $4, $5, $6, $7, $8 FROM o RETURNING id`
+		SELECT last_attempt, account, $1, attempts, 0, $2, $3, $3, $3, 0, '', 1, $3, $4, $5, $6, $7, $8 FROM o RETURNING id`
 )
 
 // lostAttempt finds the number of an answer's attempt that is not in the

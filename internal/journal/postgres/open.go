@@ -17,6 +17,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/queue"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // Options of a journal.
@@ -49,6 +50,8 @@ type Options struct {
 // A Journal is the durable memory in a PostgreSQL database, shared with the
 // other replicas. It implements [journal.Journal].
 type Journal struct {
+	*steps.Journal
+	rowTexts rowTexts
 	options  Options
 	config   *pgx.ConnConfig
 	log      *slog.Logger
@@ -71,8 +74,7 @@ type Journal struct {
 	recovers atomic.Bool               // this process has begun a recovery
 	gates    gateTimes
 
-	keys          atomic.Pointer[keysInUse] // all of this process's; nil: it has not said
-	authenticator atomic.Pointer[journal.Authenticator]
+	keys atomic.Pointer[keysInUse] // all of this process's; nil: it has not said
 
 	queue      *queue.Queue[*request]
 	written    chan struct{}
@@ -124,6 +126,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
 	}
+	j.Journal, j.rowTexts = steps.New(database{j}, true), make(rowTexts)
 	if j.bounds = o.bounds; j.bounds == (bounds{}) {
 		j.bounds = usual
 	}
@@ -263,9 +266,6 @@ func (j *Journal) Identity() uuid.UUID { return j.identity }
 
 // Origin is the identity with which the journal began.
 func (j *Journal) Origin() uuid.UUID { return j.origin }
-
-// Authenticate sets what makes the MACs of the outbox's rows.
-func (j *Journal) Authenticate(a journal.Authenticator) { j.authenticator.Store(&a) }
 
 // Close ends what was asked for and gives the connections back. Later calls of
 // any method fail with [journal.ErrClosed].

@@ -5,12 +5,19 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal"
 )
 
 // read hands every row of a query to f, on a connection beside the writer's.
 func (j *Journal) read(ctx context.Context, sql string, f func(row) error, args ...any) error {
+	return j.readRows(ctx, sql, func(rows pgx.Rows) error {
+		return handOut(rows, func(_ []string, values []any) error { return f(values) })
+	}, args...)
+}
+
+func (j *Journal) readRows(ctx context.Context, sql string, f func(pgx.Rows) error, args ...any) error {
 	if j.closed.Load() {
 		return journal.ErrClosed
 	}
@@ -21,16 +28,12 @@ func (j *Journal) read(ctx context.Context, sql string, f func(row) error, args 
 			return err
 		}
 		defer rows.Close()
-		for rows.Next() {
-			values, err := rows.Values()
-			if err != nil {
-				return err
-			}
-			if left = f(values); left != nil {
-				return nil
-			}
+		left = f(rows)
+		if err := rows.Err(); err != nil {
+			left = nil
+			return err
 		}
-		return rows.Err()
+		return nil
 	})
 	switch {
 	case left != nil:
@@ -39,6 +42,11 @@ func (j *Journal) read(ctx context.Context, sql string, f func(row) error, args 
 		return fmt.Errorf("journal: read: %w", err)
 	}
 	return nil
+}
+
+// readColumns is read for who goes by the names of columns.
+func (j *Journal) readColumns(ctx context.Context, sql string, f func(columns []string, values []any) error, args ...any) error {
+	return j.readRows(ctx, sql, func(rows pgx.Rows) error { return handOut(rows, f) }, args...)
 }
 
 // meta reads a fact about the journal, nil when it is not there.

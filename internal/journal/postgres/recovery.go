@@ -185,7 +185,7 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 		if a.Operation == uuid.Nil {
 			named = []byte{}
 		}
-		mac, err := t.authenticated(a.Event, a.Type, a.Sequence, a.Message)
+		mac, err := t.j.Authenticated(a.Event, a.Type, a.Sequence, a.Message)
 		if err != nil {
 			return false, err
 		}

@@ -235,7 +235,7 @@ func (t *tx) carryRestoration(o restored, r journal.Restoration) error {
 	if err != nil {
 		return err
 	}
-	if err := t.emitFrom(sequence, tr.Publish, o.key, o.shop, o.id); err != nil {
+	if err := t.emitFrom(sequence, tr.Publish, o.shop, o.id); err != nil {
 		return err
 	}
 	t.woken = true

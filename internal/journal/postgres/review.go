@@ -118,9 +118,6 @@ func (t *tx) review(account string, c row) journal.Review {
 // EndReview writes what a look at credentials brought.
 func (j *Journal) EndReview(ctx context.Context, e journal.ReviewEnd) error {
 	n := needs{rows: []int64{e.Ref.Shop}}
-	for _, d := range e.Publish {
-		n.shops = append(n.shops, d.Shop)
-	}
 	return j.submit(ctx, 0, n, func(t *tx) error { return t.endReview(e) })
 }
 
@@ -134,7 +131,6 @@ func (t *tx) endReview(e journal.ReviewEnd) error {
 		return journal.ErrStale
 	}
 	account, operation := r.int(0), r.int(1)
-	key := journal.ShopKey{Account: r.text(4), Shop: r.text(2)}
 	due := t.j.clock.stamp(e.Due)
 	if due == 0 {
 		due = t.now
@@ -157,7 +153,7 @@ func (t *tx) endReview(e journal.ReviewEnd) error {
 	if err := t.moveEnded(operation, e.Move); err != nil {
 		return err
 	}
-	if err := t.emit(e.Publish, key, e.Ref.Shop, operation); err != nil {
+	if err := t.emit(e.Publish, e.Ref.Shop, operation); err != nil {
 		return err
 	}
 	if e.Audit != nil {

@@ -28,15 +28,3 @@ func (r row) blob(i int) []byte {
 }
 
 func (r row) null(i int) bool { return r[i] == nil }
-
-// ints reads a column that is an array.
-func (r row) ints(i int) []int64 {
-	list, _ := r[i].([]any)
-	out := make([]int64, 0, len(list))
-	for _, v := range list {
-		if n, ok := v.(int64); ok {
-			out = append(out, n)
-		}
-	}
-	return out
-}

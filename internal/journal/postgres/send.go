@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -34,6 +36,28 @@ func ledgersOf(ps []journal.Permit) []string {
 	return names
 }
 
+// ledgersText and ledgersIn are the two ways between ledgers and the column of an
+// attempt that names them.
+func ledgersText(ids []int64) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(strconv.FormatInt(id, 10))
+	}
+	return b.String()
+}
+
+func ledgersIn(text string) (ids []int64) {
+	for s := range strings.FieldsSeq(text) {
+		if id, err := strconv.ParseInt(s, 10, 64); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 const sendWrite = `WITH o AS (UPDATE operation SET state = 5, attempts = $2, last_attempt = nextval('attempt_id'), changed = $4, due_at = greatest(due_at, $5)
 		WHERE id = $1 AND state = 4 AND claim = $3 AND attempts = $2::bigint - 1 AND due_at > $4 RETURNING account, last_attempt)
 	INSERT INTO attempt (id, account, operation, number, flagged, probe, replica, started, send_by, deadline, slack, ledgers, grain, counts_from, slow, mac)
@@ -51,7 +75,7 @@ func (t *tx) send(s journal.Send) (journal.AttemptID, error) {
 	}
 	deadline := t.now + s.Deadline.Microseconds()
 	r, err := t.one(sendWrite, s.Ref.Operation, int64(s.Attempt), s.Ref.Claim, t.now, deadline+grace.Microseconds(),
-		stored.Flag(s.Flagged), stored.Flag(s.Probe), t.j.session.number(), t.now+s.SendBy.Microseconds(), deadline, g.slack, g.ledgers, g.grain, g.from, slow(s.Deadline, g), macOf(s.Address))
+		stored.Flag(s.Flagged), stored.Flag(s.Probe), t.j.session.number(), t.now+s.SendBy.Microseconds(), deadline, g.slack, ledgersText(g.ledgers), g.grain, g.from, slow(s.Deadline, g), macOf(s.Address))
 	if err != nil {
 		return 0, err
 	}
@@ -83,7 +107,7 @@ func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.Atte
 		}
 		r, err := t.one(`INSERT INTO attempt (id, account, number, flagged, replica, started, send_by, deadline, slack, ledgers, grain, counts_from, slow)
 			VALUES (nextval('attempt_id'), $1, 0, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id`,
-			account, t.j.session.number(), t.now, t.now+c.SendBy.Microseconds(), t.now+c.Deadline.Microseconds(), g.slack, g.ledgers, g.grain, g.from, slow(c.Deadline, g))
+			account, t.j.session.number(), t.now, t.now+c.SendBy.Microseconds(), t.now+c.Deadline.Microseconds(), g.slack, ledgersText(g.ledgers), g.grain, g.from, slow(c.Deadline, g))
 		if err != nil {
 			return 0, err
 		}
@@ -129,7 +153,7 @@ func (t *tx) endAttempt(id journal.AttemptID, operation int64, end journal.Attem
 	}
 	if len(as[1].rows) > 0 {
 		r := as[1].rows[0]
-		t.ended(r.ints(2), r.int(0), r.int(1), !end.NotSent)
+		t.ended(ledgersIn(r.text(2)), r.int(0), r.int(1), !end.NotSent)
 	}
 	return as[0].rows[0].int(0), nil
 }

@@ -245,11 +245,6 @@ func (t *Target) Rows(ctx context.Context, table move.Table, after move.Row) ite
 				yield(nil, err)
 				return
 			}
-			for i, v := range r {
-				if _, ok := v.([]any); ok {
-					r[i] = row(r).ints(i)
-				}
-			}
 			if !yield(r, nil) {
 				return
 			}

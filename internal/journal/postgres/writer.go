@@ -9,11 +9,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A request is one transition that waits for the writer.
 type request struct {
 	run   func(*tx) error
+	step  *steps.Request // instead of run
 	needs needs
 	done  chan error
 }
@@ -30,13 +32,17 @@ func notify(c chan struct{}) {
 // intake, which waits behind them. When ctx ends first the transition may
 // still happen.
 func (j *Journal) submit(ctx context.Context, records int, n needs, run func(*tx) error) error {
+	return j.put(ctx, records, &request{run: run, needs: n})
+}
+
+func (j *Journal) put(ctx context.Context, records int, r *request) error {
 	if j.beside {
 		return journal.ErrReadOnly
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := &request{run: run, needs: n, done: make(chan error, 1)}
+	r.done = make(chan error, 1)
 	if err := j.queue.Put(r, records); err != nil {
 		return err
 	}
@@ -193,13 +199,22 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		j.disconnect()
 		return fail(fmt.Errorf("journal: begin: %w", readable(err))), next
 	}
+	copy(errs, refused)
 	jobs := make([]*job, len(rs))
 	for i, r := range rs {
-		if errs[i] = refused[i]; errs[i] == nil {
+		if errs[i] == nil && r.step == nil {
 			jobs[i] = b.add(r.run, locks.keys[i], nil)
 		}
 	}
-	if err := b.all(ctx); err != nil {
+	err = b.steps(ctx, rs, errs)
+	if err == nil {
+		err = b.all(ctx)
+	}
+	if errors.Is(err, steps.ErrApart) {
+		b.rollback(ctx)
+		return fail(err), apart
+	}
+	if err != nil {
 		told := readable(err)
 		if next = j.lostBefore(ctx, conn); next == settled && !errors.Is(told, journal.ErrUnreachable) && (!b.alone || transient(err)) {
 			next = apart
@@ -241,6 +256,34 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	}
 	b.publish()
 	return errs, settled
+}
+
+// steps makes the steps among the requests.
+func (b *batch) steps(ctx context.Context, rs []*request, errs []error) error {
+	var requests []*steps.Request
+	var of []int
+	for i, r := range rs {
+		if r.step != nil && errs[i] == nil {
+			requests, of = append(requests, r.step), append(of, i)
+		}
+	}
+	if len(requests) == 0 {
+		return nil
+	}
+	t := &stepTx{batch: b, ctx: ctx}
+	got := make([]error, len(requests))
+	if err := b.j.Run(t, requests, got); err != nil {
+		return err
+	}
+	for k, err := range got {
+		errs[of[k]] = err
+	}
+	if len(requests) < len(rs) {
+		// What follows has to see what was saved.
+		return t.trip(&pgx.Batch{}, nil)
+	}
+	b.late = t.late
+	return nil
 }
 
 // lostBefore tells whether a connection was lost, with time for another, before

@@ -187,7 +187,7 @@ CREATE TABLE operation (
 CREATE INDEX operation_due ON operation (account, kind, stage, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX operation_lane ON operation (shop, lane, kind, lane_order) WHERE lane IS NOT NULL;
 CREATE INDEX operation_open ON operation (account, kind, state) WHERE lane IS NOT NULL;
-CREATE INDEX operation_attention ON operation (reason) WHERE state = 20;
+CREATE INDEX operation_attention ON operation (shop, kind, reason) WHERE state = 20;
 CREATE INDEX operation_doubt ON operation (shop, kind) WHERE doubt = 1;
 
 -- The part of an operation that is written once.
@@ -221,7 +221,7 @@ CREATE TABLE attempt (
     send_by     BIGINT NOT NULL,
     deadline    BIGINT NOT NULL,
     slack       BIGINT NOT NULL,           -- microseconds
-    ledgers     BIGINT[] NOT NULL,         -- ledger ids; on SQLite decimal numbers with a space between
+    ledgers     TEXT   NOT NULL,           -- ledger ids: decimal numbers with a space between
     grain       BIGINT NOT NULL DEFAULT 1, -- counts_from is rounded up to its multiples; 1 on SQLite
     ended       BIGINT,                    -- when the response was complete or the connection closed
     counts_from BIGINT,                    -- the permits are available again one window later; NULL when nothing was sent

@@ -6,7 +6,6 @@
 // one database has:
 //
 //	BIGINT GENERATED ALWAYS AS IDENTITY   INTEGER
-//	BIGINT[]                              TEXT
 //	BIGINT                                INTEGER
 //	BYTEA                                 BLOB
 //	COLLATE "C"                           nothing: SQLite compares bytes
@@ -46,7 +45,6 @@ func SQLite() fs.FS {
 
 var words = strings.NewReplacer(
 	"BIGINT GENERATED ALWAYS AS IDENTITY", "INTEGER",
-	"BIGINT[]", "TEXT",
 	"BIGINT", "INTEGER",
 	"BYTEA", "BLOB",
 	` COLLATE "C"`, "",

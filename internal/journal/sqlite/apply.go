@@ -1,203 +1,13 @@
 package sqlite
 
 import (
-	"context"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
-
-// Apply makes a transition. The caller goes on holding the operation after it
-// until somebody claims it: until Due, where that lies ahead.
-//
-// A transition from a state beside the lane into one that holds it ends as
-// Queued where the lane is another's by now.
-func (j *Journal) Apply(ctx context.Context, tr journal.Transition) error {
-	switch tr.To {
-	case journal.Planned, journal.Waiting, journal.Received, journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded:
-	default:
-		return fmt.Errorf("journal: no transition leads to %v", tr.To)
-	}
-	return j.submit(ctx, 0, func(t *tx) error { return t.apply(tr) })
-}
-
-func (t *tx) apply(tr journal.Transition) error {
-	f, err := t.facts(tr.Ref.Operation)
-	if err != nil {
-		return err
-	}
-	to := tr.To
-	switch {
-	case tr.Behind && to == journal.Planned:
-		queued, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ? AND lane = 2)", f.shop)
-		if err != nil {
-			return err
-		}
-		if queued.int(0) != 0 { // released below
-			to = journal.Queued
-		}
-	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
-		busy, err := t.busy(f.shop)
-		if err != nil {
-			return err
-		}
-		if busy {
-			to = journal.Queued
-		}
-	}
-	if err := t.move(f, tr, to); err != nil {
-		return err
-	}
-	if err := t.byHand(f, tr); err != nil {
-		return err
-	}
-	if tr.Attempt != 0 && tr.End != nil {
-		if err := t.endAttempt(tr.Attempt, *tr.End); err != nil {
-			return err
-		}
-	}
-	if tr.Supersede != "" {
-		if err := t.supersedeOlder(f, tr); err != nil {
-			return err
-		}
-	}
-	if (tr.From.HoldsLane() || tr.Behind) && !to.HoldsLane() {
-		if err := t.release(f.shop); err != nil {
-			return err
-		}
-	}
-	sequence, err := t.remember(f, tr)
-	if err != nil {
-		return err
-	}
-	if err := t.emitFrom(sequence, tr.Publish, f.key, f.shop, tr.Ref.Operation); err != nil {
-		return err
-	}
-	if tr.Audit != nil {
-		return t.audit(*tr.Audit)
-	}
-	return nil
-}
-
-// Operations move by one statement that compares and writes. Those that end
-// leave alone what only open ones have.
-const (
-	moveFence  = " WHERE id = ? AND state = ? AND claim = ?"
-	moveEnding = `UPDATE operation SET state = ?, stage = 2 * (late & ?2), due_at = CASE late & ?2 WHEN 0 THEN NULL ELSE ?3 END, late = late & ?2,
-		lane = NULL, lease_held = 0, reason = ?, doubt = doubt | ?, changed = ?3, verified = coalesce(?, verified)` + moveFence
-	moveOn = `UPDATE operation SET state = ?, stage = ?2 + 2 * (late & ?3), due_at = CASE late & ?3 WHEN 0 THEN ?4 ELSE ?5 END, lane = ?, lease_held = 0, reason = ?, doubt = doubt | ?,
-		changed = CASE state WHEN ?1 THEN changed ELSE ?5 END, verified = coalesce(?, verified), unknowns = unknowns + ?, waits = waits + ?, version = coalesce(?, version), stored_at = coalesce(?, stored_at), received = received | ?` + moveFence
-)
-
-// move compares and writes the state.
-func (t *tx) move(f facts, tr journal.Transition, to journal.State) error {
-	var n int64
-	var err error
-	if !to.Open() && tr.Credential == nil {
-		n, err = t.exec(moveEnding, int64(to), stored.Flag(!tr.Compared), t.now, tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now), tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
-	} else {
-		due := t.j.clock.stamp(tr.Due)
-		if due == 0 {
-			due = t.now
-		}
-		stage, dueAt := stored.Stage(to, due)
-		n, err = t.exec(moveOn, int64(to), stage, stored.Flag(!to.Open()), dueAt, t.now, laneFor(tr, to), tr.Reason, inDoubt(tr, to), verifiedAt(tr, t.now),
-			stored.Flag(to == journal.Unknown && tr.From == journal.Sending), stored.Flag(to == journal.Waiting), credentialVersion(tr.Credential), storedAt(to, tr.From, t.now), stored.Flag(to == journal.Received),
-			tr.Ref.Operation, int64(tr.From), tr.Ref.Claim)
-		t.woken = t.woken || n > 0 && stage != 0
-	}
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return journal.ErrStale
-	}
-	if inDoubt(tr, to) != 0 {
-		t.j.writer.doubted.add(f.shop)
-	}
-	if !to.Open() {
-		delete(t.j.writer.facts, tr.Ref.Operation)
-	}
-	if tr.From.Open() != to.Open() && f.kind == journal.Invite {
-		t.invitation(f.key, to.Open())
-	}
-	return nil
-}
-
-// inDoubt: what nobody knows is in doubt, whatever the caller said.
-func inDoubt(tr journal.Transition, to journal.State) int64 {
-	return stored.Flag(tr.Doubt || to == journal.Unknown || tr.Probe)
-}
-
-func verifiedAt(tr journal.Transition, now int64) any {
-	if tr.Verified {
-		return now
-	}
-	return nil
-}
-
-func laneFor(tr journal.Transition, to journal.State) any {
-	if tr.Behind && to == journal.Queued {
-		return stored.LaneLast
-	}
-	return stored.Lane(to)
-}
-
-const olderRead = `SELECT o.id, o.lane, o.reason FROM operation o INDEXED BY operation_doubt JOIN operation n ON n.id = ?3
-	WHERE o.shop = ?1 AND o.kind = ?2 AND o.doubt = 1 AND o.lane_order < n.lane_order AND (o.lane = 4 OR o.state = 20 AND o.received = 0)`
-
-const unsentRead = `SELECT id FROM operation INDEXED BY operation_attention WHERE state = 20 AND reason = ?1 AND shop = ?2 AND kind = ?3`
-
-// supersedeOlder ends those that nothing was sent for, and those in doubt that this operation stands for.
-func (t *tx) supersedeOlder(f facts, tr journal.Transition) error {
-	for _, reason := range tr.Unsent {
-		var unsent []int64
-		if err := t.each(unsentRead, in{reason, f.shop, int64(f.kind)}, func(r row) error {
-			unsent = append(unsent, r.int(0))
-			return nil
-		}); err != nil {
-			return err
-		}
-		for _, id := range unsent {
-			if err := t.supersede(id, tr.Supersede); err != nil {
-				return err
-			}
-		}
-	}
-	if !t.j.writer.doubted.has(f.shop) {
-		return nil
-	}
-	var ids []int64
-	open := 0
-	if err := t.each(olderRead, in{f.shop, int64(f.kind), tr.Ref.Operation}, func(r row) error {
-		switch {
-		case !r.null(1):
-			open++
-		case !slices.Contains(tr.Over, r.text(2)):
-			return nil
-		}
-		ids = append(ids, r.int(0))
-		return nil
-	}); err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if err := t.supersede(id, tr.Supersede); err != nil {
-			return err
-		}
-	}
-	if f.kind == journal.Invite {
-		for range open {
-			t.invitation(f.key, false)
-		}
-	}
-	return nil
-}
 
 func credentialVersion(c *journal.Credential) any {
 	if c == nil {
@@ -206,23 +16,11 @@ func credentialVersion(c *journal.Credential) any {
 	return c.Version
 }
 
-func storedAt(to, from journal.State, now int64) any {
-	if to == journal.Stored && from != journal.Stored {
-		return now
-	}
-	return nil
-}
-
 // remember brings the shop's row up to date: its credential, its last
 // invitation, its current activation, and the sequence of its events, of which
 // it returns the last one before those of this transition.
 func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error) {
-	own := int64(0) // events of this shop
-	for _, d := range tr.Publish {
-		if d.Shop == f.key {
-			own++
-		}
-	}
+	own := int64(len(tr.Publish))
 	if own == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
 		return 0, nil
 	}

@@ -192,7 +192,7 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 			Shop: o.Shop, Version: 1, Reference: "ref+sealed://invoicebox/" + o.Shop.Shop + "?version=1", MerchantID: "merchant-" + o.Shop.Shop,
 			Sealed: sealed[:200],
 		},
-		Publish: []journal.Draft{{ID: event, Type: schemas.TypeActivated, Shop: o.Shop, Freeze: func(n int64) (schemas.Message, error) {
+		Publish: []journal.Draft{{ID: event, Type: schemas.TypeActivated, Freeze: func(n int64) (schemas.Message, error) {
 			return schemas.Message{Key: []byte(o.Shop.Shop), Value: make([]byte, 500), Headers: []schemas.Header{
 				{Key: "ce_id", Value: []byte(event.String())}, {Key: "ce_sequence", Value: fmt.Append(nil, n)},
 			}}, nil

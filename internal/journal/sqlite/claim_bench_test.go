@@ -130,20 +130,15 @@ func BenchmarkLane(b *testing.B) {
 			j.fillForBench(b, n+b.N, n+b.N, false)
 			b.ResetTimer()
 			err := j.submit(b.Context(), 0, func(t *tx) error {
-				if _, err := t.exec("UPDATE operation SET due_at = 0 WHERE due_at IS NOT NULL"); err != nil {
-					return err
-				}
-				for range b.N {
-					got, err := t.claim(journal.ClaimRequest{Account: benchAccount, Kind: journal.Activate, Stage: journal.Call, Limit: 1, Lease: time.Hour})
-					if err != nil || len(got) != 1 {
-						return fmt.Errorf("claimed %d: %w", len(got), err)
-					}
-					if err := t.apply(journal.Transition{Ref: got[0].Ref, From: journal.Claimed, To: journal.Done}); err != nil {
-						return err
-					}
-				}
-				return nil
+				_, err := t.exec("UPDATE operation SET due_at = 0 WHERE due_at IS NOT NULL")
+				return err
 			})
+			for n := 0; n < b.N && err == nil; n++ {
+				var got []journal.ClaimedOperation
+				if got, err = j.Claim(b.Context(), journal.ClaimRequest{Account: benchAccount, Kind: journal.Activate, Stage: journal.Call, Limit: 1, Lease: time.Hour}); err == nil {
+					err = j.Apply(b.Context(), journal.Transition{Ref: got[0].Ref, From: journal.Claimed, To: journal.Done})
+				}
+			}
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -22,11 +22,12 @@ type conn struct {
 }
 
 type stmt struct {
-	raw  driver.Stmt
-	exec driver.StmtExecContext
-	qry  driver.StmtQueryContext
-	args []driver.NamedValue
-	dest []driver.Value
+	raw     driver.Stmt
+	exec    driver.StmtExecContext
+	qry     driver.StmtQueryContext
+	args    []driver.NamedValue
+	dest    []driver.Value
+	columns []string
 }
 
 // in are the arguments of a statement.
@@ -124,8 +125,9 @@ func (c *conn) each(query string, args in, f func(row) error) (err error) {
 			err = closeErr
 		}
 	}()
-	if n := len(rows.Columns()); len(s.dest) != n {
-		s.dest = make([]driver.Value, n)
+	if s.columns == nil {
+		s.columns = rows.Columns()
+		s.dest = make([]driver.Value, len(s.columns))
 	}
 	for {
 		switch err := rows.Next(s.dest); {

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -176,11 +175,6 @@ func (t *tx) target(account string, id int64) (*journal.Target, error) {
 	return target, nil
 }
 
-// EndIntent ends an intent whose effect is none, or on a gate.
-func (j *Journal) EndIntent(ctx context.Context, e journal.IntentEnd) error {
-	return j.submit(ctx, 0, func(t *tx) error { return t.endIntent(e) })
-}
-
 func (t *tx) endIntent(e journal.IntentEnd) error {
 	if e.State != journal.IntentPerformed && e.State != journal.IntentRefused {
 		return fmt.Errorf("journal: no intent ends as %v", e.State)
@@ -205,36 +199,6 @@ const (
 	enterAnswer = "INSERT INTO receipt (attempt, operation, at, answer, answer_key, sealed_for) VALUES (?, ?, ?, ?, ?, ?)"
 	goOnWithIt  = "UPDATE operation SET receipt = ?, received = 1 WHERE id = ?"
 )
-
-// byHand writes what is special to acts of people, after the move.
-func (t *tx) byHand(f facts, tr journal.Transition) error {
-	if tr.Intent != nil {
-		if err := t.endIntent(*tr.Intent); err != nil {
-			return err
-		}
-	}
-	if tr.NewRun {
-		last := t.j.writer.ids.event - 1
-		if _, err := t.exec(nextRun, t.now, t.closedTotal(f.account), stored.LaneOrder(last)+1, stored.Flag(tr.Probe), tr.Ref.Operation); err != nil {
-			return err
-		}
-	}
-	if tr.Entered == nil {
-		return nil
-	}
-	key, err := keyset.SealingKey(tr.Entered)
-	if err != nil {
-		return fmt.Errorf("journal: a receipt that is not sealed: %w", err)
-	}
-	// Of the same series as attempts: it stands in their order, and no attempt
-	// will have its number.
-	id := next(&t.j.writer.ids.attempt)
-	if _, err := t.exec(enterAnswer, id, tr.Ref.Operation, t.now, tr.Entered, int64(key), tr.EnteredFor); err != nil {
-		return err
-	}
-	_, err = t.exec(goOnWithIt, id, tr.Ref.Operation)
-	return err
-}
 
 // Intents lists intents, the newest first.
 func (j *Journal) Intents(ctx context.Context, f journal.IntentFilter) ([]journal.Intent, error) {

@@ -12,13 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/queue"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // applicationID marks our files in SQLite's header: "ibxw".
@@ -63,6 +63,8 @@ type Options struct {
 // A Journal is the durable memory in one SQLite file. It implements
 // [journal.Journal].
 type Journal struct {
+	*steps.Journal
+	texts    texts
 	path     string
 	log      *slog.Logger
 	planner  journal.Planner
@@ -82,8 +84,6 @@ type Journal struct {
 	recover  bool
 	mark     func(path string) string
 	boot     func() (boot string, micros int64)
-
-	authenticator atomic.Pointer[journal.Authenticator]
 
 	lease   relayLease
 	queue   *queue.Queue[*request]
@@ -109,6 +109,7 @@ type writer struct {
 	closed   map[int64]closed // by account
 	ledgerID map[string]int64
 
+	rowTexts rowTexts
 	facts    map[int64]facts               // of claimed operations
 	underWay map[journal.AttemptID]started // attempts without an end
 	seed     maphash.Seed
@@ -154,6 +155,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		queue: queue.New[*request](), space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot,
 	}
+	j.Journal = steps.New(database{j}, false)
 	if j.mark == nil {
 		j.mark = fileMark
 	}
@@ -297,9 +299,6 @@ func (j *Journal) Identity() uuid.UUID { return j.identity }
 
 // Origin is the identity with which the journal began.
 func (j *Journal) Origin() uuid.UUID { return j.origin }
-
-// Authenticate sets what makes the MACs of the outbox's rows.
-func (j *Journal) Authenticate(a journal.Authenticator) { j.authenticator.Store(&a) }
 
 // Close ends what was asked for, moves the log into the database and gives the
 // file back. Later calls of any method fail with [journal.ErrClosed].

@@ -5,17 +5,14 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/stored"
-	"invoicebox-worker/schemas"
 )
 
-// emit freezes events of a shop, or others, and queues them. One that is there
+// emit freezes events of a shop and queues them. One that is there
 // already (a step that was made again) is queued once more with the bytes that
 // it had: an id has one content.
-func (t *tx) emit(ds []journal.Draft, key journal.ShopKey, shop, operation int64) error {
+func (t *tx) emit(ds []journal.Draft, shop, operation int64) error {
 	if len(ds) == 0 {
 		return nil
 	}
@@ -26,29 +23,15 @@ func (t *tx) emit(ds []journal.Draft, key journal.ShopKey, shop, operation int64
 	if _, err := t.exec("UPDATE shop SET sequence = sequence + ? WHERE id = ?", len(ds), shop); err != nil {
 		return err
 	}
-	return t.emitFrom(r.int(0), ds, key, shop, operation)
+	return t.emitFrom(r.int(0), ds, shop, operation)
 }
 
 // emitFrom is emit where the shop's row counts the events already: theirs
 // follow sequence.
-func (t *tx) emitFrom(sequence int64, ds []journal.Draft, key journal.ShopKey, shop, operation int64) error {
+func (t *tx) emitFrom(sequence int64, ds []journal.Draft, shop, operation int64) error {
 	for _, d := range ds {
-		if d.Shop == key {
-			sequence++
-			if err := t.freeze(d, shop, operation, sequence); err != nil {
-				return err
-			}
-			continue
-		}
-		other, err := t.shopID(d.Shop)
-		if err != nil {
-			return err
-		}
-		r, err := t.change("UPDATE shop SET sequence = sequence + 1 WHERE id = ? RETURNING sequence", other)
-		if err != nil {
-			return err
-		}
-		if err := t.freeze(d, other, operation, r.int(0)); err != nil {
+		sequence++
+		if err := t.freeze(d, shop, operation, sequence); err != nil {
 			return err
 		}
 	}
@@ -64,7 +47,7 @@ func (t *tx) freeze(d journal.Draft, shop, operation, sequence int64) error {
 	if m.Value == nil {
 		m.Value = []byte{}
 	}
-	mac, err := t.authenticated(d.ID, d.Type, sequence, m)
+	mac, err := t.j.Authenticated(d.ID, d.Type, sequence, m)
 	if err != nil {
 		return err
 	}
@@ -78,19 +61,6 @@ func (t *tx) freeze(d journal.Draft, shop, operation, sequence int64) error {
 		return t.again(shop, d.ID[:])
 	}
 	return t.enqueue(row, row)
-}
-
-// authenticated is the MAC of a row that is written, nil where nothing makes MACs.
-func (t *tx) authenticated(event uuid.UUID, typ string, sequence int64, m schemas.Message) ([]byte, error) {
-	authenticate := t.j.authenticator.Load()
-	if authenticate == nil {
-		return nil, nil
-	}
-	mac, err := (*authenticate)(journal.Outgoing{Event: event, Type: typ, Sequence: sequence, Message: m})
-	if err != nil {
-		return nil, fmt.Errorf("journal: authenticate %s: %w", typ, err)
-	}
-	return mac, nil
 }
 
 func (t *tx) enqueue(row, outbox int64) error {

@@ -64,7 +64,7 @@ func (t *tx) carryOut(p plan, busy bool) (exit, operation int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := t.emit(p.Publish, p.event.Shop, p.shop, operation); err != nil {
+	if err := t.emit(p.Publish, p.shop, operation); err != nil {
 		return 0, 0, err
 	}
 	if p.Republish != uuid.Nil {

@@ -60,7 +60,11 @@ func (j *Journal) open() error {
 }
 
 // read hands every row of a query to f.
-func (j *Journal) read(ctx context.Context, query string, args in, f func(scanner) error) (err error) {
+func (j *Journal) read(ctx context.Context, query string, args in, f func(scanner) error) error {
+	return j.readRows(ctx, query, args, func(rows *sql.Rows) error { return f(rows.Scan) })
+}
+
+func (j *Journal) readRows(ctx context.Context, query string, args in, f func(*sql.Rows) error) (err error) {
 	st, err := j.reads.prepare(ctx, query) //nolint:sqlclosecheck // kept by reads
 	if err != nil {
 		return readError(err)
@@ -78,7 +82,7 @@ func (j *Journal) read(ctx context.Context, query string, args in, f func(scanne
 		}
 	}()
 	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
+		if err := f(rows); err != nil {
 			return err
 		}
 	}
@@ -86,6 +90,27 @@ func (j *Journal) read(ctx context.Context, query string, args in, f func(scanne
 		return readError(err)
 	}
 	return nil
+}
+
+// readColumns is read for who goes by the names of columns.
+func (j *Journal) readColumns(ctx context.Context, query string, args in, f func(columns []string, values []any) error) error {
+	var columns []string
+	return j.readRows(ctx, query, args, func(rows *sql.Rows) error {
+		if columns == nil {
+			var err error
+			if columns, err = rows.Columns(); err != nil {
+				return err
+			}
+		}
+		values, to := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			to[i] = &values[i]
+		}
+		if err := rows.Scan(to...); err != nil {
+			return err
+		}
+		return f(columns, values)
+	})
 }
 
 func readError(err error) error {

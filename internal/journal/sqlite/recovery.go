@@ -199,7 +199,7 @@ func (t *tx) takeOver(a *journal.Announced) (known bool, err error) {
 	}
 	if known = outbox != 0; !known {
 		outbox = next(&t.j.writer.ids.out)
-		mac, err := t.authenticated(a.Event, a.Type, a.Sequence, a.Message)
+		mac, err := t.j.Authenticated(a.Event, a.Type, a.Sequence, a.Message)
 		if err != nil {
 			return false, err
 		}

@@ -121,7 +121,6 @@ func (t *tx) endReview(e journal.ReviewEnd) error {
 		return journal.ErrStale
 	}
 	account, operation := r.int(0), r.int(1)
-	key := journal.ShopKey{Account: t.j.writer.names[account], Shop: r.text(2)}
 	due := t.j.clock.stamp(e.Due)
 	if due == 0 {
 		due = t.now
@@ -144,7 +143,7 @@ func (t *tx) endReview(e journal.ReviewEnd) error {
 	if err := t.moveEnded(operation, e.Move); err != nil {
 		return err
 	}
-	if err := t.emit(e.Publish, key, e.Ref.Shop, operation); err != nil {
+	if err := t.emit(e.Publish, e.Ref.Shop, operation); err != nil {
 		return err
 	}
 	if e.Audit != nil {

@@ -177,18 +177,12 @@ func (s *Source) Rows(ctx context.Context, t move.Table, after move.Row) iter.Se
 		query += " WHERE (" + keys + ") > (" + strings.TrimSuffix(strings.Repeat("?, ", t.Keys), ", ") + ")"
 	}
 	query += " ORDER BY " + keys
-	lists := make([]bool, len(t.Columns))
-	for i, name := range t.Columns {
-		for _, list := range t.Numbers {
-			lists[i] = lists[i] || name == list
-		}
-	}
 	return func(yield func(move.Row, error) bool) {
 		err := s.c.each(query, in(after), func(r row) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if !yield(carried(r, lists), nil) {
+			if !yield(carried(r), nil) {
 				return errEnough
 			}
 			return nil
@@ -200,22 +194,12 @@ func (s *Source) Rows(ctx context.Context, t move.Table, after move.Row) iter.Se
 }
 
 // carried makes a row of its own.
-func carried(r row, lists []bool) move.Row {
+func carried(r row) move.Row {
 	out := make(move.Row, len(r))
 	for i, v := range r {
 		switch v := v.(type) {
 		case []byte:
 			out[i] = notNil(v)
-		case string:
-			if !lists[i] {
-				out[i] = v
-				continue
-			}
-			list := []int64{}
-			for n := range numbers(v) {
-				list = append(list, n)
-			}
-			out[i] = list
 		default:
 			out[i] = v
 		}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A request is one transition that waits for the writer.
 type request struct {
 	run  func(*tx) error
+	step *steps.Request // instead of run
 	done chan error
 }
 
@@ -19,13 +21,17 @@ type request struct {
 // intake, which waits behind them. When ctx ends first the transition may
 // still happen.
 func (j *Journal) submit(ctx context.Context, records int, run func(*tx) error) error {
+	return j.put(ctx, records, &request{run: run})
+}
+
+func (j *Journal) put(ctx context.Context, records int, r *request) error {
 	if j.writer == nil {
 		return journal.ErrReadOnly
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := &request{run: run, done: make(chan error, 1)}
+	r.done = make(chan error, 1)
 	if err := j.queue.Put(r, records); err != nil {
 		return err
 	}
@@ -107,8 +113,20 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 	}
 	t := &j.writer.tx
 	t.reset(c, j.clock.micros())
-	wrote := false
+	wrote, err := t.steps(batch, errs, savepoints)
+	if err != nil {
+		t.undoAll()
+		if errors.Is(err, errAgain) {
+			j.rollback()
+			return true, nil
+		}
+		j.disconnect()
+		return false, err
+	}
 	for i, r := range batch {
+		if r.step != nil {
+			continue
+		}
 		t.dirty = false
 		if savepoints {
 			errs[i] = t.within(r.run)
@@ -155,6 +173,48 @@ var (
 	// errAgain says that a request failed after it had written.
 	errAgain = errors.New("journal: the batch has to run with savepoints")
 )
+
+// steps makes the steps of a batch, all of them together or each in a savepoint.
+func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool, err error) {
+	var requests []*steps.Request
+	var of []int
+	for i, r := range batch {
+		if r.step != nil {
+			requests, of = append(requests, r.step), append(of, i)
+		}
+	}
+	if len(requests) == 0 {
+		return false, nil
+	}
+	t.dirty = false
+	if savepoints {
+		for k := range requests {
+			errs[of[k]] = t.within(func(t *tx) error {
+				one := make([]error, 1)
+				if err := t.j.Run(stepTx{t}, requests[k:k+1], one); err != nil {
+					return err
+				}
+				return one[0]
+			})
+			if errors.Is(errs[of[k]], errTransaction) {
+				return false, errs[of[k]]
+			}
+			wrote = wrote || t.dirty
+		}
+		return wrote, nil
+	}
+	got := make([]error, len(requests))
+	if err := t.j.Run(stepTx{t}, requests, got); err != nil {
+		if fatal(err) {
+			return false, fmt.Errorf("%w: %w", errTransaction, named(err))
+		}
+		return false, errAgain
+	}
+	for k, err := range got {
+		errs[of[k]] = err
+	}
+	return t.dirty, nil
+}
 
 // plainly runs f, which may fail as long as it has not written.
 func (t *tx) plainly(f func(*tx) error) error {

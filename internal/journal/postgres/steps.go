@@ -1,0 +1,435 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/steps"
+)
+
+// A database is what the steps see of a journal.
+type database struct{ j *Journal }
+
+// Write has the writer make a step.
+func (d database) Write(ctx context.Context, r *steps.Request) error {
+	n := r.Needs
+	return d.j.put(ctx, r.Records, &request{step: r, needs: needs{
+		operations: n.Operations, missing: n.Missing, shops: n.Shops, rows: n.ShopIDs, invitees: n.Invitees, ledgers: n.Ledgers, anyway: n.Anyway,
+	}})
+}
+
+// Read hands the rows of a query to each.
+func (d database) Read(ctx context.Context, q steps.Query, args []any, each func(columns []string, values []any) error) error {
+	return d.j.readColumns(ctx, q.Postgres(), each, args...)
+}
+
+// Clock is the journal's.
+func (d database) Clock() steps.Clock { return d.j.clock }
+
+// Stamp, StampUp and Instant are for package steps.
+func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
+func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
+func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
+
+// A stepTx is a transaction as the steps see it. What is saved goes to the database
+// with the next question, or with the commit.
+type stepTx struct {
+	*batch
+	ctx  context.Context
+	late []late
+}
+
+// late are statements that wait for the next round trip.
+type late struct {
+	sql  string
+	args []any
+	rows int // that have to be changed; -1: any number
+	what string
+}
+
+// check makes sure that a statement has changed what it should.
+func (l late) check(tag pgconn.CommandTag) error {
+	if n := tag.RowsAffected(); l.rows >= 0 && n != int64(l.rows) {
+		return fmt.Errorf("%s changed %d rows, not %d", l.what, n, l.rows)
+	}
+	return nil
+}
+
+func (t *stepTx) Now() int64 { return t.now }
+
+// trip sends what waits, and more, in one round trip. Answers gets the answer to
+// each of the statements of more.
+func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) error {
+	var all pgx.Batch
+	for _, l := range t.late {
+		all.Queue(l.sql, l.args...)
+	}
+	all.QueuedQueries = append(all.QueuedQueries, more.QueuedQueries...)
+	if all.Len() == 0 {
+		return nil
+	}
+	t.j.trips.Add(1)
+	t.j.statements.Add(int64(all.Len()))
+	results := t.conn.SendBatch(t.ctx, &all)
+	err := t.answers(results, more.Len(), answers)
+	if e := results.Close(); err == nil && e != nil {
+		err = e
+	}
+	t.late = t.late[:0]
+	if err != nil {
+		return fmt.Errorf("%w: %w", errTransaction, err)
+	}
+	return nil
+}
+
+func (t *stepTx) answers(results pgx.BatchResults, more int, answers func(i int, r pgx.Rows) error) error {
+	for _, l := range t.late {
+		tag, err := results.Exec()
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.what, err)
+		}
+		if err := l.check(tag); err != nil {
+			return err
+		}
+	}
+	for i := range more {
+		r, err := results.Query()
+		if err == nil {
+			err = answers(i, r)
+			r.Close()
+		}
+		if err == nil {
+			err = r.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *stepTx) Load(asks []steps.Ask) error {
+	var b pgx.Batch
+	for _, a := range asks {
+		if a.Table != nil {
+			keys := slices.Clone(a.Keys)
+			slices.Sort(keys)
+			b.Queue(t.j.rowTexts.find(a.Table), keys)
+			continue
+		}
+		b.Queue(a.Query.Postgres(), arguments(a.Args)...)
+	}
+	return t.trip(&b, func(i int, r pgx.Rows) error {
+		return handOut(r, asks[i].Each)
+	})
+}
+
+// handOut hands rows to f, with the names of their columns.
+func handOut(r pgx.Rows, f func(columns []string, values []any) error) error {
+	var columns []string
+	for r.Next() {
+		if columns == nil {
+			for _, d := range r.FieldDescriptions() {
+				columns = append(columns, d.Name)
+			}
+		}
+		values, err := r.Values()
+		if err != nil {
+			return err
+		}
+		if err := f(columns, values); err != nil {
+			return err
+		}
+	}
+	return r.Err()
+}
+
+// arguments makes whole numbers 64 bits wide.
+func arguments(args []any) []any {
+	for i, a := range args {
+		if n, ok := a.(int); ok {
+			args[i] = int64(n)
+		}
+	}
+	return args
+}
+
+func (t *stepTx) Save(changes []steps.Change) error {
+	for _, c := range changes {
+		t.wrote = true
+		x := c.Table
+		if len(c.Insert) > 0 {
+			sortRows(x, c.Insert)
+			t.queue("inserting into "+x.Name, len(c.Insert), t.j.rowTexts.insert(x), arrays(x, c.Insert, all(x)))
+		}
+		if len(c.Update) > 0 {
+			list, columns := make([]any, len(c.Update)), keys(x)
+			for i, u := range c.Update {
+				list[i] = u.Row
+				columns |= u.Columns
+			}
+			sortRows(x, list)
+			t.queue("updating "+x.Name, len(list), t.j.rowTexts.update(x, columns), arrays(x, list, columns))
+		}
+		if len(c.Delete) > 0 {
+			sortRows(x, c.Delete)
+			t.queue("deleting from "+x.Name, len(c.Delete), t.j.rowTexts.drop(x), arrays(x, c.Delete, keys(x)))
+		}
+	}
+	return nil
+}
+
+func (t *stepTx) queue(what string, rows int, sql string, args []any) {
+	t.late = append(t.late, late{sql: sql, args: args, rows: rows, what: what})
+}
+
+// sortRows puts rows in the order of their keys: replicas write in one order.
+func sortRows(x *rows.Table, list []any) {
+	slices.SortFunc(list, func(a, b any) int {
+		for i, c := range x.Columns {
+			if !c.Key {
+				continue
+			}
+			var n int
+			if c.Kind == rows.Integer {
+				n = cmp.Compare(x.Int(a, i), x.Int(b, i))
+			} else {
+				n = strings.Compare(fmt.Sprint(x.Value(a, i)), fmt.Sprint(x.Value(b, i)))
+			}
+			if n != 0 {
+				return n
+			}
+		}
+		return 0
+	})
+}
+
+// arrays makes an array of each column of the mask.
+func arrays(x *rows.Table, list []any, mask uint64) []any {
+	var out []any
+	for i, c := range x.Columns {
+		if mask&(1<<i) == 0 {
+			continue
+		}
+		switch c.Kind {
+		case rows.Integer:
+			column := make([]int64, len(list))
+			for k, r := range list {
+				column[k] = x.Int(r, i)
+			}
+			out = append(out, column)
+		case rows.Text:
+			column := make([]string, len(list))
+			for k, r := range list {
+				column[k] = x.Str(r, i)
+			}
+			out = append(out, column)
+		case rows.Blob:
+			column := make([][]byte, len(list))
+			for k, r := range list {
+				column[k] = x.Bytes(r, i)
+			}
+			out = append(out, column)
+		}
+	}
+	return out
+}
+
+func (t *stepTx) Exec(q steps.Query, args ...any) (int64, error) {
+	var b pgx.Batch
+	b.Queue(q.Postgres(), arguments(args)...)
+	n := int64(0)
+	err := t.trip(&b, func(_ int, r pgx.Rows) error {
+		r.Close()
+		n = r.CommandTag().RowsAffected()
+		return r.Err()
+	})
+	t.wrote = t.wrote || n > 0
+	return n, err
+}
+
+// sequences are the series of ids.
+func sequence(s steps.Series) string {
+	switch s {
+	case steps.EventIDs:
+		return "event_id"
+	case steps.OperationIDs:
+		return "operation_id"
+	case steps.AttemptIDs:
+		return "attempt_id"
+	case steps.OutboxIDs:
+		return "outbox_row"
+	}
+	return ""
+}
+
+// Next gives ids. Those of the outbox are in the order of commits: whoever takes any
+// holds the journal's lock for that to the commit.
+func (t *stepTx) Next(s steps.Series, n int) (ids []int64, err error) {
+	var b pgx.Batch
+	locks := s == steps.OutboxIDs && !t.ordered
+	if locks {
+		b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockOutbox))
+		t.ordered = true
+	}
+	b.Queue("SELECT nextval($1::regclass) FROM generate_series(1, $2::bigint)", sequence(s), int64(n))
+	err = t.trip(&b, func(i int, r pgx.Rows) error {
+		if locks && i == 0 {
+			return nil
+		}
+		return handOut(r, func(_ []string, values []any) error {
+			id, _ := values[0].(int64)
+			ids = append(ids, id)
+			return nil
+		})
+	})
+	return ids, err
+}
+
+func (t *stepTx) Last(s steps.Series) (id int64, err error) {
+	var b pgx.Batch
+	b.Queue("SELECT last_value FROM " + sequence(s))
+	err = t.trip(&b, func(_ int, r pgx.Rows) error {
+		return handOut(r, func(_ []string, values []any) error {
+			id, _ = values[0].(int64)
+			return nil
+		})
+	})
+	return id, err
+}
+
+func (t *stepTx) AccountName(id int64) string { return t.j.names[id] }
+
+func (t *stepTx) ShopOf(operation int64) (int64, bool) {
+	f, ok := t.j.facts[operation]
+	return f.shop, ok
+}
+
+func (t *stepTx) PermitsBack(a *rows.Attempt, was, is int64, counts bool) {
+	(&tx{batch: t.batch}).ended(ledgersIn(a.Ledgers), was, is, counts)
+}
+
+func (t *stepTx) KeepGate(a *rows.Account, g journal.Gate) {
+	at := gateTime{storedUntil: a.GateUntil, storedSince: a.GateSince, until: g.Until, since: g.Since}
+	id := a.ID
+	t.after = append(t.after, func() { t.j.gates.keep(id, at) })
+}
+
+func (t *stepTx) Signal(s steps.Signals) {
+	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
+}
+
+// all and keys are masks of columns.
+func all(t *rows.Table) uint64 { return 1<<len(t.Columns) - 1 }
+
+func keys(t *rows.Table) uint64 {
+	mask := uint64(0)
+	for i, c := range t.Columns {
+		if c.Key {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+// rowTexts are the statements over many rows of a table at once.
+type rowTexts map[rowText]string
+
+type rowText struct {
+	table   *rows.Table
+	kind    byte
+	columns uint64
+}
+
+func (m rowTexts) made(k rowText, text func() string) string {
+	s, ok := m[k]
+	if !ok {
+		s = text()
+		m[k] = s
+	}
+	return s
+}
+
+// find locks rows, in the order of their keys.
+func (m rowTexts) find(x *rows.Table) string {
+	return m.made(rowText{x, 'f', 0}, func() string {
+		key := x.Columns[0].Name
+		return "SELECT " + strings.Join(x.Names(), ", ") + " FROM " + x.Name + " WHERE " + key + " = ANY($1) ORDER BY " + key + " FOR NO KEY UPDATE"
+	})
+}
+
+// unnested are the arrays of a mask as a table x, and its columns with NULL for what
+// stands for it.
+func unnested(x *rows.Table, mask uint64) (from string, columns []string) {
+	var arrays, names []string
+	for i, c := range x.Columns {
+		if mask&(1<<i) == 0 {
+			columns = append(columns, "")
+			continue
+		}
+		names = append(names, c.Name)
+		typ, value := "bigint", "x."+c.Name
+		switch c.Kind {
+		case rows.Integer:
+			if c.Null {
+				value = "nullif(x." + c.Name + ", 0)"
+			}
+		case rows.Text:
+			typ = "text"
+			if c.Null {
+				value = "nullif(x." + c.Name + ", '')"
+			}
+		case rows.Blob:
+			typ = "bytea"
+		}
+		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", len(names), typ))
+		columns = append(columns, value)
+	}
+	return "unnest(" + strings.Join(arrays, ", ") + ") AS x(" + strings.Join(names, ", ") + ")", columns
+}
+
+func (m rowTexts) insert(x *rows.Table) string {
+	return m.made(rowText{x, 'i', 0}, func() string {
+		from, columns := unnested(x, all(x))
+		return "INSERT INTO " + x.Name + " (" + strings.Join(x.Names(), ", ") + ") SELECT " + strings.Join(columns, ", ") + " FROM " + from
+	})
+}
+
+func (m rowTexts) update(x *rows.Table, mask uint64) string {
+	return m.made(rowText{x, 'u', mask}, func() string {
+		from, columns := unnested(x, mask)
+		var to []string
+		for i, c := range x.Columns {
+			if columns[i] != "" && !c.Key {
+				to = append(to, c.Name+" = "+columns[i])
+			}
+		}
+		return "UPDATE " + x.Name + " SET " + strings.Join(to, ", ") + " FROM " + from + " WHERE " + sameKeys(x)
+	})
+}
+
+func (m rowTexts) drop(x *rows.Table) string {
+	return m.made(rowText{x, 'd', 0}, func() string {
+		from, _ := unnested(x, keys(x))
+		return "DELETE FROM " + x.Name + " USING " + from + " WHERE " + sameKeys(x)
+	})
+}
+
+func sameKeys(x *rows.Table) string {
+	var where []string
+	for _, c := range x.Columns {
+		if c.Key {
+			where = append(where, x.Name+"."+c.Name+" = x."+c.Name)
+		}
+	}
+	return strings.Join(where, " AND ")
+}

@@ -1,0 +1,201 @@
+package rows
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// A Column of a table, and the field that holds it.
+type Column struct {
+	Name  string
+	Key   bool // part of the primary key
+	Fixed bool // never changed once written
+	Null  bool // the zero value is NULL
+	Kind  ColumnKind
+	field int
+}
+
+// A ColumnKind says how a database stores a column.
+type ColumnKind uint8
+
+// The kinds of columns.
+const (
+	Integer ColumnKind = iota
+	Text
+	Blob
+)
+
+// A Table describes the rows of one table, which are structs of one type.
+type Table struct {
+	Name    string
+	Columns []Column // in the order of the schema
+	row     reflect.Type
+}
+
+// TableOf describes table name, whose rows are Ts.
+func TableOf[T any](name string) *Table {
+	t := &Table{Name: name, row: reflect.TypeFor[T]()}
+	for i := range t.row.NumField() {
+		f := t.row.Field(i)
+		words := strings.Split(f.Tag.Get("db"), ",")
+		c := Column{Name: words[0], field: i, Key: slices.Contains(words, "key"), Null: slices.Contains(words, "null")}
+		c.Fixed = c.Key || slices.Contains(words, "fixed")
+		switch f.Type.Kind() {
+		case reflect.String:
+			c.Kind = Text
+		case reflect.Slice:
+			c.Kind = Blob
+		default:
+			c.Kind = Integer
+		}
+		t.Columns = append(t.Columns, c)
+	}
+	return t
+}
+
+// New makes an empty row and returns the pointer to it.
+func (t *Table) New() any { return reflect.New(t.row).Interface() }
+
+// Names lists the columns.
+func (t *Table) Names() []string {
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = c.Name
+	}
+	return names
+}
+
+// Value returns column i of a row (a pointer to its struct): nil, int64, string or
+// []byte.
+func (t *Table) Value(row any, i int) any {
+	c := &t.Columns[i]
+	v := reflect.ValueOf(row).Elem().Field(c.field)
+	if c.Null && v.IsZero() {
+		return nil
+	}
+	return valueOf(v)
+}
+
+// Int, Str and Bytes return column i of a row as what its kind says, the zero value
+// for NULL.
+func (t *Table) Int(row any, i int) int64 { return intOf(t.field(row, i)) }
+
+// Str is Int for a text.
+func (t *Table) Str(row any, i int) string { return t.field(row, i).String() }
+
+// Bytes is Int for a blob.
+func (t *Table) Bytes(row any, i int) []byte { return t.field(row, i).Bytes() }
+
+func (t *Table) field(row any, i int) reflect.Value {
+	return reflect.ValueOf(row).Elem().Field(t.Columns[i].field)
+}
+
+// SetAll fills a row from the values of all columns.
+func (t *Table) SetAll(row any, values []any) error {
+	if len(values) != len(t.Columns) {
+		return fmt.Errorf("table %s has %d columns, not %d", t.Name, len(t.Columns), len(values))
+	}
+	s := reflect.ValueOf(row).Elem()
+	for i, v := range values {
+		if err := set(s.Field(t.Columns[i].field), v); err != nil {
+			return fmt.Errorf("%s.%s: %w", t.Name, t.Columns[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// Changed tells which columns differ between two rows: bit i is column i.
+func (t *Table) Changed(a, b any) uint64 {
+	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	var changed uint64
+	for i := range t.Columns {
+		if c := &t.Columns[i]; !same(x.Field(c.field), y.Field(c.field)) {
+			changed |= 1 << i
+		}
+	}
+	return changed
+}
+
+func same(a, b reflect.Value) bool {
+	switch a.Kind() {
+	case reflect.String:
+		return a.String() == b.String()
+	case reflect.Slice:
+		return string(a.Bytes()) == string(b.Bytes()) && a.IsNil() == b.IsNil()
+	default:
+		return intOf(a) == intOf(b)
+	}
+}
+
+func intOf(v reflect.Value) int64 {
+	switch v.Kind() {
+	case reflect.Bool:
+		if v.Bool() {
+			return 1
+		}
+		return 0
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
+		return int64(v.Uint()) // #nosec G115 -- our own numbers
+	default:
+		return v.Int()
+	}
+}
+
+func valueOf(v reflect.Value) any {
+	switch v.Kind() {
+	case reflect.String:
+		return v.String()
+	case reflect.Slice:
+		if v.IsNil() {
+			return nil
+		}
+		return v.Bytes()
+	default:
+		return intOf(v)
+	}
+}
+
+// set fills a field with what a database gave.
+func set(f reflect.Value, v any) error {
+	switch x := v.(type) {
+	case nil:
+		f.SetZero()
+		return nil
+	case int64:
+		switch f.Kind() {
+		case reflect.Int64, reflect.Int, reflect.Int32, reflect.Int16, reflect.Int8:
+			f.SetInt(x)
+			return nil
+		case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
+			f.SetUint(uint64(x)) // #nosec G115 -- our own numbers
+			return nil
+		case reflect.Bool:
+			f.SetBool(x != 0)
+			return nil
+		}
+	case int32:
+		return set(f, int64(x))
+	case bool:
+		if f.Kind() == reflect.Bool {
+			f.SetBool(x)
+			return nil
+		}
+		if x {
+			return set(f, int64(1))
+		}
+		return set(f, int64(0))
+	case string:
+		if f.Kind() == reflect.String {
+			f.SetString(x)
+			return nil
+		}
+	case []byte:
+		if f.Kind() == reflect.Slice {
+			f.SetBytes(x)
+			return nil
+		}
+	}
+	return fmt.Errorf("a value of type %T for a field of type %s", v, f.Type())
+}

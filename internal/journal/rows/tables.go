@@ -1,0 +1,230 @@
+package rows
+
+import "invoicebox-worker/internal/journal"
+
+// An Account at Invoicebox.
+type Account struct {
+	ID           int64  `db:"id,key"`
+	Name         string `db:"name,fixed"`
+	PartnerID    string `db:"partner_id,fixed"`
+	Created      int64  `db:"created,fixed"`
+	Gate         int64  `db:"gate"` // see package stored
+	GateReason   string `db:"gate_reason"`
+	GateUntil    int64  `db:"gate_until,null"` // of limited and resting
+	GateCount    int64  `db:"gate_count"`      // faults in a row
+	GateSince    int64  `db:"gate_since,null"`
+	Closed       int64  `db:"closed"`            // for how many microseconds the gate was not open, up to closed_since
+	ClosedSince  int64  `db:"closed_since,null"` // since when it is not open now
+	RefusedInRow int64  `db:"refused_in_row"`    // different shops whose credentials were refused, since any were accepted
+}
+
+// A Shop holds what the planner asks about a shop.
+type Shop struct {
+	ID               int64  `db:"id,key"`
+	Account          int64  `db:"account,fixed"`
+	Name             string `db:"name,fixed"`
+	Sequence         int64  `db:"sequence"`         // of the last outgoing event
+	Version          int64  `db:"version"`          // of the newest credential
+	MerchantID       string `db:"merchant_id,null"` // of every credential
+	InvitedOperation int64  `db:"invited_operation,null"`
+	InvitedAt        int64  `db:"invited_at,null"`
+	InvitedEventTime int64  `db:"invited_event_time,null"`
+	InvitedMAC       []byte `db:"invited_mac,null"`
+	InvitationID     string `db:"invitation_id,null"`
+	ActiveOperation  int64  `db:"active_operation,null"` // the current activation
+	ActiveAt         int64  `db:"active_at,null"`
+	ActiveVersion    int64  `db:"active_version,null"`
+	ActiveEvent      []byte `db:"active_event,null"` // uuid of the activated event
+}
+
+// An Operation is the part of an operation that changes.
+type Operation struct {
+	ID          int64         `db:"id,key"`
+	Account     int64         `db:"account,fixed"`
+	Shop        int64         `db:"shop,fixed"`
+	Kind        journal.Kind  `db:"kind,fixed"`
+	State       journal.State `db:"state"`
+	Stage       int64         `db:"stage"`       // 0 none, 1 call, 2 settle, 3 out on a lease (claimed, sending)
+	DueAt       int64         `db:"due_at,null"` // of stages 1 and 2: when it may be claimed; of 3: when its lease ends
+	Lane        int64         `db:"lane,null"`   // see package stored
+	Claim       int64         `db:"claim"`       // rises with every claim: the fence
+	LeaseHeld   bool          `db:"lease_held"`  // in stage 2: due_at is the end of a lease
+	Replica     int64         `db:"replica"`
+	Run         int64         `db:"run"`
+	Attempts    int64         `db:"attempts"`   // requests started, over all runs
+	Waits       int64         `db:"waits"`      // in a row since the run began
+	Doubt       bool          `db:"doubt"`      // some attempt may have been executed
+	Unknowns    int64         `db:"unknowns"`   // attempts of which nobody knows whether they were executed, over all runs
+	Late        bool          `db:"late"`       // a receipt came that the operation did not go on with, and nobody has compared it
+	Event       int64         `db:"event"`      // began the run
+	LaneOrder   int64         `db:"lane_order"` // place in the lane: what began its run
+	Restored    int64         `db:"restored"`   // the number of the recovery that looked at it last
+	Closed      int64         `db:"closed"`     // what account.closed was when the run began
+	Planned     int64         `db:"planned"`    // when the run began
+	Changed     int64         `db:"changed"`    // when the state last changed
+	LastAttempt int64         `db:"last_attempt,null"`
+	Receipt     int64         `db:"receipt,null"` // attempt of the newest receipt of the run
+	Received    bool          `db:"received"`     // the run went through received
+	Version     int64         `db:"version,null"` // of the credential that the run stored
+	StoredAt    int64         `db:"stored_at,null"`
+	Verified    int64         `db:"verified,null"` // when the credentials that its receipts brought were found to work
+	Reason      string        `db:"reason"`
+	Owner       string        `db:"owner"` // who claimed it last
+}
+
+// A Body is the part of an operation that is written once.
+type Body struct {
+	ID         int64        `db:"id,key"`
+	UUID       []byte       `db:"uuid,fixed"`
+	Kind       journal.Kind `db:"kind,fixed"`
+	MAC        []byte       `db:"mac,fixed"`
+	Generation int64        `db:"generation,fixed"`
+	KeyScope   int64        `db:"key_scope,null,fixed"` // owner of the key: the shop of an invitation, the account of an activation
+	Created    int64        `db:"created,fixed"`
+	Subject    []byte       `db:"subject,fixed"` // the address or code, sealed
+	SubjectKey int64        `db:"subject_key,fixed"`
+}
+
+// An Attempt is a request that may have left.
+type Attempt struct {
+	ID         int64  `db:"id,key"`
+	Account    int64  `db:"account,fixed"`
+	Operation  int64  `db:"operation,null,fixed"` // NULL for a check of a token
+	Number     int64  `db:"number,fixed"`
+	Flagged    bool   `db:"flagged,fixed"` // made in doubt
+	Probe      bool   `db:"probe,fixed"`   // made after an unknown outcome
+	Replica    int64  `db:"replica,fixed"`
+	Started    int64  `db:"started,fixed"`
+	SendBy     int64  `db:"send_by,fixed"`
+	Deadline   int64  `db:"deadline,fixed"`
+	Slack      int64  `db:"slack,fixed"`
+	Ledgers    string `db:"ledgers,fixed"`    // ids, in decimal, with a blank between
+	Grain      int64  `db:"grain,fixed"`      // counts_from is rounded up to its multiples
+	Ended      int64  `db:"ended,null"`       // when the answer was complete or the connection closed
+	CountsFrom int64  `db:"counts_from,null"` // the permits come back one window after it; NULL when nothing was sent
+	Answered   bool   `db:"answered"`
+	NotSent    bool   `db:"not_sent"`
+	Slow       bool   `db:"slow"` // took, or may take, longer than a restart looks back
+	Status     int64  `db:"status"`
+	Outcome    string `db:"outcome"`
+	Code       string `db:"code"`
+	RequestID  string `db:"request_id"`
+	Reason     string `db:"reason"`
+	MAC        []byte `db:"mac,null,fixed"` // of the address, where the cool-down of addresses is on
+}
+
+// A Receipt is an answer of an activation, or what a person brought instead.
+type Receipt struct {
+	Attempt   int64  `db:"attempt,key"`
+	Operation int64  `db:"operation,fixed"`
+	At        int64  `db:"at,fixed"`
+	Answer    []byte `db:"answer,fixed"`
+	AnswerKey int64  `db:"answer_key,fixed"`
+	SealedFor string `db:"sealed_for,fixed"`
+}
+
+// A Credential is one version of a shop's secret.
+type Credential struct {
+	Shop       int64  `db:"shop,key"`
+	Version    int64  `db:"version,key"`
+	Operation  int64  `db:"operation,fixed"`
+	Created    int64  `db:"created,fixed"`
+	Reference  string `db:"reference,fixed"`
+	MerchantID string `db:"merchant_id,fixed"`
+	Secret     []byte `db:"secret,null,fixed"` // NULL where another store holds it
+	SecretKey  int64  `db:"secret_key,null,fixed"`
+}
+
+// A Review is about the current credentials of an active shop.
+type Review struct {
+	Shop      int64                   `db:"shop,key"`
+	Account   int64                   `db:"account,fixed"`
+	Version   int64                   `db:"version"`   // of the credentials
+	Operation int64                   `db:"operation"` // that brought them
+	State     journal.CredentialState `db:"state"`
+	Routine   bool                    `db:"routine"`      // nothing is open: the next look is of the schedule
+	DueAt     int64                   `db:"due_at"`       // of the next look, or the end of a claim
+	Claim     int64                   `db:"claim"`        // rises with every claim and with newer credentials: the fence
+	Refused   int64                   `db:"refused,null"` // since when they are refused
+	Tries     int64                   `db:"tries"`        // looks since they were last accepted
+	Told      int64                   `db:"told"`         // events about them
+}
+
+// An Intent is what a person asks for.
+type Intent struct {
+	ID         int64               `db:"id,key"`
+	UUID       []byte              `db:"uuid,fixed"`
+	At         int64               `db:"at,fixed"`
+	Actor      string              `db:"actor,fixed"`
+	Act        string              `db:"act,fixed"`
+	Account    int64               `db:"account,fixed"`
+	Operation  int64               `db:"operation,null,fixed"`
+	Note       string              `db:"note,fixed"`
+	MerchantID string              `db:"merchant_id,fixed"`
+	Token      []byte              `db:"token,null"` // entered by hand, sealed; NULL once it has ended
+	TokenKey   int64               `db:"token_key,null"`
+	State      journal.IntentState `db:"state"`
+	Result     string              `db:"result"`
+	Detail     string              `db:"detail"`
+	Ended      int64               `db:"ended,null"`
+	MAC        []byte              `db:"mac,null,fixed"`
+}
+
+// An Outbox row is an outgoing event, frozen.
+type Outbox struct {
+	ID        int64  `db:"id,key"`
+	Shop      int64  `db:"shop,null,fixed"` // NULL for a dead letter
+	Operation int64  `db:"operation,null,fixed"`
+	Sequence  int64  `db:"sequence,fixed"` // of the shop; 0 for a dead letter
+	Created   int64  `db:"created,fixed"`
+	Event     []byte `db:"event,fixed"` // uuid
+	Type      string `db:"type,fixed"`
+	Key       []byte `db:"key,null,fixed"`
+	Value     []byte `db:"value,fixed"`
+	Headers   []byte `db:"headers,fixed"` // see package stored
+	MAC       []byte `db:"mac,null,fixed"`
+}
+
+// A Pending row waits to be published.
+type Pending struct {
+	Row    int64 `db:"row,key"`
+	Outbox int64 `db:"outbox,fixed"`
+	Since  int64 `db:"since,fixed"`
+}
+
+// A Republish row is an event that was queued once more.
+type Republish struct {
+	Row    int64 `db:"row,key"`
+	Outbox int64 `db:"outbox,fixed"`
+	At     int64 `db:"at,fixed"`
+}
+
+// An Event is an input event that was taken.
+type Event struct {
+	ID           int64        `db:"id,key"`
+	Shop         int64        `db:"shop,fixed"`
+	Kind         journal.Kind `db:"kind,fixed"`
+	Exit         int64        `db:"exit,fixed"`
+	Operation    int64        `db:"operation,null,fixed"` // that it led to, started again or joined
+	Topic        int64        `db:"topic,fixed"`
+	Part         int64        `db:"part,fixed"`
+	RecordOffset int64        `db:"record_offset,fixed"`
+	EventTime    int64        `db:"event_time,fixed"`
+	Received     int64        `db:"received,fixed"`
+	Digest       []byte       `db:"digest,fixed"` // keyed, of the content
+	Type         string       `db:"type,fixed"`
+	Source       string       `db:"source,fixed"`
+	EventID      string       `db:"event_id,fixed"`
+	TraceParent  string       `db:"traceparent,fixed"`
+	TraceState   string       `db:"tracestate,fixed"`
+}
+
+// An Audit row is an act of a person, or of the worker on a person's behalf.
+type Audit struct {
+	ID      int64  `db:"id,key"`
+	At      int64  `db:"at,fixed"`
+	Actor   string `db:"actor,fixed"`
+	Act     string `db:"act,fixed"`
+	Subject string `db:"subject,fixed"`
+	Detail  string `db:"detail,fixed"`
+}

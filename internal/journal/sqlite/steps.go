@@ -1,0 +1,299 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/steps"
+)
+
+// Write has the writer make a step.
+func (d database) Write(ctx context.Context, r *steps.Request) error {
+	return d.j.put(ctx, r.Records, &request{step: r})
+}
+
+// Read hands the rows of a query to each.
+func (d database) Read(ctx context.Context, q steps.Query, args []any, each func(columns []string, values []any) error) error {
+	return d.j.readColumns(ctx, d.j.texts.of(q), arguments(args), each)
+}
+
+// Clock is the journal's.
+func (d database) Clock() steps.Clock { return d.j.clock }
+
+// A database is what the steps see of a journal.
+type database struct{ j *Journal }
+
+// Stamp, StampUp and Instant are for package steps.
+func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
+func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
+func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
+
+// texts are the queries in SQLite's words.
+type texts struct{ made sync.Map }
+
+func (m *texts) of(q steps.Query) string {
+	if text, ok := m.made.Load(q); ok {
+		return text.(string) //nolint:forcetypeassert // nothing else is stored
+	}
+	text := q.SQLite()
+	m.made.Store(q, text)
+	return text
+}
+
+// arguments makes lists to JSON, which is what SQLite can look into.
+func arguments(args []any) in {
+	for i, a := range args {
+		switch list := a.(type) {
+		case []int64:
+			args[i] = asJSON(list)
+		case []string:
+			args[i] = asJSON(list)
+		}
+	}
+	return args
+}
+
+func asJSON[T any](list []T) string {
+	if len(list) == 0 {
+		return "[]"
+	}
+	b, err := json.Marshal(list)
+	if err != nil { // numbers and texts have a form
+		return "[]"
+	}
+	return string(b)
+}
+
+// A stepTx is a transaction as the steps see it.
+type stepTx struct{ *tx }
+
+func (t stepTx) Now() int64 { return t.now }
+
+func (t stepTx) Load(asks []steps.Ask) error {
+	for _, a := range asks {
+		if a.Table == nil {
+			if err := t.ask(t.j.texts.of(a.Query), arguments(a.Args), a.Each); err != nil {
+				return err
+			}
+			continue
+		}
+		text := t.j.writer.rowTexts.find(a.Table)
+		for _, key := range a.Keys {
+			if err := t.ask(text, in{key}, a.Each); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ask hands the rows of a statement to f, with copies that may be kept.
+func (t stepTx) ask(query string, args in, f func([]string, []any) error) error {
+	s, err := t.prepare(query)
+	if err != nil {
+		return err
+	}
+	return t.each(query, args, func(r row) error {
+		values := make([]any, len(r))
+		for i, v := range r {
+			values[i] = v
+		}
+		return f(s.columns, values)
+	})
+}
+
+func (t stepTx) Save(changes []steps.Change) error {
+	for _, c := range changes {
+		for _, r := range c.Insert {
+			if err := t.write(c.Table, t.j.writer.rowTexts.insert(c.Table), r, all(c.Table)); err != nil {
+				return err
+			}
+			if err := t.saved(nil, r); err != nil {
+				return err
+			}
+		}
+		for _, u := range c.Update {
+			if err := t.write(c.Table, t.j.writer.rowTexts.update(c.Table, u.Columns), u.Row, u.Columns|keys(c.Table)); err != nil {
+				return err
+			}
+			if err := t.saved(u.Was, u.Row); err != nil {
+				return err
+			}
+		}
+		for _, r := range c.Delete {
+			if err := t.write(c.Table, t.j.writer.rowTexts.drop(c.Table), r, keys(c.Table)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// write binds the columns of a mask, in their order: the statements number their
+// arguments so.
+func (t stepTx) write(table *rows.Table, text string, row any, mask uint64) error {
+	args := make([]any, 0, len(table.Columns))
+	for i := range table.Columns {
+		if mask&(1<<i) != 0 {
+			args = append(args, table.Value(row, i))
+		}
+	}
+	n, err := t.exec(text, args...)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("journal: a row of table %s was written %d times", table.Name, n)
+	}
+	return err
+}
+
+func (t stepTx) Exec(q steps.Query, args ...any) (int64, error) {
+	return t.exec(t.j.texts.of(q), arguments(args)...)
+}
+
+func (t stepTx) series(s steps.Series) *int64 {
+	ids := &t.j.writer.ids
+	return map[steps.Series]*int64{steps.EventIDs: &ids.event, steps.OperationIDs: &ids.operation, steps.AttemptIDs: &ids.attempt, steps.OutboxIDs: &ids.out, steps.LetterIDs: &ids.letter}[s]
+}
+
+func (t stepTx) Next(s steps.Series, n int) ([]int64, error) {
+	list := make([]int64, n)
+	for i := range list {
+		list[i] = next(t.series(s))
+	}
+	return list, nil
+}
+
+func (t stepTx) Last(s steps.Series) (int64, error) { return *t.series(s) - 1, nil }
+
+func (t stepTx) AccountName(id int64) string { return t.j.writer.names[id] }
+
+func (t stepTx) ShopOf(operation int64) (int64, bool) {
+	f, ok := t.j.writer.facts[operation]
+	return f.shop, ok
+}
+
+func (t stepTx) PermitsBack(a *rows.Attempt, _, is int64, counts bool) {
+	t.ends = append(t.ends, permitEnd{id: journal.AttemptID(a.ID), ledgers: a.Ledgers, from: is, counted: counts})
+}
+
+// KeepGate has nothing to do: instants come back as they went in.
+func (t stepTx) KeepGate(*rows.Account, journal.Gate) {}
+
+func (t stepTx) Signal(s steps.Signals) {
+	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
+}
+
+// saved lets memory follow a row: the operations in doubt, the open invitations, and
+// what is kept of operations and attempts that are under way.
+func (t stepTx) saved(was, is any) error {
+	switch r := is.(type) {
+	case *rows.Operation:
+		before, _ := was.(*rows.Operation)
+		if r.Doubt {
+			t.j.writer.doubted.add(r.Shop)
+		}
+		opened := before != nil && before.State.Open()
+		if r.Kind == journal.Invite && opened != r.State.Open() {
+			f, err := t.facts(r.ID)
+			if err != nil {
+				return err
+			}
+			t.invitation(f.key, r.State.Open())
+		}
+		if !r.State.Open() {
+			delete(t.j.writer.facts, r.ID)
+		}
+	case *rows.Attempt:
+		if s, ok := t.j.writer.underWay[journal.AttemptID(r.ID)]; ok && r.Ended != 0 {
+			id := journal.AttemptID(r.ID)
+			delete(t.j.writer.underWay, id)
+			t.undo = append(t.undo, func() { t.j.writer.underWay[id] = s })
+		}
+	case *rows.Account:
+		before := t.j.writer.closed[r.ID]
+		t.j.writer.closed[r.ID] = closed{before: r.Closed, since: r.ClosedSince}
+		t.undo = append(t.undo, func() { t.j.writer.closed[r.ID] = before })
+	}
+	return nil
+}
+
+// all and keys are masks of columns.
+func all(t *rows.Table) uint64 { return 1<<len(t.Columns) - 1 }
+
+func keys(t *rows.Table) uint64 {
+	mask := uint64(0)
+	for i, c := range t.Columns {
+		if c.Key {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+// rowTexts are the statements over rows by their keys. Arguments are the columns of
+// the mask, in the order of the table.
+type rowTexts map[rowText]string
+
+type rowText struct {
+	table   *rows.Table
+	kind    byte
+	columns uint64
+}
+
+func (m rowTexts) made(k rowText, text func() string) string {
+	s, ok := m[k]
+	if !ok {
+		s = text()
+		m[k] = s
+	}
+	return s
+}
+
+func (m rowTexts) find(t *rows.Table) string {
+	return m.made(rowText{t, 'f', 0}, func() string {
+		return "SELECT " + strings.Join(t.Names(), ", ") + " FROM " + t.Name + " WHERE " + t.Columns[0].Name + " = ?1"
+	})
+}
+
+func (m rowTexts) insert(t *rows.Table) string {
+	return m.made(rowText{t, 'i', 0}, func() string {
+		return "INSERT INTO " + t.Name + " (" + strings.Join(t.Names(), ", ") + ") VALUES (?" + strings.Repeat(", ?", len(t.Columns)-1) + ")"
+	})
+}
+
+func (m rowTexts) update(t *rows.Table, columns uint64) string {
+	return m.made(rowText{t, 'u', columns}, func() string {
+		var to, where []string
+		n := 0
+		for i, c := range t.Columns {
+			if (columns|keys(t))&(1<<i) == 0 {
+				continue
+			}
+			n++
+			assignment := fmt.Sprintf("%s = ?%d", c.Name, n)
+			if c.Key {
+				where = append(where, assignment)
+			} else {
+				to = append(to, assignment)
+			}
+		}
+		return "UPDATE " + t.Name + " SET " + strings.Join(to, ", ") + " WHERE " + strings.Join(where, " AND ")
+	})
+}
+
+func (m rowTexts) drop(t *rows.Table) string {
+	return m.made(rowText{t, 'd', 0}, func() string {
+		var where []string
+		for _, c := range t.Columns {
+			if c.Key {
+				where = append(where, fmt.Sprintf("%s = ?%d", c.Name, len(where)+1))
+			}
+		}
+		return "DELETE FROM " + t.Name + " WHERE " + strings.Join(where, " AND ")
+	})
+}

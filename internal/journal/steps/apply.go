@@ -1,0 +1,450 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+	"invoicebox-worker/internal/keyset"
+)
+
+// Apply makes a transition. The caller goes on holding the operation after it
+// until somebody claims it: until Due, where that lies ahead.
+//
+// A transition from a state beside the lane into one that holds it ends as
+// Queued where the lane is another's by now.
+func (j *Journal) Apply(ctx context.Context, tr journal.Transition) error {
+	switch tr.To {
+	case journal.Planned, journal.Waiting, journal.Received, journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded:
+	default:
+		return fmt.Errorf("journal: no transition leads to %v", tr.To)
+	}
+	return j.db.Write(ctx, &Request{
+		Needs: Needs{Operations: []int64{tr.Ref.Operation}, Missing: journal.ErrStale},
+		Load:  func(l *Loader) { l.transition(&tr) },
+		Do:    func(u *Unit) error { return u.apply(&tr) },
+	})
+}
+
+// transition names what a transition looks at.
+func (l *Loader) transition(tr *journal.Transition) {
+	l.operations = append(l.operations, tr.Ref.Operation)
+	if tr.Attempt != 0 && tr.End != nil {
+		l.attempts = append(l.attempts, int64(tr.Attempt))
+	}
+	if tr.Intent != nil {
+		l.intents = append(l.intents, tr.Intent.ID)
+	}
+	l.IDs(OutboxIDs, len(tr.Publish))
+	shop, ok := l.u.tx.ShopOf(tr.Ref.Operation)
+	if !ok {
+		return
+	}
+	if len(tr.Publish) > 0 || tr.Credential != nil || tr.Invited != nil || tr.Active != nil || tr.Current != 0 {
+		l.shops = append(l.shops, shop)
+	}
+	if tr.Active != nil {
+		l.reviews = append(l.reviews, shop)
+	}
+	for i := range tr.Publish {
+		l.events = append(l.events, eventKey{shop, tr.Publish[i].ID})
+	}
+	if tr.Supersede != "" {
+		l.succeeding, l.unsent = append(l.succeeding, tr.Ref.Operation), merged(l.unsent, tr.Unsent)
+	}
+	if tr.Invited != nil {
+		l.bodies, l.begun = append(l.bodies, tr.Ref.Operation), append(l.begun, tr.Ref.Operation)
+	}
+	if c := tr.Credential; c != nil {
+		l.merchants = append(l.merchants, merchantKey{c.Shop.Account, c.MerchantID})
+	}
+}
+
+// merged adds what is not in a list yet.
+func merged(list, more []string) []string {
+	for _, s := range more {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func (u *Unit) apply(tr *journal.Transition) error {
+	o, err := u.operations.get(u, tr.Ref.Operation)
+	if err != nil {
+		return err
+	}
+	if o == nil || o.State != tr.From || o.Claim != tr.Ref.Claim {
+		return journal.ErrStale
+	}
+	to, err := u.target(o, tr)
+	if err != nil {
+		return err
+	}
+	u.move(o, tr, to)
+	if err := u.byHand(o, tr); err != nil {
+		return err
+	}
+	if tr.Attempt != 0 && tr.End != nil {
+		if _, err := u.endAttempt(tr.Attempt, *tr.End); err != nil {
+			return err
+		}
+	}
+	if tr.Supersede != "" {
+		if err := u.supersedeOlder(o, tr); err != nil {
+			return err
+		}
+	}
+	if (tr.From.HoldsLane() || tr.Behind) && !to.HoldsLane() {
+		u.free(o.Shop)
+	}
+	if err := u.remember(o, tr); err != nil {
+		return err
+	}
+	if tr.Audit != nil {
+		u.audit(*tr.Audit)
+	}
+	return nil
+}
+
+// target is the state that a transition leads to.
+func (u *Unit) target(o *rows.Operation, tr *journal.Transition) (journal.State, error) {
+	to := tr.To
+	switch {
+	case tr.Behind && to == journal.Planned:
+		queued, err := u.queued(o.Shop)
+		if err != nil {
+			return 0, err
+		}
+		if queued { // whoever is next is planned when the lane is given up
+			to = journal.Queued
+		}
+	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
+		held, err := u.held(o.Shop)
+		if err != nil {
+			return 0, err
+		}
+		if held {
+			to = journal.Queued
+		}
+	}
+	return to, nil
+}
+
+// move writes the state, and what a transition says of its operation.
+func (u *Unit) move(o *rows.Operation, tr *journal.Transition, to journal.State) {
+	// What nobody knows is in doubt, whatever the caller said.
+	o.Doubt = o.Doubt || tr.Doubt || to == journal.Unknown || tr.Probe
+	o.Late = o.Late && (to.Open() || !tr.Compared)
+	o.Reason = tr.Reason
+	if tr.Verified {
+		o.Verified = u.now
+	}
+	if to == journal.Unknown && tr.From == journal.Sending {
+		o.Unknowns++
+	}
+	if to == journal.Waiting {
+		o.Waits++
+	}
+	if to == journal.Received {
+		o.Received = true
+	}
+	if to == journal.Stored && tr.From != journal.Stored {
+		o.StoredAt = u.now
+	}
+	if tr.Credential != nil {
+		o.Version = tr.Credential.Version
+	}
+	u.enter(o, to, u.stampOrNow(tr.Due))
+	if tr.Behind && to == journal.Queued {
+		o.Lane = stored.LaneLast
+	}
+}
+
+const (
+	closedTotal Query = `SELECT closed + CASE WHEN closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - closed_since) END AS n FROM account WHERE id = $1`
+	versionOf   Query = "SELECT version AS id FROM credential WHERE shop = $1 AND version = $2"
+)
+
+type number struct {
+	N int64 `db:"n"`
+}
+
+// byHand writes what is special to acts of people, after the move.
+func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
+	if tr.Intent != nil {
+		if err := u.endIntent(*tr.Intent); err != nil {
+			return err
+		}
+	}
+	if tr.NewRun {
+		last, err := u.tx.Last(EventIDs)
+		if err != nil {
+			return u.fail(err)
+		}
+		closed, err := u.closedTotal(o.Account)
+		if err != nil {
+			return err
+		}
+		o.Run, o.Waits, o.Planned, o.Closed, o.LaneOrder = o.Run+1, 0, u.now, closed, stored.LaneOrder(last)+1
+		if tr.Probe {
+			o.Unknowns = max(o.Unknowns, 1)
+		}
+	}
+	if tr.Entered == nil {
+		return nil
+	}
+	key, err := keyset.SealingKey(tr.Entered)
+	if err != nil {
+		return fmt.Errorf("journal: a receipt that is not sealed: %w", err)
+	}
+	// Of the same series as attempts: it stands in their order, and no attempt
+	// will have its number.
+	id, err := u.next(AttemptIDs)
+	if err != nil {
+		return err
+	}
+	u.insert(u.j.tables.receipt, &rows.Receipt{Attempt: id, Operation: o.ID, At: u.now, Answer: tr.Entered, AnswerKey: int64(key), SealedFor: tr.EnteredFor})
+	o.Receipt, o.Received = id, true
+	return nil
+}
+
+// closedTotal is what a run that begins now remembers: for how long its account's
+// gate was not open, all in all.
+func (u *Unit) closedTotal(account int64) (int64, error) {
+	n, err := first[number](u, closedTotal, account, u.now)
+	if err != nil || n == nil {
+		return 0, err
+	}
+	return n.N, nil
+}
+
+// siblings finds, for operations that are about to succeed, those of their shop and
+// kind that may have become pointless by it.
+const siblings Query = `SELECT o.id AS operation, x.id FROM operation o CROSS JOIN operation x /*+ INDEXED BY operation_doubt */
+		WHERE o.id = ANY($1) AND x.shop = o.shop AND x.kind = o.kind AND x.doubt = 1 AND x.id <> o.id UNION ALL
+	SELECT o.id, x.id FROM operation o CROSS JOIN operation x /*+ INDEXED BY operation_attention */
+		WHERE o.id = ANY($1) AND x.state = 20 AND x.shop = o.shop AND x.kind = o.kind AND x.doubt = 0 AND x.reason = ANY($2)`
+
+func (u *Unit) askSiblings(operations []int64, unsent []string) Ask {
+	for _, id := range operations {
+		u.siblings[id] = []int64{}
+	}
+	return Ask{Query: siblings, Args: []any{operations, unsent}, Each: func(_ []string, values []any) error {
+		of, _ := values[0].(int64)
+		id, _ := values[1].(int64)
+		u.siblings[of] = append(u.siblings[of], id)
+		return nil
+	}}
+}
+
+// supersedeOlder ends those that nothing was sent for, and those in doubt that this
+// operation stands for.
+func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) error {
+	if _, ok := u.siblings[o.ID]; !ok {
+		u.lazy++
+		if err := u.flush(); err != nil {
+			return err
+		}
+		if err := u.tx.Load([]Ask{u.askSiblings([]int64{o.ID}, append([]string{}, tr.Unsent...))}); err != nil {
+			return u.fail(err)
+		}
+	}
+	ids := u.siblings[o.ID]
+	// Requests before this one may have changed others since.
+	for _, e := range u.operations.touched {
+		if x := &e.row; e.exists && x.Shop == o.Shop && x.Kind == o.Kind && x.ID != o.ID && !slices.Contains(ids, x.ID) {
+			ids = append(ids, x.ID)
+		}
+	}
+	for _, id := range ids {
+		x, err := u.operations.get(u, id)
+		if err != nil {
+			return err
+		}
+		if x == nil {
+			continue
+		}
+		stands := x.Doubt && x.LaneOrder < o.LaneOrder && (x.Lane == stored.LaneLast || x.State == journal.Attention && !x.Received && slices.Contains(tr.Over, x.Reason))
+		if stands || x.State == journal.Attention && slices.Contains(tr.Unsent, x.Reason) {
+			u.supersede(x, tr.Supersede)
+		}
+	}
+	return nil
+}
+
+// remember brings the shop's row up to date: its credential, its last invitation,
+// its current activation, and its events.
+func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
+	if len(tr.Publish) == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
+		return nil
+	}
+	s, err := u.shops.get(u, o.Shop)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return fmt.Errorf("journal: operation %d has no shop", o.ID)
+	}
+	active := s.ActiveVersion
+	if tr.Current != 0 && active > tr.Current {
+		return journal.ErrOlderVersion
+	}
+	if c := tr.Credential; c != nil {
+		if err := u.store(o, s, c); err != nil {
+			return err
+		}
+		if s.MerchantID == "" {
+			s.MerchantID = c.MerchantID
+		}
+		s.Version = max(s.Version, c.Version)
+	}
+	if t := tr.Invited; t != nil {
+		b, err := u.bodies.get(u, o.ID)
+		if err != nil {
+			return err
+		}
+		at, err := u.eventTime(o.ID)
+		if err != nil {
+			return err
+		}
+		s.InvitedOperation, s.InvitedAt, s.InvitationID, s.InvitedMAC, s.InvitedEventTime = o.ID, u.clock.Stamp(t.At), t.InvitationID, b.MAC, at
+	}
+	if t := tr.Active; t != nil {
+		if o.Version == 0 {
+			return fmt.Errorf("journal: operation %d has stored no credential to be made current", o.ID)
+		}
+		if o.Version < active {
+			return journal.ErrOlderVersion
+		}
+		s.ActiveOperation, s.ActiveAt, s.ActiveEvent, s.ActiveVersion = o.ID, u.clock.Stamp(t.At), eventID(t.Event), o.Version
+		if err := u.beginReview(o, tr); err != nil {
+			return err
+		}
+	}
+	return u.emit(s, o.ID, tr.Publish)
+}
+
+// eventTimes finds when the events were that began the runs of operations.
+const eventTimes Query = "SELECT o.id, e.event_time AS n FROM operation o JOIN event e ON e.id = o.event WHERE o.id = ANY($1)"
+
+func (u *Unit) askEventTimes(operations []int64) Ask {
+	for _, id := range operations {
+		u.times[id] = 0 // where the event was forgotten
+	}
+	return Ask{Query: eventTimes, Args: []any{operations}, Each: func(_ []string, values []any) error {
+		id, _ := values[0].(int64)
+		u.times[id], _ = values[1].(int64)
+		return nil
+	}}
+}
+
+// eventTime is the time of the event that began an operation's run, 0 where that
+// was forgotten.
+func (u *Unit) eventTime(operation int64) (int64, error) {
+	if _, ok := u.times[operation]; !ok {
+		u.lazy++
+		if err := u.tx.Load([]Ask{u.askEventTimes([]int64{operation})}); err != nil {
+			return 0, u.fail(err)
+		}
+	}
+	return u.times[operation], nil
+}
+
+// store inserts a credential.
+func (u *Unit) store(o *rows.Operation, s *rows.Shop, c *journal.Credential) error {
+	if c.Version < 1 || c.MerchantID == "" || c.Shop.Shop != s.Name || c.Shop.Account != u.tx.AccountName(s.Account) {
+		return fmt.Errorf("journal: a credential of another shop, without version or without merchant id")
+	}
+	if s.MerchantID == "" {
+		other, err := u.merchantOwner(merchantKey{c.Shop.Account, c.MerchantID})
+		if err != nil {
+			return err
+		}
+		if other != 0 {
+			return journal.ErrMerchantConflict
+		}
+	} else if s.MerchantID != c.MerchantID {
+		return journal.ErrMerchantConflict
+	}
+	var key int64
+	if c.Sealed != nil {
+		k, err := keyset.SealingKey(c.Sealed)
+		if err != nil {
+			return fmt.Errorf("journal: a credential that is not sealed: %w", err)
+		}
+		key = int64(k)
+	}
+	taken, err := u.versionTaken(s, c.Version)
+	if err != nil {
+		return err
+	}
+	if taken {
+		return journal.ErrVersionTaken
+	}
+	u.insert(u.j.tables.credential, &rows.Credential{Shop: s.ID, Version: c.Version, Operation: o.ID, Created: u.now, Reference: c.Reference, MerchantID: c.MerchantID,
+		Secret: c.Sealed, SecretKey: key})
+	return nil
+}
+
+type merchantKey struct{ account, merchant string }
+
+const (
+	merchantOwner Query = "SELECT s.id FROM account a JOIN shop s ON s.account = a.id WHERE a.name = $1 AND s.merchant_id = $2"
+	// merchantOwners is for databases that take lists of texts.
+	merchantOwners Query = `SELECT x.account, x.merchant, s.id FROM unnest($1::text[], $2::text[]) AS x(account, merchant) JOIN account a ON a.name = x.account
+		CROSS JOIN LATERAL (SELECT id FROM shop WHERE account = a.id AND merchant_id = x.merchant OFFSET 0) s
+-- sqlite:
+`
+)
+
+func (u *Unit) askMerchants(keys []merchantKey) Ask {
+	accounts, merchants := make([]string, len(keys)), make([]string, len(keys))
+	for i, k := range keys {
+		accounts[i], merchants[i] = k.account, k.merchant
+		u.owners[k] = 0
+	}
+	return Ask{Query: merchantOwners, Args: []any{accounts, merchants}, Each: func(_ []string, values []any) error {
+		var k merchantKey
+		k.account, _ = values[0].(string)
+		k.merchant, _ = values[1].(string)
+		u.owners[k], _ = values[2].(int64)
+		return nil
+	}}
+}
+
+// merchantOwner finds the shop that has a merchant id, 0 for none. A shop that got it
+// in this transaction is not seen; the unique index refuses the second one.
+func (u *Unit) merchantOwner(k merchantKey) (int64, error) {
+	if owner, ok := u.owners[k]; ok {
+		return owner, nil
+	}
+	r, err := first[idRow](u, merchantOwner, k.account, k.merchant)
+	if err != nil || r == nil {
+		return 0, err
+	}
+	return r.ID, nil
+}
+
+// versionTaken tells whether a shop has a credential of this version. One above all
+// that the shop has had is free.
+func (u *Unit) versionTaken(s *rows.Shop, version int64) (bool, error) {
+	if version > s.Version {
+		return false, nil
+	}
+	r, err := first[idRow](u, versionOf, s.ID, version)
+	return r != nil, err
+}
+
+func eventID(id uuid.UUID) []byte {
+	if id == uuid.Nil {
+		return nil
+	}
+	return id[:]
+}

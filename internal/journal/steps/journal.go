@@ -1,0 +1,42 @@
+package steps
+
+import (
+	"sync/atomic"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+)
+
+// A Journal makes the steps over a database. The database's own journal type has
+// one and gives it [Journal.Run] for its transactions.
+type Journal struct {
+	db     Database
+	tables tables
+	// The database takes lists of bytes and texts as arguments: what a batch looks
+	// for by such keys is asked for at once, and else one by one.
+	lists         bool
+	authenticator atomic.Pointer[journal.Authenticator]
+}
+
+// tables are those of the database at hand.
+type tables struct {
+	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
+	outbox, pending, republish, event                                            *rows.Table
+}
+
+// New returns a journal over a database. Lists says that the database takes lists of
+// bytes and texts as arguments.
+func New(db Database, lists bool) *Journal {
+	return &Journal{db: db, lists: lists, tables: tables{
+		account: rows.TableOf[rows.Account]("account"), shop: rows.TableOf[rows.Shop]("shop"),
+		operation: rows.TableOf[rows.Operation]("operation"), body: rows.TableOf[rows.Body]("operation_body"),
+		attempt: rows.TableOf[rows.Attempt]("attempt"), receipt: rows.TableOf[rows.Receipt]("receipt"),
+		credential: rows.TableOf[rows.Credential]("credential"), review: rows.TableOf[rows.Review]("review"),
+		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
+		pending: rows.TableOf[rows.Pending]("outbox_pending"), republish: rows.TableOf[rows.Republish]("republish"),
+		event: rows.TableOf[rows.Event]("event"),
+	}}
+}
+
+// Authenticate sets what makes the MACs of the outbox's rows from now on.
+func (j *Journal) Authenticate(a journal.Authenticator) { j.authenticator.Store(&a) }

@@ -1,0 +1,139 @@
+package steps
+
+import (
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+)
+
+// stageLeased is the stage of operations that are out on a lease (Claimed and
+// Sending): their due_at is its end.
+const stageLeased = 3
+
+// enter moves an operation into a state, due at the given time. It is the only
+// place that sets state, stage, due_at, lane and lease_held; they belong together.
+// Whoever leases it afterwards says so himself.
+func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
+	if o.State != s || !s.Open() {
+		o.Changed = u.now
+	}
+	o.State, o.Lane, o.LeaseHeld = s, lane(s), false
+	switch {
+	case s == journal.Claimed || s == journal.Sending:
+		o.Stage, o.DueAt = stageLeased, due
+	case !s.Open() && o.Late: // a receipt that came late waits to be compared
+		o.Stage, o.DueAt = int64(journal.Settle), u.now
+	default:
+		if o.Stage, o.DueAt = int64(journal.StageOf(s)), due; o.Stage == 0 {
+			o.DueAt = 0
+		}
+	}
+	u.signals.Work = u.signals.Work || o.Stage == int64(journal.Call) || o.Stage == int64(journal.Settle)
+}
+
+// lane is the place in its shop's lane of an operation in a state, 0 for one that
+// has ended.
+func lane(s journal.State) int64 {
+	n, _ := stored.Lane(s).(int64)
+	return n
+}
+
+// supersede ends an operation for another one's sake.
+func (u *Unit) supersede(o *rows.Operation, reason string) {
+	o.Reason = reason
+	u.enter(o, journal.Superseded, 0)
+}
+
+const (
+	laneHeld   Query = "SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 1) AS found"
+	laneQueued Query = "SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 2) AS found"
+	// laneHeads finds, for each shop whose lane nothing holds, the operation that is
+	// next: the first of those that are queued by the order in which their runs began;
+	// where there is none, the first of those that stepped behind.
+	laneHeads Query = `SELECT o.id FROM unnest($1::bigint[]) AS freed(shop) CROSS JOIN LATERAL (
+			SELECT id FROM (
+				(SELECT id, lane, lane_order FROM operation WHERE shop = freed.shop AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
+				(SELECT id, lane, lane_order FROM operation WHERE shop = freed.shop AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
+				(SELECT id, lane, lane_order FROM operation WHERE shop = freed.shop AND lane = 4 ORDER BY lane_order, id LIMIT 1)) heads
+			ORDER BY lane, lane_order, id LIMIT 1) o
+		WHERE NOT EXISTS (SELECT 1 FROM operation h WHERE h.shop = freed.shop AND h.lane = 1)
+-- sqlite:
+SELECT (SELECT id FROM (
+			SELECT id, 2 AS lane, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = freed.value AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
+			SELECT id, 2, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = freed.value AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
+			SELECT id, 4, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = freed.value AND lane = 4 ORDER BY lane_order, id LIMIT 1))
+		ORDER BY lane, lane_order, id LIMIT 1) AS id FROM json_each($1) AS freed
+	WHERE NOT EXISTS (SELECT 1 FROM operation WHERE shop = freed.value AND lane = 1)`
+)
+
+type found struct {
+	Found bool `db:"found"`
+}
+
+// held tells whether something holds a shop's lane. A lane that was given up in
+// this transaction counts as held: who is next is found at its end.
+func (u *Unit) held(shop int64) (bool, error) {
+	for _, freed := range u.freed {
+		if freed == shop {
+			return true, nil
+		}
+	}
+	f, err := first[found](u, laneHeld, shop)
+	return f != nil && f.Found, err
+}
+
+func (u *Unit) queued(shop int64) (bool, error) {
+	f, err := first[found](u, laneQueued, shop)
+	return f != nil && f.Found, err
+}
+
+// free gives up a shop's lane: at the end of the transaction the shop's next
+// operation is planned.
+func (u *Unit) free(shop int64) { u.freed = append(u.freed, shop) }
+
+type idRow struct {
+	ID int64 `db:"id"`
+}
+
+// planFreed plans the next operation of each shop whose lane was given up.
+func (u *Unit) planFreed() error {
+	if len(u.freed) == 0 {
+		return nil
+	}
+	seen := make(map[int64]bool, len(u.freed))
+	shops := make([]int64, 0, len(u.freed))
+	for _, s := range u.freed {
+		if !seen[s] {
+			seen[s] = true
+			shops = append(shops, s)
+		}
+	}
+	u.freed = u.freed[:0]
+	var heads []int64
+	if err := each(u, laneHeads, []any{shops}, func(r *idRow) error {
+		if r.ID != 0 {
+			heads = append(heads, r.ID)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if asks := want(nil, &u.operations, heads); len(asks) > 0 {
+		if err := u.tx.Load(asks); err != nil {
+			return u.fail(err)
+		}
+	}
+	for _, id := range heads {
+		o, err := u.operations.get(u, id)
+		if err != nil {
+			return err
+		}
+		if o == nil {
+			return u.fail(fmt.Errorf("journal: operation %d went while its shop was locked", id))
+		}
+		u.enter(o, journal.Planned, u.now)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package steps
+
+import (
+	"context"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+)
+
+// A Database keeps the rows of one journal.
+type Database interface {
+	// Write has a request made in a transaction of the writer, together with what
+	// else waits, and returns after the commit. Where ctx ends first it may still be
+	// made.
+	Write(ctx context.Context, r *Request) error
+	// Read hands the rows of a query to each, beside the writer.
+	Read(ctx context.Context, q Query, args []any, each func(columns []string, values []any) error) error
+	Clock() Clock
+}
+
+// A Clock translates between the database's time and instants of this process.
+type Clock interface {
+	// Stamp gives the database's time in microseconds, 0 for the zero time.
+	Stamp(t time.Time) int64
+	// StampUp is Stamp, rounded up: for the end of what has to have passed.
+	StampUp(t time.Time) int64
+	// Instant is the way back: what a caller may compare with its own clock.
+	Instant(micros int64) time.Time
+}
+
+// A Request is one step that waits for the writer.
+type Request struct {
+	Needs   Needs
+	Records int // of intake; 0 for the step of an operation, which goes before
+	// Load names rows that Do will ask for. It may be nil.
+	Load func(*Loader)
+	// Do decides. An error takes back what it has changed, and nothing else.
+	Do func(*Unit) error
+}
+
+// Needs are what a request has to have locked before it runs. All requests of a
+// transaction take their locks at once and in one order, so that two replicas do
+// not wait for each other in a circle. A database that only one process holds
+// locks nothing.
+type Needs struct {
+	Operations []int64           // their shops
+	Missing    error             // what a request gets of which an operation is not there
+	Shops      []journal.ShopKey // made when they are new
+	ShopIDs    []int64
+	Invitees   []journal.ShopKey // those of them that have an open invitation
+	Ledgers    []string          // to take permits from; made when they are new
+	Anyway     bool              // also in a database that is refused
+}
+
+// A Tx is one transaction of the writer. An error of its methods ends the
+// transaction: none of the changes are kept.
+type Tx interface {
+	// Now is the database's time, in microseconds.
+	Now() int64
+	// Load runs queries, in one round trip.
+	Load(asks []Ask) error
+	// Save changes rows, in order. It may be put off to the next call, or to the
+	// commit.
+	Save(changes []Change) error
+	// Exec runs a statement and tells how many rows it changed.
+	Exec(q Query, args ...any) (int64, error)
+	// Next gives n rising ids of a series.
+	Next(s Series, n int) ([]int64, error)
+	// Last is the last id of a series that was given to anybody.
+	Last(s Series) (int64, error)
+	// AccountName and ShopOf tell what is known without a look at the database.
+	AccountName(id int64) string
+	ShopOf(operation int64) (shop int64, ok bool)
+	// Permits of an attempt come back: they counted from was, and count from is now,
+	// or not at all.
+	PermitsBack(a *rows.Attempt, was, is int64, counts bool)
+	// KeepGate remembers the instants of a gate as the caller gave them.
+	KeepGate(a *rows.Account, g journal.Gate)
+	// Signal tells after the commit who waits.
+	Signal(s Signals)
+}
+
+// Signals say what a transaction has brought.
+type Signals struct {
+	Work    bool // an operation may have become due
+	Outbox  bool // something waits to be published
+	Intents bool // an intent waits
+}
+
+// An Ask asks for rows: those of a query, or those of a table by their keys, which
+// it locks for a change.
+type Ask struct {
+	Query Query
+	Args  []any
+	Table *rows.Table
+	Keys  []int64
+	Each  func(columns []string, values []any) error
+}
+
+// A Change is rows of one table that were made, changed or dropped; each is a
+// pointer to the table's struct.
+type Change struct {
+	Table  *rows.Table
+	Insert []any
+	Update []Update
+	Delete []any
+}
+
+// An Update is a row as it is now, with the columns that changed (bit i is column
+// i), and as the database has it.
+type Update struct {
+	Row, Was any
+	Columns  uint64
+}
+
+// A Series gives ids.
+type Series uint8
+
+// The series of ids.
+const (
+	EventIDs Series = iota
+	OperationIDs
+	AttemptIDs // of attempts, and of receipts that a person brought
+	OutboxIDs  // of outbox and republish, in the order of the commits
+	LetterIDs
+)

@@ -1,0 +1,486 @@
+package steps
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"invoicebox-worker/internal/journal/rows"
+)
+
+// A Unit holds the rows that the requests of one transaction have loaded and made.
+// A request sees what those before it have changed. One that fails takes back what
+// it has changed itself.
+type Unit struct {
+	tx    Tx
+	j     *Journal
+	clock Clock
+	now   int64
+
+	accounts   entities[rows.Account]
+	shops      entities[rows.Shop]
+	operations entities[rows.Operation]
+	bodies     entities[rows.Body]
+	attempts   entities[rows.Attempt]
+	reviews    entities[rows.Review]
+	intents    entities[rows.Intent]
+
+	inserts  []insert
+	deferred []statement
+	freed    []int64 // shops whose lane was given up
+	back     []back  // permits that come back
+	ids      map[Series][]int64
+	events   map[eventKey]int64    // rows of the outbox that were looked for, or made
+	owners   map[merchantKey]int64 // shops of merchant ids that were looked for
+	siblings map[int64][]int64     // of operations that are about to succeed
+	times    map[int64]int64       // of the events that began the runs of operations
+	made     []eventKey            // those that were made
+	signals  Signals
+
+	request int // rises with every request
+	touched []restorer
+	mark    mark
+	ran     bool  // the request at hand has run a statement, which cannot be taken back
+	lost    error // of the database: the transaction is lost
+	lazy    int   // loads of rows that no request had named
+}
+
+type insert struct {
+	table *rows.Table
+	row   any
+}
+
+type statement struct {
+	query Query
+	args  []any
+}
+
+type restorer interface{ restore() }
+
+// A mark is where the lists of a unit stood when a request began.
+type mark struct {
+	inserts, deferred, freed, made, back int
+	signals                              Signals
+}
+
+// ErrApart says that a request failed after it had run a statement: the others
+// have to be made without it.
+var ErrApart = errors.New("journal: the requests have to be made one by one")
+
+func newUnit(j *Journal, tx Tx) *Unit {
+	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), now: tx.Now(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
+		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64)}
+	t := j.tables
+	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
+	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
+	return u
+}
+
+// Run makes requests in one transaction. A request that fails has its error in
+// errs; those that have one already are left out. An error that Run returns is
+// that of the transaction, of which nothing is kept.
+func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
+	u := newUnit(j, tx)
+	l := &Loader{u: u}
+	for i, r := range requests {
+		if errs[i] == nil && r.Load != nil {
+			r.Load(l)
+		}
+	}
+	if err := l.load(); err != nil {
+		return err
+	}
+	for i, r := range requests {
+		if errs[i] != nil {
+			continue
+		}
+		u.begin()
+		err := r.Do(u)
+		if u.lost != nil {
+			return u.lost
+		}
+		if err != nil {
+			if u.ran && len(requests) > 1 {
+				return ErrApart
+			}
+			u.takeBack()
+			errs[i] = err
+		}
+	}
+	return u.finish()
+}
+
+// begin begins a request.
+func (u *Unit) begin() {
+	u.request++
+	clear(u.touched)
+	u.touched, u.ran = u.touched[:0], false
+	u.mark = mark{len(u.inserts), len(u.deferred), len(u.freed), len(u.made), len(u.back), u.signals}
+}
+
+// takeBack undoes what the request at hand has changed.
+func (u *Unit) takeBack() {
+	for _, e := range u.touched {
+		e.restore()
+	}
+	u.inserts, u.deferred, u.freed = u.inserts[:u.mark.inserts], u.deferred[:u.mark.deferred], u.freed[:u.mark.freed]
+	for _, k := range u.made[u.mark.made:] {
+		delete(u.events, k)
+	}
+	u.made, u.back, u.signals = u.made[:u.mark.made], u.back[:u.mark.back], u.mark.signals
+}
+
+// finish saves what is left and plans the lanes that were given up.
+func (u *Unit) finish() error {
+	if err := u.planFreed(); err != nil {
+		return err
+	}
+	if err := u.flush(); err != nil {
+		return err
+	}
+	for _, b := range u.back {
+		u.tx.PermitsBack(b.attempt, b.was, b.is, b.counts)
+	}
+	u.tx.Signal(u.signals)
+	return nil
+}
+
+// flush saves what has changed, so that queries see it.
+func (u *Unit) flush() error {
+	var changes []Change
+	add := func(c Change) {
+		if len(c.Insert)+len(c.Update)+len(c.Delete) > 0 {
+			changes = append(changes, c)
+		}
+	}
+	add(u.accounts.changes(u))
+	add(u.shops.changes(u))
+	add(u.operations.changes(u))
+	add(u.bodies.changes(u))
+	add(u.attempts.changes(u))
+	add(u.reviews.changes(u))
+	add(u.intents.changes(u))
+	for _, i := range u.inserts {
+		if n := len(changes); n > 0 && changes[n-1].Table == i.table && len(changes[n-1].Update) == 0 {
+			changes[n-1].Insert = append(changes[n-1].Insert, i.row)
+			continue
+		}
+		changes = append(changes, Change{Table: i.table, Insert: []any{i.row}})
+	}
+	if len(u.inserts) > 0 {
+		clear(u.inserts)
+		u.inserts = u.inserts[:0]
+		// What a request that fails later has inserted is with the database.
+		u.ran, u.mark.inserts = true, 0
+	}
+	if len(changes) > 0 {
+		if err := u.tx.Save(changes); err != nil {
+			return u.fail(err)
+		}
+	}
+	for _, s := range u.deferred {
+		if _, err := u.tx.Exec(s.query, s.args...); err != nil {
+			return u.fail(err)
+		}
+	}
+	if len(u.deferred) > 0 {
+		clear(u.deferred)
+		u.deferred = u.deferred[:0]
+		u.ran, u.mark.deferred = true, 0
+	}
+	return nil
+}
+
+// fail notes that the transaction is lost.
+func (u *Unit) fail(err error) error {
+	if u.lost == nil {
+		u.lost = err
+	}
+	return err
+}
+
+// insert makes a row that nothing of this transaction will change.
+func (u *Unit) insert(t *rows.Table, row any) { u.inserts = append(u.inserts, insert{t, row}) }
+
+// later has a statement run when the rows have been saved.
+func (u *Unit) later(q Query, args ...any) { u.deferred = append(u.deferred, statement{q, args}) }
+
+// exec runs a statement over many rows now.
+func (u *Unit) exec(q Query, args ...any) (int64, error) {
+	if err := u.flush(); err != nil {
+		return 0, err
+	}
+	n, err := u.tx.Exec(q, args...)
+	if err != nil {
+		return 0, u.fail(err)
+	}
+	u.ran = u.ran || n > 0
+	return n, nil
+}
+
+// next gives the next id of a series.
+func (u *Unit) next(s Series) (int64, error) {
+	if len(u.ids[s]) == 0 {
+		ids, err := u.tx.Next(s, 1)
+		if err != nil {
+			return 0, u.fail(err)
+		}
+		u.ids[s] = ids
+	}
+	id := u.ids[s][0]
+	u.ids[s] = u.ids[s][1:]
+	return id, nil
+}
+
+// each hands the rows of a query to f, which sees all that was changed so far.
+func each[T any](u *Unit, q Query, args []any, f func(*T) error) error {
+	if err := u.flush(); err != nil {
+		return err
+	}
+	var s rows.Scanner[T]
+	var left error // f's, as it is
+	err := u.tx.Load([]Ask{{Query: q, Args: args, Each: func(columns []string, values []any) error {
+		if left != nil {
+			return nil
+		}
+		row, err := s.Scan(columns, values)
+		if err != nil {
+			return err
+		}
+		left = f(row)
+		return nil
+	}}})
+	if err != nil {
+		return u.fail(err)
+	}
+	return left
+}
+
+// first returns the first row of a query, nil when there is none.
+func first[T any](u *Unit, q Query, args ...any) (*T, error) {
+	var found *T
+	err := each(u, q, args, func(row *T) error {
+		if found == nil {
+			found = row
+		}
+		return nil
+	})
+	return found, err
+}
+
+// An entity is a row by its key: as it is now, and as the database has it.
+type entity[T any] struct {
+	row, stored, before T
+	of                  *entities[T]
+	exists              bool // in the transaction as it is now
+	existed             bool // before the request at hand
+	inDatabase          bool
+	request             int  // that touched it last
+	dirty               bool // may have to be saved
+}
+
+// restore takes back what the request at hand has changed, also where that was
+// saved meanwhile.
+func (e *entity[T]) restore() {
+	e.row, e.exists = e.before, e.existed
+	e.of.change(e)
+}
+
+type entities[T any] struct {
+	table   *rows.Table
+	byKey   map[int64]*entity[T]
+	dirty   []*entity[T]
+	touched []*entity[T] // those that some request of the transaction may have changed
+}
+
+// get returns a row that the request at hand may change, nil when there is none.
+func (s *entities[T]) get(u *Unit, key int64) (*T, error) {
+	e, ok := s.byKey[key]
+	if !ok {
+		u.lazy++
+		if err := u.tx.Load([]Ask{s.ask([]int64{key})}); err != nil {
+			return nil, u.fail(err)
+		}
+		e = s.byKey[key]
+	}
+	if !e.exists {
+		return nil, nil
+	}
+	s.touch(u, e)
+	return &e.row, nil
+}
+
+// known returns a row that was loaded before, to be looked at only.
+func (s *entities[T]) known(key int64) (*T, bool) {
+	if e, ok := s.byKey[key]; ok && e.exists {
+		return &e.row, true
+	}
+	return nil, false
+}
+
+// add makes a row that the requests of this transaction may change.
+func (s *entities[T]) add(u *Unit, key int64, row T) *T {
+	if s.byKey == nil {
+		s.byKey = make(map[int64]*entity[T])
+	}
+	e, ok := s.byKey[key]
+	if !ok {
+		e = &entity[T]{of: s}
+		s.byKey[key] = e
+	}
+	s.touch(u, e)
+	e.row, e.exists = row, true
+	return &e.row
+}
+
+func (s *entities[T]) touch(u *Unit, e *entity[T]) {
+	if e.request == 0 {
+		s.touched = append(s.touched, e)
+	}
+	if e.request != u.request {
+		e.request, e.before, e.existed = u.request, e.row, e.exists
+		u.touched = append(u.touched, e)
+	}
+	s.change(e)
+}
+
+// change notes that a row may have changed.
+func (s *entities[T]) change(e *entity[T]) {
+	if !e.dirty {
+		e.dirty = true
+		s.dirty = append(s.dirty, e)
+	}
+}
+
+// ask asks for rows by their keys and notes which are not there.
+func (s *entities[T]) ask(keys []int64) Ask {
+	if s.byKey == nil {
+		s.byKey = make(map[int64]*entity[T])
+	}
+	for _, k := range keys {
+		s.byKey[k] = &entity[T]{of: s}
+	}
+	return Ask{Table: s.table, Keys: keys, Each: func(_ []string, values []any) error {
+		key, _ := values[0].(int64)
+		e := s.byKey[key]
+		if e == nil {
+			return fmt.Errorf("journal: table %s has a row %d that nobody asked for", s.table.Name, key)
+		}
+		if err := s.table.SetAll(&e.stored, values); err != nil {
+			return err
+		}
+		e.row, e.exists, e.inDatabase = e.stored, true, true
+		return nil
+	}}
+}
+
+// changes are what has to be saved. What the request at hand holds may change again.
+func (s *entities[T]) changes(u *Unit) Change {
+	c := Change{Table: s.table}
+	held := s.dirty[:0]
+	for _, e := range s.dirty {
+		if e.dirty = e.request == u.request; e.dirty {
+			held = append(held, e)
+		}
+		switch {
+		case e.exists && !e.inDatabase:
+			c.Insert = append(c.Insert, &e.row)
+		case !e.exists && e.inDatabase:
+			c.Delete = append(c.Delete, &e.row)
+		case e.exists:
+			if columns := s.table.Changed(&e.row, &e.stored); columns != 0 {
+				was := e.stored
+				c.Update = append(c.Update, Update{Row: &e.row, Was: &was, Columns: columns})
+			}
+		}
+		e.stored, e.inDatabase = e.row, e.exists
+	}
+	s.dirty = held
+	return c
+}
+
+// A Loader gathers the rows that requests name.
+type Loader struct {
+	u                                                     *Unit
+	operations, shops, attempts, reviews, bodies, intents []int64
+	begun                                                 []int64 // operations of whose run's event the time is asked for
+	events                                                []eventKey
+	merchants                                             []merchantKey
+	succeeding                                            []int64
+	unsent                                                []string
+	ids                                                   map[Series]int
+	asks                                                  []Ask
+}
+
+// Ask names a query.
+func (l *Loader) Ask(a Ask) { l.asks = append(l.asks, a) }
+
+// IDs says that n ids of a series will be asked for.
+func (l *Loader) IDs(s Series, n int) {
+	if n > 0 {
+		if l.ids == nil {
+			l.ids = make(map[Series]int)
+		}
+		l.ids[s] += n
+	}
+}
+
+func (l *Loader) load() error {
+	u := l.u
+	asks := l.asks
+	asks = want(asks, &u.shops, l.shops)
+	asks = want(asks, &u.operations, l.operations)
+	asks = want(asks, &u.bodies, l.bodies)
+	asks = want(asks, &u.attempts, l.attempts)
+	asks = want(asks, &u.reviews, l.reviews)
+	asks = want(asks, &u.intents, l.intents)
+	if len(l.begun) > 0 {
+		asks = append(asks, u.askEventTimes(l.begun))
+	}
+	if len(l.succeeding) > 0 {
+		asks = append(asks, u.askSiblings(l.succeeding, append([]string{}, l.unsent...)))
+	}
+	if u.j.lists && len(l.events) > 0 {
+		asks = append(asks, u.askEvents(l.events))
+	}
+	if u.j.lists && len(l.merchants) > 0 {
+		asks = append(asks, u.askMerchants(l.merchants))
+	}
+	if len(asks) > 0 {
+		if err := u.tx.Load(asks); err != nil {
+			return u.fail(err)
+		}
+	}
+	for s, n := range l.ids {
+		ids, err := u.tx.Next(s, n)
+		if err != nil {
+			return u.fail(err)
+		}
+		u.ids[s] = ids
+	}
+	return nil
+}
+
+// want asks for rows that are not loaded yet, each once.
+func want[T any](asks []Ask, s *entities[T], keys []int64) []Ask {
+	var missing []int64
+	seen := make(map[int64]bool, len(keys))
+	for _, k := range keys {
+		if _, ok := s.byKey[k]; !ok && !seen[k] && k != 0 {
+			seen[k] = true
+			missing = append(missing, k)
+		}
+	}
+	if len(missing) == 0 {
+		return asks
+	}
+	return append(asks, s.ask(missing))
+}
+
+// stampOrNow is the database's time of an instant, now for the zero time.
+func (u *Unit) stampOrNow(at time.Time) int64 {
+	if at.IsZero() {
+		return u.now
+	}
+	return u.clock.Stamp(at)
+}
