@@ -13,8 +13,8 @@
 //	); -- by key                          ) STRICT, WITHOUT ROWID;
 //
 // A section begins with a line "-- +only postgres" or "-- +only sqlite" and ends
-// with a line "-- +end". Statements that are equal on both databases once more
-// stand outside of sections.
+// with a line "-- +end". A table, column or index that both databases need stands
+// outside of sections, so that it is the same on both.
 package schema
 
 import (
