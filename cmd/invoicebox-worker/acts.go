@@ -220,7 +220,7 @@ func attentionView(r journal.OperationRecord) *attentionJSON {
 	if r.State != journal.Attention || !ok {
 		return nil
 	}
-	v := attentionJSON{Certain: row.Certain, Uncertain: row.UncertainOf(r.Doubt, false), Safe: []string{}}
+	v := attentionJSON{Certain: row.Certain, Uncertain: row.UncertainOf(r.Doubt, false), Advice: row.Do, Safe: []string{}}
 	for _, c := range row.Safe(r.Kind, r.Doubt) {
 		v.Safe = append(v.Safe, string(c))
 	}

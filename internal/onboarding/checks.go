@@ -124,6 +124,7 @@ func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
 			p.endCheck(s, id, endOf(x, v))
 			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
 			verdict, told = checkSignal(v), p.told(acc, v)
+			acc.gate.failed(verdict, v.Reason)
 		}
 	}
 	now := time.Now()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
 )
 
 // unlimited is the allowance of an open gate.
@@ -44,6 +45,9 @@ type gate struct {
 	// nothing. It is not in the journal: other replicas may have other settings.
 	blocked      Reason
 	blockedSince time.Time
+	// fault is how the last call or check ended that made the account back off, as
+	// this process saw it.
+	fault invoicebox.Reason
 	// unproven: no answer has shown yet that the account's settings are right. One
 	// call is made at a time.
 	unproven bool
@@ -152,6 +156,16 @@ func (x *gate) proving() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.unproven
+}
+
+// failed notes how a call or check ended that tells of a fault.
+func (x *gate) failed(s signal, reason invoicebox.Reason) {
+	if s != sigFault && s != sigTokenBad {
+		return
+	}
+	x.mu.Lock()
+	x.fault = reason
+	x.mu.Unlock()
 }
 
 // block blocks or unblocks the account by what this process's own check says, and
@@ -288,7 +302,11 @@ func (x *gate) rest(reason string, now time.Time) {
 }
 
 func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
-	x.g = journal.Gate{State: s, Reason: reason, Until: stored(until), Count: x.g.Count, Since: stored(now)}
+	since := stored(now)
+	if s == x.g.State && reason == x.g.Reason && !x.g.Since.IsZero() && s != journal.GatePaused {
+		since = x.g.Since // the same goes on
+	}
+	x.g = journal.Gate{State: s, Reason: reason, Until: stored(until), Count: x.g.Count, Since: since}
 	x.opens, x.sounded = until, false
 	if s == journal.GatePaused {
 		x.opens = time.Time{}

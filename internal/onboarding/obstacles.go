@@ -3,11 +3,13 @@ package onboarding
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
 )
 
 // A Cause is why an operation does not run. The set is closed.
@@ -48,6 +50,8 @@ type AccountStatus struct {
 	Ledger    string    `json:"ledger,omitzero"`    // that PermitAt is of
 	HoldUntil time.Time `json:"holdUntil,omitzero"` // what was sent before is not known
 	Busy      bool      `json:"busy,omitzero"`      // all places for calls are taken
+	// Fault is how the call or check ended that made the account back off last.
+	Fault invoicebox.Reason `json:"fault,omitzero"`
 	// Blocked: a check by this worker says that its settings cannot be used. Other
 	// workers may have other settings.
 	Blocked      Reason    `json:"blocked,omitzero"`
@@ -75,6 +79,19 @@ type Facts struct {
 	// Ahead is the operation that has the shop's lane, if it is another.
 	Ahead      uuid.UUID
 	AheadState journal.State
+}
+
+// FaultWords says how the call ended that made the account back off, and what to do;
+// "" where that is not known.
+func (s AccountStatus) FaultWords() string {
+	if s.Fault == "" {
+		return ""
+	}
+	words := "; the last one ended with " + string(s.Fault)
+	if advice, ok := AdviceOf(s.Fault); ok {
+		words += ": " + advice.Means + " " + advice.Do
+	}
+	return strings.TrimSuffix(strings.TrimSpace(words), ".")
 }
 
 // An Obstacle is one thing that keeps an operation from running.
@@ -146,7 +163,7 @@ func AccountObstacles(account string, f Facts) []Obstacle {
 	g := DescribeGate(account, f.Gate, f.Status.CheckAt, f.Now)
 	if f.Gate.State != journal.GateOpen && f.Gate.State != "" {
 		cause := map[journal.GateState]Cause{journal.GatePaused: CausePaused, journal.GateResting: CauseBackingOff, journal.GateLimited: CauseThrottled}[f.Gate.State]
-		list = append(list, Obstacle{Cause: cause, Until: g.Until, Command: g.Command, Words: "account " + account + " is " + g.Words})
+		list = append(list, Obstacle{Cause: cause, Until: g.Until, Command: g.Command, Words: "account " + account + " is " + g.Words + f.Status.FaultWords()})
 	}
 	if f.Disk != "" {
 		list = append(list, Obstacle{Cause: CauseDisk, Words: f.Disk})
@@ -191,11 +208,14 @@ func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDe
 			d.Words += "; " + reason.todo
 		}
 	case journal.GateResting, journal.GateLimited:
-		d.Words = "backing off: "
+		d.Words = "backing off"
 		if g.State == journal.GateLimited {
-			d.Words = "throttled: "
+			d.Words = "throttled"
 		}
-		d.Words += reason.words
+		if !g.Since.IsZero() {
+			d.Words += " since " + clockTime(g.Since)
+		}
+		d.Words += ": " + reason.words
 		switch {
 		case g.Until.After(now):
 			d.Until = g.Until
@@ -224,7 +244,7 @@ var gateWordRows = []gateWord{
 	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", CommandCheck},
 	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", CommandCheck},
 	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", CommandResume},
-	{ReasonPartner, "Invoicebox does not accept the partner id", "compare --partner-id, and whose token --token-file holds, with the contract", CommandResume},
+	{ReasonPartner, "Invoicebox does not accept the partner id", "compare --partner-id, and whose token --token-file holds, with the contract; another partner id needs an account of another name", CommandResume},
 	{ReasonRequest, "Invoicebox rejects the form of the requests", "`operations list --attention` shows them and `operations show` what Invoicebox answered; correct the cause, then resume the account", CommandResume},
 	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out what the shops enter, then resume the account", CommandResume},
 	{ReasonAnswers, "responses that report success cannot be read or used", "`operations response` shows a kept response; resume the account when the cause is removed", CommandResume},

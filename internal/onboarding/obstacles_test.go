@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
 )
 
 func TestObstacles(t *testing.T) {
@@ -48,6 +49,10 @@ func TestObstacles(t *testing.T) {
 		"BackingOff": {state: journal.Planned, due: past, facts: func(f *Facts) {
 			f.Gate = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: soon}
 		}, want: []Cause{CauseBackingOff}, until: soon, words: "until 2026-01-31 12:01:00Z"},
+		"BackingOffFault": {state: journal.Planned, due: past, facts: func(f *Facts) {
+			f.Gate = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: soon, Since: past}
+			f.Status.Fault = invoicebox.ReasonConnect
+		}, want: []Cause{CauseBackingOff}, until: soon, words: "backing off since 2026-01-31 11:59:00Z: Invoicebox fails or cannot be reached; until 2026-01-31 12:01:00Z; the last one ended with connect: No connection"},
 		"BackingOffTrial": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateResting, Reason: "request", Until: past} }, want: []Cause{CauseBackingOff}, words: "waits for a trial call"},
 		"BackingOffCheck": {state: journal.Planned, due: past, facts: func(f *Facts) {
 			f.Gate, f.Status.CheckAt = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: past}, soon
@@ -112,6 +117,28 @@ func TestObstacles(t *testing.T) {
 		if !seen[c] {
 			t.Errorf("no row has cause %s", c)
 		}
+	}
+}
+
+// A gate that closes again for the same reason has been closed since the first time,
+// and the status names what the last call met.
+func TestSinceWhenAnAccountBacksOff(t *testing.T) {
+	began := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	g := newGate(Config{RestBase: time.Second, RestCap: time.Minute}, journal.Gate{}, began)
+	now := began
+	for range faultsToRest {
+		g.tell(sigFault, 0, false, now)
+	}
+	for range 3 {
+		now = now.Add(time.Minute)
+		g.tell(sigTokenBad, 0, false, now)
+	}
+	if g.g.State != journal.GateResting || !g.g.Since.Equal(began) || !g.g.Until.After(now) {
+		t.Errorf("%+v", g.g)
+	}
+	g.tell(sigLimited, time.Second, false, now)
+	if g.g.State != journal.GateLimited || !g.g.Since.Equal(now) {
+		t.Errorf("%+v", g.g)
 	}
 }
 

@@ -304,7 +304,9 @@ func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.Attemp
 // tell lets the account's gate know what the answer says of the account.
 func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
-	changed := t.acc.gate.tellOf(t.Shop.Shop, signalOf(t.Kind, v, x.Status), p.told(t.acc, v), t.trial, now)
+	s := signalOf(t.Kind, v, x.Status)
+	t.acc.gate.failed(s, v.Reason)
+	changed := t.acc.gate.tellOf(t.Shop.Shop, s, p.told(t.acc, v), t.trial, now)
 	if v.Drained > 0 {
 		changed = t.acc.gate.tell(sigDrained, v.Drained, t.trial, now) || changed
 	}

@@ -222,6 +222,7 @@ func (p *Pool) adoptGates(ctx context.Context) error {
 		}
 		if x := acc.FirstCheck; x != nil {
 			v := invoicebox.Classify(*x)
+			acc.gate.failed(checkSignal(v), v.Reason)
 			if acc.gate.tell(checkSignal(v), p.told(acc, v), false, now) {
 				p.gateChanged(acc)
 			}

@@ -21,6 +21,9 @@ func (p *Pool) Status(unknown, now time.Time) []GateStatus {
 		s := GateStatus{AccountStatus: AccountStatus{Account: acc.Name, Busy: acc.busy.Load()}}
 		acc.gate.mu.Lock()
 		s.Gate, s.CheckAt = acc.gate.shown(), stored(acc.gate.checkAt)
+		if s.Gate.State == journal.GateResting && s.Gate.Reason == string(ReasonServerFaults) {
+			s.Fault = acc.gate.fault
+		}
 		if s.Blocked = acc.gate.blocked; s.Blocked != "" {
 			s.BlockedSince = stored(acc.gate.blockedSince)
 		}

@@ -286,6 +286,9 @@ func TestAttentionTable(t *testing.T) {
 			}
 		}
 		executed := strings.Contains(row.Certain, "is spent") || strings.Contains(row.Certain, "was executed") || strings.Contains(row.Certain, "is not sent again")
+		if row.Do == "" {
+			t.Errorf("%s: nothing is said of what to do", row.Reason)
+		}
 		if executed != row.Executed {
 			t.Errorf("%s: the row does not agree with its words", row.Reason)
 		}

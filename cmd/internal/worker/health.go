@@ -21,6 +21,17 @@ import (
 // secret, what it is doing.
 type readiness func(ctx context.Context) (ok bool, words string)
 
+// meanwhile adds what it costs while a part is not ready.
+func meanwhile(cost string, r readiness) readiness {
+	return func(ctx context.Context) (bool, string) {
+		ok, words := r(ctx)
+		if !ok {
+			words += "; meanwhile " + cost
+		}
+		return ok, words
+	}
+}
+
 // health answers /livez and /readyz. Parts are added as they come to life; it
 // is not ready before it was told that all are there.
 type health struct {

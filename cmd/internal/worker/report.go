@@ -39,7 +39,8 @@ type reporter struct {
 	journal journal.Reports
 	pool    standing
 	worker  uuid.UUID
-	reserve int64 // for calls, on the journal's disk
+	reserve int64         // for calls, on the journal's disk
+	short   func() string // what that disk lacks for calls; nil: nobody looks
 }
 
 // run reports until ctx ends.
@@ -90,7 +91,11 @@ func (r *reporter) ready(account string) readiness {
 		now := time.Now()
 		for _, s := range r.pool.Status(unknown, now) {
 			if s.Account == account {
-				return accountLine(s, now)
+				works, words := accountLine(s, now)
+				if r.short != nil && r.short() != "" {
+					return false, words + "; nothing is sent: the journal's disk is too full"
+				}
+				return works, words
 			}
 		}
 		return true, "open"
@@ -100,9 +105,12 @@ func (r *reporter) ready(account string) readiness {
 // accountLine says how an account stands, and whether it invites and activates.
 func accountLine(s onboarding.GateStatus, now time.Time) (works bool, words string) {
 	d := onboarding.DescribeGate(s.Account, s.Gate, s.CheckAt, now)
-	words, works = d.Words, s.Gate.State == journal.GateOpen || s.Gate.State == ""
+	words, works = d.Words+s.FaultWords(), s.Gate.State == journal.GateOpen || s.Gate.State == ""
 	if d.Command != "" {
 		words += " (`" + d.Command + "`)"
+	}
+	if !works {
+		words += "; invitations and activations wait"
 	}
 	switch {
 	case s.HoldUntil.After(now):
@@ -140,8 +148,12 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 	if err != nil {
 		return nil, err
 	}
+	room, err := j.Room(ctx)
+	if err != nil {
+		room.Free = -1
+	}
 	for _, r := range reports {
-		if r.Age > reportFresh {
+		if r.Age > reportFresh && !cannotReport(r, room) {
 			continue
 		}
 		s.running = true
@@ -169,11 +181,17 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 			s.statuses[a.Account] = known
 		}
 	}
-	room, err := j.Room(ctx)
-	if err == nil && s.running && room.Free >= 0 && room.Free < s.reserve {
+	if s.running && room.Free >= 0 && room.Free < s.reserve {
 		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", inBytes(room.Free), inBytes(s.reserve))
 	}
 	return s, nil
+}
+
+// cannotReport tells whether an old report may be that of a running worker that
+// cannot write another one. A worker that stopped has taken its report away.
+func cannotReport(r journal.WorkerReport, room journal.Room) bool {
+	var f workerFacts
+	return json.Unmarshal(r.Facts, &f) == nil && room.Free >= 0 && room.Free < f.CallsReserve
 }
 
 // Running reports whether a worker runs with the journal.

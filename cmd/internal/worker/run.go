@@ -98,8 +98,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	// Nothing that the journal holds is acted on, and nothing is sent or published,
 	// before the group's offsets show that the journal is not an older one.
-	state.add("journal", probeOf(&o, jrnl, opened).ready)
-	state.add("consumer", func(context.Context) (bool, string) { return intake.Ready() })
+	probe := probeOf(&o, jrnl, opened)
+	state.add("journal", meanwhile("nothing is read, sent or published", probe.ready))
+	state.add("consumer", meanwhile("no event is read, and what the journal holds goes on", func(context.Context) (bool, string) { return intake.Ready() }))
 	if err := intake.Prepare(ctx); err != nil {
 		return err
 	}
@@ -126,9 +127,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 
-	state.add("relay", func(context.Context) (bool, string) { return relay.Ready() })
+	state.add("relay", meanwhile("results wait in the journal", func(context.Context) (bool, string) { return relay.Ready() }))
 	_, callsReserve := o.reserves()
-	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New(), reserve: callsReserve}
+	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New(), reserve: callsReserve, short: probe.short}
 	for _, a := range o.Accounts {
 		state.note("account "+a.Name, reports.ready(a.Name))
 	}
