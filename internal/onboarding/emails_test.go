@@ -151,8 +151,10 @@ func TestAddressCoolDownHoldsNoCode(t *testing.T) {
 		first := b.add(journal.Invite, "a", sameAddress)
 		b.start()
 		b.until(time.Minute, "the first", func() bool { s, _ := b.j.state(first); return s == journal.Done })
-		waits := b.add(journal.Invite, "b", sameAddress)
-		code := b.add(journal.Activate, "b", "code-1") // queued behind it
+		b.j.mu.Lock() // the code is there before the invitation is put off
+		waits := b.j.insert(b.keys, journal.Invite, "default", "b", sameAddress)
+		code := b.j.insert(b.keys, journal.Activate, "default", "b", "code-1") // queued behind it
+		b.j.mu.Unlock()
 		b.until(time.Minute, "activated", func() bool { s, _ := b.j.state(code); return s == journal.Done })
 		b.until(time.Minute, "ended", func() bool { s, _ := b.j.state(waits); return s == journal.Done })
 		b.finish()

@@ -121,6 +121,13 @@ func (f *fakeJournal) step(ctx context.Context, name string, do func() error) er
 
 // add plans an operation, its value sealed as the consumer does.
 func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, value string) *fakeOp {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.insert(keys, kind, account, shop, value)
+}
+
+// insert is add for those that hold the lock.
+func (f *fakeJournal) insert(keys *keyset.Set, kind journal.Kind, account, shop, value string) *fakeOp {
 	domain, scope := keyset.DomainAddress, shop
 	if kind == journal.Activate {
 		domain, scope = keyset.DomainCode, ""
@@ -133,8 +140,6 @@ func (f *fakeJournal) add(keys *keyset.Set, kind journal.Kind, account, shop, va
 	if err != nil {
 		panic(err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.turns++
 	op := &fakeOp{id: int64(len(f.ops) + 1), turn: f.turns}
 	op.ClaimedOperation = journal.ClaimedOperation{
