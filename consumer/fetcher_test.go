@@ -84,6 +84,9 @@ func TestFetcher_Bombs(t *testing.T) {
 		}},
 	} {
 		for _, codec := range codecs[1:] {
+			if testing.Short() && codec != "zstd" {
+				continue
+			}
 			t.Run(name+"/"+codec, func(t *testing.T) {
 				b.Codec = codec
 				c := kafkatest.Embedded(t, kafkatest.WithMaxMessageBytes(16<<20))
@@ -170,6 +173,9 @@ func TestFetcher_Codecs(t *testing.T) {
 
 // A compressed backlog of many partitions is read within bounds.
 func TestFetcher_BacklogMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is for its figure")
+	}
 	const partitions, batches, records = 24, 6, 1500
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", partitions), newInbox()

@@ -52,6 +52,9 @@ func file(t *testing.T, name, text string) string {
 // Every setting takes its value from the flag, else the environment, else the
 // file, else its default.
 func TestPrecedence(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is hundreds of command lines, parsed one after another")
+	}
 	// name, values of flag, environment and file: all different from the default.
 	values := map[string][3]string{
 		"kafka-brokers": {"a:1", "b:1", "c:1"}, "kafka-group": {"a", "b", "c"}, "kafka-tls": {"true", "true", "true"},
@@ -146,6 +149,9 @@ func TestDefaultsAgree(t *testing.T) {
 
 // Each wrong value is refused from each place, naming the setting and the value.
 func TestWrongValues(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is hundreds of command lines, parsed one after another")
+	}
 	for name, values := range map[string][]string{
 		"kafka-brokers": {"localhost", ":9092", "a:0", "a:65536", "a:1,", "a b:1", "kafka://a:1", "a:09"},
 		"kafka-tls":     {"maybe", "2"}, "kafka-sasl-mechanism": {"PLAIN", "gssapi"},

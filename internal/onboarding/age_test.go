@@ -14,6 +14,9 @@ import (
 // An account that is closed for longer than the maximum age fails nothing:
 // whatever closes it, and whatever was tried before, all is done afterwards.
 func TestAClosedAccountExpiresNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is days of virtual time")
+	}
 	for name, c := range map[string]struct {
 		answer answer // while it is away
 		person bool   // a person closes and opens it

@@ -20,8 +20,8 @@ import (
 // has ten thousand operations, all at once. How long the steady ones wait from
 // due to sent is compared with a run without those three.
 func TestABadAccountSlowsNoOther(t *testing.T) {
-	if lean {
-		t.Skip("it is for its figures, and takes minutes under the race detector")
+	if testing.Short() {
+		t.Skip("it is for its figures")
 	}
 	var quiet, noisy []time.Duration
 	t.Run("without the bad ones", func(t *testing.T) {

@@ -188,6 +188,9 @@ func TestLateRowsCoverEverything(t *testing.T) {
 }
 
 func TestReceiptsAreErased(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is a week of virtual time")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		var silent atomic.Bool
 		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {

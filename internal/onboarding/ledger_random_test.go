@@ -30,7 +30,7 @@ func TestNoWindowIsEverOver(t *testing.T) {
 	requests, kills := 0, 0
 	for seed := range ledgerSeeds(t) {
 		for _, at := range []sandbox.CountAt{sandbox.CountAtArrival, sandbox.CountBetween, sandbox.CountAtAnswer} {
-			if lean && at != sandbox.CountBetween {
+			if testing.Short() && at != sandbox.CountBetween {
 				continue
 			}
 			t.Run(fmt.Sprintf("seed %d %s", seed, at), func(t *testing.T) {
@@ -61,7 +61,7 @@ func ledgerSeeds(t *testing.T) uint64 {
 func randomTraffic(t *testing.T, r *rand.Rand, at sandbox.CountAt) (requests, kills int) {
 	const accounts, limit, egress = 3, 20, 45
 	length := 5 * time.Minute
-	if lean {
+	if testing.Short() {
 		length = 2 * time.Minute
 	}
 	w := newWorld(t, accounts, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: limit, EgressPerWindow: egress, CountAt: at, Seed: r.Uint64()})
