@@ -52,6 +52,26 @@ var claims = []part{
 			f.Fatalf("claimed %+v", o)
 		}
 	}},
+	{"one claim has them in the order in which they were due", func(f *fixture) {
+		for i := range 3 {
+			f.ingest(f.address(fmt.Sprint("s", i), fmt.Sprint("e", i), "a@x.test"))
+			f.clock.advance(time.Second)
+		}
+		for i, o := range f.claim(journal.Invite, journal.Call, 3) {
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Waiting, Due: f.clock.now().Add(time.Duration(10-i) * time.Second)})
+		}
+		f.clock.advance(10 * time.Second)
+		var order []string
+		for _, o := range f.claim(journal.Invite, journal.Call, 3) {
+			order = append(order, o.EventID)
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Unknown, Due: f.clock.now().Add(time.Duration(10-len(order)) * time.Second)})
+		}
+		f.clock.advance(10 * time.Second)
+		for _, o := range f.claim(journal.Invite, journal.Settle, 3) {
+			order = append(order, o.EventID)
+		}
+		diff(f.T, []string{"e2", "e1", "e0", "e0", "e1", "e2"}, order)
+	}},
 	{"kinds and stages are apart", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@x.test"), f.code("s2", "e2", "1"))
 		f.idle(journal.Invite, journal.Settle)

@@ -81,6 +81,21 @@ var reviews = []part{
 			f.Fatalf("claimed %+v", v)
 		}
 	}},
+	{"the longest due come first, and each once", func(f *fixture) {
+		for i, shop := range []string{"a", "b", "c"} {
+			reviewed(f, shop, time.Duration(3-i)*time.Second, true)
+		}
+		f.clock.advance(3 * time.Second)
+		// The lease ends beyond the horizon.
+		got, err := f.j.ClaimReviews(f.ctx, journal.ReviewRequest{Account: account, Limit: 10, Lease: time.Hour, Routine: true, Horizon: time.Minute})
+		f.ok(err)
+		var order []string
+		for _, v := range got.Reviews {
+			order = append(order, v.Credential.Shop.Shop)
+			f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewAccepted, State: journal.CredentialVerified})
+		}
+		diff(f.T, []string{"c", "b", "a"}, order)
+	}},
 	{"a routine one beyond the horizon is due", func(f *fixture) {
 		reviewed(f, "s", 365*24*time.Hour, true)
 		r := journal.ReviewRequest{Account: account, Limit: 10, Lease: time.Minute, Routine: true, Horizon: 366 * 24 * time.Hour}

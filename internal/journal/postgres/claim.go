@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -16,12 +18,11 @@ const maxClaim = 1000
 // got. Operations that are out on a lease (Claimed and Sending) have stage 3, and
 // due_at is its end.
 const (
-	claimCall = `UPDATE operation SET state = 4, stage = 3, due_at = $1, claim = claim + 1, owner = $2, replica = $3, changed = $4
-		WHERE id = ANY(ARRAY(SELECT id FROM operation
-			WHERE account = $5 AND kind = $6 AND stage = 1 AND due_at <= $4 ORDER BY due_at, id LIMIT $7 FOR UPDATE SKIP LOCKED)) RETURNING id`
-	claimSettle = `UPDATE operation SET lease_held = 1, due_at = $1, claim = claim + 1, owner = $2, replica = $3
-		WHERE id = ANY(ARRAY(SELECT id FROM operation
-			WHERE account = $5 AND kind = $6 AND stage = 2 AND due_at <= $4 ORDER BY due_at, id LIMIT $7 FOR UPDATE SKIP LOCKED)) RETURNING id`
+	claimDue = `WITH due AS MATERIALIZED (SELECT id, due_at FROM operation
+		WHERE account = $5 AND kind = $6 AND stage = $8 AND due_at <= $4 ORDER BY due_at, id LIMIT $7 FOR UPDATE SKIP LOCKED) `
+	claimTaken  = ` WHERE id = ANY(ARRAY(SELECT id FROM due)) RETURNING id, array_position(ARRAY(SELECT id FROM due ORDER BY due_at, id), id)`
+	claimCall   = claimDue + `UPDATE operation SET state = 4, stage = 3, due_at = $1, claim = claim + 1, owner = $2, replica = $3, changed = $4` + claimTaken
+	claimSettle = claimDue + `UPDATE operation SET lease_held = 1, due_at = $1, claim = claim + 1, owner = $2, replica = $3` + claimTaken
 	// What else has to be known of an operation, held or not.
 	claimColumns = `SELECT o.id, o.claim, o.state, o.shop, s.name, o.run, b.generation, o.attempts, o.waits, o.doubt, o.reason,
 			b.uuid, b.mac, b.subject, o.planned, coalesce(e.event_id, ''), coalesce(e.event_time, 0), coalesce(e.traceparent, ''), coalesce(e.tracestate, ''),
@@ -34,7 +35,7 @@ const (
 		FROM operation o
 			JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation `
-	claimRead = claimColumns + "WHERE o.id = ANY($1) ORDER BY o.planned, o.id"
+	claimRead = claimColumns + "WHERE o.id = ANY($1)"
 )
 
 // Claim takes due operations, the longest due first.
@@ -58,15 +59,18 @@ func (t *tx) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 		statement = claimSettle
 	}
 	end := t.now + r.Lease.Microseconds()
-	taken, err := t.query(statement, end, r.Owner, t.j.session.number(), t.now, account, int64(r.Kind), int64(min(r.Limit, maxClaim)))
+	taken, err := t.query(statement, end, r.Owner, t.j.session.number(), t.now, account, int64(r.Kind), int64(min(r.Limit, maxClaim)), int64(r.Stage))
 	if err != nil || len(taken.rows) == 0 {
 		return nil, err
 	}
+	// They are updated, and read, in any order.
+	slices.SortFunc(taken.rows, func(a, b row) int { return cmp.Compare(a.int(1), b.int(1)) })
 	ids := idsOf(taken.rows)
 	found, err := t.query(claimRead, ids, t.now)
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(found.rows, func(a, b row) int { return cmp.Compare(slices.Index(ids, a.int(0)), slices.Index(ids, b.int(0))) })
 	got, more := make([]journal.ClaimedOperation, 0, len(ids)), make([]extras, 0, len(ids))
 	for _, c := range found.rows {
 		o, x := t.claimed(r.Account, c)

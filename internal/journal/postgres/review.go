@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// A claim takes what no other replica is looking at.
-	reviewClaim = `UPDATE review SET claim = claim + 1, due_at = $1 WHERE shop = ANY(ARRAY(
-		SELECT shop FROM review WHERE account = $2 AND routine = $3 AND due_at %s LIMIT $5 FOR UPDATE SKIP LOCKED)) RETURNING shop`
-	reviewDue   = "<= $4 ORDER BY due_at"
-	reviewAhead = "> $4 ORDER BY due_at DESC"
-	reviewRead  = `SELECT v.shop, v.claim, v.state, coalesce(v.refused, 0), v.tries, v.told, s.name,
+	// A claim takes what no other replica is looking at, and was not taken by the same request.
+	reviewClaim = `WITH due AS MATERIALIZED (SELECT shop, due_at FROM review
+			WHERE account = $2 AND routine = $3 AND due_at %[1]s $4 AND shop <> ALL($6) ORDER BY due_at %[2]s, shop %[2]s LIMIT $5 FOR UPDATE SKIP LOCKED)
+		UPDATE review SET claim = claim + 1, due_at = $1 WHERE shop = ANY(ARRAY(SELECT shop FROM due))
+		RETURNING shop, array_position(ARRAY(SELECT shop FROM due ORDER BY due_at %[2]s, shop %[2]s), shop)`
+	reviewRead = `SELECT v.shop, v.claim, v.state, coalesce(v.refused, 0), v.tries, v.told, s.name,
 			c.version, c.reference, c.merchant_id, c.secret, c.created,
 			b.uuid, o.run, coalesce(e.event_id, ''), coalesce(e.traceparent, ''), coalesce(e.tracestate, '')
 		FROM review v
@@ -35,6 +35,11 @@ const (
 	moveEnded = "UPDATE operation SET state = $1, reason = $2, changed = $3 WHERE id = $4 AND state = $5 AND ($6 = '' OR reason = $6)"
 )
 
+var (
+	reviewDue   = fmt.Sprintf(reviewClaim, "<=", "ASC")
+	reviewAhead = fmt.Sprintf(reviewClaim, ">", "DESC")
+)
+
 // ClaimReviews takes due reviews.
 func (j *Journal) ClaimReviews(ctx context.Context, r journal.ReviewRequest) (journal.ClaimedReviews, error) {
 	if r.Lease <= 0 || r.Horizon < 0 {
@@ -49,12 +54,13 @@ func (t *tx) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews, 
 		return got, err
 	}
 	limit := min(r.Limit, maxClaim)
-	var shops []int64 // in the order in which they were taken
+	shops := []int64{} // in the order in which they were taken
 	take := func(which string, routine bool, at int64) error {
 		if limit <= len(shops) {
 			return nil
 		}
-		a, err := t.query(fmt.Sprintf(reviewClaim, which), t.now+r.Lease.Microseconds(), account, stored.Flag(routine), at, int64(limit-len(shops)))
+		a, err := t.query(which, t.now+r.Lease.Microseconds(), account, stored.Flag(routine), at, int64(limit-len(shops)), slices.Clone(shops))
+		slices.SortFunc(a.rows, func(a, b row) int { return cmp.Compare(a.int(1), b.int(1)) })
 		shops = append(shops, idsOf(a.rows)...)
 		return err
 	}

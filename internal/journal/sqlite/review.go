@@ -16,8 +16,8 @@ const (
 			CROSS JOIN shop s ON s.id = v.shop CROSS JOIN credential c ON c.shop = v.shop AND c.version = v.version
 			CROSS JOIN operation o ON o.id = v.operation CROSS JOIN operation_body b ON b.id = o.id LEFT JOIN event e ON e.id = o.event
 		WHERE v.account = ? AND v.routine = ? AND `
-	reviewDue   = reviewColumns + "v.due_at <= ? ORDER BY v.due_at LIMIT ?"
-	reviewAhead = reviewColumns + "v.due_at > ? ORDER BY v.due_at DESC LIMIT ?"
+	reviewDue   = reviewColumns + "v.due_at <= ? ORDER BY v.due_at, v.shop LIMIT ?"
+	reviewAhead = reviewColumns + "v.due_at > ? ORDER BY v.due_at DESC, v.shop DESC LIMIT ?"
 	reviewClaim = "UPDATE review SET claim = claim + 1, due_at = ? WHERE shop = ?"
 	reviewNext  = "SELECT due_at FROM review INDEXED BY review_due WHERE account = ? AND routine = ? ORDER BY due_at LIMIT 1"
 
