@@ -10,6 +10,9 @@ import (
 // ErrTooManyIntents says that [MaxWaitingIntents] intents wait to be performed.
 var ErrTooManyIntents = errors.New("journal: too many intents wait for a worker")
 
+// ErrIntentExists says that an intent with this id was appended before.
+var ErrIntentExists = errors.New("journal: there is an intent with this id")
+
 // MaxWaitingIntents bounds how many intents can wait at a time.
 const MaxWaitingIntents = 1000
 

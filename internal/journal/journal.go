@@ -98,7 +98,7 @@ type Journal interface {
 	// one call that tries it: to all others it is closed until then. ErrStale when
 	// its state or reason are not those of was, or its end is still to come and not
 	// that of was (within 10 ms): somebody else makes it. With a present until, who
-	// put the end off takes that back.
+	// put the end off takes that back. ErrNotFound: the account.
 	TakeTrial(ctx context.Context, account string, was Gate, until time.Time) error
 
 	// Positions of every partition that was begun.
@@ -165,7 +165,7 @@ type Journal interface {
 
 	// AppendIntent writes what a person asks for, with the audit entry of the
 	// asking; also beside a worker. ErrNotFound: the operation or the account;
-	// ErrTooManyIntents.
+	// ErrIntentExists; ErrTooManyIntents.
 	AppendIntent(ctx context.Context, i Intent, audit AuditEntry) error
 	// IntentsChanged is signalled when an intent may wait, as far as the database
 	// tells: of one that another process wrote it may not. PendingIntents lists

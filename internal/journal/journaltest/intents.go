@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -107,7 +108,7 @@ var intents = []part{
 		}
 		i := journal.Intent{UUID: uuid.New(), Act: "pause", Account: account}
 		f.ok(f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Act: "once"}))
-		if err := f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Act: "never"}); err == nil {
+		if err := f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Act: "never"}); !errors.Is(err, journal.ErrIntentExists) {
 			f.Error("two intents have one id")
 		}
 		if a := acts(f); len(a) != 1 || a[0] != "once" {

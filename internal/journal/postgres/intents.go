@@ -26,9 +26,6 @@ const (
 	targetRead = claimColumns + "WHERE o.id = $1"
 )
 
-// errIntentTaken says that an intent with this id is there.
-var errIntentTaken = errors.New("journal: there is an intent with this id")
-
 // AppendIntent writes what a person asks for; also beside a worker. All replicas
 // are told.
 func (j *Journal) AppendIntent(ctx context.Context, i journal.Intent, audit journal.AuditEntry) error {
@@ -112,7 +109,7 @@ func (j *Journal) appendIntent(do asker, i journal.Intent, audit journal.AuditEn
 		case err != nil:
 			return err
 		case len(there.rows) > 0:
-			return errIntentTaken
+			return journal.ErrIntentExists
 		}
 		return journal.ErrTooManyIntents
 	}

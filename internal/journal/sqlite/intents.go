@@ -53,15 +53,10 @@ func (j *Journal) appendIntent(c *conn, i journal.Intent, audit journal.AuditEnt
 		}
 		key = int64(k)
 	}
-	r, err := c.one("SELECT count(*) FROM intent WHERE state = 1")
-	if err != nil {
-		return err
-	}
-	if r.int(0) >= journal.MaxWaitingIntents {
-		return journal.ErrTooManyIntents
-	}
 	var account int64
 	var operation any
+	var r row
+	var err error
 	if i.Operation != uuid.Nil {
 		if r, err = c.one(intentSubject, i.Operation[:]); err == nil && r == nil {
 			return fmt.Errorf("%w: operation %s", journal.ErrNotFound, i.Operation)
@@ -79,6 +74,15 @@ func (j *Journal) appendIntent(c *conn, i journal.Intent, audit journal.AuditEnt
 	}
 	if err != nil {
 		return err
+	}
+	if r, err = c.one("SELECT EXISTS (SELECT 1 FROM intent WHERE uuid = ?), (SELECT count(*) FROM intent WHERE state = 1)", i.UUID[:]); err != nil {
+		return err
+	}
+	switch {
+	case r.int(0) != 0:
+		return journal.ErrIntentExists
+	case r.int(1) >= journal.MaxWaitingIntents:
+		return journal.ErrTooManyIntents
 	}
 	at := j.clock.stamp(i.At)
 	if at == 0 {
