@@ -83,9 +83,20 @@ var accounts = []part{
 		resting.Until = until.Add(time.Hour)
 		f.ok(f.j.TakeTrial(f.ctx, account, resting, until))
 		want(f.T, f.j.TakeTrial(f.ctx, account, resting, until), journal.ErrStale)
-		if err := f.j.TakeTrial(f.ctx, "nobody", resting, until); err == nil {
-			f.Fatal("an account that is not there is tried")
-		}
+		want(f.T, f.j.TakeTrial(f.ctx, "nobody", resting, until), journal.ErrNotFound)
+	}},
+	{"a trial leaves alone since when the gate is closed", func(f *fixture) {
+		was := journal.Gate{State: journal.GateResting, Reason: "5xx", Until: f.clock.now(), Since: f.clock.now()}
+		f.ok(f.j.SetGate(f.ctx, account, was, nil))
+		f.clock.advance(time.Minute)
+		is := was
+		is.Since = f.clock.now()
+		f.ok(f.j.SetGate(f.ctx, account, is, &was))
+		is.Until = f.clock.now().Add(time.Second)
+		f.ok(f.j.TakeTrial(f.ctx, account, was, is.Until))
+		got, err := f.j.Accounts(f.ctx)
+		f.ok(err)
+		diff(f.T, is, got[0].Gate)
 	}},
 	{"a changed gate is signalled", func(f *fixture) {
 		signalled(f.j.Changed())

@@ -196,6 +196,35 @@ var intake = []part{
 		}
 		diff(f.T, "-k-k--kk", string(marks))
 	}},
+	{"a dead letter that was forgotten leaves room for a record", func(f *fixture) {
+		sealed, err := f.keys.Seal([]byte("record"), "letter")
+		f.ok(err)
+		take := func() journal.Ingested {
+			b := f.batch()
+			b.Keep = journal.LetterBounds{Number: 2}
+			b.DeadLetters = []journal.DeadLetter{{
+				Offset: b.Next, Reason: "not_json", Size: 1, Sealed: sealed,
+				Announce: MakeDraft(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, b.Next)), schemas.TypeDeadLetter, journal.ShopKey{}),
+			}}
+			b.Next++
+			f.next = b.Next
+			got, err := f.j.Ingest(f.ctx, b)
+			f.ok(err)
+			return got
+		}
+		diff(f.T, journal.Ingested{}, take())
+		diff(f.T, journal.Ingested{}, take())
+		for _, o := range pending(f) {
+			f.ok(f.j.MarkPublished(f.ctx, []journal.Published{{Row: o.Row}}))
+		}
+		f.clock.advance(24 * time.Hour)
+		diff(f.T, journal.Ingested{Unkept: 1}, take())
+		pruned, err := f.j.Prune(f.ctx, journal.Prune{What: journal.ForgetDeadLetters, Keep: time.Hour, Limit: 10, Worked: 24 * time.Hour})
+		if err != nil || pruned.Rows == 0 {
+			f.Fatal(pruned, err)
+		}
+		diff(f.T, journal.Ingested{}, take())
+	}},
 	{"dead letters are found by their shop", func(f *fixture) {
 		b := f.batch()
 		for i, l := range []journal.DeadLetter{

@@ -74,6 +74,19 @@ var permits = []part{
 		f.mustCheck(p)
 		f.free(p, 0, 4*time.Second)
 	}},
+	{"a permit that makes no sense is refused, and changes nothing", func(f *fixture) {
+		p := narrow(1)
+		f.mustCheck(p)
+		senseless := p
+		senseless.Window = 0
+		if _, err := f.check(senseless); err == nil {
+			f.Error("a window of no length was taken")
+		}
+		if _, _, err := f.j.Free(f.ctx, senseless); err == nil {
+			f.Error("a window of no length has permits")
+		}
+		f.free(p, 0, 100*time.Second)
+	}},
 	{"what was not sent comes back at once", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)
@@ -111,6 +124,14 @@ var permits = []part{
 		f.free(egress, 0, 100*time.Second)
 		f.mustCheck(p)
 		f.free(p, 3, 0)
+	}},
+	{"two ledgers wait the longer slack of an attempt, before a restart and after", func(f *fixture) {
+		p, egress := narrow(1), journal.Permit{Ledger: "egress", Limit: 1, Window: 30 * time.Second, Slack: 2 * time.Minute}
+		f.mustCheck(p, egress)
+		f.free(p, 0, 160*time.Second)
+		f.free(egress, 0, 160*time.Second)
+		f.crash()
+		f.free(p, 0, 160*time.Second)
 	}},
 	{"a step that fails gives them back", func(f *fixture) {
 		p := narrow(3)

@@ -370,6 +370,52 @@ var restores = []part{
 			}
 		}
 	}},
+	{"a lower floor changes nothing", func(f *fixture) {
+		f.ok(f.j.RaiseFloor(f.ctx, 700))
+		o, id := f.sending(f.code("s", "e1", "1"))
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Stored, Attempt: id, End: f.answered(200), Credential: f.credential(o, 5, "m")})
+		f.ok(f.j.RaiseFloor(f.ctx, 600))
+		f.ingest(f.code("s", "e2", "2"))
+		if next := f.claimed(journal.Activate, journal.Call); next.NextVersion != 701 {
+			f.Fatalf("the next version is %d", next.NextVersion)
+		}
+	}},
+	{"the first credentials of a shop do not lower the version that was announced", func(f *fixture) {
+		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
+		o, id := f.sending(first)
+		if _, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
+			f.Fatal(mine, err)
+		}
+		f.ingest(second)
+		f.crash()
+		f.recover(func(o journal.RestoredOperation) journal.Restoration {
+			if o.State == journal.Received {
+				return journal.Restoration{Version: 6, Word: "answer"}
+			}
+			return journal.Restoration{}
+		})
+		a, b := announced(first, 1, 1), announced(second, 2, 2)
+		a.Version, b.Version = 6, 9
+		f.takeOver(a, b)
+		f.restore(true, 10)
+		f.endRecovery()
+		o = f.claimed(journal.Activate, journal.Settle)
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done, Credential: f.credential(o, o.NextVersion, "m")})
+		if next := f.claimed(journal.Activate, journal.Call); o.NextVersion != 6 || next.NextVersion != 10 {
+			f.Fatalf("the versions are %d and %d", o.NextVersion, next.NextVersion)
+		}
+	}},
+	{"a permit that comes back later than the history is known does not keep the others", func(f *fixture) {
+		p := narrow(3)
+		id := f.mustCheck(p)
+		f.ok(f.j.UnknownHistory(f.ctx))
+		f.clock.advance(p.Slack + 10*time.Second)
+		f.ok(f.j.EndCheck(f.ctx, id, *f.answered(200)))
+		f.crash()
+		f.free(p, 0, p.Window-10*time.Second)
+		f.clock.advance(p.Window - 10*time.Second)
+		f.free(p, 2, 0)
+	}},
 	{"where the history is unknown the ledgers wait a slack and a window", func(f *fixture) {
 		p := narrow(3)
 		f.free(p, 3, 0)

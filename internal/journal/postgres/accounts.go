@@ -118,6 +118,10 @@ func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gat
 			return err
 		}
 		after := gateTime{storedUntil: t.j.clock.stamp(until), storedSince: r.int(0), until: until, since: was.Since}
+		// The caller may have read the gate before it was set once more, as it was.
+		if off := t.j.clock.stamp(was.Since) - after.storedSince; max(off, -off) >= stored.SameEnd {
+			after.since = t.j.clock.instant(after.storedSince)
+		}
 		t.woken = true
 		t.follow(func() { t.j.gates.keep(id, after) })
 		return nil

@@ -46,7 +46,7 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 			return 0, err
 		}
 		if s.null(1) {
-			if _, err := t.exec("UPDATE shop SET merchant_id = $1, version = $2 WHERE id = $3", c.MerchantID, c.Version, f.shop); err != nil {
+			if _, err := t.exec("UPDATE shop SET merchant_id = $1, version = greatest(version, $2) WHERE id = $3", c.MerchantID, c.Version, f.shop); err != nil {
 				return 0, err
 			}
 		} else if _, err := t.exec("UPDATE shop SET version = greatest(version, $1) WHERE id = $2", c.Version, f.shop); err != nil {

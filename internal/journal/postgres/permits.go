@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // permits are what the requests of a transaction do to the ledgers. Those from
@@ -26,14 +27,14 @@ type permits struct {
 
 type bucket struct{ ledger, from int64 }
 
-// A count is how many permits of a ledger are out, and until when all of them are
-// because nobody knows what was sent.
-type count struct{ out, unknown int64 }
+// A count is how many permits of a ledger are out, how many of them are known, and
+// until when all are because nobody knows what was sent.
+type count struct{ out, known, unknown int64 }
 
 // counting reads the columns of outRead. Where the history is unknown as much as
 // a ledger allows may have been sent until then, and counts a slack later.
 func counting(r row, now int64, p journal.Permit) count {
-	c := count{out: r.int(0)}
+	c := count{out: r.int(0), known: r.int(0)}
 	if since := number(r.blob(1)); since != 0 && since+p.Slack.Microseconds() > now-p.Window.Microseconds() {
 		c.unknown = since + p.Slack.Microseconds()
 		c.out = max(c.out, int64(p.Limit))
@@ -72,16 +73,12 @@ const (
 		FROM permit WHERE ledger = $1 AND counts_from > $2) x WHERE later < $3`
 )
 
-func sensible(p journal.Permit) error {
-	if p.Ledger == "" || p.Window <= 0 || p.Slack < 0 {
-		return fmt.Errorf("journal: a ledger %q with window %v and slack %v makes no sense", p.Ledger, p.Window, p.Slack)
-	}
-	return nil
-}
-
 // next is when a permit of a full ledger comes back: a window after the
 // instant such that fewer than the limit count from later ones.
 func (c count) next(after, now int64, p journal.Permit) int64 {
+	if c.unknown != 0 && c.known < int64(p.Limit) {
+		after = 0 // the known ones alone leave some
+	}
 	if after = max(after, c.unknown); after == 0 {
 		after = now
 	}
@@ -93,7 +90,7 @@ func (j *Journal) Free(ctx context.Context, p journal.Permit) (n int, at time.Ti
 	if j.beside {
 		return 0, time.Time{}, journal.ErrReadOnly
 	}
-	if err := sensible(p); err != nil {
+	if err := stored.CheckPermit(p); err != nil {
 		return 0, time.Time{}, err
 	}
 	// The ledger's number never changes; one that is not there has all permits.
@@ -133,7 +130,7 @@ type taking struct {
 func (t *tx) takePermits(deadline time.Duration, ps []journal.Permit) (g taking, err error) {
 	g = taking{ledgers: make([]int64, 0, len(ps)), grain: grain(ps)}
 	for _, p := range ps {
-		if err := sensible(p); err != nil {
+		if err := stored.CheckPermit(p); err != nil {
 			return g, err
 		}
 		id, ok := t.j.ledgers[p.Ledger]

@@ -48,12 +48,16 @@ const floorRead = "coalesce((SELECT convert_from(value, 'UTF8')::bigint FROM met
 
 // RaiseFloor raises the sequences and versions of all shops, also of those to come.
 func (j *Journal) RaiseFloor(ctx context.Context, floor int64) error {
+	if floor <= 0 {
+		return j.submit(ctx, 0, needs{}, func(*tx) error { return nil }) // the floor of every journal
+	}
 	return j.submit(ctx, 0, needs{}, func(t *tx) error {
-		if _, err := t.exec(`INSERT INTO meta (name, value) VALUES ('floor', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value
-			WHERE convert_from(meta.value, 'UTF8')::bigint < convert_from(excluded.value, 'UTF8')::bigint`, decimal(floor)); err != nil {
+		raised, err := t.exec(`INSERT INTO meta (name, value) VALUES ('floor', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+			WHERE convert_from(meta.value, 'UTF8')::bigint < convert_from(excluded.value, 'UTF8')::bigint`, decimal(floor))
+		if err != nil || raised == 0 {
 			return err
 		}
-		_, err := t.exec("UPDATE shop SET sequence = greatest(sequence, $1), version = greatest(version, $1) WHERE sequence < $1 OR version < $1", floor)
+		_, err = t.exec("UPDATE shop SET sequence = greatest(sequence, $1), version = greatest(version, $1) WHERE sequence < $1 OR version < $1", floor)
 		return err
 	})
 }

@@ -15,6 +15,7 @@ const (
 	lockOutbox = -1 // the order of the outbox, to the end of a transaction
 	lockDuty   = -2 // ending the leases of replicas that are gone
 	lockPrune  = -3 // forgetting what is old, to the end of a transaction
+	lockMove   = -4 // moving a journal into the database, to the end of the connection
 )
 
 // A session says that this process lives: it holds an advisory lock with the

@@ -15,9 +15,6 @@ import (
 	"invoicebox-worker/internal/journal/move"
 )
 
-// lockMove is the second half of the advisory lock that a move holds: see the others.
-const lockMove = -3
-
 // moveSettings are those of a move's connection beside the usual: it reads whole
 // tables, and waits for the source while its transactions are open.
 var moveSettings = map[string]string{

@@ -81,6 +81,9 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, w
 // TakeTrial puts the end of a gate off.
 func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
 	return j.submit(ctx, 0, func(t *tx) error {
+		if _, ok := t.j.writer.accounts[account]; !ok {
+			return fmt.Errorf("%w: account %q", journal.ErrNotFound, account)
+		}
 		n, err := t.exec(`UPDATE account SET gate_until = ? WHERE name = ? AND gate = ? AND gate_reason = ?
 			AND (coalesce(gate_until, 0) <= ? OR abs(gate_until - ?) < ?)`,
 			t.j.clock.stamp(until), account, stored.GateNumber(was.State), was.Reason, t.now, t.j.clock.stamp(was.Until), stored.SameEnd)

@@ -37,7 +37,7 @@ func (t *tx) remember(f facts, tr journal.Transition) (sequence int64, err error
 			return 0, err
 		}
 		if s.null(1) {
-			if _, err := t.exec("UPDATE shop SET merchant_id = ?, version = ? WHERE id = ?", c.MerchantID, c.Version, f.shop); err != nil {
+			if _, err := t.exec("UPDATE shop SET merchant_id = ?, version = max(version, ?) WHERE id = ?", c.MerchantID, c.Version, f.shop); err != nil {
 				return 0, err
 			}
 		} else if _, err := t.exec("UPDATE shop SET version = max(version, ?) WHERE id = ?", c.Version, f.shop); err != nil {

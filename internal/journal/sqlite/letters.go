@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
@@ -12,23 +11,22 @@ import (
 // lettersKept counts the dead letters that keep their record.
 const lettersKept = "SELECT count(*), coalesce(sum(length(record)), 0) FROM dead_letter INDEXED BY dead_letter_kept WHERE record IS NOT NULL"
 
-// keptLetters is how many dead letters keep their record. A transaction that was
-// rolled back leaves it too high, and so does forgetting: it is counted again
-// after a minute.
+// keptLetters is how many dead letters keep their record. It is counted when it is
+// first needed, and again after some were forgotten.
 type keptLetters struct {
 	journal.LetterBounds
-	at int64 // when it was counted; 0: never
+	counted bool
 }
 
 func (k *keptLetters) count(t *tx) error {
-	if age := t.now - k.at; k.at != 0 && age >= 0 && age < time.Minute.Microseconds() {
+	if k.counted {
 		return nil
 	}
 	r, err := t.one(lettersKept)
 	if err != nil {
 		return err
 	}
-	k.Number, k.Bytes, k.at = r.int(0), r.int(1), t.now
+	k.Number, k.Bytes, k.counted = r.int(0), r.int(1), true
 	return nil
 }
 
@@ -41,6 +39,8 @@ func (t *tx) letters(at partition, ls []journal.DeadLetter, keep journal.LetterB
 	if err := kept.count(t); err != nil {
 		return err
 	}
+	was := *kept
+	t.undo = append(t.undo, func() { *kept = was })
 	for _, l := range ls {
 		if l.Sealed != nil && !keep.Fits(&kept.LetterBounds, l.Sealed) {
 			l.Sealed = nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // lookBack is how far back by its start a restart looks for attempts that
@@ -38,6 +39,9 @@ func (j *Journal) Free(ctx context.Context, p journal.Permit) (n int, at time.Ti
 		return 0, time.Time{}, journal.ErrReadOnly
 	}
 	if err := j.open(); err != nil {
+		return 0, time.Time{}, err
+	}
+	if err := stored.CheckPermit(p); err != nil {
 		return 0, time.Time{}, err
 	}
 	look := func() bool {
@@ -110,7 +114,7 @@ func (t *tx) takePermits(deadline time.Duration, ps []journal.Permit) (id journa
 	taken = append([]*ledger(nil), taken...)
 	ls.mu.Lock()
 	for i, l := range taken {
-		l.take(id, rounded(t.now+(deadline+ps[i].Slack).Microseconds(), ps[i].Limit, ps[i].Window))
+		l.take(id, rounded(t.now+(deadline+slack).Microseconds(), ps[i].Limit, ps[i].Window))
 		l.limit, l.window = ps[i].Limit, ps[i].Window
 	}
 	ls.mu.Unlock()
@@ -166,15 +170,15 @@ func numbers(ids string) func(func(int64) bool) {
 
 // ledger finds a ledger, filled from the journal the first time.
 func (t *tx) ledger(p journal.Permit) (*ledger, error) {
+	if err := stored.CheckPermit(p); err != nil {
+		return nil, err
+	}
 	ls := &t.j.writer.ledgers
 	ls.mu.Lock()
 	l, ok := ls.byName[p.Ledger]
 	ls.mu.Unlock()
 	if ok {
 		return l, nil
-	}
-	if p.Ledger == "" || p.Window <= 0 || p.Slack < 0 {
-		return nil, fmt.Errorf("journal: a ledger %q with window %v and slack %v makes no sense", p.Ledger, p.Window, p.Slack)
 	}
 	l = newLedger()
 	l.limit, l.window, l.slack = p.Limit, p.Window, p.Slack

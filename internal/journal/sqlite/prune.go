@@ -190,6 +190,7 @@ func (t *tx) forgetIntents(old []row) (int64, error) {
 }
 
 func (t *tx) forgetLetters(old []row) (int64, error) {
+	t.j.writer.kept.counted = false
 	n, err := t.gone(old, "DELETE FROM dead_letter WHERE id = ?")
 	if err != nil {
 		return n, err

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/stored"
@@ -125,6 +126,9 @@ func (t *tx) restored(id int64, last bool) (o restored, err error) {
 	r, err := t.one(restoreRead, id)
 	if err != nil {
 		return o, err
+	}
+	if r == nil {
+		return o, fmt.Errorf("%w: operation %d", journal.ErrNotFound, id)
 	}
 	o.id, o.receipt, o.activeVersion = id, r.int(12), r.int(20)
 	o.facts = facts{
