@@ -42,22 +42,32 @@ func TestUse(t *testing.T) {
 	}
 }
 
-// Every package whose tests start something outside of them calls Use.
+// Every package whose tests start something outside of them, or that is a program
+// and so reads the environment, calls Use.
 func TestEveryTestMainUsesIt(t *testing.T) {
 	starts := regexp.MustCompile(`\bexec\.Command|\bpgtest\.[A-Z]|\bkafkatest\.[A-Z]|\bjournaltest\.SmallDisk|\bworker\.Run\(`)
-	needs, uses := map[string]bool{}, map[string]bool{}
+	reads := regexp.MustCompile(`(?m)^func main\(\)`)
+	needs, uses, read, tested := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.Contains(path, "testdata") {
 			return err
 		}
 		text, err := os.ReadFile(path)
 		folder := filepath.Dir(path)
+		if !strings.HasSuffix(path, "_test.go") {
+			read[folder] = read[folder] || reads.Match(text)
+			return err
+		}
+		tested[folder] = true
 		needs[folder] = needs[folder] || starts.Match(text)
 		uses[folder] = uses[folder] || strings.Contains(string(text), "cleanenv.Use()")
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for folder := range read {
+		needs[folder] = needs[folder] || read[folder] && tested[folder]
 	}
 	var missing []string
 	found := 0
@@ -71,6 +81,6 @@ func TestEveryTestMainUsesIt(t *testing.T) {
 	}
 	slices.Sort(missing)
 	if len(missing) > 0 || found < 10 {
-		t.Errorf("of %d packages whose tests start processes, brokers or databases these do not call cleanenv.Use in TestMain: %s", found, strings.Join(missing, " "))
+		t.Errorf("of %d packages whose tests start processes, brokers or databases, or read the environment, these do not call cleanenv.Use in TestMain: %s", found, strings.Join(missing, " "))
 	}
 }
