@@ -111,8 +111,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkTokens(ctx, &o, accounts, jrnl, log); err != nil {
 		return err
 	}
-	if err := proveAccounts(ctx, jrnl, accounts); err != nil {
-		return err
+	if !o.Seams.Proven {
+		if err := proveAccounts(ctx, jrnl, accounts); err != nil {
+			return err
+		}
 	}
 	pool, err := newPool(&o, jrnl, accounts, registry, log)
 	if err != nil {

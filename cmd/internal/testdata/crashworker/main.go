@@ -51,6 +51,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		stop()
 	}()
-	o.Seams.Journal = s.Point.between(p)
+	o.Seams.Journal, o.Seams.Proven = s.Point.between(p), true
 	return worker.Run(ctx, o)
 }
