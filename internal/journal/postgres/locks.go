@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -266,11 +267,16 @@ func (j *Journal) look(ctx context.Context, conn *pgx.Conn, sql string, keep fun
 	return rows.Err()
 }
 
-// begin opens the transaction, takes the locks, and then looks at the clock: a
+// An opening opens the transaction, takes the locks, and then looks at the clock: a
 // permit is counted from no earlier than when its ledger was held.
-func (b *batch) begin(ctx context.Context, l locks) error {
+type opening struct {
+	pgx.Batch
+	before time.Time // when it was sent
+}
+
+func (b *batch) opening(l locks) *opening {
 	b.invited = l.invited
-	var p pgx.Batch
+	p := &opening{}
 	p.Queue(begin)
 	if b.j.plansAreOld() {
 		p.Queue("DISCARD PLANS")
@@ -282,30 +288,41 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 		p.Queue("SELECT id FROM ledger WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.ledgers)
 	}
 	p.Queue(present, b.j.clock.given())
-	b.j.trips.Add(1)
-	b.j.statements.Add(int64(p.Len()))
-	before := b.j.clock.now()
+	return p
+}
+
+// read reads the answers to an opening.
+func (o *opening) read(b *batch, results pgx.BatchResults) error {
 	var last row
-	results := b.conn.SendBatch(ctx, &p)
-	for range p.Len() {
+	for range o.Len() {
 		a, err := readAnswer(results)
 		if err != nil {
-			_ = results.Close()
 			return err
 		}
 		if len(a.rows) > 0 {
 			last = a.rows[0]
 		}
 	}
-	if err := results.Close(); err != nil {
-		return err
-	}
 	b.now = last.int(0)
 	if err := b.j.follows(last); err != nil {
 		return err
 	}
-	b.j.clock.learn(before, b.j.clock.now(), b.now)
+	b.j.clock.learn(o.before, b.j.clock.now(), b.now)
 	return nil
+}
+
+// begin opens the transaction by itself.
+func (b *batch) begin(ctx context.Context, l locks) error {
+	o := b.opening(l)
+	b.j.trips.Add(1)
+	b.j.statements.Add(int64(o.Len()))
+	o.before = b.j.clock.now()
+	results := b.conn.SendBatch(ctx, &o.Batch)
+	err := o.read(b, results)
+	if e := results.Close(); err == nil {
+		err = e
+	}
+	return err
 }
 
 // commit writes what was gathered and commits, in one round trip.

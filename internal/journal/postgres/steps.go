@@ -44,8 +44,9 @@ func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
 // with the next question, or with the commit.
 type stepTx struct {
 	*batch
-	ctx  context.Context
-	late []late
+	ctx     context.Context
+	opening *opening // until the first round trip
+	late    []late
 }
 
 // late are statements that wait for the next round trip.
@@ -64,12 +65,24 @@ func (l late) check(tag pgconn.CommandTag) error {
 	return nil
 }
 
-func (t *stepTx) Now() int64 { return t.now }
+// Now opens the transaction, if nothing has.
+func (t *stepTx) Now() (int64, error) {
+	if t.opening != nil {
+		if err := t.trip(&pgx.Batch{}, nil); err != nil {
+			return 0, err
+		}
+	}
+	return t.now, nil
+}
 
 // trip sends what waits, and more, in one round trip. Answers gets the answer to
 // each of the statements of more.
 func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) error {
 	var all pgx.Batch
+	if t.opening != nil {
+		all.QueuedQueries = append(all.QueuedQueries, t.opening.QueuedQueries...)
+		t.opening.before = t.j.clock.now()
+	}
 	for _, l := range t.late {
 		all.Queue(l.sql, l.args...)
 	}
@@ -80,7 +93,14 @@ func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) er
 	t.j.trips.Add(1)
 	t.j.statements.Add(int64(all.Len()))
 	results := t.conn.SendBatch(t.ctx, &all)
-	err := t.answers(results, more.Len(), answers)
+	var err error
+	if o := t.opening; o != nil {
+		t.opening = nil
+		err = o.read(t.batch, results)
+	}
+	if err == nil {
+		err = t.answers(results, more.Len(), answers)
+	}
 	if e := results.Close(); err == nil && e != nil {
 		err = e
 	}
@@ -119,17 +139,33 @@ func (t *stepTx) answers(results pgx.BatchResults, more int, answers func(i int,
 
 func (t *stepTx) Load(asks []steps.Ask) error {
 	var b pgx.Batch
-	for _, a := range asks {
-		if a.Table != nil {
+	of := make([]*steps.Ask, 0, len(asks)+1) // of each statement
+	for i := range asks {
+		a := &asks[i]
+		switch {
+		case a.N > 0:
+			// Ids of the outbox are in the order of commits: whoever takes any holds the
+			// journal's lock for that to the commit.
+			if a.Series == steps.OutboxIDs && !t.ordered {
+				b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockOutbox))
+				t.ordered = true
+				of = append(of, nil)
+			}
+			b.Queue("SELECT nextval($1::regclass) AS id FROM generate_series(1, $2::bigint)", sequence(a.Series), int64(a.N))
+		case a.Table != nil:
 			keys := slices.Clone(a.Keys)
 			slices.Sort(keys)
 			b.Queue(t.j.rowTexts.find(a.Table), keys)
-			continue
+		default:
+			b.Queue(a.Query.Postgres(), arguments(a.Args)...)
 		}
-		b.Queue(a.Query.Postgres(), arguments(a.Args)...)
+		of = append(of, a)
 	}
 	return t.trip(&b, func(i int, r pgx.Rows) error {
-		return handOut(r, asks[i].Each)
+		if of[i] == nil {
+			return nil
+		}
+		return handOut(r, of[i].Each)
 	})
 }
 
@@ -169,7 +205,7 @@ func (t *stepTx) Save(changes []steps.Change) error {
 		x := c.Table
 		if len(c.Insert) > 0 {
 			sortRows(x, c.Insert)
-			t.queue("inserting into "+x.Name, len(c.Insert), t.j.rowTexts.insert(x), arrays(x, c.Insert, all(x)))
+			t.queue("inserting into "+x.Name, len(c.Insert), t.j.rowTexts.insert(x), arrays(x, c.Insert, inserted(x)))
 		}
 		if len(c.Update) > 0 {
 			list, columns := make([]any, len(c.Update)), keys(x)
@@ -272,27 +308,10 @@ func sequence(s steps.Series) string {
 	return ""
 }
 
-// Next gives ids. Those of the outbox are in the order of commits: whoever takes any
-// holds the journal's lock for that to the commit.
-func (t *stepTx) Next(s steps.Series, n int) (ids []int64, err error) {
-	var b pgx.Batch
-	locks := s == steps.OutboxIDs && !t.ordered
-	if locks {
-		b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockOutbox))
-		t.ordered = true
-	}
-	b.Queue("SELECT nextval($1::regclass) FROM generate_series(1, $2::bigint)", sequence(s), int64(n))
-	err = t.trip(&b, func(i int, r pgx.Rows) error {
-		if locks && i == 0 {
-			return nil
-		}
-		return handOut(r, func(_ []string, values []any) error {
-			id, _ := values[0].(int64)
-			ids = append(ids, id)
-			return nil
-		})
-	})
-	return ids, err
+func (t *stepTx) Later(q steps.Query, args ...any) error {
+	t.wrote = true
+	t.late = append(t.late, late{sql: q.Postgres(), args: arguments(args), rows: -1, what: first(string(q))})
+	return nil
 }
 
 func (t *stepTx) Last(s steps.Series) (id int64, err error) {
@@ -328,8 +347,16 @@ func (t *stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }
 
-// all and keys are masks of columns.
-func all(t *rows.Table) uint64 { return 1<<len(t.Columns) - 1 }
+// inserted and keys are masks of columns.
+func inserted(t *rows.Table) uint64 {
+	mask := uint64(0)
+	for i, c := range t.Columns {
+		if !c.Auto {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
 
 func keys(t *rows.Table) uint64 {
 	mask := uint64(0)
@@ -399,8 +426,14 @@ func unnested(x *rows.Table, mask uint64) (from string, columns []string) {
 
 func (m rowTexts) insert(x *rows.Table) string {
 	return m.made(rowText{x, 'i', 0}, func() string {
-		from, columns := unnested(x, all(x))
-		return "INSERT INTO " + x.Name + " (" + strings.Join(x.Names(), ", ") + ") SELECT " + strings.Join(columns, ", ") + " FROM " + from
+		from, columns := unnested(x, inserted(x))
+		var to, values []string
+		for i, c := range x.Columns {
+			if columns[i] != "" {
+				to, values = append(to, c.Name), append(values, columns[i])
+			}
+		}
+		return "INSERT INTO " + x.Name + " (" + strings.Join(to, ", ") + ") SELECT " + strings.Join(values, ", ") + " FROM " + from
 	})
 }
 

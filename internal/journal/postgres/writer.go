@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -192,12 +193,21 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		j.disconnect()
 		return fail(named(readable(err))), next
 	}
-	if err := b.begin(ctx, locks); err != nil {
+	begun := func(err error) ([]error, fate) {
 		if next = j.lostBefore(ctx, conn); transient(err) {
 			next = apart
 		}
 		j.disconnect()
 		return fail(fmt.Errorf("journal: begin: %w", readable(err))), next
+	}
+	// Where there are only steps, the transaction is opened with their first question.
+	var o *opening
+	if slices.ContainsFunc(rs, func(r *request) bool { return r.step == nil }) {
+		if err := b.begin(ctx, locks); err != nil {
+			return begun(err)
+		}
+	} else {
+		o = b.opening(locks)
 	}
 	copy(errs, refused)
 	jobs := make([]*job, len(rs))
@@ -206,7 +216,10 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 			jobs[i] = b.add(r.run, locks.keys[i], nil)
 		}
 	}
-	err = b.steps(ctx, rs, errs)
+	err = b.steps(ctx, o, rs, errs)
+	if err != nil && b.now == 0 {
+		return begun(err)
+	}
 	if err == nil {
 		err = b.all(ctx)
 	}
@@ -259,7 +272,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 }
 
 // steps makes the steps among the requests.
-func (b *batch) steps(ctx context.Context, rs []*request, errs []error) error {
+func (b *batch) steps(ctx context.Context, o *opening, rs []*request, errs []error) error {
 	var requests []*steps.Request
 	var of []int
 	for i, r := range rs {
@@ -270,7 +283,7 @@ func (b *batch) steps(ctx context.Context, rs []*request, errs []error) error {
 	if len(requests) == 0 {
 		return nil
 	}
-	t := &stepTx{batch: b, ctx: ctx}
+	t := &stepTx{batch: b, ctx: ctx, opening: o}
 	got := make([]error, len(requests))
 	if err := b.j.Run(t, requests, got); err != nil {
 		return err

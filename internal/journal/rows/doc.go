@@ -9,5 +9,5 @@
 //   - A sealed column x has a column x_key with the id of the key that sealed it.
 //
 // A tag db names the column and says: key (part of the primary key), fixed (never
-// changed once written), null.
+// changed once written), null, auto (given by the database).
 package rows

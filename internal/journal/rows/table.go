@@ -13,6 +13,7 @@ type Column struct {
 	Key   bool // part of the primary key
 	Fixed bool // never changed once written
 	Null  bool // the zero value is NULL
+	Auto  bool // given by the database when the row is inserted
 	Kind  ColumnKind
 	field int
 }
@@ -40,7 +41,7 @@ func TableOf[T any](name string) *Table {
 	for i := range t.row.NumField() {
 		f := t.row.Field(i)
 		words := strings.Split(f.Tag.Get("db"), ",")
-		c := Column{Name: words[0], field: i, Key: slices.Contains(words, "key"), Null: slices.Contains(words, "null")}
+		c := Column{Name: words[0], field: i, Key: slices.Contains(words, "key"), Null: slices.Contains(words, "null"), Auto: slices.Contains(words, "auto")}
 		c.Fixed = c.Key || slices.Contains(words, "fixed")
 		switch f.Type.Kind() {
 		case reflect.String:

@@ -152,7 +152,7 @@ type Review struct {
 
 // An Intent is what a person asks for.
 type Intent struct {
-	ID         int64               `db:"id,key"`
+	ID         int64               `db:"id,key,auto"`
 	UUID       []byte              `db:"uuid,fixed"`
 	At         int64               `db:"at,fixed"`
 	Actor      string              `db:"actor,fixed"`
@@ -221,7 +221,7 @@ type Event struct {
 
 // An Audit row is an act of a person, or of the worker on a person's behalf.
 type Audit struct {
-	ID      int64  `db:"id,key"`
+	ID      int64  `db:"id,key,auto"`
 	At      int64  `db:"at,fixed"`
 	Actor   string `db:"actor,fixed"`
 	Act     string `db:"act,fixed"`

@@ -73,10 +73,18 @@ func asJSON[T any](list []T) string {
 // A stepTx is a transaction as the steps see it.
 type stepTx struct{ *tx }
 
-func (t stepTx) Now() int64 { return t.now }
+func (t stepTx) Now() (int64, error) { return t.now, nil }
 
 func (t stepTx) Load(asks []steps.Ask) error {
 	for _, a := range asks {
+		if a.N > 0 {
+			for range a.N {
+				if err := a.Each([]string{"id"}, []any{next(t.series(a.Series))}); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		if a.Table == nil {
 			if err := t.ask(t.j.texts.of(a.Query), arguments(a.Args), a.Each); err != nil {
 				return err
@@ -111,7 +119,7 @@ func (t stepTx) ask(query string, args in, f func([]string, []any) error) error 
 func (t stepTx) Save(changes []steps.Change) error {
 	for _, c := range changes {
 		for _, r := range c.Insert {
-			if err := t.write(c.Table, t.j.writer.rowTexts.insert(c.Table), r, all(c.Table)); err != nil {
+			if err := t.write(c.Table, t.j.writer.rowTexts.insert(c.Table), r, inserted(c.Table)); err != nil {
 				return err
 			}
 			if err := t.saved(nil, r); err != nil {
@@ -160,12 +168,9 @@ func (t stepTx) series(s steps.Series) *int64 {
 	return map[steps.Series]*int64{steps.EventIDs: &ids.event, steps.OperationIDs: &ids.operation, steps.AttemptIDs: &ids.attempt, steps.OutboxIDs: &ids.out, steps.LetterIDs: &ids.letter}[s]
 }
 
-func (t stepTx) Next(s steps.Series, n int) ([]int64, error) {
-	list := make([]int64, n)
-	for i := range list {
-		list[i] = next(t.series(s))
-	}
-	return list, nil
+func (t stepTx) Later(q steps.Query, args ...any) error {
+	_, err := t.Exec(q, args...)
+	return err
 }
 
 func (t stepTx) Last(s steps.Series) (int64, error) { return *t.series(s) - 1, nil }
@@ -222,8 +227,16 @@ func (t stepTx) saved(was, is any) error {
 	return nil
 }
 
-// all and keys are masks of columns.
-func all(t *rows.Table) uint64 { return 1<<len(t.Columns) - 1 }
+// inserted and keys are masks of columns.
+func inserted(t *rows.Table) uint64 {
+	mask := uint64(0)
+	for i, c := range t.Columns {
+		if !c.Auto {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
 
 func keys(t *rows.Table) uint64 {
 	mask := uint64(0)
@@ -262,7 +275,13 @@ func (m rowTexts) find(t *rows.Table) string {
 
 func (m rowTexts) insert(t *rows.Table) string {
 	return m.made(rowText{t, 'i', 0}, func() string {
-		return "INSERT INTO " + t.Name + " (" + strings.Join(t.Names(), ", ") + ") VALUES (?" + strings.Repeat(", ?", len(t.Columns)-1) + ")"
+		var names []string
+		for _, c := range t.Columns {
+			if !c.Auto {
+				names = append(names, c.Name)
+			}
+		}
+		return "INSERT INTO " + t.Name + " (" + strings.Join(names, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(names)-1) + ")"
 	})
 }
 

@@ -1,10 +1,11 @@
 package steps
 
-import "invoicebox-worker/internal/journal"
-
-const auditInsert Query = "INSERT INTO audit (at, actor, act, subject, detail) VALUES ($1, $2, $3, $4, $5)"
+import (
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+)
 
 // audit appends an entry.
 func (u *Unit) audit(e journal.AuditEntry) {
-	u.later(auditInsert, u.stampOrNow(e.At), e.Actor, e.Act, e.Subject, e.Detail)
+	u.insert(u.j.tables.audit, &rows.Audit{At: u.stampOrNow(e.At), Actor: e.Actor, Act: e.Act, Subject: e.Subject, Detail: e.Detail})
 }

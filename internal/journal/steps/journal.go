@@ -21,7 +21,7 @@ type Journal struct {
 // tables are those of the database at hand.
 type tables struct {
 	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
-	outbox, pending, republish, event                                            *rows.Table
+	outbox, pending, republish, event, audit                                     *rows.Table
 }
 
 // New returns a journal over a database. Lists says that the database takes lists of
@@ -34,7 +34,7 @@ func New(db Database, lists bool) *Journal {
 		credential: rows.TableOf[rows.Credential]("credential"), review: rows.TableOf[rows.Review]("review"),
 		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
 		pending: rows.TableOf[rows.Pending]("outbox_pending"), republish: rows.TableOf[rows.Republish]("republish"),
-		event: rows.TableOf[rows.Event]("event"),
+		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
 	}}
 }
 

@@ -56,8 +56,8 @@ type Needs struct {
 // A Tx is one transaction of the writer. An error of its methods ends the
 // transaction: none of the changes are kept.
 type Tx interface {
-	// Now is the database's time, in microseconds.
-	Now() int64
+	// Now is the database's time, in microseconds, once all is locked that has to be.
+	Now() (int64, error)
 	// Load runs queries, in one round trip.
 	Load(asks []Ask) error
 	// Save changes rows, in order. It may be put off to the next call, or to the
@@ -65,8 +65,8 @@ type Tx interface {
 	Save(changes []Change) error
 	// Exec runs a statement and tells how many rows it changed.
 	Exec(q Query, args ...any) (int64, error)
-	// Next gives n rising ids of a series.
-	Next(s Series, n int) ([]int64, error)
+	// Later runs a statement, which may be put off as the saving of rows.
+	Later(q Query, args ...any) error
 	// Last is the last id of a series that was given to anybody.
 	Last(s Series) (int64, error)
 	// AccountName and ShopOf tell what is known without a look at the database.
@@ -89,13 +89,15 @@ type Signals struct {
 }
 
 // An Ask asks for rows: those of a query, or those of a table by their keys, which
-// it locks for a change.
+// it locks for a change; or for N rising ids of a series, one a row.
 type Ask struct {
-	Query Query
-	Args  []any
-	Table *rows.Table
-	Keys  []int64
-	Each  func(columns []string, values []any) error
+	Query  Query
+	Args   []any
+	Table  *rows.Table
+	Keys   []int64
+	Series Series
+	N      int
+	Each   func(columns []string, values []any) error
 }
 
 // A Change is rows of one table that were made, changed or dropped; each is a

@@ -3,6 +3,9 @@ package steps
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"time"
 
 	"invoicebox-worker/internal/journal/rows"
@@ -68,7 +71,7 @@ type mark struct {
 var ErrApart = errors.New("journal: the requests have to be made one by one")
 
 func newUnit(j *Journal, tx Tx) *Unit {
-	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), now: tx.Now(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
+	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
 		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64)}
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
@@ -88,6 +91,10 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 		}
 	}
 	if err := l.load(); err != nil {
+		return err
+	}
+	var err error
+	if u.now, err = tx.Now(); err != nil {
 		return err
 	}
 	for i, r := range requests {
@@ -160,12 +167,15 @@ func (u *Unit) flush() error {
 	add(u.attempts.changes(u))
 	add(u.reviews.changes(u))
 	add(u.intents.changes(u))
+	of := make(map[*rows.Table]int)
 	for _, i := range u.inserts {
-		if n := len(changes); n > 0 && changes[n-1].Table == i.table && len(changes[n-1].Update) == 0 {
-			changes[n-1].Insert = append(changes[n-1].Insert, i.row)
-			continue
+		n, ok := of[i.table]
+		if !ok {
+			n = len(changes)
+			of[i.table] = n
+			changes = append(changes, Change{Table: i.table})
 		}
-		changes = append(changes, Change{Table: i.table, Insert: []any{i.row}})
+		changes[n].Insert = append(changes[n].Insert, i.row)
 	}
 	if len(u.inserts) > 0 {
 		clear(u.inserts)
@@ -179,7 +189,7 @@ func (u *Unit) flush() error {
 		}
 	}
 	for _, s := range u.deferred {
-		if _, err := u.tx.Exec(s.query, s.args...); err != nil {
+		if err := u.tx.Later(s.query, s.args...); err != nil {
 			return u.fail(err)
 		}
 	}
@@ -202,8 +212,15 @@ func (u *Unit) fail(err error) error {
 // insert makes a row that nothing of this transaction will change.
 func (u *Unit) insert(t *rows.Table, row any) { u.inserts = append(u.inserts, insert{t, row}) }
 
-// later has a statement run when the rows have been saved.
-func (u *Unit) later(q Query, args ...any) { u.deferred = append(u.deferred, statement{q, args}) }
+// later has a statement run when the rows have been saved, once for equal arguments.
+func (u *Unit) later(q Query, args ...any) {
+	for _, s := range u.deferred {
+		if s.query == q && reflect.DeepEqual(s.args, args) {
+			return
+		}
+	}
+	u.deferred = append(u.deferred, statement{q, args})
+}
 
 // exec runs a statement over many rows now.
 func (u *Unit) exec(q Query, args ...any) (int64, error) {
@@ -221,15 +238,22 @@ func (u *Unit) exec(q Query, args ...any) (int64, error) {
 // next gives the next id of a series.
 func (u *Unit) next(s Series) (int64, error) {
 	if len(u.ids[s]) == 0 {
-		ids, err := u.tx.Next(s, 1)
-		if err != nil {
+		u.lazy++
+		if err := u.tx.Load([]Ask{u.askIDs(s, 1)}); err != nil {
 			return 0, u.fail(err)
 		}
-		u.ids[s] = ids
 	}
 	id := u.ids[s][0]
 	u.ids[s] = u.ids[s][1:]
 	return id, nil
+}
+
+func (u *Unit) askIDs(s Series, n int) Ask {
+	return Ask{Series: s, N: n, Each: func(_ []string, values []any) error {
+		id, _ := values[0].(int64)
+		u.ids[s] = append(u.ids[s], id)
+		return nil
+	}}
 }
 
 // each hands the rows of a query to f, which sees all that was changed so far.
@@ -446,17 +470,13 @@ func (l *Loader) load() error {
 	if u.j.lists && len(l.merchants) > 0 {
 		asks = append(asks, u.askMerchants(l.merchants))
 	}
+	for _, s := range slices.Sorted(maps.Keys(l.ids)) {
+		asks = append(asks, u.askIDs(s, l.ids[s]))
+	}
 	if len(asks) > 0 {
 		if err := u.tx.Load(asks); err != nil {
 			return u.fail(err)
 		}
-	}
-	for s, n := range l.ids {
-		ids, err := u.tx.Next(s, n)
-		if err != nil {
-			return u.fail(err)
-		}
-		u.ids[s] = ids
 	}
 	return nil
 }
