@@ -70,6 +70,7 @@ func fill(t *testing.T, j journal.Journal, c *clock, keys *keyset.Set, seed uint
 	f := &filler{T: t, j: j, clock: c, keys: keys, random: rand.New(rand.NewPCG(seed, 1)), secret: map[journal.ShopKey]int64{}}
 	ctx := t.Context()
 	f.ok(j.SetKeysetCheck(ctx, []byte("check")))
+	f.ok(j.ReportWorker(ctx, journal.WorkerReport{Worker: uuid.New(), Owner: "killed", Facts: []byte("{}")}))
 	f.ok(j.RegisterKeys(ctx, []journal.Key{{Purpose: journal.KeySealing, ID: 1}, {Purpose: journal.KeyLookup, ID: 2}}, nil))
 	f.ok(j.EnsureAccount(ctx, account, "partner-1"))
 	f.ok(j.EnsureAccount(ctx, "second", "partner-2"))

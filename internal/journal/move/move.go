@@ -174,9 +174,8 @@ func (m *mover) offset(ctx context.Context) (least int64, err error) {
 
 // checkFacts refuses a journal of which anything would be left out.
 func checkFacts(facts map[string][]byte) error {
-	fates := FactFates()
 	for name := range facts {
-		switch fate, ok := fates[name]; {
+		switch fate, ok := fateOf(name); {
 		case !ok:
 			return fmt.Errorf("journal: it has a fact that this version cannot carry: %q", name)
 		case fate == Refused:
@@ -225,7 +224,7 @@ func (m *mover) settle(ctx context.Context) error {
 	}
 	carried := make(map[string][]byte)
 	for name, value := range facts {
-		switch FactFates()[name] {
+		switch fate, _ := fateOf(name); fate {
 		case Carried:
 			carried[name] = value
 		case Counted: // but for history, which may be another's below

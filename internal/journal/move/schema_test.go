@@ -3,7 +3,6 @@ package move_test
 import (
 	"database/sql"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/schema"
 	"invoicebox-worker/internal/journal/sqlite"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // columns reads pairs of table and column, with the column's type.
@@ -183,47 +183,15 @@ func describe(t *testing.T, db *sql.DB, query string) map[string][]string {
 	return tables
 }
 
-// facts finds the names of the facts in table meta that a driver's sources name.
-func facts(t *testing.T, driver string) map[string]bool {
-	t.Helper()
-	files, err := filepath.Glob("../" + driver + "/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
-	}
-	names := []*regexp.Regexp{
-		regexp.MustCompile(`setMeta, "(\w+)"`), regexp.MustCompile(`metaNumber\([\w.]+, "(\w+)"\)`), regexp.MustCompile(`workerFact += "(\w+)`),
-		regexp.MustCompile(`j\.meta\(ctx, "(\w+)"\)`), regexp.MustCompile(`meta WHERE name = '(\w+)'`), regexp.MustCompile(`(?:meta \(name, value\) (?:VALUES \(|SELECT )|\), \()'(\w+)'`),
-	}
-	lists, word := regexp.MustCompile(`meta WHERE name IN \(([^)]*)\)`), regexp.MustCompile(`\w+`)
-	marks := map[string]string{"move.Moving": move.Moving, "move.Moved": move.Moved, "move.Copying": move.Copying}
-	seen := map[string]bool{}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := string(raw)
-		for _, r := range names {
-			for _, m := range r.FindAllStringSubmatch(text, -1) {
-				seen[m[1]] = true
-			}
-		}
-		for _, m := range lists.FindAllStringSubmatch(text, -1) {
-			for _, name := range word.FindAllString(m[1], -1) {
-				seen[name] = true
-			}
-		}
-		for mark, name := range marks {
-			if regexp.MustCompile(regexp.QuoteMeta(mark) + `\b`).MatchString(text) {
-				seen[name] = true
-			}
+// factsOn lists the facts of a database.
+func factsOn(database steps.FactDatabase) map[string]bool {
+	names := map[string]bool{}
+	for _, f := range steps.Facts() {
+		if f.On == database || f.On == steps.OnBoth {
+			names[f.Name] = true
 		}
 	}
-	delete(seen, "check") // a trial of rights that is rolled back
-	return seen
+	return names
 }
 
 // Every fact in table meta is explained beside the table, with the database that
@@ -233,27 +201,34 @@ func TestEveryFactIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	explained := map[string]map[string]bool{"SQLite": {}, "PostgreSQL": {}}
+	explained := map[steps.FactDatabase]map[string]bool{steps.OnSQLite: {}, steps.OnPostgreSQL: {}}
+	on := map[string]steps.FactDatabase{"both": steps.OnBoth, "SQLite": steps.OnSQLite, "PostgreSQL": steps.OnPostgreSQL}
 	for _, m := range regexp.MustCompile(`(?m)^--   (\w+) +(both|SQLite|PostgreSQL): `).FindAllStringSubmatch(string(text), -1) {
 		for database, names := range explained {
-			if m[2] == database || m[2] == "both" {
+			if on[m[2]] == database || on[m[2]] == steps.OnBoth {
 				names[m[1]] = true
 			}
 		}
 	}
-	for database, driver := range map[string]string{"SQLite": "sqlite", "PostgreSQL": "postgres"} {
-		if diff := cmp.Diff(explained[database], facts(t, driver)); diff != "" {
-			t.Errorf("facts of %s (- explained, + named in the sources):\n%s", database, diff)
+	for database, names := range explained {
+		if diff := cmp.Diff(names, factsOn(database)); diff != "" {
+			t.Errorf("facts of %v (- explained, + in steps.Facts):\n%s", database, diff)
 		}
 	}
 }
 
 // Whatever the journal on SQLite keeps in table meta has a fate.
 func TestEveryFactHasAFate(t *testing.T) {
-	fates := move.FactFates()
-	for name := range facts(t, "sqlite") {
-		if _, ok := fates[name]; !ok {
-			t.Errorf("fact %q is not in FactFates", name)
+	fates := map[string]bool{}
+	for name := range move.FactFates() {
+		fates[name] = true
+	}
+	if diff := cmp.Diff(factsOn(steps.OnSQLite), fates); diff != "" {
+		t.Errorf("- in steps.Facts, + in FactFates:\n%s", diff)
+	}
+	for name, fact := range map[string]steps.Fact{move.Moving: steps.Moving, move.Moved: steps.Moved, move.Copying: steps.Copying} {
+		if fact.String() != name {
+			t.Errorf("the mark %q is the fact %q", name, fact)
 		}
 	}
 }

@@ -77,7 +77,14 @@ const (
 	Refused             // a journal that has it is not moved
 )
 
-// FactFates lists all facts.
+// fateOf finds the fate of a fact. What follows a "/" in its name says whose it is.
+func fateOf(name string) (Fate, bool) {
+	name, _, _ = strings.Cut(name, "/")
+	fate, ok := FactFates()[name]
+	return fate, ok
+}
+
+// FactFates lists all facts of a source.
 func FactFates() map[string]Fate {
 	return map[string]Fate{
 		"identity": Carried, "origin": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried, "floor": Carried,

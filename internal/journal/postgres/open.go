@@ -217,14 +217,14 @@ func (j *Journal) identify(ctx context.Context) error {
 			return named(readable(err))
 		}
 	}
-	raw, err := j.meta(ctx, "identity")
+	raw, err := j.Fact(ctx, steps.Identity)
 	if err != nil {
 		return err
 	}
 	if j.identity, err = uuid.FromBytes(raw); err != nil {
 		return errors.New("journal: the journal's identity is damaged")
 	}
-	if raw, err = j.meta(ctx, "origin"); err != nil {
+	if raw, err = j.Fact(ctx, steps.Origin); err != nil {
 		return err
 	}
 	j.origin = j.identity

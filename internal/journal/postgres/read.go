@@ -49,29 +49,6 @@ func (j *Journal) readColumns(ctx context.Context, sql string, f func(columns []
 	return j.readRows(ctx, sql, func(rows pgx.Rows) error { return handOut(rows, f) }, args...)
 }
 
-// meta reads a fact about the journal, nil when it is not there.
-func (j *Journal) meta(ctx context.Context, name string) (value []byte, err error) {
-	err = j.read(ctx, "SELECT value FROM meta WHERE name = $1", func(r row) error {
-		value = r.blob(0)
-		return nil
-	}, name)
-	return value, err
-}
-
-// KeysetCheck returns what SetKeysetCheck has kept, nil before that.
-func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) {
-	return j.meta(ctx, "keyset_check")
-}
-
-// SetKeysetCheck keeps the first check, and writes that one again when it is
-// called again.
-func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
-	return j.submit(ctx, 0, needs{}, func(t *tx) error {
-		_, err := t.exec("INSERT INTO meta (name, value) VALUES ('keyset_check', $1) ON CONFLICT (name) DO UPDATE SET value = meta.value", check)
-		return err
-	})
-}
-
 func asUUID(b []byte) uuid.UUID {
 	id, err := uuid.FromBytes(b)
 	if err != nil {

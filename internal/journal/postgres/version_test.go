@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -265,23 +264,6 @@ func TestUnreleasedDatabase(t *testing.T) {
 	tables := 0
 	if b.ok(conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'").Scan(&tables)); tables != 2 {
 		t.Errorf("%d tables", tables)
-	}
-}
-
-// Stats counts open operations by an index alone: it reads no operation.
-func TestStatsReadNoOperation(t *testing.T) {
-	b := newBed(t, pgtest.Start(t))
-	b.open()
-	conn, err := pgx.Connect(t.Context(), b.url)
-	b.ok(err)
-	defer func() { _ = conn.Close(context.Background()) }()
-	_, err = conn.Exec(t.Context(), "SET enable_seqscan = off; SET enable_bitmapscan = off")
-	b.ok(err)
-	rows, err := conn.Query(t.Context(), "EXPLAIN "+openCount)
-	b.ok(err)
-	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if b.ok(err); !strings.Contains(strings.Join(plan, "\n"), "Index Only Scan using operation_open") {
-		t.Errorf("the plan is\n%s", strings.Join(plan, "\n"))
 	}
 }
 

@@ -26,7 +26,7 @@
 --   pruning       both: the time by which ages are counted
 --   pruning_at    PostgreSQL: when pruning was set
 --   place         both: which file or database the journal was opened in last
---   worker        both: what a worker reports; on PostgreSQL "worker/" and its id
+--   worker        both: what a worker reports; its name is "worker/" and the worker's id
 --   copied        both: when this copy was made; it must be recovered before it is used
 --   recovering    both: since when a recovery runs, on SQLite with the last event before it
 --   recoveries    both: how many recoveries there were

@@ -12,8 +12,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/schema"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // What every connection is told. Readers may not write, and keep little: the
@@ -78,17 +78,17 @@ func (j *Journal) openBeside(ctx context.Context) error {
 		return errors.New("the journal was written by an older version of this program, or is none: start the worker once, it brings the file up to date")
 	}
 	// What it would show is out of date.
-	if raw, err := j.meta(ctx, move.Moved); err != nil || raw != nil {
+	if raw, err := j.Fact(ctx, steps.Moved); err != nil || raw != nil {
 		return errors.Join(err, movedAway(raw))
 	}
-	raw, err := j.meta(ctx, "identity")
+	raw, err := j.Fact(ctx, steps.Identity)
 	if err != nil {
 		return err
 	}
 	if j.identity, err = uuid.FromBytes(raw); err != nil {
 		return errors.New("the journal's identity is damaged")
 	}
-	if raw, err = j.meta(ctx, "origin"); err != nil {
+	if raw, err = j.Fact(ctx, steps.Origin); err != nil {
 		return err
 	}
 	j.origin = j.identity
@@ -98,7 +98,7 @@ func (j *Journal) openBeside(ctx context.Context) error {
 		}
 	}
 	n, err := missing(j.path, func() (note, error) {
-		raw, err := j.meta(ctx, "commits")
+		raw, err := j.Fact(ctx, steps.Commits)
 		commits, _ := strconv.ParseInt(string(raw), 10, 64) // none before the first is counted
 		return note{j.identity, commits}, err
 	})

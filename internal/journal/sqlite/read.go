@@ -119,24 +119,3 @@ func readError(err error) error {
 	}
 	return fmt.Errorf("journal: read: %w", err)
 }
-
-// meta reads a fact about the journal, nil when it is not there.
-func (j *Journal) meta(ctx context.Context, name string) (value []byte, err error) {
-	err = j.read(ctx, "SELECT value FROM meta WHERE name = ?", in{name}, func(scan scanner) error { return scan(&value) })
-	return value, err
-}
-
-// KeysetCheck returns what SetKeysetCheck has kept, nil before that. The bytes
-// are the caller's: something by which it can tell whether its keys fit.
-func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) {
-	return j.meta(ctx, "keyset_check")
-}
-
-// SetKeysetCheck keeps the first check, and writes that one again when it is
-// called again.
-func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
-	return j.submit(ctx, 0, func(t *tx) error {
-		_, err := t.exec("INSERT INTO meta (name, value) VALUES ('keyset_check', ?) ON CONFLICT (name) DO UPDATE SET value = meta.value", check)
-		return err
-	})
-}

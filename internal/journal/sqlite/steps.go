@@ -26,10 +26,14 @@ func (d database) Read(ctx context.Context, q steps.Query, args []any, each func
 // Clock is the journal's.
 func (d database) Clock() steps.Clock { return d.j.clock }
 
+// Exclusive is true: one process holds the file.
+func (d database) Exclusive() bool { return true }
+
 // A database is what the steps see of a journal.
 type database struct{ j *Journal }
 
-// Stamp, StampUp and Instant are for package steps.
+// Now, Stamp, StampUp and Instant are for package steps.
+func (c *clock) Now() int64                     { return c.micros() }
 func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
 func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
 func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }

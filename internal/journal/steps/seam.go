@@ -17,10 +17,14 @@ type Database interface {
 	// Read hands the rows of a query to each, beside the writer.
 	Read(ctx context.Context, q Query, args []any, each func(columns []string, values []any) error) error
 	Clock() Clock
+	// Exclusive tells that one process holds the database.
+	Exclusive() bool
 }
 
 // A Clock translates between the database's time and instants of this process.
 type Clock interface {
+	// Now is about the present by the database's time, in microseconds.
+	Now() int64
 	// Stamp gives the database's time in microseconds, 0 for the zero time.
 	Stamp(t time.Time) int64
 	// StampUp is Stamp, rounded up: for the end of what has to have passed.

@@ -1,0 +1,193 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// A Fact is a fact about the journal itself, a row of table meta. The schema says
+// what each means.
+type Fact uint8
+
+// The facts.
+const (
+	Identity Fact = iota + 1
+	Origin
+	Created
+	KeysetCheck
+	History
+	Floor
+	Pruning
+	PruningAt
+	Place
+	Worker
+	Copied
+	Recovering
+	Recoveries
+	MachineClock
+	Commits
+	Moving
+	Moved
+	TookOver
+	Copying
+)
+
+// A FactRow says what a fact is.
+type FactRow struct {
+	Name  string
+	Value FactValue
+	On    FactDatabase
+}
+
+// A FactValue is how a fact is written.
+type FactValue uint8
+
+// The kinds of values.
+const (
+	FactBytes  FactValue = iota
+	FactNumber           // a decimal number
+	FactTime             // microseconds since 1970 by the database's clock, in decimal
+	FactText
+)
+
+// A FactDatabase says which databases have a fact.
+type FactDatabase uint8
+
+// The databases.
+const (
+	OnBoth FactDatabase = iota
+	OnSQLite
+	OnPostgreSQL
+)
+
+var facts = [...]FactRow{
+	Identity:     {"identity", FactBytes, OnBoth},
+	Origin:       {"origin", FactBytes, OnBoth},
+	Created:      {"created", FactTime, OnBoth},
+	KeysetCheck:  {"keyset_check", FactBytes, OnBoth},
+	History:      {"history", FactTime, OnBoth},
+	Floor:        {"floor", FactNumber, OnBoth},
+	Pruning:      {"pruning", FactTime, OnBoth},
+	PruningAt:    {"pruning_at", FactTime, OnPostgreSQL},
+	Place:        {"place", FactText, OnBoth},
+	Worker:       {"worker", FactText, OnBoth},
+	Copied:       {"copied", FactTime, OnBoth},
+	Recovering:   {"recovering", FactTime, OnBoth},
+	Recoveries:   {"recoveries", FactNumber, OnBoth},
+	MachineClock: {"clock", FactText, OnSQLite},
+	Commits:      {"commits", FactNumber, OnSQLite},
+	Moving:       {"moving", FactText, OnSQLite},
+	Moved:        {"moved_to", FactText, OnSQLite},
+	TookOver:     {"took_over", FactTime, OnPostgreSQL},
+	Copying:      {"copying", FactText, OnPostgreSQL},
+}
+
+// String is the name in table meta. Each worker has a fact of its own, whose name
+// goes on with "/" and the worker's id.
+func (f Fact) String() string {
+	if f == 0 || int(f) >= len(facts) {
+		return ""
+	}
+	return facts[f].Name
+}
+
+// Facts lists all facts.
+func Facts() []FactRow { return facts[1:] }
+
+const (
+	factRead  Query = "SELECT value FROM meta WHERE name = $1"
+	factsRead Query = "SELECT name, value FROM meta WHERE name = ANY($1)"
+	factSet   Query = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+	// factKept writes what is there again: whoever keeps it learns whether the journal
+	// can be written.
+	factKept  Query = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = meta.value"
+	factsDrop Query = "DELETE FROM meta WHERE name = ANY($1)"
+)
+
+type factRow struct {
+	Name  string `db:"name"`
+	Value []byte `db:"value"`
+}
+
+// fact reads a fact, nil where it is not there.
+func (u *Unit) fact(f Fact) ([]byte, error) {
+	r, err := first[factRow](u, factRead, f.String())
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return r.Value, nil
+}
+
+// numberFact reads a fact that is a number or a time, 0 where it is not there.
+func (u *Unit) numberFact(f Fact) (int64, error) {
+	value, err := u.fact(f)
+	if err != nil {
+		return 0, err
+	}
+	return f.number(value)
+}
+
+func (f Fact) number(value []byte) (int64, error) {
+	if value == nil {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("journal: fact %q is damaged", f)
+	}
+	return n, nil
+}
+
+// setFact replaces a fact.
+func (u *Unit) setFact(f Fact, value []byte) error {
+	_, err := u.exec(factSet, f.String(), value)
+	return err
+}
+
+// setNumber replaces a fact that is a number or a time.
+func (u *Unit) setNumber(f Fact, n int64) error {
+	return u.setFact(f, strconv.AppendInt(nil, n, 10))
+}
+
+// dropFacts takes facts away.
+func (u *Unit) dropFacts(names []string) error {
+	_, err := u.exec(factsDrop, names)
+	return err
+}
+
+// Fact reads a fact beside the writer, nil where it is not there.
+func (j *Journal) Fact(ctx context.Context, f Fact) (value []byte, err error) {
+	err = read(ctx, j, factRead, []any{f.String()}, func(r *factRow) error {
+		value = r.Value
+		return nil
+	})
+	return value, err
+}
+
+// KeysetCheck returns what SetKeysetCheck has kept, nil before that. The bytes
+// are the caller's: something by which it can tell whether its keys fit.
+func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) { return j.Fact(ctx, KeysetCheck) }
+
+// SetKeysetCheck keeps the first check, and writes that one again when it is
+// called again.
+func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		_, err := u.exec(factKept, KeysetCheck.String(), check)
+		return err
+	}})
+}
+
+// UnknownSince reads since when the history is known.
+func (j *Journal) UnknownSince(ctx context.Context) (time.Time, error) {
+	value, err := j.Fact(ctx, History)
+	if err != nil {
+		return time.Time{}, err
+	}
+	at, err := History.number(value)
+	if err != nil || at == 0 {
+		return time.Time{}, err
+	}
+	return j.db.Clock().Instant(at), nil
+}

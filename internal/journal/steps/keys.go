@@ -1,0 +1,85 @@
+package steps
+
+import (
+	"context"
+	"encoding/binary"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	usedKeys  Query = "SELECT purpose, key FROM key_use ORDER BY purpose, since, key"
+	keyUsed   Query = "INSERT INTO key_use (purpose, key, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+	keyUnused Query = "DELETE FROM key_use WHERE purpose = $1 AND key = $2"
+)
+
+type keyRow struct {
+	Purpose journal.KeyPurpose `db:"purpose"`
+	Key     uint32             `db:"key"`
+}
+
+func (r *keyRow) key() journal.Key { return journal.Key{Purpose: r.Purpose, ID: r.Key} }
+
+// RegisterKeys records the keys that this process writes rows with.
+func (j *Journal) RegisterKeys(ctx context.Context, primary, have []journal.Key) error {
+	used, err := j.UsedKeys(ctx)
+	if err != nil {
+		return err
+	}
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		for _, k := range journal.Retired(used, have) {
+			if _, err := u.exec(keyUnused, int64(k.Purpose), int64(k.ID)); err != nil {
+				return err
+			}
+		}
+		for _, k := range primary {
+			if _, err := u.exec(keyUsed, int64(k.Purpose), int64(k.ID), u.now); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// UsedKeys lists the keys that were recorded.
+func (j *Journal) UsedKeys(ctx context.Context) ([]journal.Key, error) {
+	return list(ctx, j, usedKeys, nil, (*keyRow).key)
+}
+
+// KeyRows counts the rows that need each of some keys.
+func (j *Journal) KeyRows(ctx context.Context, keys []journal.Key) (counts []journal.KeyRows, err error) {
+	for _, k := range keys {
+		count := journal.KeyRows{Key: k}
+		for _, c := range journal.KeyColumns() {
+			if c.Purpose != k.Purpose {
+				continue
+			}
+			value := any(int64(k.ID))
+			if k.Purpose == journal.KeyLookup {
+				value = binary.BigEndian.AppendUint32(nil, k.ID)
+			}
+			if err := read(ctx, j, rowsWithKey(c), []any{value}, func(r *number) error {
+				count.Rows += r.N
+				return nil
+			}); err != nil {
+				return nil, err
+			}
+		}
+		counts = append(counts, count)
+	}
+	return counts, nil
+}
+
+// rowsWithKey counts the rows of a column that name a key. It walks through the
+// table: people ask for it before they take a key out of a keyset.
+func rowsWithKey(c journal.KeyColumn) Query {
+	column := c.Column
+	if c.Purpose == journal.KeyLookup {
+		column = "substr(" + c.Column + ", 1, 4)"
+	}
+	q := "SELECT count(*) AS n FROM " + c.Table + " WHERE " + column + " = $1"
+	if c.Waiting {
+		q += " AND state = 1"
+	}
+	return Query(q)
+}

@@ -1,0 +1,313 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+)
+
+const (
+	records Query = `SELECT o.id, b.uuid, o.kind, a.name AS account_name, s.name AS shop_name, o.state, o.reason, o.run, b.generation, o.attempts, o.doubt,
+			b.created, o.changed, o.due_at, o.owner, e.event_id
+		FROM operation o CROSS JOIN operation_body b CROSS JOIN shop s CROSS JOIN account a LEFT JOIN event e ON e.id = o.event
+		WHERE b.id = o.id AND s.id = o.shop AND a.id = o.account`
+	recordByUUID = records + " AND o.id = (SELECT id FROM operation_body WHERE uuid = $1)"
+	// A shop's operations are those that its events led to.
+	recordsOfShop = records + " AND o.id IN (SELECT operation FROM event WHERE shop = $1 AND operation IS NOT NULL) ORDER BY o.id"
+
+	shopByName  Query = "SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2"
+	shopHistory Query = `SELECT s.invited_at, s.invited_event_time, s.invitation_id, s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
+		FROM shop s LEFT JOIN operation_body b ON b.id = s.active_operation WHERE s.id = $1`
+
+	attemptsOf Query = `SELECT t.id, t.operation, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id, t.reason,
+			EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id) AS has_receipt
+		FROM attempt t WHERE t.operation = ANY($1) ORDER BY t.id`
+	responsesOf Query = `SELECT r.attempt, r.at, r.answer, t.number, r.sealed_for FROM operation_body b
+		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt WHERE b.uuid = $1 ORDER BY r.attempt`
+
+	events Query = `SELECT e.type, e.source, e.event_id, e.event_time, e.received, t.name AS topic_name, e.part, e.record_offset, e.exit, e.operation, b.uuid
+		FROM event e JOIN topic t ON t.id = e.topic LEFT JOIN operation_body b ON b.id = e.operation WHERE e.shop = $1`
+	eventsOfShop      = events + " ORDER BY e.id"
+	eventsOfOperation = events + " AND e.operation = $2 ORDER BY e.id"
+
+	output Query = `SELECT o.event, o.operation, o.type, o.sequence, o.created, o.value, p.outbox IS NOT NULL AS published, p.part, p.record_offset
+		FROM outbox o LEFT JOIN outbox_published p ON p.outbox = o.id WHERE o.shop = $1`
+	outputOfShop      = output + " ORDER BY o.sequence"
+	outputOfOperation = output + " AND o.operation = $2 ORDER BY o.sequence"
+
+	credentialOf Query = `SELECT version, reference, merchant_id, secret, created FROM credential
+		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
+)
+
+type recordRow struct {
+	rows.Operation
+	UUID        []byte `db:"uuid"`
+	AccountName string `db:"account_name"`
+	ShopName    string `db:"shop_name"`
+	Generation  int64  `db:"generation"`
+	Created     int64  `db:"created"`
+	EventID     string `db:"event_id"`
+}
+
+func (r *recordRow) record() journal.OperationRecord {
+	o := journal.OperationRecord{
+		ID: r.ID, UUID: asUUID(r.UUID), Kind: r.Kind, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.ShopName}, State: r.State, Reason: r.Reason,
+		Run: int(r.Run), Generation: int(r.Generation), Attempts: int(r.Attempts), Doubt: r.Doubt, Created: wall(r.Created), Changed: wall(r.Changed),
+		Owner: r.Owner, Event: r.EventID,
+	}
+	if r.DueAt != 0 && journal.StageOf(r.State) != 0 {
+		o.Due = wall(r.DueAt)
+	}
+	return o
+}
+
+// Operations lists operations, the newest first.
+func (j *Journal) Operations(ctx context.Context, f journal.OperationFilter) ([]journal.OperationRecord, error) {
+	q, args := filtered(f)
+	return list(ctx, j, q, args, (*recordRow).record)
+}
+
+// filtered is the query of a filter, with its arguments.
+func filtered(f journal.OperationFilter) (q Query, args []any) {
+	q = records
+	add := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1)
+		}
+		q += Query(condition)
+	}
+	if f.Before > 0 {
+		add(" AND o.id < ?", f.Before)
+	}
+	if f.Account != "" {
+		add(" AND o.account = (SELECT id FROM account WHERE name = ?)", f.Account)
+	}
+	if f.Shop != "" {
+		// By the index that leads with the account.
+		add(` AND o.id IN (SELECT operation FROM event WHERE shop IN
+			(SELECT id FROM shop WHERE account IN (SELECT id FROM account) AND name = ?))`, f.Shop)
+	}
+	if f.Kind != 0 {
+		add(" AND o.kind = ?", int64(f.Kind))
+	}
+	// What is open or in attention is found by its index, however much is done.
+	if f.OpenOnly {
+		add(" AND (o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL) OR o.id IN (SELECT id FROM operation WHERE state = 20))")
+	}
+	switch {
+	case f.State == journal.Attention:
+		add(" AND o.id IN (SELECT id FROM operation WHERE state = 20)")
+	case f.State != 0 && f.State.Open():
+		add(" AND o.state = ? AND o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL)", int64(f.State))
+	case f.State != 0:
+		add(" AND o.state = ?", int64(f.State))
+	}
+	add(" ORDER BY o.id DESC LIMIT ?", bounded(f.Limit))
+	return q, args
+}
+
+// Operation finds an operation with its attempts, events and results.
+func (j *Journal) Operation(ctx context.Context, id uuid.UUID) (d journal.OperationDetail, err error) {
+	found, err := list(ctx, j, recordByUUID, []any{id[:]}, (*recordRow).record)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%w: operation %s", journal.ErrNotFound, id)
+	}
+	if err != nil {
+		return d, err
+	}
+	d.OperationRecord = found[0]
+	attempts, err := j.attempts(ctx, []int64{d.ID})
+	if err != nil {
+		return d, err
+	}
+	d.Tries = attempts[d.ID]
+	shop, err := j.shop(ctx, d.Shop)
+	if err != nil {
+		return d, err
+	}
+	if d.Events, err = list(ctx, j, eventsOfOperation, []any{shop, d.ID}, (*eventRecord).record); err != nil {
+		return d, err
+	}
+	d.Output, err = list(ctx, j, outputOfOperation, []any{shop, d.ID}, (*outputRecord).record)
+	return d, err
+}
+
+// Shop tells all that the journal knows of a shop. Its parts are read once, and each
+// operation gets its share of them.
+func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHistory, error) {
+	h := journal.ShopHistory{Shop: k}
+	shop, err := j.shop(ctx, k)
+	if err != nil {
+		return h, err
+	}
+	if err := read(ctx, j, shopHistory, []any{shop}, func(r *historyRow) error {
+		h.Invited, h.Active = r.invited(), r.active()
+		return nil
+	}); err != nil {
+		return h, err
+	}
+	records, err := list(ctx, j, recordsOfShop, []any{shop}, (*recordRow).record)
+	if err != nil {
+		return h, err
+	}
+	ids, at := make([]int64, len(records)), make(map[int64]*journal.OperationDetail, len(records))
+	h.Operations = make([]journal.OperationDetail, len(records))
+	for i, r := range records {
+		h.Operations[i].OperationRecord = r
+		ids[i], at[r.ID] = r.ID, &h.Operations[i]
+	}
+	attempts, err := j.attempts(ctx, ids)
+	if err != nil {
+		return h, err
+	}
+	for i, id := range ids {
+		h.Operations[i].Tries = attempts[id]
+	}
+	if err := read(ctx, j, eventsOfShop, []any{shop}, func(r *eventRecord) error {
+		e := r.record()
+		h.Events = append(h.Events, e)
+		if o := at[r.Operation]; o != nil {
+			o.Events = append(o.Events, e)
+		}
+		return nil
+	}); err != nil {
+		return h, err
+	}
+	err = read(ctx, j, outputOfShop, []any{shop}, func(r *outputRecord) error {
+		x := r.record()
+		h.Output = append(h.Output, x)
+		if o := at[r.Operation]; o != nil {
+			o.Output = append(o.Output, x)
+		}
+		return nil
+	})
+	return h, err
+}
+
+// shop finds a shop's number.
+func (j *Journal) shop(ctx context.Context, k journal.ShopKey) (id int64, err error) {
+	err = read(ctx, j, shopByName, []any{k.Account, k.Shop}, func(r *idRow) error {
+		id = r.ID
+		return nil
+	})
+	if err == nil && id == 0 {
+		err = fmt.Errorf("%w: the shop", journal.ErrNotFound)
+	}
+	return id, err
+}
+
+type historyRow struct {
+	rows.Shop
+	UUID []byte `db:"uuid"` // of the current activation
+}
+
+// invited is the last invitation, nil for none.
+func (r *historyRow) invited() *journal.InvitedView {
+	if r.InvitedAt == 0 {
+		return nil
+	}
+	return &journal.InvitedView{At: wall(r.InvitedAt), EventTime: wall(r.InvitedEventTime), InvitationID: r.InvitationID}
+}
+
+// active is the current activation, nil for none.
+func (r *historyRow) active() *journal.ActiveView {
+	if r.ActiveAt == 0 {
+		return nil
+	}
+	return &journal.ActiveView{At: wall(r.ActiveAt), MerchantID: r.MerchantID, Version: r.ActiveVersion, Event: asUUID(r.ActiveEvent), Operation: asUUID(r.UUID)}
+}
+
+type attemptRecord struct {
+	rows.Attempt
+	HasReceipt bool `db:"has_receipt"`
+}
+
+// attempts reads those of operations, each operation's in their order.
+func (j *Journal) attempts(ctx context.Context, operations []int64) (map[int64][]journal.AttemptRecord, error) {
+	of := make(map[int64][]journal.AttemptRecord)
+	err := read(ctx, j, attemptsOf, []any{operations}, func(r *attemptRecord) error {
+		a := journal.AttemptRecord{ID: journal.AttemptID(r.ID), Number: int(r.Number), Flagged: r.Flagged, Probe: r.Probe, Started: wall(r.Started), HasReceipt: r.HasReceipt}
+		if r.Ended != 0 {
+			a.End = &journal.AttemptEnd{
+				At: wall(r.Ended), Answered: r.Answered, NotSent: r.NotSent, Status: int(r.Status), Outcome: r.Outcome, Code: r.Code, RequestID: r.RequestID, Reason: r.Reason,
+			}
+		}
+		of[r.Operation] = append(of[r.Operation], a)
+		return nil
+	})
+	return of, err
+}
+
+type responseRow struct {
+	rows.Receipt
+	Number int64 `db:"number"` // of the attempt
+}
+
+// Responses lists the responses that are kept of an operation.
+func (j *Journal) Responses(ctx context.Context, id uuid.UUID) (kept []journal.KeptResponse, err error) {
+	found := false
+	err = read(ctx, j, responsesOf, []any{id[:]}, func(r *responseRow) error {
+		found = true
+		if r.Attempt != 0 {
+			kept = append(kept, journal.KeptResponse{
+				StoredReceipt: journal.StoredReceipt{Operation: id, Attempt: journal.AttemptID(r.Attempt), At: wall(r.At), Sealed: r.Answer, SealedFor: r.SealedFor}, Number: int(r.Number),
+			})
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("%w: operation %s", journal.ErrNotFound, id)
+	}
+	return kept, err
+}
+
+type eventRecord struct {
+	rows.Event
+	TopicName string `db:"topic_name"`
+	UUID      []byte `db:"uuid"` // of the operation
+}
+
+func (r *eventRecord) record() journal.EventRecord {
+	return journal.EventRecord{
+		Type: r.Type, Source: r.Source, ID: r.EventID, Time: wall(r.EventTime), Received: wall(r.Received), Topic: r.TopicName, Partition: int(r.Part), Offset: r.RecordOffset,
+		Exit: stored.Exit(r.Exit), Operation: asUUID(r.UUID),
+	}
+}
+
+type outputRecord struct {
+	rows.Outbox
+	Published    bool  `db:"published"`
+	Part         int64 `db:"part"`
+	RecordOffset int64 `db:"record_offset"`
+}
+
+func (r *outputRecord) record() journal.OutputRecord {
+	return journal.OutputRecord{
+		Event: asUUID(r.Event), Type: r.Type, Sequence: r.Sequence, Created: wall(r.Created), Value: r.Value, Published: r.Published, Partition: int(r.Part), Offset: r.RecordOffset,
+	}
+}
+
+// Credential finds a version of a shop's credentials; version 0 is the newest.
+func (j *Journal) Credential(ctx context.Context, k journal.ShopKey, version int64) (journal.Credential, error) {
+	shop, err := j.shop(ctx, k)
+	if err != nil {
+		return journal.Credential{}, err
+	}
+	c := journal.Credential{Shop: k}
+	err = read(ctx, j, credentialOf, []any{shop, version}, func(r *rows.Credential) error {
+		c.Version, c.Reference, c.MerchantID, c.Sealed, c.At = r.Version, r.Reference, r.MerchantID, r.Secret, wall(r.Created)
+		return nil
+	})
+	if err == nil && c.Version == 0 {
+		err = fmt.Errorf("%w: version %d of the shop's credentials", journal.ErrNotFound, version)
+	}
+	return c, err
+}

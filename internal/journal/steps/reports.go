@@ -1,0 +1,62 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
+)
+
+const reportsRead Query = "SELECT name, value FROM meta WHERE name > $1 AND name < $2"
+
+// reportNames bound the names of the workers' reports: "0" follows "/".
+func reportNames() []any { return []any{Worker.String() + "/", Worker.String() + "0"} }
+
+func reportName(worker uuid.UUID) string { return Worker.String() + "/" + worker.String() }
+
+// ReportWorker replaces this worker's report. Of a database that one process holds,
+// the report of another process is out of date.
+func (j *Journal) ReportWorker(ctx context.Context, r journal.WorkerReport) error {
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		own := reportName(r.Worker)
+		var old []string
+		if err := each(u, reportsRead, reportNames(), func(f *factRow) error {
+			was, ok := stored.UnpackReport(f.Value, u.now)
+			if f.Name != own && (j.db.Exclusive() || ok && was.Age > journal.ReportsKept) {
+				old = append(old, f.Name)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if len(old) > 0 {
+			if err := u.dropFacts(old); err != nil {
+				return err
+			}
+		}
+		_, err := u.exec(factSet, own, stored.PackReport(r, u.now))
+		return err
+	}})
+}
+
+// EndReport takes this worker's report away.
+func (j *Journal) EndReport(ctx context.Context, worker uuid.UUID) error {
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error { return u.dropFacts([]string{reportName(worker)}) }})
+}
+
+// WorkerReports reads the reports of all workers, the newest first.
+func (j *Journal) WorkerReports(ctx context.Context) (reports []journal.WorkerReport, err error) {
+	now := j.db.Clock().Now()
+	err = read(ctx, j, reportsRead, reportNames(), func(f *factRow) error {
+		if r, ok := stored.UnpackReport(f.Value, now); ok {
+			reports = append(reports, r)
+		}
+		return nil
+	})
+	slices.SortFunc(reports, func(a, b journal.WorkerReport) int { return cmp.Compare(a.Age, b.Age) })
+	return reports, err
+}

@@ -1,0 +1,83 @@
+package steps
+
+import (
+	"context"
+	"errors"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	// openCount reads the index operation_open alone.
+	openCount Query = `SELECT a.name AS account, n.kind, n.state, n.many FROM
+		(SELECT account, kind, state, count(*) AS many FROM operation /*+ INDEXED BY operation_open */ WHERE lane IS NOT NULL GROUP BY account, kind, state) n
+		JOIN account a ON a.id = n.account`
+	attentionCount Query = `SELECT a.name AS account, n.kind, n.many FROM
+		(SELECT account, kind, count(*) AS many FROM operation /*+ INDEXED BY operation_attention */ WHERE state = 20 GROUP BY account, kind) n
+		JOIN account a ON a.id = n.account`
+	attentionReasons Query = "SELECT reason, count(*) AS many FROM operation /*+ INDEXED BY operation_attention */ WHERE state = 20 GROUP BY reason"
+	oldestDue        Query = `SELECT coalesce(min((SELECT o.due_at FROM operation o /*+ INDEXED BY operation_due */
+			WHERE o.account = a.id AND o.kind = k.kind AND o.stage = g.stage AND o.due_at <= $1 ORDER BY o.due_at LIMIT 1)), 0) AS n
+		FROM account a CROSS JOIN (SELECT 1::bigint AS kind UNION ALL SELECT 2) k CROSS JOIN (SELECT 1::bigint AS stage UNION ALL SELECT 2) g`
+	// waitingCount counts rows whose ids have few gaps by the first and the last.
+	waitingCount Query = `SELECT (SELECT count(*) FROM outbox_pending) AS outbox, coalesce((SELECT since FROM outbox_pending ORDER BY row LIMIT 1), 0) AS oldest,
+		coalesce((SELECT max(id) FROM dead_letter) - (SELECT min(id) FROM dead_letter) + 1, 0) AS dead_letters,
+		coalesce((SELECT max(id) FROM event) - (SELECT min(id) FROM event) + 1, 0) AS events`
+	databaseSize Query = `SELECT pg_database_size(current_database()) AS n
+-- sqlite:
+SELECT (SELECT page_count FROM pragma_page_count()) * (SELECT page_size FROM pragma_page_size()) AS n`
+)
+
+type countRow struct {
+	Account string        `db:"account"`
+	Kind    journal.Kind  `db:"kind"`
+	State   journal.State `db:"state"`
+	Reason  string        `db:"reason"`
+	Many    int64         `db:"many"`
+}
+
+type waitingRow struct {
+	Outbox      int64 `db:"outbox"`
+	Oldest      int64 `db:"oldest"`
+	DeadLetters int64 `db:"dead_letters"`
+	Events      int64 `db:"events"`
+}
+
+// Stats counts what is open, in attention and waiting to be published. It
+// costs by the number of those, not by what is done.
+func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
+	s := journal.Stats{Operations: make(map[journal.StatKey]int64), Attention: make(map[string]int64)}
+	clock := j.db.Clock()
+	err := errors.Join(
+		read(ctx, j, openCount, nil, func(r *countRow) error {
+			s.Operations[journal.StatKey{Account: r.Account, Kind: r.Kind, State: r.State}] += r.Many
+			return nil
+		}),
+		read(ctx, j, attentionCount, nil, func(r *countRow) error {
+			s.Operations[journal.StatKey{Account: r.Account, Kind: r.Kind, State: journal.Attention}] += r.Many
+			return nil
+		}),
+		read(ctx, j, attentionReasons, nil, func(r *countRow) error {
+			s.Attention[r.Reason] = r.Many
+			return nil
+		}),
+		read(ctx, j, oldestDue, []any{clock.Now()}, func(r *number) error {
+			if r.N != 0 {
+				s.OldestDue = clock.Instant(r.N)
+			}
+			return nil
+		}),
+		read(ctx, j, waitingCount, nil, func(r *waitingRow) error {
+			s.Outbox, s.DeadLetters, s.Events = r.Outbox, r.DeadLetters, r.Events
+			if r.Oldest != 0 {
+				s.OldestOut = clock.Instant(r.Oldest)
+			}
+			return nil
+		}),
+		read(ctx, j, databaseSize, nil, func(r *number) error {
+			s.Bytes = r.N
+			return nil
+		}),
+	)
+	return s, err
+}
