@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	records Query = `SELECT o.id, b.uuid, o.kind, a.name AS account_name, s.name AS shop_name, o.state, o.reason, o.run, b.generation, o.attempts, o.doubt,
+	records = `SELECT o.id, b.uuid, o.kind, a.name AS account_name, s.name AS shop_name, o.state, o.reason, o.run, b.generation, o.attempts, o.doubt,
 			b.created, o.changed, o.due_at, o.owner, e.event_id
 		FROM operation o CROSS JOIN operation_body b CROSS JOIN shop s CROSS JOIN account a LEFT JOIN event e ON e.id = o.event
 		WHERE b.id = o.id AND s.id = o.shop AND a.id = o.account`
-	recordByUUID = records + " AND o.id = (SELECT id FROM operation_body WHERE uuid = $1)"
+	recordByUUID Query = records + " AND o.id = (SELECT id FROM operation_body WHERE uuid = $1)"
 	// A shop's operations are those that its events led to.
-	recordsOfShop = records + " AND o.id IN (SELECT operation FROM event WHERE shop = $1 AND operation IS NOT NULL) ORDER BY o.id"
+	recordsOfShop Query = records + " AND o.id IN (SELECT operation FROM event WHERE shop = $1 AND operation IS NOT NULL) ORDER BY o.id"
 
 	shopByName  Query = "SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2"
 	shopHistory Query = `SELECT s.invited_at, s.invited_event_time, s.invitation_id, s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
@@ -32,15 +32,15 @@ const (
 	responsesOf Query = `SELECT r.attempt, r.at, r.answer, t.number, r.sealed_for FROM operation_body b
 		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt WHERE b.uuid = $1 ORDER BY r.attempt`
 
-	events Query = `SELECT e.type, e.source, e.event_id, e.event_time, e.received, t.name AS topic_name, e.part, e.record_offset, e.exit, e.operation, b.uuid
+	events = `SELECT e.type, e.source, e.event_id, e.event_time, e.received, t.name AS topic_name, e.part, e.record_offset, e.exit, e.operation, b.uuid
 		FROM event e JOIN topic t ON t.id = e.topic LEFT JOIN operation_body b ON b.id = e.operation WHERE e.shop = $1`
-	eventsOfShop      = events + " ORDER BY e.id"
-	eventsOfOperation = events + " AND e.operation = $2 ORDER BY e.id"
+	eventsOfShop      Query = events + " ORDER BY e.id"
+	eventsOfOperation Query = events + " AND e.operation = $2 ORDER BY e.id"
 
-	output Query = `SELECT o.event, o.operation, o.type, o.sequence, o.created, o.value, p.outbox IS NOT NULL AS published, p.part, p.record_offset
+	output = `SELECT o.event, o.operation, o.type, o.sequence, o.created, o.value, p.outbox IS NOT NULL AS published, p.part, p.record_offset
 		FROM outbox o LEFT JOIN outbox_published p ON p.outbox = o.id WHERE o.shop = $1`
-	outputOfShop      = output + " ORDER BY o.sequence"
-	outputOfOperation = output + " AND o.operation = $2 ORDER BY o.sequence"
+	outputOfShop      Query = output + " ORDER BY o.sequence"
+	outputOfOperation Query = output + " AND o.operation = $2 ORDER BY o.sequence"
 
 	credentialOf Query = `SELECT version, reference, merchant_id, secret, created FROM credential
 		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
