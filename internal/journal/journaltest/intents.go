@@ -83,6 +83,16 @@ var intents = []part{
 			f.Fatalf("the audit is %v", a)
 		}
 	}},
+	{"an intent is performed by a process that has claimed nothing", func(f *fixture) {
+		o := inAttention(f, "1")
+		f.asked(o.UUID, "enter")
+		f.crash()
+		i := f.pendingIntent()
+		f.apply(journal.Transition{
+			Ref: i.Target.Ref, From: journal.Attention, To: journal.Done, Intent: performed(i), Credential: f.credential(i.Target.ClaimedOperation, 1, "m"),
+			Active: &journal.ActiveUpdate{At: f.clock.now()},
+		})
+	}},
 	{"an intent tells whether others of its kind are queued", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "probe")

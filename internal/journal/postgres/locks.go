@@ -133,6 +133,7 @@ func (j *Journal) learnOperations(ctx context.Context, conn *pgx.Conn, rs []*req
 	}
 	return j.look(ctx, conn, `SELECT o.id, o.account, o.shop, o.kind, s.name, a.name FROM operation o JOIN shop s ON s.id = o.shop JOIN account a ON a.id = o.account WHERE o.id = ANY($1)`,
 		func(r row) {
+			j.accounts[r.text(5)], j.names[r.int(1)] = r.int(1), r.text(5)
 			j.facts[r.int(0)] = facts{
 				account: r.int(1), shop: r.int(2), kind: journal.Kind(r.int(3)), // #nosec G115 -- our own numbers
 				key: journal.ShopKey{Account: r.text(5), Shop: r.text(4)},
