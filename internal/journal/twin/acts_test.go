@@ -1,0 +1,275 @@
+package twin
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/schemas"
+)
+
+func (g *generator) claimReviews() {
+	r := journal.ReviewRequest{Account: g.account(), Limit: g.n(4), Lease: g.within(time.Minute), Routine: g.oneIn(2)}
+	if g.oneIn(3) {
+		r.Horizon = g.within(10 * time.Minute)
+	}
+	if got, err := g.call("ClaimReviews", r); err == nil {
+		g.reviews = append(g.reviews, got[0].(journal.ClaimedReviews).Reviews...)
+	}
+}
+
+func (g *generator) endReview() {
+	v, ok := recent(g, g.reviews)
+	if !ok {
+		return
+	}
+	e := journal.ReviewEnd{
+		Ref: v.Ref, Answer: journal.ReviewAnswer(g.n(3)), State: journal.CredentialState(1 + g.n(3)), Due: g.moment(time.Hour), Routine: g.oneIn(2), // #nosec G115 -- small
+	}
+	for range g.n(2) {
+		typ := pick(g, []string{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid})
+		e.Publish = append(e.Publish, journaltest.MakeDraft(schemas.EventID(v.Operation, v.Told, typ), typ, v.Credential.Shop))
+	}
+	if g.oneIn(3) {
+		e.Move = &journal.ActivationMove{From: journal.Done, To: pick(g, []journal.State{journal.Done, journal.Superseded, journal.Attention, journal.Planned}), Was: pick(g, append([]string{""}, reasons...)), Reason: "moved"}
+	}
+	if g.oneIn(4) {
+		e.Audit = &journal.AuditEntry{Actor: "worker", Act: "review"}
+	}
+	if g.oneIn(20) {
+		e.Ref.Claim++
+	}
+	_, _ = g.call("EndReview", e)
+}
+
+func (g *generator) pendingOut() {
+	after := int64(0)
+	if len(g.pending) > 0 && g.oneIn(4) {
+		after = pick(g, g.pending).Row
+	}
+	limit, bytes := 1+g.n(8), 1<<g.n(12)
+	if !g.orderly["outbox_pending"] { // events of different shops that were written together have no order
+		after, limit, bytes = 0, 1000, 1<<30
+	}
+	if got, err := g.call("Pending", rawID{"outbox", after}, limit, bytes); err == nil {
+		g.pending = got[0].([]journal.Outgoing)
+	}
+}
+
+func (g *generator) markPublished() {
+	var rows []journal.Published
+	for _, o := range g.pending {
+		if g.oneIn(3) {
+			continue
+		}
+		p := journal.Published{Row: o.Row, Partition: g.n(2), Offset: int64(g.n(1000)) - 1}
+		rows = append(rows, p)
+		if len(g.announced) < 30 && o.Sequence > 0 {
+			o.Message.Partition, o.Message.Offset = p.Partition, p.Offset
+			g.announced = append(g.announced, journal.Announced{Event: o.Event, Type: o.Type, Sequence: o.Sequence, At: g.clock.at, Message: o.Message})
+		}
+	}
+	_, _ = g.call("MarkPublished", rows)
+}
+
+func (g *generator) relayLease() {
+	switch g.n(4) {
+	case 0:
+		_, _ = g.call("ReleaseLease")
+		g.pendingOut()
+		g.markPublished()
+		if !g.oneIn(4) {
+			_, _ = g.call("AcquireLease")
+		}
+	case 1:
+		_, _ = g.call("LeaseReleased")
+	default:
+		_, _ = g.call("AcquireLease")
+	}
+}
+
+func (g *generator) intentEnd(id int64) journal.IntentEnd {
+	e := journal.IntentEnd{ID: id, State: pick(g, []journal.IntentState{journal.IntentPerformed, journal.IntentRefused}), Result: "result", Detail: "detail", Audit: journal.AuditEntry{Actor: "anna", Act: "ended"}}
+	if g.oneIn(30) {
+		e.State = journal.IntentWaiting
+	}
+	return e
+}
+
+func (g *generator) appendIntent() {
+	i := journal.Intent{UUID: g.uuid("intent"), At: g.moment(time.Second), Actor: "anna", Act: pick(g, []string{"enter", "retry", "pause"}), Account: g.account(), Note: "ticket 7"}
+	if h, ok := recent(g, g.held); ok && !g.oneIn(3) {
+		i.Operation, i.MerchantID, i.MAC = h.UUID, "m", []byte("mac")
+		if g.oneIn(2) {
+			i.Sealed = g.seal("token")
+		}
+	}
+	if got, err := g.call("Operations", journal.OperationFilter{State: journal.Attention, Limit: 5}); err == nil && g.oneIn(2) {
+		if list := got[0].([]journal.OperationRecord); len(list) > 0 {
+			i.Operation = pick(g, list).UUID
+		}
+	}
+	switch g.n(20) {
+	case 0:
+		i.Operation = g.uuid("nobody")
+	case 1:
+		i.Act = ""
+	case 2:
+		if p, ok := recent(g, g.intents); ok {
+			i.UUID = p.UUID
+		}
+	}
+	_, _ = g.call("AppendIntent", i, journal.AuditEntry{Actor: "anna", Act: i.Act + ".asked", Subject: i.Operation.String()})
+	_, _ = g.call("IntentsChanged")
+}
+
+func (g *generator) pendingIntents() {
+	if got, err := g.call("PendingIntents", 1+g.n(10)); err == nil {
+		g.intents = got[0].([]journal.PendingIntent)
+	}
+}
+
+// endIntent performs or refuses what a person asked for.
+func (g *generator) endIntent() {
+	p, ok := recent(g, g.intents)
+	if !ok {
+		return
+	}
+	end := g.intentEnd(p.ID)
+	if p.Target == nil || g.oneIn(6) {
+		if g.oneIn(2) {
+			gate := g.newGate()
+			end.Gate = &gate
+		}
+		_, _ = g.call("EndIntent", end)
+		return
+	}
+	h := &held{ClaimedOperation: p.Target.ClaimedOperation, state: p.Target.State}
+	if len(targets[h.state]) == 0 {
+		return
+	}
+	t := g.transition(h)
+	t.Intent = &end
+	_, _ = g.call("Apply", t)
+}
+
+func (g *generator) newGate() journal.Gate {
+	s := journal.Gate{State: pick(g, []journal.GateState{journal.GateOpen, journal.GateOpen, journal.GateLimited, journal.GateResting, journal.GatePaused}), Since: g.moment(time.Second)}
+	if s.State != journal.GateOpen {
+		s.Reason, s.Count = pick(g, []string{"429", "person"}), g.n(5)
+	}
+	if s.State == journal.GateLimited || s.State == journal.GateResting {
+		s.Until = g.moment(time.Minute)
+	}
+	if g.oneIn(40) {
+		s.State = "ajar"
+	}
+	return s
+}
+
+func (g *generator) gate() {
+	name, s := g.account(), g.newGate()
+	var was *journal.Gate
+	if known, ok := g.gates[name]; ok && g.oneIn(2) {
+		was = &known
+	}
+	if _, err := g.call("SetGate", name, s, was); err == nil {
+		g.gates[name] = s
+	}
+}
+
+func (g *generator) readGates() {
+	if got, err := g.call("Accounts"); err == nil {
+		for _, a := range got[0].([]journal.Account) {
+			g.gates[a.Name] = a.Gate
+		}
+	}
+}
+
+func (g *generator) trial() {
+	name := g.account()
+	if g.oneIn(2) {
+		g.readGates()
+	}
+	was, until := g.gates[name], g.moment(time.Minute)
+	if g.oneIn(4) {
+		was.Until = was.Until.Add(g.within(20 * time.Millisecond))
+	}
+	if _, err := g.call("TakeTrial", name, was, until); err == nil {
+		was.Until = until
+		g.gates[name] = was
+	}
+}
+
+func (g *generator) eraseReceipts() {
+	after := journal.AttemptID(0)
+	if h, ok := recent(g, g.held); ok && g.oneIn(4) {
+		after = h.attempt
+	}
+	_, _ = g.call("EraseReceipts", g.clock.at.Add(-g.within(10*time.Minute)), after, 1+g.n(6))
+}
+
+func (g *generator) prune() {
+	g.forgetting = journal.ForgetOperations + journal.Forgettable(g.n(len(journal.Forgettables()))) // #nosec G115 -- small
+	p := journal.Prune{What: g.forgetting, Keep: g.within(40 * time.Minute), Limit: 1 + g.n(30)}
+	// Of several workers none can have been at work for longer than the time that has passed.
+	if worked := g.clock.at.Sub(g.pruned); worked > 0 && g.oneIn(2) {
+		p.Worked, g.pruned = g.within(worked), g.clock.at
+	}
+	if g.oneIn(30) {
+		p.What = 99
+	}
+	if !g.fresh(g.forgetting) {
+		return
+	}
+	if table := map[journal.Forgettable]string{journal.ForgetResults: "outbox", journal.ForgetRepublished: "republish"}[p.What]; table != "" && !g.orderly[table] {
+		p.Limit = 1000 // as in pendingOut
+	}
+	got, err := g.call("Prune", p)
+	if err != nil {
+		return
+	}
+	if next := got[0].(journal.Pruned).Next; next != 0 {
+		p.After, p.Worked = next, 0
+		_, _ = g.call("Prune", p)
+	}
+}
+
+// fresh makes a new row of a kind: where ids go on from the newest row that one stays,
+// and where they do not it is forgotten as others are.
+func (g *generator) fresh(what journal.Forgettable) bool {
+	var err error
+	switch what {
+	case journal.ForgetAttempts:
+		_, err = g.call("StartCheck", journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second})
+	case journal.ForgetIntents:
+		_, err = g.call("AppendIntent", journal.Intent{UUID: g.uuid("intent"), Actor: "anna", Act: "pause", Account: accounts[0]}, journal.AuditEntry{Actor: "anna"})
+	default:
+		err = g.deliver(journal.ShopKey{Account: accounts[1], Shop: "fresh"})
+	}
+	return err == nil
+}
+
+func (g *generator) report() {
+	id := uuid.NewSHA1(uuid.Nil, []byte("worker")) // a file has one at a time
+	if g.oneIn(3) {
+		_, _ = g.call("EndReport", id)
+		return
+	}
+	_, _ = g.call("ReportWorker", journal.WorkerReport{Worker: id, Owner: "worker", Facts: []byte("facts")})
+}
+
+func (g *generator) registerKeys() {
+	key := journal.Key{Purpose: journal.KeySealing + journal.KeyPurpose(g.n(2)), ID: uint32(g.n(4))} // #nosec G115 -- small
+	have := []journal.Key{key}
+	if g.oneIn(2) {
+		have = append(have, journal.Key{Purpose: journal.KeySealing, ID: 1})
+	}
+	_, _ = g.call("RegisterKeys", []journal.Key{key}, have)
+}
+
+func (g *generator) audit() {
+	_, _ = g.call("AppendAudit", journal.AuditEntry{At: g.moment(time.Second), Actor: "anna", Act: "note", Subject: "subject", Detail: "detail"})
+}

@@ -1,0 +1,123 @@
+package twin
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+// recovery brings the journals from a copy to the present, with openings between.
+func (g *generator) recovery() {
+	g.recover()
+	if g.oneIn(2) {
+		g.reopen()
+		g.recover()
+	}
+	for range 1 + g.n(3) {
+		_, _ = g.call("TakeOver", g.takenOver())
+	}
+	if g.oneIn(2) {
+		p := pick(g, g.partitions)
+		back := max(0, p.next-int64(g.n(3)))
+		if _, err := g.call("Rewind", []journal.Position{{Topic: p.topic, Partition: p.part, Next: back}}); err == nil {
+			p.next = back
+		}
+	}
+	for range g.n(3) {
+		g.ingest()
+	}
+	for _, last := range []bool{false, true} {
+		if last && g.oneIn(3) {
+			g.reopen()
+			g.recover()
+		}
+		for after, pages := int64(0), 0; pages == 0 || after != 0; pages++ {
+			got, err := g.call("Restore", last, rawID{"operation", after}, 1+g.n(6))
+			if err != nil {
+				break
+			}
+			after = got[0].(int64)
+		}
+	}
+	_, _ = g.call("PublishedUpTo")
+	_, _ = g.call("RecoveryDue")
+	end := journal.RecoveryEnd{Identity: g.uuid("identity"), Check: []byte("fits"), Audit: journal.AuditEntry{Actor: "anna", Act: "recover"}}
+	if g.oneIn(2) {
+		end.Asked = func(i journal.Intent) (journal.IntentEnd, bool) {
+			return journal.IntentEnd{ID: i.ID, State: journal.IntentRefused, Result: "restored", Audit: journal.AuditEntry{Act: i.Act + ".refused"}}, i.Act != "enter"
+		}
+	}
+	if _, err := g.call("EndRecovery", end); err == nil {
+		g.recovering = false
+	}
+	_, _ = g.call("Identity")
+	_, _ = g.call("Origin")
+}
+
+func (g *generator) recover() {
+	g.recovering = true
+	_, _ = g.call("Recover", perSide(func(s *side) any { return journal.Restorer(s.restorer) }))
+}
+
+// takenOver are events that were published after the copy was made: of operations
+// that the journal has, and of others.
+func (g *generator) takenOver() (as []journal.Announced) {
+	for range g.n(4) {
+		e, ok := recent(g, g.events)
+		if !ok {
+			return nil
+		}
+		typ := schemas.TypeActivated
+		if e.Kind == journal.Invite {
+			typ = schemas.TypeInvited
+		}
+		a := journal.Announced{Type: typ, Shop: e.Shop, Operation: newUUID(e, 0), Causation: e.ID, Sequence: int64(5 + g.n(40)), At: g.clock.at.Add(-g.within(time.Minute))}
+		switch g.n(8) {
+		case 0:
+			a.Operation, a.Shop.Shop = g.uuid("unknown"), fmt.Sprint("new-", g.n(2))
+		case 1:
+			a.Type = schemas.TypeCredentialsInvalid
+		case 2:
+			a = journal.Announced{Type: schemas.TypeDeadLetter, At: a.At}
+		}
+		a.Event = schemas.EventID(a.Operation, 1, a.Type)
+		if a.Type == schemas.TypeDeadLetter {
+			a.Event = g.uuid("letter")
+		}
+		if a.Type == schemas.TypeActivated || a.Type == schemas.TypeCredentialsInvalid {
+			a.Version = int64(1 + g.n(4))
+		}
+		a.Message = schemas.Message{Partition: g.n(2), Offset: int64(g.n(500)), Key: []byte(a.Shop.Shop), Value: fmt.Appendf(nil, "published %s", a.Event), Headers: []schemas.Header{{Key: "h", Value: []byte("v")}}}
+		if !slices.ContainsFunc(as, func(o journal.Announced) bool { return o.Event == a.Event }) || g.oneIn(3) {
+			as = append(as, a)
+		}
+	}
+	return as
+}
+
+// closed closes the journals and makes calls of them.
+func (g *generator) closed() {
+	g.lastTour()
+	_, _ = g.call("Close")
+	shop := journal.ShopKey{Account: accounts[0], Shop: "shop-1"}
+	for _, c := range []struct {
+		method string
+		args   []any
+	}{
+		{"KeysetCheck", nil}, {"SetKeysetCheck", []any{[]byte("check")}}, {"UsedKeys", nil}, {"EnsureAccount", []any{"third", "partner"}}, {"Accounts", nil},
+		{"SetGate", []any{accounts[0], journal.Gate{State: journal.GateOpen}, nil}}, {"Positions", nil}, {"Ingest", []any{journal.Batch{Topic: schemas.TypeCodeEntered}}},
+		{"Room", nil}, {"Due", nil}, {"Claim", []any{journal.ClaimRequest{Account: accounts[0], Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Second}}},
+		{"Expire", nil}, {"Free", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.ForgetEvents, Limit: 1}}}, {"PendingIntents", []any{1}},
+		{"Pending", []any{int64(0), 1, 1}}, {"AcquireLease", nil}, {"ReleaseLease", nil}, {"RecoveryDue", nil}, {"PublishedUpTo", nil}, {"WorkerReports", nil}, {"UnknownSince", nil},
+		{"Stats", nil}, {"Operations", []any{journal.OperationFilter{Limit: 1}}}, {"Operation", []any{uuid.New()}}, {"Shop", []any{shop}}, {"Credential", []any{shop, int64(0)}},
+		{"DeadLetters", []any{int64(0), 1}}, {"ShopDeadLetters", []any{shop, 1}}, {"Intents", []any{journal.IntentFilter{Limit: 1}}}, {"AppendAudit", []any{journal.AuditEntry{}}},
+		{"Audit", []any{int64(0), 1}}, {"Close", nil},
+	} {
+		_, _ = g.call(c.method, c.args...)
+	}
+}
