@@ -44,7 +44,7 @@ func TestTablesAreNarrow(t *testing.T) {
 	var shown bytes.Buffer
 	operationForPeople(&shown, detail, nil)
 	text := shown.String()
-	_, tables, _ := strings.Cut(text, "\n\n") // below the sheet, which has the shop's whole id
+	_, tables, _ := strings.Cut(text, "safe commands") // below the sheets, which have the shop's whole id and sentences
 	if w := widest(tables); w > gridWidth {
 		t.Errorf("operations show is %d wide:\n%s", w, tables)
 	}
