@@ -349,6 +349,9 @@ func (b *batch) commit(ctx context.Context) error {
 		}
 		if err != nil {
 			_ = results.Close()
+			if i < len(b.late) && !b.conn.IsClosed() { // before COMMIT: nothing was kept
+				err = fmt.Errorf("%w: %s: %w", errTransaction, b.late[i].what, err)
+			}
 			return err
 		}
 	}

@@ -223,9 +223,12 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	if err == nil {
 		err = b.all(ctx)
 	}
-	if errors.Is(err, steps.ErrApart) {
+	if errors.Is(err, steps.ErrSpoiled) {
 		b.rollback(ctx)
-		return fail(err), apart
+		if b.alone {
+			return errs, settled
+		}
+		return errs, apart
 	}
 	if err != nil {
 		told := readable(err)
@@ -261,7 +264,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		return errs, settled
 	}
 	if err := b.commit(ctx); err != nil {
-		if transient(err) {
+		if transient(err) || errors.Is(err, errTransaction) && !b.alone {
 			next = apart
 		}
 		j.disconnect()
@@ -285,11 +288,12 @@ func (b *batch) steps(ctx context.Context, o *opening, rs []*request, errs []err
 	}
 	t := &stepTx{batch: b, ctx: ctx, opening: o}
 	got := make([]error, len(requests))
-	if err := b.j.Run(t, requests, got); err != nil {
-		return err
-	}
+	err := b.j.Run(t, requests, got)
 	for k, err := range got {
 		errs[of[k]] = err
+	}
+	if err != nil {
+		return err
 	}
 	if len(requests) < len(rs) {
 		// What follows has to see what was saved.

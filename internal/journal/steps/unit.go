@@ -66,9 +66,9 @@ type mark struct {
 	signals                              Signals
 }
 
-// ErrApart says that a request failed after it had run a statement: the others
-// have to be made without it.
-var ErrApart = errors.New("journal: the requests have to be made one by one")
+// ErrSpoiled says that a request failed after it had run a statement: nothing of the
+// transaction may be kept. Where there are others, each has to be made by itself.
+var ErrSpoiled = errors.New("journal: a request that failed has spoiled the transaction")
 
 func newUnit(j *Journal, tx Tx) *Unit {
 	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
@@ -81,7 +81,7 @@ func newUnit(j *Journal, tx Tx) *Unit {
 
 // Run makes requests in one transaction. A request that fails has its error in
 // errs; those that have one already are left out. An error that Run returns is
-// that of the transaction, of which nothing is kept.
+// that of the transaction, of which nothing may be kept.
 func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 	u := newUnit(j, tx)
 	l := &Loader{u: u}
@@ -107,11 +107,11 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 			return u.lost
 		}
 		if err != nil {
-			if u.ran && len(requests) > 1 {
-				return ErrApart
+			errs[i] = err
+			if u.ran {
+				return ErrSpoiled
 			}
 			u.takeBack()
-			errs[i] = err
 		}
 	}
 	return u.finish()
@@ -178,10 +178,10 @@ func (u *Unit) flush() error {
 		changes[n].Insert = append(changes[n].Insert, i.row)
 	}
 	if len(u.inserts) > 0 {
+		// What the request at hand has inserted is with the database from here on.
+		u.ran = u.ran || len(u.inserts) > u.mark.inserts
 		clear(u.inserts)
-		u.inserts = u.inserts[:0]
-		// What a request that fails later has inserted is with the database.
-		u.ran, u.mark.inserts = true, 0
+		u.inserts, u.mark.inserts = u.inserts[:0], 0
 	}
 	if len(changes) > 0 {
 		if err := u.tx.Save(changes); err != nil {
@@ -194,9 +194,9 @@ func (u *Unit) flush() error {
 		}
 	}
 	if len(u.deferred) > 0 {
+		u.ran = u.ran || len(u.deferred) > u.mark.deferred
 		clear(u.deferred)
-		u.deferred = u.deferred[:0]
-		u.ran, u.mark.deferred = true, 0
+		u.deferred, u.mark.deferred = u.deferred[:0], 0
 	}
 	return nil
 }
