@@ -208,11 +208,6 @@ func (t *tx) endIntent(e journal.IntentEnd) error {
 	if r == nil {
 		return journal.ErrStale
 	}
-	if e.Gate != nil {
-		if err := t.setGate(r.int(0), *e.Gate); err != nil {
-			return err
-		}
-	}
 	return t.audit(e.Audit)
 }
 

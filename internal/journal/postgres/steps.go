@@ -38,6 +38,11 @@ func (d database) Clock() steps.Clock { return d.j.clock }
 // Exclusive is false: replicas share the database.
 func (d database) Exclusive() bool { return false }
 
+// GateTimes are as they were told.
+func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
+	return d.j.gates.instants(a.ID, a.GateUntil, a.GateSince, d.j.clock)
+}
+
 // Now, Stamp, StampUp and Instant are for package steps.
 func (c *clock) Now() int64                     { return c.micros() }
 func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
@@ -345,6 +350,15 @@ func (t *stepTx) KeepGate(a *rows.Account, g journal.Gate) {
 	at := gateTime{storedUntil: a.GateUntil, storedSince: a.GateSince, until: g.Until, since: g.Since}
 	id := a.ID
 	t.after = append(t.after, func() { t.j.gates.keep(id, at) })
+}
+
+func (t *stepTx) AccountID(name string) (int64, bool) {
+	id, ok := t.j.accounts[name]
+	return id, ok
+}
+
+func (t *stepTx) KeepAccount(id int64, name string) {
+	t.after = append(t.after, func() { t.j.accounts[name], t.j.names[id] = id, name })
 }
 
 func (t *stepTx) Signal(s steps.Signals) {

@@ -15,15 +15,6 @@ func (c closed) total(now int64) int64 {
 	return c.before + max(0, now-c.since)
 }
 
-// set gives what follows when the gate is set to be open or not.
-func (c closed) set(open bool, now int64) closed {
-	next := closed{before: c.total(now)}
-	if !open {
-		next.since = now
-	}
-	return next
-}
-
 // loadClosed reads it for all accounts. A clock that went back since the gate
 // closed makes that moment the present one.
 func (w *writer) loadClosed(now int64) error {
@@ -36,19 +27,6 @@ func (w *writer) loadClosed(now int64) error {
 		w.closed[r.int(0)] = c
 		return nil
 	})
-}
-
-// closeGate notes that an account's gate is open or not from now on.
-func (t *tx) closeGate(account int64, open bool) error {
-	known := t.j.writer.closed
-	before := known[account]
-	next := before.set(open, t.now)
-	if _, err := t.exec("UPDATE account SET closed = ?, closed_since = ? WHERE id = ?", next.before, orNull(next.since), account); err != nil {
-		return err
-	}
-	known[account] = next
-	t.undo = append(t.undo, func() { known[account] = before })
-	return nil
 }
 
 // closedTotal is what a run that begins now remembers.

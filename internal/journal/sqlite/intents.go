@@ -190,11 +190,6 @@ func (t *tx) endIntent(e journal.IntentEnd) error {
 	if r == nil {
 		return journal.ErrStale
 	}
-	if e.Gate != nil {
-		if err := t.setGate(t.j.writer.names[r.int(0)], *e.Gate); err != nil {
-			return err
-		}
-	}
 	return t.audit(e.Audit)
 }
 

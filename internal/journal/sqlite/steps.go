@@ -29,6 +29,17 @@ func (d database) Clock() steps.Clock { return d.j.clock }
 // Exclusive is true: one process holds the file.
 func (d database) Exclusive() bool { return true }
 
+// GateTimes come back as they went in.
+func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
+	if a.GateUntil != 0 {
+		until = d.j.clock.instant(a.GateUntil)
+	}
+	if a.GateSince != 0 {
+		since = d.j.clock.instant(a.GateSince)
+	}
+	return until, since
+}
+
 // A database is what the steps see of a journal.
 type database struct{ j *Journal }
 
@@ -192,6 +203,23 @@ func (t stepTx) PermitsBack(a *rows.Attempt, _, is int64, counts bool) {
 
 // KeepGate has nothing to do: instants come back as they went in.
 func (t stepTx) KeepGate(*rows.Account, journal.Gate) {}
+
+func (t stepTx) AccountID(name string) (int64, bool) {
+	id, ok := t.j.writer.accounts[name]
+	return id, ok
+}
+
+func (t stepTx) KeepAccount(id int64, name string) {
+	w := t.j.writer
+	if _, ok := w.accounts[name]; ok {
+		return
+	}
+	w.accounts[name], w.names[id] = id, name
+	t.undo = append(t.undo, func() {
+		delete(w.accounts, name)
+		delete(w.names, id)
+	})
+}
 
 func (t stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents

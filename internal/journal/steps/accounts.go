@@ -1,24 +1,156 @@
 package steps
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/stored"
 )
 
-// setGate replaces an account's gate, and counts for how long it is not open.
-func (u *Unit) setGate(account int64, g journal.Gate) error {
-	state := stored.GateNumber(g.State)
-	if state == 0 {
-		return fmt.Errorf("journal: no gate is %q", g.State)
+const (
+	accountByName Query = "SELECT id, partner_id FROM account WHERE name = $1"
+	accountInsert Query = "INSERT INTO account (name, partner_id, created, gate_since) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING"
+	accountGates  Query = "SELECT id, name, partner_id, gate, gate_reason, gate_until, gate_count, gate_since FROM account ORDER BY name"
+)
+
+// EnsureAccount makes an account known, or makes sure that it is the same.
+func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) error {
+	if name == "" || partnerID == "" {
+		return fmt.Errorf("journal: an account needs a name and a partner id")
 	}
-	a, err := u.accounts.get(u, account)
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error { return u.ensureAccount(name, partnerID) }})
+}
+
+func (u *Unit) ensureAccount(name, partnerID string) error {
+	a, err := first[rows.Account](u, accountByName, name)
 	if err != nil {
 		return err
 	}
 	if a == nil {
-		return fmt.Errorf("%w: account %d", journal.ErrNotFound, account)
+		// Another process may insert it at the same moment.
+		if _, err := u.exec(accountInsert, name, partnerID, u.now); err != nil {
+			return err
+		}
+		if a, err = first[rows.Account](u, accountByName, name); err != nil {
+			return err
+		}
+		if a == nil {
+			return u.fail(fmt.Errorf("journal: account %q was inserted and is not there", name))
+		}
+	}
+	u.tx.KeepAccount(a.ID, name)
+	if a.PartnerID != partnerID {
+		return fmt.Errorf("%w: account %q", journal.ErrPartnerDiffers, name)
+	}
+	return nil
+}
+
+// accountID finds an account by its name.
+func (u *Unit) accountID(name string) (int64, error) {
+	if id, ok := u.tx.AccountID(name); ok {
+		return id, nil
+	}
+	a, err := first[rows.Account](u, accountByName, name)
+	if err != nil {
+		return 0, err
+	}
+	if a == nil {
+		return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, name)
+	}
+	u.tx.KeepAccount(a.ID, name)
+	return a.ID, nil
+}
+
+// account names the row of an account that is known.
+func (l *Loader) account(name string) {
+	if id, ok := l.u.tx.AccountID(name); ok {
+		l.accounts = append(l.accounts, id)
+	}
+}
+
+// account returns the row of an account.
+func (u *Unit) account(id int64) (*rows.Account, error) {
+	a, err := u.accounts.get(u, id)
+	if err == nil && a == nil {
+		err = fmt.Errorf("%w: account %d", journal.ErrNotFound, id)
+	}
+	return a, err
+}
+
+// Accounts lists all accounts by name.
+func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
+	return list(ctx, j, accountGates, nil, func(a *rows.Account) journal.Account {
+		g := journal.Gate{State: stored.Gate(a.Gate), Reason: a.GateReason, Count: int(a.GateCount)}
+		g.Until, g.Since = j.db.GateTimes(a)
+		return journal.Account{Name: a.Name, PartnerID: a.PartnerID, Gate: g}
+	})
+}
+
+// SetGate replaces an account's gate.
+func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
+	return j.onAccount(ctx, account, func(u *Unit, a *rows.Account) error {
+		if was != nil && !sameGate(a, *was) {
+			return journal.ErrStale
+		}
+		return u.setGate(a, g)
+	})
+}
+
+// TakeTrial puts the end of a gate off.
+func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+	return j.onAccount(ctx, account, func(u *Unit, a *rows.Account) error {
+		if !sameGate(a, was) || a.GateUntil > u.now && !u.same(was.Until, a.GateUntil) {
+			return journal.ErrStale
+		}
+		a.GateUntil = u.clock.Stamp(until)
+		// The caller may have read the gate before it was set once more, as it was.
+		if !u.same(was.Since, a.GateSince) {
+			was.Since = u.clock.Instant(a.GateSince)
+		}
+		u.tx.KeepGate(a, journal.Gate{Until: until, Since: was.Since})
+		u.signals.Work = true
+		return nil
+	})
+}
+
+// onAccount has a step made that changes the row of an account.
+func (j *Journal) onAccount(ctx context.Context, name string, do func(*Unit, *rows.Account) error) error {
+	return j.db.Write(ctx, &Request{
+		Load: func(l *Loader) { l.account(name) },
+		Do: func(u *Unit) error {
+			id, err := u.accountID(name)
+			if err != nil {
+				return err
+			}
+			a, err := u.account(id)
+			if err != nil {
+				return err
+			}
+			return do(u, a)
+		},
+	})
+}
+
+// sameGate tells whether an account's gate has a state and a reason.
+func sameGate(a *rows.Account, g journal.Gate) bool {
+	return a.Gate == stored.GateNumber(g.State) && a.GateReason == g.Reason
+}
+
+// same tells whether an instant of a gate is the one that the database has: it may
+// have been translated from one clock to another meanwhile.
+func (u *Unit) same(at time.Time, stamp int64) bool {
+	off := u.clock.Stamp(at) - stamp
+	return -stored.SameEnd < off && off < stored.SameEnd
+}
+
+// setGate replaces an account's gate, and counts for how long it is not open.
+func (u *Unit) setGate(a *rows.Account, g journal.Gate) error {
+	state := stored.GateNumber(g.State)
+	if state == 0 {
+		return fmt.Errorf("journal: no gate is %q", g.State)
 	}
 	if a.ClosedSince != 0 {
 		a.Closed += max(0, u.now-a.ClosedSince)

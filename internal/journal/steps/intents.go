@@ -28,7 +28,11 @@ func (u *Unit) endIntent(e journal.IntentEnd) error {
 	}
 	i.State, i.Result, i.Detail, i.Ended, i.Token, i.TokenKey = e.State, e.Result, e.Detail, u.now, nil, 0
 	if e.Gate != nil {
-		if err := u.setGate(i.Account, *e.Gate); err != nil {
+		a, err := u.account(i.Account)
+		if err != nil {
+			return err
+		}
+		if err := u.setGate(a, *e.Gate); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,9 @@ type Database interface {
 	Clock() Clock
 	// Exclusive tells that one process holds the database.
 	Exclusive() bool
+	// GateTimes are the instants of an account's gate: as Tx.KeepGate got them, where
+	// the database remembers that.
+	GateTimes(a *rows.Account) (until, since time.Time)
 }
 
 // A Clock translates between the database's time and instants of this process.
@@ -81,6 +84,10 @@ type Tx interface {
 	PermitsBack(a *rows.Attempt, was, is int64, counts bool)
 	// KeepGate remembers the instants of a gate as the caller gave them.
 	KeepGate(a *rows.Account, g journal.Gate)
+	// AccountID tells what is known without a look at the database, KeepAccount what
+	// was found there.
+	AccountID(name string) (id int64, ok bool)
+	KeepAccount(id int64, name string)
 	// Signal tells after the commit who waits.
 	Signal(s Signals)
 }

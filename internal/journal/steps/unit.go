@@ -434,6 +434,7 @@ type Loader struct {
 	unsent                                                []string
 	ids                                                   map[Series]int
 	asks                                                  []Ask
+	accounts                                              []int64 // locked last, behind the outbox
 }
 
 // Ask names a query.
@@ -473,6 +474,7 @@ func (l *Loader) load() error {
 	for _, s := range slices.Sorted(maps.Keys(l.ids)) {
 		asks = append(asks, u.askIDs(s, l.ids[s]))
 	}
+	asks = want(asks, &u.accounts, l.accounts)
 	if len(asks) > 0 {
 		if err := u.tx.Load(asks); err != nil {
 			return u.fail(err)
