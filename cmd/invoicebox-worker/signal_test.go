@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -113,13 +114,22 @@ func TestSignals(t *testing.T) {
 	t.Run("before it has started", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, kafkatest.Embedded(t), calm())
-		args := with(r.service(), "--kafka-brokers", closedAddress(t))
+		broker, err := net.Listen("tcp", "127.0.0.1:0") // takes a connection and does not answer
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = broker.Close() }()
+		args := with(r.service(), "--kafka-brokers", broker.Addr().String())
 		cmd := exec.Command(os.Args[0], append([]string{"run"}, args...)...) // #nosec G204 -- this test binary
 		cmd.Env = append(os.Environ(), asProgram+"=1")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		await(t, "the journal is there", func() bool { _, err := os.Stat(r.path("journal.db")); return err == nil })
+		conn, err := broker.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
