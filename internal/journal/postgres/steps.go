@@ -174,7 +174,17 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 		if of[i] == nil {
 			return nil
 		}
-		return handOut(r, of[i].Each)
+		a := of[i]
+		if a.Table == nil {
+			return handOut(r, a.Each)
+		}
+		return handOut(r, func(_ []string, values []any) error {
+			row := a.Table.New()
+			if err := a.Table.SetAll(row, values); err != nil {
+				return err
+			}
+			return a.Row(row)
+		})
 	})
 }
 

@@ -59,6 +59,18 @@ func TableOf[T any](name string) *Table {
 // New makes an empty row and returns the pointer to it.
 func (t *Table) New() any { return reflect.New(t.row).Interface() }
 
+// Changes tells whether rows may change once they are written.
+func (t *Table) Changes() bool {
+	return slices.ContainsFunc(t.Columns, func(c Column) bool { return !c.Fixed })
+}
+
+// Clone returns the pointer to a copy of a row. Blobs are shared.
+func (t *Table) Clone(row any) any {
+	c := reflect.New(t.row)
+	c.Elem().Set(reflect.ValueOf(row).Elem())
+	return c.Interface()
+}
+
 // Names lists the columns.
 func (t *Table) Names() []string {
 	names := make([]string, len(t.Columns))

@@ -41,7 +41,7 @@ func (j *Journal) openHeld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.writer = &writer{conn: c, rowTexts: make(rowTexts)}
+	j.writer = &writer{conn: c, rowTexts: make(rowTexts), rows: newRowCache()}
 	j.writer.tx.j = j
 	if err := ownFile(c); err != nil {
 		return err

@@ -57,33 +57,36 @@ type Options struct {
 	// nobody looks whether the machine's clock was set.
 	Mark func(path string) string
 	boot func() (boot string, micros int64) // of tests; nil is sinceBoot
-
+	// checkRows, of tests: a row that is remembered is read all the same, and an error
+	// where it is another.
+	checkRows bool
 }
 
 // A Journal is the durable memory in one SQLite file. It implements
 // [journal.Journal].
 type Journal struct {
 	*steps.Journal
-	texts    texts
-	path     string
-	log      *slog.Logger
-	planner  journal.Planner
-	clock    *clock
-	identity uuid.UUID
-	origin   uuid.UUID
-	lock     *os.File // nil beside a worker
-	files    files    // the writer's, once the journal is open
-	saved    bool     // the writer's: see save
-	lacks    bool     // commits are missing in the file
-	readers  *sql.DB
-	reads    *statements
-	changed  chan struct{}
-	outbox   chan struct{}
-	intents  chan struct{}
-	space    *space
-	recover  bool
-	mark     func(path string) string
-	boot     func() (boot string, micros int64)
+	texts     texts
+	path      string
+	log       *slog.Logger
+	planner   journal.Planner
+	clock     *clock
+	identity  uuid.UUID
+	origin    uuid.UUID
+	lock      *os.File // nil beside a worker
+	files     files    // the writer's, once the journal is open
+	saved     bool     // the writer's: see save
+	lacks     bool     // commits are missing in the file
+	readers   *sql.DB
+	reads     *statements
+	changed   chan struct{}
+	outbox    chan struct{}
+	intents   chan struct{}
+	space     *space
+	recover   bool
+	mark      func(path string) string
+	boot      func() (boot string, micros int64)
+	checkRows bool
 
 	lease   relayLease
 	queue   *queue.Queue[*request]
@@ -110,6 +113,7 @@ type writer struct {
 	ledgerID map[string]int64
 
 	rowTexts rowTexts
+	rows     *rowCache
 	facts    map[int64]facts               // of claimed operations
 	underWay map[journal.AttemptID]started // attempts without an end
 	seed     maphash.Seed
@@ -153,7 +157,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue: queue.New[*request](), space: newSpace(path, o),
-		recover: o.Recover, mark: o.Mark, boot: boot,
+		recover: o.Recover, mark: o.Mark, boot: boot, checkRows: o.checkRows,
 	}
 	j.Journal = steps.New(database{j}, false)
 	if j.mark == nil {

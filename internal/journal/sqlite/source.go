@@ -71,7 +71,7 @@ func OpenSource(ctx context.Context, o Options) (_ *Source, err error) {
 	if s.c, err = j.connect(); err != nil {
 		return nil, explain(path, err)
 	}
-	j.writer = &writer{conn: s.c}
+	j.writer = &writer{rows: newRowCache(), conn: s.c}
 	if err := s.look(ctx); err != nil {
 		return nil, explain(path, err)
 	}

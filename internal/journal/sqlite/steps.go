@@ -106,14 +106,37 @@ func (t stepTx) Load(asks []steps.Ask) error {
 			}
 			continue
 		}
-		text := t.j.writer.rowTexts.find(a.Table)
 		for _, key := range a.Keys {
-			if err := t.ask(text, in{key}, a.Each); err != nil {
+			if err := t.load(a.Table, key, a.Row); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// load finds a row by its key, in memory or in the file.
+func (t stepTx) load(table *rows.Table, key int64, f func(row any) error) error {
+	cache := t.j.writer.rows
+	known := cache.find(table, key)
+	if known != nil && !t.j.checkRows {
+		return f(known)
+	}
+	return t.each(t.j.writer.rowTexts.find(table), in{key}, func(r row) error {
+		values := make([]any, len(r))
+		for i, v := range r {
+			values[i] = v
+		}
+		row := table.New()
+		if err := table.SetAll(row, values); err != nil {
+			return err
+		}
+		if known != nil && table.Changed(known, row) != 0 {
+			return fmt.Errorf("journal: row %d of table %s is remembered as %+v, and is %+v", key, table.Name, known, row)
+		}
+		cache.keep(table, key, row)
+		return f(row)
+	})
 }
 
 // ask hands the rows of a statement to f, with copies that may be kept.
@@ -137,6 +160,7 @@ func (t stepTx) Save(changes []steps.Change) error {
 			if err := t.write(c.Table, t.j.writer.rowTexts.insert(c.Table), r, inserted(c.Table)); err != nil {
 				return err
 			}
+			t.cache(c.Table, r)
 			if err := t.saved(nil, r); err != nil {
 				return err
 			}
@@ -145,6 +169,7 @@ func (t stepTx) Save(changes []steps.Change) error {
 			if err := t.write(c.Table, t.j.writer.rowTexts.update(c.Table, u.Columns), u.Row, u.Columns|keys(c.Table)); err != nil {
 				return err
 			}
+			t.cache(c.Table, u.Row)
 			if err := t.saved(u.Was, u.Row); err != nil {
 				return err
 			}
@@ -153,9 +178,17 @@ func (t stepTx) Save(changes []steps.Change) error {
 			if err := t.write(c.Table, t.j.writer.rowTexts.drop(c.Table), r, keys(c.Table)); err != nil {
 				return err
 			}
+			t.j.writer.rows.change(c.Table, c.Table.Int(r, 0), nil)
 		}
 	}
 	return nil
+}
+
+// cache has memory follow a row that was written, where it may change again.
+func (t stepTx) cache(table *rows.Table, row any) {
+	if table.Changes() {
+		t.j.writer.rows.change(table, table.Int(row, 0), table.Clone(row))
+	}
 }
 
 // write binds the columns of a mask, in their order: the statements number their
@@ -167,7 +200,8 @@ func (t stepTx) write(table *rows.Table, text string, row any, mask uint64) erro
 			args = append(args, table.Value(row, i))
 		}
 	}
-	n, err := t.exec(text, args...)
+	n, err := t.conn.exec(text, args...)
+	t.dirty = true
 	if err == nil && n != 1 {
 		err = fmt.Errorf("journal: a row of table %s was written %d times", table.Name, n)
 	}

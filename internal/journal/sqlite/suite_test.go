@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "journal.db")
 		open := func(path string) *Journal {
-			j, err := Open(t.Context(), Options{Path: path, Planner: planner, Now: now, Recover: true, Mark: sameFile})
+			j, err := Open(t.Context(), Options{Path: path, Planner: planner, Now: now, Recover: true, Mark: sameFile, checkRows: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -32,7 +32,7 @@ func (t *tx) reset(c *conn, now int64) {
 // exec runs a statement and notes whether it has written.
 func (t *tx) exec(query string, args ...any) (int64, error) {
 	n, err := t.conn.exec(query, args...)
-	t.dirty = t.dirty || n > 0 || err != nil
+	t.wrote(n > 0 || err != nil)
 	return n, err
 }
 
@@ -40,8 +40,16 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 // has changed nothing.
 func (t *tx) change(query string, args ...any) (row, error) {
 	r, err := t.conn.one(query, args...)
-	t.dirty = t.dirty || r != nil || err != nil
+	t.wrote(r != nil || err != nil)
 	return r, err
+}
+
+// wrote notes that a statement may have changed any row.
+func (t *tx) wrote(has bool) {
+	if has {
+		t.dirty = true
+		t.j.writer.rows.clear()
+	}
 }
 
 func (t *tx) mark() txMark { return txMark{len(t.undo), len(t.ends)} }
@@ -53,10 +61,14 @@ func (t *tx) rewind(m txMark) {
 	t.undo, t.ends = t.undo[:m.undo], t.ends[:m.ends]
 }
 
-func (t *tx) undoAll() { t.rewind(txMark{}) }
+func (t *tx) undoAll() {
+	t.rewind(txMark{})
+	t.j.writer.rows.rollback()
+}
 
 // publish lets the memory follow the commit and tells who waits.
 func (t *tx) publish() {
+	t.j.writer.rows.commit()
 	if len(t.ends) > 0 {
 		t.j.writer.ledgers.end(t.j, t.ends)
 	}

@@ -188,6 +188,8 @@ func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool,
 	}
 	t.dirty = false
 	if savepoints {
+		// What a request takes back is not followed: nothing is remembered of the batch.
+		defer t.j.writer.rows.clear()
 		for k := range requests {
 			errs[of[k]] = t.within(func(t *tx) error {
 				one := make([]error, 1)

@@ -109,6 +109,7 @@ type Ask struct {
 	Series Series
 	N      int
 	Each   func(columns []string, values []any) error
+	Row    func(row any) error // instead of Each, of a table: gets pointers to its struct, which are not to be kept
 }
 
 // A Change is rows of one table that were made, changed or dropped; each is a

@@ -384,16 +384,16 @@ func (s *entities[T]) ask(keys []int64) Ask {
 	for _, k := range keys {
 		s.byKey[k] = &entity[T]{of: s}
 	}
-	return Ask{Table: s.table, Keys: keys, Each: func(_ []string, values []any) error {
-		key, _ := values[0].(int64)
-		e := s.byKey[key]
+	return Ask{Table: s.table, Keys: keys, Row: func(row any) error {
+		r, ok := row.(*T)
+		if !ok {
+			return fmt.Errorf("journal: table %s gave a %T", s.table.Name, row)
+		}
+		e := s.byKey[s.table.Int(row, 0)]
 		if e == nil {
-			return fmt.Errorf("journal: table %s has a row %d that nobody asked for", s.table.Name, key)
+			return fmt.Errorf("journal: table %s gave a row that nobody asked for", s.table.Name)
 		}
-		if err := s.table.SetAll(&e.stored, values); err != nil {
-			return err
-		}
-		e.row, e.exists, e.inDatabase = e.stored, true, true
+		e.row, e.stored, e.exists, e.inDatabase = *r, *r, true, true
 		return nil
 	}}
 }
