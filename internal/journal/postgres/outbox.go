@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"context"
-	"errors"
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
@@ -82,65 +80,3 @@ func (t *tx) again(shop int64, event []byte) error {
 
 // OutboxChanged is signalled after a commit that queued an event.
 func (j *Journal) OutboxChanged() <-chan struct{} { return j.outbox }
-
-// Pending lists what waits to be published.
-func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
-	var out []journal.Outgoing
-	size := 0
-	term := j.term.Load()
-	err := j.read(ctx, `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, t.term, p.sequence, p.mac FROM relay_lease t LEFT JOIN LATERAL
-		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
-			FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row`, func(r row) error {
-		if term != 0 && r.int(7) != term {
-			return journal.ErrStale
-		}
-		if r[0] == nil {
-			return errEnough // nothing waits
-		}
-		o := journal.Outgoing{Row: r.int(0), Event: asUUID(r.blob(2)), Type: r.text(3), Since: j.clock.instant(r.int(1)), Sequence: r.int(8), MAC: r.blob(9)}
-		o.Message.Key, o.Message.Value = r.blob(4), r.blob(5)
-		size += len(o.Message.Key) + len(o.Message.Value) + len(r.blob(6))
-		if len(out) > 0 && size > maxBytes {
-			return errEnough
-		}
-		var err error
-		if o.Message.Headers, err = stored.UnpackHeaders(r.blob(6)); err != nil {
-			o.MAC = nil // damaged: it is not published, and the others do not wait for it
-		}
-		out = append(out, o)
-		return nil
-	}, after, int64(max(limit, 1)))
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return out, err
-}
-
-// errEnough ends a walk over rows.
-var errEnough = errors.New("enough")
-
-// MarkPublished takes rows off the queue. Rows that are off it already change nothing.
-func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	ids, parts, offsets := make([]int64, len(rows)), make([]int64, len(rows)), make([]int64, len(rows))
-	for i, p := range rows {
-		ids[i], parts[i], offsets[i] = p.Row, int64(p.Partition), p.Offset
-	}
-	term := j.term.Load()
-	return j.submit(ctx, 0, needs{keys: []string{"published"}}, func(t *tx) error {
-		// An event that was queued twice may be among them twice: the last one counts.
-		as, err := t.together(ask{sql: "SELECT term FROM relay_lease"}, ask{`WITH
-			d AS (DELETE FROM outbox_pending WHERE row = ANY($1) AND ($5::bigint = 0 OR (SELECT term FROM relay_lease) = $5) RETURNING row, outbox),
-			l AS (SELECT DISTINCT ON (d.outbox) d.outbox, d.row, x.part, x.record_offset FROM d
-				JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(row, part, record_offset) ON x.row = d.row ORDER BY d.outbox, d.row DESC)
-			INSERT INTO outbox_published (outbox, row, at, part, record_offset) SELECT outbox, row, $4, part, record_offset FROM l
-			ON CONFLICT (outbox) DO UPDATE SET row = excluded.row, at = excluded.at, part = excluded.part, record_offset = excluded.record_offset`,
-			[]any{ids, parts, offsets, t.now, term}})
-		if err == nil && term != 0 && as[0].rows[0].int(0) != term {
-			err = journal.ErrStale
-		}
-		return err
-	})
-}

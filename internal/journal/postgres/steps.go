@@ -43,6 +43,10 @@ func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
 	return d.j.gates.instants(a.ID, a.GateUntil, a.GateSince, d.j.clock)
 }
 
+// LeaseTerm is the term that this process acquired last. Who has it now is in the
+// database.
+func (d database) LeaseTerm() (int64, bool) { return d.j.term.Load(), true }
+
 // Now, Stamp, StampUp and Instant are for package steps.
 func (c *clock) Now() int64                     { return c.micros() }
 func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }

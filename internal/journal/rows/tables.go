@@ -228,3 +228,12 @@ type Audit struct {
 	Subject string `db:"subject,fixed"`
 	Detail  string `db:"detail,fixed"`
 }
+
+// A Published row says where an event was published last.
+type Published struct {
+	Outbox       int64 `db:"outbox,key"`
+	Row          int64 `db:"row"`
+	At           int64 `db:"at"`
+	Part         int64 `db:"part"`
+	RecordOffset int64 `db:"record_offset"` // -1 where the broker did not say
+}

@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"context"
-	"errors"
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
@@ -88,69 +86,3 @@ func (t *tx) again(shop int64, event []byte) error {
 
 // OutboxChanged is signalled after a commit that queued an event.
 func (j *Journal) OutboxChanged() <-chan struct{} { return j.outbox }
-
-// Pending lists what waits to be published.
-func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
-	if !j.lease.valid() {
-		return nil, journal.ErrStale
-	}
-	var out []journal.Outgoing
-	size := 0
-	err := j.read(ctx, `SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
-		FROM outbox_pending p CROSS JOIN outbox o ON o.id = p.outbox WHERE p.row > ? ORDER BY p.row LIMIT ?`,
-		in{after, max(limit, 1)}, func(scan scanner) error {
-			var o journal.Outgoing
-			var since int64
-			var event, headers []byte
-			if err := scan(&o.Row, &since, &event, &o.Type, &o.Message.Key, &o.Message.Value, &headers, &o.Sequence, &o.MAC); err != nil {
-				return err
-			}
-			size += len(o.Message.Key) + len(o.Message.Value) + len(headers)
-			if len(out) > 0 && size > maxBytes {
-				return errEnough
-			}
-			o.Event, o.Since = asUUID(event), j.clock.instant(since)
-			var err error
-			if o.Message.Headers, err = stored.UnpackHeaders(headers); err != nil {
-				o.MAC = nil // damaged: it is not published, and the others do not wait for it
-			}
-			out = append(out, o)
-			return nil
-		})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return out, err
-}
-
-// MarkPublished takes rows off the queue. Rows that are off it already change nothing.
-func (j *Journal) MarkPublished(ctx context.Context, rows []journal.Published) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	return j.submit(ctx, 0, func(t *tx) error {
-		if !j.lease.valid() {
-			return journal.ErrStale
-		}
-		for _, p := range rows {
-			if _, err := t.exec(`INSERT INTO outbox_published (outbox, row, at, part, record_offset)
-				SELECT outbox, row, ?, ?, ? FROM outbox_pending WHERE row = ?
-				ON CONFLICT (outbox) DO UPDATE SET row = excluded.row, at = excluded.at, part = excluded.part, record_offset = excluded.record_offset`,
-				t.now, p.Partition, p.Offset, p.Row); err != nil {
-				return err
-			}
-		}
-		// Rows come mostly in runs.
-		for i := 0; i < len(rows); {
-			k := i + 1
-			for k < len(rows) && rows[k].Row == rows[k-1].Row+1 {
-				k++
-			}
-			if _, err := t.exec("DELETE FROM outbox_pending WHERE row BETWEEN ? AND ?", rows[i].Row, rows[k-1].Row); err != nil {
-				return err
-			}
-			i = k
-		}
-		return nil
-	})
-}

@@ -40,6 +40,9 @@ func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
 	return until, since
 }
 
+// LeaseTerm is 0: no other process can acquire the lease.
+func (d database) LeaseTerm() (int64, bool) { return 0, d.j.lease.valid() }
+
 // A database is what the steps see of a journal.
 type database struct{ j *Journal }
 

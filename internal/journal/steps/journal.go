@@ -22,6 +22,7 @@ type Journal struct {
 type tables struct {
 	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
 	outbox, pending, republish, event, audit                                     *rows.Table
+	published                                                                    *rows.Table
 }
 
 // New returns a journal over a database. Lists says that the database takes lists of
@@ -35,6 +36,7 @@ func New(db Database, lists bool) *Journal {
 		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
 		pending: rows.TableOf[rows.Pending]("outbox_pending"), republish: rows.TableOf[rows.Republish]("republish"),
 		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
+		published: rows.TableOf[rows.Published]("outbox_published"),
 	}}
 }
 

@@ -1,7 +1,10 @@
 package steps
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -138,4 +141,133 @@ func (u *Unit) again(outbox int64) error {
 func (u *Unit) enqueue(row, outbox int64) {
 	u.signals.Outbox = true
 	u.insert(u.j.tables.pending, &rows.Pending{Row: row, Outbox: outbox, Since: u.now})
+}
+
+const (
+	pendingRows Query = `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, p.sequence, p.mac, t.term FROM relay_lease t LEFT JOIN LATERAL
+		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
+			FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row
+-- sqlite:
+SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
+	FROM outbox_pending p CROSS JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2`
+	leaseTerm Query = "SELECT term AS n FROM relay_lease\n-- sqlite:\nSELECT 0 AS n"
+	// pendingOf locks rows, so that two replicas do not mark them at the same time.
+	pendingOf Query = `SELECT p.row, p.outbox, EXISTS (SELECT 1 FROM outbox_published x WHERE x.outbox = p.outbox) AS published
+		FROM outbox_pending p WHERE p.row = ANY($1) ORDER BY p.row FOR UPDATE OF p`
+	pendingDrop Query = "DELETE FROM outbox_pending WHERE row = ANY($1)"
+)
+
+type pendingRow struct {
+	rows.Outbox
+	Row       int64 `db:"row"`
+	Since     int64 `db:"since"`
+	OutboxRow int64 `db:"outbox"`
+	Term      int64 `db:"term"` // of the relay lease
+	Published bool  `db:"published"`
+}
+
+// errEnough ends a walk over rows.
+var errEnough = errors.New("enough")
+
+// Pending lists what waits to be published.
+func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+	term, held := j.db.LeaseTerm()
+	if !held {
+		return nil, journal.ErrStale
+	}
+	var out []journal.Outgoing
+	size := 0
+	err := read(ctx, j, pendingRows, []any{after, max(limit, 1)}, func(r *pendingRow) error {
+		if term != 0 && r.Term != term {
+			return journal.ErrStale
+		}
+		if r.Row == 0 {
+			return errEnough // nothing waits
+		}
+		size += len(r.Key) + len(r.Value) + len(r.Headers)
+		if len(out) > 0 && size > maxBytes {
+			return errEnough
+		}
+		o := journal.Outgoing{Row: r.Row, Event: asUUID(r.Event), Type: r.Type, Since: j.db.Clock().Instant(r.Since), Sequence: r.Sequence, MAC: r.MAC}
+		o.Message.Key, o.Message.Value = r.Key, r.Value
+		var err error
+		if o.Message.Headers, err = stored.UnpackHeaders(r.Headers); err != nil {
+			o.MAC = nil // damaged: it is not published, and the others do not wait for it
+		}
+		out = append(out, o)
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return out, err
+}
+
+// MarkPublished takes rows off the queue. Rows that are off it already change nothing.
+func (j *Journal) MarkPublished(ctx context.Context, published []journal.Published) error {
+	if len(published) == 0 {
+		return nil
+	}
+	current := int64(0)
+	return j.db.Write(ctx, &Request{
+		Load: func(l *Loader) {
+			l.Ask(Ask{Query: leaseTerm, Each: func(_ []string, values []any) error {
+				current, _ = values[0].(int64)
+				return nil
+			}})
+		},
+		Do: func(u *Unit) error {
+			if term, held := j.db.LeaseTerm(); !held || term != 0 && term != current {
+				return journal.ErrStale
+			}
+			return u.published(published)
+		},
+	})
+}
+
+// published notes where events were published. Of an event that was queued twice
+// the last row counts.
+func (u *Unit) published(list []journal.Published) error {
+	at, ids := make(map[int64]journal.Published, len(list)), make([]int64, len(list))
+	for i, p := range list {
+		at[p.Row], ids[i] = p, p.Row
+	}
+	var events, again []int64 // all of them, and those that were published before
+	last := make(map[int64]journal.Published)
+	if err := each(u, pendingOf, []any{ids}, func(r *pendingRow) error {
+		if _, ok := last[r.OutboxRow]; !ok {
+			events = append(events, r.OutboxRow)
+			if r.Published {
+				again = append(again, r.OutboxRow)
+			}
+		}
+		last[r.OutboxRow] = at[r.Row]
+		return nil
+	}); err != nil {
+		return err
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	if asks := want(nil, &u.places, again); len(asks) > 0 {
+		if err := u.tx.Load(asks); err != nil {
+			return u.fail(err)
+		}
+	}
+	for _, outbox := range events {
+		p := last[outbox]
+		if slices.Contains(again, outbox) {
+			x, err := u.places.get(u, outbox)
+			if err != nil {
+				return err
+			}
+			if x != nil {
+				x.Row, x.At, x.Part, x.RecordOffset = p.Row, u.now, int64(p.Partition), p.Offset
+				continue
+			}
+		}
+		u.insert(u.j.tables.published, &rows.Published{Outbox: outbox, Row: p.Row, At: u.now, Part: int64(p.Partition), RecordOffset: p.Offset})
+	}
+	u.later(pendingDrop, ids)
+	return nil
 }

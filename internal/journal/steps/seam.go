@@ -22,6 +22,10 @@ type Database interface {
 	// GateTimes are the instants of an account's gate: as Tx.KeepGate got them, where
 	// the database remembers that.
 	GateTimes(a *rows.Account) (until, since time.Time)
+	// LeaseTerm is the term in which this process may read and mark the outbox: 0
+	// where it never acquired the relay lease, or where no other process can. False:
+	// it has released the lease.
+	LeaseTerm() (term int64, held bool)
 }
 
 // A Clock translates between the database's time and instants of this process.

@@ -27,6 +27,7 @@ type Unit struct {
 	attempts   entities[rows.Attempt]
 	reviews    entities[rows.Review]
 	intents    entities[rows.Intent]
+	places     entities[rows.Published] // where events were published
 
 	inserts  []insert
 	deferred []statement
@@ -76,6 +77,7 @@ func newUnit(j *Journal, tx Tx) *Unit {
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
 	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
+	u.places.table = t.published
 	return u
 }
 
@@ -167,6 +169,7 @@ func (u *Unit) flush() error {
 	add(u.attempts.changes(u))
 	add(u.reviews.changes(u))
 	add(u.intents.changes(u))
+	add(u.places.changes(u))
 	of := make(map[*rows.Table]int)
 	for _, i := range u.inserts {
 		n, ok := of[i.table]
