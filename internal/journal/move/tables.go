@@ -89,7 +89,7 @@ func FactFates() map[string]Fate {
 	return map[string]Fate{
 		"identity": Carried, "origin": Carried, "created": Carried, "keyset_check": Carried, "recoveries": Carried, "floor": Carried,
 		"history": Counted, "pruning": Counted,
-		"place": Left, "clock": Left, "commits": Left, "worker": Left, Moving: Left, Moved: Left,
+		"place": Left, "clock": Left, "commits": Left, "worker": Left, "pruning_at": Left, Moving: Left, Moved: Left,
 		"copied": Refused, "recovering": Refused,
 	}
 }

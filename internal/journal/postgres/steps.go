@@ -375,6 +375,18 @@ func (t *stepTx) KeepAccount(id int64, name string) {
 	t.after = append(t.after, func() { t.j.accounts[name], t.j.names[id] = id, name })
 }
 
+func (t *stepTx) PruneAlone() (alone bool, err error) {
+	var b pgx.Batch
+	b.Queue("SELECT pg_try_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockPrune))
+	err = t.trip(&b, func(_ int, r pgx.Rows) error {
+		return handOut(r, func(_ []string, values []any) error {
+			alone, _ = values[0].(bool)
+			return nil
+		})
+	})
+	return alone, err
+}
+
 func (t *stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }

@@ -24,7 +24,7 @@
 --   history       both: requests sent before it may be unknown to the journal
 --   floor         both: new shops get ids above it
 --   pruning       both: the time by which ages are counted
---   pruning_at    PostgreSQL: when pruning was set
+--   pruning_at    both: when pruning was set
 --   place         both: which file or database the journal was opened in last
 --   worker        both: what a worker reports; its name is "worker/" and the worker's id
 --   copied        both: when this copy was made; it must be recovered before it is used

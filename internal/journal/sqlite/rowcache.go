@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"slices"
+
 	"invoicebox-worker/internal/journal/rows"
 )
 
@@ -63,6 +65,16 @@ func (c *rowCache) commit() {
 func (c *rowCache) rollback() {
 	clear(c.changed)
 	c.changed = c.changed[:0]
+}
+
+// clearTable forgets all rows of a table: a statement may have changed any of them.
+func (c *rowCache) clearTable(name string) {
+	c.changed = slices.DeleteFunc(c.changed, func(r cachedRow) bool { return r.table.Name == name })
+	for t := range c.byTable {
+		if t.Name == name {
+			delete(c.byTable, t)
+		}
+	}
 }
 
 // clear forgets all: a statement may have changed any row.

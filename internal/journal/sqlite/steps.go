@@ -211,8 +211,33 @@ func (t stepTx) write(table *rows.Table, text string, row any, mask uint64) erro
 	return err
 }
 
+// Exec forgets what is remembered of the table that a statement writes to.
 func (t stepTx) Exec(q steps.Query, args ...any) (int64, error) {
-	return t.exec(t.j.texts.of(q), arguments(args)...)
+	text := t.j.texts.of(q)
+	table := targetTable(text)
+	if table == "" {
+		return t.exec(text, arguments(args)...)
+	}
+	n, err := t.conn.exec(text, arguments(args)...)
+	if n > 0 || err != nil {
+		t.dirty = true
+		t.j.writer.rows.clearTable(table)
+		if table == "dead_letter" {
+			t.j.writer.kept.counted = false
+		}
+	}
+	return n, err
+}
+
+// targetTable names the table that a statement writes to, "" where that cannot be seen.
+func targetTable(text string) string {
+	for _, verb := range []string{"UPDATE ", "DELETE FROM ", "INSERT INTO "} {
+		if rest, ok := strings.CutPrefix(text, verb); ok {
+			table, _, _ := strings.Cut(rest, " ")
+			return table
+		}
+	}
+	return ""
 }
 
 func (t stepTx) series(s steps.Series) *int64 {
@@ -257,6 +282,9 @@ func (t stepTx) KeepAccount(id int64, name string) {
 		delete(w.names, id)
 	})
 }
+
+// PruneAlone is true: one process holds the file.
+func (t stepTx) PruneAlone() (bool, error) { return true, nil }
 
 func (t stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents

@@ -70,7 +70,7 @@ var facts = [...]FactRow{
 	History:      {"history", FactTime, OnBoth},
 	Floor:        {"floor", FactNumber, OnBoth},
 	Pruning:      {"pruning", FactTime, OnBoth},
-	PruningAt:    {"pruning_at", FactTime, OnPostgreSQL},
+	PruningAt:    {"pruning_at", FactTime, OnBoth},
 	Place:        {"place", FactText, OnBoth},
 	Worker:       {"worker", FactText, OnBoth},
 	Copied:       {"copied", FactTime, OnBoth},

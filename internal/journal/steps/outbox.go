@@ -20,10 +20,10 @@ type eventKey struct {
 }
 
 const (
-	eventRow Query = "SELECT id FROM outbox WHERE shop = $1 AND event = $2"
+	eventRow Query = "SELECT id FROM outbox WHERE shop = $1 AND event = $2 FOR KEY SHARE"
 	// eventRows is for databases that take lists of bytes.
 	eventRows Query = `SELECT o.shop, o.event, o.id FROM unnest($1::bigint[], $2::bytea[]) AS x(shop, event)
-		CROSS JOIN LATERAL (SELECT shop, event, id FROM outbox WHERE shop = x.shop AND event = x.event OFFSET 0) o
+		CROSS JOIN LATERAL (SELECT shop, event, id FROM outbox WHERE shop = x.shop AND event = x.event OFFSET 0 FOR KEY SHARE) o
 -- sqlite:
 `
 )

@@ -94,6 +94,9 @@ type Tx interface {
 	KeepAccount(id int64, name string)
 	// Signal tells after the commit who waits.
 	Signal(s Signals)
+	// PruneAlone tells whether no other process forgets rows now. None begins until
+	// the end of the transaction.
+	PruneAlone() (bool, error)
 }
 
 // Signals say what a transaction has brought.

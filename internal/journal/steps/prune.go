@@ -1,0 +1,295 @@
+package steps
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+// A pruneTarget is how rows of a kind are forgotten. Read gives, above $1 and by id,
+// at most $2 rows: whether one may go when it is older than $3, and what else the
+// kind needs. Newest is the row with the highest id, which stays: ids go on from it.
+type pruneTarget struct {
+	read, newest Query
+	run          func(*Unit, []pruneRow) (int64, error)
+}
+
+func pruneTargetOf(what journal.Forgettable) (pruneTarget, bool) {
+	t, ok := map[journal.Forgettable]pruneTarget{
+		journal.ForgetOperations:  {operationsOld, newestOperation, (*Unit).forgetOperations},
+		journal.ForgetAttempts:    {attemptsOld, newestAttempt, (*Unit).forgetAttempts},
+		journal.ForgetEvents:      {eventsOld, newestEvent, (*Unit).forgetEvents},
+		journal.ForgetResults:     {resultsOld, newestOutbox, (*Unit).forgetResults},
+		journal.ForgetRepublished: {republishedOld, newestRepublish, (*Unit).forgetRepublished},
+		journal.ForgetIntents:     {intentsOld, newestIntent, (*Unit).forgetIntents},
+		journal.ForgetDeadLetters: {lettersOld, newestLetter, (*Unit).forgetLetters},
+	}[what]
+	return t, ok
+}
+
+type pruneRow struct {
+	ID      int64  `db:"id"`
+	Made    int64  `db:"made"`
+	Old     bool   `db:"old"`
+	Free    bool   `db:"free"` // of an event: no operation's run began with it
+	Topic   string `db:"topic"`
+	Source  string `db:"source"`
+	EventID string `db:"event_id"`
+	Outbox  int64  `db:"outbox"` // of a dead letter: the event that told of it
+}
+
+// What may go once may go for ever: nobody brings it back to what it was before.
+// So nothing is locked but published events, which can be queued again. An
+// operation has ended in the states 30 and 31.
+const (
+	operationsOld Query = `SELECT o.id, (SELECT b.created FROM operation_body b WHERE b.id = o.id) AS made,
+			o.kind = 1 AND o.state IN (30, 31) AND o.late = 0 AND o.changed < $3 AND o.id IS DISTINCT FROM (SELECT s.invited_operation FROM shop s WHERE s.id = o.shop)
+			AND EXISTS (SELECT 1 FROM operation_body b CROSS JOIN operation_body n
+				WHERE b.id = o.id AND n.key_scope = b.key_scope AND n.kind = b.kind AND n.mac = b.mac AND n.generation > b.generation)
+			AND NOT EXISTS (SELECT 1 FROM attempt t WHERE t.operation = o.id AND t.ended IS NULL)
+			AND NOT EXISTS (SELECT 1 FROM intent i WHERE i.operation = o.id AND i.state = 1) AS old
+		FROM operation o WHERE o.id > $1 ORDER BY o.id LIMIT $2`
+	attemptsOld Query = `SELECT t.id, t.started AS made, (t.operation IS NULL OR t.ended < $3)
+			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = t.operation), TRUE)
+			AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id) AS old
+		FROM attempt t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
+	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free,
+			(SELECT p.name FROM topic p WHERE p.id = e.topic) AS topic, e.source, e.event_id
+		FROM event e WHERE e.id > $1 ORDER BY e.id LIMIT $2`
+	published = "EXISTS (SELECT 1 FROM outbox_published p WHERE p.outbox = x.id AND p.at < $3) AND NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.row = x.id)"
+	notAgain  = "NOT EXISTS (SELECT 1 FROM outbox_pending w /*+ INDEXED BY outbox_pending_again */ WHERE w.outbox = x.id AND w.row <> w.outbox)"
+
+	resultsOld Query = `SELECT x.id, x.created AS made, x.shop IS NOT NULL AND ` + published + ` AND ` + notAgain + `
+			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = x.operation), TRUE)
+			AND (SELECT s.sequence > x.sequence AND x.event IS DISTINCT FROM s.active_event FROM shop s WHERE s.id = x.shop) AS old
+		FROM outbox x WHERE x.id > $1 ORDER BY x.id LIMIT $2`
+	republishedOld Query = `SELECT x.row AS id, x.at AS made, x.at < $3 AND NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.row = x.row) AS old
+		FROM republish x WHERE x.row > $1 ORDER BY x.row LIMIT $2`
+	intentsOld Query = "SELECT i.id, i.at AS made, i.state <> 1 AND i.ended < $3 AS old FROM intent i WHERE i.id > $1 ORDER BY i.id LIMIT $2"
+	lettersOld Query = `SELECT l.id, l.received AS made, coalesce((SELECT ` + published + ` FROM outbox x WHERE x.id = l.outbox), TRUE)
+			AND l.outbox IS DISTINCT FROM (SELECT max(id) FROM outbox) AS old, l.outbox
+		FROM dead_letter l WHERE l.id > $1 ORDER BY l.id LIMIT $2`
+
+	newestOperation Query = "SELECT max(id) AS id FROM operation"
+	newestAttempt   Query = "SELECT max(id) AS id FROM attempt"
+	newestEvent     Query = "SELECT max(id) AS id FROM event"
+	newestOutbox    Query = "SELECT max(id) AS id FROM outbox"
+	newestRepublish Query = "SELECT max(row) AS id FROM republish"
+	newestIntent    Query = "SELECT max(id) AS id FROM intent"
+	newestLetter    Query = "SELECT max(id) AS id FROM dead_letter"
+	firstEvent      Query = "SELECT received AS n FROM event WHERE id = (SELECT min(id) FROM event)"
+)
+
+// Prune forgets a few rows in one transaction. The room that they took is used
+// again.
+func (j *Journal) Prune(ctx context.Context, p journal.Prune) (got journal.Pruned, err error) {
+	target, ok := pruneTargetOf(p.What)
+	if !ok {
+		return got, fmt.Errorf("%w: rows of kind %d to forget", journal.ErrNotFound, p.What)
+	}
+	p.Limit = bounded(p.Limit)
+	var done journal.Pruned
+	err = j.db.Write(ctx, &Request{Records: p.Limit, Do: func(u *Unit) (err error) {
+		done, err = u.prune(p, target)
+		return err
+	}})
+	if err == nil {
+		got = done
+	}
+	return got, err
+}
+
+func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, err error) {
+	alone, err := u.tx.PruneAlone()
+	if err != nil {
+		return got, u.fail(err)
+	}
+	if !alone {
+		return got, nil // another replica does it
+	}
+	at, err := u.pruneTime(p)
+	if err != nil {
+		return got, err
+	}
+	before := at - p.Keep.Microseconds()
+	newest, err := first[idRow](u, target.newest)
+	if err != nil {
+		return got, err
+	}
+	var old []pruneRow
+	seen, young := 0, false
+	if err := each(u, target.read, []any{p.After, p.Limit, before}, func(r *pruneRow) error {
+		seen++
+		got.Next = r.ID
+		switch {
+		case r.Made > u.now: // by a clock that was ahead: nobody knows
+		case r.Made >= before:
+			young = true // and so is what comes after
+		case r.Old && r.ID != newest.ID:
+			old = append(old, *r)
+		}
+		return nil
+	}); err != nil {
+		return got, err
+	}
+	if seen < p.Limit || young {
+		got.Next = 0
+	}
+	if len(old) == 0 {
+		return got, nil
+	}
+	n, err := target.run(u, old)
+	got.Rows = int(n)
+	return got, err
+}
+
+// pruneTime is the time by which ages are counted. However many replicas say for
+// how long they were at work, it goes on by no more than as if one was.
+func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
+	was, err := u.numberFact(Pruning)
+	if err != nil {
+		return 0, err
+	}
+	worked := p.Worked.Microseconds()
+	if was == 0 {
+		oldest, err := first[number](u, firstEvent)
+		if err != nil {
+			return 0, err
+		}
+		if was = u.now; oldest != nil {
+			was = min(was, oldest.N)
+		}
+	} else {
+		set, err := u.numberFact(PruningAt)
+		if err != nil {
+			return 0, err
+		}
+		if set == 0 {
+			set = u.now
+		}
+		worked = min(worked, max(0, u.now-set))
+	}
+	if p.Worked <= 0 {
+		return min(was, u.now), nil
+	}
+	at := min(u.now, was+journal.PruneSpeed*worked)
+	if err := u.setNumber(Pruning, at); err != nil {
+		return 0, err
+	}
+	return at, u.setNumber(PruningAt, u.now)
+}
+
+const (
+	attemptsOfDrop  Query = "DELETE FROM attempt WHERE operation = ANY($1) AND id < (SELECT max(id) FROM attempt)"
+	bodiesDrop      Query = "DELETE FROM operation_body WHERE id = ANY($1)"
+	operationsDrop  Query = "DELETE FROM operation WHERE id = ANY($1)"
+	attemptsDrop    Query = "DELETE FROM attempt WHERE id = ANY($1)"
+	eventsDrop      Query = "DELETE FROM event WHERE id = ANY($1)"
+	publishedDrop   Query = "DELETE FROM outbox_published WHERE outbox = ANY($1)"
+	outboxDrop      Query = "DELETE FROM outbox WHERE id = ANY($1)"
+	republishedDrop Query = "DELETE FROM republish WHERE row = ANY($1)"
+	intentsDrop     Query = "DELETE FROM intent WHERE id = ANY($1)"
+	lettersDrop     Query = "DELETE FROM dead_letter WHERE id = ANY($1)"
+	inboxDrop       Query = `DELETE FROM inbox WHERE identity = ANY(ARRAY(SELECT decode(x, 'hex') FROM unnest($1::text[]) AS x)) AND event = ANY($2)
+-- sqlite:
+DELETE FROM inbox WHERE identity IN (SELECT unhex(value) FROM json_each($1)) AND event IN (SELECT value FROM json_each($2))`
+
+	// endsKept keeps what published events say of where their topics end.
+	endsKept Query = `INSERT INTO published_end (type, part, next_offset) SELECT x.type, p.part, max(p.record_offset) + 1
+		FROM outbox_published p CROSS JOIN outbox x WHERE x.id = p.outbox AND p.outbox = ANY($1) AND p.record_offset >= 0 GROUP BY x.type, p.part
+		ON CONFLICT (type, part) DO UPDATE SET next_offset = greatest(published_end.next_offset, excluded.next_offset)`
+	// outboxLocked locks events, which keeps others from queueing them again.
+	outboxLocked Query = "SELECT id FROM outbox WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"
+	outboxIdle   Query = "SELECT x.id FROM outbox x WHERE x.id = ANY($1) AND " + notAgain
+)
+
+// gone runs statements that name rows by a list, and counts what is gone.
+func (u *Unit) gone(ids []int64, statements ...Query) (n int64, err error) {
+	for _, q := range statements {
+		k, err := u.exec(q, ids)
+		if err != nil {
+			return n, err
+		}
+		n += k
+	}
+	return n, nil
+}
+
+func pruned(old []pruneRow) []int64 {
+	ids := make([]int64, len(old))
+	for i, r := range old {
+		ids[i] = r.ID
+	}
+	return ids
+}
+
+func (u *Unit) forgetOperations(old []pruneRow) (int64, error) {
+	return u.gone(pruned(old), attemptsOfDrop, bodiesDrop, operationsDrop)
+}
+
+func (u *Unit) forgetAttempts(old []pruneRow) (int64, error) {
+	return u.gone(pruned(old), attemptsDrop)
+}
+
+// forgetEvents finds the inbox's rows by what their identities are made of.
+func (u *Unit) forgetEvents(old []pruneRow) (int64, error) {
+	identities, free := make([]string, len(old)), make([]int64, 0, len(old))
+	for i, r := range old {
+		identity := schemas.Identity(r.Topic, r.Source, r.EventID)
+		identities[i] = hex.EncodeToString(identity[:])
+		if r.Free {
+			free = append(free, r.ID)
+		}
+	}
+	n, err := u.exec(inboxDrop, identities, pruned(old))
+	if err != nil {
+		return 0, err
+	}
+	k, err := u.gone(free, eventsDrop)
+	return n + k, err
+}
+
+func (u *Unit) forgetResults(old []pruneRow) (int64, error) { return u.forgetOutbox(pruned(old)) }
+
+// forgetOutbox locks the events, and looks once more whether somebody queued one of
+// them just before.
+func (u *Unit) forgetOutbox(ids []int64) (int64, error) {
+	for _, q := range []Query{outboxLocked, outboxIdle} {
+		var left []int64
+		if err := each(u, q, []any{ids}, func(r *idRow) error {
+			left = append(left, r.ID)
+			return nil
+		}); err != nil {
+			return 0, err
+		}
+		ids = left
+	}
+	if _, err := u.exec(endsKept, ids); err != nil {
+		return 0, err
+	}
+	return u.gone(ids, publishedDrop, outboxDrop)
+}
+
+func (u *Unit) forgetRepublished(old []pruneRow) (int64, error) {
+	return u.gone(pruned(old), republishedDrop)
+}
+
+func (u *Unit) forgetIntents(old []pruneRow) (int64, error) {
+	return u.gone(pruned(old), intentsDrop)
+}
+
+func (u *Unit) forgetLetters(old []pruneRow) (int64, error) {
+	n, err := u.gone(pruned(old), lettersDrop)
+	if err != nil {
+		return n, err
+	}
+	events := make([]int64, len(old))
+	for i, r := range old {
+		events[i] = r.Outbox
+	}
+	k, err := u.forgetOutbox(events)
+	return n + k, err
+}
