@@ -335,10 +335,11 @@ func (t *tx) parts(n int, keys func(i int) []string, run func(i int, t *tx) erro
 func (t *tx) follow(f func()) { t.after = append(t.after, f) }
 
 // transient tells whether the same transaction may succeed when it is made
-// again: it lost against another replica's, or somebody canceled it.
+// again: it lost against another replica's, which may have made the same row at the
+// same moment, or somebody canceled it.
 func transient(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code == "40P01" || e.Code == "40001" || e.Code == "55P03" || e.Code == "57014"
+		return e.Code == "40P01" || e.Code == "40001" || e.Code == "55P03" || e.Code == "57014" || e.Code == "23505"
 	}
 	return false
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -165,32 +167,36 @@ func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request,
 	keys := slices.SortedFunc(maps.Keys(unknown), func(a, b journal.ShopKey) int {
 		return cmp.Or(cmp.Compare(j.accounts[a.Account], j.accounts[b.Account]), cmp.Compare(a.Shop, b.Shop))
 	})
-	accounts, names := make([]int64, 0, len(keys)), make([]string, 0, len(keys))
-	for _, k := range keys {
-		if id, ok := j.accounts[k.Account]; ok {
-			accounts, names = append(accounts, id), append(names, k.Shop)
+	missing := func() (accounts []int64, names []string) {
+		for _, k := range keys {
+			if id, ok := j.accounts[k.Account]; ok {
+				if _, ok := j.shops[k]; !ok {
+					accounts, names = append(accounts, id), append(names, k.Shop)
+				}
+			}
 		}
+		return accounts, names
 	}
 	keep := func(r row) {
 		j.shops[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
 	}
 	const find = `SELECT s.id, s.account, s.name FROM unnest($1::bigint[], $2::text[]) AS x(a, n) JOIN shop s ON s.account = x.a AND s.name = x.n`
+	accounts, names := missing()
 	if err := j.look(ctx, conn, find, keep, accounts, names); err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if _, ok := j.shops[k]; ok {
-			continue
-		}
-		// Mostly none is there: all are asked for again after they were made.
-		if err := j.look(ctx, conn, `INSERT INTO shop (account, name, sequence, version) SELECT a, n, f, f FROM unnest($1::bigint[], $2::text[]) AS x(a, n), (SELECT `+floorRead+` AS f) y
-			ORDER BY a, n ON CONFLICT DO NOTHING`,
-			func(row) {}, accounts, names); err != nil {
-			return err
-		}
-		return j.look(ctx, conn, find, keep, accounts, names)
+	if accounts, names = missing(); len(names) == 0 {
+		return nil
 	}
-	return nil
+	if err := j.look(ctx, conn, `INSERT INTO shop (account, name, sequence, version) SELECT a, n, f, f FROM unnest($1::bigint[], $2::text[]) AS x(a, n), (SELECT `+floorRead+` AS f) y
+		ORDER BY a, n ON CONFLICT DO NOTHING RETURNING id, account, name`, keep, accounts, names); err != nil {
+		return err
+	}
+	// Another replica may have made some at the same moment.
+	if accounts, names = missing(); len(names) == 0 {
+		return nil
+	}
+	return j.look(ctx, conn, find, keep, accounts, names)
 }
 
 // openInvitees finds the shops that chose another provider and have something
@@ -326,7 +332,9 @@ func (b *batch) begin(ctx context.Context, l locks) error {
 	return err
 }
 
-// commit writes what was gathered and commits, in one round trip.
+// commit writes what was gathered and commits, in one round trip. Its error wraps
+// errTransaction where the server has refused a statement before the commit: then it
+// did not commit.
 func (b *batch) commit(ctx context.Context) error {
 	var p pgx.Batch
 	for _, l := range b.late {
@@ -349,7 +357,8 @@ func (b *batch) commit(ctx context.Context) error {
 		}
 		if err != nil {
 			_ = results.Close()
-			if i < len(b.late) && !b.conn.IsClosed() { // before COMMIT: nothing was kept
+			_, refused := errors.AsType[*pgconn.PgError](err)
+			if refused && i < len(b.late) && !b.conn.IsClosed() { // before COMMIT: nothing was kept
 				err = fmt.Errorf("%w: %s: %w", errTransaction, b.late[i].what, err)
 			}
 			return err

@@ -74,8 +74,6 @@ type Journal struct {
 	recovers atomic.Bool               // this process has begun a recovery
 	gates    gateTimes
 
-	keys atomic.Pointer[keysInUse] // all of this process's; nil: it has not said
-
 	queue      *queue.Queue[*request]
 	written    chan struct{}
 	statements atomic.Int64
@@ -91,7 +89,6 @@ type Journal struct {
 	replanAt int64     // of statements: plans are made anew
 	accounts map[string]int64
 	names    map[int64]string
-	topics   map[string]int64
 	ledgers  map[string]int64
 	shops    map[journal.ShopKey]int64
 	facts    map[int64]facts
@@ -123,10 +120,10 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue:    queue.New[*request](),
 		freed:    make(chan struct{}, 1),
-		accounts: make(map[string]int64), names: make(map[int64]string), topics: make(map[string]int64), ledgers: make(map[string]int64),
+		accounts: make(map[string]int64), names: make(map[int64]string), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
 	}
-	j.Journal, j.rowTexts = steps.New(database{j}, true), make(rowTexts)
+	j.Journal, j.rowTexts = steps.New(database{j}, true, o.Planner), make(rowTexts)
 	if j.bounds = o.bounds; j.bounds == (bounds{}) {
 		j.bounds = usual
 	}

@@ -73,20 +73,3 @@ func (t *tx) account(name string) (int64, error) {
 	t.follow(func() { t.j.accounts[name], t.j.names[id] = id, name })
 	return id, nil
 }
-
-// topic gives a topic its small number.
-func (t *tx) topic(name string) (int64, error) {
-	if id, ok := t.j.topics[name]; ok {
-		return id, nil
-	}
-	as, err := t.together(ask{"INSERT INTO topic (name) VALUES ($1) ON CONFLICT DO NOTHING", []any{name}}, ask{"SELECT id FROM topic WHERE name = $1", []any{name}})
-	if err != nil {
-		return 0, err
-	}
-	if len(as[1].rows) == 0 {
-		return 0, fmt.Errorf("%w: a topic's number is another replica's by now", errTransaction)
-	}
-	id := as[1].rows[0].int(0)
-	t.follow(func() { t.j.topics[name] = id })
-	return id, nil
-}

@@ -82,11 +82,8 @@ type restored struct {
 
 // restoreRun is for an operation whose run an event that was read again has
 // just begun.
-func (t *tx) restoreRun(operation, exit int64) error {
+func (t *tx) restoreRun(operation int64) error {
 	rec := t.j.recovery
-	if rec == nil || exit != stored.ExitPlanned && exit != stored.ExitRerun {
-		return nil
-	}
 	word, err := t.restore(operation, false)
 	if err == nil && word != "" {
 		t.follow(func() { rec.spoken(map[string]int{word: 1}, 1) })

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -251,18 +252,22 @@ func (t *stepTx) queue(what string, rows int, sql string, args []any) {
 	t.late = append(t.late, late{sql: sql, args: args, rows: rows, what: what})
 }
 
-// sortRows puts rows in the order of their keys: replicas write in one order.
+// sortRows puts rows in the order of their keys: replicas write in one order. Rows
+// whose keys the database gives stay in their own.
 func sortRows(x *rows.Table, list []any) {
-	slices.SortFunc(list, func(a, b any) int {
+	slices.SortStableFunc(list, func(a, b any) int {
 		for i, c := range x.Columns {
 			if !c.Key {
 				continue
 			}
 			var n int
-			if c.Kind == rows.Integer {
+			switch c.Kind {
+			case rows.Integer:
 				n = cmp.Compare(x.Int(a, i), x.Int(b, i))
-			} else {
-				n = strings.Compare(fmt.Sprint(x.Value(a, i)), fmt.Sprint(x.Value(b, i)))
+			case rows.Text:
+				n = strings.Compare(x.Str(a, i), x.Str(b, i))
+			case rows.Blob:
+				n = bytes.Compare(x.Bytes(a, i), x.Bytes(b, i))
 			}
 			if n != 0 {
 				return n
@@ -354,6 +359,40 @@ func (t *stepTx) AccountName(id int64) string { return t.j.names[id] }
 func (t *stepTx) ShopOf(operation int64) (int64, bool) {
 	f, ok := t.j.facts[operation]
 	return f.shop, ok
+}
+
+func (t *stepTx) Shop(k journal.ShopKey) (shop, account int64, ok bool) {
+	shop, ok = t.j.shops[k]
+	return shop, t.j.accounts[k.Account], ok
+}
+
+// MakeShop finds what was made before the transaction.
+func (t *stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
+	id, ok := t.j.shops[k]
+	if !ok {
+		return 0, nil, fmt.Errorf("journal: shop %q of account %q was not made", k.Shop, k.Account)
+	}
+	return id, nil, nil
+}
+
+func (t *stepTx) Invited(k journal.ShopKey) (int64, error) { return t.invited[k], nil }
+
+func (t *stepTx) Recovering() bool { return t.j.recovery != nil }
+
+// RestoreRun runs beside what waits for the end of the steps.
+func (t *stepTx) RestoreRun(operation int64) error {
+	if err := t.trip(&pgx.Batch{}, nil); err != nil {
+		return err
+	}
+	jobs := t.jobs
+	t.jobs = nil
+	o := t.add(func(t *tx) error { return t.restoreRun(operation) }, nil, nil)
+	err := t.all(t.ctx)
+	t.jobs = jobs
+	if err == nil {
+		err = o.err
+	}
+	return err
 }
 
 func (t *stepTx) PermitsBack(a *rows.Attempt, was, is int64, counts bool) {

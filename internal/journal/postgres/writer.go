@@ -267,7 +267,11 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		if transient(err) || errors.Is(err, errTransaction) && !b.alone {
 			next = apart
 		}
-		j.disconnect()
+		if errors.Is(err, errTransaction) {
+			b.rollback(ctx)
+		} else {
+			j.disconnect()
+		}
 		return fail(fmt.Errorf("journal: commit: %w", readable(err))), next
 	}
 	b.publish()

@@ -219,6 +219,34 @@ type Event struct {
 	TraceState   string       `db:"tracestate,fixed"`
 }
 
+// An Inbox row says that an event was taken.
+type Inbox struct {
+	Identity []byte `db:"identity,key"` // of (topic, source, id)
+	Event    int64  `db:"event,fixed"`
+}
+
+// A DeadLetter is a record that could not be taken.
+type DeadLetter struct {
+	ID           int64  `db:"id,key,auto"`
+	Topic        int64  `db:"topic,fixed"`
+	Part         int64  `db:"part,fixed"`
+	RecordOffset int64  `db:"record_offset,fixed"`
+	RecordTime   int64  `db:"record_time,null,fixed"`
+	Received     int64  `db:"received,fixed"`
+	Size         int64  `db:"size,fixed"`
+	Outbox       int64  `db:"outbox,fixed"` // the event that tells of it
+	Replayed     int64  `db:"replayed,null"`
+	EventID      string `db:"event_id,fixed"`
+	Reason       string `db:"reason,fixed"`
+	Place        string `db:"place,fixed"`
+	Digest       []byte `db:"digest,null,fixed"`
+	Record       []byte `db:"record,null,fixed"` // sealed; NULL where it is not kept
+	RecordKey    int64  `db:"record_key,null,fixed"`
+	Account      string `db:"account,fixed"`
+	Shop         string `db:"shop,fixed"`
+	MessageKey   string `db:"message_key,fixed"`
+}
+
 // An Audit row is an act of a person, or of the worker on a person's behalf.
 type Audit struct {
 	ID      int64  `db:"id,key,auto"`

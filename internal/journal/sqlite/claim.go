@@ -341,12 +341,3 @@ func (t *tx) release(shop int64) error {
 		int64(journal.Planned), int64(journal.Call), t.now, stored.LaneHeld, t.now, id)
 	return err
 }
-
-// busy tells whether something holds the shop's lane.
-func (t *tx) busy(shop int64) (bool, error) {
-	r, err := t.one("SELECT EXISTS (SELECT 1 FROM operation WHERE shop = ? AND lane = 1)", shop)
-	if err != nil {
-		return false, err
-	}
-	return r.int(0) != 0, nil
-}

@@ -42,7 +42,7 @@ func (j *Journal) openHeld(ctx context.Context) error {
 		return err
 	}
 	j.writer = &writer{conn: c, rowTexts: make(rowTexts), rows: newRowCache()}
-	j.writer.tx.j = j
+	j.writer.tx.j, j.writer.tx.shops = j, make(map[int64]journal.ShopKey)
 	if err := ownFile(c); err != nil {
 		return err
 	}

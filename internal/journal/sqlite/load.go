@@ -14,7 +14,7 @@ import (
 // before the rows are written, so that rows can name each other; one that is
 // not used leaves a gap.
 type ids struct {
-	shop, event, operation, attempt, out, letter int64
+	shop, event, operation, attempt, out int64
 }
 
 func next(id *int64) int64 {
@@ -87,7 +87,6 @@ func (w *writer) loadIn(j *Journal) error {
 		{&w.ids.operation, "SELECT max(id) FROM operation"},
 		{&w.ids.attempt, "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(attempt) FROM receipt), 0))"},
 		{&w.ids.out, "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(row) FROM republish), 0))"},
-		{&w.ids.letter, "SELECT max(id) FROM dead_letter"},
 	} {
 		r, err := c.one(x.query)
 		if err != nil {
@@ -104,7 +103,6 @@ func (w *writer) loadIn(j *Journal) error {
 		query string
 	}{
 		{&w.accounts, "SELECT id, name FROM account"},
-		{&w.topics, "SELECT id, name FROM topic"},
 		{&w.ledgerID, "SELECT id, name FROM ledger"},
 	} {
 		*x.to = make(map[string]int64)

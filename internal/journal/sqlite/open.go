@@ -102,13 +102,11 @@ type writer struct {
 	conn *conn // nil while it has to be opened again
 	tx   tx
 	ids  ids
-	kept keptLetters
 	// New shops begin above it: see journal.Journal.RaiseFloor.
 	floor int64
 	// Rows that are asked for all the time and never change.
 	accounts map[string]int64
 	names    map[int64]string
-	topics   map[string]int64
 	closed   map[int64]closed // by account
 	ledgerID map[string]int64
 
@@ -159,7 +157,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		queue: queue.New[*request](), space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot, checkRows: o.checkRows,
 	}
-	j.Journal = steps.New(database{j}, false)
+	j.Journal = steps.New(database{j}, false, o.Planner)
 	if j.mark == nil {
 		j.mark = fileMark
 	}

@@ -75,14 +75,9 @@ type restored struct {
 	id, receipt, activeVersion int64
 }
 
-// restoreRun is for an operation whose run an event that was read again has
+// RestoreRun is for an operation whose run an event that was read again has
 // just begun.
-func (t *tx) restoreRun(operation, exit int64) error {
-	if t.j.writer.recovery == nil || exit != stored.ExitPlanned && exit != stored.ExitRerun {
-		return nil
-	}
-	return t.restore(operation, false)
-}
+func (t stepTx) RestoreRun(operation int64) error { return t.restore(operation, false) }
 
 // restore asks what an operation comes to, and does it.
 func (t *tx) restore(id int64, last bool) error {

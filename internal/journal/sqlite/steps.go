@@ -187,10 +187,14 @@ func (t stepTx) Save(changes []steps.Change) error {
 	return nil
 }
 
-// cache has memory follow a row that was written, where it may change again.
+// cache has memory follow a row that was written, where it may change again. One whose
+// key the file gave is read when it is asked for.
 func (t stepTx) cache(table *rows.Table, row any) {
-	if table.Changes() {
-		t.j.writer.rows.change(table, table.Int(row, 0), table.Clone(row))
+	if !table.Changes() {
+		return
+	}
+	if key := table.Int(row, 0); key != 0 {
+		t.j.writer.rows.change(table, key, table.Clone(row))
 	}
 }
 
@@ -223,7 +227,7 @@ func (t stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 		t.dirty = true
 		t.j.writer.rows.clearTable(table)
 		if table == "dead_letter" {
-			t.j.writer.kept.counted = false
+			t.j.RecountLetters()
 		}
 	}
 	return n, err
@@ -242,7 +246,7 @@ func targetTable(text string) string {
 
 func (t stepTx) series(s steps.Series) *int64 {
 	ids := &t.j.writer.ids
-	return map[steps.Series]*int64{steps.EventIDs: &ids.event, steps.OperationIDs: &ids.operation, steps.AttemptIDs: &ids.attempt, steps.OutboxIDs: &ids.out, steps.LetterIDs: &ids.letter}[s]
+	return map[steps.Series]*int64{steps.EventIDs: &ids.event, steps.OperationIDs: &ids.operation, steps.AttemptIDs: &ids.attempt, steps.OutboxIDs: &ids.out}[s]
 }
 
 func (t stepTx) Later(q steps.Query, args ...any) error {
@@ -258,6 +262,41 @@ func (t stepTx) ShopOf(operation int64) (int64, bool) {
 	f, ok := t.j.writer.facts[operation]
 	return f.shop, ok
 }
+
+// Shop is for databases that make shops before the transaction.
+func (t stepTx) Shop(journal.ShopKey) (shop, account int64, ok bool) { return 0, 0, false }
+
+// MakeShop finds a shop, whose name is kept for what follows in this transaction.
+func (t stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
+	account := t.j.writer.accounts[k.Account]
+	r, err := t.one("SELECT id FROM shop WHERE account = ? AND name = ?", account, k.Shop)
+	if err != nil {
+		return 0, nil, err
+	}
+	if r != nil {
+		t.shops[r.int(0)] = k
+		return r.int(0), nil, nil
+	}
+	floor := t.j.writer.floor
+	made := &rows.Shop{ID: next(&t.j.writer.ids.shop), Account: account, Name: k.Shop, Sequence: floor, Version: floor}
+	t.shops[made.ID] = k
+	return made.ID, made, nil
+}
+
+// Invited looks into the database only where a shop of the same hash has an open
+// invitation.
+func (t stepTx) Invited(k journal.ShopKey) (int64, error) {
+	if t.j.writer.invitees[t.j.writer.hash(k)] == 0 {
+		return 0, nil
+	}
+	r, err := t.one("SELECT id FROM shop WHERE account = ? AND name = ?", t.j.writer.accounts[k.Account], k.Shop)
+	if err != nil || r == nil {
+		return 0, err
+	}
+	return r.int(0), nil
+}
+
+func (t stepTx) Recovering() bool { return t.j.writer.recovery != nil }
 
 func (t stepTx) PermitsBack(a *rows.Attempt, _, is int64, counts bool) {
 	t.ends = append(t.ends, permitEnd{id: journal.AttemptID(a.ID), ledgers: a.Ledgers, from: is, counted: counts})
@@ -301,11 +340,15 @@ func (t stepTx) saved(was, is any) error {
 		}
 		opened := before != nil && before.State.Open()
 		if r.Kind == journal.Invite && opened != r.State.Open() {
-			f, err := t.facts(r.ID)
-			if err != nil {
-				return err
+			k, ok := t.shops[r.Shop]
+			if !ok {
+				f, err := t.facts(r.ID)
+				if err != nil {
+					return err
+				}
+				k = f.key
 			}
-			t.invitation(f.key, r.State.Open())
+			t.invitation(k, r.State.Open())
 		}
 		if !r.State.Open() {
 			delete(t.j.writer.facts, r.ID)

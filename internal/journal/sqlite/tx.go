@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"invoicebox-worker/internal/journal"
+
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
@@ -11,12 +13,13 @@ type tx struct {
 	*conn
 	j     *Journal
 	now   int64
-	undo  []func()    // of memory, run in reverse
-	ends  []permitEnd // for the ledgers, once committed
-	woken bool        // an operation may have become due
-	out   bool        // something waits to be published
-	asked bool        // an intent waits
-	dirty bool        // the request at hand has written
+	undo  []func()                  // of memory, run in reverse
+	ends  []permitEnd               // for the ledgers, once committed
+	woken bool                      // an operation may have become due
+	out   bool                      // something waits to be published
+	asked bool                      // an intent waits
+	dirty bool                      // the request at hand has written
+	shops map[int64]journal.ShopKey // that the steps have found by their names
 }
 
 type txMark struct {
@@ -25,6 +28,7 @@ type txMark struct {
 
 func (t *tx) reset(c *conn, now int64) {
 	clear(t.undo)
+	clear(t.shops)
 	t.conn, t.now, t.undo, t.ends = c, now, t.undo[:0], t.ends[:0]
 	t.woken, t.out, t.asked = false, false, false
 }
@@ -64,6 +68,7 @@ func (t *tx) rewind(m txMark) {
 func (t *tx) undoAll() {
 	t.rewind(txMark{})
 	t.j.writer.rows.rollback()
+	t.j.RecountLetters()
 }
 
 // publish lets the memory follow the commit and tells who waits.

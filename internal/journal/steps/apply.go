@@ -167,10 +167,7 @@ func (u *Unit) move(o *rows.Operation, tr *journal.Transition, to journal.State)
 	}
 }
 
-const (
-	closedTotal Query = `SELECT closed + CASE WHEN closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - closed_since) END AS n FROM account WHERE id = $1`
-	versionOf   Query = "SELECT version AS id FROM credential WHERE shop = $1 AND version = $2"
-)
+const versionOf Query = "SELECT version AS id FROM credential WHERE shop = $1 AND version = $2"
 
 type number struct {
 	N int64 `db:"n"`
@@ -213,16 +210,6 @@ func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
 	u.insert(u.j.tables.receipt, &rows.Receipt{Attempt: id, Operation: o.ID, At: u.now, Answer: tr.Entered, AnswerKey: int64(key), SealedFor: tr.EnteredFor})
 	o.Receipt, o.Received = id, true
 	return nil
-}
-
-// closedTotal is what a run that begins now remembers: for how long its account's
-// gate was not open, all in all.
-func (u *Unit) closedTotal(account int64) (int64, error) {
-	n, err := first[number](u, closedTotal, account, u.now)
-	if err != nil || n == nil {
-		return 0, err
-	}
-	return n.N, nil
 }
 
 // siblings finds, for operations that are about to succeed, those of their shop and

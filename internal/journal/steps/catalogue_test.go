@@ -40,7 +40,10 @@ var pending = []string{
 // walks are the queries that read a table that grows from one end to the other,
 // and why they may.
 func walks() map[string]string {
-	reasons := map[string]string{}
+	reasons := map[string]string{
+		"lettersKept": "dead letters that keep their record are bounded",
+		"lettersRead": "a list for people: it walks from the newest to the end of the page",
+	}
 	for name := range steps.MadeQueries() {
 		switch kind, _, _ := strings.Cut(name, " "); kind {
 		case "rowsWithKey":

@@ -15,20 +15,23 @@ type Journal struct {
 	// The database takes lists of bytes and texts as arguments: what a batch looks
 	// for by such keys is asked for at once, and else one by one.
 	lists         bool
+	planner       journal.Planner
 	authenticator atomic.Pointer[journal.Authenticator]
+	keys          atomic.Pointer[registeredKeys]
+	kept          keptLetters // the writer's
 }
 
 // tables are those of the database at hand.
 type tables struct {
 	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
-	outbox, pending, republish, event, audit                                     *rows.Table
+	outbox, pending, republish, event, audit, inbox, letter                      *rows.Table
 	published                                                                    *rows.Table
 }
 
 // New returns a journal over a database. Lists says that the database takes lists of
-// bytes and texts as arguments.
-func New(db Database, lists bool) *Journal {
-	return &Journal{db: db, lists: lists, tables: tables{
+// bytes and texts as arguments. The planner decides what events lead to.
+func New(db Database, lists bool, planner journal.Planner) *Journal {
+	return &Journal{db: db, lists: lists, planner: planner, tables: tables{
 		account: rows.TableOf[rows.Account]("account"), shop: rows.TableOf[rows.Shop]("shop"),
 		operation: rows.TableOf[rows.Operation]("operation"), body: rows.TableOf[rows.Body]("operation_body"),
 		attempt: rows.TableOf[rows.Attempt]("attempt"), receipt: rows.TableOf[rows.Receipt]("receipt"),
@@ -37,6 +40,7 @@ func New(db Database, lists bool) *Journal {
 		pending: rows.TableOf[rows.Pending]("outbox_pending"), republish: rows.TableOf[rows.Republish]("republish"),
 		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
 		published: rows.TableOf[rows.Published]("outbox_published"),
+		inbox:     rows.TableOf[rows.Inbox]("inbox"), letter: rows.TableOf[rows.DeadLetter]("dead_letter"),
 	}}
 }
 

@@ -3,8 +3,10 @@ package steps
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
 )
 
 const (
@@ -26,7 +28,7 @@ func (j *Journal) RegisterKeys(ctx context.Context, primary, have []journal.Key)
 	if err != nil {
 		return err
 	}
-	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		for _, k := range journal.Retired(used, have) {
 			if _, err := u.exec(keyUnused, int64(k.Purpose), int64(k.ID)); err != nil {
 				return err
@@ -39,6 +41,49 @@ func (j *Journal) RegisterKeys(ctx context.Context, primary, have []journal.Key)
 		}
 		return nil
 	}})
+	if err == nil {
+		j.keys.Store(&registeredKeys{primary, have})
+	}
+	return err
+}
+
+// registeredKeys are the keys of this process's keyset.
+type registeredKeys struct{ primary, have []journal.Key }
+
+func (u *Unit) askKeys() Ask {
+	var s rows.Scanner[keyRow]
+	u.intake.keys = []journal.Key{}
+	return Ask{Query: usedKeys, Each: func(columns []string, values []any) error {
+		r, err := s.Scan(columns, values)
+		if err == nil {
+			u.intake.keys = append(u.intake.keys, r.key())
+		}
+		return err
+	}}
+}
+
+// checkKeys refuses what another replica has written with a key that this one does
+// not have: it would not find it. It refuses also to write with a key that another
+// replica retired: that one would not find it. Where one process holds the database
+// nobody else records keys.
+func (u *Unit) checkKeys() error {
+	own := u.j.keys.Load()
+	if own == nil || u.j.db.Exclusive() {
+		return nil
+	}
+	if u.intake.keys == nil {
+		u.lazy++
+		if err := u.tx.Load([]Ask{u.askKeys()}); err != nil {
+			return u.fail(err)
+		}
+	}
+	if missing := journal.Without(u.intake.keys, own.have); len(missing) > 0 {
+		return fmt.Errorf("%w: %v", journal.ErrKeyMissing, missing[0])
+	}
+	if retired := journal.Without(own.primary, u.intake.keys); len(retired) > 0 {
+		return fmt.Errorf("%w: %v", journal.ErrKeyRetired, retired[0])
+	}
+	return nil
 }
 
 // UsedKeys lists the keys that were recorded.

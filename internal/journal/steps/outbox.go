@@ -50,7 +50,7 @@ func (u *Unit) askEvents(keys []eventKey) Ask {
 func (u *Unit) emit(s *rows.Shop, operation int64, drafts []journal.Draft) error {
 	for _, d := range drafts {
 		s.Sequence++
-		if err := u.freeze(d, s.ID, operation, s.Sequence); err != nil {
+		if _, err := u.freeze(d, s.ID, operation, s.Sequence); err != nil {
 			return err
 		}
 	}
@@ -58,28 +58,28 @@ func (u *Unit) emit(s *rows.Shop, operation int64, drafts []journal.Draft) error
 }
 
 // freeze makes the row of an event and queues it.
-func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) error {
+func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) (int64, error) {
 	m, err := d.Freeze(sequence)
 	if err != nil {
-		return fmt.Errorf("journal: freeze %s: %w", d.Type, err)
+		return 0, fmt.Errorf("journal: freeze %s: %w", d.Type, err)
 	}
 	if m.Value == nil {
 		m.Value = []byte{}
 	}
 	mac, err := u.j.Authenticated(d.ID, d.Type, sequence, m)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	known, err := u.eventRow(shop, d.ID)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if known != 0 {
-		return u.again(known)
+		return known, u.again(known)
 	}
 	id, err := u.next(OutboxIDs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if shop != 0 {
 		key := eventKey{shop, d.ID}
@@ -89,7 +89,7 @@ func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) error {
 	u.insert(u.j.tables.outbox, &rows.Outbox{ID: id, Shop: shop, Operation: operation, Sequence: sequence, Created: u.now, Event: d.ID[:], Type: d.Type,
 		Key: m.Key, Value: m.Value, Headers: stored.PackHeaders(m.Headers), MAC: mac})
 	u.enqueue(id, id)
-	return nil
+	return id, nil
 }
 
 // eventRow finds the row of a shop's event, 0 when it is not there.

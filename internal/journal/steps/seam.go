@@ -83,6 +83,18 @@ type Tx interface {
 	// AccountName and ShopOf tell what is known without a look at the database.
 	AccountName(id int64) string
 	ShopOf(operation int64) (shop int64, ok bool)
+	// Shop knows those that were named in [Needs.Shops], where the database makes shops
+	// before the transaction.
+	Shop(k journal.ShopKey) (shop, account int64, ok bool)
+	// MakeShop finds a shop. Of one that is not there it returns the row to be made.
+	MakeShop(k journal.ShopKey) (int64, *rows.Shop, error)
+	// Invited finds a shop of [Needs.Invitees] that may have an open invitation, 0 where
+	// it has none.
+	Invited(k journal.ShopKey) (shop int64, err error)
+	// Recovering tells whether a recovery goes on. RestoreRun asks its restorer about an
+	// operation whose run has begun; everything is saved before.
+	Recovering() bool
+	RestoreRun(operation int64) error
 	// Permits of an attempt come back: they counted from was, and count from is now,
 	// or not at all.
 	PermitsBack(a *rows.Attempt, was, is int64, counts bool)
@@ -144,5 +156,4 @@ const (
 	OperationIDs
 	AttemptIDs // of attempts, and of receipts that a person brought
 	OutboxIDs  // of outbox and republish, in the order of the commits
-	LetterIDs
 )

@@ -40,6 +40,8 @@ type Unit struct {
 	times    map[int64]int64       // of the events that began the runs of operations
 	made     []eventKey            // those that were made
 	signals  Signals
+	intake   intake
+	undos    []func() // of what the request at hand has noted beside the rows
 
 	request int // rises with every request
 	touched []restorer
@@ -73,7 +75,7 @@ var ErrSpoiled = errors.New("journal: a request that failed has spoiled the tran
 
 func newUnit(j *Journal, tx Tx) *Unit {
 	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
-		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64)}
+		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64), intake: newIntake()}
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
 	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
@@ -123,7 +125,8 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 func (u *Unit) begin() {
 	u.request++
 	clear(u.touched)
-	u.touched, u.ran = u.touched[:0], false
+	clear(u.undos)
+	u.touched, u.undos, u.ran = u.touched[:0], u.undos[:0], false
 	u.mark = mark{len(u.inserts), len(u.deferred), len(u.freed), len(u.made), len(u.back), u.signals}
 }
 
@@ -132,12 +135,38 @@ func (u *Unit) takeBack() {
 	for _, e := range u.touched {
 		e.restore()
 	}
+	for _, f := range slices.Backward(u.undos) {
+		f()
+	}
 	u.inserts, u.deferred, u.freed = u.inserts[:u.mark.inserts], u.deferred[:u.mark.deferred], u.freed[:u.mark.freed]
 	for _, k := range u.made[u.mark.made:] {
 		delete(u.events, k)
 	}
 	u.made, u.back, u.signals = u.made[:u.mark.made], u.back[:u.mark.back], u.mark.signals
 }
+
+// undo has f run where the request at hand is taken back.
+func (u *Unit) undo(f func()) { u.undos = append(u.undos, f) }
+
+// forget drops what was loaded, which a database has changed by itself. What has
+// changed was saved before.
+func (u *Unit) forget() {
+	u.accounts.forget()
+	u.shops.forget()
+	u.operations.forget()
+	u.bodies.forget()
+	u.attempts.forget()
+	u.reviews.forget()
+	u.intents.forget()
+	clear(u.touched)
+	u.touched = u.touched[:0]
+	known := u.intake
+	u.intake = newIntake()
+	u.intake.positions, u.intake.inbox, u.intake.shops, u.intake.kept, u.intake.keys = known.positions, known.inbox, known.shops, known.kept, known.keys
+	clear(u.events)
+}
+
+func (s *entities[T]) forget() { s.byKey, s.dirty, s.touched = nil, nil, nil }
 
 // finish saves what is left and plans the lanes that were given up.
 func (u *Unit) finish() error {
@@ -435,6 +464,7 @@ type Loader struct {
 	merchants                                             []merchantKey
 	succeeding                                            []int64
 	unsent                                                []string
+	intake                                                intakeLoad
 	ids                                                   map[Series]int
 	asks                                                  []Ask
 	accounts                                              []int64 // locked last, behind the outbox
@@ -474,6 +504,7 @@ func (l *Loader) load() error {
 	if u.j.lists && len(l.merchants) > 0 {
 		asks = append(asks, u.askMerchants(l.merchants))
 	}
+	asks = l.intake.ask(asks, u)
 	for _, s := range slices.Sorted(maps.Keys(l.ids)) {
 		asks = append(asks, u.askIDs(s, l.ids[s]))
 	}

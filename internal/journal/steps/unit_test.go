@@ -64,7 +64,7 @@ func (fakeClock) Stamp(t time.Time) int64 { return t.UnixMicro() }
 
 func TestRun(t *testing.T) {
 	refused := errors.New("refused")
-	j := New(fakeDatabase{}, false)
+	j := New(fakeDatabase{}, false, nil)
 	reason := func(id int64, r string, then ...func(*Unit) error) *Request {
 		return &Request{Do: func(u *Unit) error {
 			o, err := u.operations.get(u, id)

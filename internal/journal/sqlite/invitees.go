@@ -1,0 +1,38 @@
+package sqlite
+
+import (
+	"hash/maphash"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// invitees counts the open invitations of shops by a hash of the shop: almost
+// every shop that chose another provider has none, and is known by that without
+// a look into the database. Two shops of one hash cost a look.
+type invitees map[uint64]int32
+
+func (w *writer) hash(k journal.ShopKey) uint64 {
+	var h maphash.Hash
+	h.SetSeed(w.seed)
+	_, _ = h.WriteString(k.Account)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(k.Shop)
+	return h.Sum64()
+}
+
+// invitation counts one that opens or closes, until the request is taken back.
+func (t *tx) invitation(k journal.ShopKey, opens bool) {
+	n := int32(-1)
+	if opens {
+		n = 1
+	}
+	h := t.j.writer.hash(k)
+	t.j.writer.invitees.add(h, n)
+	t.undo = append(t.undo, func() { t.j.writer.invitees.add(h, -n) })
+}
+
+func (is invitees) add(h uint64, n int32) {
+	if is[h] += n; is[h] == 0 {
+		delete(is, h)
+	}
+}

@@ -1,0 +1,173 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/keyset"
+)
+
+const (
+	// lettersKept counts the dead letters that keep their record.
+	lettersKept Query = `SELECT count(*), coalesce(sum(octet_length(record)), 0)::bigint FROM dead_letter /*+ INDEXED BY dead_letter_kept */ WHERE record IS NOT NULL`
+	// letterAnnounced finds the published event of a dead letter that is read again.
+	letterAnnounced Query = "SELECT outbox AS id FROM announced WHERE event = $1"
+
+	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record,
+			o.event, o.type, l.account, l.shop, l.message_key
+		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox WHERE `
+	lettersRead     Query = letterColumns + "$1::bigint = 0 OR l.id < $1 ORDER BY l.id DESC LIMIT $2"
+	shopLettersRead Query = letterColumns + "l.account IN ($1, '') AND (l.shop = $2 OR l.shop = '' AND l.message_key = $2) ORDER BY l.id DESC LIMIT $3"
+)
+
+// keptLetters is how many dead letters keep their record, where one process holds
+// the journal. They are counted when that is first needed, and again after some were
+// forgotten.
+type keptLetters struct {
+	journal.LetterBounds
+	counted bool
+}
+
+// RecountLetters is for a database that has forgotten dead letters, or has taken a
+// transaction back.
+func (j *Journal) RecountLetters() { j.kept = keptLetters{} }
+
+func (u *Unit) askKept() Ask {
+	return Ask{Query: lettersKept, Each: func(_ []string, values []any) error {
+		u.intake.kept = &journal.LetterBounds{}
+		u.intake.kept.Number, _ = values[0].(int64)
+		u.intake.kept.Bytes, _ = values[1].(int64)
+		return nil
+	}}
+}
+
+// keptLetters counts those that keep their record, this transaction's included. Of
+// other replicas' those are not counted that are taken in at the same moment: the
+// bounds can be passed by them.
+func (u *Unit) keptLetters() (*journal.LetterBounds, error) {
+	if u.intake.kept != nil {
+		return u.intake.kept, nil
+	}
+	if !u.j.db.Exclusive() || !u.j.kept.counted {
+		u.lazy++
+		if err := u.tx.Load([]Ask{u.askKept()}); err != nil {
+			return nil, u.fail(err)
+		}
+	}
+	if u.j.db.Exclusive() {
+		if !u.j.kept.counted {
+			u.j.kept = keptLetters{*u.intake.kept, true}
+		}
+		u.intake.kept = &u.j.kept.LetterBounds
+	}
+	return u.intake.kept, nil
+}
+
+// keepLetters keeps dead letters, with their records as far as the batch's bounds
+// allow.
+func (in *ingestion) keepLetters(letters []journal.DeadLetter) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	kept, err := in.keptLetters()
+	if err != nil {
+		return err
+	}
+	was := *kept
+	in.undo(func() { *kept = was })
+	for _, l := range letters {
+		if l.Sealed != nil && !in.batch.Keep.Fits(kept, l.Sealed) {
+			l.Sealed = nil
+			in.got.Unkept++
+		}
+		if err := in.keepLetter(&l); err != nil {
+			return fmt.Errorf("journal: dead letter at offset %d: %w", l.Offset, err)
+		}
+	}
+	return nil
+}
+
+// keepLetter keeps a dead letter and queues the event that tells of it.
+func (in *ingestion) keepLetter(l *journal.DeadLetter) error {
+	row := rows.DeadLetter{Topic: in.topic, Part: int64(in.batch.Partition), RecordOffset: l.Offset, Received: in.now, Size: int64(l.Size), EventID: l.EventID,
+		Reason: l.Reason, Place: l.Where, Digest: l.Digest, Record: l.Sealed, Account: l.Shop.Account, Shop: l.Shop.Shop, MessageKey: l.Key}
+	if l.Sealed != nil {
+		key, err := keyset.SealingKey(l.Sealed)
+		if err != nil {
+			return fmt.Errorf("a dead letter that is not sealed: %w", err)
+		}
+		row.RecordKey = int64(key)
+	}
+	if !l.Time.IsZero() {
+		row.RecordTime = l.Time.UnixMicro()
+	}
+	var err error
+	if row.Outbox, err = in.announced(l.Announce.ID); err != nil {
+		return err
+	}
+	if row.Outbox == 0 {
+		if row.Outbox, err = in.freeze(l.Announce, 0, 0, 0); err != nil {
+			return err
+		}
+	}
+	in.insert(in.j.tables.letter, &row)
+	return nil
+}
+
+// announced finds the published event of a dead letter that a recovery reads again,
+// 0 for none.
+func (u *Unit) announced(event uuid.UUID) (int64, error) {
+	if !u.tx.Recovering() {
+		return 0, nil
+	}
+	r, err := first[idRow](u, letterAnnounced, event[:])
+	if err != nil || r == nil {
+		return 0, err
+	}
+	return r.ID, nil
+}
+
+type letterRow struct {
+	ID           int64  `db:"id"`
+	Topic        string `db:"topic"`
+	Part         int    `db:"part"`
+	RecordOffset int64  `db:"record_offset"`
+	RecordTime   int64  `db:"record_time"`
+	Received     int64  `db:"received"`
+	Size         int    `db:"size"`
+	EventID      string `db:"event_id"`
+	Reason       string `db:"reason"`
+	Place        string `db:"place"`
+	Digest       []byte `db:"digest"`
+	Record       []byte `db:"record"`
+	Event        []byte `db:"event"`
+	Type         string `db:"type"`
+	Account      string `db:"account"`
+	Shop         string `db:"shop"`
+	MessageKey   string `db:"message_key"`
+}
+
+func (r *letterRow) record() journal.DeadLetterRecord {
+	l := journal.DeadLetterRecord{ID: r.ID, Topic: r.Topic, Partition: r.Part, Received: wall(r.Received), DeadLetter: journal.DeadLetter{
+		Offset: r.RecordOffset, EventID: r.EventID, Reason: r.Reason, Where: r.Place, Size: r.Size, Digest: r.Digest, Sealed: r.Record,
+		Shop: journal.ShopKey{Account: r.Account, Shop: r.Shop}, Key: r.MessageKey, Announce: journal.Draft{ID: asUUID(r.Event), Type: r.Type},
+	}}
+	if r.RecordTime != 0 {
+		l.Time = wall(r.RecordTime)
+	}
+	return l
+}
+
+// DeadLetters lists dead letters, the newest first; before 0 begins there.
+func (j *Journal) DeadLetters(ctx context.Context, before int64, limit int) ([]journal.DeadLetterRecord, error) {
+	return list(ctx, j, lettersRead, []any{before, bounded(limit)}, (*letterRow).record)
+}
+
+// ShopDeadLetters lists the newest dead letters of a shop.
+func (j *Journal) ShopDeadLetters(ctx context.Context, shop journal.ShopKey, limit int) ([]journal.DeadLetterRecord, error) {
+	return list(ctx, j, shopLettersRead, []any{shop.Account, shop.Shop, bounded(limit)}, (*letterRow).record)
+}

@@ -1,0 +1,62 @@
+package steps
+
+import (
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
+)
+
+// reasonDeselected is the reason of operations that another provider ended.
+const reasonDeselected = "deselected"
+
+// deselect cancels the invitations of shops that were never sent. Of a shop without
+// an open invitation nothing is looked at.
+func (u *Unit) deselect(keys []journal.ShopKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	if u.j.db.Exclusive() {
+		// What the database keeps in memory follows what was saved.
+		if err := u.flush(); err != nil {
+			return err
+		}
+	}
+	for _, k := range keys {
+		shop, ok := u.intake.shops[k]
+		if !ok {
+			var err error
+			if shop, err = u.tx.Invited(k); err != nil {
+				return u.fail(err)
+			}
+			if shop == 0 {
+				continue
+			}
+		}
+		if err := u.deselectShop(shop); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *Unit) deselectShop(shop int64) error {
+	open, err := u.openOf(shop)
+	if err != nil {
+		return err
+	}
+	freed := false
+	for _, seen := range open {
+		if seen.Kind != journal.Invite || seen.Doubt || !stored.Cancellable(seen.State) {
+			continue
+		}
+		o, err := u.operations.get(u, seen.ID)
+		if err != nil {
+			return err
+		}
+		freed = freed || o.Lane == stored.LaneHeld
+		u.supersede(o, reasonDeselected)
+	}
+	if freed {
+		return u.passLane(shop)
+	}
+	return nil
+}

@@ -1,0 +1,407 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+)
+
+const (
+	positionsRead Query = `SELECT t.name AS topic, p.part, p.next_offset, p.batch_last IS NOT NULL AS marked, p.batch_last, p.batch_epoch, p.batch_crc
+		FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part`
+	topicInsert    Query = "INSERT INTO topic (name) VALUES ($1) ON CONFLICT DO NOTHING"
+	positionInsert Query = `INSERT INTO position (topic, part, next_offset, begun)
+		SELECT id, $2::bigint, $3::bigint, $4::bigint FROM topic WHERE name = $1 ON CONFLICT DO NOTHING`
+	positionUpdate Query = "UPDATE position SET next_offset = $1, batch_last = $2, batch_epoch = $3, batch_crc = $4 WHERE topic = $5 AND part = $6"
+	// positionsHeld finds positions, and locks them on PostgreSQL. SQLite is asked for
+	// one at a time.
+	positionsHeld Query = `SELECT t.name, p.part, p.topic, p.next_offset FROM unnest($1::text[], $2::bigint[]) AS x(name, part)
+		JOIN topic t ON t.name = x.name JOIN position p ON p.topic = t.id AND p.part = x.part ORDER BY p.topic, p.part FOR NO KEY UPDATE OF p
+-- sqlite:
+SELECT t.name, p.part, p.topic, p.next_offset FROM topic t CROSS JOIN position p ON p.topic = t.id WHERE t.name = $1 AND p.part = $2`
+	// inboxKnown finds those of some identities that are in the inbox, with the digest
+	// of what they were; none where that is being forgotten. SQLite is asked for one at
+	// a time.
+	inboxKnown Query = `SELECT i.identity, e.digest FROM unnest($1::bytea[]) AS x(identity)
+		CROSS JOIN LATERAL (SELECT identity, event FROM inbox WHERE identity = x.identity OFFSET 0) i LEFT JOIN event e ON e.id = i.event
+-- sqlite:
+SELECT i.identity, e.digest FROM inbox i LEFT JOIN event e ON e.id = i.event WHERE i.identity = $1`
+)
+
+type positionRow struct {
+	Topic  string `db:"topic"`
+	Part   int    `db:"part"`
+	Next   int64  `db:"next_offset"`
+	Marked bool   `db:"marked"`
+	Last   int64  `db:"batch_last"`
+	Epoch  int32  `db:"batch_epoch"`
+	CRC    uint32 `db:"batch_crc"`
+}
+
+func (r *positionRow) position() journal.Position {
+	p := journal.Position{Topic: r.Topic, Partition: r.Part, Next: r.Next}
+	if r.Marked {
+		p.Behind = &journal.BatchMark{Last: r.Last, Epoch: r.Epoch, CRC: r.CRC}
+	}
+	return p
+}
+
+// Positions lists every partition that was begun.
+func (j *Journal) Positions(ctx context.Context) ([]journal.Position, error) {
+	return list(ctx, j, positionsRead, nil, (*positionRow).position)
+}
+
+// Begin sets the positions of partitions that have none.
+func (j *Journal) Begin(ctx context.Context, ps []journal.Position) error {
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		for _, p := range ps {
+			u.later(topicInsert, p.Topic)
+			u.later(positionInsert, p.Topic, p.Partition, p.Next, u.now)
+		}
+		return nil
+	}})
+}
+
+// Ingest takes a batch in one transaction. The steps of operations wait while it
+// runs: batches of a few hundred events keep that short.
+func (j *Journal) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error) {
+	n := Needs{Invitees: b.Deselected}
+	for i := range b.Events {
+		n.Shops = append(n.Shops, b.Events[i].Shop)
+	}
+	// Until the writer is done the answer is the writer's: a caller that has left does
+	// not look at it.
+	got := new(journal.Ingested)
+	err := j.db.Write(ctx, &Request{
+		Needs: n, Records: 1 + len(b.Events) + len(b.DeadLetters) + len(b.Deselected)/20,
+		Load: func(l *Loader) { l.batch(&b) },
+		Do: func(u *Unit) error {
+			*got = journal.Ingested{}
+			return u.ingest(&b, got)
+		},
+	})
+	if err != nil {
+		return journal.Ingested{}, err
+	}
+	return *got, nil
+}
+
+type partition struct {
+	topic string
+	part  int
+}
+
+// A position as the transaction has it.
+type position struct{ topic, next int64 }
+
+// A taken event is in the inbox.
+type taken struct {
+	known  bool
+	digest []byte // nil where it is forgotten
+}
+
+// batch names what the events of a batch are decided by. A database that is asked
+// for one thing at a time is asked when an event's turn comes: a repeated event then
+// costs one look.
+func (l *Loader) batch(b *journal.Batch) {
+	u := l.u
+	if !u.j.lists {
+		return
+	}
+	l.intake.partitions = append(l.intake.partitions, partition{b.Topic, b.Partition})
+	for i := range b.Events {
+		e := &b.Events[i]
+		l.intake.identities = append(l.intake.identities, e.Identity)
+		shop, account, ok := u.tx.Shop(e.Shop)
+		if !ok {
+			continue // Do tells
+		}
+		l.shops = append(l.shops, shop)
+		l.intake.shops = append(l.intake.shops, shop)
+		l.intake.accounts = append(l.intake.accounts, account)
+		for _, mac := range e.SubjectMACs {
+			l.intake.keys = append(l.intake.keys, subjectKey{keyScope(e.Kind, account, shop), e.Kind, string(mac)})
+		}
+	}
+	for _, k := range b.Deselected {
+		if shop, err := u.tx.Invited(k); err == nil && shop != 0 {
+			l.intake.shops = append(l.intake.shops, shop)
+		}
+	}
+	// Ids are taken in the order of the records, while their shops are locked: within
+	// a shop they rise.
+	l.IDs(EventIDs, len(b.Events))
+	l.IDs(OperationIDs, len(b.Events))
+	if len(b.DeadLetters) > 0 {
+		l.IDs(OutboxIDs, len(b.DeadLetters))
+		l.intake.letters = true
+	}
+}
+
+// An ingestion is a batch on its way into the journal.
+type ingestion struct {
+	*Unit
+	batch   *journal.Batch
+	got     *journal.Ingested
+	topic   int64
+	letters []journal.DeadLetter
+	answers []answer
+}
+
+// An answer is what an event brings out at once. Those of a batch are frozen
+// together, behind its events.
+type answer struct {
+	shop, operation int64
+	publish         []journal.Draft
+	republish       uuid.UUID
+}
+
+func (u *Unit) ingest(b *journal.Batch, got *journal.Ingested) error {
+	if err := u.checkKeys(); err != nil {
+		return err
+	}
+	p, err := u.position(partition{b.Topic, b.Partition})
+	if err != nil {
+		return err
+	}
+	if p == nil || p.next != b.From || b.Next < b.From {
+		return journal.ErrPosition
+	}
+	u.movePosition(p, b)
+	u.openedElsewhere()
+	in := &ingestion{Unit: u, batch: b, got: got, topic: p.topic}
+	for i := range b.Events {
+		if err := in.take(&b.Events[i]); err != nil {
+			return fmt.Errorf("journal: event at offset %d: %w", b.Events[i].Offset, err)
+		}
+	}
+	if err := in.answer(); err != nil {
+		return err
+	}
+	if err := in.keepLetters(append(in.letters, b.DeadLetters...)); err != nil {
+		return err
+	}
+	return u.deselect(b.Deselected)
+}
+
+// position finds a partition's, nil for none.
+func (u *Unit) position(at partition) (*position, error) {
+	p, ok := u.intake.positions[at]
+	if ok {
+		return p, nil
+	}
+	u.lazy++
+	u.intake.positions[at] = nil
+	if err := u.tx.Load([]Ask{{Query: positionsHeld, Args: []any{at.topic, at.part}, Each: u.foundPosition}}); err != nil {
+		return nil, u.fail(err)
+	}
+	return u.intake.positions[at], nil
+}
+
+func (u *Unit) foundPosition(_ []string, values []any) error {
+	name, _ := values[0].(string)
+	part, _ := values[1].(int64)
+	p := &position{}
+	p.topic, _ = values[2].(int64)
+	p.next, _ = values[3].(int64)
+	u.intake.positions[partition{name, int(part)}] = p
+	return nil
+}
+
+func (u *Unit) movePosition(p *position, b *journal.Batch) {
+	was := p.next
+	u.undo(func() { p.next = was })
+	p.next = b.Next
+	var last, epoch, crc any
+	if m := b.Behind; m != nil {
+		last, epoch, crc = m.Last, int64(m.Epoch), int64(m.CRC)
+	}
+	u.later(positionUpdate, b.Next, last, epoch, crc, p.topic, b.Partition)
+}
+
+// inbox tells whether an event was taken before.
+func (u *Unit) inbox(identity [32]byte) (taken, error) {
+	if t, ok := u.intake.inbox[identity]; ok {
+		return t, nil
+	}
+	u.lazy++
+	u.intake.inbox[identity] = taken{}
+	if err := u.tx.Load([]Ask{{Query: inboxKnown, Args: []any{identity[:]}, Each: u.foundIdentity}}); err != nil {
+		return taken{}, u.fail(err)
+	}
+	return u.intake.inbox[identity], nil
+}
+
+func (u *Unit) foundIdentity(_ []string, values []any) error {
+	identity, _ := values[0].([]byte)
+	t := taken{known: true}
+	t.digest, _ = values[1].([]byte)
+	u.intake.inbox[[32]byte(identity)] = t
+	return nil
+}
+
+// take puts one event into the inbox and carries out what it leads to.
+func (in *ingestion) take(e *journal.Event) error {
+	u := in.Unit
+	if len(e.Digests) == 0 || len(e.SubjectMACs) == 0 {
+		return fmt.Errorf("an event without digests")
+	}
+	if _, ok := u.tx.AccountID(e.Shop.Account); !ok {
+		return fmt.Errorf("%w: account %q", journal.ErrNotFound, e.Shop.Account)
+	}
+	before, err := u.inbox(e.Identity)
+	if err != nil {
+		return err
+	}
+	if before.known {
+		return in.known(before, e)
+	}
+	in.got.Accepted++
+	u.intake.inbox[e.Identity] = taken{known: true, digest: e.Digests[0]}
+	u.undo(func() { u.intake.inbox[e.Identity] = taken{} })
+	id, err := u.next(EventIDs)
+	if err != nil {
+		return err
+	}
+	u.intake.times[id] = e.Time.UnixMicro()
+	shop, err := u.shop(e.Shop)
+	if err != nil {
+		return err
+	}
+	v, err := u.view(shop, e)
+	if err != nil {
+		return err
+	}
+	exit, operation, err := in.carryOut(&plan{Plan: u.j.planner(*e, v.ShopView), event: e, eventID: id, shop: shop, view: v})
+	if err != nil {
+		return err
+	}
+	u.insert(u.j.tables.inbox, &rows.Inbox{Identity: e.Identity[:], Event: id})
+	u.insert(u.j.tables.event, &rows.Event{ID: id, Shop: shop.ID, Kind: e.Kind, Exit: exit, Operation: operation, Topic: in.topic, Part: int64(in.batch.Partition),
+		RecordOffset: e.Offset, EventTime: e.Time.UnixMicro(), Received: u.now, Digest: e.Digests[0], Type: e.Type, Source: e.Source, EventID: e.ID,
+		TraceParent: e.TraceParent, TraceState: e.TraceState})
+	if u.tx.Recovering() && (exit == stored.ExitPlanned || exit == stored.ExitRerun) {
+		return in.restore(operation)
+	}
+	return nil
+}
+
+// known handles an event whose identity is in the inbox.
+func (in *ingestion) known(before taken, e *journal.Event) error {
+	if before.digest == nil {
+		// It is being forgotten: with what it was can nobody compare it any more.
+		in.got.Repeated++
+		return nil
+	}
+	for _, d := range e.Digests {
+		if bytes.Equal(d, before.digest) {
+			in.got.Repeated++
+			return nil
+		}
+	}
+	in.got.Reused++
+	l, err := e.ReusedLetter()
+	if err != nil {
+		return fmt.Errorf("make the dead letter: %w", err)
+	}
+	l.Offset = e.Offset
+	in.letters = append(in.letters, l)
+	return nil
+}
+
+// answer brings out what the events have led to at once.
+func (in *ingestion) answer() error {
+	if len(in.answers) == 0 {
+		return nil
+	}
+	if err := in.lookForAnswers(); err != nil {
+		return err
+	}
+	for _, a := range in.answers {
+		if len(a.publish) > 0 {
+			shop, err := in.shops.get(in.Unit, a.shop)
+			if err != nil {
+				return err
+			}
+			if err := in.emit(shop, a.operation, a.publish); err != nil {
+				return err
+			}
+		}
+		if a.republish == uuid.Nil {
+			continue
+		}
+		known, err := in.eventRow(a.shop, a.republish)
+		if err != nil {
+			return err
+		}
+		if known == 0 {
+			return fmt.Errorf("%w: an event to publish again", journal.ErrNotFound)
+		}
+		if err := in.again(known); err != nil {
+			return err
+		}
+	}
+	in.answers = nil
+	return nil
+}
+
+// lookForAnswers finds out in one look which of the answers are there already.
+func (in *ingestion) lookForAnswers() error {
+	if !in.j.lists {
+		return nil
+	}
+	var keys []eventKey
+	n := 0
+	for _, a := range in.answers {
+		events := make([]uuid.UUID, 0, len(a.publish)+1)
+		for _, d := range a.publish {
+			events = append(events, d.ID)
+		}
+		if a.republish != uuid.Nil {
+			events = append(events, a.republish)
+		}
+		n += len(events)
+		for _, id := range events {
+			if _, ok := in.events[eventKey{a.shop, id}]; !ok {
+				keys = append(keys, eventKey{a.shop, id})
+			}
+		}
+	}
+	var asks []Ask
+	if len(keys) > 0 {
+		asks = append(asks, in.askEvents(keys))
+	}
+	if more := n - len(in.ids[OutboxIDs]); more > 0 {
+		asks = append(asks, in.askIDs(OutboxIDs, more))
+	}
+	if len(asks) == 0 {
+		return nil
+	}
+	if err := in.tx.Load(asks); err != nil {
+		return in.fail(err)
+	}
+	return nil
+}
+
+// restore asks the restorer of a recovery about an operation whose run an event that
+// was read again has just begun.
+func (in *ingestion) restore(operation int64) error {
+	if err := in.answer(); err != nil {
+		return err
+	}
+	if err := in.flush(); err != nil {
+		return err
+	}
+	in.ran = true
+	if err := in.tx.RestoreRun(operation); err != nil {
+		return in.fail(err)
+	}
+	in.forget()
+	return nil
+}

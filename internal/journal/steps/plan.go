@@ -1,0 +1,219 @@
+package steps
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+	"invoicebox-worker/internal/keyset"
+)
+
+// A plan is what the planner said, and what it was said about.
+type plan struct {
+	journal.Plan
+	event   *journal.Event
+	eventID int64
+	shop    *rows.Shop
+	view    view
+}
+
+// carryOut does what a plan says and tells where the event went. A plan that does
+// not fit the state is the planner's mistake and fails the batch.
+func (in *ingestion) carryOut(p *plan) (exit, operation int64, err error) {
+	exit = stored.ExitKept
+	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
+		exit = stored.ExitAnswered
+	}
+	if err := in.cancelPlanned(p); err != nil {
+		return 0, 0, err
+	}
+	if p.Behind != 0 {
+		if err := in.stepBehind(p); err != nil {
+			return 0, 0, err
+		}
+	}
+	switch {
+	case p.New != nil:
+		exit = stored.ExitPlanned
+		operation, err = in.begin(p)
+	case p.Rerun != 0:
+		exit, operation = stored.ExitRerun, p.Rerun
+		err = in.rerun(p)
+	case p.Join != 0:
+		exit, operation = stored.ExitJoined, p.Join
+		err = in.join(p)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
+		in.answers = append(in.answers, answer{p.shop.ID, operation, p.Publish, p.Republish})
+	}
+	return exit, operation, nil
+}
+
+// cancelPlanned supersedes operations that the planner has seen as ones that were
+// not sent. Where one of them held the lane, the next takes it at once.
+func (in *ingestion) cancelPlanned(p *plan) error {
+	freed := false
+	for _, id := range p.Cancel {
+		i := slices.IndexFunc(p.view.open, func(o *rows.Operation) bool { return o.ID == id })
+		if i < 0 || !stored.Cancellable(p.view.Open[i].State) {
+			return fmt.Errorf("the plan cancels operation %d, which cannot be", id)
+		}
+		o, err := in.operations.get(in.Unit, id)
+		if err != nil {
+			return err
+		}
+		freed = freed || o.Lane == stored.LaneHeld
+		in.supersede(o, p.CancelReason)
+	}
+	if freed {
+		return in.passLane(p.shop.ID)
+	}
+	return nil
+}
+
+// passLane plans the next operation of a shop if nothing holds its lane.
+func (u *Unit) passLane(shop int64) error {
+	open, err := u.openOf(shop)
+	if err != nil {
+		return err
+	}
+	var next *rows.Operation
+	for _, o := range open {
+		switch {
+		case o.Lane == stored.LaneHeld:
+			return nil
+		case o.Lane == stored.LaneQueued && (next == nil || next.Lane == stored.LaneLast), o.Lane == stored.LaneLast && next == nil:
+			next = o
+		}
+	}
+	if next == nil || next.Lane == stored.LaneLast {
+		if u.intake.codes[shop] >= maxQueuedCodes {
+			u.free(shop) // there may be codes beyond those that were looked at
+			return nil
+		}
+		if next == nil {
+			return nil
+		}
+	}
+	o, err := u.operations.get(u, next.ID)
+	if err != nil {
+		return err
+	}
+	u.enter(o, journal.Planned, u.now)
+	return nil
+}
+
+// stepBehind takes the lane from an operation that is Planned; one that was claimed
+// in the meantime is fenced off before it is sent.
+func (in *ingestion) stepBehind(p *plan) error {
+	o, err := in.operations.get(in.Unit, p.Behind)
+	if err != nil {
+		return err
+	}
+	if o == nil || o.Shop != p.shop.ID || o.State != journal.Planned && o.State != journal.Claimed {
+		return fmt.Errorf("the plan puts operation %d behind, which is not planned", p.Behind)
+	}
+	in.enter(o, journal.Queued, 0)
+	o.Lane = stored.LaneLast
+	return nil
+}
+
+// laneTaken tells whether something holds a shop's lane. A lane that was given up counts
+// as held until the end of the transaction.
+func (u *Unit) laneTaken(shop int64) (bool, error) {
+	if slices.Contains(u.freed, shop) {
+		return true, nil
+	}
+	open, err := u.openOf(shop)
+	return slices.ContainsFunc(open, func(o *rows.Operation) bool { return o.Lane == stored.LaneHeld }), err
+}
+
+// begin adds the plan's new operation.
+func (in *ingestion) begin(p *plan) (int64, error) {
+	u, e, n := in.Unit, p.event, p.New
+	key, err := keyset.SealingKey(e.Sealed)
+	if err != nil {
+		return 0, fmt.Errorf("an event whose address or code is not sealed: %w", err)
+	}
+	state, err := in.freeState(p)
+	if err != nil {
+		return 0, err
+	}
+	scope := keyScope(e.Kind, p.shop.Account, p.shop.ID)
+	if n.Attention != "" {
+		state, scope = journal.Attention, 0
+	}
+	id, err := u.next(OperationIDs)
+	if err != nil {
+		return 0, err
+	}
+	closed, err := u.closedTotal(p.shop.Account)
+	if err != nil {
+		return 0, err
+	}
+	o := u.operations.add(u, id, rows.Operation{ID: id, Account: p.shop.Account, Shop: p.shop.ID, Kind: e.Kind, Run: 1, Event: p.eventID, LaneOrder: stored.LaneOrder(p.eventID),
+		Closed: closed, Planned: u.now, Reason: n.Attention})
+	u.enter(o, state, u.now)
+	u.insert(u.j.tables.body, &rows.Body{ID: id, UUID: n.UUID[:], Kind: e.Kind, MAC: e.SubjectMACs[0], Generation: int64(n.Generation), KeyScope: scope, Created: u.now,
+		Subject: e.Sealed, SubjectKey: int64(key)})
+	u.intake.about[id] = &about{uuid: n.UUID, generation: int64(n.Generation), mac: e.SubjectMACs[0], shop: p.shop.Name}
+	if scope != 0 {
+		u.owns(subjectKey{scope, e.Kind, string(e.SubjectMACs[0])}, id)
+		u.nowOpen(o)
+	}
+	return id, nil
+}
+
+// freeState is the state of a run that begins.
+func (in *ingestion) freeState(p *plan) (journal.State, error) {
+	taken, err := in.laneTaken(p.shop.ID)
+	if taken {
+		return journal.Queued, err
+	}
+	return journal.Planned, err
+}
+
+// rerun starts an ended operation again with the next run.
+func (in *ingestion) rerun(p *plan) error {
+	o, err := in.operations.get(in.Unit, p.Rerun)
+	if err != nil {
+		return err
+	}
+	if o == nil || o.Shop != p.shop.ID || o.State.Open() {
+		return fmt.Errorf("the plan runs operation %d again, which has not ended", p.Rerun)
+	}
+	state, err := in.freeState(p)
+	if err != nil {
+		return err
+	}
+	if o.Closed, err = in.closedTotal(o.Account); err != nil {
+		return err
+	}
+	o.Run, o.Waits, o.Event, o.Planned, o.LaneOrder = o.Run+1, 0, p.eventID, in.now, stored.LaneOrder(p.eventID)
+	o.Receipt, o.Received, o.Version, o.StoredAt, o.Reason = 0, false, 0, 0, ""
+	in.enter(o, state, in.now)
+	in.nowOpen(o)
+	return nil
+}
+
+// join makes sure that the operation that the event joins is one of the shop's.
+func (in *ingestion) join(p *plan) error {
+	o, ok := in.operations.known(p.Join)
+	if !ok {
+		var err error
+		if o, err = in.operations.get(in.Unit, p.Join); err != nil {
+			return err
+		}
+	}
+	if o == nil || o.Shop != p.shop.ID {
+		return fmt.Errorf("the plan joins operation %d, which is not the shop's", p.Join)
+	}
+	return nil
+}

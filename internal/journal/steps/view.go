@@ -1,0 +1,523 @@
+package steps
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+)
+
+// maxQueuedCodes bounds how many of a shop's queued activations the planner sees: a
+// shop that was sent thousands of codes must not slow down its intake.
+const maxQueuedCodes = 64
+
+// The operations that the planner sees. Their rows come with what their bodies and
+// the events that began their runs say.
+const (
+	viewColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.stage, o.due_at, o.lane, o.claim, o.lease_held, o.replica, o.run, o.attempts, o.waits, o.doubt,
+			o.unknowns, o.late, o.event, o.lane_order, o.restored, o.closed, o.planned, o.changed, o.last_attempt, o.receipt, o.received, o.version, o.stored_at,
+			o.verified, o.reason, o.owner, b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
+	viewJoins = " JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
+	liteJoins = " CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
+
+	// viewHeld locks what another replica may claim meanwhile. The other operations of
+	// a shop are changed only by those who hold the shop.
+	viewHeld Query = `SELECT id FROM operation WHERE shop = ANY($1) AND id = ANY(ARRAY(
+			SELECT id FROM operation WHERE shop = ANY($1) AND lane IN (1, 3) UNION ALL
+			SELECT k.id FROM unnest($2::bigint[], $3::bigint[], $4::bytea[]) AS x(scope, kind, mac)
+				CROSS JOIN LATERAL (SELECT id FROM operation_body WHERE key_scope = x.scope AND kind = x.kind AND mac = x.mac OFFSET 0) k))
+		ORDER BY id FOR NO KEY UPDATE
+-- sqlite:
+`
+	// viewOpen finds the open operations of shops. SQLite is asked for one shop.
+	viewOpen Query = viewColumns + `FROM unnest($1::bigint[]) AS x(shop) CROSS JOIN LATERAL (
+			(SELECT * FROM operation WHERE shop = x.shop AND lane IN (1, 3, 4)) UNION ALL
+			(SELECT * FROM operation WHERE shop = x.shop AND lane = 2 AND kind = 1) UNION ALL
+			(SELECT * FROM operation WHERE shop = x.shop AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT $2)) o` + viewJoins + `
+-- sqlite:
+` + viewColumns + `FROM (
+			SELECT id AS found FROM operation WHERE shop = $1 AND lane = 1 UNION ALL
+			SELECT id FROM operation WHERE shop = $1 AND lane = 3 UNION ALL
+			SELECT id FROM operation WHERE shop = $1 AND lane = 4 UNION ALL
+			SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 1 UNION ALL
+			SELECT id FROM (SELECT id FROM operation WHERE shop = $1 AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT $2)) x
+		CROSS JOIN operation o ON o.id = x.found` + liteJoins
+	viewThese Query = viewColumns + "FROM operation o" + viewJoins + ` WHERE o.id = ANY($1)
+-- sqlite:
+` + viewColumns + "FROM json_each($1) x CROSS JOIN operation o ON o.id = x.value" + liteJoins
+	// viewOwners finds the operations that own keys, of each the newest generation.
+	// Each key is looked up by itself: with "mac = ANY" the server may read the whole
+	// of an account instead.
+	viewOwners Query = viewColumns + `, x.n FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) WITH ORDINALITY AS x(scope, kind, mac, n)
+		CROSS JOIN LATERAL (SELECT id FROM operation_body WHERE key_scope = x.scope AND kind = x.kind AND mac = x.mac ORDER BY generation DESC LIMIT 1) k
+		JOIN operation o ON o.id = k.id` + viewJoins + `
+-- sqlite:
+`
+	keyOwner    Query = "SELECT id FROM operation_body WHERE key_scope = $1 AND kind = $2 AND mac = $3 ORDER BY generation DESC LIMIT 1"
+	activeUUIDs Query = "SELECT b.id, b.uuid FROM shop s CROSS JOIN operation_body b WHERE s.id = ANY($1) AND b.id = s.active_operation"
+	closedTimes Query = "SELECT id, closed, closed_since FROM account WHERE id = ANY($1)"
+)
+
+// An intake is what a transaction knows for the intake of events, beside the rows
+// that may be changed.
+type intake struct {
+	positions map[partition]*position
+	inbox     map[[32]byte]taken
+	shops     map[journal.ShopKey]int64
+	open      map[int64][]int64         // open operations of shops that were looked at
+	codes     map[int64]int             // how many queued codes are among them, at most
+	owners    map[subjectKey]int64      // of keys that were looked for; 0: nobody's
+	about     map[int64]*about          // operations that the planner may see
+	others    map[int64]*rows.Operation // those of other shops: they are not locked, and only looked at
+	times     map[int64]int64           // of events that began runs
+	active    map[int64]uuid.UUID       // of current activations
+	closed    map[int64]closed
+	fresh     map[int64]bool        // shops that were made
+	kept      *journal.LetterBounds // dead letters that keep their record
+	keys      []journal.Key         // that were recorded
+}
+
+func newIntake() intake {
+	return intake{
+		positions: make(map[partition]*position), inbox: make(map[[32]byte]taken), shops: make(map[journal.ShopKey]int64), open: make(map[int64][]int64),
+		owners: make(map[subjectKey]int64), about: make(map[int64]*about), others: make(map[int64]*rows.Operation), times: make(map[int64]int64),
+		active: make(map[int64]uuid.UUID), closed: make(map[int64]closed), fresh: make(map[int64]bool), codes: make(map[int64]int),
+	}
+}
+
+// about is what never changes of an operation.
+type about struct {
+	uuid       uuid.UUID
+	generation int64
+	mac        []byte
+	shop       string // its name
+}
+
+// A subjectKey is an address or a code with what it belongs to: the shop of an
+// invitation, the account of an activation.
+type subjectKey struct {
+	scope int64
+	kind  journal.Kind
+	mac   string
+}
+
+func keyScope(k journal.Kind, account, shop int64) int64 {
+	if k == journal.Activate {
+		return account
+	}
+	return shop
+}
+
+// An intakeLoad is what batches name to be loaded.
+type intakeLoad struct {
+	partitions      []partition
+	identities      [][32]byte
+	shops, accounts []int64
+	keys            []subjectKey
+	letters         bool
+}
+
+// ask asks for what batches have named, each once.
+func (l *intakeLoad) ask(asks []Ask, u *Unit) []Ask {
+	if len(l.partitions) == 0 {
+		return asks
+	}
+	if shops := u.unseenShops(l.shops); len(shops) > 0 || len(l.keys) > 0 {
+		scopes, kinds, macs := make([]int64, len(l.keys)), make([]int64, len(l.keys)), make([][]byte, len(l.keys))
+		for i, k := range l.keys {
+			scopes[i], kinds[i], macs[i] = k.scope, int64(k.kind), []byte(k.mac)
+			u.intake.owners[k] = 0
+		}
+		asks = append(asks, Ask{Query: viewHeld, Args: []any{shops, scopes, kinds, macs}, Each: func([]string, []any) error { return nil }})
+		asks = append(asks, u.askOpen(shops, shops))
+		asks = append(asks, Ask{Query: viewOwners, Args: []any{scopes, kinds, macs}, Each: func(_ []string, values []any) error {
+			n, _ := values[len(values)-1].(int64)
+			o, err := u.saw(values[:len(values)-1])
+			u.intake.owners[l.keys[n-1]] = o.ID
+			return err
+		}})
+		asks = append(asks, u.askActive(shops))
+	}
+	if len(l.accounts) > 0 {
+		slices.Sort(l.accounts)
+		asks = append(asks, u.askClosed(slices.Compact(l.accounts)))
+	}
+	names, parts := make([]string, len(l.partitions)), make([]int64, len(l.partitions))
+	for i, p := range l.partitions {
+		names[i], parts[i] = p.topic, int64(p.part)
+		u.intake.positions[p] = nil
+	}
+	asks = append(asks, Ask{Query: positionsHeld, Args: []any{names, parts}, Each: u.foundPosition})
+	if len(l.identities) > 0 {
+		identities := make([][]byte, len(l.identities))
+		for i, id := range l.identities {
+			identities[i] = l.identities[i][:]
+			u.intake.inbox[id] = taken{}
+		}
+		asks = append(asks, Ask{Query: inboxKnown, Args: []any{identities}, Each: u.foundIdentity})
+	}
+	if l.letters {
+		asks = append(asks, u.askKept())
+	}
+	return append(asks, u.askKeys())
+}
+
+// unseenShops are those whose open operations were not looked for, by rising id.
+func (u *Unit) unseenShops(shops []int64) []int64 {
+	var unseen []int64
+	for _, s := range shops {
+		if _, ok := u.intake.open[s]; !ok {
+			u.intake.open[s] = []int64{}
+			unseen = append(unseen, s)
+		}
+	}
+	slices.Sort(unseen)
+	return unseen
+}
+
+// askOpen asks for the open operations of shops. Arg is the shops as the database
+// takes them.
+func (u *Unit) askOpen(shops []int64, arg any) Ask {
+	for _, s := range shops {
+		u.intake.open[s] = []int64{}
+	}
+	return Ask{Query: viewOpen, Args: []any{arg, maxQueuedCodes}, Each: func(_ []string, values []any) error {
+		o, err := u.saw(values)
+		if err == nil {
+			u.intake.open[o.Shop] = append(u.intake.open[o.Shop], o.ID)
+			if queuedCode(o) {
+				u.intake.codes[o.Shop]++
+			}
+		}
+		return err
+	}}
+}
+
+func (u *Unit) askActive(shops []int64) Ask {
+	return Ask{Query: activeUUIDs, Args: []any{shops}, Each: func(_ []string, values []any) error {
+		id, _ := values[0].(int64)
+		b, _ := values[1].([]byte)
+		u.intake.active[id] = asUUID(b)
+		return nil
+	}}
+}
+
+// saw notes an operation that was looked at. One of a shop that this transaction
+// holds may be changed.
+func (u *Unit) saw(values []any) (*rows.Operation, error) {
+	own := len(u.j.tables.operation.Columns)
+	o := new(rows.Operation)
+	if len(values) != own+5 {
+		return o, fmt.Errorf("journal: an operation to be seen has %d columns, not %d", len(values), own+5)
+	}
+	if err := u.j.tables.operation.SetAll(o, values[:own]); err != nil {
+		return o, err
+	}
+	a := &about{}
+	id, _ := values[own].([]byte)
+	a.uuid = asUUID(id)
+	a.generation, _ = values[own+1].(int64)
+	a.mac, _ = values[own+2].([]byte)
+	a.shop, _ = values[own+4].(string)
+	u.intake.about[o.ID] = a
+	u.intake.times[o.Event], _ = values[own+3].(int64)
+	if _, held := u.intake.open[o.Shop]; held {
+		u.operations.found(o.ID, o)
+	} else {
+		u.intake.others[o.ID] = o
+	}
+	return o, nil
+}
+
+// found keeps a row that was loaded, unless it is known.
+func (s *entities[T]) found(key int64, row *T) {
+	if s.byKey == nil {
+		s.byKey = make(map[int64]*entity[T])
+	}
+	if _, ok := s.byKey[key]; !ok {
+		s.byKey[key] = &entity[T]{of: s, row: *row, stored: *row, exists: true, inDatabase: true}
+	}
+}
+
+// shop finds a shop, made when it is new.
+func (u *Unit) shop(k journal.ShopKey) (*rows.Shop, error) {
+	id, ok := u.intake.shops[k]
+	if !ok {
+		var made *rows.Shop
+		var err error
+		if id, made, err = u.tx.MakeShop(k); err != nil {
+			return nil, u.fail(err)
+		}
+		u.intake.shops[k] = id
+		if made != nil {
+			u.intake.open[id], u.intake.fresh[id] = []int64{}, true
+			u.undo(func() { delete(u.intake.shops, k) })
+			return u.shops.add(u, id, *made), nil
+		}
+	}
+	s, err := u.shops.get(u, id)
+	if err == nil && s == nil {
+		err = u.fail(fmt.Errorf("journal: shop %d is not there", id))
+	}
+	return s, err
+}
+
+// A view is what the planner sees, and the open operations themselves, in the same
+// order.
+type view struct {
+	journal.ShopView
+	open []*rows.Operation
+}
+
+// view is the shop of an event as it is by now.
+func (u *Unit) view(s *rows.Shop, e *journal.Event) (v view, err error) {
+	if v.open, err = u.openOf(s.ID); err != nil {
+		return v, err
+	}
+	for _, o := range v.open {
+		seen, err := u.operationView(o, s, e)
+		if err != nil {
+			return v, err
+		}
+		v.Open = append(v.Open, seen)
+	}
+	if s.InvitedAt != 0 {
+		v.Invited = &journal.InvitedView{At: wall(s.InvitedAt), EventTime: wall(s.InvitedEventTime), SameAddress: among(s.InvitedMAC, e.SubjectMACs), InvitationID: s.InvitationID}
+	}
+	if s.ActiveAt != 0 {
+		id, err := u.activeUUID(s)
+		if err != nil {
+			return v, err
+		}
+		v.Active = &journal.ActiveView{At: wall(s.ActiveAt), MerchantID: s.MerchantID, Version: s.ActiveVersion, Event: asUUID(s.ActiveEvent), Operation: id}
+	}
+	v.Same, err = u.ownerView(s, e)
+	return v, err
+}
+
+// openOf lists the open operations of a shop that this transaction holds, in the
+// order in which their runs began.
+func (u *Unit) openOf(shop int64) ([]*rows.Operation, error) {
+	if _, ok := u.intake.open[shop]; !ok {
+		u.lazy++
+		arg := any(shop)
+		if u.j.lists {
+			arg = []int64{shop}
+		}
+		if err := u.tx.Load([]Ask{u.askOpen([]int64{shop}, arg)}); err != nil {
+			return nil, u.fail(err)
+		}
+		u.addTouched(shop)
+	}
+	var open []*rows.Operation
+	for _, id := range u.intake.open[shop] {
+		if o, ok := u.operations.known(id); ok && o.State.Open() {
+			open = append(open, o)
+		}
+	}
+	slices.SortFunc(open, func(a, b *rows.Operation) int {
+		return cmp.Or(cmp.Compare(a.LaneOrder, b.LaneOrder), cmp.Compare(a.ID, b.ID))
+	})
+	return open, nil
+}
+
+// nowOpen notes that an operation of a shop has opened. The planner sees so many
+// queued codes and no more.
+func (u *Unit) nowOpen(o *rows.Operation) {
+	ids := u.intake.open[o.Shop]
+	if slices.Contains(ids, o.ID) {
+		return
+	}
+	if queuedCode(o) {
+		if u.intake.codes[o.Shop] >= maxQueuedCodes {
+			return
+		}
+		u.intake.codes[o.Shop]++
+	}
+	u.intake.open[o.Shop] = append(ids, o.ID)
+	u.undo(func() { u.intake.open[o.Shop] = ids })
+}
+
+func queuedCode(o *rows.Operation) bool {
+	return o.Kind == journal.Activate && o.Lane == stored.LaneQueued
+}
+
+// openedElsewhere adds operations that other requests of the transaction have opened
+// since they were looked for.
+func (u *Unit) openedElsewhere() {
+	for _, e := range u.operations.touched {
+		if o := &e.row; e.exists && o.State.Open() {
+			if _, ok := u.intake.open[o.Shop]; ok {
+				u.nowOpen(o)
+			}
+		}
+	}
+}
+
+// addTouched is openedElsewhere for a shop that was looked at just now.
+func (u *Unit) addTouched(shop int64) {
+	for _, e := range u.operations.touched {
+		if o := &e.row; e.exists && o.Shop == shop && o.State.Open() {
+			u.nowOpen(o)
+		}
+	}
+}
+
+// aboutOf is what does not change of an operation.
+func (u *Unit) aboutOf(o *rows.Operation) (*about, error) {
+	if a, ok := u.intake.about[o.ID]; ok {
+		return a, nil
+	}
+	u.lazy++
+	if err := u.see(o.ID); err != nil {
+		return nil, err
+	}
+	if a, ok := u.intake.about[o.ID]; ok {
+		return a, nil
+	}
+	return nil, u.fail(fmt.Errorf("journal: operation %d has no body", o.ID))
+}
+
+// see looks at one operation.
+func (u *Unit) see(id int64) error {
+	if err := u.tx.Load([]Ask{{Query: viewThese, Args: []any{[]int64{id}}, Each: func(_ []string, values []any) error {
+		_, err := u.saw(values)
+		return err
+	}}}); err != nil {
+		return u.fail(err)
+	}
+	return nil
+}
+
+func (u *Unit) operationView(o *rows.Operation, s *rows.Shop, e *journal.Event) (journal.OperationView, error) {
+	a, err := u.aboutOf(o)
+	if err != nil {
+		return journal.OperationView{}, err
+	}
+	shop := e.Shop
+	if o.Shop != s.ID {
+		shop.Shop = a.shop
+	}
+	return journal.OperationView{
+		ID: o.ID, UUID: a.uuid, Kind: o.Kind, Shop: shop, State: o.State, Reason: o.Reason, Generation: int(a.generation), Run: int(o.Run), Attempts: int(o.Attempts),
+		Doubt: o.Doubt, SameSubject: among(a.mac, e.SubjectMACs), Changed: wall(o.Changed), EventTime: wall(u.intake.times[o.Event]),
+	}, nil
+}
+
+func among(mac []byte, macs [][]byte) bool {
+	return slices.ContainsFunc(macs, func(m []byte) bool { return bytes.Equal(m, mac) })
+}
+
+// ownerView shows the operation that owns the event's key, under whichever look-up key it
+// was made.
+func (u *Unit) ownerView(s *rows.Shop, e *journal.Event) (*journal.OperationView, error) {
+	newest := int64(0)
+	for _, mac := range e.SubjectMACs {
+		owner, err := u.owner(subjectKey{keyScope(e.Kind, s.Account, s.ID), e.Kind, string(mac)})
+		if err != nil {
+			return nil, err
+		}
+		newest = max(newest, owner)
+	}
+	if newest == 0 {
+		return nil, nil
+	}
+	o, ok := u.operations.known(newest)
+	if !ok {
+		if o, ok = u.intake.others[newest]; !ok {
+			return nil, u.fail(fmt.Errorf("journal: operation %d owns a key and is not there", newest))
+		}
+	}
+	v, err := u.operationView(o, s, e)
+	return &v, err
+}
+
+// owner finds the operation that owns a key, 0 for none.
+func (u *Unit) owner(k subjectKey) (int64, error) {
+	id, ok := u.intake.owners[k]
+	if ok || u.intake.fresh[k.scope] && k.kind == journal.Invite {
+		return id, nil
+	}
+	u.lazy++
+	if err := u.tx.Load([]Ask{{Query: keyOwner, Args: []any{k.scope, int64(k.kind), []byte(k.mac)}, Each: func(_ []string, values []any) error {
+		id, _ = values[0].(int64)
+		return nil
+	}}}); err != nil {
+		return 0, u.fail(err)
+	}
+	u.intake.owners[k] = id
+	if _, ok := u.intake.about[id]; ok || id == 0 {
+		return id, nil
+	}
+	return id, u.see(id)
+}
+
+// owns notes that an operation that was made owns a key.
+func (u *Unit) owns(k subjectKey, id int64) {
+	before, looked := u.intake.owners[k]
+	if b, ok := u.intake.about[before]; ok && b.generation > u.intake.about[id].generation {
+		return
+	}
+	u.intake.owners[k] = id
+	u.undo(func() {
+		if delete(u.intake.owners, k); looked {
+			u.intake.owners[k] = before
+		}
+	})
+}
+
+// activeUUID is that of the shop's current activation.
+func (u *Unit) activeUUID(s *rows.Shop) (uuid.UUID, error) {
+	id, ok := u.intake.active[s.ActiveOperation]
+	if ok || s.ActiveOperation == 0 {
+		return id, nil
+	}
+	u.lazy++
+	b, err := u.bodies.get(u, s.ActiveOperation)
+	if err != nil || b == nil {
+		return uuid.Nil, err
+	}
+	u.intake.active[s.ActiveOperation] = asUUID(b.UUID)
+	return u.intake.active[s.ActiveOperation], nil
+}
+
+// closed is for how long an account's gate was not open: in microseconds up to since,
+// and since when it is not open now (0 while it is).
+type closed struct{ before, since int64 }
+
+func (u *Unit) askClosed(accounts []int64) Ask {
+	return Ask{Query: closedTimes, Args: []any{accounts}, Each: func(_ []string, values []any) error {
+		var c closed
+		id, _ := values[0].(int64)
+		c.before, _ = values[1].(int64)
+		c.since, _ = values[2].(int64)
+		u.intake.closed[id] = c
+		return nil
+	}}
+}
+
+// closedTotal is what a run that begins now remembers: for how long its account's
+// gate was not open, all in all.
+func (u *Unit) closedTotal(account int64) (int64, error) {
+	c, ok := u.intake.closed[account]
+	if a, known := u.accounts.known(account); known {
+		c, ok = closed{a.Closed, a.ClosedSince}, true
+	}
+	if !ok {
+		u.lazy++
+		if err := u.tx.Load([]Ask{u.askClosed([]int64{account})}); err != nil {
+			return 0, u.fail(err)
+		}
+		c = u.intake.closed[account]
+	}
+	if c.since == 0 {
+		return c.before, nil
+	}
+	return c.before + max(0, u.now-c.since), nil
+}
