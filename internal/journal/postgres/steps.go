@@ -22,10 +22,41 @@ type database struct{ j *Journal }
 
 // Write has the writer make a step.
 func (d database) Write(ctx context.Context, r *steps.Request) error {
+	if d.j.beside && r.Beside {
+		return d.j.writeBeside(ctx, r)
+	}
 	n := r.Needs
 	return d.j.put(ctx, r.Records, &request{step: r, needs: needs{
 		operations: n.Operations, missing: n.Missing, shops: n.Shops, rows: n.ShopIDs, invitees: n.Invitees, ledgers: n.Ledgers, anyway: n.Anyway,
 	}})
+}
+
+func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
+	if j.closed.Load() {
+		return journal.ErrClosed
+	}
+	errs := make([]error, 1)
+	err := j.bounded(ctx, func(ctx context.Context) error {
+		return pgx.BeginTxFunc(ctx, j.readers, atLevel, func(tx pgx.Tx) error {
+			errs[0] = nil
+			t := &stepTx{batch: newBatch(j, tx.Conn()), ctx: ctx, texts: make(rowTexts)}
+			t.now = j.clock.micros()
+			if err := j.Run(t, []*steps.Request{r}, errs); err != nil || errs[0] != nil {
+				return cmp.Or(errs[0], err)
+			}
+			if t.asked {
+				t.queue("telling of an intent", -1, "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
+			}
+			return t.trip(&pgx.Batch{}, nil)
+		})
+	})
+	switch {
+	case errs[0] != nil:
+		return errs[0]
+	case err != nil:
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
 }
 
 // Read hands the rows of a query to each.
@@ -35,6 +66,28 @@ func (d database) Read(ctx context.Context, q steps.Query, args []any, each func
 
 // Clock is the journal's.
 func (d database) Clock() steps.Clock { return d.j.clock }
+
+// Writable fails beside a worker.
+func (d database) Writable() error {
+	if d.j.beside {
+		return journal.ErrReadOnly
+	}
+	return nil
+}
+
+// MayBegin is nil: the server keeps nothing for the ends of what is in flight.
+func (d database) MayBegin() error { return nil }
+
+// EndLeasesOfDead ends those of replicas whose session is gone.
+func (d database) EndLeasesOfDead(ctx context.Context) error {
+	if d.j.beside || d.j.closed.Load() {
+		return nil
+	}
+	if err := d.j.session.bury(ctx, false); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
 
 // Exclusive is false: replicas share the database.
 func (d database) Exclusive() bool { return false }
@@ -59,6 +112,7 @@ func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
 type stepTx struct {
 	*batch
 	ctx     context.Context
+	texts   rowTexts
 	opening *opening // until the first round trip
 	late    []late
 }
@@ -169,7 +223,7 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 		case a.Table != nil:
 			keys := slices.Clone(a.Keys)
 			slices.Sort(keys)
-			b.Queue(t.j.rowTexts.find(a.Table), keys)
+			b.Queue(t.texts.find(a.Table), keys)
 		default:
 			b.Queue(a.Query.Postgres(), arguments(a.Args)...)
 		}
@@ -229,7 +283,7 @@ func (t *stepTx) Save(changes []steps.Change) error {
 		x := c.Table
 		if len(c.Insert) > 0 {
 			sortRows(x, c.Insert)
-			t.queue("inserting into "+x.Name, len(c.Insert), t.j.rowTexts.insert(x), arrays(x, c.Insert, inserted(x)))
+			t.queue("inserting into "+x.Name, len(c.Insert), t.texts.insert(x), arrays(x, c.Insert, inserted(x)))
 		}
 		if len(c.Update) > 0 {
 			list, columns := make([]any, len(c.Update)), keys(x)
@@ -238,11 +292,11 @@ func (t *stepTx) Save(changes []steps.Change) error {
 				columns |= u.Columns
 			}
 			sortRows(x, list)
-			t.queue("updating "+x.Name, len(list), t.j.rowTexts.update(x, columns), arrays(x, list, columns))
+			t.queue("updating "+x.Name, len(list), t.texts.update(x, columns), arrays(x, list, columns))
 		}
 		if len(c.Delete) > 0 {
 			sortRows(x, c.Delete)
-			t.queue("deleting from "+x.Name, len(c.Delete), t.j.rowTexts.drop(x), arrays(x, c.Delete, keys(x)))
+			t.queue("deleting from "+x.Name, len(c.Delete), t.texts.drop(x), arrays(x, c.Delete, keys(x)))
 		}
 	}
 	return nil
@@ -397,6 +451,16 @@ func (t *stepTx) RestoreRun(operation int64) error {
 
 func (t *stepTx) PermitsBack(a *rows.Attempt, was, is int64, counts bool) {
 	(&tx{batch: t.batch}).ended(ledgersIn(a.Ledgers), was, is, counts)
+}
+
+func (t *stepTx) Replica() int64 { return t.j.session.number() }
+
+// Opened is 0: others may go on.
+func (t *stepTx) Opened() (first, at int64) { return 0, 0 }
+
+func (t *stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
+	id, f := o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop, lease: o.DueAt}
+	t.after = append(t.after, func() { t.j.facts[id] = f })
 }
 
 func (t *stepTx) KeepGate(a *rows.Account, g journal.Gate) {

@@ -290,7 +290,7 @@ func (b *batch) steps(ctx context.Context, o *opening, rs []*request, errs []err
 	if len(requests) == 0 {
 		return nil
 	}
-	t := &stepTx{batch: b, ctx: ctx, opening: o}
+	t := &stepTx{batch: b, ctx: ctx, texts: b.j.rowTexts, opening: o}
 	got := make([]error, len(requests))
 	err := b.j.Run(t, requests, got)
 	for k, err := range got {

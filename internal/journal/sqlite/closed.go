@@ -1,7 +1,5 @@
 package sqlite
 
-import "time"
-
 // closed is for how long an account's gate was not open: the microseconds of
 // earlier times, and since when it is closed now (0 while it is open). Only
 // differences of the sum are used: what an operation's run began with, and what
@@ -19,10 +17,13 @@ func (c closed) total(now int64) int64 {
 // closed makes that moment the present one.
 func (w *writer) loadClosed(now int64) error {
 	w.closed = make(map[int64]closed)
+	if _, err := w.conn.exec("UPDATE account SET closed_since = ? WHERE closed_since > ?", now, now); err != nil {
+		return err
+	}
 	return w.conn.each("SELECT id, closed, closed_since FROM account", nil, func(r row) error {
 		c := closed{before: r.int(1)}
 		if !r.null(2) {
-			c.since = min(r.int(2), now)
+			c.since = r.int(2)
 		}
 		w.closed[r.int(0)] = c
 		return nil
@@ -31,8 +32,3 @@ func (w *writer) loadClosed(now int64) error {
 
 // closedTotal is what a run that begins now remembers.
 func (t *tx) closedTotal(account int64) int64 { return t.j.writer.closed[account].total(t.now) }
-
-// closedSince is for how long the account's gate was closed since a run began.
-func (t *tx) closedSince(account, began int64) time.Duration {
-	return time.Duration(max(0, t.closedTotal(account)-began)) * time.Microsecond
-}

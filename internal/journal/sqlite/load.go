@@ -128,13 +128,6 @@ func (w *writer) loadIn(j *Journal) error {
 	}); err != nil {
 		return err
 	}
-	w.doubted = doubted{}
-	if err := c.each("SELECT DISTINCT shop FROM operation INDEXED BY operation_doubt WHERE doubt = 1", nil, func(r row) error {
-		w.doubted.add(r.int(0))
-		return nil
-	}); err != nil {
-		return err
-	}
 	w.ledgers = ledgers{byName: make(map[string]*ledger), byID: make(map[int64]*ledger), opened: now, unknown: unknown}
 	w.firstAttempt = w.ids.attempt
 	return nil

@@ -116,7 +116,6 @@ type writer struct {
 	underWay map[journal.AttemptID]started // attempts without an end
 	seed     maphash.Seed
 	invitees invitees
-	doubted  doubted
 
 	ledgers      ledgers
 	firstAttempt int64 // of this process

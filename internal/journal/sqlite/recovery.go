@@ -322,7 +322,7 @@ func (t *tx) shopID(k journal.ShopKey) (int64, error) {
 	if _, ok := t.j.writer.accounts[k.Account]; !ok {
 		return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, k.Account)
 	}
-	id, made, err := stepTx{t}.MakeShop(k)
+	id, made, err := stepTx{t, t.j.writer.rowTexts}.MakeShop(k)
 	if err == nil && made != nil {
 		_, err = t.exec("INSERT INTO shop (id, account, name, sequence, version) VALUES (?, ?, ?, ?, ?)", id, made.Account, made.Name, made.Sequence, made.Version)
 	}

@@ -190,9 +190,6 @@ func (t *tx) carryRestoration(o restored, r journal.Restoration) error {
 		}
 	}
 	delete(t.j.writer.facts, o.id)
-	if r.Doubt {
-		t.j.writer.doubted.add(o.shop)
-	}
 	if from.Open() != to.Open() && o.kind == journal.Invite {
 		t.invitation(o.key, to.Open())
 	}

@@ -15,7 +15,28 @@ import (
 
 // Write has the writer make a step.
 func (d database) Write(ctx context.Context, r *steps.Request) error {
+	if d.j.writer == nil && r.Beside {
+		return d.j.writeBeside(ctx, r)
+	}
 	return d.j.put(ctx, r.Records, &request{step: r})
+}
+
+func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
+	if err := j.open(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return j.beside(func(c *conn) error {
+		t := &tx{j: j}
+		t.reset(c, j.clock.micros())
+		errs := make([]error, 1)
+		if err := j.Run(stepTx{t, make(rowTexts)}, []*steps.Request{r}, errs); err != nil && errs[0] == nil {
+			return err
+		}
+		return errs[0]
+	})
 }
 
 // Read hands the rows of a query to each.
@@ -25,6 +46,23 @@ func (d database) Read(ctx context.Context, q steps.Query, args []any, each func
 
 // Clock is the journal's.
 func (d database) Clock() steps.Clock { return d.j.clock }
+
+// Writable fails beside a worker.
+func (d database) Writable() error {
+	if err := d.j.open(); err != nil {
+		return err
+	}
+	if d.j.writer == nil {
+		return journal.ErrReadOnly
+	}
+	return nil
+}
+
+// MayBegin keeps a reserve of the disk.
+func (d database) MayBegin() error { return d.j.space.enough() }
+
+// EndLeasesOfDead has nothing to do: they were ended when this process opened the file.
+func (d database) EndLeasesOfDead(context.Context) error { return nil }
 
 // Exclusive is true: one process holds the file.
 func (d database) Exclusive() bool { return true }
@@ -89,7 +127,10 @@ func asJSON[T any](list []T) string {
 }
 
 // A stepTx is a transaction as the steps see it.
-type stepTx struct{ *tx }
+type stepTx struct {
+	*tx
+	texts rowTexts
+}
 
 func (t stepTx) Now() (int64, error) { return t.now, nil }
 
@@ -125,7 +166,7 @@ func (t stepTx) load(table *rows.Table, key int64, f func(row any) error) error 
 	if known != nil && !t.j.checkRows {
 		return f(known)
 	}
-	return t.each(t.j.writer.rowTexts.find(table), in{key}, func(r row) error {
+	return t.each(t.texts.find(table), in{key}, func(r row) error {
 		values := make([]any, len(r))
 		for i, v := range r {
 			values[i] = v
@@ -160,7 +201,7 @@ func (t stepTx) ask(query string, args in, f func([]string, []any) error) error 
 func (t stepTx) Save(changes []steps.Change) error {
 	for _, c := range changes {
 		for _, r := range c.Insert {
-			if err := t.write(c.Table, t.j.writer.rowTexts.insert(c.Table), r, inserted(c.Table)); err != nil {
+			if err := t.write(c.Table, t.texts.insert(c.Table), r, inserted(c.Table)); err != nil {
 				return err
 			}
 			t.cache(c.Table, r)
@@ -169,7 +210,7 @@ func (t stepTx) Save(changes []steps.Change) error {
 			}
 		}
 		for _, u := range c.Update {
-			if err := t.write(c.Table, t.j.writer.rowTexts.update(c.Table, u.Columns), u.Row, u.Columns|keys(c.Table)); err != nil {
+			if err := t.write(c.Table, t.texts.update(c.Table, u.Columns), u.Row, u.Columns|keys(c.Table)); err != nil {
 				return err
 			}
 			t.cache(c.Table, u.Row)
@@ -178,7 +219,7 @@ func (t stepTx) Save(changes []steps.Change) error {
 			}
 		}
 		for _, r := range c.Delete {
-			if err := t.write(c.Table, t.j.writer.rowTexts.drop(c.Table), r, keys(c.Table)); err != nil {
+			if err := t.write(c.Table, t.texts.drop(c.Table), r, keys(c.Table)); err != nil {
 				return err
 			}
 			t.j.writer.rows.change(c.Table, c.Table.Int(r, 0), nil)
@@ -219,7 +260,7 @@ func (t stepTx) write(table *rows.Table, text string, row any, mask uint64) erro
 func (t stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 	text := t.j.texts.of(q)
 	table := targetTable(text)
-	if table == "" {
+	if table == "" || t.j.writer == nil { // it is nil beside a worker
 		return t.exec(text, arguments(args)...)
 	}
 	n, err := t.conn.exec(text, arguments(args)...)
@@ -302,6 +343,15 @@ func (t stepTx) PermitsBack(a *rows.Attempt, _, is int64, counts bool) {
 	t.ends = append(t.ends, permitEnd{id: journal.AttemptID(a.ID), ledgers: a.Ledgers, from: is, counted: counts})
 }
 
+// Replica is 0: one process holds the file.
+func (t stepTx) Replica() int64 { return 0 }
+
+func (t stepTx) Opened() (first, at int64) { return t.j.writer.firstAttempt, t.j.writer.ledgers.opened }
+
+func (t stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
+	t.keepFacts(o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop, lease: o.DueAt})
+}
+
 // KeepGate has nothing to do: instants come back as they went in.
 func (t stepTx) KeepGate(*rows.Account, journal.Gate) {}
 
@@ -329,15 +379,12 @@ func (t stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }
 
-// saved lets memory follow a row: the operations in doubt, the open invitations, and
-// what is kept of operations and attempts that are under way.
+// saved lets memory follow a row: the open invitations, and what is kept of operations
+// and attempts that are under way.
 func (t stepTx) saved(was, is any) error {
 	switch r := is.(type) {
 	case *rows.Operation:
 		before, _ := was.(*rows.Operation)
-		if r.Doubt {
-			t.j.writer.doubted.add(r.Shop)
-		}
 		opened := before != nil && before.State.Open()
 		if r.Kind == journal.Invite && opened != r.State.Open() {
 			k, ok := t.shops[r.Shop]

@@ -52,7 +52,9 @@ func (t *tx) change(query string, args ...any) (row, error) {
 func (t *tx) wrote(has bool) {
 	if has {
 		t.dirty = true
-		t.j.writer.rows.clear()
+		if t.j.writer != nil { // it is nil beside a worker
+			t.j.writer.rows.clear()
+		}
 	}
 }
 

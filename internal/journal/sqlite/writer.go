@@ -193,7 +193,7 @@ func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool,
 		for k := range requests {
 			errs[of[k]] = t.within(func(t *tx) error {
 				one := make([]error, 1)
-				if err := t.j.Run(stepTx{t}, requests[k:k+1], one); err != nil && !errors.Is(err, steps.ErrSpoiled) {
+				if err := t.j.Run(stepTx{t, t.j.writer.rowTexts}, requests[k:k+1], one); err != nil && !errors.Is(err, steps.ErrSpoiled) {
 					return err
 				}
 				return one[0]
@@ -206,7 +206,7 @@ func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool,
 		return wrote, nil
 	}
 	got := make([]error, len(requests))
-	if err := t.j.Run(stepTx{t}, requests, got); err != nil {
+	if err := t.j.Run(stepTx{t, t.j.writer.rowTexts}, requests, got); err != nil {
 		if fatal(err) {
 			return false, fmt.Errorf("%w: %w", errTransaction, named(err))
 		}

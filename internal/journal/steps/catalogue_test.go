@@ -48,7 +48,7 @@ func walks() map[string]string {
 		switch kind, _, _ := strings.Cut(name, " "); kind {
 		case "rowsWithKey":
 			reasons[name] = "a person asks for it before a key is taken out of a keyset"
-		case "filtered":
+		case "filtered", "filteredIntents":
 			reasons[name] = "a list for people: it walks from the newest to the end of the page"
 		}
 	}

@@ -3,6 +3,8 @@ package steps
 import (
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 )
 
@@ -17,6 +19,11 @@ func MadeQueries() map[string]Query {
 		"planned": {State: journal.Planned}, "done": {State: journal.Done}, "kind": {Kind: journal.Invite, Before: 5},
 	} {
 		made["filtered "+name], _ = filtered(f)
+	}
+	for name, f := range map[string]journal.IntentFilter{
+		"all": {}, "one": {UUID: uuid.Max}, "operation": {Operation: uuid.Max, Before: 5}, "account": {Account: "a"},
+	} {
+		made["filteredIntents "+name], _ = filteredIntents(f)
 	}
 	return made
 }

@@ -3,9 +3,203 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/keyset"
 )
+
+const (
+	intentOfOperation Query = "SELECT o.account, o.id AS operation FROM operation_body b CROSS JOIN operation o WHERE b.uuid = $1 AND o.id = b.id"
+	intentOfAccount   Query = "SELECT id AS account FROM account WHERE name = $1"
+	intentsThere      Query = `SELECT EXISTS (SELECT 1 FROM intent WHERE uuid = $1) AS known,
+		(SELECT count(*) FROM (SELECT 1 FROM intent WHERE state = 1 LIMIT $2) x) AS waiting`
+	intentInsert Query = `INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id, token, token_key, mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (uuid) DO NOTHING`
+	intentWaits Query = "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1) AS found"
+
+	intentRecords = `SELECT i.id, i.uuid, i.at, i.actor, i.act, i.operation, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.mac,
+			a.name AS account_name, b.uuid AS operation_uuid
+		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN operation_body b ON b.id = i.operation WHERE `
+	intentsWaiting Query = intentRecords + "i.state = 1 ORDER BY i.id LIMIT $1"
+)
+
+// AppendIntent writes what a person asks for; also beside a worker.
+func (j *Journal) AppendIntent(ctx context.Context, i journal.Intent, audit journal.AuditEntry) error {
+	if i.UUID == uuid.Nil || i.Act == "" {
+		return fmt.Errorf("journal: an intent needs an id and an act")
+	}
+	return j.db.Write(ctx, &Request{Beside: true, Do: func(u *Unit) error { return u.appendIntent(i, audit) }})
+}
+
+type thereIntents struct {
+	Known   bool  `db:"known"`
+	Waiting int64 `db:"waiting"`
+}
+
+func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
+	var key any
+	if i.Sealed != nil {
+		k, err := keyset.SealingKey(i.Sealed)
+		if err != nil {
+			return fmt.Errorf("journal: an intent whose token is not sealed: %w", err)
+		}
+		key = int64(k)
+	}
+	about, err := u.intentSubject(i)
+	if err != nil {
+		return err
+	}
+	there, err := first[thereIntents](u, intentsThere, i.UUID[:], int64(journal.MaxWaitingIntents))
+	switch {
+	case err != nil:
+		return err
+	case there.Known:
+		return journal.ErrIntentExists
+	case there.Waiting >= journal.MaxWaitingIntents:
+		return journal.ErrTooManyIntents // of several processes each may write one more
+	}
+	var operation any
+	if about.Operation != 0 {
+		operation = about.Operation
+	}
+	n, err := u.exec(intentInsert, i.UUID[:], u.stampOrNow(i.At), i.Actor, i.Act, about.Account, operation, i.Note, i.MerchantID, i.Sealed, key, i.MAC)
+	if err != nil {
+		return err
+	}
+	if n == 0 { // another process has written it since
+		return journal.ErrIntentExists
+	}
+	u.signals.Intents = true
+	u.audit(audit)
+	return nil
+}
+
+// intentSubject finds the account of an intent, and the operation that it is about.
+func (u *Unit) intentSubject(i journal.Intent) (*rows.Intent, error) {
+	if i.Operation == uuid.Nil {
+		about, err := first[rows.Intent](u, intentOfAccount, i.Account)
+		if err == nil && about == nil {
+			err = fmt.Errorf("%w: account %q", journal.ErrNotFound, i.Account)
+		}
+		return about, err
+	}
+	about, err := first[rows.Intent](u, intentOfOperation, i.Operation[:])
+	if err == nil && about == nil {
+		err = fmt.Errorf("%w: operation %s", journal.ErrNotFound, i.Operation)
+	}
+	return about, err
+}
+
+type intentRecord struct {
+	rows.Intent
+	AccountName   string `db:"account_name"`
+	OperationUUID []byte `db:"operation_uuid"`
+}
+
+func (r *intentRecord) intent() journal.Intent {
+	i := journal.Intent{
+		ID: r.ID, UUID: asUUID(r.UUID), At: wall(r.At), Actor: r.Actor, Act: r.Act, Account: r.AccountName, Operation: asUUID(r.OperationUUID), Note: r.Note,
+		MerchantID: r.MerchantID, Sealed: r.Token, State: r.State, Result: r.Result, Detail: r.Detail, MAC: r.MAC,
+	}
+	if r.Ended != 0 {
+		i.Ended = wall(r.Ended)
+	}
+	return i
+}
+
+// PendingIntents lists those that wait. Most looks find none, at a reader's cost.
+func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error) {
+	if err := j.db.Writable(); err != nil {
+		return nil, err
+	}
+	waits := false
+	if err := read(ctx, j, intentWaits, nil, func(r *found) error {
+		waits = r.Found
+		return nil
+	}); err != nil || !waits {
+		return nil, err
+	}
+	return ask(ctx, j, &Request{Last: true}, func(u *Unit) ([]journal.PendingIntent, error) { return u.pendingIntents(limit) })
+}
+
+func (u *Unit) pendingIntents(limit int) (pending []journal.PendingIntent, err error) {
+	of := make(map[int64][]int) // places in the list, by operation
+	var ids []int64
+	if err := each(u, intentsWaiting, []any{bounded(limit)}, func(r *intentRecord) error {
+		if r.Operation != 0 {
+			ids = append(ids, r.Operation)
+			of[r.Operation] = append(of[r.Operation], len(pending))
+		}
+		pending = append(pending, journal.PendingIntent{Intent: r.intent()})
+		return nil
+	}); err != nil || len(ids) == 0 {
+		return pending, err
+	}
+	slices.Sort(ids)
+	// One about an operation that is not there is not what a command wrote.
+	details, err := u.describe(slices.Compact(ids), asked{newer: true, activating: true, settling: true, comparing: true, current: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range details {
+		for _, place := range of[d.ID] {
+			pending[place].Target = u.intentTarget(d)
+		}
+	}
+	return pending, nil
+}
+
+// intentTarget tells of an operation what an intent about it has to know.
+func (u *Unit) intentTarget(d *detail) *journal.Target {
+	t := &journal.Target{ClaimedOperation: u.claimed(d)}
+	if t.Active != nil {
+		t.Current, t.CurrentVerified = d.credential(t.Active.Version), d.currentVerified
+	}
+	return t
+}
+
+// Intents lists intents, the newest first.
+func (j *Journal) Intents(ctx context.Context, f journal.IntentFilter) ([]journal.Intent, error) {
+	q, args := filteredIntents(f)
+	return list(ctx, j, q, args, func(r *intentRecord) journal.Intent {
+		i := r.intent()
+		i.Sealed = nil
+		return i
+	})
+}
+
+// filteredIntents is the query of a filter, with its arguments.
+func filteredIntents(f journal.IntentFilter) (Query, []any) {
+	var where []string
+	var args []any
+	add := func(condition string, value any) {
+		args = append(args, value)
+		where = append(where, strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1))
+	}
+	if f.UUID != uuid.Nil {
+		add("i.uuid = ?", f.UUID[:])
+	}
+	if f.Operation != uuid.Nil {
+		add("i.operation = (SELECT id FROM operation_body WHERE uuid = ?)", f.Operation[:])
+	}
+	if f.Account != "" {
+		add("i.operation IS NULL AND i.account = (SELECT id FROM account WHERE name = ?)", f.Account)
+	}
+	if f.Before > 0 {
+		add("i.id < ?", f.Before)
+	}
+	if len(where) == 0 {
+		where = append(where, "TRUE")
+	}
+	q := intentRecords + strings.Join(where, " AND ") + " ORDER BY i.id DESC LIMIT $" + strconv.Itoa(len(args)+1)
+	return Query(q), append(args, bounded(f.Limit))
+}
 
 // EndIntent ends an intent whose effect is none, or on a gate.
 func (j *Journal) EndIntent(ctx context.Context, e journal.IntentEnd) error {

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"context"
 	"sync/atomic"
 
 	"invoicebox-worker/internal/journal"
@@ -46,3 +47,18 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 
 // Authenticate sets what makes the MACs of the outbox's rows from now on.
 func (j *Journal) Authenticate(a journal.Authenticator) { j.authenticator.Store(&a) }
+
+// ask has a request made whose do has an answer. The answer is the writer's until
+// the request is done: who has left does not look at it.
+func ask[T any](ctx context.Context, j *Journal, r *Request, do func(*Unit) (T, error)) (T, error) {
+	var none T
+	got := new(T)
+	r.Do = func(u *Unit) (err error) {
+		*got, err = do(u)
+		return err
+	}
+	if err := j.db.Write(ctx, r); err != nil {
+		return none, err
+	}
+	return *got, nil
+}

@@ -33,6 +33,9 @@ func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
 	u.signals.Work = u.signals.Work || o.Stage == int64(journal.Call) || o.Stage == int64(journal.Settle)
 }
 
+// lease makes an operation that stays in its state somebody's until end.
+func lease(o *rows.Operation, end int64) { o.LeaseHeld, o.DueAt = true, end }
+
 // lane is the place in its shop's lane of an operation in a state, 0 for one that
 // has ended.
 func lane(s journal.State) int64 {

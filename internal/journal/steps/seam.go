@@ -17,6 +17,14 @@ type Database interface {
 	// Read hands the rows of a query to each, beside the writer.
 	Read(ctx context.Context, q Query, args []any, each func(columns []string, values []any) error) error
 	Clock() Clock
+	// Writable tells why this process has no writer.
+	Writable() error
+	// MayBegin tells why no request may be sent now, though what was begun may end:
+	// the last of the disk is kept for that. Nil where the database keeps nothing.
+	MayBegin() error
+	// EndLeasesOfDead ends the leases of processes that are gone, where others can
+	// hold the database.
+	EndLeasesOfDead(ctx context.Context) error
 	// Exclusive tells that one process holds the database.
 	Exclusive() bool
 	// GateTimes are the instants of an account's gate: as Tx.KeepGate got them, where
@@ -44,6 +52,12 @@ type Clock interface {
 type Request struct {
 	Needs   Needs
 	Records int // of intake; 0 for the step of an operation, which goes before
+	// Last has it made after all others of its transaction: it takes what nobody has
+	// locked and waits for no one.
+	Last bool
+	// Beside has it made, beside a worker, in a transaction of its own. It may ask and
+	// run statements, and insert rows.
+	Beside bool
 	// Load names rows that Do will ask for. It may be nil.
 	Load func(*Loader)
 	// Do decides. An error takes back what it has changed, and nothing else.
@@ -98,6 +112,15 @@ type Tx interface {
 	// Permits of an attempt come back: they counted from was, and count from is now,
 	// or not at all.
 	PermitsBack(a *rows.Attempt, was, is int64, counts bool)
+	// Replica is the number of this process among those of the journal, 0 where it is
+	// the only one.
+	Replica() int64
+	// Opened tells which attempts are of earlier processes, those with an id below
+	// first, and since when none of those can send any more. Both are 0 where they may
+	// go on.
+	Opened() (first, at int64)
+	// KeepOperation remembers of an operation that was claimed what never changes.
+	KeepOperation(o *rows.Operation, shop journal.ShopKey)
 	// KeepGate remembers the instants of a gate as the caller gave them.
 	KeepGate(a *rows.Account, g journal.Gate)
 	// AccountID tells what is known without a look at the database, KeepAccount what

@@ -101,21 +101,27 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 	if u.now, err = tx.Now(); err != nil {
 		return err
 	}
-	for i, r := range requests {
-		if errs[i] != nil {
-			continue
-		}
-		u.begin()
-		err := r.Do(u)
-		if u.lost != nil {
-			return u.lost
-		}
-		if err != nil {
-			errs[i] = err
-			if u.ran {
-				return ErrSpoiled
+	for _, last := range []bool{false, true} {
+		for i, r := range requests {
+			if errs[i] != nil || r.Last != last {
+				continue
 			}
-			u.takeBack()
+			u.begin()
+			err := r.Do(u)
+			if u.lost != nil {
+				return u.lost
+			}
+			if err != nil {
+				errs[i] = err
+				if u.ran {
+					return ErrSpoiled
+				}
+				u.takeBack()
+			}
+		}
+		// Those that come last see who is next in the lanes that were given up.
+		if err := u.planFreed(); err != nil {
+			return err
 		}
 	}
 	return u.finish()
@@ -168,11 +174,8 @@ func (u *Unit) forget() {
 
 func (s *entities[T]) forget() { s.byKey, s.dirty, s.touched = nil, nil, nil }
 
-// finish saves what is left and plans the lanes that were given up.
+// finish saves what is left.
 func (u *Unit) finish() error {
-	if err := u.planFreed(); err != nil {
-		return err
-	}
 	if err := u.flush(); err != nil {
 		return err
 	}
@@ -312,6 +315,18 @@ func each[T any](u *Unit, q Query, args []any, f func(*T) error) error {
 	return left
 }
 
+// asking asks for the rows of a query as structs.
+func asking[T any](q Query, f func(*T), args ...any) Ask {
+	var s rows.Scanner[T]
+	return Ask{Query: q, Args: args, Each: func(columns []string, values []any) error {
+		row, err := s.Scan(columns, values)
+		if err == nil {
+			f(row)
+		}
+		return err
+	}}
+}
+
 // first returns the first row of a query, nil when there is none.
 func first[T any](u *Unit, q Query, args ...any) (*T, error) {
 	var found *T
@@ -425,9 +440,46 @@ func (s *entities[T]) ask(keys []int64) Ask {
 		if e == nil {
 			return fmt.Errorf("journal: table %s gave a row that nobody asked for", s.table.Name)
 		}
-		e.row, e.stored, e.exists, e.inDatabase = *r, *r, true, true
+		e.keep(r)
 		return nil
 	}}
+}
+
+// keep takes a row as the database has it.
+func (e *entity[T]) keep(row *T) {
+	e.row, e.stored, e.exists, e.inDatabase = *row, *row, true, true
+}
+
+// loadRows returns the rows of a query over all columns of a table, in their order.
+// The request at hand may change them.
+func loadRows[T any](u *Unit, s *entities[T], q Query, args ...any) ([]*T, error) {
+	if err := u.flush(); err != nil {
+		return nil, err
+	}
+	if s.byKey == nil {
+		s.byKey = make(map[int64]*entity[T])
+	}
+	var list []*T
+	err := u.tx.Load([]Ask{{Query: q, Args: args, Each: func(_ []string, values []any) error {
+		row := new(T)
+		if err := s.table.SetAll(row, values); err != nil {
+			return err
+		}
+		key := s.table.Int(row, 0)
+		e, ok := s.byKey[key]
+		if !ok {
+			e = &entity[T]{of: s}
+			s.byKey[key] = e
+		}
+		e.keep(row)
+		s.touch(u, e)
+		list = append(list, &e.row)
+		return nil
+	}}})
+	if err != nil {
+		return nil, u.fail(err)
+	}
+	return list, nil
 }
 
 // changes are what has to be saved. What the request at hand holds may change again.

@@ -1,0 +1,372 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+)
+
+// maxClaim bounds what one claim can take.
+const maxClaim = 1000
+
+// operationColumns are all columns of a [rows.Operation], in their order.
+const operationColumns = `id, account, shop, kind, state, stage, due_at, lane, claim, lease_held, replica, run, attempts, waits, doubt, unknowns, late, event, lane_order,
+	restored, closed, planned, changed, last_attempt, receipt, received, version, stored_at, verified, reason, owner`
+
+const (
+	// A claim takes what no other replica is looking at.
+	dueOperations Query = `SELECT ` + operationColumns + ` FROM operation /*+ INDEXED BY operation_due */
+		WHERE account = $1 AND kind = $2 AND stage = $3 AND due_at <= $4 ORDER BY due_at, id LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED`
+	overdueLeases Query = `SELECT ` + operationColumns + ` FROM operation /*+ INDEXED BY operation_due */
+		WHERE account = ANY($1) AND kind = ANY($2) AND stage = $3 AND due_at <= $4 LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED`
+	accountIDs Query = "SELECT id FROM account"
+	dueHeads   Query = `SELECT a.name, k.kind, g.stage,
+			(SELECT o.due_at FROM operation o /*+ INDEXED BY operation_due */
+				WHERE o.account = a.id AND o.kind = k.kind AND o.stage = g.stage AND o.due_at IS NOT NULL ORDER BY o.due_at LIMIT 1) AS due_at
+		FROM account a CROSS JOIN (SELECT 1::bigint AS kind UNION ALL SELECT 2) k CROSS JOIN (SELECT 1::bigint AS stage UNION ALL SELECT 2) g
+		ORDER BY a.id, k.kind, g.stage`
+)
+
+// Claim takes due operations, the longest due first.
+func (j *Journal) Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
+	if r.Limit <= 0 {
+		return nil, nil
+	}
+	if r.Lease <= 0 || r.Kind != journal.Invite && r.Kind != journal.Activate || r.Stage != journal.Call && r.Stage != journal.Settle {
+		return nil, fmt.Errorf("journal: claim of kind %d in stage %d for %v makes no sense", r.Kind, r.Stage, r.Lease)
+	}
+	if r.Stage == journal.Call {
+		if err := j.db.MayBegin(); err != nil {
+			return nil, err
+		}
+	}
+	return ask(ctx, j, &Request{Last: true}, func(u *Unit) ([]journal.ClaimedOperation, error) { return u.claim(r) })
+}
+
+func (u *Unit) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
+	account, err := u.accountID(r.Account)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := loadRows(u, &u.operations, dueOperations, account, int64(r.Kind), int64(r.Stage), u.now, int64(min(r.Limit, maxClaim)))
+	if err != nil || len(taken) == 0 {
+		return nil, err
+	}
+	end := u.now + r.Lease.Microseconds()
+	asked := asked{activating: r.Stage == journal.Call && r.Kind == journal.Invite, settling: r.Stage == journal.Settle}
+	ids := make([]int64, len(taken))
+	for i, o := range taken {
+		ids[i] = o.ID
+		o.Claim++
+		o.Owner, o.Replica = r.Owner, u.tx.Replica()
+		if r.Stage == journal.Call {
+			u.enter(o, journal.Claimed, end)
+		} else {
+			lease(o, end)
+		}
+		asked.newer = asked.newer || o.Unknowns > 0
+		asked.comparing = asked.comparing || !o.State.Open()
+	}
+	details, err := u.describe(ids, asked)
+	if err != nil {
+		return nil, err
+	}
+	got := make([]journal.ClaimedOperation, len(taken))
+	for i, d := range details {
+		got[i] = u.claimed(d)
+		u.tx.KeepOperation(taken[i], got[i].Shop)
+	}
+	return got, nil
+}
+
+// Expire ends the leases that have run out, and those of replicas that are gone.
+func (j *Journal) Expire(ctx context.Context) (planned, unknown int, err error) {
+	if err := j.db.EndLeasesOfDead(ctx); err != nil {
+		return 0, 0, err
+	}
+	for {
+		n, err := ask(ctx, j, &Request{Last: true}, (*Unit).expire)
+		planned, unknown = planned+n.planned, unknown+n.unknown
+		if err != nil || n.planned+n.unknown < maxClaim {
+			return planned, unknown, err
+		}
+	}
+}
+
+type expired struct{ planned, unknown int }
+
+// expire tells how many operations became planned and unknown.
+func (u *Unit) expire() (n expired, err error) {
+	var accounts []int64
+	if err := each(u, accountIDs, nil, func(r *idRow) error {
+		accounts = append(accounts, r.ID)
+		return nil
+	}); err != nil {
+		return n, err
+	}
+	kinds := []int64{int64(journal.Invite), int64(journal.Activate)}
+	over, err := loadRows(u, &u.operations, overdueLeases, accounts, kinds, int64(stageLeased), u.now, int64(maxClaim))
+	if err != nil {
+		return n, err
+	}
+	for _, o := range over {
+		if o.State == journal.Claimed {
+			n.planned++
+			u.enter(o, journal.Planned, u.now)
+			continue
+		}
+		n.unknown++
+		o.Doubt = true
+		o.Unknowns++
+		u.enter(o, journal.Unknown, u.now)
+	}
+	return n, nil
+}
+
+type dueHead struct {
+	Name  string        `db:"name"`
+	Kind  journal.Kind  `db:"kind"`
+	Stage journal.Stage `db:"stage"`
+	DueAt int64         `db:"due_at"`
+}
+
+// Due looks at the head of every queue: a few index seeks an account.
+func (j *Journal) Due(ctx context.Context) (due []journal.Due, err error) {
+	err = read(ctx, j, dueHeads, nil, func(h *dueHead) error {
+		if h.DueAt != 0 {
+			due = append(due, journal.Due{Account: h.Name, Kind: h.Kind, Stage: h.Stage, At: j.db.Clock().Instant(h.DueAt)})
+		}
+		return nil
+	})
+	return due, err
+}
+
+const (
+	operationDetails Query = `SELECT o.id, o.claim, o.state, o.kind, o.account, o.shop, o.run, o.attempts, o.waits, o.doubt, o.unknowns, o.reason, o.planned, o.changed,
+			o.receipt, o.version, o.stored_at, o.last_attempt,
+			b.uuid, b.mac, b.subject, b.generation, s.name AS shop_name, s.version AS newest_version, c.name AS account_name,
+			s.active_at, s.merchant_id, s.active_version, s.active_event, x.uuid AS active_uuid, e.event_id, e.event_time, e.traceparent, e.tracestate,
+			c.closed + CASE WHEN c.closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - c.closed_since) END - o.closed AS gate_closed
+		FROM operation o CROSS JOIN operation_body b CROSS JOIN shop s CROSS JOIN account c
+			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body x ON x.id = s.active_operation
+		WHERE o.id = ANY($1) AND b.id = o.id AND s.id = o.shop AND c.id = o.account`
+	// Others of its kind wait behind an operation that is to be probed.
+	newerQueued Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.unknowns > 0
+		AND EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane = $2 AND p.kind = o.kind)`
+	// A response that is there holds the lane or is beside it: Received, Stored.
+	activatingShops Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.kind = $2 AND o.state = $3
+		AND EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane IN (1, 3) AND p.kind = $4 AND p.state IN ($5, $6) AND p.id <> o.id)`
+	responsesKept Query = `SELECT r.operation AS id, r.attempt, r.answer, r.at, r.sealed_for, b.uuid
+		FROM receipt r CROSS JOIN operation_body b WHERE r.operation = ANY($1) AND b.id = r.operation ORDER BY r.attempt`
+	currentResponses Query = `SELECT o.id, r.attempt, r.answer, r.at, r.sealed_for, b.uuid
+		FROM operation o CROSS JOIN shop s CROSS JOIN operation a CROSS JOIN receipt r CROSS JOIN operation_body b
+		WHERE o.id = ANY($1) AND s.id = o.shop AND a.id = s.active_operation AND r.attempt = a.receipt AND b.id = r.operation`
+	// Those that the operations stored, and the current ones of their shops.
+	credentialsStored Query = `SELECT o.id, c.version, c.reference, c.merchant_id, c.secret, c.created
+		FROM operation o CROSS JOIN shop s CROSS JOIN credential c
+		WHERE o.id = ANY($1) AND s.id = o.shop AND c.shop = o.shop AND c.version IN (o.version, s.active_version) ORDER BY c.version`
+	currentVerified Query = `SELECT o.id FROM operation o CROSS JOIN shop s CROSS JOIN operation a
+		WHERE o.id = ANY($1) AND s.id = o.shop AND a.id = s.active_operation AND a.verified IS NOT NULL`
+	lastAttempts Query = `SELECT o.id, t.number, t.ended, t.deadline FROM operation o CROSS JOIN attempt t WHERE o.id = ANY($1) AND t.id = o.last_attempt`
+)
+
+// A detail is an operation with what is told of it.
+type detail struct {
+	rows.Operation
+	UUID          []byte `db:"uuid"`
+	MAC           []byte `db:"mac"`
+	Subject       []byte `db:"subject"`
+	Generation    int64  `db:"generation"`
+	ShopName      string `db:"shop_name"`
+	NewestVersion int64  `db:"newest_version"`
+	AccountName   string `db:"account_name"`
+	ActiveAt      int64  `db:"active_at"`
+	MerchantID    string `db:"merchant_id"`
+	ActiveVersion int64  `db:"active_version"`
+	ActiveEvent   []byte `db:"active_event"`
+	ActiveUUID    []byte `db:"active_uuid"`
+	EventID       string `db:"event_id"`
+	EventTime     int64  `db:"event_time"`
+	TraceParent   string `db:"traceparent"`
+	TraceState    string `db:"tracestate"`
+	GateClosed    int64  `db:"gate_closed"` // microseconds, since the run began
+
+	asked             asked
+	newer, activating bool
+	responses         []journal.StoredReceipt // its own, oldest first
+	current           []journal.StoredReceipt // of the shop's current activation
+	credentials       []journal.Credential
+	currentVerified   bool
+	attempt           *attemptRow // the last
+}
+
+// asked says what else is asked of operations.
+type asked struct {
+	newer, activating bool
+	settling          bool // what the stage Settle asks for
+	comparing         bool // what late responses are compared with
+	current           bool // the shop's current credentials
+}
+
+type responseOf struct {
+	rows.Receipt
+	ID   int64  `db:"id"`
+	UUID []byte `db:"uuid"`
+}
+
+func (r *responseOf) stored() journal.StoredReceipt {
+	return journal.StoredReceipt{Operation: asUUID(r.UUID), Attempt: journal.AttemptID(r.Attempt), Sealed: r.Answer, SealedFor: r.SealedFor, At: wall(r.At)}
+}
+
+type credentialOfOperation struct {
+	rows.Credential
+	ID int64 `db:"id"`
+}
+
+type attemptRow struct {
+	ID       int64 `db:"id"` // of the operation
+	Number   int64 `db:"number"`
+	Ended    int64 `db:"ended"`
+	Deadline int64 `db:"deadline"`
+}
+
+// describe reads operations as they stand by now, in the order of ids, leaving out
+// those that are not there. What is known of all of them is asked for at once.
+func (u *Unit) describe(ids []int64, asked asked) ([]*detail, error) {
+	if err := u.flush(); err != nil {
+		return nil, err
+	}
+	of := make(map[int64]*detail, len(ids))
+	asks := []Ask{asking(operationDetails, func(d *detail) {
+		d.asked = asked
+		of[d.ID] = d
+	}, ids, u.now)}
+	if asked.newer {
+		asks = append(asks, asking(newerQueued, func(r *idRow) { of[r.ID].newer = true }, ids, stored.LaneQueued))
+	}
+	if asked.activating {
+		asks = append(asks, asking(activatingShops, func(r *idRow) { of[r.ID].activating = true }, ids,
+			int64(journal.Invite), int64(journal.Claimed), int64(journal.Activate), int64(journal.Received), int64(journal.Stored)))
+	}
+	if asked.settling {
+		asks = append(asks,
+			asking(responsesKept, func(r *responseOf) { of[r.ID].responses = append(of[r.ID].responses, r.stored()) }, ids),
+			asking(credentialsStored, func(r *credentialOfOperation) {
+				d := of[r.ID]
+				d.credentials = append(d.credentials, credential(d.shopKey(), &r.Credential))
+			}, ids),
+			asking(lastAttempts, func(a *attemptRow) { of[a.ID].attempt = a }, ids))
+	}
+	if asked.comparing {
+		asks = append(asks, asking(currentResponses, func(r *responseOf) { of[r.ID].current = append(of[r.ID].current, r.stored()) }, ids))
+	}
+	if asked.current {
+		asks = append(asks, asking(currentVerified, func(r *idRow) { of[r.ID].currentVerified = true }, ids))
+	}
+	if err := u.tx.Load(asks); err != nil {
+		return nil, u.fail(err)
+	}
+	details := make([]*detail, 0, len(ids))
+	for _, id := range ids {
+		if d := of[id]; d != nil {
+			details = append(details, d)
+		}
+	}
+	return details, nil
+}
+
+func credential(k journal.ShopKey, c *rows.Credential) journal.Credential {
+	return journal.Credential{Shop: k, Version: c.Version, Reference: c.Reference, MerchantID: c.MerchantID, Sealed: c.Secret, At: wall(c.Created)}
+}
+
+func (d *detail) shopKey() journal.ShopKey {
+	return journal.ShopKey{Account: d.AccountName, Shop: d.ShopName}
+}
+
+// claimed tells of an operation what its holder has to know.
+func (u *Unit) claimed(d *detail) journal.ClaimedOperation {
+	o := journal.ClaimedOperation{
+		Ref:  journal.ClaimRef{Operation: d.ID, Claim: d.Claim},
+		Kind: d.Kind, State: d.State, Shop: d.shopKey(), Run: int(d.Run), Generation: int(d.Generation), Attempts: int(d.Attempts), Waits: int(d.Waits),
+		Doubt: d.Doubt, Unknowns: int(d.Unknowns), Newer: d.newer, Activating: d.activating, Reason: d.Reason,
+		UUID: asUUID(d.UUID), SubjectMAC: d.MAC, Sealed: d.Subject, Planned: u.clock.Instant(d.Planned),
+		EventID: d.EventID, EventTime: wall(d.EventTime), TraceParent: d.TraceParent, TraceState: d.TraceState,
+		NextVersion: d.NewestVersion + 1, GateClosed: time.Duration(max(0, d.GateClosed)) * time.Microsecond,
+	}
+	if d.ActiveAt != 0 {
+		o.Active = &journal.ActiveView{At: wall(d.ActiveAt), MerchantID: d.MerchantID, Version: d.ActiveVersion, Event: asUUID(d.ActiveEvent), Operation: asUUID(d.ActiveUUID)}
+	}
+	if o.State == journal.Received && d.Version != 0 {
+		// Its credentials were announced with this version before a restore.
+		o.NextVersion = d.Version
+	}
+	if o.State == journal.Stored {
+		o.StoredAt = u.clock.Instant(d.StoredAt)
+	}
+	if d.asked.settling {
+		u.settling(&o, d)
+	}
+	return o
+}
+
+// settling adds what the settling of an operation needs to know.
+func (u *Unit) settling(o *journal.ClaimedOperation, d *detail) {
+	var late []journal.StoredReceipt
+	for i := range d.responses {
+		if r := &d.responses[i]; int64(r.Attempt) == d.Receipt {
+			o.Receipt = r
+		} else {
+			late = append(late, *r)
+		}
+	}
+	if !o.State.Open() {
+		// What a late response is compared with.
+		o.Late, o.Stored = late, d.credentials
+		if o.Receipt != nil {
+			o.Known = append(o.Known, *o.Receipt)
+		}
+		o.Known = append(o.Known, d.current...)
+		return
+	}
+	if o.State == journal.Stored {
+		o.Credential = d.credential(d.Version)
+	}
+	if d.attempt != nil && d.attempt.Ended == 0 {
+		o.OpenAttempt = int(d.attempt.Number)
+	}
+	if o.State == journal.Unknown {
+		o.Closed = u.clock.Instant(u.closedAt(d))
+	}
+}
+
+// credential is the one with a version, nil where it is not there.
+func (d *detail) credential(version int64) *journal.Credential {
+	for i := range d.credentials {
+		if c := &d.credentials[i]; c.Version == version {
+			return c
+		}
+	}
+	return nil
+}
+
+// closedAt is when nothing of the last attempt could leave its worker any more. One
+// that has no end may still be with a worker that only lost the database. Earlier
+// processes cannot send where one holds the database, and their times may be those of
+// a clock that was set since.
+func (u *Unit) closedAt(d *detail) int64 {
+	first, opened := u.tx.Opened()
+	switch {
+	case d.attempt == nil:
+		return d.Changed
+	case d.LastAttempt < first:
+		return opened
+	case d.attempt.Ended == 0:
+		return max(d.Changed, d.attempt.Deadline)
+	default:
+		return d.attempt.Ended
+	}
+}
