@@ -5,8 +5,12 @@ import (
 	"time"
 )
 
-// presentSQL is the database's clock in microseconds; a test gives it.
-const presentSQL = "SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)"
+const (
+	// presentSQL is the database's clock in microseconds; a test gives it.
+	presentSQL = "SELECT coalesce($1::bigint, " + serverClock + ")"
+	// serverClock is the server's clock in microseconds.
+	serverClock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+)
 
 // A clock translates between the database's time, by which leases, waits and
 // permits are counted, and the instants of this process. What it knows are pairs

@@ -2,11 +2,11 @@ package postgres
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A step is a statement of a list that is run in order.
@@ -141,16 +141,12 @@ func endLeases(now int64, gone []int64) []step {
 	}
 }
 
-// lookBack is how far back by its start a lone replica looks for attempts that
-// still count, over and above one window.
-const lookBack = 5 * time.Minute
-
 // rebase is for a clock that was stepped while no replica was there: what ended
 // before now did so by now, and no wait is longer than it was when it began,
 // counted from now. The ledgers are made anew from the attempts. How long a
 // secret has been checked, or refused, is counted from now, whatever the clock did.
 func rebase(now int64) []step {
-	at, both := []any{now}, []any{now, lookBack.Microseconds()}
+	at, both := []any{now}, []any{now, steps.LookBack.Microseconds()}
 	const due = "account = ANY(ARRAY(SELECT id FROM account)) AND kind IN (1, 2) AND stage IN (1, 2)"
 	return []step{
 		{"SELECT id FROM ledger ORDER BY id FOR UPDATE", nil},

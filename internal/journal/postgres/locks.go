@@ -40,13 +40,11 @@ type locks struct {
 // maxKnown bounds how many shops, operations and attempts are kept in memory.
 const maxKnown = 20_000
 
-// facts of an operation never change, but for lease: the end of the lease by
-// which this process claimed it last.
+// facts of an operation never change.
 type facts struct {
 	account, shop int64
 	kind          journal.Kind
 	key           journal.ShopKey
-	lease         int64
 }
 
 // makeRoom keeps a memory within its bound: any entries go, what is missing is

@@ -26,7 +26,7 @@ const (
 // without a transaction around it, so that a process that is stopped does not
 // keep the row locked.
 const (
-	presentLease = "coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)"
+	presentLease = "coalesce($1::bigint, " + serverClock + ")"
 	// A new term is increased by a random number: a standby that took over may lack
 	// a term that was acquired, and must not assign it a second time.
 	acquireLease = "UPDATE relay_lease SET expires = " + presentLease + ` + $2, term = CASE WHEN term = $3 AND expires > 0 THEN term ELSE term + 1 + floor(random() * 1000000000)::bigint END

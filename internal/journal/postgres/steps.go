@@ -64,6 +64,9 @@ func (d database) Read(ctx context.Context, q steps.Query, args []any, each func
 	return d.j.readColumns(ctx, q.Postgres(), each, args...)
 }
 
+// MayBegin is always nil: how much is free only the server knows.
+func (d database) MayBegin() error { return nil }
+
 // Clock is the journal's.
 func (d database) Clock() steps.Clock { return d.j.clock }
 
@@ -74,9 +77,6 @@ func (d database) Writable() error {
 	}
 	return nil
 }
-
-// MayBegin is nil: the server keeps nothing for the ends of what is in flight.
-func (d database) MayBegin() error { return nil }
 
 // EndLeasesOfDead ends those of replicas whose session is gone.
 func (d database) EndLeasesOfDead(ctx context.Context) error {
@@ -449,17 +449,17 @@ func (t *stepTx) RestoreRun(operation int64) error {
 	return err
 }
 
-func (t *stepTx) PermitsBack(a *rows.Attempt, was, is int64, counts bool) {
-	(&tx{batch: t.batch}).ended(ledgersIn(a.Ledgers), was, is, counts)
-}
-
+// Replica is this process among the others.
 func (t *stepTx) Replica() int64 { return t.j.session.number() }
 
-// Opened is 0: others may go on.
+// Opened knows of none: processes that are gone may live all the same.
 func (t *stepTx) Opened() (first, at int64) { return 0, 0 }
 
+// LostCommits tells whether a standby took over that lacks any.
+func (t *stepTx) LostCommits() bool { return t.j.pulse.lost.Load() }
+
 func (t *stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
-	id, f := o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop, lease: o.DueAt}
+	id, f := o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop}
 	t.after = append(t.after, func() { t.j.facts[id] = f })
 }
 

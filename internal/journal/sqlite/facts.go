@@ -4,18 +4,16 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// maxFacts bounds how many operations, and how many attempts, are kept in memory.
+// maxFacts bounds how many operations are kept in memory.
 const maxFacts = 20_000
 
-// facts of an operation never change, but for lease: the end of the lease by
-// which this process claimed it last. They are kept from the claim to the end,
+// facts of an operation never change. They are kept from the claim to the end,
 // so that the steps between need no look at the row: what they compare is
 // compared by the statement that writes.
 type facts struct {
 	account, shop int64
 	kind          journal.Kind
 	key           journal.ShopKey
-	lease         int64
 }
 
 // facts finds those of an operation; ErrStale when there is none.

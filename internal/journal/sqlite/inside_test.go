@@ -18,18 +18,6 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-func FuzzNumbers(f *testing.F) {
-	f.Add("1 2 3")
-	f.Fuzz(func(t *testing.T, s string) {
-		for n := range numbers(s) {
-			if !strings.Contains(s, strings.TrimPrefix(fmt.Sprint(n), "-")) {
-				t.Fatalf("%d out of %q", n, s)
-			}
-			break
-		}
-	})
-}
-
 // An instant with a monotonic reading is placed by it, whatever the wall clock
 // has done since.
 func TestClockIgnoresSteps(t *testing.T) {

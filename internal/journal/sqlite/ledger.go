@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A ledger counts the requests of one sliding window. It knows for each from
@@ -30,19 +31,11 @@ type bucket struct {
 	n    int
 }
 
-// exactLimit is the largest limit that is counted entry by entry; above it a
-// window has so many buckets.
-const exactLimit = 4096
-
 func newLedger() *ledger { return &ledger{open: make(map[journal.AttemptID]int64)} }
 
 // rounded places an instant on the grid of a limit.
 func rounded(from int64, limit int, window time.Duration) int64 {
-	if limit <= exactLimit {
-		return from
-	}
-	q := max(window.Microseconds()/exactLimit, 1)
-	return from + (q-from%q)%q
+	return steps.RoundUp(from, steps.Grain(limit, window))
 }
 
 // prune forgets what came back before or at now.

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A request is what a brute-force ledger remembers: the instant from which its
@@ -101,7 +102,7 @@ func TestLedgerCountsAsBruteForce(t *testing.T) {
 // in little memory.
 func TestLargeLedgerErrsOnTheSafeSide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const limit, window = exactLimit + 1, 30 * time.Second
+		const limit, window = steps.ExactLimit + 1, 30 * time.Second
 		l, brute := newLedger(), bruteLedger{}
 		now, id := int64(1<<40), journal.AttemptID(0)
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
@@ -139,7 +140,7 @@ func TestLargeLedgerStaysSmall(t *testing.T) {
 			l.free(now, limit, window)
 		}
 	}
-	if len(l.buckets) > 3*exactLimit || len(l.open) != 0 {
+	if len(l.buckets) > 3*steps.ExactLimit || len(l.open) != 0 {
 		t.Fatalf("%d buckets, %d open", len(l.buckets), len(l.open))
 	}
 	// Attempts that never end leave as well.

@@ -119,7 +119,7 @@ func (w *writer) loadIn(j *Journal) error {
 	if err := w.loadClosed(now); err != nil {
 		return err
 	}
-	w.facts, w.underWay = make(map[int64]facts), make(map[journal.AttemptID]started)
+	w.facts = make(map[int64]facts)
 	w.seed, w.invitees = maphash.MakeSeed(), make(invitees)
 	if err := c.each(`SELECT o.account, s.name FROM operation o INDEXED BY operation_lane JOIN shop s ON s.id = o.shop
 		WHERE o.lane IS NOT NULL AND o.kind = ?`, in{int64(journal.Invite)}, func(r row) error {

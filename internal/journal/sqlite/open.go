@@ -112,8 +112,7 @@ type writer struct {
 
 	rowTexts rowTexts
 	rows     *rowCache
-	facts    map[int64]facts               // of claimed operations
-	underWay map[journal.AttemptID]started // attempts without an end
+	facts    map[int64]facts // of claimed operations
 	seed     maphash.Seed
 	invitees invitees
 

@@ -3,21 +3,12 @@ package sqlite
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/journal/stored"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/steps"
 )
-
-// lookBack is how far back by its start a restart looks for attempts that
-// still count, over and above one window. Attempts that can count for longer
-// are marked as slow and found by an index.
-const lookBack = 5 * time.Minute
 
 // ledgers are those that have been asked for since the journal was opened. A
 // ledger is filled from the attempts of earlier processes when it is first
@@ -33,89 +24,62 @@ type ledgers struct {
 	unknown int64
 }
 
-// Free tells how many permits are left, and when the next comes back if none is.
-func (j *Journal) Free(ctx context.Context, p journal.Permit) (n int, at time.Time, err error) {
-	if j.writer == nil {
-		return 0, time.Time{}, journal.ErrReadOnly
+// AvailablePermits looks at a ledger that was looked at before.
+func (d database) AvailablePermits(_ context.Context, p journal.Permit) (left steps.Available, known bool, err error) {
+	if d.j.writer == nil {
+		return left, false, journal.ErrReadOnly
 	}
-	if err := j.open(); err != nil {
-		return 0, time.Time{}, err
+	if err := d.j.open(); err != nil {
+		return left, false, err
 	}
-	if err := stored.CheckPermit(p); err != nil {
-		return 0, time.Time{}, err
+	ls := &d.j.writer.ledgers
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l, known := ls.byName[p.Ledger]
+	if known {
+		left = l.available(d.j.clock.micros(), p)
 	}
-	look := func() bool {
-		ls := &j.writer.ledgers
-		ls.mu.Lock()
-		defer ls.mu.Unlock()
-		l, ok := ls.byName[p.Ledger]
-		if !ok {
-			return false
-		}
-		free, back := l.free(j.clock.micros(), p.Limit, p.Window)
-		if n = free; n == 0 {
-			l.refused = true
-			at = j.clock.instant(back)
-		}
-		return true
-	}
-	if look() {
-		return n, at, nil
-	}
-	err = j.submit(ctx, 0, func(t *tx) error {
-		_, err := t.ledger(p)
-		return err
-	})
-	if err != nil {
-		return 0, time.Time{}, err
-	}
-	look()
-	return n, at, nil
+	return left, known, nil
 }
 
-// takePermits takes one of each permit or none, and gives what the attempt's
-// row has to say of them.
-func (t *tx) takePermits(deadline time.Duration, ps []journal.Permit) (id journal.AttemptID, ids string, slack time.Duration, err error) {
+// AskPermits has nothing to ask: ledgers are in memory.
+func (t stepTx) AskPermits([]journal.Permit) []steps.Ask { return nil }
+
+func (t stepTx) AvailablePermits(p journal.Permit) (steps.Available, error) {
+	l, err := t.ledger(p)
+	if err != nil {
+		return steps.Available{}, err
+	}
 	ls := &t.j.writer.ledgers
-	id = journal.AttemptID(next(&t.j.writer.ids.attempt))
-	var room [4]*ledger
-	taken := room[:0]
-	var names strings.Builder
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return l.available(t.now, p), nil
+}
+
+// available is what is left, and notes where somebody has to wait.
+func (l *ledger) available(now int64, p journal.Permit) steps.Available {
+	n, next := l.free(now, p.Limit, p.Window)
+	l.refused = l.refused || n == 0
+	return steps.Available{Permits: n, Next: next}
+}
+
+func (t stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, error) {
+	numbers, taken := make([]int64, len(ps)), make([]*ledger, len(ps))
 	for i, p := range ps {
-		l, err := t.ledger(p)
-		if err != nil {
-			return 0, "", 0, err
+		var err error
+		if taken[i], err = t.ledger(p); err != nil {
+			return nil, err
 		}
-		if slices.Contains(taken, l) {
-			return 0, "", 0, fmt.Errorf("journal: ledger %q is named twice", p.Ledger)
-		}
-		taken = append(taken, l)
-		slack = max(slack, p.Slack)
-		number, err := t.intern(t.j.writer.ledgerID, "ledger", p.Ledger)
-		if err != nil {
-			return 0, "", 0, err
-		}
-		if i > 0 {
-			names.WriteByte(' ')
-		}
-		names.WriteString(strconv.FormatInt(number, 10))
-		ls.mu.Lock()
-		ls.byID[number] = l
-		free, back := l.free(t.now, p.Limit, p.Window)
-		l.refused = l.refused || free == 0
-		ls.mu.Unlock()
-		if free == 0 {
-			return 0, "", 0, &journal.NoPermitError{Ledger: p.Ledger, Next: t.j.clock.instant(back)}
+		if numbers[i], err = t.intern(t.j.writer.ledgerID, "ledger", p.Ledger); err != nil {
+			return nil, err
 		}
 	}
-	if len(taken) == 0 {
-		return id, "", 0, nil
-	}
-	taken = append([]*ledger(nil), taken...)
+	ls, id := &t.j.writer.ledgers, journal.AttemptID(a.ID)
 	ls.mu.Lock()
 	for i, l := range taken {
-		l.take(id, rounded(t.now+(deadline+slack).Microseconds(), ps[i].Limit, ps[i].Window))
+		ls.byID[numbers[i]] = l
 		l.limit, l.window = ps[i].Limit, ps[i].Window
+		l.take(id, rounded(a.CountsFrom, l.limit, l.window))
 	}
 	ls.mu.Unlock()
 	t.undo = append(t.undo, func() {
@@ -125,7 +89,11 @@ func (t *tx) takePermits(deadline time.Duration, ps []journal.Permit) (id journa
 		}
 		ls.mu.Unlock()
 	})
-	return id, names.String(), slack, nil
+	return numbers, nil
+}
+
+func (t stepTx) PermitsBack(a *rows.Attempt, _, is int64, counts bool) {
+	t.ends = append(t.ends, permitEnd{id: journal.AttemptID(a.ID), ledgers: a.Ledgers, from: is, counted: counts})
 }
 
 // A permitEnd is the end of an attempt, for the ledgers.
@@ -141,7 +109,7 @@ func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, e := range ends {
-		for number := range numbers(e.ledgers) {
+		for number := range steps.LedgerIDs(e.ledgers) {
 			l, ok := ls.byID[number]
 			if !ok {
 				continue // not asked for in this process: the row tells when it is
@@ -156,23 +124,8 @@ func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 	}
 }
 
-// numbers reads the ids of a row.
-func numbers(ids string) func(func(int64) bool) {
-	return func(yield func(int64) bool) {
-		for s := range strings.FieldsSeq(ids) {
-			n, err := strconv.ParseInt(s, 10, 64)
-			if err == nil && !yield(n) {
-				return
-			}
-		}
-	}
-}
-
 // ledger finds a ledger, filled from the journal the first time.
 func (t *tx) ledger(p journal.Permit) (*ledger, error) {
-	if err := stored.CheckPermit(p); err != nil {
-		return nil, err
-	}
 	ls := &t.j.writer.ledgers
 	ls.mu.Lock()
 	l, ok := ls.byName[p.Ledger]
@@ -211,7 +164,7 @@ var errEnough = errors.New("enough")
 func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 	opened := t.j.writer.ledgers.opened
 	oldest := t.now - p.Window.Microseconds()
-	cut := oldest - lookBack.Microseconds()
+	cut := oldest - steps.LookBack.Microseconds()
 	add := func(r row) {
 		id, started, deadline, slack := journal.AttemptID(r.int(0)), r.int(1), r.int(2), r.int(3)
 		from, open := r.int(5), r.null(4)
@@ -221,7 +174,7 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 		} else if r.int(6) == 0 {
 			latest += slack
 		}
-		if from = rounded(min(from, latest), p.Limit, p.Window); from <= oldest {
+		if from = rounded(min(from, latest), l.limit, l.window); from <= oldest {
 			return
 		}
 		if open {
@@ -232,7 +185,7 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 	}
 	const columns = "SELECT id, started, deadline, slack, ended, counts_from, answered, ledgers FROM attempt "
 	names := func(r row) bool {
-		for n := range numbers(r.text(7)) {
+		for n := range steps.LedgerIDs(r.text(7)) {
 			if n == number {
 				return true
 			}

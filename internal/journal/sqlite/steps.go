@@ -44,6 +44,9 @@ func (d database) Read(ctx context.Context, q steps.Query, args []any, each func
 	return d.j.readColumns(ctx, d.j.texts.of(q), arguments(args), each)
 }
 
+// MayBegin fails when only the reserve of the disk is left.
+func (d database) MayBegin() error { return d.j.space.enough() }
+
 // Clock is the journal's.
 func (d database) Clock() steps.Clock { return d.j.clock }
 
@@ -57,9 +60,6 @@ func (d database) Writable() error {
 	}
 	return nil
 }
-
-// MayBegin keeps a reserve of the disk.
-func (d database) MayBegin() error { return d.j.space.enough() }
 
 // EndLeasesOfDead has nothing to do: they were ended when this process opened the file.
 func (d database) EndLeasesOfDead(context.Context) error { return nil }
@@ -339,17 +339,19 @@ func (t stepTx) Invited(k journal.ShopKey) (int64, error) {
 
 func (t stepTx) Recovering() bool { return t.j.writer.recovery != nil }
 
-func (t stepTx) PermitsBack(a *rows.Attempt, _, is int64, counts bool) {
-	t.ends = append(t.ends, permitEnd{id: journal.AttemptID(a.ID), ledgers: a.Ledgers, from: is, counted: counts})
-}
-
-// Replica is 0: one process holds the file.
+// Replica is 0: there is no other.
 func (t stepTx) Replica() int64 { return 0 }
 
-func (t stepTx) Opened() (first, at int64) { return t.j.writer.firstAttempt, t.j.writer.ledgers.opened }
+// Opened: an earlier process cannot send since this one holds the file.
+func (t stepTx) Opened() (first, at int64) {
+	return t.j.writer.firstAttempt, t.j.writer.ledgers.opened
+}
+
+// LostCommits is false: a file that lacks any is not opened.
+func (t stepTx) LostCommits() bool { return false }
 
 func (t stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
-	t.keepFacts(o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop, lease: o.DueAt})
+	t.keepFacts(o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop})
 }
 
 // KeepGate has nothing to do: instants come back as they went in.
@@ -379,8 +381,7 @@ func (t stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }
 
-// saved lets memory follow a row: the open invitations, and what is kept of operations
-// and attempts that are under way.
+// saved lets memory follow a row: the open invitations, and what is kept of operations.
 func (t stepTx) saved(was, is any) error {
 	switch r := is.(type) {
 	case *rows.Operation:
@@ -399,12 +400,6 @@ func (t stepTx) saved(was, is any) error {
 		}
 		if !r.State.Open() {
 			delete(t.j.writer.facts, r.ID)
-		}
-	case *rows.Attempt:
-		if s, ok := t.j.writer.underWay[journal.AttemptID(r.ID)]; ok && r.Ended != 0 {
-			id := journal.AttemptID(r.ID)
-			delete(t.j.writer.underWay, id)
-			t.undo = append(t.undo, func() { t.j.writer.underWay[id] = s })
 		}
 	case *rows.Account:
 		before := t.j.writer.closed[r.ID]

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -8,10 +9,136 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// lookBack is how far back by its start a restart looks for attempts that still
+// LookBack is how far back by its start an opening looks for attempts that still
 // count, over and above one window. Attempts that can count for longer are marked
 // as slow and found by an index.
-const lookBack = 5 * time.Minute
+const LookBack = 5 * time.Minute
+
+// grace is how long the lease of an operation in sending outlives the request's
+// deadline, for the answer to be written.
+const grace = 5 * time.Second
+
+// Send makes an attempt durable and takes its permits. Its times are counted from
+// the call. The lease is prolonged where it would end before the answer can be
+// written.
+func (j *Journal) Send(ctx context.Context, s journal.Send) (journal.AttemptID, error) {
+	if err := checkTimes(s.SendBy, s.Deadline); err != nil {
+		return 0, err
+	}
+	if err := j.db.MayBegin(); err != nil {
+		return 0, err
+	}
+	return ask(ctx, j, &Request{
+		Needs: Needs{Operations: []int64{s.Ref.Operation}, Missing: journal.ErrStale, Ledgers: ledgersOf(s.Permits)},
+		Load: func(l *Loader) {
+			l.operations = append(l.operations, s.Ref.Operation)
+			l.permits = append(l.permits, s.Permits...)
+			l.address(s.Ref.Operation, s.Address)
+			l.IDs(AttemptIDs, 1)
+		},
+	}, func(u *Unit) (journal.AttemptID, error) { return u.beginAttempt(&s) })
+}
+
+func checkTimes(sendBy, deadline time.Duration) error {
+	if deadline <= 0 || sendBy <= 0 || sendBy > deadline {
+		return fmt.Errorf("journal: send-by %v and deadline %v make no sense", sendBy, deadline)
+	}
+	return nil
+}
+
+func (u *Unit) beginAttempt(s *journal.Send) (journal.AttemptID, error) {
+	o, err := u.operations.get(u, s.Ref.Operation)
+	if err != nil {
+		return 0, err
+	}
+	if o == nil || o.State != journal.Claimed || o.Claim != s.Ref.Claim || o.Attempts != int64(s.Attempt)-1 || o.DueAt <= u.now {
+		return 0, journal.ErrStale
+	}
+	a := rows.Attempt{Account: o.Account, Operation: o.ID, Number: int64(s.Attempt), Flagged: s.Flagged, Probe: s.Probe}
+	if s.Address != nil {
+		if err := u.checkCoolDown(o, s.Address); err != nil {
+			return 0, err
+		}
+		a.MAC = s.Address.MAC
+	}
+	begun, err := u.addAttempt(a, s.SendBy, s.Deadline, s.Permits)
+	if err != nil {
+		return 0, err
+	}
+	o.Attempts, o.LastAttempt = begun.Number, begun.ID
+	u.enter(o, journal.Sending, max(o.DueAt, begun.Deadline+grace.Microseconds()))
+	return journal.AttemptID(begun.ID), nil
+}
+
+// addAttempt makes an attempt that begins now. Nothing is changed where it lacks a
+// permit.
+func (u *Unit) addAttempt(a rows.Attempt, sendBy, deadline time.Duration, ps []journal.Permit) (*rows.Attempt, error) {
+	id, err := u.next(AttemptIDs)
+	if err != nil {
+		return nil, err
+	}
+	a.ID, a.Replica = id, u.tx.Replica()
+	a.Started, a.SendBy, a.Deadline = u.now, u.now+sendBy.Microseconds(), u.now+deadline.Microseconds()
+	if err := u.takePermits(&a, ps); err != nil {
+		return nil, err
+	}
+	a.Slow = a.Deadline+a.Slack-a.Started > LookBack.Microseconds()
+	return u.attempts.add(u, id, a), nil
+}
+
+// StartCheck is Send for a request that belongs to no operation.
+func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
+	if err := checkTimes(c.SendBy, c.Deadline); err != nil {
+		return 0, err
+	}
+	return ask(ctx, j, &Request{
+		Needs: Needs{Ledgers: ledgersOf(c.Permits)},
+		Load: func(l *Loader) {
+			l.permits = append(l.permits, c.Permits...)
+			l.IDs(AttemptIDs, 1)
+		},
+	}, func(u *Unit) (journal.AttemptID, error) {
+		account, err := u.accountID(c.Account)
+		if err != nil {
+			return 0, err
+		}
+		begun, err := u.addAttempt(rows.Attempt{Account: account}, c.SendBy, c.Deadline, c.Permits)
+		if err != nil {
+			return 0, err
+		}
+		return journal.AttemptID(begun.ID), nil
+	})
+}
+
+// EndCheck says what became of a check, or of an attempt whose operation went on
+// without it. A second end changes nothing. What follows for the operation is a
+// request of its own, because only the attempt's row tells which shop has to be
+// locked for it.
+func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	operation, err := ask(ctx, j, &Request{
+		Load: func(l *Loader) { l.attempts = append(l.attempts, int64(id)) },
+	}, func(u *Unit) (int64, error) {
+		a, err := u.endAttempt(id, end)
+		if err != nil {
+			return 0, err
+		}
+		return a.Operation, nil
+	})
+	if err != nil || operation == 0 {
+		return err
+	}
+	return j.db.Write(ctx, &Request{
+		Needs: Needs{Operations: []int64{operation}, Missing: journal.ErrNotFound},
+		Load:  func(l *Loader) { l.operations = append(l.operations, operation) },
+		Do: func(u *Unit) error {
+			o, err := u.operations.get(u, operation)
+			if err != nil || o == nil {
+				return err
+			}
+			return u.noLonger(o)
+		},
+	})
+}
 
 // endAttempt writes the end of an attempt and gives the permits back by it. The
 // first end holds.
@@ -34,14 +161,12 @@ func (u *Unit) endAttempt(id journal.AttemptID, end journal.AttemptEnd) (*rows.A
 	a.Ended = max(at, a.Started)
 	a.Answered, a.NotSent, a.Status = end.Answered, end.NotSent, int64(end.Status)
 	a.Outcome, a.Code, a.RequestID, a.Reason = end.Outcome, end.Code, end.RequestID, end.Reason
-	a.Slow = a.Slow || a.Ended+a.Slack-a.Started > lookBack.Microseconds()
+	a.Slow = a.Slow || a.Ended+a.Slack-a.Started > LookBack.Microseconds()
 	from := a.Ended
 	if !end.Answered {
 		from += a.Slack
 	}
-	if a.Grain > 1 {
-		from = (from + a.Grain - 1) / a.Grain * a.Grain
-	}
+	from = RoundUp(from, a.Grain)
 	a.CountsFrom = from
 	if end.NotSent {
 		a.CountsFrom = 0
@@ -50,9 +175,44 @@ func (u *Unit) endAttempt(id journal.AttemptID, end journal.AttemptEnd) (*rows.A
 	return a, nil
 }
 
-// back is what an end says of permits, told to the ledgers once it is saved.
-type back struct {
-	attempt *rows.Attempt
-	was, is int64
-	counts  bool
+// unanswered finds the requests of an operation that may still be on their way.
+const unanswered Query = `SELECT a.id, a.deadline, a.slack, a.ended FROM attempt a
+	WHERE a.operation = $1 AND a.answered = 0 AND a.not_sent = 0 AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = a.id)`
+
+// lingering is until when a request of the operation that has no answer may be on
+// its way; now at the earliest. Whoever sent it may live, whatever became of its
+// lease: where no end is known, its deadline and the slack have to pass.
+func (u *Unit) lingering(operation int64) (int64, error) {
+	until := u.now
+	opening, opened := u.tx.Opened()
+	err := each(u, unanswered, []any{operation}, func(a *struct {
+		ID       int64 `db:"id"`
+		Deadline int64 `db:"deadline"`
+		Slack    int64 `db:"slack"`
+		Ended    int64 `db:"ended"`
+	}) error {
+		end := a.Ended
+		if end == 0 {
+			end = a.Deadline
+		}
+		if a.ID < opening {
+			end = min(end, opened)
+		}
+		until = max(until, end+a.Slack)
+		return nil
+	})
+	return until, err
+}
+
+// noLonger lets an operation that waits for the end of another of its requests go
+// on when that came.
+func (u *Unit) noLonger(o *rows.Operation) error {
+	if o.State != journal.Received || o.Stage != int64(journal.Settle) || o.LeaseHeld {
+		return nil
+	}
+	due, err := u.lingering(o.ID)
+	if err == nil && o.DueAt > due {
+		u.enter(o, o.State, due)
+	}
+	return err
 }

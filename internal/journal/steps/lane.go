@@ -14,7 +14,7 @@ const stageLeased = 3
 
 // enter moves an operation into a state, due at the given time. It is the only
 // place that sets state, stage, due_at, lane and lease_held; they belong together.
-// Whoever leases it afterwards says so himself.
+// [Unit.enterLeased] is for operations that stay out on a lease.
 func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
 	if o.State != s || !s.Open() {
 		o.Changed = u.now
@@ -35,6 +35,15 @@ func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
 
 // lease makes an operation that stays in its state somebody's until end.
 func lease(o *rows.Operation, end int64) { o.LeaseHeld, o.DueAt = true, end }
+
+// enterLeased moves an operation into a state in which nobody else can claim it
+// before until.
+func (u *Unit) enterLeased(o *rows.Operation, s journal.State, until int64) {
+	work := u.signals.Work
+	u.enter(o, s, until)
+	lease(o, until)
+	u.signals.Work = work
+}
 
 // lane is the place in its shop's lane of an operation in a state, 0 for one that
 // has ended.

@@ -34,6 +34,9 @@ type Database interface {
 	// where it never acquired the relay lease, or where no other process can. False:
 	// it has released the lease.
 	LeaseTerm() (term int64, held bool)
+	// AvailablePermits is Tx.AvailablePermits, beside the writer. Known tells whether
+	// it can be said without the writer.
+	AvailablePermits(ctx context.Context, p journal.Permit) (left Available, known bool, err error)
 }
 
 // A Clock translates between the database's time and instants of this process.
@@ -109,6 +112,15 @@ type Tx interface {
 	// operation whose run has begun; everything is saved before.
 	Recovering() bool
 	RestoreRun(operation int64) error
+	// AskPermits are the questions by which permits are counted, once for each ledger
+	// of the transaction. One that was not named is counted when it is looked at.
+	AskPermits(ps []journal.Permit) []Ask
+	// AvailablePermits tells how many permits are left in the transaction as it is now.
+	AvailablePermits(p journal.Permit) (Available, error)
+	// TakePermits takes one of each for an attempt, which all are available. It gives
+	// the ledgers' ids, and may move the instant from which the attempt counts to the
+	// grain of its ledgers. They are back where the transaction is lost.
+	TakePermits(a *rows.Attempt, ps []journal.Permit) (ledgers []int64, err error)
 	// Permits of an attempt come back: they counted from was, and count from is now,
 	// or not at all.
 	PermitsBack(a *rows.Attempt, was, is int64, counts bool)
@@ -121,6 +133,8 @@ type Tx interface {
 	Opened() (first, at int64)
 	// KeepOperation remembers of an operation that was claimed what never changes.
 	KeepOperation(o *rows.Operation, shop journal.ShopKey)
+	// LostCommits tells whether the database has lost commits that were acknowledged.
+	LostCommits() bool
 	// KeepGate remembers the instants of a gate as the caller gave them.
 	KeepGate(a *rows.Account, g journal.Gate)
 	// AccountID tells what is known without a look at the database, KeepAccount what
@@ -132,6 +146,12 @@ type Tx interface {
 	// PruneAlone tells whether no other process forgets rows now. None begins until
 	// the end of the transaction.
 	PruneAlone() (bool, error)
+}
+
+// Available says how many permits of a ledger are left.
+type Available struct {
+	Permits int
+	Next    int64 // when there is one, where none is left
 }
 
 // Signals say what a transaction has brought.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 )
 
@@ -38,6 +39,7 @@ type Unit struct {
 	owners   map[merchantKey]int64 // shops of merchant ids that were looked for
 	siblings map[int64][]int64     // of operations that are about to succeed
 	times    map[int64]int64       // of the events that began the runs of operations
+	tried    map[int64]int64       // operations whose addresses were looked for: when an e-mail was tried last
 	made     []eventKey            // those that were made
 	signals  Signals
 	intake   intake
@@ -75,7 +77,8 @@ var ErrSpoiled = errors.New("journal: a request that failed has spoiled the tran
 
 func newUnit(j *Journal, tx Tx) *Unit {
 	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
-		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64), intake: newIntake()}
+		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64), intake: newIntake(),
+		tried: make(map[int64]int64)}
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
 	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
@@ -517,6 +520,9 @@ type Loader struct {
 	succeeding                                            []int64
 	unsent                                                []string
 	intake                                                intakeLoad
+	permits                                               []journal.Permit
+	addressed                                             []int64 // operations to whose addresses attempts are made,
+	macs                                                  [][]byte
 	ids                                                   map[Series]int
 	asks                                                  []Ask
 	accounts                                              []int64 // locked last, behind the outbox
@@ -561,6 +567,12 @@ func (l *Loader) load() error {
 		asks = append(asks, u.askIDs(s, l.ids[s]))
 	}
 	asks = want(asks, &u.accounts, l.accounts)
+	if len(l.permits) > 0 {
+		asks = append(asks, u.tx.AskPermits(l.permits)...)
+	}
+	if u.j.lists && len(l.addressed) > 0 {
+		asks = append(asks, u.askTried(l.addressed, l.macs))
+	}
 	if len(asks) > 0 {
 		if err := u.tx.Load(asks); err != nil {
 			return u.fail(err)

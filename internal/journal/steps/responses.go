@@ -1,0 +1,198 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/keyset"
+)
+
+// Receive saves an answer, whatever became of its operation.
+func (j *Journal) Receive(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
+	type outcome struct {
+		state journal.State
+		mine  bool
+	}
+	got, err := ask(ctx, j, &Request{
+		Needs: Needs{Operations: []int64{r.Ref.Operation}, Missing: fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation), Anyway: true},
+		Load: func(l *Loader) {
+			l.operations = append(l.operations, r.Ref.Operation)
+			l.attempts = append(l.attempts, int64(r.Attempt))
+		},
+	}, func(u *Unit) (o outcome, err error) {
+		o.state, o.mine, err = u.saveResponse(&r)
+		return o, err
+	})
+	return got.state, got.mine, err
+}
+
+func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
+	key, err := keyset.SealingKey(r.Sealed)
+	if err != nil {
+		return 0, false, fmt.Errorf("journal: a receipt that is not sealed: %w", err)
+	}
+	o, err := u.operations.get(u, r.Ref.Operation)
+	if err != nil {
+		return 0, false, err
+	}
+	if o == nil {
+		return 0, false, fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation)
+	}
+	a, err := u.answered(o, r)
+	if err != nil {
+		return 0, false, err
+	}
+	saved := false
+	if a.Ended != 0 { // else nothing of it was saved: the first answer ends it
+		if saved, err = u.saved(a.ID); err != nil {
+			return 0, false, err
+		}
+	}
+	if _, err := u.endAttempt(journal.AttemptID(a.ID), r.End); err != nil {
+		return 0, false, err
+	}
+	if saved {
+		return o.State, o.Claim == r.Ref.Claim && o.State == journal.Received, nil
+	}
+	u.insert(u.j.tables.receipt, &rows.Receipt{Attempt: a.ID, Operation: o.ID, At: u.now, Answer: r.Sealed, AnswerKey: int64(key), SealedFor: r.SealedFor})
+	if o.State == journal.Sending && o.Claim == r.Ref.Claim {
+		o.Receipt, o.Received = a.ID, true
+		u.enterLeased(o, journal.Received, o.DueAt)
+		return journal.Received, true, nil
+	}
+	return u.saveLate(o, a)
+}
+
+const (
+	receiptOf   Query = "SELECT attempt AS id FROM receipt WHERE attempt = $1"
+	receiptLike Query = "SELECT attempt AS id FROM receipt WHERE operation = $1 AND answer = $2"
+)
+
+// saved tells whether the response of an attempt was saved before.
+func (u *Unit) saved(attempt int64) (bool, error) {
+	r, err := first[idRow](u, receiptOf, attempt)
+	return r != nil, err
+}
+
+// answered is the attempt that a response answers.
+func (u *Unit) answered(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
+	a, err := u.attempts.get(u, int64(r.Attempt))
+	if err != nil {
+		return nil, err
+	}
+	if (a == nil || a.Operation != o.ID) && u.tx.LostCommits() {
+		a, err = u.lostAttempt(o, r)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if a == nil || a.Operation != o.ID {
+		return nil, fmt.Errorf("%w: attempt %d of operation %d", journal.ErrNotFound, r.Attempt, o.ID)
+	}
+	return a, nil
+}
+
+// lostAttempt makes an attempt again whose commit was lost, with another number:
+// the old one may be given to somebody else. The second try of a response finds what
+// the first has made.
+func (u *Unit) lostAttempt(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
+	found, err := first[idRow](u, receiptLike, o.ID, r.Sealed)
+	if err != nil {
+		return nil, err
+	}
+	if found != nil {
+		return u.attempts.get(u, found.ID)
+	}
+	id, err := u.next(AttemptIDs)
+	if err != nil {
+		return nil, err
+	}
+	at := u.stampOrNow(r.End.At)
+	o.Attempts, o.LastAttempt = o.Attempts+1, id
+	return u.attempts.add(u, id, rows.Attempt{
+		ID: id, Account: o.Account, Operation: o.ID, Number: o.Attempts, Replica: u.tx.Replica(), Started: at, SendBy: at, Deadline: at, Grain: 1,
+	}), nil
+}
+
+// saveLate is for a response whose operation is not waiting for it any more, or not
+// in this claim.
+func (u *Unit) saveLate(o *rows.Operation, a *rows.Attempt) (journal.State, bool, error) {
+	state := o.State
+	switch {
+	case !o.Received && (state <= journal.Sending || state == journal.Unknown || state == journal.Attention):
+		// Anybody's: whoever holds it is fenced off. Its lane is held until nothing
+		// of its other requests can be on its way.
+		due, err := u.lingering(o.ID)
+		if err != nil {
+			return 0, false, err
+		}
+		o.Claim++
+		o.Receipt, o.Received, o.Reason = a.ID, true, ""
+		u.enter(o, journal.Received, due)
+		return journal.Received, false, nil
+	case state.Open():
+		o.Late = true
+		return state, false, u.noLonger(o)
+	}
+	o.Claim++
+	o.Late = true
+	since := o.Changed // it has ended when it had
+	u.enter(o, state, 0)
+	o.Changed = since
+	return state, false, nil
+}
+
+const (
+	receiptsAbove Query = `SELECT r.attempt, r.at, o.state, o.late, o.verified FROM receipt r JOIN operation o ON o.id = r.operation
+		WHERE r.attempt > $1 ORDER BY r.attempt LIMIT $2`
+	receiptsErase Query = "DELETE FROM receipt WHERE attempt = ANY($1)"
+)
+
+// EraseReceipts erases what is not needed any more, a few in one transaction.
+func (j *Journal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
+	type progress struct {
+		next   journal.AttemptID
+		erased int
+	}
+	limit = max(limit, 1)
+	p, err := ask(ctx, j, &Request{Records: limit}, func(u *Unit) (p progress, err error) {
+		p.next, p.erased, err = u.eraseReceipts(u.clock.Stamp(before), after, limit)
+		return p, err
+	})
+	return p.next, p.erased, err
+}
+
+func (u *Unit) eraseReceipts(before int64, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
+	var ids []int64
+	seen, young := 0, false
+	if err := each(u, receiptsAbove, []any{int64(after), int64(limit)}, func(r *struct {
+		Attempt  int64         `db:"attempt"`
+		At       int64         `db:"at"`
+		State    journal.State `db:"state"`
+		Late     bool          `db:"late"`
+		Verified int64         `db:"verified"`
+	}) error {
+		seen++
+		next = journal.AttemptID(r.Attempt)
+		// What comes after is younger: nothing of it can be verified that long.
+		young = young || r.At > before
+		if (r.State == journal.Done || r.State == journal.Superseded) && !r.Late && r.Verified != 0 && r.Verified <= before {
+			ids = append(ids, r.Attempt)
+		}
+		return nil
+	}); err != nil {
+		return 0, 0, err
+	}
+	if len(ids) > 0 {
+		if _, err := u.exec(receiptsErase, ids); err != nil {
+			return 0, 0, err
+		}
+	}
+	if seen < limit || young {
+		next = 0
+	}
+	return next, len(ids), nil
+}
