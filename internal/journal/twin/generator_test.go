@@ -49,6 +49,7 @@ type generator struct {
 	pending    []journal.Outgoing
 	intents    []journal.PendingIntent
 	announced  []journal.Announced
+	sentTo     []byte // the MAC of the address that was written to last
 	gates      map[string]journal.Gate
 	pruned     time.Time // when it was last said for how long the caller was at work
 	actions    []action
@@ -452,6 +453,9 @@ func (g *generator) sendOf(h *held) {
 	s := journal.Send{Ref: g.ref(h), Attempt: h.Attempts + 1, Flagged: h.Doubt, Probe: h.Unknowns > 0, SendBy: g.within(5 * time.Second), Deadline: 5*time.Second + g.within(30*time.Second), Permits: g.permits()}
 	if h.Kind == journal.Invite && !g.oneIn(4) {
 		s.Address = &journal.AddressRule{MAC: h.SubjectMAC, MACs: [][]byte{h.SubjectMAC}, CoolDown: g.within(time.Hour), Without: []string{"rejected"}}
+		if g.sentTo != nil { // as if it was of the same address, by another key
+			s.Address.MACs = append(s.Address.MACs, g.sentTo)
+		}
 	}
 	switch g.n(90) {
 	case 0:
@@ -468,6 +472,9 @@ func (g *generator) sendOf(h *held) {
 	case err == nil:
 		h.attempt, h.state = got[0].(journal.AttemptID), journal.Sending
 		h.Attempts++
+		if s.Address != nil {
+			g.sentTo = h.SubjectMAC
+		}
 	case errors.Is(err, journal.ErrStale) && !g.oneIn(8):
 		g.held = slices.DeleteFunc(g.held, func(o *held) bool { return o == h })
 	}
