@@ -412,11 +412,14 @@ func (u *Unit) merchantOwner(k merchantKey) (int64, error) {
 	if owner, ok := u.owners[k]; ok {
 		return owner, nil
 	}
-	r, err := first[idRow](u, merchantOwner, k.account, k.merchant)
-	if err != nil || r == nil {
-		return 0, err
+	// No need to save what has changed so far, see above.
+	if err := u.tx.Load([]Ask{{Query: merchantOwner, Args: []any{k.account, k.merchant}, Each: func(_ []string, values []any) error {
+		u.owners[k], _ = values[0].(int64)
+		return nil
+	}}}); err != nil {
+		return 0, u.fail(err)
 	}
-	return r.ID, nil
+	return u.owners[k], nil
 }
 
 // versionTaken tells whether a shop has a credential of this version. One above all
