@@ -9,15 +9,6 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// idsOf is the first column.
-func idsOf(rows []row) []int64 {
-	ids := make([]int64, len(rows))
-	for i, r := range rows {
-		ids[i] = r.int(0)
-	}
-	return ids
-}
-
 func credentialVersion(c *journal.Credential) any {
 	if c == nil {
 		return nil

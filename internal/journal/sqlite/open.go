@@ -107,7 +107,6 @@ type writer struct {
 	// Rows that are asked for all the time and never change.
 	accounts map[string]int64
 	names    map[int64]string
-	closed   map[int64]closed // by account
 	ledgerID map[string]int64
 
 	rowTexts rowTexts

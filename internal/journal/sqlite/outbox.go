@@ -7,25 +7,9 @@ import (
 	"invoicebox-worker/internal/journal/stored"
 )
 
-// emit freezes events of a shop and queues them. One that is there
-// already (a step that was made again) is queued once more with the bytes that
-// it had: an id has one content.
-func (t *tx) emit(ds []journal.Draft, shop, operation int64) error {
-	if len(ds) == 0 {
-		return nil
-	}
-	r, err := t.one("SELECT sequence FROM shop WHERE id = ?", shop)
-	if err != nil {
-		return err
-	}
-	if _, err := t.exec("UPDATE shop SET sequence = sequence + ? WHERE id = ?", len(ds), shop); err != nil {
-		return err
-	}
-	return t.emitFrom(r.int(0), ds, shop, operation)
-}
-
-// emitFrom is emit where the shop's row counts the events already: theirs
-// follow sequence.
+// emitFrom freezes events of a shop and queues them; they follow sequence. One that is
+// there already (a step that was made again) is queued once more with the bytes that it
+// had: an id has one content.
 func (t *tx) emitFrom(sequence int64, ds []journal.Draft, shop, operation int64) error {
 	for _, d := range ds {
 		sequence++

@@ -401,10 +401,6 @@ func (t stepTx) saved(was, is any) error {
 		if !r.State.Open() {
 			delete(t.j.writer.facts, r.ID)
 		}
-	case *rows.Account:
-		before := t.j.writer.closed[r.ID]
-		t.j.writer.closed[r.ID] = closed{before: r.Closed, since: r.ClosedSince}
-		t.undo = append(t.undo, func() { t.j.writer.closed[r.ID] = before })
 	}
 	return nil
 }

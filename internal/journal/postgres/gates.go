@@ -44,10 +44,3 @@ func (g *gateTimes) instants(account, until, since int64, c *clock) (time.Time, 
 	g.keep(account, t)
 	return t.until, t.since
 }
-
-// closedTotal is, of a row of account, for how long its gate was not open until
-// now. Only differences of it are used: what an operation's run began with, and
-// what there is now.
-func closedTotal(now string) string {
-	return "(closed + CASE WHEN closed_since IS NULL THEN 0 ELSE greatest(0, " + now + "::bigint - closed_since) END)"
-}
