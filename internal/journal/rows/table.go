@@ -119,6 +119,18 @@ func (t *Table) SetAll(row any, values []any) error {
 	return nil
 }
 
+// Zero tells which columns of a row are zero: bit i is column i.
+func (t *Table) Zero(row any) uint64 {
+	v := reflect.ValueOf(row).Elem()
+	var zero uint64
+	for i := range t.Columns {
+		if v.Field(t.Columns[i].field).IsZero() {
+			zero |= 1 << i
+		}
+	}
+	return zero
+}
+
 // Changed tells which columns differ between two rows: bit i is column i.
 func (t *Table) Changed(a, b any) uint64 {
 	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -110,9 +111,25 @@ func arguments(args []any) in {
 			args[i] = asJSON(list)
 		case []string:
 			args[i] = asJSON(list)
+		case [][]byte:
+			args[i] = hexJSON(list)
 		}
 	}
 	return args
+}
+
+// hexJSON is a list of the bytes in hex, which SQLite's unhex reads.
+func hexJSON(list [][]byte) string {
+	b := []byte{'['}
+	for i, e := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		b = hex.AppendEncode(b, e)
+		b = append(b, '"')
+	}
+	return string(append(b, ']'))
 }
 
 func asJSON[T any](list []T) string {
@@ -200,17 +217,11 @@ func (t stepTx) ask(query string, args in, f func([]string, []any) error) error 
 
 func (t stepTx) Save(changes []steps.Change) error {
 	for _, c := range changes {
-		for _, r := range c.Insert {
-			if err := t.write(c.Table, t.texts.insert(c.Table), r, inserted(c.Table)); err != nil {
-				return err
-			}
-			t.cache(c.Table, r)
-			if err := t.saved(nil, r); err != nil {
-				return err
-			}
+		if err := t.insert(c.Table, c.Insert); err != nil {
+			return err
 		}
 		for _, u := range c.Update {
-			if err := t.write(c.Table, t.texts.update(c.Table, u.Columns), u.Row, u.Columns|keys(c.Table)); err != nil {
+			if err := t.write(c.Table, t.texts.update(c.Table, u.Columns), u.Columns|keys(c.Table), u.Row); err != nil {
 				return err
 			}
 			t.cache(c.Table, u.Row)
@@ -219,10 +230,42 @@ func (t stepTx) Save(changes []steps.Change) error {
 			}
 		}
 		for _, r := range c.Delete {
-			if err := t.write(c.Table, t.texts.drop(c.Table), r, keys(c.Table)); err != nil {
+			if err := t.write(c.Table, t.texts.drop(c.Table), keys(c.Table), r); err != nil {
 				return err
 			}
 			t.j.writer.rows.change(c.Table, c.Table.Int(r, 0), nil)
+		}
+	}
+	return nil
+}
+
+// manyRows is how many rows go into one statement where there are as many that have
+// values in the same columns.
+const manyRows = 8
+
+// insert writes new rows, in their order.
+func (t stepTx) insert(table *rows.Table, list []any) error {
+	masks := make([]uint64, len(list))
+	for i, r := range list {
+		masks[i] = inserted(table) &^ table.Zero(r)
+	}
+	for i := 0; i < len(list); {
+		n := 1
+		for n < manyRows && i+n < len(list) && masks[i+n] == masks[i] {
+			n++
+		}
+		if n < manyRows {
+			n = 1
+		}
+		if err := t.write(table, t.texts.insert(table, masks[i], n), masks[i], list[i:i+n]...); err != nil {
+			return err
+		}
+		i += n
+	}
+	for _, r := range list {
+		t.cache(table, r)
+		if err := t.saved(nil, r); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -239,19 +282,21 @@ func (t stepTx) cache(table *rows.Table, row any) {
 	}
 }
 
-// write binds the columns of a mask, in their order: the statements number their
-// arguments so.
-func (t stepTx) write(table *rows.Table, text string, row any, mask uint64) error {
-	args := make([]any, 0, len(table.Columns))
-	for i := range table.Columns {
-		if mask&(1<<i) != 0 {
-			args = append(args, table.Value(row, i))
+// write binds the columns of a mask, in their order, of one row after the other: the
+// statements number their arguments so.
+func (t stepTx) write(table *rows.Table, text string, mask uint64, list ...any) error {
+	args := make([]any, 0, len(list)*len(table.Columns))
+	for _, r := range list {
+		for i := range table.Columns {
+			if mask&(1<<i) != 0 {
+				args = append(args, table.Value(r, i))
+			}
 		}
 	}
 	n, err := t.conn.exec(text, args...)
 	t.dirty = true
-	if err == nil && n != 1 {
-		err = fmt.Errorf("journal: a row of table %s was written %d times", table.Name, n)
+	if err == nil && n != int64(len(list)) {
+		err = fmt.Errorf("journal: %d rows of table %s were written as %d", len(list), table.Name, n)
 	}
 	return err
 }
@@ -451,15 +496,28 @@ func (m rowTexts) find(t *rows.Table) string {
 	})
 }
 
-func (m rowTexts) insert(t *rows.Table) string {
-	return m.made(rowText{t, 'i', 0}, func() string {
-		var names []string
-		for _, c := range t.Columns {
-			if !c.Auto {
-				names = append(names, c.Name)
+// insert has a place for each column of the mask, in each of n rows. The others are
+// written as what they are, zero: binding them costs more.
+func (m rowTexts) insert(t *rows.Table, columns uint64, n int) string {
+	return m.made(rowText{t, 'i' + byte(n), columns}, func() string {
+		var names, values []string
+		for i, c := range t.Columns {
+			if c.Auto {
+				continue
 			}
+			value := "?"
+			switch {
+			case columns&(1<<i) != 0:
+			case c.Null || c.Kind == rows.Blob:
+				value = "NULL"
+			case c.Kind == rows.Text:
+				value = "''"
+			default:
+				value = "0"
+			}
+			names, values = append(names, c.Name), append(values, value)
 		}
-		return "INSERT INTO " + t.Name + " (" + strings.Join(names, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(names)-1) + ")"
+		return "INSERT INTO " + t.Name + " (" + strings.Join(names, ", ") + ") VALUES " + strings.Repeat("("+strings.Join(values, ", ")+"), ", n-1) + "(" + strings.Join(values, ", ") + ")"
 	})
 }
 

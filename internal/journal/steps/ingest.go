@@ -26,12 +26,11 @@ const (
 -- sqlite:
 SELECT t.name, p.part, p.topic, p.next_offset FROM topic t CROSS JOIN position p ON p.topic = t.id WHERE t.name = $1 AND p.part = $2`
 	// inboxKnown finds those of some identities that are in the inbox, with the digest
-	// of what they were; none where that is being forgotten. SQLite is asked for one at
-	// a time.
+	// of what they were; none where that is being forgotten.
 	inboxKnown Query = `SELECT i.identity, e.digest FROM unnest($1::bytea[]) AS x(identity)
 		CROSS JOIN LATERAL (SELECT identity, event FROM inbox WHERE identity = x.identity OFFSET 0) i LEFT JOIN event e ON e.id = i.event
 -- sqlite:
-SELECT i.identity, e.digest FROM inbox i LEFT JOIN event e ON e.id = i.event WHERE i.identity = $1`
+SELECT i.identity, e.digest FROM json_each($1) x CROSS JOIN inbox i ON i.identity = unhex(x.value) LEFT JOIN event e ON e.id = i.event`
 )
 
 type positionRow struct {
@@ -108,16 +107,18 @@ type taken struct {
 
 // batch names what the events of a batch are decided by. A database that is asked
 // for one thing at a time is asked when an event's turn comes: a repeated event then
-// costs one look.
+// costs nothing more.
 func (l *Loader) batch(b *journal.Batch) {
 	u := l.u
+	for i := range b.Events {
+		l.intake.identities = append(l.intake.identities, b.Events[i].Identity[:])
+	}
 	if !u.j.lists {
 		return
 	}
 	l.intake.partitions = append(l.intake.partitions, partition{b.Topic, b.Partition})
 	for i := range b.Events {
 		e := &b.Events[i]
-		l.intake.identities = append(l.intake.identities, e.Identity)
 		shop, account, ok := u.tx.Shop(e.Shop)
 		if !ok {
 			continue // Do tells
@@ -225,19 +226,6 @@ func (u *Unit) movePosition(p *position, b *journal.Batch) {
 	u.later(positionUpdate, b.Next, last, epoch, crc, p.topic, b.Partition)
 }
 
-// inbox tells whether an event was taken before.
-func (u *Unit) inbox(identity [32]byte) (taken, error) {
-	if t, ok := u.intake.inbox[identity]; ok {
-		return t, nil
-	}
-	u.lazy++
-	u.intake.inbox[identity] = taken{}
-	if err := u.tx.Load([]Ask{{Query: inboxKnown, Args: []any{identity[:]}, Each: u.foundIdentity}}); err != nil {
-		return taken{}, u.fail(err)
-	}
-	return u.intake.inbox[identity], nil
-}
-
 func (u *Unit) foundIdentity(_ []string, values []any) error {
 	identity, _ := values[0].([]byte)
 	t := taken{known: true}
@@ -255,11 +243,7 @@ func (in *ingestion) take(e *journal.Event) error {
 	if _, ok := u.tx.AccountID(e.Shop.Account); !ok {
 		return fmt.Errorf("%w: account %q", journal.ErrNotFound, e.Shop.Account)
 	}
-	before, err := u.inbox(e.Identity)
-	if err != nil {
-		return err
-	}
-	if before.known {
+	if before := u.intake.inbox[e.Identity]; before.known {
 		return in.known(before, e)
 	}
 	in.got.Accepted++

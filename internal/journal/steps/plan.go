@@ -205,8 +205,8 @@ func (in *ingestion) rerun(p *plan) error {
 
 // join makes sure that the operation that the event joins is one of the shop's.
 func (in *ingestion) join(p *plan) error {
-	o, ok := in.operations.known(p.Join)
-	if !ok {
+	o := in.operation(p.Join)
+	if o == nil {
 		var err error
 		if o, err = in.operations.get(in.Unit, p.Join); err != nil {
 			return err

@@ -32,7 +32,7 @@ var (
 
 // SQLite is the text for SQLite: without casts and row locks, with its names of
 // greatest and least, with "/*+ INDEXED BY x */" as a hint, and with lists in JSON,
-// so that "= ANY($1)" becomes "IN (SELECT value FROM json_each($1))".
+// bytes in hex, so that "= ANY($1)" becomes "IN (SELECT value FROM json_each($1))".
 func (q Query) SQLite() string {
 	text, own, found := strings.Cut(string(q), sqliteMark)
 	if found {

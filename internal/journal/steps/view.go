@@ -23,6 +23,9 @@ const (
 	viewColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.stage, o.due_at, o.lane, o.claim, o.lease_held, o.replica, o.run, o.attempts, o.waits, o.doubt,
 			o.unknowns, o.late, o.event, o.lane_order, o.restored, o.closed, o.planned, o.changed, o.last_attempt, o.receipt, o.received, o.version, o.stored_at,
 			o.verified, o.reason, o.owner, b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
+	// SQLite reads a row that is to be changed by its key: most are in memory.
+	liteColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.lane, o.run, o.attempts, o.doubt, o.event, o.lane_order, o.changed, o.reason,
+			b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
 	viewJoins = " JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
 	liteJoins = " CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
 
@@ -41,7 +44,7 @@ const (
 			(SELECT * FROM operation WHERE shop = x.shop AND lane = 2 AND kind = 1) UNION ALL
 			(SELECT * FROM operation WHERE shop = x.shop AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT $2)) o` + viewJoins + `
 -- sqlite:
-` + viewColumns + `FROM (
+` + liteColumns + `FROM (
 			SELECT id AS found FROM operation WHERE shop = $1 AND lane = 1 UNION ALL
 			SELECT id FROM operation WHERE shop = $1 AND lane = 3 UNION ALL
 			SELECT id FROM operation WHERE shop = $1 AND lane = 4 UNION ALL
@@ -50,7 +53,7 @@ const (
 		CROSS JOIN operation o ON o.id = x.found` + liteJoins
 	viewThese Query = viewColumns + "FROM operation o" + viewJoins + ` WHERE o.id = ANY($1)
 -- sqlite:
-` + viewColumns + "FROM json_each($1) x CROSS JOIN operation o ON o.id = x.value" + liteJoins
+` + liteColumns + "FROM json_each($1) x CROSS JOIN operation o ON o.id = x.value" + liteJoins
 	// viewOwners finds the operations that own keys, of each the newest generation.
 	// Each key is looked up by itself: with "mac = ANY" the server may read the whole
 	// of an account instead.
@@ -74,9 +77,10 @@ type intake struct {
 	codes     map[int64]int             // how many queued codes are among them, at most
 	owners    map[subjectKey]int64      // of keys that were looked for; 0: nobody's
 	about     map[int64]*about          // operations that the planner may see
-	others    map[int64]*rows.Operation // those of other shops: they are not locked, and only looked at
-	times     map[int64]int64           // of events that began runs
-	active    map[int64]uuid.UUID       // of current activations
+	seen      map[int64]*rows.Operation // those that are only looked at
+	rows      rows.Scanner[viewRow]
+	times     map[int64]int64     // of events that began runs
+	active    map[int64]uuid.UUID // of current activations
 	closed    map[int64]closed
 	fresh     map[int64]bool        // shops that were made
 	kept      *journal.LetterBounds // dead letters that keep their record
@@ -86,7 +90,7 @@ type intake struct {
 func newIntake() intake {
 	return intake{
 		positions: make(map[partition]*position), inbox: make(map[[32]byte]taken), shops: make(map[journal.ShopKey]int64), open: make(map[int64][]int64),
-		owners: make(map[subjectKey]int64), about: make(map[int64]*about), others: make(map[int64]*rows.Operation), times: make(map[int64]int64),
+		owners: make(map[subjectKey]int64), about: make(map[int64]*about), seen: make(map[int64]*rows.Operation), times: make(map[int64]int64),
 		active: make(map[int64]uuid.UUID), closed: make(map[int64]closed), fresh: make(map[int64]bool), codes: make(map[int64]int),
 	}
 }
@@ -117,7 +121,7 @@ func keyScope(k journal.Kind, account, shop int64) int64 {
 // An intakeLoad is what batches name to be loaded.
 type intakeLoad struct {
 	partitions      []partition
-	identities      [][32]byte
+	identities      [][]byte
 	shops, accounts []int64
 	keys            []subjectKey
 	letters         bool
@@ -125,6 +129,9 @@ type intakeLoad struct {
 
 // ask asks for what batches have named, each once.
 func (l *intakeLoad) ask(asks []Ask, u *Unit) []Ask {
+	if len(l.identities) > 0 {
+		asks = append(asks, Ask{Query: inboxKnown, Args: []any{l.identities}, Each: u.foundIdentity})
+	}
 	if len(l.partitions) == 0 {
 		return asks
 	}
@@ -136,10 +143,11 @@ func (l *intakeLoad) ask(asks []Ask, u *Unit) []Ask {
 		}
 		asks = append(asks, Ask{Query: viewHeld, Args: []any{shops, scopes, kinds, macs}, Each: func([]string, []any) error { return nil }})
 		asks = append(asks, u.askOpen(shops, shops))
-		asks = append(asks, Ask{Query: viewOwners, Args: []any{scopes, kinds, macs}, Each: func(_ []string, values []any) error {
-			n, _ := values[len(values)-1].(int64)
-			o, err := u.saw(values[:len(values)-1])
-			u.intake.owners[l.keys[n-1]] = o.ID
+		asks = append(asks, Ask{Query: viewOwners, Args: []any{scopes, kinds, macs}, Each: func(columns []string, values []any) error {
+			r, err := u.saw(columns, values)
+			if err == nil {
+				u.intake.owners[l.keys[r.Number-1]] = r.ID
+			}
 			return err
 		}})
 		asks = append(asks, u.askActive(shops))
@@ -154,14 +162,6 @@ func (l *intakeLoad) ask(asks []Ask, u *Unit) []Ask {
 		u.intake.positions[p] = nil
 	}
 	asks = append(asks, Ask{Query: positionsHeld, Args: []any{names, parts}, Each: u.foundPosition})
-	if len(l.identities) > 0 {
-		identities := make([][]byte, len(l.identities))
-		for i, id := range l.identities {
-			identities[i] = l.identities[i][:]
-			u.intake.inbox[id] = taken{}
-		}
-		asks = append(asks, Ask{Query: inboxKnown, Args: []any{identities}, Each: u.foundIdentity})
-	}
 	if l.letters {
 		asks = append(asks, u.askKept())
 	}
@@ -187,11 +187,11 @@ func (u *Unit) askOpen(shops []int64, arg any) Ask {
 	for _, s := range shops {
 		u.intake.open[s] = []int64{}
 	}
-	return Ask{Query: viewOpen, Args: []any{arg, maxQueuedCodes}, Each: func(_ []string, values []any) error {
-		o, err := u.saw(values)
+	return Ask{Query: viewOpen, Args: []any{arg, maxQueuedCodes}, Each: func(columns []string, values []any) error {
+		o, err := u.saw(columns, values)
 		if err == nil {
 			u.intake.open[o.Shop] = append(u.intake.open[o.Shop], o.ID)
-			if queuedCode(o) {
+			if queuedCode(&o.Operation) {
 				u.intake.codes[o.Shop]++
 			}
 		}
@@ -208,31 +208,32 @@ func (u *Unit) askActive(shops []int64) Ask {
 	}}
 }
 
-// saw notes an operation that was looked at. One of a shop that this transaction
-// holds may be changed.
-func (u *Unit) saw(values []any) (*rows.Operation, error) {
-	own := len(u.j.tables.operation.Columns)
-	o := new(rows.Operation)
-	if len(values) != own+5 {
-		return o, fmt.Errorf("journal: an operation to be seen has %d columns, not %d", len(values), own+5)
+// A viewRow is an operation that was looked at.
+type viewRow struct {
+	rows.Operation
+	UUID       []byte `db:"uuid"`
+	Generation int64  `db:"generation"`
+	MAC        []byte `db:"mac"`
+	EventTime  int64  `db:"event_time"`
+	ShopName   string `db:"shop_name"`
+	Number     int64  `db:"n"` // of what it was looked for by
+}
+
+// saw notes an operation that was looked at. PostgreSQL has read the whole row: one of
+// a shop that this transaction holds may be changed.
+func (u *Unit) saw(columns []string, values []any) (*viewRow, error) {
+	r, err := u.intake.rows.Scan(columns, values)
+	if err != nil {
+		return nil, err
 	}
-	if err := u.j.tables.operation.SetAll(o, values[:own]); err != nil {
-		return o, err
-	}
-	a := &about{}
-	id, _ := values[own].([]byte)
-	a.uuid = asUUID(id)
-	a.generation, _ = values[own+1].(int64)
-	a.mac, _ = values[own+2].([]byte)
-	a.shop, _ = values[own+4].(string)
-	u.intake.about[o.ID] = a
-	u.intake.times[o.Event], _ = values[own+3].(int64)
-	if _, held := u.intake.open[o.Shop]; held {
-		u.operations.found(o.ID, o)
+	u.intake.about[r.ID] = &about{uuid: asUUID(r.UUID), generation: r.Generation, mac: r.MAC, shop: r.ShopName}
+	u.intake.times[r.Event] = r.EventTime
+	if _, held := u.intake.open[r.Shop]; held && u.j.lists {
+		u.operations.found(r.ID, &r.Operation)
 	} else {
-		u.intake.others[o.ID] = o
+		u.intake.seen[r.ID] = &r.Operation
 	}
-	return o, nil
+	return r, nil
 }
 
 // found keeps a row that was loaded, unless it is known.
@@ -317,7 +318,7 @@ func (u *Unit) openOf(shop int64) ([]*rows.Operation, error) {
 	}
 	var open []*rows.Operation
 	for _, id := range u.intake.open[shop] {
-		if o, ok := u.operations.known(id); ok && o.State.Open() {
+		if o := u.operation(id); o != nil && o.State.Open() {
 			open = append(open, o)
 		}
 	}
@@ -325,6 +326,14 @@ func (u *Unit) openOf(shop int64) ([]*rows.Operation, error) {
 		return cmp.Or(cmp.Compare(a.LaneOrder, b.LaneOrder), cmp.Compare(a.ID, b.ID))
 	})
 	return open, nil
+}
+
+// operation is an operation as it is by now, to be looked at; nil where nobody has.
+func (u *Unit) operation(id int64) *rows.Operation {
+	if o, ok := u.operations.known(id); ok {
+		return o
+	}
+	return u.intake.seen[id]
 }
 
 // nowOpen notes that an operation of a shop has opened. The planner sees so many
@@ -386,8 +395,8 @@ func (u *Unit) aboutOf(o *rows.Operation) (*about, error) {
 
 // see looks at one operation.
 func (u *Unit) see(id int64) error {
-	if err := u.tx.Load([]Ask{{Query: viewThese, Args: []any{[]int64{id}}, Each: func(_ []string, values []any) error {
-		_, err := u.saw(values)
+	if err := u.tx.Load([]Ask{{Query: viewThese, Args: []any{[]int64{id}}, Each: func(columns []string, values []any) error {
+		_, err := u.saw(columns, values)
 		return err
 	}}}); err != nil {
 		return u.fail(err)
@@ -428,11 +437,9 @@ func (u *Unit) ownerView(s *rows.Shop, e *journal.Event) (*journal.OperationView
 	if newest == 0 {
 		return nil, nil
 	}
-	o, ok := u.operations.known(newest)
-	if !ok {
-		if o, ok = u.intake.others[newest]; !ok {
-			return nil, u.fail(fmt.Errorf("journal: operation %d owns a key and is not there", newest))
-		}
+	o := u.operation(newest)
+	if o == nil {
+		return nil, u.fail(fmt.Errorf("journal: operation %d owns a key and is not there", newest))
 	}
 	v, err := u.operationView(o, s, e)
 	return &v, err
