@@ -92,7 +92,6 @@ type Journal struct {
 	ledgers  map[string]int64
 	shops    map[journal.ShopKey]int64
 	facts    map[int64]facts
-	recovery *recovery
 
 	closeOnce sync.Once
 	closeErr  error

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -431,24 +432,6 @@ func (t *stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
 
 func (t *stepTx) Invited(k journal.ShopKey) (int64, error) { return t.invited[k], nil }
 
-func (t *stepTx) Recovering() bool { return t.j.recovery != nil }
-
-// RestoreRun runs beside what waits for the end of the steps.
-func (t *stepTx) RestoreRun(operation int64) error {
-	if err := t.trip(&pgx.Batch{}, nil); err != nil {
-		return err
-	}
-	jobs := t.jobs
-	t.jobs = nil
-	o := t.add(func(t *tx) error { return t.restoreRun(operation) }, nil, nil)
-	err := t.all(t.ctx)
-	t.jobs = jobs
-	if err == nil {
-		err = o.err
-	}
-	return err
-}
-
 // Replica is this process among the others.
 func (t *stepTx) Replica() int64 { return t.j.session.number() }
 
@@ -489,6 +472,43 @@ func (t *stepTx) PruneAlone() (alone bool, err error) {
 	})
 	return alone, err
 }
+
+func (t *stepTx) After(f func()) { t.after = append(t.after, f) }
+
+// BeginRecovery looks for others. Whoever opens the journal reads the mark of the
+// recovery while it holds this lock, and is seen as a replica before that.
+func (t *stepTx) BeginRecovery() (alone bool, err error) {
+	var b pgx.Batch
+	b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockDuty))
+	b.Queue("SELECT count(*) FROM (SELECT id FROM replica WHERE id <> $2 OFFSET 0) x WHERE NOT pg_try_advisory_xact_lock($1, x.id::int)", t.j.lockKey, t.j.session.number())
+	err = t.trip(&b, func(_ int, r pgx.Rows) error {
+		return handOut(r, func(_ []string, values []any) error {
+			others, ok := values[0].(int64)
+			alone = ok && others == 0
+			return nil
+		})
+	})
+	if err == nil && alone {
+		t.After(func() { t.j.recovers.Store(true) })
+	}
+	return alone, err
+}
+
+// EndRecovery makes strangers of all others: their pulses are gone.
+func (t *stepTx) EndRecovery(identity uuid.UUID) error {
+	t.wrote = true
+	t.late = append(t.late, late{sql: "DELETE FROM pulse WHERE process <> $1", args: []any{t.j.pulse.process[:]}, rows: -1, what: "deleting from pulse"})
+	t.After(func() {
+		t.j.recovers.Store(false)
+		t.j.known.Store(&identity)
+	})
+	return nil
+}
+
+// HistoryUnknown and FloorRaised have nothing to do: the facts are looked at.
+func (t *stepTx) HistoryUnknown() {}
+
+func (t *stepTx) FloorRaised(int64) {}
 
 func (t *stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents

@@ -265,3 +265,13 @@ type Published struct {
 	Part         int64 `db:"part"`
 	RecordOffset int64 `db:"record_offset"` // -1 where the broker did not say
 }
+
+// An Announced row is a published event that a restored journal did not know.
+type Announced struct {
+	Event         []byte `db:"event,key"` // uuid
+	Outbox        int64  `db:"outbox,fixed"`
+	OperationUUID []byte `db:"operation_uuid,fixed"` // that the event names; empty for a dead letter
+	Causation     string `db:"causation,fixed"`
+	Version       int64  `db:"version,fixed"` // of the credentials that the event names, else 0
+	Applied       bool   `db:"applied,fixed"` // changed by a statement only
+}

@@ -117,7 +117,6 @@ type writer struct {
 
 	ledgers      ledgers
 	firstAttempt int64 // of this process
-	recovery     *recovery
 }
 
 // Open opens or makes a journal. Its errors wrap [journal.ErrHeld],

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/steps"
@@ -382,8 +384,6 @@ func (t stepTx) Invited(k journal.ShopKey) (int64, error) {
 	return r.int(0), nil
 }
 
-func (t stepTx) Recovering() bool { return t.j.writer.recovery != nil }
-
 // Replica is 0: there is no other.
 func (t stepTx) Replica() int64 { return 0 }
 
@@ -421,6 +421,30 @@ func (t stepTx) KeepAccount(id int64, name string) {
 
 // PruneAlone is true: one process holds the file.
 func (t stepTx) PruneAlone() (bool, error) { return true, nil }
+
+func (t stepTx) After(f func()) { t.after = append(t.after, f) }
+
+// BeginRecovery and EndRecovery have nothing to do: one process holds the file.
+func (t stepTx) BeginRecovery() (bool, error) { return true, nil }
+
+func (t stepTx) EndRecovery(uuid.UUID) error { return nil }
+
+func (t stepTx) HistoryUnknown() {
+	ls := &t.j.writer.ledgers
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.unknown = t.now
+	for _, l := range ls.byName {
+		l.usedUp(t.now + l.slack.Microseconds())
+	}
+}
+
+func (t stepTx) FloorRaised(floor int64) {
+	w := t.j.writer
+	was := w.floor
+	w.floor = floor
+	t.undo = append(t.undo, func() { w.floor = was })
+}
 
 func (t stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents

@@ -15,6 +15,7 @@ type tx struct {
 	now   int64
 	undo  []func()                  // of memory, run in reverse
 	ends  []permitEnd               // for the ledgers, once committed
+	after []func()                  // run once committed
 	woken bool                      // an operation may have become due
 	out   bool                      // something waits to be published
 	asked bool                      // an intent waits
@@ -28,6 +29,8 @@ type txMark struct {
 
 func (t *tx) reset(c *conn, now int64) {
 	clear(t.undo)
+	clear(t.after)
+	t.after = t.after[:0]
 	clear(t.shops)
 	t.conn, t.now, t.undo, t.ends = c, now, t.undo[:0], t.ends[:0]
 	t.woken, t.out, t.asked = false, false, false
@@ -76,6 +79,9 @@ func (t *tx) undoAll() {
 // publish lets the memory follow the commit and tells who waits.
 func (t *tx) publish() {
 	t.j.writer.rows.commit()
+	for _, f := range t.after {
+		f()
+	}
 	if len(t.ends) > 0 {
 		t.j.writer.ledgers.end(t.j, t.ends)
 	}

@@ -1,7 +1,6 @@
 package steps_test
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -16,8 +15,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 	_ "modernc.org/sqlite"
 
 	"invoicebox-worker/internal/journal/journaltest"
@@ -41,6 +38,11 @@ var pending = []string{
 // and why they may.
 func walks() map[string]string {
 	reasons := map[string]string{
+		"publishedEnds":  "a recovery begins to read where the journal's knowledge ends, over all that was published",
+		"reviewsTold":    "once, at the end of a recovery",
+		"shopsAnnounced": "once, at the end of a recovery",
+		"shopsRaise":     "the floor is for all shops; once in a recovery",
+
 		"lettersKept": "dead letters that keep their record are bounded",
 		"lettersRead": "a list for people: it walks from the newest to the end of the page",
 	}
@@ -198,7 +200,7 @@ func TestQueriesOnSQLite(t *testing.T) {
 			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
 				t.Fatal(err)
 			}
-			if m := scan.FindStringSubmatch(detail); m != nil && tables[m[1]] && !slices.Contains(pending, m[2]) {
+			if m := scan.FindStringSubmatch(detail); len(m) > 2 && tables[m[1]] && !slices.Contains(pending, m[2]) {
 				walked = append(walked, detail)
 			}
 		}
@@ -240,40 +242,45 @@ func TestQueriesOnPostgreSQL(t *testing.T) {
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := pgx.Connect(t.Context(), url)
+	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	// As the journal's own connections.
-	if _, err := conn.Exec(t.Context(), "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"); err != nil {
-		t.Fatal(err)
+	defer func() { _ = db.Close() }()
+	db.SetMaxOpenConns(1) // it has the settings
+	exec := func(text string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
 	}
+	// As the journal's own connections.
+	exec("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
 	explain := func(name string, q steps.Query) (n node) {
-		d, err := conn.Prepare(t.Context(), "explained", q.Postgres())
-		if err != nil {
+		if _, err := db.ExecContext(t.Context(), "PREPARE explained AS "+q.Postgres()); err != nil {
 			t.Errorf("%s: %v in\n%s", name, err, q.Postgres())
 			return n
 		}
-		for i, oid := range d.ParamOIDs {
-			// The server takes one that is first compared with a literal as a small one,
-			// and refuses large numbers then.
-			if oid == pgtype.Int4OID || oid == pgtype.Int2OID {
-				t.Errorf("%s: $%d is a small number", name, i+1)
-			}
+		defer exec("DEALLOCATE explained")
+		var types string
+		if err := db.QueryRowContext(t.Context(), "SELECT array_to_string(parameter_types, ' ') FROM pg_prepared_statements WHERE name = 'explained'").Scan(&types); err != nil {
+			t.Fatal(err)
 		}
-		nulls := strings.TrimSuffix(strings.Repeat("NULL, ", len(d.ParamOIDs)), ", ")
 		execute := "explained"
-		if nulls != "" {
-			execute += "(" + nulls + ")"
+		if params := strings.Fields(types); len(params) > 0 {
+			for i, typ := range params {
+				// The server takes one that is first compared with a literal as a small one,
+				// and refuses large numbers then.
+				if typ == "integer" || typ == "smallint" {
+					t.Errorf("%s: $%d is a small number", name, i+1)
+				}
+			}
+			execute += "(NULL" + strings.Repeat(", NULL", len(params)-1) + ")"
 		}
 		var raw []byte
-		if err := conn.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) EXECUTE "+execute, pgx.QueryExecModeSimpleProtocol).Scan(&raw); err != nil {
+		if err := db.QueryRowContext(t.Context(), "EXPLAIN (FORMAT JSON) EXECUTE "+execute).Scan(&raw); err != nil {
 			t.Errorf("%s: %v", name, err)
 			return n
-		}
-		if err := conn.Deallocate(t.Context(), "explained"); err != nil {
-			t.Fatal(err)
 		}
 		var explained []struct{ Plan node }
 		if err := json.Unmarshal(raw, &explained); err != nil {
@@ -286,9 +293,7 @@ func TestQueriesOnPostgreSQL(t *testing.T) {
 		return n.walked()
 	})
 	// What is open can be counted by an index alone: no operation is read.
-	if _, err := conn.Exec(t.Context(), "SET enable_bitmapscan = off"); err != nil {
-		t.Fatal(err)
-	}
+	exec("SET enable_bitmapscan = off")
 	if p := fmt.Sprint(explain("openCount", catalogue(t)["openCount"])); !strings.Contains(p, "Index Only Scan operation operation_open") {
 		t.Errorf("openCount: %s", p)
 	}

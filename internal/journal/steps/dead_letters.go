@@ -121,7 +121,7 @@ func (in *ingestion) keepLetter(l *journal.DeadLetter) error {
 // announced finds the published event of a dead letter that a recovery reads again,
 // 0 for none.
 func (u *Unit) announced(event uuid.UUID) (int64, error) {
-	if !u.tx.Recovering() {
+	if u.j.recovery.Load() == nil {
 		return 0, nil
 	}
 	r, err := first[idRow](u, letterAnnounced, event[:])

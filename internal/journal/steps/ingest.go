@@ -270,7 +270,7 @@ func (in *ingestion) take(e *journal.Event) error {
 	u.insert(u.j.tables.event, &rows.Event{ID: id, Shop: shop.ID, Kind: e.Kind, Exit: exit, Operation: operation, Topic: in.topic, Part: int64(in.batch.Partition),
 		RecordOffset: e.Offset, EventTime: e.Time.UnixMicro(), Received: u.now, Digest: e.Digests[0], Type: e.Type, Source: e.Source, EventID: e.ID,
 		TraceParent: e.TraceParent, TraceState: e.TraceState})
-	if u.tx.Recovering() && (exit == stored.ExitPlanned || exit == stored.ExitRerun) {
+	if u.j.recovery.Load() != nil && (exit == stored.ExitPlanned || exit == stored.ExitRerun) {
 		return in.restore(operation)
 	}
 	return nil
@@ -383,8 +383,11 @@ func (in *ingestion) restore(operation int64) error {
 		return err
 	}
 	in.ran = true
-	if err := in.tx.RestoreRun(operation); err != nil {
-		return in.fail(err)
+	if err := in.restoreRun(operation); err != nil {
+		return err
+	}
+	if err := in.flush(); err != nil {
+		return err
 	}
 	in.forget()
 	return nil

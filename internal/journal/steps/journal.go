@@ -18,6 +18,7 @@ type Journal struct {
 	lists         bool
 	planner       journal.Planner
 	authenticator atomic.Pointer[journal.Authenticator]
+	recovery      atomic.Pointer[recovery] // that this process has begun
 	keys          atomic.Pointer[registeredKeys]
 	kept          keptLetters // the writer's
 }
@@ -26,7 +27,7 @@ type Journal struct {
 type tables struct {
 	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
 	outbox, pending, republish, event, audit, inbox, letter                      *rows.Table
-	published                                                                    *rows.Table
+	published, announced                                                         *rows.Table
 }
 
 // New returns a journal over a database. Lists says that the database takes lists of
@@ -40,8 +41,8 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
 		pending: rows.TableOf[rows.Pending]("outbox_pending"), republish: rows.TableOf[rows.Republish]("republish"),
 		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
-		published: rows.TableOf[rows.Published]("outbox_published"),
-		inbox:     rows.TableOf[rows.Inbox]("inbox"), letter: rows.TableOf[rows.DeadLetter]("dead_letter"),
+		published: rows.TableOf[rows.Published]("outbox_published"), announced: rows.TableOf[rows.Announced]("announced"),
+		inbox: rows.TableOf[rows.Inbox]("inbox"), letter: rows.TableOf[rows.DeadLetter]("dead_letter"),
 	}}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 )
@@ -108,10 +110,6 @@ type Tx interface {
 	// Invited finds a shop of [Needs.Invitees] that may have an open invitation, 0 where
 	// it has none.
 	Invited(k journal.ShopKey) (shop int64, err error)
-	// Recovering tells whether a recovery goes on. RestoreRun asks its restorer about an
-	// operation whose run has begun; everything is saved before.
-	Recovering() bool
-	RestoreRun(operation int64) error
 	// AskPermits are the questions by which permits are counted, once for each ledger
 	// of the transaction. One that was not named is counted when it is looked at.
 	AskPermits(ps []journal.Permit) []Ask
@@ -146,6 +144,18 @@ type Tx interface {
 	// PruneAlone tells whether no other process forgets rows now. None begins until
 	// the end of the transaction.
 	PruneAlone() (bool, error)
+	// After has f run once the transaction is committed.
+	After(f func())
+	// BeginRecovery tells whether no other process is at work. None begins until the
+	// end of the transaction, and then finds the mark of the recovery.
+	BeginRecovery() (alone bool, err error)
+	// EndRecovery gives the journal another identity, by which processes that do not
+	// know of the recovery find that they are strangers.
+	EndRecovery(identity uuid.UUID) error
+	// HistoryUnknown makes the ledgers in memory wait, as the fact [History] says.
+	HistoryUnknown()
+	// FloorRaised says what new shops begin with.
+	FloorRaised(floor int64)
 }
 
 // Available says how many permits of a ledger are left.

@@ -43,6 +43,7 @@ type Unit struct {
 	made     []eventKey            // those that were made
 	signals  Signals
 	intake   intake
+	commits  []func() // run once the transaction is committed
 	undos    []func() // of what the request at hand has noted beside the rows
 
 	request int // rises with every request
@@ -67,8 +68,8 @@ type restorer interface{ restore() }
 
 // A mark is where the lists of a unit stood when a request began.
 type mark struct {
-	inserts, deferred, freed, made, back int
-	signals                              Signals
+	inserts, deferred, freed, made, back, commits int
+	signals                                       Signals
 }
 
 // ErrSpoiled says that a request failed after it had run a statement: nothing of the
@@ -136,7 +137,7 @@ func (u *Unit) begin() {
 	clear(u.touched)
 	clear(u.undos)
 	u.touched, u.undos, u.ran = u.touched[:0], u.undos[:0], false
-	u.mark = mark{len(u.inserts), len(u.deferred), len(u.freed), len(u.made), len(u.back), u.signals}
+	u.mark = mark{len(u.inserts), len(u.deferred), len(u.freed), len(u.made), len(u.back), len(u.commits), u.signals}
 }
 
 // takeBack undoes what the request at hand has changed.
@@ -152,7 +153,11 @@ func (u *Unit) takeBack() {
 		delete(u.events, k)
 	}
 	u.made, u.back, u.signals = u.made[:u.mark.made], u.back[:u.mark.back], u.mark.signals
+	u.commits = u.commits[:u.mark.commits]
 }
+
+// onCommit has f run once the transaction is committed.
+func (u *Unit) onCommit(f func()) { u.commits = append(u.commits, f) }
 
 // undo has f run where the request at hand is taken back.
 func (u *Unit) undo(f func()) { u.undos = append(u.undos, f) }
@@ -167,6 +172,7 @@ func (u *Unit) forget() {
 	u.attempts.forget()
 	u.reviews.forget()
 	u.intents.forget()
+	u.places.forget()
 	clear(u.touched)
 	u.touched = u.touched[:0]
 	known := u.intake
@@ -184,6 +190,9 @@ func (u *Unit) finish() error {
 	}
 	for _, b := range u.back {
 		u.tx.PermitsBack(b.attempt, b.was, b.is, b.counts)
+	}
+	for _, f := range u.commits {
+		u.tx.After(f)
 	}
 	u.tx.Signal(u.signals)
 	return nil

@@ -1,0 +1,348 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+	"invoicebox-worker/schemas"
+)
+
+// A recovery is what a journal keeps of one that goes on.
+type recovery struct {
+	restorer journal.Restorer
+	number   int64
+	words    map[string]int // what came of operations that Ingest asked about, since Restore was last asked
+}
+
+const (
+	// floorRaise keeps the highest floor.
+	floorRaise Query = `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+		WHERE convert_from(meta.value, 'UTF8')::bigint < convert_from(excluded.value, 'UTF8')::bigint
+-- sqlite:
+INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+	WHERE CAST(CAST(meta.value AS TEXT) AS INTEGER) < CAST(CAST(excluded.value AS TEXT) AS INTEGER)`
+	shopsRaise Query = "UPDATE shop SET sequence = greatest(sequence, $1), version = greatest(version, $1) WHERE sequence < $1 OR version < $1"
+
+	publishedEnds Query = `SELECT type, part, max(next_offset) AS next_offset FROM (
+			SELECT x.type AS type, p.part AS part, p.record_offset + 1 AS next_offset FROM outbox_published p JOIN outbox x ON x.id = p.outbox WHERE p.record_offset >= 0
+			UNION ALL SELECT type, part, next_offset FROM published_end) q
+		GROUP BY type, part`
+	positionBack Query = `UPDATE position SET next_offset = $1, batch_last = NULL, batch_epoch = NULL, batch_crc = NULL
+		WHERE topic = (SELECT id FROM topic WHERE name = $2) AND part = $3 AND next_offset > $1`
+	pendingOfEvents Query = "DELETE FROM outbox_pending WHERE outbox = ANY($1)"
+
+	orphans Query = `SELECT DISTINCT s.id, a.name AS account_name, s.name FROM announced n CROSS JOIN outbox x CROSS JOIN shop s CROSS JOIN account a
+		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM operation_body b WHERE b.uuid = n.operation_uuid) ORDER BY s.id`
+	// An id that is made of how many events there were must not be made again.
+	reviewsTold Query = `UPDATE review SET told = told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
+		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND x.type = ANY($1) GROUP BY 1, 2) q
+		WHERE q.shop = review.shop AND q.version = review.version`
+	shopsAnnounced Query = `UPDATE shop SET version = greatest(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
+		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`
+	announcedDrop Query = "DELETE FROM announced"
+	originSet     Query = "INSERT INTO meta (name, value) SELECT $1, value FROM meta WHERE name = $2 ON CONFLICT DO NOTHING"
+	intentsAsked  Query = intentRecords + "i.state = 1 ORDER BY i.id"
+)
+
+// RecoveryDue reads what the database says of itself.
+func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
+	err = read(ctx, j, factsRead, []any{names(Copied, Recovering, Moved)}, func(*factRow) error {
+		due = true
+		return nil
+	})
+	return due, err
+}
+
+func names(facts ...Fact) []string {
+	list := make([]string, len(facts))
+	for i, f := range facts {
+		list[i] = f.String()
+	}
+	return list
+}
+
+// UnknownHistory makes the ledgers wait.
+func (j *Journal) UnknownHistory(ctx context.Context) error {
+	return j.db.Write(ctx, &Request{Do: (*Unit).unknownHistory})
+}
+
+func (u *Unit) unknownHistory() error {
+	if err := u.setNumber(History, u.now); err != nil {
+		return err
+	}
+	u.tx.HistoryUnknown()
+	return nil
+}
+
+// RaiseFloor raises the sequences and versions of all shops, also of those to come.
+func (j *Journal) RaiseFloor(ctx context.Context, floor int64) error {
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		n, err := u.exec(floorRaise, Floor.String(), strconv.AppendInt(nil, floor, 10))
+		if err != nil || n == 0 {
+			return err
+		}
+		if _, err := u.exec(shopsRaise, floor); err != nil {
+			return err
+		}
+		u.shops.forget()
+		u.tx.FloorRaised(floor)
+		return nil
+	}})
+}
+
+type endRow struct {
+	Type string `db:"type"`
+	Part int    `db:"part"`
+	Next int64  `db:"next_offset"`
+}
+
+// PublishedUpTo looks at everything that was published.
+func (j *Journal) PublishedUpTo(ctx context.Context) ([]journal.Position, error) {
+	ends, err := list(ctx, j, publishedEnds, nil, func(r *endRow) journal.Position {
+		return journal.Position{Topic: r.Type, Partition: r.Part, Next: r.Next}
+	})
+	slices.SortFunc(ends, func(a, b journal.Position) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return ends, err
+}
+
+// Recover begins a recovery or goes on with one. [journal.ErrHeld]: another
+// replica is at work.
+func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (got journal.Recovery, err error) {
+	var began journal.Recovery
+	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		alone, err := u.tx.BeginRecovery()
+		if err != nil {
+			return u.fail(err)
+		}
+		if !alone {
+			return journal.ErrHeld
+		}
+		since, err := u.numberFact(Recovering)
+		if err != nil {
+			return err
+		}
+		copied, err := u.numberFact(Copied)
+		if err != nil {
+			return err
+		}
+		number, err := u.numberFact(Recoveries)
+		if err != nil {
+			return err
+		}
+		began = journal.Recovery{Resumed: since != 0}
+		if since == 0 {
+			since = u.now
+			number++
+			if err := u.setNumber(Recovering, since); err != nil {
+				return err
+			}
+			if err := u.setNumber(Recoveries, number); err != nil {
+				return err
+			}
+		}
+		began.Number, began.Began = int(number), wall(since)
+		if copied != 0 {
+			began.Copied = wall(copied)
+		}
+		u.onCommit(func() { j.recovery.Store(&recovery{restorer: r, number: number, words: map[string]int{}}) })
+		return nil
+	}})
+	if err == nil {
+		got = began
+	}
+	return got, err
+}
+
+// Rewind sets positions back.
+func (j *Journal) Rewind(ctx context.Context, ps []journal.Position) error {
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		if j.recovery.Load() == nil {
+			return journal.ErrNotRecovering
+		}
+		for _, p := range ps {
+			if _, err := u.exec(positionBack, p.Next, p.Topic, p.Partition); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// TakeOver keeps published events.
+func (j *Journal) TakeOver(ctx context.Context, as []journal.Announced) (got journal.TakenOver, err error) {
+	var needs Needs
+	for i := range as {
+		if as[i].Shop != (journal.ShopKey{}) {
+			needs.Shops = append(needs.Shops, as[i].Shop)
+		}
+	}
+	var done journal.TakenOver
+	err = j.db.Write(ctx, &Request{Needs: needs, Records: max(len(as), 1), Do: func(u *Unit) error {
+		if j.recovery.Load() == nil {
+			return journal.ErrNotRecovering
+		}
+		done = journal.TakenOver{}
+		ids := make([]int64, len(as))
+		for i := range as {
+			id, known, err := u.takeOver(&as[i])
+			if err != nil {
+				return err
+			}
+			ids[i] = id
+			if known {
+				done.Known++
+			} else {
+				done.Taken++
+			}
+		}
+		// What the copy still wanted to publish was published.
+		u.later(pendingOfEvents, ids)
+		return nil
+	}})
+	if err == nil {
+		got = done
+	}
+	return got, err
+}
+
+// takeOver returns the row of an event, and whether it was there.
+func (u *Unit) takeOver(a *journal.Announced) (outbox int64, known bool, err error) {
+	shop := int64(0)
+	if a.Shop != (journal.ShopKey{}) {
+		if _, err := u.accountID(a.Shop.Account); err != nil {
+			return 0, false, err
+		}
+		s, err := u.shop(a.Shop)
+		if err != nil {
+			return 0, false, err
+		}
+		shop = s.ID
+		s.Sequence = max(s.Sequence, a.Sequence)
+		if outbox, err = u.eventRow(shop, a.Event); err != nil {
+			return 0, false, err
+		}
+	} else if outbox, err = u.announced(a.Event); err != nil {
+		return 0, false, err
+	}
+	if known = outbox != 0; !known {
+		if outbox, err = u.next(OutboxIDs); err != nil {
+			return 0, false, err
+		}
+		mac, err := u.j.Authenticated(a.Event, a.Type, a.Sequence, a.Message)
+		if err != nil {
+			return 0, false, err
+		}
+		if shop != 0 {
+			key := eventKey{shop, a.Event}
+			u.events[key] = outbox
+			u.made = append(u.made, key)
+		}
+		named := a.Operation[:]
+		if a.Operation == uuid.Nil {
+			named = []byte{}
+		}
+		u.insert(u.j.tables.outbox, &rows.Outbox{ID: outbox, Shop: shop, Sequence: a.Sequence, Created: a.At.UnixMicro(), Event: a.Event[:], Type: a.Type,
+			Key: a.Message.Key, Value: notNil(a.Message.Value), Headers: stored.PackHeaders(a.Message.Headers), MAC: mac})
+		u.insert(u.j.tables.announced, &rows.Announced{Event: a.Event[:], Outbox: outbox, OperationUUID: named, Causation: a.Causation, Version: a.Version})
+	}
+	x, err := u.places.get(u, outbox)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case x == nil:
+		u.places.add(u, outbox, rows.Published{Outbox: outbox, Row: outbox, At: u.now, Part: int64(a.Message.Partition), RecordOffset: a.Message.Offset})
+	case a.Message.Offset > x.RecordOffset:
+		x.Part, x.RecordOffset = int64(a.Message.Partition), a.Message.Offset
+	}
+	return outbox, known, nil
+}
+
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+type orphanRow struct {
+	ID      int64  `db:"id"`
+	Account string `db:"account_name"`
+	Name    string `db:"name"`
+}
+
+// EndRecovery ends it.
+func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops []journal.ShopKey, err error) {
+	var found []journal.ShopKey
+	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		if j.recovery.Load() == nil {
+			return journal.ErrNotRecovering
+		}
+		found = nil
+		if err := each(u, orphans, []any{schemas.TypeActivated}, func(r *orphanRow) error {
+			found = append(found, journal.ShopKey{Account: r.Account, Shop: r.Name})
+			return nil
+		}); err != nil {
+			return err
+		}
+		u.later(reviewsTold, []string{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid})
+		u.later(shopsAnnounced)
+		u.later(announcedDrop)
+		u.later(factsDrop, names(Copied, Recovering, Moved, TookOver))
+		u.later(originSet, Origin.String(), Identity.String())
+		u.later(factSet, Identity.String(), e.Identity[:])
+		u.later(factSet, KeysetCheck.String(), notNil(e.Check))
+		if err := u.flush(); err != nil {
+			return err
+		}
+		u.shops.forget()
+		u.reviews.forget()
+		if err := u.endAsked(e.Asked); err != nil {
+			return err
+		}
+		if err := u.unknownHistory(); err != nil {
+			return err
+		}
+		u.audit(e.Audit)
+		if err := u.tx.EndRecovery(e.Identity); err != nil {
+			return u.fail(err)
+		}
+		u.onCommit(func() { j.recovery.Store(nil) })
+		return nil
+	}})
+	if err == nil {
+		shops = found
+	}
+	return shops, err
+}
+
+// endAsked ends intents that wait in a restored journal.
+func (u *Unit) endAsked(asked func(journal.Intent) (journal.IntentEnd, bool)) error {
+	if asked == nil {
+		return nil
+	}
+	var ends []journal.IntentEnd
+	if err := each(u, intentsAsked, nil, func(r *intentRecord) error {
+		if end, ok := asked(r.intent()); ok {
+			ends = append(ends, end)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, end := range ends {
+		if err := u.endIntent(end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
