@@ -56,20 +56,3 @@ func asUUID(b []byte) uuid.UUID {
 	}
 	return id
 }
-
-// account finds an account's number.
-func (t *tx) account(name string) (int64, error) {
-	if id, ok := t.j.accounts[name]; ok {
-		return id, nil
-	}
-	r, err := t.one("SELECT id FROM account WHERE name = $1", name)
-	if err != nil {
-		return 0, err
-	}
-	if r == nil {
-		return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, name)
-	}
-	id := r.int(0)
-	t.follow(func() { t.j.accounts[name], t.j.names[id] = id, name })
-	return id, nil
-}

@@ -44,6 +44,7 @@ func walks() map[string]string {
 		"shopsRaise":     "the floor is for all shops; once in a recovery",
 
 		"lettersKept": "dead letters that keep their record are bounded",
+		"auditRead":   "a list for people: it walks from the newest to the end of the page",
 		"lettersRead": "a list for people: it walks from the newest to the end of the page",
 	}
 	for name := range steps.MadeQueries() {
