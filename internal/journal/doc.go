@@ -115,10 +115,10 @@
 //
 // # States
 //
-//	            ┌──────── Expire, or a restart ────────┐
+//	            ┌──── lease expired, or a restart ─────┐
 //	            ▼                                      │
 //	Queued ─▶ Planned ──Claim──▶ Claimed ──Send──▶ Sending ──Receive──▶ Received
-//	  ▲         ▲  Waiting ─┘       │                │  └─Expire, restart─▶ Unknown
+//	  ▲         ▲  Waiting ─┘       │                │  └─lease expired, restart─▶ Unknown
 //	  │         │     ▲             └────── Apply ───┴──▶ any of Planned, Waiting, Received,
 //	  │         └─────┴── Apply ──────────────────────    Stored, Unknown, Attention, Done, Superseded
 //	  └─ the lane is taken

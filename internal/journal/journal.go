@@ -120,10 +120,10 @@ type Journal interface {
 	// Claim in stage Call, and Send, fail with ErrFull where what is left of the
 	// disk is kept for the ends of what is in flight.
 	Claim(ctx context.Context, r ClaimRequest) ([]ClaimedOperation, error)
-	// Expire ends leases that have run out: Claimed becomes Planned again,
+	// ReleaseExpiredLeases ends leases that have run out: Claimed becomes Planned again,
 	// Sending becomes Unknown (due at once, doubt set). A journal that only one process can
 	// hold ends all leases of earlier processes when it is opened.
-	Expire(ctx context.Context) (planned, unknown int, err error)
+	ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error)
 
 	// Free tells how many permits a ledger has left, and when the next comes back if none.
 	Free(ctx context.Context, p Permit) (n int, next time.Time, err error)

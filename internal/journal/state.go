@@ -22,7 +22,7 @@ func (k Kind) String() string {
 // State is where an operation stands. The edges between states are business
 // and live in package onboarding; the journal compares the state that a
 // transition starts from and never chooses one by itself, but for what
-// [Journal.Expire] says.
+// [Journal.ReleaseExpiredLeases] says.
 type State uint8
 
 // The states. Their numbers are stored; those below Attention are open.

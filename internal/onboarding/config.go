@@ -46,7 +46,7 @@ type Journal interface {
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]journal.Due, error)
 	Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
-	Expire(ctx context.Context) (planned, unknown int, err error)
+	ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error)
 	Free(ctx context.Context, p journal.Permit) (n int, next time.Time, err error)
 	Send(ctx context.Context, s journal.Send) (journal.AttemptID, error)
 	StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)

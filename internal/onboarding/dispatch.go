@@ -104,7 +104,7 @@ func earliest(a, b time.Time) time.Time {
 }
 
 func (p *Pool) expire(ctx context.Context) error {
-	planned, unknown, err := p.journal.Expire(ctx)
+	planned, unknown, err := p.journal.ReleaseExpiredLeases(ctx)
 	if err == nil && planned+unknown > 0 {
 		p.log.Warn("leases ended before their work did", "planned", planned, "unknown", unknown)
 	}

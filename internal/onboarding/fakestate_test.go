@@ -124,7 +124,7 @@ func (f *fakeJournal) EraseReceipts(ctx context.Context, before time.Time, after
 	return next, erased, err
 }
 
-func (f *fakeJournal) Expire(ctx context.Context) (planned, unknown int, err error) {
+func (f *fakeJournal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error) {
 	err = f.step(ctx, "expire", func() error {
 		for _, op := range f.ops {
 			if !op.held || time.Now().Before(op.lease) {

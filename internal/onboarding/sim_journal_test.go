@@ -112,9 +112,9 @@ func (j *simJournal) Claim(ctx context.Context, r journal.ClaimRequest) (ops []j
 	return ops, nil
 }
 
-func (j *simJournal) Expire(ctx context.Context) (planned, unknown int, err error) {
-	err = j.s.call(ctx, "Expire", true, func() (err error) {
-		planned, unknown, err = j.s.j.Expire(ctx)
+func (j *simJournal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error) {
+	err = j.s.call(ctx, "ReleaseExpiredLeases", true, func() (err error) {
+		planned, unknown, err = j.s.j.ReleaseExpiredLeases(ctx)
 		if planned+unknown > 0 {
 			j.s.note("leases end: %d planned, %d unknown", planned, unknown)
 			j.s.counts["lease ended"] += planned + unknown

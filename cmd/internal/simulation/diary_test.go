@@ -199,8 +199,8 @@ func (d *diary) Claim(ctx context.Context, r journal.ClaimRequest) (out []journa
 	return out, nil
 }
 
-func (d *diary) Expire(ctx context.Context) (planned, unknown int, err error) {
-	err = d.step(ctx, "expire", func() (err error) { planned, unknown, err = d.Journal.Expire(ctx); return err })
+func (d *diary) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error) {
+	err = d.step(ctx, "expire", func() (err error) { planned, unknown, err = d.Journal.ReleaseExpiredLeases(ctx); return err })
 	return planned, unknown, err
 }
 

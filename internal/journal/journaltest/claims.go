@@ -125,7 +125,7 @@ var claims = []part{
 		f.ingest(f.code("s", "e1", "1"))
 		old := f.claimed(journal.Activate, journal.Call)
 		f.clock.advance(2 * time.Minute)
-		if p, u, err := f.j.Expire(f.ctx); err != nil || p != 1 || u != 0 {
+		if p, u, err := f.j.ReleaseExpiredLeases(f.ctx); err != nil || p != 1 || u != 0 {
 			f.Fatal(p, u, err)
 		}
 		_, err := f.j.Send(f.ctx, sendOf(old, wide()))
@@ -208,7 +208,7 @@ func testExpire(f *fixture) {
 	f.send(os[0]) // goes on for 30 s and the time to write the answer
 	expire := func(planned, unknown int) {
 		f.Helper()
-		if p, u, err := f.j.Expire(f.ctx); err != nil || p != planned || u != unknown {
+		if p, u, err := f.j.ReleaseExpiredLeases(f.ctx); err != nil || p != planned || u != unknown {
 			f.Fatalf("%d planned, %d unknown, %v; want %d, %d", p, u, err, planned, unknown)
 		}
 	}

@@ -153,7 +153,7 @@ var plans = []part{
 		// The old run's receipt is history.
 		f.send(again)
 		f.clock.advance(time.Hour)
-		_, _, err = f.j.Expire(f.ctx)
+		_, _, err = f.j.ReleaseExpiredLeases(f.ctx)
 		f.ok(err)
 		if u := f.claimed(journal.Activate, journal.Settle); u.Receipt != nil || u.State != journal.Unknown {
 			f.Fatalf("settling %+v", u)

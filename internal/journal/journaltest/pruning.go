@@ -69,7 +69,7 @@ var pruning = []part{
 		open, id := f.sending(f.code("c", "c", "c"))
 		// Superseded while a request has no end: its answer may still come.
 		f.clock.advance(time.Hour)
-		_, _, err := f.j.Expire(f.ctx)
+		_, _, err := f.j.ReleaseExpiredLeases(f.ctx)
 		f.ok(err)
 		u := f.claimed(journal.Activate, journal.Settle)
 		f.apply(journal.Transition{Ref: u.Ref, From: journal.Unknown, To: journal.Superseded, Reason: "newer_code"})

@@ -40,7 +40,7 @@ var receipts = []part{
 	{"after unknown it goes on as received", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.clock.advance(2 * time.Minute)
-		_, _, err := f.j.Expire(f.ctx)
+		_, _, err := f.j.ReleaseExpiredLeases(f.ctx)
 		f.ok(err)
 		settling := f.claimed(journal.Activate, journal.Settle)
 		signalled(f.j.Changed())

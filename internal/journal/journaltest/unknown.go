@@ -16,7 +16,7 @@ var unknowns = []part{
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Unknown, Doubt: true, Attempt: id, End: f.answered(500)})
 		for i, end := range []func(){f.crash, func() {
 			f.clock.advance(2 * time.Minute)
-			if _, u, err := f.j.Expire(f.ctx); err != nil || u != 1 {
+			if _, u, err := f.j.ReleaseExpiredLeases(f.ctx); err != nil || u != 1 {
 				f.Fatal(u, err)
 			}
 		}} {
@@ -226,7 +226,7 @@ func testClosed(f *fixture) {
 	f.sending(f.code("t", "e2", "2"))
 	f.clock.advance(10 * time.Minute)
 	expired := f.clock.now()
-	_, _, err := f.j.Expire(f.ctx)
+	_, _, err := f.j.ReleaseExpiredLeases(f.ctx)
 	f.ok(err)
 	f.clock.advance(time.Minute)
 	o = closed(expired)

@@ -33,7 +33,7 @@ func TestAStandbyTakesOver(t *testing.T) {
 	standby.Promote(t)
 	for _, j := range []*Journal{one, two} {
 		b.eventually("a replica does not go on", func() bool {
-			_, _, err := j.Expire(t.Context())
+			_, _, err := j.ReleaseExpiredLeases(t.Context())
 			return err == nil
 		})
 		b.eventually("the ledger does not wait", func() bool {
@@ -49,7 +49,7 @@ func TestAStandbyTakesOver(t *testing.T) {
 	b.codes(two, 5)
 	got := make(map[int64]bool)
 	b.eventually("not all can be claimed", func() bool {
-		_, _, err := two.Expire(t.Context())
+		_, _, err := two.ReleaseExpiredLeases(t.Context())
 		b.ok(err)
 		for _, o := range b.claim(two, journal.Call, 100, time.Hour) {
 			got[o.Ref.Operation] = true

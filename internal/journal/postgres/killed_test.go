@@ -64,7 +64,7 @@ func (b *bed) end(database string) {
 // when the lease has ended. Where a commit's answer was lost nobody knows that it
 // holds one.
 func takeOn(ctx context.Context, j *Journal, sent func(journal.ClaimedOperation)) {
-	_, _, _ = j.Expire(ctx) // an error is what this is about
+	_, _, _ = j.ReleaseExpiredLeases(ctx) // an error is what this is about
 	r := journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: journal.Settle, Limit: 5, Lease: 2 * time.Second}
 	left, _ := j.Claim(ctx, r)
 	for _, o := range left {

@@ -71,7 +71,7 @@ func TestALateStandbyIsRefused(t *testing.T) {
 	// Two has lost nothing of its own, and is told by one.
 	for name, j := range map[string]*Journal{"one": one, "two": two} {
 		b.eventually(name+" goes on with a database that lacks commits", func() bool {
-			_, _, err := j.Expire(t.Context())
+			_, _, err := j.ReleaseExpiredLeases(t.Context())
 			return refusedAs(err, journal.ErrCopy)
 		})
 		if _, err := j.Ingest(t.Context(), journal.Batch{Topic: topic, From: 10, Next: 11}); !refusedAs(err, journal.ErrCopy) {
@@ -160,7 +160,7 @@ func TestAStandbyThatLostNothingGoesOn(t *testing.T) {
 	began := time.Now()
 	for _, j := range []*Journal{one, two} {
 		b.eventually("a replica does not go on", func() bool {
-			_, _, err := j.Expire(t.Context())
+			_, _, err := j.ReleaseExpiredLeases(t.Context())
 			if refusedAs(err, journal.ErrCopy) {
 				t.Fatal(err)
 			}
@@ -188,7 +188,7 @@ func TestAMissingReplicaIsWaitedFor(t *testing.T) {
 	follower.Promote(t)
 	waited := false
 	b.eventually("it is not refused", func() bool {
-		_, _, err := left.Expire(t.Context())
+		_, _, err := left.ReleaseExpiredLeases(t.Context())
 		if err == nil {
 			t.Fatal("it goes on without one that may have done more")
 		}
@@ -222,7 +222,7 @@ func TestAMissingReplicaOfASynchronousStandby(t *testing.T) {
 	gone.vanish()
 	standby.Promote(t)
 	b.eventually("it does not go on", func() bool {
-		_, _, err := left.Expire(t.Context())
+		_, _, err := left.ReleaseExpiredLeases(t.Context())
 		if refusedAs(err, journal.ErrCopy) || errors.Is(err, errMoved) {
 			t.Fatal(err)
 		}

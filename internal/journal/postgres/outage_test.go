@@ -214,7 +214,7 @@ func survive(b *bed, x outage, p *pgtest.Proxy) {
 // when the lease has ended.
 func (r *record) work(j *Journal) {
 	ctx := context.Background()
-	_ = r.call(func() error { _, _, err := j.Expire(ctx); return err })
+	_ = r.call(func() error { _, _, err := j.ReleaseExpiredLeases(ctx); return err })
 	claim := func(stage journal.Stage) (got []journal.ClaimedOperation) {
 		_ = r.call(func() (err error) {
 			got, err = j.Claim(ctx, journal.ClaimRequest{Account: "default", Kind: journal.Activate, Stage: stage, Limit: 3, Lease: 2 * time.Second, Owner: "test"})

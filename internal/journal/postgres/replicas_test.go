@@ -266,7 +266,7 @@ func testFrozen(b *bed) {
 	// It sleeps beyond its leases, and another goes on with its work.
 	var planned, unknown int
 	b.eventually("the leases did not end", func() bool {
-		p, u, err := other.Expire(b.Context())
+		p, u, err := other.ReleaseExpiredLeases(b.Context())
 		b.ok(err)
 		planned, unknown = planned+p, unknown+u
 		return planned == 1 && unknown == 1
@@ -295,12 +295,12 @@ func testDead(b *bed) {
 	os := b.claim(dying, journal.Call, 2, time.Hour)
 	_, err := dying.Send(b.Context(), journal.Send{Ref: os[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Hour})
 	b.ok(err)
-	if p, u, err := other.Expire(b.Context()); p+u > 0 || err != nil {
+	if p, u, err := other.ReleaseExpiredLeases(b.Context()); p+u > 0 || err != nil {
 		b.Fatalf("leases of a living replica ended: %d, %d, %v", p, u, err)
 	}
 	dying.session.leave()
 	b.eventually("its work is not free", func() bool {
-		_, _, err := other.Expire(b.Context())
+		_, _, err := other.ReleaseExpiredLeases(b.Context())
 		b.ok(err)
 		d, err := other.Operation(b.Context(), os[1].UUID)
 		b.ok(err)

@@ -219,12 +219,12 @@ func TestPoolers(t *testing.T) {
 			b.codes(one, 3)
 			within(b, two.Changed(), "the other replica was not told of new work")
 			os := b.claim(one, journal.Call, 2, time.Hour)
-			if planned, unknown, err := two.Expire(b.Context()); planned+unknown > 0 || err != nil {
+			if planned, unknown, err := two.ReleaseExpiredLeases(b.Context()); planned+unknown > 0 || err != nil {
 				t.Errorf("leases of a living replica ended: %d, %d, %v", planned, unknown, err)
 			}
 			one.vanish()
 			b.eventually("its work is not free", func() bool {
-				_, _, err := two.Expire(b.Context())
+				_, _, err := two.ReleaseExpiredLeases(b.Context())
 				b.ok(err)
 				d, err := two.Operation(b.Context(), os[0].UUID)
 				b.ok(err)

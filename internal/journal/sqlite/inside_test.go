@@ -162,7 +162,7 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 	ok(err)
 	ok(j.EndReview(ctx, journal.ReviewEnd{Ref: reviews.Reviews[0].Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified,
 		Move: &journal.ActivationMove{From: journal.Attention, To: journal.Done, Was: "x"}}))
-	_, _, err = j.Expire(ctx)
+	_, _, err = j.ReleaseExpiredLeases(ctx)
 	ok(err)
 	_, err = j.Due(ctx)
 	ok(err)

@@ -117,7 +117,7 @@ func TestLeavingEarly(t *testing.T) {
 		left <- err
 	}()
 	go func() {
-		_, _, err := j.Expire(ctx)
+		_, _, err := j.ReleaseExpiredLeases(ctx)
 		left <- err
 	}()
 	go func() { left <- j.AppendAudit(ctx, journal.AuditEntry{Act: "left"}) }()

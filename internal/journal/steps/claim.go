@@ -83,8 +83,8 @@ func (u *Unit) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
 	return got, nil
 }
 
-// Expire ends the leases that have run out, and those of replicas that are gone.
-func (j *Journal) Expire(ctx context.Context) (planned, unknown int, err error) {
+// ReleaseExpiredLeases ends the leases that have run out, and those of replicas that are gone.
+func (j *Journal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error) {
 	if err := j.db.EndLeasesOfDead(ctx); err != nil {
 		return 0, 0, err
 	}

@@ -647,7 +647,7 @@ func (g *generator) endAttempt() {
 	_, _ = g.call("EndCheck", id, *g.end())
 }
 
-func (g *generator) expire() { _, _ = g.call("Expire") }
+func (g *generator) expire() { _, _ = g.call("ReleaseExpiredLeases") }
 
 func (g *generator) free() { _, _ = g.call("Free", pick(g, g.permits())) }
 
