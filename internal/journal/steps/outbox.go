@@ -159,11 +159,9 @@ SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o
 
 type pendingRow struct {
 	rows.Outbox
-	Row       int64 `db:"row"`
-	Since     int64 `db:"since"`
-	OutboxRow int64 `db:"outbox"`
-	Term      int64 `db:"term"` // of the relay lease
-	Published bool  `db:"published"`
+	Row   int64 `db:"row"`
+	Since int64 `db:"since"`
+	Term  int64 `db:"term"` // of the relay lease
 }
 
 // errEnough ends a walk over rows.
@@ -225,6 +223,13 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 	})
 }
 
+// A queuedRow is a row of the queue that was published.
+type queuedRow struct {
+	Row       int64 `db:"row"`
+	Outbox    int64 `db:"outbox"`
+	Published bool  `db:"published"` // before, too
+}
+
 // published notes where events were published. Of an event that was queued twice
 // the last row counts.
 func (u *Unit) published(list []journal.Published) error {
@@ -234,14 +239,14 @@ func (u *Unit) published(list []journal.Published) error {
 	}
 	var events, again []int64 // all of them, and those that were published before
 	last := make(map[int64]journal.Published)
-	if err := each(u, pendingOf, []any{ids}, func(r *pendingRow) error {
-		if _, ok := last[r.OutboxRow]; !ok {
-			events = append(events, r.OutboxRow)
+	if err := each(u, pendingOf, []any{ids}, func(r *queuedRow) error {
+		if _, ok := last[r.Outbox]; !ok {
+			events = append(events, r.Outbox)
 			if r.Published {
-				again = append(again, r.OutboxRow)
+				again = append(again, r.Outbox)
 			}
 		}
-		last[r.OutboxRow] = at[r.Row]
+		last[r.Outbox] = at[r.Row]
 		return nil
 	}); err != nil {
 		return err
