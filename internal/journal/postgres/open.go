@@ -52,6 +52,7 @@ type Options struct {
 type Journal struct {
 	*steps.Journal
 	rowTexts rowTexts
+	texts    steps.Texts // of queries
 	options  Options
 	config   *pgx.ConnConfig
 	log      *slog.Logger
@@ -122,6 +123,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		accounts: make(map[string]int64), names: make(map[int64]string), ledgers: make(map[string]int64),
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
 	}
+	j.texts.Of = steps.Query.Postgres
 	j.Journal, j.rowTexts = steps.New(database{j}, true, o.Planner), make(rowTexts)
 	if j.bounds = o.bounds; j.bounds == (bounds{}) {
 		j.bounds = usual

@@ -62,7 +62,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 
 // Read hands the rows of a query to each.
 func (d database) Read(ctx context.Context, q steps.Query, args []any, each func(columns []string, values []any) error) error {
-	return d.j.readColumns(ctx, q.Postgres(), each, args...)
+	return d.j.readColumns(ctx, d.j.texts.Text(q), each, args...)
 }
 
 // MayBegin is always nil: how much is free only the server knows.
@@ -226,7 +226,7 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 			slices.Sort(keys)
 			b.Queue(t.texts.find(a.Table), keys)
 		default:
-			b.Queue(a.Query.Postgres(), arguments(a.Args)...)
+			b.Queue(t.j.texts.Text(a.Query), arguments(a.Args)...)
 		}
 		of = append(of, a)
 	}
@@ -365,7 +365,7 @@ func arrays(x *rows.Table, list []any, mask uint64) []any {
 
 func (t *stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 	var b pgx.Batch
-	b.Queue(q.Postgres(), arguments(args)...)
+	b.Queue(t.j.texts.Text(q), arguments(args)...)
 	n := int64(0)
 	err := t.trip(&b, func(_ int, r pgx.Rows) error {
 		r.Close()
@@ -393,7 +393,7 @@ func sequence(s steps.Series) string {
 
 func (t *stepTx) Later(q steps.Query, args ...any) error {
 	t.wrote = true
-	t.late = append(t.late, late{sql: q.Postgres(), args: arguments(args), rows: -1, what: first(string(q))})
+	t.late = append(t.late, late{sql: t.j.texts.Text(q), args: arguments(args), rows: -1, what: first(string(q))})
 	return nil
 }
 

@@ -66,7 +66,7 @@ type Options struct {
 // [journal.Journal].
 type Journal struct {
 	*steps.Journal
-	texts     texts
+	texts     steps.Texts // of queries
 	path      string
 	log       *slog.Logger
 	planner   journal.Planner
@@ -153,6 +153,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		queue: queue.New[*request](), space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot, checkRows: o.checkRows,
 	}
+	j.texts.Of = steps.Query.SQLite
 	j.Journal = steps.New(database{j}, false, o.Planner)
 	if j.mark == nil {
 		j.mark = fileMark

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,7 +43,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 
 // Read hands the rows of a query to each.
 func (d database) Read(ctx context.Context, q steps.Query, args []any, each func(columns []string, values []any) error) error {
-	return d.j.readColumns(ctx, d.j.texts.of(q), arguments(args), each)
+	return d.j.readColumns(ctx, d.j.texts.Text(q), arguments(args), each)
 }
 
 // MayBegin fails when only the reserve of the disk is left.
@@ -92,18 +91,6 @@ func (c *clock) Now() int64                     { return c.micros() }
 func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
 func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
 func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
-
-// texts are the queries in SQLite's words.
-type texts struct{ made sync.Map }
-
-func (m *texts) of(q steps.Query) string {
-	if text, ok := m.made.Load(q); ok {
-		return text.(string) //nolint:forcetypeassert // nothing else is stored
-	}
-	text := q.SQLite()
-	m.made.Store(q, text)
-	return text
-}
 
 // arguments makes lists to JSON, which is what SQLite can look into.
 func arguments(args []any) in {
@@ -164,7 +151,7 @@ func (t stepTx) Load(asks []steps.Ask) error {
 			continue
 		}
 		if a.Table == nil {
-			if err := t.ask(t.j.texts.of(a.Query), arguments(a.Args), a.Each); err != nil {
+			if err := t.ask(t.j.texts.Text(a.Query), arguments(a.Args), a.Each); err != nil {
 				return err
 			}
 			continue
@@ -223,7 +210,7 @@ func (t stepTx) Save(changes []steps.Change) error {
 			return err
 		}
 		for _, u := range c.Update {
-			if err := t.write(c.Table, t.texts.update(c.Table, u.Columns), u.Columns|keys(c.Table), u.Row); err != nil {
+			if err := t.write(c.Table, t.texts.update(c.Table, u.Columns), u.Columns, true, u.Row); err != nil {
 				return err
 			}
 			t.cache(c.Table, u.Row)
@@ -232,7 +219,7 @@ func (t stepTx) Save(changes []steps.Change) error {
 			}
 		}
 		for _, r := range c.Delete {
-			if err := t.write(c.Table, t.texts.drop(c.Table), keys(c.Table), r); err != nil {
+			if err := t.write(c.Table, t.texts.drop(c.Table), 0, true, r); err != nil {
 				return err
 			}
 			t.j.writer.rows.change(c.Table, c.Table.Int(r, 0), nil)
@@ -259,7 +246,7 @@ func (t stepTx) insert(table *rows.Table, list []any) error {
 		if n < manyRows {
 			n = 1
 		}
-		if err := t.write(table, t.texts.insert(table, masks[i], n), masks[i], list[i:i+n]...); err != nil {
+		if err := t.write(table, t.texts.insert(table, masks[i], n), masks[i], false, list[i:i+n]...); err != nil {
 			return err
 		}
 		i += n
@@ -284,19 +271,24 @@ func (t stepTx) cache(table *rows.Table, row any) {
 	}
 }
 
-// write binds the columns of a mask, in their order, of one row after the other: the
-// statements number their arguments so.
-func (t stepTx) write(table *rows.Table, text string, mask uint64, list ...any) error {
-	args := make([]any, 0, len(list)*len(table.Columns))
+// write binds the columns of a mask in their order, of one row after the other; where
+// the statement looks for the row by its key, that comes last.
+func (t stepTx) write(table *rows.Table, text string, mask uint64, byKey bool, list ...any) error {
+	args := t.args[:0]
 	for _, r := range list {
-		for i := range table.Columns {
-			if mask&(1<<i) != 0 {
+		for i, c := range table.Columns {
+			if mask&(1<<i) != 0 && !(byKey && c.Key) {
+				args = append(args, table.Value(r, i))
+			}
+		}
+		for i, c := range table.Columns {
+			if byKey && c.Key {
 				args = append(args, table.Value(r, i))
 			}
 		}
 	}
 	n, err := t.conn.exec(text, args...)
-	t.dirty = true
+	t.args, t.dirty = args, true
 	if err == nil && n != int64(len(list)) {
 		err = fmt.Errorf("journal: %d rows of table %s were written as %d", len(list), table.Name, n)
 	}
@@ -305,7 +297,7 @@ func (t stepTx) write(table *rows.Table, text string, mask uint64, list ...any) 
 
 // Exec forgets what is remembered of the table that a statement writes to.
 func (t stepTx) Exec(q steps.Query, args ...any) (int64, error) {
-	text := t.j.texts.of(q)
+	text := t.j.texts.Text(q)
 	table := targetTable(text)
 	if table == "" || t.j.writer == nil { // it is nil beside a worker
 		return t.exec(text, arguments(args)...)
@@ -516,7 +508,7 @@ func (m rowTexts) made(k rowText, text func() string) string {
 
 func (m rowTexts) find(t *rows.Table) string {
 	return m.made(rowText{t, 'f', 0}, func() string {
-		return "SELECT " + strings.Join(t.Names(), ", ") + " FROM " + t.Name + " WHERE " + t.Columns[0].Name + " = ?1"
+		return "SELECT " + strings.Join(t.Names(), ", ") + " FROM " + t.Name + " WHERE " + t.Columns[0].Name + " = ?"
 	})
 }
 
@@ -547,32 +539,26 @@ func (m rowTexts) insert(t *rows.Table, columns uint64, n int) string {
 
 func (m rowTexts) update(t *rows.Table, columns uint64) string {
 	return m.made(rowText{t, 'u', columns}, func() string {
-		var to, where []string
-		n := 0
+		var to []string
 		for i, c := range t.Columns {
-			if (columns|keys(t))&(1<<i) == 0 {
-				continue
-			}
-			n++
-			assignment := fmt.Sprintf("%s = ?%d", c.Name, n)
-			if c.Key {
-				where = append(where, assignment)
-			} else {
-				to = append(to, assignment)
+			if columns&(1<<i) != 0 && !c.Key {
+				to = append(to, c.Name+" = ?")
 			}
 		}
-		return "UPDATE " + t.Name + " SET " + strings.Join(to, ", ") + " WHERE " + strings.Join(where, " AND ")
+		return "UPDATE " + t.Name + " SET " + strings.Join(to, ", ") + whereKeys(t)
 	})
 }
 
-func (m rowTexts) drop(t *rows.Table) string {
-	return m.made(rowText{t, 'd', 0}, func() string {
-		var where []string
-		for _, c := range t.Columns {
-			if c.Key {
-				where = append(where, fmt.Sprintf("%s = ?%d", c.Name, len(where)+1))
-			}
+func whereKeys(t *rows.Table) string {
+	var where []string
+	for _, c := range t.Columns {
+		if c.Key {
+			where = append(where, c.Name+" = ?")
 		}
-		return "DELETE FROM " + t.Name + " WHERE " + strings.Join(where, " AND ")
-	})
+	}
+	return " WHERE " + strings.Join(where, " AND ")
+}
+
+func (m rowTexts) drop(t *rows.Table) string {
+	return m.made(rowText{t, 'd', 0}, func() string { return "DELETE FROM " + t.Name + whereKeys(t) })
 }

@@ -184,7 +184,7 @@ func TestQueriesOnSQLite(t *testing.T) {
 		for _, m := range named.FindAllStringSubmatch(text, -1) {
 			tables[m[1]], tables[m[2]] = true, true
 		}
-		args := 0
+		args := strings.Count(text, "?")
 		for _, m := range number.FindAllStringSubmatch(text, -1) {
 			n, _ := strconv.Atoi(m[1])
 			args = max(args, n)

@@ -2,7 +2,9 @@ package steps
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 )
 
 // A Query is one statement, written once in PostgreSQL's words. SQLite's text is
@@ -27,6 +29,7 @@ var (
 	rowLocks     = regexp.MustCompile(` FOR (NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)( OF \w+)?( SKIP LOCKED)?`)
 	indexHint    = regexp.MustCompile(`/\*\+ (INDEXED BY \w+) \*/`)
 	postgresHint = regexp.MustCompile(` ?/\*\+ INDEXED BY \w+ \*/`)
+	argument     = regexp.MustCompile(`\$\d+`)
 	extremes     = strings.NewReplacer("greatest(", "max(", "least(", "min(")
 )
 
@@ -42,5 +45,32 @@ func (q Query) SQLite() string {
 	text = anyOf.ReplaceAllString(text, "IN (SELECT value FROM json_each($1))")
 	text = rowLocks.ReplaceAllString(text, "")
 	text = indexHint.ReplaceAllString(text, "$1")
-	return extremes.Replace(text)
+	return inOrder(extremes.Replace(text))
+}
+
+// inOrder leaves the numbers of arguments out where each stands once, in order:
+// SQLite's driver finds numbered ones by their names.
+func inOrder(text string) string {
+	for i, n := range argument.FindAllString(text, -1) {
+		if n != "$"+strconv.Itoa(i+1) {
+			return text
+		}
+	}
+	return argument.ReplaceAllLiteralString(text, "?")
+}
+
+// Texts keeps the texts of queries for one database.
+type Texts struct {
+	Of   func(Query) string // makes one
+	made sync.Map
+}
+
+// Text is the text of a query.
+func (t *Texts) Text(q Query) string {
+	if text, ok := t.made.Load(q); ok {
+		return text.(string) //nolint:forcetypeassert // nothing else is stored
+	}
+	text := t.Of(q)
+	t.made.Store(q, text)
+	return text
 }
