@@ -56,7 +56,6 @@ type Journal struct {
 	options  Options
 	config   *pgx.ConnConfig
 	log      *slog.Logger
-	planner  journal.Planner
 	clock    *clock
 	identity uuid.UUID
 	origin   uuid.UUID
@@ -116,7 +115,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		return nil, err
 	}
 	j := &Journal{
-		options: o, config: config, log: o.Logger, planner: o.Planner, clock: newClock(o.Now), beside: o.ReadOnly,
+		options: o, config: config, log: o.Logger, clock: newClock(o.Now), beside: o.ReadOnly,
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue:    queue.New[*request](),
 		freed:    make(chan struct{}, 1),

@@ -69,7 +69,6 @@ type Journal struct {
 	texts     steps.Texts // of queries
 	path      string
 	log       *slog.Logger
-	planner   journal.Planner
 	clock     *clock
 	identity  uuid.UUID
 	origin    uuid.UUID
@@ -148,7 +147,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		return nil, err
 	}
 	j := &Journal{
-		path: path, log: o.Logger, planner: o.Planner, clock: newClock(o.Now),
+		path: path, log: o.Logger, clock: newClock(o.Now),
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
 		queue: queue.New[*request](), space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot, checkRows: o.checkRows,
