@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -283,27 +282,12 @@ func collect(rows pgx.Rows) (answer, error) {
 // first is the beginning of a statement, for errors: it holds no value.
 func first(sql string) string { return sql[:min(len(sql), 40)] }
 
-// together asks for several statements at once.
-func (t *tx) together(asks ...ask) ([]answer, error) {
-	t.asks = append(t.asks[:0], asks...)
-	if !t.yield(struct{}{}) {
-		return nil, errLeft
-	}
-	return slices.Clone(t.answers), nil
-}
-
 func (t *tx) query(sql string, args ...any) (answer, error) {
 	t.asks = append(t.asks[:0], ask{sql, args})
 	if !t.yield(struct{}{}) {
 		return answer{}, errLeft
 	}
 	return t.answers[0], nil
-}
-
-// exec runs a statement and tells how many rows it changed.
-func (t *tx) exec(sql string, args ...any) (int64, error) {
-	a, err := t.query(sql, args...)
-	return a.changed, err
 }
 
 // one returns the first row, nil when there is none.
@@ -314,25 +298,6 @@ func (t *tx) one(sql string, args ...any) (row, error) {
 	}
 	return a.rows[0], nil
 }
-
-// parts runs functions beside each other, as far as their keys are apart, and
-// returns the first error.
-func (t *tx) parts(n int, keys func(i int) []string, run func(i int, t *tx) error) error {
-	if n == 0 {
-		return nil
-	}
-	for i := range n {
-		t.add(func(t *tx) error { return run(i, t) }, keys(i), t.job)
-	}
-	t.job.state = jobWaits
-	if !t.yield(struct{}{}) {
-		return errLeft
-	}
-	return t.job.err
-}
-
-// follow makes memory follow the commit.
-func (t *tx) follow(f func()) { t.after = append(t.after, f) }
 
 // transient tells whether the same transaction may succeed when it is made
 // again: it lost against another replica's, which may have made the same row at the

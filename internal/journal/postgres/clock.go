@@ -92,14 +92,3 @@ func (c *clock) instant(micros int64) time.Time {
 	defer c.mu.Unlock()
 	return c.after.Add(time.Duration(micros-c.at) * time.Microsecond)
 }
-
-// wall turns a stored time into one for people.
-func wall(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
-
-// orNull turns 0, which stands for no time or number, into NULL.
-func orNull(n int64) any {
-	if n == 0 {
-		return nil
-	}
-	return n
-}

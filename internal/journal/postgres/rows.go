@@ -26,14 +26,3 @@ func (r row) blob(i int) []byte {
 	v, _ := r[i].([]byte)
 	return v
 }
-
-func (r row) null(i int) bool { return r[i] == nil }
-
-// idsOf is the first column.
-func idsOf(rows []row) []int64 {
-	ids := make([]int64, len(rows))
-	for i, r := range rows {
-		ids[i] = r.int(0)
-	}
-	return ids
-}

@@ -55,21 +55,6 @@ func (j *Journal) put(ctx context.Context, records int, r *request) error {
 	}
 }
 
-// askFor is submit for a transition that has an answer. The answer is the
-// writer's until it is done: who has left does not look at it.
-func askFor[T any](ctx context.Context, j *Journal, records int, n needs, run func(*tx) (T, error)) (T, error) {
-	var zero T
-	got := new(T)
-	err := j.submit(ctx, records, n, func(t *tx) (err error) {
-		*got, err = run(t)
-		return err
-	})
-	if err != nil {
-		return zero, err
-	}
-	return *got, nil
-}
-
 // write is the writer's goroutine: the only place that changes the database.
 func (j *Journal) write() {
 	defer close(j.written)

@@ -63,11 +63,3 @@ func (c *clock) instant(micros int64) time.Time {
 
 // wall turns a stored time into one for people.
 func wall(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
-
-// orNull turns 0, which stands for no time, into NULL.
-func orNull(micros int64) any {
-	if micros == 0 {
-		return nil
-	}
-	return micros
-}

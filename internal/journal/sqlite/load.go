@@ -184,3 +184,14 @@ func (t *tx) intern(known map[string]int64, table, name string) (int64, error) {
 	t.undo = append(t.undo, func() { delete(known, name) })
 	return id, nil
 }
+
+// openReviews brings reviews over from processes before: what is open is due,
+// and since when credentials are refused is counted from now.
+func openReviews(c *conn, now int64) error {
+	if _, err := c.exec("UPDATE review SET refused = ? WHERE refused IS NOT NULL", now); err != nil {
+		return err
+	}
+	_, err := c.exec(`UPDATE review SET due_at = ? WHERE shop IN
+		(SELECT v.shop FROM account a CROSS JOIN review v INDEXED BY review_due ON v.account = a.id AND v.routine = 0 AND v.due_at > ?)`, now, now)
+	return err
+}

@@ -43,21 +43,6 @@ func (j *Journal) put(ctx context.Context, records int, r *request) error {
 	}
 }
 
-// ask is submit for a transition that has an answer. The answer is the
-// writer's until it is done: who has left does not look at it.
-func ask[T any](ctx context.Context, j *Journal, records int, run func(*tx) (T, error)) (T, error) {
-	var zero T
-	answer := new(T)
-	err := j.submit(ctx, records, func(t *tx) (err error) {
-		*answer, err = run(t)
-		return err
-	})
-	if err != nil {
-		return zero, err
-	}
-	return *answer, nil
-}
-
 // write is the writer's goroutine: the only place that changes the database.
 func (j *Journal) write() {
 	defer close(j.written)
