@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 
+	"invoicebox-worker/internal/journal/steps"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -17,7 +19,7 @@ func testLateCommit(b *bed) {
 	_, err = server.Exec(ctx, pulseBeat, j.pulse.process[:], j.pulse.acked.Load()-1, j.clock.micros())
 	b.ok(err)
 	b.ok(j.examine(ctx, server, ""))
-	if err := j.refusal(needs{}); err != nil {
+	if err := j.refusal(steps.Needs{}); err != nil {
 		b.Fatal(err)
 	}
 	b.ok(j.EnsureAccount(ctx, "second", "partner-2"))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,25 +15,10 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// needs are what a request has to have locked before it runs. All requests of
-// a transaction take their locks at once and in one order, so that two replicas
-// do not wait for each other in a circle: shops by id, then ledgers by id.
-type needs struct {
-	operations []int64           // their shops
-	missing    error             // what a request gets of which an operation is not there
-	shops      []journal.ShopKey // made when they are new
-	rows       []int64           // shops by their numbers
-	invitees   []journal.ShopKey // those of them that have an open invitation
-	ledgers    []string          // to take permits from; made when they are new
-	keys       []string          // more that other requests of the transaction may name
-	anyway     bool              // also in a database that is refused
-}
-
 // locks are what the requests of a transaction need.
 type locks struct {
 	shops, ledgers []int64 // by rising id
 	invited        map[journal.ShopKey]int64
-	keys           [][]string // of each request
 }
 
 // maxKnown bounds how many shops, operations and attempts are kept in memory.
@@ -79,50 +63,41 @@ func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l
 		return l, nil, err
 	}
 	shops, ledgers := make(map[int64]bool), make(map[int64]bool)
-	l.keys = make([][]string, len(rs))
 	for i, r := range rs {
 		if refused[i] != nil {
 			continue
 		}
-		l.keys[i] = append(l.keys[i], r.needs.keys...)
-		for _, o := range r.needs.operations {
+		for _, o := range r.step.Needs.Operations {
 			f, ok := j.facts[o]
 			if !ok {
-				refused[i] = r.needs.missing
+				refused[i] = r.step.Needs.Missing
 				break
 			}
 			shops[f.shop] = true
-			l.keys[i] = append(l.keys[i], shopName(f.shop))
 		}
-		for _, k := range r.needs.shops {
+		for _, k := range r.step.Needs.Shops {
 			shops[j.shops[k]] = true
 		}
-		for _, id := range r.needs.rows {
+		for _, id := range r.step.Needs.ShopIDs {
 			shops[id] = true
-			l.keys[i] = append(l.keys[i], shopName(id))
 		}
-		for _, k := range r.needs.invitees {
+		for _, k := range r.step.Needs.Invitees {
 			if id, ok := l.invited[k]; ok {
 				shops[id] = true
 			}
 		}
-		for _, name := range r.needs.ledgers {
+		for _, name := range r.step.Needs.Ledgers {
 			ledgers[j.ledgers[name]] = true
 		}
-		slices.Sort(l.keys[i])
-		l.keys[i] = slices.Compact(l.keys[i])
 	}
 	l.shops, l.ledgers = slices.Sorted(maps.Keys(shops)), slices.Sorted(maps.Keys(ledgers))
 	return l, refused, nil
 }
 
-// shopName is the key by which requests of one shop keep their order.
-func shopName(id int64) string { return "shop " + strconv.FormatInt(id, 10) }
-
 func (j *Journal) learnOperations(ctx context.Context, conn *pgx.Conn, rs []*request) error {
 	var unknown []int64
 	for _, r := range rs {
-		for _, o := range r.needs.operations {
+		for _, o := range r.step.Needs.Operations {
 			if _, ok := j.facts[o]; !ok {
 				unknown = append(unknown, o)
 			}
@@ -144,7 +119,7 @@ func (j *Journal) learnOperations(ctx context.Context, conn *pgx.Conn, rs []*req
 func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request, refused []error) error {
 	unknown := make(map[journal.ShopKey]bool)
 	for i, r := range rs {
-		for _, k := range r.needs.shops {
+		for _, k := range r.step.Needs.Shops {
 			if _, ok := j.accounts[k.Account]; !ok {
 				if err := j.learnAccounts(ctx, conn); err != nil {
 					return err
@@ -205,10 +180,10 @@ func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*reques
 	var names []string
 	found, looked := make(map[journal.ShopKey]int64), false
 	for _, r := range rs {
-		for _, k := range r.needs.shops {
+		for _, k := range r.step.Needs.Shops {
 			found[k] = j.shops[k]
 		}
-		for _, k := range r.needs.invitees {
+		for _, k := range r.step.Needs.Invitees {
 			if _, ok := j.accounts[k.Account]; !ok && !looked {
 				looked = true
 				if err := j.learnAccounts(ctx, conn); err != nil {
@@ -233,7 +208,7 @@ func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*reques
 func (j *Journal) learnLedgers(ctx context.Context, conn *pgx.Conn, rs []*request) error {
 	var unknown []string
 	for _, r := range rs {
-		for _, name := range r.needs.ledgers {
+		for _, name := range r.step.Needs.Ledgers {
 			if _, ok := j.ledgers[name]; !ok && !slices.Contains(unknown, name) {
 				unknown = append(unknown, name)
 			}
@@ -296,16 +271,19 @@ func (b *batch) opening(l locks) *opening {
 	return p
 }
 
-// read reads the answers to an opening.
+// read reads the answers to an opening. The last one is the clock's.
 func (o *opening) read(b *batch, results pgx.BatchResults) error {
 	var last row
 	for range o.Len() {
-		a, err := readAnswer(results)
+		r, err := results.Query()
 		if err != nil {
 			return err
 		}
-		if len(a.rows) > 0 {
-			last = a.rows[0]
+		if err := handOut(r, func(_ []string, values []any) error {
+			last = values
+			return nil
+		}); err != nil {
+			return err
 		}
 	}
 	b.now = last.int(0)
@@ -314,20 +292,6 @@ func (o *opening) read(b *batch, results pgx.BatchResults) error {
 	}
 	b.j.clock.learn(o.before, b.j.clock.now(), b.now)
 	return nil
-}
-
-// begin opens the transaction by itself.
-func (b *batch) begin(ctx context.Context, l locks) error {
-	o := b.opening(l)
-	b.j.trips.Add(1)
-	b.j.statements.Add(int64(o.Len()))
-	o.before = b.j.clock.now()
-	results := b.conn.SendBatch(ctx, &o.Batch)
-	err := o.read(b, results)
-	if e := results.Close(); err == nil {
-		err = e
-	}
-	return err
 }
 
 // commit writes what was gathered and commits, in one round trip. Its error wraps

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A pulse counts what this process commits. The count is a row that is written
@@ -244,9 +245,9 @@ func (j *Journal) mayOpen(ctx context.Context, conn *pgx.Conn) error {
 
 // refusal is what a step gets in place of being made; nil where it may be. Kept
 // answers always may.
-func (j *Journal) refusal(n needs) error {
+func (j *Journal) refusal(n steps.Needs) error {
 	switch {
-	case n.anyway:
+	case n.Anyway:
 		return nil
 	case j.pulse.lost.Load():
 		return errLate
@@ -263,7 +264,7 @@ func (j *Journal) permitted(rs []*request, errs []error) []*request {
 	}
 	var kept []*request
 	for i, r := range rs {
-		if errs[i] = j.refusal(r.needs); errs[i] == nil {
+		if errs[i] = j.refusal(r.step.Needs); errs[i] == nil {
 			kept = append(kept, r)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/journal/steps"
 	"invoicebox-worker/internal/pgtest"
 )
 
@@ -53,13 +54,12 @@ func TestSettings(t *testing.T) {
 					case "reader":
 						b.ok(j.readers.QueryRow(b.Context(), read).Scan(&got))
 					case "writer":
-						b.ok(j.submit(b.Context(), 0, needs{}, func(t *tx) error {
-							r, err := t.one(read)
-							if err == nil {
-								got = r.text(0)
-							}
-							return err
-						}))
+						b.ok(j.submit(b.Context(), &steps.Request{Load: func(l *steps.Loader) {
+							l.Ask(steps.Ask{Query: steps.Query(read), Each: func(_ []string, values []any) error {
+								got = row(values).text(0)
+								return nil
+							}})
+						}, Do: func(*steps.Unit) error { return nil }}))
 					case "session":
 						c, err := j.dial(b.Context())
 						b.ok(err)

@@ -26,10 +26,7 @@ func (d database) Write(ctx context.Context, r *steps.Request) error {
 	if d.j.beside && r.Beside {
 		return d.j.writeBeside(ctx, r)
 	}
-	n := r.Needs
-	return d.j.put(ctx, r.Records, &request{step: r, needs: needs{
-		operations: n.Operations, missing: n.Missing, shops: n.Shops, rows: n.ShopIDs, invitees: n.Invitees, ledgers: n.Ledgers, anyway: n.Anyway,
-	}})
+	return d.j.submit(ctx, r)
 }
 
 func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {

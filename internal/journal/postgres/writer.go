@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,12 +12,10 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A request is one transition that waits for the writer.
+// A request is a step that waits for the writer.
 type request struct {
-	run   func(*tx) error
-	step  *steps.Request // instead of run
-	needs needs
-	done  chan error
+	step *steps.Request
+	done chan error
 }
 
 func notify(c chan struct{}) {
@@ -28,23 +25,17 @@ func notify(c chan struct{}) {
 	}
 }
 
-// submit hands a transition to the writer and waits until it is committed.
-// records is 0 for the steps of operations and the number of records for
-// intake, which waits behind them. When ctx ends first the transition may
-// still happen.
-func (j *Journal) submit(ctx context.Context, records int, n needs, run func(*tx) error) error {
-	return j.put(ctx, records, &request{run: run, needs: n})
-}
-
-func (j *Journal) put(ctx context.Context, records int, r *request) error {
+// submit hands a step to the writer and waits until it is committed. When ctx ends
+// first the step may still be made.
+func (j *Journal) submit(ctx context.Context, step *steps.Request) error {
 	if j.beside {
 		return journal.ErrReadOnly
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r.done = make(chan error, 1)
-	if err := j.queue.Put(r, records); err != nil {
+	r := &request{step: step, done: make(chan error, 1)}
+	if err := j.queue.Put(r, step.Records); err != nil {
 		return err
 	}
 	select {
@@ -178,35 +169,14 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		j.disconnect()
 		return fail(named(readable(err))), next
 	}
-	begun := func(err error) ([]error, fate) {
+	copy(errs, refused)
+	err = b.steps(ctx, locks, rs, errs)
+	if err != nil && b.now == 0 {
 		if next = j.lostBefore(ctx, conn); transient(err) {
 			next = apart
 		}
 		j.disconnect()
 		return fail(fmt.Errorf("journal: begin: %w", readable(err))), next
-	}
-	// Where there are only steps, the transaction is opened with their first question.
-	var o *opening
-	if slices.ContainsFunc(rs, func(r *request) bool { return r.step == nil }) {
-		if err := b.begin(ctx, locks); err != nil {
-			return begun(err)
-		}
-	} else {
-		o = b.opening(locks)
-	}
-	copy(errs, refused)
-	jobs := make([]*job, len(rs))
-	for i, r := range rs {
-		if errs[i] == nil && r.step == nil {
-			jobs[i] = b.add(r.run, locks.keys[i], nil)
-		}
-	}
-	err = b.steps(ctx, o, rs, errs)
-	if err != nil && b.now == 0 {
-		return begun(err)
-	}
-	if err == nil {
-		err = b.all(ctx)
 	}
 	if errors.Is(err, steps.ErrSpoiled) {
 		b.rollback(ctx)
@@ -222,22 +192,6 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		}
 		b.rollback(ctx)
 		return fail(told), next
-	}
-	failed := false
-	for i, o := range jobs {
-		if o == nil {
-			continue
-		}
-		if errs[i] = o.err; o.err != nil && o.dirty {
-			failed = true
-		}
-	}
-	if failed {
-		b.rollback(ctx)
-		if !b.alone {
-			next = apart
-		}
-		return errs, next
 	}
 	j.away.Store(false)
 	if !b.wrote {
@@ -263,33 +217,17 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	return errs, settled
 }
 
-// steps makes the steps among the requests.
-func (b *batch) steps(ctx context.Context, o *opening, rs []*request, errs []error) error {
-	var requests []*steps.Request
-	var of []int
+// steps makes the steps of the requests. The transaction is opened with their first
+// question.
+func (b *batch) steps(ctx context.Context, l locks, rs []*request, errs []error) error {
+	requests := make([]*steps.Request, len(rs))
 	for i, r := range rs {
-		if r.step != nil && errs[i] == nil {
-			requests, of = append(requests, r.step), append(of, i)
-		}
+		requests[i] = r.step
 	}
-	if len(requests) == 0 {
-		return nil
-	}
-	t := &stepTx{batch: b, ctx: ctx, texts: b.j.rowTexts, opening: o}
-	got := make([]error, len(requests))
-	err := b.j.Run(t, requests, got)
-	for k, err := range got {
-		errs[of[k]] = err
-	}
-	if err != nil {
-		return err
-	}
-	if len(requests) < len(rs) {
-		// What follows has to see what was saved.
-		return t.trip(&pgx.Batch{}, nil)
-	}
+	t := &stepTx{batch: b, ctx: ctx, texts: b.j.rowTexts, opening: b.opening(l)}
+	err := b.j.Run(t, requests, errs)
 	b.late = t.late
-	return nil
+	return err
 }
 
 // lostBefore tells whether a connection was lost, with time for another, before

@@ -91,14 +91,13 @@ func (t *Table) Value(row any, i int) any {
 	return valueOf(v)
 }
 
-// Int, Str and Bytes return column i of a row as what its kind says, the zero value
-// for NULL.
+// Int is column i of a row that holds a number, 0 for NULL.
 func (t *Table) Int(row any, i int) int64 { return intOf(t.field(row, i)) }
 
-// Str is Int for a text.
+// Str is column i of a row that holds a text.
 func (t *Table) Str(row any, i int) string { return t.field(row, i).String() }
 
-// Bytes is Int for a blob.
+// Bytes is column i of a row that holds a blob, nil for NULL.
 func (t *Table) Bytes(row any, i int) []byte { return t.field(row, i).Bytes() }
 
 func (t *Table) field(row any, i int) reflect.Value {

@@ -62,7 +62,7 @@ func TestNoScans(t *testing.T) {
 	ctx := t.Context()
 	live(t, j, keys)
 	var queries []string
-	if err := j.submit(ctx, 0, func(t *tx) error {
+	if err := j.submit(ctx, func(t *tx) error {
 		for q := range t.stmts {
 			queries = append(queries, q)
 		}
@@ -230,7 +230,7 @@ func TestKeysAreNamed(t *testing.T) {
 	check := func(query string, want any) {
 		t.Helper()
 		n := 0
-		err := j.read(context.Background(), query, nil, func(scan scanner) error {
+		err := j.read(context.Background(), query, func(scan scanner) error {
 			n++
 			switch want := want.(type) {
 			case []byte:

@@ -26,7 +26,7 @@ func BenchmarkForgetting(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = j.Close() })
 	journaltest.MeasureForgetting(b, j, keys, func(d time.Duration) { ahead.Add(int64(d)) }, func() (n int64) {
-		err := j.read(b.Context(), usedPages, nil, func(scan scanner) error { return scan(&n) })
+		err := j.read(b.Context(), usedPages, func(scan scanner) error { return scan(&n) })
 		if err != nil {
 			b.Fatal(err)
 		}

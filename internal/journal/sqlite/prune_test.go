@@ -14,7 +14,7 @@ func TestEveryTableIsInTheTable(t *testing.T) {
 	j := mustOpen(t, options(filepath.Join(t.TempDir(), "j.db")))
 	rows := journal.TableRows()
 	var there []string
-	if err := j.read(t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'", nil, func(scan scanner) error {
+	if err := j.read(t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'", func(scan scanner) error {
 		var name string
 		err := scan(&name)
 		there = append(there, name)

@@ -60,8 +60,8 @@ func (j *Journal) open() error {
 }
 
 // read hands every row of a query to f.
-func (j *Journal) read(ctx context.Context, query string, args in, f func(scanner) error) error {
-	return j.readRows(ctx, query, args, func(rows *sql.Rows) error { return f(rows.Scan) })
+func (j *Journal) read(ctx context.Context, query string, f func(scanner) error) error {
+	return j.readRows(ctx, query, nil, func(rows *sql.Rows) error { return f(rows.Scan) })
 }
 
 func (j *Journal) readRows(ctx context.Context, query string, args in, f func(*sql.Rows) error) (err error) {

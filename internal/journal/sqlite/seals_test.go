@@ -16,7 +16,7 @@ func TestSealedColumns(t *testing.T) {
 	j := mustOpen(t, options(filepath.Join(t.TempDir(), "j.db")))
 	type column struct{ table, name, typ string }
 	var there []column
-	if err := j.read(t.Context(), "SELECT m.name, c.name, c.type FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'", nil, func(scan scanner) error {
+	if err := j.read(t.Context(), "SELECT m.name, c.name, c.type FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'", func(scan scanner) error {
 		var c column
 		err := scan(&c.table, &c.name, &c.typ)
 		there = append(there, c)

@@ -71,7 +71,7 @@ func Free(path string) int64 {
 func (j *Journal) Room(ctx context.Context) (journal.Room, error) {
 	var r journal.Room
 	err := j.read(ctx, `SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) * (SELECT page_size FROM pragma_page_size()),
-		(SELECT count(*) FROM outbox_pending)`, nil, func(scan scanner) error { return scan(&r.Used, &r.Outbox) })
+		(SELECT count(*) FROM outbox_pending)`, func(scan scanner) error { return scan(&r.Used, &r.Outbox) })
 	if err != nil {
 		return r, err
 	}

@@ -3,10 +3,11 @@ package sqlite
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/google/uuid"
 
@@ -444,8 +445,7 @@ func (t stepTx) Signal(s steps.Signals) {
 
 // saved lets memory follow a row: the open invitations, and what is kept of operations.
 func (t stepTx) saved(was, is any) error {
-	switch r := is.(type) {
-	case *rows.Operation:
+	if r, ok := is.(*rows.Operation); ok {
 		before, _ := was.(*rows.Operation)
 		opened := before != nil && before.State.Open()
 		if r.Kind == journal.Invite && opened != r.State.Open() {
@@ -466,21 +466,11 @@ func (t stepTx) saved(was, is any) error {
 	return nil
 }
 
-// inserted and keys are masks of columns.
+// inserted is the mask of the columns that an insert has values for.
 func inserted(t *rows.Table) uint64 {
 	mask := uint64(0)
 	for i, c := range t.Columns {
 		if !c.Auto {
-			mask |= 1 << i
-		}
-	}
-	return mask
-}
-
-func keys(t *rows.Table) uint64 {
-	mask := uint64(0)
-	for i, c := range t.Columns {
-		if c.Key {
 			mask |= 1 << i
 		}
 	}

@@ -16,14 +16,14 @@ type request struct {
 	done chan error
 }
 
-// submit hands a transition to the writer and waits until it is on disk.
-// records is 0 for the steps of operations and the number of records for
-// intake, which waits behind them. When ctx ends first the transition may
-// still happen.
-func (j *Journal) submit(ctx context.Context, records int, run func(*tx) error) error {
-	return j.put(ctx, records, &request{run: run})
+// submit has the writer run statements.
+func (j *Journal) submit(ctx context.Context, run func(*tx) error) error {
+	return j.put(ctx, 0, &request{run: run})
 }
 
+// put hands a request to the writer and waits until it is on disk. Records is 0 for
+// the steps of operations and the number of records for intake, which waits behind
+// them. When ctx ends first the request may still be made.
 func (j *Journal) put(ctx context.Context, records int, r *request) error {
 	if j.writer == nil {
 		return journal.ErrReadOnly

@@ -22,7 +22,7 @@ func TestFullDisk(t *testing.T) {
 	if err := j.EnsureAccount(ctx, "a", "p"); err != nil {
 		t.Fatal(err)
 	}
-	err := j.submit(ctx, 0, func(t *tx) error {
+	err := j.submit(ctx, func(t *tx) error {
 		r, err := t.one("PRAGMA page_count")
 		if err != nil {
 			return err
@@ -55,7 +55,7 @@ func TestCloseDrains(t *testing.T) {
 	begun := make(chan struct{})
 	errs := make(chan error, 11)
 	go func() {
-		errs <- j.submit(context.Background(), 0, func(*tx) error {
+		errs <- j.submit(context.Background(), func(*tx) error {
 			close(begun)
 			<-block
 			return nil
@@ -99,7 +99,7 @@ func TestLeavingEarly(t *testing.T) {
 	block, begun := make(chan struct{}), make(chan struct{})
 	held := make(chan error)
 	go func() {
-		held <- j.submit(context.Background(), 0, func(*tx) error {
+		held <- j.submit(context.Background(), func(*tx) error {
 			close(begun)
 			<-block
 			return nil

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"fmt"
+	"slices"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
@@ -87,10 +88,8 @@ type found struct {
 // held tells whether something holds a shop's lane. A lane that was given up in
 // this transaction counts as held: who is next is found at its end.
 func (u *Unit) held(shop int64) (bool, error) {
-	for _, freed := range u.freed {
-		if freed == shop {
-			return true, nil
-		}
+	if slices.Contains(u.freed, shop) {
+		return true, nil
 	}
 	f, err := first[found](u, laneHeld, shop)
 	return f != nil && f.Found, err

@@ -311,14 +311,13 @@ func each[T any](u *Unit, q Query, args []any, f func(*T) error) error {
 	var s rows.Scanner[T]
 	var left error // f's, as it is
 	err := u.tx.Load([]Ask{{Query: q, Args: args, Each: func(columns []string, values []any) error {
-		if left != nil {
-			return nil
+		if left == nil {
+			row, err := s.Scan(columns, values)
+			if err != nil {
+				return err
+			}
+			left = f(row)
 		}
-		row, err := s.Scan(columns, values)
-		if err != nil {
-			return err
-		}
-		left = f(row)
 		return nil
 	}}})
 	if err != nil {
