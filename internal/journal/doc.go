@@ -1,8 +1,17 @@
 // Package journal is the contract of the durable memory: positions, inbox,
 // operations, receipts, the ledgers of requests, outbox, accounts and audit.
 // Kafka is the transport, the journal is the memory: every recovery is a look
-// into it for what is due. Its databases live in packages below this one,
-// behind the one conformance suite of journaltest.
+// into it for what is due.
+//
+// # Packages
+//
+// Package steps makes every change of the journal once for both databases: it
+// loads rows, decides in Go, and hands back the changed rows. Package rows
+// describes the rows as Go structs, and package schema creates the tables. Packages
+// sqlite and postgres open the database, run transactions, read and write rows, and
+// count permits. Package journaltest is the conformance suite of both, and package
+// twin compares them under the same random calls. Package move copies a journal
+// from SQLite to PostgreSQL.
 //
 // # What it guarantees
 //

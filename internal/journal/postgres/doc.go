@@ -3,26 +3,31 @@
 //
 // # How it works
 //
-// Each process has one writer: a goroutine with one connection. Each method
-// hands it a function and waits; whatever has queued up is run in one
-// transaction (at most 256 requests, no lingering), steps of operations before
-// intake, intake in every transaction if it waits. Each request is written as if
-// it were alone; the batch runs all of them as coroutines and sends what they
-// ask for together, so that a transaction costs as many round trips as its
-// longest request, not as all of them. Requests that touch one shop run one
-// after the other.
+// Package steps implements the journal's methods over rows. This package loads and
+// saves the rows, and implements what differs on PostgreSQL: locks between replicas,
+// the rate limits in the database, its clock, sessions, the relay lease, and the
+// checks after a fail-over.
 //
-// A request that fails before it has written takes only itself back. When one
-// fails after that, or a statement is refused, nothing is committed, and each
-// request of the batch is run again in a transaction of its own.
+// Each process has one writer: a goroutine with one connection. Each method queues a
+// request and waits. The writer runs all queued requests in one transaction (at most
+// 256 requests; it does not wait for more). Steps of operations run before intake;
+// each transaction includes intake if some waits. One round trip begins the
+// transaction, acquires the locks, reads the clock and loads the rows that the
+// requests named. Another saves the changes, with at most one INSERT, UPDATE and
+// DELETE for each table, and commits.
 //
-// The server keeps the plans of the writer's statements. Those that it made while
-// the tables were small may read all of an index, so they are made anew after the
-// first 1,000 statements, then after twice as many, and later every 50,000.
+// A request that fails before it has run a statement is rolled back in memory, and
+// the others are committed. When one fails after that, or the server rejects a
+// statement, the transaction is rolled back and each request is run again in a
+// transaction of its own.
 //
-// All locks are taken at the beginning and in one order: shops by id, then
-// ledgers by id. So two replicas rarely wait for each other in a circle; where
-// they do, the server ends one of the transactions and it is made again.
+// The server caches the plans of the writer's statements. A plan that was made while
+// the tables were small may read a whole index, so the statements are planned again
+// after the first 1,000 statements, then after twice as many, and later every 50,000.
+//
+// All locks are acquired at the beginning and in one order: shops by id, then
+// ledgers by id. So deadlocks between replicas are rare; after one the server aborts
+// one of the transactions, and the writer runs it again.
 //
 // A journal is the tables of one schema, the first of the search_path. Several
 // may share a database.
@@ -197,8 +202,8 @@
 //	                         several servers the one that can be written is taken
 //	server frozen, network   the same: a transaction is given up after 20 s, a read after 30 s, a
 //	cut without a word       connection to one server after 5 s, a session that is silent after 10 s.
-//	                         A call takes at most what is under way and its own; where one request
-//	                         spoils a transaction for the others, three times that
+//	                         A call takes at most the transaction under way and its own; where a request
+//	                         fails the transaction for the others, three times that
 //	no connection left,      ErrUnreachable with words for it; the server is asked again with each
 //	standby, read only       step
 //	session or statement     the transaction is made again, once as a whole, then each request alone

@@ -1,13 +1,13 @@
-// Package rows has the tables of a journal as Go structs: what a column holds and
-// means, whichever database keeps it.
+// Package rows describes the tables of a journal as Go structs, the same for every
+// database. Package schema has the SQL.
 //
-// What holds for all of them:
+// Conventions:
 //   - Times are whole microseconds since 1970 in UTC.
 //   - In a column marked null, the zero value stands for NULL.
 //   - Flags are stored as 0 and 1.
-//   - Enumerations are small numbers that never get another meaning.
+//   - Enumerations are small numbers whose meaning never changes.
 //   - A sealed column x has a column x_key with the id of the key that sealed it.
 //
-// A tag db names the column and says: key (part of the primary key), fixed (never
-// changed once written), null, auto (given by the database).
+// The tag db names the column and its properties: key (part of the primary key),
+// fixed (never changed after the insert), null, auto (assigned by the database).
 package rows

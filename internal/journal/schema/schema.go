@@ -1,20 +1,19 @@
-// Package schema is the text of the journal's tables, written once for both
-// databases.
+// Package schema holds the migrations of the journal's tables, written once for
+// both databases.
 //
-// The migrations are written in PostgreSQL's words. SQLite's text differs by the
-// names of types, by what the table below drops, and by the sections that only
-// one database has:
+// The migrations are written in PostgreSQL's dialect. SQLite's text is derived from
+// it by these replacements:
 //
 //	BIGINT GENERATED ALWAYS AS IDENTITY   INTEGER
 //	BIGINT                                INTEGER
 //	BYTEA                                 BLOB
-//	COLLATE "C"                           nothing: SQLite compares bytes
+//	COLLATE "C"                           dropped: SQLite compares bytes
 //	) WITH (fillfactor = 50);             ) STRICT;
 //	); -- by key                          ) STRICT, WITHOUT ROWID;
 //
-// A section begins with a line "-- +only postgres" or "-- +only sqlite" and ends
-// with a line "-- +end". A table, column or index that both databases need stands
-// outside of sections, so that it is the same on both.
+// A section that only one database needs begins with a line "-- +only postgres" or
+// "-- +only sqlite" and ends with a line "-- +end". A table, column or index that
+// both databases need stands outside of sections, so that it is the same on both.
 package schema
 
 import (
@@ -26,19 +25,19 @@ import (
 	"strings"
 )
 
-// ErrUnreleased is for tables that were made before the first release. No
-// migration leads from them to these.
+// ErrUnreleased reports tables of a build from before the first release. No
+// migration converts them.
 var ErrUnreleased = errors.New("its tables were created by a build from before the first release and cannot be migrated: move it away and let the worker create a new journal")
 
 //go:embed *.sql
 var texts embed.FS
 
-// PostgreSQL holds the migrations of a database of PostgreSQL.
+// PostgreSQL returns the migrations for PostgreSQL.
 func PostgreSQL() fs.FS {
 	return migrations{texts, func(text string) string { return only("postgres", text) }}
 }
 
-// SQLite holds the migrations of a file of SQLite.
+// SQLite returns the migrations for SQLite.
 func SQLite() fs.FS {
 	return migrations{texts, func(text string) string { return translate(only("sqlite", text)) }}
 }
@@ -55,14 +54,14 @@ var (
 	tableEnd = regexp.MustCompile(`(?m)^\)( WITH \(fillfactor = \d+\))?;$`)
 )
 
-// translate makes SQLite's text of PostgreSQL's.
+// translate returns SQLite's text for PostgreSQL's.
 func translate(text string) string {
 	text = words.Replace(text)
 	text = byKey.ReplaceAllLiteralString(text, ") STRICT, WITHOUT ROWID;")
 	return tableEnd.ReplaceAllLiteralString(text, ") STRICT;")
 }
 
-// only drops the sections of other databases.
+// only drops the sections for other databases.
 func only(database, text string) string {
 	var kept strings.Builder
 	section := ""
@@ -80,13 +79,13 @@ func only(database, text string) string {
 	return kept.String()
 }
 
-// migrations are files whose texts are changed when they are read.
+// migrations are files whose text is converted when it is read.
 type migrations struct {
 	files  embed.FS
 	change func(string) string
 }
 
-// Open opens a file or the folder.
+// Open opens a file or the directory.
 func (m migrations) Open(name string) (fs.File, error) {
 	f, err := m.files.Open(name)
 	if err != nil {

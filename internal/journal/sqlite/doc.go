@@ -2,34 +2,37 @@
 //
 // # How it works
 //
-// One goroutine writes, on one connection. Each method hands it a function and
-// waits; whatever has queued up is run in one BEGIN IMMEDIATE and committed
-// together (at most 256 requests, no lingering), steps of operations before
-// intake, intake in every commit if it waits. A request that fails takes only
-// itself back: see commit. Readers have connections of their own and do not
-// wait for the writer.
+// Package steps implements the journal's methods over rows. This package loads and
+// saves the rows, and implements what differs on SQLite: the file and its lock, the
+// rate limits in memory, the clock, backups.
+//
+// One goroutine writes, on one connection. Each method queues a request and waits.
+// The writer runs all queued requests in one BEGIN IMMEDIATE and commits them
+// together (at most 256 requests; it does not wait for more). Steps of operations
+// run before intake; each commit includes intake if some waits. A request that
+// fails is rolled back alone: see commit. Readers have connections of their own and
+// do not wait for the writer.
 //
 // WAL with synchronous=FULL: a commit is one write and one sync of the log. Both
 // settings are read back on every connection that writes; one that does not
 // hold is [journal.ErrNotDurable].
 //
-// Small rows that change stand apart from rows that are written once, and the
-// indexes that follow the work are partial: a million done operations cost
-// nothing. "One per shop, in order" is a column: an operation is Planned only
-// where nothing holds its shop's lane, else Queued; whoever frees the lane
-// plans the next. See package schema.
+// The tables separate small rows that change from rows that are written once, and
+// the indexes of pending work are partial, so that done operations cost nothing.
+// The order of a shop's operations is a column: an operation is Planned only if no
+// other holds its shop's lane, else Queued. The transaction that releases a lane
+// plans the next operation. See package schema.
 //
-// In memory are only what can be read again: ids, names, what the running
-// steps know of their operations, which shops have open invitations, and the
-// ledgers. A ledger is a sorted list of instants, filled from the attempt rows
-// when it is first asked for.
+// Memory holds only copies of what is in the file: the rows of recent operations,
+// ids, names, the shops with open invitations, and the ledgers. A ledger is a sorted
+// list of instants, read from the attempt rows at its first use.
 //
 // # Who may open a file
 //
 // One worker, by a lock on `<path>.lock` that ends with the process. Commands
 // open it beside the worker with ReadOnly: they read, and append to the audit
-// and the intents in transactions of their own. The worker is not told of
-// those: it looks for waiting intents now and then, by an index. A file system
+// and the intents in transactions of their own. The worker gets no signal of
+// those: it polls for waiting intents, by an index. A file system
 // without working locks, as network file systems are, is not for this database: on
 // Linux those that are known as such are refused with [journal.ErrNotDurable]. That
 // what is acknowledged survives a power cut is tested with package powercut.

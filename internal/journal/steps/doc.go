@@ -1,9 +1,14 @@
-// Package steps is what a journal does, written once for all databases. A step
-// loads the rows that it needs, decides over them in Go, and changes them; the
-// database saves what has changed. Requests that wait at the same time are decided
-// one after the other and saved together.
+// Package steps implements the methods of a journal once for all databases. A step
+// loads the rows that it needs, decides in Go, and changes them. Requests that wait
+// at the same time share one transaction: they run one after the other, and their
+// changes are saved together.
 //
-// A [Unit] holds the rows of one transaction. Rows of the common steps are loaded
-// for all requests at once; a row that was not named before is loaded when it is
-// asked for, which costs PostgreSQL a round trip and changes nothing else.
+// A [Unit] holds the rows of one transaction. Most requests name the rows that they
+// need ([Request.Load]), and these are loaded for all requests at once. Any other
+// row is loaded when a request asks for it, which costs one more round trip on
+// PostgreSQL.
+//
+// A [Database] opens transactions ([Tx]) that load and save rows. It also
+// implements whatever differs between the databases: locks, the clock, the counts
+// of permits, the relay lease, and the checks that a recovery needs.
 package steps
