@@ -188,7 +188,7 @@ var transitions = []part{
 		}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: f.answered(200)})
 	}},
-	{"one bad step spoils nobody's", func(f *fixture) {
+	{"a step that fails leaves the others of its batch alone", func(f *fixture) {
 		const n = 60
 		var es []journal.Event
 		for i := range n {

@@ -75,7 +75,7 @@ const (
 // tries bounds how often a transaction is made.
 const tries = 10
 
-// commit runs requests in one transaction. Where one of them spoils it for the
+// commit runs requests in one transaction. If one of them fails it for the
 // others, each is run in one of its own.
 func (j *Journal) commit(rs []*request) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), j.bounds.commit)
@@ -178,7 +178,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		j.disconnect()
 		return fail(fmt.Errorf("journal: begin: %w", readable(err))), next
 	}
-	if errors.Is(err, steps.ErrSpoiled) {
+	if errors.Is(err, steps.ErrRollback) {
 		b.rollback(ctx)
 		if b.alone {
 			return errs, settled

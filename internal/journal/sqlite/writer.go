@@ -178,7 +178,7 @@ func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool,
 		for k := range requests {
 			errs[of[k]] = t.within(func(t *tx) error {
 				one := make([]error, 1)
-				if err := t.j.Run(stepTx{t, t.j.writer.rowTexts}, requests[k:k+1], one); err != nil && !errors.Is(err, steps.ErrSpoiled) {
+				if err := t.j.Run(stepTx{t, t.j.writer.rowTexts}, requests[k:k+1], one); err != nil && !errors.Is(err, steps.ErrRollback) {
 					return err
 				}
 				return one[0]

@@ -102,7 +102,7 @@ func (u *Unit) apply(tr *journal.Transition) error {
 		}
 	}
 	if (tr.From.HoldsLane() || tr.Behind) && !to.HoldsLane() {
-		u.free(o.Shop)
+		u.releaseLane(o.Shop)
 	}
 	if err := u.remember(o, tr); err != nil {
 		return err

@@ -43,7 +43,7 @@ func (u *Unit) deselectShop(shop int64) error {
 	if err != nil {
 		return err
 	}
-	freed := false
+	released := false
 	for _, seen := range open {
 		if seen.Kind != journal.Invite || seen.Doubt || !stored.Cancellable(seen.State) {
 			continue
@@ -52,10 +52,10 @@ func (u *Unit) deselectShop(shop int64) error {
 		if err != nil {
 			return err
 		}
-		freed = freed || o.Lane == stored.LaneHeld
+		released = released || o.Lane == stored.LaneHeld
 		u.supersede(o, reasonDeselected)
 	}
-	if freed {
+	if released {
 		return u.passLane(shop)
 	}
 	return nil

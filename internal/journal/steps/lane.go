@@ -65,20 +65,20 @@ const (
 	// laneHeads finds, for each shop whose lane nothing holds, the operation that is
 	// next: the first of those that are queued by the order in which their runs began;
 	// where there is none, the first of those that stepped behind.
-	laneHeads Query = `SELECT o.id FROM unnest($1::bigint[]) AS freed(shop) CROSS JOIN LATERAL (
+	laneHeads Query = `SELECT o.id FROM unnest($1::bigint[]) AS released(shop) CROSS JOIN LATERAL (
 			SELECT id FROM (
-				(SELECT id, lane, lane_order FROM operation WHERE shop = freed.shop AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
-				(SELECT id, lane, lane_order FROM operation WHERE shop = freed.shop AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
-				(SELECT id, lane, lane_order FROM operation WHERE shop = freed.shop AND lane = 4 ORDER BY lane_order, id LIMIT 1)) heads
+				(SELECT id, lane, lane_order FROM operation WHERE shop = released.shop AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
+				(SELECT id, lane, lane_order FROM operation WHERE shop = released.shop AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
+				(SELECT id, lane, lane_order FROM operation WHERE shop = released.shop AND lane = 4 ORDER BY lane_order, id LIMIT 1)) heads
 			ORDER BY lane, lane_order, id LIMIT 1) o
-		WHERE NOT EXISTS (SELECT 1 FROM operation h WHERE h.shop = freed.shop AND h.lane = 1)
+		WHERE NOT EXISTS (SELECT 1 FROM operation h WHERE h.shop = released.shop AND h.lane = 1)
 -- sqlite:
 SELECT (SELECT id FROM (
-			SELECT id, 2 AS lane, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = freed.value AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
-			SELECT id, 2, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = freed.value AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
-			SELECT id, 4, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = freed.value AND lane = 4 ORDER BY lane_order, id LIMIT 1))
-		ORDER BY lane, lane_order, id LIMIT 1) AS id FROM json_each($1) AS freed
-	WHERE NOT EXISTS (SELECT 1 FROM operation WHERE shop = freed.value AND lane = 1)`
+			SELECT id, 2 AS lane, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = released.value AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
+			SELECT id, 2, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = released.value AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
+			SELECT id, 4, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = released.value AND lane = 4 ORDER BY lane_order, id LIMIT 1))
+		ORDER BY lane, lane_order, id LIMIT 1) AS id FROM json_each($1) AS released
+	WHERE NOT EXISTS (SELECT 1 FROM operation WHERE shop = released.value AND lane = 1)`
 )
 
 type found struct {
@@ -88,7 +88,7 @@ type found struct {
 // held tells whether something holds a shop's lane. A lane that was given up in
 // this transaction counts as held: who is next is found at its end.
 func (u *Unit) held(shop int64) (bool, error) {
-	if slices.Contains(u.freed, shop) {
+	if slices.Contains(u.released, shop) {
 		return true, nil
 	}
 	f, err := first[found](u, laneHeld, shop)
@@ -100,28 +100,28 @@ func (u *Unit) queued(shop int64) (bool, error) {
 	return f != nil && f.Found, err
 }
 
-// free gives up a shop's lane: at the end of the transaction the shop's next
+// releaseLane releases a shop's lane. At the end of the transaction the shop's next
 // operation is planned.
-func (u *Unit) free(shop int64) { u.freed = append(u.freed, shop) }
+func (u *Unit) releaseLane(shop int64) { u.released = append(u.released, shop) }
 
 type idRow struct {
 	ID int64 `db:"id"`
 }
 
-// planFreed plans the next operation of each shop whose lane was given up.
-func (u *Unit) planFreed() error {
-	if len(u.freed) == 0 {
+// planReleased plans the next operation of each shop whose lane was given up.
+func (u *Unit) planReleased() error {
+	if len(u.released) == 0 {
 		return nil
 	}
-	seen := make(map[int64]bool, len(u.freed))
-	shops := make([]int64, 0, len(u.freed))
-	for _, s := range u.freed {
+	seen := make(map[int64]bool, len(u.released))
+	shops := make([]int64, 0, len(u.released))
+	for _, s := range u.released {
 		if !seen[s] {
 			seen[s] = true
 			shops = append(shops, s)
 		}
 	}
-	u.freed = u.freed[:0]
+	u.released = u.released[:0]
 	var heads []int64
 	if err := each(u, laneHeads, []any{shops}, func(r *idRow) error {
 		if r.ID != 0 {

@@ -59,7 +59,7 @@ func (in *ingestion) carryOut(p *plan) (exit, operation int64, err error) {
 // cancelPlanned supersedes operations that the planner has seen as ones that were
 // not sent. Where one of them held the lane, the next takes it at once.
 func (in *ingestion) cancelPlanned(p *plan) error {
-	freed := false
+	released := false
 	for _, id := range p.Cancel {
 		i := slices.IndexFunc(p.view.open, func(o *rows.Operation) bool { return o.ID == id })
 		if i < 0 || !stored.Cancellable(p.view.Open[i].State) {
@@ -69,10 +69,10 @@ func (in *ingestion) cancelPlanned(p *plan) error {
 		if err != nil {
 			return err
 		}
-		freed = freed || o.Lane == stored.LaneHeld
+		released = released || o.Lane == stored.LaneHeld
 		in.supersede(o, p.CancelReason)
 	}
-	if freed {
+	if released {
 		return in.passLane(p.shop.ID)
 	}
 	return nil
@@ -95,7 +95,7 @@ func (u *Unit) passLane(shop int64) error {
 	}
 	if next == nil || next.Lane == stored.LaneLast {
 		if u.intake.codes[shop] >= maxQueuedCodes {
-			u.free(shop) // there may be codes beyond those that were looked at
+			u.releaseLane(shop) // there may be codes beyond those that were looked at
 			return nil
 		}
 		if next == nil {
@@ -128,7 +128,7 @@ func (in *ingestion) stepBehind(p *plan) error {
 // laneTaken tells whether something holds a shop's lane. A lane that was given up counts
 // as held until the end of the transaction.
 func (u *Unit) laneTaken(shop int64) (bool, error) {
-	if slices.Contains(u.freed, shop) {
+	if slices.Contains(u.released, shop) {
 		return true, nil
 	}
 	open, err := u.openOf(shop)

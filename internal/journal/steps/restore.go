@@ -282,7 +282,7 @@ func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Resto
 	}
 	u.signals.Work = true
 	if from.HoldsLane() && !o.State.HoldsLane() {
-		u.free(o.Shop)
+		u.releaseLane(o.Shop)
 	}
 	return nil
 }

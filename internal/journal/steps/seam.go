@@ -10,169 +10,167 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// A Database keeps the rows of one journal.
+// A Database stores the rows of one journal.
 type Database interface {
-	// Write has a request made in a transaction of the writer, together with what
-	// else waits, and returns after the commit. Where ctx ends first it may still be
-	// made.
+	// Write runs a request in a transaction of the writer, together with other
+	// waiting requests, and returns after the commit. If ctx ends first, the request
+	// may still run.
 	Write(ctx context.Context, r *Request) error
-	// Read hands the rows of a query to each, beside the writer.
+	// Read passes the rows of a query to each. It does not wait for the writer.
 	Read(ctx context.Context, q Query, args []any, each func(columns []string, values []any) error) error
 	Clock() Clock
-	// Writable tells why this process has no writer.
+	// Writable returns why this process has no writer, nil if it has one.
 	Writable() error
-	// MayBegin tells why no request may be sent now, though what was begun may end:
-	// the last of the disk is kept for that. Nil where the database keeps nothing.
+	// MayBegin returns why no attempt may begin now, nil if it may: a reserve of the
+	// disk is left for the ends of attempts. Nil on a database without a reserve.
 	MayBegin() error
-	// EndLeasesOfDead ends the leases of processes that are gone, where others can
-	// hold the database.
+	// EndLeasesOfDead ends the leases of processes that are gone, on a database that
+	// several processes share.
 	EndLeasesOfDead(ctx context.Context) error
-	// Exclusive tells that one process holds the database.
+	// Exclusive reports whether only this process can write to the database.
 	Exclusive() bool
-	// GateTimes are the instants of an account's gate: as Tx.KeepGate got them, where
-	// the database remembers that.
+	// GateTimes returns the instants of an account's gate, as the last Tx.KeepGate got
+	// them if the database remembers that.
 	GateTimes(a *rows.Account) (until, since time.Time)
-	// LeaseTerm is the term in which this process may read and mark the outbox: 0
-	// where it never acquired the relay lease, or where no other process can. False:
-	// it has released the lease.
+	// LeaseTerm returns the term in which this process may read and mark the outbox: 0
+	// if it never acquired the relay lease, or if no other process can. Held is false
+	// after it has released the lease.
 	LeaseTerm() (term int64, held bool)
-	// AvailablePermits is Tx.AvailablePermits, beside the writer. Known tells whether
-	// it can be said without the writer.
+	// AvailablePermits is Tx.AvailablePermits without waiting for the writer. Known is
+	// false if only the writer can count them.
 	AvailablePermits(ctx context.Context, p journal.Permit) (left Available, known bool, err error)
 }
 
 // A Clock translates between the database's time and instants of this process.
 type Clock interface {
-	// Now is about the present by the database's time, in microseconds.
+	// Now returns approximately the database's time, in microseconds.
 	Now() int64
-	// Stamp gives the database's time in microseconds, 0 for the zero time.
+	// Stamp returns the database's time of t in microseconds, 0 for the zero time.
 	Stamp(t time.Time) int64
-	// StampUp is Stamp, rounded up: for the end of what has to have passed.
+	// StampUp is Stamp, rounded up: for the end of a wait.
 	StampUp(t time.Time) int64
-	// Instant is the way back: what a caller may compare with its own clock.
+	// Instant is the inverse of Stamp: an instant of this process's clock.
 	Instant(micros int64) time.Time
 }
 
 // A Request is one step that waits for the writer.
 type Request struct {
 	Needs   Needs
-	Records int // of intake; 0 for the step of an operation, which goes before
-	// Last has it made after all others of its transaction: it takes what nobody has
-	// locked and waits for no one.
+	Records int // number of records of intake; 0 for the step of an operation, which runs before intake
+	// Last runs the request after all others of its transaction. It is for claims,
+	// which skip rows that others have locked.
 	Last bool
-	// Beside has it made, beside a worker, in a transaction of its own. It may ask and
-	// run statements, and insert rows.
+	// Beside allows a process without a writer to run the request in a transaction of
+	// its own. Such a request may query, run statements and insert rows.
 	Beside bool
-	// Load names rows that Do will ask for. It may be nil.
+	// Load names the rows that Do needs. It may be nil.
 	Load func(*Loader)
-	// Do decides. An error takes back what it has changed, and nothing else.
+	// Do makes the step. If it returns an error, only its own changes are rolled back.
 	Do func(*Unit) error
 }
 
-// Needs are what a request has to have locked before it runs. All requests of a
-// transaction take their locks at once and in one order, so that two replicas do
-// not wait for each other in a circle. A database that only one process holds
-// locks nothing.
+// Needs are the locks that a request needs before it runs. A transaction acquires
+// the locks of all its requests at once and in one order, so that replicas do not
+// deadlock. A database that only one process can write to locks nothing.
 type Needs struct {
-	Operations []int64           // their shops
-	Missing    error             // what a request gets of which an operation is not there
-	Shops      []journal.ShopKey // made when they are new
+	Operations []int64           // locks their shops
+	Missing    error             // the request's error if one of Operations does not exist
+	Shops      []journal.ShopKey // inserted if they are new
 	ShopIDs    []int64
-	Invitees   []journal.ShopKey // those of them that have an open invitation
-	Ledgers    []string          // to take permits from; made when they are new
-	Anyway     bool              // also in a database that is refused
+	Invitees   []journal.ShopKey // locks those that have an open invitation
+	Ledgers    []string          // whose permits it takes; inserted if they are new
+	Anyway     bool              // run also in a database that is refused
 }
 
-// A Tx is one transaction of the writer. An error of its methods ends the
-// transaction: none of the changes are kept.
+// A Tx is one transaction of the writer. After an error of one of its methods the
+// transaction is rolled back.
 type Tx interface {
-	// Now is the database's time, in microseconds, once all is locked that has to be.
+	// Now returns the database's time in microseconds, read after all locks were
+	// acquired.
 	Now() (int64, error)
 	// Load runs queries, in one round trip.
 	Load(asks []Ask) error
-	// Save changes rows, in order. It may be put off to the next call, or to the
-	// commit.
+	// Save writes changed rows, in order. It may defer that to the next call, or to
+	// the commit.
 	Save(changes []Change) error
-	// Exec runs a statement and tells how many rows it changed.
+	// Exec runs a statement and returns how many rows it changed.
 	Exec(q Query, args ...any) (int64, error)
-	// Later runs a statement, which may be put off as the saving of rows.
+	// Later runs a statement. It may defer that as Save does.
 	Later(q Query, args ...any) error
-	// Last is the last id of a series that was given to anybody.
+	// Last returns the last id that was assigned from a series.
 	Last(s Series) (int64, error)
-	// AccountName and ShopOf tell what is known without a look at the database.
+	// AccountName and ShopOf return what is cached, without a query.
 	AccountName(id int64) string
 	ShopOf(operation int64) (shop int64, ok bool)
-	// Shop knows those that were named in [Needs.Shops], where the database makes shops
-	// before the transaction.
+	// Shop finds a shop of [Needs.Shops], if the database inserts shops before the
+	// transaction.
 	Shop(k journal.ShopKey) (shop, account int64, ok bool)
-	// MakeShop finds a shop. Of one that is not there it returns the row to be made.
+	// MakeShop finds a shop. If there is none it returns the row to insert.
 	MakeShop(k journal.ShopKey) (int64, *rows.Shop, error)
-	// Invited finds a shop of [Needs.Invitees] that may have an open invitation, 0 where
+	// Invited finds a shop of [Needs.Invitees] that may have an open invitation, 0 if
 	// it has none.
 	Invited(k journal.ShopKey) (shop int64, err error)
-	// AskPermits are the questions by which permits are counted, once for each ledger
-	// of the transaction. One that was not named is counted when it is looked at.
+	// AskPermits returns the queries that count permits, one for each ledger of the
+	// transaction. A ledger that was not named is counted at its first use.
 	AskPermits(ps []journal.Permit) []Ask
-	// AvailablePermits tells how many permits are left in the transaction as it is now.
+	// AvailablePermits counts the permits that are left, with the changes of this
+	// transaction.
 	AvailablePermits(p journal.Permit) (Available, error)
-	// TakePermits takes one of each for an attempt, which all are available. It gives
-	// the ledgers' ids, and may move the instant from which the attempt counts to the
-	// grain of its ledgers. They are back where the transaction is lost.
+	// TakePermits takes one of each permit for an attempt; all must be available. It
+	// returns the ledgers' ids, and may round up the instant from which the attempt
+	// counts to the grain of its ledgers. A rollback returns the permits.
 	TakePermits(a *rows.Attempt, ps []journal.Permit) (ledgers []int64, err error)
-	// Permits of an attempt come back: they counted from was, and count from is now,
-	// or not at all.
+	// PermitsBack changes the instant from which the permits of an attempt count from
+	// was to is. If counts is false they are available at once.
 	PermitsBack(a *rows.Attempt, was, is int64, counts bool)
-	// Replica is the number of this process among those of the journal, 0 where it is
-	// the only one.
+	// Replica is the number of this process among the replicas, 0 if there is only one.
 	Replica() int64
-	// Opened tells which attempts are of earlier processes, those with an id below
-	// first, and since when none of those can send any more. Both are 0 where they may
-	// go on.
+	// Opened returns the first attempt id of this process, and since when earlier
+	// processes cannot send any more. Both are 0 if other processes may be running.
 	Opened() (first, at int64)
-	// KeepOperation remembers of an operation that was claimed what never changes.
+	// KeepOperation caches the columns of a claimed operation that never change.
 	KeepOperation(o *rows.Operation, shop journal.ShopKey)
-	// LostCommits tells whether the database has lost commits that were acknowledged.
+	// LostCommits reports whether the database has lost acknowledged commits.
 	LostCommits() bool
-	// KeepGate remembers the instants of a gate as the caller gave them.
+	// KeepGate remembers the instants of a gate as the caller set them.
 	KeepGate(a *rows.Account, g journal.Gate)
-	// AccountID tells what is known without a look at the database, KeepAccount what
-	// was found there.
+	// AccountID returns a cached account, and KeepAccount caches one.
 	AccountID(name string) (id int64, ok bool)
 	KeepAccount(id int64, name string)
-	// Signal tells after the commit who waits.
+	// Signal notifies waiting processes after the commit.
 	Signal(s Signals)
-	// PruneAlone tells whether no other process forgets rows now. None begins until
-	// the end of the transaction.
+	// PruneAlone acquires the lock for pruning until the end of the transaction. It
+	// returns false if another process holds it.
 	PruneAlone() (bool, error)
-	// After has f run once the transaction is committed.
+	// After runs f after the commit.
 	After(f func())
-	// BeginRecovery tells whether no other process is at work. None begins until the
-	// end of the transaction, and then finds the mark of the recovery.
+	// BeginRecovery reports whether no other process is running, and keeps others from
+	// starting until the end of the transaction.
 	BeginRecovery() (alone bool, err error)
-	// EndRecovery gives the journal another identity, by which processes that do not
-	// know of the recovery find that they are strangers.
+	// EndRecovery changes the journal's identity, so that processes with the old one
+	// are refused.
 	EndRecovery(identity uuid.UUID) error
-	// HistoryUnknown makes the ledgers in memory wait, as the fact [History] says.
+	// HistoryUnknown marks the ledgers in memory as used up, as the fact [History] does.
 	HistoryUnknown()
-	// FloorRaised says what new shops begin with.
+	// FloorRaised sets the floor of new shops.
 	FloorRaised(floor int64)
 }
 
-// Available says how many permits of a ledger are left.
+// Available is how many permits of a ledger are left.
 type Available struct {
 	Permits int
-	Next    int64 // when there is one, where none is left
+	Next    int64 // when the next permit is available, if none is left
 }
 
-// Signals say what a transaction has brought.
+// Signals are the events that a transaction signals after its commit.
 type Signals struct {
 	Work    bool // an operation may have become due
-	Outbox  bool // something waits to be published
+	Outbox  bool // an event waits to be published
 	Intents bool // an intent waits
 }
 
-// An Ask asks for rows: those of a query, or those of a table by their keys, which
-// it locks for a change; or for N rising ids of a series, one a row.
+// An Ask queries rows: the rows of Query; or the rows of Table with Keys, which it
+// locks for update; or N increasing ids of Series, one in each row.
 type Ask struct {
 	Query  Query
 	Args   []any
@@ -181,10 +179,10 @@ type Ask struct {
 	Series Series
 	N      int
 	Each   func(columns []string, values []any) error
-	Row    func(row any) error // instead of Each, of a table: gets pointers to its struct, which are not to be kept
+	Row    func(row any) error // instead of Each, for Table: gets a pointer to its struct, which it must not retain
 }
 
-// A Change is rows of one table that were made, changed or dropped; each is a
+// A Change lists the inserted, updated and deleted rows of one table; each row is a
 // pointer to the table's struct.
 type Change struct {
 	Table  *rows.Table
@@ -193,20 +191,20 @@ type Change struct {
 	Delete []any
 }
 
-// An Update is a row as it is now, with the columns that changed (bit i is column
-// i), and as the database has it.
+// An Update is a row as it is now and as the database has it. Columns are the
+// columns that changed: bit i is column i.
 type Update struct {
 	Row, Was any
 	Columns  uint64
 }
 
-// A Series gives ids.
+// A Series assigns ids.
 type Series uint8
 
 // The series of ids.
 const (
 	EventIDs Series = iota
 	OperationIDs
-	AttemptIDs // of attempts, and of receipts that a person brought
+	AttemptIDs // of attempts, and of receipts that an operator entered
 	OutboxIDs  // of outbox and republish, in the order of the commits
 )

@@ -12,9 +12,9 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// A Unit holds the rows that the requests of one transaction have loaded and made.
-// A request sees what those before it have changed. One that fails takes back what
-// it has changed itself.
+// A Unit holds the rows that the requests of one transaction have loaded and
+// inserted. A request sees the changes of the requests before it. The changes of a
+// request that fails are rolled back.
 type Unit struct {
 	tx    Tx
 	j     *Journal
@@ -32,25 +32,25 @@ type Unit struct {
 
 	inserts  []insert
 	deferred []statement
-	freed    []int64 // shops whose lane was given up
-	back     []back  // permits that come back
+	released []int64 // shops whose lane was released
+	back     []back  // permits to return
 	ids      map[Series][]int64
-	events   map[eventKey]int64    // rows of the outbox that were looked for, or made
-	owners   map[merchantKey]int64 // shops of merchant ids that were looked for
-	siblings map[int64][]int64     // of operations that are about to succeed
-	times    map[int64]int64       // of the events that began the runs of operations
-	tried    map[int64]int64       // operations whose addresses were looked for: when an e-mail was tried last
-	made     []eventKey            // those that were made
+	events   map[eventKey]int64    // rows of the outbox that were queried or inserted
+	owners   map[merchantKey]int64 // merchant id to its shop, 0 for none, as queried
+	siblings map[int64][]int64     // by operation that is about to succeed
+	times    map[int64]int64       // operation to the time of the event that began its run
+	tried    map[int64]int64       // operation to when its address was last used, as queried
+	made     []eventKey            // the inserted ones of events
 	signals  Signals
 	intake   intake
 	commits  []func() // run once the transaction is committed
-	undos    []func() // of what the request at hand has noted beside the rows
+	undos    []func() // roll back what the current request has changed beside the rows
 
-	request int // rises with every request
+	request int // increases with each request
 	touched []restorer
 	mark    mark
-	ran     bool  // the request at hand has run a statement, which cannot be taken back
-	lost    error // of the database: the transaction is lost
+	ran     bool  // the current request has run a statement, which cannot be rolled back alone
+	lost    error // the database's error by which the transaction is lost
 	lazy    int   // loads of rows that no request had named
 }
 
@@ -66,15 +66,16 @@ type statement struct {
 
 type restorer interface{ restore() }
 
-// A mark is where the lists of a unit stood when a request began.
+// A mark holds the lengths of a unit's lists when a request began.
 type mark struct {
-	inserts, deferred, freed, made, back, commits int
-	signals                                       Signals
+	inserts, deferred, released, made, back, commits int
+	signals                                          Signals
 }
 
-// ErrSpoiled says that a request failed after it had run a statement: nothing of the
-// transaction may be kept. Where there are others, each has to be made by itself.
-var ErrSpoiled = errors.New("journal: a request that failed has spoiled the transaction")
+// ErrRollback reports that a request failed after it had run a statement. The caller
+// must roll the transaction back and run each of its other requests in a transaction
+// of its own.
+var ErrRollback = errors.New("journal: a request failed after it had changed the database; the transaction must be rolled back")
 
 func newUnit(j *Journal, tx Tx) *Unit {
 	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
@@ -87,9 +88,9 @@ func newUnit(j *Journal, tx Tx) *Unit {
 	return u
 }
 
-// Run makes requests in one transaction. A request that fails has its error in
-// errs; those that have one already are left out. An error that Run returns is
-// that of the transaction, of which nothing may be kept.
+// Run runs requests in one transaction. It stores the error of a request that fails
+// in errs and skips requests that have one already. After an error that Run itself
+// returns the caller must roll the transaction back.
 func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 	u := newUnit(j, tx)
 	l := &Loader{u: u}
@@ -118,13 +119,13 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 			if err != nil {
 				errs[i] = err
 				if u.ran {
-					return ErrSpoiled
+					return ErrRollback
 				}
-				u.takeBack()
+				u.rollBack()
 			}
 		}
-		// Those that come last see who is next in the lanes that were given up.
-		if err := u.planFreed(); err != nil {
+		// The requests that run last see the next operation of each released lane.
+		if err := u.planReleased(); err != nil {
 			return err
 		}
 	}
@@ -137,18 +138,18 @@ func (u *Unit) begin() {
 	clear(u.touched)
 	clear(u.undos)
 	u.touched, u.undos, u.ran = u.touched[:0], u.undos[:0], false
-	u.mark = mark{len(u.inserts), len(u.deferred), len(u.freed), len(u.made), len(u.back), len(u.commits), u.signals}
+	u.mark = mark{len(u.inserts), len(u.deferred), len(u.released), len(u.made), len(u.back), len(u.commits), u.signals}
 }
 
-// takeBack undoes what the request at hand has changed.
-func (u *Unit) takeBack() {
+// rollBack undoes the changes of the current request.
+func (u *Unit) rollBack() {
 	for _, e := range u.touched {
 		e.restore()
 	}
 	for _, f := range slices.Backward(u.undos) {
 		f()
 	}
-	u.inserts, u.deferred, u.freed = u.inserts[:u.mark.inserts], u.deferred[:u.mark.deferred], u.freed[:u.mark.freed]
+	u.inserts, u.deferred, u.released = u.inserts[:u.mark.inserts], u.deferred[:u.mark.deferred], u.released[:u.mark.released]
 	for _, k := range u.made[u.mark.made:] {
 		delete(u.events, k)
 	}
@@ -156,14 +157,14 @@ func (u *Unit) takeBack() {
 	u.commits = u.commits[:u.mark.commits]
 }
 
-// onCommit has f run once the transaction is committed.
+// onCommit runs f after the commit.
 func (u *Unit) onCommit(f func()) { u.commits = append(u.commits, f) }
 
-// undo has f run where the request at hand is taken back.
+// undo runs f when the current request is rolled back.
 func (u *Unit) undo(f func()) { u.undos = append(u.undos, f) }
 
-// forget drops what was loaded, which a database has changed by itself. What has
-// changed was saved before.
+// forget drops the loaded rows after a statement has changed rows in the database.
+// The caller has saved the changes before.
 func (u *Unit) forget() {
 	u.accounts.forget()
 	u.shops.forget()
@@ -183,7 +184,7 @@ func (u *Unit) forget() {
 
 func (s *entities[T]) forget() { s.byKey, s.dirty, s.touched = nil, nil, nil }
 
-// finish saves what is left.
+// finish saves the remaining changes.
 func (u *Unit) finish() error {
 	if err := u.flush(); err != nil {
 		return err
@@ -198,7 +199,7 @@ func (u *Unit) finish() error {
 	return nil
 }
 
-// flush saves what has changed, so that queries see it.
+// flush saves the changes, so that queries see them.
 func (u *Unit) flush() error {
 	var changes []Change
 	add := func(c Change) {
@@ -225,7 +226,7 @@ func (u *Unit) flush() error {
 		changes[n].Insert = append(changes[n].Insert, i.row)
 	}
 	if len(u.inserts) > 0 {
-		// What the request at hand has inserted is with the database from here on.
+		// The database has the current request's inserts from here on.
 		u.ran = u.ran || len(u.inserts) > u.mark.inserts
 		clear(u.inserts)
 		u.inserts, u.mark.inserts = u.inserts[:0], 0
@@ -256,10 +257,10 @@ func (u *Unit) fail(err error) error {
 	return err
 }
 
-// insert makes a row that nothing of this transaction will change.
+// insert adds a row that this transaction does not change again.
 func (u *Unit) insert(t *rows.Table, row any) { u.inserts = append(u.inserts, insert{t, row}) }
 
-// later has a statement run when the rows have been saved, once for equal arguments.
+// later defers a statement until the rows are saved. It runs once for equal arguments.
 func (u *Unit) later(q Query, args ...any) {
 	for _, s := range u.deferred {
 		if s.query == q && reflect.DeepEqual(s.args, args) {
@@ -282,7 +283,7 @@ func (u *Unit) exec(q Query, args ...any) (int64, error) {
 	return n, nil
 }
 
-// next gives the next id of a series.
+// next returns the next id of a series.
 func (u *Unit) next(s Series) (int64, error) {
 	if len(u.ids[s]) == 0 {
 		u.lazy++
@@ -303,13 +304,13 @@ func (u *Unit) askIDs(s Series, n int) Ask {
 	}}
 }
 
-// each hands the rows of a query to f, which sees all that was changed so far.
+// each passes the rows of a query to f. The query sees all changes so far.
 func each[T any](u *Unit, q Query, args []any, f func(*T) error) error {
 	if err := u.flush(); err != nil {
 		return err
 	}
 	var s rows.Scanner[T]
-	var left error // f's, as it is
+	var left error // of f, to be returned unchanged
 	err := u.tx.Load([]Ask{{Query: q, Args: args, Each: func(columns []string, values []any) error {
 		if left == nil {
 			row, err := s.Scan(columns, values)
@@ -326,7 +327,7 @@ func each[T any](u *Unit, q Query, args []any, f func(*T) error) error {
 	return left
 }
 
-// asking asks for the rows of a query as structs.
+// asking returns an Ask that passes the rows of a query to f as structs.
 func asking[T any](q Query, f func(*T), args ...any) Ask {
 	var s rows.Scanner[T]
 	return Ask{Query: q, Args: args, Each: func(columns []string, values []any) error {
@@ -350,19 +351,19 @@ func first[T any](u *Unit, q Query, args ...any) (*T, error) {
 	return found, err
 }
 
-// An entity is a row by its key: as it is now, and as the database has it.
+// An entity is one row: as it is now, and as the database has it.
 type entity[T any] struct {
 	row, stored, before T
 	of                  *entities[T]
 	exists              bool // in the transaction as it is now
-	existed             bool // before the request at hand
+	existed             bool // before the current request
 	inDatabase          bool
 	request             int  // that touched it last
-	dirty               bool // may have to be saved
+	dirty               bool // may differ from the database
 }
 
-// restore takes back what the request at hand has changed, also where that was
-// saved meanwhile.
+// restore undoes the current request's change of the row, even if it was saved
+// already: the row is then saved again.
 func (e *entity[T]) restore() {
 	e.row, e.exists = e.before, e.existed
 	e.of.change(e)
@@ -372,10 +373,10 @@ type entities[T any] struct {
 	table   *rows.Table
 	byKey   map[int64]*entity[T]
 	dirty   []*entity[T]
-	touched []*entity[T] // those that some request of the transaction may have changed
+	touched []*entity[T] // that a request of the transaction may have changed
 }
 
-// get returns a row that the request at hand may change, nil when there is none.
+// get returns a row that the current request may change, nil if there is none.
 func (s *entities[T]) get(u *Unit, key int64) (*T, error) {
 	e, ok := s.byKey[key]
 	if !ok {
@@ -392,7 +393,7 @@ func (s *entities[T]) get(u *Unit, key int64) (*T, error) {
 	return &e.row, nil
 }
 
-// known returns a row that was loaded before, to be looked at only.
+// known returns a row that was loaded before. The caller must not change it.
 func (s *entities[T]) known(key int64) (*T, bool) {
 	if e, ok := s.byKey[key]; ok && e.exists {
 		return &e.row, true
@@ -400,7 +401,7 @@ func (s *entities[T]) known(key int64) (*T, bool) {
 	return nil, false
 }
 
-// add makes a row that the requests of this transaction may change.
+// add inserts a row that the requests of this transaction may change.
 func (s *entities[T]) add(u *Unit, key int64, row T) *T {
 	if s.byKey == nil {
 		s.byKey = make(map[int64]*entity[T])
@@ -434,7 +435,7 @@ func (s *entities[T]) change(e *entity[T]) {
 	}
 }
 
-// ask asks for rows by their keys and notes which are not there.
+// ask returns an Ask for rows by their keys, and notes those that do not exist.
 func (s *entities[T]) ask(keys []int64) Ask {
 	if s.byKey == nil {
 		s.byKey = make(map[int64]*entity[T])
@@ -445,24 +446,24 @@ func (s *entities[T]) ask(keys []int64) Ask {
 	return Ask{Table: s.table, Keys: keys, Row: func(row any) error {
 		r, ok := row.(*T)
 		if !ok {
-			return fmt.Errorf("journal: table %s gave a %T", s.table.Name, row)
+			return fmt.Errorf("journal: table %s returned a %T", s.table.Name, row)
 		}
 		e := s.byKey[s.table.Int(row, 0)]
 		if e == nil {
-			return fmt.Errorf("journal: table %s gave a row that nobody asked for", s.table.Name)
+			return fmt.Errorf("journal: table %s returned a row that was not requested", s.table.Name)
 		}
 		e.keep(r)
 		return nil
 	}}
 }
 
-// keep takes a row as the database has it.
+// keep sets the row as the database has it.
 func (e *entity[T]) keep(row *T) {
 	e.row, e.stored, e.exists, e.inDatabase = *row, *row, true, true
 }
 
-// loadRows returns the rows of a query over all columns of a table, in their order.
-// The request at hand may change them.
+// loadRows returns the rows of a query that selects all columns of a table, in the
+// order of the query. The current request may change them.
 func loadRows[T any](u *Unit, s *entities[T], q Query, args ...any) ([]*T, error) {
 	if err := u.flush(); err != nil {
 		return nil, err
@@ -493,7 +494,8 @@ func loadRows[T any](u *Unit, s *entities[T], q Query, args ...any) ([]*T, error
 	return list, nil
 }
 
-// changes are what has to be saved. What the request at hand holds may change again.
+// changes returns the changes to be saved. Rows that the current request has touched
+// stay dirty, because it may change them again.
 func (s *entities[T]) changes(u *Unit) Change {
 	c := Change{Table: s.table}
 	held := s.dirty[:0]
@@ -518,28 +520,28 @@ func (s *entities[T]) changes(u *Unit) Change {
 	return c
 }
 
-// A Loader gathers the rows that requests name.
+// A Loader collects the rows that requests name.
 type Loader struct {
 	u                                                     *Unit
 	operations, shops, attempts, reviews, bodies, intents []int64
-	begun                                                 []int64 // operations of whose run's event the time is asked for
+	begun                                                 []int64 // operations whose run's event time is needed
 	events                                                []eventKey
 	merchants                                             []merchantKey
 	succeeding                                            []int64
 	unsent                                                []string
 	intake                                                intakeLoad
 	permits                                               []journal.Permit
-	addressed                                             []int64 // operations to whose addresses attempts are made,
-	macs                                                  [][]byte
+	addressed                                             []int64  // operations whose addresses are used,
+	macs                                                  [][]byte // and the MACs of the addresses
 	ids                                                   map[Series]int
 	asks                                                  []Ask
-	accounts                                              []int64 // locked last, behind the outbox
+	accounts                                              []int64 // locked last, after the outbox
 }
 
-// Ask names a query.
+// Ask adds a query.
 func (l *Loader) Ask(a Ask) { l.asks = append(l.asks, a) }
 
-// IDs says that n ids of a series will be asked for.
+// IDs reserves n ids of a series.
 func (l *Loader) IDs(s Series, n int) {
 	if n > 0 {
 		if l.ids == nil {
@@ -589,7 +591,7 @@ func (l *Loader) load() error {
 	return nil
 }
 
-// want asks for rows that are not loaded yet, each once.
+// want adds an Ask for the rows that are not loaded yet, each once.
 func want[T any](asks []Ask, s *entities[T], keys []int64) []Ask {
 	var missing []int64
 	seen := make(map[int64]bool, len(keys))
@@ -605,7 +607,7 @@ func want[T any](asks []Ask, s *entities[T], keys []int64) []Ask {
 	return append(asks, s.ask(missing))
 }
 
-// stampOrNow is the database's time of an instant, now for the zero time.
+// stampOrNow returns the database's time of an instant, and now for the zero time.
 func (u *Unit) stampOrNow(at time.Time) int64 {
 	if at.IsZero() {
 		return u.now

@@ -92,14 +92,14 @@ func TestRun(t *testing.T) {
 		errs     []error
 		err      error
 	}{
-		"a request sees what those before it changed": {requests: []*Request{reason(1, "a"), reason(1, "b")}, want: "ab", errs: []error{nil, nil}},
-		"one that fails takes back what it changed":   {requests: []*Request{reason(1, "a"), reason(1, "b", fail), reason(1, "c")}, want: "ac", errs: []error{nil, refused, nil}},
-		"also what was saved meanwhile":               {requests: []*Request{reason(1, "a"), reason(1, "b", flush, fail), reason(1, "c")}, want: "ac", errs: []error{nil, refused, nil}},
-		"also by the last":                            {requests: []*Request{reason(1, "a"), reason(1, "b", flush, fail)}, want: "a", errs: []error{nil, refused}},
-		"a change after a save is saved":              {requests: []*Request{reason(1, "a", flush, func(u *Unit) error { return reason(1, "b").Do(u) })}, want: "ab", errs: []error{nil}},
-		"what it would have inserted is not":          {requests: []*Request{reason(1, "a", insert, fail)}, errs: []error{refused}},
-		"but what is inserted spoils the transaction": {requests: []*Request{reason(1, "a", insert, flush, fail)}, errs: []error{refused}, err: ErrSpoiled},
-		"not for those after it":                      {requests: []*Request{reason(1, "a", insert), reason(1, "b", flush, fail)}, want: "a", errs: []error{nil, refused}},
+		"a request sees what those before it changed":        {requests: []*Request{reason(1, "a"), reason(1, "b")}, want: "ab", errs: []error{nil, nil}},
+		"one that fails takes back what it changed":          {requests: []*Request{reason(1, "a"), reason(1, "b", fail), reason(1, "c")}, want: "ac", errs: []error{nil, refused, nil}},
+		"also what was saved meanwhile":                      {requests: []*Request{reason(1, "a"), reason(1, "b", flush, fail), reason(1, "c")}, want: "ac", errs: []error{nil, refused, nil}},
+		"also by the last":                                   {requests: []*Request{reason(1, "a"), reason(1, "b", flush, fail)}, want: "a", errs: []error{nil, refused}},
+		"a change after a save is saved":                     {requests: []*Request{reason(1, "a", flush, func(u *Unit) error { return reason(1, "b").Do(u) })}, want: "ab", errs: []error{nil}},
+		"what it would have inserted is not":                 {requests: []*Request{reason(1, "a", insert, fail)}, errs: []error{refused}},
+		"but after an insert the transaction is rolled back": {requests: []*Request{reason(1, "a", insert, flush, fail)}, errs: []error{refused}, err: ErrRollback},
+		"not for those after it":                             {requests: []*Request{reason(1, "a", insert), reason(1, "b", flush, fail)}, want: "a", errs: []error{nil, refused}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tx := &fakeTx{operations: map[int64]rows.Operation{1: {ID: 1, State: journal.Planned}}}
