@@ -17,6 +17,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/queue"
+	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/steps"
 )
 
@@ -123,7 +124,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		shops: make(map[journal.ShopKey]int64), facts: make(map[int64]facts),
 	}
 	j.texts.Of = steps.Query.Postgres
-	j.Journal, j.rowTexts = steps.New(database{j}, true, o.Planner), make(rowTexts)
+	j.Journal, j.rowTexts = steps.New(database{j}, true, o.Planner), rowTexts{make(rows.Statements)}
 	if j.bounds = o.bounds; j.bounds == (bounds{}) {
 		j.bounds = usual
 	}

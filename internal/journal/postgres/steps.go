@@ -37,7 +37,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 	err := j.bounded(ctx, func(ctx context.Context) error {
 		return pgx.BeginTxFunc(ctx, j.readers, atLevel, func(tx pgx.Tx) error {
 			errs[0] = nil
-			t := &stepTx{batch: newBatch(j, tx.Conn()), ctx: ctx, texts: make(rowTexts)}
+			t := &stepTx{batch: newBatch(j, tx.Conn()), ctx: ctx, texts: rowTexts{make(rows.Statements)}}
 			t.now = j.clock.micros()
 			if err := j.Run(t, []*steps.Request{r}, errs); err != nil || errs[0] != nil {
 				return cmp.Or(errs[0], err)
@@ -281,10 +281,10 @@ func (t *stepTx) Save(changes []steps.Change) error {
 		x := c.Table
 		if len(c.Insert) > 0 {
 			sortRows(x, c.Insert)
-			t.queue("inserting into "+x.Name, len(c.Insert), t.texts.insert(x), arrays(x, c.Insert, inserted(x)))
+			t.queue("inserting into "+x.Name, len(c.Insert), t.texts.insert(x), arrays(x, c.Insert, x.Inserted()))
 		}
 		if len(c.Update) > 0 {
-			list, columns := make([]any, len(c.Update)), keys(x)
+			list, columns := make([]any, len(c.Update)), x.Keys()
 			for i, u := range c.Update {
 				list[i] = u.Row
 				columns |= u.Columns
@@ -294,7 +294,7 @@ func (t *stepTx) Save(changes []steps.Change) error {
 		}
 		if len(c.Delete) > 0 {
 			sortRows(x, c.Delete)
-			t.queue("deleting from "+x.Name, len(c.Delete), t.texts.drop(x), arrays(x, c.Delete, keys(x)))
+			t.queue("deleting from "+x.Name, len(c.Delete), t.texts.drop(x), arrays(x, c.Delete, x.Keys()))
 		}
 	}
 	return nil
@@ -511,48 +511,12 @@ func (t *stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }
 
-// inserted and keys are masks of columns.
-func inserted(t *rows.Table) uint64 {
-	mask := uint64(0)
-	for i, c := range t.Columns {
-		if !c.Auto {
-			mask |= 1 << i
-		}
-	}
-	return mask
-}
-
-func keys(t *rows.Table) uint64 {
-	mask := uint64(0)
-	for i, c := range t.Columns {
-		if c.Key {
-			mask |= 1 << i
-		}
-	}
-	return mask
-}
-
 // rowTexts are the statements over many rows of a table at once.
-type rowTexts map[rowText]string
-
-type rowText struct {
-	table   *rows.Table
-	kind    byte
-	columns uint64
-}
-
-func (m rowTexts) made(k rowText, text func() string) string {
-	s, ok := m[k]
-	if !ok {
-		s = text()
-		m[k] = s
-	}
-	return s
-}
+type rowTexts struct{ rows.Statements }
 
 // find locks rows, in the order of their keys.
 func (m rowTexts) find(x *rows.Table) string {
-	return m.made(rowText{x, 'f', 0}, func() string {
+	return m.Made(rows.Statement{Table: x, Does: 'f'}, func() string {
 		key := x.Columns[0].Name
 		return "SELECT " + strings.Join(x.Names(), ", ") + " FROM " + x.Name + " WHERE " + key + " = ANY($1) ORDER BY " + key + " FOR NO KEY UPDATE"
 	})
@@ -589,8 +553,8 @@ func unnested(x *rows.Table, mask uint64) (from string, columns []string) {
 }
 
 func (m rowTexts) insert(x *rows.Table) string {
-	return m.made(rowText{x, 'i', 0}, func() string {
-		from, columns := unnested(x, inserted(x))
+	return m.Made(rows.Statement{Table: x, Does: 'i'}, func() string {
+		from, columns := unnested(x, x.Inserted())
 		var to, values []string
 		for i, c := range x.Columns {
 			if columns[i] != "" {
@@ -602,7 +566,7 @@ func (m rowTexts) insert(x *rows.Table) string {
 }
 
 func (m rowTexts) update(x *rows.Table, mask uint64) string {
-	return m.made(rowText{x, 'u', mask}, func() string {
+	return m.Made(rows.Statement{Table: x, Does: 'u', Columns: mask}, func() string {
 		from, columns := unnested(x, mask)
 		var to []string
 		for i, c := range x.Columns {
@@ -615,8 +579,8 @@ func (m rowTexts) update(x *rows.Table, mask uint64) string {
 }
 
 func (m rowTexts) drop(x *rows.Table) string {
-	return m.made(rowText{x, 'd', 0}, func() string {
-		from, _ := unnested(x, keys(x))
+	return m.Made(rows.Statement{Table: x, Does: 'd'}, func() string {
+		from, _ := unnested(x, x.Keys())
 		return "DELETE FROM " + x.Name + " USING " + from + " WHERE " + sameKeys(x)
 	})
 }

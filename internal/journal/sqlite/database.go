@@ -12,6 +12,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/schema"
 	"invoicebox-worker/internal/journal/steps"
 )
@@ -41,7 +42,7 @@ func (j *Journal) openHeld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.writer = &writer{conn: c, rowTexts: make(rowTexts), rows: newRowCache()}
+	j.writer = &writer{conn: c, rowTexts: rowTexts{make(rows.Statements)}, rows: newRowCache()}
 	j.writer.tx.j, j.writer.tx.shops = j, make(map[int64]journal.ShopKey)
 	if err := ownFile(c); err != nil {
 		return err

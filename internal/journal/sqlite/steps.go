@@ -35,7 +35,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 		t := &tx{j: j}
 		t.reset(c, j.clock.micros())
 		errs := make([]error, 1)
-		if err := j.Run(stepTx{t, make(rowTexts)}, []*steps.Request{r}, errs); err != nil && errs[0] == nil {
+		if err := j.Run(stepTx{t, rowTexts{make(rows.Statements)}}, []*steps.Request{r}, errs); err != nil && errs[0] == nil {
 			return err
 		}
 		return errs[0]
@@ -237,7 +237,7 @@ const manyRows = 8
 func (t stepTx) insert(table *rows.Table, list []any) error {
 	masks := make([]uint64, len(list))
 	for i, r := range list {
-		masks[i] = inserted(table) &^ table.Zero(r)
+		masks[i] = table.Inserted() &^ table.Zero(r)
 	}
 	for i := 0; i < len(list); {
 		n := 1
@@ -466,38 +466,12 @@ func (t stepTx) saved(was, is any) error {
 	return nil
 }
 
-// inserted is the mask of the columns that an insert has values for.
-func inserted(t *rows.Table) uint64 {
-	mask := uint64(0)
-	for i, c := range t.Columns {
-		if !c.Auto {
-			mask |= 1 << i
-		}
-	}
-	return mask
-}
-
 // rowTexts are the statements over rows by their keys. Arguments are the columns of
 // the mask, in the order of the table.
-type rowTexts map[rowText]string
-
-type rowText struct {
-	table   *rows.Table
-	kind    byte
-	columns uint64
-}
-
-func (m rowTexts) made(k rowText, text func() string) string {
-	s, ok := m[k]
-	if !ok {
-		s = text()
-		m[k] = s
-	}
-	return s
-}
+type rowTexts struct{ rows.Statements }
 
 func (m rowTexts) find(t *rows.Table) string {
-	return m.made(rowText{t, 'f', 0}, func() string {
+	return m.Made(rows.Statement{Table: t, Does: 'f'}, func() string {
 		return "SELECT " + strings.Join(t.Names(), ", ") + " FROM " + t.Name + " WHERE " + t.Columns[0].Name + " = ?"
 	})
 }
@@ -505,7 +479,7 @@ func (m rowTexts) find(t *rows.Table) string {
 // insert has a place for each column of the mask, in each of n rows. The others are
 // written as what they are, zero: binding them costs more.
 func (m rowTexts) insert(t *rows.Table, columns uint64, n int) string {
-	return m.made(rowText{t, 'i' + byte(n), columns}, func() string {
+	return m.Made(rows.Statement{Table: t, Does: 'i', Columns: columns, Rows: n}, func() string {
 		var names, values []string
 		for i, c := range t.Columns {
 			if c.Auto {
@@ -528,7 +502,7 @@ func (m rowTexts) insert(t *rows.Table, columns uint64, n int) string {
 }
 
 func (m rowTexts) update(t *rows.Table, columns uint64) string {
-	return m.made(rowText{t, 'u', columns}, func() string {
+	return m.Made(rows.Statement{Table: t, Does: 'u', Columns: columns}, func() string {
 		var to []string
 		for i, c := range t.Columns {
 			if columns&(1<<i) != 0 && !c.Key {
@@ -550,5 +524,5 @@ func whereKeys(t *rows.Table) string {
 }
 
 func (m rowTexts) drop(t *rows.Table) string {
-	return m.made(rowText{t, 'd', 0}, func() string { return "DELETE FROM " + t.Name + whereKeys(t) })
+	return m.Made(rows.Statement{Table: t, Does: 'd'}, func() string { return "DELETE FROM " + t.Name + whereKeys(t) })
 }
