@@ -16,7 +16,7 @@ const (
 	accountGates  Query = "SELECT id, name, partner_id, gate, gate_reason, gate_until, gate_count, gate_since FROM account ORDER BY name"
 )
 
-// EnsureAccount makes an account known, or makes sure that it is the same.
+// EnsureAccount inserts an account, or checks that its partner id is the same.
 func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) error {
 	if name == "" || partnerID == "" {
 		return fmt.Errorf("journal: an account needs a name and a partner id")
@@ -38,7 +38,7 @@ func (u *Unit) ensureAccount(name, partnerID string) error {
 			return err
 		}
 		if a == nil {
-			return u.fail(fmt.Errorf("journal: account %q was inserted and is not there", name))
+			return u.fail(fmt.Errorf("journal: account %q was not found after it was inserted", name))
 		}
 	}
 	u.tx.KeepAccount(a.ID, name)
@@ -64,7 +64,7 @@ func (u *Unit) accountID(name string) (int64, error) {
 	return a.ID, nil
 }
 
-// account names the row of an account that is known.
+// account loads the row of an account whose id is cached.
 func (l *Loader) account(name string) {
 	if id, ok := l.u.tx.AccountID(name); ok {
 		l.accounts = append(l.accounts, id)
@@ -99,7 +99,7 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, w
 	})
 }
 
-// TakeTrial puts the end of a gate off.
+// TakeTrial postpones the end of a gate, so that only the caller makes the trial call.
 func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
 	return j.onAccount(ctx, account, func(u *Unit, a *rows.Account) error {
 		if !sameGate(a, was) || a.GateUntil > u.now && !u.same(was.Until, a.GateUntil) {
@@ -116,7 +116,7 @@ func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gat
 	})
 }
 
-// onAccount has a step made that changes the row of an account.
+// onAccount runs a step that changes the row of an account.
 func (j *Journal) onAccount(ctx context.Context, name string, do func(*Unit, *rows.Account) error) error {
 	return j.db.Write(ctx, &Request{
 		Load: func(l *Loader) { l.account(name) },
@@ -134,19 +134,19 @@ func (j *Journal) onAccount(ctx context.Context, name string, do func(*Unit, *ro
 	})
 }
 
-// sameGate tells whether an account's gate has a state and a reason.
+// sameGate reports whether an account's gate has the state and the reason of g.
 func sameGate(a *rows.Account, g journal.Gate) bool {
 	return a.Gate == stored.GateNumber(g.State) && a.GateReason == g.Reason
 }
 
-// same tells whether an instant of a gate is the one that the database has: it may
-// have been translated from one clock to another meanwhile.
+// same reports whether an instant of a gate is the one in the database. It may have
+// been translated from one clock to another since.
 func (u *Unit) same(at time.Time, stamp int64) bool {
 	off := u.clock.Stamp(at) - stamp
 	return -stored.SameEnd < off && off < stored.SameEnd
 }
 
-// setGate replaces an account's gate, and counts for how long it is not open.
+// setGate replaces an account's gate, and adds up for how long it was not open.
 func (u *Unit) setGate(a *rows.Account, g journal.Gate) error {
 	state := stored.GateNumber(g.State)
 	if state == 0 {

@@ -13,15 +13,15 @@ const (
 	lastSent Query = `SELECT started, ended IS NULL AND deadline > $5 AS open FROM attempt /*+ INDEXED BY attempt_address */
 		WHERE account = $1 AND mac = $2 AND started > $3 AND operation <> $4 AND not_sent = 0 AND NOT (outcome = ANY($6))
 		ORDER BY started DESC LIMIT 1`
-	// lastTried is for databases that take lists of bytes: it finds the newest attempt
-	// to each address, whatever came of it.
+	// lastTried is for databases that accept lists of bytes: it finds the newest
+	// attempt at each address, whatever its outcome.
 	lastTried Query = `SELECT x.operation, a.started FROM unnest($1::bigint[], $2::bytea[]) AS x(operation, mac) JOIN operation o ON o.id = x.operation
 		CROSS JOIN LATERAL (SELECT started FROM attempt WHERE account = o.account AND mac = x.mac AND operation <> o.id AND not_sent = 0 ORDER BY started DESC LIMIT 1) a
 -- sqlite:
 `
 )
 
-// address says that an attempt of an operation has to keep to a rule.
+// address names the address rule that applies to an attempt of an operation.
 func (l *Loader) address(operation int64, rule *journal.AddressRule) {
 	if rule == nil {
 		return
@@ -43,8 +43,8 @@ func (u *Unit) askTried(operations []int64, macs [][]byte) Ask {
 	}}
 }
 
-// checkCoolDown refuses an attempt while the cool-down of its address lasts. On
-// PostgreSQL the lock of the account's ledger keeps attempts of other replicas out.
+// checkCoolDown refuses an attempt during the cool-down of its address. On PostgreSQL
+// the lock of the account's ledger blocks attempts of other replicas.
 func (u *Unit) checkCoolDown(o *rows.Operation, rule *journal.AddressRule) error {
 	if len(rule.MACs) == 0 {
 		return errors.New("journal: an address without a look-up MAC")
@@ -73,7 +73,7 @@ func (u *Unit) checkCoolDown(o *rows.Operation, rule *journal.AddressRule) error
 	return &last
 }
 
-// begunTo tells whether an attempt to the address was begun in this transaction.
+// begunTo reports whether an attempt at the address began in this transaction.
 func (u *Unit) begunTo(o *rows.Operation, rule *journal.AddressRule) bool {
 	return slices.ContainsFunc(u.attempts.touched, func(e *entity[rows.Attempt]) bool {
 		a := &e.row

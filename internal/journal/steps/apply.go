@@ -13,11 +13,11 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// Apply makes a transition. The caller goes on holding the operation after it
-// until somebody claims it: until Due, where that lies ahead.
+// Apply makes a transition. Afterwards the caller still holds the operation until it
+// is claimed again, which is possible from Due on.
 //
-// A transition from a state beside the lane into one that holds it ends as
-// Queued where the lane is another's by now.
+// A transition from a state beside the lane into one that holds it becomes Queued if
+// another operation holds the lane by then.
 func (j *Journal) Apply(ctx context.Context, tr journal.Transition) error {
 	switch tr.To {
 	case journal.Planned, journal.Waiting, journal.Received, journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded:
@@ -31,7 +31,7 @@ func (j *Journal) Apply(ctx context.Context, tr journal.Transition) error {
 	})
 }
 
-// transition names what a transition looks at.
+// transition names the rows that a transition needs.
 func (l *Loader) transition(tr *journal.Transition) {
 	l.operations = append(l.operations, tr.Ref.Operation)
 	if tr.Attempt != 0 && tr.End != nil {
@@ -65,7 +65,7 @@ func (l *Loader) transition(tr *journal.Transition) {
 	}
 }
 
-// merged adds what is not in a list yet.
+// merged appends those of more that are not in list.
 func merged(list, more []string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {
@@ -113,7 +113,7 @@ func (u *Unit) apply(tr *journal.Transition) error {
 	return nil
 }
 
-// target is the state that a transition leads to.
+// target returns the state that a transition leads to.
 func (u *Unit) target(o *rows.Operation, tr *journal.Transition) (journal.State, error) {
 	to := tr.To
 	switch {
@@ -122,7 +122,7 @@ func (u *Unit) target(o *rows.Operation, tr *journal.Transition) (journal.State,
 		if err != nil {
 			return 0, err
 		}
-		if queued { // whoever is next is planned when the lane is given up
+		if queued { // the next operation is planned when the lane is released
 			to = journal.Queued
 		}
 	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
@@ -137,9 +137,9 @@ func (u *Unit) target(o *rows.Operation, tr *journal.Transition) (journal.State,
 	return to, nil
 }
 
-// move writes the state, and what a transition says of its operation.
+// move sets the state and the columns that a transition changes.
 func (u *Unit) move(o *rows.Operation, tr *journal.Transition, to journal.State) {
-	// What nobody knows is in doubt, whatever the caller said.
+	// An unknown outcome is in doubt, whatever the caller set.
 	o.Doubt = o.Doubt || tr.Doubt || to == journal.Unknown || tr.Probe
 	o.Late = o.Late && (to.Open() || !tr.Compared)
 	o.Reason = tr.Reason
@@ -173,7 +173,7 @@ type number struct {
 	N int64 `db:"n"`
 }
 
-// byHand writes what is special to acts of people, after the move.
+// byHand makes the changes of operator actions, after the move.
 func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
 	if tr.Intent != nil {
 		if err := u.endIntent(*tr.Intent); err != nil {
@@ -201,8 +201,8 @@ func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
 	if err != nil {
 		return fmt.Errorf("journal: a receipt that is not sealed: %w", err)
 	}
-	// Of the same series as attempts: it stands in their order, and no attempt
-	// will have its number.
+	// The id is from the series of attempts: it has a place in their order, and no
+	// attempt has the same id.
 	id, err := u.next(AttemptIDs)
 	if err != nil {
 		return err
@@ -212,8 +212,8 @@ func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
 	return nil
 }
 
-// siblings finds, for operations that are about to succeed, those of their shop and
-// kind that may have become pointless by it.
+// siblings finds, for operations that are about to succeed, the others of their shop
+// and kind that this may supersede.
 const siblings Query = `SELECT o.id AS operation, x.id FROM operation o CROSS JOIN operation x /*+ INDEXED BY operation_doubt */
 		WHERE o.id = ANY($1) AND x.shop = o.shop AND x.kind = o.kind AND x.doubt = 1 AND x.id <> o.id UNION ALL
 	SELECT o.id, x.id FROM operation o CROSS JOIN operation x /*+ INDEXED BY operation_attention */
@@ -231,8 +231,8 @@ func (u *Unit) askSiblings(operations []int64, unsent []string) Ask {
 	}}
 }
 
-// supersedeOlder ends those that nothing was sent for, and those in doubt that this
-// operation stands for.
+// supersedeOlder supersedes the siblings for which nothing was sent, and those in
+// doubt whose outcome this operation settles.
 func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) error {
 	if _, ok := u.siblings[o.ID]; !ok {
 		u.lazy++
@@ -244,7 +244,7 @@ func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) error {
 		}
 	}
 	ids := u.siblings[o.ID]
-	// Requests before this one may have changed others since.
+	// Earlier requests of the transaction may have changed others since.
 	for _, e := range u.operations.touched {
 		if x := &e.row; e.exists && x.Shop == o.Shop && x.Kind == o.Kind && x.ID != o.ID && !slices.Contains(ids, x.ID) {
 			ids = append(ids, x.ID)
@@ -266,8 +266,8 @@ func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) error {
 	return nil
 }
 
-// remember brings the shop's row up to date: its credential, its last invitation,
-// its current activation, and its events.
+// remember updates the shop's row: its credential, its last invitation, its current
+// activation, and its events.
 func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 	if len(tr.Publish) == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
 		return nil
@@ -305,7 +305,7 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 	}
 	if t := tr.Active; t != nil {
 		if o.Version == 0 {
-			return fmt.Errorf("journal: operation %d has stored no credential to be made current", o.ID)
+			return fmt.Errorf("journal: operation %d has not stored a credential that could become current", o.ID)
 		}
 		if o.Version < active {
 			return journal.ErrOlderVersion
@@ -318,12 +318,12 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 	return u.emit(s, o.ID, tr.Publish)
 }
 
-// eventTimes finds when the events were that began the runs of operations.
+// eventTimes finds the times of the events that began the runs of operations.
 const eventTimes Query = "SELECT o.id, e.event_time AS n FROM operation o JOIN event e ON e.id = o.event WHERE o.id = ANY($1)"
 
 func (u *Unit) askEventTimes(operations []int64) Ask {
 	for _, id := range operations {
-		u.times[id] = 0 // where the event was forgotten
+		u.times[id] = 0 // if the event was pruned
 	}
 	return Ask{Query: eventTimes, Args: []any{operations}, Each: func(_ []string, values []any) error {
 		id, _ := values[0].(int64)
@@ -332,8 +332,8 @@ func (u *Unit) askEventTimes(operations []int64) Ask {
 	}}
 }
 
-// eventTime is the time of the event that began an operation's run, 0 where that
-// was forgotten.
+// eventTime returns the time of the event that began an operation's run, 0 if the
+// event was pruned.
 func (u *Unit) eventTime(operation int64) (int64, error) {
 	if _, ok := u.times[operation]; !ok {
 		u.lazy++
@@ -384,7 +384,7 @@ type merchantKey struct{ account, merchant string }
 
 const (
 	merchantOwner Query = "SELECT s.id FROM account a JOIN shop s ON s.account = a.id WHERE a.name = $1 AND s.merchant_id = $2"
-	// merchantOwners is for databases that take lists of texts.
+	// merchantOwners is for databases that accept lists of texts.
 	merchantOwners Query = `SELECT x.account, x.merchant, s.id FROM unnest($1::text[], $2::text[]) AS x(account, merchant) JOIN account a ON a.name = x.account
 		CROSS JOIN LATERAL (SELECT id FROM shop WHERE account = a.id AND merchant_id = x.merchant OFFSET 0) s
 -- sqlite:
@@ -406,13 +406,13 @@ func (u *Unit) askMerchants(keys []merchantKey) Ask {
 	}}
 }
 
-// merchantOwner finds the shop that has a merchant id, 0 for none. A shop that got it
-// in this transaction is not seen; the unique index refuses the second one.
+// merchantOwner finds the shop that has a merchant id, 0 for none. It does not see a
+// shop that got the id in this transaction; the unique index rejects a second one.
 func (u *Unit) merchantOwner(k merchantKey) (int64, error) {
 	if owner, ok := u.owners[k]; ok {
 		return owner, nil
 	}
-	// No need to save what has changed so far, see above.
+	// The query does not need the changes so far, see above.
 	if err := u.tx.Load([]Ask{{Query: merchantOwner, Args: []any{k.account, k.merchant}, Each: func(_ []string, values []any) error {
 		u.owners[k], _ = values[0].(int64)
 		return nil
@@ -422,8 +422,8 @@ func (u *Unit) merchantOwner(k merchantKey) (int64, error) {
 	return u.owners[k], nil
 }
 
-// versionTaken tells whether a shop has a credential of this version. One above all
-// that the shop has had is free.
+// versionTaken reports whether a shop has a credential of this version. A version
+// above the shop's newest is free.
 func (u *Unit) versionTaken(s *rows.Shop, version int64) (bool, error) {
 	if version > s.Version {
 		return false, nil

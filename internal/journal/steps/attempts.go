@@ -9,18 +9,17 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// LookBack is how far back by its start an opening looks for attempts that still
-// count, over and above one window. Attempts that can count for longer are marked
-// as slow and found by an index.
+// LookBack is how much longer than one window ago an attempt can have started that an
+// opening finds by its start. Attempts that can count for longer are marked as slow
+// and found by an index.
 const LookBack = 5 * time.Minute
 
-// grace is how long the lease of an operation in sending outlives the request's
-// deadline, for the answer to be written.
+// grace is how long the lease of a sending operation lasts after the request's
+// deadline, so that the response can be saved.
 const grace = 5 * time.Second
 
-// Send makes an attempt durable and takes its permits. Its times are counted from
-// the call. The lease is prolonged where it would end before the answer can be
-// written.
+// Send inserts an attempt and takes its permits. The durations are counted from the
+// call. The lease is extended if it would end before the response can be saved.
 func (j *Journal) Send(ctx context.Context, s journal.Send) (journal.AttemptID, error) {
 	if err := checkTimes(s.SendBy, s.Deadline); err != nil {
 		return 0, err
@@ -70,8 +69,8 @@ func (u *Unit) beginAttempt(s *journal.Send) (journal.AttemptID, error) {
 	return journal.AttemptID(begun.ID), nil
 }
 
-// addAttempt makes an attempt that begins now. Nothing is changed where it lacks a
-// permit.
+// addAttempt inserts an attempt that begins now. It changes nothing if a permit is
+// missing.
 func (u *Unit) addAttempt(a rows.Attempt, sendBy, deadline time.Duration, ps []journal.Permit) (*rows.Attempt, error) {
 	id, err := u.next(AttemptIDs)
 	if err != nil {
@@ -110,10 +109,9 @@ func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.Atte
 	})
 }
 
-// EndCheck says what became of a check, or of an attempt whose operation went on
-// without it. A second end changes nothing. What follows for the operation is a
-// request of its own, because only the attempt's row tells which shop has to be
-// locked for it.
+// EndCheck saves the end of a check, or of an attempt whose operation has continued
+// without it. A second end changes nothing. The operation is updated by a second
+// request, because the shop to lock is known only from the attempt's row.
 func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
 	operation, err := ask(ctx, j, &Request{
 		Load: func(l *Loader) { l.attempts = append(l.attempts, int64(id)) },
@@ -140,8 +138,8 @@ func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journa
 	})
 }
 
-// endAttempt writes the end of an attempt and gives the permits back by it. The
-// first end holds.
+// endAttempt saves the end of an attempt and returns its permits. Only the first end
+// counts.
 func (u *Unit) endAttempt(id journal.AttemptID, end journal.AttemptEnd) (*rows.Attempt, error) {
 	a, err := u.attempts.get(u, int64(id))
 	if err != nil {
@@ -175,13 +173,13 @@ func (u *Unit) endAttempt(id journal.AttemptID, end journal.AttemptEnd) (*rows.A
 	return a, nil
 }
 
-// unanswered finds the requests of an operation that may still be on their way.
+// unanswered finds the requests of an operation that may still be in flight.
 const unanswered Query = `SELECT a.id, a.deadline, a.slack, a.ended FROM attempt a
 	WHERE a.operation = $1 AND a.answered = 0 AND a.not_sent = 0 AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = a.id)`
 
-// lingering is until when a request of the operation that has no answer may be on
-// its way; now at the earliest. Whoever sent it may live, whatever became of its
-// lease: where no end is known, its deadline and the slack have to pass.
+// lingering returns until when a request of the operation without a response may be
+// in flight; now at the earliest. The worker that sent it may be running even if its
+// lease has ended, so without a known end the deadline and the slack have to pass.
 func (u *Unit) lingering(operation int64) (int64, error) {
 	until := u.now
 	opening, opened := u.tx.Opened()
@@ -204,8 +202,8 @@ func (u *Unit) lingering(operation int64) (int64, error) {
 	return until, err
 }
 
-// noLonger lets an operation that waits for the end of another of its requests go
-// on when that came.
+// noLonger makes an operation due that waited for another of its requests, once that
+// has ended.
 func (u *Unit) noLonger(o *rows.Operation) error {
 	if o.State != journal.Received || o.Stage != int64(journal.Settle) || o.LeaseHeld {
 		return nil

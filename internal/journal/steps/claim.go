@@ -18,7 +18,7 @@ const operationColumns = `id, account, shop, kind, state, stage, due_at, lane, c
 	restored, closed, planned, changed, last_attempt, receipt, received, version, stored_at, verified, reason, owner`
 
 const (
-	// A claim takes what no other replica is looking at.
+	// A claim skips the rows that other replicas have locked.
 	dueOperations Query = `SELECT ` + operationColumns + ` FROM operation /*+ INDEXED BY operation_due */
 		WHERE account = $1 AND kind = $2 AND stage = $3 AND due_at <= $4 ORDER BY due_at, id LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED`
 	overdueLeases Query = `SELECT ` + operationColumns + ` FROM operation /*+ INDEXED BY operation_due */
@@ -31,13 +31,13 @@ const (
 		ORDER BY a.id, k.kind, g.stage`
 )
 
-// Claim takes due operations, the longest due first.
+// Claim claims due operations, the longest due first.
 func (j *Journal) Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
 	if r.Limit <= 0 {
 		return nil, nil
 	}
 	if r.Lease <= 0 || r.Kind != journal.Invite && r.Kind != journal.Activate || r.Stage != journal.Call && r.Stage != journal.Settle {
-		return nil, fmt.Errorf("journal: claim of kind %d in stage %d for %v makes no sense", r.Kind, r.Stage, r.Lease)
+		return nil, fmt.Errorf("journal: invalid claim of kind %d in stage %d for %v", r.Kind, r.Stage, r.Lease)
 	}
 	if r.Stage == journal.Call {
 		if err := j.db.MayBegin(); err != nil {
@@ -83,7 +83,7 @@ func (u *Unit) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
 	return got, nil
 }
 
-// ReleaseExpiredLeases ends the leases that have run out, and those of replicas that are gone.
+// ReleaseExpiredLeases ends the leases that have expired, and those of replicas that are gone.
 func (j *Journal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error) {
 	if err := j.db.EndLeasesOfDead(ctx); err != nil {
 		return 0, 0, err
@@ -99,7 +99,8 @@ func (j *Journal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown in
 
 type expired struct{ planned, unknown int }
 
-// expire tells how many operations became planned and unknown.
+// expire ends expired leases and returns how many operations became planned and
+// unknown.
 func (u *Unit) expire() (n expired, err error) {
 	var accounts []int64
 	if err := each(u, accountIDs, nil, func(r *idRow) error {
@@ -134,7 +135,7 @@ type dueHead struct {
 	DueAt int64         `db:"due_at"`
 }
 
-// Due looks at the head of every queue: a few index seeks an account.
+// Due reads the head of every queue: a few index lookups for each account.
 func (j *Journal) Due(ctx context.Context) (due []journal.Due, err error) {
 	err = read(ctx, j, dueHeads, nil, func(h *dueHead) error {
 		if h.DueAt != 0 {
@@ -154,10 +155,11 @@ const (
 		FROM operation o CROSS JOIN operation_body b CROSS JOIN shop s CROSS JOIN account c
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body x ON x.id = s.active_operation
 		WHERE o.id = ANY($1) AND b.id = o.id AND s.id = o.shop AND c.id = o.account`
-	// Others of its kind wait behind an operation that is to be probed.
+	// newerQueued finds operations to be probed behind which others of their kind wait.
 	newerQueued Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.unknowns > 0
 		AND EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane = $2 AND p.kind = o.kind)`
-	// A response that is there holds the lane or is beside it: Received, Stored.
+	// activatingShops finds invitations whose shop has an activation with a response.
+	// That activation holds the lane (Received) or is beside it (Stored).
 	activatingShops Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.kind = $2 AND o.state = $3
 		AND EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane IN (1, 3) AND p.kind = $4 AND p.state IN ($5, $6) AND p.id <> o.id)`
 	responsesKept Query = `SELECT r.operation AS id, r.attempt, r.answer, r.at, r.sealed_for, b.uuid
@@ -165,7 +167,8 @@ const (
 	currentResponses Query = `SELECT o.id, r.attempt, r.answer, r.at, r.sealed_for, b.uuid
 		FROM operation o CROSS JOIN shop s CROSS JOIN operation a CROSS JOIN receipt r CROSS JOIN operation_body b
 		WHERE o.id = ANY($1) AND s.id = o.shop AND a.id = s.active_operation AND r.attempt = a.receipt AND b.id = r.operation`
-	// Those that the operations stored, and the current ones of their shops.
+	// credentialsStored finds the credentials that the operations stored, and the
+	// current ones of their shops.
 	credentialsStored Query = `SELECT o.id, c.version, c.reference, c.merchant_id, c.secret, c.created
 		FROM operation o CROSS JOIN shop s CROSS JOIN credential c
 		WHERE o.id = ANY($1) AND s.id = o.shop AND c.shop = o.shop AND c.version IN (o.version, s.active_version) ORDER BY c.version`
@@ -174,7 +177,7 @@ const (
 	lastAttempts Query = `SELECT o.id, t.number, t.ended, t.deadline FROM operation o CROSS JOIN attempt t WHERE o.id = ANY($1) AND t.id = o.last_attempt`
 )
 
-// A detail is an operation with what is told of it.
+// A detail is an operation with the rows that describe it to a caller.
 type detail struct {
 	rows.Operation
 	UUID          []byte `db:"uuid"`
@@ -204,11 +207,11 @@ type detail struct {
 	attempt           *attemptRow // the last
 }
 
-// asked says what else is asked of operations.
+// asked selects the optional queries about operations.
 type asked struct {
 	newer, activating bool
-	settling          bool // what the stage Settle asks for
-	comparing         bool // what late responses are compared with
+	settling          bool // the rows for the stage Settle
+	comparing         bool // the responses that late ones are compared with
 	current           bool // the shop's current credentials
 }
 
@@ -234,8 +237,8 @@ type attemptRow struct {
 	Deadline int64 `db:"deadline"`
 }
 
-// describe reads operations as they stand by now, in the order of ids, leaving out
-// those that are not there. What is known of all of them is asked for at once.
+// describe reads operations as they are in this transaction, in the order of ids. It
+// skips those that do not exist. One round trip loads the rows of all of them.
 func (u *Unit) describe(ids []int64, asked asked) ([]*detail, error) {
 	if err := u.flush(); err != nil {
 		return nil, err
@@ -287,7 +290,7 @@ func (d *detail) shopKey() journal.ShopKey {
 	return journal.ShopKey{Account: d.AccountName, Shop: d.ShopName}
 }
 
-// claimed tells of an operation what its holder has to know.
+// claimed returns what the holder of an operation needs.
 func (u *Unit) claimed(d *detail) journal.ClaimedOperation {
 	o := journal.ClaimedOperation{
 		Ref:  journal.ClaimRef{Operation: d.ID, Claim: d.Claim},
@@ -313,7 +316,7 @@ func (u *Unit) claimed(d *detail) journal.ClaimedOperation {
 	return o
 }
 
-// settling adds what the settling of an operation needs to know.
+// settling adds what the holder needs to settle the operation.
 func (u *Unit) settling(o *journal.ClaimedOperation, d *detail) {
 	var late []journal.StoredReceipt
 	for i := range d.responses {
@@ -324,7 +327,7 @@ func (u *Unit) settling(o *journal.ClaimedOperation, d *detail) {
 		}
 	}
 	if !o.State.Open() {
-		// What a late response is compared with.
+		// A late response is compared with these.
 		o.Late, o.Stored = late, d.credentials
 		if o.Receipt != nil {
 			o.Known = append(o.Known, *o.Receipt)
@@ -343,7 +346,7 @@ func (u *Unit) settling(o *journal.ClaimedOperation, d *detail) {
 	}
 }
 
-// credential is the one with a version, nil where it is not there.
+// credential returns the one with a version, nil if there is none.
 func (d *detail) credential(version int64) *journal.Credential {
 	for i := range d.credentials {
 		if c := &d.credentials[i]; c.Version == version {
@@ -353,10 +356,10 @@ func (d *detail) credential(version int64) *journal.Credential {
 	return nil
 }
 
-// closedAt is when nothing of the last attempt could leave its worker any more. One
-// that has no end may still be with a worker that only lost the database. Earlier
-// processes cannot send where one holds the database, and their times may be those of
-// a clock that was set since.
+// closedAt returns since when no worker can send the last attempt any more. An attempt
+// without an end may still be in a worker that has only lost the database. If only
+// one process can hold the database, earlier ones cannot send, and their times may be
+// those of a clock that was set since.
 func (u *Unit) closedAt(d *detail) int64 {
 	first, opened := u.tx.Opened()
 	switch {

@@ -14,7 +14,8 @@ import (
 const (
 	// lettersKept counts the dead letters that keep their record.
 	lettersKept Query = `SELECT count(*), coalesce(sum(octet_length(record)), 0)::bigint FROM dead_letter /*+ INDEXED BY dead_letter_kept */ WHERE record IS NOT NULL`
-	// letterAnnounced finds the published event of a dead letter that is read again.
+	// letterAnnounced finds the published event of a dead letter that a recovery
+	// replays.
 	letterAnnounced Query = "SELECT outbox AS id FROM announced WHERE event = $1"
 
 	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record,
@@ -24,16 +25,16 @@ const (
 	shopLettersRead Query = letterColumns + "l.account IN ($1, '') AND (l.shop = $2 OR l.shop = '' AND l.message_key = $2) ORDER BY l.id DESC LIMIT $3"
 )
 
-// keptLetters is how many dead letters keep their record, where one process holds
-// the journal. They are counted when that is first needed, and again after some were
-// forgotten.
+// keptLetters counts the dead letters that keep their record, if only one process
+// holds the journal. They are counted at the first use, and again after some were
+// pruned.
 type keptLetters struct {
 	journal.LetterBounds
 	counted bool
 }
 
-// RecountLetters is for a database that has forgotten dead letters, or has taken a
-// transaction back.
+// RecountLetters makes the next use count again: a database calls it after it has
+// pruned dead letters or rolled a transaction back.
 func (j *Journal) RecountLetters() { j.kept = keptLetters{} }
 
 func (u *Unit) askKept() Ask {
@@ -45,9 +46,9 @@ func (u *Unit) askKept() Ask {
 	}}
 }
 
-// keptLetters counts those that keep their record, this transaction's included. Of
-// other replicas' those are not counted that are taken in at the same moment: the
-// bounds can be passed by them.
+// keptLetters counts those that keep their record, including this transaction's. It
+// does not count those that other replicas insert at the same moment, so the bounds
+// can be exceeded by that number.
 func (u *Unit) keptLetters() (*journal.LetterBounds, error) {
 	if u.intake.kept != nil {
 		return u.intake.kept, nil
@@ -67,8 +68,7 @@ func (u *Unit) keptLetters() (*journal.LetterBounds, error) {
 	return u.intake.kept, nil
 }
 
-// keepLetters keeps dead letters, with their records as far as the batch's bounds
-// allow.
+// keepLetters inserts dead letters, with their records within the batch's bounds.
 func (in *ingestion) keepLetters(letters []journal.DeadLetter) error {
 	if len(letters) == 0 {
 		return nil
@@ -91,14 +91,14 @@ func (in *ingestion) keepLetters(letters []journal.DeadLetter) error {
 	return nil
 }
 
-// keepLetter keeps a dead letter and queues the event that tells of it.
+// keepLetter inserts a dead letter and queues the event that reports it.
 func (in *ingestion) keepLetter(l *journal.DeadLetter) error {
 	row := rows.DeadLetter{Topic: in.topic, Part: int64(in.batch.Partition), RecordOffset: l.Offset, Received: in.now, Size: int64(l.Size), EventID: l.EventID,
 		Reason: l.Reason, Place: l.Where, Digest: l.Digest, Record: l.Sealed, Account: l.Shop.Account, Shop: l.Shop.Shop, MessageKey: l.Key}
 	if l.Sealed != nil {
 		key, err := keyset.SealingKey(l.Sealed)
 		if err != nil {
-			return fmt.Errorf("a dead letter that is not sealed: %w", err)
+			return fmt.Errorf("dead letter is not sealed: %w", err)
 		}
 		row.RecordKey = int64(key)
 	}
@@ -118,8 +118,8 @@ func (in *ingestion) keepLetter(l *journal.DeadLetter) error {
 	return nil
 }
 
-// announced finds the published event of a dead letter that a recovery reads again,
-// 0 for none.
+// announced finds the published event of a dead letter that a recovery replays, 0 for
+// none.
 func (u *Unit) announced(event uuid.UUID) (int64, error) {
 	if u.j.recovery.Load() == nil {
 		return 0, nil
@@ -162,7 +162,7 @@ func (r *letterRow) record() journal.DeadLetterRecord {
 	return l
 }
 
-// DeadLetters lists dead letters, the newest first; before 0 begins there.
+// DeadLetters lists dead letters with ids below before, the newest first; 0 lists from the newest.
 func (j *Journal) DeadLetters(ctx context.Context, before int64, limit int) ([]journal.DeadLetterRecord, error) {
 	return list(ctx, j, lettersRead, []any{before, bounded(limit)}, (*letterRow).record)
 }

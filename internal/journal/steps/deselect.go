@@ -5,17 +5,18 @@ import (
 	"invoicebox-worker/internal/journal/stored"
 )
 
-// reasonDeselected is the reason of operations that another provider ended.
+// reasonDeselected is the reason of invitations that were canceled because the shop
+// chose another provider.
 const reasonDeselected = "deselected"
 
-// deselect cancels the invitations of shops that were never sent. Of a shop without
-// an open invitation nothing is looked at.
+// deselect cancels the invitations of shops that were not sent. It reads nothing for
+// a shop without an open invitation.
 func (u *Unit) deselect(keys []journal.ShopKey) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	if u.j.db.Exclusive() {
-		// What the database keeps in memory follows what was saved.
+		// The database updates its memory when the rows are saved.
 		if err := u.flush(); err != nil {
 			return err
 		}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A Fact is a fact about the journal itself, a row of table meta. The schema says
-// what each means.
+// A Fact is a property of the journal itself, a row of table meta. The schema
+// describes each.
 type Fact uint8
 
 // The facts.
@@ -34,14 +34,14 @@ const (
 	Copying
 )
 
-// A FactRow says what a fact is.
+// A FactRow describes a fact.
 type FactRow struct {
 	Name  string
 	Value FactValue
 	On    FactDatabase
 }
 
-// A FactValue is how a fact is written.
+// A FactValue is the encoding of a fact.
 type FactValue uint8
 
 // The kinds of values.
@@ -52,7 +52,7 @@ const (
 	FactText
 )
 
-// A FactDatabase says which databases have a fact.
+// A FactDatabase names the databases that have a fact.
 type FactDatabase uint8
 
 // The databases.
@@ -84,8 +84,8 @@ var facts = [...]FactRow{
 	Copying:      {"copying", FactText, OnPostgreSQL},
 }
 
-// String is the name in table meta. Each worker has a fact of its own, whose name
-// goes on with "/" and the worker's id.
+// String returns the name in table meta. Each worker has a fact of its own; "/" and
+// the worker's id follow the name.
 func (f Fact) String() string {
 	if f == 0 || int(f) >= len(facts) {
 		return ""
@@ -100,8 +100,8 @@ const (
 	factRead  Query = "SELECT value FROM meta WHERE name = $1"
 	factsRead Query = "SELECT name, value FROM meta WHERE name = ANY($1)"
 	factSet   Query = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-	// factKept writes what is there again: whoever keeps it learns whether the journal
-	// can be written.
+	// factKept writes the present value again, so that the caller learns whether the
+	// journal can be written.
 	factKept  Query = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = meta.value"
 	factsDrop Query = "DELETE FROM meta WHERE name = ANY($1)"
 )
@@ -111,7 +111,7 @@ type factRow struct {
 	Value []byte `db:"value"`
 }
 
-// fact reads a fact, nil where it is not there.
+// fact reads a fact, nil if it is absent.
 func (u *Unit) fact(f Fact) ([]byte, error) {
 	r, err := first[factRow](u, factRead, f.String())
 	if err != nil || r == nil {
@@ -120,7 +120,7 @@ func (u *Unit) fact(f Fact) ([]byte, error) {
 	return r.Value, nil
 }
 
-// numberFact reads a fact that is a number or a time, 0 where it is not there.
+// numberFact reads a fact that is a number or a time, 0 if it is absent.
 func (u *Unit) numberFact(f Fact) (int64, error) {
 	value, err := u.fact(f)
 	if err != nil {
@@ -151,13 +151,13 @@ func (u *Unit) setNumber(f Fact, n int64) error {
 	return u.setFact(f, strconv.AppendInt(nil, n, 10))
 }
 
-// dropFacts takes facts away.
+// dropFacts deletes facts.
 func (u *Unit) dropFacts(names []string) error {
 	_, err := u.exec(factsDrop, names)
 	return err
 }
 
-// Fact reads a fact beside the writer, nil where it is not there.
+// Fact reads a fact without the writer, nil if it is absent.
 func (j *Journal) Fact(ctx context.Context, f Fact) (value []byte, err error) {
 	err = read(ctx, j, factRead, []any{f.String()}, func(r *factRow) error {
 		value = r.Value
@@ -166,12 +166,11 @@ func (j *Journal) Fact(ctx context.Context, f Fact) (value []byte, err error) {
 	return value, err
 }
 
-// KeysetCheck returns what SetKeysetCheck has kept, nil before that. The bytes
-// are the caller's: something by which it can tell whether its keys fit.
+// KeysetCheck returns the value of SetKeysetCheck, nil before the first. The caller
+// uses the bytes to check whether its keyset is the journal's.
 func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) { return j.Fact(ctx, KeysetCheck) }
 
-// SetKeysetCheck keeps the first check, and writes that one again when it is
-// called again.
+// SetKeysetCheck stores the first check. A later call writes the first one again.
 func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		_, err := u.exec(factKept, KeysetCheck.String(), check)
@@ -179,7 +178,7 @@ func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
 	}})
 }
 
-// UnknownSince reads since when the history is known.
+// UnknownSince reads the instant before which the history is unknown.
 func (j *Journal) UnknownSince(ctx context.Context) (time.Time, error) {
 	value, err := j.Fact(ctx, History)
 	if err != nil {

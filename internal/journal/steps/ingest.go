@@ -19,14 +19,14 @@ const (
 	positionInsert Query = `INSERT INTO position (topic, part, next_offset, begun)
 		SELECT id, $2::bigint, $3::bigint, $4::bigint FROM topic WHERE name = $1 ON CONFLICT DO NOTHING`
 	positionUpdate Query = "UPDATE position SET next_offset = $1, batch_last = $2, batch_epoch = $3, batch_crc = $4 WHERE topic = $5 AND part = $6"
-	// positionsHeld finds positions, and locks them on PostgreSQL. SQLite is asked for
+	// positionsHeld finds positions, and locks them on PostgreSQL. On SQLite it finds
 	// one at a time.
 	positionsHeld Query = `SELECT t.name, p.part, p.topic, p.next_offset FROM unnest($1::text[], $2::bigint[]) AS x(name, part)
 		JOIN topic t ON t.name = x.name JOIN position p ON p.topic = t.id AND p.part = x.part ORDER BY p.topic, p.part FOR NO KEY UPDATE OF p
 -- sqlite:
 SELECT t.name, p.part, p.topic, p.next_offset FROM topic t CROSS JOIN position p ON p.topic = t.id WHERE t.name = $1 AND p.part = $2`
-	// inboxKnown finds those of some identities that are in the inbox, with the digest
-	// of what they were; none where that is being forgotten.
+	// inboxKnown finds the identities that are in the inbox, with the digest of their
+	// event; NULL if the event is being pruned.
 	inboxKnown Query = `SELECT i.identity, e.digest FROM unnest($1::bytea[]) AS x(identity)
 		CROSS JOIN LATERAL (SELECT identity, event FROM inbox WHERE identity = x.identity OFFSET 0) i LEFT JOIN event e ON e.id = i.event
 -- sqlite:
@@ -51,7 +51,7 @@ func (r *positionRow) position() journal.Position {
 	return p
 }
 
-// Positions lists every partition that was begun.
+// Positions lists the positions of all partitions that have one.
 func (j *Journal) Positions(ctx context.Context) ([]journal.Position, error) {
 	return list(ctx, j, positionsRead, nil, (*positionRow).position)
 }
@@ -67,15 +67,15 @@ func (j *Journal) Begin(ctx context.Context, ps []journal.Position) error {
 	}})
 }
 
-// Ingest takes a batch in one transaction. The steps of operations wait while it
-// runs: batches of a few hundred events keep that short.
+// Ingest saves a batch in one transaction. The steps of operations wait meanwhile, so
+// a batch should have at most a few hundred events.
 func (j *Journal) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error) {
 	n := Needs{Invitees: b.Deselected}
 	for i := range b.Events {
 		n.Shops = append(n.Shops, b.Events[i].Shop)
 	}
-	// Until the writer is done the answer is the writer's: a caller that has left does
-	// not look at it.
+	// The writer owns the result until the request is done. A caller whose context has
+	// ended does not read it.
 	got := new(journal.Ingested)
 	err := j.db.Write(ctx, &Request{
 		Needs: n, Records: 1 + len(b.Events) + len(b.DeadLetters) + len(b.Deselected)/20,
@@ -102,12 +102,11 @@ type position struct{ topic, next int64 }
 // A taken event is in the inbox.
 type taken struct {
 	known  bool
-	digest []byte // nil where it is forgotten
+	digest []byte // nil if the event was pruned
 }
 
-// batch names what the events of a batch are decided by. A database that is asked
-// for one thing at a time is asked when an event's turn comes: a repeated event then
-// costs nothing more.
+// batch names the rows that the events of a batch need. A database without lists is
+// queried event by event instead, so that a repeated event costs nothing more.
 func (l *Loader) batch(b *journal.Batch) {
 	u := l.u
 	for i := range b.Events {
@@ -121,7 +120,7 @@ func (l *Loader) batch(b *journal.Batch) {
 		e := &b.Events[i]
 		shop, account, ok := u.tx.Shop(e.Shop)
 		if !ok {
-			continue // Do tells
+			continue // Do reports it
 		}
 		l.shops = append(l.shops, shop)
 		l.intake.shops = append(l.intake.shops, shop)
@@ -135,8 +134,8 @@ func (l *Loader) batch(b *journal.Batch) {
 			l.intake.shops = append(l.intake.shops, shop)
 		}
 	}
-	// Ids are taken in the order of the records, while their shops are locked: within
-	// a shop they rise.
+	// Ids are assigned in the order of the records while their shops are locked, so
+	// that they increase within a shop.
 	l.IDs(EventIDs, len(b.Events))
 	l.IDs(OperationIDs, len(b.Events))
 	if len(b.DeadLetters) > 0 {
@@ -145,7 +144,7 @@ func (l *Loader) batch(b *journal.Batch) {
 	}
 }
 
-// An ingestion is a batch on its way into the journal.
+// An ingestion is the state of one Ingest.
 type ingestion struct {
 	*Unit
 	batch   *journal.Batch
@@ -155,8 +154,8 @@ type ingestion struct {
 	answers []answer
 }
 
-// An answer is what an event brings out at once. Those of a batch are frozen
-// together, behind its events.
+// An answer is an outgoing event that an input event causes at once. The answers of a
+// batch are encoded together, after its events.
 type answer struct {
 	shop, operation int64
 	publish         []journal.Draft
@@ -191,7 +190,7 @@ func (u *Unit) ingest(b *journal.Batch, got *journal.Ingested) error {
 	return u.deselect(b.Deselected)
 }
 
-// position finds a partition's, nil for none.
+// position finds the position of a partition, nil for none.
 func (u *Unit) position(at partition) (*position, error) {
 	p, ok := u.intake.positions[at]
 	if ok {
@@ -234,11 +233,11 @@ func (u *Unit) foundIdentity(_ []string, values []any) error {
 	return nil
 }
 
-// take puts one event into the inbox and carries out what it leads to.
+// take inserts one event into the inbox and carries out its plan.
 func (in *ingestion) take(e *journal.Event) error {
 	u := in.Unit
 	if len(e.Digests) == 0 || len(e.SubjectMACs) == 0 {
-		return fmt.Errorf("an event without digests")
+		return fmt.Errorf("event has no digests")
 	}
 	if _, ok := u.tx.AccountID(e.Shop.Account); !ok {
 		return fmt.Errorf("%w: account %q", journal.ErrNotFound, e.Shop.Account)
@@ -279,7 +278,7 @@ func (in *ingestion) take(e *journal.Event) error {
 // known handles an event whose identity is in the inbox.
 func (in *ingestion) known(before taken, e *journal.Event) error {
 	if before.digest == nil {
-		// It is being forgotten: with what it was can nobody compare it any more.
+		// The event is being pruned, so the contents cannot be compared any more.
 		in.got.Repeated++
 		return nil
 	}
@@ -299,7 +298,7 @@ func (in *ingestion) known(before taken, e *journal.Event) error {
 	return nil
 }
 
-// answer brings out what the events have led to at once.
+// answer queues the answers of the batch.
 func (in *ingestion) answer() error {
 	if len(in.answers) == 0 {
 		return nil
@@ -325,7 +324,7 @@ func (in *ingestion) answer() error {
 			return err
 		}
 		if known == 0 {
-			return fmt.Errorf("%w: an event to publish again", journal.ErrNotFound)
+			return fmt.Errorf("%w: event to publish again", journal.ErrNotFound)
 		}
 		if err := in.again(known); err != nil {
 			return err
@@ -335,7 +334,7 @@ func (in *ingestion) answer() error {
 	return nil
 }
 
-// lookForAnswers finds out in one look which of the answers are there already.
+// lookForAnswers finds, with one query, the answers that are in the outbox already.
 func (in *ingestion) lookForAnswers() error {
 	if !in.j.lists {
 		return nil
@@ -373,8 +372,8 @@ func (in *ingestion) lookForAnswers() error {
 	return nil
 }
 
-// restore asks the restorer of a recovery about an operation whose run an event that
-// was read again has just begun.
+// restore asks the restorer of a recovery about an operation whose run a replayed
+// event has just begun.
 func (in *ingestion) restore(operation int64) error {
 	if err := in.answer(); err != nil {
 		return err

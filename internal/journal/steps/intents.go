@@ -29,7 +29,7 @@ const (
 	intentsWaiting Query = intentRecords + "i.state = 1 ORDER BY i.id LIMIT $1"
 )
 
-// AppendIntent writes what a person asks for; also beside a worker.
+// AppendIntent inserts an operator action; also beside a worker.
 func (j *Journal) AppendIntent(ctx context.Context, i journal.Intent, audit journal.AuditEntry) error {
 	if i.UUID == uuid.Nil || i.Act == "" {
 		return fmt.Errorf("journal: an intent needs an id and an act")
@@ -47,7 +47,7 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	if i.Sealed != nil {
 		k, err := keyset.SealingKey(i.Sealed)
 		if err != nil {
-			return fmt.Errorf("journal: an intent whose token is not sealed: %w", err)
+			return fmt.Errorf("journal: the token of an intent is not sealed: %w", err)
 		}
 		key = int64(k)
 	}
@@ -62,7 +62,7 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	case there.Known:
 		return journal.ErrIntentExists
 	case there.Waiting >= journal.MaxWaitingIntents:
-		return journal.ErrTooManyIntents // of several processes each may write one more
+		return journal.ErrTooManyIntents // each of several processes may insert one more
 	}
 	var operation any
 	if about.Operation != 0 {
@@ -72,7 +72,7 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	if err != nil {
 		return err
 	}
-	if n == 0 { // another process has written it since
+	if n == 0 { // another process has inserted it since
 		return journal.ErrIntentExists
 	}
 	u.signals.Intents = true
@@ -80,7 +80,7 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	return nil
 }
 
-// intentSubject finds the account of an intent, and the operation that it is about.
+// intentSubject finds the account and the operation of an intent.
 func (u *Unit) intentSubject(i journal.Intent) (*rows.Intent, error) {
 	if i.Operation == uuid.Nil {
 		about, err := first[rows.Intent](u, intentOfAccount, i.Account)
@@ -113,7 +113,8 @@ func (r *intentRecord) intent() journal.Intent {
 	return i
 }
 
-// PendingIntents lists those that wait. Most looks find none, at a reader's cost.
+// PendingIntents lists those that wait. It uses a reader, because most calls find
+// none.
 func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error) {
 	if err := j.db.Writable(); err != nil {
 		return nil, err
@@ -142,7 +143,7 @@ func (u *Unit) pendingIntents(limit int) (pending []journal.PendingIntent, err e
 		return pending, err
 	}
 	slices.Sort(ids)
-	// One about an operation that is not there is not what a command wrote.
+	// A command does not insert an intent about an operation that does not exist.
 	details, err := u.describe(slices.Compact(ids), asked{newer: true, activating: true, settling: true, comparing: true, current: true})
 	if err != nil {
 		return nil, err
@@ -155,7 +156,7 @@ func (u *Unit) pendingIntents(limit int) (pending []journal.PendingIntent, err e
 	return pending, nil
 }
 
-// intentTarget tells of an operation what an intent about it has to know.
+// intentTarget returns the operation of an intent, with what its execution needs.
 func (u *Unit) intentTarget(d *detail) *journal.Target {
 	t := &journal.Target{ClaimedOperation: u.claimed(d)}
 	if t.Active != nil {
@@ -174,7 +175,7 @@ func (j *Journal) Intents(ctx context.Context, f journal.IntentFilter) ([]journa
 	})
 }
 
-// filteredIntents is the query of a filter, with its arguments.
+// filteredIntents returns the query of a filter and its arguments.
 func filteredIntents(f journal.IntentFilter) (Query, []any) {
 	var where []string
 	var args []any
@@ -201,7 +202,8 @@ func filteredIntents(f journal.IntentFilter) (Query, []any) {
 	return Query(q), append(args, bounded(f.Limit))
 }
 
-// EndIntent ends an intent whose effect is none, or on a gate.
+// EndIntent ends an intent that changes no operation: it was refused, or it changes a
+// gate.
 func (j *Journal) EndIntent(ctx context.Context, e journal.IntentEnd) error {
 	return j.db.Write(ctx, &Request{
 		Load: func(l *Loader) { l.intents = append(l.intents, e.ID) },

@@ -8,13 +8,13 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// A Journal makes the steps over a database. The database's own journal type has
-// one and gives it [Journal.Run] for its transactions.
+// A Journal makes the steps over a database. The database's journal type embeds it
+// and calls [Journal.Run] in its transactions.
 type Journal struct {
 	db     Database
 	tables tables
-	// The database takes lists of bytes and texts as arguments: what a batch looks
-	// for by such keys is asked for at once, and else one by one.
+	// lists: the database accepts lists of bytes and texts as arguments. Then the rows
+	// of a batch are looked up by such keys with one query, else one by one.
 	lists         bool
 	planner       journal.Planner
 	authenticator atomic.Pointer[journal.Authenticator]
@@ -23,15 +23,15 @@ type Journal struct {
 	kept          keptLetters // the writer's
 }
 
-// tables are those of the database at hand.
+// tables are the descriptions of the tables.
 type tables struct {
 	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
 	outbox, pending, republish, event, audit, inbox, letter                      *rows.Table
 	published, announced                                                         *rows.Table
 }
 
-// New returns a journal over a database. Lists says that the database takes lists of
-// bytes and texts as arguments. The planner decides what events lead to.
+// New returns a journal over a database. Lists reports whether the database accepts
+// lists of bytes and texts as arguments. The planner decides what events lead to.
 func New(db Database, lists bool, planner journal.Planner) *Journal {
 	return &Journal{db: db, lists: lists, planner: planner, tables: tables{
 		account: rows.TableOf[rows.Account]("account"), shop: rows.TableOf[rows.Shop]("shop"),
@@ -46,11 +46,11 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 	}}
 }
 
-// Authenticate sets what makes the MACs of the outbox's rows from now on.
+// Authenticate sets the authenticator that makes the MACs of outbox rows.
 func (j *Journal) Authenticate(a journal.Authenticator) { j.authenticator.Store(&a) }
 
-// ask has a request made whose do has an answer. The answer is the writer's until
-// the request is done: who has left does not look at it.
+// ask runs a request and returns the result of do. The writer owns the result until
+// the request is done, so it is not read after an error.
 func ask[T any](ctx context.Context, j *Journal, r *Request, do func(*Unit) (T, error)) (T, error) {
 	var none T
 	got := new(T)

@@ -62,10 +62,10 @@ func (u *Unit) askKeys() Ask {
 	}}
 }
 
-// checkKeys refuses what another replica has written with a key that this one does
-// not have: it would not find it. It refuses also to write with a key that another
-// replica retired: that one would not find it. Where one process holds the database
-// nobody else records keys.
+// checkKeys fails if another replica has written rows with a key that this one does
+// not have, because this one would not find those rows. It also fails if another
+// replica has retired a key of this one, because the other would not find the rows
+// written with it. It checks nothing if only one process holds the database.
 func (u *Unit) checkKeys() error {
 	own := u.j.keys.Load()
 	if own == nil || u.j.db.Exclusive() {

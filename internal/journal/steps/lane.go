@@ -9,13 +9,13 @@ import (
 	"invoicebox-worker/internal/journal/stored"
 )
 
-// stageLeased is the stage of operations that are out on a lease (Claimed and
-// Sending): their due_at is its end.
+// stageLeased is the stage of operations in the states Claimed and Sending. Their
+// due_at is the end of the lease.
 const stageLeased = 3
 
 // enter moves an operation into a state, due at the given time. It is the only
 // place that sets state, stage, due_at, lane and lease_held; they belong together.
-// [Unit.enterLeased] is for operations that stay out on a lease.
+// [Unit.enterLeased] is for operations that remain leased.
 func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
 	if o.State != s || !s.Open() {
 		o.Changed = u.now
@@ -24,7 +24,7 @@ func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
 	switch {
 	case s == journal.Claimed || s == journal.Sending:
 		o.Stage, o.DueAt = stageLeased, due
-	case !s.Open() && o.Late: // a receipt that came late waits to be compared
+	case !s.Open() && o.Late: // a late response waits to be compared
 		o.Stage, o.DueAt = int64(journal.Settle), u.now
 	default:
 		if o.Stage, o.DueAt = int64(journal.StageOf(s)), due; o.Stage == 0 {
@@ -34,11 +34,10 @@ func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
 	u.signals.Work = u.signals.Work || o.Stage == int64(journal.Call) || o.Stage == int64(journal.Settle)
 }
 
-// lease makes an operation that stays in its state somebody's until end.
+// lease leases an operation until end without a change of its state.
 func lease(o *rows.Operation, end int64) { o.LeaseHeld, o.DueAt = true, end }
 
-// enterLeased moves an operation into a state in which nobody else can claim it
-// before until.
+// enterLeased moves an operation into a state and leases it until the given time.
 func (u *Unit) enterLeased(o *rows.Operation, s journal.State, until int64) {
 	work := u.signals.Work
 	u.enter(o, s, until)
@@ -46,14 +45,13 @@ func (u *Unit) enterLeased(o *rows.Operation, s journal.State, until int64) {
 	u.signals.Work = work
 }
 
-// lane is the place in its shop's lane of an operation in a state, 0 for one that
-// has ended.
+// lane returns the column lane for a state, 0 for one that has ended.
 func lane(s journal.State) int64 {
 	n, _ := stored.Lane(s).(int64)
 	return n
 }
 
-// supersede ends an operation for another one's sake.
+// supersede ends an operation that another one replaces.
 func (u *Unit) supersede(o *rows.Operation, reason string) {
 	o.Reason = reason
 	u.enter(o, journal.Superseded, 0)
@@ -85,8 +83,8 @@ type found struct {
 	Found bool `db:"found"`
 }
 
-// held tells whether something holds a shop's lane. A lane that was given up in
-// this transaction counts as held: who is next is found at its end.
+// held reports whether an operation holds a shop's lane. A lane that was released in
+// this transaction counts as held, because the next operation gets it at the end.
 func (u *Unit) held(shop int64) (bool, error) {
 	if slices.Contains(u.released, shop) {
 		return true, nil
@@ -108,7 +106,7 @@ type idRow struct {
 	ID int64 `db:"id"`
 }
 
-// planReleased plans the next operation of each shop whose lane was given up.
+// planReleased plans the next operation of each shop whose lane was released.
 func (u *Unit) planReleased() error {
 	if len(u.released) == 0 {
 		return nil
@@ -142,7 +140,7 @@ func (u *Unit) planReleased() error {
 			return err
 		}
 		if o == nil {
-			return u.fail(fmt.Errorf("journal: operation %d went while its shop was locked", id))
+			return u.fail(fmt.Errorf("journal: operation %d was deleted while its shop was locked", id))
 		}
 		u.enter(o, journal.Planned, u.now)
 	}
