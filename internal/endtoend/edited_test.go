@@ -40,7 +40,7 @@ func TestEditedJournal(t *testing.T) {
 	of := func(shop string) string {
 		return "(SELECT o.id FROM operation o JOIN shop s ON s.id = o.shop WHERE s.name = '" + shop + "' AND o.kind = 2)"
 	}
-	again := "UPDATE operation SET state = 6, stage = 2, due_at = 1, lane = 1, lease_held = 0, received = 1, version = NULL, stored_at = NULL, verified = NULL WHERE id = " + of("mallory")
+	again := "UPDATE operation SET state = 6, stage = 2, due_at = 1, lane = 1, leased = 0, received = 1, version = NULL, stored_at = NULL, verified = NULL WHERE id = " + of("mallory")
 	publish := "INSERT OR REPLACE INTO outbox_pending (row, outbox, since) SELECT id, id, 1 FROM outbox WHERE type = '" + schemas.TypeActivated + "' AND key = CAST('mallory' AS BLOB)"
 	for name, c := range map[string]struct {
 		edits  []string

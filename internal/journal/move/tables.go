@@ -29,7 +29,7 @@ func Tables() []Table {
 		{Name: "inbox", Keys: 1, Columns: words("identity event")},
 		{Name: "event", Keys: 1, Columns: words(`id shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate`)},
-		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim lease_held owner run event planned
+		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned
 			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason`),
 			Counted: words("due_at planned changed stored_at verified"), Made: words("replica")},
 		{Name: "operation_body", Keys: 1, Columns: words("id uuid kind mac generation key_scope created subject subject_key")},

@@ -132,9 +132,9 @@ func endLeases(now int64, gone []int64) []step {
 	both := []any{now, gone}
 	return []step{
 		{`UPDATE operation SET state = 2, stage = 1, due_at = $1, changed = $1 WHERE stage = 3 AND state = 4 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
-		{`UPDATE operation SET state = 8, stage = 2, due_at = $1, changed = $1, doubt = 1, unknowns = unknowns + 1, lease_held = 0
+		{`UPDATE operation SET state = 8, stage = 2, due_at = $1, changed = $1, doubt = 1, unknowns = unknowns + 1, leased = 0
 			WHERE stage = 3 AND state = 5 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
-		{`UPDATE operation SET due_at = least(due_at, $1), lease_held = 0 WHERE stage = 2 AND lease_held = 1 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
+		{`UPDATE operation SET due_at = least(due_at, $1), leased = 0 WHERE stage = 2 AND leased = 1 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
 		{pulsesBuried, both},
 		{pulsesForget, []any{now - remembered.Microseconds()}},
 		{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}},

@@ -48,7 +48,7 @@ type Operation struct {
 	DueAt       int64         `db:"due_at,null"` // of stages 1 and 2: when it may be claimed; of 3: when its lease ends
 	Lane        int64         `db:"lane,null"`   // see package stored
 	Claim       int64         `db:"claim"`       // rises with every claim: the fence
-	LeaseHeld   bool          `db:"lease_held"`  // in stage 2: due_at is the end of a lease
+	LeaseHeld   bool          `db:"leased"`      // in stage 2: due_at is the end of a lease
 	Replica     int64         `db:"replica"`
 	Run         int64         `db:"run"`
 	Attempts    int64         `db:"attempts"`   // requests started, over all runs

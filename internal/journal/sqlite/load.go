@@ -143,13 +143,13 @@ func endLeases(c *conn, now int64) error {
 		int64(journal.Planned), int64(journal.Call), now, now, int64(journal.Claimed)); err != nil {
 		return err
 	}
-	if _, err := c.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?, doubt = 1, unknowns = unknowns + 1, lease_held = 0
+	if _, err := c.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?, doubt = 1, unknowns = unknowns + 1, leased = 0
 		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND state = ?`,
 		int64(journal.Unknown), int64(journal.Settle), now, now, int64(journal.Sending)); err != nil {
 		return err
 	}
-	if _, err := c.exec(`UPDATE operation SET due_at = min(due_at, ?), lease_held = 0
-		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND stage = ? AND lease_held = 1`,
+	if _, err := c.exec(`UPDATE operation SET due_at = min(due_at, ?), leased = 0
+		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND stage = ? AND leased = 1`,
 		now, int64(journal.Settle)); err != nil {
 		return err
 	}

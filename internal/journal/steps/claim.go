@@ -14,7 +14,7 @@ import (
 const maxClaim = 1000
 
 // operationColumns are all columns of a [rows.Operation], in their order.
-const operationColumns = `id, account, shop, kind, state, stage, due_at, lane, claim, lease_held, replica, run, attempts, waits, doubt, unknowns, late, event, lane_order,
+const operationColumns = `id, account, shop, kind, state, stage, due_at, lane, claim, leased, replica, run, attempts, waits, doubt, unknowns, late, event, lane_order,
 	restored, closed, planned, changed, last_attempt, receipt, received, version, stored_at, verified, reason, owner`
 
 const (

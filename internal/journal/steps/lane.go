@@ -14,7 +14,7 @@ import (
 const stageLeased = 3
 
 // enter moves an operation into a state, due at the given time. It is the only
-// place that sets state, stage, due_at, lane and lease_held; they belong together.
+// place that sets state, stage, due_at, lane and leased; they belong together.
 // [Unit.enterLeased] is for operations that remain leased.
 func (u *Unit) enter(o *rows.Operation, s journal.State, due int64) {
 	if o.State != s || !s.Open() {

@@ -20,7 +20,7 @@ const maxQueuedCodes = 64
 // The operations that the planner sees. Their rows come with what their bodies and
 // the events that began their runs say.
 const (
-	viewColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.stage, o.due_at, o.lane, o.claim, o.lease_held, o.replica, o.run, o.attempts, o.waits, o.doubt,
+	viewColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.stage, o.due_at, o.lane, o.claim, o.leased, o.replica, o.run, o.attempts, o.waits, o.doubt,
 			o.unknowns, o.late, o.event, o.lane_order, o.restored, o.closed, o.planned, o.changed, o.last_attempt, o.receipt, o.received, o.version, o.stored_at,
 			o.verified, o.reason, o.owner, b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
 	// SQLite reads a row that is to be changed by its key: most are in memory.
