@@ -47,7 +47,7 @@ func (u *Unit) askTried(operations []int64, macs [][]byte) Ask {
 // the lock of the account's ledger blocks attempts of other replicas.
 func (u *Unit) checkCoolDown(o *rows.Operation, rule *journal.AddressRule) error {
 	if len(rule.MACs) == 0 {
-		return errors.New("journal: an address without a look-up MAC")
+		return errors.New("journal: address has no look-up MAC")
 	}
 	after := u.now - rule.CoolDown.Microseconds()
 	if started, ok := u.tried[o.ID]; ok && started <= after && !u.begunTo(o, rule) {

@@ -199,7 +199,7 @@ func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
 	}
 	key, err := keyset.SealingKey(tr.Entered)
 	if err != nil {
-		return fmt.Errorf("journal: a receipt that is not sealed: %w", err)
+		return fmt.Errorf("journal: receipt is not sealed: %w", err)
 	}
 	// The id is from the series of attempts: it has a place in their order, and no
 	// attempt has the same id.
@@ -347,7 +347,7 @@ func (u *Unit) eventTime(operation int64) (int64, error) {
 // store inserts a credential.
 func (u *Unit) store(o *rows.Operation, s *rows.Shop, c *journal.Credential) error {
 	if c.Version < 1 || c.MerchantID == "" || c.Shop.Shop != s.Name || c.Shop.Account != u.tx.AccountName(s.Account) {
-		return fmt.Errorf("journal: a credential of another shop, without version or without merchant id")
+		return fmt.Errorf("journal: credential belongs to another shop, or has no version or merchant id")
 	}
 	if s.MerchantID == "" {
 		other, err := u.merchantOwner(merchantKey{c.Shop.Account, c.MerchantID})
@@ -364,7 +364,7 @@ func (u *Unit) store(o *rows.Operation, s *rows.Shop, c *journal.Credential) err
 	if c.Sealed != nil {
 		k, err := keyset.SealingKey(c.Sealed)
 		if err != nil {
-			return fmt.Errorf("journal: a credential that is not sealed: %w", err)
+			return fmt.Errorf("journal: credential is not sealed: %w", err)
 		}
 		key = int64(k)
 	}

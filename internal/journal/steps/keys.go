@@ -115,8 +115,8 @@ func (j *Journal) KeyRows(ctx context.Context, keys []journal.Key) (counts []jou
 	return counts, nil
 }
 
-// rowsWithKey counts the rows of a column that name a key. It walks through the
-// table: people ask for it before they take a key out of a keyset.
+// rowsWithKey counts the rows of a column that name a key. It scans the table: it is
+// for an operator who wants to remove a key from the keyset.
 func rowsWithKey(c journal.KeyColumn) Query {
 	column := c.Column
 	if c.Purpose == journal.KeyLookup {

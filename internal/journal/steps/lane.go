@@ -60,9 +60,9 @@ func (u *Unit) supersede(o *rows.Operation, reason string) {
 const (
 	laneHeld   Query = "SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 1) AS found"
 	laneQueued Query = "SELECT EXISTS (SELECT 1 FROM operation WHERE shop = $1 AND lane = 2) AS found"
-	// laneHeads finds, for each shop whose lane nothing holds, the operation that is
-	// next: the first of those that are queued by the order in which their runs began;
-	// where there is none, the first of those that stepped behind.
+	// laneHeads finds the next operation of each shop whose lane no operation holds: the
+	// first queued one in the order in which their runs began, else the first that
+	// waits behind the queued ones.
 	laneHeads Query = `SELECT o.id FROM unnest($1::bigint[]) AS released(shop) CROSS JOIN LATERAL (
 			SELECT id FROM (
 				(SELECT id, lane, lane_order FROM operation WHERE shop = released.shop AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL

@@ -19,7 +19,7 @@ const (
 		FROM operation o CROSS JOIN operation_body b CROSS JOIN shop s CROSS JOIN account a LEFT JOIN event e ON e.id = o.event
 		WHERE b.id = o.id AND s.id = o.shop AND a.id = o.account`
 	recordByUUID Query = records + " AND o.id = (SELECT id FROM operation_body WHERE uuid = $1)"
-	// A shop's operations are those that its events led to.
+	// The operations of a shop are those of its events.
 	recordsOfShop Query = records + " AND o.id IN (SELECT operation FROM event WHERE shop = $1 AND operation IS NOT NULL) ORDER BY o.id"
 
 	shopByName  Query = "SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2"
@@ -74,7 +74,7 @@ func (j *Journal) Operations(ctx context.Context, f journal.OperationFilter) ([]
 	return list(ctx, j, q, args, (*recordRow).record)
 }
 
-// filtered is the query of a filter, with its arguments.
+// filtered returns the query of a filter and its arguments.
 func filtered(f journal.OperationFilter) (q Query, args []any) {
 	q = records
 	add := func(condition string, values ...any) {
@@ -91,14 +91,15 @@ func filtered(f journal.OperationFilter) (q Query, args []any) {
 		add(" AND o.account = (SELECT id FROM account WHERE name = ?)", f.Account)
 	}
 	if f.Shop != "" {
-		// By the index that leads with the account.
+		// The index begins with the account.
 		add(` AND o.id IN (SELECT operation FROM event WHERE shop IN
 			(SELECT id FROM shop WHERE account IN (SELECT id FROM account) AND name = ?))`, f.Shop)
 	}
 	if f.Kind != 0 {
 		add(" AND o.kind = ?", int64(f.Kind))
 	}
-	// What is open or in attention is found by its index, however much is done.
+	// Open operations and those in attention have partial indexes, so that done ones
+	// cost nothing.
 	if f.OpenOnly {
 		add(" AND (o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL) OR o.id IN (SELECT id FROM operation WHERE state = 20))")
 	}
@@ -140,8 +141,8 @@ func (j *Journal) Operation(ctx context.Context, id uuid.UUID) (d journal.Operat
 	return d, err
 }
 
-// Shop tells all that the journal knows of a shop. Its parts are read once, and each
-// operation gets its share of them.
+// Shop returns a shop with all of its operations. The attempts, events and results are
+// each read with one query and distributed over the operations.
 func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHistory, error) {
 	h := journal.ShopHistory{Shop: k}
 	shop, err := j.shop(ctx, k)
@@ -192,7 +193,7 @@ func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHist
 	return h, err
 }
 
-// shop finds a shop's number.
+// shop finds the id of a shop.
 func (j *Journal) shop(ctx context.Context, k journal.ShopKey) (id int64, err error) {
 	err = read(ctx, j, shopByName, []any{k.Account, k.Shop}, func(r *idRow) error {
 		id = r.ID
@@ -230,7 +231,7 @@ type attemptRecord struct {
 	HasReceipt bool `db:"has_receipt"`
 }
 
-// attempts reads those of operations, each operation's in their order.
+// attempts reads the attempts of operations, in the order of their numbers.
 func (j *Journal) attempts(ctx context.Context, operations []int64) (map[int64][]journal.AttemptRecord, error) {
 	of := make(map[int64][]journal.AttemptRecord)
 	err := read(ctx, j, attemptsOf, []any{operations}, func(r *attemptRecord) error {
@@ -251,7 +252,7 @@ type responseRow struct {
 	Number int64 `db:"number"` // of the attempt
 }
 
-// Responses lists the responses that are kept of an operation.
+// Responses lists the stored responses of an operation.
 func (j *Journal) Responses(ctx context.Context, id uuid.UUID) (kept []journal.KeptResponse, err error) {
 	found := false
 	err = read(ctx, j, responsesOf, []any{id[:]}, func(r *responseRow) error {

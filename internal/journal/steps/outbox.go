@@ -21,14 +21,14 @@ type eventKey struct {
 
 const (
 	eventRow Query = "SELECT id FROM outbox WHERE shop = $1 AND event = $2 FOR KEY SHARE"
-	// eventRows is for databases that take lists of bytes.
+	// eventRows is for databases that accept lists of bytes.
 	eventRows Query = `SELECT o.shop, o.event, o.id FROM unnest($1::bigint[], $2::bytea[]) AS x(shop, event)
 		CROSS JOIN LATERAL (SELECT shop, event, id FROM outbox WHERE shop = x.shop AND event = x.event OFFSET 0 FOR KEY SHARE) o
 -- sqlite:
 `
 )
 
-// askEvents finds the rows of events that are there already.
+// askEvents queries the outbox rows of events.
 func (u *Unit) askEvents(keys []eventKey) Ask {
 	shops, events := make([]int64, len(keys)), make([][]byte, len(keys))
 	for i, k := range keys {
@@ -44,9 +44,9 @@ func (u *Unit) askEvents(keys []eventKey) Ask {
 	}}
 }
 
-// emit freezes events of a shop and queues them. One that is there already (a step
-// that was made again) is queued once more with the bytes that it had: an id has
-// one content.
+// emit encodes events of a shop and queues them. An event that is in the outbox
+// already (the step was repeated) is queued again with its bytes, because the bytes of
+// an event never change.
 func (u *Unit) emit(s *rows.Shop, operation int64, drafts []journal.Draft) error {
 	for _, d := range drafts {
 		s.Sequence++
@@ -57,11 +57,11 @@ func (u *Unit) emit(s *rows.Shop, operation int64, drafts []journal.Draft) error
 	return nil
 }
 
-// freeze makes the row of an event and queues it.
+// freeze encodes an event into an outbox row and queues it.
 func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) (int64, error) {
 	m, err := d.Freeze(sequence)
 	if err != nil {
-		return 0, fmt.Errorf("journal: freeze %s: %w", d.Type, err)
+		return 0, fmt.Errorf("journal: encode %s: %w", d.Type, err)
 	}
 	if m.Value == nil {
 		m.Value = []byte{}
@@ -92,7 +92,7 @@ func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) (int64, 
 	return id, nil
 }
 
-// eventRow finds the row of a shop's event, 0 when it is not there.
+// eventRow finds the outbox row of a shop's event, 0 for none.
 func (u *Unit) eventRow(shop int64, event uuid.UUID) (int64, error) {
 	if shop == 0 {
 		return 0, nil
@@ -114,7 +114,8 @@ func (u *Unit) eventRow(shop int64, event uuid.UUID) (int64, error) {
 	return id, nil
 }
 
-// Authenticated is the MAC of a row that is written, nil where nothing makes MACs.
+// Authenticated returns the MAC of a row that is inserted, nil without an
+// authenticator.
 func (j *Journal) Authenticated(event uuid.UUID, typ string, sequence int64, m schemas.Message) ([]byte, error) {
 	authenticate := j.authenticator.Load()
 	if authenticate == nil {
@@ -127,7 +128,7 @@ func (j *Journal) Authenticated(event uuid.UUID, typ string, sequence int64, m s
 	return mac, nil
 }
 
-// again queues an event once more.
+// again queues a published event again.
 func (u *Unit) again(outbox int64) error {
 	row, err := u.next(OutboxIDs)
 	if err != nil {
@@ -151,7 +152,7 @@ const (
 SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
 	FROM outbox_pending p CROSS JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2`
 	leaseTerm Query = "SELECT term AS n FROM relay_lease\n-- sqlite:\nSELECT 0 AS n"
-	// pendingOf locks rows, so that two replicas do not mark them at the same time.
+	// pendingOf locks the rows, so that only one replica marks them.
 	pendingOf Query = `SELECT p.row, p.outbox, EXISTS (SELECT 1 FROM outbox_published x WHERE x.outbox = p.outbox) AS published
 		FROM outbox_pending p WHERE p.row = ANY($1) ORDER BY p.row FOR UPDATE OF p`
 	pendingDrop Query = "DELETE FROM outbox_pending WHERE row = ANY($1)"
@@ -164,7 +165,7 @@ type pendingRow struct {
 	Term  int64 `db:"term"` // of the relay lease
 }
 
-// errEnough ends a walk over rows.
+// errEnough stops the iteration over rows.
 var errEnough = errors.New("enough")
 
 // Pending lists what waits to be published.
@@ -190,7 +191,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 		o.Message.Key, o.Message.Value = r.Key, r.Value
 		var err error
 		if o.Message.Headers, err = stored.UnpackHeaders(r.Headers); err != nil {
-			o.MAC = nil // damaged: it is not published, and the others do not wait for it
+			o.MAC = nil // damaged: this event is not published, and the others are
 		}
 		out = append(out, o)
 		return nil
@@ -201,7 +202,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 	return out, err
 }
 
-// MarkPublished takes rows off the queue. Rows that are off it already change nothing.
+// MarkPublished removes rows from the queue and ignores those that are not in it.
 func (j *Journal) MarkPublished(ctx context.Context, published []journal.Published) error {
 	if len(published) == 0 {
 		return nil
@@ -227,17 +228,17 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 type queuedRow struct {
 	Row       int64 `db:"row"`
 	Outbox    int64 `db:"outbox"`
-	Published bool  `db:"published"` // before, too
+	Published bool  `db:"published"` // also before
 }
 
-// published notes where events were published. Of an event that was queued twice
-// the last row counts.
+// published saves where events were published. For an event that was queued twice the
+// last row counts.
 func (u *Unit) published(list []journal.Published) error {
 	at, ids := make(map[int64]journal.Published, len(list)), make([]int64, len(list))
 	for i, p := range list {
 		at[p.Row], ids[i] = p, p.Row
 	}
-	var events, again []int64 // all of them, and those that were published before
+	var events, again []int64 // all, and those that were published before
 	last := make(map[int64]journal.Published)
 	if err := each(u, pendingOf, []any{ids}, func(r *queuedRow) error {
 		if _, ok := last[r.Outbox]; !ok {

@@ -13,12 +13,13 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// ExactLimit is the largest limit that is counted request by request. Above it a
-// window has that many instants, and requests are counted from the next of them: a
-// permit then comes back a little late, never early.
+// ExactLimit is the largest limit for which each request has its own instant. For a
+// larger limit a window is divided into that many instants, and each request counts
+// from the next of them: its permit becomes available slightly late, never early.
 const ExactLimit = 4096
 
-// Grain is what the instants of a ledger are rounded up to, in microseconds.
+// Grain returns the multiple to which the instants of a ledger are rounded up, in
+// microseconds.
 func Grain(limit int, window time.Duration) int64 {
 	if limit <= ExactLimit {
 		return 1
@@ -34,7 +35,7 @@ func RoundUp(from, grain int64) int64 {
 	return (from + grain - 1) / grain * grain
 }
 
-// LedgerIDs are the ids in the column ledgers of an attempt.
+// LedgerIDs parses the column ledgers of an attempt.
 func LedgerIDs(ledgers string) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
 		for s := range strings.FieldsSeq(ledgers) {
@@ -45,7 +46,7 @@ func LedgerIDs(ledgers string) iter.Seq[int64] {
 	}
 }
 
-// ledgersOf are the names of ledgers, for the locks.
+// ledgersOf returns the names of the ledgers to lock.
 func ledgersOf(ps []journal.Permit) []string {
 	names := make([]string, len(ps))
 	for i, p := range ps {
@@ -56,12 +57,12 @@ func ledgersOf(ps []journal.Permit) []string {
 
 func checkPermit(p journal.Permit) error {
 	if p.Ledger == "" || p.Window <= 0 || p.Slack < 0 {
-		return fmt.Errorf("journal: a ledger %q with window %v and slack %v makes no sense", p.Ledger, p.Window, p.Slack)
+		return fmt.Errorf("journal: invalid permit of ledger %q with window %v and slack %v", p.Ledger, p.Window, p.Slack)
 	}
 	return nil
 }
 
-// Free tells how many permits are left, and when the next comes back if none is.
+// Free returns how many permits are left, and if none is, when the next becomes available.
 func (j *Journal) Free(ctx context.Context, p journal.Permit) (int, time.Time, error) {
 	if err := checkPermit(p); err != nil {
 		return 0, time.Time{}, err
@@ -82,8 +83,8 @@ func (j *Journal) Free(ctx context.Context, p journal.Permit) (int, time.Time, e
 	return 0, j.db.Clock().Instant(left.Next), nil
 }
 
-// takePermits takes one of each permit for an attempt that begins, or none, and
-// writes into its row what it has to say of them.
+// takePermits takes one of each permit for an attempt that begins, or none if any is
+// missing, and sets the attempt's columns about permits.
 func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 	for i, p := range ps {
 		if err := checkPermit(p); err != nil {
@@ -119,7 +120,8 @@ func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 	return nil
 }
 
-// back is what an end says of permits, told to the ledgers once it is saved.
+// back is the change of an attempt's permits by its end. The ledgers get it after the
+// end is saved.
 type back struct {
 	attempt *rows.Attempt
 	was, is int64

@@ -12,7 +12,7 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// A plan is what the planner said, and what it was said about.
+// A plan is the planner's decision with the rows that it is about.
 type plan struct {
 	journal.Plan
 	event   *journal.Event
@@ -21,8 +21,8 @@ type plan struct {
 	view    view
 }
 
-// carryOut does what a plan says and tells where the event went. A plan that does
-// not fit the state is the planner's mistake and fails the batch.
+// carryOut carries out a plan and returns the exit of the event. A plan that does not
+// fit the state is a bug of the planner and fails the batch.
 func (in *ingestion) carryOut(p *plan) (exit, operation int64, err error) {
 	exit = stored.ExitKept
 	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
@@ -56,14 +56,14 @@ func (in *ingestion) carryOut(p *plan) (exit, operation int64, err error) {
 	return exit, operation, nil
 }
 
-// cancelPlanned supersedes operations that the planner has seen as ones that were
-// not sent. Where one of them held the lane, the next takes it at once.
+// cancelPlanned supersedes operations that were not sent. If one of them held the
+// lane, the next operation gets it in the same transaction.
 func (in *ingestion) cancelPlanned(p *plan) error {
 	released := false
 	for _, id := range p.Cancel {
 		i := slices.IndexFunc(p.view.open, func(o *rows.Operation) bool { return o.ID == id })
 		if i < 0 || !stored.Cancellable(p.view.Open[i].State) {
-			return fmt.Errorf("the plan cancels operation %d, which cannot be", id)
+			return fmt.Errorf("the plan cancels operation %d, which cannot be canceled", id)
 		}
 		o, err := in.operations.get(in.Unit, id)
 		if err != nil {
@@ -78,7 +78,7 @@ func (in *ingestion) cancelPlanned(p *plan) error {
 	return nil
 }
 
-// passLane plans the next operation of a shop if nothing holds its lane.
+// passLane plans the next operation of a shop if no operation holds its lane.
 func (u *Unit) passLane(shop int64) error {
 	open, err := u.openOf(shop)
 	if err != nil {
@@ -95,7 +95,7 @@ func (u *Unit) passLane(shop int64) error {
 	}
 	if next == nil || next.Lane == stored.LaneLast {
 		if u.intake.codes[shop] >= maxQueuedCodes {
-			u.releaseLane(shop) // there may be codes beyond those that were looked at
+			u.releaseLane(shop) // there may be more queued codes than were loaded
 			return nil
 		}
 		if next == nil {
@@ -110,8 +110,8 @@ func (u *Unit) passLane(shop int64) error {
 	return nil
 }
 
-// stepBehind takes the lane from an operation that is Planned; one that was claimed
-// in the meantime is fenced off before it is sent.
+// stepBehind releases the lane of an operation that is Planned. A worker that has
+// claimed the operation meanwhile is fenced off before it sends.
 func (in *ingestion) stepBehind(p *plan) error {
 	o, err := in.operations.get(in.Unit, p.Behind)
 	if err != nil {
@@ -125,8 +125,8 @@ func (in *ingestion) stepBehind(p *plan) error {
 	return nil
 }
 
-// laneTaken tells whether something holds a shop's lane. A lane that was given up counts
-// as held until the end of the transaction.
+// laneTaken reports whether an operation holds a shop's lane. A released lane counts as
+// held until the end of the transaction.
 func (u *Unit) laneTaken(shop int64) (bool, error) {
 	if slices.Contains(u.released, shop) {
 		return true, nil
@@ -135,12 +135,12 @@ func (u *Unit) laneTaken(shop int64) (bool, error) {
 	return slices.ContainsFunc(open, func(o *rows.Operation) bool { return o.Lane == stored.LaneHeld }), err
 }
 
-// begin adds the plan's new operation.
+// begin inserts the plan's new operation.
 func (in *ingestion) begin(p *plan) (int64, error) {
 	u, e, n := in.Unit, p.event, p.New
 	key, err := keyset.SealingKey(e.Sealed)
 	if err != nil {
-		return 0, fmt.Errorf("an event whose address or code is not sealed: %w", err)
+		return 0, fmt.Errorf("the event's address or code is not sealed: %w", err)
 	}
 	state, err := in.freeState(p)
 	if err != nil {
@@ -171,7 +171,7 @@ func (in *ingestion) begin(p *plan) (int64, error) {
 	return id, nil
 }
 
-// freeState is the state of a run that begins.
+// freeState returns the state in which a run begins.
 func (in *ingestion) freeState(p *plan) (journal.State, error) {
 	taken, err := in.laneTaken(p.shop.ID)
 	if taken {
@@ -180,7 +180,7 @@ func (in *ingestion) freeState(p *plan) (journal.State, error) {
 	return journal.Planned, err
 }
 
-// rerun starts an ended operation again with the next run.
+// rerun begins the next run of an ended operation.
 func (in *ingestion) rerun(p *plan) error {
 	o, err := in.operations.get(in.Unit, p.Rerun)
 	if err != nil {
@@ -203,7 +203,7 @@ func (in *ingestion) rerun(p *plan) error {
 	return nil
 }
 
-// join makes sure that the operation that the event joins is one of the shop's.
+// join checks that the operation that the event joins belongs to the shop.
 func (in *ingestion) join(p *plan) error {
 	o := in.operation(p.Join)
 	if o == nil {

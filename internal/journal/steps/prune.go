@@ -9,9 +9,10 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A pruneTarget is how rows of a kind are forgotten. Read gives, above $1 and by id,
-// at most $2 rows: whether one may go when it is older than $3, and what else the
-// kind needs. Newest is the row with the highest id, which stays: ids go on from it.
+// A pruneTarget describes how rows of a kind are pruned. Read selects at most $2 rows
+// with ids above $1, by id: whether each may be deleted when it is older than $3, and
+// what else the kind needs. Newest is the row with the highest id, which is retained
+// because ids continue from it.
 type pruneTarget struct {
 	read, newest Query
 	run          func(*Unit, []pruneRow) (int64, error)
@@ -38,12 +39,12 @@ type pruneRow struct {
 	Topic   string `db:"topic"`
 	Source  string `db:"source"`
 	EventID string `db:"event_id"`
-	Outbox  int64  `db:"outbox"` // of a dead letter: the event that told of it
+	Outbox  int64  `db:"outbox"` // of a dead letter: the event that reported it
 }
 
-// What may go once may go for ever: nobody brings it back to what it was before.
-// So nothing is locked but published events, which can be queued again. An
-// operation has ended in the states 30 and 31.
+// A row that may be deleted does not become needed again. So only published events are
+// locked, because they can be queued again. The states 30 and 31 are those of ended
+// operations.
 const (
 	operationsOld Query = `SELECT o.id, (SELECT b.created FROM operation_body b WHERE b.id = o.id) AS made,
 			o.kind = 1 AND o.state IN (30, 31) AND o.late = 0 AND o.changed < $3 AND o.id IS DISTINCT FROM (SELECT s.invited_operation FROM shop s WHERE s.id = o.shop)
@@ -83,12 +84,11 @@ const (
 	firstEvent      Query = "SELECT received AS n FROM event WHERE id = (SELECT min(id) FROM event)"
 )
 
-// Prune forgets a few rows in one transaction. The room that they took is used
-// again.
+// Prune deletes a few rows in one transaction. The database reuses their space.
 func (j *Journal) Prune(ctx context.Context, p journal.Prune) (got journal.Pruned, err error) {
 	target, ok := pruneTargetOf(p.What)
 	if !ok {
-		return got, fmt.Errorf("%w: rows of kind %d to forget", journal.ErrNotFound, p.What)
+		return got, fmt.Errorf("%w: kind of rows %d to prune", journal.ErrNotFound, p.What)
 	}
 	p.Limit = bounded(p.Limit)
 	var done journal.Pruned
@@ -108,7 +108,7 @@ func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, e
 		return got, u.fail(err)
 	}
 	if !alone {
-		return got, nil // another replica does it
+		return got, nil // another replica is pruning
 	}
 	at, err := u.pruneTime(p)
 	if err != nil {
@@ -125,9 +125,9 @@ func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, e
 		seen++
 		got.Next = r.ID
 		switch {
-		case r.Made > u.now: // by a clock that was ahead: nobody knows
+		case r.Made > u.now: // by a clock that was ahead: its age is unknown
 		case r.Made >= before:
-			young = true // and so is what comes after
+			young = true // and so are the rows after it
 		case r.Old && r.ID != newest.ID:
 			old = append(old, *r)
 		}
@@ -146,8 +146,8 @@ func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, e
 	return got, err
 }
 
-// pruneTime is the time by which ages are counted. However many replicas say for
-// how long they were at work, it goes on by no more than as if one was.
+// pruneTime returns the time by which ages are counted. It advances by the uptime of
+// one replica, however many replicas report theirs.
 func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
 	was, err := u.numberFact(Pruning)
 	if err != nil {
@@ -197,16 +197,16 @@ const (
 -- sqlite:
 DELETE FROM inbox WHERE identity IN (SELECT unhex(value) FROM json_each($1)) AND event IN (SELECT value FROM json_each($2))`
 
-	// endsKept keeps what published events say of where their topics end.
+	// endsKept saves the ends of topics that published events prove.
 	endsKept Query = `INSERT INTO published_end (type, part, next_offset) SELECT x.type, p.part, max(p.record_offset) + 1
 		FROM outbox_published p CROSS JOIN outbox x WHERE x.id = p.outbox AND p.outbox = ANY($1) AND p.record_offset >= 0 GROUP BY x.type, p.part
 		ON CONFLICT (type, part) DO UPDATE SET next_offset = greatest(published_end.next_offset, excluded.next_offset)`
-	// outboxLocked locks events, which keeps others from queueing them again.
+	// outboxLocked locks events, so that others cannot queue them again.
 	outboxLocked Query = "SELECT id FROM outbox WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"
 	outboxIdle   Query = "SELECT x.id FROM outbox x WHERE x.id = ANY($1) AND " + notAgain
 )
 
-// gone runs statements that name rows by a list, and counts what is gone.
+// gone runs DELETE statements with a list of ids and counts the deleted rows.
 func (u *Unit) gone(ids []int64, statements ...Query) (n int64, err error) {
 	for _, q := range statements {
 		k, err := u.exec(q, ids)
@@ -234,7 +234,7 @@ func (u *Unit) forgetAttempts(old []pruneRow) (int64, error) {
 	return u.gone(pruned(old), attemptsDrop)
 }
 
-// forgetEvents finds the inbox's rows by what their identities are made of.
+// forgetEvents deletes events and their inbox rows, whose identities it computes.
 func (u *Unit) forgetEvents(old []pruneRow) (int64, error) {
 	identities, free := make([]string, len(old)), make([]int64, 0, len(old))
 	for i, r := range old {
@@ -254,8 +254,8 @@ func (u *Unit) forgetEvents(old []pruneRow) (int64, error) {
 
 func (u *Unit) forgetResults(old []pruneRow) (int64, error) { return u.forgetOutbox(pruned(old)) }
 
-// forgetOutbox locks the events, and looks once more whether somebody queued one of
-// them just before.
+// forgetOutbox locks events, checks again that none of them was queued meanwhile, and
+// deletes them.
 func (u *Unit) forgetOutbox(ids []int64) (int64, error) {
 	for _, q := range []Query{outboxLocked, outboxIdle} {
 		var left []int64

@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// A Query is one statement, written once in PostgreSQL's words. SQLite's text is
-// made of it, see [Query.SQLite]. Where that cannot be, a line "-- sqlite:" is
-// followed by SQLite's own text.
+// A Query is one statement in PostgreSQL's dialect. SQLite's text is derived from it,
+// see [Query.SQLite]. If that is not possible, SQLite's own text follows a line
+// "-- sqlite:".
 //
-// Queries are constants of this type: a test finds all of them in the sources and
-// has both databases explain each.
+// Queries are constants of this type, so that a test finds all of them in the sources
+// and explains each on both databases.
 type Query string
 
 const sqliteMark = "\n-- sqlite:\n"
 
-// Postgres is the text for PostgreSQL.
+// Postgres returns the text for PostgreSQL.
 func (q Query) Postgres() string {
 	text, _, _ := strings.Cut(string(q), sqliteMark)
 	return postgresHint.ReplaceAllString(text, "")
@@ -33,9 +33,9 @@ var (
 	extremes     = strings.NewReplacer("greatest(", "max(", "least(", "min(")
 )
 
-// SQLite is the text for SQLite: without casts and row locks, with its names of
-// greatest and least, with "/*+ INDEXED BY x */" as a hint, and with lists in JSON,
-// bytes in hex, so that "= ANY($1)" becomes "IN (SELECT value FROM json_each($1))".
+// SQLite returns the text for SQLite. It drops casts and row locks, renames greatest
+// and least, and turns "/*+ INDEXED BY x */" into a hint. Lists are passed as JSON
+// (bytes in hex): "= ANY($1)" becomes "IN (SELECT value FROM json_each($1))".
 func (q Query) SQLite() string {
 	text, own, found := strings.Cut(string(q), sqliteMark)
 	if found {
@@ -48,8 +48,8 @@ func (q Query) SQLite() string {
 	return inOrder(extremes.Replace(text))
 }
 
-// inOrder leaves the numbers of arguments out where each stands once, in order:
-// SQLite's driver finds numbered ones by their names.
+// inOrder replaces "$1", "$2" … by "?" if each occurs once, in order, because SQLite's
+// driver looks up numbered arguments by name.
 func inOrder(text string) string {
 	for i, n := range argument.FindAllString(text, -1) {
 		if n != "$"+strconv.Itoa(i+1) {
@@ -59,13 +59,13 @@ func inOrder(text string) string {
 	return argument.ReplaceAllLiteralString(text, "?")
 }
 
-// Texts keeps the texts of queries for one database.
+// Texts caches the texts of queries for one database.
 type Texts struct {
-	Of   func(Query) string // makes one
+	Of   func(Query) string // returns the text to cache
 	made sync.Map
 }
 
-// Text is the text of a query.
+// Text returns the text of a query.
 func (t *Texts) Text(q Query) string {
 	if text, ok := t.made.Load(q); ok {
 		return text.(string) //nolint:forcetypeassert // nothing else is stored

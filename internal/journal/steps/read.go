@@ -9,7 +9,7 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// read hands the rows of a query to f, beside the writer.
+// read passes the rows of a query to f. It does not wait for the writer.
 func read[T any](ctx context.Context, j *Journal, q Query, args []any, f func(*T) error) error {
 	var s rows.Scanner[T]
 	return j.db.Read(ctx, q, args, func(columns []string, values []any) error {
@@ -21,7 +21,7 @@ func read[T any](ctx context.Context, j *Journal, q Query, args []any, f func(*T
 	})
 }
 
-// list reads all rows of a query beside the writer, each made to what is listed.
+// list reads all rows of a query and converts each. It does not wait for the writer.
 func list[T, R any](ctx context.Context, j *Journal, q Query, args []any, of func(*T) R) ([]R, error) {
 	var all []R
 	err := read(ctx, j, q, args, func(row *T) error {
@@ -31,10 +31,10 @@ func list[T, R any](ctx context.Context, j *Journal, q Query, args []any, of fun
 	return all, err
 }
 
-// wall turns a time of the database into one for people.
+// wall converts a time of the database to one that is displayed.
 func wall(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
-// asUUID is uuid.Nil for bytes that are none.
+// asUUID converts bytes to a UUID; uuid.Nil if they are not one.
 func asUUID(b []byte) uuid.UUID {
 	id, err := uuid.FromBytes(b)
 	if err != nil {
@@ -43,5 +43,5 @@ func asUUID(b []byte) uuid.UUID {
 	return id
 }
 
-// bounded keeps the length of a list within the contract's bounds.
+// bounded clamps the length of a list to the contract's bounds.
 func bounded(limit int) int { return min(max(limit, 1), 1000) }

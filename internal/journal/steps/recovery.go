@@ -15,11 +15,11 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A recovery is what a journal keeps of one that goes on.
+// A recovery is the state of a running recovery.
 type recovery struct {
 	restorer journal.Restorer
 	number   int64
-	words    map[string]int // what came of operations that Ingest asked about, since Restore was last asked
+	words    map[string]int // outcomes of operations that Ingest restored since the last Restore
 }
 
 const (
@@ -41,7 +41,7 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 
 	orphans Query = `SELECT DISTINCT s.id, a.name AS account_name, s.name FROM announced n CROSS JOIN outbox x CROSS JOIN shop s CROSS JOIN account a
 		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM operation_body b WHERE b.uuid = n.operation_uuid) ORDER BY s.id`
-	// An id that is made of how many events there were must not be made again.
+	// The ids of verification events are derived from told and must not repeat.
 	reviewsTold Query = `UPDATE review SET told = told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND x.type = ANY($1) GROUP BY 1, 2) q
 		WHERE q.shop = review.shop AND q.version = review.version`
@@ -52,7 +52,7 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 	intentsAsked  Query = intentRecords + "i.state = 1 ORDER BY i.id"
 )
 
-// RecoveryDue reads what the database says of itself.
+// RecoveryDue reports whether the database needs a recovery.
 func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
 	err = read(ctx, j, factsRead, []any{names(Copied, Recovering, Moved)}, func(*factRow) error {
 		due = true
@@ -69,7 +69,7 @@ func names(facts ...Fact) []string {
 	return list
 }
 
-// UnknownHistory makes the ledgers wait.
+// UnknownHistory marks the ledgers as used up.
 func (j *Journal) UnknownHistory(ctx context.Context) error {
 	return j.db.Write(ctx, &Request{Do: (*Unit).unknownHistory})
 }
@@ -82,7 +82,7 @@ func (u *Unit) unknownHistory() error {
 	return nil
 }
 
-// RaiseFloor raises the sequences and versions of all shops, also of those to come.
+// RaiseFloor raises the sequences and versions of all shops, including new ones.
 func (j *Journal) RaiseFloor(ctx context.Context, floor int64) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		n, err := u.exec(floorRaise, Floor.String(), strconv.AppendInt(nil, floor, 10))
@@ -104,7 +104,7 @@ type endRow struct {
 	Next int64  `db:"next_offset"`
 }
 
-// PublishedUpTo looks at everything that was published.
+// PublishedUpTo returns where the published events of each topic end.
 func (j *Journal) PublishedUpTo(ctx context.Context) ([]journal.Position, error) {
 	ends, err := list(ctx, j, publishedEnds, nil, func(r *endRow) journal.Position {
 		return journal.Position{Topic: r.Type, Partition: r.Part, Next: r.Next}
@@ -115,8 +115,8 @@ func (j *Journal) PublishedUpTo(ctx context.Context) ([]journal.Position, error)
 	return ends, err
 }
 
-// Recover begins a recovery or goes on with one. [journal.ErrHeld]: another
-// replica is at work.
+// Recover begins or resumes a recovery. It fails with [journal.ErrHeld] if another
+// replica is running.
 func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (got journal.Recovery, err error) {
 	var began journal.Recovery
 	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
@@ -178,7 +178,7 @@ func (j *Journal) Rewind(ctx context.Context, ps []journal.Position) error {
 	}})
 }
 
-// TakeOver keeps published events.
+// TakeOver imports published events.
 func (j *Journal) TakeOver(ctx context.Context, as []journal.Announced) (got journal.TakenOver, err error) {
 	var needs Needs
 	for i := range as {
@@ -205,7 +205,7 @@ func (j *Journal) TakeOver(ctx context.Context, as []journal.Announced) (got jou
 				done.Taken++
 			}
 		}
-		// What the copy still wanted to publish was published.
+		// The event was still queued in the copy.
 		u.later(pendingOfEvents, ids)
 		return nil
 	}})
@@ -215,7 +215,7 @@ func (j *Journal) TakeOver(ctx context.Context, as []journal.Announced) (got jou
 	return got, err
 }
 
-// takeOver returns the row of an event, and whether it was there.
+// takeOver returns the outbox row of an event, and whether it existed.
 func (u *Unit) takeOver(a *journal.Announced) (outbox int64, known bool, err error) {
 	shop := int64(0)
 	if a.Shop != (journal.ShopKey{}) {
@@ -280,7 +280,7 @@ type orphanRow struct {
 	Name    string `db:"name"`
 }
 
-// EndRecovery ends it.
+// EndRecovery ends the recovery.
 func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops []journal.ShopKey, err error) {
 	var found []journal.ShopKey
 	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
@@ -325,7 +325,8 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops
 	return shops, err
 }
 
-// endAsked ends intents that wait in a restored journal.
+// endAsked ends the waiting intents of a restored journal for which asked returns an
+// end.
 func (u *Unit) endAsked(asked func(journal.Intent) (journal.IntentEnd, bool)) error {
 	if asked == nil {
 		return nil

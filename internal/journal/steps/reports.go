@@ -13,13 +13,14 @@ import (
 
 const reportsRead Query = "SELECT name, value FROM meta WHERE name > $1 AND name < $2"
 
-// reportNames bound the names of the workers' reports: "0" follows "/".
+// reportNames are the bounds of the names of workers' reports: "0" is the character
+// after "/".
 func reportNames() []any { return []any{Worker.String() + "/", Worker.String() + "0"} }
 
 func reportName(worker uuid.UUID) string { return Worker.String() + "/" + worker.String() }
 
-// ReportWorker replaces this worker's report. Of a database that one process holds,
-// the report of another process is out of date.
+// ReportWorker replaces this worker's report. If only one process can hold the
+// database, it deletes the reports of earlier processes.
 func (j *Journal) ReportWorker(ctx context.Context, r journal.WorkerReport) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		own := reportName(r.Worker)
@@ -43,7 +44,7 @@ func (j *Journal) ReportWorker(ctx context.Context, r journal.WorkerReport) erro
 	}})
 }
 
-// EndReport takes this worker's report away.
+// EndReport deletes this worker's report.
 func (j *Journal) EndReport(ctx context.Context, worker uuid.UUID) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error { return u.dropFacts([]string{reportName(worker)}) }})
 }

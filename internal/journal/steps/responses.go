@@ -10,7 +10,7 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// Receive saves an answer, whatever became of its operation.
+// Receive saves a response, whatever the state of its operation.
 func (j *Journal) Receive(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
 	type outcome struct {
 		state journal.State
@@ -32,7 +32,7 @@ func (j *Journal) Receive(ctx context.Context, r journal.Receipt) (journal.State
 func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
 	key, err := keyset.SealingKey(r.Sealed)
 	if err != nil {
-		return 0, false, fmt.Errorf("journal: a receipt that is not sealed: %w", err)
+		return 0, false, fmt.Errorf("journal: receipt is not sealed: %w", err)
 	}
 	o, err := u.operations.get(u, r.Ref.Operation)
 	if err != nil {
@@ -46,7 +46,7 @@ func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
 		return 0, false, err
 	}
 	saved := false
-	if a.Ended != 0 { // else nothing of it was saved: the first answer ends it
+	if a.Ended != 0 { // otherwise no response was saved, because the first one ends the attempt
 		if saved, err = u.saved(a.ID); err != nil {
 			return 0, false, err
 		}
@@ -71,13 +71,13 @@ const (
 	receiptLike Query = "SELECT attempt AS id FROM receipt WHERE operation = $1 AND answer = $2"
 )
 
-// saved tells whether the response of an attempt was saved before.
+// saved reports whether the response of an attempt was saved before.
 func (u *Unit) saved(attempt int64) (bool, error) {
 	r, err := first[idRow](u, receiptOf, attempt)
 	return r != nil, err
 }
 
-// answered is the attempt that a response answers.
+// answered returns the attempt of a response.
 func (u *Unit) answered(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
 	a, err := u.attempts.get(u, int64(r.Attempt))
 	if err != nil {
@@ -95,9 +95,9 @@ func (u *Unit) answered(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, e
 	return a, nil
 }
 
-// lostAttempt makes an attempt again whose commit was lost, with another number:
-// the old one may be given to somebody else. The second try of a response finds what
-// the first has made.
+// lostAttempt inserts an attempt again whose commit was lost. It has a new id, because
+// the old one may have been assigned again. A repeated save of the response finds the
+// attempt of the first.
 func (u *Unit) lostAttempt(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
 	found, err := first[idRow](u, receiptLike, o.ID, r.Sealed)
 	if err != nil {
@@ -117,14 +117,14 @@ func (u *Unit) lostAttempt(o *rows.Operation, r *journal.Receipt) (*rows.Attempt
 	}), nil
 }
 
-// saveLate is for a response whose operation is not waiting for it any more, or not
-// in this claim.
+// saveLate saves a response for which the operation does not wait any more, or waits
+// under another claim.
 func (u *Unit) saveLate(o *rows.Operation, a *rows.Attempt) (journal.State, bool, error) {
 	state := o.State
 	switch {
 	case !o.Received && (state <= journal.Sending || state == journal.Unknown || state == journal.Attention):
-		// Anybody's: whoever holds it is fenced off. Its lane is held until nothing
-		// of its other requests can be on its way.
+		// A worker that holds the operation is fenced off. The operation holds its lane
+		// until none of its other requests can be in flight.
 		due, err := u.lingering(o.ID)
 		if err != nil {
 			return 0, false, err
@@ -139,7 +139,7 @@ func (u *Unit) saveLate(o *rows.Operation, a *rows.Attempt) (journal.State, bool
 	}
 	o.Claim++
 	o.Late = true
-	since := o.Changed // it has ended when it had
+	since := o.Changed // the time of the end remains
 	u.enter(o, state, 0)
 	o.Changed = since
 	return state, false, nil
@@ -151,7 +151,8 @@ const (
 	receiptsErase Query = "DELETE FROM receipt WHERE attempt = ANY($1)"
 )
 
-// EraseReceipts erases what is not needed any more, a few in one transaction.
+// EraseReceipts deletes receipts that are not needed any more, a few in one
+// transaction.
 func (j *Journal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
 	type progress struct {
 		next   journal.AttemptID
@@ -177,7 +178,7 @@ func (u *Unit) eraseReceipts(before int64, after journal.AttemptID, limit int) (
 	}) error {
 		seen++
 		next = journal.AttemptID(r.Attempt)
-		// What comes after is younger: nothing of it can be verified that long.
+		// The receipts after it are younger, so none of them was verified before then.
 		young = young || r.At > before
 		if (r.State == journal.Done || r.State == journal.Superseded) && !r.Late && r.Verified != 0 && r.Verified <= before {
 			ids = append(ids, r.Attempt)

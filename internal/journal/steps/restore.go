@@ -47,8 +47,8 @@ SELECT o.id FROM operation o WHERE o.id > $1 AND o.restored < $3 AND o.id IN (SE
 	ORDER BY o.id LIMIT $2`
 )
 
-// Restore asks about a page of operations. Which they are is looked up before the
-// transaction that locks their shops: nobody but the recovery is at work.
+// Restore restores a page of operations. It selects them before the transaction that
+// locks their shops, because only the recovery is running.
 func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int) (next int64, words map[string]int, err error) {
 	rec := j.recovery.Load()
 	if rec == nil {
@@ -95,7 +95,8 @@ func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int
 	return next, done, nil
 }
 
-// count adds up what came of operations; what is taken off was told.
+// count adds outcomes of operations, or with sign -1 subtracts those that Restore has
+// returned.
 func (r *recovery) count(words map[string]int, sign int) {
 	for w, n := range words {
 		r.words[w] += sign * n
@@ -103,8 +104,7 @@ func (r *recovery) count(words map[string]int, sign int) {
 	maps.DeleteFunc(r.words, func(_ string, n int) bool { return n == 0 })
 }
 
-// restoreRun is for an operation whose run an event that was read again has just
-// begun.
+// restoreRun restores an operation whose run a replayed event has just begun.
 func (u *Unit) restoreRun(operation int64) error {
 	rec := u.j.recovery.Load()
 	if rec == nil {
@@ -117,7 +117,8 @@ func (u *Unit) restoreRun(operation int64) error {
 	return err
 }
 
-// restore asks what an operation comes to, does it, and tells the restorer's word.
+// restore asks the restorer for the state of an operation, carries out the answer and
+// returns the restorer's word for the outcome.
 func (u *Unit) restore(rec *recovery, id int64, last bool) (word string, err error) {
 	o, err := u.operations.get(u, id)
 	if err != nil {
@@ -180,7 +181,7 @@ type resultRow struct {
 	Held      bool   `db:"held"`
 }
 
-// restored is an operation as the restorer sees it, with the rows of its results.
+// restored returns an operation for the restorer, and the outbox rows of its results.
 func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.RestoredOperation, outboxes []int64, err error) {
 	b, err := u.bodies.get(u, o.ID)
 	if err != nil {
@@ -191,7 +192,7 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 		return x, nil, err
 	}
 	if b == nil || r == nil {
-		return x, nil, fmt.Errorf("journal: operation %d is not whole", o.ID)
+		return x, nil, fmt.Errorf("journal: operation %d has no body or event", o.ID)
 	}
 	c := &x.ClaimedOperation
 	c.UUID, c.Kind, c.State, c.Shop = asUUID(b.UUID), o.Kind, o.State, journal.ShopKey{Account: u.tx.AccountName(o.Account), Shop: s.Name}
@@ -224,8 +225,8 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 	return x, outboxes, err
 }
 
-// merchantConflicts tells whether a shop cannot get a merchant id: it has another, or
-// another shop has it.
+// merchantConflicts reports whether a shop cannot get a merchant id: it has another
+// one, or another shop has this one.
 func (u *Unit) merchantConflicts(s *rows.Shop, c *journal.Credential) (bool, error) {
 	if s.MerchantID != "" && s.MerchantID != c.MerchantID {
 		return true, nil
@@ -234,7 +235,7 @@ func (u *Unit) merchantConflicts(s *rows.Shop, c *journal.Credential) (bool, err
 	return owner != 0 && owner != s.ID, err
 }
 
-// carryRestoration does what the restorer said.
+// carryRestoration carries out the restorer's answer.
 func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Restoration) error {
 	from := o.State
 	o.Claim++
@@ -268,7 +269,7 @@ func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Resto
 		if tr.Active != nil && c.Version < s.ActiveVersion {
 			tr.Active = nil
 		}
-		// A version that is there is the same: its reference was published.
+		// An existing version is the same, because its reference was published.
 		there, err := first[idRow](u, versionOf, s.ID, c.Version)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ const (
 	// reviewColumns are all columns of a [rows.Review], in their order.
 	reviewColumns = "shop, account, version, operation, state, routine, due_at, claim, refused, tries, told"
 
-	// A claim takes what no other replica is looking at.
+	// A claim skips the rows that other replicas have locked.
 	dueReviews Query = "SELECT " + reviewColumns + ` FROM review /*+ INDEXED BY review_due */
 		WHERE account = $1 AND routine = $2 AND due_at <= $3 ORDER BY due_at, shop LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED`
 	reviewsAhead Query = "SELECT " + reviewColumns + ` FROM review /*+ INDEXED BY review_due */
@@ -30,10 +30,10 @@ const (
 		WHERE v.shop = ANY($1) AND s.id = v.shop AND c.shop = v.shop AND c.version = v.version AND o.id = v.operation AND b.id = o.id`
 )
 
-// ClaimReviews takes due reviews.
+// ClaimReviews claims due reviews.
 func (j *Journal) ClaimReviews(ctx context.Context, r journal.ReviewRequest) (journal.ClaimedReviews, error) {
 	if r.Lease <= 0 || r.Horizon < 0 {
-		return journal.ClaimedReviews{}, fmt.Errorf("journal: reviews for %v with a horizon of %v make no sense", r.Lease, r.Horizon)
+		return journal.ClaimedReviews{}, fmt.Errorf("journal: invalid claim of reviews for %v with a horizon of %v", r.Lease, r.Horizon)
 	}
 	return ask(ctx, j, &Request{Last: true}, func(u *Unit) (journal.ClaimedReviews, error) { return u.claimReviews(r) })
 }
@@ -97,7 +97,7 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 	return got, nil
 }
 
-// takeReviews finds due reviews, in the order in which they are to be looked at.
+// takeReviews finds due reviews, in the order in which they are to be checked.
 func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*rows.Review, err error) {
 	take := func(q Query, routine bool, at int64) {
 		limit := min(r.Limit, maxClaim) - len(taken)
@@ -132,7 +132,7 @@ func (u *Unit) review(account string, d *reviewDetail) journal.Review {
 	return v
 }
 
-// EndReview writes what a look at credentials brought.
+// EndReview saves the result of a check of credentials.
 func (j *Journal) EndReview(ctx context.Context, e journal.ReviewEnd) error {
 	return j.db.Write(ctx, &Request{
 		Needs: Needs{ShopIDs: []int64{e.Ref.Shop}},
@@ -192,7 +192,7 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 			return err
 		}
 		if s == nil {
-			return fmt.Errorf("journal: a review has no shop %d", v.Shop)
+			return fmt.Errorf("journal: shop %d of a review does not exist", v.Shop)
 		}
 		if err := u.emit(s, v.Operation, e.Publish); err != nil {
 			return err
@@ -207,7 +207,7 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 	return err
 }
 
-// beginReview follows a shop's new current credentials.
+// beginReview inserts or replaces the review of a shop that has new current credentials.
 func (u *Unit) beginReview(o *rows.Operation, tr *journal.Transition) error {
 	r, err := u.reviews.get(u, o.Shop)
 	if err != nil {
@@ -243,21 +243,21 @@ func (u *Unit) beginReview(o *rows.Operation, tr *journal.Transition) error {
 	return nil
 }
 
-// seenToWork ends what an activation's receipts were kept for.
+// seenToWork marks an activation as verified, so that its receipts can be erased.
 func (u *Unit) seenToWork(o *rows.Operation) {
 	if o.Verified == 0 {
 		o.Verified = u.now
 	}
 }
 
-// moveEnded moves an activation that has ended. A late receipt that waits to be
-// compared, and whoever does that, stay.
+// moveEnded moves an ended activation to another end. A late response still waits to
+// be compared afterwards, and a claim for that remains valid.
 func (u *Unit) moveEnded(o *rows.Operation, m *journal.ActivationMove) error {
 	if m == nil {
 		return nil
 	}
 	if m.From.Open() || m.To.Open() {
-		return fmt.Errorf("journal: a review moves only what has ended, not from %v to %v", m.From, m.To)
+		return fmt.Errorf("journal: a review can move only ended operations, not from %v to %v", m.From, m.To)
 	}
 	if o.State == m.From && (m.Was == "" || o.Reason == m.Was) {
 		o.State, o.Reason, o.Changed = m.To, m.Reason, u.now

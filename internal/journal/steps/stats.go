@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// openCount reads the index operation_open alone.
+	// openCount reads only the index operation_open.
 	openCount Query = `SELECT a.name AS account, n.kind, n.state, n.many FROM
 		(SELECT account, kind, state, count(*) AS many FROM operation /*+ INDEXED BY operation_open */ WHERE lane IS NOT NULL GROUP BY account, kind, state) n
 		JOIN account a ON a.id = n.account`
@@ -19,7 +19,7 @@ const (
 	oldestDue        Query = `SELECT coalesce(min((SELECT o.due_at FROM operation o /*+ INDEXED BY operation_due */
 			WHERE o.account = a.id AND o.kind = k.kind AND o.stage = g.stage AND o.due_at <= $1 ORDER BY o.due_at LIMIT 1)), 0) AS n
 		FROM account a CROSS JOIN (SELECT 1::bigint AS kind UNION ALL SELECT 2) k CROSS JOIN (SELECT 1::bigint AS stage UNION ALL SELECT 2) g`
-	// waitingCount counts rows whose ids have few gaps by the first and the last.
+	// waitingCount subtracts the first id from the last, because the ids have few gaps.
 	waitingCount Query = `SELECT (SELECT count(*) FROM outbox_pending) AS outbox, coalesce((SELECT since FROM outbox_pending ORDER BY row LIMIT 1), 0) AS oldest,
 		coalesce((SELECT max(id) FROM dead_letter) - (SELECT min(id) FROM dead_letter) + 1, 0) AS dead_letters,
 		coalesce((SELECT max(id) FROM event) - (SELECT min(id) FROM event) + 1, 0) AS events`
@@ -43,8 +43,8 @@ type waitingRow struct {
 	Events      int64 `db:"events"`
 }
 
-// Stats counts what is open, in attention and waiting to be published. It
-// costs by the number of those, not by what is done.
+// Stats counts the operations that are open or in attention and the events that wait
+// to be published. Done operations cost nothing.
 func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
 	s := journal.Stats{Operations: make(map[journal.StatKey]int64), Attention: make(map[string]int64)}
 	clock := j.db.Clock()

@@ -17,20 +17,20 @@ import (
 // shop that was sent thousands of codes must not slow down its intake.
 const maxQueuedCodes = 64
 
-// The operations that the planner sees. Their rows come with what their bodies and
-// the events that began their runs say.
+// The operations that the planner sees, with columns of their bodies and of the events
+// that began their runs.
 const (
 	viewColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.stage, o.due_at, o.lane, o.claim, o.leased, o.replica, o.run, o.attempts, o.waits, o.doubt,
 			o.unknowns, o.late, o.event, o.lane_order, o.restored, o.closed, o.planned, o.changed, o.last_attempt, o.receipt, o.received, o.version, o.stored_at,
 			o.verified, o.reason, o.owner, b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
-	// SQLite reads a row that is to be changed by its key: most are in memory.
+	// SQLite loads a row by its key before it changes it, because most are in memory.
 	liteColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.lane, o.run, o.attempts, o.doubt, o.event, o.lane_order, o.changed, o.reason,
 			b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
 	viewJoins = " JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
 	liteJoins = " CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
 
-	// viewHeld locks what another replica may claim meanwhile. The other operations of
-	// a shop are changed only by those who hold the shop.
+	// viewHeld locks the operations that another replica could claim meanwhile. The
+	// other operations of a shop change only under the lock of the shop.
 	viewHeld Query = `SELECT id FROM operation WHERE shop = ANY($1) AND id = ANY(ARRAY(
 			SELECT id FROM operation WHERE shop = ANY($1) AND lane IN (1, 3) UNION ALL
 			SELECT k.id FROM unnest($2::bigint[], $3::bigint[], $4::bytea[]) AS x(scope, kind, mac)
@@ -38,7 +38,7 @@ const (
 		ORDER BY id FOR NO KEY UPDATE
 -- sqlite:
 `
-	// viewOpen finds the open operations of shops. SQLite is asked for one shop.
+	// viewOpen finds the open operations of shops, on SQLite of one shop.
 	viewOpen Query = viewColumns + `FROM unnest($1::bigint[]) AS x(shop) CROSS JOIN LATERAL (
 			(SELECT * FROM operation WHERE shop = x.shop AND lane IN (1, 3, 4)) UNION ALL
 			(SELECT * FROM operation WHERE shop = x.shop AND lane = 2 AND kind = 1) UNION ALL
@@ -54,9 +54,9 @@ const (
 	viewThese Query = viewColumns + "FROM operation o" + viewJoins + ` WHERE o.id = ANY($1)
 -- sqlite:
 ` + liteColumns + "FROM json_each($1) x CROSS JOIN operation o ON o.id = x.value" + liteJoins
-	// viewOwners finds the operations that own keys, of each the newest generation.
-	// Each key is looked up by itself: with "mac = ANY" the server may read the whole
-	// of an account instead.
+	// viewOwners finds the operations that own keys, for each key the newest generation.
+	// It looks up each key by itself, because with "mac = ANY" the server may read all
+	// rows of an account.
 	viewOwners Query = viewColumns + `, x.n FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) WITH ORDINALITY AS x(scope, kind, mac, n)
 		CROSS JOIN LATERAL (SELECT id FROM operation_body WHERE key_scope = x.scope AND kind = x.kind AND mac = x.mac ORDER BY generation DESC LIMIT 1) k
 		JOIN operation o ON o.id = k.id` + viewJoins + `
@@ -67,22 +67,22 @@ const (
 	closedTimes Query = "SELECT id, closed, closed_since FROM account WHERE id = ANY($1)"
 )
 
-// An intake is what a transaction knows for the intake of events, beside the rows
-// that may be changed.
+// An intake holds what a transaction has loaded for the intake of events and does not
+// change.
 type intake struct {
 	positions map[partition]*position
 	inbox     map[[32]byte]taken
 	shops     map[journal.ShopKey]int64
-	open      map[int64][]int64         // open operations of shops that were looked at
-	codes     map[int64]int             // how many queued codes are among them, at most
-	owners    map[subjectKey]int64      // of keys that were looked for; 0: nobody's
+	open      map[int64][]int64         // open operations of the loaded shops
+	codes     map[int64]int             // upper bound of the queued codes among them
+	owners    map[subjectKey]int64      // of the loaded keys; 0: none
 	about     map[int64]*about          // operations that the planner may see
-	seen      map[int64]*rows.Operation // those that are only looked at
+	seen      map[int64]*rows.Operation // those of them that are not changed
 	rows      rows.Scanner[viewRow]
 	times     map[int64]int64     // of events that began runs
 	active    map[int64]uuid.UUID // of current activations
 	closed    map[int64]closed
-	fresh     map[int64]bool        // shops that were made
+	fresh     map[int64]bool        // new shops
 	kept      *journal.LetterBounds // dead letters that keep their record
 	keys      []journal.Key         // that were recorded
 }
@@ -95,7 +95,7 @@ func newIntake() intake {
 	}
 }
 
-// about is what never changes of an operation.
+// about holds the columns of an operation that never change.
 type about struct {
 	uuid       uuid.UUID
 	generation int64
@@ -103,8 +103,8 @@ type about struct {
 	shop       string // its name
 }
 
-// A subjectKey is an address or a code with what it belongs to: the shop of an
-// invitation, the account of an activation.
+// A subjectKey is an address or a code with its scope: the shop of an invitation, the
+// account of an activation.
 type subjectKey struct {
 	scope int64
 	kind  journal.Kind
@@ -118,7 +118,7 @@ func keyScope(k journal.Kind, account, shop int64) int64 {
 	return shop
 }
 
-// An intakeLoad is what batches name to be loaded.
+// An intakeLoad collects what batches need.
 type intakeLoad struct {
 	partitions      []partition
 	identities      [][]byte
@@ -127,7 +127,7 @@ type intakeLoad struct {
 	letters         bool
 }
 
-// ask asks for what batches have named, each once.
+// ask appends the queries for what batches need, each once.
 func (l *intakeLoad) ask(asks []Ask, u *Unit) []Ask {
 	if len(l.identities) > 0 {
 		asks = append(asks, Ask{Query: inboxKnown, Args: []any{l.identities}, Each: u.foundIdentity})
@@ -168,7 +168,7 @@ func (l *intakeLoad) ask(asks []Ask, u *Unit) []Ask {
 	return append(asks, u.askKeys())
 }
 
-// unseenShops are those whose open operations were not looked for, by rising id.
+// unseenShops returns the shops whose open operations are not loaded, by id.
 func (u *Unit) unseenShops(shops []int64) []int64 {
 	var unseen []int64
 	for _, s := range shops {
@@ -181,8 +181,8 @@ func (u *Unit) unseenShops(shops []int64) []int64 {
 	return unseen
 }
 
-// askOpen asks for the open operations of shops. Arg is the shops as the database
-// takes them.
+// askOpen queries the open operations of shops. Arg is the shops as an argument of the
+// database's query.
 func (u *Unit) askOpen(shops []int64, arg any) Ask {
 	for _, s := range shops {
 		u.intake.open[s] = []int64{}
@@ -208,7 +208,7 @@ func (u *Unit) askActive(shops []int64) Ask {
 	}}
 }
 
-// A viewRow is an operation that was looked at.
+// A viewRow is an operation that was loaded for the planner.
 type viewRow struct {
 	rows.Operation
 	UUID       []byte `db:"uuid"`
@@ -216,11 +216,11 @@ type viewRow struct {
 	MAC        []byte `db:"mac"`
 	EventTime  int64  `db:"event_time"`
 	ShopName   string `db:"shop_name"`
-	Number     int64  `db:"n"` // of what it was looked for by
+	Number     int64  `db:"n"` // of the key that it was found by
 }
 
-// saw notes an operation that was looked at. PostgreSQL has read the whole row: one of
-// a shop that this transaction holds may be changed.
+// saw stores an operation that was loaded. PostgreSQL reads the whole row, so that the
+// operation can be changed if this transaction has locked its shop.
 func (u *Unit) saw(columns []string, values []any) (*viewRow, error) {
 	r, err := u.intake.rows.Scan(columns, values)
 	if err != nil {
@@ -236,7 +236,7 @@ func (u *Unit) saw(columns []string, values []any) (*viewRow, error) {
 	return r, nil
 }
 
-// found keeps a row that was loaded, unless it is known.
+// found stores a loaded row unless there is one already.
 func (s *entities[T]) found(key int64, row *T) {
 	if s.byKey == nil {
 		s.byKey = make(map[int64]*entity[T])
@@ -246,7 +246,7 @@ func (s *entities[T]) found(key int64, row *T) {
 	}
 }
 
-// shop finds a shop, made when it is new.
+// shop finds a shop and inserts it if it is new.
 func (u *Unit) shop(k journal.ShopKey) (*rows.Shop, error) {
 	id, ok := u.intake.shops[k]
 	if !ok {
@@ -264,19 +264,18 @@ func (u *Unit) shop(k journal.ShopKey) (*rows.Shop, error) {
 	}
 	s, err := u.shops.get(u, id)
 	if err == nil && s == nil {
-		err = u.fail(fmt.Errorf("journal: shop %d is not there", id))
+		err = u.fail(fmt.Errorf("journal: shop %d does not exist", id))
 	}
 	return s, err
 }
 
-// A view is what the planner sees, and the open operations themselves, in the same
-// order.
+// A view is the planner's view, and the rows of its open operations in the same order.
 type view struct {
 	journal.ShopView
 	open []*rows.Operation
 }
 
-// view is the shop of an event as it is by now.
+// view returns the view of an event's shop, with the changes so far.
 func (u *Unit) view(s *rows.Shop, e *journal.Event) (v view, err error) {
 	if v.open, err = u.openOf(s.ID); err != nil {
 		return v, err
@@ -302,8 +301,8 @@ func (u *Unit) view(s *rows.Shop, e *journal.Event) (v view, err error) {
 	return v, err
 }
 
-// openOf lists the open operations of a shop that this transaction holds, in the
-// order in which their runs began.
+// openOf lists the open operations of a locked shop, in the order in which their runs
+// began.
 func (u *Unit) openOf(shop int64) ([]*rows.Operation, error) {
 	if _, ok := u.intake.open[shop]; !ok {
 		u.lazy++
@@ -328,7 +327,8 @@ func (u *Unit) openOf(shop int64) ([]*rows.Operation, error) {
 	return open, nil
 }
 
-// operation is an operation as it is by now, to be looked at; nil where nobody has.
+// operation returns an operation with the changes so far, nil if it is not loaded. The
+// caller must not change it.
 func (u *Unit) operation(id int64) *rows.Operation {
 	if o, ok := u.operations.known(id); ok {
 		return o
@@ -336,8 +336,8 @@ func (u *Unit) operation(id int64) *rows.Operation {
 	return u.intake.seen[id]
 }
 
-// nowOpen notes that an operation of a shop has opened. The planner sees so many
-// queued codes and no more.
+// nowOpen adds an operation to the open ones of its shop, within the bound of queued
+// codes.
 func (u *Unit) nowOpen(o *rows.Operation) {
 	ids := u.intake.open[o.Shop]
 	if slices.Contains(ids, o.ID) {
@@ -358,7 +358,7 @@ func queuedCode(o *rows.Operation) bool {
 }
 
 // openedElsewhere adds operations that other requests of the transaction have opened
-// since they were looked for.
+// since the open ones were loaded.
 func (u *Unit) openedElsewhere() {
 	for _, e := range u.operations.touched {
 		if o := &e.row; e.exists && o.State.Open() {
@@ -369,7 +369,7 @@ func (u *Unit) openedElsewhere() {
 	}
 }
 
-// addTouched is openedElsewhere for a shop that was looked at just now.
+// addTouched is openedElsewhere for a shop whose open operations were just loaded.
 func (u *Unit) addTouched(shop int64) {
 	for _, e := range u.operations.touched {
 		if o := &e.row; e.exists && o.Shop == shop && o.State.Open() {
@@ -378,7 +378,7 @@ func (u *Unit) addTouched(shop int64) {
 	}
 }
 
-// aboutOf is what does not change of an operation.
+// aboutOf returns the columns of an operation that never change.
 func (u *Unit) aboutOf(o *rows.Operation) (*about, error) {
 	if a, ok := u.intake.about[o.ID]; ok {
 		return a, nil
@@ -393,7 +393,7 @@ func (u *Unit) aboutOf(o *rows.Operation) (*about, error) {
 	return nil, u.fail(fmt.Errorf("journal: operation %d has no body", o.ID))
 }
 
-// see looks at one operation.
+// see loads one operation for the planner.
 func (u *Unit) see(id int64) error {
 	if err := u.tx.Load([]Ask{{Query: viewThese, Args: []any{[]int64{id}}, Each: func(columns []string, values []any) error {
 		_, err := u.saw(columns, values)
@@ -423,8 +423,8 @@ func among(mac []byte, macs [][]byte) bool {
 	return slices.ContainsFunc(macs, func(m []byte) bool { return bytes.Equal(m, mac) })
 }
 
-// ownerView shows the operation that owns the event's key, under whichever look-up key it
-// was made.
+// ownerView returns the view of the operation that owns the event's address or code,
+// under any of the look-up keys.
 func (u *Unit) ownerView(s *rows.Shop, e *journal.Event) (*journal.OperationView, error) {
 	newest := int64(0)
 	for _, mac := range e.SubjectMACs {
@@ -439,13 +439,13 @@ func (u *Unit) ownerView(s *rows.Shop, e *journal.Event) (*journal.OperationView
 	}
 	o := u.operation(newest)
 	if o == nil {
-		return nil, u.fail(fmt.Errorf("journal: operation %d owns a key and is not there", newest))
+		return nil, u.fail(fmt.Errorf("journal: operation %d owns an address or code and does not exist", newest))
 	}
 	v, err := u.operationView(o, s, e)
 	return &v, err
 }
 
-// owner finds the operation that owns a key, 0 for none.
+// owner finds the operation that owns an address or code, 0 for none.
 func (u *Unit) owner(k subjectKey) (int64, error) {
 	id, ok := u.intake.owners[k]
 	if ok || u.intake.fresh[k.scope] && k.kind == journal.Invite {
@@ -465,7 +465,7 @@ func (u *Unit) owner(k subjectKey) (int64, error) {
 	return id, u.see(id)
 }
 
-// owns notes that an operation that was made owns a key.
+// owns records that a new operation owns an address or code.
 func (u *Unit) owns(k subjectKey, id int64) {
 	before, looked := u.intake.owners[k]
 	if b, ok := u.intake.about[before]; ok && b.generation > u.intake.about[id].generation {
@@ -479,7 +479,7 @@ func (u *Unit) owns(k subjectKey, id int64) {
 	})
 }
 
-// activeUUID is that of the shop's current activation.
+// activeUUID returns the UUID of the shop's current activation.
 func (u *Unit) activeUUID(s *rows.Shop) (uuid.UUID, error) {
 	id, ok := u.intake.active[s.ActiveOperation]
 	if ok || s.ActiveOperation == 0 {
@@ -494,8 +494,8 @@ func (u *Unit) activeUUID(s *rows.Shop) (uuid.UUID, error) {
 	return u.intake.active[s.ActiveOperation], nil
 }
 
-// closed is for how long an account's gate was not open: in microseconds up to since,
-// and since when it is not open now (0 while it is).
+// closed returns for how long an account's gate was not open, in microseconds up to
+// since, and since when it is not open now (0 while it is open).
 type closed struct{ before, since int64 }
 
 func (u *Unit) askClosed(accounts []int64) Ask {
@@ -509,8 +509,8 @@ func (u *Unit) askClosed(accounts []int64) Ask {
 	}}
 }
 
-// closedTotal is what a run that begins now remembers: for how long its account's
-// gate was not open, all in all.
+// closedTotal returns for how long an account's gate was not open in total. A run
+// stores the value at its start.
 func (u *Unit) closedTotal(account int64) (int64, error) {
 	c, ok := u.intake.closed[account]
 	if a, known := u.accounts.known(account); known {
