@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A Scanner fills structs of type T from the rows of a result. Columns and fields
-// find each other by name.
+// A Scanner fills structs of type T from the rows of a result. It matches columns and
+// fields by name.
 type Scanner[T any] struct {
 	columns []string
 	fields  [][]int

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A Column of a table, and the field that holds it.
+// A Column describes a column of a table and the field that holds it.
 type Column struct {
 	Name  string
 	Key   bool // part of the primary key
@@ -18,7 +18,7 @@ type Column struct {
 	field int
 }
 
-// A ColumnKind says how a database stores a column.
+// A ColumnKind is the type of a column in the database.
 type ColumnKind uint8
 
 // The kinds of columns.
@@ -35,7 +35,7 @@ type Table struct {
 	row     reflect.Type
 }
 
-// TableOf describes table name, whose rows are Ts.
+// TableOf describes the table with a name, whose rows are Ts.
 func TableOf[T any](name string) *Table {
 	t := &Table{Name: name, row: reflect.TypeFor[T]()}
 	for i := range t.row.NumField() {
@@ -56,15 +56,15 @@ func TableOf[T any](name string) *Table {
 	return t
 }
 
-// New makes an empty row and returns the pointer to it.
+// New returns a pointer to an empty row.
 func (t *Table) New() any { return reflect.New(t.row).Interface() }
 
-// Changes tells whether rows may change once they are written.
+// Changes reports whether rows may change after the insert.
 func (t *Table) Changes() bool {
 	return slices.ContainsFunc(t.Columns, func(c Column) bool { return !c.Fixed })
 }
 
-// Clone returns the pointer to a copy of a row. Blobs are shared.
+// Clone returns a pointer to a copy of a row. The copy shares the blobs.
 func (t *Table) Clone(row any) any {
 	c := reflect.New(t.row)
 	c.Elem().Set(reflect.ValueOf(row).Elem())
@@ -118,7 +118,7 @@ func (t *Table) SetAll(row any, values []any) error {
 	return nil
 }
 
-// Zero tells which columns of a row are zero: bit i is column i.
+// Zero returns the columns of a row that are zero: bit i is column i.
 func (t *Table) Zero(row any) uint64 {
 	v := reflect.ValueOf(row).Elem()
 	var zero uint64
@@ -130,7 +130,7 @@ func (t *Table) Zero(row any) uint64 {
 	return zero
 }
 
-// Changed tells which columns differ between two rows: bit i is column i.
+// Changed returns the columns that differ between two rows: bit i is column i.
 func (t *Table) Changed(a, b any) uint64 {
 	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
 	var changed uint64
@@ -181,7 +181,7 @@ func valueOf(v reflect.Value) any {
 	}
 }
 
-// set fills a field with what a database gave.
+// set sets a field to a value that a database returned.
 func set(f reflect.Value, v any) error {
 	switch x := v.(type) {
 	case nil:

@@ -8,17 +8,17 @@ type Account struct {
 	Name         string `db:"name,fixed"`
 	PartnerID    string `db:"partner_id,fixed"`
 	Created      int64  `db:"created,fixed"`
-	Gate         int64  `db:"gate"` // see package stored
+	Gate         int64  `db:"gate"` // the state, see package stored
 	GateReason   string `db:"gate_reason"`
-	GateUntil    int64  `db:"gate_until,null"` // of limited and resting
-	GateCount    int64  `db:"gate_count"`      // faults in a row
+	GateUntil    int64  `db:"gate_until,null"` // only for limited and resting
+	GateCount    int64  `db:"gate_count"`      // consecutive faults
 	GateSince    int64  `db:"gate_since,null"`
 	Closed       int64  `db:"closed"`            // for how many microseconds the gate was not open, up to closed_since
-	ClosedSince  int64  `db:"closed_since,null"` // since when it is not open now
-	RefusedInRow int64  `db:"refused_in_row"`    // different shops whose credentials were refused, since any were accepted
+	ClosedSince  int64  `db:"closed_since,null"` // since when the gate is not open; NULL while it is open
+	RefusedInRow int64  `db:"refused_in_row"`    // different shops whose credentials were refused since some were accepted
 }
 
-// A Shop holds what the planner asks about a shop.
+// A Shop holds what the planner needs of a shop.
 type Shop struct {
 	ID               int64  `db:"id,key"`
 	Account          int64  `db:"account,fixed"`
@@ -44,32 +44,32 @@ type Operation struct {
 	Shop        int64         `db:"shop,fixed"`
 	Kind        journal.Kind  `db:"kind,fixed"`
 	State       journal.State `db:"state"`
-	Stage       int64         `db:"stage"`       // 0 none, 1 call, 2 settle, 3 out on a lease (claimed, sending)
-	DueAt       int64         `db:"due_at,null"` // of stages 1 and 2: when it may be claimed; of 3: when its lease ends
+	Stage       int64         `db:"stage"`       // 0 nothing to claim, 1 call, 2 settle, 3 leased (claimed, sending)
+	DueAt       int64         `db:"due_at,null"` // stages 1 and 2: when it can be claimed, or when the lease ends (leased); 3: end of the lease
 	Lane        int64         `db:"lane,null"`   // see package stored
-	Claim       int64         `db:"claim"`       // rises with every claim: the fence
-	LeaseHeld   bool          `db:"leased"`      // in stage 2: due_at is the end of a lease
+	Claim       int64         `db:"claim"`       // increases with each claim: the fencing token
+	LeaseHeld   bool          `db:"leased"`      // only in stage 2: due_at is the end of a lease
 	Replica     int64         `db:"replica"`
 	Run         int64         `db:"run"`
 	Attempts    int64         `db:"attempts"`   // requests started, over all runs
-	Waits       int64         `db:"waits"`      // in a row since the run began
+	Waits       int64         `db:"waits"`      // consecutive waits since the run began
 	Doubt       bool          `db:"doubt"`      // some attempt may have been executed
-	Unknowns    int64         `db:"unknowns"`   // attempts of which nobody knows whether they were executed, over all runs
-	Late        bool          `db:"late"`       // a receipt came that the operation did not go on with, and nobody has compared it
-	Event       int64         `db:"event"`      // began the run
-	LaneOrder   int64         `db:"lane_order"` // place in the lane: what began its run
-	Restored    int64         `db:"restored"`   // the number of the recovery that looked at it last
-	Closed      int64         `db:"closed"`     // what account.closed was when the run began
+	Unknowns    int64         `db:"unknowns"`   // attempts with an unknown outcome, over all runs
+	Late        bool          `db:"late"`       // a response came that the run did not continue with and that was not compared yet
+	Event       int64         `db:"event"`      // that began the run
+	LaneOrder   int64         `db:"lane_order"` // place in the lane, by what began the run
+	Restored    int64         `db:"restored"`   // the number of the last recovery that looked at it
+	Closed      int64         `db:"closed"`     // account.closed, up to that moment, when the run began
 	Planned     int64         `db:"planned"`    // when the run began
 	Changed     int64         `db:"changed"`    // when the state last changed
 	LastAttempt int64         `db:"last_attempt,null"`
 	Receipt     int64         `db:"receipt,null"` // attempt of the newest receipt of the run
-	Received    bool          `db:"received"`     // the run went through received
+	Received    bool          `db:"received"`     // the run went through the state received
 	Version     int64         `db:"version,null"` // of the credential that the run stored
 	StoredAt    int64         `db:"stored_at,null"`
-	Verified    int64         `db:"verified,null"` // when the credentials that its receipts brought were found to work
+	Verified    int64         `db:"verified,null"` // when its credentials were found to work
 	Reason      string        `db:"reason"`
-	Owner       string        `db:"owner"` // who claimed it last
+	Owner       string        `db:"owner"` // the worker that claimed it last
 }
 
 // A Body is the part of an operation that is written once.
@@ -85,7 +85,7 @@ type Body struct {
 	SubjectKey int64        `db:"subject_key,fixed"`
 }
 
-// An Attempt is a request that may have left.
+// An Attempt is a request that may have been sent.
 type Attempt struct {
 	ID         int64  `db:"id,key"`
 	Account    int64  `db:"account,fixed"`
@@ -98,22 +98,23 @@ type Attempt struct {
 	SendBy     int64  `db:"send_by,fixed"`
 	Deadline   int64  `db:"deadline,fixed"`
 	Slack      int64  `db:"slack,fixed"`
-	Ledgers    string `db:"ledgers,fixed"`    // ids, in decimal, with a blank between
+	Ledgers    string `db:"ledgers,fixed"`    // ledger ids: decimal numbers with a space between
 	Grain      int64  `db:"grain,fixed"`      // counts_from is rounded up to its multiples
-	Ended      int64  `db:"ended,null"`       // when the answer was complete or the connection closed
-	CountsFrom int64  `db:"counts_from,null"` // the permits come back one window after it; NULL when nothing was sent
+	Ended      int64  `db:"ended,null"`       // when the response was complete or the connection closed
+	CountsFrom int64  `db:"counts_from,null"` // the permits are available again one window later; NULL when nothing was sent
 	Answered   bool   `db:"answered"`
 	NotSent    bool   `db:"not_sent"`
-	Slow       bool   `db:"slow"` // took, or may take, longer than a restart looks back
+	Slow       bool   `db:"slow"` // took, or may take, longer than an opening looks back by started
 	Status     int64  `db:"status"`
 	Outcome    string `db:"outcome"`
 	Code       string `db:"code"`
 	RequestID  string `db:"request_id"`
 	Reason     string `db:"reason"`
-	MAC        []byte `db:"mac,null,fixed"` // of the address, where the cool-down of addresses is on
+	MAC        []byte `db:"mac,null,fixed"` // of the address of an invitation, if the cool-down of addresses is on
 }
 
-// A Receipt is an answer of an activation, or what a person brought instead.
+// A Receipt is the response of an activation, or the credentials that an operator
+// entered instead.
 type Receipt struct {
 	Attempt   int64  `db:"attempt,key"`
 	Operation int64  `db:"operation,fixed"`
@@ -131,26 +132,26 @@ type Credential struct {
 	Created    int64  `db:"created,fixed"`
 	Reference  string `db:"reference,fixed"`
 	MerchantID string `db:"merchant_id,fixed"`
-	Secret     []byte `db:"secret,null,fixed"` // NULL where another store holds it
+	Secret     []byte `db:"secret,null,fixed"` // NULL if another store holds it
 	SecretKey  int64  `db:"secret_key,null,fixed"`
 }
 
-// A Review is about the current credentials of an active shop.
+// A Review is the verification of the current credentials of an active shop.
 type Review struct {
 	Shop      int64                   `db:"shop,key"`
 	Account   int64                   `db:"account,fixed"`
 	Version   int64                   `db:"version"`   // of the credentials
 	Operation int64                   `db:"operation"` // that brought them
 	State     journal.CredentialState `db:"state"`
-	Routine   bool                    `db:"routine"`      // nothing is open: the next look is of the schedule
-	DueAt     int64                   `db:"due_at"`       // of the next look, or the end of a claim
-	Claim     int64                   `db:"claim"`        // rises with every claim and with newer credentials: the fence
+	Routine   bool                    `db:"routine"`      // no question is open: the next check is a scheduled one
+	DueAt     int64                   `db:"due_at"`       // of the next check, or the end of a claim
+	Claim     int64                   `db:"claim"`        // increases with each claim and with newer credentials: the fencing token
 	Refused   int64                   `db:"refused,null"` // since when they are refused
-	Tries     int64                   `db:"tries"`        // looks since they were last accepted
-	Told      int64                   `db:"told"`         // events about them
+	Tries     int64                   `db:"tries"`        // checks since they were accepted last
+	Told      int64                   `db:"told"`         // events published about them
 }
 
-// An Intent is what a person asks for.
+// An Intent is an operator action that a command has requested.
 type Intent struct {
 	ID         int64               `db:"id,key,auto"`
 	UUID       []byte              `db:"uuid,fixed"`
@@ -161,7 +162,7 @@ type Intent struct {
 	Operation  int64               `db:"operation,null,fixed"`
 	Note       string              `db:"note,fixed"`
 	MerchantID string              `db:"merchant_id,fixed"`
-	Token      []byte              `db:"token,null"` // entered by hand, sealed; NULL once it has ended
+	Token      []byte              `db:"token,null"` // entered by the operator, sealed; NULL after the end
 	TokenKey   int64               `db:"token_key,null"`
 	State      journal.IntentState `db:"state"`
 	Result     string              `db:"result"`
@@ -170,7 +171,7 @@ type Intent struct {
 	MAC        []byte              `db:"mac,null,fixed"`
 }
 
-// An Outbox row is an outgoing event, frozen.
+// An Outbox row is an outgoing event as it is published.
 type Outbox struct {
 	ID        int64  `db:"id,key"`
 	Shop      int64  `db:"shop,null,fixed"` // NULL for a dead letter
@@ -192,20 +193,20 @@ type Pending struct {
 	Since  int64 `db:"since,fixed"`
 }
 
-// A Republish row is an event that was queued once more.
+// A Republish row is an event that was queued again.
 type Republish struct {
 	Row    int64 `db:"row,key"`
 	Outbox int64 `db:"outbox,fixed"`
 	At     int64 `db:"at,fixed"`
 }
 
-// An Event is an input event that was taken.
+// An Event is an input event that was ingested.
 type Event struct {
 	ID           int64        `db:"id,key"`
 	Shop         int64        `db:"shop,fixed"`
 	Kind         journal.Kind `db:"kind,fixed"`
 	Exit         int64        `db:"exit,fixed"`
-	Operation    int64        `db:"operation,null,fixed"` // that it led to, started again or joined
+	Operation    int64        `db:"operation,null,fixed"` // that the event began, began again or joined
 	Topic        int64        `db:"topic,fixed"`
 	Part         int64        `db:"part,fixed"`
 	RecordOffset int64        `db:"record_offset,fixed"`
@@ -219,13 +220,13 @@ type Event struct {
 	TraceState   string       `db:"tracestate,fixed"`
 }
 
-// An Inbox row says that an event was taken.
+// An Inbox row records that an event was ingested.
 type Inbox struct {
-	Identity []byte `db:"identity,key"` // of (topic, source, id)
+	Identity []byte `db:"identity,key"` // digest of topic, source and id
 	Event    int64  `db:"event,fixed"`
 }
 
-// A DeadLetter is a record that could not be taken.
+// A DeadLetter is a record that could not be ingested.
 type DeadLetter struct {
 	ID           int64  `db:"id,key,auto"`
 	Topic        int64  `db:"topic,fixed"`
@@ -234,20 +235,21 @@ type DeadLetter struct {
 	RecordTime   int64  `db:"record_time,null,fixed"`
 	Received     int64  `db:"received,fixed"`
 	Size         int64  `db:"size,fixed"`
-	Outbox       int64  `db:"outbox,fixed"` // the event that tells of it
+	Outbox       int64  `db:"outbox,fixed"` // the event that reports it
 	Replayed     int64  `db:"replayed,null"`
 	EventID      string `db:"event_id,fixed"`
 	Reason       string `db:"reason,fixed"`
 	Place        string `db:"place,fixed"`
 	Digest       []byte `db:"digest,null,fixed"`
-	Record       []byte `db:"record,null,fixed"` // sealed; NULL where it is not kept
+	Record       []byte `db:"record,null,fixed"` // sealed; NULL if it was not retained
 	RecordKey    int64  `db:"record_key,null,fixed"`
 	Account      string `db:"account,fixed"`
 	Shop         string `db:"shop,fixed"`
 	MessageKey   string `db:"message_key,fixed"`
 }
 
-// An Audit row is an act of a person, or of the worker on a person's behalf.
+// An Audit row is an operator action, or an action of the worker on an operator's
+// behalf.
 type Audit struct {
 	ID      int64  `db:"id,key,auto"`
 	At      int64  `db:"at,fixed"`
@@ -257,21 +259,21 @@ type Audit struct {
 	Detail  string `db:"detail,fixed"`
 }
 
-// A Published row says where an event was published last.
+// A Published row records where an event was published last.
 type Published struct {
 	Outbox       int64 `db:"outbox,key"`
 	Row          int64 `db:"row"`
 	At           int64 `db:"at"`
 	Part         int64 `db:"part"`
-	RecordOffset int64 `db:"record_offset"` // -1 where the broker did not say
+	RecordOffset int64 `db:"record_offset"` // -1 if the broker did not return it
 }
 
-// An Announced row is a published event that a restored journal did not know.
+// An Announced row is a published event that a restored journal lacked.
 type Announced struct {
 	Event         []byte `db:"event,key"` // uuid
 	Outbox        int64  `db:"outbox,fixed"`
 	OperationUUID []byte `db:"operation_uuid,fixed"` // that the event names; empty for a dead letter
 	Causation     string `db:"causation,fixed"`
 	Version       int64  `db:"version,fixed"` // of the credentials that the event names, else 0
-	Applied       bool   `db:"applied,fixed"` // changed by a statement only
+	Applied       bool   `db:"applied,fixed"` // changed only by a statement, not through this struct
 }

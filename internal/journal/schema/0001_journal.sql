@@ -156,13 +156,13 @@ CREATE TABLE operation (
     kind         BIGINT NOT NULL, -- 1 invite, 2 activate
     state        BIGINT NOT NULL,
     stage        BIGINT NOT NULL,
-    due_at       BIGINT,                    -- stages 1 and 2: when it can be claimed, or when leased ends; 3: end of the lease
+    due_at       BIGINT,                    -- stages 1 and 2: when it can be claimed, or when the lease ends (leased); 3: end of the lease
     lane         BIGINT,
     lane_order   BIGINT NOT NULL,           -- place in the lane, by what began the run: for an event twice its id, for an
                                             -- operator action one more than that of the last event before it. The id does
                                             -- not give the order, because an ended operation can run again
     claim        BIGINT NOT NULL DEFAULT 0, -- increases with each claim: the fencing token
-    leased   BIGINT NOT NULL DEFAULT 0, -- only in stage 2: due_at is the end of a lease
+    leased       BIGINT NOT NULL DEFAULT 0, -- only in stage 2: due_at is the end of a lease
     replica      BIGINT NOT NULL DEFAULT 0, -- that claimed it last; 0 on SQLite
     owner        TEXT   NOT NULL DEFAULT '', -- that claimed it last
     run          BIGINT NOT NULL,
