@@ -29,15 +29,15 @@ type partition struct {
 	next  int64
 }
 
-// A held is an operation as it was claimed, or sent, some time ago. Nobody takes care that
-// it still is the caller's.
+// A held is an operation as it was claimed or sent some time ago. The caller may have
+// lost it since.
 type held struct {
 	journal.ClaimedOperation
 	state   journal.State // as far as is known
 	attempt journal.AttemptID
 }
 
-// A generator makes calls as workers and people would, and wrong ones.
+// A generator makes the calls of workers and operators, and invalid ones.
 type generator struct {
 	*twin
 	partitions []*partition
@@ -160,7 +160,7 @@ func (g *generator) end() *journal.AttemptEnd {
 	return e
 }
 
-// begin makes a journal that can be worked with.
+// begin prepares the journals for the calls that follow.
 func (g *generator) begin() {
 	_, _ = g.call("SetKeysetCheck", []byte("check"))
 	keys := []journal.Key{{Purpose: journal.KeySealing, ID: 1}, {Purpose: journal.KeyLookup, ID: 2}}
@@ -176,8 +176,8 @@ func (g *generator) begin() {
 	}
 	_, _ = g.call("Begin", ps)
 	g.authenticate()
-	// Shops that one batch makes have numbers in any order, by which those that are due at the
-	// same moment are claimed: each is made by a batch of its own.
+	// Shops that one batch inserts get ids in any order, and operations that are due at the
+	// same moment are claimed in that order. So each shop is inserted by a batch of its own.
 	for _, account := range accounts {
 		for i := range shops {
 			_ = g.deliver(journal.ShopKey{Account: account, Shop: fmt.Sprint("shop-", i)})
@@ -186,7 +186,7 @@ func (g *generator) begin() {
 	_ = g.deliver(journal.ShopKey{Account: accounts[1], Shop: "fresh"})
 }
 
-// deliver ingests one new event, and a dead letter. Its shop's planner knows what to do by the name.
+// deliver ingests one new event, and a dead letter. The planner decides by the name of the shop.
 func (g *generator) deliver(shop journal.ShopKey) error {
 	return g.deliverAs("fresh", journal.Activate, shop)
 }
@@ -206,10 +206,10 @@ func (g *generator) deliverAs(name string, kind journal.Kind, shop journal.ShopK
 	return err
 }
 
-// tourShop is a shop of which nobody else has operations.
+// tourShop is a shop for which no other call creates operations.
 var tourShop = journal.ShopKey{Account: accounts[0], Shop: "tour"}
 
-// toured makes a new operation of that shop and claims it, with whatever else is due.
+// toured creates an operation of that shop and claims it, together with all others that are due.
 func (g *generator) toured(kind journal.Kind) *held {
 	_ = g.deliverAs("tour", kind, tourShop)
 	got, err := g.call("Claim", journal.ClaimRequest{Account: tourShop.Account, Kind: kind, Stage: journal.Call, Limit: 1000, Lease: time.Minute, Owner: "worker"})
@@ -224,7 +224,7 @@ func (g *generator) toured(kind journal.Kind) *held {
 	return nil
 }
 
-// answered sends a toured operation and saves its answer.
+// answered sends an operation of that shop and saves its response.
 func (g *generator) answered(h *held) bool {
 	got, err := g.call("Send", journal.Send{Ref: h.Ref, Attempt: h.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
 	if err != nil {
@@ -234,7 +234,7 @@ func (g *generator) answered(h *held) bool {
 	return err == nil
 }
 
-// tour takes that shop through what chance seldom reaches.
+// tour takes that shop through states that random calls seldom reach.
 func (g *generator) tour() {
 	for _, to := range []journal.State{journal.Attention, journal.Done} {
 		h := g.toured(journal.Activate)
@@ -259,7 +259,7 @@ func (g *generator) tour() {
 	}
 }
 
-// lastTour is at the end, because the last operation holds the shop's lane.
+// lastTour runs at the end, because its last operation holds the shop's lane.
 func (g *generator) lastTour() {
 	if h := g.toured(journal.Activate); h != nil {
 		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Claimed, To: journal.Attention, Reason: "rights"})
@@ -275,7 +275,7 @@ func (g *generator) authenticate() {
 	}))
 }
 
-// step lets some time pass and makes a call.
+// step advances the clock and makes a call.
 func (g *generator) step() {
 	if g.oneIn(3) {
 		d := g.within(time.Second)
@@ -420,7 +420,7 @@ func (g *generator) claim() {
 	}
 }
 
-// of picks a held operation that is in one of some states, as far as is known.
+// of picks a held operation that is probably in one of some states.
 func (g *generator) of(states ...journal.State) (*held, bool) {
 	var list []*held
 	for _, h := range g.held {
@@ -538,7 +538,7 @@ func (g *generator) applyTo(h *held) {
 	}
 }
 
-// target chooses where an operation goes, more often to where none has gone from its state.
+// target chooses the state for a transition, and prefers transitions that were not made yet.
 func (g *generator) target(from journal.State) journal.State {
 	list := targets[from]
 	news := slices.DeleteFunc(slices.Clone(list), func(to journal.State) bool { return from == to || g.walked[[2]journal.State{from, to}] })
@@ -714,8 +714,8 @@ func (g *generator) read() {
 	}
 }
 
-// reopen ends what is under way before: a database that one process at a time can hold knows
-// that nothing of it is sent any more, and one that several share does not.
+// reopen ends all attempts before it opens the journals again: SQLite knows at an opening
+// that earlier processes cannot send any more, and PostgreSQL does not.
 func (g *generator) reopen() {
 	for _, id := range slices.Clone(g.underWay) {
 		_, _ = g.call("EndCheck", journal.AttemptID(id), *g.end())
@@ -725,7 +725,7 @@ func (g *generator) reopen() {
 	g.authenticate()
 }
 
-// rarely makes calls that each journal gets a few times only.
+// rarely makes calls that each journal gets only a few times.
 func (g *generator) rarely() {
 	for _, do := range g.rareCalls() {
 		do()

@@ -11,7 +11,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// chance is a number below n that depends on nothing but the text.
+// chance returns a number below n that depends only on the text.
 func chance(text string, n uint32) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(text))
@@ -22,8 +22,8 @@ func chance(text string, n uint32) uint32 {
 	return x % n
 }
 
-// plan is the planner of a side: it notes what it saw. A transaction that is run again asks
-// again, so the last view of an event counts.
+// plan is the planner of a side. It records what it saw. A transaction that is run again
+// calls it again, so the last view of an event counts.
 func (s *side) plan(e journal.Event, v journal.ShopView) journal.Plan {
 	s.views[e.ID] = v
 	return plan(e, v)
@@ -37,7 +37,7 @@ func newUUID(e journal.Event, generation int) uuid.UUID {
 	return schemas.OperationID(e.Kind.String(), e.Shop.Account, shop, e.SubjectMACs[0], generation)
 }
 
-// plan takes every way that a plan can go, by the event's id.
+// plan makes every kind of plan, depending on the event's id.
 func plan(e journal.Event, v journal.ShopView) journal.Plan {
 	made := uuid.NewSHA1(uuid.Nil, []byte("operation "+e.ID))
 	draft := func(name, typ string) journal.Draft {

@@ -11,7 +11,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// recovery brings the journals from a copy to the present, with openings between.
+// recovery recovers the journals as if they were copies, and opens them again in between.
 func (g *generator) recovery() {
 	g.recover()
 	if g.oneIn(2) {
@@ -64,7 +64,7 @@ func (g *generator) recover() {
 	_, _ = g.call("Recover", perSide(func(s *side) any { return journal.Restorer(s.restorer) }))
 }
 
-// takenOver are events that were published after the copy was made: of operations
+// takenOver returns events that were published after the copy was made: of operations
 // that the journal has, and of others.
 func (g *generator) takenOver() (as []journal.Announced) {
 	for range g.n(4) {
@@ -100,7 +100,7 @@ func (g *generator) takenOver() (as []journal.Announced) {
 	return as
 }
 
-// closed closes the journals and makes calls of them.
+// closed closes the journals and calls their methods afterwards.
 func (g *generator) closed() {
 	g.lastTour()
 	_, _ = g.call("Close")

@@ -18,16 +18,16 @@ import (
 	"invoicebox-worker/internal/journal/move"
 )
 
-// A pairing knows which ids of one side stand for which of the other, for each
-// series of ids. Ids may differ: a transaction that fails leaves a gap in one database
-// and none in the other.
+// A pairing maps the ids of one side to those of the other, for each series of ids. Ids
+// may differ, because a transaction that fails leaves a gap in one database and none in
+// the other.
 type pairing struct{ right, left map[string]map[int64]int64 }
 
 func newPairing() pairing {
 	return pairing{right: map[string]map[int64]int64{}, left: map[string]map[int64]int64{}}
 }
 
-// bind pairs two ids. It fails where one of them stands for another already.
+// bind pairs two ids. It fails if one of them is paired with another already.
 func (p pairing) bind(series string, left, right int64) error {
 	for _, m := range []map[string]map[int64]int64{p.right, p.left} {
 		if m[series] == nil {
@@ -67,8 +67,8 @@ func seriesOf(table, column string) string {
 	return ""
 }
 
-// groups are columns by which the rows of a table are told apart that need not be made in
-// one order; rows of a group are. All rows of other tables are made in one order.
+// groups are the columns that group the rows of a table. Only rows of one group must be
+// inserted in the same order on both sides. In other tables all rows must be.
 var groups = map[string][]string{
 	"account": {"name"}, "topic": {"name"}, "ledger": {"name"}, "shop": {"account", "name"},
 	"outbox": {"shop"}, "republish": {"outbox"}, // one shop's events have an order
@@ -77,7 +77,7 @@ var groups = map[string][]string{
 // mayDiffer are columns in which the two databases differ by design, and why.
 var mayDiffer = map[string]string{}
 
-// A layout is what has to be known of a table to compare it.
+// A layout holds what the comparison needs of a table.
 type layout struct {
 	move.Table
 	series []string // of the columns
@@ -161,8 +161,8 @@ func (w *twin) pair(l layout, left, right []move.Row) error {
 	return nil
 }
 
-// translated is a row of the right side in the left's ids. One that has no pair is
-// shown as such.
+// translated returns a row of the right side with the ids of the left. It marks ids
+// without a pair.
 func (w *twin) translated(l layout, r move.Row) move.Row {
 	out := slices.Clone(r)
 	own := func(series string, n int64) any {
@@ -250,16 +250,16 @@ func (w *twin) compareTable(l layout, left, right []move.Row) (differences []str
 	return differences
 }
 
-// compared are facts about the journal that are not about the database itself. The
-// identity is made by each.
+// compared are the facts about the journal that do not depend on the database. Each side
+// has an identity of its own.
 func compared(r move.Row) bool {
 	name, _ := r[0].(string)
 	fate, known := move.FactFates()[name]
 	return known && fate != move.Left && name != "identity" && name != "origin"
 }
 
-// blank rows are made before the transaction that needs them, and stay when it fails: they say
-// nothing.
+// blank rows are inserted before the transaction that needs them, and remain when it fails.
+// They hold no information.
 func (w *twin) blank(l layout, r move.Row) bool {
 	if l.Name == "ledger" {
 		return true

@@ -19,15 +19,14 @@ import (
 	"invoicebox-worker/internal/pgtest"
 )
 
-// options are what both journals of a pair are opened with.
+// options are the options of both journals of a pair.
 type options struct {
 	planner journal.Planner
 	now     func() time.Time
 	recover bool
 }
 
-// A side is one of the two journals. Whatever constructs a journal.Journal and
-// can read its tables can be one.
+// A side is one of the two journals, with a reader of its tables.
 type side struct {
 	name string
 	// open opens the journal, which holds what the one before left.

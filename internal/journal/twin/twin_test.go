@@ -1,6 +1,6 @@
-// Package twin compares two implementations of the journal: both get the same calls
-// in the same order, by one clock, and after every call their answers and all of
-// their tables have to be the same. The calls are random, by a seed.
+// Package twin compares two implementations of the journal. Both get the same calls
+// in the same order, with one clock. After every call their results and all of their
+// tables must be the same. A seed determines the random calls.
 package twin
 
 import (
@@ -63,7 +63,7 @@ func flagDefault(name string) (n int) {
 	return n
 }
 
-// A twin is a pair of journals under the same calls.
+// A twin is a pair of journals that get the same calls.
 type twin struct {
 	*testing.T
 	ctx        context.Context
@@ -102,7 +102,7 @@ func run(t *testing.T, seed uint64, calls int, c *cover, left, right *side) {
 	}
 	g := newGenerator(w)
 	g.begin()
-	// What is rare comes at least once.
+	// Rare calls are made at least once.
 	for _, part := range []struct {
 		calls int
 		rare  func()
@@ -140,7 +140,7 @@ func (w *twin) open() {
 	w.equal("open", nil)
 }
 
-// both does something with the two sides at the same time.
+// both runs a function for the two sides at the same time.
 func (w *twin) both(do func(i int, s *side)) {
 	var group sync.WaitGroup
 	for i, s := range w.sides {
@@ -152,8 +152,8 @@ func (w *twin) both(do func(i int, s *side)) {
 // bytesShown finds the sealed values and digests of printed arguments.
 var bytesShown = regexp.MustCompile(`\[\d+( \d+){7,}\]`)
 
-// call calls a method of both journals and compares what comes of it. It returns the
-// answer in the ids of the left side, without the error.
+// call calls a method of both journals and compares the results. It returns the result
+// with the ids of the left side, without the error.
 func (w *twin) call(method string, args ...any) ([]any, error) {
 	w.Helper()
 	w.cover.methods[method]++
@@ -166,7 +166,7 @@ func (w *twin) call(method string, args ...any) ([]any, error) {
 		got[i], errs[i] = w.callOne(i, s, method, args)
 	})
 	var differences []string
-	// Of a call that makes no sense and comes too late either may be said first.
+	// An invalid call that also comes too late may fail with either error.
 	if a, b := class(errs[0]), class(errs[1]); a != b && (errs[0] == nil || errs[1] == nil || a != senseless && b != senseless) {
 		differences = append(differences, fmt.Sprintf("the errors differ:\n  %s: %v (%s)\n  %s: %v (%s)", w.sides[0].name, errs[0], a, w.sides[1].name, errs[1], b))
 	} else {
@@ -200,7 +200,7 @@ func (w *twin) call(method string, args ...any) ([]any, error) {
 	return got[0], errs[0]
 }
 
-// comparing leaves out the parts of answers that may differ by design.
+// comparing leaves out the parts of results that differ by design.
 func (w *twin) comparing() []cmp.Option {
 	o := []cmp.Option{
 		cmpopts.EquateEmpty(),
@@ -216,12 +216,12 @@ func (w *twin) comparing() []cmp.Option {
 	return o
 }
 
-// equal fails the test where the two differ.
+// equal fails the test if the two differ.
 func (w *twin) equal(method string, differences []string, more ...func() []string) {
 	w.Helper()
 	var rows []string
 	var err error
-	// What a read should not have written is found after the next call.
+	// A row that a read should not have written is found after the next call.
 	if !slices.Contains(reads, method) {
 		rows, err = w.compareTables(w.ctx)
 	}
@@ -315,10 +315,10 @@ var sentinels = []error{
 	journal.ErrKeyMissing, journal.ErrKeyRetired, journal.ErrMoved, journal.ErrIntentExists,
 }
 
-// senseless is the class of errors that say in words what is wrong with the call.
+// senseless is the class of errors that describe what is invalid in the call.
 const senseless = "another error"
 
-// class is which of the contract's errors one is.
+// class returns which of the contract's errors err is.
 func class(err error) string {
 	var classes []string
 	for _, s := range sentinels {
@@ -341,7 +341,7 @@ func class(err error) string {
 	return strings.Join(classes, ", ")
 }
 
-// detail compares what errors say beside their class.
+// detail returns the properties of an error to compare beside its class.
 func detail(left, right error) []string {
 	if a, ok := errors.AsType[*journal.NoPermitError](left); ok {
 		if b, ok := errors.AsType[*journal.NoPermitError](right); ok && (a.Ledger != b.Ledger || !a.Next.Equal(b.Next)) {
@@ -356,7 +356,8 @@ func detail(left, right error) []string {
 	return nil
 }
 
-// A cover counts what the calls of all seeds have reached.
+// A cover counts the methods, transitions and errors that the calls of all seeds have
+// reached.
 type cover struct {
 	methods     map[string]int
 	outcomes    map[string]int // of methods: their errors
@@ -367,7 +368,7 @@ func newCover() *cover {
 	return &cover{methods: map[string]int{}, outcomes: map[string]int{}, transitions: map[[2]journal.State]int{}}
 }
 
-// check fails where something of the contract was never reached.
+// check fails if some part of the contract was never reached.
 func (c *cover) check(t *testing.T) {
 	for m := range reflect.TypeFor[journal.Journal]().Methods() {
 		if c.methods[m.Name] == 0 {
