@@ -367,7 +367,7 @@ func TestTheExitsOfAPause(t *testing.T) {
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				bad.Store(false)
 				c.exit(b)
-				b.until(time.Second, "settled", func() bool { s, _ := b.j.state(op); return s == journal.Done })
+				b.until(time.Minute, "settled", func() bool { s, _ := b.j.state(op); return s == journal.Done })
 				b.finish()
 				b.expect(op, journal.Done, ReasonActivated, eventActive)
 			})

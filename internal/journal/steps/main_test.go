@@ -1,0 +1,13 @@
+package steps
+
+import (
+	"os"
+	"testing"
+
+	"invoicebox-worker/internal/cleanenv"
+)
+
+func TestMain(m *testing.M) {
+	cleanenv.Use()
+	os.Exit(m.Run())
+}
