@@ -27,7 +27,7 @@ type accountJSON struct {
 	Name      string   `json:"name"`
 	PartnerID string   `json:"partnerId"`
 	Gate      gateJSON `json:"gate"`
-	// What keeps all its calls from being made.
+	// WaitsFor lists the obstacles of all calls of the account.
 	WaitsFor []obstacleJSON `json:"waitsFor,omitzero"`
 }
 
@@ -84,7 +84,7 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 				lines = append(lines, line)
 			}
 			for _, owner := range situation.BlockedOn(a) {
-				lines = append(lines, "worker "+owner+" sends nothing for account "+a.Name+": its settings cannot be used, see its log and /readyz")
+				lines = append(lines, "worker "+owner+" sends nothing for account "+a.Name+": its settings are wrong, see its log and /readyz")
 			}
 		}
 		if len(list) > 0 && !situation.Running() {

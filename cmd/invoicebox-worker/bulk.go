@@ -66,7 +66,7 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 	case c.ID != "":
 		return &usageError{"an operation's id and --all exclude each other"}
 	case !known && !isCause:
-		return &usageError{"--all needs --reason with a reason of attention: " + strings.Join(reasonsFor(command), ", ") + "; or with a cause, as `operations show` names it, such as wrong_address or partner_id_refused"}
+		return &usageError{"--all needs --reason with a reason of attention: " + strings.Join(reasonsFor(command), ", ") + "; or with a cause that `operations show` reports, such as wrong_address or partner_id_refused"}
 	case command == onboarding.CommandClose && strings.TrimSpace(c.Note) == "":
 		return &usageError{"--note is required: why the operations are closed, for the audit trail"}
 	}

@@ -15,7 +15,7 @@ import (
 
 // keys are the commands about the keyset.
 type keys struct {
-	Create keysCreate `cmd:"" settings:"keyset-file,journal-url" help:"Make the keyset: a new file, never over an existing one."`
+	Create keysCreate `cmd:"" settings:"keyset-file,journal-url" help:"Create a keyset in a new file. An existing file is never overwritten."`
 	List   keysList   `cmd:"" settings:"keyset-file" help:"The keys that serve new rows. Never the keys themselves."`
 }
 
@@ -49,7 +49,7 @@ func (c *keysCreate) Run(s *settings, env environment) error {
 	}
 	v := keysView(s.KeysetFile, set)
 	if s.journalIsSealed() {
-		v.Warning = "the journal " + s.JournalURL + " was sealed with another keyset, and this one cannot open it: restore your copy of that keyset; use this one with a new journal only"
+		v.Warning = "the journal " + s.JournalURL + " was sealed with another keyset, and the new one cannot open it: restore your copy of that keyset, and use the new one only with a new journal"
 	}
 	return c.write(env.stdout, v, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "made %s, readable by its owner only: sealing key %s, look-up key %s\n", v.File, v.Sealing, v.Lookup)

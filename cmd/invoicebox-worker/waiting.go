@@ -37,8 +37,9 @@ type notes struct {
 	texts   []string
 }
 
-// mark returns the signs for a row, " [1][2]" and so on, empty where the row itself
-// says it all. What is about the operation alone is marked where nothing else is.
+// mark returns the references of a row, " [1][2]" and so on, empty if the row itself
+// shows everything. A cause of the operation alone is referenced only if there is no
+// other.
 func (n *notes) mark(list []onboarding.Obstacle) string {
 	signs := ""
 	for _, o := range list {
@@ -61,8 +62,8 @@ func (n *notes) mark(list []onboarding.Obstacle) string {
 	return " " + signs
 }
 
-// ofOperation tells whether a cause is about one operation, and not its account or
-// the worker.
+// ofOperation reports whether a cause is about one operation, and not about its account
+// or the worker.
 func ofOperation(c onboarding.Cause) bool {
 	switch c {
 	case onboarding.CauseLane, onboarding.CauseQuiet, onboarding.CauseStore, onboarding.CauseVerification, onboarding.CauseBackOff, onboarding.CausePerson:

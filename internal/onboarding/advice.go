@@ -19,18 +19,17 @@ var advice = []AdviceRow{
 	{invoicebox.ReasonUnauthorized, "Invoicebox refuses the account's token.", "Put the right token into --token-file."},
 	{invoicebox.ReasonForbidden, "The account has no right to do this.", "Ask Invoicebox for the right, then `accounts resume`."},
 	{invoicebox.ReasonAddress, "No Invoicebox API answers at this address.", "Correct --invoicebox-url."},
-	{invoicebox.ReasonPartnerID, "Invoicebox does not accept the partner id.", "Correct --partner-id, under a new account name, because the journal binds a name to its partner id; the token has to be of the same partner."},
+	{invoicebox.ReasonPartnerID, "Invoicebox does not accept the partner id.", "Correct --partner-id, with a new account name, because the journal binds each name to a partner id. The token must belong to the same partner."},
 	{invoicebox.ReasonRequest, "Invoicebox refuses the form of the request.", "Check --signing-key-file, --signing-algorithm and --signing-encoding; else give Invoicebox's support the request id."},
-	{invoicebox.ReasonServerError, "Invoicebox answers with an error of its own.", "Nothing: the account is tried again by itself."},
-	{invoicebox.ReasonUnavailable, "Invoicebox answers that it is unavailable.", "Nothing: the account is tried again by itself."},
-	{invoicebox.ReasonDeadline, "Invoicebox does not answer within --request-deadline.", "Check the network; the account is tried again by itself."},
-	{invoicebox.ReasonBodyUnusable, "The response has no merchant id and token in a form that this version reads.", "See it with `operations response`; `operations reread` reads it again after an upgrade."},
-	{invoicebox.ReasonBodyCut, "The connection ended before the response was complete.", "See what came with `operations response`."},
-	{invoicebox.ReasonBodyLarge, "The response is larger than is allowed.", "See its begin with `operations response`."},
+	{invoicebox.ReasonServerError, "Invoicebox answers with a server error.", "Nothing: the worker tries the account again."},
+	{invoicebox.ReasonUnavailable, "Invoicebox answers that it is unavailable.", "Nothing: the worker tries the account again."},
+	{invoicebox.ReasonDeadline, "Invoicebox does not answer within --request-deadline.", "Check the network; the worker tries the account again."},
+	{invoicebox.ReasonBodyUnusable, "The response has no merchant id and token in a form that this version reads.", "Read it with `operations response`; after an upgrade parse it again with `operations reread`."},
+	{invoicebox.ReasonBodyCut, "The connection ended before the response was complete.", "Read the received part with `operations response`."},
+	{invoicebox.ReasonBodyLarge, "The response is larger than is allowed.", "Read its beginning with `operations response`."},
 }
 
-// AdviceOf finds what the end of a request means; false where there is nothing
-// to say.
+// AdviceOf returns the meaning of a reason and what to do; false if there is none.
 func AdviceOf(reason invoicebox.Reason) (AdviceRow, bool) {
 	for _, row := range advice {
 		if row.Reason == reason {

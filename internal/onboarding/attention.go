@@ -31,9 +31,9 @@ type AttentionRow struct {
 
 var attention = []AttentionRow{
 	{ReasonOutcomeUnknown, []journal.Kind{journal.Invite, journal.Activate},
-		"A request may have been written and no answer proves what became of it.",
+		"A request may have been sent, and no response proves its outcome.",
 		"Whether it was executed: whether an e-mail was sent, or the code is spent.",
-		"Ask Invoicebox's support what became of the request, then enter merchant id and token, or close. `operations probe` sends the request once more.",
+		"Ask Invoicebox's support for the outcome of the request, then enter merchant id and token, or close. `operations probe` sends the request once more.",
 		schemas.FailureOutcomeUnknown, []Command{CommandProbe, CommandEnter, CommandClose}, nil, false, true},
 	{ReasonOutcomeLost, []journal.Kind{journal.Activate},
 		"Invoicebox refuses the code now, and an earlier request may have been executed.",
@@ -42,18 +42,18 @@ var attention = []AttentionRow{
 		schemas.FailureOutcomeLost, []Command{CommandEnter, CommandClose}, nil, false, true},
 	{ReasonRequestRejected, []journal.Kind{journal.Invite, journal.Activate},
 		"Invoicebox refused in a form that blames our request, rights or address, not the shop's value; this request had no effect.",
-		"What is wrong; the status and code of the answer may tell.",
-		"Compare the status and code of the answer with the documentation of the API; when the cause is removed, `operations retry --all --reason request_rejected`.",
+		"What is wrong; the status and code of the response may show it.",
+		"Compare the status and code of the response with the documentation of the API. When the cause is removed, run `operations retry --all --reason request_rejected`.",
 		schemas.FailureRequestRejected, []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false, true},
 	{ReasonAnswerUnreadable, []journal.Kind{journal.Activate},
-		"The request was answered with the status of a success, and no merchant id and token could be read from the answer. The answer is kept as it came, and the code is not sent again.",
-		"Whether Invoicebox executed the activation, so that the code is spent; another server, such as a gateway, may have answered. Whether the answer holds merchant id and token in a form that a person can read.",
-		"See the answer with `operations response`. If it is not of Invoicebox, check --invoicebox-url and the gateways on the way. If it holds merchant id and token, enter them.",
+		"The response has the status of a success, and no merchant id and token could be read from it. The response is stored unchanged, and the code is not sent again.",
+		"Whether Invoicebox executed the activation, so that the code is spent; another server, such as a gateway, may have answered. Whether the response contains merchant id and token in a form that an operator can read.",
+		"Read the response with `operations response`. If it is not from Invoicebox, check --invoicebox-url and the gateways in between. If it contains merchant id and token, enter them.",
 		schemas.FailureAnswerUnreadable, []Command{CommandReread, CommandEnter, CommandClose}, nil, true, false},
 	{ReasonMerchantConflict, []journal.Kind{journal.Activate},
 		"The activation was executed; its merchant is not the shop's known one, or is another shop's. Nothing was announced; the answer is kept.",
 		"Which of the two is right.",
-		"`operations response` shows the merchant id that came, `shops show` the one that a shop is known with. Ask Invoicebox whose it is. If it is this shop's alone, enter it with its token; else close, and give the shop a code of its own.",
+		"`operations response` shows the merchant id of the response, and `shops show` the one of a shop. Ask Invoicebox to which shop it belongs. If it belongs to this shop alone, enter it with its token; else close, and give the shop a code of its own.",
 		schemas.FailureMerchantConflict, []Command{CommandReread, CommandEnter, CommandClose}, nil, true, false},
 	{ReasonCredentialsInvalid, []journal.Kind{journal.Activate},
 		"The activation was executed and its token is stored; Invoicebox refused that token for the whole verification time.",
@@ -62,8 +62,8 @@ var attention = []AttentionRow{
 		schemas.FailureCredentialsInvalid, []Command{CommandRetry, CommandEnter, CommandClose}, nil, true, false},
 	{ReasonSecondToken, []journal.Kind{journal.Activate},
 		"The operation had ended, and a late answer to one of its requests was executed with another token than the one in use; all answers are kept.",
-		"Which of the tokens Invoicebox takes from now on.",
-		"Ask Invoicebox's support which token counts. Enter that one, or close: the one in use stays.",
+		"Which of the tokens Invoicebox accepts from now on.",
+		"Ask Invoicebox's support which token is valid. Enter that one, or close to continue with the one in use.",
 		schemas.FailureSecondToken, []Command{CommandEnter, CommandClose}, nil, true, false},
 	{ReasonCodeOfOtherShop, []journal.Kind{journal.Activate},
 		"The code was entered for another shop before; nothing was sent for this one.",
@@ -73,7 +73,7 @@ var attention = []AttentionRow{
 	{ReasonSubjectUnreadable, []journal.Kind{journal.Invite, journal.Activate},
 		"The stored address or code does not open for this operation, or is not the one that its look-up MAC is made of; nothing was sent in this run.",
 		"Whether the row was moved or edited in the database, or is damaged: compare it with a backup, and find out who can write the database.",
-		"Restore the row, or close: the shop then has to enter address or code again.",
+		"Restore the row, or close; then the shop has to enter the address or code again.",
 		"", []Command{CommandRetry, CommandClose}, []Command{CommandProbe, CommandEnter, CommandClose}, false, true},
 	{ReasonAnswerNotAuthentic, []journal.Kind{journal.Activate},
 		"The stored answer or the stored credentials do not open for this operation and shop, or the merchant id or reference beside them differs; nothing was published as active. The journal says that the activation was executed.",
@@ -87,8 +87,8 @@ var attention = []AttentionRow{
 		schemas.FailureCredentialsLost, []Command{CommandEnter, CommandClose}, nil, true, false},
 }
 
-// UncertainOf says what is not certain of an operation in the row's attention.
-// Explained: the cause of the refusal is known, so that much is not uncertain.
+// UncertainOf returns what is uncertain about an operation in the row's attention. If
+// explained, the cause of the refusal is known and is left out.
 func (row AttentionRow) UncertainOf(doubt, explained bool) string {
 	words := row.Uncertain
 	if row.Reason == ReasonRequestRejected && explained {

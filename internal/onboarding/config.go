@@ -85,17 +85,17 @@ type Account struct {
 	// Requests in every sliding Window: what Invoicebox permits this account.
 	Requests int           // 0: DefaultRequests
 	Window   time.Duration // 0: DefaultWindow
-	// FirstCheck is the check of the account's token that was made before the pool,
-	// nil where none was. Where it says that the settings cannot be used, nothing is
-	// sent until a later one succeeds.
+	// FirstCheck is the result of the check of the account's token before the start, nil
+	// for none. If it shows that the settings are wrong, nothing is sent until a later
+	// check succeeds.
 	FirstCheck *invoicebox.Exchange
-	// Unproven: nothing shows yet that the account's settings are right. One call is
-	// made at a time until an answer does.
+	// Unproven: no response has shown yet that the account's settings are right. Until
+	// then one call is made at a time.
 	Unproven bool
 }
 
-// Proves tells whether an operation that has ended shows that its account's
-// settings are right: Invoicebox did its work, or judged what the shop gave.
+// Proves reports whether an ended operation proves that its account's settings are
+// right: Invoicebox executed it, or rejected the shop's value.
 func Proves(o journal.OperationRecord) bool {
 	switch Reason(o.Reason) {
 	case ReasonSent, ReasonAlreadyInvited, ReasonActivated, ReasonRefusedAddress, ReasonRefusedCode:

@@ -347,13 +347,13 @@
 //	paused   refusals       answered      any        open
 //	paused   answers        usable        any        open
 //
-// Beside the gate that replicas share, each has a block of its own: a check of the
-// token by which it finds that its own settings cannot be used (what answers is not
-// the API, or the partner id is not accepted) lets it send nothing until a later
-// check succeeds. The check before the start counts. The check does not carry the
-// partner id: until an answer has shown that an account's settings are right, one
-// call is made at a time, and the first that tells of a wrong address or partner id
-// pauses the account.
+// Replicas share the gate. In addition each replica blocks an account by itself: if a
+// check of the token shows that the replica's own settings are wrong (the server is
+// not the API, or the API rejects the partner id), the replica sends nothing for the
+// account until a later check succeeds. This includes the check before the start.
+// The check does not contain the partner id. So until a response has shown that an
+// account's settings are right, the replica makes one call at a time, and the first
+// rejection of the address or partner id pauses the account.
 //
 // # What it does not
 //

@@ -41,12 +41,13 @@ type gate struct {
 	unusable shopSet
 	start    slowStart
 
-	// What the last check of this process says against its own settings, "" for
-	// nothing. It is not in the journal: other replicas may have other settings.
+	// blocked is the reason for which the last check of this process found its own
+	// settings wrong, "" for none. It is not in the journal, because other replicas may
+	// have other settings.
 	blocked      Reason
 	blockedSince time.Time
-	// fault is how the last call or check ended that made the account back off, as
-	// this process saw it.
+	// fault is the reason of the last call or check of this process that made the
+	// account back off.
 	fault invoicebox.Reason
 	// unproven: no answer has shown yet that the account's settings are right. One
 	// call is made at a time.
@@ -137,8 +138,8 @@ func (x *gate) closed(trial bool) bool {
 	return s == journal.GatePaused || s != journal.GateOpen && !trial
 }
 
-// shown is the gate as it stands for this process: paused where its own check says
-// so. The caller holds mu.
+// shown returns the gate for this process: paused if its own check blocks the account.
+// The caller holds mu.
 func (x *gate) shown() journal.Gate {
 	if x.blocked == "" || x.g.State == journal.GatePaused {
 		return x.g
@@ -146,19 +147,19 @@ func (x *gate) shown() journal.Gate {
 	return journal.Gate{State: journal.GatePaused, Reason: string(x.blocked), Since: stored(x.blockedSince)}
 }
 
-// blockedOnly tells whether nothing but this process's own check pauses the
-// account. The caller holds mu.
+// blockedOnly reports whether only this process's own check pauses the account. The
+// caller holds mu.
 func (x *gate) blockedOnly() bool { return x.blocked != "" && x.g.State != journal.GatePaused }
 
-// proving tells whether calls are made one at a time, until an answer shows that
-// the account's settings are right.
+// proving reports whether calls are made one at a time, because no response has shown
+// yet that the account's settings are right.
 func (x *gate) proving() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.unproven
 }
 
-// failed notes how a call or check ended that tells of a fault.
+// failed records the reason of a call or check that failed.
 func (x *gate) failed(s signal, reason invoicebox.Reason) {
 	if s != sigFault && s != sigTokenBad {
 		return
@@ -168,8 +169,8 @@ func (x *gate) failed(s signal, reason invoicebox.Reason) {
 	x.mu.Unlock()
 }
 
-// block blocks or unblocks the account by what this process's own check says, and
-// tells whether that changed. The caller holds mu.
+// block blocks or unblocks the account by the result of this process's own check, and
+// reports whether that changed. The caller holds mu.
 func (x *gate) block(s signal, now time.Time) (changed bool) {
 	reason, speaks := blocks[s]
 	if !speaks || reason == x.blocked {
@@ -194,7 +195,7 @@ func (x *gate) tellOf(shop string, s signal, told time.Duration, trial bool, now
 	return x.move(shop, s, told, trial, now) || blocked
 }
 
-// move makes the move of a signal and says whether the journal has to be told.
+// move makes the move of a signal and reports whether the journal has to be updated.
 // The caller holds mu.
 func (x *gate) move(shop string, s signal, told time.Duration, trial bool, now time.Time) bool {
 	before := x.g
@@ -304,7 +305,7 @@ func (x *gate) rest(reason string, now time.Time) {
 func (x *gate) close(s journal.GateState, reason string, until, now time.Time) {
 	since := stored(now)
 	if s == x.g.State && reason == x.g.Reason && !x.g.Since.IsZero() && s != journal.GatePaused {
-		since = x.g.Since // the same goes on
+		since = x.g.Since // the state and the reason are the same
 	}
 	x.g = journal.Gate{State: s, Reason: reason, Until: stored(until), Count: x.g.Count, Since: since}
 	x.opens, x.sounded = until, false

@@ -50,16 +50,16 @@ type AccountStatus struct {
 	Ledger    string    `json:"ledger,omitzero"`    // that PermitAt is of
 	HoldUntil time.Time `json:"holdUntil,omitzero"` // what was sent before is not known
 	Busy      bool      `json:"busy,omitzero"`      // all places for calls are taken
-	// Fault is how the call or check ended that made the account back off last.
+	// Fault is the reason of the call or check that made the account back off last.
 	Fault invoicebox.Reason `json:"fault,omitzero"`
-	// Blocked: a check by this worker says that its settings cannot be used. Other
-	// workers may have other settings.
+	// Blocked is the reason for which this worker's own check found its settings wrong.
+	// Other workers may have other settings.
 	Blocked      Reason    `json:"blocked,omitzero"`
 	BlockedSince time.Time `json:"blockedSince,omitzero"`
 }
 
-// Gate is the gate as it stands for the worker that reports the status, given what
-// the journal says.
+// Gate returns the gate for the worker that reports the status, given the gate in the
+// journal.
 func (s AccountStatus) Gate(known journal.Gate) journal.Gate {
 	if s.Blocked == "" || known.State == journal.GatePaused {
 		return known
@@ -81,8 +81,8 @@ type Facts struct {
 	AheadState journal.State
 }
 
-// FaultWords says how the call ended that made the account back off, and what to do;
-// "" where that is not known.
+// FaultWords describes the end of the call that made the account back off, and what to
+// do; "" if it is not known.
 func (s AccountStatus) FaultWords() string {
 	if s.Fault == "" {
 		return ""
@@ -157,7 +157,7 @@ func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 	return list
 }
 
-// AccountObstacles are those of every call of an account.
+// AccountObstacles returns the obstacles of every call of an account.
 func AccountObstacles(account string, f Facts) []Obstacle {
 	var list []Obstacle
 	g := DescribeGate(account, f.Gate, f.Status.CheckAt, f.Now)
@@ -244,7 +244,7 @@ var gateWordRows = []gateWord{
 	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", CommandCheck},
 	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", CommandCheck},
 	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", CommandResume},
-	{ReasonPartner, "Invoicebox does not accept the partner id", "compare --partner-id, and whose token --token-file holds, with the contract; another partner id needs an account of another name", CommandResume},
+	{ReasonPartner, "Invoicebox does not accept the partner id", "compare --partner-id and the owner of the token in --token-file with the contract; another partner id needs an account with another name", CommandResume},
 	{ReasonRequest, "Invoicebox rejects the form of the requests", "`operations list --attention` shows them and `operations show` what Invoicebox answered; correct the cause, then resume the account", CommandResume},
 	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out what the shops enter, then resume the account", CommandResume},
 	{ReasonAnswers, "responses that report success cannot be read or used", "`operations response` shows a kept response; resume the account when the cause is removed", CommandResume},

@@ -156,7 +156,7 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 
 // ledgersOf opens the journal to count in it. It is nil where there is none
 // yet: then nothing was sent that could be counted. Refused says why no request
-// can be sent at all; held: because a worker runs.
+// can be sent at all; held reports that a running worker is the reason.
 func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, refused string) {
 	const unknown = "; the token was not looked at, because the request could not be counted"
 	at, err := journalAt(o.JournalURL)
@@ -177,7 +177,7 @@ func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, re
 	j, err = at.open(ctx, opening{planner: plan})
 	switch {
 	case errors.Is(err, journal.ErrHeld):
-		return nil, true, "a worker runs with this journal: it looks at the token by itself, with its own settings, and keeps the count of requests, so nothing was sent"
+		return nil, true, "a worker runs with this journal and checks the token with its own settings; nothing was sent, because only the worker can count requests"
 	case err != nil:
 		return nil, false, "the journal cannot be opened" + unknown
 	}

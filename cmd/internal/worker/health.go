@@ -21,7 +21,7 @@ import (
 // secret, what it is doing.
 type readiness func(ctx context.Context) (ok bool, words string)
 
-// meanwhile adds what it costs while a part is not ready.
+// meanwhile adds the effect to the report of a part that is not ready.
 func meanwhile(cost string, r readiness) readiness {
 	return func(ctx context.Context) (bool, string) {
 		ok, words := r(ctx)
@@ -41,11 +41,11 @@ type health struct {
 	draining bool
 }
 
-// A healthPart is what /readyz reports one line of.
+// A healthPart is one line of /readyz.
 type healthPart struct {
 	name  string
 	ready readiness
-	noted bool // it says how it stands and makes nothing fail
+	noted bool // it is reported, and does not make /readyz fail
 }
 
 func newHealth() *health { return &health{} }

@@ -75,9 +75,9 @@ func lostHint(o *Options, identity string) string {
 	return hint
 }
 
-// checkFirstRun refuses a first run that could not begin, before its journal is made:
-// an empty one would be left behind. A journal that replaces a lost one is made all
-// the same, because the refusal names it.
+// checkFirstRun refuses a first run without --start before the journal is created, so
+// that no empty journal is left behind. A journal that replaces a lost one is created
+// all the same, because the refusal names it.
 func checkFirstRun(ctx context.Context, o *Options) error {
 	at, err := journalAt(o.JournalURL)
 	if err != nil || at.exists(ctx) {
@@ -128,7 +128,7 @@ func checkGroup(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckResul
 	err = consumer.CheckGroup(ctx, conn, o.Group, inputs, start, positions)
 	switch {
 	case errors.Is(err, consumer.ErrStartRequired):
-		return CheckResult{name, CheckFailed, "`run` needs to be told where to begin: " + strings.TrimPrefix(err.Error(), "consumer: ")}
+		return CheckResult{name, CheckFailed, "`run` needs a start position: " + strings.TrimPrefix(err.Error(), "consumer: ")}
 	case errors.Is(err, consumer.ErrJournalLost), errors.Is(err, consumer.ErrGroupAhead):
 		return CheckResult{name, CheckFailed, strings.TrimPrefix(err.Error(), "consumer: ")}
 	case err != nil:

@@ -72,7 +72,7 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 			if len(accounts) > 1 {
 				name = fmt.Sprintf("accounts[%d].partner-id", i)
 			}
-			return &SettingError{Setting: name, Value: a.PartnerID, Right: fmt.Sprintf("the journal knows account %q with another partner id; an account's name is permanent: give this partner id an account of another name (accounts in the file of --config)", a.Name)}
+			return &SettingError{Setting: name, Value: a.PartnerID, Right: fmt.Sprintf("must be the partner id that the journal has for account %q; for another partner id add an account with another name (accounts in the file of --config)", a.Name)}
 		}
 		if err != nil {
 			return err

@@ -24,8 +24,8 @@ const (
 // workerFacts are what a worker reports for commands beside it.
 type workerFacts struct {
 	Accounts []onboarding.AccountStatus `json:"accounts"`
-	// CallsReserve is how many bytes have to be free on the journal's disk for calls
-	// to begin.
+	// CallsReserve is how many bytes must be free on the journal's disk for a call to
+	// begin.
 	CallsReserve int64 `json:"callsReserve,omitzero"`
 }
 
@@ -187,8 +187,8 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 	return s, nil
 }
 
-// cannotReport tells whether an old report may be that of a running worker that
-// cannot write another one. A worker that stopped has taken its report away.
+// cannotReport reports whether an old report may be of a running worker that cannot
+// write a new one. A worker that stopped has deleted its report.
 func cannotReport(r journal.WorkerReport, room journal.Room) bool {
 	var f workerFacts
 	return json.Unmarshal(r.Facts, &f) == nil && room.Free >= 0 && room.Free < f.CallsReserve
@@ -197,17 +197,17 @@ func cannotReport(r journal.WorkerReport, room journal.Room) bool {
 // Running reports whether a worker runs with the journal.
 func (s *Situation) Running() bool { return s.running }
 
-// Gate is an account's gate as it stands: as the journal has it, or paused where
-// the running workers' own checks say that their settings cannot be used.
+// Gate returns an account's gate in the journal, or a paused one if the checks of all
+// running workers show that their own settings are wrong.
 func (s *Situation) Gate(a journal.Account) journal.Gate { return s.statuses[a.Name].Gate(a.Gate) }
 
-// DescribeGate says how an account's gate stands.
+// DescribeGate describes an account's gate.
 func (s *Situation) DescribeGate(a journal.Account) onboarding.GateDescription {
 	return onboarding.DescribeGate(a.Name, s.Gate(a), s.CheckAt(a), s.now)
 }
 
-// BlockedOn names the workers that send nothing for an account, where others do:
-// their own settings cannot be used.
+// BlockedOn returns the workers that send nothing for an account because their own
+// settings are wrong, if others do send.
 func (s *Situation) BlockedOn(a journal.Account) []string {
 	if s.statuses[a.Name].Blocked != "" {
 		return nil // all do: the gate says so
@@ -230,7 +230,7 @@ func (s *Situation) facts(account string) onboarding.Facts {
 	return f
 }
 
-// AccountObstacles says what keeps all calls of an account from being made.
+// AccountObstacles returns the obstacles of all calls of an account.
 func (s *Situation) AccountObstacles(a journal.Account) []onboarding.Obstacle {
 	return onboarding.AccountObstacles(a.Name, s.facts(a.Name))
 }

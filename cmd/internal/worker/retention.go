@@ -42,7 +42,7 @@ func (o *Options) inputTopics() (topics []string) {
 // keptOf says what consumer.Kept adds up.
 const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
 
-// inDays words a time for people: 720h0m0s is 30 days.
+// inDays formats a duration: 720h0m0s is "30 days".
 func inDays(d time.Duration) string {
 	const day = 24 * time.Hour
 	short := func(d time.Duration) string {
@@ -74,12 +74,12 @@ func checkRetention(ctx context.Context, o Options, conn *kafkaconn.Conn) CheckR
 	kept, err := consumer.Kept(ctx, conn, o.inputTopics()...)
 	switch {
 	case err != nil:
-		return CheckResult{name, CheckWarning, "it cannot be seen how long the input topics keep their records, and as long as that is so the inbox is kept for ever: " +
+		return CheckResult{name, CheckWarning, "the retention of the input topics cannot be read, and until then the inbox is kept for ever: " +
 			"give the user the right to describe their configuration; " + err.Error()}
 	case kept < 0:
 		return CheckResult{name, CheckWarning, "an input topic keeps its records for ever, so the inbox is kept for ever: give it a retention.ms, and cleanup.policy delete"}
 	case kept > keep:
-		return CheckResult{name, CheckWarning, fmt.Sprintf("a record can be read from the input topics for up to %s (%s), so the inbox is kept as long and not for --inbox-retention %s", inDays(kept), keptOf, inDays(keep))}
+		return CheckResult{name, CheckWarning, fmt.Sprintf("the input topics retain records for up to %s (%s), so the inbox is kept for the same time instead of --inbox-retention %s", inDays(kept), keptOf, inDays(keep))}
 	}
-	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %s; a record can be read from the input topics for up to %s (%s)", inDays(keep), inDays(kept), keptOf)}
+	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %s; the input topics retain records for up to %s (%s)", inDays(keep), inDays(kept), keptOf)}
 }

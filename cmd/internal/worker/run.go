@@ -100,7 +100,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	// before the group's offsets show that the journal is not an older one.
 	probe := probeOf(&o, jrnl, opened)
 	state.add("journal", meanwhile("nothing is read, sent or published", probe.ready))
-	state.add("consumer", meanwhile("no event is read, and what the journal holds goes on", func(context.Context) (bool, string) { return intake.Ready() }))
+	state.add("consumer", meanwhile("no event is read; operations in the journal continue", func(context.Context) (bool, string) { return intake.Ready() }))
 	if err := intake.Prepare(ctx); err != nil {
 		return err
 	}

@@ -17,8 +17,8 @@ type Seams struct {
 	Journal func(journal.Journal) journal.Journal
 	// JournalMark tells a journal's file from its copies; see sqlite.Options.Mark.
 	JournalMark func(path string) string
-	// Proven: the settings of all accounts count as right, so that the first calls of
-	// a new account are made at once as many as the concurrency permits.
+	// Proven: the settings of all accounts count as right, so that a new account makes as
+	// many calls at once as the concurrency permits.
 	Proven bool
 }
 

@@ -43,10 +43,10 @@ type tokenLedger interface {
 	EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 }
 
-// checkTokens asks Invoicebox whether it knows the accounts' tokens, and leaves the
-// answers with the accounts: the pool sends nothing for one that they show to be set
-// wrong. Where Invoicebox refuses all tokens, nothing could be done: that is an
-// error. An API that does not answer says nothing about a token.
+// checkTokens checks the accounts' tokens at Invoicebox and stores the results in the
+// accounts: the pool sends nothing for an account whose settings are wrong. It fails
+// if Invoicebox refuses all tokens, because the worker could do nothing. Without an
+// answer of the API it is not known whether a token works.
 func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, ledger tokenLedger, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenWithin)
 	defer cancel()
@@ -116,9 +116,8 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboar
 	return x, true, ledger.EndCheck(context.WithoutCancel(ctx), id, end)
 }
 
-// proveAccounts marks the accounts of which nothing shows yet that their settings
-// are right: no operation of theirs came to an end that does, or the check of the
-// token was not answered by the API.
+// proveAccounts marks the accounts whose settings are not proven to be right: no ended
+// operation proves it, or the API did not answer the check of the token.
 func proveAccounts(ctx context.Context, j journal.Journal, accounts []onboarding.Account) error {
 	for i, a := range accounts {
 		ended, err := j.Operations(ctx, journal.OperationFilter{Account: a.Name, State: journal.Done, Limit: 100})
