@@ -9,38 +9,38 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A batch is one transaction with many requests in it.
+// A batch is one transaction of the requests that waited.
 type batch struct {
 	j    *Journal
 	conn *pgx.Conn
 	now  int64 // of the transaction, once it holds its locks; 0 before
 
-	after   []func() // memory follows, once committed
+	after   []func() // update memory after the commit
 	permits permits
 	invited map[journal.ShopKey]int64 // shops with an open invitation, of those that chose another provider
 	woken   bool                      // an operation may have become due
 	asked   bool                      // an intent waits
-	out     bool                      // something waits to be published
-	back    bool                      // permits come back earlier than was known
+	out     bool                      // an event waits to be published
+	back    bool                      // permits are available earlier than before
 	ordered bool                      // it holds the lock by which rows of the outbox are numbered in the order of commits
 	wrote   bool
 	late    []late // statements that wait for the commit
-	alone   bool   // it has one request: a failure takes nothing else with it
+	alone   bool   // it has one request, so that a failure affects no other
 }
 
-// errTransaction says that the transaction is lost.
+// errTransaction reports that the transaction was rolled back or is broken.
 var errTransaction = errors.New("journal: the transaction was lost")
 
 func newBatch(j *Journal, conn *pgx.Conn) *batch {
 	return &batch{j: j, conn: conn, permits: newPermits()}
 }
 
-// first is the beginning of a statement, for errors: it holds no value.
+// first returns the beginning of a statement for errors. A statement contains no values.
 func first(sql string) string { return sql[:min(len(sql), 40)] }
 
-// transient tells whether the same transaction may succeed when it is made
-// again: it lost against another replica's, which may have made the same row at the
-// same moment, or somebody canceled it.
+// transient reports whether the same transaction may succeed when it is run again: it
+// was in a deadlock or conflict with another replica, which may have inserted the same
+// row, or somebody canceled it.
 func transient(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code == "40P01" || e.Code == "40001" || e.Code == "55P03" || e.Code == "57014" || e.Code == "23505"

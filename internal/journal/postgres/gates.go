@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// gateTimes are the times of the accounts' gates as they were told to the caller,
-// or by it: a gate that nobody has changed is told again as it was. Translated
-// anew it would seem to be another one whenever the clock is known better.
+// gateTimes caches the instants of the accounts' gates as the caller set or got them. As
+// long as a gate has not changed, the caller gets the same instants. Translated again,
+// they would differ after each correction of the clock's offset.
 type gateTimes struct {
 	mu sync.Mutex
 	of map[int64]gateTime

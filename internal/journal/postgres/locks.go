@@ -15,25 +15,24 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// locks are what the requests of a transaction need.
+// locks are the rows that a transaction locks for its requests.
 type locks struct {
-	shops, ledgers []int64 // by rising id
+	shops, ledgers []int64 // in ascending order
 	invited        map[journal.ShopKey]int64
 }
 
-// maxKnown bounds how many shops, operations and attempts are kept in memory.
+// maxKnown bounds how many shops and operations are cached.
 const maxKnown = 20_000
 
-// facts of an operation never change.
+// facts are the columns of an operation that never change.
 type facts struct {
 	account, shop int64
 	kind          journal.Kind
 	key           journal.ShopKey
 }
 
-// makeRoom keeps a memory within its bound: any entries go, what is missing is
-// read from the database. It is done before a transaction looks at it, never
-// while one relies on what it has found there.
+// makeRoom removes entries of a cache above its bound. It runs before a transaction
+// reads the cache, because the transaction relies on the entries that it has found.
 func makeRoom[K comparable, V any](m map[K]V) {
 	for k := range m {
 		if len(m) <= maxKnown {
@@ -43,9 +42,9 @@ func makeRoom[K comparable, V any](m map[K]V) {
 	}
 }
 
-// prepare finds out, outside of the transaction, the ids of what it will lock,
-// and makes shops and ledgers that are new: rows without content, which do no
-// harm when the transaction fails. Refused requests do not run.
+// prepare finds the ids of the rows to lock, before the transaction, and inserts shops
+// and ledgers that are new. These rows have no content, so they do no harm if the
+// transaction fails. Refused requests do not run.
 func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l locks, refused []error, err error) {
 	makeRoom(j.facts)
 	makeRoom(j.shops)
@@ -247,8 +246,8 @@ func (j *Journal) look(ctx context.Context, conn *pgx.Conn, sql string, keep fun
 	return rows.Err()
 }
 
-// An opening opens the transaction, takes the locks, and then looks at the clock: a
-// permit is counted from no earlier than when its ledger was held.
+// An opening begins the transaction, acquires the locks, and then reads the clock, so
+// that no permit counts from before its ledger was locked.
 type opening struct {
 	pgx.Batch
 	before time.Time // when it was sent
@@ -271,7 +270,7 @@ func (b *batch) opening(l locks) *opening {
 	return p
 }
 
-// read reads the answers to an opening. The last one is the clock's.
+// read reads the results of an opening. The last one is the clock.
 func (o *opening) read(b *batch, results pgx.BatchResults) error {
 	var last row
 	for range o.Len() {
@@ -294,9 +293,9 @@ func (o *opening) read(b *batch, results pgx.BatchResults) error {
 	return nil
 }
 
-// commit writes what was gathered and commits, in one round trip. Its error wraps
-// errTransaction where the server has refused a statement before the commit: then it
-// did not commit.
+// commit sends the waiting statements and COMMIT in one round trip. Its error wraps
+// errTransaction if the server has rejected a statement before COMMIT, so that nothing
+// was committed.
 func (b *batch) commit(ctx context.Context) error {
 	var p pgx.Batch
 	for _, l := range b.late {

@@ -14,26 +14,26 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// permits are what the requests of a transaction do to the ledgers. Those from
-// which any is taken are locked; what comes back needs no lock, because it only
-// makes room.
+// permits are the changes of a transaction to the ledgers. Ledgers from which it takes
+// permits are locked. To return a permit needs no lock, because that only increases
+// what is available.
 type permits struct {
 	counted map[int64]*count
 	more    map[bucket]int64
 	fewer   map[bucket]int64
-	takes   map[int64]int64          // ledgers from which any was taken, with their longest window
-	next    map[journal.Permit]int64 // the instant of the one that is back next
+	takes   map[int64]int64          // ledgers from which permits are taken, with their longest window
+	next    map[journal.Permit]int64 // when the next permit is available
 }
 
 type bucket struct{ ledger, from int64 }
 
-// A count is how many permits of a ledger are out, and since when it is known what
-// was sent, 0 for ever.
+// A count is how many permits of a ledger are taken, and the instant before which it is
+// unknown which requests were sent, 0 if all are known.
 type count struct{ out, since int64 }
 
-// left tells how many permits are left, and until when none is because nobody knows
-// what was sent: where the history is unknown as much as a ledger allows may have
-// been sent until then, and counts a slack later.
+// left returns how many permits are left. If earlier requests are unknown, as many as
+// the limit may have been sent; they count until one slack after the end of the unknown
+// history. Left returns that instant until its window has passed.
 func (c count) left(now int64, p journal.Permit) (n int, unknown int64) {
 	if until := c.since + p.Slack.Microseconds(); c.since != 0 && until > now-p.Window.Microseconds() {
 		return 0, until
@@ -46,8 +46,8 @@ func newPermits() permits {
 }
 
 const (
-	// outRead counts the permits of ledgers that are out at present, and tells since
-	// when the history is known. $3 is the present of a test.
+	// outRead counts the permits of ledgers that are taken at present, and reads since
+	// when the history is known. $3 is a test's present.
 	outRead = `SELECT x.ledger, coalesce((SELECT sum(many) FROM permit WHERE ledger = x.ledger AND counts_from > present.at - x.span), 0)::bigint,
 		(SELECT value FROM meta WHERE name = 'history')
 		FROM (SELECT coalesce($3::bigint, ` + serverClock + `) AS at OFFSET 0) present, unnest($1::bigint[], $2::bigint[]) AS x(ledger, span)`
@@ -56,11 +56,11 @@ const (
 		FROM permit WHERE ledger = $1 AND counts_from > $2) x WHERE later < $3`
 )
 
-// next is when a permit of a full ledger comes back: a window after the instant such
-// that fewer than the limit count from later ones.
+// next returns when a permit of a full ledger becomes available: one window after the
+// first instant after which fewer than the limit count.
 func (c count) next(after, unknown, now int64, p journal.Permit) int64 {
 	if unknown != 0 && c.out < int64(p.Limit) {
-		after = 0 // the known ones alone leave some
+		after = 0 // the known requests alone leave some permits
 	}
 	if after = max(after, unknown); after == 0 {
 		after = now
@@ -68,8 +68,8 @@ func (c count) next(after, unknown, now int64, p journal.Permit) int64 {
 	return after + p.Window.Microseconds()
 }
 
-// AvailablePermits counts what is committed. A ledger that nobody has taken from has
-// all permits.
+// AvailablePermits counts the committed permits. A ledger without a row has all
+// permits.
 func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left steps.Available, known bool, err error) {
 	j := d.j
 	if j.beside {

@@ -18,10 +18,10 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A database is what the steps see of a journal.
+// A database implements [steps.Database] for a journal.
 type database struct{ j *Journal }
 
-// Write has the writer make a step.
+// Write runs a step in the writer.
 func (d database) Write(ctx context.Context, r *steps.Request) error {
 	if d.j.beside && r.Beside {
 		return d.j.writeBeside(ctx, r)
@@ -57,15 +57,15 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 	return nil
 }
 
-// Read hands the rows of a query to each.
+// Read passes the rows of a query to each.
 func (d database) Read(ctx context.Context, q steps.Query, args []any, each func(columns []string, values []any) error) error {
 	return d.j.readColumns(ctx, d.j.texts.Text(q), each, args...)
 }
 
-// MayBegin is always nil: how much is free only the server knows.
+// MayBegin is always nil, because only the server knows how much of the disk is free.
 func (d database) MayBegin() error { return nil }
 
-// Clock is the journal's.
+// Clock returns the journal's clock.
 func (d database) Clock() steps.Clock { return d.j.clock }
 
 // Writable fails beside a worker.
@@ -76,7 +76,7 @@ func (d database) Writable() error {
 	return nil
 }
 
-// EndLeasesOfDead ends those of replicas whose session is gone.
+// EndLeasesOfDead ends the leases of replicas whose session is gone.
 func (d database) EndLeasesOfDead(ctx context.Context) error {
 	if d.j.beside || d.j.closed.Load() {
 		return nil
@@ -90,23 +90,24 @@ func (d database) EndLeasesOfDead(ctx context.Context) error {
 // Exclusive is false: replicas share the database.
 func (d database) Exclusive() bool { return false }
 
-// GateTimes are as they were told.
+// GateTimes returns the instants that were set or returned before, if the gate has not
+// changed.
 func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
 	return d.j.gates.instants(a.ID, a.GateUntil, a.GateSince, d.j.clock)
 }
 
-// LeaseTerm is the term that this process acquired last. Who has it now is in the
-// database.
+// LeaseTerm returns the last term that this process acquired. The database knows which
+// process holds the lease now.
 func (d database) LeaseTerm() (int64, bool) { return d.j.term.Load(), true }
 
-// Now, Stamp, StampUp and Instant are for package steps.
+// Now, Stamp, StampUp and Instant implement [steps.Clock].
 func (c *clock) Now() int64                     { return c.micros() }
 func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
 func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
 func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
 
-// A stepTx is a transaction as the steps see it. What is saved goes to the database
-// with the next question, or with the commit.
+// A stepTx implements [steps.Tx]. Saved rows are sent to the database with the next
+// query, or with the commit.
 type stepTx struct {
 	*batch
 	ctx     context.Context
@@ -119,11 +120,11 @@ type stepTx struct {
 type late struct {
 	sql  string
 	args []any
-	rows int // that have to be changed; -1: any number
+	rows int // how many rows it must change; -1: any number
 	what string
 }
 
-// check makes sure that a statement has changed what it should.
+// check fails if a statement has changed another number of rows.
 func (l late) check(tag pgconn.CommandTag) error {
 	if n := tag.RowsAffected(); l.rows >= 0 && n != int64(l.rows) {
 		return fmt.Errorf("%s changed %d rows, not %d", l.what, n, l.rows)
@@ -131,7 +132,7 @@ func (l late) check(tag pgconn.CommandTag) error {
 	return nil
 }
 
-// Now opens the transaction, if nothing has.
+// Now begins the transaction if no query has.
 func (t *stepTx) Now() (int64, error) {
 	if t.opening != nil {
 		if err := t.trip(&pgx.Batch{}, nil); err != nil {
@@ -141,8 +142,8 @@ func (t *stepTx) Now() (int64, error) {
 	return t.now, nil
 }
 
-// trip sends what waits, and more, in one round trip. Answers gets the answer to
-// each of the statements of more.
+// trip sends the waiting statements and more in one round trip. It calls answers with
+// the result of each statement of more.
 func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) error {
 	var all pgx.Batch
 	if t.opening != nil {
@@ -210,8 +211,8 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 		a := &asks[i]
 		switch {
 		case a.N > 0:
-			// Ids of the outbox are in the order of commits: whoever takes any holds the
-			// journal's lock for that to the commit.
+			// Ids of the outbox are in the order of commits: a transaction holds the journal's
+			// lock from the first id to the commit.
 			if a.Series == steps.OutboxIDs && !t.ordered {
 				b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockOutbox))
 				t.ordered = true
@@ -245,7 +246,7 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 	})
 }
 
-// handOut hands rows to f, with the names of their columns.
+// handOut passes rows to f, with the names of their columns.
 func handOut(r pgx.Rows, f func(columns []string, values []any) error) error {
 	var columns []string
 	for r.Next() {
@@ -265,7 +266,7 @@ func handOut(r pgx.Rows, f func(columns []string, values []any) error) error {
 	return r.Err()
 }
 
-// arguments makes whole numbers 64 bits wide.
+// arguments converts ints to 64 bits.
 func arguments(args []any) []any {
 	for i, a := range args {
 		if n, ok := a.(int); ok {
@@ -304,8 +305,8 @@ func (t *stepTx) queue(what string, rows int, sql string, args []any) {
 	t.late = append(t.late, late{sql: sql, args: args, rows: rows, what: what})
 }
 
-// sortRows puts rows in the order of their keys: replicas write in one order. Rows
-// whose keys the database gives stay in their own.
+// sortRows sorts rows by their keys, so that all replicas write in one order. Rows whose
+// keys the database assigns keep their order.
 func sortRows(x *rows.Table, list []any) {
 	slices.SortStableFunc(list, func(a, b any) int {
 		for i, c := range x.Columns {
@@ -329,7 +330,7 @@ func sortRows(x *rows.Table, list []any) {
 	})
 }
 
-// arrays makes an array of each column of the mask.
+// arrays returns an array for each column of the mask.
 func arrays(x *rows.Table, list []any, mask uint64) []any {
 	var out []any
 	for i, c := range x.Columns {
@@ -373,7 +374,7 @@ func (t *stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 	return n, err
 }
 
-// sequences are the series of ids.
+// sequence returns the name of the sequence of a series.
 func sequence(s steps.Series) string {
 	switch s {
 	case steps.EventIDs:
@@ -418,7 +419,7 @@ func (t *stepTx) Shop(k journal.ShopKey) (shop, account int64, ok bool) {
 	return shop, t.j.accounts[k.Account], ok
 }
 
-// MakeShop finds what was made before the transaction.
+// MakeShop finds a shop; prepare has inserted it before the transaction if it was new.
 func (t *stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
 	id, ok := t.j.shops[k]
 	if !ok {
@@ -429,13 +430,13 @@ func (t *stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
 
 func (t *stepTx) Invited(k journal.ShopKey) (int64, error) { return t.invited[k], nil }
 
-// Replica is this process among the others.
+// Replica returns the number of this process.
 func (t *stepTx) Replica() int64 { return t.j.session.number() }
 
-// Opened knows of none: processes that are gone may live all the same.
+// Opened returns 0, because processes that seem to be gone may still be running.
 func (t *stepTx) Opened() (first, at int64) { return 0, 0 }
 
-// LostCommits tells whether a standby took over that lacks any.
+// LostCommits reports whether a standby took over that lacks commits.
 func (t *stepTx) LostCommits() bool { return t.j.pulse.lost.Load() }
 
 func (t *stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
@@ -472,8 +473,9 @@ func (t *stepTx) PruneAlone() (alone bool, err error) {
 
 func (t *stepTx) After(f func()) { t.after = append(t.after, f) }
 
-// BeginRecovery looks for others. Whoever opens the journal reads the mark of the
-// recovery while it holds this lock, and is seen as a replica before that.
+// BeginRecovery looks for other replicas under a lock. A process that opens the journal
+// registers as a replica first, and then reads the mark of the recovery under the same
+// lock.
 func (t *stepTx) BeginRecovery() (alone bool, err error) {
 	var b pgx.Batch
 	b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockDuty))
@@ -491,7 +493,7 @@ func (t *stepTx) BeginRecovery() (alone bool, err error) {
 	return alone, err
 }
 
-// EndRecovery makes strangers of all others: their pulses are gone.
+// EndRecovery deletes the pulses of all other processes, so that they are refused.
 func (t *stepTx) EndRecovery(identity uuid.UUID) error {
 	t.wrote = true
 	t.late = append(t.late, late{sql: "DELETE FROM pulse WHERE process <> $1", args: []any{t.j.pulse.process[:]}, rows: -1, what: "deleting from pulse"})
@@ -502,7 +504,7 @@ func (t *stepTx) EndRecovery(identity uuid.UUID) error {
 	return nil
 }
 
-// HistoryUnknown and FloorRaised have nothing to do: the facts are looked at.
+// HistoryUnknown and FloorRaised do nothing, because each transaction reads the facts.
 func (t *stepTx) HistoryUnknown() {}
 
 func (t *stepTx) FloorRaised(int64) {}
@@ -511,10 +513,10 @@ func (t *stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }
 
-// rowTexts are the statements over many rows of a table at once.
+// rowTexts builds the statements over many rows of a table.
 type rowTexts struct{ rows.Statements }
 
-// find locks rows, in the order of their keys.
+// find selects rows and locks them in the order of their keys.
 func (m rowTexts) find(x *rows.Table) string {
 	return m.Made(rows.Statement{Table: x, Does: 'f'}, func() string {
 		key := x.Columns[0].Name
@@ -522,8 +524,8 @@ func (m rowTexts) find(x *rows.Table) string {
 	})
 }
 
-// unnested are the arrays of a mask as a table x, and its columns with NULL for what
-// stands for it.
+// unnested returns the arrays of a mask as a table x, and its columns, with NULL for
+// zero values of nullable columns.
 func unnested(x *rows.Table, mask uint64) (from string, columns []string) {
 	var arrays, names []string
 	for i, c := range x.Columns {

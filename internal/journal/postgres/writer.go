@@ -25,8 +25,8 @@ func notify(c chan struct{}) {
 	}
 }
 
-// submit hands a step to the writer and waits until it is committed. When ctx ends
-// first the step may still be made.
+// submit queues a step for the writer and waits for the commit. If ctx ends first, the
+// step may still be made.
 func (j *Journal) submit(ctx context.Context, step *steps.Request) error {
 	if j.beside {
 		return journal.ErrReadOnly
@@ -63,20 +63,20 @@ func (j *Journal) write() {
 	}
 }
 
-// A fate is what is to be done with requests whose transaction was made.
+// A fate is what happens next to the requests of a transaction.
 type fate uint8
 
 const (
-	settled fate = iota // nothing: each has its answer
-	apart               // nothing was committed; each alone may go better, or the only one once more
-	whole               // nothing was committed: the connection was lost before
+	settled fate = iota // nothing: each has its result
+	apart               // nothing was committed: run each request, or the only one, again by itself
+	whole               // nothing was committed, because the connection was lost before: run all again
 )
 
-// tries bounds how often a transaction is made.
+// tries bounds how often a transaction is run.
 const tries = 10
 
-// commit runs requests in one transaction. If one of them fails it for the
-// others, each is run in one of its own.
+// commit runs requests in one transaction. If one of them fails the transaction, each
+// is run again in a transaction of its own.
 func (j *Journal) commit(rs []*request) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), j.bounds.commit)
 	defer cancel()
@@ -96,8 +96,9 @@ func (j *Journal) commit(rs []*request) []error {
 	return errs
 }
 
-// commitApart makes a transaction for each request, all of them within the time
-// of two: when the database is gone they must not wait for it one by one.
+// commitApart runs each request in a transaction of its own. The time bound of all is
+// that of two transactions, so that they do not wait one by one for a database that is
+// gone.
 func (j *Journal) commitApart(rs []*request, errs []error) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*j.bounds.commit)
 	defer cancel()
@@ -115,7 +116,7 @@ func (j *Journal) commitApart(rs []*request, errs []error) []error {
 		if !errors.Is(errs[i], journal.ErrUnreachable) {
 			continue
 		}
-		// It may be this request that ends connections; or there is no database.
+		// Either this request breaks the connection, or the database is gone.
 		if _, err := j.connection(ctx); err != nil {
 			for k := i + 1; k < len(rs); k++ {
 				errs[k] = errs[i]
@@ -126,7 +127,7 @@ func (j *Journal) commitApart(rs []*request, errs []error) []error {
 	return errs
 }
 
-// transact makes one transaction of the requests.
+// transact runs the requests in one transaction.
 func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, next fate) {
 	errs = make([]error, len(rs))
 	fail := func(err error) []error {
@@ -195,7 +196,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	}
 	j.away.Store(false)
 	if !b.wrote {
-		// What was only read may be remembered.
+		// Rows that were only read may be cached.
 		after := b.after
 		b.rollback(ctx)
 		b.after = after
@@ -217,8 +218,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	return errs, settled
 }
 
-// steps makes the steps of the requests. The transaction is opened with their first
-// question.
+// steps runs the steps of the requests. Their first query begins the transaction.
 func (b *batch) steps(ctx context.Context, l locks, rs []*request, errs []error) error {
 	requests := make([]*steps.Request, len(rs))
 	for i, r := range rs {
@@ -230,8 +230,8 @@ func (b *batch) steps(ctx context.Context, l locks, rs []*request, errs []error)
 	return err
 }
 
-// lostBefore tells whether a connection was lost, with time for another, before
-// anything was to be committed.
+// lostBefore returns whole if the connection was lost before a commit and there is time
+// to open another.
 func (j *Journal) lostBefore(ctx context.Context, conn *pgx.Conn) fate {
 	if conn.IsClosed() && ctx.Err() == nil {
 		return whole
@@ -239,13 +239,13 @@ func (j *Journal) lostBefore(ctx context.Context, conn *pgx.Conn) fate {
 	return settled
 }
 
-// publish lets memory follow the commit and tells who waits.
+// publish updates memory after the commit and signals waiting goroutines.
 func (b *batch) publish() {
 	for _, f := range b.after {
 		f()
 	}
 	if b.back && b.j.refused.Swap(false) {
-		// Whoever waits for a permit knows a later instant than this one.
+		// A caller that waits for a permit waits for a later instant.
 		b.woken = true
 	}
 	if b.woken {
@@ -259,7 +259,7 @@ func (b *batch) publish() {
 	}
 }
 
-// rollback ends a transaction that left nothing.
+// rollback rolls the transaction back.
 func (b *batch) rollback(ctx context.Context) {
 	if b.conn.IsClosed() {
 		b.j.disconnect()
@@ -271,7 +271,7 @@ func (b *batch) rollback(ctx context.Context) {
 	b.after = nil
 }
 
-// connection is the writer's, opened again where it was lost.
+// connection returns the writer's connection and opens it again if it was lost.
 func (j *Journal) connection(ctx context.Context) (*pgx.Conn, error) {
 	if j.conn != nil && !j.conn.IsClosed() {
 		return j.conn, nil
@@ -294,6 +294,6 @@ func (j *Journal) disconnect() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = j.conn.Close(ctx) // whatever is wrong with it is why it is closed
+	_ = j.conn.Close(ctx) // it is closed because it is broken, so its error does not matter
 	j.conn = nil
 }

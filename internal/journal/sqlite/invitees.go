@@ -6,9 +6,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// invitees counts the open invitations of shops by a hash of the shop: almost
-// every shop that chose another provider has none, and is known by that without
-// a look into the database. Two shops of one hash cost a look.
+// invitees counts the open invitations of shops by a hash of the shop. Almost every shop
+// that chose another provider has none, so that no query is needed. Two shops with the
+// same hash cost a query.
 type invitees map[uint64]int32
 
 func (w *writer) hash(k journal.ShopKey) uint64 {

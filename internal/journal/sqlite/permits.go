@@ -24,7 +24,7 @@ type ledgers struct {
 	unknown int64
 }
 
-// AvailablePermits looks at a ledger that was looked at before.
+// AvailablePermits counts the permits of a ledger that the writer has loaded.
 func (d database) AvailablePermits(_ context.Context, p journal.Permit) (left steps.Available, known bool, err error) {
 	if d.j.writer == nil {
 		return left, false, journal.ErrReadOnly
@@ -42,7 +42,7 @@ func (d database) AvailablePermits(_ context.Context, p journal.Permit) (left st
 	return left, known, nil
 }
 
-// AskPermits has nothing to ask: ledgers are in memory.
+// AskPermits returns nothing, because ledgers are in memory.
 func (t stepTx) AskPermits([]journal.Permit) []steps.Ask { return nil }
 
 func (t stepTx) AvailablePermits(p journal.Permit) (steps.Available, error) {
@@ -56,7 +56,8 @@ func (t stepTx) AvailablePermits(p journal.Permit) (steps.Available, error) {
 	return l.available(t.now, p), nil
 }
 
-// available is what is left, and notes where somebody has to wait.
+// available returns the permits that are left, and records whether the caller has to
+// wait.
 func (l *ledger) available(now int64, p journal.Permit) steps.Available {
 	n, next := l.free(now, p.Limit, p.Window)
 	l.refused = l.refused || n == 0
@@ -116,7 +117,7 @@ func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 			}
 			l.end(e.id, rounded(e.from, l.limit, l.window), e.counted)
 			if l.refused {
-				// Whoever waits for a permit knows a later instant than this one.
+				// A caller that waits for a permit waits for a later instant.
 				l.refused = false
 				notify(j.changed)
 			}
@@ -153,7 +154,7 @@ func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 	return l, nil
 }
 
-// errEnough ends a walk over rows.
+// errEnough stops the iteration over rows.
 var errEnough = errors.New("enough")
 
 // fill adds the attempts of earlier processes that still count: by id

@@ -6,9 +6,9 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// A rowCache has rows as they are in the file. Nobody else writes them, so that the
-// steps of an operation need not read what the step before them wrote. A row that a
-// transaction changes is taken out, and kept again once that is committed.
+// A rowCache caches rows of the file, so that a step need not read the rows that the
+// step before it wrote. No other process writes them. A row that a transaction changes
+// is removed, and cached again after the commit.
 type rowCache struct {
 	byTable map[*rows.Table]map[int64]any
 	changed []cachedRow // of the present transaction
@@ -20,15 +20,15 @@ type cachedRow struct {
 	row   any
 }
 
-// maxCached bounds the rows that are kept of each table.
+// maxCached bounds the cached rows of each table.
 const maxCached = 20_000
 
 func newRowCache() *rowCache { return &rowCache{byTable: make(map[*rows.Table]map[int64]any)} }
 
-// find returns a row, nil when it is not there. It is not to be changed.
+// find returns a cached row, nil for none. The caller must not change it.
 func (c *rowCache) find(t *rows.Table, key int64) any { return c.byTable[t][key] }
 
-// keep remembers a row, in the place of any other where there are many.
+// keep caches a row. At the bound it replaces any other.
 func (c *rowCache) keep(t *rows.Table, key int64, row any) {
 	m := c.byTable[t]
 	if m == nil {
@@ -44,14 +44,14 @@ func (c *rowCache) keep(t *rows.Table, key int64, row any) {
 	m[key] = row
 }
 
-// change takes a row out that has been written; what it is now follows the commit. Row
-// is a copy, nil for one that is gone.
+// change removes a row that was written. Commit caches its new value, which is a copy
+// or, for a deleted row, nil.
 func (c *rowCache) change(t *rows.Table, key int64, row any) {
 	delete(c.byTable[t], key)
 	c.changed = append(c.changed, cachedRow{t, key, row})
 }
 
-// commit remembers what was written; rollback forgets it.
+// commit caches the rows that were written; rollback drops them.
 func (c *rowCache) commit() {
 	for _, r := range c.changed {
 		delete(c.byTable[r.table], r.key)
@@ -67,7 +67,7 @@ func (c *rowCache) rollback() {
 	c.changed = c.changed[:0]
 }
 
-// clearTable forgets all rows of a table: a statement may have changed any of them.
+// clearTable drops all rows of a table, because a statement may have changed any.
 func (c *rowCache) clearTable(name string) {
 	c.changed = slices.DeleteFunc(c.changed, func(r cachedRow) bool { return r.table.Name == name })
 	for t := range c.byTable {
@@ -77,7 +77,7 @@ func (c *rowCache) clearTable(name string) {
 	}
 }
 
-// clear forgets all: a statement may have changed any row.
+// clear drops all rows, because a statement may have changed any.
 func (c *rowCache) clear() {
 	c.rollback()
 	clear(c.byTable)

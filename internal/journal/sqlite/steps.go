@@ -16,7 +16,7 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// Write has the writer make a step.
+// Write runs a step in the writer.
 func (d database) Write(ctx context.Context, r *steps.Request) error {
 	if d.j.writer == nil && r.Beside {
 		return d.j.writeBeside(ctx, r)
@@ -42,15 +42,15 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 	})
 }
 
-// Read hands the rows of a query to each.
+// Read passes the rows of a query to each.
 func (d database) Read(ctx context.Context, q steps.Query, args []any, each func(columns []string, values []any) error) error {
 	return d.j.readColumns(ctx, d.j.texts.Text(q), arguments(args), each)
 }
 
-// MayBegin fails when only the reserve of the disk is left.
+// MayBegin fails if only the reserve of the disk is left.
 func (d database) MayBegin() error { return d.j.space.enough() }
 
-// Clock is the journal's.
+// Clock returns the journal's clock.
 func (d database) Clock() steps.Clock { return d.j.clock }
 
 // Writable fails beside a worker.
@@ -70,7 +70,7 @@ func (d database) EndLeasesOfDead(context.Context) error { return nil }
 // Exclusive is true: one process holds the file.
 func (d database) Exclusive() bool { return true }
 
-// GateTimes come back as they went in.
+// GateTimes returns the instants as they were set.
 func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
 	if a.GateUntil != 0 {
 		until = d.j.clock.instant(a.GateUntil)
@@ -84,16 +84,16 @@ func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
 // LeaseTerm is 0: no other process can acquire the lease.
 func (d database) LeaseTerm() (int64, bool) { return 0, d.j.lease.valid() }
 
-// A database is what the steps see of a journal.
+// A database implements [steps.Database] for a journal.
 type database struct{ j *Journal }
 
-// Now, Stamp, StampUp and Instant are for package steps.
+// Now, Stamp, StampUp and Instant implement [steps.Clock].
 func (c *clock) Now() int64                     { return c.micros() }
 func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
 func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
 func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
 
-// arguments makes lists to JSON, which is what SQLite can look into.
+// arguments encodes lists as JSON, which SQLite can read as a table.
 func arguments(args []any) in {
 	for i, a := range args {
 		switch list := a.(type) {
@@ -108,7 +108,7 @@ func arguments(args []any) in {
 	return args
 }
 
-// hexJSON is a list of the bytes in hex, which SQLite's unhex reads.
+// hexJSON encodes a list of bytes in hex, which SQLite's unhex decodes.
 func hexJSON(list [][]byte) string {
 	b := []byte{'['}
 	for i, e := range list {
@@ -133,7 +133,7 @@ func asJSON[T any](list []T) string {
 	return string(b)
 }
 
-// A stepTx is a transaction as the steps see it.
+// A stepTx implements [steps.Tx].
 type stepTx struct {
 	*tx
 	texts rowTexts
@@ -166,7 +166,7 @@ func (t stepTx) Load(asks []steps.Ask) error {
 	return nil
 }
 
-// load finds a row by its key, in memory or in the file.
+// load finds a row by its key, in the cache or in the file.
 func (t stepTx) load(table *rows.Table, key int64, f func(row any) error) error {
 	cache := t.j.writer.rows
 	known := cache.find(table, key)
@@ -190,7 +190,7 @@ func (t stepTx) load(table *rows.Table, key int64, f func(row any) error) error 
 	})
 }
 
-// ask hands the rows of a statement to f, with copies that may be kept.
+// ask passes the rows of a statement to f, as copies that f may retain.
 func (t stepTx) ask(query string, args in, f func([]string, []any) error) error {
 	s, err := t.prepare(query)
 	if err != nil {
@@ -229,8 +229,8 @@ func (t stepTx) Save(changes []steps.Change) error {
 	return nil
 }
 
-// manyRows is how many rows go into one statement where there are as many that have
-// values in the same columns.
+// manyRows is how many rows one INSERT writes, if as many have values in the same
+// columns.
 const manyRows = 8
 
 // insert writes new rows, in their order.
@@ -261,8 +261,8 @@ func (t stepTx) insert(table *rows.Table, list []any) error {
 	return nil
 }
 
-// cache has memory follow a row that was written, where it may change again. One whose
-// key the file gave is read when it is asked for.
+// cache caches a row that was written and may change again. A row whose key SQLite
+// assigned is read at its first use instead.
 func (t stepTx) cache(table *rows.Table, row any) {
 	if !table.Changes() {
 		return
@@ -272,8 +272,8 @@ func (t stepTx) cache(table *rows.Table, row any) {
 	}
 }
 
-// write binds the columns of a mask in their order, of one row after the other; where
-// the statement looks for the row by its key, that comes last.
+// write runs a statement with the columns of a mask of each row as arguments. If the
+// statement finds the row by its key, the key is the last argument.
 func (t stepTx) write(table *rows.Table, text string, mask uint64, byKey bool, list ...any) error {
 	args := t.args[:0]
 	for _, r := range list {
@@ -296,7 +296,7 @@ func (t stepTx) write(table *rows.Table, text string, mask uint64, byKey bool, l
 	return err
 }
 
-// Exec forgets what is remembered of the table that a statement writes to.
+// Exec runs a statement and drops the cached rows of the table that it writes to.
 func (t stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 	text := t.j.texts.Text(q)
 	table := targetTable(text)
@@ -314,7 +314,7 @@ func (t stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 	return n, err
 }
 
-// targetTable names the table that a statement writes to, "" where that cannot be seen.
+// targetTable returns the table that a statement writes to, "" if it is not recognized.
 func targetTable(text string) string {
 	for _, verb := range []string{"UPDATE ", "DELETE FROM ", "INSERT INTO "} {
 		if rest, ok := strings.CutPrefix(text, verb); ok {
@@ -344,10 +344,10 @@ func (t stepTx) ShopOf(operation int64) (int64, bool) {
 	return f.shop, ok
 }
 
-// Shop is for databases that make shops before the transaction.
+// Shop is for databases that insert shops before the transaction.
 func (t stepTx) Shop(journal.ShopKey) (shop, account int64, ok bool) { return 0, 0, false }
 
-// MakeShop finds a shop, whose name is kept for what follows in this transaction.
+// MakeShop finds a shop and caches its name for the rest of the transaction.
 func (t stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
 	account := t.j.writer.accounts[k.Account]
 	r, err := t.one("SELECT id FROM shop WHERE account = ? AND name = ?", account, k.Shop)
@@ -364,7 +364,7 @@ func (t stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
 	return made.ID, made, nil
 }
 
-// Invited looks into the database only where a shop of the same hash has an open
+// Invited queries the database only if a shop with the same hash has an open
 // invitation.
 func (t stepTx) Invited(k journal.ShopKey) (int64, error) {
 	if t.j.writer.invitees[t.j.writer.hash(k)] == 0 {
@@ -377,22 +377,23 @@ func (t stepTx) Invited(k journal.ShopKey) (int64, error) {
 	return r.int(0), nil
 }
 
-// Replica is 0: there is no other.
+// Replica is 0, because there is no other.
 func (t stepTx) Replica() int64 { return 0 }
 
-// Opened: an earlier process cannot send since this one holds the file.
+// Opened returns when this process opened the file: since then earlier processes cannot
+// send.
 func (t stepTx) Opened() (first, at int64) {
 	return t.j.writer.firstAttempt, t.j.writer.ledgers.opened
 }
 
-// LostCommits is false: a file that lacks any is not opened.
+// LostCommits is false, because a file that lacks commits is not opened.
 func (t stepTx) LostCommits() bool { return false }
 
 func (t stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
 	t.keepFacts(o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop})
 }
 
-// KeepGate has nothing to do: instants come back as they went in.
+// KeepGate does nothing, because GateTimes returns the instants as they were set.
 func (t stepTx) KeepGate(*rows.Account, journal.Gate) {}
 
 func (t stepTx) AccountID(name string) (int64, bool) {
@@ -412,12 +413,12 @@ func (t stepTx) KeepAccount(id int64, name string) {
 	})
 }
 
-// PruneAlone is true: one process holds the file.
+// PruneAlone is true, because one process holds the file.
 func (t stepTx) PruneAlone() (bool, error) { return true, nil }
 
 func (t stepTx) After(f func()) { t.after = append(t.after, f) }
 
-// BeginRecovery and EndRecovery have nothing to do: one process holds the file.
+// BeginRecovery and EndRecovery do nothing, because one process holds the file.
 func (t stepTx) BeginRecovery() (bool, error) { return true, nil }
 
 func (t stepTx) EndRecovery(uuid.UUID) error { return nil }
@@ -443,7 +444,8 @@ func (t stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }
 
-// saved lets memory follow a row: the open invitations, and what is kept of operations.
+// saved updates memory for a saved row: the open invitations, and the cached columns of
+// operations.
 func (t stepTx) saved(was, is any) error {
 	if r, ok := is.(*rows.Operation); ok {
 		before, _ := was.(*rows.Operation)
@@ -466,8 +468,8 @@ func (t stepTx) saved(was, is any) error {
 	return nil
 }
 
-// rowTexts are the statements over rows by their keys. Arguments are the columns of
-// the mask, in the order of the table.
+// rowTexts builds the statements over rows by their keys. The arguments are the columns
+// of the mask, in the order of the table.
 type rowTexts struct{ rows.Statements }
 
 func (m rowTexts) find(t *rows.Table) string {
@@ -476,8 +478,8 @@ func (m rowTexts) find(t *rows.Table) string {
 	})
 }
 
-// insert has a place for each column of the mask, in each of n rows. The others are
-// written as what they are, zero: binding them costs more.
+// insert has an argument for each column of the mask, in each of n rows. The other
+// columns are zero and are literals in the text, because arguments cost more.
 func (m rowTexts) insert(t *rows.Table, columns uint64, n int) string {
 	return m.Made(rows.Statement{Table: t, Does: 'i', Columns: columns, Rows: n}, func() string {
 		var names, values []string

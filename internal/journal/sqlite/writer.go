@@ -9,7 +9,7 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A request is one transition that waits for the writer.
+// A request is a step that waits for the writer.
 type request struct {
 	run  func(*tx) error
 	step *steps.Request // instead of run
@@ -21,9 +21,9 @@ func (j *Journal) submit(ctx context.Context, run func(*tx) error) error {
 	return j.put(ctx, 0, &request{run: run})
 }
 
-// put hands a request to the writer and waits until it is on disk. Records is 0 for
-// the steps of operations and the number of records for intake, which waits behind
-// them. When ctx ends first the request may still be made.
+// put queues a request for the writer and waits for the commit. Records is the number
+// of records of intake, and 0 for the steps of operations, which run before intake. If
+// ctx ends first, the request may still be made.
 func (j *Journal) put(ctx context.Context, records int, r *request) error {
 	if j.writer == nil {
 		return journal.ErrReadOnly
@@ -66,13 +66,12 @@ func (j *Journal) write() {
 	}
 }
 
-// commit runs a batch in one transaction. An error means that the whole batch
-// is not there, or, after an error of COMMIT itself, that nobody can say.
+// commit runs a batch in one transaction. After an error the whole batch was rolled
+// back; after an error of COMMIT itself that is unknown.
 //
-// A request that fails takes only itself back. Almost all that fail do so
-// before they have written anything; only when one fails after that, the batch
-// runs again with a savepoint for each request. Savepoints for all from the
-// start would copy every page once a request.
+// A request that fails is rolled back alone. Almost all fail before they have written
+// anything. If one fails after that, the batch runs again with a savepoint for each
+// request. Savepoints from the start would copy every page once for each request.
 func (j *Journal) commit(batch []*request, errs []error) error {
 	again, err := j.attemptCommit(batch, errs, false)
 	if again {
@@ -131,7 +130,7 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 		wrote = wrote || t.dirty
 	}
 	if !wrote {
-		// Nothing to sync: looks that found nothing to do.
+		// Nothing was written, so there is nothing to sync.
 		j.rollback()
 		t.publish()
 		return false, nil
@@ -141,8 +140,8 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 		_, err = c.exec("COMMIT")
 	}
 	if err != nil {
-		// The connection may be inside the transaction or not; a new one knows
-		// nothing of it, and closing this one rolls back what is left.
+		// It is unknown whether the connection is still in the transaction. Closing it rolls
+		// the transaction back.
 		t.undoAll()
 		j.disconnect()
 		return false, fmt.Errorf("journal: commit: %w", named(err))
@@ -153,13 +152,13 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 }
 
 var (
-	// errTransaction says that the transaction itself is lost, as after a full disk.
+	// errTransaction reports that the transaction itself failed, as with a full disk.
 	errTransaction = errors.New("journal: the transaction was lost")
-	// errAgain says that a request failed after it had written.
+	// errAgain reports that a request failed after it had written.
 	errAgain = errors.New("journal: the batch has to run with savepoints")
 )
 
-// steps makes the steps of a batch, all of them together or each in a savepoint.
+// steps runs the steps of a batch, all of them together or each in a savepoint.
 func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool, err error) {
 	var requests []*steps.Request
 	var of []int
@@ -173,7 +172,8 @@ func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool,
 	}
 	t.dirty = false
 	if savepoints {
-		// What a request takes back is not followed: nothing is remembered of the batch.
+		// The cache does not follow a rollback to a savepoint, so it caches nothing of this
+		// batch.
 		defer t.j.writer.rows.clear()
 		for k := range requests {
 			errs[of[k]] = t.within(func(t *tx) error {
@@ -242,7 +242,7 @@ func (t *tx) within(f func(*tx) error) error {
 	return err
 }
 
-// rollback ends a transaction that left nothing.
+// rollback rolls the transaction back.
 func (j *Journal) rollback() {
 	if _, err := j.writer.conn.exec("ROLLBACK"); err != nil {
 		j.log.Error("the journal could not roll back", "error", err)
@@ -250,7 +250,7 @@ func (j *Journal) rollback() {
 	}
 }
 
-// disconnect drops a connection whose state is in doubt.
+// disconnect closes a connection whose state is unknown.
 func (j *Journal) disconnect() {
 	if err := j.writer.conn.close(); err != nil {
 		j.log.Error("closing the journal's connection failed", "error", err)
