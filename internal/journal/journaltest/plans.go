@@ -79,6 +79,16 @@ var plans = []part{
 			f.Fatalf("stats are %+v", s)
 		}
 	}},
+	{"an operation does not end for its own sake", func(f *fixture) {
+		f.ingest(f.code("s", "e1", "123"))
+		o := f.claimed(journal.Activate, journal.Call)
+		for _, from := range []journal.State{journal.Claimed, journal.Attention} {
+			f.apply(journal.Transition{
+				Ref: o.Ref, From: from, To: journal.Attention, Reason: "code_of_other_shop", Supersede: "newer_code", Unsent: []string{"code_of_other_shop"},
+			})
+			f.wantState(o.UUID, journal.Attention)
+		}
+	}},
 	{"what nothing was sent for ends with a code of the shop's own", func(f *fixture) {
 		waiting := func(shop string) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte("attention of "+shop)) }
 		f.plan = func(e journal.Event, _ journal.ShopView) journal.Plan {

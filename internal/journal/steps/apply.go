@@ -217,7 +217,7 @@ func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
 const siblings Query = `SELECT o.id AS operation, x.id FROM operation o CROSS JOIN operation x /*+ INDEXED BY operation_doubt */
 		WHERE o.id = ANY($1) AND x.shop = o.shop AND x.kind = o.kind AND x.doubt = 1 AND x.id <> o.id UNION ALL
 	SELECT o.id, x.id FROM operation o CROSS JOIN operation x /*+ INDEXED BY operation_attention */
-		WHERE o.id = ANY($1) AND x.state = 20 AND x.shop = o.shop AND x.kind = o.kind AND x.doubt = 0 AND x.reason = ANY($2)`
+		WHERE o.id = ANY($1) AND x.state = 20 AND x.shop = o.shop AND x.kind = o.kind AND x.doubt = 0 AND x.reason = ANY($2) AND x.id <> o.id`
 
 func (u *Unit) askSiblings(operations []int64, unsent []string) Ask {
 	for _, id := range operations {
