@@ -98,6 +98,17 @@ var accounts = []part{
 		f.ok(err)
 		diff(f.T, is, got[0].Gate)
 	}},
+	{"a trial of a gate of which nobody knows since when it is closed leaves it so", func(f *fixture) {
+		gate := journal.Gate{State: journal.GateResting, Reason: "5xx", Until: f.clock.now()}
+		f.ok(f.j.SetGate(f.ctx, account, gate, nil))
+		was := gate
+		was.Since = f.clock.now()
+		gate.Until = f.clock.now().Add(time.Second)
+		f.ok(f.j.TakeTrial(f.ctx, account, was, gate.Until))
+		got, err := f.j.Accounts(f.ctx)
+		f.ok(err)
+		diff(f.T, gate, got[0].Gate)
+	}},
 	{"a changed gate is signalled", func(f *fixture) {
 		signalled(f.j.Changed())
 		f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: journal.GateOpen}, nil))

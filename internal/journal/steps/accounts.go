@@ -108,7 +108,7 @@ func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gat
 		a.GateUntil = u.clock.Stamp(until)
 		// The caller may have read the gate before it was set once more, as it was.
 		if !u.same(was.Since, a.GateSince) {
-			was.Since = u.clock.Instant(a.GateSince)
+			was.Since = u.instantOrZero(a.GateSince)
 		}
 		u.tx.KeepGate(a, journal.Gate{Until: until, Since: was.Since})
 		u.signals.Work = true
@@ -144,6 +144,14 @@ func sameGate(a *rows.Account, g journal.Gate) bool {
 func (u *Unit) same(at time.Time, stamp int64) bool {
 	off := u.clock.Stamp(at) - stamp
 	return -stored.SameEnd < off && off < stored.SameEnd
+}
+
+// instantOrZero is the instant of a time of the database, the zero time for 0.
+func (u *Unit) instantOrZero(stamp int64) time.Time {
+	if stamp == 0 {
+		return time.Time{}
+	}
+	return u.clock.Instant(stamp)
 }
 
 // setGate replaces an account's gate, and adds up for how long it was not open.
