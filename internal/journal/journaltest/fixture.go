@@ -267,6 +267,65 @@ func (f *fixture) draft(o journal.ClaimedOperation, typ string) journal.Draft {
 	return MakeDraft(schemas.EventID(o.UUID, o.Run, typ), typ, o.Shop)
 }
 
+// A Queueing context tells that a request waits for the writer: journals look at its end
+// only then.
+type Queueing struct {
+	context.Context
+	once   sync.Once
+	queued chan struct{}
+}
+
+// NewQueueing makes one of ctx.
+func NewQueueing(ctx context.Context) *Queueing {
+	return &Queueing{Context: ctx, queued: make(chan struct{})}
+}
+
+// Done is that of the context beneath.
+func (q *Queueing) Done() <-chan struct{} {
+	q.once.Do(func() { close(q.queued) })
+	return q.Context.Done()
+}
+
+// Queued is closed once the request waits.
+func (q *Queueing) Queued() <-chan struct{} { return q.queued }
+
+// together has requests made in one transaction, in their order: the planner holds the
+// writer until all of them wait. It returns their errors.
+func (f *fixture) together(calls ...func(context.Context) error) []error {
+	f.Helper()
+	held, release := make(chan struct{}), make(chan struct{})
+	plan := f.plan
+	f.plan = func(journal.Event, journal.ShopView) journal.Plan {
+		close(held)
+		<-release
+		return journal.Plan{}
+	}
+	var made sync.WaitGroup
+	b := f.batch(f.address("holding", fmt.Sprint("holding-", f.next), "a@example.org"))
+	made.Go(func() {
+		if _, err := f.j.Ingest(f.ctx, b); err != nil {
+			f.Error(err)
+		}
+	})
+	<-held
+	errs := make([]error, len(calls))
+	for i, call := range calls {
+		ctx, done := NewQueueing(f.ctx), make(chan struct{})
+		made.Go(func() {
+			defer close(done)
+			errs[i] = call(ctx)
+		})
+		select {
+		case <-ctx.Queued():
+		case <-done:
+		}
+	}
+	close(release)
+	made.Wait()
+	f.plan = plan
+	return errs
+}
+
 // signalled takes a signal if there is one.
 func signalled(c <-chan struct{}) bool {
 	select {

@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -73,6 +74,23 @@ var permits = []part{
 		f.free(p, 1, 0)
 		f.mustCheck(p)
 		f.free(p, 0, 4*time.Second)
+	}},
+	{"a request whose permit makes no sense does not have others of its transaction pass the limit", func(f *fixture) {
+		p := narrow(1)
+		f.ok(f.j.EndCheck(f.ctx, f.mustCheck(p), *f.answered(200)))
+		f.clock.advance(time.Second)
+		senseless := p
+		senseless.Window = 0
+		start := func(p journal.Permit) func(context.Context) error {
+			return func(ctx context.Context) error {
+				_, err := f.j.StartCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
+				return err
+			}
+		}
+		errs := f.together(start(senseless), start(p))
+		if _, ok := errors.AsType[*journal.NoPermitError](errs[1]); errs[0] == nil || !ok {
+			f.Fatalf("errors are %v", errs)
+		}
 	}},
 	{"a permit that makes no sense is refused, and changes nothing", func(f *fixture) {
 		p := narrow(1)

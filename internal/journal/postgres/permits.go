@@ -18,14 +18,19 @@ import (
 // permits are locked. To return a permit needs no lock, because that only increases
 // what is available.
 type permits struct {
-	counted map[int64]*count
+	counted map[span]*count
 	more    map[bucket]int64
 	fewer   map[bucket]int64
+	taken   map[int64]int64          // how many were taken from ledgers: they are not in the table yet
 	takes   map[int64]int64          // ledgers from which permits are taken, with their longest window
 	next    map[journal.Permit]int64 // when the next permit is available
 }
 
 type bucket struct{ ledger, from int64 }
+
+// A span is a ledger with a window over which it is counted, in microseconds. Requests
+// of one transaction may name different ones, as after a change of the settings.
+type span struct{ ledger, window int64 }
 
 // A count is how many permits of a ledger are taken, and the instant before which it is
 // unknown which requests were sent, 0 if all are known.
@@ -42,14 +47,14 @@ func (c count) left(now int64, p journal.Permit) (n int, unknown int64) {
 }
 
 func newPermits() permits {
-	return permits{counted: make(map[int64]*count), more: make(map[bucket]int64), fewer: make(map[bucket]int64), takes: make(map[int64]int64), next: make(map[journal.Permit]int64)}
+	return permits{counted: make(map[span]*count), more: make(map[bucket]int64), fewer: make(map[bucket]int64), taken: make(map[int64]int64), takes: make(map[int64]int64), next: make(map[journal.Permit]int64)}
 }
 
 const (
 	// outRead counts the permits of ledgers that are taken at present, and reads since
 	// when the history is known. $3 is a test's present.
 	outRead = `SELECT x.ledger, coalesce((SELECT sum(many) FROM permit WHERE ledger = x.ledger AND counts_from > present.at - x.span), 0)::bigint,
-		(SELECT value FROM meta WHERE name = 'history')
+		(SELECT value FROM meta WHERE name = 'history'), x.span
 		FROM (SELECT coalesce($3::bigint, ` + serverClock + `) AS at OFFSET 0) present, unnest($1::bigint[], $2::bigint[]) AS x(ledger, span)`
 	// nextRead finds the first instant after which fewer than the limit count.
 	nextRead = `SELECT coalesce(min(counts_from), 0)::bigint FROM (SELECT counts_from, sum(many) OVER (ORDER BY counts_from DESC) - many AS later
@@ -102,10 +107,13 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 // AskPermits counts ledgers that are locked and were not counted yet.
 func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 	var ledgers, windows []int64
+	asked := make(map[span]bool, len(ps))
 	for _, p := range ps {
 		id, ok := t.j.ledgers[p.Ledger]
-		if _, counted := t.permits.counted[id]; ok && !counted && !slices.Contains(ledgers, id) {
-			ledgers, windows = append(ledgers, id), append(windows, p.Window.Microseconds())
+		k := span{id, p.Window.Microseconds()}
+		if _, counted := t.permits.counted[k]; ok && !counted && !asked[k] {
+			asked[k] = true
+			ledgers, windows = append(ledgers, k.ledger), append(windows, k.window)
 		}
 	}
 	if len(ledgers) == 0 {
@@ -113,7 +121,8 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 	}
 	return []steps.Ask{{Query: outRead, Args: []any{ledgers, windows, t.j.clock.given()}, Each: func(_ []string, values []any) error {
 		r := row(values)
-		t.permits.counted[r.int(0)] = &count{r.int(1), number(r.blob(2))}
+		k := span{r.int(0), r.int(3)}
+		t.permits.counted[k] = &count{r.int(1) + t.permits.taken[k.ledger], number(r.blob(2))}
 		return nil
 	}}}
 }
@@ -127,7 +136,8 @@ func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err e
 		return left, err
 	}
 	var unknown int64
-	if left.Permits, unknown = t.permits.counted[id].left(t.now, p); left.Permits > 0 {
+	k := span{id, p.Window.Microseconds()}
+	if left.Permits, unknown = t.permits.counted[k].left(t.now, p); left.Permits > 0 {
 		return left, nil
 	}
 	t.j.refused.Store(true)
@@ -141,7 +151,7 @@ func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err e
 		}
 		t.permits.next[p] = after
 	}
-	left.Next = t.permits.counted[id].next(after, unknown, t.now, p)
+	left.Next = t.permits.counted[k].next(after, unknown, t.now, p)
 	return left, nil
 }
 
@@ -154,7 +164,12 @@ func (t *stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, err
 	for i, p := range ps {
 		id := t.j.ledgers[p.Ledger]
 		ids[i] = id
-		t.permits.counted[id].out++
+		t.permits.taken[id]++
+		for k, c := range t.permits.counted {
+			if k.ledger == id {
+				c.out++
+			}
+		}
 		t.permits.more[bucket{id, a.CountsFrom}]++
 		t.permits.takes[id] = max(t.permits.takes[id], p.Window.Microseconds())
 	}
