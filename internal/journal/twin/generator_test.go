@@ -54,6 +54,9 @@ type generator struct {
 	pruned     time.Time // when it was last said for how long the caller was at work
 	actions    []action
 	weights    int
+	gathers    bool // calls wait for those that they are to be in one transaction with
+	gathered   []gathered
+	holds      int64 // events that have held the writers
 }
 
 type action struct {
@@ -76,6 +79,15 @@ func newGenerator(w *twin) *generator {
 		g.weights += a.weight
 	}
 	return g
+}
+
+// call makes a call of both journals, or notes it for the transaction that is gathered.
+func (g *generator) call(method string, args ...any) ([]any, error) {
+	g.Helper()
+	if g.gathers {
+		return nil, g.gather(method, args)
+	}
+	return g.twin.call(method, args...)
 }
 
 func (g *generator) n(below int) int  { return g.random.IntN(below) }

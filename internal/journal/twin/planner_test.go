@@ -25,6 +25,11 @@ func chance(text string, n uint32) uint32 {
 // plan is the planner of a side. It records what it saw. A transaction that is run again
 // calls it again, so the last view of an event counts.
 func (s *side) plan(e journal.Event, v journal.ShopView) journal.Plan {
+	if strings.HasPrefix(e.ID, holding) {
+		s.held <- struct{}{}
+		<-s.release
+		return journal.Plan{}
+	}
 	s.views[e.ID] = v
 	return plan(e, v)
 }
@@ -85,7 +90,8 @@ func plan(e journal.Event, v journal.ShopView) journal.Plan {
 		p.CancelReason = "newer"
 	case 6, 7:
 		for _, o := range v.Open {
-			if o.State == journal.Planned && o.ID != p.Join && p.Join == 0 {
+			// Whatever comes has to take the lane.
+			if o.State == journal.Planned && p.Join == 0 && (p.New == nil || p.New.Attention == "") {
 				p.Behind = o.ID
 			}
 		}

@@ -40,6 +40,8 @@ type side struct {
 	identity uuid.UUID                            // with which it was made
 	views    map[string]journal.ShopView          // what the planner saw last, by event
 	looks    map[string]journal.RestoredOperation // what the restorer saw last, by operation
+	held     chan struct{}                        // told when the planner is asked about an event that holds the writer
+	release  chan struct{}                        // lets it go on
 }
 
 // marked makes a database count as the one that the journal was in before.
@@ -51,7 +53,7 @@ func newSQLite(t *testing.T) *side {
 	r := &reader{driver: "sqlite", source: "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_pragma=query_only(1)"}
 	t.Cleanup(r.close)
 	return &side{
-		name: "sqlite", tables: r.tables, reader: r.close,
+		name: "sqlite", tables: r.tables, reader: r.close, held: make(chan struct{}), release: make(chan struct{}),
 		open: func(o options) (journal.Journal, error) {
 			j, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Planner: o.planner, Now: o.now, Recover: o.recover, Mark: marked[string]})
 			if err != nil {
@@ -68,7 +70,7 @@ func newPostgres(t *testing.T, server *pgtest.Server) *side {
 	r := &reader{driver: "pgx", source: address}
 	t.Cleanup(r.close)
 	return &side{
-		name: "postgres", tables: r.tables, reader: r.close,
+		name: "postgres", tables: r.tables, reader: r.close, held: make(chan struct{}), release: make(chan struct{}),
 		open: func(o options) (journal.Journal, error) {
 			j, err := postgres.Open(t.Context(), postgres.Options{URL: address, Planner: o.planner, Now: o.now, Recover: o.recover, Mark: func() string { return marked(0) }})
 			if err != nil {

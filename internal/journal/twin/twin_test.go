@@ -85,7 +85,7 @@ type twin struct {
 	history    []string
 }
 
-func run(t *testing.T, seed uint64, calls int, c *cover, left, right *side) {
+func newTwin(t *testing.T, seed uint64, c *cover, left, right *side) *twin {
 	keys, err := keyset.New()
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +100,11 @@ func run(t *testing.T, seed uint64, calls int, c *cover, left, right *side) {
 	for _, s := range w.sides {
 		s.identity = s.j.Identity()
 	}
+	return w
+}
+
+func run(t *testing.T, seed uint64, calls int, c *cover, left, right *side) {
+	w := newTwin(t, seed, c, left, right)
 	g := newGenerator(w)
 	g.begin()
 	// Rare calls are made at least once.
@@ -163,41 +168,57 @@ func (w *twin) call(method string, args ...any) ([]any, error) {
 	w.both(func(i int, s *side) {
 		clear(s.views)
 		clear(s.looks)
-		got[i], errs[i] = w.callOne(i, s, method, args)
+		got[i], errs[i] = w.callOne(w.ctx, i, s, method, args)
 	})
-	var differences []string
-	// An invalid call that also comes too late may fail with either error.
-	if a, b := class(errs[0]), class(errs[1]); a != b && (errs[0] == nil || errs[1] == nil || a != senseless && b != senseless) {
-		differences = append(differences, fmt.Sprintf("the errors differ:\n  %s: %v (%s)\n  %s: %v (%s)", w.sides[0].name, errs[0], a, w.sides[1].name, errs[1], b))
-	} else {
-		w.cover.outcomes[method+": "+a]++
-	}
+	differences := w.compareErrors(method, errs)
 	w.equal(method, differences, func() []string {
-		var differences []string
-		add := func(what string, left, right any) {
-			right = w.translate(reflect.ValueOf(&right).Elem().Elem(), w.ids.left).Interface()
-			if list, ok := right.([]journal.Outgoing); ok {
-				slices.SortFunc(list, func(a, b journal.Outgoing) int { return int(a.Row - b.Row) })
-			}
-			if d := cmp.Diff(left, right, w.comparing()...); d != "" {
-				differences = append(differences, fmt.Sprintf("%s differs (-%s +%s):\n%s", what, w.sides[0].name, w.sides[1].name, d))
-			}
-		}
-		if errs[0] == nil && errs[1] == nil {
-			for i := range got[0] {
-				add(fmt.Sprintf("answer %d", i), got[0][i], got[1][i])
-			}
-		}
-		if errs[0] != nil && errs[1] != nil {
-			differences = append(differences, detail(errs[0], errs[1])...)
-		}
+		differences := w.compareAnswers(got, errs)
 		if errs[0] == nil { // else either may have been asked about more than the other
-			add("what the planner saw", w.sides[0].views, w.sides[1].views)
-			add("what the restorer saw", w.sides[0].looks, w.sides[1].looks)
+			differences = append(differences, w.compareLooks()...)
 		}
 		return differences
 	})
 	return got[0], errs[0]
+}
+
+// compareErrors compares what a call failed with on the two sides, by its class.
+func (w *twin) compareErrors(method string, errs [2]error) []string {
+	// An invalid call that also comes too late may fail with either error.
+	if a, b := class(errs[0]), class(errs[1]); a != b && (errs[0] == nil || errs[1] == nil || a != senseless && b != senseless) {
+		return []string{fmt.Sprintf("the errors of %s differ:\n  %s: %v (%s)\n  %s: %v (%s)", method, w.sides[0].name, errs[0], a, w.sides[1].name, errs[1], b)}
+	}
+	w.cover.outcomes[method+": "+class(errs[0])]++
+	return nil
+}
+
+// compareAnswers compares what a call returned on the two sides.
+func (w *twin) compareAnswers(got [2][]any, errs [2]error) (differences []string) {
+	if errs[0] == nil && errs[1] == nil {
+		for i := range got[0] {
+			differences = append(differences, w.compareValues(fmt.Sprintf("answer %d", i), got[0][i], got[1][i])...)
+		}
+	}
+	if errs[0] != nil && errs[1] != nil {
+		differences = append(differences, detail(errs[0], errs[1])...)
+	}
+	return differences
+}
+
+// compareLooks compares what the planners and the restorers saw.
+func (w *twin) compareLooks() []string {
+	return append(w.compareValues("what the planner saw", w.sides[0].views, w.sides[1].views),
+		w.compareValues("what the restorer saw", w.sides[0].looks, w.sides[1].looks)...)
+}
+
+func (w *twin) compareValues(what string, left, right any) []string {
+	right = w.translate(reflect.ValueOf(&right).Elem().Elem(), w.ids.left).Interface()
+	if list, ok := right.([]journal.Outgoing); ok {
+		slices.SortFunc(list, func(a, b journal.Outgoing) int { return int(a.Row - b.Row) })
+	}
+	if d := cmp.Diff(left, right, w.comparing()...); d != "" {
+		return []string{fmt.Sprintf("%s differs (-%s +%s):\n%s", what, w.sides[0].name, w.sides[1].name, d)}
+	}
+	return nil
 }
 
 // comparing leaves out the parts of results that differ by design.
@@ -248,11 +269,11 @@ func (w *twin) equal(method string, differences []string, more ...func() []strin
 		strings.Join(differences, "\n"), strings.Join(last, "\n"))
 }
 
-func (w *twin) callOne(i int, s *side, method string, args []any) (got []any, err error) {
+func (w *twin) callOne(ctx context.Context, i int, s *side, method string, args []any) (got []any, err error) {
 	m := reflect.ValueOf(s.j).MethodByName(method)
 	var in []reflect.Value
 	if m.Type().NumIn() > 0 && m.Type().In(0) == reflect.TypeFor[context.Context]() {
-		in = append(in, reflect.ValueOf(w.ctx))
+		in = append(in, reflect.ValueOf(ctx))
 	}
 	for _, a := range args {
 		to := m.Type().In(len(in))
