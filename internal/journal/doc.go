@@ -1,7 +1,7 @@
-// Package journal is the contract of the durable memory: positions, inbox,
-// operations, receipts, the ledgers of requests, outbox, accounts and audit.
-// Kafka is the transport, the journal is the memory: every recovery is a look
-// into it for what is due.
+// Package journal is the contract of the durable store: positions, inbox,
+// operations, receipts, rate limits (ledgers), outbox, accounts and audit. Kafka only
+// transports events. After a restart the worker continues with what is due in the
+// journal.
 //
 // # Packages
 //
@@ -15,48 +15,47 @@
 //
 // # What it guarantees
 //
-//   - A method that changes something returns after the change is on disk, or
-//     with an error after which it is not there. Where a context ended or the
-//     database went away during a commit nobody knows; the comparison that each
-//     step makes (position, claim, state, attempt number, version) makes a
-//     second try safe.
-//   - A batch of records is taken whole, with the position behind it, once: the
-//     position never passes a record that is neither in the inbox nor a dead
-//     letter nor left out by the consumer.
-//   - An operation is claimed by one worker at a time, and a shop has one
-//     operation in its lane at a time, in the order in which their runs began,
-//     by events or by acts of people.
-//   - Nothing is sent before the attempt is durable, and its permits are taken
-//     with it: no sliding window of a ledger holds more than the limit, over
-//     restarts too.
-//   - A receipt is kept in whatever state its operation is by then.
-//   - An outgoing event is frozen in the transaction that caused it; its
-//     sequence rises within the shop; the outbox has the order of the commits;
-//     a repeat has the same bytes.
-//   - One process at a time has the relay lease ([RelayLeases]) and publishes, over
-//     all that share the journal. Another can acquire a lease that was not renewed
-//     a few seconds later; then the first can mark nothing more.
-//   - What a person asks for ([Intent]) is performed or refused once: its end,
-//     its effect and its audit entry are one commit. Whoever performs it holds
-//     nothing: the operation's claim number fences it.
-//   - Every sealed value names its key, and so does every keyed digest.
-//   - An active shop has one review, of its current credentials: when they are
-//     looked at again, and what came of it. It is claimed as operations are, and
-//     newer credentials replace it, whoever holds it.
+//   - A method that changes rows returns after the commit, or with an error and
+//     without the change. If a context ended or the database went away during a
+//     commit, the outcome is unknown. Each step compares position, claim, state,
+//     attempt number or version, so that it can be repeated safely.
+//   - A batch of records and the position after it are committed together. The
+//     position never passes a record that is neither in the inbox nor a dead letter
+//     nor skipped by the consumer.
+//   - One worker at a time holds an operation. One operation at a time holds the lane
+//     of its shop, in the order in which their runs began, by events or by operator
+//     actions.
+//   - An attempt is committed, together with its permits, before its request is sent.
+//     No sliding window of a ledger contains more requests than the limit, also after
+//     a restart.
+//   - A receipt is saved in any state of its operation.
+//   - An outgoing event is encoded in the transaction that causes it. Its sequence
+//     increases within the shop, the outbox has the order of the commits, and a
+//     repeated event has the same bytes.
+//   - One of the processes that share the journal has the relay lease ([RelayLeases])
+//     and publishes. Another can acquire a lease that was not renewed for a few
+//     seconds; after that the first cannot mark events.
+//   - An operator action ([Intent]) is executed or refused once. Its end, its effect
+//     and its audit entry are one commit. The worker that executes it needs no lease:
+//     the claim number of the operation fences it.
+//   - Every sealed value and every keyed digest names its key.
+//   - An active shop has one review of its current credentials: the time and the
+//     result of their verification. A review is claimed like an operation. Newer
+//     credentials replace it, even while it is claimed.
 //
 // # What it does not
 //
-// It decides nothing: what an event leads to says the [Planner], what an
-// outcome leads to says the caller of Apply. It opens nothing: addresses,
-// codes, answers and tokens pass through it sealed, and it never logs a value.
-// It forgets nothing by itself: see [Journal.Prune] and [Journal.EraseReceipts].
+// It makes no decisions: the [Planner] decides what an event leads to, and the
+// caller of Apply decides what an outcome leads to. It decrypts nothing: addresses,
+// codes, responses and tokens are sealed, and it never logs a value. It deletes rows
+// only on request: see [Journal.Prune] and [Journal.EraseReceipts].
 //
 // # What is forgotten
 //
-// Everything that the work leaves behind is forgotten when it is old and nothing
-// needs it any more; what is open, or waits for a person, stays however old it
-// is. How long things are kept says the caller of Prune. The newest row of
-// a table may stay where ids go on from it.
+// Rows are deleted when they are old and not needed any more. Rows of work that is
+// open or waits for an operator are retained at any age. The caller of Prune decides
+// the retention times. The newest row of a table may be retained because ids continue
+// from it.
 //
 //	table             forgotten with  what goes                                            what stays
 //	account           -               -                                                    all
@@ -89,24 +88,24 @@
 //	shop              -               -                                                    all: sequence, versions, merchant
 //	topic             -               -                                                    all
 //
-// An event that comes again after the inbox has forgotten it is a new one: the
-// caller keeps the inbox for longer than the inputs can come again. What it leads
-// to is right all the same, as of any new event: addresses, codes, runs,
-// generations and the cool-down are not forgotten. Only an event that was answered
-// at once, without an operation, is answered by the same id with other bytes. A late answer is taken whatever was forgotten: the
-// request that it answers has no end yet, and stays.
+// An event whose inbox row was pruned counts as a new one, so the caller retains the
+// inbox for longer than the input topics retain records. The result is still right:
+// addresses, codes, runs, generations and the cool-down are not pruned. Only an event
+// that was answered at once, without an operation, is answered again under the same id
+// with other bytes. A late response is always saved, because an attempt without an end
+// is not pruned.
 //
-// What stays for ever, for each shop: its row, its reviews, versions of its
-// credentials, an operation for each code and each address, the event that began
-// its latest run, its current activation and its last event; and the audit. On
-// SQLite that is 1 KB for a shop that was activated once, its events' bytes and the
-// sealed credentials not counted (BenchmarkForgetting of its package).
+// Retained for ever, for each shop: its row, its review, the versions of its
+// credentials, an operation for each code and each address, the event that began the
+// latest run, the current activation and the last event; and the audit. On SQLite that
+// is 1 KB for a shop that was activated once, without the bytes of its events and the
+// sealed credentials (BenchmarkForgetting of package sqlite).
 //
-// Ages are counted by a time that goes on by [PruneSpeed] times the time at work at
-// most, whatever the clock says. A clock that is set forward by a month, at once or while no
-// process runs, takes more than a day at work to have an effect, and one that
-// goes back takes the time back. What was written under a clock that is ahead is
-// left alone until that time has come, and holds up nothing.
+// Ages are counted by a time that advances by at most [PruneSpeed] times the uptime of
+// the workers. If the clock is set forward by a month, it takes more than a day of
+// uptime until the month counts. If the clock is set back, the time is set back as
+// well. Rows that were written under a clock that was ahead are retained until that
+// time, and do not block others.
 //
 // # Copies and recovery
 //

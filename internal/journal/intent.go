@@ -10,8 +10,8 @@ import (
 // ErrTooManyIntents says that [MaxWaitingIntents] intents wait to be performed.
 var ErrTooManyIntents = errors.New("journal: too many intents wait for a worker")
 
-// ErrIntentExists says that an intent with this id was appended before.
-var ErrIntentExists = errors.New("journal: there is an intent with this id")
+// ErrIntentExists reports that an intent with this id was appended before.
+var ErrIntentExists = errors.New("journal: an intent with this id exists already")
 
 // MaxWaitingIntents bounds how many intents can wait at a time.
 const MaxWaitingIntents = 1000

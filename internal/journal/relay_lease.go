@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ErrLeaseHeld says that another process has the relay lease.
+// ErrLeaseHeld reports that another process has the relay lease.
 var ErrLeaseHeld = errors.New("journal: another replica publishes")
 
 // A RelayLease is the right to publish the outbox.
@@ -19,7 +19,7 @@ type RelayLease struct {
 	ExpiresAt time.Time
 }
 
-// RelayLeases let one process at a time publish, over all that work on the journal.
+// RelayLeases let only one of the processes that share the journal publish at a time.
 type RelayLeases interface {
 	// AcquireLease acquires the lease, or renews the one that this journal has:
 	// then Term stays. ErrLeaseHeld while another process has it. A lease that was

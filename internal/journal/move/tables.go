@@ -77,7 +77,8 @@ const (
 	Refused             // a journal that has it is not moved
 )
 
-// fateOf finds the fate of a fact. What follows a "/" in its name says whose it is.
+// fateOf returns what the move does with a fact. The part of a name after "/" is the
+// owner of the fact.
 func fateOf(name string) (Fate, bool) {
 	name, _, _ = strings.Cut(name, "/")
 	fate, ok := FactFates()[name]

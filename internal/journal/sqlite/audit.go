@@ -6,7 +6,7 @@ import (
 
 const auditInsert = "INSERT INTO audit (at, actor, act, subject, detail) VALUES (?, ?, ?, ?, ?)"
 
-// auditOn appends an entry on another connection than the writer's.
+// auditOn appends an entry on a connection other than the writer's.
 func (j *Journal) auditOn(c *conn, e journal.AuditEntry) error {
 	at := j.clock.stamp(e.At)
 	if at == 0 {
