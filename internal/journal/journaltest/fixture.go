@@ -289,7 +289,7 @@ func (q *Queueing) Done() <-chan struct{} {
 // Queued is closed once the request waits.
 func (q *Queueing) Queued() <-chan struct{} { return q.queued }
 
-// together has requests made in one transaction, in their order: the planner holds the
+// together runs requests in one transaction, in their order: the planner blocks the
 // writer until all of them wait. It returns their errors.
 func (f *fixture) together(calls ...func(context.Context) error) []error {
 	f.Helper()

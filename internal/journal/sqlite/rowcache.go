@@ -47,8 +47,8 @@ func (c *rowCache) keep(t *rows.Table, key int64, row any) {
 }
 
 // change removes a row that was written. Commit caches its new value, which is a copy
-// or, for a deleted row, nil. After a statement that wrote to the table the copy may lack
-// what that changed: such a row is read again.
+// or, for a deleted row, nil. After a statement has written to the table the copy may be
+// outdated, so such a row is read again.
 func (c *rowCache) change(t *rows.Table, key int64, row any) {
 	delete(c.byTable[t], key)
 	if c.any || c.written[t.Name] {
@@ -82,7 +82,7 @@ func (c *rowCache) rollback() {
 	c.end()
 }
 
-// end ends the transaction.
+// end clears what belongs to the transaction.
 func (c *rowCache) end() {
 	clear(c.changed)
 	c.changed = c.changed[:0]

@@ -228,7 +228,7 @@ func (t *tx) within(f func(*tx) error) error {
 	err := f(t)
 	if err != nil {
 		t.rewind(mark)
-		t.j.writer.rows.clear() // rows that f has written may have been read since
+		t.j.writer.rows.clear() // rows that f has written may have been read and cached since
 		t.dirty = false
 		if fatal(err) {
 			return fmt.Errorf("%w: %w", errTransaction, named(err))

@@ -48,13 +48,13 @@ func TestTwinBatches(t *testing.T) {
 // holding begins the ids of events at which the planner waits, and with it the writer.
 const holding = "holding"
 
-// A gathered call is made together with others.
+// A gathered call shares a transaction with others.
 type gathered struct {
 	method string
 	args   []any
 }
 
-// errGathered is what the generator gets of a call that was not made yet.
+// errGathered is the result of a gathered call that was not made yet.
 var errGathered = errors.New("the call waits for others")
 
 // batched are the methods whose calls are gathered: each of them is one request.
@@ -93,7 +93,7 @@ func (g *generator) fits(args []any) bool {
 	})
 }
 
-// args0 is the first argument, where it is of a type.
+// args0 returns the first argument if it has the type.
 func args0[T any](args []any) (first T, ok bool) {
 	if len(args) > 0 {
 		first, ok = args[0].(T)
@@ -134,7 +134,7 @@ func (g *generator) batch(n int) {
 	}
 }
 
-// learn has the generator know what came of a call.
+// learn gives the result of a call to the generator.
 func (g *generator) learn(c gathered, got []any) {
 	of := func(r journal.ClaimRef, do func(h *held)) {
 		for _, h := range g.held {
@@ -211,7 +211,7 @@ func (g *generator) together(calls []gathered) ([][]any, []error) {
 	})
 	var differences []string
 	for k, c := range calls {
-		// Of two mistakes either may be told.
+		// A call with two mistakes may fail with either error.
 		if left, right := errs[0][k], errs[1][k]; (left == nil) != (right == nil) {
 			differences = append(differences, fmt.Sprintf("the errors of %s (%d) differ: %v, %v", c.method, k, left, right))
 		}
@@ -267,7 +267,7 @@ func (g *generator) checkPromises(s *side) {
 	places := map[[2]any]bool{}
 	for _, o := range tables[1] {
 		place := [2]any{o[1], o[2]}
-		// What a recovery takes over has the places that the generator makes up.
+		// Imported events have the offsets that the generator chose.
 		if o[1] != nil && places[place] && g.cover.methods["TakeOver"] == 0 {
 			g.Errorf("%s: two events of shop %v have the sequence %v", s.name, o[1], o[2])
 		}
