@@ -21,7 +21,7 @@ import (
 
 const (
 	// patience bounds everything that waits for a cluster which is up.
-	patience = 60 * time.Second
+	patience = 3 * time.Minute
 	// pollEvery is the pause between two looks at something that has no event.
 	pollEvery = 50 * time.Millisecond
 )
