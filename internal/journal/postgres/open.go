@@ -86,8 +86,9 @@ type Journal struct {
 	knows int64 // the version of the tables that this program was written for
 
 	// The writer's own.
-	conn     *pgx.Conn // nil while it has to be opened again
-	replanAt int64     // of statements: plans are made anew
+	conn     *pgx.Conn    // nil while it has to be opened again
+	inserted atomic.Int64 // rows, so far
+	replanAt int64        // of inserted: plans are made again
 	accounts map[string]int64
 	names    map[int64]string
 	ledgers  map[string]int64

@@ -1,9 +1,9 @@
 package postgres
 
-// Plans are made anew after so many statements, then twice as many, and so on up
-// to the last.
+// Plans are made again after so many rows were inserted, then after twice as many, and
+// so on up to the last.
 const (
-	firstReplan = 1000
+	firstReplan = 200
 	lastReplan  = 50_000
 )
 
@@ -12,7 +12,7 @@ const (
 // costs the least, and a plan stays as it is until the server looks at its tables
 // again, minutes later: all that is read then grows with the square of what came.
 func (j *Journal) plansAreOld() bool {
-	n := j.statements.Load()
+	n := j.inserted.Load()
 	if n < max(j.replanAt, firstReplan) {
 		return false
 	}

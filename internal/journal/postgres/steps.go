@@ -281,6 +281,7 @@ func (t *stepTx) Save(changes []steps.Change) error {
 		t.wrote = true
 		x := c.Table
 		if len(c.Insert) > 0 {
+			t.j.inserted.Add(int64(len(c.Insert)))
 			sortRows(x, c.Insert)
 			t.queue("inserting into "+x.Name, len(c.Insert), t.texts.insert(x), arrays(x, c.Insert, x.Inserted()))
 		}

@@ -142,7 +142,10 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 	}
 	conn, err := j.connection(ctx)
 	if err != nil {
-		return fail(fmt.Errorf("journal: connect: %w", readable(err))), settled
+		if transient(err) { // a statement of the connecting was canceled
+			next = apart
+		}
+		return fail(fmt.Errorf("journal: connect: %w", readable(err))), next
 	}
 	b := newBatch(j, conn)
 	b.alone = len(rs) == 1
