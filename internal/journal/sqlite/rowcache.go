@@ -21,7 +21,7 @@ type cachedRow struct {
 }
 
 // maxCached bounds the cached rows of each table.
-const maxCached = 20_000
+const maxCached = 4_000
 
 func newRowCache() *rowCache {
 	return &rowCache{byTable: make(map[*rows.Table]map[int64]any), written: make(map[string]bool)}
