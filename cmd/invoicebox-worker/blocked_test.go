@@ -72,8 +72,8 @@ func TestWrongAddressCostsNoOperation(t *testing.T) {
 	}
 }
 
-// The check of the token does not tell that the partner id is another partner's: the
-// first operation does, and the others wait.
+// The token check does not send the partner id. So the first operation shows that it is
+// another partner's, and the others wait.
 func TestForeignPartnerCostsOneOperation(t *testing.T) {
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start("--partner-id", "00000000-0000-0000-0000-00000000000f")

@@ -267,8 +267,8 @@ func (f *fixture) draft(o journal.ClaimedOperation, typ string) journal.Draft {
 	return MakeDraft(schemas.EventID(o.UUID, o.Run, typ), typ, o.Shop)
 }
 
-// A Queueing context tells that a request waits for the writer: journals look at its end
-// only then.
+// A Queueing context reports that a request waits for the writer. Journals call its Done
+// method only then.
 type Queueing struct {
 	context.Context
 	once   sync.Once
