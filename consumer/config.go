@@ -21,7 +21,7 @@ import (
 type Inbox interface {
 	Identity() uuid.UUID
 	Positions(ctx context.Context) ([]journal.Position, error)
-	Begin(ctx context.Context, ps []journal.Position) error
+	InitPositions(ctx context.Context, ps []journal.Position) error
 	Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error)
 }
 

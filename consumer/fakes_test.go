@@ -63,7 +63,7 @@ func (i *inbox) Positions(context.Context) ([]journal.Position, error) {
 	return list, nil
 }
 
-func (i *inbox) Begin(_ context.Context, ps []journal.Position) error {
+func (i *inbox) InitPositions(_ context.Context, ps []journal.Position) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, p := range ps {

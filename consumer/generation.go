@@ -130,7 +130,7 @@ func (g *generation) align(places []place, committed map[place]int64) error {
 		for _, p := range unknown {
 			list = append(list, journal.Position{Topic: p.topic, Partition: p.partition, Next: fresh[p]})
 		}
-		if err := g.c.config.Inbox.Begin(g.soft, list); err != nil {
+		if err := g.c.config.Inbox.InitPositions(g.soft, list); err != nil {
 			return fmt.Errorf("consumer: beginning: %w", err)
 		}
 		if known, err = g.c.positions(g.soft); err != nil {

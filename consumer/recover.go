@@ -193,7 +193,7 @@ func (a *Alone) Reread(ctx context.Context, spans []Reread) error {
 	for _, s := range spans {
 		begin = append(begin, journal.Position{Topic: s.Topic, Partition: s.Partition, Next: s.From})
 	}
-	if err := a.c.config.Inbox.Begin(ctx, begin); err != nil {
+	if err := a.c.config.Inbox.InitPositions(ctx, begin); err != nil {
 		return fmt.Errorf("consumer: beginning: %w", err)
 	}
 	known, err := a.c.positions(ctx)

@@ -271,7 +271,7 @@ func (c *Consumer) begin(ctx context.Context, topics map[string][]int) error {
 	if len(start) == 0 {
 		return nil
 	}
-	if err := c.config.Inbox.Begin(ctx, start); err != nil {
+	if err := c.config.Inbox.InitPositions(ctx, start); err != nil {
 		return fmt.Errorf("consumer: beginning: %w", err)
 	}
 	for _, s := range start {

@@ -160,7 +160,7 @@ func startStream(t *testing.T, url string) *stream {
 	if err := s.j.EnsureAccount(t.Context(), "default", "partner"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.j.Begin(t.Context(), []journal.Position{{Topic: topic}}); err != nil {
+	if err := s.j.InitPositions(t.Context(), []journal.Position{{Topic: topic}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

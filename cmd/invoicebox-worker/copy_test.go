@@ -39,7 +39,7 @@ func smallJournal(t *testing.T) string {
 		}
 	}
 	ok(j.EnsureAccount(t.Context(), "default", "partner"))
-	ok(j.Begin(t.Context(), []journal.Position{{Topic: schemas.TypeProviderSelected}}))
+	ok(j.InitPositions(t.Context(), []journal.Position{{Topic: schemas.TypeProviderSelected}}))
 	b := journal.Batch{Topic: schemas.TypeProviderSelected, Next: 5}
 	for i := range 5 {
 		b.Events = append(b.Events, journaltest.MakeEvent(t, keys, journal.Invite, journal.ShopKey{Account: "default", Shop: fmt.Sprint("s", i)}, fmt.Sprint("e", i), "a@x.test", time.Now()))

@@ -123,12 +123,12 @@
 //
 // # States
 //
-//	            ┌──── lease expired, or a restart ─────┐
-//	            ▼                                      │
-//	Queued ─▶ Planned ──Claim──▶ Claimed ──Send──▶ Sending ──Receive──▶ Received
-//	  ▲         ▲  Waiting ─┘       │                │  └─lease expired, restart─▶ Unknown
-//	  │         │     ▲             └────── Apply ───┴──▶ any of Planned, Waiting, Received,
-//	  │         └─────┴── Apply ──────────────────────    Stored, Unknown, Attention, Done, Superseded
+//	            ┌──── lease expired, or a restart ──┐
+//	            ▼                                   │
+//	Queued ─▶ Planned ──Claim──▶ Claimed ──BeginAttempt──▶ Sending ──SaveResponse──▶ Received
+//	  ▲         ▲  Waiting ─┘       │                        │  └─lease expired, restart─▶ Unknown
+//	  │         │     ▲             └────────── Apply ───────┴──▶ any of Planned, Waiting, Received,
+//	  │         └─────┴── Apply ──────────────────────            Stored, Unknown, Attention, Done, Superseded
 //	  └─ the lane is taken
 //
 // Planned and Waiting are claimed in stage Call and become Claimed; Received,
@@ -152,7 +152,7 @@
 //	                       Claimed is Planned, Sending is Unknown with doubt, what was being
 //	                       settled is due; what waits its time goes on waiting
 //	holder stalled         its lease ends, another claims, its late step is ErrStale; its late
-//	                       answer is kept by Receive
+//	                       answer is kept by SaveResponse
 //	answer written twice   the second changes nothing
 //	clock stepped          nothing while the process runs; at the next opening an operation that
 //	                       waits is due by the new clock, and no later than its whole wait after
@@ -165,7 +165,7 @@
 //	database full or gone  the steps that were asked for fail (ErrFull, ErrDisk, ErrUnreachable: see
 //	                       [Waits]), in bounded time; later ones are tried anew
 //	late standby, old copy found by whoever had more acknowledged, where the database can tell; then
-//	                       every step but Receive is ErrCopy, for all workers, until a recovery
+//	                       every step but SaveResponse is ErrCopy, for all workers, until a recovery
 //	disk almost full       no call can begin; what is in flight has room to end
 //	restored from a copy   nothing runs with it before its recovery has ended
 //	one step is wrong      it fails alone, what was committed with it is there

@@ -94,30 +94,30 @@ type Journal interface {
 	// another replica, has changed it. From one that is not open to the next one that is, the account is closed: see
 	// ClaimedOperation.GateClosed.
 	SetGate(ctx context.Context, account string, g Gate, was *Gate) error
-	// TakeTrial puts the end of a limited or resting gate off, for whoever makes the
+	// ReserveTrial puts the end of a limited or resting gate off, for whoever makes the
 	// one call that tries it: to all others it is closed until then. ErrStale when
 	// its state or reason are not those of was, or its end is still to come and not
 	// that of was (within 10 ms): somebody else makes it. With a present until, who
 	// put the end off takes that back. ErrNotFound: the account.
-	TakeTrial(ctx context.Context, account string, was Gate, until time.Time) error
+	ReserveTrial(ctx context.Context, account string, was Gate, until time.Time) error
 
 	// Positions of every partition that was begun.
 	Positions(ctx context.Context) ([]Position, error)
-	// Begin sets the positions of partitions that have none, and leaves others alone.
-	Begin(ctx context.Context, ps []Position) error
+	// InitPositions sets the positions of partitions that have none, and leaves others alone.
+	InitPositions(ctx context.Context, ps []Position) error
 	// Ingest takes a batch: inbox, plans, dead letters, cancellations and
 	// position in one transaction. ErrPosition when the journal stands elsewhere.
 	Ingest(ctx context.Context, b Batch) (Ingested, error)
 
-	// Room is cheap: it may be asked every second.
-	Room(ctx context.Context) (Room, error)
+	// Capacity is cheap: it may be asked every second.
+	Capacity(ctx context.Context) (Capacity, error)
 
 	// Changed is signalled (never blocking, coalesced) when an operation may
 	// have become due; Due lists for each account, kind and stage with claimable
 	// work when its first is due.
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]Due, error)
-	// Claim in stage Call, and Send, fail with ErrFull where what is left of the
+	// Claim in stage Call, and BeginAttempt, fail with ErrFull where what is left of the
 	// disk is kept for the ends of what is in flight.
 	Claim(ctx context.Context, r ClaimRequest) ([]ClaimedOperation, error)
 	// ReleaseExpiredLeases ends leases that have run out: Claimed becomes Planned again,
@@ -125,19 +125,19 @@ type Journal interface {
 	// hold ends all leases of earlier processes when it is opened.
 	ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error)
 
-	// Free tells how many permits a ledger has left, and when the next comes back if none.
-	Free(ctx context.Context, p Permit) (n int, next time.Time, err error)
-	// Send moves Claimed to Sending and takes the permits: all or nothing.
+	// AvailablePermits tells how many permits a ledger has left, and when the next comes back if none.
+	AvailablePermits(ctx context.Context, p Permit) (n int, next time.Time, err error)
+	// BeginAttempt moves Claimed to Sending and takes the permits: all or nothing.
 	// ErrStale, *NoPermitError, *AddressCoolDownError (the operation stays Claimed).
 	// Of invitations to one address that are sent at the same moment, also by several
 	// replicas, one is let through.
-	Send(ctx context.Context, s Send) (AttemptID, error)
-	StartCheck(ctx context.Context, c Check) (AttemptID, error)
-	// EndCheck says what became of a check, or of an attempt whose operation went
+	BeginAttempt(ctx context.Context, s AttemptStart) (AttemptID, error)
+	BeginCheck(ctx context.Context, c Check) (AttemptID, error)
+	// EndAttempt says what became of a check, or of an attempt whose operation went
 	// on without it (its Apply is ErrStale): so its permits come back as they
 	// should. The first end of an attempt holds.
-	EndCheck(ctx context.Context, id AttemptID, end AttemptEnd) error
-	// Receive saves a receipt in whatever state the operation is by then:
+	EndAttempt(ctx context.Context, id AttemptID, end AttemptEnd) error
+	// SaveResponse saves a receipt in whatever state the operation is by then:
 	// Sending of the same claim becomes Received and stays the caller's. Any other
 	// state before an answer (Queued to Sending, Unknown, Attention but for reasons
 	// that rest on a receipt) becomes Received, anybody's: whoever held it is fenced
@@ -147,7 +147,7 @@ type Journal interface {
 	// until then. After that the receipt
 	// is kept beside the operation, which is due for a comparison at once when it
 	// has ended or is in attention, and else when it comes to that. It returns the state after it and whether the operation is still the caller's.
-	Receive(ctx context.Context, r Receipt) (s State, mine bool, err error)
+	SaveResponse(ctx context.Context, r Receipt) (s State, mine bool, err error)
 	// EraseReceipts looks at limit receipts of attempts above after, the oldest
 	// first, and erases those of ended operations that were verified by before.
 	// Next is where to go on, 0 at the end.
@@ -185,10 +185,10 @@ type Journal interface {
 	MarkPublished(ctx context.Context, rows []Published) error
 	RelayLeases
 
-	// UnknownHistory says that what was sent before now is not known: every
+	// AssumeRateLimitUsed says that what was sent before now is not known: every
 	// ledger is used up until one slack and one window from now, over restarts
 	// too.
-	UnknownHistory(ctx context.Context) error
+	AssumeRateLimitUsed(ctx context.Context) error
 	// RaiseFloor is for a journal that takes the place of a lost one: from now on
 	// no event of a shop has a sequence of floor or below, and no credentials a
 	// version of floor or below. A floor that is not above the present one changes
@@ -201,14 +201,14 @@ type Journal interface {
 	// then asks the restorer: for each operation that begins a run, with the
 	// results that were taken over and follow from the run's event.
 	Recover(ctx context.Context, r Restorer) (Recovery, error)
-	// PublishedUpTo lists for each type (as Topic) and partition the offset behind
+	// PublishedOffsets lists for each type (as Topic) and partition the offset behind
 	// the last record that the journal knows.
-	PublishedUpTo(ctx context.Context) ([]Position, error)
-	// TakeOver keeps published events with their bytes, so that a repeat is the
+	PublishedOffsets(ctx context.Context) ([]Position, error)
+	// ImportPublished keeps published events with their bytes, so that a repeat is the
 	// same, and raises the sequences of their shops. Known ones count as published.
-	TakeOver(ctx context.Context, as []Announced) (TakenOver, error)
-	// Rewind sets positions back, for topics that were made anew.
-	Rewind(ctx context.Context, ps []Position) error
+	ImportPublished(ctx context.Context, as []PublishedEvent) (ImportResult, error)
+	// ResetPositions sets positions back, for topics that were made anew.
+	ResetPositions(ctx context.Context, ps []Position) error
 	// Restore asks the restorer about operations above after, at most limit: those
 	// with results of their current run that were not looked at, or, the last
 	// time, all that are open or in attention or have results left, each once. Next

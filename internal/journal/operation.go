@@ -75,8 +75,8 @@ type ClaimedOperation struct {
 	GateClosed time.Duration
 }
 
-// A Send makes an attempt durable before its first byte leaves.
-type Send struct {
+// A AttemptStart makes an attempt durable before its first byte leaves.
+type AttemptStart struct {
 	Ref     ClaimRef
 	Attempt int  // expected number: Attempts + 1, or ErrStale
 	Flagged bool // made in doubt

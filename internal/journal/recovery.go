@@ -25,9 +25,9 @@ type Recovery struct {
 	Resumed bool      // it was begun before and did not end
 }
 
-// An Announced is an event that was published and that a restored journal may
+// An PublishedEvent is an event that was published and that a restored journal may
 // not know.
-type Announced struct {
+type PublishedEvent struct {
 	Event     uuid.UUID
 	Type      string
 	Shop      ShopKey // zero for a dead letter
@@ -43,8 +43,8 @@ type Announced struct {
 
 // A RestoredOperation is an operation of a journal that is being recovered.
 type RestoredOperation struct {
-	ClaimedOperation             // without Ref and lease
-	Results          []Announced // that follow from it and were not looked at, by sequence
+	ClaimedOperation                  // without Ref and lease
+	Results          []PublishedEvent // that follow from it and were not looked at, by sequence
 	// Last: nothing more will be found; what is still open is in doubt.
 	Last bool
 	// Conflict: the restoration asked for was refused with ErrMerchantConflict.
@@ -74,8 +74,8 @@ type Restoration struct {
 // be pure, as a [Planner].
 type Restorer func(RestoredOperation) Restoration
 
-// A TakenOver counts what TakeOver did.
-type TakenOver struct {
+// An ImportResult counts what ImportPublished did.
+type ImportResult struct {
 	Known int // the journal had the event
 	Taken int
 }

@@ -18,7 +18,7 @@ type Reports interface {
 	// WorkerReports lists what workers reported last, the newest first.
 	WorkerReports(ctx context.Context) ([]WorkerReport, error)
 	// UnknownSince is the instant before which it is not known what was sent; see
-	// UnknownHistory. Zero: all is known.
+	// AssumeRateLimitUsed. Zero: all is known.
 	UnknownSince(ctx context.Context) (time.Time, error)
 }
 

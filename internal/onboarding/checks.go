@@ -38,7 +38,7 @@ func (p *Pool) checkToken(s scope, t *task, token secret.String) tokenVerdict {
 		return tokenSilent
 	}
 	by := time.Now().Add(sendBy)
-	id, err := p.journal.StartCheck(s.work, journal.Check{
+	id, err := p.journal.BeginCheck(s.work, journal.Check{
 		Account: t.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.egress()},
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
 	// Its permits are held that long: whoever stood still meanwhile sends nothing.
 	calls, cancel := context.WithTimeout(s.calls, sendBy+p.cfg.RequestDeadline)
 	defer cancel()
-	id, err := p.journal.StartCheck(s.work, journal.Check{
+	id, err := p.journal.BeginCheck(s.work, journal.Check{
 		Account: acc.Name, SendBy: sendBy, Deadline: sendBy + p.cfg.RequestDeadline,
 		Permits: []journal.Permit{acc.ledger, p.cfg.egress()},
 	})
@@ -266,7 +266,7 @@ func (p *Pool) takesTrial(s scope, acc *account) bool {
 	x.opens = later(x.opens, now.Add(trialPause))
 	x.mu.Unlock()
 	if !errors.Is(err, journal.ErrStale) {
-		p.metrics.errors.WithLabelValues("take_trial").Inc()
+		p.metrics.errors.WithLabelValues("reserve_trial").Inc()
 		p.outage.fails(slog.LevelError, "the call that tries the account's gate could not be agreed on", err, "account", acc.Name)
 	} else if p.refreshGates(s.work) != nil {
 		p.log.Debug("the gates are read again later")
@@ -291,7 +291,7 @@ func (p *Pool) endGateAt(s scope, acc *account, at time.Time) error {
 	if dirty {
 		return journal.ErrStale // what this process has learned is not in the journal yet
 	}
-	err := p.journal.TakeTrial(s.work, acc.Name, was, until)
+	err := p.journal.ReserveTrial(s.work, acc.Name, was, until)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err == nil && x.version == version {

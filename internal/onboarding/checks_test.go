@@ -13,8 +13,8 @@ import (
 // slowCheckJournal commits the beginning of a check, and says so much later.
 type slowCheckJournal struct{ Journal }
 
-func (j slowCheckJournal) StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
-	id, err := j.Journal.StartCheck(ctx, c)
+func (j slowCheckJournal) BeginCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
+	id, err := j.Journal.BeginCheck(ctx, c)
 	time.Sleep(10 * time.Minute)
 	return id, err
 }

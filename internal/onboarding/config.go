@@ -42,16 +42,16 @@ const EgressLedger = "egress"
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
 	SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error
-	TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error
+	ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]journal.Due, error)
 	Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
 	ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error)
-	Free(ctx context.Context, p journal.Permit) (n int, next time.Time, err error)
-	Send(ctx context.Context, s journal.Send) (journal.AttemptID, error)
-	StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
-	EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
-	Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
+	AvailablePermits(ctx context.Context, p journal.Permit) (n int, next time.Time, err error)
+	BeginAttempt(ctx context.Context, s journal.AttemptStart) (journal.AttemptID, error)
+	BeginCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
+	EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
+	SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
 	EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error)
 	Apply(ctx context.Context, t journal.Transition) error
 	PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error)
@@ -252,7 +252,7 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// sendBy is how long after Send a request may still be written: a part of what
+// sendBy is how long after BeginAttempt a request may still be written: a part of what
 // the lease leaves beside the call itself.
 func (c Config) sendBy() time.Duration {
 	return min(10*time.Second, (c.Lease-c.RequestDeadline)/2)

@@ -309,7 +309,7 @@ func (p *Pool) permits(ctx context.Context, acc *account, egress *int) (int, tim
 	own, all := acc.unsent, p.unsent
 	p.mu.Unlock()
 	if *egress < 0 {
-		n, at, err := p.journal.Free(ctx, p.cfg.egress())
+		n, at, err := p.journal.AvailablePermits(ctx, p.cfg.egress())
 		if err != nil {
 			return 0, next, err
 		}
@@ -317,7 +317,7 @@ func (p *Pool) permits(ctx context.Context, acc *account, egress *int) (int, tim
 		*egress = max(0, n-all)
 		next = at
 	}
-	n, at, err := p.journal.Free(ctx, acc.ledger)
+	n, at, err := p.journal.AvailablePermits(ctx, acc.ledger)
 	if err != nil {
 		return 0, next, err
 	}

@@ -26,7 +26,7 @@
 // # What it guarantees
 //
 //   - Nothing is sent that is not durable as `sending`, with its permits taken
-//     and the gate open. The journal's Send and the call are two steps: when
+//     and the gate open. The journal's BeginAttempt and the call are two steps: when
 //     no place for the call comes free by the send-by instant, or the worker
 //     stops between them, nothing is sent and the attempt says so.
 //   - A code is not spent before the credential store said that it is ready for
@@ -40,7 +40,7 @@
 //     its end: an invitation that comes to the head of the lane then waits for
 //     that end, behind codes that are queued.
 //   - With an address cool-down, an account sends at most one e-mail to an address
-//     in that time, whichever shops ask. Send checks it, in the transaction that
+//     in that time, whichever shops ask. BeginAttempt checks it, in the transaction that
 //     makes the attempt durable: a plan comes too early, because e-mails of one
 //     batch are not sent yet, and an account may be closed for days. The other
 //     invitations wait for the end of the cool-down and publish nothing: no
@@ -102,7 +102,7 @@
 //
 //   - An activation is asked once more, flagged, in an operation's whole life,
 //     or goes to a person at once ([Hold]). This probe passes gate, permit and
-//     Send like any call, and is used up by an answer, a refusal or silence.
+//     BeginAttempt like any call, and is used up by an answer, a refusal or silence.
 //   - An invitation is sent once more, and goes on as any other; the second
 //     time that it is unknown it goes to a person.
 //   - Nothing is published before it ends, or a person has to look.
@@ -372,7 +372,7 @@
 //
 //	journal slow                 places for calls are given back before its writes are awaited; rates fall, nothing breaks
 //	journal refuses a write      tried again until the lease nears its end, then left to it; an answer's receipt without end
-//	Send without an answer       nothing is sent; the attempt is taken back from whichever state it is in
+//	BeginAttempt without an answernothing is sent; the attempt is taken back from whichever state it is in
 //	journal closed               Run drains and returns its error
 //	crash in claimed             planned again when the lease ends
 //	crash in sending             unknown: the two cases cannot be told apart

@@ -168,7 +168,7 @@ func TestJournalErrorsAtEveryStep(t *testing.T) {
 	}
 }
 
-// A journal that takes longer for Send than send-by allows: nothing is sent late.
+// A journal that takes longer for BeginAttempt than send-by allows: nothing is sent late.
 func TestSlowJournalNeverSendsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)

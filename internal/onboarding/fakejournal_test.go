@@ -178,7 +178,7 @@ func (f *fakeJournal) SetGate(ctx context.Context, account string, g journal.Gat
 	})
 }
 
-func (f *fakeJournal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+func (f *fakeJournal) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
 	return f.step(ctx, "take_trial", func() error {
 		g := &f.accounts[account].Gate
 		if g.State != was.State || g.Reason != was.Reason || g.Until.After(time.Now()) && !g.Until.Equal(was.Until) {
@@ -252,7 +252,7 @@ func (f *fakeJournal) move(op *fakeOp, to journal.State) {
 	op.State = to
 }
 
-func (f *fakeJournal) Free(_ context.Context, p journal.Permit) (int, time.Time, error) {
+func (f *fakeJournal) AvailablePermits(_ context.Context, p journal.Permit) (int, time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fault != nil {
@@ -302,7 +302,7 @@ func (f *fakeJournal) own(r journal.ClaimRef, from journal.State) (*fakeOp, erro
 	return op, nil
 }
 
-func (f *fakeJournal) Send(ctx context.Context, s journal.Send) (id journal.AttemptID, err error) {
+func (f *fakeJournal) BeginAttempt(ctx context.Context, s journal.AttemptStart) (id journal.AttemptID, err error) {
 	err = f.step(ctx, "send", func() error {
 		op, err := f.own(s.Ref, journal.Claimed)
 		if err != nil || s.Attempt != op.Attempts+1 {
@@ -331,12 +331,12 @@ func (f *fakeJournal) Send(ctx context.Context, s journal.Send) (id journal.Atte
 	return id, err
 }
 
-func (f *fakeJournal) StartCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
+func (f *fakeJournal) BeginCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
 	err = f.step(ctx, "start_check", func() (err error) { id, err = f.takePermits(c.Permits); return err })
 	return id, err
 }
 
-func (f *fakeJournal) Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
+func (f *fakeJournal) SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
 	err = f.step(ctx, "receive", func() error {
 		op := f.ops[r.Ref.Operation-1]
 		f.endAttempt(r.Attempt, r.End)

@@ -187,7 +187,7 @@ func (f *fakeJournal) closedFor(account string) time.Duration {
 	return c.before
 }
 
-func (f *fakeJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+func (f *fakeJournal) EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
 	return f.step(ctx, "end_check", func() error {
 		f.endAttempt(id, end)
 		for _, op := range f.ops {

@@ -128,7 +128,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 			}
 			if dies { // the fourth replica: it has taken the trial, and nobody hears of it again
 				time.Sleep(time.Minute - time.Second)
-				if err := b.j.TakeTrial(t.Context(), "default", b.j.accounts["default"].Gate, stored(time.Now().Add(30*time.Second))); err != nil {
+				if err := b.j.ReserveTrial(t.Context(), "default", b.j.accounts["default"].Gate, stored(time.Now().Add(30*time.Second))); err != nil {
 					t.Fatal(err)
 				}
 				b.j.signal()

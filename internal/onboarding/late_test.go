@@ -39,7 +39,7 @@ func (b *bench) lateSealed(op *fakeOp, sealed []byte) {
 	attempt := b.j.attempts
 	b.j.mu.Unlock()
 	r := journal.Receipt{Ref: journal.ClaimRef{Operation: op.id, Claim: 1}, Attempt: attempt, Sealed: sealed, SealedFor: "attempt/0", End: journal.AttemptEnd{Answered: true, At: time.Now()}}
-	if _, mine, err := b.j.Receive(b.t.Context(), r); err != nil || mine {
+	if _, mine, err := b.j.SaveResponse(b.t.Context(), r); err != nil || mine {
 		b.t.Fatal(mine, err)
 	}
 }

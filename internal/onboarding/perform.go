@@ -63,7 +63,7 @@ func (p *Pool) call(s scope, t *task) {
 	}
 	sent := time.Now()
 	sendBy := sent.Add(p.cfg.sendBy())
-	id, err := p.journal.Send(s.work, journal.Send{
+	id, err := p.journal.BeginAttempt(s.work, journal.AttemptStart{
 		Ref: t.Ref, Attempt: t.Attempts + 1, Flagged: t.Doubt, Probe: t.probing(),
 		SendBy: p.cfg.sendBy(), Deadline: p.cfg.sendBy() + p.cfg.RequestDeadline,
 		Permits: []journal.Permit{t.acc.ledger, p.cfg.egress()},
@@ -116,7 +116,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// callTime is what a call takes at most, from Send to the write of its outcome.
+// callTime is what a call takes at most, from BeginAttempt to the write of its outcome.
 func (p *Pool) callTime() time.Duration {
 	return p.cfg.sendBy() + p.cfg.RequestDeadline + min(leaseMargin, (p.cfg.Lease-p.cfg.RequestDeadline)/8)
 }
@@ -182,7 +182,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 	return subject, true
 }
 
-// notSent sorts out a Send that did not succeed.
+// notSent sorts out a BeginAttempt that did not succeed.
 func (p *Pool) notSent(s scope, t *task, err error) {
 	var none *journal.NoPermitError
 	var cool *journal.AddressCoolDownError
@@ -198,7 +198,7 @@ func (p *Pool) notSent(s scope, t *task, err error) {
 	case errors.Is(err, journal.ErrStale):
 		p.log.Warn("the operation is not this worker's any more", t.attrs("to", journal.Sending.String())...)
 	default:
-		p.metrics.errors.WithLabelValues("send").Inc()
+		p.metrics.errors.WithLabelValues("begin_attempt").Inc()
 		p.outage.fails(slog.LevelError, "the attempt could not be made durable: nothing is sent", err, t.attrs()...)
 		p.undoSend(s, t)
 	}

@@ -57,7 +57,7 @@ type account struct {
 	Account
 	ledger journal.Permit
 	calls  places // calls in flight
-	ahead  places // attempts from Send to the end of their call: half as many again as calls
+	ahead  places // attempts from BeginAttempt to the end of their call: half as many again as calls
 	gate   *gate
 
 	reviewWake chan struct{} // a review has begun

@@ -182,7 +182,7 @@ type published struct {
 	word    RestoreWord
 	reason  Reason
 	run     int
-	event   journal.Announced
+	event   journal.PublishedEvent
 	invited *schemas.Invited
 	active  *schemas.Activated // of the run, also where a failure came after it
 }
@@ -222,7 +222,7 @@ const runsAhead = 64
 
 // runOf finds the run that an event speaks of: an id is made of operation, run
 // and type, and of a failure that may come again also of its reason.
-func runOf(o journal.RestoredOperation, a journal.Announced, e schemas.Event) (int, bool) {
+func runOf(o journal.RestoredOperation, a journal.PublishedEvent, e schemas.Event) (int, bool) {
 	types := []string{a.Type}
 	if d, ok := e.Data.(schemas.ActivationFailed); ok {
 		types = append(types, a.Type+"/"+string(d.Reason))

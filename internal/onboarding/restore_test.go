@@ -43,7 +43,7 @@ func restoredOp(kind journal.Kind, place RestorePlace, unknowns int) journal.Res
 }
 
 // publishedAs makes what was published of a run, as it lies in the topic.
-func publishedAs(t *testing.T, o journal.RestoredOperation, run int, sequence int64, typ string, data any) journal.Announced {
+func publishedAs(t *testing.T, o journal.RestoredOperation, run int, sequence int64, typ string, data any) journal.PublishedEvent {
 	t.Helper()
 	op := o.ClaimedOperation
 	op.Run = run
@@ -52,7 +52,7 @@ func publishedAs(t *testing.T, o journal.RestoredOperation, run int, sequence in
 	if err != nil {
 		t.Fatal(err)
 	}
-	return journal.Announced{Event: d.ID, Type: typ, Shop: o.Shop, Operation: o.UUID, Causation: o.EventID, Sequence: sequence, At: restoreAt, Message: m}
+	return journal.PublishedEvent{Event: d.ID, Type: typ, Shop: o.Shop, Operation: o.UUID, Causation: o.EventID, Sequence: sequence, At: restoreAt, Message: m}
 }
 
 func activatedIn(store string) schemas.Activated {
@@ -173,12 +173,12 @@ func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, ro
 
 func TestTheLastWordOfARun(t *testing.T) {
 	o := restoredOp(journal.Activate, PlaceToCall, 0)
-	restore := func(results ...journal.Announced) journal.Restoration {
+	restore := func(results ...journal.PublishedEvent) journal.Restoration {
 		o := o
 		o.Results, o.Last = results, false
 		return NewRestorer(RestorerOptions{Now: func() time.Time { return restoreAt }})(o)
 	}
-	failed := func(run int, sequence int64, reason schemas.FailureReason) journal.Announced {
+	failed := func(run int, sequence int64, reason schemas.FailureReason) journal.PublishedEvent {
 		return publishedAs(t, o, run, sequence, schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, reason))
 	}
 	active := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn("openbao"))

@@ -75,11 +75,11 @@ func (r *reviewer) round(s scope) (next time.Time, err error) {
 	if r.acc.gate.unwell() {
 		return time.Now().Add(reviewPause), nil
 	}
-	share, back, err := p.journal.Free(s.run, p.cfg.reviewPermit())
+	share, back, err := p.journal.AvailablePermits(s.run, p.cfg.reviewPermit())
 	if err != nil || share == 0 {
 		return back, err
 	}
-	egress, back, err := p.journal.Free(s.run, p.cfg.egress())
+	egress, back, err := p.journal.AvailablePermits(s.run, p.cfg.egress())
 	if err != nil || egress == 0 {
 		return back, err
 	}
@@ -159,7 +159,7 @@ func (r *reviewer) ask(s scope, v journal.Review, token secret.String) (journal.
 	p := r.pool
 	sendBy, deadline := p.cfg.sendBy(), p.cfg.checkDeadline()
 	by := time.Now().Add(sendBy)
-	id, err := p.journal.StartCheck(s.work, journal.Check{
+	id, err := p.journal.BeginCheck(s.work, journal.Check{
 		Account: r.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.reviewPermit(), p.cfg.egress()},
 	})
 	if err != nil {

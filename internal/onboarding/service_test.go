@@ -80,7 +80,7 @@ func (s *service) start() {
 	if err := s.j.EnsureAccount(s.Context(), "default", sandbox.DefaultPartnerID); err != nil {
 		s.Fatal(err)
 	}
-	if err := s.j.Begin(s.Context(), []journal.Position{{Topic: topic}}); err != nil {
+	if err := s.j.InitPositions(s.Context(), []journal.Position{{Topic: topic}}); err != nil {
 		s.Fatal(err)
 	}
 	cfg := onboarding.Config{

@@ -124,7 +124,7 @@ func (b *simBook) claimed(c *journal.ClaimedOperation, lease time.Duration) {
 	b.s.note("claims operation %d: %v of %s %s, %v, run %d, unknowns %d, newer %v", c.Ref.Operation, c.Kind, c.Shop.Shop, simName(o.value), c.State, c.Run, c.Unknowns, c.Newer)
 }
 
-func (b *simBook) sent(id journal.AttemptID, m journal.Send, asked time.Time) {
+func (b *simBook) sent(id journal.AttemptID, m journal.AttemptStart, asked time.Time) {
 	o := b.ops[m.Ref.Operation]
 	a := &simAttempt{id: id, op: o, number: m.Attempt, run: o.Run, flagged: m.Flagged, probe: m.Probe, sendBy: asked.Add(m.SendBy)}
 	o.attempts = append(o.attempts, a)

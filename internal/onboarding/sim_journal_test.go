@@ -82,9 +82,9 @@ func (j *simJournal) SetGate(ctx context.Context, account string, g journal.Gate
 	})
 }
 
-func (j *simJournal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
-	return j.s.call(ctx, "TakeTrial", true, func() error {
-		err := j.s.j.TakeTrial(ctx, account, was, until)
+func (j *simJournal) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+	return j.s.call(ctx, "ReserveTrial", true, func() error {
+		err := j.s.j.ReserveTrial(ctx, account, was, until)
 		j.s.note("trial of %s: %v", account, err)
 		return err
 	})
@@ -124,18 +124,18 @@ func (j *simJournal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown
 	return planned, unknown, err
 }
 
-func (j *simJournal) Free(ctx context.Context, p journal.Permit) (n int, next time.Time, err error) {
-	err = j.s.call(ctx, "Free", false, func() (err error) {
-		n, next, err = j.s.j.Free(ctx, p)
+func (j *simJournal) AvailablePermits(ctx context.Context, p journal.Permit) (n int, next time.Time, err error) {
+	err = j.s.call(ctx, "AvailablePermits", false, func() (err error) {
+		n, next, err = j.s.j.AvailablePermits(ctx, p)
 		return err
 	})
 	return n, next, err
 }
 
-func (j *simJournal) Send(ctx context.Context, m journal.Send) (id journal.AttemptID, err error) {
+func (j *simJournal) BeginAttempt(ctx context.Context, m journal.AttemptStart) (id journal.AttemptID, err error) {
 	at := time.Now()
-	err = j.s.call(ctx, "Send", true, func() (err error) {
-		id, err = j.s.j.Send(ctx, m)
+	err = j.s.call(ctx, "BeginAttempt", true, func() (err error) {
+		id, err = j.s.j.BeginAttempt(ctx, m)
 		j.s.note("Send operation %d attempt %d flagged %v probe %v: %v", m.Ref.Operation, m.Attempt, m.Flagged, m.Probe, err)
 		if err == nil {
 			j.s.book.sent(id, m, at)
@@ -145,21 +145,21 @@ func (j *simJournal) Send(ctx context.Context, m journal.Send) (id journal.Attem
 	return id, err
 }
 
-func (j *simJournal) StartCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
-	err = j.s.call(ctx, "StartCheck", true, func() (err error) {
-		id, err = j.s.j.StartCheck(ctx, c)
+func (j *simJournal) BeginCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
+	err = j.s.call(ctx, "BeginCheck", true, func() (err error) {
+		id, err = j.s.j.BeginCheck(ctx, c)
 		return err
 	})
 	return id, err
 }
 
-func (j *simJournal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
-	return j.s.call(ctx, "EndCheck", true, func() error { return j.s.j.EndCheck(ctx, id, end) })
+func (j *simJournal) EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	return j.s.call(ctx, "EndAttempt", true, func() error { return j.s.j.EndAttempt(ctx, id, end) })
 }
 
-func (j *simJournal) Receive(ctx context.Context, r journal.Receipt) (state journal.State, mine bool, err error) {
-	err = j.s.call(ctx, "Receive", true, func() (err error) {
-		state, mine, err = j.s.j.Receive(ctx, r)
+func (j *simJournal) SaveResponse(ctx context.Context, r journal.Receipt) (state journal.State, mine bool, err error) {
+	err = j.s.call(ctx, "SaveResponse", true, func() (err error) {
+		state, mine, err = j.s.j.SaveResponse(ctx, r)
 		j.s.note("Receive for operation %d: now %v, mine %v, %v", r.Ref.Operation, state, mine, err)
 		if err == nil {
 			j.s.book.received(r, mine)

@@ -55,7 +55,7 @@ func (s *sim) openJournal() {
 		}
 		begin = append(begin, journal.Position{Topic: simTopicName, Partition: i})
 	}
-	if err := j.Begin(ctx, begin); err != nil {
+	if err := j.InitPositions(ctx, begin); err != nil {
 		s.t.Fatal(err)
 	}
 }

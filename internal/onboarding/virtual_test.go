@@ -102,7 +102,7 @@ func (w *world) boot() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := w.j.Begin(w.Context(), []journal.Position{{Topic: topic}}); err != nil {
+	if err := w.j.InitPositions(w.Context(), []journal.Position{{Topic: topic}}); err != nil {
 		w.Fatal(err)
 	}
 	cfg := onboarding.Config{
@@ -326,14 +326,14 @@ func (s slowJournal) Claim(ctx context.Context, r journal.ClaimRequest) ([]journ
 	return s.Journal.Claim(ctx, r)
 }
 
-func (s slowJournal) Send(ctx context.Context, r journal.Send) (journal.AttemptID, error) {
+func (s slowJournal) BeginAttempt(ctx context.Context, r journal.AttemptStart) (journal.AttemptID, error) {
 	time.Sleep(s.commit)
-	return s.Journal.Send(ctx, r)
+	return s.Journal.BeginAttempt(ctx, r)
 }
 
-func (s slowJournal) Receive(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
+func (s slowJournal) SaveResponse(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
 	time.Sleep(s.commit)
-	return s.Journal.Receive(ctx, r)
+	return s.Journal.SaveResponse(ctx, r)
 }
 
 func (s slowJournal) Apply(ctx context.Context, t journal.Transition) error {

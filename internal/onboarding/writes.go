@@ -113,7 +113,7 @@ func (p *Pool) unsend(s scope, t *task, why Reason) {
 	}})
 }
 
-// undoSend is for a Send of which the journal did not say whether it was made:
+// undoSend is for a BeginAttempt of which the journal did not say whether it was made:
 // nothing was written to Invoicebox, so the operation must not end as unknown.
 // The permit, if it was taken, comes back by itself.
 func (p *Pool) undoSend(s scope, t *task) {
@@ -128,7 +128,7 @@ func (p *Pool) undoSend(s scope, t *task) {
 func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err error) {
 	ctx := context.WithoutCancel(s.work)
 	for try := 0; ; try++ {
-		state, mine, err := p.journal.Receive(ctx, r)
+		state, mine, err := p.journal.SaveResponse(ctx, r)
 		if try > 0 && (err == nil || errors.Is(err, journal.ErrClosed)) {
 			p.outage.kept()
 		}
@@ -138,7 +138,7 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 			}
 			return mine, nil
 		}
-		p.metrics.errors.WithLabelValues("receive").Inc()
+		p.metrics.errors.WithLabelValues("save_response").Inc()
 		if errors.Is(err, journal.ErrClosed) {
 			p.outage.fails(slog.LevelError, "A RECEIVED ANSWER IS NOT DURABLE, and the journal is closed", err, t.attrs()...)
 			return false, err
@@ -152,8 +152,8 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 // endCheck writes the end of an attempt that ends with no transition; without it
 // the permit comes back later, by itself.
 func (p *Pool) endCheck(s scope, id journal.AttemptID, end journal.AttemptEnd) {
-	if err := p.journal.EndCheck(s.work, id, end); err != nil {
-		p.metrics.errors.WithLabelValues("end_check").Inc()
+	if err := p.journal.EndAttempt(s.work, id, end); err != nil {
+		p.metrics.errors.WithLabelValues("end_attempt").Inc()
 		p.outage.fails(slog.LevelWarn, "the end of a request could not be written", err)
 	}
 }

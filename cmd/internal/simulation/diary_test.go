@@ -178,12 +178,12 @@ func (d *diary) SetGate(ctx context.Context, account string, g journal.Gate, was
 	return d.step(ctx, "gate", func() error { return d.Journal.SetGate(ctx, account, g, was) })
 }
 
-func (d *diary) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
-	return d.step(ctx, "trial", func() error { return d.Journal.TakeTrial(ctx, account, was, until) })
+func (d *diary) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+	return d.step(ctx, "trial", func() error { return d.Journal.ReserveTrial(ctx, account, was, until) })
 }
 
-func (d *diary) Begin(ctx context.Context, ps []journal.Position) error {
-	return d.step(ctx, "begin", func() error { return d.Journal.Begin(ctx, ps) })
+func (d *diary) InitPositions(ctx context.Context, ps []journal.Position) error {
+	return d.step(ctx, "begin", func() error { return d.Journal.InitPositions(ctx, ps) })
 }
 
 func (d *diary) Ingest(ctx context.Context, b journal.Batch) (out journal.Ingested, err error) {
@@ -204,22 +204,22 @@ func (d *diary) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int,
 	return planned, unknown, err
 }
 
-func (d *diary) Send(ctx context.Context, s journal.Send) (id journal.AttemptID, err error) {
-	err = d.step(ctx, "send", func() (err error) { id, err = d.Journal.Send(ctx, s); return err })
+func (d *diary) BeginAttempt(ctx context.Context, s journal.AttemptStart) (id journal.AttemptID, err error) {
+	err = d.step(ctx, "send", func() (err error) { id, err = d.Journal.BeginAttempt(ctx, s); return err })
 	return id, err
 }
 
-func (d *diary) StartCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
-	err = d.step(ctx, "start check", func() (err error) { id, err = d.Journal.StartCheck(ctx, c); return err })
+func (d *diary) BeginCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
+	err = d.step(ctx, "start check", func() (err error) { id, err = d.Journal.BeginCheck(ctx, c); return err })
 	return id, err
 }
 
-func (d *diary) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
-	return d.step(ctx, "end check", func() error { return d.Journal.EndCheck(ctx, id, end) })
+func (d *diary) EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	return d.step(ctx, "end check", func() error { return d.Journal.EndAttempt(ctx, id, end) })
 }
 
-func (d *diary) Receive(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
-	err = d.step(ctx, "receive", func() (err error) { s, mine, err = d.Journal.Receive(ctx, r); return err })
+func (d *diary) SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
+	err = d.step(ctx, "receive", func() (err error) { s, mine, err = d.Journal.SaveResponse(ctx, r); return err })
 	return s, mine, err
 }
 

@@ -20,7 +20,7 @@ const groupWithin = 15 * time.Second
 // A forgetter is a journal that can take the place of a lost one.
 type forgetter interface {
 	RaiseFloor(ctx context.Context, floor int64) error
-	UnknownHistory(ctx context.Context) error
+	AssumeRateLimitUsed(ctx context.Context) error
 	AppendAudit(ctx context.Context, e journal.AuditEntry) error
 }
 
@@ -33,7 +33,7 @@ func forget(ctx context.Context, j forgetter, identity string) error {
 	if err := j.RaiseFloor(ctx, now.UnixMilli()); err != nil {
 		return err
 	}
-	if err := j.UnknownHistory(ctx); err != nil {
+	if err := j.AssumeRateLimitUsed(ctx); err != nil {
 		return err
 	}
 	return j.AppendAudit(ctx, journal.AuditEntry{
@@ -63,7 +63,7 @@ func begin(ctx context.Context, o *Options, j forgetter, conn *kafkaconn.Conn, l
 	if err := j.RaiseFloor(ctx, floor); err != nil {
 		return err
 	}
-	return j.UnknownHistory(ctx)
+	return j.AssumeRateLimitUsed(ctx)
 }
 
 // lostHint ends the refusal of a new journal whose group has committed offsets.

@@ -72,9 +72,9 @@ func (p *promises) operation(ref journal.ClaimRef) uuid.UUID {
 	return p.ops[ref.Operation]
 }
 
-// Receive promises the receipt, before a byte of it is parsed.
-func (p *promises) Receive(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
-	state, mine, err := p.Journal.Receive(ctx, r)
+// SaveResponse promises the receipt, before a byte of it is parsed.
+func (p *promises) SaveResponse(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
+	state, mine, err := p.Journal.SaveResponse(ctx, r)
 	if id := p.operation(r.Ref); err == nil {
 		p.add("receipt", func(ctx context.Context, j journal.Journal) error {
 			op, err := j.Operation(ctx, id)

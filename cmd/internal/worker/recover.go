@@ -190,7 +190,7 @@ func (r *recoverer) accept(lost []consumer.Span) error {
 
 // takeOver reads the result topics from where the journal's knowledge ends.
 func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
-	known, err := r.j.PublishedUpTo(ctx)
+	known, err := r.j.PublishedOffsets(ctx)
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 		}
 		gone, err := in.Scan(ctx, r.o.Topic(typ), from, func(ms []schemas.Message) error {
 			for part := range slices.Chunk(ms, takePage) {
-				var list []journal.Announced
+				var list []journal.PublishedEvent
 				for _, m := range part {
 					a, ok := announced(m, typ, accounts)
 					if !ok {
@@ -222,7 +222,7 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 					}
 					list = append(list, a)
 				}
-				got, err := r.j.TakeOver(ctx, list)
+				got, err := r.j.ImportPublished(ctx, list)
 				if err != nil {
 					return err
 				}
@@ -258,13 +258,13 @@ func (r *recoverer) raise(ctx context.Context, in *consumer.Alone) error {
 }
 
 // announced reads a published event; false for one that is not this service's.
-func announced(m schemas.Message, typ string, accounts []journal.Account) (journal.Announced, bool) {
+func announced(m schemas.Message, typ string, accounts []journal.Account) (journal.PublishedEvent, bool) {
 	e, err := schemas.DecodeOutput(m)
 	id, idErr := uuid.Parse(e.ID)
 	if err != nil || idErr != nil || e.Type != typ || e.Source != source {
-		return journal.Announced{}, false
+		return journal.PublishedEvent{}, false
 	}
-	a := journal.Announced{Event: id, Type: typ, Causation: e.CausationID, Sequence: e.Sequence, At: e.Time, Message: m}
+	a := journal.PublishedEvent{Event: id, Type: typ, Causation: e.CausationID, Sequence: e.Sequence, At: e.Time, Message: m}
 	a.Operation, _ = uuid.Parse(e.OperationID)
 	a.Shop.Shop = e.Subject
 	switch d := e.Data.(type) {
@@ -310,7 +310,7 @@ func (r *recoverer) reread(ctx context.Context, in *consumer.Alone, spans []cons
 			anew = append(anew, journal.Position{Topic: s.Topic, Partition: s.Partition, Next: s.From})
 		}
 	}
-	if err := r.j.Rewind(ctx, anew); err != nil {
+	if err := r.j.ResetPositions(ctx, anew); err != nil {
 		return err
 	}
 	r.report.Inputs = spans

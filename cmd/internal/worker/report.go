@@ -148,7 +148,7 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 	if err != nil {
 		return nil, err
 	}
-	room, err := j.Room(ctx)
+	room, err := j.Capacity(ctx)
 	if err != nil {
 		room.Free = -1
 	}
@@ -189,7 +189,7 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 
 // cannotReport reports whether an old report may be of a running worker that cannot
 // write a new one. A worker that stopped has deleted its report.
-func cannotReport(r journal.WorkerReport, room journal.Room) bool {
+func cannotReport(r journal.WorkerReport, room journal.Capacity) bool {
 	var f workerFacts
 	return json.Unmarshal(r.Facts, &f) == nil && room.Free >= 0 && room.Free < f.CallsReserve
 }

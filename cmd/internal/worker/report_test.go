@@ -25,8 +25,8 @@ func (r *reported) Accounts(context.Context) ([]journal.Account, error) {
 	return []journal.Account{{Name: "default", Gate: journal.Gate{State: journal.GateOpen}}}, nil
 }
 
-func (r *reported) Room(context.Context) (journal.Room, error) {
-	return journal.Room{Free: r.free}, nil
+func (r *reported) Capacity(context.Context) (journal.Capacity, error) {
+	return journal.Capacity{Free: r.free}, nil
 }
 
 func (r *reported) WorkerReports(context.Context) ([]journal.WorkerReport, error) {
@@ -43,7 +43,7 @@ func TestSituationWithAFullDisk(t *testing.T) {
 		running bool
 		causes  []onboarding.Cause
 	}{
-		"Room":     {0, 1000, true, nil},
+		"Capacity": {0, 1000, true, nil},
 		"Full":     {0, 10, true, []onboarding.Cause{onboarding.CauseDisk}},
 		"FullOld":  {time.Hour, 10, true, []onboarding.Cause{onboarding.CauseDisk}},
 		"RoomOld":  {time.Hour, 1000, false, nil},

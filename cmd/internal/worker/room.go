@@ -29,7 +29,7 @@ const (
 
 // roomReader is what the bounds ask of the journal.
 type roomReader interface {
-	Room(ctx context.Context) (journal.Room, error)
+	Capacity(ctx context.Context) (journal.Capacity, error)
 }
 
 // A roomKeeper says whether more may be fetched: it compares what the journal
@@ -45,7 +45,7 @@ type roomKeeper struct {
 
 	mu      sync.Mutex
 	at      time.Time
-	seen    journal.Room
+	seen    journal.Capacity
 	why     string // not empty: stopped
 	failing bool   // the last look did, and it was told
 }
@@ -59,7 +59,7 @@ func (k *roomKeeper) ready() (bool, string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), roomWithin)
 	defer cancel()
-	seen, err := k.journal.Room(ctx)
+	seen, err := k.journal.Capacity(ctx)
 	k.at = k.now()
 	if err != nil {
 		// Intake will fail as well, and be tried again: nothing is decided here.
@@ -76,7 +76,7 @@ func (k *roomKeeper) ready() (bool, string) {
 
 // judge words the first bound that is reached; held: it was stopped before. The
 // bound is named as it was set; what ends the stop is named beside it.
-func (k *roomKeeper) judge(r journal.Room, held bool) string {
+func (k *roomKeeper) judge(r journal.Capacity, held bool) string {
 	againReserve, againLimit, againOutbox := k.reserve+k.reserve/10, k.limit-k.limit/20, k.outbox-k.outbox/10
 	limit, outbox, reserve := k.limit, k.outbox, k.reserve
 	if held {
@@ -95,7 +95,7 @@ func (k *roomKeeper) judge(r journal.Room, held bool) string {
 
 // register makes the gauges; they show the last look.
 func (k *roomKeeper) register(r prometheus.Registerer) {
-	gauge := func(name, help string, value func(journal.Room) int64) {
+	gauge := func(name, help string, value func(journal.Capacity) int64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "invoicebox_worker_" + name, Help: help}, func() float64 {
 			_, _ = k.ready()
 			k.mu.Lock()
@@ -103,8 +103,8 @@ func (k *roomKeeper) register(r prometheus.Registerer) {
 			return float64(value(k.seen))
 		}))
 	}
-	gauge("journal_used_bytes", "What the journal holds, without what was used once and is free again.", func(r journal.Room) int64 { return r.Used })
-	gauge("journal_disk_free_bytes", "What is free on the journal's disk; -1 where the system does not say.", func(r journal.Room) int64 { return r.Free })
+	gauge("journal_used_bytes", "What the journal holds, without what was used once and is free again.", func(r journal.Capacity) int64 { return r.Used })
+	gauge("journal_disk_free_bytes", "What is free on the journal's disk; -1 where the system does not say.", func(r journal.Capacity) int64 { return r.Free })
 }
 
 // reserves are how many bytes stay free for fetching to go on, and for calls to

@@ -17,12 +17,12 @@ import (
 )
 
 type fakeRoom struct {
-	room  journal.Room
+	room  journal.Capacity
 	err   error
 	calls int
 }
 
-func (f *fakeRoom) Room(context.Context) (journal.Room, error) {
+func (f *fakeRoom) Capacity(context.Context) (journal.Capacity, error) {
 	f.calls++
 	return f.room, f.err
 }
@@ -33,18 +33,18 @@ func TestTheBoundsOfTheJournal(t *testing.T) {
 	o.JournalLimit, o.JournalReserve, o.OutboxLimit, o.Concurrency = 1000<<20, 200<<20, 1000, 1
 	for name, c := range map[string]struct {
 		word string
-		set  func(*journal.Room, int64)
+		set  func(*journal.Capacity, int64)
 		// What stops, what does not let go yet, and what does.
 		stop, still, goOn int64
 		fine              int64
 	}{
-		"size":   {"--journal-limit", func(r *journal.Room, n int64) { r.Used = n << 20 }, 1000, 960, 940, 999},
-		"disk":   {"--journal-reserve", func(r *journal.Room, n int64) { r.Free = n << 20 }, 199, 210, 230, 200},
-		"outbox": {"--outbox-limit", func(r *journal.Room, n int64) { r.Outbox = n }, 1000, 950, 890, 999},
+		"size":   {"--journal-limit", func(r *journal.Capacity, n int64) { r.Used = n << 20 }, 1000, 960, 940, 999},
+		"disk":   {"--journal-reserve", func(r *journal.Capacity, n int64) { r.Free = n << 20 }, 199, 210, 230, 200},
+		"outbox": {"--outbox-limit", func(r *journal.Capacity, n int64) { r.Outbox = n }, 1000, 950, 890, 999},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(10_000, 0)
-			fake := &fakeRoom{room: journal.Room{Free: 1 << 40}}
+			fake := &fakeRoom{room: journal.Capacity{Free: 1 << 40}}
 			k := newRoomKeeper(&o, fake, quiet())
 			k.now = func() time.Time { return now }
 			check := func(value int64, want bool) {
@@ -76,7 +76,7 @@ func TestTheBoundsOfTheJournal(t *testing.T) {
 
 func TestADiskThatNobodyMeasuresStopsNothing(t *testing.T) {
 	o := Defaults()
-	fake := &fakeRoom{room: journal.Room{Free: -1, Used: 1 << 50}}
+	fake := &fakeRoom{room: journal.Capacity{Free: -1, Used: 1 << 50}}
 	k := newRoomKeeper(&o, fake, quiet())
 	if ok, why := k.ready(); !ok {
 		t.Error(why)

@@ -39,8 +39,8 @@ func newClient(o *Options, a Account, transport *invoicebox.Transport, log *slog
 
 // A tokenLedger counts the look at a token like every other request.
 type tokenLedger interface {
-	StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
-	EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
+	BeginCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
+	EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 }
 
 // checkTokens checks the accounts' tokens at Invoicebox and stores the results in the
@@ -94,7 +94,7 @@ func detail(o *Options, x invoicebox.Exchange) string {
 }
 
 func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboarding.Client, ledger tokenLedger) (x invoicebox.Exchange, asked bool, err error) {
-	id, err := ledger.StartCheck(ctx, journal.Check{
+	id, err := ledger.BeginCheck(ctx, journal.Check{
 		Account: a.Name, SendBy: o.RequestDeadline, Deadline: o.RequestDeadline,
 		Permits: []journal.Permit{
 			{Ledger: "account/" + a.Name, Limit: a.RequestsPerWindow, Window: a.Window, Slack: o.Slack},
@@ -113,7 +113,7 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboar
 		Answered: x.Status != 0, NotSent: x.Written == 0, At: x.Finished, Status: x.Status,
 		Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
 	}
-	return x, true, ledger.EndCheck(context.WithoutCancel(ctx), id, end)
+	return x, true, ledger.EndAttempt(context.WithoutCancel(ctx), id, end)
 }
 
 // proveAccounts marks the accounts whose settings are not proven to be right: no ended

@@ -65,25 +65,25 @@ var accounts = []part{
 			{State: resting.State, Reason: resting.Reason, Until: until}, {State: resting.State, Reason: resting.Reason},
 			{State: resting.State, Reason: resting.Reason, Until: resting.Until.Add(10 * time.Millisecond)},
 		} {
-			want(f.T, f.j.TakeTrial(f.ctx, account, was, until), journal.ErrStale)
+			want(f.T, f.j.ReserveTrial(f.ctx, account, was, until), journal.ErrStale)
 		}
 		signalled(f.j.Changed())
-		f.ok(f.j.TakeTrial(f.ctx, account, resting, until))
-		want(f.T, f.j.TakeTrial(f.ctx, account, resting, until.Add(time.Second)), journal.ErrStale)
+		f.ok(f.j.ReserveTrial(f.ctx, account, resting, until))
+		want(f.T, f.j.ReserveTrial(f.ctx, account, resting, until.Add(time.Second)), journal.ErrStale)
 		f.crash()
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
 		resting.Until = until
 		diff(f.T, resting, got[0].Gate)
-		f.ok(f.j.TakeTrial(f.ctx, account, got[0].Gate, until.Add(time.Minute)))
+		f.ok(f.j.ReserveTrial(f.ctx, account, got[0].Gate, until.Add(time.Minute)))
 		// Who put it off takes that back, and a little off is the same.
 		resting.Until = until.Add(time.Minute - 5*time.Millisecond)
-		f.ok(f.j.TakeTrial(f.ctx, account, resting, f.clock.now()))
+		f.ok(f.j.ReserveTrial(f.ctx, account, resting, f.clock.now()))
 		// An end that has passed is anybody's.
 		resting.Until = until.Add(time.Hour)
-		f.ok(f.j.TakeTrial(f.ctx, account, resting, until))
-		want(f.T, f.j.TakeTrial(f.ctx, account, resting, until), journal.ErrStale)
-		want(f.T, f.j.TakeTrial(f.ctx, "nobody", resting, until), journal.ErrNotFound)
+		f.ok(f.j.ReserveTrial(f.ctx, account, resting, until))
+		want(f.T, f.j.ReserveTrial(f.ctx, account, resting, until), journal.ErrStale)
+		want(f.T, f.j.ReserveTrial(f.ctx, "nobody", resting, until), journal.ErrNotFound)
 	}},
 	{"a trial leaves alone since when the gate is closed", func(f *fixture) {
 		was := journal.Gate{State: journal.GateResting, Reason: "5xx", Until: f.clock.now(), Since: f.clock.now()}
@@ -93,7 +93,7 @@ var accounts = []part{
 		is.Since = f.clock.now()
 		f.ok(f.j.SetGate(f.ctx, account, is, &was))
 		is.Until = f.clock.now().Add(time.Second)
-		f.ok(f.j.TakeTrial(f.ctx, account, was, is.Until))
+		f.ok(f.j.ReserveTrial(f.ctx, account, was, is.Until))
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
 		diff(f.T, is, got[0].Gate)
@@ -104,7 +104,7 @@ var accounts = []part{
 		was := gate
 		was.Since = f.clock.now()
 		gate.Until = f.clock.now().Add(time.Second)
-		f.ok(f.j.TakeTrial(f.ctx, account, was, gate.Until))
+		f.ok(f.j.ReserveTrial(f.ctx, account, was, gate.Until))
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
 		diff(f.T, gate, got[0].Gate)

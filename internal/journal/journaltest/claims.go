@@ -128,13 +128,13 @@ var claims = []part{
 		if p, u, err := f.j.ReleaseExpiredLeases(f.ctx); err != nil || p != 1 || u != 0 {
 			f.Fatal(p, u, err)
 		}
-		_, err := f.j.Send(f.ctx, sendOf(old, wide()))
+		_, err := f.j.BeginAttempt(f.ctx, sendOf(old, wide()))
 		want(f.T, err, journal.ErrStale)
 		now := f.claimed(journal.Activate, journal.Call)
 		if now.Ref.Operation != old.Ref.Operation || now.Ref.Claim == old.Ref.Claim {
 			f.Fatalf("claims are %+v and %+v", old.Ref, now.Ref)
 		}
-		_, err = f.j.Send(f.ctx, sendOf(old, wide()))
+		_, err = f.j.BeginAttempt(f.ctx, sendOf(old, wide()))
 		want(f.T, err, journal.ErrStale)
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: old.Ref, From: journal.Claimed, To: journal.Done, Publish: []journal.Draft{f.draft(old, schemas.TypeActivated)}}), journal.ErrStale)
 		f.send(now)

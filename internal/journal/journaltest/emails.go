@@ -74,7 +74,7 @@ var emails = []part{
 		rotated.MACs = append([][]byte{[]byte("under the new key")}, rotated.MACs...)
 		s := sendOf(ops[1], wide())
 		s.Address = rotated
-		_, err = f.j.Send(f.ctx, s)
+		_, err = f.j.BeginAttempt(f.ctx, s)
 		if cool, ok := errors.AsType[*journal.AddressCoolDownError](err); !ok || !cool.At.Equal(began) {
 			f.Fatalf("after a rotation: %v", err)
 		}
@@ -82,7 +82,7 @@ var emails = []part{
 		f.ok(err)
 		s = sendOf(got[0], wide())
 		s.Address = f.rule(ops[0]) // the same bytes, in another account
-		if _, err := f.j.Send(f.ctx, s); err != nil {
+		if _, err := f.j.BeginAttempt(f.ctx, s); err != nil {
 			f.Fatalf("another account: %v", err)
 		}
 	}},
@@ -160,7 +160,7 @@ func (f *fixture) rule(o journal.ClaimedOperation) *journal.AddressRule {
 func (f *fixture) mail(o journal.ClaimedOperation) (journal.AttemptID, error) {
 	s := sendOf(o, wide())
 	s.Address = f.rule(o)
-	return f.j.Send(f.ctx, s)
+	return f.j.BeginAttempt(f.ctx, s)
 }
 
 func (f *fixture) wantCooling(o journal.ClaimedOperation, at time.Time, open bool) {

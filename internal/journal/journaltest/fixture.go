@@ -60,7 +60,7 @@ func newFixture(t *testing.T, open Opener, keys *keyset.Set) *fixture {
 		return Plain(e, v)
 	}, f.clock.now)
 	f.ok(f.j.EnsureAccount(f.ctx, account, "partner-1"))
-	f.ok(f.j.Begin(f.ctx, []journal.Position{{Topic: topic, Partition: 0, Next: 0}}))
+	f.ok(f.j.InitPositions(f.ctx, []journal.Position{{Topic: topic, Partition: 0, Next: 0}}))
 	return f
 }
 
@@ -199,13 +199,13 @@ func wide() journal.Permit {
 
 func (f *fixture) send(o journal.ClaimedOperation) journal.AttemptID {
 	f.Helper()
-	id, err := f.j.Send(f.ctx, sendOf(o, wide()))
+	id, err := f.j.BeginAttempt(f.ctx, sendOf(o, wide()))
 	f.ok(err)
 	return id
 }
 
-func sendOf(o journal.ClaimedOperation, ps ...journal.Permit) journal.Send {
-	return journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 5 * time.Second, Deadline: 30 * time.Second, Permits: ps}
+func sendOf(o journal.ClaimedOperation, ps ...journal.Permit) journal.AttemptStart {
+	return journal.AttemptStart{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 5 * time.Second, Deadline: 30 * time.Second, Permits: ps}
 }
 
 // sending brings the shop's new invitation or activation into sending.

@@ -42,7 +42,7 @@ func MeasureForgetting(b *testing.B, j journal.Journal, keys *keyset.Set, later 
 	b.Helper()
 	m := &measure{B: b, j: j, keys: keys}
 	m.ok(j.EnsureAccount(b.Context(), account, "partner-1"))
-	m.ok(j.Begin(b.Context(), []journal.Position{{Topic: topic}}))
+	m.ok(j.InitPositions(b.Context(), []journal.Position{{Topic: topic}}))
 	before := used()
 	m.fill(forgottenShops)
 	full := used()
@@ -179,7 +179,7 @@ func (m *measure) work(os []journal.ClaimedOperation, took func(time.Duration)) 
 
 func (m *measure) one(o journal.ClaimedOperation, took func(time.Duration)) error {
 	ctx := m.Context()
-	id, err := m.j.Send(ctx, sendOf(o, wide()))
+	id, err := m.j.BeginAttempt(ctx, sendOf(o, wide()))
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (m *measure) one(o journal.ClaimedOperation, took func(time.Duration)) erro
 		return err
 	}
 	began := time.Now()
-	if _, _, err := m.j.Receive(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, Status: 200, Outcome: "done"}}); err != nil {
+	if _, _, err := m.j.SaveResponse(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, Status: 200, Outcome: "done"}}); err != nil {
 		return err
 	}
 	if took != nil {

@@ -32,12 +32,12 @@ func testRecoverForgotten(f *fixture) {
 	}
 	f.crash()
 	f.recover(restorer)
-	up, err := f.j.PublishedUpTo(f.ctx)
+	up, err := f.j.PublishedOffsets(f.ctx)
 	f.ok(err)
 	diff(f.T, []journal.Position{{Topic: schemas.TypeActivated, Partition: 3, Next: 52}}, up)
 	// Of a run that the copy does not know, and of an operation whose event was forgotten.
 	lost, old := f.code("s", "lost", "9"), f.code("s", "e0", "0")
-	diff(f.T, journal.TakenOver{Taken: 1}, f.takeOver(announced(lost, 9, 52)))
+	diff(f.T, journal.ImportResult{Taken: 1}, f.takeOver(announced(lost, 9, 52)))
 	f.ingest(lost, old)
 	diff(f.T, map[string]int{"published": 1, "unknown": 1}, f.restore(true, 10))
 	f.endRecovery()
@@ -55,7 +55,7 @@ func testRecoverForgotten(f *fixture) {
 	if last := h.Output[len(h.Output)-1]; last.Sequence <= 9 {
 		f.Fatalf("sequence %d is not above 9", last.Sequence)
 	}
-	if up, err = f.j.PublishedUpTo(f.ctx); err != nil || len(up) != 1 || up[0].Next != 53 {
+	if up, err = f.j.PublishedOffsets(f.ctx); err != nil || len(up) != 1 || up[0].Next != 53 {
 		f.Fatalf("%+v, %v", up, err)
 	}
 }

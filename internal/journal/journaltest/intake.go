@@ -13,7 +13,7 @@ import (
 
 var intake = []part{
 	{"positions begin once", func(f *fixture) {
-		f.ok(f.j.Begin(f.ctx, []journal.Position{{Topic: topic, Partition: 0, Next: 99}, {Topic: topic, Partition: 1, Next: 7}, {Topic: "other", Partition: 0, Next: 1}}))
+		f.ok(f.j.InitPositions(f.ctx, []journal.Position{{Topic: topic, Partition: 0, Next: 99}, {Topic: topic, Partition: 1, Next: 7}, {Topic: "other", Partition: 0, Next: 1}}))
 		f.crash()
 		got, err := f.j.Positions(f.ctx)
 		f.ok(err)
@@ -50,9 +50,9 @@ var intake = []part{
 		behind("not known", nil)
 		take(3, first)
 		f.recover(restorer)
-		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 9}}))
+		f.ok(f.j.ResetPositions(f.ctx, []journal.Position{{Topic: topic, Next: 9}}))
 		behind("not set back", first)
-		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
+		f.ok(f.j.ResetPositions(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
 		behind("set back", nil)
 	}},
 	{"an event without a time has none in the view of its shop", func(f *fixture) {

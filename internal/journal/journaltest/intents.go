@@ -168,7 +168,7 @@ var intents = []part{
 		f.asked(o.UUID, "close")
 		got := f.pendingIntent()
 		again := f.state(o.UUID)
-		if s, _, err := f.j.Receive(f.ctx, f.receipt(o, again.Tries[0].ID, "late")); err != nil || s != journal.Received {
+		if s, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, again.Tries[0].ID, "late")); err != nil || s != journal.Received {
 			f.Fatal(s, err)
 		}
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: got.Target.Ref, From: journal.Attention, To: journal.Done, Intent: performed(got)}), journal.ErrStale)
@@ -223,11 +223,11 @@ var intents = []part{
 		f.crash()
 		// No attempt takes the receipt's number, also after a restart.
 		other, id := f.sending(f.code("t", "e9", "9"))
-		if s, mine, err := f.j.Receive(f.ctx, f.receipt(other, id, "answer")); err != nil || !mine || s != journal.Received {
+		if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(other, id, "answer")); err != nil || !mine || s != journal.Received {
 			f.Fatal(s, mine, err)
 		}
 		// A late answer of the operation is compared with it.
-		if s, _, err := f.j.Receive(f.ctx, f.receipt(o, f.state(o.UUID).Tries[0].ID, "late")); err != nil || s != journal.Done {
+		if s, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, f.state(o.UUID).Tries[0].ID, "late")); err != nil || s != journal.Done {
 			f.Fatal(s, err)
 		}
 		settle := f.claimed(journal.Activate, journal.Settle)

@@ -114,7 +114,7 @@ var lanes = []part{
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
 		f.ingest(f.code("s", "e2", "2"), f.code("s", "e3", "3"))
 		second := f.claimed(journal.Activate, journal.Call)
-		if s, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received {
+		if s, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received {
 			f.Fatal(s, err)
 		}
 		// Two are in the lane now; neither's end starts a third beside the other.
@@ -129,7 +129,7 @@ var lanes = []part{
 	{"an invitation knows of an activation before its end, and lets codes go first", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.ingest(f.address("s", "e2", "a@x.test"))
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-1"), Due: f.clock.now().Add(time.Hour)})
 		invite := f.claimed(journal.Invite, journal.Call)

@@ -16,20 +16,20 @@ func testReceiptBesideARequest(f *fixture) {
 	}{
 		"answered": {func(_ journal.ClaimedOperation, id journal.AttemptID) {
 			f.clock.advance(time.Second)
-			f.ok(f.j.EndCheck(f.ctx, id, *f.answered(422)))
+			f.ok(f.j.EndAttempt(f.ctx, id, *f.answered(422)))
 		}, time.Second},
 		"with an answer of its own": {func(o journal.ClaimedOperation, id journal.AttemptID) {
 			f.clock.advance(time.Second)
-			if s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "second")); err != nil || s != journal.Received || mine {
+			if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "second")); err != nil || s != journal.Received || mine {
 				f.Fatal(s, mine, err)
 			}
 		}, time.Second},
 		"cut": {func(_ journal.ClaimedOperation, id journal.AttemptID) {
 			f.clock.advance(time.Second)
-			f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{At: f.clock.now(), Outcome: "unknown"}))
+			f.ok(f.j.EndAttempt(f.ctx, id, journal.AttemptEnd{At: f.clock.now(), Outcome: "unknown"}))
 		}, time.Second + slack},
 		"not sent": {func(_ journal.ClaimedOperation, id journal.AttemptID) {
-			f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
+			f.ok(f.j.EndAttempt(f.ctx, id, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
 		}, 0},
 		"nobody knows": {func(journal.ClaimedOperation, journal.AttemptID) {}, 30*time.Second + slack},
 		"its process died": {func(journal.ClaimedOperation, journal.AttemptID) {
@@ -42,7 +42,7 @@ func testReceiptBesideARequest(f *fixture) {
 		again := f.claimed(journal.Activate, journal.Call)
 		f.ingest(f.code(name, name+"-next", name+"-next"))
 		began, second := f.clock.now(), f.send(again)
-		if s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received || mine {
+		if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received || mine {
 			f.Fatal(name, s, mine, err)
 		}
 		f.idle(journal.Activate, journal.Settle)

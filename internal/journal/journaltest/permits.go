@@ -16,7 +16,7 @@ func narrow(limit int) journal.Permit {
 
 // check starts an attempt of 10 s that takes the permits.
 func (f *fixture) check(ps ...journal.Permit) (journal.AttemptID, error) {
-	return f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: ps})
+	return f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: ps})
 }
 
 func (f *fixture) mustCheck(ps ...journal.Permit) journal.AttemptID {
@@ -29,7 +29,7 @@ func (f *fixture) mustCheck(ps ...journal.Permit) journal.AttemptID {
 // free compares what a ledger has left; next counts from now.
 func (f *fixture) free(p journal.Permit, want int, next time.Duration) {
 	f.Helper()
-	n, at, err := f.j.Free(f.ctx, p)
+	n, at, err := f.j.AvailablePermits(f.ctx, p)
 	f.ok(err)
 	if n != want || n == 0 && at.Sub(f.clock.now()) != next {
 		f.Fatalf("%d free, next in %v; want %d, %v", n, at.Sub(f.clock.now()), want, next)
@@ -39,15 +39,15 @@ func (f *fixture) free(p journal.Permit, want int, next time.Duration) {
 var permits = []part{
 	{"a permit comes back a whole window after its answer, not a part of a microsecond before", func(f *fixture) {
 		p := journal.Permit{Ledger: "x", Limit: 1, Window: time.Second}
-		id, err := f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
+		id, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
 		f.ok(err)
 		f.clock.advance(time.Millisecond)
-		f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{Answered: true, At: f.clock.now().Add(time.Nanosecond)}))
+		f.ok(f.j.EndAttempt(f.ctx, id, journal.AttemptEnd{Answered: true, At: f.clock.now().Add(time.Nanosecond)}))
 		f.clock.advance(time.Second)
-		n, _, err := f.j.Free(f.ctx, p)
+		n, _, err := f.j.AvailablePermits(f.ctx, p)
 		f.ok(err)
 		f.clock.advance(time.Microsecond)
-		later, _, err := f.j.Free(f.ctx, p)
+		later, _, err := f.j.AvailablePermits(f.ctx, p)
 		f.ok(err)
 		if n != 0 || later != 1 {
 			f.Fatalf("%d permits after a window, %d after it", n, later)
@@ -59,10 +59,10 @@ var permits = []part{
 		a, b := f.mustCheck(p), f.mustCheck(p)
 		f.free(p, 0, 100*time.Second) // deadline, slack and window
 		f.clock.advance(5 * time.Second)
-		f.ok(f.j.EndCheck(f.ctx, a, *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, a, *f.answered(200)))
 		f.free(p, 0, 30*time.Second)
 		f.clock.advance(4 * time.Second)
-		f.ok(f.j.EndCheck(f.ctx, b, *f.answered(500)))
+		f.ok(f.j.EndAttempt(f.ctx, b, *f.answered(500)))
 		f.clock.advance(26*time.Second - time.Microsecond)
 		f.free(p, 0, time.Microsecond)
 		_, err := f.check(p)
@@ -77,13 +77,13 @@ var permits = []part{
 	}},
 	{"a request whose permit makes no sense does not have others of its transaction pass the limit", func(f *fixture) {
 		p := narrow(1)
-		f.ok(f.j.EndCheck(f.ctx, f.mustCheck(p), *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, f.mustCheck(p), *f.answered(200)))
 		f.clock.advance(time.Second)
 		senseless := p
 		senseless.Window = 0
 		start := func(p journal.Permit) func(context.Context) error {
 			return func(ctx context.Context) error {
-				_, err := f.j.StartCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
+				_, err := f.j.BeginCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
 				return err
 			}
 		}
@@ -100,7 +100,7 @@ var permits = []part{
 		if _, err := f.check(senseless); err == nil {
 			f.Error("a window of no length was taken")
 		}
-		if _, _, err := f.j.Free(f.ctx, senseless); err == nil {
+		if _, _, err := f.j.AvailablePermits(f.ctx, senseless); err == nil {
 			f.Error("a window of no length has permits")
 		}
 		f.free(p, 0, 100*time.Second)
@@ -110,7 +110,7 @@ var permits = []part{
 		id := f.mustCheck(p)
 		f.free(p, 0, 100*time.Second)
 		signalled(f.j.Changed())
-		f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
+		f.ok(f.j.EndAttempt(f.ctx, id, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
 		if !signalled(f.j.Changed()) {
 			f.Error("who waits for a permit was not told")
 		}
@@ -120,7 +120,7 @@ var permits = []part{
 		p := narrow(1)
 		id := f.mustCheck(p)
 		f.clock.advance(3 * time.Second)
-		f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{At: f.clock.now()}))
+		f.ok(f.j.EndAttempt(f.ctx, id, journal.AttemptEnd{At: f.clock.now()}))
 		f.free(p, 0, 90*time.Second)
 	}},
 	{"without an end the deadline, slack and a window pass", func(f *fixture) {
@@ -157,7 +157,7 @@ var permits = []part{
 		o := f.claimed(journal.Activate, journal.Call)
 		s := sendOf(o, p)
 		s.Attempt = 9
-		_, err := f.j.Send(f.ctx, s)
+		_, err := f.j.BeginAttempt(f.ctx, s)
 		want(f.T, err, journal.ErrStale)
 		f.free(p, 3, 0)
 	}},
@@ -165,9 +165,9 @@ var permits = []part{
 		p := narrow(5)
 		answered, lost, unsent, open := f.mustCheck(p), f.mustCheck(p), f.mustCheck(p), f.mustCheck(p)
 		f.clock.advance(2 * time.Second)
-		f.ok(f.j.EndCheck(f.ctx, answered, *f.answered(200)))
-		f.ok(f.j.EndCheck(f.ctx, lost, journal.AttemptEnd{At: f.clock.now()}))
-		f.ok(f.j.EndCheck(f.ctx, unsent, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
+		f.ok(f.j.EndAttempt(f.ctx, answered, *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, lost, journal.AttemptEnd{At: f.clock.now()}))
+		f.ok(f.j.EndAttempt(f.ctx, unsent, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
 		f.clock.advance(time.Second)
 		f.crash()
 		f.free(p, 2, 0)
@@ -180,20 +180,20 @@ var permits = []part{
 		f.free(p, 1, 0)
 		f.mustCheck(p)
 		f.free(p, 0, 60*time.Second) // of the lost one
-		f.ok(f.j.EndCheck(f.ctx, open, *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, open, *f.answered(200)))
 		f.free(p, 0, 30*time.Second) // an end that comes late is an end
 	}},
 	{"one that ended late is known to a restart", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)
 		f.clock.advance(3 * time.Hour) // a process that was stopped
-		f.ok(f.j.EndCheck(f.ctx, id, *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, id, *f.answered(200)))
 		f.crash()
 		f.free(p, 0, 30*time.Second)
 	}},
 	{"a long deadline is known to a restart", func(f *fixture) {
 		p := narrow(1)
-		_, err := f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: time.Hour, Deadline: time.Hour, Permits: []journal.Permit{p}})
+		_, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Hour, Deadline: time.Hour, Permits: []journal.Permit{p}})
 		f.ok(err)
 		f.clock.advance(50 * time.Minute)
 		f.crash()
@@ -237,7 +237,7 @@ func testWindows(f *fixture) {
 				if spans[i].to = f.clock.now(); !end.Answered {
 					spans[i].to = spans[i].to.Add(p.Slack)
 				}
-				f.ok(f.j.EndCheck(f.ctx, id, end))
+				f.ok(f.j.EndAttempt(f.ctx, id, end))
 				delete(open, id)
 				break
 			}

@@ -150,7 +150,7 @@ var plans = []part{
 		e := f.code("s", "e1", "123")
 		o, id := f.sending(e)
 		r := f.receipt(o, id, "answer")
-		_, _, err := f.j.Receive(f.ctx, r)
+		_, _, err := f.j.SaveResponse(f.ctx, r)
 		f.ok(err)
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done, Reason: "code_rejected", Doubt: true})
 		f.clock.advance(time.Hour)
@@ -180,7 +180,7 @@ func testPlannerSees(f *fixture) {
 		Invited: &journal.InvitedUpdate{At: f.clock.now(), InvitationID: "inv-1"},
 	})
 	a, id := f.sending(f.code("s", "e2", "123"))
-	_, _, err := f.j.Receive(f.ctx, f.receipt(a, id, "answer"))
+	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(a, id, "answer"))
 	f.ok(err)
 	event := schemas.EventID(a.UUID, 1, schemas.TypeActivated)
 	f.apply(journal.Transition{Ref: a.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(a, 1, "m-1"), Due: f.clock.now().Add(time.Hour)})

@@ -74,7 +74,7 @@ var pruning = []part{
 		u := f.claimed(journal.Activate, journal.Settle)
 		f.apply(journal.Transition{Ref: u.Ref, From: journal.Unknown, To: journal.Superseded, Reason: "newer_code"})
 		kept1, with := f.sending(f.code("d", "d", "d"))
-		_, _, err = f.j.Receive(f.ctx, f.receipt(kept1, with, "answer"))
+		_, _, err = f.j.SaveResponse(f.ctx, f.receipt(kept1, with, "answer"))
 		f.ok(err)
 		f.apply(journal.Transition{Ref: kept1.Ref, From: journal.Received, To: journal.Done, Reason: "closed"})
 		f.age()
@@ -84,7 +84,7 @@ var pruning = []part{
 				f.Errorf("operation %v has %d requests, want %d", o, got, want)
 			}
 		}
-		if s, _, err := f.j.Receive(f.ctx, f.receipt(open, id, "late")); err != nil || s != journal.Superseded {
+		if s, _, err := f.j.SaveResponse(f.ctx, f.receipt(open, id, "late")); err != nil || s != journal.Superseded {
 			f.Fatalf("the late answer: %v, %v", s, err)
 		}
 	}},
@@ -118,7 +118,7 @@ var pruning = []part{
 			f.Fatalf("waits to be published: %+v", left)
 		}
 		// What is known of where the topics end is kept.
-		ends, err := f.j.PublishedUpTo(f.ctx)
+		ends, err := f.j.PublishedOffsets(f.ctx)
 		f.ok(err)
 		if want := []journal.Position{{Topic: "activated", Partition: 1, Next: out[4].Row}, {Topic: "later", Partition: 1, Next: out[5].Row}, {Topic: "x", Partition: 1, Next: out[6].Row}}; !slices.Equal(ends, want) {
 			f.Fatalf("the topics end at %+v", ends)
@@ -126,7 +126,7 @@ var pruning = []part{
 		f.publish(f.pending()...)
 		f.age()
 		f.prune()
-		if ends, err = f.j.PublishedUpTo(f.ctx); err != nil || len(ends) != 3 || ends[2].Next != out[6].Row {
+		if ends, err = f.j.PublishedOffsets(f.ctx); err != nil || len(ends) != 3 || ends[2].Next != out[6].Row {
 			f.Fatalf("the topics end at %+v (%v)", ends, err)
 		}
 	}},
@@ -311,7 +311,7 @@ func (f *fixture) activates(shop string) journal.Draft {
 	f.Helper()
 	f.ingest(f.code(shop, uuid.NewString(), uuid.NewString()))
 	o := f.claimed(journal.Activate, journal.Call)
-	_, _, err := f.j.Receive(f.ctx, f.receipt(o, f.send(o), "answer"))
+	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, f.send(o), "answer"))
 	f.ok(err)
 	active := f.draft(o, "activated")
 	f.apply(journal.Transition{

@@ -59,7 +59,7 @@ var reads = []part{
 			f.Fatal(list, err)
 		}
 		r := f.receipt(o, id, "answer")
-		_, _, err = f.j.Receive(f.ctx, r)
+		_, _, err = f.j.SaveResponse(f.ctx, r)
 		f.ok(err)
 		list, err := f.j.Responses(f.ctx, o.UUID)
 		f.ok(err)

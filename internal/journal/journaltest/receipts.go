@@ -10,7 +10,7 @@ var receipts = []part{
 	{"in sending it is the caller's", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
-		s, mine, err := f.j.Receive(f.ctx, r)
+		s, mine, err := f.j.SaveResponse(f.ctx, r)
 		if err != nil || s != journal.Received || !mine {
 			f.Fatal(s, mine, err)
 		}
@@ -20,7 +20,7 @@ var receipts = []part{
 			f.Fatalf("tries are %+v", d.Tries)
 		}
 		// A second try after an error changes nothing.
-		if s, mine, err := f.j.Receive(f.ctx, r); err != nil || s != journal.Received || !mine {
+		if s, mine, err := f.j.SaveResponse(f.ctx, r); err != nil || s != journal.Received || !mine {
 			f.Fatal(s, mine, err)
 		}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done})
@@ -28,7 +28,7 @@ var receipts = []part{
 	{"when its holder is gone it is anybody's", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
-		_, _, err := f.j.Receive(f.ctx, r)
+		_, _, err := f.j.SaveResponse(f.ctx, r)
 		f.ok(err)
 		f.clock.advance(2 * time.Minute)
 		got := f.claimed(journal.Activate, journal.Settle)
@@ -44,7 +44,7 @@ var receipts = []part{
 		f.ok(err)
 		settling := f.claimed(journal.Activate, journal.Settle)
 		signalled(f.j.Changed())
-		s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late"))
+		s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "late"))
 		if err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}
@@ -61,7 +61,7 @@ var receipts = []part{
 	{"after attention for want of an answer it goes on as received", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
-		s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late"))
+		s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "late"))
 		if err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}
@@ -77,10 +77,10 @@ var receipts = []part{
 		first, firstID := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: first.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
 		o := f.claimed(journal.Activate, journal.Call)
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, f.send(o), "broken"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, f.send(o), "broken"))
 		f.ok(err)
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Attention, Reason: "answer_unreadable"})
-		s, mine, err := f.j.Receive(f.ctx, f.receipt(first, firstID, "late"))
+		s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(first, firstID, "late"))
 		if err != nil || s != journal.Attention || mine {
 			f.Fatal(s, mine, err)
 		}
@@ -97,10 +97,10 @@ var receipts = []part{
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Planned})
 		probe := f.claimed(journal.Activate, journal.Call)
 		probeID := f.send(probe)
-		_, _, err := f.j.Receive(f.ctx, f.receipt(probe, probeID, "probe"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(probe, probeID, "probe"))
 		f.ok(err)
 		// The first one's answer, of which nobody knew.
-		s, mine, err := f.j.Receive(f.ctx, f.receipt(o, probeID-1, "first"))
+		s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, probeID-1, "first"))
 		if err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}
@@ -121,7 +121,7 @@ var receipts = []part{
 	{"it survives a crash before anybody reads it", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
-		_, _, err := f.j.Receive(f.ctx, r)
+		_, _, err := f.j.SaveResponse(f.ctx, r)
 		f.ok(err)
 		f.crash()
 		got := f.claimed(journal.Activate, journal.Settle)
@@ -129,7 +129,7 @@ var receipts = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 		// The answer of a process that is gone comes to nothing twice.
-		if s, mine, err := f.j.Receive(f.ctx, r); err != nil || s != journal.Received || mine {
+		if s, mine, err := f.j.SaveResponse(f.ctx, r); err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}
 	}},
@@ -137,23 +137,23 @@ var receipts = []part{
 		o, id := f.sending(f.code("s", "e1", "1"))
 		bad := f.receipt(o, id, "answer")
 		bad.Sealed = []byte("in the open")
-		if _, _, err := f.j.Receive(f.ctx, bad); err == nil {
+		if _, _, err := f.j.SaveResponse(f.ctx, bad); err == nil {
 			f.Fatal("an open receipt was taken")
 		}
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id+100, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id+100, "answer"))
 		want(f.T, err, journal.ErrNotFound)
-		check, err := f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second})
+		check, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second})
 		f.ok(err)
-		_, _, err = f.j.Receive(f.ctx, f.receipt(o, check, "answer"))
+		_, _, err = f.j.SaveResponse(f.ctx, f.receipt(o, check, "answer"))
 		want(f.T, err, journal.ErrNotFound)
 		lost := f.receipt(o, id, "answer")
 		lost.Ref.Operation = 999
-		_, _, err = f.j.Receive(f.ctx, lost)
+		_, _, err = f.j.SaveResponse(f.ctx, lost)
 		want(f.T, err, journal.ErrNotFound)
 		if d := f.state(o.UUID); d.State != journal.Sending || d.Tries[0].End != nil || d.Tries[0].HasReceipt {
 			f.Fatalf("a refused receipt left %+v", d)
 		}
-		if _, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
+		if _, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
 			f.Fatal(mine, err)
 		}
 	}},
@@ -164,7 +164,7 @@ func testReceiptBeforeAnAnswer(f *fixture) {
 		f.Helper()
 		r := f.receipt(o, id, "late")
 		for range 2 { // also after a second try it is not whose claim this was
-			if s, mine, err := f.j.Receive(f.ctx, r); err != nil || s != journal.Received || mine {
+			if s, mine, err := f.j.SaveResponse(f.ctx, r); err != nil || s != journal.Received || mine {
 				f.Fatal(s, mine, err)
 			}
 		}
@@ -185,20 +185,20 @@ func testReceiptBeforeAnAnswer(f *fixture) {
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
 	again := f.claimed(journal.Activate, journal.Call)
 	late(o, id)
-	_, err := f.j.Send(f.ctx, sendOf(again, wide()))
+	_, err := f.j.BeginAttempt(f.ctx, sendOf(again, wide()))
 	want(f.T, err, journal.ErrStale)
 	// Sending again, by another claim: what comes of that is compared.
 	o, id = f.sending(f.code("sending", "e2", "2"))
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
 	again = f.claimed(journal.Activate, journal.Call)
 	probe := f.send(again)
-	if s, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received || mine {
+	if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received || mine {
 		f.Fatal(s, mine, err)
 	}
-	f.ok(f.j.EndCheck(f.ctx, probe, *f.answered(422)))
+	f.ok(f.j.EndAttempt(f.ctx, probe, *f.answered(422)))
 	late(o, id)
 	want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: again.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_lost"}), journal.ErrStale)
-	if s, mine, err := f.j.Receive(f.ctx, f.receipt(again, probe, "probe")); err != nil || s != journal.Done || mine {
+	if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(again, probe, "probe")); err != nil || s != journal.Done || mine {
 		f.Fatal(s, mine, err)
 	}
 	if done := f.claimed(journal.Activate, journal.Settle); len(done.Late) != 1 || done.Late[0].Attempt != probe {
@@ -226,7 +226,7 @@ func testReceiptAfterTheEnd(f *fixture) {
 		signalled(f.j.Changed())
 		r := f.receipt(o, id, "late")
 		for range 2 { // a second try after an error changes nothing
-			if s, mine, err := f.j.Receive(f.ctx, r); err != nil || s != to || mine {
+			if s, mine, err := f.j.SaveResponse(f.ctx, r); err != nil || s != to || mine {
 				f.Fatal(s, mine, err)
 			}
 		}
@@ -257,13 +257,13 @@ func testReceiptAfterTheEnd(f *fixture) {
 	}
 	// In attention over an answer; what a person does meanwhile forgets nothing.
 	o, id := f.sending(f.code("s", "e5", "5"))
-	_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "broken"))
+	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "broken"))
 	f.ok(err)
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Planned, Doubt: true})
 	again := f.claimed(journal.Activate, journal.Call)
 	second := f.send(again)
 	f.apply(journal.Transition{Ref: again.Ref, From: journal.Sending, To: journal.Attention, Reason: "answer_unreadable"})
-	if s, _, err := f.j.Receive(f.ctx, f.receipt(again, second, "late")); err != nil || s != journal.Attention {
+	if s, _, err := f.j.SaveResponse(f.ctx, f.receipt(again, second, "late")); err != nil || s != journal.Attention {
 		f.Fatal(s, err)
 	}
 	got := f.claimed(journal.Activate, journal.Settle)
@@ -279,7 +279,7 @@ func testReceiptAfterTheEnd(f *fixture) {
 func testEraseReceipts(f *fixture) {
 	verified := func(shop string) journal.ClaimedOperation {
 		o, id := f.sending(f.code(shop, shop, shop))
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
 		return o
 	}

@@ -37,7 +37,7 @@ var restart = []part{
 		}
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Done}), journal.ErrStale)
 		// The answer was saved elsewhere and comes late: it is not lost.
-		if s, mine, err := f.j.Receive(f.ctx, f.receipt(os[0], id, "late")); err != nil || s != journal.Received || mine {
+		if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(os[0], id, "late")); err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}
 	}},
@@ -67,7 +67,7 @@ var restart = []part{
 	{"a clock that went back hurries nothing and blocks nothing for long", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)
-		f.ok(f.j.EndCheck(f.ctx, id, *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, id, *f.answered(200)))
 		f.clock.advance(-time.Hour)
 		f.crash()
 		f.free(p, 0, 30*time.Second)
@@ -117,7 +117,7 @@ var restart = []part{
 			"shop":     second(f.j.Shop(f.ctx, shopKey("s"))),
 			"audit":    f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "x"}),
 			"mark":     f.j.MarkPublished(f.ctx, []journal.Published{{Row: 1}}),
-			"free":     third(f.j.Free(f.ctx, narrow(1))),
+			"free":     third(f.j.AvailablePermits(f.ctx, narrow(1))),
 			"lease":    second(f.j.AcquireLease(f.ctx)),
 			"no lease": f.j.ReleaseLease(f.ctx),
 		} {

@@ -27,14 +27,14 @@ func restorer(o journal.RestoredOperation) journal.Restoration {
 }
 
 // announced is an event that was published after the copy was made.
-func announced(e journal.Event, sequence, offset int64) journal.Announced {
+func announced(e journal.Event, sequence, offset int64) journal.PublishedEvent {
 	operation := operationID(e, 0)
 	typ := schemas.TypeActivated
 	if e.Kind == journal.Invite {
 		typ = schemas.TypeInvited
 	}
 	id := schemas.EventID(operation, 1, typ)
-	return journal.Announced{
+	return journal.PublishedEvent{
 		Event: id, Type: typ, Shop: e.Shop, Operation: operation, Causation: e.ID, Sequence: sequence, At: e.Time,
 		Message: schemas.Message{Partition: 3, Offset: offset, Key: []byte(e.Shop.Shop), Value: fmt.Appendf(nil, "published as %d", sequence), Headers: []schemas.Header{{Key: "h", Value: []byte("v")}}},
 	}
@@ -47,9 +47,9 @@ func (f *fixture) recover(r journal.Restorer) journal.Recovery {
 	return got
 }
 
-func (f *fixture) takeOver(as ...journal.Announced) journal.TakenOver {
+func (f *fixture) takeOver(as ...journal.PublishedEvent) journal.ImportResult {
 	f.Helper()
-	got, err := f.j.TakeOver(f.ctx, as)
+	got, err := f.j.ImportPublished(f.ctx, as)
 	f.ok(err)
 	return got
 }
@@ -86,9 +86,9 @@ var restores = []part{
 		f.ingest(e)
 		f.recover(restorer)
 		a := announced(e, 7, 41)
-		diff(f.T, journal.TakenOver{Taken: 1}, f.takeOver(a))
-		diff(f.T, journal.TakenOver{Known: 1}, f.takeOver(a))
-		up, err := f.j.PublishedUpTo(f.ctx)
+		diff(f.T, journal.ImportResult{Taken: 1}, f.takeOver(a))
+		diff(f.T, journal.ImportResult{Known: 1}, f.takeOver(a))
+		up, err := f.j.PublishedOffsets(f.ctx)
 		f.ok(err)
 		diff(f.T, []journal.Position{{Topic: a.Type, Partition: 3, Next: 42}}, up)
 		diff(f.T, map[string]int{"published": 1}, f.restore(false, 10))
@@ -136,7 +136,7 @@ var restores = []part{
 		f.finish(o, f.draft(o, schemas.TypeInvited))
 		f.recover(restorer)
 		a := announced(e, 1, 5)
-		diff(f.T, journal.TakenOver{Known: 1}, f.takeOver(a))
+		diff(f.T, journal.ImportResult{Known: 1}, f.takeOver(a))
 		if out := pending(f); len(out) != 0 {
 			f.Fatalf("%d events wait", len(out))
 		}
@@ -225,7 +225,7 @@ var restores = []part{
 	{"an answer that was announced keeps its version", func(f *fixture) {
 		e := f.code("s", "e1", "1")
 		o, id := f.sending(e)
-		if _, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
+		if _, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
 			f.Fatal(mine, err)
 		}
 		f.crash()
@@ -256,7 +256,7 @@ var restores = []part{
 		sealed, err := f.keys.Seal([]byte("x"), keyset.Row("letter"))
 		f.ok(err)
 		letter := journal.DeadLetter{Offset: f.next, Reason: "not_json", Time: f.clock.now(), Size: 1, Sealed: sealed, Announce: MakeDraft(uuid.New(), schemas.TypeDeadLetter, journal.ShopKey{})}
-		f.takeOver(journal.Announced{Event: letter.Announce.ID, Type: schemas.TypeDeadLetter, At: f.clock.now(), Message: schemas.Message{Offset: 9, Value: []byte("then")}})
+		f.takeOver(journal.PublishedEvent{Event: letter.Announce.ID, Type: schemas.TypeDeadLetter, At: f.clock.now(), Message: schemas.Message{Offset: 9, Value: []byte("then")}})
 		b := f.batch()
 		b.Next++
 		f.next++
@@ -329,8 +329,8 @@ var restores = []part{
 	}},
 	{"steps of a recovery need one", func(f *fixture) {
 		for name, err := range map[string]error{
-			"take over": second(f.j.TakeOver(f.ctx, nil)),
-			"rewind":    f.j.Rewind(f.ctx, nil),
+			"take over": second(f.j.ImportPublished(f.ctx, nil)),
+			"rewind":    f.j.ResetPositions(f.ctx, nil),
 			"restore":   third(f.j.Restore(f.ctx, true, 0, 1)),
 			"end":       second(f.j.EndRecovery(f.ctx, journal.RecoveryEnd{})),
 		} {
@@ -343,8 +343,8 @@ var restores = []part{
 	{"positions go back, never forward", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"), f.code("t", "e2", "2"))
 		f.recover(restorer)
-		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
-		f.ok(f.j.Rewind(f.ctx, []journal.Position{{Topic: topic, Next: 9}}))
+		f.ok(f.j.ResetPositions(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
+		f.ok(f.j.ResetPositions(f.ctx, []journal.Position{{Topic: topic, Next: 9}}))
 		ps, err := f.j.Positions(f.ctx)
 		f.ok(err)
 		diff(f.T, []journal.Position{{Topic: topic, Next: 1}}, ps)
@@ -383,7 +383,7 @@ var restores = []part{
 	{"the first credentials of a shop do not lower the version that was announced", func(f *fixture) {
 		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
 		o, id := f.sending(first)
-		if _, mine, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
+		if _, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
 			f.Fatal(mine, err)
 		}
 		f.ingest(second)
@@ -408,9 +408,9 @@ var restores = []part{
 	{"a permit that comes back later than the history is known does not keep the others", func(f *fixture) {
 		p := narrow(3)
 		id := f.mustCheck(p)
-		f.ok(f.j.UnknownHistory(f.ctx))
+		f.ok(f.j.AssumeRateLimitUsed(f.ctx))
 		f.clock.advance(p.Slack + 10*time.Second)
-		f.ok(f.j.EndCheck(f.ctx, id, *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, id, *f.answered(200)))
 		f.crash()
 		f.free(p, 0, p.Window-10*time.Second)
 		f.clock.advance(p.Window - 10*time.Second)
@@ -419,7 +419,7 @@ var restores = []part{
 	{"where the history is unknown the ledgers wait a slack and a window", func(f *fixture) {
 		p := narrow(3)
 		f.free(p, 3, 0)
-		f.ok(f.j.UnknownHistory(f.ctx))
+		f.ok(f.j.AssumeRateLimitUsed(f.ctx))
 		f.free(p, 0, p.Slack+p.Window)
 		f.clock.advance(p.Slack)
 		f.crash()

@@ -71,7 +71,7 @@ var reviews = []part{
 		c, o := reviewed(f, "s", 0, true)
 		f.recover(restorer)
 		for i, typ := range []string{schemas.TypeCredentialsInvalid, schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid} {
-			f.takeOver(journal.Announced{
+			f.takeOver(journal.PublishedEvent{
 				Event: uuid.New(), Type: typ, Shop: c.Shop, Operation: o.UUID, Sequence: int64(5 + i), Version: int64(1 + i/2), At: f.clock.now(),
 				Message: schemas.Message{Offset: int64(i), Value: []byte("published")},
 			})
@@ -238,7 +238,7 @@ func testReviewReplaced(f *fixture) {
 		Move: &journal.ActivationMove{From: journal.Done, To: journal.Attention, Reason: "credentials_invalid"}, Publish: []journal.Draft{f.told(v, 1)}})
 	held := f.review()
 	o, id := f.sending(f.code("s", "e-newer", "newer"))
-	_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 	f.ok(err)
 	f.apply(journal.Transition{
 		Ref: o.Ref, From: journal.Received, To: journal.Done, Credential: f.credential(o, 2, "m-s"), Verified: true,
@@ -266,7 +266,7 @@ func testReviewReplaced(f *fixture) {
 func reviewed(f *fixture, shop string, due time.Duration, works bool) (*journal.Credential, journal.ClaimedOperation) {
 	f.Helper()
 	o, id := f.sending(f.code(shop, "e-"+shop, shop))
-	_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 	f.ok(err)
 	event := f.draft(o, schemas.TypeActivated)
 	c := f.credential(o, 1, "m-"+shop)

@@ -96,7 +96,7 @@ var seals = []part{
 		id := f.send(o)
 		r := f.receipt(o, id, "answer")
 		r.SealedFor = "attempt/7"
-		_, _, err := f.j.Receive(f.ctx, r)
+		_, _, err := f.j.SaveResponse(f.ctx, r)
 		f.ok(err)
 		f.crash()
 		if got := f.claimed(journal.Activate, journal.Settle); got.Receipt == nil || got.Receipt.SealedFor != "attempt/7" {

@@ -14,11 +14,11 @@ var sending = []part{
 		for _, n := range []int{0, 2, 7} {
 			s := sendOf(o, wide())
 			s.Attempt = n
-			_, err := f.j.Send(f.ctx, s)
+			_, err := f.j.BeginAttempt(f.ctx, s)
 			want(f.T, err, journal.ErrStale)
 		}
 		id := f.send(o)
-		_, err := f.j.Send(f.ctx, sendOf(o, wide()))
+		_, err := f.j.BeginAttempt(f.ctx, sendOf(o, wide()))
 		want(f.T, err, journal.ErrStale)
 		f.crashless(o, id)
 	}},
@@ -31,7 +31,7 @@ var sending = []part{
 			}
 			s := sendOf(o, wide())
 			s.Flagged = n == 3
-			id, err := f.j.Send(f.ctx, s)
+			id, err := f.j.BeginAttempt(f.ctx, s)
 			f.ok(err)
 			end := &journal.AttemptEnd{NotSent: true, At: f.clock.now(), Outcome: "not_executed"}
 			f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Waiting, Due: f.clock.now().Add(time.Minute), Attempt: id, End: end, Reason: "not_executed"})
@@ -51,27 +51,27 @@ var sending = []part{
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
 		p := journal.Permit{Ledger: "account/default", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
-		id, err := f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}})
+		id, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}})
 		f.ok(err)
-		_, err = f.j.Send(f.ctx, sendOf(o, p))
+		_, err = f.j.BeginAttempt(f.ctx, sendOf(o, p))
 		none, ok := errors.AsType[*journal.NoPermitError](err)
 		if !ok || none.Ledger != p.Ledger || !none.Next.Equal(f.clock.now().Add(100*time.Second)) {
 			f.Fatalf("error is %#v", err)
 		}
 		f.wantState(o.UUID, journal.Claimed)
-		f.ok(f.j.EndCheck(f.ctx, id, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
-		if _, err := f.j.Send(f.ctx, sendOf(o, p)); err != nil {
+		f.ok(f.j.EndAttempt(f.ctx, id, journal.AttemptEnd{NotSent: true, At: f.clock.now()}))
+		if _, err := f.j.BeginAttempt(f.ctx, sendOf(o, p)); err != nil {
 			f.Fatal(err)
 		}
 	}},
 	{"a check is an attempt of no operation", func(f *fixture) {
-		_, err := f.j.StartCheck(f.ctx, journal.Check{Account: "nobody", SendBy: time.Second, Deadline: time.Second})
+		_, err := f.j.BeginCheck(f.ctx, journal.Check{Account: "nobody", SendBy: time.Second, Deadline: time.Second})
 		want(f.T, err, journal.ErrNotFound)
-		id, err := f.j.StartCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{wide()}})
+		id, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{wide()}})
 		f.ok(err)
-		f.ok(f.j.EndCheck(f.ctx, id, *f.answered(200)))
-		f.ok(f.j.EndCheck(f.ctx, id, *f.answered(401))) // the first end holds
-		want(f.T, f.j.EndCheck(f.ctx, id+100, *f.answered(200)), journal.ErrNotFound)
+		f.ok(f.j.EndAttempt(f.ctx, id, *f.answered(200)))
+		f.ok(f.j.EndAttempt(f.ctx, id, *f.answered(401))) // the first end holds
+		want(f.T, f.j.EndAttempt(f.ctx, id+100, *f.answered(200)), journal.ErrNotFound)
 		if s := stats(f); len(s.Operations) != 0 {
 			f.Fatalf("operations are %+v", s.Operations)
 		}
@@ -82,25 +82,25 @@ var sending = []part{
 		for _, d := range [][2]time.Duration{{0, time.Second}, {time.Second, 0}, {2 * time.Second, time.Second}} {
 			s := sendOf(o, wide())
 			s.SendBy, s.Deadline = d[0], d[1]
-			if _, err := f.j.Send(f.ctx, s); err == nil {
+			if _, err := f.j.BeginAttempt(f.ctx, s); err == nil {
 				f.Errorf("send-by %v with deadline %v was taken", d[0], d[1])
 			}
 		}
 		for _, p := range []journal.Permit{{Limit: 1, Window: time.Second}, {Ledger: "x", Limit: 1}, {Ledger: "x", Limit: 1, Window: time.Second, Slack: -1}} {
-			if _, err := f.j.Send(f.ctx, sendOf(o, p)); err == nil {
+			if _, err := f.j.BeginAttempt(f.ctx, sendOf(o, p)); err == nil {
 				f.Errorf("permit %+v was taken", p)
 			}
 		}
-		if _, err := f.j.Send(f.ctx, sendOf(o, wide(), wide())); err == nil {
+		if _, err := f.j.BeginAttempt(f.ctx, sendOf(o, wide(), wide())); err == nil {
 			f.Error("a ledger named twice was taken")
 		}
 		f.send(o)
 	}},
 	{"an operation that was never claimed cannot be sent", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
-		_, err := f.j.Send(f.ctx, journal.Send{Ref: journal.ClaimRef{Operation: 1, Claim: 0}, Attempt: 1, SendBy: 1e9, Deadline: 1e9})
+		_, err := f.j.BeginAttempt(f.ctx, journal.AttemptStart{Ref: journal.ClaimRef{Operation: 1, Claim: 0}, Attempt: 1, SendBy: 1e9, Deadline: 1e9})
 		want(f.T, err, journal.ErrStale)
-		_, err = f.j.Send(f.ctx, journal.Send{Ref: journal.ClaimRef{Operation: 77, Claim: 1}, Attempt: 1, SendBy: 1e9, Deadline: 1e9})
+		_, err = f.j.BeginAttempt(f.ctx, journal.AttemptStart{Ref: journal.ClaimRef{Operation: 77, Claim: 1}, Attempt: 1, SendBy: 1e9, Deadline: 1e9})
 		want(f.T, err, journal.ErrStale)
 	}},
 }

@@ -52,7 +52,7 @@ func NewMeasured(b *testing.B, j journal.Journal, keys *keyset.Set, cost func() 
 	b.Helper()
 	m := &measure{B: b, j: j, keys: keys}
 	m.ok(j.EnsureAccount(b.Context(), account, "partner-1"))
-	m.ok(j.Begin(b.Context(), []journal.Position{{Topic: topic}}))
+	m.ok(j.InitPositions(b.Context(), []journal.Position{{Topic: topic}}))
 	return &Measured{m, cost}
 }
 
@@ -175,12 +175,12 @@ func (x *Measured) round(n int, tell func(step int, d time.Duration, statements,
 		m.ok(err)
 	}
 	each(stepSend, func(i int, o journal.ClaimedOperation) (err error) {
-		attempts[i], err = m.j.Send(ctx, sendOf(o, wide()))
+		attempts[i], err = m.j.BeginAttempt(ctx, sendOf(o, wide()))
 		return err
 	})
 	each(stepReceive, func(i int, o journal.ClaimedOperation) error {
 		end := journal.AttemptEnd{Answered: true, Status: 200, Outcome: "done"}
-		_, _, err := m.j.Receive(ctx, journal.Receipt{Ref: o.Ref, Attempt: attempts[i], Sealed: sealed[i], End: end})
+		_, _, err := m.j.SaveResponse(ctx, journal.Receipt{Ref: o.Ref, Attempt: attempts[i], Sealed: sealed[i], End: end})
 		return err
 	})
 	each(stepApply, func(_ int, o journal.ClaimedOperation) error { return m.j.Apply(ctx, ended(o)) })

@@ -11,7 +11,7 @@ import (
 var transitions = []part{
 	{"a transition writes all that belongs to it", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
 		c := f.credential(o, 1, "m-1")
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: c, Due: f.clock.now().Add(time.Second), Reason: "checking"})
@@ -66,7 +66,7 @@ var transitions = []part{
 		f.ingest(f.code("s1", "e1", "1"), f.code("s2", "e2", "2"), f.code("s3", "e3", "3"))
 		for _, o := range f.claim(journal.Activate, journal.Call, 3) {
 			id := f.send(o)
-			_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+			_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 			f.ok(err)
 			os = append(os, o)
 		}
@@ -93,11 +93,11 @@ var transitions = []part{
 	}},
 	{"an older version does not become the current one again", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-1"), Due: f.clock.now().Add(time.Hour)})
 		newer, id := f.sending(f.code("s", "e2", "2"))
-		_, _, err = f.j.Receive(f.ctx, f.receipt(newer, id, "answer"))
+		_, _, err = f.j.SaveResponse(f.ctx, f.receipt(newer, id, "answer"))
 		f.ok(err)
 		active := &journal.ActiveUpdate{At: f.clock.now(), Event: schemas.EventID(newer.UUID, 1, schemas.TypeActivated)}
 		f.apply(journal.Transition{Ref: newer.Ref, From: journal.Received, To: journal.Done, Credential: f.credential(newer, 2, "m-1"), Active: active})
@@ -126,7 +126,7 @@ var transitions = []part{
 		if o.NextVersion != 2 || o.Active == nil || o.Active.Version != 1 || o.Active.MerchantID != "m-1" {
 			f.Fatalf("claimed %+v", o)
 		}
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
 		tr := journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-1"), Publish: []journal.Draft{f.draft(o, "x")}}
 		want(f.T, f.j.Apply(f.ctx, tr), journal.ErrVersionTaken)
@@ -229,7 +229,7 @@ func testMerchants(f *fixture) {
 	activate(f, "s1", "1", "m-1")
 	for _, x := range []struct{ shop, merchant string }{{"s2", "m-1"}, {"s1", "m-2"}} {
 		o, id := f.sending(f.code(x.shop, "e"+x.shop, "c"+x.shop))
-		_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
 		before := stats(f)
 		tr := journal.Transition{
@@ -256,7 +256,7 @@ func testMerchants(f *fixture) {
 func activate(f *fixture, shop, code, merchant string) journal.ClaimedOperation {
 	f.Helper()
 	o, id := f.sending(f.code(shop, "event-"+shop+code, code))
-	_, _, err := f.j.Receive(f.ctx, f.receipt(o, id, "answer"))
+	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 	f.ok(err)
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, merchant), Due: f.clock.now().Add(time.Hour)})
 	event := f.draft(o, schemas.TypeActivated)

@@ -34,7 +34,7 @@ var unknowns = []part{
 			}
 			s := sendOf(p, wide())
 			s.Flagged, s.Probe = true, true
-			_, err := f.j.Send(f.ctx, s)
+			_, err := f.j.BeginAttempt(f.ctx, s)
 			f.ok(err)
 			end()
 		}
@@ -103,7 +103,7 @@ var unknowns = []part{
 			// Of another shop, refused, and older than it: none of these is ended.
 			younger := unknown(f, o.Shop.Shop+"x", "y"+o.Shop.Shop)
 			f.apply(journal.Transition{Ref: younger.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
-			_, _, err := f.j.Receive(f.ctx, f.receipt(o, f.send(o), "answer"))
+			_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, f.send(o), "answer"))
 			f.ok(err)
 			f.apply(journal.Transition{
 				Ref: o.Ref, From: journal.Received, To: journal.Stored, Credential: f.credential(o, 1, "m-"+o.Shop.Shop),
@@ -142,7 +142,7 @@ var unknowns = []part{
 		}
 		over, kept, sure := lost("s", "1", "outcome_lost", true), lost("s", "2", "second_token", true), lost("s", "3", "outcome_lost", false)
 		answered, id := f.sending(f.code("s", "e4", "4"))
-		_, _, err := f.j.Receive(f.ctx, f.receipt(answered, id, "answer"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(answered, id, "answer"))
 		f.ok(err)
 		f.apply(journal.Transition{Ref: answered.Ref, From: journal.Received, To: journal.Attention, Reason: "outcome_lost", Doubt: true})
 		other := lost("t", "5", "outcome_lost", true)

@@ -101,7 +101,7 @@ func doubt(t *testing.T, f *filled, database func(*testing.T) string) {
 	}
 	j := f.opened(t)(f.openTarget(t.Context(), address))
 	p := ledgers()[0]
-	n, at, err := j.Free(t.Context(), p)
+	n, at, err := j.AvailablePermits(t.Context(), p)
 	if want := f.clock.now().Add(p.Slack + p.Window); err != nil || n != 0 || !at.Equal(want) {
 		t.Fatalf("%d permits, next at %v, want none before %v: %v", n, at, want, err)
 	}

@@ -74,7 +74,7 @@ func fill(t *testing.T, j journal.Journal, c *clock, keys *keyset.Set, seed uint
 	f.ok(j.RegisterKeys(ctx, []journal.Key{{Purpose: journal.KeySealing, ID: 1}, {Purpose: journal.KeyLookup, ID: 2}}, nil))
 	f.ok(j.EnsureAccount(ctx, account, "partner-1"))
 	f.ok(j.EnsureAccount(ctx, "second", "partner-2"))
-	f.ok(j.Begin(ctx, []journal.Position{{Topic: schemas.TypeProviderSelected, Partition: 0}, {Topic: schemas.TypeCodeEntered, Partition: 2, Next: 7}}))
+	f.ok(j.InitPositions(ctx, []journal.Position{{Topic: schemas.TypeProviderSelected, Partition: 0}, {Topic: schemas.TypeCodeEntered, Partition: 2, Next: 7}}))
 	for range rounds {
 		f.ingest(6)
 		f.work()
@@ -101,7 +101,7 @@ func fill(t *testing.T, j journal.Journal, c *clock, keys *keyset.Set, seed uint
 			}
 		}
 	}
-	_, err := j.StartCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: 20 * time.Second, Permits: ledgers()[1:]})
+	_, err := j.BeginCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: 20 * time.Second, Permits: ledgers()[1:]})
 	f.ok(err)
 	return f
 }
@@ -141,7 +141,7 @@ func (f *filler) claim(kind journal.Kind, stage journal.Stage, limit int) []jour
 
 func (f *filler) send(o journal.ClaimedOperation) journal.AttemptID {
 	f.Helper()
-	id, err := f.j.Send(f.Context(), journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, Flagged: o.Doubt, Probe: o.Unknowns > 0, SendBy: 5 * time.Second, Deadline: 30 * time.Second, Permits: ledgers()})
+	id, err := f.j.BeginAttempt(f.Context(), journal.AttemptStart{Ref: o.Ref, Attempt: o.Attempts + 1, Flagged: o.Doubt, Probe: o.Unknowns > 0, SendBy: 5 * time.Second, Deadline: 30 * time.Second, Permits: ledgers()})
 	f.ok(err)
 	return id
 }
@@ -150,7 +150,7 @@ func (f *filler) receive(o journal.ClaimedOperation, id journal.AttemptID) {
 	f.Helper()
 	sealed, err := f.keys.Seal([]byte("answer"), keyset.Row("receipt", o.UUID.String()))
 	f.ok(err)
-	_, _, err = f.j.Receive(f.Context(), journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: *f.end(200)})
+	_, _, err = f.j.SaveResponse(f.Context(), journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: *f.end(200)})
 	f.ok(err)
 }
 

@@ -282,10 +282,10 @@ func picture(t *testing.T, j journal.Journal) (v view) {
 	ok(err)
 	v.Audit, err = j.Audit(ctx, 0, 1000)
 	ok(err)
-	v.Published, err = j.PublishedUpTo(ctx)
+	v.Published, err = j.PublishedOffsets(ctx)
 	ok(err)
 	for _, p := range append(ledgers(), journal.Permit{Ledger: "egress", Limit: 3, Window: longWindow, Slack: time.Minute}) {
-		n, at, err := j.Free(ctx, p)
+		n, at, err := j.AvailablePermits(ctx, p)
 		ok(err)
 		v.Free, v.Back = append(v.Free, n), append(v.Back, at)
 	}

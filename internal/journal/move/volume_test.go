@@ -41,7 +41,7 @@ func TestVolume(t *testing.T) {
 	if err := j.EnsureAccount(t.Context(), account, "p"); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Begin(t.Context(), []journal.Position{{Topic: schemas.TypeProviderSelected}}); err != nil {
+	if err := j.InitPositions(t.Context(), []journal.Position{{Topic: schemas.TypeProviderSelected}}); err != nil {
 		t.Fatal(err)
 	}
 	for from := 0; from < events; from += 500 {

@@ -17,12 +17,12 @@ func TestAttemptsTakeTwoRoundTrips(t *testing.T) {
 	b.codes(j, 2)
 	for i, o := range b.claim(j, journal.Call, 2, time.Hour) {
 		_, before := j.Statements()
-		s := journal.Send{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Minute, Permits: []journal.Permit{permit(50, time.Minute)},
+		s := journal.AttemptStart{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Minute, Permits: []journal.Permit{permit(50, time.Minute)},
 			Address: &journal.AddressRule{MAC: o.SubjectMAC, MACs: [][]byte{o.SubjectMAC}, CoolDown: time.Hour}}
-		id, err := j.Send(b.Context(), s)
+		id, err := j.BeginAttempt(b.Context(), s)
 		b.ok(err)
 		_, begun := j.Statements()
-		_, mine, err := j.Receive(b.Context(), journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: b.sealed(o), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
+		_, mine, err := j.SaveResponse(b.Context(), journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: b.sealed(o), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
 		b.ok(err)
 		_, saved := j.Statements()
 		if !mine {

@@ -143,7 +143,7 @@
 // each. On every new connection, and every 5 s, it compares: where there are fewer
 // than were acknowledged to it the database has lost commits, whatever it says
 // of its place. The process marks it, and from then on every process refuses
-// every step but Receive with [journal.ErrCopy], and none opens it but for a
+// every step but SaveResponse with [journal.ErrCopy], and none opens it but for a
 // recovery. A received answer whose attempt was lost is kept under a new attempt;
 // where the whole operation was lost it stays in memory until the process ends,
 // which the log says.
@@ -227,7 +227,7 @@
 //
 // It does not create the database or the schema. Ids have
 // gaps, and counts that rest on them (events, dead letters in Stats) count the
-// gaps. Room.Used holds what the tables will use again. The bound of waiting
+// gaps. Capacity.Used holds what the tables will use again. The bound of waiting
 // intents may be passed by as many as replicas append at one moment.
 //
 // INVOICEBOX_TEST_OUTAGE=full lets the tests of outages, here and of package

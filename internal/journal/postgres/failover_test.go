@@ -37,12 +37,12 @@ func TestAStandbyTakesOver(t *testing.T) {
 			return err == nil
 		})
 		b.eventually("the ledger does not wait", func() bool {
-			n, next, err := j.Free(t.Context(), p)
+			n, next, err := j.AvailablePermits(t.Context(), p)
 			return err == nil && n == 0 && time.Until(next) > 0
 		})
 	}
 	// The sessions were lost, so the claims are; the answer is not.
-	s, _, err := one.Receive(t.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: b.sealed(os[0]), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
+	s, _, err := one.SaveResponse(t.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: b.sealed(os[0]), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
 	if err != nil || s != journal.Received {
 		t.Fatal(s, err)
 	}

@@ -76,7 +76,7 @@ func takeOn(ctx context.Context, j *Journal, sent func(journal.ClaimedOperation)
 		<-time.After(5 * time.Millisecond)
 	}
 	for _, o := range due {
-		id, err := j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
+		id, err := j.BeginAttempt(ctx, journal.AttemptStart{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
 		if err != nil {
 			_ = j.Apply(ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned})
 			continue

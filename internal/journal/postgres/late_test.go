@@ -31,7 +31,7 @@ func (b *bed) quick() *Journal {
 	j, err := b.openQuick(false)
 	b.ok(err)
 	b.ok(j.EnsureAccount(b.Context(), "default", "partner-1"))
-	b.ok(j.Begin(b.Context(), []journal.Position{{Topic: topic, Partition: 0}}))
+	b.ok(j.InitPositions(b.Context(), []journal.Position{{Topic: topic, Partition: 0}}))
 	return j
 }
 
@@ -85,7 +85,7 @@ func TestALateStandbyIsRefused(t *testing.T) {
 	// knew whether the first was kept.
 	r := journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: b.sealed(os[0]), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}}
 	for range 2 {
-		if s, mine, err := one.Receive(t.Context(), r); err != nil || mine || s != journal.Received {
+		if s, mine, err := one.SaveResponse(t.Context(), r); err != nil || mine || s != journal.Received {
 			t.Fatalf("the answer: %v, %v, %v", s, mine, err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestARecoveryIsNotSleptThrough(t *testing.T) {
 	asleep.session.cancel()
 	<-asleep.session.done
 	b.recovered(func() {})
-	if _, _, err := asleep.Receive(t.Context(), journal.Receipt{}); err == nil {
+	if _, _, err := asleep.SaveResponse(t.Context(), journal.Receipt{}); err == nil {
 		t.Fatal("an empty answer was kept")
 	}
 	asleep.end(t, server)
@@ -170,7 +170,7 @@ func TestAStandbyThatLostNothingGoesOn(t *testing.T) {
 	t.Logf("all go on %v after the promotion", time.Since(began))
 	b.codes(two, 5)
 	third := b.quick()
-	if n, next, err := third.Free(t.Context(), permit(5, time.Minute)); err != nil || n != 0 || time.Until(next) < 30*time.Second {
+	if n, next, err := third.AvailablePermits(t.Context(), permit(5, time.Minute)); err != nil || n != 0 || time.Until(next) < 30*time.Second {
 		t.Fatalf("the ledger does not wait: %d, %v, %v", n, next, err)
 	}
 }

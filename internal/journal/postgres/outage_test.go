@@ -232,7 +232,7 @@ func (r *record) work(j *Journal) {
 	for _, o := range due {
 		var id journal.AttemptID
 		err := r.call(func() (err error) {
-			id, err = j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
+			id, err = j.BeginAttempt(ctx, journal.AttemptStart{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
 			return err
 		})
 		if err != nil {

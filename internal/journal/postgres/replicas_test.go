@@ -80,7 +80,7 @@ func (b *bed) open() *Journal {
 	}
 	b.Cleanup(func() { _ = j.Close() })
 	b.ok(j.EnsureAccount(b.Context(), "default", "partner-1"))
-	b.ok(j.Begin(b.Context(), []journal.Position{{Topic: topic, Partition: 0}}))
+	b.ok(j.InitPositions(b.Context(), []journal.Position{{Topic: topic, Partition: 0}}))
 	return j
 }
 
@@ -120,7 +120,7 @@ func permit(limit int, window time.Duration) journal.Permit {
 }
 
 func send(j *Journal, o journal.ClaimedOperation, p journal.Permit) (journal.AttemptID, error) {
-	return j.Send(context.Background(), journal.Send{
+	return j.BeginAttempt(context.Background(), journal.AttemptStart{
 		Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 100 * time.Millisecond, Deadline: 200 * time.Millisecond, Permits: []journal.Permit{p},
 	})
 }
@@ -208,7 +208,7 @@ func testWindows(b *bed) {
 			wg.Go(func() {
 				for time.Now().Before(until) {
 					called := time.Now()
-					id, err := j.StartCheck(context.Background(), journal.Check{Account: "default", SendBy: 100 * time.Millisecond, Deadline: 200 * time.Millisecond, Permits: []journal.Permit{p}})
+					id, err := j.BeginCheck(context.Background(), journal.Check{Account: "default", SendBy: 100 * time.Millisecond, Deadline: 200 * time.Millisecond, Permits: []journal.Permit{p}})
 					if _, none := errors.AsType[*journal.NoPermitError](err); none {
 						<-time.After(time.Duration(r.IntN(20)) * time.Millisecond)
 						continue
@@ -224,7 +224,7 @@ func testWindows(b *bed) {
 						if to = end.At; !end.Answered {
 							to = to.Add(p.Slack)
 						}
-						if err := j.EndCheck(context.Background(), id, end); err != nil {
+						if err := j.EndAttempt(context.Background(), id, end); err != nil {
 							b.Error(err)
 						}
 					}
@@ -280,7 +280,7 @@ func testFrozen(b *bed) {
 	if err := frozen.Apply(b.Context(), journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Done}); !errors.Is(err, journal.ErrStale) {
 		b.Fatalf("the end of an operation that is another's: %v", err)
 	}
-	s, mine, err := frozen.Receive(b.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: b.sealed(os[0]), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
+	s, mine, err := frozen.SaveResponse(b.Context(), journal.Receipt{Ref: os[0].Ref, Attempt: id, Sealed: b.sealed(os[0]), End: journal.AttemptEnd{Answered: true, At: time.Now(), Status: 200}})
 	if err != nil || mine || s != journal.Received {
 		b.Fatalf("the late answer: %v, mine %v, %v", s, mine, err)
 	}
@@ -293,7 +293,7 @@ func testDead(b *bed) {
 	dying, other := b.open(), b.open()
 	b.codes(dying, 2)
 	os := b.claim(dying, journal.Call, 2, time.Hour)
-	_, err := dying.Send(b.Context(), journal.Send{Ref: os[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Hour})
+	_, err := dying.BeginAttempt(b.Context(), journal.AttemptStart{Ref: os[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Hour})
 	b.ok(err)
 	if p, u, err := other.ReleaseExpiredLeases(b.Context()); p+u > 0 || err != nil {
 		b.Fatalf("leases of a living replica ended: %d, %d, %v", p, u, err)

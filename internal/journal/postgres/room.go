@@ -6,10 +6,10 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// Room tells how much the database holds, with what its tables will use again.
+// Capacity tells how much the database holds, with what its tables will use again.
 // How much its disk can take only its own machine knows.
-func (j *Journal) Room(ctx context.Context) (journal.Room, error) {
-	r := journal.Room{Free: -1}
+func (j *Journal) Capacity(ctx context.Context) (journal.Capacity, error) {
+	r := journal.Capacity{Free: -1}
 	err := j.read(ctx, "SELECT pg_database_size(current_database()), (SELECT count(*) FROM outbox_pending)", func(x row) error {
 		r.Used, r.Outbox = x.int(0), x.int(1)
 		return nil

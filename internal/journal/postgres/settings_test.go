@@ -108,7 +108,7 @@ func TestIsolation(t *testing.T) {
 			for _, j := range slices.Repeat(js, 8) {
 				all.Go(func() {
 					for range 5 {
-						_, err := j.StartCheck(t.Context(), journal.Check{Account: "default", SendBy: time.Minute, Deadline: time.Hour, Permits: []journal.Permit{permit(limit, time.Hour)}})
+						_, err := j.BeginCheck(t.Context(), journal.Check{Account: "default", SendBy: time.Minute, Deadline: time.Hour, Permits: []journal.Permit{permit(limit, time.Hour)}})
 						if _, none := errors.AsType[*journal.NoPermitError](err); none {
 							continue
 						}

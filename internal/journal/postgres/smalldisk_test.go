@@ -26,7 +26,7 @@ func TestTheServersDiskIsFull(t *testing.T) {
 	b.ok(err)
 	defer func() { b.ok(j.Close()) }()
 	b.ok(j.EnsureAccount(t.Context(), "default", "partner"))
-	b.ok(j.Begin(t.Context(), []journal.Position{{Topic: topic}}))
+	b.ok(j.InitPositions(t.Context(), []journal.Position{{Topic: topic}}))
 	b.codes(j, 50)
 	o := b.claim(j, journal.Call, 1, time.Hour)[0]
 	id, err := send(j, o, permit(10, time.Hour))
@@ -52,7 +52,7 @@ func TestTheServersDiskIsFull(t *testing.T) {
 	if fails == 0 {
 		t.Fatalf("%d events were taken, and the disk is full", took)
 	}
-	_, _, err = j.Receive(t.Context(), answer)
+	_, _, err = j.SaveResponse(t.Context(), answer)
 	t.Logf("%d events taken beside a full disk; then: %v; the answer: %v; the server has ended: %v", took, words, err, server.Ended())
 	if err != nil && !journal.Waits(err) {
 		t.Errorf("the answer: %v", err)
@@ -62,7 +62,7 @@ func TestTheServersDiskIsFull(t *testing.T) {
 		server.Up(t)
 	}
 	b.eventually("the answer is not kept", func() bool {
-		_, _, err := j.Receive(t.Context(), answer)
+		_, _, err := j.SaveResponse(t.Context(), answer)
 		return err == nil
 	})
 	b.eventually("nothing is taken", func() bool {

@@ -91,13 +91,13 @@ func testRecovering(b *bed) {
 // not known.
 func testMoved(b *bed) {
 	j, p := b.open(), permit(5, time.Minute)
-	if n, _, err := j.Free(b.Context(), p); err != nil || n != 5 {
+	if n, _, err := j.AvailablePermits(b.Context(), p); err != nil || n != 5 {
 		b.Fatal(n, err)
 	}
 	b.ok(j.Close())
 	config := j.config.Database
 	b.url = b.server.Database(b, config)
-	if n, _, err := b.open().Free(b.Context(), p); err != nil || n != 0 {
+	if n, _, err := b.open().AvailablePermits(b.Context(), p); err != nil || n != 0 {
 		b.Fatalf("%d permits are free, %v", n, err)
 	}
 }
@@ -140,7 +140,7 @@ func testTogether(b *bed) {
 	}
 	j := open()
 	b.ok(j.EnsureAccount(b.Context(), "default", "partner-1"))
-	b.ok(j.Begin(b.Context(), []journal.Position{{Topic: topic}}))
+	b.ok(j.InitPositions(b.Context(), []journal.Position{{Topic: topic}}))
 	b.codes(j, 1)
 	o := b.claim(j, journal.Call, 1, time.Minute)[0]
 	b.ok(j.Apply(b.Context(), journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Waiting, Due: now().Add(2 * time.Minute)}))

@@ -67,7 +67,7 @@ func work(ctx context.Context, j *Journal) (done int, err error) {
 			return done, err
 		}
 		for _, o := range due {
-			id, err := j.Send(context.Background(), journal.Send{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
+			id, err := j.BeginAttempt(context.Background(), journal.AttemptStart{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
 			if err == nil {
 				err = j.Apply(context.Background(), journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: &journal.AttemptEnd{Answered: true, At: time.Now()}})
 			}

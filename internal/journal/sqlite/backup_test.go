@@ -40,7 +40,7 @@ func TestBackupBesideAWorkerThatWrites(t *testing.T) {
 	if err := worker.EnsureAccount(t.Context(), benchAccount, "partner"); err != nil {
 		t.Fatal(err)
 	}
-	if err := worker.Begin(t.Context(), []journal.Position{{Topic: benchTopic}}); err != nil {
+	if err := worker.InitPositions(t.Context(), []journal.Position{{Topic: benchTopic}}); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := keyset.New()
@@ -235,7 +235,7 @@ func TestAFileInAnotherPlaceHasAnUnknownHistory(t *testing.T) {
 	free := func(path, mark string, want int) {
 		t.Helper()
 		j := opened(t, Options{Path: path, Now: clock, Mark: func(string) string { return mark }})
-		n, _, err := j.Free(t.Context(), p)
+		n, _, err := j.AvailablePermits(t.Context(), p)
 		if err != nil || n != want {
 			t.Errorf("%s at %s: %d permits are free (%v), want %d", filepath.Base(path), mark, n, err, want)
 		}

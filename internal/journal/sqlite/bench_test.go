@@ -40,7 +40,7 @@ func benchJournal(b *testing.B, dir string) (*Journal, *keyset.Set) {
 	if err := j.EnsureAccount(b.Context(), benchAccount, "partner"); err != nil {
 		b.Fatal(err)
 	}
-	if err := j.Begin(b.Context(), []journal.Position{{Topic: benchTopic}}); err != nil {
+	if err := j.InitPositions(b.Context(), []journal.Position{{Topic: benchTopic}}); err != nil {
 		b.Fatal(err)
 	}
 	return j, keys
@@ -161,7 +161,7 @@ func (c *chain) run(b *testing.B, es []journal.Event) {
 
 func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []byte) error {
 	c.slots <- struct{}{}
-	id, err := c.j.Send(ctx, journal.Send{
+	id, err := c.j.BeginAttempt(ctx, journal.AttemptStart{
 		Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 5 * time.Second, Deadline: 30 * time.Second,
 		Permits: []journal.Permit{
 			{Ledger: "account/default", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute},
@@ -178,7 +178,7 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 	<-c.slots
 	began := time.Now()
 	end := journal.AttemptEnd{Answered: true, At: began, Status: 200, Outcome: "done", RequestID: "0123456789abcdef"}
-	if _, _, err := c.j.Receive(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: end}); err != nil {
+	if _, _, err := c.j.SaveResponse(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: end}); err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -203,14 +203,14 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 		if err := c.j.Apply(ctx, stored); err != nil {
 			return err
 		}
-		id, err := c.j.StartCheck(ctx, journal.Check{
+		id, err := c.j.BeginCheck(ctx, journal.Check{
 			Account: benchAccount, SendBy: 5 * time.Second, Deadline: 30 * time.Second,
 			Permits: []journal.Permit{{Ledger: "egress", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}},
 		})
 		if err != nil {
 			return err
 		}
-		if err := c.j.EndCheck(ctx, id, end); err != nil {
+		if err := c.j.EndAttempt(ctx, id, end); err != nil {
 			return err
 		}
 		done.From, done.Credential = journal.Stored, nil

@@ -35,7 +35,7 @@ func TestAClockThatWasSetForward(t *testing.T) {
 			boot, since = x.boot, time.Minute
 		}
 		j := opened(t, Options{Path: path, Now: func() time.Time { return wall }, boot: func() (string, int64) { return boot, since.Microseconds() }})
-		n, _, err := j.Free(t.Context(), p)
+		n, _, err := j.AvailablePermits(t.Context(), p)
 		if err != nil || n != x.want {
 			t.Errorf("%s: %d permits are free (%v), want %d", x.what, n, err, x.want)
 		}

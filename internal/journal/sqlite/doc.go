@@ -60,7 +60,7 @@
 // # What is forgotten
 //
 // Prune runs behind all else that waits, in transactions of its own size. The file
-// does not become smaller by it: its pages are used again, and Room counts them
+// does not become smaller by it: its pages are used again, and Capacity counts them
 // as free.
 //
 // # Failures

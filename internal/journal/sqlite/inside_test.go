@@ -118,7 +118,7 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 		}
 	}
 	ok(j.EnsureAccount(ctx, benchAccount, "p"))
-	ok(j.Begin(ctx, []journal.Position{{Topic: benchTopic}}))
+	ok(j.InitPositions(ctx, []journal.Position{{Topic: benchTopic}}))
 	shop := journal.ShopKey{Account: benchAccount, Shop: "s"}
 	next := int64(0)
 	ingest := func(es ...journal.Event) {
@@ -134,15 +134,15 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 		ok(err)
 		o := got[0]
 		p := journal.Permit{Ledger: "l", Limit: 10, Window: time.Second}
-		_, _, err = j.Free(ctx, p)
+		_, _, err = j.AvailablePermits(ctx, p)
 		ok(err)
-		id, err := j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p},
+		id, err := j.BeginAttempt(ctx, journal.AttemptStart{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p},
 			Address: &journal.AddressRule{MAC: o.SubjectMAC, MACs: [][]byte{o.SubjectMAC}, CoolDown: time.Hour}})
 		ok(err)
 		sealed, err := keys.Seal([]byte("x"), "row")
 		ok(err)
 		end := journal.AttemptEnd{Answered: true, Status: 200}
-		_, _, err = j.Receive(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: end})
+		_, _, err = j.SaveResponse(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: end})
 		ok(err)
 		ok(j.Apply(ctx, journal.Transition{
 			Ref: o.Ref, From: journal.Received, To: journal.Stored,
@@ -204,12 +204,12 @@ func lateResponse(t *testing.T, j *Journal, keys *keyset.Set, shop journal.ShopK
 		return got[0]
 	}
 	o := claim(journal.Call)
-	id, err := j.Send(ctx, journal.Send{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second})
+	id, err := j.BeginAttempt(ctx, journal.AttemptStart{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second})
 	ok(err)
 	ok(j.Apply(ctx, journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done}))
 	sealed, err := keys.Seal([]byte("x"), "row")
 	ok(err)
-	_, _, err = j.Receive(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, Status: 200}})
+	_, _, err = j.SaveResponse(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, Status: 200}})
 	ok(err)
 	if o = claim(journal.Settle); len(o.Late) != 1 {
 		t.Fatalf("claimed %+v", o)

@@ -41,7 +41,7 @@ func child() {
 			for i := 0; ; i++ {
 				name := fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
 				fail(j.AppendAudit(ctx, journal.AuditEntry{Act: name, Detail: strings.Repeat("x", 200)}))
-				id, err := j.StartCheck(ctx, journal.Check{
+				id, err := j.BeginCheck(ctx, journal.Check{
 					Account: "a", SendBy: time.Second, Deadline: time.Second,
 					Permits: []journal.Permit{{Ledger: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour}},
 				})
@@ -119,7 +119,7 @@ func TestKill(t *testing.T) {
 				there[e.Act], before = true, e.ID
 			}
 		}
-		free, _, err := j.Free(t.Context(), journal.Permit{Ledger: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour})
+		free, _, err := j.AvailablePermits(t.Context(), journal.Permit{Ledger: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

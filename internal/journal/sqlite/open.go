@@ -44,7 +44,7 @@ type Options struct {
 	// journal is open, so that a step of the wall clock changes nothing.
 	Now func() time.Time
 	// Reserve is how many bytes of the disk are kept for the ends of what is in
-	// flight: below it no call can begin (Claim for calls, and Send, fail with
+	// flight: below it no call can begin (Claim for calls, and BeginAttempt, fail with
 	// [journal.ErrFull]), while all else is written as long as there is room. It
 	// should hold two full receipts for each call in flight. 0 keeps nothing.
 	Reserve int64

@@ -67,9 +67,9 @@ func Free(path string) int64 {
 	return left
 }
 
-// Room tells how much the journal holds and how much its disk can take.
-func (j *Journal) Room(ctx context.Context) (journal.Room, error) {
-	var r journal.Room
+// Capacity tells how much the journal holds and how much its disk can take.
+func (j *Journal) Capacity(ctx context.Context) (journal.Capacity, error) {
+	var r journal.Capacity
 	err := j.read(ctx, `SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) * (SELECT page_size FROM pragma_page_size()),
 		(SELECT count(*) FROM outbox_pending)`, func(scan scanner) error { return scan(&r.Used, &r.Outbox) })
 	if err != nil {

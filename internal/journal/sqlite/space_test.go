@@ -32,7 +32,7 @@ func newDisk(t *testing.T, j *Journal) *disk {
 	}
 	d := &disk{T: t, j: j, keys: keys}
 	d.ok(j.EnsureAccount(t.Context(), benchAccount, "p"))
-	d.ok(j.Begin(t.Context(), []journal.Position{{Topic: benchTopic}}))
+	d.ok(j.InitPositions(t.Context(), []journal.Position{{Topic: benchTopic}}))
 	return d
 }
 
@@ -59,14 +59,14 @@ func (d *disk) claim() ([]journal.ClaimedOperation, error) {
 }
 
 func (d *disk) send(o journal.ClaimedOperation) (journal.AttemptID, error) {
-	return d.j.Send(d.Context(), journal.Send{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second,
+	return d.j.BeginAttempt(d.Context(), journal.AttemptStart{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second,
 		Permits: []journal.Permit{{Ledger: "l", Limit: 10, Window: time.Second}}})
 }
 
 func (d *disk) receive(o journal.ClaimedOperation, id journal.AttemptID) error {
 	sealed, err := d.keys.Seal([]byte(strings.Repeat("x", 64<<10)), "row")
 	d.ok(err)
-	_, mine, err := d.j.Receive(d.Context(), journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, Status: 200}})
+	_, mine, err := d.j.SaveResponse(d.Context(), journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: journal.AttemptEnd{Answered: true, Status: 200}})
 	if err == nil && !mine {
 		d.Error("the receipt is not its sender's")
 	}
@@ -110,14 +110,14 @@ func TestTheReserveIsForEnds(t *testing.T) {
 	settling, err := d.j.Claim(t.Context(), journal.ClaimRequest{Account: benchAccount, Kind: journal.Activate, Stage: journal.Settle, Limit: 1, Lease: time.Minute})
 	d.ok(err)
 	d.ok(d.j.Apply(t.Context(), journal.Transition{Ref: settling[0].Ref, From: journal.Received, To: journal.Done}))
-	r, err := d.j.Room(t.Context())
+	r, err := d.j.Capacity(t.Context())
 	d.ok(err)
 	if r.Free != o.Reserve-1 || r.Used < 64<<10 || r.Outbox != 0 {
 		t.Errorf("%+v", r)
 	}
 
 	free.Store(-1) // nobody can say
-	if r, err = d.j.Room(t.Context()); err != nil || r.Free != -1 {
+	if r, err = d.j.Capacity(t.Context()); err != nil || r.Free != -1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if _, err := d.send(second[0]); err != nil {
@@ -172,7 +172,7 @@ func TestAReallyFullDisk(t *testing.T) {
 			if _, err := j.Stats(t.Context()); err != nil {
 				t.Errorf("a look on a full disk: %v", err)
 			}
-			if r, err := j.Room(t.Context()); err != nil || r.Free > 64<<10 {
+			if r, err := j.Capacity(t.Context()); err != nil || r.Free > 64<<10 {
 				t.Errorf("%+v, %v", r, err)
 			}
 			drop()

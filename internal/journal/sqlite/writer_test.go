@@ -109,7 +109,7 @@ func TestLeavingEarly(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error, 4)
 	go func() {
-		_, err := j.StartCheck(ctx, journal.Check{Account: "a", SendBy: time.Second, Deadline: time.Second})
+		_, err := j.BeginCheck(ctx, journal.Check{Account: "a", SendBy: time.Second, Deadline: time.Second})
 		left <- err
 	}()
 	go func() {

@@ -99,8 +99,8 @@ func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, w
 	})
 }
 
-// TakeTrial postpones the end of a gate, so that only the caller makes the trial call.
-func (j *Journal) TakeTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+// ReserveTrial postpones the end of a gate, so that only the caller makes the trial call.
+func (j *Journal) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
 	return j.onAccount(ctx, account, func(u *Unit, a *rows.Account) error {
 		if !sameGate(a, was) || a.GateUntil > u.now && !u.same(was.Until, a.GateUntil) {
 			return journal.ErrStale

@@ -18,9 +18,9 @@ const LookBack = 5 * time.Minute
 // deadline, so that the response can be saved.
 const grace = 5 * time.Second
 
-// Send inserts an attempt and takes its permits. The durations are counted from the
+// BeginAttempt inserts an attempt and takes its permits. The durations are counted from the
 // call. The lease is extended if it would end before the response can be saved.
-func (j *Journal) Send(ctx context.Context, s journal.Send) (journal.AttemptID, error) {
+func (j *Journal) BeginAttempt(ctx context.Context, s journal.AttemptStart) (journal.AttemptID, error) {
 	if err := checkTimes(s.SendBy, s.Deadline); err != nil {
 		return 0, err
 	}
@@ -45,7 +45,7 @@ func checkTimes(sendBy, deadline time.Duration) error {
 	return nil
 }
 
-func (u *Unit) beginAttempt(s *journal.Send) (journal.AttemptID, error) {
+func (u *Unit) beginAttempt(s *journal.AttemptStart) (journal.AttemptID, error) {
 	o, err := u.operations.get(u, s.Ref.Operation)
 	if err != nil {
 		return 0, err
@@ -85,8 +85,8 @@ func (u *Unit) addAttempt(a rows.Attempt, sendBy, deadline time.Duration, ps []j
 	return u.attempts.add(u, id, a), nil
 }
 
-// StartCheck is Send for a request that belongs to no operation.
-func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
+// BeginCheck is BeginAttempt for a request that belongs to no operation.
+func (j *Journal) BeginCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error) {
 	if err := checkTimes(c.SendBy, c.Deadline); err != nil {
 		return 0, err
 	}
@@ -109,10 +109,10 @@ func (j *Journal) StartCheck(ctx context.Context, c journal.Check) (journal.Atte
 	})
 }
 
-// EndCheck saves the end of a check, or of an attempt whose operation has continued
+// EndAttempt saves the end of a check, or of an attempt whose operation has continued
 // without it. A second end changes nothing. The operation is updated by a second
 // request, because the shop to lock is known only from the attempt's row.
-func (j *Journal) EndCheck(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+func (j *Journal) EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
 	operation, err := ask(ctx, j, &Request{
 		Load: func(l *Loader) { l.attempts = append(l.attempts, int64(id)) },
 	}, func(u *Unit) (int64, error) {

@@ -56,8 +56,8 @@ func (j *Journal) Positions(ctx context.Context) ([]journal.Position, error) {
 	return list(ctx, j, positionsRead, nil, (*positionRow).position)
 }
 
-// Begin sets the positions of partitions that have none.
-func (j *Journal) Begin(ctx context.Context, ps []journal.Position) error {
+// InitPositions sets the positions of partitions that have none.
+func (j *Journal) InitPositions(ctx context.Context, ps []journal.Position) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		for _, p := range ps {
 			u.later(topicInsert, p.Topic)

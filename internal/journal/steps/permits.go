@@ -62,8 +62,8 @@ func checkPermit(p journal.Permit) error {
 	return nil
 }
 
-// Free returns how many permits are left, and if none is, when the next becomes available.
-func (j *Journal) Free(ctx context.Context, p journal.Permit) (int, time.Time, error) {
+// AvailablePermits returns how many permits are left, and if none is, when the next becomes available.
+func (j *Journal) AvailablePermits(ctx context.Context, p journal.Permit) (int, time.Time, error) {
 	if err := checkPermit(p); err != nil {
 		return 0, time.Time{}, err
 	}

@@ -69,8 +69,8 @@ func names(facts ...Fact) []string {
 	return list
 }
 
-// UnknownHistory marks the ledgers as used up.
-func (j *Journal) UnknownHistory(ctx context.Context) error {
+// AssumeRateLimitUsed marks the ledgers as used up.
+func (j *Journal) AssumeRateLimitUsed(ctx context.Context) error {
 	return j.db.Write(ctx, &Request{Do: (*Unit).unknownHistory})
 }
 
@@ -104,8 +104,8 @@ type endRow struct {
 	Next int64  `db:"next_offset"`
 }
 
-// PublishedUpTo returns where the published events of each topic end.
-func (j *Journal) PublishedUpTo(ctx context.Context) ([]journal.Position, error) {
+// PublishedOffsets returns where the published events of each topic end.
+func (j *Journal) PublishedOffsets(ctx context.Context) ([]journal.Position, error) {
 	ends, err := list(ctx, j, publishedEnds, nil, func(r *endRow) journal.Position {
 		return journal.Position{Topic: r.Type, Partition: r.Part, Next: r.Next}
 	})
@@ -163,8 +163,8 @@ func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (got journal.
 	return got, err
 }
 
-// Rewind sets positions back.
-func (j *Journal) Rewind(ctx context.Context, ps []journal.Position) error {
+// ResetPositions sets positions back.
+func (j *Journal) ResetPositions(ctx context.Context, ps []journal.Position) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		if j.recovery.Load() == nil {
 			return journal.ErrNotRecovering
@@ -178,20 +178,20 @@ func (j *Journal) Rewind(ctx context.Context, ps []journal.Position) error {
 	}})
 }
 
-// TakeOver imports published events.
-func (j *Journal) TakeOver(ctx context.Context, as []journal.Announced) (got journal.TakenOver, err error) {
+// ImportPublished imports published events.
+func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEvent) (got journal.ImportResult, err error) {
 	var needs Needs
 	for i := range as {
 		if as[i].Shop != (journal.ShopKey{}) {
 			needs.Shops = append(needs.Shops, as[i].Shop)
 		}
 	}
-	var done journal.TakenOver
+	var done journal.ImportResult
 	err = j.db.Write(ctx, &Request{Needs: needs, Records: max(len(as), 1), Do: func(u *Unit) error {
 		if j.recovery.Load() == nil {
 			return journal.ErrNotRecovering
 		}
-		done = journal.TakenOver{}
+		done = journal.ImportResult{}
 		ids := make([]int64, len(as))
 		for i := range as {
 			id, known, err := u.takeOver(&as[i])
@@ -216,7 +216,7 @@ func (j *Journal) TakeOver(ctx context.Context, as []journal.Announced) (got jou
 }
 
 // takeOver returns the outbox row of an event, and whether it existed.
-func (u *Unit) takeOver(a *journal.Announced) (outbox int64, known bool, err error) {
+func (u *Unit) takeOver(a *journal.PublishedEvent) (outbox int64, known bool, err error) {
 	shop := int64(0)
 	if a.Shop != (journal.ShopKey{}) {
 		if _, err := u.accountID(a.Shop.Account); err != nil {

@@ -10,8 +10,8 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// Receive saves a response, whatever the state of its operation.
-func (j *Journal) Receive(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
+// SaveResponse saves a response, whatever the state of its operation.
+func (j *Journal) SaveResponse(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
 	type outcome struct {
 		state journal.State
 		mine  bool

@@ -216,7 +216,7 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 			return err
 		}
 		outboxes = append(outboxes, r.OutboxID)
-		x.Results = append(x.Results, journal.Announced{
+		x.Results = append(x.Results, journal.PublishedEvent{
 			Event: asUUID(r.Event), Type: r.Type, Shop: c.Shop, Operation: c.UUID, Causation: r.Causation, Sequence: r.Sequence, Version: r.Version,
 			At: wall(r.Created), Message: schemas.Message{Topic: r.Type, Key: r.Key, Value: r.Value, Headers: headers}, Held: r.Held,
 		})

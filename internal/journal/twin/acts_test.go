@@ -68,7 +68,7 @@ func (g *generator) markPublished() {
 		rows = append(rows, p)
 		if len(g.announced) < 30 && o.Sequence > 0 {
 			o.Message.Partition, o.Message.Offset = p.Partition, p.Offset
-			g.announced = append(g.announced, journal.Announced{Event: o.Event, Type: o.Type, Sequence: o.Sequence, At: g.clock.at, Message: o.Message})
+			g.announced = append(g.announced, journal.PublishedEvent{Event: o.Event, Type: o.Type, Sequence: o.Sequence, At: g.clock.at, Message: o.Message})
 		}
 	}
 	_, _ = g.call("MarkPublished", rows)
@@ -197,7 +197,7 @@ func (g *generator) trial() {
 	if g.oneIn(4) {
 		was.Until = was.Until.Add(g.within(20 * time.Millisecond))
 	}
-	if _, err := g.call("TakeTrial", name, was, until); err == nil {
+	if _, err := g.call("ReserveTrial", name, was, until); err == nil {
 		was.Until = until
 		g.gates[name] = was
 	}
@@ -243,7 +243,7 @@ func (g *generator) fresh(what journal.Forgettable) bool {
 	var err error
 	switch what {
 	case journal.ForgetAttempts:
-		_, err = g.call("StartCheck", journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second})
+		_, err = g.call("BeginCheck", journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second})
 	case journal.ForgetIntents:
 		_, err = g.call("AppendIntent", journal.Intent{UUID: g.uuid("intent"), Actor: "anna", Act: "pause", Account: accounts[0]}, journal.AuditEntry{Actor: "anna"})
 	default:

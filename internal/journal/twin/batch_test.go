@@ -32,7 +32,7 @@ func TestTwinBatches(t *testing.T) {
 			w := newTwin(t, seed, newCover(), newSQLite(t), newPostgres(t, server))
 			g := newGenerator(w)
 			g.begin()
-			_, _ = g.call("Begin", []journal.Position{{Topic: holding, Partition: 0, Next: 0}})
+			_, _ = g.call("InitPositions", []journal.Position{{Topic: holding, Partition: 0, Next: 0}})
 			for range *rounds {
 				for range g.n(6) {
 					g.step()
@@ -59,7 +59,7 @@ var errGathered = errors.New("the call waits for others")
 
 // batched are the methods whose calls are gathered: each of them is one request.
 var batched = []string{
-	"Ingest", "Claim", "Send", "StartCheck", "Receive", "Apply", "ClaimReviews", "EndReview", "MarkPublished", "AppendIntent", "EndIntent", "SetGate", "TakeTrial",
+	"Ingest", "Claim", "BeginAttempt", "BeginCheck", "SaveResponse", "Apply", "ClaimReviews", "EndReview", "MarkPublished", "AppendIntent", "EndIntent", "SetGate", "ReserveTrial",
 	"EraseReceipts", "EnsureAccount",
 }
 
@@ -151,7 +151,7 @@ func (g *generator) learn(c gathered, got []any) {
 			g.held = append(g.held, &held{ClaimedOperation: o, state: o.State})
 		}
 		g.held = slices.Clone(g.held[max(0, len(g.held)-40):])
-	case journal.Send:
+	case journal.AttemptStart:
 		of(a.Ref, func(h *held) {
 			h.attempt, h.state, h.Attempts = got[0].(journal.AttemptID), journal.Sending, h.Attempts+1
 		})
@@ -273,7 +273,7 @@ func (g *generator) checkPromises(s *side) {
 	for _, o := range tables[1] {
 		place := [2]any{o[1], o[2]}
 		// Imported events have the offsets that the generator chose.
-		if o[1] != nil && places[place] && g.cover.methods["TakeOver"] == 0 {
+		if o[1] != nil && places[place] && g.cover.methods["ImportPublished"] == 0 {
 			g.Errorf("%s: two events of shop %v have the sequence %v", s.name, o[1], o[2])
 		}
 		places[place] = true

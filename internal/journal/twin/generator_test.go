@@ -48,7 +48,7 @@ type generator struct {
 	reviews    []journal.Review
 	pending    []journal.Outgoing
 	intents    []journal.PendingIntent
-	announced  []journal.Announced
+	announced  []journal.PublishedEvent
 	sentTo     []byte // the MAC of the address that was written to last
 	gates      map[string]journal.Gate
 	pruned     time.Time // when it was last said for how long the caller was at work
@@ -186,7 +186,7 @@ func (g *generator) begin() {
 	for _, p := range g.partitions {
 		ps = append(ps, journal.Position{Topic: p.topic, Partition: p.part, Next: p.next})
 	}
-	_, _ = g.call("Begin", ps)
+	_, _ = g.call("InitPositions", ps)
 	g.authenticate()
 	// Shops that one batch inserts get ids in any order, and operations that are due at the
 	// same moment are claimed in that order. So each shop is inserted by a batch of its own.
@@ -238,11 +238,11 @@ func (g *generator) toured(kind journal.Kind) *held {
 
 // answered sends an operation of that shop and saves its response.
 func (g *generator) answered(h *held) bool {
-	got, err := g.call("Send", journal.Send{Ref: h.Ref, Attempt: h.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
+	got, err := g.call("BeginAttempt", journal.AttemptStart{Ref: h.Ref, Attempt: h.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
 	if err != nil {
 		return false
 	}
-	_, err = g.call("Receive", journal.Receipt{Ref: h.Ref, Attempt: got[0].(journal.AttemptID), Sealed: g.seal("answer"), End: journal.AttemptEnd{Answered: true, Status: 200}})
+	_, err = g.call("SaveResponse", journal.Receipt{Ref: h.Ref, Attempt: got[0].(journal.AttemptID), Sealed: g.seal("answer"), End: journal.AttemptEnd{Answered: true, Status: 200}})
 	return err == nil
 }
 
@@ -462,7 +462,7 @@ func (g *generator) send() {
 }
 
 func (g *generator) sendOf(h *held) {
-	s := journal.Send{Ref: g.ref(h), Attempt: h.Attempts + 1, Flagged: h.Doubt, Probe: h.Unknowns > 0, SendBy: g.within(5 * time.Second), Deadline: 5*time.Second + g.within(30*time.Second), Permits: g.permits()}
+	s := journal.AttemptStart{Ref: g.ref(h), Attempt: h.Attempts + 1, Flagged: h.Doubt, Probe: h.Unknowns > 0, SendBy: g.within(5 * time.Second), Deadline: 5*time.Second + g.within(30*time.Second), Permits: g.permits()}
 	if h.Kind == journal.Invite && !g.oneIn(4) {
 		s.Address = &journal.AddressRule{MAC: h.SubjectMAC, MACs: [][]byte{h.SubjectMAC}, CoolDown: g.within(time.Hour), Without: []string{"rejected"}}
 		if g.sentTo != nil { // as if it was of the same address, by another key
@@ -479,7 +479,7 @@ func (g *generator) sendOf(h *held) {
 	case 3:
 		s.Permits = append(s.Permits, s.Permits[0])
 	}
-	got, err := g.call("Send", s)
+	got, err := g.call("BeginAttempt", s)
 	switch {
 	case err == nil:
 		h.attempt, h.state = got[0].(journal.AttemptID), journal.Sending
@@ -512,7 +512,7 @@ func (g *generator) receiveFor(h *held) {
 	case 1:
 		r.Attempt = 999_999
 	}
-	if got, err := g.call("Receive", r); err == nil && got[1].(bool) {
+	if got, err := g.call("SaveResponse", r); err == nil && got[1].(bool) {
 		h.state = journal.Received
 	}
 }
@@ -642,7 +642,7 @@ func (g *generator) effects(h *held, t *journal.Transition) {
 
 func (g *generator) check() {
 	c := journal.Check{Account: g.account(), SendBy: g.within(time.Second), Deadline: time.Second + g.within(20*time.Second), Permits: g.permits()}
-	if got, err := g.call("StartCheck", c); err == nil {
+	if got, err := g.call("BeginCheck", c); err == nil {
 		g.checks = append(g.checks, got[0].(journal.AttemptID))
 	}
 }
@@ -656,12 +656,12 @@ func (g *generator) endAttempt() {
 	} else if !g.oneIn(10) {
 		return
 	}
-	_, _ = g.call("EndCheck", id, *g.end())
+	_, _ = g.call("EndAttempt", id, *g.end())
 }
 
 func (g *generator) expire() { _, _ = g.call("ReleaseExpiredLeases") }
 
-func (g *generator) free() { _, _ = g.call("Free", pick(g, g.permits())) }
+func (g *generator) free() { _, _ = g.call("AvailablePermits", pick(g, g.permits())) }
 
 // read makes a call that changes nothing.
 func (g *generator) read() {
@@ -675,8 +675,8 @@ func (g *generator) read() {
 	}
 	before := rawID{"", 0}
 	reads := []func(){
-		func() { _, _ = g.call("Accounts") }, func() { _, _ = g.call("Positions") }, func() { _, _ = g.call("Room") }, func() { _, _ = g.call("Due") },
-		func() { _, _ = g.call("Stats") }, func() { _, _ = g.call("PublishedUpTo") }, func() { _, _ = g.call("UsedKeys") }, func() { _, _ = g.call("KeysetCheck") },
+		func() { _, _ = g.call("Accounts") }, func() { _, _ = g.call("Positions") }, func() { _, _ = g.call("Capacity") }, func() { _, _ = g.call("Due") },
+		func() { _, _ = g.call("Stats") }, func() { _, _ = g.call("PublishedOffsets") }, func() { _, _ = g.call("UsedKeys") }, func() { _, _ = g.call("KeysetCheck") },
 		func() { _, _ = g.call("UnknownSince") }, func() { _, _ = g.call("WorkerReports") }, func() { _, _ = g.call("RecoveryDue") }, func() { _, _ = g.call("Changed") },
 		func() { _, _ = g.call("OutboxChanged") }, func() { _, _ = g.call("LeaseReleased") },
 		func() { _, _ = g.call("Operation", operation) }, func() { _, _ = g.call("Operation", operation) }, func() { _, _ = g.call("Responses", operation) },
@@ -730,7 +730,7 @@ func (g *generator) read() {
 // that earlier processes cannot send any more, and PostgreSQL does not.
 func (g *generator) reopen() {
 	for _, id := range slices.Clone(g.underWay) {
-		_, _ = g.call("EndCheck", journal.AttemptID(id), *g.end())
+		_, _ = g.call("EndAttempt", journal.AttemptID(id), *g.end())
 	}
 	_, _ = g.call("ReleaseLease") // of a process that is gone another waits for it
 	g.open()
@@ -749,13 +749,13 @@ func (g *generator) rare() { pick(g, g.rareCalls())() }
 func (g *generator) rareCalls() []func() {
 	stranger := journal.ShopKey{Account: "stranger", Shop: "shop-1"}
 	return []func(){
-		func() { _, _ = g.call("UnknownHistory") },
+		func() { _, _ = g.call("AssumeRateLimitUsed") },
 		func() { _ = g.deliver(stranger) },
 		func() {
 			was := journal.Gate{State: journal.GatePaused, Reason: "nobody"}
 			for _, account := range []string{accounts[0], stranger.Account} {
 				_, _ = g.call("SetGate", account, journal.Gate{State: journal.GateOpen}, &was)
-				_, _ = g.call("TakeTrial", account, was, g.moment(time.Minute))
+				_, _ = g.call("ReserveTrial", account, was, g.moment(time.Minute))
 			}
 			_, _ = g.call("SetGate", stranger.Account, journal.Gate{State: journal.GateOpen}, nil)
 			_, _ = g.call("Changed")
@@ -764,7 +764,7 @@ func (g *generator) rareCalls() []func() {
 			i := journal.Intent{UUID: g.uuid("intent"), Actor: "anna", Act: "pause", Account: accounts[0]}
 			_, _ = g.call("AppendIntent", i, journal.AuditEntry{Actor: "anna"})
 			_, _ = g.call("AppendIntent", i, journal.AuditEntry{Actor: "anna"})
-			_, _ = g.call("Receive", journal.Receipt{Ref: journal.ClaimRef{Operation: 1, Claim: 1}, Attempt: 999_999, Sealed: g.seal("answer")})
+			_, _ = g.call("SaveResponse", journal.Receipt{Ref: journal.ClaimRef{Operation: 1, Claim: 1}, Attempt: 999_999, Sealed: g.seal("answer")})
 		},
 		func() { // without the lease nothing is published
 			g.pendingOut()
@@ -780,8 +780,8 @@ func (g *generator) rareCalls() []func() {
 		},
 		func() { _, _ = g.call("RaiseFloor", int64(g.n(6))) },
 		func() { _, _ = g.call("SetKeysetCheck", []byte("another")) },
-		func() { _, _ = g.call("TakeOver", []journal.Announced{}) },
-		func() { _, _ = g.call("Rewind", []journal.Position{}) },
+		func() { _, _ = g.call("ImportPublished", []journal.PublishedEvent{}) },
+		func() { _, _ = g.call("ResetPositions", []journal.Position{}) },
 		func() { _, _ = g.call("Restore", true, rawID{"operation", 0}, 1) },
 		func() { _, _ = g.call("EndRecovery", journal.RecoveryEnd{}) },
 	}

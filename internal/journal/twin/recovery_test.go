@@ -19,12 +19,12 @@ func (g *generator) recovery() {
 		g.recover()
 	}
 	for range 1 + g.n(3) {
-		_, _ = g.call("TakeOver", g.takenOver())
+		_, _ = g.call("ImportPublished", g.takenOver())
 	}
 	if g.oneIn(2) {
 		p := pick(g, g.partitions)
 		back := max(0, p.next-int64(g.n(3)))
-		if _, err := g.call("Rewind", []journal.Position{{Topic: p.topic, Partition: p.part, Next: back}}); err == nil {
+		if _, err := g.call("ResetPositions", []journal.Position{{Topic: p.topic, Partition: p.part, Next: back}}); err == nil {
 			p.next = back
 		}
 	}
@@ -44,7 +44,7 @@ func (g *generator) recovery() {
 			after = got[0].(int64)
 		}
 	}
-	_, _ = g.call("PublishedUpTo")
+	_, _ = g.call("PublishedOffsets")
 	_, _ = g.call("RecoveryDue")
 	end := journal.RecoveryEnd{Identity: g.uuid("identity"), Check: []byte("fits"), Audit: journal.AuditEntry{Actor: "anna", Act: "recover"}}
 	if g.oneIn(2) {
@@ -66,7 +66,7 @@ func (g *generator) recover() {
 
 // takenOver returns events that were published after the copy was made: of operations
 // that the journal has, and of others.
-func (g *generator) takenOver() (as []journal.Announced) {
+func (g *generator) takenOver() (as []journal.PublishedEvent) {
 	for range g.n(4) {
 		e, ok := recent(g, g.events)
 		if !ok {
@@ -76,14 +76,14 @@ func (g *generator) takenOver() (as []journal.Announced) {
 		if e.Kind == journal.Invite {
 			typ = schemas.TypeInvited
 		}
-		a := journal.Announced{Type: typ, Shop: e.Shop, Operation: newUUID(e, 0), Causation: e.ID, Sequence: int64(5 + g.n(40)), At: g.clock.at.Add(-g.within(time.Minute))}
+		a := journal.PublishedEvent{Type: typ, Shop: e.Shop, Operation: newUUID(e, 0), Causation: e.ID, Sequence: int64(5 + g.n(40)), At: g.clock.at.Add(-g.within(time.Minute))}
 		switch g.n(8) {
 		case 0:
 			a.Operation, a.Shop.Shop = g.uuid("unknown"), fmt.Sprint("new-", g.n(2))
 		case 1:
 			a.Type = schemas.TypeCredentialsInvalid
 		case 2:
-			a = journal.Announced{Type: schemas.TypeDeadLetter, At: a.At}
+			a = journal.PublishedEvent{Type: schemas.TypeDeadLetter, At: a.At}
 		}
 		a.Event = schemas.EventID(a.Operation, 1, a.Type)
 		if a.Type == schemas.TypeDeadLetter {
@@ -93,7 +93,7 @@ func (g *generator) takenOver() (as []journal.Announced) {
 			a.Version = int64(1 + g.n(4))
 		}
 		a.Message = schemas.Message{Partition: g.n(2), Offset: int64(g.n(500)), Key: []byte(a.Shop.Shop), Value: fmt.Appendf(nil, "published %s", a.Event), Headers: []schemas.Header{{Key: "h", Value: []byte("v")}}}
-		if !slices.ContainsFunc(as, func(o journal.Announced) bool { return o.Event == a.Event }) || g.oneIn(3) {
+		if !slices.ContainsFunc(as, func(o journal.PublishedEvent) bool { return o.Event == a.Event }) || g.oneIn(3) {
 			as = append(as, a)
 		}
 	}
@@ -111,9 +111,9 @@ func (g *generator) closed() {
 	}{
 		{"KeysetCheck", nil}, {"SetKeysetCheck", []any{[]byte("check")}}, {"UsedKeys", nil}, {"EnsureAccount", []any{"third", "partner"}}, {"Accounts", nil},
 		{"SetGate", []any{accounts[0], journal.Gate{State: journal.GateOpen}, nil}}, {"Positions", nil}, {"Ingest", []any{journal.Batch{Topic: schemas.TypeCodeEntered}}},
-		{"Room", nil}, {"Due", nil}, {"Claim", []any{journal.ClaimRequest{Account: accounts[0], Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Second}}},
-		{"ReleaseExpiredLeases", nil}, {"Free", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.ForgetEvents, Limit: 1}}}, {"PendingIntents", []any{1}},
-		{"Pending", []any{int64(0), 1, 1}}, {"AcquireLease", nil}, {"ReleaseLease", nil}, {"RecoveryDue", nil}, {"PublishedUpTo", nil}, {"WorkerReports", nil}, {"UnknownSince", nil},
+		{"Capacity", nil}, {"Due", nil}, {"Claim", []any{journal.ClaimRequest{Account: accounts[0], Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Second}}},
+		{"ReleaseExpiredLeases", nil}, {"AvailablePermits", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.ForgetEvents, Limit: 1}}}, {"PendingIntents", []any{1}},
+		{"Pending", []any{int64(0), 1, 1}}, {"AcquireLease", nil}, {"ReleaseLease", nil}, {"RecoveryDue", nil}, {"PublishedOffsets", nil}, {"WorkerReports", nil}, {"UnknownSince", nil},
 		{"Stats", nil}, {"Operations", []any{journal.OperationFilter{Limit: 1}}}, {"Operation", []any{uuid.New()}}, {"Shop", []any{shop}}, {"Credential", []any{shop, int64(0)}},
 		{"DeadLetters", []any{int64(0), 1}}, {"ShopDeadLetters", []any{shop, 1}}, {"Intents", []any{journal.IntentFilter{Limit: 1}}}, {"AppendAudit", []any{journal.AuditEntry{}}},
 		{"Audit", []any{int64(0), 1}}, {"Close", nil},

@@ -226,7 +226,7 @@ func (w *twin) comparing() []cmp.Option {
 	o := []cmp.Option{
 		cmpopts.EquateEmpty(),
 		cmpopts.IgnoreFields(journal.Stats{}, "Bytes", "Events", "DeadLetters"), // of the database; counted by ids, which may have gaps
-		cmpopts.IgnoreFields(journal.Room{}, "Used", "Free"),                    // of the database
+		cmpopts.IgnoreFields(journal.Capacity{}, "Used", "Free"),                // of the database
 		cmpopts.IgnoreFields(journal.RelayLease{}, "Term", "ExpiresAt"),         // one database has one publisher only
 		cmp.FilterPath(func(p cmp.Path) bool { return p.Last().Type() != nil && p.Last().Type().Kind() == reflect.Func }, cmp.Ignore()),
 	}
@@ -320,8 +320,8 @@ func (w *twin) callOne(ctx context.Context, i int, s *side, method string, args 
 
 // reads are methods that change nothing.
 var reads = []string{
-	"Accounts", "Audit", "Changed", "Credential", "DeadLetters", "Due", "Free", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
-	"OutboxChanged", "Pending", "PendingIntents", "Positions", "PublishedUpTo", "RecoveryDue", "Responses", "Room", "Shop", "ShopDeadLetters", "Stats", "LeaseReleased",
+	"Accounts", "Audit", "Changed", "Credential", "DeadLetters", "Due", "AvailablePermits", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
+	"OutboxChanged", "Pending", "PendingIntents", "Positions", "PublishedOffsets", "RecoveryDue", "Responses", "Capacity", "Shop", "ShopDeadLetters", "Stats", "LeaseReleased",
 	"UnknownSince", "UsedKeys", "WorkerReports",
 }
 
@@ -438,20 +438,20 @@ var (
 		journal.Superseded: {journal.Planned, journal.Queued, journal.Attention},
 	}
 	mustOutcomes = map[string][]error{
-		"Ingest":        {journal.ErrPosition, journal.ErrNotFound},
-		"Claim":         {journal.ErrNotFound},
-		"Send":          {journal.ErrStale, &journal.NoPermitError{Ledger: "account/default"}, &journal.AddressCoolDownError{}},
-		"StartCheck":    {&journal.NoPermitError{Ledger: "account/default"}},
-		"Receive":       {journal.ErrNotFound},
-		"Apply":         {journal.ErrStale, journal.ErrMerchantConflict, journal.ErrVersionTaken, journal.ErrOlderVersion},
-		"EndReview":     {journal.ErrStale},
-		"AppendIntent":  {journal.ErrNotFound, journal.ErrIntentExists},
-		"EndIntent":     {journal.ErrStale},
-		"EnsureAccount": {journal.ErrPartnerDiffers},
-		"SetGate":       {journal.ErrStale, journal.ErrNotFound},
-		"TakeTrial":     {journal.ErrStale, journal.ErrNotFound},
-		"Pending":       {journal.ErrStale},
-		"MarkPublished": {journal.ErrStale},
-		"Rewind":        {journal.ErrNotRecovering},
+		"Ingest":         {journal.ErrPosition, journal.ErrNotFound},
+		"Claim":          {journal.ErrNotFound},
+		"BeginAttempt":   {journal.ErrStale, &journal.NoPermitError{Ledger: "account/default"}, &journal.AddressCoolDownError{}},
+		"BeginCheck":     {&journal.NoPermitError{Ledger: "account/default"}},
+		"SaveResponse":   {journal.ErrNotFound},
+		"Apply":          {journal.ErrStale, journal.ErrMerchantConflict, journal.ErrVersionTaken, journal.ErrOlderVersion},
+		"EndReview":      {journal.ErrStale},
+		"AppendIntent":   {journal.ErrNotFound, journal.ErrIntentExists},
+		"EndIntent":      {journal.ErrStale},
+		"EnsureAccount":  {journal.ErrPartnerDiffers},
+		"SetGate":        {journal.ErrStale, journal.ErrNotFound},
+		"ReserveTrial":   {journal.ErrStale, journal.ErrNotFound},
+		"Pending":        {journal.ErrStale},
+		"MarkPublished":  {journal.ErrStale},
+		"ResetPositions": {journal.ErrNotRecovering},
 	}
 )

@@ -101,20 +101,20 @@ func (s *stopping) Claim(ctx context.Context, r journal.ClaimRequest) ([]journal
 	return ops, err
 }
 
-func (s *stopping) Send(ctx context.Context, r journal.Send) (journal.AttemptID, error) {
+func (s *stopping) BeginAttempt(ctx context.Context, r journal.AttemptStart) (journal.AttemptID, error) {
 	key := s.keyOf(r.Ref.Operation)
 	s.at(claimed, key)
-	id, err := s.Journal.Send(ctx, r)
+	id, err := s.Journal.BeginAttempt(ctx, r)
 	if err == nil {
 		s.at(sending, key)
 	}
 	return id, err
 }
 
-func (s *stopping) Receive(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
+func (s *stopping) SaveResponse(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
 	key := s.keyOf(r.Ref.Operation)
 	s.at(answered, key)
-	state, mine, err := s.Journal.Receive(ctx, r)
+	state, mine, err := s.Journal.SaveResponse(ctx, r)
 	if err == nil {
 		s.at(received, key)
 	}

@@ -52,7 +52,7 @@ func record(t *testing.T) (*powercut.Log, []ack) {
 				a := ack{act: fmt.Sprintf("%d-%d", w, i)}
 				err := j.AppendAudit(context.Background(), journal.AuditEntry{Act: a.act, Detail: strings.Repeat("x", 8000)})
 				if err == nil {
-					a.attempt, err = j.StartCheck(context.Background(), journal.Check{
+					a.attempt, err = j.BeginCheck(context.Background(), journal.Check{
 						Account: "a", SendBy: time.Hour, Deadline: time.Hour,
 						Permits: []journal.Permit{{Ledger: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour}},
 					})
@@ -114,7 +114,7 @@ func lost(t *testing.T, log *powercut.Log, c powercut.Cut, acks []ack) (missing 
 	if err := j.EnsureAccount(t.Context(), "a", "p"); err != nil {
 		return 0, errors.Join(err, j.Close())
 	}
-	id, err := j.StartCheck(t.Context(), journal.Check{Account: "a", SendBy: time.Hour, Deadline: time.Hour})
+	id, err := j.BeginCheck(t.Context(), journal.Check{Account: "a", SendBy: time.Hour, Deadline: time.Hour})
 	if err == nil && id <= last {
 		missing++
 	}

@@ -15,8 +15,8 @@ var (
 	ErrReplaced = errors.New("journal: a file of it was moved, removed or replaced")
 )
 
-// Room is how much a journal holds, and how much more it can hold.
-type Room struct {
+// Capacity is how much a journal holds, and how much more it can hold.
+type Capacity struct {
 	Used   int64 // bytes; without what was used once and is free again
 	Free   int64 // bytes that are free on its disk; negative where nobody can say
 	Outbox int64 // events that wait to be published
