@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -53,11 +54,17 @@ func activateOne(t *testing.T, r *rig) {
 		})
 	}
 	again()
+	if status, _ := w.get("/debug/pprof/"); status != http.StatusNotFound {
+		t.Errorf("/debug/pprof/ without --pprof: %d", status)
+	}
 	if code := w.end(); code != exitDone {
 		t.Errorf("exit status %d", code)
 	}
-	w = r.start()
+	w = r.start("--pprof")
 	again()
+	if status, _ := w.get("/debug/pprof/heap"); status != http.StatusOK {
+		t.Errorf("/debug/pprof/heap with --pprof: %d", status)
+	}
 	_, metrics := w.get("/metrics")
 	for _, name := range []string{
 		"invoicebox_worker_build_info", "invoicebox_worker_journal_up 1", "invoicebox_worker_outbox_events 0", "invoicebox_worker_inbox_events 2",

@@ -18,7 +18,7 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 		Start: s.Start, ForgetJournal: s.ForgetJournal, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
 		RequestDeadline: s.RequestDeadline, Lease: s.Lease, QuietPeriod: s.QuietPeriod, Slack: s.Slack,
 		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, AddressCoolDown: s.AddressCoolDown, MaximumAge: s.MaximumAge, VerifyEvery: s.VerifyEvery, DrainTime: s.DrainTime,
-		Listen: s.Listen, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention, DeadLetterLimit: int64(s.DeadLetterLimit),
+		Listen: s.Listen, Pprof: s.Pprof, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention, DeadLetterLimit: int64(s.DeadLetterLimit),
 	}
 	memory, _ := parseSize(s.FetchMemory) // checked where it was read
 	o.FetchMemory = int(memory)

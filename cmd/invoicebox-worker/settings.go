@@ -72,6 +72,7 @@ type settings struct {
 	DrainTime       time.Duration `name:"drain-time" type:"setting" min:"1ms" max:"1h" group:"time" placeholder:"TIME" help:"On SIGTERM calls in flight are awaited this long (default: request deadline and 5s)."`
 
 	Listen    string `name:"listen" type:"setting" check:"listen" group:"general" placeholder:"HOST:PORT" default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz (default ${default})."`
+	Pprof     bool   `name:"pprof" type:"setting" group:"general" default:"false" help:"Serve Go's profiles under /debug/pprof/ at --listen, without authentication (default false)."`
 	LogLevel  string `name:"log-level" type:"setting" oneof:"debug,info,warn,error" group:"general" placeholder:"WORD" default:"info" help:"debug, info, warn or error (default ${default})."`
 	LogFormat string `name:"log-format" type:"setting" oneof:"auto,text,json" group:"general" placeholder:"WORD" default:"auto" help:"auto, text or json; auto is text on a terminal and json elsewhere (default ${default})."`
 

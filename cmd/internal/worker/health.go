@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof" // #nosec G108 -- no server uses http.DefaultServeMux
 	"slices"
 	"strings"
 	"sync"
@@ -105,7 +106,8 @@ func (h *health) report(ctx context.Context) (ready bool, text string) {
 	return ready, b.String()
 }
 
-func (h *health) handler(gatherer prometheus.Gatherer, logger *slog.Logger) http.Handler {
+// handler serves metrics, liveness and readiness; with profiling also Go's profiles.
+func (h *health) handler(gatherer prometheus.Gatherer, profiling bool, logger *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
@@ -126,7 +128,21 @@ func (h *health) handler(gatherer prometheus.Gatherer, logger *slog.Logger) http
 		}
 		plain(w, status, text)
 	})
+	if profiling {
+		addProfiles(mux)
+	}
 	return mux
+}
+
+// addProfiles adds the handlers of net/http/pprof. That package adds them to
+// http.DefaultServeMux too, which no server of this program uses.
+func addProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // listen opens the listener of --listen.

@@ -33,7 +33,7 @@ func get(t *testing.T, h http.Handler, path string) (int, string) {
 
 func TestHealth(t *testing.T) {
 	h := newHealth()
-	handler := h.handler(newRegistry("1.2.3"), quiet())
+	handler := h.handler(newRegistry("1.2.3"), false, quiet())
 	ready, words := true, "consuming"
 	check := func(when string, status int, text string) {
 		t.Helper()
@@ -58,8 +58,21 @@ func TestHealth(t *testing.T) {
 	if code, body := get(t, handler, "/metrics"); code != 200 || !strings.Contains(body, `invoicebox_worker_build_info{go="go1.`) || !strings.Contains(body, `version="1.2.3"} 1`) {
 		t.Errorf("/metrics: %d", code)
 	}
-	if code, _ := get(t, handler, "/debug/pprof/"); code != http.StatusNotFound {
-		t.Errorf("a path that nobody promised answers %d", code)
+}
+
+func TestHealth_Profiles(t *testing.T) {
+	profiles := []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/trace?seconds=0.01"}
+	off, on := newHealth().handler(newRegistry("1.2.3"), false, quiet()), newHealth().handler(newRegistry("1.2.3"), true, quiet())
+	for _, path := range profiles {
+		if code, _ := get(t, off, path); code != http.StatusNotFound {
+			t.Errorf("%s answers %d without --pprof", path, code)
+		}
+		if code, body := get(t, on, path); code != http.StatusOK || body == "" {
+			t.Errorf("%s answers %d and %d bytes with --pprof", path, code, len(body))
+		}
+	}
+	if code, _ := get(t, on, "/livez"); code != http.StatusOK {
+		t.Errorf("/livez answers %d with --pprof", code)
 	}
 }
 

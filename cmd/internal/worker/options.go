@@ -67,6 +67,7 @@ type Options struct {
 	Files []WatchedFile // that the settings name; looked at while the service runs
 
 	Listen string // listen; port 0 takes a free one, "" opens nothing
+	Pprof  bool   // pprof: serve Go's profiles on Listen
 	// Ready is called once, when the consumer has begun its positions and the
 	// relay can publish; never when the service ends before. It runs beside the
 	// service and has returned before Run does, so it must not block. addr is the

@@ -51,7 +51,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		}, func() float64 { return float64(o.LogLinesNotWritten()) }))
 	}
 	state := newHealth()
-	address, err := serve(ctx, o.Listen, state.handler(registry, log), log, closing)
+	address, err := serve(ctx, o.Listen, state.handler(registry, o.Pprof, log), log, closing)
 	if err != nil {
 		return err
 	}
