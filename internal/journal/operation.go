@@ -75,13 +75,13 @@ type ClaimedOperation struct {
 	GateClosed time.Duration
 }
 
-// A AttemptStart makes an attempt durable before its first byte leaves.
+// An AttemptStart makes an attempt durable before its first byte leaves.
 type AttemptStart struct {
 	Ref     ClaimRef
 	Attempt int  // expected number: Attempts + 1, or ErrStale
 	Flagged bool // made in doubt
 	Probe   bool // made after an unknown outcome, to learn of it
-	// SendBy and Deadline, from the call of Send: after SendBy nothing is
+	// SendBy and Deadline, from the call of BeginAttempt: after SendBy nothing is
 	// written any more, after Deadline the connection is closed. A lease that
 	// ends before the answer can be written is prolonged.
 	SendBy, Deadline time.Duration

@@ -17,9 +17,6 @@ type Reports interface {
 	EndReport(ctx context.Context, worker uuid.UUID) error
 	// WorkerReports lists what workers reported last, the newest first.
 	WorkerReports(ctx context.Context) ([]WorkerReport, error)
-	// UnknownSince is the instant before which it is not known what was sent; see
-	// AssumeRateLimitUsed. Zero: all is known.
-	UnknownSince(ctx context.Context) (time.Time, error)
 }
 
 // ReportsKept is how long the report of a worker that was killed is kept.

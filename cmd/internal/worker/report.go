@@ -34,9 +34,15 @@ type standing interface {
 	Status(unknown, now time.Time) []onboarding.GateStatus
 }
 
+// A reportStore is what a reporter needs of the journal; see [journal.Journal].
+type reportStore interface {
+	journal.Reports
+	UnknownSince(ctx context.Context) (time.Time, error)
+}
+
 // A reporter writes into the journal how this worker stands.
 type reporter struct {
-	journal journal.Reports
+	journal reportStore
 	pool    standing
 	worker  uuid.UUID
 	reserve int64         // for calls, on the journal's disk
