@@ -43,6 +43,7 @@ type crashRig struct {
 	gate     *gate
 	setting  string // of unknown-outcome
 	shared   bool   // by several workers
+	watches  int    // workers started
 	renewed  time.Time
 }
 
@@ -180,8 +181,11 @@ func (r *crashRig) watch(point string) *watched {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.write("crashworker.json", string(doc))
-	w.cmd = exec.Command(program, r.path("crashworker.json")) // #nosec G204 -- the program under test
+	// Each worker has a file of its own: an earlier one may not have read its file yet.
+	r.watches++
+	name := fmt.Sprintf("crashworker-%d.json", r.watches)
+	r.write(name, string(doc))
+	w.cmd = exec.Command(program, r.path(name)) // #nosec G204 -- the program under test
 	w.cmd.Stderr = w.log
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
