@@ -312,15 +312,11 @@ func (b *batch) commit(ctx context.Context) error {
 	b.j.statements.Add(int64(p.Len()))
 	results := b.conn.SendBatch(ctx, &p)
 	for i := range p.Len() {
-		tag, err := results.Exec()
-		if err == nil && i < len(b.late) {
-			err = b.late[i].check(tag)
-		}
-		if err != nil {
+		if _, err := results.Exec(); err != nil {
 			_ = results.Close()
 			_, refused := errors.AsType[*pgconn.PgError](err)
 			if refused && i < len(b.late) && !b.conn.IsClosed() { // before COMMIT: nothing was kept
-				err = fmt.Errorf("%w: %s: %w", errTransaction, b.late[i].what, err)
+				err = fmt.Errorf("%w: %w", errTransaction, b.late[i].wrong(err))
 			}
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 				return cmp.Or(errs[0], err)
 			}
 			if t.asked {
-				t.queue("telling of an intent", -1, "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
+				t.queue("telling of an intent", "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
 			}
 			return t.trip(&pgx.Batch{}, nil)
 		})
@@ -113,23 +114,21 @@ type stepTx struct {
 	ctx     context.Context
 	texts   rowTexts
 	opening *opening // until the first round trip
-	late    []late
 }
 
 // late are statements that wait for the next round trip.
 type late struct {
 	sql  string
 	args []any
-	rows int // how many rows it must change; -1: any number
 	what string
 }
 
-// check fails if a statement has changed another number of rows.
-func (l late) check(tag pgconn.CommandTag) error {
-	if n := tag.RowsAffected(); l.rows >= 0 && n != int64(l.rows) {
-		return fmt.Errorf("%s changed %d rows, not %d", l.what, n, l.rows)
+// wrong describes the error of a statement. A division by zero is how [exactly] fails.
+func (l late) wrong(err error) error {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22012" {
+		return fmt.Errorf("%s: some of the rows do not exist", l.what)
 	}
-	return nil
+	return fmt.Errorf("%s: %w", l.what, err)
 }
 
 // Now begins the transaction if no query has.
@@ -180,12 +179,8 @@ func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) er
 
 func (t *stepTx) answers(results pgx.BatchResults, more int, answers func(i int, r pgx.Rows) error) error {
 	for _, l := range t.late {
-		tag, err := results.Exec()
-		if err != nil {
-			return fmt.Errorf("%s: %w", l.what, err)
-		}
-		if err := l.check(tag); err != nil {
-			return err
+		if _, err := results.Exec(); err != nil {
+			return l.wrong(err)
 		}
 	}
 	for i := range more {
@@ -283,7 +278,7 @@ func (t *stepTx) Save(changes []steps.Change) error {
 		if len(c.Insert) > 0 {
 			t.j.inserted.Add(int64(len(c.Insert)))
 			sortRows(x, c.Insert)
-			t.queue("inserting into "+x.Name, len(c.Insert), t.texts.insert(x), arrays(x, c.Insert, x.Inserted()))
+			t.queue("inserting into "+x.Name, t.texts.insert(x), arrays(x, c.Insert, x.Inserted()))
 		}
 		if len(c.Update) > 0 {
 			list, columns := make([]any, len(c.Update)), x.Keys()
@@ -292,18 +287,18 @@ func (t *stepTx) Save(changes []steps.Change) error {
 				columns |= u.Columns
 			}
 			sortRows(x, list)
-			t.queue("updating "+x.Name, len(list), t.texts.update(x, columns), arrays(x, list, columns))
+			t.queue("updating "+x.Name, t.texts.update(x, columns), arrays(x, list, columns))
 		}
 		if len(c.Delete) > 0 {
 			sortRows(x, c.Delete)
-			t.queue("deleting from "+x.Name, len(c.Delete), t.texts.drop(x), arrays(x, c.Delete, x.Keys()))
+			t.queue("deleting from "+x.Name, t.texts.drop(x), arrays(x, c.Delete, x.Keys()))
 		}
 	}
 	return nil
 }
 
-func (t *stepTx) queue(what string, rows int, sql string, args []any) {
-	t.late = append(t.late, late{sql: sql, args: args, rows: rows, what: what})
+func (t *stepTx) queue(what, sql string, args []any) {
+	t.late = append(t.late, late{sql: sql, args: args, what: what})
 }
 
 // sortRows sorts rows by their keys, so that all replicas write in one order. Rows whose
@@ -392,7 +387,7 @@ func sequence(s steps.Series) string {
 
 func (t *stepTx) Later(q steps.Query, args ...any) error {
 	t.wrote = true
-	t.late = append(t.late, late{sql: t.j.texts.Text(q), args: arguments(args), rows: -1, what: first(string(q))})
+	t.late = append(t.late, late{sql: t.j.texts.Text(q), args: arguments(args), what: first(string(q))})
 	return nil
 }
 
@@ -497,7 +492,7 @@ func (t *stepTx) BeginRecovery() (alone bool, err error) {
 // EndRecovery deletes the pulses of all other processes, so that they are refused.
 func (t *stepTx) EndRecovery(identity uuid.UUID) error {
 	t.wrote = true
-	t.late = append(t.late, late{sql: "DELETE FROM pulse WHERE process <> $1", args: []any{t.j.pulse.process[:]}, rows: -1, what: "deleting from pulse"})
+	t.late = append(t.late, late{sql: "DELETE FROM pulse WHERE process <> $1", args: []any{t.j.pulse.process[:]}, what: "deleting from pulse"})
 	t.After(func() {
 		t.j.recovers.Store(false)
 		t.j.known.Store(&identity)
@@ -577,15 +572,22 @@ func (m rowTexts) update(x *rows.Table, mask uint64) string {
 				to = append(to, c.Name+" = "+columns[i])
 			}
 		}
-		return "UPDATE " + x.Name + " SET " + strings.Join(to, ", ") + " FROM " + from + " WHERE " + sameKeys(x)
+		return exactly("UPDATE " + x.Name + " SET " + strings.Join(to, ", ") + " FROM " + from + " WHERE " + sameKeys(x))
 	})
 }
 
 func (m rowTexts) drop(x *rows.Table) string {
 	return m.Made(rows.Statement{Table: x, Does: 'd'}, func() string {
 		from, _ := unnested(x, x.Keys())
-		return "DELETE FROM " + x.Name + " USING " + from + " WHERE " + sameKeys(x)
+		return exactly("DELETE FROM " + x.Name + " USING " + from + " WHERE " + sameKeys(x))
 	})
+}
+
+// exactly makes a statement fail if it does not change one row for each element of its
+// arrays. COMMIT is sent together with the statement, so that a check of the result
+// would come too late.
+func exactly(sql string) string {
+	return "WITH changed AS (" + sql + " RETURNING 1) SELECT 1 / (count(*) = cardinality($1))::int FROM changed"
 }
 
 func sameKeys(x *rows.Table) string {

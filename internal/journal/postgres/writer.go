@@ -228,9 +228,7 @@ func (b *batch) steps(ctx context.Context, l locks, rs []*request, errs []error)
 		requests[i] = r.step
 	}
 	t := &stepTx{batch: b, ctx: ctx, texts: b.j.rowTexts, opening: b.opening(l)}
-	err := b.j.Run(t, requests, errs)
-	b.late = t.late
-	return err
+	return b.j.Run(t, requests, errs)
 }
 
 // lostBefore returns whole if the connection was lost before a commit and there is time
