@@ -92,6 +92,28 @@ var permits = []part{
 			f.Fatalf("errors are %v", errs)
 		}
 	}},
+	{"a ledger that one transaction has filled says when a permit is back", func(f *fixture) {
+		p := narrow(3)
+		f.ok(f.j.EndAttempt(f.ctx, f.mustCheck(p), *f.answered(200)))
+		f.clock.advance(10 * time.Second)
+		f.mustCheck(p) // until 100 s from now; the first one until 20 s from now
+		start := func(ctx context.Context) error {
+			_, err := f.j.BeginCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
+			return err
+		}
+		narrower := func(ctx context.Context) error {
+			_, err := f.j.BeginCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{narrow(2)}})
+			return err
+		}
+		errs := f.together(start, start, narrower)
+		f.ok(errs[0])
+		for i, want := range []time.Duration{20 * time.Second, 91 * time.Second} {
+			none, ok := errors.AsType[*journal.NoPermitError](errs[1+i])
+			if !ok || !none.Next.Equal(f.clock.now().Add(want)) {
+				f.Fatalf("error is %v, want a permit %v from %v", errs[1+i], want, f.clock.now())
+			}
+		}
+	}},
 	{"a permit that makes no sense is refused, and changes nothing", func(f *fixture) {
 		p := narrow(1)
 		f.mustCheck(p)

@@ -56,9 +56,12 @@ const (
 	outRead = `SELECT x.ledger, coalesce((SELECT sum(many) FROM permit WHERE ledger = x.ledger AND counts_from > present.at - x.span), 0)::bigint,
 		(SELECT value FROM meta WHERE name = 'history'), x.span
 		FROM (SELECT coalesce($3::bigint, ` + serverClock + `) AS at OFFSET 0) present, unnest($1::bigint[], $2::bigint[]) AS x(ledger, span)`
-	// nextRead finds the first instant after which fewer than the limit count.
+	// nextRead finds the first instant after which fewer than the limit count. $4 and $5
+	// are the permits that this transaction has taken.
 	nextRead = `SELECT coalesce(min(counts_from), 0)::bigint FROM (SELECT counts_from, sum(many) OVER (ORDER BY counts_from DESC) - many AS later
-		FROM permit WHERE ledger = $1 AND counts_from > $2) x WHERE later < $3`
+		FROM (SELECT counts_from, sum(many) AS many FROM (
+			SELECT counts_from, many FROM permit WHERE ledger = $1 UNION ALL SELECT * FROM unnest($4::bigint[], $5::bigint[])) p
+			WHERE counts_from > $2 GROUP BY counts_from) taken) x WHERE later < $3`
 )
 
 // next returns when a permit of a full ledger becomes available: one window after the
@@ -100,7 +103,7 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	err = j.read(ctx, nextRead, func(r row) error {
 		left.Next = c.next(r.int(0), unknown, now, p)
 		return nil
-	}, ledger, now-p.Window.Microseconds(), int64(p.Limit))
+	}, ledger, now-p.Window.Microseconds(), int64(p.Limit), []int64{}, []int64{})
 	return left, true, err
 }
 
@@ -143,7 +146,13 @@ func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err e
 	t.j.refused.Store(true)
 	after, ok := t.permits.next[p]
 	if !ok {
-		if err := t.Load([]steps.Ask{{Query: nextRead, Args: []any{id, t.now - p.Window.Microseconds(), int64(p.Limit)}, Each: func(_ []string, values []any) error {
+		froms, many := []int64{}, []int64{}
+		for b, n := range t.permits.more {
+			if b.ledger == id {
+				froms, many = append(froms, b.from), append(many, n)
+			}
+		}
+		if err := t.Load([]steps.Ask{{Query: nextRead, Args: []any{id, t.now - p.Window.Microseconds(), int64(p.Limit), froms, many}, Each: func(_ []string, values []any) error {
 			after = row(values).int(0)
 			return nil
 		}}}); err != nil {
@@ -170,6 +179,7 @@ func (t *stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, err
 				c.out++
 			}
 		}
+		clear(t.permits.next)
 		t.permits.more[bucket{id, a.CountsFrom}]++
 		t.permits.takes[id] = max(t.permits.takes[id], p.Window.Microseconds())
 	}

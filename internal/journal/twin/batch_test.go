@@ -218,11 +218,6 @@ func (g *generator) together(calls []gathered) ([][]any, []error) {
 	}
 	g.equal("together", differences, func() (differences []string) {
 		for k, c := range calls {
-			// PostgreSQL says when a permit is back without those that the transaction took: that
-			// can be too early.
-			if _, ok := errors.AsType[*journal.NoPermitError](errs[0][k]); ok {
-				continue
-			}
 			for _, d := range g.compareAnswers([2][]any{got[0][k], got[1][k]}, [2]error{errs[0][k], errs[1][k]}) {
 				differences = append(differences, fmt.Sprintf("%s (%d): %s", c.method, k, d))
 			}
