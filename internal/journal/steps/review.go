@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
@@ -11,7 +13,7 @@ import (
 
 const (
 	acceptedAgain Query = "UPDATE account SET refused_in_row = 0 WHERE id = $1 AND refused_in_row > 0"
-	oneMoreInRow  Query = "UPDATE account SET refused_in_row = refused_in_row + 1 WHERE id = $1"
+	moreInRow     Query = "UPDATE account SET refused_in_row = refused_in_row + $2 WHERE id = $1"
 	refusedInRow  Query = "SELECT refused_in_row AS n FROM account WHERE id = $1"
 
 	// reviewColumns are all columns of a [rows.Review], in their order.
@@ -166,7 +168,7 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 	switch e.Answer {
 	case journal.ReviewAccepted:
 		v.Refused, v.Tries = 0, 0
-		u.later(acceptedAgain, v.Account)
+		u.countRefusals(v.Account, refusals{from0: true})
 	case journal.ReviewRefused:
 		if first {
 			v.Refused = u.now
@@ -202,9 +204,39 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 		u.audit(*e.Audit)
 	}
 	if first {
-		_, err = u.exec(oneMoreInRow, v.Account)
+		n := u.refusals[v.Account]
+		u.countRefusals(v.Account, refusals{n.from0, n.more + 1})
 	}
-	return err
+	return nil
+}
+
+// refusals are the change of an account's refused_in_row: from 0 on if credentials were
+// accepted in this transaction.
+type refusals struct {
+	from0 bool
+	more  int64
+}
+
+// countRefusals replaces the change of an account's refused_in_row.
+func (u *Unit) countRefusals(account int64, n refusals) {
+	was := u.refusals[account]
+	u.undo(func() { u.refusals[account] = was })
+	u.refusals[account] = n
+}
+
+// saveRefusals updates the accounts whose credentials were checked. It does so after all
+// requests and in the order of the ids, because the updates lock rows that replicas share.
+func (u *Unit) saveRefusals() {
+	for _, account := range slices.Sorted(maps.Keys(u.refusals)) {
+		n := u.refusals[account]
+		if n.from0 {
+			u.later(acceptedAgain, account)
+		}
+		if n.more > 0 {
+			u.later(moreInRow, account, n.more)
+		}
+	}
+	clear(u.refusals)
 }
 
 // beginReview inserts or replaces the review of a shop that has new current credentials.
@@ -228,7 +260,7 @@ func (u *Unit) beginReview(o *rows.Operation, tr *journal.Transition) error {
 	state := journal.CredentialPending
 	if tr.Verified {
 		state = journal.CredentialVerified
-		u.later(acceptedAgain, o.Account)
+		u.countRefusals(o.Account, refusals{from0: true})
 	}
 	next := rows.Review{Shop: o.Shop, Account: o.Account, Version: o.Version, Operation: o.ID, State: state, Routine: tr.Verified, DueAt: u.stampOrNow(tr.Active.Review)}
 	if r == nil {

@@ -32,8 +32,9 @@ type Unit struct {
 
 	inserts  []insert
 	deferred []statement
-	released []int64 // shops whose lane was released
-	back     []back  // permits to return
+	released []int64            // shops whose lane was released
+	refusals map[int64]refusals // by account
+	back     []back             // permits to return
 	ids      map[Series][]int64
 	events   map[eventKey]int64    // rows of the outbox that were queried or inserted
 	owners   map[merchantKey]int64 // merchant id to its shop, 0 for none, as queried
@@ -80,7 +81,7 @@ var ErrRollback = errors.New("journal: a request failed after it had changed the
 func newUnit(j *Journal, tx Tx) *Unit {
 	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
 		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64), intake: newIntake(),
-		tried: make(map[int64]int64)}
+		tried: make(map[int64]int64), refusals: make(map[int64]refusals)}
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
 	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
@@ -124,7 +125,8 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 				u.rollBack()
 			}
 		}
-		// The requests that run last see the next operation of each released lane.
+		// The requests that run last see these changes.
+		u.saveRefusals()
 		if err := u.planReleased(); err != nil {
 			return err
 		}

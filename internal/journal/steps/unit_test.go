@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ type fakeTx struct {
 	saved      int // rows
 	inserted   int
 	fails      error // of the next save
+	later      []string
 }
 
 func (f *fakeTx) Now() (int64, error) { return 1000, nil }
@@ -52,7 +55,10 @@ func (f *fakeTx) Save(changes []Change) error {
 	return nil
 }
 
-func (f *fakeTx) Later(Query, ...any) error { return nil }
+func (f *fakeTx) Later(q Query, args ...any) error {
+	f.later = append(f.later, fmt.Sprint(q, args))
+	return nil
+}
 
 type fakeDatabase struct{ Database }
 
@@ -133,4 +139,27 @@ func TestRun(t *testing.T) {
 			t.Fatalf("%d rows saved, %v", tx.saved, err)
 		}
 	})
+}
+
+// Accounts are locked in the order of their ids, whatever the order of the requests.
+func TestRefusalsAreSavedInOrder(t *testing.T) {
+	j := New(fakeDatabase{}, false, nil)
+	count := func(account int64, n refusals, err error) *Request {
+		return &Request{Do: func(u *Unit) error {
+			n.more += u.refusals[account].more
+			u.countRefusals(account, n)
+			return err
+		}}
+	}
+	refused := refusals{more: 1}
+	tx := &fakeTx{operations: map[int64]rows.Operation{}}
+	if err := j.Run(tx, []*Request{
+		count(2, refused, nil), count(1, refusals{from0: true}, nil), count(2, refused, errors.New("failed")), count(2, refused, nil),
+	}, make([]error, 4)); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{fmt.Sprint(acceptedAgain, []any{int64(1)}), fmt.Sprint(moreInRow, []any{int64(2), int64(2)})}
+	if !slices.Equal(tx.later, want) {
+		t.Errorf("the statements are %q, want %q", tx.later, want)
+	}
 }
