@@ -164,6 +164,32 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", other)
 		}
 	}},
+	{"no invitation passes the codes that the planner does not see", func(f *fixture) {
+		const n = 70 // the planner sees the first and 64 that are queued
+		var es []journal.Event
+		for i := range n {
+			es = append(es, f.code("s", fmt.Sprint("e", i), fmt.Sprint("code", i)))
+		}
+		f.ingest(append(es, f.address("s", "later", "a@x.test"))...)
+		cancelled := 0
+		f.plan = func(_ journal.Event, v journal.ShopView) (p journal.Plan) {
+			for _, o := range v.Open {
+				if o.Kind == journal.Activate {
+					p.Cancel = append(p.Cancel, o.ID)
+				}
+			}
+			cancelled = len(p.Cancel)
+			return p
+		}
+		f.ingest(f.address("s", "cancels", "b@x.test"))
+		if cancelled == 0 || cancelled >= n {
+			f.Fatalf("the planner saw %d codes", cancelled)
+		}
+		f.idle(journal.Invite, journal.Call)
+		if o := f.claimed(journal.Activate, journal.Call); o.EventID != fmt.Sprint("e", cancelled) {
+			f.Fatalf("claimed %s", o.EventID)
+		}
+	}},
 	{"a long lane keeps its order", func(f *fixture) {
 		const n = 200
 		var es []journal.Event

@@ -145,6 +145,17 @@ var plans = []part{
 			f.Fatalf("superseded are %+v", os)
 		}
 	}},
+	{"who steps behind an operation that does not run gets the lane back", func(f *fixture) {
+		f.ingest(f.address("s", "e1", "a@x.test"))
+		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
+			return journal.Plan{Behind: v.Open[0].ID, New: &journal.NewOperation{UUID: operationID(e, 0), Attention: "code_of_other_shop"}}
+		}
+		f.ingest(f.code("s", "e2", "123"))
+		f.idle(journal.Activate, journal.Call)
+		if o := f.claimed(journal.Invite, journal.Call); o.EventID != "e1" {
+			f.Fatalf("claimed %+v", o)
+		}
+	}},
 	{"a plan that does not fit fails its batch alone", testBadPlans},
 	{"a repeated run keeps what it must", func(f *fixture) {
 		e := f.code("s", "e1", "123")

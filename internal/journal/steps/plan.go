@@ -47,6 +47,10 @@ func (in *ingestion) carryOut(p *plan) (exit, operation int64, err error) {
 		exit, operation = stored.ExitJoined, p.Join
 		err = in.join(p)
 	}
+	if err == nil && p.Behind != 0 {
+		// The lane is free if the plan began no operation that holds it.
+		err = in.passLane(p.shop.ID)
+	}
 	if err != nil {
 		return 0, 0, err
 	}
@@ -93,14 +97,12 @@ func (u *Unit) passLane(shop int64) error {
 			next = o
 		}
 	}
-	if next == nil || next.Lane == stored.LaneLast {
-		if u.intake.codes[shop] >= maxQueuedCodes {
-			u.releaseLane(shop) // there may be more queued codes than were loaded
-			return nil
-		}
-		if next == nil {
-			return nil
-		}
+	if (next == nil || !queuedCode(next)) && u.intake.codes[shop] >= maxQueuedCodes {
+		u.releaseLane(shop) // a queued code that was not loaded may come before it
+		return nil
+	}
+	if next == nil {
+		return nil
 	}
 	o, err := u.operations.get(u, next.ID)
 	if err != nil {
