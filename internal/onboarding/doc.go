@@ -427,10 +427,10 @@
 //
 //	go test ./internal/onboarding -run 'TestSimulation$' -sim.seeds=10000 -timeout=2h
 //	go test ./internal/onboarding -run 'TestSimulation$' -sim.seed=SEED -sim.seeds=1 -sim.trace -v
-//	go test ./internal/onboarding -run 'TestSimulationTeeth' -sim.teeth=2000 -timeout=2h -v
+//	go test ./internal/onboarding -run 'TestSimulationMutants' -sim.mutants=2000 -timeout=2h -v
 //
-// The last plants the bugs of testdata/teeth one after the other and demands that
-// each is found; -sim.tooth chooses some by name. What the model does not have:
+// The last plants the bugs of testdata/mutants one after the other and requires that
+// each is found; -sim.mutant chooses some by name. What the model does not have:
 // Kafka, the wire (the client's own tests), the loss of what was not synced, and
 // two processes on one SQLite file (replicas share one open journal).
 //
