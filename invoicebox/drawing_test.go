@@ -8,15 +8,16 @@ import (
 	"invoicebox-worker/internal/doctable"
 )
 
-// The table that a reader sees is the table that decides.
-func TestTheOutcomeTableIsDrawn(t *testing.T) {
+// The table of docs/outcomes.md is the one that decides.
+func TestOutcomesPage(t *testing.T) {
+	code := doctable.Code
 	rows := [][]string{{"row", "calls", "status", "class", "fault", "doubt", "only where"}}
 	for _, r := range Outcomes() {
 		rows = append(rows, []string{
-			r.Name, drawnOperations(r.Operations), drawnStatuses(r.Statuses), r.Class.String(), drawnFault(r.Fault), yes(r.Doubt), drawnCondition(r),
+			code(r.Name), drawnOperations(r.Operations), drawnStatuses(r.Statuses), code(r.Class.String()), code(drawnFault(r.Fault)), yes(r.Doubt), drawnCondition(r),
 		})
 	}
-	doctable.Compare(t, "doc.go", "Outcomes", rows)
+	doctable.CompareMarkdown(t, "../docs/outcomes.md", "## What a response means", rows)
 }
 
 func drawnOperations(ops []Operation) string {
@@ -58,7 +59,7 @@ func drawnCondition(r Row) string {
 	if len(r.Failures) > 0 {
 		names := make([]string, len(r.Failures))
 		for i, f := range r.Failures {
-			names[i] = string(f)
+			names[i] = doctable.Code(string(f))
 		}
 		parts = append(parts, strings.Join(names, ", "))
 	}

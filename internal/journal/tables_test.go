@@ -9,8 +9,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-func TestWhatIsForgottenIsDrawn(t *testing.T) {
-	rows := [][]string{{"table", "forgotten with", "what goes", "what stays"}}
+// The table of docs/operations.md is the one of the code.
+func TestRetentionTable(t *testing.T) {
+	rows := [][]string{{"table", "pruned with", "what is deleted", "what is retained"}}
 	used := map[journal.Forgettable]bool{}
 	all := journal.TableRows()
 	for _, r := range all {
@@ -18,7 +19,7 @@ func TestWhatIsForgottenIsDrawn(t *testing.T) {
 			t.Errorf("%+v is not told", r)
 		}
 		used[r.Forget] = true
-		rows = append(rows, []string{r.Table, cmp.Or(r.Forget.String(), "-"), cmp.Or(r.Goes, "-"), r.Stays})
+		rows = append(rows, []string{doctable.Code(r.Table), r.Forget.String(), r.Goes, r.Stays})
 	}
 	if !slices.IsSortedFunc(all, func(a, b journal.TableRow) int { return cmp.Compare(a.Table, b.Table) }) {
 		t.Error("the tables are not in order")
@@ -28,5 +29,5 @@ func TestWhatIsForgottenIsDrawn(t *testing.T) {
 			t.Errorf("%v is forgotten of no table", f)
 		}
 	}
-	doctable.Compare(t, "doc.go", "What is forgotten", rows)
+	doctable.CompareMarkdown(t, "../../docs/operations.md", "## Retention", rows)
 }
