@@ -1,14 +1,15 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,38 +45,38 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// A rig is a broker, a sandbox without limits, a folder with a journal on SQLite
-// unless another is named, and the workers that were started.
+// A rig is a broker with topics of its own, an API without limits, a folder with
+// a journal on SQLite unless another is named, and the workers that were started.
 type rig struct {
 	b         *testing.B
 	cluster   *kafkatest.Cluster
-	sandbox   *sandbox.Sandbox
-	api       *httptest.Server
+	topics    map[string]string // by the contract's names
+	api       *api
 	dir       string
 	journal   string // URL
 	processes []*process
+	client    *kafka.Client // for the offsets of what is published
 }
 
 const partitions = 6
 
+// newRig uses Apache Kafka where INVOICEBOX_TEST_KAFKA names its jars: one broker
+// for all benchmarks of the run, so that only the first finds it cold.
 func newRig(b *testing.B, latency time.Duration) *rig {
 	b.Helper()
-	box, err := sandbox.New(sandbox.Options{Profile: sandbox.Calm, Latency: latency, RequestsPerWindow: -1, EgressPerWindow: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	r := &rig{b: b, sandbox: box, api: httptest.NewServer(box.API()), dir: b.TempDir()}
+	r := &rig{b: b, api: newAPI(b, latency), dir: b.TempDir(), topics: map[string]string{}}
 	r.journal = "sqlite:" + r.path("journal.db")
-	b.Cleanup(r.api.Close)
-	var options []kafkatest.Option
-	for _, name := range append(schemas.InputTypes(), schemas.OutputTypes()...) {
-		options = append(options, kafkatest.WithTopic(name, partitions))
-	}
 	if os.Getenv("INVOICEBOX_TEST_KAFKA") != "" {
-		r.cluster = kafkatest.Real(b, options...)
+		r.cluster = kafkatest.Shared(b)
 	} else {
-		r.cluster = kafkatest.Embedded(b, options...)
+		r.cluster = kafkatest.Embedded(b)
 	}
+	for _, name := range slices.Concat(schemas.InputTypes(), schemas.OutputTypes()) {
+		r.topics[name] = r.cluster.NewTopic(b, name, partitions)
+	}
+	transport := &kafka.Transport{}
+	b.Cleanup(transport.CloseIdleConnections)
+	r.client = &kafka.Client{Addr: kafka.TCP(r.cluster.Brokers()...), Timeout: 30 * time.Second, Transport: transport}
 	if err := os.WriteFile(r.path("token"), []byte(sandbox.DefaultToken), 0o600); err != nil {
 		b.Fatal(err)
 	}
@@ -102,10 +103,13 @@ func (r *rig) start(flags ...string) *process {
 	p := &process{addr: freeAddress(r.b), log: r.path(fmt.Sprintf("worker-%d.log", len(r.processes)+1))}
 	args := append([]string{
 		"run", "--journal-url", r.journal, "--keyset-file", r.path("keyset.json"),
-		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","), "--invoicebox-url", r.api.URL,
+		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","), "--kafka-group", r.topics[schemas.TypeActivated], "--invoicebox-url", r.api.url,
 		"--partner-id", sandbox.DefaultPartnerID, "--token-file", r.path("token"), "--start", "earliest",
-		"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000", "--listen", p.addr, "--log-level", "warn",
+		"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000", "--listen", p.addr, "--log-level", "warn", "--pprof",
 	}, flags...)
+	for name, topic := range r.topics {
+		args = append(args, "--topic", name+"="+topic)
+	}
 	p.cmd = exec.Command(binary, args...)
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -120,12 +124,27 @@ func (r *rig) start(flags ...string) *process {
 	return p
 }
 
-// end ends all of them and gives their CPU time and resident memory together.
-func (r *rig) end() (cpu time.Duration, rss int64) {
-	r.b.Helper()
+// cpu is the CPU time of all workers so far.
+func (r *rig) cpu() time.Duration {
+	var seconds float64
 	for _, p := range r.processes {
-		rss += int64(p.metric("process_resident_memory_bytes", ""))
+		seconds += p.metric("process_cpu_seconds_total", "")
 	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// resident is the memory of all workers now.
+func (r *rig) resident() float64 {
+	var bytes float64
+	for _, p := range r.processes {
+		bytes += p.metric("process_resident_memory_bytes", "")
+	}
+	return bytes
+}
+
+// end ends all workers.
+func (r *rig) end() {
+	r.b.Helper()
 	for _, p := range r.processes {
 		_ = p.cmd.Process.Signal(os.Interrupt)
 	}
@@ -133,17 +152,15 @@ func (r *rig) end() (cpu time.Duration, rss int64) {
 		if err := p.cmd.Wait(); err != nil {
 			r.b.Fatalf("the worker: %v\n%s", err, r.said())
 		}
-		cpu += p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 	}
-	return cpu, rss
 }
 
-// said is what the workers have logged.
+// said is the end of what each worker has logged.
 func (r *rig) said() string {
 	var all strings.Builder
 	for _, p := range r.processes {
 		text, _ := os.ReadFile(p.log)
-		all.Write(text)
+		all.Write(text[max(0, len(text)-2000):])
 	}
 	return all.String()
 }
@@ -157,7 +174,7 @@ func scrape(addr, name, label string) float64 {
 	body, _ := io.ReadAll(resp.Body)
 	var sum float64
 	for line := range strings.Lines(string(body)) {
-		if rest, ok := strings.CutPrefix(line, name); ok && strings.Contains(rest, label) {
+		if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') && strings.Contains(rest, label) {
 			if v, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' ')+1:]), 64); err == nil {
 				sum += v
 			}
@@ -166,54 +183,45 @@ func scrape(addr, name, label string) float64 {
 	return sum
 }
 
-// produce writes n records of a type, a shop each.
-func (r *rig) produce(typ string, n int, data func(i int) string) {
-	r.b.Helper()
-	r.produceOf(typ, n, func(i int) (string, string) { return shopName(i), data(i) })
-}
-
-// produceOf writes n records of a type, each of a shop that has no other of it.
-func (r *rig) produceOf(typ string, n int, record func(i int) (shop, data string)) {
+// produce writes n records of a type.
+func (r *rig) produce(typ string, n int, record func(i int) (id, shop, data string)) {
 	r.b.Helper()
 	messages := make([]kafka.Message, n)
 	for i := range messages {
-		shop, data := record(i)
+		id, shop, data := record(i)
 		messages[i] = kafka.Message{Key: []byte(shop), Value: []byte(data), Headers: []kafka.Header{
-			{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(shop)},
+			{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(id)},
 			{Key: "ce_source", Value: []byte("/platform")}, {Key: "ce_type", Value: []byte(typ)},
 		}}
 	}
-	r.cluster.Produce(r.b, typ, messages)
+	r.cluster.Produce(r.b, r.topics[typ], messages)
 }
 
-func shopName(i int) string { return "shop-" + strconv.Itoa(i) }
-
-func selectedData(i int) string {
-	return fmt.Sprintf(`{"shopId":%q,"provider":"invoicebox","email":"owner-%d@shops.example"}`, shopName(i), i)
-}
-
-func enteredData(i int) string {
-	return fmt.Sprintf(`{"shopId":%q,"activationCode":"code-%d"}`, shopName(i), i)
-}
-
+// count is how many records of a type there are.
 func (r *rig) count(typ string) int {
+	r.b.Helper()
+	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	topic := r.topics[typ]
+	for p := range partitions {
+		request.Topics[topic] = append(request.Topics[topic], kafka.LastOffsetOf(p))
+	}
+	response, err := r.client.ListOffsets(context.Background(), request)
+	if err != nil {
+		r.b.Fatal(err)
+	}
 	total := 0
-	for _, p := range r.cluster.Offsets(r.b, typ) {
-		total += int(p.Next - p.First)
+	for _, p := range response.Topics[topic] {
+		if p.Error != nil {
+			r.b.Fatal(p.Error)
+		}
+		total += int(p.LastOffset)
 	}
 	return total
 }
 
-// clock measures from the sandbox's first request until done.
-func (r *rig) clock(done func() bool) time.Duration {
-	r.b.Helper()
-	r.wait(done)
-	return time.Since(r.sandbox.Requests()[0].Time)
-}
-
 func (r *rig) wait(done func() bool) {
 	r.b.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(5 * time.Minute)
 	for !done() {

@@ -1,0 +1,111 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/schemas"
+)
+
+const (
+	events   = 20_000
+	inFlight = 100 // calls, of all workers together
+	warming  = 2000
+)
+
+// BenchmarkEvents is the whole chain: codes in Kafka, an activation and a check
+// of its token for each, results in Kafka.
+func BenchmarkEvents(b *testing.B) {
+	for _, latency := range []time.Duration{0, 50 * time.Millisecond} {
+		for _, shops := range []int{events, 500} {
+			b.Run(fmt.Sprintf("latency=%s/shops=%d", latency, shops), func(b *testing.B) {
+				benchmarkEvents(b, latency, shops)
+			})
+		}
+	}
+}
+
+func benchmarkEvents(b *testing.B, latency time.Duration, shops int) {
+	var loop, sqlite, one float64 // events a second
+	b.Run("franz-go", func(b *testing.B) {
+		r := newRig(b, latency)
+		r.startLoop()
+		loop = r.measure(b, shops)
+	})
+	run := func(name string, replicas int, postgres bool, ratios func(b *testing.B, rate float64)) {
+		b.Run(name, func(b *testing.B) {
+			r := newRig(b, latency)
+			if postgres {
+				r.journal = pgtest.Start(b).Database(b, "")
+			}
+			for i := range replicas {
+				r.start("--concurrency", strconv.Itoa((inFlight+i)/replicas))
+			}
+			rate := r.measure(b, shops)
+			if loop > 0 {
+				b.ReportMetric(rate/loop, "of-loop")
+			}
+			ratios(b, rate)
+			r.end()
+		})
+	}
+	run("sqlite", 1, false, func(_ *testing.B, rate float64) { sqlite = rate })
+	run("postgres", 1, true, func(b *testing.B, rate float64) {
+		one = rate
+		if sqlite > 0 {
+			b.ReportMetric(rate/sqlite, "of-sqlite")
+		}
+	})
+	run("postgres-three-replicas", 3, true, func(b *testing.B, rate float64) {
+		if one > 0 {
+			b.ReportMetric(rate/one, "of-one")
+		}
+	})
+}
+
+// measure reports the events of a load, after a warm-up, from the first call to
+// the last result, and returns the events a second.
+func (r *rig) measure(b *testing.B, shops int) float64 {
+	b.Helper()
+	code := func(prefix string, shops int) func(i int) (string, string, string) {
+		return func(i int) (id, shop, data string) {
+			shop = prefix + strconv.Itoa(i%shops)
+			code := shop + "-" + strconv.Itoa(i/shops)
+			return code, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":%q}`, shop, code)
+		}
+	}
+	began := 0
+	for warm := false; !warm; {
+		r.produce(schemas.TypeCodeEntered, warming, code(fmt.Sprintf("warm-%d-", began), warming))
+		began += warming
+		r.wait(func() bool { return r.count(schemas.TypeActivated) >= began })
+		// Until then the group may still have been in a rebalance.
+		warm = !slices.ContainsFunc(r.processes, func(p *process) bool { return p.metric("invoicebox_worker_records_total", "") == 0 })
+	}
+	r.api.reset()
+	cpu := r.cpu()
+	r.produce(schemas.TypeCodeEntered, events, code("shop-", shops))
+	profile := r.profile(b)
+	r.wait(func() bool { return r.count(schemas.TypeActivated) >= began+events })
+	took := time.Since(*r.api.began.Load())
+	rate := events / took.Seconds()
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(rate, "events/s")
+	if r.api.latency > 0 {
+		ideal := inFlight / r.api.latency.Seconds()
+		b.ReportMetric(float64(r.api.calls.Load())/took.Seconds()/ideal, "of-ideal")
+	}
+	if len(r.processes) > 0 {
+		used := float64((r.cpu() - cpu).Microseconds()) / events
+		b.ReportMetric(used, "worker-cpu-µs/event")
+		if p := profile(); p != nil {
+			fmt.Printf("\n%s\n%s", b.Name(), budget(p, used)) // b.Log cuts it
+		}
+		b.ReportMetric(r.resident()/(1<<20), "worker-resident-MiB")
+	}
+	return rate
+}
