@@ -63,13 +63,15 @@ func readFailure(x Exchange) (body, string) {
 	if err != nil {
 		return codelessBody, ""
 	}
-	var inner map[string]jsontext.Value
-	if top["error"].Kind() == jsontext.KindBeginObject {
-		inner, _ = members(top["error"], "code", "fields")
+	failure, outerCode := top[0], top[1]
+	var code string
+	var fields jsontext.Value
+	if failure.Kind() == jsontext.KindBeginObject {
+		inner, _ := members(failure, "code", "fields")
+		code, fields = text(inner[0]), inner[1]
 	}
-	code := text(inner["code"])
 	if code == "" {
-		code = text(top["code"])
+		code = text(outerCode)
 	}
 	switch {
 	case code == "", strings.HasSuffix(strings.ToLower(code), exceptionSuffix):
@@ -77,7 +79,7 @@ func readFailure(x Exchange) (body, string) {
 	case code == "unauthorized", code == "forbidden":
 		return accountBody, code
 	}
-	return readFields(x.Operation, inner["fields"]), code
+	return readFields(x.Operation, fields), code
 }
 
 // readFields tells whom the fields of a failure blame. What cannot be read
@@ -104,7 +106,7 @@ func readFields(op Operation, raw jsontext.Value) body {
 		if err != nil {
 			return otherBody
 		}
-		switch name := text(field["name"]); {
+		switch name := text(field[0]); {
 		case name == "partnerId":
 			return partnerBody
 		case name == "" || name != ownField(op):
@@ -131,11 +133,11 @@ func text(raw jsontext.Value) string {
 	if raw.Kind() != jsontext.KindString {
 		return ""
 	}
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
+	s, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
 		return ""
 	}
-	return s
+	return string(s)
 }
 
 // label gives a code in the closed shape of a metric label, [a-z][a-z0-9_]{0,63},

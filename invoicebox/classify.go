@@ -38,6 +38,29 @@ func Classify(x Exchange) Verdict {
 			code = ""
 		}
 	}
+	return classify(x, kind, code)
+}
+
+// ReadActivation is Classify and ParseActivation in one reading of the body.
+func ReadActivation(x Exchange) (Verdict, Activation, error) {
+	act, err := ParseActivation(x)
+	if x.Operation != Activate || !x.Success() {
+		return Classify(x), act, err
+	}
+	return classify(x, usable(err), ""), act, err
+}
+
+// ReadCheck is Classify and ParseCheck in one reading of the body of a success.
+func ReadCheck(x Exchange) (Verdict, CheckResult, error) {
+	result, err := ParseCheck(x)
+	if x.Operation != Check && x.Operation != CheckOwn || !x.Success() {
+		return Classify(x), result, err
+	}
+	return classify(x, checkBody(result, err), ""), result, err
+}
+
+// classify finds the row for an exchange whose body was read.
+func classify(x Exchange, kind body, code string) Verdict {
 	v := Verdict{Class: Unknown, Doubt: true, Reason: ReasonInternal}
 	for i := range table {
 		if r := &table[i]; r.fits(&x, kind) {
@@ -61,22 +84,29 @@ func Classify(x Exchange) Verdict {
 
 // readSuccess tells whether a success has in it what its operation needs.
 func readSuccess(x Exchange) body {
-	var err error
 	switch x.Operation {
 	case Invite:
-		_, err = ParseInvitation(x)
+		_, err := ParseInvitation(x)
+		return usable(err)
 	case Activate:
-		_, err = ParseActivation(x)
+		_, err := ParseActivation(x)
+		return usable(err)
 	case Check, CheckOwn:
-		var check CheckResult
-		if check, err = ParseCheck(x); err == nil && !check.Valid {
-			return nobodyBody
-		}
-	default:
-		return unusableBody
+		return checkBody(ParseCheck(x))
 	}
+	return unusableBody
+}
+
+func usable(err error) body {
 	if err != nil {
 		return unusableBody
 	}
 	return usableBody
+}
+
+func checkBody(check CheckResult, err error) body {
+	if err == nil && !check.Valid {
+		return nobodyBody
+	}
+	return usable(err)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -61,6 +62,9 @@ func readObject(body []byte) jsontext.Value {
 // wholeObject reads the object with which text begins. What follows must not be
 // more JSON or a page.
 func wholeObject(text []byte) jsontext.Value {
+	if object := jsontext.Value(bytes.TrimRight(text, " \t\r\n")); object.IsValid(lenient) {
+		return object // nothing follows it: the usual case, and quicker
+	}
 	d := jsontext.NewDecoder(bytes.NewReader(text), lenient)
 	object, err := d.ReadValue()
 	if err != nil {
@@ -78,34 +82,53 @@ func isPage(text []byte) bool {
 	return bytes.Contains(lower, []byte("<html")) || bytes.Contains(lower, []byte("<!doctype"))
 }
 
-// members gives the named members of an object, by their exact names.
-func members(object jsontext.Value, names ...string) (map[string]jsontext.Value, error) {
-	d := jsontext.NewDecoder(bytes.NewReader(object), lenient)
-	if open, err := d.ReadToken(); err != nil || open.Kind() != jsontext.KindBeginObject {
-		return nil, io.ErrUnexpectedEOF
+// maxMembers is how many members of one object anybody asks for.
+const maxMembers = 2
+
+// members gives the named members of an object, by their exact names, in the order
+// of the names; nil for one that is missing. They are parts of the object.
+func members(object jsontext.Value, names ...string) (values [maxMembers]jsontext.Value, err error) {
+	s := selection{object: object, names: names}
+	if err := json.Unmarshal(object, &s, lenient); err != nil {
+		return values, err
 	}
-	out := make(map[string]jsontext.Value, len(names))
+	return s.values, nil
+}
+
+// A selection is the members of an object that somebody asks for.
+type selection struct {
+	object jsontext.Value
+	names  []string
+	values [maxMembers]jsontext.Value
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (s *selection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if open, err := d.ReadToken(); err != nil || open.Kind() != jsontext.KindBeginObject {
+		return io.ErrUnexpectedEOF
+	}
 	for d.PeekKind() != jsontext.KindEndObject {
 		token, err := d.ReadToken()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		name := token.String()
+		at := slices.Index(s.names, token.String())
 		value, err := d.ReadValue()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for _, wanted := range names {
-			if wanted != name {
-				continue
-			}
-			if before, ok := out[name]; ok && !bytes.Equal(before, value) {
-				return nil, errTwice
-			}
-			out[name] = value.Clone()
+		if at < 0 {
+			continue
 		}
+		if before := s.values[at]; before != nil && !bytes.Equal(before, value) {
+			return errTwice
+		}
+		// The decoder's own bytes are good until its next read only.
+		end := d.InputOffset()
+		s.values[at] = s.object[end-int64(len(value)) : end]
 	}
-	return out, nil
+	_, err := d.ReadToken()
+	return err
 }
 
 // plainText gives the text of a string, without white space around it, or the
@@ -125,12 +148,15 @@ func plainText(raw jsontext.Value) string {
 // emptyError reports whether an error member says that there is none. PHP writes
 // an empty map as an empty list.
 func emptyError(raw jsontext.Value) bool {
+	if len(raw) == 0 {
+		return true
+	}
 	compact := raw.Clone()
 	if compact.Compact() != nil {
-		return len(raw) == 0
+		return false
 	}
 	switch string(compact) {
-	case "", "null", "{}", "[]", `""`, "false":
+	case "null", "{}", "[]", `""`, "false":
 		return true
 	}
 	return false

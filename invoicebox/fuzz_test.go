@@ -53,7 +53,16 @@ func FuzzClassify(f *testing.F) {
 		if i, err := invoicebox.ParseInvitation(x); err == nil && len(i.ID) > 128 {
 			t.Fatalf("invitation %+v", i)
 		}
-		if check, err := invoicebox.ParseCheck(x); (check.Valid && !check.Conclusive) || (err != nil && check.Conclusive) {
+		both, c, checkErr := invoicebox.ReadCheck(x)
+		read, b, readErr := invoicebox.ReadActivation(x)
+		if read != v || b.MerchantID != a.MerchantID || !b.Token.Equal(a.Token) || (readErr == nil) != (err == nil) {
+			t.Fatalf("ReadActivation: %+v, %+v, %v, want %+v, %+v, %v", read, b, readErr, v, a, err)
+		}
+		check, err := invoicebox.ParseCheck(x)
+		if both != v || c != check || (checkErr == nil) != (err == nil) {
+			t.Fatalf("ReadCheck: %+v, %+v, %v, want %+v, %+v, %v", both, c, checkErr, v, check, err)
+		}
+		if (check.Valid && !check.Conclusive) || (err != nil && check.Conclusive) {
 			t.Fatalf("check %+v, %v", check, err)
 		}
 		data, err := x.MarshalReceipt()

@@ -51,7 +51,7 @@ func ParseInvitation(x Exchange) (Invitation, error) {
 	// The invitation was sent, whatever is said of its id.
 	given, _ := members(data, "id")
 	id := ""
-	switch raw := given["id"]; raw.Kind() {
+	switch raw := given[0]; raw.Kind() {
 	case jsontext.KindString:
 		id = text(raw)
 	case jsontext.KindNumber:
@@ -76,7 +76,7 @@ func ParseActivation(x Exchange) (Activation, error) {
 	if err != nil {
 		return Activation{}, unreadable("data.token or data.merchantId stands twice")
 	}
-	merchant, token := plainText(given["merchantId"]), plainText(given["token"])
+	merchant, token := plainText(given[0]), plainText(given[1])
 	switch {
 	case !visible(token) || len(token) > maxTokenBytes:
 		return Activation{}, unreadable("data.token is missing or not of a token's form")
@@ -110,13 +110,13 @@ func ParseCheck(x Exchange) (CheckResult, error) {
 	if err != nil {
 		return CheckResult{}, unreadable("data.userId stands twice")
 	}
-	switch given["userId"].Kind() {
+	switch id := given[0]; id.Kind() {
 	case jsontext.KindNull:
 		return CheckResult{Conclusive: true}, nil
 	case jsontext.KindNumber:
 		return CheckResult{Valid: true, Conclusive: true}, nil
 	case jsontext.KindString:
-		if text(given["userId"]) != "" {
+		if text(id) != "" {
 			return CheckResult{Valid: true, Conclusive: true}, nil
 		}
 	}
@@ -148,12 +148,12 @@ func readData(x Exchange, op Operation) (jsontext.Value, error) {
 	switch {
 	case err != nil:
 		return nil, unreadable("data or error stands twice")
-	case !emptyError(top["error"]):
+	case !emptyError(top[1]):
 		return nil, unreadable("the body has an error")
-	case top["data"].Kind() != jsontext.KindBeginObject:
+	case top[0].Kind() != jsontext.KindBeginObject:
 		return nil, unreadable("data is missing or not an object")
 	}
-	return top["data"], nil
+	return top[0], nil
 }
 
 func unreadable(what string) error { return fmt.Errorf("invoicebox: %w: %s", ErrUnreadable, what) }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 	"github.com/google/pprof/profile"
 )
 
-var profiles = flag.String("profiles", "", "folder for a CPU profile of the first worker of each benchmark, from which its budget is printed")
+var profiles = flag.String("profiles", "", "folder for profiles of the first worker of each benchmark: of its CPU time, from which its budget is printed, and of its allocations")
 
 // A part is a row of a budget: what runs in functions whose names contain one of
 // these.
@@ -69,7 +70,7 @@ func (r *rig) profile(b *testing.B) func() *profile.Profile {
 	go func() {
 		var parts []*profile.Profile
 		for stopped := false; !stopped; {
-			p, err := record(r.processes[0].addr)
+			p, err := get(r.processes[0].addr, "profile?seconds=1")
 			if err != nil {
 				b.Error(err)
 				break
@@ -90,23 +91,26 @@ func (r *rig) profile(b *testing.B) func() *profile.Profile {
 	return func() *profile.Profile {
 		close(stop)
 		whole := <-done
-		f, err := os.Create(filepath.Join(*profiles, strings.ReplaceAll(b.Name(), "/", "-")+".pb.gz"))
+		allocations, err := get(r.processes[0].addr, "allocs")
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := whole.Write(f); err != nil {
-			b.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			b.Fatal(err)
+		for kind, p := range map[string]*profile.Profile{"cpu": whole, "allocs": allocations} {
+			f, err := os.Create(filepath.Join(*profiles, strings.ReplaceAll(b.Name(), "/", "-")+"."+kind+".pb.gz"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := errors.Join(p.Write(f), f.Close()); err != nil {
+				b.Fatal(err)
+			}
 		}
 		return whole
 	}
 }
 
-// record profiles a worker for a second.
-func record(addr string) (*profile.Profile, error) {
-	resp, err := http.Get("http://" + addr + "/debug/pprof/profile?seconds=1") //nolint:noctx // a benchmark
+// get reads a profile of a worker.
+func get(addr, name string) (*profile.Profile, error) {
+	resp, err := http.Get("http://" + addr + "/debug/pprof/" + name) //nolint:noctx // a benchmark
 	if err != nil {
 		return nil, err
 	}

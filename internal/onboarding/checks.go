@@ -53,11 +53,10 @@ func (p *Pool) checkToken(s scope, t *task, token secret.String) tokenVerdict {
 	x := t.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: by}, token)
 	cancel()
 	place()
-	v := invoicebox.Classify(x)
+	v, result, err := invoicebox.ReadCheck(x)
 	p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
 	// Committed together with what follows from it.
 	p.later(func() { p.endCheck(s, id, endOf(x, v)) })
-	result, err := invoicebox.ParseCheck(x)
 	switch {
 	case err != nil || !result.Conclusive:
 		p.log.Info("the new token could not be checked", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)

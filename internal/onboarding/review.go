@@ -168,11 +168,11 @@ func (r *reviewer) ask(s scope, v journal.Review, token secret.String) (journal.
 	ctx, cancel := context.WithTimeout(s.calls, deadline)
 	x := r.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: by}, token)
 	cancel()
-	c := invoicebox.Classify(x)
+	c, result, err := invoicebox.ReadCheck(x)
 	p.metrics.called(x.Operation.String(), c.Class.String(), x.Finished.Sub(x.Started))
 	p.later(func() { p.endCheck(s, id, endOf(x, c)) })
 	answer := journal.ReviewSilent
-	switch result, err := invoicebox.ParseCheck(x); {
+	switch {
 	case err != nil || !result.Conclusive:
 	case result.Valid:
 		answer = journal.ReviewAccepted

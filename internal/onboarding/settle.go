@@ -31,13 +31,27 @@ func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
 	mine, err := p.receive(s, t, journal.Receipt{
 		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, SealedFor: sealedFor, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
 	})
-	v := invoicebox.Classify(x)
-	p.logOutcome(t, x, v)
-	p.tell(t, x, v)
+	a := readActivation(x)
+	p.logOutcome(t, x, a.verdict)
+	p.tell(t, x, a.verdict)
 	if err != nil || !mine {
 		return
 	}
-	p.store(s, t, x)
+	p.store(s, t, a)
+}
+
+// An activation is an activation's answer and what it says.
+type activation struct {
+	invoicebox.Exchange
+	verdict invoicebox.Verdict
+	invoicebox.Activation
+	err error // of the body
+}
+
+func readActivation(x invoicebox.Exchange) activation {
+	a := activation{Exchange: x}
+	a.verdict, a.Activation, a.err = invoicebox.ReadActivation(x)
+	return a
 }
 
 // settleReceived goes on with an answer that an earlier claim left behind.
@@ -53,7 +67,7 @@ func (p *Pool) settleReceived(s scope, t *task) {
 		p.attention(s, t, journal.Received, ReasonAnswerNotAuthentic)
 		return
 	}
-	p.store(s, t, x)
+	p.store(s, t, readActivation(x))
 }
 
 // keyWait is how long a value waits for a key that this worker's keyset does not
@@ -80,15 +94,14 @@ func (p *Pool) attention(s scope, t *task, from journal.State, r Reason) {
 
 // store takes a received answer to its end: stored, verified, announced; or
 // stored, to be verified later, which frees the shop's lane.
-func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
-	row := outcomeOf(t.Kind, invoicebox.Classify(x), x.Status, t.Doubt)
-	act, err := invoicebox.ParseActivation(x)
-	if row.to != journal.Stored || err != nil {
+func (p *Pool) store(s scope, t *task, a activation) {
+	row := outcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
+	if row.to != journal.Stored || a.err != nil {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
 		return
 	}
 	prepared, err := p.cfg.Credentials.Prepare(s.work, credentials.Secret{
-		Shop: t.Shop, Version: t.NextVersion, MerchantID: act.MerchantID, Token: act.Token,
+		Shop: t.Shop, Version: t.NextVersion, MerchantID: a.MerchantID, Token: a.Token,
 	})
 	switch {
 	case errors.Is(err, credentials.ErrInvalid):
@@ -99,17 +112,17 @@ func (p *Pool) store(s scope, t *task, x invoicebox.Exchange) {
 		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(p.jitter(storeRetry)))
 		return
 	}
-	event := p.out.activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
+	event := p.out.activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, a.Finished, time.Now())
 	if !publishable(event) {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
 		return
 	}
 	// Its code was executed: what is older and in doubt needs no answer any more.
 	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode), Over: overtaken(), Unsent: neverSentHere()}
-	switch verdict := p.checkToken(s, t, act.Token); verdict {
+	switch verdict := p.checkToken(s, t, a.Token); verdict {
 	case tokenGood:
 		tr.To, tr.Reason, tr.Verified = journal.Done, string(ReasonActivated), true
-		tr.Active = p.current(x.Finished, event, true)
+		tr.Active = p.current(a.Finished, event, true)
 		tr.Publish = []journal.Draft{event}
 	default:
 		tr.To, tr.Reason, tr.Due = journal.Stored, string(verdict.reason()), time.Now().Add(firstRecheck)
