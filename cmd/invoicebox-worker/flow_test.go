@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -72,6 +74,15 @@ func activateOne(t *testing.T, r *rig) {
 	} {
 		if !strings.Contains(metrics, name) {
 			t.Errorf("/metrics has no %s", name)
+		}
+	}
+	page, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (invoicebox_worker_\w+) `).FindAllStringSubmatch(metrics, -1) {
+		if !strings.Contains(string(page), "| `"+m[1]+"` |") {
+			t.Errorf("docs/metrics.md lacks %s", m[1])
 		}
 	}
 	if status, text := w.get("/livez"); status != 200 {

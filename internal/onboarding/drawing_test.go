@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"cmp"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,5 +161,47 @@ func TestOutcomesPage(t *testing.T) {
 			rows = append(rows, []string{kind, cmp.Or(string(r.Place), "any"), string(r.Word), strings.Join(only, ", "), to, reason, code(string(r.Failure)), r.Came})
 		}
 		doctable.CompareMarkdown(t, outcomesPage, "## Operations of a restored journal", rows)
+	})
+}
+
+// The runbook has a section for each reason for which somebody is called.
+func TestRunbook(t *testing.T) {
+	const page = "../../docs/operations.md"
+	code := doctable.Code
+	for _, r := range attention {
+		t.Run(string(r.Reason), func(t *testing.T) {
+			var commands []string
+			for _, c := range r.Commands {
+				commands = append(commands, code("operations "+string(c)))
+			}
+			doctable.CompareMarkdown(t, page, "### "+code(string(r.Reason)), [][]string{
+				{"question", "answer"},
+				{"What is certain?", r.Certain},
+				{"What is not?", r.Uncertain},
+				{"What to do?", r.Do},
+				{"Which failure was published?", code(string(r.Failure))},
+				{"Which commands are safe?", strings.Join(commands, ", ")},
+			})
+		})
+	}
+	t.Run("Accounts", func(t *testing.T) {
+		rows := [][]string{{"reason", "what it means", "what to do", "command"}}
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pausing := map[Reason]bool{ReasonToken: true, ReasonOperator: true}
+		for _, r := range gateRows {
+			if r.state == journal.GatePaused && r.reason != "" {
+				pausing[r.reason] = true
+			}
+		}
+		for _, r := range gateWordRows {
+			rows = append(rows, []string{code(string(r.reason)), r.words, r.todo, code("accounts " + string(r.command) + " NAME")})
+			if pausing[r.reason] && !strings.Contains(string(text), "\n### Paused: "+code(string(r.reason))+"\n") {
+				t.Errorf("there is no section for an account that is paused for %s", r.reason)
+			}
+		}
+		doctable.CompareMarkdown(t, page, "## An account is closed", rows)
 	})
 }

@@ -37,6 +37,16 @@ func newRegistry(version string) *prometheus.Registry {
 	return registry
 }
 
+// registerLog registers the counter of lost log lines; nil: nobody counts.
+func registerLog(r prometheus.Registerer, notWritten func() uint64) {
+	if notWritten == nil {
+		return
+	}
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "invoicebox_worker_log_lines_not_written_total", Help: "Log lines that could not be written, because the log has no reader, the disk is full, or the reader is too slow.",
+	}, func() float64 { return float64(notWritten()) }))
+}
+
 // serve opens the listener and answers from now on, so that a probe sees a
 // process that lives although it is not ready. It returns the address.
 func serve(ctx context.Context, address string, handler http.Handler, log *slog.Logger, closing *teardown) (string, error) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"invoicebox-worker/internal/kafkaconn"
 	"invoicebox-worker/internal/onboarding"
@@ -45,11 +44,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}()
 
 	registry := newRegistry(o.Version)
-	if o.LogLinesNotWritten != nil {
-		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "invoicebox_worker_log_lines_not_written_total", Help: "Log lines that could not be written, because the log has no reader, the disk is full, or the reader is too slow.",
-		}, func() float64 { return float64(o.LogLinesNotWritten()) }))
-	}
+	registerLog(registry, o.LogLinesNotWritten)
 	state := newHealth()
 	address, err := serve(ctx, o.Listen, state.handler(registry, o.Pprof, log), log, closing)
 	if err != nil {
