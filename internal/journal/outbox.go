@@ -26,9 +26,15 @@ type Outgoing struct {
 
 // Authentic lists what the MAC of the row is made of.
 func (o Outgoing) Authentic() [][]byte {
-	parts := [][]byte{o.Event[:], []byte(o.Type), []byte(strconv.FormatInt(o.Sequence, 10)), o.Message.Key, o.Message.Value}
+	parts := make([][]byte, 0, 5+2*len(o.Message.Headers))
+	texts := make([]byte, 0, 512) // the strings of all parts
+	part := func(s string) []byte {
+		texts = append(texts, s...)
+		return texts[len(texts)-len(s):]
+	}
+	parts = append(parts, o.Event[:], part(o.Type), strconv.AppendInt(nil, o.Sequence, 10), o.Message.Key, o.Message.Value)
 	for _, h := range o.Message.Headers {
-		parts = append(parts, []byte(h.Key), h.Value)
+		parts = append(parts, part(h.Key), h.Value)
 	}
 	return parts
 }

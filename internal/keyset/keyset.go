@@ -224,7 +224,7 @@ func (s *Set) associated(row string) []byte {
 	if s.journal == "" {
 		return []byte(row)
 	}
-	return []byte(Row("journal", s.journal, row))
+	return appendRow(make([]byte, 0, 64+2*len(row)), "journal", s.journal, row)
 }
 
 // Seal encrypts text for the row that row names. The same row must be given to
@@ -268,35 +268,44 @@ func SealingKey(sealed []byte) (KeyID, error) {
 // first. Domain keeps uses apart: equal texts of two domains have unrelated
 // digests.
 func (s *Set) MACs(domain string, text []byte) ([][]byte, error) {
-	input := make([]byte, 0, 4+len(domain)+len(text))
-	input = binary.BigEndian.AppendUint32(input, uint32(len(domain))) // #nosec G115 -- domains are short constants
-	input = append(input, domain...)
-	input = append(input, text...)
-	macs := make([][]byte, 0, len(s.order))
-	for _, id := range s.order {
-		sum, err := s.prfs.PRFs[id].ComputePRF(input, MACSize-4)
-		if err != nil {
-			return nil, fmt.Errorf("keyset: digest: %w", err)
+	input := append(beginDigest(domain, len(text)), text...)
+	macs := make([][]byte, len(s.order))
+	for i, id := range s.order {
+		var err error
+		if macs[i], err = s.digest(id, input); err != nil {
+			return nil, err
 		}
-		macs = append(macs, append(binary.BigEndian.AppendUint32(make([]byte, 0, MACSize), id), sum...))
 	}
 	return macs, nil
 }
 
+// beginDigest is the begin of what is digested in a domain, with room for n bytes
+// more.
+func beginDigest(domain string, n int) []byte {
+	input := make([]byte, 0, 4+len(domain)+n)
+	input = binary.BigEndian.AppendUint32(input, uint32(len(domain))) // #nosec G115 -- domains are short constants
+	return append(input, domain...)
+}
+
+// digest returns the digest under one look-up key, behind the key's id.
+func (s *Set) digest(id uint32, input []byte) ([]byte, error) {
+	sum, err := s.prfs.PRFs[id].ComputePRF(input, MACSize-4)
+	if err != nil {
+		return nil, fmt.Errorf("keyset: digest: %w", err)
+	}
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, MACSize), id), sum...), nil
+}
+
 // MAC returns the digest under the primary look-up key.
 func (s *Set) MAC(domain string, text []byte) ([]byte, error) {
-	macs, err := s.MACs(domain, text)
-	if err != nil {
-		return nil, err
-	}
-	return macs[0], nil
+	return s.digest(s.prfs.PrimaryID, append(beginDigest(domain, len(text)), text...))
 }
 
 // Authenticate returns a MAC over a row: domain says what kind of row it is, and
 // the parts are its columns. It is made with the primary look-up key and names
 // the journal that the set is bound to.
 func (s *Set) Authenticate(domain string, parts ...[]byte) ([]byte, error) {
-	return s.MAC(domain, s.rowText(parts))
+	return s.digest(s.prfs.PrimaryID, s.rowText(domain, parts))
 }
 
 // Verify compares the MAC of a row with what [Set.Authenticate] makes of it. The
@@ -305,22 +314,28 @@ func (s *Set) Verify(mac []byte, domain string, parts ...[]byte) error {
 	if len(mac) != MACSize {
 		return ErrOpen
 	}
-	if !slices.Contains(s.order, binary.BigEndian.Uint32(mac)) {
+	id := binary.BigEndian.Uint32(mac)
+	if !slices.Contains(s.order, id) {
 		return ErrNoKey
 	}
-	macs, err := s.MACs(domain, s.rowText(parts))
+	right, err := s.digest(id, s.rowText(domain, parts))
 	if err != nil {
 		return err
 	}
-	if !SameMAC(macs, mac) {
+	if subtle.ConstantTimeCompare(right, mac) != 1 {
 		return ErrOpen
 	}
 	return nil
 }
 
-// rowText joins the parts so that no two lists of parts give the same text.
-func (s *Set) rowText(parts [][]byte) []byte {
-	text := binary.BigEndian.AppendUint32(nil, uint32(len(s.journal))) // #nosec G115 -- a UUID
+// rowText is what is digested of a row. It joins the parts so that no two lists of parts give the same text.
+func (s *Set) rowText(domain string, parts [][]byte) []byte {
+	size := 4 + len(s.journal)
+	for _, p := range parts {
+		size += 8 + len(p)
+	}
+	text := beginDigest(domain, size)
+	text = binary.BigEndian.AppendUint32(text, uint32(len(s.journal))) // #nosec G115 -- a UUID
 	text = append(text, s.journal...)
 	for _, p := range parts {
 		text = append(binary.BigEndian.AppendUint64(text, uint64(len(p))), p...)

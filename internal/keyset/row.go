@@ -2,7 +2,6 @@ package keyset
 
 import (
 	"strconv"
-	"strings"
 )
 
 // The rows and domains that the worker seals and digests for. They are part of
@@ -102,17 +101,27 @@ func Columns() []Column {
 	}
 }
 
-// escaper keeps the separator out of the parts; it is safe for concurrent use.
-var escaper = strings.NewReplacer("%", "%25", "/", "%2F")
-
 // Row names a row for sealing: what it is and where it belongs. Parts are
 // joined so that no two lists of parts give the same name.
 func Row(what string, parts ...string) string {
-	var b strings.Builder
-	b.WriteString(what)
+	return string(appendRow(make([]byte, 0, 128), what, parts...))
+}
+
+// appendRow escapes the separator in the parts.
+func appendRow(b []byte, what string, parts ...string) []byte {
+	b = append(b, what...)
 	for _, p := range parts {
-		b.WriteByte('/')
-		b.WriteString(escaper.Replace(p))
+		b = append(b, '/')
+		for i := range len(p) {
+			switch p[i] {
+			case '%':
+				b = append(b, "%25"...)
+			case '/':
+				b = append(b, "%2F"...)
+			default:
+				b = append(b, p[i])
+			}
+		}
 	}
-	return b.String()
+	return b
 }
