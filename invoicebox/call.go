@@ -22,6 +22,7 @@ type call struct {
 	sendBy  time.Time
 	maxBody int
 	maxIdle time.Duration
+	request []byte // its bytes
 
 	exchange Exchange
 	reason   Reason // why the last try has no complete answer

@@ -3,9 +3,11 @@ package invoicebox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -39,8 +41,9 @@ type Client struct {
 	retry     *retryablehttp.Client
 	closed    atomic.Bool
 
-	urls [CheckOwn + 1]*url.URL
-	// What the requests have in common, quoted once.
+	urls  [CheckOwn + 1]*url.URL
+	heads [CheckOwn + 1][]byte // begins of requests: all that is the same in each
+	// What the bodies have in common, quoted once.
 	inviteBegin, activateBegin []byte
 }
 
@@ -63,6 +66,11 @@ func New(o Options) (*Client, error) {
 	c.urls[Activate] = base.JoinPath(pathActivate)
 	c.urls[Check] = base.JoinPath(pathCheck)
 	c.urls[CheckOwn] = c.urls[Check]
+	for op := Invite; op <= CheckOwn; op++ {
+		if c.heads[op], err = headOf(op, c.urls[op], o.UserAgent); err != nil {
+			return nil, err
+		}
+	}
 	partner, err := jsontext.AppendQuote(nil, o.PartnerID)
 	if err != nil {
 		return nil, err
@@ -71,6 +79,42 @@ func New(o Options) (*Client, error) {
 	c.activateBegin = append(append([]byte(`{"partnerId":`), partner...), `,"activationCode":`...)
 	c.retry = newRetryClient(c.transport)
 	return c, nil
+}
+
+// headOf lets net/http write what the requests of an operation have in common: the
+// request line, and the headers without the empty line behind them.
+func headOf(op Operation, u *url.URL, userAgent string) ([]byte, error) {
+	var b bytes.Buffer
+	// A GET, because a POST has a Content-Length.
+	plain := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
+		"Accept": {"application/json"},
+		// Without it any content coding would be acceptable.
+		"Accept-Encoding": {"identity"},
+		"User-Agent":      {userAgent},
+	}}
+	if err := plain.Write(&b); err != nil {
+		return nil, errors.New("invoicebox: the address cannot be put into a request")
+	}
+	head := bytes.TrimSuffix(b.Bytes(), []byte("\r\n"))
+	if op == Invite || op == Activate {
+		head = append([]byte(http.MethodPost), head[len(http.MethodGet):]...)
+		head = append(head, "Content-Type: application/json\r\n"...)
+	}
+	return head, nil
+}
+
+// append appends the bytes of a request. What it puts into headers was checked: it
+// has no line ends.
+func (c *Client) append(to []byte, r request, signature string) []byte {
+	to = append(to, c.heads[r.op]...)
+	to = append(append(append(to, "Authorization: Bearer "...), r.token.Reveal()...), "\r\n"...)
+	if signature != "" {
+		to = append(append(append(to, "X-Signature: "...), signature...), "\r\n"...)
+	}
+	if r.body != nil {
+		to = append(strconv.AppendInt(append(to, "Content-Length: "...), int64(len(r.body)), 10), "\r\n"...)
+	}
+	return append(append(to, "\r\n"...), r.body...)
 }
 
 // Close refuses further calls; those under way go on. The connections of a
@@ -159,38 +203,29 @@ func (c *Client) do(parent context.Context, a Attempt, r request) Exchange {
 		maxIdle:  maxIdleRead,
 		exchange: Exchange{Operation: r.op, Started: time.Now()},
 	}
-	header := http.Header{
-		"Accept": {"application/json"},
-		// Without it any content coding would be acceptable.
-		"Accept-Encoding": {"identity"},
-		"Authorization":   {"Bearer " + r.token.Reveal()},
-		"User-Agent":      {c.options.UserAgent},
+	if r.body != nil {
+		k.maxIdle = maxIdleWrite
 	}
+	signature := ""
 	if c.signer != nil && r.op != Check {
-		signature, ok := c.signer.sign(r.body)
-		if !ok {
+		var ok bool
+		if signature, ok = c.signer.sign(r.body); !ok {
 			return failed(r.op, ReasonSetting, "Signing.Key is empty")
 		}
-		header["X-Signature"] = []string{signature}
 	}
+	buffer := c.transport.buffers.Get().(*[]byte)
+	defer c.transport.buffers.Put(buffer)
+	*buffer = c.append((*buffer)[:0], r, signature)
+	k.request = *buffer
 	ctx, cancel := context.WithTimeout(context.WithValue(parent, callKey{}, k), c.options.Deadline)
 	defer cancel()
 	u := c.urls[r.op]
-	plain := &http.Request{
-		Method: http.MethodGet, URL: u, Host: u.Host, Header: header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	// For the layers between, that need one: the call has the request.
+	plain := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	if r.body != nil {
+		plain.Method = http.MethodPost
 	}
 	req := &retryablehttp.Request{Request: plain.WithContext(ctx)}
-	if r.body != nil {
-		k.maxIdle = maxIdleWrite
-		req.Method = http.MethodPost
-		header["Content-Type"] = []string{"application/json"}
-		if err := req.SetBody(r.body); err != nil {
-			return failed(r.op, ReasonInternal, "")
-		}
-		// Whoever can rewind a body may send it again.
-		req.GetBody = nil
-	}
 	// The call itself keeps what happened; the errors of the layers between
 	// quote addresses and may quote answers.
 	if resp, err := c.retry.Do(req); err == nil {

@@ -61,7 +61,7 @@
 //
 // # Why not http.Transport
 //
-// net/http writes requests and parses responses, and go-retryablehttp retries; the
+// net/http writes the heads of requests, once, and parses responses, and go-retryablehttp retries; the
 // connections are managed here. http.Transport resends a request by itself when an idle
 // connection is dead, although each request needs a permit; writes in another
 // goroutine, so that neither the send-by instant nor the count of bytes is exact; loses

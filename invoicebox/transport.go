@@ -1,7 +1,6 @@
 package invoicebox
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -43,7 +42,7 @@ type Transport struct {
 	options TransportOptions
 	tls     *tls.Config
 
-	buffers sync.Pool // of *bytes.Buffer: requests while they are written
+	buffers sync.Pool // of *[]byte: requests while they are written
 
 	mu     sync.Mutex
 	idle   map[target][]*conn // the last one used is the last one
@@ -90,7 +89,7 @@ func NewTransport(o TransportOptions) *Transport {
 			// Handshakes can be slow: a resumed one saves a round trip.
 			ClientSessionCache: tls.NewLRUClientSessionCache(64),
 		},
-		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
 		idle:    make(map[target][]*conn),
 	}
 }

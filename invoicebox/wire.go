@@ -1,7 +1,6 @@
 package invoicebox
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,7 +8,7 @@ import (
 	"time"
 )
 
-// wire is the http.RoundTripper below the retry loop: it writes one request
+// wire is the http.RoundTripper below the retry loop: it writes the call's request
 // once, reads its whole answer into the call, and gives the loop the bare
 // status. See doc.go for why it is not an http.Transport.
 type wire struct{ t *Transport }
@@ -25,13 +24,6 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	k.reason, k.detail, k.cause = ReasonNone, "", nil
 	k.obstacle, k.proxy = ObstacleNone, false
 
-	out := w.t.buffers.Get().(*bytes.Buffer)
-	defer w.t.buffers.Put(out)
-	out.Reset()
-	if err := req.Write(out); err != nil {
-		k.final = true
-		return nil, k.fail(ReasonInternal, "", nil)
-	}
 	if k.late() {
 		return nil, k.failSendBy()
 	}
@@ -40,7 +32,7 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, k.failDial(ctx, err)
 	}
 	stop := context.AfterFunc(ctx, c.abort)
-	reusable, err := w.exchange(ctx, k, c, req, out.Bytes())
+	reusable, err := w.exchange(ctx, k, c, req)
 	if stop() && reusable {
 		w.t.put(c)
 	} else {
@@ -71,7 +63,7 @@ func (w wire) connect(ctx context.Context, k *call, to target) (*conn, error) {
 
 // exchange writes the request and reads its answer. It tells whether the
 // connection can carry another request.
-func (w wire) exchange(ctx context.Context, k *call, c *conn, req *http.Request, request []byte) (bool, error) {
+func (w wire) exchange(ctx context.Context, k *call, c *conn, req *http.Request) (bool, error) {
 	// The last look at the clock before the bytes go: nothing blocks between
 	// here and the write.
 	if ctx.Err() != nil {
@@ -80,7 +72,7 @@ func (w wire) exchange(ctx context.Context, k *call, c *conn, req *http.Request,
 	if k.late() {
 		return false, k.failSendBy()
 	}
-	n, err := c.send(request)
+	n, err := c.send(k.request)
 	k.exchange.Written += n
 	if err != nil {
 		return false, k.failIO(ctx, err)
