@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -208,8 +207,15 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 		return nil
 	}
 	current := int64(0)
+	at, ids := make(map[int64]journal.Published, len(published)), make([]int64, len(published))
+	for i, p := range published {
+		at[p.Row], ids[i] = p, p.Row
+	}
+	var queued []*queuedRow
 	return j.db.Write(ctx, &Request{
 		Load: func(l *Loader) {
+			queued = queued[:0]
+			l.Ask(asking(pendingOf, func(r *queuedRow) { queued = append(queued, r) }, ids))
 			l.Ask(Ask{Query: leaseTerm, Each: func(_ []string, values []any) error {
 				current, _ = values[0].(int64)
 				return nil
@@ -219,7 +225,7 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 			if term, held := j.db.LeaseTerm(); !held || term != 0 && term != current {
 				return journal.ErrStale
 			}
-			return u.published(published)
+			return u.published(at, queued)
 		},
 	})
 }
@@ -231,48 +237,43 @@ type queuedRow struct {
 	Published bool  `db:"published"` // also before
 }
 
-// published saves where events were published. For an event that was queued twice the
-// last row counts.
-func (u *Unit) published(list []journal.Published) error {
-	at, ids := make(map[int64]journal.Published, len(list)), make([]int64, len(list))
-	for i, p := range list {
-		at[p.Row], ids[i] = p, p.Row
-	}
-	var events, again []int64 // all, and those that were published before
-	last := make(map[int64]journal.Published)
-	if err := each(u, pendingOf, []any{ids}, func(r *queuedRow) error {
-		if _, ok := last[r.Outbox]; !ok {
-			events = append(events, r.Outbox)
+// published saves where the events of queued rows were published, and removes the rows.
+// For an event that was queued twice the last row counts.
+func (u *Unit) published(at map[int64]journal.Published, queued []*queuedRow) error {
+	var ids, before []int64 // before are events that were published before
+	for _, r := range queued {
+		if !u.dequeued[r.Row] {
+			ids = append(ids, r.Row)
 			if r.Published {
-				again = append(again, r.Outbox)
+				before = append(before, r.Outbox)
 			}
 		}
-		last[r.Outbox] = at[r.Row]
-		return nil
-	}); err != nil {
-		return err
 	}
-	if len(events) == 0 {
+	if len(ids) == 0 {
 		return nil
 	}
-	if asks := want(nil, &u.places, again); len(asks) > 0 {
+	if asks := want(nil, &u.places, before); len(asks) > 0 {
 		if err := u.tx.Load(asks); err != nil {
 			return u.fail(err)
 		}
 	}
-	for _, outbox := range events {
-		p := last[outbox]
-		if slices.Contains(again, outbox) {
-			x, err := u.places.get(u, outbox)
-			if err != nil {
-				return err
-			}
-			if x != nil {
-				x.Row, x.At, x.Part, x.RecordOffset = p.Row, u.now, int64(p.Partition), p.Offset
-				continue
-			}
+	for _, r := range queued {
+		if u.dequeued[r.Row] {
+			continue // by a request before in this transaction
 		}
-		u.insert(u.j.tables.published, &rows.Published{Outbox: outbox, Row: p.Row, At: u.now, Part: int64(p.Partition), RecordOffset: p.Offset})
+		u.dequeued[r.Row] = true
+		u.undo(func() { delete(u.dequeued, r.Row) })
+		p := at[r.Row]
+		now := rows.Published{Outbox: r.Outbox, Row: p.Row, At: u.now, Part: int64(p.Partition), RecordOffset: p.Offset}
+		if _, ok := u.places.known(r.Outbox); !ok {
+			u.places.add(u, r.Outbox, now)
+			continue
+		}
+		x, err := u.places.get(u, r.Outbox)
+		if err != nil {
+			return err
+		}
+		*x = now
 	}
 	u.later(pendingDrop, ids)
 	return nil

@@ -40,6 +40,7 @@ type Unit struct {
 	owners   map[merchantKey]int64 // merchant id to its shop, 0 for none, as queried
 	siblings map[int64][]int64     // by operation that is about to succeed
 	times    map[int64]int64       // operation to the time of the event that began its run
+	dequeued map[int64]bool        // rows of the queue that were published
 	tried    map[int64]int64       // operation to when its address was last used, as queried
 	made     []eventKey            // the inserted ones of events
 	signals  Signals
@@ -81,7 +82,7 @@ var ErrRollback = errors.New("journal: a request failed after it had changed the
 func newUnit(j *Journal, tx Tx) *Unit {
 	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
 		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64), intake: newIntake(),
-		tried: make(map[int64]int64), refusals: make(map[int64]refusals)}
+		tried: make(map[int64]int64), refusals: make(map[int64]refusals), dequeued: make(map[int64]bool)}
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
 	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
