@@ -22,7 +22,7 @@ func Tables() []Table {
 		{Name: "account", Keys: 1, Columns: words("id name partner_id created gate gate_reason gate_until gate_count gate_since closed closed_since refused_in_row"),
 			Counted: words("gate_until gate_since closed_since")},
 		{Name: "topic", Keys: 1, Columns: words("id name")},
-		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept")},
+		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},
 		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
 			invited_mac invitation_id active_operation active_at active_version active_event`)},

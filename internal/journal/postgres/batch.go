@@ -22,10 +22,10 @@ type batch struct {
 	asked   bool                      // an intent waits
 	out     bool                      // an event waits to be published
 	back    bool                      // permits are available earlier than before
-	ordered bool                      // it holds the lock by which rows of the outbox are numbered in the order of commits
 	wrote   bool
-	late    []late // statements that wait for the commit
-	alone   bool   // it has one request, so that a failure affects no other
+	late    []late // statements that wait for the next round trip
+	outbox  outbox
+	alone   bool // it has one request, so that a failure affects no other
 }
 
 // errTransaction reports that the transaction was rolled back or is broken.

@@ -25,17 +25,19 @@
 // the tables were small may read a whole index, so the statements are planned again
 // after the first 1,000 statements, then after twice as many, and later every 50,000.
 //
-// All locks are acquired at the beginning and in one order: shops by id, then
-// ledgers by id. So deadlocks between replicas are rare; after one the server aborts
-// one of the transactions, and the writer runs it again.
+// Locks are acquired in one order. Shops are locked by id at the beginning. What all
+// replicas change is locked by the last statements, which are sent together with
+// COMMIT: rows of permits, ledgers by id, then the outbox. So replicas wait for each
+// other only while one of them commits, and deadlocks are rare; after one the server
+// aborts one of the transactions, and the writer runs it again.
 //
 // A journal is the tables of one schema, the first of the search_path. Several
 // may share a database.
 //
 // # Sessions
 //
-// Every transaction names its isolation level, READ COMMITTED: permits are counted
-// after the ledger was locked, with what others have committed by then. All other
+// Every transaction names its isolation level, READ COMMITTED: permits are taken
+// from a ledger with what others have committed before it was locked. All other
 // settings on which something rests are set when a connection is there, and read
 // back; the defaults of the server, the database and the role do not count.
 // default_transaction_read_only is the exception: where it is on, the journal is
@@ -65,13 +67,17 @@
 // that was stepped meanwhile, as the contract says of an opening; those that come
 // to others at work do not.
 //
-// A ledger is a row that is locked from the count of the permits to the commit
-// that takes one, so that no window holds more than the limit, whoever dies
-// when: the permits of a process that is gone come back when its deadlines,
-// slack and a window have passed.
+// A ledger is a row that counts how many permits were ever taken. A transaction counts
+// the permits that are left without a lock. When it commits it increases the row, and
+// fails if others have taken more since its count than were left; then it is run again
+// with the ledgers locked from the beginning. So no window holds more than the limit,
+// whoever dies when: the permits of a process that is gone come back when its deadlines,
+// slack and a window have passed. A count that leaves plenty is used again for a second.
+// With a cool-down of addresses the ledgers are locked from the beginning.
 //
 // Rows of the outbox become visible in the order of their numbers: who adds one
-// holds a lock to the end of its transaction.
+// holds a lock from the first number to the end of its transaction. Until the last
+// statements negative numbers stand for those that the rows will get.
 //
 // # The relay lease
 //

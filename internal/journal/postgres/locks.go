@@ -18,6 +18,7 @@ import (
 // locks are the rows that a transaction locks for its requests.
 type locks struct {
 	shops, ledgers []int64 // in ascending order
+	alone          bool    // the ledgers are locked from the beginning
 	invited        map[journal.ShopKey]int64
 }
 
@@ -88,6 +89,7 @@ func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l
 		for _, name := range r.step.Needs.Ledgers {
 			ledgers[j.ledgers[name]] = true
 		}
+		l.alone = l.alone || r.step.Needs.Alone
 	}
 	l.shops, l.ledgers = slices.Sorted(maps.Keys(shops)), slices.Sorted(maps.Keys(ledgers))
 	return l, refused, nil
@@ -246,8 +248,7 @@ func (j *Journal) look(ctx context.Context, conn *pgx.Conn, sql string, keep fun
 	return rows.Err()
 }
 
-// An opening begins the transaction, acquires the locks, and then reads the clock, so
-// that no permit counts from before its ledger was locked.
+// An opening begins the transaction, acquires the locks, and then reads the clock.
 type opening struct {
 	pgx.Batch
 	before time.Time // when it was sent
@@ -263,7 +264,7 @@ func (b *batch) opening(l locks) *opening {
 	if len(l.shops) > 0 {
 		p.Queue("SELECT id FROM shop WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.shops)
 	}
-	if len(l.ledgers) > 0 {
+	if len(l.ledgers) > 0 && l.alone {
 		p.Queue("SELECT id FROM ledger WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.ledgers)
 	}
 	p.Queue(present, b.j.clock.given())
@@ -297,15 +298,17 @@ func (o *opening) read(b *batch, results pgx.BatchResults) error {
 // errTransaction if the server has rejected a statement before COMMIT, so that nothing
 // was committed.
 func (b *batch) commit(ctx context.Context) error {
+	b.j.pulse.next++
+	b.queue("counting the commit", pulseBeat, []any{b.j.pulse.process[:], b.j.pulse.next, b.now})
+	if b.woken || b.out || b.back || b.asked {
+		b.queue("telling the others", "SELECT pg_notify($1, $2)", []any{b.j.channel, b.j.message(b)})
+	}
+	// These lock what all replicas share, and in this order.
+	b.permitsEnd()
+	b.sendOutbox()
 	var p pgx.Batch
 	for _, l := range b.late {
 		p.Queue(l.sql, l.args...)
-	}
-	b.permits.flush(&p, b.now)
-	b.j.pulse.next++
-	p.Queue(pulseBeat, b.j.pulse.process[:], b.j.pulse.next, b.now)
-	if b.woken || b.out || b.back || b.asked {
-		p.Queue("SELECT pg_notify($1, $2)", b.j.channel, b.j.message(b))
 	}
 	p.Queue("COMMIT")
 	b.j.trips.Add(1)
@@ -315,7 +318,7 @@ func (b *batch) commit(ctx context.Context) error {
 		if _, err := results.Exec(); err != nil {
 			_ = results.Close()
 			_, refused := errors.AsType[*pgconn.PgError](err)
-			if refused && i < len(b.late) && !b.conn.IsClosed() { // before COMMIT: nothing was kept
+			if refused && i < len(b.late) && !b.conn.IsClosed() {
 				err = fmt.Errorf("%w: %w", errTransaction, b.late[i].wrong(err))
 			}
 			return err

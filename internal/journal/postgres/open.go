@@ -86,14 +86,16 @@ type Journal struct {
 	knows int64 // the version of the tables that this program was written for
 
 	// The writer's own.
-	conn     *pgx.Conn    // nil while it has to be opened again
-	inserted atomic.Int64 // rows, so far
-	replanAt int64        // of inserted: plans are made again
-	accounts map[string]int64
-	names    map[int64]string
-	ledgers  map[string]int64
-	shops    map[journal.ShopKey]int64
-	facts    map[int64]facts
+	conn             *pgx.Conn    // nil while it has to be opened again
+	inserted         atomic.Int64 // rows, so far
+	replanAt         int64        // of inserted: plans are made again
+	accounts         map[string]int64
+	names            map[int64]string
+	ledgers          map[string]int64
+	counts           counts
+	permitsForgotten int64 // when the writer deleted permits last
+	shops            map[journal.ShopKey]int64
+	facts            map[int64]facts
 
 	closeOnce sync.Once
 	closeErr  error

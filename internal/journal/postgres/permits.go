@@ -5,24 +5,24 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
+	"sync"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// permits are the changes of a transaction to the ledgers. Ledgers from which it takes
-// permits are locked. To return a permit needs no lock, because that only increases
+// permits are the changes of a transaction to the ledgers. It counts them without a lock,
+// and takes permits with its last statements, which fail if others have taken more
+// meanwhile than were left. To return a permit needs no lock, because that only increases
 // what is available.
 type permits struct {
 	counted map[span]*count
-	more    map[bucket]int64
-	fewer   map[bucket]int64
+	changed map[bucket]int64         // how many more count from an instant
 	taken   map[int64]int64          // how many were taken from ledgers: they are not in the table yet
-	takes   map[int64]int64          // ledgers from which permits are taken, with their longest window
 	next    map[journal.Permit]int64 // when the next permit is available
 }
 
@@ -34,7 +34,11 @@ type span struct{ ledger, window int64 }
 
 // A count is how many permits of a ledger are taken, and the instant before which it is
 // unknown which requests were sent, 0 if all are known.
-type count struct{ out, since int64 }
+type count struct {
+	out, since int64
+	ever       int64 // how many permits were ever taken when it was counted
+	limit      int64 // the lowest of the permits that were taken, 0 for none
+}
 
 // left returns how many permits are left. If earlier requests are unknown, as many as
 // the limit may have been sent; they count until one slack after the end of the unknown
@@ -47,14 +51,14 @@ func (c count) left(now int64, p journal.Permit) (n int, unknown int64) {
 }
 
 func newPermits() permits {
-	return permits{counted: make(map[span]*count), more: make(map[bucket]int64), fewer: make(map[bucket]int64), taken: make(map[int64]int64), takes: make(map[int64]int64), next: make(map[journal.Permit]int64)}
+	return permits{counted: make(map[span]*count), changed: make(map[bucket]int64), taken: make(map[int64]int64), next: make(map[journal.Permit]int64)}
 }
 
 const (
 	// outRead counts the permits of ledgers that are taken at present, and reads since
 	// when the history is known. $3 is a test's present.
 	outRead = `SELECT x.ledger, coalesce((SELECT sum(many) FROM permit WHERE ledger = x.ledger AND counts_from > present.at - x.span), 0)::bigint,
-		(SELECT value FROM meta WHERE name = 'history'), x.span
+		(SELECT value FROM meta WHERE name = 'history'), x.span, (SELECT taken FROM ledger WHERE id = x.ledger)
 		FROM (SELECT coalesce($3::bigint, ` + serverClock + `) AS at OFFSET 0) present, unnest($1::bigint[], $2::bigint[]) AS x(ledger, span)`
 	// nextRead finds the first instant after which fewer than the limit count. $4 and $5
 	// are the permits that this transaction has taken.
@@ -63,6 +67,66 @@ const (
 			SELECT counts_from, many FROM permit WHERE ledger = $1 UNION ALL SELECT * FROM unnest($4::bigint[], $5::bigint[])) p
 			WHERE counts_from > $2 GROUP BY counts_from) taken) x WHERE later < $3`
 )
+
+const (
+	// plenty is how many permits must be left for a count to be used again. Counting a
+	// ledger reads a row for almost every request of its window.
+	plenty = 1000
+	// countFor is for how long it is used. It counts permits that have come back since.
+	countFor = time.Second
+)
+
+// counts are the last counts of ledgers. A transaction that takes permits by one of them
+// fails if all replicas together have taken too many since.
+type counts struct {
+	mu   sync.Mutex
+	last map[countKey]lastCount
+}
+
+type countKey struct {
+	ledger string
+	window time.Duration
+}
+
+type lastCount struct {
+	count
+	at  time.Time
+	own int64 // permits that this process has taken since
+}
+
+func (c *counts) keep(p journal.Permit, n count, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil {
+		c.last = make(map[countKey]lastCount)
+	}
+	c.last[countKey{p.Ledger, p.Window}] = lastCount{count: n, at: at}
+}
+
+// recent returns a count that is recent and leaves plenty of permits.
+func (c *counts) recent(p journal.Permit, now time.Time) (lastCount, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, ok := c.last[countKey{p.Ledger, p.Window}]
+	age := now.Sub(n.at)
+	return n, ok && n.since == 0 && 0 <= age && age < countFor && int64(p.Limit)-n.out-n.own >= plenty
+}
+
+func (c *counts) take(p journal.Permit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := countKey{p.Ledger, p.Window}
+	if n, ok := c.last[k]; ok {
+		n.own++
+		c.last[k] = n
+	}
+}
+
+func (c *counts) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.last)
+}
 
 // next returns when a permit of a full ledger becomes available: one window after the
 // first instant after which fewer than the limit count.
@@ -83,6 +147,9 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	if j.beside {
 		return left, false, journal.ErrReadOnly
 	}
+	if c, ok := j.counts.recent(p, j.clock.now()); ok {
+		return steps.Available{Permits: p.Limit - int(c.out+c.own)}, true, nil
+	}
 	ledger, now := int64(0), j.clock.micros() // its id never changes
 	if err := j.read(ctx, "SELECT id FROM ledger WHERE name = $1", func(r row) error {
 		ledger = r.int(0)
@@ -93,7 +160,7 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	var c count
 	var unknown int64
 	if err := j.read(ctx, outRead, func(r row) error {
-		c = count{r.int(1), number(r.blob(2))}
+		c = count{out: r.int(1), since: number(r.blob(2))}
 		left.Permits, unknown = c.left(now, p)
 		return nil
 	}, []int64{ledger}, []int64{p.Window.Microseconds()}, j.clock.given()); err != nil || left.Permits > 0 {
@@ -107,17 +174,22 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	return left, true, err
 }
 
-// AskPermits counts ledgers that are locked and were not counted yet.
+// AskPermits counts ledgers that were not counted yet.
 func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 	var ledgers, windows []int64
-	asked := make(map[span]bool, len(ps))
+	asked, now := make(map[span]journal.Permit, len(ps)), t.j.clock.now()
 	for _, p := range ps {
 		id, ok := t.j.ledgers[p.Ledger]
 		k := span{id, p.Window.Microseconds()}
-		if _, counted := t.permits.counted[k]; ok && !counted && !asked[k] {
-			asked[k] = true
-			ledgers, windows = append(ledgers, k.ledger), append(windows, k.window)
+		if _, counted := t.permits.counted[k]; !ok || counted || asked[k].Ledger != "" {
+			continue
 		}
+		if c, ok := t.j.counts.recent(p, now); ok {
+			t.permits.counted[k] = &count{out: c.out, ever: c.ever}
+			continue
+		}
+		asked[k] = p
+		ledgers, windows = append(ledgers, k.ledger), append(windows, k.window)
 	}
 	if len(ledgers) == 0 {
 		return nil
@@ -125,7 +197,10 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 	return []steps.Ask{{Query: outRead, Args: []any{ledgers, windows, t.j.clock.given()}, Each: func(_ []string, values []any) error {
 		r := row(values)
 		k := span{r.int(0), r.int(3)}
-		t.permits.counted[k] = &count{r.int(1) + t.permits.taken[k.ledger], number(r.blob(2))}
+		c := count{out: r.int(1), since: number(r.blob(2)), ever: r.int(4)}
+		t.j.counts.keep(asked[k], c, now)
+		c.out += t.permits.taken[k.ledger]
+		t.permits.counted[k] = &c
 		return nil
 	}}}
 }
@@ -133,7 +208,7 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err error) {
 	id, ok := t.j.ledgers[p.Ledger]
 	if !ok {
-		return left, fmt.Errorf("journal: ledger %q is not locked", p.Ledger)
+		return left, fmt.Errorf("journal: ledger %q was not named", p.Ledger)
 	}
 	if err := t.Load(t.AskPermits([]journal.Permit{p})); err != nil {
 		return left, err
@@ -147,7 +222,7 @@ func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err e
 	after, ok := t.permits.next[p]
 	if !ok {
 		froms, many := []int64{}, []int64{}
-		for b, n := range t.permits.more {
+		for b, n := range t.permits.changed {
 			if b.ledger == id {
 				froms, many = append(froms, b.from), append(many, n)
 			}
@@ -180,47 +255,70 @@ func (t *stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, err
 			}
 		}
 		clear(t.permits.next)
-		t.permits.more[bucket{id, a.CountsFrom}]++
-		t.permits.takes[id] = max(t.permits.takes[id], p.Window.Microseconds())
+		t.j.counts.take(p)
+		t.permits.changed[bucket{id, a.CountsFrom}]++
+		c := t.permits.counted[span{id, p.Window.Microseconds()}]
+		if limit := int64(p.Limit); c.limit == 0 || limit < c.limit {
+			c.limit = limit
+		}
 	}
 	return ids, nil
 }
 
 func (t *stepTx) PermitsBack(a *rows.Attempt, was, is int64, counts bool) {
 	for l := range steps.LedgerIDs(a.Ledgers) {
-		t.permits.fewer[bucket{l, was}]++
+		t.permits.changed[bucket{l, was}]--
 		if counts {
-			t.permits.more[bucket{l, is}]++
+			t.permits.changed[bucket{l, is}]++
 		}
 		t.back = true
 	}
 }
 
-// flush queues what the transaction does to the ledgers.
-func (p *permits) flush(to *pgx.Batch, now int64) {
-	columns := func(m map[bucket]int64) (ledgers, froms, many []int64) {
-		// In one order: replicas that change the same rows, which needs no ledger's
-		// lock where permits come back, would wait for each other in a circle.
-		for _, k := range slices.SortedFunc(maps.Keys(m), func(a, b bucket) int {
-			return cmp.Or(cmp.Compare(a.ledger, b.ledger), cmp.Compare(a.from, b.from))
-		}) {
-			if n := m[k]; n > 0 {
-				ledgers, froms, many = append(ledgers, k.ledger), append(froms, k.from), append(many, n)
+const (
+	// permitsChange may insert a negative number for an instant whose permits were
+	// forgotten. No window holds that instant.
+	permitsChange = `INSERT INTO permit (ledger, counts_from, many) SELECT l, f, m FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(l, f, m) ORDER BY l, f
+		ON CONFLICT (ledger, counts_from) DO UPDATE SET many = permit.many + excluded.many`
+	// permitsTake takes permits if no more than $4 were ever taken before.
+	permitsTake   = "UPDATE ledger SET taken = taken + $2, kept = greatest(kept, $3) WHERE id = $1 AND taken <= $4"
+	permitsForget = `DELETE FROM permit WHERE ctid = ANY(ARRAY(SELECT p.ctid FROM ledger l JOIN permit p ON p.ledger = l.id
+		WHERE l.id = ANY($1) AND (p.counts_from <= $2 - l.kept OR p.many = 0) FOR UPDATE OF p SKIP LOCKED))`
+)
+
+// forgetEvery is how often a process deletes permits whose windows have passed.
+const forgetEvery = int64(time.Second / time.Microsecond)
+
+// permitsEnd queues what the transaction does to the ledgers: rows that many transactions
+// change, so last and in one order. It holds them until the commit.
+func (b *batch) permitsEnd() {
+	p := &b.permits
+	var ledgers, froms, many []int64
+	for _, k := range slices.SortedFunc(maps.Keys(p.changed), func(a, b bucket) int {
+		return cmp.Or(cmp.Compare(a.ledger, b.ledger), cmp.Compare(a.from, b.from))
+	}) {
+		if n := p.changed[k]; n != 0 {
+			ledgers, froms, many = append(ledgers, k.ledger), append(froms, k.from), append(many, n)
+		}
+	}
+	if len(ledgers) > 0 {
+		b.queue("counting permits", permitsChange, []any{ledgers, froms, many})
+	}
+	if len(p.taken) == 0 {
+		return
+	}
+	takes := slices.Sorted(maps.Keys(p.taken))
+	if since := b.now - b.j.permitsForgotten; since >= forgetEvery || since < 0 {
+		b.j.permitsForgotten = b.now
+		b.queue("forgetting permits", permitsForget, []any{takes, b.now})
+	}
+	for _, id := range takes {
+		window, most := int64(0), int64(math.MaxInt64)
+		for k, c := range p.counted {
+			if k.ledger == id && c.limit > 0 {
+				window, most = max(window, k.window), min(most, c.ever+c.limit-c.out)
 			}
 		}
-		return ledgers, froms, many
-	}
-	if a, b, c := columns(p.more); len(a) > 0 {
-		to.Queue(`INSERT INTO permit (ledger, counts_from, many) SELECT l, f, m FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(l, f, m) ORDER BY l, f
-			ON CONFLICT (ledger, counts_from) DO UPDATE SET many = permit.many + excluded.many`, a, b, c)
-	}
-	// What came back by time may have been forgotten.
-	if a, b, c := columns(p.fewer); len(a) > 0 {
-		to.Queue(`UPDATE permit SET many = permit.many - x.m FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(l, f, m)
-			WHERE permit.ledger = x.l AND permit.counts_from = x.f`, a, b, c)
-	}
-	for ledger, window := range p.takes {
-		to.Queue("UPDATE ledger SET kept = $2 WHERE id = $1 AND kept < $2", ledger, window)
-		to.Queue("DELETE FROM permit WHERE ledger = $1 AND (counts_from <= $2 - (SELECT kept FROM ledger WHERE id = $1) OR many <= 0)", ledger, now)
+		b.late = append(b.late, late{what: "taking permits", sql: one(permitsTake), args: []any{id, p.taken[id], window, most}, fails: errTaken})
 	}
 }

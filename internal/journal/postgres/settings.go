@@ -15,9 +15,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// level is the isolation of every transaction. A ledger is counted after its row
-// was locked, and the count must see what was committed while the lock was waited
-// for. The session's default is the same, but a role or a database may set that.
+// level is the isolation of every transaction. A statement that has waited for the row
+// of a ledger must see what was committed meanwhile. The session's default is the same,
+// but a role or a database may set that.
 const (
 	level = pgx.ReadCommitted
 	begin = "BEGIN ISOLATION LEVEL READ COMMITTED"

@@ -91,7 +91,7 @@ func TestSettings(t *testing.T) {
 	})
 }
 
-// Permits are counted after the ledger was locked, with what was committed while
+// Permits are taken after the ledger was locked, with what was committed while
 // the lock was waited for, whatever the default of the database is.
 func TestIsolation(t *testing.T) {
 	server := pgtest.Start(t)

@@ -46,6 +46,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 			if t.asked {
 				t.queue("telling of an intent", "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
 			}
+			t.sendOutbox()
 			return t.trip(&pgx.Batch{}, nil)
 		})
 	})
@@ -118,15 +119,22 @@ type stepTx struct {
 
 // late are statements that wait for the next round trip.
 type late struct {
-	sql  string
-	args []any
-	what string
+	what  string
+	sql   string
+	args  []any
+	fails error // of a statement that divides by zero, nil for any other
 }
 
-// wrong describes the error of a statement. A division by zero is how [exactly] fails.
+var (
+	errMissing = errors.New("some of the rows do not exist")
+	// errTaken reports that another replica took permits since they were counted.
+	errTaken = errors.New("other workers have taken the permits")
+)
+
+// wrong describes the error of a statement.
 func (l late) wrong(err error) error {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22012" {
-		return fmt.Errorf("%s: some of the rows do not exist", l.what)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22012" && l.fails != nil {
+		return fmt.Errorf("%s: %w", l.what, l.fails)
 	}
 	return fmt.Errorf("%s: %w", l.what, err)
 }
@@ -201,32 +209,31 @@ func (t *stepTx) answers(results pgx.BatchResults, more int, answers func(i int,
 
 func (t *stepTx) Load(asks []steps.Ask) error {
 	var b pgx.Batch
-	of := make([]*steps.Ask, 0, len(asks)+1) // of each statement
+	of := make([]*steps.Ask, 0, len(asks)) // of each statement
 	for i := range asks {
 		a := &asks[i]
 		switch {
-		case a.N > 0:
-			// Ids of the outbox are in the order of commits: a transaction holds the journal's
-			// lock from the first id to the commit.
-			if a.Series == steps.OutboxIDs && !t.ordered {
-				b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockOutbox))
-				t.ordered = true
-				of = append(of, nil)
+		case a.Series == steps.OutboxIDs && a.N > 0:
+			if err := t.outbox.handOut(a); err != nil {
+				return err
 			}
+			continue
+		case a.N > 0:
 			b.Queue("SELECT nextval($1::regclass) AS id FROM generate_series(1, $2::bigint)", sequence(a.Series), int64(a.N))
 		case a.Table != nil:
 			keys := slices.Clone(a.Keys)
 			slices.Sort(keys)
-			b.Queue(t.texts.find(a.Table), keys)
+			sql := t.texts.find(a.Table)
+			b.Queue(sql, keys)
+			t.sendOutboxBefore(sql)
 		default:
-			b.Queue(t.j.texts.Text(a.Query), arguments(a.Args)...)
+			sql := t.j.texts.Text(a.Query)
+			b.Queue(sql, arguments(a.Args)...)
+			t.sendOutboxBefore(sql)
 		}
 		of = append(of, a)
 	}
 	return t.trip(&b, func(i int, r pgx.Rows) error {
-		if of[i] == nil {
-			return nil
-		}
 		a := of[i]
 		if a.Table == nil {
 			return handOut(r, a.Each)
@@ -278,7 +285,7 @@ func (t *stepTx) Save(changes []steps.Change) error {
 		if len(c.Insert) > 0 {
 			t.j.inserted.Add(int64(len(c.Insert)))
 			sortRows(x, c.Insert)
-			t.queue("inserting into "+x.Name, t.texts.insert(x), arrays(x, c.Insert, x.Inserted()))
+			t.save(x, "inserting into "+x.Name, t.texts.insert(x), arrays(x, c.Insert, x.Inserted()))
 		}
 		if len(c.Update) > 0 {
 			list, columns := make([]any, len(c.Update)), x.Keys()
@@ -287,18 +294,18 @@ func (t *stepTx) Save(changes []steps.Change) error {
 				columns |= u.Columns
 			}
 			sortRows(x, list)
-			t.queue("updating "+x.Name, t.texts.update(x, columns), arrays(x, list, columns))
+			t.save(x, "updating "+x.Name, t.texts.update(x, columns), arrays(x, list, columns))
 		}
 		if len(c.Delete) > 0 {
 			sortRows(x, c.Delete)
-			t.queue("deleting from "+x.Name, t.texts.drop(x), arrays(x, c.Delete, x.Keys()))
+			t.save(x, "deleting from "+x.Name, t.texts.drop(x), arrays(x, c.Delete, x.Keys()))
 		}
 	}
 	return nil
 }
 
-func (t *stepTx) queue(what, sql string, args []any) {
-	t.late = append(t.late, late{sql: sql, args: args, what: what})
+func (b *batch) queue(what, sql string, args []any) {
+	b.late = append(b.late, late{what: what, sql: sql, args: args, fails: errMissing})
 }
 
 // sortRows sorts rows by their keys, so that all replicas write in one order. Rows whose
@@ -359,7 +366,9 @@ func arrays(x *rows.Table, list []any, mask uint64) []any {
 
 func (t *stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 	var b pgx.Batch
-	b.Queue(t.j.texts.Text(q), arguments(args)...)
+	sql := t.j.texts.Text(q)
+	b.Queue(sql, arguments(args)...)
+	t.sendOutboxBefore(sql)
 	n := int64(0)
 	err := t.trip(&b, func(_ int, r pgx.Rows) error {
 		r.Close()
@@ -387,7 +396,7 @@ func sequence(s steps.Series) string {
 
 func (t *stepTx) Later(q steps.Query, args ...any) error {
 	t.wrote = true
-	t.late = append(t.late, late{sql: t.j.texts.Text(q), args: arguments(args), what: first(string(q))})
+	t.queue(first(string(q)), t.j.texts.Text(q), arguments(args))
 	return nil
 }
 
@@ -492,7 +501,7 @@ func (t *stepTx) BeginRecovery() (alone bool, err error) {
 // EndRecovery deletes the pulses of all other processes, so that they are refused.
 func (t *stepTx) EndRecovery(identity uuid.UUID) error {
 	t.wrote = true
-	t.late = append(t.late, late{sql: "DELETE FROM pulse WHERE process <> $1", args: []any{t.j.pulse.process[:]}, what: "deleting from pulse"})
+	t.queue("deleting from pulse", "DELETE FROM pulse WHERE process <> $1", []any{t.j.pulse.process[:]})
 	t.After(func() {
 		t.j.recovers.Store(false)
 		t.j.known.Store(&identity)
@@ -500,9 +509,10 @@ func (t *stepTx) EndRecovery(identity uuid.UUID) error {
 	return nil
 }
 
-// HistoryUnknown and FloorRaised do nothing, because each transaction reads the facts.
-func (t *stepTx) HistoryUnknown() {}
+// HistoryUnknown has the ledgers counted again, because a count reads that fact.
+func (t *stepTx) HistoryUnknown() { t.j.counts.forget() }
 
+// FloorRaised does nothing, because shops are inserted with the floor in the database.
 func (t *stepTx) FloorRaised(int64) {}
 
 func (t *stepTx) Signal(s steps.Signals) {
@@ -544,6 +554,9 @@ func unnested(x *rows.Table, mask uint64) (from string, columns []string) {
 		case rows.Blob:
 			typ = "bytea"
 		}
+		if hasOutboxID(x, c) {
+			value = realOutboxID(value)
+		}
 		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", len(names), typ))
 		columns = append(columns, value)
 	}
@@ -583,17 +596,24 @@ func (m rowTexts) drop(x *rows.Table) string {
 	})
 }
 
-// exactly makes a statement fail if it does not change one row for each element of its
-// arrays. COMMIT is sent together with the statement, so that a check of the result
+// exactly makes a statement divide by zero if it does not change one row for each element
+// of its arrays. COMMIT is sent together with the statement, so that a check of the result
 // would come too late.
 func exactly(sql string) string {
 	return "WITH changed AS (" + sql + " RETURNING 1) SELECT 1 / (count(*) = cardinality($1))::int FROM changed"
 }
 
+// one is exactly for a statement that changes one row.
+func one(sql string) string {
+	return "WITH changed AS (" + sql + " RETURNING 1) SELECT 1 / count(*) FROM changed"
+}
+
 func sameKeys(x *rows.Table) string {
 	var where []string
 	for _, c := range x.Columns {
-		if c.Key {
+		if c.Key && hasOutboxID(x, c) {
+			where = append(where, x.Name+"."+c.Name+" = "+realOutboxID("x."+c.Name))
+		} else if c.Key {
 			where = append(where, x.Name+"."+c.Name+" = x."+c.Name)
 		}
 	}

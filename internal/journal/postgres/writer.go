@@ -70,6 +70,7 @@ const (
 	settled fate = iota // nothing: each has its result
 	apart               // nothing was committed: run each request, or the only one, again by itself
 	whole               // nothing was committed, because the connection was lost before: run all again
+	alone               // nothing was committed, because other replicas took permits: run all again with the ledgers locked
 )
 
 // tries bounds how often a transaction is run.
@@ -80,9 +81,9 @@ const tries = 10
 func (j *Journal) commit(rs []*request) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), j.bounds.commit)
 	defer cancel()
-	errs, next := j.transact(ctx, rs)
-	if next == whole {
-		errs, next = j.transact(ctx, rs)
+	errs, next := j.transact(ctx, rs, false)
+	if next == whole || next == alone {
+		errs, next = j.transact(ctx, rs, next == alone)
 	}
 	if next == settled {
 		return errs
@@ -91,7 +92,7 @@ func (j *Journal) commit(rs []*request) []error {
 		return j.commitApart(rs, errs)
 	}
 	for try := 0; next != settled && try < tries; try++ {
-		errs, next = j.transact(ctx, rs)
+		errs, next = j.transact(ctx, rs, next == alone)
 	}
 	return errs
 }
@@ -110,7 +111,7 @@ func (j *Journal) commitApart(rs []*request, errs []error) []error {
 		next := apart
 		for try := 0; next != settled && try < tries; try++ {
 			var one []error
-			one, next = j.transact(ctx, rs[i:i+1])
+			one, next = j.transact(ctx, rs[i:i+1], next == alone)
 			errs[i] = one[0]
 		}
 		if !errors.Is(errs[i], journal.ErrUnreachable) {
@@ -127,8 +128,9 @@ func (j *Journal) commitApart(rs []*request, errs []error) []error {
 	return errs
 }
 
-// transact runs the requests in one transaction.
-func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, next fate) {
+// transact runs the requests in one transaction. If locked, it locks the ledgers from
+// the beginning.
+func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (errs []error, next fate) {
 	errs = make([]error, len(rs))
 	fail := func(err error) []error {
 		if gone := errors.Is(err, journal.ErrUnreachable); gone {
@@ -159,7 +161,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		if len(kept) == 0 {
 			return errs, settled
 		}
-		got, next := j.transact(ctx, kept)
+		got, next := j.transact(ctx, kept, locked)
 		for i := range rs {
 			if errs[i] == nil {
 				errs[i], got = got[0], got[1:]
@@ -174,6 +176,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		return fail(named(readable(err))), next
 	}
 	copy(errs, refused)
+	locks.alone = locks.alone || locked
 	err = b.steps(ctx, locks, rs, errs)
 	if err != nil && b.now == 0 {
 		if next = j.lostBefore(ctx, conn); transient(err) {
@@ -207,7 +210,11 @@ func (j *Journal) transact(ctx context.Context, rs []*request) (errs []error, ne
 		return errs, settled
 	}
 	if err := b.commit(ctx); err != nil {
-		if transient(err) || errors.Is(err, errTransaction) && !b.alone {
+		switch {
+		case errors.Is(err, errTaken):
+			next = alone
+			j.counts.forget()
+		case transient(err) || errors.Is(err, errTransaction) && !b.alone:
 			next = apart
 		}
 		if errors.Is(err, errTransaction) {
@@ -295,6 +302,7 @@ func (j *Journal) disconnect() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	j.counts.forget()     // the next connection may lead to another server
 	_ = j.conn.Close(ctx) // it is closed because it is broken, so its error does not matter
 	j.conn = nil
 }

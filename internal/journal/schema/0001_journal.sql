@@ -242,13 +242,13 @@ CREATE INDEX attempt_address ON attempt (account, mac, started) WHERE mac IS NOT
 CREATE INDEX attempt_started ON attempt (started);
 -- +end
 
--- A rate limit: a sliding window of requests. On PostgreSQL a transaction that
--- takes permits locks the row from the count to the commit.
+-- A rate limit: a sliding window of requests.
 CREATE TABLE ledger (
-    id   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name TEXT COLLATE "C" NOT NULL UNIQUE,
-    kept BIGINT NOT NULL DEFAULT 0 -- the longest window so far, older permits are of no use; 0 on SQLite
-);
+    id    BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name  TEXT COLLATE "C" NOT NULL UNIQUE,
+    kept  BIGINT NOT NULL DEFAULT 0, -- the longest window so far, older permits are of no use; 0 on SQLite
+    taken BIGINT NOT NULL DEFAULT 0  -- how many permits were ever taken: whoever has counted before others took some counts again; 0 on SQLite
+) WITH (fillfactor = 20);
 
 -- The responses, kept until their credentials work.
 CREATE TABLE receipt (

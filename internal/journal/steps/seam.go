@@ -79,6 +79,7 @@ type Needs struct {
 	ShopIDs    []int64
 	Invitees   []journal.ShopKey // locks those that have an open invitation
 	Ledgers    []string          // whose permits it takes; inserted if they are new
+	Alone      bool              // locks Ledgers from the beginning, so that no other replica takes permits of them meanwhile
 	Anyway     bool              // run also in a database that is refused
 }
 
@@ -206,5 +207,5 @@ const (
 	EventIDs Series = iota
 	OperationIDs
 	AttemptIDs // of attempts, and of receipts that an operator entered
-	OutboxIDs  // of outbox and republish, in the order of the commits
+	OutboxIDs  // of outbox and republish, in the order of the commits; until the commit negative numbers may stand for them in the rows to be saved
 )
