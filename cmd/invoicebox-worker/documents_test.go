@@ -103,6 +103,93 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// The map of the folders in docs/architecture.md names every folder with Go files, and
+// no other.
+func TestFolders(t *testing.T) {
+	_, section, found := strings.Cut(readDocument(t, repository+"/docs/architecture.md"), "\n## Folders\n")
+	if !found {
+		t.Fatal("there is no map of the folders")
+	}
+	var drawn []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.+`) \\| ").FindAllStringSubmatch(section, -1) {
+		for _, folder := range inCode.FindAllString(row[1], -1) {
+			folder = strings.Trim(folder, "`")
+			drawn = append(drawn, folder)
+			if info, err := os.Stat(filepath.Join(repository, folder)); err != nil || !info.IsDir() {
+				t.Errorf("%s is no folder", folder)
+			}
+		}
+	}
+	err := filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (entry.Name() == "testdata" || strings.HasPrefix(entry.Name(), ".") && path != repository) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		folder, err := filepath.Rel(repository, filepath.Dir(path))
+		if err == nil && !slices.Contains(drawn, folder) {
+			drawn = append(drawn, folder)
+			t.Errorf("%s is not on the map", folder)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every go test command of a document names tests that exist.
+func TestTestCommands(t *testing.T) {
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w*)\(`)
+	checked := 0
+	for _, path := range documents(t) {
+		text := readDocument(t, path)
+		lines := strings.Split(text, "\n")
+		for _, code := range inCode.FindAllString(text, -1) {
+			lines = append(lines, strings.Trim(code, "`"))
+		}
+		for _, line := range lines {
+			words := shellWords(line)
+			for len(words) > 0 && strings.Contains(words[0], "=") {
+				words = words[1:]
+			}
+			if len(words) < 3 || words[0] != "go" || words[1] != "test" {
+				continue
+			}
+			pattern := regexp.MustCompile("")
+			var folders []string
+			for i, word := range words {
+				switch {
+				case word == "-run" && i+1 < len(words):
+					pattern = regexp.MustCompile(words[i+1])
+				case strings.HasPrefix(word, "./") && !strings.HasSuffix(word, "..."):
+					folders = append(folders, word)
+				}
+			}
+			for _, folder := range folders {
+				checked++
+				files, err := filepath.Glob(filepath.Join(repository, folder, "*_test.go"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				found := slices.ContainsFunc(files, func(file string) bool {
+					return slices.ContainsFunc(function.FindAllStringSubmatch(readDocument(t, file), -1), func(m []string) bool { return pattern.MatchString(m[1]) })
+				})
+				if !found && pattern.String() != "^$" {
+					t.Errorf("%s: %s: %s has no such test", path, line, folder)
+				}
+			}
+		}
+	}
+	if checked < 10 {
+		t.Errorf("only %d commands were found", checked)
+	}
+}
+
 // Every metric that a document names is in docs/metrics.md.
 func TestMetricNames(t *testing.T) {
 	known := readDocument(t, repository+"/docs/metrics.md")

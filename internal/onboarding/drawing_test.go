@@ -3,6 +3,7 @@ package onboarding
 import (
 	"cmp"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -204,4 +205,34 @@ func TestRunbook(t *testing.T) {
 		}
 		doctable.CompareMarkdown(t, page, "## An account is closed", rows)
 	})
+}
+
+// Every arrow between two states that a document draws is a transition of the code,
+// and every state is drawn.
+func TestStateDiagram(t *testing.T) {
+	states := map[string]journal.State{}
+	for _, e := range Edges() {
+		states[e.From.String()], states[e.To.String()] = e.From, e.To
+	}
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, diagram, found := strings.Cut(string(text), "stateDiagram-v2")
+	diagram, _, ended := strings.Cut(diagram, "```")
+	if !found || !ended {
+		t.Fatal("there is no state diagram")
+	}
+	drawn := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(\w+) --> (\w+)`).FindAllStringSubmatch(diagram, -1) {
+		drawn[m[1]], drawn[m[2]] = true, true
+		if !Permitted(states[m[1]], states[m[2]]) {
+			t.Errorf("%s --> %s is no transition", m[1], m[2])
+		}
+	}
+	for name := range states {
+		if !drawn[name] {
+			t.Errorf("%s is not drawn", name)
+		}
+	}
 }
