@@ -176,6 +176,10 @@ type Work interface {
 	// SaveResponse returns the state after it, and whether the operation is still the
 	// caller's.
 	SaveResponse(ctx context.Context, r Receipt) (s State, mine bool, err error)
+	// SaveResponseAndBeginCheck is SaveResponse followed by BeginCheck in the same
+	// commit. The check is of the operation's account. It does not begin, and its id is
+	// 0, if the operation is not the caller's or a permit is missing.
+	SaveResponseAndBeginCheck(ctx context.Context, r Receipt, c Check) (s State, mine bool, check AttemptID, err error)
 	// Apply makes a transition. When the lane becomes free, the shop's next operation
 	// becomes Planned. ErrStale, ErrMerchantConflict, ErrVersionTaken,
 	// ErrOlderVersion: nothing was changed.

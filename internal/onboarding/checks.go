@@ -27,45 +27,95 @@ func (v tokenVerdict) reason() Reason {
 	return ReasonTokenUnanswered
 }
 
-// checkToken asks whether a shop's new token works. It takes a permit of the
-// egress ledger only: it goes out with the shop's token. While draining nothing
-// is asked.
-func (p *Pool) checkToken(s scope, t *task, token secret.String) tokenVerdict {
+// A shopCheck is the check of a shop's new token.
+type shopCheck struct {
+	id       journal.AttemptID // 0 until it has begun
+	start    journal.Check
+	by       time.Time     // to be sent until then
+	deadline time.Duration // of the request
+	end      *journal.AttemptEnd
+}
+
+// newCheck prepares a check of a task's token. It takes a permit of the egress ledger
+// only, because it is sent with the shop's token. While draining nothing is checked.
+func (p *Pool) newCheck(s scope, t *task) (c *shopCheck, ok bool) {
 	left := time.Until(t.leaseEnd) - leaseMargin
 	deadline := min(p.cfg.checkDeadline(), left/2)
 	sendBy := min(p.cfg.sendBy(), left/4)
-	if s.draining() || deadline <= 0 {
-		return tokenSilent
+	if s.draining() || deadline <= 0 || sendBy <= 0 {
+		return nil, false
 	}
-	by := time.Now().Add(sendBy)
-	id, err := p.journal.BeginCheck(s.work, journal.Check{
-		Account: t.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.egress()},
-	})
-	if err != nil {
-		return tokenSilent
+	return &shopCheck{
+		start: journal.Check{Account: t.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.egress()}},
+		by:    time.Now().Add(sendBy), deadline: deadline,
+	}, true
+}
+
+// beginCheck returns the check that the task's response began, or begins one. It
+// returns nil if none can begin.
+func (p *Pool) beginCheck(s scope, t *task) *shopCheck {
+	if c := t.check; c != nil {
+		t.check = nil
+		return c
 	}
-	place := p.steps.take(t.acc.calls, by, s.run.Done())
+	c, ok := p.newCheck(s, t)
+	if !ok {
+		return nil
+	}
+	var err error
+	if c.id, err = p.journal.BeginCheck(s.work, c.start); err != nil {
+		return nil
+	}
+	return c
+}
+
+// dropCheck ends a check that the task's response began and that was not made.
+func (p *Pool) dropCheck(s scope, t *task) {
+	if c := t.check; c != nil {
+		t.check = nil
+		end := unsentCheck()
+		c.end = &end
+		p.endChecked(s, c)
+	}
+}
+
+// endChecked saves the end of a check, if there is one, beside the steps that follow.
+func (p *Pool) endChecked(s scope, c *shopCheck) {
+	if c != nil {
+		p.later(func() { p.endCheck(s, c.id, *c.end) })
+	}
+}
+
+// checkToken asks whether a shop's new token works. The caller saves the end of the
+// check, if there is one.
+func (p *Pool) checkToken(s scope, t *task, token secret.String) (tokenVerdict, *shopCheck) {
+	c := p.beginCheck(s, t)
+	if c == nil {
+		return tokenSilent, nil
+	}
+	place := p.steps.take(t.acc.calls, c.by, s.run.Done())
 	if place == nil {
-		p.later(func() { p.endCheck(s, id, unsentCheck()) })
-		return tokenSilent
+		end := unsentCheck()
+		c.end = &end
+		return tokenSilent, c
 	}
-	ctx, cancel := context.WithTimeout(s.calls, deadline)
-	x := t.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: by}, token)
+	ctx, cancel := context.WithTimeout(s.calls, c.deadline)
+	x := t.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: c.by}, token)
 	cancel()
 	place()
 	v, result, err := invoicebox.ReadCheck(x)
 	p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
-	// Committed together with what follows from it.
-	p.later(func() { p.endCheck(s, id, endOf(x, v)) })
+	end := endOf(x, v)
+	c.end = &end
 	switch {
 	case err != nil || !result.Conclusive:
 		p.log.Info("the new token could not be checked", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)
-		return tokenSilent
+		return tokenSilent, c
 	case result.Valid:
-		return tokenGood
+		return tokenGood, c
 	}
 	p.log.Warn("the new token is refused", t.attrs("status", x.Status, "request_id", x.RequestID)...)
-	return tokenBad
+	return tokenBad, c
 }
 
 func unsentCheck() journal.AttemptEnd {

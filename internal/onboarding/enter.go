@@ -136,7 +136,9 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 		return
 	}
 	t := &task{ClaimedOperation: op, acc: acc, leaseEnd: now.Add(p.cfg.Lease)}
-	switch verdict := p.checkToken(s, t, act.Token); {
+	verdict, check := p.checkToken(s, t, act.Token)
+	p.endChecked(s, check)
+	switch {
 	case verdict == tokenBad:
 		p.refuse(s, i, because(ResultTokenRefused, ""))
 		return

@@ -336,6 +336,19 @@ func (f *fakeJournal) BeginCheck(ctx context.Context, c journal.Check) (id journ
 	return id, err
 }
 
+func (f *fakeJournal) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (s journal.State, mine bool, check journal.AttemptID, err error) {
+	if s, mine, err = f.SaveResponse(ctx, r); err == nil && mine {
+		err = f.step(ctx, "start_check", func() (err error) {
+			check, err = f.takePermits(c.Permits)
+			if _, none := errors.AsType[*journal.NoPermitError](err); none {
+				err = nil
+			}
+			return err
+		})
+	}
+	return s, mine, check, err
+}
+
 func (f *fakeJournal) SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
 	err = f.step(ctx, "receive", func() error {
 		op := f.ops[r.Ref.Operation-1]

@@ -277,7 +277,8 @@ type task struct {
 	unsent   bool // counted as such
 	code     bool // counted among the account's activating
 	attempt  journal.AttemptID
-	macs     [][]byte // of the address or code, once it is open
+	check    *shopCheck // that began with the save of the response
+	macs     [][]byte   // of the address or code, once it is open
 }
 
 // probing tells whether a request of the task's is one to learn of an unknown

@@ -95,6 +95,7 @@ func (p *Pool) attention(s scope, t *task, from journal.State, r Reason) {
 // store takes a received answer to its end: stored, verified, announced; or
 // stored, to be verified later, which frees the shop's lane.
 func (p *Pool) store(s scope, t *task, a activation) {
+	defer p.dropCheck(s, t)
 	row := outcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
 	if row.to != journal.Stored || a.err != nil {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
@@ -119,7 +120,11 @@ func (p *Pool) store(s scope, t *task, a activation) {
 	}
 	// Its code was executed: what is older and in doubt needs no answer any more.
 	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode), Over: overtaken(), Unsent: neverSentHere()}
-	switch verdict := p.checkToken(s, t, a.Token); verdict {
+	verdict, check := p.checkToken(s, t, a.Token)
+	if check != nil {
+		tr.Attempt, tr.End = check.id, check.end
+	}
+	switch verdict {
 	case tokenGood:
 		tr.To, tr.Reason, tr.Verified = journal.Done, string(ReasonActivated), true
 		tr.Active = p.current(a.Finished, event, true)
@@ -127,7 +132,11 @@ func (p *Pool) store(s scope, t *task, a activation) {
 	default:
 		tr.To, tr.Reason, tr.Due = journal.Stored, string(verdict.reason()), time.Now().Add(firstRecheck)
 	}
-	switch err := p.apply(s, t, tr); {
+	err = p.apply(s, t, tr)
+	if err != nil && tr.End != nil && !errors.Is(err, journal.ErrStale) { // apply has saved the end of a stale one
+		p.endChecked(s, check)
+	}
+	switch {
 	case err == nil:
 		p.tellShop(t, sigUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
@@ -141,6 +150,7 @@ func (p *Pool) store(s scope, t *task, a activation) {
 		// Its version was given out before a restore, and the shop has newer
 		// credentials since. It is kept beside them, and its next claim ends it.
 		tr.To, tr.Reason, tr.Active, tr.Publish = journal.Stored, string(ReasonNewerCode), nil, nil
+		tr.Attempt, tr.End = 0, nil
 		_ = p.apply(s, t, tr)
 	}
 }
@@ -172,7 +182,8 @@ func (p *Pool) settleStored(s scope, t *task) {
 		p.outdated(s, t)
 		return
 	}
-	verdict := p.checkToken(s, t, token)
+	verdict, check := p.checkToken(s, t, token)
+	p.endChecked(s, check)
 	now := time.Now()
 	age := now.Sub(t.StoredAt)
 	// A check without an answer leaves the last one that had one standing.

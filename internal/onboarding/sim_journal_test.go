@@ -169,6 +169,18 @@ func (j *simJournal) SaveResponse(ctx context.Context, r journal.Receipt) (state
 	return state, mine, err
 }
 
+func (j *simJournal) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (state journal.State, mine bool, id journal.AttemptID, err error) {
+	err = j.s.call(ctx, "SaveResponse", true, func() (err error) {
+		state, mine, id, err = j.s.j.SaveResponseAndBeginCheck(ctx, r, c)
+		j.s.note("Receive for operation %d: now %v, mine %v, check %d, %v", r.Ref.Operation, state, mine, id, err)
+		if err == nil {
+			j.s.book.received(r, mine)
+		}
+		return err
+	})
+	return state, mine, id, err
+}
+
 func (j *simJournal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, n int, err error) {
 	err = j.s.call(ctx, "EraseReceipts", true, func() (err error) {
 		next, n, err = j.s.j.EraseReceipts(ctx, before, after, limit)

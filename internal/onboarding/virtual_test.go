@@ -336,6 +336,11 @@ func (s slowJournal) SaveResponse(ctx context.Context, r journal.Receipt) (journ
 	return s.Journal.SaveResponse(ctx, r)
 }
 
+func (s slowJournal) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (journal.State, bool, journal.AttemptID, error) {
+	time.Sleep(s.commit)
+	return s.Journal.SaveResponseAndBeginCheck(ctx, r, c)
+}
+
 func (s slowJournal) Apply(ctx context.Context, t journal.Transition) error {
 	time.Sleep(s.commit)
 	return s.Journal.Apply(ctx, t)

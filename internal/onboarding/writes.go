@@ -21,7 +21,7 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 	if !Permitted(tr.From, tr.To) {
 		panic(fmt.Sprintf("onboarding: no edge from %v to %v", tr.From, tr.To))
 	}
-	if tr.End != nil {
+	if tr.End != nil && tr.Attempt == 0 {
 		tr.Attempt = t.attempt
 	}
 	for try := 0; ; try++ {
@@ -128,7 +128,7 @@ func (p *Pool) undoSend(s scope, t *task) {
 func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err error) {
 	ctx := context.WithoutCancel(s.work)
 	for try := 0; ; try++ {
-		state, mine, err := p.journal.SaveResponse(ctx, r)
+		state, mine, err := p.saveResponse(ctx, s, t, r)
 		if try > 0 && (err == nil || errors.Is(err, journal.ErrClosed)) {
 			p.outage.kept()
 		}
@@ -147,6 +147,21 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 		p.outage.keeps(try == 0, err, t.attrs())
 		p.steps.sleep(ctx, growing(errorBase, errorCap, try))
 	}
+}
+
+// saveResponse saves a response. The check of the token that it brings begins in the
+// same commit.
+func (p *Pool) saveResponse(ctx context.Context, s scope, t *task, r journal.Receipt) (state journal.State, mine bool, err error) {
+	c, ok := p.newCheck(s, t)
+	if !ok {
+		return p.journal.SaveResponse(ctx, r)
+	}
+	state, mine, id, err := p.journal.SaveResponseAndBeginCheck(ctx, r, c.start)
+	if err == nil && id != 0 {
+		c.id = id
+		t.check = c
+	}
+	return state, mine, err
 }
 
 // endCheck writes the end of an attempt that ends with no transition; without it

@@ -223,6 +223,11 @@ func (d *diary) SaveResponse(ctx context.Context, r journal.Receipt) (s journal.
 	return s, mine, err
 }
 
+func (d *diary) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (s journal.State, mine bool, id journal.AttemptID, err error) {
+	err = d.step(ctx, "receive", func() (err error) { s, mine, id, err = d.Journal.SaveResponseAndBeginCheck(ctx, r, c); return err })
+	return s, mine, id, err
+}
+
 func (d *diary) Apply(ctx context.Context, t journal.Transition) error {
 	return d.step(ctx, "apply", func() error { return d.Journal.Apply(ctx, t) })
 }

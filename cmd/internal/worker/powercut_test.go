@@ -75,19 +75,32 @@ func (p *promises) operation(ref journal.ClaimRef) uuid.UUID {
 // SaveResponse promises the receipt, before a byte of it is parsed.
 func (p *promises) SaveResponse(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
 	state, mine, err := p.Journal.SaveResponse(ctx, r)
-	if id := p.operation(r.Ref); err == nil {
-		p.add("receipt", func(ctx context.Context, j journal.Journal) error {
-			op, err := j.Operation(ctx, id)
-			if err != nil {
-				return err
-			}
-			if !slices.ContainsFunc(op.Tries, func(a journal.AttemptRecord) bool { return a.ID == r.Attempt && a.HasReceipt }) {
-				return fmt.Errorf("no receipt of attempt %d", r.Attempt)
-			}
-			return nil
-		})
-	}
+	p.saved(r, err)
 	return state, mine, err
+}
+
+// SaveResponseAndBeginCheck promises the same.
+func (p *promises) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (journal.State, bool, journal.AttemptID, error) {
+	state, mine, check, err := p.Journal.SaveResponseAndBeginCheck(ctx, r, c)
+	p.saved(r, err)
+	return state, mine, check, err
+}
+
+func (p *promises) saved(r journal.Receipt, err error) {
+	if err != nil {
+		return
+	}
+	id := p.operation(r.Ref)
+	p.add("receipt", func(ctx context.Context, j journal.Journal) error {
+		op, err := j.Operation(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(op.Tries, func(a journal.AttemptRecord) bool { return a.ID == r.Attempt && a.HasReceipt }) {
+			return fmt.Errorf("no receipt of attempt %d", r.Attempt)
+		}
+		return nil
+	})
 }
 
 // Apply promises the credential that was stored.

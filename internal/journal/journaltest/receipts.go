@@ -25,6 +25,41 @@ var receipts = []part{
 		}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done})
 	}},
+	{"a check begins with it if it is the caller's and a permit is left", func(f *fixture) {
+		p := journal.Permit{Ledger: "checks", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
+		c := journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}}
+		for _, x := range []struct {
+			shop  string
+			left  int
+			mine  bool
+			check bool
+		}{{"stale", 1, false, false}, {"checked", 1, true, true}, {"unchecked", 0, true, false}} {
+			o, id := f.sending(f.code(x.shop, "event of "+x.shop, "code of "+x.shop))
+			r := f.receipt(o, id, "answer")
+			if !x.mine {
+				f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Unknown})
+			}
+			n, _, err := f.j.AvailablePermits(f.ctx, p)
+			f.ok(err)
+			if n != x.left {
+				f.Fatalf("%s: %d permits are left, want %d", x.shop, n, x.left)
+			}
+			s, mine, check, err := f.j.SaveResponseAndBeginCheck(f.ctx, r, c)
+			if err != nil || s != journal.Received || mine != x.mine || (check != 0) != x.check {
+				f.Fatalf("%s: %v, mine %v, check %d, %v", x.shop, s, mine, check, err)
+			}
+			if d := f.state(o.UUID); len(d.Tries) != 1 || !d.Tries[0].HasReceipt {
+				f.Fatalf("%s: tries are %+v", x.shop, d.Tries)
+			}
+			if !x.check {
+				continue
+			}
+			// It ends with the operation's next step.
+			f.free(p, 0, 100*time.Second)
+			f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done, Attempt: check, End: &journal.AttemptEnd{Answered: true, At: f.clock.now()}})
+			f.free(p, 0, 30*time.Second)
+		}
+	}},
 	{"when its holder is gone it is anybody's", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")

@@ -65,7 +65,7 @@ type chain struct {
 	keys     *keyset.Set
 	workers  int
 	latency  time.Duration // of the call
-	checked  bool          // with the token's verification: three steps more
+	checked  bool          // with the check of the token
 	slots    chan struct{} // calls in flight
 	receipts []time.Duration
 	mu       sync.Mutex
@@ -178,7 +178,17 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 	<-c.slots
 	began := time.Now()
 	end := journal.AttemptEnd{Answered: true, At: began, Status: 200, Outcome: "done", RequestID: "0123456789abcdef"}
-	if _, _, err := c.j.SaveResponse(ctx, journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: end}); err != nil {
+	receipt := journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: end}
+	var check journal.AttemptID
+	if c.checked {
+		_, _, check, err = c.j.SaveResponseAndBeginCheck(ctx, receipt, journal.Check{
+			Account: benchAccount, SendBy: 5 * time.Second, Deadline: 30 * time.Second,
+			Permits: []journal.Permit{{Ledger: "egress", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}},
+		})
+	} else {
+		_, _, err = c.j.SaveResponse(ctx, receipt)
+	}
+	if err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -199,21 +209,7 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 		}}},
 	}
 	if c.checked {
-		stored := journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Due: time.Now().Add(time.Minute), Credential: done.Credential}
-		if err := c.j.Apply(ctx, stored); err != nil {
-			return err
-		}
-		id, err := c.j.BeginCheck(ctx, journal.Check{
-			Account: benchAccount, SendBy: 5 * time.Second, Deadline: 30 * time.Second,
-			Permits: []journal.Permit{{Ledger: "egress", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}},
-		})
-		if err != nil {
-			return err
-		}
-		if err := c.j.EndAttempt(ctx, id, end); err != nil {
-			return err
-		}
-		done.From, done.Credential = journal.Stored, nil
+		done.Attempt, done.End = check, &end
 	}
 	return c.j.Apply(ctx, done)
 }

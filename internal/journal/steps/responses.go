@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,21 +13,65 @@ import (
 
 // SaveResponse saves a response, whatever the state of its operation.
 func (j *Journal) SaveResponse(ctx context.Context, r journal.Receipt) (journal.State, bool, error) {
-	type outcome struct {
-		state journal.State
-		mine  bool
+	got, err := j.saveResponse(ctx, &r, nil)
+	return got.state, got.mine, err
+}
+
+// SaveResponseAndBeginCheck also begins a check if the operation is still the
+// caller's.
+func (j *Journal) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (journal.State, bool, journal.AttemptID, error) {
+	if err := checkTimes(c.SendBy, c.Deadline); err != nil {
+		return 0, false, 0, err
 	}
-	got, err := ask(ctx, j, &Request{
-		Needs: Needs{Operations: []int64{r.Ref.Operation}, Missing: fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation), Anyway: true},
+	got, err := j.saveResponse(ctx, &r, &c)
+	return got.state, got.mine, got.check, err
+}
+
+type savedResponse struct {
+	state journal.State
+	mine  bool
+	check journal.AttemptID // 0 if none began
+}
+
+func (j *Journal) saveResponse(ctx context.Context, r *journal.Receipt, c *journal.Check) (savedResponse, error) {
+	needs := Needs{Operations: []int64{r.Ref.Operation}, Missing: fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation), Anyway: true}
+	if c != nil {
+		needs.Ledgers = ledgersOf(c.Permits)
+	}
+	return ask(ctx, j, &Request{
+		Needs: needs,
 		Load: func(l *Loader) {
 			l.operations = append(l.operations, r.Ref.Operation)
 			l.attempts = append(l.attempts, int64(r.Attempt))
+			if c != nil {
+				l.permits = append(l.permits, c.Permits...)
+				l.IDs(AttemptIDs, 1)
+			}
 		},
-	}, func(u *Unit) (o outcome, err error) {
-		o.state, o.mine, err = u.saveResponse(&r)
-		return o, err
+	}, func(u *Unit) (got savedResponse, err error) {
+		if got.state, got.mine, err = u.saveResponse(r); err != nil || c == nil || !got.mine || u.tx.LostCommits() {
+			return got, err
+		}
+		got.check, err = u.beginCheckOf(r.Ref.Operation, c)
+		return got, err
 	})
-	return got.state, got.mine, err
+}
+
+// beginCheckOf begins a check of an operation's account. It returns 0 if a permit is
+// missing.
+func (u *Unit) beginCheckOf(operation int64, c *journal.Check) (journal.AttemptID, error) {
+	o, err := u.operations.get(u, operation)
+	if err != nil {
+		return 0, err
+	}
+	begun, err := u.addAttempt(rows.Attempt{Account: o.Account}, c.SendBy, c.Deadline, c.Permits)
+	if _, none := errors.AsType[*journal.NoPermitError](err); none {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return journal.AttemptID(begun.ID), nil
 }
 
 func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {

@@ -59,7 +59,7 @@ var errGathered = errors.New("the call waits for others")
 
 // batched are the methods whose calls are gathered: each of them is one request.
 var batched = []string{
-	"Ingest", "Claim", "BeginAttempt", "BeginCheck", "SaveResponse", "Apply", "ClaimReviews", "EndReview", "MarkPublished", "AppendIntent", "EndIntent", "SetGate", "ReserveTrial",
+	"Ingest", "Claim", "BeginAttempt", "BeginCheck", "SaveResponse", "SaveResponseAndBeginCheck", "Apply", "ClaimReviews", "EndReview", "MarkPublished", "AppendIntent", "EndIntent", "SetGate", "ReserveTrial",
 	"EraseReceipts", "EnsureAccount",
 }
 

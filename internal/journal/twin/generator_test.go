@@ -35,6 +35,7 @@ type held struct {
 	journal.ClaimedOperation
 	state   journal.State // as far as is known
 	attempt journal.AttemptID
+	check   journal.AttemptID // that began with the save of a response
 }
 
 // A generator makes the calls of workers and operators, and invalid ones.
@@ -512,6 +513,16 @@ func (g *generator) receiveFor(h *held) {
 	case 1:
 		r.Attempt = 999_999
 	}
+	if r.SealedFor != "" {
+		c := journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{{Ledger: "checks", Limit: 2, Window: 20 * time.Second}}}
+		if got, err := g.call("SaveResponseAndBeginCheck", r, c); err == nil && got[1].(bool) {
+			h.state = journal.Received
+			if id := got[2].(journal.AttemptID); id != 0 {
+				h.check, g.checks = id, append(g.checks, id)
+			}
+		}
+		return
+	}
 	if got, err := g.call("SaveResponse", r); err == nil && got[1].(bool) {
 		h.state = journal.Received
 	}
@@ -573,6 +584,9 @@ func (g *generator) transition(h *held) journal.Transition {
 		if h.attempt != 0 {
 			t.End = g.end()
 		}
+	}
+	if h.check != 0 && t.Verified {
+		t.Attempt, t.End, h.check = h.check, g.end(), 0
 	}
 	if t.To == journal.Planned {
 		t.Behind = g.oneIn(2)

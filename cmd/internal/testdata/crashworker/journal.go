@@ -121,6 +121,16 @@ func (s *stopping) SaveResponse(ctx context.Context, r journal.Receipt) (journal
 	return state, mine, err
 }
 
+func (s *stopping) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (journal.State, bool, journal.AttemptID, error) {
+	key := s.keyOf(r.Ref.Operation)
+	s.at(answered, key)
+	state, mine, check, err := s.Journal.SaveResponseAndBeginCheck(ctx, r, c)
+	if err == nil {
+		s.at(received, key)
+	}
+	return state, mine, check, err
+}
+
 func (s *stopping) Apply(ctx context.Context, t journal.Transition) error {
 	key := s.keyOf(t.Ref.Operation)
 	// An attempt that found no place for its call is taken back, and comes again.
