@@ -15,6 +15,8 @@
 // installed. With -profiles=DIR the CPU profile of each case's first worker is
 // written there, and the budget of an event is printed from it.
 //
+// -worker=PROGRAM measures another version of the worker, to compare two in turns.
+//
 // BenchmarkOtherProviders reads records that are not for the worker.
 // BenchmarkNaiveLoop does one invitation after the other: fetch, call, write,
 // publish, commit.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -23,20 +24,24 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-var binary string
+var binary = flag.String("worker", "", "program to measure, to compare versions in turns; else one is built from this tree")
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
 func buildAndRun(m *testing.M) int {
 	cleanenv.Use()
+	flag.Parse()
+	if *binary != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary = filepath.Join(dir, "invoicebox-worker")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/invoicebox-worker")
+	*binary = filepath.Join(dir, "invoicebox-worker")
+	build := exec.Command("go", "build", "-o", *binary, "./cmd/invoicebox-worker")
 	build.Dir = "../.." // the service's own module
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the worker: %v\n%s", err, out)
@@ -80,7 +85,7 @@ func newRig(b *testing.B, latency time.Duration) *rig {
 	if err := os.WriteFile(r.path("token"), []byte(sandbox.DefaultToken), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	if out, err := exec.Command(binary, "keys", "create", "--keyset-file", r.path("keyset.json")).CombinedOutput(); err != nil {
+	if out, err := exec.Command(*binary, "keys", "create", "--keyset-file", r.path("keyset.json")).CombinedOutput(); err != nil {
 		b.Fatalf("keys create: %v\n%s", err, out)
 	}
 	return r
@@ -110,7 +115,7 @@ func (r *rig) start(flags ...string) *process {
 	for name, topic := range r.topics {
 		args = append(args, "--topic", name+"="+topic)
 	}
-	p.cmd = exec.Command(binary, args...)
+	p.cmd = exec.Command(*binary, args...)
 	log, err := os.Create(p.log)
 	if err != nil {
 		r.b.Fatal(err)
