@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/steps"
@@ -63,6 +64,9 @@ func (j *Journal) write() {
 			r.done <- errs[i]
 		}
 		clear(batch)
+		// What was waiting for these requests runs first, and its next requests join the
+		// next batch: the writer would often commit a single one otherwise.
+		runtime.Gosched()
 	}
 }
 
