@@ -45,7 +45,7 @@ func readDocument(t *testing.T, path string) string {
 }
 
 var (
-	fence   = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+	fence   = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)\n *```$")
 	inCode  = regexp.MustCompile("`[^`\n]*`")
 	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#{1,6} +(.+)$`)
