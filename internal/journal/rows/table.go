@@ -104,6 +104,15 @@ func (t *Table) field(row any, i int) reflect.Value {
 	return reflect.ValueOf(row).Elem().Field(t.Columns[i].field)
 }
 
+// SetInt, SetStr and SetBytes set column i of a row.
+func (t *Table) SetInt(row any, i int, n int64) { setInt(t.field(row, i), n) }
+
+// SetStr sets a text.
+func (t *Table) SetStr(row any, i int, s string) { t.field(row, i).SetString(s) }
+
+// SetBytes sets a blob.
+func (t *Table) SetBytes(row any, i int, b []byte) { t.field(row, i).SetBytes(b) }
+
 // SetAll fills a row from the values of all columns.
 func (t *Table) SetAll(row any, values []any) error {
 	if len(values) != len(t.Columns) {
@@ -188,15 +197,7 @@ func set(f reflect.Value, v any) error {
 		f.SetZero()
 		return nil
 	case int64:
-		switch f.Kind() {
-		case reflect.Int64, reflect.Int, reflect.Int32, reflect.Int16, reflect.Int8:
-			f.SetInt(x)
-			return nil
-		case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
-			f.SetUint(uint64(x)) // #nosec G115 -- our own numbers
-			return nil
-		case reflect.Bool:
-			f.SetBool(x != 0)
+		if setInt(f, x) {
 			return nil
 		}
 	case int32:
@@ -222,4 +223,19 @@ func set(f reflect.Value, v any) error {
 		}
 	}
 	return fmt.Errorf("a value of type %T for a field of type %s", v, f.Type())
+}
+
+// setInt reports whether f is a field for a number.
+func setInt(f reflect.Value, n int64) bool {
+	switch f.Kind() {
+	case reflect.Int64, reflect.Int, reflect.Int32, reflect.Int16, reflect.Int8:
+		f.SetInt(n)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
+		f.SetUint(uint64(n)) // #nosec G115 -- our own numbers
+	case reflect.Bool:
+		f.SetBool(n != 0)
+	default:
+		return false
+	}
+	return true
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
@@ -97,31 +96,14 @@ func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
 	if _, err := src.one("SELECT count(*) FROM meta"); err != nil {
 		return err
 	}
-	raw, ok := src.raw.(interface {
-		NewBackup(string) (*sqlite.Backup, error)
-	})
-	if !ok {
-		return errors.New("the driver makes no copies")
-	}
-	b, err := raw.NewBackup(dsn(path, "mode=rw&_dqs=0"))
+	dst, err := dial(path)
 	if err != nil {
 		return err
 	}
-	for more := true; more; {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(err, b.Finish())
-		}
-		if more, err = b.Step(backupPages); err != nil {
-			_ = b.Finish() // it gives the same error again
-			return err
-		}
-	}
-	made, err := b.Commit()
-	if err != nil {
-		return err
-	}
-	dst := &conn{raw: made, stmts: map[string]*stmt{}}
 	defer func() { err = errors.Join(err, dst.close()) }()
+	if err := src.copyTo(dst, backupPages, ctx.Err); err != nil {
+		return err
+	}
 	// One file, without a log beside it.
 	for _, p := range []string{"synchronous=FULL", "journal_mode=DELETE"} {
 		if _, err := dst.one("PRAGMA " + p); err != nil {

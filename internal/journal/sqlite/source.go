@@ -182,7 +182,7 @@ func (s *Source) Rows(ctx context.Context, t move.Table, after move.Row) iter.Se
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if !yield(carried(r), nil) {
+			if !yield(r.values(), nil) {
 				return errEnough
 			}
 			return nil
@@ -191,20 +191,6 @@ func (s *Source) Rows(ctx context.Context, t move.Table, after move.Row) iter.Se
 			yield(nil, explain(s.j.path, err))
 		}
 	}
-}
-
-// carried makes a row of its own.
-func carried(r row) move.Row {
-	out := make(move.Row, len(r))
-	for i, v := range r {
-		switch v := v.(type) {
-		case []byte:
-			out[i] = notNil(v)
-		default:
-			out[i] = v
-		}
-	}
-	return out
 }
 
 // Leave marks the journal as moved.

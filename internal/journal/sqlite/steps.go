@@ -3,13 +3,14 @@ package sqlite
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
-
 	"github.com/google/uuid"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
@@ -174,12 +175,8 @@ func (t stepTx) load(table *rows.Table, key int64, f func(row any) error) error 
 		return f(known)
 	}
 	return t.each(t.texts.find(table), in{key}, func(r row) error {
-		values := make([]any, len(r))
-		for i, v := range r {
-			values[i] = v
-		}
 		row := table.New()
-		if err := table.SetAll(row, values); err != nil {
+		if err := r.fill(table, row); err != nil {
 			return err
 		}
 		if known != nil && table.Changed(known, row) != 0 {
@@ -197,11 +194,7 @@ func (t stepTx) ask(query string, args in, f func([]string, []any) error) error 
 		return err
 	}
 	return t.each(query, args, func(r row) error {
-		values := make([]any, len(r))
-		for i, v := range r {
-			values[i] = v
-		}
-		return f(s.columns, values)
+		return f(s.columns, r.values())
 	})
 }
 
@@ -275,25 +268,72 @@ func (t stepTx) cache(table *rows.Table, row any) {
 // write runs a statement with the columns of a mask of each row as arguments. If the
 // statement finds the row by its key, the key is the last argument.
 func (t stepTx) write(table *rows.Table, text string, mask uint64, byKey bool, list ...any) error {
-	args := t.args[:0]
+	s, err := t.prepare(text)
+	if err != nil {
+		return err
+	}
+	arg := 0
 	for _, r := range list {
 		for i, c := range table.Columns {
 			if mask&(1<<i) != 0 && !(byKey && c.Key) {
-				args = append(args, table.Value(r, i))
+				arg++
+				err = errors.Join(err, s.bindColumn(arg, table, r, i))
 			}
 		}
 		for i, c := range table.Columns {
 			if byKey && c.Key {
-				args = append(args, table.Value(r, i))
+				arg++
+				err = errors.Join(err, s.bindColumn(arg, table, r, i))
 			}
 		}
 	}
-	n, err := t.conn.exec(text, args...)
-	t.args, t.dirty = args, true
+	if err != nil {
+		return err
+	}
+	n, err := s.run()
+	t.dirty = true
 	if err == nil && n != int64(len(list)) {
 		err = fmt.Errorf("journal: %d rows of table %s were written as %d", len(list), table.Name, n)
 	}
 	return err
+}
+
+// bindColumn sets an argument to a column of a row.
+func (s *stmt) bindColumn(arg int, t *rows.Table, row any, i int) error {
+	switch c := &t.Columns[i]; c.Kind {
+	case rows.Text:
+		if text := t.Str(row, i); text != "" || !c.Null {
+			return s.bindText(arg, text)
+		}
+	case rows.Blob:
+		return s.bindBytes(arg, t.Bytes(row, i))
+	default:
+		if n := t.Int(row, i); n != 0 || !c.Null {
+			return s.bindInt(arg, n)
+		}
+	}
+	return s.bindNull(arg)
+}
+
+// fill fills an empty row of a table from all of its columns.
+func (r row) fill(t *rows.Table, row any) error {
+	if len(r) != len(t.Columns) {
+		return fmt.Errorf("journal: table %s has %d columns, not %d", t.Name, len(t.Columns), len(r))
+	}
+	for i := range r {
+		switch v := &r[i]; {
+		case v.kind == sqlite3.SQLITE_NULL:
+		case v.kind == sqlite3.SQLITE_INTEGER && t.Columns[i].Kind == rows.Integer:
+			t.SetInt(row, i, v.n)
+		case v.kind == sqlite3.SQLITE_TEXT && t.Columns[i].Kind == rows.Text:
+			t.SetStr(row, i, v.text)
+		case v.kind == sqlite3.SQLITE_BLOB && t.Columns[i].Kind == rows.Blob:
+			t.SetBytes(row, i, v.blob)
+		default:
+			return fmt.Errorf("journal: %s.%s has a value of type %d", t.Name, t.Columns[i].Name, v.kind)
+		}
+	}
+	return nil
 }
 
 // Exec runs a statement and drops the cached rows of the table that it writes to.

@@ -13,7 +13,6 @@ type tx struct {
 	*conn
 	j     *Journal
 	now   int64
-	args  []any                     // room for those of a statement
 	undo  []func()                  // of memory, run in reverse
 	ends  []permitEnd               // for the ledgers, once committed
 	after []func()                  // run once committed
