@@ -64,13 +64,6 @@ func (t *Table) Changes() bool {
 	return slices.ContainsFunc(t.Columns, func(c Column) bool { return !c.Fixed })
 }
 
-// Clone returns a pointer to a copy of a row. The copy shares the blobs.
-func (t *Table) Clone(row any) any {
-	c := reflect.New(t.row)
-	c.Elem().Set(reflect.ValueOf(row).Elem())
-	return c.Interface()
-}
-
 // Names lists the columns.
 func (t *Table) Names() []string {
 	names := make([]string, len(t.Columns))

@@ -1,69 +1,89 @@
 package sqlite
 
-import (
-	"invoicebox-worker/internal/journal/rows"
-)
+import "invoicebox-worker/internal/journal/rows"
 
 // A rowCache caches rows of the file, so that a step need not read the rows that the
 // step before it wrote. No other process writes them. A row that a transaction changes
-// is removed, and cached again after the commit.
+// is not found until the commit.
 type rowCache struct {
-	byTable map[*rows.Table]map[int64]any
-	changed []cachedRow     // of the present transaction
+	byTable map[*rows.Table]*tableCache
+	changed []changedRow    // of the present transaction
 	written map[string]bool // tables that its statements have written to
 	any     bool            // they may have written to any
 }
 
+// A tableCache has the rows of one table. At the bound the oldest is replaced.
+type tableCache struct {
+	byKey map[int64]*cachedRow
+	ring  []*cachedRow
+	next  int // the oldest, once the ring is full
+}
+
 type cachedRow struct {
+	key int64
+	row any // nil for none
+}
+
+type changedRow struct {
 	table *rows.Table
 	key   int64
-	row   any
+	row   any // its new value, nil for none
 }
 
 // maxCached bounds the cached rows of each table.
 const maxCached = 4_000
 
 func newRowCache() *rowCache {
-	return &rowCache{byTable: make(map[*rows.Table]map[int64]any), written: make(map[string]bool)}
+	return &rowCache{byTable: make(map[*rows.Table]*tableCache), written: make(map[string]bool)}
 }
 
 // find returns a cached row, nil for none. The caller must not change it.
-func (c *rowCache) find(t *rows.Table, key int64) any { return c.byTable[t][key] }
+func (c *rowCache) find(t *rows.Table, key int64) any {
+	if m := c.byTable[t]; m != nil {
+		if r := m.byKey[key]; r != nil {
+			return r.row
+		}
+	}
+	return nil
+}
 
-// keep caches a row. At the bound it replaces any other.
+// keep caches a row.
 func (c *rowCache) keep(t *rows.Table, key int64, row any) {
 	m := c.byTable[t]
 	if m == nil {
-		m = make(map[int64]any)
+		m = &tableCache{byKey: make(map[int64]*cachedRow)}
 		c.byTable[t] = m
 	}
-	if len(m) >= maxCached {
-		for k := range m {
-			delete(m, k)
-			break
-		}
+	if r := m.byKey[key]; r != nil {
+		r.row = row
+		return
 	}
-	m[key] = row
+	r := &cachedRow{key, row}
+	m.byKey[key] = r
+	if len(m.ring) < maxCached {
+		m.ring = append(m.ring, r)
+		return
+	}
+	delete(m.byKey, m.ring[m.next].key)
+	m.ring[m.next] = r
+	m.next = (m.next + 1) % maxCached
 }
 
-// change removes a row that was written. Commit caches its new value, which is a copy
-// or, for a deleted row, nil. After a statement has written to the table the copy may be
-// outdated, so such a row is read again.
+// change hides a row that was written. Commit caches its new value, nil for a deleted
+// row. After a statement has written to the table the value may be outdated, so such a
+// row is read again.
 func (c *rowCache) change(t *rows.Table, key int64, row any) {
-	delete(c.byTable[t], key)
+	c.keep(t, key, nil)
 	if c.any || c.written[t.Name] {
 		row = nil
 	}
-	c.changed = append(c.changed, cachedRow{t, key, row})
+	c.changed = append(c.changed, changedRow{t, key, row})
 }
 
 // commit caches the rows that were written.
 func (c *rowCache) commit() {
 	for _, r := range c.changed {
-		delete(c.byTable[r.table], r.key)
-		if r.row != nil {
-			c.keep(r.table, r.key, r.row)
-		}
+		c.keep(r.table, r.key, r.row)
 	}
 	c.end()
 }
@@ -71,7 +91,7 @@ func (c *rowCache) commit() {
 // rollback drops the rows that were written: the transaction may have read them again.
 func (c *rowCache) rollback() {
 	for _, r := range c.changed {
-		delete(c.byTable[r.table], r.key)
+		c.keep(r.table, r.key, nil)
 	}
 	for name := range c.written {
 		c.drop(name)

@@ -200,14 +200,25 @@ func (t stepTx) ask(query string, args in, f func([]string, []any) error) error 
 
 func (t stepTx) Save(changes []steps.Change) error {
 	for _, c := range changes {
+		cached := c.Loaded && c.Table.Changes()
 		if err := t.insert(c.Table, c.Insert); err != nil {
 			return err
+		}
+		for _, r := range c.Insert {
+			if cached {
+				t.cache(c.Table, r)
+			}
+			if err := t.saved(nil, r); err != nil {
+				return err
+			}
 		}
 		for _, u := range c.Update {
 			if err := t.write(c.Table, t.texts.update(c.Table, u.Columns), u.Columns, true, u.Row); err != nil {
 				return err
 			}
-			t.cache(c.Table, u.Row)
+			if cached {
+				t.cache(c.Table, u.Row)
+			}
 			if err := t.saved(u.Was, u.Row); err != nil {
 				return err
 			}
@@ -245,23 +256,14 @@ func (t stepTx) insert(table *rows.Table, list []any) error {
 		}
 		i += n
 	}
-	for _, r := range list {
-		t.cache(table, r)
-		if err := t.saved(nil, r); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
-// cache caches a row that was written and may change again. A row whose key SQLite
-// assigned is read at its first use instead.
+// cache caches a row that was written. A row whose key SQLite assigned is read at its
+// first use instead.
 func (t stepTx) cache(table *rows.Table, row any) {
-	if !table.Changes() {
-		return
-	}
 	if key := table.Int(row, 0); key != 0 {
-		t.j.writer.rows.change(table, key, table.Clone(row))
+		t.j.writer.rows.change(table, key, row)
 	}
 }
 

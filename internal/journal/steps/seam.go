@@ -180,13 +180,14 @@ type Ask struct {
 	Series Series
 	N      int
 	Each   func(columns []string, values []any) error
-	Row    func(row any) error // instead of Each, for Table: gets a pointer to its struct, which it must not retain
+	Row    func(row any) error // instead of Each, for Table: gets a pointer to its struct, which it must not change
 }
 
 // A Change lists the inserted, updated and deleted rows of one table; each row is a
-// pointer to the table's struct.
+// pointer to the table's struct, which nothing changes any more.
 type Change struct {
 	Table  *rows.Table
+	Loaded bool // rows of the table are loaded by their keys
 	Insert []any
 	Update []Update
 	Delete []any

@@ -356,19 +356,29 @@ func first[T any](u *Unit, q Query, args ...any) (*T, error) {
 
 // An entity is one row: as it is now, and as the database has it.
 type entity[T any] struct {
-	row, stored, before T
-	of                  *entities[T]
-	exists              bool // in the transaction as it is now
-	existed             bool // before the current request
-	inDatabase          bool
-	request             int  // that touched it last
-	dirty               bool // may differ from the database
+	row     T
+	stored  *T // never changed; the database may share it. Nil if it has no such row
+	before  *T // before the current request; never changed
+	of      *entities[T]
+	exists  bool // in the transaction as it is now
+	existed bool // before the current request
+	request int  // that touched it last
+	dirty   bool // may differ from the database
+}
+
+// copied returns a copy of the row that is not changed.
+func (e *entity[T]) copied() *T {
+	if !e.dirty && e.stored != nil {
+		return e.stored
+	}
+	row := e.row
+	return &row
 }
 
 // restore undoes the current request's change of the row, even if it was saved
 // already: the row is then saved again.
 func (e *entity[T]) restore() {
-	e.row, e.exists = e.before, e.existed
+	e.row, e.exists = *e.before, e.existed
 	e.of.change(e)
 }
 
@@ -424,7 +434,7 @@ func (s *entities[T]) touch(u *Unit, e *entity[T]) {
 		s.touched = append(s.touched, e)
 	}
 	if e.request != u.request {
-		e.request, e.before, e.existed = u.request, e.row, e.exists
+		e.request, e.before, e.existed = u.request, e.copied(), e.exists
 		u.touched = append(u.touched, e)
 	}
 	s.change(e)
@@ -461,9 +471,7 @@ func (s *entities[T]) ask(keys []int64) Ask {
 }
 
 // keep sets the row as the database has it.
-func (e *entity[T]) keep(row *T) {
-	e.row, e.stored, e.exists, e.inDatabase = *row, *row, true, true
-}
+func (e *entity[T]) keep(row *T) { e.row, e.stored, e.exists = *row, row, true }
 
 // loadRows returns the rows of a query that selects all columns of a table, in the
 // order of the query. The current request may change them.
@@ -500,24 +508,29 @@ func loadRows[T any](u *Unit, s *entities[T], q Query, args ...any) ([]*T, error
 // changes returns the changes to be saved. Rows that the current request has touched
 // stay dirty, because it may change them again.
 func (s *entities[T]) changes(u *Unit) Change {
-	c := Change{Table: s.table}
+	c := Change{Table: s.table, Loaded: true}
 	held := s.dirty[:0]
 	for _, e := range s.dirty {
 		if e.dirty = e.request == u.request; e.dirty {
 			held = append(held, e)
 		}
 		switch {
-		case e.exists && !e.inDatabase:
-			c.Insert = append(c.Insert, &e.row)
-		case !e.exists && e.inDatabase:
-			c.Delete = append(c.Delete, &e.row)
-		case e.exists:
-			if columns := s.table.Changed(&e.row, &e.stored); columns != 0 {
-				was := e.stored
-				c.Update = append(c.Update, Update{Row: &e.row, Was: &was, Columns: columns})
+		case !e.exists:
+			if e.stored != nil {
+				c.Delete = append(c.Delete, e.stored)
+			}
+			e.stored = nil
+			continue
+		case e.stored == nil:
+			row := e.row
+			c.Insert, e.stored = append(c.Insert, &row), &row
+		default:
+			if columns := s.table.Changed(&e.row, e.stored); columns != 0 {
+				row := e.row
+				c.Update = append(c.Update, Update{Row: &row, Was: e.stored, Columns: columns})
+				e.stored = &row
 			}
 		}
-		e.stored, e.inDatabase = e.row, e.exists
 	}
 	s.dirty = held
 	return c

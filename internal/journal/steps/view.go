@@ -242,7 +242,9 @@ func (s *entities[T]) found(key int64, row *T) {
 		s.byKey = make(map[int64]*entity[T])
 	}
 	if _, ok := s.byKey[key]; !ok {
-		s.byKey[key] = &entity[T]{of: s, row: *row, stored: *row, exists: true, inDatabase: true}
+		e := &entity[T]{of: s}
+		e.keep(row)
+		s.byKey[key] = e
 	}
 }
 
