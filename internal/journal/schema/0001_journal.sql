@@ -186,7 +186,6 @@ CREATE TABLE operation (
 ) WITH (fillfactor = 70);
 CREATE INDEX operation_due ON operation (account, kind, stage, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX operation_lane ON operation (shop, lane, kind, lane_order) WHERE lane IS NOT NULL;
-CREATE INDEX operation_open ON operation (account, kind, state) WHERE lane IS NOT NULL;
 CREATE INDEX operation_attention ON operation (shop, kind, reason) WHERE state = 20;
 CREATE INDEX operation_doubt ON operation (shop, kind) WHERE doubt = 1;
 

@@ -76,7 +76,7 @@ SELECT (SELECT id FROM (
 			SELECT id, 2, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = released.value AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
 			SELECT id, 4, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = released.value AND lane = 4 ORDER BY lane_order, id LIMIT 1))
 		ORDER BY lane, lane_order, id LIMIT 1) AS id FROM json_each($1) AS released
-	WHERE NOT EXISTS (SELECT 1 FROM operation WHERE shop = released.value AND lane = 1)`
+	WHERE EXISTS (SELECT 1 FROM operation WHERE shop = released.value AND lane BETWEEN 2 AND 4) AND NOT EXISTS (SELECT 1 FROM operation WHERE shop = released.value AND lane = 1)`
 )
 
 type found struct {

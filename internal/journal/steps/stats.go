@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// openCount reads only the index operation_open.
+	// openCount reads the open operations. An index with their states would change with
+	// each step of each operation.
 	openCount Query = `SELECT a.name AS account, n.kind, n.state, n.many FROM
-		(SELECT account, kind, state, count(*) AS many FROM operation /*+ INDEXED BY operation_open */ WHERE lane IS NOT NULL GROUP BY account, kind, state) n
+		(SELECT account, kind, state, count(*) AS many FROM operation /*+ INDEXED BY operation_lane */ WHERE lane IS NOT NULL GROUP BY account, kind, state) n
 		JOIN account a ON a.id = n.account`
 	attentionCount Query = `SELECT a.name AS account, n.kind, n.many FROM
 		(SELECT account, kind, count(*) AS many FROM operation /*+ INDEXED BY operation_attention */ WHERE state = 20 GROUP BY account, kind) n
