@@ -24,6 +24,7 @@ type conn struct {
 	stmts   map[string]*stmt
 	buf     uintptr // memory of SQLite, for the pointers that it returns and for arguments
 	bufSize int
+	log     *logBuffer // nil for none
 }
 
 type stmt struct {
@@ -98,6 +99,9 @@ func (c *conn) close() error {
 	rc := sqlite3.Xsqlite3_close(c.tls, c.db)
 	err := c.failed(rc)
 	sqlite3.Xsqlite3_free(c.tls, c.buf)
+	if c.log != nil {
+		c.log.free(c.tls)
+	}
 	c.tls.Close()
 	return err
 }

@@ -133,7 +133,10 @@ func (j *Journal) connect() (_ *conn, err error) {
 			return nil, err
 		}
 	}
-	return c, durable(c)
+	if err := durable(c); err != nil {
+		return nil, err
+	}
+	return c, c.bufferLog()
 }
 
 // durable reads back what durability rests on: SQLite answers a setting that
