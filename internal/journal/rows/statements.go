@@ -4,12 +4,11 @@ package rows
 type Statements map[Statement]string
 
 // A Statement names a text: what it does, in the database's own terms, to which
-// columns of how many rows.
+// columns.
 type Statement struct {
 	Table   *Table
 	Does    byte
 	Columns uint64 // bit i is column i
-	Rows    int
 }
 
 // Made returns a text, and makes it if it is not there.

@@ -18,7 +18,7 @@ func (j *Journal) fillForBench(b *testing.B, n, perShop int, done bool) {
 	b.Helper()
 	const step = 10_000
 	for from := 0; from < n; from += step {
-		err := j.submit(b.Context(), func(t *tx) error {
+		err := j.inWriter(b.Context(), func(t *tx) error {
 			account := t.j.writer.accounts[benchAccount]
 			for i := from; i < min(from+step, n); i++ {
 				shop := int64(1_000_000 + i/perShop)
@@ -122,7 +122,7 @@ func BenchmarkLane(b *testing.B) {
 			j, _ := benchJournal(b, b.TempDir())
 			j.fillForBench(b, n+b.N, n+b.N, false)
 			b.ResetTimer()
-			err := j.submit(b.Context(), func(t *tx) error {
+			err := j.inWriter(b.Context(), func(t *tx) error {
 				_, err := t.exec("UPDATE operation SET due_at = 0 WHERE due_at IS NOT NULL")
 				return err
 			})

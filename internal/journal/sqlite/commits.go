@@ -16,16 +16,27 @@ import (
 // it does, commits are missing. The log was removed after a crash, or an older copy
 // was put in the database's place.
 
-// countCommit counts the transaction that it is in.
-const countCommit = `INSERT INTO meta (name, value) VALUES ('commits', CAST('1' AS BLOB))
-	ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(CAST(CAST(value AS TEXT) AS INTEGER) + 1 AS TEXT) AS BLOB) RETURNING value`
+// These count the transaction that they are in. One statement with RETURNING would make
+// a table for the result, which takes longer than all of them.
+const (
+	countCommit = "UPDATE meta SET value = CAST(CAST(CAST(CAST(value AS TEXT) AS INTEGER) + 1 AS TEXT) AS BLOB) WHERE name = 'commits'"
+	firstCommit = "INSERT INTO meta (name, value) VALUES ('commits', CAST('1' AS BLOB))"
+	lastCommit  = "SELECT value FROM meta WHERE name = 'commits'"
+)
 
 // count counts a commit that is about to be made.
 func (j *Journal) count(c *conn) (int64, error) {
 	if j.lacks {
 		return 0, nil // the difference is evidence until the recovery has ended
 	}
-	r, err := c.one(countCommit)
+	n, err := c.exec(countCommit)
+	if err == nil && n == 0 {
+		_, err = c.exec(firstCommit)
+	}
+	if err != nil {
+		return 0, err
+	}
+	r, err := c.one(lastCommit)
 	if err != nil {
 		return 0, err
 	}

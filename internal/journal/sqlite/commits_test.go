@@ -48,7 +48,7 @@ func TestALogThatIsMissing(t *testing.T) {
 			}
 			beside := mustOpen(t, Options{Path: j.path, ReadOnly: true})
 			// All until here is in the database itself.
-			if err := j.submit(t.Context(), func(t *tx) error { return nil }); err != nil {
+			if err := j.inWriter(t.Context(), func(t *tx) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if r, err := beside.checkpoint(); err != nil || r != 0 {

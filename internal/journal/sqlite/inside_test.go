@@ -62,7 +62,7 @@ func TestNoScans(t *testing.T) {
 	ctx := t.Context()
 	live(t, j, keys)
 	var queries []string
-	if err := j.submit(ctx, func(t *tx) error {
+	if err := j.inWriter(ctx, func(t *tx) error {
 		for q := range t.stmts {
 			queries = append(queries, q)
 		}

@@ -186,7 +186,7 @@ func TestAReallyFullDisk(t *testing.T) {
 		if err != nil || posErr != nil || len(entries) != d.audit || positions[0].Next != d.next {
 			t.Errorf("%d of %d entries, positions %+v of %d: %v, %v", len(entries), d.audit, positions, d.next, err, posErr)
 		}
-		if err := j.submit(t.Context(), func(t *tx) error {
+		if err := j.inWriter(t.Context(), func(t *tx) error {
 			r, err := t.one("PRAGMA integrity_check")
 			if err == nil && r.text(0) != "ok" {
 				err = errors.New(r.text(0))

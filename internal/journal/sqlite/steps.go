@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,7 +21,7 @@ func (d database) Write(ctx context.Context, r *steps.Request) error {
 	if d.j.writer == nil && r.Beside {
 		return d.j.writeBeside(ctx, r)
 	}
-	return d.j.put(ctx, r.Records, &request{step: r})
+	return d.j.put(ctx, r)
 }
 
 func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
@@ -145,8 +144,10 @@ func (t stepTx) Now() (int64, error) { return t.now, nil }
 func (t stepTx) Load(asks []steps.Ask) error {
 	for _, a := range asks {
 		if a.N > 0 {
+			values := make([]any, 1)
 			for range a.N {
-				if err := a.Each([]string{"id"}, []any{next(t.series(a.Series))}); err != nil {
+				values[0] = next(t.series(a.Series))
+				if err := a.Each(nil, values); err != nil {
 					return err
 				}
 			}
@@ -201,10 +202,11 @@ func (t stepTx) ask(query string, args in, f func([]string, []any) error) error 
 func (t stepTx) Save(changes []steps.Change) error {
 	for _, c := range changes {
 		cached := c.Loaded && c.Table.Changes()
-		if err := t.insert(c.Table, c.Insert); err != nil {
-			return err
-		}
 		for _, r := range c.Insert {
+			columns := c.Table.Inserted() &^ c.Table.Zero(r)
+			if err := t.write(c.Table, t.texts.insert(c.Table, columns), columns, false, r); err != nil {
+				return err
+			}
 			if cached {
 				t.cache(c.Table, r)
 			}
@@ -233,32 +235,6 @@ func (t stepTx) Save(changes []steps.Change) error {
 	return nil
 }
 
-// manyRows is how many rows one INSERT writes, if as many have values in the same
-// columns.
-const manyRows = 8
-
-// insert writes new rows, in their order.
-func (t stepTx) insert(table *rows.Table, list []any) error {
-	masks := make([]uint64, len(list))
-	for i, r := range list {
-		masks[i] = table.Inserted() &^ table.Zero(r)
-	}
-	for i := 0; i < len(list); {
-		n := 1
-		for n < manyRows && i+n < len(list) && masks[i+n] == masks[i] {
-			n++
-		}
-		if n < manyRows {
-			n = 1
-		}
-		if err := t.write(table, t.texts.insert(table, masks[i], n), masks[i], false, list[i:i+n]...); err != nil {
-			return err
-		}
-		i += n
-	}
-	return nil
-}
-
 // cache caches a row that was written. A row whose key SQLite assigned is read at its
 // first use instead.
 func (t stepTx) cache(table *rows.Table, row any) {
@@ -267,35 +243,33 @@ func (t stepTx) cache(table *rows.Table, row any) {
 	}
 }
 
-// write runs a statement with the columns of a mask of each row as arguments. If the
+// write runs a statement with the columns of a mask of a row as arguments. If the
 // statement finds the row by its key, the key is the last argument.
-func (t stepTx) write(table *rows.Table, text string, mask uint64, byKey bool, list ...any) error {
+func (t stepTx) write(table *rows.Table, text string, mask uint64, byKey bool, row any) error {
 	s, err := t.prepare(text)
 	if err != nil {
 		return err
 	}
-	arg := 0
-	for _, r := range list {
-		for i, c := range table.Columns {
-			if mask&(1<<i) != 0 && !(byKey && c.Key) {
-				arg++
-				err = errors.Join(err, s.bindColumn(arg, table, r, i))
-			}
-		}
-		for i, c := range table.Columns {
-			if byKey && c.Key {
-				arg++
-				err = errors.Join(err, s.bindColumn(arg, table, r, i))
-			}
-		}
+	keys := table.Keys()
+	if !byKey {
+		keys = 0
 	}
-	if err != nil {
-		return err
+	arg := 0
+	for _, columns := range []uint64{mask &^ keys, keys} {
+		for i := range table.Columns {
+			if columns&(1<<i) == 0 {
+				continue
+			}
+			arg++
+			if err := s.bindColumn(arg, table, row, i); err != nil {
+				return err
+			}
+		}
 	}
 	n, err := s.run()
 	t.dirty = true
-	if err == nil && n != int64(len(list)) {
-		err = fmt.Errorf("journal: %d rows of table %s were written as %d", len(list), table.Name, n)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("journal: a row of table %s was written as %d", table.Name, n)
 	}
 	return err
 }
@@ -520,10 +494,10 @@ func (m rowTexts) find(t *rows.Table) string {
 	})
 }
 
-// insert has an argument for each column of the mask, in each of n rows. The other
-// columns are zero and are literals in the text, because arguments cost more.
-func (m rowTexts) insert(t *rows.Table, columns uint64, n int) string {
-	return m.Made(rows.Statement{Table: t, Does: 'i', Columns: columns, Rows: n}, func() string {
+// insert has an argument for each column of the mask. The other columns are zero and are
+// literals in the text, because arguments cost more.
+func (m rowTexts) insert(t *rows.Table, columns uint64) string {
+	return m.Made(rows.Statement{Table: t, Does: 'i', Columns: columns}, func() string {
 		var names, values []string
 		for i, c := range t.Columns {
 			if c.Auto {
@@ -541,7 +515,7 @@ func (m rowTexts) insert(t *rows.Table, columns uint64, n int) string {
 			}
 			names, values = append(names, c.Name), append(values, value)
 		}
-		return "INSERT INTO " + t.Name + " (" + strings.Join(names, ", ") + ") VALUES " + strings.Repeat("("+strings.Join(values, ", ")+"), ", n-1) + "(" + strings.Join(values, ", ") + ")"
+		return "INSERT INTO " + t.Name + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"
 	})
 }
 

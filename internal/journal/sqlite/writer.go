@@ -12,28 +12,21 @@ import (
 
 // A request is a step that waits for the writer.
 type request struct {
-	run  func(*tx) error
-	step *steps.Request // instead of run
+	step *steps.Request
 	done chan error
 }
 
-// submit has the writer run statements.
-func (j *Journal) submit(ctx context.Context, run func(*tx) error) error {
-	return j.put(ctx, 0, &request{run: run})
-}
-
-// put queues a request for the writer and waits for the commit. Records is the number
-// of records of intake, and 0 for the steps of operations, which run before intake. If
-// ctx ends first, the request may still be made.
-func (j *Journal) put(ctx context.Context, records int, r *request) error {
+// put queues a step for the writer and waits for the commit. If ctx ends first, the step
+// may still be made.
+func (j *Journal) put(ctx context.Context, step *steps.Request) error {
 	if j.writer == nil {
 		return journal.ErrReadOnly
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r.done = make(chan error, 1)
-	if err := j.queue.Put(r, records); err != nil {
+	r := &request{step, make(chan error, 1)}
+	if err := j.queue.Put(r, step.Records); err != nil {
 		return err
 	}
 	select {
@@ -111,28 +104,6 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 		j.disconnect()
 		return false, err
 	}
-	for i, r := range batch {
-		if r.step != nil {
-			continue
-		}
-		t.dirty = false
-		if savepoints {
-			errs[i] = t.within(r.run)
-		} else {
-			errs[i] = t.plainly(r.run)
-		}
-		if errors.Is(errs[i], errTransaction) {
-			t.undoAll()
-			j.disconnect()
-			return false, errs[i]
-		}
-		if errors.Is(errs[i], errAgain) {
-			t.undoAll()
-			j.rollback()
-			return true, nil
-		}
-		wrote = wrote || t.dirty
-	}
 	if !wrote {
 		// Nothing was written, so there is nothing to sync.
 		j.rollback()
@@ -164,15 +135,9 @@ var (
 
 // steps runs the steps of a batch, all of them together or each in a savepoint.
 func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool, err error) {
-	var requests []*steps.Request
-	var of []int
+	requests := make([]*steps.Request, len(batch))
 	for i, r := range batch {
-		if r.step != nil {
-			requests, of = append(requests, r.step), append(of, i)
-		}
-	}
-	if len(requests) == 0 {
-		return false, nil
+		requests[i] = r.step
 	}
 	t.dirty = false
 	if savepoints {
@@ -180,47 +145,28 @@ func (t *tx) steps(batch []*request, errs []error, savepoints bool) (wrote bool,
 		// batch.
 		defer t.j.writer.rows.clear()
 		for k := range requests {
-			errs[of[k]] = t.within(func(t *tx) error {
+			errs[k] = t.within(func(t *tx) error {
 				one := make([]error, 1)
 				if err := t.j.Run(stepTx{t, t.j.writer.rowTexts}, requests[k:k+1], one); err != nil && !errors.Is(err, steps.ErrRollback) {
 					return err
 				}
 				return one[0]
 			})
-			if errors.Is(errs[of[k]], errTransaction) {
-				return false, errs[of[k]]
+			if errors.Is(errs[k], errTransaction) {
+				return false, errs[k]
 			}
 			wrote = wrote || t.dirty
 		}
 		return wrote, nil
 	}
-	got := make([]error, len(requests))
-	if err := t.j.Run(stepTx{t, t.j.writer.rowTexts}, requests, got); err != nil {
+	if err := t.j.Run(stepTx{t, t.j.writer.rowTexts}, requests, errs); err != nil {
 		if fatal(err) {
 			return false, fmt.Errorf("%w: %w", errTransaction, named(err))
 		}
+		clear(errs)
 		return false, errAgain
 	}
-	for k, err := range got {
-		errs[of[k]] = err
-	}
 	return t.dirty, nil
-}
-
-// plainly runs f, which may fail as long as it has not written.
-func (t *tx) plainly(f func(*tx) error) error {
-	mark := t.mark()
-	err := f(t)
-	switch {
-	case err == nil:
-		return nil
-	case fatal(err):
-		return fmt.Errorf("%w: %w", errTransaction, named(err))
-	case t.dirty:
-		return errAgain
-	}
-	t.rewind(mark)
-	return err
 }
 
 // within runs f inside a savepoint.

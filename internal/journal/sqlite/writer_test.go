@@ -12,7 +12,13 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
+
+// inWriter runs statements in the writer.
+func (j *Journal) inWriter(ctx context.Context, run func(*tx) error) error {
+	return j.put(ctx, &steps.Request{Do: func(*steps.Unit) error { return run(&j.writer.tx) }})
+}
 
 // A full disk fails what was asked for and nothing else: when there is room
 // again the journal goes on.
@@ -22,7 +28,7 @@ func TestFullDisk(t *testing.T) {
 	if err := j.EnsureAccount(ctx, "a", "p"); err != nil {
 		t.Fatal(err)
 	}
-	err := j.submit(ctx, func(t *tx) error {
+	err := j.inWriter(ctx, func(t *tx) error {
 		r, err := t.one("PRAGMA page_count")
 		if err != nil {
 			return err
@@ -55,7 +61,7 @@ func TestCloseDrains(t *testing.T) {
 	begun := make(chan struct{})
 	errs := make(chan error, 11)
 	go func() {
-		errs <- j.submit(context.Background(), func(*tx) error {
+		errs <- j.inWriter(context.Background(), func(*tx) error {
 			close(begun)
 			<-block
 			return nil
@@ -99,7 +105,7 @@ func TestLeavingEarly(t *testing.T) {
 	block, begun := make(chan struct{}), make(chan struct{})
 	held := make(chan error)
 	go func() {
-		held <- j.submit(context.Background(), func(*tx) error {
+		held <- j.inWriter(context.Background(), func(*tx) error {
 			close(begun)
 			<-block
 			return nil
