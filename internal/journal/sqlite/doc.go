@@ -14,14 +14,8 @@
 // do not wait for the writer.
 //
 // WAL with synchronous=FULL: a commit is one write and one sync of the log. Both
-// settings are read back on every connection that writes; one that does not
-// hold is [journal.ErrNotDurable].
-//
-// The tables separate small rows that change from rows that are written once, and
-// the indexes of pending work are partial, so that done operations cost nothing.
-// The order of a shop's operations is a column: an operation is Planned only if no
-// other holds its shop's lane, else Queued. The transaction that releases a lane
-// plans the next operation. See package schema.
+// settings are read back on every connection that writes; if one does not hold, the
+// error is [journal.ErrNotDurable].
 //
 // Memory holds only copies of what is in the file: the rows of recent operations,
 // ids, names, the shops with open invitations, and the ledgers. A ledger is a sorted
@@ -29,58 +23,38 @@
 //
 // # Who may open a file
 //
-// One worker, by a lock on `<path>.lock` that ends with the process. Commands
-// open it beside the worker with ReadOnly: they read, and append to the audit
-// and the intents in transactions of their own. The worker gets no signal of
-// those: it polls for waiting intents, by an index. A file system
-// without working locks, as network file systems are, is not for this database: on
-// Linux those that are known as such are refused with [journal.ErrNotDurable]. That
-// what is acknowledged survives a power cut is tested with package powercut.
+// One worker, by a lock on `<path>.lock` that ends with the process. Commands open the
+// file beside it with ReadOnly: they read, and append to the audit and the intents. The
+// worker polls for waiting intents. On Linux, network file systems without working locks
+// are refused with [journal.ErrNotDurable].
 //
 // # Copies
 //
-// Backup copies the file beside a worker, in one read transaction, and marks the
-// copy: Open refuses it as [journal.ErrCopy] until it was recovered. The worker
-// is not held up; its log grows by what is written meanwhile. A file that was
-// copied or moved by other means is noticed by its number and the time when it
-// was made (on Linux): it is opened, with a warning, and its ledgers wait. What
-// cannot be noticed: a snapshot of a whole disk or machine that was put back, and
-// on other systems any copy but Backup's; then only a group that is ahead of the
-// journal tells, or the operator, who uses `journal recover --force`.
+// Backup copies the file beside a worker, in one read transaction, and marks the copy:
+// Open refuses it as [journal.ErrCopy] until it was recovered. A file that was copied or
+// moved by other means is detected by its number and creation time (on Linux): it is
+// opened, with a warning, and its ledgers wait. [Source] holds the file while package move
+// reads it; a journal that was moved is refused with [journal.ErrMoved]. A worker that
+// opens a file whose move was interrupted continues with it.
 //
-// # Moving to another database
-//
-// [Source] holds the file as a worker does while package move reads it, and keeps
-// commands beside from writing. A journal that was moved is marked: Open refuses it
-// with [journal.ErrMoved], which says where it is, also beside a worker. Only a
-// recovery can begin with it, as with any copy of an earlier state: for the case
-// that the other database is lost. A worker that opens a file whose move was cut
-// short goes on with it, and what was copied is out of date.
-//
-// # What is forgotten
-//
-// Prune runs behind all else that waits, in transactions of its own size. The file
-// does not become smaller by it: its pages are used again, and Capacity counts them
-// as free.
+// Prune runs after everything else that waits. The file does not become smaller: its pages
+// are used again, and Capacity counts them as free.
 //
 // # Failures
 //
-//	disk almost full       claims for calls and sends fail: the rest is for receipts and outcomes
-//	disk full, I/O error   the commit fails, all its requests get the error, the connection
-//	                       is made anew for the next commit
-//	error on COMMIT        nobody knows whether it is there; callers see the error, and the
-//	                       comparison in each step makes a second try safe
-//	context ended          the caller returns at once; the step may happen all the same
-//	file moved, removed,   every write fails with ErrReplaced before it begins, until the file is back;
-//	replaced               where only the log is gone, what it held is saved in the database
-//	process killed         what was acknowledged is there
-//	log removed after      commits are counted in the database and in the lock file: where some are
-//	that, or an old copy   missing, Open fails with ErrCopy before it changes anything. The lock file
-//	in its place           is not synced: what a power cut takes from it is not missed
-//	file damaged, foreign, newer, held, read-only, open to others: Open says which
+//	disk almost full        claims for calls and attempts fail: the rest is for receipts and outcomes
+//	disk full, I/O error    the commit fails, all its requests get the error, the next commit
+//	                        uses a new connection
+//	error on COMMIT         the outcome is unknown; the comparison in each step makes a second
+//	                        try safe
+//	context ended           the caller returns at once; the step may be executed all the same
+//	file moved, replaced    every write fails with ErrReplaced before it begins, until the file
+//	                        is back; if only the log is gone, its content is saved in the database
+//	process killed          acknowledged changes are there
+//	log removed, old copy   commits are counted in the database and in the lock file: if some are
+//	put in place            missing, Open fails with ErrCopy before it changes anything
+//	file damaged, foreign, newer, held, read-only, open to others: Open reports which
 //
-// # What it does not
-//
-// It does not check the whole file at opening, and does not
-// guard against a second host on a shared disk.
+// Package powercut tests that acknowledged changes survive a power cut. A snapshot of a
+// whole disk that is put back, and a second host on a shared disk, are not detected.
 package sqlite
