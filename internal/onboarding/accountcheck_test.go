@@ -52,9 +52,7 @@ func TestAccountCheck(t *testing.T) {
 					return good(op, value, n)
 				})
 				gate := func() journal.Gate {
-					b.j.mu.Lock()
-					defer b.j.mu.Unlock()
-					return b.j.accounts["default"].Gate
+					return b.j.gate()
 				}
 				if c.pause != "" {
 					for i := range faultsToPause {

@@ -151,7 +151,7 @@ func TestClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
 		b.start()
 		b.attention(older)
 		newer := b.add(journal.Activate, "shop-1", "code-2")
-		b.until(time.Hour, "active", func() bool { return b.j.isActive(newer.Shop) })
+		b.until(time.Hour, "active", func() bool { return b.j.shop(newer.Shop).Active != nil })
 		b.act(older, CommandClose, ResultClosed)
 		b.finish()
 		b.expect(older, journal.Done, ReasonClosed, "activation_failed answer_unreadable contact_support false", eventActive)

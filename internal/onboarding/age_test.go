@@ -41,13 +41,9 @@ func TestAClosedAccountExpiresNothing(t *testing.T) {
 				const away = 40 * time.Hour
 				b.cfg.MaximumAge = 24 * time.Hour
 				set := func(s journal.GateState) {
-					b.j.mu.Lock()
-					b.j.closedFor("default")
-					b.j.accounts["default"].Gate = journal.Gate{State: s, Reason: "a person", Since: time.Now()}
-					b.j.closedFor("default")
-					b.j.mu.Unlock()
+					b.j.setGate("default", journal.Gate{State: s, Reason: "a person", Since: time.Now()})
 				}
-				var ops []*fakeOp
+				var ops []*operation
 				for i := range 20 {
 					ops = append(ops, b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com")))
 				}

@@ -85,7 +85,7 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 				})
 				b.cfg.Concurrency = 1
 				const shops = 40
-				var ops []*fakeOp
+				var ops []*operation
 				for i := range shops {
 					ops = append(ops, b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i)))
 					b.add(journal.Invite, fmt.Sprint("i-", i), fmt.Sprint(i, "@example.com"))
@@ -116,7 +116,7 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 				}
 				done := 0
 				for _, op := range ops {
-					if op.State == journal.Done {
+					if b.j.record(op).State == journal.Done {
 						done++
 					}
 				}
@@ -135,7 +135,7 @@ func TestReread(t *testing.T) {
 		odd := answer{status: 200, body: `{"data":{"merchant":"m","key":"t"}}`}
 		b := newBench(t, answers(map[string][]answer{"code-1": {odd}, "code-2": {odd}, "code-3": {odd}, "code-4": {{status: 200, body: body("code-9", "t-4")}}}))
 		b.cfg.Concurrency = 1
-		ops := []*fakeOp{b.add(journal.Activate, "shop-9", "code-9")}
+		ops := []*operation{b.add(journal.Activate, "shop-9", "code-9")}
 		b.start()
 		// The others come when its merchant id is known.
 		b.until(time.Minute, "active", func() bool { s, _ := b.j.state(ops[0]); return s == journal.Done })
@@ -160,13 +160,11 @@ func TestReread(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, op.Receipt.SealedFor))
+		sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, b.j.receipts(op)[0].SealedFor))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.j.mu.Lock()
-		op.Receipt.Sealed = sealed
-		b.j.mu.Unlock()
+		b.j.exec("UPDATE receipt SET answer = ? WHERE operation = ?", sealed, op.id)
 		b.act(op, CommandReread, ResultActivated)
 		b.expect(op, journal.Done, ReasonActivated, "activation_failed answer_unreadable contact_support false", eventActive)
 		// The account is open then, and other codes go on.
@@ -180,7 +178,7 @@ func TestReread(t *testing.T) {
 			t.Errorf("the code was sent %d times", sent)
 		}
 		b.until(time.Minute, "open", func() bool { return b.j.gate().State == journal.GateOpen })
-		if notes := strings.Join(b.j.notes, "\n"); !strings.Contains(notes, "anna reread.performed activated") || !strings.Contains(notes, "anna reread.refused still_unreadable") {
+		if notes := strings.Join(b.j.notes(), "\n"); !strings.Contains(notes, "anna reread.performed activated") || !strings.Contains(notes, "anna reread.refused still_unreadable") {
 			t.Errorf("the audit is %s", notes)
 		}
 		b.finish()

@@ -21,7 +21,7 @@ func TestDrainUnderLoad(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, good)
 				b.cfg.Concurrency, b.cfg.EgressRequests, b.cfg.Accounts[0].Requests = 8, 10_000, 10_000
-				b.j.commit = 2 * time.Millisecond
+				b.j.slow(2 * time.Millisecond)
 				for i := range 100 {
 					b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i))
 				}
@@ -34,11 +34,12 @@ func TestDrainUnderLoad(t *testing.T) {
 				}
 				calls := len(b.api.asked(invoicebox.Activate))
 				for _, op := range b.j.ops {
-					if op.held || op.State == journal.Claimed || op.State == journal.Sending || op.State == journal.Unknown {
-						t.Errorf("operation %d is left %v, held %v", op.id, op.State, op.held)
+					held := b.j.column(op, "leased") != 0
+					if held || b.j.record(op).State == journal.Claimed || b.j.record(op).State == journal.Sending || b.j.record(op).State == journal.Unknown {
+						t.Errorf("operation %d is left %v, held %v", op.id, b.j.record(op).State, held)
 					}
-					if op.receipts > 0 && op.State != journal.Stored && op.State != journal.Done {
-						t.Errorf("operation %d has an answer and is %v", op.id, op.State)
+					if len(b.j.receipts(op)) > 0 && b.j.record(op).State != journal.Stored && b.j.record(op).State != journal.Done {
+						t.Errorf("operation %d has an answer and is %v", op.id, b.j.record(op).State)
 					}
 				}
 				if calls < 100 && b.j.settled() {
@@ -89,12 +90,12 @@ func TestAReceiptIsTriedUntilItIsDurable(t *testing.T) {
 		b := newBench(t, good)
 		var full atomic.Bool
 		full.Store(true)
-		b.j.fault = func(step string, done bool) error {
-			if full.Load() && !done && (step == "receive" || step == "apply" || step == "send") && len(b.api.asked(invoicebox.Activate)) > 0 {
+		b.j.failing(func(step string, done bool) error {
+			if full.Load() && !done && (step == "SaveResponse" || step == "Apply" || step == "BeginAttempt") && len(b.api.asked(invoicebox.Activate)) > 0 {
 				return errors.New("disk full")
 			}
 			return nil
-		}
+		})
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.add(journal.Activate, "shop-1", "code-2")
 		b.start()
@@ -111,8 +112,8 @@ func TestAReceiptIsTriedUntilItIsDurable(t *testing.T) {
 		if err := <-b.result; err != nil {
 			t.Error(err)
 		}
-		if op.receipts != 1 {
-			t.Errorf("%d receipts", op.receipts)
+		if len(b.j.receipts(op)) != 1 {
+			t.Errorf("%d receipts", len(b.j.receipts(op)))
 		}
 		if !strings.Contains(b.log.String(), "A RECEIVED ANSWER IS NOT DURABLE YET") {
 			t.Error("nothing was said loudly")
@@ -134,32 +135,32 @@ func TestJournalErrorsAtEveryStep(t *testing.T) {
 		}
 		return good(op, value, n)
 	}
-	for _, step := range []string{"claim", "send", "receive", "apply", "start_check", "end_check", "expire", "set_gate"} {
+	for _, step := range []string{"Claim", "BeginAttempt", "SaveResponse", "Apply", "BeginCheck", "EndAttempt", "ReleaseExpiredLeases", "SetGate"} {
 		for _, done := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s done %v", step, done), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := newBench(t, checkedAgain)
 					failed := 0
-					b.j.fault = func(s string, after bool) error {
+					b.j.failing(func(s string, after bool) error {
 						if s == step && after == done && failed < 3 {
 							failed++
 							return errors.New("input/output error")
 						}
 						return nil
-					}
+					})
 					for i := range 5 {
 						b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i))
 						b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com"))
 					}
 					b.run(5 * time.Minute)
-					if failed == 0 && step != "set_gate" {
+					if failed == 0 && step != "SetGate" {
 						t.Error("the fault was never met")
 					}
 					for _, op := range b.j.ops {
 						if s, r := b.j.state(op); s != journal.Done {
 							t.Errorf("operation %d is %v (%s)", op.id, s, r)
 						}
-						if op.Kind == journal.Activate && op.receipts == 0 {
+						if op.Kind == journal.Activate && len(b.j.receipts(op)) == 0 {
 							t.Errorf("operation %d has no receipt", op.id)
 						}
 						if n := len(b.j.eventsOf(op)); n != 1 {
@@ -179,7 +180,7 @@ func TestJournalErrorsAtEveryStep(t *testing.T) {
 func TestSlowJournalNeverSendsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
-		b.j.commit = 12 * time.Second
+		b.j.slow(12 * time.Second)
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		b.start()
 		time.Sleep(10 * time.Minute)
@@ -187,9 +188,7 @@ func TestSlowJournalNeverSendsLate(t *testing.T) {
 		if n := len(b.api.calls); n != 0 {
 			t.Errorf("%d calls after their send-by", n)
 		}
-		b.j.mu.Lock()
-		b.j.commit = 0
-		b.j.mu.Unlock()
+		b.j.slow(0)
 		b.until(5*time.Minute, "settled", b.j.settled)
 		b.finish()
 		b.expect(op, journal.Done, ReasonSent, "invited sent")
@@ -216,7 +215,7 @@ func TestGateFlows(t *testing.T) {
 				t.Errorf("the journal's gate: %+v", g)
 			}
 			sends := 0
-			for _, s := range b.j.steps {
+			for _, s := range b.j.transitions() {
 				if strings.HasSuffix(s, "→sending") {
 					sends++
 				}
@@ -291,9 +290,7 @@ func TestGateFlows(t *testing.T) {
 				t.Errorf("gate %+v", g)
 			}
 			b.api.script = good
-			b.j.mu.Lock()
-			b.j.accounts["default"].Gate = journal.Gate{State: journal.GateOpen, Since: time.Now()}
-			b.j.mu.Unlock()
+			b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
 			b.until(2*gateRefresh+time.Second, "settled", b.j.settled)
 			b.finish()
 		})

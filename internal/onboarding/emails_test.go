@@ -29,14 +29,14 @@ func TestAddressCoolDown(t *testing.T) {
 		b := coolBench(t, good)
 		r := prometheus.NewPedanticRegistry()
 		b.cfg.Metrics = NewMetrics(r)
-		same := []*fakeOp{b.add(journal.Invite, "a", sameAddress), b.add(journal.Invite, "b", sameAddress), b.add(journal.Invite, "c", sameAddress)}
+		same := []*operation{b.add(journal.Invite, "a", sameAddress), b.add(journal.Invite, "b", sameAddress), b.add(journal.Invite, "c", sameAddress)}
 		other := b.add(journal.Invite, "d", "other@example.com")
 		began := time.Now()
 		b.start()
 		// They are claimed together: any can be the first.
 		first := -1
 		b.until(5*time.Minute, "the first", func() bool {
-			first = slices.IndexFunc(same, func(op *fakeOp) bool { s, _ := b.j.state(op); return s == journal.Done })
+			first = slices.IndexFunc(same, func(op *operation) bool { s, _ := b.j.state(op); return s == journal.Done })
 			return first >= 0
 		})
 		waiting := slices.Delete(slices.Clone(same), first, first+1)
@@ -75,8 +75,8 @@ func TestAddressCoolDownOff(t *testing.T) {
 			b.add(journal.Invite, shop, sameAddress)
 		}
 		b.run(5 * time.Second)
-		if n := len(b.api.asked(invoicebox.Invite)); n != 3 || len(b.j.emails) != 0 {
-			t.Errorf("%d calls, %d addresses kept", n, len(b.j.emails))
+		if n := len(b.api.asked(invoicebox.Invite)); n != 3 || b.j.attempts("mac IS NOT NULL") != 0 {
+			t.Errorf("%d calls, %d addresses kept", n, b.j.attempts("mac IS NOT NULL"))
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestAddressCoolDownEndsWithTheMaximumAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := coolBench(t, good)
 		b.cfg.MaximumAge = 90 * time.Minute
-		var ops []*fakeOp
+		var ops []*operation
 		for _, shop := range []string{"a", "b", "c"} {
 			ops = append(ops, b.add(journal.Invite, shop, sameAddress))
 		}
@@ -151,10 +151,9 @@ func TestAddressCoolDownHoldsNoCode(t *testing.T) {
 		first := b.add(journal.Invite, "a", sameAddress)
 		b.start()
 		b.until(time.Minute, "the first", func() bool { s, _ := b.j.state(first); return s == journal.Done })
-		b.j.mu.Lock() // the code is there before the invitation is put off
-		waits := b.j.insert(b.keys, journal.Invite, "default", "b", sameAddress)
-		code := b.j.insert(b.keys, journal.Activate, "default", "b", "code-1") // queued behind it
-		b.j.mu.Unlock()
+		// The code is there before the invitation is put off, and queued behind it.
+		both := b.j.add(input{journal.Invite, "default", "b", sameAddress}, input{journal.Activate, "default", "b", "code-1"})
+		waits, code := both[0], both[1]
 		b.until(time.Minute, "activated", func() bool { s, _ := b.j.state(code); return s == journal.Done })
 		b.until(time.Minute, "ended", func() bool { s, _ := b.j.state(waits); return s == journal.Done })
 		b.finish()

@@ -35,7 +35,7 @@ func TestATokenEnteredByHand(t *testing.T) {
 			t.Errorf("checked %+v", checked)
 		}
 		a := decoded(t, b.j.eventsOf(op)[1]).(schemas.Activated)
-		got, err := credentials.NewSealed(b.keys).Open(b.j.creds[op.Shop][0])
+		got, err := credentials.NewSealed(b.keys).Open(b.j.credentials(op.Shop)[0])
 		if err != nil || got.Token.Reveal() != "hand-entered-token" || got.MerchantID != "merchant-1" || a.MerchantID != "merchant-1" || a.Credentials.Version != 1 {
 			t.Errorf("stored %v %q, announced %+v: %v", got.MerchantID, got.Token.Reveal(), a, err)
 		}
@@ -52,10 +52,10 @@ func TestATokenEnteredByHand(t *testing.T) {
 		b.ended(b.enters(op, "merchant-1", "another-token"), ResultActivated)
 		b.finish()
 		b.expect(op, journal.Done, ReasonActivated, eventLost, eventActive, "activation_failed second_token contact_support false", eventActive)
-		if v := decoded(t, b.j.eventsOf(op)[3]).(schemas.Activated).Credentials.Version; v != 2 || op.Run != 3 {
-			t.Errorf("version %d, run %d", v, op.Run)
+		if v := decoded(t, b.j.eventsOf(op)[3]).(schemas.Activated).Credentials.Version; v != 2 || b.j.record(op).Run != 3 {
+			t.Errorf("version %d, run %d", v, b.j.record(op).Run)
 		}
-		if notes := strings.Join(b.j.notes, "\n"); !strings.Contains(notes, "anna enter.performed activated, merchant id merchant-1") || strings.Contains(notes, "token-") {
+		if notes := strings.Join(b.j.notes(), "\n"); !strings.Contains(notes, "anna enter.performed activated, merchant id merchant-1") || strings.Contains(notes, "token-") {
 			t.Errorf("the audit is %s", notes)
 		}
 	})
@@ -63,28 +63,28 @@ func TestATokenEnteredByHand(t *testing.T) {
 
 // What cannot be taken leaves the operation where it is, with words.
 func TestATokenThatIsNotTaken(t *testing.T) {
-	fits := func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, "merchant-1", "token-1") }
+	fits := func(b *bench, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "token-1") }
 	for name, c := range map[string]struct {
 		check answer
-		enter func(*bench, *fakeOp) *journal.Intent
+		enter func(*bench, *operation) *journal.Intent
 		want  Result
 		least time.Duration
 	}{
 		"refused":             {answer{status: 401}, fits, ResultTokenRefused, 0},
 		"nobody's":            {answer{status: 200, body: `{"data":{"userId":null}}`}, fits, ResultTokenRefused, 0},
 		"not answered":        {answer{status: 503}, fits, ResultTokenUnanswered, DefaultVerifyFor},
-		"another's merchant":  {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, "m-code-9", "token-1") }, ResultMerchantConflict, 0},
-		"the partner's own":   {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, "merchant-1", "partners-own") }, ResultOwnToken, 0},
-		"the same as the id":  {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, "same", "same") }, ResultInvalid, 0},
-		"a merchant too long": {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent { return b.enters(op, strings.Repeat("m", 37), "token-1") }, ResultInvalid, 0},
-		"another keyset": {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent {
+		"another's merchant":  {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "m-code-9", "token-1") }, ResultMerchantConflict, 0},
+		"the partner's own":   {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "partners-own") }, ResultOwnToken, 0},
+		"the same as the id":  {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "same", "same") }, ResultInvalid, 0},
+		"a merchant too long": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, strings.Repeat("m", 37), "token-1") }, ResultInvalid, 0},
+		"another keyset": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent {
 			other, err := keyset.New()
 			if err != nil {
 				b.t.Fatal(err)
 			}
 			return b.j.ask(other, journal.Intent{Act: string(CommandEnter), Operation: op.UUID, MerchantID: "merchant-1"}, "token-1")
 		}, ResultUnreadable, 0},
-		"no token": {good(invoicebox.Check, "", 0), func(b *bench, op *fakeOp) *journal.Intent {
+		"no token": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent {
 			return b.j.ask(b.keys, journal.Intent{Act: string(CommandEnter), Operation: op.UUID}, "")
 		}, ResultNotAuthentic, 0},
 	} {
@@ -114,7 +114,7 @@ func TestATokenThatIsNotTaken(t *testing.T) {
 				b.finish()
 				b.expect(op, journal.Done, ReasonClosed, eventLost, eventClosed)
 				b.expect(other, journal.Done, ReasonActivated, eventActive)
-				if len(b.j.creds[op.Shop]) != 0 {
+				if len(b.j.credentials(op.Shop)) != 0 {
 					t.Error("credentials were stored")
 				}
 			})

@@ -64,8 +64,8 @@ func TestFirstCheckBlocksTheAccount(t *testing.T) {
 				b.until(10*time.Minute, "settled", b.j.settled)
 				b.finish()
 				for _, op := range b.j.ops {
-					if op.State != journal.Done {
-						t.Errorf("operation %d: %v (%s)", op.id, op.State, op.Reason)
+					if b.j.record(op).State != journal.Done {
+						t.Errorf("operation %d: %v (%s)", op.id, b.j.record(op).State, b.j.record(op).Reason)
 					}
 				}
 			})
@@ -79,7 +79,7 @@ func TestFirstCheckResumesTheAccount(t *testing.T) {
 	for _, reason := range []Reason{ReasonAddress, ReasonToken} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, good)
-			b.j.accounts["default"].Gate = journal.Gate{State: journal.GatePaused, Reason: string(reason), Since: time.Now().Add(-time.Hour)}
+			b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(reason), Since: time.Now().Add(-time.Hour)})
 			x := b.api.CheckOwnToken(t.Context())
 			b.cfg.Accounts[0].FirstCheck = &x
 			op := b.add(journal.Activate, "shop", "code")
@@ -124,7 +124,7 @@ func TestOneOperationFindsOutThatSettingsAreWrong(t *testing.T) {
 				b.finish()
 				attention := 0
 				for _, op := range b.j.ops {
-					if op.State == journal.Attention {
+					if b.j.record(op).State == journal.Attention {
 						attention++
 					}
 				}

@@ -99,8 +99,8 @@ func TestMerchantConflictAnnouncesNothing(t *testing.T) {
 		b.expect(first, journal.Done, ReasonActivated, "activated verified")
 		b.expect(second, journal.Attention, ReasonMerchantConflict, "activation_failed merchant_conflict contact_support false")
 		b.expect(rotation, journal.Done, ReasonActivated, "activated verified")
-		if len(b.j.creds[second.Shop]) != 0 || second.receipts != 1 {
-			t.Errorf("%d credentials, %d receipts of the shop in conflict", len(b.j.creds[second.Shop]), second.receipts)
+		if len(b.j.credentials(second.Shop)) != 0 || len(b.j.receipts(second)) != 1 {
+			t.Errorf("%d credentials, %d receipts of the shop in conflict", len(b.j.credentials(second.Shop)), len(b.j.receipts(second)))
 		}
 		if v := decoded(t, b.j.eventsOf(rotation)[0]).(schemas.Activated).Credentials.Version; v != 2 {
 			t.Errorf("the rotation has version %d", v)
@@ -111,12 +111,14 @@ func TestMerchantConflictAnnouncesNothing(t *testing.T) {
 func TestReceiptThatDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
-		for i, receipt := range []*journal.StoredReceipt{nil, {Sealed: []byte("nonsense")}} {
+		for i := range 2 {
 			op := b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i))
-			op.State, op.Receipt = journal.Received, receipt
+			b.received(op, "attempt/1", `{}`)
 		}
 		subject := b.add(journal.Invite, "shop-9", "a@example.com")
-		subject.Sealed = []byte("nonsense")
+		b.j.edit("DELETE FROM receipt WHERE operation = ?", b.j.ops[0].id)
+		b.j.edit("UPDATE receipt SET answer = ? WHERE operation = ?", []byte("nonsense"), b.j.ops[1].id)
+		b.j.edit("UPDATE operation_body SET subject = ? WHERE id = ?", []byte("nonsense"), subject.id)
 		b.run(time.Second)
 		for _, op := range b.j.ops[:2] {
 			b.expect(op, journal.Attention, ReasonAnswerNotAuthentic, "activation_failed answer_unreadable contact_support false")
@@ -135,25 +137,13 @@ func TestVersionTaken(t *testing.T) {
 		b := newBench(t, good)
 		for i := range 2 {
 			op := b.add(journal.Activate, "shop-1", fmt.Sprint("code-", i))
-			x := invoicebox.Exchange{
-				Operation: invoicebox.Activate, Status: 200, BodyComplete: true, Started: time.Now(), Finished: time.Now(),
-				Body: fmt.Appendf(nil, `{"data":{"merchantId":"m-1","token":"token-%d"}}`, i),
-			}
-			text, err := x.MarshalReceipt()
-			if err != nil {
-				t.Fatal(err)
-			}
-			sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, "attempt/1"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			op.State, op.Receipt = journal.Received, &journal.StoredReceipt{Operation: op.UUID, Sealed: sealed, SealedFor: "attempt/1"}
+			b.received(op, "attempt/1", fmt.Sprintf(`{"data":{"merchantId":"m-1","token":"token-%d"}}`, i))
 		}
 		b.run(5 * time.Second)
 		for _, op := range b.j.ops {
 			b.expect(op, journal.Done, ReasonActivated, "activated verified")
 		}
-		if list := b.j.creds[b.j.ops[0].Shop]; len(list) != 2 || list[0].Version != 1 || list[1].Version != 2 {
+		if list := b.j.credentials(b.j.ops[0].Shop); len(list) != 2 || list[0].Version != 1 || list[1].Version != 2 {
 			t.Errorf("credentials %+v", list)
 		}
 	})
@@ -195,12 +185,12 @@ func TestLimitIsKeptAndInvitationsGetATenth(t *testing.T) {
 		if invites < 9 || invites > 20 {
 			t.Errorf("%d invitations among the first 100 calls", invites)
 		}
-		for _, c := range b.j.claims {
+		for _, c := range b.j.claims() {
 			if c.Limit > 100 || c.Limit < 1 {
 				t.Errorf("a claim of %d", c.Limit)
 			}
 		}
-		for _, s := range b.j.steps {
+		for _, s := range b.j.transitions() {
 			if strings.HasSuffix(s, "claimed→planned") {
 				t.Fatalf("claimed more than there were permits: %s", s)
 			}
@@ -214,9 +204,9 @@ func TestAccountsDoNotWaitForEachOther(t *testing.T) {
 		slow := &fakeClient{script: good, latency: 29 * time.Second}
 		b.cfg.Concurrency, b.cfg.EgressRequests = 8, 10_000
 		b.cfg.Accounts = []Account{{Name: "slow", Client: slow, Requests: 10_000}, {Name: "default", Client: b.api, Requests: 10_000}}
-		b.j.accounts["slow"] = &journal.Account{Name: "slow"}
+		b.j.account("slow")
 		for i := range 100 {
-			b.j.add(b.keys, journal.Invite, "slow", fmt.Sprint("s-", i), fmt.Sprintf("%d@example.com", i))
+			b.addOf("slow", journal.Invite, fmt.Sprint("s-", i), fmt.Sprintf("%d@example.com", i))
 		}
 		b.start()
 		time.Sleep(time.Second)
@@ -238,7 +228,7 @@ func TestConcurrencyIsUsedAndKept(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, good)
 			b.cfg.Concurrency, b.cfg.EgressRequests, b.cfg.Accounts[0].Requests = 10, 100_000, 100_000
-			b.j.commit = commit
+			b.j.slow(commit)
 			began := time.Now()
 			for i := range 500 {
 				b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i))

@@ -18,28 +18,28 @@ import (
 func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
-		b.j.accounts["second"] = &journal.Account{Name: "second", PartnerID: "second"}
+		b.j.account("second")
 		b.cfg.Accounts = append(b.cfg.Accounts, Account{Name: "second", Client: b.api})
 		limited := journal.Gate{State: journal.GateLimited, Until: time.Now().Add(-time.Minute), Since: time.Now().Add(-time.Hour)}
-		ops := map[string]*fakeOp{}
-		for name, a := range b.j.accounts {
-			a.Gate = limited
-			ops[name] = b.j.add(b.keys, journal.Invite, name, "shop", "a@example.com")
+		ops := map[string]*operation{}
+		for _, name := range []string{"default", "second"} {
+			b.j.setGate(name, limited)
+			ops[name] = b.addOf(name, journal.Invite, "shop", "a@example.com")
 		}
 		failures := 2 // in a row: the accounts take turns in who is looked at first
-		b.j.fault = func(step string, _ bool) error {
-			if step == "free account/second" && failures > 0 {
+		b.j.failing(func(step string, _ bool) error {
+			if step == "AvailablePermits account/second" && failures > 0 {
 				failures--
 				return errors.New("the journal fails")
 			}
 			return nil
-		}
+		})
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
 		for name, op := range ops {
-			if op.State != journal.Done {
-				t.Errorf("%s: %v", name, op.State)
+			if b.j.record(op).State != journal.Done {
+				t.Errorf("%s: %v", name, b.j.record(op).State)
 			}
 		}
 	})
@@ -84,7 +84,7 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
 		b.api.latency = 10 * time.Second
-		b.j.accounts["default"].Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: time.Now().Add(time.Second)}
+		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: time.Now().Add(time.Second)})
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		b.start()
 		time.Sleep(5 * time.Second)
@@ -94,15 +94,18 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 		}
 		// The journal does not tell, as where the network to it is slow.
 		paused := journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator), Since: time.Now()}
-		b.j.accounts["default"].Gate = paused
+		b.j.setMute(true)
+		b.j.setGate("default", paused)
+		synctest.Wait()
+		b.j.setMute(false)
 		b.pool.accounts["default"].gate.tell(sigAnswered, 0, true, time.Now())
 		b.pool.gateChanged(b.pool.accounts["default"])
 		time.Sleep(time.Minute)
 		b.finish()
-		if op.State != journal.Done {
-			t.Errorf("the call in flight came to %v", op.State)
+		if b.j.record(op).State != journal.Done {
+			t.Errorf("the call in flight came to %v", b.j.record(op).State)
 		}
-		if got := b.j.accounts["default"].Gate; got != paused {
+		if got := b.j.gate(); got.State != paused.State || got.Reason != paused.Reason {
 			t.Errorf("the gate is %+v", got)
 		}
 		if !b.pool.accounts["default"].gate.closed(false) {
@@ -118,7 +121,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, good)
 			b.api.latency = 5 * time.Second
-			b.j.accounts["default"].Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()}
+			b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()})
 			for i := range 10 {
 				b.add(journal.Invite, fmt.Sprint("shop-", i), "a@example.com")
 			}
@@ -128,7 +131,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 			}
 			if dies { // the fourth replica: it has taken the trial, and nobody hears of it again
 				time.Sleep(time.Minute - time.Second)
-				if err := b.j.ReserveTrial(t.Context(), "default", b.j.accounts["default"].Gate, stored(time.Now().Add(30*time.Second))); err != nil {
+				if err := b.j.ReserveTrial(t.Context(), "default", b.j.gate(), stored(time.Now().Add(30*time.Second))); err != nil {
 					t.Fatal(err)
 				}
 				b.j.signal()
@@ -156,25 +159,25 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
-		b.j.accounts["default"].Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()}
+		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()})
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		began := time.Now()
 		var tried atomic.Bool
-		b.j.fault = func(step string, _ bool) error {
-			if strings.HasPrefix(step, "send") && !tried.Swap(true) {
+		b.j.failing(func(step string, _ bool) error {
+			if strings.HasPrefix(step, "BeginAttempt") && !tried.Swap(true) {
 				b.stop()
 				return errors.New("the journal fails")
 			}
 			return nil
-		}
+		})
 		b.start()
 		b.until(2*time.Minute, "tried", tried.Load)
 		b.finish()
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
-		if took := time.Since(began); op.State != journal.Done || took > 65*time.Second {
-			t.Errorf("it is %v after %v", op.State, took)
+		if took := time.Since(began); b.j.record(op).State != journal.Done || took > 65*time.Second {
+			t.Errorf("it is %v after %v", b.j.record(op).State, took)
 		}
 	})
 }
@@ -184,19 +187,19 @@ func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 func TestARestartsTrialIsInTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
-		b.j.accounts["default"].Gate = journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights), Since: time.Now()}
+		b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights), Since: time.Now()})
 		b.start()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if g := b.j.accounts["default"].Gate; g.State != journal.GateResting || g.Reason != string(ReasonRights) {
+		if g := b.j.gate(); g.State != journal.GateResting || g.Reason != string(ReasonRights) {
 			t.Errorf("the journal says %+v", g)
 		}
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		b.j.signal()
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
-		if op.State != journal.Done || b.j.accounts["default"].Gate.State != journal.GateOpen {
-			t.Errorf("%v, and the gate is %+v", op.State, b.j.accounts["default"].Gate)
+		if b.j.record(op).State != journal.Done || b.j.gate().State != journal.GateOpen {
+			t.Errorf("%v, and the gate is %+v", b.j.record(op).State, b.j.gate())
 		}
 	})
 }

@@ -14,13 +14,13 @@ import (
 )
 
 // act asks for something about an operation and waits for its end.
-func (b *bench) act(op *fakeOp, c Command, want Result) journal.Intent {
+func (b *bench) act(op *operation, c Command, want Result) journal.Intent {
 	b.t.Helper()
 	return b.ended(b.j.ask(b.keys, journal.Intent{Act: string(c), Operation: op.UUID}, ""), want)
 }
 
 // enters asks that merchant id and token be taken by hand.
-func (b *bench) enters(op *fakeOp, merchant, token string) *journal.Intent {
+func (b *bench) enters(op *operation, merchant, token string) *journal.Intent {
 	return b.j.ask(b.keys, journal.Intent{Act: string(CommandEnter), Operation: op.UUID, MerchantID: merchant}, token)
 }
 
@@ -35,7 +35,7 @@ func (b *bench) ended(i *journal.Intent, want Result) journal.Intent {
 	return got
 }
 
-func (b *bench) attention(op *fakeOp) {
+func (b *bench) attention(op *operation) {
 	b.t.Helper()
 	b.until(time.Hour, "in attention", func() bool { s, _ := b.j.state(op); return s == journal.Attention })
 }
@@ -87,15 +87,15 @@ func TestAPersonStartsAgain(t *testing.T) {
 				b.until(time.Hour, "settled", b.j.settled)
 				b.finish()
 				b.expect(op, c.state, c.reason, c.events...)
-				if op.Run != 2 || op.probes != c.probes {
-					t.Errorf("run %d, %d probes", op.Run, op.probes)
+				if b.j.record(op).Run != 2 || b.j.probes(op) != c.probes {
+					t.Errorf("run %d, %d probes", b.j.record(op).Run, b.j.probes(op))
 				}
 				if n := len(b.api.asked(invoicebox.Activate)) + len(b.api.asked(invoicebox.Invite)); n != c.calls {
 					t.Errorf("%d requests, want %d", n, c.calls)
 				}
 				ids := map[string]bool{}
 				for _, e := range b.j.eventsOf(op) {
-					ids[e.ID.String()] = true
+					ids[e.Event.String()] = true
 				}
 				if len(ids) != len(c.events) {
 					t.Errorf("%d ids for %d events", len(ids), len(c.events))
@@ -132,8 +132,8 @@ func TestARetryChecksAStoredToken(t *testing.T) {
 		b.finish()
 		invalid := "activation_failed credentials_invalid contact_support false"
 		b.expect(op, journal.Done, ReasonActivated, invalid, invalid, eventActive)
-		if n := len(b.api.asked(invoicebox.Activate)); n != 1 || len(b.j.creds[op.Shop]) != 1 {
-			t.Errorf("%d requests, %d credentials", n, len(b.j.creds[op.Shop]))
+		if n := len(b.api.asked(invoicebox.Activate)); n != 1 || len(b.j.credentials(op.Shop)) != 1 {
+			t.Errorf("%d requests, %d credentials", n, len(b.j.credentials(op.Shop)))
 		}
 	})
 }
@@ -169,17 +169,17 @@ func TestAPersonCloses(t *testing.T) {
 				b.act(op, CommandClose, ResultMovedOn)
 				b.finish()
 				b.expect(op, journal.Done, c.reason, c.events...)
-				if op.Doubt != c.doubt || len(b.api.asked(invoicebox.Activate)) != calls || op.Run != 1 {
-					t.Errorf("doubt %v, run %d", op.Doubt, op.Run)
+				if b.j.record(op).Doubt != c.doubt || len(b.api.asked(invoicebox.Activate)) != calls || b.j.record(op).Run != 1 {
+					t.Errorf("doubt %v, run %d", b.j.record(op).Doubt, b.j.record(op).Run)
 				}
 				ids := map[string]bool{}
 				for _, e := range b.j.eventsOf(op) {
-					ids[e.ID.String()] = true
+					ids[e.Event.String()] = true
 				}
 				if len(ids) != len(c.events) {
 					t.Errorf("%d ids for %d events", len(ids), len(c.events))
 				}
-				if notes := fmt.Sprint(b.j.notes); !strings.Contains(notes, "anna close.performed closed") || !strings.Contains(notes, "anna close.refused moved_on") {
+				if notes := fmt.Sprint(b.j.notes()); !strings.Contains(notes, "anna close.performed closed") || !strings.Contains(notes, "anna close.refused moved_on") {
 					t.Errorf("the audit is %s", notes)
 				}
 			})
@@ -192,13 +192,15 @@ func TestWhatIsNotSafeIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "a@example.com": {refusal(403)}}))
 		op, invitation := b.add(journal.Activate, "shop-1", "code-1"), b.add(journal.Invite, "shop-2", "a@example.com")
+		b.j.account("other")
+		stranger := b.addOf("other", journal.Activate, "shop-3", "code-3")
 		b.start()
 		b.attention(op)
 		b.act(op, CommandProbe, ResultNotSafe)
 		b.act(op, CommandRetry, ResultNotSafe)
 		b.act(op, "burn", ResultUnknownAct)
 		b.ended(b.enters(invitation, "m-1", "token-1"), ResultNotSafe)
-		b.ended(b.j.ask(b.keys, journal.Intent{Act: "close", Account: "other", Operation: op.UUID}, ""), ResultNotConfigured)
+		b.ended(b.j.ask(b.keys, journal.Intent{Act: "close", Account: "other", Operation: stranger.UUID}, ""), ResultNotConfigured)
 		b.ended(b.j.ask(b.keys, journal.Intent{Act: "close", Account: "default"}, ""), ResultUnknownAct)
 		b.finish()
 		b.expect(op, journal.Attention, ReasonOutcomeLost, eventLost)
@@ -214,28 +216,14 @@ func TestAnIntentThatComesTooLate(t *testing.T) {
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.attention(op)
-		x := invoicebox.Exchange{Operation: invoicebox.Activate, Status: 200, BodyComplete: true, Started: time.Now(), Finished: time.Now(), Body: []byte(body("1", "1"))}
-		text, err := x.MarshalReceipt()
-		if err != nil {
-			t.Fatal(err)
-		}
-		sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, "attempt/1"))
-		if err != nil {
-			t.Fatal(err)
-		}
 		raced := false
-		b.j.mu.Lock()
-		b.j.fault = func(step string, done bool) error {
-			if step == "apply" && !done && !raced && op.State == journal.Attention {
+		b.j.failing(func(step string, done bool) error {
+			if step == "Apply" && !done && !raced && b.j.record(op).State == journal.Attention {
 				raced = true // between the look and the commit
-				b.j.move(op, journal.Received)
-				op.Receipt, op.due, op.held = &journal.StoredReceipt{Operation: op.UUID, Sealed: sealed, SealedFor: "attempt/1"}, time.Now(), false
-				op.Ref.Claim++
-				b.j.signal()
+				b.late(op, body("1", "1"))
 			}
 			return nil
-		}
-		b.j.mu.Unlock()
+		})
 		got := b.act(op, CommandClose, ResultMovedOn)
 		if !raced || !strings.Contains(got.Detail, "it is ") {
 			t.Errorf("raced %v: %s", raced, got.Detail)
@@ -255,16 +243,14 @@ func TestIntentsOverAFailingJournal(t *testing.T) {
 		b.attention(op)
 		b.attention(entered)
 		failed := map[string]int{}
-		b.j.mu.Lock()
-		b.j.fault = func(step string, done bool) error {
+		b.j.failing(func(step string, done bool) error {
 			key := fmt.Sprint(step, done)
 			if failed[key] < 3 {
 				failed[key]++
 				return errors.New("the disk is full")
 			}
 			return nil
-		}
-		b.j.mu.Unlock()
+		})
 		pause := b.j.ask(b.keys, journal.Intent{Act: "pause"}, "")
 		resume := b.j.ask(b.keys, journal.Intent{Act: "resume"}, "")
 		closing := b.j.ask(b.keys, journal.Intent{Act: "close", Operation: op.UUID}, "")
@@ -279,8 +265,8 @@ func TestIntentsOverAFailingJournal(t *testing.T) {
 		b.finish()
 		b.expect(op, journal.Done, ReasonClosed, eventRejected, eventClosed)
 		b.expect(entered, journal.Done, ReasonActivated, eventLost, eventActive)
-		if len(b.j.notes) != 5 {
-			t.Errorf("the audit has %q", b.j.notes)
+		if len(b.j.notes()) != 5 {
+			t.Errorf("the audit has %q", b.j.notes())
 		}
 	})
 }
@@ -293,9 +279,7 @@ func TestAPersonPausesAnAccount(t *testing.T) {
 		gateIs := func(s journal.GateState, r Reason) {
 			t.Helper()
 			b.until(time.Minute, "the gate is "+string(s), func() bool {
-				b.j.mu.Lock()
-				defer b.j.mu.Unlock()
-				g := b.j.accounts["default"].Gate
+				g := b.j.gate()
 				return g.State == s && g.Reason == string(r)
 			})
 		}
@@ -306,7 +290,7 @@ func TestAPersonPausesAnAccount(t *testing.T) {
 		ask(CommandResume, ResultNotPaused)
 		ask(CommandPause, ResultPaused)
 		gateIs(journal.GatePaused, ReasonOperator)
-		var ops []*fakeOp
+		var ops []*operation
 		for i := range 5 {
 			ops = append(ops, b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i)))
 		}
@@ -360,9 +344,7 @@ func TestTheExitsOfAPause(t *testing.T) {
 				}
 				b.start()
 				b.until(time.Minute, "paused", func() bool {
-					b.j.mu.Lock()
-					defer b.j.mu.Unlock()
-					return b.j.accounts["default"].Gate.State == journal.GatePaused
+					return b.j.gate().State == journal.GatePaused
 				})
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				bad.Store(false)

@@ -16,7 +16,24 @@ import (
 
 // late delivers an answer to an operation's first request, as a worker does
 // that has lost its lease long ago.
-func (b *bench) late(op *fakeOp, body string) {
+func (b *bench) late(op *operation, body string) {
+	b.t.Helper()
+	b.lateSealed(op, b.sealed(op, "attempt/0", body))
+}
+
+func (b *bench) lateSealed(op *operation, sealed []byte) {
+	b.t.Helper()
+	r := journal.Receipt{
+		Ref: journal.ClaimRef{Operation: op.id}, Attempt: b.j.earlier(op), Sealed: sealed, SealedFor: "attempt/0", End: journal.AttemptEnd{Answered: true, At: time.Now()},
+	}
+	if _, mine, err := b.j.Journal.SaveResponse(context.Background(), r); err != nil || mine {
+		b.t.Fatal(mine, err)
+	}
+	b.j.touch()
+}
+
+// sealed is a success of an operation's request, sealed for a request or an intent.
+func (b *bench) sealed(op *operation, sealedFor, body string) []byte {
 	b.t.Helper()
 	x := invoicebox.Exchange{
 		Operation: invoicebox.Activate, Status: 200, BodyComplete: true, Started: time.Now(), Finished: time.Now(), Body: []byte(body),
@@ -25,23 +42,17 @@ func (b *bench) late(op *fakeOp, body string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, "attempt/0"))
+	sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, sealedFor))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.lateSealed(op, sealed)
+	return sealed
 }
 
-func (b *bench) lateSealed(op *fakeOp, sealed []byte) {
+// received makes an operation that nobody has claimed so far one with a response.
+func (b *bench) received(op *operation, sealedFor, body string) {
 	b.t.Helper()
-	b.j.mu.Lock()
-	b.j.attempts++
-	attempt := b.j.attempts
-	b.j.mu.Unlock()
-	r := journal.Receipt{Ref: journal.ClaimRef{Operation: op.id, Claim: 1}, Attempt: attempt, Sealed: sealed, SealedFor: "attempt/0", End: journal.AttemptEnd{Answered: true, At: time.Now()}}
-	if _, mine, err := b.j.SaveResponse(b.t.Context(), r); err != nil || mine {
-		b.t.Fatal(mine, err)
-	}
+	b.j.put(op, journal.Received, func(t *journal.Transition) { t.Entered, t.EnteredFor = b.sealed(op, sealedFor, body), sealedFor })
 }
 
 func body(value, token string) string {
@@ -56,14 +67,14 @@ func TestALateAnswer(t *testing.T) {
 		lostEvent = "activation_failed outcome_lost request_new_code false"
 		second    = "activation_failed second_token contact_support false"
 	)
-	inState := func(s journal.State) func(*bench, *fakeOp) bool {
-		return func(b *bench, op *fakeOp) bool { got, _ := b.j.state(op); return got == s }
+	inState := func(s journal.State) func(*bench, *operation) bool {
+		return func(b *bench, op *operation) bool { got, _ := b.j.state(op); return got == s }
 	}
 	for name, c := range map[string]struct {
 		answers []answer
 		hold    bool
 		closed  bool // the gate closes after the first request
-		when    func(*bench, *fakeOp) bool
+		when    func(*bench, *operation) bool
 		body    string
 		state   journal.State
 		reason  Reason
@@ -104,9 +115,7 @@ func TestALateAnswer(t *testing.T) {
 				b.start()
 				if c.closed {
 					b.until(time.Second, "unknown", func() bool { return inState(journal.Unknown)(b, op) })
-					b.j.mu.Lock()
-					b.j.accounts["default"].Gate = journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}
-					b.j.mu.Unlock()
+					b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)})
 				}
 				b.until(time.Hour, "where the answer comes", func() bool { return c.when(b, op) })
 				b.late(op, c.body)
@@ -118,7 +127,7 @@ func TestALateAnswer(t *testing.T) {
 				}
 				ids := map[string]bool{}
 				for _, e := range b.j.eventsOf(op) {
-					ids[e.ID.String()] = true
+					ids[e.Event.String()] = true
 				}
 				if len(ids) != len(c.events) {
 					t.Errorf("%d ids for %d events", len(ids), len(c.events))
@@ -127,8 +136,8 @@ func TestALateAnswer(t *testing.T) {
 				if c.note != "" {
 					want = append(want, c.note)
 				}
-				if fmt.Sprint(b.j.notes) != fmt.Sprint(want) {
-					t.Errorf("notes %q, want %q", b.j.notes, want)
+				if fmt.Sprint(b.j.notes()) != fmt.Sprint(want) {
+					t.Errorf("notes %q, want %q", b.j.notes(), want)
 				}
 			})
 		})
@@ -148,8 +157,8 @@ func TestALateAnswerOfASupersededCode(t *testing.T) {
 			b.late(first, body("code-2", token))
 			b.until(time.Minute, "compared", func() bool { return b.j.compared(first) })
 			b.finish()
-			if s, _ := b.j.state(first); s != state || (s == journal.Superseded) == first.verified.IsZero() {
-				t.Errorf("%s: %v, verified %v", token, s, first.verified)
+			if s, _ := b.j.state(first); s != state || (s == journal.Superseded) == (b.j.column(first, "verified") == 0) {
+				t.Errorf("%s: %v, verified %v", token, s, b.j.column(first, "verified"))
 			}
 			b.expect(second, journal.Done, ReasonActivated, "activated verified")
 		})
@@ -163,7 +172,9 @@ func TestALateAnswerThatDoesNotOpen(t *testing.T) {
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
-		b.lateSealed(op, []byte("nonsense"))
+		sealed := b.sealed(op, "attempt/0", body("code-1", "code-1"))
+		sealed[len(sealed)-1]++
+		b.lateSealed(op, sealed)
 		b.until(time.Minute, "compared", func() bool { return b.j.compared(op) })
 		b.finish()
 		b.expect(op, journal.Attention, ReasonSecondToken, "activated verified", "activation_failed second_token contact_support false")
@@ -199,6 +210,7 @@ func TestReceiptsAreErased(t *testing.T) {
 			}
 			return good(op, value, n)
 		})
+		b.j.page = 1
 		verified := b.add(journal.Activate, "shop-1", "code-1")
 		began := time.Now()
 		b.start()
@@ -207,7 +219,7 @@ func TestReceiptsAreErased(t *testing.T) {
 		pending := b.add(journal.Activate, "shop-2", "code-2")
 		b.until(time.Hour, "settled", b.j.settled)
 		b.expect(pending, journal.Done, ReasonActivated, "activated pending")
-		for b.j.keeps(verified) {
+		for len(b.j.receipts(verified)) > 0 {
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
 			if time.Since(began) > ReceiptsKept+2*time.Hour {
@@ -218,21 +230,19 @@ func TestReceiptsAreErased(t *testing.T) {
 			t.Errorf("erased after %v", time.Since(began))
 		}
 		time.Sleep(3 * time.Hour)
-		if !b.j.keeps(pending) {
+		if len(b.j.receipts(pending)) == 0 {
 			t.Error("the receipt of a token that nobody has checked is gone")
 		}
-		b.j.mu.Lock()
-		b.j.fault = func(step string, _ bool) error {
-			if step == "erase_receipts" {
+		b.j.failing(func(step string, _ bool) error {
+			if step == "EraseReceipts" {
 				return fmt.Errorf("disk full")
 			}
 			return nil
-		}
-		b.j.mu.Unlock()
+		})
 		time.Sleep(24 * time.Hour)
 		b.finish()
-		if n := len(b.j.erased); n < 2*7*24 || n > 2*9*24 {
-			t.Errorf("looked %d times in a week", n)
+		if n := b.j.looks; n < 7*24 || n > 9*24 || b.j.pages == 0 {
+			t.Errorf("looked %d times in a week, and at %d further pages", n, b.j.pages)
 		}
 	})
 }
@@ -247,20 +257,14 @@ func TestALateAnswerAfterTheReceiptsAreGone(t *testing.T) {
 			op := b.add(journal.Activate, "shop-1", "value-1")
 			b.start()
 			b.until(time.Minute, "settled", b.j.settled)
-			b.j.mu.Lock()
-			op.Receipt = nil
-			b.j.mu.Unlock()
+			b.j.exec("DELETE FROM receipt WHERE operation = ?", op.id)
 			store.gone.Store(true)
 			b.late(op, body("value-1", token))
 			time.Sleep(10 * time.Minute)
 			if b.j.compared(op) {
 				t.Error("compared with nothing")
 			}
-			b.j.mu.Lock()
-			op.held = false // its lease has ended
-			b.j.mu.Unlock()
 			store.gone.Store(false)
-			b.j.signal()
 			b.until(time.Hour, "compared", func() bool { return b.j.compared(op) })
 			b.finish()
 			if s, _ := b.j.state(op); s != state {

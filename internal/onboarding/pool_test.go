@@ -26,11 +26,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// A bench is a pool over a fake journal and a scripted API, in virtual time.
+// A bench is a pool over a journal that can fail and a scripted API, in virtual time.
 type bench struct {
 	t      *testing.T
 	keys   *keyset.Set
-	j      *fakeJournal
+	j      *testJournal
 	api    *fakeClient
 	cfg    Config
 	pool   *Pool
@@ -45,7 +45,7 @@ func newBench(t *testing.T, s script) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, keys: keys, j: newFakeJournal("default"), api: &fakeClient{script: s, latency: 50 * time.Millisecond}}
+	b := &bench{t: t, keys: keys, j: newTestJournal(t, keys), api: &fakeClient{script: s, latency: 50 * time.Millisecond}}
 	b.cfg = Config{
 		Journal: b.j, Keys: keys, Credentials: credentials.NewSealed(keys),
 		Accounts: []Account{{Name: "default", Client: b.api}},
@@ -73,8 +73,15 @@ func (b *bench) finish() {
 	}
 }
 
-func (b *bench) add(kind journal.Kind, shop, value string) *fakeOp {
-	return b.j.add(b.keys, kind, "default", shop, value)
+// add plans an operation of the default account.
+func (b *bench) add(kind journal.Kind, shop, value string) *operation {
+	b.t.Helper()
+	return b.addOf("default", kind, shop, value)
+}
+
+func (b *bench) addOf(account string, kind journal.Kind, shop, value string) *operation {
+	b.t.Helper()
+	return b.j.add(input{kind, account, shop, value})[0]
 }
 
 // until runs the virtual clock until cond holds, for at most limit.
@@ -87,13 +94,13 @@ func (b *bench) until(limit time.Duration, what string, cond func() bool) {
 			return
 		}
 		if time.Now().After(end) {
-			b.t.Fatalf("after %v: not %s\n%s\n%s", limit, what, strings.Join(b.j.steps, "\n"), b.log.String())
+			b.t.Fatalf("after %v: not %s\n%s\n%s", limit, what, strings.Join(b.j.transitions(), "\n"), b.log.String())
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-func (b *bench) expect(op *fakeOp, state journal.State, reason Reason, events ...string) {
+func (b *bench) expect(op *operation, state journal.State, reason Reason, events ...string) {
 	b.t.Helper()
 	if s, r := b.j.state(op); s != state || r != reason {
 		b.t.Errorf("operation %d is %v (%s), want %v (%s)", op.id, s, r, state, reason)
@@ -118,9 +125,9 @@ func (b *bench) expect(op *fakeOp, state journal.State, reason Reason, events ..
 	}
 }
 
-func decoded(t *testing.T, e fakeEvent) any {
+func decoded(t *testing.T, e journal.Outgoing) any {
 	t.Helper()
-	out, err := schemas.DecodeOutput(e.message)
+	out, err := schemas.DecodeOutput(e.Message)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +162,7 @@ func TestInvitationAndActivation(t *testing.T) {
 		if err != nil || ref.Version != 1 || ref.Shop != "shop-1" || act.MerchantID != "m-code-1" {
 			t.Errorf("reference %q, merchant %q, error %v", act.Credentials.Ref, act.MerchantID, err)
 		}
-		s, err := credentials.NewSealed(b.keys).Open(b.j.creds[activate.Shop][0])
+		s, err := credentials.NewSealed(b.keys).Open(b.j.credentials(activate.Shop)[0])
 		if err != nil || s.Token.Reveal() != "token-code-1" {
 			t.Errorf("the stored secret does not open: %v", err)
 		}
@@ -272,7 +279,7 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 	}
 	base := func() Config {
 		return Config{
-			Journal: newFakeJournal("default"), Keys: keys, Credentials: credentials.NewSealed(keys),
+			Journal: struct{ Journal }{}, Keys: keys, Credentials: credentials.NewSealed(keys),
 			Accounts: []Account{{Name: "default", Client: &fakeClient{}}},
 		}
 	}
@@ -310,12 +317,12 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 func TestRunReportsAClosedJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
-		b.j.fault = func(step string, done bool) error {
-			if step == "expire" && !done {
+		b.j.failing(func(step string, done bool) error {
+			if step == "ReleaseExpiredLeases" && !done {
 				return journal.ErrClosed
 			}
 			return nil
-		}
+		})
 		b.start()
 		if err := <-b.result; !errors.Is(err, journal.ErrClosed) {
 			t.Errorf("Run: %v, want ErrClosed", err)

@@ -15,19 +15,19 @@ import (
 func TestARefusalThatIsOvertakenIsNotAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b *bench
-		var op *fakeOp
+		var op, newer *operation
 		began := time.Now()
 		b = newBench(t, func(o invoicebox.Operation, value string, n int) answer {
 			if o != invoicebox.Check {
 				return good(o, value, n)
 			}
-			if time.Since(began) > DefaultVerifyFor {
-				b.j.mu.Lock()
-				b.j.active[op.Shop] = &journal.ActiveView{At: time.Now(), MerchantID: "m-code-1", Version: 2}
-				b.j.mu.Unlock()
+			if time.Since(began) > DefaultVerifyFor && len(b.j.credentials(newer.Shop)) == 1 {
+				b.activates(newer, 2, "m-code-1", "another-token")
 			}
 			return refusal(401)
 		})
+		newer = b.add(journal.Activate, "shop-1", "code-2")
+		b.j.put(newer, journal.Attention, nil) // another process has it
 		op = b.add(journal.Activate, "shop-1", "code-1")
 		b.run(time.Hour)
 		b.expect(op, journal.Superseded, ReasonNewerCode)
@@ -60,11 +60,9 @@ func TestAnInvitationWaitsForTheActivation(t *testing.T) {
 				if n := len(b.api.asked(invoicebox.Invite)); n != 0 {
 					t.Errorf("%d e-mails while the activation is not at its end", n)
 				}
-				b.j.mu.Lock()
-				if n := len(b.j.claims); n > 60 {
+				if n := len(b.j.claims()); n > 60 {
 					t.Errorf("%d claims in a minute", n)
 				}
-				b.j.mu.Unlock()
 				office.say(c.check, nil)
 				b.until(10*time.Minute, "settled", b.j.settled)
 				b.finish()
@@ -86,7 +84,7 @@ func TestALateAnswerBesideTheProbe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var b *bench
-				var op *fakeOp
+				var op *operation
 				b = newBench(t, func(o invoicebox.Operation, value string, n int) answer {
 					switch {
 					case value == "code-1" && n == 0:
@@ -102,11 +100,7 @@ func TestALateAnswerBesideTheProbe(t *testing.T) {
 				b.api.latency = 5 * time.Second
 				op = b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
-				b.until(time.Hour, "probed", func() bool {
-					b.j.mu.Lock()
-					defer b.j.mu.Unlock()
-					return op.probes == 1
-				})
+				b.until(time.Hour, "probed", func() bool { return len(b.j.record(op).Tries) == 2 })
 				next := b.add(journal.Invite, "shop-1", "a@example.com")
 				b.until(time.Hour, "settled", func() bool { return b.j.settled() && b.j.compared(op) })
 				b.finish()
@@ -121,7 +115,7 @@ func TestALateAnswerBesideTheProbe(t *testing.T) {
 						end = k.end
 					}
 				}
-				if n := len(b.j.open); n != 0 {
+				if n := b.j.attempts("ended IS NULL"); n != 0 {
 					t.Errorf("%d attempts have no end", n)
 				}
 			})

@@ -90,15 +90,15 @@ func TestInvariantsUnderRandomFaults(t *testing.T) {
 				return menu[name].answer
 			})
 			b.cfg.Concurrency = concurrency
-			b.j.commit = time.Duration(commit) * time.Millisecond
+			b.j.slow(time.Duration(commit) * time.Millisecond)
 			step := 0
-			b.j.fault = func(_ string, done bool) error {
+			b.j.failing(func(_ string, done bool) error {
 				step++
 				if i := step / 2; i < len(faults) && (faults[i] == 0 && !done || faults[i] == 1 && done) {
 					return errors.New("input/output error")
 				}
 				return nil
-			}
+			})
 			for _, o := range plan {
 				b.add(o.kind, o.shop, o.value)
 			}
@@ -110,11 +110,9 @@ func TestInvariantsUnderRandomFaults(t *testing.T) {
 			b.start()
 			// A rejection three times in a row pauses the account for a person.
 			b.until(24*time.Hour, "settled", func() bool {
-				b.j.mu.Lock()
-				if g := &b.j.accounts["default"].Gate; g.State == journal.GatePaused && g.Reason != string(ReasonToken) {
-					*g = journal.Gate{State: journal.GateOpen, Since: time.Now()}
+				if g := b.j.gate(); g.State == journal.GatePaused && g.Reason != string(ReasonToken) {
+					b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
 				}
-				b.j.mu.Unlock()
 				return b.j.settled()
 			})
 			b.finish()
@@ -134,16 +132,16 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 			t.Fatal("a call never ended")
 		}
 		for _, o := range b.j.ops {
-			if value := fmt.Sprintf("value-%d", o.id-1); value == c.value {
+			if o.value == c.value {
 				if c.at.Before(ends[o.Shop.Shop]) {
-					t.Errorf("%s: two requests of shop %s overlap", value, o.Shop.Shop)
+					t.Errorf("%s: two requests of shop %s overlap", o.value, o.Shop.Shop)
 				}
 				ends[o.Shop.Shop] = c.end
 			}
 		}
 	}
 	for _, o := range b.j.ops {
-		value := fmt.Sprintf("value-%d", o.id-1)
+		value := o.value
 		answers := asked[value]
 		doubt := false
 		unknowns := 0
@@ -172,7 +170,7 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 			}
 			doubt = doubt || m.flagged || m.unknown
 		}
-		doubt = doubt || o.Unknowns > 0 // a step of the journal failed for the whole of a lease
+		doubt = doubt || b.j.column(o, "unknowns") > 0 // a step of the journal failed for the whole of a lease
 		for i := 1; i < len(calls); i++ {
 			if quiet := calls[i].at.Sub(calls[i-1].end); menu[left[i-1]].unknown && quiet < DefaultQuietPeriod {
 				t.Errorf("%s: asked again %v after %q", value, quiet, left[i-1])
@@ -181,13 +179,13 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 		events := b.j.eventsOf(o)
 		ids := map[string]bool{}
 		for _, e := range events {
-			if ids[e.ID.String()] {
-				t.Errorf("%s: event %s twice", value, e.ID)
+			if ids[e.Event.String()] {
+				t.Errorf("%s: event %s twice", value, e.Event)
 			}
-			ids[e.ID.String()] = true
+			ids[e.Event.String()] = true
 			if a, ok := decoded(t, e).(schemas.Activated); ok {
 				found := false
-				for _, c := range b.j.creds[o.Shop] {
+				for _, c := range b.j.credentials(o.Shop) {
 					found = found || c.Reference == a.Credentials.Ref
 				}
 				if !found {
@@ -203,7 +201,7 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 		if len(answers) > 0 {
 			last = answers[len(answers)-1]
 		}
-		if o.Kind == journal.Activate && (last == "good" || last == "unreadable") && o.receipts == 0 {
+		if o.Kind == journal.Activate && (last == "good" || last == "unreadable") && len(b.j.receipts(o)) == 0 {
 			t.Errorf("%s: an answer was lost", value)
 		}
 		// Two activations of one shop bring two merchants here: the second one

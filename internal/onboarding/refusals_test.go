@@ -97,9 +97,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 				}
 				refused = false
 				if exit == "a person" {
-					b.j.mu.Lock()
-					b.j.accounts["default"].Gate = journal.Gate{State: journal.GateOpen, Since: time.Now()}
-					b.j.mu.Unlock()
+					b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
 				} else {
 					b.pool.TokenChanged("default")
 				}

@@ -2,7 +2,6 @@ package onboarding_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -114,34 +113,7 @@ func (s *service) finish() {
 
 func (s *service) event(kind journal.Kind, shop, id, value string) journal.Event {
 	s.Helper()
-	return makeEvent(s, s.keys, "default", kind, shop, id, value)
-}
-
-// makeEvent makes an event as the consumer does.
-func makeEvent(s testing.TB, keys *keyset.Set, account string, kind journal.Kind, shop, id, value string) journal.Event {
-	s.Helper()
-	key := journal.ShopKey{Account: account, Shop: shop}
-	domain, typ := keyset.DomainAddress, schemas.TypeProviderSelected
-	if kind == journal.Activate {
-		domain, typ = keyset.DomainCode, schemas.TypeCodeEntered
-	}
-	macs, err := keys.MACs(domain, keyset.SubjectText(key.Account, value))
-	if err != nil {
-		s.Fatal(err)
-	}
-	digests, err := keys.MACs(keyset.DomainContent, []byte(shop+value))
-	if err != nil {
-		s.Fatal(err)
-	}
-	sealed, err := keys.Seal([]byte(value), keyset.SubjectRow(kind.String(), key.Account, key.Shop, macs[0]))
-	if err != nil {
-		s.Fatal(err)
-	}
-	return journal.Event{
-		Identity: schemas.Identity(topic, "/platform", id), Digests: digests, Type: typ, Source: "/platform", ID: id,
-		Time: time.Now(), Shop: key, Kind: kind, SubjectMACs: macs, Sealed: sealed,
-		ReusedLetter: func() (journal.DeadLetter, error) { return journal.DeadLetter{}, errors.New("not expected") },
-	}
+	return onboarding.MakeEvent(s, s.keys, topic, journal.ShopKey{Account: "default", Shop: shop}, kind, id, value)
 }
 
 func (s *service) ingest(events ...journal.Event) journal.Ingested {

@@ -106,7 +106,7 @@ func TestSlowStartSpendsFewCodes(t *testing.T) {
 					return answer{status: 200, body: c.answer, after: c.latency(sent)}
 				})
 				b.cfg.Concurrency = c.concurrency
-				var codes []*fakeOp
+				var codes []*operation
 				for i := range 60 {
 					codes = append(codes, b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i)))
 				}
@@ -165,23 +165,21 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 			return a
 		})
 		b.cfg.Accounts = append(b.cfg.Accounts, Account{Name: "other", Client: b.api})
-		b.j.accounts["other"] = &journal.Account{Name: "other", Gate: journal.Gate{State: journal.GateOpen}}
+		b.j.account("other")
 		for i := range 60 {
 			b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i))
 			b.add(journal.Invite, fmt.Sprint("i-", i), fmt.Sprint(i, "@example.com"))
-			b.j.add(b.keys, journal.Invite, "other", fmt.Sprint("o-", i), fmt.Sprint("o-", i, "@example.com"))
+			b.addOf("other", journal.Invite, fmt.Sprint("o-", i), fmt.Sprint("o-", i, "@example.com"))
 		}
 		b.start()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		b.j.mu.Lock()
 		claims, dues := 0, b.j.dues
-		for _, c := range b.j.claims {
+		for _, c := range b.j.claims() {
 			if c.Kind == journal.Activate {
 				claims += c.Limit
 			}
 		}
-		b.j.mu.Unlock()
 		if n := len(b.api.asked(invoicebox.Activate)); n != slowStartBound || claims != slowStartBound {
 			t.Errorf("%d codes are sent and %d claimed, want %d", n, claims, slowStartBound)
 		}
@@ -199,9 +197,7 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 		}
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		b.j.mu.Lock()
 		dues = b.j.dues - dues
-		b.j.mu.Unlock()
 		if n := dues; n > 4 {
 			t.Errorf("%d looks for work while nothing may be claimed", n)
 		}

@@ -24,12 +24,10 @@ func TestARetryWithoutTheAnswer(t *testing.T) {
 				b.until(time.Minute, "settled", b.j.settled)
 				office.say(refusal(401), nil)
 				b.eventually(2*every, "in attention", func() bool { s, _ := b.j.state(op); return s == journal.Attention })
-				b.j.mu.Lock()
-				op.Receipt = nil
+				b.j.exec("DELETE FROM receipt WHERE operation = ?", op.id)
 				if damaged {
-					op.Credential.Sealed = []byte("damaged")
+					b.j.exec("UPDATE credential SET secret = ? WHERE operation = ?", []byte("damaged"), op.id)
 				}
-				b.j.mu.Unlock()
 				office.say(answer{}, nil)
 				b.act(op, CommandRetry, ResultChecking)
 				b.until(time.Minute, "settled", b.j.settled)
@@ -55,16 +53,21 @@ func TestAnAnswerOlderThanTheCredentialsInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, (&tokenOffice{}).script)
 		newer := b.add(journal.Activate, "shop-1", "same-2")
-		newer.version = 3
-		older := b.add(journal.Activate, "shop-1", "same-1") // behind it in the lane
-		older.version = 1
+		older := b.add(journal.Activate, "shop-1", "same-1")
+		b.received(newer, "attempt/2", `{"data":{"merchantId":"m-same","token":"token-same-2"}}`)
+		b.j.put(older, journal.Received, func(t *journal.Transition) {
+			t.EnteredFor, t.Due = "attempt/1", time.Now().Add(time.Second) // behind it
+			t.Entered = b.sealed(older, t.EnteredFor, `{"data":{"merchantId":"m-same","token":"token-same-1"}}`)
+		})
+		b.j.edit("UPDATE operation SET version = 3 WHERE id = ?", newer.id)
+		b.j.edit("UPDATE operation SET version = 1 WHERE id = ?", older.id)
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
 		b.expect(newer, journal.Done, ReasonActivated, "activated verified")
 		b.expect(older, journal.Superseded, ReasonNewerCode)
-		if b.j.active[older.Shop].Operation != newer.UUID || len(b.j.creds[older.Shop]) != 2 || len(b.api.asked(invoicebox.Activate)) != 2 {
-			t.Errorf("%+v, %d credentials", b.j.active[older.Shop], len(b.j.creds[older.Shop]))
+		if active := b.j.shop(older.Shop).Active; active.Operation != newer.UUID || active.Version != 3 || len(b.j.credentials(older.Shop)) != 2 || len(b.api.asked(invoicebox.Activate)) != 0 {
+			t.Errorf("%+v, %d credentials", active, len(b.j.credentials(older.Shop)))
 		}
 	})
 }

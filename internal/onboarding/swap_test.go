@@ -15,12 +15,12 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// A sealedPlace is a place of a sealed value, or of what stands beside it in the
-// clear.
+// A sealedPlace is a place of a sealed value.
 type sealedPlace struct {
 	name   string
-	op     *fakeOp
-	value  *[]byte
+	op     *operation
+	column string          // of the table that has it
+	row    string          // of that table
 	intent *journal.Intent // of one that is in an intent
 	reason Reason          // that a wrong value leads to
 }
@@ -37,7 +37,7 @@ func newSwapBench(t *testing.T) *swapBench {
 	b := &swapBench{bench: newBench(t, good)}
 	subject := func(kind journal.Kind, shop, value string) {
 		op := b.add(kind, shop, value)
-		b.places = append(b.places, sealedPlace{name: "subject of " + value, op: op, value: &op.Sealed, reason: ReasonSubjectUnreadable})
+		b.places = append(b.places, sealedPlace{name: "subject of " + value, op: op, column: "subject", row: fmt.Sprint("operation_body WHERE id = ", op.id), reason: ReasonSubjectUnreadable})
 	}
 	subject(journal.Invite, "shop-1", "a@example.com")
 	subject(journal.Invite, "shop-1", "b@example.com")
@@ -46,18 +46,8 @@ func newSwapBench(t *testing.T) *swapBench {
 	subject(journal.Activate, "shop-4", "code-4")
 	for i, shop := range []string{"shop-5", "shop-5", "shop-6"} {
 		op := b.add(journal.Activate, shop, fmt.Sprint("received-", i))
-		x := invoicebox.Exchange{Operation: invoicebox.Activate, Status: 200, BodyComplete: true, Started: time.Now(), Finished: time.Now(),
-			Body: fmt.Appendf(nil, `{"data":{"merchantId":"m-%s","token":"kept-%d"}}`, shop, i)}
-		text, err := x.MarshalReceipt()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := &journal.StoredReceipt{Operation: op.UUID, SealedFor: keyset.OfAttempt(int64(i))}
-		if r.Sealed, err = b.keys.Seal(text, receiptRow(op.Shop, op.UUID, r.SealedFor)); err != nil {
-			t.Fatal(err)
-		}
-		op.State, op.Receipt = journal.Received, r
-		b.places = append(b.places, sealedPlace{name: fmt.Sprint("answer ", i, " of ", shop), op: op, value: &r.Sealed, reason: ReasonAnswerNotAuthentic})
+		b.received(op, keyset.OfAttempt(int64(i)), fmt.Sprintf(`{"data":{"merchantId":"m-%s","token":"kept-%d"}}`, shop, i))
+		b.places = append(b.places, sealedPlace{name: fmt.Sprint("answer ", i, " of ", shop), op: op, column: "answer", row: fmt.Sprint("receipt WHERE operation = ", op.id), reason: ReasonAnswerNotAuthentic})
 	}
 	for i, shop := range []string{"shop-7", "shop-8"} {
 		op := b.add(journal.Activate, shop, fmt.Sprint("stored-", i))
@@ -65,18 +55,34 @@ func newSwapBench(t *testing.T) *swapBench {
 		if err != nil {
 			t.Fatal(err)
 		}
-		op.State, op.Credential, op.StoredAt = journal.Stored, &prepared.Row, time.Now()
-		b.j.creds[op.Shop] = []journal.Credential{prepared.Row}
-		b.places = append(b.places, sealedPlace{name: "credentials of " + shop, op: op, value: &op.Credential.Sealed, reason: ReasonAnswerNotAuthentic})
+		c := prepared.Row
+		c.MerchantID = "m-" + shop // the journal takes no other shop's
+		b.j.put(op, journal.Stored, func(t *journal.Transition) { t.Credential = &c })
+		b.j.exec("UPDATE credential SET merchant_id = ? WHERE operation = ?", prepared.Row.MerchantID, op.id)
+		b.places = append(b.places, sealedPlace{name: "credentials of " + shop, op: op, column: "secret", row: fmt.Sprint("credential WHERE operation = ", op.id), reason: ReasonAnswerNotAuthentic})
 	}
 	for i, shop := range []string{"shop-9", "shop-10"} {
 		op := b.add(journal.Activate, shop, fmt.Sprint("entered-", i))
-		op.State, op.Reason, op.Doubt = journal.Attention, string(ReasonOutcomeLost), true
+		b.j.put(op, journal.Attention, func(t *journal.Transition) { t.Reason, t.Doubt = string(ReasonOutcomeLost), true })
 		entered := b.j.ask(b.keys, journal.Intent{Act: string(CommandEnter), Operation: op.UUID, MerchantID: "m-entered-" + shop}, fmt.Sprint("entered-token-", i))
 		b.entry = append(b.entry, entered)
-		b.places = append(b.places, sealedPlace{name: "token entered for " + shop, op: op, value: &entered.Sealed, intent: entered, reason: ReasonOutcomeLost})
+		b.places = append(b.places, sealedPlace{name: "token entered for " + shop, op: op, column: "token", row: fmt.Sprintf("intent WHERE uuid = x'%x'", entered.UUID[:]), intent: entered, reason: ReasonOutcomeLost})
 	}
 	return b
+}
+
+// value reads what is in a place.
+func (b *swapBench) value(p sealedPlace) (value []byte) {
+	b.t.Helper()
+	b.j.ok(b.j.beside().QueryRow("SELECT " + p.column + " FROM " + p.row).Scan(&value))
+	return value
+}
+
+// set changes columns of the row of a place.
+func (b *swapBench) set(p sealedPlace, columns string, values ...any) {
+	b.t.Helper()
+	table, where, _ := strings.Cut(p.row, " ")
+	b.j.edit("UPDATE "+table+" SET "+columns+" "+where, values...)
 }
 
 // refused runs the pool and wants that only the place was refused, and that no
@@ -147,7 +153,7 @@ func TestSwap(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newSwapBench(t)
 				x, y := b.places[from], b.places[to]
-				*y.value = bytes.Clone(*x.value)
+				b.set(y, y.column+" = ?", b.value(x))
 				b.refused(to)
 				if t.Failed() {
 					t.Fatalf("%s in the place of %s", x.name, y.name)
@@ -171,34 +177,52 @@ func TestSwapBeside(t *testing.T) {
 		edit func(b *swapBench)
 	}{
 		"an address with its look-up MAC": {subjectB, func(b *swapBench) {
-			b.places[subjectB].op.Sealed, b.places[subjectB].op.SubjectMAC = b.places[subjectA].op.Sealed, b.places[subjectA].op.SubjectMAC
+			b.set(b.places[subjectB], "key_scope = NULL, (subject, mac) = (SELECT subject, mac FROM operation_body WHERE id = ?)", b.places[subjectA].op.id)
 		}},
-		"a look-up MAC":     {subjectB, func(b *swapBench) { b.places[subjectB].op.SubjectMAC = b.places[subjectA].op.SubjectMAC }},
-		"a generation":      {subjectB, func(b *swapBench) { b.places[subjectB].op.Generation++ }},
-		"an operation's id": {codeOf4, func(b *swapBench) { b.places[codeOf4].op.UUID = [16]byte{1} }},
+		"a look-up MAC": {subjectB, func(b *swapBench) {
+			b.set(b.places[subjectB], "key_scope = NULL, mac = (SELECT mac FROM operation_body WHERE id = ?)", b.places[subjectA].op.id)
+		}},
+		"a generation": {subjectB, func(b *swapBench) { b.set(b.places[subjectB], "generation = generation + 1") }},
+		"an operation's id": {codeOf4, func(b *swapBench) {
+			op := b.places[codeOf4].op
+			op.UUID = [16]byte{1}
+			b.set(b.places[codeOf4], "uuid = ?", op.UUID[:])
+		}},
 		"a code with its MAC": {codeOf4, func(b *swapBench) {
-			b.places[codeOf4].op.Sealed, b.places[codeOf4].op.SubjectMAC = b.places[codeOf3].op.Sealed, b.places[codeOf3].op.SubjectMAC
+			b.set(b.places[codeOf4], "key_scope = NULL, (subject, mac) = (SELECT subject, mac FROM operation_body WHERE id = ?)", b.places[codeOf3].op.id)
 		}},
-		"an answer with the operation's id": {answer2, func(b *swapBench) {
-			x, y := b.places[answer0].op, b.places[answer2].op
-			y.Receipt = &journal.StoredReceipt{Operation: x.UUID, Sealed: x.Receipt.Sealed, SealedFor: x.Receipt.SealedFor}
+		"an answer with its request": {answer2, func(b *swapBench) {
+			b.set(b.places[answer2], "(answer, sealed_for) = (SELECT answer, sealed_for FROM receipt WHERE operation = ?)", b.places[answer0].op.id)
 		}},
-		"the request of an answer":  {answer1, func(b *swapBench) { b.places[answer1].op.Receipt.SealedFor = b.places[answer0].op.Receipt.SealedFor }},
-		"an answer without a value": {answer1, func(b *swapBench) { b.places[answer1].op.Receipt.Sealed = nil }},
-		"a merchant id":             {stored7, func(b *swapBench) { b.places[stored7].op.Credential.MerchantID = "m-other" }},
+		"an answer with its row": {answer2, func(b *swapBench) {
+			b.j.edit("DELETE FROM receipt WHERE operation = ?", b.places[answer2].op.id)
+			b.j.edit("UPDATE operation SET receipt = (SELECT receipt FROM operation WHERE id = ?) WHERE id = ?", b.places[answer0].op.id, b.places[answer2].op.id)
+		}},
+		"the request of an answer": {answer1, func(b *swapBench) {
+			b.set(b.places[answer1], "sealed_for = (SELECT sealed_for FROM receipt WHERE operation = ?)", b.places[answer0].op.id)
+		}},
+		"an answer without a value": {answer1, func(b *swapBench) { b.set(b.places[answer1], "answer = x''") }},
+		"a merchant id":             {stored7, func(b *swapBench) { b.set(b.places[stored7], "merchant_id = 'm-other'") }},
 		"a reference": {stored7, func(b *swapBench) {
-			b.places[stored7].op.Credential.Reference = b.places[stored8].op.Credential.Reference
+			b.set(b.places[stored7], "reference = (SELECT reference FROM credential WHERE operation = ?)", b.places[stored8].op.id)
 		}},
-		"a version":              {stored7, func(b *swapBench) { b.places[stored7].op.Credential.Version = 2 }},
-		"an entered merchant id": {entered9, func(b *swapBench) { b.entry[0].MerchantID = "m-other" }},
-		"who entered it":         {entered9, func(b *swapBench) { b.entry[0].Actor = "bertha" }},
-		"why it was entered":     {entered9, func(b *swapBench) { b.entry[0].Note = "another" }},
-		"the id of an act":       {entered9, func(b *swapBench) { b.entry[0].UUID = b.entry[1].UUID }},
-		"an act":                 {entered9, func(b *swapBench) { b.entry[0].Act = string(CommandClose) }},
-		"the MAC of an act":      {entered9, func(b *swapBench) { b.entry[0].MAC = b.entry[1].MAC }},
-		"an act without a MAC":   {entered10, func(b *swapBench) { b.entry[1].MAC = nil }},
+		"a version": {stored7, func(b *swapBench) {
+			b.set(b.places[stored7], "version = 2")
+			b.j.edit("UPDATE operation SET version = 2 WHERE id = ?", b.places[stored7].op.id)
+		}},
+		"an entered merchant id": {entered9, func(b *swapBench) { b.set(b.places[entered9], "merchant_id = 'm-other'") }},
+		"who entered it":         {entered9, func(b *swapBench) { b.set(b.places[entered9], "actor = 'bertha'") }},
+		"why it was entered":     {entered9, func(b *swapBench) { b.set(b.places[entered9], "note = 'another'") }},
+		"the id of an act": {entered9, func(b *swapBench) {
+			id := [16]byte{1}
+			b.set(b.places[entered9], "uuid = ?", id[:])
+			b.entry[0].UUID = id
+		}},
+		"an act":               {entered9, func(b *swapBench) { b.set(b.places[entered9], "act = ?", string(CommandClose)) }},
+		"the MAC of an act":    {entered9, func(b *swapBench) { b.set(b.places[entered9], "mac = ?", b.entry[1].MAC) }},
+		"an act without a MAC": {entered10, func(b *swapBench) { b.set(b.places[entered10], "mac = NULL") }},
 		"an act without an operation": {entered10, func(b *swapBench) {
-			b.entry[1].Operation, b.entry[1].Act = [16]byte{}, string(CommandPause)
+			b.set(b.places[entered10], "operation = NULL, act = ?", string(CommandPause))
 		}},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -218,11 +242,9 @@ func TestSwapUnknownKey(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newSwapBench(t)
 			p := b.places[at]
-			*p.value = bytes.Clone(*p.value)
-			(*p.value)[1]++
-			if p.op.Receipt != nil {
-				p.op.Receipt.At = time.Now()
-			}
+			value := b.value(p)
+			value[1]++
+			b.set(p, p.column+" = ?", value)
 			b.start()
 			b.until(keyWait/2, "it waits for the key", func() bool { _, r := b.j.state(p.op); return r == ReasonKeyMissing })
 			b.until(2*keyWait, "settled", b.j.settled)
@@ -247,7 +269,7 @@ func TestForgedActs(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, good)
 				op := b.add(journal.Activate, "shop-1", "code-1")
-				op.State, op.Reason, op.Doubt = journal.Attention, string(ReasonOutcomeUnknown), true
+				b.j.put(op, journal.Attention, func(t *journal.Transition) { t.Reason, t.Doubt = string(ReasonOutcomeUnknown), true })
 				i := journal.Intent{Act: string(act), Operation: op.UUID}
 				if act == CommandPause || act == CommandResume {
 					i.Operation = [16]byte{}
@@ -271,8 +293,9 @@ func TestForgedActs(t *testing.T) {
 						return mac
 					}, ResultNotAuthentic},
 				} {
-					forged := b.j.ask(b.keys, i, "")
-					forged.MAC = c.mac(forged)
+					made := b.j.made(b.keys, i, "")
+					made.MAC = c.mac(&made)
+					forged := b.j.append(made)
 					b.start()
 					b.ended(forged, c.want)
 					b.finish()

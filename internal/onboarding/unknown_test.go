@@ -143,7 +143,7 @@ func TestAnInvitationIsSentOnceMore(t *testing.T) {
 				if after := calls[1].at.Sub(calls[0].end); after < DefaultQuietPeriod {
 					t.Errorf("sent again after %v", after)
 				}
-				if b.j.invited[op.Shop] == 0 {
+				if b.j.shop(op.Shop).Invited == nil {
 					t.Error("the cool-down does not know of it")
 				}
 			})
@@ -159,7 +159,7 @@ func TestAProbeWaitsForADeadWorkersLease(t *testing.T) {
 			b := newBench(t, good)
 			op := b.add(kind, "shop-1", "value-1")
 			ends := time.Now().Add(40 * time.Second)
-			op.State, op.held, op.lease, op.Attempts, op.Ref.Claim = journal.Sending, true, ends, 1, 1
+			b.otherSends(op, 40*time.Second)
 			b.start()
 			time.Sleep(time.Minute + 30*time.Second)
 			b.finish() // the quiet period outlives processes
@@ -168,8 +168,8 @@ func TestAProbeWaitsForADeadWorkersLease(t *testing.T) {
 				t.Errorf("%v ended as %v", kind, s)
 			}
 			call := b.api.calls[0]
-			if call.at.Before(ends.Add(DefaultQuietPeriod)) || op.probes != 1 {
-				t.Errorf("%v: probed %v after the lease's end, %d probes", kind, call.at.Sub(ends), op.probes)
+			if call.at.Before(ends.Add(DefaultQuietPeriod)) || b.j.probes(op) != 1 {
+				t.Errorf("%v: probed %v after the lease's end, %d probes", kind, call.at.Sub(ends), b.j.probes(op))
 			}
 		})
 	}
@@ -210,20 +210,16 @@ func TestANewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 				b.start()
 				if c.later {
 					b.until(time.Second, "unknown", func() bool { s, _ := b.j.state(first); return s == journal.Unknown })
-					b.j.mu.Lock()
-					b.j.accounts["default"].Gate = closed
-					b.j.mu.Unlock()
+					b.j.setGate("default", closed)
 					time.Sleep(2 * quietly)
 					b.expect(first, journal.Planned, ReasonProbe)
 				}
 				time.Sleep(time.Second)
 				second := b.add(journal.Activate, "shop-1", "code-2")
-				b.j.mu.Lock()
-				b.j.accounts["default"].Gate = journal.Gate{State: journal.GateOpen}
-				b.j.mu.Unlock()
+				b.j.setGate("default", journal.Gate{State: journal.GateOpen})
 				b.until(time.Hour, "settled", b.j.settled)
 				b.finish()
-				for op, want := range map[*fakeOp]string{first: c.first, second: c.second} {
+				for op, want := range map[*operation]string{first: c.first, second: c.second} {
 					s, r := b.j.state(op)
 					events := []string{}
 					for _, e := range b.j.eventsOf(op) {
@@ -232,8 +228,8 @@ func TestANewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 					if got := fmt.Sprint(s, " ", r, " ", events); got != want {
 						t.Errorf("operation %d: %s, want %s", op.id, got, want)
 					}
-					if op.probes > 1 {
-						t.Errorf("operation %d: %d probes", op.id, op.probes)
+					if b.j.probes(op) > 1 {
+						t.Errorf("operation %d: %d probes", op.id, b.j.probes(op))
 					}
 				}
 				order := ""

@@ -168,7 +168,7 @@ func (w *world) kill() {
 // eventFor is event for any account.
 func (w *world) eventFor(account string, kind journal.Kind, shop, id, value string) journal.Event {
 	w.Helper()
-	return makeEvent(w, w.keys, account, kind, shop, id, value)
+	return onboarding.MakeEvent(w, w.keys, topic, journal.ShopKey{Account: account, Shop: shop}, kind, id, value)
 }
 
 // A heard call is one that may have reached the server.

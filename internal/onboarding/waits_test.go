@@ -2,6 +2,7 @@ package onboarding
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,16 +70,7 @@ func TestWaitingHoldsNothing(t *testing.T) {
 			b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com"))
 		}
 		b.start()
-		b.until(time.Minute, "all wait", func() bool {
-			b.j.mu.Lock()
-			defer b.j.mu.Unlock()
-			for _, op := range b.j.ops {
-				if op.State != journal.Waiting {
-					return false
-				}
-			}
-			return true
-		})
+		b.until(time.Minute, "all wait", func() bool { return b.j.states()[journal.Waiting] == waiting })
 		time.Sleep(DefaultWindow + time.Second)
 		synctest.Wait()
 		acc := b.pool.accounts["default"]
@@ -88,8 +80,8 @@ func TestWaitingHoldsNothing(t *testing.T) {
 		if held := acc.calls.taken() + acc.ahead.taken(); inFlight != 0 || unsent != 0 || held != 0 || room != 2*roomFactor {
 			t.Errorf("%d waiting operations hold %d in flight, %d permits to come, %d places; room for %d", waiting, inFlight, unsent, held, room)
 		}
-		if n, _ := b.j.free(acc.ledger); n != 1000 {
-			t.Errorf("%d permits are free", n)
+		if n, _, err := b.j.AvailablePermits(t.Context(), acc.ledger); err != nil || n != 1000 {
+			t.Errorf("%d permits are free, error %v", n, err)
 		}
 		op := b.add(journal.Invite, "new", "new@example.com")
 		time.Sleep(b.api.latency)
@@ -106,22 +98,20 @@ func TestAFullJournalStartsNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
 		b.cfg.Concurrency, b.cfg.Accounts[0].Requests, b.cfg.EgressRequests = 8, 1000, 1000
-		full := false
-		b.j.fault = func(_ string, done bool) error {
-			if full && !done {
+		var full atomic.Bool
+		b.j.failing(func(_ string, done bool) error {
+			if full.Load() && !done {
 				return fmt.Errorf("commit: %w", journal.ErrFull)
 			}
 			return nil
-		}
-		var ops []*fakeOp
+		})
+		var ops []*operation
 		for i := range 100 {
 			ops = append(ops, b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i)))
 		}
 		b.start()
 		time.Sleep(b.api.latency * 5 / 2) // some are done, some are under way
-		b.j.mu.Lock()
-		full = true
-		b.j.mu.Unlock()
+		full.Store(true)
 		time.Sleep(DefaultRequestDeadline)
 		before := len(b.api.asked(invoicebox.Activate))
 		time.Sleep(time.Hour)
@@ -129,9 +119,7 @@ func TestAFullJournalStartsNoCall(t *testing.T) {
 		if n := len(b.api.asked(invoicebox.Activate)); n != before || n == 0 || n == len(ops) {
 			t.Errorf("%d calls before, %d while the journal was full", before, n-before)
 		}
-		b.j.mu.Lock()
-		full = false
-		b.j.mu.Unlock()
+		full.Store(false)
 		b.until(10*time.Minute, "settled", b.j.settled)
 		b.finish()
 		for _, op := range ops {
