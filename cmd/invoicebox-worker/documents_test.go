@@ -142,6 +142,23 @@ func TestFolders(t *testing.T) {
 	}
 }
 
+// A package comment says what the package is, what it guarantees and how it fails. More
+// belongs in docs.
+func TestPackageComments(t *testing.T) {
+	const most = 80
+	err := filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == "doc.go" {
+			if lines := strings.Count(readDocument(t, path), "\n"); lines > most {
+				t.Errorf("%s has %d lines, %d are allowed", path, lines, most)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Every go test command of a document names tests that exist.
 func TestTestCommands(t *testing.T) {
 	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w*)\(`)

@@ -1,62 +1,33 @@
-// Package simulation holds tests only: whole workers in virtual time.
+// Package simulation contains tests only: whole workers in virtual time.
 //
-// A test runs the service as its program does, with all its parts
-// (package worker), in a synctest bubble: Kafka is
-// the embedded broker on a network in memory, Invoicebox the sandbox behind an
-// HTTP server on the same network, the journal a real SQLite file. Every timer
-// is virtual, so hours pass in seconds, and what is left of the bubble's
-// goroutines at its end fails the test.
+// A test runs the service with all its parts (package worker) in a synctest bubble. Kafka is
+// the embedded broker on a network in memory, Invoicebox is the sandbox behind an HTTP
+// server on the same network, and the journal is a real SQLite file. Every timer is virtual,
+// so hours pass in seconds. A goroutine that is left at the end of the bubble fails the test.
 //
-// # The simulation
+// TestSimulation runs a story for each seed, with faults at random times:
 //
-// TestSimulation tells a story for each seed: shops that choose Invoicebox,
-// enter codes, newer codes, codes of others, turn away and back; the same events
-// again; records that nobody can read; values that make the sandbox misbehave,
-// and the sandbox hostile or realistic, its limit low or usual. Troubles come at
-// drawn times:
-//
-//	worker      killed, at any moment or before or behind a step of the journal; told to stop; frozen
+//	worker      killed, at any moment or before or after a step of the journal; told to stop; frozen
 //	Kafka       a broker stops and starts, leaders and coordinators move, rebalances, connections cut,
-//	            answers of brokers that lie (a time-out behind the append) or refuse
-//	Invoicebox  connections refused, 503, 429, requests that hang; and all that the sandbox does unasked
-//	journal     slow, and steps that fail before their commit or behind it
+//	            false errors of brokers (a time-out after the append)
+//	Invoicebox  connections refused, 503, 429, requests that hang; and all that the sandbox does by itself
+//	journal     slow, and steps that fail before or after their commit
 //
-// A killed worker leaves what lies on the disk: its files are copied while
-// everything in the bubble stands still, and whatever it does after that reaches
-// nobody. A frozen one keeps its connections to Invoicebox, its journal stands
+// A killed worker leaves what is on the disk: its files are copied while everything in the
+// bubble stands still. A frozen one keeps its connections to Invoicebox, its journal stands
 // still and Kafka does not hear of it; unlike under SIGSTOP its timers run.
 //
-// After the last trouble everything that is due must be done within two virtual
-// hours, and nobody has to help. Then a judge looks from outside: every record
-// is in the inbox, a dead letter or ignored, once; no window of the limit is
-// exceeded; each request for a code or address is accounted for by a run, by
-// proof that the one before was not executed, or by a flag, and was in the
-// journal before it was sent; a shop's requests do not overlap; every operation
-// ends in the event that its end asks for, and no code that was spent is called
-// wrong; what is in the topics is what the journal froze, to the letter;
-// references resolve to the token that was issued.
-//
-// The seed replays inputs, troubles and what the sandbox does. It does not
-// replay the order in which goroutines run, so a seed that failed once may pass
-// the next time; try it several times.
-//
-// # The outage
-//
-// Invoicebox is away for a virtual day (refused connections, 503, connections
-// that time out) while events arrive all the time: memory and goroutines stay as
-// they are, nothing fails, and afterwards everything is done at the allowed
-// rate. The same, shorter, with 429 and with requests that hang.
-//
-// # More than in CI
+// The tests of outages keep Invoicebox away for a virtual day while events arrive.
 //
 //	SIMULATION_SEED=1000 SIMULATION_SEEDS=500 go test -run TestSimulation -timeout 1h ./cmd/internal/simulation
 //	SIMULATION_OUTAGE=24h go test -run 'Away|429|Takes' -v ./cmd/internal/simulation
 //
-// SIMULATION_LOG names a file that gets the workers' logs.
+// SIMULATION_LOG names a file for the workers' logs. docs/verification.md lists what is
+// checked after a run.
 //
-// # What it does not
+// # Limits
 //
-// Nothing here is a real disk, network or Kafka; packages endtoend and kafkatest
-// have those. The wall clock does not step. There is one worker on a journal at
-// a time.
+// Nothing here is a real disk, network or Kafka; packages endtoend and kafkatest have those.
+// The wall clock does not step. One worker at a time has the journal. A seed replays inputs
+// and faults, but not the order of goroutines: a seed that failed once may pass the next time.
 package simulation

@@ -1,33 +1,24 @@
-// Package move takes a whole journal from one database to another. It speaks no
-// SQL: a [Source] and a [Target] do, in the packages of their databases. What
-// goes where is data: see [Tables] and [FactFates].
+// Package move moves a whole journal from one database to another. It contains no SQL: a
+// [Source] and a [Target] do, in the packages of their databases. What is moved is data: see
+// [Tables] and [FactFates].
 //
-// # What it guarantees
+// # Guarantees
 //
-//   - At no moment can a worker run with both journals. While rows are copied the
-//     source is the journal, held, and the target refuses workers. Then the source
-//     is marked as moved, and only after that is the target made one that a worker
-//     can open: killed between the two, neither can be run, and the next run ends it.
-//   - Nothing of the source is left out: a fact that is not known here is refused,
-//     and a test walks the columns of both schemas.
-//   - Before the source is given up, all rows of both sides are read again and
-//     compared. The first that differs is named by its table and key.
-//   - Ids, digests, sealed bytes, sequences and the journal's identity are equal on
-//     both sides: what is sealed opens, the consumer group is the same.
-//   - No window of a ledger holds more than its limit: the attempts go along, and
-//     what is counted by the clock of the database is translated to the target's, in
-//     doubt to later. Where it is not known what was sent last the ledgers wait.
-//   - It can be killed at any moment and run again: each table goes on behind its
-//     last row that is there. Where the source was worked with meanwhile, or the
-//     clocks were set, it starts anew by itself.
+//   - At no moment can a worker run with both journals. While rows are copied the source is
+//     the journal, held, and the target refuses workers. Then the source is marked as moved,
+//     and only after that the target becomes usable. If the process dies between the two,
+//     neither can be run, and the next run completes the move.
+//   - Nothing of the source is left out: an unknown fact is refused, and a test compares the
+//     columns of both schemas.
+//   - Before the source is given up, all rows of both sides are read again and compared. The
+//     first difference is reported with its table and key.
+//   - Ids, digests, sealed bytes, sequences and the journal's identity are equal on both
+//     sides.
+//   - No window of a ledger exceeds its limit: the attempts move with it, and times are
+//     translated to the target's clock, in doubt to later ones.
+//   - An interrupted run can be started again: each table continues after its last row. If
+//     the source changed meanwhile, or the clocks were set, it starts over by itself.
 //   - Memory does not grow with the journal.
-//
-// # What it does not
-//
-// It changes no state: what was claimed or being sent is carried as it is, and the
-// first worker that opens the target ends those leases as after any crash. It does
-// not move from PostgreSQL to SQLite. A journal with text that PostgreSQL cannot
-// hold (a NUL byte, broken UTF-8) is refused with the table and key of the row.
 //
 // # States
 //
@@ -45,11 +36,13 @@
 //	target gone, disk full     an error; run it again
 //	worker on either side      refused with [journal.ErrHeld]
 //	source a copy              refused with [journal.ErrCopy]
-//	target holds anything      refused with [ErrNotEmpty]
+//	target not empty           refused with [ErrNotEmpty]
 //	rows differ                a [DifferenceError]; the source stays the journal
 //
-// # Tests
+// # Limits
 //
-// INVOICEBOX_MOVE_TEST_EVENTS=40000 makes TestVolume move a journal of so many
-// events, five rows each, and tell rows a second and memory.
+// It changes no state: the first worker that opens the target ends the leases as after a
+// crash. It does not move from PostgreSQL to SQLite. A journal with text that PostgreSQL
+// cannot hold is refused with the table and key of the row.
+// INVOICEBOX_MOVE_TEST_EVENTS=40000 sets the number of events that TestVolume moves.
 package move
