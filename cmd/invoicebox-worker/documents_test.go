@@ -247,7 +247,7 @@ func TestCommandLines(t *testing.T) {
 			}
 		}
 	}
-	if checked < 20 {
+	if checked < 10 {
 		t.Errorf("only %d command lines were found", checked)
 	}
 }
