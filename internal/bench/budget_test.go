@@ -50,7 +50,7 @@ var rest = []part{
 
 // kinds are the same time by what is done, whichever stage does it.
 var kinds = []part{
-	{"SQLite", []string{"modernc.org/sqlite."}},
+	{"SQLite", []string{"modernc.org/sqlite"}},
 	{"PostgreSQL's client", []string{"jackc/pgx/"}},
 	{"allocation", []string{"runtime.mallocgc"}},
 	{"system calls", []string{"syscall.Syscall", "syscall.RawSyscall", "linux.Syscall6"}},

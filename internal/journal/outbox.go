@@ -27,7 +27,7 @@ type Outgoing struct {
 // Authentic lists what the MAC of the row is made of.
 func (o Outgoing) Authentic() [][]byte {
 	parts := make([][]byte, 0, 5+2*len(o.Message.Headers))
-	texts := make([]byte, 0, 512) // the strings of all parts
+	texts := make([]byte, 0, 256) // the strings of all parts
 	part := func(s string) []byte {
 		texts = append(texts, s...)
 		return texts[len(texts)-len(s):]

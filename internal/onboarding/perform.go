@@ -206,9 +206,8 @@ func (p *Pool) notSent(s scope, t *task, err error) {
 
 // exchange is the call itself.
 func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.String) invoicebox.Exchange {
-	gauge := p.metrics.calling.WithLabelValues(t.acc.Name)
-	gauge.Inc()
-	defer gauge.Dec()
+	t.acc.calling.Inc()
+	defer t.acc.calling.Dec()
 	if t.Kind == journal.Invite {
 		return t.acc.Client.Invite(s.calls, a, subject)
 	}
@@ -218,7 +217,7 @@ func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.S
 // answered takes an operation where its answer says.
 func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
-	p.logOutcome(t, x, v)
+	p.logOutcome(s, t, x, v)
 	row := outcomeOf(t.Kind, v, x.Status, t.Doubt)
 	end := endOf(x, v)
 	if row.to == journal.Waiting {
@@ -325,9 +324,12 @@ func (p *Pool) tellShop(t *task, s signal) {
 	}
 }
 
-func (p *Pool) logOutcome(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+func (p *Pool) logOutcome(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	took := x.Finished.Sub(x.Started)
 	p.metrics.called(x.Operation.String(), v.Class.String(), took)
+	if !p.log.Enabled(s.work, slog.LevelInfo) {
+		return
+	}
 	p.log.Info("called Invoicebox", t.attrs("run", t.Run, "probe", t.probing(), "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
 		"code", v.Code, "detail", x.Detail(), "request_id", x.RequestID, "duration_ms", took.Milliseconds())...)
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/invoicebox"
 )
@@ -61,6 +63,9 @@ type account struct {
 	gate   *gate
 
 	reviewWake chan struct{} // a review has begun
+
+	// The account's own of the metrics.
+	holding, calling prometheus.Gauge
 
 	// Under the pool's mu.
 	inFlight   int
@@ -127,6 +132,7 @@ func New(c Config) (*Pool, error) {
 			ahead: newPlaces(ahead.own, sharedAhead), reviewWake: make(chan struct{}, 1),
 		}
 		acc.gate.unproven = a.Unproven
+		acc.holding, acc.calling = c.Metrics.inFlight.WithLabelValues(a.Name), c.Metrics.calling.WithLabelValues(a.Name)
 		p.accounts[a.Name] = acc
 		p.order = append(p.order, acc)
 	}
@@ -299,7 +305,7 @@ func (p *Pool) begin(t *task) {
 		}
 	}
 	p.tasks.Add(1)
-	p.metrics.inFlight.WithLabelValues(t.acc.Name).Set(float64(t.acc.inFlight))
+	t.acc.holding.Set(float64(t.acc.inFlight))
 }
 
 // sentOrEnded says that a claim no longer stands for a permit to come.
@@ -326,7 +332,7 @@ func (p *Pool) end(t *task) {
 	if t.code {
 		t.acc.activating--
 	}
-	p.metrics.inFlight.WithLabelValues(t.acc.Name).Set(float64(t.acc.inFlight))
+	t.acc.holding.Set(float64(t.acc.inFlight))
 	p.mu.Unlock()
 	if t.trial || p.hungry.Load() {
 		p.signal()

@@ -32,7 +32,7 @@ func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
 		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, SealedFor: sealedFor, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
 	})
 	a := readActivation(x)
-	p.logOutcome(t, x, a.verdict)
+	p.logOutcome(s, t, x, a.verdict)
 	p.tell(t, x, a.verdict)
 	if err != nil || !mine {
 		return
