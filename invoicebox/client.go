@@ -221,7 +221,7 @@ func (c *Client) do(parent context.Context, a Attempt, r request) Exchange {
 	defer cancel()
 	u := c.urls[r.op]
 	// For the layers between, that need one: the call has the request.
-	plain := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	plain := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}
 	if r.body != nil {
 		plain.Method = http.MethodPost
 	}
