@@ -14,13 +14,13 @@ func TestOutcomesPage(t *testing.T) {
 	rows := [][]string{{"row", "calls", "status", "class", "fault", "doubt", "only where"}}
 	for _, r := range Outcomes() {
 		rows = append(rows, []string{
-			code(r.Name), drawnOperations(r.Operations), drawnStatuses(r.Statuses), code(r.Class.String()), code(drawnFault(r.Fault)), yes(r.Doubt), drawnCondition(r),
+			code(r.Name), operationsText(r.Operations), statusesText(r.Statuses), code(r.Class.String()), code(faultText(r.Fault)), yes(r.Doubt), conditionText(r),
 		})
 	}
 	doctable.CompareMarkdown(t, "../docs/outcomes.md", "## What a response means", rows)
 }
 
-func drawnOperations(ops []Operation) string {
+func operationsText(ops []Operation) string {
 	if len(ops) == len(everyOperation) {
 		return "all"
 	}
@@ -31,7 +31,7 @@ func drawnOperations(ops []Operation) string {
 	return strings.Join(names, ", ")
 }
 
-func drawnStatuses(ss []Statuses) string {
+func statusesText(ss []Statuses) string {
 	texts := make([]string, len(ss))
 	for i, s := range ss {
 		switch {
@@ -48,7 +48,7 @@ func drawnStatuses(ss []Statuses) string {
 	return strings.Join(texts, ", ")
 }
 
-func drawnCondition(r Row) string {
+func conditionText(r Row) string {
 	var parts []string
 	if r.Unwritten {
 		parts = append(parts, "nothing written")
@@ -66,7 +66,7 @@ func drawnCondition(r Row) string {
 	return strings.Join(parts, "; ")
 }
 
-func drawnFault(f Fault) string {
+func faultText(f Fault) string {
 	if f == FaultNone {
 		return ""
 	}
