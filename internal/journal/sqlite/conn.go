@@ -284,6 +284,9 @@ func (s *stmt) step() (bool, error) {
 // SQLite would plan some statements again if they changed.
 func (s *stmt) reset() {
 	sqlite3.Xsqlite3_reset(s.c.tls, s.p) // repeats the error of the last step
+	if b := s.c.log; b != nil && b.used > 0 && sqlite3.Xsqlite3_get_autocommit(s.c.tls, s.c.db) != 0 {
+		b.used = 0 // the transaction was rolled back
+	}
 	if s.large {
 		sqlite3.Xsqlite3_clear_bindings(s.c.tls, s.p)
 		s.large = false

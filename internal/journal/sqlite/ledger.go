@@ -13,6 +13,11 @@ import (
 // which instant on a window has to pass until its permit is back: for one that
 // is under way that is an upper bound. All times are microseconds.
 //
+// A ledger has one window as long as the journal is open, because its permits come
+// from the configuration of this process. With a longer window it would lack the
+// requests that had left the shorter one. PostgreSQL keeps ledgers for replicas of
+// different configurations.
+//
 // Entries of one instant share a bucket. Where the limit is so large that an
 // entry each would cost memory, instants are rounded up to a fraction of the
 // window: a permit then comes back a little late, never early.

@@ -12,6 +12,10 @@ import (
 // SQLite writes each page with two system calls, which takes a tenth of the CPU of an
 // event. Nothing reads the log before the sync but the connection itself: others see a
 // commit in the index of the log, which SQLite writes after the sync.
+//
+// Each commit syncs the log, because the connection is synchronous=FULL. So what is in
+// the buffer after the end of a transaction was rolled back, and is dropped: another
+// connection may write to the same place from then on.
 type logBuffer struct {
 	inner  *sqlite3.Tsqlite3_io_methods // of the file system
 	table  uintptr                      // the methods of the file, with those of the buffer
@@ -47,8 +51,13 @@ func (c *conn) bufferLog() error {
 	if file.FpMethods == 0 {
 		return errors.New("journal: SQLite has not opened the log")
 	}
+	inner := inMemory[sqlite3.Tsqlite3_io_methods](file.FpMethods)
+	characteristics := function(inner.FxDeviceCharacteristics, (func(*libc.TLS, uintptr) int32)(nil))(c.tls, c.pointer(0))
+	if characteristics&sqlite3.SQLITE_IOCAP_POWERSAFE_OVERWRITE == 0 {
+		return nil // SQLite fills the sector of a commit, and writes a part of that after the sync
+	}
 	b := &logBuffer{
-		inner: inMemory[sqlite3.Tsqlite3_io_methods](file.FpMethods),
+		inner: inner,
 		buf:   sqlite3.Xsqlite3_malloc64(c.tls, logBufferSize),
 		table: sqlite3.Xsqlite3_malloc64(c.tls, uint64(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{}))),
 	}
@@ -126,11 +135,8 @@ func (b *logBuffer) xFileSize(tls *libc.TLS, file, size uintptr) int32 {
 }
 
 func (b *logBuffer) xClose(tls *libc.TLS, file uintptr) int32 {
-	rc := b.flush(tls, file)
-	if closed := function(b.inner.FxClose, b.close)(tls, file); rc == sqlite3.SQLITE_OK {
-		rc = closed
-	}
-	return rc
+	b.used = 0
+	return function(b.inner.FxClose, b.close)(tls, file)
 }
 
 // inMemory is what lies at an address of SQLite's memory, which the garbage collector does

@@ -188,14 +188,18 @@ func (t stepTx) load(table *rows.Table, key int64, f func(row any) error) error 
 	})
 }
 
-// ask passes the rows of a statement to f, as copies that f may retain.
+// ask passes the rows of a statement to f.
 func (t stepTx) ask(query string, args in, f func([]string, []any) error) error {
 	s, err := t.prepare(query)
 	if err != nil {
 		return err
 	}
+	values := make([]any, len(s.columns))
 	return t.each(query, args, func(r row) error {
-		return f(s.columns, r.values())
+		for i := range r {
+			values[i] = r[i].any()
+		}
+		return f(s.columns, values)
 	})
 }
 

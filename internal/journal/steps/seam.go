@@ -179,8 +179,8 @@ type Ask struct {
 	Keys   []int64
 	Series Series
 	N      int
-	Each   func(columns []string, values []any) error
-	Row    func(row any) error // instead of Each, for Table: gets a pointer to its struct, which it must not change
+	Each   func(columns []string, values []any) error // may retain the values, but not the slices
+	Row    func(row any) error                        // instead of Each, for Table: gets a pointer to its struct, which it must not change
 }
 
 // A Change lists the inserted, updated and deleted rows of one table; each row is a
