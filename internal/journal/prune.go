@@ -10,7 +10,7 @@ type Forgettable uint8
 const (
 	ForgetOperations  Forgettable = iota + 1 // ended invitations of which there is a later one to the same address
 	ForgetAttempts                           // requests of ended operations, and checks
-	ForgetEvents                             // the inbox, and its events that did not begin the run of an operation
+	ForgetEvents                             // the inbox: identities of events, and events that did not begin the run of an operation
 	ForgetResults                            // published events
 	ForgetRepublished                        // when events were published again
 	ForgetIntents                            // ended acts of people
@@ -79,8 +79,7 @@ func TableRows() []TableRow {
 		{"audit", 0, "", "all: it is append-only"},
 		{"credential", 0, "", "all: published references resolve"},
 		{"dead_letter", ForgetDeadLetters, "when its event was published", "the newest"},
-		{"event", ForgetEvents, "all others", "one that began the latest run of an operation; the newest"},
-		{"inbox", ForgetEvents, "all", "nothing"},
+		{"event", ForgetEvents, "all others", "one that began the latest run of an operation, without its identity; the newest"},
 		{"intent", ForgetIntents, "that have ended", "that wait; the newest"},
 		{"key_use", 0, "", "all: a row for each key"},
 		{"ledger", 0, "", "all"},

@@ -334,14 +334,14 @@ func testPruneSteps(f *fixture) {
 		return got
 	}
 	first := step(0, 4)
-	// Of the first only the inbox's row goes.
-	if first.Rows != 7 || first.Next == 0 {
+	// Of the first only the identity goes.
+	if first.Rows != 4 || first.Next == 0 {
 		f.Fatalf("the first step: %+v", first)
 	}
 	if n := len(f.state(operationID(f.code("s", "e", "1"), 0)).Events); n != 8 {
 		f.Fatalf("%d events are left", n)
 	}
-	if second := step(first.Next, 100); second.Rows != 12 || second.Next != 0 {
+	if second := step(first.Next, 100); second.Rows != 6 || second.Next != 0 {
 		f.Fatalf("the second step: %+v", second)
 	}
 	if again := step(0, 100); again.Rows != 0 || again.Next != 0 {

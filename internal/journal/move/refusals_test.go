@@ -163,7 +163,7 @@ func differences(t *testing.T, f *filled, s *pgtest.Server, database func(*testi
 	for statement, want := range map[string][3]string{
 		"UPDATE credential SET secret = secret || 'x' WHERE (shop, version) = (SELECT shop, version FROM credential ORDER BY shop, version OFFSET 2 LIMIT 1)": {"credential", "/1", "column secret"},
 		"DELETE FROM outbox_pending WHERE row = (SELECT max(row) FROM outbox_pending)":                                                                        {"outbox_pending", "", "the target does not have it"},
-		"DELETE FROM inbox WHERE identity = (SELECT identity FROM inbox ORDER BY identity LIMIT 1)":                                                           {"inbox", "", "in its place"},
+		"DELETE FROM event WHERE id = (SELECT min(id) FROM event)":                                                                                            {"event", "", "in its place"},
 		"INSERT INTO topic (id, name) OVERRIDING SYSTEM VALUE VALUES (99, 'more')":                                                                            {"topic", "99", "the source does not have it"},
 		"UPDATE attempt SET counts_from = counts_from - 1 WHERE id = (SELECT min(id) FROM attempt WHERE counts_from IS NOT NULL)":                             {"attempt", "", "column counts_from"},
 		"UPDATE shop SET merchant_id = '' WHERE id = (SELECT min(id) FROM shop WHERE merchant_id IS NULL)":                                                    {"shop", "", "column merchant_id"},

@@ -26,8 +26,7 @@ func Tables() []Table {
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},
 		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
 			invited_mac invitation_id active_operation active_at active_version active_event`)},
-		{Name: "inbox", Keys: 1, Columns: words("identity event")},
-		{Name: "event", Keys: 1, Columns: words(`id shop kind exit operation topic part record_offset event_time received digest type source
+		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate`)},
 		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned
 			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason`),

@@ -19,9 +19,8 @@ var past = []string{
 		decode(lpad(to_hex(g), 32, '0'), 'hex') AS bytes, (extract(epoch FROM now()) * 1000000)::bigint AS now
 		FROM generate_series(0, $1::bigint + $2::bigint - 1) g`,
 	`INSERT INTO shop (account, name, sequence, version, merchant_id) SELECT 1, 'old-' || g, 20, 1, 'merchant-' || g FROM generate_series(1, $3::bigint) g`,
-	`INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
-		SELECT nextval('event_id'), shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
-	`INSERT INTO inbox (identity, event) SELECT sha256(bytes), 1 + g FROM past`,
+	`INSERT INTO event (id, identity, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
+		SELECT nextval('event_id'), sha256(bytes), shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
 	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
 		SELECT nextval('operation_id'), 1, shop, 2, CASE WHEN done THEN 30 WHEN head THEN 3 ELSE 1 END, CASE WHEN head THEN 1 ELSE 0 END,
 			CASE WHEN head THEN now + 3600000000 END, CASE WHEN done THEN NULL WHEN head THEN 1 ELSE 2 END, 1, 1 + g, 2 + 2 * g, now, now FROM past`,

@@ -203,6 +203,7 @@ type Republish struct {
 // An Event is an input event that was ingested.
 type Event struct {
 	ID           int64        `db:"id,key"`
+	Identity     []byte       `db:"identity,null,fixed"` // digest of topic, source and id; only a statement changes it
 	Shop         int64        `db:"shop,fixed"`
 	Kind         journal.Kind `db:"kind,fixed"`
 	Exit         int64        `db:"exit,fixed"`
@@ -218,12 +219,6 @@ type Event struct {
 	EventID      string       `db:"event_id,fixed"`
 	TraceParent  string       `db:"traceparent,fixed"`
 	TraceState   string       `db:"tracestate,fixed"`
-}
-
-// An Inbox row records that an event was ingested.
-type Inbox struct {
-	Identity []byte `db:"identity,key"` // digest of topic, source and id
-	Event    int64  `db:"event,fixed"`
 }
 
 // A DeadLetter is a record that could not be ingested.

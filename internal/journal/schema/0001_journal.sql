@@ -108,17 +108,12 @@ CREATE TABLE shop (
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX shop_merchant ON shop (account, merchant_id) WHERE merchant_id IS NOT NULL;
 
--- Input events that were taken. A row is kept at least as long as the input
--- topics retain the record.
-CREATE TABLE inbox (
-    identity BYTEA PRIMARY KEY, -- digest of topic, source and id
-    event    BIGINT NOT NULL
-); -- by key
-
--- The contents of input events, written once. On SQLite ids have no gaps after
--- the oldest row.
+-- The inbox: input events that were taken. A row with its identity is kept at least
+-- as long as the input topics retain the record. On SQLite ids have no gaps after the
+-- oldest row.
 CREATE TABLE event (
     id            BIGINT PRIMARY KEY,
+    identity      BYTEA,           -- digest of topic, source and id; NULL once a record with it counts as a new one
     shop          BIGINT NOT NULL,
     kind          BIGINT NOT NULL, -- 1 invite, 2 activate
     exit          BIGINT NOT NULL, -- 1 planned, 2 joined, 3 rerun, 4 answered, 5 kept
@@ -135,6 +130,7 @@ CREATE TABLE event (
     traceparent   TEXT   NOT NULL,
     tracestate    TEXT   NOT NULL
 );
+CREATE UNIQUE INDEX event_identity ON event (identity) WHERE identity IS NOT NULL;
 CREATE INDEX event_shop ON event (shop);
 
 -- The part of an operation that changes.

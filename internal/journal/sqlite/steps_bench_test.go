@@ -16,9 +16,8 @@ var past = []string{
 		SELECT g, g < ?1 AS done, g >= ?1 AND g - ?1 < ?3 AS head, 1 + iif(g < ?1, g, g - ?1) % ?3 AS shop,
 			CAST(printf('%016d', g * 7919 % 10000019) AS BLOB) AS bytes, unixepoch() * 1000000 AS now FROM n`,
 	`INSERT INTO shop (id, account, name, sequence, version, merchant_id) SELECT DISTINCT shop, 1, 'old-' || shop, 20, 1, 'merchant-' || shop FROM past`,
-	`INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
-		SELECT 1 + g, shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
-	`INSERT INTO inbox (identity, event) SELECT bytes, 1 + g FROM past`,
+	`INSERT INTO event (id, identity, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
+		SELECT 1 + g, bytes, shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
 	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
 		SELECT 1 + g, 1, shop, 2, CASE WHEN done THEN 30 WHEN head THEN 3 ELSE 1 END, iif(head, 1, 0),
 			iif(head, now + 3600000000, NULL), CASE WHEN done THEN NULL WHEN head THEN 1 ELSE 2 END, 1, 1 + g, 2 * (1 + g), now, now FROM past`,

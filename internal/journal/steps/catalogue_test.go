@@ -26,7 +26,7 @@ import (
 
 // growing are the tables that grow with the work that was done.
 var growing = []string{
-	"attempt", "audit", "credential", "dead_letter", "event", "inbox", "intent", "operation", "operation_body", "outbox", "outbox_published", "receipt", "republish", "review", "shop",
+	"attempt", "audit", "credential", "dead_letter", "event", "intent", "operation", "operation_body", "outbox", "outbox_published", "receipt", "republish", "review", "shop",
 }
 
 // pending are the indexes that hold only what is not done yet.

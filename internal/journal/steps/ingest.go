@@ -26,11 +26,11 @@ const (
 -- sqlite:
 SELECT t.name, p.part, p.topic, p.next_offset FROM topic t CROSS JOIN position p ON p.topic = t.id WHERE t.name = $1 AND p.part = $2`
 	// inboxKnown finds the identities that are in the inbox, with the digest of their
-	// event; NULL if the event is being pruned.
-	inboxKnown Query = `SELECT i.identity, e.digest FROM unnest($1::bytea[]) AS x(identity)
-		CROSS JOIN LATERAL (SELECT identity, event FROM inbox WHERE identity = x.identity OFFSET 0) i LEFT JOIN event e ON e.id = i.event
+	// event.
+	inboxKnown Query = `SELECT e.identity, e.digest FROM unnest($1::bytea[]) AS x(identity)
+		CROSS JOIN LATERAL (SELECT identity, digest FROM event WHERE identity = x.identity OFFSET 0) e
 -- sqlite:
-SELECT i.identity, e.digest FROM json_each($1) x CROSS JOIN inbox i ON i.identity = unhex(x.value) LEFT JOIN event e ON e.id = i.event`
+SELECT e.identity, e.digest FROM json_each($1) x CROSS JOIN event e ON e.identity = unhex(x.value)`
 )
 
 type positionRow struct {
@@ -98,12 +98,6 @@ type partition struct {
 
 // A position as the transaction has it.
 type position struct{ topic, next int64 }
-
-// A taken event is in the inbox.
-type taken struct {
-	known  bool
-	digest []byte // nil if the event was pruned
-}
 
 // batch names the rows that the events of a batch need. A database without lists is
 // queried event by event instead, so that a repeated event costs nothing more.
@@ -227,9 +221,7 @@ func (u *Unit) movePosition(p *position, b *journal.Batch) {
 
 func (u *Unit) foundIdentity(_ []string, values []any) error {
 	identity, _ := values[0].([]byte)
-	t := taken{known: true}
-	t.digest, _ = values[1].([]byte)
-	u.intake.inbox[[32]byte(identity)] = t
+	u.intake.inbox[[32]byte(identity)], _ = values[1].([]byte)
 	return nil
 }
 
@@ -242,12 +234,12 @@ func (in *ingestion) take(e *journal.Event) error {
 	if _, ok := u.tx.AccountID(e.Shop.Account); !ok {
 		return fmt.Errorf("%w: account %q", journal.ErrNotFound, e.Shop.Account)
 	}
-	if before := u.intake.inbox[e.Identity]; before.known {
-		return in.known(before, e)
+	if digest := u.intake.inbox[e.Identity]; digest != nil {
+		return in.known(digest, e)
 	}
 	in.got.Accepted++
-	u.intake.inbox[e.Identity] = taken{known: true, digest: e.Digests[0]}
-	u.undo(func() { u.intake.inbox[e.Identity] = taken{} })
+	u.intake.inbox[e.Identity] = e.Digests[0]
+	u.undo(func() { delete(u.intake.inbox, e.Identity) })
 	id, err := u.next(EventIDs)
 	if err != nil {
 		return err
@@ -265,8 +257,7 @@ func (in *ingestion) take(e *journal.Event) error {
 	if err != nil {
 		return err
 	}
-	u.insert(u.j.tables.inbox, &rows.Inbox{Identity: e.Identity[:], Event: id})
-	u.insert(u.j.tables.event, &rows.Event{ID: id, Shop: shop.ID, Kind: e.Kind, Exit: exit, Operation: operation, Topic: in.topic, Part: int64(in.batch.Partition),
+	u.insert(u.j.tables.event, &rows.Event{ID: id, Identity: e.Identity[:], Shop: shop.ID, Kind: e.Kind, Exit: exit, Operation: operation, Topic: in.topic, Part: int64(in.batch.Partition),
 		RecordOffset: e.Offset, EventTime: e.Time.UnixMicro(), Received: u.now, Digest: e.Digests[0], Type: e.Type, Source: e.Source, EventID: e.ID,
 		TraceParent: e.TraceParent, TraceState: e.TraceState})
 	if u.j.recovery.Load() != nil && (exit == stored.ExitPlanned || exit == stored.ExitRerun) {
@@ -275,15 +266,11 @@ func (in *ingestion) take(e *journal.Event) error {
 	return nil
 }
 
-// known handles an event whose identity is in the inbox.
-func (in *ingestion) known(before taken, e *journal.Event) error {
-	if before.digest == nil {
-		// The event is being pruned, so the contents cannot be compared any more.
-		in.got.Repeated++
-		return nil
-	}
+// known handles an event whose identity is in the inbox, with the digest of the first
+// event that had it.
+func (in *ingestion) known(digest []byte, e *journal.Event) error {
 	for _, d := range e.Digests {
-		if bytes.Equal(d, before.digest) {
+		if bytes.Equal(d, digest) {
 			in.got.Repeated++
 			return nil
 		}

@@ -26,7 +26,7 @@ type Journal struct {
 // tables are the descriptions of the tables.
 type tables struct {
 	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
-	outbox, pending, republish, event, audit, inbox, letter                      *rows.Table
+	outbox, pending, republish, event, audit, letter                             *rows.Table
 	published, announced                                                         *rows.Table
 }
 
@@ -42,7 +42,7 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 		pending: rows.TableOf[rows.Pending]("outbox_pending"), republish: rows.TableOf[rows.Republish]("republish"),
 		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
 		published: rows.TableOf[rows.Published]("outbox_published"), announced: rows.TableOf[rows.Announced]("announced"),
-		inbox: rows.TableOf[rows.Inbox]("inbox"), letter: rows.TableOf[rows.DeadLetter]("dead_letter"),
+		letter: rows.TableOf[rows.DeadLetter]("dead_letter"),
 	}}
 }
 

@@ -2,11 +2,9 @@ package steps
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/schemas"
 )
 
 // A pruneTarget describes how rows of a kind are pruned. Read selects at most $2 rows
@@ -32,14 +30,11 @@ func pruneTargetOf(what journal.Forgettable) (pruneTarget, bool) {
 }
 
 type pruneRow struct {
-	ID      int64  `db:"id"`
-	Made    int64  `db:"made"`
-	Old     bool   `db:"old"`
-	Free    bool   `db:"free"` // of an event: no operation's run began with it
-	Topic   string `db:"topic"`
-	Source  string `db:"source"`
-	EventID string `db:"event_id"`
-	Outbox  int64  `db:"outbox"` // of a dead letter: the event that reported it
+	ID     int64 `db:"id"`
+	Made   int64 `db:"made"`
+	Old    bool  `db:"old"`
+	Free   bool  `db:"free"`   // of an event: no operation's run began with it
+	Outbox int64 `db:"outbox"` // of a dead letter: the event that reported it
 }
 
 // A row that may be deleted does not become needed again. So only published events are
@@ -57,8 +52,7 @@ const (
 			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = t.operation), TRUE)
 			AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id) AS old
 		FROM attempt t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
-	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free,
-			(SELECT p.name FROM topic p WHERE p.id = e.topic) AS topic, e.source, e.event_id
+	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free
 		FROM event e WHERE e.id > $1 ORDER BY e.id LIMIT $2`
 	published = "EXISTS (SELECT 1 FROM outbox_published p WHERE p.outbox = x.id AND p.at < $3) AND NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.row = x.id)"
 	notAgain  = "NOT EXISTS (SELECT 1 FROM outbox_pending w /*+ INDEXED BY outbox_pending_again */ WHERE w.outbox = x.id AND w.row <> w.outbox)"
@@ -193,9 +187,7 @@ const (
 	republishedDrop Query = "DELETE FROM republish WHERE row = ANY($1)"
 	intentsDrop     Query = "DELETE FROM intent WHERE id = ANY($1)"
 	lettersDrop     Query = "DELETE FROM dead_letter WHERE id = ANY($1)"
-	inboxDrop       Query = `DELETE FROM inbox WHERE identity = ANY(ARRAY(SELECT decode(x, 'hex') FROM unnest($1::text[]) AS x)) AND event = ANY($2)
--- sqlite:
-DELETE FROM inbox WHERE identity IN (SELECT unhex(value) FROM json_each($1)) AND event IN (SELECT value FROM json_each($2))`
+	identitiesDrop  Query = "UPDATE event SET identity = NULL WHERE id = ANY($1) AND identity IS NOT NULL"
 
 	// endsKept saves the ends of topics that published events prove.
 	endsKept Query = `INSERT INTO published_end (type, part, next_offset) SELECT x.type, p.part, max(p.record_offset) + 1
@@ -206,8 +198,11 @@ DELETE FROM inbox WHERE identity IN (SELECT unhex(value) FROM json_each($1)) AND
 	outboxIdle   Query = "SELECT x.id FROM outbox x WHERE x.id = ANY($1) AND " + notAgain
 )
 
-// gone runs DELETE statements with a list of ids and counts the deleted rows.
+// gone runs statements with a list of ids and counts the rows that they change.
 func (u *Unit) gone(ids []int64, statements ...Query) (n int64, err error) {
+	if len(ids) == 0 {
+		return 0, nil
+	}
 	for _, q := range statements {
 		k, err := u.exec(q, ids)
 		if err != nil {
@@ -234,17 +229,18 @@ func (u *Unit) forgetAttempts(old []pruneRow) (int64, error) {
 	return u.gone(pruned(old), attemptsDrop)
 }
 
-// forgetEvents deletes events and their inbox rows, whose identities it computes.
+// forgetEvents deletes events. An event that began the latest run of an operation
+// stays without its identity.
 func (u *Unit) forgetEvents(old []pruneRow) (int64, error) {
-	identities, free := make([]string, len(old)), make([]int64, 0, len(old))
-	for i, r := range old {
-		identity := schemas.Identity(r.Topic, r.Source, r.EventID)
-		identities[i] = hex.EncodeToString(identity[:])
+	var free, kept []int64
+	for _, r := range old {
 		if r.Free {
 			free = append(free, r.ID)
+		} else {
+			kept = append(kept, r.ID)
 		}
 	}
-	n, err := u.exec(inboxDrop, identities, pruned(old))
+	n, err := u.gone(kept, identitiesDrop)
 	if err != nil {
 		return 0, err
 	}

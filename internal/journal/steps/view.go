@@ -71,7 +71,7 @@ const (
 // change.
 type intake struct {
 	positions map[partition]*position
-	inbox     map[[32]byte]taken
+	inbox     map[[32]byte][]byte // digests of the events that are in the inbox
 	shops     map[journal.ShopKey]int64
 	open      map[int64][]int64         // open operations of the loaded shops
 	codes     map[int64]int             // upper bound of the queued codes among them
@@ -89,7 +89,7 @@ type intake struct {
 
 func newIntake() intake {
 	return intake{
-		positions: make(map[partition]*position), inbox: make(map[[32]byte]taken), shops: make(map[journal.ShopKey]int64), open: make(map[int64][]int64),
+		positions: make(map[partition]*position), inbox: make(map[[32]byte][]byte), shops: make(map[journal.ShopKey]int64), open: make(map[int64][]int64),
 		owners: make(map[subjectKey]int64), about: make(map[int64]*about), seen: make(map[int64]*rows.Operation), times: make(map[int64]int64),
 		active: make(map[int64]uuid.UUID), closed: make(map[int64]closed), fresh: make(map[int64]bool), codes: make(map[int64]int),
 	}

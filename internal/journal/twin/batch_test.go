@@ -78,18 +78,22 @@ func (g *generator) gather(method string, args []any) error {
 	return errGathered
 }
 
-// fits keeps new runs and new events apart: a new run is behind the events that were numbered
-// before, and one database numbers those of a transaction before it decides anything.
+// fits keeps apart the calls whose order in a transaction the databases may choose
+// differently. A new run is behind the events that were numbered before, and PostgreSQL
+// numbers those of a transaction before it decides anything. It also looks for the open
+// invitations of deselected shops before the transaction begins.
 func (g *generator) fits(args []any) bool {
-	news := func(args []any) (runs, events bool) {
+	type aspects struct{ runs, opens, events, deselects bool }
+	of := func(args []any) aspects {
 		t, _ := args0[journal.Transition](args)
 		b, _ := args0[journal.Batch](args)
-		return t.NewRun, len(b.Events) > 0
+		return aspects{t.NewRun, t.To.Open() && !t.From.Open(), len(b.Events) > 0, len(b.Deselected) > 0}
 	}
-	runs, events := news(args)
+	clash := func(a, b aspects) bool { return a.runs && b.events || a.opens && b.deselects }
+	is := of(args)
 	return !slices.ContainsFunc(g.gathered, func(c gathered) bool {
-		r, e := news(c.args)
-		return r && events || e && runs
+		other := of(c.args)
+		return clash(is, other) || clash(other, is)
 	})
 }
 
