@@ -97,13 +97,13 @@ func (t *Table) field(row any, i int) reflect.Value {
 	return reflect.ValueOf(row).Elem().Field(t.Columns[i].field)
 }
 
-// SetInt, SetStr and SetBytes set column i of a row.
+// SetInt sets column i of a row that holds a number.
 func (t *Table) SetInt(row any, i int, n int64) { setInt(t.field(row, i), n) }
 
-// SetStr sets a text.
+// SetStr sets column i of a row that holds a text.
 func (t *Table) SetStr(row any, i int, s string) { t.field(row, i).SetString(s) }
 
-// SetBytes sets a blob.
+// SetBytes sets column i of a row that holds a blob.
 func (t *Table) SetBytes(row any, i int, b []byte) { t.field(row, i).SetBytes(b) }
 
 // SetAll fills a row from the values of all columns.

@@ -136,7 +136,10 @@ func (j *Journal) connect() (_ *conn, err error) {
 	if err := durable(c); err != nil {
 		return nil, err
 	}
-	return c, c.bufferLog()
+	if err := c.bufferLog(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // durable reads back what durability rests on: SQLite answers a setting that
