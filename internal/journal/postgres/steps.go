@@ -402,7 +402,7 @@ func (t *stepTx) Later(q steps.Query, args ...any) error {
 
 func (t *stepTx) Last(s steps.Series) (id int64, err error) {
 	var b pgx.Batch
-	b.Queue("SELECT last_value FROM " + sequence(s))
+	b.Queue("SELECT coalesce(pg_sequence_last_value($1::regclass), 0)", sequence(s))
 	err = t.trip(&b, func(_ int, r pgx.Rows) error {
 		return handOut(r, func(_ []string, values []any) error {
 			id, _ = values[0].(int64)
