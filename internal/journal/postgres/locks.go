@@ -154,24 +154,25 @@ func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request,
 	keep := func(r row) {
 		j.shops[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
 	}
-	const find = `SELECT s.id, s.account, s.name FROM unnest($1::bigint[], $2::text[]) AS x(a, n) JOIN shop s ON s.account = x.a AND s.name = x.n`
-	accounts, names := missing()
-	if err := j.look(ctx, conn, find, keep, accounts, names); err != nil {
-		return err
+	// Shops that another replica inserts at the same moment are found by the second look.
+	for range 2 {
+		accounts, names := missing()
+		if len(names) == 0 {
+			break
+		}
+		if err := j.look(ctx, conn, findShops, keep, accounts, names); err != nil {
+			return err
+		}
 	}
-	if accounts, names = missing(); len(names) == 0 {
-		return nil
-	}
-	if err := j.look(ctx, conn, `INSERT INTO shop (account, name, sequence, version) SELECT a, n, f, f FROM unnest($1::bigint[], $2::text[]) AS x(a, n), (SELECT `+floorRead+` AS f) y
-		ORDER BY a, n ON CONFLICT DO NOTHING RETURNING id, account, name`, keep, accounts, names); err != nil {
-		return err
-	}
-	// Another replica may have made some at the same moment.
-	if accounts, names = missing(); len(names) == 0 {
-		return nil
-	}
-	return j.look(ctx, conn, find, keep, accounts, names)
+	return nil
 }
+
+// findShops finds shops, and inserts those that are new.
+const findShops = `WITH x AS (SELECT * FROM unnest($1::bigint[], $2::text[]) AS x(a, n)),
+	found AS (SELECT s.id, x.a, x.n FROM x JOIN shop s ON s.account = x.a AND s.name = x.n),
+	made AS (INSERT INTO shop (account, name, sequence, version) SELECT a, n, f, f FROM (SELECT a, n FROM x EXCEPT SELECT a, n FROM found) m, (SELECT ` + floorRead + ` AS f) y
+		ORDER BY a, n ON CONFLICT DO NOTHING RETURNING id, account, name)
+	SELECT * FROM found UNION ALL SELECT * FROM made`
 
 // openInvitees finds the shops that chose another provider and have something
 // to cancel: those with an open invitation, and those whose events are in the

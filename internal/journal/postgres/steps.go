@@ -522,11 +522,15 @@ func (t *stepTx) Signal(s steps.Signals) {
 // rowTexts builds the statements over many rows of a table.
 type rowTexts struct{ rows.Statements }
 
-// find selects rows and locks them in the order of their keys.
+// find selects rows and locks them in the order of their keys, unless they never change.
 func (m rowTexts) find(x *rows.Table) string {
 	return m.Made(rows.Statement{Table: x, Does: 'f'}, func() string {
 		key := x.Columns[0].Name
-		return "SELECT " + strings.Join(x.Names(), ", ") + " FROM " + x.Name + " WHERE " + key + " = ANY($1) ORDER BY " + key + " FOR NO KEY UPDATE"
+		sql := "SELECT " + strings.Join(x.Names(), ", ") + " FROM " + x.Name + " WHERE " + key + " = ANY($1)"
+		if !x.Changes() {
+			return sql
+		}
+		return sql + " ORDER BY " + key + " FOR NO KEY UPDATE"
 	})
 }
 

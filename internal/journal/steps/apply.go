@@ -48,6 +48,9 @@ func (l *Loader) transition(tr *journal.Transition) {
 	if len(tr.Publish) > 0 || tr.Credential != nil || tr.Invited != nil || tr.Active != nil || tr.Current != 0 {
 		l.shops = append(l.shops, shop)
 	}
+	if tr.From.HoldsLane() && !tr.To.HoldsLane() {
+		l.releasing = append(l.releasing, shop)
+	}
 	if tr.Active != nil {
 		l.reviews = append(l.reviews, shop)
 	}

@@ -63,13 +63,13 @@ const (
 	// laneHeads finds the next operation of each shop whose lane no operation holds: the
 	// first queued one in the order in which their runs began, else the first that
 	// waits behind the queued ones.
-	laneHeads Query = `SELECT o.id FROM unnest($1::bigint[]) AS released(shop) CROSS JOIN LATERAL (
+	laneHeads Query = "SELECT " + operationColumns + ` FROM operation WHERE id = ANY(ARRAY(SELECT o.id FROM unnest($1::bigint[]) AS released(shop) CROSS JOIN LATERAL (
 			SELECT id FROM (
 				(SELECT id, lane, lane_order FROM operation WHERE shop = released.shop AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
 				(SELECT id, lane, lane_order FROM operation WHERE shop = released.shop AND lane = 2 AND kind = 2 ORDER BY lane_order, id LIMIT 1) UNION ALL
 				(SELECT id, lane, lane_order FROM operation WHERE shop = released.shop AND lane = 4 ORDER BY lane_order, id LIMIT 1)) heads
 			ORDER BY lane, lane_order, id LIMIT 1) o
-		WHERE NOT EXISTS (SELECT 1 FROM operation h WHERE h.shop = released.shop AND h.lane = 1)
+		WHERE NOT EXISTS (SELECT 1 FROM operation h WHERE h.shop = released.shop AND h.lane = 1))) ORDER BY id FOR NO KEY UPDATE
 -- sqlite:
 SELECT (SELECT id FROM (
 			SELECT id, 2 AS lane, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = released.value AND lane = 2 AND kind = 1 ORDER BY lane_order, id LIMIT 1) UNION ALL
@@ -77,6 +77,10 @@ SELECT (SELECT id FROM (
 			SELECT id, 4, lane_order FROM (SELECT id, lane_order FROM operation WHERE shop = released.value AND lane = 4 ORDER BY lane_order, id LIMIT 1))
 		ORDER BY lane, lane_order, id LIMIT 1) AS id FROM json_each($1) AS released
 	WHERE EXISTS (SELECT 1 FROM operation WHERE shop = released.value AND lane BETWEEN 2 AND 4) AND NOT EXISTS (SELECT 1 FROM operation WHERE shop = released.value AND lane = 1)`
+	// lanesQueued finds the shops with an operation that waits for the lane.
+	lanesQueued Query = `SELECT x.shop AS id FROM unnest($1::bigint[]) AS x(shop) WHERE EXISTS (SELECT 1 FROM operation WHERE shop = x.shop AND lane IN (2, 4))
+-- sqlite:
+`
 )
 
 type found struct {
@@ -106,43 +110,65 @@ type idRow struct {
 	ID int64 `db:"id"`
 }
 
+// askQueued queries which of the shops have an operation that waits for the lane. Most
+// have none, so that nothing is left to do when the lane is released.
+func (u *Unit) askQueued(shops []int64) Ask {
+	for _, s := range shops {
+		u.unqueued[s] = true
+	}
+	return asking(lanesQueued, func(r *idRow) { delete(u.unqueued, r.ID) }, shops)
+}
+
 // planReleased plans the next operation of each shop whose lane was released.
 func (u *Unit) planReleased() error {
 	if len(u.released) == 0 {
 		return nil
 	}
-	seen := make(map[int64]bool, len(u.released))
-	shops := make([]int64, 0, len(u.released))
-	for _, s := range u.released {
-		if !seen[s] {
-			seen[s] = true
-			shops = append(shops, s)
+	for _, e := range u.operations.touched {
+		if o := &e.row; o.Lane == stored.LaneQueued || o.Lane == stored.LaneLast {
+			delete(u.unqueued, o.Shop)
 		}
 	}
+	shops := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(u.released))), func(shop int64) bool { return u.unqueued[shop] })
 	u.released = u.released[:0]
-	var heads []int64
+	if len(shops) == 0 {
+		return nil
+	}
+	heads, err := u.laneHeads(shops)
+	for _, o := range heads {
+		u.enter(o, journal.Planned, u.now)
+	}
+	return err
+}
+
+// laneHeads loads the next operation of each shop whose lane no operation holds.
+func (u *Unit) laneHeads(shops []int64) (heads []*rows.Operation, err error) {
+	if u.j.lists {
+		return loadRows(u, &u.operations, laneHeads, shops)
+	}
+	var ids []int64
 	if err := each(u, laneHeads, []any{shops}, func(r *idRow) error {
 		if r.ID != 0 {
-			heads = append(heads, r.ID)
+			ids = append(ids, r.ID)
 		}
 		return nil
 	}); err != nil {
-		return err
+		return nil, err
 	}
-	if asks := want(nil, &u.operations, heads); len(asks) > 0 {
+	if asks := want(nil, &u.operations, ids); len(asks) > 0 {
 		if err := u.tx.Load(asks); err != nil {
-			return u.fail(err)
+			return nil, u.fail(err)
 		}
 	}
-	for _, id := range heads {
+	for _, id := range ids {
 		o, err := u.operations.get(u, id)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if o == nil {
-			return u.fail(fmt.Errorf("journal: operation %d was deleted while its shop was locked", id))
+			return nil, u.fail(fmt.Errorf("journal: operation %d was deleted while its shop was locked", id))
 		}
-		u.enter(o, journal.Planned, u.now)
+		heads = append(heads, o)
 	}
-	return nil
+	return heads, nil
 }

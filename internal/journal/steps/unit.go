@@ -33,6 +33,7 @@ type Unit struct {
 	inserts  []insert
 	deferred []statement
 	released []int64            // shops whose lane was released
+	unqueued map[int64]bool     // shops without an operation that waits for the lane, as queried
 	refusals map[int64]refusals // by account
 	back     []back             // permits to return
 	ids      map[Series][]int64
@@ -82,7 +83,8 @@ var ErrRollback = errors.New("journal: a request failed after it had changed the
 func newUnit(j *Journal, tx Tx) *Unit {
 	u := &Unit{tx: tx, j: j, clock: j.db.Clock(), ids: make(map[Series][]int64), events: make(map[eventKey]int64),
 		owners: make(map[merchantKey]int64), times: make(map[int64]int64), siblings: make(map[int64][]int64), intake: newIntake(),
-		tried: make(map[int64]int64), refusals: make(map[int64]refusals), dequeued: make(map[int64]bool)}
+		tried: make(map[int64]int64), refusals: make(map[int64]refusals), dequeued: make(map[int64]bool),
+		unqueued: make(map[int64]bool)}
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
 	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
@@ -183,6 +185,7 @@ func (u *Unit) forget() {
 	u.intake = newIntake()
 	u.intake.positions, u.intake.inbox, u.intake.shops, u.intake.kept, u.intake.keys = known.positions, known.inbox, known.shops, known.kept, known.keys
 	clear(u.events)
+	clear(u.unqueued)
 }
 
 func (s *entities[T]) forget() { s.byKey, s.dirty, s.touched = nil, nil, nil }
@@ -544,6 +547,7 @@ type Loader struct {
 	events                                                []eventKey
 	merchants                                             []merchantKey
 	succeeding                                            []int64
+	releasing                                             []int64 // shops whose lane is about to be released
 	unsent                                                []string
 	intake                                                intakeLoad
 	permits                                               []journal.Permit
@@ -581,6 +585,9 @@ func (l *Loader) load() error {
 	}
 	if len(l.succeeding) > 0 {
 		asks = append(asks, u.askSiblings(l.succeeding, append([]string{}, l.unsent...)))
+	}
+	if u.j.lists && len(l.releasing) > 0 {
+		asks = append(asks, u.askQueued(l.releasing))
 	}
 	if u.j.lists && len(l.events) > 0 {
 		asks = append(asks, u.askEvents(l.events))
