@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -163,6 +164,23 @@ var lanes = []part{
 		if other := f.claimed(journal.Invite, journal.Call); other.Activating {
 			f.Fatalf("claimed %+v", other)
 		}
+	}},
+	{"an invitation that begins again is canceled by a choice in the same transaction", func(f *fixture) {
+		f.ingest(f.address("s", "e1", "a@x.test"))
+		o := f.claimed(journal.Invite, journal.Call)
+		f.finish(o)
+		errs := f.together(
+			func(ctx context.Context) error {
+				return f.j.Apply(ctx, journal.Transition{Ref: o.Ref, From: journal.Done, To: journal.Planned, NewRun: true})
+			},
+			func(ctx context.Context) error {
+				_, err := f.j.Ingest(ctx, journal.Batch{Topic: topic, From: f.next, Next: f.next, Deselected: []journal.ShopKey{shopKey("s")}})
+				return err
+			})
+		for _, err := range errs {
+			f.ok(err)
+		}
+		f.wantState(o.UUID, journal.Superseded)
 	}},
 	{"no invitation passes the codes that the planner does not see", func(f *fixture) {
 		const n = 70 // the planner sees the first and 64 that are queued

@@ -175,8 +175,8 @@ const findShops = `WITH x AS (SELECT * FROM unnest($1::bigint[], $2::text[]) AS 
 	SELECT * FROM found UNION ALL SELECT * FROM made`
 
 // openInvitees finds the shops that chose another provider and have something
-// to cancel: those with an open invitation, and those whose events are in the
-// same transaction.
+// to cancel: those with an open invitation, and those whose events or operations
+// are in the same transaction.
 func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*request) (map[journal.ShopKey]int64, error) {
 	var accounts []int64
 	var names []string
@@ -184,6 +184,11 @@ func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*reques
 	for _, r := range rs {
 		for _, k := range r.step.Needs.Shops {
 			found[k] = j.shops[k]
+		}
+		for _, o := range r.step.Needs.Operations {
+			if f, ok := j.facts[o]; ok {
+				found[f.key] = f.shop
+			}
 		}
 		for _, k := range r.step.Needs.Invitees {
 			if _, ok := j.accounts[k.Account]; !ok && !looked {
