@@ -23,13 +23,19 @@
 //
 // # Guarantees
 //
-//   - All locks are acquired at the beginning and in one order, shops by id, then
-//     ledgers by id. After a deadlock the transaction is run again.
+//   - Locks are acquired in one order. Shops are locked by id at the beginning. What all
+//     replicas change is locked by the last statements, which are sent together with
+//     COMMIT: ledgers by id, rows of permits, then the outbox. After a deadlock the
+//     transaction is run again.
 //   - What one replica has claimed is skipped by the others. When the session of a
 //     replica ends, the others end its leases.
-//   - A ledger is a row that is locked from the count of the permits to the commit
-//     that takes one, so that no window holds more than the limit.
-//   - Rows of the outbox become visible in the order of their numbers.
+//   - A ledger counts how many permits were ever taken. A transaction counts what is left
+//     without a lock. Its commit fails if others have taken more since than were left;
+//     then it is run again with the ledgers locked from the beginning. So no window holds
+//     more than the limit. A count that leaves plenty is used again for a second. With a
+//     cool-down of addresses the ledgers are locked from the beginning.
+//   - Rows of the outbox become visible in the order of their numbers. Negative numbers
+//     stand for them until the last statements.
 //   - The relay lease is a row with a term and an expiry by the database's clock, 5 s
 //     after it was acquired or renewed. The holder considers it expired half a second
 //     earlier than the database does.

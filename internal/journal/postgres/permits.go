@@ -289,10 +289,21 @@ const (
 // forgetEvery is how often a process deletes permits whose windows have passed.
 const forgetEvery = int64(time.Second / time.Microsecond)
 
-// permitsEnd queues what the transaction does to the ledgers: rows that many transactions
-// change, so last and in one order. It holds them until the commit.
+// permitsEnd queues what the transaction does to the ledgers. These are rows that many
+// transactions change, so that they come last and in one order: the ledgers first, because
+// some transactions have locked them before. It holds them until the commit.
 func (b *batch) permitsEnd() {
 	p := &b.permits
+	takes := slices.Sorted(maps.Keys(p.taken))
+	for _, id := range takes {
+		window, most := int64(0), int64(math.MaxInt64)
+		for k, c := range p.counted {
+			if k.ledger == id && c.limit > 0 {
+				window, most = max(window, k.window), min(most, c.ever+c.limit-c.out)
+			}
+		}
+		b.late = append(b.late, late{what: "taking permits", sql: one(permitsTake), args: []any{id, p.taken[id], window, most}, fails: errTaken})
+	}
 	var ledgers, froms, many []int64
 	for _, k := range slices.SortedFunc(maps.Keys(p.changed), func(a, b bucket) int {
 		return cmp.Or(cmp.Compare(a.ledger, b.ledger), cmp.Compare(a.from, b.from))
@@ -304,21 +315,8 @@ func (b *batch) permitsEnd() {
 	if len(ledgers) > 0 {
 		b.queue("counting permits", permitsChange, []any{ledgers, froms, many})
 	}
-	if len(p.taken) == 0 {
-		return
-	}
-	takes := slices.Sorted(maps.Keys(p.taken))
-	if since := b.now - b.j.permitsForgotten; since >= forgetEvery || since < 0 {
+	if since := b.now - b.j.permitsForgotten; len(takes) > 0 && (since >= forgetEvery || since < 0) {
 		b.j.permitsForgotten = b.now
 		b.queue("forgetting permits", permitsForget, []any{takes, b.now})
-	}
-	for _, id := range takes {
-		window, most := int64(0), int64(math.MaxInt64)
-		for k, c := range p.counted {
-			if k.ledger == id && c.limit > 0 {
-				window, most = max(window, k.window), min(most, c.ever+c.limit-c.out)
-			}
-		}
-		b.late = append(b.late, late{what: "taking permits", sql: one(permitsTake), args: []any{id, p.taken[id], window, most}, fails: errTaken})
 	}
 }
