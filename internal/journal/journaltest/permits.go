@@ -97,15 +97,14 @@ var permits = []part{
 		f.ok(f.j.EndAttempt(f.ctx, f.mustCheck(p), *f.answered(200)))
 		f.clock.advance(10 * time.Second)
 		f.mustCheck(p) // until 100 s from now; the first one until 20 s from now
-		start := func(ctx context.Context) error {
-			_, err := f.j.BeginCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
-			return err
+		start := func(p journal.Permit) func(context.Context) error {
+			return func(ctx context.Context) error {
+				_, err := f.j.BeginCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
+				return err
+			}
 		}
-		narrower := func(ctx context.Context) error {
-			_, err := f.j.BeginCheck(ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{narrow(2)}})
-			return err
-		}
-		errs := f.together(start, start, narrower)
+		first, full, narrower := start(p), start(p), start(narrow(2))
+		errs := f.together(first, full, narrower)
 		f.ok(errs[0])
 		for i, want := range []time.Duration{20 * time.Second, 91 * time.Second} {
 			none, ok := errors.AsType[*journal.NoPermitError](errs[1+i])
