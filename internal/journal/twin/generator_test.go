@@ -505,29 +505,6 @@ func (g *generator) receive() {
 	}
 }
 
-func (g *generator) receiveFor(h *held) {
-	r := journal.Receipt{Ref: g.ref(h), Attempt: h.attempt, Sealed: g.seal("answer"), SealedFor: pick(g, []string{"", "for"}), End: *g.end()}
-	switch g.n(40) {
-	case 0:
-		r.Sealed = []byte("x")
-	case 1:
-		r.Attempt = 999_999
-	}
-	if r.SealedFor != "" {
-		c := journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{{Ledger: "checks", Limit: 2, Window: 20 * time.Second}}}
-		if got, err := g.call("SaveResponseAndBeginCheck", r, c); err == nil && got[1].(bool) {
-			h.state = journal.Received
-			if id := got[2].(journal.AttemptID); id != 0 {
-				h.check, g.checks = id, append(g.checks, id)
-			}
-		}
-		return
-	}
-	if got, err := g.call("SaveResponse", r); err == nil && got[1].(bool) {
-		h.state = journal.Received
-	}
-}
-
 // targets are the states that a caller may choose from each.
 var targets = map[journal.State][]journal.State{
 	journal.Queued:     {journal.Done, journal.Superseded, journal.Attention},
