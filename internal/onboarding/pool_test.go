@@ -182,8 +182,8 @@ func TestIdlePoolNoticesWorkAtOnceAndSleepsOtherwise(t *testing.T) {
 		b.start()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if perHour := int(time.Hour / gateRefresh); b.j.dues > perHour+130 {
-			t.Errorf("%d looks for work in an idle hour", b.j.dues)
+		if perHour := int(time.Hour / gateRefresh); b.j.dueCalls() > perHour+130 {
+			t.Errorf("%d looks for work in an idle hour", b.j.dueCalls())
 		}
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		synctest.Wait() // no time passes

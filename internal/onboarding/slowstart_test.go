@@ -174,7 +174,7 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 		b.start()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		claims, dues := 0, b.j.dues
+		claims, dues := 0, b.j.dueCalls()
 		for _, c := range b.j.claims() {
 			if c.Kind == journal.Activate {
 				claims += c.Limit
@@ -197,7 +197,7 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 		}
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		dues = b.j.dues - dues
+		dues = b.j.dueCalls() - dues
 		if n := dues; n > 4 {
 			t.Errorf("%d looks for work while nothing may be claimed", n)
 		}

@@ -272,6 +272,19 @@ func (j *testJournal) reviews(op *operation) []journal.ReviewAnswer {
 	return slices.Clone(j.views[op.Shop])
 }
 
+// dueCalls counts the pool's looks for work so far, and accountCalls those at the gates.
+func (j *testJournal) dueCalls() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.dues
+}
+
+func (j *testJournal) accountCalls() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.lists
+}
+
 // claims are the pool's claims so far.
 func (j *testJournal) claims() []journal.ClaimRequest {
 	j.mu.Lock()

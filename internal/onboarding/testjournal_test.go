@@ -31,7 +31,8 @@ type testJournal struct {
 	keys    *keyset.Set
 	stop    chan struct{} // ends the forwarding of signals; nil while the journal is closed
 	changed chan struct{}
-	raw     *sql.DB // beside the journal, nil while nothing is read
+	intents chan struct{} // IntentsChanged
+	raw     *sql.DB       // beside the journal, nil while nothing is read
 	ops     []*operation
 	next    int64 // offset of the input
 
@@ -88,7 +89,7 @@ func newTestJournal(t testing.TB, keys *keyset.Set) *testJournal {
 		t.Fatal(err)
 	}
 	j := &testJournal{
-		TB: t, path: filepath.Join(simFolder(t), "journal.db"), keys: keys, changed: make(chan struct{}, 1),
+		TB: t, path: filepath.Join(simFolder(t), "journal.db"), keys: keys, changed: make(chan struct{}, 1), intents: make(chan struct{}, 1),
 		shops: map[int64]journal.ShopKey{}, views: map[journal.ShopKey][]journal.ReviewAnswer{},
 	}
 	if err := os.WriteFile(j.path, text, 0o600); err != nil {
@@ -130,11 +131,18 @@ func (j *testJournal) open() {
 		for {
 			select {
 			case <-db.Changed():
+				j.touch() // before anybody looks
 				j.mu.Lock()
 				mute := j.mute
 				j.mu.Unlock()
 				if !mute {
 					j.signal()
+				}
+			case <-db.IntentsChanged():
+				j.touch()
+				select {
+				case j.intents <- struct{}{}:
+				default:
 				}
 			case <-stop:
 				return
@@ -309,6 +317,8 @@ func (j *testJournal) note(operation int64, from, to journal.State) {
 }
 
 func (j *testJournal) Changed() <-chan struct{} { return j.changed }
+
+func (j *testJournal) IntentsChanged() <-chan struct{} { return j.intents }
 
 func (j *testJournal) Accounts(ctx context.Context) ([]journal.Account, error) {
 	j.mu.Lock()
