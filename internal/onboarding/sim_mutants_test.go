@@ -39,7 +39,7 @@ func TestSimulationMutants(t *testing.T) {
 			out, err := m.Run(t.Context(), t.TempDir(), "-run=TestSimulation$", "./internal/onboarding", fmt.Sprintf("-sim.seed=%d", *simSeed), fmt.Sprintf("-sim.seeds=%d", *simMutants))
 			found := simFound.FindStringSubmatch(out)
 			if found == nil {
-				t.Fatalf("not found in %d seeds: %s (%v)\n%s", *simMutants, m.Why, err, out[max(0, len(out)-2000):])
+				t.Fatalf("not found in %d seeds, or not built: %s (%v)\n%s", *simMutants, m.Why, err, out[max(0, len(out)-2000):])
 			}
 			t.Logf("found by seed %s, the %s.: %s", found[1], found[2], found[3])
 		})
