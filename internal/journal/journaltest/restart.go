@@ -105,6 +105,9 @@ var restart = []part{
 	{"a journal that was closed answers no more", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		f.free(narrow(1), 1, 0)
+		_, err := f.j.AcquireLease(f.ctx)
+		f.ok(err)
+		f.ok(f.j.ReleaseLease(f.ctx))
 		f.ok(f.j.Close())
 		f.ok(f.j.Close())
 		for name, err := range map[string]error{

@@ -170,13 +170,10 @@ var errEnough = errors.New("enough")
 // Pending lists what waits to be published.
 func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
 	term, held := j.db.LeaseTerm()
-	if !held {
-		return nil, journal.ErrStale
-	}
 	var out []journal.Outgoing
 	size := 0
 	err := read(ctx, j, pendingRows, []any{after, max(limit, 1)}, func(r *pendingRow) error {
-		if term != 0 && r.Term != term {
+		if !held || term != 0 && r.Term != term {
 			return journal.ErrStale
 		}
 		if r.Row == 0 {
@@ -197,6 +194,9 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 	})
 	if errors.Is(err, errEnough) {
 		err = nil
+	}
+	if err == nil && !held {
+		err = journal.ErrStale
 	}
 	return out, err
 }
