@@ -15,17 +15,17 @@ type batch struct {
 	conn *pgx.Conn
 	now  int64 // of the transaction, once it holds its locks; 0 before
 
-	after   []func() // update memory after the commit
-	permits permits
-	invited map[journal.ShopKey]int64 // shops with an open invitation, of those that chose another provider
-	woken   bool                      // an operation may have become due
-	asked   bool                      // an intent waits
-	out     bool                      // an event waits to be published
-	back    bool                      // permits are available earlier than before
-	wrote   bool
-	late    []late // statements that wait for the next round trip
-	outbox  outbox
-	alone   bool // it has one request, so that a failure affects no other
+	after          []func() // update memory after the commit
+	permits        permits
+	invited        map[journal.ShopKey]int64 // shops with an open invitation, of those that chose another provider
+	workDue        bool                      // an operation may have become due
+	intentWaits    bool                      // an intent waits
+	eventWaits     bool                      // an event waits to be published
+	permitReturned bool                      // permits are available earlier than before
+	wrote          bool
+	queued         []statement // for the next round trip
+	outbox         outboxChanges
+	single         bool // it has one request, so that a failure affects no other
 }
 
 // errTransaction reports that the transaction was rolled back or is broken.

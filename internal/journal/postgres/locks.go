@@ -18,7 +18,7 @@ import (
 // locks are the rows that a transaction locks for its requests.
 type locks struct {
 	shops, ledgers []int64 // in ascending order
-	alone          bool    // the ledgers are locked from the beginning
+	lockLedgers    bool    // at the beginning of the transaction, not only at its end
 	invited        map[journal.ShopKey]int64
 }
 
@@ -43,9 +43,9 @@ func makeRoom[K comparable, V any](m map[K]V) {
 	}
 }
 
-// prepare finds the ids of the rows to lock, before the transaction, and inserts shops
-// and ledgers that are new. These rows have no content, so they do no harm if the
-// transaction fails. Refused requests do not run.
+// prepare runs before the transaction. It finds the ids of the rows to lock, and inserts
+// shops and ledgers that are new. These rows have no content, so they do no harm if the
+// transaction fails. It returns an error for each request that must not run.
 func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l locks, refused []error, err error) {
 	makeRoom(j.facts)
 	makeRoom(j.shops)
@@ -89,7 +89,7 @@ func (j *Journal) prepare(ctx context.Context, conn *pgx.Conn, rs []*request) (l
 		for _, name := range r.step.Needs.Ledgers {
 			ledgers[j.ledgers[name]] = true
 		}
-		l.alone = l.alone || r.step.Needs.Alone
+		l.lockLedgers = l.lockLedgers || r.step.Needs.LockLedgers
 	}
 	l.shops, l.ledgers = slices.Sorted(maps.Keys(shops)), slices.Sorted(maps.Keys(ledgers))
 	return l, refused, nil
@@ -154,7 +154,7 @@ func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request,
 	keep := func(r row) {
 		j.shops[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
 	}
-	// Shops that another replica inserts at the same moment are found by the second look.
+	// The second query finds shops that another replica inserted during the first.
 	for range 2 {
 		accounts, names := missing()
 		if len(names) == 0 {
@@ -270,7 +270,7 @@ func (b *batch) opening(l locks) *opening {
 	if len(l.shops) > 0 {
 		p.Queue("SELECT id FROM shop WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.shops)
 	}
-	if len(l.ledgers) > 0 && l.alone {
+	if len(l.ledgers) > 0 && l.lockLedgers {
 		p.Queue("SELECT id FROM ledger WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.ledgers)
 	}
 	p.Queue(present, b.j.clock.given())
@@ -285,7 +285,7 @@ func (o *opening) read(b *batch, results pgx.BatchResults) error {
 		if err != nil {
 			return err
 		}
-		if err := handOut(r, func(_ []string, values []any) error {
+		if err := eachRow(r, func(_ []string, values []any) error {
 			last = values
 			return nil
 		}); err != nil {
@@ -306,14 +306,14 @@ func (o *opening) read(b *batch, results pgx.BatchResults) error {
 func (b *batch) commit(ctx context.Context) error {
 	b.j.pulse.next++
 	b.queue("counting the commit", pulseBeat, []any{b.j.pulse.process[:], b.j.pulse.next, b.now})
-	if b.woken || b.out || b.back || b.asked {
-		b.queue("telling the others", "SELECT pg_notify($1, $2)", []any{b.j.channel, b.j.message(b)})
+	if b.workDue || b.eventWaits || b.permitReturned || b.intentWaits {
+		b.queue("notifying the others", "SELECT pg_notify($1, $2)", []any{b.j.channel, b.j.message(b)})
 	}
-	// These lock what all replicas share, and in this order.
+	// These statements lock rows that all replicas share, in this order.
 	b.permitsEnd()
 	b.sendOutbox()
 	var p pgx.Batch
-	for _, l := range b.late {
+	for _, l := range b.queued {
 		p.Queue(l.sql, l.args...)
 	}
 	p.Queue("COMMIT")
@@ -324,8 +324,8 @@ func (b *batch) commit(ctx context.Context) error {
 		if _, err := results.Exec(); err != nil {
 			_ = results.Close()
 			_, refused := errors.AsType[*pgconn.PgError](err)
-			if refused && i < len(b.late) && !b.conn.IsClosed() {
-				err = fmt.Errorf("%w: %w", errTransaction, b.late[i].wrong(err))
+			if refused && i < len(b.queued) && !b.conn.IsClosed() {
+				err = fmt.Errorf("%w: %w", errTransaction, b.queued[i].wrong(err))
 			}
 			return err
 		}

@@ -8,20 +8,22 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// An outbox is what a transaction adds to the outbox. Ids of the outbox are in the order
-// of the commits, so that a transaction holds a lock of all replicas from the first id to
-// the commit. It acquires the lock with its last statements. Until then -1 is the first
-// id that it will get, -2 the second, and the statements with such ids wait.
-type outbox struct {
-	handedOut, assigned int64
-	late                []late
+// outboxChanges are the changes of a transaction to the outbox. The ids of outbox rows
+// have the order of the commits. So a transaction that inserts rows holds an advisory
+// lock, which all replicas share, from its first id to its commit, and acquires it with
+// its last statements. Until then negative numbers stand for the ids: -1 for the first,
+// -2 for the second. Statements that may contain them are postponed.
+type outboxChanges struct {
+	promised  int64 // ids for which there are negative numbers
+	assigned  int64 // of these, those that the database has assigned
+	postponed []statement
 }
 
-// handOut passes the next ids to a.
-func (o *outbox) handOut(a *steps.Ask) error {
+// promise passes negative numbers for the next ids to a.
+func (o *outboxChanges) promise(a *steps.Ask) error {
 	for range a.N {
-		o.handedOut++
-		if err := a.Each(nil, []any{-o.handedOut}); err != nil {
+		o.promised++
+		if err := a.Each(nil, []any{-o.promised}); err != nil {
 			return err
 		}
 	}
@@ -30,55 +32,57 @@ func (o *outbox) handOut(a *steps.Ask) error {
 
 const (
 	outboxLock = "SELECT pg_advisory_xact_lock($1, $2)"
-	// outboxAssign assigns $1 more ids after the first $2. Under the lock ids have no gaps.
+	// outboxAssign assigns $1 ids, after $2 ids that the transaction has already, and stores
+	// the number from which a negative number is subtracted. Under the lock ids have no gaps.
 	outboxAssign = `SELECT set_config('invoicebox.outbox', (min(id) - 1 - $2)::text, TRUE)
 		FROM (SELECT nextval('outbox_row'::regclass) AS id FROM generate_series(1, $1::bigint)) x`
 )
 
-// realOutboxID is an id, or the one that was assigned for a negative number.
+// realOutboxID is an expression for an id: the one that was assigned if it is negative.
 func realOutboxID(id string) string {
 	return "CASE WHEN " + id + " < 0 THEN (SELECT current_setting('invoicebox.outbox')::bigint) - " + id + " ELSE " + id + " END"
 }
 
-// outboxTables have columns with ids of the outbox.
+// outboxTables returns the tables that have columns with ids of the outbox.
 func outboxTables() []string {
 	return []string{"outbox", "outbox_pending", "outbox_published", "republish", "dead_letter", "announced"}
 }
 
-// hasOutboxID reports whether a column has ids of the outbox.
+// hasOutboxID reports whether a column of a table contains ids of the outbox.
 func hasOutboxID(x *rows.Table, c rows.Column) bool {
 	return slices.Contains(outboxTables(), x.Name) && (c.Name == "outbox" || c.Name == "row" || c.Name == "id" && x.Name == "outbox")
 }
 
-// save queues a statement that saves rows.
+// save queues a statement that saves rows, or postpones it if they may contain ids of the
+// outbox.
 func (b *batch) save(x *rows.Table, what, sql string, args []any) {
 	if slices.Contains(outboxTables(), x.Name) {
-		b.outbox.late = append(b.outbox.late, late{what: what, sql: sql, args: args, fails: errMissing})
+		b.outbox.postponed = append(b.outbox.postponed, statement{what: what, sql: sql, args: args, onZero: errMissing})
 		return
 	}
 	b.queue(what, sql, args)
 }
 
-// sendOutboxBefore queues what was added to the outbox if a statement may read it.
+// sendOutboxBefore queues the postponed statements if sql may read their tables.
 func (b *batch) sendOutboxBefore(sql string) {
-	if len(b.outbox.late) > 0 && slices.ContainsFunc(outboxTables(), func(name string) bool { return strings.Contains(sql, name) }) {
+	if len(b.outbox.postponed) > 0 && slices.ContainsFunc(outboxTables(), func(name string) bool { return strings.Contains(sql, name) }) {
 		b.sendOutbox()
 	}
 }
 
-// sendOutbox queues what was added to the outbox.
+// sendOutbox queues the postponed statements, behind those that assign their ids.
 func (b *batch) sendOutbox() {
 	o := &b.outbox
-	if len(o.late) == 0 {
+	if len(o.postponed) == 0 {
 		return
 	}
-	if n := o.handedOut - o.assigned; n > 0 {
+	if n := o.promised - o.assigned; n > 0 {
 		if o.assigned == 0 {
 			b.queue("locking the outbox", outboxLock, []any{b.j.lockKey, int32(lockOutbox)})
 		}
 		b.queue("numbering events", outboxAssign, []any{n, o.assigned})
-		o.assigned = o.handedOut
+		o.assigned = o.promised
 	}
-	b.late = append(b.late, o.late...)
-	o.late = nil
+	b.queued = append(b.queued, o.postponed...)
+	o.postponed = nil
 }

@@ -15,10 +15,10 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// permits are the changes of a transaction to the ledgers. It counts them without a lock,
-// and takes permits with its last statements, which fail if others have taken more
-// meanwhile than were left. To return a permit needs no lock, because that only increases
-// what is available.
+// permits are the changes of a transaction to the ledgers. The transaction counts the
+// permits that are left without a lock. Its last statements take permits, and fail if
+// others have taken more since than were left. Returning a permit needs no such check,
+// because it only increases what is left.
 type permits struct {
 	counted map[span]*count
 	changed map[bucket]int64         // how many more count from an instant
@@ -32,22 +32,22 @@ type bucket struct{ ledger, from int64 }
 // of one transaction may name different ones, as after a change of the settings.
 type span struct{ ledger, window int64 }
 
-// A count is how many permits of a ledger are taken, and the instant before which it is
-// unknown which requests were sent, 0 if all are known.
+// A count is how many permits of a ledger are in use.
 type count struct {
-	out, since int64
-	ever       int64 // how many permits were ever taken when it was counted
-	limit      int64 // the lowest of the permits that were taken, 0 for none
+	inUse         int64
+	unknownBefore int64 // the instant before which it is unknown which requests were sent, 0 if all are known
+	takenEver     int64 // how many permits had ever been taken when it was counted
+	limit         int64 // the lowest limit of the permits that the transaction takes, 0 if it takes none
 }
 
 // left returns how many permits are left. If earlier requests are unknown, as many as
 // the limit may have been sent; they count until one slack after the end of the unknown
 // history. Left returns that instant until its window has passed.
 func (c count) left(now int64, p journal.Permit) (n int, unknown int64) {
-	if until := c.since + p.Slack.Microseconds(); c.since != 0 && until > now-p.Window.Microseconds() {
+	if until := c.unknownBefore + p.Slack.Microseconds(); c.unknownBefore != 0 && until > now-p.Window.Microseconds() {
 		return 0, until
 	}
-	return max(p.Limit-int(c.out), 0), 0
+	return max(p.Limit-int(c.inUse), 0), 0
 }
 
 func newPermits() permits {
@@ -55,25 +55,26 @@ func newPermits() permits {
 }
 
 const (
-	// outRead counts the permits of ledgers that are taken at present, and reads since
-	// when the history is known. $3 is a test's present.
-	outRead = `SELECT x.ledger, coalesce((SELECT sum(many) FROM permit WHERE ledger = x.ledger AND counts_from > present.at - x.span), 0)::bigint,
+	// permitsCount counts the permits of ledgers that are in use, and reads since when the
+	// history is known. $3 is the present time in tests.
+	permitsCount = `SELECT x.ledger, coalesce((SELECT sum(many) FROM permit WHERE ledger = x.ledger AND counts_from > present.at - x.span), 0)::bigint,
 		(SELECT value FROM meta WHERE name = 'history'), x.span, (SELECT taken FROM ledger WHERE id = x.ledger)
 		FROM (SELECT coalesce($3::bigint, ` + serverClock + `) AS at OFFSET 0) present, unnest($1::bigint[], $2::bigint[]) AS x(ledger, span)`
-	// nextRead finds the first instant after which fewer than the limit count. $4 and $5
-	// are the permits that this transaction has taken.
-	nextRead = `SELECT coalesce(min(counts_from), 0)::bigint FROM (SELECT counts_from, sum(many) OVER (ORDER BY counts_from DESC) - many AS later
+	// permitsNext finds the first instant after which fewer permits count than the limit. $4
+	// and $5 are the permits that this transaction has taken.
+	permitsNext = `SELECT coalesce(min(counts_from), 0)::bigint FROM (SELECT counts_from, sum(many) OVER (ORDER BY counts_from DESC) - many AS later
 		FROM (SELECT counts_from, sum(many) AS many FROM (
 			SELECT counts_from, many FROM permit WHERE ledger = $1 UNION ALL SELECT * FROM unnest($4::bigint[], $5::bigint[])) p
 			WHERE counts_from > $2 GROUP BY counts_from) taken) x WHERE later < $3`
 )
 
 const (
-	// plenty is how many permits must be left for a count to be used again. Counting a
+	// reuseMinLeft is how many permits a count must have left to be used again. Counting a
 	// ledger reads a row for almost every request of its window.
-	plenty = 1000
-	// countFor is for how long it is used. It counts permits that have come back since.
-	countFor = time.Second
+	reuseMinLeft = 1000
+	// reuseMaxAge is for how long a count is used again. It still contains permits that were
+	// returned since.
+	reuseMaxAge = time.Second
 )
 
 // counts are the last counts of ledgers. A transaction that takes permits by one of them
@@ -103,13 +104,13 @@ func (c *counts) keep(p journal.Permit, n count, at time.Time) {
 	c.last[countKey{p.Ledger, p.Window}] = lastCount{count: n, at: at}
 }
 
-// recent returns a count that is recent and leaves plenty of permits.
+// recent returns a count that is recent and leaves enough permits.
 func (c *counts) recent(p journal.Permit, now time.Time) (lastCount, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, ok := c.last[countKey{p.Ledger, p.Window}]
 	age := now.Sub(n.at)
-	return n, ok && n.since == 0 && 0 <= age && age < countFor && int64(p.Limit)-n.out-n.own >= plenty
+	return n, ok && n.unknownBefore == 0 && 0 <= age && age < reuseMaxAge && int64(p.Limit)-n.inUse-n.own >= reuseMinLeft
 }
 
 func (c *counts) take(p journal.Permit) {
@@ -131,7 +132,7 @@ func (c *counts) forget() {
 // next returns when a permit of a full ledger becomes available: one window after the
 // first instant after which fewer than the limit count.
 func (c count) next(after, unknown, now int64, p journal.Permit) int64 {
-	if unknown != 0 && c.out < int64(p.Limit) {
+	if unknown != 0 && c.inUse < int64(p.Limit) {
 		after = 0 // the known requests alone leave some permits
 	}
 	if after = max(after, unknown); after == 0 {
@@ -148,7 +149,7 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 		return left, false, journal.ErrReadOnly
 	}
 	if c, ok := j.counts.recent(p, j.clock.now()); ok {
-		return steps.Available{Permits: p.Limit - int(c.out+c.own)}, true, nil
+		return steps.Available{Permits: p.Limit - int(c.inUse+c.own)}, true, nil
 	}
 	ledger, now := int64(0), j.clock.micros() // its id never changes
 	if err := j.read(ctx, "SELECT id FROM ledger WHERE name = $1", func(r row) error {
@@ -159,15 +160,15 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	}
 	var c count
 	var unknown int64
-	if err := j.read(ctx, outRead, func(r row) error {
-		c = count{out: r.int(1), since: number(r.blob(2))}
+	if err := j.read(ctx, permitsCount, func(r row) error {
+		c = count{inUse: r.int(1), unknownBefore: number(r.blob(2))}
 		left.Permits, unknown = c.left(now, p)
 		return nil
 	}, []int64{ledger}, []int64{p.Window.Microseconds()}, j.clock.given()); err != nil || left.Permits > 0 {
 		return left, true, err
 	}
 	j.refused.Store(true)
-	err = j.read(ctx, nextRead, func(r row) error {
+	err = j.read(ctx, permitsNext, func(r row) error {
 		left.Next = c.next(r.int(0), unknown, now, p)
 		return nil
 	}, ledger, now-p.Window.Microseconds(), int64(p.Limit), []int64{}, []int64{})
@@ -185,7 +186,7 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 			continue
 		}
 		if c, ok := t.j.counts.recent(p, now); ok {
-			t.permits.counted[k] = &count{out: c.out, ever: c.ever}
+			t.permits.counted[k] = &count{inUse: c.inUse, takenEver: c.takenEver}
 			continue
 		}
 		asked[k] = p
@@ -194,12 +195,12 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 	if len(ledgers) == 0 {
 		return nil
 	}
-	return []steps.Ask{{Query: outRead, Args: []any{ledgers, windows, t.j.clock.given()}, Each: func(_ []string, values []any) error {
+	return []steps.Ask{{Query: permitsCount, Args: []any{ledgers, windows, t.j.clock.given()}, Each: func(_ []string, values []any) error {
 		r := row(values)
 		k := span{r.int(0), r.int(3)}
-		c := count{out: r.int(1), since: number(r.blob(2)), ever: r.int(4)}
+		c := count{inUse: r.int(1), unknownBefore: number(r.blob(2)), takenEver: r.int(4)}
 		t.j.counts.keep(asked[k], c, now)
-		c.out += t.permits.taken[k.ledger]
+		c.inUse += t.permits.taken[k.ledger]
 		t.permits.counted[k] = &c
 		return nil
 	}}}
@@ -227,7 +228,7 @@ func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err e
 				froms, many = append(froms, b.from), append(many, n)
 			}
 		}
-		if err := t.Load([]steps.Ask{{Query: nextRead, Args: []any{id, t.now - p.Window.Microseconds(), int64(p.Limit), froms, many}, Each: func(_ []string, values []any) error {
+		if err := t.Load([]steps.Ask{{Query: permitsNext, Args: []any{id, t.now - p.Window.Microseconds(), int64(p.Limit), froms, many}, Each: func(_ []string, values []any) error {
 			after = row(values).int(0)
 			return nil
 		}}}); err != nil {
@@ -251,7 +252,7 @@ func (t *stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, err
 		t.permits.taken[id]++
 		for k, c := range t.permits.counted {
 			if k.ledger == id {
-				c.out++
+				c.inUse++
 			}
 		}
 		clear(t.permits.next)
@@ -271,16 +272,16 @@ func (t *stepTx) PermitsBack(a *rows.Attempt, was, is int64, counts bool) {
 		if counts {
 			t.permits.changed[bucket{l, is}]++
 		}
-		t.back = true
+		t.permitReturned = true
 	}
 }
 
 const (
-	// permitsChange may insert a negative number for an instant whose permits were
-	// forgotten. No window holds that instant.
+	// permitsChange may insert a negative number for an instant whose row was deleted. No
+	// window contains that instant.
 	permitsChange = `INSERT INTO permit (ledger, counts_from, many) SELECT l, f, m FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(l, f, m) ORDER BY l, f
 		ON CONFLICT (ledger, counts_from) DO UPDATE SET many = permit.many + excluded.many`
-	// permitsTake takes permits if no more than $4 were ever taken before.
+	// permitsTake takes permits if at most $4 had ever been taken.
 	permitsTake   = "UPDATE ledger SET taken = taken + $2, kept = greatest(kept, $3) WHERE id = $1 AND taken <= $4"
 	permitsForget = `DELETE FROM permit WHERE ctid = ANY(ARRAY(SELECT p.ctid FROM ledger l JOIN permit p ON p.ledger = l.id
 		WHERE l.id = ANY($1) AND (p.counts_from <= $2 - l.kept OR p.many = 0) FOR UPDATE OF p SKIP LOCKED))`
@@ -289,9 +290,9 @@ const (
 // forgetEvery is how often a process deletes permits whose windows have passed.
 const forgetEvery = int64(time.Second / time.Microsecond)
 
-// permitsEnd queues what the transaction does to the ledgers. These are rows that many
-// transactions change, so that they come last and in one order: the ledgers first, because
-// some transactions have locked them before. It holds them until the commit.
+// permitsEnd queues the changes of the ledgers. Many transactions change these rows, so
+// the statements are the last ones and lock the rows in one order, until the commit: the
+// ledgers first, because some transactions have locked them at their beginning.
 func (b *batch) permitsEnd() {
 	p := &b.permits
 	takes := slices.Sorted(maps.Keys(p.taken))
@@ -299,10 +300,10 @@ func (b *batch) permitsEnd() {
 		window, most := int64(0), int64(math.MaxInt64)
 		for k, c := range p.counted {
 			if k.ledger == id && c.limit > 0 {
-				window, most = max(window, k.window), min(most, c.ever+c.limit-c.out)
+				window, most = max(window, k.window), min(most, c.takenEver+c.limit-c.inUse)
 			}
 		}
-		b.late = append(b.late, late{what: "taking permits", sql: one(permitsTake), args: []any{id, p.taken[id], window, most}, fails: errTaken})
+		b.queued = append(b.queued, statement{what: "taking permits", sql: one(permitsTake), args: []any{id, p.taken[id], window, most}, onZero: errTaken})
 	}
 	var ledgers, froms, many []int64
 	for _, k := range slices.SortedFunc(maps.Keys(p.changed), func(a, b bucket) int {

@@ -22,10 +22,10 @@ func TestPermitsChangeInOrder(t *testing.T) {
 		b.permits.changed[bucket{1, i}], b.permits.changed[bucket{1, 100 + i}] = -1, 1
 	}
 	b.permitsEnd()
-	if len(b.late) != 1 {
-		t.Fatalf("%d statements", len(b.late))
+	if len(b.queued) != 1 {
+		t.Fatalf("%d statements", len(b.queued))
 	}
-	if froms := b.late[0].args[1].([]int64); len(froms) != 100 || !slices.IsSorted(froms) {
+	if froms := b.queued[0].args[1].([]int64); len(froms) != 100 || !slices.IsSorted(froms) {
 		t.Errorf("%v", froms)
 	}
 }

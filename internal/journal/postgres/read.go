@@ -13,7 +13,7 @@ import (
 // read hands every row of a query to f, on a connection beside the writer's.
 func (j *Journal) read(ctx context.Context, sql string, f func(row) error, args ...any) error {
 	return j.readRows(ctx, sql, func(rows pgx.Rows) error {
-		return handOut(rows, func(_ []string, values []any) error { return f(values) })
+		return eachRow(rows, func(_ []string, values []any) error { return f(values) })
 	}, args...)
 }
 
@@ -46,7 +46,7 @@ func (j *Journal) readRows(ctx context.Context, sql string, f func(pgx.Rows) err
 
 // readColumns is read for who goes by the names of columns.
 func (j *Journal) readColumns(ctx context.Context, sql string, f func(columns []string, values []any) error, args ...any) error {
-	return j.readRows(ctx, sql, func(rows pgx.Rows) error { return handOut(rows, f) }, args...)
+	return j.readRows(ctx, sql, func(rows pgx.Rows) error { return eachRow(rows, f) }, args...)
 }
 
 func asUUID(b []byte) uuid.UUID {

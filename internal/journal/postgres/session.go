@@ -197,16 +197,16 @@ func (j *Journal) message(b *batch) string {
 	var what strings.Builder
 	what.WriteString(strconv.FormatInt(j.session.number(), 10))
 	what.WriteByte(' ')
-	if b.woken {
+	if b.workDue {
 		what.WriteByte('w')
 	}
-	if b.back {
+	if b.permitReturned {
 		what.WriteByte('p')
 	}
-	if b.out {
+	if b.eventWaits {
 		what.WriteByte('o')
 	}
-	if b.asked {
+	if b.intentWaits {
 		what.WriteByte('i')
 	}
 	return what.String()

@@ -15,9 +15,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// level is the isolation of every transaction. A statement that has waited for the row
-// of a ledger must see what was committed meanwhile. The session's default is the same,
-// but a role or a database may set that.
+// level is the isolation level of every transaction. A statement that waited for the row
+// of a ledger must see what the other transaction committed. Transactions name the level,
+// because a role or a database may change the default of the session.
 const (
 	level = pgx.ReadCommitted
 	begin = "BEGIN ISOLATION LEVEL READ COMMITTED"

@@ -43,8 +43,8 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 			if err := j.Run(t, []*steps.Request{r}, errs); err != nil || errs[0] != nil {
 				return cmp.Or(errs[0], err)
 			}
-			if t.asked {
-				t.queue("telling of an intent", "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
+			if t.intentWaits {
+				t.queue("notifying of an intent", "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
 			}
 			t.sendOutbox()
 			return t.trip(&pgx.Batch{}, nil)
@@ -117,12 +117,12 @@ type stepTx struct {
 	opening *opening // until the first round trip
 }
 
-// late are statements that wait for the next round trip.
-type late struct {
-	what  string
-	sql   string
-	args  []any
-	fails error // of a statement that divides by zero, nil for any other
+// A statement waits for the next round trip.
+type statement struct {
+	what   string
+	sql    string
+	args   []any
+	onZero error // what a division by zero in it means, nil for nothing
 }
 
 var (
@@ -132,11 +132,11 @@ var (
 )
 
 // wrong describes the error of a statement.
-func (l late) wrong(err error) error {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22012" && l.fails != nil {
-		return fmt.Errorf("%s: %w", l.what, l.fails)
+func (s statement) wrong(err error) error {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "22012" && s.onZero != nil {
+		return fmt.Errorf("%s: %w", s.what, s.onZero)
 	}
-	return fmt.Errorf("%s: %w", l.what, err)
+	return fmt.Errorf("%s: %w", s.what, err)
 }
 
 // Now begins the transaction if no query has.
@@ -157,7 +157,7 @@ func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) er
 		all.QueuedQueries = append(all.QueuedQueries, t.opening.QueuedQueries...)
 		t.opening.before = t.j.clock.now()
 	}
-	for _, l := range t.late {
+	for _, l := range t.queued {
 		all.Queue(l.sql, l.args...)
 	}
 	all.QueuedQueries = append(all.QueuedQueries, more.QueuedQueries...)
@@ -178,7 +178,7 @@ func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) er
 	if e := results.Close(); err == nil && e != nil {
 		err = e
 	}
-	t.late = t.late[:0]
+	t.queued = t.queued[:0]
 	if err != nil {
 		return fmt.Errorf("%w: %w", errTransaction, err)
 	}
@@ -186,7 +186,7 @@ func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) er
 }
 
 func (t *stepTx) answers(results pgx.BatchResults, more int, answers func(i int, r pgx.Rows) error) error {
-	for _, l := range t.late {
+	for _, l := range t.queued {
 		if _, err := results.Exec(); err != nil {
 			return l.wrong(err)
 		}
@@ -214,7 +214,7 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 		a := &asks[i]
 		switch {
 		case a.Series == steps.OutboxIDs && a.N > 0:
-			if err := t.outbox.handOut(a); err != nil {
+			if err := t.outbox.promise(a); err != nil {
 				return err
 			}
 			continue
@@ -236,9 +236,9 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 	return t.trip(&b, func(i int, r pgx.Rows) error {
 		a := of[i]
 		if a.Table == nil {
-			return handOut(r, a.Each)
+			return eachRow(r, a.Each)
 		}
-		return handOut(r, func(_ []string, values []any) error {
+		return eachRow(r, func(_ []string, values []any) error {
 			row := a.Table.New()
 			if err := a.Table.SetAll(row, values); err != nil {
 				return err
@@ -248,8 +248,8 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 	})
 }
 
-// handOut passes rows to f, with the names of their columns.
-func handOut(r pgx.Rows, f func(columns []string, values []any) error) error {
+// eachRow passes rows to f, with the names of their columns.
+func eachRow(r pgx.Rows, f func(columns []string, values []any) error) error {
 	var columns []string
 	for r.Next() {
 		if columns == nil {
@@ -305,7 +305,7 @@ func (t *stepTx) Save(changes []steps.Change) error {
 }
 
 func (b *batch) queue(what, sql string, args []any) {
-	b.late = append(b.late, late{what: what, sql: sql, args: args, fails: errMissing})
+	b.queued = append(b.queued, statement{what: what, sql: sql, args: args, onZero: errMissing})
 }
 
 // sortRows sorts rows by their keys, so that all replicas write in one order. Rows whose
@@ -404,7 +404,7 @@ func (t *stepTx) Last(s steps.Series) (id int64, err error) {
 	var b pgx.Batch
 	b.Queue("SELECT coalesce(pg_sequence_last_value($1::regclass), 0)", sequence(s))
 	err = t.trip(&b, func(_ int, r pgx.Rows) error {
-		return handOut(r, func(_ []string, values []any) error {
+		return eachRow(r, func(_ []string, values []any) error {
 			id, _ = values[0].(int64)
 			return nil
 		})
@@ -468,7 +468,7 @@ func (t *stepTx) PruneAlone() (alone bool, err error) {
 	var b pgx.Batch
 	b.Queue("SELECT pg_try_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockPrune))
 	err = t.trip(&b, func(_ int, r pgx.Rows) error {
-		return handOut(r, func(_ []string, values []any) error {
+		return eachRow(r, func(_ []string, values []any) error {
 			alone, _ = values[0].(bool)
 			return nil
 		})
@@ -486,7 +486,7 @@ func (t *stepTx) BeginRecovery() (alone bool, err error) {
 	b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockDuty))
 	b.Queue("SELECT count(*) FROM (SELECT id FROM replica WHERE id <> $2 OFFSET 0) x WHERE NOT pg_try_advisory_xact_lock($1, x.id::int)", t.j.lockKey, t.j.session.number())
 	err = t.trip(&b, func(_ int, r pgx.Rows) error {
-		return handOut(r, func(_ []string, values []any) error {
+		return eachRow(r, func(_ []string, values []any) error {
 			others, ok := values[0].(int64)
 			alone = ok && others == 0
 			return nil
@@ -516,7 +516,7 @@ func (t *stepTx) HistoryUnknown() { t.j.counts.forget() }
 func (t *stepTx) FloorRaised(int64) {}
 
 func (t *stepTx) Signal(s steps.Signals) {
-	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
+	t.workDue, t.eventWaits, t.intentWaits = t.workDue || s.Work, t.eventWaits || s.Outbox, t.intentWaits || s.Intents
 }
 
 // rowTexts builds the statements over many rows of a table.

@@ -63,14 +63,14 @@ func (j *Journal) write() {
 	}
 }
 
-// A fate is what happens next to the requests of a transaction.
-type fate uint8
+// A retry is how the requests of a transaction are run again.
+type retry uint8
 
 const (
-	settled fate = iota // nothing: each has its result
-	apart               // nothing was committed: run each request, or the only one, again by itself
-	whole               // nothing was committed, because the connection was lost before: run all again
-	alone               // nothing was committed, because other replicas took permits: run all again with the ledgers locked
+	noRetry         retry = iota // each request has its result
+	retrySeparately              // nothing was committed: run each request in a transaction of its own
+	retryAll                     // nothing was committed, because the connection was lost before: run all together
+	retryLocked                  // nothing was committed, because other replicas took permits: run all together, with the ledgers locked
 )
 
 // tries bounds how often a transaction is run.
@@ -82,17 +82,17 @@ func (j *Journal) commit(rs []*request) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), j.bounds.commit)
 	defer cancel()
 	errs, next := j.transact(ctx, rs, false)
-	if next == whole || next == alone {
-		errs, next = j.transact(ctx, rs, next == alone)
+	if next == retryAll || next == retryLocked {
+		errs, next = j.transact(ctx, rs, next == retryLocked)
 	}
-	if next == settled {
+	if next == noRetry {
 		return errs
 	}
 	if len(rs) > 1 {
 		return j.commitApart(rs, errs)
 	}
-	for try := 0; next != settled && try < tries; try++ {
-		errs, next = j.transact(ctx, rs, next == alone)
+	for try := 0; next != noRetry && try < tries; try++ {
+		errs, next = j.transact(ctx, rs, next == retryLocked)
 	}
 	return errs
 }
@@ -108,10 +108,10 @@ func (j *Journal) commitApart(rs []*request, errs []error) []error {
 			errs[i] = readable(ctx.Err())
 			continue
 		}
-		next := apart
-		for try := 0; next != settled && try < tries; try++ {
+		next := retrySeparately
+		for try := 0; next != noRetry && try < tries; try++ {
 			var one []error
-			one, next = j.transact(ctx, rs[i:i+1], next == alone)
+			one, next = j.transact(ctx, rs[i:i+1], next == retryLocked)
 			errs[i] = one[0]
 		}
 		if !errors.Is(errs[i], journal.ErrUnreachable) {
@@ -130,7 +130,7 @@ func (j *Journal) commitApart(rs []*request, errs []error) []error {
 
 // transact runs the requests in one transaction. If locked, it locks the ledgers from
 // the beginning.
-func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (errs []error, next fate) {
+func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (errs []error, next retry) {
 	errs = make([]error, len(rs))
 	fail := func(err error) []error {
 		if gone := errors.Is(err, journal.ErrUnreachable); gone {
@@ -145,21 +145,21 @@ func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (err
 	conn, err := j.connection(ctx)
 	if err != nil {
 		if transient(err) { // a statement of the connecting was canceled
-			next = apart
+			next = retrySeparately
 		}
 		return fail(fmt.Errorf("journal: connect: %w", readable(err))), next
 	}
 	b := newBatch(j, conn)
-	b.alone = len(rs) == 1
+	b.single = len(rs) == 1
 	if j.pulse.waits.Load() {
 		if err := j.examine(ctx, conn, ""); err != nil {
 			j.disconnect()
-			return fail(named(readable(err))), settled
+			return fail(named(readable(err))), noRetry
 		}
 	}
 	if kept := j.permitted(rs, errs); len(kept) < len(rs) {
 		if len(kept) == 0 {
-			return errs, settled
+			return errs, noRetry
 		}
 		got, next := j.transact(ctx, kept, locked)
 		for i := range rs {
@@ -176,26 +176,26 @@ func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (err
 		return fail(named(readable(err))), next
 	}
 	copy(errs, refused)
-	locks.alone = locks.alone || locked
+	locks.lockLedgers = locks.lockLedgers || locked
 	err = b.steps(ctx, locks, rs, errs)
 	if err != nil && b.now == 0 {
 		if next = j.lostBefore(ctx, conn); transient(err) {
-			next = apart
+			next = retrySeparately
 		}
 		j.disconnect()
 		return fail(fmt.Errorf("journal: begin: %w", readable(err))), next
 	}
 	if errors.Is(err, steps.ErrRollback) {
 		b.rollback(ctx)
-		if b.alone {
-			return errs, settled
+		if b.single {
+			return errs, noRetry
 		}
-		return errs, apart
+		return errs, retrySeparately
 	}
 	if err != nil {
 		told := readable(err)
-		if next = j.lostBefore(ctx, conn); next == settled && !errors.Is(told, journal.ErrUnreachable) && (!b.alone || transient(err)) {
-			next = apart
+		if next = j.lostBefore(ctx, conn); next == noRetry && !errors.Is(told, journal.ErrUnreachable) && (!b.single || transient(err)) {
+			next = retrySeparately
 		}
 		b.rollback(ctx)
 		return fail(told), next
@@ -207,15 +207,15 @@ func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (err
 		b.rollback(ctx)
 		b.after = after
 		b.publish()
-		return errs, settled
+		return errs, noRetry
 	}
 	if err := b.commit(ctx); err != nil {
 		switch {
 		case errors.Is(err, errTaken):
-			next = alone
+			next = retryLocked
 			j.counts.forget()
-		case transient(err) || errors.Is(err, errTransaction) && !b.alone:
-			next = apart
+		case transient(err) || errors.Is(err, errTransaction) && !b.single:
+			next = retrySeparately
 		}
 		if errors.Is(err, errTransaction) {
 			b.rollback(ctx)
@@ -225,7 +225,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (err
 		return fail(fmt.Errorf("journal: commit: %w", readable(err))), next
 	}
 	b.publish()
-	return errs, settled
+	return errs, noRetry
 }
 
 // steps runs the steps of the requests. Their first query begins the transaction.
@@ -238,13 +238,13 @@ func (b *batch) steps(ctx context.Context, l locks, rs []*request, errs []error)
 	return b.j.Run(t, requests, errs)
 }
 
-// lostBefore returns whole if the connection was lost before a commit and there is time
+// lostBefore returns retryAll if the connection was lost before a commit and there is time
 // to open another.
-func (j *Journal) lostBefore(ctx context.Context, conn *pgx.Conn) fate {
+func (j *Journal) lostBefore(ctx context.Context, conn *pgx.Conn) retry {
 	if conn.IsClosed() && ctx.Err() == nil {
-		return whole
+		return retryAll
 	}
-	return settled
+	return noRetry
 }
 
 // publish updates memory after the commit and signals waiting goroutines.
@@ -252,17 +252,17 @@ func (b *batch) publish() {
 	for _, f := range b.after {
 		f()
 	}
-	if b.back && b.j.refused.Swap(false) {
+	if b.permitReturned && b.j.refused.Swap(false) {
 		// A caller that waits for a permit waits for a later instant.
-		b.woken = true
+		b.workDue = true
 	}
-	if b.woken {
+	if b.workDue {
 		notify(b.j.changed)
 	}
-	if b.out {
+	if b.eventWaits {
 		notify(b.j.outbox)
 	}
-	if b.asked {
+	if b.intentWaits {
 		notify(b.j.intents)
 	}
 }

@@ -44,7 +44,7 @@ func (u *Unit) askTried(operations []int64, macs [][]byte) Ask {
 }
 
 // checkCoolDown refuses an attempt during the cool-down of its address. The lock of the
-// account's ledger, see [Needs.Alone], blocks attempts of other replicas.
+// account's ledger, see [Needs.LockLedgers], blocks attempts of other replicas.
 func (u *Unit) checkCoolDown(o *rows.Operation, rule *journal.AddressRule) error {
 	if len(rule.MACs) == 0 {
 		return errors.New("journal: address has no look-up MAC")

@@ -28,7 +28,7 @@ func (j *Journal) BeginAttempt(ctx context.Context, s journal.AttemptStart) (jou
 		return 0, err
 	}
 	return ask(ctx, j, &Request{
-		Needs: Needs{Operations: []int64{s.Ref.Operation}, Missing: journal.ErrStale, Ledgers: ledgersOf(s.Permits), Alone: s.Address != nil},
+		Needs: Needs{Operations: []int64{s.Ref.Operation}, Missing: journal.ErrStale, Ledgers: ledgersOf(s.Permits), LockLedgers: s.Address != nil},
 		Load: func(l *Loader) {
 			l.operations = append(l.operations, s.Ref.Operation)
 			l.permits = append(l.permits, s.Permits...)

@@ -73,14 +73,14 @@ type Request struct {
 // the locks of all its requests at once and in one order, so that replicas do not
 // deadlock. A database that only one process can write to locks nothing.
 type Needs struct {
-	Operations []int64           // locks their shops
-	Missing    error             // the request's error if one of Operations does not exist
-	Shops      []journal.ShopKey // inserted if they are new
-	ShopIDs    []int64
-	Invitees   []journal.ShopKey // locks those that have an open invitation
-	Ledgers    []string          // whose permits it takes; inserted if they are new
-	Alone      bool              // locks Ledgers from the beginning, so that no other replica takes permits of them meanwhile
-	Anyway     bool              // run also in a database that is refused
+	Operations  []int64           // locks their shops
+	Missing     error             // the request's error if one of Operations does not exist
+	Shops       []journal.ShopKey // inserted if they are new
+	ShopIDs     []int64
+	Invitees    []journal.ShopKey // locks those that have an open invitation
+	Ledgers     []string          // whose permits it takes; inserted if they are new
+	LockLedgers bool              // locks Ledgers from the beginning, so that no other replica takes permits of them meanwhile
+	Anyway      bool              // run also in a database that is refused
 }
 
 // A Tx is one transaction of the writer. After an error of one of its methods the
