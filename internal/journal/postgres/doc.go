@@ -25,15 +25,16 @@
 //
 //   - Locks are acquired in one order. Shops are locked by id at the beginning. What all
 //     replicas change is locked by the last statements, which are sent together with
-//     COMMIT: ledgers by id, rows of permits, then the outbox. After a deadlock the
-//     transaction is run again.
+//     COMMIT: the outbox, ledgers by id, then rows of permits. A query that may read what
+//     was added to the outbox locks that before. After a deadlock the transaction is run
+//     again.
 //   - What one replica has claimed is skipped by the others. When the session of a
 //     replica ends, the others end its leases.
 //   - A ledger counts how many permits were ever taken. A transaction counts what is left
 //     without a lock. Its commit fails if others have taken more since than were left;
-//     then it is run again with the ledgers locked from the beginning. So no window holds
+//     then it is run again with the ledgers locked before the count. So no window holds
 //     more than the limit. A count that leaves plenty is used again for a second. With a
-//     cool-down of addresses the ledgers are locked from the beginning.
+//     cool-down of addresses the ledgers are always locked before the count.
 //   - Rows of the outbox become visible in the order of their numbers. Negative numbers
 //     stand for them until the last statements.
 //   - The relay lease is a row with a term and an expiry by the database's clock, 5 s

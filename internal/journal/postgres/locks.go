@@ -18,7 +18,7 @@ import (
 // locks are the rows that a transaction locks for its requests.
 type locks struct {
 	shops, ledgers []int64 // in ascending order
-	lockLedgers    bool    // at the beginning of the transaction, not only at its end
+	lockLedgers    bool    // before their permits are counted, not only at the end of the transaction
 	invited        map[journal.ShopKey]int64
 }
 
@@ -270,8 +270,8 @@ func (b *batch) opening(l locks) *opening {
 	if len(l.shops) > 0 {
 		p.Queue("SELECT id FROM shop WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.shops)
 	}
-	if len(l.ledgers) > 0 && l.lockLedgers {
-		p.Queue("SELECT id FROM ledger WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", l.ledgers)
+	if l.lockLedgers {
+		b.permits.lock = l.ledgers
 	}
 	p.Queue(present, b.j.clock.given())
 	return p
@@ -309,9 +309,10 @@ func (b *batch) commit(ctx context.Context) error {
 	if b.workDue || b.eventWaits || b.permitReturned || b.intentWaits {
 		b.queue("notifying the others", "SELECT pg_notify($1, $2)", []any{b.j.channel, b.j.message(b)})
 	}
-	// These statements lock rows that all replicas share, in this order.
-	b.permitsEnd()
+	// These statements lock rows that all replicas share, in this order: a query may have
+	// sent what was added to the outbox before.
 	b.sendOutbox()
+	b.permitsEnd()
 	var p pgx.Batch
 	for _, l := range b.queued {
 		p.Queue(l.sql, l.args...)

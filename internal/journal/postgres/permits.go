@@ -24,6 +24,7 @@ type permits struct {
 	changed map[bucket]int64         // how many more count from an instant
 	taken   map[int64]int64          // how many were taken from ledgers: they are not in the table yet
 	next    map[journal.Permit]int64 // when the next permit is available
+	lock    []int64                  // ledgers to lock before they are counted
 }
 
 type bucket struct{ ledger, from int64 }
@@ -175,8 +176,11 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	return left, true, err
 }
 
-// AskPermits counts ledgers that were not counted yet.
+// AskPermits counts ledgers that were not counted yet. If other replicas must not take
+// permits meanwhile, it locks the ledgers before. Rows are loaded before that, because
+// another transaction may hold them while it waits for a ledger.
 func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
+	asks := t.askLocks()
 	var ledgers, windows []int64
 	asked, now := make(map[span]journal.Permit, len(ps)), t.j.clock.now()
 	for _, p := range ps {
@@ -186,16 +190,16 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 			continue
 		}
 		if c, ok := t.j.counts.recent(p, now); ok {
-			t.permits.counted[k] = &count{inUse: c.inUse, takenEver: c.takenEver}
+			t.permits.counted[k] = &count{inUse: c.inUse + t.permits.taken[id], takenEver: c.takenEver}
 			continue
 		}
 		asked[k] = p
 		ledgers, windows = append(ledgers, k.ledger), append(windows, k.window)
 	}
 	if len(ledgers) == 0 {
-		return nil
+		return asks
 	}
-	return []steps.Ask{{Query: permitsCount, Args: []any{ledgers, windows, t.j.clock.given()}, Each: func(_ []string, values []any) error {
+	return append(asks, steps.Ask{Query: permitsCount, Args: []any{ledgers, windows, t.j.clock.given()}, Each: func(_ []string, values []any) error {
 		r := row(values)
 		k := span{r.int(0), r.int(3)}
 		c := count{inUse: r.int(1), unknownBefore: number(r.blob(2)), takenEver: r.int(4)}
@@ -203,7 +207,21 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 		c.inUse += t.permits.taken[k.ledger]
 		t.permits.counted[k] = &c
 		return nil
-	}}}
+	}})
+}
+
+// askLocks locks ledgers behind the outbox, as a commit does.
+func (t *stepTx) askLocks() []steps.Ask {
+	ledgers := t.permits.lock
+	if len(ledgers) == 0 {
+		return nil
+	}
+	t.permits.lock = nil
+	ignore := func([]string, []any) error { return nil }
+	return []steps.Ask{
+		{Query: outboxLock, Args: []any{t.j.lockKey, int32(lockOutbox)}, Each: ignore},
+		{Query: ledgersLock, Args: []any{ledgers}, Each: ignore},
+	}
 }
 
 func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err error) {
@@ -277,6 +295,7 @@ func (t *stepTx) PermitsBack(a *rows.Attempt, was, is int64, counts bool) {
 }
 
 const (
+	ledgersLock = "SELECT id FROM ledger WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
 	// permitsChange may insert a negative number for an instant whose row was deleted. No
 	// window contains that instant.
 	permitsChange = `INSERT INTO permit (ledger, counts_from, many) SELECT l, f, m FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(l, f, m) ORDER BY l, f

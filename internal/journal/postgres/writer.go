@@ -128,8 +128,8 @@ func (j *Journal) commitApart(rs []*request, errs []error) []error {
 	return errs
 }
 
-// transact runs the requests in one transaction. If locked, it locks the ledgers from
-// the beginning.
+// transact runs the requests in one transaction. If locked, it locks the ledgers before
+// it counts their permits.
 func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (errs []error, next retry) {
 	errs = make([]error, len(rs))
 	fail := func(err error) []error {

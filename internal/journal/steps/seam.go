@@ -79,7 +79,7 @@ type Needs struct {
 	ShopIDs     []int64
 	Invitees    []journal.ShopKey // locks those that have an open invitation
 	Ledgers     []string          // whose permits it takes; inserted if they are new
-	LockLedgers bool              // locks Ledgers from the beginning, so that no other replica takes permits of them meanwhile
+	LockLedgers bool              // locks Ledgers before their permits are counted, so that no other replica takes permits of them meanwhile
 	Anyway      bool              // run also in a database that is refused
 }
 

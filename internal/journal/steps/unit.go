@@ -555,7 +555,7 @@ type Loader struct {
 	macs                                                  [][]byte // and the MACs of the addresses
 	ids                                                   map[Series]int
 	asks                                                  []Ask
-	accounts                                              []int64 // locked last, after the outbox
+	accounts                                              []int64 // locked after all other rows
 }
 
 // Ask adds a query.
