@@ -29,7 +29,9 @@ var writerPragmas = []string{
 	"busy_timeout=" + busyTimeout,
 	"journal_mode=WAL",
 	"synchronous=FULL",
-	"wal_autocheckpoint=4000",
+	// On a small disk a log that grows longer before its pages are copied fills the disk,
+	// and then no response can be saved.
+	"wal_autocheckpoint=1000",
 	"journal_size_limit=67108864",
 	"cache_size=-16000",
 	"temp_store=MEMORY",
