@@ -20,14 +20,14 @@
 //     commit, the outcome is unknown. Each step compares position, claim, state,
 //     attempt number or version, so that it can be repeated safely.
 //   - A batch of records and the position after it are committed together. The
-//     position never passes a record that is neither in the inbox nor a dead letter
-//     nor skipped by the consumer.
-//   - One worker at a time holds an operation. One operation at a time holds the lane
-//     of its shop, in the order in which their runs began.
+//     position passes only records that are in the inbox, dead letters, or skipped by
+//     the consumer.
+//   - One worker at a time has the claim of an operation. One operation at a time holds
+//     the lane of its shop, in the order in which their runs began.
 //   - An attempt is committed, together with its permits, before its request is sent.
 //     No sliding window of a ledger contains more requests than the limit, also after
 //     a restart.
-//   - A receipt is saved in any state of its operation.
+//   - A receipt is saved whatever the state of its operation is.
 //   - An outgoing event is encoded in the transaction that causes it. Its sequence
 //     increases within the shop, the outbox has the order of the commits, and a
 //     repeated event has the same bytes.
@@ -42,7 +42,7 @@
 //
 // # Limits
 //
-// It makes no decisions: the [Planner] decides what an event leads to, and the
+// The journal makes no decisions: the [Planner] decides what an event leads to, and the
 // caller of Apply decides what an outcome leads to. It decrypts nothing: addresses,
 // codes, responses and tokens are sealed, and it never logs a value. It deletes rows
 // only on request: see [Journal.Prune], [Journal.EraseReceipts] and [TableRows], which
@@ -54,22 +54,23 @@
 // and Unknown are claimed in stage Settle and keep their state. A claim raises the
 // operation's claim number, and every later step names it. After Apply the operation
 // stays with its caller until somebody claims it. An operation that Apply brings back
-// to Planned or Waiting is Queued if the lane is taken; one that steps Behind is Queued
-// until all that was queued has left the lane. docs/architecture.md draws the states.
+// to Planned or Waiting is Queued if another holds the lane; one that steps Behind is
+// Queued until all operations that were queued before it have left the lane. docs/architecture.md draws the states.
 //
 // # Failures
 //
-//	process killed          acknowledged changes are there; leases end at the next opening:
+//	process killed          acknowledged changes are durable; leases end at the next opening:
 //	                        Claimed becomes Planned, Sending becomes Unknown with doubt
-//	holder stalled          its lease ends, another claims, its late step is ErrStale; its late
+//	worker stalled          its lease ends, another claims, its late step is ErrStale; its late
 //	                        response is saved by SaveResponse
 //	response saved twice    the second time changes nothing
-//	clock stepped           no effect while the process runs; at the next opening nothing waits longer
-//	                        than its whole wait, and if the clock was set forward the ledgers wait
+//	clock stepped           no effect while the process runs; at the next opening no wait is longer
+//	                        than the original one, and if the clock was set forward all rate
+//	                        limits count as used up
 //	database full or gone   the step fails (ErrFull, ErrDisk, ErrUnreachable, see [Waits]) in bounded
 //	                        time; later steps are tried again
 //	late standby, old copy  every step but SaveResponse is ErrCopy until [Journal.Recover], where the
 //	                        database can tell
 //	disk almost full        no call can begin; calls in flight have room to end
-//	one step is wrong       it fails alone; the steps that were committed with it are there
+//	one step fails          the other steps of its transaction are committed
 package journal

@@ -11,11 +11,12 @@ import (
 
 // What can be wrong. Callers use errors.Is.
 var (
-	// ErrStale: the claim is another's, or the state is not what the caller thought.
+	// ErrStale: somebody else has claimed the operation, or its state is not the expected one.
 	ErrStale = errors.New("journal: the operation is not the caller's any more")
 	// ErrPosition: the batch does not begin where the journal stands.
 	ErrPosition = errors.New("journal: the batch does not begin at the journal's position")
-	// ErrMerchantConflict: the merchant id is another shop's, or not this shop's.
+	// ErrMerchantConflict: the merchant id belongs to another shop, or the shop has
+	// another one.
 	ErrMerchantConflict = errors.New("journal: the merchant id conflicts with what is known")
 	// ErrVersionTaken: the credential's version exists.
 	ErrVersionTaken = errors.New("journal: the credential's version exists")
@@ -83,21 +84,21 @@ type Journal interface {
 
 // Keys are the journal's records about the caller's keyset.
 type Keys interface {
-	// Authenticate sets what makes the MACs of outbox rows. Rows that were inserted
-	// before have none.
+	// Authenticate sets the authenticator that makes the MACs of outbox rows. Rows that
+	// are inserted before this call have none.
 	Authenticate(a Authenticator)
 	// KeysetCheck returns the bytes that SetKeysetCheck stored, nil if there are none.
-	// The caller uses them to find out whether its keys belong to this journal.
-	// SetKeysetCheck stores them only if there are none: of two processes that start
-	// at the same moment, both find the bytes of one. Only a recovery replaces them
-	// (see [RecoveryEnd]). Each call of SetKeysetCheck writes to the disk.
+	// With them the caller checks whether its keys belong to this journal.
+	// SetKeysetCheck stores bytes only if there are none, so that two processes that
+	// start at the same moment find the same ones. Only a recovery replaces them (see
+	// [RecoveryEnd]). Each call of SetKeysetCheck writes to the disk.
 	KeysetCheck(ctx context.Context) ([]byte, error)
 	SetKeysetCheck(ctx context.Context, check []byte) error
 	// RegisterKeys records the keys with which this process is going to write rows.
-	// Have are all of its keys. Recorded keys that are not among them are retired, so
-	// the caller first checks that no row needs them (see KeyRows). Afterwards Ingest
-	// fails with ErrKeyMissing if another process records a key that is not among
-	// them, and with ErrKeyRetired if another process has retired a primary key.
+	// Have are all of its keys. It retires recorded keys that are not in have, so the
+	// caller first checks that no row needs them (see KeyRows). From then on Ingest
+	// fails with ErrKeyMissing if another process has recorded a key that is not in
+	// have, and with ErrKeyRetired if another process has retired one in primary.
 	RegisterKeys(ctx context.Context, primary, have []Key) error
 	// UsedKeys lists the recorded keys. KeyRows counts the rows that need each of
 	// some keys; it reads whole tables.
@@ -111,17 +112,17 @@ type Accounts interface {
 	// ErrPartnerDiffers: it exists with another partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error
 	Accounts(ctx context.Context) ([]Account, error)
-	// SetGate replaces a gate if its state and reason are still those of was; nil
-	// replaces any. Otherwise it is ErrStale: an operator or another replica has
-	// changed the gate. The account is closed from a gate that is not open to the
-	// next open one: see ClaimedOperation.GateClosed.
+	// SetGate replaces a gate. ErrStale: its state or reason are not those of was,
+	// because an operator or another replica has changed it. If was is nil, any gate is
+	// replaced. The time from the first gate that is not open to the next open one
+	// counts as closed: see ClaimedOperation.GateClosed.
 	SetGate(ctx context.Context, account string, g Gate, was *Gate) error
 	// ReserveTrial postpones the end of a limited or resting gate, so that only the
-	// caller makes the trial call: for all others the gate is closed until then.
-	// ErrStale: the gate's state or reason are not those of was, or its end is still
-	// to come and not that of was (within 10 ms), because another replica makes the
-	// trial. With an until that is not in the future, who has reserved the trial
-	// cancels it. ErrNotFound: no such account.
+	// caller makes the trial call: for all others the gate is closed until then. An
+	// until that is not in the future cancels the caller's reservation. ErrStale: the
+	// gate's state or reason are not those of was, or its end is in the future and not
+	// that of was (within 10 ms), because another replica makes the trial. ErrNotFound:
+	// no such account.
 	ReserveTrial(ctx context.Context, account string, was Gate, until time.Time) error
 }
 
@@ -138,13 +139,13 @@ type Intake interface {
 
 // Work is the life of operations: claims, attempts, responses, transitions.
 type Work interface {
-	// Changed is signalled (without blocking, coalesced) when an operation may have
-	// become due. Due lists, for each account, kind and stage with claimable work,
-	// when the first operation is due.
+	// Changed receives a value when an operation may have become due. Signals that
+	// nobody has received are coalesced. Due lists when the first operation is due, for
+	// each account, kind and stage that has one.
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]Due, error)
 	// Claim claims due operations. In stage Call it fails with ErrFull if only the
-	// reserve of the disk is left, which is for the ends of attempts.
+	// reserve of the disk is left, which is for the ends of attempts in flight.
 	Claim(ctx context.Context, r ClaimRequest) ([]ClaimedOperation, error)
 	// ReleaseExpiredLeases ends leases that have expired: Claimed becomes Planned
 	// again, Sending becomes Unknown (due at once, in doubt). If only one process can
@@ -155,33 +156,35 @@ type Work interface {
 	// is, when the next one is available.
 	AvailablePermits(ctx context.Context, p Permit) (n int, next time.Time, err error)
 	// BeginAttempt moves Claimed to Sending and takes all permits, or none. ErrStale,
-	// ErrFull, *NoPermitError, *AddressCoolDownError: the operation stays Claimed. Of
-	// several attempts to invite one address at the same moment, also by several
-	// replicas, one begins.
+	// ErrFull, *NoPermitError, *AddressCoolDownError: the operation stays Claimed. If
+	// several attempts, also of several replicas, would invite the same address at the
+	// same moment, only one of them begins.
 	BeginAttempt(ctx context.Context, s AttemptStart) (AttemptID, error)
 	BeginCheck(ctx context.Context, c Check) (AttemptID, error)
-	// EndAttempt ends a check, or an attempt whose operation has changed meanwhile
-	// (its Apply is ErrStale), so that its permits return. The first end of an
-	// attempt holds.
+	// EndAttempt ends a check, or an attempt whose operation has changed since (its
+	// Apply was ErrStale), so that its permits return. Later calls for the same attempt
+	// change nothing.
 	EndAttempt(ctx context.Context, id AttemptID, end AttemptEnd) error
-	// SaveResponse saves a receipt in any state of its operation. Sending of the same
-	// claim becomes Received and stays the caller's. Any other state without an answer
-	// (Queued to Sending, Unknown, and Attention except for reasons that rest on a
-	// receipt) becomes Received without an owner: its holder is fenced off, so that
-	// nothing more is sent. The operation is due when all of its other attempts were
-	// answered or cannot be on their way any more (the slack of their permits after
-	// their end, or after their deadline if there is no end), and holds its lane until
-	// then. In all other states the receipt is kept beside the operation. The operation
-	// is then due for a comparison once it has ended or is in attention.
-	// SaveResponse returns the state after it, and whether the operation is still the
-	// caller's.
+	// SaveResponse saves a receipt whatever the state of its operation is, and returns
+	// the state after that and whether the caller still has the claim:
+	//
+	//   - Sending under the same claim becomes Received, and the caller keeps the claim.
+	//   - Any other state without a response (Queued to Sending, Unknown, and Attention
+	//     unless its reason rests on a receipt) becomes Received without a claim. Later
+	//     steps of the former claim are ErrStale, so that nothing more is sent. The
+	//     operation is due, and its lane free, when each of its other attempts has a
+	//     response or cannot arrive any more: one slack after its end, or after its
+	//     deadline if it has no end.
+	//   - In every other state the receipt is stored and the state stays. When the
+	//     operation has ended or is in attention, it is due so that the caller compares
+	//     the receipts.
 	SaveResponse(ctx context.Context, r Receipt) (s State, mine bool, err error)
-	// SaveResponseAndBeginCheck is SaveResponse followed by BeginCheck in the same
-	// commit. The check is of the operation's account. It does not begin, and its id is
-	// 0, if the operation is not the caller's or a permit is missing.
+	// SaveResponseAndBeginCheck is SaveResponse and BeginCheck in one commit. The check
+	// belongs to the operation's account. If the caller has lost the claim or a permit
+	// is missing, the check does not begin and its id is 0.
 	SaveResponseAndBeginCheck(ctx context.Context, r Receipt, c Check) (s State, mine bool, check AttemptID, err error)
-	// Apply makes a transition. When the lane becomes free, the shop's next operation
-	// becomes Planned. ErrStale, ErrMerchantConflict, ErrVersionTaken,
+	// Apply makes a transition. If it frees the lane, the shop's next operation becomes
+	// Planned. ErrStale, ErrMerchantConflict, ErrVersionTaken,
 	// ErrOlderVersion: nothing was changed.
 	Apply(ctx context.Context, t Transition) error
 }
@@ -192,8 +195,8 @@ type Actions interface {
 	// worker. ErrNotFound: no such operation or account. ErrIntentExists,
 	// ErrTooManyIntents.
 	AppendIntent(ctx context.Context, i Intent, audit AuditEntry) error
-	// IntentsChanged is signalled when an action may wait, as far as the database
-	// signals it; actions that another process appended may not be signalled.
+	// IntentsChanged receives a value when an action may wait. Not every database
+	// signals actions that another process appended, so the caller also polls.
 	// PendingIntents lists the waiting actions, the oldest first. It is cheap enough
 	// to be called every second.
 	IntentsChanged() <-chan struct{}
@@ -206,7 +209,7 @@ type Actions interface {
 
 // Outbox holds the events to be published.
 type Outbox interface {
-	// OutboxChanged is signalled when an event may wait to be published.
+	// OutboxChanged receives a value when an event may wait to be published.
 	OutboxChanged() <-chan struct{}
 	// Pending lists the rows above after in order, at most limit rows and about
 	// maxBytes, but at least one row. Pending and MarkPublished return ErrStale if
@@ -221,24 +224,24 @@ type Upkeep interface {
 	// Capacity is cheap enough to be called every second.
 	Capacity(ctx context.Context) (Capacity, error)
 	// EraseReceipts examines at most limit receipts of attempts above after, the
-	// oldest first, and erases those of ended operations that were verified by before.
-	// Next is where to continue, 0 at the end.
+	// oldest first, and erases those of ended operations whose credentials were verified
+	// before the instant before. Next is where to continue, 0 at the end.
 	EraseReceipts(ctx context.Context, before time.Time, after AttemptID, limit int) (next AttemptID, erased int, err error)
 	// Prune deletes rows of one kind that are old enough and not needed any more; see
-	// TableRows. It examines Limit rows above After, the oldest first, and runs behind
-	// other waiting changes. If another process prunes at the same moment, it does
-	// nothing. ErrNotFound: no such kind.
+	// TableRows. It examines Limit rows above After, the oldest first, and runs after
+	// other waiting requests. If another process is pruning, it does nothing.
+	// ErrNotFound: no such kind.
 	Prune(ctx context.Context, p Prune) (Pruned, error)
 }
 
 // RateLimitHistory is for a caller that knows that the journal is incomplete.
 type RateLimitHistory interface {
-	// AssumeRateLimitUsed records that it is not known what was sent before now: every
-	// rate limit is used up until one slack and one window from now, also after a
-	// restart.
+	// AssumeRateLimitUsed records that requests may have been sent before now which the
+	// journal does not have: every rate limit is used up until one slack and one window
+	// from now, also after a restart.
 	AssumeRateLimitUsed(ctx context.Context) error
-	// UnknownSince is the instant before which it is not known what was sent. Zero:
-	// everything is known.
+	// UnknownSince returns the instant before which the journal may lack requests, zero
+	// if it lacks none.
 	UnknownSince(ctx context.Context) (time.Time, error)
 	// RaiseFloor is for a journal that replaces a lost one. From now on no event of a
 	// shop has a sequence of floor or below, and no credentials have a version of
@@ -252,29 +255,29 @@ type Recoveries interface {
 	// RecoveryDue reports whether the journal is a copy, or its recovery has not ended.
 	RecoveryDue(ctx context.Context) (bool, error)
 	// Recover begins the recovery of a restored journal, or continues one that did not
-	// end. No worker can open the journal before EndRecovery. Ingest then also asks the
-	// restorer about each operation that begins a run, with the imported results that
-	// follow from the run's event.
+	// end. No worker can open the journal before EndRecovery. Until then Ingest asks the
+	// restorer about each operation that begins a run, and passes it the imported results
+	// that follow from the run's event.
 	Recover(ctx context.Context, r Restorer) (Recovery, error)
 	// PublishedOffsets lists, for each type (as Topic) and partition, the offset behind
 	// the last record that the journal knows.
 	PublishedOffsets(ctx context.Context) ([]Position, error)
-	// ImportPublished keeps published events with their bytes, so that a repeated event
-	// has the same bytes, and raises the sequences of their shops. Known events are
-	// marked as published.
+	// ImportPublished stores published events with their bytes, so that a repeated event
+	// has the same bytes, and raises the sequences of their shops. Events that the
+	// journal has are marked as published.
 	ImportPublished(ctx context.Context, as []PublishedEvent) (ImportResult, error)
 	// ResetPositions sets positions back, for topics that were recreated.
 	ResetPositions(ctx context.Context, ps []Position) error
-	// Restore asks the restorer about at most limit operations above after: those with
-	// imported results of their current run that it has not seen, or, with last, all
-	// that are open, in attention or have results left, each once. Next is where to
-	// continue, 0 at the end. Words counts the outcomes, including those of operations
-	// that Ingest asked about since the previous call.
-	Restore(ctx context.Context, last bool, after int64, limit int) (next int64, words map[string]int, err error)
-	// EndRecovery deletes what only the recovery needed. The history of the rate limits
-	// is unknown from then on. No version of credentials that an event named is used
-	// again. EndRecovery returns the shops of `activated` events that belong to no
-	// known operation.
+	// Restore asks the restorer about at most limit operations above after: those whose
+	// current run has imported results that the restorer has not seen. In the last pass
+	// it asks once about every operation that is open, is in attention or has such
+	// results. Next is where to continue, 0 at the end. Outcomes counts what the restorer
+	// decided, including its decisions in Ingest since the previous call.
+	Restore(ctx context.Context, last bool, after int64, limit int) (next int64, outcomes map[string]int, err error)
+	// EndRecovery deletes the rows that only the recovery needed. It does what
+	// AssumeRateLimitUsed does, and raises the versions of credentials above those that
+	// an imported event names. It returns the shops of `activated` events that belong to
+	// no operation of the journal.
 	EndRecovery(ctx context.Context, e RecoveryEnd) ([]ShopKey, error)
 }
 
@@ -283,7 +286,7 @@ type Reads interface {
 	Stats(ctx context.Context) (Stats, error)
 	Operations(ctx context.Context, f OperationFilter) ([]OperationRecord, error)
 	Operation(ctx context.Context, id uuid.UUID) (OperationDetail, error)
-	// Responses lists the responses of an operation that are still kept, the oldest
+	// Responses lists the responses of an operation that were not erased, the oldest
 	// first. ErrNotFound: no such operation.
 	Responses(ctx context.Context, id uuid.UUID) ([]KeptResponse, error)
 	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
