@@ -11,13 +11,13 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// An api answers every call with success after a latency, and does nothing else:
-// the more a server works, the less the work of its client shows.
+// An api answers every call with success after a latency. It does as little as possible,
+// because its CPU time would hide that of the worker.
 type api struct {
 	url     string
 	latency time.Duration
 	calls   atomic.Int64
-	began   atomic.Pointer[time.Time] // the first call since reset
+	began   atomic.Pointer[time.Time] // when the first call since reset came
 }
 
 func newAPI(b *testing.B, latency time.Duration) *api {

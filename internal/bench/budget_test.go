@@ -16,16 +16,16 @@ import (
 
 var profiles = flag.String("profiles", "", "folder for profiles of the first worker of each benchmark: of its CPU time, from which its budget is printed, and of its allocations")
 
-// A part is a row of a budget: what runs in functions whose names contain one of
-// these.
+// A part is a row of a budget: the time in functions whose names contain one of
+// functions.
 type part struct {
 	name      string
 	functions []string
 }
 
 // stages divide the CPU time of an event. A sample belongs to the stage that names
-// the innermost of its functions. Rows of many steps are loaded and saved
-// together, in a transaction of the journal, and belong to no single step.
+// the innermost of its functions. Loading and saving rows are stages of their own,
+// because a transaction of the journal does it for many steps together.
 var stages = []part{
 	{"fetch and decode", []string{"/consumer.", "segmentio/kafka-go.", "/schemas.(*Decoder)"}},
 	{"ingest", []string{"/steps.(*Journal).Ingest", "/steps.(*ingestion)"}},
@@ -40,7 +40,7 @@ var stages = []part{
 	{"garbage collection", []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcAssistAlloc"}},
 }
 
-// rest are the stages of what no stage above names.
+// rest divides the samples that belong to none of stages.
 var rest = []part{
 	{"begin and commit of transactions", []string{"/journal/sqlite.", "/journal/postgres."}},
 	{"rest of the pool", []string{"/onboarding."}},
@@ -48,7 +48,7 @@ var rest = []part{
 	{"metrics and profile", []string{"net/http.(*conn).serve", "runtime/pprof."}},
 }
 
-// kinds are the same time by what is done, whichever stage does it.
+// kinds divide the same time by the kind of work, over all stages.
 var kinds = []part{
 	{"SQLite", []string{"modernc.org/sqlite"}},
 	{"PostgreSQL's client", []string{"jackc/pgx/"}},
@@ -60,8 +60,8 @@ var kinds = []part{
 	{"metrics", []string{"prometheus/client_golang/"}},
 }
 
-// profile records the first worker, if -profiles is set. What it returns ends
-// that, and returns nil without a profile.
+// profile records a CPU profile of the first worker if -profiles is set. The function
+// that it returns ends the recording and returns the profile, nil if there is none.
 func (r *rig) profile(b *testing.B) func() *profile.Profile {
 	if *profiles == "" || len(r.processes) == 0 {
 		return func() *profile.Profile { return nil }
@@ -118,8 +118,8 @@ func get(addr, name string) (*profile.Profile, error) {
 	return profile.Parse(resp.Body)
 }
 
-// budget divides the microseconds of CPU of an event as the samples of a profile
-// are divided.
+// budget formats a table that divides micros, the CPU time of an event, like the
+// samples of a profile.
 func budget(p *profile.Profile, micros float64) string {
 	byStage, byKind, total := map[string]int64{}, map[string]int64{}, int64(0)
 	for _, s := range p.Sample {

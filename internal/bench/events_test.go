@@ -17,8 +17,8 @@ const (
 	warming  = 2000
 )
 
-// BenchmarkEvents is the whole chain: codes in Kafka, an activation and a check
-// of its token for each, results in Kafka.
+// BenchmarkEvents measures the whole chain: codes in Kafka, for each an activation and
+// a check of its token, results in Kafka.
 func BenchmarkEvents(b *testing.B) {
 	for _, latency := range []time.Duration{0, 50 * time.Millisecond} {
 		for _, shops := range []int{events, 500} {
@@ -67,8 +67,8 @@ func benchmarkEvents(b *testing.B, latency time.Duration, shops int) {
 	})
 }
 
-// measure reports the events of a load, after a warm-up, from the first call to
-// the last result, and returns the events a second.
+// measure reports and returns the events a second of a load, from the first call to the
+// last result, after a warm-up.
 func (r *rig) measure(b *testing.B, shops int) float64 {
 	b.Helper()
 	code := func(prefix string, shops int) func(i int) (string, string, string) {

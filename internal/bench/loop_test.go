@@ -15,9 +15,9 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// startLoop starts what a program does that keeps nothing: for each code one
-// call, so many at a time, and one result. It checks no token, writes nothing to
-// a disk, and commits offsets now and then. It ends with the benchmark.
+// startLoop starts the simplest program: for each code one call, with inFlight calls at
+// a time, and one result. It checks no token, writes nothing to a disk, and commits
+// offsets automatically. It ends with the benchmark.
 func (r *rig) startLoop() {
 	b := r.b
 	ctx, cancel := context.WithCancel(context.Background())

@@ -55,7 +55,7 @@ func BenchmarkOtherProviders(b *testing.B) {
 
 const padding = "a comment of some length, as such events carry more than anybody needs to know here"
 
-// BenchmarkNaiveLoop does the same job the simple way: one record after the other.
+// BenchmarkNaiveLoop makes the same invitations with one record after the other.
 func BenchmarkNaiveLoop(b *testing.B) {
 	for name, latency := range map[string]time.Duration{"no latency": 0, "50 ms": 50 * time.Millisecond} {
 		b.Run(name, func(b *testing.B) {

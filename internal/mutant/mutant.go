@@ -1,6 +1,6 @@
 // Package mutant plants bugs in the module's sources, to check that tests find them.
-// The sources are left alone: the go command reads other files in place of the
-// changed ones. It is for tests only.
+// It does not write to the sources: the go command reads changed copies in their place
+// (go test -overlay). It is for tests only.
 package mutant
 
 import (
@@ -18,25 +18,24 @@ import (
 type Mutant struct {
 	Name string
 	Why  string   // what is wrong with it
-	Test []string // arguments of go test that find it; nil: the caller knows
+	Test []string // arguments of the go test that finds it, nil if the file names none
 	root string
 	edit []edit
 }
 
-// An edit replaces a text that a file has once.
-type edit struct{ file, is, becomes string }
+// An edit replaces a text that occurs once in a file.
+type edit struct{ file, before, after string }
 
-// Read reads the mutants of a folder, one a file. Root is the module's folder, to
-// which the names of files are relative. The first line of a file says what is wrong
-// with the mutant. Each part after it begins with "==== ":
+// Read reads the mutants of a folder, one from each file. The names of sources are
+// relative to root, the module's folder. The first line of a file says what is wrong
+// with the mutant. After it come parts that begin with "==== ": the arguments of the
+// go test that finds the mutant, which may be left out, and two parts for each edit.
 //
 //	==== test ARGUMENTS
 //	==== FILE
-//	the text that is there, once
-//	==== is
-//	the text in its place
-//
-// The part test is optional. It has the arguments of the go test that finds the mutant.
+//	the text to replace, which occurs once in FILE
+//	==== becomes
+//	the new text
 func Read(folder, root string) (list []Mutant, err error) {
 	root, err = filepath.Abs(root)
 	if err != nil {
@@ -63,23 +62,23 @@ func Read(folder, root string) (list []Mutant, err error) {
 			}
 		}
 		for ; len(parts) > 1; parts = parts[2:] {
-			name, is, ok := strings.Cut(parts[0], "\n")
-			becomes, ok2 := strings.CutPrefix(parts[1], "is\n")
+			name, before, ok := strings.Cut(parts[0], "\n")
+			after, ok2 := strings.CutPrefix(parts[1], "becomes\n")
 			if !ok || !ok2 {
-				return nil, fmt.Errorf("%s: change %d is not of the form", file, len(m.edit)+1)
+				return nil, fmt.Errorf("%s: edit %d lacks the text to replace or the part becomes", file, len(m.edit)+1)
 			}
-			m.edit = append(m.edit, edit{filepath.Join(root, name), is, becomes})
+			m.edit = append(m.edit, edit{filepath.Join(root, name), before, after})
 		}
 		if len(parts) > 0 || len(m.edit) == 0 {
-			return nil, fmt.Errorf("%s: changes nothing, or has a part too many", file)
+			return nil, fmt.Errorf("%s: the edits are not pairs of a file and a part becomes", file)
 		}
 		list = append(list, m)
 	}
 	return list, nil
 }
 
-// sources returns the changed files. It fails if a text to be replaced is not there, or
-// not once: the mutant does not fit any more.
+// sources returns the changed files. It fails if a text to replace does not occur
+// exactly once, because the mutant does not fit the sources any more.
 func (m Mutant) sources() (map[string]string, error) {
 	changed := map[string]string{}
 	for _, e := range m.edit {
@@ -91,10 +90,10 @@ func (m Mutant) sources() (map[string]string, error) {
 			}
 			source = string(text)
 		}
-		if n := strings.Count(source, e.is); n != 1 {
-			return nil, fmt.Errorf("mutant %s does not fit: %d times in %s: %q", m.Name, n, e.file, e.is)
+		if n := strings.Count(source, e.before); n != 1 {
+			return nil, fmt.Errorf("mutant %s does not fit: %d times in %s: %q", m.Name, n, e.file, e.before)
 		}
-		changed[e.file] = strings.Replace(source, e.is, e.becomes, 1)
+		changed[e.file] = strings.Replace(source, e.before, e.after, 1)
 	}
 	return changed, nil
 }
@@ -105,9 +104,9 @@ func (m Mutant) Check() error {
 	return err
 }
 
-// Run runs go test with the mutant and returns the output. The error is that of go
-// test if the mutant was found, or if it does not compile. Scratch is a folder for
-// the changed files.
+// Run runs go test with the mutant and returns its output. It returns the error of go
+// test if the mutant was found, and also if it does not compile. Scratch is a folder
+// for the changed files.
 func (m Mutant) Run(ctx context.Context, scratch string, args ...string) (output string, err error) {
 	changed, err := m.sources()
 	if err != nil {

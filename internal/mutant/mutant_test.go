@@ -41,10 +41,10 @@ func TestSum(t *testing.T) {
 
 func TestMutant(t *testing.T) {
 	root, folder := module(t, map[string]string{
-		"difference": "The second number is subtracted.\n==== test -run=TestSum .\n==== sum.go\na + b\n==== is\na - b\n",
-		"swapped":    "The numbers are swapped, then the sum is made of other names.\n==== sum.go\na, b int\n==== is\nb, a int\n==== sum.go\na + b\n==== is\nb + a\n",
-		"unfit":      "The text is not there.\n==== sum.go\na * b\n==== is\na / b\n",
-		"twice":      "The text is there twice.\n==== sum.go\nint\n==== is\nint64\n",
+		"difference": "The second number is subtracted.\n==== test -run=TestSum .\n==== sum.go\na + b\n==== becomes\na - b\n",
+		"swapped":    "The numbers are swapped, then the sum is made of other names.\n==== sum.go\na, b int\n==== becomes\nb, a int\n==== sum.go\na + b\n==== becomes\nb + a\n",
+		"unfit":      "The text is not there.\n==== sum.go\na * b\n==== becomes\na / b\n",
+		"twice":      "The text is there twice.\n==== sum.go\nint\n==== becomes\nint64\n",
 	})
 	list, err := Read(folder, root)
 	if err != nil || len(list) != 4 {
@@ -80,8 +80,8 @@ func TestRead(t *testing.T) {
 	for name, text := range map[string]string{
 		"no change":         "Nothing.",
 		"no replacement":    "Half.\n==== sum.go\na\n",
-		"a part too many":   "Odd.\n==== sum.go\na\n==== is\nb\n==== sum.go\nc\n",
-		"another separator": "Wrong.\n==== sum.go\na\n==== becomes\nb\n",
+		"a part too many":   "Odd.\n==== sum.go\na\n==== becomes\nb\n==== sum.go\nc\n",
+		"another separator": "Wrong.\n==== sum.go\na\n==== is\nb\n",
 	} {
 		root, folder := module(t, map[string]string{"broken": text})
 		if list, err := Read(folder, root); err == nil {

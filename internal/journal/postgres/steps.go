@@ -464,7 +464,7 @@ func (t *stepTx) KeepAccount(id int64, name string) {
 	t.after = append(t.after, func() { t.j.accounts[name], t.j.names[id] = id, name })
 }
 
-func (t *stepTx) PruneAlone() (alone bool, err error) {
+func (t *stepTx) LockPruning() (alone bool, err error) {
 	var b pgx.Batch
 	b.Queue("SELECT pg_try_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockPrune))
 	err = t.trip(&b, func(_ int, r pgx.Rows) error {

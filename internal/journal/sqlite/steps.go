@@ -433,8 +433,8 @@ func (t stepTx) KeepAccount(id int64, name string) {
 	})
 }
 
-// PruneAlone is true, because one process holds the file.
-func (t stepTx) PruneAlone() (bool, error) { return true, nil }
+// LockPruning is true, because one process holds the file.
+func (t stepTx) LockPruning() (bool, error) { return true, nil }
 
 func (t stepTx) After(f func()) { t.after = append(t.after, f) }
 

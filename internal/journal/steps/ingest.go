@@ -313,7 +313,7 @@ func (in *ingestion) answer() error {
 		if known == 0 {
 			return fmt.Errorf("%w: event to publish again", journal.ErrNotFound)
 		}
-		if err := in.again(known); err != nil {
+		if err := in.requeue(known); err != nil {
 			return err
 		}
 	}

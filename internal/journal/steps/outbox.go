@@ -74,7 +74,7 @@ func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) (int64, 
 		return 0, err
 	}
 	if known != 0 {
-		return known, u.again(known)
+		return known, u.requeue(known)
 	}
 	id, err := u.next(OutboxIDs)
 	if err != nil {
@@ -127,8 +127,8 @@ func (j *Journal) Authenticated(event uuid.UUID, typ string, sequence int64, m s
 	return mac, nil
 }
 
-// again queues a published event again.
-func (u *Unit) again(outbox int64) error {
+// requeue queues a published event again.
+func (u *Unit) requeue(outbox int64) error {
 	row, err := u.next(OutboxIDs)
 	if err != nil {
 		return err
@@ -240,26 +240,26 @@ type queuedRow struct {
 // published saves where the events of queued rows were published, and removes the rows.
 // For an event that was queued twice the last row counts.
 func (u *Unit) published(at map[int64]journal.Published, queued []*queuedRow) error {
-	var ids, before []int64 // before are events that were published before
+	var ids, republished []int64
 	for _, r := range queued {
 		if !u.dequeued[r.Row] {
 			ids = append(ids, r.Row)
 			if r.Published {
-				before = append(before, r.Outbox)
+				republished = append(republished, r.Outbox)
 			}
 		}
 	}
 	if len(ids) == 0 {
 		return nil
 	}
-	if asks := want(nil, &u.places, before); len(asks) > 0 {
+	if asks := want(nil, &u.places, republished); len(asks) > 0 {
 		if err := u.tx.Load(asks); err != nil {
 			return u.fail(err)
 		}
 	}
 	for _, r := range queued {
 		if u.dequeued[r.Row] {
-			continue // by a request before in this transaction
+			continue // by an earlier request of this transaction
 		}
 		u.dequeued[r.Row] = true
 		u.undo(func() { delete(u.dequeued, r.Row) })

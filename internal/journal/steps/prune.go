@@ -37,9 +37,9 @@ type pruneRow struct {
 	Outbox int64 `db:"outbox"` // of a dead letter: the event that reported it
 }
 
-// A row that may be deleted does not become needed again. So only published events are
-// locked, because they can be queued again. The states 30 and 31 are those of ended
-// operations.
+// A row that may be deleted does not become needed again, so it is not locked. The
+// exception are published events, which can be queued again. 30 and 31 are the states
+// of ended operations.
 const (
 	operationsOld Query = `SELECT o.id, (SELECT b.created FROM operation_body b WHERE b.id = o.id) AS made,
 			o.kind = 1 AND o.state IN (30, 31) AND o.late = 0 AND o.changed < $3 AND o.id IS DISTINCT FROM (SELECT s.invited_operation FROM shop s WHERE s.id = o.shop)
@@ -97,7 +97,7 @@ func (j *Journal) Prune(ctx context.Context, p journal.Prune) (got journal.Prune
 }
 
 func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, err error) {
-	alone, err := u.tx.PruneAlone()
+	alone, err := u.tx.LockPruning()
 	if err != nil {
 		return got, u.fail(err)
 	}

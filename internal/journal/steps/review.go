@@ -168,7 +168,7 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 	switch e.Answer {
 	case journal.ReviewAccepted:
 		v.Refused, v.Tries = 0, 0
-		u.countRefusals(v.Account, refusals{from0: true})
+		u.countRefusals(v.Account, refusals{reset: true})
 	case journal.ReviewRefused:
 		if first {
 			v.Refused = u.now
@@ -184,7 +184,7 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 				return err
 			}
 			if e.Answer == journal.ReviewAccepted {
-				u.seenToWork(o)
+				u.markVerified(o)
 			}
 		}
 	}
@@ -205,16 +205,15 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 	}
 	if first {
 		n := u.refusals[v.Account]
-		u.countRefusals(v.Account, refusals{n.from0, n.more + 1})
+		u.countRefusals(v.Account, refusals{n.reset, n.more + 1})
 	}
 	return nil
 }
 
-// refusals are the change of an account's refused_in_row: from 0 on if credentials were
-// accepted in this transaction.
+// refusals are the change of an account's refused_in_row by a transaction.
 type refusals struct {
-	from0 bool
-	more  int64
+	reset bool  // credentials were accepted: the count begins again at 0
+	more  int64 // refusals to add, after the reset if there was one
 }
 
 // countRefusals replaces the change of an account's refused_in_row.
@@ -229,7 +228,7 @@ func (u *Unit) countRefusals(account int64, n refusals) {
 func (u *Unit) saveRefusals() {
 	for _, account := range slices.Sorted(maps.Keys(u.refusals)) {
 		n := u.refusals[account]
-		if n.from0 {
+		if n.reset {
 			u.later(acceptedAgain, account)
 		}
 		if n.more > 0 {
@@ -254,13 +253,13 @@ func (u *Unit) beginReview(o *rows.Operation, tr *journal.Transition) error {
 			if err := u.moveEnded(before, tr.Active.Replaced); err != nil {
 				return err
 			}
-			u.seenToWork(before)
+			u.markVerified(before)
 		}
 	}
 	state := journal.CredentialPending
 	if tr.Verified {
 		state = journal.CredentialVerified
-		u.countRefusals(o.Account, refusals{from0: true})
+		u.countRefusals(o.Account, refusals{reset: true})
 	}
 	next := rows.Review{Shop: o.Shop, Account: o.Account, Version: o.Version, Operation: o.ID, State: state, Routine: tr.Verified, DueAt: u.stampOrNow(tr.Active.Review)}
 	if r == nil {
@@ -275,8 +274,8 @@ func (u *Unit) beginReview(o *rows.Operation, tr *journal.Transition) error {
 	return nil
 }
 
-// seenToWork marks an activation as verified, so that its receipts can be erased.
-func (u *Unit) seenToWork(o *rows.Operation) {
+// markVerified marks an activation as verified, so that its receipts can be erased.
+func (u *Unit) markVerified(o *rows.Operation) {
 	if o.Verified == 0 {
 		o.Verified = u.now
 	}

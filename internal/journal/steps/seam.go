@@ -140,9 +140,9 @@ type Tx interface {
 	KeepAccount(id int64, name string)
 	// Signal notifies waiting processes after the commit.
 	Signal(s Signals)
-	// PruneAlone acquires the lock for pruning until the end of the transaction. It
+	// LockPruning acquires the lock for pruning until the end of the transaction. It
 	// returns false if another process holds it.
-	PruneAlone() (bool, error)
+	LockPruning() (bool, error)
 	// After runs f after the commit.
 	After(f func())
 	// BeginRecovery reports whether no other process is running, and keeps others from

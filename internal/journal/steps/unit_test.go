@@ -154,7 +154,7 @@ func TestRefusalsAreSavedInOrder(t *testing.T) {
 	refused := refusals{more: 1}
 	tx := &fakeTx{operations: map[int64]rows.Operation{}}
 	if err := j.Run(tx, []*Request{
-		count(2, refused, nil), count(1, refusals{from0: true}, nil), count(2, refused, errors.New("failed")), count(2, refused, nil),
+		count(2, refused, nil), count(1, refusals{reset: true}, nil), count(2, refused, errors.New("failed")), count(2, refused, nil),
 	}, make([]error, 4)); err != nil {
 		t.Fatal(err)
 	}
