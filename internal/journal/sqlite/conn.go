@@ -24,7 +24,6 @@ type conn struct {
 	stmts   map[string]*stmt
 	buf     uintptr // memory of SQLite, for the pointers that it returns and for arguments
 	bufSize int
-	log     *logBuffer // nil for none
 }
 
 type stmt struct {
@@ -99,9 +98,6 @@ func (c *conn) close() error {
 	rc := sqlite3.Xsqlite3_close(c.tls, c.db)
 	err := c.failed(rc)
 	sqlite3.Xsqlite3_free(c.tls, c.buf)
-	if c.log != nil {
-		c.log.free(c.tls)
-	}
 	c.tls.Close()
 	return err
 }
@@ -284,9 +280,6 @@ func (s *stmt) step() (bool, error) {
 // SQLite would plan some statements again if they changed.
 func (s *stmt) reset() {
 	sqlite3.Xsqlite3_reset(s.c.tls, s.p) // repeats the error of the last step
-	if b := s.c.log; b != nil && b.used > 0 && sqlite3.Xsqlite3_get_autocommit(s.c.tls, s.c.db) != 0 {
-		b.used = 0 // the transaction was rolled back
-	}
 	if s.large {
 		sqlite3.Xsqlite3_clear_bindings(s.c.tls, s.p)
 		s.large = false

@@ -135,13 +135,7 @@ func (j *Journal) connect() (_ *conn, err error) {
 			return nil, err
 		}
 	}
-	if err := durable(c); err != nil {
-		return nil, err
-	}
-	if err := c.bufferLog(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, durable(c)
 }
 
 // durable reads back what durability rests on: SQLite answers a setting that
