@@ -278,23 +278,30 @@ func (s *stmt) step() (bool, error) {
 
 // reset makes the statement ready to be run again. Small arguments remain set, because
 // SQLite would plan some statements again if they changed.
-func (s *stmt) reset() {
-	sqlite3.Xsqlite3_reset(s.c.tls, s.p) // repeats the error of the last step
+//
+// It repeats the error of the last step. A statement that has more rows ends here, and
+// if it is a transaction of its own, it is committed here.
+func (s *stmt) reset() error {
+	rc := sqlite3.Xsqlite3_reset(s.c.tls, s.p)
+	err := s.c.failed(rc)
 	if s.large {
 		sqlite3.Xsqlite3_clear_bindings(s.c.tls, s.p)
 		s.large = false
 	}
+	return err
 }
 
 // run runs a statement whose arguments are set, and tells how many rows it changed.
 func (s *stmt) run() (int64, error) {
-	defer s.reset()
 	for {
-		if more, err := s.step(); err != nil {
-			return 0, err
-		} else if !more {
-			return sqlite3.Xsqlite3_changes64(s.c.tls, s.c.db), nil
+		if more, err := s.step(); err == nil && more {
+			continue
 		}
+		changed := sqlite3.Xsqlite3_changes64(s.c.tls, s.c.db)
+		if err := s.reset(); err != nil {
+			return 0, err
+		}
+		return changed, nil
 	}
 }
 
@@ -320,22 +327,36 @@ func (c *conn) each(query string, args in, f func(row) error) error {
 	if err := s.bind(args); err != nil {
 		return err
 	}
-	defer s.reset()
 	for {
 		if more, err := s.step(); err != nil || !more {
-			return err
+			return s.reset()
 		}
-		for i := range s.row {
-			s.read(i)
+		err := s.readRow()
+		if err == nil {
+			err = f(s.row)
 		}
-		if err := f(s.row); err != nil {
+		if err != nil {
+			// An error of the database matters more than the reason to stop.
+			if e := s.reset(); e != nil {
+				return e
+			}
 			return err
 		}
 	}
 }
 
+// readRow reads the present row.
+func (s *stmt) readRow() error {
+	for i := range s.row {
+		if err := s.read(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // read reads a column of the present row.
-func (s *stmt) read(i int) {
+func (s *stmt) read(i int) error {
 	tls, column := s.c.tls, int32(i) // #nosec G115 -- few
 	v := &s.row[i]
 	switch v.kind = sqlite3.Xsqlite3_column_type(tls, s.p, column); v.kind {
@@ -350,7 +371,10 @@ func (s *stmt) read(i int) {
 		if v.blob = make([]byte, n); n > 0 {
 			copy(v.blob, libc.GoBytes(p, n))
 		}
+	case sqlite3.SQLITE_FLOAT:
+		return fmt.Errorf("journal: column %s has a floating-point number", s.columns[i])
 	}
+	return nil
 }
 
 // one returns the first row, nil when there is none. It is good until the same
