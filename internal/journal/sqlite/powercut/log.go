@@ -67,6 +67,19 @@ func (l *Log) Now() int {
 	return len(l.notes)
 }
 
+// Syncs counts the syncs of a file.
+func (l *Log) Syncs(file string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, x := range l.notes {
+		if x.act == synced && x.file == file {
+			n++
+		}
+	}
+	return n
+}
+
 // name is the file's name in the folder, "" for one that lies elsewhere.
 func (l *Log) name(path string) string {
 	name, err := filepath.Rel(l.folder, path)

@@ -41,6 +41,7 @@ func record(t *testing.T) (*powercut.Log, []ack) {
 	if err := j.EnsureAccount(t.Context(), "a", "p"); err != nil {
 		t.Fatal(err)
 	}
+	before := log.Syncs("j.db")
 	var (
 		mu   sync.Mutex
 		acks []ack
@@ -50,7 +51,7 @@ func record(t *testing.T) (*powercut.Log, []ack) {
 		wg.Go(func() {
 			for i := range 200 {
 				a := ack{act: fmt.Sprintf("%d-%d", w, i)}
-				err := j.AppendAudit(context.Background(), journal.AuditEntry{Act: a.act, Detail: strings.Repeat("x", 8000)})
+				err := j.AppendAudit(context.Background(), journal.AuditEntry{Act: a.act, Detail: strings.Repeat("x", 40_000)})
 				if err == nil {
 					a.attempt, err = j.BeginCheck(context.Background(), journal.Check{
 						Account: "a", SendBy: time.Hour, Deadline: time.Hour,
@@ -69,6 +70,10 @@ func record(t *testing.T) (*powercut.Log, []ack) {
 		})
 	}
 	wg.Wait()
+	// Each checkpoint syncs the database.
+	if n := log.Syncs("j.db") - before; n < 2 {
+		t.Fatalf("the log was moved into the database %d times", n)
+	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
