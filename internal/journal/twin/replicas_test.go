@@ -199,7 +199,7 @@ func testLeasesEndOnce(c *cluster) {
 	c.ok(dying.Close())
 	// The server notices later that a session has ended.
 	more := 3
-	for deadline := time.Now().Add(time.Minute); more > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); more > 0 && time.Now().Before(deadline); {
 		if c.count("replica") < replicas {
 			more--
 		}
