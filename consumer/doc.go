@@ -14,20 +14,20 @@
 //     reason, or dead letter with a reason. The position moves in the transaction that
 //     takes the records in, so it never passes a record that is in none of them.
 //   - A record that cannot be used never blocks the next one. A journal that cannot
-//     write blocks everything and skips nothing.
+//     write stops the reading and skips nothing.
 //   - Events of a partition stay in order. A shop that changes the provider and back
 //     within one fetch is split over two batches, because the journal cancels after it
 //     has taken the events in.
-//   - The journal knows where to begin, never the group. Offsets are committed after
-//     the journal's transaction and only inside a living generation.
+//   - Reading begins at the journal's position, never at the group's offset. Offsets are
+//     committed after the journal's transaction and only while the generation lasts.
 //   - An offset does not identify a record. The leader epoch, last offset and checksum of
 //     the batch before the position are compared with the log; if they differ, the
 //     partition is refused (ErrTopicAnew).
 //   - The broker refuses a worker with another journal and any other client: the group's
 //     protocol is named after the journal ([ProtocolName]).
 //   - Addresses, codes and dead records are sealed before they are stored.
-//   - Partitions of all topics are divided evenly, and a rebalance moves as few as that
-//     permits.
+//   - Partitions of all topics are divided evenly, and a rebalance moves as few of them as
+//     an even division permits.
 //   - [Config.FetchMemory] bounds what is held, compressed and decompressed.
 //
 // # States
@@ -48,8 +48,8 @@
 //	  the group is ahead of the journal          ErrGroupAhead
 //	  the partition has other records            ErrTopicAnew (confirmed for TopicWait)
 //	  others are in the group                    ErrGroupInUse (StrangerWait)
-//	  a partition has records and gives none     ErrStuck, after new connections and a new generation
-//	waited for without end, logged when it changes:
+//	  fetches return none of the records          ErrStuck, after new connections and a new generation
+//	waited for without a limit, logged when it changes:
 //	  brokers, leaders, coordinators away; an ACL or topic removed later; the journal failing
 //	paused while it lasts:
 //	  [Config.Room] says no                      nothing is fetched; Ready says why

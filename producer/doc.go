@@ -7,8 +7,8 @@
 //   - Rows of one shop reach a topic in the order of the outbox. They are placed by key
 //     like Java's clients do (Murmur2). Each partition is a lane with one batch in
 //     flight; a batch that failed is repeated, unchanged, before anything behind it.
-//   - A lane in trouble holds back its own rows only, also when it has more rows than fit
-//     in memory: those stay in the outbox and are read again later.
+//   - A lane that cannot write delays only its own rows, also when it has more rows than
+//     fit in memory: those stay in the outbox and are read again later.
 //   - A batch that was written although the broker reported an error is recognized by
 //     producer id and sequence when it is repeated.
 //   - Nothing is dropped, whatever a broker answers.
@@ -27,8 +27,9 @@
 //	                              ▲                       (not ready)
 //	                              └────────── renewed ────────┘
 //
-// A relay that lost the lease discards all that it holds. The next one starts from the
-// journal, so a takeover repeats only what was not marked, with the same bytes.
+// A relay that lost the lease discards the rows in its memory. The next one reads them
+// from the journal, so a takeover repeats only rows that were not marked, with the same
+// bytes.
 //
 // # Failures
 //
@@ -47,7 +48,7 @@
 //
 // # Limits
 //
-// There is no order over topics. When a topic gets more partitions its keys move. What a
-// topic held when it was deleted is gone; what waits is placed in the topic that replaces
+// There is no order over topics. When a topic gets more partitions its keys move. The
+// records of a deleted topic are lost; waiting rows are written to the topic that replaces
 // it. docs/kafka.md explains why batches are encoded here and not by kafka.Writer.
 package producer

@@ -3,19 +3,20 @@
 //
 // # Guarantees
 //
-//   - Everything that can be tried is tried before anything is started: the settings
+//   - Everything that can be checked is checked before anything is started: the settings
 //     against each other, the listener, the journal, the keyset against the journal, the
 //     accounts, the brokers and every topic, the partner's tokens. Errors are reported
 //     within seconds, as a [SettingError] or with what to do.
 //   - When the context ends, the consumer and the pool stop taking work, calls in flight are
 //     awaited for the drain time, the relay publishes their results, and Run returns nil.
-//   - When a part fails, panics or ends by itself, the others drain in the same way and Run
-//     returns an error that names the part.
-//   - What was opened is closed in reverse order, each step by name, within a time limit.
+//   - When a part fails, panics or ends unexpectedly, the others drain in the same way and
+//     Run returns an error that names the part.
+//   - Everything that was opened is closed in reverse order, within a time limit. Errors
+//     name the step.
 //
 // # Tokens at the start
 //
-// A start checks once whether Invoicebox accepts each account's token; the check takes a
+// Run checks once whether Invoicebox accepts each account's token; the check takes a
 // permit like every request. If every token is refused, the start fails. If some are, or the
 // API does not respond, the service starts and the circuit breakers of the accounts decide.
 //
@@ -25,7 +26,8 @@
 // service stopped, and can be run again when it was interrupted. It recovers only if
 // something shows that the journal was restored (the copy's mark, a recovery that did not
 // end, a group that is ahead, an input topic that was created again), or if it is told to.
-// It refuses if topics no longer hold what came since the copy, unless told to accept that.
+// It refuses if topics no longer hold all records since the copy, unless told to accept
+// the loss.
 // Records of the result topics that are not this service's are counted and left alone.
 //
 // # Health

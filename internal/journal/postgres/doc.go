@@ -23,20 +23,19 @@
 //
 // # Guarantees
 //
-//   - Locks are acquired in one order. Shops are locked by id at the beginning. What all
-//     replicas change is locked by the last statements, which are sent together with
-//     COMMIT: the outbox, ledgers by id, then rows of permits. A query that may read what
-//     was added to the outbox locks that before. After a deadlock the transaction is run
-//     again.
-//   - What one replica has claimed is skipped by the others. When the session of a
-//     replica ends, the others end its leases.
-//   - A ledger counts how many permits were ever taken. A transaction counts what is left
-//     without a lock. Its commit fails if others have taken more since than were left;
-//     then it is run again with the ledgers locked before the count. So no window holds
-//     more than the limit. A count that leaves plenty is used again for a second. With a
-//     cool-down of addresses the ledgers are always locked before the count.
-//   - Rows of the outbox become visible in the order of their numbers. Negative numbers
-//     stand for them until the last statements.
+//   - Locks are acquired in one order. Shops are locked by id at the beginning. The last
+//     statements, which are sent together with COMMIT, lock what all replicas change: the
+//     outbox, ledgers by id, then rows of permits. A query that may read new outbox rows
+//     locks the outbox earlier. After a deadlock the transaction is run again.
+//   - Operations that one replica has claimed are skipped by the others. When the session
+//     of a replica ends, the others end its leases.
+//   - A ledger counts how many permits were ever taken. A transaction counts the permits
+//     that are left without a lock. Its commit fails if others have taken more since than
+//     were left; then it is run again and locks the ledgers before the count. So no window
+//     contains more than the limit. A count with many permits left is used again for a
+//     second. With a cool-down of addresses the ledgers are always locked before the count.
+//   - Rows of the outbox become visible in the order of their ids. Negative numbers stand
+//     for the ids until the last statements.
 //   - The relay lease is a row with a term and an expiry by the database's clock, 5 s
 //     after it was acquired or renewed. The holder considers it expired half a second
 //     earlier than the database does.
@@ -57,20 +56,20 @@
 //	no connection left,      ErrUnreachable, with the cause; each step asks the server again
 //	standby, read only
 //	session or statement     the transaction is run again, once as a whole, then each request alone
-//	ended by somebody
-//	session lost             others may have ended its leases: then it has another number
+//	ended by an operator
+//	session lost             the process gets another number if others have ended its leases
 //	process stopped          the server ends its open transaction after 10 s
 //	disk full, I/O error     the transaction fails with ErrFull or ErrDisk, later ones are tried again
 //	relay dead or cut off    another publishes 5 s after the last renewal; late marks are refused by term
 //	standby lacks commits    ErrCopy, or all wait until each process has compared
-//	replica gone             what it had claimed is due as soon as another looks
-//	clock stepped back       leases and permits end by the new clock; nothing is hurried
+//	replica gone             its claimed operations are due as soon as another replica checks
+//	clock stepped back       leases and permits end by the new clock, so later
 //
 // # Limits
 //
-// It does not create the database or the schema. Ids have gaps, and counts that rest on
-// them count the gaps. Capacity.Used contains what the tables will use again. Copies are
-// made with the server's means.
+// The package does not create the database or the schema. Ids have gaps, and counts of
+// rows by their ids include the gaps. Capacity.Used includes space that the tables will
+// use again. Copies are made with the server's tools.
 //
 // docs/postgresql.md explains sessions, replicas, versions and fail-over.
 // INVOICEBOX_TEST_OUTAGE=full makes the tests of outages take a minute each.

@@ -310,8 +310,9 @@ const (
 const forgetEvery = int64(time.Second / time.Microsecond)
 
 // permitsEnd queues the changes of the ledgers. Many transactions change these rows, so
-// the statements are the last ones and lock the rows in one order, until the commit: the
-// ledgers first, because some transactions have locked them at their beginning.
+// the statements are the last ones and lock the rows in one order, until the commit:
+// ledgers before rows of permits, because some transactions have locked the ledgers
+// before they counted.
 func (b *batch) permitsEnd() {
 	p := &b.permits
 	takes := slices.Sorted(maps.Keys(p.taken))
