@@ -48,7 +48,7 @@
 //	  the group is ahead of the journal          ErrGroupAhead
 //	  the partition has other records            ErrTopicAnew (confirmed for TopicWait)
 //	  others are in the group                    ErrGroupInUse (StrangerWait)
-//	  fetches return none of the records          ErrStuck, after new connections and a new generation
+//	  fetches return none of the records         ErrStuck, after new connections and a new generation
 //	waited for without a limit, logged when it changes:
 //	  brokers, leaders, coordinators away; an ACL or topic removed later; the journal failing
 //	paused while it lasts:

@@ -22,7 +22,7 @@ type conn struct {
 	tls     *libc.TLS
 	db      uintptr
 	stmts   map[string]*stmt
-	buf     uintptr // memory of SQLite, for the pointers that it returns and for arguments
+	buf     uintptr // scratch memory of SQLite, for arguments and for pointers that SQLite returns
 	bufSize int
 }
 
@@ -31,13 +31,13 @@ type stmt struct {
 	p       uintptr
 	row     row
 	columns []string
-	params  []int // of each parameter the index of its argument
+	params  []int // the index of each parameter's argument
 	large   bool  // an argument is large
 }
 
 const (
 	pointerSize = strconv.IntSize / 8
-	// A statement does not keep arguments of this size after its run.
+	// Arguments of at least this size are cleared after a run.
 	largeArgument = 8 << 10
 )
 
@@ -47,7 +47,7 @@ const sqliteTransient = ^uintptr(0)
 // in are the arguments of a statement.
 type in []any
 
-// dsn names the file to SQLite, whatever bytes its path has.
+// dsn returns the URI of a file for SQLite. The path may contain any bytes.
 func dsn(path string, query string) string {
 	u := url.URL{Path: filepath.ToSlash(path)}
 	p := strings.ReplaceAll(u.EscapedPath(), "?", "%3f")
@@ -110,7 +110,7 @@ type sqliteError struct {
 
 func (e *sqliteError) Error() string { return e.text }
 
-// failed returns the error of a result code, nil if it is none.
+// failed returns the error of a result code, nil if the code is not an error.
 func (c *conn) failed(rc int32) error {
 	switch rc {
 	case sqlite3.SQLITE_OK, sqlite3.SQLITE_ROW, sqlite3.SQLITE_DONE:
@@ -269,8 +269,8 @@ func (s *stmt) bind(args in) error {
 	return nil
 }
 
-// step runs the statement up to its next row and tells whether there is one. Nothing
-// can interrupt it: what was begun ends.
+// step runs the statement up to its next row and returns whether there is one. It cannot
+// be interrupted.
 func (s *stmt) step() (bool, error) {
 	rc := sqlite3.Xsqlite3_step(s.c.tls, s.p)
 	return rc == sqlite3.SQLITE_ROW, s.c.failed(rc)
@@ -291,7 +291,7 @@ func (s *stmt) reset() error {
 	return err
 }
 
-// run runs a statement whose arguments are set, and tells how many rows it changed.
+// run runs a statement whose arguments are set, and returns how many rows it changed.
 func (s *stmt) run() (int64, error) {
 	for {
 		if more, err := s.step(); err == nil && more {
@@ -305,7 +305,7 @@ func (s *stmt) run() (int64, error) {
 	}
 }
 
-// exec runs a statement and tells how many rows it changed.
+// exec runs a statement and returns how many rows it changed.
 func (c *conn) exec(query string, args ...any) (int64, error) {
 	s, err := c.prepare(query)
 	if err != nil {
@@ -317,8 +317,8 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 	return s.run()
 }
 
-// each hands every row to f. A row is good until f returns, its blobs and
-// texts for ever. f must not run the same statement.
+// each passes every row to f. A row is valid until f returns; its blobs and texts may be
+// retained. f must not run the same statement.
 func (c *conn) each(query string, args in, f func(row) error) error {
 	s, err := c.prepare(query)
 	if err != nil {
@@ -377,7 +377,7 @@ func (s *stmt) read(i int) error {
 	return nil
 }
 
-// one returns the first row, nil when there is none. It is good until the same
+// one returns the first row, nil if there is none. The row is valid until the same
 // statement runs again.
 func (c *conn) one(query string, args ...any) (row, error) {
 	var found row
@@ -391,10 +391,10 @@ func (c *conn) one(query string, args ...any) (row, error) {
 	return found, nil
 }
 
-// A row is a result's columns. The methods give the zero value for NULL.
+// A row has the columns of a result. Its methods return the zero value for NULL.
 type row []value
 
-// A value is what its kind says.
+// A value has one of n, text and blob, depending on its kind.
 type value struct {
 	kind int32
 	n    int64
@@ -459,7 +459,7 @@ func (c *conn) pragma(name string) (string, error) {
 }
 
 // copyTo copies the database into that of another connection, some pages at a time.
-// It stops between them when more returns an error.
+// Before each part it calls more, and stops if that returns an error.
 func (c *conn) copyTo(dst *conn, pages int32, more func() error) error {
 	main, err := c.text("main")
 	if err != nil {
