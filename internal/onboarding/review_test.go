@@ -111,6 +111,7 @@ func TestReviewRules(t *testing.T) {
 // What was announced as pending is looked at until Invoicebox says something of
 // it, whatever comes between.
 func TestTheEndOfPending(t *testing.T) {
+	longVirtualTime(t)
 	const pending, verified, invalid = "activated pending", "credentials_verified", "credentials_invalid"
 	for name, c := range map[string]struct {
 		then   answer
@@ -313,6 +314,7 @@ func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 
 // A schedule that has much to do takes its small share and delays nobody.
 func TestReviewsTakeTheirShareOnly(t *testing.T) {
+	longVirtualTime(t)
 	synctest.Test(t, func(t *testing.T) {
 		const shops = 300
 		b := newBench(t, good)
@@ -347,6 +349,7 @@ func TestReviewsTakeTheirShareOnly(t *testing.T) {
 }
 
 func TestNoScheduleLooksAtNothing(t *testing.T) {
+	longVirtualTime(t)
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
 		b.cfg.VerifyEvery = NoVerifyEvery
@@ -389,4 +392,13 @@ func TestAReviewThatCannotReadTheSecret(t *testing.T) {
 			t.Error("nobody was told")
 		}
 	})
+}
+
+// longVirtualTime skips a test of days or weeks, in which little is concurrent, where
+// tests run with the race detector.
+func longVirtualTime(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes long, and little of it is concurrent")
+	}
 }
