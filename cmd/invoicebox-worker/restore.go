@@ -19,8 +19,8 @@ import (
 // journalGroup are the commands about the journal itself.
 type journalGroup struct {
 	Backup  journalBackup  `cmd:"" settings:"journal-url" help:"Copy the journal to a new file, beside a running service. Going on from it: put the file in the journal's place and use journal recover."`
-	Copy    journalCopy    `cmd:"" settings:"" help:"Move the journal from SQLite to an empty PostgreSQL database, with every service stopped: all rows are copied, then compared, then the file is marked so that no service starts with it. May be run again when it was cut short: it goes on."`
-	Recover journalRecover `cmd:"" settings:"*" help:"Go on after a restore: with the service stopped, read the inputs since the copy again, take over what was published since, and treat every activation that may have been sent as unknown. May be run again when it was cut short."`
+	Copy    journalCopy    `cmd:"" settings:"" help:"Move the journal from SQLite to an empty PostgreSQL database. Stop every service first. The command copies all rows, compares them, and then marks the file so that no service starts with it. An interrupted move continues when it is run again."`
+	Recover journalRecover `cmd:"" settings:"*" help:"Recover a restored journal. Stop the service first. The command reads the inputs since the copy again, imports the events that were published since, and treats every activation that may have been sent as unknown. An interrupted recovery can be run again."`
 }
 
 type journalBackup struct {
@@ -97,7 +97,7 @@ func backupView(c sqlite.Copy) backupJSON {
 type journalRecover struct {
 	outputFlag
 	Force      bool `name:"force" group:"command" help:"Recover although nothing shows that the journal was restored, as where an older file was put in its place by other means than journal backup."`
-	AcceptLoss bool `name:"accept-loss" group:"command" help:"Go on although topics do not hold any more all that came since the copy. What those records said is then lost: sequences may go back, and codes may be sent again without a flag where nothing tells of the first time."`
+	AcceptLoss bool `name:"accept-loss" group:"command" help:"Continue although topics no longer hold all records since the copy. The content of the missing records is lost: sequences may go back, and a code may be sent again without being marked as in doubt."`
 }
 
 type spanJSON struct {

@@ -7,7 +7,7 @@
 //
 // TestSimulation runs a story for each seed, with faults at random times:
 //
-//	worker      killed, at any moment or before or after a step of the journal; told to stop; frozen
+//	worker      killed at a random moment, or around a step of the journal; terminated; frozen
 //	Kafka       a broker stops and starts, leaders and coordinators move, rebalances, connections cut,
 //	            false errors of brokers (a time-out after the append)
 //	Invoicebox  connections refused, 503, 429, requests that hang; and all that the sandbox does by itself

@@ -25,8 +25,8 @@
 // Backup copies the journal beside a service. [Recover] continues from a copy, with the
 // service stopped, and can be run again when it was interrupted. It recovers only if
 // something shows that the journal was restored (the copy's mark, a recovery that did not
-// end, a group that is ahead, an input topic that was created again), or if it is told to.
-// It refuses if topics no longer hold all records since the copy, unless told to accept
+// end, a group that is ahead, an input topic that was created again), or if the operator asks for it.
+// It refuses if topics no longer hold all records since the copy, unless the operator accepts
 // the loss.
 // Records of the result topics that are not this service's are counted and left alone.
 //
