@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 
@@ -28,7 +28,7 @@ func BenchmarkOtherProviders(b *testing.B) {
 			c := open(b)
 			const n = 200_000
 			topic := c.NewTopic(b, "in", 4)
-			messages := make([]kafka.Message, n)
+			messages := make([]kafkago.Message, n)
 			for i := range messages {
 				shop := fmt.Sprint("shop-", i)
 				if i%100 == 0 {

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 const (
@@ -37,7 +37,7 @@ type broker struct {
 	mu        sync.Mutex
 	address   string
 	waiting   []*turn
-	session   *kafkaconn.Session
+	session   *kafka.Session
 	renewed   bool      // the connection was closed to be opened again
 	renewedAt time.Time // by renew
 
@@ -100,7 +100,7 @@ func (b *broker) moved(p place) {
 	}
 	b.mu.Unlock()
 	for _, t := range gone {
-		b.give(t, answer{err: kafka.NotLeaderForPartition})
+		b.give(t, answer{err: kafkago.NotLeaderForPartition})
 	}
 }
 
@@ -170,7 +170,7 @@ func (b *broker) fail(turns []*turn, err error) {
 	fault := &brokerFault{b.at(), err}
 	if text := fault.Error(); text != b.said {
 		b.said = text
-		b.f.log.Warn("fetching from a broker failed; retrying", "broker", fault.address, "partitions", len(turns), "err", kafkaconn.Explain(err))
+		b.f.log.Warn("fetching from a broker failed; retrying", "broker", fault.address, "partitions", len(turns), "err", kafka.Explain(err))
 	}
 	for _, t := range turns {
 		b.give(t, answer{err: fault})
@@ -266,7 +266,7 @@ func (b *broker) exchange(turns []*turn) error {
 	}
 	version, ok := session.Version(protocol.Fetch, oldestFetch, newestFetch)
 	if !ok {
-		return kafka.UnsupportedVersion
+		return kafkago.UnsupportedVersion
 	}
 	if err := session.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return err
@@ -312,7 +312,7 @@ func (b *broker) conclude(turns []*turn, response fetchResponse, taken, wait boo
 		case t.given:
 		case response.code != 0:
 			t.reader.silence.end()
-			b.give(t, answer{err: kafka.Error(response.code)})
+			b.give(t, answer{err: kafkago.Error(response.code)})
 		case response.throttle > 0, taken: // it is asked for again in time
 			t.reader.silence.excuse()
 		default:
@@ -384,7 +384,7 @@ func (b *broker) reserve(turns []*turn) (int64, error) {
 
 // connect returns the connection to the broker, a new one when there is none or
 // its session ends soon.
-func (b *broker) connect() (*kafkaconn.Session, error) {
+func (b *broker) connect() (*kafka.Session, error) {
 	if b.session != nil {
 		if !b.f.expired(b.session) {
 			return b.session, nil

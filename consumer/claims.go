@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 )
 
 const (
@@ -35,7 +35,7 @@ type holding struct {
 // begin notes what a new generation has given. A partition is held without a
 // break only from a generation to the very next one: between others this member
 // may have been cut off, and another may have had the partition.
-func (h *holding) begin(generation int32, assigned map[string][]kafka.PartitionAssignment) {
+func (h *holding) begin(generation int32, assigned map[string][]kafkago.PartitionAssignment) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	unbroken := generation == h.generation+1 || generation == h.generation

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/schemas"
 )
@@ -60,7 +60,7 @@ var (
 
 // Config is what a consumer needs. Fields without a default are required.
 type Config struct {
-	Kafka   *kafkaconn.Conn
+	Kafka   *kafka.Conn
 	Group   string
 	Topics  []string // real names
 	Inbox   Inbox

@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // All partitions of a broker share one connection.
@@ -21,7 +21,7 @@ func TestFetcher_Connections(t *testing.T) {
 	topic, j := c.NewTopic(t, "in", 60), newInbox()
 	c.Produce(t, topic, many0(0, 600))
 	var open, most atomic.Int64
-	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := kafka.New(kafka.Config{Brokers: c.Brokers(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		raw, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // The states of a consumer, in words for /readyz.
@@ -31,10 +31,10 @@ type Consumer struct {
 	log       *slog.Logger
 	metrics   *Metrics
 	letters   letterLog
-	transport *kafka.Transport
-	client    *kafka.Client
+	transport *kafkago.Transport
+	client    *kafkago.Client
 	fetcher   *fetcher
-	lines     *kafkaconn.Lines // of Prepare, Run or a recovery
+	lines     *kafka.Lines // of Prepare, Run or a recovery
 
 	state   atomic.Value // of string
 	trouble atomic.Value // of string: why the state lasts; "" where nothing is known
@@ -107,7 +107,7 @@ func (c *Consumer) Prepare(ctx context.Context) error {
 
 // connect makes the connections of Prepare, Run or a recovery; the result closes them.
 func (c *Consumer) connect(more ...string) (cut func()) {
-	lines := new(kafkaconn.Lines)
+	lines := new(kafka.Lines)
 	c.lines = lines
 	c.transport = lines.Transport(c.config.Kafka, append(slices.Clone(c.config.Topics), more...)...)
 	c.client = c.config.Kafka.Client(c.transport)
@@ -126,13 +126,13 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 			return err
 		}
 	}
-	var lines kafkaconn.Lines // the group's
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+	var lines kafka.Lines // the group's
+	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.groupDialer(&lines),
-		GroupBalancers: []kafka.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete, &c.held}},
+		GroupBalancers: []kafkago.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete, &c.held}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
-		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
+		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
 	})
 	if err != nil {
 		return fmt.Errorf("consumer: %w", err)
@@ -168,7 +168,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 			return nil
 		}
 		spent := effort.spent()
-		class := kafkaconn.ClassOf(err)
+		class := kafka.ClassOf(err)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -176,7 +176,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 			return err
 		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicWait:
 			return err
-		case class != kafkaconn.Coordinator && class != kafkaconn.Leader && spent >= patience*c.config.ReachWait:
+		case class != kafka.Coordinator && class != kafka.Leader && spent >= patience*c.config.ReachWait:
 			return err
 		}
 		c.trouble.Store(err.Error())
@@ -189,7 +189,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 }
 
 // consume takes one generation after the other.
-func (c *Consumer) consume(ctx context.Context, group *kafka.ConsumerGroup, fail func(error)) error {
+func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fail func(error)) error {
 	var trouble joinTrouble
 	for {
 		c.state.Store(stateJoining)
@@ -236,12 +236,12 @@ type joinTrouble struct {
 func (t *joinTrouble) judge(c *Consumer, err error) error {
 	// A group with members of other protocols refuses ours with [23], one of
 	// another protocol type with [23] or an error that has no name.
-	stranger := errors.Is(err, kafka.InconsistentGroupProtocol) || errors.Is(err, kafka.Unknown)
+	stranger := errors.Is(err, kafkago.InconsistentGroupProtocol) || errors.Is(err, kafkago.Unknown)
 	explained := refusal(c.config.Kafka.Unreached(err))
 	if stranger {
 		explained = fmt.Errorf("%w: %w", ErrGroupInUse, explained)
 	}
-	c.metrics.faults.WithLabelValues(string(kafkaconn.ClassOf(err))).Inc()
+	c.metrics.faults.WithLabelValues(string(kafka.ClassOf(err))).Inc()
 	c.trouble.Store(explained.Error())
 	if text := explained.Error(); text != t.said {
 		t.said = text
@@ -258,7 +258,7 @@ func (t *joinTrouble) judge(c *Consumer, err error) error {
 	switch {
 	case stranger && lasted >= c.config.StrangerWait:
 		return explained
-	case errors.Is(err, kafka.InvalidSessionTimeout), errors.Is(err, kafka.InvalidGroupId):
+	case errors.Is(err, kafkago.InvalidSessionTimeout), errors.Is(err, kafkago.InvalidGroupId):
 		return fmt.Errorf("consumer: the broker refuses the group's id or session time-out: %w", explained)
 	case errors.Is(explained, ErrDenied) && !c.settled.Load() && lasted >= c.config.TopicWait:
 		return explained

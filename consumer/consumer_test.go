@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-func many(from, n int) []kafka.Message {
-	var list []kafka.Message
+func many(from, n int) []kafkago.Message {
+	var list []kafkago.Message
 	for i := range n {
 		list = append(list, selected(fmt.Sprint("event-", from+i), fmt.Sprint("shop-", (from+i)%17)))
 	}
@@ -163,7 +163,7 @@ func TestATopicThatComesInTimeIsAwaited(t *testing.T) {
 	j := newInbox()
 	r := start(t, c, group(), "late", j)
 	eventually(t, "waiting", func() bool { _, word := r.Ready(); return strings.HasPrefix(word, "waiting for the input topics: ") })
-	if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: "late", NumPartitions: 1}); err != nil {
+	if err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: "late", NumPartitions: 1}); err != nil {
 		t.Fatal(err)
 	}
 	c.Produce(t, "late", many(0, 3))
@@ -244,7 +244,7 @@ func TestAStrangerInTheGroup(t *testing.T) {
 func TestAForeignClientInTheGroup(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g := c.NewTopic(t, "in", 1), group()
-		foreign, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}})
+		foreign, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // A worker that is started while a leader is dead waits until another one is

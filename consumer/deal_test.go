@@ -11,17 +11,17 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"pgregory.net/rapid"
 )
 
 func leader() balancer { return balancer{"test", new(atomic.Bool), new(holding)} }
 
-func topicsOf(counts map[string]int) []kafka.Partition {
-	var list []kafka.Partition
+func topicsOf(counts map[string]int) []kafkago.Partition {
+	var list []kafkago.Partition
 	for topic, n := range counts {
 		for id := range n {
-			list = append(list, kafka.Partition{Topic: topic, ID: id})
+			list = append(list, kafkago.Partition{Topic: topic, ID: id})
 		}
 	}
 	return list
@@ -29,7 +29,7 @@ func topicsOf(counts map[string]int) []kafka.Partition {
 
 // owners turns an assignment over, and fails where one is dealt twice, is not
 // there, or went to a member that did not ask for it.
-func owners(t interface{ Fatalf(string, ...any) }, dealt kafka.GroupMemberAssignments, members []kafka.GroupMember, partitions []kafka.Partition) map[place]string {
+func owners(t interface{ Fatalf(string, ...any) }, dealt kafkago.GroupMemberAssignments, members []kafkago.GroupMember, partitions []kafkago.Partition) map[place]string {
 	asked := map[string][]string{}
 	for _, m := range members {
 		asked[m.ID] = m.Topics
@@ -54,7 +54,7 @@ func owners(t interface{ Fatalf(string, ...any) }, dealt kafka.GroupMemberAssign
 		}
 	}
 	for p := range there {
-		wanted := slices.ContainsFunc(members, func(m kafka.GroupMember) bool { return slices.Contains(m.Topics, p.topic) })
+		wanted := slices.ContainsFunc(members, func(m kafkago.GroupMember) bool { return slices.Contains(m.Topics, p.topic) })
 		if _, ok := found[p]; wanted && !ok {
 			t.Fatalf("%v is dealt to nobody", p)
 		}
@@ -91,7 +91,7 @@ func TestDealingIsEvenAndMovesAsFewAsPossible(t *testing.T) {
 			generation++
 			counts["a"] += rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "growth")
 			partitions := topicsOf(counts)
-			var members []kafka.GroupMember
+			var members []kafkago.GroupMember
 			claimed := map[string]claims{}
 			names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"m1", "m2", "m3", "m4", "m5"}), 1, 5, rapid.ID[string]).Draw(t, "members")
 			for _, name := range names {
@@ -100,7 +100,7 @@ func TestDealingIsEvenAndMovesAsFewAsPossible(t *testing.T) {
 					held[name] = new(holding)
 				}
 				claimed[name] = held[name].claims()
-				members = append(members, kafka.GroupMember{ID: name, Topics: topics, UserData: encodeClaims(claimed[name])})
+				members = append(members, kafkago.GroupMember{ID: name, Topics: topics, UserData: encodeClaims(claimed[name])})
 			}
 			dealt := leader().AssignGroups(members, partitions)
 			now := owners(t, dealt, members, partitions)
@@ -144,11 +144,11 @@ func TestDealingIsEvenAndMovesAsFewAsPossible(t *testing.T) {
 	})
 }
 
-func assignments(topics map[string][]int) map[string][]kafka.PartitionAssignment {
-	out := map[string][]kafka.PartitionAssignment{}
+func assignments(topics map[string][]int) map[string][]kafkago.PartitionAssignment {
+	out := map[string][]kafkago.PartitionAssignment{}
 	for topic, list := range topics {
 		for _, id := range list {
-			out[topic] = append(out[topic], kafka.PartitionAssignment{ID: id})
+			out[topic] = append(out[topic], kafkago.PartitionAssignment{ID: id})
 		}
 	}
 	return out
@@ -163,7 +163,7 @@ func TestDealingToMembersWithDifferentTopics(t *testing.T) {
 			counts[topic] = rapid.IntRange(0, 8).Draw(t, topic)
 		}
 		partitions := topicsOf(counts)
-		var members []kafka.GroupMember
+		var members []kafkago.GroupMember
 		for i := range rapid.IntRange(1, 6).Draw(t, "members") {
 			said := claims{}
 			for range rapid.IntRange(0, 20).Draw(t, "claims") {
@@ -174,7 +174,7 @@ func TestDealingToMembersWithDifferentTopics(t *testing.T) {
 			if rapid.IntRange(0, 4).Draw(t, "hostile") == 0 {
 				data = rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "data")
 			}
-			members = append(members, kafka.GroupMember{
+			members = append(members, kafkago.GroupMember{
 				ID:     fmt.Sprint("m", i),
 				Topics: rapid.SliceOfN(rapid.SampledFrom(all), 0, 5).Draw(t, "topics"), UserData: data,
 			})
@@ -221,12 +221,12 @@ func TestAWorkerThatComesBackGetsItsOwn(t *testing.T) {
 	generation := int32(0)
 	round := func(names ...string) map[place]string {
 		generation++
-		var members []kafka.GroupMember
+		var members []kafkago.GroupMember
 		for _, name := range names {
 			if held[name] == nil {
 				held[name] = new(holding)
 			}
-			members = append(members, kafka.GroupMember{ID: name, Topics: topics, UserData: encodeClaims(held[name].claims())})
+			members = append(members, kafkago.GroupMember{ID: name, Topics: topics, UserData: encodeClaims(held[name].claims())})
 		}
 		dealt := leader().AssignGroups(members, partitions)
 		for _, name := range names {
@@ -253,7 +253,7 @@ func TestAStaleClaimLoses(t *testing.T) {
 	p := place{"a", 0}
 	for _, order := range [][2]string{{"m1", "m2"}, {"m2", "m1"}} {
 		stale, current := order[0], order[1]
-		dealt := leader().AssignGroups([]kafka.GroupMember{
+		dealt := leader().AssignGroups([]kafkago.GroupMember{
 			{ID: stale, Topics: []string{"a"}, UserData: encodeClaims(claims{p: 5})},
 			{ID: current, Topics: []string{"a"}, UserData: encodeClaims(claims{p: 6})},
 		}, topicsOf(map[string]int{"a": 1}))
@@ -263,7 +263,7 @@ func TestAStaleClaimLoses(t *testing.T) {
 	}
 	// Between generations that do not follow each other nothing is held on to.
 	var h holding
-	one := map[string][]kafka.PartitionAssignment{"a": {{ID: 0}}}
+	one := map[string][]kafkago.PartitionAssignment{"a": {{ID: 0}}}
 	for _, step := range []struct {
 		generation int32
 		since      int64
@@ -332,7 +332,7 @@ func FuzzClaims(f *testing.F) {
 		if again := decodeClaims(encodeClaims(c)); len(encodeClaims(c)) < maxClaimsBytes/2 && !maps.Equal(c, again) {
 			t.Fatalf("%v became %v", c, again)
 		}
-		members := []kafka.GroupMember{{ID: "m1", Topics: []string{"a"}, UserData: data}, {ID: "m2", Topics: []string{"a"}, UserData: good}}
+		members := []kafkago.GroupMember{{ID: "m1", Topics: []string{"a"}, UserData: data}, {ID: "m2", Topics: []string{"a"}, UserData: good}}
 		partitions := topicsOf(map[string]int{"a": 8})
 		for _, m := range members {
 			if n := len(leader().AssignGroups(members, partitions)[m.ID]["a"]); n != 4 {

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // What this package relies on in the client library: the group waits with the
@@ -17,14 +17,14 @@ func TestFactGenerations(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g := c.NewTopic(t, "facts", 2), group()
 		c.Produce(t, topic, many(0, 20))
-		member := func() *kafka.ConsumerGroup {
-			m, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}, HeartbeatInterval: 200 * time.Millisecond, JoinGroupBackoff: 100 * time.Millisecond})
+		member := func() *kafkago.ConsumerGroup {
+			m, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}, HeartbeatInterval: 200 * time.Millisecond, JoinGroupBackoff: 100 * time.Millisecond})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return m
 		}
-		next := func(m *kafka.ConsumerGroup) *kafka.Generation {
+		next := func(m *kafkago.ConsumerGroup) *kafkago.Generation {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			for {
@@ -48,7 +48,7 @@ func TestFactGenerations(t *testing.T) {
 		})
 		second := member()
 		defer func() { _ = second.Close() }()
-		joined := make(chan *kafka.Generation, 1)
+		joined := make(chan *kafkago.Generation, 1)
 		go func() { joined <- next(second) }()
 		<-ended
 		if err := old.CommitOffsets(map[string]map[int]int64{topic: {0: 7, 1: 5}}); err != nil {

@@ -10,22 +10,22 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"go.uber.org/goleak"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 
 func TestMain(m *testing.M) {
 	cleanenv.Use()
 	// The shared broker runs on until the process ends.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/testutil/kafkatest.(*node).own"))
 }
 
 type place struct {
@@ -187,7 +187,7 @@ func withStart(mode consumer.StartMode) option {
 // configure makes the settings of a consumer of one topic.
 func configure(tb testing.TB, c *kafkatest.Cluster, group, topic string, j consumer.Inbox, options ...option) (consumer.Config, *prometheus.Registry) {
 	tb.Helper()
-	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers(), ClientID: "consumer"})
+	conn, err := kafka.New(kafka.Config{Brokers: c.Brokers(), ClientID: "consumer"})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -292,8 +292,8 @@ func metric(tb testing.TB, r *prometheus.Registry, name string, labels ...string
 }
 
 // selected is a good event of a shop.
-func selected(id, shop string) kafka.Message {
-	return kafka.Message{Key: []byte(shop), Value: []byte(`{"shopId":"` + shop + `","provider":"invoicebox","email":"a@example.org"}`), Headers: []kafka.Header{
+func selected(id, shop string) kafkago.Message {
+	return kafkago.Message{Key: []byte(shop), Value: []byte(`{"shopId":"` + shop + `","provider":"invoicebox","email":"a@example.org"}`), Headers: []kafkago.Header{
 		{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_type", Value: []byte(schemas.TypeProviderSelected)},
 		{Key: "ce_source", Value: []byte("/platform")}, {Key: "ce_id", Value: []byte(id)}, {Key: "content-type", Value: []byte("application/json")},
 	}}

@@ -7,14 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // silence makes fetches of a topic answer with nothing, though there is
@@ -147,7 +147,7 @@ func TestLargeRecordsPass(t *testing.T) {
 		topic, j := c.NewTopic(t, "in", 1), newInbox()
 		for i := range 3 {
 			c.Produce(t, topic, many(i*10, 10))
-			c.Produce(t, topic, []kafka.Message{{Value: make([]byte, 8<<20)}})
+			c.Produce(t, topic, []kafkago.Message{{Value: make([]byte, 8<<20)}})
 		}
 		r := start(t, c, group(), topic, j)
 		eventually(t, "all records", func() bool { return j.position(topic, 0) == 33 })
@@ -166,8 +166,8 @@ func TestLargeRecordsPass(t *testing.T) {
 func TestTurningAwayAndBackKeepsItsOrder(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
-	away := kafka.Message{Key: []byte("shop"), Value: []byte(`{"shopId":"shop","provider":"other"}`)}
-	c.Produce(t, topic, []kafka.Message{selected("1", "shop"), away, away, selected("2", "shop"), away})
+	away := kafkago.Message{Key: []byte("shop"), Value: []byte(`{"shopId":"shop","provider":"other"}`)}
+	c.Produce(t, topic, []kafkago.Message{selected("1", "shop"), away, away, selected("2", "shop"), away})
 	start(t, c, group(), topic, j)
 	eventually(t, "all records", func() bool { return j.position(topic, 0) == 5 })
 	if len(j.batches) != 2 {

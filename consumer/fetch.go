@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/recordbatch"
 	"invoicebox-worker/schemas"
@@ -31,7 +31,7 @@ type fetched struct {
 // newFetched reads what a response says of a partition.
 func (f *fetcher) newFetched(p partResponse, offset int64) (fetched, error) {
 	if p.code != 0 {
-		return fetched{release: func() {}}, kafka.Error(p.code)
+		return fetched{release: func() {}}, kafkago.Error(p.code)
 	}
 	got := fetched{end: p.end, highWatermark: p.highWatermark, memory: recordMemory, bytes: p.bytes, release: func() {}}
 	if got.end < 0 {

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/internal/recordbatch"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // A base offset is not part of a batch's checksum. One that cannot be right is
@@ -32,7 +32,7 @@ func TestStream_BaseOffset(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", name, largest), func(t *testing.T) {
 				var wire bytes.Buffer
 				for _, base := range c.bases {
-					wire.Write(kafkatest.Batch{Count: 3, Base: base, Write: kafkatest.Messages(kafka.Message{Value: []byte("a")}, kafka.Message{Value: []byte("b")}, kafka.Message{Value: []byte("c")})}.Bytes())
+					wire.Write(kafkatest.Batch{Count: 3, Base: base, Write: kafkatest.Messages(kafkago.Message{Value: []byte("a")}, kafkago.Message{Value: []byte("b")}, kafkago.Message{Value: []byte("c")})}.Bytes())
 				}
 				size := int64(wire.Len())
 				r := &responseReader{in: bufio.NewReader(&wire), left: size, largest: largest}

@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"golang.org/x/sync/semaphore"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/recordbatch"
 )
 
@@ -39,10 +39,10 @@ const (
 // [fetcher.fetch]; each broker is asked for all that wait for it at once, those
 // first that were served longest ago.
 type fetcher struct {
-	kafka    *kafkaconn.Conn
-	client   *kafka.Client // for metadata
+	kafka    *kafka.Conn
+	client   *kafkago.Client // for metadata
 	topics   []string
-	lines    kafkaconn.Lines
+	lines    kafka.Lines
 	log      *slog.Logger
 	metrics  *Metrics
 	unpacker *recordbatch.Unpacker
@@ -75,7 +75,7 @@ type reader struct {
 	header  bool  // reads no more than a batch's header
 }
 
-func (c *Consumer) newFetcher(client *kafka.Client, topics []string) *fetcher {
+func (c *Consumer) newFetcher(client *kafkago.Client, topics []string) *fetcher {
 	memory := int64(c.config.FetchMemory)
 	wire := memory / wireShare
 	unpack := memory - wire
@@ -200,7 +200,7 @@ func (f *fetcher) leaderOf(ctx context.Context, p place) (*broker, error) {
 func (f *fetcher) find(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	answer, err := f.client.Metadata(ctx, &kafka.MetadataRequest{Topics: f.topics})
+	answer, err := f.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: f.topics})
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (f *fetcher) find(ctx context.Context) error {
 
 // learn takes over what the metadata says of leaders. What it does not say stays
 // as it is: the broker itself refuses what it does not lead.
-func (f *fetcher) learn(answer *kafka.MetadataResponse) {
+func (f *fetcher) learn(answer *kafkago.MetadataResponse) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.looked = time.Now()
@@ -258,8 +258,8 @@ func (f *fetcher) brokerAt(id int, address string) *broker {
 // doubt forgets the leader of a partition after an error that may mean that
 // another broker leads it.
 func (f *fetcher) doubt(p place, b *broker, err error) {
-	switch kafkaconn.ClassOf(err) {
-	case kafkaconn.Leader, kafkaconn.MissingTopic, kafkaconn.Unreachable, kafkaconn.Timeout, kafkaconn.Other:
+	switch kafka.ClassOf(err) {
+	case kafka.Leader, kafka.MissingTopic, kafka.Unreachable, kafka.Timeout, kafka.Other:
 	default:
 		return
 	}
@@ -268,7 +268,7 @@ func (f *fetcher) doubt(p place, b *broker, err error) {
 	if f.leaders[p] == b {
 		delete(f.leaders, p)
 	}
-	if errors.Is(err, kafka.NotLeaderForPartition) {
+	if errors.Is(err, kafkago.NotLeaderForPartition) {
 		f.refused[p] = b
 	}
 }
@@ -316,7 +316,7 @@ func (f *fetcher) learned(r *reader, wire, unpacked int64) {
 
 // expired reports whether the broker ends a session soon unless it authenticates
 // again. It is replaced before.
-func (f *fetcher) expired(s *kafkaconn.Session) bool {
+func (f *fetcher) expired(s *kafka.Session) bool {
 	return !s.Expires.IsZero() && time.Until(s.Expires) <= s.Lifetime/sessionReserve
 }
 

@@ -15,13 +15,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 
@@ -116,8 +116,8 @@ func TestFetcher_Bombs(t *testing.T) {
 }
 
 // many0 makes good events.
-func many0(first, n int) []kafka.Message {
-	list := make([]kafka.Message, n)
+func many0(first, n int) []kafkago.Message {
+	list := make([]kafkago.Message, n)
 	for i := range list {
 		list[i] = selected(fmt.Sprint("e", first+i), fmt.Sprint("shop-", first+i))
 	}
@@ -179,7 +179,7 @@ func TestFetcher_BacklogMemory(t *testing.T) {
 	const partitions, batches, records = 24, 6, 1500
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", partitions), newInbox()
-	messages := make([]kafka.Message, records)
+	messages := make([]kafkago.Message, records)
 	for i := range messages {
 		messages[i] = event(schemas.TypeProviderSelected, fmt.Sprint("event-", i), fmt.Sprint("shop-", i), fmt.Sprintf(`{"shopId":"shop-%d","provider":"other","pad":%q}`, i, strings.Repeat("x", 400)))
 	}
@@ -329,7 +329,7 @@ func TestFetcher_Times(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := kafkatest.Embedded(t)
 			topic, j := c.NewTopic(t, "in", 1), newInbox()
-			f.batch.Count, f.batch.Write = 1, kafkatest.Messages(kafka.Message{Value: []byte(`{"shopId":"a","provider":"invoicebox","email":"a@example.org"}`)})
+			f.batch.Count, f.batch.Write = 1, kafkatest.Messages(kafkago.Message{Value: []byte(`{"shopId":"a","provider":"invoicebox","email":"a@example.org"}`)})
 			c.Produce(t, topic, many0(0, 1))
 			serve(c, topic, 1, func(int64) []byte { return f.batch.Bytes() })
 			start(t, c, group(), topic, j)

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // A generation is one term of membership in the group: its partitions, and
@@ -30,7 +30,7 @@ type generation struct {
 
 // generation lives as long as the group's generation does: the group does not
 // rejoin, nor the consumer leave, before it has returned.
-func (c *Consumer) generation(run, life context.Context, g *kafka.Generation, fail func(error)) {
+func (c *Consumer) generation(run, life context.Context, g *kafkago.Generation, fail func(error)) {
 	soft, end := context.WithCancel(run)
 	defer end()
 	defer context.AfterFunc(life, end)()
@@ -60,7 +60,7 @@ func (c *Consumer) generation(run, life context.Context, g *kafka.Generation, fa
 
 // take finds where each assigned partition stands and whether it may go on
 // from there. It tries until the generation ends; the error is for Run.
-func (g *generation) take(assigned map[string][]kafka.PartitionAssignment) error {
+func (g *generation) take(assigned map[string][]kafkago.PartitionAssignment) error {
 	committed := map[place]int64{}
 	var places []place
 	for topic, list := range assigned {
@@ -195,8 +195,8 @@ func (g *generation) commitLoop() {
 		case <-g.dirty:
 		}
 		if err := g.commitDirty(); err != nil {
-			g.c.metrics.faults.WithLabelValues(string(kafkaconn.ClassOf(err))).Inc()
-			g.c.log.Debug("committing offsets; trying again", "err", kafkaconn.Explain(err))
+			g.c.metrics.faults.WithLabelValues(string(kafka.ClassOf(err))).Inc()
+			g.c.log.Debug("committing offsets; trying again", "err", kafka.Explain(err))
 			g.changed()
 		}
 		pause(g.soft, g.c.config.CommitInterval)
@@ -242,11 +242,11 @@ func (g *generation) commitDirty() error {
 func (g *generation) lastCommit() {
 	for range 3 {
 		err := g.commitDirty()
-		switch kafkaconn.ClassOf(err) {
+		switch kafka.ClassOf(err) {
 		case "":
 			return
-		case kafkaconn.Coordinator, kafkaconn.Timeout:
-			if errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) || g.hard.Err() != nil {
+		case kafka.Coordinator, kafka.Timeout:
+			if errors.Is(err, kafkago.IllegalGeneration) || errors.Is(err, kafkago.UnknownMemberId) || g.hard.Err() != nil {
 				return
 			}
 		default:

@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 
@@ -48,7 +48,7 @@ func TestReadyTellsThatATopicIsGone(t *testing.T) {
 			t.Errorf("ready again: %s", word)
 		}
 
-		if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: gone, NumPartitions: 2}); err != nil {
+		if err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: gone, NumPartitions: 2}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "ready again", func() bool { ok, _ := r.Ready(); return ok })
@@ -61,10 +61,10 @@ func deleteTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	transport := &kafka.Transport{}
+	transport := &kafkago.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
-	answer, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	client := &kafkago.Client{Addr: kafkago.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
+	answer, err := client.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
 	if err == nil {
 		err = answer.Errors[topic]
 	}

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/google/uuid"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 )
 
 // ProtocolName is the name of the group protocol that workers on a journal
@@ -31,7 +31,7 @@ type balancer struct {
 func (b balancer) ProtocolName() string      { return b.name }
 func (b balancer) UserData() ([]byte, error) { return encodeClaims(b.held.claims()), nil }
 
-func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+func (b balancer) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
 	there := map[string]bool{}
 	places := make([]place, 0, len(partitions))
 	for _, p := range partitions {
@@ -52,7 +52,7 @@ func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.P
 	slices.SortFunc(places, place.compare)
 	deal(hands, slices.Compact(places))
 
-	dealt := make(kafka.GroupMemberAssignments, len(hands))
+	dealt := make(kafkago.GroupMemberAssignments, len(hands))
 	for _, h := range hands {
 		topics := map[string][]int{}
 		for _, p := range slices.SortedFunc(h.places(), place.compare) {

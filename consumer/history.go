@@ -7,17 +7,17 @@ import (
 	"slices"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // CheckGroup compares what the group has committed with the journal's positions
 // and changes nothing: ErrJournalLost, ErrGroupAhead, or what keeps Kafka from
 // answering until ctx ends. The offsets are read first: a worker on the same
 // journal always writes the journal first.
-func CheckGroup(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string, start Start, positions func(context.Context) ([]journal.Position, error)) error {
+func CheckGroup(ctx context.Context, conn *kafka.Conn, group string, topics []string, start Start, positions func(context.Context) ([]journal.Position, error)) error {
 	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn, Start: start}}
 	defer c.connect()()
 	var all []place
@@ -86,18 +86,18 @@ func (c *Consumer) journalLost(p place, committed map[place]int64) error {
 func (c *Consumer) forget(ctx context.Context, lost []place, fresh map[place]int64) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	topics := map[string][]kafka.OffsetCommit{}
+	topics := map[string][]kafkago.OffsetCommit{}
 	for _, p := range lost {
-		topics[p.topic] = append(topics[p.topic], kafka.OffsetCommit{Partition: p.partition, Offset: fresh[p]})
+		topics[p.topic] = append(topics[p.topic], kafkago.OffsetCommit{Partition: p.partition, Offset: fresh[p]})
 	}
-	answer, err := c.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: c.config.Group, GenerationID: -1, Topics: topics})
+	answer, err := c.client.OffsetCommit(ctx, &kafkago.OffsetCommitRequest{GroupID: c.config.Group, GenerationID: -1, Topics: topics})
 	if err != nil {
 		return refusal(err)
 	}
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			switch {
-			case errors.Is(p.Error, kafka.UnknownMemberId), errors.Is(p.Error, kafka.IllegalGeneration), errors.Is(p.Error, kafka.RebalanceInProgress):
+			case errors.Is(p.Error, kafkago.UnknownMemberId), errors.Is(p.Error, kafkago.IllegalGeneration), errors.Is(p.Error, kafkago.RebalanceInProgress):
 				return fmt.Errorf("%w: stop the workers of group %s before the lost journal is forgotten: %w", ErrGroupInUse, c.config.Group, p.Error)
 			case p.Error != nil:
 				return refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
@@ -114,7 +114,7 @@ func (c *Consumer) forget(ctx context.Context, lost []place, fresh map[place]int
 // Reach asks the leader of every partition and the group's coordinator for
 // something: the addresses that brokers advertise need not be reachable where
 // those of the settings are. It tries again until ctx ends.
-func Reach(ctx context.Context, conn *kafkaconn.Conn, group string, topics []string) error {
+func Reach(ctx context.Context, conn *kafka.Conn, group string, topics []string) error {
 	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}}
 	defer c.connect()()
 	return persist(ctx, func() error {
@@ -143,7 +143,7 @@ func persist(ctx context.Context, f func() error) error {
 			return err
 		case ctx.Err() == nil:
 			last = err
-		case last != nil && kafkaconn.ClassOf(err) == kafkaconn.Timeout:
+		case last != nil && kafka.ClassOf(err) == kafka.Timeout:
 			return last
 		default:
 			return err
@@ -154,7 +154,7 @@ func persist(ctx context.Context, f func() error) error {
 
 // Written reports whether one of the topics holds records, or held some that were
 // deleted since. It tries until ctx ends.
-func Written(ctx context.Context, conn *kafkaconn.Conn, topics []string) (bool, error) {
+func Written(ctx context.Context, conn *kafka.Conn, topics []string) (bool, error) {
 	c := &Consumer{config: Config{Topics: topics, Kafka: conn}}
 	defer c.connect()()
 	for {

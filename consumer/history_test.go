@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 func TestLostJournal(t *testing.T) {
@@ -149,7 +149,7 @@ func TestWritten(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		empty, full := c.NewTopic(t, "empty", 2), c.NewTopic(t, "full", 2)
 		c.Produce(t, full, many(0, 1))
-		conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers()})
+		conn, err := kafka.New(kafka.Config{Brokers: c.Brokers()})
 		if err != nil {
 			t.Fatal(err)
 		}

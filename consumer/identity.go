@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -49,7 +49,7 @@ func (c *Consumer) sameLog(ctx context.Context, p place, behind *journal.BatchMa
 	defer cancel()
 	m, err := c.fetcher.batchAt(ctx, p, behind.Last)
 	switch {
-	case errors.Is(err, kafka.OffsetOutOfRange):
+	case errors.Is(err, kafkago.OffsetOutOfRange):
 		limits, err := c.bounds(ctx, []place{p})
 		if err != nil {
 			return err

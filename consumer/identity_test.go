@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // A topic that was made anew, or a log that lost its end, and was filled beyond
@@ -89,10 +89,10 @@ func TestConsumer_LogWithoutItsBegin(t *testing.T) {
 
 func remake(t *testing.T, c *kafkatest.Cluster, topic string) {
 	t.Helper()
-	transport := &kafka.Transport{}
+	transport := &kafkago.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 10 * time.Second, Transport: transport}
-	answer, err := client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	client := &kafkago.Client{Addr: kafkago.TCP(c.Brokers()...), Timeout: 10 * time.Second, Transport: transport}
+	answer, err := client.DeleteTopics(t.Context(), &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
 	if err == nil {
 		err = answer.Errors[topic]
 	}
@@ -100,7 +100,7 @@ func remake(t *testing.T, c *kafkatest.Cluster, topic string) {
 		t.Fatal(err)
 	}
 	eventually(t, "the topic again", func() bool {
-		return c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 1}) == nil
+		return c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 1}) == nil
 	})
 }
 
@@ -109,7 +109,7 @@ func remake(t *testing.T, c *kafkatest.Cluster, topic string) {
 func TestConsumer_UncleanLeaderElection(t *testing.T) {
 	c := kafkatest.Real(t, kafkatest.WithBrokers(3), kafkatest.WithProperty("broker.session.timeout.ms", "6000"), kafkatest.WithProperty("replica.lag.time.max.ms", "2000"))
 	const topic = "unclean"
-	err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 2, ConfigEntries: []kafka.ConfigEntry{
+	err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 2, ConfigEntries: []kafkago.ConfigEntry{
 		{ConfigName: "unclean.leader.election.enable", ConfigValue: "true"}, {ConfigName: "min.insync.replicas", ConfigValue: "1"},
 	}})
 	if err != nil {
@@ -143,10 +143,10 @@ func TestConsumer_UncleanLeaderElection(t *testing.T) {
 // replicas finds the brokers of a topic with one partition and two replicas.
 func replicas(t *testing.T, c *kafkatest.Cluster, topic string) (leader, follower int) {
 	t.Helper()
-	transport := &kafka.Transport{}
+	transport := &kafkago.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 10 * time.Second, Transport: transport}
-	answer, err := client.Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{topic}})
+	client := &kafkago.Client{Addr: kafkago.TCP(c.Brokers()...), Timeout: 10 * time.Second, Transport: transport}
+	answer, err := client.Metadata(t.Context(), &kafkago.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // The settings of a topic that say how long its records stay.
@@ -29,15 +29,15 @@ const keptMargin = time.Hour
 // it is the topic's retention and the age of a segment. It needs the right to
 // describe the topics' configuration; the error wraps ErrMissingTopic, ErrDenied or what
 // the library says.
-func Kept(ctx context.Context, conn *kafkaconn.Conn, topics ...string) (time.Duration, error) {
+func Kept(ctx context.Context, conn *kafka.Conn, topics ...string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	transport := conn.Transport(topics...)
 	defer transport.CloseIdleConnections()
-	request := &kafka.DescribeConfigsRequest{}
+	request := &kafkago.DescribeConfigsRequest{}
 	for _, t := range topics {
-		request.Resources = append(request.Resources, kafka.DescribeConfigRequestResource{
-			ResourceType: kafka.ResourceTypeTopic, ResourceName: t, ConfigNames: []string{settingCleanup, settingRetention, settingSegment},
+		request.Resources = append(request.Resources, kafkago.DescribeConfigRequestResource{
+			ResourceType: kafkago.ResourceTypeTopic, ResourceName: t, ConfigNames: []string{settingCleanup, settingRetention, settingSegment},
 		})
 	}
 	answer, err := conn.Client(transport).DescribeConfigs(ctx, request)
@@ -46,7 +46,7 @@ func Kept(ctx context.Context, conn *kafkaconn.Conn, topics ...string) (time.Dur
 	}
 	longest := time.Duration(0)
 	for _, topic := range topics {
-		i := slices.IndexFunc(answer.Resources, func(r kafka.DescribeConfigResponseResource) bool { return r.ResourceName == topic })
+		i := slices.IndexFunc(answer.Resources, func(r kafkago.DescribeConfigResponseResource) bool { return r.ResourceName == topic })
 		if i < 0 {
 			return 0, fmt.Errorf("consumer: the broker says nothing of topic %s", topic)
 		}

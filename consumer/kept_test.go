@@ -6,19 +6,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // How long records stay is read from the topics, the longest of all.
 func TestKept(t *testing.T) {
-	topic := func(name string, settings ...string) kafka.TopicConfig {
-		c := kafka.TopicConfig{Topic: name, NumPartitions: 1, ReplicationFactor: 1}
+	topic := func(name string, settings ...string) kafkago.TopicConfig {
+		c := kafkago.TopicConfig{Topic: name, NumPartitions: 1, ReplicationFactor: 1}
 		for i := 0; i < len(settings); i += 2 {
-			c.ConfigEntries = append(c.ConfigEntries, kafka.ConfigEntry{ConfigName: settings[i], ConfigValue: settings[i+1]})
+			c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: settings[i], ConfigValue: settings[i+1]})
 		}
 		return c
 	}
@@ -32,7 +32,7 @@ func TestKept(t *testing.T) {
 		); err != nil {
 			t.Fatal(err)
 		}
-		conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers()})
+		conn, err := kafka.New(kafka.Config{Brokers: c.Brokers()})
 		if err != nil {
 			t.Fatal(err)
 		}

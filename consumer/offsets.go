@@ -8,18 +8,18 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 const (
 	firstOffset = -2 // the times that stand for a partition's begin and end
 	endOffset   = -1
 
-	readUncommitted = int8(kafka.ReadUncommitted)
-	readCommitted   = int8(kafka.ReadCommitted)
+	readUncommitted = int8(kafkago.ReadUncommitted)
+	readCommitted   = int8(kafkago.ReadCommitted)
 
 	oldestOffsets, newestOffsets = 1, 5
 )
@@ -58,7 +58,7 @@ func (f *fetcher) offsets(ctx context.Context, places []place, at int64, isolati
 	}
 	for _, p := range places {
 		if _, ok := found[p]; !ok {
-			return nil, fmt.Errorf("partition %s: %w", p, kafka.OffsetNotAvailable)
+			return nil, fmt.Errorf("partition %s: %w", p, kafkago.OffsetNotAvailable)
 		}
 	}
 	return found, nil
@@ -91,7 +91,7 @@ func (b *broker) offsets(ctx context.Context, places []place, at int64, isolatio
 		for _, p := range t.Partitions {
 			at := place{t.Topic, int(p.Partition)}
 			if p.ErrorCode != 0 {
-				err := kafka.Error(p.ErrorCode)
+				err := kafkago.Error(p.ErrorCode)
 				b.f.doubt(at, b, err)
 				return nil, fmt.Errorf("partition %s: %w", at, err)
 			}
@@ -105,7 +105,7 @@ func (b *broker) offsets(ctx context.Context, places []place, at int64, isolatio
 type question struct {
 	stale   atomic.Bool // the session is to be replaced
 	mu      sync.Mutex
-	session *kafkaconn.Session
+	session *kafka.Session
 }
 
 // ask sends a request, a second time over a new connection when the one that was

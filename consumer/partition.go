@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 const (
@@ -75,9 +75,9 @@ func (p *partition) run() {
 		if p.g.soft.Err() != nil {
 			return
 		}
-		class := kafkaconn.ClassOf(err)
+		class := kafka.ClassOf(err)
 		p.g.c.metrics.faults.WithLabelValues(string(class)).Inc()
-		if class == kafkaconn.MissingTopic || class == kafkaconn.Leader {
+		if class == kafka.MissingTopic || class == kafka.Leader {
 			p.g.doubt()
 		}
 		// The fault of a whole broker is logged once, for all its partitions.
@@ -95,7 +95,7 @@ func (p *partition) step() error {
 	f, err := p.g.c.fetcher.fetch(p.g.soft, &p.reader, p.offset)
 	release := sync.OnceFunc(f.release)
 	defer release()
-	if errors.Is(err, kafka.OffsetOutOfRange) {
+	if errors.Is(err, kafkago.OffsetOutOfRange) {
 		return p.outOfRange()
 	}
 	if err != nil {

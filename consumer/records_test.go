@@ -10,13 +10,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
-	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 
@@ -36,8 +36,8 @@ var (
 
 // event is a record in binary mode; headers replace or add, an empty one takes
 // away.
-func event(typ, id, key, data string, headers ...string) kafka.Message {
-	set := []kafka.Header{
+func event(typ, id, key, data string, headers ...string) kafkago.Message {
+	set := []kafkago.Header{
 		{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_type", Value: []byte(typ)}, {Key: "ce_source", Value: []byte("/platform")},
 		{Key: "ce_id", Value: []byte(id)}, {Key: "content-type", Value: []byte("application/json")},
 	}
@@ -49,7 +49,7 @@ func event(typ, id, key, data string, headers ...string) kafka.Message {
 			}
 		}
 		if !found {
-			set = append(set, kafka.Header{Key: headers[i], Value: []byte(headers[i+1])})
+			set = append(set, kafkago.Header{Key: headers[i], Value: []byte(headers[i+1])})
 		}
 	}
 	kept := set[:0]
@@ -58,47 +58,47 @@ func event(typ, id, key, data string, headers ...string) kafka.Message {
 			kept = append(kept, h)
 		}
 	}
-	return kafka.Message{Key: []byte(key), Value: []byte(data), Headers: kept}
+	return kafkago.Message{Key: []byte(key), Value: []byte(data), Headers: kept}
 }
 
-func chosen(id, shop, email string, headers ...string) kafka.Message {
+func chosen(id, shop, email string, headers ...string) kafkago.Message {
 	return event(schemas.TypeProviderSelected, id, shop, fmt.Sprintf(`{"shopId":%q,"provider":"invoicebox","email":%q}`, shop, email), headers...)
 }
 
-func entered(id, shop, code string) kafka.Message {
+func entered(id, shop, code string) kafkago.Message {
 	return event(schemas.TypeCodeEntered, id, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":%q}`, shop, code))
 }
 
-func plain(data string) kafka.Message { return kafka.Message{Value: []byte(data)} }
+func plain(data string) kafkago.Message { return kafkago.Message{Value: []byte(data)} }
 
 // selections is the table of one input topic: what comes in, where it ends.
 var selections = []struct {
 	name string
-	in   kafka.Message
+	in   kafkago.Message
 	out  exit
 }{
 	{"good", chosen("1", "shop", marker+"@example.org"), accepted},
 	{"the same again", chosen("1", "shop", marker+"@example.org"), repeated},
 	{"the same id, another body", chosen("1", "shop", "other@example.org"), dead(schemas.ReasonIDReused)},
 	{"the same id from another source", chosen("1", "shop", marker+"@example.org", "ce_source", "/elsewhere"), accepted},
-	{"structured", kafka.Message{Value: []byte(`{"specversion":"1.0","type":"` + schemas.TypeProviderSelected + `","source":"/platform","id":"s1","data":{"shopId":"s","provider":"invoicebox","email":"a@b.example"}}`), Headers: []kafka.Header{{Key: "content-type", Value: []byte("application/cloudevents+json")}}}, accepted},
+	{"structured", kafkago.Message{Value: []byte(`{"specversion":"1.0","type":"` + schemas.TypeProviderSelected + `","source":"/platform","id":"s1","data":{"shopId":"s","provider":"invoicebox","email":"a@b.example"}}`), Headers: []kafkago.Header{{Key: "content-type", Value: []byte("application/cloudevents+json")}}}, accepted},
 	{"plain JSON", plain(`{"shopId":"plain","provider":"invoicebox","email":"a@b.example"}`), accepted},
 	{"plain JSON, the same content again", plain(`{"shopId":"plain","provider":"invoicebox","email":"a@b.example"}`), accepted},
 	{"behind the Confluent header", plain("\x00\x00\x00\x00\x07" + `{"shopId":"wire","provider":"invoicebox","email":"a@b.example"}`), accepted},
 	{"an integer for a shop", plain(`{"shopId":4711,"provider":"invoicebox","email":"a@b.example"}`), accepted},
 	{"unknown members", plain(`{"shopId":"u","provider":"invoicebox","email":"a@b.example","new":{"x":[1]}}`), accepted},
 	{"another account", plain(`{"shopId":"u","provider":"invoicebox","email":"a@b.example","partnerAccount":"second"}`), accepted},
-	{"headers in capitals", kafka.Message{Value: []byte(`{"shopId":"caps","provider":"invoicebox","email":"a@b.example"}`), Headers: []kafka.Header{
+	{"headers in capitals", kafkago.Message{Value: []byte(`{"shopId":"caps","provider":"invoicebox","email":"a@b.example"}`), Headers: []kafkago.Header{
 		{Key: "CE_SPECVERSION", Value: []byte("1.0")}, {Key: "Ce_Type", Value: []byte(schemas.TypeProviderSelected)}, {Key: "CE_Source", Value: []byte("/p")}, {Key: "ce_ID", Value: []byte("caps")}}}, accepted},
-	{"a key that differs", func() kafka.Message { m := chosen("k1", "shop", "a@b.example"); m.Key = []byte("other"); return m }(), accepted},
+	{"a key that differs", func() kafkago.Message { m := chosen("k1", "shop", "a@b.example"); m.Key = []byte("other"); return m }(), accepted},
 	{"slashes and dots in a shop", chosen("p1", "../../etc/passwd", "a@b.example"), accepted},
 	{"spaces in a shop", chosen("p2", "a shop of mine", "a@b.example"), accepted},
 	{"Cyrillic and emoji in a shop", chosen("p3", "магазин 🛒", "a@b.example"), accepted},
 	{"a quoted local part", event(schemas.TypeProviderSelected, "e1", "shop", `{"shopId":"shop","provider":"invoicebox","email":"\"odd..one\"@b.example"}`), accepted},
 	{"a plus in an address", chosen("e2", "shop", "a+b@b.example"), accepted},
 
-	{"tombstone", kafka.Message{Key: []byte("shop")}, tombstone},
-	{"empty value", kafka.Message{Key: []byte("shop"), Value: []byte{}}, tombstone},
+	{"tombstone", kafkago.Message{Key: []byte("shop")}, tombstone},
+	{"empty value", kafkago.Message{Key: []byte("shop"), Value: []byte{}}, tombstone},
 	{"another provider", plain(`{"shopId":"gone","provider":"` + marker + `"}`), other},
 	{"another provider that is nearly ours", plain(`{"shopId":"gone","provider":"invoice-box","email":"a@b.example"}`), other},
 	{"the provider in capitals", plain(`{"shopId":"caps","provider":"INVOICEBOX","email":"a@b.example"}`), accepted},
@@ -129,9 +129,9 @@ var selections = []struct {
 	{"a line break in an address", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example\r\nBcc: c@d.example"}`), dead(schemas.ReasonControlCharacter)},
 	{"an unknown account", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example","partnerAccount":"` + marker + `"}`), dead(schemas.ReasonUnknownAccount)},
 	{"a subject that differs", chosen("j1", "shop", "a@b.example", "ce_subject", marker), dead(schemas.ReasonSubjectDiffers)},
-	{"a header twice", func() kafka.Message {
+	{"a header twice", func() kafkago.Message {
 		m := chosen("h1", "shop", "a@b.example")
-		m.Headers = append(m.Headers, kafka.Header{Key: "CE_id", Value: []byte("h2")})
+		m.Headers = append(m.Headers, kafkago.Header{Key: "CE_id", Value: []byte("h2")})
 		return m
 	}(), dead(schemas.ReasonRepeatedHeader)},
 	{"a header that is not UTF-8", chosen("h3", "shop", "a@b.example", "ce_source", "/\xff"), dead(schemas.ReasonInvalidUTF8)},
@@ -140,7 +140,7 @@ var selections = []struct {
 // codes is the table of the other.
 var codes = []struct {
 	name string
-	in   kafka.Message
+	in   kafkago.Message
 	out  exit
 }{
 	{"good", entered("1", "shop", marker), accepted},
@@ -150,7 +150,7 @@ var codes = []struct {
 	{"an empty code", entered("4", "shop", ""), dead(schemas.ReasonEmpty)},
 	{"a number for a code", plain(`{"shopId":"s","activationCode":{}}`), dead(schemas.ReasonWrongType)},
 	{"another provider", plain(`{"shopId":"s","activationCode":"` + marker + `","provider":"other"}`), other},
-	{"tombstone", kafka.Message{}, tombstone},
+	{"tombstone", kafkago.Message{}, tombstone},
 }
 
 // recorder is a journal that remembers where each offset went.
@@ -221,8 +221,8 @@ func TestWhereEachKindOfRecordEnds(t *testing.T) {
 	want := map[string][]exit{}
 	names := map[string][]string{}
 	totals := map[string]map[string]int{}
-	produce := func(topic, name string, m kafka.Message, out exit) {
-		c.Produce(t, topic, []kafka.Message{m})
+	produce := func(topic, name string, m kafkago.Message, out exit) {
+		c.Produce(t, topic, []kafkago.Message{m})
 		want[topic], names[topic] = append(want[topic], out), append(names[topic], name)
 		if totals[topic] == nil {
 			totals[topic] = map[string]int{}
@@ -306,7 +306,7 @@ func checkLetters(t *testing.T, j *sqlite.Journal, keys *keyset.Set, c *kafkates
 	if err != nil {
 		t.Fatal(err)
 	}
-	records := map[string][]kafka.Message{}
+	records := map[string][]kafkago.Message{}
 	for topic := range totals {
 		records[topic] = c.ReadAll(t, topic)
 	}

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/recordbatch"
 	"invoicebox-worker/schemas"
 )
@@ -54,7 +54,7 @@ func placesOf(topics map[string][]int) []place {
 // only member, so that no worker can go on meanwhile, and the means to read.
 type Alone struct {
 	c          *Consumer
-	generation *kafka.Generation
+	generation *kafkago.Generation
 	topics     map[string][]int
 }
 
@@ -67,14 +67,14 @@ func (c *Consumer) Alone(ctx context.Context, more []string, work func(context.C
 	if err != nil {
 		return err
 	}
-	var lines kafkaconn.Lines
+	var lines kafka.Lines
 	var incomplete atomic.Bool
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.groupDialer(&lines),
-		GroupBalancers: []kafka.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete, new(holding)}},
+		GroupBalancers: []kafkago.GroupBalancer{balancer{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete, new(holding)}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
-		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafka.FirstOffset,
+		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
 	})
 	if err != nil {
 		return fmt.Errorf("consumer: %w", err)
@@ -317,7 +317,7 @@ func (c *Consumer) scan(ctx context.Context, p place, at, end int64, f func([]sc
 			continue
 		}
 		if time.Since(later(moved, r.silence.waited())) > 3*c.config.StuckAfter || err != nil && errors.Is(refusal(err), ErrDenied) {
-			return errors.Join(fmt.Errorf("%w: %s at offset %d", ErrStuck, p, at), kafkaconn.Explain(err))
+			return errors.Join(fmt.Errorf("%w: %s at offset %d", ErrStuck, p, at), kafka.Explain(err))
 		}
 		pause(ctx, wait)
 		wait = min(2*wait, mostPause)
@@ -373,7 +373,7 @@ func (a *Alone) insist(ctx context.Context, what string, f func() error) error {
 		case errors.Is(err, ErrDenied), errors.Is(err, ErrStartRequired), errors.Is(err, ErrRecoverStart), errors.Is(err, ErrMissingTopic):
 			return err
 		case time.Since(began) > a.c.config.ReachWait:
-			return fmt.Errorf("consumer: %s: %w", what, kafkaconn.Explain(err))
+			return fmt.Errorf("consumer: %s: %w", what, kafka.Explain(err))
 		}
 		pause(ctx, 250*time.Millisecond)
 	}

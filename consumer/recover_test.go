@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 
@@ -75,7 +75,7 @@ func TestAloneReadsAgain(t *testing.T) {
 		if done[0] != restored.position(topic, 0) || done[1] != restored.position(topic, 1) {
 			t.Errorf("the group stands at %v, the journal at %d and %d", done, restored.position(topic, 0), restored.position(topic, 1))
 		}
-		conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers()})
+		conn, err := kafka.New(kafka.Config{Brokers: c.Brokers()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/internal/recordbatch"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // message encodes a fetch response as a broker does.

@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // A real broker is killed and comes back: every record is taken in, once.
@@ -34,7 +34,7 @@ func TestStoppingDuringALongJoin(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
 		// One that speaks our protocol and never gives its partitions back.
-		holder, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}, GroupBalancers: []kafka.GroupBalancer{named{consumer.ProtocolName(j)}}})
+		holder, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}, GroupBalancers: []kafkago.GroupBalancer{named{consumer.ProtocolName(j)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,8 +62,8 @@ type named struct{ name string }
 
 func (n named) ProtocolName() string      { return n.name }
 func (n named) UserData() ([]byte, error) { return nil, nil }
-func (n named) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
-	return kafka.RangeGroupBalancer{}.AssignGroups(members, partitions)
+func (n named) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
+	return kafkago.RangeGroupBalancer{}.AssignGroups(members, partitions)
 }
 
 // A journal that goes back while it is read, as a late standby does, is not read

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 
@@ -85,23 +85,23 @@ func newFleet(t *testing.T, c *kafkatest.Cluster) *fleet {
 	f.topics = []string{c.NewTopic(t, "codes", f.partitions), c.NewTopic(t, "selected", f.partitions)}
 	var ctx context.Context
 	ctx, f.load = context.WithCancel(context.Background())
-	writer := &kafka.Writer{
-		Addr: kafka.TCP(c.Brokers()...), BatchTimeout: time.Millisecond, RequiredAcks: kafka.RequireAll,
-		Transport: &kafka.Transport{MetadataTopics: f.topics},
-		Balancer:  kafka.BalancerFunc(func(m kafka.Message, _ ...int) int { return m.WriterData.(int) }),
+	writer := &kafkago.Writer{
+		Addr: kafkago.TCP(c.Brokers()...), BatchTimeout: time.Millisecond, RequiredAcks: kafkago.RequireAll,
+		Transport: &kafkago.Transport{MetadataTopics: f.topics},
+		Balancer:  kafkago.BalancerFunc(func(m kafkago.Message, _ ...int) int { return m.WriterData.(int) }),
 	}
 	go func() {
 		n := 0
 		defer func() {
 			_ = writer.Close()
-			writer.Transport.(*kafka.Transport).CloseIdleConnections()
+			writer.Transport.(*kafkago.Transport).CloseIdleConnections()
 			f.produced <- n
 		}()
 		for pace := time.NewTicker(tick); ; <-pace.C {
 			if ctx.Err() != nil {
 				return
 			}
-			var list []kafka.Message
+			var list []kafkago.Message
 			for _, topic := range f.topics {
 				for partition := range f.partitions {
 					m := selected(fmt.Sprint("event-", n), fmt.Sprint("shop-", partition))
@@ -131,7 +131,7 @@ func (f *fleet) start(t *testing.T, name string) {
 	}
 	f.members[name] = start(t, f.cluster, f.group, f.topics[0], shared{f.journal, f.takings, name}, func(c *consumer.Config) {
 		decoder, err := schemas.NewDecoder(schemas.DecoderOptions{Types: types, Accounts: []string{"default"}})
-		conn, err2 := kafkaconn.New(kafkaconn.Config{Brokers: f.cluster.Brokers(), ClientID: name})
+		conn, err2 := kafka.New(kafka.Config{Brokers: f.cluster.Brokers(), ClientID: name})
 		if err := errors.Join(err, err2); err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // Without room nothing is fetched: the member stays in its group, the reader is

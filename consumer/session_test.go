@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // A session that the broker ends unless it authenticates again is replaced
@@ -13,10 +13,10 @@ import (
 func TestFetcher_SessionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fetcher{}
-		if f.expired(&kafkaconn.Session{}) {
+		if f.expired(&kafka.Session{}) {
 			t.Error("a session without an end expires")
 		}
-		s := &kafkaconn.Session{Expires: time.Now().Add(time.Hour), Lifetime: time.Hour}
+		s := &kafka.Session{Expires: time.Now().Add(time.Hour), Lifetime: time.Hour}
 		<-time.After(53 * time.Minute)
 		if f.expired(s) {
 			t.Error("the session is replaced too early")

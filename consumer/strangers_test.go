@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // A client of the new consumer protocol (KIP-848) is refused by the broker: by
@@ -30,7 +30,7 @@ func TestConsumer_ClientOfTheNewProtocol(t *testing.T) {
 				if !wellFormed {
 					return
 				}
-				conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := kafka.New(kafka.Config{Brokers: c.Brokers(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 					conn, err := new(net.Dialer).DialContext(ctx, network, address)
 					return &repairing{conn, subscription(topic)}, err
 				}})

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // A place is a partition of a topic.
@@ -31,7 +31,7 @@ type bounds struct{ first, end int64 }
 func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	answer, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: c.config.Topics})
+	answer, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: c.config.Topics})
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -41,7 +41,7 @@ func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
 	found := map[string][]int{}
 	for _, t := range answer.Topics {
 		switch {
-		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
 		case t.Error != nil:
 			return nil, refusal(fmt.Errorf("topic %s: %w", t.Name, t.Error))
 		default:
@@ -65,9 +65,9 @@ func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
 
 // refusal explains an error and marks those that only a person can remove.
 func refusal(err error) error {
-	err = kafkaconn.Explain(err)
-	switch kafkaconn.ClassOf(err) {
-	case kafkaconn.Authorization, kafkaconn.Authentication, kafkaconn.TLSFault:
+	err = kafka.Explain(err)
+	switch kafka.ClassOf(err) {
+	case kafka.Authorization, kafka.Authentication, kafka.TLSFault:
 		return fmt.Errorf("%w: %w", ErrDenied, err)
 	}
 	return err
@@ -112,11 +112,11 @@ func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 	}
 }
 
-func classOf(err error) kafkaconn.Class {
+func classOf(err error) kafka.Class {
 	if errors.Is(err, ErrMissingTopic) {
-		return kafkaconn.MissingTopic
+		return kafka.MissingTopic
 	}
-	return kafkaconn.ClassOf(err)
+	return kafka.ClassOf(err)
 }
 
 // bounds asks where the partitions begin and end.
@@ -141,7 +141,7 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 	}
 	for _, p := range places {
 		if b, ok := found[p]; !ok || b.first < 0 || b.end < b.first {
-			return nil, refusal(fmt.Errorf("partition %s: %w", p, kafka.OffsetNotAvailable))
+			return nil, refusal(fmt.Errorf("partition %s: %w", p, kafkago.OffsetNotAvailable))
 		}
 	}
 	return found, nil
@@ -169,11 +169,11 @@ func (c *Consumer) committed(ctx context.Context, places []place) (map[place]int
 	for _, p := range places {
 		topics[p.topic] = append(topics[p.topic], p.partition)
 	}
-	answer, err := c.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: c.config.Group, Topics: topics})
+	answer, err := c.client.OffsetFetch(ctx, &kafkago.OffsetFetchRequest{GroupID: c.config.Group, Topics: topics})
 	if err != nil {
 		return nil, refusal(err)
 	}
-	if errors.Is(answer.Error, kafka.GroupIdNotFound) {
+	if errors.Is(answer.Error, kafkago.GroupIdNotFound) {
 		return nil, nil
 	}
 	if answer.Error != nil {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // Records of transactions count when they are committed: the library's own

@@ -3,10 +3,10 @@ package consumer
 import (
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // A turn is a reader that waits for its partition.
@@ -29,7 +29,7 @@ type answer struct {
 func request(turns []*turn, most int64, wait time.Duration) *fetchapi.Request {
 	q := &fetchapi.Request{
 		ReplicaID: -1, MaxWaitTime: int32(wait.Milliseconds()), MinBytes: 1, MaxBytes: int32(most), // #nosec G115 -- a part of FetchMemory
-		IsolationLevel: int8(kafka.ReadCommitted), SessionID: -1, SessionEpoch: -1,
+		IsolationLevel: int8(kafkago.ReadCommitted), SessionID: -1, SessionEpoch: -1,
 	}
 	for _, t := range turns {
 		p := fetchapi.RequestPartition{
@@ -48,7 +48,7 @@ func request(turns []*turn, most int64, wait time.Duration) *fetchapi.Request {
 }
 
 // patient reads a response for as long as something comes, however slow the line.
-type patient struct{ session *kafkaconn.Session }
+type patient struct{ session *kafka.Session }
 
 func (p patient) Read(b []byte) (int, error) {
 	if err := p.session.SetReadDeadline(time.Now().Add(maxWait + requestTimeout)); err != nil {

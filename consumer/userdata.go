@@ -6,9 +6,9 @@ import (
 	"net"
 	"slices"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // assigned puts user data into the assignments that the leader of the group
@@ -16,7 +16,7 @@ import (
 // consumer protocol (KIP-848) when such a client comes, and deal the partitions
 // themselves. They refuse that client where assignments hold user data, which
 // shows that the group has an assignor of its own. The library writes none.
-func assigned(dial kafkaconn.DialFunc, data string) kafkaconn.DialFunc {
+func assigned(dial kafka.DialFunc, data string) kafka.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
@@ -27,7 +27,7 @@ func assigned(dial kafkaconn.DialFunc, data string) kafkaconn.DialFunc {
 }
 
 // groupDialer makes the dialer of the group's connections.
-func (c *Consumer) groupDialer(lines *kafkaconn.Lines) *kafka.Dialer {
+func (c *Consumer) groupDialer(lines *kafka.Lines) *kafkago.Dialer {
 	d := c.config.Kafka.Dialer(lines.Through)
 	d.DialFunc = assigned(d.DialFunc, ProtocolName(c.config.Inbox))
 	return d

@@ -7,11 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // versionOne is the balancer of the workers that sent no user data: it deals in
@@ -21,15 +21,15 @@ type versionOne struct {
 	led chan struct{}
 }
 
-func (v versionOne) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+func (v versionOne) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
 	select {
 	case v.led <- struct{}{}:
 	default:
 	}
 	members, partitions = slices.Clone(members), slices.Clone(partitions)
-	slices.SortFunc(members, func(x, y kafka.GroupMember) int { return cmp.Compare(x.ID, y.ID) })
-	slices.SortFunc(partitions, func(x, y kafka.Partition) int { return cmp.Compare(x.ID, y.ID) })
-	dealt := kafka.GroupMemberAssignments{}
+	slices.SortFunc(members, func(x, y kafkago.GroupMember) int { return cmp.Compare(x.ID, y.ID) })
+	slices.SortFunc(partitions, func(x, y kafkago.Partition) int { return cmp.Compare(x.ID, y.ID) })
+	dealt := kafkago.GroupMemberAssignments{}
 	for _, m := range members {
 		dealt[m.ID] = map[string][]int{}
 	}
@@ -54,15 +54,15 @@ func TestAWorkerOfTheVersionBeforeInTheGroup(t *testing.T) {
 					eventually(t, "the new one alone", func() bool { ok, _ := r.Ready(); return ok })
 				}
 				led := make(chan struct{}, 1)
-				old, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+				old, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 					ID: g, Brokers: c.Brokers(), Topics: []string{topic}, HeartbeatInterval: 200 * time.Millisecond, JoinGroupBackoff: 100 * time.Millisecond,
-					GroupBalancers: []kafka.GroupBalancer{versionOne{named{consumer.ProtocolName(j)}, led}},
+					GroupBalancers: []kafkago.GroupBalancer{versionOne{named{consumer.ProtocolName(j)}, led}},
 				})
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer func() { _ = old.Close() }()
-				has := func(n int) (mine []kafka.PartitionAssignment) {
+				has := func(n int) (mine []kafkago.PartitionAssignment) {
 					eventually(t, "the old one's share", func() bool {
 						generation, err := old.Next(t.Context())
 						if err != nil {
@@ -87,7 +87,7 @@ func TestAWorkerOfTheVersionBeforeInTheGroup(t *testing.T) {
 				}
 				others := func() (list []int) {
 					for p := range 4 {
-						if !slices.ContainsFunc(mine, func(a kafka.PartitionAssignment) bool { return a.ID == p }) {
+						if !slices.ContainsFunc(mine, func(a kafkago.PartitionAssignment) bool { return a.ID == p }) {
 							list = append(list, p)
 						}
 					}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/recordbatch"
 )
@@ -38,7 +38,7 @@ func (p *partition) progressed() {
 // troubled notes why nothing can be read. A broker that says what is wrong is
 // not silent: making the connection anew would not help.
 func (p *partition) troubled(err error) {
-	if _, told := errors.AsType[kafka.Error](err); told {
+	if _, told := errors.AsType[kafkago.Error](err); told {
 		p.reader.silence.end()
 	}
 	p.mu.Lock()

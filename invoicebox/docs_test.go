@@ -5,19 +5,19 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/doctable"
+	"invoicebox-worker/internal/testutil/golden"
 )
 
 // The table of docs/outcomes.md is the one that decides.
 func TestOutcomesPage(t *testing.T) {
-	code := doctable.Code
+	code := golden.Code
 	rows := [][]string{{"row", "calls", "status", "class", "fault", "doubt", "only where"}}
 	for _, r := range Outcomes() {
 		rows = append(rows, []string{
 			code(r.Name), operationsText(r.Operations), statusesText(r.Statuses), code(r.Class.String()), code(faultText(r.Fault)), yes(r.Doubt), conditionText(r),
 		})
 	}
-	doctable.CompareMarkdown(t, "../docs/outcomes.md", "## What a response means", rows)
+	golden.CompareMarkdown(t, "../docs/outcomes.md", "## What a response means", rows)
 }
 
 func operationsText(ops []Operation) string {
@@ -59,7 +59,7 @@ func conditionText(r Row) string {
 	if len(r.Failures) > 0 {
 		names := make([]string, len(r.Failures))
 		for i, f := range r.Failures {
-			names[i] = doctable.Code(string(f))
+			names[i] = golden.Code(string(f))
 		}
 		parts = append(parts, strings.Join(names, ", "))
 	}

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -63,7 +63,7 @@ func deletedAndMadeAnew(t *testing.T, c *kafkatest.Cluster, again int) {
 		t.Fatalf("%d rows are left while there is no topic, want %d", left, hole+2*shops)
 	}
 
-	if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: topic, NumPartitions: again}); err != nil {
+	if err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: topic, NumPartitions: again}); err != nil {
 		t.Fatal(err)
 	}
 	add("3")
@@ -81,10 +81,10 @@ func deleteTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	transport := &kafka.Transport{}
+	transport := &kafkago.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
-	answer, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	client := &kafkago.Client{Addr: kafkago.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
+	answer, err := client.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
 	if err == nil {
 		err = answer.Errors[topic]
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/schemas"
 )
 
@@ -23,7 +23,7 @@ type Outbox interface {
 
 // Config is what a relay needs. Fields without a default are required.
 type Config struct {
-	Kafka  *kafkaconn.Conn
+	Kafka  *kafka.Conn
 	Outbox Outbox
 	// Authentic tells whether a row is as the journal's workers wrote it: one that is
 	// not is not published, and stays in the outbox.

@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/schemas"
 )
 
@@ -47,7 +47,7 @@ type TopicState struct {
 // LookAtTopics tells how topics are, in their order, and changes nothing. What
 // may pass by itself (a broker that is starting) is tried again until ctx ends;
 // a topic that the user may not see is an error at once.
-func LookAtTopics(ctx context.Context, conn *kafkaconn.Conn, names ...string) ([]TopicState, error) {
+func LookAtTopics(ctx context.Context, conn *kafka.Conn, names ...string) ([]TopicState, error) {
 	transport := conn.Transport(names...)
 	defer transport.CloseIdleConnections()
 	found, _, err := lookAt(ctx, conn.Client(transport), names)
@@ -68,7 +68,7 @@ func LookAtTopics(ctx context.Context, conn *kafkaconn.Conn, names ...string) ([
 // more, two of them must have a result before it counts. The error is for what
 // concerns all; what concerns one topic is in its state. Faults that may pass
 // by themselves are waited out until ctx ends.
-func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) ([]TopicState, error) {
+func EnsureTopics(ctx context.Context, conn *kafka.Conn, specs []TopicSpec) ([]TopicState, error) {
 	transport := conn.Transport()
 	defer transport.CloseIdleConnections()
 	client := conn.Client(transport)
@@ -80,7 +80,7 @@ func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) 
 	if err != nil {
 		return nil, err
 	}
-	request := &kafka.CreateTopicsRequest{}
+	request := &kafkago.CreateTopicsRequest{}
 	for _, s := range specs {
 		if _, exists := before[s.Name]; !exists {
 			request.Topics = append(request.Topics, s.config(brokers))
@@ -90,7 +90,7 @@ func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) 
 	if len(request.Topics) > 0 {
 		answer, err := client.CreateTopics(ctx, request)
 		if err != nil {
-			return nil, kafkaconn.Explain(err)
+			return nil, kafka.Explain(err)
 		}
 		made = answer.Errors
 	}
@@ -106,8 +106,8 @@ func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) 
 		switch {
 		case tried && reason == nil:
 			state.Created = true
-		case tried && !errors.Is(reason, kafka.TopicAlreadyExists):
-			state.Err = kafkaconn.Explain(reason)
+		case tried && !errors.Is(reason, kafkago.TopicAlreadyExists):
+			state.Err = kafka.Explain(reason)
 		case !exists:
 			state.Err = errors.New("producer: it is not to be seen yet")
 		}
@@ -116,13 +116,13 @@ func EnsureTopics(ctx context.Context, conn *kafkaconn.Conn, specs []TopicSpec) 
 	return states, nil
 }
 
-func (s TopicSpec) config(brokers int) kafka.TopicConfig {
-	config := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.Replicas}
+func (s TopicSpec) config(brokers int) kafkago.TopicConfig {
+	config := kafkago.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.Replicas}
 	if s.Replicas == 0 {
 		config.ReplicationFactor = max(1, min(3, brokers))
 	}
 	entry := func(name, value string) {
-		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
+		config.ConfigEntries = append(config.ConfigEntries, kafkago.ConfigEntry{ConfigName: name, ConfigValue: value})
 	}
 	entry("cleanup.policy", "delete")
 	if s.Retention != 0 {
@@ -136,38 +136,38 @@ func (s TopicSpec) config(brokers int) kafka.TopicConfig {
 
 // lookAt gives those of the topics that exist, and the number of brokers. It
 // goes on until there is an answer, a fault that does not pass, or ctx ends.
-func lookAt(ctx context.Context, client *kafka.Client, names []string) (map[string]TopicState, int, error) {
+func lookAt(ctx context.Context, client *kafkago.Client, names []string) (map[string]TopicState, int, error) {
 	var last error
 	for {
 		found, brokers, err := lookOnce(ctx, client, names)
 		if err == nil {
 			return found, brokers, nil
 		}
-		if ctx.Err() != nil && last != nil && kafkaconn.ClassOf(err) == kafkaconn.Timeout {
+		if ctx.Err() != nil && last != nil && kafka.ClassOf(err) == kafka.Timeout {
 			err = last // this request was cut short
 		}
 		last = err
-		switch kafkaconn.ClassOf(err) {
-		case kafkaconn.Authentication, kafkaconn.Authorization, kafkaconn.TLSFault:
-			return nil, 0, kafkaconn.Explain(err)
+		switch kafka.ClassOf(err) {
+		case kafka.Authentication, kafka.Authorization, kafka.TLSFault:
+			return nil, 0, kafka.Explain(err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, 0, kafkaconn.Explain(err)
+			return nil, 0, kafka.Explain(err)
 		case <-time.After(lookAgain):
 		}
 	}
 }
 
-func lookOnce(ctx context.Context, client *kafka.Client, names []string) (map[string]TopicState, int, error) {
-	answer, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
+func lookOnce(ctx context.Context, client *kafkago.Client, names []string) (map[string]TopicState, int, error) {
+	answer, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: names})
 	if err != nil {
 		return nil, 0, err
 	}
 	found := map[string]TopicState{}
 	for _, t := range answer.Topics {
 		switch {
-		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
 		case t.Error != nil:
 			return nil, 0, fmt.Errorf("topic %s: %w", t.Name, t.Error)
 		case len(t.Partitions) > 0:
@@ -178,7 +178,7 @@ func lookOnce(ctx context.Context, client *kafka.Client, names []string) (map[st
 }
 
 // awaitTopics looks until the topics that were made can be seen, or ctx ends.
-func awaitTopics(ctx context.Context, client *kafka.Client, names []string, made map[string]error) (map[string]TopicState, error) {
+func awaitTopics(ctx context.Context, client *kafkago.Client, names []string, made map[string]error) (map[string]TopicState, error) {
 	for {
 		found, _, err := lookAt(ctx, client, names)
 		if err != nil {
@@ -203,7 +203,7 @@ func awaitTopics(ctx context.Context, client *kafka.Client, names []string, made
 
 // GivesProducerIDs asks the cluster for a producer id. Without it results are
 // published all the same; the error then is why there is none.
-func GivesProducerIDs(ctx context.Context, conn *kafkaconn.Conn) (given bool, why error) {
+func GivesProducerIDs(ctx context.Context, conn *kafka.Conn) (given bool, why error) {
 	transport := conn.Transport()
 	defer transport.CloseIdleConnections()
 	r := &Relay{client: conn.Client(transport)}
@@ -213,11 +213,11 @@ func GivesProducerIDs(ctx context.Context, conn *kafkaconn.Conn) (given bool, wh
 		case err == nil:
 			return true, nil
 		case refusesIdentity(err), ctx.Err() != nil:
-			return false, kafkaconn.Explain(err)
+			return false, kafka.Explain(err)
 		}
 		select {
 		case <-ctx.Done():
-			return false, kafkaconn.Explain(err)
+			return false, kafka.Explain(err)
 		case <-time.After(lookAgain):
 		}
 	}

@@ -13,13 +13,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"go.uber.org/goleak"
 
-	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	}
 	cleanenv.Use()
 	// The shared broker runs on until the process ends.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/kafkatest.(*node).own"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/testutil/kafkatest.(*node).own"))
 }
 
 // What Ready says without a lease.
@@ -150,7 +150,7 @@ type option func(*producer.Config)
 // start runs a relay until the test ends.
 func start(tb testing.TB, c *kafkatest.Cluster, o producer.Outbox, options ...option) *running {
 	tb.Helper()
-	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers(), ClientID: "relay"})
+	conn, err := kafka.New(kafka.Config{Brokers: c.Brokers(), ClientID: "relay"})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 }
 
 // values gives what a topic holds, by key.
-func values(messages []kafka.Message) map[string][]string {
+func values(messages []kafkago.Message) map[string][]string {
 	found := map[string][]string{}
 	for _, m := range messages {
 		found[string(m.Key)] = append(found[string(m.Key)], string(m.Value))
@@ -231,10 +231,10 @@ func metric(tb testing.TB, r *prometheus.Registry, name string, labels ...string
 	return sum
 }
 
-var allTopics = func() []kafka.TopicConfig {
-	var list []kafka.TopicConfig
+var allTopics = func() []kafkago.TopicConfig {
+	var list []kafkago.TopicConfig
 	for _, name := range schemas.OutputTypes() {
-		list = append(list, kafka.TopicConfig{Topic: name, NumPartitions: 3})
+		list = append(list, kafkago.TopicConfig{Topic: name, NumPartitions: 3})
 	}
 	return list
 }()

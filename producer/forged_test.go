@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )

@@ -6,11 +6,11 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // unresolved is the partition of a lane whose topic was not seen yet.
@@ -137,8 +137,8 @@ func (r *Relay) deliver(ctx context.Context, l *lane, under *grant) delivery {
 			return d
 		}
 	}
-	answer, err := r.client.RawProduce(ctx, &kafka.RawProduceRequest{
-		Topic: l.topic, Partition: l.partition, RequiredAcks: kafka.RequireAll,
+	answer, err := r.client.RawProduce(ctx, &kafkago.RawProduceRequest{
+		Topic: l.topic, Partition: l.partition, RequiredAcks: kafkago.RequireAll,
 		RawRecords: protocol.RawRecordSet{Reader: &guarded{grant: under, rows: l.batch, who: d.who}},
 	})
 	d.took = time.Since(began)
@@ -155,7 +155,7 @@ func (r *Relay) deliver(ctx context.Context, l *lane, under *grant) delivery {
 
 // newIdentity asks the cluster for a producer id.
 func (r *Relay) newIdentity(ctx context.Context) (identity, error) {
-	answer, err := r.client.InitProducerID(ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1})
+	answer, err := r.client.InitProducerID(ctx, &kafkago.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1})
 	if err != nil {
 		return identity{}, err
 	}
@@ -166,7 +166,7 @@ func (r *Relay) newIdentity(ctx context.Context) (identity, error) {
 }
 
 // class sorts an error for the relay.
-func class(err error) kafkaconn.Class { return kafkaconn.ClassOf(err) }
+func class(err error) kafka.Class { return kafka.ClassOf(err) }
 
 // list gives the lanes.
 func (r *Relay) list() []*lane {

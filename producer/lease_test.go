@@ -16,8 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -218,7 +218,7 @@ func (r *replica) waiting() bool {
 func (w *world) replica() *replica {
 	w.Helper()
 	r := &replica{seat: w.outbox.seat(), w: w, registry: prometheus.NewPedanticRegistry()}
-	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: w.kafka.Brokers(), ClientID: "relay", Dial: r.dial})
+	conn, err := kafka.New(kafka.Config{Brokers: w.kafka.Brokers(), ClientID: "relay", Dial: r.dial})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // A Relay publishes the outbox. One goroutine, Run's, owns all of its state;
@@ -20,8 +20,8 @@ type Relay struct {
 	config    Config
 	log       *slog.Logger
 	metrics   *Metrics
-	transport *kafka.Transport
-	client    *kafka.Client
+	transport *kafkago.Transport
+	client    *kafkago.Client
 	status    status
 
 	lanes  map[laneKey]*lane
@@ -85,7 +85,7 @@ func (r *Relay) Ready() (bool, string) { return r.status.ready() }
 // lease and returns nil: whatever is left stays in the outbox. It waits out every
 // fault of Kafka and of the journal. Run is called once.
 func (r *Relay) Run(ctx context.Context) error {
-	var lines kafkaconn.Lines
+	var lines kafka.Lines
 	r.transport = lines.Transport(r.config.Kafka, r.config.topics()...)
 	defer r.transport.CloseIdleConnections()
 	r.client = r.config.Kafka.Client(r.transport)
@@ -311,7 +311,7 @@ func (r *Relay) delivered(d delivery) {
 	l.busy = false
 	if d.plain && !r.plain {
 		r.plain = true
-		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafkaconn.Explain(d.noID))
+		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafka.Explain(d.noID))
 	}
 	l.who, l.plain = d.who, d.plain
 	if errors.Is(d.err, errNoLease) {
@@ -357,7 +357,7 @@ func (r *Relay) delivered(d delivery) {
 		}
 		r.stop(l.topic, d.err)
 	case refused:
-		if errors.Is(d.err, kafka.ClusterAuthorizationFailed) {
+		if errors.Is(d.err, kafkago.ClusterAuthorizationFailed) {
 			l.who = identity{} // old brokers refuse the producer id so, not the batch
 		}
 		r.stop(l.topic, d.err)
@@ -365,8 +365,8 @@ func (r *Relay) delivered(d delivery) {
 		r.missed(r.topics[l.topic], d.err)
 	}
 	r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
-	r.status.note(r.log, l.place(), "publishing; trying again", fmt.Errorf("%s: %w", l.place(), kafkaconn.Explain(d.err)))
-	if c := class(d.err); c == kafkaconn.Leader || c == kafkaconn.MissingTopic {
+	r.status.note(r.log, l.place(), "publishing; trying again", fmt.Errorf("%s: %w", l.place(), kafka.Explain(d.err)))
+	if c := class(d.err); c == kafka.Leader || c == kafka.MissingTopic {
 		r.topics[l.topic].askAt = time.Now() // the partition, or its topic, may be gone
 	}
 	l.retryAt = time.Now().Add(min(leastPause<<min(l.failures, 10), mostPause))

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -40,7 +40,7 @@ func TestRowsReachKafkaInOrderAndAreMarked(t *testing.T) {
 			t.Fatalf("%d records, or not in order: %v", len(records), got)
 		}
 		for _, m := range records {
-			if p := (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: m.Key}, 0, 1, 2, 3); p != m.Partition {
+			if p := (kafkago.Murmur2Balancer{}).Balance(kafkago.Message{Key: m.Key}, 0, 1, 2, 3); p != m.Partition {
 				t.Fatalf("key %s lies in partition %d, a Java client would take %d", m.Key, m.Partition, p)
 			}
 			if len(m.Headers) != 1 || m.Headers[0].Key != "ce_id" || string(m.Headers[0].Value) != string(m.Value) {
@@ -111,10 +111,10 @@ func TestATimeoutAfterAppendLeavesOneRecord(t *testing.T) {
 // A partition in trouble holds back its own rows only, and loses no order.
 func TestATroubledPartitionHoldsBackItsOwnRowsOnly(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
-	bad := (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: []byte("bad")}, 0, 1, 2)
+	bad := (kafkago.Murmur2Balancer{}).Balance(kafkago.Message{Key: []byte("bad")}, 0, 1, 2)
 	good := ""
 	for i := 0; good == ""; i++ {
-		if key := fmt.Sprint("good-", i); (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: []byte(key)}, 0, 1, 2) != bad {
+		if key := fmt.Sprint("good-", i); (kafkago.Murmur2Balancer{}).Balance(kafkago.Message{Key: []byte(key)}, 0, 1, 2) != bad {
 			good = key
 		}
 	}
@@ -178,7 +178,7 @@ func TestADefiniteRefusalStopsItsTopicOnly(t *testing.T) {
 func TestABatchOverTheLimitIsSplit(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := "small-" + fmt.Sprint(time.Now().UnixNano())
-		if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: topic, NumPartitions: 1, ConfigEntries: []kafka.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: "20000"}}}); err != nil {
+		if err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: topic, NumPartitions: 1, ConfigEntries: []kafkago.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: "20000"}}}); err != nil {
 			t.Fatal(err)
 		}
 		o := newOutbox()
@@ -205,7 +205,7 @@ func TestAMissingTopicIsWaitedFor(t *testing.T) {
 	other := o.add(schemas.TypeActivated, "shop", "3")
 	eventually(t, "another topic", func() bool { _, ok := o.published(other); return ok })
 	eventually(t, "the word of it", func() bool { ok, _ := r.Ready(); return !ok })
-	if err := c.CreateTopics(t.Context(), kafka.TopicConfig{Topic: schemas.TypeInvited, NumPartitions: 3}); err != nil {
+	if err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: schemas.TypeInvited, NumPartitions: 3}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "an empty outbox", func() bool { return o.left() == 0 })

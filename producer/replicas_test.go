@@ -17,15 +17,15 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/postgres"
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -45,7 +45,7 @@ func relayProcess() error {
 	if err != nil {
 		return err
 	}
-	conn, err := kafkaconn.New(kafkaconn.Config{Brokers: strings.Split(os.Getenv(brokerVariable), ","), ClientID: "relay"})
+	conn, err := kafka.New(kafka.Config{Brokers: strings.Split(os.Getenv(brokerVariable), ","), ClientID: "relay"})
 	if err != nil {
 		return err
 	}
@@ -265,7 +265,7 @@ func TestReplicasTakeOver(t *testing.T) {
 
 // checkPublished looks at what a topic holds: every row, each shop's in order
 // where they came first, and repeats with the same bytes.
-func checkPublished(t *testing.T, records []kafka.Message, many int) {
+func checkPublished(t *testing.T, records []kafkago.Message, many int) {
 	t.Helper()
 	last, bytes := map[string]int64{}, map[string]string{}
 	repeats, back := 0, int64(0)

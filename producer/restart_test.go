@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"invoicebox-worker/internal/kafkaconn"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -41,7 +41,7 @@ func TestABrokerIsKilledUnderLoad(t *testing.T) {
 
 func TestTopicsAreEnsured(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
-		conn, err := kafkaconn.New(kafkaconn.Config{Brokers: c.Brokers()})
+		conn, err := kafka.New(kafka.Config{Brokers: c.Brokers()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // patience is how long a coordinator may be loading, moving or away before that
@@ -39,7 +39,7 @@ type status struct {
 // said is what was logged of a fault.
 type said struct {
 	text  string
-	class kafkaconn.Class
+	class kafka.Class
 	mild  bool      // it may well pass, and was logged for debugging only
 	since time.Time // of the first mild one in a row
 	first time.Time // fault of the place in a row
@@ -65,12 +65,12 @@ func (s *status) note(log *slog.Logger, place, words string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, before := time.Now(), s.said[place]
-	next := said{text: err.Error(), class: kafkaconn.ClassOf(err), first: before.first}
+	next := said{text: err.Error(), class: kafka.ClassOf(err), first: before.first}
 	if next.first.IsZero() {
 		next.first = now
 	}
 	level := slog.LevelWarn
-	if kafkaconn.ClassOf(err) == kafkaconn.Coordinator {
+	if kafka.ClassOf(err) == kafka.Coordinator {
 		next.since = before.since
 		if next.since.IsZero() {
 			next.since = now

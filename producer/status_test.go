@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // A coordinator that is loading is worth a warning only when it lasts; every
@@ -32,8 +32,8 @@ func TestPassingFaultsWarnWhenTheyLast(t *testing.T) {
 			}
 			out.Reset()
 		}
-		loading := kafkaconn.Explain(kafka.GroupLoadInProgress)
-		moved := fmt.Errorf("t/0: %w", kafkaconn.Explain(kafka.NotCoordinatorForGroup))
+		loading := kafka.Explain(kafkago.GroupLoadInProgress)
+		moved := fmt.Errorf("t/0: %w", kafka.Explain(kafkago.NotCoordinatorForGroup))
 
 		s.note(log, "t", "w", loading)
 		s.note(log, "t", "w", loading)

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/kafka"
 )
 
 // refreshTopics is how often the number of partitions is looked at.
@@ -42,7 +42,7 @@ func (r *Relay) laneOf(row journal.Outgoing) *lane {
 	t := r.topic(name)
 	key := laneKey{name, unresolved}
 	if len(t.partitions) > 0 {
-		key.partition = kafka.Murmur2Balancer{Consistent: true}.Balance(kafka.Message{Key: row.Message.Key}, t.partitions...)
+		key.partition = kafkago.Murmur2Balancer{Consistent: true}.Balance(kafkago.Message{Key: row.Message.Key}, t.partitions...)
 	}
 	l := r.lanes[key]
 	if l == nil {
@@ -89,7 +89,7 @@ func (r *Relay) resolve(ctx context.Context, now time.Time, wait func(time.Time)
 func (r *Relay) partitions(ctx context.Context, name string) ([]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	answer, err := r.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{name}})
+	answer, err := r.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{name}})
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (r *Relay) partitions(ctx context.Context, name string) ([]int, error) {
 			return list, nil
 		}
 	}
-	return nil, kafka.UnknownTopicOrPartition
+	return nil, kafkago.UnknownTopicOrPartition
 }
 
 // resolved takes the answer in and moves what waited for it.
@@ -133,7 +133,7 @@ func (r *Relay) resolved(s seen) {
 		case missing:
 			r.missed(t, s.err)
 		default:
-			r.status.note(r.log, s.topic, "looking for a result topic; trying again", kafkaconn.Explain(s.err))
+			r.status.note(r.log, s.topic, "looking for a result topic; trying again", kafka.Explain(s.err))
 		}
 		return
 	}
@@ -176,7 +176,7 @@ func (r *Relay) stop(name string, err error) {
 	t := r.topics[name]
 	if !t.stopped() {
 		r.log.Error("a broker refuses a topic's results for good; they are held back and tried again slowly",
-			"topic", name, "err", kafkaconn.Explain(err))
+			"topic", name, "err", kafka.Explain(err))
 		r.metrics.stopped.WithLabelValues(name).Set(1)
 		r.status.stop(name, string(class(err)))
 	}
@@ -210,38 +210,38 @@ const (
 )
 
 // verdicts are the broker's error codes with another verdict than again.
-var verdicts = map[kafka.Error]verdict{
-	kafka.DuplicateSequenceNumber:            published,
-	kafka.OutOfOrderSequenceNumber:           renumber,
-	kafka.InvalidProducerEpoch:               renumber,
-	kafka.UnknownProducerId:                  renumber,
-	kafka.InvalidProducerIDMapping:           renumber,
-	kafka.ProducerFenced:                     renumber,
-	kafka.MessageSizeTooLarge:                split,
-	kafka.RecordListTooLarge:                 split,
-	kafka.UnknownTopicOrPartition:            missing,
-	kafka.InvalidTopic:                       refused,
-	kafka.InvalidRecord:                      refused,
-	kafka.InvalidTimestamp:                   retime,
-	kafka.PolicyViolation:                    refused,
-	kafka.TopicAuthorizationFailed:           refused,
-	kafka.ClusterAuthorizationFailed:         refused,
-	kafka.TransactionalIDAuthorizationFailed: refused,
-	kafka.UnsupportedForMessageFormat:        refused,
-	kafka.InvalidRequiredAcks:                refused,
+var verdicts = map[kafkago.Error]verdict{
+	kafkago.DuplicateSequenceNumber:            published,
+	kafkago.OutOfOrderSequenceNumber:           renumber,
+	kafkago.InvalidProducerEpoch:               renumber,
+	kafkago.UnknownProducerId:                  renumber,
+	kafkago.InvalidProducerIDMapping:           renumber,
+	kafkago.ProducerFenced:                     renumber,
+	kafkago.MessageSizeTooLarge:                split,
+	kafkago.RecordListTooLarge:                 split,
+	kafkago.UnknownTopicOrPartition:            missing,
+	kafkago.InvalidTopic:                       refused,
+	kafkago.InvalidRecord:                      refused,
+	kafkago.InvalidTimestamp:                   retime,
+	kafkago.PolicyViolation:                    refused,
+	kafkago.TopicAuthorizationFailed:           refused,
+	kafkago.ClusterAuthorizationFailed:         refused,
+	kafkago.TransactionalIDAuthorizationFailed: refused,
+	kafkago.UnsupportedForMessageFormat:        refused,
+	kafkago.InvalidRequiredAcks:                refused,
 }
 
 func verdictOf(err error) verdict {
 	if err == nil {
 		return published
 	}
-	if code, ok := errors.AsType[kafka.Error](err); ok {
+	if code, ok := errors.AsType[kafkago.Error](err); ok {
 		if v, ok := verdicts[code]; ok {
 			return v
 		}
 		return again
 	}
-	if kafkaconn.ClassOf(err) == kafkaconn.MissingTopic {
+	if kafka.ClassOf(err) == kafka.MissingTopic {
 		return missing
 	}
 	return again
@@ -250,5 +250,5 @@ func verdictOf(err error) verdict {
 // refusesIdentity tells whether the cluster gives this user no producer ids:
 // old clusters want a right of their own for it.
 func refusesIdentity(err error) bool {
-	return errors.Is(err, kafka.ClusterAuthorizationFailed) || errors.Is(err, kafka.UnsupportedVersion)
+	return errors.Is(err, kafkago.ClusterAuthorizationFailed) || errors.Is(err, kafkago.UnsupportedVersion)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
@@ -184,7 +184,7 @@ func (s *stage) read(ctx context.Context, text string) (credentials.Secret, erro
 	if err != nil {
 		return credentials.Secret{}, err
 	}
-	return credentials.NewSealed(worker.BindKeys(j, s.keys)).Open(row)
+	return credentials.NewSealed(app.BindKeys(j, s.keys)).Open(row)
 }
 
 // stay tells where everything is and waits for Ctrl-C.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"golang.org/x/sync/errgroup"
 
 	"invoicebox-worker/schemas"
@@ -19,7 +19,7 @@ type platform struct {
 	board  *board
 	look   func() // brings the board up to date with the calls
 	lender *shop
-	writer *kafka.Writer
+	writer *kafkago.Writer
 	broker string
 	rnd    *rand.Rand // under mu
 	mu     sync.Mutex
@@ -30,8 +30,8 @@ func newPlatform(b *board, look func(), broker string, seed uint64, pace time.Du
 	return &platform{
 		board: b, look: look, lender: b.shops[0], broker: broker, pace: pace,
 		rnd: rand.New(rand.NewPCG(seed, 1)), // #nosec G404 -- paces a show
-		writer: &kafka.Writer{
-			Addr: kafka.TCP(broker), Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll,
+		writer: &kafkago.Writer{
+			Addr: kafkago.TCP(broker), Balancer: kafkago.Murmur2Balancer{}, RequiredAcks: kafkago.RequireAll,
 			BatchTimeout: time.Millisecond, WriteTimeout: 30 * time.Second,
 		},
 	}
@@ -66,7 +66,7 @@ func (p *platform) run(ctx context.Context) error {
 }
 
 func (p *platform) subscribe(ctx context.Context, topic string, partition int, heard chan<- schemas.Event) error {
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{p.broker}, Topic: topic, Partition: partition, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond})
+	r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{p.broker}, Topic: topic, Partition: partition, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond})
 	defer func() { _ = r.Close() }()
 	for {
 		m, err := r.ReadMessage(ctx)
@@ -100,7 +100,7 @@ func (p *platform) appear(ctx context.Context) error {
 			return err
 		}
 		if i == len(p.board.shops)/3 {
-			if err := p.write(ctx, kafka.Message{Topic: schemas.TypeProviderSelected, Key: []byte("?"), Value: []byte(`{"shopId": "shop-??", "provider": "invoicebox", "email":`)}); err != nil {
+			if err := p.write(ctx, kafkago.Message{Topic: schemas.TypeProviderSelected, Key: []byte("?"), Value: []byte(`{"shopId": "shop-??", "provider": "invoicebox", "email":`)}); err != nil {
 				return err
 			}
 			p.say("", "half a record, cut off in the middle", bad)
@@ -156,7 +156,7 @@ func (p *platform) say(shop, text string, m mood) {
 }
 
 func (p *platform) emit(ctx context.Context, s *shop, typ string, n int, data string) error {
-	m := kafka.Message{Topic: typ, Key: []byte(s.id), Value: []byte(data), Headers: []kafka.Header{
+	m := kafkago.Message{Topic: typ, Key: []byte(s.id), Value: []byte(data), Headers: []kafkago.Header{
 		{Key: "ce_specversion", Value: []byte("1.0")},
 		{Key: "ce_id", Value: fmt.Appendf(nil, "%s-%d", s.id, n)},
 		{Key: "ce_source", Value: []byte("/demo/platform")},
@@ -169,7 +169,7 @@ func (p *platform) emit(ctx context.Context, s *shop, typ string, n int, data st
 	return p.write(ctx, m)
 }
 
-func (p *platform) write(ctx context.Context, ms ...kafka.Message) error {
+func (p *platform) write(ctx context.Context, ms ...kafkago.Message) error {
 	if err := p.writer.WriteMessages(ctx, ms...); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("the platform cannot write to Kafka: %w", err)
 	}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/invoicebox/sandbox"
@@ -74,24 +74,24 @@ func runWorker(stdin io.Reader, stdout io.Writer) error {
 		_, _ = io.Copy(io.Discard, input)
 		cancel()
 	}()
-	return worker.Run(ctx, o)
+	return app.Run(ctx, o)
 }
 
 // options are the worker's. Its times are shorter than the defaults, so that
 // waiting fits into a minute.
-func (s workerSettings) options(log *slog.Logger) (worker.Options, error) {
-	o := worker.Defaults()
+func (s workerSettings) options(log *slog.Logger) (app.Options, error) {
+	o := app.Defaults()
 	keys, err := keyset.Load(s.Keyset)
 	if err != nil {
 		return o, err
 	}
 	o.Version = "demo"
-	o.Kafka = kafkaconn.Config{Brokers: s.Brokers}
+	o.Kafka = kafka.Config{Brokers: s.Brokers}
 	o.JournalURL = "sqlite:" + s.Journal
 	o.Keyset = keys
 	o.InvoiceboxURL = s.API
 	token := secret.New(sandbox.DefaultToken)
-	o.Accounts = []worker.Account{{
+	o.Accounts = []app.Account{{
 		Name: "default", PartnerID: sandbox.DefaultPartnerID,
 		Token: func() secret.String { return token }, RequestsPerWindow: limit, Window: window,
 	}}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/internal/doctable"
+	"invoicebox-worker/internal/testutil/golden"
 )
 
 // docs/configuration.md shows the flags as the program has them.
@@ -14,5 +14,5 @@ func TestConfigurationPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	doctable.CompareMarkdown(t, "../../docs/configuration.md", "## `invoicebox-sandbox`", doctable.Flags(parser.Model.Flags))
+	golden.CompareMarkdown(t, "../../docs/configuration.md", "## `invoicebox-sandbox`", golden.Flags(parser.Model.Flags))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
-	"invoicebox-worker/cmd/internal/envvar"
+	"invoicebox-worker/internal/envvar"
 )
 
 // prefix begins the environment variable of every setting.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/cmd/internal/connlimit"
-	"invoicebox-worker/cmd/internal/envvar"
+	"invoicebox-worker/internal/connlimit"
+	"invoicebox-worker/internal/envvar"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/cmd/internal/envvar"
+	"invoicebox-worker/internal/envvar"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 )
@@ -50,7 +50,7 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 		if err != nil {
 			return err
 		}
-		situation, err := worker.ReadSituation(ctx, j)
+		situation, err := app.ReadSituation(ctx, j)
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 			}, WaitsFor: obstacleViews(obstacles)})
 			rows = append(rows, []any{a.Name, a.PartnerID, g.State, g.Reason, until, when(g.Since), when(check)})
 			for _, o := range obstacles {
-				line := worker.WhyWaits([]onboarding.Obstacle{o})
+				line := app.WhyWaits([]onboarding.Obstacle{o})
 				if o.Until.IsZero() && o.Cause == onboarding.CauseBusy {
 					continue // of the moment
 				}

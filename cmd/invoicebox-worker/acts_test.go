@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 

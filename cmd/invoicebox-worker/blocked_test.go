@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox"
@@ -198,7 +198,7 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 			c.Wait = 0
 		}
 	}
-	situation, err := worker.ReadSituation(ctx, j)
+	situation, err := app.ReadSituation(ctx, j)
 	if err != nil {
 		return err
 	}

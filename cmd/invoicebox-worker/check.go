@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 )
 
 // checkCommand tries what run needs.
@@ -24,14 +24,14 @@ func (c *checkCommand) Run(ctx context.Context, s *settings, env environment) er
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	o, err := s.options(nil)
-	var results []worker.CheckResult
+	var results []app.CheckResult
 	if err != nil {
-		results = []worker.CheckResult{{Name: "settings", Verdict: worker.CheckFailed, Detail: err.Error()}}
+		results = []app.CheckResult{{Name: "settings", Verdict: app.CheckFailed, Detail: err.Error()}}
 	} else {
-		results = worker.Check(ctx, o)
+		results = app.Check(ctx, o)
 	}
 	for _, near := range s.nearMisses {
-		results = append(results, worker.CheckResult{Name: "settings", Verdict: worker.CheckWarning, Detail: nearMissText(near)})
+		results = append(results, app.CheckResult{Name: "settings", Verdict: app.CheckWarning, Detail: nearMissText(near)})
 	}
 	var views []checkJSON
 	var rows [][]any
@@ -39,7 +39,7 @@ func (c *checkCommand) Run(ctx context.Context, s *settings, env environment) er
 	for _, r := range results {
 		views = append(views, checkJSON{Check: r.Name, Result: string(r.Verdict), Detail: r.Detail})
 		rows = append(rows, []any{r.Name, r.Verdict, r.Detail})
-		if r.Verdict == worker.CheckFailed {
+		if r.Verdict == app.CheckFailed {
 			failed++
 		}
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/cmd/internal/envvar"
-	"invoicebox-worker/cmd/internal/visible"
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/envvar"
+	"invoicebox-worker/internal/visible"
 )
 
 // The exit statuses.
@@ -108,7 +108,7 @@ func perform(ctx context.Context, args []string, env environment) int {
 	if helped {
 		return exitDone
 	}
-	if setting, ok := errors.AsType[*worker.SettingError](err); ok {
+	if setting, ok := errors.AsType[*app.SettingError](err); ok {
 		return fail(env, exitFailed, setting)
 	}
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal/move"
 )
 
@@ -40,7 +40,7 @@ func (c *journalCopy) Run(ctx context.Context, env environment) error {
 	env.keepGoing()
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()
-	r, err := worker.Copy(ctx, worker.CopyOptions{From: c.From, To: c.To, Actor: person(), Logger: quiet, Progress: func(p move.Progress) {
+	r, err := app.Copy(ctx, app.CopyOptions{From: c.From, To: c.To, Actor: person(), Logger: quiet, Progress: func(p move.Progress) {
 		verb := "copying"
 		if p.Comparing {
 			verb = "comparing"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/internal/doctable"
+	"invoicebox-worker/internal/testutil/golden"
 )
 
 const configurationPage = "../../docs/configuration.md"
@@ -31,7 +31,7 @@ func TestConfigurationPage(t *testing.T) {
 				}
 			}
 			shown += len(flags)
-			doctable.CompareMarkdown(t, configurationPage, "### "+g.title, doctable.Flags(flags))
+			golden.CompareMarkdown(t, configurationPage, "### "+g.title, golden.Flags(flags))
 		}
 		all := 0
 		for _, f := range root.Flags {
@@ -55,12 +55,12 @@ func TestConfigurationPage(t *testing.T) {
 			}
 			for _, f := range root.Flags {
 				if f.Name == name {
-					flag = doctable.Code("--" + name)
+					flag = golden.Code("--" + name)
 				}
 			}
-			rows = append(rows, []string{doctable.Code(name), allowed, flag})
+			rows = append(rows, []string{golden.Code(name), allowed, flag})
 		}
-		doctable.CompareMarkdown(t, configurationPage, "### Several accounts", rows)
+		golden.CompareMarkdown(t, configurationPage, "### Several accounts", rows)
 	})
 	t.Run("Commands", func(t *testing.T) {
 		var commands []*kong.Node
@@ -98,12 +98,12 @@ func TestConfigurationPage(t *testing.T) {
 				_, _ = fmt.Fprintf(&b, "- Shared flags: %s.\n", strings.Join(others, ", "))
 			}
 			b.WriteByte('\n')
-			if rows := doctable.Flags(own); len(rows) > 1 {
-				_, _ = fmt.Fprintf(&b, "%s\n\n", doctable.Markdown(rows))
+			if rows := golden.Flags(own); len(rows) > 1 {
+				_, _ = fmt.Fprintf(&b, "%s\n\n", golden.Markdown(rows))
 			}
 		}
-		doctable.CompareMarkdown(t, configurationPage, "## Flags of several commands", doctable.Flags(shared))
-		doctable.CompareSection(t, configurationPage, "## Commands of `invoicebox-worker`", b.String())
+		golden.CompareMarkdown(t, configurationPage, "## Flags of several commands", golden.Flags(shared))
+		golden.CompareSection(t, configurationPage, "## Commands of `invoicebox-worker`", b.String())
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/cmd/internal/envvar"
+	"invoicebox-worker/internal/envvar"
 )
 
 // withEnvironment runs the program in an environment.

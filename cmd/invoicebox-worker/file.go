@@ -14,7 +14,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 )
 
 // Bounds of the file.
@@ -33,7 +33,7 @@ type member struct {
 // their values.
 func readFile(path string, known []string) (map[string]member, error) {
 	wrong := func(right string) error {
-		return &worker.SettingError{Setting: "config", Value: path, Right: right}
+		return &app.SettingError{Setting: "config", Value: path, Right: right}
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -63,7 +63,7 @@ func readFile(path string, known []string) (map[string]member, error) {
 
 func parseFile(path string, doc []byte, known []string) (map[string]member, error) {
 	wrong := func(right string) error {
-		return &worker.SettingError{Setting: "config", Value: path, Right: right}
+		return &app.SettingError{Setting: "config", Value: path, Right: right}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(doc))
 	var root, more yaml.Node
@@ -94,10 +94,10 @@ func membersOf(node *yaml.Node, path, prefix string, known []string) (map[string
 		key, value := node.Content[i], node.Content[i+1]
 		from := fmt.Sprintf("%s line %d", path, key.Line)
 		if key.Kind != yaml.ScalarNode || !slices.Contains(known, key.Value) {
-			return nil, &worker.SettingError{Setting: "config", From: from, Value: keyText(key), Right: "is no member" + ofWhat(prefix) + nearest(key.Value, known)}
+			return nil, &app.SettingError{Setting: "config", From: from, Value: keyText(key), Right: "is no member" + ofWhat(prefix) + nearest(key.Value, known)}
 		}
 		if _, ok := members[key.Value]; ok {
-			return nil, &worker.SettingError{Setting: prefix + key.Value, From: from, Right: "stands in the file twice"}
+			return nil, &app.SettingError{Setting: prefix + key.Value, From: from, Right: "stands in the file twice"}
 		}
 		members[key.Value] = member{node: value, from: from}
 	}
@@ -133,7 +133,7 @@ func nearest(wrong string, known []string) string {
 // field has, so that `concurrency: "64"` does not pass by accident.
 func assignMember(r rule, target reflect.Value, m member) error {
 	wrong := func(right string) error {
-		return &worker.SettingError{Setting: r.name, From: m.from, Value: m.node.Value, Right: right}
+		return &app.SettingError{Setting: r.name, From: m.from, Value: m.node.Value, Right: right}
 	}
 	target.SetZero()
 	nodes := []*yaml.Node{m.node}
@@ -204,7 +204,7 @@ func kindName(target reflect.Value) string {
 // readAccounts reads the file's accounts.
 func readAccounts(m member, path string) ([]accountSettings, error) {
 	if m.node.Kind != yaml.SequenceNode || len(m.node.Content) == 0 || len(m.node.Content) > maxAccounts {
-		return nil, &worker.SettingError{Setting: "accounts[]", From: m.from, Right: fmt.Sprintf("must be a list of 1 to %d accounts such as {name: …, partner-id: …, token-file: …}", maxAccounts)}
+		return nil, &app.SettingError{Setting: "accounts[]", From: m.from, Right: fmt.Sprintf("must be a list of 1 to %d accounts such as {name: …, partner-id: …, token-file: …}", maxAccounts)}
 	}
 	typ := reflect.TypeFor[accountSettings]()
 	var known []string
@@ -216,7 +216,7 @@ func readAccounts(m member, path string) ([]accountSettings, error) {
 		prefix := fmt.Sprintf("accounts[%d].", i)
 		from := fmt.Sprintf("%s line %d", path, node.Line)
 		if node.Kind != yaml.MappingNode {
-			return nil, &worker.SettingError{Setting: strings.TrimSuffix(prefix, "."), From: from, Right: "must be members such as {name: …, partner-id: …, token-file: …}"}
+			return nil, &app.SettingError{Setting: strings.TrimSuffix(prefix, "."), From: from, Right: "must be members such as {name: …, partner-id: …, token-file: …}"}
 		}
 		members, err := membersOf(node, path, prefix, known)
 		if err != nil {
@@ -229,7 +229,7 @@ func readAccounts(m member, path string) ([]accountSettings, error) {
 			one, ok := members[r.name]
 			if !ok {
 				if slices.Contains([]string{"name", "partner-id", "token-file"}, r.name) {
-					return nil, &worker.SettingError{Setting: prefix + r.name, From: from, Right: "must be set"}
+					return nil, &app.SettingError{Setting: prefix + r.name, From: from, Right: "must be set"}
 				}
 				continue
 			}
@@ -245,7 +245,7 @@ func readAccounts(m member, path string) ([]accountSettings, error) {
 
 // withSource adds where a value came from.
 func withSource(err error, from string) error {
-	if s, ok := errors.AsType[*worker.SettingError](err); ok {
+	if s, ok := errors.AsType[*app.SettingError](err); ok {
 		told := *s
 		told.From = from
 		return &told

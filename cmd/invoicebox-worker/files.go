@@ -8,19 +8,19 @@ import (
 	"log/slog"
 	"os"
 
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/cmd/internal/worker/secretfile"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secretfile"
 )
 
 // watch has the service look at a file that a setting names.
-func (s *settings) watch(f worker.WatchedFile) { s.files = append(s.files, f) }
+func (s *settings) watch(f app.WatchedFile) { s.files = append(s.files, f) }
 
 // secretFile opens a secret's file.
 func (s *settings) secretFile(name, path string, form secretfile.Form, logger *slog.Logger) (*secretfile.File, error) {
 	f, err := secretfile.Open(name, path, form, logger)
 	if err != nil {
-		return nil, &worker.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
+		return nil, &app.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
 	}
 	s.watch(f)
 	return f, nil
@@ -34,7 +34,7 @@ func (s *settings) tokenFile(name, account, path string, logger *slog.Logger) (*
 	}
 	f, err := secretfile.OpenDistinct(name, path, secretfile.Token, logger, func() map[string]*secretfile.File { return s.tokens })
 	if err != nil {
-		return nil, &worker.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
+		return nil, &app.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
 	}
 	s.tokens[fmt.Sprintf("account %q", account)] = f
 	s.watch(f)

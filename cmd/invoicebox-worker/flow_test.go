@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -180,7 +180,7 @@ func (r *rig) resolveIsAudited(ref, token string) {
 			r.t.Errorf("%v: exit status %d", args, code)
 		}
 	}
-	j, err := worker.OpenBeside(r.t.Context(), r.journal, slog.New(slog.DiscardHandler))
+	j, err := app.OpenBeside(r.t.Context(), r.journal, slog.New(slog.DiscardHandler))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/schemas"
 )
 
@@ -31,7 +31,7 @@ var forms = map[string]func(string) string{
 	"hostport": checkHostPort,
 	"listen":   checkListen,
 	"group":    checkGroup,
-	"journal":  worker.CheckJournalURL,
+	"journal":  app.CheckJournalURL,
 	"api":      checkAPI,
 	"partner":  checkPartner,
 	"store":    checkStore,

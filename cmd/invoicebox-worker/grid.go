@@ -11,8 +11,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"invoicebox-worker/cmd/internal/visible"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/visible"
 )
 
 const (

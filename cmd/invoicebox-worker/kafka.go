@@ -4,16 +4,16 @@ import (
 	"crypto/tls"
 	"log/slog"
 
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/cmd/internal/worker/secretfile"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/internal/secretfile"
 )
 
 // kafka puts the settings about the brokers together and tries their files, so
 // that what is wrong is told by the setting's name.
-func (s *settings) kafka(logger *slog.Logger) (kafkaconn.Config, error) {
-	c := kafkaconn.Config{Brokers: s.KafkaBrokers, ClientID: "invoicebox-worker"}
+func (s *settings) kafka(logger *slog.Logger) (kafka.Config, error) {
+	c := kafka.Config{Brokers: s.KafkaBrokers, ClientID: "invoicebox-worker"}
 	var err error
 	if c.TLS, err = s.kafkaTLS(logger); err != nil {
 		return c, err
@@ -23,19 +23,19 @@ func (s *settings) kafka(logger *slog.Logger) (kafkaconn.Config, error) {
 }
 
 // connection is for the commands that need the brokers.
-func (s *settings) connection(logger *slog.Logger) (*kafkaconn.Conn, error) {
+func (s *settings) connection(logger *slog.Logger) (*kafka.Conn, error) {
 	c, err := s.kafka(logger)
 	if err != nil {
 		return nil, err
 	}
-	return kafkaconn.New(c)
+	return kafka.New(c)
 }
 
 func (s *settings) wrong(name, value, right string) error {
-	return &worker.SettingError{Setting: name, From: s.given[name], Value: value, Right: right}
+	return &app.SettingError{Setting: name, From: s.given[name], Value: value, Right: right}
 }
 
-func (s *settings) kafkaTLS(logger *slog.Logger) (*kafkaconn.TLS, error) {
+func (s *settings) kafkaTLS(logger *slog.Logger) (*kafka.TLS, error) {
 	for _, f := range []struct{ name, value, needs, other string }{
 		{"kafka-cert-file", s.KafkaCertFile, "kafka-key-file", s.KafkaKeyFile},
 		{"kafka-key-file", s.KafkaKeyFile, "kafka-cert-file", s.KafkaCertFile},
@@ -57,7 +57,7 @@ func (s *settings) kafkaTLS(logger *slog.Logger) (*kafkaconn.TLS, error) {
 			return nil, err
 		}
 	}
-	out := &kafkaconn.TLS{CAFile: s.KafkaCAFile}
+	out := &kafka.TLS{CAFile: s.KafkaCAFile}
 	if s.KafkaKeyFile != "" {
 		pair, err := secretfile.Watch("kafka-cert-file", secretfile.AtOnce, logger, func() (tls.Certificate, error) {
 			return s.certificate(s.KafkaCertFile, s.KafkaKeyFile)
@@ -71,7 +71,7 @@ func (s *settings) kafkaTLS(logger *slog.Logger) (*kafkaconn.TLS, error) {
 	return out, nil
 }
 
-func (s *settings) kafkaSASL(logger *slog.Logger) (*kafkaconn.SASL, error) {
+func (s *settings) kafkaSASL(logger *slog.Logger) (*kafka.SASL, error) {
 	if s.KafkaSASLMechanism == "" {
 		if s.KafkaUsername != "" {
 			return nil, s.wrong("kafka-username", s.KafkaUsername, "needs --kafka-sasl-mechanism")
@@ -91,7 +91,7 @@ func (s *settings) kafkaSASL(logger *slog.Logger) (*kafkaconn.SASL, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kafkaconn.SASL{
+	return &kafka.SASL{
 		Mechanism: s.KafkaSASLMechanism, Username: s.KafkaUsername,
 		Password: func() (secret.String, error) { return password.Get(), nil },
 	}, nil

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
@@ -42,10 +42,10 @@ func (c *keysCreate) Run(s *settings, env environment) error {
 	}
 	set, err := keyset.Create(s.KeysetFile)
 	if errors.Is(err, fs.ErrExist) {
-		return &worker.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "exists already and is not replaced: what it sealed could never be opened again"}
+		return &app.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "exists already and is not replaced: what it sealed could never be opened again"}
 	}
 	if err != nil {
-		return &worker.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "cannot be made: " + reason(err)}
+		return &app.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "cannot be made: " + reason(err)}
 	}
 	v := keysView(s.KeysetFile, set)
 	if s.journalIsSealed() {
@@ -86,7 +86,7 @@ func (s *settings) keysetOf(ctx context.Context, j journal.Journal) (*keyset.Set
 	if err != nil {
 		return nil, err
 	}
-	return worker.KeysetFits(ctx, j, keys)
+	return app.KeysetFits(ctx, j, keys)
 }
 
 // keyset loads the keyset.
@@ -96,7 +96,7 @@ func (s *settings) keyset() (*keyset.Set, error) {
 	}
 	set, err := keyset.Load(s.KeysetFile)
 	wrong := func(right string) error {
-		return &worker.SettingError{Setting: "keyset-file", From: s.given["keyset-file"], Value: s.KeysetFile, Right: right}
+		return &app.SettingError{Setting: "keyset-file", From: s.given["keyset-file"], Value: s.KeysetFile, Right: right}
 	}
 	switch {
 	case err == nil:
@@ -122,5 +122,5 @@ func (s *settings) keyset() (*keyset.Set, error) {
 func (s *settings) journalIsSealed() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return worker.JournalIsSealed(ctx, s.JournalURL)
+	return app.JournalIsSealed(ctx, s.JournalURL)
 }

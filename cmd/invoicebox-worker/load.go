@@ -8,8 +8,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/cmd/internal/envvar"
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/envvar"
 )
 
 // prefix begins the environment variable of every setting.
@@ -115,7 +115,7 @@ func (s *settings) oneDescription() error {
 	for _, name := range slices.Sorted(maps.Keys(s.given)) {
 		switch name {
 		case "partner-id", "token-file", "signing-key-file", "signing-algorithm", "signing-encoding":
-			return &worker.SettingError{Setting: name, From: s.given[name], Right: "must not be set where the file has accounts; say it there"}
+			return &app.SettingError{Setting: name, From: s.given[name], Right: "must not be set where the file has accounts; say it there"}
 		}
 	}
 	return nil
@@ -131,7 +131,7 @@ func (s *settings) need(names ...string) error {
 	}
 	for _, name := range names {
 		if _, ok := s.given[name]; !ok {
-			return &worker.SettingError{Setting: name, Right: right[name] + "; the environment variable is " + envvar.New(prefix, nil).Name(name)}
+			return &app.SettingError{Setting: name, Right: right[name] + "; the environment variable is " + envvar.New(prefix, nil).Name(name)}
 		}
 	}
 	return nil

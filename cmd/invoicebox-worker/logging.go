@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/term"
 
-	"invoicebox-worker/cmd/internal/visible"
+	"invoicebox-worker/internal/visible"
 )
 
 // logger writes to w as --log-format and --log-level say.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 )
@@ -85,7 +85,7 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 		if more {
 			records = records[:limit]
 		}
-		situation, err := worker.ReadSituation(ctx, j)
+		situation, err := app.ReadSituation(ctx, j)
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) 
 		if err != nil {
 			return err
 		}
-		situation, err := worker.ReadSituation(ctx, j)
+		situation, err := app.ReadSituation(ctx, j)
 		if err != nil {
 			return err
 		}

@@ -8,11 +8,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"invoicebox-worker/cmd/internal/worker/secretfile"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/internal/secretfile"
 )
 
 // operationAct is a command about one operation in attention.

@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"log/slog"
 
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/cmd/internal/worker/secretfile"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/secretfile"
 	"invoicebox-worker/schemas"
 )
 
 // options puts together what the service needs, reading every file that the
 // settings name.
-func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
-	o := worker.Options{
+func (s *settings) options(logger *slog.Logger) (app.Options, error) {
+	o := app.Options{
 		Version: programVersion(), JournalURL: s.JournalURL, InvoiceboxURL: s.InvoiceboxURL,
 		EgressRequestsPerWindow: s.EgressRequests, Concurrency: s.Concurrency,
 		Start: s.Start, ForgetJournal: s.ForgetJournal, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
@@ -48,7 +48,7 @@ func (s *settings) options(logger *slog.Logger) (worker.Options, error) {
 }
 
 // accounts opens the files of every account.
-func (s *settings) accounts(logger *slog.Logger) ([]worker.Account, error) {
+func (s *settings) accounts(logger *slog.Logger) ([]app.Account, error) {
 	list := s.AccountList
 	place := func(i int, name string) string { return fmt.Sprintf("accounts[%d].%s", i, name) }
 	if len(list) == 0 {
@@ -61,13 +61,13 @@ func (s *settings) accounts(logger *slog.Logger) ([]worker.Account, error) {
 		}}
 		place = func(_ int, name string) string { return name }
 	}
-	var accounts []worker.Account
+	var accounts []app.Account
 	for i, a := range list {
 		token, err := s.tokenFile(place(i, "token-file"), a.Name, a.TokenFile, logger)
 		if err != nil {
 			return nil, err
 		}
-		account := worker.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.Requests, Window: a.Window}
+		account := app.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.Requests, Window: a.Window}
 		if account.RequestsPerWindow == 0 {
 			account.RequestsPerWindow = s.Requests
 		}
@@ -79,7 +79,7 @@ func (s *settings) accounts(logger *slog.Logger) ([]worker.Account, error) {
 			if err != nil {
 				return nil, err
 			}
-			account.Signing = &worker.Signing{Key: key.Get, Algorithm: a.SigningAlgorithm, Encoding: a.SigningEncoding}
+			account.Signing = &app.Signing{Key: key.Get, Algorithm: a.SigningAlgorithm, Encoding: a.SigningEncoding}
 		}
 		accounts = append(accounts, account)
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 

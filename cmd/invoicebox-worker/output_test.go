@@ -10,7 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // An answer that could not be written is a failure, in every form of every

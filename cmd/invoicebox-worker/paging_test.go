@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // A list that was cut says so and can be continued; a program gets all of it.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 )
 
 // maxValue bounds the text of one setting.
@@ -61,10 +61,10 @@ func placeholder(raw string) string {
 }
 
 // assign parses one value into a field. Lists and pairs grow by what the value
-// holds. The error is a *worker.SettingError without its From.
+// holds. The error is a *app.SettingError without its From.
 func assign(r rule, target reflect.Value, raw string) error {
 	wrong := func(right string) error {
-		return &worker.SettingError{Setting: r.name, Value: raw, Right: right}
+		return &app.SettingError{Setting: r.name, Value: raw, Right: right}
 	}
 	switch {
 	case raw == "":

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/kafkatest"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // The same on PostgreSQL, commands and all.

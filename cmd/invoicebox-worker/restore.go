@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 )
@@ -56,7 +56,7 @@ func (c *journalBackup) Run(ctx context.Context, s *settings, env environment) e
 		return &usageError{"journal backup needs the name of a new file"}
 	}
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	made, err := worker.Backup(ctx, s.JournalURL, c.File, person(), quiet)
+	made, err := app.Backup(ctx, s.JournalURL, c.File, person(), quiet)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 	if err != nil {
 		return err
 	}
-	r, err := worker.Recover(ctx, worker.RecoverOptions{Options: o, Actor: person(), AcceptLoss: c.AcceptLoss, Force: c.Force})
+	r, err := app.Recover(ctx, app.RecoverOptions{Options: o, Actor: person(), AcceptLoss: c.AcceptLoss, Force: c.Force})
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 	return nil
 }
 
-func recoverView(r worker.RecoverReport) recoverJSON {
+func recoverView(r app.RecoverReport) recoverJSON {
 	v := recoverJSON{
 		Recovery: r.Number, Resumed: r.Resumed, Copied: instant(r.Copied), Identity: r.Identity.String(), Inputs: []spanJSON{}, Lost: []spanJSON{},
 		Results: r.Results, Taken: r.Taken, Strange: r.Strange, Operations: []cameJSON{}, Orphans: []orphanJSON{}, Wait: r.Wait.String(),

@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -178,7 +178,7 @@ func (w *running) get(path string) (int, string) {
 // send produces an event in CloudEvents' binary mode.
 func (r *rig) send(typ, id, shop, data string) {
 	r.t.Helper()
-	r.cluster.Produce(r.t, r.topics[typ], []kafka.Message{{Key: []byte(shop), Value: []byte(data), Headers: []kafka.Header{
+	r.cluster.Produce(r.t, r.topics[typ], []kafkago.Message{{Key: []byte(shop), Value: []byte(data), Headers: []kafkago.Header{
 		{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(id)}, {Key: "ce_source", Value: []byte("/platform")},
 		{Key: "ce_type", Value: []byte(typ)}, {Key: "content-type", Value: []byte("application/json")},
 	}}})

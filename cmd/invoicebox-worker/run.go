@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 )
 
 // runCommand is the service.
@@ -24,5 +24,5 @@ func (c *runCommand) Run(ctx context.Context, s *settings, env environment) erro
 		return err
 	}
 	o.LogLinesNotWritten = out.notWritten
-	return worker.Run(ctx, o)
+	return app.Run(ctx, o)
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )

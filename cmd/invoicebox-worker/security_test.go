@@ -5,11 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/internal/doctable"
-	"invoicebox-worker/internal/kafkaconn"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/internal/testutil/golden"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -25,7 +25,7 @@ func TestSecurityPage(t *testing.T) {
 			}
 			rows = append(rows, []string{name, c.Binds, c.Refused})
 		}
-		doctable.CompareMarkdown(t, securityPage, "## Sealed values", rows)
+		golden.CompareMarkdown(t, securityPage, "## Sealed values", rows)
 	})
 	t.Run("Connections", func(t *testing.T) {
 		rows := [][]string{{"Connection", "Protocol", "Verified", "Default", "Plaintext on purpose"}}
@@ -33,7 +33,7 @@ func TestSecurityPage(t *testing.T) {
 			t.Run(strings.ReplaceAll(c.name, " ", "_"), c.try)
 			rows = append(rows, []string{c.name, c.protocol, c.verified, c.byDefault, c.plaintext})
 		}
-		doctable.CompareMarkdown(t, securityPage, "## Connections", rows)
+		golden.CompareMarkdown(t, securityPage, "## Connections", rows)
 	})
 }
 
@@ -74,7 +74,7 @@ var connections = []struct {
 				// No connection is made: what is refused is refused before.
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
-				_, err := worker.OpenBeside(ctx, url, nil)
+				_, err := app.OpenBeside(ctx, url, nil)
 				if refused := err != nil && (strings.Contains(err.Error(), "add sslmode=verify-full") || strings.Contains(err.Error(), "no password")); refused == fits {
 					t.Errorf("%s: %v", url, err)
 				}
@@ -89,13 +89,13 @@ var connections = []struct {
 				broker, mechanism string
 				fits, warns       bool
 			}{
-				{"kafka.example:9092", kafkaconn.Plain, false, true}, {"127.0.0.1:9092", kafkaconn.Plain, true, false}, {"kafka.example:9092", "scram-sha-512", true, true}, {"kafka.example:9092", "", true, true},
+				{"kafka.example:9092", kafka.Plain, false, true}, {"127.0.0.1:9092", kafka.Plain, true, false}, {"kafka.example:9092", "scram-sha-512", true, true}, {"kafka.example:9092", "", true, true},
 			} {
-				config := kafkaconn.Config{Brokers: []string{c.broker}}
+				config := kafka.Config{Brokers: []string{c.broker}}
 				if c.mechanism != "" {
-					config.SASL = &kafkaconn.SASL{Mechanism: c.mechanism, Username: "u", Password: func() (secret.String, error) { return secret.New("p"), nil }}
+					config.SASL = &kafka.SASL{Mechanism: c.mechanism, Username: "u", Password: func() (secret.String, error) { return secret.New("p"), nil }}
 				}
-				conn, err := kafkaconn.New(config)
+				conn, err := kafka.New(config)
 				if (err == nil) != c.fits {
 					t.Errorf("%+v: %v", c, err)
 				}

@@ -3,9 +3,9 @@ package main
 import (
 	"time"
 
-	"invoicebox-worker/cmd/internal/envvar"
-	"invoicebox-worker/cmd/internal/worker"
-	"invoicebox-worker/cmd/internal/worker/secretfile"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/envvar"
+	"invoicebox-worker/internal/secretfile"
 )
 
 // settings are the settings of the service. Each field is a flag, an
@@ -79,7 +79,7 @@ type settings struct {
 	// Accounts come from the file only.
 	AccountList []accountSettings `kong:"-"`
 	// files are those that the settings name and the service looks at.
-	files  []worker.WatchedFile        `kong:"-"`
+	files  []app.WatchedFile           `kong:"-"`
 	tokens map[string]*secretfile.File `kong:"-"`
 	// given names the settings that somebody gave, and where; "" is the command line.
 	given map[string]string `kong:"-"`

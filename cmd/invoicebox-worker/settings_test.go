@@ -13,8 +13,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/cmd/internal/envvar"
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/envvar"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -132,7 +132,7 @@ func TestDefaultsAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := worker.Defaults()
+	d := app.Defaults()
 	for name, pair := range map[string][2]any{
 		"group": {s.KafkaGroup, d.Group}, "journal": {s.JournalURL, d.JournalURL}, "invoicebox": {s.InvoiceboxURL, d.InvoiceboxURL},
 		"egress": {s.EgressRequests, d.EgressRequestsPerWindow}, "concurrency": {s.Concurrency, d.Concurrency},
@@ -142,7 +142,7 @@ func TestDefaultsAgree(t *testing.T) {
 		"requests": {s.Requests, 100}, "window": {s.Window, 30 * time.Second}, "start": {s.Start, d.Start}, "drain": {s.DrainTime, d.DrainTime},
 	} {
 		if pair[0] != pair[1] {
-			t.Errorf("%s: the flag's default is %v, that of worker.Defaults %v", name, pair[0], pair[1])
+			t.Errorf("%s: the flag's default is %v, that of app.Defaults %v", name, pair[0], pair[1])
 		}
 	}
 }
@@ -170,7 +170,7 @@ func TestWrongValues(t *testing.T) {
 			_, byEnv := read(t, map[string]string{variable(name): value})
 			_, byFile := read(t, nil, "--config", file(t, "c.yaml", name+": "+fmt.Sprintf("%q", value)))
 			for place, err := range map[string]error{"flag": byFlag, "environment": byEnv, "file": byFile} {
-				s, ok := errors.AsType[*worker.SettingError](err)
+				s, ok := errors.AsType[*app.SettingError](err)
 				if !ok {
 					t.Errorf("%s=%q by %s: %v, want a SettingError", name, value, place, err)
 					continue
@@ -227,7 +227,7 @@ func TestWrongFiles(t *testing.T) {
 		"a bomb":            {"a: &a [x,x]\nb: &b [*a,*a]\n", "no member"},
 	} {
 		_, err := read(t, nil, "--config", file(t, "c.yaml", c.doc))
-		if _, ok := errors.AsType[*worker.SettingError](err); !ok || !strings.Contains(err.Error(), c.want) {
+		if _, ok := errors.AsType[*app.SettingError](err); !ok || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want a SettingError with %q", name, err, c.want)
 		}
 	}
@@ -283,11 +283,11 @@ func TestAccountsOfTheFile(t *testing.T) {
 	if _, err := keyset.Create(filepath.Join(dir, "keyset")); err != nil {
 		t.Fatal(err)
 	}
-	load := func(accounts string) (worker.Options, error) {
+	load := func(accounts string) (app.Options, error) {
 		doc := "kafka-brokers: a:1\nkeyset-file: " + dir + "/keyset\nwindow: 20s\naccounts:\n" + strings.ReplaceAll(accounts, "@", dir+"/")
 		s, err := read(t, nil, "--config", file(t, "c.yaml", doc))
 		if err != nil {
-			return worker.Options{}, err
+			return app.Options{}, err
 		}
 		return s.options(nil)
 	}
@@ -308,7 +308,7 @@ func TestAccountsOfTheFile(t *testing.T) {
 	} {
 		o, err := load(accounts)
 		if err == nil {
-			err = worker.Run(t.Context(), o)
+			err = app.Run(t.Context(), o)
 		}
 		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), `"one"`) {
 			t.Errorf("%s: %v", name, err)
@@ -365,7 +365,7 @@ func FuzzFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		members, err := parseFile("f.yaml", doc, known)
 		if err != nil {
-			if _, ok := errors.AsType[*worker.SettingError](err); !ok {
+			if _, ok := errors.AsType[*app.SettingError](err); !ok {
 				t.Errorf("an error of another kind: %v", err)
 			}
 			return

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 )
 
@@ -79,7 +79,7 @@ func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error
 			}
 			view.Active.Reference = credential.Reference
 		}
-		situation, err := worker.ReadSituation(ctx, j)
+		situation, err := app.ReadSituation(ctx, j)
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/term"
 
-	"invoicebox-worker/cmd/internal/visible"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/visible"
 	"invoicebox-worker/invoicebox"
 )
 

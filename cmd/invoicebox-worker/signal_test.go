@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"invoicebox-worker/internal/cleanenv"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/producer"
 )
 
@@ -43,7 +43,7 @@ func (c *topicsCreate) Run(ctx context.Context, s *settings, env environment) er
 	if err := s.need("kafka-brokers"); err != nil {
 		return err
 	}
-	o := worker.Options{Topics: s.Topic}
+	o := app.Options{Topics: s.Topic}
 	if err := o.CheckTopicNames(); err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"invoicebox-worker/cmd/internal/worker"
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 )
@@ -93,7 +93,7 @@ func noteOf(o onboarding.Obstacle) string {
 	case onboarding.CauseVerification:
 		return "the new token is being checked, next at the time shown"
 	}
-	return worker.WhyWaits([]onboarding.Obstacle{o})
+	return app.WhyWaits([]onboarding.Obstacle{o})
 }
 
 // outcomeEvery is how often it is looked whether an operation has come to its end.
@@ -111,7 +111,7 @@ func awaitOutcome(ctx context.Context, j journal.Journal, start journal.Operatio
 			return o, nil, err
 		}
 		o = d.OperationRecord
-		situation, err := worker.ReadSituation(ctx, j)
+		situation, err := app.ReadSituation(ctx, j)
 		if err != nil {
 			return o, nil, err
 		}
@@ -140,7 +140,7 @@ func outcomeForPeople(o journal.OperationRecord, list []onboarding.Obstacle) str
 	if o.Reason != "" {
 		state += " (" + o.Reason + ")"
 	}
-	switch why := worker.WhyWaits(list); {
+	switch why := app.WhyWaits(list); {
 	case o.State == journal.Attention:
 		return "outcome: it waits for an operator again: " + o.Reason
 	case !o.State.Open():

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
 

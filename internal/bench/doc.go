@@ -14,7 +14,7 @@
 // Each case begins with a warm-up, and is measured from its first call to its last
 // result.
 //
-// INVOICEBOX_TEST_KAFKA names the jars of Apache Kafka (see internal/kafkatest);
+// INVOICEBOX_TEST_KAFKA names the jars of Apache Kafka (see internal/testutil/kafkatest);
 // without it the broker is the embedded one. Cases with PostgreSQL are skipped where it
 // is not installed. -profiles=DIR writes the CPU profile of each case's first worker to
 // DIR, and prints from it how the CPU time of an event is divided. -worker=PROGRAM

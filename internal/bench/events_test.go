@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/schemas"
 )
 

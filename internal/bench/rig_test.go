@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/cleanenv"
-	"invoicebox-worker/internal/kafkatest"
+	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -60,7 +60,7 @@ type rig struct {
 	dir       string
 	journal   string // URL
 	processes []*process
-	client    *kafka.Client // for the offsets of what is published
+	client    *kafkago.Client // for the offsets of what is published
 }
 
 const partitions = 6
@@ -79,9 +79,9 @@ func newRig(b *testing.B, latency time.Duration) *rig {
 	for _, name := range slices.Concat(schemas.InputTypes(), schemas.OutputTypes()) {
 		r.topics[name] = r.cluster.NewTopic(b, name, partitions)
 	}
-	transport := &kafka.Transport{}
+	transport := &kafkago.Transport{}
 	b.Cleanup(transport.CloseIdleConnections)
-	r.client = &kafka.Client{Addr: kafka.TCP(r.cluster.Brokers()...), Timeout: 30 * time.Second, Transport: transport}
+	r.client = &kafkago.Client{Addr: kafkago.TCP(r.cluster.Brokers()...), Timeout: 30 * time.Second, Transport: transport}
 	if err := os.WriteFile(r.path("token"), []byte(sandbox.DefaultToken), 0o600); err != nil {
 		b.Fatal(err)
 	}
@@ -191,10 +191,10 @@ func scrape(addr, name, label string) float64 {
 // produce writes n records of a type.
 func (r *rig) produce(typ string, n int, record func(i int) (id, shop, data string)) {
 	r.b.Helper()
-	messages := make([]kafka.Message, n)
+	messages := make([]kafkago.Message, n)
 	for i := range messages {
 		id, shop, data := record(i)
-		messages[i] = kafka.Message{Key: []byte(shop), Value: []byte(data), Headers: []kafka.Header{
+		messages[i] = kafkago.Message{Key: []byte(shop), Value: []byte(data), Headers: []kafkago.Header{
 			{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(id)},
 			{Key: "ce_source", Value: []byte("/platform")}, {Key: "ce_type", Value: []byte(typ)},
 		}}
@@ -205,10 +205,10 @@ func (r *rig) produce(typ string, n int, record func(i int) (id, shop, data stri
 // count is how many records of a type there are.
 func (r *rig) count(typ string) int {
 	r.b.Helper()
-	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	request := &kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{}}
 	topic := r.topics[typ]
 	for p := range partitions {
-		request.Topics[topic] = append(request.Topics[topic], kafka.LastOffsetOf(p))
+		request.Topics[topic] = append(request.Topics[topic], kafkago.LastOffsetOf(p))
 	}
 	response, err := r.client.ListOffsets(context.Background(), request)
 	if err != nil {

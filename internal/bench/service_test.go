@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	_ "modernc.org/sqlite" // the naive loop's database
 
 	"invoicebox-worker/internal/secret"
@@ -92,9 +92,9 @@ func (r *rig) naive(shops int) time.Duration {
 		b.Fatal(err)
 	}
 	defer client.Close()
-	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: r.cluster.Brokers(), Topic: r.topics[schemas.TypeProviderSelected], GroupID: r.topics[schemas.TypeInvited], MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond, StartOffset: kafka.FirstOffset})
+	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: r.cluster.Brokers(), Topic: r.topics[schemas.TypeProviderSelected], GroupID: r.topics[schemas.TypeInvited], MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond, StartOffset: kafkago.FirstOffset})
 	defer func() { _ = reader.Close() }()
-	writer := &kafka.Writer{Addr: kafka.TCP(r.cluster.Brokers()...), Topic: r.topics[schemas.TypeInvited], Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll, BatchSize: 1}
+	writer := &kafkago.Writer{Addr: kafkago.TCP(r.cluster.Brokers()...), Topic: r.topics[schemas.TypeInvited], Balancer: kafkago.Murmur2Balancer{}, RequiredAcks: kafkago.RequireAll, BatchSize: 1}
 	defer func() { _ = writer.Close() }()
 	var began time.Time
 	for range shops {
@@ -113,7 +113,7 @@ func (r *rig) naive(shops int) time.Duration {
 		if _, err := db.Exec("INSERT INTO result VALUES (?, ?)", string(m.Key), invitation.ID); err != nil {
 			b.Fatal(err)
 		}
-		if err := writer.WriteMessages(ctx, kafka.Message{Key: m.Key, Value: []byte(`{"shopId":"` + string(m.Key) + `"}`)}); err != nil {
+		if err := writer.WriteMessages(ctx, kafkago.Message{Key: m.Key, Value: []byte(`{"shopId":"` + string(m.Key) + `"}`)}); err != nil {
 			b.Fatal(err)
 		}
 		if err := reader.CommitMessages(ctx, m); err != nil {

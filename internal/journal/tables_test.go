@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"invoicebox-worker/internal/doctable"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/testutil/golden"
 )
 
 // The table of docs/operations.md is the one of the code.
@@ -19,7 +19,7 @@ func TestRetentionTable(t *testing.T) {
 			t.Errorf("%+v is not told", r)
 		}
 		used[r.Forget] = true
-		rows = append(rows, []string{doctable.Code(r.Table), r.Forget.String(), r.Goes, r.Stays})
+		rows = append(rows, []string{golden.Code(r.Table), r.Forget.String(), r.Goes, r.Stays})
 	}
 	if !slices.IsSortedFunc(all, func(a, b journal.TableRow) int { return cmp.Compare(a.Table, b.Table) }) {
 		t.Error("the tables are not in order")
@@ -29,5 +29,5 @@ func TestRetentionTable(t *testing.T) {
 			t.Errorf("%v is forgotten of no table", f)
 		}
 	}
-	doctable.CompareMarkdown(t, "../../docs/operations.md", "## Retention", rows)
+	golden.CompareMarkdown(t, "../../docs/operations.md", "## Retention", rows)
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/doctable"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/testutil/golden"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -18,7 +18,7 @@ const outcomesPage = "../../docs/outcomes.md"
 
 // The tables of docs/outcomes.md are those of the code.
 func TestOutcomesPage(t *testing.T) {
-	code := doctable.Code
+	code := golden.Code
 	t.Run("Operations", func(t *testing.T) {
 		rows := [][]string{{"kind", "class", "only where", "from", "to", "reason", "event"}}
 		for _, r := range outcomes {
@@ -41,21 +41,21 @@ func TestOutcomesPage(t *testing.T) {
 			}
 			rows = append(rows, []string{r.kind.String(), code(r.class.String()), strings.Join(only, ", "), r.from.String(), r.to.String(), code(string(r.reason)), event})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## What a response does to an operation", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## What a response does to an operation", rows)
 	})
 	t.Run("Unknown", func(t *testing.T) {
 		rows := [][]string{{"kind", "`--unknown-outcome`", "unknown attempts", "to", "reason"}}
 		for _, r := range afterQuiet {
 			rows = append(rows, []string{r.kind.String(), cmp.Or(code(r.setting), "any"), map[bool]string{true: "1", false: "any"}[r.again], r.to.String(), code(string(r.reason))})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## After an unknown outcome", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## After an unknown outcome", rows)
 	})
 	t.Run("Transitions", func(t *testing.T) {
 		rows := [][]string{{"from", "to", "when"}}
 		for _, e := range Edges() {
 			rows = append(rows, []string{e.From.String(), e.To.String(), e.When})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## Transitions of an operation", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## Transitions of an operation", rows)
 	})
 	t.Run("Attention", func(t *testing.T) {
 		list := func(cs []Command) string {
@@ -76,7 +76,7 @@ func TestOutcomesPage(t *testing.T) {
 				map[bool]string{true: "superseded", false: "stays"}[r.Overtaken || slices.Contains(neverSentHere(), string(r.Reason))],
 			})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## Reasons of attention", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## Reasons of attention", rows)
 	})
 	t.Run("Signals", func(t *testing.T) {
 		rows := [][]string{{"class", "only where", "signal"}}
@@ -99,7 +99,7 @@ func TestOutcomesPage(t *testing.T) {
 			}
 			rows = append(rows, []string{code(r.class.String()), strings.Join(only, ", "), signalNames[r.signal]})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## What a response tells the circuit breaker", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## What a response tells the circuit breaker", rows)
 	})
 	t.Run("Breaker", func(t *testing.T) {
 		moves := map[gateMove]string{
@@ -119,7 +119,7 @@ func TestOutcomesPage(t *testing.T) {
 			}
 			rows = append(rows, []string{string(r.state), cmp.Or(code(string(r.reason)), "any"), signalNames[r.signal], of, moves[r.move]})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## Transitions of the circuit breaker", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## Transitions of the circuit breaker", rows)
 	})
 	t.Run("Verification", func(t *testing.T) {
 		answers := map[journal.ReviewAnswer]string{journal.ReviewSilent: "no answer", journal.ReviewAccepted: "accepted", journal.ReviewRefused: "refused"}
@@ -136,7 +136,7 @@ func TestOutcomesPage(t *testing.T) {
 			}
 			rows = append(rows, []string{r.state.String(), answer, r.to.String(), next[r.next], code(r.event), move})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## Verification of credentials in use", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## Verification of credentials in use", rows)
 	})
 	t.Run("Restored", func(t *testing.T) {
 		rows := [][]string{{"kind", "in the copy", "last event published since", "only where", "to", "reason", "event", "reported as"}}
@@ -161,21 +161,21 @@ func TestOutcomesPage(t *testing.T) {
 			}
 			rows = append(rows, []string{kind, cmp.Or(string(r.Place), "any"), string(r.Word), strings.Join(only, ", "), to, reason, code(string(r.Failure)), r.Came})
 		}
-		doctable.CompareMarkdown(t, outcomesPage, "## Operations of a restored journal", rows)
+		golden.CompareMarkdown(t, outcomesPage, "## Operations of a restored journal", rows)
 	})
 }
 
 // The runbook has a section for each reason for which somebody is called.
 func TestRunbook(t *testing.T) {
 	const page = "../../docs/operations.md"
-	code := doctable.Code
+	code := golden.Code
 	for _, r := range attention {
 		t.Run(string(r.Reason), func(t *testing.T) {
 			var commands []string
 			for _, c := range r.Commands {
 				commands = append(commands, code("operations "+string(c)))
 			}
-			doctable.CompareMarkdown(t, page, "### "+code(string(r.Reason)), [][]string{
+			golden.CompareMarkdown(t, page, "### "+code(string(r.Reason)), [][]string{
 				{"question", "answer"},
 				{"What is certain?", r.Certain},
 				{"What is not?", r.Uncertain},
@@ -203,7 +203,7 @@ func TestRunbook(t *testing.T) {
 				t.Errorf("there is no section for an account that is paused for %s", r.reason)
 			}
 		}
-		doctable.CompareMarkdown(t, page, "## An account is closed", rows)
+		golden.CompareMarkdown(t, page, "## An account is closed", rows)
 	})
 }
 

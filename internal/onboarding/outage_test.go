@@ -16,7 +16,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/onboarding"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/schemas"
 )
 

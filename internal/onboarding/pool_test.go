@@ -13,10 +13,10 @@ import (
 
 	"go.uber.org/goleak"
 
-	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/testutil/cleanenv"
 	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/schemas"
 )

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"invoicebox-worker/internal/doctable"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/testutil/golden"
 )
 
 // uncounted are the tables of a SQLite journal that no operation writes to by
@@ -117,7 +117,7 @@ func TestRowWrites(t *testing.T) {
 		table = append(table, []string{"`" + name + "`", verbs(invitation[name]), verbs(activation[name])})
 	}
 	table = append(table, []string{"all", strconv.Itoa(total(invitation)), strconv.Itoa(total(activation))})
-	doctable.CompareMarkdown(t, "../../docs/performance.md", "## Row writes of an event", table)
+	golden.CompareMarkdown(t, "../../docs/performance.md", "## Row writes of an event", table)
 }
 
 func verbs(list []string) string {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/mutant"
+	"invoicebox-worker/internal/testutil/mutant"
 )
 
 var (

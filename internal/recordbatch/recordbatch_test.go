@@ -11,10 +11,10 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/internal/kafkatest"
 	"invoicebox-worker/internal/recordbatch"
+	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 var limits = recordbatch.Limits{Unpacked: 8 << 20, Buffer: 10 << 20, Records: 2000, Record: 1 << 20, Headers: 100}
@@ -47,10 +47,10 @@ func read(u *recordbatch.Unpacker, wire []byte) (list []recordbatch.Record, err 
 	}
 }
 
-func messages(n int) []kafka.Message {
-	list := make([]kafka.Message, n)
+func messages(n int) []kafkago.Message {
+	list := make([]kafkago.Message, n)
 	for i := range list {
-		list[i] = kafka.Message{Key: fmt.Append(nil, "key-", i), Value: bytes.Repeat([]byte{byte(i)}, 500), Headers: []kafka.Header{
+		list[i] = kafkago.Message{Key: fmt.Append(nil, "key-", i), Value: bytes.Repeat([]byte{byte(i)}, 500), Headers: []kafkago.Header{
 			{Key: "id", Value: fmt.Append(nil, i)}, {Key: "absent"},
 		}}
 	}
@@ -79,7 +79,7 @@ func TestReader(t *testing.T) {
 
 // A tombstone and an empty value stay apart.
 func TestReader_AbsentValue(t *testing.T) {
-	list, err := read(recordbatch.NewUnpacker(limits), kafkatest.Batch{Count: 2, Write: kafkatest.Messages(kafka.Message{}, kafka.Message{Key: []byte{}, Value: []byte{}})}.Bytes())
+	list, err := read(recordbatch.NewUnpacker(limits), kafkatest.Batch{Count: 2, Write: kafkatest.Messages(kafkago.Message{}, kafkago.Message{Key: []byte{}, Value: []byte{}})}.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestReader_Time(t *testing.T) {
 		"the broker's alone": {kafkatest.Batch{First: -1, Max: 9000, Attributes: 1 << 3}, 9000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.batch.Count, c.batch.Write = 1, kafkatest.Messages(kafka.Message{Value: []byte("a")})
+			c.batch.Count, c.batch.Write = 1, kafkatest.Messages(kafkago.Message{Value: []byte("a")})
 			list, err := read(recordbatch.NewUnpacker(limits), c.batch.Bytes())
 			if err != nil || list[0].Timestamp != c.want {
 				t.Errorf("%+v, %v; want the time %d", list, err, c.want)

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/testutil/cleanenv"
 )
 
 // childVariable makes the test binary a process that moves a journal until it is

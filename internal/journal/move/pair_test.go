@@ -17,7 +17,7 @@ import (
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 func samePlace() string { return "the same" }

@@ -11,7 +11,7 @@ import (
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/journal/sqlite"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 func refusals(t *testing.T, f *filled, s *pgtest.Server, database func(*testing.T) string) {

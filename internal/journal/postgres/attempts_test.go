@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // An attempt's begin and its response take two round trips each: what they need is

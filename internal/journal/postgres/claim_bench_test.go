@@ -9,7 +9,7 @@ import (
 
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // past lays operations into a journal with no other, by SQL: only what they look

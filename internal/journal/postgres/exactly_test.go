@@ -8,7 +8,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/steps"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // COMMIT is sent together with the statements before it. If one of them changes fewer

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // The server is lost and its standby takes over: what was acknowledged is there,

@@ -11,7 +11,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // quick are bounds for tests.

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"invoicebox-worker/internal/cleanenv"
+	"invoicebox-worker/internal/testutil/cleanenv"
 )
 
 func TestMain(m *testing.M) {

@@ -15,7 +15,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // An outage is what happens to a database, and how long a call may take at most

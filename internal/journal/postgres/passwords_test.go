@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"invoicebox-worker/internal/journal/journaltest"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // The password file is asked for each host.

@@ -7,7 +7,7 @@ import (
 
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // BenchmarkForgetting measures what forgetting costs those who write.

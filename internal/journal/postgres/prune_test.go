@@ -7,7 +7,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // No table can grow without a word about what is forgotten of it.

@@ -12,7 +12,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/move"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // Where no table can be made, or written, it is said before a worker tries.

@@ -16,7 +16,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/steps"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // What the server, the database or the role say of sessions changes nothing.

@@ -9,7 +9,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // A disk of the server that is full, and has room again: what was acknowledged is

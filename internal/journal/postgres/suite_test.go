@@ -9,7 +9,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 func TestJournal(t *testing.T) {

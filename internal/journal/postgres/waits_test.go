@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // While commits wait for a standby that is not there, the journal says so.

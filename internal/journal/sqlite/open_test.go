@@ -14,10 +14,10 @@ import (
 
 	"go.uber.org/goleak"
 
-	"invoicebox-worker/internal/cleanenv"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/schema"
+	"invoicebox-worker/internal/testutil/cleanenv"
 )
 
 func TestMain(m *testing.M) {

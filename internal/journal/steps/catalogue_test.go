@@ -21,7 +21,7 @@ import (
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/journal/steps"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // growing are the tables that grow with the work that was done.

@@ -13,7 +13,7 @@ import (
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/stored"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 var rounds = flag.Int("twin.rounds", 60, "how many transactions of many calls each seed makes")

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"invoicebox-worker/internal/mutant"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/mutant"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 var (

@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/schemas"
 )
 

@@ -16,7 +16,7 @@ import (
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/journal/sqlite"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 // options are the options of both journals of a pair.

@@ -23,7 +23,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/pgtest"
+	"invoicebox-worker/internal/testutil/pgtest"
 )
 
 var (

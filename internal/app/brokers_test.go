@@ -1,0 +1,117 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/testutil/kafkatest"
+)
+
+const far = "kafka.example:9092"
+
+// brokers is a cluster with all topics, in front of which stands the address far.
+func brokers(t *testing.T, reachable bool) (*kafkatest.Cluster, Options) {
+	t.Helper()
+	o := Options{Group: "g"}
+	var topics []kafkago.TopicConfig
+	for _, name := range o.AllTopics() {
+		topics = append(topics, kafkago.TopicConfig{Topic: name, NumPartitions: 2})
+	}
+	c := kafkatest.Embedded(t, kafkatest.WithTopics(topics...))
+	var direct net.Dialer
+	o.Kafka = kafka.Config{Brokers: []string{far}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		switch {
+		case address == far:
+			address = c.Brokers()[0]
+		case !reachable:
+			return nil, errors.New("connection refused")
+		}
+		return direct.DialContext(ctx, network, address)
+	}}
+	return c, o
+}
+
+// Where the addresses that brokers advertise cannot be reached, check and the
+// start of a new journal fail and name one.
+func TestCheckReach_AdvertisedAddress(t *testing.T) {
+	c, o := brokers(t, false)
+	conn, err := kafka.New(o.Kafka)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkTopics(t.Context(), conn, false, o.AllTopics()); err != nil {
+		t.Fatalf("the topics: %v", err)
+	}
+	for name, f := range map[string]func(context.Context) error{
+		"check": func(ctx context.Context) error { return checkReach(ctx, conn, o.Group, o.AllTopics()) },
+		"group": func(ctx context.Context) error {
+			return consumer.CheckGroup(ctx, conn, o.Group, o.inputTopics(), consumer.Start{}, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			if err := f(ctx); err == nil || !strings.Contains(err.Error(), c.Brokers()[0]) || !strings.Contains(err.Error(), "connection refused") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// check reports brokers that give no producer ids.
+func TestCheckProducing(t *testing.T) {
+	for name, code := range map[string]int16{"ok": 0, "warning": kerr.ClusterAuthorizationFailed.Code} {
+		t.Run(name, func(t *testing.T) {
+			c, o := brokers(t, true)
+			if code != 0 {
+				c.Fake().ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
+					response := r.ResponseKind().(*kmsg.InitProducerIDResponse)
+					response.ErrorCode = code
+					return response, nil, true
+				})
+			}
+			conn, err := kafka.New(o.Kafka)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := checkProducing(t.Context(), conn); string(got.Verdict) != name {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+// Brokers beyond loopback without TLS are reported, also where only their
+// advertised addresses are.
+func TestCheckPlaintext(t *testing.T) {
+	_, o := brokers(t, true)
+	for name, row := range map[string]struct {
+		config kafka.Config
+		want   bool
+	}{
+		"Far":      {o.Kafka, true},
+		"TLS":      {kafka.Config{Brokers: []string{far}, TLS: &kafka.TLS{}}, false},
+		"Loopback": {kafka.Config{Brokers: []string{"localhost:9092"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := kafka.New(row.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := checkPlaintext(Options{Kafka: row.config}, conn)
+			if (len(got) == 1) != row.want || row.want && (got[0].Verdict != CheckWarning || !strings.Contains(got[0].Detail, far) || !strings.Contains(got[0].Detail, "--kafka-tls")) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,211 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/invoicebox"
+)
+
+// A CheckVerdict is what a check came to.
+type CheckVerdict string
+
+// The verdicts.
+const (
+	CheckOK      CheckVerdict = "ok"
+	CheckWarning CheckVerdict = "warning"
+	CheckFailed  CheckVerdict = "failed"
+)
+
+// A CheckResult is one line of `check`.
+type CheckResult struct {
+	Name    string
+	Verdict CheckVerdict
+	Detail  string // what was found, or what to do
+}
+
+// Check tries what Run needs: no journal is made, no group is joined, nothing is
+// published. One request is sent for each account: the look whether its token
+// works, which changes nothing at Invoicebox. It takes its permit from the
+// ledgers of the journal, where there is one, and that is all that is left
+// behind. Beside a running worker nothing is sent: that worker holds the
+// ledgers, and it looks at the tokens by itself.
+func Check(ctx context.Context, o Options) []CheckResult {
+	var out []CheckResult
+	add := func(name string, err error, ok string) {
+		if err != nil {
+			out = append(out, CheckResult{name, CheckFailed, err.Error()})
+			return
+		}
+		out = append(out, CheckResult{name, CheckOK, ok})
+	}
+	if err := o.check(); err != nil {
+		add("settings", err, "")
+		return out
+	}
+	add("settings", nil, fmt.Sprintf("%d account(s)", len(o.Accounts)))
+	out = append(out, checkJournal(ctx, o))
+	if at, err := journalAt(o.JournalURL); err == nil {
+		for _, words := range at.warnings() {
+			out = append(out, CheckResult{"journal", CheckWarning, words})
+		}
+	}
+	conn, err := kafka.New(o.Kafka)
+	if err == nil {
+		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())
+	}
+	if err == nil {
+		err = checkReach(ctx, conn, o.Group, o.AllTopics())
+	}
+	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
+	if err == nil {
+		out = append(out, checkPlaintext(o, conn)...)
+		out = append(out, checkProducing(ctx, conn), checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
+	}
+	return append(out, checkTokensCounted(ctx, o)...)
+}
+
+func checkJournal(ctx context.Context, o Options) CheckResult {
+	const name = "journal"
+	at, err := journalAt(o.JournalURL)
+	if err != nil {
+		return CheckResult{name, CheckFailed, err.Error()}
+	}
+	j, err := at.open(ctx, opening{beside: true})
+	if errors.Is(err, fs.ErrNotExist) && !at.exists(ctx) {
+		if err := at.mayWork(ctx); err != nil {
+			return CheckResult{name, CheckFailed, err.Error()}
+		}
+		if short := at.shortOf(&o); short != "" {
+			return CheckResult{name, CheckFailed, short}
+		}
+		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run makes it"}
+	}
+	if err != nil {
+		return CheckResult{name, CheckFailed, at.explain(err).Error()}
+	}
+	defer func() { _ = j.Close() }()
+	kept, err := j.KeysetCheck(ctx)
+	if err != nil {
+		return CheckResult{name, CheckFailed, "it cannot be read"}
+	}
+	if len(kept) > 0 {
+		if err := opensCheck(j.Identity(), kept, o.Keyset); err != nil {
+			return CheckResult{name, CheckFailed, err.Error()}
+		}
+	}
+	if err := checkKeys(ctx, j, o.Keyset); err != nil {
+		return CheckResult{name, CheckFailed, err.Error()}
+	}
+	if due, err := j.RecoveryDue(ctx); err != nil || due {
+		return CheckResult{name, CheckFailed, "it is a copy, or its recovery has not ended: stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"}
+	}
+	known, err := j.Accounts(ctx)
+	if err != nil {
+		return CheckResult{name, CheckFailed, "it cannot be read"}
+	}
+	for _, k := range known {
+		for _, a := range o.Accounts {
+			if a.Name == k.Name && a.PartnerID != k.PartnerID {
+				return CheckResult{name, CheckFailed, fmt.Sprintf("it knows account %q with another partner id", a.Name)}
+			}
+		}
+	}
+	if err := at.mayWork(ctx); err != nil {
+		return CheckResult{name, CheckFailed, err.Error()}
+	}
+	if short := at.shortOf(&o); short != "" {
+		return CheckResult{name, CheckFailed, short}
+	}
+	return CheckResult{name, CheckOK, at.url + " can be used and fits the keyset"}
+}
+
+// checkTokensCounted looks at the tokens, counted in the journal's ledgers
+// where the journal knows the account.
+func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
+	j, held, refused := ledgersOf(ctx, o)
+	if j != nil {
+		defer func() { _ = j.Close() }()
+	}
+	for _, a := range o.Accounts {
+		name := "token"
+		if len(o.Accounts) > 1 {
+			name = "token " + a.Name
+		}
+		if held {
+			out = append(out, besideWorker(ctx, o, a.Name, CheckResult{name, CheckWarning, refused}))
+			continue
+		}
+		if refused != "" {
+			out = append(out, CheckResult{name, CheckWarning, refused})
+			continue
+		}
+		var ledger tokenLedger
+		if j != nil {
+			ledger = j
+		}
+		out = append(out, checkToken(ctx, o, a, name, ledger))
+	}
+	return out
+}
+
+// ledgersOf opens the journal to count in it. It is nil where there is none
+// yet: then nothing was sent that could be counted. Refused says why no request
+// can be sent at all; held reports that a running worker is the reason.
+func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, refused string) {
+	const unknown = "; the token was not looked at, because the request could not be counted"
+	at, err := journalAt(o.JournalURL)
+	if err != nil {
+		return nil, false, "the journal cannot be opened" + unknown
+	}
+	// Beside a worker first: a journal that another version wrote is not brought
+	// up to date by a look at it.
+	beside, err := at.open(ctx, opening{beside: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, ""
+	}
+	if err != nil {
+		return nil, false, "the journal cannot be opened" + unknown
+	}
+	_ = beside.Close()
+	plan := func(journal.Event, journal.ShopView) journal.Plan { return journal.Plan{} }
+	j, err = at.open(ctx, opening{planner: plan})
+	switch {
+	case errors.Is(err, journal.ErrHeld):
+		return nil, true, "a worker runs with this journal and checks the token with its own settings; nothing was sent, because only the worker can count requests"
+	case err != nil:
+		return nil, false, "the journal cannot be opened" + unknown
+	}
+	return j, false, ""
+}
+
+// checkToken looks at one token; ledger is nil where there is no journal.
+func checkToken(ctx context.Context, o Options, a Account, name string, ledger tokenLedger) CheckResult {
+	transport := newTransport(&o)
+	defer transport.Close()
+	client, err := newClient(&o, a, transport, nil)
+	if err != nil {
+		return CheckResult{name, CheckFailed, err.Error()}
+	}
+	defer client.Close()
+	x, asked, err := invoicebox.Exchange{}, false, journal.ErrNotFound
+	if ledger != nil {
+		x, asked, err = checkTokenCounted(ctx, &o, a, client, ledger)
+	}
+	switch {
+	case errors.Is(err, journal.ErrNotFound):
+		// This journal has sent nothing for the account.
+		x = client.CheckOwnToken(ctx)
+	case err != nil:
+		return CheckResult{name, CheckWarning, "the journal cannot be written, so the request could not be counted and the token was not looked at"}
+	case !asked:
+		return CheckResult{name, CheckWarning, "no request is left in this window, or it is not known how many are; the token was not looked at: try again in a few minutes"}
+	}
+	verdict, words := tokenWords(&o, x)
+	return CheckResult{name, verdict, words}
+}

@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/postgres"
+	"invoicebox-worker/internal/journal/sqlite"
+)
+
+// CopyOptions say what to copy.
+type CopyOptions struct {
+	From  string // sqlite: and the path of a file
+	To    string // postgres://… of an empty database
+	Actor string // for the audit of both
+	// Logger gets what nobody is told otherwise.
+	Logger *slog.Logger
+	// Progress hears how far it came; nil does not.
+	Progress func(move.Progress)
+}
+
+// Copy moves the journal from SQLite to PostgreSQL. It holds both; killed at any
+// time it can be run again. After it the journal is the one in PostgreSQL, and no
+// worker starts with the file.
+func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
+	if CheckJournalURL(o.From) != "" || isPostgres(o.From) {
+		return r, &SettingError{Setting: "from", Value: o.From, Right: "must be sqlite: and the path of the journal's file: only that way round can a journal be copied"}
+	}
+	right := CheckJournalURL(o.To)
+	if right == "" && !isPostgres(o.To) {
+		right = "must be postgres:// and the rest of the URL of an empty database, such as postgres://worker@db.example/invoicebox"
+	}
+	if right == "" {
+		right = secretFilesFault(o.To)
+	}
+	if right != "" {
+		return r, &SettingError{Setting: "to", Value: o.To, Right: right}
+	}
+	if weak := postgres.Weakness(o.To); weak != "" && o.Logger != nil {
+		o.Logger.Warn("the connection to the target database is not fully verified", "reason", weak)
+	}
+	path, _ := strings.CutPrefix(o.From, "sqlite:")
+	source, err := sqlite.OpenSource(ctx, sqlite.Options{Path: path, Logger: o.Logger})
+	if err != nil {
+		return r, explainSource(o.From, err)
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	// That it was moved is said also where the database cannot be reached.
+	target, err := postgres.OpenTarget(ctx, postgres.Options{URL: o.To, Logger: o.Logger})
+	if err != nil {
+		if moved := source.Marks().Moved; moved != nil {
+			err = errors.Join(moved.Err(), err)
+		}
+		return r, explainTarget(err)
+	}
+	defer target.Close()
+	r, err = move.Run(ctx, source, target, move.Options{From: o.From, Actor: o.Actor, Progress: o.Progress})
+	switch {
+	case errors.Is(err, journal.ErrMoved), errors.Is(err, journal.ErrCopy):
+		err = explainSource(o.From, err)
+	case errors.Is(err, journal.ErrHeld), errors.Is(err, move.ErrNotEmpty):
+		err = explainTarget(err)
+	}
+	return r, err
+}
+
+// explainSource says what to do about a journal that cannot be copied.
+func explainSource(from string, err error) error {
+	var do string
+	switch {
+	case errors.Is(err, journal.ErrMoved):
+		return &SettingError{Setting: "from", Value: from, Right: err.Error()}
+	case errors.Is(err, journal.ErrHeld):
+		do = "stop the worker that runs with it"
+	case errors.Is(err, journal.ErrCopy):
+		do = "copy the journal itself, or recover this one first with `invoicebox-worker journal recover`"
+	case errors.Is(err, journal.ErrNewer):
+		do = "use the version that wrote it, or a newer one"
+	case errors.Is(err, fs.ErrNotExist):
+		do = "name the file of a journal"
+	case errors.Is(err, fs.ErrPermission):
+		do = "the user of this process must be able to write the file and its folder"
+	default:
+		do = "nothing was copied"
+	}
+	return &SettingError{Setting: "from", Value: from, Right: fmt.Sprintf("%v; %s", err, do)}
+}
+
+// explainTarget says what to do about a database that cannot take a journal.
+func explainTarget(err error) error {
+	var do string
+	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
+		return &SettingError{Setting: "to", Right: wrong.Words}
+	}
+	switch {
+	case errors.Is(err, postgres.ErrPooled):
+		do = "give the server's own address, or a pool in session mode"
+	case errors.Is(err, journal.ErrHeld):
+		do = "stop every worker that runs with it; a copy that was killed lets go of it within moments"
+	case errors.Is(err, journal.ErrNewer):
+		do = "use the version that made its tables, or a newer one"
+	case errors.Is(err, move.ErrNotEmpty):
+		do = "nothing in it was changed"
+	case errors.Is(err, journal.ErrNotDurable):
+		do = "change the server's settings"
+	default:
+		do = "nothing is lost: set right what this says, if it does not pass by itself, and run the same command again"
+	}
+	return &SettingError{Setting: "to", Right: fmt.Sprintf("%v; %s", err, do)}
+}

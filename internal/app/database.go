@@ -1,0 +1,262 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/postgres"
+	"invoicebox-worker/internal/journal/sqlite"
+	"invoicebox-worker/internal/secretfile"
+)
+
+// CheckJournalURL says what would be right for a journal-url, or "" if it is.
+func CheckJournalURL(text string) string {
+	const right = "must be sqlite: and the path of a file, such as sqlite:/var/lib/invoicebox-worker/journal.db, or postgres://USER@HOST:PORT/DATABASE"
+	scheme, rest, found := strings.Cut(text, ":")
+	switch {
+	case found && scheme == "sqlite":
+		if rest == "" || rest == ":memory:" || strings.HasPrefix(rest, "//") || strings.ContainsAny(rest, "?#") {
+			return right + "; a path without // and ? and #"
+		}
+		return ""
+	case found && isPostgres(text):
+		if postgres.HoldsPassword(text) {
+			return "must hold no password: everybody can read the list of processes. Give it in the file that PGPASSFILE names, or in PGPASSWORD"
+		}
+		if wrong, ok := errors.AsType[*postgres.URLError](postgres.CheckURL(text)); ok {
+			return wrong.Words
+		}
+		return ""
+	}
+	return right
+}
+
+func isPostgres(journalURL string) bool {
+	return strings.HasPrefix(journalURL, "postgres://") || strings.HasPrefix(journalURL, "postgresql://")
+}
+
+// A database is where the journal lies, as journal-url names it.
+type database struct {
+	url  string
+	path string // of the file; "" for PostgreSQL
+}
+
+func journalAt(journalURL string) (database, error) {
+	if right := CheckJournalURL(journalURL); right != "" {
+		return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: right}
+	}
+	path, _ := strings.CutPrefix(journalURL, "sqlite:")
+	if isPostgres(journalURL) {
+		path = ""
+		if wrong := secretFilesFault(journalURL); wrong != "" {
+			return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: wrong}
+		}
+	}
+	return database{url: journalURL, path: path}, nil
+}
+
+// An opening says how a journal is opened; see the options of the two databases.
+type opening struct {
+	planner journal.Planner
+	logger  *slog.Logger
+	beside  bool // to be read, beside a service that may be running
+	recover bool
+	reserve int64
+	mark    func(path string) string
+}
+
+// open opens the journal. Where there is none yet, and it is to be read only, the
+// error wraps [fs.ErrNotExist].
+func (d database) open(ctx context.Context, o opening) (journal.Journal, error) {
+	// The two are not returned as they come: a nil *Journal is no nil interface.
+	if d.path == "" {
+		j, err := postgres.Open(ctx, postgres.Options{URL: d.url, Planner: o.planner, Logger: o.logger, ReadOnly: o.beside, Recover: o.recover})
+		if err != nil {
+			return nil, err
+		}
+		return j, nil
+	}
+	j, err := sqlite.Open(ctx, sqlite.Options{Path: d.path, Planner: o.planner, Logger: o.logger, ReadOnly: o.beside, Recover: o.recover, Reserve: o.reserve, Mark: o.mark})
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// exists tells whether there is a journal: what fails otherwise is told by open.
+func (d database) exists(ctx context.Context) bool {
+	if d.path != "" {
+		_, err := os.Stat(d.path)
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	j, err := d.open(ctx, opening{beside: true})
+	if err == nil {
+		_ = j.Close()
+	}
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// mayWork tells whether a worker can make the journal, or write the one that is
+// there; the error is worded for `check`.
+func (d database) mayWork(ctx context.Context) error {
+	if d.path == "" {
+		return postgres.MayWork(ctx, postgres.Options{URL: d.url})
+	}
+	probe, err := os.CreateTemp(filepath.Dir(d.path), ".check-*")
+	if err != nil {
+		return fmt.Errorf("no file can be made in %s: make the folder, or let the user of this process write it", filepath.Dir(d.path))
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	return nil
+}
+
+// shortOf says how far the disk of the journal is from what is to stay free; "" where
+// there is enough, or nobody can say.
+func (d database) shortOf(o *Options) string {
+	if d.path == "" {
+		return ""
+	}
+	fetching, calls := o.reserves()
+	free := sqlite.Free(d.path)
+	switch {
+	case free < 0 || free >= fetching:
+		return ""
+	case free < calls:
+		return fmt.Sprintf("%s are free on the journal's disk: calls stop below %s and fetching stops below %s (--journal-reserve); free some space", inBytes(free), inBytes(calls), inBytes(fetching))
+	}
+	return fmt.Sprintf("%s are free on the journal's disk: fetching stops below %s (--journal-reserve); free some space", inBytes(free), inBytes(fetching))
+}
+
+// shortOfCalls is shortOf for the part below which nothing is sent.
+func (d database) shortOfCalls(o *Options) string {
+	if _, calls := o.reserves(); d.path == "" || sqlite.Free(d.path) < 0 || sqlite.Free(d.path) >= calls {
+		return ""
+	}
+	return d.shortOf(o)
+}
+
+// secretFilesFault says what is wrong with the files from which the driver takes
+// the password and the key of a client certificate. The driver itself passes over
+// a file that it cannot use, and the server then refuses the password.
+func secretFilesFault(journalURL string) string {
+	files, err := postgres.FilesOf(journalURL)
+	if err != nil {
+		if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
+			return wrong.Words
+		}
+		return err.Error()
+	}
+	if wrong := passwordFileFault(files.PasswordFile, files.Named); wrong != "" {
+		return wrong
+	}
+	info, err := os.Stat(files.KeyFile) // #nosec G703 -- the operator names the file
+	if err != nil || !info.Mode().IsRegular() {
+		return "" // without a file there is no key; one that was named is missed by the driver
+	}
+	if open := info.Mode().Perm() & 0o077; open != 0 && (open != 0o040 || !ownedByRoot(info)) {
+		return fmt.Sprintf("needs a client key that only its owner can read: %s (mode %04o) %v", files.KeyFile, info.Mode().Perm(), secretfile.ErrPermissions)
+	}
+	return ""
+}
+
+// passwordFileFault says what is wrong with the file of which the driver takes the
+// password, as PostgreSQL's own programs do: group and world must not read it.
+// None is no fault, unless it was named.
+func passwordFileFault(path string, named bool) string {
+	info, err := os.Stat(path) // #nosec G703 -- the operator names the file
+	switch {
+	case err != nil && !named:
+		return ""
+	case err != nil:
+		return fmt.Sprintf("needs its password from a file, and %s cannot be read: %s", path, netReason(err))
+	case !info.Mode().IsRegular():
+		return ""
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Sprintf("needs a password file that only its owner can read: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
+	}
+	f, err := os.Open(path) // #nosec G304,G703 -- the operator names the file
+	if err != nil {
+		return fmt.Sprintf("needs its password from a file, and %s cannot be read: %s", path, netReason(err))
+	}
+	defer func() { _ = f.Close() }()
+	head := make([]byte, 3)
+	if n, _ := f.ReadAt(head, 0); n == len(head) && string(head) == "\xef\xbb\xbf" {
+		return fmt.Sprintf("needs its password from a file, and %s begins with a byte order mark, which would become part of the first host name: save the file as UTF-8 without it", path)
+	}
+	return ""
+}
+
+// warnings say what works and should not stay: in the log of the service and in
+// `check`.
+func (d database) warnings() []string {
+	if d.path == "" {
+		if weak := postgres.Weakness(d.url); weak != "" {
+			return []string{weak}
+		}
+		return nil
+	}
+	return sqlite.Warnings(d.path)
+}
+
+// explain says what to do about a journal that cannot be opened.
+func (d database) explain(err error) error {
+	var do string
+	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: wrong.Words}
+	}
+	if denied, ok := errors.AsType[*postgres.DeniedError](err); ok {
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: denied.Words}
+	}
+	if _, ok := errors.AsType[*postgres.SettingsError](err); ok {
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: fmt.Sprintf("%v; have the administrator reset it for the server, the database and the user", err)}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sqlite.ErrOpenToOthers):
+		return &SettingError{Setting: "journal-url", Value: d.url, Right: err.Error()}
+	case errors.Is(err, postgres.ErrPooled):
+		do = "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"
+	case errors.Is(err, postgres.ErrReadOnly):
+		do = "free some space on the server's disk, or have the administrator reset the setting"
+	case errors.Is(err, journal.ErrHeld) && d.path == "":
+		do = "stop the other workers of this journal first"
+	case errors.Is(err, journal.ErrHeld):
+		do = "another worker runs with it; stop that one, or give this one a journal and a group of its own"
+	case errors.Is(err, journal.ErrCopy):
+		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
+	case errors.Is(err, journal.ErrNewer):
+		do = "use the version that wrote it, or a newer one"
+	case errors.Is(err, move.ErrNotEmpty):
+		do = "nothing in it was changed"
+	case errors.Is(err, journal.ErrMoved):
+		do = "give the URL of that database"
+	case errors.Is(err, journal.ErrUnfinished):
+		do = "run `invoicebox-worker journal copy` again"
+	case errors.Is(err, journal.ErrNotDurable) && d.path == "":
+		do = "what is committed there can be lost: set fsync, full_page_writes and synchronous_commit to on"
+	case d.path == "":
+		do = "check the address, the user, its password (PGPASSFILE or PGPASSWORD) and the database, which must exist and be the user's to make tables in"
+	case errors.Is(err, fs.ErrPermission):
+		do = "the user of this process must be able to write the file and its folder"
+	case errors.Is(err, fs.ErrNotExist):
+		do = "make the folder first"
+	default:
+		do = "it must be a file on a disk of this machine"
+	}
+	return &SettingError{Setting: "journal-url", Value: d.url, Right: fmt.Sprintf("%v; %s", err, do)}
+}
+
+// noJournal says that there is none; what to do instead ends the sentence.
+func (d database) noJournal(instead string) error {
+	return &SettingError{Setting: "journal-url", Value: d.url, Right: "there is no journal; " + instead}
+}

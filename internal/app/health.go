@@ -1,0 +1,170 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof" // #nosec G108 -- no server uses http.DefaultServeMux
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"invoicebox-worker/internal/connlimit"
+)
+
+// A readiness tells whether a part can do its work and, in words without any
+// secret, what it is doing.
+type readiness func(ctx context.Context) (ok bool, words string)
+
+// meanwhile adds the effect to the report of a part that is not ready.
+func meanwhile(cost string, r readiness) readiness {
+	return func(ctx context.Context) (bool, string) {
+		ok, words := r(ctx)
+		if !ok {
+			words += "; meanwhile " + cost
+		}
+		return ok, words
+	}
+}
+
+// health answers /livez and /readyz. Parts are added as they come to life; it
+// is not ready before it was told that all are there.
+type health struct {
+	mu       sync.Mutex
+	parts    []healthPart
+	complete bool
+	draining bool
+}
+
+// A healthPart is one line of /readyz.
+type healthPart struct {
+	name  string
+	ready readiness
+	noted bool // it is reported, and does not make /readyz fail
+}
+
+func newHealth() *health { return &health{} }
+
+func (h *health) add(name string, r readiness) { h.append(healthPart{name: name, ready: r}) }
+
+// note adds a part that says how it stands. It never makes the worker not ready.
+func (h *health) note(name string, r readiness) {
+	h.append(healthPart{name: name, ready: r, noted: true})
+}
+
+func (h *health) append(p healthPart) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.parts = append(h.parts, p)
+}
+
+func (h *health) started() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.complete = true
+}
+
+func (h *health) drains() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.draining = true
+}
+
+// report says of every part whether it is ready.
+func (h *health) report(ctx context.Context) (ready bool, text string) {
+	h.mu.Lock()
+	parts := slices.Clone(h.parts)
+	ready = h.complete && !h.draining
+	var b strings.Builder
+	switch {
+	case h.draining:
+		b.WriteString("not ready: worker: draining\n")
+	case !h.complete:
+		b.WriteString("not ready: worker: starting\n")
+	}
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, p := range parts {
+		ok, words := p.ready(ctx)
+		verdict := "ready"
+		if p.noted {
+			if !ok {
+				verdict = "degraded"
+			}
+		} else if !ok {
+			verdict, ready = "not ready", false
+		}
+		fmt.Fprintf(&b, "%s: %s: %s\n", verdict, p.name, words)
+	}
+	return ready, b.String()
+}
+
+// handler serves metrics, liveness and readiness; with profiling also Go's profiles.
+func (h *health) handler(gatherer prometheus.Gatherer, profiling bool, logger *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
+	}))
+	plain := func(w http.ResponseWriter, status int, text string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(text))
+	}
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "alive\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ready, text := h.report(r.Context())
+		status := http.StatusOK
+		if !ready {
+			status = http.StatusServiceUnavailable
+		}
+		plain(w, status, text)
+	})
+	if profiling {
+		addProfiles(mux)
+	}
+	return mux
+}
+
+// addProfiles adds the handlers of net/http/pprof. That package adds them to
+// http.DefaultServeMux too, which no server of this program uses.
+func addProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+}
+
+// listen opens the listener of --listen.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, &SettingError{Setting: "listen", Value: address, Right: "cannot be listened on: " + netReason(err)}
+	}
+	return l, nil
+}
+
+func netReason(err error) string {
+	text := err.Error()
+	return strings.TrimSpace(text[strings.LastIndex(text, ": ")+1:])
+}
+
+// listenBounds is for the connections to --listen: scrapers and probes.
+func listenBounds() connlimit.Bounds { return connlimit.Bounds{Total: 128, PerAddress: 32} }
+
+func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 15 * time.Second,
+		IdleTimeout: 20 * time.Second, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}

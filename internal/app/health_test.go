@@ -1,0 +1,275 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+)
+
+func get(t *testing.T, h http.Handler, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+	body, err := io.ReadAll(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, string(body)
+}
+
+func TestHealth(t *testing.T) {
+	h := newHealth()
+	handler := h.handler(newRegistry("1.2.3"), false, quiet())
+	ready, words := true, "consuming"
+	check := func(when string, status int, text string) {
+		t.Helper()
+		if code, body := get(t, handler, "/readyz"); code != status || !strings.Contains(body, text) {
+			t.Errorf("%s: %d %q, want %d and %q", when, code, body, status, text)
+		}
+		if code, _ := get(t, handler, "/livez"); code != http.StatusOK {
+			t.Errorf("%s: /livez says %d", when, code)
+		}
+	}
+	check("at first", 503, "not ready: worker: starting")
+	h.add("consumer", func(context.Context) (bool, string) { return ready, words })
+	check("a part is there", 503, "ready: consumer: consuming")
+	h.started()
+	check("started", 200, "ready: consumer: consuming")
+	ready, words = false, "joining the consumer group"
+	check("left the group", 503, "not ready: consumer: joining")
+	ready = true
+	check("back again", 200, "ready")
+	h.drains()
+	check("draining", 503, "not ready: worker: draining")
+	if code, body := get(t, handler, "/metrics"); code != 200 || !strings.Contains(body, `invoicebox_worker_build_info{go="go1.`) || !strings.Contains(body, `version="1.2.3"} 1`) {
+		t.Errorf("/metrics: %d", code)
+	}
+}
+
+func TestHealth_Profiles(t *testing.T) {
+	profiles := []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/trace?seconds=0.01"}
+	off, on := newHealth().handler(newRegistry("1.2.3"), false, quiet()), newHealth().handler(newRegistry("1.2.3"), true, quiet())
+	for _, path := range profiles {
+		if code, _ := get(t, off, path); code != http.StatusNotFound {
+			t.Errorf("%s answers %d without --pprof", path, code)
+		}
+		if code, body := get(t, on, path); code != http.StatusOK || body == "" {
+			t.Errorf("%s answers %d and %d bytes with --pprof", path, code, len(body))
+		}
+	}
+	if code, _ := get(t, on, "/livez"); code != http.StatusOK {
+		t.Errorf("/livez answers %d with --pprof", code)
+	}
+}
+
+// Probes are answered while the worker starts and adds its parts.
+func TestHealth_AddWhileReporting(t *testing.T) {
+	h := newHealth()
+	there := func(context.Context) (bool, string) { return true, "there" }
+	h.add("first", there)
+	added := make(chan struct{})
+	go func() {
+		defer close(added)
+		for i := range 5000 {
+			h.add(strconv.Itoa(i), there)
+		}
+	}()
+	for adding := true; adding; {
+		if ready, text := h.report(t.Context()); ready || !strings.Contains(text, "ready: first: there\n") {
+			t.Fatalf("%t, %.100s", ready, text)
+		}
+		select {
+		case <-added:
+			adding = false
+		default:
+		}
+	}
+}
+
+type fakeFile struct{ err error }
+
+func (f *fakeFile) Setting() string { return "token-file" }
+func (f *fakeFile) Look() error     { return f.err }
+
+func TestFilesReady(t *testing.T) {
+	f := &fakeFile{}
+	ready := filesReady([]WatchedFile{&fakeFile{}, f})
+	if ok, words := ready(t.Context()); !ok || words != "secrets and certificates can be read" {
+		t.Errorf("%t, %s", ok, words)
+	}
+	f.err = errors.New("/run/token is empty")
+	// What was read before is used: the service can do its work.
+	if ok, words := ready(t.Context()); !ok || !strings.Contains(words, "the previous values are used; --token-file: /run/token is empty") {
+		t.Errorf("%t, %s", ok, words)
+	}
+}
+
+type fakeStats struct {
+	stats journal.Stats
+	err   error
+	calls int
+}
+
+func (f *fakeStats) Stats(context.Context) (journal.Stats, error) {
+	f.calls++
+	return f.stats, f.err
+}
+
+func TestStatsAreReadOnceASecond(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	fake := &fakeStats{stats: journal.Stats{
+		Operations: map[journal.StatKey]int64{{Account: "default", Kind: journal.Invite, State: journal.Waiting}: 3},
+		Attention:  map[string]int64{"outcome_unknown": 2}, OldestDue: now.Add(-7 * time.Second), Outbox: 4, OldestOut: now.Add(time.Hour),
+		DeadLetters: 5, Events: 6, Bytes: 7,
+	}}
+	c := newStatsCollector(fake)
+	c.now = func() time.Time { return now }
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(c)
+	want := `
+# HELP invoicebox_worker_attention Operations that wait for a person, by reason.
+# TYPE invoicebox_worker_attention gauge
+invoicebox_worker_attention{reason="outcome_unknown"} 2
+# HELP invoicebox_worker_dead_letters Dead letters in the journal.
+# TYPE invoicebox_worker_dead_letters gauge
+invoicebox_worker_dead_letters 5
+# HELP invoicebox_worker_inbox_events Events in the inbox.
+# TYPE invoicebox_worker_inbox_events gauge
+invoicebox_worker_inbox_events 6
+# HELP invoicebox_worker_journal_bytes Size of the journal on disk.
+# TYPE invoicebox_worker_journal_bytes gauge
+invoicebox_worker_journal_bytes 7
+# HELP invoicebox_worker_journal_up 1 when the journal could be read for this scrape, else 0 and its gauges are absent.
+# TYPE invoicebox_worker_journal_up gauge
+invoicebox_worker_journal_up 1
+# HELP invoicebox_worker_oldest_due_seconds For how long the oldest due operation has been due; 0 when nothing is due.
+# TYPE invoicebox_worker_oldest_due_seconds gauge
+invoicebox_worker_oldest_due_seconds 7
+# HELP invoicebox_worker_operations Operations that have not ended, by account, kind and state.
+# TYPE invoicebox_worker_operations gauge
+invoicebox_worker_operations{account="default",kind="invite",state="waiting"} 3
+# HELP invoicebox_worker_outbox_events Events that wait to be published.
+# TYPE invoicebox_worker_outbox_events gauge
+invoicebox_worker_outbox_events 4
+# HELP invoicebox_worker_outbox_oldest_seconds For how long the oldest of them has waited; 0 when none waits.
+# TYPE invoicebox_worker_outbox_oldest_seconds gauge
+invoicebox_worker_outbox_oldest_seconds 0
+`
+	for range 3 {
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fake.calls != 1 {
+		t.Errorf("the journal was read %d times within a second", fake.calls)
+	}
+	now = now.Add(2 * time.Second)
+	fake.err = errors.New("gone")
+	got, err := testutil.GatherAndCount(registry)
+	if err != nil || got != 1 || fake.calls != 2 {
+		t.Errorf("a journal that cannot be read: %d series, %v, %d reads", got, err, fake.calls)
+	}
+}
+
+type fakeKeeper struct {
+	kept   []byte
+	err    error
+	writes int
+}
+
+func (f *fakeKeeper) KeysetCheck(context.Context) ([]byte, error) { return f.kept, nil }
+func (f *fakeKeeper) SetKeysetCheck(_ context.Context, b []byte) error {
+	f.writes++
+	if string(b) != string(f.kept) {
+		return errors.New("other bytes")
+	}
+	return f.err
+}
+
+func TestTheWriteProbe(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	fake := &fakeKeeper{kept: []byte("sealed")}
+	p := newWriteProbe(fake)
+	p.now = func() time.Time { return now }
+	for range 3 {
+		if ok, words := p.ready(t.Context()); !ok || words != "can be written" {
+			t.Errorf("%v %q", ok, words)
+		}
+	}
+	if fake.writes != 1 {
+		t.Errorf("%d writes within a moment", fake.writes)
+	}
+	now = now.Add(time.Minute)
+	fake.err = errors.New("disk full at /secret/place")
+	if ok, words := p.ready(t.Context()); ok || words != "cannot be written" {
+		t.Errorf("%v %q", ok, words)
+	}
+}
+
+func TestSettingErrorNamesWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		err  SettingError
+		want string
+	}{
+		{SettingError{Setting: "window", Value: "5", Right: "must be x"}, `setting --window is "5": must be x`},
+		{SettingError{Setting: "window", Value: "5", From: "f.yaml line 1", Right: "must be x"}, `setting --window (from f.yaml line 1) is "5": must be x`},
+		{SettingError{Setting: "accounts[1].name", Right: "must be x"}, `setting accounts[1].name: must be x`},
+		{SettingError{Setting: "window", Value: "a\nb", Right: "x"}, `setting --window is "a\nb": x`},
+		{SettingError{Setting: "window", Value: strings.Repeat("x", 100), Right: "x"}, `setting --window is "` + strings.Repeat("x", 80) + `" and so on: x`},
+	} {
+		if diff := cmp.Diff(c.want, c.err.Error()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// A firstKeeper keeps what comes first, as a journal does.
+type firstKeeper struct {
+	kept  []byte
+	early bool // the next look is one from before anything was kept
+}
+
+func (f *firstKeeper) KeysetCheck(context.Context) ([]byte, error) {
+	if f.early {
+		f.early = false
+		return nil, nil
+	}
+	return f.kept, nil
+}
+
+func (f *firstKeeper) SetKeysetCheck(_ context.Context, b []byte) error {
+	if f.kept == nil {
+		f.kept = b
+	}
+	return nil
+}
+
+// Of two replicas that begin a journal at the same moment with different keysets
+// one is refused.
+func TestOneKeysetForANewJournal(t *testing.T) {
+	identity, shared := uuid.New(), &firstKeeper{}
+	for i, refused := range []bool{false, true} {
+		keys, err := keyset.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.early = true
+		if err := checkKeyset(t.Context(), identity, shared, keys); (err != nil) != refused {
+			t.Errorf("replica %d: %v", i, err)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/schemas"
+)
+
+// groupWithin bounds how long `check` waits for the group's offsets.
+const groupWithin = 15 * time.Second
+
+// A forgetter is a journal that can take the place of a lost one.
+type forgetter interface {
+	RaiseFloor(ctx context.Context, floor int64) error
+	AssumeRateLimitUsed(ctx context.Context) error
+	AppendAudit(ctx context.Context, e journal.AuditEntry) error
+}
+
+// forget makes a new journal one that takes the place of a lost one: its
+// sequences and versions begin above all that the lost one can have used, and no
+// request is sent while the limits may be used up. The floor is a time in
+// milliseconds: no shop has had an event in each millisecond since 1970.
+func forget(ctx context.Context, j forgetter, identity string) error {
+	now := time.Now()
+	if err := j.RaiseFloor(ctx, now.UnixMilli()); err != nil {
+		return err
+	}
+	if err := j.AssumeRateLimitUsed(ctx); err != nil {
+		return err
+	}
+	return j.AppendAudit(ctx, journal.AuditEntry{
+		At: now, Actor: owner(), Act: "journal_forget", Subject: identity,
+		Detail: fmt.Sprintf("--forget-journal: the group has committed offsets that this journal has never read; sequences and versions begin above %d", now.UnixMilli()),
+	})
+}
+
+// begin is for a journal that has never read anything, whose group has committed
+// nothing: a group's offsets expire, and a group can have another name. Where the
+// result topics were written before, sequences and versions begin above all that
+// another journal can have used, and no request is sent while the limits may be
+// used up.
+func begin(ctx context.Context, o *Options, j forgetter, conn *kafka.Conn, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, groupWithin)
+	defer cancel()
+	var results []string
+	for _, t := range schemas.OutputTypes() {
+		results = append(results, o.Topic(t))
+	}
+	written, err := consumer.Written(ctx, conn, results)
+	if err != nil || !written {
+		return err
+	}
+	floor := time.Now().UnixMilli()
+	log.Warn("new journal over older results; sequences and versions begin above the floor, no request for one window and the slack", "floor", floor)
+	if err := j.RaiseFloor(ctx, floor); err != nil {
+		return err
+	}
+	return j.AssumeRateLimitUsed(ctx)
+}
+
+// lostHint ends the refusal of a new journal whose group has committed offsets.
+func lostHint(o *Options, identity string) string {
+	hint := "; to abandon the lost journal with its tokens and open operations instead, add --forget-journal " + identity
+	if o.ForgetJournal != "" {
+		hint += " (" + quote(o.ForgetJournal) + " names another journal)"
+	}
+	return hint
+}
+
+// checkFirstRun refuses a first run without --start before the journal is created, so
+// that no empty journal is left behind. A journal that replaces a lost one is created
+// all the same, because the refusal names it.
+func checkFirstRun(ctx context.Context, o *Options) error {
+	at, err := journalAt(o.JournalURL)
+	if err != nil || at.exists(ctx) {
+		return err
+	}
+	start, err := consumer.ParseStart(o.Start)
+	if err != nil {
+		return startError(o)
+	}
+	conn, err := kafka.New(o.Kafka)
+	if err != nil {
+		return err
+	}
+	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, groupWithin)
+	defer cancel()
+	none := func(context.Context) ([]journal.Position, error) { return nil, nil }
+	if err := consumer.CheckGroup(ctx, conn, o.Group, o.inputTopics(), start, none); errors.Is(err, consumer.ErrStartRequired) {
+		return err
+	}
+	return nil
+}
+
+// checkGroup looks whether the journal is the one that the group has worked with.
+func checkGroup(ctx context.Context, o Options, conn *kafka.Conn) CheckResult {
+	const name = "group"
+	ctx, cancel := context.WithTimeout(ctx, groupWithin)
+	defer cancel()
+	at, err := journalAt(o.JournalURL)
+	if err != nil {
+		return CheckResult{name, CheckWarning, "not compared, because the journal cannot be opened"}
+	}
+	positions := func(context.Context) ([]journal.Position, error) { return nil, nil }
+	switch j, err := at.open(ctx, opening{beside: true}); {
+	case err == nil:
+		defer func() { _ = j.Close() }()
+		positions = j.Positions
+	case at.exists(ctx):
+		return CheckResult{name, CheckWarning, "not compared, because the journal cannot be opened"}
+	}
+	inputs := o.inputTopics()
+	start, err := consumer.ParseStart(o.Start)
+	if err != nil {
+		return CheckResult{name, CheckFailed, startError(&o).Error()}
+	}
+	err = consumer.CheckGroup(ctx, conn, o.Group, inputs, start, positions)
+	switch {
+	case errors.Is(err, consumer.ErrStartRequired):
+		return CheckResult{name, CheckFailed, "`run` needs a start position: " + strings.TrimPrefix(err.Error(), "consumer: ")}
+	case errors.Is(err, consumer.ErrJournalLost), errors.Is(err, consumer.ErrGroupAhead):
+		return CheckResult{name, CheckFailed, strings.TrimPrefix(err.Error(), "consumer: ")}
+	case err != nil:
+		return CheckResult{name, CheckFailed, fmt.Sprintf("the offsets of group %s cannot be read: %v", o.Group, err)}
+	}
+	return CheckResult{name, CheckOK, o.Group + " has committed nothing beyond the journal"}
+}
+
+// besideWorker adds to the line of an account's token how the account stands, where
+// the running worker looks at the token: an account that is paused fails, and one
+// that is open is well.
+func besideWorker(ctx context.Context, o Options, account string, r CheckResult) CheckResult {
+	j, err := OpenBeside(ctx, o.JournalURL, nil)
+	if err != nil {
+		return r
+	}
+	defer func() { _ = j.Close() }()
+	situation, err := ReadSituation(ctx, j)
+	if err != nil {
+		return r
+	}
+	known, ok := situation.accounts[account]
+	gate := situation.Gate(known)
+	if _, works := situation.statuses[account]; !ok || !works {
+		r.Detail += "; no running worker has reported account " + account + " yet"
+		return r
+	}
+	if gate.State == journal.GateOpen || gate.State == "" {
+		r.Verdict = CheckOK
+		r.Detail += "; account " + account + " is open"
+		return r
+	}
+	d := situation.DescribeGate(known)
+	r.Detail += "; account " + account + " is " + d.Words
+	if d.Command != "" {
+		r.Detail += " (`" + d.Command + "`)"
+	}
+	if gate.State == journal.GatePaused {
+		r.Verdict = CheckFailed
+	}
+	return r
+}

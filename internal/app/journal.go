@@ -1,0 +1,220 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+)
+
+// openJournal opens the journal for the service.
+func openJournal(ctx context.Context, o *Options, planner journal.Planner, logger *slog.Logger) (journal.Journal, error) {
+	at, err := journalAt(o.JournalURL)
+	if err != nil {
+		return nil, err
+	}
+	for _, words := range at.warnings() {
+		logger.Warn("the journal can be used, but its place or connection is at risk", "journal", at.url, "warning", words)
+	}
+	_, reserve := o.reserves()
+	j, err := at.open(ctx, opening{planner: planner, logger: logger, reserve: reserve, mark: o.Seams.JournalMark})
+	return j, at.explain(err)
+}
+
+// OpenBeside opens the journal for a command: to be read, beside a service that
+// may be running. Only the audit trail and what people ask for can be written.
+func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {
+	at, err := journalAt(url)
+	if err != nil {
+		return nil, err
+	}
+	j, err := at.open(ctx, opening{logger: logger, beside: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, at.noJournal("`run` makes it")
+	}
+	return j, at.explain(err)
+}
+
+// keysetWord is what is sealed into a new journal, to tell on every later start
+// whether the keyset is the one that its rows need.
+const keysetWord = "invoicebox-worker keyset check 2"
+
+// A checkKeeper keeps the one sealed text by which a keyset is recognised.
+type checkKeeper interface {
+	// KeysetCheck returns what was kept, nil where nothing was.
+	KeysetCheck(ctx context.Context) ([]byte, error)
+	// SetKeysetCheck keeps sealed, unless something is kept already.
+	SetKeysetCheck(ctx context.Context, sealed []byte) error
+}
+
+// checkKeyset refuses a keyset that did not seal what lies in the journal. A
+// journal that is new learns its keyset here.
+func checkKeyset(ctx context.Context, identity uuid.UUID, j checkKeeper, keys *keyset.Set) error {
+	kept, err := j.KeysetCheck(ctx)
+	if err != nil {
+		return fmt.Errorf("journal: read the keyset's check: %w", err)
+	}
+	if len(kept) > 0 {
+		return opensCheck(identity, kept, keys)
+	}
+	sealed, err := keys.Seal([]byte(keysetWord), checkRow(identity))
+	if err != nil {
+		return err
+	}
+	if err := j.SetKeysetCheck(ctx, sealed); err != nil {
+		return err
+	}
+	// Another replica may have been first, with another keyset.
+	if kept, err = j.KeysetCheck(ctx); err != nil {
+		return fmt.Errorf("journal: read the keyset's check: %w", err)
+	}
+	return opensCheck(identity, kept, keys)
+}
+
+// KeysetFits tells whether a command's keyset is the one that the journal's rows
+// need, and returns it bound to the journal; the error names the setting.
+func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) (*keyset.Set, error) {
+	kept, err := j.KeysetCheck(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("journal: read the keyset's check: %w", err)
+	}
+	if err := opensCheck(j.Identity(), kept, keys); err != nil {
+		return nil, err
+	}
+	if err := checkKeys(ctx, j, keys); err != nil {
+		return nil, err
+	}
+	return BindKeys(j, keys), nil
+}
+
+// BindKeys returns the keyset for the journal's rows. Values are bound to the
+// identity with which the journal began: a recovery changes the identity, and the
+// values stay.
+func BindKeys(j journal.Journal, keys *keyset.Set) *keyset.Set { return keys.Bind(j.Origin().String()) }
+
+// authenticate has the journal write a MAC beside each event.
+func authenticate(j journal.Journal, keys *keyset.Set) {
+	j.Authenticate(func(o journal.Outgoing) ([]byte, error) {
+		return keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)
+	})
+}
+
+// authentic compares the MAC beside an event.
+func authentic(keys *keyset.Set) func(journal.Outgoing) error {
+	return func(o journal.Outgoing) error { return keys.Verify(o.MAC, keyset.DomainOutbox, o.Authentic()...) }
+}
+
+// JournalIsSealed reports whether there is a journal whose rows need a keyset that
+// exists already. One that cannot be opened counts as such.
+func JournalIsSealed(ctx context.Context, url string) bool {
+	at, err := journalAt(url)
+	if err != nil {
+		return false
+	}
+	j, err := at.open(ctx, opening{beside: true})
+	if err != nil {
+		return at.path != "" && at.exists(ctx)
+	}
+	defer func() { _ = j.Close() }()
+	kept, err := j.KeysetCheck(ctx)
+	return err != nil || len(kept) > 0
+}
+
+func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
+	if text, err := keys.Open(kept, checkRow(identity)); err != nil || string(text) != keysetWord {
+		return &SettingError{Setting: "keyset-file", Right: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A new keyset cannot open the journal's values. A journal of an earlier development build, whose values are not bound to their rows, cannot be opened with any keyset"}
+	}
+	return nil
+}
+
+func checkRow(identity uuid.UUID) string { return keyset.CheckRow(identity.String()) }
+
+// A writeProbe tells whether the journal can be written, by writing what it
+// holds already: the keyset's check. What is found is good for a few seconds.
+type writeProbe struct {
+	journal checkKeeper
+	now     func() time.Time
+	short   func() string                             // what the disk lacks for calls; nil: nobody looks
+	waits   func(ctx context.Context) (string, error) // what a write waits for; nil: nobody can say
+
+	mu    sync.Mutex
+	tried time.Time
+	err   error
+	why   string
+}
+
+const (
+	probeFor    = 5 * time.Second
+	waitsWithin = time.Second
+)
+
+func newWriteProbe(j checkKeeper) *writeProbe {
+	return &writeProbe{journal: j, now: time.Now}
+}
+
+// probeOf is the probe of an open journal; beneath is the journal without what
+// tests put around it.
+func probeOf(o *Options, j checkKeeper, beneath journal.Journal) *writeProbe {
+	p := newWriteProbe(j)
+	if w, ok := beneath.(interface {
+		Waits(ctx context.Context) (string, error)
+	}); ok {
+		p.waits = w.Waits
+	}
+	if at, err := journalAt(o.JournalURL); err == nil {
+		p.short = func() string { return at.shortOfCalls(o) }
+	}
+	return p
+}
+
+// ready is the journal's word for /readyz.
+func (p *writeProbe) ready(ctx context.Context) (bool, string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if age := p.now().Sub(p.tried); p.tried.IsZero() || age < 0 || age >= probeFor {
+		var kept []byte
+		if kept, p.err = p.journal.KeysetCheck(ctx); p.err == nil {
+			p.err = p.journal.SetKeysetCheck(ctx, kept)
+		}
+		p.why = ""
+		if errors.Is(p.err, context.DeadlineExceeded) && p.waits != nil {
+			// The question has no time left from the write.
+			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitsWithin)
+			p.why, _ = p.waits(asking) // "" where the server does not answer either
+			cancel()
+		}
+		p.tried = p.now()
+	}
+	switch {
+	case p.why != "":
+		return false, "cannot be written: " + p.why
+	case errors.Is(p.err, journal.ErrUnreachable):
+		return false, "cannot be reached; all waits, and goes on by itself when it is back"
+	case errors.Is(p.err, journal.ErrCopy):
+		return false, "lacks what was done last, since its database was replaced by an older one: stop all workers and use `journal recover`"
+	case errors.Is(p.err, journal.ErrNewer):
+		return false, "was changed by a newer version that this one cannot work beside: replace this one"
+	case errors.Is(p.err, journal.ErrFull):
+		return false, "cannot be written: its disk is full; all waits, and goes on by itself when there is room"
+	case errors.Is(p.err, journal.ErrReplaced):
+		return false, "cannot be written: its file, or the -wal, -shm or .lock beside it, was moved, removed or replaced; put it back, or stop the worker: it then saves what it can"
+	case errors.Is(p.err, journal.ErrDisk):
+		return false, "cannot be written: its disk fails"
+	case p.err != nil:
+		return false, "cannot be written"
+	}
+	if p.short != nil {
+		if short := p.short(); short != "" {
+			return false, "nothing is sent: " + short
+		}
+	}
+	return true, "can be written"
+}

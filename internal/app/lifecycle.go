@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+// teardown gives back what was opened, the last first. Every step has a name
+// and runs whatever the others did.
+type teardown struct {
+	log   *slog.Logger
+	steps []step
+}
+
+type step struct {
+	name string
+	run  func() error
+}
+
+func (t *teardown) add(name string, run func() error) { t.steps = append(t.steps, step{name, run}) }
+
+// close runs the steps and joins their errors. A step that does not end within
+// the bound is left behind, so that a stuck one cannot keep the process alive;
+// the next steps still run.
+func (t *teardown) close(bound time.Duration) error {
+	deadline := time.Now().Add(bound)
+	var errs []error
+	for _, s := range slices.Backward(t.steps) {
+		done := make(chan error, 1)
+		go func() { done <- s.run() }()
+		select {
+		case err := <-done:
+			if err != nil {
+				errs = append(errs, fmt.Errorf("close %s: %w", s.name, err))
+			}
+		case <-time.After(max(time.Until(deadline), time.Second)):
+			errs = append(errs, fmt.Errorf("close %s: it did not end in time", s.name))
+		}
+		t.log.Debug("closed", "part", s.name)
+	}
+	return errors.Join(errs...)
+}
+
+// errUnasked is the error of a part that ends although nobody asked it to.
+var errUnasked = errors.New("it ended without being asked to")
+
+// guarded runs a part so that a panic in it, or an end that nobody asked for,
+// becomes an error that names it.
+func guarded(ctx context.Context, log *slog.Logger, name string, run func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			// What was panicked with may hold anything, but for the runtime's own
+			// errors; so only its type is told.
+			what := fmt.Sprintf("%T", p)
+			if r, ok := p.(runtime.Error); ok {
+				what = r.Error()
+			}
+			log.Error("a part panicked", "part", name, "what", what, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%s: panic: %s", name, what)
+		}
+	}()
+	err = run(ctx)
+	switch {
+	case err == nil && ctx.Err() == nil:
+		return fmt.Errorf("%s: %w", name, errUnasked)
+	case err != nil && errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return nil
+	case err != nil && strings.HasPrefix(err.Error(), name+": "):
+		return err // it names itself
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}

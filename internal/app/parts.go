@@ -1,0 +1,223 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/connlimit"
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/producer"
+	"invoicebox-worker/schemas"
+)
+
+func newRegistry(version string) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "invoicebox_worker_build_info", Help: "1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
+	})
+	info.Set(1)
+	registry.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// registerLog registers the counter of lost log lines; nil: nobody counts.
+func registerLog(r prometheus.Registerer, notWritten func() uint64) {
+	if notWritten == nil {
+		return
+	}
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "invoicebox_worker_log_lines_not_written_total", Help: "Log lines that could not be written, because the log has no reader, the disk is full, or the reader is too slow.",
+	}, func() float64 { return float64(notWritten()) }))
+}
+
+// serve opens the listener and answers from now on, so that a probe sees a
+// process that lives although it is not ready. It returns the address.
+func serve(ctx context.Context, address string, handler http.Handler, log *slog.Logger, closing *teardown) (string, error) {
+	if address == "" {
+		return "", nil
+	}
+	listener, err := listen(ctx, address)
+	if err != nil {
+		return "", err
+	}
+	server := newServer(connlimit.LocalNames(listener, handler), log)
+	go func() {
+		if err := connlimit.Serve(server, listener, listenBounds()); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the listener for metrics and health has failed", "address", address, "error", err.Error())
+		}
+	}()
+	closing.add("listener", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	return listener.Addr().String(), nil
+}
+
+func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) error {
+	for i, a := range accounts {
+		err := j.EnsureAccount(ctx, a.Name, a.PartnerID)
+		if errors.Is(err, journal.ErrPartnerDiffers) {
+			name := "partner-id"
+			if len(accounts) > 1 {
+				name = fmt.Sprintf("accounts[%d].partner-id", i)
+			}
+			return &SettingError{Setting: name, Value: a.PartnerID, Right: fmt.Sprintf("must be the partner id that the journal has for account %q; for another partner id add an account with another name (accounts in the file of --config)", a.Name)}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newAccounts makes the clients of all accounts, over one set of connections.
+func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.Account, error) {
+	transport := newTransport(o)
+	closing.add("connections to Invoicebox", func() error { transport.Close(); return nil })
+	var accounts []onboarding.Account
+	for _, a := range o.Accounts {
+		client, err := newClient(o, a, transport, log.With("account", a.Name))
+		if err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, onboarding.Account{Name: a.Name, Client: client, OwnToken: a.Token, Requests: a.RequestsPerWindow, Window: a.Window})
+	}
+	return accounts, nil
+}
+
+// newTransport makes the connections to Invoicebox, for run and check alike.
+func newTransport(o *Options) *invoicebox.Transport {
+	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
+}
+
+func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
+	return onboarding.New(onboarding.Config{
+		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
+		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
+		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
+		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
+		Metrics: onboarding.NewMetrics(registry), Logger: log,
+	})
+}
+
+func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Conn, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
+	start, err := consumer.ParseStart(o.Start)
+	if err != nil {
+		return nil, startError(o)
+	}
+	types := map[string]string{}
+	var topics, names []string
+	for _, t := range schemas.InputTypes() {
+		types[o.Topic(t)] = t
+		topics = append(topics, o.Topic(t))
+	}
+	for _, a := range o.Accounts {
+		names = append(names, a.Name)
+	}
+	decoder, err := schemas.NewDecoder(schemas.DecoderOptions{
+		Types: types, Accounts: names, DefaultAccount: o.defaultAccount(), IDHeader: o.IDHeader, IDMember: o.IDMember,
+	})
+	if err != nil {
+		return nil, err
+	}
+	identity := j.Identity().String()
+	var forgets func(context.Context) error
+	if o.ForgetJournal == identity {
+		forgets = func(ctx context.Context) error { return forget(ctx, j, identity) }
+	}
+	return consumer.New(consumer.Config{
+		Forget: forgets, First: func(ctx context.Context) error { return begin(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
+		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
+		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
+		FetchMemory: o.FetchMemory, StrangerWait: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
+	})
+}
+
+func startError(o *Options) error {
+	return &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
+}
+
+func newRelay(o *Options, j journal.Journal, conn *kafka.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
+	return producer.New(producer.Config{
+		Kafka: conn, Outbox: j, Authentic: authentic(o.Keyset), Topics: o.Topics, FlushTime: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
+	})
+}
+
+// defaultAccount is whose an event is that names none: the account of that
+// name, else the first.
+func (o *Options) defaultAccount() string {
+	for _, a := range o.Accounts {
+		if a.Name == "default" {
+			return a.Name
+		}
+	}
+	return o.Accounts[0].Name
+}
+
+func (o *Options) drainTime() time.Duration {
+	if o.DrainTime == 0 {
+		return o.RequestDeadline + 5*time.Second
+	}
+	return o.DrainTime
+}
+
+// verifyEvery: users say 0 for off.
+func (o *Options) verifyEvery() time.Duration {
+	if o.VerifyEvery == 0 {
+		return onboarding.NoVerifyEvery
+	}
+	return o.VerifyEvery
+}
+
+func (o *Options) egressWindow() time.Duration {
+	if o.EgressWindow == 0 {
+		return 30 * time.Second
+	}
+	return o.EgressWindow
+}
+
+func userAgent(version string) string { return "invoicebox-worker/" + version + " (Kafka; Go)" }
+
+// owner names this process for people.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "/" + strconv.Itoa(os.Getpid())
+}
+
+// startLine is what the first line says; nothing in it is a secret.
+func startLine(o *Options, identity, address string) []any {
+	var accounts []string
+	for _, a := range o.Accounts {
+		accounts = append(accounts, fmt.Sprintf("%s: %d requests in %s", a.Name, a.RequestsPerWindow, a.Window))
+	}
+	return []any{
+		"version", o.Version, "journal", o.JournalURL, "identity", identity, "group", o.Group,
+		"brokers", strings.Join(o.Kafka.Brokers, ","), "topics", strings.Join(o.AllTopics(), ","),
+		"invoicebox", o.InvoiceboxURL, "accounts", strings.Join(accounts, "; "), "concurrency", o.Concurrency,
+		"egress_requests", o.EgressRequestsPerWindow, "listen", address,
+	}
+}

@@ -1,0 +1,272 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+const (
+	reportLook  = time.Second      // how often it is looked whether something has changed
+	reportEvery = 10 * time.Second // how often a report is made when nothing has
+	// reportFresh is how old the last report of a running worker can be.
+	reportFresh = 3 * reportEvery
+)
+
+// workerFacts are what a worker reports for commands beside it.
+type workerFacts struct {
+	Accounts []onboarding.AccountStatus `json:"accounts"`
+	// CallsReserve is how many bytes must be free on the journal's disk for a call to
+	// begin.
+	CallsReserve int64 `json:"callsReserve,omitzero"`
+}
+
+// A standing reports the state of the accounts.
+type standing interface {
+	Status(unknown, now time.Time) []onboarding.GateStatus
+}
+
+// A reportStore is what a reporter needs of the journal; see [journal.Journal].
+type reportStore interface {
+	journal.Reports
+	UnknownSince(ctx context.Context) (time.Time, error)
+}
+
+// A reporter writes into the journal how this worker stands.
+type reporter struct {
+	journal reportStore
+	pool    standing
+	worker  uuid.UUID
+	reserve int64         // for calls, on the journal's disk
+	short   func() string // what that disk lacks for calls; nil: nobody looks
+}
+
+// run reports until ctx ends.
+func (r *reporter) run(ctx context.Context) error {
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = r.journal.EndReport(last, r.worker)
+	}()
+	tick := time.NewTicker(reportLook)
+	defer tick.Stop()
+	var last string
+	var at time.Time
+	for {
+		if facts, err := r.facts(ctx); err == nil && (facts != last || time.Since(at) >= reportEvery) {
+			if r.journal.ReportWorker(ctx, journal.WorkerReport{Worker: r.worker, Owner: owner(), Facts: []byte(facts)}) == nil {
+				last, at = facts, time.Now()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *reporter) facts(ctx context.Context) (string, error) {
+	unknown, err := r.journal.UnknownSince(ctx)
+	if err != nil {
+		return "", err
+	}
+	f := workerFacts{CallsReserve: r.reserve}
+	for _, s := range r.pool.Status(unknown, time.Now()) {
+		f.Accounts = append(f.Accounts, s.AccountStatus)
+	}
+	doc, err := json.Marshal(f)
+	return string(doc), err
+}
+
+// ready is the line of an account for /readyz, which it does not make fail.
+func (r *reporter) ready(account string) readiness {
+	return func(ctx context.Context) (bool, string) {
+		unknown, err := r.journal.UnknownSince(ctx)
+		if err != nil {
+			unknown = time.Time{} // the journal's own line says so
+		}
+		now := time.Now()
+		for _, s := range r.pool.Status(unknown, now) {
+			if s.Account == account {
+				works, words := accountLine(s, now)
+				if r.short != nil && r.short() != "" {
+					return false, words + "; nothing is sent: the journal's disk is too full"
+				}
+				return works, words
+			}
+		}
+		return true, "open"
+	}
+}
+
+// accountLine says how an account stands, and whether it invites and activates.
+func accountLine(s onboarding.GateStatus, now time.Time) (works bool, words string) {
+	d := onboarding.DescribeGate(s.Account, s.Gate, s.CheckAt, now)
+	words, works = d.Words+s.FaultWords(), s.Gate.State == journal.GateOpen || s.Gate.State == ""
+	if d.Command != "" {
+		words += " (`" + d.Command + "`)"
+	}
+	if !works {
+		words += "; invitations and activations wait"
+	}
+	switch {
+	case s.HoldUntil.After(now):
+		return false, words + "; earlier requests are unknown: no request before " + s.HoldUntil.UTC().Format(time.RFC3339)
+	case s.PermitAt.After(now):
+		return works, fmt.Sprintf("%s; the limit of requests is used up (%s), next permit at %s", words, s.Ledger, s.PermitAt.UTC().Format(time.RFC3339))
+	}
+	return works, words
+}
+
+// A Situation is what is known beside operations when it is asked why they do not
+// run: which workers run, and how the accounts stand.
+type Situation struct {
+	journal  journal.Journal
+	now      time.Time
+	running  bool
+	accounts map[string]journal.Account
+	statuses map[string]onboarding.AccountStatus
+	reserve  int64               // for calls, on the journal's disk
+	disk     string              // what that disk lacks
+	blocked  map[string][]string // account to the owners of the workers whose own checks block it
+}
+
+// ReadSituation reads it from the journal.
+func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
+	s := &Situation{journal: j, now: time.Now(), accounts: map[string]journal.Account{}, statuses: map[string]onboarding.AccountStatus{}, blocked: map[string][]string{}}
+	accounts, err := j.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range accounts {
+		s.accounts[a.Name] = a
+	}
+	reports, err := j.WorkerReports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	room, err := j.Capacity(ctx)
+	if err != nil {
+		room.Free = -1
+	}
+	for _, r := range reports {
+		if r.Age > reportFresh && !cannotReport(r, room) {
+			continue
+		}
+		s.running = true
+		var f workerFacts
+		if json.Unmarshal(r.Facts, &f) != nil {
+			continue // of another version
+		}
+		s.reserve = max(s.reserve, f.CallsReserve)
+		for _, a := range f.Accounts {
+			// The newest report comes first; of several checks the next one counts.
+			if a.Blocked != "" {
+				s.blocked[a.Account] = append(s.blocked[a.Account], r.Owner)
+			}
+			known, there := s.statuses[a.Account]
+			if !there {
+				s.statuses[a.Account] = a
+				continue
+			}
+			if known.CheckAt.IsZero() || !a.CheckAt.IsZero() && a.CheckAt.Before(known.CheckAt) {
+				known.CheckAt = a.CheckAt
+			}
+			if a.Blocked == "" {
+				known.Blocked = "" // one that can work is enough
+			}
+			s.statuses[a.Account] = known
+		}
+	}
+	if s.running && room.Free >= 0 && room.Free < s.reserve {
+		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", inBytes(room.Free), inBytes(s.reserve))
+	}
+	return s, nil
+}
+
+// cannotReport reports whether an old report may be of a running worker that cannot
+// write a new one. A worker that stopped has deleted its report.
+func cannotReport(r journal.WorkerReport, room journal.Capacity) bool {
+	var f workerFacts
+	return json.Unmarshal(r.Facts, &f) == nil && room.Free >= 0 && room.Free < f.CallsReserve
+}
+
+// Running reports whether a worker runs with the journal.
+func (s *Situation) Running() bool { return s.running }
+
+// Gate returns an account's gate in the journal, or a paused one if the checks of all
+// running workers show that their own settings are wrong.
+func (s *Situation) Gate(a journal.Account) journal.Gate { return s.statuses[a.Name].Gate(a.Gate) }
+
+// DescribeGate describes an account's gate.
+func (s *Situation) DescribeGate(a journal.Account) onboarding.GateDescription {
+	return onboarding.DescribeGate(a.Name, s.Gate(a), s.CheckAt(a), s.now)
+}
+
+// BlockedOn returns the workers that send nothing for an account because their own
+// settings are wrong, if others do send.
+func (s *Situation) BlockedOn(a journal.Account) []string {
+	if s.statuses[a.Name].Blocked != "" {
+		return nil // all do: the gate says so
+	}
+	return s.blocked[a.Name]
+}
+
+// CheckAt is when a paused account's token is checked next, as far as a running
+// worker has said so; zero: not known.
+func (s *Situation) CheckAt(a journal.Account) time.Time {
+	if at := s.statuses[a.Name].CheckAt; s.Gate(a).State != journal.GateOpen && at.After(s.now) {
+		return at
+	}
+	return time.Time{}
+}
+
+func (s *Situation) facts(account string) onboarding.Facts {
+	f := onboarding.Facts{Now: s.now, Running: s.running, Disk: s.disk, Gate: s.Gate(s.accounts[account])}
+	f.Status, f.Configured = s.statuses[account]
+	return f
+}
+
+// AccountObstacles returns the obstacles of all calls of an account.
+func (s *Situation) AccountObstacles(a journal.Account) []onboarding.Obstacle {
+	return onboarding.AccountObstacles(a.Name, s.facts(a.Name))
+}
+
+// Obstacles says what keeps an operation from running.
+func (s *Situation) Obstacles(ctx context.Context, o journal.OperationRecord) ([]onboarding.Obstacle, error) {
+	f := s.facts(o.Shop.Account)
+	if o.State == journal.Queued {
+		others, err := s.journal.Operations(ctx, journal.OperationFilter{Account: o.Shop.Account, Shop: o.Shop.Shop, OpenOnly: true, Limit: 100})
+		if err != nil && !errors.Is(err, journal.ErrNotFound) {
+			return nil, err
+		}
+		for _, other := range others {
+			if other.UUID != o.UUID && other.State.HoldsLane() {
+				f.Ahead, f.AheadState = other.UUID, other.State
+			}
+		}
+	}
+	return onboarding.Obstacles(o, f), nil
+}
+
+// WhyWaits is the sentence for people: the obstacles, then what changes them.
+func WhyWaits(list []onboarding.Obstacle) string {
+	var words []string
+	for _, o := range list {
+		text := o.Words
+		if o.Command != "" {
+			text += " (`" + o.Command + "`)"
+		}
+		words = append(words, text)
+	}
+	return strings.Join(words, "; ")
+}

@@ -1,0 +1,85 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/schemas"
+)
+
+func newPruner(o *Options, j journal.Journal, conn *kafka.Conn, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pruner, error) {
+	return onboarding.NewPruner(onboarding.PrunerConfig{
+		Journal: j, Keep: forEver(o.InboxRetention), KeepDeadLetters: forEver(o.DeadLetterRetention),
+		InputsKept: func(ctx context.Context) (time.Duration, error) { return consumer.Kept(ctx, conn, o.inputTopics()...) },
+		Metrics:    registry, Logger: log,
+	})
+}
+
+// forEver: users say 0 for it.
+func forEver(d time.Duration) time.Duration {
+	if d == 0 {
+		return onboarding.KeepForEver
+	}
+	return d
+}
+
+func (o *Options) inputTopics() (topics []string) {
+	for _, t := range schemas.InputTypes() {
+		topics = append(topics, o.Topic(t))
+	}
+	return topics
+}
+
+// keptOf says what consumer.Kept adds up.
+const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
+
+// inDays formats a duration: 720h0m0s is "30 days".
+func inDays(d time.Duration) string {
+	const day = 24 * time.Hour
+	short := func(d time.Duration) string {
+		text := d.String()
+		if strings.HasSuffix(text, "m0s") {
+			text = strings.TrimSuffix(text, "0s")
+		}
+		if strings.HasSuffix(text, "h0m") {
+			text = strings.TrimSuffix(text, "0m")
+		}
+		return text
+	}
+	switch {
+	case d < 2*day:
+		return short(d)
+	case d%day == 0:
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return fmt.Sprintf("%d days and %s", d/day, short(d%day))
+}
+
+// checkRetention tells for how long the inbox will be kept.
+func checkRetention(ctx context.Context, o Options, conn *kafka.Conn) CheckResult {
+	const name = "retention"
+	keep := forEver(o.InboxRetention)
+	if keep < 0 {
+		return CheckResult{name, CheckOK, "nothing is forgotten: --inbox-retention is 0s"}
+	}
+	kept, err := consumer.Kept(ctx, conn, o.inputTopics()...)
+	switch {
+	case err != nil:
+		return CheckResult{name, CheckWarning, "the retention of the input topics cannot be read, and until then the inbox is kept for ever: " +
+			"give the user the right to describe their configuration; " + err.Error()}
+	case kept < 0:
+		return CheckResult{name, CheckWarning, "an input topic keeps its records for ever, so the inbox is kept for ever: give it a retention.ms, and cleanup.policy delete"}
+	case kept > keep:
+		return CheckResult{name, CheckWarning, fmt.Sprintf("the input topics retain records for up to %s (%s), so the inbox is kept for the same time instead of --inbox-retention %s", inDays(kept), keptOf, inDays(keep))}
+	}
+	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %s; the input topics retain records for up to %s (%s)", inDays(keep), inDays(kept), keptOf)}
+}

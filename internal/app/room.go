@@ -1,0 +1,137 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	roomFor    = time.Second     // how long one look at the journal is good for
+	roomWithin = 2 * time.Second // how long a look may take
+	// bytesPerCall is what a call in flight may still need of the disk: its
+	// receipt, in the log and in the file, and what is written around it.
+	bytesPerCall = 512 << 10
+	callsReserve = 4 // calls begin until a fourth of the reserve is left
+)
+
+// Defaults of the bounds.
+const (
+	DefaultJournalReserve = 256 << 20
+	DefaultOutboxLimit    = 100_000
+)
+
+// roomReader is what the bounds ask of the journal.
+type roomReader interface {
+	Capacity(ctx context.Context) (journal.Capacity, error)
+}
+
+// A roomKeeper says whether more may be fetched: it compares what the journal
+// holds with the bounds of the settings. What was stopped goes on a little below
+// its bound only, so that it does not go on and off.
+type roomKeeper struct {
+	journal roomReader
+	limit   int64 // bytes of the journal, 0: none
+	reserve int64 // bytes that stay free on its disk
+	outbox  int64 // events
+	log     *slog.Logger
+	now     func() time.Time
+
+	mu      sync.Mutex
+	at      time.Time
+	seen    journal.Capacity
+	why     string // not empty: stopped
+	failing bool   // the last look did, and it was told
+}
+
+// ready is asked before every fetch.
+func (k *roomKeeper) ready() (bool, string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if age := k.now().Sub(k.at); !k.at.IsZero() && age >= 0 && age < roomFor {
+		return k.why == "", k.why
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), roomWithin)
+	defer cancel()
+	seen, err := k.journal.Capacity(ctx)
+	k.at = k.now()
+	if err != nil {
+		// Intake will fail as well, and be tried again: nothing is decided here.
+		if !k.failing {
+			k.log.Warn("the journal does not say how much it holds", "error", err)
+		}
+		k.failing = true
+		return k.why == "", k.why
+	}
+	k.failing = false
+	k.seen, k.why = seen, k.judge(seen, k.why != "")
+	return k.why == "", k.why
+}
+
+// judge words the first bound that is reached; held: it was stopped before. The
+// bound is named as it was set; what ends the stop is named beside it.
+func (k *roomKeeper) judge(r journal.Capacity, held bool) string {
+	againReserve, againLimit, againOutbox := k.reserve+k.reserve/10, k.limit-k.limit/20, k.outbox-k.outbox/10
+	limit, outbox, reserve := k.limit, k.outbox, k.reserve
+	if held {
+		limit, outbox, reserve = againLimit, againOutbox, againReserve
+	}
+	switch {
+	case r.Free >= 0 && r.Free < reserve:
+		return fmt.Sprintf("%s are free on the journal's disk; fetching stops below %s (--journal-reserve) and resumes at %s", inBytes(r.Free), inBytes(k.reserve), inBytes(againReserve))
+	case limit > 0 && r.Used >= limit:
+		return fmt.Sprintf("the journal holds %s; fetching stops at %s (--journal-limit) and resumes below %s", inBytes(r.Used), inBytes(k.limit), inBytes(againLimit))
+	case r.Outbox >= outbox:
+		return fmt.Sprintf("%d events wait to be published; fetching stops at %d (--outbox-limit) and resumes below %d", r.Outbox, k.outbox, againOutbox)
+	}
+	return ""
+}
+
+// register makes the gauges; they show the last look.
+func (k *roomKeeper) register(r prometheus.Registerer) {
+	gauge := func(name, help string, value func(journal.Capacity) int64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "invoicebox_worker_" + name, Help: help}, func() float64 {
+			_, _ = k.ready()
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return float64(value(k.seen))
+		}))
+	}
+	gauge("journal_used_bytes", "What the journal holds, without what was used once and is free again.", func(r journal.Capacity) int64 { return r.Used })
+	gauge("journal_disk_free_bytes", "What is free on the journal's disk; -1 where the system does not say.", func(r journal.Capacity) int64 { return r.Free })
+}
+
+// reserves are how many bytes stay free for fetching to go on, and for calls to
+// begin.
+func (o *Options) reserves() (fetching, calls int64) {
+	fetching = max(o.JournalReserve, callsReserve*bytesPerCall*int64(o.Concurrency))
+	return fetching, fetching / callsReserve
+}
+
+func newRoomKeeper(o *Options, j roomReader, log *slog.Logger) *roomKeeper {
+	k := &roomKeeper{journal: j, limit: o.JournalLimit, outbox: int64(o.OutboxLimit), log: log, now: time.Now}
+	k.reserve, _ = o.reserves()
+	if k.outbox == 0 {
+		k.outbox = DefaultOutboxLimit
+	}
+	return k
+}
+
+// inBytes words a number of bytes for people.
+func inBytes(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, i := float64(n), 0
+	for ; v >= 1024 && i < len(units)-1; i++ {
+		v /= 1024
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}

@@ -1,0 +1,153 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/onboarding"
+)
+
+const (
+	reachWithin    = 10 * time.Second     // for the brokers' first answer at the start
+	flushWithin    = 3 * time.Second      // for the last results after the drain
+	teardownWithin = 10 * time.Second     // for giving everything back
+	source         = "/invoicebox-worker" // CloudEvents source of what is published
+)
+
+// Run is the service. It returns nil after ctx has ended and everything has
+// been drained, else the first error that a person has to see.
+//
+// Everything is wired here, in order of dependency, and given back in reverse.
+// What is local comes first: a mistake there is told without waiting for anybody.
+func Run(ctx context.Context, o Options) (err error) {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	closing, started := &teardown{log: log}, false
+	defer func() {
+		if ctx.Err() != nil && !started {
+			// Whatever was cut short by being told to stop is no failure.
+			log.Info("stopped before it had started")
+			err = nil
+		}
+		err = errors.Join(err, closing.close(teardownWithin))
+	}()
+
+	registry := newRegistry(o.Version)
+	registerLog(registry, o.LogLinesNotWritten)
+	state := newHealth()
+	address, err := serve(ctx, o.Listen, state.handler(registry, o.Pprof, log), log, closing)
+	if err != nil {
+		return err
+	}
+
+	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
+	if err := checkFirstRun(ctx, &o); err != nil {
+		return err
+	}
+	opened, err := openJournal(ctx, &o, onboarding.LogAttention(planner, log), log)
+	if err != nil {
+		return err
+	}
+	jrnl := o.Seams.through(opened)
+	closing.add("journal", jrnl.Close)
+	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
+		return err
+	}
+	if err := useKeys(ctx, jrnl, o.Keyset); err != nil {
+		return err
+	}
+	o.Keyset = BindKeys(jrnl, o.Keyset)
+	authenticate(jrnl, o.Keyset)
+	if err := ensureAccounts(ctx, jrnl, o.Accounts); err != nil {
+		return err
+	}
+	stats := newStatsCollector(jrnl)
+	registry.MustRegister(stats)
+	room := newRoomKeeper(&o, jrnl, log)
+	room.register(registry)
+
+	conn, err := kafka.New(o.Kafka)
+	if err != nil {
+		return err
+	}
+	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
+		return err
+	}
+	if warning := plaintextWarning(&o, conn); warning != "" {
+		log.Warn("connections to brokers without TLS", "risk", warning)
+	}
+	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
+	if err != nil {
+		return err
+	}
+	// Nothing that the journal holds is acted on, and nothing is sent or published,
+	// before the group's offsets show that the journal is not an older one.
+	probe := probeOf(&o, jrnl, opened)
+	state.add("journal", meanwhile("nothing is read, sent or published", probe.ready))
+	state.add("consumer", meanwhile("no event is read; operations in the journal continue", func(context.Context) (bool, string) { return intake.Ready() }))
+	if err := intake.Prepare(ctx); err != nil {
+		return err
+	}
+	accounts, err := newAccounts(&o, log, closing)
+	if err != nil {
+		return err
+	}
+	if err := checkTokens(ctx, &o, accounts, jrnl, log); err != nil {
+		return err
+	}
+	if !o.Seams.Proven {
+		if err := proveAccounts(ctx, jrnl, accounts); err != nil {
+			return err
+		}
+	}
+	pool, err := newPool(&o, jrnl, accounts, registry, log)
+	if err != nil {
+		return err
+	}
+	pruner, err := newPruner(&o, jrnl, conn, registry, log)
+	if err != nil {
+		return err
+	}
+	relay, err := newRelay(&o, jrnl, conn, registry, log)
+	if err != nil {
+		return err
+	}
+
+	state.add("relay", meanwhile("results wait in the journal", func(context.Context) (bool, string) { return relay.Ready() }))
+	_, callsReserve := o.reserves()
+	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New(), reserve: callsReserve, short: probe.short}
+	for _, a := range o.Accounts {
+		state.note("account "+a.Name, reports.ready(a.Name))
+	}
+	state.started()
+	started = true
+	log.Info("started", startLine(&o, jrnl.Identity().String(), address)...)
+	watching, stopWatching := context.WithCancel(ctx)
+	var announcing sync.WaitGroup
+	defer announcing.Wait()
+	defer stopWatching()
+	if o.Ready != nil {
+		announcing.Go(func() {
+			announce(watching, func() { o.Ready(address) }, intake.Ready, relay.Ready)
+		})
+	}
+	announcing.Go(func() { _ = guarded(watching, log, "pruner", pruner.Run) })
+	if len(o.Files) > 0 {
+		state.add("files", filesReady(o.Files))
+	}
+	go watchFiles(watching, o.Files)
+	announcing.Go(func() { _ = guarded(watching, log, "report", reports.run) })
+	go watchTokens(watching, o.Accounts, pool.TokenChanged)
+	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", beside(pool.Run, func(ctx context.Context) error { return watchKeys(ctx, jrnl, o.Keyset) })}, part{"relay", relay.Run})
+}

@@ -1,0 +1,107 @@
+package app
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"invoicebox-worker/internal/journal"
+)
+
+const (
+	statsFor    = time.Second     // how long one look at the journal is good for
+	statsWithin = 2 * time.Second // how long a look may take
+)
+
+// statsReader is what the gauges ask of the journal.
+type statsReader interface {
+	Stats(ctx context.Context) (journal.Stats, error)
+}
+
+// A statsCollector turns the journal's figures into gauges when they are asked
+// for. Several scrapers share one look.
+type statsCollector struct {
+	journal statsReader
+	now     func() time.Time
+
+	mu    sync.Mutex
+	taken time.Time
+	stats journal.Stats
+	err   error
+
+	up, operations, attention, oldestDue, outbox, oldestOut, letters, events, bytes *prometheus.Desc
+}
+
+func newStatsCollector(j statsReader) *statsCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("invoicebox_worker_"+name, help, labels, nil)
+	}
+	return &statsCollector{
+		journal: j, now: time.Now,
+		up:         desc("journal_up", "1 when the journal could be read for this scrape, else 0 and its gauges are absent."),
+		operations: desc("operations", "Operations that have not ended, by account, kind and state.", "account", "kind", "state"),
+		attention:  desc("attention", "Operations that wait for a person, by reason.", "reason"),
+		oldestDue:  desc("oldest_due_seconds", "For how long the oldest due operation has been due; 0 when nothing is due."),
+		outbox:     desc("outbox_events", "Events that wait to be published."),
+		oldestOut:  desc("outbox_oldest_seconds", "For how long the oldest of them has waited; 0 when none waits."),
+		letters:    desc("dead_letters", "Dead letters in the journal."),
+		events:     desc("inbox_events", "Events in the inbox."),
+		bytes:      desc("journal_bytes", "Size of the journal on disk."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.up, c.operations, c.attention, c.oldestDue, c.outbox, c.oldestOut, c.letters, c.events, c.bytes} {
+		out <- d
+	}
+}
+
+// look returns the figures, at most statsFor old.
+func (c *statsCollector) look(ctx context.Context) (journal.Stats, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if age := c.now().Sub(c.taken); !c.taken.IsZero() && age >= 0 && age < statsFor {
+		return c.stats, c.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, statsWithin)
+	defer cancel()
+	c.stats, c.err = c.journal.Stats(ctx)
+	c.taken = c.now()
+	return c.stats, c.err
+}
+
+// Collect implements prometheus.Collector.
+func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s, err := c.look(context.Background())
+	if err != nil {
+		gauge(c.up, 0)
+		return
+	}
+	gauge(c.up, 1)
+	for key, n := range s.Operations {
+		gauge(c.operations, float64(n), key.Account, key.Kind.String(), key.State.String())
+	}
+	for reason, n := range s.Attention {
+		gauge(c.attention, float64(n), reason)
+	}
+	gauge(c.oldestDue, c.age(s.OldestDue))
+	gauge(c.outbox, float64(s.Outbox))
+	gauge(c.oldestOut, c.age(s.OldestOut))
+	gauge(c.letters, float64(s.DeadLetters))
+	gauge(c.events, float64(s.Events))
+	gauge(c.bytes, float64(s.Bytes))
+}
+
+// age is how long ago t was, 0 for none and for what lies ahead.
+func (c *statsCollector) age(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, c.now().Sub(t).Seconds())
+}

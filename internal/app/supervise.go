@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A part is something that runs until its context ends.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
+// supervise runs the parts until ctx ends or one of them fails. The consumer
+// and the pool stop first; the relay goes on until they have, so that the
+// results of the last calls are published. The first failure is returned.
+func supervise(ctx context.Context, log *slog.Logger, state *health, intake, pool, relay part) error {
+	work, workContext := errgroup.WithContext(ctx)
+	relayContext, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRelay()
+	relayEnded := make(chan error, 1)
+	failed := make(chan struct{})
+	go func() {
+		err := guarded(relayContext, log, relay.name, relay.run)
+		relayEnded <- err
+		if err != nil {
+			close(failed)
+		}
+	}()
+	// A relay that fails takes the others with it; one that is told to stop does not.
+	work.Go(func() error {
+		select {
+		case <-failed:
+			err := <-relayEnded
+			relayEnded <- nil
+			return err
+		case <-workContext.Done():
+			return nil
+		}
+	})
+	work.Go(func() error { return guarded(workContext, log, intake.name, intake.run) })
+	work.Go(func() error { return guarded(workContext, log, pool.name, pool.run) })
+	told := make(chan struct{})
+	context.AfterFunc(workContext, func() {
+		defer close(told)
+		state.drains()
+		log.Info("draining: no new calls, those in flight are awaited", "asked", ctx.Err() != nil)
+	})
+	err := work.Wait()
+	<-told
+	stopRelay()
+	if relayErr := <-relayEnded; err == nil {
+		err = relayErr
+	}
+	if err == nil {
+		log.Info("stopped: all that was in flight has ended")
+	}
+	return err
+}
+
+// announceEvery is how often announce looks: what it waits for has no channel.
+const announceEvery = 20 * time.Millisecond
+
+// announce calls tell once, as soon as every part is ready at the same time. It
+// returns without having done so when ctx ends before.
+func announce(ctx context.Context, tell func(), parts ...func() (bool, string)) {
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		ready := ctx.Err() == nil
+		for _, p := range parts {
+			ok, _ := p()
+			ready = ready && ok
+		}
+		if ready {
+			tell()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

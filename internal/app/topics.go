@@ -1,0 +1,100 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/producer"
+)
+
+// Topic gives the topic of an event of the contract.
+func (o *Options) Topic(contract string) string {
+	if t, ok := o.Topics[contract]; ok {
+		return t
+	}
+	return contract
+}
+
+// AllTopics lists every topic that is read or written, in a fixed order.
+func (o *Options) AllTopics() []string {
+	var topics []string
+	for _, spec := range producer.ContractTopics(o.Topics, 0, 0, 0) {
+		topics = append(topics, spec.Name)
+	}
+	return topics
+}
+
+// checkTopics fails when a topic is missing. One missing input would leave all
+// partitions unassigned, one missing result would hold up its events: better to
+// hear of it before anything runs.
+func checkTopics(ctx context.Context, conn *kafka.Conn, secure bool, topics []string) error {
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	states, err := producer.LookAtTopics(ctx, conn, topics...)
+	if err != nil {
+		hint := ""
+		if secure && kafka.ClassOf(err) == kafka.Timeout {
+			hint = "; with --kafka-tls their port must be one that speaks TLS"
+		}
+		return fmt.Errorf("%w; brokers: %s%s", err, strings.Join(conn.Brokers(), ","), hint)
+	}
+	var missing []string
+	for _, t := range states {
+		if t.Partitions == 0 {
+			missing = append(missing, t.Name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("kafka has no topic %s: create it with `invoicebox-worker topics create`, or name another with --topic", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// checkReach fails when a partition's leader or the group's coordinator cannot
+// be reached where the brokers say that it is.
+func checkReach(ctx context.Context, conn *kafka.Conn, group string, topics []string) error {
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	if err := consumer.Reach(ctx, conn, group, topics); err != nil {
+		return fmt.Errorf("%w; brokers: %s", err, strings.Join(conn.Brokers(), ","))
+	}
+	return nil
+}
+
+// checkProducing reports whether results are published with producer ids.
+func checkProducing(ctx context.Context, conn *kafka.Conn) CheckResult {
+	const name = "producing"
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	given, err := producer.GivesProducerIDs(ctx, conn)
+	switch {
+	case given:
+		return CheckResult{name, CheckOK, "the brokers issue producer ids, so a repeated request publishes an event once"}
+	case producer.RefusesProducerIDs(err):
+		return CheckResult{name, CheckWarning, "the brokers issue no producer ids; results are published without them, and a lost response can publish an event twice with the same id: " + err.Error()}
+	}
+	return CheckResult{name, CheckFailed, "the brokers issued no producer id: " + err.Error()}
+}
+
+// plaintextWarning is for brokers beyond loopback without TLS; "" where there are none.
+func plaintextWarning(o *Options, conn *kafka.Conn) string {
+	addresses := conn.Plaintext()
+	if addresses == "" {
+		return ""
+	}
+	what := "an attacker on the network can read and change events, and impersonate a broker"
+	if o.Kafka.SASL != nil {
+		what = "SCRAM protects the password only; " + what
+	}
+	return "the connections to " + addresses + " are not encrypted: " + what + "; set --kafka-tls"
+}
+
+func checkPlaintext(o Options, conn *kafka.Conn) []CheckResult {
+	if warning := plaintextWarning(&o, conn); warning != "" {
+		return []CheckResult{{"kafka-tls", CheckWarning, warning}}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+const (
+	dialTimeout = 5 * time.Second
+	// requestTimeout is longer than the 9 s for which a dead follower stays in
+	// the ISR by default, so that an append that waits for it is not sent twice.
+	requestTimeout = 30 * time.Second
+	// metadataTTL bounds how long a moved leader is looked for at the old place.
+	// It is the deadline of the metadata request, too, so it cannot be tiny.
+	metadataTTL = 2 * time.Second
+)
+
+// A DialFunc opens a connection, as net.Dialer.DialContext does.
+type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Config says how to reach a cluster.
+type Config struct {
+	Brokers  []string // host:port, at least one
+	ClientID string   // shown in the broker's logs; may be empty
+	TLS      *TLS     // nil: none
+	SASL     *SASL    // nil: none
+	Dial     DialFunc // nil: TCP; tests put a virtual network here
+}
+
+// TLS names the files of a TLS connection. CertFile and KeyFile come together
+// or not at all.
+type TLS struct {
+	CAFile   string // PEM; empty: the system's
+	CertFile string // PEM; the client's certificate
+	KeyFile  string // PEM
+	// Certificate gives the client's certificate for each handshake, instead of
+	// CertFile and KeyFile.
+	Certificate func() (*tls.Certificate, error)
+}
+
+// A Conn makes dialers and transports for one cluster. It holds no connection
+// itself and is safe for concurrent use.
+type Conn struct {
+	brokers  []string
+	clientID string
+	tls      *tls.Config
+	sasl     sasl.Mechanism
+	dial     DialFunc
+	attempts *attempts
+	answered atomic.Bool // a request was answered
+	clear    *plaintext
+}
+
+// New checks the settings and the files that they name.
+func New(c Config) (*Conn, error) {
+	if len(c.Brokers) == 0 {
+		return nil, errors.New("kafka: no broker is given")
+	}
+	for _, b := range c.Brokers {
+		if host, port, err := net.SplitHostPort(b); err != nil || host == "" || port == "" {
+			return nil, fmt.Errorf("kafka: broker %q is not host:port", b)
+		}
+	}
+	conn := &Conn{brokers: slices.Clone(c.Brokers), clientID: c.ClientID, dial: c.Dial, attempts: new(attempts)}
+	if conn.dial == nil {
+		conn.dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	}
+	var err error
+	if conn.tls, err = c.TLS.config(); err != nil {
+		return nil, err
+	}
+	if conn.sasl, err = c.SASL.mechanism(); err != nil {
+		return nil, err
+	}
+	conn.clear = newPlaintext(c)
+	for _, b := range c.Brokers {
+		if err := conn.clear.refuses(b); err != nil {
+			return nil, err
+		}
+	}
+	conn.dial = conn.clear.through(conn.attempts.through(local(conn.dial)))
+	return conn, nil
+}
+
+// Brokers are the addresses that were configured.
+func (c *Conn) Brokers() []string { return slices.Clone(c.brokers) }
+
+// Dialer makes a dialer for those parts of the library that need one. When
+// through is not nil it opens the raw connections in the place of the
+// configured way, which it is given.
+func (c *Conn) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
+	dial := c.dial
+	if through != nil {
+		dial = through(dial)
+	}
+	d := &kafkago.Dialer{ClientID: c.clientID, Timeout: dialTimeout, DialFunc: dial, TLS: c.tls}
+	if c.tls != nil || c.sasl != nil {
+		d.DialFunc, d.TLS = c.authenticated(dial), nil
+	}
+	return d
+}
+
+// Transport makes a pool of connections that asks for the metadata of the
+// given topics only, of all topics when there is none. Its user ends it with
+// CloseIdleConnections.
+func (c *Conn) Transport(topics ...string) *kafkago.Transport {
+	t := &kafkago.Transport{
+		Dial: c.dial, DialTimeout: dialTimeout, IdleTimeout: time.Minute, MetadataTTL: metadataTTL,
+		MetadataTopics: topics, ClientID: c.clientID, TLS: c.tls,
+	}
+	if c.sasl != nil {
+		t.Dial, t.TLS = c.authenticated(c.dial), nil
+	}
+	return t
+}
+
+// Client makes a client on a transport.
+func (c *Conn) Client(t kafkago.RoundTripper) *kafkago.Client {
+	return &kafkago.Client{Addr: kafkago.TCP(c.brokers...), Timeout: requestTimeout, Transport: roundTripper{t, c}}
+}
+
+func (t *TLS) config() (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("kafka: CA file: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("kafka: CA file %s holds no PEM certificate", t.CAFile)
+		}
+	}
+	if t.Certificate != nil {
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.Certificate() }
+		return config, nil
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		return nil, errors.New("kafka: a client certificate needs both its certificate file and its key file")
+	}
+	if t.CertFile != "" {
+		certFile, keyFile := t.CertFile, t.KeyFile
+		load := func() (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+			if err != nil {
+				return nil, fmt.Errorf("kafka: client certificate: %w", err)
+			}
+			return &pair, nil
+		}
+		if _, err := load(); err != nil {
+			return nil, err
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	return config, nil
+}

@@ -1,0 +1,155 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// A Class is what kind of fault an error is: a closed set, fit for a label.
+type Class string
+
+// The classes of faults.
+const (
+	Unreachable    Class = "unreachable"    // no connection, or it broke
+	TLSFault       Class = "tls"            // one side speaks TLS and the other does not, or a certificate is refused
+	Authentication Class = "authentication" // SASL
+	Authorization  Class = "authorization"  // an ACL is missing
+	MissingTopic   Class = "missing_topic"
+	Leader         Class = "leader"      // leader or replicas are moving or missing
+	Coordinator    Class = "coordinator" // a coordinator, of a group or of producer ids, is loading, moving or missing
+	Timeout        Class = "timeout"
+	TooLarge       Class = "too_large"
+	Refused        Class = "refused" // the broker refuses the request for another reason
+	Other          Class = "other"
+)
+
+// A Fault is an error in plain words.
+type Fault struct {
+	Class Class
+	Words string
+	Err   error // what the library said
+}
+
+// Error gives the words and then what the library said.
+func (f *Fault) Error() string { return fmt.Sprintf("kafka: %s (%v)", f.Words, f.Err) }
+
+// Unwrap gives what the library said.
+func (f *Fault) Unwrap() error { return f.Err }
+
+// codes maps the broker's error codes to their class and words. What is not
+// here is Refused.
+var codes = map[kafkago.Error]struct {
+	class Class
+	words string
+}{
+	kafkago.UnknownTopicOrPartition:            {MissingTopic, "the topic does not exist, or the user may not see it"},
+	kafkago.TopicAuthorizationFailed:           {Authorization, "the user has no right to the topic: an ACL for it is missing"},
+	kafkago.GroupAuthorizationFailed:           {Authorization, "the user has no right to the consumer group: an ACL (Read on the group) is missing"},
+	kafkago.ClusterAuthorizationFailed:         {Authorization, "the user has no right to the cluster: an ACL is missing"},
+	kafkago.SASLAuthenticationFailed:           {Authentication, "the broker refuses the SASL user name or password"},
+	kafkago.UnsupportedSASLMechanism:           {Authentication, "the broker does not offer this SASL mechanism"},
+	kafkago.IllegalSASLState:                   {Authentication, "the broker expects another SASL mechanism, or none"},
+	kafkago.LeaderNotAvailable:                 {Leader, "the partition has no leader at the moment"},
+	kafkago.NotLeaderForPartition:              {Leader, "the partition's leader has moved"},
+	kafkago.ReplicaNotAvailable:                {Leader, "a replica is missing"},
+	kafkago.BrokerNotAvailable:                 {Leader, "the broker is not available"},
+	kafkago.NotEnoughReplicas:                  {Leader, "too few replicas are in sync"},
+	kafkago.NotEnoughReplicasAfterAppend:       {Leader, "too few replicas are in sync"},
+	kafkago.KafkaStorageError:                  {Leader, "the broker has trouble with its disk"},
+	kafkago.FencedLeaderEpoch:                  {Leader, "the partition's leader has moved"},
+	kafkago.UnknownLeaderEpoch:                 {Leader, "the partition's leader has moved"},
+	kafkago.OffsetNotAvailable:                 {Leader, "the partition's new leader is catching up"},
+	kafkago.GroupLoadInProgress:                {Coordinator, "a coordinator of the brokers is loading"},
+	kafkago.GroupCoordinatorNotAvailable:       {Coordinator, "the brokers have no coordinator at the moment"},
+	kafkago.NotCoordinatorForGroup:             {Coordinator, "the coordinator has moved to another broker"},
+	kafkago.RebalanceInProgress:                {Coordinator, "the group is rebalancing"},
+	kafkago.IllegalGeneration:                  {Coordinator, "the group has gone on without this member"},
+	kafkago.UnknownMemberId:                    {Coordinator, "the group does not know this member any more"},
+	kafkago.RequestTimedOut:                    {Timeout, "the broker did not finish in time"},
+	kafkago.NetworkException:                   {Unreachable, "the connection to the broker broke"},
+	kafkago.MessageSizeTooLarge:                {TooLarge, "the broker takes no record of this size (max.message.bytes)"},
+	kafkago.RecordListTooLarge:                 {TooLarge, "the broker takes no batch of this size"},
+	kafkago.InvalidTopic:                       {Refused, "the broker refuses the topic's name"},
+	kafkago.InvalidRecord:                      {Refused, "the broker refuses the record"},
+	kafkago.PolicyViolation:                    {Refused, "the broker's policy refuses the request"},
+	kafkago.UnsupportedVersion:                 {Refused, "the broker is too old for this request"},
+	kafkago.TransactionalIDAuthorizationFailed: {Authorization, "the user has no right to produce: an ACL is missing"},
+}
+
+// ClassOf tells what kind of fault err is; "" for nil.
+func ClassOf(err error) Class {
+	if err == nil {
+		return ""
+	}
+	class, _ := look(err)
+	return class
+}
+
+// Explain puts an error of the library into words, as a *[Fault]; nil stays
+// nil, and what is explained already stays as it is.
+func Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*Fault](err); ok {
+		return err
+	}
+	class, words := look(err)
+	return &Fault{Class: class, Words: words, Err: err}
+}
+
+func look(err error) (Class, string) {
+	if f, ok := errors.AsType[*Fault](err); ok {
+		return f.Class, f.Words
+	}
+	if code, ok := errors.AsType[kafkago.Error](err); ok {
+		if row, ok := codes[code]; ok {
+			return row.class, row.words
+		}
+		return Refused, "the broker refuses the request"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return TLSFault, "TLS is set, but the broker's listener does not speak it"
+	}
+	_, unknownCA := errors.AsType[x509.UnknownAuthorityError](err)
+	_, wrongHost := errors.AsType[x509.HostnameError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
+	// The other side's alert: crypto/tls exports no type for it outside QUIC.
+	operation, _ := errors.AsType[*net.OpError](err)
+	alert := operation != nil && operation.Op == "remote error"
+	_, network := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, ErrPlaintextPassword):
+		return Authentication, "the password is not sent"
+	case unknownCA, wrongHost, invalid, verification:
+		return TLSFault, "the broker's certificate is not trusted: look at the CA file and the broker's name"
+	case alert:
+		return TLSFault, "the broker ended the TLS handshake: it may ask for a client certificate, or refuse ours"
+	case errors.Is(err, protocol.ErrNoTopic):
+		return MissingTopic, "the topic does not exist, or the user may not see it"
+	case errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader):
+		return Leader, "the partition has no leader at the moment"
+	case strings.Contains(err.Error(), "expecting TLS"):
+		return TLSFault, "the broker's listener expects TLS, and TLS is not set"
+	case errors.Is(err, context.DeadlineExceeded):
+		return Timeout, "the broker did not answer in time"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return Unreachable, "the broker closed the connection: it is going down, its limit of connections (max.connections, max.connections.per.ip) is reached, or TLS, SASL or the password is not what its listener expects"
+	case network:
+		if n, _ := errors.AsType[net.Error](err); n.Timeout() {
+			return Timeout, "the broker did not answer in time: look at the network, and at whether its listener speaks TLS"
+		}
+		return Unreachable, "the broker cannot be reached: look at its address and whether it runs"
+	}
+	return Other, "the client library failed"
+}

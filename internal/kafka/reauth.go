@@ -1,0 +1,166 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// renewAfter is the part of a session's time, in tenths, after which the
+// connection authenticates again.
+const renewAfter = 8
+
+// authenticated opens connections that have TLS and SASL behind them and
+// authenticate again in time (KIP-368). The library does not: brokers that limit
+// sessions (connections.max.reauth.ms) then close its connections, and the loss of
+// the group's is a rebalance.
+func (c *Conn) authenticated(dial DialFunc) DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
+		defer cancel()
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		s, err := c.open(ctx, conn, address)
+		if err != nil {
+			return nil, err
+		}
+		r := &renewing{Conn: s.Conn, conn: c, session: s}
+		if !s.Expires.IsZero() {
+			r.lasts(time.Until(s.Expires))
+		}
+		return r, nil
+	}
+}
+
+// A renewing connection authenticates again before a request when its session is
+// about to end and no response is on its way. It reads the frames that pass to
+// know that.
+type renewing struct {
+	net.Conn
+	conn    *Conn
+	session *Session
+
+	mu      sync.Mutex
+	due     time.Time // zero: never
+	out, in frames
+	waiting int // requests without their response
+	read    time.Time
+	write   time.Time // the deadlines that the user has set
+}
+
+func (r *renewing) lasts(lifetime time.Duration) {
+	r.due = time.Time{}
+	if lifetime > 0 {
+		r.due = time.Now().Add(lifetime * renewAfter / 10)
+	}
+}
+
+// Write sends a part of a request.
+func (r *renewing) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == 0 && r.out.between() && !r.due.IsZero() && !time.Now().Before(r.due) {
+		if err := r.renew(); err != nil {
+			_ = r.Conn.Close()
+			return 0, err
+		}
+	}
+	begun, _ := r.out.pass(b)
+	r.waiting += begun
+	return r.Conn.Write(b)
+}
+
+// Read receives a part of a response.
+func (r *renewing) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ended := r.in.pass(b[:n])
+	r.waiting -= ended
+	return n, err
+}
+
+func (r *renewing) renew() error {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	if err := r.Conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	lifetime, err := r.conn.authenticate(ctx, protocol.NewConn(r.Conn, r.conn.clientID), r.session)
+	if err != nil {
+		return err
+	}
+	r.lasts(lifetime)
+	if err := r.Conn.SetReadDeadline(r.read); err != nil {
+		return err
+	}
+	return r.Conn.SetWriteDeadline(r.write)
+}
+
+// SetDeadline is that of net.Conn.
+func (r *renewing) SetDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read, r.write = t, t
+	return r.Conn.SetDeadline(t)
+}
+
+// SetReadDeadline is that of net.Conn.
+func (r *renewing) SetReadDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read = t
+	return r.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline is that of net.Conn.
+func (r *renewing) SetWriteDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write = t
+	return r.Conn.SetWriteDeadline(t)
+}
+
+// frames follows the frames of one direction: four bytes of length, and what
+// they count.
+type frames struct {
+	length [4]byte
+	got    int   // bytes of length
+	left   int64 // bytes of the frame
+}
+
+// between reports whether the next byte begins a frame.
+func (f *frames) between() bool { return f.got == 0 && f.left == 0 }
+
+// pass counts the frames that begin and end in b.
+func (f *frames) pass(b []byte) (begun, ended int) {
+	for len(b) > 0 {
+		if f.left == 0 {
+			if f.got == 0 {
+				begun++
+			}
+			n := copy(f.length[f.got:], b)
+			f.got += n
+			b = b[n:]
+			if f.got < len(f.length) {
+				return begun, ended
+			}
+			f.left = int64(binary.BigEndian.Uint32(f.length[:]))
+		}
+		n := min(f.left, int64(len(b)))
+		f.left -= n
+		b = b[n:]
+		if f.left == 0 {
+			f.got = 0
+			ended++
+		}
+	}
+	return begun, ended
+}

@@ -1,0 +1,76 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"invoicebox-worker/internal/secret"
+)
+
+// The SASL mechanisms, as settings name them.
+const (
+	Plain       = "plain"
+	ScramSHA256 = "scram-sha-256"
+	ScramSHA512 = "scram-sha-512"
+)
+
+// SASL is how to authenticate.
+type SASL struct {
+	Mechanism string // Plain, ScramSHA256 or ScramSHA512
+	Username  string
+	// Password is asked at every authentication. Its error must not quote what
+	// it read.
+	Password func() (secret.String, error)
+}
+
+func (s *SASL) mechanism() (sasl.Mechanism, error) {
+	if s == nil {
+		return nil, nil
+	}
+	names := map[string]string{Plain: "PLAIN", ScramSHA256: "SCRAM-SHA-256", ScramSHA512: "SCRAM-SHA-512"}
+	name, ok := names[s.Mechanism]
+	if !ok {
+		return nil, fmt.Errorf("kafka: SASL mechanism %q is not plain, scram-sha-256 or scram-sha-512", s.Mechanism)
+	}
+	if s.Username == "" || s.Password == nil {
+		return nil, errors.New("kafka: SASL needs a user name and a password")
+	}
+	if _, err := s.Password(); err != nil {
+		return nil, fmt.Errorf("kafka: SASL password: %w", err)
+	}
+	return fresh{name: name, sasl: *s}, nil
+}
+
+// fresh is a mechanism that reads its password when it starts.
+type fresh struct {
+	name string
+	sasl SASL
+}
+
+func (f fresh) Name() string { return f.name }
+
+func (f fresh) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	password, err := f.sasl.Password()
+	if err != nil {
+		return nil, nil, fmt.Errorf("kafka: SASL password: %w", err)
+	}
+	var m sasl.Mechanism
+	switch f.sasl.Mechanism {
+	case ScramSHA256:
+		m, err = scram.Mechanism(scram.SHA256, f.sasl.Username, password.Reveal())
+	case ScramSHA512:
+		m, err = scram.Mechanism(scram.SHA512, f.sasl.Username, password.Reveal())
+	default:
+		m = plain.Mechanism{Username: f.sasl.Username, Password: password.Reveal()}
+	}
+	if err != nil {
+		// The library's words may hold the password that it cannot prepare.
+		return nil, nil, errors.New("kafka: SASL: the user name or the password holds characters that SCRAM does not allow")
+	}
+	return m.Start(ctx)
+}

@@ -1,0 +1,186 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
+	"github.com/segmentio/kafka-go/protocol/saslhandshake"
+)
+
+// A Session is one authenticated connection to one broker, for requests whose
+// responses the caller reads as they come over the wire. It is not safe for
+// concurrent use, but for Close.
+type Session struct {
+	net.Conn
+	// Expires is when the broker ends the session unless it authenticates again
+	// (KIP-368), Lifetime after its begin; zero: never.
+	Expires  time.Time
+	Lifetime time.Duration
+
+	asking   *protocol.Conn
+	clientID string
+	versions map[protocol.ApiKey]apiversions.ApiKeyResponse
+	sent     int32 // correlation id of the last request
+}
+
+// Open connects to the broker at address, authenticates and asks which API
+// versions it has. through is as for [Conn.Dialer].
+func (c *Conn) Open(ctx context.Context, address string, through func(DialFunc) DialFunc) (*Session, error) {
+	dial := c.dial
+	if through != nil {
+		dial = through(dial)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
+	defer cancel()
+	conn, err := dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(ctx, conn, address)
+}
+
+// open makes a session on a connection, and closes that when it fails.
+func (c *Conn) open(ctx context.Context, conn net.Conn, address string) (*Session, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	s, err := c.greet(ctx, conn, address)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = conn.Close()
+		if cause := ctx.Err(); cause != nil && errors.Is(err, net.ErrClosed) {
+			err = cause
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (c *Conn) greet(ctx context.Context, conn net.Conn, address string) (*Session, error) {
+	if c.tls != nil {
+		config := c.tls.Clone()
+		if config.ServerName == "" {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			config.ServerName = host
+		}
+		secured := tls.Client(conn, config)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		conn = secured
+	}
+	s := &Session{Conn: conn, clientID: c.clientID, versions: map[protocol.ApiKey]apiversions.ApiKeyResponse{}}
+	p := protocol.NewConn(conn, c.clientID)
+	s.asking = p
+	answer, err := p.RoundTrip(new(apiversions.Request))
+	if err != nil {
+		return nil, err
+	}
+	known, ok := answer.(*apiversions.Response)
+	switch {
+	case !ok:
+		return nil, errors.New("kafka: not an ApiVersions response")
+	case known.ErrorCode != 0:
+		return nil, kafkago.Error(known.ErrorCode)
+	}
+	for _, k := range known.ApiKeys {
+		s.versions[protocol.ApiKey(k.ApiKey)] = k
+	}
+	if c.sasl == nil {
+		return s, nil
+	}
+	lifetime, err := c.authenticate(ctx, p, s)
+	if err == nil && lifetime > 0 {
+		s.Expires, s.Lifetime = time.Now().Add(lifetime), lifetime
+	}
+	return s, err
+}
+
+// authenticate runs the SASL exchange and returns how long the session may last,
+// 0 for ever.
+func (c *Conn) authenticate(ctx context.Context, p *protocol.Conn, s *Session) (time.Duration, error) {
+	handshake, _ := s.Version(protocol.SaslHandshake, 0, 1)
+	authenticate, _ := s.Version(protocol.SaslAuthenticate, 0, 1)
+	p.SetVersions(map[protocol.ApiKey]int16{protocol.SaslHandshake: handshake, protocol.SaslAuthenticate: authenticate})
+	answer, err := p.RoundTrip(&saslhandshake.Request{Mechanism: c.sasl.Name()})
+	if err != nil {
+		return 0, err
+	}
+	if r, ok := answer.(*saslhandshake.Response); !ok || r.ErrorCode != 0 {
+		if !ok {
+			return 0, errors.New("kafka: not a SaslHandshake response")
+		}
+		return 0, kafkago.Error(r.ErrorCode)
+	}
+	exchange, message, err := c.sasl.Start(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var lifetime time.Duration
+	for done := false; !done; {
+		answer, err := p.RoundTrip(&saslauthenticate.Request{AuthBytes: message})
+		if errors.Is(err, io.EOF) { // how a broker without an error message refuses
+			return 0, kafkago.SASLAuthenticationFailed
+		}
+		if err != nil {
+			return 0, err
+		}
+		r, ok := answer.(*saslauthenticate.Response)
+		switch {
+		case !ok:
+			return 0, errors.New("kafka: not a SaslAuthenticate response")
+		case r.ErrorCode != 0:
+			return 0, kafkago.Error(r.ErrorCode)
+		}
+		lifetime = time.Duration(r.SessionLifetimeMs) * time.Millisecond
+		if done, message, err = exchange.Next(ctx, r.AuthBytes); err != nil {
+			return 0, fmt.Errorf("%w: %w", kafkago.SASLAuthenticationFailed, err)
+		}
+	}
+	return lifetime, nil
+}
+
+// Version is the highest version of an API between lowest and highest that the
+// broker has.
+func (s *Session) Version(key protocol.ApiKey, lowest, highest int16) (int16, bool) {
+	r, ok := s.versions[key]
+	if version := min(r.MaxVersion, highest); ok && version >= max(r.MinVersion, lowest) {
+		return version, true
+	}
+	return lowest, false
+}
+
+// Ask sends a request and reads its response, at a version between lowest and
+// highest. A session either asks or sends.
+func (s *Session) Ask(ctx context.Context, message protocol.Message, lowest, highest int16) (protocol.Message, error) {
+	version, ok := s.Version(message.ApiKey(), lowest, highest)
+	if !ok {
+		return nil, kafkago.UnsupportedVersion
+	}
+	deadline, _ := ctx.Deadline()
+	if err := s.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	s.sent++
+	return protocol.RoundTrip(s.asking, version, s.sent, s.clientID, message)
+}
+
+// Send writes a request; its response begins with the correlation id.
+func (s *Session) Send(version int16, message protocol.Message) (correlation int32, err error) {
+	s.sent++
+	return s.sent, protocol.WriteRequest(s.Conn, version, s.sent, s.clientID, message)
+}
