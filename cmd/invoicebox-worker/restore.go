@@ -14,6 +14,7 @@ import (
 	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
+	"invoicebox-worker/internal/recovery"
 )
 
 // journalGroup are the commands about the journal itself.
@@ -158,7 +159,7 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 	return nil
 }
 
-func recoverView(r app.RecoverReport) recoverJSON {
+func recoverView(r recovery.Report) recoverJSON {
 	v := recoverJSON{
 		Recovery: r.Number, Resumed: r.Resumed, Copied: instant(r.Copied), Identity: r.Identity.String(), Inputs: []spanJSON{}, Lost: []spanJSON{},
 		Results: r.Results, Taken: r.Taken, Strange: r.Strange, Operations: []cameJSON{}, Orphans: []orphanJSON{}, Wait: r.Wait.String(),

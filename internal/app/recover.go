@@ -3,72 +3,31 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"invoicebox-worker/consumer"
-	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
-	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
-	"invoicebox-worker/schemas"
+	"invoicebox-worker/internal/recovery"
 )
 
-const (
-	othersWithin = 45 * time.Second // for a worker that died to be given up by the group
-	restorePage  = 200              // operations that are looked at in one transaction
-	takePage     = 200              // events that are taken over in one transaction
-)
+// memberTimeout is how long a recovery waits until the group gives up a worker that died.
+const memberTimeout = 45 * time.Second
 
 // RecoverOptions say how to recover.
 type RecoverOptions struct {
 	Options
-	Actor string // for the audit
-	// AcceptLoss goes on where topics do not hold any more what was lost.
-	AcceptLoss bool
-	// Force recovers although nothing shows that the journal was restored.
-	Force bool
+	Actor      string // for the audit trail
+	AcceptLoss bool   // continue although topics no longer hold all records
+	Force      bool   // recover although nothing shows that the journal was restored
 }
 
-// ErrNothingToRecover says that nothing shows that the journal was restored. To recover
-// it all the same would put everything open in doubt.
-var ErrNothingToRecover = errors.New("nothing shows that the journal was restored: it is no copy that `journal backup` made, its last recovery has ended, and the group is not ahead of it; `run` goes on with it. " +
-	"If an older file was put in its place by other means, use --force: everything open is then treated as in doubt")
-
-// A RecoverReport says what a recovery did.
-type RecoverReport struct {
-	journal.Recovery
-	Identity uuid.UUID         // the journal's from now on
-	Inputs   []consumer.Reread // input records that were read again
-	Lost     []consumer.Span   // records that no topic holds any more
-	Results  int               // published events that were read
-	Taken    int               // of them, those that the journal did not know
-	Strange  int               // records of the result topics that are not this service's
-	Words    map[string]int    // operations by what came of them
-	Orphans  []journal.ShopKey // shops that were activated, and no operation is known
-	Wait     time.Duration     // no request is sent for so long
-}
-
-// Recover makes a restored journal one that Run can go on with. It holds the
-// journal and is alone in the consumer group while it works; killed at any time
-// it can be run again. Its steps, each of which can be made again:
-//
-//  1. What the result topics hold beyond what the journal knows is taken over,
-//     with its bytes and sequences.
-//  2. Operations of the copy are brought to what was published of them.
-//  3. The inputs are read again, up to what the topics hold now, and each run
-//     that begins is brought to what was published of it.
-//  4. What is still open is in doubt; see onboarding.RestoreRows.
-//  5. The group's offsets follow, the journal gets another identity, the ledgers
-//     wait.
-func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error) {
+// Recover opens the journal, connects to Kafka and runs [recovery.Run]. It has the
+// journal for itself while it works.
+func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err error) {
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -78,8 +37,8 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 	}
 	closing := &teardown{log: log}
 	defer func() { err = errors.Join(err, closing.close(teardownWithin)) }()
-	replay := &replayClock{}
-	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat, Now: replay.now})
+	replay := &recovery.ReplayClock{}
+	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat, Now: replay.Now})
 	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		return r, err
@@ -87,7 +46,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 	if !at.exists(ctx) {
 		return r, at.noJournal("put the copy there first. Without a copy, start `run` once, which creates an empty journal and exits; then use `journal recover --start earliest`")
 	}
-	j, err := at.open(ctx, opening{planner: replay.planner(planner), logger: log, recover: true})
+	j, err := at.open(ctx, opening{planner: replay.Planner(planner), logger: log, recover: true})
 	if err != nil {
 		return r, at.explain(err)
 	}
@@ -111,270 +70,19 @@ func Recover(ctx context.Context, o RecoverOptions) (r RecoverReport, err error)
 	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
 		return r, err
 	}
-	intake, err := newConsumer(&o.Options, j, nil, conn, prometheus.NewRegistry(), log, othersWithin)
+	intake, err := newConsumer(&o.Options, j, nil, conn, prometheus.NewRegistry(), log, memberTimeout)
 	if err != nil {
 		return r, err
 	}
-	var results []string
-	for _, t := range schemas.OutputTypes() {
-		results = append(results, o.Topic(t))
+	quiet := time.Duration(0)
+	for _, a := range o.Accounts {
+		quiet = max(quiet, a.Window+o.Slack)
 	}
-	rec := &recoverer{o: &o, j: j, keys: unbound, log: log, report: &r}
 	log.Info("recovering", "journal", o.JournalURL, "group", o.Group)
-	return r, intake.Alone(ctx, results, rec.work)
-}
-
-// A recoverer is one run of Recover.
-type recoverer struct {
-	o      *RecoverOptions
-	j      journal.Journal
-	keys   *keyset.Set // for the keyset's check
-	log    *slog.Logger
-	report *RecoverReport
-}
-
-func (r *recoverer) work(ctx context.Context, in *consumer.Alone) error {
-	// Nothing is changed before it is known what would be lost.
-	spans, lost, err := in.Inputs(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.accept(lost); err != nil {
-		return err
-	}
-	due, err := r.j.RecoveryDue(ctx)
-	if err != nil {
-		return err
-	}
-	if !due && !r.o.Force && !slices.ContainsFunc(spans, func(s consumer.Reread) bool { return s.Ahead || s.Anew }) {
-		return ErrNothingToRecover
-	}
-	if r.report.Recovery, err = r.j.Recover(ctx, onboarding.NewRestorer(onboarding.RestorerOptions{
-		UnknownOutcome: r.o.UnknownOutcome, Source: source, Format: r.o.EventFormat,
-	})); err != nil {
-		return err
-	}
-	r.report.Words = map[string]int{}
-	if err := r.takeOver(ctx, in); err != nil {
-		return err
-	}
-	if err := r.restore(ctx, false); err != nil {
-		return err
-	}
-	if err := r.reread(ctx, in, spans); err != nil {
-		return err
-	}
-	if err := r.restore(ctx, true); err != nil {
-		return err
-	}
-	return r.end(ctx)
-}
-
-// accept refuses what would be lost unless it was asked for.
-func (r *recoverer) accept(lost []consumer.Span) error {
-	if len(lost) == 0 {
-		return nil
-	}
-	r.report.Lost = append(r.report.Lost, lost...)
-	var places []string
-	for _, s := range lost {
-		places = append(places, fmt.Sprintf("%s/%d from %d to %d", s.Topic, s.Partition, s.From, s.To))
-	}
-	if !r.o.AcceptLoss {
-		return fmt.Errorf("%w: %s; what they said of the time since the copy cannot be known; a newer copy may do, else --accept-loss goes on without them",
-			consumer.ErrRecordsLost, strings.Join(places, ", "))
-	}
-	r.log.Error("going on without records that were deleted", "places", strings.Join(places, ", "))
-	return nil
-}
-
-// takeOver reads the result topics from where the journal's knowledge ends.
-func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
-	known, err := r.j.PublishedOffsets(ctx)
-	if err != nil {
-		return err
-	}
-	accounts, err := r.j.Accounts(ctx)
-	if err != nil {
-		return err
-	}
-	if len(known) == 0 {
-		if err := r.raise(ctx, in); err != nil {
-			return err
-		}
-	}
-	var lost []consumer.Span
-	for _, typ := range schemas.OutputTypes() {
-		from := map[int]int64{}
-		for _, p := range known {
-			if p.Topic == typ {
-				from[p.Partition] = p.Next
-			}
-		}
-		gone, err := in.Scan(ctx, r.o.Topic(typ), from, func(ms []schemas.Message) error {
-			for part := range slices.Chunk(ms, takePage) {
-				var list []journal.PublishedEvent
-				for _, m := range part {
-					a, ok := announced(m, typ, accounts)
-					if !ok {
-						r.report.Strange++
-						continue
-					}
-					list = append(list, a)
-				}
-				got, err := r.j.ImportPublished(ctx, list)
-				if err != nil {
-					return err
-				}
-				r.report.Results += len(list)
-				r.report.Taken += got.Taken
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		lost = append(lost, gone...)
-	}
-	return r.accept(lost)
-}
-
-// raise lets the sequences and versions of a journal that knows no published event
-// begin above all that were used, where the result topics do not hold all of them
-// any more.
-func (r *recoverer) raise(ctx context.Context, in *consumer.Alone) error {
-	for _, typ := range schemas.OutputTypes() {
-		truncated, err := in.Truncated(ctx, r.o.Topic(typ))
-		if err != nil {
-			return err
-		}
-		if truncated {
-			floor := time.Now().UnixMilli()
-			r.log.Warn("earlier results were deleted from their topics; sequences and versions begin above the floor", "topic", r.o.Topic(typ), "floor", floor)
-			return r.j.RaiseFloor(ctx, floor)
-		}
-	}
-	return nil
-}
-
-// announced reads a published event; false for one that is not this service's.
-func announced(m schemas.Message, typ string, accounts []journal.Account) (journal.PublishedEvent, bool) {
-	e, err := schemas.DecodeOutput(m)
-	id, idErr := uuid.Parse(e.ID)
-	if err != nil || idErr != nil || e.Type != typ || e.Source != source {
-		return journal.PublishedEvent{}, false
-	}
-	a := journal.PublishedEvent{Event: id, Type: typ, Causation: e.CausationID, Sequence: e.Sequence, At: e.Time, Message: m}
-	a.Operation, _ = uuid.Parse(e.OperationID)
-	a.Shop.Shop = e.Subject
-	switch d := e.Data.(type) {
-	case schemas.DeadLetter:
-		a.Shop = journal.ShopKey{}
-		return a, true
-	case schemas.Invited:
-		a.Shop.Account = d.PartnerAccount
-	case schemas.InvitationFailed:
-		a.Shop.Account = d.PartnerAccount
-	case schemas.Activated:
-		a.Shop.Account, a.Version = d.PartnerAccount, d.Credentials.Version
-	case schemas.ActivationFailed:
-		a.Shop.Account = d.PartnerAccount
-	case schemas.CredentialsVerified:
-		a.Shop.Account, a.Version = d.PartnerAccount, d.Credentials.Version
-	case schemas.CredentialsInvalid:
-		a.Shop.Account, a.Version = d.PartnerAccount, d.Credentials.Version
-	}
-	return a, slices.ContainsFunc(accounts, func(k journal.Account) bool { return k.Name == a.Shop.Account })
-}
-
-func (r *recoverer) restore(ctx context.Context, last bool) error {
-	for after := int64(0); ; {
-		next, words, err := r.j.Restore(ctx, last, after, restorePage)
-		if err != nil {
-			return err
-		}
-		for word, n := range words {
-			r.report.Words[word] += n
-		}
-		if next == 0 {
-			return nil
-		}
-		after = next
-	}
-}
-
-func (r *recoverer) reread(ctx context.Context, in *consumer.Alone, spans []consumer.Reread) error {
-	var anew []journal.Position
-	for _, s := range spans {
-		if s.Anew {
-			anew = append(anew, journal.Position{Topic: s.Topic, Partition: s.Partition, Next: s.From})
-		}
-	}
-	if err := r.j.ResetPositions(ctx, anew); err != nil {
-		return err
-	}
-	r.report.Inputs = spans
-	return in.Reread(ctx, spans)
-}
-
-// end gives the journal another identity: a worker that still has the lost one
-// is then kept out of the group by the broker.
-func (r *recoverer) end(ctx context.Context) error {
-	identity := uuid.New()
-	check, err := r.keys.Seal([]byte(keysetWord), checkRow(identity))
-	if err != nil {
-		return err
-	}
-	read := int64(0)
-	for _, s := range r.report.Inputs {
-		read += s.To - s.From
-	}
-	var words []string
-	for word, n := range r.report.Words {
-		words = append(words, fmt.Sprintf("%d %s", n, word))
-	}
-	slices.Sort(words)
-	r.report.Orphans, err = r.j.EndRecovery(ctx, journal.RecoveryEnd{Identity: identity, Check: check, Asked: onboarding.EndRestored, Audit: journal.AuditEntry{
-		At: time.Now(), Actor: r.o.Actor, Act: "journal_recover", Subject: identity.String(),
-		Detail: fmt.Sprintf("recovery %d of journal %s: %d input records read again, %d published events taken over, %d operations looked at: %s",
-			r.report.Number, r.j.Identity(), read, r.report.Taken, total(r.report.Words), strings.Join(words, "; ")),
-	}})
-	if err != nil {
-		return err
-	}
-	r.report.Identity = identity
-	for _, a := range r.o.Accounts {
-		r.report.Wait = max(r.report.Wait, a.Window+r.o.Slack)
-	}
-	r.log.Info("recovered", "identity", identity.String(), "taken_over", r.report.Taken, "read_again", read)
-	return nil
-}
-
-func total(words map[string]int) (n int) {
-	for _, m := range words {
-		n += m
-	}
-	return n
-}
-
-// A replayClock lets the planner see an event that is read again at the event's
-// own time, so that it decides as it did then: a cool-down that is over by now
-// was not over then.
-type replayClock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func (c *replayClock) now() time.Time { return c.at }
-
-func (c *replayClock) planner(plan journal.Planner) journal.Planner {
-	return func(e journal.Event, v journal.ShopView) journal.Plan {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.at = time.Now()
-		if !e.Time.IsZero() && e.Time.Before(c.at) {
-			c.at = e.Time
-		}
-		return plan(e, v)
-	}
+	return recovery.Run(ctx, intake, recovery.Options{
+		Journal: j, Topic: o.Topic,
+		SealCheck:      func(identity uuid.UUID) ([]byte, error) { return unbound.Seal([]byte(keysetWord), checkRow(identity)) },
+		UnknownOutcome: o.UnknownOutcome, Source: source, Format: o.EventFormat, Logger: log,
+		Actor: o.Actor, QuietFor: quiet, AcceptLoss: o.AcceptLoss, Force: o.Force,
+	})
 }
