@@ -75,9 +75,9 @@ func printable(name string) string {
 	return name
 }
 
-type intentJSON struct {
+type actionJSON struct {
 	ID         string     `json:"id"`
-	Act        string     `json:"act"`
+	Action     string     `json:"action"`
 	Account    string     `json:"account"`
 	Operation  string     `json:"operation,omitzero"`
 	Actor      string     `json:"actor"`
@@ -93,9 +93,9 @@ type intentJSON struct {
 	Outcome *operationJSON `json:"outcome,omitzero"`
 }
 
-func intentView(i journal.Intent) intentJSON {
-	return intentJSON{
-		ID: i.UUID.String(), Act: i.Act, Account: i.Account, Operation: idText(i.Operation), Actor: i.Actor, Reason: i.Note,
+func actionView(i journal.Intent) actionJSON {
+	return actionJSON{
+		ID: i.UUID.String(), Action: i.Act, Account: i.Account, Operation: idText(i.Operation), Actor: i.Actor, Reason: i.Note,
 		MerchantID: i.MerchantID, AskedAt: instant(i.At), State: i.State.String(), Result: i.Result, Detail: i.Detail, EndedAt: instant(i.Ended),
 	}
 }
@@ -150,7 +150,7 @@ func (c *actFlags) ask(ctx context.Context, s *settings, j journal.Journal, env 
 	case ended.State == journal.IntentWaiting && c.Wait > 0:
 		refused = fmt.Errorf("no worker has answered within %s: it waits in the journal and is performed as soon as one runs", c.Wait)
 	}
-	view, outcome := intentView(ended), ""
+	view, outcome := actionView(ended), ""
 	if ended.State == journal.IntentPerformed && i.Operation != uuid.Nil {
 		view.Outcome, outcome = c.outcome(ctx, j, i.Operation, asked)
 	}
@@ -240,5 +240,5 @@ func actsGrid(w io.Writer, list []journal.Intent) {
 	for _, i := range slices.Backward(list) {
 		rows = append(rows, []any{second(i.At), i.Act, i.Actor, i.Note, i.State, i.Result, second(i.Ended)})
 	}
-	grid(w, []any{whole("asked"), "act", "by", "reason", "state", whole("result"), whole("ended")}, rows, "no acts of people")
+	grid(w, []any{whole("asked"), "action", "by", "reason", "state", whole("result"), whole("ended")}, rows, "no operator actions")
 }

@@ -62,7 +62,7 @@ func (r *rig) audit() string {
 	return strings.Join(lines, "\n")
 }
 
-func intentOf(t *testing.T, out string) (i intentJSON) {
+func actionOf(t *testing.T, out string) (i actionJSON) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(out), &i); err != nil {
 		t.Fatalf("%v in %q", err, out)
@@ -85,7 +85,7 @@ func TestActsOfAPerson(t *testing.T) {
 	r.entered("s3", "broken-json-3")
 	r.results(schemas.TypeActivationFailed, 3)
 	ops := r.waiting(3)
-	for shop, want := range map[string]string{"s1": "outcome_lost [enter close]", "s2": "outcome_unknown [probe enter close]", "s3": "answer_unreadable [reread enter close]"} {
+	for shop, want := range map[string]string{"s1": "outcome_lost [set-credentials close]", "s2": "outcome_unknown [probe set-credentials close]", "s3": "answer_unreadable [reread set-credentials close]"} {
 		o := ops[shop]
 		if got := fmt.Sprint(o.Reason, " ", o.Attention.Safe); got != want || o.Attention.Certain == "" || o.Attention.Uncertain == "" {
 			t.Errorf("%s: %s, want %s", shop, got, want)
@@ -104,14 +104,14 @@ func TestActsOfAPerson(t *testing.T) {
 	if out := tell(exitDone, "safe commands", "", "operations", "show", ops["s1"].ID); !strings.Contains(out, "not certain") {
 		t.Errorf("show says\n%s", out)
 	}
-	tell(exitDone, "enter close", "", "operations", "list", "--attention")
+	tell(exitDone, "set-credentials close", "", "operations", "list", "--attention")
 
 	// A token that works elsewhere, one that does not, one that is the shop's.
 	token, merchant := r.sandbox.TokenOf("lost-answer-1"), r.sandbox.MerchantOf("lost-answer-1")
-	enter := []string{"operations", "enter", ops["s1"].ID, "--merchant-id", merchant, "--actor", "anna", "--reason", "ticket 4711"}
+	enter := []string{"operations", "set-credentials", ops["s1"].ID, "--merchant-id", merchant, "--actor", "anna", "--reason", "ticket 4711"}
 	tell(exitFailed, "Invoicebox refuses this token", markWrong+"\n", enter...)
 	out := tell(exitDone, `"state": "performed"`, token+"\n", append(enter, "--output", "json")...)
-	if i := intentOf(t, out); i.Result != "activated" || i.Actor != "anna" || i.Reason != "ticket 4711" || i.MerchantID != merchant || i.EndedAt == nil || i.Act != "enter" {
+	if i := actionOf(t, out); i.Result != "activated" || i.Actor != "anna" || i.Reason != "ticket 4711" || i.MerchantID != merchant || i.EndedAt == nil || i.Action != "set-credentials" {
 		t.Errorf("the intent is %+v", i)
 	}
 	event := r.results(schemas.TypeActivated, 1)[0].Data.(schemas.Activated)
@@ -173,7 +173,7 @@ func TestActsOfAPerson(t *testing.T) {
 	}
 	tell(exitFailed, "it waits in the journal", "", "operations", "close", ops["s2"].ID, "--reason", "test", "--wait", "300ms")
 	out = tell(exitDone, `"state": "waiting"`, "", "operations", "close", ops["s2"].ID, "--reason", "test", "--wait", "0s", "--output", "json")
-	if i := intentOf(t, out); i.Result != "" || i.EndedAt != nil {
+	if i := actionOf(t, out); i.Result != "" || i.EndedAt != nil {
 		t.Errorf("the intent is %+v", i)
 	}
 	second := r.start()
@@ -183,7 +183,7 @@ func TestActsOfAPerson(t *testing.T) {
 		return strings.Contains(r.must(append([]string{"operations", "show", ops["s2"].ID}, r.beside()...)...), "moved_on")
 	})
 	_, metrics := second.get("/metrics")
-	if count(metrics, "invoicebox_worker_intents_total", `act="close",result="closed"`) != 1 {
+	if count(metrics, "invoicebox_worker_operator_actions_total", `action="close",result="closed"`) != 1 {
 		t.Error("the metrics do not count acts")
 	}
 	if code := second.end(); code != exitDone {
@@ -230,7 +230,7 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 	r.must("keys", "create", "--keyset-file", other)
 	open := r.chmod(r.write("open", markEntered), 0o644)
 	enter := func(more ...string) []string {
-		return append([]string{"operations", "enter", id, "--merchant-id", "merchant-1", "--wait", "0s"}, more...)
+		return append([]string{"operations", "set-credentials", id, "--merchant-id", "merchant-1", "--wait", "0s"}, more...)
 	}
 	for name, c := range map[string]struct {
 		want  int
@@ -246,7 +246,7 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 		"no UUID":                   {exitUsage, "whole UUID", nil, []string{"operations", "probe", "'; DROP TABLE intent; --"}},
 		"an id that nobody has":     {exitFailed, "no operation", nil, []string{"operations", "retry", "00000000-0000-0000-0000-000000000000"}},
 		"an account that is not":    {exitFailed, "no account", nil, []string{"accounts", "pause", "nobody"}},
-		"what is not safe":          {exitFailed, "safe: reread, enter, close", nil, []string{"operations", "retry", id}},
+		"what is not safe":          {exitFailed, "safe: reread, set-credentials, close", nil, []string{"operations", "retry", id}},
 		"a huge reason":             {exitUsage, "at most 500 bytes", nil, []string{"operations", "close", id, "--reason", strings.Repeat("x", 501)}},
 		"a line break":              {exitUsage, "on one line", nil, []string{"operations", "close", id, "--reason", "a\nb"}},
 		"an escape":                 {exitUsage, "printable", nil, []string{"operations", "close", id, "--reason", "a\x1b[31mb"}},
@@ -254,9 +254,9 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 		"no UTF-8":                  {exitUsage, "printable", nil, []string{"accounts", "pause", "default", "--reason", "\xff"}},
 		"a wait that goes back":     {exitUsage, "--wait", nil, []string{"accounts", "pause", "default", "--wait=-1s"}},
 		"a wait without end":        {exitUsage, "--wait", nil, []string{"accounts", "pause", "default", "--wait", "1000h"}},
-		"no merchant id":            {exitUsage, "--merchant-id", strings.NewReader(markEntered), []string{"operations", "enter", id}},
-		"an odd merchant id":        {exitFailed, "merchantId", strings.NewReader(markEntered), []string{"operations", "enter", id, "--merchant-id", "a b"}},
-		"a huge merchant id":        {exitFailed, "merchantId", strings.NewReader(markEntered), []string{"operations", "enter", id, "--merchant-id", strings.Repeat("m", 37)}},
+		"no merchant id":            {exitUsage, "--merchant-id", strings.NewReader(markEntered), []string{"operations", "set-credentials", id}},
+		"an odd merchant id":        {exitFailed, "merchantId", strings.NewReader(markEntered), []string{"operations", "set-credentials", id, "--merchant-id", "a b"}},
+		"a huge merchant id":        {exitFailed, "merchantId", strings.NewReader(markEntered), []string{"operations", "set-credentials", id, "--merchant-id", strings.Repeat("m", 37)}},
 		"the token as merchant id":  {exitFailed, "the same", strings.NewReader("merchant-1"), enter()},
 		"closed standard input":     {exitFailed, "no standard input", nil, enter()},
 		"empty standard input":      {exitFailed, "is empty", strings.NewReader(""), enter()},
@@ -292,7 +292,7 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 			}
 		})
 	}
-	if out := r.must(append([]string{"operations", "show", id}, r.beside()...)...); !strings.Contains(out, "no acts of people") {
+	if out := r.must(append([]string{"operations", "show", id}, r.beside()...)...); !strings.Contains(out, "no operator actions") {
 		t.Errorf("something was asked for:\n%s", out)
 	}
 	// From a file, and on stdin without a line break.

@@ -31,13 +31,13 @@ type bulkAct struct {
 
 // bulkJSON is what an act on many operations came to.
 type bulkJSON struct {
-	Act       string         `json:"act"`
+	Action    string         `json:"action"`
 	Reason    string         `json:"reason"`
 	Selected  int            `json:"selected"`
 	NotSafe   int            `json:"notSafe"` // in attention for the reason, and the act is not safe for them
 	Performed int            `json:"performed"`
 	Waiting   int            `json:"waiting"` // for a worker
-	Refused   []intentJSON   `json:"refused"`
+	Refused   []actionJSON   `json:"refused"`
 	WaitsFor  []obstacleJSON `json:"waitsFor"` // what keeps the first of them from running
 }
 
@@ -79,7 +79,7 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 		if err != nil {
 			return err
 		}
-		view := bulkJSON{Act: string(command), Reason: reason, Selected: len(chosen), NotSafe: notSafe}
+		view := bulkJSON{Action: string(command), Reason: reason, Selected: len(chosen), NotSafe: notSafe}
 		if len(chosen) == 0 {
 			return c.write(env.stdout, view, func(w io.Writer) {
 				_, _ = fmt.Fprintf(w, "no operation in attention for %s that may be %s%s\n", reason, pastOf(command), notSafeText(notSafe))
@@ -189,7 +189,7 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 			case journal.IntentPerformed:
 				view.Performed++
 			case journal.IntentRefused:
-				view.Refused = append(view.Refused, intentView(end))
+				view.Refused = append(view.Refused, actionView(end))
 			default:
 				view.Waiting++
 			}

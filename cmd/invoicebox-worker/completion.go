@@ -42,6 +42,9 @@ func collect(node *kong.Node, all []*kong.Flag, words map[string][]string) {
 	}
 	var found []string
 	for _, child := range node.Children {
+		if child.Hidden {
+			continue
+		}
 		found = append(found, child.Name)
 		collect(child, all, words)
 	}

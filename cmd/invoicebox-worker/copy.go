@@ -11,7 +11,7 @@ import (
 	"invoicebox-worker/internal/journal/move"
 )
 
-type journalCopy struct {
+type journalMigrate struct {
 	outputFlag
 	From string `name:"from" group:"command" placeholder:"URL" required:"" help:"The journal: sqlite: and the path of its file. No worker may run with it."`
 	To   string `name:"to" group:"command" placeholder:"URL" required:"" help:"An empty database: postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full, with search_path=NAME for a schema of its own. Its password is in the file that PGPASSFILE names, or in PGPASSWORD."`
@@ -28,15 +28,15 @@ type copyJSON struct {
 	From     string       `json:"from"`
 	To       string       `json:"to"` // without user and password
 	Resumed  bool         `json:"resumed"`
-	Anew     bool         `json:"anew"`
-	Waits    bool         `json:"ledgersWait"`
+	Anew     bool         `json:"restarted"`
+	Waits    bool         `json:"rateLimitsPaused"`
 	Rows     int64        `json:"rows"`
 	Tables   []copiedJSON `json:"tables"`
 	Seconds  float64      `json:"seconds"`
 }
 
 // Run copies.
-func (c *journalCopy) Run(ctx context.Context, env environment) error {
+func (c *journalMigrate) Run(ctx context.Context, env environment) error {
 	env.keepGoing()
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()

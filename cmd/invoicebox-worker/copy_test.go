@@ -71,7 +71,7 @@ func TestJournalCopy(t *testing.T) {
 		code int
 		word string
 	}
-	copies := func(more ...string) []string { return append([]string{"journal", "copy"}, more...) }
+	copies := func(more ...string) []string { return append([]string{"journal", "migrate"}, more...) }
 	from := "sqlite:" + path
 	try := func(s step) string {
 		t.Helper()

@@ -13,7 +13,7 @@
 //   - A wrong value is reported before anything starts, with the setting's name, the value,
 //     its source and what would be right. Secrets come from files, and only the file is
 //     named.
-//   - Commands work beside a running service, except `journal recover` and `journal copy`.
+//   - Commands work beside a running service, except `journal recover` and `journal migrate`.
 //     They read, and write two things only: audit entries (that of `resolve` is on disk
 //     before a byte of the secret is printed), and operator actions with their audit entry.
 //     The service executes or refuses an action within about a second. If no service runs,

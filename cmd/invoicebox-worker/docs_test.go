@@ -65,7 +65,7 @@ func TestConfigurationPage(t *testing.T) {
 	t.Run("Commands", func(t *testing.T) {
 		var commands []*kong.Node
 		walk(root, func(n *kong.Node) {
-			if n.Type == kong.CommandNode && len(n.Children) == 0 {
+			if n.Type == kong.CommandNode && len(n.Children) == 0 && !n.Hidden {
 				commands = append(commands, n)
 			}
 		})

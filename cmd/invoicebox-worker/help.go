@@ -66,7 +66,9 @@ func missing(ctx *kong.Context, command *kong.Node, text string) string {
 	}
 	var names []string
 	for _, c := range command.Children {
-		names = append(names, c.Name)
+		if !c.Hidden {
+			names = append(names, c.Name)
+		}
 	}
 	if len(names) == 0 {
 		return text

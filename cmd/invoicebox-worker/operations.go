@@ -18,12 +18,14 @@ type operations struct {
 	List operationsList `cmd:"" settings:"journal-url" help:"List operations, the newest first: open ones; with --all also what has ended."`
 	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events, results and acts of people; in attention, what is certain and which commands are safe."`
 
-	Probe    operationsProbe    `cmd:"" settings:"journal-url,keyset-file" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
-	Retry    operationsRetry    `cmd:"" settings:"journal-url,keyset-file" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
-	Close    operationsClose    `cmd:"" settings:"journal-url,keyset-file" help:"End an operation in attention. What is still owed to the platform is published."`
-	Response operationsResponse `cmd:"" settings:"journal-url,keyset-file" help:"Show the stored responses of an activation: status, headers, length, digest; with --reveal also the bodies, which may hold the shop's token."`
-	Reread   operationsReread   `cmd:"" settings:"journal-url,keyset-file" help:"Parse the stored response of an activation again with this version. Its token is checked before a result is published."`
-	Enter    operationsEnter    `cmd:"" settings:"journal-url,keyset-file" help:"Enter the merchant id and token that Invoicebox's support gave. They are checked before anything is announced."`
+	Probe          operationsProbe          `cmd:"" settings:"journal-url,keyset-file" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
+	Retry          operationsRetry          `cmd:"" settings:"journal-url,keyset-file" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
+	Close          operationsClose          `cmd:"" settings:"journal-url,keyset-file" help:"End an operation in attention. What is still owed to the platform is published."`
+	Response       operationsResponse       `cmd:"" settings:"journal-url,keyset-file" help:"Show the stored responses of an activation: status, headers, length, digest; with --reveal also the bodies, which may hold the shop's token."`
+	Reread         operationsReread         `cmd:"" settings:"journal-url,keyset-file" help:"Parse the stored response of an activation again with this version. Its token is checked before a result is published."`
+	SetCredentials operationsSetCredentials `cmd:"" settings:"journal-url,keyset-file" help:"Store the merchant id and token that Invoicebox's support provided. The token is verified before a result is published."`
+	// Enter is the earlier name of set-credentials, for scripts that use it.
+	Enter operationsSetCredentials `cmd:"" hidden:"" settings:"journal-url,keyset-file"`
 }
 
 type operationsList struct {
@@ -154,7 +156,7 @@ func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) 
 		view := detailView(d)
 		view.WaitsFor = obstacleViews(obstacles)
 		for _, i := range acts {
-			view.Acts = append(view.Acts, intentView(i))
+			view.Actions = append(view.Actions, actionView(i))
 		}
 		return c.write(env.stdout, view, func(w io.Writer) {
 			operationForPeople(w, d, obstacles)
@@ -182,10 +184,10 @@ func operationForPeople(w io.Writer, d journal.OperationDetail, obstacles []onbo
 	}
 	var rows [][]any
 	for i, a := range d.Tries {
-		row := []any{a.Number, when(a.Started), "", "open", "", "", "", "", yes(a.HasReceipt, "receipt")}
+		row := []any{a.Number, when(a.Started), "", "open", "", "", "", "", yes(a.HasReceipt, "response")}
 		if a.End != nil {
 			took := a.End.At.Sub(a.Started).Round(time.Millisecond)
-			row = []any{a.Number, when(a.Started), took, outcomeOf(d, i), reasonOf(d, i), a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "receipt")}
+			row = []any{a.Number, when(a.Started), took, outcomeOf(d, i), reasonOf(d, i), a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "response")}
 		}
 		rows = append(rows, row)
 	}

@@ -22,10 +22,10 @@ type operationAct struct {
 }
 
 type (
-	operationsProbe struct{ operationAct }
-	operationsRetry struct{ bulkAct }
-	operationsClose struct{ bulkAct }
-	operationsEnter struct {
+	operationsProbe          struct{ operationAct }
+	operationsRetry          struct{ bulkAct }
+	operationsClose          struct{ bulkAct }
+	operationsSetCredentials struct {
 		operationAct
 		MerchantID string `name:"merchant-id" group:"command" required:"" placeholder:"ID" help:"The merchant id, as Invoicebox's support gave it. Required."`
 		TokenFile  string `name:"shop-token-file" group:"command" default:"-" placeholder:"FILE" help:"File with the shop's token, readable by its owner only; - is standard input (default ${default})."`
@@ -49,7 +49,7 @@ func (c *operationsClose) Run(ctx context.Context, s *settings, env environment)
 
 // Run asks that merchant id and token be taken. The token is sealed before it is
 // written anywhere.
-func (c *operationsEnter) Run(ctx context.Context, s *settings, env environment) error {
+func (c *operationsSetCredentials) Run(ctx context.Context, s *settings, env environment) error {
 	return c.act(ctx, s, env, onboarding.CommandEnter, func(keys *keyset.Set, i *journal.Intent, shop journal.ShopKey) error {
 		token, err := c.token(env)
 		if err != nil {
@@ -63,7 +63,7 @@ func (c *operationsEnter) Run(ctx context.Context, s *settings, env environment)
 	})
 }
 
-func (c *operationsEnter) token(env environment) (secret.String, error) {
+func (c *operationsSetCredentials) token(env environment) (secret.String, error) {
 	if c.TokenFile != "-" {
 		f, err := secretfile.Open("shop-token-file", c.TokenFile, secretfile.Token, nil)
 		if err != nil {

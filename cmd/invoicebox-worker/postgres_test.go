@@ -106,7 +106,7 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		for parameter, want := range map[string]string{
 			"passfile=" + folder + "/none": "none cannot be read", "passfile=" + marked: "byte order mark", "sslkey=" + key: "key (mode 0644) is open to group or world", "service=none": "service file",
 		} {
-			for _, command := range [][]string{with(append([]string{"run"}, r.service()...), "--journal-url", url+"&"+parameter), {"journal", "copy", "--from", "sqlite:" + folder + "/none.db", "--to", url + "&" + parameter}} {
+			for _, command := range [][]string{with(append([]string{"run"}, r.service()...), "--journal-url", url+"&"+parameter), {"journal", "migrate", "--from", "sqlite:" + folder + "/none.db", "--to", url + "&" + parameter}} {
 				code, _, errs := r.command(command...)
 				if code == exitDone || !strings.Contains(errs, want) {
 					t.Errorf("%s with %s: exit status %d: %s", command[0], parameter, code, errs)

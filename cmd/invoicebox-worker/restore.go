@@ -20,7 +20,7 @@ import (
 // journalGroup are the commands about the journal itself.
 type journalGroup struct {
 	Backup  journalBackup  `cmd:"" settings:"journal-url" help:"Copy the journal to a new file, beside a running service. Going on from it: put the file in the journal's place and use journal recover."`
-	Copy    journalCopy    `cmd:"" settings:"" help:"Move the journal from SQLite to an empty PostgreSQL database. Stop every service first. The command copies all rows, compares them, and then marks the file so that no service starts with it. An interrupted move continues when it is run again."`
+	Migrate journalMigrate `cmd:"" settings:"" help:"Move the journal from SQLite to an empty PostgreSQL database. Stop all workers first. The command copies all rows, compares them, and then marks the SQLite file as retired, so that no worker starts with it. An interrupted migration resumes when the command is run again."`
 	Recover journalRecover `cmd:"" settings:"*" help:"Recover a restored journal. Stop the service first. The command reads the inputs since the copy again, imports the events that were published since, and treats every activation that may have been sent as unknown. An interrupted recovery can be run again."`
 }
 
@@ -106,7 +106,7 @@ type spanJSON struct {
 	Partition int    `json:"partition"`
 	From      int64  `json:"from"`
 	To        int64  `json:"to"`
-	Anew      bool   `json:"anew,omitzero"` // the topic was made anew or lost records
+	Anew      bool   `json:"recreated,omitzero"` // the topic was deleted and created again, or lost records
 }
 
 type cameJSON struct {
@@ -127,8 +127,8 @@ type recoverJSON struct {
 	Inputs     []spanJSON   `json:"inputs"`
 	Lost       []spanJSON   `json:"lost"`
 	Results    int          `json:"resultsRead"`
-	Taken      int          `json:"resultsTakenOver"`
-	Strange    int          `json:"strangeRecords"`
+	Taken      int          `json:"imported"`
+	Strange    int          `json:"foreignRecords"`
 	Operations []cameJSON   `json:"operations"`
 	Orphans    []orphanJSON `json:"shopsWithoutOperation"` // activated, and no operation is known
 	Wait       string       `json:"noRequestFor"`

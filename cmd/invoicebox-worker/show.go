@@ -156,20 +156,20 @@ type (
 
 		Attention *attentionJSON `json:"attention,omitzero"`
 		WaitsFor  []obstacleJSON `json:"waitsFor,omitzero"` // what keeps it from running
-		Acts      []intentJSON   `json:"acts,omitzero"`
+		Actions   []actionJSON   `json:"actions,omitzero"`
 	}
 	attemptJSON struct {
-		Number     int        `json:"number"`
-		Flagged    bool       `json:"flagged"`
-		Probe      bool       `json:"probe"`
-		StartedAt  *time.Time `json:"startedAt,omitzero"`
-		EndedAt    *time.Time `json:"endedAt,omitzero"`
-		Outcome    string     `json:"outcome,omitzero"`
-		Status     int        `json:"status,omitzero"`
-		Code       string     `json:"code,omitzero"`
-		RequestID  string     `json:"requestId,omitzero"`
-		Reason     string     `json:"reason,omitzero"`
-		HasReceipt bool       `json:"hasReceipt"`
+		Number      int        `json:"number"`
+		Flagged     bool       `json:"flagged"`
+		Probe       bool       `json:"probe"`
+		StartedAt   *time.Time `json:"startedAt,omitzero"`
+		EndedAt     *time.Time `json:"endedAt,omitzero"`
+		Outcome     string     `json:"outcome,omitzero"`
+		Status      int        `json:"status,omitzero"`
+		Code        string     `json:"code,omitzero"`
+		RequestID   string     `json:"requestId,omitzero"`
+		Reason      string     `json:"reason,omitzero"`
+		HasResponse bool       `json:"hasResponse"`
 	}
 	eventJSON struct {
 		Type       string     `json:"type"`
@@ -207,7 +207,7 @@ func operationView(r journal.OperationRecord) operationJSON {
 func detailView(d journal.OperationDetail) operationJSON {
 	o := operationView(d.OperationRecord)
 	for i, a := range d.Tries {
-		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, Probe: a.Probe, StartedAt: instant(a.Started), HasReceipt: a.HasReceipt}
+		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, Probe: a.Probe, StartedAt: instant(a.Started), HasResponse: a.HasReceipt}
 		if a.End != nil {
 			one.EndedAt, one.Outcome, one.Status = instant(a.End.At), outcomeOf(d, i), a.End.Status
 			one.Code, one.RequestID, one.Reason = a.End.Code, a.End.RequestID, reasonOf(d, i)

@@ -89,14 +89,14 @@ func TestWaitForTheOutcome(t *testing.T) {
 	r.entered("s1", "forbidden-1-1")
 	r.entered("s2", "forbidden-1-2")
 	ops := r.waiting(2)
-	retry := func(shop string) (string, intentJSON) {
+	retry := func(shop string) (string, actionJSON) {
 		t.Helper()
 		began := time.Now()
 		code, out, errs := r.command(append([]string{"operations", "retry", ops[shop].ID, "--wait", "15s", "--output", "json"}, r.beside()...)...)
 		if code != exitDone || time.Since(began) > 10*time.Second {
 			t.Errorf("exit status %d after %v: %s", code, time.Since(began), errs)
 		}
-		return out, intentOf(t, out)
+		return out, actionOf(t, out)
 	}
 	if out, i := retry("s1"); i.Outcome == nil || i.Outcome.State != "done" || i.Outcome.Reason != "activated" {
 		t.Errorf("retried: %s", out)

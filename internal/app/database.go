@@ -241,7 +241,7 @@ func (d database) explain(err error) error {
 	case errors.Is(err, journal.ErrMoved):
 		do = "give the URL of that database"
 	case errors.Is(err, journal.ErrUnfinished):
-		do = "run `invoicebox-worker journal copy` again"
+		do = "run `invoicebox-worker journal migrate` again"
 	case errors.Is(err, journal.ErrNotDurable) && d.path == "":
 		do = "what is committed there can be lost: set fsync, full_page_writes and synchronous_commit to on"
 	case d.path == "":

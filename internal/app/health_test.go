@@ -141,7 +141,7 @@ func TestStatsAreReadOnceASecond(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(c)
 	want := `
-# HELP invoicebox_worker_attention Operations that wait for a person, by reason.
+# HELP invoicebox_worker_attention Operations that wait for an operator's decision, by reason.
 # TYPE invoicebox_worker_attention gauge
 invoicebox_worker_attention{reason="outcome_unknown"} 2
 # HELP invoicebox_worker_dead_letters Dead letters in the journal.
@@ -153,21 +153,21 @@ invoicebox_worker_inbox_events 6
 # HELP invoicebox_worker_journal_bytes Size of the journal on disk.
 # TYPE invoicebox_worker_journal_bytes gauge
 invoicebox_worker_journal_bytes 7
-# HELP invoicebox_worker_journal_up 1 when the journal could be read for this scrape, else 0 and its gauges are absent.
+# HELP invoicebox_worker_journal_up 1 if the journal could be read for this scrape; otherwise 0, and the gauges of its content are absent.
 # TYPE invoicebox_worker_journal_up gauge
 invoicebox_worker_journal_up 1
-# HELP invoicebox_worker_oldest_due_seconds For how long the oldest due operation has been due; 0 when nothing is due.
-# TYPE invoicebox_worker_oldest_due_seconds gauge
-invoicebox_worker_oldest_due_seconds 7
+# HELP invoicebox_worker_oldest_due_age_seconds Time since the oldest due operation became due; 0 if none is due.
+# TYPE invoicebox_worker_oldest_due_age_seconds gauge
+invoicebox_worker_oldest_due_age_seconds 7
 # HELP invoicebox_worker_operations Operations that have not ended, by account, kind and state.
 # TYPE invoicebox_worker_operations gauge
 invoicebox_worker_operations{account="default",kind="invite",state="waiting"} 3
 # HELP invoicebox_worker_outbox_events Events that wait to be published.
 # TYPE invoicebox_worker_outbox_events gauge
 invoicebox_worker_outbox_events 4
-# HELP invoicebox_worker_outbox_oldest_seconds For how long the oldest of them has waited; 0 when none waits.
-# TYPE invoicebox_worker_outbox_oldest_seconds gauge
-invoicebox_worker_outbox_oldest_seconds 0
+# HELP invoicebox_worker_outbox_oldest_age_seconds Age of the oldest event that waits to be published; 0 if none waits.
+# TYPE invoicebox_worker_outbox_oldest_age_seconds gauge
+invoicebox_worker_outbox_oldest_age_seconds 0
 `
 	for range 3 {
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {

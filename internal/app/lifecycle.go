@@ -43,7 +43,7 @@ func (t *teardown) close(bound time.Duration) error {
 		case <-time.After(max(time.Until(deadline), time.Second)):
 			errs = append(errs, fmt.Errorf("close %s: it did not end in time", s.name))
 		}
-		t.log.Debug("closed", "part", s.name)
+		t.log.Debug("closed", "component", s.name)
 	}
 	return errors.Join(errs...)
 }
@@ -62,7 +62,7 @@ func guarded(ctx context.Context, log *slog.Logger, name string, run func(contex
 			if r, ok := p.(runtime.Error); ok {
 				what = r.Error()
 			}
-			log.Error("a part panicked", "part", name, "what", what, "stack", string(debug.Stack()))
+			log.Error("component panicked", "component", name, "panic", what, "stack", string(debug.Stack()))
 			err = fmt.Errorf("%s: panic: %s", name, what)
 		}
 	}()

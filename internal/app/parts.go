@@ -60,7 +60,7 @@ func serve(ctx context.Context, address string, handler http.Handler, log *slog.
 	server := newServer(connlimit.LocalNames(listener, handler), log)
 	go func() {
 		if err := connlimit.Serve(server, listener, listenBounds()); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the listener for metrics and health has failed", "address", address, "error", err.Error())
+			log.Error("the listener for metrics and health has failed", "address", address, "err", err.Error())
 		}
 	}()
 	closing.add("listener", func() error {

@@ -64,7 +64,7 @@ func (k *roomKeeper) ready() (bool, string) {
 	if err != nil {
 		// Intake will fail as well, and be tried again: nothing is decided here.
 		if !k.failing {
-			k.log.Warn("the journal does not say how much it holds", "error", err)
+			k.log.Warn("the journal does not say how much it holds", "err", err)
 		}
 		k.failing = true
 		return k.why == "", k.why

@@ -40,12 +40,12 @@ func newStatsCollector(j statsReader) *statsCollector {
 	}
 	return &statsCollector{
 		journal: j, now: time.Now,
-		up:         desc("journal_up", "1 when the journal could be read for this scrape, else 0 and its gauges are absent."),
+		up:         desc("journal_up", "1 if the journal could be read for this scrape; otherwise 0, and the gauges of its content are absent."),
 		operations: desc("operations", "Operations that have not ended, by account, kind and state.", "account", "kind", "state"),
-		attention:  desc("attention", "Operations that wait for a person, by reason.", "reason"),
-		oldestDue:  desc("oldest_due_seconds", "For how long the oldest due operation has been due; 0 when nothing is due."),
+		attention:  desc("attention", "Operations that wait for an operator's decision, by reason.", "reason"),
+		oldestDue:  desc("oldest_due_age_seconds", "Time since the oldest due operation became due; 0 if none is due."),
 		outbox:     desc("outbox_events", "Events that wait to be published."),
-		oldestOut:  desc("outbox_oldest_seconds", "For how long the oldest of them has waited; 0 when none waits."),
+		oldestOut:  desc("outbox_oldest_age_seconds", "Age of the oldest event that waits to be published; 0 if none waits."),
 		letters:    desc("dead_letters", "Dead letters in the journal."),
 		events:     desc("inbox_events", "Events in the inbox."),
 		bytes:      desc("journal_bytes", "Size of the journal on disk."),

@@ -65,7 +65,7 @@ type recovery struct {
 	Recovery   int    `json:"recovery"`
 	Resumed    bool   `json:"resumed"`
 	Identity   string `json:"identity"`
-	Taken      int    `json:"resultsTakenOver"`
+	Taken      int    `json:"imported"`
 	Operations []struct {
 		Outcome    string `json:"outcome"`
 		Operations int    `json:"operations"`

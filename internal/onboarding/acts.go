@@ -18,14 +18,14 @@ type Command string
 
 // The commands.
 const (
-	CommandProbe  Command = "probe"  // ask once more, knowing that it may have been executed
-	CommandRetry  Command = "retry"  // run it again, through lane, ledger and gate
-	CommandEnter  Command = "enter"  // enter merchant id and token by hand
-	CommandReread Command = "reread" // read the kept response again, by this version's parser
-	CommandClose  Command = "close"  // end it
-	CommandPause  Command = "pause"  // close an account's gate
-	CommandResume Command = "resume" // let one call try whether it can open again
-	CommandCheck  Command = "check"  // check an account's own token now
+	CommandProbe  Command = "probe"           // ask once more, knowing that it may have been executed
+	CommandRetry  Command = "retry"           // run it again, through lane, ledger and gate
+	CommandEnter  Command = "set-credentials" // enter merchant id and token by hand
+	CommandReread Command = "reread"          // read the kept response again, by this version's parser
+	CommandClose  Command = "close"           // end it
+	CommandPause  Command = "pause"           // close an account's gate
+	CommandResume Command = "resume"          // let one call try whether it can open again
+	CommandCheck  Command = "check"           // check an account's own token now
 )
 
 // An actRow says what a command does to an operation in attention that permits

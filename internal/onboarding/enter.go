@@ -219,7 +219,7 @@ func (p *Pool) entered(
 	case errors.Is(err, credentials.ErrInvalid):
 		return nil, because(ResultInvalid, "")
 	case err != nil:
-		p.log.Error("the credential store does not take the entered secret; it is tried again", "intent", i.UUID.String(), "error", err)
+		p.log.Error("the credential store does not take the entered secret; it is tried again", "intent", i.UUID.String(), "err", err)
 		return nil, nil
 	}
 	event := p.out.activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
@@ -235,7 +235,7 @@ func (p *Pool) entered(
 		defer clear(text)
 		tr.EnteredFor = keyset.OfIntent(i.UUID.String())
 		if tr.Entered, err = p.cfg.Keys.Seal(text, receiptRow(op.Shop, op.UUID, tr.EnteredFor)); err != nil {
-			p.log.Error("an entered token cannot be sealed; it is tried again", "intent", i.UUID.String(), "error", err)
+			p.log.Error("an entered token cannot be sealed; it is tried again", "intent", i.UUID.String(), "err", err)
 			return nil, nil
 		}
 	}

@@ -183,7 +183,7 @@ func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended boo
 		return false
 	}
 	if why.Result == ResultNotAuthentic {
-		p.log.Error("an act that is not authentic was refused: nothing was changed", "table", "intent", "row", i.ID, "act", i.Act, "subject", IntentSubject(i.Intent))
+		p.log.Error("an act that is not authentic was refused: nothing was changed", "table", "intent", "row", i.ID, "action", i.Act, "subject", IntentSubject(i.Intent))
 	}
 	p.intentEnded(i, end)
 	return true
@@ -193,11 +193,11 @@ func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended boo
 // there: its operation moved on, or the journal did not write.
 func (p *Pool) intentFailed(i journal.PendingIntent, err error) {
 	if errors.Is(err, journal.ErrStale) {
-		p.log.Info("what a person asked for is looked at again: something happened meanwhile", "intent", i.UUID.String(), "act", i.Act)
+		p.log.Info("what a person asked for is looked at again: something happened meanwhile", "intent", i.UUID.String(), "action", i.Act)
 		return
 	}
 	p.metrics.errors.WithLabelValues("end_intent").Inc()
-	p.outage.fails(slog.LevelError, "what a person asked for could not be written; it is tried again", err, "intent", i.UUID.String(), "act", i.Act)
+	p.outage.fails(slog.LevelError, "what a person asked for could not be written; it is tried again", err, "intent", i.UUID.String(), "action", i.Act)
 }
 
 func (p *Pool) intentEnded(i journal.PendingIntent, end journal.IntentEnd) {
@@ -206,7 +206,7 @@ func (p *Pool) intentEnded(i journal.PendingIntent, end journal.IntentEnd) {
 		act = "unknown" // a label of a closed set
 	}
 	p.metrics.intents.WithLabelValues(act, end.Result).Inc()
-	p.log.Info("a person acted", "intent", i.UUID.String(), "act", i.Act, "actor", i.Actor, "subject", IntentSubject(i.Intent),
+	p.log.Info("a person acted", "intent", i.UUID.String(), "action", i.Act, "actor", i.Actor, "subject", IntentSubject(i.Intent),
 		"state", end.State.String(), "result", end.Result)
 }
 

@@ -35,34 +35,34 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60},
 		}, []string{"operation", "outcome"}),
 		finished: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: space, Name: "operations_finished_total", Help: "Operations that came to done or attention, by kind, state and reason.",
+			Namespace: space, Name: "operations_finished_total", Help: "Operations that reached done or attention, by kind, state and reason.",
 		}, []string{"kind", "state", "reason"}),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: space, Name: "operations_in_flight", Help: "Operations that this process holds, by account.",
+			Namespace: space, Name: "operations_in_flight", Help: "Operations claimed by this process, by account.",
 		}, []string{"account"}),
 		calling: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: space, Name: "calls_in_flight", Help: "Calls to Invoicebox under way, by account.",
+			Namespace: space, Name: "calls_in_flight", Help: "Calls to Invoicebox in flight, by account.",
 		}, []string{"account"}),
 		gates: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: space, Name: "account_gate", Help: "1 for the state that the account's gate is in.",
+			Namespace: space, Name: "account_circuit", Help: "1 for the current state of the account's circuit breaker, 0 for the others.",
 		}, []string{"account", "state"}),
 		permits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: space, Name: "permits_free", Help: "Requests that a ledger has left in its window, as last seen.",
-		}, []string{"ledger"}),
+			Namespace: space, Name: "rate_limit_available", Help: "Permits left in the rate limit's window, as last read.",
+		}, []string{"limit"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: space, Name: "journal_errors_total", Help: "Errors of the journal that the pool met, by what it did.",
+			Namespace: space, Name: "journal_errors_total", Help: "Failed journal transactions of the engine, by step.",
 		}, []string{"step"}),
 		intents: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: space, Name: "intents_total", Help: "Acts of people that were performed or refused, by act and result.",
-		}, []string{"act", "result"}),
+			Namespace: space, Name: "operator_actions_total", Help: "Operator actions that were executed or refused, by action and result.",
+		}, []string{"action", "result"}),
 		cooled: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: space, Name: "invitations_delayed_total", Help: "Times that an invitation was put off because its address got an e-mail within --address-cool-down, by account.",
+			Namespace: space, Name: "invitations_delayed_total", Help: "Invitations delayed because their address received an e-mail within --address-cool-down, by account.",
 		}, []string{"account"}),
 		reviewed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: space, Name: "credentials_announced_total", Help: "Credentials of active shops that were announced as verified or invalid, by account.",
+			Namespace: space, Name: "credential_verifications_total", Help: "Verification results that were published for credentials of active shops, by account and state.",
 		}, []string{"account", "state"}),
 		refusedInRow: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: space, Name: "credentials_refused_in_row", Help: "Different shops whose tokens were refused in a row; from 10 on none is announced until one works.",
+			Namespace: space, Name: "credentials_consecutive_rejections", Help: "Different shops whose tokens were rejected in a row. From 10 on no credentials_invalid event is published until one token works.",
 		}, []string{"account"}),
 	}
 	if r != nil {

@@ -21,24 +21,24 @@ func TestMetrics(t *testing.T) {
 		b.add(journal.Activate, "shop-1", "code-1")
 		b.run(5 * time.Second)
 		const want = `
-# HELP invoicebox_worker_account_gate 1 for the state that the account's gate is in.
-# TYPE invoicebox_worker_account_gate gauge
-invoicebox_worker_account_gate{account="default",state="limited"} 0
-invoicebox_worker_account_gate{account="default",state="open"} 1
-invoicebox_worker_account_gate{account="default",state="paused"} 0
-invoicebox_worker_account_gate{account="default",state="resting"} 0
-# HELP invoicebox_worker_calls_in_flight Calls to Invoicebox under way, by account.
+# HELP invoicebox_worker_account_circuit 1 for the current state of the account's circuit breaker, 0 for the others.
+# TYPE invoicebox_worker_account_circuit gauge
+invoicebox_worker_account_circuit{account="default",state="limited"} 0
+invoicebox_worker_account_circuit{account="default",state="open"} 1
+invoicebox_worker_account_circuit{account="default",state="paused"} 0
+invoicebox_worker_account_circuit{account="default",state="resting"} 0
+# HELP invoicebox_worker_calls_in_flight Calls to Invoicebox in flight, by account.
 # TYPE invoicebox_worker_calls_in_flight gauge
 invoicebox_worker_calls_in_flight{account="default"} 0
-# HELP invoicebox_worker_operations_finished_total Operations that came to done or attention, by kind, state and reason.
+# HELP invoicebox_worker_operations_finished_total Operations that reached done or attention, by kind, state and reason.
 # TYPE invoicebox_worker_operations_finished_total counter
 invoicebox_worker_operations_finished_total{kind="activate",reason="activated",state="done"} 1
 invoicebox_worker_operations_finished_total{kind="invite",reason="sent",state="done"} 1
-# HELP invoicebox_worker_operations_in_flight Operations that this process holds, by account.
+# HELP invoicebox_worker_operations_in_flight Operations claimed by this process, by account.
 # TYPE invoicebox_worker_operations_in_flight gauge
 invoicebox_worker_operations_in_flight{account="default"} 0
 `
-		if err := testutil.GatherAndCompare(r, strings.NewReader(want), "invoicebox_worker_account_gate", "invoicebox_worker_calls_in_flight",
+		if err := testutil.GatherAndCompare(r, strings.NewReader(want), "invoicebox_worker_account_circuit", "invoicebox_worker_calls_in_flight",
 			"invoicebox_worker_operations_finished_total", "invoicebox_worker_operations_in_flight"); err != nil {
 			t.Error(err)
 		}
@@ -46,7 +46,7 @@ invoicebox_worker_operations_in_flight{account="default"} 0
 		if err != nil || len(problems) > 0 {
 			t.Errorf("%v, %v", problems, err)
 		}
-		n, err := testutil.GatherAndCount(r, "invoicebox_worker_call_duration_seconds", "invoicebox_worker_permits_free")
+		n, err := testutil.GatherAndCount(r, "invoicebox_worker_call_duration_seconds", "invoicebox_worker_rate_limit_available")
 		if err != nil || n != 5 { // invite, activate, check; account, egress
 			t.Errorf("%d series, error %v", n, err)
 		}

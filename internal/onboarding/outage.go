@@ -49,7 +49,7 @@ func outageClass(err error) error {
 
 // fails says what failed, or that an outage has begun.
 func (o *outage) fails(level slog.Level, words string, err error, attrs ...any) {
-	attrs = append(attrs, "error", err)
+	attrs = append(attrs, "err", err)
 	class := outageClass(err)
 	if class == nil {
 		o.log.Log(context.Background(), level, words, attrs...) //nolint:sloglint // each caller's own constant
@@ -65,7 +65,7 @@ func (o *outage) fails(level slog.Level, words string, err error, attrs ...any) 
 	o.failed++
 	o.mu.Unlock()
 	if begins || changed {
-		o.log.Error("the journal is not there: all that needs it waits and goes on by itself", "at", words, "error", err)
+		o.log.Error("the journal is not there: all that needs it waits and goes on by itself", "op", words, "err", err)
 	}
 	o.log.Debug(words, attrs...) //nolint:sloglint // each caller's own constant
 }
@@ -95,7 +95,7 @@ func (o *outage) keeps(first bool, err error, attrs []any) {
 	}
 	o.mu.Unlock()
 	if say {
-		o.log.Error("A RECEIVED ANSWER IS NOT DURABLE YET: do not stop this process; make the journal writable", append(attrs, "waiting", waiting, "error", err)...)
+		o.log.Error("A RECEIVED ANSWER IS NOT DURABLE YET: do not stop this process; make the journal writable", append(attrs, "waiting", waiting, "err", err)...)
 	}
 }
 

@@ -76,13 +76,13 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 	p := &Pruner{
 		c: c, log: c.Logger,
 		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: space, Name: "rows_forgotten_total", Help: "Rows of the journal that were forgotten because they were old, by kind.",
+			Namespace: space, Name: "pruned_rows_total", Help: "Old rows that were deleted from the journal, by kind.",
 		}, []string{"kind"}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: space, Name: "forgetting_errors_total", Help: "Passes over what is old that did not come to their end.",
+			Namespace: space, Name: "prune_errors_total", Help: "Pruning passes that failed.",
 		}),
 		kept: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: space, Name: "inbox_kept_seconds", Help: "For how long the inbox is kept; -1 while nothing of it is forgotten.",
+			Namespace: space, Name: "inbox_retention_seconds", Help: "Retention of the inbox; -1 while inbox rows are not pruned.",
 		}),
 	}
 	for _, what := range journal.Forgettables() {
@@ -106,7 +106,7 @@ func (p *Pruner) Run(ctx context.Context) error {
 		case ctx.Err() != nil || errors.Is(err, journal.ErrClosed):
 		case err != nil:
 			p.failed.Inc()
-			p.log.Warn("what is old could not be forgotten; tried again later", "error", err)
+			p.log.Warn("what is old could not be forgotten; tried again later", "err", err)
 		case rows > 0:
 			p.log.Info("forgot what was old", "rows", rows)
 		}
@@ -167,7 +167,7 @@ func (p *Pruner) inbox(ctx context.Context) time.Duration {
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
-			p.log.Warn("it cannot be seen how long the input topics keep their records: nothing of the inbox is forgotten", "error", err)
+			p.log.Warn("it cannot be seen how long the input topics keep their records: nothing of the inbox is forgotten", "err", err)
 		}
 		return KeepForEver
 	case topics < 0:

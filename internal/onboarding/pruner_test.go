@@ -89,21 +89,21 @@ func TestWhatIsOldIsForgotten(t *testing.T) {
 			t.Errorf("the pages are %v", events)
 		}
 		want := `
-# HELP invoicebox_worker_forgetting_errors_total Passes over what is old that did not come to their end.
-# TYPE invoicebox_worker_forgetting_errors_total counter
-invoicebox_worker_forgetting_errors_total 0
-# HELP invoicebox_worker_inbox_kept_seconds For how long the inbox is kept; -1 while nothing of it is forgotten.
-# TYPE invoicebox_worker_inbox_kept_seconds gauge
-invoicebox_worker_inbox_kept_seconds 2.592e+06
-# HELP invoicebox_worker_rows_forgotten_total Rows of the journal that were forgotten because they were old, by kind.
-# TYPE invoicebox_worker_rows_forgotten_total counter
-invoicebox_worker_rows_forgotten_total{kind="attempts"} 2
-invoicebox_worker_rows_forgotten_total{kind="dead_letters"} 2
-invoicebox_worker_rows_forgotten_total{kind="events"} 30
-invoicebox_worker_rows_forgotten_total{kind="intents"} 2
-invoicebox_worker_rows_forgotten_total{kind="operations"} 2
-invoicebox_worker_rows_forgotten_total{kind="republished"} 2
-invoicebox_worker_rows_forgotten_total{kind="results"} 2
+# HELP invoicebox_worker_prune_errors_total Pruning passes that failed.
+# TYPE invoicebox_worker_prune_errors_total counter
+invoicebox_worker_prune_errors_total 0
+# HELP invoicebox_worker_inbox_retention_seconds Retention of the inbox; -1 while inbox rows are not pruned.
+# TYPE invoicebox_worker_inbox_retention_seconds gauge
+invoicebox_worker_inbox_retention_seconds 2.592e+06
+# HELP invoicebox_worker_pruned_rows_total Old rows that were deleted from the journal, by kind.
+# TYPE invoicebox_worker_pruned_rows_total counter
+invoicebox_worker_pruned_rows_total{kind="attempts"} 2
+invoicebox_worker_pruned_rows_total{kind="dead_letters"} 2
+invoicebox_worker_pruned_rows_total{kind="events"} 30
+invoicebox_worker_pruned_rows_total{kind="intents"} 2
+invoicebox_worker_pruned_rows_total{kind="operations"} 2
+invoicebox_worker_pruned_rows_total{kind="republished"} 2
+invoicebox_worker_pruned_rows_total{kind="results"} 2
 `
 		if err := testutil.GatherAndCompare(r, strings.NewReader(want)); err != nil {
 			t.Error(err)
@@ -168,11 +168,11 @@ func TestForgettingGoesOnAfterAFault(t *testing.T) {
 			t.Errorf("asked for %+v", f.asked)
 		}
 		want := `
-# HELP invoicebox_worker_forgetting_errors_total Passes over what is old that did not come to their end.
-# TYPE invoicebox_worker_forgetting_errors_total counter
-invoicebox_worker_forgetting_errors_total 2
+# HELP invoicebox_worker_prune_errors_total Pruning passes that failed.
+# TYPE invoicebox_worker_prune_errors_total counter
+invoicebox_worker_prune_errors_total 2
 `
-		if err := testutil.GatherAndCompare(r, strings.NewReader(want), "invoicebox_worker_forgetting_errors_total"); err != nil {
+		if err := testutil.GatherAndCompare(r, strings.NewReader(want), "invoicebox_worker_prune_errors_total"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -142,7 +142,7 @@ func (r *reviewer) look(s scope, v journal.Review) (journal.ReviewAnswer, error)
 		// Nothing was asked, so nothing is known of Invoicebox either.
 		p.metrics.errors.WithLabelValues("read_credentials").Inc()
 		p.log.Error("stored credentials cannot be read", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
-			"lost", errors.Is(err, credentials.ErrUnreadable), "error", err)
+			"lost", errors.Is(err, credentials.ErrUnreadable), "err", err)
 		r.end(s, v, journal.ReviewSilent)
 		return 0, err
 	}
@@ -208,7 +208,7 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 	if row.event != "" {
 		draft, err := p.out.reviewed(v, row.event, now)
 		if err != nil {
-			p.log.Error("a stored reference cannot be published", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "error", err)
+			p.log.Error("a stored reference cannot be published", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "err", err)
 			return
 		}
 		e.Publish = []journal.Draft{draft}

@@ -92,7 +92,7 @@ func TestActsOverACrash(t *testing.T) {
 	for _, i := range all {
 		results[i.Act+" "+i.Result]++
 	}
-	if fmt.Sprint(results) != fmt.Sprintf("map[close closed:%d close moved_on:%d enter activated:1]", shops-1, shops) {
+	if fmt.Sprint(results) != fmt.Sprintf("map[close closed:%d close moved_on:%d set-credentials activated:1]", shops-1, shops) {
 		t.Errorf("the acts ended as %v", results)
 	}
 	seen := map[string]int{}
@@ -134,7 +134,7 @@ func TestActsOverACrash(t *testing.T) {
 		}
 	}
 	for _, o := range ops {
-		if once["close.performed "+o.UUID.String()]+once["enter.performed "+o.UUID.String()] != 1 || once["close.refused "+o.UUID.String()] != 1 {
+		if once["close.performed "+o.UUID.String()]+once["set-credentials.performed "+o.UUID.String()] != 1 || once["close.refused "+o.UUID.String()] != 1 {
 			t.Errorf("the audit of %s: %v", o.Shop.Shop, once)
 		}
 	}

@@ -63,7 +63,7 @@ func (p *Pool) settleReceived(s scope, t *task) {
 		p.postpone(s, t, ReasonKeyMissing, time.Now().Add(p.jitter(storeRetry)))
 		return
 	case err != nil:
-		p.log.Error("the stored answer is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "receipt", "error", err)...)
+		p.log.Error("the stored answer is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "receipt", "err", err)...)
 		p.attention(s, t, journal.Received, ReasonAnswerNotAuthentic)
 		return
 	}
@@ -109,7 +109,7 @@ func (p *Pool) store(s scope, t *task, a activation) {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
 		return
 	case err != nil:
-		p.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("error", err)...)
+		p.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("err", err)...)
 		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(p.jitter(storeRetry)))
 		return
 	}
@@ -170,11 +170,11 @@ func (p *Pool) settleStored(s scope, t *task) {
 	token, at, err := p.storedToken(s, t)
 	switch {
 	case errors.Is(err, credentials.ErrUnreadable):
-		p.log.Error("the stored credentials are not the shop's: moved or edited in the database, or damaged", t.attrs("table", "credential", "error", err)...)
+		p.log.Error("the stored credentials are not the shop's: moved or edited in the database, or damaged", t.attrs("table", "credential", "err", err)...)
 		p.attention(s, t, journal.Stored, ReasonAnswerNotAuthentic)
 		return
 	case err != nil:
-		p.log.Error("the credential store does not give the secret back; it is tried again", t.attrs("error", err)...)
+		p.log.Error("the credential store does not give the secret back; it is tried again", t.attrs("err", err)...)
 		_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: t.Reason, Due: time.Now().Add(p.jitter(storeRetry))})
 		return
 	}

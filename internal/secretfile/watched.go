@@ -137,10 +137,10 @@ func (w *Watched[T]) trouble(err error) {
 		return
 	}
 	if w.use == AtNextStart {
-		w.logger.Error("a changed file is invalid; the next start will refuse it", "setting", w.setting, "error", err.Error())
+		w.logger.Error("a changed file is invalid; the next start will refuse it", "setting", w.setting, "err", err.Error())
 		return
 	}
-	w.logger.Error("a changed file is invalid; the previous value stays in use", "setting", w.setting, "error", err.Error())
+	w.logger.Error("a changed file is invalid; the previous value stays in use", "setting", w.setting, "err", err.Error())
 }
 
 func (w *Watched[T]) wellAgain() {

@@ -259,7 +259,7 @@ func (w *world) tend() bool {
 	}
 	if w.w.err != nil {
 		w.ends++
-		w.log.Info("the worker ended by itself", "error", w.w.err)
+		w.log.Info("the worker ended by itself", "err", w.w.err)
 		if w.stray == nil {
 			w.stray = w.w.err
 		}

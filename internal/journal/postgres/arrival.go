@@ -172,7 +172,7 @@ func refuseUnfinished(ctx context.Context, q queryer) error {
 		return err
 	}
 	if copying {
-		return fmt.Errorf("%w: run `invoicebox-worker journal copy` again, it goes on", journal.ErrUnfinished)
+		return fmt.Errorf("%w: run `invoicebox-worker journal migrate` again, it goes on", journal.ErrUnfinished)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 // moveSettings are those of a move's connection beside the usual: it reads whole
 // tables, and waits for the source while its transactions are open.
 var moveSettings = map[string]string{
-	"statement_timeout": "0", "idle_in_transaction_session_timeout": "5min", "lock_timeout": "10s", "application_name": "invoicebox-worker journal copy",
+	"statement_timeout": "0", "idle_in_transaction_session_timeout": "5min", "lock_timeout": "10s", "application_name": "invoicebox-worker journal migrate",
 }
 
 // A Target is a database into which a journal is moved. It implements

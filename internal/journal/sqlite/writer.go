@@ -196,7 +196,7 @@ func (t *tx) within(f func(*tx) error) error {
 // rollback rolls the transaction back.
 func (j *Journal) rollback() {
 	if _, err := j.writer.conn.exec("ROLLBACK"); err != nil {
-		j.log.Error("the journal could not roll back", "error", err)
+		j.log.Error("the journal could not roll back", "err", err)
 		j.disconnect()
 	}
 }
@@ -204,7 +204,7 @@ func (j *Journal) rollback() {
 // disconnect closes a connection whose state is unknown.
 func (j *Journal) disconnect() {
 	if err := j.writer.conn.close(); err != nil {
-		j.log.Error("closing the journal's connection failed", "error", err)
+		j.log.Error("closing the journal's connection failed", "err", err)
 	}
 	j.writer.conn = nil
 }
