@@ -30,18 +30,18 @@ type batcher struct {
 
 	batch      journal.Batch
 	deselected map[journal.ShopKey]struct{}
-	reused     *reusedLetters
+	reused     *reusedDeadLetters
 	bytes      int // kept
-	tally      tally
+	stats      batchStats
 }
 
-// begin empties the batcher; the next batch starts at position from.
+// initPositions empties the batcher; the next batch starts at position from.
 func (b *batcher) begin(topic string, partition int, from int64) {
 	b.batch = journal.Batch{Topic: topic, Partition: partition, From: from, Next: from, Keep: b.config.DeadLetters}
-	b.reused = &reusedLetters{}
+	b.reused = &reusedDeadLetters{}
 	b.deselected = nil
 	b.bytes = 0
-	b.tally = tally{}
+	b.stats = batchStats{}
 }
 
 // add takes a record in, or says that the batch has to be ingested before it.
@@ -62,14 +62,14 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 		if !ok {
 			return false, fmt.Errorf("consumer: decoding: %w", err)
 		}
-		letter, err := b.letter(m, invalid)
+		letter, err := b.deadLetter(m, invalid)
 		if err != nil {
 			return false, err
 		}
 		b.batch.DeadLetters = append(b.batch.DeadLetters, letter)
 		b.bytes += len(letter.Sealed)
-		b.tally.letter(invalid.Reason, 1)
-		b.tally.note(letter)
+		b.stats.addDeadLetters(invalid.Reason, 1)
+		b.stats.noteForLog(letter)
 		b.batch.Next = m.Offset + 1
 		return true, nil
 	}
@@ -86,23 +86,23 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 	b.batch.Events = append(b.batch.Events, event)
 	b.bytes += len(m.Key) + len(m.Value)
 	if input.KeyDiffers {
-		b.tally.keyDiffers++
+		b.stats.keyMismatches++
 	}
 	if input.TimeDropped {
-		b.tally.timesDropped++
+		b.stats.timesDropped++
 	}
 	b.batch.Next = m.Offset + 1
 	return true, nil
 }
 
-// manyUnreadable is how many records that are refused together become dead
-// letters of their own. Beyond that one stands for all of them.
-const manyUnreadable = 1000
+// maxSingleDeadLetters is how many records that are refused together become dead
+// deadLetters of their own. Beyond that one stands for all of them.
+const maxSingleDeadLetters = 1000
 
-// take takes an item in: a record, or the records of a range that cannot be
+// start takes an item in: a record, or the records of a range that cannot be
 // read. It says whether all of it is in; of a range, what is in already is left
 // out of it.
-func (b *batcher) take(i *item) (bool, error) {
+func (b *batcher) addItem(i *item) (bool, error) {
 	if i.unreadable == nil {
 		return b.add(i.message)
 	}
@@ -112,27 +112,27 @@ func (b *batcher) take(i *item) (bool, error) {
 		}
 		m := schemas.Message{Topic: b.batch.Topic, Partition: b.batch.Partition, Offset: u.from, Time: u.time}
 		next, records, where := u.from+1, int64(1), ""
-		if u.records > manyUnreadable {
+		if u.records > maxSingleDeadLetters {
 			next, records, where = u.to, u.records, fmt.Sprintf("a batch: all records up to offset %d", u.to-1)
 		}
-		id, digest, err := b.letterID(m, fmt.Appendf(nil, "batch %08x", u.crc))
+		id, digest, err := b.deadLetterID(m, fmt.Appendf(nil, "batch %08x", u.crc))
 		if err != nil {
 			return false, err
 		}
-		letter, err := b.letterOf(m, id, digest, nil, &schemas.Invalid{Reason: u.reason, Where: where})
+		letter, err := b.newDeadLetter(m, id, digest, nil, &schemas.Invalid{Reason: u.reason, Where: where})
 		if err != nil {
 			return false, err
 		}
 		letter.Size = int(min(u.size, math.MaxInt32))
 		b.batch.DeadLetters = append(b.batch.DeadLetters, letter)
-		b.tally.letter(u.reason, int(records))
-		b.tally.note(letter)
+		b.stats.addDeadLetters(u.reason, int(records))
+		b.stats.noteForLog(letter)
 		u.from, b.batch.Next = next, next
 	}
 	return true, nil
 }
 
-// full tells whether the batch has reached a bound. Ignored records keep
+// readFull tells whether the batch has reached a bound. Ignored records keep
 // nothing and do not count.
 func (b *batcher) full() bool {
 	return len(b.batch.Events)+len(b.batch.DeadLetters) >= b.config.BatchEvents ||
@@ -140,14 +140,14 @@ func (b *batcher) full() bool {
 }
 
 func (b *batcher) ignore(i *schemas.Ignored, offset int64) {
-	if b.tally.ignored == nil {
-		b.tally.ignored = map[schemas.IgnoreReason]int{}
+	if b.stats.ignored == nil {
+		b.stats.ignored = map[schemas.IgnoreReason]int{}
 	}
-	b.tally.ignored[i.Reason]++
+	b.stats.ignored[i.Reason]++
 	if i.NearMiss != "" {
-		b.tally.nearMisses++
-		if b.tally.nearMiss == "" {
-			b.tally.nearMiss, b.tally.nearMissAt = i.NearMiss, offset
+		b.stats.nearMisses++
+		if b.stats.nearMiss == "" {
+			b.stats.nearMiss, b.stats.nearMissAt = i.NearMiss, offset
 		}
 	}
 	if i.Reason != schemas.IgnoreOtherProvider || i.Shop == "" {
@@ -193,7 +193,7 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 	reused := b.reused
 	at, trusted := eventTime(in.Time, m.Time, b.now())
 	if !trusted {
-		b.tally.untrusted++
+		b.stats.untrusted++
 	}
 	return journal.Event{
 		Identity: schemas.Identity(m.Topic, in.Source, id), Digests: digests,
@@ -201,7 +201,7 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 		TraceParent: in.TraceParent, TraceState: in.TraceState,
 		Shop: shop, Kind: kind, SubjectMACs: macs, Sealed: sealed,
 		ReusedLetter: func() (journal.DeadLetter, error) {
-			letter, err := b.letter(m, &schemas.Invalid{Reason: schemas.ReasonIDReused, EventID: in.ID, Account: in.Account, Shop: in.Shop})
+			letter, err := b.deadLetter(m, &schemas.Invalid{Reason: schemas.ReasonIDReused, EventID: in.ID, Account: in.Account, Shop: in.Shop})
 			if err == nil {
 				reused.note(letter)
 			}
@@ -210,11 +210,11 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 	}, nil
 }
 
-// letter makes the dead letter of a record: the sealed record and the event
+// deadLetter makes the dead letter of a record: the sealed record and the event
 // that tells of it.
-func (b *batcher) letter(m schemas.Message, invalid *schemas.Invalid) (journal.DeadLetter, error) {
-	packed := PackRecord(m)
-	id, digest, err := b.letterID(m, packed)
+func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.Invalid) (journal.DeadLetter, error) {
+	packed := MarshalRecord(m)
+	id, digest, err := b.deadLetterID(m, packed)
 	if err != nil {
 		return journal.DeadLetter{}, err
 	}
@@ -224,19 +224,19 @@ func (b *batcher) letter(m schemas.Message, invalid *schemas.Invalid) (journal.D
 			return journal.DeadLetter{}, err
 		}
 	}
-	return b.letterOf(m, id, digest, sealed, invalid)
+	return b.newDeadLetter(m, id, digest, sealed, invalid)
 }
 
-// letterID digests the content of a record, as far as it is known, and makes the
+// deadLetterID digests the content of a record, as far as it is known, and makes the
 // id of its dead letter's event.
-func (b *batcher) letterID(m schemas.Message, content []byte) (id uuid.UUID, digest []byte, err error) {
+func (b *batcher) deadLetterID(m schemas.Message, content []byte) (id uuid.UUID, digest []byte, err error) {
 	digest, err = b.config.Keys.MAC(keyset.DomainLetter, content)
 	return schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest), digest, err
 }
 
-// letterOf makes the dead letter of a record whose content has been packed and
+// newDeadLetter makes the dead letter of a record whose content has been packed and
 // sealed, or cannot be.
-func (b *batcher) letterOf(m schemas.Message, id uuid.UUID, digest, sealed []byte, invalid *schemas.Invalid) (journal.DeadLetter, error) {
+func (b *batcher) newDeadLetter(m schemas.Message, id uuid.UUID, digest, sealed []byte, invalid *schemas.Invalid) (journal.DeadLetter, error) {
 	event := schemas.Event{
 		ID:     id.String(),
 		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: invalid.EventID,
@@ -253,7 +253,7 @@ func (b *batcher) letterOf(m schemas.Message, id uuid.UUID, digest, sealed []byt
 	}
 	return journal.DeadLetter{
 		Offset: m.Offset, EventID: invalid.EventID, Reason: string(invalid.Reason), Where: invalid.Where, Time: m.Time,
-		Shop: journal.ShopKey{Account: invalid.Account, Shop: invalid.Shop}, Key: shownKey(m.Key),
+		Shop: journal.ShopKey{Account: invalid.Account, Shop: invalid.Shop}, Key: loggableKey(m.Key),
 		Size: len(m.Key) + len(m.Value), Digest: digest, Sealed: sealed,
 		Announce: journal.Draft{
 			ID:     id,

@@ -14,51 +14,51 @@ import (
 )
 
 const (
-	// leastWait is how long the broker may hold an empty answer while a reader is
+	// minWait is how long the broker may hold an empty answer while a reader is
 	// about to come back: none of its partition is in the request. It doubles up to
 	// maxWait while none comes.
-	leastWait = 20 * time.Millisecond
-	// turnTime is how long a reader waits for records before it is told that there
+	minWait = 20 * time.Millisecond
+	// emptyFetchTimeout is how long a reader waits for records before it is told that there
 	// are none.
-	turnTime = time.Second
-	// gatherTime is how long readers have to come back before the next request.
-	gatherTime = time.Millisecond
-	readBuffer = 64 << 10
-	renewEvery = time.Second
+	emptyFetchTimeout = time.Second
+	// gatherWindow is how long readers have to come back before the next request.
+	gatherWindow         = time.Millisecond
+	readBuffer           = 64 << 10
+	minReconnectInterval = time.Second
 )
 
 // A broker is asked by one goroutine, over one connection.
 type broker struct {
-	f        *fetcher
-	id       int
-	wake     chan struct{}
-	question question
+	f             *fetcher
+	id            int
+	wake          chan struct{}
+	offsetSession offsetSession
 
-	mu        sync.Mutex
-	address   string
-	waiting   []*turn
-	session   *kafka.Session
-	renewed   bool      // the connection was closed to be opened again
-	renewedAt time.Time // by renew
+	mu            sync.Mutex
+	address       string
+	waiting       []*pendingFetch
+	session       *kafka.Session
+	reconnected   bool      // the connection was closed to be opened again
+	reconnectedAt time.Time // by renew
 
 	// The goroutine's own.
-	in        *bufio.Reader
-	used      bool // the session has answered
-	until     time.Time
-	announced time.Time // when throttling was last said
-	said      string
-	wait      time.Duration
-	present   int // readers in the last request
+	in               *bufio.Reader
+	answered         bool // the session has answered
+	throttledUntil   time.Time
+	throttleLoggedAt time.Time // when throttling was last said
+	lastLogged       string
+	wait             time.Duration
+	lastReaders      int // readers in the last request
 }
 
-func (b *broker) add(t *turn) {
+func (b *broker) add(t *pendingFetch) {
 	b.mu.Lock()
 	b.waiting = append(b.waiting, t)
 	b.mu.Unlock()
-	b.stir()
+	b.wakeUp()
 }
 
-func (b *broker) stir() {
+func (b *broker) wakeUp() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -66,7 +66,7 @@ func (b *broker) stir() {
 }
 
 // remove takes a turn back; false when it is answered.
-func (b *broker) remove(t *turn) bool {
+func (b *broker) remove(t *pendingFetch) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := slices.Index(b.waiting, t)
@@ -77,8 +77,8 @@ func (b *broker) remove(t *turn) bool {
 	return true
 }
 
-// give answers a turn, unless its reader has gone.
-func (b *broker) give(t *turn, a answer) {
+// reply answers a turn, unless its reader has gone.
+func (b *broker) reply(t *pendingFetch, a fetchAnswer) {
 	if a.release == nil {
 		a.release = func() {}
 	}
@@ -89,28 +89,28 @@ func (b *broker) give(t *turn, a answer) {
 	t.answer <- a
 }
 
-// moved answers the readers of a partition that another broker leads now.
-func (b *broker) moved(p place) {
+// setPosition answers the readers of a partition that another broker leads now.
+func (b *broker) leaderMoved(p topicPartition) {
 	b.mu.Lock()
-	var gone []*turn
+	var gone []*pendingFetch
 	for _, t := range b.waiting {
-		if t.reader.place == p {
+		if t.reader.topicPartition == p {
 			gone = append(gone, t)
 		}
 	}
 	b.mu.Unlock()
 	for _, t := range gone {
-		b.give(t, answer{err: kafkago.NotLeaderForPartition})
+		b.reply(t, fetchAnswer{err: kafkago.NotLeaderForPartition})
 	}
 }
 
-// renew reconnects at most once in renewEvery: during an election the metadata can
+// reconnectLimited reconnects at most once in minReconnectInterval: during an election the metadata can
 // lag behind the broker.
-func (b *broker) renew() {
+func (b *broker) reconnectLimited() {
 	b.mu.Lock()
-	due := time.Since(b.renewedAt) >= renewEvery
+	due := time.Since(b.reconnectedAt) >= minReconnectInterval
 	if due {
-		b.renewedAt = time.Now()
+		b.reconnectedAt = time.Now()
 	}
 	b.mu.Unlock()
 	if due {
@@ -120,145 +120,145 @@ func (b *broker) renew() {
 
 // reconnect closes the connections, so that they are opened again.
 func (b *broker) reconnect() {
-	b.question.stale.Store(true)
+	b.offsetSession.stale.Store(true)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.session != nil {
-		b.renewed = true
+		b.reconnected = true
 		_ = b.session.Close()
 	}
 }
 
 // run asks the broker until the fetcher ends.
 func (b *broker) run() {
-	defer b.hangUp()
+	defer b.closeSession()
 	for {
-		turns := b.next()
-		if b.f.life.Err() != nil {
+		pending := b.waitForReaders()
+		if b.f.ctx.Err() != nil {
 			return
 		}
-		if len(turns) == 0 {
+		if len(pending) == 0 {
 			continue
 		}
-		err := b.exchange(turns)
-		if err == nil || b.f.life.Err() != nil {
-			b.said = ""
+		err := b.exchange(pending)
+		if err == nil || b.f.ctx.Err() != nil {
+			b.lastLogged = ""
 			continue
 		}
-		again := b.used || b.wasRenewed()
-		b.hangUp()
+		again := b.answered || b.takeReconnected()
+		b.closeSession()
 		// A connection that has worked may just have been closed: brokers close those
 		// that are idle, and those whose session has ended.
 		if again {
-			pause(b.f.life, leastWait)
+			pause(b.f.ctx, minWait)
 			continue
 		}
-		b.fail(turns, err)
+		b.fail(pending, err)
 	}
 }
 
-func (b *broker) wasRenewed() bool {
+func (b *broker) takeReconnected() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	renewed := b.renewed
-	b.renewed = false
+	renewed := b.reconnected
+	b.reconnected = false
 	return renewed
 }
 
 // fail answers the readers with the error, and logs it once.
-func (b *broker) fail(turns []*turn, err error) {
-	fault := &brokerFault{b.at(), err}
-	if text := fault.Error(); text != b.said {
-		b.said = text
-		b.f.log.Warn("fetching from a broker failed; retrying", "broker", fault.address, "partitions", len(turns), "err", kafka.Explain(err))
+func (b *broker) fail(pending []*pendingFetch, err error) {
+	fault := &brokerError{b.addr(), err}
+	if text := fault.Error(); text != b.lastLogged {
+		b.lastLogged = text
+		b.f.log.Warn("fetching from a broker failed; retrying", "broker", fault.address, "partitions", len(pending), "err", kafka.Wrap(err))
 	}
-	for _, t := range turns {
-		b.give(t, answer{err: fault})
+	for _, t := range pending {
+		b.reply(t, fetchAnswer{err: fault})
 	}
 }
 
-func (b *broker) at() string {
+func (b *broker) addr() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.address
 }
 
-// next waits for readers, and as long as the broker said.
-func (b *broker) next() []*turn {
+// waitForReaders waits for readers, and as long as the broker said.
+func (b *broker) waitForReaders() []*pendingFetch {
 	select {
-	case <-b.f.life.Done():
+	case <-b.f.ctx.Done():
 		return nil
 	case <-b.wake:
 	}
-	if rest := time.Until(b.until); rest > 0 {
-		b.rest(rest)
+	if rest := time.Until(b.throttledUntil); rest > 0 {
+		b.waitThrottle(rest)
 	}
 	b.mu.Lock()
-	turns := slices.Clone(b.waiting)
+	pending := slices.Clone(b.waiting)
 	b.mu.Unlock()
-	if len(turns) == 0 {
+	if len(pending) == 0 {
 		return nil
 	}
-	readers, _ := b.f.expected(b)
-	if len(turns) < readers {
-		pause(b.f.life, gatherTime)
+	readers, _ := b.f.countReaders(b)
+	if len(pending) < readers {
+		pause(b.f.ctx, gatherWindow)
 		b.mu.Lock()
-		turns = slices.Clone(b.waiting)
+		pending = slices.Clone(b.waiting)
 		b.mu.Unlock()
 	}
 	// Whoever is not here is at work, and will come back during the request.
 	switch {
-	case len(turns) >= readers:
+	case len(pending) >= readers:
 		b.wait = maxWait
-	case len(turns) != b.present:
-		b.wait = leastWait
+	case len(pending) != b.lastReaders:
+		b.wait = minWait
 	default:
 		b.wait = min(2*b.wait, maxWait)
 	}
-	b.present = len(turns)
-	b.f.order(turns)
-	return turns
+	b.lastReaders = len(pending)
+	b.f.sortByLastServed(pending)
+	return pending
 }
 
-// rest waits as long as the broker said. Whoever waits for it is not in the
+// waitThrottle waits as long as the broker said. Whoever waits for it is not in the
 // presence of a silent broker.
-func (b *broker) rest(d time.Duration) {
+func (b *broker) waitThrottle(d time.Duration) {
 	for end := time.Now().Add(d); ; {
-		b.excuse()
+		b.deferStalls()
 		left := time.Until(end)
-		if left <= 0 || b.f.life.Err() != nil {
+		if left <= 0 || b.f.ctx.Err() != nil {
 			return
 		}
-		pause(b.f.life, min(left, 100*time.Millisecond))
+		pause(b.f.ctx, min(left, 100*time.Millisecond))
 	}
 }
 
-// excuse ends the silence of all that wait.
-func (b *broker) excuse() {
+// markDeferred ends the silence of all that wait.
+func (b *broker) deferStalls() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, t := range b.waiting {
-		t.reader.silence.excuse()
+		t.reader.stall.markDeferred()
 	}
 }
 
 // exchange sends one request for all turns and hands out what comes back.
-func (b *broker) exchange(turns []*turn) error {
+func (b *broker) exchange(pending []*pendingFetch) error {
 	defer func() {
 		b.mu.Lock()
 		left := len(b.waiting)
 		b.mu.Unlock()
 		if left > 0 {
-			b.stir()
+			b.wakeUp()
 		}
 	}()
-	reserved, err := b.reserve(turns)
+	reserved, err := b.reserveMemory(pending)
 	if err != nil {
 		return err
 	}
-	defer func() { b.f.wire.Release(reserved) }()
-	for _, t := range turns {
-		t.reader.silence.begin()
+	defer func() { b.f.wireMemory.Release(reserved) }()
+	for _, t := range pending {
+		t.reader.stall.start()
 	}
 	session, err := b.connect()
 	if err != nil {
@@ -271,114 +271,114 @@ func (b *broker) exchange(turns []*turn) error {
 	if err := session.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return err
 	}
-	correlation, err := session.Send(version, request(turns, reserved, b.wait))
+	correlation, err := session.Send(version, fetchRequest(pending, reserved, b.wait))
 	if err != nil {
 		return err
 	}
 	taken := false // someone was given records
-	known := map[place]*turn{}
-	for _, t := range turns {
-		t.given, known[t.reader.place] = false, t
+	known := map[topicPartition]*pendingFetch{}
+	for _, t := range pending {
+		t.answered, known[t.reader.topicPartition] = false, t
 	}
-	in := &responseReader{in: b.in, version: version, largest: b.f.largest}
+	in := &responseReader{in: b.in, version: version, maxBatch: b.f.maxBatch}
 	response, err := in.read(correlation, func(p partResponse) {
-		t := known[p.place]
-		if t == nil || t.given {
+		t := known[p.topicPartition]
+		if t == nil || t.answered {
 			return
 		}
-		t.given = true
+		t.answered = true
 		// What is held is released when it was taken in, not with this request.
 		part := min(int64(p.bytes), reserved)
 		reserved -= part
-		taken = b.hand(t, p, part, taken) || taken
+		taken = b.deliver(t, p, part, taken) || taken
 	})
 	if err != nil {
 		return err
 	}
-	b.used = true
-	b.conclude(turns, response, taken, version >= clientThrottles)
+	b.answered = true
+	b.finish(pending, response, taken, version >= clientThrottles)
 	return nil
 }
 
-// conclude looks at what the response says of all partitions. Brokers may leave
+// finish looks at what the response says of all partitions. Brokers may leave
 // out those for which the request's bytes were not enough. Wait says that the
 // time of a throttled response is still to pass.
-func (b *broker) conclude(turns []*turn, response fetchResponse, taken, wait bool) {
+func (b *broker) finish(pending []*pendingFetch, response fetchResponse, taken, wait bool) {
 	if response.throttle > 0 {
-		b.throttled(response.throttle, wait)
+		b.throttle(response.throttle, wait)
 	}
-	for _, t := range turns {
+	for _, t := range pending {
 		switch {
-		case t.given:
-		case response.code != 0:
-			t.reader.silence.end()
-			b.give(t, answer{err: kafkago.Error(response.code)})
+		case t.answered:
+		case response.errorCode != 0:
+			t.reader.stall.stop()
+			b.reply(t, fetchAnswer{err: kafkago.Error(response.errorCode)})
 		case response.throttle > 0, taken: // it is asked for again in time
-			t.reader.silence.excuse()
+			t.reader.stall.markDeferred()
 		default:
-			b.give(t, answer{err: protocol.NewErrNoPartition(t.reader.topic, int32(t.reader.partition))}) // #nosec G115 -- partitions are 32 bits
+			b.reply(t, fetchAnswer{err: protocol.NewErrNoPartition(t.reader.topic, int32(t.reader.partition))}) // #nosec G115 -- partitions are 32 bits
 		}
 	}
 }
 
-// throttled notes that the broker is not to be asked for a while. A broker that
+// throttle notes that the broker is not to be asked for a while. A broker that
 // throttles a fetch answers at once and with nothing (KIP-219). Older ones have
-// waited themselves before they answered.
-func (b *broker) throttled(d time.Duration, wait bool) {
+// deferredAt themselves before they answered.
+func (b *broker) throttle(d time.Duration, wait bool) {
 	if wait {
-		b.until = time.Now().Add(d)
+		b.throttledUntil = time.Now().Add(d)
 	}
 	b.f.metrics.throttled.Add(d.Seconds())
-	if time.Since(b.announced) >= announceEvery {
-		b.announced = time.Now()
-		b.f.log.Info("the broker throttles this client: a quota is reached", "broker", b.at(), "wait", d.String())
+	if time.Since(b.throttleLoggedAt) >= throttleLogInterval {
+		b.throttleLoggedAt = time.Now()
+		b.f.log.Info("the broker throttles this client: a quota is reached", "broker", b.addr(), "wait", d.String())
 	}
 }
 
-// hand gives a reader what the response says of its partition, and reports whether
+// deliver gives a reader what the response says of its partition, and reports whether
 // that is records. One that gets nothing because others before it took the
-// request's bytes, or because there is nothing, has not met a silent broker.
-func (b *broker) hand(t *turn, p partResponse, held int64, others bool) bool {
-	f, err := b.f.newFetched(p, t.offset)
-	release := sync.OnceFunc(func() { b.f.wire.Release(held) })
+// fetchRequest's bytes, or because there is nothing, has not met a silent broker.
+func (b *broker) deliver(t *pendingFetch, p partResponse, held int64, others bool) bool {
+	f, err := b.f.newFetchResult(p, t.offset)
+	release := sync.OnceFunc(func() { b.f.wireMemory.Release(held) })
 	f.release = release
 	switch {
 	case err != nil:
-		t.reader.silence.end()
-	case f.stream != nil:
-		b.f.serve(t.reader)
-	case f.end <= t.offset:
-		t.reader.silence.end()
+		t.reader.stall.stop()
+	case f.records != nil:
+		b.f.markServed(t.reader)
+	case f.lastStable <= t.offset:
+		t.reader.stall.stop()
 	case others:
-		t.reader.silence.excuse()
+		t.reader.stall.markDeferred()
 	}
-	if err == nil && f.stream == nil && time.Since(t.since) < turnTime {
+	if err == nil && f.records == nil && time.Since(t.since) < emptyFetchTimeout {
 		release()
 		return false
 	}
-	b.give(t, answer{f, err})
-	return f.stream != nil
+	b.reply(t, fetchAnswer{f, err})
+	return f.records != nil
 }
 
-// reserve waits for memory for a response.
-func (b *broker) reserve(turns []*turn) (int64, error) {
-	readers, brokers := b.f.expected(b)
-	most := max(b.f.wireSize/int64(brokers), leastShare)
+// reserveMemory waits for memory for a response.
+func (b *broker) reserveMemory(pending []*pendingFetch) (int64, error) {
+	readers, brokers := b.f.countReaders(b)
+	most := max(b.f.wireSize/int64(brokers), minPartitionBytes)
 	var sum int64
-	for _, t := range turns {
-		t.share = b.f.share(t.reader, max(readers, len(turns)), brokers)
+	for _, t := range pending {
+		t.share = b.f.partitionBytes(t.reader, max(readers, len(pending)), brokers)
 		sum += t.share
 	}
 	sum = min(sum, most)
 	for {
 		// Whoever holds the memory is at work; no broker is silent meanwhile.
-		ctx, cancel := context.WithTimeout(b.f.life, 100*time.Millisecond)
-		err := b.f.wire.Acquire(ctx, sum)
+		ctx, cancel := context.WithTimeout(b.f.ctx, 100*time.Millisecond)
+		err := b.f.wireMemory.Acquire(ctx, sum)
 		cancel()
-		if err == nil || b.f.life.Err() != nil {
+		if err == nil || b.f.ctx.Err() != nil {
 			return sum, err
 		}
-		b.excuse()
+		b.deferStalls()
 	}
 }
 
@@ -386,28 +386,28 @@ func (b *broker) reserve(turns []*turn) (int64, error) {
 // its session ends soon.
 func (b *broker) connect() (*kafka.Session, error) {
 	if b.session != nil {
-		if !b.f.expired(b.session) {
+		if !b.f.sessionExpiring(b.session) {
 			return b.session, nil
 		}
-		b.hangUp()
+		b.closeSession()
 	}
-	s, err := b.f.kafka.Open(b.f.life, b.at(), b.f.lines.Through)
+	s, err := b.f.kafka.Open(b.f.ctx, b.addr(), b.f.conns.WrapDial)
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
-	b.session, b.renewed = s, false
+	b.session, b.reconnected = s, false
 	b.mu.Unlock()
-	b.in, b.used = bufio.NewReaderSize(patient{s}, readBuffer), false
+	b.in, b.answered = bufio.NewReaderSize(idleTimeoutReader{s}, readBuffer), false
 	return s, nil
 }
 
-func (b *broker) hangUp() {
+func (b *broker) closeSession() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.session != nil {
 		_ = b.session.Close()
 		b.session = nil
 	}
-	b.used = false
+	b.answered = false
 }

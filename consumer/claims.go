@@ -19,20 +19,20 @@ const (
 
 // claims say which partitions a member holds, each with the generation since
 // which it has held it without a break. They are a hint for who deals.
-type claims map[place]int64
+type claims map[topicPartition]int64
 
-func (p place) compare(q place) int {
+func (p topicPartition) compare(q topicPartition) int {
 	return cmp.Or(cmp.Compare(p.topic, q.topic), cmp.Compare(p.partition, q.partition))
 }
 
-// A holding remembers what this member holds, from one generation to the next.
+// A paused remembers what this member holds, from one generation to the next.
 type holding struct {
 	mu         sync.Mutex
 	generation int32
 	since      claims
 }
 
-// begin notes what a new generation has given. A partition is held without a
+// initPositions notes what a new generation has given. A partition is held without a
 // break only from a generation to the very next one: between others this member
 // may have been cut off, and another may have had the partition.
 func (h *holding) begin(generation int32, assigned map[string][]kafkago.PartitionAssignment) {
@@ -42,7 +42,7 @@ func (h *holding) begin(generation int32, assigned map[string][]kafkago.Partitio
 	since := claims{}
 	for topic, list := range assigned {
 		for _, a := range list {
-			p := place{topic, a.ID}
+			p := topicPartition{topic, a.ID}
 			at, held := h.since[p]
 			if !held || !unbroken {
 				at = int64(generation)
@@ -68,8 +68,8 @@ func encodeClaims(c claims) []byte {
 	if len(c) == 0 {
 		return nil
 	}
-	topics := map[string][]place{}
-	for _, p := range slices.SortedFunc(maps.Keys(c), place.compare) {
+	topics := map[string][]topicPartition{}
+	for _, p := range slices.SortedFunc(maps.Keys(c), topicPartition.compare) {
 		topics[p.topic] = append(topics[p.topic], p)
 	}
 	data := []byte{claimsFormat}
@@ -105,7 +105,7 @@ func decodeClaims(data []byte) claims {
 		for n := r.number(uint64(len(r.data))); n > 0 && !r.bad; n-- {
 			partition := next + r.number(math.MaxInt32)
 			since := r.number(math.MaxInt32)
-			p := place{topic, int(partition)} // #nosec G115 -- at most two 31 bit numbers
+			p := topicPartition{topic, int(partition)} // #nosec G115 -- at most two 31 bit numbers
 			if _, twice := c[p]; twice || partition > math.MaxInt32 {
 				return nil
 			}

@@ -41,26 +41,26 @@ var (
 	ErrDenied = errors.New("consumer: Kafka denies access")
 	// ErrStartRequired: the first run over topics that already hold records.
 	ErrStartRequired = errors.New("consumer: the topics already hold records and this journal has never read them: say where to begin with --start earliest, latest or a time")
-	// ErrGroupAhead: the group has committed more than the journal knows.
-	ErrGroupAhead = errors.New("consumer: the group is ahead of the journal: the journal was restored, lost or replaced; `journal recover` goes on from here")
+	// ErrOffsetsAhead: the group has committed more than the journal knows.
+	ErrOffsetsAhead = errors.New("consumer: the group is ahead of the journal: the journal was restored, lost or replaced; `journal recover` goes on from here")
 	// ErrJournalLost: the group has committed offsets of a topic that the journal has never read.
 	ErrJournalLost = errors.New("consumer: the consumer group has committed offsets, and this journal has never read its topics: the journal was lost or replaced. " +
 		"Put a copy of the journal in its place, or continue without one; both end with `journal recover` (without a copy: `journal recover --start earliest`)")
 	// ErrRecoverStart: a recovery without a copy, and no place to read from.
 	ErrRecoverStart = errors.New("consumer: this journal has never read the input topics: --start earliest, or a time before the loss, sets where the recovery begins to read; " +
 		"latest would skip every event that had not been processed")
-	// ErrTopicAnew: the partition ends before the journal's position, or holds other
+	// ErrTopicRecreated: the partition ends before the journal's position, or holds other
 	// records there than those that were read.
-	ErrTopicAnew = errors.New("consumer: the partition does not hold what the journal has read of it: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
+	ErrTopicRecreated = errors.New("consumer: the partition does not hold what the journal has read of it: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
 	// ErrGroupInUse: others are in the group.
 	ErrGroupInUse = errors.New("consumer: the group id is in use by another client or by a worker with another journal")
-	// ErrStuck: a partition has records and none can be fetched, also after rejoining the group.
-	ErrStuck = errors.New("consumer: a partition has records and none can be fetched")
+	// ErrPartitionStalled: a partition has records and none can be fetched, also after rejoining the group.
+	ErrPartitionStalled = errors.New("consumer: a partition has records and none can be fetched")
 )
 
 // Config is what a consumer needs. Fields without a default are required.
 type Config struct {
-	Kafka   *kafka.Conn
+	Kafka   *kafka.Cluster
 	Group   string
 	Topics  []string // real names
 	Inbox   Inbox
@@ -70,14 +70,14 @@ type Config struct {
 	Logger  *slog.Logger
 	Metrics *Metrics
 
-	// Forget is called before a new journal begins for a group that has committed
+	// OnJournalLost is called before a new journal begins for a group that has committed
 	// offsets, so that the journal continues without what the lost one held. The
 	// group's offsets are set first. Nil refuses with ErrJournalLost.
-	Forget func(context.Context) error
-	// First is called before a journal that has never read a topic begins, where
+	OnJournalLost func(context.Context) error
+	// OnFirstRun is called before a journal that has never read a topic begins, where
 	// the group has committed nothing; it may be called again after a failure. Nil:
 	// nothing.
-	First func(context.Context) error
+	OnFirstRun func(context.Context) error
 	// LostHint is appended to ErrJournalLost.
 	LostHint string
 
@@ -86,24 +86,24 @@ type Config struct {
 	Source string
 	Format schemas.Format
 
-	// TopicWait bounds the wait for missing topics and rights at the start,
-	// ReachWait that for a broker's first answer. Defaults: 5 s, 10 s.
-	TopicWait, ReachWait time.Duration
-	// StrangerWait is how long others may be in the group before Run gives up;
+	// TopicTimeout bounds the wait for missing topics and rights at the start,
+	// ConnectTimeout that for a broker's first answer. Defaults: 5 s, 10 s.
+	TopicTimeout, ConnectTimeout time.Duration
+	// ForeignMemberTimeout is how long others may be in the group before Run gives up;
 	// it lets one with another journal that is just leaving go. Default: 6 s.
-	StrangerWait time.Duration
+	ForeignMemberTimeout time.Duration
 	// SessionTimeout is how long the group waits for a member that died.
 	// Default: 10 s.
 	SessionTimeout time.Duration
-	// FinishTime bounds how long the batch in hand may take when the consumer
+	// ShutdownTimeout bounds how long the batch in hand may take when the consumer
 	// stops; when the group rebalances it is 2 s at most, because all members
 	// wait. Default: 5 s; less than the rebalance time-out of 30 s.
-	FinishTime time.Duration
+	ShutdownTimeout time.Duration
 	// CommitInterval is the least time between two commits. Default: 200 ms.
 	CommitInterval time.Duration
-	// StuckAfter is how long a partition with records may give none before its
+	// StallTimeout is how long a partition with records may give none before its
 	// connections are made anew, then the generation ended, then Run. Default: 20 s.
-	StuckAfter time.Duration
+	StallTimeout time.Duration
 	// WatchInterval is how often new partitions are looked for. Default: 10 s.
 	WatchInterval time.Duration
 	// FetchMemory bounds the bytes of fetched records that are held at a time, over
@@ -114,11 +114,11 @@ type Config struct {
 	// BatchEvents bounds the events and dead letters of one transaction.
 	// Default: 500.
 	BatchEvents int
-	// Room tells whether there is room for more than what was taken in, and where
+	// CanFetch tells whether there is room for more than what was taken in, and where
 	// not says why, for people. It is asked before every fetch, by several
 	// goroutines, and must be quick. As long as it says no nothing is fetched; what
 	// was fetched is still taken in. Default: always.
-	Room func() (ok bool, why string)
+	CanFetch func() (ok bool, why string)
 	// DeadLetters bounds the dead letters that keep their record. Default: none.
 	DeadLetters journal.LetterBounds
 }
@@ -126,8 +126,8 @@ type Config struct {
 // The default of [Config.FetchMemory] and its bounds.
 const (
 	DefaultFetchMemory = 32 << 20
-	LeastFetchMemory   = 24 << 20
-	MostFetchMemory    = 1 << 30
+	MinFetchMemory     = 24 << 20
+	MaxFetchMemory     = 1 << 30
 )
 
 const (
@@ -138,9 +138,9 @@ const (
 	// heartbeatEvery is how soon a member learns that another came or went. As
 	// long do the partitions of one that went stand still.
 	heartbeatEvery = 250 * time.Millisecond
-	// yieldTime is how long the batch in hand may hold up all members of a group
+	// rebalanceTimeout is how long the batch in hand may hold up all members of a group
 	// that rebalances. One that was given up is read again by whoever is next.
-	yieldTime = 2 * time.Second
+	rebalanceTimeout = 2 * time.Second
 )
 
 func (c *Config) setDefaults() error {
@@ -164,10 +164,10 @@ func (c *Config) setDefaults() error {
 		value *time.Duration
 		usual time.Duration
 	}{
-		{"TopicWait", &c.TopicWait, 5 * time.Second}, {"ReachWait", &c.ReachWait, 10 * time.Second},
-		{"StrangerWait", &c.StrangerWait, 6 * time.Second}, {"SessionTimeout", &c.SessionTimeout, 10 * time.Second},
-		{"FinishTime", &c.FinishTime, 5 * time.Second}, {"CommitInterval", &c.CommitInterval, 200 * time.Millisecond},
-		{"StuckAfter", &c.StuckAfter, 20 * time.Second}, {"WatchInterval", &c.WatchInterval, 10 * time.Second},
+		{"TopicTimeout", &c.TopicTimeout, 5 * time.Second}, {"ConnectTimeout", &c.ConnectTimeout, 10 * time.Second},
+		{"ForeignMemberTimeout", &c.ForeignMemberTimeout, 6 * time.Second}, {"SessionTimeout", &c.SessionTimeout, 10 * time.Second},
+		{"ShutdownTimeout", &c.ShutdownTimeout, 5 * time.Second}, {"CommitInterval", &c.CommitInterval, 200 * time.Millisecond},
+		{"StallTimeout", &c.StallTimeout, 20 * time.Second}, {"WatchInterval", &c.WatchInterval, 10 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.usual
@@ -185,8 +185,8 @@ func (c *Config) setDefaults() error {
 	if c.BatchEvents < 0 {
 		return errors.New("consumer: BatchEvents is a bound: not negative")
 	}
-	if c.FetchMemory < LeastFetchMemory || c.FetchMemory > MostFetchMemory {
-		return fmt.Errorf("consumer: FetchMemory is %d bytes; it has to be between %d and %d", c.FetchMemory, LeastFetchMemory, MostFetchMemory)
+	if c.FetchMemory < MinFetchMemory || c.FetchMemory > MaxFetchMemory {
+		return fmt.Errorf("consumer: FetchMemory is %d bytes; it has to be between %d and %d", c.FetchMemory, MinFetchMemory, MaxFetchMemory)
 	}
 	return nil
 }

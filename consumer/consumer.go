@@ -17,35 +17,35 @@ import (
 
 // The states of a consumer, in words for /readyz.
 const (
-	stateStarting  = "starting"
-	stateTopics    = "waiting for the input topics"
-	stateJoining   = "joining the consumer group"
-	stateConsuming = "consuming"
-	stateGone      = "an input topic is gone; waiting for it"
-	stateStopped   = "stopped"
+	stateStarting     = "starting"
+	stateTopics       = "waiting for the input topics"
+	stateJoining      = "joining the consumer group"
+	stateConsuming    = "consuming"
+	stateTopicMissing = "an input topic is gone; waiting for it"
+	stateStopped      = "stopped"
 )
 
 // A Consumer reads the input topics into the inbox.
 type Consumer struct {
-	config    Config
-	log       *slog.Logger
-	metrics   *Metrics
-	letters   letterLog
-	transport *kafkago.Transport
-	client    *kafkago.Client
-	fetcher   *fetcher
-	lines     *kafka.Lines // of Prepare, Run or a recovery
+	config      Config
+	log         *slog.Logger
+	metrics     *Metrics
+	deadLetters deadLetterLog
+	transport   *kafkago.Transport
+	client      *kafkago.Client
+	fetcher     *fetcher
+	conns       *kafka.ConnTracker // of Prepare, Run or a recovery
 
-	state   atomic.Value // of string
-	trouble atomic.Value // of string: why the state lasts; "" where nothing is known
-	settled atomic.Bool  // the group was joined once
+	state       atomic.Value // of string
+	stateReason atomic.Value // of string: why the state lasts; "" where nothing is known
+	joinedOnce  atomic.Bool  // the group was joined once
 	// prepared: the group's offsets were compared with the journal's positions.
 	prepared atomic.Bool
-	stuck    stuckMemory
-	// incomplete: the partitions were dealt while a topic was not to be seen.
-	incomplete atomic.Bool
-	held       holding
-	holding    atomic.Bool // fetching is stopped for want of room
+	stalls   stallHistory
+	// topicsMissing: the partitions were dealt while a topic was not to be seen.
+	topicsMissing atomic.Bool
+	held          holding
+	paused        atomic.Bool // fetching is stopped for want of room
 }
 
 // New checks the settings. It opens no connection.
@@ -56,7 +56,7 @@ func New(config Config) (*Consumer, error) {
 	c := &Consumer{config: config, log: config.Logger, metrics: config.Metrics}
 	c.state.Store(stateStarting)
 	for _, t := range config.Topics {
-		c.metrics.announce(t)
+		c.metrics.initTopic(t)
 	}
 	return c, nil
 }
@@ -66,11 +66,11 @@ func New(config Config) (*Consumer, error) {
 func (c *Consumer) Ready() (bool, string) {
 	word, _ := c.state.Load().(string)
 	if word == stateConsuming {
-		if ok, why := c.room(); !ok {
+		if ok, why := c.canFetch(); !ok {
 			return false, "fetching is stopped, records wait in Kafka: " + why
 		}
 	}
-	if why, _ := c.trouble.Load().(string); why != "" && word != stateConsuming && word != stateStopped {
+	if why, _ := c.stateReason.Load().(string); why != "" && word != stateConsuming && word != stateStopped {
 		word += ": " + why
 	}
 	return word == stateConsuming, word
@@ -107,16 +107,16 @@ func (c *Consumer) Prepare(ctx context.Context) error {
 
 // connect makes the connections of Prepare, Run or a recovery; the result closes them.
 func (c *Consumer) connect(more ...string) (cut func()) {
-	lines := new(kafka.Lines)
-	c.lines = lines
-	c.transport = lines.Transport(c.config.Kafka, append(slices.Clone(c.config.Topics), more...)...)
+	conns := new(kafka.ConnTracker)
+	c.conns = conns
+	c.transport = conns.Transport(c.config.Kafka, append(slices.Clone(c.config.Topics), more...)...)
 	c.client = c.config.Kafka.Client(c.transport)
 	c.fetcher = c.newFetcher(c.client, append(slices.Clone(c.config.Topics), more...))
 	transport, fetcher := c.transport, c.fetcher
 	return func() {
 		fetcher.close()
 		transport.CloseIdleConnections()
-		lines.Cut()
+		conns.CloseAll()
 	}
 }
 
@@ -126,11 +126,11 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 			return err
 		}
 	}
-	var lines kafka.Lines // the group's
+	var conns kafka.ConnTracker // the group's
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
-		Dialer:         c.groupDialer(&lines),
-		GroupBalancers: []kafkago.GroupBalancer{balancer{ProtocolName(c.config.Inbox), &c.incomplete, &c.held}},
+		Dialer:         c.groupDialer(&conns),
+		GroupBalancers: []kafkago.GroupBalancer{assignor{ProtocolName(c.config.Inbox), &c.topicsMissing, &c.held}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
 	})
@@ -140,18 +140,18 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	defer func() {
 		// A join can wait for other members for half a minute: closing its
 		// connections ends it.
-		cut := time.AfterFunc(c.config.FinishTime+2*time.Second, lines.Cut)
+		cut := time.AfterFunc(c.config.ShutdownTimeout+2*time.Second, conns.CloseAll)
 		defer cut.Stop()
 		_ = group.Close()
-		lines.Cut()
+		conns.CloseAll()
 	}()
 	return c.consume(ctx, group, fail)
 }
 
-// patience is how many times ReachWait a start goes on after brokers have answered:
+// brokerRetryFactor is how many times ConnectTimeout a start goes on after brokers have answered:
 // a dead one is named as coordinator or leader until the others miss it, 9 s by
 // default, and what it held has to be loaded by another.
-const patience = 3
+const brokerRetryFactor = 3
 
 // prepare waits for the topics and gives every partition a position.
 func (c *Consumer) prepare(ctx context.Context) error {
@@ -161,9 +161,9 @@ func (c *Consumer) prepare(ctx context.Context) error {
 	}
 	began := time.Now()
 	effort := newEffort(requestTimeout)
-	var said string
+	var lastLogged string
 	for {
-		err := c.begin(ctx, topics)
+		err := c.initPositions(ctx, topics)
 		if err == nil {
 			return nil
 		}
@@ -172,16 +172,16 @@ func (c *Consumer) prepare(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrStartRequired), errors.Is(err, ErrGroupAhead), errors.Is(err, ErrJournalLost), errors.Is(err, ErrGroupInUse):
+		case errors.Is(err, ErrStartRequired), errors.Is(err, ErrOffsetsAhead), errors.Is(err, ErrJournalLost), errors.Is(err, ErrGroupInUse):
 			return err
-		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicWait:
+		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicTimeout:
 			return err
-		case class != kafka.Coordinator && class != kafka.Leader && spent >= patience*c.config.ReachWait:
+		case class != kafka.Coordinator && class != kafka.Leader && spent >= brokerRetryFactor*c.config.ConnectTimeout:
 			return err
 		}
-		c.trouble.Store(err.Error())
-		if text := err.Error(); text != said {
-			said = text
+		c.stateReason.Store(err.Error())
+		if text := err.Error(); text != lastLogged {
+			lastLogged = text
 			c.log.Warn("finding the positions", "err", err)
 		}
 		pause(ctx, 250*time.Millisecond)
@@ -190,7 +190,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 
 // consume takes one generation after the other.
 func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fail func(error)) error {
-	var trouble joinTrouble
+	var joining joinErrors
 	for {
 		c.state.Store(stateJoining)
 		generation, err := group.Next(ctx)
@@ -198,14 +198,14 @@ func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fa
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			if err := trouble.judge(c, err); err != nil {
+			if err := joining.handle(c, err); err != nil {
 				return err
 			}
 			continue
 		}
-		trouble = joinTrouble{}
-		c.trouble.Store("")
-		c.settled.Store(true)
+		joining = joinErrors{}
+		c.stateReason.Store("")
+		c.joinedOnce.Store(true)
 		c.metrics.generations.Inc()
 		c.held.begin(generation.ID, generation.Assignments)
 		ended := make(chan struct{})
@@ -226,62 +226,62 @@ func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fa
 	}
 }
 
-// joinTrouble tells passing faults of joining from those that stay.
-type joinTrouble struct {
-	since map[bool]time.Time // stranger or not: since when
-	said  string
+// joinErrors tells passing faults of joining from those that stay.
+type joinErrors struct {
+	since      map[bool]time.Time // stranger or not: since when
+	lastLogged string
 }
 
-// judge returns the error that ends Run, or nil to go on trying.
-func (t *joinTrouble) judge(c *Consumer, err error) error {
+// handle returns the error that ends Run, or nil to go on trying.
+func (t *joinErrors) handle(c *Consumer, err error) error {
 	// A group with members of other protocols refuses ours with [23], one of
-	// another protocol type with [23] or an error that has no name.
-	stranger := errors.Is(err, kafkago.InconsistentGroupProtocol) || errors.Is(err, kafkago.Unknown)
-	explained := refusal(c.config.Kafka.Unreached(err))
-	if stranger {
+	// mismatchSince protocol type with [23] or an error that has no name.
+	foreignMember := errors.Is(err, kafkago.InconsistentGroupProtocol) || errors.Is(err, kafkago.Unknown)
+	explained := wrapError(c.config.Kafka.ExplainUnreachable(err))
+	if foreignMember {
 		explained = fmt.Errorf("%w: %w", ErrGroupInUse, explained)
 	}
 	c.metrics.faults.WithLabelValues(string(kafka.ClassOf(err))).Inc()
-	c.trouble.Store(explained.Error())
-	if text := explained.Error(); text != t.said {
-		t.said = text
+	c.stateReason.Store(explained.Error())
+	if text := explained.Error(); text != t.lastLogged {
+		t.lastLogged = text
 		c.log.Warn("joining the consumer group", "group", c.config.Group, "err", explained)
 	}
 	if t.since == nil {
 		t.since = map[bool]time.Time{}
 	}
-	if t.since[stranger].IsZero() {
-		t.since[stranger] = time.Now()
+	if t.since[foreignMember].IsZero() {
+		t.since[foreignMember] = time.Now()
 	}
-	delete(t.since, !stranger)
-	lasted := time.Since(t.since[stranger])
+	delete(t.since, !foreignMember)
+	lasted := time.Since(t.since[foreignMember])
 	switch {
-	case stranger && lasted >= c.config.StrangerWait:
+	case foreignMember && lasted >= c.config.ForeignMemberTimeout:
 		return explained
 	case errors.Is(err, kafkago.InvalidSessionTimeout), errors.Is(err, kafkago.InvalidGroupId):
 		return fmt.Errorf("consumer: the broker refuses the group's id or session time-out: %w", explained)
-	case errors.Is(explained, ErrDenied) && !c.settled.Load() && lasted >= c.config.TopicWait:
+	case errors.Is(explained, ErrDenied) && !c.joinedOnce.Load() && lasted >= c.config.TopicTimeout:
 		return explained
 	}
 	return nil
 }
 
-// stuckMemory remembers over generations which partitions gave nothing.
-type stuckMemory struct {
+// stallHistory remembers over generations which partitions gave nothing.
+type stallHistory struct {
 	mu    sync.Mutex
-	ended map[place]int64 // position at which a generation was ended for it
+	ended map[topicPartition]int64 // position at which a generation was ended for it
 }
 
-// again notes that a generation ends because of p, and tells whether one did
+// recordStall notes that a generation ends because of p, and tells whether one did
 // before at the same position.
-func (s *stuckMemory) again(p place, position int64) bool {
+func (s *stallHistory) recordStall(p topicPartition, position int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if at, ok := s.ended[p]; ok && at == position {
 		return true
 	}
 	if s.ended == nil {
-		s.ended = map[place]int64{}
+		s.ended = map[topicPartition]int64{}
 	}
 	s.ended[p] = position
 	return false

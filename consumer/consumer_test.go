@@ -143,7 +143,7 @@ func TestAnEmptyTopicNeedsNoStart(t *testing.T) {
 
 func TestMissingTopicAndUnreachableBroker(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
-		r := start(t, c, group(), "never-made", newInbox(), func(c *consumer.Config) { c.TopicWait = time.Second })
+		r := start(t, c, group(), "never-made", newInbox(), func(c *consumer.Config) { c.TopicTimeout = time.Second })
 		if err := r.ends(t, 15*time.Second); !errors.Is(err, consumer.ErrMissingTopic) {
 			t.Fatalf("Run: %v", err)
 		}
@@ -151,7 +151,7 @@ func TestMissingTopicAndUnreachableBroker(t *testing.T) {
 	t.Run("unreachable", func(t *testing.T) {
 		c := kafkatest.Embedded(t)
 		_ = c.Close()
-		r := start(t, c, group(), "in", newInbox(), func(c *consumer.Config) { c.ReachWait = time.Second })
+		r := start(t, c, group(), "in", newInbox(), func(c *consumer.Config) { c.ConnectTimeout = time.Second })
 		if err := r.ends(t, 15*time.Second); !errors.Is(err, consumer.ErrUnreachable) {
 			t.Fatalf("Run: %v", err)
 		}
@@ -180,7 +180,7 @@ func TestAGroupAheadOfTheJournalIsRefused(t *testing.T) {
 		restored := newInbox()
 		restored.set(topic, 0, 4)
 		r = start(t, c, g, topic, restored)
-		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrGroupAhead) {
+		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrOffsetsAhead) {
 			t.Fatalf("Run: %v", err)
 		}
 		if restored.taken() != 0 {
@@ -194,8 +194,8 @@ func TestAPositionBehindTheEndIsRefused(t *testing.T) {
 		topic, j := c.NewTopic(t, "in", 1), newInbox()
 		c.Produce(t, topic, many(0, 3))
 		j.set(topic, 0, 100)
-		r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.TopicWait = time.Second })
-		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrTopicAnew) {
+		r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.TopicTimeout = time.Second })
+		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrTopicRecreated) {
 			t.Fatalf("Run: %v", err)
 		}
 	})
@@ -228,7 +228,7 @@ func TestAStrangerInTheGroup(t *testing.T) {
 			other.set(topic, 0, 100_000)
 			other.set(topic, 1, 100_000)
 			return other
-		}(), func(c *consumer.Config) { c.StrangerWait = 2 * time.Second })
+		}(), func(c *consumer.Config) { c.ForeignMemberTimeout = 2 * time.Second })
 		if err := second.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrGroupInUse) {
 			t.Fatalf("Run: %v", err)
 		}
@@ -250,7 +250,7 @@ func TestAForeignClientInTheGroup(t *testing.T) {
 		}
 		defer func() { _ = foreign.Close() }()
 		eventually(t, "the foreign member", func() bool { _, err := foreign.Next(t.Context()); return err == nil })
-		r := start(t, c, g, topic, newInbox(), func(c *consumer.Config) { c.StrangerWait = 2 * time.Second })
+		r := start(t, c, g, topic, newInbox(), func(c *consumer.Config) { c.ForeignMemberTimeout = 2 * time.Second })
 		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrGroupInUse) {
 			t.Fatalf("Run: %v", err)
 		}
@@ -277,9 +277,9 @@ func TestTwoMembersOfOneJournal(t *testing.T) {
 		first.stop()
 		c.Produce(t, topic, many(400, 200))
 		eventually(t, "the records of the second", func() bool { return j.taken() == 600 })
-		last := map[place]int64{}
+		last := map[topicPartition]int64{}
 		for _, b := range j.batches {
-			at := place{b.Topic, b.Partition}
+			at := topicPartition{b.Topic, b.Partition}
 			if b.From != last[at] {
 				t.Fatalf("batch of %v begins at %d, the one before ended at %d", at, b.From, last[at])
 			}
@@ -322,7 +322,7 @@ func TestAZombieGoesOnFromTheJournal(t *testing.T) {
 	eventually(t, "the records", func() bool { return j.taken() == 5 })
 	j.setFail(func(b journal.Batch) error {
 		if b.From == 5 {
-			j.positions[place{topic, 0}] = 8 // the other took three
+			j.positions[topicPartition{topic, 0}] = 8 // the other took three
 			return journal.ErrPosition
 		}
 		return nil

@@ -19,6 +19,6 @@ func TestStartingWhileALeaderIsDead(t *testing.T) {
 	j := newInbox()
 	// Shorter than the others take to miss the dead one; it may be the group's
 	// coordinator, too, for which three times that is enough.
-	start(t, c, group(), "in", j, func(c *consumer.Config) { c.ReachWait = 4 * time.Second })
+	start(t, c, group(), "in", j, func(c *consumer.Config) { c.ConnectTimeout = 4 * time.Second })
 	eventually(t, "the records", func() bool { return j.taken() == 60 })
 }

@@ -11,26 +11,26 @@ import (
 // fresh is the age of what a member gets now: the first to be passed on.
 const fresh = math.MaxInt64
 
-// A hand is what one member is dealt.
+// A deliver is what one member is dealt.
 type hand struct {
 	member string
-	topics map[string]bool // that it asked for
-	claims claims          // what it says that it holds
-	cards  map[place]int64 // what it is dealt, and since which generation it is its own
-	of     map[string]int  // how many of a topic
+	topics map[string]bool          // that it asked for
+	claims claims                   // what it says that it holds
+	cards  map[topicPartition]int64 // what it is dealt, and since which generation it is its own
+	of     map[string]int           // how many of a topic
 }
 
 func newHand(member string, topics []string, c claims) *hand {
-	h := &hand{member: member, topics: map[string]bool{}, claims: c, cards: map[place]int64{}, of: map[string]int{}}
+	h := &hand{member: member, topics: map[string]bool{}, claims: c, cards: map[topicPartition]int64{}, of: map[string]int{}}
 	for _, t := range topics {
 		h.topics[t] = true
 	}
 	return h
 }
 
-func (h *hand) places() iter.Seq[place] { return maps.Keys(h.cards) }
+func (h *hand) places() iter.Seq[topicPartition] { return maps.Keys(h.cards) }
 
-func (h *hand) take(p place, since int64) {
+func (h *hand) take(p topicPartition, since int64) {
 	h.cards[p] = since
 	h.of[p.topic]++
 }
@@ -40,11 +40,11 @@ func (h *hand) take(p place, since int64) {
 // a chain of others; with the same topics for all, totals differ by at most one,
 // and no dealing as even moves fewer partitions. Hands come sorted by member,
 // places sorted and each once; the outcome depends on nothing else.
-func deal(hands []*hand, places []place) {
+func deal(hands []*hand, partitions []topicPartition) {
 	if len(hands) == 0 {
 		return
 	}
-	left := keep(hands, places)
+	left := keep(hands, partitions)
 	takers := map[string][]*hand{}
 	for _, p := range left {
 		if takers[p.topic] == nil {
@@ -65,8 +65,8 @@ func deal(hands []*hand, places []place) {
 // keep leaves to every member what is its own and returns the rest. Of two that
 // claim the same, the one that has got it later is right: the other was cut off
 // from the group meanwhile and does not know.
-func keep(hands []*hand, places []place) (left []place) {
-	for _, p := range places {
+func keep(hands []*hand, partitions []topicPartition) (left []topicPartition) {
+	for _, p := range partitions {
 		var owner *hand
 		var since int64
 		for _, h := range hands {
@@ -152,10 +152,10 @@ func (h *hand) canPassTo(other *hand) bool {
 // that a worker that comes back gets what the others only held for it; of
 // several, one of the topic of which the giver has the most more.
 func pass(from, to *hand) bool {
-	var chosen place
+	var chosen topicPartition
 	found := false
-	better := func(x, y place) bool {
-		more := func(p place) int { return from.of[p.topic] - to.of[p.topic] }
+	better := func(x, y topicPartition) bool {
+		more := func(p topicPartition) int { return from.of[p.topic] - to.of[p.topic] }
 		return cmp.Or(cmp.Compare(from.cards[x], from.cards[y]), cmp.Compare(more(x), more(y)), x.compare(y)) > 0
 	}
 	for p := range from.cards {

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func leader() balancer { return balancer{"test", new(atomic.Bool), new(holding)} }
+func leader() assignor { return assignor{"test", new(atomic.Bool), new(holding)} }
 
 func topicsOf(counts map[string]int) []kafkago.Partition {
 	var list []kafkago.Partition
@@ -29,20 +29,20 @@ func topicsOf(counts map[string]int) []kafkago.Partition {
 
 // owners turns an assignment over, and fails where one is dealt twice, is not
 // there, or went to a member that did not ask for it.
-func owners(t interface{ Fatalf(string, ...any) }, dealt kafkago.GroupMemberAssignments, members []kafkago.GroupMember, partitions []kafkago.Partition) map[place]string {
+func owners(t interface{ Fatalf(string, ...any) }, dealt kafkago.GroupMemberAssignments, members []kafkago.GroupMember, partitions []kafkago.Partition) map[topicPartition]string {
 	asked := map[string][]string{}
 	for _, m := range members {
 		asked[m.ID] = m.Topics
 	}
-	there := map[place]bool{}
+	there := map[topicPartition]bool{}
 	for _, p := range partitions {
-		there[place{p.Topic, p.ID}] = true
+		there[topicPartition{p.Topic, p.ID}] = true
 	}
-	found := map[place]string{}
+	found := map[topicPartition]string{}
 	for member, topics := range dealt {
 		for topic, list := range topics {
 			for _, id := range list {
-				p := place{topic, id}
+				p := topicPartition{topic, id}
 				if other, twice := found[p]; twice {
 					t.Fatalf("%v is dealt to %s and %s", p, other, member)
 				}
@@ -86,7 +86,7 @@ func TestDealingIsEvenAndMovesAsFewAsPossible(t *testing.T) {
 		counts := map[string]int{"a": rapid.IntRange(1, 12).Draw(t, "a"), "b": rapid.IntRange(1, 12).Draw(t, "b")}
 		topics := slices.Sorted(maps.Keys(counts))
 		held := map[string]*holding{} // also of those that are away
-		var last map[place]string
+		var last map[topicPartition]string
 		for generation := range int32(rapid.IntRange(1, 12).Draw(t, "generations")) {
 			generation++
 			counts["a"] += rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "growth")
@@ -165,12 +165,12 @@ func TestDealingToMembersWithDifferentTopics(t *testing.T) {
 		partitions := topicsOf(counts)
 		var members []kafkago.GroupMember
 		for i := range rapid.IntRange(1, 6).Draw(t, "members") {
-			said := claims{}
+			lastLogged := claims{}
 			for range rapid.IntRange(0, 20).Draw(t, "claims") {
-				p := place{rapid.SampledFrom([]string{"a", "b", "c", "d", "none"}).Draw(t, "topic"), rapid.IntRange(0, 12).Draw(t, "partition")}
-				said[p] = int64(rapid.IntRange(0, 3).Draw(t, "since"))
+				p := topicPartition{rapid.SampledFrom([]string{"a", "b", "c", "d", "none"}).Draw(t, "topic"), rapid.IntRange(0, 12).Draw(t, "partition")}
+				lastLogged[p] = int64(rapid.IntRange(0, 3).Draw(t, "since"))
 			}
-			data := encodeClaims(said)
+			data := encodeClaims(lastLogged)
 			if rapid.IntRange(0, 4).Draw(t, "hostile") == 0 {
 				data = rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "data")
 			}
@@ -219,7 +219,7 @@ func TestAWorkerThatComesBackGetsItsOwn(t *testing.T) {
 	topics := []string{"codes", "selected"}
 	held := map[string]*holding{}
 	generation := int32(0)
-	round := func(names ...string) map[place]string {
+	round := func(names ...string) map[topicPartition]string {
 		generation++
 		var members []kafkago.GroupMember
 		for _, name := range names {
@@ -247,10 +247,10 @@ func TestAWorkerThatComesBackGetsItsOwn(t *testing.T) {
 	}
 }
 
-// A member that was cut off comes back and says that it holds what another got
+// A runMember that was cut off comes back and says that it holds what another got
 // meanwhile.
 func TestAStaleClaimLoses(t *testing.T) {
-	p := place{"a", 0}
+	p := topicPartition{"a", 0}
 	for _, order := range [][2]string{{"m1", "m2"}, {"m2", "m1"}} {
 		stale, current := order[0], order[1]
 		dealt := leader().AssignGroups([]kafkago.GroupMember{
@@ -282,18 +282,18 @@ func TestAnEmptyGroupIsDealtNothing(t *testing.T) {
 }
 
 func TestClaimsThatAreTooManyAreLeftOut(t *testing.T) {
-	c := claims{place{"small", 3}: 1, place{strings.Repeat("x", maxTopicName+1), 0}: 1}
+	c := claims{topicPartition{"small", 3}: 1, topicPartition{strings.Repeat("x", maxTopicName+1), 0}: 1}
 	for i := range maxClaimsBytes {
-		c[place{"large", i}] = 1 << 30
+		c[topicPartition{"large", i}] = 1 << 30
 	}
 	data := encodeClaims(c)
-	if diff := cmp.Diff(claims{place{"small", 3}: 1}, decodeClaims(data), cmp.AllowUnexported(place{})); diff != "" {
+	if diff := cmp.Diff(claims{topicPartition{"small", 3}: 1}, decodeClaims(data), cmp.AllowUnexported(topicPartition{})); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestForeignUserDataClaimsNothing(t *testing.T) {
-	good := encodeClaims(claims{place{"a", 0}: 1, place{"a", 7}: 300})
+	good := encodeClaims(claims{topicPartition{"a", 0}: 1, topicPartition{"a", 7}: 300})
 	if len(decodeClaims(good)) != 2 {
 		t.Fatalf("%v", decodeClaims(good))
 	}
@@ -315,7 +315,7 @@ func TestForeignUserDataClaimsNothing(t *testing.T) {
 }
 
 func FuzzClaims(f *testing.F) {
-	good := encodeClaims(claims{place{"a", 0}: 1, place{"a", 7}: 300, place{"b", 1 << 30}: 1 << 30})
+	good := encodeClaims(claims{topicPartition{"a", 0}: 1, topicPartition{"a", 7}: 300, topicPartition{"b", 1 << 30}: 1 << 30})
 	f.Add(good)
 	f.Add(good[:len(good)-1])
 	f.Add(append([]byte{2}, good[1:]...))

@@ -22,7 +22,7 @@
 //     committed after the journal's transaction and only while the generation lasts.
 //   - An offset does not identify a record. The leader epoch, last offset and checksum of
 //     the batch before the position are compared with the log; if they differ, the
-//     partition is refused (ErrTopicAnew).
+//     partition is refused (ErrTopicRecreated).
 //   - The broker refuses a worker with another journal and any other client: the group's
 //     protocol is named after the journal ([ProtocolName]).
 //   - Addresses, codes and dead records are sealed before they are stored.
@@ -39,24 +39,24 @@
 // # Failures
 //
 //	at the start, for a bounded time, then Run ends:
-//	  no broker answers                          ErrUnreachable (ReachWait)
-//	  a topic is missing                         ErrMissingTopic (TopicWait)
-//	  user, password, TLS or an ACL is wrong     ErrDenied (TopicWait)
+//	  no broker answers                          ErrUnreachable (ConnectTimeout)
+//	  a topic is missing                         ErrMissingTopic (TopicTimeout)
+//	  user, password, TLS or an ACL is wrong     ErrDenied (TopicTimeout)
 //	  topics hold records, no Start              ErrStartRequired
 //	  the group has committed offsets of topics that the journal has never read   ErrJournalLost
 //	at any time, Run ends:
-//	  the group is ahead of the journal          ErrGroupAhead
-//	  the partition has other records            ErrTopicAnew (confirmed for TopicWait)
-//	  others are in the group                    ErrGroupInUse (StrangerWait)
-//	  fetches return none of the records         ErrStuck, after new connections and a new generation
+//	  the group is ahead of the journal          ErrOffsetsAhead
+//	  the partition has other records            ErrTopicRecreated (confirmed for TopicTimeout)
+//	  others are in the group                    ErrGroupInUse (ForeignMemberTimeout)
+//	  fetches return none of the records         ErrPartitionStalled, after new connections and a new generation
 //	waited for without a limit, logged when it changes:
 //	  brokers, leaders, coordinators away; an ACL or topic removed later; the journal failing
 //	paused while it lasts:
-//	  [Config.Room] says no                      nothing is fetched; Ready says why
+//	  [Config.CanFetch] says no                      nothing is fetched; Ready says why
 //	reported and skipped:
 //	  records deleted before they were read      records_lost_total, error log
 //
-// [Consumer.Alone] reads for the recovery of a restored journal, under a protocol of its
+// [Consumer.RunExclusive] reads for the recovery of a restored journal, under a protocol of its
 // own that keeps every worker out.
 //
 // docs/kafka.md explains membership, fetching and why kafka.Reader is not used.

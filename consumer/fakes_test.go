@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("invoicebox-worker/internal/testutil/kafkatest.(*node).own"))
 }
 
-type place struct {
+type topicPartition struct {
 	topic     string
 	partition int
 }
@@ -37,8 +37,8 @@ type place struct {
 type inbox struct {
 	mu        sync.Mutex
 	id        uuid.UUID
-	positions map[place]int64
-	behind    map[place]*journal.BatchMark
+	positions map[topicPartition]int64
+	behind    map[topicPartition]*journal.BatchMark
 	digests   map[[32]byte]string
 	events    []journal.Event
 	letters   []journal.DeadLetter
@@ -48,7 +48,7 @@ type inbox struct {
 }
 
 func newInbox() *inbox {
-	return &inbox{id: uuid.New(), positions: map[place]int64{}, behind: map[place]*journal.BatchMark{}, digests: map[[32]byte]string{}}
+	return &inbox{id: uuid.New(), positions: map[topicPartition]int64{}, behind: map[topicPartition]*journal.BatchMark{}, digests: map[[32]byte]string{}}
 }
 
 func (i *inbox) Identity() uuid.UUID { return i.id }
@@ -67,7 +67,7 @@ func (i *inbox) InitPositions(_ context.Context, ps []journal.Position) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, p := range ps {
-		at := place{p.Topic, p.Partition}
+		at := topicPartition{p.Topic, p.Partition}
 		if _, ok := i.positions[at]; !ok {
 			i.positions[at] = p.Next
 		}
@@ -86,7 +86,7 @@ func (i *inbox) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, 
 			return journal.Ingested{}, err
 		}
 	}
-	at := place{b.Topic, b.Partition}
+	at := topicPartition{b.Topic, b.Partition}
 	if i.positions[at] != b.From || b.Next < b.From {
 		return journal.Ingested{}, journal.ErrPosition
 	}
@@ -129,7 +129,7 @@ func (i *inbox) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, 
 func (i *inbox) position(topic string, partition int) int64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.positions[place{topic, partition}]
+	return i.positions[topicPartition{topic, partition}]
 }
 
 // begun lists the partitions that have a position.
@@ -141,8 +141,8 @@ func (i *inbox) begun() []journal.Position {
 func (i *inbox) set(topic string, partition int, next int64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.positions[place{topic, partition}] = next
-	delete(i.behind, place{topic, partition})
+	i.positions[topicPartition{topic, partition}] = next
+	delete(i.behind, topicPartition{topic, partition})
 }
 
 func (i *inbox) setFail(f func(journal.Batch) error) {

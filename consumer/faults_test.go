@@ -17,9 +17,9 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-// silence makes fetches of a topic answer with nothing, though there is
+// stall makes fetches of a topic answer with nothing, though there is
 // something, while on tells so.
-func silence(c *kafkatest.Cluster, topic string, on func(n int64) bool) *atomic.Int64 {
+func stallTimer(c *kafkatest.Cluster, topic string, on func(n int64) bool) *atomic.Int64 {
 	var hits atomic.Int64
 	c.Fake().ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
 		c.Fake().KeepControl()
@@ -46,9 +46,9 @@ func TestASilentPartitionEndsRun(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic := c.NewTopic(t, "in", 1)
 	c.Produce(t, topic, many(0, 10))
-	silence(c, topic, func(n int64) bool { <-time.After(time.Millisecond); return true })
-	r := start(t, c, group(), topic, newInbox(), func(c *consumer.Config) { c.StuckAfter = 400 * time.Millisecond })
-	if err := r.ends(t, 30*time.Second); !errors.Is(err, consumer.ErrStuck) {
+	stallTimer(c, topic, func(n int64) bool { <-time.After(time.Millisecond); return true })
+	r := start(t, c, group(), topic, newInbox(), func(c *consumer.Config) { c.StallTimeout = 400 * time.Millisecond })
+	if err := r.ends(t, 30*time.Second); !errors.Is(err, consumer.ErrPartitionStalled) {
 		t.Fatalf("Run: %v", err)
 	}
 	if n := metric(t, r.registry, "invoicebox_worker_reader_rebuilds_total"); n < 2 {
@@ -64,8 +64,8 @@ func TestASilentPartitionThatSpeaksAgain(t *testing.T) {
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	c.Produce(t, topic, many(0, 10))
 	var speaks atomic.Bool
-	silence(c, topic, func(int64) bool { <-time.After(time.Millisecond); return !speaks.Load() })
-	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StuckAfter = 400 * time.Millisecond })
+	stallTimer(c, topic, func(int64) bool { <-time.After(time.Millisecond); return !speaks.Load() })
+	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 400 * time.Millisecond })
 	eventually(t, "a rebuild", func() bool { return metric(t, r.registry, "invoicebox_worker_reader_rebuilds_total") > 0 })
 	speaks.Store(true)
 	eventually(t, "the records", func() bool { return j.taken() == 10 })
@@ -133,7 +133,7 @@ func TestMissingRights(t *testing.T) {
 			topic := c.NewTopic(t, "in", 1)
 			c.Produce(t, topic, many(0, 1))
 			c.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{f.key}, Err: f.err, Count: -1})
-			r := start(t, c, group(), topic, newInbox(), func(c *consumer.Config) { c.TopicWait = 700 * time.Millisecond })
+			r := start(t, c, group(), topic, newInbox(), func(c *consumer.Config) { c.TopicTimeout = 700 * time.Millisecond })
 			if err := r.ends(t, 15*time.Second); !errors.Is(err, consumer.ErrDenied) {
 				t.Fatalf("Run: %v", err)
 			}

@@ -15,12 +15,12 @@ import (
 // maxRecordTime is the last instant that RFC 3339 can write, in milliseconds.
 const maxRecordTime = 253402300799_999
 
-// A fetched is the answer to one fetch.
-type fetched struct {
-	stream *stream // nil when there was nothing
-	// end is where the records that may be read now end: the last stable offset.
+// A fetchResult is the answer to one fetch.
+type fetchResult struct {
+	records *recordIterator // nil when there was nothing
+	// stop is where the records that may be read now end: the last stable offset.
 	// The high watermark lies behind it while a transaction is open.
-	end, highWatermark int64
+	lastStable, highWatermark int64
 	// memory is what unpacking takes at most, bytes what the batches hold.
 	memory int64
 	bytes  int
@@ -28,19 +28,19 @@ type fetched struct {
 	release func()
 }
 
-// newFetched reads what a response says of a partition.
-func (f *fetcher) newFetched(p partResponse, offset int64) (fetched, error) {
-	if p.code != 0 {
-		return fetched{release: func() {}}, kafkago.Error(p.code)
+// newFetchResult reads what a response says of a partition.
+func (f *fetcher) newFetchResult(p partResponse, offset int64) (fetchResult, error) {
+	if p.errorCode != 0 {
+		return fetchResult{release: func() {}}, kafkago.Error(p.errorCode)
 	}
-	got := fetched{end: p.end, highWatermark: p.highWatermark, memory: recordMemory, bytes: p.bytes, release: func() {}}
-	if got.end < 0 {
-		got.end = got.highWatermark
+	got := fetchResult{lastStable: p.lastStable, highWatermark: p.highWatermark, memory: recordMemory, bytes: p.bytes, release: func() {}}
+	if got.lastStable < 0 {
+		got.lastStable = got.highWatermark
 	}
 	if len(p.batches) == 0 {
 		return got, nil
 	}
-	inOrder(p.batches, max(got.highWatermark, got.end))
+	inOrder(p.batches, max(got.highWatermark, got.lastStable))
 	for i := range p.batches {
 		b := &p.batches[i]
 		if b.fault != nil {
@@ -52,7 +52,7 @@ func (f *fetcher) newFetched(p partResponse, offset int64) (fetched, error) {
 		}
 		got.memory = max(got.memory, recordMemory+need)
 	}
-	got.stream = &stream{
+	got.records = &recordIterator{
 		unpacker: f.unpacker, batches: p.batches, unread: p.aborted, aborted: map[int64]bool{},
 		topic: p.topic, partition: p.partition, from: offset, next: offset,
 	}
@@ -79,23 +79,23 @@ func inOrder(batches []fetchedBatch, end int64) {
 	}
 }
 
-// A mark is the last batch that a position lies behind. An offset is no identity:
+// A batchMark is the last batch that a position lies behind. An offset is no identity:
 // a log that lost its tail and was filled again has other batches at the same
 // offsets.
-type mark struct {
+type batchMark struct {
 	base, last int64 // its offsets
 	epoch      int32 // of the leader that appended it; -1 when unknown
 	crc        uint32
 	compacted  bool // the log cleaner has written it again
 }
 
-func markOf(h *recordbatch.Header) mark {
-	return mark{h.BaseOffset, h.LastOffset(), h.LeaderEpoch, h.CRC, h.Count <= h.LastOffsetDelta || h.Cleaned()}
+func batchMarkOf(h *recordbatch.Header) batchMark {
+	return batchMark{h.BaseOffset, h.LastOffset(), h.LeaderEpoch, h.CRC, h.Count <= h.LastOffsetDelta || h.Cleaned()}
 }
 
-// An unreadable is a range of records that are not read because they exceed a limit,
+// An unreadableRange is a range of records that are not read because they exceed a limit,
 // or will never be readable.
-type unreadable struct {
+type unreadableRange struct {
 	from, to int64 // to is not in it
 	records  int64 // how many
 	size     int64 // bytes
@@ -105,29 +105,29 @@ type unreadable struct {
 	why      error
 }
 
-// A stream gives the records of one fetch from an offset on. It leaves out
+// A recordIterator gives the records of one fetch from an offset on. It leaves out
 // control records and those of aborted transactions, and knows where the next
 // fetch has to begin after the records that compaction or transactions took
 // away.
-type stream struct {
-	unpacker  *recordbatch.Unpacker
-	batches   []fetchedBatch
-	unread    []abortedTransaction // that did not begin yet
-	aborted   map[int64]bool       // producers inside an aborted transaction
-	topic     string
-	partition int
-	from      int64
-	next      int64
-	reader    *recordbatch.Reader // of the current batch
-	drop      bool                // the current batch is aborted
-	mark      mark                // the batch of the record that was read last
-	unpacked  int64
+type recordIterator struct {
+	unpacker    *recordbatch.Unpacker
+	batches     []fetchedBatch
+	unread      []abortedTransaction // that did not begin yet
+	aborted     map[int64]bool       // producers inside an aborted transaction
+	topic       string
+	partition   int
+	from        int64
+	next        int64
+	reader      *recordbatch.Reader // of the current batch
+	skipAborted bool                // the current batch is aborted
+	mark        batchMark           // the batch of the record that was read last
+	unpacked    int64
 }
 
 // An item is a record, or a range of records that are refused.
 type item struct {
 	message    schemas.Message
-	unreadable *unreadable
+	unreadable *unreadableRange
 }
 
 // offset is the item's first.
@@ -140,25 +140,25 @@ func (i *item) offset() int64 {
 
 // read gives the next item, io.EOF at the end; s.next is then where the next
 // fetch begins. Any other error is a damaged batch: s.next is where it begins.
-func (s *stream) read() (item, error) {
+func (s *recordIterator) read() (item, error) {
 	for len(s.batches) > 0 {
 		b := &s.batches[0]
 		if s.reader == nil {
 			if b.fault == nil && b.LastOffset() < s.from {
-				s.leave()
+				s.endBatch()
 				continue
 			}
-			if err := s.enter(b); err != nil {
-				return s.refuse(b, err)
+			if err := s.beginBatch(b); err != nil {
+				return s.skipUnreadable(b, err)
 			}
 		}
 		record, err := s.reader.Next()
 		if errors.Is(err, io.EOF) {
-			s.leave()
+			s.endBatch()
 			continue
 		}
 		if err != nil {
-			return s.refuse(b, err)
+			return s.skipUnreadable(b, err)
 		}
 		if b.Control() {
 			if kind, ok := record.ControlType(); ok && kind == recordbatch.Abort {
@@ -170,7 +170,7 @@ func (s *stream) read() (item, error) {
 			continue
 		}
 		s.next = record.Offset + 1
-		if s.drop {
+		if s.skipAborted {
 			continue
 		}
 		return s.item(b, record), nil
@@ -178,34 +178,34 @@ func (s *stream) read() (item, error) {
 	return item{}, io.EOF
 }
 
-func (s *stream) item(b *fetchedBatch, record recordbatch.Record) item {
+func (s *recordIterator) item(b *fetchedBatch, record recordbatch.Record) item {
 	if record.TooLarge == nil {
 		return item{message: s.message(record)}
 	}
-	return item{unreadable: &unreadable{
+	return item{unreadable: &unreadableRange{
 		from: record.Offset, to: record.Offset + 1, records: 1, size: record.Size, reason: schemas.ReasonTooLarge,
 		crc: b.CRC, time: recordTime(record.Timestamp), why: record.TooLarge,
 	}}
 }
 
-// enter looks at a batch's checksum and producer before its records.
-func (s *stream) enter(b *fetchedBatch) error {
+// beginBatch looks at a batch's checksum and producer before its records.
+func (s *recordIterator) beginBatch(b *fetchedBatch) error {
 	if b.fault != nil {
 		return b.fault
 	}
 	if err := b.Verify(); err != nil {
 		return err
 	}
-	s.mark = markOf(&b.Header)
-	s.begin(b)
+	s.mark = batchMarkOf(&b.Header)
+	s.checkAborted(b)
 	reader, err := s.unpacker.Read(&b.Batch)
 	s.reader = reader
 	return err
 }
 
-// begin finds out whether a batch belongs to an aborted transaction.
-func (s *stream) begin(b *fetchedBatch) {
-	s.drop = false
+// initPositions finds out whether a batch belongs to an aborted transaction.
+func (s *recordIterator) checkAborted(b *fetchedBatch) {
+	s.skipAborted = false
 	if !b.Transactional() {
 		return
 	}
@@ -218,12 +218,12 @@ func (s *stream) begin(b *fetchedBatch) {
 		}
 	}
 	s.unread = rest
-	s.drop = s.aborted[b.ProducerID] && !b.Control()
+	s.skipAborted = s.aborted[b.ProducerID] && !b.Control()
 }
 
-// refuse steps over what is left of a batch that cannot be read. A damaged one
+// skipUnreadable steps over what is left of a batch that cannot be read. A damaged one
 // is not stepped over: another copy of it may be good.
-func (s *stream) refuse(b *fetchedBatch, why error) (item, error) {
+func (s *recordIterator) skipUnreadable(b *fetchedBatch, why error) (item, error) {
 	reason := schemas.ReasonMalformed
 	switch {
 	case errors.Is(why, recordbatch.ErrTooLarge):
@@ -234,29 +234,29 @@ func (s *stream) refuse(b *fetchedBatch, why error) (item, error) {
 		return item{}, fmt.Errorf("consumer: the batch at offset %d: %w", b.BaseOffset, why)
 	}
 	if b.fault != nil {
-		s.begin(b)
-		s.mark = markOf(&b.Header)
+		s.checkAborted(b)
+		s.mark = batchMarkOf(&b.Header)
 	}
-	r := &unreadable{from: max(s.next, b.BaseOffset, s.from), to: b.LastOffset() + 1, size: b.Size(), reason: reason, crc: b.CRC, time: recordTime(b.MaxTimestamp), why: why}
+	r := &unreadableRange{from: max(s.next, b.BaseOffset, s.from), to: b.LastOffset() + 1, size: b.Size(), reason: reason, crc: b.CRC, time: recordTime(b.MaxTimestamp), why: why}
 	r.records = r.to - r.from
-	drop := s.drop || b.Control()
-	s.leave()
+	drop := s.skipAborted || b.Control()
+	s.endBatch()
 	if drop || r.records <= 0 {
 		return s.read()
 	}
 	return item{unreadable: r}, nil
 }
 
-// leave steps over a batch to where it ends, also when it gave no record, such
+// endBatch steps over a batch to where it ends, also when it gave no record, such
 // as the empty shell that compaction leaves.
-func (s *stream) leave() {
+func (s *recordIterator) endBatch() {
 	s.next = max(s.next, s.batches[0].LastOffset()+1, s.from)
-	s.close()
+	s.closeBatch()
 	s.batches = s.batches[1:]
 }
 
-// close gives up the current batch.
-func (s *stream) close() {
+// closeBatch gives up the current batch.
+func (s *recordIterator) closeBatch() {
 	if s.reader != nil {
 		s.unpacked += s.reader.Unpacked()
 		s.reader.Close()
@@ -264,7 +264,7 @@ func (s *stream) close() {
 	}
 }
 
-func (s *stream) message(r recordbatch.Record) schemas.Message {
+func (s *recordIterator) message(r recordbatch.Record) schemas.Message {
 	m := schemas.Message{Topic: s.topic, Partition: s.partition, Offset: r.Offset, Time: recordTime(r.Timestamp), Key: r.Key, Value: r.Value}
 	if len(r.Headers) > 0 {
 		m.Headers = make([]schemas.Header, len(r.Headers))

@@ -35,18 +35,18 @@ func TestStream_BaseOffset(t *testing.T) {
 					wire.Write(kafkatest.Batch{Count: 3, Base: base, Write: kafkatest.Messages(kafkago.Message{Value: []byte("a")}, kafkago.Message{Value: []byte("b")}, kafkago.Message{Value: []byte("c")})}.Bytes())
 				}
 				size := int64(wire.Len())
-				r := &responseReader{in: bufio.NewReader(&wire), left: size, largest: largest}
-				p := partResponse{highWatermark: 203, end: 203}
+				r := &responseReader{in: bufio.NewReader(&wire), left: size, maxBatch: largest}
+				p := partResponse{highWatermark: 203, lastStable: 203}
 				if r.batches(&p, size); r.err != nil {
 					t.Fatal(r.err)
 				}
 				f := &fetcher{unpacker: recordbatch.NewUnpacker(recordbatch.Limits{Unpacked: 1 << 20, Buffer: 1 << 20, Records: 10, Record: 1 << 10, Headers: 10})}
-				got, err := f.newFetched(p, 100)
+				got, err := f.newFetchResult(p, 100)
 				for err == nil {
-					_, err = got.stream.read()
+					_, err = got.records.read()
 				}
-				if errors.Is(err, recordbatch.ErrDamaged) != c.damaged || got.stream.next != c.next {
-					t.Errorf("%v, next %d; want %d", err, got.stream.next, c.next)
+				if errors.Is(err, recordbatch.ErrDamaged) != c.damaged || got.records.next != c.next {
+					t.Errorf("%v, next %d; want %d", err, got.records.next, c.next)
 				}
 			})
 		}

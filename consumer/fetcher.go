@@ -22,57 +22,57 @@ import (
 // The parts of FetchMemory. What lies on the wire is held until it was taken in;
 // what is unpacked at a time is the rest.
 const (
-	wireShare      = 4 // a quarter is for batches as they came
-	leastShare     = 16 << 10
-	mostShare      = 1 << 20
-	recordMemory   = 2 << 20 // a record and the transaction in hand
-	unpackedShare  = 4 << 20 // what one fetch of a partition should unpack to
-	maxRecord      = 1<<20 + 64<<10
-	maxHeaders     = 16 << 10
-	maxRecords     = 1 << 16
-	metadataPause  = 100 * time.Millisecond
-	announceEvery  = 10 * time.Minute
-	sessionReserve = 10 // a session is replaced when a tenth of its time is left
+	wireShare           = 4 // a quarter is for batches as they came
+	minPartitionBytes   = 16 << 10
+	maxPartitionBytes   = 1 << 20
+	recordMemory        = 2 << 20 // a record and the transaction in hand
+	targetUnpacked      = 4 << 20 // what one fetch of a partition should unpack to
+	maxRecord           = 1<<20 + 64<<10
+	maxHeaders          = 16 << 10
+	maxRecords          = 1 << 16
+	metadataPause       = 100 * time.Millisecond
+	throttleLogInterval = 10 * time.Minute
+	sessionReserve      = 10 // a session is replaced when a tenth of its time is left
 )
 
 // A fetcher reads partitions over one connection to each broker. Readers wait in
 // [fetcher.fetch]; each broker is asked for all that wait for it at once, those
-// first that were served longest ago.
+// start that were served longest ago.
 type fetcher struct {
-	kafka    *kafka.Conn
-	client   *kafkago.Client // for metadata
-	topics   []string
-	lines    kafka.Lines
-	log      *slog.Logger
-	metrics  *Metrics
-	unpacker *recordbatch.Unpacker
-	largest  int   // bytes of a batch on the wire
-	wireSize int64 // bytes of all batches on the wire
-	wire     *semaphore.Weighted
-	unpack   *semaphore.Weighted
+	kafka        *kafka.Cluster
+	client       *kafkago.Client // for metadata
+	topics       []string
+	conns        kafka.ConnTracker
+	log          *slog.Logger
+	metrics      *Metrics
+	unpacker     *recordbatch.Unpacker
+	maxBatch     int   // bytes of a batch on the wire
+	wireSize     int64 // bytes of all batches on the wire
+	wireMemory   *semaphore.Weighted
+	unpackMemory *semaphore.Weighted
 
-	life context.Context
+	ctx  context.Context
 	stop context.CancelFunc
 	work sync.WaitGroup
 
-	metadata sync.Mutex // held by the one who asks for it
+	metadataMu sync.Mutex // held by the one who asks for it
 
-	mu      sync.Mutex
-	leaders map[place]*broker
-	refused map[place]*broker // said that they do not lead the partition
-	looked  time.Time         // when leaders were last asked for
-	brokers map[int]*broker
-	readers map[place]*reader
-	served  int64
+	mu          sync.Mutex
+	leaders     map[topicPartition]*broker
+	notLeader   map[topicPartition]*broker // lastLogged that they do not lead the partition
+	refreshedAt time.Time                  // when leaders were last asked for
+	brokers     map[int]*broker
+	readers     map[topicPartition]*reader
+	served      int64
 }
 
 // A reader is one who reads a partition. Its fields are the fetcher's.
 type reader struct {
-	place
-	silence silence
-	served  int64 // rises; when it was last given records
-	ratio   int64 // of unpacked bytes to those on the wire, at least 1
-	header  bool  // reads no more than a batch's header
+	topicPartition
+	stall      stallTimer
+	served     int64 // rises; when it was last given records
+	ratio      int64 // of unpacked bytes to those on the wire, at least 1
+	headerOnly bool  // reads no more than a batch's header
 }
 
 func (c *Consumer) newFetcher(client *kafkago.Client, topics []string) *fetcher {
@@ -81,41 +81,41 @@ func (c *Consumer) newFetcher(client *kafkago.Client, topics []string) *fetcher 
 	unpack := memory - wire
 	f := &fetcher{
 		kafka: c.config.Kafka, client: client, topics: topics, log: c.log, metrics: c.metrics,
-		largest: int(memory / 2), wireSize: wire, wire: semaphore.NewWeighted(wire), unpack: semaphore.NewWeighted(unpack),
+		maxBatch: int(memory / 2), wireSize: wire, wireMemory: semaphore.NewWeighted(wire), unpackMemory: semaphore.NewWeighted(unpack),
 		unpacker: recordbatch.NewUnpacker(recordbatch.Limits{
 			Unpacked: memory, Buffer: unpack - 2*recordMemory, Records: maxRecords, Record: maxRecord, Headers: maxHeaders,
 		}),
-		leaders: map[place]*broker{}, refused: map[place]*broker{}, brokers: map[int]*broker{}, readers: map[place]*reader{},
+		leaders: map[topicPartition]*broker{}, notLeader: map[topicPartition]*broker{}, brokers: map[int]*broker{}, readers: map[topicPartition]*reader{},
 	}
-	f.life, f.stop = context.WithCancel(context.Background())
+	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }
 
-// close ends all connections; no one may be reading any more.
+// closeBatch ends all connections; no one may be reading any more.
 func (f *fetcher) close() {
 	f.stop()
-	f.lines.Cut()
+	f.conns.CloseAll()
 	f.work.Wait()
 }
 
 // fetch asks the partition's leader for what lies at offset, committed records
 // only. It returns when there is something, after about a second when there is
 // nothing, and when the broker says what is wrong.
-func (f *fetcher) fetch(ctx context.Context, r *reader, offset int64) (fetched, error) {
-	nothing := fetched{release: func() {}}
+func (f *fetcher) fetch(ctx context.Context, r *reader, offset int64) (fetchResult, error) {
+	nothing := fetchResult{release: func() {}}
 	b, err := f.leader(ctx, r)
 	if err != nil {
 		return nothing, err
 	}
-	t := &turn{reader: r, offset: offset, since: time.Now(), answer: make(chan answer, 1)}
-	r.silence.begin()
+	t := &pendingFetch{reader: r, offset: offset, since: time.Now(), answer: make(chan fetchAnswer, 1)}
+	r.stall.start()
 	b.add(t)
 	select {
 	case a := <-t.answer:
 		if a.err != nil {
-			f.doubt(r.place, b, a.err)
+			f.forgetLeader(r.topicPartition, b, a.err)
 		}
-		return a.fetched, a.err
+		return a.fetchResult, a.err
 	case <-ctx.Done():
 		if !b.remove(t) {
 			a := <-t.answer
@@ -130,30 +130,30 @@ var errNoBatch = errors.New("consumer: the partition holds no batch at this offs
 
 // batchAt reads the header of the batch that holds an offset, or of the next one
 // where compaction took it away. No one may read the partition meanwhile.
-func (f *fetcher) batchAt(ctx context.Context, p place, offset int64) (mark, error) {
-	r := &reader{place: p, header: true}
-	defer f.forget(p)
+func (f *fetcher) batchAt(ctx context.Context, p topicPartition, offset int64) (batchMark, error) {
+	r := &reader{topicPartition: p, headerOnly: true}
+	defer f.removeReader(p)
 	for {
 		got, err := f.fetch(ctx, r, offset)
 		if err != nil {
-			return mark{}, err
+			return batchMark{}, err
 		}
 		got.release()
-		if got.stream != nil {
-			for _, b := range got.stream.batches {
+		if got.records != nil {
+			for _, b := range got.records.batches {
 				if b.LastOffset() >= offset {
-					return markOf(&b.Header), nil
+					return batchMarkOf(&b.Header), nil
 				}
 			}
 		}
-		if got.end <= offset {
-			return mark{}, errNoBatch
+		if got.lastStable <= offset {
+			return batchMark{}, errNoBatch
 		}
 	}
 }
 
-// forget says that a partition is not read any more.
-func (f *fetcher) forget(p place) {
+// startWithoutJournal says that a partition is not read any more.
+func (f *fetcher) removeReader(p topicPartition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.readers, p)
@@ -162,29 +162,29 @@ func (f *fetcher) forget(p place) {
 // leader finds the broker that leads the partition of a reader.
 func (f *fetcher) leader(ctx context.Context, r *reader) (*broker, error) {
 	f.mu.Lock()
-	f.readers[r.place] = r
+	f.readers[r.topicPartition] = r
 	f.mu.Unlock()
-	return f.leaderOf(ctx, r.place)
+	return f.leaderOf(ctx, r.topicPartition)
 }
 
 // leaderOf finds the broker that leads a partition.
-func (f *fetcher) leaderOf(ctx context.Context, p place) (*broker, error) {
+func (f *fetcher) leaderOf(ctx context.Context, p topicPartition) (*broker, error) {
 	f.mu.Lock()
-	b, asked := f.leaders[p], f.looked
+	b, asked := f.leaders[p], f.refreshedAt
 	f.mu.Unlock()
 	if b != nil {
 		return b, nil
 	}
-	f.metadata.Lock()
-	defer f.metadata.Unlock()
+	f.metadataMu.Lock()
+	defer f.metadataMu.Unlock()
 	f.mu.Lock()
-	b, again := f.leaders[p], f.looked
+	b, again := f.leaders[p], f.refreshedAt
 	f.mu.Unlock()
 	if b != nil {
 		return b, nil
 	}
 	if asked == again || time.Since(again) > metadataPause { // no one has asked meanwhile
-		if err := f.find(ctx); err != nil {
+		if err := f.refreshMetadata(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -196,40 +196,40 @@ func (f *fetcher) leaderOf(ctx context.Context, p place) (*broker, error) {
 	return nil, protocol.NewErrNoLeader(p.topic, int32(p.partition)) // #nosec G115 -- partitions are 32 bits
 }
 
-// find asks which broker leads which partition.
-func (f *fetcher) find(ctx context.Context) error {
+// refreshMetadata asks which broker leads which partition.
+func (f *fetcher) refreshMetadata(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	answer, err := f.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: f.topics})
 	if err != nil {
 		return err
 	}
-	f.learn(answer)
+	f.updateLeaders(answer)
 	return nil
 }
 
-// learn takes over what the metadata says of leaders. What it does not say stays
+// updateLeaders takes over what the metadata says of leaders. What it does not say stays
 // as it is: the broker itself refuses what it does not lead.
-func (f *fetcher) learn(answer *kafkago.MetadataResponse) {
+func (f *fetcher) updateLeaders(answer *kafkago.MetadataResponse) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.looked = time.Now()
+	f.refreshedAt = time.Now()
 	for _, t := range answer.Topics {
 		for _, p := range t.Partitions {
 			if p.Leader.Host == "" {
 				continue
 			}
-			at := place{t.Name, p.ID}
+			at := topicPartition{t.Name, p.ID}
 			address := net.JoinHostPort(p.Leader.Host, strconv.Itoa(p.Leader.Port))
 			b := f.brokerAt(p.Leader.ID, address)
 			// The connection may lead to a process that is this broker no more.
-			if f.refused[at] == b {
-				b.renew()
+			if f.notLeader[at] == b {
+				b.reconnectLimited()
 			}
-			delete(f.refused, at)
+			delete(f.notLeader, at)
 			if f.leaders[at] != b {
 				if old := f.leaders[at]; old != nil {
-					old.moved(at)
+					old.leaderMoved(at)
 				}
 				f.leaders[at] = b
 			}
@@ -246,7 +246,7 @@ func (f *fetcher) brokerAt(id int, address string) *broker {
 		f.work.Go(b.run)
 		return b
 	}
-	if b.at() != address {
+	if b.addr() != address {
 		b.mu.Lock()
 		b.address = address
 		b.mu.Unlock()
@@ -255,9 +255,9 @@ func (f *fetcher) brokerAt(id int, address string) *broker {
 	return b
 }
 
-// doubt forgets the leader of a partition after an error that may mean that
-// another broker leads it.
-func (f *fetcher) doubt(p place, b *broker, err error) {
+// topicMissing forgets the leader of a partition after an error that may mean that
+// mismatchSince broker leads it.
+func (f *fetcher) forgetLeader(p topicPartition, b *broker, err error) {
 	switch kafka.ClassOf(err) {
 	case kafka.Leader, kafka.MissingTopic, kafka.Unreachable, kafka.Timeout, kafka.Other:
 	default:
@@ -269,13 +269,13 @@ func (f *fetcher) doubt(p place, b *broker, err error) {
 		delete(f.leaders, p)
 	}
 	if errors.Is(err, kafkago.NotLeaderForPartition) {
-		f.refused[p] = b
+		f.notLeader[p] = b
 	}
 }
 
-// expected counts the readers of a broker's partitions, and the brokers that
+// countReaders counts the readers of a broker's partitions, and the brokers that
 // have any.
-func (f *fetcher) expected(b *broker) (readers, brokers int) {
+func (f *fetcher) countReaders(b *broker) (readers, brokers int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	busy := map[*broker]bool{}
@@ -290,22 +290,22 @@ func (f *fetcher) expected(b *broker) (readers, brokers int) {
 	return readers, max(len(busy), 1)
 }
 
-// share is how many bytes of a partition are asked for: less the more they
-// unpack to. What is read for a header alone is the least: under a quota the
-// rest would be waited for.
-func (f *fetcher) share(r *reader, readers, brokers int) int64 {
-	if r.header {
-		return leastShare
+// partitionBytes is how many bytes of a partition are asked for: less the more they
+// unpackMemory to. What is read for a header alone is the least: under a quota the
+// waitThrottle would be waited for.
+func (f *fetcher) partitionBytes(r *reader, readers, brokers int) int64 {
+	if r.headerOnly {
+		return minPartitionBytes
 	}
-	share := min(f.wireSize/int64(max(readers, 1))/int64(brokers), mostShare)
+	share := min(f.wireSize/int64(max(readers, 1))/int64(brokers), maxPartitionBytes)
 	f.mu.Lock()
 	ratio := max(r.ratio, 1)
 	f.mu.Unlock()
-	return max(min(share, unpackedShare/ratio), leastShare)
+	return max(min(share, targetUnpacked/ratio), minPartitionBytes)
 }
 
-// learned notes what became of a partition's bytes.
-func (f *fetcher) learned(r *reader, wire, unpacked int64) {
+// observeRatio notes what became of a partition's bytes.
+func (f *fetcher) observeRatio(r *reader, wire, unpacked int64) {
 	if wire <= 0 {
 		return
 	}
@@ -314,14 +314,14 @@ func (f *fetcher) learned(r *reader, wire, unpacked int64) {
 	r.ratio = max(unpacked/wire, (r.ratio+unpacked/wire)/2, 1)
 }
 
-// expired reports whether the broker ends a session soon unless it authenticates
-// again. It is replaced before.
-func (f *fetcher) expired(s *kafka.Session) bool {
+// sessionExpiring reports whether the broker ends a session soon unless it authenticates
+// recordStall. It is replaced before.
+func (f *fetcher) sessionExpiring(s *kafka.Session) bool {
 	return !s.Expires.IsZero() && time.Until(s.Expires) <= s.Lifetime/sessionReserve
 }
 
-// rebuild makes the connection to a partition's leader anew.
-func (f *fetcher) rebuild(p place) {
+// reconnect makes the connection to a partition's leader anew.
+func (f *fetcher) reconnect(p topicPartition) {
 	f.mu.Lock()
 	b := f.leaders[p]
 	delete(f.leaders, p)
@@ -331,44 +331,44 @@ func (f *fetcher) rebuild(p place) {
 	}
 }
 
-// order sorts turns by when their readers were served.
-func (f *fetcher) order(turns []*turn) {
+// sortByLastServed sorts turns by when their readers were served.
+func (f *fetcher) sortByLastServed(pending []*pendingFetch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	slices.SortStableFunc(turns, func(x, y *turn) int {
+	slices.SortStableFunc(pending, func(x, y *pendingFetch) int {
 		switch {
 		case x.reader.served < y.reader.served:
 			return -1
 		case x.reader.served > y.reader.served:
 			return 1
 		}
-		return x.reader.compare(y.reader.place)
+		return x.reader.compare(y.reader.topicPartition)
 	})
 }
 
-// serve notes that a reader gets records.
-func (f *fetcher) serve(r *reader) {
+// markServed notes that a reader gets records.
+func (f *fetcher) markServed(r *reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.served++
 	r.served = f.served
 }
 
-// A brokerFault is why no partition of a broker can be read. The fetcher has
+// A brokerError is why no partition of a broker can be read. The fetcher has
 // logged it.
-type brokerFault struct {
+type brokerError struct {
 	address string
 	err     error
 }
 
-func (e *brokerFault) Error() string {
+func (e *brokerError) Error() string {
 	return fmt.Sprintf("consumer: fetching from broker %s: %v", e.address, e.err)
 }
 
-func (e *brokerFault) Unwrap() error { return e.err }
+func (e *brokerError) Unwrap() error { return e.err }
 
-// isBrokerFault reports whether an error is one of a whole broker.
-func isBrokerFault(err error) bool {
-	_, ok := errors.AsType[*brokerFault](err)
+// isBrokerError reports whether an error is one of a whole broker.
+func isBrokerError(err error) bool {
+	_, ok := errors.AsType[*brokerError](err)
 	return ok
 }

@@ -228,7 +228,7 @@ func TestFetcher_Throttled(t *testing.T) {
 	topic, j := c.NewTopic(t, "in", 6), newInbox()
 	c.Produce(t, topic, many0(0, 300))
 	n := throttle(c, 600*time.Millisecond)
-	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StuckAfter = 200 * time.Millisecond })
+	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 200 * time.Millisecond })
 	eventually(t, "all events", func() bool { return j.taken() == 300 })
 	eventually(t, "some more fetches", func() bool { return n.Load() > 8 })
 	r.stop()
@@ -286,14 +286,14 @@ func TestFetcher_BehindOthers(t *testing.T) {
 		request.MaxBytes = 1 // one batch
 		return nil, nil, false
 	})
-	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StuckAfter = 240 * time.Millisecond })
+	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 240 * time.Millisecond })
 	eventually(t, "all events", func() bool { return j.taken() == 400 })
 	if got := metric(t, r.registry, "invoicebox_worker_reader_rebuilds_total"); got != 0 {
 		t.Errorf("%v rebuilds", got)
 	}
 }
 
-// serve answers fetches of partition 0 of a topic with batches, up to end.
+// markServed answers fetches of partition 0 of a topic with batches, up to end.
 func serve(c *kafkatest.Cluster, topic string, end int64, batches func(offset int64) []byte) {
 	c.Fake().ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
 		c.Fake().KeepControl()
@@ -356,9 +356,9 @@ func TestFetcher_DamagedBatch(t *testing.T) {
 		}
 		return bad
 	})
-	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StuckAfter = 400 * time.Millisecond })
+	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 400 * time.Millisecond })
 	err := r.ends(t, 30*time.Second)
-	if !errors.Is(err, consumer.ErrStuck) {
+	if !errors.Is(err, consumer.ErrPartitionStalled) {
 		t.Fatalf("Run: %v", err)
 	}
 	for _, want := range []string{"CRC-32C", "offset 2", topic + "/0", "kafka-delete-records.sh"} {

@@ -16,16 +16,16 @@ import (
 // A generation is one term of membership in the group: its partitions, and
 // whatever ends with it.
 type generation struct {
-	c          *Consumer
-	fail       func(error)
-	end        func()
-	soft       context.Context // ends when no more is to be fetched
-	hard       context.Context // ends when what is in hand has to be given up
-	partitions []*partition
-	compared   map[place]journal.BatchMark // batches that the logs were found to hold
-	dirty      chan struct{}
-	doubts     chan struct{} // a reader was told that its topic is not there
-	commit     func(map[string]map[int]int64) error
+	c             *Consumer
+	fail          func(error)
+	end           func()
+	fetchCtx      context.Context // ends when no more is to be fetched
+	ingestCtx     context.Context // ends when what is in hand has to be given up
+	partitions    []*partition
+	compared      map[topicPartition]journal.BatchMark // batches that the logs were found to hold
+	commitNeeded  chan struct{}
+	topicMissingC chan struct{} // a reader was told that its topic is not there
+	commit        func(map[string]map[int]int64) error
 }
 
 // generation lives as long as the group's generation does: the group does not
@@ -37,15 +37,15 @@ func (c *Consumer) generation(run, life context.Context, g *kafkago.Generation, 
 	hard, giveUp := context.WithCancel(context.WithoutCancel(run))
 	defer giveUp()
 	defer context.AfterFunc(soft, func() {
-		finish := c.config.FinishTime
+		finish := c.config.ShutdownTimeout
 		if run.Err() == nil { // the others wait for this member
-			finish = min(finish, yieldTime)
+			finish = min(finish, rebalanceTimeout)
 		}
 		pause(hard, finish)
 		giveUp()
 	})()
-	own := &generation{c: c, fail: fail, end: end, soft: soft, hard: hard, compared: map[place]journal.BatchMark{}, dirty: make(chan struct{}, 1), doubts: make(chan struct{}, 1), commit: g.CommitOffsets}
-	if err := own.take(g.Assignments); err != nil {
+	own := &generation{c: c, fail: fail, end: end, fetchCtx: soft, ingestCtx: hard, compared: map[topicPartition]journal.BatchMark{}, commitNeeded: make(chan struct{}, 1), topicMissingC: make(chan struct{}, 1), commit: g.CommitOffsets}
+	if err := own.start(g.Assignments); err != nil {
 		if soft.Err() == nil {
 			fail(err)
 		}
@@ -58,112 +58,112 @@ func (c *Consumer) generation(run, life context.Context, g *kafkago.Generation, 
 	own.run()
 }
 
-// take finds where each assigned partition stands and whether it may go on
+// start finds where each assigned partition stands and whether it may go on
 // from there. It tries until the generation ends; the error is for Run.
-func (g *generation) take(assigned map[string][]kafkago.PartitionAssignment) error {
-	committed := map[place]int64{}
-	var places []place
+func (g *generation) start(assigned map[string][]kafkago.PartitionAssignment) error {
+	committed := map[topicPartition]int64{}
+	var partitions []topicPartition
 	for topic, list := range assigned {
 		for _, a := range list {
-			p := place{topic, a.ID}
-			places = append(places, p)
+			p := topicPartition{topic, a.ID}
+			partitions = append(partitions, p)
 			if a.Offset >= 0 {
 				committed[p] = a.Offset
 			}
 		}
 	}
-	if len(places) == 0 {
+	if len(partitions) == 0 {
 		return nil
 	}
-	var said string
+	var lastLogged string
 	var behindSince time.Time
 	for {
-		err := g.align(places, committed)
-		if err == nil || g.soft.Err() != nil || errors.Is(err, ErrGroupAhead) || errors.Is(err, ErrJournalLost) || errors.Is(err, ErrStartRequired) {
+		err := g.alignPositions(partitions, committed)
+		if err == nil || g.fetchCtx.Err() != nil || errors.Is(err, ErrOffsetsAhead) || errors.Is(err, ErrJournalLost) || errors.Is(err, ErrStartRequired) {
 			return err
 		}
 		// A new leader may know less than the old one for a moment.
-		if errors.Is(err, ErrTopicAnew) {
+		if errors.Is(err, ErrTopicRecreated) {
 			if behindSince.IsZero() {
 				behindSince = time.Now()
 			}
-			if time.Since(behindSince) >= g.c.config.TopicWait {
+			if time.Since(behindSince) >= g.c.config.TopicTimeout {
 				return err
 			}
 		} else {
 			behindSince = time.Time{}
 		}
-		g.c.trouble.Store(err.Error())
-		if text := err.Error(); text != said {
-			said = text
+		g.c.stateReason.Store(err.Error())
+		if text := err.Error(); text != lastLogged {
+			lastLogged = text
 			g.c.log.Warn("finding the positions", "err", err)
 		}
-		pause(g.soft, 250*time.Millisecond)
+		pause(g.fetchCtx, 250*time.Millisecond)
 	}
 }
 
-// align makes the partitions, each at the journal's position.
-func (g *generation) align(places []place, committed map[place]int64) error {
-	known, err := g.c.positions(g.soft)
+// alignPositions makes the partitions, each at the journal's position.
+func (g *generation) alignPositions(partitions []topicPartition, committed map[topicPartition]int64) error {
+	known, err := g.c.positions(g.fetchCtx)
 	if err != nil {
 		return err
 	}
-	var unknown []place
-	begun := map[string]bool{}
+	var unknown []topicPartition
+	knownTopics := map[string]bool{}
 	for p := range known {
-		begun[p.topic] = true
+		knownTopics[p.topic] = true
 	}
-	for _, p := range places {
+	for _, p := range partitions {
 		if _, ok := known[p]; !ok {
 			unknown = append(unknown, p)
 		}
 	}
-	if lost := committedOf(unknown, committed); len(lost) > 0 {
+	if lost := withCommitted(unknown, committed); len(lost) > 0 {
 		return g.c.journalLost(lost[0], committed)
 	}
 	if len(unknown) > 0 {
-		fresh, err := g.c.firstPositions(g.soft, unknown, begun)
+		initial, err := g.c.initialPositions(g.fetchCtx, unknown, knownTopics)
 		if err != nil {
 			return err
 		}
 		list := make([]journal.Position, 0, len(unknown))
 		for _, p := range unknown {
-			list = append(list, journal.Position{Topic: p.topic, Partition: p.partition, Next: fresh[p]})
+			list = append(list, journal.Position{Topic: p.topic, Partition: p.partition, Next: initial[p]})
 		}
-		if err := g.c.config.Inbox.InitPositions(g.soft, list); err != nil {
+		if err := g.c.config.Inbox.InitPositions(g.fetchCtx, list); err != nil {
 			return fmt.Errorf("consumer: beginning: %w", err)
 		}
-		if known, err = g.c.positions(g.soft); err != nil {
+		if known, err = g.c.positions(g.fetchCtx); err != nil {
 			return err
 		}
 	}
-	limits, err := g.c.bounds(g.soft, places)
+	limits, err := g.c.logBounds(g.fetchCtx, partitions)
 	if err != nil {
 		return err
 	}
-	behind, err := g.c.behind(g.soft)
+	behind, err := g.c.batchMarks(g.fetchCtx)
 	if err != nil {
 		return err
 	}
 	g.partitions = g.partitions[:0]
-	for _, p := range places {
+	for _, p := range partitions {
 		next := known[p]
 		if done, ok := committed[p]; ok && done > next {
-			return groupAhead(p, done, next)
+			return offsetsAhead(p, done, next)
 		}
 		if next > limits[p].end {
-			return topicAnew(p, next, limits[p].end)
+			return topicRecreated(p, next, limits[p].end)
 		}
 		done, ok := committed[p]
 		part := newPartition(g, p, next, behind[p])
-		part.dirty = !ok || done != next
+		part.uncommitted = !ok || done != next
 		g.partitions = append(g.partitions, part)
 	}
-	return g.c.sameLogs(g.soft, places, behind, limits, g.compared)
+	return g.c.sameLogs(g.fetchCtx, partitions, behind, limits, g.compared)
 }
 
-func topicAnew(p place, position, end int64) error {
-	return fmt.Errorf("%w (%s: the journal stands at %d, the partition ends at %d)", ErrTopicAnew, p, position, end)
+func topicRecreated(p topicPartition, position, end int64) error {
+	return fmt.Errorf("%w (%s: the journal stands at %d, the partition ends at %d)", ErrTopicRecreated, p, position, end)
 }
 
 // run reads all partitions until the generation ends, then commits once more.
@@ -175,10 +175,10 @@ func (g *generation) run() {
 	others.Go(g.commitLoop)
 	others.Go(g.watchTopics)
 	others.Go(g.watchProgress)
-	<-g.soft.Done()
+	<-g.fetchCtx.Done()
 	readers.Wait()
 	others.Wait()
-	g.lastCommit()
+	g.finalCommit()
 	for _, p := range g.partitions {
 		p.close()
 	}
@@ -187,35 +187,35 @@ func (g *generation) run() {
 // commitLoop lets the group's offsets follow the journal, never more often
 // than every CommitInterval, and never holding a partition up.
 func (g *generation) commitLoop() {
-	g.changed()
+	g.requestCommit()
 	for {
 		select {
-		case <-g.soft.Done():
+		case <-g.fetchCtx.Done():
 			return
-		case <-g.dirty:
+		case <-g.commitNeeded:
 		}
-		if err := g.commitDirty(); err != nil {
+		if err := g.commitPositions(); err != nil {
 			g.c.metrics.faults.WithLabelValues(string(kafka.ClassOf(err))).Inc()
-			g.c.log.Debug("committing offsets; trying again", "err", kafka.Explain(err))
-			g.changed()
+			g.c.log.Debug("committing offsets; trying again", "err", kafka.Wrap(err))
+			g.requestCommit()
 		}
-		pause(g.soft, g.c.config.CommitInterval)
+		pause(g.fetchCtx, g.c.config.CommitInterval)
 	}
 }
 
-// changed says that a position has moved.
-func (g *generation) changed() {
+// requestCommit says that a position has moved.
+func (g *generation) requestCommit() {
 	select {
-	case g.dirty <- struct{}{}:
+	case g.commitNeeded <- struct{}{}:
 	default:
 	}
 }
 
-func (g *generation) commitDirty() error {
+func (g *generation) commitPositions() error {
 	offsets := map[string]map[int]int64{}
 	var taken []*partition
 	for _, p := range g.partitions {
-		next, dirty := p.takeDirty()
+		next, dirty := p.takeUncommitted()
 		if !dirty {
 			continue
 		}
@@ -231,28 +231,28 @@ func (g *generation) commitDirty() error {
 	err := g.commit(offsets)
 	if err != nil {
 		for _, p := range taken {
-			p.markDirty()
+			p.markUncommitted()
 		}
 	}
 	return err
 }
 
-// lastCommit commits what the readers left. Where it fails nothing is lost: the
+// finalCommit commits what the readers left. Where it fails nothing is lost: the
 // journal's positions count.
-func (g *generation) lastCommit() {
+func (g *generation) finalCommit() {
 	for range 3 {
-		err := g.commitDirty()
+		err := g.commitPositions()
 		switch kafka.ClassOf(err) {
 		case "":
 			return
 		case kafka.Coordinator, kafka.Timeout:
-			if errors.Is(err, kafkago.IllegalGeneration) || errors.Is(err, kafkago.UnknownMemberId) || g.hard.Err() != nil {
+			if errors.Is(err, kafkago.IllegalGeneration) || errors.Is(err, kafkago.UnknownMemberId) || g.ingestCtx.Err() != nil {
 				return
 			}
 		default:
 			return
 		}
-		pause(g.hard, 100*time.Millisecond)
+		pause(g.ingestCtx, 100*time.Millisecond)
 	}
 }
 
@@ -260,21 +260,21 @@ func (g *generation) lastCommit() {
 // that the group deals them anew. The library's own watcher ends it at once
 // while a topic is missing, and again, and again.
 func (g *generation) watchTopics() {
-	before, _ := g.c.partitions(g.soft)
-	missing := g.c.incomplete.Swap(false)
+	before, _ := g.c.partitions(g.fetchCtx)
+	missing := g.c.topicsMissing.Swap(false)
 	if missing {
-		g.c.state.Store(stateGone)
+		g.c.state.Store(stateTopicMissing)
 	}
 	for {
-		g.pauseWatch(missing)
-		if g.soft.Err() != nil {
+		g.waitTopicCheck(missing)
+		if g.fetchCtx.Err() != nil {
 			return
 		}
-		now, err := g.c.partitions(g.soft)
+		now, err := g.c.partitions(g.fetchCtx)
 		if errors.Is(err, ErrMissingTopic) && !missing {
 			missing = true
-			g.c.state.Store(stateGone)
-			g.c.trouble.Store(err.Error())
+			g.c.state.Store(stateTopicMissing)
+			g.c.stateReason.Store(err.Error())
 			g.c.log.Error("an input topic is gone; waiting for it", "err", err)
 		}
 		if err != nil {
@@ -292,10 +292,10 @@ func (g *generation) watchTopics() {
 	}
 }
 
-// pauseWatch waits until the topics are to be looked at again: soon while one is
+// waitTopicCheck waits until the topics are to be looked at again: soon while one is
 // missing, or when a reader says so. The answer may be two seconds old, so that
 // one look in time is not enough; readers repeat what they say.
-func (g *generation) pauseWatch(missing bool) {
+func (g *generation) waitTopicCheck(missing bool) {
 	wait := g.c.config.WatchInterval
 	if missing {
 		wait = min(wait, time.Second)
@@ -303,16 +303,16 @@ func (g *generation) pauseWatch(missing bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
-	case <-g.soft.Done():
+	case <-g.fetchCtx.Done():
 	case <-timer.C:
-	case <-g.doubts:
+	case <-g.topicMissingC:
 	}
 }
 
-// doubt says that a broker does not know the topic of a partition.
-func (g *generation) doubt() {
+// topicMissing says that a broker does not know the topic of a partition.
+func (g *generation) topicMissing() {
 	select {
-	case g.doubts <- struct{}{}:
+	case g.topicMissingC <- struct{}{}:
 	default:
 	}
 }

@@ -17,45 +17,45 @@ func ProtocolName(j interface{ Identity() uuid.UUID }) string {
 	return "invoicebox-worker-" + j.Identity().String()
 }
 
-// A balancer deals the partitions of all topics to the members: evenly, and
+// A assignor deals the partitions of all topics to the members: evenly, and
 // moving as few as that allows. Members tell it in their user data what they
-// hold; it believes them as far as that changes nothing but who gets what.
-type balancer struct {
+// waitForCapacity; it believes them as far as that changes nothing but who gets what.
+type assignor struct {
 	name string
-	// incomplete says whether, when this member dealt last, a topic was not
+	// topicsMissing says whether, when this member dealt last, a topic was not
 	// there: the library then knows the partitions of none.
-	incomplete *atomic.Bool
-	held       *holding
+	topicsMissing *atomic.Bool
+	held          *holding
 }
 
-func (b balancer) ProtocolName() string      { return b.name }
-func (b balancer) UserData() ([]byte, error) { return encodeClaims(b.held.claims()), nil }
+func (b assignor) ProtocolName() string      { return b.name }
+func (b assignor) UserData() ([]byte, error) { return encodeClaims(b.held.claims()), nil }
 
-func (b balancer) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
+func (b assignor) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
 	there := map[string]bool{}
-	places := make([]place, 0, len(partitions))
+	places := make([]topicPartition, 0, len(partitions))
 	for _, p := range partitions {
 		there[p.Topic] = true
-		places = append(places, place{p.Topic, p.ID})
+		places = append(places, topicPartition{p.Topic, p.ID})
 	}
 	incomplete := false
 	for _, m := range members {
 		incomplete = incomplete || slices.ContainsFunc(m.Topics, func(t string) bool { return !there[t] })
 	}
-	b.incomplete.Store(incomplete)
+	b.topicsMissing.Store(incomplete)
 
 	hands := make([]*hand, 0, len(members))
 	for _, m := range members {
 		hands = append(hands, newHand(m.ID, m.Topics, decodeClaims(m.UserData)))
 	}
 	slices.SortFunc(hands, func(x, y *hand) int { return cmp.Compare(x.member, y.member) })
-	slices.SortFunc(places, place.compare)
+	slices.SortFunc(places, topicPartition.compare)
 	deal(hands, slices.Compact(places))
 
 	dealt := make(kafkago.GroupMemberAssignments, len(hands))
 	for _, h := range hands {
 		topics := map[string][]int{}
-		for _, p := range slices.SortedFunc(h.places(), place.compare) {
+		for _, p := range slices.SortedFunc(h.places(), topicPartition.compare) {
 			topics[p.topic] = append(topics[p.topic], p.partition)
 		}
 		dealt[h.member] = topics

@@ -23,7 +23,7 @@ func TestLostJournal(t *testing.T) {
 		})
 		worker := r
 		forgot := 0
-		forget := func(c *consumer.Config) { c.Forget = func(context.Context) error { forgot++; return nil } }
+		forget := func(c *consumer.Config) { c.OnJournalLost = func(context.Context) error { forgot++; return nil } }
 		t.Run("ForgetsNothingBesideAWorker", func(t *testing.T) {
 			r := start(t, c, g, topic, newInbox(), forget)
 			if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrGroupInUse) {
@@ -52,9 +52,9 @@ func TestLostJournal(t *testing.T) {
 		}
 		t.Run("RecoversFromAGivenPlaceOnly", func(t *testing.T) {
 			for mode, want := range map[consumer.StartMode]error{consumer.StartUnset: consumer.ErrRecoverStart, consumer.StartLatest: consumer.ErrRecoverStart, consumer.StartEarliest: nil} {
-				if err := alone(t, c, g, topic, newInbox(), nil, func(ctx context.Context, a *consumer.Alone) error {
-					spans, _, err := a.Inputs(ctx)
-					if err == nil && (len(spans) != 2 || !spans[0].Ahead || !spans[1].Ahead) {
+				if err := alone(t, c, g, topic, newInbox(), nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+					spans, _, err := a.InputRanges(ctx)
+					if err == nil && (len(spans) != 2 || !spans[0].CommittedAhead || !spans[1].CommittedAhead) {
 						t.Errorf("%+v", spans)
 					}
 					return err
@@ -64,24 +64,24 @@ func TestLostJournal(t *testing.T) {
 			}
 		})
 		t.Run("IsForgotten", func(t *testing.T) {
-			anew := newInbox()
-			r := start(t, c, g, topic, anew, func(c *consumer.Config) {
-				c.Forget = func(context.Context) error {
+			recreated := newInbox()
+			r := start(t, c, g, topic, recreated, func(c *consumer.Config) {
+				c.OnJournalLost = func(context.Context) error {
 					if forgot++; forgot == 1 {
 						return errors.New("the journal fails")
 					}
-					if len(anew.begun()) != 0 {
+					if len(recreated.begun()) != 0 {
 						t.Error("it began before the lost journal was forgotten")
 					}
 					return nil
 				}
 			})
-			eventually(t, "all once more", func() bool { return anew.taken() == 10 })
+			eventually(t, "all once more", func() bool { return recreated.taken() == 10 })
 			r.stop()
 			// The flag is not needed any more.
 			c.Produce(t, topic, many(10, 5))
-			start(t, c, g, topic, anew, withStart(consumer.StartUnset))
-			eventually(t, "the later ones", func() bool { return anew.taken() == 15 })
+			start(t, c, g, topic, recreated, withStart(consumer.StartUnset))
+			eventually(t, "the later ones", func() bool { return recreated.taken() == 15 })
 		})
 	})
 }
@@ -110,14 +110,14 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// First is asked where nothing shows that the group or the journal was used before.
+// OnFirstRun is asked where nothing shows that the group or the journal was used before.
 func TestFirst(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
 	c.Produce(t, topic, many(0, 10))
 	asked := 0
 	first := func(c *consumer.Config) {
-		c.First = func(context.Context) error {
+		c.OnFirstRun = func(context.Context) error {
 			if asked++; asked == 1 {
 				return errors.New("the journal fails")
 			}
@@ -157,7 +157,7 @@ func TestWritten(t *testing.T) {
 			topics []string
 			want   bool
 		}{{[]string{empty}, false}, {[]string{full}, true}, {[]string{empty, full}, true}} {
-			if got, err := consumer.Written(t.Context(), conn, x.topics); err != nil || got != x.want {
+			if got, err := consumer.HasRecords(t.Context(), conn, x.topics); err != nil || got != x.want {
 				t.Errorf("%v: %v %v", x.topics, got, err)
 			}
 		}
@@ -173,7 +173,7 @@ func TestTruncated(t *testing.T) {
 	if err := c.Fake().DeleteRecords(cut, 0, 5); err != nil {
 		t.Fatal(err)
 	}
-	if err := alone(t, c, group(), topic, j, []string{whole, cut}, func(ctx context.Context, a *consumer.Alone) error {
+	if err := alone(t, c, group(), topic, j, []string{whole, cut}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
 		for name, want := range map[string]bool{whole: false, cut: true} {
 			if got, err := a.Truncated(ctx, name); err != nil || got != want {
 				t.Errorf("%s: %v %v", name, got, err)

@@ -31,16 +31,16 @@ func TestConsumer_LogFilledBeyondThePosition(t *testing.T) {
 		r.stop()
 		remake(t, c, topic)
 		c.Produce(t, topic, many(100, 25))
-		r = start(t, c, g, topic, j, func(c *consumer.Config) { c.TopicWait = time.Second })
-		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrTopicAnew) {
+		r = start(t, c, g, topic, j, func(c *consumer.Config) { c.TopicTimeout = time.Second })
+		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrTopicRecreated) {
 			t.Fatalf("Run: %v", err)
 		}
 		if n := j.taken(); n != 10 {
 			t.Errorf("%d records are taken in", n)
 		}
-		if err := alone(t, c, g, topic, j, nil, func(ctx context.Context, a *consumer.Alone) error {
-			spans, lost, err := a.Inputs(ctx)
-			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].Anew || spans[0].From != 0 || spans[0].To != 25 {
+		if err := alone(t, c, g, topic, j, nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+			spans, lost, err := a.InputRanges(ctx)
+			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].TopicRecreated || spans[0].From != 0 || spans[0].To != 25 {
 				t.Errorf("%+v %+v %v", spans, lost, err)
 			}
 			return nil
@@ -117,7 +117,7 @@ func TestConsumer_UncleanLeaderElection(t *testing.T) {
 	}
 	c.Produce(t, topic, many(0, 5))
 	j := newInbox()
-	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.TopicWait = 10 * time.Second })
+	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.TopicTimeout = 10 * time.Second })
 	eventually(t, "the first records", func() bool { return j.taken() == 5 })
 	leader, follower := replicas(t, c, topic)
 	if err := c.Kill(follower); err != nil {
@@ -132,7 +132,7 @@ func TestConsumer_UncleanLeaderElection(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Produce(t, topic, many(100, 25))
-	if err := r.ends(t, 90*time.Second); !errors.Is(err, consumer.ErrTopicAnew) || !strings.Contains(err.Error(), "leader epoch") {
+	if err := r.ends(t, 90*time.Second); !errors.Is(err, consumer.ErrTopicRecreated) || !strings.Contains(err.Error(), "leader epoch") {
 		t.Fatalf("Run: %v", err)
 	}
 	if n := j.taken(); n != 10 {

@@ -20,16 +20,16 @@ const (
 	settingSegment   = "segment.ms"
 )
 
-// keptMargin is for what comes on top: brokers look for old segments every few
+// retentionMargin is for what comes on top: brokers look for old segments every few
 // minutes, and clocks differ.
-const keptMargin = time.Hour
+const retentionMargin = time.Hour
 
-// Kept tells for how long a record can be read from the topics at the most, as
+// TopicRetention tells for how long a record can be read from the topics at the most, as
 // their settings are now; negative is for ever. Records go by whole segments, so
 // it is the topic's retention and the age of a segment. It needs the right to
 // describe the topics' configuration; the error wraps ErrMissingTopic, ErrDenied or what
 // the library says.
-func Kept(ctx context.Context, conn *kafka.Conn, topics ...string) (time.Duration, error) {
+func TopicRetention(ctx context.Context, conn *kafka.Cluster, topics ...string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	transport := conn.Transport(topics...)
@@ -42,7 +42,7 @@ func Kept(ctx context.Context, conn *kafka.Conn, topics ...string) (time.Duratio
 	}
 	answer, err := conn.Client(transport).DescribeConfigs(ctx, request)
 	if err != nil {
-		return 0, refusal(err)
+		return 0, wrapError(err)
 	}
 	longest := time.Duration(0)
 	for _, topic := range topics {
@@ -51,13 +51,13 @@ func Kept(ctx context.Context, conn *kafka.Conn, topics ...string) (time.Duratio
 			return 0, fmt.Errorf("consumer: the broker says nothing of topic %s", topic)
 		}
 		if err := answer.Resources[i].Error; err != nil {
-			return 0, refusal(fmt.Errorf("topic %s: %w", topic, err))
+			return 0, wrapError(fmt.Errorf("topic %s: %w", topic, err))
 		}
 		settings := map[string]string{}
 		for _, e := range answer.Resources[i].ConfigEntries {
 			settings[e.ConfigName] = e.ConfigValue
 		}
-		kept, err := keptBy(settings)
+		kept, err := retentionOf(settings)
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("consumer: topic %s: %w", topic, err)
@@ -69,8 +69,8 @@ func Kept(ctx context.Context, conn *kafka.Conn, topics ...string) (time.Duratio
 	return longest, nil
 }
 
-// keptBy reads a topic's settings.
-func keptBy(settings map[string]string) (time.Duration, error) {
+// retentionOf reads a topic's settings.
+func retentionOf(settings map[string]string) (time.Duration, error) {
 	if policy := settings[settingCleanup]; !slices.Contains(strings.Split(strings.ReplaceAll(policy, " ", ""), ","), "delete") {
 		return -1, nil // compacted: the last record of each key stays
 	}
@@ -88,5 +88,5 @@ func keptBy(settings map[string]string) (time.Duration, error) {
 	if kept < 0 {
 		return -1, nil
 	}
-	return kept + keptMargin, nil
+	return kept + retentionMargin, nil
 }

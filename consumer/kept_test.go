@@ -46,16 +46,16 @@ func TestKept(t *testing.T) {
 			{[]string{"compacted", "day"}, -1},
 			{[]string{"plain"}, 14*24*time.Hour + time.Hour}, // the broker's defaults
 		} {
-			if got, err := consumer.Kept(t.Context(), conn, x.topics...); err != nil || got != x.want {
+			if got, err := consumer.TopicRetention(t.Context(), conn, x.topics...); err != nil || got != x.want {
 				t.Errorf("%v: %v, %v, want %v", x.topics, got, err, x.want)
 			}
 		}
-		if got, err := consumer.Kept(t.Context(), conn, "day", "absent"); err == nil {
+		if got, err := consumer.TopicRetention(t.Context(), conn, "day", "absent"); err == nil {
 			t.Errorf("a topic that is not there: %v", got)
 		}
 		ended, end := context.WithCancel(t.Context())
 		end()
-		if _, err := consumer.Kept(ended, conn, "day"); !errors.Is(err, context.Canceled) {
+		if _, err := consumer.TopicRetention(ended, conn, "day"); !errors.Is(err, context.Canceled) {
 			t.Errorf("after its end: %v", err)
 		}
 	})

@@ -19,25 +19,25 @@ const (
 
 // Metrics are the consumer's. One registry holds them once.
 type Metrics struct {
-	records     *prometheus.CounterVec
-	ignored     *prometheus.CounterVec
-	letters     *prometheus.CounterVec
-	keyDiffers  *prometheus.CounterVec
-	timeDropped *prometheus.CounterVec
-	nearMisses  *prometheus.CounterVec
-	untrusted   *prometheus.CounterVec
-	unkept      *prometheus.CounterVec
-	lag         *prometheus.GaugeVec
-	position    *prometheus.GaugeVec
-	lost        *prometheus.CounterVec
-	faults      *prometheus.CounterVec
-	generations prometheus.Counter
-	rebuilds    prometheus.Counter
-	ingestion   prometheus.Histogram
-	failures    prometheus.Counter
-	holding     prometheus.Gauge
-	throttled   prometheus.Counter
-	unstable    *prometheus.GaugeVec
+	records       *prometheus.CounterVec
+	ignored       *prometheus.CounterVec
+	deadLetters   *prometheus.CounterVec
+	keyMismatches *prometheus.CounterVec
+	timeDropped   *prometheus.CounterVec
+	nearMisses    *prometheus.CounterVec
+	untrusted     *prometheus.CounterVec
+	unkept        *prometheus.CounterVec
+	lag           *prometheus.GaugeVec
+	position      *prometheus.GaugeVec
+	lost          *prometheus.CounterVec
+	faults        *prometheus.CounterVec
+	generations   prometheus.Counter
+	reconnects    prometheus.Counter
+	ingestion     prometheus.Histogram
+	failures      prometheus.Counter
+	paused        prometheus.Gauge
+	throttled     prometheus.Counter
+	unstable      *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -52,94 +52,94 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "invoicebox_worker_" + name, Help: help})
 	}
 	m := &Metrics{
-		records:     counter("records_total", "Input records by where they ended, each counted once.", "topic", "outcome"),
-		ignored:     counter("records_ignored_total", "Ignored input records by reason.", "topic", "reason"),
-		letters:     counter("dead_letters_total", "Dead letters by reason.", "topic", "reason"),
-		keyDiffers:  counter("records_key_differs_total", "Accepted or repeated records whose key is not the shop id.", "topic"),
-		timeDropped: counter("records_time_dropped_total", "Accepted or repeated records whose event has a time without a zone or of an impossible date; the record's time is used.", "topic"),
-		nearMisses:  counter("provider_near_misses_total", "Ignored records whose provider is nearly invoicebox and may be a typing error.", "topic"),
-		unkept:      counter("dead_letters_without_record_total", "Dead letters of which only position and digest are kept, because a bound is reached.", "topic"),
-		untrusted:   counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, the worker's clock, or not at all.", "topic"),
-		lag:         gauge("lag_records", "Records of the partition that were not read yet."),
-		position:    gauge("position", "The journal's position in the partition: the next offset to read."),
-		lost:        counter("records_lost_total", "Offsets that the broker deleted before they were read.", "topic"),
-		faults:      counter("consumer_faults_total", "Faults in talking to Kafka by class.", "class"),
-		generations: single("generations_total", "Generations of the consumer group that this worker took part in."),
-		rebuilds:    single("reader_rebuilds_total", "Connections made anew because a partition with records gave none."),
+		records:       counter("records_total", "Input records by where they ended, each counted once.", "topic", "outcome"),
+		ignored:       counter("records_ignored_total", "Ignored input records by reason.", "topic", "reason"),
+		deadLetters:   counter("dead_letters_total", "Dead letters by reason.", "topic", "reason"),
+		keyMismatches: counter("records_key_differs_total", "Accepted or repeated records whose key is not the shop id.", "topic"),
+		timeDropped:   counter("records_time_dropped_total", "Accepted or repeated records whose event has a time without a zone or of an impossible date; the record's time is used.", "topic"),
+		nearMisses:    counter("provider_near_misses_total", "Ignored records whose provider is nearly invoicebox and may be a typing error.", "topic"),
+		unkept:        counter("dead_letters_without_record_total", "Dead letters of which only position and digest are kept, because a bound is reached.", "topic"),
+		untrusted:     counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, the worker's clock, or not at all.", "topic"),
+		lag:           gauge("lag_records", "Records of the partition that were not read yet."),
+		position:      gauge("position", "The journal's position in the partition: the next offset to read."),
+		lost:          counter("records_lost_total", "Offsets that the broker deleted before they were read.", "topic"),
+		faults:        counter("consumer_faults_total", "Faults in talking to Kafka by class.", "class"),
+		generations:   single("generations_total", "Generations of the consumer group that this worker took part in."),
+		reconnects:    single("reader_rebuilds_total", "Connections made anew because a partition with records gave none."),
 		ingestion: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "invoicebox_worker_ingest_seconds", Help: "Time of one inbox transaction.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
 		failures: single("ingest_failures_total", "Inbox transactions that failed and were tried again."),
-		holding: prometheus.NewGauge(prometheus.GaugeOpts{
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "invoicebox_worker_fetching_stopped", Help: "1 while nothing is fetched because a bound of the journal is reached, else 0.",
 		}),
 	}
 	m.throttled = single("fetch_throttled_seconds_total", "Time for which brokers told this worker to wait before the next fetch, because a quota is reached.")
 	m.unstable = gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark less the last stable offset.")
-	r.MustRegister(m.records, m.ignored, m.letters, m.keyDiffers, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
-		m.rebuilds, m.ingestion, m.failures, m.holding, m.throttled, m.unstable)
+	r.MustRegister(m.records, m.ignored, m.deadLetters, m.keyMismatches, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
+		m.reconnects, m.ingestion, m.failures, m.paused, m.throttled, m.unstable)
 	return m
 }
 
-// announce makes the series of a topic exist before the first record, so that
+// initTopic makes the series of a topic exist before the first record, so that
 // a rate over them is right from the start.
-func (m *Metrics) announce(topic string) {
+func (m *Metrics) initTopic(topic string) {
 	for _, outcome := range []string{Accepted, Repeated, Ignored, DeadLetter} {
 		m.records.WithLabelValues(topic, outcome)
 	}
 	m.lost.WithLabelValues(topic)
 }
 
-func (m *Metrics) at(topic string, partition int, position, lag int64) {
+func (m *Metrics) setPosition(topic string, partition int, position, lag int64) {
 	label := strconv.Itoa(partition)
 	m.position.WithLabelValues(topic, label).Set(float64(position))
 	m.lag.WithLabelValues(topic, label).Set(float64(max(lag, 0)))
 }
 
-func (m *Metrics) unstableAt(topic string, partition int, records int64) {
+func (m *Metrics) setUnstable(topic string, partition int, records int64) {
 	m.unstable.WithLabelValues(topic, strconv.Itoa(partition)).Set(float64(records))
 }
 
-func (m *Metrics) gone(topic string, partition int) {
+func (m *Metrics) removePartition(topic string, partition int) {
 	label := strconv.Itoa(partition)
 	m.position.DeleteLabelValues(topic, label)
 	m.lag.DeleteLabelValues(topic, label)
 	m.unstable.DeleteLabelValues(topic, label)
 }
 
-// tally is where the records of one batch went, as far as the batch decides it.
-type tally struct {
-	ignored    map[schemas.IgnoreReason]int
-	letters    map[schemas.Reason]int
-	keyDiffers int
+// stats is where the records of one batch went, as far as the batch decides it.
+type batchStats struct {
+	ignored       map[schemas.IgnoreReason]int
+	deadLetters   map[schemas.Reason]int
+	keyMismatches int
 
-	timesDropped int
-	untrusted    int // events whose time is ahead of our clock or before 2000
-	nearMisses   int
-	nearMiss     string // the first one's spelling
-	nearMissAt   int64
-	made         int                  // dead letters; one can stand for many records
-	noted        []journal.DeadLetter // the first of them, for the log
+	timesDropped    int
+	untrusted       int // events whose time is ahead of our clock or before 2000
+	nearMisses      int
+	nearMiss        string // the first one's spelling
+	nearMissAt      int64
+	deadLetterCount int                  // dead letters; one can stand for many records
+	noted           []journal.DeadLetter // the first of them, for the log
 }
 
-// letter counts records that became dead letters.
-func (t *tally) letter(reason schemas.Reason, n int) {
-	if t.letters == nil {
-		t.letters = map[schemas.Reason]int{}
+// deadLetter counts records that became dead letters.
+func (t *batchStats) addDeadLetters(reason schemas.Reason, n int) {
+	if t.deadLetters == nil {
+		t.deadLetters = map[schemas.Reason]int{}
 	}
-	t.letters[reason] += n
+	t.deadLetters[reason] += n
 }
 
-// note keeps a dead letter for the log, as far as it may be logged.
-func (t *tally) note(l journal.DeadLetter) {
-	t.made++
-	if len(t.noted) < loggedLetters {
+// noteForLog keeps a dead letter for the log, as far as it may be logged.
+func (t *batchStats) noteForLog(l journal.DeadLetter) {
+	t.deadLetterCount++
+	if len(t.noted) < maxLoggedDeadLetters {
 		t.noted = append(t.noted, forLog(l))
 	}
 }
 
-func (m *Metrics) count(topic string, t *tally, done journal.Ingested) {
+func (m *Metrics) count(topic string, t *batchStats, done journal.Ingested) {
 	reused := done.Reused
 	m.records.WithLabelValues(topic, Accepted).Add(float64(done.Accepted))
 	m.records.WithLabelValues(topic, Repeated).Add(float64(done.Repeated))
@@ -149,14 +149,14 @@ func (m *Metrics) count(topic string, t *tally, done journal.Ingested) {
 	}
 	if reused > 0 {
 		m.records.WithLabelValues(topic, DeadLetter).Add(float64(reused))
-		m.letters.WithLabelValues(topic, string(schemas.ReasonIDReused)).Add(float64(reused))
+		m.deadLetters.WithLabelValues(topic, string(schemas.ReasonIDReused)).Add(float64(reused))
 	}
-	for reason, n := range t.letters {
+	for reason, n := range t.deadLetters {
 		m.records.WithLabelValues(topic, DeadLetter).Add(float64(n))
-		m.letters.WithLabelValues(topic, string(reason)).Add(float64(n))
+		m.deadLetters.WithLabelValues(topic, string(reason)).Add(float64(n))
 	}
-	if t.keyDiffers > 0 {
-		m.keyDiffers.WithLabelValues(topic).Add(float64(t.keyDiffers))
+	if t.keyMismatches > 0 {
+		m.keyMismatches.WithLabelValues(topic).Add(float64(t.keyMismatches))
 	}
 	if t.timesDropped > 0 {
 		m.timeDropped.WithLabelValues(topic).Add(float64(t.timesDropped))

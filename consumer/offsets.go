@@ -28,9 +28,9 @@ const (
 // partition: one request for each broker, because the library would make one for
 // each partition, each on a connection of its own. An offset of -1 means that
 // there is none.
-func (f *fetcher) offsets(ctx context.Context, places []place, at int64, isolation int8) (map[place]int64, error) {
-	led := map[*broker][]place{}
-	for _, p := range places {
+func (f *fetcher) offsets(ctx context.Context, partitions []topicPartition, at int64, isolation int8) (map[topicPartition]int64, error) {
+	led := map[*broker][]topicPartition{}
+	for _, p := range partitions {
 		b, err := f.leaderOf(ctx, p)
 		if err != nil {
 			return nil, fmt.Errorf("partition %s: %w", p, err)
@@ -38,7 +38,7 @@ func (f *fetcher) offsets(ctx context.Context, places []place, at int64, isolati
 		led[b] = append(led[b], p)
 	}
 	var mu sync.Mutex
-	found := make(map[place]int64, len(places))
+	found := make(map[topicPartition]int64, len(partitions))
 	var errs []error
 	var work sync.WaitGroup
 	for b, list := range led {
@@ -56,7 +56,7 @@ func (f *fetcher) offsets(ctx context.Context, places []place, at int64, isolati
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	for _, p := range places {
+	for _, p := range partitions {
 		if _, ok := found[p]; !ok {
 			return nil, fmt.Errorf("partition %s: %w", p, kafkago.OffsetNotAvailable)
 		}
@@ -65,10 +65,10 @@ func (f *fetcher) offsets(ctx context.Context, places []place, at int64, isolati
 }
 
 // offsets asks this broker, over a connection that is kept for such questions.
-func (b *broker) offsets(ctx context.Context, places []place, at int64, isolation int8) (map[place]int64, error) {
+func (b *broker) offsets(ctx context.Context, partitions []topicPartition, at int64, isolation int8) (map[topicPartition]int64, error) {
 	q := &listoffsets.Request{ReplicaID: -1, IsolationLevel: isolation}
 	byTopic := map[string]int{}
-	for _, p := range places {
+	for _, p := range partitions {
 		i, ok := byTopic[p.topic]
 		if !ok {
 			i = len(q.Topics)
@@ -79,20 +79,20 @@ func (b *broker) offsets(ctx context.Context, places []place, at int64, isolatio
 			Partition: int32(p.partition), CurrentLeaderEpoch: -1, Timestamp: at, // #nosec G115 -- partitions are 32 bits
 		})
 	}
-	answer, err := b.question.ask(ctx, b, q)
+	answer, err := b.offsetSession.roundTrip(ctx, b, q)
 	if err != nil {
-		for _, p := range places {
-			b.f.doubt(p, b, err)
+		for _, p := range partitions {
+			b.f.forgetLeader(p, b, err)
 		}
-		return nil, &brokerFault{b.at(), err}
+		return nil, &brokerError{b.addr(), err}
 	}
-	found := map[place]int64{}
+	found := map[topicPartition]int64{}
 	for _, t := range answer.Topics {
 		for _, p := range t.Partitions {
-			at := place{t.Topic, int(p.Partition)}
+			at := topicPartition{t.Topic, int(p.Partition)}
 			if p.ErrorCode != 0 {
 				err := kafkago.Error(p.ErrorCode)
-				b.f.doubt(at, b, err)
+				b.f.forgetLeader(at, b, err)
 				return nil, fmt.Errorf("partition %s: %w", at, err)
 			}
 			found[at] = p.Offset
@@ -101,29 +101,29 @@ func (b *broker) offsets(ctx context.Context, places []place, at int64, isolatio
 	return found, nil
 }
 
-// A question is a connection for short requests, one at a time.
-type question struct {
+// A offsetSession is a connection for short requests, one at a time.
+type offsetSession struct {
 	stale   atomic.Bool // the session is to be replaced
 	mu      sync.Mutex
 	session *kafka.Session
 }
 
-// ask sends a request, a second time over a new connection when the one that was
+// roundTrip sends a request, a second time over a new connection when the one that was
 // kept is closed.
-func (q *question) ask(ctx context.Context, b *broker, request *listoffsets.Request) (*listoffsets.Response, error) {
+func (q *offsetSession) roundTrip(ctx context.Context, b *broker, request *listoffsets.Request) (*listoffsets.Response, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		kept := !q.stale.Swap(false) && q.session != nil && !b.f.expired(q.session)
+		kept := !q.stale.Swap(false) && q.session != nil && !b.f.sessionExpiring(q.session)
 		if !kept {
 			q.close()
-			s, err := b.f.kafka.Open(ctx, b.at(), b.f.lines.Through)
+			s, err := b.f.kafka.Open(ctx, b.addr(), b.f.conns.WrapDial)
 			if err != nil {
 				return nil, err
 			}
 			q.session = s
 		}
-		answer, err := q.session.Ask(ctx, request, oldestOffsets, newestOffsets)
+		answer, err := q.session.RoundTrip(ctx, request, oldestOffsets, newestOffsets)
 		if err == nil {
 			if r, ok := answer.(*listoffsets.Response); ok {
 				return r, nil
@@ -137,7 +137,7 @@ func (q *question) ask(ctx context.Context, b *broker, request *listoffsets.Requ
 	}
 }
 
-func (q *question) close() {
+func (q *offsetSession) close() {
 	if q.session != nil {
 		_ = q.session.Close()
 		q.session = nil

@@ -14,47 +14,47 @@ import (
 )
 
 const (
-	leastPause = 100 * time.Millisecond
-	mostPause  = 5 * time.Second
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 5 * time.Second
 )
 
 // A partition is read by one goroutine, in order.
 type partition struct {
-	place
+	topicPartition
 	g       *generation
 	log     *slog.Logger
 	batcher batcher
 	reader  reader
 
 	// The reader's own.
-	position int64              // the journal's
-	offset   int64              // where the next fetch begins: position, or behind a gap
-	read     mark               // the batch of the record that was read last
-	reached  *journal.BatchMark // that the position lies behind or in; nil when unknown
-	epoch    int32              // of a leader whose log was compared with reached
-	another  time.Time          // since when the log is not the one that was read
-	unstable openTransaction
-	said     string
-	behind   time.Time // since when the position lies behind the end
+	position       int64              // the journal's
+	offset         int64              // where the next fetch begins: position, or behind a gap
+	read           batchMark          // the batch of the record that was read last
+	lastBatch      *journal.BatchMark // that the position lies behind or in; nil when unknown
+	comparedEpoch  int32              // of a leader whose log was compared with reached
+	mismatchSince  time.Time          // since when the log is not the one that was read
+	openTx         openTransaction
+	lastLogged     string
+	beyondEndSince time.Time // since when the position lies behind the end
 
-	allowed     bool      // a fetch was answered
+	readOnce    bool      // a fetch was answered
 	deniedSince time.Time // since when the broker denies reading
 
-	mu      sync.Mutex
-	shown   int64 // position, for others
-	dirty   bool  // not committed
-	rebuilt bool  // since the last progress
-	trouble error // the last error of reading, since the last progress
+	mu             sync.Mutex
+	sharedPosition int64 // position, for others
+	uncommitted    bool  // not committed
+	reconnected    bool  // since the last progress
+	lastErr        error // the last error of reading, since the last progress
 
 	// The watchdog's own: the position that lay behind the end, and since when.
-	suspect   int64
-	suspicion time.Time
+	stalledAt    int64
+	stalledSince time.Time
 }
 
-func newPartition(g *generation, p place, position int64, behind *journal.BatchMark) *partition {
+func newPartition(g *generation, p topicPartition, position int64, behind *journal.BatchMark) *partition {
 	return &partition{
-		reached: behind, epoch: -1,
-		place: p, g: g, reader: reader{place: p}, position: position, offset: position, shown: position,
+		lastBatch: behind, comparedEpoch: -1,
+		topicPartition: p, g: g, reader: reader{topicPartition: p}, position: position, offset: position, sharedPosition: position,
 		log:     g.c.log.With("topic", p.topic, "partition", p.partition),
 		batcher: batcher{config: &g.c.config, now: time.Now},
 	}
@@ -62,103 +62,103 @@ func newPartition(g *generation, p place, position int64, behind *journal.BatchM
 
 // run reads until the generation's soft end.
 func (p *partition) run() {
-	wait := leastPause
-	for p.g.soft.Err() == nil {
-		if p.hold(); p.g.soft.Err() != nil {
+	wait := minBackoff
+	for p.g.fetchCtx.Err() == nil {
+		if p.waitForCapacity(); p.g.fetchCtx.Err() != nil {
 			return
 		}
 		err := p.step()
 		if err == nil {
-			wait, p.said = leastPause, ""
+			wait, p.lastLogged = minBackoff, ""
 			continue
 		}
-		if p.g.soft.Err() != nil {
+		if p.g.fetchCtx.Err() != nil {
 			return
 		}
 		class := kafka.ClassOf(err)
 		p.g.c.metrics.faults.WithLabelValues(string(class)).Inc()
 		if class == kafka.MissingTopic || class == kafka.Leader {
-			p.g.doubt()
+			p.g.topicMissing()
 		}
 		// The fault of a whole broker is logged once, for all its partitions.
-		if text := err.Error(); text != p.said && !isBrokerFault(err) {
-			p.said = text
+		if text := err.Error(); text != p.lastLogged && !isBrokerError(err) {
+			p.lastLogged = text
 			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
 		}
-		pause(p.g.soft, wait)
-		wait = min(2*wait, mostPause)
+		pause(p.g.fetchCtx, wait)
+		wait = min(2*wait, maxBackoff)
 	}
 }
 
 // step fetches once and takes in what came.
 func (p *partition) step() error {
-	f, err := p.g.c.fetcher.fetch(p.g.soft, &p.reader, p.offset)
+	f, err := p.g.c.fetcher.fetch(p.g.fetchCtx, &p.reader, p.offset)
 	release := sync.OnceFunc(f.release)
 	defer release()
 	if errors.Is(err, kafkago.OffsetOutOfRange) {
 		return p.outOfRange()
 	}
 	if err != nil {
-		err = p.denied(refusal(err))
-		p.troubled(err)
+		err = p.checkDenied(wrapError(err))
+		p.readFailed(err)
 		return err
 	}
-	p.behind, p.deniedSince, p.allowed = time.Time{}, time.Time{}, true
-	if f.stream != nil {
-		if follows, err := p.follows(f.stream, release); err != nil || !follows {
+	p.beyondEndSince, p.deniedSince, p.readOnce = time.Time{}, time.Time{}, true
+	if f.records != nil {
+		if follows, err := p.verifyLog(f.records, release); err != nil || !follows {
 			return err
 		}
-		if err := p.use(f); err != nil {
-			p.troubled(err)
+		if err := p.process(f); err != nil {
+			p.readFailed(err)
 			return err
 		}
 	}
-	p.g.c.metrics.at(p.topic, p.partition, p.position, f.highWatermark-p.position)
+	p.g.c.metrics.setPosition(p.topic, p.partition, p.position, f.highWatermark-p.position)
 	p.watchTransaction(f)
 	return nil
 }
 
-// use takes in what was fetched when there is memory to unpack it.
-func (p *partition) use(f fetched) error {
+// process takes in what was fetched when there is memory to unpack it.
+func (p *partition) process(f fetchResult) error {
 	from := p.offset
 	// A batch that cannot be read is no progress, however often it is fetched.
-	before := p.reader.silence.suspend()
-	if err := p.g.c.fetcher.unpack.Acquire(p.g.soft, f.memory); err != nil {
+	before := p.reader.stall.suspend()
+	if err := p.g.c.fetcher.unpackMemory.Acquire(p.g.fetchCtx, f.memory); err != nil {
 		return nil // the generation ends
 	}
-	defer p.g.c.fetcher.unpack.Release(f.memory)
-	defer f.stream.close()
-	err := p.takeIn(f.stream)
+	defer p.g.c.fetcher.unpackMemory.Release(f.memory)
+	defer f.records.closeBatch()
+	err := p.ingestFetched(f.records)
 	// What the last batch kept must not wait for the next one.
 	p.batcher.begin(p.topic, p.partition, p.position)
-	p.g.c.fetcher.learned(&p.reader, int64(f.bytes), f.stream.unpacked)
+	p.g.c.fetcher.observeRatio(&p.reader, int64(f.bytes), f.records.unpacked)
 	switch {
 	case p.offset > from:
 		p.progressed()
 	case err != nil:
-		p.reader.silence.resume(before)
+		p.reader.stall.resume(before)
 	}
 	return err
 }
 
-// denied ends Run when the user may not read the topic and never could. A right
+// checkDenied ends Run when the user may not read the topic and never could. A right
 // that was taken away later is waited for.
-func (p *partition) denied(err error) error {
-	if !errors.Is(err, ErrDenied) || p.allowed {
+func (p *partition) checkDenied(err error) error {
+	if !errors.Is(err, ErrDenied) || p.readOnce {
 		return err
 	}
 	if p.deniedSince.IsZero() {
 		p.deniedSince = time.Now()
 	}
-	if time.Since(p.deniedSince) >= p.g.c.config.TopicWait {
+	if time.Since(p.deniedSince) >= p.g.c.config.TopicTimeout {
 		p.g.fail(err)
 	}
 	return err
 }
 
-// takeIn decodes the records of a fetch and brings them to the journal, batch
+// ingestFetched decodes the records of a fetch and brings them to the journal, batch
 // by batch. After an error, the next fetch begins where the journal stands.
-func (p *partition) takeIn(s *stream) error {
+func (p *partition) ingestFetched(s *recordIterator) error {
 	p.batcher.begin(p.topic, p.partition, p.position)
 	for {
 		it, err := s.read()
@@ -168,17 +168,17 @@ func (p *partition) takeIn(s *stream) error {
 		if err != nil {
 			// What lies before the damaged batch is good.
 			if p.batcher.batch.Next = max(p.batcher.batch.Next, s.next); p.batcher.batch.Next > p.position {
-				p.batcher.batch.Behind = p.read.batchMark()
+				p.batcher.batch.Behind = p.read.journalMark()
 				p.ingest()
 			}
 			p.offset = p.position
 			return err
 		}
 		if it.unreadable != nil {
-			p.g.c.letters.unreadable(p.log, it.unreadable)
+			p.g.c.deadLetters.unreadable(p.log, it.unreadable)
 		}
 		for {
-			added, err := p.batcher.take(&it)
+			added, err := p.batcher.addItem(&it)
 			if err != nil {
 				p.offset = p.position
 				return err
@@ -187,22 +187,22 @@ func (p *partition) takeIn(s *stream) error {
 				break
 			}
 			// All below this record is settled, gaps included.
-			p.batcher.batch.Next, p.batcher.batch.Behind = it.offset(), p.read.batchMark()
+			p.batcher.batch.Next, p.batcher.batch.Behind = it.offset(), p.read.journalMark()
 			if done := p.ingest(); !done {
 				return nil
 			}
 			p.batcher.begin(p.topic, p.partition, p.position)
 		}
 		p.read = s.mark
-		if p.g.soft.Err() != nil {
+		if p.g.fetchCtx.Err() != nil {
 			break
 		}
 	}
-	if p.g.soft.Err() == nil {
+	if p.g.fetchCtx.Err() == nil {
 		p.batcher.batch.Next, p.read = max(p.batcher.batch.Next, s.next), s.mark
 	}
 	if p.batcher.batch.Next > p.position {
-		p.batcher.batch.Behind = p.read.batchMark()
+		p.batcher.batch.Behind = p.read.journalMark()
 		p.ingest()
 	}
 	p.offset = max(p.position, p.offset)
@@ -212,84 +212,84 @@ func (p *partition) takeIn(s *stream) error {
 // ingest brings the batch to the journal, trying until it is there. It returns
 // false when it is not: another worker has gone on, or the generation ended.
 func (p *partition) ingest() bool {
-	wait := leastPause
-	first, said := time.Now(), ""
+	wait := minBackoff
+	first, lastLogged := time.Now(), ""
 	for {
 		began := time.Now()
-		done, err := p.g.c.config.Inbox.Ingest(p.g.hard, p.batcher.batch)
+		done, err := p.g.c.config.Inbox.Ingest(p.g.ingestCtx, p.batcher.batch)
 		if err == nil {
-			if said != "" {
+			if lastLogged != "" {
 				p.log.Info("the journal takes records again", "after", began.Sub(first).Round(time.Millisecond).String())
 			}
 			p.g.c.metrics.ingestion.Observe(time.Since(began).Seconds())
-			p.g.c.metrics.count(p.topic, &p.batcher.tally, done)
-			p.g.c.letters.log(p.log, &p.batcher.tally, p.batcher.reused.take(), done)
-			p.moved(p.batcher.batch.Next)
-			p.reached = p.batcher.batch.Behind
+			p.g.c.metrics.count(p.topic, &p.batcher.stats, done)
+			p.g.c.deadLetters.log(p.log, &p.batcher.stats, p.batcher.reused.take(), done)
+			p.setPosition(p.batcher.batch.Next)
+			p.lastBatch = p.batcher.batch.Behind
 			return true
 		}
 		p.g.c.metrics.failures.Inc()
-		if errors.Is(err, journal.ErrPosition) && p.reload() {
+		if errors.Is(err, journal.ErrPosition) && p.resync() {
 			return false
 		}
-		if text := err.Error(); text != said {
-			said = text
+		if text := err.Error(); text != lastLogged {
+			lastLogged = text
 			p.log.Error("the journal did not take the batch; trying again", "from", p.batcher.batch.From, "next", p.batcher.batch.Next, "err", err)
 		}
 		// The batch in hand was tried: that is all that stopping waits for.
-		if p.g.soft.Err() != nil {
+		if p.g.fetchCtx.Err() != nil {
 			p.offset = p.position
 			return false
 		}
-		pause(p.g.soft, wait)
-		wait = min(2*wait, mostPause)
+		pause(p.g.fetchCtx, wait)
+		wait = min(2*wait, maxBackoff)
 	}
 }
 
-// reload goes on from where the journal stands, after another worker (or an
+// resync goes on from where the journal stands, after another worker (or an
 // attempt of ours whose success we did not see) has moved it. A journal that has
-// gone back has lost what it had taken: that is for a recovery.
-func (p *partition) reload() bool {
-	known, err := p.g.c.positions(p.g.hard)
+// removePartition back has lost what it had taken: that is for a recovery.
+func (p *partition) resync() bool {
+	known, err := p.g.c.positions(p.g.ingestCtx)
 	if err != nil {
 		return false
 	}
-	next, ok := known[p.place]
+	next, ok := known[p.topicPartition]
 	if !ok || next == p.position {
 		return false
 	}
 	if next < p.position {
-		p.g.fail(groupAhead(p.place, p.position, next))
+		p.g.fail(offsetsAhead(p.topicPartition, p.position, next))
 		return true
 	}
 	p.log.Warn("the journal has gone on without this reader", "from", p.position, "to", next)
-	p.moved(next)
-	p.reached = nil
+	p.setPosition(next)
+	p.lastBatch = nil
 	return true
 }
 
-// moved notes a new position of the journal.
-func (p *partition) moved(next int64) {
+// setPosition notes a new position of the journal.
+func (p *partition) setPosition(next int64) {
 	p.position, p.offset = next, next
 	p.mu.Lock()
-	p.shown, p.dirty = next, true
+	p.sharedPosition, p.uncommitted = next, true
 	p.mu.Unlock()
-	p.g.changed()
+	p.g.requestCommit()
 }
 
 // outOfRange finds out on which side of the log the offset lies.
 func (p *partition) outOfRange() error {
-	limits, err := p.g.c.bounds(p.g.soft, []place{p.place})
+	limits, err := p.g.c.logBounds(p.g.fetchCtx, []topicPartition{p.topicPartition})
 	if err != nil {
 		return err
 	}
-	at := limits[p.place]
-	if p.offset < at.first {
+	at := limits[p.topicPartition]
+	if p.offset < at.start {
 		p.log.Error("records were deleted before they were read; going on from the first that is left",
-			"from", p.position, "to", at.first, "lost", at.first-p.position)
+			"from", p.position, "to", at.start, "lost", at.start-p.position)
 		p.batcher.begin(p.topic, p.partition, p.position)
-		p.batcher.batch.Next = at.first
-		lost := at.first - p.position
+		p.batcher.batch.Next = at.start
+		lost := at.start - p.position
 		if p.ingest() {
 			p.g.c.metrics.lost.WithLabelValues(p.topic).Add(float64(lost))
 		}
@@ -298,27 +298,27 @@ func (p *partition) outOfRange() error {
 	if p.offset <= at.end {
 		return nil // it has changed meanwhile
 	}
-	if p.behind.IsZero() {
-		p.behind = time.Now()
+	if p.beyondEndSince.IsZero() {
+		p.beyondEndSince = time.Now()
 	}
-	err = topicAnew(p.place, p.position, at.end)
+	err = topicRecreated(p.topicPartition, p.position, at.end)
 	// A new leader may know less than the old one for a moment.
-	if time.Since(p.behind) >= p.g.c.config.TopicWait {
+	if time.Since(p.beyondEndSince) >= p.g.c.config.TopicTimeout {
 		p.g.fail(err)
 	}
 	return err
 }
 
-func (p *partition) takeDirty() (int64, bool) {
+func (p *partition) takeUncommitted() (int64, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	dirty := p.dirty
-	p.dirty = false
-	return p.shown, dirty
+	dirty := p.uncommitted
+	p.uncommitted = false
+	return p.sharedPosition, dirty
 }
 
-func (p *partition) markDirty() {
+func (p *partition) markUncommitted() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dirty = true
+	p.uncommitted = true
 }

@@ -12,13 +12,13 @@ import (
 // have it.
 const payloadVersion = 1
 
-// errPayload says that the bytes were not made by PackRecord.
+// errPayload says that the bytes were not made by MarshalRecord.
 var errPayload = errors.New("consumer: not a packed record")
 
-// PackRecord puts what a dead letter keeps of a record into bytes: time, key,
+// MarshalRecord puts what a dead letter keeps of a record into bytes: time, key,
 // value and headers, as they were, whatever they hold. Absent and empty keys
 // and values stay apart. It is the plain text of journal.DeadLetter.Sealed.
-func PackRecord(m schemas.Message) []byte {
+func MarshalRecord(m schemas.Message) []byte {
 	size := 1 + 10 + 3*binary.MaxVarintLen64 + len(m.Key) + len(m.Value)
 	for _, h := range m.Headers {
 		size += 2*binary.MaxVarintLen64 + len(h.Key) + len(h.Value)
@@ -29,22 +29,22 @@ func PackRecord(m schemas.Message) []byte {
 		ms = m.Time.UnixMilli()
 	}
 	b = binary.AppendVarint(b, ms)
-	b = packBytes(b, m.Key)
-	b = packBytes(b, m.Value)
+	b = appendBytes(b, m.Key)
+	b = appendBytes(b, m.Value)
 	b = binary.AppendUvarint(b, uint64(len(m.Headers)))
 	for _, h := range m.Headers {
-		b = packBytes(b, []byte(h.Key))
-		b = packBytes(b, h.Value)
+		b = appendBytes(b, []byte(h.Key))
+		b = appendBytes(b, h.Value)
 	}
 	return b
 }
 
-// UnpackRecord undoes PackRecord. Topic, partition and offset are not in it.
-func UnpackRecord(b []byte) (schemas.Message, error) {
+// UnmarshalRecord undoes MarshalRecord. Topic, partition and offset are not in it.
+func UnmarshalRecord(b []byte) (schemas.Message, error) {
 	if len(b) == 0 || b[0] != payloadVersion {
 		return schemas.Message{}, errPayload
 	}
-	r := unpacker{b: b[1:]}
+	r := payloadReader{b: b[1:]}
 	var m schemas.Message
 	if ms := r.varint(); ms >= 0 {
 		m.Time = time.UnixMilli(ms).UTC()
@@ -64,30 +64,30 @@ func UnpackRecord(b []byte) (schemas.Message, error) {
 	return m, nil
 }
 
-// packBytes writes 0 for nil, else the length plus one and the bytes.
-func packBytes(to, b []byte) []byte {
+// appendBytes writes 0 for nil, else the length plus one and the bytes.
+func appendBytes(to, b []byte) []byte {
 	if b == nil {
 		return append(to, 0)
 	}
 	return append(binary.AppendUvarint(to, uint64(len(b))+1), b...)
 }
 
-type unpacker struct {
+type payloadReader struct {
 	b      []byte
 	failed bool
 }
 
-func (r *unpacker) varint() int64 {
+func (r *payloadReader) varint() int64 {
 	v, n := binary.Varint(r.b)
 	return int64(r.took(uint64(v), n)) // #nosec G115 -- the same bits back
 }
 
-func (r *unpacker) uvarint() uint64 {
+func (r *payloadReader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.b)
 	return r.took(v, n)
 }
 
-func (r *unpacker) took(v uint64, n int) uint64 {
+func (r *payloadReader) took(v uint64, n int) uint64 {
 	if n <= 0 {
 		r.failed, r.b = true, nil
 		return 0
@@ -96,7 +96,7 @@ func (r *unpacker) took(v uint64, n int) uint64 {
 	return v
 }
 
-func (r *unpacker) bytes() []byte {
+func (r *payloadReader) bytes() []byte {
 	n := r.uvarint()
 	if n == 0 {
 		return nil

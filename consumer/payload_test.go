@@ -18,7 +18,7 @@ func TestPackedRecordsKeepEverything(t *testing.T) {
 		"headers":   {Value: []byte("v"), Headers: []schemas.Header{{Key: "a"}, {Key: "a", Value: []byte{}}, {Key: "\xff", Value: []byte("x")}}},
 		"epoch":     {Time: time.UnixMilli(0).UTC()},
 	} {
-		got, err := consumer.UnpackRecord(consumer.PackRecord(m))
+		got, err := consumer.UnmarshalRecord(consumer.MarshalRecord(m))
 		if diff := cmp.Diff(m, got); err != nil || diff != "" {
 			t.Errorf("%s: %v\n%s", name, err, diff)
 		}
@@ -26,15 +26,15 @@ func TestPackedRecordsKeepEverything(t *testing.T) {
 }
 
 func FuzzUnpackRecord(f *testing.F) {
-	f.Add(consumer.PackRecord(schemas.Message{Key: []byte("k"), Value: []byte("v"), Headers: []schemas.Header{{Key: "h", Value: []byte("x")}}}))
+	f.Add(consumer.MarshalRecord(schemas.Message{Key: []byte("k"), Value: []byte("v"), Headers: []schemas.Header{{Key: "h", Value: []byte("x")}}}))
 	f.Add([]byte{1})
 	f.Add([]byte{1, 0, 0, 0, 255, 255, 255, 255, 15})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := consumer.UnpackRecord(b)
+		m, err := consumer.UnmarshalRecord(b)
 		if err != nil {
 			return
 		}
-		again, err := consumer.UnpackRecord(consumer.PackRecord(m))
+		again, err := consumer.UnmarshalRecord(consumer.MarshalRecord(m))
 		if diff := cmp.Diff(m, again); err != nil || diff != "" {
 			t.Errorf("%v\n%s", err, diff)
 		}

@@ -325,7 +325,7 @@ func checkLetters(t *testing.T, j *sqlite.Journal, keys *keyset.Set, c *kafkates
 		if err != nil {
 			t.Fatal(err)
 		}
-		kept, err := consumer.UnpackRecord(text)
+		kept, err := consumer.UnmarshalRecord(text)
 		if err != nil {
 			t.Fatal(err)
 		}

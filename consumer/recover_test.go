@@ -14,7 +14,7 @@ import (
 )
 
 // alone runs work as a recovery does.
-func alone(t *testing.T, c *kafkatest.Cluster, group, topic string, j consumer.Inbox, more []string, work func(context.Context, *consumer.Alone) error, options ...option) error {
+func alone(t *testing.T, c *kafkatest.Cluster, group, topic string, j consumer.Inbox, more []string, work func(context.Context, *consumer.ExclusiveSession) error, options ...option) error {
 	t.Helper()
 	config, _ := configure(t, c, group, topic, j, options...)
 	own, err := consumer.New(config)
@@ -23,7 +23,7 @@ func alone(t *testing.T, c *kafkatest.Cluster, group, topic string, j consumer.I
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
-	return own.Alone(ctx, more, work)
+	return own.RunExclusive(ctx, more, work)
 }
 
 // An older journal reads again what lies between it and the ends, and the
@@ -40,8 +40,8 @@ func TestAloneReadsAgain(t *testing.T) {
 			return done[0] == j.position(topic, 0) && done[1] == j.position(topic, 1)
 		})
 		// Nobody is alone beside a worker.
-		if err := alone(t, c, g, topic, newInbox(), nil, func(context.Context, *consumer.Alone) error { return nil },
-			func(c *consumer.Config) { c.StrangerWait = time.Second }); !errors.Is(err, consumer.ErrGroupInUse) {
+		if err := alone(t, c, g, topic, newInbox(), nil, func(context.Context, *consumer.ExclusiveSession) error { return nil },
+			func(c *consumer.Config) { c.ForeignMemberTimeout = time.Second }); !errors.Is(err, consumer.ErrGroupInUse) {
 			t.Fatalf("beside a worker: %v", err)
 		}
 		r.stop()
@@ -50,12 +50,12 @@ func TestAloneReadsAgain(t *testing.T) {
 		restored.set(topic, 0, 3)
 		restored.set(topic, 1, 4)
 		var scanned []schemas.Message
-		if err := alone(t, c, g, topic, restored, []string{results}, func(ctx context.Context, a *consumer.Alone) error {
-			spans, lost, err := a.Inputs(ctx)
+		if err := alone(t, c, g, topic, restored, []string{results}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+			spans, lost, err := a.InputRanges(ctx)
 			if err != nil {
 				return err
 			}
-			if len(spans) != 2 || len(lost) != 0 || !spans[0].Ahead || spans[0].Anew || spans[0].From != 3 || spans[1].From != 4 || spans[0].To+spans[1].To != 50 {
+			if len(spans) != 2 || len(lost) != 0 || !spans[0].CommittedAhead || spans[0].TopicRecreated || spans[0].From != 3 || spans[1].From != 4 || spans[0].To+spans[1].To != 50 {
 				t.Errorf("to be read again: %+v, lost %+v", spans, lost)
 			}
 			if gone, err := a.Scan(ctx, results, map[int]int64{0: 5}, func(ms []schemas.Message) error {
@@ -64,7 +64,7 @@ func TestAloneReadsAgain(t *testing.T) {
 			}); err != nil || len(gone) != 0 {
 				t.Errorf("scanned: %v, lost %v", err, gone)
 			}
-			return a.Reread(ctx, spans)
+			return a.Replay(ctx, spans)
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestAloneReadsAgain(t *testing.T) {
 			want  error
 		}{
 			"the journal":    {g, restored, nil},
-			"an older one":   {g, older, consumer.ErrGroupAhead},
+			"an older one":   {g, older, consumer.ErrOffsetsAhead},
 			"a new one":      {g, newInbox(), consumer.ErrJournalLost},
 			"a group anew":   {group(), newInbox(), nil},
 			"a group for it": {group(), older, nil},
@@ -109,9 +109,9 @@ func TestAloneReadsATopicAnew(t *testing.T) {
 		topic, j := c.NewTopic(t, "in", 1), newInbox()
 		c.Produce(t, topic, many(0, 10))
 		j.set(topic, 0, 40)
-		if err := alone(t, c, group(), topic, j, nil, func(ctx context.Context, a *consumer.Alone) error {
-			spans, lost, err := a.Inputs(ctx)
-			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].Anew || spans[0].From != 0 || spans[0].To != 10 {
+		if err := alone(t, c, group(), topic, j, nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+			spans, lost, err := a.InputRanges(ctx)
+			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].TopicRecreated || spans[0].From != 0 || spans[0].To != 10 {
 				t.Errorf("%+v %+v %v", spans, lost, err)
 			}
 			return nil
@@ -132,9 +132,9 @@ func TestAloneTellsWhatIsLost(t *testing.T) {
 		}
 	}
 	j.set(topic, 0, 5)
-	if err := alone(t, c, group(), topic, j, []string{results}, func(ctx context.Context, a *consumer.Alone) error {
-		_, lost, err := a.Inputs(ctx)
-		if want := []consumer.Span{{Topic: topic, From: 5, To: 12}}; err != nil || !slices.Equal(lost, want) {
+	if err := alone(t, c, group(), topic, j, []string{results}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+		_, lost, err := a.InputRanges(ctx)
+		if want := []consumer.OffsetRange{{Topic: topic, From: 5, To: 12}}; err != nil || !slices.Equal(lost, want) {
 			t.Errorf("lost of the inputs: %+v %v", lost, err)
 		}
 		seen := 0
@@ -142,7 +142,7 @@ func TestAloneTellsWhatIsLost(t *testing.T) {
 			seen += len(ms)
 			return nil
 		})
-		if want := []consumer.Span{{Topic: results, From: 9, To: 12}}; err != nil || !slices.Equal(lost, want) || seen != 8 {
+		if want := []consumer.OffsetRange{{Topic: results, From: 9, To: 12}}; err != nil || !slices.Equal(lost, want) || seen != 8 {
 			t.Errorf("lost of the results: %+v %v, %d seen", lost, err, seen)
 		}
 		return nil

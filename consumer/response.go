@@ -29,18 +29,18 @@ var errResponse = errors.New("consumer: the broker's fetch response cannot be re
 
 // A fetchResponse is the part of a fetch response that is not of partitions.
 type fetchResponse struct {
-	throttle time.Duration
-	code     int16
+	throttle  time.Duration
+	errorCode int16
 }
 
 // A partResponse is what a fetch response says of a partition.
 type partResponse struct {
-	place
-	code               int16
-	highWatermark, end int64 // end: the last stable offset; negative when unknown
-	aborted            []abortedTransaction
-	batches            []fetchedBatch
-	bytes              int // held in batches
+	topicPartition
+	errorCode                 int16
+	highWatermark, lastStable int64 // stop: the last stable offset; negative when unknown
+	aborted                   []abortedTransaction
+	batches                   []fetchedBatch
+	bytes                     int // held in batches
 }
 
 // An abortedTransaction is one that a producer gave up.
@@ -56,11 +56,11 @@ type fetchedBatch struct {
 // A responseReader reads a fetch response as it comes over the wire, so that a
 // batch that is too large is never held.
 type responseReader struct {
-	in      *bufio.Reader
-	version int16
-	left    int64 // bytes of the response
-	largest int   // bytes of a batch
-	err     error
+	in       *bufio.Reader
+	version  int16
+	left     int64 // bytes of the response
+	maxBatch int   // bytes of a batch
+	err      error
 }
 
 // read reads the response to a request and hands over its partitions one by one.
@@ -74,7 +74,7 @@ func (r *responseReader) read(correlation int32, f func(partResponse)) (fetchRes
 	}
 	answer := fetchResponse{throttle: time.Duration(max(r.int32(), 0)) * time.Millisecond}
 	if r.version >= 7 {
-		answer.code = r.int16()
+		answer.errorCode = r.int16()
 		r.int32() // session
 	}
 	for range r.count(6) {
@@ -92,7 +92,7 @@ func (r *responseReader) read(correlation int32, f func(partResponse)) (fetchRes
 }
 
 func (r *responseReader) partition(topic string) partResponse {
-	p := partResponse{place: place{topic, int(r.int32())}, code: r.int16(), highWatermark: r.int64(), end: r.int64()}
+	p := partResponse{topicPartition: topicPartition{topic, int(r.int32())}, errorCode: r.int16(), highWatermark: r.int64(), lastStable: r.int64()}
 	if r.version >= 5 {
 		r.int64() // log start
 	}
@@ -114,7 +114,7 @@ func (r *responseReader) partition(topic string) partResponse {
 }
 
 // batches reads the batches of a partition. The last may be cut off, which the
-// next fetch brings whole.
+// waitForReaders fetch brings whole.
 func (r *responseReader) batches(p *partResponse, size int64) {
 	if size > r.left {
 		r.fail(fmt.Errorf("%w: records exceed it", errResponse))
@@ -139,11 +139,11 @@ func (r *responseReader) batches(p *partResponse, size int64) {
 			return
 		case b.fault != nil:
 			r.skip(whole)
-		case whole > int64(r.largest):
+		case whole > int64(r.maxBatch):
 			b.fault = r.oversize(&b.Header)
 		default:
 			bytes := make([]byte, whole)
-			r.full(bytes)
+			r.readFull(bytes)
 			if r.err == nil {
 				b.Batch, b.fault = recordbatch.Parse(bytes)
 				p.bytes += len(bytes)
@@ -161,7 +161,7 @@ func (r *responseReader) batches(p *partResponse, size int64) {
 // checksum meanwhile.
 func (r *responseReader) oversize(h *recordbatch.Header) error {
 	head := make([]byte, recordbatch.HeaderSize)
-	r.full(head)
+	r.readFull(head)
 	if r.err != nil {
 		return r.err
 	}
@@ -169,14 +169,14 @@ func (r *responseReader) oversize(h *recordbatch.Header) error {
 	chunk := make([]byte, 32<<10)
 	for left := h.Size() - recordbatch.HeaderSize; left > 0 && r.err == nil; {
 		part := chunk[:min(left, int64(len(chunk)))]
-		r.full(part)
+		r.readFull(part)
 		sum = recordbatch.Checksum(sum, part)
 		left -= int64(len(part))
 	}
 	if sum != h.CRC {
 		return fmt.Errorf("%w: its CRC-32C is %08x and should be %08x", recordbatch.ErrDamaged, sum, h.CRC)
 	}
-	return fmt.Errorf("%w: it has %d bytes, the limit is %d", recordbatch.ErrTooLarge, h.Size(), r.largest)
+	return fmt.Errorf("%w: it has %d bytes, the limit is %d", recordbatch.ErrTooLarge, h.Size(), r.maxBatch)
 }
 
 func (r *responseReader) fail(err error) {
@@ -185,8 +185,8 @@ func (r *responseReader) fail(err error) {
 	}
 }
 
-// full reads bytes of the response.
-func (r *responseReader) full(b []byte) {
+// readFull reads bytes of the response.
+func (r *responseReader) readFull(b []byte) {
 	if r.err != nil {
 		return
 	}
@@ -219,19 +219,19 @@ func (r *responseReader) skip(n int64) {
 
 func (r *responseReader) int16() int16 {
 	var b [2]byte
-	r.full(b[:])
+	r.readFull(b[:])
 	return int16(binary.BigEndian.Uint16(b[:])) // #nosec G115 -- the wire's signed number
 }
 
 func (r *responseReader) int32() int32 {
 	var b [4]byte
-	r.full(b[:])
+	r.readFull(b[:])
 	return int32(binary.BigEndian.Uint32(b[:])) // #nosec G115 -- the wire's signed number
 }
 
 func (r *responseReader) int64() int64 {
 	var b [8]byte
-	r.full(b[:])
+	r.readFull(b[:])
 	return int64(binary.BigEndian.Uint64(b[:])) // #nosec G115 -- the wire's signed number
 }
 
@@ -254,6 +254,6 @@ func (r *responseReader) text() string {
 		return ""
 	}
 	b := make([]byte, n)
-	r.full(b)
+	r.readFull(b)
 	return string(b)
 }

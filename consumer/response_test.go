@@ -38,7 +38,7 @@ func message(version int16, correlation int32, batches ...[]byte) []byte {
 
 func readMessage(version int16, wire []byte, largest int) (fetchResponse, []partResponse, error) {
 	var parts []partResponse
-	r := &responseReader{in: bufio.NewReader(bytes.NewReader(wire)), version: version, largest: largest}
+	r := &responseReader{in: bufio.NewReader(bytes.NewReader(wire)), version: version, maxBatch: largest}
 	answer, err := r.read(3, func(p partResponse) { parts = append(parts, p) })
 	return answer, parts, err
 }
@@ -59,12 +59,12 @@ func TestResponseReader(t *testing.T) {
 		if err != nil || len(parts) != 8 {
 			t.Fatalf("version %d: %d partitions, %v", version, len(parts), err)
 		}
-		if answer.throttle != 1500*time.Millisecond || answer.code != 0 {
+		if answer.throttle != 1500*time.Millisecond || answer.errorCode != 0 {
 			t.Errorf("version %d: %+v", version, answer)
 		}
 		for i, want := range []int{1, 0, 1, 3, 1, 0, 1, 3} {
 			p := parts[i]
-			if p.partition != i%4 || p.topic != []string{"a", "b"}[i/4] || p.highWatermark != 100 || p.end != 90 || len(p.aborted) != 1 || p.aborted[0] != (abortedTransaction{7, 8}) {
+			if p.partition != i%4 || p.topic != []string{"a", "b"}[i/4] || p.highWatermark != 100 || p.lastStable != 90 || len(p.aborted) != 1 || p.aborted[0] != (abortedTransaction{7, 8}) {
 				t.Errorf("version %d: partition %d: %+v", version, i, p)
 			}
 			if len(p.batches) != want {

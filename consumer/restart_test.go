@@ -29,7 +29,7 @@ func TestABrokerIsKilledAndComesBack(t *testing.T) {
 	eventually(t, "the later records", func() bool { return j.taken() == 200 })
 }
 
-// A member that waits for others to join can still stop at once.
+// A runMember that waits for others to join can still stop at once.
 func TestStoppingDuringALongJoin(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
@@ -48,7 +48,7 @@ func TestStoppingDuringALongJoin(t *testing.T) {
 			generation.Start(func(context.Context) { <-release })
 			return true
 		})
-		r := start(t, c, g, topic, j, func(c *consumer.Config) { c.FinishTime = 200 * time.Millisecond })
+		r := start(t, c, g, topic, j, func(c *consumer.Config) { c.ShutdownTimeout = 200 * time.Millisecond })
 		eventually(t, "the join", func() bool { _, word := r.Ready(); return word == "joining the consumer group" })
 		began := time.Now()
 		r.stop()
@@ -76,7 +76,7 @@ func TestAJournalThatGoesBackIsRefused(t *testing.T) {
 	eventually(t, "the records", func() bool { return j.taken() == 10 })
 	j.set(topic, 0, 4)
 	c.Produce(t, topic, many(10, 1))
-	if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrGroupAhead) {
+	if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrOffsetsAhead) {
 		t.Fatalf("Run: %v", err)
 	}
 	if j.taken() != 10 {

@@ -21,7 +21,7 @@ import (
 type taking struct {
 	at     time.Time
 	member string
-	place  place
+	place  topicPartition
 }
 
 // takings are all of them, in order.
@@ -37,8 +37,8 @@ func (t *takings) since(from int) []taking {
 }
 
 // owners are the members that brought in the last batch of each partition.
-func owners(list []taking) map[place]string {
-	found := map[place]string{}
+func owners(list []taking) map[topicPartition]string {
+	found := map[topicPartition]string{}
 	for _, one := range list {
 		found[one.place] = one.member
 	}
@@ -58,7 +58,7 @@ func (s shared) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, 
 	defer s.takings.mu.Unlock()
 	done, err := s.inbox.Ingest(ctx, b)
 	if err == nil {
-		s.takings.list = append(s.takings.list, taking{time.Now(), s.member, place{b.Topic, b.Partition}})
+		s.takings.list = append(s.takings.list, taking{time.Now(), s.member, topicPartition{b.Topic, b.Partition}})
 	}
 	return done, err
 }
@@ -144,7 +144,7 @@ func (f *fleet) stop(name string) {
 	delete(f.members, name)
 }
 
-// settled waits until all members are at work and have an even share.
+// joinedOnce waits until all members are at work and have an even share.
 func (f *fleet) settled(t *testing.T) {
 	from := len(f.takings.since(0))
 	eventually(t, "an even share for all", func() bool {
@@ -164,9 +164,9 @@ func (f *fleet) settled(t *testing.T) {
 
 // gaps are the longest times for which the partitions stood still, and how often
 // partitions went from one member to another.
-func (f *fleet) gaps(from int) (longest map[place]time.Duration, moves map[place]int) {
-	longest, moves = map[place]time.Duration{}, map[place]int{}
-	last := map[place]taking{}
+func (f *fleet) gaps(from int) (longest map[topicPartition]time.Duration, moves map[topicPartition]int) {
+	longest, moves = map[topicPartition]time.Duration{}, map[topicPartition]int{}
+	last := map[topicPartition]taking{}
 	list := f.takings.since(0)
 	for i, one := range list {
 		before, ok := last[one.place]
@@ -231,7 +231,7 @@ func TestARollingRestartMovesLittle(t *testing.T) {
 	}
 }
 
-func (f *fleet) judge(t *testing.T, way string, left string, before map[place]string, longest map[place]time.Duration, moves map[place]int) {
+func (f *fleet) judge(t *testing.T, way string, left string, before map[topicPartition]string, longest map[topicPartition]time.Duration, moves map[topicPartition]int) {
 	own, others, moved, all := time.Duration(0), time.Duration(0), 0, len(f.topics)*f.partitions
 	for p, gap := range longest {
 		moved += moves[p]

@@ -19,8 +19,8 @@ func TestWithoutRoomNothingIsFetched(t *testing.T) {
 	var full atomic.Bool
 	var asked atomic.Int64
 	own := start(t, c, group(), topic, j, func(o *consumer.Config) {
-		o.StuckAfter = 400 * time.Millisecond
-		o.Room = func() (bool, string) {
+		o.StallTimeout = 400 * time.Millisecond
+		o.CanFetch = func() (bool, string) {
 			asked.Add(1)
 			return !full.Load(), "the disk is full"
 		}
@@ -39,7 +39,7 @@ func TestWithoutRoomNothingIsFetched(t *testing.T) {
 	eventually(t, "both readers hold", func() bool { return asked.Load() > held+8 })
 	c.Produce(t, topic, many(5, 20))
 	held = asked.Load()
-	eventually(t, "several times StuckAfter goes by", func() bool { return asked.Load() > held+20 })
+	eventually(t, "several times StallTimeout goes by", func() bool { return asked.Load() > held+20 })
 	if n := j.taken(); n != before {
 		t.Errorf("%d events came in without room", n-before)
 	}

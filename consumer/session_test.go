@@ -13,16 +13,16 @@ import (
 func TestFetcher_SessionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fetcher{}
-		if f.expired(&kafka.Session{}) {
+		if f.sessionExpiring(&kafka.Session{}) {
 			t.Error("a session without an end expires")
 		}
 		s := &kafka.Session{Expires: time.Now().Add(time.Hour), Lifetime: time.Hour}
 		<-time.After(53 * time.Minute)
-		if f.expired(s) {
+		if f.sessionExpiring(s) {
 			t.Error("the session is replaced too early")
 		}
 		<-time.After(2 * time.Minute)
-		if !f.expired(s) {
+		if !f.sessionExpiring(s) {
 			t.Error("the session is not replaced in time")
 		}
 	})

@@ -15,16 +15,16 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// A place is a partition of a topic.
-type place struct {
+// A topicPartition is a partition of a topic.
+type topicPartition struct {
 	topic     string
 	partition int
 }
 
-func (p place) String() string { return fmt.Sprintf("%s/%d", p.topic, p.partition) }
+func (p topicPartition) String() string { return fmt.Sprintf("%s/%d", p.topic, p.partition) }
 
-// bounds are where a partition's records begin and end.
-type bounds struct{ first, end int64 }
+// logBounds are where a partition's records begin and end.
+type logBounds struct{ start, end int64 }
 
 // partitions lists the partitions of the input topics. The error wraps
 // ErrMissingTopic, ErrDenied or what the library says.
@@ -33,17 +33,17 @@ func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
 	defer cancel()
 	answer, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: c.config.Topics})
 	if err != nil {
-		return nil, refusal(err)
+		return nil, wrapError(err)
 	}
 	if c.fetcher != nil {
-		c.fetcher.learn(answer)
+		c.fetcher.updateLeaders(answer)
 	}
 	found := map[string][]int{}
 	for _, t := range answer.Topics {
 		switch {
 		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
 		case t.Error != nil:
-			return nil, refusal(fmt.Errorf("topic %s: %w", t.Name, t.Error))
+			return nil, wrapError(fmt.Errorf("topic %s: %w", t.Name, t.Error))
 		default:
 			for _, p := range t.Partitions {
 				found[t.Name] = append(found[t.Name], p.ID)
@@ -63,9 +63,9 @@ func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
 	return found, nil
 }
 
-// refusal explains an error and marks those that only a person can remove.
-func refusal(err error) error {
-	err = kafka.Explain(err)
+// wrapError explains an error and marks those that only a person can remove.
+func wrapError(err error) error {
+	err = kafka.Wrap(err)
 	switch kafka.ClassOf(err) {
 	case kafka.Authorization, kafka.Authentication, kafka.TLSFault:
 		return fmt.Errorf("%w: %w", ErrDenied, err)
@@ -77,13 +77,13 @@ func refusal(err error) error {
 // ever run it gives up after a bounded time.
 func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 	began := time.Now()
-	effort := newEffort(c.config.ReachWait / 2)
-	var said string
+	effort := newEffort(c.config.ConnectTimeout / 2)
+	var lastLogged string
 	for {
 		found, err := c.partitions(ctx)
 		if err == nil {
-			c.trouble.Store("")
-			if said != "" {
+			c.stateReason.Store("")
+			if lastLogged != "" {
 				c.log.Info("the input topics are there")
 			}
 			return found, nil
@@ -93,18 +93,18 @@ func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 		}
 		spent := effort.spent()
 		waited, known := time.Since(began), errors.Is(err, ErrMissingTopic) || errors.Is(err, ErrDenied)
-		if !c.settled.Load() {
+		if !c.joinedOnce.Load() {
 			switch {
-			case known && waited >= c.config.TopicWait:
+			case known && waited >= c.config.TopicTimeout:
 				return nil, err
-			case !known && spent >= c.config.ReachWait:
+			case !known && spent >= c.config.ConnectTimeout:
 				return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, strings.Join(c.config.Kafka.Brokers(), ","), err)
 			}
 		}
-		c.metrics.faults.WithLabelValues(string(classOf(err))).Inc()
-		c.trouble.Store(err.Error())
-		if text := err.Error(); text != said {
-			said = text
+		c.metrics.faults.WithLabelValues(string(errorClass(err))).Inc()
+		c.stateReason.Store(err.Error())
+		if text := err.Error(); text != lastLogged {
+			lastLogged = text
 			c.state.Store(stateTopics)
 			c.log.Warn("waiting for the input topics", "err", err)
 		}
@@ -112,36 +112,36 @@ func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
 	}
 }
 
-func classOf(err error) kafka.Class {
+func errorClass(err error) kafka.ErrorClass {
 	if errors.Is(err, ErrMissingTopic) {
 		return kafka.MissingTopic
 	}
 	return kafka.ClassOf(err)
 }
 
-// bounds asks where the partitions begin and end.
-func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds, error) {
+// logBounds asks where the partitions begin and end.
+func (c *Consumer) logBounds(ctx context.Context, partitions []topicPartition) (map[topicPartition]logBounds, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	found := make(map[place]bounds, len(places))
+	found := make(map[topicPartition]logBounds, len(partitions))
 	for _, at := range []int64{firstOffset, endOffset} {
-		offsets, err := c.fetcher.offsets(ctx, places, at, readUncommitted)
+		offsets, err := c.fetcher.offsets(ctx, partitions, at, readUncommitted)
 		if err != nil {
-			return nil, refusal(err)
+			return nil, wrapError(err)
 		}
 		for p, offset := range offsets {
 			b := found[p]
 			if at == firstOffset {
-				b.first = offset
+				b.start = offset
 			} else {
 				b.end = offset
 			}
 			found[p] = b
 		}
 	}
-	for _, p := range places {
-		if b, ok := found[p]; !ok || b.first < 0 || b.end < b.first {
-			return nil, refusal(fmt.Errorf("partition %s: %w", p, kafkago.OffsetNotAvailable))
+	for _, p := range partitions {
+		if b, ok := found[p]; !ok || b.start < 0 || b.end < b.start {
+			return nil, wrapError(fmt.Errorf("partition %s: %w", p, kafkago.OffsetNotAvailable))
 		}
 	}
 	return found, nil
@@ -149,44 +149,44 @@ func (c *Consumer) bounds(ctx context.Context, places []place) (map[place]bounds
 
 // offsetsAt asks for the first record of a time or later; where there is none
 // the partition is not in the answer.
-func (c *Consumer) offsetsAt(ctx context.Context, places []place, at time.Time) (map[place]int64, error) {
+func (c *Consumer) offsetsAt(ctx context.Context, partitions []topicPartition, at time.Time) (map[topicPartition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	found, err := c.fetcher.offsets(ctx, places, at.UnixMilli(), readUncommitted)
+	found, err := c.fetcher.offsets(ctx, partitions, at.UnixMilli(), readUncommitted)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, wrapError(err)
 	}
-	maps.DeleteFunc(found, func(_ place, offset int64) bool { return offset < 0 })
+	maps.DeleteFunc(found, func(_ topicPartition, offset int64) bool { return offset < 0 })
 	return found, nil
 }
 
 // committed asks what the group has committed; what it has not is not in the
-// answer.
-func (c *Consumer) committed(ctx context.Context, places []place) (map[place]int64, error) {
+// fetchAnswer.
+func (c *Consumer) committed(ctx context.Context, partitions []topicPartition) (map[topicPartition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	topics := map[string][]int{}
-	for _, p := range places {
+	for _, p := range partitions {
 		topics[p.topic] = append(topics[p.topic], p.partition)
 	}
 	answer, err := c.client.OffsetFetch(ctx, &kafkago.OffsetFetchRequest{GroupID: c.config.Group, Topics: topics})
 	if err != nil {
-		return nil, refusal(err)
+		return nil, wrapError(err)
 	}
 	if errors.Is(answer.Error, kafkago.GroupIdNotFound) {
 		return nil, nil
 	}
 	if answer.Error != nil {
-		return nil, refusal(answer.Error)
+		return nil, wrapError(answer.Error)
 	}
-	found := map[place]int64{}
+	found := map[topicPartition]int64{}
 	for topic, partitions := range answer.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, refusal(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
+				return nil, wrapError(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
 			}
 			if p.CommittedOffset >= 0 {
-				found[place{topic, p.Partition}] = p.CommittedOffset
+				found[topicPartition{topic, p.Partition}] = p.CommittedOffset
 			}
 		}
 	}
@@ -194,28 +194,28 @@ func (c *Consumer) committed(ctx context.Context, places []place) (map[place]int
 }
 
 // positions reads the journal's.
-func (c *Consumer) positions(ctx context.Context) (map[place]int64, error) {
+func (c *Consumer) positions(ctx context.Context) (map[topicPartition]int64, error) {
 	list, err := c.config.Inbox.Positions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("consumer: reading the positions: %w", err)
 	}
-	found := make(map[place]int64, len(list))
+	found := make(map[topicPartition]int64, len(list))
 	for _, p := range list {
-		found[place{p.Topic, p.Partition}] = p.Next
+		found[topicPartition{p.Topic, p.Partition}] = p.Next
 	}
 	return found, nil
 }
 
-// begin gives every partition a position, before anything is read: a topic
+// initPositions gives every partition a position, before anything is read: a topic
 // that this journal never read begins where Start says, a partition that
 // appeared since at its first record. What the group committed is asked for
 // before the positions are read: another worker on the same journal may go on
 // in between, and always writes the journal first.
-func (c *Consumer) begin(ctx context.Context, topics map[string][]int) error {
-	var places []place
+func (c *Consumer) initPositions(ctx context.Context, topics map[string][]int) error {
+	var places []topicPartition
 	for topic, partitions := range topics {
 		for _, p := range partitions {
-			places = append(places, place{topic, p})
+			places = append(places, topicPartition{topic, p})
 		}
 	}
 	committed, err := c.committed(ctx, places)
@@ -226,46 +226,46 @@ func (c *Consumer) begin(ctx context.Context, topics map[string][]int) error {
 	if err != nil {
 		return err
 	}
-	begun := map[string]bool{}
+	knownTopics := map[string]bool{}
 	for p := range known {
-		begun[p.topic] = true
+		knownTopics[p.topic] = true
 	}
-	var unknown []place
+	var unknown []topicPartition
 	for _, p := range places {
 		if _, ok := known[p]; !ok {
 			unknown = append(unknown, p)
 		}
 	}
-	lost := committedOf(unknown, committed)
-	if len(lost) > 0 && c.config.Forget == nil {
+	lost := withCommitted(unknown, committed)
+	if len(lost) > 0 && c.config.OnJournalLost == nil {
 		return c.journalLost(lost[0], committed)
 	}
-	fresh, err := c.firstPositions(ctx, unknown, begun)
+	initial, err := c.initialPositions(ctx, unknown, knownTopics)
 	if err != nil {
 		return err
 	}
-	if len(known) == 0 && len(lost) == 0 && c.config.First != nil {
-		if err := c.config.First(ctx); err != nil {
+	if len(known) == 0 && len(lost) == 0 && c.config.OnFirstRun != nil {
+		if err := c.config.OnFirstRun(ctx); err != nil {
 			return err
 		}
 	}
 	if len(lost) > 0 {
-		if err := c.forget(ctx, lost, fresh); err != nil {
+		if err := c.startWithoutJournal(ctx, lost, initial); err != nil {
 			return err
 		}
 		for _, p := range lost {
-			committed[p] = fresh[p]
+			committed[p] = initial[p]
 		}
 	}
 	var start []journal.Position
 	for _, p := range places {
 		next, ok := known[p]
 		if !ok {
-			next = fresh[p]
+			next = initial[p]
 			start = append(start, journal.Position{Topic: p.topic, Partition: p.partition, Next: next})
 		}
 		if done, ok := committed[p]; ok && done > next {
-			return groupAhead(p, done, next)
+			return offsetsAhead(p, done, next)
 		}
 	}
 	if len(start) == 0 {
@@ -280,17 +280,17 @@ func (c *Consumer) begin(ctx context.Context, topics map[string][]int) error {
 	return nil
 }
 
-func (c *Consumer) firstPositions(ctx context.Context, places []place, begun map[string]bool) (map[place]int64, error) {
-	if len(places) == 0 {
+func (c *Consumer) initialPositions(ctx context.Context, partitions []topicPartition, knownTopics map[string]bool) (map[topicPartition]int64, error) {
+	if len(partitions) == 0 {
 		return nil, nil
 	}
-	limits, err := c.bounds(ctx, places)
+	limits, err := c.logBounds(ctx, partitions)
 	if err != nil {
 		return nil, err
 	}
 	var holding []string
-	for _, p := range places {
-		if !begun[p.topic] && limits[p].end > limits[p].first {
+	for _, p := range partitions {
+		if !knownTopics[p.topic] && limits[p].end > limits[p].start {
 			holding = append(holding, p.topic)
 		}
 	}
@@ -299,16 +299,16 @@ func (c *Consumer) firstPositions(ctx context.Context, places []place, begun map
 		slices.Sort(holding)
 		return nil, fmt.Errorf("%w (%s)", ErrStartRequired, strings.Join(slices.Compact(holding), ", "))
 	}
-	var timed map[place]int64
+	var timed map[topicPartition]int64
 	if start.Mode == StartTime {
-		if timed, err = c.offsetsAt(ctx, places, start.Time); err != nil {
+		if timed, err = c.offsetsAt(ctx, partitions, start.Time); err != nil {
 			return nil, err
 		}
 	}
-	first := make(map[place]int64, len(places))
-	for _, p := range places {
-		first[p] = limits[p].first
-		if begun[p.topic] {
+	first := make(map[topicPartition]int64, len(partitions))
+	for _, p := range partitions {
+		first[p] = limits[p].start
+		if knownTopics[p.topic] {
 			continue
 		}
 		switch start.Mode {
@@ -324,8 +324,8 @@ func (c *Consumer) firstPositions(ctx context.Context, places []place, begun map
 	return first, nil
 }
 
-func groupAhead(p place, committed, position int64) error {
-	return fmt.Errorf("%w (%s: the group committed %d, the journal stands at %d)", ErrGroupAhead, p, committed, position)
+func offsetsAhead(p topicPartition, committed, position int64) error {
+	return fmt.Errorf("%w (%s: the group committed %d, the journal stands at %d)", ErrOffsetsAhead, p, committed, position)
 }
 
 // pause waits, less when ctx ends.

@@ -3,36 +3,36 @@ package consumer
 import "time"
 
 // transactionWait is how long a transaction may hold records back before that is
-// said. A broker ends those of producers that are gone after a minute by default,
+// lastLogged. A broker ends those of producers that are gone after a minute by default,
 // and after 15 minutes at most.
 const transactionWait = time.Minute
 
 // An openTransaction is the place where the records end that may be read, while
 // records lie behind it.
 type openTransaction struct {
-	at    int64 // the last stable offset
-	since time.Time
-	said  bool
+	offset int64 // the last stable offset
+	since  time.Time
+	logged bool
 }
 
 // watchTransaction notes whether an open transaction holds back what is the next
 // to be read, and says so when it has lasted.
-func (p *partition) watchTransaction(f fetched) {
-	held := max(f.highWatermark-f.end, 0)
-	p.g.c.metrics.unstableAt(p.topic, p.partition, held)
-	if held == 0 || p.offset < f.end {
-		if p.unstable.said {
+func (p *partition) watchTransaction(f fetchResult) {
+	held := max(f.highWatermark-f.lastStable, 0)
+	p.g.c.metrics.setUnstable(p.topic, p.partition, held)
+	if held == 0 || p.offset < f.lastStable {
+		if p.openTx.logged {
 			p.log.Info("the open transaction has ended; reading goes on")
 		}
-		p.unstable = openTransaction{}
+		p.openTx = openTransaction{}
 		return
 	}
-	if p.unstable.since.IsZero() || p.unstable.at != f.end {
-		p.unstable = openTransaction{at: f.end, since: time.Now()}
+	if p.openTx.since.IsZero() || p.openTx.offset != f.lastStable {
+		p.openTx = openTransaction{offset: f.lastStable, since: time.Now()}
 	}
-	if lasted := time.Since(p.unstable.since); lasted >= transactionWait && !p.unstable.said {
-		p.unstable.said = true
+	if lasted := time.Since(p.openTx.since); lasted >= transactionWait && !p.openTx.logged {
+		p.openTx.logged = true
 		p.log.Warn("an open transaction holds records back; if its producer is gone, abort it with `kafka-transactions.sh`",
-			"last_stable_offset", f.end, "high_watermark", f.highWatermark, "since", p.unstable.since.UTC())
+			"last_stable_offset", f.lastStable, "high_watermark", f.highWatermark, "since", p.openTx.since.UTC())
 	}
 }

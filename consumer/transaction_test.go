@@ -18,14 +18,14 @@ func TestOpenTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		metrics := NewMetrics(prometheus.NewPedanticRegistry())
-		p := &partition{place: place{"in", 0}, g: &generation{c: &Consumer{metrics: metrics}}, log: slog.New(slog.NewTextHandler(&out, nil))}
-		after := func(d time.Duration, offset, end, highWatermark int64, lines int) {
+		p := &partition{topicPartition: topicPartition{"in", 0}, g: &generation{c: &Consumer{metrics: metrics}}, log: slog.New(slog.NewTextHandler(&out, nil))}
+		after := func(d time.Duration, offset, end, highWatermark int64, conns int) {
 			t.Helper()
 			<-time.After(d)
 			p.offset = offset
-			p.watchTransaction(fetched{end: end, highWatermark: highWatermark})
-			if got := strings.Count(out.String(), "\n"); got != lines {
-				t.Errorf("%d lines, want %d: %s", got, lines, out.String())
+			p.watchTransaction(fetchResult{lastStable: end, highWatermark: highWatermark})
+			if got := strings.Count(out.String(), "\n"); got != conns {
+				t.Errorf("%d lines, want %d: %s", got, conns, out.String())
 			}
 			if got := testutil.ToFloat64(metrics.unstable.WithLabelValues("in", "0")); got != float64(highWatermark-end) {
 				t.Errorf("%v unstable records, want %d", got, highWatermark-end)
@@ -35,7 +35,7 @@ func TestOpenTransaction(t *testing.T) {
 		after(59*time.Second, 5, 5, 9, 0)
 		after(time.Second/2, 5, 9, 9, 0) // ended in time
 		after(time.Hour, 9, 9, 12, 0)
-		after(59*time.Second, 10, 10, 12, 0) // another one
+		after(59*time.Second, 10, 10, 12, 0) // mismatchSince one
 		after(59*time.Second, 10, 10, 12, 0)
 		after(time.Second, 10, 10, 15, 1)
 		after(time.Hour, 10, 10, 15, 1)

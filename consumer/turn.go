@@ -9,32 +9,32 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// A turn is a reader that waits for its partition.
-type turn struct {
+// A pendingFetch is a reader that waits for its partition.
+type pendingFetch struct {
 	reader *reader
 	offset int64
 	since  time.Time
-	answer chan answer // takes one
+	answer chan fetchAnswer // takes one
 
-	share int64
-	given bool // the response has said something of it
+	share    int64
+	answered bool // the response has said something of it
 }
 
-type answer struct {
-	fetched
+type fetchAnswer struct {
+	fetchResult
 	err error
 }
 
-// request asks for the partitions of all turns, committed records only.
-func request(turns []*turn, most int64, wait time.Duration) *fetchapi.Request {
+// fetchRequest asks for the partitions of all turns, committed records only.
+func fetchRequest(pending []*pendingFetch, most int64, wait time.Duration) *fetchapi.Request {
 	q := &fetchapi.Request{
 		ReplicaID: -1, MaxWaitTime: int32(wait.Milliseconds()), MinBytes: 1, MaxBytes: int32(most), // #nosec G115 -- a part of FetchMemory
 		IsolationLevel: int8(kafkago.ReadCommitted), SessionID: -1, SessionEpoch: -1,
 	}
-	for _, t := range turns {
+	for _, t := range pending {
 		p := fetchapi.RequestPartition{
 			Partition: int32(t.reader.partition), CurrentLeaderEpoch: -1, FetchOffset: t.offset, LogStartOffset: -1, // #nosec G115 -- partitions are 32 bits
-			PartitionMaxBytes: int32(t.share), // #nosec G115 -- at most mostShare
+			PartitionMaxBytes: int32(t.share), // #nosec G115 -- at most maxPartitionBytes
 		}
 		// The order of turns counts, so a topic can stand there more than once in a row
 		// of others; brokers and clients do the same.
@@ -47,10 +47,10 @@ func request(turns []*turn, most int64, wait time.Duration) *fetchapi.Request {
 	return q
 }
 
-// patient reads a response for as long as something comes, however slow the line.
-type patient struct{ session *kafka.Session }
+// idleTimeoutReader reads a response for as long as something comes, however slow the line.
+type idleTimeoutReader struct{ session *kafka.Session }
 
-func (p patient) Read(b []byte) (int, error) {
+func (p idleTimeoutReader) Read(b []byte) (int, error) {
 	if err := p.session.SetReadDeadline(time.Now().Add(maxWait + requestTimeout)); err != nil {
 		return 0, err
 	}

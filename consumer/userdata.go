@@ -11,44 +11,44 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// assigned puts user data into the assignments that the leader of the group
+// withAssignmentUserData puts user data into the assignments that the leader of the group
 // deals out. Brokers turn a group of the classic protocol into one of the new
 // consumer protocol (KIP-848) when such a client comes, and deal the partitions
 // themselves. They refuse that client where assignments hold user data, which
 // shows that the group has an assignor of its own. The library writes none.
-func assigned(dial kafka.DialFunc, data string) kafka.DialFunc {
+func withAssignmentUserData(dial kafka.DialFunc, data string) kafka.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return &assigning{Conn: conn, data: []byte(data)}, nil
+		return &userDataConn{Conn: conn, data: []byte(data)}, nil
 	}
 }
 
 // groupDialer makes the dialer of the group's connections.
-func (c *Consumer) groupDialer(lines *kafka.Lines) *kafkago.Dialer {
-	d := c.config.Kafka.Dialer(lines.Through)
-	d.DialFunc = assigned(d.DialFunc, ProtocolName(c.config.Inbox))
+func (c *Consumer) groupDialer(conns *kafka.ConnTracker) *kafkago.Dialer {
+	d := c.config.Kafka.Dialer(conns.WrapDial)
+	d.DialFunc = withAssignmentUserData(d.DialFunc, ProtocolName(c.config.Inbox))
 	return d
 }
 
-// An assigning connection changes the requests of one API and passes on all else.
-type assigning struct {
+// An userDataConn connection changes the requests of one API and passes on all else.
+type userDataConn struct {
 	net.Conn
 	data    []byte
 	pending []byte // a part of a request
 }
 
 // Write passes on whole requests.
-func (a *assigning) Write(b []byte) (int, error) {
+func (a *userDataConn) Write(b []byte) (int, error) {
 	a.pending = append(a.pending, b...)
 	for len(a.pending) >= 4 {
 		size := 4 + int64(binary.BigEndian.Uint32(a.pending))
 		if int64(len(a.pending)) < size {
 			break
 		}
-		request := withUserData(a.pending[:size], a.data)
+		request := addUserData(a.pending[:size], a.data)
 		a.pending = slices.Clone(a.pending[size:])
 		if _, err := a.Conn.Write(request); err != nil {
 			return 0, err
@@ -57,9 +57,9 @@ func (a *assigning) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// withUserData adds user data to the assignments of a SyncGroup request of version
+// addUserData adds user data to the assignments of a SyncGroup request of version
 // 0, which the library sends. All else it returns as it is.
-func withUserData(request, data []byte) []byte {
+func addUserData(request, data []byte) []byte {
 	const syncGroup, length = 14, 4
 	r := requestReader{rest: request[length:]}
 	key, version := r.number(2), r.number(2)
@@ -67,16 +67,16 @@ func withUserData(request, data []byte) []byte {
 	r.text()  // client id
 	r.text()  // group
 	r.skip(4) // generation
-	r.text()  // member
+	r.text()  // runMember
 	count := r.number(4)
-	if key != syncGroup || version != 0 || r.bad || count == 0 {
+	if key != syncGroup || version != 0 || r.invalid || count == 0 {
 		return request
 	}
 	out := slices.Clone(request[:len(request)-len(r.rest)])
 	for range count {
 		member := r.text()
 		assignment := r.skip(r.number(4))
-		if r.bad {
+		if r.invalid {
 			return request
 		}
 		// It ends with the length of its user data, 0 or -1.
@@ -95,13 +95,13 @@ func withUserData(request, data []byte) []byte {
 }
 
 type requestReader struct {
-	rest []byte
-	bad  bool
+	rest    []byte
+	invalid bool
 }
 
 func (r *requestReader) skip(n int) []byte {
-	if r.bad || n < 0 || n > len(r.rest) {
-		r.bad = true
+	if r.invalid || n < 0 || n > len(r.rest) {
+		r.invalid = true
 		return nil
 	}
 	b := r.rest[:n]

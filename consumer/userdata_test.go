@@ -22,7 +22,7 @@ func TestAssigning_PassesOnOtherRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out recorder
-			a := &assigning{Conn: &out, data: []byte("mine")}
+			a := &userDataConn{Conn: &out, data: []byte("mine")}
 			for i := range request {
 				if n, err := a.Write(request[i : i+1]); n != 1 || err != nil {
 					t.Fatal(n, err)

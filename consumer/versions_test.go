@@ -15,7 +15,7 @@ import (
 )
 
 // versionOne is the balancer of the workers that sent no user data: it deals in
-// turn, whatever members hold.
+// pendingFetch, whatever members hold.
 type versionOne struct {
 	named
 	led chan struct{}
@@ -136,7 +136,7 @@ func TestASlowBatchDoesNotHoldUpTheGroup(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
 	c.Produce(t, topic, many(0, 20))
-	slow := func(c *consumer.Config) { c.FinishTime, c.SessionTimeout = 25*time.Second, 30*time.Second }
+	slow := func(c *consumer.Config) { c.ShutdownTimeout, c.SessionTimeout = 25*time.Second, 30*time.Second }
 	tried, release := make(chan struct{}, 1), make(chan struct{})
 	start(t, c, g, topic, stalled{j, tried, release}, slow)
 	<-tried

@@ -11,79 +11,79 @@ import (
 	"invoicebox-worker/internal/recordbatch"
 )
 
-// waiting tells since when the reader has waited for a record that the broker
+// stallState tells since when the reader has waited for a record that the broker
 // owes it, and at which position; ok is false while it does not.
-func (p *partition) waiting() (position int64, since time.Time, rebuilt, ok bool) {
-	since, ok = p.reader.silence.lasts()
+func (p *partition) stallState() (position int64, since time.Time, rebuilt, ok bool) {
+	since, ok = p.reader.stall.running()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.shown, since, p.rebuilt, ok
+	return p.sharedPosition, since, p.reconnected, ok
 }
 
-// idle notes that there was nothing to fetch.
-func (p *partition) idle() {
-	p.reader.silence.end()
+// caughtUp notes that there was nothing to fetch.
+func (p *partition) caughtUp() {
+	p.reader.stall.stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rebuilt, p.suspicion = false, time.Time{}
+	p.reconnected, p.stalledSince = false, time.Time{}
 }
 
 // progressed notes that the reader has gone on.
 func (p *partition) progressed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rebuilt, p.trouble = false, nil
+	p.reconnected, p.lastErr = false, nil
 }
 
-// troubled notes why nothing can be read. A broker that says what is wrong is
+// readFailed notes why nothing can be read. A broker that says what is wrong is
 // not silent: making the connection anew would not help.
-func (p *partition) troubled(err error) {
+func (p *partition) readFailed(err error) {
 	if _, told := errors.AsType[kafkago.Error](err); told {
-		p.reader.silence.end()
+		p.reader.stall.stop()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.trouble = err
+	p.lastErr = err
 }
 
-// stuck is the error that ends Run: what cannot be read, why, and what to do.
-func (p *partition) stuck(position, end int64) error {
+// stalls is the error that ends Run: what cannot be read, why, and what to do.
+func (p *partition) stallError(position, end int64) error {
 	p.mu.Lock()
-	trouble := p.trouble
+	joining := p.lastErr
 	p.mu.Unlock()
-	err := fmt.Errorf("%w (%s: position %d, end %d)", ErrStuck, p.place, position, end)
-	if trouble != nil {
-		err = fmt.Errorf("%w: %w", err, trouble)
+	err := fmt.Errorf("%w (%s: position %d, end %d)", ErrPartitionStalled, p.topicPartition, position, end)
+	if joining != nil {
+		err = fmt.Errorf("%w: %w", err, joining)
 	}
-	if errors.Is(trouble, recordbatch.ErrDamaged) {
+	if errors.Is(joining, recordbatch.ErrDamaged) {
 		err = fmt.Errorf("%w; move the partition's leadership to a replica whose copy is whole, or give the damaged records up: "+
-			"`kafka-delete-records.sh` deletes all records of %s before the offset behind them", err, p.place)
+			"`kafka-delete-records.sh` deletes all records of %s before the offset behind them", err, p.topicPartition)
 	}
 	return err
 }
 
-// suspected tells whether the partition has held records behind position, and
-// given none, for so long.
-func (p *partition) suspected(position int64, limit time.Duration) bool {
-	if p.suspicion.IsZero() || p.suspect != position {
-		p.suspect, p.suspicion = position, time.Now()
+// isStalled tells whether the partition has held records behind position, and
+// answered none, for so long.
+func (p *partition) isStalled(position int64, limit time.Duration) bool {
+	if p.stalledSince.IsZero() || p.stalledAt != position {
+		p.stalledAt, p.stalledSince = position, time.Now()
 	}
-	return time.Since(p.suspicion) >= limit
+	return time.Since(p.stalledSince) >= limit
 }
 
-// rebuild makes the connection to the partition's leader anew.
-func (p *partition) rebuild() {
+// reconnect makes the connection to the partition's leader anew.
+func (p *partition) reconnect() {
 	p.mu.Lock()
-	p.rebuilt = true
+	p.reconnected = true
 	p.mu.Unlock()
-	p.reader.silence.end()
-	p.g.c.fetcher.rebuild(p.place)
+	p.reader.stall.stop()
+	p.g.c.fetcher.reconnect(p.topicPartition)
 }
 
-// close gives up what the partition holds.
+// closeBatch gives up what the partition holds.
 func (p *partition) close() {
-	p.g.c.fetcher.forget(p.place)
-	p.g.c.metrics.gone(p.topic, p.partition)
+	p.g.c.fetcher.removeReader(p.topicPartition)
+	p.g.c.metrics.removePartition(p.topic, p.partition)
 }
 
 // watchProgress finds readers that get nothing although the partition holds
@@ -92,34 +92,34 @@ func (p *partition) close() {
 // the same position is stuck in the next one, too, Run ends. A broker that
 // cannot be asked is an outage, which the readers wait out.
 func (g *generation) watchProgress() {
-	limit := g.c.config.StuckAfter
+	limit := g.c.config.StallTimeout
 	for {
-		pause(g.soft, limit/4)
-		if g.soft.Err() != nil {
+		pause(g.fetchCtx, limit/4)
+		if g.fetchCtx.Err() != nil {
 			return
 		}
 		for _, p := range g.partitions {
-			position, since, rebuilt, ok := p.waiting()
+			position, since, rebuilt, ok := p.stallState()
 			if !ok || time.Since(since) < limit {
 				continue
 			}
-			end, err := g.stableEnd(p.place)
+			end, err := g.lastStableOffset(p.topicPartition)
 			if err != nil || end <= position {
-				p.idle()
+				p.caughtUp()
 				continue
 			}
 			// A partition that had nothing for long may hold a record that came
 			// this moment: only one that stays where it is gives none.
-			if !p.suspected(position, limit) {
+			if !p.isStalled(position, limit) {
 				continue
 			}
 			switch {
 			case !rebuilt:
-				g.c.metrics.rebuilds.Inc()
+				g.c.metrics.reconnects.Inc()
 				p.log.Error("the partition has records and gives none; making its connections anew", "position", position, "end", end)
-				p.rebuild()
-			case g.c.stuck.again(p.place, position):
-				g.fail(p.stuck(position, end))
+				p.reconnect()
+			case g.c.stalls.recordStall(p.topicPartition, position):
+				g.fail(p.stallError(position, end))
 				return
 			default:
 				p.log.Error("the partition has records and still gives none; rejoining the group", "position", position, "end", end)
@@ -130,10 +130,10 @@ func (g *generation) watchProgress() {
 	}
 }
 
-// stableEnd asks where the records end that may be read now.
-func (g *generation) stableEnd(p place) (int64, error) {
-	ctx, cancel := context.WithTimeout(g.soft, requestTimeout)
+// lastStableOffset asks where the records end that may be read now.
+func (g *generation) lastStableOffset(p topicPartition) (int64, error) {
+	ctx, cancel := context.WithTimeout(g.fetchCtx, requestTimeout)
 	defer cancel()
-	ends, err := g.c.fetcher.offsets(ctx, []place{p}, endOffset, readCommitted)
+	ends, err := g.c.fetcher.offsets(ctx, []topicPartition{p}, endOffset, readCommitted)
 	return ends[p], err
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// An idle partition in which a record has just arrived is no silent one: only a
+// An caughtUp partition in which a record has just arrived is no silent one: only a
 // position that stays behind the end for the whole limit is suspect.
 func TestOnlyAPositionThatStaysIsSuspect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -15,7 +15,7 @@ func TestOnlyAPositionThatStaysIsSuspect(t *testing.T) {
 		after := func(d time.Duration, position int64, want bool) {
 			t.Helper()
 			<-time.After(d)
-			if got := p.suspected(position, limit); got != want {
+			if got := p.isStalled(position, limit); got != want {
 				t.Errorf("position %d: suspected %v, want %v", position, got, want)
 			}
 		}
@@ -24,7 +24,7 @@ func TestOnlyAPositionThatStaysIsSuspect(t *testing.T) {
 		after(limit/2, 6, false)
 		after(limit/2, 6, false)
 		after(limit/2, 6, true)
-		p.idle()
+		p.caughtUp()
 		after(time.Second, 6, false)
 	})
 }

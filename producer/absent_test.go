@@ -82,7 +82,7 @@ func TestRelay_WithoutProducerID(t *testing.T) {
 			var log bytes.Buffer
 			r := start(t, c, o, func(p *producer.Config) {
 				p.Logger = slog.New(slog.NewTextHandler(&log, nil))
-				p.StoppedRetry = 50 * time.Millisecond
+				p.BlockedRetry = 50 * time.Millisecond
 			})
 			for i := range 20 {
 				o.add(schemas.TypeInvited, fmt.Sprint("shop-", i), fmt.Sprint(i))
@@ -159,7 +159,7 @@ func TestRelay_TimeOfABatchThatWaited(t *testing.T) {
 				return nil, nil, false
 			})
 			o := newOutbox()
-			r := start(t, c, o, func(p *producer.Config) { p.StoppedRetry = time.Hour })
+			r := start(t, c, o, func(p *producer.Config) { p.BlockedRetry = time.Hour })
 			for i := range 5 {
 				o.add(schemas.TypeInvited, "shop", fmt.Sprint(i))
 			}
@@ -182,7 +182,7 @@ func TestRelay_TimeThatIsAlwaysRefused(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	fault := c.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: schemas.TypeInvited, Err: kerr.InvalidTimestamp, Count: -1})
 	o := newOutbox()
-	r := start(t, c, o, func(p *producer.Config) { p.StoppedRetry = 100 * time.Millisecond })
+	r := start(t, c, o, func(p *producer.Config) { p.BlockedRetry = 100 * time.Millisecond })
 	o.add(schemas.TypeInvited, "shop", "0")
 	eventually(t, "the topic is stopped", func() bool {
 		ready, words := r.Ready()

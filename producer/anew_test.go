@@ -34,7 +34,7 @@ func deletedAndMadeAnew(t *testing.T, c *kafkatest.Cluster, again int) {
 	topic, other := c.NewTopic(t, "deleted", 3), c.NewTopic(t, "other", 3)
 	o := newOutbox()
 	r := start(t, c, o, func(p *producer.Config) {
-		p.TopicWait, p.StoppedRetry = time.Second, 300*time.Millisecond
+		p.TopicTimeout, p.BlockedRetry = time.Second, 300*time.Millisecond
 		p.Topics = map[string]string{schemas.TypeInvited: topic, schemas.TypeActivated: other}
 	})
 	const shops = 20

@@ -23,7 +23,7 @@ type Outbox interface {
 
 // Config is what a relay needs. Fields without a default are required.
 type Config struct {
-	Kafka  *kafka.Conn
+	Kafka  *kafka.Cluster
 	Outbox Outbox
 	// Authentic tells whether a row is as the journal's workers wrote it: one that is
 	// not is not published, and stays in the outbox.
@@ -34,27 +34,27 @@ type Config struct {
 	// the topic.
 	Topics map[string]string
 
-	// FlushTime bounds how long Run publishes what is left after its context
+	// FlushTimeout bounds how long Run publishes what is left after its context
 	// has ended. Default: 5 s.
-	FlushTime time.Duration
-	// StoppedRetry is how often a topic that a broker definitely refuses is
+	FlushTimeout time.Duration
+	// BlockedRetry is how often a topic that a broker definitely refuses is
 	// tried again, and rows that are not authentic are looked at again. Default: 15 s.
-	StoppedRetry time.Duration
-	// TopicWait is how long a missing topic counts as a passing fault. Default: 5 s.
-	TopicWait time.Duration
+	BlockedRetry time.Duration
+	// TopicTimeout is how long a missing topic counts as a passing fault. Default: 5 s.
+	TopicTimeout time.Duration
 	// BatchRows and BatchBytes bound one request. Defaults: 500, 900 kB: below a
 	// broker's usual limit of 1 MB.
 	BatchRows, BatchBytes int
 }
 
 const (
-	leastPause     = 50 * time.Millisecond
-	mostPause      = 5 * time.Second
-	slowAnswer     = time.Second      // a request that took longer may have been refused for the time that it waited
+	minBackoff     = 50 * time.Millisecond
+	maxBackoff     = 5 * time.Second
+	slowResponse   = time.Second      // a request that took longer may have been refused for the time that it waited
 	requestTimeout = 35 * time.Second // the broker's own is 30 s
 
-	laneRows, laneBytes = 1000, 1 << 20    // held for one partition
-	heldRows, heldBytes = 16_000, 32 << 20 // held for all
+	maxQueueRows, maxQueueBytes       = 1000, 1 << 20    // buffered for one partition
+	maxBufferedRows, maxBufferedBytes = 16_000, 32 << 20 // buffered for all
 )
 
 func (c *Config) setDefaults() error {
@@ -66,8 +66,8 @@ func (c *Config) setDefaults() error {
 		value *time.Duration
 		usual time.Duration
 	}{
-		{"FlushTime", &c.FlushTime, 5 * time.Second}, {"StoppedRetry", &c.StoppedRetry, 15 * time.Second},
-		{"TopicWait", &c.TopicWait, 5 * time.Second},
+		{"FlushTimeout", &c.FlushTimeout, 5 * time.Second}, {"BlockedRetry", &c.BlockedRetry, 15 * time.Second},
+		{"TopicTimeout", &c.TopicTimeout, 5 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.usual

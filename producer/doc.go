@@ -16,7 +16,7 @@
 //   - One relay of all that share a journal has the relay lease ([journal.RelayLeases])
 //     and reads the outbox. It writes a batch only while the lease is valid by the
 //     monotonic and the wall clock, checked when the request is built.
-//   - A relay that is told to stop publishes what is left, for FlushTime at most, and
+//   - A relay that is told to stop publishes what is left, for FlushTimeout at most, and
 //     releases the lease.
 //
 // # The relay lease
@@ -29,7 +29,7 @@
 //
 // A relay that lost the lease discards the rows in its memory. The next one reads them
 // from the journal, so a takeover repeats only rows that were not marked, with the same
-// bytes.
+// bufferedBytes.
 //
 // # Failures
 //
@@ -39,10 +39,10 @@
 //	               ├─ producer id unknown to the broker ─▶ the same under a new producer id
 //	               ├─ time stamp refused ─▶ the same with the present time, at once
 //	               ├─ too large ─▶ halves, down to a single row
-//	               └─ refused for good ─▶ its topic is stopped; tried again every StoppedRetry
+//	               └─ refused for good ─▶ its topic is stopped; tried again every BlockedRetry
 //
 // Refused for good are: no right to the topic, an invalid record or topic name, a policy, a
-// single row above the limit, and a topic that is missing for longer than TopicWait.
+// single row above the limit, and a topic that is missing for longer than TopicTimeout.
 // Ready reports a stopped topic at once, and a partition whose results have waited for a
 // minute.
 //

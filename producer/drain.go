@@ -10,28 +10,28 @@ import (
 
 // drained tells whether nothing is left that could be published now.
 func (r *Relay) drained() bool {
-	if r.grant == nil {
-		return r.phase == standby && !r.asking // another replica publishes it
+	if r.lease == nil {
+		return r.phase == standby && !r.renewing // another replica publishes it
 	}
-	flying := r.flying
-	if r.asking {
+	flying := r.inFlight
+	if r.renewing {
 		flying--
 	}
 	if flying > 0 || len(r.acked) > 0 || r.more && !r.full {
 		return false
 	}
-	for _, l := range r.lanes {
-		if len(l.queue)+len(l.batch) > 0 && l.partition != unresolved && !r.topics[l.topic].stopped() {
+	for _, l := range r.queues {
+		if len(l.rows)+len(l.batch) > 0 && l.partition != unknownPartition && !r.topics[l.topic].blocked() {
 			return false
 		}
 	}
 	return true
 }
 
-// settle waits for what was under way when time ran out, and marks what was
+// flush waits for what was under way when time ran out, and marks what was
 // acknowledged: a row that is published and not marked is published again.
-func (r *Relay) settle(ctx context.Context) {
-	for r.flying > 0 {
+func (r *Relay) flush(ctx context.Context) {
+	for r.inFlight > 0 {
 		r.handle(ctx, <-r.events)
 	}
 	if len(r.acked) == 0 {
@@ -43,11 +43,11 @@ func (r *Relay) settle(ctx context.Context) {
 	r.handle(ctx, <-r.events)
 }
 
-func (r *Relay) leave() {
-	if len(r.held) > 0 {
+func (r *Relay) logUnpublished() {
+	if len(r.buffered) > 0 {
 		topics := map[string]int{}
-		for _, l := range r.lanes {
-			if n := len(l.queue) + len(l.batch); n > 0 {
+		for _, l := range r.queues {
+			if n := len(l.rows) + len(l.batch); n > 0 {
 				topics[l.topic] += n
 			}
 		}

@@ -13,8 +13,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// lookAgain is the pause before brokers are asked again for topics.
-const lookAgain = 200 * time.Millisecond
+// topicPollInterval is the pause before brokers are asked again for topics.
+const topicPollInterval = 200 * time.Millisecond
 
 // A TopicSpec is a topic as it should be made.
 type TopicSpec struct {
@@ -44,13 +44,13 @@ type TopicState struct {
 	Err        error // why it could not be made; nil when it is there
 }
 
-// LookAtTopics tells how topics are, in their order, and changes nothing. What
+// DescribeTopics tells how topics are, in their order, and changes nothing. What
 // may pass by itself (a broker that is starting) is tried again until ctx ends;
 // a topic that the user may not see is an error at once.
-func LookAtTopics(ctx context.Context, conn *kafka.Conn, names ...string) ([]TopicState, error) {
+func DescribeTopics(ctx context.Context, conn *kafka.Cluster, names ...string) ([]TopicState, error) {
 	transport := conn.Transport(names...)
 	defer transport.CloseIdleConnections()
-	found, _, err := lookAt(ctx, conn.Client(transport), names)
+	found, _, err := describeTopics(ctx, conn.Client(transport), names)
 	if err != nil {
 		return nil, err
 	}
@@ -63,12 +63,12 @@ func LookAtTopics(ctx context.Context, conn *kafka.Conn, names ...string) ([]Top
 	return states, nil
 }
 
-// EnsureTopics makes the topics that do not exist and tells how all of them
+// CreateTopics makes the topics that do not exist and tells how all of them
 // are. Existing ones are never changed. Where a topic has three replicas or
 // more, two of them must have a result before it counts. The error is for what
 // concerns all; what concerns one topic is in its state. Faults that may pass
 // by themselves are waited out until ctx ends.
-func EnsureTopics(ctx context.Context, conn *kafka.Conn, specs []TopicSpec) ([]TopicState, error) {
+func CreateTopics(ctx context.Context, conn *kafka.Cluster, specs []TopicSpec) ([]TopicState, error) {
 	transport := conn.Transport()
 	defer transport.CloseIdleConnections()
 	client := conn.Client(transport)
@@ -76,7 +76,7 @@ func EnsureTopics(ctx context.Context, conn *kafka.Conn, specs []TopicSpec) ([]T
 	for _, s := range specs {
 		names = append(names, s.Name)
 	}
-	before, brokers, err := lookAt(ctx, client, names)
+	before, brokers, err := describeTopics(ctx, client, names)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func EnsureTopics(ctx context.Context, conn *kafka.Conn, specs []TopicSpec) ([]T
 	if len(request.Topics) > 0 {
 		answer, err := client.CreateTopics(ctx, request)
 		if err != nil {
-			return nil, kafka.Explain(err)
+			return nil, kafka.Wrap(err)
 		}
 		made = answer.Errors
 	}
@@ -107,7 +107,7 @@ func EnsureTopics(ctx context.Context, conn *kafka.Conn, specs []TopicSpec) ([]T
 		case tried && reason == nil:
 			state.Created = true
 		case tried && !errors.Is(reason, kafkago.TopicAlreadyExists):
-			state.Err = kafka.Explain(reason)
+			state.Err = kafka.Wrap(reason)
 		case !exists:
 			state.Err = errors.New("producer: it is not to be seen yet")
 		}
@@ -134,12 +134,12 @@ func (s TopicSpec) config(brokers int) kafkago.TopicConfig {
 	return config
 }
 
-// lookAt gives those of the topics that exist, and the number of brokers. It
+// describeTopics gives those of the topics that exist, and the number of brokers. It
 // goes on until there is an answer, a fault that does not pass, or ctx ends.
-func lookAt(ctx context.Context, client *kafkago.Client, names []string) (map[string]TopicState, int, error) {
+func describeTopics(ctx context.Context, client *kafkago.Client, names []string) (map[string]TopicState, int, error) {
 	var last error
 	for {
-		found, brokers, err := lookOnce(ctx, client, names)
+		found, brokers, err := describeOnce(ctx, client, names)
 		if err == nil {
 			return found, brokers, nil
 		}
@@ -149,17 +149,17 @@ func lookAt(ctx context.Context, client *kafkago.Client, names []string) (map[st
 		last = err
 		switch kafka.ClassOf(err) {
 		case kafka.Authentication, kafka.Authorization, kafka.TLSFault:
-			return nil, 0, kafka.Explain(err)
+			return nil, 0, kafka.Wrap(err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, 0, kafka.Explain(err)
-		case <-time.After(lookAgain):
+			return nil, 0, kafka.Wrap(err)
+		case <-time.After(topicPollInterval):
 		}
 	}
 }
 
-func lookOnce(ctx context.Context, client *kafkago.Client, names []string) (map[string]TopicState, int, error) {
+func describeOnce(ctx context.Context, client *kafkago.Client, names []string) (map[string]TopicState, int, error) {
 	answer, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: names})
 	if err != nil {
 		return nil, 0, err
@@ -180,7 +180,7 @@ func lookOnce(ctx context.Context, client *kafkago.Client, names []string) (map[
 // awaitTopics looks until the topics that were made can be seen, or ctx ends.
 func awaitTopics(ctx context.Context, client *kafkago.Client, names []string, made map[string]error) (map[string]TopicState, error) {
 	for {
-		found, _, err := lookAt(ctx, client, names)
+		found, _, err := describeTopics(ctx, client, names)
 		if err != nil {
 			return nil, err
 		}
@@ -196,33 +196,33 @@ func awaitTopics(ctx context.Context, client *kafkago.Client, names []string, ma
 		select {
 		case <-ctx.Done():
 			return found, nil
-		case <-time.After(lookAgain):
+		case <-time.After(topicPollInterval):
 		}
 	}
 }
 
-// GivesProducerIDs asks the cluster for a producer id. Without it results are
+// CheckProducerIDs asks the cluster for a producer id. Without it results are
 // published all the same; the error then is why there is none.
-func GivesProducerIDs(ctx context.Context, conn *kafka.Conn) (given bool, why error) {
+func CheckProducerIDs(ctx context.Context, conn *kafka.Cluster) (given bool, why error) {
 	transport := conn.Transport()
 	defer transport.CloseIdleConnections()
 	r := &Relay{client: conn.Client(transport)}
 	for {
-		_, err := r.newIdentity(ctx)
+		_, err := r.initProducerID(ctx)
 		switch {
 		case err == nil:
 			return true, nil
-		case refusesIdentity(err), ctx.Err() != nil:
-			return false, kafka.Explain(err)
+		case deniesProducerID(err), ctx.Err() != nil:
+			return false, kafka.Wrap(err)
 		}
 		select {
 		case <-ctx.Done():
-			return false, kafka.Explain(err)
-		case <-time.After(lookAgain):
+			return false, kafka.Wrap(err)
+		case <-time.After(topicPollInterval):
 		}
 	}
 }
 
-// RefusesProducerIDs reports whether err says that the cluster gives the user no
+// IsProducerIDDenied reports whether err says that the cluster gives the user no
 // producer ids.
-func RefusesProducerIDs(err error) bool { return refusesIdentity(err) }
+func IsProducerIDDenied(err error) bool { return deniesProducerID(err) }

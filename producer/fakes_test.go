@@ -155,7 +155,7 @@ func start(tb testing.TB, c *kafkatest.Cluster, o producer.Outbox, options ...op
 		tb.Fatal(err)
 	}
 	registry := prometheus.NewPedanticRegistry()
-	config := producer.Config{Kafka: conn, Outbox: o, Authentic: anyRow, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(registry), FlushTime: 3 * time.Second}
+	config := producer.Config{Kafka: conn, Outbox: o, Authentic: anyRow, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(registry), FlushTimeout: 3 * time.Second}
 	for _, f := range options {
 		f(&config)
 	}

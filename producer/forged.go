@@ -6,34 +6,34 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// forgedLogged bounds how many rows that are not authentic are logged, each once.
-const forgedLogged = 100
+// maxLoggedUnauthentic bounds how many rows that are not authentic are logged, each once.
+const maxLoggedUnauthentic = 100
 
-// forged are the rows of the outbox that no worker wrote so. They stay in the
+// unauthentic are the rows of the outbox that no worker wrote so. They stay in the
 // outbox, and the others do not wait for them.
-type forged struct {
+type unauthenticRows struct {
 	rows   map[int64]struct{}
 	logged int
 	// Now and then they are read again: they may have been repaired or taken away.
-	again   time.Time
-	looking bool
-	seen    map[int64]struct{} // of this look
+	recheckAt  time.Time
+	rechecking bool
+	seen       map[int64]struct{} // of this look
 }
 
 // authentic reports whether a row may be published. One that may not is logged
 // once.
 func (r *Relay) authentic(row journal.Outgoing) bool {
-	f := &r.forged
+	f := &r.unauthentic
 	_, known := f.rows[row.Row]
 	err := r.config.Authentic(row)
 	if err == nil {
 		if known {
 			delete(f.rows, row.Row)
-			r.countForged()
+			r.countUnauthentic()
 		}
 		return true
 	}
-	if f.looking {
+	if f.rechecking {
 		f.seen[row.Row] = struct{}{}
 	}
 	if known {
@@ -43,43 +43,43 @@ func (r *Relay) authentic(row journal.Outgoing) bool {
 		f.rows = map[int64]struct{}{}
 	}
 	if len(f.rows) == 0 {
-		f.again = time.Now().Add(r.config.StoppedRetry)
+		f.recheckAt = time.Now().Add(r.config.BlockedRetry)
 	}
 	f.rows[row.Row] = struct{}{}
-	if f.logged++; f.logged <= forgedLogged {
+	if f.logged++; f.logged <= maxLoggedUnauthentic {
 		r.log.Error("a row of the outbox is not authentic: it is not published and stays there; find out who can write the database",
 			"table", "outbox", "row", row.Row, "event", row.Event.String(), "type", row.Type, "err", err)
 	}
-	r.countForged()
+	r.countUnauthentic()
 	return false
 }
 
-// lookAgain begins a look at the rows that are not authentic, when it is time.
-func (r *Relay) lookAgain(now time.Time, wait func(time.Time)) {
-	f := &r.forged
+// topicPollInterval begins a look at the rows that are not authentic, when it is time.
+func (r *Relay) recheckUnauthentic(now time.Time, wait func(time.Time)) {
+	f := &r.unauthentic
 	switch {
-	case len(f.rows) == 0 || f.looking:
-	case now.Before(f.again):
-		wait(f.again)
+	case len(f.rows) == 0 || f.rechecking:
+	case now.Before(f.recheckAt):
+		wait(f.recheckAt)
 	default:
-		f.looking, f.seen = true, map[int64]struct{}{}
+		f.rechecking, f.seen = true, map[int64]struct{}{}
 		for row := range f.rows {
-			r.back(row)
+			r.rewindCursor(row)
 		}
 	}
 }
 
-// looked ends a look: all rows were read.
-func (r *Relay) looked() {
-	f := &r.forged
-	if !f.looking {
+// endRecheck ends a look: all rows were read.
+func (r *Relay) endRecheck() {
+	f := &r.unauthentic
+	if !f.rechecking {
 		return
 	}
-	f.rows, f.seen, f.looking, f.again = f.seen, nil, false, time.Now().Add(r.config.StoppedRetry)
-	r.countForged()
+	f.rows, f.seen, f.rechecking, f.recheckAt = f.seen, nil, false, time.Now().Add(r.config.BlockedRetry)
+	r.countUnauthentic()
 }
 
-func (r *Relay) countForged() {
-	r.metrics.forged.Set(float64(len(r.forged.rows)))
-	r.status.forge(len(r.forged.rows))
+func (r *Relay) countUnauthentic() {
+	r.metrics.unauthentic.Set(float64(len(r.unauthentic.rows)))
+	r.status.setUnauthentic(len(r.unauthentic.rows))
 }

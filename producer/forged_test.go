@@ -45,7 +45,7 @@ func TestRelay(t *testing.T) {
 		var repaired atomic.Bool
 		log := &lockedLog{}
 		r := start(t, c, o, func(config *producer.Config) {
-			config.StoppedRetry = 200 * time.Millisecond
+			config.BlockedRetry = 200 * time.Millisecond
 			config.Logger = slog.New(slog.NewTextHandler(log, nil))
 			config.Authentic = func(row journal.Outgoing) error {
 				if bytes.HasPrefix(row.Message.Value, []byte("forged")) && !repaired.Load() {

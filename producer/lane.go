@@ -13,87 +13,89 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// unresolved is the partition of a lane whose topic was not seen yet.
-const unresolved = -1
+// unknownPartition is the partition of a lane whose topic was not seen yet.
+const unknownPartition = -1
 
-// A laneKey names a lane.
-type laneKey struct {
+// A queueKey names a lane.
+type queueKey struct {
 	topic     string
 	partition int
 }
 
-// place names the lane for people.
-func (k laneKey) place() string { return k.topic + "/" + strconv.Itoa(k.partition) }
+// String names the lane for people.
+func (k queueKey) String() string { return k.topic + "/" + strconv.Itoa(k.partition) }
 
-// A lane is what waits for one partition, in order. At most one batch of it is
+// A queue is what waits for one partition, in order. At most one batch of it is
 // under way; that batch stays as it is until it is settled, so that a repeat
 // carries the sequence and the records of the first attempt. Each attempt has a
 // time of its own.
-type lane struct {
-	laneKey
-	queue []journal.Outgoing
+type partitionQueue struct {
+	queueKey
+	rows  []journal.Outgoing
 	bytes int // of queue
 
-	batch    []journal.Outgoing // under way, or to be tried again
-	busy     bool               // a request is under way
-	since    time.Time          // of the first attempt with batch
-	untimely bool               // a broker refused the time of the last attempt
-	failures int                // in a row
-	retryAt  time.Time
-	limit    int      // bytes of a batch
-	who      identity // of batch, else of the next one
-	plain    bool     // the broker gives no producer ids
+	batch            []journal.Outgoing // under way, or to be tried again
+	sending          bool               // a request is under way
+	since            time.Time          // of the first attempt with batch
+	timestampRefused bool               // a broker refused the time of the last attempt
+	failures         int                // in a row
+	retryAt          time.Time
+	batchLimit       int      // bufferedBytes of a batch
+	producerID       identity // of batch, else of the next one
+	noIdempotence    bool     // the broker gives no producer ids
 
-	// skipFrom is the first row that was left in the outbox because the lane was
+	// overflowFrom is the first row that was left in the outbox because the lane was
 	// full while it was in trouble; 0 for none. Later rows stay there, too.
-	skipFrom int64
+	overflowFrom int64
 }
 
 // full tells whether the lane holds as much as it may.
-func (l *lane) full() bool {
-	return len(l.queue)+len(l.batch) >= laneRows || l.bytes >= laneBytes
+func (l *partitionQueue) full() bool {
+	return len(l.rows)+len(l.batch) >= maxQueueRows || l.bytes >= maxQueueBytes
 }
 
-// low tells whether there is room for a good deal more.
-func (l *lane) low() bool {
-	return len(l.queue)+len(l.batch) <= laneRows/2 && l.bytes <= laneBytes/2
+// hasCapacity tells whether there is room for a good deal more.
+func (l *partitionQueue) hasCapacity() bool {
+	return len(l.rows)+len(l.batch) <= maxQueueRows/2 && l.bytes <= maxQueueBytes/2
 }
 
-// troubled tells whether the lane's own fault keeps it from moving.
-func (l *lane) troubled() bool { return l.failures > 0 || l.partition == unresolved || l.skipFrom != 0 }
+// failing tells whether the lane's own fault keeps it from moving.
+func (l *partitionQueue) failing() bool {
+	return l.failures > 0 || l.partition == unknownPartition || l.overflowFrom != 0
+}
 
 // push adds a row behind all others.
-func (l *lane) push(row journal.Outgoing) {
-	l.queue = append(l.queue, row)
+func (l *partitionQueue) push(row journal.Outgoing) {
+	l.rows = append(l.rows, row)
 	l.bytes += recordSize(&row.Message)
 }
 
-// cut takes the next batch off the queue, unless one is to be tried again.
-func (l *lane) cut(maxRows int, now time.Time) {
+// nextBatch takes the next batch off the queue, unless one is to be tried again.
+func (l *partitionQueue) nextBatch(maxRows int, now time.Time) {
 	if len(l.batch) > 0 {
 		return
 	}
 	n, size := 0, batchHeaderLen
-	for n < len(l.queue) && n < maxRows {
-		size += recordSize(&l.queue[n].Message)
-		if n > 0 && size > l.limit {
+	for n < len(l.rows) && n < maxRows {
+		size += recordSize(&l.rows[n].Message)
+		if n > 0 && size > l.batchLimit {
 			break
 		}
 		n++
 	}
-	l.batch, l.queue = l.queue[:n:n], l.queue[n:]
-	if len(l.queue) == 0 {
-		l.queue = nil // lets go of the rows before it
+	l.batch, l.rows = l.rows[:n:n], l.rows[n:]
+	if len(l.rows) == 0 {
+		l.rows = nil // lets go of the rows before it
 	}
 	for i := range l.batch {
 		l.bytes -= recordSize(&l.batch[i].Message)
 	}
-	l.since, l.untimely = now, false
+	l.since, l.timestampRefused = now, false
 }
 
-// halve puts the batch back and makes the next ones smaller. It returns false
+// split puts the batch back and makes the next ones smaller. It returns false
 // when the batch is a single row.
-func (l *lane) halve() bool {
+func (l *partitionQueue) split() bool {
 	if len(l.batch) < 2 {
 		return false
 	}
@@ -101,37 +103,37 @@ func (l *lane) halve() bool {
 	for i := range l.batch {
 		size += recordSize(&l.batch[i].Message)
 	}
-	l.limit = min(l.limit, size) / 2
+	l.batchLimit = min(l.batchLimit, size) / 2
 	for i := range l.batch {
 		l.bytes += recordSize(&l.batch[i].Message)
 	}
-	l.queue = append(slices.Clip(l.batch), l.queue...)
+	l.rows = append(slices.Clip(l.batch), l.rows...)
 	l.batch = nil
 	return true
 }
 
 // A delivery is the end of one attempt.
 type delivery struct {
-	lane  *lane
-	who   identity // under which it was sent
-	plain bool
-	noID  error // why there is no producer id
-	base  int64 // offset of the first record; -1 where the broker did not say
-	took  time.Duration
-	err   error
+	queue         *partitionQueue
+	producerID    identity // under which it was sent
+	noIdempotence bool
+	noIDErr       error // why there is no producer id
+	base          int64 // offset of the first record; -1 where the broker did not say
+	took          time.Duration
+	err           error
 }
 
 // deliver sends the lane's batch once. It only reads the lane, which nobody
 // changes while it is busy. After the end of the lease it sends nothing.
-func (r *Relay) deliver(ctx context.Context, l *lane, under *grant) delivery {
+func (r *Relay) deliver(ctx context.Context, l *partitionQueue, under *lease) delivery {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	began := time.Now()
-	d := delivery{lane: l, who: l.who, plain: l.plain, base: -1}
-	if !d.who.known && !d.plain {
-		d.who, d.err = r.newIdentity(ctx)
-		if refusesIdentity(d.err) {
-			d.plain, d.noID, d.err = true, d.err, nil
+	d := delivery{queue: l, producerID: l.producerID, noIdempotence: l.noIdempotence, base: -1}
+	if !d.producerID.known && !d.noIdempotence {
+		d.producerID, d.err = r.initProducerID(ctx)
+		if deniesProducerID(d.err) {
+			d.noIdempotence, d.noIDErr, d.err = true, d.err, nil
 		}
 		if d.err != nil {
 			return d
@@ -139,7 +141,7 @@ func (r *Relay) deliver(ctx context.Context, l *lane, under *grant) delivery {
 	}
 	answer, err := r.client.RawProduce(ctx, &kafkago.RawProduceRequest{
 		Topic: l.topic, Partition: l.partition, RequiredAcks: kafkago.RequireAll,
-		RawRecords: protocol.RawRecordSet{Reader: &guarded{grant: under, rows: l.batch, who: d.who}},
+		RawRecords: protocol.RawRecordSet{Reader: &leaseCheckedReader{lease: under, rows: l.batch, producerID: d.producerID}},
 	})
 	d.took = time.Since(began)
 	switch {
@@ -153,8 +155,8 @@ func (r *Relay) deliver(ctx context.Context, l *lane, under *grant) delivery {
 	return d
 }
 
-// newIdentity asks the cluster for a producer id.
-func (r *Relay) newIdentity(ctx context.Context) (identity, error) {
+// initProducerID asks the cluster for a producer id.
+func (r *Relay) initProducerID(ctx context.Context) (identity, error) {
 	answer, err := r.client.InitProducerID(ctx, &kafkago.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1})
 	if err != nil {
 		return identity{}, err
@@ -166,12 +168,12 @@ func (r *Relay) newIdentity(ctx context.Context) (identity, error) {
 }
 
 // class sorts an error for the relay.
-func class(err error) kafka.Class { return kafka.ClassOf(err) }
+func class(err error) kafka.ErrorClass { return kafka.ClassOf(err) }
 
-// list gives the lanes.
-func (r *Relay) list() []*lane {
-	list := make([]*lane, 0, len(r.lanes))
-	for _, l := range r.lanes {
+// allQueues gives the lanes.
+func (r *Relay) allQueues() []*partitionQueue {
+	list := make([]*partitionQueue, 0, len(r.queues))
+	for _, l := range r.queues {
 		list = append(list, l)
 	}
 	return list

@@ -22,9 +22,9 @@ const (
 // errNoLease says that a batch was not written, because the lease had expired.
 var errNoLease = errors.New("producer: the relay lease has expired")
 
-// A grant is one term of the relay lease. What was begun under it is not written
-// after its end, also when another term follows.
-type grant struct {
+// A lease is one term of the relay lease. What was begun under it is not written
+// next its end, also when another term follows.
+type lease struct {
 	term   int64
 	cancel context.CancelFunc // of what was begun under it
 	ctx    context.Context
@@ -33,187 +33,187 @@ type grant struct {
 	expiresAt time.Time
 }
 
-func (g *grant) renew(expiresAt time.Time) {
+func (g *lease) renew(expiresAt time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.expiresAt = expiresAt
 }
 
-// end ends the grant for good.
-func (g *grant) end() {
+// revoke ends the grant for good.
+func (g *lease) revoke() {
 	g.renew(time.Time{})
 	g.cancel()
 }
 
-// valid looks at both clocks: the monotonic one stands still while a machine is
+// held looks at both clocks: the monotonic one stands still while a machine is
 // suspended, the wall's can be set back.
-func (g *grant) valid() bool {
+func (g *lease) held() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
 	return now.Before(g.expiresAt) && now.Round(0).Before(g.expiresAt.Round(0))
 }
 
-// A guarded batch is encoded when its request is put together, on the connection
+// A leaseCheckedReader batch is encoded when its request is put together, on the connection
 // and just before it is written: the last moment to leave it, and the time that
 // its records carry. A batch that waited for its broker would be refused by a
 // topic that bounds the age of records, and be deleted early by one that keeps
 // them by their time. A broker recognises a repeat by its sequence, whatever its
 // time is.
-type guarded struct {
-	grant *grant
-	rows  []journal.Outgoing
-	who   identity
-	batch io.Reader
+type leaseCheckedReader struct {
+	lease      *lease
+	rows       []journal.Outgoing
+	producerID identity
+	batch      io.Reader
 }
 
-func (g *guarded) Read(b []byte) (int, error) {
-	if !g.grant.valid() {
+func (g *leaseCheckedReader) Read(b []byte) (int, error) {
+	if !g.lease.held() {
 		return 0, errNoLease
 	}
 	if g.batch == nil {
-		g.batch = bytes.NewReader(encodeBatch(g.rows, g.who, time.Now()))
+		g.batch = bytes.NewReader(encodeBatch(g.rows, g.producerID, time.Now()))
 	}
 	return g.batch.Read(b)
 }
 
-// An answer is the journal's to a request for the lease.
-type answer struct {
+// An leaseResult is the journal's to a request for the lease.
+type leaseResult struct {
 	lease journal.RelayLease
 	err   error
 }
 
 // acquireLease acquires or renews the lease when that is due.
 func (r *Relay) acquireLease(ctx context.Context, now time.Time, wait func(time.Time)) {
-	if r.asking {
+	if r.renewing {
 		return
 	}
-	at := r.askAt
-	if r.grant != nil && !r.grant.valid() {
-		at = r.askedAt.Add(leastPause * 10) // the clock was set
+	at := r.renewAt
+	if r.lease != nil && !r.lease.held() {
+		at = r.requestedAt.Add(minBackoff * 10) // the clock was set
 	}
 	if now.Before(at) {
 		wait(at)
 		return
 	}
-	r.asking, r.askedAt = true, now
-	r.fly(func() any {
+	r.renewing, r.requestedAt = true, now
+	r.spawn(func() any {
 		lease, err := r.config.Outbox.AcquireLease(ctx)
-		return answer{lease, err}
+		return leaseResult{lease, err}
 	})
 }
 
-// mayPublish tells whether anything can be begun, and notices the end of the lease.
-func (r *Relay) mayPublish(wait func(time.Time)) bool {
-	if r.grant == nil {
+// canPublish tells whether anything can be begun, and notices the end of the lease.
+func (r *Relay) canPublish(wait func(time.Time)) bool {
+	if r.lease == nil {
 		return false
 	}
-	if r.grant.valid() {
-		wait(r.grant.expiresAt) // only this goroutine writes it
+	if r.lease.held() {
+		wait(r.lease.expiresAt) // only this goroutine writes it
 		return true
 	}
-	if r.phase == holding {
-		r.enter(unknown)
+	if r.phase == leader {
+		r.setPhase(leaderUnknown)
 	}
 	return false
 }
 
-// answered begins, goes on, stops or waits, as the journal says.
-func (r *Relay) answered(ctx context.Context, a answer) {
-	r.asking = false
+// onLeaseResult begins, goes on, stops or waits, as the journal says.
+func (r *Relay) onLeaseResult(ctx context.Context, a leaseResult) {
+	r.renewing = false
 	now := time.Now()
 	switch {
 	case a.err == nil:
 		r.status.clear("lease")
-		if r.grant == nil || r.grant.term != a.lease.Term {
-			r.begin(ctx, a.lease.Term)
+		if r.lease == nil || r.lease.term != a.lease.Term {
+			r.becomeLeader(ctx, a.lease.Term)
 		}
-		r.grant.renew(a.lease.ExpiresAt)
-		r.enter(holding)
-		r.askAt = now.Add(max(a.lease.ExpiresAt.Sub(now)/3, leastPause))
+		r.lease.renew(a.lease.ExpiresAt)
+		r.setPhase(leader)
+		r.renewAt = now.Add(max(a.lease.ExpiresAt.Sub(now)/3, minBackoff))
 	case errors.Is(a.err, journal.ErrLeaseHeld):
 		r.status.clear("lease")
 		if r.phase != standby {
 			r.log.Info("another replica publishes; this one stands by")
 		}
-		r.abandon(standby)
-		r.askAt = now.Add(standbyPause)
+		r.stepDown(standby)
+		r.renewAt = now.Add(standbyPause)
 	default:
-		r.askAt = now.Add(leastPause * 10)
-		if r.grant == nil || !r.grant.valid() {
-			r.enter(unknown)
+		r.renewAt = now.Add(minBackoff * 10)
+		if r.lease == nil || !r.lease.held() {
+			r.setPhase(leaderUnknown)
 		}
-		r.status.note(r.log, "lease", "the relay lease could not be acquired; trying again", a.err)
+		r.status.report(r.log, "lease", "the relay lease could not be acquired; trying again", a.err)
 	}
 }
 
-// begin starts from what the journal holds.
-func (r *Relay) begin(ctx context.Context, term int64) {
+// becomeLeader starts from what the journal holds.
+func (r *Relay) becomeLeader(ctx context.Context, term int64) {
 	if r.phase == standby {
 		r.log.Info("this replica publishes now")
 	}
-	r.abandon(holding)
-	g := &grant{term: term}
+	r.stepDown(leader)
+	g := &lease{term: term}
 	g.ctx, g.cancel = context.WithCancel(ctx)
-	r.grant = g
+	r.lease = g
 }
 
-// abandon discards all that was held: the holder of the lease finds it in the
+// stepDown discards all that was held: the holder of the lease finds it in the
 // journal. It returns when nothing is under way any more.
-func (r *Relay) abandon(next phase) {
-	r.enter(next)
-	if r.grant == nil {
+func (r *Relay) stepDown(next phase) {
+	r.setPhase(next)
+	if r.lease == nil {
 		return
 	}
-	r.grant.end()
-	r.grant = nil
-	for r.flying > 0 {
-		if _, ok := (<-r.events).(answer); ok {
-			r.asking = false
+	r.lease.revoke()
+	r.lease = nil
+	for r.inFlight > 0 {
+		if _, ok := (<-r.events).(leaseResult); ok {
+			r.renewing = false
 		}
-		r.flying--
+		r.inFlight--
 	}
-	r.log.Warn("lost the relay lease; discarded the buffered events, which the next relay will publish", "rows", len(r.held))
+	r.log.Warn("lost the relay lease; discarded the buffered events, which the next relay will publish", "rows", len(r.buffered))
 	for name := range r.topics {
-		r.metrics.stopped.WithLabelValues(name).Set(0)
+		r.metrics.blocked.WithLabelValues(name).Set(0)
 	}
-	r.status.forget()
-	r.empty()
+	r.status.reset()
+	r.reset()
 }
 
-// empty makes the relay know nothing.
-func (r *Relay) empty() {
-	r.lanes, r.topics, r.held = map[laneKey]*lane{}, map[string]*topic{}, map[int64]int{}
-	r.bytes, r.cursor, r.acked = 0, 0, nil
+// reset makes the relay know nothing.
+func (r *Relay) reset() {
+	r.queues, r.topics, r.buffered = map[queueKey]*partitionQueue{}, map[string]*topic{}, map[int64]int{}
+	r.bufferedBytes, r.cursor, r.acked = 0, 0, nil
 	r.reading, r.stale, r.more, r.full, r.marking = false, false, true, false, false
 	r.markAt, r.readAt = time.Time{}, time.Time{}
-	r.metrics.held.Set(0)
-	r.forged = forged{}
-	r.countForged()
+	r.metrics.buffered.Set(0)
+	r.unauthentic = unauthenticRows{}
+	r.countUnauthentic()
 	for _, name := range r.config.topics() {
 		r.topic(name) // known before the first result needs it
 	}
 }
 
-// lost notes that the journal refuses the term.
-func (r *Relay) lost(err error) bool {
+// leaseLost notes that the journal refuses the term.
+func (r *Relay) leaseLost(err error) bool {
 	if !errors.Is(err, journal.ErrStale) {
 		return false
 	}
-	r.abandon(unknown)
-	r.askAt = time.Time{}
+	r.stepDown(leaderUnknown)
+	r.renewAt = time.Time{}
 	return true
 }
 
 // releaseLease ends the lease, so that another replica can acquire it at once.
 // Nothing of it is under way: connections were cut before.
 func (r *Relay) releaseLease() {
-	had := r.grant != nil
+	had := r.lease != nil
 	if had {
-		r.grant.end()
-		r.grant = nil
+		r.lease.revoke()
+		r.lease = nil
 	}
-	r.enter(standby)
+	r.setPhase(standby)
 	if !had {
 		return
 	}
@@ -229,17 +229,17 @@ type phase uint8
 
 const (
 	starting phase = iota // nobody was asked yet
-	holding
+	leader
 	standby
-	unknown // the journal does not answer, and the lease may be over
+	leaderUnknown // the journal does not answer, and the lease may be over
 )
 
-func (r *Relay) enter(p phase) {
+func (r *Relay) setPhase(p phase) {
 	r.phase = p
-	r.status.enter(p)
+	r.status.setPhase(p)
 	active := 0.0
-	if p == holding {
+	if p == leader {
 		active = 1
 	}
-	r.metrics.active.Set(active)
+	r.metrics.leader.Set(active)
 }

@@ -33,8 +33,8 @@ type identity struct {
 	sequence int32
 }
 
-// after gives the identity of the batch that follows one of n records.
-func (i identity) after(n int) identity {
+// next gives the identity of the batch that follows one of n records.
+func (i identity) next(n int) identity {
 	// Sequences wrap at 2^31.
 	i.sequence = int32((int64(i.sequence) + int64(n)) & 0x7fffffff) // #nosec G115 -- masked
 	return i

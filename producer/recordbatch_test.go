@@ -83,7 +83,7 @@ func TestBatches(t *testing.T) {
 
 func TestSequencesWrap(t *testing.T) {
 	i := identity{known: true, sequence: 1<<31 - 2}
-	if got := i.after(3).sequence; got != 1 {
+	if got := i.next(3).sequence; got != 1 {
 		t.Errorf("the sequence after the last is %d", got)
 	}
 }

@@ -24,42 +24,42 @@ type Relay struct {
 	client    *kafkago.Client
 	status    status
 
-	lanes  map[laneKey]*lane
-	topics map[string]*topic
-	held   map[int64]int // rows in memory, with their bytes, until they are marked
-	bytes  int           // of held
-	acked  []journal.Published
+	queues        map[queueKey]*partitionQueue
+	topics        map[string]*topic
+	buffered      map[int64]int // rows in memory, with their bytes, until they are marked
+	bufferedBytes int           // of held
+	acked         []journal.Published
 
-	plain bool // some batch was published without a producer id
+	noIdempotence bool // some batch was published without a producer id
 
-	cursor  int64 // the last row that was read
-	reading bool
-	stale   bool // the cursor was set back while a page was on its way
-	more    bool // there may be rows above the cursor
-	full    bool // reading waits for room
-	marking bool
-	markAt  time.Time // after a failure, not before
-	readAt  time.Time
-	flying  int // goroutines
+	cursor   int64 // the last row that was read
+	reading  bool
+	stale    bool // the cursor was set back while a page was on its way
+	more     bool // there may be rows above the cursor
+	full     bool // reading waits for room
+	marking  bool
+	markAt   time.Time // next a failure, not before
+	readAt   time.Time
+	inFlight int // goroutines
 
-	forged forged
-	events chan any
+	unauthentic unauthenticRows
+	events      chan any
 
-	grant   *grant // the term under which this relay publishes; nil without
-	phase   phase
-	asking  bool // for the lease
-	askAt   time.Time
-	askedAt time.Time
+	lease       *lease // the term under which this relay publishes; nil without
+	phase       phase
+	renewing    bool // for the lease
+	renewAt     time.Time
+	requestedAt time.Time
 }
 
-// A page is the end of one read.
-type page struct {
+// A pageResult is the end of one read.
+type pageResult struct {
 	rows []journal.Outgoing
 	err  error
 }
 
-// A marked is the end of one marking.
-type marked struct {
+// A onMarked is the end of one marking.
+type markResult struct {
 	rows []journal.Published
 	err  error
 }
@@ -71,7 +71,7 @@ func New(config Config) (*Relay, error) {
 	}
 	return &Relay{
 		config: config, log: config.Logger, metrics: config.Metrics,
-		lanes: map[laneKey]*lane{}, topics: map[string]*topic{}, held: map[int64]int{},
+		queues: map[queueKey]*partitionQueue{}, topics: map[string]*topic{}, buffered: map[int64]int{},
 		events: make(chan any, 16),
 	}, nil
 }
@@ -81,21 +81,21 @@ func New(config Config) (*Relay, error) {
 func (r *Relay) Ready() (bool, string) { return r.status.ready() }
 
 // Run publishes while it has the lease, until ctx ends. Then it goes on for at
-// most FlushTime, so that what was decided before is published, releases the
+// most FlushTimeout, so that what was decided before is published, releases the
 // lease and returns nil: whatever is left stays in the outbox. It waits out every
 // fault of Kafka and of the journal. Run is called once.
 func (r *Relay) Run(ctx context.Context) error {
-	var lines kafka.Lines
+	var lines kafka.ConnTracker
 	r.transport = lines.Transport(r.config.Kafka, r.config.topics()...)
 	defer r.transport.CloseIdleConnections()
 	r.client = r.config.Kafka.Client(r.transport)
 
 	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	r.empty()
+	r.reset()
 	defer r.releaseLease()
-	defer lines.Cut() // before the lease is released
-	defer r.leave()
+	defer lines.CloseAll() // before the lease is released
+	defer r.logUnpublished()
 	stop, draining := ctx.Done(), false
 	var late <-chan time.Time
 	timer := time.NewTimer(time.Hour)
@@ -110,8 +110,8 @@ func (r *Relay) Run(ctx context.Context) error {
 		case <-r.config.Outbox.OutboxChanged():
 			r.more = true
 		case <-r.config.Outbox.LeaseReleased():
-			if r.grant == nil {
-				r.askAt = time.Time{}
+			if r.lease == nil {
+				r.renewAt = time.Time{}
 			}
 		case e := <-r.events:
 			r.handle(hard, e)
@@ -120,15 +120,15 @@ func (r *Relay) Run(ctx context.Context) error {
 			stop, draining = nil, true
 			// Rows may have been written after the last signal was read.
 			r.more = true
-			late = time.After(r.config.FlushTime)
+			late = time.After(r.config.FlushTimeout)
 		case <-late:
 			giveUp()
-			r.settle(hard)
+			r.flush(hard)
 			return nil
 		}
 	}
 	giveUp()
-	for r.flying > 0 { // at most the request for the lease
+	for r.inFlight > 0 { // at most the request for the lease
 		r.handle(hard, <-r.events)
 	}
 	return nil
@@ -142,14 +142,14 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 		next = min(next, max(at.Sub(now), time.Millisecond))
 	}
 	r.acquireLease(ctx, now, wait)
-	if !r.mayPublish(wait) {
+	if !r.canPublish(wait) {
 		return next
 	}
-	grant := r.grant
+	grant := r.lease
 	ctx = grant.ctx
-	r.resolve(ctx, now, wait)
-	r.refill()
-	r.lookAgain(now, wait)
+	r.refreshTopicMetadata(ctx, now, wait)
+	r.resumeReading()
+	r.recheckUnauthentic(now, wait)
 	if r.more && !r.reading && !r.full {
 		if now.Before(r.readAt) {
 			wait(r.readAt)
@@ -164,46 +164,46 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 			r.mark(ctx)
 		}
 	}
-	for _, l := range r.lanes {
-		if l.busy || l.partition == unresolved || len(l.queue)+len(l.batch) == 0 {
+	for _, l := range r.queues {
+		if l.sending || l.partition == unknownPartition || len(l.rows)+len(l.batch) == 0 {
 			continue
 		}
 		at := l.retryAt
-		if t := r.topics[l.topic]; t.stoppedUntil.After(at) {
-			at = t.stoppedUntil
+		if t := r.topics[l.topic]; t.blockedUntil.After(at) {
+			at = t.blockedUntil
 		}
 		if now.Before(at) {
 			wait(at)
 			continue
 		}
-		l.cut(r.config.BatchRows, now)
-		l.busy = true
-		r.status.hold(l.place(), l.since)
-		r.fly(func() any { return r.deliver(ctx, l, grant) })
+		l.nextBatch(r.config.BatchRows, now)
+		l.sending = true
+		r.status.startWaiting(l.String(), l.since)
+		r.spawn(func() any { return r.deliver(ctx, l, grant) })
 	}
-	r.metrics.held.Set(float64(len(r.held)))
+	r.metrics.buffered.Set(float64(len(r.buffered)))
 	return next
 }
 
-// fly runs f beside the relay and hands its end to handle.
-func (r *Relay) fly(f func() any) {
-	r.flying++
+// spawn runs f beside the relay and hands its end to handle.
+func (r *Relay) spawn(f func() any) {
+	r.inFlight++
 	go func() { r.events <- f() }()
 }
 
 func (r *Relay) handle(ctx context.Context, event any) {
-	r.flying--
+	r.inFlight--
 	switch e := event.(type) {
-	case answer:
-		r.answered(ctx, e)
-	case page:
-		r.take(e)
+	case leaseResult:
+		r.onLeaseResult(ctx, e)
+	case pageResult:
+		r.onPage(e)
 	case delivery:
-		r.delivered(e)
-	case marked:
-		r.marked(e)
-	case seen:
-		r.resolved(e)
+		r.onDelivery(e)
+	case markResult:
+		r.onMarked(e)
+	case topicMetadata:
+		r.onTopicMetadata(e)
 	}
 }
 
@@ -211,21 +211,21 @@ func (r *Relay) handle(ctx context.Context, event any) {
 func (r *Relay) read(ctx context.Context) {
 	r.reading, r.stale, r.more = true, false, false
 	after, rows, size := r.cursor, r.config.BatchRows, r.config.BatchBytes
-	r.fly(func() any {
+	r.spawn(func() any {
 		list, err := r.config.Outbox.Pending(ctx, after, rows, size)
-		return page{list, err}
+		return pageResult{list, err}
 	})
 }
 
-// take puts a page's rows into their lanes.
-func (r *Relay) take(p page) {
+// onPage puts a page's rows into their lanes.
+func (r *Relay) onPage(p pageResult) {
 	r.reading = false
-	if r.lost(p.err) {
+	if r.leaseLost(p.err) {
 		return
 	}
 	if p.err != nil {
-		r.more, r.readAt = true, time.Now().Add(leastPause*10)
-		r.status.note(r.log, "outbox", "reading the outbox; trying again", p.err)
+		r.more, r.readAt = true, time.Now().Add(minBackoff*10)
+		r.status.report(r.log, "outbox", "reading the outbox; trying again", p.err)
 		return
 	}
 	r.status.clear("outbox")
@@ -239,7 +239,7 @@ func (r *Relay) take(p page) {
 			r.cursor = row.Row
 			continue
 		}
-		if _, known := r.held[row.Row]; !known && !r.place(row) {
+		if _, known := r.buffered[row.Row]; !known && !r.enqueue(row) {
 			r.more, r.full = true, true
 			return
 		}
@@ -249,55 +249,55 @@ func (r *Relay) take(p page) {
 		r.more = true
 		return
 	}
-	r.looked()
+	r.endRecheck()
 	// All is read. From the start again, the next time, as long as that is
 	// nothing that waits: a row may have become visible behind the cursor.
-	if len(r.held) == 0 && !slices.ContainsFunc(r.list(), func(l *lane) bool { return l.skipFrom != 0 }) {
+	if len(r.buffered) == 0 && !slices.ContainsFunc(r.allQueues(), func(l *partitionQueue) bool { return l.overflowFrom != 0 }) {
 		r.cursor = 0
 	}
 }
 
-// place puts a row into its lane, or leaves it in the outbox because the lane
+// String puts a row into its lane, or leaves it in the outbox because the lane
 // is in trouble and full. It returns false when reading has to wait for room.
-func (r *Relay) place(row journal.Outgoing) bool {
-	l := r.laneOf(row)
+func (r *Relay) enqueue(row journal.Outgoing) bool {
+	l := r.queueOf(row)
 	switch {
-	case l.skipFrom != 0:
+	case l.overflowFrom != 0:
 		return true
-	case l.full() && (l.troubled() || r.topics[l.topic].stopped()):
-		l.skipFrom = row.Row
+	case l.full() && (l.failing() || r.topics[l.topic].blocked()):
+		l.overflowFrom = row.Row
 		return true
-	case l.full(), len(r.held) >= heldRows, r.bytes >= heldBytes:
+	case l.full(), len(r.buffered) >= maxBufferedRows, r.bufferedBytes >= maxBufferedBytes:
 		return false
 	}
 	size := recordSize(&row.Message)
-	r.held[row.Row] = size
-	r.bytes += size
+	r.buffered[row.Row] = size
+	r.bufferedBytes += size
 	l.push(row)
 	return true
 }
 
-// refill lets reading go on where there is room again.
-func (r *Relay) refill() {
-	for _, l := range r.lanes {
-		if l.skipFrom != 0 && l.partition != unresolved && l.failures == 0 && l.low() && !r.topics[l.topic].stopped() {
-			r.back(l.skipFrom)
-			l.skipFrom = 0
+// resumeReading lets reading go on where there is room again.
+func (r *Relay) resumeReading() {
+	for _, l := range r.queues {
+		if l.overflowFrom != 0 && l.partition != unknownPartition && l.failures == 0 && l.hasCapacity() && !r.topics[l.topic].blocked() {
+			r.rewindCursor(l.overflowFrom)
+			l.overflowFrom = 0
 		}
 	}
-	if !r.full || len(r.held) > heldRows/2 || r.bytes > heldBytes/2 {
+	if !r.full || len(r.buffered) > maxBufferedRows/2 || r.bufferedBytes > maxBufferedBytes/2 {
 		return
 	}
-	for _, l := range r.lanes {
-		if l.full() && !l.troubled() && !r.topics[l.topic].stopped() {
+	for _, l := range r.queues {
+		if l.full() && !l.failing() && !r.topics[l.topic].blocked() {
 			return
 		}
 	}
 	r.full = false
 }
 
-// back sets the cursor to just below row.
-func (r *Relay) back(row int64) {
+// rewindCursor sets the cursor to just below row.
+func (r *Relay) rewindCursor(row int64) {
 	if r.cursor >= row {
 		r.cursor = row - 1
 		r.stale = true
@@ -305,24 +305,24 @@ func (r *Relay) back(row int64) {
 	r.more, r.full = true, false
 }
 
-// delivered settles a batch, or decides when it is tried again.
-func (r *Relay) delivered(d delivery) {
-	l := d.lane
-	l.busy = false
-	if d.plain && !r.plain {
-		r.plain = true
-		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafka.Explain(d.noID))
+// onDelivery settles a batch, or decides when it is tried again.
+func (r *Relay) onDelivery(d delivery) {
+	l := d.queue
+	l.sending = false
+	if d.noIdempotence && !r.noIdempotence {
+		r.noIdempotence = true
+		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafka.Wrap(d.noIDErr))
 	}
-	l.who, l.plain = d.who, d.plain
+	l.producerID, l.noIdempotence = d.producerID, d.noIdempotence
 	if errors.Is(d.err, errNoLease) {
 		return // not written: the same again when the lease is renewed
 	}
-	verdict := verdictOf(d.err)
-	repeated := l.untimely
-	l.untimely = verdict == retime
+	verdict := resultOf(d.err)
+	repeated := l.timestampRefused
+	l.timestampRefused = verdict == newTimestamp
 	switch verdict {
 	case published:
-		r.metrics.seconds.Observe(d.took.Seconds())
+		r.metrics.duration.Observe(d.took.Seconds())
 		for i, row := range l.batch {
 			offset := int64(-1)
 			if d.base >= 0 {
@@ -331,45 +331,45 @@ func (r *Relay) delivered(d delivery) {
 			r.acked = append(r.acked, journal.Published{Row: row.Row, Partition: l.partition, Offset: offset})
 			r.metrics.published.WithLabelValues(row.Type).Inc()
 		}
-		l.who = l.who.after(len(l.batch))
+		l.producerID = l.producerID.next(len(l.batch))
 		l.batch, l.failures, l.retryAt = nil, 0, time.Time{}
-		r.open(l.topic)
-		r.status.clear(l.place())
+		r.unblock(l.topic)
+		r.status.clear(l.String())
 		return
-	case renumber:
+	case newProducerID:
 		// The broker does not know the numbers any more. Where an earlier
 		// attempt was written all the same the batch is published twice, with
 		// the same ids: that is the promise.
-		l.who = identity{}
-	case retime:
+		l.producerID = identity{}
+	case newTimestamp:
 		// The batch was not appended, or it was by an attempt whose answer was
-		// lost: so it keeps its sequence. The time may have grown old on the way.
+		// leaseLost: so it keeps its sequence. The time may have grown old on the way.
 		if !repeated {
 			r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
 			return
 		}
-		if d.took < slowAnswer {
-			r.stop(l.topic, d.err)
+		if d.took < slowResponse {
+			r.block(l.topic, d.err)
 		}
 	case split:
-		if l.halve() {
+		if l.split() {
 			return
 		}
-		r.stop(l.topic, d.err)
+		r.block(l.topic, d.err)
 	case refused:
 		if errors.Is(d.err, kafkago.ClusterAuthorizationFailed) {
-			l.who = identity{} // old brokers refuse the producer id so, not the batch
+			l.producerID = identity{} // old brokers refuse the producer id so, not the batch
 		}
-		r.stop(l.topic, d.err)
+		r.block(l.topic, d.err)
 	case missing:
-		r.missed(r.topics[l.topic], d.err)
+		r.onTopicMissing(r.topics[l.topic], d.err)
 	}
 	r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
-	r.status.note(r.log, l.place(), "publishing; trying again", fmt.Errorf("%s: %w", l.place(), kafka.Explain(d.err)))
+	r.status.report(r.log, l.String(), "publishing; trying again", fmt.Errorf("%s: %w", l.String(), kafka.Wrap(d.err)))
 	if c := class(d.err); c == kafka.Leader || c == kafka.MissingTopic {
-		r.topics[l.topic].askAt = time.Now() // the partition, or its topic, may be gone
+		r.topics[l.topic].refreshAt = time.Now() // the partition, or its topic, may be gone
 	}
-	l.retryAt = time.Now().Add(min(leastPause<<min(l.failures, 10), mostPause))
+	l.retryAt = time.Now().Add(min(minBackoff<<min(l.failures, 10), maxBackoff))
 	l.failures++
 }
 
@@ -377,24 +377,24 @@ func (r *Relay) delivered(d delivery) {
 func (r *Relay) mark(ctx context.Context) {
 	rows := r.acked
 	r.acked, r.marking = nil, true
-	r.fly(func() any { return marked{rows, r.config.Outbox.MarkPublished(ctx, rows)} })
+	r.spawn(func() any { return markResult{rows, r.config.Outbox.MarkPublished(ctx, rows)} })
 }
 
-func (r *Relay) marked(m marked) {
+func (r *Relay) onMarked(m markResult) {
 	r.marking = false
-	if r.lost(m.err) {
+	if r.leaseLost(m.err) {
 		return
 	}
 	if m.err != nil {
 		// Published all the same; until it is marked it is not forgotten here.
 		r.acked = append(m.rows, r.acked...)
-		r.markAt = time.Now().Add(leastPause * 10)
-		r.status.note(r.log, "marking", "marking rows as published; trying again", m.err)
+		r.markAt = time.Now().Add(minBackoff * 10)
+		r.status.report(r.log, "marking", "marking rows as published; trying again", m.err)
 		return
 	}
 	r.status.clear("marking")
 	for _, row := range m.rows {
-		r.bytes -= r.held[row.Row]
-		delete(r.held, row.Row)
+		r.bufferedBytes -= r.buffered[row.Row]
+		delete(r.buffered, row.Row)
 	}
 }

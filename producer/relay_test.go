@@ -152,7 +152,7 @@ func TestADefiniteRefusalStopsItsTopicOnly(t *testing.T) {
 			c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 			fault := c.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: schemas.TypeInvited, Err: err, Count: -1})
 			o := newOutbox()
-			r := start(t, c, o, func(p *producer.Config) { p.StoppedRetry = 300 * time.Millisecond })
+			r := start(t, c, o, func(p *producer.Config) { p.BlockedRetry = 300 * time.Millisecond })
 			first := o.add(schemas.TypeInvited, "shop", "1")
 			o.add(schemas.TypeInvited, "shop", "2")
 			eventually(t, "the word of it", func() bool { ok, word := r.Ready(); return !ok && strings.Contains(word, schemas.TypeInvited) })
@@ -199,7 +199,7 @@ func TestABatchOverTheLimitIsSplit(t *testing.T) {
 func TestAMissingTopicIsWaitedFor(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopic(schemas.TypeActivated, 2))
 	o := newOutbox()
-	r := start(t, c, o, func(p *producer.Config) { p.TopicWait, p.StoppedRetry = time.Second, 200*time.Millisecond })
+	r := start(t, c, o, func(p *producer.Config) { p.TopicTimeout, p.BlockedRetry = time.Second, 200*time.Millisecond })
 	o.add(schemas.TypeInvited, "shop", "1")
 	o.add(schemas.TypeInvited, "shop", "2")
 	other := o.add(schemas.TypeActivated, "shop", "3")
@@ -250,7 +250,7 @@ func TestStoppingIsBoundedWhileKafkaIsAway(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	c.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
 	o := newOutbox()
-	r := start(t, c, o, func(p *producer.Config) { p.FlushTime = 500 * time.Millisecond })
+	r := start(t, c, o, func(p *producer.Config) { p.FlushTimeout = 500 * time.Millisecond })
 	o.add(schemas.TypeInvited, "shop", "1")
 	eventually(t, "a failure", func() bool {
 		return metric(t, r.registry, "invoicebox_worker_publish_errors_total", "class", "leader") > 0

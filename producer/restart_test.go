@@ -48,11 +48,11 @@ func TestTopicsAreEnsured(t *testing.T) {
 		there := c.NewTopic(t, "there", 2)
 		fresh := there + "-fresh"
 		specs := []producer.TopicSpec{{Name: there, Partitions: 5}, {Name: fresh, Partitions: 3, Retention: -1}, {Name: "refused", Partitions: 1, Replicas: 9}}
-		before, err := producer.LookAtTopics(t.Context(), conn, fresh, there)
+		before, err := producer.DescribeTopics(t.Context(), conn, fresh, there)
 		if err != nil || !slices.Equal(before, []producer.TopicState{{Name: fresh}, {Name: there, Partitions: 2, Replicas: 1}}) {
 			t.Fatalf("before: %+v, %v", before, err)
 		}
-		states, err := producer.EnsureTopics(t.Context(), conn, specs)
+		states, err := producer.CreateTopics(t.Context(), conn, specs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func TestTopicsAreEnsured(t *testing.T) {
 		if states[2].Err == nil {
 			t.Error("nine replicas on one broker")
 		}
-		again, err := producer.EnsureTopics(t.Context(), conn, specs[:2])
+		again, err := producer.CreateTopics(t.Context(), conn, specs[:2])
 		if err != nil || again[1].Created || again[1].Err != nil {
 			t.Errorf("again: %+v, %v", again, err)
 		}

@@ -32,23 +32,23 @@ func TestPassingFaultsWarnWhenTheyLast(t *testing.T) {
 			}
 			out.Reset()
 		}
-		loading := kafka.Explain(kafkago.GroupLoadInProgress)
-		moved := fmt.Errorf("t/0: %w", kafka.Explain(kafkago.NotCoordinatorForGroup))
+		loading := kafka.Wrap(kafkago.GroupLoadInProgress)
+		moved := fmt.Errorf("t/0: %w", kafka.Wrap(kafkago.NotCoordinatorForGroup))
 
-		s.note(log, "t", "w", loading)
-		s.note(log, "t", "w", loading)
+		s.report(log, "t", "w", loading)
+		s.report(log, "t", "w", loading)
 		expect("at first sight", 1, 0)
-		<-time.After(patience)
-		s.note(log, "t", "w", moved)
+		<-time.After(warnAfter)
+		s.report(log, "t", "w", moved)
 		expect("another one of the kind", 1, 0)
 		<-time.After(time.Millisecond)
-		s.note(log, "t", "w", moved)
-		s.note(log, "t", "w", moved)
+		s.report(log, "t", "w", moved)
+		s.report(log, "t", "w", moved)
 		expect("when it lasts", 0, 1)
 		s.clear("t")
-		s.note(log, "t", "w", moved)
+		s.report(log, "t", "w", moved)
 		expect("after it was over", 1, 0)
-		s.note(log, "t", "w", errors.New("another fault"))
+		s.report(log, "t", "w", errors.New("another fault"))
 		expect("another kind", 0, 1)
 	})
 }
@@ -59,22 +59,22 @@ func TestReadyTellsOfAJournalThatFails(t *testing.T) {
 		log := slog.New(slog.DiscardHandler)
 		for place, word := range outboxFaults {
 			var s status
-			s.enter(holding)
+			s.setPhase(leader)
 			expect := func(when string, want bool, words string) {
 				t.Helper()
 				if ready, said := s.ready(); ready != want || said != words {
 					t.Errorf("%s, %s: %v, %q", place, when, ready, said)
 				}
 			}
-			s.note(log, place, "w", errors.New("a fault"))
-			<-time.After(patience)
+			s.report(log, place, "w", errors.New("a fault"))
+			<-time.After(warnAfter)
 			expect("for a while", true, "publishing")
-			s.note(log, place, "w", errors.New("another"))
+			s.report(log, place, "w", errors.New("another"))
 			<-time.After(time.Millisecond)
 			expect("for long", false, word)
 			s.clear(place)
 			expect("when it is over", true, "publishing")
-			s.note(log, place, "w", errors.New("a fault"))
+			s.report(log, place, "w", errors.New("a fault"))
 			expect("anew", true, "publishing")
 		}
 	})

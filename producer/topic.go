@@ -11,47 +11,47 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// refreshTopics is how often the number of partitions is looked at.
-const refreshTopics = time.Minute
+// topicRefreshInterval is how often the number of partitions is looked at.
+const topicRefreshInterval = time.Minute
 
 // A topic is what the relay knows of a result topic.
 type topic struct {
 	name         string
-	partitions   []int // empty until the topic was seen
-	asked        bool  // a question is under way
-	askAt        time.Time
+	partitions   []int // reset until the topic was seen
+	refreshing   bool  // a question is under way
+	refreshAt    time.Time
 	failures     int
 	missingSince time.Time
-	stoppedUntil time.Time // a broker definitely refuses; zero when open
-	gone         bool      // a broker said that it is not there, since it was last seen
+	blockedUntil time.Time // a broker definitely refuses; zero when open
+	missing      bool      // a broker said that it is not there, since it was last seen
 }
 
-func (t *topic) stopped() bool { return !t.stoppedUntil.IsZero() }
+func (t *topic) blocked() bool { return !t.blockedUntil.IsZero() }
 
-// A seen is the answer to the question for a topic's partitions.
-type seen struct {
+// A topicMetadata is the answer to the question for a topic's partitions.
+type topicMetadata struct {
 	topic      string
 	partitions []int
 	err        error
 }
 
-// laneOf finds the lane of a row. Keys are placed as Java's clients do; while
+// queueOf finds the lane of a row. Keys are placed as Java's clients do; while
 // the topic is not known its rows wait together.
-func (r *Relay) laneOf(row journal.Outgoing) *lane {
+func (r *Relay) queueOf(row journal.Outgoing) *partitionQueue {
 	name := r.config.topicOf(row.Type)
 	t := r.topic(name)
-	key := laneKey{name, unresolved}
+	key := queueKey{name, unknownPartition}
 	if len(t.partitions) > 0 {
 		key.partition = kafkago.Murmur2Balancer{Consistent: true}.Balance(kafkago.Message{Key: row.Message.Key}, t.partitions...)
 	}
-	l := r.lanes[key]
+	l := r.queues[key]
 	if l == nil {
-		if key.partition == unresolved {
-			t.askAt = time.Time{}
-			r.status.hold(name, time.Now())
+		if key.partition == unknownPartition {
+			t.refreshAt = time.Time{}
+			r.status.startWaiting(name, time.Now())
 		}
-		l = &lane{laneKey: key, limit: r.config.BatchBytes}
-		r.lanes[key] = l
+		l = &partitionQueue{queueKey: key, batchLimit: r.config.BatchBytes}
+		r.queues[key] = l
 	}
 	return l
 }
@@ -66,22 +66,22 @@ func (r *Relay) topic(name string) *topic {
 	return t
 }
 
-// resolve asks for the partitions of topics that are not known, or were looked
+// refreshTopicMetadata asks for the partitions of topics that are not known, or were looked
 // at long ago.
-func (r *Relay) resolve(ctx context.Context, now time.Time, wait func(time.Time)) {
+func (r *Relay) refreshTopicMetadata(ctx context.Context, now time.Time, wait func(time.Time)) {
 	for _, t := range r.topics {
-		if t.asked {
+		if t.refreshing {
 			continue
 		}
-		if now.Before(t.askAt) {
-			wait(t.askAt)
+		if now.Before(t.refreshAt) {
+			wait(t.refreshAt)
 			continue
 		}
-		t.asked = true
+		t.refreshing = true
 		name := t.name
-		r.fly(func() any {
+		r.spawn(func() any {
 			partitions, err := r.partitions(ctx, name)
-			return seen{name, partitions, err}
+			return topicMetadata{name, partitions, err}
 		})
 	}
 }
@@ -112,117 +112,117 @@ func (r *Relay) partitions(ctx context.Context, name string) ([]int, error) {
 	return nil, kafkago.UnknownTopicOrPartition
 }
 
-// resolved takes the answer in and moves what waited for it.
-func (r *Relay) resolved(s seen) {
+// onTopicMetadata takes the answer in and moves what waited for it.
+func (r *Relay) onTopicMetadata(s topicMetadata) {
 	t := r.topics[s.topic]
-	t.asked = false
+	t.refreshing = false
 	now := time.Now()
-	t.gone = t.gone || verdictOf(s.err) == missing
+	t.missing = t.missing || resultOf(s.err) == missing
 	if s.err != nil {
 		// Nothing waits for the answer: no hurry, and nothing to complain of.
-		if !r.waits(s.topic) {
-			t.askAt = now.Add(mostPause)
+		if !r.hasFailingRows(s.topic) {
+			t.refreshAt = now.Add(maxBackoff)
 			return
 		}
-		t.askAt = now.Add(min(leastPause<<min(t.failures, 10), mostPause))
+		t.refreshAt = now.Add(min(minBackoff<<min(t.failures, 10), maxBackoff))
 		t.failures++
 		r.metrics.errors.WithLabelValues(string(class(s.err))).Inc()
-		switch verdictOf(s.err) {
+		switch resultOf(s.err) {
 		case refused:
-			r.stop(s.topic, s.err)
+			r.block(s.topic, s.err)
 		case missing:
-			r.missed(t, s.err)
+			r.onTopicMissing(t, s.err)
 		default:
-			r.status.note(r.log, s.topic, "looking for a result topic; trying again", kafka.Explain(s.err))
+			r.status.report(r.log, s.topic, "looking for a result topic; trying again", kafka.Wrap(s.err))
 		}
 		return
 	}
-	if t.isAnother(s.partitions) && !r.replace(t, s.partitions) {
-		t.askAt = now.Add(leastPause)
+	if t.wasRecreated(s.partitions) && !r.reassign(t, s.partitions) {
+		t.refreshAt = now.Add(minBackoff)
 		return
 	}
-	t.failures, t.askAt, t.gone = 0, now.Add(refreshTopics), false
+	t.failures, t.refreshAt, t.missing = 0, now.Add(topicRefreshInterval), false
 	// More partitions move keys, as they do for Java's producers: what was
 	// placed before stays where it is.
 	t.partitions = s.partitions
-	key := laneKey{s.topic, unresolved}
-	waiting := r.lanes[key]
+	key := queueKey{s.topic, unknownPartition}
+	waiting := r.queues[key]
 	if waiting == nil {
 		return
 	}
-	delete(r.lanes, key)
-	r.open(s.topic)
+	delete(r.queues, key)
+	r.unblock(s.topic)
 	r.status.clear(s.topic)
-	for _, row := range waiting.queue {
-		r.laneOf(row).push(row)
+	for _, row := range waiting.rows {
+		r.queueOf(row).push(row)
 	}
-	if waiting.skipFrom != 0 {
-		r.back(waiting.skipFrom)
+	if waiting.overflowFrom != 0 {
+		r.rewindCursor(waiting.overflowFrom)
 	}
 }
 
-// waits tells whether a topic has rows that cannot be written.
-func (r *Relay) waits(topic string) bool {
-	for key, l := range r.lanes {
-		if key.topic == topic && (key.partition == unresolved || l.failures > 0) {
+// hasFailingRows tells whether a topic has rows that cannot be written.
+func (r *Relay) hasFailingRows(topic string) bool {
+	for key, l := range r.queues {
+		if key.topic == topic && (key.partition == unknownPartition || l.failures > 0) {
 			return true
 		}
 	}
 	return false
 }
 
-// stop holds a topic's results back.
-func (r *Relay) stop(name string, err error) {
+// block holds a topic's results back.
+func (r *Relay) block(name string, err error) {
 	t := r.topics[name]
-	if !t.stopped() {
+	if !t.blocked() {
 		r.log.Error("a broker refuses a topic's results for good; they are held back and tried again slowly",
-			"topic", name, "err", kafka.Explain(err))
-		r.metrics.stopped.WithLabelValues(name).Set(1)
-		r.status.stop(name, string(class(err)))
+			"topic", name, "err", kafka.Wrap(err))
+		r.metrics.blocked.WithLabelValues(name).Set(1)
+		r.status.block(name, string(class(err)))
 	}
-	t.stoppedUntil = time.Now().Add(r.config.StoppedRetry)
+	t.blockedUntil = time.Now().Add(r.config.BlockedRetry)
 }
 
-// open ends stop.
-func (r *Relay) open(name string) {
+// unblock ends stop.
+func (r *Relay) unblock(name string) {
 	t := r.topics[name]
 	t.missingSince = time.Time{}
-	if !t.stopped() {
+	if !t.blocked() {
 		return
 	}
-	t.stoppedUntil = time.Time{}
+	t.blockedUntil = time.Time{}
 	r.log.Info("a topic's results can be published again", "topic", name)
-	r.metrics.stopped.WithLabelValues(name).Set(0)
-	r.status.open(name)
+	r.metrics.blocked.WithLabelValues(name).Set(0)
+	r.status.unblock(name)
 }
 
-// A verdict is what becomes of a batch after an attempt.
-type verdict uint8
+// A produceResult is what becomes of a batch after an attempt.
+type produceResult uint8
 
 const (
-	published verdict = iota
-	again             // a passing fault, or nobody knows: the same batch, the same sequence
-	renumber          // the same batch under a new identity
-	retime            // the same batch with a later time; refused when that does not help
-	split             // smaller batches
-	refused           // the topic is stopped
-	missing           // the topic is not there: passing at first
+	published     produceResult = iota
+	retry                       // a passing fault, or nobody knows: the same batch, the same sequence
+	newProducerID               // the same batch under a new identity
+	newTimestamp                // the same batch with a later time; refused when that does not help
+	split                       // smaller batches
+	refused                     // the topic is stopped
+	missing                     // the topic is not there: passing at first
 )
 
-// verdicts are the broker's error codes with another verdict than again.
-var verdicts = map[kafkago.Error]verdict{
+// produceResults are the broker's error codes with another verdict than again.
+var produceResults = map[kafkago.Error]produceResult{
 	kafkago.DuplicateSequenceNumber:            published,
-	kafkago.OutOfOrderSequenceNumber:           renumber,
-	kafkago.InvalidProducerEpoch:               renumber,
-	kafkago.UnknownProducerId:                  renumber,
-	kafkago.InvalidProducerIDMapping:           renumber,
-	kafkago.ProducerFenced:                     renumber,
+	kafkago.OutOfOrderSequenceNumber:           newProducerID,
+	kafkago.InvalidProducerEpoch:               newProducerID,
+	kafkago.UnknownProducerId:                  newProducerID,
+	kafkago.InvalidProducerIDMapping:           newProducerID,
+	kafkago.ProducerFenced:                     newProducerID,
 	kafkago.MessageSizeTooLarge:                split,
 	kafkago.RecordListTooLarge:                 split,
 	kafkago.UnknownTopicOrPartition:            missing,
 	kafkago.InvalidTopic:                       refused,
 	kafkago.InvalidRecord:                      refused,
-	kafkago.InvalidTimestamp:                   retime,
+	kafkago.InvalidTimestamp:                   newTimestamp,
 	kafkago.PolicyViolation:                    refused,
 	kafkago.TopicAuthorizationFailed:           refused,
 	kafkago.ClusterAuthorizationFailed:         refused,
@@ -231,24 +231,24 @@ var verdicts = map[kafkago.Error]verdict{
 	kafkago.InvalidRequiredAcks:                refused,
 }
 
-func verdictOf(err error) verdict {
+func resultOf(err error) produceResult {
 	if err == nil {
 		return published
 	}
 	if code, ok := errors.AsType[kafkago.Error](err); ok {
-		if v, ok := verdicts[code]; ok {
+		if v, ok := produceResults[code]; ok {
 			return v
 		}
-		return again
+		return retry
 	}
 	if kafka.ClassOf(err) == kafka.MissingTopic {
 		return missing
 	}
-	return again
+	return retry
 }
 
-// refusesIdentity tells whether the cluster gives this user no producer ids:
+// deniesProducerID tells whether the cluster gives this user no producer ids:
 // old clusters want a right of their own for it.
-func refusesIdentity(err error) bool {
+func deniesProducerID(err error) bool {
 	return errors.Is(err, kafkago.ClusterAuthorizationFailed) || errors.Is(err, kafkago.UnsupportedVersion)
 }

@@ -23,7 +23,7 @@ func (s *settings) kafka(logger *slog.Logger) (kafka.Config, error) {
 }
 
 // connection is for the commands that need the brokers.
-func (s *settings) connection(logger *slog.Logger) (*kafka.Conn, error) {
+func (s *settings) connection(logger *slog.Logger) (*kafka.Cluster, error) {
 	c, err := s.kafka(logger)
 	if err != nil {
 		return nil, err

@@ -162,18 +162,18 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 func recoverView(r recovery.Report) recoverJSON {
 	v := recoverJSON{
 		Recovery: r.Number, Resumed: r.Resumed, Copied: instant(r.Copied), Identity: r.Identity.String(), Inputs: []spanJSON{}, Lost: []spanJSON{},
-		Results: r.Results, Taken: r.Taken, Strange: r.Strange, Operations: []cameJSON{}, Orphans: []orphanJSON{}, Wait: r.Wait.String(),
+		Results: r.Results, Taken: r.Imported, Strange: r.ForeignRecords, Operations: []cameJSON{}, Orphans: []orphanJSON{}, Wait: r.QuietFor.String(),
 	}
 	for _, i := range r.Inputs {
-		v.Inputs = append(v.Inputs, spanJSON{i.Topic, i.Partition, i.From, i.To, i.Anew})
+		v.Inputs = append(v.Inputs, spanJSON{i.Topic, i.Partition, i.From, i.To, i.TopicRecreated})
 	}
 	for _, l := range r.Lost {
 		v.Lost = append(v.Lost, spanJSON{l.Topic, l.Partition, l.From, l.To, false})
 	}
-	for _, word := range slices.Sorted(maps.Keys(r.Words)) {
-		v.Operations = append(v.Operations, cameJSON{word, r.Words[word]})
+	for _, word := range slices.Sorted(maps.Keys(r.Outcomes)) {
+		v.Operations = append(v.Operations, cameJSON{word, r.Outcomes[word]})
 	}
-	for _, k := range r.Orphans {
+	for _, k := range r.UnknownShops {
 		v.Orphans = append(v.Orphans, orphanJSON{k.Account, k.Shop})
 	}
 	return v

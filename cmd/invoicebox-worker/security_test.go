@@ -99,8 +99,8 @@ var connections = []struct {
 				if (err == nil) != c.fits {
 					t.Errorf("%+v: %v", c, err)
 				}
-				if err == nil && (conn.Plaintext() != "") != c.warns {
-					t.Errorf("%+v: plaintext %q", c, conn.Plaintext())
+				if err == nil && (conn.PlaintextBrokers() != "") != c.warns {
+					t.Errorf("%+v: plaintext %q", c, conn.PlaintextBrokers())
 				}
 			}
 		},

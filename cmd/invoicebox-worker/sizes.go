@@ -39,7 +39,7 @@ func checkSize(text string) string {
 
 // checkMemory checks the memory for fetched records; see consumer.Config.
 func checkMemory(text string) string {
-	if n, ok := parseSize(text); !ok || n < consumer.LeastFetchMemory || n > consumer.MostFetchMemory {
+	if n, ok := parseSize(text); !ok || n < consumer.MinFetchMemory || n > consumer.MaxFetchMemory {
 		return "must be a size from 24MiB to 1GiB"
 	}
 	return ""

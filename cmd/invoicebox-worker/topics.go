@@ -55,9 +55,9 @@ func (c *topicsCreate) Run(ctx context.Context, s *settings, env environment) er
 	}
 	var states []producer.TopicState
 	if c.DryRun {
-		states, err = producer.LookAtTopics(ctx, conn, o.AllTopics()...)
+		states, err = producer.DescribeTopics(ctx, conn, o.AllTopics()...)
 	} else {
-		states, err = producer.EnsureTopics(ctx, conn, producer.ContractTopics(s.Topic, c.Partitions, c.Replication, c.Retention))
+		states, err = producer.CreateTopics(ctx, conn, producer.ContractTopics(s.Topic, c.Partitions, c.Replication, c.Retention))
 	}
 	if err != nil {
 		return err

@@ -47,14 +47,14 @@ func forget(ctx context.Context, j forgetter, identity string) error {
 // result topics were written before, sequences and versions begin above all that
 // another journal can have used, and no request is sent while the limits may be
 // used up.
-func begin(ctx context.Context, o *Options, j forgetter, conn *kafka.Conn, log *slog.Logger) error {
+func begin(ctx context.Context, o *Options, j forgetter, conn *kafka.Cluster, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
 	var results []string
 	for _, t := range schemas.OutputTypes() {
 		results = append(results, o.Topic(t))
 	}
-	written, err := consumer.Written(ctx, conn, results)
+	written, err := consumer.HasRecords(ctx, conn, results)
 	if err != nil || !written {
 		return err
 	}
@@ -104,7 +104,7 @@ func checkFirstRun(ctx context.Context, o *Options) error {
 }
 
 // checkGroup looks whether the journal is the one that the group has worked with.
-func checkGroup(ctx context.Context, o Options, conn *kafka.Conn) CheckResult {
+func checkGroup(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult {
 	const name = "group"
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
@@ -129,7 +129,7 @@ func checkGroup(ctx context.Context, o Options, conn *kafka.Conn) CheckResult {
 	switch {
 	case errors.Is(err, consumer.ErrStartRequired):
 		return CheckResult{name, CheckFailed, "`run` needs a start position: " + strings.TrimPrefix(err.Error(), "consumer: ")}
-	case errors.Is(err, consumer.ErrJournalLost), errors.Is(err, consumer.ErrGroupAhead):
+	case errors.Is(err, consumer.ErrJournalLost), errors.Is(err, consumer.ErrOffsetsAhead):
 		return CheckResult{name, CheckFailed, strings.TrimPrefix(err.Error(), "consumer: ")}
 	case err != nil:
 		return CheckResult{name, CheckFailed, fmt.Sprintf("the offsets of group %s cannot be read: %v", o.Group, err)}

@@ -121,7 +121,7 @@ func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, regis
 	})
 }
 
-func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Conn, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
+func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
 		return nil, startError(o)
@@ -147,10 +147,10 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 		forgets = func(ctx context.Context) error { return forget(ctx, j, identity) }
 	}
 	return consumer.New(consumer.Config{
-		Forget: forgets, First: func(ctx context.Context) error { return begin(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
+		OnJournalLost: forgets, OnFirstRun: func(ctx context.Context) error { return begin(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
-		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Room: room,
-		FetchMemory: o.FetchMemory, StrangerWait: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
+		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, CanFetch: room,
+		FetchMemory: o.FetchMemory, ForeignMemberTimeout: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
 	})
 }
 
@@ -158,9 +158,9 @@ func startError(o *Options) error {
 	return &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
 }
 
-func newRelay(o *Options, j journal.Journal, conn *kafka.Conn, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
+func newRelay(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
 	return producer.New(producer.Config{
-		Kafka: conn, Outbox: j, Authentic: authentic(o.Keyset), Topics: o.Topics, FlushTime: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
+		Kafka: conn, Outbox: j, Authentic: authentic(o.Keyset), Topics: o.Topics, FlushTimeout: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
 	})
 }
 

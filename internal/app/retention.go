@@ -16,11 +16,13 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-func newPruner(o *Options, j journal.Journal, conn *kafka.Conn, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pruner, error) {
+func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pruner, error) {
 	return onboarding.NewPruner(onboarding.PrunerConfig{
 		Journal: j, Keep: forEver(o.InboxRetention), KeepDeadLetters: forEver(o.DeadLetterRetention),
-		InputsKept: func(ctx context.Context) (time.Duration, error) { return consumer.Kept(ctx, conn, o.inputTopics()...) },
-		Metrics:    registry, Logger: log,
+		InputsKept: func(ctx context.Context) (time.Duration, error) {
+			return consumer.TopicRetention(ctx, conn, o.inputTopics()...)
+		},
+		Metrics: registry, Logger: log,
 	})
 }
 
@@ -65,13 +67,13 @@ func inDays(d time.Duration) string {
 }
 
 // checkRetention tells for how long the inbox will be kept.
-func checkRetention(ctx context.Context, o Options, conn *kafka.Conn) CheckResult {
+func checkRetention(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult {
 	const name = "retention"
 	keep := forEver(o.InboxRetention)
 	if keep < 0 {
 		return CheckResult{name, CheckOK, "nothing is forgotten: --inbox-retention is 0s"}
 	}
-	kept, err := consumer.Kept(ctx, conn, o.inputTopics()...)
+	kept, err := consumer.TopicRetention(ctx, conn, o.inputTopics()...)
 	switch {
 	case err != nil:
 		return CheckResult{name, CheckWarning, "the retention of the input topics cannot be read, and until then the inbox is kept for ever: " +

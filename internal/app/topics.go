@@ -30,10 +30,10 @@ func (o *Options) AllTopics() []string {
 // checkTopics fails when a topic is missing. One missing input would leave all
 // partitions unassigned, one missing result would hold up its events: better to
 // hear of it before anything runs.
-func checkTopics(ctx context.Context, conn *kafka.Conn, secure bool, topics []string) error {
+func checkTopics(ctx context.Context, conn *kafka.Cluster, secure bool, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	states, err := producer.LookAtTopics(ctx, conn, topics...)
+	states, err := producer.DescribeTopics(ctx, conn, topics...)
 	if err != nil {
 		hint := ""
 		if secure && kafka.ClassOf(err) == kafka.Timeout {
@@ -55,33 +55,33 @@ func checkTopics(ctx context.Context, conn *kafka.Conn, secure bool, topics []st
 
 // checkReach fails when a partition's leader or the group's coordinator cannot
 // be reached where the brokers say that it is.
-func checkReach(ctx context.Context, conn *kafka.Conn, group string, topics []string) error {
+func checkReach(ctx context.Context, conn *kafka.Cluster, group string, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	if err := consumer.Reach(ctx, conn, group, topics); err != nil {
+	if err := consumer.CheckConnectivity(ctx, conn, group, topics); err != nil {
 		return fmt.Errorf("%w; brokers: %s", err, strings.Join(conn.Brokers(), ","))
 	}
 	return nil
 }
 
 // checkProducing reports whether results are published with producer ids.
-func checkProducing(ctx context.Context, conn *kafka.Conn) CheckResult {
+func checkProducing(ctx context.Context, conn *kafka.Cluster) CheckResult {
 	const name = "producing"
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	given, err := producer.GivesProducerIDs(ctx, conn)
+	given, err := producer.CheckProducerIDs(ctx, conn)
 	switch {
 	case given:
 		return CheckResult{name, CheckOK, "the brokers issue producer ids, so a repeated request publishes an event once"}
-	case producer.RefusesProducerIDs(err):
+	case producer.IsProducerIDDenied(err):
 		return CheckResult{name, CheckWarning, "the brokers issue no producer ids; results are published without them, and a lost response can publish an event twice with the same id: " + err.Error()}
 	}
 	return CheckResult{name, CheckFailed, "the brokers issued no producer id: " + err.Error()}
 }
 
 // plaintextWarning is for brokers beyond loopback without TLS; "" where there are none.
-func plaintextWarning(o *Options, conn *kafka.Conn) string {
-	addresses := conn.Plaintext()
+func plaintextWarning(o *Options, conn *kafka.Cluster) string {
+	addresses := conn.PlaintextBrokers()
 	if addresses == "" {
 		return ""
 	}
@@ -92,7 +92,7 @@ func plaintextWarning(o *Options, conn *kafka.Conn) string {
 	return "the connections to " + addresses + " are not encrypted: " + what + "; set --kafka-tls"
 }
 
-func checkPlaintext(o Options, conn *kafka.Conn) []CheckResult {
+func checkPlaintext(o Options, conn *kafka.Cluster) []CheckResult {
 	if warning := plaintextWarning(&o, conn); warning != "" {
 		return []CheckResult{{"kafka-tls", CheckWarning, warning}}
 	}

@@ -48,7 +48,7 @@ func TestKafkaOverTLSWithScram(t *testing.T) {
 	for name, test := range map[string]struct {
 		tls   *kafka.TLS
 		sasl  *kafka.SASL
-		class kafka.Class // "": it works
+		class kafka.ErrorClass // "": it works
 	}{
 		"all there":            {&good, &scram, ""},
 		"no TLS":               {nil, &scram, kafka.TLSFault},
@@ -82,5 +82,5 @@ func askKafka(t *testing.T, config kafka.Config) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err = conn.Client(transport).Metadata(ctx, &kafkago.MetadataRequest{})
-	return kafka.Explain(err)
+	return kafka.Wrap(err)
 }

@@ -49,21 +49,21 @@ type TLS struct {
 	Certificate func() (*tls.Certificate, error)
 }
 
-// A Conn makes dialers and transports for one cluster. It holds no connection
+// A Cluster makes dialers and transports for one cluster. It holds no connection
 // itself and is safe for concurrent use.
-type Conn struct {
-	brokers  []string
-	clientID string
-	tls      *tls.Config
-	sasl     sasl.Mechanism
-	dial     DialFunc
-	attempts *attempts
-	answered atomic.Bool // a request was answered
-	clear    *plaintext
+type Cluster struct {
+	brokers      []string
+	clientID     string
+	tls          *tls.Config
+	sasl         sasl.Mechanism
+	dial         DialFunc
+	dialAttempts *dialAttempts
+	answered     atomic.Bool // a request was answered
+	plaintext    *plaintextGuard
 }
 
 // New checks the settings and the files that they name.
-func New(c Config) (*Conn, error) {
+func New(c Config) (*Cluster, error) {
 	if len(c.Brokers) == 0 {
 		return nil, errors.New("kafka: no broker is given")
 	}
@@ -72,41 +72,41 @@ func New(c Config) (*Conn, error) {
 			return nil, fmt.Errorf("kafka: broker %q is not host:port", b)
 		}
 	}
-	conn := &Conn{brokers: slices.Clone(c.Brokers), clientID: c.ClientID, dial: c.Dial, attempts: new(attempts)}
-	if conn.dial == nil {
-		conn.dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	cluster := &Cluster{brokers: slices.Clone(c.Brokers), clientID: c.ClientID, dial: c.Dial, dialAttempts: new(dialAttempts)}
+	if cluster.dial == nil {
+		cluster.dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
 	var err error
-	if conn.tls, err = c.TLS.config(); err != nil {
+	if cluster.tls, err = c.TLS.config(); err != nil {
 		return nil, err
 	}
-	if conn.sasl, err = c.SASL.mechanism(); err != nil {
+	if cluster.sasl, err = c.SASL.mechanism(); err != nil {
 		return nil, err
 	}
-	conn.clear = newPlaintext(c)
+	cluster.plaintext = newPlaintextGuard(c)
 	for _, b := range c.Brokers {
-		if err := conn.clear.refuses(b); err != nil {
+		if err := cluster.plaintext.check(b); err != nil {
 			return nil, err
 		}
 	}
-	conn.dial = conn.clear.through(conn.attempts.through(local(conn.dial)))
-	return conn, nil
+	cluster.dial = cluster.plaintext.wrapDial(cluster.dialAttempts.wrapDial(resolveLocalhost(cluster.dial)))
+	return cluster, nil
 }
 
 // Brokers are the addresses that were configured.
-func (c *Conn) Brokers() []string { return slices.Clone(c.brokers) }
+func (c *Cluster) Brokers() []string { return slices.Clone(c.brokers) }
 
 // Dialer makes a dialer for those parts of the library that need one. When
-// through is not nil it opens the raw connections in the place of the
+// wrapDial is not nil it opens the raw connections in the place of the
 // configured way, which it is given.
-func (c *Conn) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
+func (c *Cluster) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
 	dial := c.dial
 	if through != nil {
 		dial = through(dial)
 	}
 	d := &kafkago.Dialer{ClientID: c.clientID, Timeout: dialTimeout, DialFunc: dial, TLS: c.tls}
 	if c.tls != nil || c.sasl != nil {
-		d.DialFunc, d.TLS = c.authenticated(dial), nil
+		d.DialFunc, d.TLS = c.wrapAuth(dial), nil
 	}
 	return d
 }
@@ -114,19 +114,19 @@ func (c *Conn) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
 // Transport makes a pool of connections that asks for the metadata of the
 // given topics only, of all topics when there is none. Its user ends it with
 // CloseIdleConnections.
-func (c *Conn) Transport(topics ...string) *kafkago.Transport {
+func (c *Cluster) Transport(topics ...string) *kafkago.Transport {
 	t := &kafkago.Transport{
 		Dial: c.dial, DialTimeout: dialTimeout, IdleTimeout: time.Minute, MetadataTTL: metadataTTL,
 		MetadataTopics: topics, ClientID: c.clientID, TLS: c.tls,
 	}
 	if c.sasl != nil {
-		t.Dial, t.TLS = c.authenticated(c.dial), nil
+		t.Dial, t.TLS = c.wrapAuth(c.dial), nil
 	}
 	return t
 }
 
 // Client makes a client on a transport.
-func (c *Conn) Client(t kafkago.RoundTripper) *kafkago.Client {
+func (c *Cluster) Client(t kafkago.RoundTripper) *kafkago.Client {
 	return &kafkago.Client{Addr: kafkago.TCP(c.brokers...), Timeout: requestTimeout, Transport: roundTripper{t, c}}
 }
 

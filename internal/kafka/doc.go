@@ -4,22 +4,22 @@
 //
 // # Guarantees
 //
-//   - Every connection has a dial time-out. Every request through [Conn.Client] has a
+//   - Every connection has a dial time-out. Every request through [Cluster.Client] has a
 //     deadline; the library's own default for a produce request is 500 ms, whatever the
 //     context says.
 //   - A password is read for each authentication and certificates for each connection, so
 //     that a changed file needs no restart.
-//   - [Explain] turns an error of the library into a class of a closed set ([Class], fit for
+//   - [Wrap] turns an error of the library into a class of a closed set ([ErrorClass], fit for
 //     a metric label) and a sentence that says what to check. "Unexpected EOF", for
 //     example, usually means that the broker expects TLS or SASL.
 //   - An error from an address to which no connection could be opened names that address
-//     and the cause, also when a deadline cut the request short ([Conn.Unreached]).
+//     and the cause, also when a deadline cut the request short ([Cluster.ExplainUnreachable]).
 //   - A request whose API the broker does not offer fails with kafka.UnsupportedVersion and
 //     the API's name. The library would send version 0 of it, and the broker would close
 //     the connection.
 //   - SASL PLAIN without TLS opens connections to loopback addresses only. Configured and
 //     advertised addresses are compared by their form; the name localhost is resolved here
-//     and not by a resolver. [Conn.Plaintext] names the other brokers without TLS.
+//     and not by a resolver. [Cluster.PlaintextBrokers] names the other brokers without TLS.
 //   - Where brokers limit the time of an authenticated session (connections.max.reauth.ms),
 //     connections authenticate again before a request when four fifths of the time are over
 //     (KIP-368). The library does not, and a lost group connection is a rebalance.

@@ -14,41 +14,41 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// A Class is what kind of fault an error is: a closed set, fit for a label.
-type Class string
+// A ErrorClass is what kind of fault an error is: a closed set, fit for a label.
+type ErrorClass string
 
 // The classes of faults.
 const (
-	Unreachable    Class = "unreachable"    // no connection, or it broke
-	TLSFault       Class = "tls"            // one side speaks TLS and the other does not, or a certificate is refused
-	Authentication Class = "authentication" // SASL
-	Authorization  Class = "authorization"  // an ACL is missing
-	MissingTopic   Class = "missing_topic"
-	Leader         Class = "leader"      // leader or replicas are moving or missing
-	Coordinator    Class = "coordinator" // a coordinator, of a group or of producer ids, is loading, moving or missing
-	Timeout        Class = "timeout"
-	TooLarge       Class = "too_large"
-	Refused        Class = "refused" // the broker refuses the request for another reason
-	Other          Class = "other"
+	Unreachable    ErrorClass = "unreachable"    // no connection, or it broke
+	TLSFault       ErrorClass = "tls"            // one side speaks TLS and the other does not, or a certificate is refused
+	Authentication ErrorClass = "authentication" // SASL
+	Authorization  ErrorClass = "authorization"  // an ACL is missing
+	MissingTopic   ErrorClass = "missing_topic"
+	Leader         ErrorClass = "leader"      // leader or replicas are moving or missing
+	Coordinator    ErrorClass = "coordinator" // a coordinator, of a group or of producer ids, is loading, moving or missing
+	Timeout        ErrorClass = "timeout"
+	TooLarge       ErrorClass = "too_large"
+	Refused        ErrorClass = "refused" // the broker refuses the request for another reason
+	Other          ErrorClass = "other"
 )
 
-// A Fault is an error in plain words.
-type Fault struct {
-	Class Class
-	Words string
-	Err   error // what the library said
+// A Error is an error in plain words.
+type Error struct {
+	Class   ErrorClass
+	Message string
+	Err     error // what the library said
 }
 
 // Error gives the words and then what the library said.
-func (f *Fault) Error() string { return fmt.Sprintf("kafka: %s (%v)", f.Words, f.Err) }
+func (f *Error) Error() string { return fmt.Sprintf("kafka: %s (%v)", f.Message, f.Err) }
 
 // Unwrap gives what the library said.
-func (f *Fault) Unwrap() error { return f.Err }
+func (f *Error) Unwrap() error { return f.Err }
 
-// codes maps the broker's error codes to their class and words. What is not
+// brokerErrors maps the broker's error codes to their class and words. What is not
 // here is Refused.
-var codes = map[kafkago.Error]struct {
-	class Class
+var brokerErrors = map[kafkago.Error]struct {
+	class ErrorClass
 	words string
 }{
 	kafkago.UnknownTopicOrPartition:            {MissingTopic, "the topic does not exist, or the user may not see it"},
@@ -86,33 +86,33 @@ var codes = map[kafkago.Error]struct {
 }
 
 // ClassOf tells what kind of fault err is; "" for nil.
-func ClassOf(err error) Class {
+func ClassOf(err error) ErrorClass {
 	if err == nil {
 		return ""
 	}
-	class, _ := look(err)
+	class, _ := classify(err)
 	return class
 }
 
-// Explain puts an error of the library into words, as a *[Fault]; nil stays
+// Wrap puts an error of the library into words, as a *[Error]; nil stays
 // nil, and what is explained already stays as it is.
-func Explain(err error) error {
+func Wrap(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*Fault](err); ok {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
-	class, words := look(err)
-	return &Fault{Class: class, Words: words, Err: err}
+	class, words := classify(err)
+	return &Error{Class: class, Message: words, Err: err}
 }
 
-func look(err error) (Class, string) {
-	if f, ok := errors.AsType[*Fault](err); ok {
-		return f.Class, f.Words
+func classify(err error) (ErrorClass, string) {
+	if f, ok := errors.AsType[*Error](err); ok {
+		return f.Class, f.Message
 	}
 	if code, ok := errors.AsType[kafkago.Error](err); ok {
-		if row, ok := codes[code]; ok {
+		if row, ok := brokerErrors[code]; ok {
 			return row.class, row.words
 		}
 		return Refused, "the broker refuses the request"

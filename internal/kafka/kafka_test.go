@@ -31,18 +31,18 @@ func TestMain(m *testing.M) {
 // ask makes one request and gives its error, explained.
 func ask(t *testing.T, c kafka.Config) error {
 	t.Helper()
-	conn, err := kafka.New(c)
+	cluster, err := kafka.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var lines kafka.Lines
-	transport := lines.Transport(conn)
-	defer lines.Cut()
+	var lines kafka.ConnTracker
+	transport := lines.Transport(cluster)
+	defer lines.CloseAll()
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, err = conn.Client(transport).Metadata(ctx, &kafkago.MetadataRequest{})
-	return kafka.Explain(err)
+	_, err = cluster.Client(transport).Metadata(ctx, &kafkago.MetadataRequest{})
+	return kafka.Wrap(err)
 }
 
 func password(text string) func() (secret.String, error) {
@@ -108,7 +108,7 @@ func TestNobodyThere(t *testing.T) {
 func TestClasses(t *testing.T) {
 	for _, row := range []struct {
 		err  error
-		want kafka.Class
+		want kafka.ErrorClass
 	}{
 		{nil, ""},
 		{kafkago.TopicAuthorizationFailed, kafka.Authorization},
@@ -131,11 +131,11 @@ func TestClasses(t *testing.T) {
 		if got := kafka.ClassOf(row.err); got != row.want {
 			t.Errorf("%v is %q, want %q", row.err, got, row.want)
 		}
-		explained := kafka.Explain(row.err)
+		explained := kafka.Wrap(row.err)
 		if (explained == nil) != (row.err == nil) || row.err != nil && !errors.Is(explained, row.err) {
 			t.Errorf("%v explained is %v", row.err, explained)
 		}
-		if again := kafka.Explain(explained); again != explained {
+		if again := kafka.Wrap(explained); again != explained {
 			t.Errorf("%v explained twice is %v", row.err, again)
 		}
 	}

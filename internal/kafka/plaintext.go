@@ -14,63 +14,63 @@ import (
 // encryption over a network.
 var ErrPlaintextPassword = errors.New("kafka: SASL PLAIN without TLS sends the password in the clear")
 
-// plaintext is what a configuration sends without TLS, and where to.
-type plaintext struct {
-	none     bool // TLS is set
-	password bool // SASL PLAIN
+// plaintextGuard is what a configuration sends without TLS, and where to.
+type plaintextGuard struct {
+	encrypted     bool // TLS is set
+	sendsPassword bool // SASL PLAIN
 
 	mu        sync.Mutex
 	addresses []string // beyond loopback: configured, or advertised and dialled
 }
 
-func newPlaintext(c Config) *plaintext {
-	p := &plaintext{none: c.TLS != nil, password: c.SASL != nil && c.SASL.Mechanism == Plain}
+func newPlaintextGuard(c Config) *plaintextGuard {
+	p := &plaintextGuard{encrypted: c.TLS != nil, sendsPassword: c.SASL != nil && c.SASL.Mechanism == Plain}
 	for _, b := range c.Brokers {
-		p.note(b)
+		p.record(b)
 	}
 	return p
 }
 
-func (p *plaintext) note(address string) {
+func (p *plaintextGuard) record(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.none && !loopback(address) && !slices.Contains(p.addresses, address) && len(p.addresses) < maxAttempts {
+	if !p.encrypted && !isLoopback(address) && !slices.Contains(p.addresses, address) && len(p.addresses) < maxAttempts {
 		p.addresses = append(p.addresses, address)
 		slices.Sort(p.addresses)
 	}
 }
 
-// refuses returns the error for an address that must not get the password.
-func (p *plaintext) refuses(address string) error {
-	if p.none || !p.password || loopback(address) {
+// check returns the error for an address that must not get the password.
+func (p *plaintextGuard) check(address string) error {
+	if p.encrypted || !p.sendsPassword || isLoopback(address) {
 		return nil
 	}
 	return fmt.Errorf("%w to %s: set --kafka-tls, or use SCRAM; PLAIN without TLS is for loopback addresses only", ErrPlaintextPassword, address)
 }
 
-// through opens no connection over which the password would go in the clear:
+// wrapDial opens no connection over which the password would go in the clear:
 // brokers on loopback may advertise another address.
-func (p *plaintext) through(dial DialFunc) DialFunc {
+func (p *plaintextGuard) wrapDial(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if err := p.refuses(address); err != nil {
+		if err := p.check(address); err != nil {
 			return nil, err
 		}
-		p.note(address)
+		p.record(address)
 		return dial(ctx, network, address)
 	}
 }
 
-// Plaintext names the brokers beyond loopback to which nothing is encrypted; ""
+// PlaintextBrokers names the brokers beyond loopback to which nothing is encrypted; ""
 // for none. Brokers' advertised addresses are known after the first requests.
-func (c *Conn) Plaintext() string {
-	c.clear.mu.Lock()
-	defer c.clear.mu.Unlock()
-	return listed(c.clear.addresses)
+func (c *Cluster) PlaintextBrokers() string {
+	c.plaintext.mu.Lock()
+	defer c.plaintext.mu.Unlock()
+	return joinAddresses(c.plaintext.addresses)
 }
 
-// loopback reports whether host:port is this machine by its form. No resolver
+// isLoopback reports whether host:port is this machine by its form. No resolver
 // is asked: its answer can change.
-func loopback(address string) bool {
+func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
@@ -83,22 +83,22 @@ func isLocalhost(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
-// local resolves the name localhost to the loopback addresses itself, because
+// resolveLocalhost resolves the name localhost to the loopback addresses itself, because
 // it counts as loopback: a resolver or a hosts file may say otherwise.
-func local(dial DialFunc) DialFunc {
+func resolveLocalhost(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil || !isLocalhost(host) {
 			return dial(ctx, network, address)
 		}
-		conn, err := dial(ctx, network, net.JoinHostPort("127.0.0.1", port))
+		cluster, err := dial(ctx, network, net.JoinHostPort("127.0.0.1", port))
 		if err == nil || ctx.Err() != nil {
-			return conn, err
+			return cluster, err
 		}
-		conn, other := dial(ctx, network, net.JoinHostPort("::1", port))
+		cluster, other := dial(ctx, network, net.JoinHostPort("::1", port))
 		if other != nil {
 			return nil, err
 		}
-		return conn, nil
+		return cluster, nil
 	}
 }

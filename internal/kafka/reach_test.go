@@ -21,10 +21,10 @@ const bootstrap = "bootstrap.example:9092"
 
 // behind makes a connection whose configured broker is reached, and for which
 // the advertised addresses are dialled by far.
-func behind(t *testing.T, c *kafkatest.Cluster, far kafka.DialFunc) *kafka.Conn {
+func behind(t *testing.T, c *kafkatest.Cluster, far kafka.DialFunc) *kafka.Cluster {
 	t.Helper()
 	var direct net.Dialer
-	conn, err := kafka.New(kafka.Config{Brokers: []string{bootstrap}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	cluster, err := kafka.New(kafka.Config{Brokers: []string{bootstrap}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if address == bootstrap {
 			return direct.DialContext(ctx, network, c.Brokers()[0])
 		}
@@ -33,18 +33,18 @@ func behind(t *testing.T, c *kafkatest.Cluster, far kafka.DialFunc) *kafka.Conn 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return conn
+	return cluster
 }
 
-func request(t *testing.T, conn *kafka.Conn, within time.Duration, f func(context.Context, *kafkago.Client) error) error {
+func request(t *testing.T, cluster *kafka.Cluster, within time.Duration, f func(context.Context, *kafkago.Client) error) error {
 	t.Helper()
-	var lines kafka.Lines
-	transport := lines.Transport(conn)
-	defer lines.Cut()
+	var lines kafka.ConnTracker
+	transport := lines.Transport(cluster)
+	defer lines.CloseAll()
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	return kafka.Explain(f(ctx, conn.Client(transport)))
+	return kafka.Wrap(f(ctx, cluster.Client(transport)))
 }
 
 func commits(ctx context.Context, client *kafkago.Client) error {
@@ -80,31 +80,31 @@ func TestConn_UnreachableAddressIsNamed(t *testing.T) {
 		})
 	}
 	t.Run("Configured", func(t *testing.T) {
-		conn, err := kafka.New(kafka.Config{Brokers: []string{"127.0.0.1:1"}})
+		cluster, err := kafka.New(kafka.Config{Brokers: []string{"127.0.0.1:1"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := request(t, conn, 5*time.Second, commits); !strings.Contains(err.Error(), "broker 127.0.0.1:1 cannot be reached") {
+		if err := request(t, cluster, 5*time.Second, commits); !strings.Contains(err.Error(), "broker 127.0.0.1:1 cannot be reached") {
 			t.Errorf("%v", err)
 		}
 	})
 	t.Run("ReachedAgain", func(t *testing.T) {
 		var once sync.Once
 		var direct net.Dialer
-		conn := behind(t, c, func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		cluster := behind(t, c, func(ctx context.Context, network, address string) (cluster net.Conn, err error) {
 			once.Do(func() { err = errors.New("connection refused") })
 			if err != nil {
 				return nil, err
 			}
 			return direct.DialContext(ctx, network, address)
 		})
-		if err := request(t, conn, 5*time.Second, commits); err == nil {
+		if err := request(t, cluster, 5*time.Second, commits); err == nil {
 			t.Error("the first connection was not refused")
 		}
-		if err := request(t, conn, 5*time.Second, commits); err != nil {
+		if err := request(t, cluster, 5*time.Second, commits); err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.Unreached(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), advertised) {
+		if err := cluster.ExplainUnreachable(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), advertised) {
 			t.Errorf("an address that is reached is blamed: %v", err)
 		}
 	})
@@ -132,7 +132,7 @@ func TestConn_PlaintextBeyondLoopback(t *testing.T) {
 		{"TLSFar", kafka.Config{Brokers: []string{"kafka:9092"}, TLS: &kafka.TLS{}}, false, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			conn, err := kafka.New(row.config)
+			cluster, err := kafka.New(row.config)
 			if row.refused {
 				if !errors.Is(err, kafka.ErrPlaintextPassword) || !strings.Contains(err.Error(), "kafka-tls") || strings.Contains(err.Error(), "marker-pw") {
 					t.Errorf("%v", err)
@@ -142,7 +142,7 @@ func TestConn_PlaintextBeyondLoopback(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := conn.Plaintext(); got != row.warned {
+			if got := cluster.PlaintextBrokers(); got != row.warned {
 				t.Errorf("in the clear: %q, want %q", got, row.warned)
 			}
 		})
@@ -156,7 +156,7 @@ func TestConn_PlaintextToAdvertisedAddress(t *testing.T) {
 		t.Run(mechanism, func(t *testing.T) {
 			var mu sync.Mutex
 			var dialled []string
-			conn, err := kafka.New(kafka.Config{
+			cluster, err := kafka.New(kafka.Config{
 				Brokers: []string{"localhost:1"}, SASL: &kafka.SASL{Mechanism: mechanism, Username: "worker", Password: password("marker-pw")},
 				Dial: func(_ context.Context, _, address string) (net.Conn, error) {
 					mu.Lock()
@@ -168,11 +168,11 @@ func TestConn_PlaintextToAdvertisedAddress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = conn.Dialer(nil).DialContext(t.Context(), "tcp", "10.0.0.1:9092")
+			_, err = cluster.Dialer(nil).DialContext(t.Context(), "tcp", "10.0.0.1:9092")
 			if plain := mechanism == kafka.Plain; err == nil || plain != errors.Is(err, kafka.ErrPlaintextPassword) || plain == slices.Contains(dialled, "10.0.0.1:9092") {
 				t.Errorf("%v; dialled %v", err, dialled)
 			}
-			if got := conn.Plaintext(); mechanism != kafka.Plain && got != "10.0.0.1:9092" {
+			if got := cluster.PlaintextBrokers(); mechanism != kafka.Plain && got != "10.0.0.1:9092" {
 				t.Errorf("in the clear: %q", got)
 			}
 		})
@@ -182,7 +182,7 @@ func TestConn_PlaintextToAdvertisedAddress(t *testing.T) {
 // No resolver is asked for the name localhost.
 func TestConn_LocalhostIsLoopback(t *testing.T) {
 	var dialled []string
-	conn, err := kafka.New(kafka.Config{Brokers: []string{"localhost:7"}, Dial: func(_ context.Context, _, address string) (net.Conn, error) {
+	cluster, err := kafka.New(kafka.Config{Brokers: []string{"localhost:7"}, Dial: func(_ context.Context, _, address string) (net.Conn, error) {
 		dialled = append(dialled, address)
 		return nil, errors.New("closed")
 	}})
@@ -191,7 +191,7 @@ func TestConn_LocalhostIsLoopback(t *testing.T) {
 	}
 	for _, address := range []string{"localhost:7", "LocalHost.:7"} {
 		dialled = nil
-		if _, err := conn.Dialer(nil).DialContext(t.Context(), "tcp", address); err == nil || !slices.Equal(dialled, []string{"127.0.0.1:7", "[::1]:7"}) {
+		if _, err := cluster.Dialer(nil).DialContext(t.Context(), "tcp", address); err == nil || !slices.Equal(dialled, []string{"127.0.0.1:7", "[::1]:7"}) {
 			t.Errorf("%s: dialled %v, %v", address, dialled, err)
 		}
 	}
@@ -201,18 +201,18 @@ func TestConn_LocalhostIsLoopback(t *testing.T) {
 // the password.
 func TestConn_ClosedAfterAnswers(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopic("in", 1))
-	conn, err := kafka.New(kafka.Config{Brokers: c.Brokers()})
+	cluster, err := kafka.New(kafka.Config{Brokers: c.Brokers()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := kafka.Explain(conn.Unreached(io.EOF)); !strings.Contains(err.Error(), "password") {
+	if err := kafka.Wrap(cluster.ExplainUnreachable(io.EOF)); !strings.Contains(err.Error(), "password") {
 		t.Errorf("before the first answer: %v", err)
 	}
-	if err := request(t, conn, 5*time.Second, commits); err != nil {
+	if err := request(t, cluster, 5*time.Second, commits); err != nil {
 		t.Fatal(err)
 	}
 	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF} {
-		if err := kafka.Explain(conn.Unreached(closed)); strings.Contains(err.Error(), "password") || kafka.ClassOf(err) != kafka.Unreachable {
+		if err := kafka.Wrap(cluster.ExplainUnreachable(closed)); strings.Contains(err.Error(), "password") || kafka.ClassOf(err) != kafka.Unreachable {
 			t.Errorf("after an answer: %v", err)
 		}
 	}

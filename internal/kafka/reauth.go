@@ -10,94 +10,94 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// renewAfter is the part of a session's time, in tenths, after which the
+// reauthTenths is the part of a session's time, in tenths, after which the
 // connection authenticates again.
-const renewAfter = 8
+const reauthTenths = 8
 
-// authenticated opens connections that have TLS and SASL behind them and
+// wrapAuth opens connections that have TLS and SASL behind them and
 // authenticate again in time (KIP-368). The library does not: brokers that limit
 // sessions (connections.max.reauth.ms) then close its connections, and the loss of
 // the group's is a rebalance.
-func (c *Conn) authenticated(dial DialFunc) DialFunc {
+func (c *Cluster) wrapAuth(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 		defer cancel()
-		conn, err := dial(ctx, network, address)
+		cluster, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		s, err := c.open(ctx, conn, address)
+		s, err := c.open(ctx, cluster, address)
 		if err != nil {
 			return nil, err
 		}
-		r := &renewing{Conn: s.Conn, conn: c, session: s}
+		r := &reauthConn{Conn: s.Conn, cluster: c, session: s}
 		if !s.Expires.IsZero() {
-			r.lasts(time.Until(s.Expires))
+			r.setLifetime(time.Until(s.Expires))
 		}
 		return r, nil
 	}
 }
 
-// A renewing connection authenticates again before a request when its session is
+// A reauthConn connection authenticates again before a request when its session is
 // about to end and no response is on its way. It reads the frames that pass to
 // know that.
-type renewing struct {
+type reauthConn struct {
 	net.Conn
-	conn    *Conn
+	cluster *Cluster
 	session *Session
 
 	mu      sync.Mutex
 	due     time.Time // zero: never
 	out, in frames
-	waiting int // requests without their response
+	pending int // requests without their response
 	read    time.Time
 	write   time.Time // the deadlines that the user has set
 }
 
-func (r *renewing) lasts(lifetime time.Duration) {
+func (r *reauthConn) setLifetime(lifetime time.Duration) {
 	r.due = time.Time{}
 	if lifetime > 0 {
-		r.due = time.Now().Add(lifetime * renewAfter / 10)
+		r.due = time.Now().Add(lifetime * reauthTenths / 10)
 	}
 }
 
 // Write sends a part of a request.
-func (r *renewing) Write(b []byte) (int, error) {
+func (r *reauthConn) Write(b []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.waiting == 0 && r.out.between() && !r.due.IsZero() && !time.Now().Before(r.due) {
-		if err := r.renew(); err != nil {
+	if r.pending == 0 && r.out.atBoundary() && !r.due.IsZero() && !time.Now().Before(r.due) {
+		if err := r.reauthenticate(); err != nil {
 			_ = r.Conn.Close()
 			return 0, err
 		}
 	}
-	begun, _ := r.out.pass(b)
-	r.waiting += begun
+	begun, _ := r.out.advance(b)
+	r.pending += begun
 	return r.Conn.Write(b)
 }
 
 // Read receives a part of a response.
-func (r *renewing) Read(b []byte) (int, error) {
+func (r *reauthConn) Read(b []byte) (int, error) {
 	n, err := r.Conn.Read(b)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ended := r.in.pass(b[:n])
-	r.waiting -= ended
+	_, ended := r.in.advance(b[:n])
+	r.pending -= ended
 	return n, err
 }
 
-func (r *renewing) renew() error {
+func (r *reauthConn) reauthenticate() error {
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	if err := r.Conn.SetDeadline(deadline); err != nil {
 		return err
 	}
-	lifetime, err := r.conn.authenticate(ctx, protocol.NewConn(r.Conn, r.conn.clientID), r.session)
+	lifetime, err := r.cluster.authenticate(ctx, protocol.NewConn(r.Conn, r.cluster.clientID), r.session)
 	if err != nil {
 		return err
 	}
-	r.lasts(lifetime)
+	r.setLifetime(lifetime)
 	if err := r.Conn.SetReadDeadline(r.read); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (r *renewing) renew() error {
 }
 
 // SetDeadline is that of net.Conn.
-func (r *renewing) SetDeadline(t time.Time) error {
+func (r *reauthConn) SetDeadline(t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.read, r.write = t, t
@@ -113,7 +113,7 @@ func (r *renewing) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline is that of net.Conn.
-func (r *renewing) SetReadDeadline(t time.Time) error {
+func (r *reauthConn) SetReadDeadline(t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.read = t
@@ -121,7 +121,7 @@ func (r *renewing) SetReadDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline is that of net.Conn.
-func (r *renewing) SetWriteDeadline(t time.Time) error {
+func (r *reauthConn) SetWriteDeadline(t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.write = t
@@ -136,11 +136,11 @@ type frames struct {
 	left   int64 // bytes of the frame
 }
 
-// between reports whether the next byte begins a frame.
-func (f *frames) between() bool { return f.got == 0 && f.left == 0 }
+// atBoundary reports whether the next byte begins a frame.
+func (f *frames) atBoundary() bool { return f.got == 0 && f.left == 0 }
 
-// pass counts the frames that begin and end in b.
-func (f *frames) pass(b []byte) (begun, ended int) {
+// advance counts the frames that begin and end in b.
+func (f *frames) advance(b []byte) (begun, ended int) {
 	for len(b) > 0 {
 		if f.left == 0 {
 			if f.got == 0 {

@@ -23,7 +23,7 @@ func TestConn_SessionsEnd(t *testing.T) {
 		topic := c.NewTopic(t, "in", 1)
 		var dials, asked, closed atomic.Int64
 		var direct net.Dialer
-		conn, err := kafka.New(kafka.Config{
+		cluster, err := kafka.New(kafka.Config{
 			Brokers: c.Brokers(),
 			SASL: &kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "worker", Password: func() (p secret.String, err error) {
 				asked.Add(1)
@@ -31,18 +31,18 @@ func TestConn_SessionsEnd(t *testing.T) {
 			}},
 			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 				dials.Add(1)
-				conn, err := direct.DialContext(ctx, network, address)
+				cluster, err := direct.DialContext(ctx, network, address)
 				if err != nil {
 					return nil, err
 				}
-				return closing{conn, &closed}, nil
+				return closing{cluster, &closed}, nil
 			},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-			ID: "g", Brokers: conn.Brokers(), Topics: []string{topic}, Dialer: conn.Dialer(nil), HeartbeatInterval: 100 * time.Millisecond,
+			ID: "g", Brokers: cluster.Brokers(), Topics: []string{topic}, Dialer: cluster.Dialer(nil), HeartbeatInterval: 100 * time.Millisecond,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -62,16 +62,16 @@ func TestConn_SessionsEnd(t *testing.T) {
 			<-life.Done()
 			close(ended)
 		})
-		transport := conn.Transport()
+		transport := cluster.Transport()
 		defer transport.CloseIdleConnections()
-		client := conn.Client(transport)
+		client := cluster.Client(transport)
 		before := closed.Load()
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		// A request that comes while another is in work may open one more connection.
 		for again := int64(0); again < 5; again = asked.Load() - dials.Load() {
 			if _, err := client.OffsetFetch(ctx, &kafkago.OffsetFetchRequest{GroupID: "g", Topics: map[string][]int{topic: {0}}}); err != nil {
-				t.Fatalf("a request, after %d authentications on open connections: %v", again, kafka.Explain(err))
+				t.Fatalf("a request, after %d authentications on open connections: %v", again, kafka.Wrap(err))
 			}
 			select {
 			case <-ended:

@@ -43,18 +43,18 @@ func (s *SASL) mechanism() (sasl.Mechanism, error) {
 	if _, err := s.Password(); err != nil {
 		return nil, fmt.Errorf("kafka: SASL password: %w", err)
 	}
-	return fresh{name: name, sasl: *s}, nil
+	return lazyMechanism{name: name, sasl: *s}, nil
 }
 
-// fresh is a mechanism that reads its password when it starts.
-type fresh struct {
+// lazyMechanism is a mechanism that reads its password when it starts.
+type lazyMechanism struct {
 	name string
 	sasl SASL
 }
 
-func (f fresh) Name() string { return f.name }
+func (f lazyMechanism) Name() string { return f.name }
 
-func (f fresh) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+func (f lazyMechanism) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	password, err := f.sasl.Password()
 	if err != nil {
 		return nil, nil, fmt.Errorf("kafka: SASL password: %w", err)

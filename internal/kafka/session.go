@@ -26,37 +26,37 @@ type Session struct {
 	Expires  time.Time
 	Lifetime time.Duration
 
-	asking   *protocol.Conn
-	clientID string
-	versions map[protocol.ApiKey]apiversions.ApiKeyResponse
-	sent     int32 // correlation id of the last request
+	protocolConn *protocol.Conn
+	clientID     string
+	versions     map[protocol.ApiKey]apiversions.ApiKeyResponse
+	sent         int32 // correlation id of the last request
 }
 
 // Open connects to the broker at address, authenticates and asks which API
-// versions it has. through is as for [Conn.Dialer].
-func (c *Conn) Open(ctx context.Context, address string, through func(DialFunc) DialFunc) (*Session, error) {
+// versions it has. through is as for [Cluster.Dialer].
+func (c *Cluster) Open(ctx context.Context, address string, through func(DialFunc) DialFunc) (*Session, error) {
 	dial := c.dial
 	if through != nil {
 		dial = through(dial)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 	defer cancel()
-	conn, err := dial(ctx, "tcp", address)
+	cluster, err := dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return c.open(ctx, conn, address)
+	return c.open(ctx, cluster, address)
 }
 
 // open makes a session on a connection, and closes that when it fails.
-func (c *Conn) open(ctx context.Context, conn net.Conn, address string) (*Session, error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	s, err := c.greet(ctx, conn, address)
+func (c *Cluster) open(ctx context.Context, cluster net.Conn, address string) (*Session, error) {
+	stop := context.AfterFunc(ctx, func() { _ = cluster.Close() })
+	s, err := c.handshake(ctx, cluster, address)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		_ = conn.Close()
+		_ = cluster.Close()
 		if cause := ctx.Err(); cause != nil && errors.Is(err, net.ErrClosed) {
 			err = cause
 		}
@@ -65,7 +65,7 @@ func (c *Conn) open(ctx context.Context, conn net.Conn, address string) (*Sessio
 	return s, nil
 }
 
-func (c *Conn) greet(ctx context.Context, conn net.Conn, address string) (*Session, error) {
+func (c *Cluster) handshake(ctx context.Context, cluster net.Conn, address string) (*Session, error) {
 	if c.tls != nil {
 		config := c.tls.Clone()
 		if config.ServerName == "" {
@@ -75,15 +75,15 @@ func (c *Conn) greet(ctx context.Context, conn net.Conn, address string) (*Sessi
 			}
 			config.ServerName = host
 		}
-		secured := tls.Client(conn, config)
+		secured := tls.Client(cluster, config)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
-		conn = secured
+		cluster = secured
 	}
-	s := &Session{Conn: conn, clientID: c.clientID, versions: map[protocol.ApiKey]apiversions.ApiKeyResponse{}}
-	p := protocol.NewConn(conn, c.clientID)
-	s.asking = p
+	s := &Session{Conn: cluster, clientID: c.clientID, versions: map[protocol.ApiKey]apiversions.ApiKeyResponse{}}
+	p := protocol.NewConn(cluster, c.clientID)
+	s.protocolConn = p
 	answer, err := p.RoundTrip(new(apiversions.Request))
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (c *Conn) greet(ctx context.Context, conn net.Conn, address string) (*Sessi
 
 // authenticate runs the SASL exchange and returns how long the session may last,
 // 0 for ever.
-func (c *Conn) authenticate(ctx context.Context, p *protocol.Conn, s *Session) (time.Duration, error) {
+func (c *Cluster) authenticate(ctx context.Context, p *protocol.Conn, s *Session) (time.Duration, error) {
 	handshake, _ := s.Version(protocol.SaslHandshake, 0, 1)
 	authenticate, _ := s.Version(protocol.SaslAuthenticate, 0, 1)
 	p.SetVersions(map[protocol.ApiKey]int16{protocol.SaslHandshake: handshake, protocol.SaslAuthenticate: authenticate})
@@ -162,9 +162,9 @@ func (s *Session) Version(key protocol.ApiKey, lowest, highest int16) (int16, bo
 	return lowest, false
 }
 
-// Ask sends a request and reads its response, at a version between lowest and
+// RoundTrip sends a request and reads its response, at a version between lowest and
 // highest. A session either asks or sends.
-func (s *Session) Ask(ctx context.Context, message protocol.Message, lowest, highest int16) (protocol.Message, error) {
+func (s *Session) RoundTrip(ctx context.Context, message protocol.Message, lowest, highest int16) (protocol.Message, error) {
 	version, ok := s.Version(message.ApiKey(), lowest, highest)
 	if !ok {
 		return nil, kafkago.UnsupportedVersion
@@ -176,7 +176,7 @@ func (s *Session) Ask(ctx context.Context, message protocol.Message, lowest, hig
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	s.sent++
-	return protocol.RoundTrip(s.asking, version, s.sent, s.clientID, message)
+	return protocol.RoundTrip(s.protocolConn, version, s.sent, s.clientID, message)
 }
 
 // Send writes a request; its response begins with the correlation id.

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	restorePage = 200 // operations that are looked at in one transaction
-	takePage    = 200 // events that are taken over in one transaction
+	operationsPage = 200 // operations that are looked at in one transaction
+	eventsPage     = 200 // events that are taken over in one transaction
 )
 
 // Options say how to recover. Fields without a default are required.
@@ -52,15 +52,15 @@ var ErrNothingToRecover = errors.New("nothing shows that the journal was restore
 // A Report says what a recovery did.
 type Report struct {
 	journal.Recovery
-	Identity uuid.UUID         // the journal's from now on
-	Inputs   []consumer.Reread // input records that were read again
-	Lost     []consumer.Span   // records that no topic holds any more
-	Results  int               // published events that were read
-	Taken    int               // of them, those that the journal did not know
-	Strange  int               // records of the result topics that are not this service's
-	Words    map[string]int    // operations by what came of them
-	Orphans  []journal.ShopKey // shops that were activated, and no operation is known
-	Wait     time.Duration     // no request is sent for so long
+	Identity       uuid.UUID              // the journal's from now on
+	Inputs         []consumer.ReplayRange // input records that were read again
+	Lost           []consumer.OffsetRange // records that no topic holds any more
+	Results        int                    // published events that were read
+	Imported       int                    // of them, those that the journal did not know
+	ForeignRecords int                    // records of the result topics that are not this service's
+	Outcomes       map[string]int         // operations by what came of them
+	UnknownShops   []journal.ShopKey      // shops that were activated, and no operation is known
+	QuietFor       time.Duration          // no request is sent for so long
 }
 
 // Run makes a restored journal one that a worker can continue with. It is alone in
@@ -81,7 +81,7 @@ func Run(ctx context.Context, intake *consumer.Consumer, o Options) (r Report, e
 		results = append(results, o.Topic(t))
 	}
 	rec := &recoverer{o: &o, j: o.Journal, log: o.Logger, report: &r}
-	return r, intake.Alone(ctx, results, rec.work)
+	return r, intake.RunExclusive(ctx, results, rec.work)
 }
 
 // A recoverer is one call of Run.
@@ -92,20 +92,20 @@ type recoverer struct {
 	report *Report
 }
 
-func (r *recoverer) work(ctx context.Context, in *consumer.Alone) error {
+func (r *recoverer) work(ctx context.Context, in *consumer.ExclusiveSession) error {
 	// Nothing is changed before it is known what would be lost.
-	spans, lost, err := in.Inputs(ctx)
+	ranges, lost, err := in.InputRanges(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.accept(lost); err != nil {
+	if err := r.checkLoss(lost); err != nil {
 		return err
 	}
 	due, err := r.j.RecoveryDue(ctx)
 	if err != nil {
 		return err
 	}
-	if !due && !r.o.Force && !slices.ContainsFunc(spans, func(s consumer.Reread) bool { return s.Ahead || s.Anew }) {
+	if !due && !r.o.Force && !slices.ContainsFunc(ranges, func(s consumer.ReplayRange) bool { return s.CommittedAhead || s.TopicRecreated }) {
 		return ErrNothingToRecover
 	}
 	if r.report.Recovery, err = r.j.Recover(ctx, onboarding.NewRestorer(onboarding.RestorerOptions{
@@ -113,24 +113,24 @@ func (r *recoverer) work(ctx context.Context, in *consumer.Alone) error {
 	})); err != nil {
 		return err
 	}
-	r.report.Words = map[string]int{}
-	if err := r.takeOver(ctx, in); err != nil {
+	r.report.Outcomes = map[string]int{}
+	if err := r.importPublished(ctx, in); err != nil {
 		return err
 	}
 	if err := r.restore(ctx, false); err != nil {
 		return err
 	}
-	if err := r.reread(ctx, in, spans); err != nil {
+	if err := r.replayInputs(ctx, in, ranges); err != nil {
 		return err
 	}
 	if err := r.restore(ctx, true); err != nil {
 		return err
 	}
-	return r.end(ctx)
+	return r.finish(ctx)
 }
 
-// accept refuses what would be lost unless it was asked for.
-func (r *recoverer) accept(lost []consumer.Span) error {
+// checkLoss refuses what would be lost unless it was asked for.
+func (r *recoverer) checkLoss(lost []consumer.OffsetRange) error {
 	if len(lost) == 0 {
 		return nil
 	}
@@ -147,8 +147,8 @@ func (r *recoverer) accept(lost []consumer.Span) error {
 	return nil
 }
 
-// takeOver reads the result topics from where the journal's knowledge ends.
-func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
+// importPublished reads the result topics from where the journal's knowledge ends.
+func (r *recoverer) importPublished(ctx context.Context, in *consumer.ExclusiveSession) error {
 	known, err := r.j.PublishedOffsets(ctx)
 	if err != nil {
 		return err
@@ -158,11 +158,11 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 		return err
 	}
 	if len(known) == 0 {
-		if err := r.raise(ctx, in); err != nil {
+		if err := r.raiseFloor(ctx, in); err != nil {
 			return err
 		}
 	}
-	var lost []consumer.Span
+	var lost []consumer.OffsetRange
 	for _, typ := range schemas.OutputTypes() {
 		from := map[int]int64{}
 		for _, p := range known {
@@ -171,12 +171,12 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 			}
 		}
 		gone, err := in.Scan(ctx, r.o.Topic(typ), from, func(ms []schemas.Message) error {
-			for part := range slices.Chunk(ms, takePage) {
+			for part := range slices.Chunk(ms, eventsPage) {
 				var list []journal.PublishedEvent
 				for _, m := range part {
-					a, ok := announced(m, typ, r.o.Source, accounts)
+					a, ok := decodePublished(m, typ, r.o.Source, accounts)
 					if !ok {
-						r.report.Strange++
+						r.report.ForeignRecords++
 						continue
 					}
 					list = append(list, a)
@@ -186,7 +186,7 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 					return err
 				}
 				r.report.Results += len(list)
-				r.report.Taken += got.Taken
+				r.report.Imported += got.Taken
 			}
 			return nil
 		})
@@ -195,13 +195,13 @@ func (r *recoverer) takeOver(ctx context.Context, in *consumer.Alone) error {
 		}
 		lost = append(lost, gone...)
 	}
-	return r.accept(lost)
+	return r.checkLoss(lost)
 }
 
-// raise lets the sequences and versions of a journal that knows no published event
+// raiseFloor lets the sequences and versions of a journal that knows no published event
 // begin above all that were used, where the result topics do not hold all of them
 // any more.
-func (r *recoverer) raise(ctx context.Context, in *consumer.Alone) error {
+func (r *recoverer) raiseFloor(ctx context.Context, in *consumer.ExclusiveSession) error {
 	for _, typ := range schemas.OutputTypes() {
 		truncated, err := in.Truncated(ctx, r.o.Topic(typ))
 		if err != nil {
@@ -216,8 +216,8 @@ func (r *recoverer) raise(ctx context.Context, in *consumer.Alone) error {
 	return nil
 }
 
-// announced reads a published event; false for one that is not this service's.
-func announced(m schemas.Message, typ, source string, accounts []journal.Account) (journal.PublishedEvent, bool) {
+// decodePublished reads a published event; false for one that is not this service's.
+func decodePublished(m schemas.Message, typ, source string, accounts []journal.Account) (journal.PublishedEvent, bool) {
 	e, err := schemas.DecodeOutput(m)
 	id, idErr := uuid.Parse(e.ID)
 	if err != nil || idErr != nil || e.Type != typ || e.Source != source {
@@ -248,12 +248,12 @@ func announced(m schemas.Message, typ, source string, accounts []journal.Account
 
 func (r *recoverer) restore(ctx context.Context, last bool) error {
 	for after := int64(0); ; {
-		next, words, err := r.j.Restore(ctx, last, after, restorePage)
+		next, outcomes, err := r.j.Restore(ctx, last, after, operationsPage)
 		if err != nil {
 			return err
 		}
-		for word, n := range words {
-			r.report.Words[word] += n
+		for word, n := range outcomes {
+			r.report.Outcomes[word] += n
 		}
 		if next == 0 {
 			return nil
@@ -262,23 +262,23 @@ func (r *recoverer) restore(ctx context.Context, last bool) error {
 	}
 }
 
-func (r *recoverer) reread(ctx context.Context, in *consumer.Alone, spans []consumer.Reread) error {
-	var anew []journal.Position
-	for _, s := range spans {
-		if s.Anew {
-			anew = append(anew, journal.Position{Topic: s.Topic, Partition: s.Partition, Next: s.From})
+func (r *recoverer) replayInputs(ctx context.Context, in *consumer.ExclusiveSession, ranges []consumer.ReplayRange) error {
+	var recreated []journal.Position
+	for _, s := range ranges {
+		if s.TopicRecreated {
+			recreated = append(recreated, journal.Position{Topic: s.Topic, Partition: s.Partition, Next: s.From})
 		}
 	}
-	if err := r.j.ResetPositions(ctx, anew); err != nil {
+	if err := r.j.ResetPositions(ctx, recreated); err != nil {
 		return err
 	}
-	r.report.Inputs = spans
-	return in.Reread(ctx, spans)
+	r.report.Inputs = ranges
+	return in.Replay(ctx, ranges)
 }
 
-// end gives the journal another identity: a worker that still has the lost one
+// finish gives the journal another identity: a worker that still has the lost one
 // is then kept out of the group by the broker.
-func (r *recoverer) end(ctx context.Context) error {
+func (r *recoverer) finish(ctx context.Context) error {
 	identity := uuid.New()
 	check, err := r.o.SealCheck(identity)
 	if err != nil {
@@ -288,27 +288,27 @@ func (r *recoverer) end(ctx context.Context) error {
 	for _, s := range r.report.Inputs {
 		read += s.To - s.From
 	}
-	var words []string
-	for word, n := range r.report.Words {
-		words = append(words, fmt.Sprintf("%d %s", n, word))
+	var outcomes []string
+	for word, n := range r.report.Outcomes {
+		outcomes = append(outcomes, fmt.Sprintf("%d %s", n, word))
 	}
-	slices.Sort(words)
-	r.report.Orphans, err = r.j.EndRecovery(ctx, journal.RecoveryEnd{Identity: identity, Check: check, Asked: onboarding.EndRestored, Audit: journal.AuditEntry{
+	slices.Sort(outcomes)
+	r.report.UnknownShops, err = r.j.EndRecovery(ctx, journal.RecoveryEnd{Identity: identity, Check: check, Asked: onboarding.EndRestored, Audit: journal.AuditEntry{
 		At: time.Now(), Actor: r.o.Actor, Act: "journal_recover", Subject: identity.String(),
 		Detail: fmt.Sprintf("recovery %d of journal %s: %d input records read again, %d published events taken over, %d operations looked at: %s",
-			r.report.Number, r.j.Identity(), read, r.report.Taken, total(r.report.Words), strings.Join(words, "; ")),
+			r.report.Number, r.j.Identity(), read, r.report.Imported, total(r.report.Outcomes), strings.Join(outcomes, "; ")),
 	}})
 	if err != nil {
 		return err
 	}
 	r.report.Identity = identity
-	r.report.Wait = r.o.QuietFor
-	r.log.Info("recovered", "identity", identity.String(), "taken_over", r.report.Taken, "read_again", read)
+	r.report.QuietFor = r.o.QuietFor
+	r.log.Info("recovered", "identity", identity.String(), "taken_over", r.report.Imported, "read_again", read)
 	return nil
 }
 
-func total(words map[string]int) (n int) {
-	for _, m := range words {
+func total(outcomes map[string]int) (n int) {
+	for _, m := range outcomes {
 		n += m
 	}
 	return n
