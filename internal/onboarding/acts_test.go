@@ -15,20 +15,20 @@ import (
 var operationCommands = []Command{CommandProbe, CommandRetry, CommandEnter, CommandClose}
 
 // Every reason of attention × kind × doubt × command, against what is written
-// here by hand: a p(robe), r(etry), e(nter) or c(lose) stands for what is safe.
+// here by hand: a p(robe), r(etry), s(et-credentials) or c(lose) stands for what is safe.
 func TestActsOfEveryAttention(t *testing.T) {
 	want := map[string]string{
-		"outcome_unknown invite sure": "pc", "outcome_unknown invite doubt": "pc", "outcome_unknown activate sure": "pec", "outcome_unknown activate doubt": "pec",
-		"outcome_lost activate sure": "ec", "outcome_lost activate doubt": "ec",
-		"request_rejected invite sure": "rc", "request_rejected invite doubt": "pc", "request_rejected activate sure": "rc", "request_rejected activate doubt": "pec",
-		"answer_unreadable activate sure": "ec", "answer_unreadable activate doubt": "ec",
-		"answer_not_authentic activate sure": "ec", "answer_not_authentic activate doubt": "ec",
-		"merchant_conflict activate sure": "ec", "merchant_conflict activate doubt": "ec",
-		"credentials_invalid activate sure": "rec", "credentials_invalid activate doubt": "rec",
-		"second_token activate sure": "ec", "second_token activate doubt": "ec",
-		"credentials_lost activate sure": "ec", "credentials_lost activate doubt": "ec",
+		"outcome_unknown invite sure": "pc", "outcome_unknown invite doubt": "pc", "outcome_unknown activate sure": "psc", "outcome_unknown activate doubt": "psc",
+		"outcome_lost activate sure": "sc", "outcome_lost activate doubt": "sc",
+		"request_rejected invite sure": "rc", "request_rejected invite doubt": "pc", "request_rejected activate sure": "rc", "request_rejected activate doubt": "psc",
+		"answer_unreadable activate sure": "sc", "answer_unreadable activate doubt": "sc",
+		"answer_not_authentic activate sure": "sc", "answer_not_authentic activate doubt": "sc",
+		"merchant_conflict activate sure": "sc", "merchant_conflict activate doubt": "sc",
+		"credentials_invalid activate sure": "rsc", "credentials_invalid activate doubt": "rsc",
+		"second_token activate sure": "sc", "second_token activate doubt": "sc",
+		"credentials_lost activate sure": "sc", "credentials_lost activate doubt": "sc",
 		"code_of_other_shop activate sure": "c", "code_of_other_shop activate doubt": "c",
-		"subject_unreadable invite sure": "rc", "subject_unreadable invite doubt": "pc", "subject_unreadable activate sure": "rc", "subject_unreadable activate doubt": "pec",
+		"subject_unreadable invite sure": "rc", "subject_unreadable invite doubt": "pc", "subject_unreadable activate sure": "rc", "subject_unreadable activate doubt": "psc",
 	}
 	walked := 0
 	for _, row := range attention {
