@@ -96,7 +96,7 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 }
 
 // maxSingleDeadLetters is how many records that are refused together become dead
-// deadLetters of their own. Beyond that one stands for all of them.
+// letters of their own. Beyond that one stands for all of them.
 const maxSingleDeadLetters = 1000
 
 // start takes an item in: a record, or the records of a range that cannot be

@@ -324,7 +324,7 @@ func (b *broker) finish(pending []*pendingFetch, response fetchResponse, taken, 
 
 // throttle notes that the broker is not to be asked for a while. A broker that
 // throttles a fetch answers at once and with nothing (KIP-219). Older ones have
-// deferredAt themselves before they answered.
+// waited themselves before they answered.
 func (b *broker) throttle(d time.Duration, wait bool) {
 	if wait {
 		b.throttledUntil = time.Now().Add(d)
@@ -338,7 +338,7 @@ func (b *broker) throttle(d time.Duration, wait bool) {
 
 // deliver gives a reader what the response says of its partition, and reports whether
 // that is records. One that gets nothing because others before it took the
-// fetchRequest's bytes, or because there is nothing, has not met a silent broker.
+// request's bytes, or because there is nothing, has not met a silent broker.
 func (b *broker) deliver(t *pendingFetch, p partResponse, held int64, others bool) bool {
 	f, err := b.f.newFetchResult(p, t.offset)
 	release := sync.OnceFunc(func() { b.f.wireMemory.Release(held) })

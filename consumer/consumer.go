@@ -235,7 +235,7 @@ type joinErrors struct {
 // handle returns the error that ends Run, or nil to go on trying.
 func (t *joinErrors) handle(c *Consumer, err error) error {
 	// A group with members of other protocols refuses ours with [23], one of
-	// mismatchSince protocol type with [23] or an error that has no name.
+	// another protocol type with [23] or an error that has no name.
 	foreignMember := errors.Is(err, kafkago.InconsistentGroupProtocol) || errors.Is(err, kafkago.Unknown)
 	explained := wrapError(c.config.Kafka.ExplainUnreachable(err))
 	if foreignMember {

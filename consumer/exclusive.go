@@ -258,7 +258,7 @@ func (p *partition) readUpTo(ctx context.Context, end int64) error {
 }
 
 // Scan reads a topic from the given offsets, else from its beginning, to its
-// lastReaders end, partition by partition, and hands over what each fetch brought.
+// present end, partition by partition, and hands over what each fetch brought.
 // Lost are the records that are not there any more; offsets beyond the end mean
 // that the topic was made anew.
 func (a *ExclusiveSession) Scan(ctx context.Context, topic string, from map[int]int64, f func([]schemas.Message) error) (lost []OffsetRange, err error) {

@@ -11,7 +11,7 @@ import (
 )
 
 // What this package relies on in the client library: the group waits with the
-// waitForReaders generation until every function of the last one has returned, a commit
+// next generation until every function of the last one has returned, a commit
 // inside that time counts, and one after it fails.
 func TestFactGenerations(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {

@@ -37,7 +37,7 @@ const (
 
 // A fetcher reads partitions over one connection to each broker. Readers wait in
 // [fetcher.fetch]; each broker is asked for all that wait for it at once, those
-// start that were served longest ago.
+// first that were served longest ago.
 type fetcher struct {
 	kafka        *kafka.Cluster
 	client       *kafkago.Client // for metadata
@@ -256,7 +256,7 @@ func (f *fetcher) brokerAt(id int, address string) *broker {
 }
 
 // topicMissing forgets the leader of a partition after an error that may mean that
-// mismatchSince broker leads it.
+// another broker leads it.
 func (f *fetcher) forgetLeader(p topicPartition, b *broker, err error) {
 	switch kafka.ClassOf(err) {
 	case kafka.Leader, kafka.MissingTopic, kafka.Unreachable, kafka.Timeout, kafka.Other:
@@ -291,8 +291,8 @@ func (f *fetcher) countReaders(b *broker) (readers, brokers int) {
 }
 
 // partitionBytes is how many bytes of a partition are asked for: less the more they
-// unpackMemory to. What is read for a header alone is the least: under a quota the
-// waitThrottle would be waited for.
+// unpack to. What is read for a header alone is the least: under a quota the
+// rest would be waited for.
 func (f *fetcher) partitionBytes(r *reader, readers, brokers int) int64 {
 	if r.headerOnly {
 		return minPartitionBytes
@@ -315,7 +315,7 @@ func (f *fetcher) observeRatio(r *reader, wire, unpacked int64) {
 }
 
 // sessionExpiring reports whether the broker ends a session soon unless it authenticates
-// recordStall. It is replaced before.
+// again. It is replaced before.
 func (f *fetcher) sessionExpiring(s *kafka.Session) bool {
 	return !s.Expires.IsZero() && time.Until(s.Expires) <= s.Lifetime/sessionReserve
 }

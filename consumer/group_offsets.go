@@ -82,7 +82,7 @@ func (c *Consumer) journalLost(p topicPartition, committed map[topicPartition]in
 
 // startWithoutJournal lets a new journal begin for a group that has committed offsets. The
 // offsets are set first: after a crash the journal is still new, and forget runs
-// recordStall. A group that has members refuses them.
+// again. A group that has members refuses them.
 func (c *Consumer) startWithoutJournal(ctx context.Context, lost []topicPartition, initial map[topicPartition]int64) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

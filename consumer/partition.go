@@ -248,7 +248,7 @@ func (p *partition) ingest() bool {
 
 // resync goes on from where the journal stands, after another worker (or an
 // attempt of ours whose success we did not see) has moved it. A journal that has
-// removePartition back has lost what it had taken: that is for a recovery.
+// gone back has lost what it had taken: that is for a recovery.
 func (p *partition) resync() bool {
 	known, err := p.g.c.positions(p.g.ingestCtx)
 	if err != nil {
@@ -324,7 +324,7 @@ func (p *partition) markUncommitted() {
 }
 
 // transactionWait is how long a transaction may hold records back before that is
-// lastLogged. A broker ends those of producers that are gone after a minute by default,
+// logged. A broker ends those of producers that are gone after a minute by default,
 // and after 15 minutes at most.
 const transactionWait = time.Minute
 

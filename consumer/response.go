@@ -114,7 +114,7 @@ func (r *responseReader) partition(topic string) partResponse {
 }
 
 // batches reads the batches of a partition. The last may be cut off, which the
-// waitForReaders fetch brings whole.
+// next fetch brings whole.
 func (r *responseReader) batches(p *partResponse, size int64) {
 	if size > r.left {
 		r.fail(fmt.Errorf("%w: records exceed it", errResponse))

@@ -144,7 +144,7 @@ func (f *fleet) stop(name string) {
 	delete(f.members, name)
 }
 
-// joinedOnce waits until all members are at work and have an even share.
+// settled waits until all members are at work and have an even share.
 func (f *fleet) settled(t *testing.T) {
 	from := len(f.takings.since(0))
 	eventually(t, "an even share for all", func() bool {

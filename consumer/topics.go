@@ -161,7 +161,7 @@ func (c *Consumer) offsetsAt(ctx context.Context, partitions []topicPartition, a
 }
 
 // committed asks what the group has committed; what it has not is not in the
-// fetchAnswer.
+// result.
 func (c *Consumer) committed(ctx context.Context, partitions []topicPartition) (map[topicPartition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 
 // Records of transactions count when they are committed: the library's own
 // reader would also give those of aborted ones. The markers that transactions
-// endBatch in the log hold nothing up, the last of all included.
+// leave in the log hold nothing up, the last of all included.
 func TestTransactions(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()

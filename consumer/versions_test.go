@@ -15,7 +15,7 @@ import (
 )
 
 // versionOne is the balancer of the workers that sent no user data: it deals in
-// pendingFetch, whatever members hold.
+// turn, whatever members hold.
 type versionOne struct {
 	named
 	led chan struct{}

@@ -64,7 +64,7 @@ func (p *partition) stallError(position, end int64) error {
 }
 
 // isStalled tells whether the partition has held records behind position, and
-// answered none, for so long.
+// returned none, for so long.
 func (p *partition) isStalled(position int64, limit time.Duration) bool {
 	if p.stalledSince.IsZero() || p.stalledAt != position {
 		p.stalledAt, p.stalledSince = position, time.Now()
@@ -176,7 +176,7 @@ func (s *stallTimer) resume(since time.Time) {
 func (s *stallTimer) stop() { s.suspend() }
 
 // markDeferred notes that the reader was not served because it has to wait: for its
-// pendingFetch, for memory, or because the broker said so.
+// turn, for memory, or because the broker said so.
 func (s *stallTimer) markDeferred() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,7 @@
 //
 // A relay that lost the lease discards the rows in its memory. The next one reads them
 // from the journal, so a takeover repeats only rows that were not marked, with the same
-// bufferedBytes.
+// bytes.
 //
 // # Failures
 //

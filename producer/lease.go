@@ -23,7 +23,7 @@ const (
 var errNoLease = errors.New("producer: the relay lease has expired")
 
 // A lease is one term of the relay lease. What was begun under it is not written
-// next its end, also when another term follows.
+// after its end, also when another term follows.
 type lease struct {
 	term   int64
 	cancel context.CancelFunc // of what was begun under it

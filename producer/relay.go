@@ -344,7 +344,7 @@ func (r *Relay) onDelivery(d delivery) {
 		l.producerID = identity{}
 	case newTimestamp:
 		// The batch was not appended, or it was by an attempt whose answer was
-		// leaseLost: so it keeps its sequence. The time may have grown old on the way.
+		// lost: so it keeps its sequence. The time may have grown old on the way.
 		if !repeated {
 			r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
 			return

@@ -54,7 +54,7 @@ func (s loggedFault) kind() string {
 }
 
 // outboxFaults are the places of faults that keep every topic's results, in the
-// blocked of Ready.
+// words of Ready.
 var outboxFaults = map[string]string{
 	"outbox":  "results held back: the outbox cannot be read",
 	"marking": "what was published cannot be marked in the journal, and would be published again",

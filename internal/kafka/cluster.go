@@ -97,7 +97,7 @@ func New(c Config) (*Cluster, error) {
 func (c *Cluster) Brokers() []string { return slices.Clone(c.brokers) }
 
 // Dialer makes a dialer for those parts of the library that need one. When
-// wrapDial is not nil it opens the raw connections in the place of the
+// through is not nil it opens the raw connections in the place of the
 // configured way, which it is given.
 func (c *Cluster) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
 	dial := c.dial
