@@ -9,56 +9,55 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// ProtocolName is the name of the group protocol that workers on a journal
-// speak. Nobody else does, so the broker keeps others out of the group. It does
-// not change with how partitions are dealt: workers of other versions are in
-// one group while they are replaced, and whoever leads deals for all.
+// ProtocolName is the name of the group protocol of the workers that share a journal.
+// The broker refuses a member without it, so no other client and no worker with
+// another journal can join the group.
 func ProtocolName(j interface{ Identity() uuid.UUID }) string {
 	return "invoicebox-worker-" + j.Identity().String()
 }
 
-// A assignor deals the partitions of all topics to the members: evenly, and
-// moving as few as that allows. Members tell it in their user data what they
-// waitForCapacity; it believes them as far as that changes nothing but who gets what.
+// An assignor assigns the partitions of all topics to the members, round robin. The
+// library rebalances eagerly and each generation reads its positions from the
+// journal, so a partition that stays with its member saves nothing.
 type assignor struct {
 	name string
-	// topicsMissing says whether, when this member dealt last, a topic was not
-	// there: the library then knows the partitions of none.
+	// topicsMissing is set when a topic did not exist at the last assignment of this
+	// member: the library then knows the partitions of no topic.
 	topicsMissing *atomic.Bool
-	held          *holding
 }
 
-func (b assignor) ProtocolName() string      { return b.name }
-func (b assignor) UserData() ([]byte, error) { return encodeClaims(b.held.claims()), nil }
+func (a assignor) ProtocolName() string      { return a.name }
+func (a assignor) UserData() ([]byte, error) { return nil, nil }
 
-func (b assignor) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
-	there := map[string]bool{}
-	places := make([]topicPartition, 0, len(partitions))
+func (a assignor) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
+	exists := map[string]bool{}
 	for _, p := range partitions {
-		there[p.Topic] = true
-		places = append(places, topicPartition{p.Topic, p.ID})
+		exists[p.Topic] = true
 	}
-	incomplete := false
+	missing := false
+	assigned := kafkago.GroupMemberAssignments{}
 	for _, m := range members {
-		incomplete = incomplete || slices.ContainsFunc(m.Topics, func(t string) bool { return !there[t] })
+		missing = missing || slices.ContainsFunc(m.Topics, func(t string) bool { return !exists[t] })
+		assigned[m.ID] = map[string][]int{}
 	}
-	b.topicsMissing.Store(incomplete)
+	a.topicsMissing.Store(missing)
 
-	hands := make([]*hand, 0, len(members))
-	for _, m := range members {
-		hands = append(hands, newHand(m.ID, m.Topics, decodeClaims(m.UserData)))
-	}
-	slices.SortFunc(hands, func(x, y *hand) int { return cmp.Compare(x.member, y.member) })
-	slices.SortFunc(places, topicPartition.compare)
-	deal(hands, slices.Compact(places))
-
-	dealt := make(kafkago.GroupMemberAssignments, len(hands))
-	for _, h := range hands {
-		topics := map[string][]int{}
-		for _, p := range slices.SortedFunc(h.places(), topicPartition.compare) {
-			topics[p.topic] = append(topics[p.topic], p.partition)
+	// The result must not depend on the order in which the broker lists members.
+	members, partitions = slices.Clone(members), slices.Clone(partitions)
+	slices.SortFunc(members, func(x, y kafkago.GroupMember) int { return cmp.Compare(x.ID, y.ID) })
+	slices.SortFunc(partitions, func(x, y kafkago.Partition) int {
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.ID, y.ID))
+	})
+	next := 0
+	for _, p := range partitions {
+		for range members {
+			m := members[next%len(members)]
+			next++
+			if slices.Contains(m.Topics, p.Topic) {
+				assigned[m.ID][p.Topic] = append(assigned[m.ID][p.Topic], p.ID)
+				break
+			}
 		}
-		dealt[h.member] = topics
 	}
-	return dealt
+	return assigned
 }

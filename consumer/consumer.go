@@ -44,7 +44,6 @@ type Consumer struct {
 	stalls   stallHistory
 	// topicsMissing: the partitions were dealt while a topic was not to be seen.
 	topicsMissing atomic.Bool
-	held          holding
 	paused        atomic.Bool // fetching is stopped for want of room
 }
 
@@ -130,7 +129,7 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.groupDialer(&conns),
-		GroupBalancers: []kafkago.GroupBalancer{assignor{ProtocolName(c.config.Inbox), &c.topicsMissing, &c.held}},
+		GroupBalancers: []kafkago.GroupBalancer{assignor{ProtocolName(c.config.Inbox), &c.topicsMissing}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
 	})
@@ -207,7 +206,6 @@ func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fa
 		c.stateReason.Store("")
 		c.joinedOnce.Store(true)
 		c.metrics.generations.Inc()
-		c.held.begin(generation.ID, generation.Assignments)
 		ended := make(chan struct{})
 		generation.Start(func(life context.Context) {
 			defer close(ended)

@@ -26,8 +26,8 @@
 //   - The broker refuses a worker with another journal and any other client: the group's
 //     protocol is named after the journal ([ProtocolName]).
 //   - Addresses, codes and dead records are sealed before they are stored.
-//   - Partitions of all topics are divided evenly, and a rebalance moves as few of them as
-//     an even division permits.
+//   - Partitions of all topics are assigned together, round robin: the members' totals
+//     differ by at most one.
 //   - [Config.FetchMemory] bounds what is held, compressed and decompressed.
 //
 // # States

@@ -72,7 +72,7 @@ func (c *Consumer) RunExclusive(ctx context.Context, more []string, work func(co
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.groupDialer(&conns),
-		GroupBalancers: []kafkago.GroupBalancer{assignor{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete, new(holding)}},
+		GroupBalancers: []kafkago.GroupBalancer{assignor{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete}},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
 	})

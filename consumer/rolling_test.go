@@ -162,10 +162,8 @@ func (f *fleet) settled(t *testing.T) {
 	})
 }
 
-// gaps are the longest times for which the partitions stood still, and how often
-// partitions went from one member to another.
-func (f *fleet) gaps(from int) (longest map[topicPartition]time.Duration, moves map[topicPartition]int) {
-	longest, moves = map[topicPartition]time.Duration{}, map[topicPartition]int{}
+// gap is the longest time for which a partition was not read.
+func (f *fleet) gap(from int) (longest time.Duration) {
 	last := map[topicPartition]taking{}
 	list := f.takings.since(0)
 	for i, one := range list {
@@ -174,12 +172,9 @@ func (f *fleet) gaps(from int) (longest map[topicPartition]time.Duration, moves 
 		if !ok || i < from {
 			continue
 		}
-		longest[one.place] = max(longest[one.place], one.at.Sub(before.at))
-		if before.member != one.member {
-			moves[one.place]++
-		}
+		longest = max(longest, one.at.Sub(before.at))
 	}
-	return longest, moves
+	return longest
 }
 
 // The ways in which an orchestrator replaces a worker.
@@ -189,16 +184,14 @@ const (
 	comesThenGoes = "one comes, then one goes"
 )
 
-// A rolling restart: a partition moves when its owner goes and when it comes
-// back, never because another does, and stands still only for a moment.
-func TestARollingRestartMovesLittle(t *testing.T) {
+// A rolling restart takes every record once, and pauses a partition only for a moment.
+func TestRollingRestart(t *testing.T) {
 	for _, way := range []string{goesThenComes, goesAndComes, comesThenGoes} {
 		t.Run(way, func(t *testing.T) {
 			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 				f := newFleet(t, c)
 				for _, restart := range [][2]string{{"a0", "a1"}, {"b0", "b1"}, {"c0", "c1"}} {
 					from := len(f.takings.since(0))
-					before := owners(f.takings.since(0))
 					switch way {
 					case goesThenComes:
 						f.stop(restart[0])
@@ -213,8 +206,11 @@ func TestARollingRestartMovesLittle(t *testing.T) {
 						f.stop(restart[0])
 					}
 					f.settled(t)
-					longest, moves := f.gaps(from)
-					f.judge(t, way, restart[0], before, longest, moves)
+					longest := f.gap(from)
+					t.Logf("%s restarted: no partition was read for longer than %v", restart[0], longest.Round(time.Millisecond))
+					if longest > 5*time.Second {
+						t.Errorf("a partition was not read for %v", longest)
+					}
 				}
 				f.load()
 				produced := <-f.produced
@@ -228,28 +224,5 @@ func TestARollingRestartMovesLittle(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-func (f *fleet) judge(t *testing.T, way string, left string, before map[topicPartition]string, longest map[topicPartition]time.Duration, moves map[topicPartition]int) {
-	own, others, moved, all := time.Duration(0), time.Duration(0), 0, len(f.topics)*f.partitions
-	for p, gap := range longest {
-		moved += moves[p]
-		if before[p] == left {
-			own = max(own, gap)
-		} else {
-			others = max(others, gap)
-		}
-		if way != comesThenGoes && before[p] != left && moves[p] > 0 {
-			t.Errorf("%v was of %s and moved %d times when %s was restarted", p, before[p], moves[p], left)
-		}
-	}
-	t.Logf("%s restarted: %d moves of %d partitions; longest stand still: its own %v, others %v", left, moved, all, own.Round(time.Millisecond), others.Round(time.Millisecond))
-	if max(own, others) > 5*time.Second {
-		t.Error("too long")
-	}
-	// There and back, or from each an equal share and then those of the one that goes.
-	if most := 2 * all / 3; moved > most {
-		t.Errorf("%d moves, more than %d", moved, most)
 	}
 }

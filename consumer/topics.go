@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,10 @@ type topicPartition struct {
 }
 
 func (p topicPartition) String() string { return fmt.Sprintf("%s/%d", p.topic, p.partition) }
+
+func (p topicPartition) compare(q topicPartition) int {
+	return cmp.Or(cmp.Compare(p.topic, q.topic), cmp.Compare(p.partition, q.partition))
+}
 
 // logBounds are where a partition's records begin and end.
 type logBounds struct{ start, end int64 }
