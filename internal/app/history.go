@@ -21,7 +21,7 @@ const groupWithin = 15 * time.Second
 type forgetter interface {
 	RaiseFloor(ctx context.Context, floor int64) error
 	AssumeRateLimitUsed(ctx context.Context) error
-	AppendAudit(ctx context.Context, e journal.AuditEntry) error
+	AppendAudit(ctx context.Context, entries ...journal.AuditEntry) error
 }
 
 // forget makes a new journal one that takes the place of a lost one: its

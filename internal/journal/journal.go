@@ -204,7 +204,8 @@ type Actions interface {
 	// EndIntent ends an action that has no effect, or one on a gate. An action with an
 	// effect on an operation ends in its Transition.
 	EndIntent(ctx context.Context, e IntentEnd) error
-	AppendAudit(ctx context.Context, e AuditEntry) error
+	// AppendAudit appends entries in one commit, also beside a worker.
+	AppendAudit(ctx context.Context, entries ...AuditEntry) error
 }
 
 // Outbox holds the events to be published.
@@ -291,6 +292,10 @@ type Reads interface {
 	Responses(ctx context.Context, id uuid.UUID) ([]KeptResponse, error)
 	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
+	// PublishedCredential returns a version of a shop's credentials that `activated` has
+	// announced, and the current version; both are equal for version 0. ErrNotFound: no
+	// such version, or it is not announced yet, or the shop is not active.
+	PublishedCredential(ctx context.Context, k ShopKey, version int64) (asked, current Credential, err error)
 	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)
 	// ShopDeadLetters lists the newest dead letters whose event names the shop or, if
 	// the event could not be read, whose key does. The account is compared if it is
@@ -298,5 +303,8 @@ type Reads interface {
 	ShopDeadLetters(ctx context.Context, shop ShopKey, limit int) ([]DeadLetterRecord, error)
 	// Intents lists operator actions without their tokens, the newest first.
 	Intents(ctx context.Context, f IntentFilter) ([]Intent, error)
+	// Audit lists entries below a number, the newest first; before 0: from the newest.
+	// AuditAfter lists entries above a number, the oldest first.
 	Audit(ctx context.Context, before int64, limit int) ([]AuditEntry, error)
+	AuditAfter(ctx context.Context, after int64, limit int) ([]AuditEntry, error)
 }

@@ -233,10 +233,11 @@ type ActiveUpdate struct {
 
 // An AuditEntry is an act of a person or of the worker on a person's behalf.
 type AuditEntry struct {
-	ID      int64     // set when it is read; newer ones are higher
+	ID      int64     // set when it is read: from 1, without gaps
 	At      time.Time // zero is now
 	Actor   string
 	Act     string
 	Subject string
 	Detail  string // never a secret
+	Hash    []byte // set when it is read; see [AuditHash]
 }

@@ -1,9 +1,11 @@
 package journaltest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -108,6 +110,36 @@ var reads = []part{
 		f.ok(err)
 		if len(page) != 4 || page[3].Subject != "0" || page[3].Actor != "a" || page[3].Detail != "d" {
 			f.Fatalf("the second page is %+v", page)
+		}
+	}},
+	{"the audit is a chain without gaps", func(f *fixture) {
+		f.ingest(f.address("s", "e", "a@x.test"))
+		o := f.claimed(journal.Invite, journal.Call)
+		f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "first"}, journal.AuditEntry{Act: "second", Subject: "s"}))
+		// An entry of a step that fails leaves no gap.
+		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: "nobody"}, journal.AuditEntry{Act: "never"}), journal.ErrNotFound)
+		f.ok(f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "probe", Operation: o.UUID}, journal.AuditEntry{Actor: "anna", Act: "probe.asked"}))
+		f.crash()
+		var all sync.WaitGroup
+		for i := range 40 {
+			all.Go(func() {
+				f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{Actor: "b", Act: "read", Subject: fmt.Sprint(i)}))
+			})
+		}
+		all.Wait()
+		var last journal.AuditEntry
+		for range 10 {
+			page, err := f.j.AuditAfter(f.ctx, last.ID, 7)
+			f.ok(err)
+			for _, e := range page {
+				if next := journal.NextAudit(last.ID, last.Hash, e); next.ID != e.ID || !bytes.Equal(next.Hash, e.Hash) {
+					f.Fatalf("entry %d is %+v, and does not follow %d", e.ID, e, last.ID)
+				}
+				last = e
+			}
+		}
+		if last.ID != 43 {
+			f.Fatalf("the last entry is %+v", last)
 		}
 	}},
 	{"a context that has ended is obeyed", func(f *fixture) {

@@ -49,7 +49,7 @@ func Tables() []Table {
 		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
 			place digest record record_key account shop message_key`)},
 		{Name: "key_use", Keys: 2, Columns: words("purpose key since")},
-		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail")},
+		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail hash")},
 	}
 }
 

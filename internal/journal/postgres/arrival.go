@@ -32,7 +32,7 @@ func allSeries() []series {
 		{"attempt_id", []string{"attempt.id", "receipt.attempt", "operation.last_attempt"}},
 		{"outbox_row", []string{"outbox.id", "outbox_pending.row", "outbox_published.outbox", "outbox_published.row", "republish.row"}},
 	}
-	for _, table := range []string{"account", "topic", "shop", "ledger", "intent", "dead_letter", "audit"} {
+	for _, table := range []string{"account", "topic", "shop", "ledger", "intent", "dead_letter"} {
 		list = append(list, series{table + "_id_seq", []string{table + ".id"}})
 	}
 	return list
@@ -151,10 +151,16 @@ func (t *Target) Facts(ctx context.Context) (map[string][]byte, error) {
 
 // Finish takes the mark away, by which a worker can open the journal.
 func (t *Target) Finish(ctx context.Context, audit journal.AuditEntry) error {
-	at := t.j.clock.micros()
+	audit.At = time.UnixMicro(t.j.clock.micros())
 	return t.within(ctx, func(tx pgx.Tx) error {
+		var last int64
+		var hash []byte
+		if err := tx.QueryRow(ctx, "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1").Scan(&last, &hash); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		e := journal.NextAudit(last, hash, audit)
 		return run(ctx, tx, []step{
-			{"INSERT INTO audit (at, actor, act, subject, detail) VALUES ($1, $2, $3, $4, $5)", []any{at, audit.Actor, audit.Act, audit.Subject, audit.Detail}},
+			{"INSERT INTO audit (id, at, actor, act, subject, detail, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)", []any{e.ID, e.At.UnixMicro(), e.Actor, e.Act, e.Subject, e.Detail, e.Hash}},
 			{"DELETE FROM meta WHERE name = $1", []any{move.Copying}},
 		})
 	})

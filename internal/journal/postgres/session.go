@@ -15,6 +15,7 @@ const (
 	lockOutbox = -1 // the order of the outbox, to the end of a transaction
 	lockDuty   = -2 // ending the leases of replicas that are gone
 	lockPrune  = -3 // forgetting what is old, to the end of a transaction
+	lockAudit  = -5 // the chain of the audit trail, to the end of a transaction
 	lockMove   = -4 // moving a journal into the database, to the end of the connection
 )
 

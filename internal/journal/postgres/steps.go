@@ -464,6 +464,11 @@ func (t *stepTx) KeepAccount(id int64, name string) {
 	t.after = append(t.after, func() { t.j.accounts[name], t.j.names[id] = id, name })
 }
 
+// LockAudit queues the lock in front of the next query.
+func (t *stepTx) LockAudit() {
+	t.queue("locking the audit trail", "SELECT pg_advisory_xact_lock($1, $2)", []any{t.j.lockKey, int32(lockAudit)})
+}
+
 func (t *stepTx) LockPruning() (alone bool, err error) {
 	var b pgx.Batch
 	b.Queue("SELECT pg_try_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockPrune))

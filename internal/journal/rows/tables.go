@@ -246,12 +246,13 @@ type DeadLetter struct {
 // An Audit row is an operator action, or an action of the worker on an operator's
 // behalf.
 type Audit struct {
-	ID      int64  `db:"id,key,auto"`
+	ID      int64  `db:"id,key"` // without gaps
 	At      int64  `db:"at,fixed"`
 	Actor   string `db:"actor,fixed"`
 	Act     string `db:"act,fixed"`
 	Subject string `db:"subject,fixed"`
 	Detail  string `db:"detail,fixed"`
+	Hash    []byte `db:"hash,fixed"` // of the row and of the hash before it
 }
 
 // A Published row records where an event was published last.

@@ -407,14 +407,16 @@ CREATE TABLE key_use (
     PRIMARY KEY (purpose, key)
 ); -- by key
 
--- Who did what. Append-only.
+-- Who did what. Append-only. The ids have no gaps, and each row's hash covers the row
+-- and the hash of the row before it.
 CREATE TABLE audit (
-    id      BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id      BIGINT PRIMARY KEY,
     at      BIGINT NOT NULL,
     actor   TEXT   NOT NULL,
     act     TEXT   NOT NULL,
     subject TEXT   NOT NULL,
-    detail  TEXT   NOT NULL
+    detail  TEXT   NOT NULL,
+    hash    BYTEA  NOT NULL
 );
 
 -- +only sqlite

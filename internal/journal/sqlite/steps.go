@@ -433,6 +433,9 @@ func (t stepTx) KeepAccount(id int64, name string) {
 	})
 }
 
+// LockAudit has nothing to do: a transaction that writes excludes all others.
+func (t stepTx) LockAudit() {}
+
 // LockPruning is true, because one process holds the file.
 func (t stepTx) LockPruning() (bool, error) { return true, nil }
 

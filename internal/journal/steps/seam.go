@@ -143,6 +143,9 @@ type Tx interface {
 	// LockPruning acquires the lock for pruning until the end of the transaction. It
 	// returns false if another process holds it.
 	LockPruning() (bool, error)
+	// LockAudit acquires the lock for appending to the audit trail until the end of the
+	// transaction, at the latest with the next call.
+	LockAudit()
 	// After runs f after the commit.
 	After(f func())
 	// BeginRecovery reports whether no other process is running, and keeps others from

@@ -31,6 +31,7 @@ type Unit struct {
 	places     entities[rows.Published] // where events were published
 
 	inserts  []insert
+	audits   []rows.Audit // appended at the end of the transaction
 	deferred []statement
 	released []int64            // shops whose lane was released
 	unqueued map[int64]bool     // shops without an operation that waits for the lane, as queried
@@ -71,8 +72,8 @@ type restorer interface{ restore() }
 
 // A mark holds the lengths of a unit's lists when a request began.
 type mark struct {
-	inserts, deferred, released, made, back, commits int
-	signals                                          Signals
+	inserts, audits, deferred, released, made, back, commits int
+	signals                                                  Signals
 }
 
 // ErrRollback reports that a request failed after it had run a statement. The caller
@@ -143,7 +144,7 @@ func (u *Unit) begin() {
 	clear(u.touched)
 	clear(u.undos)
 	u.touched, u.undos, u.ran = u.touched[:0], u.undos[:0], false
-	u.mark = mark{len(u.inserts), len(u.deferred), len(u.released), len(u.made), len(u.back), len(u.commits), u.signals}
+	u.mark = mark{len(u.inserts), len(u.audits), len(u.deferred), len(u.released), len(u.made), len(u.back), len(u.commits), u.signals}
 }
 
 // rollBack undoes the changes of the current request.
@@ -159,7 +160,7 @@ func (u *Unit) rollBack() {
 		delete(u.events, k)
 	}
 	u.made, u.back, u.signals = u.made[:u.mark.made], u.back[:u.mark.back], u.mark.signals
-	u.commits = u.commits[:u.mark.commits]
+	u.commits, u.audits = u.commits[:u.mark.commits], u.audits[:u.mark.audits]
 }
 
 // onCommit runs f after the commit.
@@ -193,6 +194,9 @@ func (s *entities[T]) forget() { s.byKey, s.dirty, s.touched = nil, nil, nil }
 // finish saves the remaining changes.
 func (u *Unit) finish() error {
 	if err := u.flush(); err != nil {
+		return err
+	}
+	if err := u.appendAudits(); err != nil {
 		return err
 	}
 	for _, b := range u.back {

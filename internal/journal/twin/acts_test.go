@@ -271,7 +271,8 @@ func (g *generator) registerKeys() {
 }
 
 func (g *generator) audit() {
-	_, _ = g.call("AppendAudit", journal.AuditEntry{At: g.moment(time.Second), Actor: "anna", Act: "note", Subject: "subject", Detail: "detail"})
+	e := journal.AuditEntry{At: g.moment(time.Second), Actor: "anna", Act: "note", Subject: "subject", Detail: "detail"}
+	_, _ = g.call("AppendAudit", []journal.AuditEntry{e, {At: e.At, Act: "another"}}[:1+g.n(2)])
 }
 
 func (g *generator) receiveFor(h *held) {

@@ -674,7 +674,8 @@ func (g *generator) read() {
 		func() { _, _ = g.call("Shop", shop) }, func() { _, _ = g.call("Shop", g.shop()) }, func() { _, _ = g.call("Credential", shop, int64(g.n(3))) },
 		func() { _, _ = g.call("DeadLetters", before, 1+g.n(10)) }, func() { _, _ = g.call("ShopDeadLetters", shop, 1+g.n(10)) },
 		func() { _, _ = g.call("ShopDeadLetters", journal.ShopKey{Account: "nobody", Shop: "shop-1"}, 5) },
-		func() { _, _ = g.call("Audit", before, 1+g.n(10)) },
+		func() { _, _ = g.call("Audit", before, 1+g.n(10)) }, func() { _, _ = g.call("AuditAfter", int64(g.n(10)), 1+g.n(10)) },
+		func() { _, _ = g.call("PublishedCredential", shop, int64(g.n(3))) },
 		func() {
 			_, _ = g.call("KeyRows", []journal.Key{{Purpose: journal.KeySealing, ID: 1}, {Purpose: journal.KeyLookup, ID: 2}})
 		},

@@ -298,7 +298,11 @@ func (w *twin) callOne(ctx context.Context, i int, s *side, method string, args 
 		}
 		in = append(in, v.Convert(to))
 	}
-	for _, v := range m.Call(in) {
+	call := m.Call
+	if m.Type().IsVariadic() {
+		call = m.CallSlice
+	}
+	for _, v := range call(in) {
 		switch {
 		case v.Type() == reflect.TypeFor[error]():
 			err, _ = reflect.TypeAssert[error](v)
@@ -320,7 +324,7 @@ func (w *twin) callOne(ctx context.Context, i int, s *side, method string, args 
 
 // reads are methods that change nothing.
 var reads = []string{
-	"Accounts", "Audit", "Changed", "Credential", "DeadLetters", "Due", "AvailablePermits", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
+	"Accounts", "Audit", "AuditAfter", "Changed", "Credential", "PublishedCredential", "DeadLetters", "Due", "AvailablePermits", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
 	"OutboxChanged", "Pending", "PendingIntents", "Positions", "PublishedOffsets", "RecoveryDue", "Responses", "Capacity", "Shop", "ShopDeadLetters", "Stats", "LeaseReleased",
 	"UnknownSince", "UsedKeys", "WorkerReports",
 }
