@@ -44,7 +44,15 @@ func (s *settings) tokenFile(name, account, path string, logger *slog.Logger) (*
 // authorities reads a file of certificates that servers are trusted by. It is
 // used from the start on; a change is checked and used at the next start.
 func (s *settings) authorities(name, path string, logger *slog.Logger) (*x509.CertPool, error) {
-	f, err := secretfile.Watch(name, secretfile.AtNextStart, logger, func() (*x509.CertPool, error) {
+	f, err := s.authoritiesFile(name, path, secretfile.AtNextStart, logger)
+	if err != nil {
+		return nil, err
+	}
+	return f.Get(), nil
+}
+
+func (s *settings) authoritiesFile(name, path string, use secretfile.Use, logger *slog.Logger) (*secretfile.Watched[*x509.CertPool], error) {
+	f, err := secretfile.Watch(name, use, logger, func() (*x509.CertPool, error) {
 		doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
 		if err != nil {
 			return nil, fmt.Errorf("%s cannot be read: %s", path, reason(err))
@@ -59,7 +67,7 @@ func (s *settings) authorities(name, path string, logger *slog.Logger) (*x509.Ce
 		return nil, s.wrong(name, path, err.Error())
 	}
 	s.watch(f)
-	return f.Get(), nil
+	return f, nil
 }
 
 // certificate reads a certificate with its key.

@@ -43,6 +43,9 @@ func (s *settings) options(logger *slog.Logger) (app.Options, error) {
 	if o.Accounts, err = s.accounts(logger); err != nil {
 		return o, err
 	}
+	if o.CredentialsEndpoint, err = s.credentialsEndpoint(logger); err != nil {
+		return o, err
+	}
 	o.Files = s.files
 	return o, nil
 }

@@ -71,6 +71,12 @@ type settings struct {
 	VerifyEvery     time.Duration `name:"verify-every" type:"setting" min:"0s" max:"8784h" group:"time" placeholder:"TIME" default:"24h" help:"The tokens of active shops are checked again within this time; 0s for never, else at least 1m (default ${default}). Checks take at most a tenth of --egress-requests-per-window: with more shops than that allows they come later."`
 	DrainTime       time.Duration `name:"drain-time" type:"setting" min:"1ms" max:"1h" group:"time" placeholder:"TIME" help:"On SIGTERM calls in flight are awaited this long (default: request deadline and 5s)."`
 
+	CredentialsListen       string `name:"credentials-listen" type:"setting" check:"listen" group:"work" placeholder:"HOST:PORT" help:"Address at which callers read credentials: GET /v1/credentials?ref=REFERENCE. Off by default."`
+	CredentialsCallersFile  string `name:"credentials-callers-file" type:"setting" group:"work" placeholder:"FILE" help:"YAML file with callers:, a list of {name, token-file or subject, allow: [invoicebox/default/*, …], requests-per-second}. Required with --credentials-listen; read again when it changes."`
+	CredentialsCertFile     string `name:"credentials-cert-file" type:"setting" group:"work" placeholder:"FILE" help:"PEM file with the certificate of --credentials-listen; with --credentials-key-file. Required beyond loopback; read again when it changes."`
+	CredentialsKeyFile      string `name:"credentials-key-file" type:"setting" group:"work" placeholder:"FILE" help:"PEM file with its key, readable by its owner only."`
+	CredentialsClientCAFile string `name:"credentials-client-ca-file" type:"setting" group:"work" placeholder:"FILE" help:"PEM file with the authorities of callers' certificates; read again when it changes. Required if a caller has a subject."`
+
 	Listen    string `name:"listen" type:"setting" check:"listen" group:"general" placeholder:"HOST:PORT" default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz (default ${default})."`
 	Pprof     bool   `name:"pprof" type:"setting" group:"general" default:"false" help:"Serve Go's profiles under /debug/pprof/ at --listen, without authentication (default false)."`
 	LogLevel  string `name:"log-level" type:"setting" oneof:"debug,info,warn,error" group:"general" placeholder:"WORD" default:"info" help:"debug, info, warn or error (default ${default})."`

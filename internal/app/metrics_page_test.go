@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/credentials/endpoint"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/testutil/golden"
@@ -35,6 +36,7 @@ func TestMetricsPage(t *testing.T) {
 				t.Error(err)
 			}
 		}},
+		{"## Credentials endpoint", func(r prometheus.Registerer) { endpoint.NewMetrics(r) }},
 		{"## Process", func(r prometheus.Registerer) {
 			r.MustRegister(newRegistry("test"))
 			registerLog(r, func() uint64 { return 0 })

@@ -66,6 +66,8 @@ type Options struct {
 
 	Files []WatchedFile // that the settings name; looked at while the service runs
 
+	CredentialsEndpoint *CredentialsEndpoint // credentials-listen; nil: off
+
 	Listen string // listen; port 0 takes a free one, "" opens nothing
 	Pprof  bool   // pprof: serve Go's profiles on Listen
 	// Ready is called once, when the consumer has begun its positions and the

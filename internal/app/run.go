@@ -51,6 +51,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 
+	callers, err := listenForCredentials(ctx, &o, closing)
+	if err != nil {
+		return err
+	}
+
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
 	if err := checkFirstRun(ctx, &o); err != nil {
 		return err
@@ -97,6 +102,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	state.add("journal", meanwhile("nothing is read, sent or published", probe.ready))
 	state.add("consumer", meanwhile("no event is read; operations in the journal continue", func(context.Context) (bool, string) { return intake.Ready() }))
 	if err := intake.Prepare(ctx); err != nil {
+		return err
+	}
+	if err := serveCredentials(ctx, &o, callers, jrnl, registry, log, closing); err != nil {
 		return err
 	}
 	accounts, err := newAccounts(&o, log, closing)

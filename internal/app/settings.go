@@ -110,6 +110,9 @@ func (o *Options) check() error {
 	}
 	errs = append(errs, o.CheckTopicNames())
 	errs = append(errs, checkAccounts(o.Accounts)...)
+	if o.CredentialsEndpoint != nil {
+		errs = append(errs, o.CredentialsEndpoint.check()...)
+	}
 	return errors.Join(errs...)
 }
 

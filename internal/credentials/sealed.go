@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,6 +78,9 @@ func (s *Sealed) Read(_ context.Context, c journal.Credential) (Secret, error) {
 // its merchant id or reference is another, or when it is damaged.
 func (s *Sealed) Open(c journal.Credential) (Secret, error) {
 	text, err := s.keys.Open(c.Sealed, row(c.Shop, c.Version))
+	if errors.Is(err, keyset.ErrNoKey) {
+		return Secret{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
 	if err != nil {
 		return Secret{}, ErrUnreadable
 	}

@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/credentials/endpoint"
+	"invoicebox-worker/internal/journal"
+)
+
+// A CredentialsEndpoint says where and how callers read credentials.
+type CredentialsEndpoint struct {
+	Listen      string                  // credentials-listen; port 0 takes a free one
+	Callers     *endpoint.Callers       // credentials-callers-file
+	Certificate func() *tls.Certificate // credentials-cert-file and credentials-key-file; nil: no TLS
+	ClientCAs   func() *x509.CertPool   // credentials-client-ca-file; nil: no caller has a certificate
+}
+
+func (e *CredentialsEndpoint) check() []error {
+	var errs []error
+	wrong := func(setting, value, right string) {
+		errs = append(errs, &SettingError{Setting: setting, Value: value, Right: right})
+	}
+	if e.Callers == nil {
+		wrong("credentials-callers-file", "", "must be set with --credentials-listen: the file that names who may read which credentials")
+	}
+	if e.Certificate == nil && !isLoopbackAddress(e.Listen) {
+		wrong("credentials-listen", e.Listen, "needs --credentials-cert-file and --credentials-key-file, because it is not a loopback address: tokens would be sent in the clear")
+	}
+	if e.ClientCAs != nil && e.Certificate == nil {
+		wrong("credentials-client-ca-file", "", "needs --credentials-cert-file and --credentials-key-file: only TLS has client certificates")
+	}
+	if e.Callers != nil && e.ClientCAs == nil && e.Callers.NeedCertificates() {
+		wrong("credentials-client-ca-file", "", "must be set, because callers of --credentials-callers-file have a subject: the authorities of their certificates")
+	}
+	return errs
+}
+
+func isLoopbackAddress(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// listenForCredentials opens the listener, so that an address that cannot be used is
+// reported at once. It returns nil if there is no endpoint.
+func listenForCredentials(ctx context.Context, o *Options, closing *teardown) (net.Listener, error) {
+	if o.CredentialsEndpoint == nil {
+		return nil, nil
+	}
+	address := o.CredentialsEndpoint.Listen
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, &SettingError{Setting: "credentials-listen", Value: address, Right: "cannot be listened on: " + netReason(err)}
+	}
+	closing.add("listener for credentials", func() error { _ = l.Close(); return nil }) // also closed by the server
+	return l, nil
+}
+
+// serveCredentials answers callers until the service has drained.
+func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal.Journal, registry prometheus.Registerer, log *slog.Logger, closing *teardown) error {
+	if l == nil {
+		return nil
+	}
+	source, err := credentialsJournal(ctx, o, j, log, closing)
+	if err != nil {
+		return err
+	}
+	e := o.CredentialsEndpoint
+	server := endpoint.New(endpoint.Config{
+		Journal: source, Stores: []credentials.Store{credentials.NewSealed(o.Keyset)}, Callers: e.Callers,
+		Metrics: endpoint.NewMetrics(registry), Logger: log,
+	})
+	var config *tls.Config
+	if e.Certificate != nil {
+		config = endpoint.NewTLS(e.Certificate, e.ClientCAs)
+	}
+	// The last requests are answered although ctx has ended: see closing.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	auditing, stopAudit := context.WithCancel(context.WithoutCancel(ctx))
+	ended, audited := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(audited)
+		_ = guarded(auditing, log, "credentials audit", func(ctx context.Context) error { server.Run(ctx); return nil })
+	}()
+	go func() {
+		defer close(ended)
+		if err := server.Serve(serving, l, config); err != nil {
+			log.Error("the listener for credentials has failed", "address", e.Listen, "err", err.Error())
+		}
+	}()
+	closing.add("credentials endpoint", func() error {
+		stop()
+		<-ended
+		stopAudit()
+		<-audited
+		return nil
+	})
+	log.Info("credentials can be read", "address", l.Addr().String(), "tls", config != nil)
+	return nil
+}
+
+// credentialsJournal is what callers are answered from. On PostgreSQL it has connections
+// and transactions of its own, so that callers do not wait for the writer, nor it for
+// them. A SQLite file has one writer.
+func credentialsJournal(ctx context.Context, o *Options, j journal.Journal, log *slog.Logger, closing *teardown) (endpoint.Journal, error) {
+	at, err := journalAt(o.JournalURL)
+	if err != nil || at.path != "" {
+		return j, err
+	}
+	beside, err := at.open(ctx, opening{beside: true, logger: log})
+	if err != nil {
+		return nil, at.explain(err)
+	}
+	closing.add("journal of the credentials endpoint", beside.Close)
+	return beside, nil
+}

@@ -1,0 +1,352 @@
+package endpoint
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/secretfile"
+	"invoicebox-worker/schemas"
+)
+
+// Bounds of the callers file.
+const (
+	maxCallersFile = 1 << 20
+	maxCallers     = 1000
+	maxAllow       = 1000
+	maxSubject     = 1024
+	leastToken     = 16 // characters
+	defaultRate    = 50.0
+	maxRate        = 100_000.0
+)
+
+// A Caller may read the credentials of some shops.
+type Caller struct {
+	Name      string   // for the audit trail
+	TokenFile string   // the file of its bearer token; or
+	Subject   string   // the subject of its certificate, as RFC 2253 writes it
+	Allow     []Shops  // which credentials it may read
+	Rate      float64  // requests per second
+	limits    *limiter // of its name, kept when the file changes
+}
+
+// Shops are the shops that one member of allow names.
+type Shops struct {
+	account string // "" is every account
+	shop    string // "" is every shop of the account
+}
+
+// Contain reports whether a shop is one of them.
+func (s Shops) Contain(k journal.ShopKey) bool {
+	return s.account == "" || s.account == k.Account && (s.shop == "" || s.shop == k.Shop)
+}
+
+func (c *Caller) mayRead(k journal.ShopKey) bool {
+	for _, s := range c.Allow {
+		if s.Contain(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// ParseShops reads a member of allow: invoicebox/* for all, invoicebox/ACCOUNT/* or
+// invoicebox/ACCOUNT/SHOP, with account and shop spelled as in references.
+func ParseShops(text string) (Shops, error) {
+	wrong := errors.New("must be invoicebox/*, invoicebox/ACCOUNT/* or invoicebox/ACCOUNT/SHOP, with account and shop as they stand in references")
+	if text == "invoicebox/*" {
+		return Shops{}, nil
+	}
+	prefix := "ref+" + schemas.StoreSealed + "://" + schemas.SealedMount + "/"
+	one, all := strings.CutSuffix(text, "/*")
+	if all {
+		one += "/x"
+	}
+	if strings.ContainsAny(one, "?#") {
+		return Shops{}, wrong
+	}
+	ref, err := schemas.ParseReference(prefix + one)
+	if err != nil {
+		return Shops{}, wrong
+	}
+	if all {
+		return Shops{account: ref.Account}, nil
+	}
+	return Shops{account: ref.Account, shop: ref.Shop}, nil
+}
+
+// callersDocument is the callers file.
+type callersDocument struct {
+	Callers []struct {
+		Name      string   `yaml:"name"`
+		TokenFile string   `yaml:"token-file"`
+		Subject   string   `yaml:"subject"`
+		Allow     []string `yaml:"allow"`
+		Rate      *float64 `yaml:"requests-per-second"`
+	} `yaml:"callers"`
+}
+
+var callerName = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
+
+// ParseCallers reads the callers file. Its errors name the place, and quote no secret: the
+// file holds none, but somebody may have put a token where its file should be named.
+func ParseCallers(doc []byte) ([]*Caller, error) {
+	var file callersDocument
+	decoder := yaml.NewDecoder(bytes.NewReader(doc))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&file); errors.Is(err, io.EOF) {
+		return nil, errors.New("is empty; it must hold callers: and a list")
+	} else if err != nil {
+		return nil, fmt.Errorf("is not YAML of the form `callers: [{name: …, token-file: …, allow: […]}]`%s", yamlLine(err))
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("must hold one YAML document only")
+	}
+	if len(file.Callers) == 0 || len(file.Callers) > maxCallers {
+		return nil, fmt.Errorf("must hold a list of 1 to %d callers", maxCallers)
+	}
+	names, subjects, files := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	var callers []*Caller
+	for i, m := range file.Callers {
+		wrong := func(member, right string) error { return fmt.Errorf("callers[%d].%s %s", i, member, right) }
+		c := &Caller{Name: m.Name, TokenFile: m.TokenFile, Subject: m.Subject, Rate: defaultRate}
+		switch {
+		case !callerName.MatchString(m.Name):
+			return nil, wrong("name", "must be 1 to 64 of the characters A-Z a-z 0-9 . _ @ -")
+		case names[m.Name]:
+			return nil, wrong("name", "is that of another caller")
+		case (m.TokenFile == "") == (m.Subject == ""):
+			return nil, wrong("token-file", "must be set, or subject; not both")
+		case m.TokenFile != "" && files[m.TokenFile]:
+			return nil, wrong("token-file", "is that of another caller")
+		case m.Subject != "" && (subjects[m.Subject] || len(m.Subject) > maxSubject):
+			return nil, wrong("subject", fmt.Sprintf("must have at most %d bytes, and be that of one caller", maxSubject))
+		case len(m.Allow) == 0 || len(m.Allow) > maxAllow:
+			return nil, wrong("allow", fmt.Sprintf("must be a list of 1 to %d paths", maxAllow))
+		}
+		for k, text := range m.Allow {
+			shops, err := ParseShops(text)
+			if err != nil {
+				return nil, wrong(fmt.Sprintf("allow[%d]", k), err.Error())
+			}
+			c.Allow = append(c.Allow, shops)
+		}
+		if m.Rate != nil {
+			c.Rate = *m.Rate
+		}
+		if !(c.Rate > 0 && c.Rate <= maxRate) { // also NaN
+			return nil, wrong("requests-per-second", fmt.Sprintf("must be above 0 and at most %.0f", maxRate))
+		}
+		names[c.Name], subjects[c.Subject], files[c.TokenFile] = true, true, true
+		callers = append(callers, c)
+	}
+	return callers, nil
+}
+
+// yamlLine gives the place of a syntax error without the parser's words, which may quote
+// the file.
+func yamlLine(err error) string {
+	var line int
+	text := err.Error()
+	if at := strings.Index(text, "line "); at >= 0 {
+		if _, scanErr := fmt.Sscanf(text[at:], "line %d", &line); scanErr == nil {
+			return fmt.Sprintf(" near line %d", line)
+		}
+	}
+	return ""
+}
+
+// Callers are the callers of a file. They are read again when the file or a token's file
+// changes. A file that is invalid then leaves the earlier callers in use.
+type Callers struct {
+	file *secretfile.Watched[*generation]
+	key  [sha256.Size]byte // of the digests by which tokens are compared
+	now  atomic.Pointer[digests]
+
+	mu     sync.Mutex // held by Look
+	limits map[string]*limiter
+}
+
+// A generation is what one reading of the callers file gave.
+type generation struct {
+	callers []*Caller
+	tokens  []*secretfile.File // of each caller; nil for one with a certificate
+}
+
+// digests are the callers as requests are compared with them.
+type digests struct {
+	callers []*Caller
+	sums    [][]byte // of each caller's token; nil for one with a certificate
+}
+
+const setting = "credentials-callers-file"
+
+// OpenCallers reads the callers file and the files of tokens that it names. It logs
+// changes to logger; nil logs nothing.
+func OpenCallers(path string, logger *slog.Logger) (*Callers, error) {
+	c := &Callers{limits: map[string]*limiter{}}
+	_, _ = rand.Read(c.key[:]) // never fails
+	file, err := secretfile.Watch(setting, secretfile.AtOnce, logger, func() (*generation, error) { return readCallers(path, logger) }, path)
+	if err != nil {
+		return nil, err
+	}
+	c.file = file
+	return c, c.Look()
+}
+
+func readCallers(path string, logger *slog.Logger) (*generation, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxCallersFile {
+		return nil, fmt.Errorf("%s must be a file of at most %d bytes that can be read", path, maxCallersFile)
+	}
+	doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read", path)
+	}
+	g := &generation{}
+	if g.callers, err = ParseCallers(doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i, c := range g.callers {
+		var token *secretfile.File
+		if c.TokenFile != "" {
+			if token, err = secretfile.Open(fmt.Sprintf("%s: callers[%d].token-file", setting, i), c.TokenFile, callerToken, logger); err != nil {
+				return nil, fmt.Errorf("%s: callers[%d].token-file: %w", path, i, err)
+			}
+		}
+		g.tokens = append(g.tokens, token)
+	}
+	if a, b := sameToken(g); a != "" {
+		return nil, fmt.Errorf("%s: callers %s and %s have the same token", path, a, b)
+	}
+	return g, nil
+}
+
+func callerToken(text string) error {
+	if err := secretfile.Token(text); err != nil {
+		return fmt.Errorf("%w", err)
+	}
+	if len(text) < leastToken {
+		return fmt.Errorf("is shorter than %d characters", leastToken)
+	}
+	return nil
+}
+
+// sameToken names two callers that could not be told apart.
+func sameToken(g *generation) (a, b string) {
+	of := map[string]string{}
+	for i, t := range g.tokens {
+		if t == nil {
+			continue
+		}
+		text := t.Last().Reveal()
+		if other, ok := of[text]; ok {
+			return other, g.callers[i].Name
+		}
+		of[text] = g.callers[i].Name
+	}
+	return "", ""
+}
+
+// Setting names the setting that names the file.
+func (*Callers) Setting() string { return setting }
+
+// Look reads what has changed. It returns what is wrong with the files now, nil if nothing
+// is.
+func (c *Callers) Look() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.file.Look()
+	g := c.file.Last()
+	for i, t := range g.tokens {
+		if t == nil {
+			continue
+		}
+		if wrong := t.Look(); wrong != nil && err == nil {
+			err = fmt.Errorf("token-file of caller %s: %w", g.callers[i].Name, wrong)
+		}
+	}
+	if a, b := sameToken(g); a != "" {
+		// The earlier ones stay in use until the tokens differ.
+		return fmt.Errorf("callers %s and %s have the same token", a, b)
+	}
+	next := &digests{callers: g.callers}
+	limits := map[string]*limiter{}
+	for i, t := range g.tokens {
+		var sum []byte
+		if t != nil {
+			sum = c.sum(t.Last().Reveal())
+		}
+		next.sums = append(next.sums, sum)
+		one := g.callers[i]
+		limits[one.Name] = c.limits[one.Name]
+		if limits[one.Name] == nil {
+			limits[one.Name] = newLimiter(time.Now())
+		}
+	}
+	// Callers that requests hold already are not changed.
+	copies := make([]*Caller, len(next.callers))
+	for i, one := range next.callers {
+		with := *one
+		with.limits = limits[one.Name]
+		copies[i] = &with
+	}
+	next.callers, c.limits = copies, limits
+	c.now.Store(next)
+	return err
+}
+
+func (c *Callers) sum(token string) []byte {
+	h := hmac.New(sha256.New, c.key[:])
+	_, _ = h.Write([]byte(token))
+	return h.Sum(nil)
+}
+
+// NeedCertificates reports whether a caller is known by its certificate.
+func (c *Callers) NeedCertificates() bool {
+	for _, one := range c.now.Load().callers {
+		if one.Subject != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// byToken finds the caller that has a bearer token, nil if none has. It compares with the
+// tokens of all callers, in a time that does not depend on them: digests under a key that
+// only this process has are compared, each to its end.
+func (c *Callers) byToken(token string) *Caller {
+	sum := c.sum(token)
+	var found *Caller
+	all := c.now.Load()
+	for i, other := range all.sums {
+		if other != nil && hmac.Equal(sum, other) {
+			found = all.callers[i]
+		}
+	}
+	return found
+}
+
+// bySubject finds the caller that has a certificate, nil if none has.
+func (c *Callers) bySubject(subject string) *Caller {
+	for _, one := range c.now.Load().callers {
+		if one.Subject != "" && one.Subject == subject {
+			return one
+		}
+	}
+	return nil
+}

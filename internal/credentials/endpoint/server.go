@@ -1,0 +1,302 @@
+package endpoint
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"invoicebox-worker/internal/connlimit"
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
+)
+
+// Path is the one resource.
+const Path = "/v1/credentials"
+
+// Bounds of requests.
+const (
+	maxReads       = 64 // requests that read at once
+	maxHeaderBytes = 16 << 10
+	maxQueryBytes  = 8 << 10 // a reference is shorter than schemas.MaxReferenceBytes, percent-encoded three times as long
+	maxTokenBytes  = 4 << 10
+	readWithin     = 5 * time.Second
+	waitForTurn    = 2 * time.Second // of maxReads
+	retryAfter     = 5 * time.Second
+)
+
+// Journal is what the endpoint needs of the journal.
+type Journal interface {
+	PublishedCredential(ctx context.Context, k journal.ShopKey, version int64) (asked, current journal.Credential, err error)
+	AppendAudit(ctx context.Context, entries ...journal.AuditEntry) error
+}
+
+// Config is what a server needs.
+type Config struct {
+	Journal Journal
+	Stores  []credentials.Store // that may hold what rows of the journal refer to
+	Callers *Callers
+	Metrics *Metrics
+	Logger  *slog.Logger
+}
+
+// A Server answers callers.
+type Server struct {
+	cfg     Config
+	stores  map[string]credentials.Store
+	audit   *auditor
+	turns   chan struct{}
+	failing atomic.Bool // the last read could not reach the journal
+}
+
+// New returns a server. [Server.Run] must run while it answers.
+func New(c Config) *Server {
+	s := &Server{cfg: c, stores: map[string]credentials.Store{}, audit: newAuditor(c.Journal), turns: make(chan struct{}, maxReads)}
+	for _, store := range c.Stores {
+		s.stores[store.Name()] = store
+	}
+	return s
+}
+
+// Run writes the audit entries of requests until ctx ends.
+func (s *Server) Run(ctx context.Context) { s.audit.run(ctx) }
+
+// Serve answers on a listener until ctx ends; requests in work get a second to end. With a
+// nil config it does not use TLS.
+func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) error {
+	handler := http.Handler(s)
+	if config == nil {
+		handler = connlimit.LocalNames(l, handler)
+	}
+	server := &http.Server{
+		Handler: handler, TLSConfig: config, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 20 * time.Second, IdleTimeout: 60 * time.Second, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug), Protocols: new(http.Protocols),
+	}
+	server.Protocols.SetHTTP1(true)
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if server.Shutdown(ending) != nil {
+			_ = server.Close()
+		}
+	})
+	bounds := connlimit.Bounds{Total: 256, PerAddress: 128}
+	var err error
+	if config == nil {
+		err = connlimit.Serve(server, l, bounds)
+	} else {
+		err = connlimit.ServeTLS(server, l, bounds, "", "")
+	}
+	if !stop() {
+		<-ended
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	s.cfg.Metrics.count(s.answer(w, r))
+}
+
+// refuse sends a problem.
+func refuse(w http.ResponseWriter, o outcome, wait time.Duration) outcome {
+	newProblem(o).write(w, wait)
+	return o
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) outcome {
+	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		w.Header().Set("Connection", "close") // the body is not read
+		return refuse(w, invalidRequest, 0)
+	}
+	// Only the one spelling of the path: no dots, doubled slashes or escapes.
+	if r.URL.Path != Path || r.URL.RawPath != "" || r.URL.Host != "" {
+		return refuse(w, notFound, 0)
+	}
+	if r.Method != http.MethodGet {
+		return refuse(w, wrongMethod, 0)
+	}
+	caller := s.caller(r)
+	if caller == nil {
+		return refuse(w, unauthenticated, 0)
+	}
+	if wait, ok := caller.limits.take(time.Now(), caller.Rate); !ok {
+		return refuse(w, rateLimited, wait)
+	}
+	select {
+	case s.turns <- struct{}{}:
+	default:
+		waiting := time.NewTimer(waitForTurn)
+		defer waiting.Stop()
+		select {
+		case s.turns <- struct{}{}:
+		case <-waiting.C:
+			return refuse(w, busy, time.Second)
+		case <-r.Context().Done():
+			return refuse(w, busy, time.Second)
+		}
+	}
+	defer func() { <-s.turns }()
+	defer s.cfg.Metrics.reading()()
+	ctx, cancel := context.WithTimeout(r.Context(), readWithin)
+	defer cancel()
+	return s.resolve(ctx, w, r, caller)
+}
+
+// caller finds who sends a request, nil if nobody is known. An Authorization header
+// decides alone, so that a wrong token is not made good by a certificate.
+func (s *Server) caller(r *http.Request) *Caller {
+	if values := r.Header.Values("Authorization"); len(values) > 0 {
+		scheme, token, ok := strings.Cut(values[0], " ")
+		if len(values) != 1 || !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxTokenBytes {
+			return nil
+		}
+		return s.cfg.Callers.byToken(token)
+	}
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return nil
+	}
+	// The handshake has verified the chain. The connection may be older than its end.
+	now := time.Now()
+	for _, chain := range r.TLS.VerifiedChains {
+		valid := true
+		for _, c := range chain {
+			valid = valid && !now.After(c.NotAfter)
+		}
+		if valid {
+			return s.cfg.Callers.bySubject(chain[0].Subject.String())
+		}
+	}
+	return nil
+}
+
+// referenceOf reads the parameter. Its value is bounded and has one spelling.
+func referenceOf(rawQuery string) (schemas.Reference, bool) {
+	if len(rawQuery) > maxQueryBytes {
+		return schemas.Reference{}, false
+	}
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil || len(values) != 1 || len(values["ref"]) != 1 {
+		return schemas.Reference{}, false
+	}
+	ref, err := schemas.ParseReference(values["ref"][0])
+	return ref, err == nil
+}
+
+// answered is the body of a response.
+type answered struct {
+	Account    string `json:"account"`
+	ShopID     string `json:"shopId"`
+	Version    int64  `json:"version"`
+	MerchantID string `json:"merchantId"`
+	Token      string `json:"token"`
+}
+
+func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Request, caller *Caller) outcome {
+	entry := journal.AuditEntry{At: time.Now(), Actor: "caller:" + caller.Name, Act: "credentials.refused"}
+	// refused writes the audit entry of a request that gets no secret, and the problem.
+	refused := func(p problem, o outcome) outcome {
+		entry.Detail = strings.TrimSpace(entry.Detail + " " + string(o))
+		if err := s.audit.write(ctx, entry); err != nil {
+			return s.unavailable(w, err)
+		}
+		p.write(w, 0)
+		return o
+	}
+	ref, ok := referenceOf(r.URL.RawQuery)
+	if !ok {
+		return refused(newProblem(invalidRequest), invalidRequest)
+	}
+	shop := journal.ShopKey{Account: ref.Account, Shop: ref.Shop}
+	entry.Subject, entry.Detail = ref.Account+"/"+ref.Shop, ref.String()
+	if !caller.mayRead(shop) {
+		return refused(newProblem(unknown), unknown)
+	}
+	asked, current, err := s.cfg.Journal.PublishedCredential(ctx, shop, ref.Version)
+	if errors.Is(err, journal.ErrNotFound) {
+		return refused(newProblem(unknown), unknown)
+	}
+	if err != nil {
+		return s.unavailable(w, err)
+	}
+	// A reference that names another store than the row was replaced by a move.
+	if asked.Version < current.Version || asked.Reference != ref.Pinned(asked.Version).String() {
+		p := newProblem(replaced)
+		p.CurrentRef, p.CurrentVersion = current.Reference, current.Version
+		return refused(p, replaced)
+	}
+	entry.Detail = asked.Reference
+	store := s.stores[ref.Store]
+	if store == nil {
+		return refused(newProblem(unknown), unknown)
+	}
+	secret, err := store.Read(ctx, asked)
+	switch {
+	case errors.Is(err, keyset.ErrNoKey):
+		s.cfg.Logger.Error("a secret cannot be opened because the keyset lacks its key", "account", ref.Account, "shop", ref.Shop, "version", asked.Version)
+		return refused(newProblem(keyMissing), keyMissing)
+	case errors.Is(err, credentials.ErrUnreadable):
+		s.cfg.Logger.Error("a secret cannot be opened: its row was moved or changed, or is damaged", "account", ref.Account, "shop", ref.Shop, "version", asked.Version)
+		return refused(newProblem(unreadable), unreadable)
+	case err != nil:
+		return s.unavailable(w, err)
+	}
+	entry.Act = "credentials.read"
+	tag := `"` + strconv.FormatInt(asked.Version, 10) + `"`
+	same := r.Header.Get("If-None-Match") == tag
+	if same {
+		entry.Detail += " " + string(notModified)
+	}
+	if err := s.audit.write(ctx, entry); err != nil {
+		return s.unavailable(w, err)
+	}
+	s.works()
+	w.Header().Set("ETag", tag)
+	if same {
+		w.WriteHeader(http.StatusNotModified)
+		return notModified
+	}
+	body, err := json.Marshal(answered{Account: ref.Account, ShopID: ref.Shop, Version: asked.Version, MerchantID: secret.MerchantID, Token: secret.Token.Reveal()})
+	if err != nil { // a secret that was stored is UTF-8
+		return refuse(w, unreadable, 0)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body)
+	clear(body)
+	return given
+}
+
+// unavailable answers while the journal, or the store of the secret, cannot be used. It
+// logs when that begins.
+func (s *Server) unavailable(w http.ResponseWriter, err error) outcome {
+	if !errors.Is(err, context.Canceled) && !s.failing.Swap(true) {
+		s.cfg.Logger.Error("credentials cannot be read or audited; callers get status 503", "err", err.Error())
+	}
+	return refuse(w, unavailable, retryAfter)
+}
+
+func (s *Server) works() {
+	if s.failing.Load() && s.failing.Swap(false) {
+		s.cfg.Logger.Info("credentials can be read again")
+	}
+}
