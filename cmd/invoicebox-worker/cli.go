@@ -47,6 +47,7 @@ type commandLine struct {
 	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
 	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file" help:"Print the secret behind a reference. It is written to the audit trail."`
+	Audit      audit        `cmd:"" help:"Who did what, and whether that record is whole."`
 	Version    versionShow  `cmd:"" help:"Print the version."`
 	Completion completion   `cmd:"" help:"Print the completion of commands and flags for a shell: bash, zsh or fish."`
 }
