@@ -121,6 +121,7 @@ const (
 	FailureAnswerUnreadable   FailureReason = "answer_unreadable"
 	FailureCredentialsInvalid FailureReason = "credentials_invalid"
 	FailureMerchantConflict   FailureReason = "merchant_conflict"
+	FailureStoreConflict      FailureReason = "store_conflict"
 	FailureSecondToken        FailureReason = "second_token"
 	FailureRequestRejected    FailureReason = "request_rejected"
 	FailureProviderChanged    FailureReason = "provider_changed"

@@ -53,6 +53,8 @@ var failures = []failureRow{
 		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},
 	{TypeActivationFailed, FailureMerchantConflict, Failure{ActionContactSupport, false, "The merchant differs from the shop's, or belongs to another shop.",
 		"This code belongs to another contract with Invoicebox. Contact support.", nextPerson}},
+	{TypeActivationFailed, FailureStoreConflict, Failure{ActionContactSupport, false, "The code was used; the credentials are not stored yet, because another secret is in their place in the credential store.",
+		"The activation takes longer than usual. Support is looking into it; you need not enter the code again.", nextPerson}},
 	{TypeActivationFailed, FailureSecondToken, Failure{ActionContactSupport, false, "A late response contained another token than the one in use.",
 		"Nothing: the shop can take payments.", nextPerson}},
 	{TypeActivationFailed, FailureRequestRejected, Failure{ActionContactSupport, false, "Invoicebox refuses the service's request, rights or API address; it did not check the code.",

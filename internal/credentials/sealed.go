@@ -49,7 +49,7 @@ func (*Sealed) Ready(_ context.Context, shop journal.ShopKey) error {
 // Prepare seals the secret into a row for the journal. Nothing is stored before
 // that row is committed.
 func (s *Sealed) Prepare(_ context.Context, in Secret) (Prepared, error) {
-	ref, err := in.check(schemas.StoreSealed, schemas.SealedMount)
+	ref, err := in.ReferenceIn(schemas.StoreSealed, schemas.SealedMount)
 	if err != nil {
 		return Prepared{}, err
 	}
@@ -91,7 +91,7 @@ func (s *Sealed) Open(c journal.Credential) (Secret, error) {
 	}
 	out := Secret{Shop: c.Shop, Version: c.Version, MerchantID: d.MerchantID, Token: secret.New(d.Token)}
 	// The reference is published: it has to name this row.
-	if ref, err := out.check(schemas.StoreSealed, schemas.SealedMount); err != nil || ref.String() != c.Reference {
+	if ref, err := out.ReferenceIn(schemas.StoreSealed, schemas.SealedMount); err != nil || ref.String() != c.Reference {
 		return Secret{}, ErrUnreadable
 	}
 	return out, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/schemas"
@@ -14,6 +16,9 @@ import (
 var (
 	// ErrInvalid: the secret lacks a part, or no reference can name its shop.
 	ErrInvalid = errors.New("credentials: not a secret that can be stored")
+	// ErrConflict: where the secret would be stored lies one that this service did
+	// not write. It is not overwritten.
+	ErrConflict = errors.New("credentials: another writer's secret is in the place of this one")
 	// ErrUnreadable: what is stored does not open as what it should be.
 	ErrUnreadable = errors.New("credentials: the stored secret does not open for this shop and version")
 )
@@ -21,7 +26,8 @@ var (
 // A Secret is what one activation brought.
 type Secret struct {
 	Shop       journal.ShopKey
-	Version    int64 // from 1
+	Version    int64     // from 1: the journal's number; a store that counts on its own has its number in the reference
+	Operation  uuid.UUID // that brought it; a store outside of the journal keeps it with the secret, the others do not
 	MerchantID string
 	Token      secret.String
 }
@@ -40,16 +46,19 @@ type Store interface {
 	// is asked before a code is spent, so it has to be quick (well under a
 	// second) and to look at the very path that would be written.
 	Ready(ctx context.Context, shop journal.ShopKey) error
-	// Prepare stores a secret under its version. Doing it twice with the same
-	// secret is no error; ErrInvalid when it can never succeed.
+	// Prepare stores a secret, and never over another one. Doing it twice with the
+	// same secret and operation is no error and stores it once. ErrInvalid when it
+	// can never succeed, ErrConflict when a person has to look at what is there.
 	Prepare(ctx context.Context, s Secret) (Prepared, error)
 	// Read gives back what a committed row stands for, of whichever version.
 	// ErrUnreadable when it can never be read; any other error may pass.
 	Read(ctx context.Context, row journal.Credential) (Secret, error)
 }
 
-// check refuses what could be stored but never announced or found again.
-func (s Secret) check(store, mount string) (schemas.Reference, error) {
+// ReferenceIn returns the secret's reference in a store, with the journal's version.
+// The error is ErrInvalid for what could be stored but never announced or found
+// again.
+func (s Secret) ReferenceIn(store, mount string) (schemas.Reference, error) {
 	ref := schemas.Reference{Store: store, Mount: mount, Account: s.Shop.Account, Shop: s.Shop.Shop, Version: s.Version}
 	switch {
 	case ref.Check() != nil:

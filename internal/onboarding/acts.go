@@ -119,6 +119,7 @@ const (
 	ResultTokenRefused     Result = "token_refused"
 	ResultTokenUnanswered  Result = "token_unanswered"
 	ResultMerchantConflict Result = "merchant_conflict"
+	ResultStoreConflict    Result = "store_conflict"
 	ResultOwnToken         Result = "own_token"
 	ResultUnreadable       Result = "unreadable"
 	ResultNotAuthentic     Result = "not_authentic"
@@ -159,6 +160,7 @@ var resultRows = []resultRow{
 	{ResultTokenRefused, journal.IntentRefused, "Invoicebox refuses this token. The operation still waits for a person."},
 	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. The operation still waits for a person: enter it again later."},
 	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with. The operation still waits for a person."},
+	{ResultStoreConflict, journal.IntentRefused, "The credential store has a secret at the shop's path that this service did not write; the log names it. The operation still waits for a person."},
 	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's. The operation still waits for a person."},
 	{ResultUnreadable, journal.IntentRefused, "The command used another keyset than the worker's. Give the command the worker's keyset-file."},
 	{ResultNotAuthentic, journal.IntentRefused, "No command with the worker's keyset wrote this: the row was inserted or edited in the database. Find out who can write the database; ask again by a command if it is still needed."},

@@ -24,6 +24,7 @@ func TestActsOfEveryAttention(t *testing.T) {
 		"answer_unreadable activate sure": "sc", "answer_unreadable activate doubt": "sc",
 		"answer_not_authentic activate sure": "sc", "answer_not_authentic activate doubt": "sc",
 		"merchant_conflict activate sure": "sc", "merchant_conflict activate doubt": "sc",
+		"store_conflict activate sure": "sc", "store_conflict activate doubt": "sc",
 		"credentials_invalid activate sure": "rsc", "credentials_invalid activate doubt": "rsc",
 		"second_token activate sure": "sc", "second_token activate doubt": "sc",
 		"credentials_lost activate sure": "sc", "credentials_lost activate doubt": "sc",

@@ -55,6 +55,11 @@ var attention = []AttentionRow{
 		"Which of the two is right.",
 		"`operations response` shows the merchant id of the response, and `shops show` the one of a shop. Ask Invoicebox to which shop it belongs. If it belongs to this shop alone, enter it with its token; else close, and give the shop a code of its own.",
 		schemas.FailureMerchantConflict, []Command{CommandReread, CommandEnter, CommandClose}, nil, true, false},
+	{ReasonStoreConflict, []journal.Kind{journal.Activate},
+		"The activation was executed; the credential store has a secret at the shop's path that this service did not write. It was not overwritten. Nothing was announced; the response is kept.",
+		"Who wrote that secret, and whether somebody needs it.",
+		"The log names the path and the version. Find out who wrote it: another worker with another keyset, or a person. Move it elsewhere if it is needed, delete that version, and run `operations reread`.",
+		schemas.FailureStoreConflict, []Command{CommandReread, CommandEnter, CommandClose}, nil, true, false},
 	{ReasonCredentialsInvalid, []journal.Kind{journal.Activate},
 		"The activation was executed and its token is stored; Invoicebox refused that token for the whole verification time.",
 		"Whether the token starts to work later.",
@@ -133,7 +138,7 @@ func afterAll(op journal.ClaimedOperation, r Reason) bool {
 	switch r {
 	case ReasonSecondToken, ReasonCredentialsLost:
 		return true
-	case ReasonAnswerUnreadable, ReasonAnswerNotAuthentic, ReasonMerchantConflict, ReasonCredentialsInvalid:
+	case ReasonAnswerUnreadable, ReasonAnswerNotAuthentic, ReasonMerchantConflict, ReasonStoreConflict, ReasonCredentialsInvalid:
 		return op.Doubt
 	}
 	return false

@@ -213,11 +213,14 @@ func (p *Pool) entered(
 	s scope, i journal.PendingIntent, row actRow, op journal.ClaimedOperation, act invoicebox.Activation, x invoicebox.Exchange,
 ) (*journal.Transition, *Refusal) {
 	prepared, err := p.cfg.Credentials.Prepare(s.work, credentials.Secret{
-		Shop: op.Shop, Version: op.NextVersion, MerchantID: act.MerchantID, Token: act.Token,
+		Shop: op.Shop, Version: op.NextVersion, Operation: op.UUID, MerchantID: act.MerchantID, Token: act.Token,
 	})
 	switch {
 	case errors.Is(err, credentials.ErrInvalid):
 		return nil, because(ResultInvalid, "")
+	case errors.Is(err, credentials.ErrConflict):
+		p.log.Error("the credential store has another secret in the place of the entered one", "intent", i.UUID.String(), "err", err)
+		return nil, because(ResultStoreConflict, "")
 	case err != nil:
 		p.log.Error("the credential store does not take the entered secret; it is tried again", "intent", i.UUID.String(), "err", err)
 		return nil, nil

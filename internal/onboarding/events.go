@@ -113,6 +113,6 @@ func activatedData(op journal.ClaimedOperation, c journal.Credential, ref schema
 	return schemas.Activated{
 		ShopID: op.Shop.Shop, PartnerAccount: op.Shop.Account, MerchantID: c.MerchantID, ActivatedAt: activatedAt.UTC(),
 		Verification: v,
-		Credentials:  credentialsOf(c, ref),
+		Credentials:  credentialsOf(ref),
 	}
 }

@@ -330,6 +330,35 @@ func TestStoreNotReady(t *testing.T) {
 	})
 }
 
+// Another writer's secret in the store is met twice, some time apart, before a person
+// has to look. The response stays, and is stored when the other secret is away.
+func TestStoreConflict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		store := &flakyStore{Store: credentials.NewSealed(b.keys), prepare: fmt.Errorf("%w: secret/invoicebox/default/shop-1", credentials.ErrConflict)}
+		b.cfg.Credentials = store
+		act := b.add(journal.Activate, "shop-1", "code-1")
+		other := b.add(journal.Activate, "shop-2", "code-2")
+		b.start()
+		b.until(time.Minute, "received", func() bool { s, r := b.j.state(act); return s == journal.Received && r == ReasonVersionTaken })
+		b.attention(act)
+		b.attention(other)
+		b.expect(act, journal.Attention, ReasonStoreConflict, "activation_failed store_conflict contact_support false")
+		b.act(act, CommandReread, ResultStoreConflict)
+		b.ended(b.enters(act, "merchant-1", "hand-entered-token"), ResultStoreConflict)
+		if n := len(b.j.receipts(act)); n != 1 {
+			t.Errorf("%d responses are kept", n)
+		}
+		store.prepare = nil
+		b.act(act, CommandReread, ResultActivated)
+		b.finish()
+		b.expect(act, journal.Done, ReasonActivated, "activation_failed store_conflict contact_support false", "activated verified")
+		if n := len(b.api.asked(invoicebox.Activate)); n != 2 {
+			t.Errorf("the codes were sent %d times", n)
+		}
+	})
+}
+
 type flakyStore struct {
 	*credentials.Sealed
 	Store          *credentials.Sealed

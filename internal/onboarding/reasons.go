@@ -52,6 +52,7 @@ const (
 	ReasonRequestRejected    Reason = "request_rejected"
 	ReasonAnswerUnreadable   Reason = "answer_unreadable"
 	ReasonMerchantConflict   Reason = "merchant_conflict"
+	ReasonStoreConflict      Reason = "store_conflict"
 	ReasonCredentialsInvalid Reason = "credentials_invalid"
 	ReasonSecondToken        Reason = "second_token"
 	ReasonCodeOfOtherShop    Reason = "code_of_other_shop"

@@ -169,6 +169,7 @@ var failureWords = map[schemas.FailureReason]struct {
 	schemas.FailureAnswerUnreadable:   {WordKept, ReasonAnswerUnreadable},
 	schemas.FailureCredentialsInvalid: {WordKept, ReasonCredentialsInvalid},
 	schemas.FailureMerchantConflict:   {WordKept, ReasonMerchantConflict},
+	schemas.FailureStoreConflict:      {WordKept, ReasonStoreConflict},
 	schemas.FailureSecondToken:        {WordKept, ReasonSecondToken},
 }
 

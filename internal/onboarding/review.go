@@ -246,7 +246,7 @@ func (p publisher) reviewed(v journal.Review, typ string, now time.Time) (journa
 		return journal.Draft{}, err
 	}
 	var data any = schemas.CredentialsVerified{
-		ShopID: v.Credential.Shop.Shop, PartnerAccount: v.Credential.Shop.Account, Credentials: credentialsOf(v.Credential, ref), CheckedAt: now.UTC(),
+		ShopID: v.Credential.Shop.Shop, PartnerAccount: v.Credential.Shop.Account, Credentials: credentialsOf(ref), CheckedAt: now.UTC(),
 	}
 	if typ == schemas.TypeCredentialsInvalid {
 		data = schemas.CredentialsInvalid(data.(schemas.CredentialsVerified))
@@ -257,10 +257,12 @@ func (p publisher) reviewed(v journal.Review, typ string, now time.Time) (journa
 	}, now, data), nil
 }
 
-// credentialsOf says where they are.
-func credentialsOf(c journal.Credential, ref schemas.Reference) schemas.Credentials {
+// credentialsOf says where they are. The version is the store's, which the
+// reference names: a store that counts on its own may have another one than the
+// journal.
+func credentialsOf(ref schemas.Reference) schemas.Credentials {
 	return schemas.Credentials{
-		Ref: ref.Pinned(c.Version).String(), Store: ref.Store, Key: ref.Key(), Version: c.Version,
+		Ref: ref.Pinned(ref.Version).String(), Store: ref.Store, Key: ref.Key(), Version: ref.Version,
 		Fields: []string{schemas.FieldMerchantID, schemas.FieldToken},
 	}
 }

@@ -102,11 +102,21 @@ func (p *Pool) store(s scope, t *task, a activation) {
 		return
 	}
 	prepared, err := p.cfg.Credentials.Prepare(s.work, credentials.Secret{
-		Shop: t.Shop, Version: t.NextVersion, MerchantID: a.MerchantID, Token: a.Token,
+		Shop: t.Shop, Version: t.NextVersion, Operation: t.UUID, MerchantID: a.MerchantID, Token: a.Token,
 	})
 	switch {
 	case errors.Is(err, credentials.ErrInvalid):
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
+		return
+	case errors.Is(err, credentials.ErrConflict) && t.Reason != string(ReasonVersionTaken):
+		// Another key may have made the proof of what is there, if a replica has a
+		// newer keyset for some seconds.
+		p.log.Error("the credential store has another secret in the place of this one; it is tried once more", t.attrs("err", err)...)
+		p.postpone(s, t, ReasonVersionTaken, time.Now().Add(p.jitter(storeRetry)))
+		return
+	case errors.Is(err, credentials.ErrConflict):
+		p.log.Error("the credential store has another secret in the place of this one", t.attrs("err", err)...)
+		p.attention(s, t, journal.Received, ReasonStoreConflict)
 		return
 	case err != nil:
 		p.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("err", err)...)

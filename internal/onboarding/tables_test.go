@@ -295,7 +295,7 @@ func TestAttentionTable(t *testing.T) {
 	}
 	for _, name := range []string{
 		"ReasonOutcomeUnknown", "ReasonOutcomeLost", "ReasonRequestRejected", "ReasonAnswerUnreadable",
-		"ReasonMerchantConflict", "ReasonCredentialsInvalid", "ReasonSecondToken", "ReasonCodeOfOtherShop", "ReasonSubjectUnreadable",
+		"ReasonMerchantConflict", "ReasonStoreConflict", "ReasonCredentialsInvalid", "ReasonSecondToken", "ReasonCodeOfOtherShop", "ReasonSubjectUnreadable",
 	} {
 		if !seen[declared[name]] {
 			t.Errorf("%s has no row", name)
