@@ -17,6 +17,8 @@ const (
 	DomainLetter = "letter"
 	// DomainOutbox authenticates rows of the outbox.
 	DomainOutbox = "outbox"
+	// DomainStored authenticates secrets in a store outside of the journal.
+	DomainStored = "stored"
 	// DomainIntent authenticates rows of intents.
 	DomainIntent = "intent"
 )

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
@@ -22,6 +23,10 @@ type Fixture struct {
 	// Resolve reads the secret that a prepared one's reference leads to, as a
 	// consumer of the event would.
 	Resolve func(ctx context.Context, p credentials.Prepared) (credentials.Secret, error)
+	// Occupy stores another writer's secret where a shop's would be; nil where nobody
+	// else can write. A store that has it counts versions on its own: a reference has
+	// the store's, and a row the journal's.
+	Occupy func(shop journal.ShopKey)
 }
 
 // Shops are the shop ids that every store has to keep apart.
@@ -36,13 +41,28 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 	t.Run("the same again is no error", func(t *testing.T) { sameAgain(t, fresh(t)) })
 	t.Run("what cannot be stored is refused", func(t *testing.T) { refused(t, fresh(t)) })
 	t.Run("at the same time", func(t *testing.T) { concurrent(t, fresh(t)) })
+	t.Run("once for each operation", func(t *testing.T) { onceForOperation(t, fresh(t)) })
+	t.Run("another writer's secret stays", func(t *testing.T) { occupied(t, fresh(t)) })
 }
 
 func sample(shop string, version int64) credentials.Secret {
 	return credentials.Secret{
-		Shop: journal.ShopKey{Account: "default", Shop: shop}, Version: version,
+		Shop: journal.ShopKey{Account: "default", Shop: shop}, Version: version, Operation: uuid.NewSHA1(uuid.Nil, fmt.Appendf(nil, "%s/%d", shop, version)),
 		MerchantID: fmt.Sprintf("m-%d", version), Token: secret.New(fmt.Sprintf("token:%s:%d", shop, version)),
 	}
+}
+
+// resolved compares what a reference leads to with what was stored. The version that
+// it gives is the store's.
+func (f Fixture) resolved(t *testing.T, p credentials.Prepared, want credentials.Secret) {
+	t.Helper()
+	got, err := f.Resolve(t.Context(), p)
+	if err != nil {
+		t.Errorf("shop %q: resolve: %v", want.Shop.Shop, err)
+		return
+	}
+	want.Version = p.Reference.Version
+	same(t, got, want)
 }
 
 // same compares secrets in the open: a test may.
@@ -74,7 +94,7 @@ func comesBack(t *testing.T, f Fixture) {
 		if err != nil || ref != p.Reference {
 			t.Errorf("shop %q: the row's reference %q is not the prepared one (%v)", shop, p.Row.Reference, err)
 		}
-		if ref.Store != f.Store.Name() || ref.Version != 3 || ref.Field != "" || ref.Shop != shop || ref.Account != "default" {
+		if ref.Store != f.Store.Name() || f.Occupy == nil && ref.Version != 3 || ref.Version < 1 || ref.Field != "" || ref.Shop != shop || ref.Account != "default" {
 			t.Errorf("shop %q: the reference %+v is not pinned to it", shop, ref)
 		}
 		if p.Row.Shop != want.Shop || p.Row.Version != 3 || p.Row.MerchantID != want.MerchantID {
@@ -83,12 +103,9 @@ func comesBack(t *testing.T, f Fixture) {
 		if strings.Contains(string(p.Row.Sealed), want.Token.Reveal()) || strings.Contains(p.Row.Reference, want.Token.Reveal()) {
 			t.Errorf("shop %q: the token lies open in the row", shop)
 		}
-		got, err := f.Resolve(t.Context(), p)
+		f.resolved(t, p, want)
+		got, err := f.Store.Read(t.Context(), p.Row)
 		if err != nil {
-			t.Fatalf("shop %q: resolve: %v", shop, err)
-		}
-		same(t, got, want)
-		if got, err = f.Store.Read(t.Context(), p.Row); err != nil {
 			t.Fatalf("shop %q: read: %v", shop, err)
 		}
 		same(t, got, want)
@@ -118,11 +135,7 @@ func keptApart(t *testing.T, f Fixture) {
 		}
 	}
 	for i, p := range prepared {
-		got, err := f.Resolve(t.Context(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		same(t, got, want[i])
+		f.resolved(t, p, want[i])
 	}
 }
 
@@ -133,11 +146,57 @@ func sameAgain(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := f.Resolve(t.Context(), p)
-		if err != nil {
+		f.resolved(t, p, s)
+	}
+}
+
+// onceForOperation: the journal may not have taken the row, and gives the operation
+// another version when it comes again. Other operations of the shop came between.
+func onceForOperation(t *testing.T, f Fixture) {
+	if f.Occupy == nil {
+		t.Skip("nothing is stored before the journal commits the row")
+	}
+	first := sample("shop-1", 1)
+	stored, err := f.Store.Prepare(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version := int64(2); version <= 3; version++ {
+		if _, err := f.Store.Prepare(t.Context(), sample("shop-1", version)); err != nil {
 			t.Fatal(err)
 		}
-		same(t, got, s)
+	}
+	first.Version = 4
+	again, err := f.Store.Prepare(t.Context(), first)
+	if err != nil || again.Reference != stored.Reference || again.Row.Version != 4 {
+		t.Fatalf("the same secret is stored at %v and at %v, row version %d: %v", stored.Reference, again.Reference, again.Row.Version, err)
+	}
+	f.resolved(t, again, first)
+	// A person may enter another token for the same operation.
+	other := first
+	other.Token = secret.New("entered-token")
+	entered, err := f.Store.Prepare(t.Context(), other)
+	if err != nil || entered.Reference.Version != 4 {
+		t.Fatalf("another token of the operation: %v %v", entered.Reference, err)
+	}
+	f.resolved(t, again, first)
+	f.resolved(t, entered, other)
+}
+
+func occupied(t *testing.T, f Fixture) {
+	if f.Occupy == nil {
+		t.Skip("nobody else can write")
+	}
+	s := sample("shop-1", 1)
+	f.Occupy(s.Shop)
+	if err := f.Store.Ready(t.Context(), s.Shop); !errors.Is(err, credentials.ErrConflict) {
+		t.Errorf("ready: %v, want ErrConflict", err)
+	}
+	if _, err := f.Store.Prepare(t.Context(), s); !errors.Is(err, credentials.ErrConflict) {
+		t.Errorf("prepare: %v, want ErrConflict", err)
+	}
+	if err := f.Store.Ready(t.Context(), sample("shop-2", 1).Shop); err != nil {
+		t.Errorf("another shop: %v", err)
 	}
 }
 
@@ -172,13 +231,28 @@ func concurrent(t *testing.T, f Fixture) {
 				t.Error(err)
 				return
 			}
-			got, err := f.Resolve(t.Context(), p)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			same(t, got, s)
+			f.resolved(t, p, s)
 		})
 	}
 	wg.Wait()
+	// One shop, several operations.
+	all := make([]credentials.Prepared, 4)
+	for i := range all {
+		wg.Go(func() {
+			p, err := f.Store.Prepare(t.Context(), sample("shop-99", int64(i+1)))
+			if err != nil {
+				t.Error(err)
+			}
+			all[i] = p
+		})
+	}
+	wg.Wait()
+	seen := map[int64]bool{}
+	for i, p := range all {
+		f.resolved(t, p, sample("shop-99", int64(i+1)))
+		seen[p.Reference.Version] = true
+	}
+	if len(seen) != len(all) {
+		t.Errorf("%d operations have %d versions", len(all), len(seen))
+	}
 }

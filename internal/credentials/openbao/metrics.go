@@ -1,0 +1,30 @@
+package openbao
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the counters of a store. All labels are of closed sets.
+type Metrics struct {
+	requests *prometheus.HistogramVec
+}
+
+// NewMetrics makes the metrics and registers them; a nil registerer leaves them
+// unregistered.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "invoicebox_worker", Name: "credentials_request_duration_seconds",
+		Help:    "Duration of requests to OpenBao or Vault, by what was asked for and result.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"operation", "result"})}
+	if r != nil {
+		r.MustRegister(m.requests)
+	}
+	return m
+}
+
+func (m *Metrics) asked(operation string, result Fault, took time.Duration) {
+	m.requests.WithLabelValues(operation, string(result)).Observe(took.Seconds())
+}

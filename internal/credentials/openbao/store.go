@@ -1,0 +1,481 @@
+package openbao
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/openbao/openbao/api/v2"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/schemas"
+)
+
+const (
+	// MaxVersions is how many versions of a secret the server keeps.
+	MaxVersions = 10
+	// schemaVersion is the version of the secret's members.
+	schemaVersion = "1"
+	// readyWithin bounds Ready, which the calls of an account wait for.
+	readyWithin = 3 * time.Second
+	// requestWithin bounds one request.
+	requestWithin = 10 * time.Second
+	// races is how often a write is tried again after another one of the same shop
+	// came first.
+	races = 5
+)
+
+// The members of a secret.
+const (
+	memberMerchant  = schemas.FieldMerchantID
+	memberToken     = schemas.FieldToken
+	memberAccount   = "account"
+	memberShop      = "shopId"
+	memberOperation = "operation"
+	memberSchema    = "schema"
+	memberProof     = "proof"
+)
+
+// Config is what a store needs.
+type Config struct {
+	Name      string // schemas.StoreOpenBao or schemas.StoreVault: the word before `://` of references
+	Address   string // "": of the variables BAO_ADDR and VAULT_ADDR
+	Namespace string // "": of the variables
+	CAFile    string // "": of the variables, else the system's authorities
+	Mount     string // of KV version 2
+	Login     Login
+	Keys      *keyset.Set // makes and compares proofs
+	Metrics   *Metrics    // nil: not counted
+	Logger    *slog.Logger
+}
+
+// A Store keeps secrets in KV version 2. It is safe for concurrent use.
+type Store struct {
+	name, mount string
+	keys        *keyset.Set
+	client      *api.Client
+	session     *session
+	metrics     *Metrics
+	address     string
+	isKV2       atomic.Bool // of mount: seen
+}
+
+var _ credentials.Store = (*Store)(nil)
+
+// ErrAddress says that an address is none that secrets may be sent to.
+var ErrAddress = errors.New("must be an address such as https://openbao.example:8200, without user, path, query and fragment; http is for loopback only")
+
+// CheckAddress tells whether secrets may be sent to an address.
+func CheckAddress(text string, loopback func(host string) bool) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return ErrAddress
+	}
+	if u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()) {
+		return nil
+	}
+	return ErrAddress
+}
+
+// DefaultAddress is the address that the servers' own variables name; "" for none.
+func DefaultAddress() string { return api.ReadBaoVariable(api.EnvVaultAddress) }
+
+// DefaultToken is the token that the servers' own variables hold.
+func DefaultToken() secret.String { return secret.New(api.ReadBaoVariable(api.EnvVaultToken)) }
+
+// New makes a store. It sends nothing.
+func New(c Config) (*Store, error) {
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{name: c.Name, mount: c.Mount, keys: c.Keys.Bind(""), metrics: c.Metrics}
+	var anon *api.Client
+	for _, client := range []**api.Client{&s.client, &anon} {
+		var err error
+		if *client, err = newClient(c); err != nil {
+			return nil, err
+		}
+	}
+	s.address = s.client.Address()
+	s.session = newSession(c.Login, s.client, anon, s.ask, c.Logger)
+	return s, nil
+}
+
+func newClient(c Config) (*api.Client, error) {
+	settings := api.DefaultConfig()
+	if settings.Error != nil {
+		return nil, fmt.Errorf("a variable BAO_… or VAULT_… cannot be used: %w", settings.Error)
+	}
+	settings.MaxRetries, settings.Timeout, settings.DisableRedirects = 0, requestWithin, true
+	if c.Address != "" {
+		settings.Address, settings.AgentAddress = c.Address, ""
+	}
+	if c.CAFile != "" {
+		if err := settings.ConfigureTLS(&api.TLSConfig{CACert: c.CAFile}); err != nil {
+			return nil, fmt.Errorf("%s cannot be used: %w", c.CAFile, err)
+		}
+	}
+	client, err := api.NewClient(settings)
+	if err != nil {
+		return nil, fmt.Errorf("credential store: %w", err)
+	}
+	client.ClearToken()
+	// The library takes an answer that redirects for a success.
+	settings.HttpClient.CheckRedirect = refuseRedirect
+	if c.Namespace != "" {
+		client.SetNamespace(c.Namespace)
+	}
+	return client, nil
+}
+
+// Name gives the word before `://` of the references that Prepare makes.
+func (s *Store) Name() string { return s.name }
+
+// Address is where the server is.
+func (s *Store) Address() string { return s.address }
+
+// Keep renews the token until ctx ends. Without it a token is replaced when it has
+// ended, where there is a way to log in.
+func (s *Store) Keep(ctx context.Context) error {
+	s.session.keep(ctx)
+	return nil
+}
+
+// ask runs one request and counts it.
+func (s *Store) ask(ctx context.Context, operation, path string, f func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
+	began := time.Now()
+	answer, err := f(ctx)
+	err = explain(operation, path, err)
+	s.metrics.asked(operation, faultOf(err), time.Since(began))
+	return answer, err
+}
+
+// request is ask with a token. It is made again, once, with another token where the
+// first one had ended: a denied request was not executed.
+func (s *Store) request(ctx context.Context, operation, path string, f func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
+	for again := false; ; again = true {
+		token, err := s.session.ready(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := s.ask(ctx, operation, path, f)
+		if faultOf(err) != FaultDenied || again || !s.session.denied(ctx, token) {
+			return answer, err
+		}
+	}
+}
+
+// A place is a path in a mount.
+type place struct{ mount, path string }
+
+func (p place) data() string     { return p.mount + "/data/" + p.path }
+func (p place) metadata() string { return p.mount + "/metadata/" + p.path }
+
+func placeOf(ref schemas.Reference) place {
+	return place{ref.Mount, strings.TrimPrefix(ref.Key(), ref.Mount+"/")}
+}
+
+// A version is what lies at a place.
+type version struct {
+	number    int64          // 0: nothing was ever stored
+	members   map[string]any // nil: deleted or destroyed
+	destroyed bool
+}
+
+// read reads a version; 0 is the latest.
+func (s *Store) read(ctx context.Context, at place, number int64) (version, error) {
+	query := map[string][]string{}
+	if number > 0 {
+		query["version"] = []string{strconv.FormatInt(number, 10)}
+	}
+	answer, err := s.request(ctx, "read", at.data(), func(ctx context.Context) (*api.Secret, error) {
+		return s.client.Logical().ReadWithDataWithContext(ctx, at.data(), query)
+	})
+	if err != nil {
+		return version{}, err
+	}
+	if answer == nil {
+		return version{}, nil
+	}
+	metadata, _ := answer.Data["metadata"].(map[string]any)
+	v := version{}
+	n, ok := metadata["version"].(interface{ Int64() (int64, error) })
+	if !ok {
+		return v, &RequestError{Operation: "read", Path: at.data(), Fault: FaultAnswer}
+	}
+	if v.number, err = n.Int64(); err != nil || v.number < 1 || number > 0 && v.number != number {
+		return v, &RequestError{Operation: "read", Path: at.data(), Fault: FaultAnswer}
+	}
+	v.members, _ = answer.Data["data"].(map[string]any)
+	v.destroyed, _ = metadata["destroyed"].(bool)
+	return v, nil
+}
+
+// write stores members if the place is still at a version, and returns the next.
+func (s *Store) write(ctx context.Context, operation string, at place, expected int64, members map[string]any) (int64, error) {
+	answer, err := s.request(ctx, operation, at.data(), func(ctx context.Context) (*api.Secret, error) {
+		return s.client.Logical().WriteWithContext(ctx, at.data(), map[string]any{
+			"options": map[string]any{"cas": expected}, "data": members,
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	if answer != nil {
+		if n, ok := answer.Data["version"].(interface{ Int64() (int64, error) }); ok {
+			if number, err := n.Int64(); err == nil && number > 0 {
+				return number, nil
+			}
+		}
+	}
+	return 0, &RequestError{Operation: operation, Path: at.data(), Fault: FaultAnswer}
+}
+
+// found asks once whether the mount is KV version 2. A write to version 1 would be
+// stored whatever version it expects.
+func (s *Store) found(ctx context.Context) error {
+	if s.isKV2.Load() {
+		return nil
+	}
+	path := "sys/internal/ui/mounts/" + s.mount
+	answer, err := s.request(ctx, "mount", path, func(ctx context.Context) (*api.Secret, error) {
+		return s.client.Logical().ReadWithContext(ctx, path)
+	})
+	if err != nil {
+		return err
+	}
+	if answer != nil {
+		options, _ := answer.Data["options"].(map[string]any)
+		if kind, _ := answer.Data["type"].(string); (kind == "kv" || kind == "generic") && options["version"] == "2" {
+			s.isKV2.Store(true)
+			return nil
+		}
+	}
+	return fmt.Errorf("credential store: %q is not a mount of KV version 2: set --vault-mount, or enable it with `bao secrets enable -path=%s kv-v2`", s.mount, s.mount)
+}
+
+// impossible is a version that no secret can have.
+const impossible = 1<<31 - 1
+
+// Ready tells whether Prepare can be expected to succeed for a shop: the server is
+// asked to write to the shop's path, with a version that the path cannot have. It
+// checks everything that it checks for a write, and stores nothing.
+func (s *Store) Ready(ctx context.Context, shop journal.ShopKey) error {
+	ref := schemas.Reference{Store: s.name, Mount: s.mount, Account: shop.Account, Shop: shop.Shop}
+	if ref.Check() != nil {
+		return fmt.Errorf("%w: no reference can name its account and shop", credentials.ErrInvalid)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := s.found(ctx); err != nil {
+		return err
+	}
+	at := placeOf(ref)
+	latest, err := s.read(ctx, at, 0)
+	if err != nil {
+		return err
+	}
+	if err := s.mine(latest, shop, at); err != nil {
+		return err
+	}
+	_, err = s.write(ctx, "probe", at, impossible, map[string]any{})
+	switch {
+	case err == nil:
+		return &RequestError{Operation: "probe", Path: at.data(), Fault: FaultAnswer}
+	case faultOf(err) == FaultMismatch:
+		return nil
+	}
+	return err
+}
+
+// Prepare stores a secret: it is readable when Prepare returns.
+func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials.Prepared, error) {
+	ref, err := in.ReferenceIn(s.name, s.mount)
+	if err != nil {
+		return credentials.Prepared{}, err
+	}
+	if err := s.found(ctx); err != nil {
+		return credentials.Prepared{}, err
+	}
+	members, err := s.members(in)
+	if err != nil {
+		return credentials.Prepared{}, err
+	}
+	at := placeOf(ref)
+	for range races {
+		latest, err := s.read(ctx, at, 0)
+		if err != nil {
+			return credentials.Prepared{}, err
+		}
+		number, err := s.stored(ctx, at, latest, in)
+		if err != nil {
+			return credentials.Prepared{}, err
+		}
+		if number > 0 {
+			return prepared(ref, number, in), nil
+		}
+		if err := s.mine(latest, in.Shop, at); err != nil {
+			return credentials.Prepared{}, err
+		}
+		if latest.number == 0 {
+			if err := s.begin(ctx, at); err != nil {
+				return credentials.Prepared{}, err
+			}
+		}
+		number, err = s.write(ctx, "write", at, latest.number, members)
+		switch {
+		case err == nil:
+			return prepared(ref, number, in), nil
+		case faultOf(err) != FaultMismatch:
+			return credentials.Prepared{}, err
+		}
+	}
+	return credentials.Prepared{}, &RequestError{Operation: "write", Path: at.data(), Fault: FaultMismatch}
+}
+
+func prepared(ref schemas.Reference, number int64, in credentials.Secret) credentials.Prepared {
+	pinned := ref.Pinned(number)
+	// The journal's number may be higher, and must not be used twice.
+	return credentials.Prepared{Reference: pinned, Row: journal.Credential{
+		Shop: in.Shop, Version: max(in.Version, number), Reference: pinned.String(), MerchantID: in.MerchantID, At: time.Now().UTC(),
+	}}
+}
+
+// begin makes the path with its own settings.
+func (s *Store) begin(ctx context.Context, at place) error {
+	_, err := s.request(ctx, "metadata", at.metadata(), func(ctx context.Context) (*api.Secret, error) {
+		return s.client.Logical().WriteWithContext(ctx, at.metadata(), map[string]any{"max_versions": MaxVersions, "cas_required": true})
+	})
+	return err
+}
+
+// stored looks for a secret that an earlier call stored, whose answer was lost or
+// whose version the journal could not take. 0: there is none.
+func (s *Store) stored(ctx context.Context, at place, latest version, in credentials.Secret) (int64, error) {
+	for v := latest; v.number > 0; {
+		if s.same(v.members, in) {
+			return v.number, nil
+		}
+		if v.number == 1 || v.number <= latest.number-MaxVersions+1 {
+			break
+		}
+		older, err := s.read(ctx, at, v.number-1)
+		if err != nil {
+			return 0, err
+		}
+		if older.number == 0 {
+			break // it is no longer kept, and neither are those before
+		}
+		v = older
+	}
+	return 0, nil
+}
+
+// mine returns ErrConflict if what is there was not written by this service for
+// this shop.
+func (s *Store) mine(v version, shop journal.ShopKey, at place) error {
+	if v.members == nil || s.authentic(v.members, shop) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s, version %d", credentials.ErrConflict, at.mount+"/"+at.path, v.number)
+}
+
+func (s *Store) same(members map[string]any, in credentials.Secret) bool {
+	return text(members, memberOperation) == in.Operation.String() && text(members, memberMerchant) == in.MerchantID &&
+		secret.New(text(members, memberToken)).Equal(in.Token) && s.authentic(members, in.Shop)
+}
+
+func text(members map[string]any, name string) string {
+	s, _ := members[name].(string)
+	return s
+}
+
+func (s *Store) members(in credentials.Secret) (map[string]any, error) {
+	m := map[string]any{
+		memberMerchant: in.MerchantID, memberToken: in.Token.Reveal(), memberAccount: in.Shop.Account, memberShop: in.Shop.Shop,
+		memberOperation: in.Operation.String(), memberSchema: schemaVersion,
+	}
+	mac, err := s.keys.Authenticate(keyset.DomainStored, proven(m)...)
+	if err != nil {
+		return nil, fmt.Errorf("credential store: %w", err)
+	}
+	m[memberProof] = base64.StdEncoding.EncodeToString(mac)
+	return m, nil
+}
+
+// proven are the parts that the proof is made of.
+func proven(m map[string]any) [][]byte {
+	names := []string{memberSchema, memberAccount, memberShop, memberOperation, memberMerchant, memberToken}
+	parts := make([][]byte, len(names))
+	for i, name := range names {
+		parts[i] = []byte(text(m, name))
+	}
+	return parts
+}
+
+func (s *Store) authentic(members map[string]any, shop journal.ShopKey) bool {
+	mac, err := base64.StdEncoding.DecodeString(text(members, memberProof))
+	return err == nil && text(members, memberAccount) == shop.Account && text(members, memberShop) == shop.Shop &&
+		s.keys.Verify(mac, keyset.DomainStored, proven(members)...) == nil
+}
+
+// Read reads the secret of a row from the mount that its reference names.
+func (s *Store) Read(ctx context.Context, row journal.Credential) (credentials.Secret, error) {
+	ref, err := schemas.ParseReference(row.Reference)
+	if err != nil || ref.Account != row.Shop.Account || ref.Shop != row.Shop.Shop || ref.Version == 0 {
+		return credentials.Secret{}, credentials.ErrUnreadable
+	}
+	out, err := s.Resolve(ctx, ref)
+	switch {
+	case err != nil:
+		return credentials.Secret{}, err
+	case out.MerchantID != row.MerchantID:
+		return credentials.Secret{}, credentials.ErrUnreadable
+	}
+	out.Version = row.Version
+	return out, nil
+}
+
+// ErrAbsent says that a reference names nothing that is there now.
+var ErrAbsent = errors.New("credential store: there is no such secret, or it is deleted")
+
+// Resolve reads the secret that a reference names; without a version the latest. The
+// secret's version is the server's.
+func (s *Store) Resolve(ctx context.Context, ref schemas.Reference) (credentials.Secret, error) {
+	if ref.Check() != nil || !slices.Contains([]string{schemas.StoreVault, schemas.StoreOpenBao}, ref.Store) {
+		return credentials.Secret{}, credentials.ErrUnreadable
+	}
+	v, err := s.read(ctx, placeOf(ref), ref.Version)
+	switch {
+	case err != nil:
+		return credentials.Secret{}, err
+	case v.destroyed:
+		return credentials.Secret{}, credentials.ErrUnreadable
+	case v.members == nil:
+		return credentials.Secret{}, ErrAbsent // it may be undeleted
+	}
+	out := credentials.Secret{
+		Shop: journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, Version: v.number,
+		MerchantID: text(v.members, memberMerchant), Token: secret.New(text(v.members, memberToken)),
+	}
+	out.Operation, err = uuid.Parse(text(v.members, memberOperation))
+	if err != nil || out.MerchantID == "" || out.Token.IsZero() || text(v.members, memberAccount) != ref.Account || text(v.members, memberShop) != ref.Shop {
+		return credentials.Secret{}, credentials.ErrUnreadable
+	}
+	return out, nil
+}

@@ -1,0 +1,61 @@
+package credentials
+
+import (
+	"context"
+	"fmt"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
+)
+
+// Stores are the stores of one worker as one. New secrets go to the store of
+// their account, and a stored one is read where its reference says: so a worker
+// whose setting has changed still reads what it stored before.
+type Stores struct {
+	standard Store
+	accounts map[string]Store
+	readers  map[string]Store // by the word before `://`
+}
+
+var _ Store = (*Stores)(nil)
+
+// NewStores makes them: standard takes the secrets of all accounts without a store
+// of their own in accounts. Readers are the stores by the word before `://` of the
+// references that they read.
+func NewStores(standard Store, accounts, readers map[string]Store) *Stores {
+	return &Stores{standard: standard, accounts: accounts, readers: readers}
+}
+
+func (s *Stores) of(account string) Store {
+	if own, ok := s.accounts[account]; ok {
+		return own
+	}
+	return s.standard
+}
+
+// Name gives the name of the store of accounts without one of their own.
+func (s *Stores) Name() string { return s.standard.Name() }
+
+// Ready asks the store of the shop's account.
+func (s *Stores) Ready(ctx context.Context, shop journal.ShopKey) error {
+	return s.of(shop.Account).Ready(ctx, shop)
+}
+
+// Prepare stores a secret in the store of its account.
+func (s *Stores) Prepare(ctx context.Context, in Secret) (Prepared, error) {
+	return s.of(in.Shop.Account).Prepare(ctx, in)
+}
+
+// Read asks the store that the row's reference names. That a store is not
+// configured may pass: it is no ErrUnreadable.
+func (s *Stores) Read(ctx context.Context, row journal.Credential) (Secret, error) {
+	ref, err := schemas.ParseReference(row.Reference)
+	if err != nil {
+		return Secret{}, ErrUnreadable
+	}
+	store, ok := s.readers[ref.Store]
+	if !ok {
+		return Secret{}, fmt.Errorf("credentials: the secret is in the store %q, which is not configured", ref.Store)
+	}
+	return store.Read(ctx, row)
+}
