@@ -235,7 +235,7 @@ func TestAStrangerInTheGroup(t *testing.T) {
 		// The first is not disturbed.
 		c.Produce(t, topic, many(10, 10))
 		eventually(t, "the later records", func() bool { return j.taken() == 20 })
-		if n := metric(t, r.registry, "invoicebox_worker_generations_total"); n != 1 {
+		if n := metric(t, r.registry, "invoicebox_worker_consumer_generations_total"); n != 1 {
 			t.Errorf("%v generations", n)
 		}
 	})
@@ -267,7 +267,7 @@ func TestTwoMembersOfOneJournal(t *testing.T) {
 		eventually(t, "the records", func() bool { return j.taken() == 200 })
 		second := start(t, c, g, topic, j)
 		eventually(t, "a rebalance", func() bool {
-			return metric(t, first.registry, "invoicebox_worker_generations_total") >= 2 && metric(t, second.registry, "invoicebox_worker_generations_total") >= 1
+			return metric(t, first.registry, "invoicebox_worker_consumer_generations_total") >= 2 && metric(t, second.registry, "invoicebox_worker_consumer_generations_total") >= 1
 		})
 		c.Produce(t, topic, many(200, 200))
 		eventually(t, "the records of both", func() bool { return j.taken() == 400 })

@@ -51,10 +51,10 @@ func TestASilentPartitionEndsRun(t *testing.T) {
 	if err := r.ends(t, 30*time.Second); !errors.Is(err, consumer.ErrPartitionStalled) {
 		t.Fatalf("Run: %v", err)
 	}
-	if n := metric(t, r.registry, "invoicebox_worker_reader_rebuilds_total"); n < 2 {
+	if n := metric(t, r.registry, "invoicebox_worker_consumer_reconnects_total"); n < 2 {
 		t.Errorf("%v rebuilds", n)
 	}
-	if n := metric(t, r.registry, "invoicebox_worker_generations_total"); n < 2 {
+	if n := metric(t, r.registry, "invoicebox_worker_consumer_generations_total"); n < 2 {
 		t.Errorf("%v generations", n)
 	}
 }
@@ -66,7 +66,7 @@ func TestASilentPartitionThatSpeaksAgain(t *testing.T) {
 	var speaks atomic.Bool
 	stallTimer(c, topic, func(int64) bool { <-time.After(time.Millisecond); return !speaks.Load() })
 	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 400 * time.Millisecond })
-	eventually(t, "a rebuild", func() bool { return metric(t, r.registry, "invoicebox_worker_reader_rebuilds_total") > 0 })
+	eventually(t, "a rebuild", func() bool { return metric(t, r.registry, "invoicebox_worker_consumer_reconnects_total") > 0 })
 	speaks.Store(true)
 	eventually(t, "the records", func() bool { return j.taken() == 10 })
 }

@@ -236,7 +236,7 @@ func TestFetcher_Throttled(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 	for name, want := range map[string]float64{
-		"invoicebox_worker_reader_rebuilds_total": 0, "invoicebox_worker_generations_total": 1, "invoicebox_worker_consumer_faults_total": 0,
+		"invoicebox_worker_consumer_reconnects_total": 0, "invoicebox_worker_consumer_generations_total": 1, "invoicebox_worker_consumer_faults_total": 0,
 	} {
 		if got := metric(t, r.registry, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
@@ -288,7 +288,7 @@ func TestFetcher_BehindOthers(t *testing.T) {
 	})
 	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 240 * time.Millisecond })
 	eventually(t, "all events", func() bool { return j.taken() == 400 })
-	if got := metric(t, r.registry, "invoicebox_worker_reader_rebuilds_total"); got != 0 {
+	if got := metric(t, r.registry, "invoicebox_worker_consumer_reconnects_total"); got != 0 {
 		t.Errorf("%v rebuilds", got)
 	}
 }

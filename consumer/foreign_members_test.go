@@ -67,7 +67,7 @@ func TestConsumer_ClientOfTheNewProtocol(t *testing.T) {
 				t.Errorf("not ready: %s", words)
 			}
 			<-time.After(time.Second)
-			if n := metric(t, r.registry, "invoicebox_worker_generations_total"); n != 1 {
+			if n := metric(t, r.registry, "invoicebox_worker_consumer_generations_total"); n != 1 {
 				t.Errorf("%v generations", n)
 			}
 		})

@@ -52,31 +52,31 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "invoicebox_worker_" + name, Help: help})
 	}
 	m := &Metrics{
-		records:       counter("records_total", "Input records by where they ended, each counted once.", "topic", "outcome"),
+		records:       counter("records_total", "Input records by outcome, each counted once.", "topic", "outcome"),
 		ignored:       counter("records_ignored_total", "Ignored input records by reason.", "topic", "reason"),
 		deadLetters:   counter("dead_letters_total", "Dead letters by reason.", "topic", "reason"),
-		keyMismatches: counter("records_key_differs_total", "Accepted or repeated records whose key is not the shop id.", "topic"),
-		timeDropped:   counter("records_time_dropped_total", "Accepted or repeated records whose event has a time without a zone or of an impossible date; the record's time is used.", "topic"),
-		nearMisses:    counter("provider_near_misses_total", "Ignored records whose provider is nearly invoicebox and may be a typing error.", "topic"),
-		unkept:        counter("dead_letters_without_record_total", "Dead letters of which only position and digest are kept, because a bound is reached.", "topic"),
-		untrusted:     counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, the worker's clock, or not at all.", "topic"),
-		lag:           gauge("lag_records", "Records of the partition that were not read yet."),
-		position:      gauge("position", "The journal's position in the partition: the next offset to read."),
+		keyMismatches: counter("records_key_mismatch_total", "Accepted or repeated records whose key is not the shop id.", "topic"),
+		timeDropped:   counter("records_time_dropped_total", "Accepted or repeated records whose event time has no zone or is an impossible date; the record's time is used.", "topic"),
+		nearMisses:    counter("provider_near_misses_total", "Ignored records whose provider resembles invoicebox and may be a typing error.", "topic"),
+		unkept:        counter("dead_letters_without_record_total", "Dead letters stored with position and digest only, because a limit is reached.", "topic"),
+		untrusted:     counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, else by the worker's clock, else not at all.", "topic"),
+		lag:           gauge("consumer_lag_records", "Records of the partition that were not read yet."),
+		position:      gauge("consumer_offset", "The journal's position in the partition: the next offset to read."),
 		lost:          counter("records_lost_total", "Offsets that the broker deleted before they were read.", "topic"),
-		faults:        counter("consumer_faults_total", "Faults in talking to Kafka by class.", "class"),
-		generations:   single("generations_total", "Generations of the consumer group that this worker took part in."),
-		reconnects:    single("reader_rebuilds_total", "Connections made anew because a partition with records gave none."),
+		faults:        counter("consumer_faults_total", "Faults of requests to Kafka, by class.", "class"),
+		generations:   single("consumer_generations_total", "Generations of the consumer group that this worker took part in."),
+		reconnects:    single("consumer_reconnects_total", "Connections replaced because fetches returned none of a partition's records."),
 		ingestion: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "invoicebox_worker_ingest_seconds", Help: "Time of one inbox transaction.",
+			Name: "invoicebox_worker_ingest_duration_seconds", Help: "Duration of one inbox transaction.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
-		failures: single("ingest_failures_total", "Inbox transactions that failed and were tried again."),
+		failures: single("ingest_failures_total", "Inbox transactions that failed and were retried."),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "invoicebox_worker_fetching_stopped", Help: "1 while nothing is fetched because a bound of the journal is reached, else 0.",
+			Name: "invoicebox_worker_consumer_paused", Help: "1 while fetching is paused because a limit of the journal is reached, else 0.",
 		}),
+		throttled: single("fetch_throttled_seconds_total", "Time that brokers made this worker wait before the next fetch, because a quota is reached."),
+		unstable:  gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark minus the last stable offset."),
 	}
-	m.throttled = single("fetch_throttled_seconds_total", "Time for which brokers told this worker to wait before the next fetch, because a quota is reached.")
-	m.unstable = gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark less the last stable offset.")
 	r.MustRegister(m.records, m.ignored, m.deadLetters, m.keyMismatches, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
 		m.reconnects, m.ingestion, m.failures, m.paused, m.throttled, m.unstable)
 	return m

@@ -288,7 +288,7 @@ func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][
 			t.Errorf("%v dead letters of %s, want %d", n, reason, counts[consumer.DeadLetter+string(reason)])
 		}
 	}
-	if n := metric(t, registry, "invoicebox_worker_records_key_differs_total"); n != 1 {
+	if n := metric(t, registry, "invoicebox_worker_records_key_mismatch_total"); n != 1 {
 		t.Errorf("%v keys differ", n)
 	}
 	for _, name := range []string{"records_time_dropped_total", "provider_near_misses_total"} {

@@ -264,8 +264,8 @@ func (w *world) is(r *replica, ready bool, word string, active float64) {
 	if ok, said := r.Ready(); ok != ready || said != word {
 		w.Errorf("ready is %v, %q; want %v, %q", ok, said, ready, word)
 	}
-	if n := metric(w, r.registry, "invoicebox_worker_relay_active"); n != active {
-		w.Errorf("relay_active is %v, want %v", n, active)
+	if n := metric(w, r.registry, "invoicebox_worker_relay_leader"); n != active {
+		w.Errorf("relay_leader is %v, want %v", n, active)
 	}
 }
 
@@ -341,7 +341,7 @@ func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
 		one.cutOff(false)
 		w.wait(2 * time.Second)
 		w.is(one, true, wordStandby, 0)
-		if n := metric(t, one.registry, "invoicebox_worker_publish_held"); n != 0 {
+		if n := metric(t, one.registry, "invoicebox_worker_relay_buffered_events"); n != 0 {
 			t.Errorf("it holds %v rows", n)
 		}
 		// And back.

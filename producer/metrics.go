@@ -21,28 +21,28 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "invoicebox_worker_published_total", Help: "Events that all replicas acknowledged, by type.",
+			Name: "invoicebox_worker_published_total", Help: "Events that all in-sync replicas acknowledged, by type.",
 		}, []string{"type"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "invoicebox_worker_publish_errors_total", Help: "Failed attempts to publish a batch, by class of the fault.",
 		}, []string{"class"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "invoicebox_worker_publish_seconds", Help: "Time from sending a batch to its acknowledgement.",
+			Name: "invoicebox_worker_publish_duration_seconds", Help: "Time from sending a batch to its acknowledgement.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 30},
 		}),
 		blocked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "invoicebox_worker_publish_stopped", Help: "1 for a topic whose results are held back because a broker definitely refuses them.",
+			Name: "invoicebox_worker_relay_topic_blocked", Help: "1 for a topic whose events are held back because a broker rejects them permanently.",
 		}, []string{"topic"}),
 		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "invoicebox_worker_publish_held", Help: "Outbox rows that the relay holds in memory.",
+			Name: "invoicebox_worker_relay_buffered_events", Help: "Outbox rows that the relay holds in memory.",
 		}),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "invoicebox_worker_relay_active", Help: "1 while this replica has the relay lease, 0 while another has it or the journal does not answer.",
+			Name: "invoicebox_worker_relay_leader", Help: "1 while this replica has the relay lease, 0 while another has it or the journal is unreachable.",
+		}),
+		unauthentic: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "invoicebox_worker_outbox_not_authentic", Help: "Outbox rows that are not published because they were inserted or edited in the database, or are damaged.",
 		}),
 	}
-	m.unauthentic = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "invoicebox_worker_outbox_not_authentic", Help: "Outbox rows that are not published because they were inserted or edited in the database, or are damaged.",
-	})
 	for _, typ := range schemas.OutputTypes() {
 		m.published.WithLabelValues(typ)
 	}

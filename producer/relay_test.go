@@ -161,7 +161,7 @@ func TestADefiniteRefusalStopsItsTopicOnly(t *testing.T) {
 			if _, ok := o.published(first); ok {
 				t.Fatal("a refused row is marked")
 			}
-			if n := metric(t, r.registry, "invoicebox_worker_publish_stopped", "topic", schemas.TypeInvited); n != 1 {
+			if n := metric(t, r.registry, "invoicebox_worker_relay_topic_blocked", "topic", schemas.TypeInvited); n != 1 {
 				t.Errorf("publish_stopped is %v", n)
 			}
 			fault.Remove()
