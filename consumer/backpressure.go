@@ -1,6 +1,10 @@
 package consumer
 
-import "time"
+import (
+	"time"
+
+	"invoicebox-worker/internal/backoff"
+)
 
 const (
 	capacityPollInterval = 250 * time.Millisecond // how often a reader that holds asks again
@@ -41,7 +45,7 @@ func (p *partition) waitForCapacity() {
 				p.g.c.metrics.setPosition(p.topic, p.partition, p.position, limits[p.topicPartition].end-p.position)
 			}
 		}
-		pause(p.g.fetchCtx, capacityPollInterval)
+		backoff.Sleep(p.g.fetchCtx, capacityPollInterval)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/kafka"
 )
 
@@ -151,7 +152,7 @@ func (b *broker) run() {
 		// A connection that has worked may just have been closed: brokers close those
 		// that are idle, and those whose session has ended.
 		if again {
-			pause(b.f.ctx, minWait)
+			backoff.Sleep(b.f.ctx, minWait)
 			continue
 		}
 		b.fail(pending, err)
@@ -202,7 +203,7 @@ func (b *broker) waitForReaders() []*pendingFetch {
 	}
 	readers, _ := b.f.countReaders(b)
 	if len(pending) < readers {
-		pause(b.f.ctx, gatherWindow)
+		backoff.Sleep(b.f.ctx, gatherWindow)
 		b.mu.Lock()
 		pending = slices.Clone(b.waiting)
 		b.mu.Unlock()
@@ -230,7 +231,7 @@ func (b *broker) waitThrottle(d time.Duration) {
 		if left <= 0 || b.f.ctx.Err() != nil {
 			return
 		}
-		pause(b.f.ctx, min(left, 100*time.Millisecond))
+		backoff.Sleep(b.f.ctx, min(left, 100*time.Millisecond))
 	}
 }
 

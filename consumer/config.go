@@ -135,6 +135,7 @@ const (
 	maxWait        = 500 * time.Millisecond // of an empty fetch
 	maxBatchBytes  = 1 << 20                // kept bytes of one transaction
 	requestTimeout = 15 * time.Second
+	retryInterval  = 250 * time.Millisecond // between attempts of what the worker cannot do without
 	// heartbeatEvery is how soon a member learns that another came or went. As
 	// long do the partitions of one that went stand still.
 	heartbeatEvery = 250 * time.Millisecond

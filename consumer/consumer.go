@@ -12,6 +12,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/kafka"
 )
 
@@ -158,33 +159,21 @@ func (c *Consumer) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	effort := newEffort(requestTimeout)
-	var lastLogged string
-	for {
-		err := c.initPositions(ctx, topics)
-		if err == nil {
-			return nil
-		}
-		spent := effort.spent()
+	began, elapsed := time.Now(), backoff.NewElapsed(requestTimeout)
+	_, err = c.persist(ctx, "find the positions", func() error { return c.initPositions(ctx, topics) }, func(err error) error {
+		total := elapsed.Failed()
 		class := kafka.ClassOf(err)
 		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
 		case errors.Is(err, ErrStartRequired), errors.Is(err, ErrOffsetsAhead), errors.Is(err, ErrJournalLost), errors.Is(err, ErrGroupInUse):
 			return err
 		case errors.Is(err, ErrDenied) && time.Since(began) >= c.config.TopicTimeout:
 			return err
-		case class != kafka.Coordinator && class != kafka.Leader && spent >= brokerRetryFactor*c.config.ConnectTimeout:
+		case class != kafka.Coordinator && class != kafka.Leader && total >= brokerRetryFactor*c.config.ConnectTimeout:
 			return err
 		}
-		c.stateReason.Store(err.Error())
-		if text := err.Error(); text != lastLogged {
-			lastLogged = text
-			c.log.Warn("finding the positions", "err", err)
-		}
-		pause(ctx, 250*time.Millisecond)
-	}
+		return nil
+	})
+	return err
 }
 
 // consume takes one generation after the other.

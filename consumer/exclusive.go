@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/recordbatch"
@@ -31,7 +32,7 @@ type OffsetRange struct {
 	From, To  int64 // To is not in it
 }
 
-// A Replay is what a partition's recovery did.
+// A ReplayRange is what a partition's recovery did.
 type ReplayRange struct {
 	OffsetRange
 	TopicRecreated bool // the topic was made anew, or lost records: it was read from its beginning
@@ -50,8 +51,8 @@ func allPartitions(topics map[string][]int) []topicPartition {
 	return places
 }
 
-// RunExclusive is what a recovery has instead of Run: membership in the group as its
-// only member, so that no worker can go on meanwhile, and the means to read.
+// An ExclusiveSession is the membership of a recovery, which has the group for itself,
+// and reads topics.
 type ExclusiveSession struct {
 	consumer   *Consumer
 	generation *kafkago.Generation
@@ -232,14 +233,15 @@ func (a *ExclusiveSession) Replay(ctx context.Context, spans []ReplayRange) erro
 func (p *partition) readUpTo(ctx context.Context, end int64) error {
 	defer p.g.c.fetcher.removeReader(p.topicPartition)
 	moved, at := time.Now(), p.position
-	wait := minBackoff
+	wait := newBackoff()
 	for p.position < end {
 		err := p.step()
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case p.position > at:
-			moved, at, wait = time.Now(), p.position, minBackoff
+			moved, at = time.Now(), p.position
+			wait.Reset()
 		case time.Since(maxTime(moved, p.reader.stall.deferredAt())) > 3*p.g.c.config.StallTimeout:
 			if errors.Is(err, recordbatch.ErrDamaged) {
 				return p.stallError(p.position, end)
@@ -250,8 +252,7 @@ func (p *partition) readUpTo(ctx context.Context, end int64) error {
 			return fmt.Errorf("%w: %s at offset %d", ErrPartitionStalled, p.topicPartition, p.position)
 		case err != nil:
 			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
-			pause(ctx, wait)
-			wait = min(2*wait, maxBackoff)
+			wait.Wait(ctx)
 		}
 	}
 	return nil
@@ -296,7 +297,7 @@ func (a *ExclusiveSession) Scan(ctx context.Context, topic string, from map[int]
 func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f func([]schemas.Message) error) error {
 	r := &reader{topicPartition: p}
 	defer c.fetcher.removeReader(p)
-	moved, wait := time.Now(), minBackoff
+	moved, wait := time.Now(), newBackoff()
 	for at < end {
 		got, err := c.fetcher.fetch(ctx, r, at)
 		next := at
@@ -313,14 +314,14 @@ func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f 
 			if err := f(messages); err != nil {
 				return err
 			}
-			at, moved, wait = next, time.Now(), minBackoff
+			at, moved = next, time.Now()
+			wait.Reset()
 			continue
 		}
 		if time.Since(maxTime(moved, r.stall.deferredAt())) > 3*c.config.StallTimeout || err != nil && errors.Is(wrapError(err), ErrDenied) {
 			return errors.Join(fmt.Errorf("%w: %s at offset %d", ErrPartitionStalled, p, at), kafka.Wrap(err))
 		}
-		pause(ctx, wait)
-		wait = min(2*wait, maxBackoff)
+		wait.Wait(ctx)
 	}
 	return nil
 }
@@ -360,21 +361,21 @@ func maxTime(a, b time.Time) time.Time {
 	return b
 }
 
-// retryFor tries again what passing faults of Kafka may stop, for ConnectTimeout.
-func (a *ExclusiveSession) retryFor(ctx context.Context, what string, f func() error) error {
+// retryFor retries f for ConnectTimeout, unless an operator has to act.
+func (a *ExclusiveSession) retryFor(ctx context.Context, op string, f func() error) error {
 	began := time.Now()
-	for {
-		err := f()
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, ErrDenied), errors.Is(err, ErrStartRequired), errors.Is(err, ErrRecoverStart), errors.Is(err, ErrMissingTopic):
-			return err
-		case time.Since(began) > a.consumer.config.ConnectTimeout:
-			return fmt.Errorf("consumer: %s: %w", what, kafka.Wrap(err))
-		}
-		pause(ctx, 250*time.Millisecond)
+	operator := func(err error) bool {
+		return errors.Is(err, ErrDenied) || errors.Is(err, ErrStartRequired) || errors.Is(err, ErrRecoverStart) || errors.Is(err, ErrMissingTopic)
 	}
+	final := func(err error) bool { return operator(err) || time.Since(began) > a.consumer.config.ConnectTimeout }
+	err := backoff.Retry(ctx, retryInterval, final, f)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case operator(err):
+		return err
+	}
+	return fmt.Errorf("consumer: %s: %w", op, kafka.Wrap(err))
 }

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -198,31 +196,28 @@ func (f *fetcher) leaderOf(ctx context.Context, p topicPartition) (*broker, erro
 
 // refreshMetadata asks which broker leads which partition.
 func (f *fetcher) refreshMetadata(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	answer, err := f.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: f.topics})
+	metadata, err := kafka.DescribeTopics(ctx, f.client, f.topics...)
 	if err != nil {
 		return err
 	}
-	f.updateLeaders(answer)
+	f.updateLeaders(metadata)
 	return nil
 }
 
-// updateLeaders takes over what the metadata says of leaders. What it does not say stays
-// as it is: the broker itself refuses what it does not lead.
-func (f *fetcher) updateLeaders(answer *kafkago.MetadataResponse) {
+// updateLeaders adopts the leaders of the metadata. A partition that is not in it keeps
+// its leader: a broker refuses partitions that it does not lead.
+func (f *fetcher) updateLeaders(metadata *kafka.Metadata) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refreshedAt = time.Now()
-	for _, t := range answer.Topics {
+	for name, t := range metadata.Topics {
 		for _, p := range t.Partitions {
-			if p.Leader.Host == "" {
+			if p.LeaderAddress == "" {
 				continue
 			}
-			at := topicPartition{t.Name, p.ID}
-			address := net.JoinHostPort(p.Leader.Host, strconv.Itoa(p.Leader.Port))
-			b := f.brokerAt(p.Leader.ID, address)
-			// The connection may lead to a process that is this broker no more.
+			at := topicPartition{name, p.ID}
+			b := f.brokerAt(p.LeaderID, p.LeaderAddress)
+			// The connection may lead to a process that is no longer this broker.
 			if f.notLeader[at] == b {
 				b.reconnectLimited()
 			}

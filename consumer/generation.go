@@ -9,6 +9,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 )
@@ -41,7 +42,7 @@ func (c *Consumer) generation(run, life context.Context, g *kafkago.Generation, 
 		if run.Err() == nil { // the others wait for this member
 			finish = min(finish, rebalanceTimeout)
 		}
-		pause(hard, finish)
+		backoff.Sleep(hard, finish)
 		giveUp()
 	})()
 	own := &generation{c: c, fail: fail, end: end, fetchCtx: soft, ingestCtx: hard, compared: map[topicPartition]journal.BatchMark{}, commitNeeded: make(chan struct{}, 1), topicMissingC: make(chan struct{}, 1), commit: g.CommitOffsets}
@@ -75,31 +76,22 @@ func (g *generation) start(assigned map[string][]kafkago.PartitionAssignment) er
 	if len(partitions) == 0 {
 		return nil
 	}
-	var lastLogged string
-	var behindSince time.Time
-	for {
-		err := g.alignPositions(partitions, committed)
-		if err == nil || g.fetchCtx.Err() != nil || errors.Is(err, ErrOffsetsAhead) || errors.Is(err, ErrJournalLost) || errors.Is(err, ErrStartRequired) {
+	var differsSince time.Time
+	_, err := g.c.persist(g.fetchCtx, "find the positions", func() error { return g.alignPositions(partitions, committed) }, func(err error) error {
+		switch {
+		case errors.Is(err, ErrOffsetsAhead), errors.Is(err, ErrJournalLost), errors.Is(err, ErrStartRequired):
+			return err
+		case !errors.Is(err, ErrTopicRecreated):
+			differsSince = time.Time{}
+		// A new leader may know less than the old one for a moment.
+		case differsSince.IsZero():
+			differsSince = time.Now()
+		case time.Since(differsSince) >= g.c.config.TopicTimeout:
 			return err
 		}
-		// A new leader may know less than the old one for a moment.
-		if errors.Is(err, ErrTopicRecreated) {
-			if behindSince.IsZero() {
-				behindSince = time.Now()
-			}
-			if time.Since(behindSince) >= g.c.config.TopicTimeout {
-				return err
-			}
-		} else {
-			behindSince = time.Time{}
-		}
-		g.c.stateReason.Store(err.Error())
-		if text := err.Error(); text != lastLogged {
-			lastLogged = text
-			g.c.log.Warn("finding the positions", "err", err)
-		}
-		pause(g.fetchCtx, 250*time.Millisecond)
-	}
+		return nil
+	})
+	return err
 }
 
 // alignPositions makes the partitions, each at the journal's position.
@@ -199,7 +191,7 @@ func (g *generation) commitLoop() {
 			g.c.log.Debug("committing offsets; trying again", "err", kafka.Wrap(err))
 			g.requestCommit()
 		}
-		pause(g.fetchCtx, g.c.config.CommitInterval)
+		backoff.Sleep(g.fetchCtx, g.c.config.CommitInterval)
 	}
 }
 
@@ -252,7 +244,7 @@ func (g *generation) finalCommit() {
 		default:
 			return
 		}
-		pause(g.ingestCtx, 100*time.Millisecond)
+		backoff.Sleep(g.ingestCtx, 100*time.Millisecond)
 	}
 }
 

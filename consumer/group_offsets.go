@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 )
@@ -131,50 +131,30 @@ func CheckConnectivity(ctx context.Context, conn *kafka.Cluster, group string, t
 	})
 }
 
-// retry tries f again until it succeeds, a person has to act, or ctx ends.
-// Then the error is the last one that f had before: that of a request that was
-// cut short says nothing.
+// retry calls f until it succeeds, its error is one that only an operator can remove, or
+// ctx ends.
 func retry(ctx context.Context, f func() error) error {
-	var last error
-	for {
-		err := f()
-		switch {
-		case err == nil, errors.Is(err, ErrDenied), errors.Is(err, ErrMissingTopic):
-			return err
-		case ctx.Err() == nil:
-			last = err
-		case last != nil && kafka.ClassOf(err) == kafka.Timeout:
-			return last
-		default:
-			return err
-		}
-		pause(ctx, 250*time.Millisecond)
-	}
+	final := func(err error) bool { return errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) }
+	return backoff.Retry(ctx, retryInterval, final, f)
 }
 
 // HasRecords reports whether one of the topics holds records, or held some that were
-// deleted since. It tries until ctx ends.
-func HasRecords(ctx context.Context, conn *kafka.Cluster, topics []string) (bool, error) {
-	c := &Consumer{config: Config{Topics: topics, Kafka: conn}}
+// deleted since. It retries until ctx ends.
+func HasRecords(ctx context.Context, cluster *kafka.Cluster, topics []string) (has bool, err error) {
+	c := &Consumer{config: Config{Topics: topics, Kafka: cluster}}
 	defer c.connect()()
-	for {
+	err = retry(ctx, func() error {
 		found, err := c.partitions(ctx)
-		if err == nil {
-			var limits map[topicPartition]logBounds
-			if limits, err = c.logBounds(ctx, allPartitions(found)); err == nil {
-				for _, at := range limits {
-					if at.end > 0 {
-						return true, nil
-					}
-				}
-				return false, nil
-			}
+		if err != nil {
+			return err
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) {
-			return false, err
+		limits, err := c.logBounds(ctx, allPartitions(found))
+		for _, at := range limits {
+			has = has || at.end > 0
 		}
-		pause(ctx, 250*time.Millisecond)
-	}
+		return err
+	})
+	return has, err
 }
 
 // Truncated reports whether records of a topic were deleted from its beginning.

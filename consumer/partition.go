@@ -9,14 +9,15 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 )
 
-const (
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = 5 * time.Second
-)
+// newBackoff is the wait between attempts of one partition.
+func newBackoff() *backoff.Exponential {
+	return &backoff.Exponential{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+}
 
 // A partition is read by one goroutine, in order.
 type partition struct {
@@ -62,14 +63,15 @@ func newPartition(g *generation, p topicPartition, position int64, behind *journ
 
 // run reads until the generation's soft end.
 func (p *partition) run() {
-	wait := minBackoff
+	wait := newBackoff()
 	for p.g.fetchCtx.Err() == nil {
 		if p.waitForCapacity(); p.g.fetchCtx.Err() != nil {
 			return
 		}
 		err := p.step()
 		if err == nil {
-			wait, p.lastLogged = minBackoff, ""
+			p.lastLogged = ""
+			wait.Reset()
 			continue
 		}
 		if p.g.fetchCtx.Err() != nil {
@@ -85,8 +87,7 @@ func (p *partition) run() {
 			p.lastLogged = text
 			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
 		}
-		pause(p.g.fetchCtx, wait)
-		wait = min(2*wait, maxBackoff)
+		wait.Wait(p.g.fetchCtx)
 	}
 }
 
@@ -212,7 +213,7 @@ func (p *partition) ingestFetched(s *recordIterator) error {
 // ingest brings the batch to the journal, trying until it is there. It returns
 // false when it is not: another worker has gone on, or the generation ended.
 func (p *partition) ingest() bool {
-	wait := minBackoff
+	wait := newBackoff()
 	first, lastLogged := time.Now(), ""
 	for {
 		began := time.Now()
@@ -241,8 +242,7 @@ func (p *partition) ingest() bool {
 			p.offset = p.position
 			return false
 		}
-		pause(p.g.fetchCtx, wait)
-		wait = min(2*wait, maxBackoff)
+		wait.Wait(p.g.fetchCtx)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 )
@@ -32,88 +33,98 @@ func (p topicPartition) compare(q topicPartition) int {
 type logBounds struct{ start, end int64 }
 
 // partitions lists the partitions of the input topics. The error wraps
-// ErrMissingTopic, ErrDenied or what the library says.
+// ErrMissingTopic, ErrDenied or the library's.
 func (c *Consumer) partitions(ctx context.Context) (map[string][]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	answer, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: c.config.Topics})
+	metadata, err := kafka.DescribeTopics(ctx, c.client, c.config.Topics...)
 	if err != nil {
 		return nil, wrapError(err)
 	}
 	if c.fetcher != nil {
-		c.fetcher.updateLeaders(answer)
+		c.fetcher.updateLeaders(metadata)
+	}
+	if err := metadata.Err(); err != nil {
+		return nil, wrapError(err)
 	}
 	found := map[string][]int{}
-	for _, t := range answer.Topics {
-		switch {
-		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
-		case t.Error != nil:
-			return nil, wrapError(fmt.Errorf("topic %s: %w", t.Name, t.Error))
-		default:
-			for _, p := range t.Partitions {
-				found[t.Name] = append(found[t.Name], p.ID)
-			}
-		}
-	}
 	var missing []string
 	for _, t := range c.config.Topics {
+		for _, p := range metadata.Topics[t].Partitions {
+			found[t] = append(found[t], p.ID)
+		}
 		if len(found[t]) == 0 {
 			missing = append(missing, t)
 		}
-		slices.Sort(found[t])
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%w: %s (make it with `topics create`, or give the user the right to see it)", ErrMissingTopic, strings.Join(missing, ", "))
+		return nil, fmt.Errorf("%w: %s (create it with `topics create`, or give the user the right to describe it)", ErrMissingTopic, strings.Join(missing, ", "))
 	}
 	return found, nil
 }
 
-// wrapError explains an error and marks those that only a person can remove.
+// wrapError explains an error, and marks one that only an operator can remove.
 func wrapError(err error) error {
 	err = kafka.Wrap(err)
-	switch kafka.ClassOf(err) {
-	case kafka.Authorization, kafka.Authentication, kafka.TLSFault:
+	if kafka.IsDenied(err) {
 		return fmt.Errorf("%w: %w", ErrDenied, err)
 	}
 	return err
 }
 
-// awaitTopics waits until every input topic exists. Before the consumer has
-// ever run it gives up after a bounded time.
-func (c *Consumer) awaitTopics(ctx context.Context) (map[string][]int, error) {
-	began := time.Now()
-	effort := newEffort(c.config.ConnectTimeout / 2)
+// awaitTopics waits until every input topic exists. Before the consumer has joined its
+// group for the first time the wait is bounded.
+func (c *Consumer) awaitTopics(ctx context.Context) (found map[string][]int, err error) {
+	began, elapsed := time.Now(), backoff.NewElapsed(c.config.ConnectTimeout/2)
+	waited, err := c.persist(ctx, "find the input topics", func() error {
+		found, err = c.partitions(ctx)
+		return err
+	}, func(err error) error {
+		total := elapsed.Failed()
+		c.metrics.faults.WithLabelValues(string(errorClass(err))).Inc()
+		c.state.Store(stateTopics)
+		known := errors.Is(err, ErrMissingTopic) || errors.Is(err, ErrDenied)
+		switch {
+		case c.joinedOnce.Load():
+			return nil
+		case known && time.Since(began) >= c.config.TopicTimeout:
+			return err
+		case !known && total >= c.config.ConnectTimeout:
+			return fmt.Errorf("%w: %s: %w", ErrUnreachable, strings.Join(c.config.Kafka.Brokers(), ","), err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.stateReason.Store("")
+	if waited {
+		c.log.Info("the input topics exist")
+	}
+	return found, nil
+}
+
+// persist calls f until it succeeds, final returns the error that ends Run, or ctx ends.
+// Until then Ready reports the error, and the log has it when it changes. It returns
+// whether f has failed before.
+func (c *Consumer) persist(ctx context.Context, op string, f func() error, final func(error) error) (failed bool, err error) {
 	var lastLogged string
 	for {
-		found, err := c.partitions(ctx)
+		err := f()
 		if err == nil {
-			c.stateReason.Store("")
-			if lastLogged != "" {
-				c.log.Info("the input topics are there")
-			}
-			return found, nil
+			return failed, nil
 		}
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return failed, context.Cause(ctx)
 		}
-		spent := effort.spent()
-		waited, known := time.Since(began), errors.Is(err, ErrMissingTopic) || errors.Is(err, ErrDenied)
-		if !c.joinedOnce.Load() {
-			switch {
-			case known && waited >= c.config.TopicTimeout:
-				return nil, err
-			case !known && spent >= c.config.ConnectTimeout:
-				return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, strings.Join(c.config.Kafka.Brokers(), ","), err)
-			}
+		if err := final(err); err != nil {
+			return failed, err
 		}
-		c.metrics.faults.WithLabelValues(string(errorClass(err))).Inc()
+		failed = true
 		c.stateReason.Store(err.Error())
 		if text := err.Error(); text != lastLogged {
 			lastLogged = text
-			c.state.Store(stateTopics)
-			c.log.Warn("waiting for the input topics", "err", err)
+			c.log.Warn("waiting for Kafka or the journal; retrying", "op", op, "err", err)
 		}
-		pause(ctx, 250*time.Millisecond)
+		backoff.Sleep(ctx, retryInterval)
 	}
 }
 
@@ -331,14 +342,4 @@ func (c *Consumer) initialPositions(ctx context.Context, partitions []topicParti
 
 func offsetsAhead(p topicPartition, committed, position int64) error {
 	return fmt.Errorf("%w (%s: the group committed %d, the journal stands at %d)", ErrOffsetsAhead, p, committed, position)
-}
-
-// pause waits, less when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

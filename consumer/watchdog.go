@@ -9,6 +9,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/recordbatch"
 )
 
@@ -95,7 +96,7 @@ func (p *partition) close() {
 func (g *generation) watchProgress() {
 	limit := g.c.config.StallTimeout
 	for {
-		pause(g.fetchCtx, limit/4)
+		backoff.Sleep(g.fetchCtx, limit/4)
 		if g.fetchCtx.Err() != nil {
 			return
 		}

@@ -131,8 +131,8 @@ func (r *Relay) deliver(ctx context.Context, l *partitionQueue, under *lease) de
 	began := time.Now()
 	d := delivery{queue: l, producerID: l.producerID, noIdempotence: l.noIdempotence, base: -1}
 	if !d.producerID.known && !d.noIdempotence {
-		d.producerID, d.err = r.initProducerID(ctx)
-		if deniesProducerID(d.err) {
+		d.producerID, d.err = initProducerID(ctx, r.client)
+		if IsProducerIDDenied(d.err) {
 			d.noIdempotence, d.noIDErr, d.err = true, d.err, nil
 		}
 		if d.err != nil {
@@ -153,18 +153,6 @@ func (r *Relay) deliver(ctx context.Context, l *partitionQueue, under *lease) de
 		d.base = answer.BaseOffset
 	}
 	return d
-}
-
-// initProducerID asks the cluster for a producer id.
-func (r *Relay) initProducerID(ctx context.Context) (identity, error) {
-	answer, err := r.client.InitProducerID(ctx, &kafkago.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1})
-	if err != nil {
-		return identity{}, err
-	}
-	if answer.Error != nil {
-		return identity{}, answer.Error
-	}
-	return identity{known: true, id: int64(answer.Producer.ProducerID), epoch: int16(answer.Producer.ProducerEpoch)}, nil // #nosec G115 -- an epoch has 16 bits
 }
 
 // class sorts an error for the relay.

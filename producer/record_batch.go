@@ -24,22 +24,6 @@ const (
 // castagnoli is an immutable table.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// An identity numbers the batches of one producer on one partition, so that a
-// broker recognises a repeat. The zero identity numbers nothing.
-type identity struct {
-	known    bool
-	id       int64
-	epoch    int16
-	sequence int32
-}
-
-// next gives the identity of the batch that follows one of n records.
-func (i identity) next(n int) identity {
-	// Sequences wrap at 2^31.
-	i.sequence = int32((int64(i.sequence) + int64(n)) & 0x7fffffff) // #nosec G115 -- masked
-	return i
-}
-
 // encodeBatch puts rows into a record batch, with its size before it. The same
 // arguments give the same bytes.
 func encodeBatch(rows []journal.Outgoing, who identity, at time.Time) []byte {

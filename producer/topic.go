@@ -88,30 +88,25 @@ func (r *Relay) refreshTopicMetadata(ctx context.Context, now time.Time, wait fu
 	}
 }
 
+// partitions asks for the partitions of a topic. One without a leader counts: keys must
+// not move while a leader is elected.
 func (r *Relay) partitions(ctx context.Context, name string) ([]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	answer, err := r.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{name}})
+	metadata, err := kafka.DescribeTopics(ctx, r.client, name)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range answer.Topics {
-		if t.Name != name {
-			continue
-		}
-		if t.Error != nil {
-			return nil, t.Error
-		}
-		// Partitions are numbered without gaps; one without a leader counts.
-		list := make([]int, len(t.Partitions))
-		for i := range list {
-			list[i] = i
-		}
-		if len(list) > 0 {
-			return list, nil
-		}
+	t, exists := metadata.Topics[name]
+	switch {
+	case !exists:
+		return nil, kafkago.UnknownTopicOrPartition
+	case t.Err != nil:
+		return nil, t.Err
 	}
-	return nil, kafkago.UnknownTopicOrPartition
+	var list []int
+	for _, p := range t.Partitions {
+		list = append(list, p.ID)
+	}
+	return list, nil
 }
 
 // onTopicMetadata takes the answer in and moves what waited for it.
@@ -247,12 +242,6 @@ func resultOf(err error) produceResult {
 		return missing
 	}
 	return retry
-}
-
-// deniesProducerID tells whether the cluster gives this user no producer ids:
-// old clusters want a right of their own for it.
-func deniesProducerID(err error) bool {
-	return errors.Is(err, kafkago.ClusterAuthorizationFailed) || errors.Is(err, kafkago.UnsupportedVersion)
 }
 
 // onTopicMissing notes that a broker does not know a topic, and stops its results when

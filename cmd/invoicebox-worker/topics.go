@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/app"
-	"invoicebox-worker/producer"
+	"invoicebox-worker/internal/kafka"
 )
 
 // topicsGroup are the commands about topics.
@@ -53,11 +53,11 @@ func (c *topicsCreate) Run(ctx context.Context, s *settings, env environment) er
 	if err != nil {
 		return err
 	}
-	var states []producer.TopicState
+	var states []kafka.TopicState
 	if c.DryRun {
-		states, err = producer.DescribeTopics(ctx, conn, o.AllTopics()...)
+		states, err = kafka.TopicStates(ctx, conn, o.AllTopics()...)
 	} else {
-		states, err = producer.CreateTopics(ctx, conn, producer.ContractTopics(s.Topic, c.Partitions, c.Replication, c.Retention))
+		states, err = kafka.CreateTopics(ctx, conn, o.TopicSpecs(c.Partitions, c.Replication, c.Retention))
 	}
 	if err != nil {
 		return err

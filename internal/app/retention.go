@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/onboarding"
@@ -20,7 +19,7 @@ func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prom
 	return onboarding.NewPruner(onboarding.PrunerConfig{
 		Journal: j, Keep: forEver(o.InboxRetention), KeepDeadLetters: forEver(o.DeadLetterRetention),
 		InputsKept: func(ctx context.Context) (time.Duration, error) {
-			return consumer.TopicRetention(ctx, conn, o.inputTopics()...)
+			return kafka.TopicRetention(ctx, conn, o.inputTopics()...)
 		},
 		Metrics: registry, Logger: log,
 	})
@@ -41,7 +40,7 @@ func (o *Options) inputTopics() (topics []string) {
 	return topics
 }
 
-// keptOf says what consumer.Kept adds up.
+// keptOf says what kafka.TopicRetention adds up.
 const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
 
 // inDays formats a duration: 720h0m0s is "30 days".
@@ -73,7 +72,7 @@ func checkRetention(ctx context.Context, o Options, conn *kafka.Cluster) CheckRe
 	if keep < 0 {
 		return CheckResult{name, CheckOK, "nothing is forgotten: --inbox-retention is 0s"}
 	}
-	kept, err := consumer.TopicRetention(ctx, conn, o.inputTopics()...)
+	kept, err := kafka.TopicRetention(ctx, conn, o.inputTopics()...)
 	switch {
 	case err != nil:
 		return CheckResult{name, CheckWarning, "the retention of the input topics cannot be read, and until then the inbox is kept for ever: " +

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/producer"
+	"invoicebox-worker/schemas"
 )
 
 // Topic gives the topic of an event of the contract.
@@ -21,10 +23,19 @@ func (o *Options) Topic(contract string) string {
 // AllTopics lists every topic that is read or written, in a fixed order.
 func (o *Options) AllTopics() []string {
 	var topics []string
-	for _, spec := range producer.ContractTopics(o.Topics, 0, 0, 0) {
-		topics = append(topics, spec.Name)
+	for _, t := range append(schemas.InputTypes(), schemas.OutputTypes()...) {
+		topics = append(topics, o.Topic(t))
 	}
 	return topics
+}
+
+// TopicSpecs lists AllTopics as they should be created.
+func (o *Options) TopicSpecs(partitions, replicas int, retention time.Duration) []kafka.TopicSpec {
+	var specs []kafka.TopicSpec
+	for _, name := range o.AllTopics() {
+		specs = append(specs, kafka.TopicSpec{Name: name, Partitions: partitions, Replicas: replicas, Retention: retention})
+	}
+	return specs
 }
 
 // checkTopics fails when a topic is missing. One missing input would leave all
@@ -33,7 +44,7 @@ func (o *Options) AllTopics() []string {
 func checkTopics(ctx context.Context, conn *kafka.Cluster, secure bool, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	states, err := producer.DescribeTopics(ctx, conn, topics...)
+	states, err := kafka.TopicStates(ctx, conn, topics...)
 	if err != nil {
 		hint := ""
 		if secure && kafka.ClassOf(err) == kafka.Timeout {
@@ -69,9 +80,9 @@ func checkProducing(ctx context.Context, conn *kafka.Cluster) CheckResult {
 	const name = "producing"
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	given, err := producer.CheckProducerIDs(ctx, conn)
+	err := producer.CheckProducerIDs(ctx, conn)
 	switch {
-	case given:
+	case err == nil:
 		return CheckResult{name, CheckOK, "the brokers issue producer ids, so a repeated request publishes an event once"}
 	case producer.IsProducerIDDenied(err):
 		return CheckResult{name, CheckWarning, "the brokers issue no producer ids; results are published without them, and a lost response can publish an event twice with the same id: " + err.Error()}

@@ -107,6 +107,16 @@ func Wrap(err error) error {
 	return &Error{Class: class, Message: words, Err: err}
 }
 
+// IsDenied reports whether err lasts until an operator corrects a user, a password, an
+// ACL or TLS.
+func IsDenied(err error) bool {
+	switch ClassOf(err) {
+	case Authorization, Authentication, TLSFault:
+		return true
+	}
+	return false
+}
+
 func classify(err error) (ErrorClass, string) {
 	if f, ok := errors.AsType[*Error](err); ok {
 		return f.Class, f.Message

@@ -1,4 +1,4 @@
-package consumer
+package kafka
 
 import (
 	"context"
@@ -9,30 +9,27 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-
-	"invoicebox-worker/internal/kafka"
 )
 
-// The settings of a topic that say how long its records stay.
+// The settings of a topic that bound how long its records stay.
 const (
 	settingCleanup   = "cleanup.policy"
 	settingRetention = "retention.ms"
 	settingSegment   = "segment.ms"
 )
 
-// retentionMargin is for what comes on top: brokers look for old segments every few
-// minutes, and clocks differ.
+// retentionMargin is added: brokers look for old segments every few minutes, and clocks
+// differ.
 const retentionMargin = time.Hour
 
-// TopicRetention tells for how long a record can be read from the topics at the most, as
-// their settings are now; negative is for ever. Records go by whole segments, so
-// it is the topic's retention and the age of a segment. It needs the right to
-// describe the topics' configuration; the error wraps ErrMissingTopic, ErrDenied or what
-// the library says.
-func TopicRetention(ctx context.Context, conn *kafka.Cluster, topics ...string) (time.Duration, error) {
+// TopicRetention returns the longest time for which a record can be read from the
+// topics with their present settings; negative is for ever. Brokers delete whole
+// segments, so it is retention.ms plus segment.ms. The user needs the right to
+// describe the configuration of the topics.
+func TopicRetention(ctx context.Context, cluster *Cluster, topics ...string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	transport := conn.Transport(topics...)
+	transport := cluster.Transport(topics...)
 	defer transport.CloseIdleConnections()
 	request := &kafkago.DescribeConfigsRequest{}
 	for _, t := range topics {
@@ -40,53 +37,53 @@ func TopicRetention(ctx context.Context, conn *kafka.Cluster, topics ...string) 
 			ResourceType: kafkago.ResourceTypeTopic, ResourceName: t, ConfigNames: []string{settingCleanup, settingRetention, settingSegment},
 		})
 	}
-	answer, err := conn.Client(transport).DescribeConfigs(ctx, request)
+	answer, err := cluster.Client(transport).DescribeConfigs(ctx, request)
 	if err != nil {
-		return 0, wrapError(err)
+		return 0, Wrap(err)
 	}
-	longest := time.Duration(0)
+	var longest time.Duration
 	for _, topic := range topics {
 		i := slices.IndexFunc(answer.Resources, func(r kafkago.DescribeConfigResponseResource) bool { return r.ResourceName == topic })
 		if i < 0 {
-			return 0, fmt.Errorf("consumer: the broker says nothing of topic %s", topic)
+			return 0, fmt.Errorf("kafka: the broker did not describe topic %s", topic)
 		}
 		if err := answer.Resources[i].Error; err != nil {
-			return 0, wrapError(fmt.Errorf("topic %s: %w", topic, err))
+			return 0, Wrap(fmt.Errorf("topic %s: %w", topic, err))
 		}
 		settings := map[string]string{}
 		for _, e := range answer.Resources[i].ConfigEntries {
 			settings[e.ConfigName] = e.ConfigValue
 		}
-		kept, err := retentionOf(settings)
+		total, err := retentionOf(settings)
 		switch {
 		case err != nil:
-			return 0, fmt.Errorf("consumer: topic %s: %w", topic, err)
-		case kept < 0:
+			return 0, fmt.Errorf("kafka: topic %s: %w", topic, err)
+		case total < 0:
 			return -1, nil
 		}
-		longest = max(longest, kept)
+		longest = max(longest, total)
 	}
 	return longest, nil
 }
 
-// retentionOf reads a topic's settings.
+// retentionOf computes the retention from the settings of a topic.
 func retentionOf(settings map[string]string) (time.Duration, error) {
 	if policy := settings[settingCleanup]; !slices.Contains(strings.Split(strings.ReplaceAll(policy, " ", ""), ","), "delete") {
 		return -1, nil // compacted: the last record of each key stays
 	}
-	var kept time.Duration
+	var total time.Duration
 	for _, name := range []string{settingRetention, settingSegment} {
 		ms, err := strconv.ParseInt(settings[name], 10, 64)
 		switch {
 		case err != nil:
-			return 0, fmt.Errorf("its setting %s is not known", name)
+			return 0, fmt.Errorf("setting %s is missing or not a number", name)
 		case ms < 0, ms > (1<<62)/int64(time.Millisecond):
 			return -1, nil
 		}
-		kept += time.Duration(ms) * time.Millisecond
+		total += time.Duration(ms) * time.Millisecond
 	}
-	if kept < 0 {
+	if total < 0 {
 		return -1, nil
 	}
-	return kept + retentionMargin, nil
+	return total + retentionMargin, nil
 }

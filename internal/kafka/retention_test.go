@@ -1,4 +1,4 @@
-package consumer_test
+package kafka_test
 
 import (
 	"context"
@@ -8,13 +8,12 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
-	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
 // How long records stay is read from the topics, the longest of all.
-func TestKept(t *testing.T) {
+func TestTopicRetention(t *testing.T) {
 	topic := func(name string, settings ...string) kafkago.TopicConfig {
 		c := kafkago.TopicConfig{Topic: name, NumPartitions: 1, ReplicationFactor: 1}
 		for i := 0; i < len(settings); i += 2 {
@@ -46,16 +45,16 @@ func TestKept(t *testing.T) {
 			{[]string{"compacted", "day"}, -1},
 			{[]string{"plain"}, 14*24*time.Hour + time.Hour}, // the broker's defaults
 		} {
-			if got, err := consumer.TopicRetention(t.Context(), conn, x.topics...); err != nil || got != x.want {
+			if got, err := kafka.TopicRetention(t.Context(), conn, x.topics...); err != nil || got != x.want {
 				t.Errorf("%v: %v, %v, want %v", x.topics, got, err, x.want)
 			}
 		}
-		if got, err := consumer.TopicRetention(t.Context(), conn, "day", "absent"); err == nil {
+		if got, err := kafka.TopicRetention(t.Context(), conn, "day", "absent"); err == nil {
 			t.Errorf("a topic that is not there: %v", got)
 		}
 		ended, end := context.WithCancel(t.Context())
 		end()
-		if _, err := consumer.TopicRetention(ended, conn, "day"); !errors.Is(err, context.Canceled) {
+		if _, err := kafka.TopicRetention(ended, conn, "day"); !errors.Is(err, context.Canceled) {
 			t.Errorf("after its end: %v", err)
 		}
 	})
