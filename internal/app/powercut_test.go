@@ -228,7 +228,7 @@ func after(t *testing.T, log *powercut.Log, c powercut.Cut, x promise) error {
 		t.Fatal(err)
 	}
 	j, err := sqlite.Open(t.Context(), sqlite.Options{
-		Path: filepath.Join(dir, "journal.db"), Planner: onboarding.NewPlanner(onboarding.PlannerOptions{Source: source}),
+		Path: filepath.Join(dir, "journal.db"), Planner: onboarding.NewPlanner(onboarding.PlannerOptions{Source: source, Now: time.Now}),
 	})
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 
-	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat})
+	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat, Now: time.Now})
 	if err := checkFirstRun(ctx, &o); err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (r *chaosRig) paused() []string {
 // resume opens accounts in the journal, which nobody holds at the moment.
 func (r *chaosRig) resume(accounts []string, done *counter) {
 	r.t.Helper()
-	j, err := r.journalWith(onboarding.NewPlanner(onboarding.PlannerOptions{}))
+	j, err := r.journalWith(onboarding.NewPlanner(onboarding.PlannerOptions{Now: time.Now}))
 	if err != nil {
 		r.t.Fatal(err)
 	}

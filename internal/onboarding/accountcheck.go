@@ -8,22 +8,22 @@ import (
 
 // A checkRow says what a check that a person asked for came to.
 type checkRow struct {
-	signal signal
+	signal Signal
 	result Result
 }
 
 var checkRows = []checkRow{
-	{sigTokenGood, ResultTokenWorks},
-	{sigUnauthorized, ResultAccountTokenRefused},
-	{sigTokenOdd, ResultCheckDenied},
-	{sigTokenAddress, ResultNotTheAPI},
-	{sigTokenPartner, ResultPartnerRefused},
-	{sigLimited, ResultAccountThrottled},
-	{sigTokenBad, ResultNoAnswer},
-	{sigNone, ResultNoPermitLeft},
+	{SignalTokenValid, ResultTokenWorks},
+	{SignalUnauthorized, ResultAccountTokenRefused},
+	{SignalTokenInconclusive, ResultCheckDenied},
+	{SignalTokenAddress, ResultNotTheAPI},
+	{SignalTokenPartner, ResultPartnerRefused},
+	{SignalLimited, ResultAccountThrottled},
+	{SignalTokenNoAnswer, ResultNoAnswer},
+	{SignalNone, ResultNoPermitLeft},
 }
 
-func checkResult(s signal) Result {
+func checkResult(s Signal) Result {
 	for _, row := range checkRows {
 		if row.signal == s {
 			return row.result
@@ -49,23 +49,19 @@ func (p *Pool) checkAccount(s scope, acc *account, i journal.PendingIntent) (end
 	if !acc.checking.CompareAndSwap(false, true) {
 		return false
 	}
-	acc.gate.mu.Lock()
-	acc.gate.renewed = false
-	acc.gate.mu.Unlock()
+	acc.gate.BeginCheck()
 	p.later(func() {
 		defer p.signal()
 		defer acc.checking.Store(false)
 		verdict := p.checkOwn(s, acc)
-		if s.draining() && verdict == sigNone {
+		if s.draining() && verdict == SignalNone {
 			return // it was not made; the next worker makes it
 		}
 		now := time.Now()
-		acc.gate.mu.Lock()
-		g, checkAt := acc.gate.shown(), acc.gate.checkAt
-		acc.gate.mu.Unlock()
+		g := acc.gate.Snapshot()
 		result := checkResult(verdict)
-		words := resultOf(result).words + " Account " + acc.Name + " is " + DescribeGate(acc.Name, g, checkAt, now).Words + "."
-		end := endOfIntent(i.Intent, result, words)
+		words := ResultOf(result).Words + " Account " + acc.Name + " is " + DescribeGate(acc.Name, g.Gate, g.CheckAt, now).Words + "."
+		end := EndIntent(i.Intent, result, words, now)
 		if err := p.journal.EndIntent(s.work, end); err != nil {
 			p.intentFailed(i, err)
 			return

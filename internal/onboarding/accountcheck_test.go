@@ -55,7 +55,7 @@ func TestAccountCheck(t *testing.T) {
 					return b.j.gate()
 				}
 				if c.pause != "" {
-					for i := range faultsToPause {
+					for i := range FaultsToPause {
 						b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i))
 					}
 				}
@@ -84,3 +84,45 @@ func TestAccountCheck(t *testing.T) {
 }
 
 func (a answer) bad() bool { return a.status != 0 || a.fail != "" }
+
+// Which gates a person can change, and why not.
+func TestGateActs(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		act  Command
+		gate journal.Gate
+		want Result
+		then journal.GateState
+	}{
+		{CommandPause, journal.Gate{State: journal.GateOpen}, ResultPaused, journal.GatePaused},
+		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultPaused, journal.GatePaused},
+		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultPaused, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}, ResultResumed, journal.GateResting},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: "refusals"}, ResultResumed, journal.GateResting},
+		// Asked for before the gate was paused: TestAccountCheck has the others.
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultTokenOpens, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonAddress)}, ResultTokenOpens, journal.GatePaused},
+		{CommandResume, journal.Gate{State: journal.GateOpen}, ResultNotPaused, journal.GateOpen},
+		{CommandResume, journal.Gate{State: journal.GateLimited, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateLimited},
+		{CommandResume, journal.Gate{State: journal.GateResting, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateResting},
+	} {
+		for _, row := range gateActs {
+			if row.act != c.act {
+				continue
+			}
+			g := NewBreaker(Config{}.withDefaults().breaker(Account{}), c.gate, now)
+			next, changes := g.Preview(row.signal, now)
+			got := row.result
+			if !changes {
+				got = whyGateStays(next).Result
+			}
+			if got != c.want || next.State != c.then {
+				t.Errorf("%s of %s/%s: %s, then %s/%s; want %s, then %s", c.act, c.gate.State, c.gate.Reason, got, next.State, next.Reason, c.want, c.then)
+			}
+			if g.Snapshot().Shared.State != c.gate.State {
+				t.Errorf("%s of %s/%s: looking changed it", c.act, c.gate.State, c.gate.Reason)
+			}
+		}
+	}
+}

@@ -1,15 +1,13 @@
 package onboarding
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
+	"time"
 
-	"invoicebox-worker/internal/credentials"
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/schemas"
 )
 
 // A Command is what a person can do about an operation in attention, or about
@@ -28,73 +26,73 @@ const (
 	CommandCheck  Command = "check"           // check an account's own token now
 )
 
-// An actRow says what a command does to an operation in attention that permits
+// An ActionRule says what a command does to an operation in attention that permits
 // it. The first row that fits decides.
-type actRow struct {
-	act    Command
-	reason Reason       // of the attention; "" is any
-	kind   journal.Kind // 0 is any
-	to     journal.State
-	why    Reason // of the operation after it
-	run    bool   // calls start again: the next run
-	probe  bool   // flagged as made to learn of an unknown outcome
-	result Result
+type ActionRule struct {
+	Action    Command
+	Reason Reason       // of the attention; "" is any
+	Kind   journal.Kind // 0 is any
+	To     journal.State
+	Why    Reason // of the operation after it
+	Run    bool   // calls start again: the next run
+	Probe  bool   // flagged as made to learn of an unknown outcome
+	Result Result
 }
 
-var actRows = []actRow{
-	{act: CommandProbe, to: journal.Planned, why: ReasonProbe, run: true, probe: true, result: ResultPlanned},
+var actionRules = []ActionRule{
+	{Action: CommandProbe, To: journal.Planned, Why: ReasonProbe, Run: true, Probe: true, Result: ResultPlanned},
 	// Its code was executed: not the code is sent again, its token is checked again.
-	{act: CommandRetry, reason: ReasonCredentialsInvalid, to: journal.Stored, why: ReasonTokenRefused, run: true, result: ResultChecking},
-	{act: CommandRetry, to: journal.Planned, why: ReasonRetried, run: true, result: ResultPlanned},
-	{act: CommandEnter, kind: journal.Activate, to: journal.Done, why: ReasonActivated, run: true, result: ResultActivated},
-	{act: CommandReread, kind: journal.Activate, to: journal.Done, why: ReasonActivated, run: true, result: ResultActivated},
-	{act: CommandClose, reason: ReasonSecondToken, to: journal.Done, why: ReasonKeptToken, result: ResultClosed},
-	{act: CommandClose, to: journal.Done, why: ReasonClosed, result: ResultClosed},
+	{Action: CommandRetry, Reason: ReasonCredentialsInvalid, To: journal.Stored, Why: ReasonTokenRefused, Run: true, Result: ResultChecking},
+	{Action: CommandRetry, To: journal.Planned, Why: ReasonRetried, Run: true, Result: ResultPlanned},
+	{Action: CommandEnter, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
+	{Action: CommandReread, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
+	{Action: CommandClose, Reason: ReasonSecondToken, To: journal.Done, Why: ReasonKeptToken, Result: ResultClosed},
+	{Action: CommandClose, To: journal.Done, Why: ReasonClosed, Result: ResultClosed},
 }
 
-// actOf finds what a command does; false where no kind of operation has it.
-func actOf(c Command, r Reason, k journal.Kind) (actRow, bool) {
-	for _, row := range actRows {
-		if row.act == c && (row.reason == "" || row.reason == r) && (row.kind == 0 || row.kind == k) {
+// ActionRuleOf finds what a command does; false where no kind of operation has it.
+func ActionRuleOf(c Command, r Reason, k journal.Kind) (ActionRule, bool) {
+	for _, row := range actionRules {
+		if row.Action == c && (row.Reason == "" || row.Reason == r) && (row.Kind == 0 || row.Kind == k) {
 			return row, true
 		}
 	}
-	return actRow{}, false
+	return ActionRule{}, false
 }
 
-// ending is the event by which others learn that a person closed an operation.
-type ending uint8
+// CloseEvent is the event by which others learn that a person closed an operation.
+type CloseEvent uint8
 
 const (
-	endClosed  ending = iota // the failure `closed`, final
-	endNothing               // the event that was published when it came to a person was final
-	endCurrent               // the shop's current activation once more, under a new id: it stands
+	PublishClosed  CloseEvent = iota // the failure `closed`, final
+	PublishNothing               // the event that was published when it came to a person was final
+	PublishCurrent               // the shop's current activation once more, under a new id: it stands
 )
 
-// A closeRow says what is owed when an operation is closed. Every event that
+// A closeRule says what is owed when an operation is closed. Every event that
 // attention published says `final: false`, but one: so something is.
-type closeRow struct {
+type closeRule struct {
 	reason Reason // "" is any
 	active bool   // only of an activation of a shop that is active
-	end    ending
+	event    CloseEvent
 }
 
-var closeRows = []closeRow{
-	{reason: ReasonCodeOfOtherShop, end: endNothing},
+var closeRules = []closeRule{
+	{reason: ReasonCodeOfOtherShop, event: PublishNothing},
 	// What is current was lost with the journal, or is older than that.
-	{reason: ReasonCredentialsLost, end: endClosed},
+	{reason: ReasonCredentialsLost, event: PublishClosed},
 	// A failure with a higher sequence would take an active shop back.
-	{active: true, end: endCurrent},
-	{end: endClosed},
+	{active: true, event: PublishCurrent},
+	{event: PublishClosed},
 }
 
-func endingOf(r Reason, k journal.Kind, active bool) ending {
-	for _, row := range closeRows {
+func CloseEventOf(r Reason, k journal.Kind, active bool) CloseEvent {
+	for _, row := range closeRules {
 		if (row.reason == "" || row.reason == r) && (!row.active || active && k == journal.Activate) {
-			return row.end
+			return row.event
 		}
 	}
-	return endClosed
+	return PublishClosed
 }
 
 // A Result says what became of an intent. The set is closed.
@@ -141,13 +139,13 @@ const (
 	ResultRestored   Result = "restored"
 )
 
-type resultRow struct {
-	result Result
-	state  journal.IntentState
-	words  string
+type ResultRow struct {
+	Result Result
+	State  journal.IntentState
+	Words  string
 }
 
-var resultRows = []resultRow{
+var resultRows = []ResultRow{
 	{ResultPlanned, journal.IntentPerformed, "The operation is planned again as a new run; it goes through its shop's lane, the limits and the account's gate."},
 	{ResultChecking, journal.IntentPerformed, "The stored token is checked again; it is announced as soon as Invoicebox takes it."},
 	{ResultActivated, journal.IntentPerformed, "The token was found to work and is stored; the shop is active, and that is published."},
@@ -181,13 +179,13 @@ var resultRows = []resultRow{
 	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
 }
 
-func resultOf(r Result) resultRow {
+func ResultOf(r Result) ResultRow {
 	for _, row := range resultRows {
-		if row.result == r {
+		if row.Result == r {
 			return row
 		}
 	}
-	return resultRow{result: r, state: journal.IntentRefused}
+	return ResultRow{Result: r, State: journal.IntentRefused}
 }
 
 // A Refusal says why an act is refused.
@@ -198,8 +196,8 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Words }
 
-func because(r Result, more string) *Refusal {
-	words := resultOf(r).words
+func Refuse(r Result, more string) *Refusal {
+	words := ResultOf(r).Words
 	if more != "" {
 		words += ": " + more
 	}
@@ -215,7 +213,7 @@ func (row AttentionRow) Safe(k journal.Kind, doubt bool) []Command {
 	}
 	var safe []Command
 	for _, c := range list {
-		if _, ok := actOf(c, row.Reason, k); ok {
+		if _, ok := ActionRuleOf(c, row.Reason, k); ok {
 			safe = append(safe, c)
 		}
 	}
@@ -230,14 +228,14 @@ func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *R
 		if r != "" {
 			state += " (" + string(r) + ")"
 		}
-		return because(ResultMovedOn, "it is "+state)
+		return Refuse(ResultMovedOn, "it is "+state)
 	}
-	if _, ok := actOf(c, r, k); !ok && !isCommand(c) {
-		return because(ResultUnknownAct, "")
+	if _, ok := ActionRuleOf(c, r, k); !ok && !isCommand(c) {
+		return Refuse(ResultUnknownAct, "")
 	}
 	row, ok := AttentionOf(r)
 	if !ok {
-		return because(ResultNotSafe, string(r))
+		return Refuse(ResultNotSafe, string(r))
 	}
 	safe := row.Safe(k, doubt)
 	if slices.Contains(safe, c) {
@@ -251,35 +249,43 @@ func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *R
 	for _, c := range safe {
 		words = append(words, string(c))
 	}
-	return because(ResultNotSafe, why+"; safe: "+strings.Join(words, ", "))
+	return Refuse(ResultNotSafe, why+"; safe: "+strings.Join(words, ", "))
 }
 
 // isCommand tells whether some row has the command.
 func isCommand(c Command) bool {
-	return slices.ContainsFunc(actRows, func(row actRow) bool { return row.act == c })
+	return slices.ContainsFunc(actionRules, func(row ActionRule) bool { return row.Action == c })
 }
 
-// closing makes the events that are owed when a person closes an operation.
-// An error says that the shop's current credentials are not authentic.
-func (p *Pool) closing(s scope, x journal.Target, by journal.Transition) ([]journal.Draft, error) {
-	now := by.Intent.Audit.At
-	op := x.ClaimedOperation
-	switch endingOf(Reason(op.Reason), op.Kind, x.Current != nil) {
-	case endNothing:
-		return nil, nil
-	case endCurrent:
-		if _, err := p.cfg.Credentials.Read(s.work, *x.Current); errors.Is(err, credentials.ErrUnreadable) {
-			return nil, err
-		}
-		ref, err := schemas.ParseReference(x.Current.Reference)
-		if err != nil {
-			return nil, fmt.Errorf("%w: its reference is none", keyset.ErrOpen)
-		}
-		v := schemas.VerificationPending
-		if x.CurrentVerified {
-			v = schemas.VerificationVerified
-		}
-		return []journal.Draft{p.out.activatedAgain(op, *x.Current, ref, v, x.Active.At, now)}, nil
+// EndIntent ends an intent with a result, and says so in the audit.
+func EndIntent(i journal.Intent, r Result, words string, at time.Time) journal.IntentEnd {
+	row := ResultOf(r)
+	if words == "" {
+		words = row.Words
 	}
-	return []journal.Draft{p.out.failedAgain(op, schemas.FailureClosed, now)}, nil
+	detail := string(r)
+	if i.MerchantID != "" {
+		detail += ", merchant id " + i.MerchantID
+	}
+	return journal.IntentEnd{
+		ID: i.ID, State: row.State, Result: string(r), Detail: words,
+		Audit: journal.AuditEntry{At: at, Actor: i.Actor, Act: i.Act + "." + row.State.String(), Subject: IntentSubject(i), Detail: detail},
+	}
+}
+
+// EndRestored returns the rule for an intent that still waits in a restored journal: it
+// ends, because it may have been performed since the copy was made, and a probe must not
+// be made twice. False for one that brings a token: there may be no other copy of it.
+func EndRestored(at time.Time) func(journal.Intent) (journal.IntentEnd, bool) {
+	return func(i journal.Intent) (journal.IntentEnd, bool) {
+		return EndIntent(i, ResultRestored, "", at), i.Sealed == nil
+	}
+}
+
+// IntentSubject names what an intent is about, for the audit.
+func IntentSubject(i journal.Intent) string {
+	if i.Operation == uuid.Nil {
+		return "account/" + i.Account
+	}
+	return i.Operation.String()
 }

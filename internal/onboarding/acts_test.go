@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -61,22 +60,22 @@ func TestActsOfEveryAttention(t *testing.T) {
 
 func checkAct(t *testing.T, name string, c Command, row AttentionRow, kind journal.Kind, doubt bool) {
 	t.Helper()
-	act, ok := actOf(c, row.Reason, kind)
-	if !ok || !Permitted(journal.Attention, act.to) || resultOf(act.result).state != journal.IntentPerformed {
+	act, ok := ActionRuleOf(c, row.Reason, kind)
+	if !ok || !Permitted(journal.Attention, act.To) || ResultOf(act.Result).State != journal.IntentPerformed {
 		t.Errorf("%s %s: %+v", name, c, act)
 	}
-	again := act.to == journal.Planned
+	again := act.To == journal.Planned
 	if again && row.Executed {
 		t.Errorf("%s %s: the code is spent and would be sent again", name, c)
 	}
-	if again && doubt != act.probe && row.Reason != ReasonOutcomeUnknown {
+	if again && doubt != act.Probe && row.Reason != ReasonOutcomeUnknown {
 		t.Errorf("%s %s: what is in doubt is asked by a flagged probe, what is not is not", name, c)
 	}
-	if act.run != (c != CommandClose) {
+	if act.Run != (c != CommandClose) {
 		t.Errorf("%s %s: the run rises where calls start again", name, c)
 	}
-	if c == CommandClose && !slices.Contains([]journal.State{journal.Done}, act.to) {
-		t.Errorf("%s: closed is %v", name, act.to)
+	if c == CommandClose && !slices.Contains([]journal.State{journal.Done}, act.To) {
+		t.Errorf("%s: closed is %v", name, act.To)
 	}
 }
 
@@ -108,8 +107,8 @@ func TestResultsAreWords(t *testing.T) {
 		t.Errorf("%d results, %d rows", len(declared), len(resultRows))
 	}
 	for name, r := range declared {
-		row := resultOf(Result(r))
-		if row.words == "" || row.state != journal.IntentPerformed && row.state != journal.IntentRefused || strings.Trim(r, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		row := ResultOf(Result(r))
+		if row.Words == "" || row.State != journal.IntentPerformed && row.State != journal.IntentRefused || strings.Trim(r, "abcdefghijklmnopqrstuvwxyz_") != "" {
 			t.Errorf("%s: %+v", name, row)
 		}
 	}
@@ -120,11 +119,11 @@ func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
 		for _, active := range []bool{false, true} {
 			final := false
 			for _, kind := range row.Kinds {
-				end := endingOf(row.Reason, kind, active)
-				if end == endCurrent && (!active || kind != journal.Activate) {
+				end := CloseEventOf(row.Reason, kind, active)
+				if end == PublishCurrent && (!active || kind != journal.Activate) {
 					t.Errorf("%s of %v: there is no current activation", row.Reason, kind)
 				}
-				if lost := row.Reason == ReasonCredentialsLost; active && kind == journal.Activate && end == endClosed && !lost {
+				if lost := row.Reason == ReasonCredentialsLost; active && kind == journal.Activate && end == PublishClosed && !lost {
 					t.Errorf("%s: an active shop would be taken back", row.Reason)
 				}
 				advice, ok := schemas.FailureOf(failureType(kind), row.Failure)
@@ -134,82 +133,24 @@ func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
 					t.Errorf("%v: closing is not an end", kind)
 				}
 			}
-			if nothing := endingOf(row.Reason, journal.Activate, active) == endNothing; final != nothing {
+			if nothing := CloseEventOf(row.Reason, journal.Activate, active) == PublishNothing; final != nothing {
 				t.Errorf("%s: its event is final %v, and closing owes nothing: %v", row.Reason, final, nothing)
 			}
 		}
 	}
-	if endingOf(ReasonSecondToken, journal.Activate, true) != endCurrent || endingOf(ReasonSecondToken, journal.Activate, false) != endClosed {
+	if CloseEventOf(ReasonSecondToken, journal.Activate, true) != PublishCurrent || CloseEventOf(ReasonSecondToken, journal.Activate, false) != PublishClosed {
 		t.Error("a second token: the current activation stands, if there is one")
 	}
-}
-
-// An older activation that a person closes does not take an active shop back.
-func TestClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {{status: 200, body: "{}"}}}))
-		older := b.add(journal.Activate, "shop-1", "code-1")
-		b.start()
-		b.attention(older)
-		newer := b.add(journal.Activate, "shop-1", "code-2")
-		b.until(time.Hour, "active", func() bool { return b.j.shop(newer.Shop).Active != nil })
-		b.act(older, CommandClose, ResultClosed)
-		b.finish()
-		b.expect(older, journal.Done, ReasonClosed, "activation_failed answer_unreadable contact_support false", eventActive)
-		b.expect(newer, journal.Done, ReasonActivated, eventActive)
-	})
 }
 
 // What a person closed although its code was executed is not sent again.
 func TestAClosedCodeIsNotSentAgain(t *testing.T) {
 	for _, row := range attention {
-		act, _ := actOf(CommandClose, row.Reason, journal.Activate)
+		act, _ := ActionRuleOf(CommandClose, row.Reason, journal.Activate)
 		for _, doubt := range []bool{false, true} {
-			o := journal.OperationView{Kind: journal.Activate, State: act.to, Reason: string(act.why), Doubt: doubt || row.Executed}
+			o := journal.OperationView{Kind: journal.Activate, State: act.To, Reason: string(act.Why), Doubt: doubt || row.Executed}
 			if again := neverSent(o); again && (row.Executed || doubt) {
 				t.Errorf("%s, doubt %v: its code would be sent again", row.Reason, doubt)
-			}
-		}
-	}
-}
-
-// Which gates a person can change, and why not.
-func TestGateActs(t *testing.T) {
-	now := time.Now()
-	for _, c := range []struct {
-		act  Command
-		gate journal.Gate
-		want Result
-		then journal.GateState
-	}{
-		{CommandPause, journal.Gate{State: journal.GateOpen}, ResultPaused, journal.GatePaused},
-		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultPaused, journal.GatePaused},
-		{CommandPause, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultPaused, journal.GatePaused},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonOperator)}, ResultResumed, journal.GateResting},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonRights)}, ResultResumed, journal.GateResting},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: "refusals"}, ResultResumed, journal.GateResting},
-		// Asked for before the gate was paused: TestAccountCheck has the others.
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonToken)}, ResultTokenOpens, journal.GatePaused},
-		{CommandResume, journal.Gate{State: journal.GatePaused, Reason: string(ReasonAddress)}, ResultTokenOpens, journal.GatePaused},
-		{CommandResume, journal.Gate{State: journal.GateOpen}, ResultNotPaused, journal.GateOpen},
-		{CommandResume, journal.Gate{State: journal.GateLimited, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateLimited},
-		{CommandResume, journal.Gate{State: journal.GateResting, Until: now.Add(time.Minute)}, ResultNotPaused, journal.GateResting},
-	} {
-		for _, row := range gateActs {
-			if row.act != c.act {
-				continue
-			}
-			g := newGate(Config{}.withDefaults(), c.gate, now)
-			next, changes := g.foresee(row.signal, now)
-			got := row.result
-			if !changes {
-				got = whyGateStays(next).Result
-			}
-			if got != c.want || next.State != c.then {
-				t.Errorf("%s of %s/%s: %s, then %s/%s; want %s, then %s", c.act, c.gate.State, c.gate.Reason, got, next.State, next.Reason, c.want, c.then)
-			}
-			if g.g.State != c.gate.State {
-				t.Errorf("%s of %s/%s: looking changed it", c.act, c.gate.State, c.gate.Reason)
 			}
 		}
 	}
@@ -219,12 +160,12 @@ func TestGateActs(t *testing.T) {
 // came with it is kept for the worker.
 func TestWhatWaitsInARestoredJournal(t *testing.T) {
 	asked := journal.Intent{ID: 7, Act: string(CommandProbe), Actor: "anna", Account: "default"}
-	end, ends := EndRestored(asked)
+	end, ends := EndRestored(time.Now())(asked)
 	if !ends || end.ID != 7 || end.State != journal.IntentRefused || end.Result != string(ResultRestored) || end.Audit.Act != "probe.refused" {
 		t.Errorf("%+v", end)
 	}
 	asked.Sealed = []byte("sealed")
-	if _, ends := EndRestored(asked); ends {
+	if _, ends := EndRestored(time.Now())(asked); ends {
 		t.Error("a token that was entered is dropped")
 	}
 }

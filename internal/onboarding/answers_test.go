@@ -11,59 +11,6 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-func TestGateCountsAnswersOfNoUse(t *testing.T) {
-	unusable := func(g *gate, shop int, trial bool, now time.Time) bool {
-		return g.tellOf(fmt.Sprint("shop-", shop), sigUnusable, 0, trial, now)
-	}
-	paused := func(g *gate) bool { return g.g.State == journal.GatePaused && g.g.Reason == string(ReasonAnswers) }
-	t.Run("one shop again and again is one", func(t *testing.T) {
-		g, now := testGate()
-		for i := range 10 {
-			if unusable(g, i%(unusableToPause-1), false, now) {
-				t.Fatal("paused")
-			}
-		}
-		if !unusable(g, 100, false, now) || !paused(g) {
-			t.Errorf("%+v", g.g)
-		}
-	})
-	t.Run("only an activation that is stored ends the row", func(t *testing.T) {
-		for s := sigNone; s <= lastSignal; s++ {
-			g, now := testGate()
-			for i := range unusableToPause - 1 {
-				unusable(g, i, false, now)
-			}
-			g.tellOf("other", s, time.Second, false, now)
-			g.tell(sigPause, 0, false, now)
-			g.tell(sigResume, 0, false, now)
-			unusable(g, 100, true, now)
-			if want := s != sigUsable; paused(g) != want {
-				t.Errorf("after %s: %+v", signalNames[s], g.g)
-			}
-		}
-	})
-	t.Run("a trial of another kind opens nothing", func(t *testing.T) {
-		g, now := testGate()
-		for i := range unusableToPause {
-			unusable(g, i, false, now)
-		}
-		g.tell(sigResume, 0, false, now)
-		for _, s := range []signal{sigAnswered, sigRefused} {
-			if g.tellOf("other", s, 0, true, now) || g.g.State != journal.GateResting || !g.takeTrial(now) {
-				t.Fatalf("%+v", g.g)
-			}
-			g.endTrial()
-		}
-		if !unusable(g, 100, true, now) || !paused(g) {
-			t.Errorf("%+v", g.g)
-		}
-		g.tell(sigResume, 0, false, now)
-		if !g.tell(sigUsable, 0, true, now) || g.g.State != journal.GateOpen || unusable(g, 101, false, now) {
-			t.Errorf("%+v", g.g)
-		}
-	})
-}
-
 // Each code is spent for nothing: three are enough. Invitations between them
 // say nothing of it.
 func TestAnswersOfNoUsePause(t *testing.T) {
@@ -95,7 +42,7 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 				synctest.Wait()
 				calls := len(b.api.asked(invoicebox.Activate))
 				// One more may be on its way while the third is made durable.
-				if g := b.j.gate(); calls < c.first+unusableToPause || calls > c.first+unusableToPause+1 || g.State != journal.GatePaused || g.Reason != string(ReasonAnswers) {
+				if g := b.j.gate(); calls < c.first+UnusableToPause || calls > c.first+UnusableToPause+1 || g.State != journal.GatePaused || g.Reason != string(ReasonAnswers) {
 					t.Fatalf("%d calls, gate %+v", calls, g)
 				}
 				if !strings.Contains(b.log.String(), "reason=answers") {
@@ -120,7 +67,7 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 						done++
 					}
 				}
-				if done < shops-unusableToPause-3 {
+				if done < shops-UnusableToPause-3 {
 					t.Errorf("%d of %d are done", done, shops)
 				}
 			})

@@ -118,8 +118,8 @@ func AttentionOf(r Reason) (AttentionRow, bool) {
 	return AttentionRow{}, false
 }
 
-// overtaken are the reasons of attention that a newer code or address ends.
-func overtaken() (reasons []string) {
+// SupersedableReasons are the reasons of attention that a newer code or address ends.
+func SupersedableReasons() (reasons []string) {
 	for _, row := range attention {
 		if row.Overtaken {
 			reasons = append(reasons, string(row.Reason))
@@ -128,13 +128,13 @@ func overtaken() (reasons []string) {
 	return reasons
 }
 
-// neverSentHere are the reasons of attention that end when the shop became active
+// NeverSentReasons are the reasons of attention that end when the shop became active
 // by a code of its own: nothing was sent for them, and nobody waits for them.
-func neverSentHere() []string { return []string{string(ReasonCodeOfOtherShop)} }
+func NeverSentReasons() []string { return []string{string(ReasonCodeOfOtherShop)} }
 
-// afterAll tells whether an event of the same type may have been published in
+// mayFollowAnotherFailure tells whether an event of the same type may have been published in
 // the operation's run before: it rests on an answer that may have come late.
-func afterAll(op journal.ClaimedOperation, r Reason) bool {
+func mayFollowAnotherFailure(op journal.ClaimedOperation, r Reason) bool {
 	switch r {
 	case ReasonSecondToken, ReasonCredentialsLost:
 		return true
@@ -144,8 +144,8 @@ func afterAll(op journal.ClaimedOperation, r Reason) bool {
 	return false
 }
 
-// attentionFailure is the event that a reason asks for, "" for none.
-func attentionFailure(r Reason) schemas.FailureReason {
+// AttentionFailure is the event that a reason asks for, "" for none.
+func AttentionFailure(r Reason) schemas.FailureReason {
 	row, _ := AttentionOf(r)
 	return row.Failure
 }

@@ -2,7 +2,6 @@ package onboarding
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -125,23 +124,17 @@ func unsentCheck() journal.AttemptEnd {
 // tokenCheck starts a check of the partner's own token when one is due, and
 // returns when the next is.
 func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
-	g := acc.gate
-	g.mu.Lock()
-	at := g.checkAt
+	at := acc.gate.NextCheck()
 	if at.IsZero() || acc.checking.Load() {
-		g.mu.Unlock()
 		return time.Time{}
 	}
 	if now.Before(at) {
-		g.mu.Unlock()
 		return at
 	}
 	if !acc.checking.CompareAndSwap(false, true) {
-		g.mu.Unlock()
 		return time.Time{}
 	}
-	g.renewed = false
-	g.mu.Unlock()
+	acc.gate.BeginCheck()
 	p.later(func() {
 		p.checkOwn(s, acc)
 		acc.checking.Store(false)
@@ -152,7 +145,7 @@ func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
 
 // checkOwn asks whether the partner's own token works now, and tells the gate.
 // The verdict is sigNone where no request was sent.
-func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
+func (p *Pool) checkOwn(s scope, acc *account) (verdict Signal) {
 	told := time.Duration(0)
 	sendBy := p.cfg.sendBy()
 	// Its permits are held that long: whoever stood still meanwhile sends nothing.
@@ -172,57 +165,22 @@ func (p *Pool) checkOwn(s scope, acc *account) (verdict signal) {
 			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
 			p.endCheck(s, id, endOf(x, v))
 			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
-			verdict, told = checkSignal(v), p.told(acc, v)
-			acc.gate.failed(verdict, v.Reason)
+			verdict, told = CheckSignalOf(v), p.told(acc, v)
+			acc.gate.RecordFault(verdict, v.Reason)
 		}
 	}
 	now := time.Now()
-	acc.gate.checked(now)
-	if acc.gate.tell(verdict, told, false, now) {
+	acc.gate.AfterCheck(now)
+	if acc.gate.Record(verdict, told, false, now) {
 		p.gateChanged(acc)
 	}
 	return verdict
 }
 
-// A checkSignalRow says what a check of the account's own token tells its gate. The
-// first row that fits decides.
-type checkSignalRow struct {
-	class  invoicebox.Class
-	fault  invoicebox.Fault  // FaultNone is any
-	reason invoicebox.Reason // "" is any
-	signal signal
-}
-
-// checkSignals: what is not here is no answer. The check sends a token and nothing
-// else: whoever refuses its form, or reports success in another form, is not the API.
-var checkSignals = []checkSignalRow{
-	{class: invoicebox.Done, signal: sigTokenGood},
-	{class: invoicebox.Unauthorized, signal: sigUnauthorized},
-	{class: invoicebox.Limited, signal: sigLimited},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: sigTokenPartner},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: sigTokenOdd},
-	{class: invoicebox.OurFault, signal: sigTokenAddress},
-	{class: invoicebox.Refused, signal: sigTokenOdd},
-	{class: invoicebox.Unreadable, reason: invoicebox.ReasonBodyCut, signal: sigTokenOdd},
-	{class: invoicebox.Unreadable, signal: sigTokenAddress},
-	{class: invoicebox.Unknown, reason: invoicebox.ReasonNotHTTP, signal: sigTokenAddress},
-	{class: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: sigTokenAddress},
-}
-
-func checkSignal(v invoicebox.Verdict) signal {
-	for _, r := range checkSignals {
-		if r.class == v.Class && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {
-			return r.signal
-		}
-	}
-	return sigTokenBad
-}
-
 // gateChanged says so to whom it concerns: people, metrics, journal, dispatcher.
 func (p *Pool) gateChanged(acc *account) {
-	acc.gate.mu.Lock()
-	g, checkAt := acc.gate.shown(), acc.gate.checkAt
-	acc.gate.mu.Unlock()
+	now := acc.gate.Snapshot()
+	g, checkAt := now.Gate, now.CheckAt
 	p.metrics.gate(acc.Name, g.State)
 	attrs := []any{"account", acc.Name, "state", string(g.State), "reason", g.Reason}
 	if !g.Until.IsZero() {
@@ -235,11 +193,24 @@ func (p *Pool) gateChanged(acc *account) {
 		attrs = append(attrs, "to_do", d.Todo)
 	}
 	p.log.Warn("the account's gate changed", attrs...)
-	select {
-	case p.gateWrite <- struct{}{}:
-	default:
-	}
+	p.breakers.Notify()
 	p.signal()
+}
+
+// leavesTrial says that a task's call was not sent, if it holds the account's trial.
+func (p *Pool) leavesTrial(s scope, t *task) {
+	if t.trial {
+		p.breakers.ReleaseTrial(s.work, t.acc.gate)
+	}
+}
+
+// BreakerState implements [breakerReporter].
+func (p *Pool) BreakerState(account string, s journal.GateState) { p.metrics.gate(account, s) }
+
+// BreakerError implements [breakerReporter].
+func (p *Pool) BreakerError(step, msg string, err error, account string) {
+	p.metrics.errors.WithLabelValues(step).Inc()
+	p.outage.fails(slog.LevelError, msg, err, "account", account)
 }
 
 // writeGates brings changed gates into the journal, the newest state of each.
@@ -248,146 +219,12 @@ func (p *Pool) writeGates(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.gateWrite:
+		case <-p.breakers.Changes():
 		}
-		for try := 0; !p.flushGates(ctx); try++ {
-			if !p.steps.sleep(ctx, growing(errorBase, errorCap, try)) {
+		for try := 0; !p.breakers.Flush(ctx); try++ {
+			if !p.steps.sleep(ctx, Exponential(errorBase, errorCap, try)) {
 				return
 			}
 		}
 	}
-}
-
-// flushGates writes every changed gate; false when one could not be written.
-func (p *Pool) flushGates(ctx context.Context) bool {
-	p.gateWriting.Lock()
-	defer p.gateWriting.Unlock()
-	ok, stale := true, false
-	for _, acc := range p.order {
-		x := acc.gate
-		x.mu.Lock()
-		g, was, dirty := x.g, x.known, x.dirty
-		x.mu.Unlock()
-		if !dirty {
-			continue
-		}
-		if was.State == "" {
-			was.State = journal.GateOpen
-		}
-		err := p.journal.SetGate(ctx, acc.Name, g, &was)
-		x.mu.Lock()
-		if errors.Is(err, journal.ErrStale) {
-			// A person, or another replica, was first: a pause must not be undone by
-			// what was learned before it.
-			x.dirty, stale, err = false, true, nil
-		} else if err == nil {
-			x.known = g
-			x.version++
-			x.dirty = !sameGate(x.g, g) // it may have changed since
-		}
-		ok = ok && err == nil
-		x.mu.Unlock()
-		if err != nil {
-			p.metrics.errors.WithLabelValues("set_gate").Inc()
-			p.outage.fails(slog.LevelError, "the account's gate could not be written", err, "account", acc.Name)
-		}
-	}
-	if stale && p.refreshGates(ctx) != nil {
-		p.log.Debug("the gates are read again later")
-	}
-	return ok
-}
-
-// takesTrial tells whether this process makes the one call that tries a gate: of
-// several replicas the first does, and the others wait for what it learns, or as
-// long as a call takes.
-func (p *Pool) takesTrial(s scope, acc *account) bool {
-	x, now := acc.gate, time.Now()
-	x.mu.Lock()
-	x.mine = true
-	x.mu.Unlock()
-	err := p.endGateAt(s, acc, now.Add(p.callTime()))
-	if err == nil {
-		return true
-	}
-	x.mu.Lock()
-	x.mine = false
-	x.opens = later(x.opens, now.Add(trialPause))
-	x.mu.Unlock()
-	if !errors.Is(err, journal.ErrStale) {
-		p.metrics.errors.WithLabelValues("reserve_trial").Inc()
-		p.outage.fails(slog.LevelError, "the call that tries the account's gate could not be agreed on", err, "account", acc.Name)
-	} else if p.refreshGates(s.work) != nil {
-		p.log.Debug("the gates are read again later")
-	}
-	return false
-}
-
-// leavesTrial says that the call was not sent: it is anybody's again. Where that
-// fails the others wait as if it had been.
-func (p *Pool) leavesTrial(s scope, t *task) {
-	if t.trial && p.endGateAt(s, t.acc, time.Now()) != nil {
-		p.log.Debug("the gate opens for others a little later", "account", t.acc.Name)
-	}
-}
-
-// endGateAt moves the end of a limited or resting gate in the journal.
-func (p *Pool) endGateAt(s scope, acc *account, at time.Time) error {
-	x, until := acc.gate, stored(at)
-	x.mu.Lock()
-	was, dirty, version := x.known, x.dirty, x.version
-	x.mu.Unlock()
-	if dirty {
-		return journal.ErrStale // what this process has learned is not in the journal yet
-	}
-	err := p.journal.ReserveTrial(s.work, acc.Name, was, until)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if err == nil && x.version == version {
-		x.version++
-		x.known.Until = until
-		if !x.dirty {
-			x.g.Until = until
-		}
-	}
-	return err
-}
-
-// refreshGates takes over gates that someone else changed in the journal.
-func (p *Pool) refreshGates(ctx context.Context) error {
-	versions := make([]int, len(p.order))
-	for i, acc := range p.order {
-		acc.gate.mu.Lock()
-		versions[i] = acc.gate.version
-		acc.gate.mu.Unlock()
-	}
-	known, err := p.journal.Accounts(ctx)
-	if err != nil {
-		return err
-	}
-	gates := make(map[string]journal.Gate, len(known))
-	for _, k := range known {
-		gates[k.Name] = k.Gate
-	}
-	now := time.Now()
-	for i, acc := range p.order {
-		g, there := gates[acc.Name]
-		x := acc.gate
-		x.mu.Lock()
-		// What was written since the read began is newer than what was read.
-		adopted := there && !x.dirty && x.version == versions[i] && !sameGate(g, x.known)
-		if x.mine && g.State == x.known.State && g.Reason == x.known.Reason {
-			adopted = false // only its end, which this process puts off
-		}
-		if adopted {
-			x.adopt(g, now)
-		}
-		state := x.shown().State
-		x.mu.Unlock()
-		if adopted {
-			p.metrics.gate(acc.Name, state)
-			p.log.Info("the account's gate was changed from outside", "account", acc.Name, "state", string(g.State), "reason", g.Reason)
-		}
-	}
-	return nil
 }

@@ -28,12 +28,6 @@ const (
 	DefaultVerifyFor       = 2 * time.Minute
 )
 
-// What follows an activation's unknown outcome after the quiet period.
-const (
-	ProbeOnce = "probe-once" // one more request, flagged; then a person
-	Hold      = "hold"       // a person at once
-)
-
 // EgressLedger is the ledger of all that goes out from one address.
 const EgressLedger = "egress"
 
@@ -93,16 +87,6 @@ type Account struct {
 	// Unproven: no response has shown yet that the account's settings are right. Until
 	// then one call is made at a time.
 	Unproven bool
-}
-
-// Proves reports whether an ended operation proves that its account's settings are
-// right: Invoicebox executed it, or rejected the shop's value.
-func Proves(o journal.OperationRecord) bool {
-	switch Reason(o.Reason) {
-	case ReasonSent, ReasonAlreadyInvited, ReasonActivated, ReasonRefusedAddress, ReasonRefusedCode:
-		return o.State == journal.Done
-	}
-	return false
 }
 
 // Config is all that a pool needs. Zero durations and numbers take the defaults
@@ -268,4 +252,11 @@ func (c Config) egress() journal.Permit {
 
 func (c Config) ledger(a Account) journal.Permit {
 	return journal.Permit{Ledger: "account/" + a.Name, Limit: a.Requests, Window: a.Window, Slack: c.Slack}
+}
+
+func (c Config) breaker(a Account) BreakerConfig {
+	return BreakerConfig{
+		Account: a.Name, Concurrency: c.Concurrency, LimitCap: c.LimitCap, RestBase: c.RestBase, RestCap: c.RestCap,
+		TokenCheckBase: c.TokenCheckBase, TokenCheckCap: c.TokenCheckCap, Unproven: a.Unproven,
+	}
 }

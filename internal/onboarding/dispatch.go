@@ -51,7 +51,7 @@ type beats struct {
 
 // told says that something changed in the journal. What another replica did to a
 // gate is seen in time, and a busy journal is not asked at each of its signals.
-func (b *beats) told() { b.refreshAt = earliest(b.refreshAt, b.refreshed.Add(gateNotice)) }
+func (b *beats) told() { b.refreshAt = minTime(b.refreshAt, b.refreshed.Add(gateNotice)) }
 
 // beat is one look for due work. It returns when the next one is due without a
 // signal, and an error only when the journal is closed.
@@ -62,14 +62,14 @@ func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
 		b.expireAt = now.Add(p.cfg.Lease / 2)
 	}
 	if err == nil && !now.Before(b.refreshAt) {
-		err = p.refreshGates(s.run)
+		err = p.breakers.Refresh(s.run)
 		b.refreshed, b.refreshAt = now, now.Add(gateRefresh)
 	}
-	next = earliest(b.expireAt, b.refreshAt)
+	next = minTime(b.expireAt, b.refreshAt)
 	if err == nil {
 		var at time.Time
 		if at, err = p.round(s); err == nil {
-			next = earliest(next, at)
+			next = minTime(next, at)
 		}
 	}
 	switch {
@@ -84,7 +84,7 @@ func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
 			b.expireAt = now.Add(outageOver)
 		}
 		// Not by the timer: signals would wake it again and again.
-		p.steps.sleep(s.run, growing(errorBase, errorCap, b.failures))
+		p.steps.sleep(s.run, Exponential(errorBase, errorCap, b.failures))
 		next = time.Now()
 		b.failures++
 	case err == nil:
@@ -96,8 +96,15 @@ func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
 	return next, nil
 }
 
-func earliest(a, b time.Time) time.Time {
+func minTime(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.Before(b) {
 		return b
 	}
 	return a
@@ -162,7 +169,7 @@ type claim struct {
 func giveBackTrials(claims []claim) {
 	for _, c := range claims {
 		if c.trial {
-			c.acc.gate.endTrial()
+			c.acc.gate.EndTrial()
 		}
 	}
 }
@@ -177,7 +184,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 	p.first++
 	for i := range p.order {
 		acc := p.order[(p.first+i)%len(p.order)]
-		next = earliest(next, p.tokenCheck(s, acc, now))
+		next = minTime(next, p.tokenCheck(s, acc, now))
 		var calls []work
 		p.mu.Lock()
 		room, codes, inFlight := p.freeRoom(acc), acc.activating, acc.inFlight
@@ -197,7 +204,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			switch {
 			case !ok:
 			case at.After(now):
-				next = earliest(next, at)
+				next = minTime(next, at)
 			case w.stage == journal.Call:
 				calls = append(calls, w)
 			case room == 0:
@@ -209,18 +216,18 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		if len(calls) == 0 {
 			continue
 		}
-		allowed, until := acc.gate.allowance(now)
+		allowed, until := acc.gate.Allowance(now)
 		if allowed == 0 {
-			next = earliest(next, until)
+			next = minTime(next, until)
 			continue
 		}
 		acc.busy.Store(room == 0)
-		free := acc.gate.activations(codes)
+		free := acc.gate.ActivationsLeft(codes)
 		if room == 0 || free == 0 && calls[len(calls)-1].kind == journal.Activate {
 			hungry = true
 			continue
 		}
-		proving := acc.gate.proving()
+		proving := acc.gate.Proving()
 		if proving && (inFlight > 0 || room < whole) {
 			hungry = true
 			continue
@@ -231,7 +238,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		}
 		if permits == 0 {
 			hungry = true // an answer tells when a permit comes back
-			next = earliest(next, at)
+			next = minTime(next, at)
 			continue
 		}
 		// What is left to all is divided among those that still come, so that the
@@ -240,9 +247,9 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		contenders--
 		n := min(room, permits, allowed, (egress+left-1)/left)
 		egress -= n
-		if allowed != unlimited {
+		if allowed != Unlimited {
 			// The trial may fail: an invitation is the smaller loss.
-			if acc.gate.takeTrial(now) {
+			if acc.gate.TakeTrial(now) {
 				planned(calls[len(calls)-1], 1, true)
 			}
 			continue
@@ -253,7 +260,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			continue
 		}
 		beyond, at := p.beyondReserve(acc, n, free, codes, now)
-		next = earliest(next, at)
+		next = minTime(next, at)
 		for _, c := range acc.split(n, calls, free, beyond) {
 			planned(c.work, c.limit, false)
 			n -= c.limit
@@ -268,7 +275,7 @@ func (p *Pool) contenders(now time.Time) (n int) {
 	for _, acc := range p.order {
 		for _, kind := range []journal.Kind{journal.Activate, journal.Invite} {
 			if at, ok := acc.due[work{kind, journal.Call}]; ok && !at.After(now) {
-				if allowed, _ := acc.gate.allowance(now); allowed > 0 {
+				if allowed, _ := acc.gate.Allowance(now); allowed > 0 {
 					n++
 				}
 				break
@@ -298,6 +305,32 @@ func (acc *account) split(n int, calls []work, free, beyond int) []claim {
 	first := min(n-second, free)
 	return []claim{{work: calls[0], limit: first}, {work: calls[1], limit: second + min(beyond, n-first-second)}}
 }
+
+// heldLong is how long the slow start may hold activations back before invitations
+// get more than their tenth.
+const heldLong = time.Second
+
+// beyondReserve is how many of n claims invitations may have beyond their tenth
+// while the slow start holds activations back. At first there are none, because a
+// few calls end it. After heldLong there are all but a reserve for the activations:
+// together with those in flight as many as may be called at once, but at most nine
+// tenths of each ledger. At is when that begins.
+func (p *Pool) beyondReserve(acc *account, n, free, inFlight int, now time.Time) (beyond int, at time.Time) {
+	switch {
+	case n <= free:
+		acc.heldSince = time.Time{}
+		return 0, at
+	case acc.heldSince.IsZero():
+		acc.heldSince = now
+	}
+	if at = acc.heldSince.Add(heldLong); now.Before(at) {
+		return 0, at
+	}
+	most := min(p.cfg.Concurrency, (p.room.own+p.room.shared)/2, nineTenths(acc.ledger.Limit), nineTenths(p.cfg.EgressRequests))
+	return max(0, n-free-max(0, most-inFlight)), time.Time{}
+}
+
+func nineTenths(n int) int { return n - max(1, n/10) }
 
 // permits is how many calls the ledgers leave for new claims, and when to ask
 // again when there are none. Egress is what they leave to all accounts together,
@@ -357,7 +390,7 @@ func (p *Pool) claimOne(s scope, c claim) error {
 		Account: c.acc.Name, Kind: c.work.kind, Stage: c.work.stage, Limit: c.limit, Lease: p.cfg.Lease, Owner: p.cfg.Owner,
 	})
 	if c.trial && (err != nil || len(ops) == 0) {
-		c.acc.gate.endTrial()
+		c.acc.gate.EndTrial()
 	}
 	if err != nil {
 		return err

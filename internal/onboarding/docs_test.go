@@ -11,7 +11,6 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/testutil/golden"
-	"invoicebox-worker/invoicebox"
 )
 
 const outcomesPage = "../../docs/outcomes.md"
@@ -23,30 +22,30 @@ func TestOutcomesPage(t *testing.T) {
 		rows := [][]string{{"kind", "class", "only where", "from", "to", "reason", "event"}}
 		for _, r := range outcomes {
 			var only []string
-			if r.status != 0 {
-				only = append(only, "status "+strconv.Itoa(r.status))
+			if r.Status != 0 {
+				only = append(only, "status "+strconv.Itoa(r.Status))
 			}
-			if r.failure != "" {
-				only = append(only, code(string(r.failure)))
+			if r.Failure != "" {
+				only = append(only, code(string(r.Failure)))
 			}
-			if words := []string{"", "no doubt", "in doubt"}[r.doubt]; words != "" {
+			if words := []string{"", "no doubt", "in doubt"}[r.Doubt]; words != "" {
 				only = append(only, words)
 			}
 			event := ""
 			switch {
-			case r.invited != "":
-				event = "`invited`: " + code(string(r.invited))
-			case r.failed != "":
-				event = "`failed`: " + code(string(r.failed))
+			case r.Invited != "":
+				event = "`invited`: " + code(string(r.Invited))
+			case r.Failed != "":
+				event = "`failed`: " + code(string(r.Failed))
 			}
-			rows = append(rows, []string{r.kind.String(), code(r.class.String()), strings.Join(only, ", "), r.from.String(), r.to.String(), code(string(r.reason)), event})
+			rows = append(rows, []string{r.Kind.String(), code(r.Class.String()), strings.Join(only, ", "), r.From.String(), r.To.String(), code(string(r.Reason)), event})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## What a response does to an operation", rows)
 	})
 	t.Run("Unknown", func(t *testing.T) {
 		rows := [][]string{{"kind", "`--unknown-outcome`", "unknown attempts", "to", "reason"}}
 		for _, r := range afterQuiet {
-			rows = append(rows, []string{r.kind.String(), cmp.Or(code(r.setting), "any"), map[bool]string{true: "1", false: "any"}[r.again], r.to.String(), code(string(r.reason))})
+			rows = append(rows, []string{r.Kind.String(), cmp.Or(code(r.Setting), "any"), map[bool]string{true: "1", false: "any"}[r.Again], r.To.String(), code(string(r.Reason))})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## After an unknown outcome", rows)
 	})
@@ -73,68 +72,25 @@ func TestOutcomesPage(t *testing.T) {
 			}
 			rows = append(rows, []string{
 				code(string(r.Reason)), strings.Join(kinds, ", "), code(string(r.Failure)), list(r.Commands), cmp.Or(list(r.InDoubt), "the same"),
-				map[bool]string{true: "superseded", false: "stays"}[r.Overtaken || slices.Contains(neverSentHere(), string(r.Reason))],
+				map[bool]string{true: "superseded", false: "stays"}[r.Overtaken || slices.Contains(NeverSentReasons(), string(r.Reason))],
 			})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## Reasons of attention", rows)
 	})
-	t.Run("Signals", func(t *testing.T) {
-		rows := [][]string{{"class", "only where", "signal"}}
-		for _, r := range signals {
-			var only []string
-			if r.kind != 0 {
-				only = append(only, r.kind.String())
-			}
-			if r.status != 0 {
-				only = append(only, "status "+strconv.Itoa(r.status))
-			}
-			if r.unwritten {
-				only = append(only, "no status line")
-			}
-			if r.failure != "" {
-				only = append(only, code(string(r.failure)))
-			}
-			if r.fault != invoicebox.FaultNone {
-				only = append(only, "fault "+code(r.fault.String()))
-			}
-			rows = append(rows, []string{code(r.class.String()), strings.Join(only, ", "), signalNames[r.signal]})
-		}
-		golden.CompareMarkdown(t, outcomesPage, "## What a response tells the circuit breaker", rows)
-	})
-	t.Run("Breaker", func(t *testing.T) {
-		moves := map[gateMove]string{
-			stay: "no change", open: "open", limit: "limited, as long as told", countFault: "counts one; resting at " + strconv.Itoa(faultsToRest),
-			countPause: "counts one; paused at " + strconv.Itoa(faultsToPause), rest: "resting, longer", pause: "paused", try: "one trial", sound: "the trial may be made",
-			countShop:     "counts the shop; paused at " + strconv.Itoa(refusalsToPause),
-			countUnusable: "counts the shop; paused at " + strconv.Itoa(unusableToPause),
-		}
-		rows := [][]string{{"state", "reason", "signal", "of", "then"}}
-		for _, r := range gateRows {
-			of := "any"
-			if r.trial {
-				of = "the trial"
-			}
-			if moves[r.move] == "" || signalNames[r.signal] == "" {
-				t.Errorf("%+v has no words", r)
-			}
-			rows = append(rows, []string{string(r.state), cmp.Or(code(string(r.reason)), "any"), signalNames[r.signal], of, moves[r.move]})
-		}
-		golden.CompareMarkdown(t, outcomesPage, "## Transitions of the circuit breaker", rows)
-	})
 	t.Run("Verification", func(t *testing.T) {
 		answers := map[journal.ReviewAnswer]string{journal.ReviewSilent: "no answer", journal.ReviewAccepted: "accepted", journal.ReviewRefused: "refused"}
-		next := map[reviewNext]string{onSchedule: "on schedule", soon: "soon, with growing waits", toConfirm: "soon, to confirm"}
+		next := map[NextCheck]string{Scheduled: "on schedule", RetrySoon: "soon, with growing waits", Confirm: "soon, to confirm"}
 		rows := [][]string{{"state", "answer", "to", "next check", "event", "the activation"}}
-		for _, r := range reviewRows {
-			answer := answers[r.answer]
-			if r.confirmed {
+		for _, r := range verificationRules {
+			answer := answers[r.Answer]
+			if r.Confirmed {
 				answer += ", confirmed"
 			}
 			move := ""
-			if r.move != nil {
-				move = "from " + r.move.From.String() + " to " + r.move.To.String()
+			if r.Move != nil {
+				move = "from " + r.Move.From.String() + " to " + r.Move.To.String()
 			}
-			rows = append(rows, []string{r.state.String(), answer, r.to.String(), next[r.next], code(r.event), move})
+			rows = append(rows, []string{r.State.String(), answer, r.To.String(), next[r.Next], code(r.Event), move})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## Verification of credentials in use", rows)
 	})
@@ -185,26 +141,6 @@ func TestRunbook(t *testing.T) {
 			})
 		})
 	}
-	t.Run("Accounts", func(t *testing.T) {
-		rows := [][]string{{"reason", "what it means", "what to do", "command"}}
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pausing := map[Reason]bool{ReasonToken: true, ReasonOperator: true}
-		for _, r := range gateRows {
-			if r.state == journal.GatePaused && r.reason != "" {
-				pausing[r.reason] = true
-			}
-		}
-		for _, r := range gateWordRows {
-			rows = append(rows, []string{code(string(r.reason)), r.words, r.todo, code("accounts " + string(r.command) + " NAME")})
-			if pausing[r.reason] && !strings.Contains(string(text), "\n### Paused: "+code(string(r.reason))+"\n") {
-				t.Errorf("there is no section for an account that is paused for %s", r.reason)
-			}
-		}
-		golden.CompareMarkdown(t, page, "## An account is closed", rows)
-	})
 }
 
 // Every arrow between two states that a document draws is a transition of the code,

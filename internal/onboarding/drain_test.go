@@ -283,7 +283,7 @@ func TestGateFlows(t *testing.T) {
 			b.start()
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
-			if n := len(b.api.asked(invoicebox.Invite)); n != faultsToPause {
+			if n := len(b.api.asked(invoicebox.Invite)); n != FaultsToPause {
 				t.Errorf("%d calls although the account may not", n)
 			}
 			if g := b.j.gate(); g.State != journal.GatePaused || g.Reason != string(ReasonRights) {

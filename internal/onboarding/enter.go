@@ -105,14 +105,14 @@ func (e *entries) end(id int64, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	x := e.list[id]
-	x.busy, x.next = false, now.Add(growing(firstRecheck, lastRecheck, x.tries))
+	x.busy, x.next = false, now.Add(Exponential(firstRecheck, lastRecheck, x.tries))
 	x.tries++
 }
 
 // enter takes merchant id and token as if they had been received: the token is
 // checked, and then all that follows from it is one commit. It runs beside the
 // other intents, which do not wait for Invoicebox.
-func (p *Pool) enter(s scope, acc *account, i journal.PendingIntent, row actRow, entries *entries) {
+func (p *Pool) enter(s scope, acc *account, i journal.PendingIntent, row ActionRule, entries *entries) {
 	since, ok := entries.begin(i.ID, time.Now())
 	if !ok {
 		return
@@ -123,13 +123,13 @@ func (p *Pool) enter(s scope, acc *account, i journal.PendingIntent, row actRow,
 	})
 }
 
-func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row actRow, since time.Time) {
+func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row ActionRule, since time.Time) {
 	now := time.Now()
 	op := i.Target.ClaimedOperation
 	op.Run++
 	x, act, why := p.broughtBy(i, row, now)
 	if why == nil && p.isPartners(act.Token) {
-		why = because(ResultOwnToken, "")
+		why = Refuse(ResultOwnToken, "")
 	}
 	if why != nil {
 		p.refuse(s, i, why)
@@ -140,10 +140,10 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 	p.endChecked(s, check)
 	switch {
 	case verdict == tokenBad:
-		p.refuse(s, i, because(ResultTokenRefused, ""))
+		p.refuse(s, i, Refuse(ResultTokenRefused, ""))
 		return
 	case verdict == tokenSilent && !s.draining() && time.Since(since) >= p.cfg.VerifyFor:
-		p.refuse(s, i, because(ResultTokenUnanswered, ""))
+		p.refuse(s, i, Refuse(ResultTokenUnanswered, ""))
 		return
 	case verdict == tokenSilent:
 		return // tried again later
@@ -157,11 +157,11 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 		return
 	}
 	switch ended, err := p.commit(s, i, *tr); {
-	case ended && row.act == CommandReread:
+	case ended && row.Action == CommandReread:
 		// Responses of that form can be used now.
-		p.tellShop(t, sigUsable)
+		p.tellShop(t, SignalUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
-		p.refuse(s, i, because(ResultMerchantConflict, ""))
+		p.refuse(s, i, Refuse(ResultMerchantConflict, ""))
 	case err != nil:
 		p.intentFailed(i, fmt.Errorf("%w: %w", journal.ErrStale, err))
 	}
@@ -169,8 +169,8 @@ func (p *Pool) takeEntered(s scope, acc *account, i journal.PendingIntent, row a
 
 // broughtBy is the response that an act brings: the one that a person enters,
 // or the kept one, as this version reads it.
-func (p *Pool) broughtBy(i journal.PendingIntent, row actRow, now time.Time) (x invoicebox.Exchange, act invoicebox.Activation, why *Refusal) {
-	if row.act == CommandReread {
+func (p *Pool) broughtBy(i journal.PendingIntent, row ActionRule, now time.Time) (x invoicebox.Exchange, act invoicebox.Activation, why *Refusal) {
+	if row.Action == CommandReread {
 		x, err := p.openReceipt(i.Target.Shop, i.Target.Receipt)
 		if errors.Is(err, keyset.ErrOpen) {
 			return x, act, forged(err)
@@ -179,7 +179,7 @@ func (p *Pool) broughtBy(i journal.PendingIntent, row actRow, now time.Time) (x 
 			act, err = invoicebox.ParseActivation(x)
 		}
 		if err != nil {
-			return x, act, because(ResultStillUnreadable, "")
+			return x, act, Refuse(ResultStillUnreadable, "")
 		}
 		return x, act, nil
 	}
@@ -191,7 +191,7 @@ func (p *Pool) broughtBy(i journal.PendingIntent, row actRow, now time.Time) (x 
 		act, err = invoicebox.ParseActivation(x)
 	}
 	if err != nil {
-		return x, act, because(ResultInvalid, "")
+		return x, act, Refuse(ResultInvalid, "")
 	}
 	return x, act, nil
 }
@@ -210,30 +210,30 @@ func (p *Pool) isPartners(token secret.String) bool {
 // entered is the transition by which an entered token becomes the shop's; nil
 // where the credential store is to be asked again.
 func (p *Pool) entered(
-	s scope, i journal.PendingIntent, row actRow, op journal.ClaimedOperation, act invoicebox.Activation, x invoicebox.Exchange,
+	s scope, i journal.PendingIntent, row ActionRule, op journal.ClaimedOperation, act invoicebox.Activation, x invoicebox.Exchange,
 ) (*journal.Transition, *Refusal) {
 	prepared, err := p.cfg.Credentials.Prepare(s.work, credentials.Secret{
 		Shop: op.Shop, Version: op.NextVersion, Operation: op.UUID, MerchantID: act.MerchantID, Token: act.Token,
 	})
 	switch {
 	case errors.Is(err, credentials.ErrInvalid):
-		return nil, because(ResultInvalid, "")
+		return nil, Refuse(ResultInvalid, "")
 	case errors.Is(err, credentials.ErrConflict):
 		p.log.Error("the credential store has another secret in the place of the entered one", "intent", i.UUID.String(), "err", err)
-		return nil, because(ResultStoreConflict, "")
+		return nil, Refuse(ResultStoreConflict, "")
 	case err != nil:
 		p.log.Error("the credential store does not take the entered secret; it is tried again", "intent", i.UUID.String(), "err", err)
 		return nil, nil
 	}
-	event := p.out.activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
-	if !publishable(event) {
-		return nil, because(ResultInvalid, "")
+	event := p.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
+	if !Publishable(event) {
+		return nil, Refuse(ResultInvalid, "")
 	}
 	tr := p.transitionOf(i, row)
-	if row.act == CommandEnter {
+	if row.Action == CommandEnter {
 		text, err := x.MarshalReceipt()
 		if err != nil {
-			return nil, because(ResultInvalid, "")
+			return nil, Refuse(ResultInvalid, "")
 		}
 		defer clear(text)
 		tr.EnteredFor = keyset.OfIntent(i.UUID.String())
@@ -243,7 +243,7 @@ func (p *Pool) entered(
 		}
 	}
 	tr.Credential, tr.Active = &prepared.Row, p.current(x.Finished, event, true)
-	tr.Supersede, tr.Over, tr.Unsent, tr.Verified = string(ReasonNewerCode), overtaken(), neverSentHere(), true
+	tr.Supersede, tr.Over, tr.Unsent, tr.Verified = string(ReasonNewerCode), SupersedableReasons(), NeverSentReasons(), true
 	tr.Publish = []journal.Draft{event}
 	return &tr, nil
 }

@@ -1,6 +1,8 @@
 package onboarding
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,15 +23,21 @@ type cause struct {
 	traceState  string
 }
 
-// publisher makes outgoing events.
-type publisher struct {
+// Publisher makes outgoing events.
+type Publisher struct {
 	source string
 	format schemas.Format
 }
 
+// NewPublisher makes a publisher of events with a source, "" for DefaultSource, and a
+// format, "" for binary.
+func NewPublisher(source string, format schemas.Format) Publisher {
+	return Publisher{source: cmp.Or(source, DefaultSource), format: cmp.Or(format, schemas.FormatBinary)}
+}
+
 // draft makes an event with the given id. Its bytes are made when the journal
 // knows the sequence.
-func (p publisher) draft(id uuid.UUID, typ string, c cause, at time.Time, data any) journal.Draft {
+func (p Publisher) draft(id uuid.UUID, typ string, c cause, at time.Time, data any) journal.Draft {
 	event := schemas.Event{
 		ID: id.String(), Source: p.source, Type: typ, Subject: c.shop.Shop, Time: at.UTC(),
 		CausationID: c.event, OperationID: c.operation.String(),
@@ -48,28 +56,28 @@ func causeOf(op journal.ClaimedOperation) cause {
 
 // ofRun makes the event of type typ that this run of the operation leads to: one
 // per run and type, whoever makes it and how often.
-func (p publisher) ofRun(op journal.ClaimedOperation, typ string, at time.Time, data any) journal.Draft {
+func (p Publisher) ofRun(op journal.ClaimedOperation, typ string, at time.Time, data any) journal.Draft {
 	return p.draft(schemas.EventID(op.UUID, op.Run, typ), typ, causeOf(op), at, data)
 }
 
-func (p publisher) invited(op journal.ClaimedOperation, outcome schemas.InvitationOutcome, invitationID string, invitedAt, at time.Time) journal.Draft {
+func (p Publisher) Invited(op journal.ClaimedOperation, outcome schemas.InvitationOutcome, invitationID string, invitedAt, at time.Time) journal.Draft {
 	return p.ofRun(op, schemas.TypeInvited, at, schemas.Invited{
 		ShopID: op.Shop.Shop, PartnerAccount: op.Shop.Account,
 		InvitationID: invitationID, InvitedAt: invitedAt.UTC(), Outcome: outcome,
 	})
 }
 
-// failed makes the failure event of the operation's kind; what it advises comes
+// Failed makes the failure event of the operation's kind; what it advises comes
 // from the contract's table.
-func (p publisher) failed(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
+func (p Publisher) Failed(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
 	typ := failureType(op.Kind)
 	return p.ofRun(op, typ, at, failureData(op.Kind, op.Shop, reason))
 }
 
-// failedAgain is failed for a failure that may follow another one, or an
+// FailedAgain is failed for a failure that may follow another one, or an
 // activation, of the same run, because an answer came after all. One id has one
 // content, so its id names the reason too.
-func (p publisher) failedAgain(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
+func (p Publisher) FailedAgain(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
 	typ := failureType(op.Kind)
 	id := schemas.EventID(op.UUID, op.Run, typ+"/"+string(reason))
 	return p.draft(id, typ, causeOf(op), at, failureData(op.Kind, op.Shop, reason))
@@ -94,15 +102,15 @@ func failureData(k journal.Kind, shop journal.ShopKey, reason schemas.FailureRea
 	}
 }
 
-func (p publisher) activated(
+func (p Publisher) Activated(
 	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
 ) journal.Draft {
 	return p.ofRun(op, schemas.TypeActivated, at, activatedData(op, c, ref, v, activatedAt))
 }
 
-// activatedAgain says that the shop's current activation stands, after this
+// ActivatedAgain says that the shop's current activation stands, after this
 // operation had said otherwise: a new event, with a sequence of its own.
-func (p publisher) activatedAgain(
+func (p Publisher) ActivatedAgain(
 	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
 ) journal.Draft {
 	id := schemas.EventID(op.UUID, op.Run, schemas.TypeActivated+"/"+string(ReasonKeptToken))
@@ -115,4 +123,51 @@ func activatedData(op journal.ClaimedOperation, c journal.Credential, ref schema
 		Verification: v,
 		Credentials:  credentialsOf(ref),
 	}
+}
+
+// Verified makes the event that tells what became of credentials. There may be
+// several of one type about them, so its id counts them.
+func (p Publisher) Verified(v journal.Review, typ string, now time.Time) (journal.Draft, error) {
+	ref, err := schemas.ParseReference(v.Credential.Reference)
+	if err != nil {
+		return journal.Draft{}, err
+	}
+	var data any = schemas.CredentialsVerified{
+		ShopID: v.Credential.Shop.Shop, PartnerAccount: v.Credential.Shop.Account, Credentials: credentialsOf(ref), CheckedAt: now.UTC(),
+	}
+	if typ == schemas.TypeCredentialsInvalid {
+		data = schemas.CredentialsInvalid(data.(schemas.CredentialsVerified))
+	}
+	id := schemas.EventID(v.Operation, v.Run, fmt.Sprintf("%s/%d", typ, v.Told+1))
+	return p.draft(id, typ, cause{
+		shop: v.Credential.Shop, operation: v.Operation, event: v.EventID, traceParent: v.TraceParent, traceState: v.TraceState,
+	}, now, data), nil
+}
+
+// credentialsOf says where they are. The version is the store's, which the
+// reference names: a store that counts on its own may have another one than the
+// journal.
+func credentialsOf(ref schemas.Reference) schemas.Credentials {
+	return schemas.Credentials{
+		Ref: ref.Pinned(ref.Version).String(), Store: ref.Store, Key: ref.Key(), Version: ref.Version,
+		Fields: []string{schemas.FieldMerchantID, schemas.FieldToken},
+	}
+}
+
+// Publishable tells whether an event keeps the contract: one that does not would
+// fail in the journal's transaction again and again.
+func Publishable(d journal.Draft) bool {
+	_, err := d.Freeze(1)
+	return err == nil
+}
+
+// OfAttention makes the events that a reason of attention asks for.
+func (p Publisher) OfAttention(op journal.ClaimedOperation, r Reason, now time.Time) []journal.Draft {
+	if f := AttentionFailure(r); f != "" {
+		if mayFollowAnotherFailure(op, r) {
+			return []journal.Draft{p.FailedAgain(op, f, now)}
+		}
+		return []journal.Draft{p.Failed(op, f, now)}
+	}
+	return nil
 }

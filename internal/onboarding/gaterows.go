@@ -1,166 +1,263 @@
 package onboarding
 
 import (
+	"net/http"
+
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/invoicebox"
 )
 
-// A signal is what an answer, or a check of the partner's token, tells a gate.
-type signal uint8
+// A Signal is what an answer, or a check of the partner's token, tells a gate.
+type Signal uint8
 
 const (
-	sigNone         signal = iota
-	sigAnswered            // Invoicebox does its work for this account
-	sigLimited             // 429
-	sigDrained             // an answer said that no request is left for a while
-	sigFault               // unreachable, or a fault of the server
-	sigUnauthorized        // our token is bad
-	sigRights              // the account may not do this
-	sigAddress             // the base URL leads somewhere else
-	sigPartner             // the partner id is not accepted
-	sigRequest             // the form of the request is not accepted
-	sigTokenGood           // the token check succeeded
-	sigTokenBad            // it did not
-	sigTokenOdd            // it was answered, and says nothing of the token
-	sigTokenAddress        // what answered it is not the API
-	sigTokenPartner        // its answer does not accept the partner id
-	sigRefused             // Invoicebox refuses what one shop gave
-	sigUnusable            // a success that spent one shop's code, and nobody can use it
-	sigUsable              // a success of an activation was stored
-	sigPause               // a person closes it
-	sigResume              // a person lets one call try
-	sigChanged             // the account's settings have changed
-	lastSignal      = sigChanged
+	SignalNone         Signal = iota
+	SignalAnswered            // Invoicebox does its work for this account
+	SignalLimited             // 429
+	SignalRateLimitExhausted             // an answer said that no request is left for a while
+	SignalServerFault               // unreachable, or a fault of the server
+	SignalUnauthorized        // our token is bad
+	SignalRights              // the account may not do this
+	SignalAddress             // the base URL leads somewhere else
+	SignalPartner             // the partner id is not accepted
+	SignalRequest             // the form of the request is not accepted
+	SignalTokenValid           // the token check succeeded
+	SignalTokenNoAnswer            // it did not
+	SignalTokenInconclusive            // it was answered, and says nothing of the token
+	SignalTokenAddress        // what answered it is not the API
+	SignalTokenPartner        // its answer does not accept the partner id
+	SignalRefused             // Invoicebox refuses what one shop gave
+	SignalUnusable            // a success that spent one shop's code, and nobody can use it
+	SignalUsable              // a success of an activation was stored
+	SignalPause               // a person closes it
+	SignalResume              // a person lets one call try
+	SignalSettingsChanged             // the account's settings have changed
+	lastSignal      = SignalSettingsChanged
 )
 
-// faultsToRest and faultsToPause are how many faults of one kind in a row, with
+// FaultsToRest and faultsToPause are how many faults of one kind in a row, with
 // no success between, close an open gate.
 const (
-	faultsToRest  = 5
-	faultsToPause = 3
+	FaultsToRest  = 5
+	FaultsToPause = 3
 )
 
-// A gateMove is what a signal does to a gate.
-type gateMove uint8
+// An action is what a signal does to a gate.
+type action uint8
 
 const (
-	stay          gateMove = iota
+	none          action = iota
 	open                   // open, nothing counted
 	limit                  // limited until told
-	countFault             // one more fault in a row; rests at faultsToRest
-	countPause             // one more of our own faults in a row; pauses at faultsToPause
+	countServerFault             // one more fault in a row; rests at faultsToRest
+	countOurFault             // one more of our own faults in a row; pauses at faultsToPause
 	rest                   // rests, longer than the last time
 	pause                  // paused, for the token or by a person
-	try                    // one trial now
-	sound                  // its time is over and Invoicebox answers: the trial may be made
+	halfOpen                    // one trial now
+	allowTrial                  // its time is over and Invoicebox answers: the trial may be made
 	countShop              // one more shop in a row was refused; pauses at refusalsToPause
 	countUnusable          // one more shop's answer in a row is of no use; pauses at unusableToPause
 )
 
-// A gateRow is one transition. Trial rows are about the one call that a
+// A rule is one transition. Trial rows are about the one call that a
 // limited or resting gate lets through when its time is over; answers of calls
 // that began before the gate closed say nothing new.
-type gateRow struct {
+type rule struct {
 	state  journal.GateState
 	reason Reason // "" is any
-	signal signal
+	signal Signal
 	trial  bool // only for the trial's own answer
-	move   gateMove
+	action   action
 }
 
-// gateRows is the gate's machine; a pair that is not here changes nothing.
-var gateRows = []gateRow{
-	{journal.GateOpen, "", sigAnswered, false, open},
-	{journal.GateOpen, "", sigLimited, false, limit},
-	{journal.GateOpen, "", sigDrained, false, limit},
-	{journal.GateOpen, "", sigFault, false, countFault},
-	{journal.GateOpen, "", sigUnauthorized, false, pause},
-	{journal.GateOpen, "", sigRights, false, countPause},
-	{journal.GateOpen, "", sigAddress, false, countPause},
-	{journal.GateOpen, "", sigPartner, false, countPause},
-	{journal.GateOpen, "", sigRequest, false, countPause},
-	{journal.GateOpen, "", sigRefused, false, countShop},
-	{journal.GateOpen, "", sigUnusable, false, countUnusable},
+// rules is the gate's machine; a pair that is not here changes nothing.
+var rules = []rule{
+	{journal.GateOpen, "", SignalAnswered, false, open},
+	{journal.GateOpen, "", SignalLimited, false, limit},
+	{journal.GateOpen, "", SignalRateLimitExhausted, false, limit},
+	{journal.GateOpen, "", SignalServerFault, false, countServerFault},
+	{journal.GateOpen, "", SignalUnauthorized, false, pause},
+	{journal.GateOpen, "", SignalRights, false, countOurFault},
+	{journal.GateOpen, "", SignalAddress, false, countOurFault},
+	{journal.GateOpen, "", SignalPartner, false, countOurFault},
+	{journal.GateOpen, "", SignalRequest, false, countOurFault},
+	{journal.GateOpen, "", SignalRefused, false, countShop},
+	{journal.GateOpen, "", SignalUnusable, false, countUnusable},
 
-	{journal.GateLimited, "", sigAnswered, true, open},
-	{journal.GateLimited, "", sigLimited, false, limit},
-	{journal.GateLimited, "", sigDrained, false, limit},
-	{journal.GateLimited, "", sigFault, true, rest},
-	{journal.GateLimited, "", sigUnauthorized, false, pause},
-	{journal.GateLimited, "", sigRights, true, countPause},
-	{journal.GateLimited, "", sigAddress, true, countPause},
-	{journal.GateLimited, "", sigPartner, true, countPause},
-	{journal.GateLimited, "", sigRequest, true, countPause},
-	{journal.GateLimited, "", sigRefused, true, countShop},
-	{journal.GateLimited, "", sigUnusable, true, countUnusable},
+	{journal.GateLimited, "", SignalAnswered, true, open},
+	{journal.GateLimited, "", SignalLimited, false, limit},
+	{journal.GateLimited, "", SignalRateLimitExhausted, false, limit},
+	{journal.GateLimited, "", SignalServerFault, true, rest},
+	{journal.GateLimited, "", SignalUnauthorized, false, pause},
+	{journal.GateLimited, "", SignalRights, true, countOurFault},
+	{journal.GateLimited, "", SignalAddress, true, countOurFault},
+	{journal.GateLimited, "", SignalPartner, true, countOurFault},
+	{journal.GateLimited, "", SignalRequest, true, countOurFault},
+	{journal.GateLimited, "", SignalRefused, true, countShop},
+	{journal.GateLimited, "", SignalUnusable, true, countUnusable},
 
 	// The trial that follows a pause: the same again pauses again.
-	{journal.GateResting, ReasonRights, sigRights, true, pause},
-	{journal.GateResting, ReasonAddress, sigAddress, true, pause},
-	{journal.GateResting, ReasonPartner, sigPartner, true, pause},
-	{journal.GateResting, ReasonRequest, sigRequest, true, pause},
-	{journal.GateResting, ReasonRefusals, sigRefused, true, pause},
-	{journal.GateResting, ReasonAnswers, sigUnusable, true, pause},
+	{journal.GateResting, ReasonRights, SignalRights, true, pause},
+	{journal.GateResting, ReasonAddress, SignalAddress, true, pause},
+	{journal.GateResting, ReasonPartner, SignalPartner, true, pause},
+	{journal.GateResting, ReasonRequest, SignalRequest, true, pause},
+	{journal.GateResting, ReasonRefusals, SignalRefused, true, pause},
+	{journal.GateResting, ReasonAnswers, SignalUnusable, true, pause},
 	// Only an activation that is stored shows that codes are not spent for nothing.
 	// Until then calls are made one at a time.
-	{journal.GateResting, ReasonAnswers, sigUsable, true, open},
-	{journal.GateResting, ReasonAnswers, sigAnswered, true, stay},
-	{journal.GateResting, ReasonAnswers, sigRefused, true, stay},
-	{journal.GateResting, "", sigAnswered, true, open},
-	{journal.GateResting, "", sigLimited, false, limit},
-	{journal.GateResting, "", sigDrained, true, limit},
-	{journal.GateResting, "", sigFault, true, rest},
-	{journal.GateResting, "", sigUnauthorized, false, pause},
-	{journal.GateResting, "", sigRights, true, countPause},
-	{journal.GateResting, "", sigAddress, true, countPause},
-	{journal.GateResting, "", sigPartner, true, countPause},
-	{journal.GateResting, "", sigRequest, true, countPause},
-	{journal.GateResting, "", sigRefused, true, countShop},
-	{journal.GateResting, "", sigUnusable, true, countUnusable},
+	{journal.GateResting, ReasonAnswers, SignalUsable, true, open},
+	{journal.GateResting, ReasonAnswers, SignalAnswered, true, none},
+	{journal.GateResting, ReasonAnswers, SignalRefused, true, none},
+	{journal.GateResting, "", SignalAnswered, true, open},
+	{journal.GateResting, "", SignalLimited, false, limit},
+	{journal.GateResting, "", SignalRateLimitExhausted, true, limit},
+	{journal.GateResting, "", SignalServerFault, true, rest},
+	{journal.GateResting, "", SignalUnauthorized, false, pause},
+	{journal.GateResting, "", SignalRights, true, countOurFault},
+	{journal.GateResting, "", SignalAddress, true, countOurFault},
+	{journal.GateResting, "", SignalPartner, true, countOurFault},
+	{journal.GateResting, "", SignalRequest, true, countOurFault},
+	{journal.GateResting, "", SignalRefused, true, countShop},
+	{journal.GateResting, "", SignalUnusable, true, countUnusable},
 
 	// Before the trial of a rest, which may be lost, the token is checked, which
 	// may not: while requests hang none is made that could have been executed.
-	{journal.GateResting, ReasonServerFaults, sigTokenGood, false, sound},
-	{journal.GateResting, ReasonServerFaults, sigTokenOdd, false, sound},
-	{journal.GateResting, ReasonServerFaults, sigTokenBad, false, rest},
+	{journal.GateResting, ReasonServerFaults, SignalTokenValid, false, allowTrial},
+	{journal.GateResting, ReasonServerFaults, SignalTokenInconclusive, false, allowTrial},
+	{journal.GateResting, ReasonServerFaults, SignalTokenNoAnswer, false, rest},
 
-	{journal.GatePaused, ReasonToken, sigTokenGood, false, open},
-	{journal.GatePaused, ReasonAddress, sigTokenGood, false, try},
+	{journal.GatePaused, ReasonToken, SignalTokenValid, false, open},
+	{journal.GatePaused, ReasonAddress, SignalTokenValid, false, halfOpen},
 
-	{journal.GateOpen, "", sigPause, false, pause},
-	{journal.GateLimited, "", sigPause, false, pause},
-	{journal.GateResting, "", sigPause, false, pause},
-	{journal.GatePaused, "", sigPause, false, pause},
+	{journal.GateOpen, "", SignalPause, false, pause},
+	{journal.GateLimited, "", SignalPause, false, pause},
+	{journal.GateResting, "", SignalPause, false, pause},
+	{journal.GatePaused, "", SignalPause, false, pause},
 	// What a check of the token opens does not wait for a person.
-	{journal.GatePaused, ReasonToken, sigResume, false, stay},
-	{journal.GatePaused, ReasonAddress, sigResume, false, stay},
-	{journal.GatePaused, "", sigResume, false, try},
-	{journal.GatePaused, ReasonRights, sigChanged, false, try},
-	{journal.GatePaused, ReasonPartner, sigChanged, false, try},
-	{journal.GatePaused, ReasonRequest, sigChanged, false, try},
-	{journal.GatePaused, ReasonRefusals, sigChanged, false, try},
-	{journal.GatePaused, ReasonAnswers, sigChanged, false, try},
+	{journal.GatePaused, ReasonToken, SignalResume, false, none},
+	{journal.GatePaused, ReasonAddress, SignalResume, false, none},
+	{journal.GatePaused, "", SignalResume, false, halfOpen},
+	{journal.GatePaused, ReasonRights, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, ReasonPartner, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, ReasonRequest, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, ReasonRefusals, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, ReasonAnswers, SignalSettingsChanged, false, halfOpen},
 	// A call from before the pause: they were not in a row after all.
-	{journal.GatePaused, ReasonRefusals, sigAnswered, false, open},
-	{journal.GatePaused, ReasonAnswers, sigUsable, false, open},
+	{journal.GatePaused, ReasonRefusals, SignalAnswered, false, open},
+	{journal.GatePaused, ReasonAnswers, SignalUsable, false, open},
 }
 
-var signalReasons = map[signal]Reason{
-	sigLimited: ReasonLimited, sigDrained: ReasonLimited, sigFault: ReasonServerFaults, sigTokenBad: ReasonServerFaults, sigUnauthorized: ReasonToken,
-	sigRights: ReasonRights, sigAddress: ReasonAddress, sigPartner: ReasonPartner, sigRequest: ReasonRequest,
-	sigRefused: ReasonRefusals, sigUnusable: ReasonAnswers, sigPause: ReasonOperator, sigResume: ReasonOperator, sigChanged: ReasonSettings,
+var signalReasons = map[Signal]Reason{
+	SignalLimited: ReasonLimited, SignalRateLimitExhausted: ReasonLimited, SignalServerFault: ReasonServerFaults, SignalTokenNoAnswer: ReasonServerFaults, SignalUnauthorized: ReasonToken,
+	SignalRights: ReasonRights, SignalAddress: ReasonAddress, SignalPartner: ReasonPartner, SignalRequest: ReasonRequest,
+	SignalRefused: ReasonRefusals, SignalUnusable: ReasonAnswers, SignalPause: ReasonOperator, SignalResume: ReasonOperator, SignalSettingsChanged: ReasonSettings,
 }
 
 // blocks is what a signal says of this process's own settings: the reason for which
 // they cannot be used, or "" where they can.
-var blocks = map[signal]Reason{
-	sigTokenAddress: ReasonAddress, sigTokenPartner: ReasonPartner, sigTokenGood: "", sigUnauthorized: "",
+var blocks = map[Signal]Reason{
+	SignalTokenAddress: ReasonAddress, SignalTokenPartner: ReasonPartner, SignalTokenValid: "", SignalUnauthorized: "",
 }
 
-func gateMoveOf(g journal.Gate, s signal, trial bool) gateMove {
-	for _, r := range gateRows {
+func actionOf(g journal.Gate, s Signal, trial bool) action {
+	for _, r := range rules {
 		if r.state == g.State && (r.reason == "" || string(r.reason) == g.Reason) && r.signal == s && (!r.trial || trial) {
-			return r.move
+			return r.action
 		}
 	}
-	return stay
+	return none
+}
+
+// RefusalsToPause is how many different shops may be refused in a row, with no
+// success between, before the account is paused: that many wrong codes or
+// addresses one after the other are more likely an account that may not do what
+// it asks for, and every further shop would be told to ask for a new code.
+const RefusalsToPause = 20
+
+// UnusableToPause is how many different shops in a row may have their code spent
+// by a success that nobody can use (unreadable, or of a merchant that conflicts)
+// before the account is paused: every further code would be spent as well.
+const UnusableToPause = 3
+
+// A signalRule says what an answer tells the account's gate.
+type signalRule struct {
+	class     invoicebox.Class
+	kind      journal.Kind      // 0 is any
+	status    int               // 0 is any
+	unwritten bool              // only where no status line came
+	failure   invoicebox.Reason // "" is any
+	fault     invoicebox.Fault  // FaultNone is any
+	signal    Signal
+}
+
+// signals is the part of the outcome table that speaks of the account.
+var signals = []signalRule{
+	{class: invoicebox.Done, signal: SignalAnswered},
+	{class: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent; nobody needs its id
+	{class: invoicebox.Unreadable, signal: SignalNone},                                                     // told when it comes to a person
+	{class: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: SignalAnswered}, // invited before: no refusal of the shop
+	{class: invoicebox.Refused, signal: SignalRefused},
+	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: SignalNone},
+	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, signal: SignalNone},
+	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonClosed, signal: SignalNone},
+	{class: invoicebox.NotExecuted, unwritten: true, signal: SignalServerFault},
+	{class: invoicebox.NotExecuted, signal: SignalNone}, // 425: the server is well
+	{class: invoicebox.Limited, signal: SignalLimited},
+	{class: invoicebox.ProbablyNotExecuted, signal: SignalServerFault},
+	{class: invoicebox.Unknown, failure: invoicebox.ReasonCanceled, signal: SignalNone},
+	{class: invoicebox.Unknown, signal: SignalServerFault},
+	{class: invoicebox.Unauthorized, signal: SignalUnauthorized},
+	{class: invoicebox.OurFault, failure: invoicebox.ReasonValue, signal: SignalNone}, // one shop's value, never sent
+	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalRights},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultAddress, signal: SignalAddress},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalPartner},
+	{class: invoicebox.OurFault, signal: SignalRequest},
+}
+
+func SignalOf(kind journal.Kind, v invoicebox.Verdict, status int) Signal {
+	for _, r := range signals {
+		switch {
+		case r.class != v.Class, r.kind != 0 && r.kind != kind, r.status != 0 && r.status != status,
+			r.unwritten && status != 0,
+			r.failure != "" && r.failure != v.Reason,
+			r.fault != invoicebox.FaultNone && r.fault != v.Fault:
+		default:
+			return r.signal
+		}
+	}
+	return SignalNone
+}
+
+// A checkSignalRule says what a check of the account's own token tells its gate. The
+// first row that fits decides.
+type checkSignalRule struct {
+	class  invoicebox.Class
+	fault  invoicebox.Fault  // FaultNone is any
+	reason invoicebox.Reason // "" is any
+	signal Signal
+}
+
+// checkSignals: what is not here is no answer. The check sends a token and nothing
+// else: whoever refuses its form, or reports success in another form, is not the API.
+var checkSignals = []checkSignalRule{
+	{class: invoicebox.Done, signal: SignalTokenValid},
+	{class: invoicebox.Unauthorized, signal: SignalUnauthorized},
+	{class: invoicebox.Limited, signal: SignalLimited},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalTokenPartner},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalTokenInconclusive},
+	{class: invoicebox.OurFault, signal: SignalTokenAddress},
+	{class: invoicebox.Refused, signal: SignalTokenInconclusive},
+	{class: invoicebox.Unreadable, reason: invoicebox.ReasonBodyCut, signal: SignalTokenInconclusive},
+	{class: invoicebox.Unreadable, signal: SignalTokenAddress},
+	{class: invoicebox.Unknown, reason: invoicebox.ReasonNotHTTP, signal: SignalTokenAddress},
+	{class: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: SignalTokenAddress},
+}
+
+func CheckSignalOf(v invoicebox.Verdict) Signal {
+	for _, r := range checkSignals {
+		if r.class == v.Class && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {
+			return r.signal
+		}
+	}
+	return SignalTokenNoAnswer
 }

@@ -64,7 +64,7 @@ func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 				synctest.Wait()
 			}
 			synctest.Wait()
-			if !b.pool.accounts["default"].gate.closed(false) {
+			if !b.pool.accounts["default"].gate.Closed(false) {
 				t.Errorf("signals every %v: the gate is still open after a second", every)
 			}
 			if every < time.Second && b.j.dueCalls()-dues < 500 {
@@ -98,7 +98,7 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 		b.j.setGate("default", paused)
 		synctest.Wait()
 		b.j.setMute(false)
-		b.pool.accounts["default"].gate.tell(sigAnswered, 0, true, time.Now())
+		b.pool.accounts["default"].gate.Record(SignalAnswered, 0, true, time.Now())
 		b.pool.gateChanged(b.pool.accounts["default"])
 		time.Sleep(time.Minute)
 		b.finish()
@@ -108,7 +108,7 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 		if got := b.j.gate(); got.State != paused.State || got.Reason != paused.Reason {
 			t.Errorf("the gate is %+v", got)
 		}
-		if !b.pool.accounts["default"].gate.closed(false) {
+		if !b.pool.accounts["default"].gate.Closed(false) {
 			t.Error("the pool goes on")
 		}
 	})
@@ -121,7 +121,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, good)
 			b.api.latency = 5 * time.Second
-			b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()})
+			b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
 			for i := range 10 {
 				b.add(journal.Invite, fmt.Sprint("shop-", i), "a@example.com")
 			}
@@ -131,7 +131,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 			}
 			if dies { // the fourth replica: it has taken the trial, and nobody hears of it again
 				time.Sleep(time.Minute - time.Second)
-				if err := b.j.ReserveTrial(t.Context(), "default", b.j.gate(), stored(time.Now().Add(30*time.Second))); err != nil {
+				if err := b.j.ReserveTrial(t.Context(), "default", b.j.gate(), reported(time.Now().Add(30*time.Second))); err != nil {
 					t.Fatal(err)
 				}
 				b.j.signal()
@@ -159,7 +159,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, good)
-		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: stored(time.Now().Add(time.Minute)), Since: time.Now()})
+		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		began := time.Now()
 		var tried atomic.Bool

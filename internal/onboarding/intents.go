@@ -8,8 +8,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
 )
 
 const (
@@ -29,7 +31,7 @@ func (p *Pool) performIntents(s scope) {
 		case err != nil:
 			p.metrics.errors.WithLabelValues("pending_intents").Inc()
 			p.outage.fails(slog.LevelError, "the journal does not tell what people ask for", err)
-			wait = growing(intentLook, errorCap, failures)
+			wait = Exponential(intentLook, errorCap, failures)
 			failures++
 		default:
 			failures = 0
@@ -70,7 +72,7 @@ func (p *Pool) performIntent(s scope, i journal.PendingIntent, entries *entries)
 	acc, ok := p.accounts[i.Account]
 	switch {
 	case !ok:
-		return p.refuse(s, i, because(ResultNotConfigured, ""))
+		return p.refuse(s, i, Refuse(ResultNotConfigured, ""))
 	case i.Target == nil && i.Operation != uuid.Nil:
 		return p.refuseForged(s, i, keyset.ErrOpen)
 	case i.Target == nil:
@@ -84,13 +86,13 @@ func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, en
 	if why := Permit(Command(i.Act), op.Kind, op.State, Reason(op.Reason), op.Doubt); why != nil {
 		return p.refuse(s, i, why)
 	}
-	row, _ := actOf(Command(i.Act), Reason(op.Reason), op.Kind)
-	if row.act == CommandEnter || row.act == CommandReread {
+	row, _ := ActionRuleOf(Command(i.Act), Reason(op.Reason), op.Kind)
+	if row.Action == CommandEnter || row.Action == CommandReread {
 		p.enter(s, acc, i, row, entries)
 		return false
 	}
 	tr := p.transitionOf(i, row)
-	if row.act == CommandClose {
+	if row.Action == CommandClose {
 		attention, _ := AttentionOf(Reason(op.Reason))
 		// Its code must not be sent again, whoever enters it.
 		tr.Doubt = attention.Executed
@@ -104,42 +106,11 @@ func (p *Pool) actOnOperation(s scope, acc *account, i journal.PendingIntent, en
 }
 
 // transitionOf is what a row of the acts makes of an intent's operation.
-func (p *Pool) transitionOf(i journal.PendingIntent, row actRow) journal.Transition {
-	end := endOfIntent(i.Intent, row.result, "")
+func (p *Pool) transitionOf(i journal.PendingIntent, row ActionRule) journal.Transition {
+	end := EndIntent(i.Intent, row.Result, "", time.Now())
 	return journal.Transition{
-		Ref: i.Target.Ref, From: journal.Attention, To: row.to, Reason: string(row.why), NewRun: row.run, Probe: row.probe, Intent: &end,
+		Ref: i.Target.Ref, From: journal.Attention, To: row.To, Reason: string(row.Why), NewRun: row.Run, Probe: row.Probe, Intent: &end,
 	}
-}
-
-// endOfIntent ends an intent with a result, and says so in the audit.
-func endOfIntent(i journal.Intent, r Result, words string) journal.IntentEnd {
-	row := resultOf(r)
-	if words == "" {
-		words = row.words
-	}
-	detail := string(r)
-	if i.MerchantID != "" {
-		detail += ", merchant id " + i.MerchantID
-	}
-	return journal.IntentEnd{
-		ID: i.ID, State: row.state, Result: string(r), Detail: words,
-		Audit: journal.AuditEntry{At: time.Now(), Actor: i.Actor, Act: i.Act + "." + row.state.String(), Subject: IntentSubject(i), Detail: detail},
-	}
-}
-
-// EndRestored ends an intent that still waits in a restored journal: it may have
-// been performed since the copy was made, and a probe must not be made twice.
-// False for one that brings a token: there may be no other copy of it.
-func EndRestored(i journal.Intent) (journal.IntentEnd, bool) {
-	return endOfIntent(i, ResultRestored, ""), i.Sealed == nil
-}
-
-// IntentSubject names what an intent is about, for the audit.
-func IntentSubject(i journal.Intent) string {
-	if i.Operation == uuid.Nil {
-		return "account/" + i.Account
-	}
-	return i.Operation.String()
 }
 
 // commit makes the intent's transition. The error is what the journal says about
@@ -171,13 +142,13 @@ func (p *Pool) refuseForged(s scope, i journal.PendingIntent, err error) (ended 
 
 func forged(err error) *Refusal {
 	if errors.Is(err, keyset.ErrNoKey) {
-		return because(ResultUnreadable, "")
+		return Refuse(ResultUnreadable, "")
 	}
-	return because(ResultNotAuthentic, "")
+	return Refuse(ResultNotAuthentic, "")
 }
 
 func (p *Pool) refuse(s scope, i journal.PendingIntent, why *Refusal) (ended bool) {
-	end := endOfIntent(i.Intent, why.Result, why.Words)
+	end := EndIntent(i.Intent, why.Result, why.Words, time.Now())
 	if err := p.journal.EndIntent(s.work, end); err != nil {
 		p.intentFailed(i, err)
 		return false
@@ -202,7 +173,7 @@ func (p *Pool) intentFailed(i journal.PendingIntent, err error) {
 
 func (p *Pool) intentEnded(i journal.PendingIntent, end journal.IntentEnd) {
 	act := i.Act
-	if row := resultOf(Result(end.Result)); row.result == ResultUnknownAct {
+	if row := ResultOf(Result(end.Result)); row.Result == ResultUnknownAct {
 		act = "unknown" // a label of a closed set
 	}
 	p.metrics.intents.WithLabelValues(act, end.Result).Inc()
@@ -213,22 +184,19 @@ func (p *Pool) intentEnded(i journal.PendingIntent, end journal.IntentEnd) {
 // gateActs are the commands on accounts.
 var gateActs = []struct {
 	act    Command
-	signal signal
+	signal Signal
 	result Result
 }{
-	{CommandPause, sigPause, ResultPaused},
-	{CommandResume, sigResume, ResultResumed},
+	{CommandPause, SignalPause, ResultPaused},
+	{CommandResume, SignalResume, ResultResumed},
 }
 
 func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) (ended bool) {
-	if err := p.refreshGates(s.work); err != nil {
+	if err := p.breakers.Refresh(s.work); err != nil {
 		p.intentFailed(i, err)
 		return false
 	}
-	acc.gate.mu.Lock()
-	g, blocked := acc.gate.g, acc.gate.blockedOnly()
-	acc.gate.mu.Unlock()
-	if needsCheck(Command(i.Act), g, blocked) {
+	if g := acc.gate.Snapshot(); needsCheck(Command(i.Act), g.Shared, g.BlockedOnly()) {
 		return p.checkAccount(s, acc, i)
 	}
 	for _, row := range gateActs {
@@ -236,31 +204,29 @@ func (p *Pool) actOnAccount(s scope, acc *account, i journal.PendingIntent) (end
 			return p.changeGate(s, acc, i, row.signal, row.result)
 		}
 	}
-	return p.refuse(s, i, because(ResultUnknownAct, ""))
+	return p.refuse(s, i, Refuse(ResultUnknownAct, ""))
 }
 
 // changeGate changes an account's gate: first in the journal, with the intent's
 // end, then here.
-func (p *Pool) changeGate(s scope, acc *account, i journal.PendingIntent, sig signal, result Result) (ended bool) {
+func (p *Pool) changeGate(s scope, acc *account, i journal.PendingIntent, sig Signal, result Result) (ended bool) {
 	// An earlier act may have been written although the journal did not say so.
-	if err := p.refreshGates(s.work); err != nil {
+	if err := p.breakers.Refresh(s.work); err != nil {
 		p.intentFailed(i, err)
 		return false
 	}
-	p.gateWriting.Lock()
-	defer p.gateWriting.Unlock()
-	now := time.Now()
-	g, changes := acc.gate.foresee(sig, now)
-	if !changes {
+	end := EndIntent(i.Intent, result, "", time.Now())
+	g, changes, err := p.breakers.Change(acc.gate, sig, time.Now(), func(g journal.Gate) error {
+		end.Gate = &g
+		return p.journal.EndIntent(s.work, end)
+	})
+	switch {
+	case !changes:
 		return p.refuse(s, i, whyGateStays(g))
-	}
-	end := endOfIntent(i.Intent, result, "")
-	end.Gate = &g
-	if err := p.journal.EndIntent(s.work, end); err != nil {
+	case err != nil:
 		p.intentFailed(i, err)
 		return false
 	}
-	acc.gate.follow(sig, g, now)
 	p.gateChanged(acc)
 	p.intentEnded(i, end)
 	return true
@@ -269,27 +235,32 @@ func (p *Pool) changeGate(s scope, acc *account, i journal.PendingIntent, sig si
 // whyGateStays says why a person's command does not change a gate.
 func whyGateStays(g journal.Gate) *Refusal {
 	if g.State == journal.GatePaused {
-		return because(ResultTokenOpens, "")
+		return Refuse(ResultTokenOpens, "")
 	}
-	return because(ResultNotPaused, "")
+	return Refuse(ResultNotPaused, "")
 }
 
-// foresee tells what a signal would make of the gate, and whether it changes it.
-func (x *gate) foresee(s signal, now time.Time) (journal.Gate, bool) {
-	x.mu.Lock()
-	next := gate{cfg: x.cfg, g: x.g, opens: x.opens, checks: x.checks}
-	x.mu.Unlock()
-	changes := next.tell(s, 0, false, now)
-	return next.g, changes
-}
-
-// follow takes over what was foreseen, now that the journal has it. Where the
-// gate changed meanwhile, the journal is told anew.
-func (x *gate) follow(s signal, written journal.Gate, now time.Time) {
-	x.tell(s, 0, false, now)
-	x.mu.Lock()
-	x.known = written
-	x.version++
-	x.dirty = !sameGate(x.g, written)
-	x.mu.Unlock()
+// closing makes the events that are owed when a person closes an operation.
+// An error says that the shop's current credentials are not authentic.
+func (p *Pool) closing(s scope, x journal.Target, by journal.Transition) ([]journal.Draft, error) {
+	now := by.Intent.Audit.At
+	op := x.ClaimedOperation
+	switch CloseEventOf(Reason(op.Reason), op.Kind, x.Current != nil) {
+	case PublishNothing:
+		return nil, nil
+	case PublishCurrent:
+		if _, err := p.cfg.Credentials.Read(s.work, *x.Current); errors.Is(err, credentials.ErrUnreadable) {
+			return nil, err
+		}
+		ref, err := schemas.ParseReference(x.Current.Reference)
+		if err != nil {
+			return nil, fmt.Errorf("%w: its reference is none", keyset.ErrOpen)
+		}
+		v := schemas.VerificationPending
+		if x.CurrentVerified {
+			v = schemas.VerificationVerified
+		}
+		return []journal.Draft{p.out.ActivatedAgain(op, *x.Current, ref, v, x.Active.At, now)}, nil
+	}
+	return []journal.Draft{p.out.FailedAgain(op, schemas.FailureClosed, now)}, nil
 }

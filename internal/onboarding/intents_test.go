@@ -28,8 +28,8 @@ func (b *bench) ended(i *journal.Intent, want Result) journal.Intent {
 	b.t.Helper()
 	b.until(10*time.Minute, "ended: "+i.Act, func() bool { return b.j.intent(i).State != journal.IntentWaiting })
 	got := b.j.intent(i)
-	row := resultOf(Result(got.Result))
-	if got.Result != string(want) || got.State != row.state || !strings.HasPrefix(got.Detail, row.words) || got.Sealed != nil {
+	row := ResultOf(Result(got.Result))
+	if got.Result != string(want) || got.State != row.State || !strings.HasPrefix(got.Detail, row.Words) || got.Sealed != nil {
 		b.t.Errorf("%s: %v, %s (%s), want %s", i.Act, got.State, got.Result, got.Detail, want)
 	}
 	return got
@@ -339,7 +339,7 @@ func TestTheExitsOfAPause(t *testing.T) {
 					}
 					return good(op, value, n)
 				})
-				for i := range faultsToPause {
+				for i := range FaultsToPause {
 					b.add(journal.Activate, fmt.Sprint("early-", i), fmt.Sprint("early-", i))
 				}
 				b.start()
@@ -376,5 +376,21 @@ func TestARetryWaitsForTheLane(t *testing.T) {
 		if got := fmt.Sprint(order); got != "[code-1 code-2 code-2 code-2 code-3 code-1]" {
 			t.Errorf("asked in the order %s", got)
 		}
+	})
+}
+
+// An older activation that a person closes does not take an active shop back.
+func TestClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, answers(map[string][]answer{"code-1": {{status: 200, body: "{}"}}}))
+		older := b.add(journal.Activate, "shop-1", "code-1")
+		b.start()
+		b.attention(older)
+		newer := b.add(journal.Activate, "shop-1", "code-2")
+		b.until(time.Hour, "active", func() bool { return b.j.shop(newer.Shop).Active != nil })
+		b.act(older, CommandClose, ResultClosed)
+		b.finish()
+		b.expect(older, journal.Done, ReasonClosed, "activation_failed answer_unreadable contact_support false", eventActive)
+		b.expect(newer, journal.Done, ReasonActivated, eventActive)
 	})
 }

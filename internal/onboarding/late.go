@@ -21,29 +21,6 @@ const (
 	erasePage  = 100 // receipts that one transaction looks at
 )
 
-// lateVerdict is what late answers bring to an operation that has ended.
-type lateVerdict uint8
-
-const (
-	lateNothing lateVerdict = iota // none of them holds a token
-	lateSame                       // none but tokens in use
-	lateOther                      // another token, or one that cannot be read
-)
-
-// A lateRow says what follows late answers. An operation that is only noted
-// keeps its state and its reason.
-type lateRow struct {
-	verdict   lateVerdict
-	attention bool
-	note      string
-}
-
-var lateRows = []lateRow{
-	{lateNothing, false, "a late answer without a token"},
-	{lateSame, false, "a late answer with the token in use"},
-	{lateOther, true, "a late answer with another token than the one in use"},
-}
-
 // settleLate compares answers that came after their operation had ended with
 // the tokens in use. Nothing of them is dropped: they stay sealed in the journal.
 func (p *Pool) settleLate(s scope, t *task) {
@@ -56,27 +33,23 @@ func (p *Pool) settleLate(s scope, t *task) {
 	}
 	now := time.Now()
 	tr := journal.Transition{From: t.State, To: t.State, Reason: t.Reason, Compared: true}
-	for _, row := range lateRows {
-		if row.verdict != verdict {
-			continue
-		}
-		tr.Audit = &journal.AuditEntry{At: now, Actor: p.cfg.Owner, Act: "late_answer", Subject: t.UUID.String(), Detail: row.note}
-		if row.attention {
-			tr.To, tr.Reason = journal.Attention, string(ReasonSecondToken)
-			tr.Publish = p.failed(t.ClaimedOperation, ReasonSecondToken, now)
-		}
-		p.log.Warn("an answer came late", t.attrs("meaning", row.note)...)
+	row := LateRuleOf(verdict)
+	tr.Audit = &journal.AuditEntry{At: now, Actor: p.cfg.Owner, Act: "late_answer", Subject: t.UUID.String(), Detail: row.Note}
+	if row.Attention {
+		tr.To, tr.Reason = journal.Attention, string(ReasonSecondToken)
+		tr.Publish = p.out.OfAttention(t.ClaimedOperation, ReasonSecondToken, now)
 	}
+	p.log.Warn("an answer came late", t.attrs("meaning", row.Note)...)
 	// A superseded operation has no credentials of its own: what it holds is
 	// known to be another's.
-	tr.Verified = verdict == lateSame && t.State == journal.Superseded
+	tr.Verified = verdict == LateSameToken && t.State == journal.Superseded
 	_ = p.apply(s, t, tr)
 }
 
 // compare looks for each late token among those that led to the credentials in
 // use, and among these: receipts are erased some day. An error says that the
 // store could not tell now; only where that matters.
-func (p *Pool) compare(s scope, t *task) (lateVerdict, error) {
+func (p *Pool) compare(s scope, t *task) (LateVerdict, error) {
 	var known []invoicebox.Activation
 	for _, r := range t.Known {
 		if act, err := p.readReceipt(t.Shop, r); err == nil {
@@ -93,23 +66,23 @@ func (p *Pool) compare(s scope, t *task) (lateVerdict, error) {
 			silent = err
 		}
 	}
-	verdict := lateNothing
+	verdict := LateNoToken
 	for _, r := range t.Late {
 		act, err := p.readReceipt(t.Shop, r)
 		switch {
 		case errors.Is(err, errNoToken):
 			continue
 		case err != nil:
-			return lateOther, nil //nolint:nilerr // what cannot be read is not taken for nothing
+			return LateOtherToken, nil //nolint:nilerr // what cannot be read is not taken for nothing
 		}
 		same := false
 		for _, k := range known {
 			same = same || k.MerchantID == act.MerchantID && k.Token.Equal(act.Token)
 		}
 		if !same {
-			return lateOther, silent
+			return LateOtherToken, silent
 		}
-		verdict = lateSame
+		verdict = LateSameToken
 	}
 	return verdict, nil
 }

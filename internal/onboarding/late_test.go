@@ -181,23 +181,6 @@ func TestALateAnswerThatDoesNotOpen(t *testing.T) {
 	})
 }
 
-func TestLateRowsCoverEverything(t *testing.T) {
-	for _, v := range []lateVerdict{lateNothing, lateSame, lateOther} {
-		n := 0
-		for _, row := range lateRows {
-			if row.verdict == v {
-				n++
-			}
-			if row.attention != (row.verdict == lateOther) || row.note == "" {
-				t.Errorf("row %+v", row)
-			}
-		}
-		if n != 1 {
-			t.Errorf("verdict %d has %d rows", v, n)
-		}
-	}
-}
-
 func TestReceiptsAreErased(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it is a week of virtual time")

@@ -3,6 +3,7 @@ package onboarding
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -200,12 +201,12 @@ func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDe
 	}
 	switch g.State {
 	case journal.GatePaused:
-		d.Words = fmt.Sprintf("paused since %s: %s", clockTime(g.Since), reason.words)
-		d.Command = "accounts " + string(reason.command) + " " + account
+		d.Words = fmt.Sprintf("paused since %s: %s", clockTime(g.Since), reason.Words)
+		d.Command = "accounts " + string(reason.Command) + " " + account
 		d.Words += check
-		d.Todo = reason.todo
-		if reason.todo != "" {
-			d.Words += "; " + reason.todo
+		d.Todo = reason.Todo
+		if reason.Todo != "" {
+			d.Words += "; " + reason.Todo
 		}
 	case journal.GateResting, journal.GateLimited:
 		d.Words = "backing off"
@@ -215,7 +216,7 @@ func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDe
 		if !g.Since.IsZero() {
 			d.Words += " since " + clockTime(g.Since)
 		}
-		d.Words += ": " + reason.words
+		d.Words += ": " + reason.Words
 		switch {
 		case g.Until.After(now):
 			d.Until = g.Until
@@ -231,16 +232,16 @@ func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDe
 	return d
 }
 
-// A gateWord says what a gate's reason means, what ends a pause for it, and which
+// An AccountReasonRow says what a gate's reason means, what ends a pause for it, and which
 // command tries.
-type gateWord struct {
-	reason  Reason
-	words   string
-	todo    string
-	command Command
+type AccountReasonRow struct {
+	Reason  Reason
+	Words   string
+	Todo    string
+	Command Command
 }
 
-var gateWordRows = []gateWord{
+var gateWordRows = []AccountReasonRow{
 	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", CommandCheck},
 	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", CommandCheck},
 	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", CommandResume},
@@ -254,13 +255,16 @@ var gateWordRows = []gateWord{
 	{ReasonLimited, "Invoicebox limits the account's requests", "", CommandResume},
 }
 
-func gateWordsOf(r Reason) gateWord {
+// AccountReasonRows returns the table of the reasons of gates, for documents and tests.
+func AccountReasonRows() []AccountReasonRow { return slices.Clone(gateWordRows) }
+
+func gateWordsOf(r Reason) AccountReasonRow {
 	for _, row := range gateWordRows {
-		if row.reason == r {
+		if row.Reason == r {
 			return row
 		}
 	}
-	return gateWord{reason: r, words: string(r), command: CommandResume}
+	return AccountReasonRow{Reason: r, Words: string(r), Command: CommandResume}
 }
 
 // clockTime shows an instant inside a sentence.

@@ -58,7 +58,7 @@ func TestServiceWithoutItsDatabase(t *testing.T) {
 	s := newService(t, o)
 	var log lines
 	s.open = func() (journal.Journal, error) {
-		return postgres.Open(s.Context(), postgres.Options{URL: url, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{}), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		return postgres.Open(s.Context(), postgres.Options{URL: url, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{Now: time.Now}), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	}
 	s.change = func(c *onboarding.Config) {
 		c.Accounts[0].Requests, c.Accounts[0].Window = limit, window

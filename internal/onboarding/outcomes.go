@@ -8,152 +8,125 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// doubt is what an outcome's row asks of the operation's doubt before the
+// Doubt is what an outcome's row asks of the operation's doubt before the
 // attempt at hand.
-type doubt uint8
+type Doubt uint8
 
 const (
-	anyDoubt doubt = iota
-	noDoubt
-	inDoubt
+	AnyDoubt Doubt = iota
+	NoDoubt
+	InDoubt
 )
 
-// An outcomeRow says where an answer leads. The first row that fits decides.
-type outcomeRow struct {
-	kind    journal.Kind
-	class   invoicebox.Class
-	status  int               // 0 is any
-	failure invoicebox.Reason // "" is any
-	doubt   doubt
+// An OutcomeRule says where an answer leads. The first row that fits decides.
+type OutcomeRule struct {
+	Kind    journal.Kind
+	Class   invoicebox.Class
+	Status  int               // 0 is any
+	Failure invoicebox.Reason // "" is any
+	Doubt   Doubt
 
-	from, to journal.State
-	reason   Reason
-	invited  schemas.InvitationOutcome // the invited event to publish, or ""
-	failed   schemas.FailureReason     // the failure event to publish, or ""
-	mark     bool                      // it counts as the shop's last invitation
+	From, To journal.State
+	Reason   Reason
+	Invited  schemas.InvitationOutcome // the invited event to publish, or ""
+	Failed   schemas.FailureReason     // the failure event to publish, or ""
+	Mark     bool                      // it counts as the shop's last invitation
 }
 
 // outcomes is the outcome table of the client's classes for both kinds. An
 // activation's 2xx is durable, and its state Received, before it is classified.
-var outcomes = []outcomeRow{
-	{kind: journal.Invite, class: invoicebox.Done, from: journal.Sending, to: journal.Done, reason: ReasonSent, invited: schemas.OutcomeSent, mark: true},
-	{kind: journal.Invite, class: invoicebox.Unreadable, from: journal.Sending, to: journal.Done, reason: ReasonSent, invited: schemas.OutcomeSent, mark: true},
-	{kind: journal.Invite, class: invoicebox.Refused, status: http.StatusConflict, from: journal.Sending, to: journal.Done, reason: ReasonAlreadyInvited, invited: schemas.OutcomeAlreadyInvited, mark: true},
-	{kind: journal.Invite, class: invoicebox.Refused, from: journal.Sending, to: journal.Done, reason: ReasonRefusedAddress, failed: schemas.FailureAddressRejected},
-	{kind: journal.Invite, class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, from: journal.Sending, to: journal.Planned, reason: ReasonNotSent},
-	{kind: journal.Invite, class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, from: journal.Sending, to: journal.Planned, reason: ReasonDrained},
-	{kind: journal.Invite, class: invoicebox.NotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonNotExecuted},
-	{kind: journal.Invite, class: invoicebox.Limited, from: journal.Sending, to: journal.Waiting, reason: ReasonLimited},
-	{kind: journal.Invite, class: invoicebox.ProbablyNotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonProbablyNotExecuted},
-	{kind: journal.Invite, class: invoicebox.Unauthorized, from: journal.Sending, to: journal.Planned, reason: ReasonUnauthorized},
-	{kind: journal.Invite, class: invoicebox.OurFault, from: journal.Sending, to: journal.Attention, reason: ReasonRequestRejected, failed: schemas.FailureRequestRejected},
-	{kind: journal.Invite, class: invoicebox.Unknown, from: journal.Sending, to: journal.Unknown, reason: ReasonNoProof, mark: true},
+var outcomes = []OutcomeRule{
+	{Kind: journal.Invite, Class: invoicebox.Done, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
+	{Kind: journal.Invite, Class: invoicebox.Unreadable, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
+	{Kind: journal.Invite, Class: invoicebox.Refused, Status: http.StatusConflict, From: journal.Sending, To: journal.Done, Reason: ReasonAlreadyInvited, Invited: schemas.OutcomeAlreadyInvited, Mark: true},
+	{Kind: journal.Invite, Class: invoicebox.Refused, From: journal.Sending, To: journal.Done, Reason: ReasonRefusedAddress, Failed: schemas.FailureAddressRejected},
+	{Kind: journal.Invite, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonSendBy, From: journal.Sending, To: journal.Planned, Reason: ReasonNotSent},
+	{Kind: journal.Invite, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonCanceled, From: journal.Sending, To: journal.Planned, Reason: ReasonDrained},
+	{Kind: journal.Invite, Class: invoicebox.NotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonNotExecuted},
+	{Kind: journal.Invite, Class: invoicebox.Limited, From: journal.Sending, To: journal.Waiting, Reason: ReasonLimited},
+	{Kind: journal.Invite, Class: invoicebox.ProbablyNotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonProbablyNotExecuted},
+	{Kind: journal.Invite, Class: invoicebox.Unauthorized, From: journal.Sending, To: journal.Planned, Reason: ReasonUnauthorized},
+	{Kind: journal.Invite, Class: invoicebox.OurFault, From: journal.Sending, To: journal.Attention, Reason: ReasonRequestRejected, Failed: schemas.FailureRequestRejected},
+	{Kind: journal.Invite, Class: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof, Mark: true},
 
-	{kind: journal.Activate, class: invoicebox.Done, from: journal.Received, to: journal.Stored, reason: ReasonTokenUnanswered},
-	{kind: journal.Activate, class: invoicebox.Unreadable, from: journal.Received, to: journal.Attention, reason: ReasonAnswerUnreadable, failed: schemas.FailureAnswerUnreadable},
-	{kind: journal.Activate, class: invoicebox.Refused, doubt: noDoubt, from: journal.Sending, to: journal.Done, reason: ReasonRefusedCode, failed: schemas.FailureCodeRejected},
-	{kind: journal.Activate, class: invoicebox.Refused, doubt: inDoubt, from: journal.Sending, to: journal.Attention, reason: ReasonOutcomeLost, failed: schemas.FailureOutcomeLost},
-	{kind: journal.Activate, class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, from: journal.Sending, to: journal.Planned, reason: ReasonNotSent},
-	{kind: journal.Activate, class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, from: journal.Sending, to: journal.Planned, reason: ReasonDrained},
-	{kind: journal.Activate, class: invoicebox.NotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonNotExecuted},
-	{kind: journal.Activate, class: invoicebox.Limited, from: journal.Sending, to: journal.Waiting, reason: ReasonLimited},
-	{kind: journal.Activate, class: invoicebox.ProbablyNotExecuted, from: journal.Sending, to: journal.Waiting, reason: ReasonProbablyNotExecuted},
-	{kind: journal.Activate, class: invoicebox.Unauthorized, from: journal.Sending, to: journal.Planned, reason: ReasonUnauthorized},
-	{kind: journal.Activate, class: invoicebox.OurFault, from: journal.Sending, to: journal.Attention, reason: ReasonRequestRejected, failed: schemas.FailureRequestRejected},
-	{kind: journal.Activate, class: invoicebox.Unknown, from: journal.Sending, to: journal.Unknown, reason: ReasonNoProof},
+	{Kind: journal.Activate, Class: invoicebox.Done, From: journal.Received, To: journal.Stored, Reason: ReasonTokenUnanswered},
+	{Kind: journal.Activate, Class: invoicebox.Unreadable, From: journal.Received, To: journal.Attention, Reason: ReasonAnswerUnreadable, Failed: schemas.FailureAnswerUnreadable},
+	{Kind: journal.Activate, Class: invoicebox.Refused, Doubt: NoDoubt, From: journal.Sending, To: journal.Done, Reason: ReasonRefusedCode, Failed: schemas.FailureCodeRejected},
+	{Kind: journal.Activate, Class: invoicebox.Refused, Doubt: InDoubt, From: journal.Sending, To: journal.Attention, Reason: ReasonOutcomeLost, Failed: schemas.FailureOutcomeLost},
+	{Kind: journal.Activate, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonSendBy, From: journal.Sending, To: journal.Planned, Reason: ReasonNotSent},
+	{Kind: journal.Activate, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonCanceled, From: journal.Sending, To: journal.Planned, Reason: ReasonDrained},
+	{Kind: journal.Activate, Class: invoicebox.NotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonNotExecuted},
+	{Kind: journal.Activate, Class: invoicebox.Limited, From: journal.Sending, To: journal.Waiting, Reason: ReasonLimited},
+	{Kind: journal.Activate, Class: invoicebox.ProbablyNotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonProbablyNotExecuted},
+	{Kind: journal.Activate, Class: invoicebox.Unauthorized, From: journal.Sending, To: journal.Planned, Reason: ReasonUnauthorized},
+	{Kind: journal.Activate, Class: invoicebox.OurFault, From: journal.Sending, To: journal.Attention, Reason: ReasonRequestRejected, Failed: schemas.FailureRequestRejected},
+	{Kind: journal.Activate, Class: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof},
 }
 
-// outcomeOf finds the row for an answer. What no row knows proves nothing.
-func outcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful bool) outcomeRow {
+// OutcomeOf finds the row for an answer. What no row knows proves nothing.
+func OutcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful bool) OutcomeRule {
 	for _, r := range outcomes {
 		switch {
-		case r.kind != kind || r.class != v.Class,
-			r.status != 0 && r.status != status,
-			r.failure != "" && r.failure != v.Reason,
-			r.doubt == noDoubt && doubtful,
-			r.doubt == inDoubt && !doubtful:
+		case r.Kind != kind || r.Class != v.Class,
+			r.Status != 0 && r.Status != status,
+			r.Failure != "" && r.Failure != v.Reason,
+			r.Doubt == NoDoubt && doubtful,
+			r.Doubt == InDoubt && !doubtful:
 		default:
 			return r
 		}
 	}
-	return outcomeRow{kind: kind, class: invoicebox.Unknown, from: journal.Sending, to: journal.Unknown, reason: ReasonNoProof}
+	return OutcomeRule{Kind: kind, Class: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof}
 }
 
-// A quietRow says what follows an unknown outcome when the quiet period is over.
-type quietRow struct {
-	kind    journal.Kind
-	setting string // "" is any
-	again   bool   // fits only an operation that was unknown once
-	to      journal.State
-	reason  Reason
+// A QuietRule says what follows an unknown outcome when the quiet period is over.
+type QuietRule struct {
+	Kind    journal.Kind
+	Setting string // "" is any
+	Again   bool   // fits only an operation that was unknown once
+	To      journal.State
+	Reason  Reason
 }
 
 // afterQuiet: the first row that fits decides. A probe of an activation may
 // spend its code a second time, so it is made once in an operation's life and
 // can be forbidden; an invitation costs a second e-mail at worst.
-var afterQuiet = []quietRow{
-	{kind: journal.Invite, again: true, to: journal.Planned, reason: ReasonOnceMore},
-	{kind: journal.Invite, to: journal.Attention, reason: ReasonOutcomeUnknown},
-	{kind: journal.Activate, setting: ProbeOnce, again: true, to: journal.Planned, reason: ReasonProbe},
-	{kind: journal.Activate, to: journal.Attention, reason: ReasonOutcomeUnknown},
+var afterQuiet = []QuietRule{
+	{Kind: journal.Invite, Again: true, To: journal.Planned, Reason: ReasonOnceMore},
+	{Kind: journal.Invite, To: journal.Attention, Reason: ReasonOutcomeUnknown},
+	{Kind: journal.Activate, Setting: ProbeOnce, Again: true, To: journal.Planned, Reason: ReasonProbe},
+	{Kind: journal.Activate, To: journal.Attention, Reason: ReasonOutcomeUnknown},
 }
 
-// afterQuietOf finds the row; unknowns are the operation's attempts of which
+// AfterQuietOf finds the row; unknowns are the operation's attempts of which
 // nobody knows, over all runs.
-func afterQuietOf(kind journal.Kind, setting string, unknowns int) quietRow {
+func AfterQuietOf(kind journal.Kind, setting string, unknowns int) QuietRule {
 	for _, r := range afterQuiet {
-		if r.kind == kind && (r.setting == "" || r.setting == setting) && (!r.again || unknowns == 1) {
+		if r.Kind == kind && (r.Setting == "" || r.Setting == setting) && (!r.Again || unknowns == 1) {
 			return r
 		}
 	}
-	return quietRow{kind: kind, to: journal.Attention, reason: ReasonOutcomeUnknown}
+	return QuietRule{Kind: kind, To: journal.Attention, Reason: ReasonOutcomeUnknown}
 }
 
-// A signalRow says what an answer tells the account's gate.
-type signalRow struct {
-	class     invoicebox.Class
-	kind      journal.Kind      // 0 is any
-	status    int               // 0 is any
-	unwritten bool              // only where no status line came
-	failure   invoicebox.Reason // "" is any
-	fault     invoicebox.Fault  // FaultNone is any
-	signal    signal
-}
+// What follows an activation's unknown outcome after the quiet period.
+const (
+	ProbeOnce = "probe-once" // one more request, flagged; then a person
+	Hold      = "hold"       // a person at once
+)
 
-// signals is the part of the outcome table that speaks of the account.
-var signals = []signalRow{
-	{class: invoicebox.Done, signal: sigAnswered},
-	{class: invoicebox.Unreadable, kind: journal.Invite, signal: sigAnswered},                           // it was sent; nobody needs its id
-	{class: invoicebox.Unreadable, signal: sigNone},                                                     // told when it comes to a person
-	{class: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: sigAnswered}, // invited before: no refusal of the shop
-	{class: invoicebox.Refused, signal: sigRefused},
-	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: sigNone},
-	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, signal: sigNone},
-	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonClosed, signal: sigNone},
-	{class: invoicebox.NotExecuted, unwritten: true, signal: sigFault},
-	{class: invoicebox.NotExecuted, signal: sigNone}, // 425: the server is well
-	{class: invoicebox.Limited, signal: sigLimited},
-	{class: invoicebox.ProbablyNotExecuted, signal: sigFault},
-	{class: invoicebox.Unknown, failure: invoicebox.ReasonCanceled, signal: sigNone},
-	{class: invoicebox.Unknown, signal: sigFault},
-	{class: invoicebox.Unauthorized, signal: sigUnauthorized},
-	{class: invoicebox.OurFault, failure: invoicebox.ReasonValue, signal: sigNone}, // one shop's value, never sent
-	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: sigRights},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultAddress, signal: sigAddress},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: sigPartner},
-	{class: invoicebox.OurFault, signal: sigRequest},
-}
-
-func signalOf(kind journal.Kind, v invoicebox.Verdict, status int) signal {
-	for _, r := range signals {
-		switch {
-		case r.class != v.Class, r.kind != 0 && r.kind != kind, r.status != 0 && r.status != status,
-			r.unwritten && status != 0,
-			r.failure != "" && r.failure != v.Reason,
-			r.fault != invoicebox.FaultNone && r.fault != v.Fault:
-		default:
-			return r.signal
-		}
+// Proves reports whether an ended operation proves that its account's settings are
+// right: Invoicebox executed it, or rejected the shop's value.
+func Proves(o journal.OperationRecord) bool {
+	switch Reason(o.Reason) {
+	case ReasonSent, ReasonAlreadyInvited, ReasonActivated, ReasonRefusedAddress, ReasonRefusedCode:
+		return o.State == journal.Done
 	}
-	return sigNone
+	return false
+}
+
+// WithoutEmail returns the outcomes of invitations after which Invoicebox certainly
+// sent no e-mail.
+func WithoutEmail() []invoicebox.Class {
+	return []invoicebox.Class{invoicebox.NotExecuted, invoicebox.Limited, invoicebox.Unauthorized, invoicebox.OurFault, invoicebox.Refused}
 }

@@ -56,7 +56,7 @@ func (p *Pool) call(s scope, t *task) {
 		p.giveBack(s, t, p.whyNotSent(s), time.Time{})
 		return
 	}
-	if t.trial && !p.takesTrial(s, t.acc) {
+	if t.trial && !p.breakers.ReserveTrial(s.work, t.acc.gate, p.callTime()) {
 		ahead()
 		p.giveBack(s, t, ReasonGateClosed, time.Time{})
 		return
@@ -80,7 +80,7 @@ func (p *Pool) call(s scope, t *task) {
 	t.Attempts++
 	place := p.steps.take(t.acc.calls, sendBy, s.run.Done())
 	// The gate may have closed while the attempt waited.
-	closed := t.acc.gate.closed(t.trial)
+	closed := t.acc.gate.Closed(t.trial)
 	if place == nil || closed || s.draining() || !time.Now().Before(sendBy) {
 		if place != nil {
 			place()
@@ -109,13 +109,6 @@ func (p *Pool) call(s scope, t *task) {
 	p.answered(s, t, x, v)
 }
 
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
 // callTime is what a call takes at most, from BeginAttempt to the write of its outcome.
 func (p *Pool) callTime() time.Duration {
 	return p.cfg.sendBy() + p.cfg.RequestDeadline + min(leaseMargin, (p.cfg.Lease-p.cfg.RequestDeadline)/8)
@@ -135,7 +128,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 	switch {
 	case t.Kind == journal.Invite && t.Active != nil:
 		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Done, Reason: string(ReasonAlreadyActive), Publish: []journal.Draft{
-			p.out.invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
+			p.out.Invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
 		}})
 		return subject, false
 	case t.Kind == journal.Invite && t.Activating:
@@ -154,7 +147,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 	case s.draining():
 		p.giveBack(s, t, ReasonDrained, time.Time{})
 		return subject, false
-	case t.acc.gate.closed(t.trial):
+	case t.acc.gate.Closed(t.trial):
 		p.giveBack(s, t, ReasonGateClosed, time.Time{})
 		return subject, false
 	case time.Until(t.leaseEnd) < p.callTime():
@@ -218,42 +211,42 @@ func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.S
 func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
 	p.logOutcome(s, t, x, v)
-	row := outcomeOf(t.Kind, v, x.Status, t.Doubt)
+	row := OutcomeOf(t.Kind, v, x.Status, t.Doubt)
 	end := endOf(x, v)
-	if row.to == journal.Waiting {
+	if row.To == journal.Waiting {
 		p.wait(s, t, row, v, end, now)
 		return
 	}
-	tr := journal.Transition{From: row.from, To: row.to, Reason: string(row.reason), Doubt: v.Doubt, End: &end}
+	tr := journal.Transition{From: row.From, To: row.To, Reason: string(row.Reason), Doubt: v.Doubt, End: &end}
 	switch {
-	case row.to == journal.Unknown:
+	case row.To == journal.Unknown:
 		// The lane is held until nothing can overtake what is on its way.
-		tr.Due = later(t.leaseEnd, x.Finished).Add(p.cfg.QuietPeriod)
-	case row.invited != "":
+		tr.Due = maxTime(t.leaseEnd, x.Finished).Add(p.cfg.QuietPeriod)
+	case row.Invited != "":
 		// An e-mail is on its way: what is older and in doubt needs none any more.
-		tr.Supersede, tr.Over = string(ReasonNewerAddress), overtaken()
+		tr.Supersede, tr.Over = string(ReasonNewerAddress), SupersedableReasons()
 	}
-	if row.mark {
+	if row.Mark {
 		invitation, _ := invoicebox.ParseInvitation(x)
 		tr.Invited = &journal.InvitedUpdate{At: x.Finished, InvitationID: invitation.ID}
-		if row.invited != "" {
-			tr.Publish = append(tr.Publish, p.out.invited(t.ClaimedOperation, row.invited, invitation.ID, x.Finished, now))
+		if row.Invited != "" {
+			tr.Publish = append(tr.Publish, p.out.Invited(t.ClaimedOperation, row.Invited, invitation.ID, x.Finished, now))
 		}
 	}
-	if row.failed != "" {
-		tr.Publish = append(tr.Publish, p.out.failed(t.ClaimedOperation, row.failed, now))
+	if row.Failed != "" {
+		tr.Publish = append(tr.Publish, p.out.Failed(t.ClaimedOperation, row.Failed, now))
 	}
 	_ = p.apply(s, t, tr)
 }
 
 // wait puts an operation off that was not, or probably not, executed.
-func (p *Pool) wait(s scope, t *task, row outcomeRow, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) {
+func (p *Pool) wait(s scope, t *task, row OutcomeRule, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) {
 	due := now.Add(p.waitTime(t, v))
 	if p.overAge(t, due) {
-		p.expired(s, t, row.from, &end, v.Doubt)
+		p.expired(s, t, row.From, &end, v.Doubt)
 		return
 	}
-	_ = p.apply(s, t, journal.Transition{From: row.from, To: row.to, Due: due, Reason: string(row.reason), Doubt: v.Doubt, End: &end})
+	_ = p.apply(s, t, journal.Transition{From: row.From, To: row.To, Due: due, Reason: string(row.Reason), Doubt: v.Doubt, End: &end})
 }
 
 // waitTime is as long as the answer asked for, within bounds, or else
@@ -263,7 +256,7 @@ func (p *Pool) waitTime(t *task, v invoicebox.Verdict) time.Duration {
 	if told > 0 {
 		return told
 	}
-	return time.Duration(p.steps.lot(int64(growing(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1
+	return time.Duration(p.steps.lot(int64(Exponential(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1
 }
 
 // told is how long the answer asks to wait; a 429 that does not say means one
@@ -293,9 +286,9 @@ func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.Attemp
 	tr := journal.Transition{From: from, To: journal.Done, Reason: string(ReasonExpired), Doubt: doubt, End: end}
 	if t.Doubt || doubt {
 		tr.To, tr.Reason = journal.Attention, string(ReasonOutcomeUnknown)
-		tr.Publish = p.failed(t.ClaimedOperation, ReasonOutcomeUnknown, now)
+		tr.Publish = p.out.OfAttention(t.ClaimedOperation, ReasonOutcomeUnknown, now)
 	} else {
-		tr.Publish = []journal.Draft{p.out.failed(t.ClaimedOperation, schemas.FailureExpired, now)}
+		tr.Publish = []journal.Draft{p.out.Failed(t.ClaimedOperation, schemas.FailureExpired, now)}
 	}
 	_ = p.apply(s, t, tr)
 }
@@ -303,11 +296,11 @@ func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.Attemp
 // tell lets the account's gate know what the answer says of the account.
 func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
-	s := signalOf(t.Kind, v, x.Status)
-	t.acc.gate.failed(s, v.Reason)
-	changed := t.acc.gate.tellOf(t.Shop.Shop, s, p.told(t.acc, v), t.trial, now)
+	s := SignalOf(t.Kind, v, x.Status)
+	t.acc.gate.RecordFault(s, v.Reason)
+	changed := t.acc.gate.RecordShop(t.Shop.Shop, s, p.told(t.acc, v), t.trial, now)
 	if v.Drained > 0 {
-		changed = t.acc.gate.tell(sigDrained, v.Drained, t.trial, now) || changed
+		changed = t.acc.gate.Record(SignalRateLimitExhausted, v.Drained, t.trial, now) || changed
 	}
 	if changed {
 		p.gateChanged(t.acc)
@@ -315,8 +308,8 @@ func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 }
 
 // tellShop lets the account's gate know what became of an activation's answer.
-func (p *Pool) tellShop(t *task, s signal) {
-	if t.acc.gate.tellOf(t.Shop.Shop, s, 0, t.trial, time.Now()) {
+func (p *Pool) tellShop(t *task, s Signal) {
+	if t.acc.gate.RecordShop(t.Shop.Shop, s, 0, t.trial, time.Now()) {
 		p.gateChanged(t.acc)
 	}
 	if p.hungry.Load() {

@@ -1,7 +1,6 @@
 package onboarding
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,24 +17,12 @@ type PlannerOptions struct {
 	CoolDown time.Duration    // 0: DefaultCoolDown
 	Source   string           // "": DefaultSource
 	Format   schemas.Format   // "": binary
-	Now      func() time.Time // nil: time.Now
-}
-
-// LogAttention logs what a planner gives to a person at once. A batch that the
-// journal has to repeat is logged again.
-func LogAttention(plan journal.Planner, log *slog.Logger) journal.Planner {
-	return func(e journal.Event, v journal.ShopView) journal.Plan {
-		p := plan(e, v)
-		if p.New != nil && p.New.Attention != "" {
-			log.Warn(needsDecision, "operation", p.New.UUID.String(), "kind", e.Kind.String(), "account", e.Shop.Account, "shop", e.Shop.Shop, "reason", p.New.Attention)
-		}
-		return p
-	}
+	Now      func() time.Time // required
 }
 
 type planner struct {
 	coolDown time.Duration
-	out      publisher
+	out      Publisher
 	now      func() time.Time
 }
 
@@ -43,18 +30,9 @@ type planner struct {
 // operation, joins one, is answered at once, or is only kept. It calls nothing
 // outside and keeps no state.
 func NewPlanner(o PlannerOptions) journal.Planner {
-	p := planner{coolDown: o.CoolDown, out: publisher{source: o.Source, format: o.Format}, now: o.Now}
+	p := planner{coolDown: o.CoolDown, out: NewPublisher(o.Source, o.Format), now: o.Now}
 	if p.coolDown == 0 {
 		p.coolDown = DefaultCoolDown
-	}
-	if p.out.source == "" {
-		p.out.source = DefaultSource
-	}
-	if p.out.format == "" {
-		p.out.format = schemas.FormatBinary
-	}
-	if p.now == nil {
-		p.now = time.Now
 	}
 	return p.plan
 }
@@ -279,4 +257,9 @@ func (p planner) answer(e journal.Event, operation uuid.UUID, typ string, now ti
 	return p.out.draft(schemas.EventID(eventUUID(e), 0, typ), typ, cause{
 		shop: e.Shop, operation: operation, event: e.ID, traceParent: e.TraceParent, traceState: e.TraceState,
 	}, now, data)
+}
+
+// waitsForAddress tells whether an operation only waits for its address's cool-down.
+func waitsForAddress(op journal.OperationView) bool {
+	return op.Kind == journal.Invite && op.State == journal.Planned && Reason(op.Reason) == ReasonAddressCoolDown
 }

@@ -257,7 +257,7 @@ func TestPlanInvariants(t *testing.T) {
 									t.Fatalf("%s: only the shop's own ended operation runs again: %+v", what, p)
 								}
 								for _, d := range p.Publish {
-									if !publishable(d) {
+									if !Publishable(d) {
 										t.Fatalf("%s: the event breaks the contract", what)
 									}
 								}

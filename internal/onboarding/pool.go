@@ -32,18 +32,16 @@ type Pool struct {
 	metrics  *Metrics
 	steps    stepping
 	outage   outage
-	out      publisher
+	out      Publisher
 	accounts map[string]*account
 	order    []*account
 	room     shares // of operations in flight
 
-	wake      chan struct{} // the dispatcher has a reason to look again
-	gateWrite chan struct{} // a gate has to be written
-	// Gates are written to the journal in the order in which they changed.
-	gateWriting sync.Mutex
-	hungry      atomic.Bool // the dispatcher left work behind for want of room
-	tasks       sync.WaitGroup
-	running     atomic.Bool
+	wake     chan struct{} // the dispatcher has a reason to look again
+	breakers *Group
+	hungry   atomic.Bool // the dispatcher left work behind for want of room
+	tasks    sync.WaitGroup
+	running  atomic.Bool
 
 	// The dispatcher's own.
 	first     int             // whose turn it is to be looked at first
@@ -60,7 +58,7 @@ type account struct {
 	ledger journal.Permit
 	calls  places // calls in flight
 	ahead  places // attempts from BeginAttempt to the end of their call: half as many again as calls
-	gate   *gate
+	gate   *Breaker
 
 	reviewWake chan struct{} // a review has begun
 
@@ -114,10 +112,9 @@ func New(c Config) (*Pool, error) {
 	}
 	p := &Pool{
 		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, steps: concurrently{}, outage: outage{log: c.Logger},
-		out:       publisher{source: c.Source, format: c.Format},
+		out:       NewPublisher(c.Source, c.Format),
 		accounts:  make(map[string]*account, len(c.Accounts)),
 		wake:      make(chan struct{}, 1),
-		gateWrite: make(chan struct{}, 1),
 		strangers: make(map[string]bool),
 	}
 	n := len(c.Accounts)
@@ -125,17 +122,18 @@ func New(c Config) (*Pool, error) {
 	ahead := divide(c.Concurrency+max(n, c.Concurrency/2), n)
 	p.room = shares{own: calls.own * roomFactor, shared: calls.shared * roomFactor}
 	sharedCalls, sharedAhead := newCommons(calls.shared), newCommons(ahead.shared)
+	var breakers []*Breaker
 	for _, a := range c.Accounts {
 		acc := &account{
-			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: newGate(c, journal.Gate{}, time.Now()),
+			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: NewBreaker(c.breaker(a), journal.Gate{}, time.Now()),
 			calls: newPlaces(calls.own, sharedCalls),
 			ahead: newPlaces(ahead.own, sharedAhead), reviewWake: make(chan struct{}, 1),
 		}
-		acc.gate.unproven = a.Unproven
 		acc.holding, acc.calling = c.Metrics.inFlight.WithLabelValues(a.Name), c.Metrics.calling.WithLabelValues(a.Name)
 		p.accounts[a.Name] = acc
-		p.order = append(p.order, acc)
+		p.order, breakers = append(p.order, acc), append(breakers, acc.gate)
 	}
+	p.breakers = NewGroup(c.Journal, p, c.Logger, breakers)
 	return p, nil
 }
 
@@ -148,8 +146,8 @@ func (p *Pool) TokenChanged(name string) {
 		return
 	}
 	now := time.Now()
-	acc.gate.renew(now)
-	if acc.gate.tell(sigChanged, 0, false, now) {
+	acc.gate.RequestCheck(now)
+	if acc.gate.Record(SignalSettingsChanged, 0, false, now) {
 		p.gateChanged(acc)
 	}
 	p.signal()
@@ -196,40 +194,22 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.drain(cutCalls, giveUp)
 	stopWriter()
 	<-writerDone
-	p.flushGates(work)
+	p.breakers.Flush(work)
 	return err
 }
 
-// adoptGates takes over the gates as the journal has them, at the start.
+// adoptGates takes over the gates as the journal has them, at the start, and what the
+// checks of the accounts' tokens before the start say.
 func (p *Pool) adoptGates(ctx context.Context) error {
-	known, err := p.journal.Accounts(ctx)
-	if err != nil {
+	if err := p.breakers.Load(ctx); err != nil {
 		return err
-	}
-	gates := make(map[string]journal.Gate, len(known))
-	for _, k := range known {
-		gates[k.Name] = k.Gate
 	}
 	now := time.Now()
 	for _, acc := range p.order {
-		acc.gate.mu.Lock()
-		acc.gate.adopt(gates[acc.Name], now)
-		paused := acc.gate.g.Reason
-		retry := acc.gate.retry(now)
-		state := acc.gate.g.State
-		acc.gate.mu.Unlock()
-		p.metrics.gate(acc.Name, state)
-		if retry {
-			select {
-			case p.gateWrite <- struct{}{}:
-			default:
-			}
-			p.log.Info("the account was paused; the restart lets one call try again", "account", acc.Name, "reason", paused)
-		}
 		if x := acc.FirstCheck; x != nil {
 			v := invoicebox.Classify(*x)
-			acc.gate.failed(checkSignal(v), v.Reason)
-			if acc.gate.tell(checkSignal(v), p.told(acc, v), false, now) {
+			acc.gate.RecordFault(CheckSignalOf(v), v.Reason)
+			if acc.gate.Record(CheckSignalOf(v), p.told(acc, v), false, now) {
 				p.gateChanged(acc)
 			}
 		}
@@ -322,7 +302,7 @@ func (p *Pool) sentOrEnded(t *task) {
 func (p *Pool) end(t *task) {
 	p.sentOrEnded(t)
 	if t.trial {
-		t.acc.gate.endTrial()
+		t.acc.gate.EndTrial()
 	}
 	p.mu.Lock()
 	if t.acc.inFlight > p.room.own {
@@ -353,21 +333,4 @@ func (p *Pool) later(f func()) {
 		defer p.tasks.Done()
 		f()
 	})
-}
-
-func (p *Pool) failed(op journal.ClaimedOperation, r Reason, now time.Time) []journal.Draft {
-	if f := attentionFailure(r); f != "" {
-		if afterAll(op, r) {
-			return []journal.Draft{p.out.failedAgain(op, f, now)}
-		}
-		return []journal.Draft{p.out.failed(op, f, now)}
-	}
-	return nil
-}
-
-// publishable tells whether an event keeps the contract: one that does not would
-// fail in the journal's transaction again and again.
-func publishable(d journal.Draft) bool {
-	_, err := d.Freeze(1)
-	return err == nil
 }

@@ -194,7 +194,7 @@ func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
 			}
 		}
 		state, reason := b.j.state(o)
-		if len(events) == 0 && state != journal.Superseded && !(state == journal.Attention && attentionFailure(reason) == "") {
+		if len(events) == 0 && state != journal.Superseded && !(state == journal.Attention && AttentionFailure(reason) == "") {
 			t.Errorf("%s: %v (%s) without an event", value, state, reason)
 		}
 		last := ""

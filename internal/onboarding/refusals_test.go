@@ -10,59 +10,6 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-func TestGateCountsRefusedShopsInARow(t *testing.T) {
-	refuse := func(g *gate, shop int, now time.Time) bool {
-		return g.tellOf(fmt.Sprint("shop-", shop), sigRefused, 0, false, now)
-	}
-	t.Run("one shop again and again is one", func(t *testing.T) {
-		g, now := testGate()
-		for i := range 10 * refusalsToPause {
-			if refuse(g, i%(refusalsToPause-1), now) {
-				t.Fatalf("closed by %d refusals of %d shops", i+1, refusalsToPause-1)
-			}
-		}
-		if !refuse(g, refusalsToPause, now) || g.g.State != journal.GatePaused || g.g.Reason != string(ReasonRefusals) || !g.checkAt.IsZero() {
-			t.Errorf("%+v, checked at %v", g.g, g.checkAt)
-		}
-	})
-	t.Run("a success begins anew", func(t *testing.T) {
-		g, now := testGate()
-		for i := range 10 * refusalsToPause {
-			if refuse(g, i, now) {
-				t.Fatal("closed although not in a row")
-			}
-			if i%(refusalsToPause-1) == 0 {
-				g.tell(sigAnswered, 0, false, now)
-			}
-		}
-	})
-	t.Run("faults of the server are no success, and a refusal ends their row", func(t *testing.T) {
-		g, now := testGate()
-		for i := range refusalsToPause {
-			for range faultsToRest - 1 {
-				if g.tell(sigFault, 0, false, now) {
-					t.Fatal("rests although the faults were not in a row")
-				}
-			}
-			if refuse(g, i, now) != (i == refusalsToPause-1) {
-				t.Fatalf("after %d shops: %+v", i+1, g.g)
-			}
-		}
-	})
-	t.Run("a success from before the pause opens", func(t *testing.T) {
-		g, now := testGate()
-		for i := range refusalsToPause {
-			refuse(g, i, now)
-		}
-		if refuse(g, 1000, now) || !g.tell(sigAnswered, 0, false, now) || g.g.State != journal.GateOpen {
-			t.Errorf("%+v", g.g)
-		}
-		if refuse(g, 1001, now) {
-			t.Error("the count did not begin anew")
-		}
-	})
-}
-
 // Refusals of many shops pause the account until a person opens it, or the
 // settings change: then one call tries.
 func TestRefusalsOfManyShopsPause(t *testing.T) {
@@ -77,7 +24,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 					return good(op, value, n)
 				})
 				b.cfg.Concurrency = 1
-				const shops = 3 * refusalsToPause
+				const shops = 3 * RefusalsToPause
 				for i := range shops {
 					b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i))
 				}
@@ -85,7 +32,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 				time.Sleep(6 * time.Hour)
 				synctest.Wait()
 				calls := len(b.api.asked(invoicebox.Activate))
-				if g := b.j.gate(); calls != refusalsToPause || g.State != journal.GatePaused || g.Reason != string(ReasonRefusals) {
+				if g := b.j.gate(); calls != RefusalsToPause || g.State != journal.GatePaused || g.Reason != string(ReasonRefusals) {
 					t.Fatalf("%d calls, gate %+v", calls, g)
 				}
 				if exit == "changed settings that do not help" {
@@ -127,7 +74,7 @@ func TestAWrongAddressIsTriedOnceForEachGoodCheck(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		calls, checks := len(b.api.asked(invoicebox.Invite)), len(b.api.asked(invoicebox.CheckOwn))
-		if checks < 12 || calls < faultsToPause+checks-1 || calls > faultsToPause+checks {
+		if checks < 12 || calls < FaultsToPause+checks-1 || calls > FaultsToPause+checks {
 			t.Errorf("%d calls and %d checks in an hour", calls, checks)
 		}
 		wrong = false

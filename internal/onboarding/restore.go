@@ -13,28 +13,19 @@ type RestorerOptions struct {
 	UnknownOutcome string           // "": ProbeOnce
 	Source         string           // "": DefaultSource
 	Format         schemas.Format   // "": binary
-	Now            func() time.Time // nil: time.Now
+	Now            func() time.Time // required
 }
 
 type restorer struct {
 	hold bool
-	out  publisher
+	out  Publisher
 	now  func() time.Time
 }
 
 // NewRestorer returns the rules by which an operation of a restored journal
 // goes on: see [RestoreRows]. It calls nothing outside and keeps no state.
 func NewRestorer(o RestorerOptions) journal.Restorer {
-	r := restorer{hold: o.UnknownOutcome == Hold, out: publisher{source: o.Source, format: o.Format}, now: o.Now}
-	if r.out.source == "" {
-		r.out.source = DefaultSource
-	}
-	if r.out.format == "" {
-		r.out.format = schemas.FormatBinary
-	}
-	if r.now == nil {
-		r.now = time.Now
-	}
+	r := restorer{hold: o.UnknownOutcome == Hold, out: NewPublisher(o.Source, o.Format), now: o.Now}
 	return r.restore
 }
 
@@ -262,7 +253,7 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 			out.Run = max(p.run, o.Run) + 1
 			o.Run = out.Run
 		}
-		out.Publish = []journal.Draft{r.out.failed(o.ClaimedOperation, row.Failure, now)}
+		out.Publish = []journal.Draft{r.out.Failed(o.ClaimedOperation, row.Failure, now)}
 	}
 	switch {
 	case p.invited != nil && row.To == journal.Done && p.invited.Outcome != schemas.OutcomeAlreadyActive:

@@ -47,7 +47,7 @@ func publishedAs(t *testing.T, o journal.RestoredOperation, run int, sequence in
 	t.Helper()
 	op := o.ClaimedOperation
 	op.Run = run
-	d := publisher{source: DefaultSource}.ofRun(op, typ, restoreAt, data)
+	d := Publisher{source: DefaultSource}.ofRun(op, typ, restoreAt, data)
 	m, err := d.Freeze(sequence)
 	if err != nil {
 		t.Fatal(err)
@@ -228,8 +228,8 @@ func TestEveryFailureHasAWord(t *testing.T) {
 			if !ok || !known[w.reason] {
 				t.Errorf("%s %s means nothing", typ, reason)
 			}
-			if w.word == WordPerson && attentionFailure(w.reason) != reason {
-				t.Errorf("%s is attention %s, which publishes %q", reason, w.reason, attentionFailure(w.reason))
+			if w.word == WordPerson && AttentionFailure(w.reason) != reason {
+				t.Errorf("%s is attention %s, which publishes %q", reason, w.reason, AttentionFailure(w.reason))
 			}
 		}
 	}

@@ -11,12 +11,14 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/invoicebox"
-	"invoicebox-worker/schemas"
 )
 
 const (
 	reviewPoll  = time.Minute // how often a worker looks for reviews that another has begun
 	reviewPause = 5 * time.Second
+	// reviewShare is the part of the egress ledger that reviews may use: one in so
+	// many permits.
+	reviewShare = 10
 )
 
 // A reviewer looks at the current credentials of one account's shops: one look
@@ -45,7 +47,7 @@ func (p *Pool) reviews(s scope, acc *account) {
 		case err != nil:
 			p.metrics.errors.WithLabelValues("reviews").Inc()
 			p.outage.fails(slog.LevelError, "the journal does not give out reviews of credentials", err, "account", acc.Name)
-			wait = growing(errorBase, errorCap, failures)
+			wait = Exponential(errorBase, errorCap, failures)
 			failures++
 		default:
 			failures = 0
@@ -72,7 +74,7 @@ func (acc *account) reviewSoon() {
 // returns when to come again.
 func (r *reviewer) round(s scope) (next time.Time, err error) {
 	p := r.pool
-	if r.acc.gate.unwell() {
+	if r.acc.gate.Degraded() {
 		return time.Now().Add(reviewPause), nil
 	}
 	share, back, err := p.journal.AvailablePermits(s.run, p.cfg.reviewPermit())
@@ -99,7 +101,7 @@ func (r *reviewer) round(s scope) (next time.Time, err error) {
 	r.withhold(got.InRow)
 	if len(got.Reviews) == 0 {
 		if next = got.Next; scheduled && !idle {
-			next = earliest(next, time.Now().Add(reviewPause))
+			next = minTime(next, time.Now().Add(reviewPause))
 		}
 		return next, nil
 	}
@@ -110,7 +112,7 @@ func (r *reviewer) round(s scope) (next time.Time, err error) {
 		return time.Now().Add(reviewPause), nil //nolint:nilerr // said by look; it comes back with its lease
 	case answer == journal.ReviewSilent:
 		r.silent++
-		return time.Now().Add(growing(p.cfg.ReviewBase/8, p.cfg.ReviewCap/8, r.silent)), nil
+		return time.Now().Add(Exponential(p.cfg.ReviewBase/8, p.cfg.ReviewCap/8, r.silent)), nil
 	default:
 		r.silent = 0
 	}
@@ -202,11 +204,11 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 		}
 		confirmed = !r.doubt && now.Sub(refused) >= p.cfg.VerifyFor
 	}
-	row := reviewRowOf(v.State, answer, confirmed)
-	e := journal.ReviewEnd{Ref: v.Ref, Answer: answer, State: row.to, Move: row.move}
+	row := VerificationRuleOf(v.State, answer, confirmed)
+	e := journal.ReviewEnd{Ref: v.Ref, Answer: answer, State: row.To, Move: row.Move}
 	e.Due, e.Routine = p.reviewDue(row, v.Tries, refused, now)
-	if row.event != "" {
-		draft, err := p.out.reviewed(v, row.event, now)
+	if row.Event != "" {
+		draft, err := p.out.Verified(v, row.Event, now)
 		if err != nil {
 			p.log.Error("a stored reference cannot be published", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "err", err)
 			return
@@ -214,17 +216,17 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 		e.Publish = []journal.Draft{draft}
 		e.Audit = &journal.AuditEntry{
 			At: now, Actor: p.cfg.Owner, Act: "review", Subject: v.Operation.String(),
-			Detail: fmt.Sprintf("credentials version %d: %s, were %s", v.Credential.Version, row.to, v.State),
+			Detail: fmt.Sprintf("credentials version %d: %s, were %s", v.Credential.Version, row.To, v.State),
 		}
 	}
 	switch err := p.journal.EndReview(s.work, e); {
 	case err == nil:
-		if row.event != "" {
-			p.metrics.reviewed.WithLabelValues(r.acc.Name, row.to.String()).Inc()
+		if row.Event != "" {
+			p.metrics.reviewed.WithLabelValues(r.acc.Name, row.To.String()).Inc()
 		}
-		if row.move == toAttention {
+		if row.Move == ToAttention {
 			p.log.Warn(needsDecision, "operation", v.Operation.String(), "kind", journal.Activate.String(), "account", r.acc.Name,
-				"shop", v.Credential.Shop.Shop, "reason", row.move.Reason)
+				"shop", v.Credential.Shop.Shop, "reason", row.Move.Reason)
 		}
 	case errors.Is(err, journal.ErrStale):
 		p.log.Info("newer credentials came while the older were looked at", "account", r.acc.Name, "shop", v.Credential.Shop.Shop)
@@ -238,31 +240,34 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 // reviewTime is what one look takes at most.
 func (c Config) reviewTime() time.Duration { return c.sendBy() + c.checkDeadline() + leaseMargin }
 
-// reviewed makes the event that tells what became of credentials. There may be
-// several of one type about them, so its id counts them.
-func (p publisher) reviewed(v journal.Review, typ string, now time.Time) (journal.Draft, error) {
-	ref, err := schemas.ParseReference(v.Credential.Reference)
-	if err != nil {
-		return journal.Draft{}, err
+// reviewDue is when credentials are looked at next, and whether nothing is open
+// until then. Refused is since when they are refused, zero where they are not.
+func (p *Pool) reviewDue(row VerificationRule, tries int, refused, now time.Time) (due time.Time, routine bool) {
+	wait := p.jitter(Exponential(2*p.cfg.ReviewBase, p.cfg.ReviewCap, tries))
+	switch row.Next {
+	case RetrySoon:
+		return now.Add(wait), row.To != journal.CredentialPending && refused.IsZero()
+	case Confirm:
+		if left := refused.Add(p.cfg.VerifyFor).Sub(now); left > 0 {
+			wait = max(time.Second, min(wait, left))
+		}
+		return now.Add(wait), false
 	}
-	var data any = schemas.CredentialsVerified{
-		ShopID: v.Credential.Shop.Shop, PartnerAccount: v.Credential.Shop.Account, Credentials: credentialsOf(ref), CheckedAt: now.UTC(),
-	}
-	if typ == schemas.TypeCredentialsInvalid {
-		data = schemas.CredentialsInvalid(data.(schemas.CredentialsVerified))
-	}
-	id := schemas.EventID(v.Operation, v.Run, fmt.Sprintf("%s/%d", typ, v.Told+1))
-	return p.draft(id, typ, cause{
-		shop: v.Credential.Shop, operation: v.Operation, event: v.EventID, traceParent: v.TraceParent, traceState: v.TraceState,
-	}, now, data), nil
+	return now.Add(p.reviewAgain()), true
 }
 
-// credentialsOf says where they are. The version is the store's, which the
-// reference names: a store that counts on its own may have another one than the
-// journal.
-func credentialsOf(ref schemas.Reference) schemas.Credentials {
-	return schemas.Credentials{
-		Ref: ref.Pinned(ref.Version).String(), Store: ref.Store, Key: ref.Key(), Version: ref.Version,
-		Fields: []string{schemas.FieldMerchantID, schemas.FieldToken},
+// reviewAgain is drawn anew for each look, so that shops that came together do
+// not stay together. Without a schedule it is kept for the day when there is one.
+func (p *Pool) reviewAgain() time.Duration {
+	if p.cfg.VerifyEvery == NoVerifyEvery {
+		return p.jitter(DefaultVerifyEvery)
 	}
+	return p.jitter(p.cfg.VerifyEvery)
+}
+
+// reviewPermit is the ledger that keeps reviews a small part of what goes out.
+func (c Config) reviewPermit() journal.Permit {
+	p := c.egress()
+	p.Ledger, p.Limit = EgressLedger+"/reviews", max(1, p.Limit/reviewShare)
+	return p
 }

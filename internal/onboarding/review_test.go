@@ -66,48 +66,6 @@ func (b *bench) eventually(limit time.Duration, what string, cond func() bool) {
 	}
 }
 
-func TestReviewRules(t *testing.T) {
-	states := []journal.CredentialState{journal.CredentialPending, journal.CredentialVerified, journal.CredentialInvalid}
-	for _, s := range states {
-		for _, a := range []journal.ReviewAnswer{journal.ReviewSilent, journal.ReviewAccepted, journal.ReviewRefused} {
-			for _, confirmed := range []bool{false, true} {
-				n := 0
-				for _, r := range reviewRows {
-					if r.state == s && r.answer == a && r.confirmed == confirmed {
-						n++
-					}
-				}
-				if want := map[bool]int{false: 1, true: map[bool]int{true: 1}[a == journal.ReviewRefused]}[confirmed]; n != want {
-					t.Errorf("%v, answer %d, confirmed %v: %d rows, want %d", s, a, confirmed, n, want)
-				}
-			}
-		}
-	}
-	for _, r := range reviewRows {
-		told := map[journal.CredentialState]string{journal.CredentialVerified: schemas.TypeCredentialsVerified, journal.CredentialInvalid: schemas.TypeCredentialsInvalid}
-		switch {
-		case r.to == r.state && (r.event != "" || r.move != nil):
-			t.Errorf("%+v: says what everybody knows", r)
-		case r.to != r.state && r.event != told[r.to]:
-			t.Errorf("%+v: nobody hears of it", r)
-		case r.answer == journal.ReviewSilent && r.to != r.state:
-			t.Errorf("%+v: silence proves something", r)
-		case r.to == journal.CredentialInvalid && r.state != r.to && (!r.confirmed || r.move != toAttention):
-			t.Errorf("%+v: not confirmed, or nobody looks", r)
-		case (r.state == journal.CredentialInvalid && r.to != r.state) != (r.move == fromAttention):
-			t.Errorf("%+v: the attention does not end, or ends too soon", r)
-		}
-		if got := reviewRowOf(r.state, r.answer, r.confirmed); got.to != r.to || got.event != r.event {
-			t.Errorf("%+v is not found", r)
-		}
-	}
-	for _, m := range []*journal.ActivationMove{toAttention, fromAttention, replaced} {
-		if !Permitted(m.From, m.To) {
-			t.Errorf("no edge for %+v", m)
-		}
-	}
-}
-
 // What was announced as pending is looked at until Invoicebox says something of
 // it, whatever comes between.
 func TestTheEndOfPending(t *testing.T) {

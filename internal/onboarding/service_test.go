@@ -71,7 +71,7 @@ func (s *service) start() {
 	if s.open != nil {
 		s.j, err = s.open()
 	} else {
-		s.j, err = sqlite.Open(s.Context(), sqlite.Options{Path: s.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{}), Mark: sameFile})
+		s.j, err = sqlite.Open(s.Context(), sqlite.Options{Path: s.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{Now: time.Now}), Mark: sameFile})
 	}
 	if err != nil {
 		s.Fatal(err)

@@ -87,17 +87,17 @@ func (p *Pool) lacksKey(t *task) {
 func (p *Pool) attention(s scope, t *task, from journal.State, r Reason) {
 	if from == journal.Received {
 		// Its code is spent, and nobody can use what it was spent for.
-		p.tellShop(t, sigUnusable)
+		p.tellShop(t, SignalUnusable)
 	}
-	_ = p.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: p.failed(t.ClaimedOperation, r, time.Now())})
+	_ = p.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: p.out.OfAttention(t.ClaimedOperation, r, time.Now())})
 }
 
 // store takes a received answer to its end: stored, verified, announced; or
 // stored, to be verified later, which frees the shop's lane.
 func (p *Pool) store(s scope, t *task, a activation) {
 	defer p.dropCheck(s, t)
-	row := outcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
-	if row.to != journal.Stored || a.err != nil {
+	row := OutcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
+	if row.To != journal.Stored || a.err != nil {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
 		return
 	}
@@ -123,13 +123,13 @@ func (p *Pool) store(s scope, t *task, a activation) {
 		p.postpone(s, t, ReasonStoreNotReady, time.Now().Add(p.jitter(storeRetry)))
 		return
 	}
-	event := p.out.activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, a.Finished, time.Now())
-	if !publishable(event) {
+	event := p.out.Activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, a.Finished, time.Now())
+	if !Publishable(event) {
 		p.attention(s, t, journal.Received, ReasonAnswerUnreadable)
 		return
 	}
 	// Its code was executed: what is older and in doubt needs no answer any more.
-	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode), Over: overtaken(), Unsent: neverSentHere()}
+	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(ReasonNewerCode), Over: SupersedableReasons(), Unsent: NeverSentReasons()}
 	verdict, check := p.checkToken(s, t, a.Token)
 	if check != nil {
 		tr.Attempt, tr.End = check.id, check.end
@@ -148,7 +148,7 @@ func (p *Pool) store(s scope, t *task, a activation) {
 	}
 	switch {
 	case err == nil:
-		p.tellShop(t, sigUsable)
+		p.tellShop(t, SignalUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
 		p.log.Error("the activation's merchant conflicts with what is known", t.attrs()...)
 		p.attention(s, t, journal.Received, ReasonMerchantConflict)
@@ -213,7 +213,7 @@ func (p *Pool) settleStored(s scope, t *task) {
 	case last == ReasonTokenRefused:
 		err := p.apply(s, t, journal.Transition{
 			From: journal.Stored, To: journal.Attention, Reason: string(ReasonCredentialsInvalid), Current: t.Credential.Version,
-			Publish: p.failed(t.ClaimedOperation, ReasonCredentialsInvalid, now),
+			Publish: p.out.OfAttention(t.ClaimedOperation, ReasonCredentialsInvalid, now),
 		})
 		if errors.Is(err, journal.ErrOlderVersion) {
 			p.outdated(s, t)
@@ -253,7 +253,7 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 		p.attention(s, t, journal.Stored, ReasonAnswerUnreadable)
 		return
 	}
-	event := p.out.activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
+	event := p.out.Activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
 	err = p.apply(s, t, journal.Transition{
 		From: journal.Stored, To: journal.Done, Reason: string(ReasonActivated), Verified: v == schemas.VerificationVerified,
 		Active: p.current(activatedAt, event, v == schemas.VerificationVerified), Publish: []journal.Draft{event},
@@ -267,7 +267,7 @@ func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, n
 // current makes an activation the shop's current one, with the review of its
 // credentials.
 func (p *Pool) current(at time.Time, event journal.Draft, verified bool) *journal.ActiveUpdate {
-	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(p.cfg.ReviewBase), Replaced: replaced}
+	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(p.cfg.ReviewBase), Replaced: Replaced}
 	if verified {
 		u.Review = time.Now().Add(p.reviewAgain())
 	}
@@ -295,10 +295,10 @@ func (p *Pool) settleUnknown(s scope, t *task) {
 	if over := t.Closed.Add(p.cfg.QuietPeriod); now.Before(over) {
 		tr.Due = over
 	} else {
-		row := afterQuietOf(t.Kind, p.cfg.UnknownOutcome, t.Unknowns)
-		tr.To, tr.Reason = row.to, string(row.reason)
-		if row.to == journal.Attention {
-			tr.Publish = p.failed(t.ClaimedOperation, row.reason, now)
+		row := AfterQuietOf(t.Kind, p.cfg.UnknownOutcome, t.Unknowns)
+		tr.To, tr.Reason = row.To, string(row.Reason)
+		if row.To == journal.Attention {
+			tr.Publish = p.out.OfAttention(t.ClaimedOperation, row.Reason, now)
 		}
 	}
 	_ = p.apply(s, t, tr)

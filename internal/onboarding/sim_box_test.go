@@ -106,7 +106,7 @@ func (b *simBox) next() (next time.Time) {
 	for _, r := range b.open {
 		for _, at := range []time.Time{r.arrives, r.answers, r.lost} {
 			if at.After(now) {
-				next = earliest(next, at)
+				next = minTime(next, at)
 			}
 		}
 	}

@@ -210,10 +210,10 @@ func (s *sim) step() bool {
 		if p.runnable(now) {
 			ready = append(ready, p)
 		} else if at := p.wake(now); !at.IsZero() {
-			next = earliest(next, at)
+			next = minTime(next, at)
 		}
 	}
-	next = earliest(next, s.nextEvent())
+	next = minTime(next, s.nextEvent())
 	s.idle = len(ready) == 0
 	switch {
 	case s.faults.on && s.mischief():

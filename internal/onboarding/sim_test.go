@@ -129,7 +129,7 @@ func simulate(t *testing.T, dir string, empty []byte, seed uint64) (result simRe
 func emptyJournal(t testing.TB, dir string) []byte {
 	t.Helper()
 	path := filepath.Join(dir, "empty.db")
-	j, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Planner: NewPlanner(PlannerOptions{})})
+	j, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Planner: NewPlanner(PlannerOptions{Now: time.Now})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ var errSimulated = errors.New("input/output error")
 // openJournal opens the file as a new process would.
 func (s *sim) openJournal() {
 	j, err := sqlite.Open(context.Background(), sqlite.Options{
-		Path: s.path, Planner: s.book.planner(NewPlanner(PlannerOptions{CoolDown: s.setup.coolDown})), Mark: func(string) string { return "the file" },
+		Path: s.path, Planner: s.book.planner(NewPlanner(PlannerOptions{CoolDown: s.setup.coolDown, Now: time.Now})), Mark: func(string) string { return "the file" },
 	})
 	if err != nil {
 		s.t.Fatalf("open the journal: %v", err)
@@ -175,14 +175,14 @@ func (w *simWorker) main() {
 // writeGates is Pool.writeGates.
 func (w *simWorker) writeGates() {
 	for {
-		w.s.block(time.Time{}, func() bool { return len(w.pool.gateWrite) > 0 })
+		w.s.block(time.Time{}, func() bool { return len(w.pool.breakers.Changes()) > 0 })
 		if w.stopped {
 			return // Run has ended its writer, and writes them itself
 		}
-		<-w.pool.gateWrite
+		<-w.pool.breakers.Changes()
 		for again := true; again; {
 			w.writing = true
-			again = !w.pool.flushGates(w.scope.work)
+			again = !w.pool.breakers.Flush(w.scope.work)
 			w.writing = false
 			if w.stopped || again && !(simSteps{w.s, w}).sleep(w.scope.work, time.Second) {
 				return
@@ -214,7 +214,7 @@ func (w *simWorker) drain() {
 	}
 	w.stopped = true
 	s.block(time.Time{}, func() bool { return !w.writing })
-	w.pool.flushGates(w.scope.work)
+	w.pool.breakers.Flush(w.scope.work)
 	w.ended = true
 }
 
@@ -278,7 +278,7 @@ func (s *sim) revive() bool {
 func (s *sim) nextEvent() (next time.Time) {
 	for _, w := range s.workers {
 		if !w.back.IsZero() {
-			next = earliest(next, w.back)
+			next = minTime(next, w.back)
 		}
 	}
 	return next

@@ -19,25 +19,21 @@ func (p *Pool) Status(unknown, now time.Time) []GateStatus {
 	list := make([]GateStatus, 0, len(p.order))
 	for _, acc := range p.order {
 		s := GateStatus{AccountStatus: AccountStatus{Account: acc.Name, Busy: acc.busy.Load()}}
-		acc.gate.mu.Lock()
-		s.Gate, s.CheckAt = acc.gate.shown(), stored(acc.gate.checkAt)
-		if s.Gate.State == journal.GateResting && s.Gate.Reason == string(ReasonServerFaults) {
-			s.Fault = acc.gate.fault
-		}
-		if s.Blocked = acc.gate.blocked; s.Blocked != "" {
-			s.BlockedSince = stored(acc.gate.blockedSince)
-		}
-		acc.gate.mu.Unlock()
+		g := acc.gate.Snapshot()
+		s.Gate, s.CheckAt, s.Fault, s.Blocked, s.BlockedSince = g.Gate, g.CheckAt, g.Fault, g.Blocked, g.BlockedSince
 		if !unknown.IsZero() {
 			window := max(acc.ledger.Window, p.cfg.EgressWindow)
 			if until := unknown.Add(p.cfg.Slack + window); until.After(now) {
-				s.HoldUntil = stored(until)
+				s.HoldUntil = reported(until)
 			}
 		}
 		if next := acc.permit.Load(); next != nil && next.at.After(now) {
-			s.PermitAt, s.Ledger = stored(next.at), next.ledger
+			s.PermitAt, s.Ledger = reported(next.at), next.ledger
 		}
 		list = append(list, s)
 	}
 	return list
 }
+
+// reported is an instant as a status shows it.
+func reported(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -134,53 +134,53 @@ func TestOutcomesCoverEverything(t *testing.T) {
 	for _, kind := range bothKinds {
 		for _, class := range allClasses {
 			for _, doubt := range []bool{false, true} {
-				row := outcomeOf(kind, invoicebox.Verdict{Class: class}, 0, doubt)
-				if row.class != class {
-					t.Errorf("%v %v %t: falls to %v", kind, class, doubt, row.class)
+				row := OutcomeOf(kind, invoicebox.Verdict{Class: class}, 0, doubt)
+				if row.Class != class {
+					t.Errorf("%v %v %t: falls to %v", kind, class, doubt, row.Class)
 				}
 				// A refusal after an attempt in doubt, such as a probe, proves nothing of it.
-				if doubt && kind == journal.Activate && class == invoicebox.Refused && row.to != journal.Attention {
-					t.Errorf("a refusal in doubt goes to %v", row.to)
+				if doubt && kind == journal.Activate && class == invoicebox.Refused && row.To != journal.Attention {
+					t.Errorf("a refusal in doubt goes to %v", row.To)
 				}
 				// 408 and 503 use nothing up, a probe neither.
-				if class == invoicebox.ProbablyNotExecuted && row.to != journal.Waiting {
-					t.Errorf("%v probably not executed goes to %v", kind, row.to)
+				if class == invoicebox.ProbablyNotExecuted && row.To != journal.Waiting {
+					t.Errorf("%v probably not executed goes to %v", kind, row.To)
 				}
 			}
 		}
 	}
 	for _, r := range outcomes {
-		name := r.kind.String() + " " + r.class.String() + " " + string(r.reason)
-		if !Permitted(r.from, r.to) {
-			t.Errorf("%s: no edge %v→%v", name, r.from, r.to)
+		name := r.Kind.String() + " " + r.Class.String() + " " + string(r.Reason)
+		if !Permitted(r.From, r.To) {
+			t.Errorf("%s: no edge %v→%v", name, r.From, r.To)
 		}
-		if !known(r.reason) {
+		if !known(r.Reason) {
 			t.Errorf("%s: the reason is not declared", name)
 		}
-		if r.failed != "" {
-			if _, ok := schemas.FailureOf(failureType(r.kind), r.failed); !ok {
-				t.Errorf("%s: %s is no failure of the contract", name, r.failed)
+		if r.Failed != "" {
+			if _, ok := schemas.FailureOf(failureType(r.Kind), r.Failed); !ok {
+				t.Errorf("%s: %s is no failure of the contract", name, r.Failed)
 			}
 		}
-		if r.invited != "" && (r.kind != journal.Invite || !r.mark) {
+		if r.Invited != "" && (r.Kind != journal.Invite || !r.Mark) {
 			t.Errorf("%s: an invited event without an invitation", name)
 		}
-		ends := r.to == journal.Done || r.to == journal.Attention
-		if ends != (r.invited != "" || r.failed != "") {
+		ends := r.To == journal.Done || r.To == journal.Attention
+		if ends != (r.Invited != "" || r.Failed != "") {
 			t.Errorf("%s: every end has an event, and nothing else has", name)
 		}
-		if r.to == journal.Attention && attentionFailure(r.reason) != r.failed {
-			t.Errorf("%s: the table of attention asks for %q", name, attentionFailure(r.reason))
+		if r.To == journal.Attention && AttentionFailure(r.Reason) != r.Failed {
+			t.Errorf("%s: the table of attention asks for %q", name, AttentionFailure(r.Reason))
 		}
 		// Invariant: what may have been executed is never sent again by itself.
-		again := r.to == journal.Planned || r.to == journal.Waiting
-		switch r.class {
+		again := r.To == journal.Planned || r.To == journal.Waiting
+		switch r.Class {
 		case invoicebox.Unknown, invoicebox.Done, invoicebox.Unreadable, invoicebox.Refused:
 			if again {
 				t.Errorf("%s is sent again", name)
 			}
 		}
-		if r.kind == journal.Activate && (r.class == invoicebox.Done || r.class == invoicebox.Unreadable) && r.from != journal.Received {
+		if r.Kind == journal.Activate && (r.Class == invoicebox.Done || r.Class == invoicebox.Unreadable) && r.From != journal.Received {
 			t.Errorf("%s: an answer is read before it is durable", name)
 		}
 	}
@@ -188,14 +188,14 @@ func TestOutcomesCoverEverything(t *testing.T) {
 
 func TestAfterQuietCoversEverything(t *testing.T) {
 	for _, r := range afterQuiet {
-		if !Permitted(journal.Unknown, r.to) {
-			t.Errorf("%v: no edge to %v", r.kind, r.to)
+		if !Permitted(journal.Unknown, r.To) {
+			t.Errorf("%v: no edge to %v", r.Kind, r.To)
 		}
-		if r.to == journal.Attention && attentionFailure(r.reason) == "" {
-			t.Errorf("%v: attention without an event", r.kind)
+		if r.To == journal.Attention && AttentionFailure(r.Reason) == "" {
+			t.Errorf("%v: attention without an event", r.Kind)
 		}
-		if r.to == journal.Planned && !r.again {
-			t.Errorf("%v: it could be asked for ever", r.kind)
+		if r.To == journal.Planned && !r.Again {
+			t.Errorf("%v: it could be asked for ever", r.Kind)
 		}
 	}
 	for _, c := range []struct {
@@ -215,47 +215,8 @@ func TestAfterQuietCoversEverything(t *testing.T) {
 		{journal.Invite, Hold, 2, journal.Attention, ReasonOutcomeUnknown},
 		{journal.Activate, ProbeOnce, 0, journal.Attention, ReasonOutcomeUnknown},
 	} {
-		if got := afterQuietOf(c.kind, c.setting, c.unknowns); got.to != c.to || got.reason != c.reason {
-			t.Errorf("%v, %s, unknown %d times: %v (%s), want %v (%s)", c.kind, c.setting, c.unknowns, got.to, got.reason, c.to, c.reason)
-		}
-	}
-}
-
-func TestSignalsCoverEverything(t *testing.T) {
-	for _, class := range allClasses {
-		found := false
-		for _, r := range signals {
-			found = found || r.class == class && r.kind == 0 && r.status == 0 && r.failure == "" && r.fault == invoicebox.FaultNone && !r.unwritten
-		}
-		if !found {
-			t.Errorf("%v: no row takes what the others leave", class)
-		}
-	}
-	for _, c := range []struct {
-		kind   journal.Kind
-		v      invoicebox.Verdict
-		status int
-		want   signal
-	}{
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonConnect}, 0, sigFault},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonSendBy}, 0, sigNone},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonTooEarly}, 425, sigNone},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonCanceled}, 0, sigNone},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonServerError}, 500, sigFault},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRights}, 403, sigRights},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultAddress}, 404, sigAddress},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultPartnerID}, 422, sigPartner},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest}, 400, sigRequest},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest, Reason: invoicebox.ReasonValue}, 0, sigNone},
-		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Refused}, 409, sigAnswered},
-		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Refused}, 422, sigRefused},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Refused}, 409, sigRefused},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Done}, 200, sigAnswered},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unreadable}, 200, sigNone},
-		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Unreadable}, 200, sigAnswered},
-	} {
-		if got := signalOf(c.kind, c.v, c.status); got != c.want {
-			t.Errorf("%v %s %d: signal %d, want %d", c.v.Class, c.v.Reason, c.status, got, c.want)
+		if got := AfterQuietOf(c.kind, c.setting, c.unknowns); got.To != c.to || got.Reason != c.reason {
+			t.Errorf("%v, %s, unknown %d times: %v (%s), want %v (%s)", c.kind, c.setting, c.unknowns, got.To, got.Reason, c.to, c.reason)
 		}
 	}
 }
@@ -300,35 +261,5 @@ func TestAttentionTable(t *testing.T) {
 		if !seen[declared[name]] {
 			t.Errorf("%s has no row", name)
 		}
-	}
-}
-
-// Every transition to attention in the source names a reason that has a row.
-func TestEveryAttentionInTheSourceHasARow(t *testing.T) {
-	declared := declaredReasons(t)
-	found := 0
-	for _, file := range []string{"perform.go", "settle.go", "planner.go"} {
-		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
-			if sel, ok := call.Fun.(*ast.SelectorExpr); !ok || sel.Sel.Name != "attention" {
-				return true
-			}
-			name := call.Args[len(call.Args)-1].(*ast.Ident).Name
-			found++
-			if attentionFailure(declared[name]) == "" {
-				t.Errorf("%s: %s has no row with an event", file, name)
-			}
-			return true
-		})
-	}
-	if found < 5 {
-		t.Errorf("only %d calls found", found)
 	}
 }

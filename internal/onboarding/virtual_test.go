@@ -98,7 +98,7 @@ func (w *world) open() (closed func()) {
 func (w *world) boot() {
 	w.Helper()
 	var err error
-	w.j, err = sqlite.Open(w.Context(), sqlite.Options{Path: w.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{}), Mark: sameFile})
+	w.j, err = sqlite.Open(w.Context(), sqlite.Options{Path: w.path, Planner: onboarding.NewPlanner(onboarding.PlannerOptions{Now: time.Now}), Mark: sameFile})
 	if err != nil {
 		w.Fatal(err)
 	}

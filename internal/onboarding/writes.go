@@ -53,7 +53,7 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 		// What a request came to is known nowhere else: in an outage it is tried for as
 		// long as that lasts.
 		if tr.From == journal.Sending && journal.Waits(err) {
-			if p.steps.sleep(s.work, growing(errorBase, errorCap, try)) {
+			if p.steps.sleep(s.work, Exponential(errorBase, errorCap, try)) {
 				continue
 			}
 		}
@@ -82,7 +82,7 @@ const needsDecision = "an operation needs a decision; see operations show"
 
 // pause waits before another try of a write, false when there is no time left.
 func (p *Pool) pause(ctx context.Context, t *task, try int) bool {
-	wait := growing(errorBase, errorCap, try)
+	wait := Exponential(errorBase, errorCap, try)
 	if time.Until(t.leaseEnd) < wait {
 		return false
 	}
@@ -145,7 +145,7 @@ func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err erro
 		}
 		p.outage.fails(slog.LevelDebug, "a received answer is not durable yet", err, t.attrs()...)
 		p.outage.keeps(try == 0, err, t.attrs())
-		p.steps.sleep(ctx, growing(errorBase, errorCap, try))
+		p.steps.sleep(ctx, Exponential(errorBase, errorCap, try))
 	}
 }
 

@@ -109,7 +109,7 @@ func (r *recoverer) work(ctx context.Context, in *consumer.ExclusiveSession) err
 		return ErrNothingToRecover
 	}
 	if r.report.Recovery, err = r.j.Recover(ctx, onboarding.NewRestorer(onboarding.RestorerOptions{
-		UnknownOutcome: r.o.UnknownOutcome, Source: r.o.Source, Format: r.o.Format,
+		UnknownOutcome: r.o.UnknownOutcome, Source: r.o.Source, Format: r.o.Format, Now: time.Now,
 	})); err != nil {
 		return err
 	}
@@ -293,7 +293,7 @@ func (r *recoverer) finish(ctx context.Context) error {
 		outcomes = append(outcomes, fmt.Sprintf("%d %s", n, word))
 	}
 	slices.Sort(outcomes)
-	r.report.UnknownShops, err = r.j.EndRecovery(ctx, journal.RecoveryEnd{Identity: identity, Check: check, Asked: onboarding.EndRestored, Audit: journal.AuditEntry{
+	r.report.UnknownShops, err = r.j.EndRecovery(ctx, journal.RecoveryEnd{Identity: identity, Check: check, Asked: onboarding.EndRestored(time.Now()), Audit: journal.AuditEntry{
 		At: time.Now(), Actor: r.o.Actor, Act: "journal_recover", Subject: identity.String(),
 		Detail: fmt.Sprintf("recovery %d of journal %s: %d input records read again, %d published events taken over, %d operations looked at: %s",
 			r.report.Number, r.j.Identity(), read, r.report.Imported, total(r.report.Outcomes), strings.Join(outcomes, "; ")),

@@ -10,79 +10,6 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// The bound after each of a row of responses: + is one that is stored, and a
-// letter the shop of one that cannot be used.
-func TestSlowStart(t *testing.T) {
-	for _, c := range []struct {
-		concurrency int
-		responses   string
-		want        []int // 0: none
-	}{
-		{64, "", []int{3}},
-		{64, "+++++", []int{3, 6, 12, 24, 48, 0}},
-		{64, "++++++a+", []int{3, 6, 12, 24, 48, 0, 0, 2, 4}},
-		{64, "abcd", []int{3, 2, 1, 1, 1}},
-		{64, "aaa", []int{3, 2, 2, 2}},
-		{64, "abc+a", []int{3, 2, 1, 1, 2, 2}},
-		{64, "+a+b++++++", []int{3, 6, 2, 4, 2, 4, 8, 16, 32, 0, 0}},
-		{6, "+", []int{3, 0}},
-		{1, "", []int{3}},
-		{1, "+a", []int{3, 0, 2}},
-	} {
-		now := time.Now()
-		g := newGate(Config{Concurrency: c.concurrency}.withDefaults(), journal.Gate{State: journal.GateOpen}, now)
-		for i := range c.want {
-			if i > 0 {
-				s := sigUnusable
-				if c.responses[i-1] == '+' {
-					s = sigUsable
-				}
-				g.tellOf(c.responses[i-1:i], s, 0, false, now)
-			}
-			if g.start.bound != c.want[i] {
-				t.Errorf("concurrency %d, after %q: bound %d, want %d", c.concurrency, c.responses[:i], g.start.bound, c.want[i])
-			}
-			free := unlimited
-			if c.want[i] > 0 {
-				free = max(0, c.want[i]-2)
-			}
-			if got := g.activations(2); got != free {
-				t.Errorf("concurrency %d, after %q: %d free beside two, want %d", c.concurrency, c.responses[:i], got, free)
-			}
-		}
-	}
-}
-
-// No other signal says that a success can be read, or that it cannot.
-func TestSlowStartIgnoresOtherSignals(t *testing.T) {
-	for s := sigNone; s <= lastSignal; s++ {
-		for _, trial := range []bool{false, true} {
-			g, now := testGate()
-			g.tellOf("shop", s, time.Second, trial, now)
-			if changed := g.start.bound != slowStartBound; changed != (s == sigUsable || s == sigUnusable) {
-				t.Errorf("%s (trial %v): bound %d", signalNames[s], trial, g.start.bound)
-			}
-		}
-	}
-}
-
-// What another replica learned of responses holds here too.
-func TestSlowStartAfterAnotherReplicasPause(t *testing.T) {
-	for _, state := range []journal.GateState{journal.GatePaused, journal.GateResting} {
-		for _, reason := range []Reason{ReasonAnswers, ReasonOperator} {
-			g, now := testGate()
-			for range 10 {
-				g.tell(sigUsable, 0, false, now)
-			}
-			g.adopt(journal.Gate{State: state, Reason: string(reason)}, now)
-			g.adopt(journal.Gate{State: journal.GateOpen}, now)
-			if got, want := g.activations(0) == unlimited, reason != ReasonAnswers; got != want {
-				t.Errorf("%s for %s: unlimited %v", state, reason, got)
-			}
-		}
-	}
-}
-
 // Codes of 60 shops come at once and no response can be used: three are spent.
 func TestSlowStartSpendsFewCodes(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -113,8 +40,8 @@ func TestSlowStartSpendsFewCodes(t *testing.T) {
 				b.start()
 				time.Sleep(time.Hour)
 				synctest.Wait()
-				if n := len(b.api.asked(invoicebox.Activate)); n != unusableToPause {
-					t.Errorf("%d codes were sent, want %d", n, unusableToPause)
+				if n := len(b.api.asked(invoicebox.Activate)); n != UnusableToPause {
+					t.Errorf("%d codes were sent, want %d", n, UnusableToPause)
 				}
 				if g := b.j.gate(); g.State != journal.GatePaused || g.Reason != string(ReasonAnswers) {
 					t.Errorf("gate %+v", g)
@@ -125,7 +52,7 @@ func TestSlowStartSpendsFewCodes(t *testing.T) {
 						planned++
 					}
 				}
-				if planned != len(codes)-unusableToPause {
+				if planned != len(codes)-UnusableToPause {
 					t.Errorf("%d codes wait", planned)
 				}
 				b.finish()
@@ -180,8 +107,8 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 				claims += c.Limit
 			}
 		}
-		if n := len(b.api.asked(invoicebox.Activate)); n != slowStartBound || claims != slowStartBound {
-			t.Errorf("%d codes are sent and %d claimed, want %d", n, claims, slowStartBound)
+		if n := len(b.api.asked(invoicebox.Activate)); n != SlowStartBound || claims != SlowStartBound {
+			t.Errorf("%d codes are sent and %d claimed, want %d", n, claims, SlowStartBound)
 		}
 		mine, others := 0, 0
 		for _, c := range b.api.asked(invoicebox.Invite) {
@@ -203,7 +130,7 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 		}
 		time.Sleep(1250 * time.Millisecond)
 		synctest.Wait()
-		if n := len(b.api.asked(invoicebox.Activate)); n < 4*slowStartBound {
+		if n := len(b.api.asked(invoicebox.Activate)); n < 4*SlowStartBound {
 			t.Errorf("%d codes are sent a moment after the first have ended", n)
 		}
 		b.until(5*time.Minute, "settled", b.j.settled)
@@ -219,7 +146,7 @@ func TestSlowStartAfterATrial(t *testing.T) {
 		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
 			a := good(op, value, n)
 			if op == invoicebox.Activate {
-				if sent++; sent != unusableToPause+1 {
+				if sent++; sent != UnusableToPause+1 {
 					a.body = `{}`
 				}
 			}
@@ -235,7 +162,7 @@ func TestSlowStartAfterATrial(t *testing.T) {
 		b.ended(i, ResultResumed)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := len(b.api.asked(invoicebox.Activate)); n != 2*unusableToPause+1 {
+		if n := len(b.api.asked(invoicebox.Activate)); n != 2*UnusableToPause+1 {
 			t.Errorf("%d codes were sent", n)
 		}
 		if g := b.j.gate(); g.State != journal.GatePaused || g.Reason != string(ReasonAnswers) {
