@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox"
@@ -90,7 +91,7 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 		}
 		views := []responseJSON{}
 		for _, k := range kept {
-			x, err := onboarding.OpenResponse(keys, d.Shop, k.StoredReceipt)
+			x, err := engine.OpenResponse(keys, d.Shop, k.StoredReceipt)
 			if err != nil {
 				return fmt.Errorf("a response cannot be opened: %s did not seal it for this operation: it was moved or edited in the database, or is damaged", s.KeysetFile)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
@@ -55,11 +56,11 @@ func (c *operationsSetCredentials) Run(ctx context.Context, s *settings, env env
 		if err != nil {
 			return err
 		}
-		if err := onboarding.CheckEntered(c.MerchantID, token); err != nil {
+		if err := engine.CheckEntered(c.MerchantID, token); err != nil {
 			return fmt.Errorf("merchant id and token are not of the form that Invoicebox gives: %w", err)
 		}
 		i.MerchantID = c.MerchantID
-		return onboarding.SealEntered(keys, i, shop, token)
+		return engine.SealEntered(keys, i, shop, token)
 	})
 }
 

@@ -9,8 +9,8 @@ import (
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/credentials/endpoint"
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
-	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/testutil/golden"
 	"invoicebox-worker/producer"
 )
@@ -22,7 +22,7 @@ func TestMetricsPage(t *testing.T) {
 		register func(r prometheus.Registerer)
 	}{
 		{"## Consumer", func(r prometheus.Registerer) { consumer.NewMetrics(r) }},
-		{"## Calls and operations", func(r prometheus.Registerer) { onboarding.NewMetrics(r) }},
+		{"## Calls and operations", func(r prometheus.Registerer) { engine.NewMetrics(r) }},
 		{"## Relay", func(r prometheus.Registerer) { producer.NewMetrics(r) }},
 		{"## Journal", func(r prometheus.Registerer) {
 			r.MustRegister(newStatsCollector(&fakeStats{stats: journal.Stats{
@@ -32,7 +32,7 @@ func TestMetricsPage(t *testing.T) {
 			keeper := newRoomKeeper(&o, nil, slog.New(slog.DiscardHandler))
 			keeper.journal = &fakeRoom{}
 			keeper.register(r)
-			if _, err := onboarding.NewPruner(onboarding.PrunerConfig{Metrics: r}); err != nil {
+			if _, err := engine.NewPruner(engine.PrunerConfig{Metrics: r}); err != nil {
 				t.Error(err)
 			}
 		}},

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"time"
 
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/schemas"
 )
@@ -107,8 +107,8 @@ func Defaults() Options {
 		JournalURL:              "sqlite:invoicebox-worker.db",
 		JournalReserve:          DefaultJournalReserve,
 		OutboxLimit:             DefaultOutboxLimit,
-		InboxRetention:          onboarding.DefaultKeep,
-		DeadLetterRetention:     onboarding.DefaultKeepDeadLetters,
+		InboxRetention:          engine.DefaultKeep,
+		DeadLetterRetention:     engine.DefaultKeepDeadLetters,
 		DeadLetterLimit:         20_000,
 		DeadLetterBytes:         256 << 20,
 		InvoiceboxURL:           "https://api.invoicebox.ru",

@@ -18,6 +18,7 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/connlimit"
 	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/onboarding"
@@ -92,16 +93,16 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 }
 
 // newAccounts makes the clients of all accounts, over one set of connections.
-func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]onboarding.Account, error) {
+func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]engine.Account, error) {
 	transport := newTransport(o)
 	closing.add("connections to Invoicebox", func() error { transport.Close(); return nil })
-	var accounts []onboarding.Account
+	var accounts []engine.Account
 	for _, a := range o.Accounts {
 		client, err := newClient(o, a, transport, log.With("account", a.Name))
 		if err != nil {
 			return nil, err
 		}
-		accounts = append(accounts, onboarding.Account{Name: a.Name, Client: client, OwnToken: a.Token, Requests: a.RequestsPerWindow, Window: a.Window})
+		accounts = append(accounts, engine.Account{Name: a.Name, Client: client, OwnToken: a.Token, Requests: a.RequestsPerWindow, Window: a.Window})
 	}
 	return accounts, nil
 }
@@ -111,13 +112,13 @@ func newTransport(o *Options) *invoicebox.Transport {
 	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
 }
 
-func newPool(o *Options, j journal.Journal, accounts []onboarding.Account, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pool, error) {
-	return onboarding.New(onboarding.Config{
+func newPool(o *Options, j journal.Journal, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Pool, error) {
+	return engine.New(engine.Config{
 		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
 		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
-		Metrics: onboarding.NewMetrics(registry), Logger: log,
+		Metrics: engine.NewMetrics(registry), Logger: log,
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 )
@@ -31,7 +32,7 @@ type workerFacts struct {
 
 // A standing reports the state of the accounts.
 type standing interface {
-	Status(unknown, now time.Time) []onboarding.GateStatus
+	Status(unknown, now time.Time) []engine.GateStatus
 }
 
 // A reportStore is what a reporter needs of the journal; see [journal.Journal].
@@ -109,7 +110,7 @@ func (r *reporter) ready(account string) readiness {
 }
 
 // accountLine says how an account stands, and whether it invites and activates.
-func accountLine(s onboarding.GateStatus, now time.Time) (works bool, words string) {
+func accountLine(s engine.GateStatus, now time.Time) (works bool, words string) {
 	d := onboarding.DescribeGate(s.Account, s.Gate, s.CheckAt, now)
 	words, works = d.Words+s.FaultWords(), s.Gate.State == journal.GateOpen || s.Gate.State == ""
 	if d.Command != "" {

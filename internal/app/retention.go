@@ -9,14 +9,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
-	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/schemas"
 )
 
-func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*onboarding.Pruner, error) {
-	return onboarding.NewPruner(onboarding.PrunerConfig{
+func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*engine.Pruner, error) {
+	return engine.NewPruner(engine.PrunerConfig{
 		Journal: j, Keep: forEver(o.InboxRetention), KeepDeadLetters: forEver(o.DeadLetterRetention),
 		InputsKept: func(ctx context.Context) (time.Duration, error) {
 			return kafka.TopicRetention(ctx, conn, o.inputTopics()...)
@@ -28,7 +28,7 @@ func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prom
 // forEver: users say 0 for it.
 func forEver(d time.Duration) time.Duration {
 	if d == 0 {
-		return onboarding.KeepForEver
+		return engine.KeepForEver
 	}
 	return d
 }

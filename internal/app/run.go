@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/onboarding"
 )
@@ -60,7 +61,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkFirstRun(ctx, &o); err != nil {
 		return err
 	}
-	opened, err := openJournal(ctx, &o, onboarding.LogAttention(planner, log), log)
+	opened, err := openJournal(ctx, &o, engine.LogAttention(planner, log), log)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/schemas"
 )
 
@@ -104,8 +104,8 @@ func (o *Options) check() error {
 		setting string
 		value   time.Duration
 	}{{"inbox-retention", o.InboxRetention}, {"dead-letter-retention", o.DeadLetterRetention}} {
-		if d.value != 0 && d.value < onboarding.ShortestKeep {
-			wrong(d.setting, d.value, fmt.Sprintf("must be 0 to keep everything, or at least %v", onboarding.ShortestKeep))
+		if d.value != 0 && d.value < engine.ShortestKeep {
+			wrong(d.setting, d.value, fmt.Sprintf("must be 0 to keep everything, or at least %v", engine.ShortestKeep))
 		}
 	}
 	errs = append(errs, o.CheckTopicNames())

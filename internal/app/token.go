@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
@@ -47,7 +48,7 @@ type tokenLedger interface {
 // accounts: the pool sends nothing for an account whose settings are wrong. It fails
 // if Invoicebox refuses all tokens, because the worker could do nothing. Without an
 // answer of the API it is not known whether a token works.
-func checkTokens(ctx context.Context, o *Options, clients []onboarding.Account, ledger tokenLedger, log *slog.Logger) error {
+func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledger tokenLedger, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenWithin)
 	defer cancel()
 	answers := make([]invoicebox.Exchange, len(clients))
@@ -93,12 +94,12 @@ func detail(o *Options, x invoicebox.Exchange) string {
 	return words
 }
 
-func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboarding.Client, ledger tokenLedger) (x invoicebox.Exchange, asked bool, err error) {
+func checkTokenCounted(ctx context.Context, o *Options, a Account, client engine.Client, ledger tokenLedger) (x invoicebox.Exchange, asked bool, err error) {
 	id, err := ledger.BeginCheck(ctx, journal.Check{
 		Account: a.Name, SendBy: o.RequestDeadline, Deadline: o.RequestDeadline,
 		Permits: []journal.Permit{
 			{Ledger: "account/" + a.Name, Limit: a.RequestsPerWindow, Window: a.Window, Slack: o.Slack},
-			{Ledger: onboarding.EgressLedger, Limit: o.EgressRequestsPerWindow, Window: o.egressWindow(), Slack: o.Slack},
+			{Ledger: engine.EgressLedger, Limit: o.EgressRequestsPerWindow, Window: o.egressWindow(), Slack: o.Slack},
 		},
 	})
 	if _, ok := errors.AsType[*journal.NoPermitError](err); ok {
@@ -118,7 +119,7 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client onboar
 
 // proveAccounts marks the accounts whose settings are not proven to be right: no ended
 // operation proves it, or the API did not answer the check of the token.
-func proveAccounts(ctx context.Context, j journal.Journal, accounts []onboarding.Account) error {
+func proveAccounts(ctx context.Context, j journal.Journal, accounts []engine.Account) error {
 	for i, a := range accounts {
 		ended, err := j.Operations(ctx, journal.OperationFilter{Account: a.Name, State: journal.Done, Limit: 100})
 		if err != nil {

@@ -1,0 +1,2 @@
+// Package breaker is the circuit breaker of a partner account.
+package breaker

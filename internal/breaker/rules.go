@@ -1,0 +1,264 @@
+package breaker
+
+import (
+	"net/http"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/invoicebox"
+)
+
+// A Signal is what an answer, or a check of the partner's token, tells a gate.
+type Signal uint8
+
+const (
+	SignalNone               Signal = iota
+	SignalAnswered                  // Invoicebox does its work for this account
+	SignalLimited                   // 429
+	SignalRateLimitExhausted        // an answer said that no request is left for a while
+	SignalServerFault               // unreachable, or a fault of the server
+	SignalUnauthorized              // our token is bad
+	SignalRights                    // the account may not do this
+	SignalAddress                   // the base URL leads somewhere else
+	SignalPartner                   // the partner id is not accepted
+	SignalRequest                   // the form of the request is not accepted
+	SignalTokenValid                // the token check succeeded
+	SignalTokenNoAnswer             // it did not
+	SignalTokenInconclusive         // it was answered, and says nothing of the token
+	SignalTokenAddress              // what answered it is not the API
+	SignalTokenPartner              // its answer does not accept the partner id
+	SignalRefused                   // Invoicebox refuses what one shop gave
+	SignalUnusable                  // a success that spent one shop's code, and nobody can use it
+	SignalUsable                    // a success of an activation was stored
+	SignalPause                     // a person closes it
+	SignalResume                    // a person lets one call try
+	SignalSettingsChanged           // the account's settings have changed
+	lastSignal               = SignalSettingsChanged
+)
+
+// FaultsToRest and faultsToPause are how many faults of one kind in a row, with
+// no success between, close an open gate.
+const (
+	FaultsToRest  = 5
+	FaultsToPause = 3
+)
+
+// An action is what a signal does to a gate.
+type action uint8
+
+const (
+	none             action = iota
+	open                    // open, nothing counted
+	limit                   // limited until told
+	countServerFault        // one more fault in a row; rests at faultsToRest
+	countOurFault           // one more of our own faults in a row; pauses at faultsToPause
+	rest                    // rests, longer than the last time
+	pause                   // paused, for the token or by a person
+	halfOpen                // one trial now
+	allowTrial              // its time is over and Invoicebox answers: the trial may be made
+	countShop               // one more shop in a row was refused; pauses at refusalsToPause
+	countUnusable           // one more shop's answer in a row is of no use; pauses at unusableToPause
+)
+
+// A rule is one transition. Trial rows are about the one call that a
+// limited or resting gate lets through when its time is over; answers of calls
+// that began before the gate closed say nothing new.
+type rule struct {
+	state  journal.GateState
+	reason onboarding.Reason // "" is any
+	signal Signal
+	trial  bool // only for the trial's own answer
+	action action
+}
+
+// rules is the gate's machine; a pair that is not here changes nothing.
+var rules = []rule{
+	{journal.GateOpen, "", SignalAnswered, false, open},
+	{journal.GateOpen, "", SignalLimited, false, limit},
+	{journal.GateOpen, "", SignalRateLimitExhausted, false, limit},
+	{journal.GateOpen, "", SignalServerFault, false, countServerFault},
+	{journal.GateOpen, "", SignalUnauthorized, false, pause},
+	{journal.GateOpen, "", SignalRights, false, countOurFault},
+	{journal.GateOpen, "", SignalAddress, false, countOurFault},
+	{journal.GateOpen, "", SignalPartner, false, countOurFault},
+	{journal.GateOpen, "", SignalRequest, false, countOurFault},
+	{journal.GateOpen, "", SignalRefused, false, countShop},
+	{journal.GateOpen, "", SignalUnusable, false, countUnusable},
+
+	{journal.GateLimited, "", SignalAnswered, true, open},
+	{journal.GateLimited, "", SignalLimited, false, limit},
+	{journal.GateLimited, "", SignalRateLimitExhausted, false, limit},
+	{journal.GateLimited, "", SignalServerFault, true, rest},
+	{journal.GateLimited, "", SignalUnauthorized, false, pause},
+	{journal.GateLimited, "", SignalRights, true, countOurFault},
+	{journal.GateLimited, "", SignalAddress, true, countOurFault},
+	{journal.GateLimited, "", SignalPartner, true, countOurFault},
+	{journal.GateLimited, "", SignalRequest, true, countOurFault},
+	{journal.GateLimited, "", SignalRefused, true, countShop},
+	{journal.GateLimited, "", SignalUnusable, true, countUnusable},
+
+	// The trial that follows a pause: the same again pauses again.
+	{journal.GateResting, onboarding.ReasonRights, SignalRights, true, pause},
+	{journal.GateResting, onboarding.ReasonAddress, SignalAddress, true, pause},
+	{journal.GateResting, onboarding.ReasonPartner, SignalPartner, true, pause},
+	{journal.GateResting, onboarding.ReasonRequest, SignalRequest, true, pause},
+	{journal.GateResting, onboarding.ReasonRefusals, SignalRefused, true, pause},
+	{journal.GateResting, onboarding.ReasonAnswers, SignalUnusable, true, pause},
+	// Only an activation that is stored shows that codes are not spent for nothing.
+	// Until then calls are made one at a time.
+	{journal.GateResting, onboarding.ReasonAnswers, SignalUsable, true, open},
+	{journal.GateResting, onboarding.ReasonAnswers, SignalAnswered, true, none},
+	{journal.GateResting, onboarding.ReasonAnswers, SignalRefused, true, none},
+	{journal.GateResting, "", SignalAnswered, true, open},
+	{journal.GateResting, "", SignalLimited, false, limit},
+	{journal.GateResting, "", SignalRateLimitExhausted, true, limit},
+	{journal.GateResting, "", SignalServerFault, true, rest},
+	{journal.GateResting, "", SignalUnauthorized, false, pause},
+	{journal.GateResting, "", SignalRights, true, countOurFault},
+	{journal.GateResting, "", SignalAddress, true, countOurFault},
+	{journal.GateResting, "", SignalPartner, true, countOurFault},
+	{journal.GateResting, "", SignalRequest, true, countOurFault},
+	{journal.GateResting, "", SignalRefused, true, countShop},
+	{journal.GateResting, "", SignalUnusable, true, countUnusable},
+
+	// Before the trial of a rest, which may be lost, the token is checked, which
+	// may not: while requests hang none is made that could have been executed.
+	{journal.GateResting, onboarding.ReasonServerFaults, SignalTokenValid, false, allowTrial},
+	{journal.GateResting, onboarding.ReasonServerFaults, SignalTokenInconclusive, false, allowTrial},
+	{journal.GateResting, onboarding.ReasonServerFaults, SignalTokenNoAnswer, false, rest},
+
+	{journal.GatePaused, onboarding.ReasonToken, SignalTokenValid, false, open},
+	{journal.GatePaused, onboarding.ReasonAddress, SignalTokenValid, false, halfOpen},
+
+	{journal.GateOpen, "", SignalPause, false, pause},
+	{journal.GateLimited, "", SignalPause, false, pause},
+	{journal.GateResting, "", SignalPause, false, pause},
+	{journal.GatePaused, "", SignalPause, false, pause},
+	// What a check of the token opens does not wait for a person.
+	{journal.GatePaused, onboarding.ReasonToken, SignalResume, false, none},
+	{journal.GatePaused, onboarding.ReasonAddress, SignalResume, false, none},
+	{journal.GatePaused, "", SignalResume, false, halfOpen},
+	{journal.GatePaused, onboarding.ReasonRights, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, onboarding.ReasonPartner, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, onboarding.ReasonRequest, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, onboarding.ReasonRefusals, SignalSettingsChanged, false, halfOpen},
+	{journal.GatePaused, onboarding.ReasonAnswers, SignalSettingsChanged, false, halfOpen},
+	// A call from before the pause: they were not in a row after all.
+	{journal.GatePaused, onboarding.ReasonRefusals, SignalAnswered, false, open},
+	{journal.GatePaused, onboarding.ReasonAnswers, SignalUsable, false, open},
+}
+
+var signalReasons = map[Signal]onboarding.Reason{
+	SignalLimited: onboarding.ReasonLimited, SignalRateLimitExhausted: onboarding.ReasonLimited, SignalServerFault: onboarding.ReasonServerFaults, SignalTokenNoAnswer: onboarding.ReasonServerFaults, SignalUnauthorized: onboarding.ReasonToken,
+	SignalRights: onboarding.ReasonRights, SignalAddress: onboarding.ReasonAddress, SignalPartner: onboarding.ReasonPartner, SignalRequest: onboarding.ReasonRequest,
+	SignalRefused: onboarding.ReasonRefusals, SignalUnusable: onboarding.ReasonAnswers, SignalPause: onboarding.ReasonOperator, SignalResume: onboarding.ReasonOperator, SignalSettingsChanged: onboarding.ReasonSettings,
+}
+
+// blocks is what a signal says of this process's own settings: the reason for which
+// they cannot be used, or "" where they can.
+var blocks = map[Signal]onboarding.Reason{
+	SignalTokenAddress: onboarding.ReasonAddress, SignalTokenPartner: onboarding.ReasonPartner, SignalTokenValid: "", SignalUnauthorized: "",
+}
+
+func actionOf(g journal.Gate, s Signal, trial bool) action {
+	for _, r := range rules {
+		if r.state == g.State && (r.reason == "" || string(r.reason) == g.Reason) && r.signal == s && (!r.trial || trial) {
+			return r.action
+		}
+	}
+	return none
+}
+
+// RefusalsToPause is how many different shops may be refused in a row, with no
+// success between, before the account is paused: that many wrong codes or
+// addresses one after the other are more likely an account that may not do what
+// it asks for, and every further shop would be told to ask for a new code.
+const RefusalsToPause = 20
+
+// UnusableToPause is how many different shops in a row may have their code spent
+// by a success that nobody can use (unreadable, or of a merchant that conflicts)
+// before the account is paused: every further code would be spent as well.
+const UnusableToPause = 3
+
+// A signalRule says what an answer tells the account's gate.
+type signalRule struct {
+	class     invoicebox.Class
+	kind      journal.Kind      // 0 is any
+	status    int               // 0 is any
+	unwritten bool              // only where no status line came
+	failure   invoicebox.Reason // "" is any
+	fault     invoicebox.Fault  // FaultNone is any
+	signal    Signal
+}
+
+// signals is the part of the outcome table that speaks of the account.
+var signals = []signalRule{
+	{class: invoicebox.Done, signal: SignalAnswered},
+	{class: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent; nobody needs its id
+	{class: invoicebox.Unreadable, signal: SignalNone},                                                     // told when it comes to a person
+	{class: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: SignalAnswered}, // invited before: no refusal of the shop
+	{class: invoicebox.Refused, signal: SignalRefused},
+	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: SignalNone},
+	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, signal: SignalNone},
+	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonClosed, signal: SignalNone},
+	{class: invoicebox.NotExecuted, unwritten: true, signal: SignalServerFault},
+	{class: invoicebox.NotExecuted, signal: SignalNone}, // 425: the server is well
+	{class: invoicebox.Limited, signal: SignalLimited},
+	{class: invoicebox.ProbablyNotExecuted, signal: SignalServerFault},
+	{class: invoicebox.Unknown, failure: invoicebox.ReasonCanceled, signal: SignalNone},
+	{class: invoicebox.Unknown, signal: SignalServerFault},
+	{class: invoicebox.Unauthorized, signal: SignalUnauthorized},
+	{class: invoicebox.OurFault, failure: invoicebox.ReasonValue, signal: SignalNone}, // one shop's value, never sent
+	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalRights},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultAddress, signal: SignalAddress},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalPartner},
+	{class: invoicebox.OurFault, signal: SignalRequest},
+}
+
+func SignalOf(kind journal.Kind, v invoicebox.Verdict, status int) Signal {
+	for _, r := range signals {
+		switch {
+		case r.class != v.Class, r.kind != 0 && r.kind != kind, r.status != 0 && r.status != status,
+			r.unwritten && status != 0,
+			r.failure != "" && r.failure != v.Reason,
+			r.fault != invoicebox.FaultNone && r.fault != v.Fault:
+		default:
+			return r.signal
+		}
+	}
+	return SignalNone
+}
+
+// A checkSignalRule says what a check of the account's own token tells its gate. The
+// first row that fits decides.
+type checkSignalRule struct {
+	class  invoicebox.Class
+	fault  invoicebox.Fault  // FaultNone is any
+	reason invoicebox.Reason // "" is any
+	signal Signal
+}
+
+// checkSignals: what is not here is no answer. The check sends a token and nothing
+// else: whoever refuses its form, or reports success in another form, is not the API.
+var checkSignals = []checkSignalRule{
+	{class: invoicebox.Done, signal: SignalTokenValid},
+	{class: invoicebox.Unauthorized, signal: SignalUnauthorized},
+	{class: invoicebox.Limited, signal: SignalLimited},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalTokenPartner},
+	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalTokenInconclusive},
+	{class: invoicebox.OurFault, signal: SignalTokenAddress},
+	{class: invoicebox.Refused, signal: SignalTokenInconclusive},
+	{class: invoicebox.Unreadable, reason: invoicebox.ReasonBodyCut, signal: SignalTokenInconclusive},
+	{class: invoicebox.Unreadable, signal: SignalTokenAddress},
+	{class: invoicebox.Unknown, reason: invoicebox.ReasonNotHTTP, signal: SignalTokenAddress},
+	{class: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: SignalTokenAddress},
+}
+
+func CheckSignalOf(v invoicebox.Verdict) Signal {
+	for _, r := range checkSignals {
+		if r.class == v.Class && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {
+			return r.signal
+		}
+	}
+	return SignalTokenNoAnswer
+}

@@ -1,0 +1,234 @@
+package breaker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// breakerJournal is what a group asks of the journal; see journal.Journal for what
+// each method promises.
+type breakerJournal interface {
+	Accounts(ctx context.Context) ([]journal.Account, error)
+	SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error
+	ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error
+}
+
+// A Reporter hears what a group meets.
+type Reporter interface {
+	// BreakerState is called with the state of an account's breaker for this process
+	// when it was read from the journal.
+	BreakerState(account string, s journal.GateState)
+	// BreakerError is called when the journal refuses a step. It is tried again.
+	BreakerError(step, msg string, err error, account string)
+}
+
+// A Group keeps the breakers of a process's accounts the same as in the
+// journal, where all replicas share them.
+type Group struct {
+	journal  breakerJournal
+	report   Reporter
+	log      *slog.Logger
+	breakers []*Breaker
+
+	write chan struct{} // a breaker has to be written
+	// Breakers are written in the order in which they changed.
+	writing sync.Mutex
+}
+
+// NewGroup makes a group of breakers.
+func NewGroup(j breakerJournal, r Reporter, log *slog.Logger, breakers []*Breaker) *Group {
+	return &Group{journal: j, report: r, log: log, breakers: breakers, write: make(chan struct{}, 1)}
+}
+
+// Changes holds a value when a breaker has to be written by flush.
+func (g *Group) Changes() <-chan struct{} { return g.write }
+
+// Notify says that a breaker has to be written. It never blocks.
+func (g *Group) Notify() {
+	select {
+	case g.write <- struct{}{}:
+	default:
+	}
+}
+
+// read returns the breakers that the journal has, by account.
+func (g *Group) read(ctx context.Context) (map[string]journal.Gate, error) {
+	known, err := g.journal.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gates := make(map[string]journal.Gate, len(known))
+	for _, k := range known {
+		gates[k.Name] = k.Gate
+	}
+	return gates, nil
+}
+
+// Load takes over the breakers as the journal has them, at the start.
+func (g *Group) Load(ctx context.Context) error {
+	gates, err := g.read(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, x := range g.breakers {
+		x.mu.Lock()
+		x.load(gates[x.account], now)
+		paused := x.g.Reason
+		retry := x.retry(now)
+		state := x.g.State
+		x.mu.Unlock()
+		g.report.BreakerState(x.account, state)
+		if retry {
+			g.Notify()
+			g.log.Info("the account was paused; the restart lets one call try again", "account", x.account, "reason", paused)
+		}
+	}
+	return nil
+}
+
+// Flush writes every changed breaker; false when one could not be written.
+func (g *Group) Flush(ctx context.Context) bool {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	ok, stale := true, false
+	for _, x := range g.breakers {
+		x.mu.Lock()
+		gate, was, dirty := x.g, x.known, x.dirty
+		x.mu.Unlock()
+		if !dirty {
+			continue
+		}
+		if was.State == "" {
+			was.State = journal.GateOpen
+		}
+		err := g.journal.SetGate(ctx, x.account, gate, &was)
+		x.mu.Lock()
+		if errors.Is(err, journal.ErrStale) {
+			// A person, or another replica, was first: a pause must not be undone by
+			// what was learned before it.
+			x.dirty, stale, err = false, true, nil
+		} else if err == nil {
+			x.known = gate
+			x.version++
+			x.dirty = !sameGate(x.g, gate) // it may have changed since
+		}
+		ok = ok && err == nil
+		x.mu.Unlock()
+		if err != nil {
+			g.report.BreakerError("set_gate", "the account's gate could not be written", err, x.account)
+		}
+	}
+	if stale && g.Refresh(ctx) != nil {
+		g.log.Debug("the gates are read again later")
+	}
+	return ok
+}
+
+// Refresh takes over breakers that someone else changed in the journal.
+func (g *Group) Refresh(ctx context.Context) error {
+	versions := make([]int, len(g.breakers))
+	for i, x := range g.breakers {
+		x.mu.Lock()
+		versions[i] = x.version
+		x.mu.Unlock()
+	}
+	gates, err := g.read(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for i, x := range g.breakers {
+		gate, there := gates[x.account]
+		x.mu.Lock()
+		// What was written since the read began is newer than what was read.
+		adopted := there && !x.dirty && x.version == versions[i] && !sameGate(gate, x.known)
+		if x.ownsTrial && gate.State == x.known.State && gate.Reason == x.known.Reason {
+			adopted = false // only its end, which this process puts off
+		}
+		if adopted {
+			x.load(gate, now)
+		}
+		state := x.shown().State
+		x.mu.Unlock()
+		if adopted {
+			g.report.BreakerState(x.account, state)
+			g.log.Info("the account's gate was changed from outside", "account", x.account, "state", string(gate.State), "reason", gate.Reason)
+		}
+	}
+	return nil
+}
+
+// Change makes the change that a signal asks for, first in the journal by write and
+// then here. It returns what the breaker comes to, and whether the signal changes it.
+func (g *Group) Change(x *Breaker, s Signal, now time.Time, write func(journal.Gate) error) (gate journal.Gate, changes bool, err error) {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	if gate, changes = x.Preview(s, now); !changes {
+		return gate, false, nil
+	}
+	if err = write(gate); err != nil {
+		return gate, true, err
+	}
+	x.commit(s, gate, now)
+	return gate, true, nil
+}
+
+// ReserveTrial tells whether this process makes the one call that tries a breaker: of
+// several replicas the first does, and the others wait for what it learns, or as long
+// as a call takes.
+func (g *Group) ReserveTrial(ctx context.Context, x *Breaker, callTime time.Duration) bool {
+	now := time.Now()
+	x.mu.Lock()
+	x.ownsTrial = true
+	x.mu.Unlock()
+	err := g.moveEnd(ctx, x, now.Add(callTime))
+	if err == nil {
+		return true
+	}
+	x.mu.Lock()
+	x.ownsTrial = false
+	x.opens = laterOf(x.opens, now.Add(trialPause))
+	x.mu.Unlock()
+	if !errors.Is(err, journal.ErrStale) {
+		g.report.BreakerError("reserve_trial", "the call that tries the account's gate could not be agreed on", err, x.account)
+	} else if g.Refresh(ctx) != nil {
+		g.log.Debug("the gates are read again later")
+	}
+	return false
+}
+
+// ReleaseTrial says that the trial's call was not sent: it is anybody's again. Where
+// that fails the others wait as if it had been.
+func (g *Group) ReleaseTrial(ctx context.Context, x *Breaker) {
+	if g.moveEnd(ctx, x, time.Now()) != nil {
+		g.log.Debug("the gate opens for others a little later", "account", x.account)
+	}
+}
+
+// moveEnd moves the end of a limited or resting breaker in the journal.
+func (g *Group) moveEnd(ctx context.Context, x *Breaker, at time.Time) error {
+	until := stored(at)
+	x.mu.Lock()
+	was, dirty, version := x.known, x.dirty, x.version
+	x.mu.Unlock()
+	if dirty {
+		return journal.ErrStale // what this process has learned is not in the journal yet
+	}
+	err := g.journal.ReserveTrial(ctx, x.account, was, until)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err == nil && x.version == version {
+		x.version++
+		x.known.Until = until
+		if !x.dirty {
+			x.g.Until = until
+		}
+	}
+	return err
+}

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"time"
+
+	"invoicebox-worker/internal/breaker"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+// A checkRow says what a check that a person asked for came to.
+type checkRow struct {
+	signal breaker.Signal
+	result onboarding.Result
+}
+
+var checkRows = []checkRow{
+	{breaker.SignalTokenValid, onboarding.ResultTokenWorks},
+	{breaker.SignalUnauthorized, onboarding.ResultAccountTokenRefused},
+	{breaker.SignalTokenInconclusive, onboarding.ResultCheckDenied},
+	{breaker.SignalTokenAddress, onboarding.ResultNotTheAPI},
+	{breaker.SignalTokenPartner, onboarding.ResultPartnerRefused},
+	{breaker.SignalLimited, onboarding.ResultAccountThrottled},
+	{breaker.SignalTokenNoAnswer, onboarding.ResultNoAnswer},
+	{breaker.SignalNone, onboarding.ResultNoPermitLeft},
+}
+
+func checkResult(s breaker.Signal) onboarding.Result {
+	for _, row := range checkRows {
+		if row.signal == s {
+			return row.result
+		}
+	}
+	return onboarding.ResultNoAnswer
+}
+
+// needsCheck reports whether a person's command on an account is done by a check of its
+// token: so is a resume where only a good token resumes it. Blocked: this process's
+// own check pauses the account, and nothing else.
+func needsCheck(c onboarding.Command, g journal.Gate, blocked bool) bool {
+	if c == onboarding.CommandCheck || c == onboarding.CommandResume && blocked {
+		return true
+	}
+	paused := g.State == journal.GatePaused && (g.Reason == string(onboarding.ReasonToken) || g.Reason == string(onboarding.ReasonAddress))
+	return c == onboarding.CommandResume && paused
+}
+
+// checkAccount checks the account's token now and ends the intent by what came of
+// it. Until then the intent waits: a check that is under way is awaited first.
+func (p *Pool) checkAccount(s scope, acc *account, i journal.PendingIntent) (ended bool) {
+	if !acc.checking.CompareAndSwap(false, true) {
+		return false
+	}
+	acc.gate.BeginCheck()
+	p.later(func() {
+		defer p.signal()
+		defer acc.checking.Store(false)
+		verdict := p.checkOwn(s, acc)
+		if s.draining() && verdict == breaker.SignalNone {
+			return // it was not made; the next worker makes it
+		}
+		now := time.Now()
+		g := acc.gate.Snapshot()
+		result := checkResult(verdict)
+		words := onboarding.ResultOf(result).Words + " Account " + acc.Name + " is " + onboarding.DescribeGate(acc.Name, g.Gate, g.CheckAt, now).Words + "."
+		end := onboarding.EndIntent(i.Intent, result, words, now)
+		if err := p.journal.EndIntent(s.work, end); err != nil {
+			p.intentFailed(i, err)
+			return
+		}
+		p.intentEnded(i, end)
+	})
+	return false
+}

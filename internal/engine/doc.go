@@ -1,0 +1,2 @@
+// Package engine executes operations.
+package engine

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/invoicebox"
+)
+
+// Receipts are erased ReceiptsKept after the credentials that they brought were
+// found to work: by then no answer of an earlier request can be on its way that
+// they would have to be compared with.
+const (
+	ReceiptsKept = 7 * 24 * time.Hour
+
+	eraseEvery = time.Hour
+	erasePage  = 100 // receipts that one transaction looks at
+)
+
+// settleLate compares answers that came after their operation had ended with
+// the tokens in use. Nothing of them is dropped: they stay sealed in the journal.
+func (p *Pool) settleLate(s scope, t *task) {
+	verdict, err := p.compare(s, t)
+	if err != nil {
+		// Compared when the lease has ended.
+		p.metrics.errors.WithLabelValues("read_credentials").Inc()
+		p.outage.fails(slog.LevelWarn, "the credential store does not say with what a late answer is to be compared", err, t.attrs()...)
+		return
+	}
+	now := time.Now()
+	tr := journal.Transition{From: t.State, To: t.State, Reason: t.Reason, Compared: true}
+	row := onboarding.LateRuleOf(verdict)
+	tr.Audit = &journal.AuditEntry{At: now, Actor: p.cfg.Owner, Act: "late_answer", Subject: t.UUID.String(), Detail: row.Note}
+	if row.Attention {
+		tr.To, tr.Reason = journal.Attention, string(onboarding.ReasonSecondToken)
+		tr.Publish = p.out.OfAttention(t.ClaimedOperation, onboarding.ReasonSecondToken, now)
+	}
+	p.log.Warn("an answer came late", t.attrs("meaning", row.Note)...)
+	// A superseded operation has no credentials of its own: what it holds is
+	// known to be another's.
+	tr.Verified = verdict == onboarding.LateSameToken && t.State == journal.Superseded
+	_ = p.apply(s, t, tr)
+}
+
+// compare looks for each late token among those that led to the credentials in
+// use, and among these: receipts are erased some day. An error says that the
+// store could not tell now; only where that matters.
+func (p *Pool) compare(s scope, t *task) (onboarding.LateVerdict, error) {
+	var known []invoicebox.Activation
+	for _, r := range t.Known {
+		if act, err := p.readReceipt(t.Shop, r); err == nil {
+			known = append(known, act)
+		}
+	}
+	var silent error
+	for _, c := range t.Stored {
+		kept, err := p.cfg.Credentials.Read(s.work, c)
+		switch {
+		case err == nil:
+			known = append(known, invoicebox.Activation{MerchantID: kept.MerchantID, Token: kept.Token})
+		case !errors.Is(err, credentials.ErrUnreadable):
+			silent = err
+		}
+	}
+	verdict := onboarding.LateNoToken
+	for _, r := range t.Late {
+		act, err := p.readReceipt(t.Shop, r)
+		switch {
+		case errors.Is(err, errNoToken):
+			continue
+		case err != nil:
+			return onboarding.LateOtherToken, nil //nolint:nilerr // what cannot be read is not taken for nothing
+		}
+		same := false
+		for _, k := range known {
+			same = same || k.MerchantID == act.MerchantID && k.Token.Equal(act.Token)
+		}
+		if !same {
+			return onboarding.LateOtherToken, silent
+		}
+		verdict = onboarding.LateSameToken
+	}
+	return verdict, nil
+}
+
+// errNoToken says that a receipt opens and holds nothing to use.
+var errNoToken = errors.New("onboarding: the answer holds no token")
+
+func (p *Pool) readReceipt(shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Activation, error) {
+	x, err := p.openReceipt(shop, &r)
+	if err != nil {
+		return invoicebox.Activation{}, err
+	}
+	act, err := invoicebox.ParseActivation(x)
+	if err != nil {
+		return invoicebox.Activation{}, errNoToken
+	}
+	return act, nil
+}
+
+// eraseReceipts erases what is not needed any more, now and then, until ctx ends.
+func (p *Pool) eraseReceipts(ctx context.Context) {
+	for {
+		after, total := journal.AttemptID(0), 0
+		for {
+			next, n, err := p.journal.EraseReceipts(ctx, time.Now().Add(-ReceiptsKept), after, erasePage)
+			total += n
+			if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
+				p.metrics.errors.WithLabelValues("erase_receipts").Inc()
+				p.outage.fails(slog.LevelWarn, "receipts that are not needed any more could not be erased; tried again later", err)
+			}
+			// Others write between two pages.
+			if err != nil || next == 0 || !p.steps.sleep(ctx, 10*time.Millisecond) {
+				break
+			}
+			after = next
+		}
+		if total > 0 {
+			p.log.Info("erased receipts whose credentials work", "receipts", total)
+		}
+		if !p.steps.sleep(ctx, eraseEvery) {
+			return
+		}
+	}
+}

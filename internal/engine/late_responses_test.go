@@ -1,0 +1,272 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/invoicebox"
+)
+
+// late delivers an answer to an operation's first request, as a worker does
+// that has lost its lease long ago.
+func (b *bench) late(op *operation, body string) {
+	b.t.Helper()
+	b.lateSealed(op, b.sealed(op, "attempt/0", body))
+}
+
+func (b *bench) lateSealed(op *operation, sealed []byte) {
+	b.t.Helper()
+	r := journal.Receipt{
+		Ref: journal.ClaimRef{Operation: op.id}, Attempt: b.j.earlier(op), Sealed: sealed, SealedFor: "attempt/0", End: journal.AttemptEnd{Answered: true, At: time.Now()},
+	}
+	if _, mine, err := b.j.Journal.SaveResponse(context.Background(), r); err != nil || mine {
+		b.t.Fatal(mine, err)
+	}
+	b.j.touch()
+}
+
+// sealed is a success of an operation's request, sealed for a request or an intent.
+func (b *bench) sealed(op *operation, sealedFor, body string) []byte {
+	b.t.Helper()
+	x := invoicebox.Exchange{
+		Operation: invoicebox.Activate, Status: 200, BodyComplete: true, Started: time.Now(), Finished: time.Now(), Body: []byte(body),
+	}
+	text, err := x.MarshalReceipt()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, sealedFor))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return sealed
+}
+
+// received makes an operation that nobody has claimed so far one with a response.
+func (b *bench) received(op *operation, sealedFor, body string) {
+	b.t.Helper()
+	b.j.put(op, journal.Received, func(t *journal.Transition) { t.Entered, t.EnteredFor = b.sealed(op, sealedFor, body), sealedFor })
+}
+
+func body(value, token string) string {
+	return fmt.Sprintf(`{"data":{"merchantId":"m-%s","token":"token-%s"}}`, value, token)
+}
+
+// In whatever state an operation is, an answer to an earlier request is not lost.
+func TestALateAnswer(t *testing.T) {
+	const (
+		done      = "activated verified"
+		unknown   = "activation_failed outcome_unknown contact_support false"
+		lostEvent = "activation_failed outcome_lost request_new_code false"
+		second    = "activation_failed second_token contact_support false"
+	)
+	inState := func(s journal.State) func(*bench, *operation) bool {
+		return func(b *bench, op *operation) bool { got, _ := b.j.state(op); return got == s }
+	}
+	for name, c := range map[string]struct {
+		answers []answer
+		hold    bool
+		closed  bool // the gate closes after the first request
+		when    func(*bench, *operation) bool
+		body    string
+		state   journal.State
+		reason  onboarding.Reason
+		events  []string
+		calls   int
+		note    string
+	}{
+		"in the quiet period":        {answers: []answer{lost}, when: inState(journal.Unknown), body: body("1", "1"), state: journal.Done, reason: onboarding.ReasonActivated, events: []string{done}, calls: 1},
+		"while the probe waits":      {answers: []answer{lost}, closed: true, when: inState(journal.Planned), body: body("1", "1"), state: journal.Done, reason: onboarding.ReasonActivated, events: []string{done}, calls: 1},
+		"while the probe is put off": {answers: []answer{lost, {status: 425}}, when: inState(journal.Waiting), body: body("1", "1"), state: journal.Done, reason: onboarding.ReasonActivated, events: []string{done}, calls: 2},
+		"after attention, unknown":   {answers: []answer{lost}, hold: true, when: inState(journal.Attention), body: body("1", "1"), state: journal.Done, reason: onboarding.ReasonActivated, events: []string{unknown, done}, calls: 1},
+		"after attention, lost":      {answers: []answer{lost, refusal(422)}, when: inState(journal.Attention), body: body("1", "1"), state: journal.Done, reason: onboarding.ReasonActivated, events: []string{lostEvent, done}, calls: 2},
+		"after attention, unusable": {answers: []answer{lost, refusal(422)}, when: inState(journal.Attention), body: "{}", state: journal.Attention, reason: onboarding.ReasonAnswerUnreadable,
+			events: []string{lostEvent, "activation_failed answer_unreadable contact_support false"}, calls: 2},
+		"after the end, the same": {answers: []answer{lost}, when: inState(journal.Done), body: body("value-1", "value-1"), state: journal.Done, reason: onboarding.ReasonActivated,
+			events: []string{done}, calls: 2, note: "a late answer with the token in use"},
+		"after the end, another token": {answers: []answer{lost}, when: inState(journal.Done), body: body("value-1", "other"), state: journal.Attention, reason: onboarding.ReasonSecondToken,
+			events: []string{done, second}, calls: 2, note: "a late answer with another token than the one in use"},
+		"after the end, another merchant": {answers: []answer{lost}, when: inState(journal.Done), body: body("other", "value-1"), state: journal.Attention, reason: onboarding.ReasonSecondToken,
+			events: []string{done, second}, calls: 2, note: "a late answer with another token than the one in use"},
+		"after the end, nothing usable": {answers: []answer{lost}, when: inState(journal.Done), body: "<html>", state: journal.Done, reason: onboarding.ReasonActivated,
+			events: []string{done}, calls: 2, note: "a late answer without a token"},
+		"after an answer that nobody can read": {answers: []answer{{status: 200, body: "{}"}}, when: inState(journal.Attention), body: body("1", "1"),
+			state: journal.Attention, reason: onboarding.ReasonSecondToken, events: []string{"activation_failed answer_unreadable contact_support false", second}, calls: 1,
+			note: "a late answer with another token than the one in use"},
+		// No token is known that it could be compared with.
+		"after it was refused": {answers: []answer{refusal(422)}, when: inState(journal.Done), body: body("1", "1"),
+			state: journal.Attention, reason: onboarding.ReasonSecondToken, events: []string{"activation_failed code_rejected request_new_code true", second}, calls: 1,
+			note: "a late answer with another token than the one in use"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, answers(map[string][]answer{"value-1": c.answers}))
+				if c.hold {
+					b.cfg.UnknownOutcome = onboarding.Hold
+				}
+				op := b.add(journal.Activate, "shop-1", "value-1")
+				b.start()
+				if c.closed {
+					b.until(time.Second, "unknown", func() bool { return inState(journal.Unknown)(b, op) })
+					b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights)})
+				}
+				b.until(time.Hour, "where the answer comes", func() bool { return c.when(b, op) })
+				b.late(op, c.body)
+				b.until(time.Hour, "settled", func() bool { return b.j.settled() && b.j.compared(op) })
+				b.finish()
+				b.expect(op, c.state, c.reason, c.events...)
+				if n := len(b.api.asked(invoicebox.Activate)); n != c.calls {
+					t.Errorf("%d requests, want %d", n, c.calls)
+				}
+				ids := map[string]bool{}
+				for _, e := range b.j.eventsOf(op) {
+					ids[e.Event.String()] = true
+				}
+				if len(ids) != len(c.events) {
+					t.Errorf("%d ids for %d events", len(ids), len(c.events))
+				}
+				want := []string{}
+				if c.note != "" {
+					want = append(want, c.note)
+				}
+				if fmt.Sprint(b.j.notes()) != fmt.Sprint(want) {
+					t.Errorf("notes %q, want %q", b.j.notes(), want)
+				}
+			})
+		})
+	}
+}
+
+// An operation that gave way to a newer code holds no token of its own.
+func TestALateAnswerOfASupersededCode(t *testing.T) {
+	for token, state := range map[string]journal.State{"code-2": journal.Superseded, "code-1": journal.Attention} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, answers(map[string][]answer{"code-1": {lost}}))
+			first := b.add(journal.Activate, "shop-1", "code-1")
+			second := b.add(journal.Activate, "shop-1", "code-2")
+			b.start()
+			b.until(time.Hour, "settled", b.j.settled)
+			b.expect(first, journal.Superseded, onboarding.ReasonNewerCode)
+			b.late(first, body("code-2", token))
+			b.until(time.Minute, "compared", func() bool { return b.j.compared(first) })
+			b.finish()
+			if s, _ := b.j.state(first); s != state || (s == journal.Superseded) == (b.j.column(first, "verified") == 0) {
+				t.Errorf("%s: %v, verified %v", token, s, b.j.column(first, "verified"))
+			}
+			b.expect(second, journal.Done, onboarding.ReasonActivated, "activated verified")
+		})
+	}
+}
+
+// What cannot be read is not taken for nothing.
+func TestALateAnswerThatDoesNotOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, good)
+		op := b.add(journal.Activate, "shop-1", "code-1")
+		b.start()
+		b.until(time.Minute, "settled", b.j.settled)
+		sealed := b.sealed(op, "attempt/0", body("code-1", "code-1"))
+		sealed[len(sealed)-1]++
+		b.lateSealed(op, sealed)
+		b.until(time.Minute, "compared", func() bool { return b.j.compared(op) })
+		b.finish()
+		b.expect(op, journal.Attention, onboarding.ReasonSecondToken, "activated verified", "activation_failed second_token contact_support false")
+	})
+}
+
+func TestReceiptsAreErased(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is a week of virtual time")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var silent atomic.Bool
+		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+			if op == invoicebox.Check && silent.Load() {
+				return answer{status: 500}
+			}
+			return good(op, value, n)
+		})
+		b.j.page = 1
+		verified := b.add(journal.Activate, "shop-1", "code-1")
+		began := time.Now()
+		b.start()
+		b.until(time.Minute, "settled", b.j.settled)
+		silent.Store(true)
+		pending := b.add(journal.Activate, "shop-2", "code-2")
+		b.until(time.Hour, "settled", b.j.settled)
+		b.expect(pending, journal.Done, onboarding.ReasonActivated, "activated pending")
+		for len(b.j.receipts(verified)) > 0 {
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if time.Since(began) > ReceiptsKept+2*time.Hour {
+				t.Fatal("it is kept for ever")
+			}
+		}
+		if time.Since(began) < ReceiptsKept {
+			t.Errorf("erased after %v", time.Since(began))
+		}
+		time.Sleep(3 * time.Hour)
+		if len(b.j.receipts(pending)) == 0 {
+			t.Error("the receipt of a token that nobody has checked is gone")
+		}
+		b.j.failing(func(step string, _ bool) error {
+			if step == "EraseReceipts" {
+				return fmt.Errorf("disk full")
+			}
+			return nil
+		})
+		time.Sleep(24 * time.Hour)
+		b.finish()
+		if n := b.j.looks; n < 7*24 || n > 9*24 || b.j.pages == 0 {
+			t.Errorf("looked %d times in a week, and at %d further pages", n, b.j.pages)
+		}
+	})
+}
+
+// Receipts are erased some day; what they brought is in the credential store.
+func TestALateAnswerAfterTheReceiptsAreGone(t *testing.T) {
+	for token, state := range map[string]journal.State{"value-1": journal.Done, "other": journal.Attention} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, good)
+			store := &moodyStore{Store: b.cfg.Credentials}
+			b.cfg.Credentials = store
+			op := b.add(journal.Activate, "shop-1", "value-1")
+			b.start()
+			b.until(time.Minute, "settled", b.j.settled)
+			b.j.exec("DELETE FROM receipt WHERE operation = ?", op.id)
+			store.gone.Store(true)
+			b.late(op, body("value-1", token))
+			time.Sleep(10 * time.Minute)
+			if b.j.compared(op) {
+				t.Error("compared with nothing")
+			}
+			store.gone.Store(false)
+			b.until(time.Hour, "compared", func() bool { return b.j.compared(op) })
+			b.finish()
+			if s, _ := b.j.state(op); s != state {
+				t.Errorf("%s: %v, want %v", token, s, state)
+			}
+		})
+	}
+}
+
+// A moodyStore cannot be reached at times.
+type moodyStore struct {
+	Store
+	gone atomic.Bool
+}
+
+func (m *moodyStore) Read(ctx context.Context, c journal.Credential) (credentials.Secret, error) {
+	if m.gone.Load() {
+		return credentials.Secret{}, errors.New("not reachable")
+	}
+	return m.Store.Read(ctx, c)
+}

@@ -1,0 +1,19 @@
+package engine
+
+import (
+	"log/slog"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// LogAttention logs what a planner gives to a person at once. A batch that the
+// journal has to repeat is logged again.
+func LogAttention(plan journal.Planner, log *slog.Logger) journal.Planner {
+	return func(e journal.Event, v journal.ShopView) journal.Plan {
+		p := plan(e, v)
+		if p.New != nil && p.New.Attention != "" {
+			log.Warn(needsDecision, "operation", p.New.UUID.String(), "kind", e.Kind.String(), "account", e.Shop.Account, "shop", e.Shop.Shop, "reason", p.New.Attention)
+		}
+		return p
+	}
+}

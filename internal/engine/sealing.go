@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/schemas"
+)
+
+// Keys seals answers, opens what is sealed and verifies what commands wrote. A
+// *keyset.Set that is bound to the journal is one.
+type Keys interface {
+	Seal(text []byte, row string) ([]byte, error)
+	Open(sealed []byte, row string) ([]byte, error)
+	MACs(domain string, text []byte) ([][]byte, error)
+	Verify(mac []byte, domain string, parts ...[]byte) error
+}
+
+// errNotAuthentic says that a stored value opens and is not the operation's.
+var errNotAuthentic = fmt.Errorf("%w: the address or code is not the one that its operation is found by", keyset.ErrOpen)
+
+// openSubject opens the address or code of an operation. What it opens has to be
+// what the operation's look-up MAC is made of, and the operation's id has to be
+// made of that MAC: so none of the three can be moved alone. It keeps the MACs
+// under all look-up keys in the task.
+func (p *Pool) openSubject(t *task) (secret.String, error) {
+	text, err := p.cfg.Keys.Open(t.Sealed, keyset.SubjectRow(t.Kind.String(), t.Shop.Account, t.Shop.Shop, t.SubjectMAC))
+	if err != nil {
+		return secret.String{}, err
+	}
+	subject := secret.New(string(text))
+	clear(text)
+	domain, look, shop := keyset.DomainAddress, schemas.NormalizeEmail(subject), t.Shop.Shop
+	if t.Kind == journal.Activate {
+		domain, look, shop = keyset.DomainCode, schemas.NormalizeCode(subject), ""
+	}
+	macs, err := p.cfg.Keys.MACs(domain, keyset.SubjectText(t.Shop.Account, look.Reveal()))
+	switch {
+	case err != nil:
+		return secret.String{}, err
+	case !keyset.SameMAC(macs, t.SubjectMAC),
+		t.UUID != schemas.OperationID(t.Kind.String(), t.Shop.Account, shop, t.SubjectMAC, t.Generation):
+		return secret.String{}, errNotAuthentic
+	}
+	t.macs = macs
+	return subject, nil
+}
+
+func receiptRow(shop journal.ShopKey, operation uuid.UUID, sealedFor string) string {
+	return keyset.ReceiptRow(shop.Account, shop.Shop, operation.String(), sealedFor)
+}
+
+// openReceipt opens an answer that belongs to an operation of the shop.
+func (p *Pool) openReceipt(shop journal.ShopKey, r *journal.StoredReceipt) (invoicebox.Exchange, error) {
+	if r == nil {
+		return invoicebox.Exchange{}, invoicebox.ErrReceipt
+	}
+	return OpenResponse(p.cfg.Keys, shop, *r)
+}
+
+// OpenResponse opens a response that is kept sealed for an operation of the shop.
+func OpenResponse(keys Keys, shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Exchange, error) {
+	text, err := keys.Open(r.Sealed, receiptRow(shop, r.Operation, r.SealedFor))
+	if err != nil {
+		return invoicebox.Exchange{}, err
+	}
+	return invoicebox.UnmarshalReceipt(text)
+}
+
+// entered is what a person enters, under one seal: no token can be put beside
+// another merchant id.
+type enteredSecret struct {
+	MerchantID string `json:"merchantId"`
+	Token      string `json:"token"`
+}
+
+func enteredRow(i journal.Intent, shop journal.ShopKey) string {
+	return keyset.EnteredRow(i.UUID.String(), i.Act, i.Operation.String(), shop.Account, shop.Shop, i.Actor)
+}
+
+// SealEntered seals merchant id and token into an intent that is complete but
+// for its MAC.
+func SealEntered(keys Keys, i *journal.Intent, shop journal.ShopKey, token secret.String) (err error) {
+	text, err := json.Marshal(enteredSecret{MerchantID: i.MerchantID, Token: token.Reveal()})
+	if err != nil {
+		return errors.New("onboarding: merchant id and token are not UTF-8")
+	}
+	i.Sealed, err = keys.Seal(text, enteredRow(*i, shop))
+	clear(text)
+	return err
+}
+
+// openEntered opens what SealEntered sealed.
+func (p *Pool) openEntered(i journal.PendingIntent) (secret.String, error) {
+	text, err := p.cfg.Keys.Open(i.Sealed, enteredRow(i.Intent, i.Target.Shop))
+	if err != nil {
+		return secret.String{}, err
+	}
+	defer clear(text)
+	var e enteredSecret
+	if json.Unmarshal(text, &e) != nil || e.MerchantID != i.MerchantID {
+		return secret.String{}, keyset.ErrOpen
+	}
+	return secret.New(e.Token), nil
+}

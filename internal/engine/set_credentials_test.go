@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/schemas"
+)
+
+// What was entered by hand is taken as an answer would have been.
+func TestATokenEnteredByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "code-0": {lost, lost}}))
+		older := b.add(journal.Activate, "shop-1", "code-0")
+		b.start()
+		b.attention(older)
+		op := b.add(journal.Activate, "shop-1", "code-1")
+		b.attention(op)
+		calls := len(b.api.asked(invoicebox.Activate))
+		b.ended(b.enters(op, "merchant-1", "hand-entered-token"), onboarding.ResultActivated)
+		b.expect(op, journal.Done, onboarding.ReasonActivated, eventLost, eventActive)
+		b.expect(older, journal.Superseded, onboarding.ReasonNewerCode, eventUnknown)
+		checked := b.api.asked(invoicebox.Check)
+		if len(checked) != 1 || checked[0].value != "hand-entered-token" || len(b.api.asked(invoicebox.Activate)) != calls {
+			t.Errorf("checked %+v", checked)
+		}
+		a := decoded(t, b.j.eventsOf(op)[1]).(schemas.Activated)
+		got, err := credentials.NewSealed(b.keys).Open(b.j.credentials(op.Shop)[0])
+		if err != nil || got.Token.Reveal() != "hand-entered-token" || got.MerchantID != "merchant-1" || a.MerchantID != "merchant-1" || a.Credentials.Version != 1 {
+			t.Errorf("stored %v %q, announced %+v: %v", got.MerchantID, got.Token.Reveal(), a, err)
+		}
+		// It is known when an answer comes late after all.
+		b.late(op, `{"data":{"merchantId":"merchant-1","token":"hand-entered-token"}}`)
+		b.until(time.Hour, "compared", func() bool { return b.j.compared(op) })
+		b.expect(op, journal.Done, onboarding.ReasonActivated, eventLost, eventActive)
+		b.late(op, body("code-1", "another"))
+		b.attention(op)
+		if strings.Contains(b.log.String(), "hand-entered-token") {
+			t.Error("the token is in the log")
+		}
+		// Support says which one counts: it becomes a new version.
+		b.ended(b.enters(op, "merchant-1", "another-token"), onboarding.ResultActivated)
+		b.finish()
+		b.expect(op, journal.Done, onboarding.ReasonActivated, eventLost, eventActive, "activation_failed second_token contact_support false", eventActive)
+		if v := decoded(t, b.j.eventsOf(op)[3]).(schemas.Activated).Credentials.Version; v != 2 || b.j.record(op).Run != 3 {
+			t.Errorf("version %d, run %d", v, b.j.record(op).Run)
+		}
+		if notes := strings.Join(b.j.notes(), "\n"); !strings.Contains(notes, "anna enter.performed activated, merchant id merchant-1") || strings.Contains(notes, "token-") {
+			t.Errorf("the audit is %s", notes)
+		}
+	})
+}
+
+// What cannot be taken leaves the operation where it is, with words.
+func TestATokenThatIsNotTaken(t *testing.T) {
+	fits := func(b *bench, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "token-1") }
+	for name, c := range map[string]struct {
+		check answer
+		enter func(*bench, *operation) *journal.Intent
+		want  onboarding.Result
+		least time.Duration
+	}{
+		"refused":             {answer{status: 401}, fits, onboarding.ResultTokenRefused, 0},
+		"nobody's":            {answer{status: 200, body: `{"data":{"userId":null}}`}, fits, onboarding.ResultTokenRefused, 0},
+		"not answered":        {answer{status: 503}, fits, onboarding.ResultTokenUnanswered, DefaultVerifyFor},
+		"another's merchant":  {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "m-code-9", "token-1") }, onboarding.ResultMerchantConflict, 0},
+		"the partner's own":   {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "partners-own") }, onboarding.ResultOwnToken, 0},
+		"the same as the id":  {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "same", "same") }, onboarding.ResultInvalid, 0},
+		"a merchant too long": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, strings.Repeat("m", 37), "token-1") }, onboarding.ResultInvalid, 0},
+		"another keyset": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent {
+			other, err := keyset.New()
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			return b.j.ask(other, journal.Intent{Act: string(onboarding.CommandEnter), Operation: op.UUID, MerchantID: "merchant-1"}, "token-1")
+		}, onboarding.ResultUnreadable, 0},
+		"no token": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent {
+			return b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandEnter), Operation: op.UUID}, "")
+		}, onboarding.ResultNotAuthentic, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				taken := answers(map[string][]answer{"code-1": {lost, refusal(422)}})
+				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+					if op == invoicebox.Check && value == "token-1" {
+						return c.check
+					}
+					return taken(op, value, n)
+				})
+				b.cfg.Accounts[0].OwnToken = func() secret.String { return secret.New("partners-own") }
+				other, op := b.add(journal.Activate, "shop-9", "code-9"), b.add(journal.Activate, "shop-1", "code-1")
+				b.start()
+				b.attention(op)
+				began := time.Now()
+				i := c.enter(b, op)
+				// What is asked for after it waits for it.
+				closing := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandClose), Operation: op.UUID}, "")
+				b.until(5*time.Minute, "both ended", func() bool { return b.j.intent(closing).State != journal.IntentWaiting })
+				b.ended(i, c.want)
+				b.ended(closing, onboarding.ResultClosed)
+				if took := b.j.intent(i).Ended.Sub(began); took < c.least || took > c.least+time.Minute {
+					t.Errorf("refused after %v", took)
+				}
+				b.finish()
+				b.expect(op, journal.Done, onboarding.ReasonClosed, eventLost, eventClosed)
+				b.expect(other, journal.Done, onboarding.ReasonActivated, eventActive)
+				if len(b.j.credentials(op.Shop)) != 0 {
+					t.Error("credentials were stored")
+				}
+			})
+		})
+	}
+}
+
+// A check that was not answered is made again; a store that is not ready is
+// asked again; a stop in between only delays.
+func TestATokenIsTakenInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var silent atomic.Bool
+		silent.Store(true)
+		taken := answers(map[string][]answer{"code-1": {lost, refusal(422)}})
+		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+			if op == invoicebox.Check && silent.Load() {
+				return answer{status: 500}
+			}
+			return taken(op, value, n)
+		})
+		store := &closedStore{Store: b.cfg.Credentials}
+		b.cfg.Credentials = store
+		op := b.add(journal.Activate, "shop-1", "code-1")
+		b.start()
+		b.attention(op)
+		i := b.enters(op, "merchant-1", "token-1")
+		time.Sleep(20 * time.Second)
+		if n := len(b.api.asked(invoicebox.Check)); n < 3 || n > 6 {
+			t.Errorf("%d checks in 20 s", n)
+		}
+		b.finish()
+		b.start()
+		time.Sleep(DefaultVerifyFor / 2)
+		silent.Store(false)
+		store.closed.Store(true)
+		time.Sleep(DefaultVerifyFor / 2)
+		if got := b.j.intent(i); got.State != journal.IntentWaiting {
+			t.Fatalf("ended as %v (%s)", got.State, got.Result)
+		}
+		store.closed.Store(false)
+		b.ended(i, onboarding.ResultActivated)
+		b.finish()
+		b.expect(op, journal.Done, onboarding.ReasonActivated, eventLost, eventActive)
+	})
+}
+
+type closedStore struct {
+	Store
+	closed atomic.Bool
+}
+
+func (s *closedStore) Prepare(ctx context.Context, in credentials.Secret) (credentials.Prepared, error) {
+	if s.closed.Load() {
+		return credentials.Prepared{}, errors.New("the store is sealed")
+	}
+	return s.Store.Prepare(ctx, in)
+}
+
+func TestCheckEntered(t *testing.T) {
+	for _, c := range []struct {
+		merchant, token string
+		ok              bool
+	}{
+		{"merchant-1", "token-1", true},
+		{"ffffffff-ffff-ffff-ffff-ffffffffffff", strings.Repeat("t", 512), true},
+		{"", "token-1", false}, {"merchant-1", "", false}, {"merchant 1", "token-1", false}, {"merchant-1", "to ken", false},
+		{"merchant-1", "token\x00", false}, {"merchant-1", "token\n", true}, {"merchant-1", "\xff\xfe", false}, {"\xff", "token-1", false},
+		{"merchant-1", strings.Repeat("t", 4097), false}, {strings.Repeat("m", 37), "token-1", false}, {"token-1", "token-1", false},
+	} {
+		err := CheckEntered(c.merchant, secret.New(c.token))
+		if (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.merchant, err)
+		}
+		if err != nil && len(c.token) > 3 && strings.Contains(err.Error(), c.token) {
+			t.Errorf("the error holds the token: %v", err)
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+// A GateStatus is how an account stands, as this process knows it.
+type GateStatus struct {
+	onboarding.AccountStatus
+	Gate journal.Gate // paused where only this worker's own check says so
+}
+
+// Status says how every account stands, in the order of the configuration.
+// unknown is the instant before which it is not known what was sent, zero where
+// all is known.
+func (p *Pool) Status(unknown, now time.Time) []GateStatus {
+	list := make([]GateStatus, 0, len(p.order))
+	for _, acc := range p.order {
+		s := GateStatus{AccountStatus: onboarding.AccountStatus{Account: acc.Name, Busy: acc.busy.Load()}}
+		g := acc.gate.Snapshot()
+		s.Gate, s.CheckAt, s.Fault, s.Blocked, s.BlockedSince = g.Gate, g.CheckAt, g.Fault, g.Blocked, g.BlockedSince
+		if !unknown.IsZero() {
+			window := max(acc.ledger.Window, p.cfg.EgressWindow)
+			if until := unknown.Add(p.cfg.Slack + window); until.After(now) {
+				s.HoldUntil = reported(until)
+			}
+		}
+		if next := acc.permit.Load(); next != nil && next.at.After(now) {
+			s.PermitAt, s.Ledger = reported(next.at), next.ledger
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// reported is an instant as a status shows it.
+func reported(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

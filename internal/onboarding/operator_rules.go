@@ -1,0 +1,291 @@
+package onboarding
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// A Command is what a person can do about an operation in attention, or about
+// an account's gate.
+type Command string
+
+// The commands.
+const (
+	CommandProbe  Command = "probe"           // ask once more, knowing that it may have been executed
+	CommandRetry  Command = "retry"           // run it again, through lane, ledger and gate
+	CommandEnter  Command = "set-credentials" // enter merchant id and token by hand
+	CommandReread Command = "reread"          // read the kept response again, by this version's parser
+	CommandClose  Command = "close"           // end it
+	CommandPause  Command = "pause"           // close an account's gate
+	CommandResume Command = "resume"          // let one call try whether it can open again
+	CommandCheck  Command = "check"           // check an account's own token now
+)
+
+// An ActionRule says what a command does to an operation in attention that permits
+// it. The first row that fits decides.
+type ActionRule struct {
+	Action Command
+	Reason Reason       // of the attention; "" is any
+	Kind   journal.Kind // 0 is any
+	To     journal.State
+	Why    Reason // of the operation after it
+	Run    bool   // calls start again: the next run
+	Probe  bool   // flagged as made to learn of an unknown outcome
+	Result Result
+}
+
+var actionRules = []ActionRule{
+	{Action: CommandProbe, To: journal.Planned, Why: ReasonProbe, Run: true, Probe: true, Result: ResultPlanned},
+	// Its code was executed: not the code is sent again, its token is checked again.
+	{Action: CommandRetry, Reason: ReasonCredentialsInvalid, To: journal.Stored, Why: ReasonTokenRefused, Run: true, Result: ResultChecking},
+	{Action: CommandRetry, To: journal.Planned, Why: ReasonRetried, Run: true, Result: ResultPlanned},
+	{Action: CommandEnter, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
+	{Action: CommandReread, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
+	{Action: CommandClose, Reason: ReasonSecondToken, To: journal.Done, Why: ReasonKeptToken, Result: ResultClosed},
+	{Action: CommandClose, To: journal.Done, Why: ReasonClosed, Result: ResultClosed},
+}
+
+// ActionRuleOf finds what a command does; false where no kind of operation has it.
+func ActionRuleOf(c Command, r Reason, k journal.Kind) (ActionRule, bool) {
+	for _, row := range actionRules {
+		if row.Action == c && (row.Reason == "" || row.Reason == r) && (row.Kind == 0 || row.Kind == k) {
+			return row, true
+		}
+	}
+	return ActionRule{}, false
+}
+
+// CloseEvent is the event by which others learn that a person closed an operation.
+type CloseEvent uint8
+
+const (
+	PublishClosed  CloseEvent = iota // the failure `closed`, final
+	PublishNothing                   // the event that was published when it came to a person was final
+	PublishCurrent                   // the shop's current activation once more, under a new id: it stands
+)
+
+// A closeRule says what is owed when an operation is closed. Every event that
+// attention published says `final: false`, but one: so something is.
+type closeRule struct {
+	reason Reason // "" is any
+	active bool   // only of an activation of a shop that is active
+	event  CloseEvent
+}
+
+var closeRules = []closeRule{
+	{reason: ReasonCodeOfOtherShop, event: PublishNothing},
+	// What is current was lost with the journal, or is older than that.
+	{reason: ReasonCredentialsLost, event: PublishClosed},
+	// A failure with a higher sequence would take an active shop back.
+	{active: true, event: PublishCurrent},
+	{event: PublishClosed},
+}
+
+func CloseEventOf(r Reason, k journal.Kind, active bool) CloseEvent {
+	for _, row := range closeRules {
+		if (row.reason == "" || row.reason == r) && (!row.active || active && k == journal.Activate) {
+			return row.event
+		}
+	}
+	return PublishClosed
+}
+
+// A Result says what became of an intent. The set is closed.
+type Result string
+
+// Results of intents that were performed.
+const (
+	ResultPlanned   Result = "planned"
+	ResultChecking  Result = "checking"
+	ResultActivated Result = "activated"
+	ResultClosed    Result = "closed"
+	ResultPaused    Result = "paused"
+	ResultResumed   Result = "resumed"
+
+	ResultTokenWorks Result = "token_works"
+)
+
+// Results of intents that were refused: nothing was changed.
+const (
+	ResultMovedOn          Result = "moved_on"
+	ResultNotSafe          Result = "not_safe"
+	ResultTokenRefused     Result = "token_refused"
+	ResultTokenUnanswered  Result = "token_unanswered"
+	ResultMerchantConflict Result = "merchant_conflict"
+	ResultStoreConflict    Result = "store_conflict"
+	ResultOwnToken         Result = "own_token"
+	ResultUnreadable       Result = "unreadable"
+	ResultNotAuthentic     Result = "not_authentic"
+	ResultInvalid          Result = "invalid"
+	ResultStillUnreadable  Result = "still_unreadable"
+	ResultNotConfigured    Result = "not_configured"
+	ResultNotPaused        Result = "not_paused"
+	ResultTokenOpens       Result = "token_opens"
+
+	ResultAccountTokenRefused Result = "account_token_refused"
+	ResultNotTheAPI           Result = "not_the_api"
+	ResultPartnerRefused      Result = "partner_id_refused"
+	ResultCheckDenied         Result = "check_denied"
+	ResultAccountThrottled    Result = "account_throttled"
+	ResultNoAnswer            Result = "no_answer"
+	ResultNoPermitLeft        Result = "no_permit"
+
+	ResultUnknownAct Result = "unknown_act"
+	ResultRestored   Result = "restored"
+)
+
+type ResultRow struct {
+	Result Result
+	State  journal.IntentState
+	Words  string
+}
+
+var resultRows = []ResultRow{
+	{ResultPlanned, journal.IntentPerformed, "The operation is planned again as a new run; it goes through its shop's lane, the limits and the account's gate."},
+	{ResultChecking, journal.IntentPerformed, "The stored token is checked again; it is announced as soon as Invoicebox takes it."},
+	{ResultActivated, journal.IntentPerformed, "The token was found to work and is stored; the shop is active, and that is published."},
+	{ResultClosed, journal.IntentPerformed, "The operation has ended."},
+	{ResultPaused, journal.IntentPerformed, "The account is paused: nobody is invited or activated; calls in flight go on to their end, tokens are still checked, and nothing fails."},
+	{ResultResumed, journal.IntentPerformed, "One call tries; when Invoicebox does its work for the account the gate is open."},
+
+	{ResultMovedOn, journal.IntentRefused, "The operation does not wait for a person any more"},
+	{ResultNotSafe, journal.IntentRefused, "This command is not safe for an operation in this attention"},
+	{ResultTokenRefused, journal.IntentRefused, "Invoicebox refuses this token. The operation still waits for a person."},
+	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. The operation still waits for a person: enter it again later."},
+	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with. The operation still waits for a person."},
+	{ResultStoreConflict, journal.IntentRefused, "The credential store has a secret at the shop's path that this service did not write; the log names it. The operation still waits for a person."},
+	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's. The operation still waits for a person."},
+	{ResultUnreadable, journal.IntentRefused, "The command used another keyset than the worker's. Give the command the worker's keyset-file."},
+	{ResultNotAuthentic, journal.IntentRefused, "No command with the worker's keyset wrote this: the row was inserted or edited in the database. Find out who can write the database; ask again by a command if it is still needed."},
+	{ResultInvalid, journal.IntentRefused, "Merchant id and token are not of the form that Invoicebox gives."},
+	{ResultStillUnreadable, journal.IntentRefused, "The kept response cannot be read by this version either, or is not kept any more. `operations response` shows it; enter merchant id and token by hand if it holds them."},
+	{ResultNotConfigured, journal.IntentRefused, "The worker is not configured for this account."},
+	{ResultNotPaused, journal.IntentRefused, "The account is not paused: it goes on by itself."},
+	{ResultTokenOpens, journal.IntentRefused, "The account is paused for its token or address: only a check of its token resumes it. Use `accounts check`."},
+	{ResultTokenWorks, journal.IntentPerformed, "Invoicebox accepts the account's token."},
+	{ResultAccountTokenRefused, journal.IntentRefused, "Invoicebox refuses the account's token: put a valid one into --token-file."},
+	{ResultNotTheAPI, journal.IntentRefused, "What answers at --invoicebox-url is not the Invoicebox API: correct --invoicebox-url and restart the worker."},
+	{ResultPartnerRefused, journal.IntentRefused, "Invoicebox does not accept the partner id: compare --partner-id, and whose token --token-file holds, with the contract."},
+	{ResultCheckDenied, journal.IntentRefused, "The check of the token was answered, and the answer does not say whether the token works: the account may lack the right, a gateway may refuse this machine, or the response was cut."},
+	{ResultAccountThrottled, journal.IntentRefused, "Invoicebox answers that the account's limit of requests is used up; nothing is known of the token."},
+	{ResultNoAnswer, journal.IntentRefused, "Invoicebox fails or cannot be reached; nothing is known of the token."},
+	{ResultNoPermitLeft, journal.IntentRefused, "No request is left in this window, so the token was not checked. Try again in a minute."},
+	{ResultRestored, journal.IntentRefused, "The journal was restored, and this may have been done before. Look at it as it stands now, and ask again if it is still needed."},
+	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
+}
+
+func ResultOf(r Result) ResultRow {
+	for _, row := range resultRows {
+		if row.Result == r {
+			return row
+		}
+	}
+	return ResultRow{Result: r, State: journal.IntentRefused}
+}
+
+// A Refusal says why an act is refused.
+type Refusal struct {
+	Result Result
+	Words  string
+}
+
+func (r *Refusal) Error() string { return r.Words }
+
+func Refuse(r Result, more string) *Refusal {
+	words := ResultOf(r).Words
+	if more != "" {
+		words += ": " + more
+	}
+	return &Refusal{Result: r, Words: words}
+}
+
+// Safe returns the commands that are safe for an operation in the row's
+// attention.
+func (row AttentionRow) Safe(k journal.Kind, doubt bool) []Command {
+	list := row.Commands
+	if doubt && row.InDoubt != nil {
+		list = row.InDoubt
+	}
+	var safe []Command
+	for _, c := range list {
+		if _, ok := ActionRuleOf(c, row.Reason, k); ok {
+			safe = append(safe, c)
+		}
+	}
+	return safe
+}
+
+// Permit tells whether a command may be performed on an operation as it stands;
+// nil if so. The worker decides by it, and commands ask it beforehand.
+func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *Refusal {
+	if s != journal.Attention {
+		state := s.String()
+		if r != "" {
+			state += " (" + string(r) + ")"
+		}
+		return Refuse(ResultMovedOn, "it is "+state)
+	}
+	if _, ok := ActionRuleOf(c, r, k); !ok && !isCommand(c) {
+		return Refuse(ResultUnknownAct, "")
+	}
+	row, ok := AttentionOf(r)
+	if !ok {
+		return Refuse(ResultNotSafe, string(r))
+	}
+	safe := row.Safe(k, doubt)
+	if slices.Contains(safe, c) {
+		return nil
+	}
+	why := string(r)
+	if doubt {
+		why += ", in doubt"
+	}
+	var words []string
+	for _, c := range safe {
+		words = append(words, string(c))
+	}
+	return Refuse(ResultNotSafe, why+"; safe: "+strings.Join(words, ", "))
+}
+
+// isCommand tells whether some row has the command.
+func isCommand(c Command) bool {
+	return slices.ContainsFunc(actionRules, func(row ActionRule) bool { return row.Action == c })
+}
+
+// EndIntent ends an intent with a result, and says so in the audit.
+func EndIntent(i journal.Intent, r Result, words string, at time.Time) journal.IntentEnd {
+	row := ResultOf(r)
+	if words == "" {
+		words = row.Words
+	}
+	detail := string(r)
+	if i.MerchantID != "" {
+		detail += ", merchant id " + i.MerchantID
+	}
+	return journal.IntentEnd{
+		ID: i.ID, State: row.State, Result: string(r), Detail: words,
+		Audit: journal.AuditEntry{At: at, Actor: i.Actor, Act: i.Act + "." + row.State.String(), Subject: IntentSubject(i), Detail: detail},
+	}
+}
+
+// EndRestored returns the rule for an intent that still waits in a restored journal: it
+// ends, because it may have been performed since the copy was made, and a probe must not
+// be made twice. False for one that brings a token: there may be no other copy of it.
+func EndRestored(at time.Time) func(journal.Intent) (journal.IntentEnd, bool) {
+	return func(i journal.Intent) (journal.IntentEnd, bool) {
+		return EndIntent(i, ResultRestored, "", at), i.Sealed == nil
+	}
+}
+
+// IntentSubject names what an intent is about, for the audit.
+func IntentSubject(i journal.Intent) string {
+	if i.Operation == uuid.Nil {
+		return "account/" + i.Account
+	}
+	return i.Operation.String()
+}
