@@ -116,7 +116,7 @@ type ShopView struct {
 	Invited *InvitedView // the last invitation that was, or may have been, sent
 	Active  *ActiveView  // nil until the shop is activated
 	// Open are the shop's open operations, in the order in which their runs
-	// began: all but queued activations, of which the first 64.
+	// began: all but queued activations, of which the first 4.
 	Open []OperationView
 	// Same is the operation that owns the event's key: for an invitation the
 	// shop's newest generation with this address, for an activation the

@@ -183,7 +183,7 @@ var lanes = []part{
 		f.wantState(o.UUID, journal.Superseded)
 	}},
 	{"no invitation passes the codes that the planner does not see", func(f *fixture) {
-		const n = 70 // the planner sees the first and 64 that are queued
+		const n = 70 // more than the planner sees
 		var es []journal.Event
 		for i := range n {
 			es = append(es, f.code("s", fmt.Sprint("e", i), fmt.Sprint("code", i)))

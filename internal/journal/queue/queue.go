@@ -7,6 +7,7 @@ package queue
 
 import (
 	"sync"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 )
@@ -17,6 +18,12 @@ const (
 	MaxRecords  = 500 // of intake; the first request whatever its size
 )
 
+// Bounds of the wait for a fuller transaction.
+const (
+	enough  = 32                   // requests that are not delayed for more
+	maxSpan = 5 * time.Millisecond // what a slow disk delays, it delays long enough
+)
+
 // A Queue holds requests. Make it with [New]. Its methods are safe for
 // concurrent use, but Take is one goroutine's.
 type Queue[R any] struct {
@@ -24,7 +31,12 @@ type Queue[R any] struct {
 	high   []R
 	low    []intake[R]
 	closed bool
+	want   int // Put wakes Take when so many requests wait
 	wake   chan struct{}
+
+	// Of Take: when it last returned, and with how many requests.
+	took time.Time
+	size int
 }
 
 type intake[R any] struct {
@@ -33,7 +45,7 @@ type intake[R any] struct {
 }
 
 // New makes an empty queue.
-func New[R any]() *Queue[R] { return &Queue[R]{wake: make(chan struct{}, 1)} }
+func New[R any]() *Queue[R] { return &Queue[R]{want: 1, wake: make(chan struct{}, 1)} }
 
 // Put adds a request; records is 0 for a step, else the number of records. It
 // fails with [journal.ErrClosed].
@@ -48,10 +60,16 @@ func (q *Queue[R]) Put(r R, records int) error {
 	} else {
 		q.high = append(q.high, r)
 	}
+	wanted := q.waiting() >= q.want
 	q.mu.Unlock()
-	q.signal()
+	if wanted {
+		q.signal()
+	}
 	return nil
 }
+
+// waiting is how many requests wait; the caller holds mu.
+func (q *Queue[R]) waiting() int { return len(q.high) + len(q.low) }
 
 // Close lets nothing more in. What is in it can still be taken.
 func (q *Queue[R]) Close() {
@@ -72,13 +90,53 @@ func (q *Queue[R]) Closed() bool {
 func (q *Queue[R]) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.high) + len(q.low)
+	return q.waiting()
 }
 
 // Take waits for requests and moves those of the next transaction into batch:
 // the steps first, but never without intake that waits. It returns nil when the
 // queue is closed and empty.
+//
+// Each transaction has a cost of its own, which its requests share. So a transaction
+// after one of several requests waits for more: as long as that one took, because
+// nobody waits more than twice as long for it, and not after one request, because
+// nobody else may be there to come.
 func (q *Queue[R]) Take(batch []R) []R {
+	if q.size > 1 {
+		q.gather(min(time.Since(q.took), maxSpan))
+	}
+	batch = q.take(batch)
+	q.took, q.size = time.Now(), len(batch)
+	return batch
+}
+
+// gather waits until enough requests wait, the span is over or the queue is closed.
+func (q *Queue[R]) gather(span time.Duration) {
+	wanting := func(n int) (there bool) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.want = n
+		return q.closed || q.waiting() >= n
+	}
+	defer wanting(1)
+	if span <= 0 || wanting(enough) {
+		return
+	}
+	timer := time.NewTimer(span)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return
+		case <-q.wake: // it may be the signal of requests that were taken since
+			if wanting(enough) {
+				return
+			}
+		}
+	}
+}
+
+func (q *Queue[R]) take(batch []R) []R {
 	for {
 		q.mu.Lock()
 		n := min(len(q.high), MaxRequests-min(len(q.low), 1))

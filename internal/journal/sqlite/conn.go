@@ -79,9 +79,15 @@ func dial(path string) (_ *conn, err error) {
 		return nil, err
 	}
 	sqlite3.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
-	// A text in double quotes is a name and never a value.
-	for _, setting := range []int32{sqlite3.SQLITE_DBCONFIG_DQS_DDL, sqlite3.SQLITE_DBCONFIG_DQS_DML} {
-		args := libc.NewVaList(int32(0), uintptr(0))
+	for setting, value := range map[int32]int32{
+		// A text in double quotes is a name and never a value.
+		sqlite3.SQLITE_DBCONFIG_DQS_DDL: 0,
+		sqlite3.SQLITE_DBCONFIG_DQS_DML: 0,
+		// A plan does not depend on arguments. Without this, SQLite parses a statement
+		// again whenever the argument of its LIMIT is another than before.
+		sqlite3.SQLITE_DBCONFIG_ENABLE_QPSG: 1,
+	} {
+		args := libc.NewVaList(value, uintptr(0))
 		rc := sqlite3.Xsqlite3_db_config(c.tls, c.db, setting, args)
 		libc.Xfree(c.tls, args)
 		if err := c.failed(rc); err != nil {

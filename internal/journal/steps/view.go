@@ -14,8 +14,9 @@ import (
 )
 
 // maxQueuedCodes bounds how many of a shop's queued activations the planner sees: a
-// shop that was sent thousands of codes must not slow down its intake.
-const maxQueuedCodes = 64
+// shop that was sent thousands of codes must not slow down its intake. The planner reads
+// none of them, but the lane passes to the first.
+const maxQueuedCodes = 4
 
 // The operations that the planner sees, with columns of their bodies and of the events
 // that began their runs.
