@@ -671,11 +671,18 @@ func (g *generator) read() {
 		func() { _, _ = g.call("UnknownSince") }, func() { _, _ = g.call("WorkerReports") }, func() { _, _ = g.call("RecoveryDue") }, func() { _, _ = g.call("Changed") },
 		func() { _, _ = g.call("OutboxChanged") }, func() { _, _ = g.call("LeaseReleased") },
 		func() { _, _ = g.call("Operation", operation) }, func() { _, _ = g.call("Operation", operation) }, func() { _, _ = g.call("Responses", operation) },
-		func() { _, _ = g.call("Shop", shop) }, func() { _, _ = g.call("Shop", g.shop()) }, func() { _, _ = g.call("Credential", shop, int64(g.n(3))) },
+		func() { _, _ = g.call("Shop", shop) }, func() { _, _ = g.call("Shop", g.shop()) }, func() {
+			version := int64(g.n(3))
+			_, _ = g.call("Credential", shop, version)
+			_, _ = g.call("PublishedCredential", shop, version)
+		},
 		func() { _, _ = g.call("DeadLetters", before, 1+g.n(10)) }, func() { _, _ = g.call("ShopDeadLetters", shop, 1+g.n(10)) },
 		func() { _, _ = g.call("ShopDeadLetters", journal.ShopKey{Account: "nobody", Shop: "shop-1"}, 5) },
-		func() { _, _ = g.call("Audit", before, 1+g.n(10)) }, func() { _, _ = g.call("AuditAfter", int64(g.n(10)), 1+g.n(10)) },
-		func() { _, _ = g.call("PublishedCredential", shop, int64(g.n(3))) },
+		func() {
+			n := 1 + g.n(10)
+			_, _ = g.call("Audit", before, n)
+			_, _ = g.call("AuditAfter", int64(n), 3)
+		},
 		func() {
 			_, _ = g.call("KeyRows", []journal.Key{{Purpose: journal.KeySealing, ID: 1}, {Purpose: journal.KeyLookup, ID: 2}})
 		},
