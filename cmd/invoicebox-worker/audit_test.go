@@ -86,7 +86,7 @@ func TestAudit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer j.Close()
+		defer func() { _ = j.Close() }()
 		if err := j.AppendAudit(t.Context(), journal.AuditEntry{Act: "second"}); err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +100,8 @@ func TestAudit(t *testing.T) {
 		dir := auditTrail(t, 1500)
 		_, all := auditCommand(t, dir, "export")
 		file := filepath.Join(dir, "export")
-		if err := os.WriteFile(file, []byte(all[:strings.Index(all, `{"number":1201,`)]), 0o600); err != nil {
+		begin, _, _ := strings.Cut(all, `{"number":1201,`)
+		if err := os.WriteFile(file, []byte(begin), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		code, out := auditCommand(t, dir, "verify", "--file", file)

@@ -82,7 +82,7 @@ func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal
 	}
 	e := o.CredentialsEndpoint
 	server := endpoint.New(endpoint.Config{
-		Journal: source, Stores: []credentials.Store{credentials.NewSealed(o.Keyset)}, Callers: e.Callers,
+		Journal: source, Secrets: credentials.NewSealed(o.Keyset), Callers: e.Callers,
 		Metrics: endpoint.NewMetrics(registry), Logger: log,
 	})
 	var config *tls.Config

@@ -292,10 +292,10 @@ type Reads interface {
 	Responses(ctx context.Context, id uuid.UUID) ([]KeptResponse, error)
 	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
-	// PublishedCredential returns a version of a shop's credentials that `activated` has
-	// announced, and the current version; both are equal for version 0. ErrNotFound: no
-	// such version, or it is not announced yet, or the shop is not active.
-	PublishedCredential(ctx context.Context, k ShopKey, version int64) (asked, current Credential, err error)
+	// PublishedCredential returns the current version of a shop's credentials, which
+	// `activated` has announced. Newer ones may be stored. ErrNotFound: the shop is not
+	// active.
+	PublishedCredential(ctx context.Context, k ShopKey) (Credential, error)
 	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)
 	// ShopDeadLetters lists the newest dead letters whose event names the shop or, if
 	// the event could not be read, whose key does. The account is compared if it is

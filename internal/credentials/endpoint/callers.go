@@ -205,7 +205,10 @@ func OpenCallers(path string, logger *slog.Logger) (*Callers, error) {
 		return nil, err
 	}
 	c.file = file
-	return c, c.Look()
+	if err := c.Look(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func readCallers(path string, logger *slog.Logger) (*generation, error) {

@@ -130,7 +130,7 @@ func TestOpenCallers(t *testing.T) {
 func TestCallersChange(t *testing.T) {
 	// look makes the clock pass the time for which a look at the files is good.
 	look := func(r *rig) error {
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		return r.callers.Look()
 	}
 	known := func(r *rig, token string) bool { return r.callers.byToken(token) != nil }

@@ -20,7 +20,6 @@ import (
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/keyset"
-	"invoicebox-worker/schemas"
 )
 
 const openapiFile = "../../../schemas/openapi.yaml"
@@ -190,7 +189,7 @@ func TestOpenAPI(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.server.stores[schemas.StoreSealed] = credentials.NewSealed(keys)
+			r.server.cfg.Secrets = credentials.NewSealed(keys)
 		}, get(ref), 500},
 		{"Unavailable", func() { r.fail(errors.New("away"), nil) }, get(ref), 503},
 		{"Busy", func() {

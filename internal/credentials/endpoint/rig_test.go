@@ -46,7 +46,7 @@ type shelf struct {
 	hold      chan struct{} // a lookup waits for it; nil: none does
 }
 
-func (s *shelf) PublishedCredential(ctx context.Context, k journal.ShopKey, version int64) (asked, current journal.Credential, err error) {
+func (s *shelf) PublishedCredential(ctx context.Context, k journal.ShopKey) (journal.Credential, error) {
 	s.mu.Lock()
 	s.lookups++
 	s.running++
@@ -64,16 +64,12 @@ func (s *shelf) PublishedCredential(ctx context.Context, k journal.ShopKey, vers
 	s.running--
 	rows := s.rows[k]
 	if s.readErr != nil || ctx.Err() != nil {
-		return asked, current, errors.Join(s.readErr, ctx.Err())
+		return journal.Credential{}, errors.Join(s.readErr, ctx.Err())
 	}
-	if len(rows) == 0 || version > int64(len(rows)) {
-		return asked, current, journal.ErrNotFound
+	if len(rows) == 0 {
+		return journal.Credential{}, journal.ErrNotFound
 	}
-	current = rows[len(rows)-1]
-	if version == 0 {
-		return current, current, nil
-	}
-	return rows[version-1], current, nil
+	return rows[len(rows)-1], nil
 }
 
 func (s *shelf) AppendAudit(_ context.Context, entries ...journal.AuditEntry) error {
@@ -136,7 +132,7 @@ func newRig(t *testing.T) *rig {
 	if r.callers, err = OpenCallers(filepath.Join(r.dir, "callers.yaml"), logger); err != nil {
 		t.Fatal(err)
 	}
-	r.server = New(Config{Journal: r.shelf, Stores: []credentials.Store{r.store}, Callers: r.callers, Metrics: NewMetrics(r.metrics), Logger: logger})
+	r.server = New(Config{Journal: r.shelf, Secrets: r.store, Callers: r.callers, Metrics: NewMetrics(r.metrics), Logger: logger})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); r.server.Run(ctx) }()

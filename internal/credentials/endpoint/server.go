@@ -38,14 +38,19 @@ const (
 
 // Journal is what the endpoint needs of the journal.
 type Journal interface {
-	PublishedCredential(ctx context.Context, k journal.ShopKey, version int64) (asked, current journal.Credential, err error)
+	PublishedCredential(ctx context.Context, k journal.ShopKey) (journal.Credential, error)
 	AppendAudit(ctx context.Context, entries ...journal.AuditEntry) error
+}
+
+// Secrets reads what a row of the journal stands for, as [credentials.Store] does.
+type Secrets interface {
+	Read(ctx context.Context, row journal.Credential) (credentials.Secret, error)
 }
 
 // Config is what a server needs.
 type Config struct {
 	Journal Journal
-	Stores  []credentials.Store // that may hold what rows of the journal refer to
+	Secrets Secrets
 	Callers *Callers
 	Metrics *Metrics
 	Logger  *slog.Logger
@@ -54,7 +59,6 @@ type Config struct {
 // A Server answers callers.
 type Server struct {
 	cfg     Config
-	stores  map[string]credentials.Store
 	audit   *auditor
 	turns   chan struct{}
 	failing atomic.Bool // the last read could not reach the journal
@@ -62,11 +66,7 @@ type Server struct {
 
 // New returns a server. [Server.Run] must run while it answers.
 func New(c Config) *Server {
-	s := &Server{cfg: c, stores: map[string]credentials.Store{}, audit: newAuditor(c.Journal), turns: make(chan struct{}, maxReads)}
-	for _, store := range c.Stores {
-		s.stores[store.Name()] = store
-	}
-	return s
+	return &Server{cfg: c, audit: newAuditor(c.Journal), turns: make(chan struct{}, maxReads)}
 }
 
 // Run writes the audit entries of requests until ctx ends.
@@ -203,6 +203,30 @@ func referenceOf(rawQuery string) (schemas.Reference, bool) {
 	return ref, err == nil
 }
 
+// An order says how a reference that was asked for compares with the current one.
+type order uint8
+
+const (
+	same  order = iota
+	older       // the current one has replaced it
+	newer       // nothing has announced it
+)
+
+// age compares references of one shop. A store numbers versions by itself, so versions of
+// different stores or mounts do not compare: the credentials were moved.
+func age(asked, current schemas.Reference) order {
+	switch {
+	case asked.Store != current.Store || asked.Mount != current.Mount:
+		return older
+	case asked.Version == 0 || asked.Version == current.Version:
+		return same
+	case asked.Version < current.Version:
+		return older
+	default:
+		return newer
+	}
+}
+
 // answered is the body of a response.
 type answered struct {
 	Account    string `json:"account"`
@@ -232,39 +256,42 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if !caller.mayRead(shop) {
 		return refused(newProblem(unknown), unknown)
 	}
-	asked, current, err := s.cfg.Journal.PublishedCredential(ctx, shop, ref.Version)
+	row, err := s.cfg.Journal.PublishedCredential(ctx, shop)
 	if errors.Is(err, journal.ErrNotFound) {
 		return refused(newProblem(unknown), unknown)
 	}
 	if err != nil {
 		return s.unavailable(w, err)
 	}
-	// A reference that names another store than the row was replaced by a move.
-	if asked.Version < current.Version || asked.Reference != ref.Pinned(asked.Version).String() {
+	current, err := schemas.ParseReference(row.Reference)
+	if err != nil {
+		s.cfg.Logger.Error("a row of credentials has no valid reference", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
+		return refused(newProblem(unreadable), unreadable)
+	}
+	switch age(ref, current) {
+	case newer:
+		return refused(newProblem(unknown), unknown)
+	case older:
 		p := newProblem(replaced)
-		p.CurrentRef, p.CurrentVersion = current.Reference, current.Version
+		p.CurrentRef, p.CurrentVersion = row.Reference, current.Version
 		return refused(p, replaced)
 	}
-	entry.Detail = asked.Reference
-	store := s.stores[ref.Store]
-	if store == nil {
-		return refused(newProblem(unknown), unknown)
-	}
-	secret, err := store.Read(ctx, asked)
+	entry.Detail = row.Reference
+	secret, err := s.cfg.Secrets.Read(ctx, row)
 	switch {
 	case errors.Is(err, keyset.ErrNoKey):
-		s.cfg.Logger.Error("a secret cannot be opened because the keyset lacks its key", "account", ref.Account, "shop", ref.Shop, "version", asked.Version)
+		s.cfg.Logger.Error("a secret cannot be opened because the keyset lacks its key", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
 		return refused(newProblem(keyMissing), keyMissing)
 	case errors.Is(err, credentials.ErrUnreadable):
-		s.cfg.Logger.Error("a secret cannot be opened: its row was moved or changed, or is damaged", "account", ref.Account, "shop", ref.Shop, "version", asked.Version)
+		s.cfg.Logger.Error("a secret cannot be opened: its row was moved or changed, or is damaged", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
 		return refused(newProblem(unreadable), unreadable)
 	case err != nil:
 		return s.unavailable(w, err)
 	}
 	entry.Act = "credentials.read"
-	tag := `"` + strconv.FormatInt(asked.Version, 10) + `"`
-	same := r.Header.Get("If-None-Match") == tag
-	if same {
+	tag := `"` + strconv.FormatInt(current.Version, 10) + `"`
+	has := r.Header.Get("If-None-Match") == tag
+	if has {
 		entry.Detail += " " + string(notModified)
 	}
 	if err := s.audit.write(ctx, entry); err != nil {
@@ -272,11 +299,11 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 	}
 	s.works()
 	w.Header().Set("ETag", tag)
-	if same {
+	if has {
 		w.WriteHeader(http.StatusNotModified)
 		return notModified
 	}
-	body, err := json.Marshal(answered{Account: ref.Account, ShopID: ref.Shop, Version: asked.Version, MerchantID: secret.MerchantID, Token: secret.Token.Reveal()})
+	body, err := json.Marshal(answered{Account: ref.Account, ShopID: ref.Shop, Version: current.Version, MerchantID: secret.MerchantID, Token: secret.Token.Reveal()})
 	if err != nil { // a secret that was stored is UTF-8
 		return refuse(w, unreadable, 0)
 	}

@@ -77,8 +77,11 @@ func TestRead(t *testing.T) {
 		if p := wantProblem(t, r.get(markedCallerToken, ref, nil), replaced); p.CurrentRef != row.Reference {
 			t.Errorf("%+v", p)
 		}
-		// The server has no such store.
-		wantProblem(t, r.get(markedCallerToken, row.Reference, nil), unknown)
+		// Versions of another store are numbered by it.
+		wantProblem(t, r.get(markedCallerToken, strings.Replace(ref, "version=1", "version=9", 1), nil), replaced)
+		// The server has no such store now.
+		r.server.cfg.Secrets = credentials.NewStores(r.store, nil, map[string]credentials.Store{"sealed": r.store})
+		wantProblem(t, r.get(markedCallerToken, row.Reference, nil), unavailable)
 	})
 	t.Run("KeyMissing", func(t *testing.T) {
 		r := newRig(t)
@@ -87,7 +90,7 @@ func TestRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.server.stores["sealed"] = credentials.NewSealed(other)
+		r.server.cfg.Secrets = credentials.NewSealed(other)
 		wantProblem(t, r.get(markedCallerToken, ref, nil), keyMissing)
 		if e := r.last(); e.Act != "credentials.refused" || e.Detail != ref+" key_missing" {
 			t.Errorf("audit %+v", e)
@@ -267,7 +270,7 @@ func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.write("callers.yaml", "callers: [{name: billing, token-file: "+r.dir+"/one, allow: [invoicebox/*], requests-per-second: 2}, {name: checkout, token-file: "+r.dir+"/two, allow: [invoicebox/*]}]")
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if err := r.callers.Look(); err != nil {
 			t.Fatal(err)
 		}
@@ -302,11 +305,11 @@ func TestRate(t *testing.T) {
 		if given, _ := codes(1); given != 0 {
 			t.Error("the rate began anew")
 		}
-		time.Sleep(500 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 		if given, limited := codes(2); given != 1 || limited != 1 {
 			t.Errorf("half a second later %d given, %d limited", given, limited)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if given, limited := codes(5); given != 2 || limited != 3 {
 			t.Errorf("an hour later %d given, %d limited", given, limited)
 		}

@@ -46,8 +46,8 @@ const (
 		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
 	// Versions above the active one are stored, but their check has not ended well.
 	credentialPublished Query = `SELECT c.version, c.reference, c.merchant_id, c.secret, c.created FROM shop s
-		JOIN credential c ON c.shop = s.id AND (c.version = s.active_version OR c.version = $3 AND c.version < s.active_version)
-		WHERE s.account = (SELECT id FROM account WHERE name = $1) AND s.name = $2 ORDER BY c.version`
+		JOIN credential c ON c.shop = s.id AND c.version = s.active_version
+		WHERE s.account = (SELECT id FROM account WHERE name = $1) AND s.name = $2`
 )
 
 type recordRow struct {
@@ -300,20 +300,16 @@ func (r *outputRecord) record() journal.OutputRecord {
 	}
 }
 
-// PublishedCredential finds a version that was announced, and the current one.
-func (j *Journal) PublishedCredential(ctx context.Context, k journal.ShopKey, version int64) (asked, current journal.Credential, err error) {
-	found := false
-	err = read(ctx, j, credentialPublished, []any{k.Account, k.Shop, version}, func(r *rows.Credential) error {
-		current = credential(k, r) // the last one
-		if version == 0 || r.Version == version {
-			asked, found = current, true
-		}
+// PublishedCredential finds the current version of a shop's credentials.
+func (j *Journal) PublishedCredential(ctx context.Context, k journal.ShopKey) (c journal.Credential, err error) {
+	err = read(ctx, j, credentialPublished, []any{k.Account, k.Shop}, func(r *rows.Credential) error {
+		c = credential(k, r)
 		return nil
 	})
-	if err == nil && !found {
-		err = fmt.Errorf("%w: version %d of the shop's credentials", journal.ErrNotFound, version)
+	if err == nil && c.Version == 0 {
+		err = fmt.Errorf("%w: credentials of an active shop", journal.ErrNotFound)
 	}
-	return asked, current, err
+	return c, err
 }
 
 // Credential finds a version of a shop's credentials; version 0 is the newest.

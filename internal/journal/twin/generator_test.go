@@ -674,7 +674,7 @@ func (g *generator) read() {
 		func() { _, _ = g.call("Shop", shop) }, func() { _, _ = g.call("Shop", g.shop()) }, func() {
 			version := int64(g.n(3))
 			_, _ = g.call("Credential", shop, version)
-			_, _ = g.call("PublishedCredential", shop, version)
+			_, _ = g.call("PublishedCredential", shop)
 		},
 		func() { _, _ = g.call("DeadLetters", before, 1+g.n(10)) }, func() { _, _ = g.call("ShopDeadLetters", shop, 1+g.n(10)) },
 		func() { _, _ = g.call("ShopDeadLetters", journal.ShopKey{Account: "nobody", Shop: "shop-1"}, 5) },

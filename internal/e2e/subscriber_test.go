@@ -1,0 +1,141 @@
+package e2e
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/invoicebox/sandbox"
+	"invoicebox-worker/schemas"
+)
+
+// The subscriber of docs/examples turns all activated events into the tokens that the
+// sandbox issued, while the worker that answers it is killed.
+func TestSubscriber(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "subscriber")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "invoicebox-worker/docs/examples/subscriber").CombinedOutput(); err != nil {
+		t.Fatalf("build the example: %v\n%s", err, out)
+	}
+	for name, place := range map[string]func(*testing.T) layout{"SQLite": func(*testing.T) layout { return alone() }, "PostgreSQLReplicas": threeReplicas} {
+		t.Run(name, func(t *testing.T) {
+			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) { subscribe(t, place(t), c, program) })
+		})
+	}
+}
+
+func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string) {
+	t.Helper()
+	r := newRig(t, c, calm(0), lifted()...)
+	l.place(r)
+	const callerToken = "MARKED-token-of-the-subscriber"
+	r.write("caller", callerToken+"\n")
+	r.write("callers.yaml", "callers: [{name: subscriber, token-file: "+r.path("caller")+", allow: [invoicebox/default/*], requests-per-second: 1000}]")
+	address := freeAddress(t)
+	answers := []string{"--credentials-listen", address, "--credentials-callers-file", r.path("callers.yaml")}
+	workers := []*worker{r.start(answers...)}
+	for range l.replicas - 1 {
+		workers = append(workers, r.start())
+	}
+
+	// Some shops have a newer version when the subscriber reads the older event.
+	const rotated = 20
+	shops := shopNames("shop", l.fleet(c))
+	r.entered(shops[:rotated]...)
+	r.awaitResults(schemas.TypeActivated, rotated, time.Minute)
+	var second []kafkago.Message
+	for _, shop := range shops[:rotated] {
+		if err := r.sandbox.PlantCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: "second-token-of-" + shop}); err != nil {
+			t.Fatal(err)
+		}
+		m := event(schemas.TypeCodeEntered, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":%q}`, shop, "second-"+shop))
+		m.Headers[1].Value = []byte("second/" + shop)
+		second = append(second, m)
+	}
+	r.cluster.Produce(t, r.topics[schemas.TypeCodeEntered], second)
+	r.awaitResults(schemas.TypeActivated, 2*rotated, time.Minute)
+
+	kept := r.path("credentials")
+	said := &logBuffer{}
+	cmd := exec.CommandContext(t.Context(), program, "-brokers", strings.Join(c.Brokers(), ","), "-topic", r.topics[schemas.TypeActivated], "-group", r.group+"-subscriber",
+		"-credentials-url", "http://"+address, "-token-file", r.path("caller"), "-dir", kept) // #nosec G204 -- the example under test
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	files := func() int {
+		list, err := filepath.Glob(filepath.Join(kept, "*.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("the subscriber ended: %v\n%s", err, said.tail(4<<10))
+		default:
+		}
+		return len(list)
+	}
+	r.entered(shops[rotated:]...)
+	await(t, time.Minute, "a third of the shops is known", func() bool { return files() >= len(shops)/3 })
+	workers[0].kill()
+	before := files()
+	workers[0] = r.start(answers...)
+	await(t, 3*time.Minute, "all shops are known", func() bool { return files() == len(shops) }, func() string { return said.tail(4 << 10) })
+	t.Logf("%d shops were known when the worker was killed, %d at the end", before, len(shops))
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the subscriber: %v\n%s", err, said.tail(4<<10))
+	}
+
+	for i, shop := range shops {
+		code, version := codeOf(shop), int64(1)
+		if i < rotated {
+			code, version = "second-"+shop, 2
+		}
+		var got struct {
+			Sequence   int64  `json:"sequence"`
+			Version    int64  `json:"version"`
+			MerchantID string `json:"merchantId"`
+			Token      string `json:"token"`
+		}
+		doc, err := os.ReadFile(filepath.Join(kept, hex.EncodeToString([]byte("default"))+"-"+hex.EncodeToString([]byte(shop))+".json"))
+		if err == nil {
+			err = json.Unmarshal(doc, &got)
+		}
+		if err != nil || got.Token != r.sandbox.TokenOf(code) || got.MerchantID != r.sandbox.MerchantOf(code) || got.Version != version || got.Sequence < version {
+			t.Errorf("%s: version %d, sequence %d, not what the sandbox issued: %v", shop, got.Version, got.Sequence, err)
+		}
+	}
+	trail := r.must("audit", "export", "--journal-url", r.journal)
+	if !strings.Contains(r.must("audit", "verify", "--journal-url", r.journal), "The audit trail is whole") {
+		t.Error("the audit trail is not whole")
+	}
+	if n := strings.Count(trail, `"act":"credentials.read"`); n < len(shops) {
+		t.Errorf("%d reads are in the audit trail, of %d shops", n, len(shops))
+	}
+	if n := strings.Count(trail, " replaced"); n < 1 {
+		t.Error("no reference was replaced")
+	}
+	for what, text := range map[string]string{"the audit trail": trail, "the subscriber's log": said.tail(100 << 20), "the worker's log": workers[0].log.tail(100 << 20)} {
+		for _, shop := range shops {
+			if strings.Contains(text, r.sandbox.TokenOf(codeOf(shop))) || strings.Contains(text, "MARKED") {
+				t.Errorf("%s contains a token", what)
+				break
+			}
+		}
+	}
+}
