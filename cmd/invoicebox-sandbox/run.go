@@ -11,13 +11,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/connlimit"
-	"invoicebox-worker/internal/envvar"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
@@ -60,47 +59,40 @@ func run(ctx context.Context, args []string, environ []string, stdout, stderr io
 // with the status: help was asked for, or the usage was wrong.
 func parse(args []string, environ []string, stdout, stderr io.Writer) (f flags, status int, done bool) {
 	exited := -1
-	variables := envvar.New(prefix, environ)
+	settings := config.Program{Prefix: config.SandboxPrefix}
 	parser, err := kong.New(&f,
 		kong.Name("invoicebox-sandbox"),
 		kong.Description(description),
 		kong.Help(help),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
-		kong.Resolvers(&loader{variables: variables}),
+		settings.Mapper(),
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120}),
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "invoicebox-sandbox:", err)
 		return f, exitError, true
 	}
-	_, err = parser.Parse(args)
-	switch {
-	case exited >= 0: // --help has spoken
+	kctx, err := parser.Parse(args)
+	if exited >= 0 { // --help was printed
 		return f, exitDone, true
-	case err != nil:
+	}
+	var given config.Given
+	if err == nil {
+		given, err = settings.Load(kctx, parser.Model.Flags[1:], environ) // without --help
+	}
+	if _, ok := errors.AsType[*config.Error](err); ok {
+		fmt.Fprintln(stderr, "invoicebox-sandbox:", err)
+		return f, exitError, true
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "invoicebox-sandbox: %v\nSee invoicebox-sandbox --help.\n", err)
-		return f, statusOf(err), true
+		return f, exitUsage, true
 	}
-	var known []string
-	for _, flag := range parser.Model.Flags {
-		known = append(known, flag.Name)
-	}
-	for _, near := range variables.NearMisses(known) {
-		fmt.Fprintf(stderr, "invoicebox-sandbox: warning: the environment variable %s belongs to no setting and is ignored; did you mean %s?\n", near.Variable, near.Meant)
+	for _, near := range given.NearMisses {
+		fmt.Fprintf(stderr, "invoicebox-sandbox: warning: %s\n", near)
 	}
 	return f, exitDone, false
-}
-
-// statusOf tells wrong usage from a setting with a wrong value; kong does so in
-// its texts only.
-func statusOf(err error) int {
-	for _, start := range []string{"unknown flag", "unexpected argument"} {
-		if strings.HasPrefix(err.Error(), start) {
-			return exitUsage
-		}
-	}
-	return exitError
 }
 
 // serve listens, says where, and serves until ctx ends.

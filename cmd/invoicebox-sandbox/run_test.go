@@ -14,7 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/internal/envvar"
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
@@ -191,14 +191,14 @@ func TestWrongSettings(t *testing.T) {
 		{[]string{"wat"}, nil, 2, "unexpected argument wat"},
 		{[]string{"--profile=wild"}, nil, 1, "--profile"},
 		{[]string{"--window=soon"}, nil, 1, "--window"},
-		{[]string{"--window=-1s"}, nil, 1, "window -1s"},
+		{[]string{"--window=-1s"}, nil, 1, `--window "-1s"`},
 		{[]string{"--window=0s"}, nil, 1, "--window"},
 		{[]string{"--keep=0"}, nil, 1, "--keep"},
 		{[]string{"--requests-per-window=0"}, nil, 1, "--requests-per-window"},
 		{[]string{"--seed=-1"}, nil, 1, "--seed"},
 		{[]string{"--refusal-status=500"}, nil, 1, "--refusal-status"},
-		{[]string{file("profile: ${PROFILE}")}, nil, 1, "variables are not replaced"},
-		{[]string{file("account: ['${PARTNER_ID}:token']")}, nil, 1, "variables are not replaced"},
+		{[]string{file("profile: ${PROFILE}")}, nil, 1, "was not replaced"},
+		{[]string{file("account: ['${PARTNER_ID}:token']")}, nil, 1, "was not replaced"},
 		{[]string{"--account=only-a-partner"}, nil, 1, "--account, number 1"},
 		{[]string{"--account=p:", "--account=q:t-secret"}, nil, 1, "account 1: the token"},
 		{[]string{"--account=p:t-secret", "--account=p:u"}, nil, 1, "account 2"},
@@ -208,12 +208,12 @@ func TestWrongSettings(t *testing.T) {
 		{[]string{"--listen=127.0.0.1:99999"}, nil, 1, "--listen"},
 		{[]string{"--listen=127.0.0.1:0", "--admin-listen=nowhere"}, nil, 1, "--admin-listen"},
 		{[]string{"--config=" + filepath.Join(dir, "none")}, nil, 1, "--config"},
-		{[]string{file("window: [5s]")}, nil, 1, "window: want one value"},
-		{[]string{file("account: p:t-secret")}, nil, 1, "account: want a list"},
-		{[]string{file("account: [{p: t-secret}]")}, nil, 1, "account: want a list of texts"},
-		{[]string{file("Window: 5s")}, nil, 1, `no setting "Window"`},
-		{[]string{file("window: 5s\nwindow: 6s")}, nil, 1, "want YAML"},
-		{[]string{file("- a")}, nil, 1, "want YAML"},
+		{[]string{file("window: [5s]")}, nil, 1, "--window: must be a time"},
+		{[]string{file("account: p:t-secret")}, nil, 1, "--account: must be a list of texts"},
+		{[]string{file("account: [{p: t-secret}]")}, nil, 1, "--account: must be"},
+		{[]string{file("Window: 5s")}, nil, 1, `unknown setting "Window" (did you mean "window"?)`},
+		{[]string{file("window: 5s\nwindow: 6s")}, nil, 1, "set twice"},
+		{[]string{file("- a")}, nil, 1, "must contain members"},
 		{[]string{file("window: true")}, nil, 1, "--window"},
 		{nil, []string{"INVOICEBOX_SANDBOX_LATENCY=long"}, 1, "--latency"},
 	} {
@@ -246,15 +246,15 @@ func TestHelpHasEveryFlagAndTheFaultWords(t *testing.T) {
 
 func TestVariablesOfOthers(t *testing.T) {
 	var f flags
-	parser, err := kong.New(&f, kong.Exit(func(int) {}))
+	parser, err := kong.New(&f, config.Program{}.Mapper(), kong.Exit(func(int) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	variables := envvar.New(prefix, nil)
+	settings := config.Program{Prefix: config.SandboxPrefix}
 	var bare []string
 	for _, flag := range parser.Model.Flags {
-		if envvar.IsServiceLink(variables.Name(flag.Name)) {
-			t.Errorf("--%s: Kubernetes sets %s for a Service", flag.Name, variables.Name(flag.Name))
+		if config.IsServiceLink(settings.Variable(flag.Name)) {
+			t.Errorf("--%s: Kubernetes sets %s for a Service", flag.Name, settings.Variable(flag.Name))
 		}
 		bare = append(bare, strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))+"=-wrong-")
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
@@ -49,7 +50,7 @@ func (r *rig) waiting(n int) map[string]operationJSON {
 func (r *rig) audit() string {
 	r.t.Helper()
 	var lines []string
-	s := settings{JournalURL: r.journal}
+	s := settings{Worker: config.Worker{JournalURL: r.journal}}
 	if err := withJournal(r.t.Context(), &s, environment{}, func(j journal.Journal) error {
 		list, err := j.Audit(r.t.Context(), 0, 1000)
 		for _, e := range list {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/visible"
 )
@@ -175,7 +176,7 @@ func (c *auditVerify) Run(ctx context.Context, s *settings, env environment) err
 	if c.File != "" {
 		file, err := os.Open(c.File)
 		if err != nil {
-			return fmt.Errorf("%s cannot be read: %s", c.File, reason(err))
+			return fmt.Errorf("%s cannot be read: %s", c.File, config.Reason(err))
 		}
 		defer func() { _ = file.Close() }()
 		if kept, err = verifyExport(file); err != nil {

@@ -30,8 +30,8 @@ func (c *checkCommand) Run(ctx context.Context, s *settings, env environment) er
 	} else {
 		results = app.Check(ctx, o)
 	}
-	for _, near := range s.nearMisses {
-		results = append(results, app.CheckResult{Name: "settings", Verdict: app.CheckWarning, Detail: nearMissText(near)})
+	for _, near := range s.given.NearMisses {
+		results = append(results, app.CheckResult{Name: "settings", Verdict: app.CheckWarning, Detail: near.String()})
 	}
 	var views []checkJSON
 	var rows [][]any

@@ -9,8 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/internal/app"
-	"invoicebox-worker/internal/envvar"
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/visible"
 )
 
@@ -78,7 +77,7 @@ func perform(ctx context.Context, args []string, env environment) int {
 		kong.Description(description),
 		kong.Writers(env.stdout, env.stderr),
 		kong.Exit(func(int) { helped = true }),
-		kong.NamedMapper("setting", settingMapper{}),
+		settingsOf().Mapper(),
 		kong.Help(printHelp),
 		kong.Vars{"version": versionLine(versionNow())},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
@@ -109,18 +108,19 @@ func perform(ctx context.Context, args []string, env environment) int {
 	if helped {
 		return exitDone
 	}
-	if setting, ok := errors.AsType[*app.SettingError](err); ok {
+	if setting, ok := errors.AsType[*config.Error](err); ok {
 		return fail(env, exitFailed, setting)
 	}
 	if err != nil {
 		return fail(env, exitUsage, explainUsage(err))
 	}
-	if err := cli.load(kctx, env.environ); err != nil {
+	used := config.Used(kctx.Selected(), kctx.Model.Flags)
+	if cli.given, err = settingsOf().Load(kctx, used, env.environ); err != nil {
 		return fail(env, exitFailed, err)
 	}
 	if kctx.Command() != "run" && kctx.Command() != "check" { // they say it in their own form
-		for _, near := range cli.nearMisses {
-			_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: warning: %s\n", nearMissText(near))
+		for _, near := range cli.given.NearMisses {
+			_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: warning: %s\n", near)
 		}
 	}
 	kctx.BindTo(ctx, (*context.Context)(nil))
@@ -138,10 +138,6 @@ func (e environment) keepGoing() {
 	if e.surviveOutputs != nil {
 		e.surviveOutputs()
 	}
-}
-
-func nearMissText(near envvar.Near) string {
-	return fmt.Sprintf("the environment variable %s belongs to no setting and is ignored; did you mean %s?", near.Variable, near.Meant)
 }
 
 // A usageError is a wrong argument that kong cannot see.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"invoicebox-worker/internal/config"
 )
 
 // completion prints a script for a shell. It is made from the grammar, so that
@@ -53,7 +55,7 @@ func collect(node *kong.Node, all []*kong.Flag, words map[string][]string) {
 	case path == "":
 		flags = slices.DeleteFunc(slices.Clone(all), func(f *kong.Flag) bool { return f.Tag.Type == "setting" })
 	case len(node.Children) == 0:
-		flags = append(slices.Clone(node.Flags), used(node, all)...)
+		flags = append(slices.Clone(node.Flags), config.Used(node, all)...)
 	}
 	for _, f := range flags {
 		found = append(found, "--"+f.Name)

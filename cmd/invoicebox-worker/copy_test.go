@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/move"
@@ -140,7 +141,7 @@ func TestJournalCopy(t *testing.T) {
 
 // A moved journal counts the history of windows as long as a setting allows.
 func TestNoWindowIsLongerThanACopyCounts(t *testing.T) {
-	for _, in := range []reflect.Type{reflect.TypeFor[settings](), reflect.TypeFor[accountSettings]()} {
+	for _, in := range []reflect.Type{reflect.TypeFor[settings](), reflect.TypeFor[config.Account]()} {
 		f, ok := in.FieldByName("Window")
 		longest, err := time.ParseDuration(f.Tag.Get("max"))
 		if !ok || err != nil || longest > postgres.LongestWindow {

@@ -21,7 +21,7 @@ func (s *settings) credentialsEndpoint(logger *slog.Logger) (*app.CredentialsEnd
 		{"credentials-client-ca-file", s.CredentialsClientCAFile, "credentials-listen", s.CredentialsListen},
 	} {
 		if f.value != "" && f.other == "" {
-			return nil, s.wrong(f.name, f.value, "needs --"+f.needs)
+			return nil, s.given.Wrong(f.name, f.value, "needs --"+f.needs)
 		}
 	}
 	if s.CredentialsListen == "" {
@@ -31,7 +31,7 @@ func (s *settings) credentialsEndpoint(logger *slog.Logger) (*app.CredentialsEnd
 	if s.CredentialsCallersFile != "" {
 		callers, err := endpoint.OpenCallers(s.CredentialsCallersFile, logger)
 		if err != nil {
-			return nil, s.wrong("credentials-callers-file", s.CredentialsCallersFile, err.Error())
+			return nil, s.given.Wrong("credentials-callers-file", s.CredentialsCallersFile, err.Error())
 		}
 		s.watch(callers)
 		e.Callers = callers
@@ -41,7 +41,7 @@ func (s *settings) credentialsEndpoint(logger *slog.Logger) (*app.CredentialsEnd
 			return s.certificate(s.CredentialsCertFile, s.CredentialsKeyFile)
 		}, s.CredentialsCertFile, s.CredentialsKeyFile)
 		if err != nil {
-			return nil, s.wrong("credentials-cert-file", s.CredentialsCertFile, err.Error())
+			return nil, s.given.Wrong("credentials-cert-file", s.CredentialsCertFile, err.Error())
 		}
 		s.watch(pair)
 		e.Certificate = func() *tls.Certificate { c := pair.Last(); return &c }

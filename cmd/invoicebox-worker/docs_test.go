@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/testutil/golden"
 )
 
@@ -45,7 +46,7 @@ func TestConfigurationPage(t *testing.T) {
 	})
 	t.Run("Accounts", func(t *testing.T) {
 		rows := [][]string{{"member", "allowed", "the setting that it replaces"}}
-		for field := range reflect.TypeFor[accountSettings]().Fields() {
+		for field := range reflect.TypeFor[config.Account]().Fields() {
 			name, allowed, flag := field.Tag.Get("name"), "", ""
 			switch {
 			case field.Tag.Get("oneof") != "":

@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"invoicebox-worker/internal/envvar"
+	"invoicebox-worker/internal/config"
 )
 
 // withEnvironment runs the program in an environment.
@@ -23,7 +23,7 @@ func withEnvironment(t *testing.T, environ []string, args ...string) (code int, 
 // grammar is the program's command line, parsed for one command.
 func grammar(t *testing.T) *kong.Kong {
 	t.Helper()
-	parser, err := kong.New(&commandLine{}, kong.NamedMapper("setting", settingMapper{}), kong.Exit(func(int) {}))
+	parser, err := kong.New(&commandLine{}, settingsOf().Mapper(), kong.Exit(func(int) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestEnvironment(t *testing.T) {
 				}
 			}
 			var cli commandLine
-			p, err := kong.New(&cli, kong.NamedMapper("setting", settingMapper{}), kong.Exit(func(int) {}))
+			p, err := kong.New(&cli, settingsOf().Mapper(), kong.Exit(func(int) {}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,12 +80,12 @@ func TestEnvironment(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %v", args, err)
 			}
-			inUse := used(command, parser.Model.Flags)
+			inUse := config.Used(command, parser.Model.Flags)
 			for _, f := range parser.Model.Flags {
 				if f.Tag.Type != "setting" {
 					continue
 				}
-				err := cli.load(ctx, []string{variable(f.Name) + "=\x01"})
+				_, err := settingsOf().Load(ctx, config.Used(ctx.Selected(), ctx.Model.Flags), []string{variable(f.Name) + "=\x01"})
 				if want := slices.Contains(inUse, f); (err != nil) != want {
 					t.Errorf("%v with a wrong %s: %v, want an error: %t", args, variable(f.Name), err, want)
 				}
@@ -116,7 +116,7 @@ func TestEnvironment(t *testing.T) {
 		walk(grammar(t).Model.Node, func(command *kong.Node) {
 			for _, f := range command.Flags {
 				checked++
-				if envvar.IsServiceLink(variable(f.Name)) {
+				if config.IsServiceLink(variable(f.Name)) {
 					t.Errorf("%s --%s: Kubernetes sets %s for a Service", command.Path(), f.Name, variable(f.Name))
 				}
 			}

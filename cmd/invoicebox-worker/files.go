@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secretfile"
 )
@@ -20,7 +21,7 @@ func (s *settings) watch(f app.WatchedFile) { s.files = append(s.files, f) }
 func (s *settings) secretFile(name, path string, form secretfile.Form, logger *slog.Logger) (*secretfile.File, error) {
 	f, err := secretfile.Open(name, path, form, logger)
 	if err != nil {
-		return nil, &app.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
+		return nil, s.given.Wrong(name, "", err.Error())
 	}
 	s.watch(f)
 	return f, nil
@@ -34,7 +35,7 @@ func (s *settings) tokenFile(name, account, path string, logger *slog.Logger) (*
 	}
 	f, err := secretfile.OpenDistinct(name, path, secretfile.Token, logger, func() map[string]*secretfile.File { return s.tokens })
 	if err != nil {
-		return nil, &app.SettingError{Setting: name, From: s.given[name], Right: err.Error()}
+		return nil, s.given.Wrong(name, "", err.Error())
 	}
 	s.tokens[fmt.Sprintf("account %q", account)] = f
 	s.watch(f)
@@ -55,7 +56,7 @@ func (s *settings) authoritiesFile(name, path string, use secretfile.Use, logger
 	f, err := secretfile.Watch(name, use, logger, func() (*x509.CertPool, error) {
 		doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
 		if err != nil {
-			return nil, fmt.Errorf("%s cannot be read: %s", path, reason(err))
+			return nil, fmt.Errorf("%s cannot be read: %s", path, config.Reason(err))
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(doc) {
@@ -64,7 +65,7 @@ func (s *settings) authoritiesFile(name, path string, use secretfile.Use, logger
 		return pool, nil
 	}, path)
 	if err != nil {
-		return nil, s.wrong(name, path, err.Error())
+		return nil, s.given.Wrong(name, path, err.Error())
 	}
 	s.watch(f)
 	return f, nil
@@ -77,7 +78,7 @@ func (s *settings) certificate(certFile, keyFile string) (tls.Certificate, error
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return pair, fmt.Errorf("%s is no PEM certificate that fits the key in %s: %s", certFile, keyFile, reason(err))
+		return pair, fmt.Errorf("%s is no PEM certificate that fits the key in %s: %s", certFile, keyFile, config.Reason(err))
 	}
 	return pair, nil
 }
@@ -98,7 +99,7 @@ func (s *settings) watchedKeyset(logger *slog.Logger) (*keyset.Set, error) {
 		return now, err
 	}, s.KeysetFile)
 	if err != nil {
-		return nil, s.wrong("keyset-file", s.KeysetFile, err.Error())
+		return nil, s.given.Wrong("keyset-file", s.KeysetFile, err.Error())
 	}
 	s.watch(f)
 	return set, nil

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"invoicebox-worker/internal/config"
 )
 
 const program = "invoicebox-worker"
@@ -24,7 +26,7 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 // takes away the others. It is for the help only: nothing is parsed afterwards.
 func ownFirst(root, command *kong.Node) {
 	own := &kong.Group{Key: "command", Title: "Of this command:"}
-	settings := used(command, root.Flags)
+	settings := config.Used(command, root.Flags)
 	var flags []*kong.Flag
 	for _, f := range root.Flags {
 		if f.Name == "help" {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"invoicebox-worker/internal/config"
 )
 
 var flagLine = regexp.MustCompile(`(?m)^ {2,6}(?:-\w, )?--([a-z-]+)`)
@@ -18,7 +20,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"kafka-username", "kafka-password-file",
 	}
 	var all []string
-	for field := range reflect.TypeFor[settings]().Fields() {
+	for field := range reflect.TypeFor[config.Worker]().Fields() {
 		if name := field.Tag.Get("name"); name != "" {
 			all = append(all, name)
 		}

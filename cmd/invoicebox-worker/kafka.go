@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"log/slog"
 
-	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/internal/secretfile"
@@ -31,10 +30,6 @@ func (s *settings) connection(logger *slog.Logger) (*kafka.Cluster, error) {
 	return kafka.New(c)
 }
 
-func (s *settings) wrong(name, value, right string) error {
-	return &app.SettingError{Setting: name, From: s.given[name], Value: value, Right: right}
-}
-
 func (s *settings) kafkaTLS(logger *slog.Logger) (*kafka.TLS, error) {
 	for _, f := range []struct{ name, value, needs, other string }{
 		{"kafka-cert-file", s.KafkaCertFile, "kafka-key-file", s.KafkaKeyFile},
@@ -44,9 +39,9 @@ func (s *settings) kafkaTLS(logger *slog.Logger) (*kafka.TLS, error) {
 		switch {
 		case f.value == "":
 		case !s.KafkaTLS:
-			return nil, s.wrong(f.name, f.value, "needs --kafka-tls")
+			return nil, s.given.Wrong(f.name, f.value, "needs --kafka-tls")
 		case f.other == "":
-			return nil, s.wrong(f.name, f.value, "needs --"+f.needs)
+			return nil, s.given.Wrong(f.name, f.value, "needs --"+f.needs)
 		}
 	}
 	if !s.KafkaTLS {
@@ -63,7 +58,7 @@ func (s *settings) kafkaTLS(logger *slog.Logger) (*kafka.TLS, error) {
 			return s.certificate(s.KafkaCertFile, s.KafkaKeyFile)
 		}, s.KafkaCertFile, s.KafkaKeyFile)
 		if err != nil {
-			return nil, s.wrong("kafka-cert-file", s.KafkaCertFile, err.Error())
+			return nil, s.given.Wrong("kafka-cert-file", s.KafkaCertFile, err.Error())
 		}
 		s.watch(pair)
 		out.Certificate = func() (*tls.Certificate, error) { c := pair.Get(); return &c, nil }
@@ -74,18 +69,18 @@ func (s *settings) kafkaTLS(logger *slog.Logger) (*kafka.TLS, error) {
 func (s *settings) kafkaSASL(logger *slog.Logger) (*kafka.SASL, error) {
 	if s.KafkaSASLMechanism == "" {
 		if s.KafkaUsername != "" {
-			return nil, s.wrong("kafka-username", s.KafkaUsername, "needs --kafka-sasl-mechanism")
+			return nil, s.given.Wrong("kafka-username", s.KafkaUsername, "needs --kafka-sasl-mechanism")
 		}
 		if s.KafkaPasswordFile != "" {
-			return nil, s.wrong("kafka-password-file", s.KafkaPasswordFile, "needs --kafka-sasl-mechanism")
+			return nil, s.given.Wrong("kafka-password-file", s.KafkaPasswordFile, "needs --kafka-sasl-mechanism")
 		}
 		return nil, nil
 	}
 	if s.KafkaUsername == "" {
-		return nil, s.wrong("kafka-username", "", "must be set with --kafka-sasl-mechanism")
+		return nil, s.given.Wrong("kafka-username", "", "must be set with --kafka-sasl-mechanism")
 	}
 	if s.KafkaPasswordFile == "" {
-		return nil, s.wrong("kafka-password-file", "", "must be set with --kafka-sasl-mechanism")
+		return nil, s.given.Wrong("kafka-password-file", "", "must be set with --kafka-sasl-mechanism")
 	}
 	password, err := s.secretFile("kafka-password-file", s.KafkaPasswordFile, secretfile.Key, logger)
 	if err != nil {

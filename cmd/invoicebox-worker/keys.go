@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
@@ -37,15 +38,15 @@ func keyName(id keyset.KeyID) string { return fmt.Sprintf("%08x", uint32(id)) }
 
 // Run makes a keyset.
 func (c *keysCreate) Run(s *settings, env environment) error {
-	if err := s.need("keyset-file"); err != nil {
+	if err := s.given.Require("keyset-file"); err != nil {
 		return err
 	}
 	set, err := keyset.Create(s.KeysetFile)
 	if errors.Is(err, fs.ErrExist) {
-		return &app.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "exists already and is not replaced: what it sealed could never be opened again"}
+		return &config.Error{Setting: "keyset-file", Value: s.KeysetFile, Want: "exists already and is not replaced: what it sealed could never be opened again"}
 	}
 	if err != nil {
-		return &app.SettingError{Setting: "keyset-file", Value: s.KeysetFile, Right: "cannot be made: " + reason(err)}
+		return &config.Error{Setting: "keyset-file", Value: s.KeysetFile, Want: "cannot be made: " + config.Reason(err)}
 	}
 	v := keysView(s.KeysetFile, set)
 	if s.journalIsSealed() {
@@ -91,12 +92,12 @@ func (s *settings) keysetOf(ctx context.Context, j journal.Journal) (*keyset.Set
 
 // keyset loads the keyset.
 func (s *settings) keyset() (*keyset.Set, error) {
-	if err := s.need("keyset-file"); err != nil {
+	if err := s.given.Require("keyset-file"); err != nil {
 		return nil, err
 	}
 	set, err := keyset.Load(s.KeysetFile)
 	wrong := func(right string) error {
-		return &app.SettingError{Setting: "keyset-file", From: s.given["keyset-file"], Value: s.KeysetFile, Right: right}
+		return s.given.Wrong("keyset-file", s.KeysetFile, right)
 	}
 	switch {
 	case err == nil:
@@ -109,7 +110,7 @@ func (s *settings) keyset() (*keyset.Set, error) {
 	case errors.Is(err, keyset.ErrPermissions):
 		return nil, wrong("can be read by group or world; chmod 600 it")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
-		return nil, wrong("cannot be read: " + reason(err))
+		return nil, wrong("cannot be read: " + config.Reason(err))
 	}
 	if s.journalIsSealed() {
 		return nil, wrong("is damaged or no keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")

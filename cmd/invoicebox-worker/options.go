@@ -5,27 +5,15 @@ import (
 	"log/slog"
 
 	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/secretfile"
-	"invoicebox-worker/schemas"
 )
 
 // options puts together what the service needs, reading every file that the
 // settings name.
 func (s *settings) options(logger *slog.Logger) (app.Options, error) {
-	o := app.Options{
-		Version: programVersion(), JournalURL: s.JournalURL, InvoiceboxURL: s.InvoiceboxURL,
-		EgressRequestsPerWindow: s.EgressRequests, Concurrency: s.Concurrency,
-		Start: s.Start, ForgetJournal: s.ForgetJournal, Topics: s.Topic, EventFormat: schemas.Format(s.EventFormat), Group: s.KafkaGroup, IDHeader: s.IDHeader, IDMember: s.IDMember,
-		RequestDeadline: s.RequestDeadline, Lease: s.Lease, QuietPeriod: s.QuietPeriod, Slack: s.Slack,
-		UnknownOutcome: s.UnknownOutcome, CoolDown: s.CoolDown, AddressCoolDown: s.AddressCoolDown, MaximumAge: s.MaximumAge, VerifyEvery: s.VerifyEvery, DrainTime: s.DrainTime,
-		Listen: s.Listen, Pprof: s.Pprof, Logger: logger, OutboxLimit: s.OutboxLimit, InboxRetention: s.InboxRetention, DeadLetterRetention: s.DeadLetterRetention, DeadLetterLimit: int64(s.DeadLetterLimit),
-	}
-	memory, _ := parseSize(s.FetchMemory) // checked where it was read
-	o.FetchMemory = int(memory)
-	o.DeadLetterBytes, _ = parseSize(s.DeadLetterSize) // checked where it was read
-	o.JournalLimit, _ = parseSize(s.JournalLimit)      // checked where they were read
-	o.JournalReserve, _ = parseSize(s.JournalReserve)
-	if err := s.need("kafka-brokers"); err != nil {
+	o := app.Options{Worker: s.Worker, Version: programVersion(), Logger: logger}
+	if err := s.given.Require("kafka-brokers"); err != nil {
 		return o, err
 	}
 	var err error
@@ -52,13 +40,13 @@ func (s *settings) options(logger *slog.Logger) (app.Options, error) {
 
 // accounts opens the files of every account.
 func (s *settings) accounts(logger *slog.Logger) ([]app.Account, error) {
-	list := s.AccountList
+	list := s.given.Accounts
 	place := func(i int, name string) string { return fmt.Sprintf("accounts[%d].%s", i, name) }
 	if len(list) == 0 {
-		if err := s.need("partner-id", "token-file"); err != nil {
+		if err := s.given.Require("partner-id", "token-file"); err != nil {
 			return nil, err
 		}
-		list = []accountSettings{{
+		list = []config.Account{{
 			Name: "default", PartnerID: s.PartnerID, TokenFile: s.TokenFile, SigningKeyFile: s.SigningKeyFile,
 			SigningAlgorithm: s.SigningAlgorithm, SigningEncoding: s.SigningEncoding,
 		}}
@@ -70,9 +58,9 @@ func (s *settings) accounts(logger *slog.Logger) ([]app.Account, error) {
 		if err != nil {
 			return nil, err
 		}
-		account := app.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.Requests, Window: a.Window}
+		account := app.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.RequestsPerWindow, Window: a.Window}
 		if account.RequestsPerWindow == 0 {
-			account.RequestsPerWindow = s.Requests
+			account.RequestsPerWindow = s.RequestsPerWindow
 		}
 		if account.Window == 0 {
 			account.Window = s.Window

@@ -54,7 +54,7 @@ func TestStartIsRefused(t *testing.T) {
 		}, []string{"no topic", "gone", "topics create"}},
 		{"one topic for two events", func(t *testing.T) []string {
 			return with(good, "--topic", topicFlag(r, schemas.TypeDeadLetter, r.topics[schemas.TypeActivated]))
-		}, []string{"--topic", "each needs one of its own"}},
+		}, []string{"--topic", "each needs its own"}},
 		{"missing keyset", func(*testing.T) []string { return with(good, "--keyset-file", r.path("none.json")) }, []string{"--keyset-file", "none.json", "keys create"}},
 		{"keyset readable by world", func(t *testing.T) []string {
 			return with(good, "--keyset-file", r.chmod(r.newKeyset("open.json"), 0o644))
@@ -82,8 +82,8 @@ func TestStartIsRefused(t *testing.T) {
 		{"listener in use", func(t *testing.T) []string { return with(good, "--listen", strings.TrimPrefix(r.api.URL, "http://")) }, []string{"--listen", "in use"}},
 		{"deadline above the lease", func(*testing.T) []string { return append(slices.Clone(good), "--request-deadline", "2m") }, []string{"--request-deadline", "--lease"}},
 		{"quiet period below the slack", func(*testing.T) []string { return append(slices.Clone(good), "--quiet-period", "1s") }, []string{"--quiet-period", "--slack"}},
-		{"tokens checked without a pause", func(*testing.T) []string { return append(slices.Clone(good), "--verify-every", "30s") }, []string{"--verify-every", "at least 1m"}},
-		{"an inbox that is forgotten at once", func(*testing.T) []string { return append(slices.Clone(good), "--inbox-retention", "1h") }, []string{"--inbox-retention", "at least 72h"}},
+		{"tokens checked without a pause", func(*testing.T) []string { return append(slices.Clone(good), "--verify-every", "30s") }, []string{"--verify-every", "must be 0s, or a time"}},
+		{"an inbox that is forgotten at once", func(*testing.T) []string { return append(slices.Clone(good), "--inbox-retention", "1h") }, []string{"--inbox-retention", "must be 0s, or a time"}},
 		{"SASL without a password", func(*testing.T) []string {
 			return append(slices.Clone(good), "--kafka-sasl-mechanism", "plain", "--kafka-username", "u")
 		}, []string{"--kafka-password-file"}},

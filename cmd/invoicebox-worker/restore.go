@@ -138,7 +138,7 @@ type recoverJSON struct {
 func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) error {
 	env.keepGoing()
 	// The table tells what was done; the log is for whoever asks for it.
-	if _, asked := s.given["log-level"]; !asked {
+	if !s.given.Has("log-level") {
 		s.LogLevel = "error"
 	}
 	o, err := s.options(s.logger(env.stderr))

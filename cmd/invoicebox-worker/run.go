@@ -16,7 +16,7 @@ func (c *runCommand) Run(ctx context.Context, s *settings, env environment) erro
 	out := newLogOutput(env.stderr)
 	defer out.flush(flushLogsFor)
 	log := s.loggerTo(out, isTerminal(env.stderr))
-	for _, near := range s.nearMisses {
+	for _, near := range s.given.NearMisses {
 		log.Warn("environment variable belongs to no setting and is ignored", "variable", near.Variable, "did_you_mean", near.Meant)
 	}
 	o, err := s.options(log)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/term"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/visible"
@@ -46,7 +47,9 @@ func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error 
 // An outputError says that the answer reached nobody, or not whole.
 type outputError struct{ cause error }
 
-func (e *outputError) Error() string { return "cannot write to standard output: " + reason(e.cause) }
+func (e *outputError) Error() string {
+	return "cannot write to standard output: " + config.Reason(e.cause)
+}
 func (e *outputError) Unwrap() error { return e.cause }
 
 // A checkedOutput says in words that something could not be written, and

@@ -40,11 +40,11 @@ func (c *topicsCreate) Run(ctx context.Context, s *settings, env environment) er
 	case c.Retention < time.Minute || c.Retention > 100*366*24*time.Hour:
 		return &usageError{"--retention must be 1m or longer, such as 168h"}
 	}
-	if err := s.need("kafka-brokers"); err != nil {
+	if err := s.given.Require("kafka-brokers"); err != nil {
 		return err
 	}
-	o := app.Options{Topics: s.Topic}
-	if err := o.CheckTopicNames(); err != nil {
+	o := app.Options{Worker: s.Worker}
+	if err := o.CheckTopics(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

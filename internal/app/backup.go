@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 )
@@ -20,7 +21,7 @@ func Backup(ctx context.Context, url, path, actor string, logger *slog.Logger) (
 		return sqlite.Copy{}, err
 	}
 	if at.path == "" {
-		return sqlite.Copy{}, &SettingError{Setting: "journal-url", Value: url, Right: "is a database on a server: copy it with the server's means (a base backup with its log, or pg_dump); `journal recover` goes on from such a copy, too"}
+		return sqlite.Copy{}, &config.Error{Setting: "journal-url", Value: url, Want: "is a database on a server: copy it with the server's means (a base backup with its log, or pg_dump); `journal recover` goes on from such a copy, too"}
 	}
 	j, err := sqlite.Open(ctx, sqlite.Options{Path: at.path, Logger: logger, ReadOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {

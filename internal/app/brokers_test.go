@@ -22,7 +22,7 @@ const far = "kafka.example:9092"
 // brokers is a cluster with all topics, in front of which stands the address far.
 func brokers(t *testing.T, reachable bool) (*kafkatest.Cluster, Options) {
 	t.Helper()
-	o := Options{Group: "g"}
+	o := Options{}
 	var topics []kafkago.TopicConfig
 	for _, name := range o.AllTopics() {
 		topics = append(topics, kafkago.TopicConfig{Topic: name, NumPartitions: 2})
@@ -53,9 +53,9 @@ func TestCheckReach_AdvertisedAddress(t *testing.T) {
 		t.Fatalf("the topics: %v", err)
 	}
 	for name, f := range map[string]func(context.Context) error{
-		"check": func(ctx context.Context) error { return checkReach(ctx, conn, o.Group, o.AllTopics()) },
+		"check": func(ctx context.Context) error { return checkReach(ctx, conn, o.KafkaGroup, o.AllTopics()) },
 		"group": func(ctx context.Context) error {
-			return consumer.CheckGroup(ctx, conn, o.Group, o.inputTopics(), consumer.Start{}, nil)
+			return consumer.CheckGroup(ctx, conn, o.KafkaGroup, o.inputTopics(), consumer.Start{}, nil)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

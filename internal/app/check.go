@@ -60,7 +60,7 @@ func Check(ctx context.Context, o Options) []CheckResult {
 		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())
 	}
 	if err == nil {
-		err = checkReach(ctx, conn, o.Group, o.AllTopics())
+		err = checkReach(ctx, conn, o.KafkaGroup, o.AllTopics())
 	}
 	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/postgres"
@@ -30,7 +31,7 @@ type CopyOptions struct {
 // worker starts with the file.
 func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
 	if CheckJournalURL(o.From) != "" || isPostgres(o.From) {
-		return r, &SettingError{Setting: "from", Value: o.From, Right: "must be sqlite: and the path of the journal's file: only that way round can a journal be copied"}
+		return r, &config.Error{Setting: "from", Value: o.From, Want: "must be sqlite: and the path of the journal's file: only that way round can a journal be copied"}
 	}
 	right := CheckJournalURL(o.To)
 	if right == "" && !isPostgres(o.To) {
@@ -40,7 +41,7 @@ func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
 		right = secretFilesFault(o.To)
 	}
 	if right != "" {
-		return r, &SettingError{Setting: "to", Value: o.To, Right: right}
+		return r, &config.Error{Setting: "to", Value: o.To, Want: right}
 	}
 	if weak := postgres.Weakness(o.To); weak != "" && o.Logger != nil {
 		o.Logger.Warn("the connection to the target database is not fully verified", "reason", weak)
@@ -75,7 +76,7 @@ func explainSource(from string, err error) error {
 	var do string
 	switch {
 	case errors.Is(err, journal.ErrMoved):
-		return &SettingError{Setting: "from", Value: from, Right: err.Error()}
+		return &config.Error{Setting: "from", Value: from, Want: err.Error()}
 	case errors.Is(err, journal.ErrHeld):
 		do = "stop the worker that runs with it"
 	case errors.Is(err, journal.ErrCopy):
@@ -89,14 +90,14 @@ func explainSource(from string, err error) error {
 	default:
 		do = "nothing was copied"
 	}
-	return &SettingError{Setting: "from", Value: from, Right: fmt.Sprintf("%v; %s", err, do)}
+	return &config.Error{Setting: "from", Value: from, Want: fmt.Sprintf("%v; %s", err, do)}
 }
 
 // explainTarget says what to do about a database that cannot take a journal.
 func explainTarget(err error) error {
 	var do string
 	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
-		return &SettingError{Setting: "to", Right: wrong.Words}
+		return &config.Error{Setting: "to", Want: wrong.Words}
 	}
 	switch {
 	case errors.Is(err, postgres.ErrPooled):
@@ -112,5 +113,5 @@ func explainTarget(err error) error {
 	default:
 		do = "nothing is lost: set right what this says, if it does not pass by itself, and run the same command again"
 	}
-	return &SettingError{Setting: "to", Right: fmt.Sprintf("%v; %s", err, do)}
+	return &config.Error{Setting: "to", Want: fmt.Sprintf("%v; %s", err, do)}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/credentials/endpoint"
 	"invoicebox-worker/internal/journal"
@@ -27,7 +28,7 @@ type CredentialsEndpoint struct {
 func (e *CredentialsEndpoint) check() []error {
 	var errs []error
 	wrong := func(setting, value, right string) {
-		errs = append(errs, &SettingError{Setting: setting, Value: value, Right: right})
+		errs = append(errs, &config.Error{Setting: setting, Value: value, Want: right})
 	}
 	if e.Callers == nil {
 		wrong("credentials-callers-file", "", "must be set with --credentials-listen: the file that names who may read which credentials")
@@ -65,7 +66,7 @@ func listenForCredentials(ctx context.Context, o *Options, closing *teardown) (n
 	address := o.CredentialsEndpoint.Listen
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, &SettingError{Setting: "credentials-listen", Value: address, Right: "cannot be listened on: " + netReason(err)}
+		return nil, &config.Error{Setting: "credentials-listen", Value: address, Want: "cannot be listened on: " + netReason(err)}
 	}
 	closing.add("listener for credentials", func() error { _ = l.Close(); return nil }) // also closed by the server
 	return l, nil

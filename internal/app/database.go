@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
 	"invoicebox-worker/internal/journal/postgres"
@@ -51,13 +52,13 @@ type database struct {
 
 func journalAt(journalURL string) (database, error) {
 	if right := CheckJournalURL(journalURL); right != "" {
-		return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: right}
+		return database{}, &config.Error{Setting: "journal-url", Value: journalURL, Want: right}
 	}
 	path, _ := strings.CutPrefix(journalURL, "sqlite:")
 	if isPostgres(journalURL) {
 		path = ""
 		if wrong := secretFilesFault(journalURL); wrong != "" {
-			return database{}, &SettingError{Setting: "journal-url", Value: journalURL, Right: wrong}
+			return database{}, &config.Error{Setting: "journal-url", Value: journalURL, Want: wrong}
 		}
 	}
 	return database{url: journalURL, path: path}, nil
@@ -211,19 +212,19 @@ func (d database) warnings() []string {
 func (d database) explain(err error) error {
 	var do string
 	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
-		return &SettingError{Setting: "journal-url", Value: d.url, Right: wrong.Words}
+		return &config.Error{Setting: "journal-url", Value: d.url, Want: wrong.Words}
 	}
 	if denied, ok := errors.AsType[*postgres.DeniedError](err); ok {
-		return &SettingError{Setting: "journal-url", Value: d.url, Right: denied.Words}
+		return &config.Error{Setting: "journal-url", Value: d.url, Want: denied.Words}
 	}
 	if _, ok := errors.AsType[*postgres.SettingsError](err); ok {
-		return &SettingError{Setting: "journal-url", Value: d.url, Right: fmt.Sprintf("%v; have the administrator reset it for the server, the database and the user", err)}
+		return &config.Error{Setting: "journal-url", Value: d.url, Want: fmt.Sprintf("%v; have the administrator reset it for the server, the database and the user", err)}
 	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, sqlite.ErrOpenToOthers):
-		return &SettingError{Setting: "journal-url", Value: d.url, Right: err.Error()}
+		return &config.Error{Setting: "journal-url", Value: d.url, Want: err.Error()}
 	case errors.Is(err, postgres.ErrPooled):
 		do = "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"
 	case errors.Is(err, postgres.ErrReadOnly):
@@ -253,10 +254,10 @@ func (d database) explain(err error) error {
 	default:
 		do = "it must be a file on a disk of this machine"
 	}
-	return &SettingError{Setting: "journal-url", Value: d.url, Right: fmt.Sprintf("%v; %s", err, do)}
+	return &config.Error{Setting: "journal-url", Value: d.url, Want: fmt.Sprintf("%v; %s", err, do)}
 }
 
 // noJournal says that there is none; what to do instead ends the sentence.
 func (d database) noJournal(instead string) error {
-	return &SettingError{Setting: "journal-url", Value: d.url, Right: "there is no journal; " + instead}
+	return &config.Error{Setting: "journal-url", Value: d.url, Want: "there is no journal; " + instead}
 }

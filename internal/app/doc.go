@@ -6,7 +6,7 @@
 //   - Everything that can be checked is checked before anything is started: the settings
 //     against each other, the listener, the journal, the keyset against the journal, the
 //     accounts, the brokers and every topic, the partner's tokens. Errors are reported
-//     within seconds, as a [SettingError] or with what to do.
+//     within seconds, as a [config.Error] or with what to do.
 //   - When the context ends, the consumer and the pool stop taking work, calls in flight are
 //     awaited for the drain time, the relay publishes their results, and Run returns nil.
 //   - When a part fails, panics or ends unexpectedly, the others drain in the same way and

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/connlimit"
 )
 
@@ -149,7 +150,7 @@ func addProfiles(mux *http.ServeMux) {
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, &SettingError{Setting: "listen", Value: address, Right: "cannot be listened on: " + netReason(err)}
+		return nil, &config.Error{Setting: "listen", Value: address, Want: "cannot be listened on: " + netReason(err)}
 	}
 	return l, nil
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -217,23 +216,6 @@ func TestTheWriteProbe(t *testing.T) {
 	fake.err = errors.New("disk full at /secret/place")
 	if ok, words := p.ready(t.Context()); ok || words != "cannot be written" {
 		t.Errorf("%v %q", ok, words)
-	}
-}
-
-func TestSettingErrorNamesWhatIsWrong(t *testing.T) {
-	for _, c := range []struct {
-		err  SettingError
-		want string
-	}{
-		{SettingError{Setting: "window", Value: "5", Right: "must be x"}, `setting --window is "5": must be x`},
-		{SettingError{Setting: "window", Value: "5", From: "f.yaml line 1", Right: "must be x"}, `setting --window (from f.yaml line 1) is "5": must be x`},
-		{SettingError{Setting: "accounts[1].name", Right: "must be x"}, `setting accounts[1].name: must be x`},
-		{SettingError{Setting: "window", Value: "a\nb", Right: "x"}, `setting --window is "a\nb": x`},
-		{SettingError{Setting: "window", Value: strings.Repeat("x", 100), Right: "x"}, `setting --window is "` + strings.Repeat("x", 80) + `" and so on: x`},
-	} {
-		if diff := cmp.Diff(c.want, c.err.Error()); diff != "" {
-			t.Error(diff)
-		}
 	}
 }
 

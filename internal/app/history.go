@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,7 +71,7 @@ func begin(ctx context.Context, o *Options, j forgetter, conn *kafka.Cluster, lo
 func lostHint(o *Options, identity string) string {
 	hint := "; to abandon the lost journal with its tokens and open operations instead, add --forget-journal " + identity
 	if o.ForgetJournal != "" {
-		hint += " (" + quote(o.ForgetJournal) + " names another journal)"
+		hint += " (" + strconv.Quote(o.ForgetJournal) + " names another journal)"
 	}
 	return hint
 }
@@ -97,7 +98,7 @@ func checkFirstRun(ctx context.Context, o *Options) error {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
 	none := func(context.Context) ([]journal.Position, error) { return nil, nil }
-	if err := consumer.CheckGroup(ctx, conn, o.Group, o.inputTopics(), start, none); errors.Is(err, consumer.ErrStartRequired) {
+	if err := consumer.CheckGroup(ctx, conn, o.KafkaGroup, o.inputTopics(), start, none); errors.Is(err, consumer.ErrStartRequired) {
 		return err
 	}
 	return nil
@@ -125,16 +126,16 @@ func checkGroup(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult
 	if err != nil {
 		return CheckResult{name, CheckFailed, startError(&o).Error()}
 	}
-	err = consumer.CheckGroup(ctx, conn, o.Group, inputs, start, positions)
+	err = consumer.CheckGroup(ctx, conn, o.KafkaGroup, inputs, start, positions)
 	switch {
 	case errors.Is(err, consumer.ErrStartRequired):
 		return CheckResult{name, CheckFailed, "`run` needs a start position: " + strings.TrimPrefix(err.Error(), "consumer: ")}
 	case errors.Is(err, consumer.ErrJournalLost), errors.Is(err, consumer.ErrOffsetsAhead):
 		return CheckResult{name, CheckFailed, strings.TrimPrefix(err.Error(), "consumer: ")}
 	case err != nil:
-		return CheckResult{name, CheckFailed, fmt.Sprintf("the offsets of group %s cannot be read: %v", o.Group, err)}
+		return CheckResult{name, CheckFailed, fmt.Sprintf("the offsets of group %s cannot be read: %v", o.KafkaGroup, err)}
 	}
-	return CheckResult{name, CheckOK, o.Group + " has committed nothing beyond the journal"}
+	return CheckResult{name, CheckOK, o.KafkaGroup + " has committed nothing beyond the journal"}
 }
 
 // besideWorker adds to the line of an account's token how the account stands, where

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
@@ -65,7 +66,7 @@ func checkKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 }
 
 func lacksKeys(words []string) error {
-	return &SettingError{Setting: "keyset-file", Right: "the keyset lacks keys that rows of the journal need: " + strings.Join(words, ", ") +
+	return &config.Error{Setting: "keyset-file", Want: "the keyset lacks keys that rows of the journal need: " + strings.Join(words, ", ") +
 		"; use the keyset file of the workers that wrote those rows (`keys list` shows the keys of a file)"}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
@@ -69,7 +70,7 @@ func TestKeyset(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, words := range c.want {
-				if setting, ok := errors.AsType[*SettingError](err); !ok || !strings.Contains(setting.Setting+" "+setting.Error(), words) {
+				if setting, ok := errors.AsType[*config.Error](err); !ok || !strings.Contains(setting.Setting+" "+setting.Error(), words) {
 					t.Errorf("%v does not say %q", err, words)
 				}
 			}

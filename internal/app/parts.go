@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"invoicebox-worker/consumer"
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/connlimit"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/engine"
@@ -83,7 +84,7 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 			if len(accounts) > 1 {
 				name = fmt.Sprintf("accounts[%d].partner-id", i)
 			}
-			return &SettingError{Setting: name, Value: a.PartnerID, Right: fmt.Sprintf("must be the partner id that the journal has for account %q; for another partner id add an account with another name (accounts in the file of --config)", a.Name)}
+			return &config.Error{Setting: name, Value: a.PartnerID, Want: fmt.Sprintf("must be the partner id that the journal has for account %q; for another partner id add an account with another name (accounts in the file of --config)", a.Name)}
 		}
 		if err != nil {
 			return err
@@ -149,14 +150,14 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 	}
 	return consumer.New(consumer.Config{
 		OnJournalLost: forgets, OnFirstRun: func(ctx context.Context) error { return begin(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
-		Kafka: conn, Group: o.Group, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
+		Kafka: conn, Group: o.KafkaGroup, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, CanFetch: room,
-		FetchMemory: o.FetchMemory, ForeignMemberTimeout: strangerWait, DeadLetters: journal.LetterBounds{Number: o.DeadLetterLimit, Bytes: o.DeadLetterBytes},
+		FetchMemory: int(o.FetchMemory), ForeignMemberTimeout: strangerWait, DeadLetters: journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)},
 	})
 }
 
 func startError(o *Options) error {
-	return &SettingError{Setting: "start", Value: o.Start, Right: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
+	return &config.Error{Setting: "start", Value: o.Start, Want: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
 }
 
 func newRelay(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
@@ -216,7 +217,7 @@ func startLine(o *Options, identity, address string) []any {
 		accounts = append(accounts, fmt.Sprintf("%s: %d requests in %s", a.Name, a.RequestsPerWindow, a.Window))
 	}
 	return []any{
-		"version", o.Version, "journal", o.JournalURL, "identity", identity, "group", o.Group,
+		"version", o.Version, "journal", o.JournalURL, "identity", identity, "group", o.KafkaGroup,
 		"brokers", strings.Join(o.Kafka.Brokers, ","), "topics", strings.Join(o.AllTopics(), ","),
 		"invoicebox", o.InvoiceboxURL, "accounts", strings.Join(accounts, "; "), "concurrency", o.Concurrency,
 		"egress_requests", o.EgressRequestsPerWindow, "listen", address,

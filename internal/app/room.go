@@ -21,12 +21,6 @@ const (
 	callsReserve = 4 // calls begin until a fourth of the reserve is left
 )
 
-// Defaults of the bounds.
-const (
-	DefaultJournalReserve = 256 << 20
-	DefaultOutboxLimit    = 100_000
-)
-
 // roomReader is what the bounds ask of the journal.
 type roomReader interface {
 	Capacity(ctx context.Context) (journal.Capacity, error)
@@ -110,16 +104,13 @@ func (k *roomKeeper) register(r prometheus.Registerer) {
 // reserves are how many bytes stay free for fetching to go on, and for calls to
 // begin.
 func (o *Options) reserves() (fetching, calls int64) {
-	fetching = max(o.JournalReserve, callsReserve*bytesPerCall*int64(o.Concurrency))
+	fetching = max(int64(o.JournalReserve), callsReserve*bytesPerCall*int64(o.Concurrency))
 	return fetching, fetching / callsReserve
 }
 
 func newRoomKeeper(o *Options, j roomReader, log *slog.Logger) *roomKeeper {
-	k := &roomKeeper{journal: j, limit: o.JournalLimit, outbox: int64(o.OutboxLimit), log: log, now: time.Now}
+	k := &roomKeeper{journal: j, limit: int64(o.JournalLimit), outbox: int64(o.OutboxLimit), log: log, now: time.Now}
 	k.reserve, _ = o.reserves()
-	if k.outbox == 0 {
-		k.outbox = DefaultOutboxLimit
-	}
 	return k
 }
 

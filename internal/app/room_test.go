@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 )
@@ -99,13 +100,13 @@ invoicebox_worker_journal_used_bytes 1.125899906842624e+15
 // Fetching stops well before calls do, and both leave room for all calls.
 func TestReserves(t *testing.T) {
 	for _, c := range []struct {
-		setting            int64
+		setting            config.Size
 		concurrency        int
 		fetching, forCalls int64
 	}{
 		{256 << 20, 64, 256 << 20, 64 << 20}, {0, 1, 2 << 20, 512 << 10}, {1 << 30, 64, 1 << 30, 256 << 20}, {1 << 20, 64, 128 << 20, 32 << 20}, {0, 4096, 8 << 30, 2 << 30},
 	} {
-		o := Options{JournalReserve: c.setting, Concurrency: c.concurrency}
+		o := Options{Worker: config.Worker{JournalReserve: c.setting, Concurrency: c.concurrency}}
 		if f, calls := o.reserves(); f != c.fetching || calls != c.forCalls {
 			t.Errorf("%+v: %d and %d", c, f, calls)
 		}
@@ -129,7 +130,7 @@ func TestTheJournalsWord(t *testing.T) {
 // A disk that is almost full shows in check and in the journal's own line, before
 // a write fails.
 func TestAFullDiskIsShown(t *testing.T) {
-	o := Options{JournalURL: "sqlite:" + filepath.Join(t.TempDir(), "j.db"), Concurrency: 1}
+	o := Options{Worker: config.Worker{JournalURL: "sqlite:" + filepath.Join(t.TempDir(), "j.db"), Concurrency: 1}}
 	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		t.Fatal(err)
@@ -142,11 +143,11 @@ func TestAFullDiskIsShown(t *testing.T) {
 	if free < 0 {
 		t.Skip("the system does not say how much is free")
 	}
-	o.JournalReserve = 2 * free // so that more than the part for calls is free
+	o.JournalReserve = config.Size(2 * free) // so that more than the part for calls is free
 	if ok, words := p.ready(t.Context()); !ok || !strings.Contains(at.shortOf(&o), "fetching stops") || strings.Contains(at.shortOf(&o), "calls stop") {
 		t.Errorf("with room for calls: %q, %q", words, at.shortOf(&o))
 	}
-	o.JournalReserve = 8 * free
+	o.JournalReserve = config.Size(8 * free)
 	if ok, words := p.ready(t.Context()); ok || !strings.Contains(words, "nothing is sent") || strings.Contains(words, "can be written") || !strings.Contains(at.shortOf(&o), "calls stop") {
 		t.Errorf("without room: %q, %q", words, at.shortOf(&o))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
@@ -84,7 +85,7 @@ func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledg
 		if len(clients) > 1 {
 			setting = "accounts[].token-file"
 		}
-		return &SettingError{Setting: setting, Right: fmt.Sprintf("%s refuses the token of account %s (401): put the right one into the file", o.InvoiceboxURL, strings.Join(refused, ", "))}
+		return &config.Error{Setting: setting, Want: fmt.Sprintf("%s refuses the token of account %s (401): put the right one into the file", o.InvoiceboxURL, strings.Join(refused, ", "))}
 	}
 	return nil
 }

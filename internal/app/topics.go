@@ -12,14 +12,6 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// Topic gives the topic of an event of the contract.
-func (o *Options) Topic(contract string) string {
-	if t, ok := o.Topics[contract]; ok {
-		return t
-	}
-	return contract
-}
-
 // AllTopics lists every topic that is read or written, in a fixed order.
 func (o *Options) AllTopics() []string {
 	var topics []string

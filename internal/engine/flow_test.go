@@ -341,7 +341,10 @@ func TestStoreConflict(t *testing.T) {
 		act := b.add(journal.Activate, "shop-1", "code-1")
 		other := b.add(journal.Activate, "shop-2", "code-2")
 		b.start()
-		b.until(time.Minute, "received", func() bool { s, r := b.j.state(act); return s == journal.Received && r == onboarding.ReasonVersionTaken })
+		b.until(time.Minute, "received", func() bool {
+			s, r := b.j.state(act)
+			return s == journal.Received && r == onboarding.ReasonVersionTaken
+		})
 		b.attention(act)
 		b.attention(other)
 		b.expect(act, journal.Attention, onboarding.ReasonStoreConflict, "activation_failed store_conflict contact_support false")

@@ -68,7 +68,7 @@ func readSettings(path string) (s settings, err error) {
 func (s settings) options(log *slog.Logger) (app.Options, error) {
 	o := app.Defaults()
 	o.Version, o.Logger = "crashworker", log
-	o.Kafka, o.Group, o.Topics = kafka.Config{Brokers: s.Brokers, ClientID: "crashworker"}, s.Group, s.Topics
+	o.Kafka, o.KafkaGroup, o.Topics = kafka.Config{Brokers: s.Brokers, ClientID: "crashworker"}, s.Group, s.Topics
 	o.JournalURL, o.InvoiceboxURL, o.Listen, o.Start = s.Journal, s.URL, s.Listen, "earliest"
 	o.RequestDeadline, o.Lease = s.Deadline.duration(), s.Lease.duration()
 	o.QuietPeriod, o.Slack = s.Quiet.duration(), s.Slack.duration()

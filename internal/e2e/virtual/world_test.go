@@ -155,7 +155,7 @@ func (w *world) start(path string) {
 	o := app.Defaults()
 	o.Version = "simulated"
 	o.Kafka = kafka.Config{Brokers: w.kafka.Brokers(), Dial: l.kafka.Dial}
-	o.Group, o.Start, o.Listen = group, "earliest", ""
+	o.KafkaGroup, o.Start, o.Listen = group, "earliest", ""
 	o.JournalURL = "sqlite:" + path
 	o.Keyset = w.keys
 	o.InvoiceboxURL = "http://" + apiAddress

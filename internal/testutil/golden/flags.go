@@ -49,7 +49,11 @@ func allowed(f *kong.Flag) string {
 		words := slices.DeleteFunc(strings.Split(set, ","), func(word string) bool { return word == "" })
 		return "`" + strings.Join(words, "`, `") + "`"
 	case f.Tag.Has("min"):
-		return "`" + f.Tag.Get("min") + "` to `" + f.Tag.Get("max") + "`"
+		bounds := "`" + f.Tag.Get("min") + "` to `" + f.Tag.Get("max") + "`"
+		if f.Tag.Has("or") {
+			return "`" + f.Tag.Get("or") + "`, or " + bounds
+		}
+		return bounds
 	}
 	return ""
 }
@@ -65,6 +69,13 @@ func help(f *kong.Flag) string {
 	}
 	if f.Enum != "" {
 		text = strings.ReplaceAll(text, ": "+f.Enum, "")
+	}
+	if words := strings.Split(f.Tag.Get("oneof"), ","); len(words) > 1 {
+		last := len(words) - 1
+		set := ": " + strings.Join(words[:last], ", ") + " or " + words[last]
+		for _, end := range []string{".", " ("} {
+			text = strings.ReplaceAll(text, set+end, end)
+		}
 	}
 	return text
 }

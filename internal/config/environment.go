@@ -1,29 +1,23 @@
-// Package envvar reads a program's settings from environment variables that
-// carry the program's prefix, such as INVOICEBOX_WORKER_KAFKA_BROKERS.
-//
-// Bare names (WINDOW, LISTEN, CONCURRENCY) are never read: terminals and
-// platforms set them for other purposes. Kubernetes injects variables named after
-// a Service (INVOICEBOX_WORKER_PORT); they are recognised by their form and
-// ignored.
-package envvar
+package config
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Variables are the environment variables of one program.
-type Variables struct {
+// variables are the environment variables of one program.
+type variables struct {
 	prefix string
 	values map[string]string // with the prefix; an empty value counts as not set
 }
 
-// New takes the variables that begin with prefix from an environment in the
+// newVariables takes the variables that begin with prefix from an environment in the
 // form of os.Environ.
-func New(prefix string, environ []string) Variables {
-	v := Variables{prefix: prefix, values: map[string]string{}}
+func newVariables(prefix string, environ []string) variables {
+	v := variables{prefix: prefix, values: map[string]string{}}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		if _, repeated := v.values[name]; strings.HasPrefix(name, prefix) && value != "" && !repeated {
@@ -33,44 +27,49 @@ func New(prefix string, environ []string) Variables {
 	return v
 }
 
-// Name is the variable of a setting.
-func (v Variables) Name(setting string) string {
+// name is the variable of a setting.
+func (v variables) name(setting string) string {
 	return v.prefix + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
 }
 
-// Lookup returns the variable of a setting, where it has a value.
-func (v Variables) Lookup(setting string) (string, bool) {
-	value, ok := v.values[v.Name(setting)]
+// lookup returns the variable of a setting, where it has a value.
+func (v variables) lookup(setting string) (string, bool) {
+	value, ok := v.values[v.name(setting)]
 	return value, ok
 }
 
-// Near is a variable that belongs to no setting, with the setting that was
+// A NearMiss is a variable that belongs to no setting, with the setting that was
 // probably meant, and its variable.
-type Near struct{ Variable, Setting, Meant string }
+type NearMiss struct{ Variable, Setting, Meant string }
 
-// NearMisses lists variables that resemble the variable of one of the settings.
+// String is the warning about it.
+func (n NearMiss) String() string {
+	return fmt.Sprintf("the environment variable %s belongs to no setting and is ignored; did you mean %s?", n.Variable, n.Meant)
+}
+
+// nearMisses lists variables that resemble the variable of one of the settings.
 // Others with the prefix are not ours and are ignored.
-func (v Variables) NearMisses(settings []string) []Near {
+func (v variables) nearMisses(settings []string) []NearMiss {
 	known := map[string]string{}
 	for _, s := range settings {
-		known[v.Name(s)] = s
+		known[v.name(s)] = s
 	}
-	var found []Near
+	var found []NearMiss
 	for name := range v.values {
 		if _, ok := known[name]; ok || IsServiceLink(name) {
 			continue
 		}
-		if meant := nearest(name, slices.Sorted(maps.Keys(known)), len(v.prefix)); meant != "" {
-			found = append(found, Near{Variable: name, Setting: known[meant], Meant: meant})
+		if meant := nearestVariable(name, slices.Sorted(maps.Keys(known)), len(v.prefix)); meant != "" {
+			found = append(found, NearMiss{Variable: name, Setting: known[meant], Meant: meant})
 		}
 	}
-	slices.SortFunc(found, func(a, b Near) int { return strings.Compare(a.Variable, b.Variable) })
+	slices.SortFunc(found, func(a, b NearMiss) int { return strings.Compare(a.Variable, b.Variable) })
 	return found
 }
 
-// nearest finds the known name with the fewest edits: at most two, and at most
+// nearestVariable finds the known name with the fewest edits: at most two, and at most
 // one for each four characters behind the prefix.
-func nearest(name string, known []string, prefix int) string {
+func nearestVariable(name string, known []string, prefix int) string {
 	best, meant := 3, ""
 	for _, k := range known {
 		if plain(k) == plain(name) {

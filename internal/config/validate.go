@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"net"
@@ -11,44 +11,45 @@ import (
 
 	"github.com/google/uuid"
 
-	"invoicebox-worker/internal/app"
 	"invoicebox-worker/schemas"
 )
 
-// checkText says what would be right for a text, or "" if it is.
-func checkText(r rule, text string) string {
+// validate returns what would be right for a text, or "" if it is right.
+func (p Program) validate(r rule, text string) string {
 	if r.oneof != "" && !slices.Contains(strings.Split(r.oneof, ","), text) {
 		return "must be one of " + strings.ReplaceAll(r.oneof, ",", ", ")
 	}
 	if r.check == "" {
 		return ""
 	}
-	return forms[r.check](text)
+	if check, ok := p.Checks[r.check]; ok {
+		return check(text)
+	}
+	return validators()[r.check](text)
 }
 
-// forms are the checks that a tag can name.
-var forms = map[string]func(string) string{
-	"hostport": checkHostPort,
-	"listen":   checkListen,
-	"group":    checkGroup,
-	"journal":  app.CheckJournalURL,
-	"api":      checkAPI,
-	"partner":  checkPartner,
-	"store":    checkStore,
-	"start":    checkStart,
-	"identity": checkIdentity,
-	"name":     checkName,
-	"size":     checkSize,
-	"memory":   checkMemory,
-	"account":  checkAccount,
-	"topic":    nil, // pairs: checkPair
+// validators are the checks that a tag can name. They return what would be right, or
+// "" for a value that is right.
+func validators() map[string]func(text string) (want string) {
+	return map[string]func(string) string{
+		"hostport": checkHostPort,
+		"listen":   checkListen,
+		"group":    checkGroup,
+		"api":      checkAPI,
+		"partner":  checkPartner,
+		"store":    checkStore,
+		"start":    checkStart,
+		"identity": checkIdentity,
+		"name":     checkName,
+		"account":  checkAccount,
+	}
 }
 
 func checkHostPort(text string) string {
-	const right = "must be host:port with a port from 1 to 65535, several separated by commas"
+	const want = "must be host:port with a port from 1 to 65535, several separated by commas"
 	host, port, err := net.SplitHostPort(text)
 	if err != nil || host == "" || strings.ContainsAny(host, " /@") || !isPort(port, 1) {
-		return right
+		return want
 	}
 	return ""
 }
@@ -74,21 +75,21 @@ func checkGroup(text string) string {
 }
 
 func checkAPI(text string) string {
-	const right = "must be an address such as https://api.invoicebox.ru, without user, query and fragment; http is for loopback only"
+	const want = "must be an address such as https://api.invoicebox.ru, without user, query and fragment; http is for loopback only"
 	u, err := url.Parse(text)
 	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") {
-		return right
+		return want
 	}
 	if port := u.Port(); port != "" && !isPort(port, 1) {
-		return right
+		return want
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
 		return ""
 	}
-	return right
+	return want
 }
 
-// isLoopback goes by the form of the name: a resolver's answer can change.
+// isLoopback decides by the form of the name: the answer of a resolver can change.
 func isLoopback(host string) bool {
 	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
 		return true
@@ -109,7 +110,7 @@ func checkStore(text string) string {
 	case "sealed":
 		return ""
 	case "vault", "openbao":
-		return "names a store that this version does not have yet; it must be sealed"
+		return "is not available in this version; must be sealed"
 	}
 	return "must be sealed"
 }
@@ -126,7 +127,7 @@ func checkStart(text string) string {
 
 func checkIdentity(text string) string {
 	if id, err := uuid.Parse(text); err != nil || id.String() != text {
-		return "must be the identity of a journal, a UUID as the refusal of run prints it"
+		return "must be the identity of a journal, a UUID as the error of run prints it"
 	}
 	return ""
 }
@@ -148,8 +149,9 @@ func checkAccount(text string) string {
 	return ""
 }
 
-// checkPair says what would be right for `contract=topic`, or "" if it is.
-func checkPair(name, topic string) string {
+// checkTopic returns what would be right for the topic of an event, or "" if it is
+// right.
+func checkTopic(name, topic string) string {
 	known := slices.Concat(schemas.InputTypes(), schemas.OutputTypes())
 	if !slices.Contains(known, name) {
 		return "must be NAME=TOPIC with one of the names " + strings.Join(known, ", ")

@@ -1,4 +1,4 @@
-package envvar
+package config
 
 import (
 	"slices"
@@ -6,9 +6,9 @@ import (
 )
 
 func TestVariables(t *testing.T) {
-	v := New("APP_", []string{"APP_TOKEN_FILE=a", "APP_EMPTY=", "WINDOW=0", "APP_TOKEN_FILE=b", "APP_WINDOW=x=y"})
+	v := newVariables("APP_", []string{"APP_TOKEN_FILE=a", "APP_EMPTY=", "WINDOW=0", "APP_TOKEN_FILE=b", "APP_WINDOW=x=y"})
 	for setting, want := range map[string]string{"token-file": "a", "empty": "", "window": "x=y", "absent": ""} {
-		if got, ok := v.Lookup(setting); got != want || ok != (want != "") {
+		if got, ok := v.lookup(setting); got != want || ok != (want != "") {
 			t.Errorf("%s: %q, %t", setting, got, ok)
 		}
 	}
@@ -22,7 +22,7 @@ func TestNearMisses(t *testing.T) {
 		"APP_KAFKA_BROKERS": "", "APP_SOMETHING_ELSE": "", "APP_PORT": "", "APP_SERVICE_HOST": "", "APP_WIDE": "", "OTHER_WINDOWS": "", "APP_": "", "APP_LEASE_PORT": "",
 	} {
 		var got string
-		if near := New("APP_", []string{variable + "=x"}).NearMisses(settings); len(near) > 0 {
+		if near := newVariables("APP_", []string{variable + "=x"}).nearMisses(settings); len(near) > 0 {
 			got = near[0].Setting
 		}
 		if got != want {
@@ -40,7 +40,7 @@ func TestIsServiceLink(t *testing.T) {
 			t.Errorf("%s: want %t", name, want)
 		}
 	}
-	if !slices.Equal(New("A_", nil).NearMisses([]string{"a"}), nil) {
+	if !slices.Equal(newVariables("A_", nil).nearMisses([]string{"a"}), nil) {
 		t.Error("an empty environment has near misses")
 	}
 }
