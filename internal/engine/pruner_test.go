@@ -62,7 +62,7 @@ func TestWhatIsOldIsForgotten(t *testing.T) {
 		began, f := time.Now(), &fakeForgetter{}
 		r := pruned(t, PrunerConfig{InputsKept: func(context.Context) (time.Duration, error) { return time.Hour, nil }}, f, 7*time.Hour)
 		if want := []string{
-			"operations 720h0m0s", "attempts 720h0m0s", "events 720h0m0s", "results 720h0m0s", "republished 720h0m0s", "intents 720h0m0s", "dead_letters 2160h0m0s",
+			"operations 720h0m0s", "attempts 720h0m0s", "events 720h0m0s", "results 720h0m0s", "intents 720h0m0s", "dead_letters 2160h0m0s",
 		}; !slices.Equal(f.kept(), append(want, want...)) {
 			t.Errorf("asked for %v", f.kept())
 		}
@@ -102,7 +102,6 @@ invoicebox_worker_pruned_rows_total{kind="dead_letters"} 2
 invoicebox_worker_pruned_rows_total{kind="events"} 30
 invoicebox_worker_pruned_rows_total{kind="intents"} 2
 invoicebox_worker_pruned_rows_total{kind="operations"} 2
-invoicebox_worker_pruned_rows_total{kind="republished"} 2
 invoicebox_worker_pruned_rows_total{kind="results"} 2
 `
 		if err := testutil.GatherAndCompare(r, strings.NewReader(want)); err != nil {

@@ -76,6 +76,7 @@ var simTimes = map[string][]string{
 	"review":         {"due_at", "refused"},
 	"receipt":        {"at"},
 	"credential":     {"created"},
+	"outbox":         {"created", "published_at"},
 	"outbox_pending": {"since"},
 }
 

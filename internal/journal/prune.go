@@ -12,14 +12,13 @@ const (
 	ForgetAttempts                           // requests of ended operations, and checks
 	ForgetEvents                             // the inbox: identities of events, and events that did not begin the run of an operation
 	ForgetResults                            // published events
-	ForgetRepublished                        // when events were published again
 	ForgetIntents                            // ended acts of people
 	ForgetDeadLetters                        // with their records and the events that told of them
 )
 
 var forgettables = [...]string{
 	ForgetOperations: "operations", ForgetAttempts: "attempts", ForgetEvents: "events", ForgetResults: "results",
-	ForgetRepublished: "republished", ForgetIntents: "intents", ForgetDeadLetters: "dead_letters",
+	ForgetIntents: "intents", ForgetDeadLetters: "dead_letters",
 }
 
 func (f Forgettable) String() string {
@@ -87,8 +86,7 @@ func TableRows() []TableRow {
 		{"operation", ForgetOperations, "ended invitations that were sent again later", "all others: keys, runs, and for activations their codes"},
 		{"operation_body", ForgetOperations, "with its operation", "as its operation"},
 		{"outbox", ForgetResults, "published, of ended operations", "a shop's current activation and its last event; the newest"},
-		{"outbox_pending", 0, "when it is published", "nothing"},
-		{"outbox_published", ForgetResults, "with its event", "as its event"},
+		{"outbox_pending", 0, "when its event was published again", "nothing"},
 		{"permit", 0, "when a later one is taken and its window has passed", "nothing"},
 		{"position", 0, "", "all"},
 		{"published_end", 0, "", "all: where a recovery begins to read"},
@@ -96,7 +94,6 @@ func TableRows() []TableRow {
 		{"receipt", 0, "by EraseReceipts, when its credentials work", "what a person may need"},
 		{"relay_lease", 0, "", "its one row"},
 		{"replica", 0, "when it is gone", "nothing"},
-		{"republish", ForgetRepublished, "that are published", "the newest"},
 		{"review", 0, "", "all: one for each active shop"},
 		{"schema_version", 0, "", "all"},
 		{"shop", 0, "", "all: sequence, versions, merchant"},

@@ -40,11 +40,9 @@ func Tables() []Table {
 		{Name: "review", Keys: 1, Columns: words("shop account version operation state routine due_at claim refused tries told"), Counted: words("due_at refused")},
 		{Name: "intent", Keys: 1, Columns: words(`id uuid at actor act account operation note merchant_id token token_key state result
 			detail ended mac`)},
-		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers mac")},
+		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers mac published_at part record_offset again")},
 		{Name: "outbox_pending", Keys: 1, Columns: words("row outbox since"), Counted: words("since")},
-		{Name: "outbox_published", Keys: 1, Columns: words("outbox row at part record_offset")},
 		{Name: "published_end", Keys: 2, Columns: words("type part next_offset")},
-		{Name: "republish", Keys: 1, Columns: words("row outbox at")},
 		{Name: "announced", Keys: 1, Columns: words("event outbox operation_uuid causation version applied")},
 		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
 			place digest record record_key account shop message_key`)},

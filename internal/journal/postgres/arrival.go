@@ -30,7 +30,7 @@ func allSeries() []series {
 		{"event_id", []string{"event.id", "operation.event"}},
 		{"operation_id", []string{"operation.id", "operation_body.id", "event.operation", "outbox.operation"}},
 		{"attempt_id", []string{"attempt.id", "receipt.attempt", "operation.last_attempt"}},
-		{"outbox_row", []string{"outbox.id", "outbox_pending.row", "outbox_published.outbox", "outbox_published.row", "republish.row"}},
+		{"outbox_row", []string{"outbox.id", "outbox.again", "outbox_pending.row"}},
 	}
 	for _, table := range []string{"account", "topic", "shop", "ledger", "intent", "dead_letter"} {
 		list = append(list, series{table + "_id_seq", []string{table + ".id"}})

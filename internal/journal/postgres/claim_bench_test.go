@@ -32,7 +32,7 @@ var past = []string{
 		SELECT shop, 1, 1 + g, now, 'ref+vault://old/' || shop || '?version=1', 'merchant-' || shop FROM past WHERE done AND g < $3`,
 	`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers)
 		SELECT nextval('outbox_row'), shop, 1 + g, 1, now, substr(sha256(bytes), 1, 16), 'shop.invoicebox_activated', bytes, bytes, bytes FROM past WHERE done`,
-	`INSERT INTO outbox_published (outbox, row, at, part, record_offset) SELECT id, id, created, 0, id FROM outbox`,
+	`UPDATE outbox SET published_at = created, record_offset = id`,
 	`DROP TABLE past`,
 	`VACUUM ANALYZE`,
 	`CHECKPOINT`,

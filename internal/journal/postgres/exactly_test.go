@@ -21,7 +21,7 @@ func TestMissingRowsAreNoticedBeforeTheCommit(t *testing.T) {
 	b.ok(err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	operation, pending := rows.TableOf[rows.Operation]("operation"), rows.TableOf[rows.Pending]("outbox_pending")
-	kept := steps.Change{Table: rows.TableOf[rows.Republish]("republish"), Insert: []any{&rows.Republish{Row: 1, Outbox: 1}}}
+	kept := steps.Change{Table: pending, Insert: []any{&rows.Pending{Row: 1, Outbox: 1}}}
 	missing := &rows.Operation{ID: 1000, Reason: "x"}
 	for name, change := range map[string]steps.Change{
 		"an update": {Table: operation, Update: []steps.Update{{Row: missing, Was: &rows.Operation{ID: 1000}, Columns: operation.Changed(missing, &rows.Operation{ID: 1000})}}},
@@ -36,7 +36,7 @@ func TestMissingRowsAreNoticedBeforeTheCommit(t *testing.T) {
 		}
 		tx.rollback(t.Context())
 	}
-	if n := b.server.Ask(t, j.config.Database, "SELECT count(*)::text FROM republish"); n != "0" {
+	if n := b.server.Ask(t, j.config.Database, "SELECT count(*)::text FROM outbox_pending"); n != "0" {
 		t.Errorf("%s rows were committed", n)
 	}
 	b.ok(j.AppendAudit(t.Context(), journal.AuditEntry{Act: "still here"}))

@@ -45,7 +45,7 @@ func realOutboxID(id string) string {
 
 // outboxTables returns the tables that have columns with ids of the outbox.
 func outboxTables() []string {
-	return []string{"outbox", "outbox_pending", "outbox_published", "republish", "dead_letter", "announced"}
+	return []string{"outbox", "outbox_pending", "dead_letter", "announced"}
 }
 
 // hasOutboxID reports whether a column of a table contains ids of the outbox.

@@ -173,31 +173,38 @@ type Intent struct {
 
 // An Outbox row is an outgoing event as it is published.
 type Outbox struct {
-	ID        int64  `db:"id,key"`
-	Shop      int64  `db:"shop,null,fixed"` // NULL for a dead letter
-	Operation int64  `db:"operation,null,fixed"`
-	Sequence  int64  `db:"sequence,fixed"` // of the shop; 0 for a dead letter
-	Created   int64  `db:"created,fixed"`
-	Event     []byte `db:"event,fixed"` // uuid
-	Type      string `db:"type,fixed"`
-	Key       []byte `db:"key,null,fixed"`
-	Value     []byte `db:"value,fixed"`
-	Headers   []byte `db:"headers,fixed"` // see package stored
-	MAC       []byte `db:"mac,null,fixed"`
+	ID           int64  `db:"id,key"`
+	Shop         int64  `db:"shop,null,fixed"` // NULL for a dead letter
+	Operation    int64  `db:"operation,null,fixed"`
+	Sequence     int64  `db:"sequence,fixed"` // of the shop; 0 for a dead letter
+	Created      int64  `db:"created,fixed"`
+	Event        []byte `db:"event,fixed"` // uuid
+	Type         string `db:"type,fixed"`
+	Key          []byte `db:"key,null,fixed"`
+	Value        []byte `db:"value,fixed"`
+	Headers      []byte `db:"headers,fixed"` // see package stored
+	MAC          []byte `db:"mac,null,fixed"`
+	PublishedAt  int64  `db:"published_at,null,fixed"` // this and the following are changed through [Published]
+	Part         int64  `db:"part,fixed"`
+	RecordOffset int64  `db:"record_offset,fixed"`
+	Again        int64  `db:"again,null,fixed"`
 }
 
-// A Pending row waits to be published.
+// A Published row is the part of an [Outbox] row that changes: where the event was
+// published last.
+type Published struct {
+	ID           int64 `db:"id,key"`
+	PublishedAt  int64 `db:"published_at,null"` // NULL while the event waits to be published
+	Part         int64 `db:"part"`
+	RecordOffset int64 `db:"record_offset"` // -1 if it waits, or if the broker did not return it
+	Again        int64 `db:"again,null"`    // row of [Pending] by which it was published again last
+}
+
+// A Pending row is an event that waits to be published again.
 type Pending struct {
 	Row    int64 `db:"row,key"`
 	Outbox int64 `db:"outbox,fixed"`
 	Since  int64 `db:"since,fixed"`
-}
-
-// A Republish row is an event that was queued again.
-type Republish struct {
-	Row    int64 `db:"row,key"`
-	Outbox int64 `db:"outbox,fixed"`
-	At     int64 `db:"at,fixed"`
 }
 
 // An Event is an input event that was ingested.
@@ -253,15 +260,6 @@ type Audit struct {
 	Subject string `db:"subject,fixed"`
 	Detail  string `db:"detail,fixed"`
 	Hash    []byte `db:"hash,fixed"` // of the row and of the hash before it
-}
-
-// A Published row records where an event was published last.
-type Published struct {
-	Outbox       int64 `db:"outbox,key"`
-	Row          int64 `db:"row"`
-	At           int64 `db:"at"`
-	Part         int64 `db:"part"`
-	RecordOffset int64 `db:"record_offset"` // -1 if the broker did not return it
 }
 
 // An Announced row is a published event that a restored journal lacked.

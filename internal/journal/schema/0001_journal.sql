@@ -309,42 +309,40 @@ CREATE INDEX intent_waiting ON intent (id) WHERE state = 1;
 CREATE INDEX intent_operation ON intent (operation) WHERE operation IS NOT NULL;
 CREATE INDEX intent_account ON intent (account) WHERE operation IS NULL;
 
--- Outgoing events as they are published, written once. outbox.id and
--- republish.row are of one increasing series. On PostgreSQL a transaction that
--- adds rows to outbox_pending holds a lock from the number to the commit, so that
--- rows become visible in the order of their numbers.
+-- Outgoing events as they are published, and where they were published last. An
+-- event without published_at waits to be published, in the order of the ids.
+-- outbox.id and outbox_pending.row are of one increasing series. On PostgreSQL a
+-- transaction that adds rows to these tables holds a lock from the number to the
+-- commit, so that rows become visible in the order of their numbers.
 CREATE TABLE outbox (
-    id        BIGINT PRIMARY KEY,
-    shop      BIGINT,          -- NULL for a dead letter
-    operation BIGINT,
-    sequence  BIGINT NOT NULL, -- of the shop; 0 for a dead letter
-    created   BIGINT NOT NULL,
-    event     BYTEA  NOT NULL, -- uuid
-    type      TEXT   NOT NULL,
-    key       BYTEA,
-    value     BYTEA  NOT NULL,
-    headers   BYTEA  NOT NULL, -- for each header: length and bytes of the name, length and bytes of the value;
-                               -- lengths are unsigned varints
-    mac       BYTEA            -- over the row
+    id            BIGINT PRIMARY KEY,
+    shop          BIGINT,          -- NULL for a dead letter
+    operation     BIGINT,
+    sequence      BIGINT NOT NULL, -- of the shop; 0 for a dead letter
+    created       BIGINT NOT NULL,
+    event         BYTEA  NOT NULL, -- uuid
+    type          TEXT   NOT NULL,
+    key           BYTEA,
+    value         BYTEA  NOT NULL,
+    headers       BYTEA  NOT NULL, -- for each header: length and bytes of the name, length and bytes of the value;
+                                   -- lengths are unsigned varints
+    mac           BYTEA,           -- over the row up to headers
+    published_at  BIGINT,
+    part          BIGINT NOT NULL DEFAULT 0,
+    record_offset BIGINT NOT NULL DEFAULT -1, -- -1 also where the broker did not report it
+    again         BIGINT            -- outbox_pending.row by which it was published again last; no number is used twice
 );
 CREATE UNIQUE INDEX outbox_event ON outbox (shop, event) WHERE shop IS NOT NULL;
+CREATE INDEX outbox_waiting ON outbox (id) WHERE published_at IS NULL;
+CREATE INDEX outbox_again ON outbox (again) WHERE again IS NOT NULL;
 
--- Events to be published, in order.
+-- Events that were queued again, and wait to be published again.
 CREATE TABLE outbox_pending (
     row    BIGINT PRIMARY KEY,
     outbox BIGINT NOT NULL,
     since  BIGINT NOT NULL
 );
-CREATE INDEX outbox_pending_again ON outbox_pending (outbox) WHERE row <> outbox;
-
--- Where an event was published last.
-CREATE TABLE outbox_published (
-    outbox        BIGINT PRIMARY KEY,
-    row           BIGINT NOT NULL,
-    at            BIGINT NOT NULL,
-    part          BIGINT NOT NULL,
-    record_offset BIGINT NOT NULL -- -1 where the broker did not report it
-);
+CREATE INDEX outbox_pending_event ON outbox_pending (outbox);
 
 -- The end of each result partition according to published events that were
 -- pruned. type is the contract's.
@@ -354,13 +352,6 @@ CREATE TABLE published_end (
     next_offset BIGINT NOT NULL,
     PRIMARY KEY (type, part)
 ); -- by key
-
--- Events that were queued again.
-CREATE TABLE republish (
-    row    BIGINT PRIMARY KEY,
-    outbox BIGINT NOT NULL,
-    at     BIGINT NOT NULL
-);
 
 -- Published events that a restored journal did not know; kept during its
 -- recovery.
@@ -444,7 +435,7 @@ CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit EX
 CREATE SEQUENCE event_id;
 CREATE SEQUENCE operation_id;
 CREATE SEQUENCE attempt_id;
-CREATE SEQUENCE outbox_row; -- of outbox.id and republish.row
+CREATE SEQUENCE outbox_row; -- of outbox.id and outbox_pending.row
 
 -- How many requests of a ledger count from an instant on. Their permits are
 -- available again one window later. The rows follow from the attempts.

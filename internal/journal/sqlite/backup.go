@@ -12,6 +12,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // backupPages are copied at a time, so that a copy can be cancelled.
@@ -154,7 +155,7 @@ func verifyCopy(ctx context.Context, path string) (c Copy, err error) {
 	}); err != nil {
 		return c, err
 	}
-	if r, err = db.one("SELECT count(*) FROM outbox_pending"); err != nil {
+	if r, err = db.one("SELECT " + steps.WaitingEvents); err != nil {
 		return c, err
 	}
 	c.Outbox = r.int(0)

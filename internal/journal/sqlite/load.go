@@ -90,7 +90,7 @@ func (w *writer) loadIn(j *Journal) error {
 		{&w.ids.event, "SELECT max(id) FROM event"},
 		{&w.ids.operation, "SELECT max(id) FROM operation"},
 		{&w.ids.attempt, "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(attempt) FROM receipt), 0))"},
-		{&w.ids.out, "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(row) FROM republish), 0))"},
+		{&w.ids.out, "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(again) FROM outbox), 0), coalesce((SELECT max(row) FROM outbox_pending), 0))"},
 	} {
 		r, err := c.one(x.query)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // spaceFor is how long one look at the disk is good for.
@@ -71,7 +72,7 @@ func Free(path string) int64 {
 func (j *Journal) Capacity(ctx context.Context) (journal.Capacity, error) {
 	var r journal.Capacity
 	err := j.read(ctx, `SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) * (SELECT page_size FROM pragma_page_size()),
-		(SELECT count(*) FROM outbox_pending)`, func(scan scanner) error { return scan(&r.Used, &r.Outbox) })
+		`+steps.WaitingEvents, func(scan scanner) error { return scan(&r.Used, &r.Outbox) })
 	if err != nil {
 		return r, err
 	}

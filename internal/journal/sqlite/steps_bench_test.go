@@ -29,7 +29,7 @@ var past = []string{
 		SELECT shop, 1, 1 + g, now, 'ref+vault://old/' || shop || '?version=1', 'merchant-' || shop FROM past WHERE done AND g < ?3`,
 	`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers)
 		SELECT 1 + g, shop, 1 + g, 1, now, bytes, 'shop.invoicebox_activated', bytes, bytes, bytes FROM past WHERE done`,
-	`INSERT INTO outbox_published (outbox, row, at, part, record_offset) SELECT id, id, created, 0, id FROM outbox`,
+	`UPDATE outbox SET published_at = created, record_offset = id`,
 	`DROP TABLE past`,
 }
 

@@ -26,8 +26,7 @@ type Journal struct {
 // tables are the descriptions of the tables.
 type tables struct {
 	account, shop, operation, body, attempt, receipt, credential, review, intent *rows.Table
-	outbox, pending, republish, event, audit, letter                             *rows.Table
-	published, announced                                                         *rows.Table
+	outbox, published, pending, event, audit, letter, announced                  *rows.Table
 }
 
 // New returns a journal over a database. Lists reports whether the database accepts
@@ -39,10 +38,10 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 		attempt: rows.TableOf[rows.Attempt]("attempt"), receipt: rows.TableOf[rows.Receipt]("receipt"),
 		credential: rows.TableOf[rows.Credential]("credential"), review: rows.TableOf[rows.Review]("review"),
 		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
-		pending: rows.TableOf[rows.Pending]("outbox_pending"), republish: rows.TableOf[rows.Republish]("republish"),
+		published: rows.TableOf[rows.Published]("outbox"), pending: rows.TableOf[rows.Pending]("outbox_pending"),
 		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
-		published: rows.TableOf[rows.Published]("outbox_published"), announced: rows.TableOf[rows.Announced]("announced"),
-		letter: rows.TableOf[rows.DeadLetter]("dead_letter"),
+		announced: rows.TableOf[rows.Announced]("announced"),
+		letter:    rows.TableOf[rows.DeadLetter]("dead_letter"),
 	}}
 }
 

@@ -37,8 +37,7 @@ const (
 	eventsOfShop      Query = events + " ORDER BY e.id"
 	eventsOfOperation Query = events + " AND e.operation = $2 ORDER BY e.id"
 
-	output = `SELECT o.event, o.operation, o.type, o.sequence, o.created, o.value, p.outbox IS NOT NULL AS published, p.part, p.record_offset
-		FROM outbox o LEFT JOIN outbox_published p ON p.outbox = o.id WHERE o.shop = $1`
+	output                  = `SELECT o.event, o.operation, o.type, o.sequence, o.created, o.value, o.published_at, o.part, o.record_offset FROM outbox o WHERE o.shop = $1`
 	outputOfShop      Query = output + " ORDER BY o.sequence"
 	outputOfOperation Query = output + " AND o.operation = $2 ORDER BY o.sequence"
 
@@ -141,7 +140,7 @@ func (j *Journal) Operation(ctx context.Context, id uuid.UUID) (d journal.Operat
 	if d.Events, err = list(ctx, j, eventsOfOperation, []any{shop, d.ID}, (*eventRecord).record); err != nil {
 		return d, err
 	}
-	d.Output, err = list(ctx, j, outputOfOperation, []any{shop, d.ID}, (*outputRecord).record)
+	d.Output, err = list(ctx, j, outputOfOperation, []any{shop, d.ID}, outputRecord)
 	return d, err
 }
 
@@ -186,8 +185,8 @@ func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHist
 	}); err != nil {
 		return h, err
 	}
-	err = read(ctx, j, outputOfShop, []any{shop}, func(r *outputRecord) error {
-		x := r.record()
+	err = read(ctx, j, outputOfShop, []any{shop}, func(r *rows.Outbox) error {
+		x := outputRecord(r)
 		h.Output = append(h.Output, x)
 		if o := at[r.Operation]; o != nil {
 			o.Output = append(o.Output, x)
@@ -287,16 +286,9 @@ func (r *eventRecord) record() journal.EventRecord {
 	}
 }
 
-type outputRecord struct {
-	rows.Outbox
-	Published    bool  `db:"published"`
-	Part         int64 `db:"part"`
-	RecordOffset int64 `db:"record_offset"`
-}
-
-func (r *outputRecord) record() journal.OutputRecord {
+func outputRecord(r *rows.Outbox) journal.OutputRecord {
 	return journal.OutputRecord{
-		Event: asUUID(r.Event), Type: r.Type, Sequence: r.Sequence, Created: wall(r.Created), Value: r.Value, Published: r.Published, Partition: int(r.Part), Offset: r.RecordOffset,
+		Event: asUUID(r.Event), Type: r.Type, Sequence: r.Sequence, Created: wall(r.Created), Value: r.Value, Published: r.PublishedAt != 0, Partition: int(r.Part), Offset: r.RecordOffset,
 	}
 }
 

@@ -86,8 +86,8 @@ func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) (int64, 
 		u.made = append(u.made, key)
 	}
 	u.insert(u.j.tables.outbox, &rows.Outbox{ID: id, Shop: shop, Operation: operation, Sequence: sequence, Created: u.now, Event: d.ID[:], Type: d.Type,
-		Key: m.Key, Value: m.Value, Headers: stored.PackHeaders(m.Headers), MAC: mac})
-	u.enqueue(id, id)
+		Key: m.Key, Value: m.Value, Headers: stored.PackHeaders(m.Headers), MAC: mac, RecordOffset: -1})
+	u.signals.Outbox = true
 	return id, nil
 }
 
@@ -133,27 +133,26 @@ func (u *Unit) requeue(outbox int64) error {
 	if err != nil {
 		return err
 	}
-	u.insert(u.j.tables.republish, &rows.Republish{Row: row, Outbox: outbox, At: u.now})
-	u.enqueue(row, outbox)
+	u.insert(u.j.tables.pending, &rows.Pending{Row: row, Outbox: outbox, Since: u.now})
+	u.signals.Outbox = true
 	return nil
 }
 
-func (u *Unit) enqueue(row, outbox int64) {
-	u.signals.Outbox = true
-	u.insert(u.j.tables.pending, &rows.Pending{Row: row, Outbox: outbox, Since: u.now})
-}
-
 const (
+	// pendingRows finds new events and those that were queued again, in one order.
 	pendingRows Query = `SELECT p.row, p.since, p.event, p.type, p.key, p.value, p.headers, p.sequence, p.mac, t.term FROM relay_lease t LEFT JOIN LATERAL
-		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
-			FROM outbox_pending p JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row
+		(SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac FROM (
+				(SELECT id AS row, id AS outbox, created AS since FROM outbox WHERE published_at IS NULL AND id > $1 ORDER BY id LIMIT $2) UNION ALL
+				(SELECT row, outbox, since FROM outbox_pending WHERE row > $1 ORDER BY row LIMIT $2)) p
+			JOIN outbox o ON o.id = p.outbox ORDER BY p.row LIMIT $2) p ON TRUE ORDER BY p.row
 -- sqlite:
-SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac
-	FROM outbox_pending p CROSS JOIN outbox o ON o.id = p.outbox WHERE p.row > $1 ORDER BY p.row LIMIT $2`
+SELECT p.row, p.since, o.event, o.type, o.key, o.value, o.headers, o.sequence, o.mac FROM (
+		SELECT id AS row, id AS outbox, created AS since FROM outbox INDEXED BY outbox_waiting WHERE published_at IS NULL AND id > $1 UNION ALL
+		SELECT row, outbox, since FROM outbox_pending WHERE row > $1 ORDER BY row LIMIT $2) p
+	CROSS JOIN outbox o ON o.id = p.outbox ORDER BY p.row`
 	leaseTerm Query = "SELECT term AS n FROM relay_lease\n-- sqlite:\nSELECT 0 AS n"
 	// pendingOf locks the rows, so that only one replica marks them.
-	pendingOf Query = `SELECT p.row, p.outbox, EXISTS (SELECT 1 FROM outbox_published x WHERE x.outbox = p.outbox) AS published
-		FROM outbox_pending p WHERE p.row = ANY($1) ORDER BY p.row FOR UPDATE OF p`
+	pendingOf   Query = "SELECT row, outbox FROM outbox_pending WHERE row = ANY($1) ORDER BY row FOR UPDATE"
 	pendingDrop Query = "DELETE FROM outbox_pending WHERE row = ANY($1)"
 )
 
@@ -201,7 +200,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 	return out, err
 }
 
-// MarkPublished removes rows from the queue and ignores those that are not in it.
+// MarkPublished records where events were published and ignores rows that do not wait.
 func (j *Journal) MarkPublished(ctx context.Context, published []journal.Published) error {
 	if len(published) == 0 {
 		return nil
@@ -211,11 +210,12 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 	for i, p := range published {
 		at[p.Row], ids[i] = p, p.Row
 	}
-	var queued []*queuedRow
+	var again []*rows.Pending
 	return j.db.Write(ctx, &Request{
 		Load: func(l *Loader) {
-			queued = queued[:0]
-			l.Ask(asking(pendingOf, func(r *queuedRow) { queued = append(queued, r) }, ids))
+			again = again[:0]
+			l.published = append(l.published, ids...)
+			l.Ask(asking(pendingOf, func(r *rows.Pending) { again = append(again, r) }, ids))
 			l.Ask(Ask{Query: leaseTerm, Each: func(_ []string, values []any) error {
 				current, _ = values[0].(int64)
 				return nil
@@ -225,56 +225,57 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 			if term, held := j.db.LeaseTerm(); !held || term != 0 && term != current {
 				return journal.ErrStale
 			}
-			return u.published(at, queued)
+			if err := u.publishedAgain(at, again); err != nil {
+				return err
+			}
+			for _, row := range ids {
+				p, err := u.published.get(u, row)
+				if err != nil {
+					return err
+				}
+				if p != nil && p.PublishedAt == 0 {
+					u.markPublished(p, at[row])
+				}
+			}
+			return nil
 		},
 	})
 }
 
-// A queuedRow is a row of the queue that was published.
-type queuedRow struct {
-	Row       int64 `db:"row"`
-	Outbox    int64 `db:"outbox"`
-	Published bool  `db:"published"` // also before
+func (u *Unit) markPublished(p *rows.Published, at journal.Published) {
+	p.PublishedAt, p.Part, p.RecordOffset = u.now, int64(at.Partition), at.Offset
 }
 
-// published saves where the events of queued rows were published, and removes the rows.
-// For an event that was queued twice the last row counts.
-func (u *Unit) published(at map[int64]journal.Published, queued []*queuedRow) error {
-	var ids, republished []int64
-	for _, r := range queued {
-		if !u.dequeued[r.Row] {
-			ids = append(ids, r.Row)
-			if r.Published {
-				republished = append(republished, r.Outbox)
-			}
+// publishedAgain marks events that were queued again, and removes them from the queue. For
+// an event that was queued twice the last row counts.
+func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.Pending) error {
+	var drop, events []int64
+	for _, r := range again {
+		if !u.dequeued[r.Row] { // by an earlier request of this transaction
+			drop, events = append(drop, r.Row), append(events, r.Outbox)
 		}
 	}
-	if len(ids) == 0 {
+	if len(drop) == 0 {
 		return nil
 	}
-	if asks := want(nil, &u.places, republished); len(asks) > 0 {
+	if asks := want(nil, &u.published, events); len(asks) > 0 {
 		if err := u.tx.Load(asks); err != nil {
 			return u.fail(err)
 		}
 	}
-	for _, r := range queued {
-		if u.dequeued[r.Row] {
-			continue // by an earlier request of this transaction
-		}
-		u.dequeued[r.Row] = true
-		u.undo(func() { delete(u.dequeued, r.Row) })
-		p := at[r.Row]
-		now := rows.Published{Outbox: r.Outbox, Row: p.Row, At: u.now, Part: int64(p.Partition), RecordOffset: p.Offset}
-		if _, ok := u.places.known(r.Outbox); !ok {
-			u.places.add(u, r.Outbox, now)
-			continue
-		}
-		x, err := u.places.get(u, r.Outbox)
+	for i, row := range drop {
+		p, err := u.published.get(u, events[i])
 		if err != nil {
 			return err
 		}
-		*x = now
+		if p == nil {
+			return u.fail(fmt.Errorf("journal: event %d was queued again and does not exist", events[i]))
+		}
+		u.markPublished(p, at[row])
+		p.Again = max(p.Again, row)
+		u.dequeued[row] = true
+		u.undo(func() { delete(u.dequeued, row) })
 	}
-	u.later(pendingDrop, ids)
+	u.later(pendingDrop, drop)
 	return nil
 }

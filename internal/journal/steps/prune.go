@@ -22,7 +22,6 @@ func pruneTargetOf(what journal.Forgettable) (pruneTarget, bool) {
 		journal.ForgetAttempts:    {attemptsOld, newestAttempt, (*Unit).forgetAttempts},
 		journal.ForgetEvents:      {eventsOld, newestEvent, (*Unit).forgetEvents},
 		journal.ForgetResults:     {resultsOld, newestOutbox, (*Unit).forgetResults},
-		journal.ForgetRepublished: {republishedOld, newestRepublish, (*Unit).forgetRepublished},
 		journal.ForgetIntents:     {intentsOld, newestIntent, (*Unit).forgetIntents},
 		journal.ForgetDeadLetters: {lettersOld, newestLetter, (*Unit).forgetLetters},
 	}[what]
@@ -54,15 +53,13 @@ const (
 		FROM attempt t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
 	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free
 		FROM event e WHERE e.id > $1 ORDER BY e.id LIMIT $2`
-	published = "EXISTS (SELECT 1 FROM outbox_published p WHERE p.outbox = x.id AND p.at < $3) AND NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.row = x.id)"
-	notAgain  = "NOT EXISTS (SELECT 1 FROM outbox_pending w /*+ INDEXED BY outbox_pending_again */ WHERE w.outbox = x.id AND w.row <> w.outbox)"
+	published = "x.published_at IS NOT NULL AND x.published_at < $3"
+	notAgain  = "NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.outbox = x.id)"
 
-	resultsOld Query = `SELECT x.id, x.created AS made, x.shop IS NOT NULL AND ` + published + ` AND ` + notAgain + `
+	resultsOld Query = `SELECT x.id, x.created AS made, x.shop IS NOT NULL AND (x.again IS NULL OR x.again < (SELECT max(id) FROM outbox)) AND ` + published + ` AND ` + notAgain + `
 			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = x.operation), TRUE)
 			AND (SELECT s.sequence > x.sequence AND x.event IS DISTINCT FROM s.active_event FROM shop s WHERE s.id = x.shop) AS old
 		FROM outbox x WHERE x.id > $1 ORDER BY x.id LIMIT $2`
-	republishedOld Query = `SELECT x.row AS id, x.at AS made, x.at < $3 AND NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.row = x.row) AS old
-		FROM republish x WHERE x.row > $1 ORDER BY x.row LIMIT $2`
 	intentsOld Query = "SELECT i.id, i.at AS made, i.state <> 1 AND i.ended < $3 AS old FROM intent i WHERE i.id > $1 ORDER BY i.id LIMIT $2"
 	lettersOld Query = `SELECT l.id, l.received AS made, coalesce((SELECT ` + published + ` FROM outbox x WHERE x.id = l.outbox), TRUE)
 			AND l.outbox IS DISTINCT FROM (SELECT max(id) FROM outbox) AS old, l.outbox
@@ -72,7 +69,6 @@ const (
 	newestAttempt   Query = "SELECT max(id) AS id FROM attempt"
 	newestEvent     Query = "SELECT max(id) AS id FROM event"
 	newestOutbox    Query = "SELECT max(id) AS id FROM outbox"
-	newestRepublish Query = "SELECT max(row) AS id FROM republish"
 	newestIntent    Query = "SELECT max(id) AS id FROM intent"
 	newestLetter    Query = "SELECT max(id) AS id FROM dead_letter"
 	firstEvent      Query = "SELECT received AS n FROM event WHERE id = (SELECT min(id) FROM event)"
@@ -177,21 +173,19 @@ func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
 }
 
 const (
-	attemptsOfDrop  Query = "DELETE FROM attempt WHERE operation = ANY($1) AND id < (SELECT max(id) FROM attempt)"
-	bodiesDrop      Query = "DELETE FROM operation_body WHERE id = ANY($1)"
-	operationsDrop  Query = "DELETE FROM operation WHERE id = ANY($1)"
-	attemptsDrop    Query = "DELETE FROM attempt WHERE id = ANY($1)"
-	eventsDrop      Query = "DELETE FROM event WHERE id = ANY($1)"
-	publishedDrop   Query = "DELETE FROM outbox_published WHERE outbox = ANY($1)"
-	outboxDrop      Query = "DELETE FROM outbox WHERE id = ANY($1)"
-	republishedDrop Query = "DELETE FROM republish WHERE row = ANY($1)"
-	intentsDrop     Query = "DELETE FROM intent WHERE id = ANY($1)"
-	lettersDrop     Query = "DELETE FROM dead_letter WHERE id = ANY($1)"
-	identitiesDrop  Query = "UPDATE event SET identity = NULL WHERE id = ANY($1) AND identity IS NOT NULL"
+	attemptsOfDrop Query = "DELETE FROM attempt WHERE operation = ANY($1) AND id < (SELECT max(id) FROM attempt)"
+	bodiesDrop     Query = "DELETE FROM operation_body WHERE id = ANY($1)"
+	operationsDrop Query = "DELETE FROM operation WHERE id = ANY($1)"
+	attemptsDrop   Query = "DELETE FROM attempt WHERE id = ANY($1)"
+	eventsDrop     Query = "DELETE FROM event WHERE id = ANY($1)"
+	outboxDrop     Query = "DELETE FROM outbox WHERE id = ANY($1)"
+	intentsDrop    Query = "DELETE FROM intent WHERE id = ANY($1)"
+	lettersDrop    Query = "DELETE FROM dead_letter WHERE id = ANY($1)"
+	identitiesDrop Query = "UPDATE event SET identity = NULL WHERE id = ANY($1) AND identity IS NOT NULL"
 
 	// endsKept saves the ends of topics that published events prove.
-	endsKept Query = `INSERT INTO published_end (type, part, next_offset) SELECT x.type, p.part, max(p.record_offset) + 1
-		FROM outbox_published p CROSS JOIN outbox x WHERE x.id = p.outbox AND p.outbox = ANY($1) AND p.record_offset >= 0 GROUP BY x.type, p.part
+	endsKept Query = `INSERT INTO published_end (type, part, next_offset) SELECT type, part, max(record_offset) + 1
+		FROM outbox WHERE id = ANY($1) AND record_offset >= 0 GROUP BY type, part
 		ON CONFLICT (type, part) DO UPDATE SET next_offset = greatest(published_end.next_offset, excluded.next_offset)`
 	// outboxLocked locks events, so that others cannot queue them again.
 	outboxLocked Query = "SELECT id FROM outbox WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"
@@ -266,11 +260,7 @@ func (u *Unit) forgetOutbox(ids []int64) (int64, error) {
 	if _, err := u.exec(endsKept, ids); err != nil {
 		return 0, err
 	}
-	return u.gone(ids, publishedDrop, outboxDrop)
-}
-
-func (u *Unit) forgetRepublished(old []pruneRow) (int64, error) {
-	return u.gone(pruned(old), republishedDrop)
+	return u.gone(ids, outboxDrop)
 }
 
 func (u *Unit) forgetIntents(old []pruneRow) (int64, error) {

@@ -32,7 +32,7 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 	shopsRaise Query = "UPDATE shop SET sequence = greatest(sequence, $1), version = greatest(version, $1) WHERE sequence < $1 OR version < $1"
 
 	publishedEnds Query = `SELECT type, part, max(next_offset) AS next_offset FROM (
-			SELECT x.type AS type, p.part AS part, p.record_offset + 1 AS next_offset FROM outbox_published p JOIN outbox x ON x.id = p.outbox WHERE p.record_offset >= 0
+			SELECT type, part, record_offset + 1 AS next_offset FROM outbox WHERE record_offset >= 0
 			UNION ALL SELECT type, part, next_offset FROM published_end) q
 		GROUP BY type, part`
 	positionBack Query = `UPDATE position SET next_offset = $1, batch_last = NULL, batch_epoch = NULL, batch_crc = NULL
@@ -181,20 +181,30 @@ func (j *Journal) ResetPositions(ctx context.Context, ps []journal.Position) err
 // ImportPublished imports published events.
 func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEvent) (got journal.ImportResult, err error) {
 	var needs Needs
+	// An event may have been published several times.
+	var events []*journal.PublishedEvent
+	last := make(map[uuid.UUID]*journal.PublishedEvent, len(as))
 	for i := range as {
-		if as[i].Shop != (journal.ShopKey{}) {
-			needs.Shops = append(needs.Shops, as[i].Shop)
+		a := &as[i]
+		if a.Shop != (journal.ShopKey{}) {
+			needs.Shops = append(needs.Shops, a.Shop)
 		}
+		if was := last[a.Event]; was == nil {
+			events = append(events, a)
+		} else if a.Message.Offset < was.Message.Offset {
+			continue
+		}
+		last[a.Event] = a
 	}
 	var done journal.ImportResult
 	err = j.db.Write(ctx, &Request{Needs: needs, Records: max(len(as), 1), Do: func(u *Unit) error {
 		if j.recovery.Load() == nil {
 			return journal.ErrNotRecovering
 		}
-		done = journal.ImportResult{}
-		ids := make([]int64, len(as))
-		for i := range as {
-			id, known, err := u.takeOver(&as[i])
+		done = journal.ImportResult{Known: len(as) - len(events)}
+		ids := make([]int64, len(events))
+		for i, a := range events {
+			id, known, err := u.takeOver(a, last[a.Event].Message)
 			if err != nil {
 				return err
 			}
@@ -205,8 +215,7 @@ func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEve
 				done.Taken++
 			}
 		}
-		// The event was still queued in the copy.
-		u.later(pendingOfEvents, ids)
+		u.later(pendingOfEvents, ids) // it waited in the copy to be published again
 		return nil
 	}})
 	if err == nil {
@@ -215,8 +224,9 @@ func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEve
 	return got, err
 }
 
-// takeOver returns the outbox row of an event, and whether it existed.
-func (u *Unit) takeOver(a *journal.PublishedEvent) (outbox int64, known bool, err error) {
+// takeOver returns the outbox row of an event, and whether it existed. The event was
+// published last as the given message.
+func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox int64, known bool, err error) {
 	shop := int64(0)
 	if a.Shop != (journal.ShopKey{}) {
 		if _, err := u.accountID(a.Shop.Account); err != nil {
@@ -234,37 +244,34 @@ func (u *Unit) takeOver(a *journal.PublishedEvent) (outbox int64, known bool, er
 	} else if outbox, err = u.announced(a.Event); err != nil {
 		return 0, false, err
 	}
-	if known = outbox != 0; !known {
-		if outbox, err = u.next(OutboxIDs); err != nil {
-			return 0, false, err
+	if outbox != 0 {
+		p, err := u.published.get(u, outbox)
+		if err == nil && p != nil && (p.PublishedAt == 0 || as.Offset > p.RecordOffset) {
+			p.PublishedAt, p.Part, p.RecordOffset = cmp.Or(p.PublishedAt, u.now), int64(as.Partition), as.Offset
 		}
-		mac, err := u.j.Authenticated(a.Event, a.Type, a.Sequence, a.Message)
-		if err != nil {
-			return 0, false, err
-		}
-		if shop != 0 {
-			key := eventKey{shop, a.Event}
-			u.events[key] = outbox
-			u.made = append(u.made, key)
-		}
-		named := a.Operation[:]
-		if a.Operation == uuid.Nil {
-			named = []byte{}
-		}
-		u.insert(u.j.tables.outbox, &rows.Outbox{ID: outbox, Shop: shop, Sequence: a.Sequence, Created: a.At.UnixMicro(), Event: a.Event[:], Type: a.Type,
-			Key: a.Message.Key, Value: notNil(a.Message.Value), Headers: stored.PackHeaders(a.Message.Headers), MAC: mac})
-		u.insert(u.j.tables.announced, &rows.Announced{Event: a.Event[:], Outbox: outbox, OperationUUID: named, Causation: a.Causation, Version: a.Version})
+		return outbox, true, err
 	}
-	x, err := u.places.get(u, outbox)
-	switch {
-	case err != nil:
+	if outbox, err = u.next(OutboxIDs); err != nil {
 		return 0, false, err
-	case x == nil:
-		u.places.add(u, outbox, rows.Published{Outbox: outbox, Row: outbox, At: u.now, Part: int64(a.Message.Partition), RecordOffset: a.Message.Offset})
-	case a.Message.Offset > x.RecordOffset:
-		x.Part, x.RecordOffset = int64(a.Message.Partition), a.Message.Offset
 	}
-	return outbox, known, nil
+	mac, err := u.j.Authenticated(a.Event, a.Type, a.Sequence, a.Message)
+	if err != nil {
+		return 0, false, err
+	}
+	if shop != 0 {
+		key := eventKey{shop, a.Event}
+		u.events[key] = outbox
+		u.made = append(u.made, key)
+	}
+	named := a.Operation[:]
+	if a.Operation == uuid.Nil {
+		named = []byte{}
+	}
+	u.insert(u.j.tables.outbox, &rows.Outbox{ID: outbox, Shop: shop, Sequence: a.Sequence, Created: a.At.UnixMicro(), Event: a.Event[:], Type: a.Type,
+		Key: a.Message.Key, Value: notNil(a.Message.Value), Headers: stored.PackHeaders(a.Message.Headers), MAC: mac,
+		PublishedAt: u.now, Part: int64(as.Partition), RecordOffset: as.Offset})
+	u.insert(u.j.tables.announced, &rows.Announced{Event: a.Event[:], Outbox: outbox, OperationUUID: named, Causation: a.Causation, Version: a.Version})
+	return outbox, false, nil
 }
 
 func notNil(b []byte) []byte {

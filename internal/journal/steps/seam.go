@@ -211,5 +211,5 @@ const (
 	EventIDs Series = iota
 	OperationIDs
 	AttemptIDs // of attempts, and of receipts that an operator entered
-	OutboxIDs  // of outbox and republish, in the order of the commits; until the commit negative numbers may stand for them in the rows to be saved
+	OutboxIDs  // of outbox and outbox_pending, in the order of the commits; until the commit negative numbers may stand for them in the rows to be saved
 )

@@ -20,8 +20,11 @@ const (
 	oldestDue        Query = `SELECT coalesce(min((SELECT o.due_at FROM operation o /*+ INDEXED BY operation_due */
 			WHERE o.account = a.id AND o.kind = k.kind AND o.stage = g.stage AND o.due_at <= $1 ORDER BY o.due_at LIMIT 1)), 0) AS n
 		FROM account a CROSS JOIN (SELECT 1::bigint AS kind UNION ALL SELECT 2) k CROSS JOIN (SELECT 1::bigint AS stage UNION ALL SELECT 2) g`
+	// WaitingEvents is an expression for how many events wait to be published.
+	WaitingEvents = "(SELECT count(*) FROM outbox WHERE published_at IS NULL) + (SELECT count(*) FROM outbox_pending)"
 	// waitingCount subtracts the first id from the last, because the ids have few gaps.
-	waitingCount Query = `SELECT (SELECT count(*) FROM outbox_pending) AS outbox, coalesce((SELECT since FROM outbox_pending ORDER BY row LIMIT 1), 0) AS oldest,
+	waitingCount Query = "SELECT " + WaitingEvents + ` AS outbox, (SELECT coalesce(min(since), 0) FROM (SELECT (SELECT created FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1) AS since
+			UNION ALL SELECT (SELECT since FROM outbox_pending ORDER BY row LIMIT 1)) waiting) AS oldest,
 		coalesce((SELECT max(id) FROM dead_letter) - (SELECT min(id) FROM dead_letter) + 1, 0) AS dead_letters,
 		coalesce((SELECT max(id) FROM event) - (SELECT min(id) FROM event) + 1, 0) AS events`
 	databaseSize Query = `SELECT pg_database_size(current_database()) AS n

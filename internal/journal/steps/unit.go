@@ -28,7 +28,7 @@ type Unit struct {
 	attempts   entities[rows.Attempt]
 	reviews    entities[rows.Review]
 	intents    entities[rows.Intent]
-	places     entities[rows.Published] // where events were published
+	published  entities[rows.Published] // of the outbox
 
 	inserts  []insert
 	audits   []rows.Audit // appended at the end of the transaction
@@ -42,7 +42,7 @@ type Unit struct {
 	owners   map[merchantKey]int64 // merchant id to its shop, 0 for none, as queried
 	siblings map[int64][]int64     // by operation that is about to succeed
 	times    map[int64]int64       // operation to the time of the event that began its run
-	dequeued map[int64]bool        // rows of the queue that were published
+	dequeued map[int64]bool        // rows of the queue of repeats that were published
 	tried    map[int64]int64       // operation to when its address was last used, as queried
 	made     []eventKey            // the inserted ones of events
 	signals  Signals
@@ -89,7 +89,7 @@ func newUnit(j *Journal, tx Tx) *Unit {
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
 	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
-	u.places.table = t.published
+	u.published.table = t.published
 	return u
 }
 
@@ -179,7 +179,7 @@ func (u *Unit) forget() {
 	u.attempts.forget()
 	u.reviews.forget()
 	u.intents.forget()
-	u.places.forget()
+	u.published.forget()
 	clear(u.touched)
 	u.touched = u.touched[:0]
 	known := u.intake
@@ -224,7 +224,7 @@ func (u *Unit) flush() error {
 	add(u.attempts.changes(u))
 	add(u.reviews.changes(u))
 	add(u.intents.changes(u))
-	add(u.places.changes(u))
+	add(u.published.changes(u))
 	of := make(map[*rows.Table]int)
 	for _, i := range u.inserts {
 		n, ok := of[i.table]
@@ -547,6 +547,7 @@ func (s *entities[T]) changes(u *Unit) Change {
 type Loader struct {
 	u                                                     *Unit
 	operations, shops, attempts, reviews, bodies, intents []int64
+	published                                             []int64 // rows of the outbox to be marked
 	begun                                                 []int64 // operations whose run's event time is needed
 	events                                                []eventKey
 	merchants                                             []merchantKey
@@ -584,6 +585,7 @@ func (l *Loader) load() error {
 	asks = want(asks, &u.attempts, l.attempts)
 	asks = want(asks, &u.reviews, l.reviews)
 	asks = want(asks, &u.intents, l.intents)
+	asks = want(asks, &u.published, l.published)
 	if len(l.begun) > 0 {
 		asks = append(asks, u.askEventTimes(l.begun))
 	}

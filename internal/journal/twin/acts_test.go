@@ -50,7 +50,7 @@ func (g *generator) pendingOut() {
 		after = pick(g, g.pending).Row
 	}
 	limit, bytes := 1+g.n(8), 1<<g.n(12)
-	if !g.orderly["outbox_pending"] { // events of different shops that were written together have no order
+	if !g.orderly["outbox"] || !g.orderly["outbox_pending"] { // events of different shops that were written together have no order
 		after, limit, bytes = 0, 1000, 1<<30
 	}
 	if got, err := g.call("Pending", rawID{"outbox", after}, limit, bytes); err == nil {
@@ -224,7 +224,7 @@ func (g *generator) prune() {
 	if !g.fresh(g.forgetting) {
 		return
 	}
-	if table := map[journal.Forgettable]string{journal.ForgetResults: "outbox", journal.ForgetRepublished: "republish"}[p.What]; table != "" && !g.orderly[table] {
+	if p.What == journal.ForgetResults && !g.orderly["outbox"] {
 		p.Limit = 1000 // as in pendingOut
 	}
 	got, err := g.call("Prune", p)

@@ -59,7 +59,7 @@ func seriesOf(table, column string) string {
 		return "attempt"
 	case table == "dead_letter" && (column == "account" || column == "shop"):
 		return "" // names
-	case column == "row":
+	case column == "row" || column == "again":
 		return "outbox"
 	case slices.Contains([]string{"account", "topic", "shop", "event", "operation", "attempt", "outbox"}, column) && (table != "outbox" && table != "announced" || column != "event"):
 		return column
@@ -71,7 +71,7 @@ func seriesOf(table, column string) string {
 // inserted in the same order on both sides. In other tables all rows must be.
 var groups = map[string][]string{
 	"account": {"name"}, "topic": {"name"}, "ledger": {"name"}, "shop": {"account", "name"},
-	"outbox": {"shop"}, "republish": {"outbox"}, // one shop's events have an order
+	"outbox": {"shop"}, "outbox_pending": {"outbox"}, // one shop's events have an order
 }
 
 // mayDiffer are columns in which the two databases differ by design, and why.
@@ -359,7 +359,7 @@ var idFields = map[reflect.Type]map[string]string{
 
 var forgettingSeries = map[journal.Forgettable]string{
 	journal.ForgetOperations: "operation", journal.ForgetAttempts: "attempt", journal.ForgetEvents: "event", journal.ForgetResults: "outbox",
-	journal.ForgetRepublished: "outbox", journal.ForgetIntents: "intent", journal.ForgetDeadLetters: "dead_letter",
+	journal.ForgetIntents: "intent", journal.ForgetDeadLetters: "dead_letter",
 }
 
 // A rawID is an argument that is an id without a type of its own.
