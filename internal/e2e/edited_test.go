@@ -50,14 +50,14 @@ func TestEditedJournal(t *testing.T) {
 	}{
 		"nothing": {[]string{again, publish}, 4, "", "publishing"},
 		"receipts": {[]string{
-			"UPDATE operation_body SET uuid = randomblob(16) WHERE id = " + of("victim"),
+			"UPDATE event SET uuid = randomblob(16) WHERE id = " + of("victim"),
 			"UPDATE receipt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE operation = " + of("mallory"),
 			again,
 		}, 2, "answer is not the operation's", "publishing"},
 		"receipts with their operations": {[]string{
-			"INSERT INTO meta (name, value) SELECT 'kept', uuid FROM operation_body WHERE id = " + of("victim"),
-			"UPDATE operation_body SET uuid = randomblob(16) WHERE id = " + of("victim"),
-			"UPDATE operation_body SET uuid = (SELECT value FROM meta WHERE name = 'kept') WHERE id = " + of("mallory"),
+			"INSERT INTO meta (name, value) SELECT 'kept', uuid FROM event WHERE id = " + of("victim"),
+			"UPDATE event SET uuid = randomblob(16) WHERE id = " + of("victim"),
+			"UPDATE event SET uuid = (SELECT value FROM meta WHERE name = 'kept') WHERE id = " + of("mallory"),
 			"DELETE FROM meta WHERE name = 'kept'",
 			"UPDATE receipt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE operation = " + of("mallory"),
 			again,

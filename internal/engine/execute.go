@@ -170,7 +170,7 @@ func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
 		p.giveBack(s, t, onboarding.ReasonKeyMissing, now.Add(p.jitter(storeRetry)))
 		return subject, false
 	case err != nil:
-		p.log.Error("the stored address or code is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "operation_body", "err", err)...)
+		p.log.Error("the stored address or code is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "event", "err", err)...)
 		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(onboarding.ReasonSubjectUnreadable)})
 		return subject, false
 	}

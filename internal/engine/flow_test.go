@@ -119,7 +119,7 @@ func TestReceiptThatDoesNotOpen(t *testing.T) {
 		subject := b.add(journal.Invite, "shop-9", "a@example.com")
 		b.j.edit("DELETE FROM receipt WHERE operation = ?", b.j.ops[0].id)
 		b.j.edit("UPDATE receipt SET answer = ? WHERE operation = ?", []byte("nonsense"), b.j.ops[1].id)
-		b.j.edit("UPDATE operation_body SET subject = ? WHERE id = ?", []byte("nonsense"), subject.id)
+		b.j.edit("UPDATE event SET subject = ? WHERE id = ?", []byte("nonsense"), subject.id)
 		b.run(time.Second)
 		for _, op := range b.j.ops[:2] {
 			b.expect(op, journal.Attention, onboarding.ReasonAnswerNotAuthentic, "activation_failed answer_unreadable contact_support false")

@@ -38,7 +38,7 @@ func newSwapBench(t *testing.T) *swapBench {
 	b := &swapBench{bench: newBench(t, good)}
 	subject := func(kind journal.Kind, shop, value string) {
 		op := b.add(kind, shop, value)
-		b.places = append(b.places, sealedPlace{name: "subject of " + value, op: op, column: "subject", row: fmt.Sprint("operation_body WHERE id = ", op.id), reason: onboarding.ReasonSubjectUnreadable})
+		b.places = append(b.places, sealedPlace{name: "subject of " + value, op: op, column: "subject", row: fmt.Sprint("event WHERE id = ", op.id), reason: onboarding.ReasonSubjectUnreadable})
 	}
 	subject(journal.Invite, "shop-1", "a@example.com")
 	subject(journal.Invite, "shop-1", "b@example.com")
@@ -178,10 +178,10 @@ func TestSwapBeside(t *testing.T) {
 		edit func(b *swapBench)
 	}{
 		"an address with its look-up MAC": {subjectB, func(b *swapBench) {
-			b.set(b.places[subjectB], "key_scope = NULL, (subject, mac) = (SELECT subject, mac FROM operation_body WHERE id = ?)", b.places[subjectA].op.id)
+			b.set(b.places[subjectB], "key_scope = NULL, (subject, mac) = (SELECT subject, mac FROM event WHERE id = ?)", b.places[subjectA].op.id)
 		}},
 		"a look-up MAC": {subjectB, func(b *swapBench) {
-			b.set(b.places[subjectB], "key_scope = NULL, mac = (SELECT mac FROM operation_body WHERE id = ?)", b.places[subjectA].op.id)
+			b.set(b.places[subjectB], "key_scope = NULL, mac = (SELECT mac FROM event WHERE id = ?)", b.places[subjectA].op.id)
 		}},
 		"a generation": {subjectB, func(b *swapBench) { b.set(b.places[subjectB], "generation = generation + 1") }},
 		"an operation's id": {codeOf4, func(b *swapBench) {
@@ -190,7 +190,7 @@ func TestSwapBeside(t *testing.T) {
 			b.set(b.places[codeOf4], "uuid = ?", op.UUID[:])
 		}},
 		"a code with its MAC": {codeOf4, func(b *swapBench) {
-			b.set(b.places[codeOf4], "key_scope = NULL, (subject, mac) = (SELECT subject, mac FROM operation_body WHERE id = ?)", b.places[codeOf3].op.id)
+			b.set(b.places[codeOf4], "key_scope = NULL, (subject, mac) = (SELECT subject, mac FROM event WHERE id = ?)", b.places[codeOf3].op.id)
 		}},
 		"an answer with its request": {answer2, func(b *swapBench) {
 			b.set(b.places[answer2], "(answer, sealed_for) = (SELECT answer, sealed_for FROM receipt WHERE operation = ?)", b.places[answer0].op.id)

@@ -55,12 +55,12 @@ type KeyColumn struct {
 // look-up keys those of which a value begins with the id.
 func KeyColumns() []KeyColumn {
 	return []KeyColumn{
-		{KeySealing, "operation_body", "subject_key", false},
+		{KeySealing, "event", "subject_key", false},
 		{KeySealing, "receipt", "answer_key", false},
 		{KeySealing, "credential", "secret_key", false},
 		{KeySealing, "dead_letter", "record_key", false},
 		{KeySealing, "intent", "token_key", false},
-		{KeyLookup, "operation_body", "mac", false},
+		{KeyLookup, "event", "mac", false},
 		{KeyLookup, "attempt", "mac", false},
 		{KeyLookup, "event", "digest", false},
 		{KeyLookup, "shop", "invited_mac", false},

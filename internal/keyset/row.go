@@ -85,7 +85,7 @@ const ofJournal = "journal, "
 // whole rows.
 func Columns() []Column {
 	return []Column{
-		{Table: "operation_body", Name: "subject", Key: "subject_key", Binds: ofJournal + "kind, account, shop, look-up MAC of the address or code, which identifies the operation",
+		{Table: "event", Name: "subject", Key: "subject_key", Binds: ofJournal + "kind, account, shop, look-up MAC of the address or code, which identifies the operation",
 			Refused: "attention `subject_unreadable`; nothing is sent"},
 		{Table: "receipt", Name: "answer", Key: "answer_key", Binds: ofJournal + "account, shop, operation, attempt or operator action",
 			Refused: "attention `answer_not_authentic`; nothing is stored or published as active"},

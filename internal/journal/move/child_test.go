@@ -41,7 +41,7 @@ func killed(t *testing.T, f *filled, database func(*testing.T) string) {
 		t.Skip("starts processes")
 	}
 	path, address := f.image(t), database(t)
-	for _, lines := range []int{1, 7, 22, 30, 41} {
+	for _, lines := range []int{1, 6, 18, 25, 33} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), childVariable+"="+path, childVariable+"_URL="+address, childVariable+"_AT="+strconv.FormatInt(f.clock.now().UnixMicro(), 10))
 		out, err := cmd.StdoutPipe()

@@ -27,11 +27,10 @@ func Tables() []Table {
 		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
 			invited_mac invitation_id active_operation active_at active_version active_event`)},
 		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
-			event_id traceparent tracestate`)},
+			event_id traceparent tracestate uuid mac generation key_scope subject subject_key`)},
 		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned
 			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason`),
 			Counted: words("due_at planned changed stored_at verified"), Made: words("replica")},
-		{Name: "operation_body", Keys: 1, Columns: words("id uuid kind mac generation key_scope created subject subject_key")},
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged probe mac started send_by deadline slack ledgers ended
 			counts_from answered not_sent slow status outcome reason code request_id`),
 			Counted: words("started send_by deadline ended counts_from"), Made: words("replica grain")},

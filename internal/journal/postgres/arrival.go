@@ -27,8 +27,7 @@ type series struct {
 // allSeries lists every series of numbers of the schema.
 func allSeries() []series {
 	list := []series{
-		{"event_id", []string{"event.id", "operation.event"}},
-		{"operation_id", []string{"operation.id", "operation_body.id", "event.operation", "outbox.operation"}},
+		{"event_id", []string{"event.id", "event.operation", "operation.id", "operation.event", "outbox.operation"}},
 		{"attempt_id", []string{"attempt.id", "receipt.attempt", "operation.last_attempt"}},
 		{"outbox_row", []string{"outbox.id", "outbox.again", "outbox_pending.row"}},
 	}

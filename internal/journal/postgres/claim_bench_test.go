@@ -19,20 +19,17 @@ var past = []string{
 		decode(lpad(to_hex(g), 32, '0'), 'hex') AS bytes, (extract(epoch FROM now()) * 1000000)::bigint AS now
 		FROM generate_series(0, $1::bigint + $2::bigint - 1) g`,
 	`INSERT INTO shop (account, name, sequence, version, merchant_id) SELECT 1, 'old-' || g, 20, 1, 'merchant-' || g FROM generate_series(1, $3::bigint) g`,
-	`INSERT INTO event (id, identity, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
-		SELECT nextval('event_id'), sha256(bytes), shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
+	`INSERT INTO event (id, identity, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate, uuid, mac, key_scope, subject, subject_key)
+		SELECT nextval('event_id'), sha256(bytes), shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '', substr(sha256(bytes), 1, 16), sha256(bytes), 1, decode(repeat('00', 60), 'hex'), 1 FROM past`,
 	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
-		SELECT nextval('operation_id'), 1, shop, 2, CASE WHEN done THEN 30 WHEN head THEN 3 ELSE 1 END, CASE WHEN head THEN 1 ELSE 0 END,
+		SELECT 1 + g, 1, shop, 2, CASE WHEN done THEN 30 WHEN head THEN 3 ELSE 1 END, CASE WHEN head THEN 1 ELSE 0 END,
 			CASE WHEN head THEN now + 3600000000 END, CASE WHEN done THEN NULL WHEN head THEN 1 ELSE 2 END, 1, 1 + g, 2 + 2 * g, now, now FROM past`,
-	`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
-		SELECT 1 + g, substr(sha256(bytes), 1, 16), 2, sha256(bytes), 0, 1, now, decode(repeat('00', 60), 'hex'), 1 FROM past`,
 	`INSERT INTO attempt (id, account, operation, number, flagged, replica, started, send_by, deadline, slack, ledgers, grain, ended, counts_from, answered, status)
 		SELECT nextval('attempt_id'), 1, 1 + g, 1, 0, 1, now - 86400000000, now - 86400000000, now - 86400000000, 60000000, '', 1, now - 86400000000, now - 86400000000, 1, 200 FROM past WHERE done`,
 	`INSERT INTO credential (shop, version, operation, created, reference, merchant_id)
 		SELECT shop, 1, 1 + g, now, 'ref+vault://old/' || shop || '?version=1', 'merchant-' || shop FROM past WHERE done AND g < $3`,
-	`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers)
-		SELECT nextval('outbox_row'), shop, 1 + g, 1, now, substr(sha256(bytes), 1, 16), 'shop.invoicebox_activated', bytes, bytes, bytes FROM past WHERE done`,
-	`UPDATE outbox SET published_at = created, record_offset = id`,
+	`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers, published_at, part, record_offset)
+		SELECT nextval('outbox_row'), shop, 1 + g, 1, now, substr(sha256(bytes), 1, 16), 'shop.invoicebox_activated', bytes, bytes, bytes, now, 0, g FROM past WHERE done`,
 	`DROP TABLE past`,
 	`VACUUM ANALYZE`,
 	`CHECKPOINT`,

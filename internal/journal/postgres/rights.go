@@ -63,7 +63,7 @@ func written(table string) []string {
 func shown(string) []string { return []string{"SELECT"} }
 
 // sequences are those that no column owns.
-var sequences = []string{"attempt_id", "event_id", "operation_id", "outbox_row"}
+var sequences = []string{"attempt_id", "event_id", "outbox_row"}
 
 // tables are all of a journal, and the one of its migrations.
 func tables() []string {
@@ -86,7 +86,7 @@ func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err erro
 	var schema string
 	var may bool
 	if err := conn.QueryRow(ctx, `SELECT coalesce(current_schema(), ''), coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE),
-		to_regclass('schema_version') IS NOT NULL AND to_regclass('operation_body') IS NOT NULL`).Scan(&schema, &may, &made); err != nil {
+		to_regclass('schema_version') IS NOT NULL AND to_regclass('operation') IS NOT NULL`).Scan(&schema, &may, &made); err != nil {
 		return false, err
 	}
 	switch {

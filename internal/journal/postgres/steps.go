@@ -384,8 +384,6 @@ func sequence(s steps.Series) string {
 	switch s {
 	case steps.EventIDs:
 		return "event_id"
-	case steps.OperationIDs:
-		return "operation_id"
 	case steps.AttemptIDs:
 		return "attempt_id"
 	case steps.OutboxIDs:

@@ -72,17 +72,14 @@ type Operation struct {
 	Owner       string        `db:"owner"` // the worker that claimed it last
 }
 
-// A Body is the part of an operation that is written once.
+// A Body is the part of an operation that is written once, with the [Event] that created
+// the operation.
 type Body struct {
-	ID         int64        `db:"id,key"`
-	UUID       []byte       `db:"uuid,fixed"`
-	Kind       journal.Kind `db:"kind,fixed"`
-	MAC        []byte       `db:"mac,fixed"`
-	Generation int64        `db:"generation,fixed"`
-	KeyScope   int64        `db:"key_scope,null,fixed"` // owner of the key: the shop of an invitation, the account of an activation
-	Created    int64        `db:"created,fixed"`
-	Subject    []byte       `db:"subject,fixed"` // the address or code, sealed
-	SubjectKey int64        `db:"subject_key,fixed"`
+	ID         int64  `db:"id,key"`
+	UUID       []byte `db:"uuid,fixed"`
+	MAC        []byte `db:"mac,fixed"`
+	Generation int64  `db:"generation,fixed"`
+	Subject    []byte `db:"subject,fixed"` // the address or code, sealed
 }
 
 // An Attempt is a request that may have been sent.
@@ -226,6 +223,12 @@ type Event struct {
 	EventID      string       `db:"event_id,fixed"`
 	TraceParent  string       `db:"traceparent,fixed"`
 	TraceState   string       `db:"tracestate,fixed"`
+	UUID         []byte       `db:"uuid,null,fixed"` // of the operation that the event created; this and the following are NULL if it created none
+	MAC          []byte       `db:"mac,null,fixed"`
+	Generation   int64        `db:"generation,fixed"`
+	KeyScope     int64        `db:"key_scope,null,fixed"` // owner of the key: the shop of an invitation, the account of an activation
+	Subject      []byte       `db:"subject,null,fixed"`
+	SubjectKey   int64        `db:"subject_key,null,fixed"`
 }
 
 // A DeadLetter is a record that could not be ingested.

@@ -110,13 +110,15 @@ CREATE UNIQUE INDEX shop_merchant ON shop (account, merchant_id) WHERE merchant_
 
 -- The inbox: input events that were taken. A row with its identity is kept at least
 -- as long as the input topics retain the record. On SQLite ids have no gaps after the
--- oldest row.
+-- oldest row. An event that created an operation holds the part of the operation that
+-- is written once, from uuid to subject_key, and is kept as long as the operation; of
+-- other events these columns are NULL.
 CREATE TABLE event (
     id            BIGINT PRIMARY KEY,
     identity      BYTEA,           -- digest of topic, source and id; NULL once a record with it counts as a new one
     shop          BIGINT NOT NULL,
     kind          BIGINT NOT NULL, -- 1 invite, 2 activate
-    exit          BIGINT NOT NULL, -- 1 planned, 2 joined, 3 rerun, 4 answered, 5 kept
+    exit          BIGINT NOT NULL, -- 1 planned, 2 joined, 3 rerun, 4 answered, 5 kept; 0: pruned, the row is kept for its operation
     operation     BIGINT,          -- that the event began, began again or joined
     topic         BIGINT NOT NULL,
     part          BIGINT NOT NULL,
@@ -128,10 +130,30 @@ CREATE TABLE event (
     source        TEXT   NOT NULL,
     event_id      TEXT   NOT NULL,
     traceparent   TEXT   NOT NULL,
-    tracestate    TEXT   NOT NULL
+    tracestate    TEXT   NOT NULL,
+    uuid          BYTEA,           -- of the operation, whose id is that of the event
+    mac           BYTEA,           -- of the address or code
+    generation    BIGINT NOT NULL DEFAULT 0,
+    key_scope     BIGINT,          -- owner of (kind, mac, generation): the shop for an invitation, the account for an
+                                   -- activation; NULL where the operation does not own it
+    subject       BYTEA,           -- the address or code, sealed
+    subject_key   BIGINT
 );
 CREATE UNIQUE INDEX event_identity ON event (identity) WHERE identity IS NOT NULL;
 CREATE INDEX event_shop ON event (shop);
+CREATE UNIQUE INDEX event_uuid ON event (uuid) WHERE uuid IS NOT NULL;
+CREATE UNIQUE INDEX event_key ON event (key_scope, kind, mac, generation) WHERE key_scope IS NOT NULL;
+
+-- +only sqlite
+-- The part of operations that is written once, for those who read or repair a file.
+CREATE VIEW operation_body AS SELECT id, uuid, kind, mac, generation, key_scope, received AS created, subject, subject_key FROM event WHERE uuid IS NOT NULL;
+-- +goose StatementBegin
+CREATE TRIGGER operation_body_update INSTEAD OF UPDATE ON operation_body BEGIN
+    UPDATE event SET uuid = NEW.uuid, mac = NEW.mac, generation = NEW.generation, key_scope = NEW.key_scope, subject = NEW.subject, subject_key = NEW.subject_key
+        WHERE id = OLD.id;
+END;
+-- +goose StatementEnd
+-- +end
 
 -- The part of an operation that changes.
 --   state  1 queued, 2 planned, 3 waiting, 4 claimed, 5 sending, 6 received,
@@ -146,7 +168,7 @@ CREATE INDEX event_shop ON event (shop);
 --          4 waits behind all that are queued
 --          NULL in attention and when ended
 CREATE TABLE operation (
-    id           BIGINT PRIMARY KEY,
+    id           BIGINT PRIMARY KEY,        -- of the event that created it
     account      BIGINT NOT NULL,
     shop         BIGINT NOT NULL,
     kind         BIGINT NOT NULL, -- 1 invite, 2 activate
@@ -184,22 +206,6 @@ CREATE INDEX operation_due ON operation (account, kind, stage, due_at, id) WHERE
 CREATE INDEX operation_lane ON operation (shop, lane, kind, lane_order) WHERE lane IS NOT NULL;
 CREATE INDEX operation_attention ON operation (shop, kind, reason) WHERE state = 20;
 CREATE INDEX operation_doubt ON operation (shop, kind) WHERE doubt = 1;
-
--- The part of an operation that is written once.
-CREATE TABLE operation_body (
-    id          BIGINT PRIMARY KEY, -- operation.id
-    uuid        BYTEA  NOT NULL,
-    kind        BIGINT NOT NULL,
-    mac         BYTEA  NOT NULL,    -- of the address or code
-    generation  BIGINT NOT NULL,
-    key_scope   BIGINT,             -- owner of (kind, mac, generation): the shop for an invitation, the account for an
-                                    -- activation; NULL where the operation does not own it
-    created     BIGINT NOT NULL,
-    subject     BYTEA  NOT NULL,    -- the address or code, sealed
-    subject_key BIGINT NOT NULL
-);
-CREATE UNIQUE INDEX operation_body_uuid ON operation_body (uuid);
-CREATE UNIQUE INDEX operation_body_key ON operation_body (key_scope, kind, mac, generation) WHERE key_scope IS NOT NULL;
 
 -- Every request that may have been sent. The rate limits are counted from it. On
 -- SQLite ids increase with the time of the start.
@@ -328,8 +334,8 @@ CREATE TABLE outbox (
                                    -- lengths are unsigned varints
     mac           BYTEA,           -- over the row up to headers
     published_at  BIGINT,
-    part          BIGINT NOT NULL DEFAULT 0,
-    record_offset BIGINT NOT NULL DEFAULT -1, -- -1 also where the broker did not report it
+    part          BIGINT NOT NULL,
+    record_offset BIGINT NOT NULL, -- -1 while it waits, and where the broker did not report it
     again         BIGINT            -- outbox_pending.row by which it was published again last; no number is used twice
 );
 CREATE UNIQUE INDEX outbox_event ON outbox (shop, event) WHERE shop IS NOT NULL;
@@ -433,7 +439,6 @@ END $$;
 CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit EXECUTE FUNCTION audit_append_only();
 
 CREATE SEQUENCE event_id;
-CREATE SEQUENCE operation_id;
 CREATE SEQUENCE attempt_id;
 CREATE SEQUENCE outbox_row; -- of outbox.id and outbox_pending.row
 

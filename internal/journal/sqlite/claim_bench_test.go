@@ -35,20 +35,16 @@ func (j *Journal) fillForBench(b *testing.B, n, perShop int, done bool) {
 				default:
 					state, lane = journal.Queued, stored.LaneQueued
 				}
-				id := next(&t.j.writer.ids.operation)
 				event := next(&t.j.writer.ids.event)
 				if _, err := t.exec(`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
-					VALUES (?, ?, ?, 2, ?, ?, ?, ?, 1, ?, ?, ?, ?)`, id, account, shop, int64(state), stage, due, lane, event, stored.LaneOrder(event), t.now, t.now); err != nil {
+					VALUES (?, ?, ?, 2, ?, ?, ?, ?, 1, ?, ?, ?, ?)`, event, account, shop, int64(state), stage, due, lane, event, stored.LaneOrder(event), t.now, t.now); err != nil {
 					return err
 				}
 				u := [16]byte{1: byte(i >> 24), 2: byte(i >> 16), 3: byte(i >> 8), 4: byte(i)}
-				if _, err := t.exec(`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
-					VALUES (?, ?, 2, ?, 0, ?, ?, ?, 1)`, id, u[:], u[:], account, t.now, make([]byte, 60)); err != nil {
-					return err
-				}
-				if _, err := t.exec(`INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
-					VALUES (?, ?, 2, 1, ?, 1, 0, ?, ?, ?, ?, 'shop.activation_code_entered', '/platform', ?, '', '')`,
-					event, shop, id, i, t.now, t.now, u[:], fmt.Sprintf("old-event-%d", i)); err != nil {
+				if _, err := t.exec(`INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate,
+						uuid, mac, key_scope, subject, subject_key)
+					VALUES (?, ?, 2, 1, ?, 1, 0, ?, ?, ?, ?, 'shop.activation_code_entered', '/platform', ?, '', '', ?, ?, ?, ?, 1)`,
+					event, shop, event, i, t.now, t.now, u[:], fmt.Sprintf("old-event-%d", i), u[:], u[:], account, make([]byte, 60)); err != nil {
 					return err
 				}
 			}

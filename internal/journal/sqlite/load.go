@@ -14,7 +14,7 @@ import (
 // before the rows are written, so that rows can name each other; one that is
 // not used leaves a gap.
 type ids struct {
-	shop, event, operation, attempt, out int64
+	shop, event, attempt, out int64
 }
 
 func next(id *int64) int64 {
@@ -87,8 +87,7 @@ func (w *writer) loadIn(j *Journal) error {
 		query string
 	}{
 		{&w.ids.shop, "SELECT max(id) FROM shop"},
-		{&w.ids.event, "SELECT max(id) FROM event"},
-		{&w.ids.operation, "SELECT max(id) FROM operation"},
+		{&w.ids.event, "SELECT max(coalesce((SELECT max(id) FROM event), 0), coalesce((SELECT max(id) FROM operation), 0))"},
 		{&w.ids.attempt, "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(attempt) FROM receipt), 0))"},
 		{&w.ids.out, "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(again) FROM outbox), 0), coalesce((SELECT max(row) FROM outbox_pending), 0))"},
 	} {

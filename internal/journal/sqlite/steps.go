@@ -347,7 +347,7 @@ func targetTable(text string) string {
 
 func (t stepTx) series(s steps.Series) *int64 {
 	ids := &t.j.writer.ids
-	return map[steps.Series]*int64{steps.EventIDs: &ids.event, steps.OperationIDs: &ids.operation, steps.AttemptIDs: &ids.attempt, steps.OutboxIDs: &ids.out}[s]
+	return map[steps.Series]*int64{steps.EventIDs: &ids.event, steps.AttemptIDs: &ids.attempt, steps.OutboxIDs: &ids.out}[s]
 }
 
 func (t stepTx) Later(q steps.Query, args ...any) error {

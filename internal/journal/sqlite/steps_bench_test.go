@@ -16,20 +16,17 @@ var past = []string{
 		SELECT g, g < ?1 AS done, g >= ?1 AND g - ?1 < ?3 AS head, 1 + iif(g < ?1, g, g - ?1) % ?3 AS shop,
 			CAST(printf('%016d', g * 7919 % 10000019) AS BLOB) AS bytes, unixepoch() * 1000000 AS now FROM n`,
 	`INSERT INTO shop (id, account, name, sequence, version, merchant_id) SELECT DISTINCT shop, 1, 'old-' || shop, 20, 1, 'merchant-' || shop FROM past`,
-	`INSERT INTO event (id, identity, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate)
-		SELECT 1 + g, bytes, shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '' FROM past`,
+	`INSERT INTO event (id, identity, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate, uuid, mac, key_scope, subject, subject_key)
+		SELECT 1 + g, bytes, shop, 2, 1, 1 + g, 1, 0, g, now, now, bytes, 'shop.activation_code_entered', '/platform', 'old-event-' || g, '', '', bytes, bytes, 1, zeroblob(60), 1 FROM past`,
 	`INSERT INTO operation (id, account, shop, kind, state, stage, due_at, lane, run, event, lane_order, planned, changed)
 		SELECT 1 + g, 1, shop, 2, CASE WHEN done THEN 30 WHEN head THEN 3 ELSE 1 END, iif(head, 1, 0),
 			iif(head, now + 3600000000, NULL), CASE WHEN done THEN NULL WHEN head THEN 1 ELSE 2 END, 1, 1 + g, 2 * (1 + g), now, now FROM past`,
-	`INSERT INTO operation_body (id, uuid, kind, mac, generation, key_scope, created, subject, subject_key)
-		SELECT 1 + g, bytes, 2, bytes, 0, 1, now, zeroblob(60), 1 FROM past`,
 	`INSERT INTO attempt (id, account, operation, number, flagged, started, send_by, deadline, slack, ledgers, ended, counts_from, answered, status)
 		SELECT 1 + g, 1, 1 + g, 1, 0, now - 86400000000, now - 86400000000, now - 86400000000, 60000000, '', now - 86400000000, now - 86400000000, 1, 200 FROM past WHERE done`,
 	`INSERT INTO credential (shop, version, operation, created, reference, merchant_id)
 		SELECT shop, 1, 1 + g, now, 'ref+vault://old/' || shop || '?version=1', 'merchant-' || shop FROM past WHERE done AND g < ?3`,
-	`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers)
-		SELECT 1 + g, shop, 1 + g, 1, now, bytes, 'shop.invoicebox_activated', bytes, bytes, bytes FROM past WHERE done`,
-	`UPDATE outbox SET published_at = created, record_offset = id`,
+	`INSERT INTO outbox (id, shop, operation, sequence, created, event, type, key, value, headers, published_at, part, record_offset)
+		SELECT 1 + g, shop, 1 + g, 1, now, bytes, 'shop.invoicebox_activated', bytes, bytes, bytes, now, 0, g FROM past WHERE done`,
 	`DROP TABLE past`,
 }
 

@@ -152,8 +152,8 @@ const (
 			b.uuid, b.mac, b.subject, b.generation, s.name AS shop_name, s.version AS newest_version, c.name AS account_name,
 			s.active_at, s.merchant_id, s.active_version, s.active_event, x.uuid AS active_uuid, e.event_id, e.event_time, e.traceparent, e.tracestate,
 			c.closed + CASE WHEN c.closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - c.closed_since) END - o.closed AS gate_closed
-		FROM operation o CROSS JOIN operation_body b CROSS JOIN shop s CROSS JOIN account c
-			LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body x ON x.id = s.active_operation
+		FROM operation o CROSS JOIN event b CROSS JOIN shop s CROSS JOIN account c
+			LEFT JOIN event e ON e.id = o.event LEFT JOIN event x ON x.id = s.active_operation
 		WHERE o.id = ANY($1) AND b.id = o.id AND s.id = o.shop AND c.id = o.account`
 	// newerQueued finds operations to be probed behind which others of their kind wait.
 	newerQueued Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.unknowns > 0
@@ -162,10 +162,10 @@ const (
 	// That activation holds the lane (Received) or is beside it (Stored).
 	activatingShops Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.kind = $2 AND o.state = $3
 		AND EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane IN (1, 3) AND p.kind = $4 AND p.state IN ($5, $6) AND p.id <> o.id)`
-	responsesKept Query = `SELECT r.operation AS id, r.attempt, r.answer, r.at, r.sealed_for, b.uuid
-		FROM receipt r CROSS JOIN operation_body b WHERE r.operation = ANY($1) AND b.id = r.operation ORDER BY r.attempt`
+	responsesKept Query = `SELECT r.operation AS id, r.attempt, r.answer, r.at, r.sealed_for, (SELECT uuid FROM event WHERE id = r.operation) AS uuid
+		FROM receipt r WHERE r.operation = ANY($1) ORDER BY r.attempt`
 	currentResponses Query = `SELECT o.id, r.attempt, r.answer, r.at, r.sealed_for, b.uuid
-		FROM operation o CROSS JOIN shop s CROSS JOIN operation a CROSS JOIN receipt r CROSS JOIN operation_body b
+		FROM operation o CROSS JOIN shop s CROSS JOIN operation a CROSS JOIN receipt r CROSS JOIN event b
 		WHERE o.id = ANY($1) AND s.id = o.shop AND a.id = s.active_operation AND r.attempt = a.receipt AND b.id = r.operation`
 	// credentialsStored finds the credentials that the operations stored, and the
 	// current ones of their shops.

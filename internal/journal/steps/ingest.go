@@ -131,7 +131,6 @@ func (l *Loader) batch(b *journal.Batch) {
 	// Ids are assigned in the order of the records while their shops are locked, so
 	// that they increase within a shop.
 	l.IDs(EventIDs, len(b.Events))
-	l.IDs(OperationIDs, len(b.Events))
 	if len(b.DeadLetters) > 0 {
 		l.IDs(OutboxIDs, len(b.DeadLetters))
 		l.intake.letters = true
@@ -253,15 +252,15 @@ func (in *ingestion) take(e *journal.Event) error {
 	if err != nil {
 		return err
 	}
-	exit, operation, err := in.carryOut(&plan{Plan: u.j.planner(*e, v.ShopView), event: e, eventID: id, shop: shop, view: v})
-	if err != nil {
+	row := &rows.Event{ID: id, Identity: e.Identity[:], Shop: shop.ID, Kind: e.Kind, Topic: in.topic, Part: int64(in.batch.Partition),
+		RecordOffset: e.Offset, EventTime: e.Time.UnixMicro(), Received: u.now, Digest: e.Digests[0], Type: e.Type, Source: e.Source, EventID: e.ID,
+		TraceParent: e.TraceParent, TraceState: e.TraceState}
+	if err := in.carryOut(&plan{Plan: u.j.planner(*e, v.ShopView), event: e, row: row, shop: shop, view: v}); err != nil {
 		return err
 	}
-	u.insert(u.j.tables.event, &rows.Event{ID: id, Identity: e.Identity[:], Shop: shop.ID, Kind: e.Kind, Exit: exit, Operation: operation, Topic: in.topic, Part: int64(in.batch.Partition),
-		RecordOffset: e.Offset, EventTime: e.Time.UnixMicro(), Received: u.now, Digest: e.Digests[0], Type: e.Type, Source: e.Source, EventID: e.ID,
-		TraceParent: e.TraceParent, TraceState: e.TraceState})
-	if u.j.recovery.Load() != nil && (exit == stored.ExitPlanned || exit == stored.ExitRerun) {
-		return in.restore(operation)
+	u.insert(u.j.tables.event, row)
+	if u.j.recovery.Load() != nil && (row.Exit == stored.ExitPlanned || row.Exit == stored.ExitRerun) {
+		return in.restore(row.Operation)
 	}
 	return nil
 }

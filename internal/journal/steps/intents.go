@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	intentOfOperation Query = "SELECT o.account, o.id AS operation FROM operation_body b CROSS JOIN operation o WHERE b.uuid = $1 AND o.id = b.id"
+	intentOfOperation Query = "SELECT o.account, o.id AS operation FROM event b CROSS JOIN operation o WHERE b.uuid = $1 AND o.id = b.id"
 	intentOfAccount   Query = "SELECT id AS account FROM account WHERE name = $1"
 	intentsThere      Query = `SELECT EXISTS (SELECT 1 FROM intent WHERE uuid = $1) AS known,
 		(SELECT count(*) FROM (SELECT 1 FROM intent WHERE state = 1 LIMIT $2) x) AS waiting`
@@ -25,7 +25,7 @@ const (
 
 	intentRecords = `SELECT i.id, i.uuid, i.at, i.actor, i.act, i.operation, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.mac,
 			a.name AS account_name, b.uuid AS operation_uuid
-		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN operation_body b ON b.id = i.operation WHERE `
+		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN event b ON b.id = i.operation WHERE `
 	intentsWaiting Query = intentRecords + "i.state = 1 ORDER BY i.id LIMIT $1"
 )
 
@@ -187,7 +187,7 @@ func filteredIntents(f journal.IntentFilter) (Query, []any) {
 		add("i.uuid = ?", f.UUID[:])
 	}
 	if f.Operation != uuid.Nil {
-		add("i.operation = (SELECT id FROM operation_body WHERE uuid = ?)", f.Operation[:])
+		add("i.operation = (SELECT id FROM event WHERE uuid = ?)", f.Operation[:])
 	}
 	if f.Account != "" {
 		add("i.operation IS NULL AND i.account = (SELECT id FROM account WHERE name = ?)", f.Account)

@@ -34,7 +34,7 @@ type tables struct {
 func New(db Database, lists bool, planner journal.Planner) *Journal {
 	return &Journal{db: db, lists: lists, planner: planner, tables: tables{
 		account: rows.TableOf[rows.Account]("account"), shop: rows.TableOf[rows.Shop]("shop"),
-		operation: rows.TableOf[rows.Operation]("operation"), body: rows.TableOf[rows.Body]("operation_body"),
+		operation: rows.TableOf[rows.Operation]("operation"), body: rows.TableOf[rows.Body]("event"),
 		attempt: rows.TableOf[rows.Attempt]("attempt"), receipt: rows.TableOf[rows.Receipt]("receipt"),
 		credential: rows.TableOf[rows.Credential]("credential"), review: rows.TableOf[rows.Review]("review"),
 		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),

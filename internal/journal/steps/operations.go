@@ -15,25 +15,25 @@ import (
 
 const (
 	records = `SELECT o.id, b.uuid, o.kind, a.name AS account_name, s.name AS shop_name, o.state, o.reason, o.run, b.generation, o.attempts, o.doubt,
-			b.created, o.changed, o.due_at, o.owner, e.event_id
-		FROM operation o CROSS JOIN operation_body b CROSS JOIN shop s CROSS JOIN account a LEFT JOIN event e ON e.id = o.event
+			b.received AS created, o.changed, o.due_at, o.owner, e.event_id
+		FROM operation o CROSS JOIN event b CROSS JOIN shop s CROSS JOIN account a LEFT JOIN event e ON e.id = o.event
 		WHERE b.id = o.id AND s.id = o.shop AND a.id = o.account`
-	recordByUUID Query = records + " AND o.id = (SELECT id FROM operation_body WHERE uuid = $1)"
+	recordByUUID Query = records + " AND o.id = (SELECT id FROM event WHERE uuid = $1)"
 	// The operations of a shop are those of its events.
 	recordsOfShop Query = records + " AND o.id IN (SELECT operation FROM event WHERE shop = $1 AND operation IS NOT NULL) ORDER BY o.id"
 
 	shopByName  Query = "SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2"
 	shopHistory Query = `SELECT s.invited_at, s.invited_event_time, s.invitation_id, s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
-		FROM shop s LEFT JOIN operation_body b ON b.id = s.active_operation WHERE s.id = $1`
+		FROM shop s LEFT JOIN event b ON b.id = s.active_operation WHERE s.id = $1`
 
 	attemptsOf Query = `SELECT t.id, t.operation, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id, t.reason,
 			EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id) AS has_receipt
 		FROM attempt t WHERE t.operation = ANY($1) ORDER BY t.id`
-	responsesOf Query = `SELECT r.attempt, r.at, r.answer, t.number, r.sealed_for FROM operation_body b
+	responsesOf Query = `SELECT r.attempt, r.at, r.answer, t.number, r.sealed_for FROM event b
 		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt WHERE b.uuid = $1 ORDER BY r.attempt`
 
 	events = `SELECT e.type, e.source, e.event_id, e.event_time, e.received, t.name AS topic_name, e.part, e.record_offset, e.exit, e.operation, b.uuid
-		FROM event e JOIN topic t ON t.id = e.topic LEFT JOIN operation_body b ON b.id = e.operation WHERE e.shop = $1`
+		FROM event e JOIN topic t ON t.id = e.topic LEFT JOIN event b ON b.id = e.operation WHERE e.shop = $1 AND e.exit > 0`
 	eventsOfShop      Query = events + " ORDER BY e.id"
 	eventsOfOperation Query = events + " AND e.operation = $2 ORDER BY e.id"
 

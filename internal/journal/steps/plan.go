@@ -15,36 +15,38 @@ import (
 // A plan is the planner's decision with the rows that it is about.
 type plan struct {
 	journal.Plan
-	event   *journal.Event
-	eventID int64
-	shop    *rows.Shop
-	view    view
+	event *journal.Event
+	row   *rows.Event // of the event, to be inserted
+	shop  *rows.Shop
+	view  view
 }
 
-// carryOut carries out a plan and returns the exit of the event. A plan that does not
+// carryOut carries out a plan and sets what became of the event. A plan that does not
 // fit the state is a bug of the planner and fails the batch.
-func (in *ingestion) carryOut(p *plan) (exit, operation int64, err error) {
-	exit = stored.ExitKept
+func (in *ingestion) carryOut(p *plan) error {
+	e := p.row
+	e.Exit = stored.ExitKept
 	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
-		exit = stored.ExitAnswered
+		e.Exit = stored.ExitAnswered
 	}
 	if err := in.cancelPlanned(p); err != nil {
-		return 0, 0, err
+		return err
 	}
 	if p.Behind != 0 {
 		if err := in.stepBehind(p); err != nil {
-			return 0, 0, err
+			return err
 		}
 	}
+	var err error
 	switch {
 	case p.New != nil:
-		exit = stored.ExitPlanned
-		operation, err = in.begin(p)
+		e.Exit, e.Operation = stored.ExitPlanned, e.ID
+		err = in.begin(p)
 	case p.Rerun != 0:
-		exit, operation = stored.ExitRerun, p.Rerun
+		e.Exit, e.Operation = stored.ExitRerun, p.Rerun
 		err = in.rerun(p)
 	case p.Join != 0:
-		exit, operation = stored.ExitJoined, p.Join
+		e.Exit, e.Operation = stored.ExitJoined, p.Join
 		err = in.join(p)
 	}
 	if err == nil && p.Behind != 0 {
@@ -52,12 +54,12 @@ func (in *ingestion) carryOut(p *plan) (exit, operation int64, err error) {
 		err = in.passLane(p.shop.ID)
 	}
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
-		in.answers = append(in.answers, answer{p.shop.ID, operation, p.Publish, p.Republish})
+		in.answers = append(in.answers, answer{p.shop.ID, e.Operation, p.Publish, p.Republish})
 	}
-	return exit, operation, nil
+	return nil
 }
 
 // cancelPlanned supersedes operations that were not sent. If one of them held the
@@ -138,39 +140,35 @@ func (u *Unit) laneTaken(shop int64) (bool, error) {
 }
 
 // begin inserts the plan's new operation.
-func (in *ingestion) begin(p *plan) (int64, error) {
-	u, e, n := in.Unit, p.event, p.New
+func (in *ingestion) begin(p *plan) error {
+	u, e, n, id := in.Unit, p.event, p.New, p.row.ID
 	key, err := keyset.SealingKey(e.Sealed)
 	if err != nil {
-		return 0, fmt.Errorf("the event's address or code is not sealed: %w", err)
+		return fmt.Errorf("the event's address or code is not sealed: %w", err)
 	}
 	state, err := in.freeState(p)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	scope := keyScope(e.Kind, p.shop.Account, p.shop.ID)
 	if n.Attention != "" {
 		state, scope = journal.Attention, 0
 	}
-	id, err := u.next(OperationIDs)
-	if err != nil {
-		return 0, err
-	}
 	closed, err := u.closedTotal(p.shop.Account)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	o := u.operations.add(u, id, rows.Operation{ID: id, Account: p.shop.Account, Shop: p.shop.ID, Kind: e.Kind, Run: 1, Event: p.eventID, LaneOrder: stored.LaneOrder(p.eventID),
+	o := u.operations.add(u, id, rows.Operation{ID: id, Account: p.shop.Account, Shop: p.shop.ID, Kind: e.Kind, Run: 1, Event: id, LaneOrder: stored.LaneOrder(id),
 		Closed: closed, Planned: u.now, Reason: n.Attention})
 	u.enter(o, state, u.now)
-	u.insert(u.j.tables.body, &rows.Body{ID: id, UUID: n.UUID[:], Kind: e.Kind, MAC: e.SubjectMACs[0], Generation: int64(n.Generation), KeyScope: scope, Created: u.now,
-		Subject: e.Sealed, SubjectKey: int64(key)})
+	r := p.row
+	r.UUID, r.MAC, r.Generation, r.KeyScope, r.Subject, r.SubjectKey = n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key)
 	u.intake.about[id] = &about{uuid: n.UUID, generation: int64(n.Generation), mac: e.SubjectMACs[0], shop: p.shop.Name}
 	if scope != 0 {
 		u.owns(subjectKey{scope, e.Kind, string(e.SubjectMACs[0])}, id)
 		u.nowOpen(o)
 	}
-	return id, nil
+	return nil
 }
 
 // freeState returns the state in which a run begins.
@@ -198,7 +196,7 @@ func (in *ingestion) rerun(p *plan) error {
 	if o.Closed, err = in.closedTotal(o.Account); err != nil {
 		return err
 	}
-	o.Run, o.Waits, o.Event, o.Planned, o.LaneOrder = o.Run+1, 0, p.eventID, in.now, stored.LaneOrder(p.eventID)
+	o.Run, o.Waits, o.Event, o.Planned, o.LaneOrder = o.Run+1, 0, p.row.ID, in.now, stored.LaneOrder(p.row.ID)
 	o.Receipt, o.Received, o.Version, o.StoredAt, o.Reason = 0, false, 0, 0, ""
 	in.enter(o, state, in.now)
 	in.nowOpen(o)

@@ -32,7 +32,8 @@ type pruneRow struct {
 	ID     int64 `db:"id"`
 	Made   int64 `db:"made"`
 	Old    bool  `db:"old"`
-	Free   bool  `db:"free"`   // of an event: no operation's run began with it
+	Free   bool  `db:"free"`   // of an event: no operation's latest run began with it
+	Body   bool  `db:"body"`   // of an event: it created an operation that exists
 	Outbox int64 `db:"outbox"` // of a dead letter: the event that reported it
 }
 
@@ -40,9 +41,9 @@ type pruneRow struct {
 // exception are published events, which can be queued again. 30 and 31 are the states
 // of ended operations.
 const (
-	operationsOld Query = `SELECT o.id, (SELECT b.created FROM operation_body b WHERE b.id = o.id) AS made,
+	operationsOld Query = `SELECT o.id, (SELECT b.received FROM event b WHERE b.id = o.id) AS made,
 			o.kind = 1 AND o.state IN (30, 31) AND o.late = 0 AND o.changed < $3 AND o.id IS DISTINCT FROM (SELECT s.invited_operation FROM shop s WHERE s.id = o.shop)
-			AND EXISTS (SELECT 1 FROM operation_body b CROSS JOIN operation_body n
+			AND EXISTS (SELECT 1 FROM event b CROSS JOIN event n
 				WHERE b.id = o.id AND n.key_scope = b.key_scope AND n.kind = b.kind AND n.mac = b.mac AND n.generation > b.generation)
 			AND NOT EXISTS (SELECT 1 FROM attempt t WHERE t.operation = o.id AND t.ended IS NULL)
 			AND NOT EXISTS (SELECT 1 FROM intent i WHERE i.operation = o.id AND i.state = 1) AS old
@@ -51,7 +52,7 @@ const (
 			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = t.operation), TRUE)
 			AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id) AS old
 		FROM attempt t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
-	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free
+	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free, e.uuid IS NOT NULL AS body
 		FROM event e WHERE e.id > $1 ORDER BY e.id LIMIT $2`
 	published = "x.published_at IS NOT NULL AND x.published_at < $3"
 	notAgain  = "NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.outbox = x.id)"
@@ -174,14 +175,16 @@ func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
 
 const (
 	attemptsOfDrop Query = "DELETE FROM attempt WHERE operation = ANY($1) AND id < (SELECT max(id) FROM attempt)"
-	bodiesDrop     Query = "DELETE FROM operation_body WHERE id = ANY($1)"
+	// bodiesDrop makes the events that created operations ordinary ones.
+	bodiesDrop     Query = "UPDATE event SET uuid = NULL, mac = NULL, generation = 0, key_scope = NULL, subject = NULL, subject_key = NULL WHERE id = ANY($1)"
+	identitiesDrop Query = "UPDATE event SET identity = NULL WHERE id = ANY($1) AND identity IS NOT NULL"
+	eventsBare     Query = "UPDATE event SET identity = NULL, exit = 0, type = '', source = '', event_id = '', traceparent = '', tracestate = '' WHERE id = ANY($1) AND exit <> 0"
 	operationsDrop Query = "DELETE FROM operation WHERE id = ANY($1)"
 	attemptsDrop   Query = "DELETE FROM attempt WHERE id = ANY($1)"
 	eventsDrop     Query = "DELETE FROM event WHERE id = ANY($1)"
 	outboxDrop     Query = "DELETE FROM outbox WHERE id = ANY($1)"
 	intentsDrop    Query = "DELETE FROM intent WHERE id = ANY($1)"
 	lettersDrop    Query = "DELETE FROM dead_letter WHERE id = ANY($1)"
-	identitiesDrop Query = "UPDATE event SET identity = NULL WHERE id = ANY($1) AND identity IS NOT NULL"
 
 	// endsKept saves the ends of topics that published events prove.
 	endsKept Query = `INSERT INTO published_end (type, part, next_offset) SELECT type, part, max(record_offset) + 1
@@ -224,22 +227,30 @@ func (u *Unit) forgetAttempts(old []pruneRow) (int64, error) {
 }
 
 // forgetEvents deletes events. An event that began the latest run of an operation
-// stays without its identity.
+// stays without its identity, and of an event that created one only the operation's
+// part stays.
 func (u *Unit) forgetEvents(old []pruneRow) (int64, error) {
-	var free, kept []int64
+	var free, bodies, kept []int64
 	for _, r := range old {
-		if r.Free {
-			free = append(free, r.ID)
-		} else {
+		switch {
+		case !r.Free:
 			kept = append(kept, r.ID)
+		case r.Body:
+			bodies = append(bodies, r.ID)
+		default:
+			free = append(free, r.ID)
 		}
 	}
 	n, err := u.gone(kept, identitiesDrop)
 	if err != nil {
 		return 0, err
 	}
-	k, err := u.gone(free, eventsDrop)
-	return n + k, err
+	k, err := u.gone(bodies, eventsBare)
+	if err != nil {
+		return 0, err
+	}
+	d, err := u.gone(free, eventsDrop)
+	return n + k + d, err
 }
 
 func (u *Unit) forgetResults(old []pruneRow) (int64, error) { return u.forgetOutbox(pruned(old)) }

@@ -40,7 +40,7 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 	pendingOfEvents Query = "DELETE FROM outbox_pending WHERE outbox = ANY($1)"
 
 	orphans Query = `SELECT DISTINCT s.id, a.name AS account_name, s.name FROM announced n CROSS JOIN outbox x CROSS JOIN shop s CROSS JOIN account a
-		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM operation_body b WHERE b.uuid = n.operation_uuid) ORDER BY s.id`
+		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM event b WHERE b.uuid = n.operation_uuid) ORDER BY s.id`
 	// The ids of verification events are derived from told and must not repeat.
 	reviewsTold Query = `UPDATE review SET told = told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND x.type = ANY($1) GROUP BY 1, 2) q

@@ -14,7 +14,7 @@ import (
 
 const (
 	restoreRead Query = `SELECT e.event_id, e.event_time, e.traceparent, e.tracestate, a.uuid AS active_uuid
-		FROM operation o CROSS JOIN shop s LEFT JOIN event e ON e.id = o.event LEFT JOIN operation_body a ON a.id = s.active_operation
+		FROM operation o CROSS JOIN shop s LEFT JOIN event e ON e.id = o.event LEFT JOIN event a ON a.id = s.active_operation
 		WHERE o.id = $1 AND s.id = o.shop`
 	receiptRead Query = "SELECT attempt, at, answer, sealed_for FROM receipt WHERE attempt = $1"
 
@@ -29,21 +29,21 @@ UPDATE announced SET applied = 1 WHERE event IN (SELECT unhex(value) FROM json_e
 
 	// restoreRuns finds operations whose run's event led to a result.
 	restoreRuns Query = `SELECT o.id FROM operation o WHERE o.id > $1 AND o.id = ANY(ARRAY(
-			SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation_uuid JOIN operation p ON p.id = b.id JOIN event e ON e.id = p.event
+			SELECT b.id FROM announced n JOIN event b ON b.uuid = n.operation_uuid JOIN operation p ON p.id = b.id JOIN event e ON e.id = p.event
 			WHERE n.applied = 0 AND n.causation = e.event_id)) ORDER BY o.id LIMIT $2
 -- sqlite:
-SELECT DISTINCT o.id FROM announced n CROSS JOIN operation_body b ON b.uuid = n.operation_uuid CROSS JOIN operation o ON o.id = b.id CROSS JOIN event e ON e.id = o.event
+SELECT DISTINCT o.id FROM announced n CROSS JOIN event b ON b.uuid = n.operation_uuid CROSS JOIN operation o ON o.id = b.id CROSS JOIN event e ON e.id = o.event
 	WHERE n.applied = 0 AND n.causation = e.event_id AND o.id > $1 ORDER BY o.id LIMIT $2`
 	// restoreRest finds operations that are open, in attention, or named by a result.
 	restoreRest Query = `SELECT o.id FROM operation o WHERE o.id > $1 AND o.restored < $3
 			AND o.id = ANY(ARRAY(SELECT id FROM operation WHERE lane IS NOT NULL
 				UNION SELECT id FROM operation WHERE state = 20
-				UNION SELECT b.id FROM announced n JOIN operation_body b ON b.uuid = n.operation_uuid WHERE n.applied = 0))
+				UNION SELECT b.id FROM announced n JOIN event b ON b.uuid = n.operation_uuid WHERE n.applied = 0))
 		ORDER BY o.id LIMIT $2
 -- sqlite:
 SELECT o.id FROM operation o WHERE o.id > $1 AND o.restored < $3 AND o.id IN (SELECT id FROM operation INDEXED BY operation_lane WHERE lane IS NOT NULL
 		UNION SELECT id FROM operation INDEXED BY operation_attention WHERE state = 20
-		UNION SELECT b.id FROM announced n CROSS JOIN operation_body b ON b.uuid = n.operation_uuid WHERE n.applied = 0)
+		UNION SELECT b.id FROM announced n CROSS JOIN event b ON b.uuid = n.operation_uuid WHERE n.applied = 0)
 	ORDER BY o.id LIMIT $2`
 )
 

@@ -28,7 +28,7 @@ const (
 
 	reviewDetails Query = `SELECT v.shop, v.claim, v.state, v.refused, v.tries, v.told, s.name AS shop_name,
 			c.version, c.reference, c.merchant_id, c.secret, c.created, b.uuid, o.run, e.event_id, e.traceparent, e.tracestate
-		FROM review v CROSS JOIN shop s CROSS JOIN credential c CROSS JOIN operation o CROSS JOIN operation_body b LEFT JOIN event e ON e.id = o.event
+		FROM review v CROSS JOIN shop s CROSS JOIN credential c CROSS JOIN operation o CROSS JOIN event b LEFT JOIN event e ON e.id = o.event
 		WHERE v.shop = ANY($1) AND s.id = v.shop AND c.shop = v.shop AND c.version = v.version AND o.id = v.operation AND b.id = o.id`
 )
 

@@ -27,15 +27,15 @@ const (
 	// SQLite loads a row by its key before it changes it, because most are in memory.
 	liteColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.lane, o.run, o.attempts, o.doubt, o.event, o.lane_order, o.changed, o.reason,
 			b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
-	viewJoins = " JOIN operation_body b ON b.id = o.id JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
-	liteJoins = " CROSS JOIN operation_body b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
+	viewJoins = " JOIN event b ON b.id = o.id JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
+	liteJoins = " CROSS JOIN event b ON b.id = o.id CROSS JOIN shop s ON s.id = o.shop LEFT JOIN event e ON e.id = o.event"
 
 	// viewHeld locks the operations that another replica could claim meanwhile. The
 	// other operations of a shop change only under the lock of the shop.
 	viewHeld Query = `SELECT id FROM operation WHERE shop = ANY($1) AND id = ANY(ARRAY(
 			SELECT id FROM operation WHERE shop = ANY($1) AND lane IN (1, 3) UNION ALL
 			SELECT k.id FROM unnest($2::bigint[], $3::bigint[], $4::bytea[]) AS x(scope, kind, mac)
-				CROSS JOIN LATERAL (SELECT id FROM operation_body WHERE key_scope = x.scope AND kind = x.kind AND mac = x.mac OFFSET 0) k))
+				CROSS JOIN LATERAL (SELECT id FROM event WHERE key_scope = x.scope AND kind = x.kind AND mac = x.mac OFFSET 0) k))
 		ORDER BY id FOR NO KEY UPDATE
 -- sqlite:
 `
@@ -59,12 +59,12 @@ const (
 	// It looks up each key by itself, because with "mac = ANY" the server may read all
 	// rows of an account.
 	viewOwners Query = viewColumns + `, x.n FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) WITH ORDINALITY AS x(scope, kind, mac, n)
-		CROSS JOIN LATERAL (SELECT id FROM operation_body WHERE key_scope = x.scope AND kind = x.kind AND mac = x.mac ORDER BY generation DESC LIMIT 1) k
+		CROSS JOIN LATERAL (SELECT id FROM event WHERE key_scope = x.scope AND kind = x.kind AND mac = x.mac ORDER BY generation DESC LIMIT 1) k
 		JOIN operation o ON o.id = k.id` + viewJoins + `
 -- sqlite:
 `
-	keyOwner    Query = "SELECT id FROM operation_body WHERE key_scope = $1 AND kind = $2 AND mac = $3 ORDER BY generation DESC LIMIT 1"
-	activeUUIDs Query = "SELECT b.id, b.uuid FROM shop s CROSS JOIN operation_body b WHERE s.id = ANY($1) AND b.id = s.active_operation"
+	keyOwner    Query = "SELECT id FROM event WHERE key_scope = $1 AND kind = $2 AND mac = $3 ORDER BY generation DESC LIMIT 1"
+	activeUUIDs Query = "SELECT b.id, b.uuid FROM shop s CROSS JOIN event b WHERE s.id = ANY($1) AND b.id = s.active_operation"
 	closedTimes Query = "SELECT id, closed, closed_since FROM account WHERE id = ANY($1)"
 )
 

@@ -47,9 +47,6 @@ func (p pairing) bind(series string, left, right int64) error {
 func seriesOf(table, column string) string {
 	switch {
 	case column == "id":
-		if table == "operation_body" {
-			return "operation"
-		}
 		return table
 	case column == "ledgers":
 		return "ledger"
