@@ -71,9 +71,8 @@ func (s *sim) closeJournal() {
 var simTimes = map[string][]string{
 	"operation":      {"due_at", "planned", "changed", "stored_at", "verified"},
 	"attempt":        {"started", "send_by", "deadline", "ended", "counts_from"},
-	"shop":           {"invited_at", "active_at"},
+	"shop":           {"invited_at", "active_at", "review_due", "review_refused"},
 	"account":        {"gate_until", "gate_since", "closed_since"},
-	"review":         {"due_at", "refused"},
 	"receipt":        {"at"},
 	"credential":     {"created"},
 	"outbox":         {"created", "published_at"},

@@ -93,9 +93,8 @@ func TableRows() []TableRow {
 		{"receipt", 0, "by EraseReceipts, when its credentials work", "what a person may need"},
 		{"relay_lease", 0, "", "its one row"},
 		{"replica", 0, "when it is gone", "nothing"},
-		{"review", 0, "", "all: one for each active shop"},
 		{"schema_version", 0, "", "all"},
-		{"shop", 0, "", "all: sequence, versions, merchant"},
+		{"shop", 0, "", "all: sequence, versions, merchant, review"},
 		{"topic", 0, "", "all"},
 	}
 }

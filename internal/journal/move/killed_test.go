@@ -101,7 +101,7 @@ func deaths(t *testing.T, f *filled, database func(*testing.T) string) {
 	// How far the runs come grows, so that all of it is passed.
 	for steps := 0; ; steps++ {
 		if steps > 12 {
-			steps += random.IntN(250)
+			steps += random.IntN(150)
 		}
 		r, err := f.run(t.Context(), path, address, dying(steps), nil)
 		if r.Resumed {

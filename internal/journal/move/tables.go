@@ -25,7 +25,8 @@ func Tables() []Table {
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},
 		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
-			invited_mac invitation_id active_operation active_at active_version active_event`)},
+			invited_mac invitation_id active_operation active_at active_version active_event
+			review_state review_routine review_due review_claim review_refused review_tries review_told`), Counted: words("review_due review_refused")},
 		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate uuid mac generation key_scope subject subject_key`)},
 		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned
@@ -36,7 +37,6 @@ func Tables() []Table {
 			Counted: words("started send_by deadline ended counts_from"), Made: words("replica grain")},
 		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key sealed_for"), Counted: words("at")},
 		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},
-		{Name: "review", Keys: 1, Columns: words("shop account version operation state routine due_at claim refused tries told"), Counted: words("due_at refused")},
 		{Name: "intent", Keys: 1, Columns: words(`id uuid at actor act account operation note merchant_id token token_key state result
 			detail ended mac`)},
 		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers mac published_at part record_offset again")},

@@ -158,8 +158,8 @@ func rebase(now int64) []step {
 		{"UPDATE operation SET due_at = least(due_at, $1 + greatest(0, due_at - changed)) WHERE changed > $1 AND due_at > $1 AND " + due, at},
 		{"UPDATE operation SET changed = least(changed, $1) WHERE state = 8 AND due_at IS NOT NULL AND " + due, at},
 		{"UPDATE operation SET stored_at = $1 WHERE state = 7 AND due_at IS NOT NULL AND " + due, at},
-		{"UPDATE review SET refused = $1 WHERE refused IS NOT NULL", at},
-		{"UPDATE review SET due_at = $1 WHERE account = ANY(ARRAY(SELECT id FROM account)) AND routine = 0 AND due_at > $1", at},
+		{"UPDATE shop SET review_refused = $1 WHERE review_refused IS NOT NULL", at},
+		{"UPDATE shop SET review_due = $1 WHERE account = ANY(ARRAY(SELECT id FROM account)) AND review_routine = 0 AND review_due > $1", at},
 		{"DELETE FROM permit", nil},
 		{`INSERT INTO permit (ledger, counts_from, many) SELECT x.ledger, x.counts_from, count(*) FROM
 			(SELECT unnest(string_to_array(ledgers, ' ')::bigint[]) AS ledger, counts_from FROM attempt

@@ -35,6 +35,15 @@ type Shop struct {
 	ActiveAt         int64  `db:"active_at,null"`
 	ActiveVersion    int64  `db:"active_version,null"`
 	ActiveEvent      []byte `db:"active_event,null"` // uuid of the activated event
+
+	// The verification of the current credentials, only of an active shop.
+	ReviewState   journal.CredentialState `db:"review_state"`
+	ReviewRoutine bool                    `db:"review_routine"`      // no question is open: the next check is a scheduled one
+	ReviewDue     int64                   `db:"review_due,null"`     // of the next check, or the end of a claim
+	ReviewClaim   int64                   `db:"review_claim"`        // increases with each claim and with newer credentials: the fencing token
+	ReviewRefused int64                   `db:"review_refused,null"` // since when they are refused
+	ReviewTries   int64                   `db:"review_tries"`        // checks since they were accepted last
+	ReviewTold    int64                   `db:"review_told"`         // events published about them
 }
 
 // An Operation is the part of an operation that changes.
@@ -131,21 +140,6 @@ type Credential struct {
 	MerchantID string `db:"merchant_id,fixed"`
 	Secret     []byte `db:"secret,null,fixed"` // NULL if another store holds it
 	SecretKey  int64  `db:"secret_key,null,fixed"`
-}
-
-// A Review is the verification of the current credentials of an active shop.
-type Review struct {
-	Shop      int64                   `db:"shop,key"`
-	Account   int64                   `db:"account,fixed"`
-	Version   int64                   `db:"version"`   // of the credentials
-	Operation int64                   `db:"operation"` // that brought them
-	State     journal.CredentialState `db:"state"`
-	Routine   bool                    `db:"routine"`      // no question is open: the next check is a scheduled one
-	DueAt     int64                   `db:"due_at"`       // of the next check, or the end of a claim
-	Claim     int64                   `db:"claim"`        // increases with each claim and with newer credentials: the fencing token
-	Refused   int64                   `db:"refused,null"` // since when they are refused
-	Tries     int64                   `db:"tries"`        // checks since they were accepted last
-	Told      int64                   `db:"told"`         // events published about them
 }
 
 // An Intent is an operator action that a command has requested.

@@ -104,8 +104,18 @@ CREATE TABLE shop (
     active_at          BIGINT,
     active_version     BIGINT,
     active_event       BYTEA,                     -- uuid of the "activated" event
+    -- The verification of the current credentials, only of an active shop:
+    review_state       BIGINT NOT NULL DEFAULT 0, -- 1 pending, 2 verified, 3 invalid
+    review_routine     BIGINT NOT NULL DEFAULT 0, -- no question is open: the next check is a scheduled one
+    review_due         BIGINT,                    -- of the next check, or the end of a claim
+    review_claim       BIGINT NOT NULL DEFAULT 0, -- increases with each claim and with newer credentials: the fencing token
+    review_refused     BIGINT,                    -- since when they are refused
+    review_tries       BIGINT NOT NULL DEFAULT 0, -- checks since they were accepted last
+    review_told        BIGINT NOT NULL DEFAULT 0, -- events published about them
     UNIQUE (account, name)
 ) WITH (fillfactor = 80);
+CREATE INDEX shop_review ON shop (account, review_routine, review_due) WHERE review_due IS NOT NULL;
+CREATE INDEX shop_refused ON shop (review_refused) WHERE review_refused IS NOT NULL;
 CREATE UNIQUE INDEX shop_merchant ON shop (account, merchant_id) WHERE merchant_id IS NOT NULL;
 
 -- The inbox: input events that were taken. A row with its identity is kept at least
@@ -273,23 +283,6 @@ CREATE TABLE credential (
     secret_key  BIGINT,
     PRIMARY KEY (shop, version)
 ); -- by key
-
--- The verification of current credentials: one row for each active shop.
-CREATE TABLE review (
-    shop      BIGINT PRIMARY KEY,
-    account   BIGINT NOT NULL,
-    version   BIGINT NOT NULL,           -- of the credentials
-    operation BIGINT NOT NULL,           -- that brought them
-    state     BIGINT NOT NULL,           -- 1 pending, 2 verified, 3 invalid
-    routine   BIGINT NOT NULL,           -- no question is open: the next check is a scheduled one
-    due_at    BIGINT NOT NULL,           -- of the next check, or the end of a claim
-    claim     BIGINT NOT NULL DEFAULT 0, -- increases with each claim and with newer credentials: the fencing token
-    refused   BIGINT,                    -- since when they are refused
-    tries     BIGINT NOT NULL DEFAULT 0, -- checks since they were accepted last
-    told      BIGINT NOT NULL DEFAULT 0  -- events published about them
-) WITH (fillfactor = 80);
-CREATE INDEX review_due ON review (account, routine, due_at);
-CREATE INDEX review_refused ON review (refused) WHERE refused IS NOT NULL;
 
 -- Operator actions. Commands append them; a worker executes or rejects each once.
 CREATE TABLE intent (

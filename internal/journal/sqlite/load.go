@@ -187,10 +187,10 @@ func (t *tx) intern(known map[string]int64, table, name string) (int64, error) {
 // openReviews brings reviews over from processes before: what is open is due,
 // and since when credentials are refused is counted from now.
 func openReviews(c *conn, now int64) error {
-	if _, err := c.exec("UPDATE review SET refused = ? WHERE refused IS NOT NULL", now); err != nil {
+	if _, err := c.exec("UPDATE shop SET review_refused = ? WHERE review_refused IS NOT NULL", now); err != nil {
 		return err
 	}
-	_, err := c.exec(`UPDATE review SET due_at = ? WHERE shop IN
-		(SELECT v.shop FROM account a CROSS JOIN review v INDEXED BY review_due ON v.account = a.id AND v.routine = 0 AND v.due_at > ?)`, now, now)
+	_, err := c.exec(`UPDATE shop SET review_due = ? WHERE id IN
+		(SELECT s.id FROM account a CROSS JOIN shop s INDEXED BY shop_review ON s.account = a.id AND s.review_routine = 0 AND s.review_due > ?)`, now, now)
 	return err
 }

@@ -51,9 +51,6 @@ func (l *Loader) transition(tr *journal.Transition) {
 	if tr.From.HoldsLane() && !tr.To.HoldsLane() {
 		l.releasing = append(l.releasing, shop)
 	}
-	if tr.Active != nil {
-		l.reviews = append(l.reviews, shop)
-	}
 	for i := range tr.Publish {
 		l.events = append(l.events, eventKey{shop, tr.Publish[i].ID})
 	}
@@ -313,8 +310,9 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 		if o.Version < active {
 			return journal.ErrOlderVersion
 		}
+		before := *s
 		s.ActiveOperation, s.ActiveAt, s.ActiveEvent, s.ActiveVersion = o.ID, u.clock.Stamp(t.At), eventID(t.Event), o.Version
-		if err := u.beginReview(o, tr); err != nil {
+		if err := u.beginReview(o, s, before, tr); err != nil {
 			return err
 		}
 	}

@@ -26,12 +26,12 @@ import (
 
 // growing are the tables that grow with the work that was done.
 var growing = []string{
-	"attempt", "audit", "credential", "dead_letter", "event", "intent", "operation", "outbox", "receipt", "review", "shop",
+	"attempt", "audit", "credential", "dead_letter", "event", "intent", "operation", "outbox", "receipt", "shop",
 }
 
 // pending are the indexes that hold only what is not done yet.
 var pending = []string{
-	"intent_waiting", "operation_attention", "operation_doubt", "operation_due", "operation_lane", "outbox_again", "outbox_waiting", "review_refused",
+	"intent_waiting", "operation_attention", "operation_doubt", "operation_due", "operation_lane", "outbox_again", "outbox_waiting", "shop_refused", "shop_review",
 }
 
 // walks are the queries that read a table that grows from one end to the other,

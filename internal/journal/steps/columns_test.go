@@ -14,7 +14,7 @@ func TestColumnsAreThoseOfTheRows(t *testing.T) {
 		text  string
 	}{
 		{rows.TableOf[rows.Operation]("operation"), operationColumns},
-		{rows.TableOf[rows.Review]("review"), reviewColumns},
+		{rows.TableOf[rows.Shop]("shop"), shopColumns},
 	} {
 		if want, got := strings.Join(x.table.Names(), ", "), strings.Join(strings.Fields(x.text), " "); got != want {
 			t.Errorf("columns of %s are %q, want %q", x.table.Name, got, want)

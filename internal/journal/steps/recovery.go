@@ -42,9 +42,9 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 	orphans Query = `SELECT DISTINCT s.id, a.name AS account_name, s.name FROM announced n CROSS JOIN outbox x CROSS JOIN shop s CROSS JOIN account a
 		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM event b WHERE b.uuid = n.operation_uuid) ORDER BY s.id`
 	// The ids of verification events are derived from told and must not repeat.
-	reviewsTold Query = `UPDATE review SET told = told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
+	reviewsTold Query = `UPDATE shop SET review_told = review_told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND x.type = ANY($1) GROUP BY 1, 2) q
-		WHERE q.shop = review.shop AND q.version = review.version`
+		WHERE q.shop = shop.id AND q.version = shop.active_version`
 	shopsAnnounced Query = `UPDATE shop SET version = greatest(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`
 	announcedDrop Query = "DELETE FROM announced"
@@ -312,7 +312,6 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops
 			return err
 		}
 		u.shops.forget()
-		u.reviews.forget()
 		if err := u.endAsked(e.Asked); err != nil {
 			return err
 		}

@@ -16,20 +16,22 @@ const (
 	moreInRow     Query = "UPDATE account SET refused_in_row = refused_in_row + $2 WHERE id = $1"
 	refusedInRow  Query = "SELECT refused_in_row AS n FROM account WHERE id = $1"
 
-	// reviewColumns are all columns of a [rows.Review], in their order.
-	reviewColumns = "shop, account, version, operation, state, routine, due_at, claim, refused, tries, told"
+	// shopColumns are all columns of a [rows.Shop], in their order.
+	shopColumns = `id, account, name, sequence, version, merchant_id, invited_operation, invited_at, invited_event_time, invited_mac, invitation_id,
+		active_operation, active_at, active_version, active_event, review_state, review_routine, review_due, review_claim, review_refused, review_tries, review_told`
 
 	// A claim skips the rows that other replicas have locked.
-	dueReviews Query = "SELECT " + reviewColumns + ` FROM review /*+ INDEXED BY review_due */
-		WHERE account = $1 AND routine = $2 AND due_at <= $3 ORDER BY due_at, shop LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED`
-	reviewsAhead Query = "SELECT " + reviewColumns + ` FROM review /*+ INDEXED BY review_due */
-		WHERE account = $1 AND routine = $2 AND due_at > $3 ORDER BY due_at DESC, shop DESC LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED`
-	nextReview Query = `SELECT due_at AS n FROM review /*+ INDEXED BY review_due */ WHERE account = $1 AND routine = $2 ORDER BY due_at LIMIT 1`
+	dueReviews Query = "SELECT " + shopColumns + ` FROM shop /*+ INDEXED BY shop_review */
+		WHERE account = $1 AND review_routine = $2 AND review_due <= $3 ORDER BY review_due, id LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED`
+	reviewsAhead Query = "SELECT " + shopColumns + ` FROM shop /*+ INDEXED BY shop_review */
+		WHERE account = $1 AND review_routine = $2 AND review_due > $3 ORDER BY review_due DESC, id DESC LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED`
+	nextReview Query = `SELECT review_due AS n FROM shop /*+ INDEXED BY shop_review */
+		WHERE account = $1 AND review_routine = $2 AND review_due IS NOT NULL ORDER BY review_due LIMIT 1`
 
-	reviewDetails Query = `SELECT v.shop, v.claim, v.state, v.refused, v.tries, v.told, s.name AS shop_name,
-			c.version, c.reference, c.merchant_id, c.secret, c.created, b.uuid, o.run, e.event_id, e.traceparent, e.tracestate
-		FROM review v CROSS JOIN shop s CROSS JOIN credential c CROSS JOIN operation o CROSS JOIN event b LEFT JOIN event e ON e.id = o.event
-		WHERE v.shop = ANY($1) AND s.id = v.shop AND c.shop = v.shop AND c.version = v.version AND o.id = v.operation AND b.id = o.id`
+	reviewDetails Query = `SELECT s.id, s.name, s.active_version, s.review_state, s.review_claim, s.review_refused, s.review_tries, s.review_told,
+			c.reference, c.merchant_id, c.secret, c.created, b.uuid, o.run, e.event_id, e.traceparent, e.tracestate
+		FROM shop s CROSS JOIN credential c CROSS JOIN operation o CROSS JOIN event b LEFT JOIN event e ON e.id = o.event
+		WHERE s.id = ANY($1) AND c.shop = s.id AND c.version = s.active_version AND o.id = s.active_operation AND b.id = o.id`
 )
 
 // ClaimReviews claims due reviews.
@@ -41,10 +43,8 @@ func (j *Journal) ClaimReviews(ctx context.Context, r journal.ReviewRequest) (jo
 }
 
 type reviewDetail struct {
-	rows.Review
-	ShopName    string `db:"shop_name"`
+	rows.Shop
 	Reference   string `db:"reference"`
-	MerchantID  string `db:"merchant_id"`
 	Secret      []byte `db:"secret"`
 	Created     int64  `db:"created"`
 	UUID        []byte `db:"uuid"`
@@ -65,9 +65,9 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 	}
 	shops := make([]int64, len(taken))
 	for i, v := range taken {
-		v.Claim++
-		v.DueAt = u.now + r.Lease.Microseconds()
-		shops[i] = v.Shop
+		v.ReviewClaim++
+		v.ReviewDue = u.now + r.Lease.Microseconds()
+		shops[i] = v.ID
 	}
 	if err := u.flush(); err != nil {
 		return got, err
@@ -86,7 +86,7 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 		asks = append(asks, asking(nextReview, next, account, stored.Flag(true)))
 	}
 	if len(shops) > 0 {
-		asks = append(asks, asking(reviewDetails, func(d *reviewDetail) { of[d.Shop] = d }, shops))
+		asks = append(asks, asking(reviewDetails, func(d *reviewDetail) { of[d.ID] = d }, shops))
 	}
 	if err := u.tx.Load(asks); err != nil {
 		return got, u.fail(err)
@@ -100,14 +100,14 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 }
 
 // takeReviews finds due reviews, in the order in which they are to be checked.
-func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*rows.Review, err error) {
+func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*rows.Shop, err error) {
 	take := func(q Query, routine bool, at int64) {
 		limit := min(r.Limit, maxClaim) - len(taken)
 		if err != nil || limit <= 0 {
 			return
 		}
-		var more []*rows.Review
-		more, err = loadRows(u, &u.reviews, q, account, stored.Flag(routine), at, int64(limit))
+		var more []*rows.Shop
+		more, err = loadRows(u, &u.shops, q, account, stored.Flag(routine), at, int64(limit))
 		taken = append(taken, more...)
 	}
 	take(dueReviews, false, u.now)
@@ -122,14 +122,14 @@ func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*row
 
 func (u *Unit) review(account string, d *reviewDetail) journal.Review {
 	v := journal.Review{
-		Ref: journal.ReviewRef{Shop: d.Shop, Claim: d.Claim}, State: d.State, Tries: int(d.Tries), Told: int(d.Told),
+		Ref: journal.ReviewRef{Shop: d.ID, Claim: d.ReviewClaim}, State: d.ReviewState, Tries: int(d.ReviewTries), Told: int(d.ReviewTold),
 		Credential: journal.Credential{
-			Shop: journal.ShopKey{Account: account, Shop: d.ShopName}, Version: d.Version, Reference: d.Reference, MerchantID: d.MerchantID, Sealed: d.Secret, At: wall(d.Created),
+			Shop: journal.ShopKey{Account: account, Shop: d.Name}, Version: d.ActiveVersion, Reference: d.Reference, MerchantID: d.MerchantID, Sealed: d.Secret, At: wall(d.Created),
 		},
 		Operation: asUUID(d.UUID), Run: int(d.Run), EventID: d.EventID, TraceParent: d.TraceParent, TraceState: d.TraceState,
 	}
-	if d.Refused != 0 {
-		v.Refused = u.clock.Instant(d.Refused)
+	if d.ReviewRefused != 0 {
+		v.Refused = u.clock.Instant(d.ReviewRefused)
 	}
 	return v
 }
@@ -139,11 +139,8 @@ func (j *Journal) EndReview(ctx context.Context, e journal.ReviewEnd) error {
 	return j.db.Write(ctx, &Request{
 		Needs: Needs{ShopIDs: []int64{e.Ref.Shop}},
 		Load: func(l *Loader) {
-			l.reviews = append(l.reviews, e.Ref.Shop)
+			l.shops = append(l.shops, e.Ref.Shop)
 			l.IDs(OutboxIDs, len(e.Publish))
-			if len(e.Publish) > 0 {
-				l.shops = append(l.shops, e.Ref.Shop)
-			}
 			for i := range e.Publish {
 				l.events = append(l.events, eventKey{e.Ref.Shop, e.Publish[i].ID})
 			}
@@ -153,29 +150,29 @@ func (j *Journal) EndReview(ctx context.Context, e journal.ReviewEnd) error {
 }
 
 func (u *Unit) endReview(e *journal.ReviewEnd) error {
-	v, err := u.reviews.get(u, e.Ref.Shop)
+	s, err := u.shops.get(u, e.Ref.Shop)
 	if err != nil {
 		return err
 	}
-	if v == nil || v.Claim != e.Ref.Claim {
+	if s == nil || s.ReviewClaim != e.Ref.Claim {
 		return journal.ErrStale
 	}
-	first := e.Answer == journal.ReviewRefused && v.Refused == 0
-	v.State, v.Routine, v.DueAt = e.State, e.Routine, u.stampOrNow(e.Due)
-	v.Claim++
-	v.Told += int64(len(e.Publish))
-	v.Tries++
+	first := e.Answer == journal.ReviewRefused && s.ReviewRefused == 0
+	s.ReviewState, s.ReviewRoutine, s.ReviewDue = e.State, e.Routine, u.stampOrNow(e.Due)
+	s.ReviewClaim++
+	s.ReviewTold += int64(len(e.Publish))
+	s.ReviewTries++
 	switch e.Answer {
 	case journal.ReviewAccepted:
-		v.Refused, v.Tries = 0, 0
-		u.countRefusals(v.Account, refusals{reset: true})
+		s.ReviewRefused, s.ReviewTries = 0, 0
+		u.countRefusals(s.Account, refusals{reset: true})
 	case journal.ReviewRefused:
 		if first {
-			v.Refused = u.now
+			s.ReviewRefused = u.now
 		}
 	}
 	if e.Answer == journal.ReviewAccepted || e.Move != nil {
-		o, err := u.operations.get(u, v.Operation)
+		o, err := u.operations.get(u, s.ActiveOperation)
 		if err != nil {
 			return err
 		}
@@ -188,24 +185,15 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 			}
 		}
 	}
-	if len(e.Publish) > 0 {
-		s, err := u.shops.get(u, v.Shop)
-		if err != nil {
-			return err
-		}
-		if s == nil {
-			return fmt.Errorf("journal: shop %d of a review does not exist", v.Shop)
-		}
-		if err := u.emit(s, v.Operation, e.Publish); err != nil {
-			return err
-		}
+	if err := u.emit(s, s.ActiveOperation, e.Publish); err != nil {
+		return err
 	}
 	if e.Audit != nil {
 		u.audit(*e.Audit)
 	}
 	if first {
-		n := u.refusals[v.Account]
-		u.countRefusals(v.Account, refusals{n.reset, n.more + 1})
+		n := u.refusals[s.Account]
+		u.countRefusals(s.Account, refusals{n.reset, n.more + 1})
 	}
 	return nil
 }
@@ -238,14 +226,11 @@ func (u *Unit) saveRefusals() {
 	clear(u.refusals)
 }
 
-// beginReview inserts or replaces the review of a shop that has new current credentials.
-func (u *Unit) beginReview(o *rows.Operation, tr *journal.Transition) error {
-	r, err := u.reviews.get(u, o.Shop)
-	if err != nil {
-		return err
-	}
-	if r != nil && r.Operation != o.ID {
-		before, err := u.operations.get(u, r.Operation)
+// beginReview begins the review of a shop's new current credentials. Was is the shop with
+// those before.
+func (u *Unit) beginReview(o *rows.Operation, s *rows.Shop, was rows.Shop, tr *journal.Transition) error {
+	if was.ActiveOperation != 0 && was.ActiveOperation != o.ID {
+		before, err := u.operations.get(u, was.ActiveOperation)
 		if err != nil {
 			return err
 		}
@@ -256,21 +241,18 @@ func (u *Unit) beginReview(o *rows.Operation, tr *journal.Transition) error {
 			u.markVerified(before)
 		}
 	}
-	state := journal.CredentialPending
+	s.ReviewState = journal.CredentialPending
 	if tr.Verified {
-		state = journal.CredentialVerified
+		s.ReviewState = journal.CredentialVerified
 		u.countRefusals(o.Account, refusals{reset: true})
 	}
-	next := rows.Review{Shop: o.Shop, Account: o.Account, Version: o.Version, Operation: o.ID, State: state, Routine: tr.Verified, DueAt: u.stampOrNow(tr.Active.Review)}
-	if r == nil {
-		u.reviews.add(u, o.Shop, next)
-		return nil
+	if was.ActiveVersion != s.ActiveVersion {
+		s.ReviewTold = 0
 	}
-	next.Claim = r.Claim + 1
-	if r.Version == next.Version {
-		next.Told = r.Told
+	if was.ActiveOperation != 0 {
+		s.ReviewClaim++
 	}
-	*r = next
+	s.ReviewRoutine, s.ReviewDue, s.ReviewRefused, s.ReviewTries = tr.Verified, u.stampOrNow(tr.Active.Review), 0, 0
 	return nil
 }
 

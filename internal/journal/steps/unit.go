@@ -26,7 +26,6 @@ type Unit struct {
 	operations entities[rows.Operation]
 	bodies     entities[rows.Body]
 	attempts   entities[rows.Attempt]
-	reviews    entities[rows.Review]
 	intents    entities[rows.Intent]
 	published  entities[rows.Published] // of the outbox
 
@@ -88,7 +87,7 @@ func newUnit(j *Journal, tx Tx) *Unit {
 		unqueued: make(map[int64]bool)}
 	t := j.tables
 	u.accounts.table, u.shops.table, u.operations.table, u.bodies.table = t.account, t.shop, t.operation, t.body
-	u.attempts.table, u.reviews.table, u.intents.table = t.attempt, t.review, t.intent
+	u.attempts.table, u.intents.table = t.attempt, t.intent
 	u.published.table = t.published
 	return u
 }
@@ -177,7 +176,6 @@ func (u *Unit) forget() {
 	u.operations.forget()
 	u.bodies.forget()
 	u.attempts.forget()
-	u.reviews.forget()
 	u.intents.forget()
 	u.published.forget()
 	clear(u.touched)
@@ -222,7 +220,6 @@ func (u *Unit) flush() error {
 	add(u.operations.changes(u))
 	add(u.bodies.changes(u))
 	add(u.attempts.changes(u))
-	add(u.reviews.changes(u))
 	add(u.intents.changes(u))
 	add(u.published.changes(u))
 	of := make(map[*rows.Table]int)
@@ -545,22 +542,22 @@ func (s *entities[T]) changes(u *Unit) Change {
 
 // A Loader collects the rows that requests name.
 type Loader struct {
-	u                                                     *Unit
-	operations, shops, attempts, reviews, bodies, intents []int64
-	published                                             []int64 // rows of the outbox to be marked
-	begun                                                 []int64 // operations whose run's event time is needed
-	events                                                []eventKey
-	merchants                                             []merchantKey
-	succeeding                                            []int64
-	releasing                                             []int64 // shops whose lane is about to be released
-	unsent                                                []string
-	intake                                                intakeLoad
-	permits                                               []journal.Permit
-	addressed                                             []int64  // operations whose addresses are used,
-	macs                                                  [][]byte // and the MACs of the addresses
-	ids                                                   map[Series]int
-	asks                                                  []Ask
-	accounts                                              []int64 // locked after all other rows
+	u                                            *Unit
+	operations, shops, attempts, bodies, intents []int64
+	published                                    []int64 // rows of the outbox to be marked
+	begun                                        []int64 // operations whose run's event time is needed
+	events                                       []eventKey
+	merchants                                    []merchantKey
+	succeeding                                   []int64
+	releasing                                    []int64 // shops whose lane is about to be released
+	unsent                                       []string
+	intake                                       intakeLoad
+	permits                                      []journal.Permit
+	addressed                                    []int64  // operations whose addresses are used,
+	macs                                         [][]byte // and the MACs of the addresses
+	ids                                          map[Series]int
+	asks                                         []Ask
+	accounts                                     []int64 // locked after all other rows
 }
 
 // Ask adds a query.
@@ -583,7 +580,6 @@ func (l *Loader) load() error {
 	asks = want(asks, &u.operations, l.operations)
 	asks = want(asks, &u.bodies, l.bodies)
 	asks = want(asks, &u.attempts, l.attempts)
-	asks = want(asks, &u.reviews, l.reviews)
 	asks = want(asks, &u.intents, l.intents)
 	asks = want(asks, &u.published, l.published)
 	if len(l.begun) > 0 {

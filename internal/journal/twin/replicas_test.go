@@ -305,7 +305,7 @@ func testOutboxNumbers(c *cluster) {
 	}
 	// The first has its number and waits for this row.
 	tx := c.begin()
-	c.exec(tx, `INSERT INTO outbox (id, shop, sequence, created, event, type, value, headers) SELECT -1, shop, 0, 0, $2, '', '', '' FROM operation WHERE id = $1`, os[0].Ref.Operation, event[:])
+	c.exec(tx, `INSERT INTO outbox (id, shop, sequence, created, event, type, value, headers, part, record_offset) SELECT -1, shop, 0, 0, $2, '', '', '', 0, -1 FROM operation WHERE id = $1`, os[0].Ref.Operation, event[:])
 	early, late := make(chan error, 1), make(chan error, 1)
 	go func() { early <- publish(first, os[0], event) }()
 	if waits, err := c.waits(tx, 1, early); !waits {

@@ -268,7 +268,7 @@ func (w *twin) blank(l layout, r move.Row) bool {
 		switch name {
 		case "id", "account", "name", "sequence", "version":
 		default:
-			if r[i] != nil {
+			if r[i] != nil && r[i] != int64(0) {
 				return false
 			}
 		}
