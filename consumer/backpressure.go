@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	capacityPollInterval = 250 * time.Millisecond // how often a reader that holds asks again
-	lagPollInterval      = 10 * time.Second       // how often it looks how far it lags
+	capacityPollInterval = 250 * time.Millisecond // between calls of CanFetch while fetching is paused
+	lagPollInterval      = 10 * time.Second       // between updates of the lag meanwhile
 )
 
-// canFetch asks whether more may be fetched and says so when that changes.
+// canFetch calls CanFetch and logs when the result changes.
 func (c *Consumer) canFetch() (ok bool, why string) {
 	if c.config.CanFetch == nil {
 		return true, ""
@@ -20,17 +20,17 @@ func (c *Consumer) canFetch() (ok bool, why string) {
 	if c.paused.Swap(!ok) != !ok {
 		if ok {
 			c.metrics.paused.Set(0)
-			c.log.Info("there is room again: fetching goes on")
+			c.log.Info("resumed fetching")
 		} else {
 			c.metrics.paused.Set(1)
-			c.log.Error("fetching is stopped, records wait in Kafka", "why", why)
+			c.log.Error("paused fetching, records wait in Kafka", "reason", why)
 		}
 	}
 	return ok, why
 }
 
-// waitForCapacity waits until there is room for more, or the generation ends. The member
-// stays in its group, and its silence is not taken for a fault.
+// waitForCapacity waits until more may be fetched, or the generation ends. The member
+// stays in its group, and the watchdog does not count the wait.
 func (p *partition) waitForCapacity() {
 	var looked time.Time
 	for {
@@ -38,7 +38,7 @@ func (p *partition) waitForCapacity() {
 			return
 		}
 		p.markIdle()
-		// The lag grows meanwhile, and an alert may wait for it.
+		// The lag grows meanwhile, and an alert may depend on it.
 		if time.Since(looked) >= lagPollInterval {
 			looked = time.Now()
 			if limits, err := p.g.c.logBounds(p.g.fetchCtx, []topicPartition{p.topicPartition}); err == nil {

@@ -13,10 +13,10 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// maxSealed bounds what a dead letter keeps of its record.
+// maxSealed bounds the record that a dead letter stores.
 const maxSealed = 64 << 10
 
-// kinds maps the events that are read to the operations that they ask for.
+// kinds maps the input types to the operations that they ask for.
 var kinds = map[string]journal.Kind{
 	schemas.TypeProviderSelected: journal.Invite,
 	schemas.TypeCodeEntered:      journal.Activate,
@@ -31,11 +31,11 @@ type batcher struct {
 	batch      journal.Batch
 	deselected map[journal.ShopKey]struct{}
 	reused     *reusedDeadLetters
-	bytes      int // kept
+	bytes      int // of the records in the batch
 	stats      batchStats
 }
 
-// initPositions empties the batcher; the next batch starts at position from.
+// begin empties the batcher; the next batch starts at position from.
 func (b *batcher) begin(topic string, partition int, from int64) {
 	b.batch = journal.Batch{Topic: topic, Partition: partition, From: from, Next: from, Keep: b.config.DeadLetters}
 	b.reused = &reusedDeadLetters{}
@@ -44,9 +44,9 @@ func (b *batcher) begin(topic string, partition int, from int64) {
 	b.stats = batchStats{}
 }
 
-// add takes a record in, or says that the batch has to be ingested before it.
-// An error is ours, not the record's: keys or encoding failed, and nothing was
-// taken in.
+// add adds a record to the batch, or returns false if the batch must be ingested first.
+// An error is a failure of the keys or of encoding, not of the record; then nothing was
+// added.
 func (b *batcher) add(m schemas.Message) (bool, error) {
 	if b.full() {
 		return false, nil
@@ -60,7 +60,7 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 	if err != nil {
 		invalid, ok := errors.AsType[*schemas.Invalid](err)
 		if !ok {
-			return false, fmt.Errorf("consumer: decoding: %w", err)
+			return false, fmt.Errorf("consumer: decode a record: %w", err)
 		}
 		letter, err := b.deadLetter(m, invalid)
 		if err != nil {
@@ -74,8 +74,8 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 		return true, nil
 	}
 	shop := journal.ShopKey{Account: input.Account, Shop: input.Shop}
-	// The journal cancels for deselected shops after it took the events in. An
-	// event that comes after its shop turned away must not be cancelled by that.
+	// The journal cancels for deselected shops after it has stored the events of the
+	// batch. An event that follows a deselection must not be cancelled by it.
 	if _, turned := b.deselected[shop]; turned {
 		return false, nil
 	}
@@ -95,13 +95,13 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 	return true, nil
 }
 
-// maxSingleDeadLetters is how many records that are refused together become dead
-// letters of their own. Beyond that one stands for all of them.
+// maxSingleDeadLetters is how many unreadable records of a batch become a dead letter
+// each. Above it, one dead letter stands for all of them.
 const maxSingleDeadLetters = 1000
 
-// start takes an item in: a record, or the records of a range that cannot be
-// read. It says whether all of it is in; of a range, what is in already is left
-// out of it.
+// addItem adds an item: a record, or a range of unreadable records. It returns false if
+// the batch must be ingested first; the part of a range that was added is then removed
+// from it.
 func (b *batcher) addItem(i *item) (bool, error) {
 	if i.unreadable == nil {
 		return b.add(i.message)
@@ -132,8 +132,8 @@ func (b *batcher) addItem(i *item) (bool, error) {
 	return true, nil
 }
 
-// readFull tells whether the batch has reached a bound. Ignored records keep
-// nothing and do not count.
+// full reports whether the batch has reached a limit. Ignored records store nothing and
+// do not count.
 func (b *batcher) full() bool {
 	return len(b.batch.Events)+len(b.batch.DeadLetters) >= b.config.BatchEvents ||
 		len(b.deselected) >= 20*b.config.BatchEvents || b.bytes >= maxBatchBytes
@@ -210,8 +210,8 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 	}, nil
 }
 
-// deadLetter makes the dead letter of a record: the sealed record and the event
-// that tells of it.
+// deadLetter makes the dead letter of a record: the sealed record, and the event that
+// reports it.
 func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.Invalid) (journal.DeadLetter, error) {
 	packed := MarshalRecord(m)
 	id, digest, err := b.deadLetterID(m, packed)
@@ -227,15 +227,15 @@ func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.Invalid) (journ
 	return b.newDeadLetter(m, id, digest, sealed, invalid)
 }
 
-// deadLetterID digests the content of a record, as far as it is known, and makes the
-// id of its dead letter's event.
+// deadLetterID computes the digest of a record's content, as far as it is known, and
+// the id of the dead letter's event.
 func (b *batcher) deadLetterID(m schemas.Message, content []byte) (id uuid.UUID, digest []byte, err error) {
 	digest, err = b.config.Keys.MAC(keyset.DomainLetter, content)
 	return schemas.DeadLetterID(m.Topic, m.Partition, m.Offset, m.Time, digest), digest, err
 }
 
-// newDeadLetter makes the dead letter of a record whose content has been packed and
-// sealed, or cannot be.
+// newDeadLetter makes a dead letter from its parts. sealed is nil if the record is not
+// stored.
 func (b *batcher) newDeadLetter(m schemas.Message, id uuid.UUID, digest, sealed []byte, invalid *schemas.Invalid) (journal.DeadLetter, error) {
 	event := schemas.Event{
 		ID:     id.String(),
@@ -245,11 +245,11 @@ func (b *batcher) newDeadLetter(m schemas.Message, id uuid.UUID, digest, sealed 
 			Reason: invalid.Reason, Where: invalid.Where, Time: b.now().UTC(),
 		},
 	}
-	// Made now, so that the journal's transaction can never stumble over it. A
-	// dead letter's event has no sequence.
+	// Encoded here, so that it cannot fail in the journal's transaction. The event of a
+	// dead letter has no sequence.
 	announcement, err := schemas.Encode(event, b.config.Format)
 	if err != nil {
-		return journal.DeadLetter{}, fmt.Errorf("consumer: announcing a dead letter: %w", err)
+		return journal.DeadLetter{}, fmt.Errorf("consumer: encode the event of a dead letter: %w", err)
 	}
 	return journal.DeadLetter{
 		Offset: m.Offset, EventID: invalid.EventID, Reason: string(invalid.Reason), Where: invalid.Where, Time: m.Time,
@@ -263,16 +263,15 @@ func (b *batcher) newDeadLetter(m schemas.Message, id uuid.UUID, digest, sealed 
 	}, nil
 }
 
-// earliestTime is the first instant that is taken for the time of an event.
-// What lies before it is a default value, or seconds taken for milliseconds.
+// earliestTime is the first instant that is accepted as the time of an event. An
+// earlier one is a default value, or seconds read as milliseconds.
 var earliestTime = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// eventTime is the time by which a shop's events are compared: the event's own,
-// else the record's. Both come from clocks that need not be right. A time that
-// cannot be right must not be the least or the greatest of an order: one ahead of
-// our clock is held to the record's time, or to our clock where that is ahead,
-// too; one before earliestTime counts as none, which is zero. Trusted says
-// whether the event's time was used as it is.
+// eventTime returns the time by which a shop's events are ordered: the event's own,
+// else the record's. Both are of clocks that may be wrong. A time ahead of our clock is
+// replaced by the record's time, or by our clock if that is ahead, too. A time before
+// earliestTime counts as none, which is zero. trusted reports whether the event's time
+// was used.
 func eventTime(event, record, now time.Time) (at time.Time, trusted bool) {
 	credible := func(t time.Time) bool { return !t.Before(earliestTime) && !t.After(now) }
 	switch {

@@ -16,14 +16,13 @@ import (
 )
 
 const (
-	// minWait is how long the broker may hold an empty answer while a reader is
-	// about to come back: none of its partition is in the request. It doubles up to
-	// maxWait while none comes.
+	// minWait is how long the broker may hold an empty response while a reader of it is
+	// not in the request. The wait doubles up to maxWait while none returns.
 	minWait = 20 * time.Millisecond
-	// emptyFetchTimeout is how long a reader waits for records before it is told that there
-	// are none.
+	// emptyFetchTimeout is how long a reader waits for records before fetch returns
+	// none.
 	emptyFetchTimeout = time.Second
-	// gatherWindow is how long readers have to come back before the next request.
+	// gatherWindow is how long readers have to return before the next request.
 	gatherWindow         = time.Millisecond
 	readBuffer           = 64 << 10
 	minReconnectInterval = time.Second
@@ -40,17 +39,17 @@ type broker struct {
 	address       string
 	waiting       []*pendingFetch
 	session       *kafka.Session
-	reconnected   bool      // the connection was closed to be opened again
-	reconnectedAt time.Time // by renew
+	reconnected   bool      // the connection was closed in order to reconnect
+	reconnectedAt time.Time // by reconnectLimited
 
-	// The goroutine's own.
+	// Of the broker's goroutine.
 	in               *bufio.Reader
-	answered         bool // the session has answered
+	answered         bool // the session has had a response
 	throttledUntil   time.Time
-	throttleLoggedAt time.Time // when throttling was last said
+	throttleLoggedAt time.Time // when throttling was last logged
 	lastLogged       string
 	wait             time.Duration
-	lastReaders      int // readers in the last request
+	lastReaders      int // in the last request
 }
 
 func (b *broker) add(t *pendingFetch) {
@@ -67,7 +66,7 @@ func (b *broker) wakeUp() {
 	}
 }
 
-// remove takes a turn back; false when it is answered.
+// remove removes a pending fetch. It returns false if it was answered.
 func (b *broker) remove(t *pendingFetch) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,7 +78,7 @@ func (b *broker) remove(t *pendingFetch) bool {
 	return true
 }
 
-// reply answers a turn, unless its reader has gone.
+// reply answers a pending fetch, unless its reader has left.
 func (b *broker) reply(t *pendingFetch, a fetchAnswer) {
 	if a.release == nil {
 		a.release = func() {}
@@ -91,7 +90,7 @@ func (b *broker) reply(t *pendingFetch, a fetchAnswer) {
 	t.answer <- a
 }
 
-// setPosition answers the readers of a partition that another broker leads now.
+// leaderMoved answers the readers of a partition that another broker leads now.
 func (b *broker) leaderMoved(p topicPartition) {
 	b.mu.Lock()
 	var gone []*pendingFetch
@@ -120,7 +119,7 @@ func (b *broker) reconnectLimited() {
 	}
 }
 
-// reconnect closes the connections, so that they are opened again.
+// reconnect closes the connections; the next requests open new ones.
 func (b *broker) reconnect() {
 	b.offsetSession.stale.Store(true)
 	b.mu.Lock()
@@ -131,7 +130,7 @@ func (b *broker) reconnect() {
 	}
 }
 
-// run asks the broker until the fetcher ends.
+// run sends requests until the fetcher ends.
 func (b *broker) run() {
 	defer b.closeSession()
 	for {
@@ -149,8 +148,8 @@ func (b *broker) run() {
 		}
 		again := b.answered || b.takeReconnected()
 		b.closeSession()
-		// A connection that has worked may just have been closed: brokers close those
-		// that are idle, and those whose session has ended.
+		// A connection that has worked may have been closed because it was idle, or
+		// because its session ended.
 		if again {
 			backoff.Sleep(b.f.ctx, minWait)
 			continue
@@ -185,7 +184,8 @@ func (b *broker) addr() string {
 	return b.address
 }
 
-// waitForReaders waits for readers, and as long as the broker said.
+// waitForReaders returns the pending fetches, when there are some and the broker's
+// throttle time is over.
 func (b *broker) waitForReaders() []*pendingFetch {
 	select {
 	case <-b.f.ctx.Done():
@@ -208,7 +208,8 @@ func (b *broker) waitForReaders() []*pendingFetch {
 		pending = slices.Clone(b.waiting)
 		b.mu.Unlock()
 	}
-	// Whoever is not here is at work, and will come back during the request.
+	// A reader that is missing is processing records, and will return during the
+	// request.
 	switch {
 	case len(pending) >= readers:
 		b.wait = maxWait
@@ -222,8 +223,7 @@ func (b *broker) waitForReaders() []*pendingFetch {
 	return pending
 }
 
-// waitThrottle waits as long as the broker said. Whoever waits for it is not in the
-// presence of a silent broker.
+// waitThrottle waits out the broker's throttle time. The watchdog does not count it.
 func (b *broker) waitThrottle(d time.Duration) {
 	for end := time.Now().Add(d); ; {
 		b.deferStalls()
@@ -235,7 +235,7 @@ func (b *broker) waitThrottle(d time.Duration) {
 	}
 }
 
-// markDeferred ends the silence of all that wait.
+// deferStalls notes that the pending readers wait for something other than the broker.
 func (b *broker) deferStalls() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -244,7 +244,7 @@ func (b *broker) deferStalls() {
 	}
 }
 
-// exchange sends one request for all turns and hands out what comes back.
+// exchange sends one request for all pending fetches and delivers the response.
 func (b *broker) exchange(pending []*pendingFetch) error {
 	defer func() {
 		b.mu.Lock()
@@ -277,7 +277,7 @@ func (b *broker) exchange(pending []*pendingFetch) error {
 	if err != nil {
 		return err
 	}
-	taken := false // someone was given records
+	taken := false // a reader got records
 	known := map[topicPartition]*pendingFetch{}
 	for _, t := range pending {
 		t.answered, known[t.reader.topicPartition] = false, t
@@ -289,7 +289,7 @@ func (b *broker) exchange(pending []*pendingFetch) error {
 			return
 		}
 		t.answered = true
-		// What is held is released when it was taken in, not with this request.
+		// The memory is released when the records were ingested, not with this request.
 		part := min(int64(p.bytes), reserved)
 		reserved -= part
 		taken = b.deliver(t, p, part, taken) || taken
@@ -302,9 +302,9 @@ func (b *broker) exchange(pending []*pendingFetch) error {
 	return nil
 }
 
-// finish looks at what the response says of all partitions. Brokers may leave
-// out those for which the request's bytes were not enough. Wait says that the
-// time of a throttled response is still to pass.
+// finish handles what the response says of all partitions. Brokers may leave out
+// partitions for which the request's bytes were not enough. wait says that the throttle
+// time is still to be waited out.
 func (b *broker) finish(pending []*pendingFetch, response fetchResponse, taken, wait bool) {
 	if response.throttle > 0 {
 		b.throttle(response.throttle, wait)
@@ -315,7 +315,7 @@ func (b *broker) finish(pending []*pendingFetch, response fetchResponse, taken, 
 		case response.errorCode != 0:
 			t.reader.stall.stop()
 			b.reply(t, fetchAnswer{err: kafkago.Error(response.errorCode)})
-		case response.throttle > 0, taken: // it is asked for again in time
+		case response.throttle > 0, taken: // the next request names it again
 			t.reader.stall.markDeferred()
 		default:
 			b.reply(t, fetchAnswer{err: protocol.NewErrNoPartition(t.reader.topic, int32(t.reader.partition))}) // #nosec G115 -- partitions are 32 bits
@@ -323,9 +323,8 @@ func (b *broker) finish(pending []*pendingFetch, response fetchResponse, taken, 
 	}
 }
 
-// throttle notes that the broker is not to be asked for a while. A broker that
-// throttles a fetch answers at once and with nothing (KIP-219). Older ones have
-// waited themselves before they answered.
+// throttle notes the broker's throttle time. A broker that throttles a fetch answers at
+// once without records (KIP-219); older brokers delay the response instead.
 func (b *broker) throttle(d time.Duration, wait bool) {
 	if wait {
 		b.throttledUntil = time.Now().Add(d)
@@ -337,9 +336,9 @@ func (b *broker) throttle(d time.Duration, wait bool) {
 	}
 }
 
-// deliver gives a reader what the response says of its partition, and reports whether
-// that is records. One that gets nothing because others before it took the
-// request's bytes, or because there is nothing, has not met a silent broker.
+// deliver gives a reader its part of the response, and reports whether it has records.
+// A reader without records does not count as stalled if others used the request's
+// bytes, or if there are none to read.
 func (b *broker) deliver(t *pendingFetch, p partResponse, held int64, others bool) bool {
 	f, err := b.f.newFetchResult(p, t.offset)
 	release := sync.OnceFunc(func() { b.f.wireMemory.Release(held) })
@@ -362,7 +361,7 @@ func (b *broker) deliver(t *pendingFetch, p partResponse, held int64, others boo
 	return f.records != nil
 }
 
-// reserveMemory waits for memory for a response.
+// reserveMemory waits for the memory of a response.
 func (b *broker) reserveMemory(pending []*pendingFetch) (int64, error) {
 	readers, brokers := b.f.countReaders(b)
 	most := max(b.f.wireSize/int64(brokers), minPartitionBytes)
@@ -373,7 +372,8 @@ func (b *broker) reserveMemory(pending []*pendingFetch) (int64, error) {
 	}
 	sum = min(sum, most)
 	for {
-		// Whoever holds the memory is at work; no broker is silent meanwhile.
+		// The memory is held by readers that process records: no broker is stalled
+		// meanwhile.
 		ctx, cancel := context.WithTimeout(b.f.ctx, 100*time.Millisecond)
 		err := b.f.wireMemory.Acquire(ctx, sum)
 		cancel()
@@ -384,7 +384,7 @@ func (b *broker) reserveMemory(pending []*pendingFetch) (int64, error) {
 	}
 }
 
-// connect returns the connection to the broker, a new one when there is none or
+// connect returns the connection to the broker. It opens a new one if there is none or
 // its session ends soon.
 func (b *broker) connect() (*kafka.Session, error) {
 	if b.session != nil {
@@ -419,10 +419,10 @@ type pendingFetch struct {
 	reader *reader
 	offset int64
 	since  time.Time
-	answer chan fetchAnswer // takes one
+	answer chan fetchAnswer // buffers one
 
 	share    int64
-	answered bool // the response has said something of it
+	answered bool // the response has named the partition
 }
 
 type fetchAnswer struct {
@@ -430,7 +430,7 @@ type fetchAnswer struct {
 	err error
 }
 
-// fetchRequest asks for the partitions of all turns, committed records only.
+// fetchRequest asks for the partitions of all pending fetches, committed records only.
 func fetchRequest(pending []*pendingFetch, most int64, wait time.Duration) *fetchapi.Request {
 	q := &fetchapi.Request{
 		ReplicaID: -1, MaxWaitTime: int32(wait.Milliseconds()), MinBytes: 1, MaxBytes: int32(most), // #nosec G115 -- a part of FetchMemory
@@ -441,8 +441,8 @@ func fetchRequest(pending []*pendingFetch, most int64, wait time.Duration) *fetc
 			Partition: int32(t.reader.partition), CurrentLeaderEpoch: -1, FetchOffset: t.offset, LogStartOffset: -1, // #nosec G115 -- partitions are 32 bits
 			PartitionMaxBytes: int32(t.share), // #nosec G115 -- at most maxPartitionBytes
 		}
-		// The order of turns counts, so a topic can stand there more than once in a row
-		// of others; brokers and clients do the same.
+		// The order counts, so a topic can occur more than once; brokers and other
+		// clients allow that.
 		if n := len(q.Topics); n > 0 && q.Topics[n-1].Topic == t.reader.topic {
 			q.Topics[n-1].Partitions = append(q.Topics[n-1].Partitions, p)
 			continue
@@ -452,7 +452,8 @@ func fetchRequest(pending []*pendingFetch, most int64, wait time.Duration) *fetc
 	return q
 }
 
-// idleTimeoutReader reads a response for as long as something comes, however slow the line.
+// An idleTimeoutReader reads a response as long as bytes arrive, however slow the
+// connection is.
 type idleTimeoutReader struct{ session *kafka.Session }
 
 func (p idleTimeoutReader) Read(b []byte) (int, error) {

@@ -16,8 +16,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// An Inbox is what the consumer needs of the journal; see [journal.Journal] for
-// what the methods promise.
+// An Inbox is the part of [journal.Journal] that the consumer uses.
 type Inbox interface {
 	Identity() uuid.UUID
 	Positions(ctx context.Context) ([]journal.Position, error)
@@ -25,101 +24,102 @@ type Inbox interface {
 	Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error)
 }
 
-// A Decoder reads records; [schemas.Decoder] is one. Its errors are
-// *[schemas.Invalid] and *[schemas.Ignored].
+// A Decoder decodes records; [schemas.Decoder] is one. Its errors are
+// *[schemas.InvalidError] and *[schemas.IgnoredError].
 type Decoder interface {
 	Decode(schemas.Message) (schemas.Input, error)
 }
 
-// Why Run refuses to go on. Callers use errors.Is.
+// The errors that end Run. Callers use errors.Is.
 var (
-	// ErrMissingTopic: an input topic does not exist, or may not be seen.
+	// ErrMissingTopic: an input topic does not exist, or the user may not describe it.
 	ErrMissingTopic = errors.New("consumer: an input topic does not exist")
-	// ErrUnreachable: no broker answered since the start.
+	// ErrUnreachable: no broker has answered since the start.
 	ErrUnreachable = errors.New("consumer: Kafka cannot be reached")
-	// ErrDenied: Kafka refuses the user, or its right to a topic or the group.
+	// ErrDenied: Kafka denies the user, or its access to a topic or the group.
 	ErrDenied = errors.New("consumer: Kafka denies access")
 	// ErrStartRequired: the first run over topics that already hold records.
-	ErrStartRequired = errors.New("consumer: the topics already hold records and this journal has never read them: say where to begin with --start earliest, latest or a time")
-	// ErrOffsetsAhead: the group has committed more than the journal knows.
-	ErrOffsetsAhead = errors.New("consumer: the group is ahead of the journal: the journal was restored, lost or replaced; `journal recover` goes on from here")
-	// ErrJournalLost: the group has committed offsets of a topic that the journal has never read.
+	ErrStartRequired = errors.New("consumer: the topics already hold records and this journal has never read them: set --start to earliest, latest or a time")
+	// ErrOffsetsAhead: the group has committed an offset above the journal's position.
+	ErrOffsetsAhead = errors.New("consumer: the group's committed offset is ahead of the journal: the journal was restored, lost or replaced; run `journal recover`")
+	// ErrJournalLost: the group has committed offsets of a topic that the journal has
+	// never read.
 	ErrJournalLost = errors.New("consumer: the consumer group has committed offsets, and this journal has never read its topics: the journal was lost or replaced. " +
 		"Put a copy of the journal in its place, or continue without one; both end with `journal recover` (without a copy: `journal recover --start earliest`)")
-	// ErrRecoverStart: a recovery without a copy, and no place to read from.
+	// ErrRecoverStart: a recovery without a copy lacks the offset to read from.
 	ErrRecoverStart = errors.New("consumer: this journal has never read the input topics: --start earliest, or a time before the loss, sets where the recovery begins to read; " +
 		"latest would skip every event that had not been processed")
-	// ErrTopicRecreated: the partition ends before the journal's position, or holds other
-	// records there than those that were read.
-	ErrTopicRecreated = errors.New("consumer: the partition does not hold what the journal has read of it: the topic was deleted and made anew, or lost records; `journal recover` goes on from here")
-	// ErrGroupInUse: others are in the group.
+	// ErrTopicRecreated: the partition ends before the journal's position, or holds
+	// other records there than those that were read.
+	ErrTopicRecreated = errors.New("consumer: the partition does not hold what the journal has read of it: the topic was deleted and created again, or lost records; run `journal recover`")
+	// ErrGroupInUse: other clients are in the group.
 	ErrGroupInUse = errors.New("consumer: the group id is in use by another client or by a worker with another journal")
-	// ErrPartitionStalled: a partition has records and none can be fetched, also after rejoining the group.
+	// ErrPartitionStalled: fetches return none of a partition's records, also after the
+	// group was rejoined.
 	ErrPartitionStalled = errors.New("consumer: a partition has records and none can be fetched")
 )
 
-// Config is what a consumer needs. Fields without a default are required.
+// Config configures a consumer. Fields without a default are required.
 type Config struct {
 	Kafka   *kafka.Cluster
 	Group   string
-	Topics  []string // real names
+	Topics  []string // names at the broker
 	Inbox   Inbox
 	Decoder Decoder
 	Keys    *keyset.Set
-	Start   Start // for topics that hold records and were never read
+	Start   Start // for topics with records that were never read
 	Logger  *slog.Logger
 	Metrics *Metrics
 
-	// OnJournalLost is called before a new journal begins for a group that has committed
-	// offsets, so that the journal continues without what the lost one held. The
-	// group's offsets are set first. Nil refuses with ErrJournalLost.
+	// OnJournalLost is called before a new journal starts in a group with committed
+	// offsets; the lost journal's data is then given up. The group's offsets are reset
+	// first. Nil: Run returns ErrJournalLost.
 	OnJournalLost func(context.Context) error
-	// OnFirstRun is called before a journal that has never read a topic begins, where
-	// the group has committed nothing; it may be called again after a failure. Nil:
+	// OnFirstRun is called before a journal starts that has never read a topic, in a
+	// group without committed offsets. It may be called again after a failure. Nil:
 	// nothing.
 	OnFirstRun func(context.Context) error
 	// LostHint is appended to ErrJournalLost.
 	LostHint string
 
-	// Source and Format are of the dead letters' events. Defaults:
+	// Source and Format are those of the dead letters' events. Defaults:
 	// /invoicebox-worker, binary.
 	Source string
 	Format schemas.Format
 
 	// TopicTimeout bounds the wait for missing topics and rights at the start,
-	// ConnectTimeout that for a broker's first answer. Defaults: 5 s, 10 s.
+	// ConnectTimeout the wait for a broker's first response. Defaults: 5 s, 10 s.
 	TopicTimeout, ConnectTimeout time.Duration
-	// ForeignMemberTimeout is how long others may be in the group before Run gives up;
-	// it lets one with another journal that is just leaving go. Default: 6 s.
+	// ForeignMemberTimeout is how long other clients may be in the group before Run
+	// returns; a worker with another journal that is just leaving may finish. Default:
+	// 6 s.
 	ForeignMemberTimeout time.Duration
-	// SessionTimeout is how long the group waits for a member that died.
-	// Default: 10 s.
+	// SessionTimeout is after how long the group removes a member that died. Default:
+	// 10 s.
 	SessionTimeout time.Duration
-	// ShutdownTimeout bounds how long the batch in hand may take when the consumer
-	// stops; when the group rebalances it is 2 s at most, because all members
-	// wait. Default: 5 s; less than the rebalance time-out of 30 s.
+	// ShutdownTimeout bounds how long the present batch may take when the consumer
+	// stops. During a rebalance, for which all members wait, it is at most 2 s.
+	// Default: 5 s; less than the rebalance time-out of 30 s.
 	ShutdownTimeout time.Duration
-	// CommitInterval is the least time between two commits. Default: 200 ms.
+	// CommitInterval is the minimum time between two commits. Default: 200 ms.
 	CommitInterval time.Duration
-	// StallTimeout is how long a partition with records may give none before its
-	// connections are made anew, then the generation ended, then Run. Default: 20 s.
+	// StallTimeout is how long fetches may return none of a partition's records before
+	// its connection is replaced, then the generation ends, then Run. Default: 20 s.
 	StallTimeout time.Duration
-	// WatchInterval is how often new partitions are looked for. Default: 10 s.
+	// WatchInterval is how often the worker looks for new partitions. Default: 10 s.
 	WatchInterval time.Duration
-	// FetchMemory bounds the bytes of fetched records that are held at a time, over
-	// all partitions: batches as they came, decompressors, and the records in hand.
-	// A batch of more than half of it on the wire, or of more than all of it
-	// unpacked, is not read. Default: 32 MiB, at least 24 MiB.
+	// FetchMemory bounds the bytes of fetched records over all partitions: batches as
+	// they arrived, decompressors, and the records that are processed. A batch larger
+	// than half of it, or that decompresses to more than all of it, is not read.
+	// Default: 32 MiB, at least 24 MiB.
 	FetchMemory int
-	// BatchEvents bounds the events and dead letters of one transaction.
-	// Default: 500.
+	// BatchEvents bounds the events and dead letters of one transaction. Default: 500.
 	BatchEvents int
-	// CanFetch tells whether there is room for more than what was taken in, and where
-	// not says why, for people. It is asked before every fetch, by several
-	// goroutines, and must be quick. As long as it says no nothing is fetched; what
-	// was fetched is still taken in. Default: always.
+	// CanFetch reports whether more may be fetched, and if not, why, in words for
+	// people. It is called before every fetch, by several goroutines, and must be
+	// quick. Records that were fetched before are still ingested. Default: always.
 	CanFetch func() (ok bool, why string)
-	// DeadLetters bounds the dead letters that keep their record. Default: none.
+	// DeadLetters bounds the dead letters that store their record. Default: none.
 	DeadLetters journal.LetterBounds
 }
 
@@ -133,14 +133,14 @@ const (
 const (
 	defaultSource  = "/invoicebox-worker"
 	maxWait        = 500 * time.Millisecond // of an empty fetch
-	maxBatchBytes  = 1 << 20                // kept bytes of one transaction
+	maxBatchBytes  = 1 << 20                // of the records of one transaction
 	requestTimeout = 15 * time.Second
-	retryInterval  = 250 * time.Millisecond // between attempts of what the worker cannot do without
-	// heartbeatEvery is how soon a member learns that another came or went. As
-	// long do the partitions of one that went stand still.
+	retryInterval  = 250 * time.Millisecond // between attempts that nothing can go on without
+	// heartbeatEvery is how soon a member learns that another joined or left. The
+	// partitions of one that left are not read for as long.
 	heartbeatEvery = 250 * time.Millisecond
-	// rebalanceTimeout is how long the batch in hand may hold up all members of a group
-	// that rebalances. One that was given up is read again by whoever is next.
+	// rebalanceTimeout is how long the present batch may delay a rebalance of the
+	// group. A batch that is abandoned is read again by the partition's next owner.
 	rebalanceTimeout = 2 * time.Second
 )
 
@@ -184,23 +184,23 @@ func (c *Config) setDefaults() error {
 		c.BatchEvents = 500
 	}
 	if c.BatchEvents < 0 {
-		return errors.New("consumer: BatchEvents is a bound: not negative")
+		return errors.New("consumer: BatchEvents is negative")
 	}
 	if c.FetchMemory < MinFetchMemory || c.FetchMemory > MaxFetchMemory {
-		return fmt.Errorf("consumer: FetchMemory is %d bytes; it has to be between %d and %d", c.FetchMemory, MinFetchMemory, MaxFetchMemory)
+		return fmt.Errorf("consumer: FetchMemory is %d bytes; it must be %d to %d", c.FetchMemory, MinFetchMemory, MaxFetchMemory)
 	}
 	return nil
 }
 
-// A StartMode says where to begin with topics that were never read.
+// A StartMode is where to begin with topics that were never read.
 type StartMode uint8
 
-// The modes. The zero value refuses to guess.
+// The modes. The zero value is refused where topics hold records.
 const (
 	StartUnset    StartMode = iota
-	StartEarliest           // with the first record that is still there
-	StartLatest             // with what comes from now on
-	StartTime               // with the first record of that time or later
+	StartEarliest           // at the first record that still exists
+	StartLatest             // at the present end
+	StartTime               // at the first record of that time or later
 )
 
 // A Start is where to begin with topics that hold records and were never read.
@@ -209,7 +209,7 @@ type Start struct {
 	Time time.Time // of StartTime
 }
 
-// ParseStart reads the setting: empty, earliest, latest, or a time in RFC 3339.
+// ParseStart parses the setting: empty, earliest, latest, or a time in RFC 3339.
 func ParseStart(text string) (Start, error) {
 	switch text {
 	case "":
@@ -221,7 +221,7 @@ func ParseStart(text string) (Start, error) {
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil || at.UnixMilli() < 0 {
-		return Start{}, errors.New("consumer: a start is earliest, latest or a time such as 2026-01-31T12:00:00Z")
+		return Start{}, errors.New("consumer: a start must be earliest, latest or a time such as 2026-01-31T12:00:00Z")
 	}
 	return Start{Mode: StartTime, Time: at}, nil
 }

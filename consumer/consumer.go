@@ -22,7 +22,7 @@ const (
 	stateTopics       = "waiting for the input topics"
 	stateJoining      = "joining the consumer group"
 	stateConsuming    = "consuming"
-	stateTopicMissing = "an input topic is gone; waiting for it"
+	stateTopicMissing = "an input topic does not exist any more; waiting for it"
 	stateStopped      = "stopped"
 )
 
@@ -39,13 +39,13 @@ type Consumer struct {
 
 	state       atomic.Value // of string
 	stateReason atomic.Value // of string: why the state lasts; "" where nothing is known
-	joinedOnce  atomic.Bool  // the group was joined once
+	joinedOnce  atomic.Bool  // the group was joined at least once
 	// prepared: the group's offsets were compared with the journal's positions.
 	prepared atomic.Bool
 	stalls   stallHistory
-	// topicsMissing: the partitions were dealt while a topic was not to be seen.
+	// topicsMissing: a topic did not exist when the partitions were assigned.
 	topicsMissing atomic.Bool
-	paused        atomic.Bool // fetching is stopped for want of room
+	paused        atomic.Bool // CanFetch returned false
 }
 
 // New checks the settings. It opens no connection.
@@ -61,13 +61,13 @@ func New(config Config) (*Consumer, error) {
 	return c, nil
 }
 
-// Ready tells whether the consumer is in its group, knows its positions and may
-// fetch, and in a few words what it is doing and what keeps it from consuming.
+// Ready reports whether the consumer is in its group, knows its positions and may
+// fetch, and describes in a few words its state and what prevents it from consuming.
 func (c *Consumer) Ready() (bool, string) {
 	word, _ := c.state.Load().(string)
 	if word == stateConsuming {
 		if ok, why := c.canFetch(); !ok {
-			return false, "fetching is stopped, records wait in Kafka: " + why
+			return false, "fetching is paused, records wait in Kafka: " + why
 		}
 	}
 	if why, _ := c.stateReason.Load().(string); why != "" && word != stateConsuming && word != stateStopped {
@@ -76,9 +76,9 @@ func (c *Consumer) Ready() (bool, string) {
 	return word == stateConsuming, word
 }
 
-// Run reads until ctx ends and then returns nil: it stops fetching, finishes
-// the batch in hand, commits and leaves the group. Any error is one that only a
-// person can remove: see the errors of this package. Run is called once.
+// Run reads until ctx ends and then returns nil: it stops fetching, finishes the
+// present batch, commits and leaves the group. Any other result is one of this
+// package's errors, which an operator has to resolve. Run is called once.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.state.Store(stateStopped)
 	defer c.connect()()
@@ -92,10 +92,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return err
 }
 
-// Prepare compares what the group has committed with the journal's positions and
-// begins the positions that are missing, as Run does first: called before Run,
-// nothing that the journal holds need be acted on before the comparison. Errors
-// are those of Run.
+// Prepare compares the group's committed offsets with the journal's positions and
+// stores the missing positions. Run does the same first; a caller that calls Prepare
+// before can refuse to act on a journal that was lost. Its errors are those of Run.
 func (c *Consumer) Prepare(ctx context.Context) error {
 	defer c.connect()()
 	if err := c.prepare(ctx); err != nil {
@@ -105,7 +104,7 @@ func (c *Consumer) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// connect makes the connections of Prepare, Run or a recovery; the result closes them.
+// connect makes the connections of Prepare, Run or a recovery. The result closes them.
 func (c *Consumer) connect(more ...string) (cut func()) {
 	conns := new(kafka.ConnTracker)
 	c.conns = conns
@@ -126,7 +125,7 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 			return err
 		}
 	}
-	var conns kafka.ConnTracker // the group's
+	var conns kafka.ConnTracker // of the group
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.groupDialer(&conns),
@@ -138,8 +137,8 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 		return fmt.Errorf("consumer: %w", err)
 	}
 	defer func() {
-		// A join can wait for other members for half a minute: closing its
-		// connections ends it.
+		// A join can wait for other members for half a minute. Closing its connections
+		// ends it.
 		cut := time.AfterFunc(c.config.ShutdownTimeout+2*time.Second, conns.CloseAll)
 		defer cut.Stop()
 		_ = group.Close()
@@ -148,9 +147,9 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	return c.consume(ctx, group, fail)
 }
 
-// brokerRetryFactor is how many times ConnectTimeout a start goes on after brokers have answered:
-// a dead one is named as coordinator or leader until the others miss it, 9 s by
-// default, and what it held has to be loaded by another.
+// brokerRetryFactor times ConnectTimeout is how long a start continues after brokers
+// have answered. A dead broker is named as coordinator or leader until the others
+// notice (9 s by default), and its successor has to load its data.
 const brokerRetryFactor = 3
 
 // prepare waits for the topics and gives every partition a position.
@@ -176,7 +175,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 	return err
 }
 
-// consume takes one generation after the other.
+// consume runs one generation after the other.
 func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fail func(error)) error {
 	var joining joinErrors
 	for {
@@ -205,24 +204,24 @@ func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fa
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		// A generation must not end because a topic is gone and be followed by
-		// the next at once, a hundred times a second.
+		// Otherwise a missing topic would end each generation at once, a hundred times
+		// a second.
 		if _, err := c.awaitTopics(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// joinErrors tells passing faults of joining from those that stay.
+// joinErrors tells temporary errors of joining from lasting ones.
 type joinErrors struct {
-	since      map[bool]time.Time // stranger or not: since when
+	since      map[bool]time.Time // by whether a foreign member caused it
 	lastLogged string
 }
 
-// handle returns the error that ends Run, or nil to go on trying.
+// handle returns the error that ends Run, or nil to continue.
 func (t *joinErrors) handle(c *Consumer, err error) error {
-	// A group with members of other protocols refuses ours with [23], one of
-	// another protocol type with [23] or an error that has no name.
+	// A group with members of other protocols refuses a member with error 23, one of
+	// another protocol type with 23 or an error without a name.
 	foreignMember := errors.Is(err, kafkago.InconsistentGroupProtocol) || errors.Is(err, kafkago.Unknown)
 	explained := wrapError(c.config.Kafka.ExplainUnreachable(err))
 	if foreignMember {
@@ -232,7 +231,7 @@ func (t *joinErrors) handle(c *Consumer, err error) error {
 	c.stateReason.Store(explained.Error())
 	if text := explained.Error(); text != t.lastLogged {
 		t.lastLogged = text
-		c.log.Warn("joining the consumer group", "group", c.config.Group, "err", explained)
+		c.log.Warn("joining the consumer group failed; retrying", "group", c.config.Group, "err", explained)
 	}
 	if t.since == nil {
 		t.since = map[bool]time.Time{}
@@ -253,14 +252,14 @@ func (t *joinErrors) handle(c *Consumer, err error) error {
 	return nil
 }
 
-// stallHistory remembers over generations which partitions gave nothing.
+// stallHistory remembers over generations which partitions stalled.
 type stallHistory struct {
 	mu    sync.Mutex
-	ended map[topicPartition]int64 // position at which a generation was ended for it
+	ended map[topicPartition]int64 // position at which a generation ended because of it
 }
 
-// recordStall notes that a generation ends because of p, and tells whether one did
-// before at the same position.
+// recordStall notes that a generation ends because of p, and reports whether one has
+// ended at the same position before.
 func (s *stallHistory) recordStall(p topicPartition, position int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,30 +13,30 @@ import (
 )
 
 const (
-	// So many dead letters are logged in logWindow: a flood is in the metrics
-	// and in the journal, and does not push everything else out of the log.
+	// At most so many dead letters are logged in a logWindow. The metrics and the
+	// journal have all of them; a flood must not displace other log lines.
 	maxLoggedDeadLetters = 10
 	logWindow            = time.Minute
-	// So many spellings of our provider's name are warned about, each once.
+	// At most so many spellings of the provider's name are logged, each once.
 	maxLoggedSpellings = 20
 )
 
-// A deadLetterLog logs dead letters, and providers that are nearly ours. All
+// A deadLetterLog logs dead letters, and providers that resemble this service's. All
 // partitions share it.
 type deadLetterLog struct {
 	mu            sync.Mutex
 	began         time.Time // of the window
 	logged        int       // in the window
-	omitted       int       // out of the log, in the window
+	omitted       int       // not logged, in the window
 	spellings     map[string]struct{}
-	limitLoggedAt time.Time // when the bound was logged last
+	limitLoggedAt time.Time // when reaching the limit was logged last
 
-	unreadBegan  time.Time // of the window of records that cannot be read
+	unreadBegan  time.Time // of the window of unreadable records
 	unreadLogged int
 }
 
-// unreadableRange logs why records cannot be read. One compressed batch can hold
-// thousands of those, so a window has no more lines than for dead letters.
+// unreadable logs why records cannot be read. One compressed batch can hold thousands
+// of them, so they have a limit as dead letters do.
 func (l *deadLetterLog) unreadable(log *slog.Logger, u *unreadableRange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,11 +44,11 @@ func (l *deadLetterLog) unreadable(log *slog.Logger, u *unreadableRange) {
 		l.unreadBegan, l.unreadLogged = now, 0
 	}
 	if l.unreadLogged++; l.unreadLogged <= maxLoggedDeadLetters {
-		log.Warn("records cannot be read; they become dead letters", "from", u.from, "to", u.to-1, "reason", u.reason, "err", u.why)
+		log.Warn("stored unreadable records as dead letters", "from", u.from, "to", u.to-1, "reason", u.reason, "err", u.why)
 	}
 }
 
-// log writes what the log should have of a batch that the journal has taken.
+// log writes the log lines of a batch that was ingested.
 func (l *deadLetterLog) log(log *slog.Logger, t *batchStats, reused []journal.DeadLetter, done journal.Ingested) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,13 +62,13 @@ func (l *deadLetterLog) log(log *slog.Logger, t *batchStats, reused []journal.De
 	}
 	if total > 0 {
 		if l.omitted == 0 {
-			log.Warn("more dead letters are not logged for a minute; `dead-letters list` shows them")
+			log.Warn("not logging further dead letters for a minute; use `dead-letters list`")
 		}
 		l.omitted += total
 	}
 	if done.Unkept > 0 && time.Since(l.limitLoggedAt) >= logWindow {
 		l.limitLoggedAt = time.Now()
-		log.Warn("a bound of dead letters is reached; only position and digest are kept (--dead-letter-limit, --dead-letter-size)", "records", done.Unkept)
+		log.Warn("a dead-letter limit is reached; storing position and digest only (--dead-letter-limit, --dead-letter-size)", "records", done.Unkept)
 	}
 	if t.nearMiss != "" {
 		l.spelling(log, t)
@@ -92,8 +92,8 @@ func (l *deadLetterLog) spelling(log *slog.Logger, t *batchStats) {
 		l.spellings = map[string]struct{}{}
 	}
 	l.spellings[t.nearMiss] = struct{}{}
-	log.Warn("the event is ignored: its provider is nearly the one of this service; is it a typing error?",
-		"offset", t.nearMissAt, "provider", t.nearMiss, "right", schemas.Provider)
+	log.Warn("ignored an event whose provider resembles this service's; it may be a typing error",
+		"offset", t.nearMissAt, "provider", t.nearMiss, "expected", schemas.Provider)
 }
 
 func deadLetterAttrs(l journal.DeadLetter) []any {
@@ -108,13 +108,13 @@ func deadLetterAttrs(l journal.DeadLetter) []any {
 	return facts
 }
 
-// forLog is what the log needs of a dead letter.
+// forLog copies what the log needs of a dead letter.
 func forLog(l journal.DeadLetter) journal.DeadLetter {
 	return journal.DeadLetter{Offset: l.Offset, Reason: l.Reason, Where: l.Where, EventID: l.EventID, Shop: l.Shop, Key: l.Key}
 }
 
-// reusedDeadLetters are the dead letters that the journal asked for in the
-// transaction of a batch. A transaction that is run again asks again.
+// reusedDeadLetters are the dead letters that the journal requested in the transaction
+// of a batch. A transaction that is repeated requests them again.
 type reusedDeadLetters struct {
 	mu   sync.Mutex
 	list []journal.DeadLetter
@@ -139,8 +139,8 @@ func (r *reusedDeadLetters) take() []journal.DeadLetter {
 	return r.list
 }
 
-// loggableKey is a record's key as far as it is fit to be kept in the open. By
-// contract it is the shop id; what may be an address is not kept.
+// loggableKey returns a record's key if it may be stored unencrypted. By contract it is
+// the shop id; what may be an e-mail address is left out.
 func loggableKey(key []byte) string {
 	text := string(key)
 	if len(text) > schemas.MaxShopBytes || !utf8.ValidString(text) || strings.ContainsRune(text, '@') || strings.ContainsFunc(text, unicode.IsControl) {

@@ -10,31 +10,31 @@
 //
 // # Guarantees
 //
-//   - Every record ends in exactly one place: accepted, repeated, ignored with a
-//     reason, or dead letter with a reason. The position moves in the transaction that
-//     takes the records in, so it never passes a record that is in none of them.
-//   - A record that cannot be used never blocks the next one. A journal that cannot
-//     write stops the reading and skips nothing.
-//   - Events of a partition stay in order. A shop that changes the provider and back
-//     within one fetch is split over two batches, because the journal cancels after it
-//     has taken the events in.
+//   - Every record has exactly one outcome: accepted, repeated, ignored with a reason,
+//     or dead letter with a reason. The position moves in the transaction that stores
+//     the records, so it never passes a record without an outcome.
+//   - A record that cannot be used never blocks the next one. If the
+//     journal cannot write, reading stops and nothing is skipped.
+//   - Events of a partition stay in order. If a shop changes the provider and back
+//     within one fetch, the events go into two batches, because the journal cancels
+//     after it has stored the events of a batch.
 //   - Reading begins at the journal's position, never at the group's offset. Offsets are
 //     committed after the journal's transaction and only while the generation lasts.
 //   - An offset does not identify a record. The leader epoch, last offset and checksum of
 //     the batch before the position are compared with the log; if they differ, the
 //     partition is refused (ErrTopicRecreated).
-//   - The broker refuses a worker with another journal and any other client: the group's
-//     protocol is named after the journal ([ProtocolName]).
+//   - The group's protocol is named after the journal, so the broker refuses a worker with
+//     another journal and any other client ([ProtocolName]).
 //   - Addresses, codes and dead records are sealed before they are stored.
 //   - Partitions of all topics are assigned together, round robin: the members' totals
 //     differ by at most one.
-//   - [Config.FetchMemory] bounds what is held, compressed and decompressed.
+//   - [Config.FetchMemory] bounds the fetched records in memory, compressed and decompressed.
 //
 // # States
 //
 //	starting ─▶ waiting for the input topics ─▶ joining the consumer group ─▶ consuming ─┐
 //	                    ▲                               ▲                               │
-//	                    └──────── a topic is gone ──────┴──── a generation ends ◀────────┘
+//	                    └────── a topic is missing ─────┴──── a generation ends ◀────────┘
 //
 // # Failures
 //
@@ -47,12 +47,12 @@
 //	at any time, Run ends:
 //	  the group is ahead of the journal          ErrOffsetsAhead
 //	  the partition has other records            ErrTopicRecreated (confirmed for TopicTimeout)
-//	  others are in the group                    ErrGroupInUse (ForeignMemberTimeout)
+//	  other clients are in the group             ErrGroupInUse (ForeignMemberTimeout)
 //	  fetches return none of the records         ErrPartitionStalled, after new connections and a new generation
-//	waited for without a limit, logged when it changes:
+//	retried without a limit, logged when it changes:
 //	  brokers, leaders, coordinators away; an ACL or topic removed later; the journal failing
 //	paused while it lasts:
-//	  [Config.CanFetch] says no                      nothing is fetched; Ready says why
+//	  [Config.CanFetch] returns false            nothing is fetched; Ready says why
 //	reported and skipped:
 //	  records deleted before they were read      records_lost_total, error log
 //

@@ -21,23 +21,23 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// ErrRecordsLost says that a topic does not hold the records any more that lie between
-// what the journal knows and its present beginning.
+// ErrRecordsLost says that records between the journal's position and the topic's
+// present start were deleted.
 var ErrRecordsLost = errors.New("consumer: records were deleted that this journal has not read")
 
-// A OffsetRange is a part of a partition.
+// An OffsetRange is a range of offsets of a partition.
 type OffsetRange struct {
 	Topic     string
 	Partition int
-	From, To  int64 // To is not in it
+	From, To  int64 // To is excluded
 }
 
-// A ReplayRange is what a partition's recovery did.
+// A ReplayRange is the range of a partition that a recovery reads again.
 type ReplayRange struct {
 	OffsetRange
-	TopicRecreated bool // the topic was made anew, or lost records: it was read from its beginning
-	// CommittedAhead: the group has committed more than the journal knew, or the journal
-	// has never read the partition.
+	TopicRecreated bool // the topic was created again or lost records; it is read from its start
+	// CommittedAhead: the group has committed more than the journal knew, or the
+	// journal has never read the partition.
 	CommittedAhead bool
 }
 
@@ -51,17 +51,18 @@ func allPartitions(topics map[string][]int) []topicPartition {
 	return places
 }
 
-// An ExclusiveSession is the membership of a recovery, which has the group for itself,
-// and reads topics.
+// An ExclusiveSession is the membership of a recovery that has the group for itself. It
+// reads topics.
 type ExclusiveSession struct {
 	consumer   *Consumer
 	generation *kafkago.Generation
 	topics     map[string][]int
 }
 
-// RunExclusive joins the group under a protocol that no worker speaks, and runs work.
-// It waits ForeignMemberTimeout for others to leave: then ErrGroupInUse. The context of
-// work ends when the membership does. more are topics that work scans.
+// RunExclusive joins the group under a protocol that no worker uses, and runs work. It
+// waits ForeignMemberTimeout for other members to leave, else returns ErrGroupInUse.
+// The context of work ends with the membership. more are further topics that work
+// scans.
 func (c *Consumer) RunExclusive(ctx context.Context, more []string, work func(context.Context, *ExclusiveSession) error) error {
 	defer c.connect(more...)()
 	topics, err := c.awaitTopics(ctx)
@@ -108,10 +109,10 @@ func (c *Consumer) runMember(ctx context.Context, a *ExclusiveSession, work func
 	a.generation.Start(func(life context.Context) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		defer context.AfterFunc(life, func() { cancel(fmt.Errorf("%w: another member came", ErrGroupInUse)) })()
+		defer context.AfterFunc(life, func() { cancel(fmt.Errorf("%w: another member joined", ErrGroupInUse)) })()
 		for topic, partitions := range a.topics {
 			if len(a.generation.Assignments[topic]) != len(partitions) {
-				done <- fmt.Errorf("%w: it has other members", ErrGroupInUse)
+				done <- fmt.Errorf("%w: the group has other members", ErrGroupInUse)
 				return
 			}
 		}
@@ -124,9 +125,8 @@ func (c *Consumer) runMember(ctx context.Context, a *ExclusiveSession, work func
 	return <-done
 }
 
-// InputRanges says what would be read again: from the journal's positions, or where
-// Start says when it has none, to the present ends. Lost are the records that
-// are not there any more.
+// InputRanges returns what would be replayed: from the journal's positions, or from
+// Start if it has none, to the present ends. lost are records that were deleted.
 func (a *ExclusiveSession) InputRanges(ctx context.Context) (spans []ReplayRange, lost []OffsetRange, err error) {
 	known, err := a.consumer.positions(ctx)
 	if err != nil {
@@ -187,15 +187,15 @@ func (a *ExclusiveSession) InputRanges(ctx context.Context) (spans []ReplayRange
 	return spans, lost, nil
 }
 
-// Replay brings the spans into the inbox, all partitions at once, and commits
-// the group's offsets where the journal then stands.
+// Replay reads the ranges into the inbox, all partitions at once, and commits the
+// journal's new positions as the group's offsets.
 func (a *ExclusiveSession) Replay(ctx context.Context, spans []ReplayRange) error {
 	var begin []journal.Position
 	for _, s := range spans {
 		begin = append(begin, journal.Position{Topic: s.Topic, Partition: s.Partition, Next: s.From})
 	}
 	if err := a.consumer.config.Inbox.InitPositions(ctx, begin); err != nil {
-		return fmt.Errorf("consumer: beginning: %w", err)
+		return fmt.Errorf("consumer: store the first positions: %w", err)
 	}
 	known, err := a.consumer.positions(ctx)
 	if err != nil {
@@ -229,7 +229,7 @@ func (a *ExclusiveSession) Replay(ctx context.Context, spans []ReplayRange) erro
 	return a.retryFor(ctx, "committing the offsets", func() error { return a.generation.CommitOffsets(commits) })
 }
 
-// readUpTo reads until the journal stands at end or behind it.
+// readUpTo reads until the journal's position is at least end.
 func (p *partition) readUpTo(ctx context.Context, end int64) error {
 	defer p.g.c.fetcher.removeReader(p.topicPartition)
 	moved, at := time.Now(), p.position
@@ -251,17 +251,16 @@ func (p *partition) readUpTo(ctx context.Context, end int64) error {
 			}
 			return fmt.Errorf("%w: %s at offset %d", ErrPartitionStalled, p.topicPartition, p.position)
 		case err != nil:
-			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
+			p.log.Warn("reading the partition failed; retrying", "offset", p.offset, "err", err)
 			wait.Wait(ctx)
 		}
 	}
 	return nil
 }
 
-// Scan reads a topic from the given offsets, else from its beginning, to its
-// present end, partition by partition, and hands over what each fetch brought.
-// Lost are the records that are not there any more; offsets beyond the end mean
-// that the topic was made anew.
+// Scan reads a topic from the given offsets, else from its start, to its present end,
+// partition by partition, and calls f with the records of each fetch. lost are records
+// that were deleted. An offset beyond the end means that the topic was created again.
 func (a *ExclusiveSession) Scan(ctx context.Context, topic string, from map[int]int64, f func([]schemas.Message) error) (lost []OffsetRange, err error) {
 	reader := &Consumer{config: a.consumer.config, log: a.consumer.log, client: a.consumer.client, transport: a.consumer.transport, fetcher: a.consumer.fetcher}
 	reader.config.Topics = []string{topic}
@@ -326,8 +325,8 @@ func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f 
 	return nil
 }
 
-// readRecords reads the records of one fetch that lie before end. Records that
-// cannot be read are left out: what this worker publishes is never so large.
+// readRecords returns the records of one fetch that lie before end. It skips unreadable
+// records: the worker publishes none that large.
 func (c *Consumer) readRecords(ctx context.Context, r *reader, got fetchResult, end int64) (messages []schemas.Message, err error) {
 	if err := c.fetcher.unpackMemory.Acquire(ctx, got.memory); err != nil {
 		return nil, err
@@ -343,7 +342,7 @@ func (c *Consumer) readRecords(ctx context.Context, r *reader, got fetchResult, 
 		case err != nil:
 			return messages, err
 		case it.unreadable != nil:
-			c.log.Warn("records cannot be read; they are left out", "topic", r.topic, "partition", r.partition,
+			c.log.Warn("skipped unreadable records", "topic", r.topic, "partition", r.partition,
 				"from", it.unreadable.from, "to", it.unreadable.to-1, "err", it.unreadable.why)
 		case it.message.Offset < end:
 			messages = append(messages, it.message)
@@ -353,7 +352,7 @@ func (c *Consumer) readRecords(ctx context.Context, r *reader, got fetchResult, 
 	return messages, nil
 }
 
-// maxTime is the later of two instants.
+// maxTime returns the later of two instants.
 func maxTime(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a

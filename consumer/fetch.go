@@ -12,23 +12,23 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// maxRecordTime is the last instant that RFC 3339 can write, in milliseconds.
+// maxRecordTime is the last instant that RFC 3339 can represent, in milliseconds.
 const maxRecordTime = 253402300799_999
 
-// A fetchResult is the answer to one fetch.
+// A fetchResult is the result of one fetch.
 type fetchResult struct {
-	records *recordIterator // nil when there was nothing
-	// stop is where the records that may be read now end: the last stable offset.
-	// The high watermark lies behind it while a transaction is open.
+	records *recordIterator // nil if there are none
+	// lastStable is the last stable offset: where the committed records end. The high
+	// watermark is above it while a transaction is open.
 	lastStable, highWatermark int64
-	// memory is what unpacking takes at most, bytes what the batches hold.
+	// memory is what decompressing takes at most, bytes the size of the batches.
 	memory int64
 	bytes  int
-	// release gives the memory of the batches back; never nil.
+	// release releases the memory of the batches; never nil.
 	release func()
 }
 
-// newFetchResult reads what a response says of a partition.
+// newFetchResult makes the result from a partition's part of a response.
 func (f *fetcher) newFetchResult(p partResponse, offset int64) (fetchResult, error) {
 	if p.errorCode != 0 {
 		return fetchResult{release: func() {}}, kafkago.Error(p.errorCode)
@@ -48,7 +48,7 @@ func (f *fetcher) newFetchResult(p partResponse, offset int64) (fetchResult, err
 		}
 		need, err := f.unpacker.Need(&b.Batch)
 		if err != nil {
-			continue // the stream finds it again
+			continue // the iterator reports it
 		}
 		got.memory = max(got.memory, recordMemory+need)
 	}
@@ -59,12 +59,12 @@ func (f *fetcher) newFetchResult(p partResponse, offset int64) (fetchResult, err
 	return got, nil
 }
 
-// beyondEnd is how far a batch may lie behind the end that the same response
-// names: brokers look at the end before they read.
+// beyondEnd is how far a batch may lie above the end that the same response names:
+// brokers read the end before they read the records.
 const beyondEnd = 1 << 30
 
-// inOrder finds batches whose offsets cannot be right. The checksum does not cover
-// the base offset, and a wrong one would let the position skip records.
+// inOrder marks batches whose offsets cannot be right. The checksum does not cover the
+// base offset, and a wrong one would make the position skip records.
 func inOrder(batches []fetchedBatch, end int64) {
 	last := int64(-1)
 	for i := range batches {
@@ -79,36 +79,34 @@ func inOrder(batches []fetchedBatch, end int64) {
 	}
 }
 
-// A batchMark is the last batch that a position lies behind. An offset is no identity:
-// a log that lost its tail and was filled again has other batches at the same
-// offsets.
+// A batchMark identifies the batch before a position. An offset does not: a log that
+// lost its tail and was filled again has other batches at the same offsets.
 type batchMark struct {
 	base, last int64 // its offsets
-	epoch      int32 // of the leader that appended it; -1 when unknown
+	epoch      int32 // of the leader that appended it; -1 if unknown
 	crc        uint32
-	compacted  bool // the log cleaner has written it again
+	compacted  bool // the log cleaner has rewritten it
 }
 
 func batchMarkOf(h *recordbatch.Header) batchMark {
 	return batchMark{h.BaseOffset, h.LastOffset(), h.LeaderEpoch, h.CRC, h.Count <= h.LastOffsetDelta || h.Cleaned()}
 }
 
-// An unreadableRange is a range of records that are not read because they exceed a limit,
-// or will never be readable.
+// An unreadableRange is a range of records that exceed a limit, or will never be
+// readable.
 type unreadableRange struct {
-	from, to int64 // to is not in it
+	from, to int64 // excluded
 	records  int64 // how many
-	size     int64 // bytes
+	size     int64 // in bytes
 	reason   schemas.Reason
 	crc      uint32 // of the batch
 	time     time.Time
 	why      error
 }
 
-// A recordIterator gives the records of one fetch from an offset on. It leaves out
-// control records and those of aborted transactions, and knows where the next
-// fetch has to begin after the records that compaction or transactions took
-// away.
+// A recordIterator iterates over the records of one fetch. It skips control records and
+// records of aborted transactions, and knows where the next fetch begins if compaction
+// or transactions removed records.
 type recordIterator struct {
 	unpacker    *recordbatch.Unpacker
 	batches     []fetchedBatch
@@ -120,17 +118,17 @@ type recordIterator struct {
 	next        int64
 	reader      *recordbatch.Reader // of the current batch
 	skipAborted bool                // the current batch is aborted
-	mark        batchMark           // the batch of the record that was read last
+	mark        batchMark           // the batch of the last record
 	unpacked    int64
 }
 
-// An item is a record, or a range of records that are refused.
+// An item is a record, or a range of unreadable records.
 type item struct {
 	message    schemas.Message
 	unreadable *unreadableRange
 }
 
-// offset is the item's first.
+// offset is the item's first offset.
 func (i *item) offset() int64 {
 	if i.unreadable != nil {
 		return i.unreadable.from
@@ -138,8 +136,8 @@ func (i *item) offset() int64 {
 	return i.message.Offset
 }
 
-// read gives the next item, io.EOF at the end; s.next is then where the next
-// fetch begins. Any other error is a damaged batch: s.next is where it begins.
+// read returns the next item, or io.EOF at the end; s.next is then where the next fetch
+// begins. Any other error is of a damaged batch, which begins at s.next.
 func (s *recordIterator) read() (item, error) {
 	for len(s.batches) > 0 {
 		b := &s.batches[0]
@@ -188,7 +186,7 @@ func (s *recordIterator) item(b *fetchedBatch, record recordbatch.Record) item {
 	}}
 }
 
-// beginBatch looks at a batch's checksum and producer before its records.
+// beginBatch checks a batch's checksum and producer before its records are read.
 func (s *recordIterator) beginBatch(b *fetchedBatch) error {
 	if b.fault != nil {
 		return b.fault
@@ -203,7 +201,7 @@ func (s *recordIterator) beginBatch(b *fetchedBatch) error {
 	return err
 }
 
-// initPositions finds out whether a batch belongs to an aborted transaction.
+// checkAborted notes whether a batch belongs to an aborted transaction.
 func (s *recordIterator) checkAborted(b *fetchedBatch) {
 	s.skipAborted = false
 	if !b.Transactional() {
@@ -221,8 +219,8 @@ func (s *recordIterator) checkAborted(b *fetchedBatch) {
 	s.skipAborted = s.aborted[b.ProducerID] && !b.Control()
 }
 
-// skipUnreadable steps over what is left of a batch that cannot be read. A damaged one
-// is not stepped over: another copy of it may be good.
+// skipUnreadable skips the rest of a batch that cannot be read. A damaged batch is not
+// skipped: another copy of it may be good.
 func (s *recordIterator) skipUnreadable(b *fetchedBatch, why error) (item, error) {
 	reason := schemas.ReasonMalformed
 	switch {
@@ -247,15 +245,15 @@ func (s *recordIterator) skipUnreadable(b *fetchedBatch, why error) (item, error
 	return item{unreadable: r}, nil
 }
 
-// endBatch steps over a batch to where it ends, also when it gave no record, such
-// as the empty shell that compaction leaves.
+// endBatch moves behind the end of a batch, also if it had no record, such as an empty
+// batch that compaction leaves.
 func (s *recordIterator) endBatch() {
 	s.next = max(s.next, s.batches[0].LastOffset()+1, s.from)
 	s.closeBatch()
 	s.batches = s.batches[1:]
 }
 
-// closeBatch gives up the current batch.
+// closeBatch closes the reader of the current batch.
 func (s *recordIterator) closeBatch() {
 	if s.reader != nil {
 		s.unpacked += s.reader.Unpacked()
@@ -275,8 +273,8 @@ func (s *recordIterator) message(r recordbatch.Record) schemas.Message {
 	return m
 }
 
-// recordTime is a record's time; zero where it has none, which is -1, or one
-// that cannot be written: a producer can say any number.
+// recordTime returns a record's time. It is zero for -1, which means none, and for a
+// time that RFC 3339 cannot represent: a producer can send any number.
 func recordTime(ms int64) time.Time {
 	if ms < 0 || ms > maxRecordTime {
 		return time.Time{}

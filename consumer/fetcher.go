@@ -17,14 +17,14 @@ import (
 	"invoicebox-worker/internal/recordbatch"
 )
 
-// The parts of FetchMemory. What lies on the wire is held until it was taken in;
-// what is unpacked at a time is the rest.
+// The parts of FetchMemory. Batches are held until they were ingested; the rest is for
+// decompressing.
 const (
-	wireShare           = 4 // a quarter is for batches as they came
+	wireShare           = 4 // one quarter is for batches as they arrive
 	minPartitionBytes   = 16 << 10
 	maxPartitionBytes   = 1 << 20
-	recordMemory        = 2 << 20 // a record and the transaction in hand
-	targetUnpacked      = 4 << 20 // what one fetch of a partition should unpack to
+	recordMemory        = 2 << 20 // a record and the present transaction
+	targetUnpacked      = 4 << 20 // what one fetch of a partition should decompress to
 	maxRecord           = 1<<20 + 64<<10
 	maxHeaders          = 16 << 10
 	maxRecords          = 1 << 16
@@ -34,8 +34,8 @@ const (
 )
 
 // A fetcher reads partitions over one connection to each broker. Readers wait in
-// [fetcher.fetch]; each broker is asked for all that wait for it at once, those
-// first that were served longest ago.
+// [fetcher.fetch]. One request asks a broker for all partitions that wait for it, the
+// least recently served first.
 type fetcher struct {
 	kafka        *kafka.Cluster
 	client       *kafkago.Client // for metadata
@@ -44,8 +44,8 @@ type fetcher struct {
 	log          *slog.Logger
 	metrics      *Metrics
 	unpacker     *recordbatch.Unpacker
-	maxBatch     int   // bytes of a batch on the wire
-	wireSize     int64 // bytes of all batches on the wire
+	maxBatch     int   // of a batch, in bytes
+	wireSize     int64 // of all batches, in bytes
 	wireMemory   *semaphore.Weighted
 	unpackMemory *semaphore.Weighted
 
@@ -53,24 +53,24 @@ type fetcher struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 
-	metadataMu sync.Mutex // held by the one who asks for it
+	metadataMu sync.Mutex // held during a request for metadata
 
 	mu          sync.Mutex
 	leaders     map[topicPartition]*broker
-	notLeader   map[topicPartition]*broker // lastLogged that they do not lead the partition
-	refreshedAt time.Time                  // when leaders were last asked for
+	notLeader   map[topicPartition]*broker // answered that they do not lead the partition
+	refreshedAt time.Time                  // when the leaders were last requested
 	brokers     map[int]*broker
 	readers     map[topicPartition]*reader
 	served      int64
 }
 
-// A reader is one who reads a partition. Its fields are the fetcher's.
+// A reader reads one partition. Its fields are the fetcher's.
 type reader struct {
 	topicPartition
 	stall      stallTimer
-	served     int64 // rises; when it was last given records
-	ratio      int64 // of unpacked bytes to those on the wire, at least 1
-	headerOnly bool  // reads no more than a batch's header
+	served     int64 // rises; when it last got records
+	ratio      int64 // of decompressed bytes to bytes as they arrived, at least 1
+	headerOnly bool  // needs only the header of a batch
 }
 
 func (c *Consumer) newFetcher(client *kafkago.Client, topics []string) *fetcher {
@@ -89,16 +89,16 @@ func (c *Consumer) newFetcher(client *kafkago.Client, topics []string) *fetcher 
 	return f
 }
 
-// closeBatch ends all connections; no one may be reading any more.
+// close closes all connections. No reader may be in fetch any more.
 func (f *fetcher) close() {
 	f.stop()
 	f.conns.CloseAll()
 	f.work.Wait()
 }
 
-// fetch asks the partition's leader for what lies at offset, committed records
-// only. It returns when there is something, after about a second when there is
-// nothing, and when the broker says what is wrong.
+// fetch asks the partition's leader for committed records at offset. It returns when
+// there are some, after about a second if there are none, and when the broker reports
+// an error.
 func (f *fetcher) fetch(ctx context.Context, r *reader, offset int64) (fetchResult, error) {
 	nothing := fetchResult{release: func() {}}
 	b, err := f.leader(ctx, r)
@@ -123,11 +123,11 @@ func (f *fetcher) fetch(ctx context.Context, r *reader, offset int64) (fetchResu
 	}
 }
 
-// errNoBatch says that a partition holds no batch at an offset or behind it.
+// errNoBatch says that a partition holds no batch at or above an offset.
 var errNoBatch = errors.New("consumer: the partition holds no batch at this offset")
 
-// batchAt reads the header of the batch that holds an offset, or of the next one
-// where compaction took it away. No one may read the partition meanwhile.
+// batchAt reads the header of the batch that holds an offset, or of the next one if
+// compaction removed it. The partition may not be read meanwhile.
 func (f *fetcher) batchAt(ctx context.Context, p topicPartition, offset int64) (batchMark, error) {
 	r := &reader{topicPartition: p, headerOnly: true}
 	defer f.removeReader(p)
@@ -150,14 +150,14 @@ func (f *fetcher) batchAt(ctx context.Context, p topicPartition, offset int64) (
 	}
 }
 
-// startWithoutJournal says that a partition is not read any more.
+// removeReader notes that a partition is not read any more.
 func (f *fetcher) removeReader(p topicPartition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.readers, p)
 }
 
-// leader finds the broker that leads the partition of a reader.
+// leader registers a reader and returns the broker that leads its partition.
 func (f *fetcher) leader(ctx context.Context, r *reader) (*broker, error) {
 	f.mu.Lock()
 	f.readers[r.topicPartition] = r
@@ -165,7 +165,7 @@ func (f *fetcher) leader(ctx context.Context, r *reader) (*broker, error) {
 	return f.leaderOf(ctx, r.topicPartition)
 }
 
-// leaderOf finds the broker that leads a partition.
+// leaderOf returns the broker that leads a partition.
 func (f *fetcher) leaderOf(ctx context.Context, p topicPartition) (*broker, error) {
 	f.mu.Lock()
 	b, asked := f.leaders[p], f.refreshedAt
@@ -181,7 +181,7 @@ func (f *fetcher) leaderOf(ctx context.Context, p topicPartition) (*broker, erro
 	if b != nil {
 		return b, nil
 	}
-	if asked == again || time.Since(again) > metadataPause { // no one has asked meanwhile
+	if asked == again || time.Since(again) > metadataPause { // nobody has asked meanwhile
 		if err := f.refreshMetadata(ctx); err != nil {
 			return nil, err
 		}
@@ -232,7 +232,7 @@ func (f *fetcher) updateLeaders(metadata *kafka.Metadata) {
 	}
 }
 
-// brokerAt returns the broker with an id, which may have got another address.
+// brokerAt returns the broker with an id, whose address may have changed.
 func (f *fetcher) brokerAt(id int, address string) *broker {
 	b := f.brokers[id]
 	if b == nil {
@@ -250,7 +250,7 @@ func (f *fetcher) brokerAt(id int, address string) *broker {
 	return b
 }
 
-// topicMissing forgets the leader of a partition after an error that may mean that
+// forgetLeader forgets the leader of a partition after an error that may mean that
 // another broker leads it.
 func (f *fetcher) forgetLeader(p topicPartition, b *broker, err error) {
 	switch kafka.ClassOf(err) {
@@ -268,8 +268,8 @@ func (f *fetcher) forgetLeader(p topicPartition, b *broker, err error) {
 	}
 }
 
-// countReaders counts the readers of a broker's partitions, and the brokers that
-// have any.
+// countReaders counts the readers of a broker's partitions, and the brokers that have
+// readers.
 func (f *fetcher) countReaders(b *broker) (readers, brokers int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -285,9 +285,9 @@ func (f *fetcher) countReaders(b *broker) (readers, brokers int) {
 	return readers, max(len(busy), 1)
 }
 
-// partitionBytes is how many bytes of a partition are asked for: less the more they
-// unpack to. What is read for a header alone is the least: under a quota the
-// rest would be waited for.
+// partitionBytes is how many bytes of a partition to request: the fewer, the more they
+// decompress to. A read of a header requests the minimum, because under a quota more
+// bytes cost time.
 func (f *fetcher) partitionBytes(r *reader, readers, brokers int) int64 {
 	if r.headerOnly {
 		return minPartitionBytes
@@ -299,7 +299,7 @@ func (f *fetcher) partitionBytes(r *reader, readers, brokers int) int64 {
 	return max(min(share, targetUnpacked/ratio), minPartitionBytes)
 }
 
-// observeRatio notes what became of a partition's bytes.
+// observeRatio updates a partition's compression ratio.
 func (f *fetcher) observeRatio(r *reader, wire, unpacked int64) {
 	if wire <= 0 {
 		return
@@ -309,13 +309,13 @@ func (f *fetcher) observeRatio(r *reader, wire, unpacked int64) {
 	r.ratio = max(unpacked/wire, (r.ratio+unpacked/wire)/2, 1)
 }
 
-// sessionExpiring reports whether the broker ends a session soon unless it authenticates
-// again. It is replaced before.
+// sessionExpiring reports whether the broker ends a session soon unless it
+// authenticates again. The session is replaced before.
 func (f *fetcher) sessionExpiring(s *kafka.Session) bool {
 	return !s.Expires.IsZero() && time.Until(s.Expires) <= s.Lifetime/sessionReserve
 }
 
-// reconnect makes the connection to a partition's leader anew.
+// reconnect replaces the connection to a partition's leader.
 func (f *fetcher) reconnect(p topicPartition) {
 	f.mu.Lock()
 	b := f.leaders[p]
@@ -326,7 +326,7 @@ func (f *fetcher) reconnect(p topicPartition) {
 	}
 }
 
-// sortByLastServed sorts turns by when their readers were served.
+// sortByLastServed sorts pending fetches by when their readers last got records.
 func (f *fetcher) sortByLastServed(pending []*pendingFetch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -349,8 +349,8 @@ func (f *fetcher) markServed(r *reader) {
 	r.served = f.served
 }
 
-// A brokerError is why no partition of a broker can be read. The fetcher has
-// logged it.
+// A brokerError is why no partition of a broker can be read. It was logged once for all
+// of them.
 type brokerError struct {
 	address string
 	err     error
@@ -362,7 +362,7 @@ func (e *brokerError) Error() string {
 
 func (e *brokerError) Unwrap() error { return e.err }
 
-// isBrokerError reports whether an error is one of a whole broker.
+// isBrokerError reports whether an error concerns a whole broker.
 func isBrokerError(err error) bool {
 	_, ok := errors.AsType[*brokerError](err)
 	return ok

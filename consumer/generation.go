@@ -14,23 +14,23 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// A generation is one term of membership in the group: its partitions, and
+// A generation is one generation of the consumer group: this member's partitions, and
 // whatever ends with it.
 type generation struct {
 	c             *Consumer
 	fail          func(error)
 	end           func()
-	fetchCtx      context.Context // ends when no more is to be fetched
-	ingestCtx     context.Context // ends when what is in hand has to be given up
+	fetchCtx      context.Context // ends when fetching must stop
+	ingestCtx     context.Context // ends when the present batch must be abandoned
 	partitions    []*partition
-	compared      map[topicPartition]journal.BatchMark // batches that the logs were found to hold
+	compared      map[topicPartition]journal.BatchMark // batches that were found in the logs
 	commitNeeded  chan struct{}
-	topicMissingC chan struct{} // a reader was told that its topic is not there
+	topicMissingC chan struct{} // a broker did not know a topic
 	commit        func(map[string]map[int]int64) error
 }
 
-// generation lives as long as the group's generation does: the group does not
-// rejoin, nor the consumer leave, before it has returned.
+// generation runs one generation. Until it returns, the library neither rejoins the
+// group nor leaves it.
 func (c *Consumer) generation(run, life context.Context, g *kafkago.Generation, fail func(error)) {
 	soft, end := context.WithCancel(run)
 	defer end()
@@ -39,7 +39,7 @@ func (c *Consumer) generation(run, life context.Context, g *kafkago.Generation, 
 	defer giveUp()
 	defer context.AfterFunc(soft, func() {
 		finish := c.config.ShutdownTimeout
-		if run.Err() == nil { // the others wait for this member
+		if run.Err() == nil { // the other members wait for this one
 			finish = min(finish, rebalanceTimeout)
 		}
 		backoff.Sleep(hard, finish)
@@ -59,8 +59,8 @@ func (c *Consumer) generation(run, life context.Context, g *kafkago.Generation, 
 	own.run()
 }
 
-// start finds where each assigned partition stands and whether it may go on
-// from there. It tries until the generation ends; the error is for Run.
+// start finds the position of each assigned partition, and whether it can be read from
+// there. It retries until the generation ends; its error ends Run.
 func (g *generation) start(assigned map[string][]kafkago.PartitionAssignment) error {
 	committed := map[topicPartition]int64{}
 	var partitions []topicPartition
@@ -123,7 +123,7 @@ func (g *generation) alignPositions(partitions []topicPartition, committed map[t
 			list = append(list, journal.Position{Topic: p.topic, Partition: p.partition, Next: initial[p]})
 		}
 		if err := g.c.config.Inbox.InitPositions(g.fetchCtx, list); err != nil {
-			return fmt.Errorf("consumer: beginning: %w", err)
+			return fmt.Errorf("consumer: store the first positions: %w", err)
 		}
 		if known, err = g.c.positions(g.fetchCtx); err != nil {
 			return err
@@ -176,8 +176,8 @@ func (g *generation) run() {
 	}
 }
 
-// commitLoop lets the group's offsets follow the journal, never more often
-// than every CommitInterval, and never holding a partition up.
+// commitLoop commits the journal's positions as the group's offsets, at most once in a
+// CommitInterval. It never delays a partition.
 func (g *generation) commitLoop() {
 	g.requestCommit()
 	for {
@@ -188,14 +188,14 @@ func (g *generation) commitLoop() {
 		}
 		if err := g.commitPositions(); err != nil {
 			g.c.metrics.faults.WithLabelValues(string(kafka.ClassOf(err))).Inc()
-			g.c.log.Debug("committing offsets; trying again", "err", kafka.Wrap(err))
+			g.c.log.Debug("committing offsets failed; retrying", "err", kafka.Wrap(err))
 			g.requestCommit()
 		}
 		backoff.Sleep(g.fetchCtx, g.c.config.CommitInterval)
 	}
 }
 
-// requestCommit says that a position has moved.
+// requestCommit notes that a position has changed.
 func (g *generation) requestCommit() {
 	select {
 	case g.commitNeeded <- struct{}{}:
@@ -229,8 +229,8 @@ func (g *generation) commitPositions() error {
 	return err
 }
 
-// finalCommit commits what the readers left. Where it fails nothing is lost: the
-// journal's positions count.
+// finalCommit commits the last positions. If it fails nothing is lost: the journal's
+// positions count.
 func (g *generation) finalCommit() {
 	for range 3 {
 		err := g.commitPositions()
@@ -248,9 +248,9 @@ func (g *generation) finalCommit() {
 	}
 }
 
-// watchTopics ends the generation when a topic's partitions have changed, so
-// that the group deals them anew. The library's own watcher ends it at once
-// while a topic is missing, and again, and again.
+// watchTopics ends the generation when the partitions of a topic have changed, so that
+// the group assigns them again. The library's own watcher ends generations in a loop
+// while a topic is missing.
 func (g *generation) watchTopics() {
 	before, _ := g.c.partitions(g.fetchCtx)
 	missing := g.c.topicsMissing.Swap(false)
@@ -267,7 +267,7 @@ func (g *generation) watchTopics() {
 			missing = true
 			g.c.state.Store(stateTopicMissing)
 			g.c.stateReason.Store(err.Error())
-			g.c.log.Error("an input topic is gone; waiting for it", "err", err)
+			g.c.log.Error("an input topic does not exist any more; waiting for it", "err", err)
 		}
 		if err != nil {
 			continue
@@ -277,16 +277,16 @@ func (g *generation) watchTopics() {
 			changed = changed || len(before[topic]) != len(now[topic])
 		}
 		if changed {
-			g.c.log.Info("the topics' partitions have changed; rejoining the group")
+			g.c.log.Info("the partitions of the input topics have changed; rejoining the group")
 			g.end()
 			return
 		}
 	}
 }
 
-// waitTopicCheck waits until the topics are to be looked at again: soon while one is
-// missing, or when a reader says so. The answer may be two seconds old, so that
-// one look in time is not enough; readers repeat what they say.
+// waitTopicCheck waits until the topics are to be checked again: soon if one is
+// missing, or when a reader reports that. The metadata may be two seconds old, so one
+// check may be too early; readers repeat their report.
 func (g *generation) waitTopicCheck(missing bool) {
 	wait := g.c.config.WatchInterval
 	if missing {
@@ -301,7 +301,7 @@ func (g *generation) waitTopicCheck(missing bool) {
 	}
 }
 
-// topicMissing says that a broker does not know the topic of a partition.
+// topicMissing notes that a broker does not know the topic of a partition.
 func (g *generation) topicMissing() {
 	select {
 	case g.topicMissingC <- struct{}{}:

@@ -13,10 +13,10 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// CheckGroup compares what the group has committed with the journal's positions
-// and changes nothing: ErrJournalLost, ErrOffsetsAhead, or what keeps Kafka from
-// answering until ctx ends. The offsets are read first: a worker on the same
-// journal always writes the journal first.
+// CheckGroup compares the group's committed offsets with the journal's positions and
+// changes nothing. It returns ErrJournalLost, ErrOffsetsAhead, or why Kafka did not
+// answer until ctx ended. The offsets are read first, because a worker writes the
+// journal before it commits.
 func CheckGroup(ctx context.Context, conn *kafka.Cluster, group string, topics []string, start Start, positions func(context.Context) ([]journal.Position, error)) error {
 	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn, Start: start}}
 	defer c.connect()()
@@ -35,7 +35,7 @@ func CheckGroup(ctx context.Context, conn *kafka.Cluster, group string, topics [
 	}
 	list, err := positions(ctx)
 	if err != nil {
-		return fmt.Errorf("consumer: reading the positions: %w", err)
+		return fmt.Errorf("consumer: read the positions: %w", err)
 	}
 	known := make(map[topicPartition]int64, len(list))
 	for _, p := range list {
@@ -64,7 +64,7 @@ func CheckGroup(ctx context.Context, conn *kafka.Cluster, group string, topics [
 	return err
 }
 
-// withCommitted lists the places of which the group has committed an offset.
+// withCommitted returns the partitions with a committed offset.
 func withCommitted(partitions []topicPartition, committed map[topicPartition]int64) []topicPartition {
 	var found []topicPartition
 	for _, p := range partitions {
@@ -80,9 +80,9 @@ func (c *Consumer) journalLost(p topicPartition, committed map[topicPartition]in
 	return fmt.Errorf("%w (%s: the group %s committed %d)%s", ErrJournalLost, p, c.config.Group, committed[p], c.config.LostHint)
 }
 
-// startWithoutJournal lets a new journal begin for a group that has committed offsets. The
-// offsets are set first: after a crash the journal is still new, and forget runs
-// again. A group that has members refuses them.
+// startWithoutJournal lets a new journal start in a group with committed offsets. The
+// offsets are reset first: after a crash the journal is still new, and OnJournalLost is
+// called again. A group with members refuses the reset.
 func (c *Consumer) startWithoutJournal(ctx context.Context, lost []topicPartition, initial map[topicPartition]int64) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -98,22 +98,22 @@ func (c *Consumer) startWithoutJournal(ctx context.Context, lost []topicPartitio
 		for _, p := range partitions {
 			switch {
 			case errors.Is(p.Error, kafkago.UnknownMemberId), errors.Is(p.Error, kafkago.IllegalGeneration), errors.Is(p.Error, kafkago.RebalanceInProgress):
-				return fmt.Errorf("%w: stop the workers of group %s before the lost journal is forgotten: %w", ErrGroupInUse, c.config.Group, p.Error)
+				return fmt.Errorf("%w: stop the workers of group %s before a new journal replaces the lost one: %w", ErrGroupInUse, c.config.Group, p.Error)
 			case p.Error != nil:
 				return wrapError(fmt.Errorf("partition %s/%d: %w", topic, p.Partition, p.Error))
 			}
 		}
 	}
 	if err := c.config.OnJournalLost(ctx); err != nil {
-		return fmt.Errorf("consumer: forgetting the lost journal: %w", err)
+		return fmt.Errorf("consumer: start without the lost journal: %w", err)
 	}
-	c.log.Warn("the lost journal is forgotten", "group", c.config.Group)
+	c.log.Warn("starting without the lost journal", "group", c.config.Group)
 	return nil
 }
 
-// CheckConnectivity asks the leader of every partition and the group's coordinator for
-// something: the addresses that brokers advertise need not be reachable where
-// those of the settings are. It tries again until ctx ends.
+// CheckConnectivity sends a request to the leader of every partition and to the group's
+// coordinator, because advertised addresses may be unreachable where the configured
+// ones are not. It retries until ctx ends.
 func CheckConnectivity(ctx context.Context, conn *kafka.Cluster, group string, topics []string) error {
 	c := &Consumer{config: Config{Group: group, Topics: topics, Kafka: conn}}
 	defer c.connect()()
@@ -131,15 +131,14 @@ func CheckConnectivity(ctx context.Context, conn *kafka.Cluster, group string, t
 	})
 }
 
-// retry calls f until it succeeds, its error is one that only an operator can remove, or
-// ctx ends.
+// retry calls f until it succeeds, an operator has to act, or ctx ends.
 func retry(ctx context.Context, f func() error) error {
 	final := func(err error) bool { return errors.Is(err, ErrDenied) || errors.Is(err, ErrMissingTopic) }
 	return backoff.Retry(ctx, retryInterval, final, f)
 }
 
 // HasRecords reports whether one of the topics holds records, or held some that were
-// deleted since. It retries until ctx ends.
+// deleted. It retries until ctx ends.
 func HasRecords(ctx context.Context, cluster *kafka.Cluster, topics []string) (has bool, err error) {
 	c := &Consumer{config: Config{Topics: topics, Kafka: cluster}}
 	defer c.connect()()
@@ -157,7 +156,7 @@ func HasRecords(ctx context.Context, cluster *kafka.Cluster, topics []string) (h
 	return has, err
 }
 
-// Truncated reports whether records of a topic were deleted from its beginning.
+// Truncated reports whether records were deleted from the start of a topic.
 func (a *ExclusiveSession) Truncated(ctx context.Context, topic string) (bool, error) {
 	reader := &Consumer{config: a.consumer.config, log: a.consumer.log, client: a.consumer.client, transport: a.consumer.transport, fetcher: a.consumer.fetcher}
 	reader.config.Topics = []string{topic}

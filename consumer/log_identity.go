@@ -12,7 +12,7 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// journalMark is what the journal keeps of a batch; nil when none was read.
+// journalMark is the journal's form of a mark; nil if no batch was read.
 func (m batchMark) journalMark() *journal.BatchMark {
 	if m == (batchMark{}) {
 		return nil
@@ -20,9 +20,9 @@ func (m batchMark) journalMark() *journal.BatchMark {
 	return &journal.BatchMark{Last: m.last, Epoch: m.epoch, CRC: m.crc}
 }
 
-// matches compares the batch that lies at behind.Last, or the next one, with the
-// one that was read there. Compaction takes records out of a batch, which
-// changes its checksum, and whole batches; it leaves offsets and leader epochs.
+// matches compares a batch at or above behind.Last with the one that was read there.
+// Compaction removes batches, and records of a batch, which changes its checksum;
+// offsets and leader epochs stay.
 func (m batchMark) matches(behind *journal.BatchMark) bool {
 	sameEpoch := m.epoch < 0 || behind.Epoch < 0 || m.epoch == behind.Epoch
 	switch {
@@ -36,11 +36,11 @@ func (m batchMark) matches(behind *journal.BatchMark) bool {
 	return sameEpoch && m.compacted
 }
 
-// sameLog looks whether a partition still holds the batch that the journal's
-// position lies behind: an offset does not identify a record. A log that lost
-// its end, after a power cut or an unclean leader election, and was filled again
-// has other batches there, and so has a topic that was made anew. Then the error
-// is ErrTopicRecreated. A batch that retention deleted, below first, says nothing.
+// sameLog checks that a partition still holds the batch before the journal's position:
+// an offset does not identify a record. A log that lost its end (a power cut, an
+// unclean leader election) and was filled again has other batches there, and so has a
+// topic that was created again. Then the error is ErrTopicRecreated. A batch below
+// first was deleted by retention and cannot be compared.
 func (c *Consumer) sameLog(ctx context.Context, p topicPartition, behind *journal.BatchMark, first int64) error {
 	if behind == nil || behind.Last < first {
 		return nil
@@ -72,9 +72,8 @@ func differentLog(p topicPartition, behind *journal.BatchMark, now string) error
 	return fmt.Errorf("%w (%s: the journal has read the batch of leader epoch %d up to offset %d; %s)", ErrTopicRecreated, p, behind.Epoch, behind.Last, now)
 }
 
-// sameLogs looks at all partitions at once; the error is the first one's. Those
-// in compared are not looked at again: a broker that throttles answers some of
-// them before the time is over.
+// sameLogs checks all partitions at once and returns the first error. Partitions in
+// compared are skipped: a broker that throttles answers only some of them in time.
 func (c *Consumer) sameLogs(ctx context.Context, partitions []topicPartition, behind map[topicPartition]*journal.BatchMark, limits map[topicPartition]logBounds, compared map[topicPartition]journal.BatchMark) error {
 	errs := make([]error, len(partitions))
 	var asked sync.WaitGroup
@@ -103,11 +102,11 @@ func (c *Consumer) sameLogs(ctx context.Context, partitions []topicPartition, be
 	return nil
 }
 
-// batchMarks reads which batches the journal's positions lie behind.
+// batchMarks returns the batches before the journal's positions.
 func (c *Consumer) batchMarks(ctx context.Context) (map[topicPartition]*journal.BatchMark, error) {
 	list, err := c.config.Inbox.Positions(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("consumer: reading the positions: %w", err)
+		return nil, fmt.Errorf("consumer: read the positions: %w", err)
 	}
 	found := make(map[topicPartition]*journal.BatchMark, len(list))
 	for _, p := range list {
@@ -116,9 +115,8 @@ func (c *Consumer) batchMarks(ctx context.Context) (map[topicPartition]*journal.
 	return found, nil
 }
 
-// verifyLog looks at what a leader of another epoch has behind the position before
-// anything of it is taken in. It returns false when that was looked at, and the
-// records are to be fetched again.
+// verifyLog compares the log of a leader with another epoch before its records are
+// ingested. It returns false if it did; then the records have to be fetched again.
 func (p *partition) verifyLog(s *recordIterator, release func()) (bool, error) {
 	epoch := s.batches[0].LeaderEpoch
 	if p.lastBatch == nil || epoch < 0 || p.lastBatch.Epoch < 0 || epoch == p.lastBatch.Epoch || epoch == p.comparedEpoch {
@@ -138,7 +136,8 @@ func (p *partition) verifyLog(s *recordIterator, release func()) (bool, error) {
 	return false, err
 }
 
-// recreatedPartitions finds the partitions that do not hold what the journal has read.
+// recreatedPartitions returns the partitions that do not hold what the journal has
+// read.
 func (c *Consumer) recreatedPartitions(ctx context.Context, partitions []topicPartition, limits map[topicPartition]logBounds) (map[topicPartition]bool, error) {
 	behind, err := c.batchMarks(ctx)
 	if err != nil {

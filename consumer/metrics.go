@@ -17,7 +17,7 @@ const (
 	DeadLetter = "dead_letter"
 )
 
-// Metrics are the consumer's. One registry holds them once.
+// Metrics are the consumer's metrics. A registry can hold them once.
 type Metrics struct {
 	records       *prometheus.CounterVec
 	ignored       *prometheus.CounterVec
@@ -40,7 +40,7 @@ type Metrics struct {
 	unstable      *prometheus.GaugeVec
 }
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics makes and registers the metrics.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "invoicebox_worker_" + name, Help: help}, labels)
@@ -82,8 +82,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// initTopic makes the series of a topic exist before the first record, so that
-// a rate over them is right from the start.
+// initTopic creates the series of a topic before the first record, so that rates are
+// right from the start.
 func (m *Metrics) initTopic(topic string) {
 	for _, outcome := range []string{Accepted, Repeated, Ignored, DeadLetter} {
 		m.records.WithLabelValues(topic, outcome)
@@ -108,7 +108,8 @@ func (m *Metrics) removePartition(topic string, partition int) {
 	m.unstable.DeleteLabelValues(topic, label)
 }
 
-// stats is where the records of one batch went, as far as the batch decides it.
+// batchStats counts the outcomes of a batch's records, as far as the batch decides
+// them.
 type batchStats struct {
 	ignored       map[schemas.IgnoreReason]int
 	deadLetters   map[schemas.Reason]int
@@ -119,11 +120,11 @@ type batchStats struct {
 	nearMisses      int
 	nearMiss        string // the first one's spelling
 	nearMissAt      int64
-	deadLetterCount int                  // dead letters; one can stand for many records
+	deadLetterCount int                  // one can stand for many records
 	noted           []journal.DeadLetter // the first of them, for the log
 }
 
-// deadLetter counts records that became dead letters.
+// addDeadLetters counts records that became dead letters.
 func (t *batchStats) addDeadLetters(reason schemas.Reason, n int) {
 	if t.deadLetters == nil {
 		t.deadLetters = map[schemas.Reason]int{}
@@ -131,7 +132,7 @@ func (t *batchStats) addDeadLetters(reason schemas.Reason, n int) {
 	t.deadLetters[reason] += n
 }
 
-// noteForLog keeps a dead letter for the log, as far as it may be logged.
+// noteForLog stores what the log needs of a dead letter.
 func (t *batchStats) noteForLog(l journal.DeadLetter) {
 	t.deadLetterCount++
 	if len(t.noted) < maxLoggedDeadLetters {

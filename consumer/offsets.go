@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	firstOffset = -2 // the times that stand for a partition's begin and end
+	firstOffset = -2 // the times that stand for a partition's start and end
 	endOffset   = -1
 
 	readUncommitted = int8(kafkago.ReadUncommitted)
@@ -24,10 +24,9 @@ const (
 	oldestOffsets, newestOffsets = 1, 5
 )
 
-// offsets asks the leaders for the first offset of a time or later in each
-// partition: one request for each broker, because the library would make one for
-// each partition, each on a connection of its own. An offset of -1 means that
-// there is none.
+// offsets asks the leaders for the first offset of a time or later in each partition.
+// It sends one request to each broker; the library would send one for each partition,
+// each over its own connection. An offset of -1 means none.
 func (f *fetcher) offsets(ctx context.Context, partitions []topicPartition, at int64, isolation int8) (map[topicPartition]int64, error) {
 	led := map[*broker][]topicPartition{}
 	for _, p := range partitions {
@@ -64,7 +63,7 @@ func (f *fetcher) offsets(ctx context.Context, partitions []topicPartition, at i
 	return found, nil
 }
 
-// offsets asks this broker, over a connection that is kept for such questions.
+// offsets asks this broker, over a connection for such requests.
 func (b *broker) offsets(ctx context.Context, partitions []topicPartition, at int64, isolation int8) (map[topicPartition]int64, error) {
 	q := &listoffsets.Request{ReplicaID: -1, IsolationLevel: isolation}
 	byTopic := map[string]int{}
@@ -101,15 +100,15 @@ func (b *broker) offsets(ctx context.Context, partitions []topicPartition, at in
 	return found, nil
 }
 
-// A offsetSession is a connection for short requests, one at a time.
+// An offsetSession is a connection for short requests, one at a time.
 type offsetSession struct {
-	stale   atomic.Bool // the session is to be replaced
+	stale   atomic.Bool // the session must be replaced
 	mu      sync.Mutex
 	session *kafka.Session
 }
 
-// roundTrip sends a request, a second time over a new connection when the one that was
-// kept is closed.
+// roundTrip sends a request. If the connection was closed meanwhile, it repeats the
+// request over a new one.
 func (q *offsetSession) roundTrip(ctx context.Context, b *broker, request *listoffsets.Request) (*listoffsets.Response, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// newBackoff is the wait between attempts of one partition.
+// newBackoff returns the wait between attempts of one partition.
 func newBackoff() *backoff.Exponential {
 	return &backoff.Exponential{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 }
@@ -27,27 +27,27 @@ type partition struct {
 	batcher batcher
 	reader  reader
 
-	// The reader's own.
+	// Of the partition's goroutine.
 	position       int64              // the journal's
 	offset         int64              // where the next fetch begins: position, or behind a gap
-	read           batchMark          // the batch of the record that was read last
-	lastBatch      *journal.BatchMark // that the position lies behind or in; nil when unknown
-	comparedEpoch  int32              // of a leader whose log was compared with reached
-	mismatchSince  time.Time          // since when the log is not the one that was read
+	read           batchMark          // the batch of the last record
+	lastBatch      *journal.BatchMark // before or at the position; nil if unknown
+	comparedEpoch  int32              // of a leader whose log was compared with lastBatch
+	mismatchSince  time.Time          // since when the log differs from the one that was read
 	openTx         openTransaction
 	lastLogged     string
-	beyondEndSince time.Time // since when the position lies behind the end
+	beyondEndSince time.Time // since when the position is above the log's end
 
-	readOnce    bool      // a fetch was answered
+	readOnce    bool      // a fetch has succeeded
 	deniedSince time.Time // since when the broker denies reading
 
 	mu             sync.Mutex
-	sharedPosition int64 // position, for others
+	sharedPosition int64 // position, for other goroutines
 	uncommitted    bool  // not committed
 	reconnected    bool  // since the last progress
-	lastErr        error // the last error of reading, since the last progress
+	lastErr        error // of reading, since the last progress
 
-	// The watchdog's own: the position that lay behind the end, and since when.
+	// Of the watchdog: the position below the log's end, and since when.
 	stalledAt    int64
 	stalledSince time.Time
 }
@@ -61,7 +61,7 @@ func newPartition(g *generation, p topicPartition, position int64, behind *journ
 	}
 }
 
-// run reads until the generation's soft end.
+// run reads until the generation stops fetching.
 func (p *partition) run() {
 	wait := newBackoff()
 	for p.g.fetchCtx.Err() == nil {
@@ -82,16 +82,16 @@ func (p *partition) run() {
 		if class == kafka.MissingTopic || class == kafka.Leader {
 			p.g.topicMissing()
 		}
-		// The fault of a whole broker is logged once, for all its partitions.
+		// A brokerError was logged once for all its partitions.
 		if text := err.Error(); text != p.lastLogged && !isBrokerError(err) {
 			p.lastLogged = text
-			p.log.Warn("reading the partition; trying again", "offset", p.offset, "err", err)
+			p.log.Warn("reading the partition failed; retrying", "offset", p.offset, "err", err)
 		}
 		wait.Wait(p.g.fetchCtx)
 	}
 }
 
-// step fetches once and takes in what came.
+// step fetches once and ingests what was fetched.
 func (p *partition) step() error {
 	f, err := p.g.c.fetcher.fetch(p.g.fetchCtx, &p.reader, p.offset)
 	release := sync.OnceFunc(f.release)
@@ -119,10 +119,10 @@ func (p *partition) step() error {
 	return nil
 }
 
-// process takes in what was fetched when there is memory to unpack it.
+// process ingests what was fetched, when there is memory to decompress it.
 func (p *partition) process(f fetchResult) error {
 	from := p.offset
-	// A batch that cannot be read is no progress, however often it is fetched.
+	// Fetching an unreadable batch again is no progress.
 	before := p.reader.stall.suspend()
 	if err := p.g.c.fetcher.unpackMemory.Acquire(p.g.fetchCtx, f.memory); err != nil {
 		return nil // the generation ends
@@ -130,7 +130,7 @@ func (p *partition) process(f fetchResult) error {
 	defer p.g.c.fetcher.unpackMemory.Release(f.memory)
 	defer f.records.closeBatch()
 	err := p.ingestFetched(f.records)
-	// What the last batch kept must not wait for the next one.
+	// Release the last batch's memory now, not with the next batch.
 	p.batcher.begin(p.topic, p.partition, p.position)
 	p.g.c.fetcher.observeRatio(&p.reader, int64(f.bytes), f.records.unpacked)
 	switch {
@@ -142,8 +142,8 @@ func (p *partition) process(f fetchResult) error {
 	return err
 }
 
-// checkDenied ends Run when the user may not read the topic and never could. A right
-// that was taken away later is waited for.
+// checkDenied ends Run if the user may not read the topic and never could. A right that
+// was removed later is waited for.
 func (p *partition) checkDenied(err error) error {
 	if !errors.Is(err, ErrDenied) || p.readOnce {
 		return err
@@ -157,8 +157,8 @@ func (p *partition) checkDenied(err error) error {
 	return err
 }
 
-// ingestFetched decodes the records of a fetch and brings them to the journal, batch
-// by batch. After an error, the next fetch begins where the journal stands.
+// ingestFetched decodes the records of a fetch and ingests them, batch by batch. After
+// an error the next fetch begins at the journal's position.
 func (p *partition) ingestFetched(s *recordIterator) error {
 	p.batcher.begin(p.topic, p.partition, p.position)
 	for {
@@ -167,7 +167,7 @@ func (p *partition) ingestFetched(s *recordIterator) error {
 			break
 		}
 		if err != nil {
-			// What lies before the damaged batch is good.
+			// The records before the damaged batch are good.
 			if p.batcher.batch.Next = max(p.batcher.batch.Next, s.next); p.batcher.batch.Next > p.position {
 				p.batcher.batch.Behind = p.read.journalMark()
 				p.ingest()
@@ -187,7 +187,7 @@ func (p *partition) ingestFetched(s *recordIterator) error {
 			if added {
 				break
 			}
-			// All below this record is settled, gaps included.
+			// Everything below this record is settled, gaps included.
 			p.batcher.batch.Next, p.batcher.batch.Behind = it.offset(), p.read.journalMark()
 			if done := p.ingest(); !done {
 				return nil
@@ -210,8 +210,8 @@ func (p *partition) ingestFetched(s *recordIterator) error {
 	return nil
 }
 
-// ingest brings the batch to the journal, trying until it is there. It returns
-// false when it is not: another worker has gone on, or the generation ended.
+// ingest ingests the batch, and retries until that succeeds. It returns false if
+// another worker has moved the position or the generation ended.
 func (p *partition) ingest() bool {
 	wait := newBackoff()
 	first, lastLogged := time.Now(), ""
@@ -220,7 +220,7 @@ func (p *partition) ingest() bool {
 		done, err := p.g.c.config.Inbox.Ingest(p.g.ingestCtx, p.batcher.batch)
 		if err == nil {
 			if lastLogged != "" {
-				p.log.Info("the journal takes records again", "after", began.Sub(first).Round(time.Millisecond).String())
+				p.log.Info("the journal accepts records again", "after", began.Sub(first).Round(time.Millisecond).String())
 			}
 			p.g.c.metrics.ingestion.Observe(time.Since(began).Seconds())
 			p.g.c.metrics.count(p.topic, &p.batcher.stats, done)
@@ -235,9 +235,9 @@ func (p *partition) ingest() bool {
 		}
 		if text := err.Error(); text != lastLogged {
 			lastLogged = text
-			p.log.Error("the journal did not take the batch; trying again", "from", p.batcher.batch.From, "next", p.batcher.batch.Next, "err", err)
+			p.log.Error("ingesting the batch failed; retrying", "from", p.batcher.batch.From, "next", p.batcher.batch.Next, "err", err)
 		}
-		// The batch in hand was tried: that is all that stopping waits for.
+		// A shutdown waits for one attempt only.
 		if p.g.fetchCtx.Err() != nil {
 			p.offset = p.position
 			return false
@@ -246,9 +246,9 @@ func (p *partition) ingest() bool {
 	}
 }
 
-// resync goes on from where the journal stands, after another worker (or an
-// attempt of ours whose success we did not see) has moved it. A journal that has
-// gone back has lost what it had taken: that is for a recovery.
+// resync continues at the journal's position, after another worker, or an attempt that
+// seemed to fail, has moved it. A position that has gone back means that the journal
+// lost data; then Run ends.
 func (p *partition) resync() bool {
 	known, err := p.g.c.positions(p.g.ingestCtx)
 	if err != nil {
@@ -262,7 +262,7 @@ func (p *partition) resync() bool {
 		p.g.fail(offsetsAhead(p.topicPartition, p.position, next))
 		return true
 	}
-	p.log.Warn("the journal has gone on without this reader", "from", p.position, "to", next)
+	p.log.Warn("the journal's position was moved by another worker; resuming there", "from", p.position, "to", next)
 	p.setPosition(next)
 	p.lastBatch = nil
 	return true
@@ -277,7 +277,7 @@ func (p *partition) setPosition(next int64) {
 	p.g.requestCommit()
 }
 
-// outOfRange finds out on which side of the log the offset lies.
+// outOfRange handles an offset outside the log.
 func (p *partition) outOfRange() error {
 	limits, err := p.g.c.logBounds(p.g.fetchCtx, []topicPartition{p.topicPartition})
 	if err != nil {
@@ -285,7 +285,7 @@ func (p *partition) outOfRange() error {
 	}
 	at := limits[p.topicPartition]
 	if p.offset < at.start {
-		p.log.Error("records were deleted before they were read; going on from the first that is left",
+		p.log.Error("records were deleted before they were read; resuming at the first that is left",
 			"from", p.position, "to", at.start, "lost", at.start-p.position)
 		p.batcher.begin(p.topic, p.partition, p.position)
 		p.batcher.batch.Next = at.start
@@ -296,7 +296,7 @@ func (p *partition) outOfRange() error {
 		return nil
 	}
 	if p.offset <= at.end {
-		return nil // it has changed meanwhile
+		return nil // the log has changed meanwhile
 	}
 	if p.beyondEndSince.IsZero() {
 		p.beyondEndSince = time.Now()
@@ -323,27 +323,26 @@ func (p *partition) markUncommitted() {
 	p.uncommitted = true
 }
 
-// transactionWait is how long a transaction may hold records back before that is
-// logged. A broker ends those of producers that are gone after a minute by default,
-// and after 15 minutes at most.
+// transactionWait is how long a transaction may delay records before that is logged. By
+// default a broker ends the transactions of dead producers after a minute, at the
+// latest after 15 minutes.
 const transactionWait = time.Minute
 
-// An openTransaction is the place where the records end that may be read, while
-// records lie behind it.
+// An openTransaction is a last stable offset below the high watermark.
 type openTransaction struct {
 	offset int64 // the last stable offset
 	since  time.Time
 	logged bool
 }
 
-// watchTransaction notes whether an open transaction holds back what is the next
-// to be read, and says so when it has lasted.
+// watchTransaction notes whether an open transaction delays the next record, and logs
+// it when that lasts.
 func (p *partition) watchTransaction(f fetchResult) {
 	held := max(f.highWatermark-f.lastStable, 0)
 	p.g.c.metrics.setUnstable(p.topic, p.partition, held)
 	if held == 0 || p.offset < f.lastStable {
 		if p.openTx.logged {
-			p.log.Info("the open transaction has ended; reading goes on")
+			p.log.Info("the open transaction has ended; resumed reading")
 		}
 		p.openTx = openTransaction{}
 		return
@@ -353,7 +352,7 @@ func (p *partition) watchTransaction(f fetchResult) {
 	}
 	if lasted := time.Since(p.openTx.since); lasted >= transactionWait && !p.openTx.logged {
 		p.openTx.logged = true
-		p.log.Warn("an open transaction holds records back; if its producer is gone, abort it with `kafka-transactions.sh`",
+		p.log.Warn("an open transaction delays records; if its producer has ended, abort it with `kafka-transactions.sh`",
 			"last_stable_offset", f.lastStable, "high_watermark", f.highWatermark, "since", p.openTx.since.UTC())
 	}
 }

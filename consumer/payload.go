@@ -8,16 +8,15 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// payloadVersion is the first byte of a packed record; dead letters on disk
-// have it.
+// payloadVersion is the first byte of a marshaled record. Stored dead letters have it.
 const payloadVersion = 1
 
 // errPayload says that the bytes were not made by MarshalRecord.
-var errPayload = errors.New("consumer: not a packed record")
+var errPayload = errors.New("consumer: not a marshaled record")
 
-// MarshalRecord puts what a dead letter keeps of a record into bytes: time, key,
-// value and headers, as they were, whatever they hold. Absent and empty keys
-// and values stay apart. It is the plain text of journal.DeadLetter.Sealed.
+// MarshalRecord encodes what a dead letter stores of a record: time, key, value and
+// headers, unchanged. An absent key or value stays different from an empty one. It is
+// the plaintext of journal.DeadLetter.Sealed.
 func MarshalRecord(m schemas.Message) []byte {
 	size := 1 + 10 + 3*binary.MaxVarintLen64 + len(m.Key) + len(m.Value)
 	for _, h := range m.Headers {
@@ -39,7 +38,8 @@ func MarshalRecord(m schemas.Message) []byte {
 	return b
 }
 
-// UnmarshalRecord undoes MarshalRecord. Topic, partition and offset are not in it.
+// UnmarshalRecord decodes what MarshalRecord encoded. Topic, partition and offset are
+// not in it.
 func UnmarshalRecord(b []byte) (schemas.Message, error) {
 	if len(b) == 0 || b[0] != payloadVersion {
 		return schemas.Message{}, errPayload
@@ -51,7 +51,7 @@ func UnmarshalRecord(b []byte) (schemas.Message, error) {
 	}
 	m.Key, m.Value = r.bytes(), r.bytes()
 	n := r.uvarint()
-	// Each header takes two bytes at least: a count beyond that is a lie.
+	// A header takes at least two bytes, which bounds the count.
 	if r.failed || n > uint64(len(r.b)/2) {
 		return schemas.Message{}, errPayload
 	}

@@ -12,58 +12,55 @@ import (
 )
 
 const (
-	// The versions of Fetch that are spoken: from the first that says where the
-	// records end that may be read, to the last that names topics without new
-	// encodings.
+	// The versions of Fetch: from the first with the last stable offset to the last
+	// without flexible encodings.
 	oldestFetch, newestFetch = 4, 11
 	// clientThrottles is the first version whose throttled responses come at once.
 	clientThrottles = 8
-	// maxAborted bounds the aborted transactions of one answer, maxName a topic's name.
+	// maxAborted bounds the aborted transactions of a response, maxName a topic's name.
 	maxAborted = 1 << 20
 	maxName    = 32 << 10
 )
 
-// errResponse says that a broker's answer is none. The connection is of no use
-// any more.
+// errResponse says that a fetch response is malformed. The connection must be closed.
 var errResponse = errors.New("consumer: the broker's fetch response cannot be read")
 
-// A fetchResponse is the part of a fetch response that is not of partitions.
+// A fetchResponse is the part of a fetch response that concerns all partitions.
 type fetchResponse struct {
 	throttle  time.Duration
 	errorCode int16
 }
 
-// A partResponse is what a fetch response says of a partition.
+// A partResponse is the part of a fetch response that concerns one partition.
 type partResponse struct {
 	topicPartition
 	errorCode                 int16
-	highWatermark, lastStable int64 // stop: the last stable offset; negative when unknown
+	highWatermark, lastStable int64 // negative if unknown
 	aborted                   []abortedTransaction
 	batches                   []fetchedBatch
-	bytes                     int // held in batches
+	bytes                     int // of batches
 }
 
 // An abortedTransaction is one that a producer gave up.
 type abortedTransaction struct{ producer, first int64 }
 
-// A fetchedBatch is a batch as it came, or the header of one that was too large
-// to be held.
+// A fetchedBatch is a batch as it arrived, or only the header of one that is too large.
 type fetchedBatch struct {
 	recordbatch.Batch
 	fault error // why it cannot be read
 }
 
-// A responseReader reads a fetch response as it comes over the wire, so that a
-// batch that is too large is never held.
+// A responseReader reads a fetch response from the connection, so that a batch that is
+// too large is never in memory.
 type responseReader struct {
 	in       *bufio.Reader
 	version  int16
-	left     int64 // bytes of the response
-	maxBatch int   // bytes of a batch
+	left     int64 // of the response, in bytes
+	maxBatch int   // in bytes
 	err      error
 }
 
-// read reads the response to a request and hands over its partitions one by one.
+// read reads the response to a request and calls f for each partition.
 func (r *responseReader) read(correlation int32, f func(partResponse)) (fetchResponse, error) {
 	r.left = 4
 	if r.left = int64(r.int32()); r.err == nil && r.left < 8 {
@@ -113,8 +110,8 @@ func (r *responseReader) partition(topic string) partResponse {
 	return p
 }
 
-// batches reads the batches of a partition. The last may be cut off, which the
-// next fetch brings whole.
+// batches reads the batches of a partition. The last one may be cut off; the next fetch
+// returns it whole.
 func (r *responseReader) batches(p *partResponse, size int64) {
 	if size > r.left {
 		r.fail(fmt.Errorf("%w: records exceed it", errResponse))
@@ -130,7 +127,7 @@ func (r *responseReader) batches(p *partResponse, size int64) {
 		whole := b.Size()
 		switch {
 		case b.fault != nil && (b.Length < recordbatch.HeaderSize-recordbatch.PrefixSize || whole > size):
-			// Where the next one begins is not known.
+			// The start of the next batch is unknown.
 			p.batches = append(p.batches, b)
 			r.skip(size)
 			return
@@ -157,8 +154,7 @@ func (r *responseReader) batches(p *partResponse, size int64) {
 	}
 }
 
-// oversize steps over a batch that is too large to be held, and compares its
-// checksum meanwhile.
+// oversize skips a batch that is too large, and checks its checksum meanwhile.
 func (r *responseReader) oversize(h *recordbatch.Header) error {
 	head := make([]byte, recordbatch.HeaderSize)
 	r.readFull(head)
@@ -174,7 +170,7 @@ func (r *responseReader) oversize(h *recordbatch.Header) error {
 		left -= int64(len(part))
 	}
 	if sum != h.CRC {
-		return fmt.Errorf("%w: its CRC-32C is %08x and should be %08x", recordbatch.ErrDamaged, sum, h.CRC)
+		return fmt.Errorf("%w: its CRC-32C is %08x, want %08x", recordbatch.ErrDamaged, sum, h.CRC)
 	}
 	return fmt.Errorf("%w: it has %d bytes, the limit is %d", recordbatch.ErrTooLarge, h.Size(), r.maxBatch)
 }
@@ -235,7 +231,7 @@ func (r *responseReader) int64() int64 {
 	return int64(binary.BigEndian.Uint64(b[:])) // #nosec G115 -- the wire's signed number
 }
 
-// count reads how many elements follow, of at least size bytes each.
+// count reads the number of elements that follow, each of at least size bytes.
 func (r *responseReader) count(size int64) int32 {
 	n := r.int32()
 	if r.err != nil || n < 0 {

@@ -29,7 +29,7 @@ func (p topicPartition) compare(q topicPartition) int {
 	return cmp.Or(cmp.Compare(p.topic, q.topic), cmp.Compare(p.partition, q.partition))
 }
 
-// logBounds are where a partition's records begin and end.
+// logBounds are the start and end of a partition's log.
 type logBounds struct{ start, end int64 }
 
 // partitions lists the partitions of the input topics. The error wraps
@@ -135,7 +135,7 @@ func errorClass(err error) kafka.ErrorClass {
 	return kafka.ClassOf(err)
 }
 
-// logBounds asks where the partitions begin and end.
+// logBounds asks for the starts and ends of the partitions.
 func (c *Consumer) logBounds(ctx context.Context, partitions []topicPartition) (map[topicPartition]logBounds, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -163,8 +163,8 @@ func (c *Consumer) logBounds(ctx context.Context, partitions []topicPartition) (
 	return found, nil
 }
 
-// offsetsAt asks for the first record of a time or later; where there is none
-// the partition is not in the answer.
+// offsetsAt asks for the first record of a time or later. A partition without one is
+// not in the result.
 func (c *Consumer) offsetsAt(ctx context.Context, partitions []topicPartition, at time.Time) (map[topicPartition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -176,8 +176,8 @@ func (c *Consumer) offsetsAt(ctx context.Context, partitions []topicPartition, a
 	return found, nil
 }
 
-// committed asks what the group has committed; what it has not is not in the
-// result.
+// committed asks for the group's committed offsets. A partition without one is not in
+// the result.
 func (c *Consumer) committed(ctx context.Context, partitions []topicPartition) (map[topicPartition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -209,11 +209,11 @@ func (c *Consumer) committed(ctx context.Context, partitions []topicPartition) (
 	return found, nil
 }
 
-// positions reads the journal's.
+// positions reads the journal's positions.
 func (c *Consumer) positions(ctx context.Context) (map[topicPartition]int64, error) {
 	list, err := c.config.Inbox.Positions(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("consumer: reading the positions: %w", err)
+		return nil, fmt.Errorf("consumer: read the positions: %w", err)
 	}
 	found := make(map[topicPartition]int64, len(list))
 	for _, p := range list {
@@ -222,11 +222,10 @@ func (c *Consumer) positions(ctx context.Context) (map[topicPartition]int64, err
 	return found, nil
 }
 
-// initPositions gives every partition a position, before anything is read: a topic
-// that this journal never read begins where Start says, a partition that
-// appeared since at its first record. What the group committed is asked for
-// before the positions are read: another worker on the same journal may go on
-// in between, and always writes the journal first.
+// initPositions gives every partition a position before anything is read. A topic that
+// this journal has never read begins where Start says, a new partition of another topic
+// at its first record. The committed offsets are read before the positions: another
+// worker on the journal may continue meanwhile, and it writes the journal first.
 func (c *Consumer) initPositions(ctx context.Context, topics map[string][]int) error {
 	var places []topicPartition
 	for topic, partitions := range topics {
@@ -288,10 +287,10 @@ func (c *Consumer) initPositions(ctx context.Context, topics map[string][]int) e
 		return nil
 	}
 	if err := c.config.Inbox.InitPositions(ctx, start); err != nil {
-		return fmt.Errorf("consumer: beginning: %w", err)
+		return fmt.Errorf("consumer: store the first positions: %w", err)
 	}
 	for _, s := range start {
-		c.log.Info("a partition begins", "topic", s.Topic, "partition", s.Partition, "offset", s.Next)
+		c.log.Info("stored the first position of a partition", "topic", s.Topic, "partition", s.Partition, "offset", s.Next)
 	}
 	return nil
 }

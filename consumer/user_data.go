@@ -11,11 +11,11 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// withAssignmentUserData puts user data into the assignments that the leader of the group
-// deals out. Brokers turn a group of the classic protocol into one of the new
-// consumer protocol (KIP-848) when such a client comes, and deal the partitions
-// themselves. They refuse that client where assignments hold user data, which
-// shows that the group has an assignor of its own. The library writes none.
+// withAssignmentUserData adds user data to the assignments that the group's leader
+// sends. When a client of the new consumer protocol (KIP-848) joins, brokers convert a
+// classic group and assign its partitions themselves. They refuse that client if
+// assignments hold user data, which shows that the group has its own assignor. The
+// library sends none.
 func withAssignmentUserData(dial kafka.DialFunc, data string) kafka.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -33,7 +33,7 @@ func (c *Consumer) groupDialer(conns *kafka.ConnTracker) *kafkago.Dialer {
 	return d
 }
 
-// An userDataConn connection changes the requests of one API and passes on all else.
+// A userDataConn changes the requests of one API and passes on all others.
 type userDataConn struct {
 	net.Conn
 	data    []byte
@@ -57,8 +57,8 @@ func (a *userDataConn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// addUserData adds user data to the assignments of a SyncGroup request of version
-// 0, which the library sends. All else it returns as it is.
+// addUserData adds user data to the assignments of a SyncGroup request of version 0,
+// the version of the library. It returns other requests unchanged.
 func addUserData(request, data []byte) []byte {
 	const syncGroup, length = 14, 4
 	r := requestReader{rest: request[length:]}
@@ -67,7 +67,7 @@ func addUserData(request, data []byte) []byte {
 	r.text()  // client id
 	r.text()  // group
 	r.skip(4) // generation
-	r.text()  // runMember
+	r.text()  // member
 	count := r.number(4)
 	if key != syncGroup || version != 0 || r.invalid || count == 0 {
 		return request
@@ -79,7 +79,7 @@ func addUserData(request, data []byte) []byte {
 		if r.invalid {
 			return request
 		}
-		// It ends with the length of its user data, 0 or -1.
+		// The assignment ends with the length of its user data, 0 or -1.
 		if n := len(assignment) - length; n > 0 && int32(binary.BigEndian.Uint32(assignment[n:])) <= 0 { // #nosec G115 -- a signed length
 			assignment = binary.BigEndian.AppendUint32(slices.Clone(assignment[:n]), uint32(len(data))) // #nosec G115 -- short
 			assignment = append(assignment, data...)
@@ -109,7 +109,7 @@ func (r *requestReader) skip(n int) []byte {
 	return b
 }
 
-// number reads an unsigned number of some bytes.
+// number reads an unsigned number of size bytes.
 func (r *requestReader) number(size int) int {
 	n := 0
 	for _, b := range r.skip(size) {

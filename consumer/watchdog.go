@@ -13,8 +13,8 @@ import (
 	"invoicebox-worker/internal/recordbatch"
 )
 
-// stallState tells since when the reader has waited for a record that the broker
-// owes it, and at which position; ok is false while it does not.
+// stallState returns since when the reader has waited for a record, and at which
+// position. ok is false while it does not wait.
 func (p *partition) stallState() (position int64, since time.Time, rebuilt, ok bool) {
 	since, ok = p.reader.stall.running()
 	p.mu.Lock()
@@ -30,15 +30,15 @@ func (p *partition) caughtUp() {
 	p.reconnected, p.stalledSince = false, time.Time{}
 }
 
-// progressed notes that the reader has gone on.
+// progressed notes that the reader has made progress.
 func (p *partition) progressed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reconnected, p.lastErr = false, nil
 }
 
-// readFailed notes why nothing can be read. A broker that says what is wrong is
-// not silent: making the connection anew would not help.
+// readFailed notes why nothing can be read. If the broker reported the error, a new
+// connection would not help.
 func (p *partition) readFailed(err error) {
 	if _, told := errors.AsType[kafkago.Error](err); told {
 		p.reader.stall.stop()
@@ -48,7 +48,7 @@ func (p *partition) readFailed(err error) {
 	p.lastErr = err
 }
 
-// stalls is the error that ends Run: what cannot be read, why, and what to do.
+// stallError returns the error that ends Run: what cannot be read, why, and what to do.
 func (p *partition) stallError(position, end int64) error {
 	p.mu.Lock()
 	joining := p.lastErr
@@ -58,14 +58,14 @@ func (p *partition) stallError(position, end int64) error {
 		err = fmt.Errorf("%w: %w", err, joining)
 	}
 	if errors.Is(joining, recordbatch.ErrDamaged) {
-		err = fmt.Errorf("%w; move the partition's leadership to a replica whose copy is whole, or give the damaged records up: "+
+		err = fmt.Errorf("%w; move the partition's leadership to a replica with an undamaged copy, or abandon the damaged records: "+
 			"`kafka-delete-records.sh` deletes all records of %s before the offset behind them", err, p.topicPartition)
 	}
 	return err
 }
 
-// isStalled tells whether the partition has held records behind position, and
-// returned none, for so long.
+// isStalled reports whether the partition has held records above position for limit
+// without returning one.
 func (p *partition) isStalled(position int64, limit time.Duration) bool {
 	if p.stalledSince.IsZero() || p.stalledAt != position {
 		p.stalledAt, p.stalledSince = position, time.Now()
@@ -73,7 +73,7 @@ func (p *partition) isStalled(position int64, limit time.Duration) bool {
 	return time.Since(p.stalledSince) >= limit
 }
 
-// reconnect makes the connection to the partition's leader anew.
+// reconnect replaces the connection to the partition's leader.
 func (p *partition) reconnect() {
 	p.mu.Lock()
 	p.reconnected = true
@@ -82,17 +82,16 @@ func (p *partition) reconnect() {
 	p.g.c.fetcher.reconnect(p.topicPartition)
 }
 
-// closeBatch gives up what the partition holds.
+// close removes the partition from the fetcher and the metrics.
 func (p *partition) close() {
 	p.g.c.fetcher.removeReader(p.topicPartition)
 	p.g.c.metrics.removePartition(p.topic, p.partition)
 }
 
-// watchProgress finds readers that get nothing although the partition holds
-// records: nothing else would, because a silent reader is no error. First the
-// reader's connections are made anew, then the generation is ended, and when
-// the same position is stuck in the next one, too, Run ends. A broker that
-// cannot be asked is an outage, which the readers wait out.
+// watchProgress finds partitions with records of which fetches return none; that is no
+// error elsewhere. First it replaces the connection, then it ends the generation, and
+// if the next generation stalls at the same position it ends Run. A broker that does
+// not answer at all is an outage, which the readers wait out.
 func (g *generation) watchProgress() {
 	limit := g.c.config.StallTimeout
 	for {
@@ -110,21 +109,21 @@ func (g *generation) watchProgress() {
 				p.caughtUp()
 				continue
 			}
-			// A partition that had nothing for long may hold a record that came
-			// this moment: only one that stays where it is gives none.
+			// A partition that was empty for long may have got a record this moment.
+			// Only one that stays at its position has stalled.
 			if !p.isStalled(position, limit) {
 				continue
 			}
 			switch {
 			case !rebuilt:
 				g.c.metrics.reconnects.Inc()
-				p.log.Error("the partition has records and gives none; making its connections anew", "position", position, "end", end)
+				p.log.Error("fetches return none of the partition's records; reconnecting", "position", position, "end", end)
 				p.reconnect()
 			case g.c.stalls.recordStall(p.topicPartition, position):
 				g.fail(p.stallError(position, end))
 				return
 			default:
-				p.log.Error("the partition has records and still gives none; rejoining the group", "position", position, "end", end)
+				p.log.Error("fetches still return none of the partition's records; rejoining the group", "position", position, "end", end)
 				g.end()
 				return
 			}
@@ -132,7 +131,7 @@ func (g *generation) watchProgress() {
 	}
 }
 
-// lastStableOffset asks where the records end that may be read now.
+// lastStableOffset asks for the end of the committed records.
 func (g *generation) lastStableOffset(p topicPartition) (int64, error) {
 	ctx, cancel := context.WithTimeout(g.fetchCtx, requestTimeout)
 	defer cancel()
@@ -140,15 +139,15 @@ func (g *generation) lastStableOffset(p topicPartition) (int64, error) {
 	return ends[p], err
 }
 
-// A stall is how long a broker has given a reader nothing though it was the
-// reader's turn and there may be something. The zero value is none.
+// A stallTimer measures how long a reader has waited for a broker that may have records
+// for it. The zero value is stopped.
 type stallTimer struct {
 	mu            sync.Mutex
-	since         time.Time // zero: none
-	deferredSince time.Time // when it was last excused
+	since         time.Time // zero: stopped
+	deferredSince time.Time // when it was last deferred
 }
 
-// initPositions notes that the reader waits for the broker.
+// start notes that the reader waits for the broker.
 func (s *stallTimer) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +156,7 @@ func (s *stallTimer) start() {
 	}
 }
 
-// suspend ends a silence that may be resumed, and returns since when it lasted.
+// suspend stops the timer and returns since when it ran, for resume.
 func (s *stallTimer) suspend() (since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,34 +164,33 @@ func (s *stallTimer) suspend() (since time.Time) {
 	return since
 }
 
-// resume goes on with a suspended silence.
+// resume continues a suspended timer.
 func (s *stallTimer) resume(since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.since = since
 }
 
-// stop notes that there is nothing to give, that the broker said what is wrong, or
-// that the reader does not wait for it.
+// stop notes that there is nothing to read, that the broker reported an error, or that
+// the reader does not wait.
 func (s *stallTimer) stop() { s.suspend() }
 
-// markDeferred notes that the reader was not served because it has to wait: for its
-// turn, for memory, or because the broker said so.
+// markDeferred notes that the reader waits for something other than the broker: for its
+// turn, for memory, or for a throttle time.
 func (s *stallTimer) markDeferred() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.since, s.deferredSince = time.Time{}, time.Now()
 }
 
-// running tells since when the silence lasts; ok is false when there is none.
+// running returns since when the timer runs; ok is false if it is stopped.
 func (s *stallTimer) running() (since time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.since, !s.since.IsZero()
 }
 
-// deferredAt tells when the reader last had to wait for another reason than the
-// broker's silence.
+// deferredAt returns when the reader last waited for something other than the broker.
 func (s *stallTimer) deferredAt() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

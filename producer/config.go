@@ -12,8 +12,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// An Outbox is what the relay needs of the journal; see [journal.Journal] for
-// what the methods promise.
+// An Outbox is the part of [journal.Journal] that the relay uses.
 type Outbox interface {
 	OutboxChanged() <-chan struct{}
 	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error)
@@ -21,40 +20,41 @@ type Outbox interface {
 	journal.RelayLeases
 }
 
-// Config is what a relay needs. Fields without a default are required.
+// Config configures a relay. Fields without a default are required.
 type Config struct {
 	Kafka  *kafka.Cluster
 	Outbox Outbox
-	// Authentic tells whether a row is as the journal's workers wrote it: one that is
-	// not is not published, and stays in the outbox.
+	// Authentic returns an error for a row that no worker of the journal wrote so. Such
+	// a row is not published and stays in the outbox.
 	Authentic func(journal.Outgoing) error
 	Logger    *slog.Logger
 	Metrics   *Metrics
-	// Topics maps the contract's names to topics; a name that is not in it is
-	// the topic.
+	// Topics maps event types to topics; a type that is not in it is the name of its
+	// topic.
 	Topics map[string]string
 
-	// FlushTimeout bounds how long Run publishes what is left after its context
-	// has ended. Default: 5 s.
+	// FlushTimeout bounds how long Run publishes the rest after its context has ended.
+	// Default: 5 s.
 	FlushTimeout time.Duration
-	// BlockedRetry is how often a topic that a broker definitely refuses is
-	// tried again, and rows that are not authentic are looked at again. Default: 15 s.
+	// BlockedRetry is how often the relay retries a blocked topic, and reads rows that
+	// are not authentic again. Default: 15 s.
 	BlockedRetry time.Duration
-	// TopicTimeout is how long a missing topic counts as a passing fault. Default: 5 s.
+	// TopicTimeout is how long a missing topic counts as a temporary fault. Default: 5
+	// s.
 	TopicTimeout time.Duration
-	// BatchRows and BatchBytes bound one request. Defaults: 500, 900 kB: below a
-	// broker's usual limit of 1 MB.
+	// BatchRows and BatchBytes bound one request. Defaults: 500, and 900 kB, which is
+	// below a broker's usual limit of 1 MB.
 	BatchRows, BatchBytes int
 }
 
 const (
 	minBackoff     = 50 * time.Millisecond
 	maxBackoff     = 5 * time.Second
-	slowResponse   = time.Second      // a request that took longer may have been refused for the time that it waited
+	slowResponse   = time.Second      // a slower request may have been refused because of its own delay
 	requestTimeout = 35 * time.Second // the broker's own is 30 s
 
-	maxQueueRows, maxQueueBytes       = 1000, 1 << 20    // buffered for one partition
-	maxBufferedRows, maxBufferedBytes = 16_000, 32 << 20 // buffered for all
+	maxQueueRows, maxQueueBytes       = 1000, 1 << 20    // of one partition
+	maxBufferedRows, maxBufferedBytes = 16_000, 32 << 20 // of all
 )
 
 func (c *Config) setDefaults() error {
@@ -83,12 +83,12 @@ func (c *Config) setDefaults() error {
 		c.BatchBytes = 900_000
 	}
 	if c.BatchRows < 0 || c.BatchBytes < 0 {
-		return errors.New("producer: BatchRows and BatchBytes are bounds: not negative")
+		return errors.New("producer: BatchRows or BatchBytes is negative")
 	}
 	return nil
 }
 
-// topicOf gives the topic of a contract's name.
+// topicOf returns the topic of an event type.
 func (c *Config) topicOf(name string) string {
 	if t := c.Topics[name]; t != "" {
 		return t

@@ -13,7 +13,7 @@ import (
 
 const (
 	// standbyPause is how often a relay without the lease tries to acquire it, besides
-	// the releases that the journal reports.
+	// at the releases that the journal reports.
 	standbyPause = time.Second
 	// releaseTimeout bounds the release of the lease.
 	releaseTimeout = 2 * time.Second
@@ -22,11 +22,11 @@ const (
 // errNoLease says that a batch was not written, because the lease had expired.
 var errNoLease = errors.New("producer: the relay lease has expired")
 
-// A lease is one term of the relay lease. What was begun under it is not written
-// after its end, also when another term follows.
+// A lease is one term of the relay lease. What was started under it is not written
+// after its end, even if another term follows.
 type lease struct {
 	term   int64
-	cancel context.CancelFunc // of what was begun under it
+	cancel context.CancelFunc // of what was started under it
 	ctx    context.Context
 
 	mu        sync.Mutex
@@ -39,14 +39,14 @@ func (g *lease) renew(expiresAt time.Time) {
 	g.expiresAt = expiresAt
 }
 
-// revoke ends the grant for good.
+// revoke ends the lease for good.
 func (g *lease) revoke() {
 	g.renew(time.Time{})
 	g.cancel()
 }
 
-// held looks at both clocks: the monotonic one stands still while a machine is
-// suspended, the wall's can be set back.
+// held checks both clocks: the monotonic one stops while a machine is suspended, the
+// wall clock can be set back.
 func (g *lease) held() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -54,12 +54,11 @@ func (g *lease) held() bool {
 	return now.Before(g.expiresAt) && now.Round(0).Before(g.expiresAt.Round(0))
 }
 
-// A leaseCheckedReader batch is encoded when its request is put together, on the connection
-// and just before it is written: the last moment to leave it, and the time that
-// its records carry. A batch that waited for its broker would be refused by a
-// topic that bounds the age of records, and be deleted early by one that keeps
-// them by their time. A broker recognises a repeat by its sequence, whatever its
-// time is.
+// A leaseCheckedReader encodes a batch when its request is written to the connection:
+// the last moment to check the lease, and the time that the records carry. A topic that
+// bounds the age of records would refuse the older time of a batch that waited for its
+// broker, or delete its records early. A broker recognizes a repeat by its sequence,
+// whatever its time is.
 type leaseCheckedReader struct {
 	lease      *lease
 	rows       []journal.Outgoing
@@ -77,7 +76,7 @@ func (g *leaseCheckedReader) Read(b []byte) (int, error) {
 	return g.batch.Read(b)
 }
 
-// An leaseResult is the journal's to a request for the lease.
+// A leaseResult is the journal's response to a request for the lease.
 type leaseResult struct {
 	lease journal.RelayLease
 	err   error
@@ -103,7 +102,7 @@ func (r *Relay) acquireLease(ctx context.Context, now time.Time, wait func(time.
 	})
 }
 
-// canPublish tells whether anything can be begun, and notices the end of the lease.
+// canPublish reports whether publishing may start, and notices the end of the lease.
 func (r *Relay) canPublish(wait func(time.Time)) bool {
 	if r.lease == nil {
 		return false
@@ -118,7 +117,7 @@ func (r *Relay) canPublish(wait func(time.Time)) bool {
 	return false
 }
 
-// onLeaseResult begins, goes on, stops or waits, as the journal says.
+// onLeaseResult becomes leader, renews, steps down or waits, as the journal says.
 func (r *Relay) onLeaseResult(ctx context.Context, a leaseResult) {
 	r.renewing = false
 	now := time.Now()
@@ -134,7 +133,7 @@ func (r *Relay) onLeaseResult(ctx context.Context, a leaseResult) {
 	case errors.Is(a.err, journal.ErrLeaseHeld):
 		r.status.clear("lease")
 		if r.phase != standby {
-			r.log.Info("another replica publishes; this one stands by")
+			r.log.Info("another replica has the relay lease; standing by")
 		}
 		r.stepDown(standby)
 		r.renewAt = now.Add(standbyPause)
@@ -143,14 +142,14 @@ func (r *Relay) onLeaseResult(ctx context.Context, a leaseResult) {
 		if r.lease == nil || !r.lease.held() {
 			r.setPhase(leaderUnknown)
 		}
-		r.status.report(r.log, "lease", "the relay lease could not be acquired; trying again", a.err)
+		r.status.report(r.log, "lease", "acquire the relay lease", a.err)
 	}
 }
 
-// becomeLeader starts from what the journal holds.
+// becomeLeader starts with what the journal holds.
 func (r *Relay) becomeLeader(ctx context.Context, term int64) {
 	if r.phase == standby {
-		r.log.Info("this replica publishes now")
+		r.log.Info("acquired the relay lease; publishing")
 	}
 	r.stepDown(leader)
 	g := &lease{term: term}
@@ -158,8 +157,8 @@ func (r *Relay) becomeLeader(ctx context.Context, term int64) {
 	r.lease = g
 }
 
-// stepDown discards all that was held: the holder of the lease finds it in the
-// journal. It returns when nothing is under way any more.
+// stepDown discards everything that was buffered; the next leader reads it from the
+// journal. It returns when nothing is in flight any more.
 func (r *Relay) stepDown(next phase) {
 	r.setPhase(next)
 	if r.lease == nil {
@@ -181,7 +180,7 @@ func (r *Relay) stepDown(next phase) {
 	r.reset()
 }
 
-// reset makes the relay know nothing.
+// reset discards everything that the relay knows.
 func (r *Relay) reset() {
 	r.queues, r.topics, r.buffered = map[queueKey]*partitionQueue{}, map[string]*topic{}, map[int64]int{}
 	r.bufferedBytes, r.cursor, r.acked = 0, 0, nil
@@ -191,11 +190,11 @@ func (r *Relay) reset() {
 	r.unauthentic = unauthenticRows{}
 	r.countUnauthentic()
 	for _, name := range r.config.topics() {
-		r.topic(name) // known before the first result needs it
+		r.topic(name) // described before the first result needs it
 	}
 }
 
-// leaseLost notes that the journal refuses the term.
+// leaseLost reports whether the journal refused the term, and then steps down.
 func (r *Relay) leaseLost(err error) bool {
 	if !errors.Is(err, journal.ErrStale) {
 		return false
@@ -205,8 +204,8 @@ func (r *Relay) leaseLost(err error) bool {
 	return true
 }
 
-// releaseLease ends the lease, so that another replica can acquire it at once.
-// Nothing of it is under way: connections were cut before.
+// releaseLease ends the lease, so that another replica can acquire it at once. Nothing
+// is in flight: the connections were closed before.
 func (r *Relay) releaseLease() {
 	had := r.lease != nil
 	if had {
@@ -228,10 +227,10 @@ func (r *Relay) releaseLease() {
 type phase uint8
 
 const (
-	starting phase = iota // nobody was asked yet
+	starting phase = iota // the journal was not asked yet
 	leader
 	standby
-	leaderUnknown // the journal does not answer, and the lease may be over
+	leaderUnknown // the journal does not answer, and the lease may have expired
 )
 
 func (r *Relay) setPhase(p phase) {

@@ -6,7 +6,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// Metrics are the relay's. One registry holds them once.
+// Metrics are the relay's metrics. A registry can hold them once.
 type Metrics struct {
 	published   *prometheus.CounterVec
 	errors      *prometheus.CounterVec
@@ -17,7 +17,7 @@ type Metrics struct {
 	unauthentic prometheus.Gauge
 }
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics makes and registers the metrics.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{

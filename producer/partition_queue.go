@@ -13,64 +13,63 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// unknownPartition is the partition of a lane whose topic was not seen yet.
+// unknownPartition is the partition of a queue whose topic was not described yet.
 const unknownPartition = -1
 
-// A queueKey names a lane.
+// A queueKey identifies a queue.
 type queueKey struct {
 	topic     string
 	partition int
 }
 
-// String names the lane for people.
+// String formats the key for people.
 func (k queueKey) String() string { return k.topic + "/" + strconv.Itoa(k.partition) }
 
-// A queue is what waits for one partition, in order. At most one batch of it is
-// under way; that batch stays as it is until it is settled, so that a repeat
-// carries the sequence and the records of the first attempt. Each attempt has a
-// time of its own.
+// A partitionQueue holds what waits for one partition, in order. At most one batch is
+// in flight. The batch stays unchanged until it is acknowledged, so that a repeat has
+// the sequence and the records of the first attempt; only the time differs.
 type partitionQueue struct {
 	queueKey
 	rows  []journal.Outgoing
-	bytes int // of queue
+	bytes int // of rows
 
-	batch            []journal.Outgoing // under way, or to be tried again
-	sending          bool               // a request is under way
+	batch            []journal.Outgoing // in flight, or to be retried
+	sending          bool               // a request is in flight
 	since            time.Time          // of the first attempt with batch
 	timestampRefused bool               // a broker refused the time of the last attempt
 	failures         int                // in a row
 	retryAt          time.Time
-	batchLimit       int      // bufferedBytes of a batch
+	batchLimit       int      // of a batch, in bytes
 	producerID       identity // of batch, else of the next one
-	noIdempotence    bool     // the broker gives no producer ids
+	noIdempotence    bool     // the broker issues no producer ids
 
-	// overflowFrom is the first row that was left in the outbox because the lane was
-	// full while it was in trouble; 0 for none. Later rows stay there, too.
+	// overflowFrom is the first row that stayed in the outbox because the queue was
+	// full and failing; 0 for none. Later rows stay there, too.
 	overflowFrom int64
 }
 
-// full tells whether the lane holds as much as it may.
+// full reports whether the queue has reached a limit.
 func (l *partitionQueue) full() bool {
 	return len(l.rows)+len(l.batch) >= maxQueueRows || l.bytes >= maxQueueBytes
 }
 
-// hasCapacity tells whether there is room for a good deal more.
+// hasCapacity reports whether at least half of the queue is free.
 func (l *partitionQueue) hasCapacity() bool {
 	return len(l.rows)+len(l.batch) <= maxQueueRows/2 && l.bytes <= maxQueueBytes/2
 }
 
-// failing tells whether the lane's own fault keeps it from moving.
+// failing reports whether the queue cannot move because of its own partition.
 func (l *partitionQueue) failing() bool {
 	return l.failures > 0 || l.partition == unknownPartition || l.overflowFrom != 0
 }
 
-// push adds a row behind all others.
+// push appends a row.
 func (l *partitionQueue) push(row journal.Outgoing) {
 	l.rows = append(l.rows, row)
 	l.bytes += recordSize(&row.Message)
 }
 
-// nextBatch takes the next batch off the queue, unless one is to be tried again.
+// nextBatch takes the next batch off the queue, unless one is to be retried.
 func (l *partitionQueue) nextBatch(maxRows int, now time.Time) {
 	if len(l.batch) > 0 {
 		return
@@ -85,7 +84,7 @@ func (l *partitionQueue) nextBatch(maxRows int, now time.Time) {
 	}
 	l.batch, l.rows = l.rows[:n:n], l.rows[n:]
 	if len(l.rows) == 0 {
-		l.rows = nil // lets go of the rows before it
+		l.rows = nil // releases the rows before it
 	}
 	for i := range l.batch {
 		l.bytes -= recordSize(&l.batch[i].Message)
@@ -93,8 +92,8 @@ func (l *partitionQueue) nextBatch(maxRows int, now time.Time) {
 	l.since, l.timestampRefused = now, false
 }
 
-// split puts the batch back and makes the next ones smaller. It returns false
-// when the batch is a single row.
+// split returns the batch to the queue and makes the next ones smaller. It returns
+// false if the batch is a single row.
 func (l *partitionQueue) split() bool {
 	if len(l.batch) < 2 {
 		return false
@@ -112,19 +111,19 @@ func (l *partitionQueue) split() bool {
 	return true
 }
 
-// A delivery is the end of one attempt.
+// A delivery is the result of one attempt.
 type delivery struct {
 	queue         *partitionQueue
 	producerID    identity // under which it was sent
 	noIdempotence bool
 	noIDErr       error // why there is no producer id
-	base          int64 // offset of the first record; -1 where the broker did not say
+	base          int64 // offset of the first record; -1 if the broker did not return it
 	took          time.Duration
 	err           error
 }
 
-// deliver sends the lane's batch once. It only reads the lane, which nobody
-// changes while it is busy. After the end of the lease it sends nothing.
+// deliver sends the queue's batch once. It only reads the queue, which nobody changes
+// while it is sending. It writes nothing after the end of the lease.
 func (r *Relay) deliver(ctx context.Context, l *partitionQueue, under *lease) delivery {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -155,10 +154,10 @@ func (r *Relay) deliver(ctx context.Context, l *partitionQueue, under *lease) de
 	return d
 }
 
-// class sorts an error for the relay.
+// class returns the class of an error.
 func class(err error) kafka.ErrorClass { return kafka.ClassOf(err) }
 
-// allQueues gives the lanes.
+// allQueues lists the queues.
 func (r *Relay) allQueues() []*partitionQueue {
 	list := make([]*partitionQueue, 0, len(r.queues))
 	for _, l := range r.queues {

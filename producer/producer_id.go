@@ -51,8 +51,8 @@ func CheckProducerIDs(ctx context.Context, cluster *kafka.Cluster) error {
 	}))
 }
 
-// IsProducerIDDenied reports whether err says that the cluster gives the user no
-// producer ids: old clusters require a right of their own for them.
+// IsProducerIDDenied reports whether err says that the cluster issues the user no
+// producer ids: old clusters require a right of its own for them.
 func IsProducerIDDenied(err error) bool {
 	return errors.Is(err, kafkago.ClusterAuthorizationFailed) || errors.Is(err, kafkago.UnsupportedVersion)
 }

@@ -9,8 +9,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// The layout of a record batch, version 2: offsets of its fixed fields behind
-// the four bytes of size that a raw produce request puts before it.
+// The layout of a record batch, version 2: offsets of its fixed fields, after the four
+// bytes of size with which a raw produce request begins.
 const (
 	batchSizeLen   = 4
 	atLength       = batchSizeLen + 8
@@ -24,8 +24,8 @@ const (
 // castagnoli is an immutable table.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// encodeBatch puts rows into a record batch, with its size before it. The same
-// arguments give the same bytes.
+// encodeBatch encodes rows as a record batch, preceded by its size. The same arguments
+// give the same bytes.
 func encodeBatch(rows []journal.Outgoing, who identity, at time.Time) []byte {
 	size := batchHeaderLen
 	for i := range rows {
@@ -84,7 +84,7 @@ func appendBytes(to, b []byte, null bool) []byte {
 	return append(binary.AppendVarint(to, int64(len(b))), b...)
 }
 
-// recordSize is about how many bytes a message takes in a batch, never less.
+// recordSize estimates how many bytes a message takes in a batch; it is never too low.
 func recordSize(m *schemas.Message) int {
 	n := 32 + len(m.Key) + len(m.Value)
 	for _, h := range m.Headers {

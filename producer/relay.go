@@ -15,8 +15,8 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// A Relay publishes the outbox. One goroutine, Run's, owns all of its state;
-// what takes time happens in others, which report back over a channel.
+// A Relay publishes the outbox. The goroutine of Run owns all of its state. Requests
+// run in other goroutines, which report over a channel.
 type Relay struct {
 	config    Config
 	log       *slog.Logger
@@ -28,18 +28,18 @@ type Relay struct {
 	queues        map[queueKey]*partitionQueue
 	topics        map[string]*topic
 	buffered      map[int64]int // rows in memory, with their bytes, until they are marked
-	bufferedBytes int           // of held
+	bufferedBytes int           // of buffered
 	acked         []journal.Published
 
 	noIdempotence bool // some batch was published without a producer id
 
 	cursor   int64 // the last row that was read
 	reading  bool
-	stale    bool // the cursor was set back while a page was on its way
+	stale    bool // the cursor was set back during a read
 	more     bool // there may be rows above the cursor
-	full     bool // reading waits for room
+	full     bool // reading waits for capacity
 	marking  bool
-	markAt   time.Time // next a failure, not before
+	markAt   time.Time // after a failure, not before
 	readAt   time.Time
 	inFlight int // goroutines
 
@@ -48,18 +48,18 @@ type Relay struct {
 
 	lease       *lease // the term under which this relay publishes; nil without
 	phase       phase
-	renewing    bool // for the lease
+	renewing    bool // a request for the lease is in flight
 	renewAt     time.Time
 	requestedAt time.Time
 }
 
-// A pageResult is the end of one read.
+// A pageResult is the result of one read.
 type pageResult struct {
 	rows []journal.Outgoing
 	err  error
 }
 
-// A onMarked is the end of one marking.
+// A markResult is the result of one marking.
 type markResult struct {
 	rows []journal.Published
 	err  error
@@ -77,14 +77,12 @@ func New(config Config) (*Relay, error) {
 	}, nil
 }
 
-// Ready tells whether results can be published, and in a few words what keeps
-// them.
+// Ready reports whether results can be published, and describes what prevents it.
 func (r *Relay) Ready() (bool, string) { return r.status.ready() }
 
-// Run publishes while it has the lease, until ctx ends. Then it goes on for at
-// most FlushTimeout, so that what was decided before is published, releases the
-// lease and returns nil: whatever is left stays in the outbox. It waits out every
-// fault of Kafka and of the journal. Run is called once.
+// Run publishes while it has the lease, until ctx ends. Then it publishes the rest for
+// at most FlushTimeout, releases the lease and returns nil; rows that are left stay in
+// the outbox. It waits out every fault of Kafka and of the journal. Run is called once.
 func (r *Relay) Run(ctx context.Context) error {
 	var lines kafka.ConnTracker
 	r.transport = lines.Transport(r.config.Kafka, r.config.topics()...)
@@ -135,8 +133,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-// work starts whatever can be started and tells how long it can wait for the
-// next event at most.
+// work starts whatever can be started, and returns how long to wait for the next event
+// at most.
 func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 	next := time.Hour
 	wait := func(at time.Time) {
@@ -186,7 +184,7 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 	return next
 }
 
-// spawn runs f beside the relay and hands its end to handle.
+// spawn runs f in a goroutine and passes its result to handle.
 func (r *Relay) spawn(f func() any) {
 	r.inFlight++
 	go func() { r.events <- f() }()
@@ -208,7 +206,7 @@ func (r *Relay) handle(ctx context.Context, event any) {
 	}
 }
 
-// read asks for the rows above the cursor.
+// read reads the rows above the cursor.
 func (r *Relay) read(ctx context.Context) {
 	r.reading, r.stale, r.more = true, false, false
 	after, rows, size := r.cursor, r.config.BatchRows, r.config.BatchBytes
@@ -218,7 +216,7 @@ func (r *Relay) read(ctx context.Context) {
 	})
 }
 
-// onPage puts a page's rows into their lanes.
+// onPage puts the rows of a page into their queues.
 func (r *Relay) onPage(p pageResult) {
 	r.reading = false
 	if r.leaseLost(p.err) {
@@ -226,7 +224,7 @@ func (r *Relay) onPage(p pageResult) {
 	}
 	if p.err != nil {
 		r.more, r.readAt = true, time.Now().Add(minBackoff*10)
-		r.status.report(r.log, "outbox", "reading the outbox; trying again", p.err)
+		r.status.report(r.log, "outbox", "read the outbox", p.err)
 		return
 	}
 	r.status.clear("outbox")
@@ -251,15 +249,15 @@ func (r *Relay) onPage(p pageResult) {
 		return
 	}
 	r.endRecheck()
-	// All is read. From the start again, the next time, as long as that is
-	// nothing that waits: a row may have become visible behind the cursor.
+	// All rows were read. The next read starts from the beginning, unless rows wait: a
+	// row may have become visible below the cursor.
 	if len(r.buffered) == 0 && !slices.ContainsFunc(r.allQueues(), func(l *partitionQueue) bool { return l.overflowFrom != 0 }) {
 		r.cursor = 0
 	}
 }
 
-// String puts a row into its lane, or leaves it in the outbox because the lane
-// is in trouble and full. It returns false when reading has to wait for room.
+// enqueue puts a row into its queue, or leaves it in the outbox if the queue is failing
+// and full. It returns false if reading has to wait for capacity.
 func (r *Relay) enqueue(row journal.Outgoing) bool {
 	l := r.queueOf(row)
 	switch {
@@ -278,7 +276,7 @@ func (r *Relay) enqueue(row journal.Outgoing) bool {
 	return true
 }
 
-// resumeReading lets reading go on where there is room again.
+// resumeReading resumes reading where there is capacity again.
 func (r *Relay) resumeReading() {
 	for _, l := range r.queues {
 		if l.overflowFrom != 0 && l.partition != unknownPartition && l.failures == 0 && l.hasCapacity() && !r.topics[l.topic].blocked() {
@@ -306,17 +304,17 @@ func (r *Relay) rewindCursor(row int64) {
 	r.more, r.full = true, false
 }
 
-// onDelivery settles a batch, or decides when it is tried again.
+// onDelivery completes a batch, or decides when it is retried.
 func (r *Relay) onDelivery(d delivery) {
 	l := d.queue
 	l.sending = false
 	if d.noIdempotence && !r.noIdempotence {
 		r.noIdempotence = true
-		r.log.Warn("the brokers give no producer ids; results are published without them, and a lost answer can publish an event twice with the same id", "err", kafka.Wrap(d.noIDErr))
+		r.log.Warn("the brokers issue no producer ids; publishing without them, so a lost response can publish an event twice with the same id", "err", kafka.Wrap(d.noIDErr))
 	}
 	l.producerID, l.noIdempotence = d.producerID, d.noIdempotence
 	if errors.Is(d.err, errNoLease) {
-		return // not written: the same again when the lease is renewed
+		return // not written: retried when the lease is renewed
 	}
 	verdict := resultOf(d.err)
 	repeated := l.timestampRefused
@@ -338,13 +336,13 @@ func (r *Relay) onDelivery(d delivery) {
 		r.status.clear(l.String())
 		return
 	case newProducerID:
-		// The broker does not know the numbers any more. Where an earlier
-		// attempt was written all the same the batch is published twice, with
-		// the same ids: that is the promise.
+		// The broker does not know the producer id any more. If an earlier attempt was
+		// written, the batch is published twice, with the same ids; the guarantee
+		// permits that.
 		l.producerID = identity{}
 	case newTimestamp:
-		// The batch was not appended, or it was by an attempt whose answer was
-		// lost: so it keeps its sequence. The time may have grown old on the way.
+		// The batch was not appended, or by an attempt whose response was lost: it
+		// keeps its sequence. Its time may have become too old on the way.
 		if !repeated {
 			r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
 			return
@@ -366,15 +364,15 @@ func (r *Relay) onDelivery(d delivery) {
 		r.onTopicMissing(r.topics[l.topic], d.err)
 	}
 	r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
-	r.status.report(r.log, l.String(), "publishing; trying again", fmt.Errorf("%s: %w", l.String(), kafka.Wrap(d.err)))
+	r.status.report(r.log, l.String(), "publish", fmt.Errorf("%s: %w", l.String(), kafka.Wrap(d.err)))
 	if c := class(d.err); c == kafka.Leader || c == kafka.MissingTopic {
-		r.topics[l.topic].refreshAt = time.Now() // the partition, or its topic, may be gone
+		r.topics[l.topic].refreshAt = time.Now() // the partition, or its topic, may have been deleted
 	}
 	l.retryAt = time.Now().Add(min(minBackoff<<min(l.failures, 10), maxBackoff))
 	l.failures++
 }
 
-// mark notes in the journal what was published.
+// mark records in the journal what was published.
 func (r *Relay) mark(ctx context.Context) {
 	rows := r.acked
 	r.acked, r.marking = nil, true
@@ -387,10 +385,10 @@ func (r *Relay) onMarked(m markResult) {
 		return
 	}
 	if m.err != nil {
-		// Published all the same; until it is marked it is not forgotten here.
+		// Published, but not marked: it stays buffered here.
 		r.acked = append(m.rows, r.acked...)
 		r.markAt = time.Now().Add(minBackoff * 10)
-		r.status.report(r.log, "marking", "marking rows as published; trying again", m.err)
+		r.status.report(r.log, "marking", "mark rows as published", m.err)
 		return
 	}
 	r.status.clear("marking")
@@ -400,7 +398,7 @@ func (r *Relay) onMarked(m markResult) {
 	}
 }
 
-// drained tells whether nothing is left that could be published now.
+// drained reports whether nothing is left that could be published now.
 func (r *Relay) drained() bool {
 	if r.lease == nil {
 		return r.phase == standby && !r.renewing // another replica publishes it
@@ -420,8 +418,8 @@ func (r *Relay) drained() bool {
 	return true
 }
 
-// flush waits for what was under way when time ran out, and marks what was
-// acknowledged: a row that is published and not marked is published again.
+// flush waits for what was in flight when time ran out, and marks what was
+// acknowledged: a row that is not marked is published again.
 func (r *Relay) flush(ctx context.Context) {
 	for r.inFlight > 0 {
 		r.handle(ctx, <-r.events)
@@ -448,6 +446,6 @@ func (r *Relay) logUnpublished() {
 			words = append(words, fmt.Sprintf("%s: %d", t, n))
 		}
 		slices.Sort(words)
-		r.log.Warn("stopping; results stay in the outbox", "held", strings.Join(words, ", "))
+		r.log.Warn("stopping with unpublished events in the outbox", "buffered", strings.Join(words, ", "))
 	}
 }

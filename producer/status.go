@@ -13,39 +13,39 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// warnAfter is how long a coordinator may be loading, moving or away before that
-// is worth a warning: a cluster that has just started answers so at first. The
-// journal may fail for as long before Ready tells.
+// warnAfter is how long a coordinator may be loading, moving or missing before that is
+// logged as a warning: a cluster that has just started answers so at first. The journal
+// may fail for as long before Ready reports it.
 const warnAfter = 10 * time.Second
 
-// maxWaiting is how long a partition's results may wait for their broker
-// before Ready reports it.
+// maxWaiting is how long a partition's results may wait for their broker before Ready
+// reports it.
 const maxWaiting = time.Minute
 
-// maxListed bounds the places that Ready names.
+// maxListed bounds the partitions that Ready lists.
 const maxListed = 5
 
-// status is what Ready tells, and what was last logged of each fault.
+// status is what Ready reports, and what was last logged of each fault.
 type status struct {
 	mu      sync.Mutex
 	logged  map[string]loggedFault // by place of the fault
-	blocked map[string]string      // of stopped topics
-	waiting map[string]time.Time   // since when a partition's batch, or a topic's first look, waits
+	blocked map[string]string      // class of the error, by topic
+	waiting map[string]time.Time   // since when a partition's batch, or a topic's description, waits
 	phase   phase
 	// unauthentic is how many rows of the outbox are held back as not authentic.
 	unauthentic int
 }
 
-// logged is what was logged of a fault.
+// A loggedFault is what was logged of a fault.
 type loggedFault struct {
 	text     string
 	class    kafka.ErrorClass
-	expected bool      // it may well pass, and was logged for debugging only
-	since    time.Time // of the first mild one in a row
+	expected bool      // it may pass, and was logged at debug level only
+	since    time.Time // of the first expected fault in a row
 	first    time.Time // fault of the place in a row
 }
 
-// kind is the fault's class, for people.
+// kind returns the fault's class, for people.
 func (s loggedFault) kind() string {
 	if s.class == "" {
 		return "no answer"
@@ -53,15 +53,15 @@ func (s loggedFault) kind() string {
 	return string(s.class)
 }
 
-// outboxFaults are the places of faults that keep every topic's results, in the
-// words of Ready.
+// outboxFaults are the places of faults that hold back the results of all topics, with
+// the text of Ready.
 var outboxFaults = map[string]string{
 	"outbox":  "results held back: the outbox cannot be read",
 	"marking": "what was published cannot be marked in the journal, and would be published again",
 }
 
-// report logs a fault once until it changes or is over.
-func (s *status) report(log *slog.Logger, place, words string, err error) {
+// report logs a fault once, until it changes or ends.
+func (s *status) report(log *slog.Logger, place, op string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, before := time.Now(), s.logged[place]
@@ -86,7 +86,7 @@ func (s *status) report(log *slog.Logger, place, words string, err error) {
 		s.logged = map[string]loggedFault{}
 	}
 	s.logged[place] = next
-	log.Log(context.Background(), level, "the relay has trouble", "with", words, "err", err)
+	log.Log(context.Background(), level, "publishing is delayed; retrying", "op", op, "err", err)
 }
 
 func (s *status) clear(place string) {
@@ -123,7 +123,7 @@ func (s *status) unblock(topic string) {
 	delete(s.blocked, topic)
 }
 
-// reset is for a relay that begins anew.
+// reset is for a relay that has stepped down.
 func (s *status) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,32 +13,32 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
-// topicRefreshInterval is how often the number of partitions is looked at.
+// topicRefreshInterval is how often the number of partitions is updated.
 const topicRefreshInterval = time.Minute
 
 // A topic is what the relay knows of a result topic.
 type topic struct {
 	name         string
-	partitions   []int // reset until the topic was seen
-	refreshing   bool  // a question is under way
+	partitions   []int // empty until the topic was described
+	refreshing   bool  // a request is in flight
 	refreshAt    time.Time
 	failures     int
 	missingSince time.Time
-	blockedUntil time.Time // a broker definitely refuses; zero when open
-	missing      bool      // a broker said that it is not there, since it was last seen
+	blockedUntil time.Time // a broker rejects the topic's events; zero if open
+	missing      bool      // a broker did not know it, since it was last described
 }
 
 func (t *topic) blocked() bool { return !t.blockedUntil.IsZero() }
 
-// A topicMetadata is the answer to the question for a topic's partitions.
+// A topicMetadata is the response to a request for a topic's partitions.
 type topicMetadata struct {
 	topic      string
 	partitions []int
 	err        error
 }
 
-// queueOf finds the lane of a row. Keys are placed as Java's clients do; while
-// the topic is not known its rows wait together.
+// queueOf returns the queue of a row. Keys are assigned to partitions as Java's clients
+// do. Until the topic is described, its rows wait together.
 func (r *Relay) queueOf(row journal.Outgoing) *partitionQueue {
 	name := r.config.topicOf(row.Type)
 	t := r.topic(name)
@@ -58,7 +58,7 @@ func (r *Relay) queueOf(row journal.Outgoing) *partitionQueue {
 	return l
 }
 
-// topic finds or makes what is known of a topic.
+// topic returns what is known of a topic.
 func (r *Relay) topic(name string) *topic {
 	t := r.topics[name]
 	if t == nil {
@@ -68,8 +68,7 @@ func (r *Relay) topic(name string) *topic {
 	return t
 }
 
-// refreshTopicMetadata asks for the partitions of topics that are not known, or were looked
-// at long ago.
+// refreshTopicMetadata asks for the partitions of topics that are unknown or due.
 func (r *Relay) refreshTopicMetadata(ctx context.Context, now time.Time, wait func(time.Time)) {
 	for _, t := range r.topics {
 		if t.refreshing {
@@ -109,14 +108,14 @@ func (r *Relay) partitions(ctx context.Context, name string) ([]int, error) {
 	return list, nil
 }
 
-// onTopicMetadata takes the answer in and moves what waited for it.
+// onTopicMetadata adopts the response and assigns the rows that waited for it.
 func (r *Relay) onTopicMetadata(s topicMetadata) {
 	t := r.topics[s.topic]
 	t.refreshing = false
 	now := time.Now()
 	t.missing = t.missing || resultOf(s.err) == missing
 	if s.err != nil {
-		// Nothing waits for the answer: no hurry, and nothing to complain of.
+		// Nothing waits for the response: retry slowly and log nothing.
 		if !r.hasFailingRows(s.topic) {
 			t.refreshAt = now.Add(maxBackoff)
 			return
@@ -130,7 +129,7 @@ func (r *Relay) onTopicMetadata(s topicMetadata) {
 		case missing:
 			r.onTopicMissing(t, s.err)
 		default:
-			r.status.report(r.log, s.topic, "looking for a result topic; trying again", kafka.Wrap(s.err))
+			r.status.report(r.log, s.topic, "describe a result topic", kafka.Wrap(s.err))
 		}
 		return
 	}
@@ -139,8 +138,8 @@ func (r *Relay) onTopicMetadata(s topicMetadata) {
 		return
 	}
 	t.failures, t.refreshAt, t.missing = 0, now.Add(topicRefreshInterval), false
-	// More partitions move keys, as they do for Java's producers: what was
-	// placed before stays where it is.
+	// More partitions move keys, as for Java's producers. Rows that were assigned
+	// before stay.
 	t.partitions = s.partitions
 	key := queueKey{s.topic, unknownPartition}
 	waiting := r.queues[key]
@@ -158,7 +157,7 @@ func (r *Relay) onTopicMetadata(s topicMetadata) {
 	}
 }
 
-// hasFailingRows tells whether a topic has rows that cannot be written.
+// hasFailingRows reports whether a topic has rows that cannot be written.
 func (r *Relay) hasFailingRows(topic string) bool {
 	for key, l := range r.queues {
 		if key.topic == topic && (key.partition == unknownPartition || l.failures > 0) {
@@ -172,7 +171,7 @@ func (r *Relay) hasFailingRows(topic string) bool {
 func (r *Relay) block(name string, err error) {
 	t := r.topics[name]
 	if !t.blocked() {
-		r.log.Error("a broker refuses a topic's results for good; they are held back and tried again slowly",
+		r.log.Error("a broker rejects a topic's events permanently; holding them back and retrying slowly",
 			"topic", name, "err", kafka.Wrap(err))
 		r.metrics.blocked.WithLabelValues(name).Set(1)
 		r.status.block(name, string(class(err)))
@@ -180,7 +179,7 @@ func (r *Relay) block(name string, err error) {
 	t.blockedUntil = time.Now().Add(r.config.BlockedRetry)
 }
 
-// unblock ends stop.
+// unblock ends block.
 func (r *Relay) unblock(name string) {
 	t := r.topics[name]
 	t.missingSince = time.Time{}
@@ -188,7 +187,7 @@ func (r *Relay) unblock(name string) {
 		return
 	}
 	t.blockedUntil = time.Time{}
-	r.log.Info("a topic's results can be published again", "topic", name)
+	r.log.Info("a topic's events can be published again", "topic", name)
 	r.metrics.blocked.WithLabelValues(name).Set(0)
 	r.status.unblock(name)
 }
@@ -198,15 +197,15 @@ type produceResult uint8
 
 const (
 	published     produceResult = iota
-	retry                       // a passing fault, or nobody knows: the same batch, the same sequence
-	newProducerID               // the same batch under a new identity
-	newTimestamp                // the same batch with a later time; refused when that does not help
+	retry                       // a temporary or unknown fault: the same batch, the same sequence
+	newProducerID               // the same batch under a new producer id
+	newTimestamp                // the same batch with a later time; rejected if that does not help
 	split                       // smaller batches
-	refused                     // the topic is stopped
-	missing                     // the topic is not there: passing at first
+	refused                     // the topic is blocked
+	missing                     // the topic does not exist: temporary at first
 )
 
-// produceResults are the broker's error codes with another verdict than again.
+// produceResults are the broker's error codes with another result than retry.
 var produceResults = map[kafkago.Error]produceResult{
 	kafkago.DuplicateSequenceNumber:            published,
 	kafkago.OutOfOrderSequenceNumber:           newProducerID,
@@ -244,8 +243,8 @@ func resultOf(err error) produceResult {
 	return retry
 }
 
-// onTopicMissing notes that a broker does not know a topic, and stops its results when
-// that lasts.
+// onTopicMissing notes that a broker does not know a topic, and blocks it when that
+// lasts.
 func (r *Relay) onTopicMissing(t *topic, err error) {
 	t.missing = true
 	now := time.Now()
@@ -256,17 +255,18 @@ func (r *Relay) onTopicMissing(t *topic, err error) {
 	}
 }
 
-// wasRecreated tells whether what is seen cannot be the topic for which rows were
-// placed: it has fewer partitions, or another number after it was gone. What
-// still waits was not written to it, or comes twice with the same id.
+// wasRecreated reports whether the description cannot be of the topic for which rows
+// were assigned: it has fewer partitions, or another number after the topic was
+// missing. Rows that still wait were not written to it, or are published twice with the
+// same id.
 func (t *topic) wasRecreated(partitions []int) bool {
 	before, now := len(t.partitions), len(partitions)
 	return now < before || t.missing && before > 0 && now != before
 }
 
-// reassign places what waits for a topic that was made anew, in the order of the
-// outbox. It returns false while a request is under way: a row that is placed
-// anew must not overtake one that is not.
+// reassign assigns the rows that wait for a topic that was created again, in the order
+// of the outbox. It returns false while a request is in flight: a reassigned row must
+// not overtake one that is not.
 func (r *Relay) reassign(t *topic, partitions []int) bool {
 	var old []*partitionQueue
 	for _, l := range r.queues {
@@ -293,7 +293,7 @@ func (r *Relay) reassign(t *topic, partitions []int) bool {
 		r.queueOf(row).push(row)
 	}
 	if len(rows) > 0 {
-		r.log.Warn("a result topic was made anew; what waits for it is placed anew", "topic", t.name, "partitions", len(partitions), "rows", len(rows))
+		r.log.Warn("a result topic was created again; assigned its waiting events to the new partitions", "topic", t.name, "partitions", len(partitions), "rows", len(rows))
 	}
 	return true
 }

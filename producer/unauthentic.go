@@ -6,22 +6,22 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// maxLoggedUnauthentic bounds how many rows that are not authentic are logged, each once.
+// maxLoggedUnauthentic bounds how many rows that are not authentic are logged, each
+// once.
 const maxLoggedUnauthentic = 100
 
-// unauthentic are the rows of the outbox that no worker wrote so. They stay in the
-// outbox, and the others do not wait for them.
+// unauthenticRows are the rows of the outbox that no worker wrote so. They stay in the
+// outbox; the others do not wait for them.
 type unauthenticRows struct {
 	rows   map[int64]struct{}
 	logged int
-	// Now and then they are read again: they may have been repaired or taken away.
+	// They are read again at intervals: they may have been repaired or deleted.
 	recheckAt  time.Time
 	rechecking bool
-	seen       map[int64]struct{} // of this look
+	seen       map[int64]struct{} // in this recheck
 }
 
-// authentic reports whether a row may be published. One that may not is logged
-// once.
+// authentic reports whether a row may be published. One that may not is logged once.
 func (r *Relay) authentic(row journal.Outgoing) bool {
 	f := &r.unauthentic
 	_, known := f.rows[row.Row]
@@ -47,14 +47,15 @@ func (r *Relay) authentic(row journal.Outgoing) bool {
 	}
 	f.rows[row.Row] = struct{}{}
 	if f.logged++; f.logged <= maxLoggedUnauthentic {
-		r.log.Error("a row of the outbox is not authentic: it is not published and stays there; find out who can write the database",
+		r.log.Error("an outbox row is not authentic and is not published; find out who can write to the database",
 			"table", "outbox", "row", row.Row, "event", row.Event.String(), "type", row.Type, "err", err)
 	}
 	r.countUnauthentic()
 	return false
 }
 
-// topicPollInterval begins a look at the rows that are not authentic, when it is time.
+// recheckUnauthentic starts reading the rows that are not authentic again, when it is
+// time.
 func (r *Relay) recheckUnauthentic(now time.Time, wait func(time.Time)) {
 	f := &r.unauthentic
 	switch {
@@ -69,7 +70,7 @@ func (r *Relay) recheckUnauthentic(now time.Time, wait func(time.Time)) {
 	}
 }
 
-// endRecheck ends a look: all rows were read.
+// endRecheck ends a recheck: all rows were read.
 func (r *Relay) endRecheck() {
 	f := &r.unauthentic
 	if !f.rechecking {

@@ -78,7 +78,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 	for _, a := range o.Accounts {
 		quiet = max(quiet, a.Window+o.Slack)
 	}
-	log.Info("recovering", "journal", o.JournalURL, "group", o.KafkaGroup)
+	log.Info("recovering the journal", "journal", o.JournalURL, "group", o.KafkaGroup)
 	return recovery.Run(ctx, intake, recovery.Options{
 		Journal: j, Topic: o.Topic,
 		SealCheck:      func(identity uuid.UUID) ([]byte, error) { return unbound.Seal([]byte(keysetWord), checkRow(identity)) },

@@ -10,9 +10,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// optionalAPIs are the APIs that not every broker offers. For an API that a broker
-// does not list the library sends version 0, and the broker closes the
-// connection, which looks like a broken one.
+// optionalAPIs are APIs that not every broker offers. For an API that a broker does not
+// list, the library sends version 0, and the broker closes the connection.
 var optionalAPIs = map[protocol.ApiKey]bool{
 	protocol.InitProducerId:       true,
 	protocol.DescribeConfigs:      true,
@@ -22,15 +21,15 @@ var optionalAPIs = map[protocol.ApiKey]bool{
 	protocol.DescribeGroups:       true,
 }
 
-// A roundTripper asks for optional APIs before it uses them, and names the
-// address where an error comes from one that cannot be reached.
+// A roundTripper checks that the broker offers an optional API, and names the address
+// that could not be reached in an error.
 type roundTripper struct {
 	next    kafkago.RoundTripper
 	cluster *Cluster
 }
 
-// RoundTrip sends a request. Where the broker does not offer the request's API
-// the error is [kafkago.UnsupportedVersion].
+// RoundTrip sends a request. If the broker does not offer the request's API, the error
+// is [kafkago.UnsupportedVersion].
 func (r roundTripper) RoundTrip(ctx context.Context, address net.Addr, request kafkago.Request) (kafkago.Response, error) {
 	began := time.Now()
 	if optionalAPIs[request.ApiKey()] {
@@ -62,7 +61,7 @@ func supports(offered *kafkago.ApiVersionsResponse, key protocol.ApiKey) bool {
 	return false
 }
 
-// UnsupportedAPI is the error for an API that a broker does not offer.
+// UnsupportedAPI returns the error for an API that a broker does not offer.
 func UnsupportedAPI(key protocol.ApiKey) error {
 	return &Error{Class: Refused, Message: fmt.Sprintf("the broker does not offer the API %s", key), Err: kafkago.UnsupportedVersion}
 }

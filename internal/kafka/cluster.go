@@ -18,18 +18,18 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// requestTimeout is longer than the 9 s for which a dead follower stays in
-	// the ISR by default, so that an append that waits for it is not sent twice.
+	// requestTimeout is longer than the 9 s for which a dead follower stays in the ISR
+	// by default, so that an append that waits for it is not repeated.
 	requestTimeout = 30 * time.Second
-	// metadataTTL bounds how long a moved leader is looked for at the old place.
-	// It is the deadline of the metadata request, too, so it cannot be tiny.
+	// metadataTTL bounds how long a moved leader is looked for at its old address. It
+	// is also the deadline of the metadata request, so it cannot be tiny.
 	metadataTTL = 2 * time.Second
 )
 
 // A DialFunc opens a connection, as net.Dialer.DialContext does.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Config says how to reach a cluster.
+// Config configures the connections to a cluster.
 type Config struct {
 	Brokers  []string // host:port, at least one
 	ClientID string   // shown in the broker's logs; may be empty
@@ -44,13 +44,13 @@ type TLS struct {
 	CAFile   string // PEM; empty: the system's
 	CertFile string // PEM; the client's certificate
 	KeyFile  string // PEM
-	// Certificate gives the client's certificate for each handshake, instead of
+	// Certificate returns the client's certificate for each handshake, instead of
 	// CertFile and KeyFile.
 	Certificate func() (*tls.Certificate, error)
 }
 
-// A Cluster makes dialers and transports for one cluster. It holds no connection
-// itself and is safe for concurrent use.
+// A Cluster makes dialers and transports for one cluster. It holds no connection and is
+// safe for concurrent use.
 type Cluster struct {
 	brokers      []string
 	clientID     string
@@ -65,7 +65,7 @@ type Cluster struct {
 // New checks the settings and the files that they name.
 func New(c Config) (*Cluster, error) {
 	if len(c.Brokers) == 0 {
-		return nil, errors.New("kafka: no broker is given")
+		return nil, errors.New("kafka: no broker is configured")
 	}
 	for _, b := range c.Brokers {
 		if host, port, err := net.SplitHostPort(b); err != nil || host == "" || port == "" {
@@ -93,12 +93,11 @@ func New(c Config) (*Cluster, error) {
 	return cluster, nil
 }
 
-// Brokers are the addresses that were configured.
+// Brokers returns the configured addresses.
 func (c *Cluster) Brokers() []string { return slices.Clone(c.brokers) }
 
-// Dialer makes a dialer for those parts of the library that need one. When
-// through is not nil it opens the raw connections in the place of the
-// configured way, which it is given.
+// Dialer makes a dialer for the parts of the library that need one. If through is not
+// nil, it wraps the function that opens connections.
 func (c *Cluster) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
 	dial := c.dial
 	if through != nil {
@@ -111,9 +110,8 @@ func (c *Cluster) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
 	return d
 }
 
-// Transport makes a pool of connections that asks for the metadata of the
-// given topics only, of all topics when there is none. Its user ends it with
-// CloseIdleConnections.
+// Transport makes a pool of connections. It asks for the metadata of the given topics,
+// or of all topics if there are none. The caller ends it with CloseIdleConnections.
 func (c *Cluster) Transport(topics ...string) *kafkago.Transport {
 	t := &kafkago.Transport{
 		Dial: c.dial, DialTimeout: dialTimeout, IdleTimeout: time.Minute, MetadataTTL: metadataTTL,

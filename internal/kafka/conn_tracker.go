@@ -12,22 +12,22 @@ import (
 // errTrackerClosed says that a connection was closed because its owner stops.
 var errTrackerClosed = errors.New("kafka: stopping")
 
-// ConnTracker are open connections that can be cut together. The library gives no
-// other way to end a join that waits for other members, nor a request whose
-// caller has gone, before its time. The zero value is ready for use.
+// A ConnTracker can close all its open connections together. The library has no other
+// way to end a join that waits for other members, or a request whose caller has left.
+// The zero value is ready for use.
 type ConnTracker struct {
 	mu     sync.Mutex
 	closed bool
 	open   map[*trackedConn]struct{}
 }
 
-// A trackedConn is one connection.
+// A trackedConn is one connection of a tracker.
 type trackedConn struct {
 	net.Conn
 	tracker *ConnTracker
 }
 
-// Close closes the connection and forgets it.
+// Close closes the connection and removes it from the tracker.
 func (l *trackedConn) Close() error {
 	l.tracker.mu.Lock()
 	delete(l.tracker.open, l)
@@ -35,7 +35,7 @@ func (l *trackedConn) Close() error {
 	return l.Conn.Close()
 }
 
-// WrapDial wraps a dial function so that its connections can be cut.
+// WrapDial wraps a dial function so that its connections are tracked.
 func (l *ConnTracker) WrapDial(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if l.isClosed() {
@@ -60,15 +60,14 @@ func (l *ConnTracker) WrapDial(dial DialFunc) DialFunc {
 	}
 }
 
-// Transport makes a transport of c, see [Cluster.Transport], whose connections
-// can be cut.
+// Transport makes a transport of c, see [Cluster.Transport], with tracked connections.
 func (l *ConnTracker) Transport(c *Cluster, topics ...string) *kafkago.Transport {
 	t := c.Transport(topics...)
 	t.Dial = l.WrapDial(t.Dial)
 	return t
 }
 
-// CloseAll closes all connections; there will be no new ones.
+// CloseAll closes all connections, and makes later dials fail.
 func (l *ConnTracker) CloseAll() {
 	l.mu.Lock()
 	open := l.open

@@ -1,6 +1,6 @@
-// Package kafka connects to Kafka: addresses, TLS, SASL and deadlines in one place, and
-// the client library's errors in plain words. Both consumer and producer need it, and
-// neither may import the other.
+// Package kafka connects to Kafka and administers topics: addresses, TLS, SASL,
+// deadlines, topic metadata, and explanations of the client library's errors. Package
+// consumer and package producer use it.
 //
 // # Guarantees
 //
@@ -9,7 +9,7 @@
 //     context says.
 //   - A password is read for each authentication and certificates for each connection, so
 //     that a changed file needs no restart.
-//   - [Wrap] turns an error of the library into a class of a closed set ([ErrorClass], fit for
+//   - [Wrap] explains an error of the library by a class of a closed set ([ErrorClass], fit for
 //     a metric label) and a sentence that says what to check. "Unexpected EOF", for
 //     example, usually means that the broker expects TLS or SASL.
 //   - An error from an address to which no connection could be opened names that address
@@ -27,5 +27,6 @@
 //
 // # Limits
 //
-// The package does not retry, and does not decide which fault is final: callers do.
+// Connections and requests are not retried, and no fault is final here: callers decide
+// that. Only [TopicStates] and [CreateTopics] retry, until their context ends.
 package kafka

@@ -14,13 +14,13 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// A ErrorClass is what kind of fault an error is: a closed set, fit for a label.
+// An ErrorClass is the kind of an error: a closed set, fit for a metric label.
 type ErrorClass string
 
-// The classes of faults.
+// The classes of errors.
 const (
 	Unreachable    ErrorClass = "unreachable"    // no connection, or it broke
-	TLSFault       ErrorClass = "tls"            // one side speaks TLS and the other does not, or a certificate is refused
+	TLSFault       ErrorClass = "tls"            // only one side uses TLS, or a certificate is refused
 	Authentication ErrorClass = "authentication" // SASL
 	Authorization  ErrorClass = "authorization"  // an ACL is missing
 	MissingTopic   ErrorClass = "missing_topic"
@@ -32,21 +32,21 @@ const (
 	Other          ErrorClass = "other"
 )
 
-// A Error is an error in plain words.
+// An Error is an error of the library with an explanation.
 type Error struct {
 	Class   ErrorClass
 	Message string
-	Err     error // what the library said
+	Err     error // the library's
 }
 
-// Error gives the words and then what the library said.
+// Error returns the explanation, followed by the library's text.
 func (f *Error) Error() string { return fmt.Sprintf("kafka: %s (%v)", f.Message, f.Err) }
 
-// Unwrap gives what the library said.
+// Unwrap returns the library's error.
 func (f *Error) Unwrap() error { return f.Err }
 
-// brokerErrors maps the broker's error codes to their class and words. What is not
-// here is Refused.
+// brokerErrors maps the broker's error codes to their class and explanation. A code
+// that is not in it is Refused.
 var brokerErrors = map[kafkago.Error]struct {
 	class ErrorClass
 	words string
@@ -64,7 +64,7 @@ var brokerErrors = map[kafkago.Error]struct {
 	kafkago.BrokerNotAvailable:                 {Leader, "the broker is not available"},
 	kafkago.NotEnoughReplicas:                  {Leader, "too few replicas are in sync"},
 	kafkago.NotEnoughReplicasAfterAppend:       {Leader, "too few replicas are in sync"},
-	kafkago.KafkaStorageError:                  {Leader, "the broker has trouble with its disk"},
+	kafkago.KafkaStorageError:                  {Leader, "the broker has a disk error"},
 	kafkago.FencedLeaderEpoch:                  {Leader, "the partition's leader has moved"},
 	kafkago.UnknownLeaderEpoch:                 {Leader, "the partition's leader has moved"},
 	kafkago.OffsetNotAvailable:                 {Leader, "the partition's new leader is catching up"},
@@ -76,8 +76,8 @@ var brokerErrors = map[kafkago.Error]struct {
 	kafkago.UnknownMemberId:                    {Coordinator, "the group does not know this member any more"},
 	kafkago.RequestTimedOut:                    {Timeout, "the broker did not finish in time"},
 	kafkago.NetworkException:                   {Unreachable, "the connection to the broker broke"},
-	kafkago.MessageSizeTooLarge:                {TooLarge, "the broker takes no record of this size (max.message.bytes)"},
-	kafkago.RecordListTooLarge:                 {TooLarge, "the broker takes no batch of this size"},
+	kafkago.MessageSizeTooLarge:                {TooLarge, "the broker accepts no record of this size (max.message.bytes)"},
+	kafkago.RecordListTooLarge:                 {TooLarge, "the broker accepts no batch of this size"},
 	kafkago.InvalidTopic:                       {Refused, "the broker refuses the topic's name"},
 	kafkago.InvalidRecord:                      {Refused, "the broker refuses the record"},
 	kafkago.PolicyViolation:                    {Refused, "the broker's policy refuses the request"},
@@ -85,7 +85,7 @@ var brokerErrors = map[kafkago.Error]struct {
 	kafkago.TransactionalIDAuthorizationFailed: {Authorization, "the user has no right to produce: an ACL is missing"},
 }
 
-// ClassOf tells what kind of fault err is; "" for nil.
+// ClassOf returns the class of err; "" for nil.
 func ClassOf(err error) ErrorClass {
 	if err == nil {
 		return ""
@@ -94,8 +94,8 @@ func ClassOf(err error) ErrorClass {
 	return class
 }
 
-// Wrap puts an error of the library into words, as a *[Error]; nil stays
-// nil, and what is explained already stays as it is.
+// Wrap explains an error of the library, as an *[Error]. It returns nil and explained
+// errors unchanged.
 func Wrap(err error) error {
 	if err == nil {
 		return nil
@@ -134,7 +134,7 @@ func classify(err error) (ErrorClass, string) {
 	_, wrongHost := errors.AsType[x509.HostnameError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
 	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
-	// The other side's alert: crypto/tls exports no type for it outside QUIC.
+	// A TLS alert of the other side: crypto/tls exports no type for it outside QUIC.
 	operation, _ := errors.AsType[*net.OpError](err)
 	alert := operation != nil && operation.Op == "remote error"
 	_, network := errors.AsType[net.Error](err)
@@ -142,7 +142,7 @@ func classify(err error) (ErrorClass, string) {
 	case errors.Is(err, ErrPlaintextPassword):
 		return Authentication, "the password is not sent"
 	case unknownCA, wrongHost, invalid, verification:
-		return TLSFault, "the broker's certificate is not trusted: look at the CA file and the broker's name"
+		return TLSFault, "the broker's certificate is not trusted: check the CA file and the broker's host name"
 	case alert:
 		return TLSFault, "the broker ended the TLS handshake: it may ask for a client certificate, or refuse ours"
 	case errors.Is(err, protocol.ErrNoTopic):
@@ -157,9 +157,9 @@ func classify(err error) (ErrorClass, string) {
 		return Unreachable, "the broker closed the connection: it is going down, its limit of connections (max.connections, max.connections.per.ip) is reached, or TLS, SASL or the password is not what its listener expects"
 	case network:
 		if n, _ := errors.AsType[net.Error](err); n.Timeout() {
-			return Timeout, "the broker did not answer in time: look at the network, and at whether its listener speaks TLS"
+			return Timeout, "the broker did not answer in time: check the network, and whether its listener uses TLS"
 		}
-		return Unreachable, "the broker cannot be reached: look at its address and whether it runs"
+		return Unreachable, "the broker cannot be reached: check its address and whether it runs"
 	}
 	return Other, "the client library failed"
 }

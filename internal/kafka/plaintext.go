@@ -10,11 +10,12 @@ import (
 	"sync"
 )
 
-// ErrPlaintextPassword says that SASL PLAIN would send the password without
-// encryption over a network.
-var ErrPlaintextPassword = errors.New("kafka: SASL PLAIN without TLS sends the password in the clear")
+// ErrPlaintextPassword says that SASL PLAIN would send the password without encryption
+// over a network.
+var ErrPlaintextPassword = errors.New("kafka: SASL PLAIN without TLS sends the password unencrypted")
 
-// plaintextGuard is what a configuration sends without TLS, and where to.
+// A plaintextGuard knows what a configuration sends without TLS, and to which
+// addresses.
 type plaintextGuard struct {
 	encrypted     bool // TLS is set
 	sendsPassword bool // SASL PLAIN
@@ -40,7 +41,7 @@ func (p *plaintextGuard) record(address string) {
 	}
 }
 
-// check returns the error for an address that must not get the password.
+// check returns the error for an address to which the password must not be sent.
 func (p *plaintextGuard) check(address string) error {
 	if p.encrypted || !p.sendsPassword || isLoopback(address) {
 		return nil
@@ -48,7 +49,7 @@ func (p *plaintextGuard) check(address string) error {
 	return fmt.Errorf("%w to %s: set --kafka-tls, or use SCRAM; PLAIN without TLS is for loopback addresses only", ErrPlaintextPassword, address)
 }
 
-// wrapDial opens no connection over which the password would go in the clear:
+// wrapDial refuses connections over which the password would be sent unencrypted:
 // brokers on loopback may advertise another address.
 func (p *plaintextGuard) wrapDial(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -60,16 +61,17 @@ func (p *plaintextGuard) wrapDial(dial DialFunc) DialFunc {
 	}
 }
 
-// PlaintextBrokers names the brokers beyond loopback to which nothing is encrypted; ""
-// for none. Brokers' advertised addresses are known after the first requests.
+// PlaintextBrokers names the brokers beyond loopback to which connections are not
+// encrypted; "" if there are none. Advertised addresses are known after the first
+// requests.
 func (c *Cluster) PlaintextBrokers() string {
 	c.plaintext.mu.Lock()
 	defer c.plaintext.mu.Unlock()
 	return joinAddresses(c.plaintext.addresses)
 }
 
-// isLoopback reports whether host:port is this machine by its form. No resolver
-// is asked: its answer can change.
+// isLoopback reports whether host:port is this machine by its form. It asks no
+// resolver, because an answer can change.
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -83,8 +85,8 @@ func isLocalhost(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
-// resolveLocalhost resolves the name localhost to the loopback addresses itself, because
-// it counts as loopback: a resolver or a hosts file may say otherwise.
+// resolveLocalhost resolves localhost to the loopback addresses itself, because the
+// name counts as loopback; a resolver or hosts file may say otherwise.
 func resolveLocalhost(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)

@@ -10,14 +10,14 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// reauthTenths is the part of a session's time, in tenths, after which the
+// reauthTenths is the part of a session's lifetime, in tenths, after which the
 // connection authenticates again.
 const reauthTenths = 8
 
-// wrapAuth opens connections that have TLS and SASL behind them and
-// authenticate again in time (KIP-368). The library does not: brokers that limit
-// sessions (connections.max.reauth.ms) then close its connections, and the loss of
-// the group's is a rebalance.
+// wrapAuth opens connections that have TLS and SASL behind them and authenticate again
+// in time (KIP-368). The library does not; brokers that limit sessions
+// (connections.max.reauth.ms) then close its connections, and losing the group's
+// connection is a rebalance.
 func (c *Cluster) wrapAuth(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
@@ -38,9 +38,8 @@ func (c *Cluster) wrapAuth(dial DialFunc) DialFunc {
 	}
 }
 
-// A reauthConn connection authenticates again before a request when its session is
-// about to end and no response is on its way. It reads the frames that pass to
-// know that.
+// A reauthConn authenticates again before a request if its session is about to end and
+// no response is pending. It parses the frames in both directions to know that.
 type reauthConn struct {
 	net.Conn
 	cluster *Cluster
@@ -104,7 +103,7 @@ func (r *reauthConn) reauthenticate() error {
 	return r.Conn.SetWriteDeadline(r.write)
 }
 
-// SetDeadline is that of net.Conn.
+// SetDeadline implements net.Conn.
 func (r *reauthConn) SetDeadline(t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,7 +111,7 @@ func (r *reauthConn) SetDeadline(t time.Time) error {
 	return r.Conn.SetDeadline(t)
 }
 
-// SetReadDeadline is that of net.Conn.
+// SetReadDeadline implements net.Conn.
 func (r *reauthConn) SetReadDeadline(t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,7 +119,7 @@ func (r *reauthConn) SetReadDeadline(t time.Time) error {
 	return r.Conn.SetReadDeadline(t)
 }
 
-// SetWriteDeadline is that of net.Conn.
+// SetWriteDeadline implements net.Conn.
 func (r *reauthConn) SetWriteDeadline(t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,8 +127,7 @@ func (r *reauthConn) SetWriteDeadline(t time.Time) error {
 	return r.Conn.SetWriteDeadline(t)
 }
 
-// frames follows the frames of one direction: four bytes of length, and what
-// they count.
+// frames follows the frames of one direction: four bytes of length, and the frame.
 type frames struct {
 	length [4]byte
 	got    int   // bytes of length

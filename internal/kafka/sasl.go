@@ -12,19 +12,19 @@ import (
 	"invoicebox-worker/internal/secret"
 )
 
-// The SASL mechanisms, as settings name them.
+// The SASL mechanisms, by their names in settings.
 const (
 	Plain       = "plain"
 	ScramSHA256 = "scram-sha-256"
 	ScramSHA512 = "scram-sha-512"
 )
 
-// SASL is how to authenticate.
+// SASL configures authentication.
 type SASL struct {
 	Mechanism string // Plain, ScramSHA256 or ScramSHA512
 	Username  string
-	// Password is asked at every authentication. Its error must not quote what
-	// it read.
+	// Password is called for each authentication. Its error must not contain what it
+	// read.
 	Password func() (secret.String, error)
 }
 
@@ -69,7 +69,7 @@ func (f lazyMechanism) Start(ctx context.Context) (sasl.StateMachine, []byte, er
 		m = plain.Mechanism{Username: f.sasl.Username, Password: password.Reveal()}
 	}
 	if err != nil {
-		// The library's words may hold the password that it cannot prepare.
+		// The library's error may contain the password.
 		return nil, nil, errors.New("kafka: SASL: the user name or the password holds characters that SCRAM does not allow")
 	}
 	return m.Start(ctx)

@@ -16,13 +16,13 @@ import (
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 )
 
-// A Session is one authenticated connection to one broker, for requests whose
-// responses the caller reads as they come over the wire. It is not safe for
-// concurrent use, but for Close.
+// A Session is one authenticated connection to one broker, for requests whose responses
+// the caller reads from the connection. It is not safe for concurrent use, except for
+// Close.
 type Session struct {
 	net.Conn
 	// Expires is when the broker ends the session unless it authenticates again
-	// (KIP-368), Lifetime after its begin; zero: never.
+	// (KIP-368), Lifetime the time from its start to then; zero: never.
 	Expires  time.Time
 	Lifetime time.Duration
 
@@ -32,8 +32,8 @@ type Session struct {
 	sent         int32 // correlation id of the last request
 }
 
-// Open connects to the broker at address, authenticates and asks which API
-// versions it has. through is as for [Cluster.Dialer].
+// Open connects to the broker at address, authenticates and asks for the versions of
+// its APIs. through is as for [Cluster.Dialer].
 func (c *Cluster) Open(ctx context.Context, address string, through func(DialFunc) DialFunc) (*Session, error) {
 	dial := c.dial
 	if through != nil {
@@ -48,7 +48,7 @@ func (c *Cluster) Open(ctx context.Context, address string, through func(DialFun
 	return c.open(ctx, cluster, address)
 }
 
-// open makes a session on a connection, and closes that when it fails.
+// open makes a session on a connection. It closes the connection if that fails.
 func (c *Cluster) open(ctx context.Context, cluster net.Conn, address string) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { _ = cluster.Close() })
 	s, err := c.handshake(ctx, cluster, address)
@@ -108,8 +108,8 @@ func (c *Cluster) handshake(ctx context.Context, cluster net.Conn, address strin
 	return s, err
 }
 
-// authenticate runs the SASL exchange and returns how long the session may last,
-// 0 for ever.
+// authenticate runs the SASL exchange and returns the session's lifetime, 0 for
+// unlimited.
 func (c *Cluster) authenticate(ctx context.Context, p *protocol.Conn, s *Session) (time.Duration, error) {
 	handshake, _ := s.Version(protocol.SaslHandshake, 0, 1)
 	authenticate, _ := s.Version(protocol.SaslAuthenticate, 0, 1)
@@ -131,7 +131,7 @@ func (c *Cluster) authenticate(ctx context.Context, p *protocol.Conn, s *Session
 	var lifetime time.Duration
 	for done := false; !done; {
 		answer, err := p.RoundTrip(&saslauthenticate.Request{AuthBytes: message})
-		if errors.Is(err, io.EOF) { // how a broker without an error message refuses
+		if errors.Is(err, io.EOF) { // how brokers refuse that send no error message
 			return 0, kafkago.SASLAuthenticationFailed
 		}
 		if err != nil {
@@ -152,8 +152,8 @@ func (c *Cluster) authenticate(ctx context.Context, p *protocol.Conn, s *Session
 	return lifetime, nil
 }
 
-// Version is the highest version of an API between lowest and highest that the
-// broker has.
+// Version returns the highest version of an API between lowest and highest that the
+// broker offers.
 func (s *Session) Version(key protocol.ApiKey, lowest, highest int16) (int16, bool) {
 	r, ok := s.versions[key]
 	if version := min(r.MaxVersion, highest); ok && version >= max(r.MinVersion, lowest) {
@@ -163,7 +163,7 @@ func (s *Session) Version(key protocol.ApiKey, lowest, highest int16) (int16, bo
 }
 
 // RoundTrip sends a request and reads its response, at a version between lowest and
-// highest. A session either asks or sends.
+// highest. A session uses either RoundTrip or Send.
 func (s *Session) RoundTrip(ctx context.Context, message protocol.Message, lowest, highest int16) (protocol.Message, error) {
 	version, ok := s.Version(message.ApiKey(), lowest, highest)
 	if !ok {
@@ -179,7 +179,7 @@ func (s *Session) RoundTrip(ctx context.Context, message protocol.Message, lowes
 	return protocol.RoundTrip(s.protocolConn, version, s.sent, s.clientID, message)
 }
 
-// Send writes a request; its response begins with the correlation id.
+// Send writes a request. Its response begins with the correlation id.
 func (s *Session) Send(version int16, message protocol.Message) (correlation int32, err error) {
 	s.sent++
 	return s.sent, protocol.WriteRequest(s.Conn, version, s.sent, s.clientID, message)

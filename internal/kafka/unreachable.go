@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// slowDial is how long an address may leave a connection attempt without an
-	// answer before the attempt counts as failed.
+	// slowDial is after how long an attempt to connect without an answer counts as
+	// failed.
 	slowDial = time.Second
 	// recentDial is how old a failed attempt may be to explain an error.
 	recentDial = 10 * time.Second
-	// maxAttempts bounds the addresses that are remembered.
+	// maxAttempts bounds the addresses that are stored.
 	maxAttempts = 1000
 )
 
-// dialAttempts are the addresses to which the last attempt to connect failed, or
-// has no answer yet.
+// dialAttempts are the addresses to which the last attempt to connect failed, or has no
+// answer yet.
 type dialAttempts struct {
 	mu        sync.Mutex
 	byAddress map[string]dialAttempt
@@ -34,7 +34,7 @@ type dialAttempt struct {
 	err          error
 }
 
-// wrapDial notes what becomes of every attempt to connect.
+// wrapDial records the result of every attempt to connect.
 func (a *dialAttempts) wrapDial(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		a.begin(address)
@@ -65,13 +65,14 @@ func (a *dialAttempts) end(ctx context.Context, address string, err error) {
 		delete(a.byAddress, address)
 	case !known:
 	case last.err == nil && errors.Is(ctx.Err(), context.Canceled):
-		delete(a.byAddress, address) // the caller left; that says nothing of the address
+		delete(a.byAddress, address) // the caller left; the address may be reachable
 	default:
 		a.byAddress[address] = dialAttempt{began: last.began, ended: time.Now(), err: err}
 	}
 }
 
-// failed lists the addresses that could not be reached since a time, and why.
+// failed lists the addresses that could not be reached since a time, and the first
+// one's error.
 func (a *dialAttempts) failed(since time.Time) (addresses []string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -90,9 +91,9 @@ func (a *dialAttempts) failed(since time.Time) (addresses []string, err error) {
 	return addresses, err
 }
 
-// ExplainUnreachable explains err by the addresses to which no connection could be
-// opened lately: a time-out, and an answer that lacks a broker's part, do not
-// name what they waited for. Where all addresses were reached it returns err.
+// ExplainUnreachable adds to err the addresses to which no connection could be opened
+// lately: a time-out does not name what it waited for. If all addresses were reached it
+// returns err.
 func (c *Cluster) ExplainUnreachable(err error) error {
 	return c.explainUnreachable(err, time.Now().Add(-recentDial))
 }
@@ -124,7 +125,7 @@ func (c *Cluster) explainUnreachable(err error, since time.Time) error {
 }
 
 // explainClosed explains a closed connection to a cluster that has answered requests
-// before: its listener's TLS, SASL and password are then right.
+// before: then the settings of TLS and SASL are right.
 func (c *Cluster) explainClosed(err error) error {
 	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if !closed || !c.answered.Load() || ClassOf(err) != Unreachable {
@@ -133,7 +134,7 @@ func (c *Cluster) explainClosed(err error) error {
 	return &Error{Class: Unreachable, Message: "the broker closed the connection: it is going down, or it ended the session", Err: err}
 }
 
-// joinAddresses names at most three addresses.
+// joinAddresses lists at most three addresses.
 func joinAddresses(addresses []string) string {
 	if n := len(addresses) - 3; n > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(addresses[:3], ", "), n)

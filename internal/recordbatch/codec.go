@@ -14,17 +14,17 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// Limits bound what a batch may cost. All are required.
+// Limits bound the memory and time for one batch. All are required.
 type Limits struct {
-	Unpacked int64 // bytes of all records of a batch
-	Buffer   int64 // bytes that the decompressor holds at a time
+	Unpacked int64 // of all records of a batch, in bytes
+	Buffer   int64 // that the decompressor holds at a time, in bytes
 	Records  int   // records of a batch
-	Record   int   // bytes of a record
+	Record   int   // in bytes
 	Headers  int   // headers of a record
 }
 
-// An Unpacker reads batches within limits. It keeps decompressors for use
-// again, and is safe for concurrent use.
+// An Unpacker reads batches within limits. It reuses decompressors, and is safe for
+// concurrent use.
 type Unpacker struct {
 	limits Limits
 	zstd   sync.Pool // of *zstd.Decoder
@@ -37,24 +37,24 @@ func NewUnpacker(limits Limits) *Unpacker { return &Unpacker{limits: limits} }
 const (
 	gzipBuffer  = 64 << 10
 	zstdScratch = 1 << 20 // blocks, tables and literals beside the window
-	// keptWindow bounds the window of a decompressor that is kept for use again.
+	// keptWindow bounds the window of a decompressor that is reused.
 	keptWindow = 2 << 20
 	maxWindow  = 1 << 40
 )
 
-// snappyHeader begins the framing of the Java client: a version, the oldest
-// compatible one, then blocks, each after its packed length.
+// snappyHeader begins the framing of the Java client: a version, the oldest compatible
+// one, then blocks, each after its compressed length.
 const (
 	snappyHeader     = "\x82SNAPPY\x00"
 	snappyHeaderSize = 16
 )
 
-// Need is how many bytes the decompressor of a batch holds at most, or an error
-// of ErrTooLarge when that exceeds the limit.
+// Need returns how many bytes the decompressor of a batch holds at most, or an error of
+// ErrTooLarge if that exceeds the limit.
 func (u *Unpacker) Need(b *Batch) (int64, error) {
 	need, err := u.need(b.Codec(), b.payload())
 	if err == nil && need > u.limits.Buffer {
-		err = fmt.Errorf("%w: it needs %d bytes of memory to be unpacked, the limit is %d", ErrTooLarge, need, u.limits.Buffer)
+		err = fmt.Errorf("%w: decompressing it needs %d bytes of memory, the limit is %d", ErrTooLarge, need, u.limits.Buffer)
 	}
 	return need, err
 }
@@ -66,8 +66,8 @@ func (u *Unpacker) need(codec uint8, payload []byte) (int64, error) {
 	case Gzip:
 		return gzipBuffer, nil
 	case Snappy:
-		// A block is unpacked whole. Those of the Java client are small, each is
-		// bounded when it is read; raw snappy is one block.
+		// A block is decompressed whole. The blocks of the Java client are small and
+		// each is bounded when it is read; raw snappy is one block.
 		if bytes.HasPrefix(payload, []byte(snappyHeader)) {
 			return min(u.limits.Buffer, snappyBlock), nil
 		}
@@ -120,7 +120,7 @@ func zstdWindow(payload []byte) (int64, bool) {
 	return int64(max(window, zstd.MinWindowSize)), true // #nosec G115 -- at most maxWindow
 }
 
-// open starts to unpack a batch; the function gives the decompressor back.
+// open starts to decompress a batch. The function returns the decompressor for reuse.
 func (u *Unpacker) open(b *Batch) (io.Reader, func(), error) {
 	need, err := u.Need(b)
 	if err != nil {
@@ -165,9 +165,9 @@ func (u *Unpacker) openGzip(payload []byte) (io.Reader, func(), error) {
 	return r, func() { u.gzip.Put(r) }, nil
 }
 
-// openZstd unpacks as a stream where the window is within the limit. The highest
-// levels ask for a window that no batch fills: those are unpacked at once, which
-// needs no window.
+// openZstd decompresses as a stream if the window is within the limit. The highest
+// levels ask for a window that no batch fills; those batches are decompressed at once,
+// which needs no window.
 func (u *Unpacker) openZstd(payload []byte, need int64) (io.Reader, func(), error) {
 	window, ok := zstdWindow(payload)
 	if !ok || window+zstdScratch > u.limits.Buffer {
@@ -222,7 +222,7 @@ func zstdError(err error) error {
 	return fmt.Errorf("%w: zstd: %w", ErrMalformed, err)
 }
 
-// blocks unpacks the Java client's framing of snappy.
+// blocks decompresses the Java client's framing of snappy.
 type blocks struct {
 	rest  []byte
 	limit int64

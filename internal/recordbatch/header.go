@@ -7,13 +7,13 @@ import (
 	"hash/crc32"
 )
 
-// The causes for which a batch cannot be read. Callers use errors.Is.
+// The reasons why a batch cannot be read. Callers use errors.Is.
 var (
 	// ErrDamaged: the bytes are not those that were written.
 	ErrDamaged = errors.New("the record batch is damaged")
 	// ErrTooLarge: the batch exceeds a limit.
 	ErrTooLarge = errors.New("the record batch is too large")
-	// ErrMalformed: the bytes are those that were written, and no batch.
+	// ErrMalformed: the bytes are those that were written, and they are no batch.
 	ErrMalformed = errors.New("the record batch is malformed")
 )
 
@@ -48,13 +48,13 @@ type Header struct {
 	FirstTimestamp  int64
 	MaxTimestamp    int64
 	ProducerID      int64
-	Count           int32 // of records, as the batch claims
+	Count           int32 // of records, by the batch's own account
 }
 
 // Parse reads a header from the first HeaderSize bytes of a batch.
 func (h *Header) Parse(b []byte) error {
 	if len(b) < HeaderSize {
-		return fmt.Errorf("%w: %d bytes are no header", ErrDamaged, len(b))
+		return fmt.Errorf("%w: %d bytes are too few for a header", ErrDamaged, len(b))
 	}
 	be := binary.BigEndian
 	*h = Header{
@@ -75,11 +75,11 @@ func (h *Header) Parse(b []byte) error {
 	return nil
 }
 
-// Size is the size of the whole batch on the wire.
+// Size returns the size of the whole batch as it is sent.
 func (h *Header) Size() int64 { return PrefixSize + int64(h.Length) }
 
-// LastOffset is the offset of the batch's last record, also where compaction
-// took that record away.
+// LastOffset returns the offset of the batch's last record, even if compaction removed
+// that record.
 func (h *Header) LastOffset() int64 { return h.BaseOffset + int64(h.LastOffsetDelta) }
 
 // Codec is the compression of the records.
@@ -96,9 +96,9 @@ func (h *Header) Transactional() bool { return h.Attributes&(1<<4) != 0 }
 // record of a producer.
 func (h *Header) Control() bool { return h.Attributes&(1<<5) != 0 }
 
-// Cleaned tells whether the log cleaner wrote the batch again to note when its
-// tombstones or transaction markers may be removed (KIP-534). It may hold all of
-// its records still, but its checksum has changed.
+// Cleaned reports whether the log cleaner rewrote the batch to note when its tombstones
+// or transaction markers may be removed (KIP-534). It may still hold all of its
+// records, but its checksum has changed.
 func (h *Header) Cleaned() bool { return h.Attributes&(1<<6) != 0 }
 
 // A Batch is a whole batch.
@@ -107,7 +107,7 @@ type Batch struct {
 	bytes []byte
 }
 
-// Parse reads a batch from the begin of b and keeps the bytes.
+// Parse parses a batch at the start of b and retains the bytes.
 func Parse(b []byte) (Batch, error) {
 	var batch Batch
 	if err := batch.Header.Parse(b); err != nil {
@@ -123,19 +123,19 @@ func Parse(b []byte) (Batch, error) {
 // Verify compares the checksum.
 func (b *Batch) Verify() error {
 	if sum := Checksum(0, b.bytes[crcEnd:]); sum != b.CRC {
-		return fmt.Errorf("%w: its CRC-32C is %08x and should be %08x", ErrDamaged, sum, b.CRC)
+		return fmt.Errorf("%w: its CRC-32C is %08x, want %08x", ErrDamaged, sum, b.CRC)
 	}
 	return nil
 }
 
-// payload is what follows the header: records, compressed or not.
+// payload is what follows the header: the records, compressed or not.
 func (b *Batch) payload() []byte { return b.bytes[HeaderSize:] }
 
-// Checksum adds bytes to the checksum of those before them.
+// Checksum adds bytes to a checksum.
 func Checksum(sum uint32, b []byte) uint32 {
 	return crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), b)
 }
 
-// ChecksumOf is the begin of the checksum of a batch with this header: the sum
-// of the header's part.
+// ChecksumOf starts the checksum of a batch with this header: the sum of the header's
+// part.
 func ChecksumOf(header []byte) uint32 { return Checksum(0, header[crcEnd:HeaderSize]) }

@@ -14,14 +14,14 @@ type RecordHeader struct {
 	Value []byte // nil when absent
 }
 
-// A Record is a record of a batch. Its bytes are its own.
+// A Record is a record of a batch. It owns its bytes.
 type Record struct {
 	Offset    int64
 	Timestamp int64 // milliseconds; the broker's where the topic says so; negative when there is none
 	Key       []byte
 	Value     []byte // nil when absent
 	Headers   []RecordHeader
-	// Size is what the record takes, unpacked.
+	// Size is the size of the record after decompression.
 	Size int64
 	// TooLarge says which limit the record exceeds. Key, value and headers are
 	// then absent.
@@ -36,11 +36,11 @@ type Reader struct {
 	in      *bufio.Reader
 	close   func()
 	left    int32
-	last    int64 // offset of the record before
+	last    int64 // offset of the previous record
 	err     error
 }
 
-// Read starts to read a batch, which has to be verified. The caller closes the
+// Read starts to read a batch, which must have been verified. The caller closes the
 // reader.
 func (u *Unpacker) Read(b *Batch) (*Reader, error) {
 	if b.Count < 0 {
@@ -57,7 +57,7 @@ func (u *Unpacker) Read(b *Batch) (*Reader, error) {
 	return &Reader{batch: b, limits: u.limits, limited: l, in: bufio.NewReaderSize(l, 16<<10), close: done, left: b.Count, last: b.BaseOffset - 1}, nil
 }
 
-// Close gives the decompressor back.
+// Close returns the decompressor for reuse.
 func (r *Reader) Close() {
 	if r.close != nil {
 		r.close()
@@ -65,10 +65,10 @@ func (r *Reader) Close() {
 	}
 }
 
-// Unpacked is how many bytes were unpacked.
+// Unpacked returns how many bytes were decompressed.
 func (r *Reader) Unpacked() int64 { return r.limited.limit - r.limited.left }
 
-// Next reads a record, io.EOF at the end. No record follows an error.
+// Next returns the next record, or io.EOF at the end. No record follows an error.
 func (r *Reader) Next() (Record, error) {
 	if r.err == nil && r.left == 0 {
 		r.err = io.EOF
@@ -85,7 +85,7 @@ func (r *Reader) Next() (Record, error) {
 	return record, nil
 }
 
-// explain says what an error of reading means for the batch.
+// explain turns an error of reading into one of the batch.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrMalformed):
@@ -146,7 +146,7 @@ func discard(in *bufio.Reader, n int64) error {
 	return err
 }
 
-// fill takes key, value and headers from the rest of a record.
+// fill sets key, value and headers from the rest of a record.
 func (record *Record) fill(body []byte, headers int) error {
 	f := fields{rest: body}
 	record.Key, record.Value = f.bytes(), f.bytes()
@@ -201,7 +201,7 @@ func (f *fields) bytes() []byte {
 	return b
 }
 
-// countedReader reads single bytes of a record and never beyond it.
+// A countedReader reads single bytes of a record and never beyond it.
 type countedReader struct {
 	in   *bufio.Reader
 	left int64
@@ -215,7 +215,7 @@ func (c *countedReader) ReadByte() (byte, error) {
 	return c.in.ReadByte()
 }
 
-// limited gives at most as many bytes as a batch may unpack to.
+// A limited reader returns at most as many bytes as a batch may decompress to.
 type limited struct {
 	r     io.Reader
 	left  int64
@@ -224,7 +224,7 @@ type limited struct {
 
 func (l *limited) Read(p []byte) (int, error) {
 	if l.left == 0 {
-		return 0, fmt.Errorf("%w: it unpacks to more than %d bytes", ErrTooLarge, l.limit)
+		return 0, fmt.Errorf("%w: it decompresses to more than %d bytes", ErrTooLarge, l.limit)
 	}
 	if int64(len(p)) > l.left {
 		p = p[:l.left]
@@ -240,7 +240,7 @@ const (
 	Commit = 1
 )
 
-// ControlType reads the type of a control record; ok is false for one of another
+// ControlType returns the type of a control record. ok is false for a record of another
 // form, which is to be skipped.
 func (record *Record) ControlType() (kind int16, ok bool) {
 	if len(record.Key) < 4 {

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	operationsPage = 200 // operations that are looked at in one transaction
-	eventsPage     = 200 // events that are taken over in one transaction
+	operationsPage = 200 // in one transaction
+	eventsPage     = 200 // in one transaction
 )
 
-// Options say how to recover. Fields without a default are required.
+// Options configure a recovery. Fields without a default are required.
 type Options struct {
 	Journal journal.Journal
 	// Topic returns the topic of an event type.
@@ -44,22 +44,22 @@ type Options struct {
 	Force bool
 }
 
-// ErrNothingToRecover says that nothing shows that the journal was restored. To recover
-// it all the same would put everything open in doubt.
-var ErrNothingToRecover = errors.New("nothing shows that the journal was restored: it is no copy that `journal backup` made, its last recovery has ended, and the group is not ahead of it; `run` goes on with it. " +
+// ErrNothingToRecover says that nothing shows that the journal was restored. Recovering
+// it would mark everything open as in doubt.
+var ErrNothingToRecover = errors.New("nothing shows that the journal was restored: it is no copy that `journal backup` made, its last recovery has ended, and the group is not ahead of it; `run` continues with it. " +
 	"If an older file was put in its place by other means, use --force: everything open is then treated as in doubt")
 
-// A Report says what a recovery did.
+// A Report describes what a recovery did.
 type Report struct {
 	journal.Recovery
-	Identity       uuid.UUID              // the journal's from now on
-	Inputs         []consumer.ReplayRange // input records that were read again
+	Identity       uuid.UUID              // the journal's new identity
+	Inputs         []consumer.ReplayRange // that were replayed
 	Lost           []consumer.OffsetRange // records that no topic holds any more
 	Results        int                    // published events that were read
 	Imported       int                    // of them, those that the journal did not know
 	ForeignRecords int                    // records of the result topics that are not this service's
-	Outcomes       map[string]int         // operations by what came of them
-	UnknownShops   []journal.ShopKey      // shops that were activated, and no operation is known
+	Outcomes       map[string]int         // operations by outcome
+	UnknownShops   []journal.ShopKey      // that were activated, and have no operation
 	QuietFor       time.Duration          // no request is sent for so long
 }
 
@@ -93,7 +93,7 @@ type recoverer struct {
 }
 
 func (r *recoverer) work(ctx context.Context, in *consumer.ExclusiveSession) error {
-	// Nothing is changed before it is known what would be lost.
+	// Change nothing before it is known what would be lost.
 	ranges, lost, err := in.InputRanges(ctx)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (r *recoverer) work(ctx context.Context, in *consumer.ExclusiveSession) err
 	return r.finish(ctx)
 }
 
-// checkLoss refuses what would be lost unless it was asked for.
+// checkLoss refuses the loss of records unless it was accepted.
 func (r *recoverer) checkLoss(lost []consumer.OffsetRange) error {
 	if len(lost) == 0 {
 		return nil
@@ -140,14 +140,14 @@ func (r *recoverer) checkLoss(lost []consumer.OffsetRange) error {
 		places = append(places, fmt.Sprintf("%s/%d from %d to %d", s.Topic, s.Partition, s.From, s.To))
 	}
 	if !r.o.AcceptLoss {
-		return fmt.Errorf("%w: %s; what they said of the time since the copy cannot be known; a newer copy may do, else --accept-loss goes on without them",
+		return fmt.Errorf("%w: %s; their content since the copy is lost; use a newer copy, or --accept-loss to continue without them",
 			consumer.ErrRecordsLost, strings.Join(places, ", "))
 	}
-	r.log.Error("going on without records that were deleted", "places", strings.Join(places, ", "))
+	r.log.Error("continuing without records that were deleted", "records", strings.Join(places, ", "))
 	return nil
 }
 
-// importPublished reads the result topics from where the journal's knowledge ends.
+// importPublished reads the result topics from the offsets that the journal knows.
 func (r *recoverer) importPublished(ctx context.Context, in *consumer.ExclusiveSession) error {
 	known, err := r.j.PublishedOffsets(ctx)
 	if err != nil {
@@ -198,9 +198,8 @@ func (r *recoverer) importPublished(ctx context.Context, in *consumer.ExclusiveS
 	return r.checkLoss(lost)
 }
 
-// raiseFloor lets the sequences and versions of a journal that knows no published event
-// begin above all that were used, where the result topics do not hold all of them
-// any more.
+// raiseFloor makes the sequences and versions of a journal without published events
+// begin above all earlier ones, if the result topics do not hold all events any more.
 func (r *recoverer) raiseFloor(ctx context.Context, in *consumer.ExclusiveSession) error {
 	for _, typ := range schemas.OutputTypes() {
 		truncated, err := in.Truncated(ctx, r.o.Topic(typ))
@@ -209,14 +208,14 @@ func (r *recoverer) raiseFloor(ctx context.Context, in *consumer.ExclusiveSessio
 		}
 		if truncated {
 			floor := time.Now().UnixMilli()
-			r.log.Warn("earlier results were deleted from their topics; sequences and versions begin above the floor", "topic", r.o.Topic(typ), "floor", floor)
+			r.log.Warn("earlier events were deleted from a result topic; sequences and versions begin above the floor", "topic", r.o.Topic(typ), "floor", floor)
 			return r.j.RaiseFloor(ctx, floor)
 		}
 	}
 	return nil
 }
 
-// decodePublished reads a published event; false for one that is not this service's.
+// decodePublished decodes a published event; false for one that is not this service's.
 func decodePublished(m schemas.Message, typ, source string, accounts []journal.Account) (journal.PublishedEvent, bool) {
 	e, err := schemas.DecodeOutput(m)
 	id, idErr := uuid.Parse(e.ID)
@@ -276,8 +275,8 @@ func (r *recoverer) replayInputs(ctx context.Context, in *consumer.ExclusiveSess
 	return in.Replay(ctx, ranges)
 }
 
-// finish gives the journal another identity: a worker that still has the lost one
-// is then kept out of the group by the broker.
+// finish gives the journal another identity, so that the broker refuses a worker that
+// still has the lost one.
 func (r *recoverer) finish(ctx context.Context) error {
 	identity := uuid.New()
 	check, err := r.o.SealCheck(identity)
@@ -303,7 +302,7 @@ func (r *recoverer) finish(ctx context.Context) error {
 	}
 	r.report.Identity = identity
 	r.report.QuietFor = r.o.QuietFor
-	r.log.Info("recovered", "identity", identity.String(), "taken_over", r.report.Imported, "read_again", read)
+	r.log.Info("recovered the journal", "identity", identity.String(), "imported", r.report.Imported, "replayed", read)
 	return nil
 }
 
@@ -314,15 +313,14 @@ func total(outcomes map[string]int) (n int) {
 	return n
 }
 
-// A ReplayClock lets the planner see an event that is read again at the event's
-// own time, so that it decides as it did then: a cool-down that is over by now
-// was not over then.
+// A ReplayClock lets the planner plan a replayed event at the event's own time, so that
+// it decides as it did then: a cool-down that has ended by now had not ended then.
 type ReplayClock struct {
 	mu sync.Mutex
 	at time.Time
 }
 
-// Now is the time for the planner.
+// Now returns the time for the planner.
 func (c *ReplayClock) Now() time.Time { return c.at }
 
 // Planner wraps a planner so that Now is the time of the event.
