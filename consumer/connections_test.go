@@ -16,7 +16,7 @@ import (
 )
 
 // All partitions of a broker share one connection.
-func TestFetcher_Connections(t *testing.T) {
+func testFetcherConnections(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 60), newInbox()
 	c.Produce(t, topic, many0(0, 600))
@@ -53,7 +53,7 @@ func (c *counted) Close() error {
 
 // Events that come one by one to partitions that are just being read do not wait
 // for the others' long poll.
-func TestFetcher_Latency(t *testing.T) {
+func testFetcherLatency(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 12), newInbox()
 	start(t, c, group(), topic, j)

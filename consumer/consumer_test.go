@@ -23,7 +23,51 @@ func many(from, n int) []kafkago.Message {
 	return list
 }
 
-func TestRecordsReachTheInboxAndOffsetsFollow(t *testing.T) {
+func TestConsumer(t *testing.T) {
+	t.Run("IngestsRecordsAndCommitsOffsets", testConsumerIngestsRecordsAndCommitsOffsets)
+	t.Run("IngestsQuicklyWhenIdle", testConsumerIngestsQuicklyWhenIdle)
+	t.Run("BeginsAtStart", testConsumerBeginsAtStart)
+	t.Run("EmptyTopicNeedsNoStart", testConsumerEmptyTopicNeedsNoStart)
+	t.Run("EndsWithoutTopicOrBroker", testConsumerEndsWithoutTopicOrBroker)
+	t.Run("WaitsForMissingTopic", testConsumerWaitsForMissingTopic)
+	t.Run("RefusesGroupAheadOfJournal", testConsumerRefusesGroupAheadOfJournal)
+	t.Run("RefusesPositionBeyondEnd", testConsumerRefusesPositionBeyondEnd)
+	t.Run("ReportsDeletedRecords", testConsumerReportsDeletedRecords)
+	t.Run("RefusesGroupOfAnotherJournal", testConsumerRefusesGroupOfAnotherJournal)
+	t.Run("KeepsForeignClientsOut", testConsumerKeepsForeignClientsOut)
+	t.Run("SharesPartitionsBetweenMembers", testConsumerSharesPartitionsBetweenMembers)
+	t.Run("RetriesWhileJournalFails", testConsumerRetriesWhileJournalFails)
+	t.Run("ResumesAtMovedPosition", testConsumerResumesAtMovedPosition)
+	t.Run("FindsNewPartition", testConsumerFindsNewPartition)
+	t.Run("StartsWhileLeaderIsDead", testConsumerStartsWhileLeaderIsDead)
+	t.Run("FollowsMovedLeader", testConsumerFollowsMovedLeader)
+	t.Run("RetriesTemporaryFaults", testConsumerRetriesTemporaryFaults)
+	t.Run("EndsWithoutRights", testConsumerEndsWithoutRights)
+	t.Run("IngestsLargeRecords", testConsumerIngestsLargeRecords)
+	t.Run("KeepsOrderOfDeselection", testConsumerKeepsOrderOfDeselection)
+	t.Run("StopsInTheMiddle", testConsumerStopsInTheMiddle)
+	t.Run("ReportsMissingTopic", testConsumerReportsMissingTopic)
+	t.Run("RefusesLostJournal", testConsumerRefusesLostJournal)
+	t.Run("Prepare", testConsumerPrepare)
+	t.Run("CallsOnFirstRun", testConsumerCallsOnFirstRun)
+	t.Run("RefusesLogFilledBeyondPosition", testConsumerRefusesLogFilledBeyondPosition)
+	t.Run("ContinuesWithSameLog", testConsumerContinuesWithSameLog)
+	t.Run("ContinuesWithTruncatedLog", testConsumerContinuesWithTruncatedLog)
+	t.Run("UncleanLeaderElection", testConsumerUncleanLeaderElection)
+	t.Run("ComparesLogsCheaply", testConsumerComparesLogsCheaply)
+	t.Run("ClientOfTheNewProtocol", testConsumerClientOfTheNewProtocol)
+	t.Run("AssignmentsHoldUserData", testConsumerAssignmentsHoldUserData)
+	t.Run("RollingRestart", testConsumerRollingRestart)
+	t.Run("AbandonsSlowBatchInRebalance", testConsumerAbandonsSlowBatchInRebalance)
+	t.Run("PausesWithoutCapacity", testConsumerPausesWithoutCapacity)
+	t.Run("SurvivesBrokerRestart", testConsumerSurvivesBrokerRestart)
+	t.Run("StopsDuringLongJoin", testConsumerStopsDuringLongJoin)
+	t.Run("RefusesJournalThatGoesBack", testConsumerRefusesJournalThatGoesBack)
+	t.Run("SkipsAbortedTransactions", testConsumerSkipsAbortedTransactions)
+	t.Run("RecordOutcomes", testConsumerRecordOutcomes)
+}
+
+func testConsumerIngestsRecordsAndCommitsOffsets(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 3), group(), newInbox()
 		c.Produce(t, topic, many(0, 1200))
@@ -62,7 +106,7 @@ func TestRecordsReachTheInboxAndOffsetsFollow(t *testing.T) {
 	})
 }
 
-func TestAnIdleConsumerIsQuick(t *testing.T) {
+func testConsumerIngestsQuicklyWhenIdle(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	start(t, c, group(), topic, j)
@@ -81,7 +125,7 @@ func TestAnIdleConsumerIsQuick(t *testing.T) {
 	}
 }
 
-func TestWhereTheFirstRunBegins(t *testing.T) {
+func testConsumerBeginsAtStart(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "in", 2)
 		old := many(0, 20)
@@ -132,7 +176,7 @@ func TestWhereTheFirstRunBegins(t *testing.T) {
 	})
 }
 
-func TestAnEmptyTopicNeedsNoStart(t *testing.T) {
+func testConsumerEmptyTopicNeedsNoStart(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 2), newInbox()
 	start(t, c, group(), topic, j, withStart(consumer.StartUnset))
@@ -141,7 +185,7 @@ func TestAnEmptyTopicNeedsNoStart(t *testing.T) {
 	eventually(t, "the records", func() bool { return j.taken() == 5 })
 }
 
-func TestMissingTopicAndUnreachableBroker(t *testing.T) {
+func testConsumerEndsWithoutTopicOrBroker(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		r := start(t, c, group(), "never-made", newInbox(), func(c *consumer.Config) { c.TopicTimeout = time.Second })
 		if err := r.ends(t, 15*time.Second); !errors.Is(err, consumer.ErrMissingTopic) {
@@ -158,7 +202,7 @@ func TestMissingTopicAndUnreachableBroker(t *testing.T) {
 	})
 }
 
-func TestATopicThatComesInTimeIsAwaited(t *testing.T) {
+func testConsumerWaitsForMissingTopic(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	j := newInbox()
 	r := start(t, c, group(), "late", j)
@@ -170,7 +214,7 @@ func TestATopicThatComesInTimeIsAwaited(t *testing.T) {
 	eventually(t, "the records", func() bool { return j.taken() == 3 })
 }
 
-func TestAGroupAheadOfTheJournalIsRefused(t *testing.T) {
+func testConsumerRefusesGroupAheadOfJournal(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
 		c.Produce(t, topic, many(0, 10))
@@ -189,7 +233,7 @@ func TestAGroupAheadOfTheJournalIsRefused(t *testing.T) {
 	})
 }
 
-func TestAPositionBehindTheEndIsRefused(t *testing.T) {
+func testConsumerRefusesPositionBeyondEnd(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, j := c.NewTopic(t, "in", 1), newInbox()
 		c.Produce(t, topic, many(0, 3))
@@ -201,7 +245,7 @@ func TestAPositionBehindTheEndIsRefused(t *testing.T) {
 	})
 }
 
-func TestDeletedRecordsAreReportedAsLost(t *testing.T) {
+func testConsumerReportsDeletedRecords(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	c.Produce(t, topic, many(0, 20))
@@ -216,7 +260,7 @@ func TestDeletedRecordsAreReportedAsLost(t *testing.T) {
 	}
 }
 
-func TestAStrangerInTheGroup(t *testing.T) {
+func testConsumerRefusesGroupOfAnotherJournal(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
 		c.Produce(t, topic, many(0, 10))
@@ -241,7 +285,7 @@ func TestAStrangerInTheGroup(t *testing.T) {
 	})
 }
 
-func TestAForeignClientInTheGroup(t *testing.T) {
+func testConsumerKeepsForeignClientsOut(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g := c.NewTopic(t, "in", 1), group()
 		foreign, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{ID: g, Brokers: c.Brokers(), Topics: []string{topic}})
@@ -259,7 +303,7 @@ func TestAForeignClientInTheGroup(t *testing.T) {
 
 // Two members of one journal share the partitions; when one leaves, the other
 // takes over, and every record is taken in once and in its partition's order.
-func TestTwoMembersOfOneJournal(t *testing.T) {
+func testConsumerSharesPartitionsBetweenMembers(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 4), group(), newInbox()
 		first := start(t, c, g, topic, j)
@@ -289,7 +333,7 @@ func TestTwoMembersOfOneJournal(t *testing.T) {
 }
 
 // While the journal fails nothing is skipped; when it works again all goes on.
-func TestAJournalThatFails(t *testing.T) {
+func testConsumerRetriesWhileJournalFails(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
 	full := errors.New("disk full")
@@ -314,7 +358,7 @@ func TestAJournalThatFails(t *testing.T) {
 }
 
 // Another worker has moved the journal: this one goes on from there.
-func TestAZombieGoesOnFromTheJournal(t *testing.T) {
+func testConsumerResumesAtMovedPosition(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	start(t, c, group(), topic, j)
@@ -334,7 +378,7 @@ func TestAZombieGoesOnFromTheJournal(t *testing.T) {
 	}
 }
 
-func TestANewPartitionIsFound(t *testing.T) {
+func testConsumerFindsNewPartition(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	start(t, c, group(), topic, j, withStart(consumer.StartUnset), func(c *consumer.Config) { c.WatchInterval = 300 * time.Millisecond })

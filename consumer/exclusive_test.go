@@ -26,9 +26,16 @@ func alone(t *testing.T, c *kafkatest.Cluster, group, topic string, j consumer.I
 	return own.RunExclusive(ctx, more, work)
 }
 
+func TestExclusiveSession(t *testing.T) {
+	t.Run("Truncated", testExclusiveSessionTruncated)
+	t.Run("Replays", testExclusiveSessionReplays)
+	t.Run("ReplaysRecreatedTopic", testExclusiveSessionReplaysRecreatedTopic)
+	t.Run("ReportsLostRecords", testExclusiveSessionReportsLostRecords)
+}
+
 // An older journal reads again what lies between it and the ends, and the
 // group's offsets follow; after that a worker goes on.
-func TestAloneReadsAgain(t *testing.T) {
+func testExclusiveSessionReplays(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, results, g, j := c.NewTopic(t, "in", 2), c.NewTopic(t, "out", 2), group(), newInbox()
 		c.Produce(t, topic, many(0, 40))
@@ -104,7 +111,7 @@ func TestAloneReadsAgain(t *testing.T) {
 }
 
 // A topic that was made anew is read from its beginning.
-func TestAloneReadsATopicAnew(t *testing.T) {
+func testExclusiveSessionReplaysRecreatedTopic(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, j := c.NewTopic(t, "in", 1), newInbox()
 		c.Produce(t, topic, many(0, 10))
@@ -122,7 +129,7 @@ func TestAloneReadsATopicAnew(t *testing.T) {
 }
 
 // What is not there any more is told before anything is read.
-func TestAloneTellsWhatIsLost(t *testing.T) {
+func testExclusiveSessionReportsLostRecords(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, results, j := c.NewTopic(t, "in", 1), c.NewTopic(t, "out", 1), newInbox()
 	for _, name := range []string{topic, results} {

@@ -10,10 +10,14 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
+func TestLibrary(t *testing.T) {
+	t.Run("GenerationDelaysRejoin", testLibraryGenerationDelaysRejoin)
+}
+
 // What this package relies on in the client library: the group waits with the
 // next generation until every function of the last one has returned, a commit
 // inside that time counts, and one after it fails.
-func TestFactGenerations(t *testing.T) {
+func testLibraryGenerationDelaysRejoin(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g := c.NewTopic(t, "facts", 2), group()
 		c.Produce(t, topic, many(0, 20))

@@ -40,9 +40,14 @@ func stallTimer(c *kafkatest.Cluster, topic string, on func(n int64) bool) *atom
 	return &hits
 }
 
+func TestWatchdog(t *testing.T) {
+	t.Run("EndsRunForStalledPartition", testWatchdogEndsRunForStalledPartition)
+	t.Run("RecoversByReconnecting", testWatchdogRecoversByReconnecting)
+}
+
 // A silent partition is found: its connections are made anew, then the
 // generation ends, then Run.
-func TestASilentPartitionEndsRun(t *testing.T) {
+func testWatchdogEndsRunForStalledPartition(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic := c.NewTopic(t, "in", 1)
 	c.Produce(t, topic, many(0, 10))
@@ -59,7 +64,7 @@ func TestASilentPartitionEndsRun(t *testing.T) {
 	}
 }
 
-func TestASilentPartitionThatSpeaksAgain(t *testing.T) {
+func testWatchdogRecoversByReconnecting(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	c.Produce(t, topic, many(0, 10))
@@ -71,7 +76,7 @@ func TestASilentPartitionThatSpeaksAgain(t *testing.T) {
 	eventually(t, "the records", func() bool { return j.taken() == 10 })
 }
 
-func TestALeaderMoves(t *testing.T) {
+func testConsumerFollowsMovedLeader(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithBrokers(3))
 	topic, j := c.NewTopic(t, "in", 2), newInbox()
 	start(t, c, group(), topic, j)
@@ -89,7 +94,7 @@ func TestALeaderMoves(t *testing.T) {
 }
 
 // Passing faults of every request that the consumer makes are waited out.
-func TestPassingFaults(t *testing.T) {
+func testConsumerRetriesTemporaryFaults(t *testing.T) {
 	for _, f := range []struct {
 		key kmsg.Key
 		err *kerr.Error
@@ -118,7 +123,7 @@ func TestPassingFaults(t *testing.T) {
 }
 
 // What a person has to remove ends Run at its start, in clear words.
-func TestMissingRights(t *testing.T) {
+func testConsumerEndsWithoutRights(t *testing.T) {
 	for _, f := range []struct {
 		name string
 		key  kmsg.Key
@@ -142,7 +147,7 @@ func TestMissingRights(t *testing.T) {
 }
 
 // A record of another size than most, in the middle of many.
-func TestLargeRecordsPass(t *testing.T) {
+func testConsumerIngestsLargeRecords(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, j := c.NewTopic(t, "in", 1), newInbox()
 		for i := range 3 {
@@ -163,7 +168,7 @@ func TestLargeRecordsPass(t *testing.T) {
 
 // An event that comes after its shop turned to another provider, and one that
 // comes before, end in batches that keep that order.
-func TestTurningAwayAndBackKeepsItsOrder(t *testing.T) {
+func testConsumerKeepsOrderOfDeselection(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	away := kafkago.Message{Key: []byte("shop"), Value: []byte(`{"shopId":"shop","provider":"other"}`)}
@@ -182,7 +187,7 @@ func TestTurningAwayAndBackKeepsItsOrder(t *testing.T) {
 
 // A stop in the middle of a large fetch leaves the journal at a batch's end,
 // and the next run goes on from there.
-func TestStoppingInTheMiddle(t *testing.T) {
+func testConsumerStopsInTheMiddle(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
 	c.Produce(t, topic, many(0, 3000))

@@ -13,9 +13,13 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
+func TestRecordIterator(t *testing.T) {
+	t.Run("BaseOffset", testRecordIteratorBaseOffset)
+}
+
 // A base offset is not part of a batch's checksum. One that cannot be right is
 // damage, and the position does not follow it.
-func TestStream_BaseOffset(t *testing.T) {
+func testRecordIteratorBaseOffset(t *testing.T) {
 	for name, c := range map[string]struct {
 		bases   []int64
 		damaged bool

@@ -59,9 +59,23 @@ func heap(tb testing.TB) (stop func() uint64) {
 	}
 }
 
+func TestFetcher(t *testing.T) {
+	t.Run("Connections", testFetcherConnections)
+	t.Run("Latency", testFetcherLatency)
+	t.Run("DecompressionBombs", testFetcherDecompressionBombs)
+	t.Run("UnreadableBatches", testFetcherUnreadableBatches)
+	t.Run("Codecs", testFetcherCodecs)
+	t.Run("BacklogMemory", testFetcherBacklogMemory)
+	t.Run("Throttled", testFetcherThrottled)
+	t.Run("ThrottledByOldBroker", testFetcherThrottledByOldBroker)
+	t.Run("ServesLeastRecentFirst", testFetcherServesLeastRecentFirst)
+	t.Run("Times", testFetcherTimes)
+	t.Run("DamagedBatch", testFetcherDamagedBatch)
+}
+
 // What unpacks to more than may be held is a dead letter by its position, with
 // every codec. The records beside it are taken in, and memory stays bounded.
-func TestFetcher_Bombs(t *testing.T) {
+func testFetcherDecompressionBombs(t *testing.T) {
 	tiny := func(w io.Writer) {
 		for i := range 100_000 {
 			kafkatest.WriteRecord(w, i, 0, func(io.Writer) {}, 0)
@@ -126,7 +140,7 @@ func many0(first, n int) []kafkago.Message {
 
 // A batch that is too large on the wire is not held, and one that can never be
 // read is stepped over.
-func TestFetcher_UnreadableBatches(t *testing.T) {
+func testFetcherUnreadableBatches(t *testing.T) {
 	for name, f := range map[string]struct {
 		batch  kafkatest.Batch
 		reason string
@@ -156,7 +170,7 @@ func TestFetcher_UnreadableBatches(t *testing.T) {
 }
 
 // All codecs are read, over many fetches.
-func TestFetcher_Codecs(t *testing.T) {
+func testFetcherCodecs(t *testing.T) {
 	for _, codec := range codecs {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
@@ -172,7 +186,7 @@ func TestFetcher_Codecs(t *testing.T) {
 }
 
 // A compressed backlog of many partitions is read within bounds.
-func TestFetcher_BacklogMemory(t *testing.T) {
+func testFetcherBacklogMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it is for its figure")
 	}
@@ -223,7 +237,7 @@ func throttle(c *kafkatest.Cluster, d time.Duration) *atomic.Int64 {
 }
 
 // A broker that throttles is waited for: it is no silence, no fault, and no end.
-func TestFetcher_Throttled(t *testing.T) {
+func testFetcherThrottled(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 6), newInbox()
 	c.Produce(t, topic, many0(0, 300))
@@ -248,7 +262,7 @@ func TestFetcher_Throttled(t *testing.T) {
 }
 
 // A broker of before KIP-219 has waited before it answered.
-func TestFetcher_ThrottledByAnOldBroker(t *testing.T) {
+func testFetcherThrottledByOldBroker(t *testing.T) {
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(int16(kmsg.Fetch), 7)
 	c := kafkatest.Embedded(t, kafkatest.WithFake(kfake.MaxVersions(versions)))
@@ -263,7 +277,7 @@ func TestFetcher_ThrottledByAnOldBroker(t *testing.T) {
 }
 
 // A partition that gets nothing because others are served before it is not stuck.
-func TestFetcher_BehindOthers(t *testing.T) {
+func testFetcherServesLeastRecentFirst(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 8), newInbox()
 	for i := range 80 {
@@ -314,7 +328,7 @@ func serve(c *kafkatest.Cluster, topic string, end int64, batches func(offset in
 }
 
 // Topics whose times the broker writes, and records without a time.
-func TestFetcher_Times(t *testing.T) {
+func testFetcherTimes(t *testing.T) {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	for name, f := range map[string]struct {
 		batch kafkatest.Batch
@@ -343,7 +357,7 @@ func TestFetcher_Times(t *testing.T) {
 
 // A damaged batch ends Run, with its cause, its place and what can be done; what
 // lies before it is taken in.
-func TestFetcher_DamagedBatch(t *testing.T) {
+func testFetcherDamagedBatch(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	good := kafkatest.Batch{Count: 2, Write: kafkatest.Messages(many0(0, 2)...)}.Bytes()

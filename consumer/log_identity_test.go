@@ -22,7 +22,7 @@ import (
 // A topic that was made anew, or a log that lost its end, and was filled beyond
 // the journal's position holds other records at the same offsets. None of them is
 // skipped: the consumer refuses to go on.
-func TestConsumer_LogFilledBeyondThePosition(t *testing.T) {
+func testConsumerRefusesLogFilledBeyondPosition(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, j, g := c.NewTopic(t, "in", 1), newInbox(), group()
 		c.Produce(t, topic, many(0, 10))
@@ -51,7 +51,7 @@ func TestConsumer_LogFilledBeyondThePosition(t *testing.T) {
 }
 
 // The same log is read on, after a restart and under another leader.
-func TestConsumer_SameLogIsReadOn(t *testing.T) {
+func testConsumerContinuesWithSameLog(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithBrokers(2))
 	topic, j, g := c.NewTopic(t, "in", 1), newInbox(), group()
 	c.Produce(t, topic, many(0, 10))
@@ -72,7 +72,7 @@ func TestConsumer_SameLogIsReadOn(t *testing.T) {
 }
 
 // Records before the position that retention deleted say nothing about the log.
-func TestConsumer_LogWithoutItsBegin(t *testing.T) {
+func testConsumerContinuesWithTruncatedLog(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j, g := c.NewTopic(t, "in", 1), newInbox(), group()
 	c.Produce(t, topic, many(0, 10))
@@ -106,7 +106,7 @@ func remake(t *testing.T, c *kafkatest.Cluster, topic string) {
 
 // A leader is elected that lacks the end of the log, while the consumer runs, and
 // what is written then lies beyond the consumer's position.
-func TestConsumer_UncleanLeaderElection(t *testing.T) {
+func testConsumerUncleanLeaderElection(t *testing.T) {
 	c := kafkatest.Real(t, kafkatest.WithBrokers(3), kafkatest.WithProperty("broker.session.timeout.ms", "6000"), kafkatest.WithProperty("replica.lag.time.max.ms", "2000"))
 	const topic = "unclean"
 	err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 2, ConfigEntries: []kafkago.ConfigEntry{
@@ -168,7 +168,7 @@ func replicas(t *testing.T, c *kafkatest.Cluster, topic string) (leader, followe
 
 // The comparison of logs asks for little, and for each partition once: a broker
 // with a byte quota would else keep every generation from beginning.
-func TestConsumer_LogsAreComparedCheaply(t *testing.T) {
+func testConsumerComparesLogsCheaply(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j, g := c.NewTopic(t, "in", 2), newInbox(), group()
 	for p := range int32(2) {

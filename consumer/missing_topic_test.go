@@ -15,7 +15,7 @@ import (
 
 // Ready tells soon that an input topic is gone, long before the next look at the
 // topics is due, and the others are read meanwhile; when it is back all is well.
-func TestReadyTellsThatATopicIsGone(t *testing.T) {
+func testConsumerReportsMissingTopic(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		gone, stays, j := c.NewTopic(t, "gone", 2), c.NewTopic(t, "stays", 2), newInbox()
 		r := start(t, c, group(), stays, j, func(config *consumer.Config) {

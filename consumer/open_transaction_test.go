@@ -19,13 +19,13 @@ func TestOpenTransaction(t *testing.T) {
 		var out bytes.Buffer
 		metrics := NewMetrics(prometheus.NewPedanticRegistry())
 		p := &partition{topicPartition: topicPartition{"in", 0}, g: &generation{c: &Consumer{metrics: metrics}}, log: slog.New(slog.NewTextHandler(&out, nil))}
-		after := func(d time.Duration, offset, end, highWatermark int64, conns int) {
+		after := func(d time.Duration, offset, end, highWatermark int64, lines int) {
 			t.Helper()
 			<-time.After(d)
 			p.offset = offset
 			p.watchTransaction(fetchResult{lastStable: end, highWatermark: highWatermark})
-			if got := strings.Count(out.String(), "\n"); got != conns {
-				t.Errorf("%d lines, want %d: %s", got, conns, out.String())
+			if got := strings.Count(out.String(), "\n"); got != lines {
+				t.Errorf("%d lines, want %d: %s", got, lines, out.String())
 			}
 			if got := testutil.ToFloat64(metrics.unstable.WithLabelValues("in", "0")); got != float64(highWatermark-end) {
 				t.Errorf("%v unstable records, want %d", got, highWatermark-end)

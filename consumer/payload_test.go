@@ -10,7 +10,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-func TestPackedRecordsKeepEverything(t *testing.T) {
+func TestMarshalRecord(t *testing.T) {
 	for name, m := range map[string]schemas.Message{
 		"empty":     {},
 		"nil apart": {Key: []byte{}, Value: nil},

@@ -7,7 +7,7 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-func TestReadySaysWhyNot(t *testing.T) {
+func TestReady(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	r := start(t, c, group(), topic, j)

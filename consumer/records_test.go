@@ -197,10 +197,10 @@ func (r *recorder) Ingest(ctx context.Context, b journal.Batch) (journal.Ingeste
 	return done, nil
 }
 
-// TestWhereEachKindOfRecordEnds walks the tables with real bytes through Kafka,
+// TestConsumer/RecordOutcomes walks the tables with real bytes through Kafka,
 // decoder and journal: each record ends in exactly one place, is counted once,
 // and the one behind it is not delayed.
-func TestWhereEachKindOfRecordEnds(t *testing.T) {
+func testConsumerRecordOutcomes(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithMaxMessageBytes(10<<20),
 		kafkatest.WithTopic(schemas.TypeProviderSelected, 1), kafkatest.WithTopic(schemas.TypeCodeEntered, 1))
 	keys, err := testKeys()

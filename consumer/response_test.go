@@ -50,6 +50,11 @@ func batchOf(base int64, size int) []byte {
 }
 
 func TestResponseReader(t *testing.T) {
+	t.Run("Reads", testResponseReaderReads)
+	t.Run("Cut", testResponseReaderCut)
+}
+
+func testResponseReaderReads(t *testing.T) {
 	damaged := batchOf(3, 5000)
 	damaged[100] ^= 1
 	for version := int16(oldestFetch); version <= newestFetch; version++ {
@@ -78,7 +83,7 @@ func TestResponseReader(t *testing.T) {
 }
 
 // A response that ends too early, or is another one's, is an error at every byte.
-func TestResponseReader_Cut(t *testing.T) {
+func testResponseReaderCut(t *testing.T) {
 	wire := message(newestFetch, 3, batchOf(0, 10), batchOf(0, 10))
 	for n := range wire {
 		if _, _, err := readMessage(newestFetch, wire[:n], 4000); err == nil {

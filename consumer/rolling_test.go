@@ -185,7 +185,7 @@ const (
 )
 
 // A rolling restart takes every record once, and pauses a partition only for a moment.
-func TestRollingRestart(t *testing.T) {
+func testConsumerRollingRestart(t *testing.T) {
 	for _, way := range []string{goesThenComes, goesAndComes, comesThenGoes} {
 		t.Run(way, func(t *testing.T) {
 			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {

@@ -8,9 +8,13 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
+func TestFetcher(t *testing.T) {
+	t.Run("SessionExpires", testFetcherSessionExpires)
+}
+
 // A session that the broker ends unless it authenticates again is replaced
 // before, so that its end is no fault.
-func TestFetcher_SessionExpires(t *testing.T) {
+func testFetcherSessionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fetcher{}
 		if f.sessionExpiring(&kafka.Session{}) {

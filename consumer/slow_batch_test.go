@@ -31,7 +31,7 @@ func (s stalled) Ingest(ctx context.Context, _ journal.Batch) (journal.Ingested,
 
 // All members of a group wait for the slowest: a batch that does not end is given
 // up long before the time that it has when the worker stops.
-func TestASlowBatchDoesNotHoldUpTheGroup(t *testing.T) {
+func testConsumerAbandonsSlowBatchInRebalance(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, g, j := c.NewTopic(t, "in", 2), group(), newInbox()
 	c.Produce(t, topic, many(0, 20))

@@ -13,7 +13,7 @@ import (
 // Records of transactions count when they are committed: the library's own
 // reader would also give those of aborted ones. The markers that transactions
 // leave in the log hold nothing up, the last of all included.
-func TestTransactions(t *testing.T) {
+func testConsumerSkipsAbortedTransactions(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, g, j := c.NewTopic(t, "in", 1), group(), newInbox()
 		producer, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...), kgo.TransactionalID("platform-"+g), kgo.DefaultProduceTopic(topic))

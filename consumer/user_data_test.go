@@ -7,9 +7,13 @@ import (
 	"testing"
 )
 
+func TestUserDataConn(t *testing.T) {
+	t.Run("PassesOnOtherRequests", testUserDataConnPassesOnOtherRequests)
+}
+
 // What is no SyncGroup request of version 0, or is cut off, is passed on as it is,
 // in whatever pieces it is written.
-func TestAssigning_PassesOnOtherRequests(t *testing.T) {
+func testUserDataConnPassesOnOtherRequests(t *testing.T) {
 	frame := func(body ...byte) []byte {
 		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 	}

@@ -51,13 +51,13 @@ func (p *partition) readFailed(err error) {
 // stallError returns the error that ends Run: what cannot be read, why, and what to do.
 func (p *partition) stallError(position, end int64) error {
 	p.mu.Lock()
-	joining := p.lastErr
+	cause := p.lastErr
 	p.mu.Unlock()
 	err := fmt.Errorf("%w (%s: position %d, end %d)", ErrPartitionStalled, p.topicPartition, position, end)
-	if joining != nil {
-		err = fmt.Errorf("%w: %w", err, joining)
+	if cause != nil {
+		err = fmt.Errorf("%w: %w", err, cause)
 	}
-	if errors.Is(joining, recordbatch.ErrDamaged) {
+	if errors.Is(cause, recordbatch.ErrDamaged) {
 		err = fmt.Errorf("%w; move the partition's leadership to a replica with an undamaged copy, or abandon the damaged records: "+
 			"`kafka-delete-records.sh` deletes all records of %s before the offset behind them", err, p.topicPartition)
 	}

@@ -6,9 +6,13 @@ import (
 	"time"
 )
 
+func TestPartition(t *testing.T) {
+	t.Run("IsStalled", testPartitionIsStalled)
+}
+
 // An caughtUp partition in which a record has just arrived is no silent one: only a
 // position that stays behind the end for the whole limit is suspect.
-func TestOnlyAPositionThatStaysIsSuspect(t *testing.T) {
+func testPartitionIsStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = time.Minute
 		p := &partition{}

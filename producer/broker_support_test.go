@@ -25,7 +25,7 @@ import (
 // Brokers without InitProducerId get the results without producer ids: those
 // that do not list the API and close the connection on its use, and those that
 // refuse it to the user. It is logged once.
-func TestRelay_WithoutProducerID(t *testing.T) {
+func testRelayWithoutProducerID(t *testing.T) {
 	for name, set := range map[string]func(*kfake.Cluster){
 		"NotListed": func(c *kfake.Cluster) {
 			c.ControlKey(int16(kmsg.ApiVersions), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -92,7 +92,7 @@ func TestRelay_WithoutProducerID(t *testing.T) {
 			if n := len(c.ReadAll(t, schemas.TypeInvited)); n != 20 {
 				t.Errorf("%d records are published", n)
 			}
-			if n := strings.Count(log.String(), "give no producer ids"); n != 1 {
+			if n := strings.Count(log.String(), "issue no producer ids"); n != 1 {
 				t.Errorf("it is logged %d times:\n%s", n, &log)
 			}
 			if strings.Contains(log.String(), "password") {
@@ -127,7 +127,7 @@ func refuseProduce(r *kmsg.ProduceRequest, code int16) *kmsg.ProduceResponse {
 
 // A topic may bound the age of records. A batch that waited for its broker is
 // sent with the present time, and a topic that refused it is not stopped.
-func TestRelay_TimeOfABatchThatWaited(t *testing.T) {
+func testRelayTimeOfBatchThatWaited(t *testing.T) {
 	const bound = 300 * time.Millisecond
 	for name, first := range map[string]func(*kmsg.ProduceRequest) (kmsg.Response, time.Duration){
 		"LeaderAway": func(r *kmsg.ProduceRequest) (kmsg.Response, time.Duration) {
@@ -178,7 +178,7 @@ func TestRelay_TimeOfABatchThatWaited(t *testing.T) {
 }
 
 // A topic that refuses the present time, too, is stopped until it takes it.
-func TestRelay_TimeThatIsAlwaysRefused(t *testing.T) {
+func testRelayBlocksTopicThatRefusesTime(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	fault := c.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: schemas.TypeInvited, Err: kerr.InvalidTimestamp, Count: -1})
 	o := newOutbox()
@@ -195,7 +195,7 @@ func TestRelay_TimeThatIsAlwaysRefused(t *testing.T) {
 
 // A broker that wrote a batch, lost its answer and then finds the time of the
 // repeat too old has the batch once: the repeat keeps its sequence.
-func TestRelay_TimeRefusedAfterTheAppend(t *testing.T) {
+func testRelayTimeRefusedAfterAppend(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	lost := c.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: schemas.TypeInvited, Err: kerr.RequestTimedOut, Count: 1})
 	var attempts atomic.Int64
@@ -217,7 +217,7 @@ func TestRelay_TimeRefusedAfterTheAppend(t *testing.T) {
 
 // Whatever keeps results for a minute, Ready does not report that the relay
 // publishes: an error again and again, or no answer at all.
-func TestRelay_ReadyWhileNothingIsPublished(t *testing.T) {
+func testRelayReportsWaitingPartitions(t *testing.T) {
 	for name, key := range map[string]kmsg.Key{"Produce": kmsg.Produce, "InitProducerID": kmsg.InitProducerID} {
 		for kind, hangs := range map[string]bool{"Closed": false, "NoAnswer": true} {
 			t.Run(name+kind, func(t *testing.T) {

@@ -269,7 +269,7 @@ func (w *world) is(r *replica, ready bool, word string, active float64) {
 	}
 }
 
-func TestOneReplicaPublishesAndTheOtherStandsBy(t *testing.T) {
+func testRelayStandsByWithoutLease(t *testing.T) {
 	inWorld(t, func(w *world) {
 		one, two := w.replica(), w.replica()
 		w.is(one, true, "publishing", 1)
@@ -317,7 +317,7 @@ func (w *world) holds(shop string, n int) {
 
 // A relay that stands still between its last look at the lease and the request
 // writes nothing that it had not written, whenever it wakes.
-func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
+func testRelayWritesNothingAfterLeaseExpires(t *testing.T) {
 	inWorld(t, func(w *world) {
 		one := w.replica()
 		w.outbox.add(schemas.TypeInvited, "shop", "0")
@@ -355,7 +355,7 @@ func TestARelayThatWakesAfterItsTurnWritesNothing(t *testing.T) {
 
 // A database that is away for longer than the leaseTime lasts costs nothing where
 // nobody else took it: what is held is published when it is back, once.
-func TestATurnThatRanOutAndIsGivenAgainGoesOn(t *testing.T) {
+func testRelayResumesWithRenewedLease(t *testing.T) {
 	inWorld(t, func(w *world) {
 		one := w.replica()
 		w.outbox.add(schemas.TypeInvited, "shop", "0")
@@ -379,7 +379,7 @@ func TestATurnThatRanOutAndIsGivenAgainGoesOn(t *testing.T) {
 
 // Whoever is told by the journal that the lease is another's stops at once, also
 // while it believes in it.
-func TestARefusedStepEndsTheTurn(t *testing.T) {
+func testRelayStepsDownWhenTermIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		one, two := w.replica(), w.replica()
 		one.mu.Lock()

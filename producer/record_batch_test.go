@@ -63,7 +63,7 @@ func check(t *testing.T, rows []journal.Outgoing, who identity, at time.Time) {
 
 func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
 
-func TestBatches(t *testing.T) {
+func TestEncodeBatch(t *testing.T) {
 	at := time.UnixMilli(1_790_000_000_123)
 	row := func(key, value []byte, headers ...schemas.Header) journal.Outgoing {
 		return journal.Outgoing{Message: schemas.Message{Key: key, Value: value, Headers: headers}}
@@ -81,7 +81,11 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-func TestSequencesWrap(t *testing.T) {
+func TestIdentity(t *testing.T) {
+	t.Run("SequenceWraps", testIdentitySequenceWraps)
+}
+
+func testIdentitySequenceWraps(t *testing.T) {
 	i := identity{known: true, sequence: 1<<31 - 2}
 	if got := i.next(3).sequence; got != 1 {
 		t.Errorf("the sequence after the last is %d", got)

@@ -17,7 +17,33 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-func TestRowsReachKafkaInOrderAndAreMarked(t *testing.T) {
+func TestRelay(t *testing.T) {
+	t.Run("WithoutProducerID", testRelayWithoutProducerID)
+	t.Run("TimeOfBatchThatWaited", testRelayTimeOfBatchThatWaited)
+	t.Run("BlocksTopicThatRefusesTime", testRelayBlocksTopicThatRefusesTime)
+	t.Run("TimeRefusedAfterAppend", testRelayTimeRefusedAfterAppend)
+	t.Run("ReportsWaitingPartitions", testRelayReportsWaitingPartitions)
+	t.Run("ReassignsRowsOfRecreatedTopic", testRelayReassignsRowsOfRecreatedTopic)
+	t.Run("HoldsBackUnauthenticRows", testRelayHoldsBackUnauthenticRows)
+	t.Run("StandsByWithoutLease", testRelayStandsByWithoutLease)
+	t.Run("WritesNothingAfterLeaseExpires", testRelayWritesNothingAfterLeaseExpires)
+	t.Run("ResumesWithRenewedLease", testRelayResumesWithRenewedLease)
+	t.Run("StepsDownWhenTermIsRefused", testRelayStepsDownWhenTermIsRefused)
+	t.Run("PublishesInOrderAndMarks", testRelayPublishesInOrderAndMarks)
+	t.Run("PublishesQuicklyWhenIdle", testRelayPublishesQuicklyWhenIdle)
+	t.Run("TimeoutAfterAppendLeavesOneRecord", testRelayTimeoutAfterAppendLeavesOneRecord)
+	t.Run("FailingPartitionDelaysOnlyItsRows", testRelayFailingPartitionDelaysOnlyItsRows)
+	t.Run("BlocksOnlyTheRejectedTopic", testRelayBlocksOnlyTheRejectedTopic)
+	t.Run("SplitsLargeBatch", testRelaySplitsLargeBatch)
+	t.Run("WaitsForMissingTopic", testRelayWaitsForMissingTopic)
+	t.Run("RepeatsFailedMarking", testRelayRepeatsFailedMarking)
+	t.Run("FlushesWhenStopped", testRelayFlushesWhenStopped)
+	t.Run("StopsInTimeWithoutKafka", testRelayStopsInTimeWithoutKafka)
+	t.Run("ReplicasTakeOver", testRelayReplicasTakeOver)
+	t.Run("SurvivesBrokerRestart", testRelaySurvivesBrokerRestart)
+}
+
+func testRelayPublishesInOrderAndMarks(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "activated", 4)
 		o := newOutbox()
@@ -61,7 +87,7 @@ func TestRowsReachKafkaInOrderAndAreMarked(t *testing.T) {
 	})
 }
 
-func TestAnIdleRelayAddsMilliseconds(t *testing.T) {
+func testRelayPublishesQuicklyWhenIdle(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	o := newOutbox()
 	start(t, c, o)
@@ -83,7 +109,7 @@ func TestAnIdleRelayAddsMilliseconds(t *testing.T) {
 
 // A broker that writes a batch and then says that it did not gets the same
 // batch again, under the same sequence: one record, not two.
-func TestATimeoutAfterAppendLeavesOneRecord(t *testing.T) {
+func testRelayTimeoutAfterAppendLeavesOneRecord(t *testing.T) {
 	for _, err := range []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend} {
 		t.Run(err.Message, func(t *testing.T) {
 			c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
@@ -109,7 +135,7 @@ func TestATimeoutAfterAppendLeavesOneRecord(t *testing.T) {
 }
 
 // A partition in trouble holds back its own rows only, and loses no order.
-func TestATroubledPartitionHoldsBackItsOwnRowsOnly(t *testing.T) {
+func testRelayFailingPartitionDelaysOnlyItsRows(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	bad := (kafkago.Murmur2Balancer{}).Balance(kafkago.Message{Key: []byte("bad")}, 0, 1, 2)
 	good := ""
@@ -146,7 +172,7 @@ func TestATroubledPartitionHoldsBackItsOwnRowsOnly(t *testing.T) {
 }
 
 // A definite refusal stops one topic, says so, drops nothing and is tried again.
-func TestADefiniteRefusalStopsItsTopicOnly(t *testing.T) {
+func testRelayBlocksOnlyTheRejectedTopic(t *testing.T) {
 	for _, err := range []*kerr.Error{kerr.TopicAuthorizationFailed, kerr.MessageTooLarge, kerr.InvalidRecord, kerr.PolicyViolation} {
 		t.Run(err.Message, func(t *testing.T) {
 			c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
@@ -175,7 +201,7 @@ func TestADefiniteRefusalStopsItsTopicOnly(t *testing.T) {
 }
 
 // A batch over the broker's limit is sent in parts; only a row over it stops.
-func TestABatchOverTheLimitIsSplit(t *testing.T) {
+func testRelaySplitsLargeBatch(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := "small-" + fmt.Sprint(time.Now().UnixNano())
 		if err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: topic, NumPartitions: 1, ConfigEntries: []kafkago.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: "20000"}}}); err != nil {
@@ -196,7 +222,7 @@ func TestABatchOverTheLimitIsSplit(t *testing.T) {
 }
 
 // A topic that is made late gets what waited for it.
-func TestAMissingTopicIsWaitedFor(t *testing.T) {
+func testRelayWaitsForMissingTopic(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopic(schemas.TypeActivated, 2))
 	o := newOutbox()
 	r := start(t, c, o, func(p *producer.Config) { p.TopicTimeout, p.BlockedRetry = time.Second, 200*time.Millisecond })
@@ -217,7 +243,7 @@ func TestAMissingTopicIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAFailedMarkingIsRepeatedAndNothingIsPublishedTwice(t *testing.T) {
+func testRelayRepeatsFailedMarking(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	o := newOutbox()
 	o.failMark = 2
@@ -230,7 +256,7 @@ func TestAFailedMarkingIsRepeatedAndNothingIsPublishedTwice(t *testing.T) {
 }
 
 // Run publishes what is in the outbox when its context ends, in a bounded time.
-func TestStoppingFlushes(t *testing.T) {
+func testRelayFlushesWhenStopped(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	o := newOutbox()
 	r := start(t, c, o)
@@ -246,7 +272,7 @@ func TestStoppingFlushes(t *testing.T) {
 	}
 }
 
-func TestStoppingIsBoundedWhileKafkaIsAway(t *testing.T) {
+func testRelayStopsInTimeWithoutKafka(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 	c.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
 	o := newOutbox()

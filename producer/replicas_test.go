@@ -197,7 +197,7 @@ func startStream(t *testing.T, url string) *stream {
 
 // Two processes over one database: one publishes. It is stopped, killed, loses
 // its sessions and is told to end, and each time the other goes on.
-func TestReplicasTakeOver(t *testing.T) {
+func testRelayReplicasTakeOver(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}

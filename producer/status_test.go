@@ -15,9 +15,14 @@ import (
 	"invoicebox-worker/internal/kafka"
 )
 
+func TestStatus(t *testing.T) {
+	t.Run("WarnsWhenFaultLasts", testStatusWarnsWhenFaultLasts)
+	t.Run("ReportsFailingJournal", testStatusReportsFailingJournal)
+}
+
 // A coordinator that is loading is worth a warning only when it lasts; every
 // other fault is at once.
-func TestPassingFaultsWarnWhenTheyLast(t *testing.T) {
+func testStatusWarnsWhenFaultLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -54,7 +59,7 @@ func TestPassingFaultsWarnWhenTheyLast(t *testing.T) {
 }
 
 // A journal that fails for long is no relay that publishes.
-func TestReadyTellsOfAJournalThatFails(t *testing.T) {
+func testStatusReportsFailingJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := slog.New(slog.DiscardHandler)
 		for place, word := range outboxFaults {

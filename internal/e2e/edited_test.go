@@ -64,10 +64,10 @@ func TestEditedJournal(t *testing.T) {
 		}, 2, "answer is not the operation's", "publishing"},
 		"an event": {[]string{
 			"UPDATE outbox SET value = CAST(replace(CAST(value AS TEXT), 'verified', 'pending') AS BLOB) WHERE type = '" + schemas.TypeActivated + "' AND key = CAST('mallory' AS BLOB)", publish,
-		}, 2, "outbox is not authentic", "1 outbox rows are not authentic"},
+		}, 2, "outbox row is not authentic", "1 outbox rows are not authentic"},
 		"an event's headers": {[]string{
 			"UPDATE outbox SET headers = x'ff' WHERE type = '" + schemas.TypeActivated + "' AND key = CAST('mallory' AS BLOB)", publish,
-		}, 2, "outbox is not authentic", "1 outbox rows are not authentic"},
+		}, 2, "outbox row is not authentic", "1 outbox rows are not authentic"},
 		"an act": {[]string{
 			"INSERT INTO intent (uuid, at, actor, act, account, note, merchant_id) SELECT randomblob(16), 1, 'mallory', 'pause', id, '', '' FROM account",
 		}, 2, "act that is not authentic", "publishing"},

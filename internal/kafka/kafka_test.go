@@ -52,7 +52,7 @@ func password(text string) func() (secret.String, error) {
 	return func() (secret.String, error) { return secret.New(text), nil }
 }
 
-func TestSASL(t *testing.T) {
+func testClusterSASL(t *testing.T) {
 	for kind, mechanism := range map[string]string{kafka.Plain: kafkatest.Plain, kafka.ScramSHA256: kafkatest.ScramSHA256, kafka.ScramSHA512: kafkatest.ScramSHA512} {
 		t.Run(kind, func(t *testing.T) {
 			c := kafkatest.Embedded(t, kafkatest.WithSASL(kafkatest.SASL{Mechanism: mechanism, Username: "worker", Password: "right"}))
@@ -74,7 +74,7 @@ func TestSASL(t *testing.T) {
 	}
 }
 
-func TestSASLOnApacheKafka(t *testing.T) {
+func testClusterSASLOnApacheKafka(t *testing.T) {
 	c := kafkatest.Real(t, kafkatest.WithSASL(kafkatest.SASL{Mechanism: kafkatest.ScramSHA512, Username: "worker", Password: "right"}))
 	config := kafka.Config{Brokers: c.Brokers(), SASL: &kafka.SASL{Mechanism: kafka.ScramSHA512, Username: "worker", Password: password("right")}}
 	if err := ask(t, config); err != nil {
@@ -86,7 +86,7 @@ func TestSASLOnApacheKafka(t *testing.T) {
 	}
 }
 
-func TestTLSWhereThereIsNone(t *testing.T) {
+func testClusterTLSWithoutTLSListener(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		err := ask(t, kafka.Config{Brokers: c.Brokers(), TLS: &kafka.TLS{}})
 		if err == nil || !strings.Contains(err.Error(), "TLS") {
@@ -95,7 +95,7 @@ func TestTLSWhereThereIsNone(t *testing.T) {
 	})
 }
 
-func TestNobodyThere(t *testing.T) {
+func testClusterUnreachableBroker(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -107,8 +107,13 @@ func TestNobodyThere(t *testing.T) {
 	}
 }
 
+func TestWrap(t *testing.T) {
+	t.Run("MissingClientCertificate", testWrapMissingClientCertificate)
+	t.Run("Classes", testWrapClasses)
+}
+
 // The library's errors and what becomes of them.
-func TestClasses(t *testing.T) {
+func testWrapClasses(t *testing.T) {
 	for _, row := range []struct {
 		err  error
 		want kafka.ErrorClass
@@ -144,7 +149,7 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-func TestSettingsThatAreRefused(t *testing.T) {
+func TestNew(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.pem")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -172,7 +177,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 
 // A listener that asks for a client's certificate ends the handshake of one that
 // has none with an alert, which is no fault of the network.
-func TestAMissingClientCertificateIsATLSFault(t *testing.T) {
+func testWrapMissingClientCertificate(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12}
 	s.StartTLS()

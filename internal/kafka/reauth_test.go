@@ -18,7 +18,7 @@ import (
 // Brokers that limit how long a session lasts do not interrupt anything: the
 // connections authenticate again. A group lives on in its generation, and requests
 // go over the connections that are open.
-func TestConn_SessionsEnd(t *testing.T) {
+func testClusterReauthenticates(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "in", 1)
 		var dials, asked, closed atomic.Int64

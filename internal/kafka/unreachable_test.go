@@ -52,9 +52,22 @@ func commits(ctx context.Context, client *kafkago.Client) error {
 	return err
 }
 
+func TestCluster(t *testing.T) {
+	t.Run("SASL", testClusterSASL)
+	t.Run("SASLOnApacheKafka", testClusterSASLOnApacheKafka)
+	t.Run("TLSWithoutTLSListener", testClusterTLSWithoutTLSListener)
+	t.Run("UnreachableBroker", testClusterUnreachableBroker)
+	t.Run("NamesUnreachableAddress", testClusterNamesUnreachableAddress)
+	t.Run("PlaintextBeyondLoopback", testClusterPlaintextBeyondLoopback)
+	t.Run("PlaintextToAdvertisedAddress", testClusterPlaintextToAdvertisedAddress)
+	t.Run("LocalhostIsLoopback", testClusterLocalhostIsLoopback)
+	t.Run("ConnectionClosedAfterResponses", testClusterConnectionClosedAfterResponses)
+	t.Run("Reauthenticates", testClusterReauthenticates)
+}
+
 // An advertised address that cannot be reached is named, also where the request
 // ends by its deadline while the address does not answer.
-func TestConn_UnreachableAddressIsNamed(t *testing.T) {
+func testClusterNamesUnreachableAddress(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopic("in", 1))
 	advertised := c.Brokers()[0]
 	for name, far := range map[string]kafka.DialFunc{
@@ -112,7 +125,7 @@ func TestConn_UnreachableAddressIsNamed(t *testing.T) {
 
 // SASL PLAIN without TLS sends the password to loopback addresses only, wherever
 // the address comes from. Other configurations without TLS name their addresses.
-func TestConn_PlaintextBeyondLoopback(t *testing.T) {
+func testClusterPlaintextBeyondLoopback(t *testing.T) {
 	plain := &kafka.SASL{Mechanism: kafka.Plain, Username: "worker", Password: password("marker-pw")}
 	scram := &kafka.SASL{Mechanism: kafka.ScramSHA512, Username: "worker", Password: password("marker-pw")}
 	for _, row := range []struct {
@@ -151,7 +164,7 @@ func TestConn_PlaintextBeyondLoopback(t *testing.T) {
 
 // Brokers on loopback that advertise another address do not get the password
 // there.
-func TestConn_PlaintextToAdvertisedAddress(t *testing.T) {
+func testClusterPlaintextToAdvertisedAddress(t *testing.T) {
 	for _, mechanism := range []string{kafka.Plain, kafka.ScramSHA256} {
 		t.Run(mechanism, func(t *testing.T) {
 			var mu sync.Mutex
@@ -180,7 +193,7 @@ func TestConn_PlaintextToAdvertisedAddress(t *testing.T) {
 }
 
 // No resolver is asked for the name localhost.
-func TestConn_LocalhostIsLoopback(t *testing.T) {
+func testClusterLocalhostIsLoopback(t *testing.T) {
 	var dialled []string
 	cluster, err := kafka.New(kafka.Config{Brokers: []string{"localhost:7"}, Dial: func(_ context.Context, _, address string) (net.Conn, error) {
 		dialled = append(dialled, address)
@@ -199,7 +212,7 @@ func TestConn_LocalhostIsLoopback(t *testing.T) {
 
 // A connection that is closed after requests were answered does not blame TLS or
 // the password.
-func TestConn_ClosedAfterAnswers(t *testing.T) {
+func testClusterConnectionClosedAfterResponses(t *testing.T) {
 	c := kafkatest.Embedded(t, kafkatest.WithTopic("in", 1))
 	cluster, err := kafka.New(kafka.Config{Brokers: c.Brokers()})
 	if err != nil {

@@ -58,6 +58,15 @@ func messages(n int) []kafkago.Message {
 }
 
 func TestReader(t *testing.T) {
+	t.Run("Codecs", testReaderCodecs)
+	t.Run("AbsentValue", testReaderAbsentValue)
+	t.Run("Time", testReaderTime)
+	t.Run("TooLarge", testReaderTooLarge)
+	t.Run("LargeWindow", testReaderLargeWindow)
+	t.Run("Malformed", testReaderMalformed)
+}
+
+func testReaderCodecs(t *testing.T) {
 	u := recordbatch.NewUnpacker(limits)
 	for _, codec := range codecs {
 		t.Run(codec, func(t *testing.T) {
@@ -78,7 +87,7 @@ func TestReader(t *testing.T) {
 }
 
 // A tombstone and an empty value stay apart.
-func TestReader_AbsentValue(t *testing.T) {
+func testReaderAbsentValue(t *testing.T) {
 	list, err := read(recordbatch.NewUnpacker(limits), kafkatest.Batch{Count: 2, Write: kafkatest.Messages(kafkago.Message{}, kafkago.Message{Key: []byte{}, Value: []byte{}})}.Bytes())
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +97,7 @@ func TestReader_AbsentValue(t *testing.T) {
 	}
 }
 
-func TestReader_Time(t *testing.T) {
+func testReaderTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		batch kafkatest.Batch
 		want  int64
@@ -122,7 +131,7 @@ func zeros(n int) func(io.Writer) {
 
 // What exceeds a limit is refused, whichever codec hides it, and costs no more
 // memory than the limit allows.
-func TestReader_TooLarge(t *testing.T) {
+func testReaderTooLarge(t *testing.T) {
 	tiny := func(n int) func(io.Writer) {
 		return func(w io.Writer) {
 			for i := range n {
@@ -185,7 +194,7 @@ func TestReader_TooLarge(t *testing.T) {
 
 // A frame with a window that no batch fills, as the highest levels of zstd
 // write it, is read where its content is within the limits.
-func TestReader_LargeWindow(t *testing.T) {
+func testReaderLargeWindow(t *testing.T) {
 	var packed bytes.Buffer
 	w, err := zstd.NewWriter(&packed, zstd.WithWindowSize(128<<20), zstd.WithEncoderConcurrency(1), zstd.WithSingleSegment(false))
 	if err != nil {
@@ -205,7 +214,11 @@ func TestReader_LargeWindow(t *testing.T) {
 	}
 }
 
-func TestVerify(t *testing.T) {
+func TestBatch(t *testing.T) {
+	t.Run("Verify", testBatchVerify)
+}
+
+func testBatchVerify(t *testing.T) {
 	good := kafkatest.Batch{Count: 10, Codec: "gzip", Write: kafkatest.Messages(messages(10)...)}.Bytes()
 	for at := 21; at < len(good); at += 7 {
 		bad := bytes.Clone(good)
@@ -217,7 +230,7 @@ func TestVerify(t *testing.T) {
 }
 
 // What has the right checksum and no sense is malformed, with every codec.
-func TestReader_Malformed(t *testing.T) {
+func testReaderMalformed(t *testing.T) {
 	garbage := func(w io.Writer) { _, _ = io.WriteString(w, strings.Repeat("garbage", 30)) }
 	record := func(change func([]byte)) func(io.Writer) {
 		return func(w io.Writer) {

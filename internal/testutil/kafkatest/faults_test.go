@@ -9,7 +9,14 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-func TestALoneBrokerComesBackWithItsRecords(t *testing.T) {
+func TestReal(t *testing.T) {
+	t.Run("BrokerRestartsWithItsRecords", testRealBrokerRestartsWithItsRecords)
+	t.Run("SurvivesLossOfOneBroker", testRealSurvivesLossOfOneBroker)
+	t.Run("PausedBrokerResumes", testRealPausedBrokerResumes)
+	t.Run("BrokersEndWithTestBinary", testRealBrokersEndWithTestBinary)
+}
+
+func testRealBrokerRestartsWithItsRecords(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Real(t, kafkatest.WithTopic("t", 1), kafkatest.WithProperty("broker.session.timeout.ms", "3000"))
 	address := c.Brokers()[0]
@@ -36,7 +43,7 @@ func TestALoneBrokerComesBackWithItsRecords(t *testing.T) {
 	}
 }
 
-func TestOfThreeBrokersOneCanGo(t *testing.T) {
+func testRealSurvivesLossOfOneBroker(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Real(t, kafkatest.WithBrokers(3), kafkatest.WithTopic("t", 6), kafkatest.WithProperty("broker.session.timeout.ms", "3000"))
 	keepsThreeCopies(t, c)
@@ -65,7 +72,7 @@ func TestOfThreeBrokersOneCanGo(t *testing.T) {
 	}
 }
 
-func TestAPausedBrokerIsSilentAndGoesOn(t *testing.T) {
+func testRealPausedBrokerResumes(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Real(t, kafkatest.WithTopic("t", 1))
 	if err := c.Pause(0); err != nil {

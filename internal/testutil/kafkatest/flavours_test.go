@@ -16,7 +16,12 @@ func (v *verdict) Helper()      {}
 func (v *verdict) Skip(...any)  { v.said = "skip" }
 func (v *verdict) Fatal(...any) { v.said = "fatal" }
 
-func TestWhatIsMissingIsSkippedUnlessRequired(t *testing.T) {
+func TestRequire(t *testing.T) {
+	t.Run("SkipsUnlessRequired", testRequireSkipsUnlessRequired)
+	t.Run("FolderWithoutJars", testRequireFolderWithoutJars)
+}
+
+func testRequireSkipsUnlessRequired(t *testing.T) {
 	missing := fmt.Errorf("%w: no java", ErrNotInstalled)
 	for _, test := range []struct {
 		required string
@@ -42,7 +47,7 @@ func TestWhatIsMissingIsSkippedUnlessRequired(t *testing.T) {
 	}
 }
 
-func TestNoFolderOfJarsMeansNotInstalled(t *testing.T) {
+func testRequireFolderWithoutJars(t *testing.T) {
 	t.Setenv(jarsVariable, "")
 	c, err := StartReal(t.Context(), Config{})
 	if err == nil {

