@@ -45,7 +45,7 @@ type commandLine struct {
 	Letters    letters      `cmd:"" name:"dead-letters" help:"Records that could not be read."`
 	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
-	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file" help:"Print the secret behind a reference. It is written to the audit trail."`
+	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file,vault-address,vault-namespace,vault-ca-file,vault-mount,vault-token-file,vault-role-id-file,vault-secret-id-file,vault-kubernetes-role,vault-jwt-role,vault-jwt-file,vault-auth-mount" help:"Print the secret behind a reference. It is written to the audit trail."`
 	Audit      audit        `cmd:"" help:"Who did what, and whether that record is whole."`
 	Version    versionShow  `cmd:"" help:"Print the version."`
 	Completion completion   `cmd:"" help:"Print the completion of commands and flags for a shell: bash, zsh or fish."`
@@ -88,6 +88,7 @@ func perform(ctx context.Context, args []string, env environment) int {
 			{Key: "journal", Title: "Journal and keys:"},
 			{Key: "invoicebox", Title: "Invoicebox:"},
 			{Key: "work", Title: "Events and credentials:"},
+			{Key: "vault", Title: "OpenBao and Vault:"},
 			{Key: "time", Title: "Time:"},
 		}),
 	)

@@ -21,7 +21,7 @@ func TestConfigurationPage(t *testing.T) {
 	t.Run("Settings", func(t *testing.T) {
 		groups := []struct{ key, title string }{
 			{"general", "General"}, {"kafka", "Kafka"}, {"journal", "Journal and keys"},
-			{"invoicebox", "Invoicebox"}, {"work", "Events and credentials"}, {"time", "Times"},
+			{"invoicebox", "Invoicebox"}, {"work", "Events and credentials"}, {"vault", "OpenBao and Vault"}, {"time", "Times"},
 		}
 		shown := 0
 		for _, g := range groups {

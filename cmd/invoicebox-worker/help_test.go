@@ -39,7 +39,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"dead-letters show":          {"help", "output", "config", "journal-url"},
 		"keys create":                {"help", "output", "config", "keyset-file", "journal-url"},
 		"keys list":                  {"help", "output", "config", "keyset-file"},
-		"resolve":                    {"help", "output", "actor", "reason", "config", "journal-url", "keyset-file"},
+		"resolve":                    {"help", "output", "actor", "reason", "config", "journal-url", "keyset-file", "vault-address", "vault-namespace", "vault-ca-file", "vault-mount", "vault-token-file", "vault-role-id-file", "vault-secret-id-file", "vault-kubernetes-role", "vault-jwt-role", "vault-jwt-file", "vault-auth-mount"},
 		"topics create":              slices.Concat([]string{"help", "output", "partitions", "replication", "retention", "dry-run", "config"}, kafka, []string{"topic"}),
 		"check":                      slices.Concat([]string{"help", "output"}, all),
 		"journal backup":             {"help", "output", "config", "journal-url"},

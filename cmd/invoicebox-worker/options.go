@@ -34,6 +34,9 @@ func (s *settings) options(logger *slog.Logger) (app.Options, error) {
 	if o.CredentialsEndpoint, err = s.credentialsEndpoint(logger); err != nil {
 		return o, err
 	}
+	if o.Vault, err = s.vault(logger); err != nil {
+		return o, err
+	}
 	o.Files = s.files
 	return o, nil
 }

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/schemas"
 )
 
@@ -82,12 +84,12 @@ func (c *resolve) Run(ctx context.Context, s *settings, env environment) error {
 // open reads the credentials and the number of their version.
 func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref schemas.Reference) (credentials.Secret, int64, error) {
 	var none credentials.Secret
-	if ref.Store != schemas.StoreSealed {
-		return none, 0, fmt.Errorf("the store %q is not this journal's: this version resolves references that begin with ref+sealed://", ref.Store)
-	}
 	keys, err := s.keysetOf(ctx, j)
 	if err != nil {
 		return none, 0, err
+	}
+	if ref.Store != schemas.StoreSealed {
+		return c.openVault(ctx, s, keys, ref)
 	}
 	row, err := j.Credential(ctx, journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, ref.Version)
 	if errors.Is(err, journal.ErrNotFound) {
@@ -96,9 +98,33 @@ func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref 
 	if err != nil {
 		return none, 0, err
 	}
-	secret, err := credentials.NewSealed(keys).Open(row)
+	secret, err := credentials.NewSealed(keys).Read(ctx, row)
 	if errors.Is(err, credentials.ErrUnreadable) {
 		return none, 0, fmt.Errorf("the credentials cannot be opened: %s did not seal this row for this shop and version: it was moved or edited in the database, or is damaged", s.KeysetFile)
 	}
 	return secret, row.Version, err
+}
+
+// openVault reads the credentials from OpenBao or Vault.
+func (c *resolve) openVault(ctx context.Context, s *settings, keys *keyset.Set, ref schemas.Reference) (credentials.Secret, int64, error) {
+	var none credentials.Secret
+	vault, err := s.vault(nil)
+	if err != nil {
+		return none, 0, err
+	}
+	if vault == nil {
+		return none, 0, s.given.Wrong("vault-token-file", "", "must be set, or another way to log in to the store that this reference names")
+	}
+	store, err := app.OpenVault(&app.Options{Keyset: keys, Vault: vault}, nil, nil)
+	if err != nil {
+		return none, 0, err
+	}
+	secret, err := store.Resolve(ctx, ref)
+	switch {
+	case errors.Is(err, credentials.ErrUnreadable):
+		return none, 0, fmt.Errorf("%s has no credentials of this shop for this reference: they were destroyed, or were written by somebody else", store.Address())
+	case err != nil:
+		return none, 0, fmt.Errorf("%s: %w", store.Address(), err)
+	}
+	return secret, secret.Version, nil
 }

@@ -55,6 +55,7 @@ func Check(ctx context.Context, o Options) []CheckResult {
 			out = append(out, CheckResult{"journal", CheckWarning, words})
 		}
 	}
+	out = append(out, checkStores(ctx, o)...)
 	conn, err := kafka.New(o.Kafka)
 	if err == nil {
 		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"invoicebox-worker/internal/config"
-	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/credentials/endpoint"
 	"invoicebox-worker/internal/journal"
 )
@@ -73,7 +72,7 @@ func listenForCredentials(ctx context.Context, o *Options, closing *teardown) (n
 }
 
 // serveCredentials answers callers until the service has drained.
-func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal.Journal, registry prometheus.Registerer, log *slog.Logger, closing *teardown) error {
+func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal.Journal, stores *credentialStores, registry prometheus.Registerer, log *slog.Logger, closing *teardown) error {
 	if l == nil {
 		return nil
 	}
@@ -83,7 +82,7 @@ func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal
 	}
 	e := o.CredentialsEndpoint
 	server := endpoint.New(endpoint.Config{
-		Journal: source, Secrets: credentials.NewSealed(o.Keyset), Callers: e.Callers,
+		Journal: source, Secrets: stores.all, Callers: e.Callers,
 		Metrics: endpoint.NewMetrics(registry), Logger: log,
 	})
 	var config *tls.Config

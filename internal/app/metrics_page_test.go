@@ -9,6 +9,7 @@ import (
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/credentials/endpoint"
+	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/testutil/golden"
@@ -36,6 +37,7 @@ func TestMetricsPage(t *testing.T) {
 				t.Error(err)
 			}
 		}},
+		{"## Credential store", func(r prometheus.Registerer) { openbao.NewMetrics(r) }},
 		{"## Credentials endpoint", func(r prometheus.Registerer) { endpoint.NewMetrics(r) }},
 		{"## Process", func(r prometheus.Registerer) {
 			r.MustRegister(newRegistry("test"))

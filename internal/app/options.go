@@ -26,6 +26,7 @@ type Options struct {
 
 	Files []WatchedFile // that the settings name; read again while the service runs
 
+	Vault               *Vault               // vault-address and the like; nil: secrets in OpenBao or Vault cannot be read
 	CredentialsEndpoint *CredentialsEndpoint // credentials-listen; nil: off
 
 	// Ready is called once, when the consumer has begun its positions and the relay can

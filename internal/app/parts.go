@@ -18,7 +18,6 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/connlimit"
-	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
@@ -113,9 +112,9 @@ func newTransport(o *Options) *invoicebox.Transport {
 	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
 }
 
-func newPool(o *Options, j journal.Journal, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Pool, error) {
+func newPool(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Pool, error) {
 	return engine.New(engine.Config{
-		Journal: j, Keys: o.Keyset, Credentials: credentials.NewSealed(o.Keyset), Accounts: accounts,
+		Journal: j, Keys: o.Keyset, Credentials: stores.all, Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
 		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
@@ -220,6 +219,6 @@ func startLine(o *Options, identity, address string) []any {
 		"version", o.Version, "journal", o.JournalURL, "identity", identity, "group", o.KafkaGroup,
 		"brokers", strings.Join(o.Kafka.Brokers, ","), "topics", strings.Join(o.AllTopics(), ","),
 		"invoicebox", o.InvoiceboxURL, "accounts", strings.Join(accounts, "; "), "concurrency", o.Concurrency,
-		"egress_requests", o.EgressRequestsPerWindow, "listen", address,
+		"credentials_store", o.credentialsStore(), "egress_requests", o.EgressRequestsPerWindow, "listen", address,
 	}
 }

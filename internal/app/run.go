@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/onboarding"
@@ -105,7 +106,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := intake.Prepare(ctx); err != nil {
 		return err
 	}
-	if err := serveCredentials(ctx, &o, callers, jrnl, registry, log, closing); err != nil {
+	stores, err := openStores(&o, openbao.NewMetrics(registry), log)
+	if err != nil {
+		return err
+	}
+	if err := serveCredentials(ctx, &o, callers, jrnl, stores, registry, log, closing); err != nil {
 		return err
 	}
 	accounts, err := newAccounts(&o, log, closing)
@@ -120,7 +125,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	pool, err := newPool(&o, jrnl, accounts, registry, log)
+	pool, err := newPool(&o, jrnl, stores, accounts, registry, log)
 	if err != nil {
 		return err
 	}
@@ -156,6 +161,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		state.add("files", filesReady(o.Files))
 	}
 	go watchFiles(watching, o.Files)
+	if stores.vault != nil {
+		announcing.Go(func() { _ = guarded(watching, log, "credential store", stores.vault.Keep) })
+	}
 	announcing.Go(func() { _ = guarded(watching, log, "report", reports.run) })
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
 	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", beside(pool.Run, func(ctx context.Context) error { return watchKeys(ctx, jrnl, o.Keyset) })}, part{"relay", relay.Run})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"invoicebox-worker/internal/config"
+	"invoicebox-worker/schemas"
 )
 
 // check compares the settings with each other, and with what their files provided.
@@ -28,6 +29,9 @@ func (o *Options) check() error {
 	}
 	if o.Concurrency < len(o.Accounts) {
 		wrong("concurrency", o.Concurrency, fmt.Sprintf("must be at least one for each of the %d accounts", len(o.Accounts)))
+	}
+	if o.credentialsStore() != schemas.StoreSealed && o.Vault == nil {
+		wrong("credentials-store", o.CredentialsStore, "needs a way to log in: --vault-token-file, --vault-role-id-file, --vault-kubernetes-role or --vault-jwt-role")
 	}
 	errs = append(errs, o.Worker.Check())
 	errs = append(errs, checkAccounts(o.Accounts)...)

@@ -37,7 +37,8 @@ func validators() map[string]func(text string) (want string) {
 		"group":    checkGroup,
 		"api":      checkAPI,
 		"partner":  checkPartner,
-		"store":    checkStore,
+		"vault":    CheckVaultAddress,
+		"mount":    checkMount,
 		"start":    checkStart,
 		"identity": checkIdentity,
 		"name":     checkName,
@@ -105,14 +106,22 @@ func checkPartner(text string) string {
 	return ""
 }
 
-func checkStore(text string) string {
-	switch text {
-	case "sealed":
+// CheckVaultAddress is the check of vault-address, for an address from elsewhere.
+func CheckVaultAddress(text string) (want string) {
+	u, err := url.Parse(text)
+	if err == nil && u.Opaque == "" && u.Hostname() != "" && u.User == nil && u.RawQuery == "" && !u.ForceQuery && !strings.Contains(text, "#") && strings.Trim(u.Path, "/") == "" &&
+		(u.Port() == "" || isPort(u.Port(), 1)) && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())) {
 		return ""
-	case "vault", "openbao":
-		return "is not available in this version; must be sealed"
 	}
-	return "must be sealed"
+	return "must be an address such as https://openbao.example:8200, without user, path, query and fragment; http is for loopback only"
+}
+
+func checkMount(text string) string {
+	ref := schemas.Reference{Store: schemas.StoreOpenBao, Mount: text, Account: "default", Shop: "shop-1"}
+	if ref.Check() != nil {
+		return "must be a path of the characters A-Z a-z 0-9 . _ - in parts that are joined by slashes, such as secret"
+	}
+	return ""
 }
 
 func checkStart(text string) string {

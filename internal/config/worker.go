@@ -54,7 +54,19 @@ type Worker struct {
 	EgressRequestsPerWindow int           `name:"egress-requests-per-window" type:"setting" min:"1" max:"1000000" group:"invoicebox" placeholder:"N" default:"500" help:"Requests of all accounts together, as the API counts them by address (default ${default})."`
 	Concurrency             int           `name:"concurrency" type:"setting" min:"1" max:"4096" group:"invoicebox" placeholder:"N" default:"64" help:"Calls in flight (default ${default})."`
 
-	CredentialsStore string `name:"credentials-store" type:"setting" check:"store" group:"work" placeholder:"NAME" default:"sealed" help:"Where merchant ids and tokens are kept: sealed, in the journal (default ${default})."`
+	CredentialsStore string `name:"credentials-store" type:"setting" oneof:"sealed,openbao,vault" group:"work" placeholder:"NAME" default:"sealed" help:"Where new merchant ids and tokens are kept: sealed, in the journal; openbao or vault, on such a server (default ${default}). What is stored stays where it is."`
+
+	VaultAddress        string `name:"vault-address" type:"setting" check:"vault" group:"vault" placeholder:"URL" help:"Address of the server; https, or http on loopback. Else that of BAO_ADDR or VAULT_ADDR; the servers' other variables are read too. Redirects are not followed."`
+	VaultNamespace      string `name:"vault-namespace" type:"setting" check:"name" group:"vault" placeholder:"NAME" help:"Namespace of mount and log-in; else that of BAO_NAMESPACE or VAULT_NAMESPACE."`
+	VaultCAFile         string `name:"vault-ca-file" type:"setting" group:"vault" placeholder:"FILE" help:"PEM file with the authorities that the server is trusted by; else that of BAO_CACERT or VAULT_CACERT, or the system's."`
+	VaultMount          string `name:"vault-mount" type:"setting" check:"mount" group:"vault" placeholder:"PATH" default:"secret" help:"Mount of KV version 2 (default ${default}). Secrets are at MOUNT/invoicebox/ACCOUNT/SHOP, with members merchantId and token."`
+	VaultTokenFile      string `name:"vault-token-file" type:"setting" group:"vault" placeholder:"FILE" help:"File with a token. It is renewed while the service runs. One of the four ways to log in; each file is read again when it changes."`
+	VaultRoleIDFile     string `name:"vault-role-id-file" type:"setting" group:"vault" placeholder:"FILE" help:"File with the role id for AppRole; with --vault-secret-id-file."`
+	VaultSecretIDFile   string `name:"vault-secret-id-file" type:"setting" group:"vault" placeholder:"FILE" help:"File with the secret id for AppRole."`
+	VaultKubernetesRole string `name:"vault-kubernetes-role" type:"setting" check:"name" group:"vault" placeholder:"NAME" help:"Role for the log-in with the token of the pod's service account."`
+	VaultJWTRole        string `name:"vault-jwt-role" type:"setting" check:"name" group:"vault" placeholder:"NAME" help:"Role for the log-in with a JWT; with --vault-jwt-file."`
+	VaultJWTFile        string `name:"vault-jwt-file" type:"setting" group:"vault" placeholder:"FILE" help:"File with the JWT. With --vault-kubernetes-role: the service account's token, if it is not in its usual place. Its permissions are the platform's."`
+	VaultAuthMount      string `name:"vault-auth-mount" type:"setting" check:"mount" group:"vault" placeholder:"PATH" help:"Where the way to log in is enabled; else approle, kubernetes or jwt."`
 
 	Start         string            `name:"start" type:"setting" check:"start" group:"work" placeholder:"WHERE" help:"earliest, latest or a time such as 2026-01-31T00:00:00Z: where the first run of a consumer group begins. Required only if the topics already hold records."`
 	ForgetJournal string            `name:"forget-journal" type:"setting" check:"identity" group:"work" placeholder:"IDENTITY" help:"Starts with the new journal of this identity instead of a lost one; the error of run prints the identity. The tokens and open operations of the lost journal are abandoned; sequences and versions begin above the old ones. Prefer \"journal recover\". No effect on any other journal."`

@@ -15,7 +15,7 @@ type Metrics struct {
 // unregistered.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: "invoicebox_worker", Name: "credentials_request_duration_seconds",
+		Namespace: "invoicebox_worker", Name: "credential_store_request_duration_seconds",
 		Help:    "Duration of requests to OpenBao or Vault, by what was asked for and result.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"operation", "result"})}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,21 +72,6 @@ type Store struct {
 }
 
 var _ credentials.Store = (*Store)(nil)
-
-// ErrAddress says that an address is none that secrets may be sent to.
-var ErrAddress = errors.New("must be an address such as https://openbao.example:8200, without user, path, query and fragment; http is for loopback only")
-
-// CheckAddress tells whether secrets may be sent to an address.
-func CheckAddress(text string, loopback func(host string) bool) error {
-	u, err := url.Parse(text)
-	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return ErrAddress
-	}
-	if u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()) {
-		return nil
-	}
-	return ErrAddress
-}
 
 // DefaultAddress is the address that the servers' own variables name; "" for none.
 func DefaultAddress() string { return api.ReadBaoVariable(api.EnvVaultAddress) }
