@@ -123,6 +123,8 @@ func (r *rig) commandsTell(shop, code, ref, operation string) {
 		{with("operations", "list"), []string{"no operations"}},
 		{with("operations", "show", operation), []string{"activate", "done", "entered-" + shop, schemas.TypeActivated}},
 		{with("shops", "show", shop), []string{shop, merchant, ref, "selected-" + shop, schemas.TypeInvited}},
+		{with("shops", "list"), []string{shop, "active", merchant, ref}},
+		{with("shops", "list", "--stage", "invited"), []string{"no shops"}},
 		{with("accounts", "list"), []string{"default", "open", sandbox.DefaultPartnerID}},
 		{with("dead-letters", "list"), []string{"no dead letters"}},
 	} {
@@ -134,7 +136,7 @@ func (r *rig) commandsTell(shop, code, ref, operation string) {
 		}
 	}
 	for _, args := range [][]string{
-		{"operations", "list"}, {"operations", "list", "--all"}, {"operations", "show", operation}, {"shops", "show", shop},
+		{"operations", "list"}, {"operations", "list", "--all"}, {"operations", "show", operation}, {"shops", "show", shop}, {"shops", "list"}, {"audit", "list"},
 		{"accounts", "list"}, {"dead-letters", "list"}, {"keys", "list"}, {"version"},
 	} {
 		out := r.must(with(append(args, "--output", "json")...)...)

@@ -15,6 +15,7 @@ import (
 
 // shops are the commands about a shop.
 type shops struct {
+	List shopsList `cmd:"" settings:"journal-url" help:"List shops and how far they have come, the newest first."`
 	Show shopsShow `cmd:"" settings:"journal-url" help:"A shop's history: its events, operations and results."`
 }
 

@@ -291,6 +291,8 @@ type Reads interface {
 	// first. ErrNotFound: no such operation.
 	Responses(ctx context.Context, id uuid.UUID) ([]KeptResponse, error)
 	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
+	// Shops lists shops, the newest first.
+	Shops(ctx context.Context, f ShopFilter) ([]ShopRecord, error)
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
 	// PublishedCredential returns the current version of a shop's credentials, which
 	// `activated` has announced. Newer ones may be stored. ErrNotFound: the shop is not

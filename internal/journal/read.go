@@ -140,6 +140,37 @@ type ShopHistory struct {
 	Output     []OutputRecord
 }
 
+// A ShopStage is how far a shop has come.
+type ShopStage uint8
+
+// The stages of shops, for a filter.
+const (
+	AnyShop     ShopStage = iota
+	ActiveShop            // it has current credentials
+	InvitedShop           // it was invited, and is not active
+	OtherShop             // neither: its first operation has not ended well
+)
+
+// A ShopFilter chooses shops to list.
+type ShopFilter struct {
+	Account  string    // "" is all
+	Stage    ShopStage // AnyShop is all
+	Merchant string    // "" is all
+	Before   int64     // ids below, for paging; 0 from the newest
+	Limit    int       // 1 to 1000
+}
+
+// A ShopRecord is a shop for people.
+type ShopRecord struct {
+	ID        int64
+	Shop      ShopKey
+	InvitedAt time.Time // zero if it was not
+	ActiveAt  time.Time // zero if it is not active; the next are for active shops
+	Merchant  string
+	Version   int64
+	Reference string
+}
+
 // A DeadLetterRecord is a dead letter for people.
 type DeadLetterRecord struct {
 	ID        int64

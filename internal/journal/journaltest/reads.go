@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,6 +94,59 @@ var reads = []part{
 				f.Fatalf("the operation is %+v", d)
 			}
 			diff(f.T, d, f.state(o.UUID))
+		}
+	}},
+	{"shops are listed by how far they have come", func(f *fixture) {
+		activate(f, "active-1", "1", "m-1")
+		f.ingest(f.address("other", "e-other", "a@x.test"), f.address("invited", "e-invited", "b@x.test"))
+		os := f.claim(journal.Invite, journal.Call, 2)
+		for _, o := range os {
+			if o.Shop.Shop == "invited" {
+				id := f.send(o)
+				f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: f.answered(200), Invited: &journal.InvitedUpdate{At: f.clock.now(), InvitationID: "i"}})
+			}
+		}
+		activate(f, "active-2", "2", "m-2")
+		names := func(filter journal.ShopFilter) (names []string, last journal.ShopRecord) {
+			f.Helper()
+			list, err := f.j.Shops(f.ctx, filter)
+			f.ok(err)
+			for _, s := range list {
+				names, last = append(names, s.Shop.Shop), s
+			}
+			return names, last
+		}
+		for _, c := range []struct {
+			filter journal.ShopFilter
+			want   []string
+		}{
+			{journal.ShopFilter{Limit: 10}, []string{"active-2", "invited", "other", "active-1"}},
+			{journal.ShopFilter{Limit: 2}, []string{"active-2", "invited"}},
+			{journal.ShopFilter{Limit: 10, Stage: journal.ActiveShop}, []string{"active-2", "active-1"}},
+			{journal.ShopFilter{Limit: 10, Stage: journal.InvitedShop}, []string{"invited"}},
+			{journal.ShopFilter{Limit: 10, Stage: journal.OtherShop}, []string{"other"}},
+			{journal.ShopFilter{Limit: 10, Merchant: "m-1"}, []string{"active-1"}},
+			{journal.ShopFilter{Limit: 10, Account: account}, []string{"active-2", "invited", "other", "active-1"}},
+			{journal.ShopFilter{Limit: 10, Account: "nobody"}, nil},
+		} {
+			got, _ := names(c.filter)
+			want := c.want
+			if c.filter == (journal.ShopFilter{Limit: 2}) {
+				_, last := names(c.filter)
+				rest, _ := names(journal.ShopFilter{Before: last.ID, Limit: 10})
+				got, want = append(got, rest...), append(want, "other", "active-1")
+			}
+			// Two shops of one batch have no order.
+			slices.Sort(got)
+			slices.Sort(want)
+			diff(f.T, want, got)
+		}
+		_, one := names(journal.ShopFilter{Limit: 10, Merchant: "m-1"})
+		if one.Version != 1 || one.Reference == "" || one.ActiveAt.IsZero() || one.Shop != shopKey("active-1") {
+			f.Errorf("the active shop is %+v", one)
+		}
+		if _, one = names(journal.ShopFilter{Limit: 10, Stage: journal.InvitedShop}); one.InvitedAt.IsZero() || one.Version != 0 || one.Reference != "" {
+			f.Errorf("the invited shop is %+v", one)
 		}
 	}},
 	{"the audit is read from its end", func(f *fixture) {

@@ -45,6 +45,7 @@ func walks() map[string]string {
 
 		"lettersKept": "dead letters that keep their record are bounded",
 		"auditRead":   "a list for people: it walks from the newest to the end of the page",
+		"shopsList":   "a list for people: it walks from the newest to the end of the page",
 		"auditLast":   "it reads one row, from the end",
 		"lettersRead": "a list for people: it walks from the newest to the end of the page",
 	}

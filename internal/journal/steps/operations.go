@@ -43,6 +43,12 @@ const (
 
 	credentialOf Query = `SELECT version, reference, merchant_id, secret, created FROM credential
 		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
+	shopsList Query = `SELECT s.id, a.name AS account_name, s.name, s.invited_at, s.active_at, s.active_version, s.merchant_id, c.reference
+		FROM shop s JOIN account a ON a.id = s.account LEFT JOIN credential c ON c.shop = s.id AND c.version = s.active_version
+		WHERE ($1::bigint = 0 OR s.id < $1) AND ($2::text = '' OR a.name = $2) AND ($3::text = '' OR s.merchant_id = $3)
+			AND CASE $4::bigint WHEN 0 THEN TRUE WHEN 1 THEN s.active_at IS NOT NULL
+				WHEN 2 THEN s.active_at IS NULL AND s.invited_at IS NOT NULL ELSE s.active_at IS NULL AND s.invited_at IS NULL END
+		ORDER BY s.id DESC LIMIT $5`
 	// Versions above the active one are stored, but their check has not ended well.
 	credentialPublished Query = `SELECT c.version, c.reference, c.merchant_id, c.secret, c.created FROM shop s
 		JOIN credential c ON c.shop = s.id AND c.version = s.active_version
@@ -290,6 +296,33 @@ func outputRecord(r *rows.Outbox) journal.OutputRecord {
 	return journal.OutputRecord{
 		Event: asUUID(r.Event), Type: r.Type, Sequence: r.Sequence, Created: wall(r.Created), Value: r.Value, Published: r.PublishedAt != 0, Partition: int(r.Part), Offset: r.RecordOffset,
 	}
+}
+
+type shopRecord struct {
+	ID            int64  `db:"id"`
+	AccountName   string `db:"account_name"`
+	Name          string `db:"name"`
+	InvitedAt     int64  `db:"invited_at"`
+	ActiveAt      int64  `db:"active_at"`
+	ActiveVersion int64  `db:"active_version"`
+	MerchantID    string `db:"merchant_id"`
+	Reference     string `db:"reference"`
+}
+
+func (r *shopRecord) record() journal.ShopRecord {
+	s := journal.ShopRecord{ID: r.ID, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.Name}}
+	if r.InvitedAt != 0 {
+		s.InvitedAt = wall(r.InvitedAt)
+	}
+	if r.ActiveAt != 0 {
+		s.ActiveAt, s.Merchant, s.Version, s.Reference = wall(r.ActiveAt), r.MerchantID, r.ActiveVersion, r.Reference
+	}
+	return s
+}
+
+// Shops lists shops, the newest first.
+func (j *Journal) Shops(ctx context.Context, f journal.ShopFilter) ([]journal.ShopRecord, error) {
+	return list(ctx, j, shopsList, []any{f.Before, f.Account, f.Merchant, int64(f.Stage), bounded(f.Limit)}, (*shopRecord).record)
 }
 
 // PublishedCredential finds the current version of a shop's credentials.

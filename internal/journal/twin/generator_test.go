@@ -675,6 +675,7 @@ func (g *generator) read() {
 			version := int64(g.n(3))
 			_, _ = g.call("Credential", shop, version)
 			_, _ = g.call("PublishedCredential", shop)
+			_, _ = g.call("Shops", journal.ShopFilter{Stage: journal.ShopStage(version), Limit: 20}) // #nosec G115 -- small
 		},
 		func() { _, _ = g.call("DeadLetters", before, 1+g.n(10)) }, func() { _, _ = g.call("ShopDeadLetters", shop, 1+g.n(10)) },
 		func() { _, _ = g.call("ShopDeadLetters", journal.ShopKey{Account: "nobody", Shop: "shop-1"}, 5) },

@@ -347,6 +347,8 @@ var idFields = map[reflect.Type]map[string]string{
 	reflect.TypeFor[journal.IntentEnd]():        {"ID": "intent"},
 	reflect.TypeFor[journal.IntentFilter]():     {"Before": "intent"},
 	reflect.TypeFor[journal.AuditEntry]():       {"ID": "audit"},
+	reflect.TypeFor[journal.ShopRecord]():       {"ID": "shop"},
+	reflect.TypeFor[journal.ShopFilter]():       {"Before": "shop"},
 	reflect.TypeFor[journal.DeadLetterRecord](): {"ID": "dead_letter"},
 	reflect.TypeFor[journal.Outgoing]():         {"Row": "outbox"},
 	reflect.TypeFor[journal.Published]():        {"Row": "outbox"},

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strconv"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+)
+
+// shopsList lists shops.
+type shopsList struct {
+	outputFlag
+	pageFlags
+	Account  string `name:"account" group:"command" placeholder:"NAME" help:"Only shops of this account; else of all."`
+	Stage    string `name:"stage" group:"command" enum:"all,active,invited,other" default:"all" help:"active: it can take payments; invited: it was invited and is not active; other: neither; or all (default ${default})."`
+	Merchant string `name:"merchant-id" group:"command" placeholder:"ID" help:"Only shops with this merchant id."`
+}
+
+type shopRowJSON struct {
+	Number     int64      `json:"number"` // for --after
+	Account    string     `json:"account"`
+	Shop       string     `json:"shop"`
+	Stage      string     `json:"stage"`
+	InvitedAt  *time.Time `json:"invitedAt,omitzero"`
+	ActiveAt   *time.Time `json:"activeAt,omitzero"`
+	MerchantID string     `json:"merchantId,omitzero"`
+	Version    int64      `json:"version,omitzero"` // the journal's number of the current credentials
+	Reference  string     `json:"ref,omitzero"`
+}
+
+// shopStages are the values of --stage.
+func shopStages() map[string]journal.ShopStage {
+	return map[string]journal.ShopStage{"all": journal.AnyShop, "active": journal.ActiveShop, "invited": journal.InvitedShop, "other": journal.OtherShop}
+}
+
+func shopStage(s journal.ShopRecord) string {
+	switch {
+	case !s.ActiveAt.IsZero():
+		return "active"
+	case !s.InvitedAt.IsZero():
+		return "invited"
+	}
+	return "other"
+}
+
+// Run lists shops.
+func (c *shopsList) Run(ctx context.Context, s *settings, env environment) error {
+	limit, err := c.limit(c.Output)
+	if err != nil {
+		return err
+	}
+	f := journal.ShopFilter{Account: c.Account, Stage: shopStages()[c.Stage], Merchant: c.Merchant}
+	if c.After != "" {
+		if f.Before, err = strconv.ParseInt(c.After, 10, 64); err != nil || f.Before < 1 {
+			return &usageError{"--after must be the number of a shop, as listed"}
+		}
+	}
+	return withJournal(ctx, s, env, func(j journal.Journal) error {
+		var records []journal.ShopRecord
+		for len(records) <= limit { // one more tells whether there are more
+			f.Limit = min(1000, limit+1-len(records))
+			page, err := j.Shops(ctx, f)
+			if err != nil {
+				return err
+			}
+			records = append(records, page...)
+			if len(page) < f.Limit {
+				break
+			}
+			f.Before = page[len(page)-1].ID
+		}
+		more := len(records) > limit
+		if more {
+			records = records[:limit]
+		}
+		views, rows := []shopRowJSON{}, [][]any{}
+		for _, r := range records {
+			views = append(views, shopRowJSON{
+				Number: r.ID, Account: r.Shop.Account, Shop: r.Shop.Shop, Stage: shopStage(r), InvitedAt: instant(r.InvitedAt), ActiveAt: instant(r.ActiveAt),
+				MerchantID: r.Merchant, Version: r.Version, Reference: r.Reference,
+			})
+			rows = append(rows, []any{r.ID, r.Shop.Account, r.Shop.Shop, shopStage(r), when(r.InvitedAt), when(r.ActiveAt), r.Merchant, r.Reference})
+		}
+		if err := c.write(env.stdout, views, func(w io.Writer) {
+			grid(w, []any{"number", "account", whole("shop"), "stage", "invited", "active since", "merchant id", "credentials"}, rows, "no shops")
+		}); err != nil || !more {
+			return err
+		}
+		sayCut(env, limit, strconv.FormatInt(records[limit-1].ID, 10))
+		return nil
+	})
+}
