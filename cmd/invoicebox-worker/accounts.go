@@ -70,7 +70,7 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 			// An end that is over is none.
 			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Gate: gateJSON{
 				State: string(g.State), Reason: g.Reason, Until: instant(d.Until), Since: instant(g.Since), Count: g.Count,
-				Detail: d.Words, NextCheckAt: instant(check), Command: d.Command,
+				Detail: d.Text, NextCheckAt: instant(check), Command: d.Command,
 			}, WaitsFor: obstacleViews(obstacles)})
 			rows = append(rows, []any{a.Name, a.PartnerID, g.State, g.Reason, until, when(g.Since), when(check)})
 			for _, o := range obstacles {

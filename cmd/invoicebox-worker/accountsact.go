@@ -22,22 +22,22 @@ type (
 
 // Run asks that an account invite and activate nobody.
 func (c *accountsPause) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandPause)
+	return c.act(ctx, s, env, onboarding.ActionPause)
 }
 
 // Run asks that a paused account try again.
 func (c *accountsResume) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandResume)
+	return c.act(ctx, s, env, onboarding.ActionResume)
 }
 
 // Run asks that the account's token be checked now.
 func (c *accountsCheck) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandCheck)
+	return c.act(ctx, s, env, onboarding.ActionCheck)
 }
 
 // act leaves it to the worker whether the gate changes: the journal may have it
 // a moment later.
-func (c *accountAct) act(ctx context.Context, s *settings, env environment, command onboarding.Command) error {
+func (c *accountAct) act(ctx context.Context, s *settings, env environment, command onboarding.Action) error {
 	if err := c.check(); err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func (c *actFlags) request(ctx context.Context, s *settings, j journal.Journal, 
 	if i.MerchantID != "" {
 		detail = strings.TrimSpace("merchant id " + i.MerchantID + ", with a token; " + detail)
 	}
-	err = j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.IntentSubject(i), Detail: detail})
+	err = j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.ActionSubject(i), Detail: detail})
 	if errors.Is(err, journal.ErrTooManyIntents) {
 		return i.UUID, fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
 	}

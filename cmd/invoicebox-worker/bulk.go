@@ -45,7 +45,7 @@ type bulkJSON struct {
 const bulkAtOnce = 100
 
 // run performs the command on one operation or on all.
-func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command onboarding.Command) error {
+func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command onboarding.Action) error {
 	if !c.All {
 		if c.ID == "" {
 			return &usageError{"an operation's id is needed, or --all with --reason"}
@@ -53,7 +53,7 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 		if c.Account != "" || c.Note != "" || c.Yes {
 			return &usageError{"--account, --note and --yes are for --all"}
 		}
-		if command == onboarding.CommandClose && strings.TrimSpace(c.Reason) == "" {
+		if command == onboarding.ActionClose && strings.TrimSpace(c.Reason) == "" {
 			return &usageError{"--reason is required: why the operation is closed, for the audit trail"}
 		}
 		one := operationAct{actFlags: c.actFlags, ID: c.ID}
@@ -61,13 +61,13 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 	}
 	reason := c.Reason
 	_, known := onboarding.AttentionOf(onboarding.Reason(reason))
-	_, isCause := onboarding.AdviceOf(invoicebox.Reason(reason))
+	_, isCause := onboarding.AdviceFor(invoicebox.Reason(reason))
 	switch {
 	case c.ID != "":
 		return &usageError{"an operation's id and --all exclude each other"}
 	case !known && !isCause:
 		return &usageError{"--all needs --reason with a reason of attention: " + strings.Join(reasonsFor(command), ", ") + "; or with a cause that `operations show` reports, such as wrong_address or partner_id_refused"}
-	case command == onboarding.CommandClose && strings.TrimSpace(c.Note) == "":
+	case command == onboarding.ActionClose && strings.TrimSpace(c.Note) == "":
 		return &usageError{"--note is required: why the operations are closed, for the audit trail"}
 	}
 	c.Reason = strings.TrimSpace(c.Note)
@@ -102,7 +102,7 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 
 // choose lists the operations that the act is safe for, the oldest first, and
 // counts the others.
-func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboarding.Command, reason string) (chosen []journal.OperationRecord, notSafe int, err error) {
+func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboarding.Action, reason string) (chosen []journal.OperationRecord, notSafe int, err error) {
 	_, known := onboarding.AttentionOf(onboarding.Reason(reason))
 	filter := journal.OperationFilter{Account: c.Account, State: journal.Attention, Limit: 1000}
 	for {
@@ -121,7 +121,7 @@ func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboard
 			}
 			switch {
 			case !selected:
-			case onboarding.Permit(command, o.Kind, o.State, onboarding.Reason(o.Reason), o.Doubt) != nil:
+			case onboarding.CheckAction(command, o.Kind, o.State, onboarding.Reason(o.Reason), o.Doubt) != nil:
 				notSafe++
 			default:
 				chosen = append(chosen, o)
@@ -136,7 +136,7 @@ func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboard
 }
 
 // preview says what would be done.
-func (c *bulkAct) preview(w io.Writer, command onboarding.Command, reason string, chosen []journal.OperationRecord, notSafe int) {
+func (c *bulkAct) preview(w io.Writer, command onboarding.Action, reason string, chosen []journal.OperationRecord, notSafe int) {
 	type group struct{ account, kind string }
 	counts := map[group]int{}
 	for _, o := range chosen {
@@ -167,7 +167,7 @@ func confirmed(env environment) bool {
 // performAll asks for the act on each operation, some at a time, and counts what
 // came of them. Without an answer from a worker within --wait the rest is asked
 // for and not awaited.
-func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal, command onboarding.Command, chosen []journal.OperationRecord, view *bulkJSON) error {
+func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal, command onboarding.Action, chosen []journal.OperationRecord, view *bulkJSON) error {
 	for part := range slices.Chunk(chosen, bulkAtOnce) {
 		var asked []uuid.UUID
 		for _, o := range part {
@@ -214,7 +214,7 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 	return nil
 }
 
-func bulkForPeople(w io.Writer, command onboarding.Command, view bulkJSON) {
+func bulkForPeople(w io.Writer, command onboarding.Action, view bulkJSON) {
 	_, _ = fmt.Fprintf(w, "%s: %d performed, %d refused, %d wait for a worker\n", command, view.Performed, len(view.Refused), view.Waiting)
 	for i, r := range view.Refused {
 		if i == 10 {
@@ -239,18 +239,18 @@ func notSafeText(n int) string {
 	return fmt.Sprintf(" (%d more are left out: this command is not safe for them)", n)
 }
 
-func pastOf(c onboarding.Command) string {
-	if c == onboarding.CommandClose {
+func pastOf(c onboarding.Action) string {
+	if c == onboarding.ActionClose {
 		return "closed"
 	}
 	return "retried"
 }
 
 // reasonsFor lists the reasons of attention for which a command can be safe.
-func reasonsFor(c onboarding.Command) []string {
+func reasonsFor(c onboarding.Action) []string {
 	var reasons []string
 	for _, row := range onboarding.AttentionRows() {
-		if slices.Contains(row.Commands, c) || slices.Contains(row.InDoubt, c) {
+		if slices.Contains(row.Actions, c) || slices.Contains(row.InDoubt, c) {
 			reasons = append(reasons, string(row.Reason))
 		}
 	}

@@ -175,7 +175,7 @@ func operationForPeople(w io.Writer, d journal.OperationDetail, obstacles []onbo
 	if len(obstacles) > 0 && d.State != journal.Attention {
 		_, _ = fmt.Fprintln(w)
 		for _, o := range obstacles {
-			sheet(w, "waits", o.Words, "command", o.Command)
+			sheet(w, "waits", o.Text, "command", o.Command)
 		}
 	}
 	if v := detailView(d).Attention; v != nil {

@@ -23,7 +23,7 @@ type operationsReread struct{ operationAct }
 
 // Run asks that the kept response be read again.
 func (c *operationsReread) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandReread, nil)
+	return c.act(ctx, s, env, onboarding.ActionReread, nil)
 }
 
 type operationsResponse struct {

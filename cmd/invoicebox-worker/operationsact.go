@@ -35,28 +35,28 @@ type (
 
 // Run asks for a probe.
 func (c *operationsProbe) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandProbe, nil)
+	return c.act(ctx, s, env, onboarding.ActionProbe, nil)
 }
 
 // Run asks for a retry.
 func (c *operationsRetry) Run(ctx context.Context, s *settings, env environment) error {
-	return c.run(ctx, s, env, onboarding.CommandRetry)
+	return c.run(ctx, s, env, onboarding.ActionRetry)
 }
 
 // Run asks for an end, which is for ever: the audit needs the reason.
 func (c *operationsClose) Run(ctx context.Context, s *settings, env environment) error {
-	return c.run(ctx, s, env, onboarding.CommandClose)
+	return c.run(ctx, s, env, onboarding.ActionClose)
 }
 
 // Run asks that merchant id and token be taken. The token is sealed before it is
 // written anywhere.
 func (c *operationsSetCredentials) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.CommandEnter, func(keys *keyset.Set, i *journal.Intent, shop journal.ShopKey) error {
+	return c.act(ctx, s, env, onboarding.ActionSetCredentials, func(keys *keyset.Set, i *journal.Intent, shop journal.ShopKey) error {
 		token, err := c.token(env)
 		if err != nil {
 			return err
 		}
-		if err := engine.CheckEntered(c.MerchantID, token); err != nil {
+		if err := engine.ValidateEntered(c.MerchantID, token); err != nil {
 			return fmt.Errorf("merchant id and token are not of the form that Invoicebox gives: %w", err)
 		}
 		i.MerchantID = c.MerchantID
@@ -99,7 +99,7 @@ func operationID(text string) (uuid.UUID, error) {
 // act asks for one act on the operation. What is not permitted as the operation
 // stands is said at once; the worker, which may see it later, decides.
 func (c *operationAct) act(
-	ctx context.Context, s *settings, env environment, command onboarding.Command, fill func(*keyset.Set, *journal.Intent, journal.ShopKey) error,
+	ctx context.Context, s *settings, env environment, command onboarding.Action, fill func(*keyset.Set, *journal.Intent, journal.ShopKey) error,
 ) error {
 	if err := c.check(); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (c *operationAct) act(
 		if err != nil {
 			return err
 		}
-		if why := onboarding.Permit(command, d.Kind, d.State, onboarding.Reason(d.Reason), d.Doubt); why != nil {
+		if why := onboarding.CheckAction(command, d.Kind, d.State, onboarding.Reason(d.Reason), d.Doubt); why != nil {
 			return fmt.Errorf("nothing was asked for: %w", why)
 		}
 		i := journal.Intent{Act: string(command), Account: d.Shop.Account, Operation: id}

@@ -219,7 +219,7 @@ func detailView(d journal.OperationDetail) operationJSON {
 	}
 	if o.Attention != nil {
 		o.Attention.Cause = causeOf(d)
-		if advice, ok := onboarding.AdviceOf(invoicebox.Reason(o.Attention.Cause)); ok {
+		if advice, ok := onboarding.AdviceFor(invoicebox.Reason(o.Attention.Cause)); ok {
 			o.Attention.Meaning, o.Attention.Advice = advice.Means, advice.Do
 			row, _ := onboarding.AttentionOf(onboarding.Reason(d.Reason))
 			o.Attention.Uncertain = row.UncertainOf(d.Doubt, true)

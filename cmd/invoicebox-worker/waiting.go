@@ -24,7 +24,7 @@ func obstacleViews(list []onboarding.Obstacle) []obstacleJSON {
 	var views []obstacleJSON
 	for _, o := range list {
 		views = append(views, obstacleJSON{
-			Cause: string(o.Cause), Until: instant(o.Until), Operation: idText(o.Operation), Detail: o.Words, Command: o.Command,
+			Cause: string(o.Cause), Until: instant(o.Until), Operation: idText(o.Operation), Detail: o.Text, Command: o.Command,
 		})
 	}
 	return views
@@ -66,7 +66,7 @@ func (n *notes) mark(list []onboarding.Obstacle) string {
 // or the worker.
 func ofOperation(c onboarding.Cause) bool {
 	switch c {
-	case onboarding.CauseLane, onboarding.CauseQuiet, onboarding.CauseStore, onboarding.CauseVerification, onboarding.CauseBackOff, onboarding.CausePerson:
+	case onboarding.CauseLane, onboarding.CauseQuiet, onboarding.CauseStore, onboarding.CauseVerification, onboarding.CauseBackOff, onboarding.CauseOperator:
 		return true
 	}
 	return false
@@ -82,7 +82,7 @@ func (n *notes) print(w io.Writer) {
 // noteOf leaves out what differs from row to row and stands in them.
 func noteOf(o onboarding.Obstacle) string {
 	switch o.Cause {
-	case onboarding.CausePerson, onboarding.CauseBackOff:
+	case onboarding.CauseOperator, onboarding.CauseBackOff:
 		return ""
 	case onboarding.CauseLane:
 		return "another operation of the same shop is first: `operations show` names it"

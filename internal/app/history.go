@@ -163,7 +163,7 @@ func besideWorker(ctx context.Context, o Options, account string, r CheckResult)
 		return r
 	}
 	d := situation.DescribeGate(known)
-	r.Detail += "; account " + account + " is " + d.Words
+	r.Detail += "; account " + account + " is " + d.Text
 	if d.Command != "" {
 		r.Detail += " (`" + d.Command + "`)"
 	}

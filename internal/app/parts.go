@@ -112,7 +112,7 @@ func newTransport(o *Options) *invoicebox.Transport {
 	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
 }
 
-func newPool(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Pool, error) {
+func newPool(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Engine, error) {
 	return engine.New(engine.Config{
 		Journal: j, Keys: o.Keyset, Credentials: stores.all, Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,

@@ -32,7 +32,7 @@ type workerFacts struct {
 
 // A standing reports the state of the accounts.
 type standing interface {
-	Status(unknown, now time.Time) []engine.GateStatus
+	Status(unknown, now time.Time) []engine.BreakerStatus
 }
 
 // A reportStore is what a reporter needs of the journal; see [journal.Journal].
@@ -110,9 +110,9 @@ func (r *reporter) ready(account string) readiness {
 }
 
 // accountLine says how an account stands, and whether it invites and activates.
-func accountLine(s engine.GateStatus, now time.Time) (works bool, words string) {
-	d := onboarding.DescribeGate(s.Account, s.Gate, s.CheckAt, now)
-	words, works = d.Words+s.FaultWords(), s.Gate.State == journal.GateOpen || s.Gate.State == ""
+func accountLine(s engine.BreakerStatus, now time.Time) (works bool, words string) {
+	d := onboarding.DescribeBreaker(s.Account, s.Gate, s.CheckAt, now)
+	words, works = d.Text+s.FaultText(), s.Gate.State == journal.GateOpen || s.Gate.State == ""
 	if d.Command != "" {
 		words += " (`" + d.Command + "`)"
 	}
@@ -209,8 +209,8 @@ func (s *Situation) Running() bool { return s.running }
 func (s *Situation) Gate(a journal.Account) journal.Gate { return s.statuses[a.Name].Gate(a.Gate) }
 
 // DescribeGate describes an account's gate.
-func (s *Situation) DescribeGate(a journal.Account) onboarding.GateDescription {
-	return onboarding.DescribeGate(a.Name, s.Gate(a), s.CheckAt(a), s.now)
+func (s *Situation) DescribeGate(a journal.Account) onboarding.BreakerDescription {
+	return onboarding.DescribeBreaker(a.Name, s.Gate(a), s.CheckAt(a), s.now)
 }
 
 // BlockedOn returns the workers that send nothing for an account because their own
@@ -263,7 +263,7 @@ func (s *Situation) Obstacles(ctx context.Context, o journal.OperationRecord) ([
 func WhyWaits(list []onboarding.Obstacle) string {
 	var words []string
 	for _, o := range list {
-		text := o.Words
+		text := o.Text
 		if o.Command != "" {
 			text += " (`" + o.Command + "`)"
 		}

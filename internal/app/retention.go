@@ -17,8 +17,8 @@ import (
 
 func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*engine.Pruner, error) {
 	return engine.NewPruner(engine.PrunerConfig{
-		Journal: j, Keep: forEver(o.InboxRetention), KeepDeadLetters: forEver(o.DeadLetterRetention),
-		InputsKept: func(ctx context.Context) (time.Duration, error) {
+		Journal: j, Retention: forEver(o.InboxRetention), DeadLetterRetention: forEver(o.DeadLetterRetention),
+		InputRetention: func(ctx context.Context) (time.Duration, error) {
 			return kafka.TopicRetention(ctx, conn, o.inputTopics()...)
 		},
 		Metrics: registry, Logger: log,
@@ -28,7 +28,7 @@ func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prom
 // forEver: users say 0 for it.
 func forEver(d time.Duration) time.Duration {
 	if d == 0 {
-		return engine.KeepForEver
+		return engine.RetainForever
 	}
 	return d
 }

@@ -183,7 +183,7 @@ func TestStageOf(t *testing.T) {
 		"begin":              {"modernc.org/sqlite.(*conn).step", "invoicebox-worker/internal/journal/sqlite.stepTx.Load", "invoicebox-worker/internal/journal/steps.(*Journal).BeginAttempt.func2", "invoicebox-worker/internal/journal/steps.(*Journal).Run"},
 		"save rows":          {"runtime.mallocgc", "invoicebox-worker/internal/journal/steps.(*Unit).flush", "invoicebox-worker/internal/journal/sqlite.(*Journal).write"},
 		"garbage collection": {"runtime.scanobject", "runtime.gcBgMarkWorker"},
-		"call":               {"internal/runtime/syscall/linux.Syscall6", "invoicebox-worker/invoicebox.wire.RoundTrip", "invoicebox-worker/invoicebox.(*Client).do", "invoicebox-worker/internal/engine.(*Pool).call"},
+		"call":               {"internal/runtime/syscall/linux.Syscall6", "invoicebox-worker/invoicebox.wire.RoundTrip", "invoicebox-worker/invoicebox.(*Client).do", "invoicebox-worker/internal/engine.(*Engine).makeCall"},
 		"other":              {"main.main"},
 	} {
 		if got := stageOf(stack); got != want {

@@ -10,38 +10,38 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// Unlimited is the allowance of an open gate.
+// Unlimited is the allowance of an open breaker.
 const Unlimited = math.MaxInt32
 
 // trialPause is how long who may not make a trial waits before it looks again, if
-// the gate does not say.
+// the breaker does not say.
 const trialPause = time.Second
 
 // A Breaker is one account's, as this process knows it. The journal has the same,
 // a moment later.
 type Breaker struct {
-	cfg     BreakerConfig
+	cfg     Config
 	account string
 
-	mu            sync.Mutex
-	g             journal.Gate
-	known         journal.Gate // what the journal has
-	dirty         bool
-	version       int       // rises with every write to the journal
-	opens         time.Time // by the monotonic clock: when limited or resting ends
-	trial         bool      // the trial is under way
-	ownsTrial     bool      // and no other replica's, as far as the journal has said
-	healthChecked bool      // Invoicebox answered a check since the rest was over
-	checks        int       // token checks in a row without a success of a call
-	checkAt       time.Time // when the next one is due, while paused for token or address
-	renewed       bool      // the token may have changed since the last check began
-	refused       shopSet   // shops refused in a row, without a success between
+	mu                  sync.Mutex
+	g                   journal.Gate
+	known               journal.Gate // what the journal has
+	dirty               bool
+	version             int       // rises with every write to the journal
+	opens               time.Time // by the monotonic clock: when limited or resting ends
+	trial               bool      // the trial is under way
+	ownsTrial           bool      // and no other replica's, as far as the journal has said
+	healthChecked       bool      // Invoicebox answered a check since the rest was over
+	checks              int       // token checks in a row without a success of a call
+	checkAt             time.Time // when the next one is due, while paused for token or address
+	checkRequested      bool      // the token may have changed since the last check began
+	consecutiveRefusals shopSet   // shops refused in a row, without a success between
 
 	// Shops whose code was spent for nothing in a row, without an activation
 	// between that was stored. It outlives a pause: until one is stored, the next
-	// such answer pauses again. It counts also while the gate is closed.
-	unusable shopSet
-	start    slowStart
+	// such answer pauses again. It counts also while the breaker is closed.
+	consecutiveUnusable shopSet
+	start               slowStart
 
 	// blocked is the reason for which the last check of this process found its own
 	// settings wrong, "" for none. It is not in the journal, because other replicas may
@@ -56,8 +56,8 @@ type Breaker struct {
 	unproven bool
 }
 
-// BreakerConfig is what a gate needs of the configuration.
-type BreakerConfig struct {
+// Config is what a breaker needs of the configuration.
+type Config struct {
 	Account string
 	// Concurrency bounds the calls in flight; a slow start ends when it has reached it.
 	Concurrency int
@@ -72,51 +72,51 @@ type BreakerConfig struct {
 	Unproven bool
 }
 
-func NewBreaker(cfg BreakerConfig, g journal.Gate, now time.Time) *Breaker {
+func New(cfg Config, g journal.Gate, now time.Time) *Breaker {
 	out := &Breaker{cfg: cfg, account: cfg.Account, start: newSlowStart(cfg.Concurrency), unproven: cfg.Unproven}
 	out.load(g, now)
 	return out
 }
 
 // load takes over what the journal says. The caller holds mu, or is alone.
-func (x *Breaker) load(g journal.Gate, now time.Time) {
-	x.known = g
+func (b *Breaker) load(g journal.Gate, now time.Time) {
+	b.known = g
 	if g.State == "" {
 		g.State = journal.GateOpen
 	}
-	x.g, x.dirty, x.trial, x.ownsTrial, x.healthChecked, x.refused = g, false, false, false, false, nil
+	b.g, b.dirty, b.trial, b.ownsTrial, b.healthChecked, b.consecutiveRefusals = g, false, false, false, false, nil
 	// A clock that stepped must not close an account for days.
-	left := min(g.Until.Sub(now.Round(0)), max(x.cfg.LimitCap, x.cfg.RestCap))
-	x.opens = now.Add(max(0, left))
+	left := min(g.Until.Sub(now.Round(0)), max(b.cfg.LimitCap, b.cfg.RestCap))
+	b.opens = now.Add(max(0, left))
 	if g.Reason == string(onboarding.ReasonAnswers) {
-		x.start.unusable(UnusableToPause) // as another replica found
+		b.start.unusable(UnusableToPause) // as another replica found
 	}
-	x.scheduleCheck(now)
+	b.scheduleCheck(now)
 }
 
 // ActivationsLeft is how many more may be claimed for calls while so many are in
 // flight, as far as the use of their responses bounds them.
-func (x *Breaker) ActivationsLeft(inFlight int) int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.start.free(inFlight)
+func (b *Breaker) ActivationsLeft(inFlight int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.start.free(inFlight)
 }
 
 // Allowance is how many operations may be claimed for calls now; when it is
 // none, until is when to ask again, zero when only a signal can change it.
-func (x *Breaker) Allowance(now time.Time) (n int, until time.Time) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	switch x.shown().State {
+func (b *Breaker) Allowance(now time.Time) (n int, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch b.effective().State {
 	case journal.GateOpen:
 		return Unlimited, time.Time{}
 	case journal.GatePaused:
 		return 0, time.Time{}
 	}
 	switch {
-	case now.Before(x.opens):
-		return 0, x.opens
-	case x.trial, x.needsHealthCheck():
+	case now.Before(b.opens):
+		return 0, b.opens
+	case b.trial, b.needsHealthCheck():
 		return 0, time.Time{}
 	}
 	return 1, time.Time{}
@@ -124,262 +124,262 @@ func (x *Breaker) Allowance(now time.Time) (n int, until time.Time) {
 
 // Degraded tells whether Invoicebox is resting or limits the account: a bad time
 // for what can wait. A pause is about the account's own token or rights.
-func (x *Breaker) Degraded() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.g.State == journal.GateLimited || x.g.State == journal.GateResting
+func (b *Breaker) Degraded() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.g.State == journal.GateLimited || b.g.State == journal.GateResting
 }
 
-// TakeTrial gives the one trial to whoever asks first; false for an open gate.
-func (x *Breaker) TakeTrial(now time.Time) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if s := x.shown().State; s == journal.GateOpen || s == journal.GatePaused || now.Before(x.opens) || x.trial || x.needsHealthCheck() {
+// TakeTrial gives the one trial to whoever asks first; false for an open breaker.
+func (b *Breaker) TakeTrial(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.effective().State; s == journal.GateOpen || s == journal.GatePaused || now.Before(b.opens) || b.trial || b.needsHealthCheck() {
 		return false
 	}
-	x.trial = true
+	b.trial = true
 	return true
 }
 
 // EndTrial gives the trial back, whether it came to a call or not.
-func (x *Breaker) EndTrial() {
-	x.mu.Lock()
-	x.trial, x.ownsTrial = false, false
-	x.mu.Unlock()
+func (b *Breaker) EndTrial() {
+	b.mu.Lock()
+	b.trial, b.ownsTrial = false, false
+	b.mu.Unlock()
 }
 
 // Closed tells whether a call may not start. Whoever holds the trial may.
-func (x *Breaker) Closed(trial bool) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shown().State
+func (b *Breaker) Closed(trial bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.effective().State
 	return s == journal.GatePaused || s != journal.GateOpen && !trial
 }
 
-// shown returns the gate for this process: paused if its own check blocks the account.
+// effective returns the breaker for this process: paused if its own check blocks the account.
 // The caller holds mu.
-func (x *Breaker) shown() journal.Gate {
-	if x.blocked == "" || x.g.State == journal.GatePaused {
-		return x.g
+func (b *Breaker) effective() journal.Gate {
+	if b.blocked == "" || b.g.State == journal.GatePaused {
+		return b.g
 	}
-	return journal.Gate{State: journal.GatePaused, Reason: string(x.blocked), Since: stored(x.blockedSince)}
+	return journal.Gate{State: journal.GatePaused, Reason: string(b.blocked), Since: stored(b.blockedSince)}
 }
 
 // Proving reports whether calls are made one at a time, because no response has shown
 // yet that the account's settings are right.
-func (x *Breaker) Proving() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.unproven
+func (b *Breaker) Proving() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.unproven
 }
 
 // RecordFault records the reason of a call or check that failed.
-func (x *Breaker) RecordFault(s Signal, reason invoicebox.Reason) {
+func (b *Breaker) RecordFault(s Signal, reason invoicebox.Reason) {
 	if s != SignalServerFault && s != SignalTokenNoAnswer {
 		return
 	}
-	x.mu.Lock()
-	x.fault = reason
-	x.mu.Unlock()
+	b.mu.Lock()
+	b.fault = reason
+	b.mu.Unlock()
 }
 
 // block blocks or unblocks the account by the result of this process's own check, and
 // reports whether that changed. The caller holds mu.
-func (x *Breaker) block(s Signal, now time.Time) (changed bool) {
+func (b *Breaker) block(s Signal, now time.Time) (changed bool) {
 	reason, speaks := blocks[s]
-	if !speaks || reason == x.blocked {
+	if !speaks || reason == b.blocked {
 		return false
 	}
-	x.blocked, x.blockedSince = reason, now
-	x.scheduleCheck(now)
+	b.blocked, b.blockedSince = reason, now
+	b.scheduleCheck(now)
 	return true
 }
 
-// Record changes the gate and says whether the journal has to be told. Told is
+// Record changes the breaker and says whether the journal has to be told. Told is
 // how long the answer asked to wait, 0 where it did not.
-func (x *Breaker) Record(s Signal, told time.Duration, trial bool, now time.Time) bool {
-	return x.RecordShop("", s, told, trial, now)
+func (b *Breaker) Record(s Signal, told time.Duration, trial bool, now time.Time) bool {
+	return b.RecordShop("", s, told, trial, now)
 }
 
 // RecordShop is tell for an answer about one shop.
-func (x *Breaker) RecordShop(shop string, s Signal, told time.Duration, trial bool, now time.Time) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	blocked := x.block(s, now)
-	return x.move(shop, s, told, trial, now) || blocked
+func (b *Breaker) RecordShop(shop string, s Signal, told time.Duration, trial bool, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	blocked := b.block(s, now)
+	return b.move(shop, s, told, trial, now) || blocked
 }
 
 // move makes the move of a signal and reports whether the journal has to be updated.
 // The caller holds mu.
-func (x *Breaker) move(shop string, s Signal, told time.Duration, trial bool, now time.Time) bool {
-	before := x.g
+func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, now time.Time) bool {
+	before := b.g
 	if s == SignalAnswered {
-		x.checks, x.refused = 0, nil
+		b.checks, b.consecutiveRefusals = 0, nil
 	}
 	if s == SignalAnswered || s == SignalRefused || s == SignalUsable {
-		x.unproven = false
+		b.unproven = false
 	}
 	if s == SignalUsable {
-		x.unusable = nil
-		x.start.usable()
+		b.consecutiveUnusable = nil
+		b.start.usable()
 	}
 	if s == SignalUnusable {
-		if len(x.unusable) < UnusableToPause {
-			x.unusable.add(shop)
+		if len(b.consecutiveUnusable) < UnusableToPause {
+			b.consecutiveUnusable.add(shop)
 		}
-		x.start.unusable(len(x.unusable))
+		b.start.unusable(len(b.consecutiveUnusable))
 	}
 	reason := string(signalReasons[s])
-	switch actionOf(x.g, s, trial) {
+	switch actionOf(b.g, s, trial) {
 	case none:
 		return false
 	case open:
-		if x.g.State == journal.GateOpen {
-			x.g.Count, x.g.Reason = 0, ""
+		if b.g.State == journal.GateOpen {
+			b.g.Count, b.g.Reason = 0, ""
 			return false
 		}
-		x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
 	case limit:
-		until := now.Add(max(time.Second, min(told, x.cfg.LimitCap)))
-		if x.g.State == journal.GateLimited && until.Before(x.opens) {
+		until := now.Add(max(time.Second, min(told, b.cfg.LimitCap)))
+		if b.g.State == journal.GateLimited && until.Before(b.opens) {
 			return false
 		}
-		x.close(journal.GateLimited, reason, until, now)
+		b.close(journal.GateLimited, reason, until, now)
 	case countServerFault:
-		if x.count(reason) >= FaultsToRest {
-			x.g.Count = 0
-			x.rest(reason, now)
+		if b.count(reason) >= FaultsToRest {
+			b.g.Count = 0
+			b.rest(reason, now)
 		}
 	case rest:
-		x.rest(reason, now)
+		b.rest(reason, now)
 	case countOurFault:
-		// The trial of a limited or resting gate was answered: only our own
+		// The trial of a limited or resting breaker was answered: only our own
 		// fault is left of it.
-		if x.g.State != journal.GateOpen {
-			x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		if b.g.State != journal.GateOpen {
+			b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
 		}
-		if x.count(reason) >= FaultsToPause || x.unproven && (s == SignalAddress || s == SignalPartner) {
-			x.close(journal.GatePaused, reason, time.Time{}, now)
+		if b.count(reason) >= FaultsToPause || b.unproven && (s == SignalAddress || s == SignalPartner) {
+			b.close(journal.GatePaused, reason, time.Time{}, now)
 		}
 	case allowTrial:
-		x.healthChecked = true
-		x.scheduleCheck(now)
+		b.healthChecked = true
+		b.scheduleCheck(now)
 		return false
 	case pause:
-		x.close(journal.GatePaused, reason, time.Time{}, now)
+		b.close(journal.GatePaused, reason, time.Time{}, now)
 	case halfOpen:
-		x.close(journal.GateResting, x.g.Reason, now, now)
-		x.g.Count = 0
+		b.close(journal.GateResting, b.g.Reason, now, now)
+		b.g.Count = 0
 	case countShop:
 		// Whoever judges what a shop gave does its work: no fault is left in a row.
-		if x.g.State != journal.GateOpen {
-			x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		if b.g.State != journal.GateOpen {
+			b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
 		}
-		x.g.Count, x.g.Reason = 0, ""
-		if x.refused.add(shop) >= RefusalsToPause {
-			x.close(journal.GatePaused, reason, time.Time{}, now)
-			x.refused = nil
+		b.g.Count, b.g.Reason = 0, ""
+		if b.consecutiveRefusals.add(shop) >= RefusalsToPause {
+			b.close(journal.GatePaused, reason, time.Time{}, now)
+			b.consecutiveRefusals = nil
 		}
 	case countUnusable:
 		// Invoicebox answered: no fault is left in a row.
-		if x.g.State != journal.GateOpen {
-			x.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		if b.g.State != journal.GateOpen {
+			b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
 		}
-		x.g.Count, x.g.Reason = 0, ""
-		if len(x.unusable) >= UnusableToPause {
-			x.close(journal.GatePaused, reason, time.Time{}, now)
+		b.g.Count, b.g.Reason = 0, ""
+		if len(b.consecutiveUnusable) >= UnusableToPause {
+			b.close(journal.GatePaused, reason, time.Time{}, now)
 		}
 	}
-	if x.g.State == before.State && x.g.Until.Equal(before.Until) && x.g.State == journal.GateOpen {
+	if b.g.State == before.State && b.g.Until.Equal(before.Until) && b.g.State == journal.GateOpen {
 		return false // a count alone is not worth a write
 	}
-	x.dirty = true
+	b.dirty = true
 	return true
 }
 
 // count adds one fault of a kind; another kind begins anew.
-func (x *Breaker) count(reason string) int {
-	if x.g.Reason != reason {
-		x.g.Count = 0
+func (b *Breaker) count(reason string) int {
+	if b.g.Reason != reason {
+		b.g.Count = 0
 	}
-	x.g.Reason = reason
-	x.g.Count++
-	return x.g.Count
+	b.g.Reason = reason
+	b.g.Count++
+	return b.g.Count
 }
 
-func (x *Breaker) rest(reason string, now time.Time) {
+func (b *Breaker) rest(reason string, now time.Time) {
 	n := 1
-	if x.g.State == journal.GateResting {
-		n = x.g.Count + 1
+	if b.g.State == journal.GateResting {
+		n = b.g.Count + 1
 	}
-	x.close(journal.GateResting, reason, now.Add(onboarding.Exponential(x.cfg.RestBase, x.cfg.RestCap, n-1)), now)
-	x.g.Count = n
+	b.close(journal.GateResting, reason, now.Add(onboarding.Exponential(b.cfg.RestBase, b.cfg.RestCap, n-1)), now)
+	b.g.Count = n
 }
 
-func (x *Breaker) close(s journal.GateState, reason string, until, now time.Time) {
+func (b *Breaker) close(s journal.GateState, reason string, until, now time.Time) {
 	since := stored(now)
-	if s == x.g.State && reason == x.g.Reason && !x.g.Since.IsZero() && s != journal.GatePaused {
-		since = x.g.Since // the state and the reason are the same
+	if s == b.g.State && reason == b.g.Reason && !b.g.Since.IsZero() && s != journal.GatePaused {
+		since = b.g.Since // the state and the reason are the same
 	}
-	x.g = journal.Gate{State: s, Reason: reason, Until: stored(until), Count: x.g.Count, Since: since}
-	x.opens, x.healthChecked = until, false
+	b.g = journal.Gate{State: s, Reason: reason, Until: stored(until), Count: b.g.Count, Since: since}
+	b.opens, b.healthChecked = until, false
 	if s == journal.GatePaused {
-		x.opens = time.Time{}
+		b.opens = time.Time{}
 	}
-	x.scheduleCheck(now)
+	b.scheduleCheck(now)
 }
 
-// retry turns a pause for our rights or request into one trial: a restart is a
+// retryAfterRestart turns a pause for our rights or request into one trial: a restart is a
 // person's act, and settings may have changed with it. What a person paused
 // stays so.
-func (x *Breaker) retry(now time.Time) bool {
-	reason := onboarding.Reason(x.g.Reason)
-	if x.g.State != journal.GatePaused || reason != onboarding.ReasonRights && reason != onboarding.ReasonRequest && reason != onboarding.ReasonPartner {
+func (b *Breaker) retryAfterRestart(now time.Time) bool {
+	reason := onboarding.Reason(b.g.Reason)
+	if b.g.State != journal.GatePaused || reason != onboarding.ReasonRights && reason != onboarding.ReasonRequest && reason != onboarding.ReasonPartner {
 		return false
 	}
-	x.close(journal.GateResting, x.g.Reason, now, now)
-	x.dirty = true // so that one of all replicas makes it
+	b.close(journal.GateResting, b.g.Reason, now, now)
+	b.dirty = true // so that one of all replicas makes it
 	return true
 }
 
 // RequestCheck asks for a check at once, if one can help.
-func (x *Breaker) RequestCheck(now time.Time) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.checks, x.renewed = 0, true
-	if !x.checkAt.IsZero() {
-		x.checkAt = now
+func (b *Breaker) RequestCheck(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.checks, b.checkRequested = 0, true
+	if !b.checkAt.IsZero() {
+		b.checkAt = now
 	}
 }
 
 // AfterCheck notes a check and sets when the next one is due.
-func (x *Breaker) AfterCheck(now time.Time) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.checks++
-	x.scheduleCheck(now)
-	if x.needsHealthCheck() && x.blocked == "" {
-		x.checkAt = laterOf(x.opens, now.Add(time.Second))
+func (b *Breaker) AfterCheck(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.checks++
+	b.scheduleCheck(now)
+	if b.needsHealthCheck() && b.blocked == "" {
+		b.checkAt = maxTime(b.opens, now.Add(time.Second))
 	}
-	if x.renewed && !x.checkAt.IsZero() {
-		x.checkAt = now
+	if b.checkRequested && !b.checkAt.IsZero() {
+		b.checkAt = now
 	}
 }
 
 // needsHealthCheck tells whether a rest for the server's faults still wants a check
 // before its trial.
-func (x *Breaker) needsHealthCheck() bool {
-	return x.g.State == journal.GateResting && x.g.Reason == string(onboarding.ReasonServerFaults) && !x.healthChecked
+func (b *Breaker) needsHealthCheck() bool {
+	return b.g.State == journal.GateResting && b.g.Reason == string(onboarding.ReasonServerFaults) && !b.healthChecked
 }
 
 // scheduleCheck sets when the partner's token is looked at next.
-func (x *Breaker) scheduleCheck(now time.Time) {
-	x.checkAt = time.Time{}
-	if x.needsHealthCheck() {
-		x.checkAt = laterOf(x.opens, now)
+func (b *Breaker) scheduleCheck(now time.Time) {
+	b.checkAt = time.Time{}
+	if b.needsHealthCheck() {
+		b.checkAt = maxTime(b.opens, now)
 	}
-	if x.blocked != "" || x.g.State == journal.GatePaused && (x.g.Reason == string(onboarding.ReasonToken) || x.g.Reason == string(onboarding.ReasonAddress)) {
-		x.checkAt = now.Add(onboarding.Exponential(x.cfg.TokenCheckBase, x.cfg.TokenCheckCap, x.checks))
+	if b.blocked != "" || b.g.State == journal.GatePaused && (b.g.Reason == string(onboarding.ReasonToken) || b.g.Reason == string(onboarding.ReasonAddress)) {
+		b.checkAt = now.Add(onboarding.Exponential(b.cfg.TokenCheckBase, b.cfg.TokenCheckCap, b.checks))
 	}
 }
 
@@ -391,38 +391,38 @@ func stored(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Millisecond)
 }
 
-func laterOf(a, b time.Time) time.Time {
+func maxTime(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return b
 	}
 	return a
 }
 
-func sameGate(a, b journal.Gate) bool {
+func sameState(a, b journal.Gate) bool {
 	return a.State == b.State && a.Reason == b.Reason && stored(a.Until).Equal(stored(b.Until))
 }
 
-// Preview tells what a signal would make of the gate, and whether it changes it.
-func (x *Breaker) Preview(s Signal, now time.Time) (journal.Gate, bool) {
-	x.mu.Lock()
-	next := Breaker{cfg: x.cfg, g: x.g, opens: x.opens, checks: x.checks}
-	x.mu.Unlock()
+// Preview tells what a signal would make of the breaker, and whether it changes it.
+func (b *Breaker) Preview(s Signal, now time.Time) (journal.Gate, bool) {
+	b.mu.Lock()
+	next := Breaker{cfg: b.cfg, g: b.g, opens: b.opens, checks: b.checks}
+	b.mu.Unlock()
 	changes := next.Record(s, 0, false, now)
 	return next.g, changes
 }
 
 // commit takes over what was foreseen, now that the journal has it. Where the
-// gate changed meanwhile, the journal is told anew.
-func (x *Breaker) commit(s Signal, written journal.Gate, now time.Time) {
-	x.Record(s, 0, false, now)
-	x.mu.Lock()
-	x.known = written
-	x.version++
-	x.dirty = !sameGate(x.g, written)
-	x.mu.Unlock()
+// breaker changed meanwhile, the journal is told anew.
+func (b *Breaker) commit(s Signal, written journal.Gate, now time.Time) {
+	b.Record(s, 0, false, now)
+	b.mu.Lock()
+	b.known = written
+	b.version++
+	b.dirty = !sameState(b.g, written)
+	b.mu.Unlock()
 }
 
-// A Snapshot is a gate at one instant.
+// A Snapshot is a breaker at one instant.
 type Snapshot struct {
 	Gate         journal.Gate      // as it is for this process: paused if its own check blocks the account
 	Shared       journal.Gate      // as it is for all replicas
@@ -437,34 +437,34 @@ func (s Snapshot) BlockedOnly() bool {
 	return s.Blocked != "" && s.Shared.State != journal.GatePaused
 }
 
-// Snapshot returns the gate as it is now.
-func (x *Breaker) Snapshot() Snapshot {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := Snapshot{Gate: x.shown(), Shared: x.g, CheckAt: stored(x.checkAt)}
+// Snapshot returns the breaker as it is now.
+func (b *Breaker) Snapshot() Snapshot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Snapshot{Gate: b.effective(), Shared: b.g, CheckAt: stored(b.checkAt)}
 	if s.Gate.State == journal.GateResting && s.Gate.Reason == string(onboarding.ReasonServerFaults) {
-		s.Fault = x.fault
+		s.Fault = b.fault
 	}
-	if s.Blocked = x.blocked; s.Blocked != "" {
-		s.BlockedSince = stored(x.blockedSince)
+	if s.Blocked = b.blocked; s.Blocked != "" {
+		s.BlockedSince = stored(b.blockedSince)
 	}
 	return s
 }
 
 // NextCheck returns when the account's token is checked next, zero if no check is
 // planned.
-func (x *Breaker) NextCheck() time.Time {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.checkAt
+func (b *Breaker) NextCheck() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.checkAt
 }
 
 // BeginCheck notes that a check of the account's token begins: it uses the token as
 // it is now.
-func (x *Breaker) BeginCheck() {
-	x.mu.Lock()
-	x.renewed = false
-	x.mu.Unlock()
+func (b *Breaker) BeginCheck() {
+	b.mu.Lock()
+	b.checkRequested = false
+	b.mu.Unlock()
 }
 
 // A shopSet is a small set of shops. It never grows beyond refusalsToPause.

@@ -100,8 +100,8 @@ func TestGateMoves(t *testing.T) {
 }
 
 // testBreakerConfig has the defaults of the engine.
-func testBreakerConfig() BreakerConfig {
-	return BreakerConfig{
+func testBreakerConfig() Config {
+	return Config{
 		Concurrency: 64, LimitCap: 15 * time.Minute, RestBase: 5 * time.Second, RestCap: 5 * time.Minute,
 		TokenCheckBase: 30 * time.Second, TokenCheckCap: 5 * time.Minute,
 	}
@@ -109,7 +109,7 @@ func testBreakerConfig() BreakerConfig {
 
 func testGate() (*Breaker, time.Time) {
 	now := time.Now()
-	return NewBreaker(testBreakerConfig(), journal.Gate{State: journal.GateOpen}, now), now
+	return New(testBreakerConfig(), journal.Gate{State: journal.GateOpen}, now), now
 }
 
 func TestGateRestsLongerEachTime(t *testing.T) {
@@ -201,19 +201,19 @@ func TestGateLimitIsCappedAndNeverShortened(t *testing.T) {
 func TestGateFromTheJournal(t *testing.T) {
 	now := time.Now()
 	cfg := testBreakerConfig()
-	g := NewBreaker(cfg, journal.Gate{State: journal.GateResting, Until: now.Add(1000 * time.Hour), Count: 3}, now)
+	g := New(cfg, journal.Gate{State: journal.GateResting, Until: now.Add(1000 * time.Hour), Count: 3}, now)
 	if _, until := g.Allowance(now); until.Sub(now) > cfg.LimitCap {
 		t.Errorf("a time from a clock that stepped closes the account for %v", until.Sub(now))
 	}
-	g = NewBreaker(cfg, journal.Gate{State: journal.GateLimited, Until: now.Add(-time.Hour)}, now)
+	g = New(cfg, journal.Gate{State: journal.GateLimited, Until: now.Add(-time.Hour)}, now)
 	if n, _ := g.Allowance(now); n != 1 {
 		t.Error("no trial although the time is over")
 	}
-	g = NewBreaker(cfg, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonToken)}, now)
+	g = New(cfg, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonToken)}, now)
 	if n, until := g.Allowance(now); n != 0 || !until.IsZero() || g.checkAt.IsZero() {
 		t.Error("a paused account is open, or its token is not checked")
 	}
-	if n, _ := NewBreaker(cfg, journal.Gate{}, now).Allowance(now); n != Unlimited {
+	if n, _ := New(cfg, journal.Gate{}, now).Allowance(now); n != Unlimited {
 		t.Error("an account that the journal says nothing of is closed")
 	}
 }
@@ -223,8 +223,8 @@ func TestGateFromTheJournal(t *testing.T) {
 func TestARestartRetriesAPause(t *testing.T) {
 	now := time.Now()
 	for reason, want := range map[onboarding.Reason]bool{onboarding.ReasonRights: true, onboarding.ReasonPartner: true, onboarding.ReasonRequest: true, onboarding.ReasonToken: false, onboarding.ReasonAddress: false, onboarding.ReasonRefusals: false, "a person": false} {
-		g := NewBreaker(testBreakerConfig(), journal.Gate{State: journal.GatePaused, Reason: string(reason)}, now)
-		if got := g.retry(now); got != want {
+		g := New(testBreakerConfig(), journal.Gate{State: journal.GatePaused, Reason: string(reason)}, now)
+		if got := g.retryAfterRestart(now); got != want {
 			t.Errorf("paused for %s: retried %v, want %v", reason, got, want)
 		}
 		if n, _ := g.Allowance(now); want != (n == 1) {
@@ -344,11 +344,11 @@ func TestGateCountsAnswersOfNoUse(t *testing.T) {
 	})
 }
 
-// A gate that closes again for the same reason has been closed since the first time,
+// A breaker that closes again for the same reason has been closed since the first time,
 // and the status names what the last call met.
 func TestSinceWhenAnAccountBacksOff(t *testing.T) {
 	began := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	g := NewBreaker(BreakerConfig{RestBase: time.Second, RestCap: time.Minute}, journal.Gate{}, began)
+	g := New(Config{RestBase: time.Second, RestCap: time.Minute}, journal.Gate{}, began)
 	now := began
 	for range FaultsToRest {
 		g.Record(SignalServerFault, 0, false, now)
@@ -369,7 +369,7 @@ func TestSinceWhenAnAccountBacksOff(t *testing.T) {
 func TestSignalsCoverEverything(t *testing.T) {
 	for _, class := range allClasses {
 		found := false
-		for _, r := range signals {
+		for _, r := range signalRules {
 			found = found || r.class == class && r.kind == 0 && r.status == 0 && r.failure == "" && r.fault == invoicebox.FaultNone && !r.unwritten
 		}
 		if !found {
@@ -426,7 +426,7 @@ func TestSlowStart(t *testing.T) {
 	} {
 		now, cfg := time.Now(), testBreakerConfig()
 		cfg.Concurrency = c.concurrency
-		g := NewBreaker(cfg, journal.Gate{State: journal.GateOpen}, now)
+		g := New(cfg, journal.Gate{State: journal.GateOpen}, now)
 		for i := range c.want {
 			if i > 0 {
 				s := SignalUnusable

@@ -18,7 +18,7 @@ func TestBreakerPage(t *testing.T) {
 	code := golden.Code
 	t.Run("Signals", func(t *testing.T) {
 		rows := [][]string{{"class", "only where", "signal"}}
-		for _, r := range signals {
+		for _, r := range signalRules {
 			var only []string
 			if r.kind != 0 {
 				only = append(only, r.kind.String())
@@ -77,7 +77,7 @@ func TestBreakerRunbook(t *testing.T) {
 		}
 	}
 	for _, r := range onboarding.AccountReasonRows() {
-		rows = append(rows, []string{code(string(r.Reason)), r.Words, r.Todo, code("accounts " + string(r.Command) + " NAME")})
+		rows = append(rows, []string{code(string(r.Reason)), r.Text, r.Todo, code("accounts " + string(r.Action) + " NAME")})
 		if pausing[r.Reason] && !strings.Contains(string(text), "\n### Paused: "+code(string(r.Reason))+"\n") {
 			t.Errorf("there is no section for an account that is paused for %s", r.Reason)
 		}

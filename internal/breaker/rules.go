@@ -8,7 +8,7 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// A Signal is what an answer, or a check of the partner's token, tells a gate.
+// A Signal is what an answer, or a check of the partner's token, tells a breaker.
 type Signal uint8
 
 const (
@@ -37,13 +37,13 @@ const (
 )
 
 // FaultsToRest and faultsToPause are how many faults of one kind in a row, with
-// no success between, close an open gate.
+// no success between, close an open breaker.
 const (
 	FaultsToRest  = 5
 	FaultsToPause = 3
 )
 
-// An action is what a signal does to a gate.
+// An action is what a signal does to a breaker.
 type action uint8
 
 const (
@@ -61,8 +61,8 @@ const (
 )
 
 // A rule is one transition. Trial rows are about the one call that a
-// limited or resting gate lets through when its time is over; answers of calls
-// that began before the gate closed say nothing new.
+// limited or resting breaker lets through when its time is over; answers of calls
+// that began before the breaker closed say nothing new.
 type rule struct {
 	state  journal.GateState
 	reason onboarding.Reason // "" is any
@@ -71,7 +71,7 @@ type rule struct {
 	action action
 }
 
-// rules is the gate's machine; a pair that is not here changes nothing.
+// rules is the breaker's machine; a pair that is not here changes nothing.
 var rules = []rule{
 	{journal.GateOpen, "", SignalAnswered, false, open},
 	{journal.GateOpen, "", SignalLimited, false, limit},
@@ -180,7 +180,7 @@ const RefusalsToPause = 20
 // before the account is paused: every further code would be spent as well.
 const UnusableToPause = 3
 
-// A signalRule says what an answer tells the account's gate.
+// A signalRule says what an answer tells the account's breaker.
 type signalRule struct {
 	class     invoicebox.Class
 	kind      journal.Kind      // 0 is any
@@ -191,8 +191,8 @@ type signalRule struct {
 	signal    Signal
 }
 
-// signals is the part of the outcome table that speaks of the account.
-var signals = []signalRule{
+// signalRules is the part of the outcome table that speaks of the account.
+var signalRules = []signalRule{
 	{class: invoicebox.Done, signal: SignalAnswered},
 	{class: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent; nobody needs its id
 	{class: invoicebox.Unreadable, signal: SignalNone},                                                     // told when it comes to a person
@@ -216,7 +216,7 @@ var signals = []signalRule{
 }
 
 func SignalOf(kind journal.Kind, v invoicebox.Verdict, status int) Signal {
-	for _, r := range signals {
+	for _, r := range signalRules {
 		switch {
 		case r.class != v.Class, r.kind != 0 && r.kind != kind, r.status != 0 && r.status != status,
 			r.unwritten && status != 0,
@@ -229,7 +229,7 @@ func SignalOf(kind journal.Kind, v invoicebox.Verdict, status int) Signal {
 	return SignalNone
 }
 
-// A checkSignalRule says what a check of the account's own token tells its gate. The
+// A checkSignalRule says what a check of the account's own token tells its breaker. The
 // first row that fits decides.
 type checkSignalRule struct {
 	class  invoicebox.Class
@@ -238,9 +238,9 @@ type checkSignalRule struct {
 	signal Signal
 }
 
-// checkSignals: what is not here is no answer. The check sends a token and nothing
+// checkSignalRules: what is not here is no answer. The check sends a token and nothing
 // else: whoever refuses its form, or reports success in another form, is not the API.
-var checkSignals = []checkSignalRule{
+var checkSignalRules = []checkSignalRule{
 	{class: invoicebox.Done, signal: SignalTokenValid},
 	{class: invoicebox.Unauthorized, signal: SignalUnauthorized},
 	{class: invoicebox.Limited, signal: SignalLimited},
@@ -255,7 +255,7 @@ var checkSignals = []checkSignalRule{
 }
 
 func CheckSignalOf(v invoicebox.Verdict) Signal {
-	for _, r := range checkSignals {
+	for _, r := range checkSignalRules {
 		if r.class == v.Class && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {
 			return r.signal
 		}

@@ -10,9 +10,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// breakerJournal is what a group asks of the journal; see journal.Journal for what
+// Journal is what a group asks of the journal; see journal.Journal for what
 // each method promises.
-type breakerJournal interface {
+type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
 	SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error
 	ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error
@@ -30,7 +30,7 @@ type Reporter interface {
 // A Group keeps the breakers of a process's accounts the same as in the
 // journal, where all replicas share them.
 type Group struct {
-	journal  breakerJournal
+	journal  Journal
 	report   Reporter
 	log      *slog.Logger
 	breakers []*Breaker
@@ -41,7 +41,7 @@ type Group struct {
 }
 
 // NewGroup makes a group of breakers.
-func NewGroup(j breakerJournal, r Reporter, log *slog.Logger, breakers []*Breaker) *Group {
+func NewGroup(j Journal, r Reporter, log *slog.Logger, breakers []*Breaker) *Group {
 	return &Group{journal: j, report: r, log: log, breakers: breakers, write: make(chan struct{}, 1)}
 }
 
@@ -80,7 +80,7 @@ func (g *Group) Load(ctx context.Context) error {
 		x.mu.Lock()
 		x.load(gates[x.account], now)
 		paused := x.g.Reason
-		retry := x.retry(now)
+		retry := x.retryAfterRestart(now)
 		state := x.g.State
 		x.mu.Unlock()
 		g.report.BreakerState(x.account, state)
@@ -116,16 +116,16 @@ func (g *Group) Flush(ctx context.Context) bool {
 		} else if err == nil {
 			x.known = gate
 			x.version++
-			x.dirty = !sameGate(x.g, gate) // it may have changed since
+			x.dirty = !sameState(x.g, gate) // it may have changed since
 		}
 		ok = ok && err == nil
 		x.mu.Unlock()
 		if err != nil {
-			g.report.BreakerError("set_gate", "the account's gate could not be written", err, x.account)
+			g.report.BreakerError("set_gate", "cannot write the circuit breaker to the journal", err, x.account)
 		}
 	}
 	if stale && g.Refresh(ctx) != nil {
-		g.log.Debug("the gates are read again later")
+		g.log.Debug("cannot read the circuit breakers; trying again later")
 	}
 	return ok
 }
@@ -147,18 +147,18 @@ func (g *Group) Refresh(ctx context.Context) error {
 		gate, there := gates[x.account]
 		x.mu.Lock()
 		// What was written since the read began is newer than what was read.
-		adopted := there && !x.dirty && x.version == versions[i] && !sameGate(gate, x.known)
+		adopted := there && !x.dirty && x.version == versions[i] && !sameState(gate, x.known)
 		if x.ownsTrial && gate.State == x.known.State && gate.Reason == x.known.Reason {
 			adopted = false // only its end, which this process puts off
 		}
 		if adopted {
 			x.load(gate, now)
 		}
-		state := x.shown().State
+		state := x.effective().State
 		x.mu.Unlock()
 		if adopted {
 			g.report.BreakerState(x.account, state)
-			g.log.Info("the account's gate was changed from outside", "account", x.account, "state", string(gate.State), "reason", gate.Reason)
+			g.log.Info("circuit breaker changed by another process or by a command", "account", x.account, "state", string(gate.State), "reason", gate.Reason)
 		}
 	}
 	return nil
@@ -193,12 +193,12 @@ func (g *Group) ReserveTrial(ctx context.Context, x *Breaker, callTime time.Dura
 	}
 	x.mu.Lock()
 	x.ownsTrial = false
-	x.opens = laterOf(x.opens, now.Add(trialPause))
+	x.opens = maxTime(x.opens, now.Add(trialPause))
 	x.mu.Unlock()
 	if !errors.Is(err, journal.ErrStale) {
-		g.report.BreakerError("reserve_trial", "the call that tries the account's gate could not be agreed on", err, x.account)
+		g.report.BreakerError("reserve_trial", "cannot reserve the trial call", err, x.account)
 	} else if g.Refresh(ctx) != nil {
-		g.log.Debug("the gates are read again later")
+		g.log.Debug("cannot read the circuit breakers; trying again later")
 	}
 	return false
 }
@@ -207,7 +207,7 @@ func (g *Group) ReserveTrial(ctx context.Context, x *Breaker, callTime time.Dura
 // that fails the others wait as if it had been.
 func (g *Group) ReleaseTrial(ctx context.Context, x *Breaker) {
 	if g.moveEnd(ctx, x, time.Now()) != nil {
-		g.log.Debug("the gate opens for others a little later", "account", x.account)
+		g.log.Debug("cannot release the trial call; other replicas wait for its reserved time", "account", x.account)
 	}
 }
 

@@ -37,38 +37,38 @@ func checkResult(s breaker.Signal) onboarding.Result {
 // needsCheck reports whether a person's command on an account is done by a check of its
 // token: so is a resume where only a good token resumes it. Blocked: this process's
 // own check pauses the account, and nothing else.
-func needsCheck(c onboarding.Command, g journal.Gate, blocked bool) bool {
-	if c == onboarding.CommandCheck || c == onboarding.CommandResume && blocked {
+func needsCheck(c onboarding.Action, g journal.Gate, blocked bool) bool {
+	if c == onboarding.ActionCheck || c == onboarding.ActionResume && blocked {
 		return true
 	}
 	paused := g.State == journal.GatePaused && (g.Reason == string(onboarding.ReasonToken) || g.Reason == string(onboarding.ReasonAddress))
-	return c == onboarding.CommandResume && paused
+	return c == onboarding.ActionResume && paused
 }
 
 // checkAccount checks the account's token now and ends the intent by what came of
 // it. Until then the intent waits: a check that is under way is awaited first.
-func (p *Pool) checkAccount(s scope, acc *account, i journal.PendingIntent) (ended bool) {
-	if !acc.checking.CompareAndSwap(false, true) {
+func (e *Engine) checkAccount(s phases, acc *account, i journal.PendingIntent) (ended bool) {
+	if !acc.checkingToken.CompareAndSwap(false, true) {
 		return false
 	}
-	acc.gate.BeginCheck()
-	p.later(func() {
-		defer p.signal()
-		defer acc.checking.Store(false)
-		verdict := p.checkOwn(s, acc)
+	acc.breaker.BeginCheck()
+	e.background(func() {
+		defer e.signal()
+		defer acc.checkingToken.Store(false)
+		verdict := e.checkOwnToken(s, acc)
 		if s.draining() && verdict == breaker.SignalNone {
 			return // it was not made; the next worker makes it
 		}
 		now := time.Now()
-		g := acc.gate.Snapshot()
+		g := acc.breaker.Snapshot()
 		result := checkResult(verdict)
-		words := onboarding.ResultOf(result).Words + " Account " + acc.Name + " is " + onboarding.DescribeGate(acc.Name, g.Gate, g.CheckAt, now).Words + "."
-		end := onboarding.EndIntent(i.Intent, result, words, now)
-		if err := p.journal.EndIntent(s.work, end); err != nil {
-			p.intentFailed(i, err)
+		words := onboarding.ResultOf(result).Text + " Account " + acc.Name + " is " + onboarding.DescribeBreaker(acc.Name, g.Gate, g.CheckAt, now).Text + "."
+		end := onboarding.EndAction(i.Intent, result, words, now)
+		if err := e.journal.EndIntent(s.writes, end); err != nil {
+			e.actionFailed(i, err)
 			return
 		}
-		p.intentEnded(i, end)
+		e.actionEnded(i, end)
 	})
 	return false
 }

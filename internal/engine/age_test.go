@@ -32,7 +32,7 @@ func TestAClosedAccountExpiresNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var bad atomic.Bool
 				bad.Store(true)
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if bad.Load() && op != invoicebox.Check {
 						return c.answer
 					}

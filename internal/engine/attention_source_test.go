@@ -24,7 +24,7 @@ func TestEveryAttentionInTheSourceHasARow(t *testing.T) {
 			if !ok {
 				return true
 			}
-			if sel, ok := call.Fun.(*ast.SelectorExpr); !ok || sel.Sel.Name != "attention" {
+			if sel, ok := call.Fun.(*ast.SelectorExpr); !ok || sel.Sel.Name != "toAttention" {
 				return true
 			}
 			name := call.Args[len(call.Args)-1].(*ast.SelectorExpr).Sel.Name

@@ -19,7 +19,7 @@ import (
 // along: whichever account was planned before the failure.
 func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.j.account("second")
 		b.cfg.Accounts = append(b.cfg.Accounts, Account{Name: "second", Client: b.api})
 		limited := journal.Gate{State: journal.GateLimited, Until: time.Now().Add(-time.Minute), Since: time.Now().Add(-time.Hour)}
@@ -47,12 +47,12 @@ func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
 	})
 }
 
-// A gate that another replica closes is closed here within a second, on an idle
+// A breaker that another replica closes is closed here within a second, on an idle
 // journal and on one that tells of changes all the time.
 func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 	for _, every := range []time.Duration{time.Hour, time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, good)
+			b := newHarness(t, good)
 			b.start()
 			time.Sleep(time.Minute)
 			synctest.Wait()
@@ -66,7 +66,7 @@ func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 				synctest.Wait()
 			}
 			synctest.Wait()
-			if !b.pool.accounts["default"].gate.Closed(false) {
+			if !b.engine.accounts["default"].breaker.Closed(false) {
 				t.Errorf("signals every %v: the gate is still open after a second", every)
 			}
 			if every < time.Second && b.j.dueCalls()-dues < 500 {
@@ -81,10 +81,10 @@ func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 }
 
 // What a replica has learned before a person, or another replica, changed the
-// gate does not undo that.
+// breaker does not undo that.
 func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.api.latency = 10 * time.Second
 		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: time.Now().Add(time.Second)})
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
@@ -100,8 +100,8 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 		b.j.setGate("default", paused)
 		synctest.Wait()
 		b.j.setMute(false)
-		b.pool.accounts["default"].gate.Record(breaker.SignalAnswered, 0, true, time.Now())
-		b.pool.gateChanged(b.pool.accounts["default"])
+		b.engine.accounts["default"].breaker.Record(breaker.SignalAnswered, 0, true, time.Now())
+		b.engine.breakerChanged(b.engine.accounts["default"])
 		time.Sleep(time.Minute)
 		b.finish()
 		if b.j.record(op).State != journal.Done {
@@ -110,7 +110,7 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 		if got := b.j.gate(); got.State != paused.State || got.Reason != paused.Reason {
 			t.Errorf("the gate is %+v", got)
 		}
-		if !b.pool.accounts["default"].gate.Closed(false) {
+		if !b.engine.accounts["default"].breaker.Closed(false) {
 			t.Error("the pool goes on")
 		}
 	})
@@ -121,13 +121,13 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 func TestOneReplicaTriesTheAccount(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, good)
+			b := newHarness(t, good)
 			b.api.latency = 5 * time.Second
 			b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
 			for i := range 10 {
 				b.add(journal.Invite, fmt.Sprint("shop-", i), "a@example.com")
 			}
-			replicas := []*bench{b, {t: t, keys: b.keys, j: b.j, api: b.api, cfg: b.cfg}, {t: t, keys: b.keys, j: b.j, api: b.api, cfg: b.cfg}}
+			replicas := []*harness{b, {t: t, keys: b.keys, j: b.j, api: b.api, cfg: b.cfg}, {t: t, keys: b.keys, j: b.j, api: b.api, cfg: b.cfg}}
 			for _, r := range replicas {
 				r.start()
 			}
@@ -160,7 +160,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 // once.
 func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		began := time.Now()
@@ -188,7 +188,7 @@ func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 // replicas: a reader of the journal does not take it back.
 func TestARestartsTrialIsInTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights), Since: time.Now()})
 		b.start()
 		time.Sleep(time.Second)

@@ -33,7 +33,7 @@ const (
 // EgressLedger is the ledger of all that goes out from one address.
 const EgressLedger = "egress"
 
-// Journal is what the pool asks of the durable memory; see journal.Journal for
+// Journal is what the engine asks of the durable memory; see journal.Journal for
 // what each method promises.
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
@@ -72,7 +72,7 @@ type Store interface {
 	Read(ctx context.Context, row journal.Credential) (credentials.Secret, error)
 }
 
-// An Account is a partner account that the pool works for.
+// An Account is a partner account that the engine works for.
 type Account struct {
 	Name   string // as in the journal
 	Client Client
@@ -91,7 +91,7 @@ type Account struct {
 	Unproven bool
 }
 
-// Config is all that a pool needs. Zero durations and numbers take the defaults
+// Config is all that a engine needs. Zero durations and numbers take the defaults
 // named beside them.
 type Config struct {
 	Journal     Journal
@@ -122,7 +122,7 @@ type Config struct {
 	VerifyEvery time.Duration
 	// Looks at credentials of which something is open, because they were announced
 	// as pending or are refused: exponential from ReviewBase to ReviewCap, jittered.
-	ReviewBase, ReviewCap time.Duration // 15 s, 1 h
+	VerificationBase, VerificationCap time.Duration // 15 s, 1 h
 
 	// Waits of one operation that was not executed: exponential from WaitBase
 	// to WaitCap, with full jitter.
@@ -160,8 +160,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.DrainTime, c.RequestDeadline+5*time.Second)
 	setDefault(&c.VerifyFor, DefaultVerifyFor)
 	setDefault(&c.VerifyEvery, onboarding.DefaultVerifyEvery)
-	setDefault(&c.ReviewBase, 15*time.Second)
-	setDefault(&c.ReviewCap, time.Hour)
+	setDefault(&c.VerificationBase, 15*time.Second)
+	setDefault(&c.VerificationCap, time.Hour)
 	setDefault(&c.WaitBase, time.Second)
 	setDefault(&c.WaitCap, 5*time.Minute)
 	setDefault(&c.RestBase, 5*time.Second)
@@ -193,7 +193,7 @@ func (c Config) validate() error {
 	var errs []error
 	bad := func(wrong bool, format string, args ...any) {
 		if wrong {
-			errs = append(errs, fmt.Errorf("onboarding: "+format, args...))
+			errs = append(errs, fmt.Errorf("engine: "+format, args...))
 		}
 	}
 	bad(c.Journal == nil, "the journal is missing")
@@ -222,7 +222,7 @@ func (c Config) validate() error {
 	}{
 		{"egress window", c.EgressWindow}, {"request-deadline", c.RequestDeadline}, {"lease", c.Lease},
 		{"maximum-age", c.MaximumAge}, {"drain-time", c.DrainTime}, {"verification time", c.VerifyFor},
-		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase}, {"shortest review", c.ReviewBase},
+		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase}, {"shortest review", c.VerificationBase},
 	} {
 		bad(d.value <= 0, "%s is %v: must be above 0", d.setting, d.value)
 	}
@@ -232,9 +232,9 @@ func (c Config) validate() error {
 	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)
 	bad(c.RestCap < c.RestBase, "the longest rest is %v: at least the shortest (%v)", c.RestCap, c.RestBase)
 	bad(c.TokenCheckCap < c.TokenCheckBase, "the longest time between token checks is %v: at least the shortest (%v)", c.TokenCheckCap, c.TokenCheckBase)
-	bad(c.ReviewCap < c.ReviewBase, "the longest time between reviews is %v: at least the shortest (%v)", c.ReviewCap, c.ReviewBase)
+	bad(c.VerificationCap < c.VerificationBase, "the longest time between reviews is %v: at least the shortest (%v)", c.VerificationCap, c.VerificationBase)
 	if _, err := schemas.ParseFormat(string(c.Format)); err != nil {
-		errs = append(errs, fmt.Errorf("onboarding: event-format: %w", err))
+		errs = append(errs, fmt.Errorf("engine: event-format: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -256,8 +256,8 @@ func (c Config) ledger(a Account) journal.Permit {
 	return journal.Permit{Ledger: "account/" + a.Name, Limit: a.Requests, Window: a.Window, Slack: c.Slack}
 }
 
-func (c Config) breaker(a Account) breaker.BreakerConfig {
-	return breaker.BreakerConfig{
+func (c Config) breaker(a Account) breaker.Config {
+	return breaker.Config{
 		Account: a.Name, Concurrency: c.Concurrency, LimitCap: c.LimitCap, RestBase: c.RestBase, RestCap: c.RestCap,
 		TokenCheckBase: c.TokenCheckBase, TokenCheckCap: c.TokenCheckCap, Unproven: a.Unproven,
 	}

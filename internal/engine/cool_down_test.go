@@ -16,9 +16,9 @@ import (
 
 const sameAddress = "same@example.com"
 
-// coolBench runs a pool with an address cool-down of an hour.
-func coolBench(t *testing.T, s script) *bench {
-	b := newBench(t, s)
+// coolBench runs a engine with an address cool-down of an hour.
+func coolBench(t *testing.T, s script) *harness {
+	b := newHarness(t, s)
 	b.cfg.AddressCoolDown = time.Hour
 	return b
 }
@@ -71,7 +71,7 @@ func TestAddressCoolDown(t *testing.T) {
 // Without the setting nothing is looked up, and three shops get three e-mails.
 func TestAddressCoolDownOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		for _, shop := range []string{"a", "b", "c"} {
 			b.add(journal.Invite, shop, sameAddress)
 		}

@@ -12,31 +12,31 @@ import (
 )
 
 const (
-	gateRefresh = 5 * time.Second        // how often the gates are read when nobody tells of a change
-	gateNotice  = 200 * time.Millisecond // and how often at most when somebody does: it may have been a gate
-	errorBase   = 100 * time.Millisecond
-	errorCap    = 5 * time.Second
+	breakerRefresh    = 5 * time.Second        // how often the breakers are read when nobody tells of a change
+	breakerRefreshMin = 200 * time.Millisecond // and how often at most when somebody does: it may have been a breaker
+	errorBase         = 100 * time.Millisecond
+	errorCap          = 5 * time.Second
 )
 
 // dispatch looks for due work whenever something tells that there may be some,
 // and starts it. It returns when the run ends, or when the journal is closed.
-func (p *Pool) dispatch(s scope) error {
+func (e *Engine) dispatch(s phases) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var b beats
+	var b dispatchState
 	for {
 		select {
-		case <-s.run.Done():
+		case <-s.accept.Done():
 			return nil
-		case <-p.journal.Changed():
-			b.told()
-		case <-p.wake:
+		case <-e.journal.Changed():
+			b.journalChanged()
+		case <-e.wake:
 		case <-timer.C:
 		}
 		if s.draining() {
 			return nil
 		}
-		next, err := p.beat(s, &b)
+		next, err := e.tick(s, &b)
 		if err != nil {
 			return err
 		}
@@ -44,33 +44,35 @@ func (p *Pool) dispatch(s scope) error {
 	}
 }
 
-// beats is what the dispatcher keeps from one look to the next.
-type beats struct {
+// dispatchState is what the dispatcher keeps from one look to the next.
+type dispatchState struct {
 	expireAt, refreshAt time.Time
 	refreshed           time.Time
 	failures            int // of the journal, in a row
 }
 
-// told says that something changed in the journal. What another replica did to a
-// gate is seen in time, and a busy journal is not asked at each of its signals.
-func (b *beats) told() { b.refreshAt = minTime(b.refreshAt, b.refreshed.Add(gateNotice)) }
+// journalChanged says that something changed in the journal. What another replica did to a
+// breaker is seen in time, and a busy journal is not asked at each of its signals.
+func (b *dispatchState) journalChanged() {
+	b.refreshAt = minTime(b.refreshAt, b.refreshed.Add(breakerRefreshMin))
+}
 
-// beat is one look for due work. It returns when the next one is due without a
+// tick is one look for due work. It returns when the next one is due without a
 // signal, and an error only when the journal is closed.
-func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
+func (e *Engine) tick(s phases, b *dispatchState) (next time.Time, err error) {
 	now := time.Now()
 	if !now.Before(b.expireAt) {
-		err = p.expire(s.run)
-		b.expireAt = now.Add(p.cfg.Lease / 2)
+		err = e.releaseExpiredLeases(s.accept)
+		b.expireAt = now.Add(e.cfg.Lease / 2)
 	}
 	if err == nil && !now.Before(b.refreshAt) {
-		err = p.breakers.Refresh(s.run)
-		b.refreshed, b.refreshAt = now, now.Add(gateRefresh)
+		err = e.breakers.Refresh(s.accept)
+		b.refreshed, b.refreshAt = now, now.Add(breakerRefresh)
 	}
 	next = minTime(b.expireAt, b.refreshAt)
 	if err == nil {
 		var at time.Time
-		if at, err = p.round(s); err == nil {
+		if at, err = e.dispatchDue(s); err == nil {
 			next = minTime(next, at)
 		}
 	}
@@ -78,20 +80,20 @@ func (p *Pool) beat(s scope, b *beats) (next time.Time, err error) {
 	case errors.Is(err, journal.ErrClosed):
 		return next, err
 	case err != nil && !s.draining():
-		p.metrics.errors.WithLabelValues("dispatch").Inc()
-		p.outage.fails(slog.LevelError, "the journal does not give out work", err)
+		e.metrics.errors.WithLabelValues("dispatch").Inc()
+		e.outage.failed(slog.LevelError, "the journal does not give out work", err)
 		if journal.Waits(err) {
 			// Leases that ran out meanwhile are those of work that waits to be written:
 			// that comes first.
-			b.expireAt = now.Add(outageOver)
+			b.expireAt = now.Add(outageEnd)
 		}
 		// Not by the timer: signals would wake it again and again.
-		p.steps.sleep(s.run, onboarding.Exponential(errorBase, errorCap, b.failures))
+		e.scheduler.sleep(s.accept, onboarding.Exponential(errorBase, errorCap, b.failures))
 		next = time.Now()
 		b.failures++
 	case err == nil:
 		b.failures = 0
-		p.outage.works()
+		e.outage.recovered()
 	default:
 		b.failures = 0
 	}
@@ -112,44 +114,44 @@ func maxTime(a, b time.Time) time.Time {
 	return a
 }
 
-func (p *Pool) expire(ctx context.Context) error {
-	planned, unknown, err := p.journal.ReleaseExpiredLeases(ctx)
+func (e *Engine) releaseExpiredLeases(ctx context.Context) error {
+	planned, unknown, err := e.journal.ReleaseExpiredLeases(ctx)
 	if err == nil && planned+unknown > 0 {
-		p.log.Warn("leases ended before their work did", "planned", planned, "unknown", unknown)
+		e.log.Warn("leases ended before their work did", "planned", planned, "unknown", unknown)
 	}
 	return err
 }
 
-// round claims and starts whatever may be started, until nothing more may. It
+// dispatchDue claims and starts whatever may be started, until nothing more may. It
 // returns when something is due next, as far as time alone decides.
-func (p *Pool) round(s scope) (next time.Time, err error) {
+func (e *Engine) dispatchDue(s phases) (next time.Time, err error) {
 	for {
-		dues, err := p.journal.Due(s.run)
+		dues, err := e.journal.Due(s.accept)
 		if err != nil {
 			return next, err
 		}
-		for _, acc := range p.order {
+		for _, acc := range e.order {
 			clear(acc.due)
 		}
 		for _, d := range dues {
-			if acc, ok := p.accounts[d.Account]; ok {
+			if acc, ok := e.accounts[d.Account]; ok {
 				acc.due[work{d.Kind, d.Stage}] = d.At
-			} else if !p.strangers[d.Account] {
-				p.strangers[d.Account] = true
-				p.log.Warn("work of an account that is not configured waits", "account", d.Account)
+			} else if !e.unknownAccounts[d.Account] {
+				e.unknownAccounts[d.Account] = true
+				e.log.Warn("work of an account that is not configured waits", "account", d.Account)
 			}
 		}
 		// Set before the room is counted: what ends meanwhile must be heard of.
-		p.hungry.Store(true)
-		claims, at, hungry, err := p.plan(s)
+		e.capacityExhausted.Store(true)
+		claims, at, hungry, err := e.plan(s)
 		if err != nil {
-			giveBackTrials(claims)
+			endTrials(claims)
 		}
 		if err != nil || len(claims) == 0 {
-			p.hungry.Store(hungry)
+			e.capacityExhausted.Store(hungry)
 			return at, err
 		}
-		if err := p.claim(s, claims); err != nil {
+		if err := e.claim(s, claims); err != nil {
 			return next, err
 		}
 		if s.draining() {
@@ -166,12 +168,12 @@ type claim struct {
 	trial bool
 }
 
-// giveBackTrials says that nobody makes the claims: a trial that is not given back
+// endTrials says that nobody makes the claims: a trial that is not given back
 // closes its account for good.
-func giveBackTrials(claims []claim) {
+func endTrials(claims []claim) {
 	for _, c := range claims {
 		if c.trial {
-			c.acc.gate.EndTrial()
+			c.acc.breaker.EndTrial()
 		}
 	}
 }
@@ -179,18 +181,18 @@ func giveBackTrials(claims []claim) {
 // plan decides what to claim now, and when to look again where only time helps.
 // Hungry: something is left behind until an operation in flight ends. With an
 // error come the claims that were decided on before it.
-func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err error) {
+func (e *Engine) plan(s phases) (claims []claim, next time.Time, hungry bool, err error) {
 	now := time.Now()
 	egress := -1 // not asked yet
-	contenders := p.contenders(now)
-	p.first++
-	for i := range p.order {
-		acc := p.order[(p.first+i)%len(p.order)]
-		next = minTime(next, p.tokenCheck(s, acc, now))
+	contenders := e.readyAccounts(now)
+	e.nextAccount++
+	for i := range e.order {
+		acc := e.order[(e.nextAccount+i)%len(e.order)]
+		next = minTime(next, e.startDueTokenCheck(s, acc, now))
 		var calls []work
-		p.mu.Lock()
-		room, codes, inFlight := p.freeRoom(acc), acc.activating, acc.inFlight
-		p.mu.Unlock()
+		e.mu.Lock()
+		room, codes, inFlight := e.freeCapacity(acc), acc.activating, acc.inFlight
+		e.mu.Unlock()
 		whole := room
 		planned := func(w work, n int, trial bool) {
 			if n > 0 {
@@ -218,23 +220,23 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		if len(calls) == 0 {
 			continue
 		}
-		allowed, until := acc.gate.Allowance(now)
+		allowed, until := acc.breaker.Allowance(now)
 		if allowed == 0 {
 			next = minTime(next, until)
 			continue
 		}
 		acc.busy.Store(room == 0)
-		free := acc.gate.ActivationsLeft(codes)
+		free := acc.breaker.ActivationsLeft(codes)
 		if room == 0 || free == 0 && calls[len(calls)-1].kind == journal.Activate {
 			hungry = true
 			continue
 		}
-		proving := acc.gate.Proving()
+		proving := acc.breaker.Proving()
 		if proving && (inFlight > 0 || room < whole) {
 			hungry = true
 			continue
 		}
-		permits, at, err := p.permits(s.run, acc, &egress)
+		permits, at, err := e.permits(s.accept, acc, &egress)
 		if err != nil {
 			return claims, next, true, err
 		}
@@ -251,7 +253,7 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 		egress -= n
 		if allowed != breaker.Unlimited {
 			// The trial may fail: an invitation is the smaller loss.
-			if acc.gate.TakeTrial(now) {
+			if acc.breaker.TakeTrial(now) {
 				planned(calls[len(calls)-1], 1, true)
 			}
 			continue
@@ -261,9 +263,9 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 			planned(calls[len(calls)-1], 1, false)
 			continue
 		}
-		beyond, at := p.beyondReserve(acc, n, free, codes, now)
+		beyond, at := e.beyondReserve(acc, n, free, codes, now)
 		next = minTime(next, at)
-		for _, c := range acc.split(n, calls, free, beyond) {
+		for _, c := range acc.divide(n, calls, free, beyond) {
 			planned(c.work, c.limit, false)
 			n -= c.limit
 		}
@@ -272,12 +274,12 @@ func (p *Pool) plan(s scope) (claims []claim, next time.Time, hungry bool, err e
 	return claims, next, hungry, nil
 }
 
-// contenders are how many accounts have calls due that their gates let through.
-func (p *Pool) contenders(now time.Time) (n int) {
-	for _, acc := range p.order {
+// readyAccounts are how many accounts have calls due that their breakers let through.
+func (e *Engine) readyAccounts(now time.Time) (n int) {
+	for _, acc := range e.order {
 		for _, kind := range []journal.Kind{journal.Activate, journal.Invite} {
 			if at, ok := acc.due[work{kind, journal.Call}]; ok && !at.After(now) {
-				if allowed, _ := acc.gate.Allowance(now); allowed > 0 {
+				if allowed, _ := acc.breaker.Allowance(now); allowed > 0 {
 					n++
 				}
 				break
@@ -287,23 +289,23 @@ func (p *Pool) contenders(now time.Time) (n int) {
 	return n
 }
 
-// maxOwed bounds what invitations can make up for at once: ten of them.
-const maxOwed = 100
+// maxCatchUp bounds what invitations can make up for at once: ten of them.
+const maxCatchUp = 100
 
-// split shares n claims between activations and invitations: activations go
+// divide shares n claims between activations and invitations: activations go
 // first, invitations get every tenth while both wait. Of activations no more than
 // free are claimed; where that leaves some behind, invitations may take so many
 // beyond their tenth.
-func (acc *account) split(n int, calls []work, free, beyond int) []claim {
+func (acc *account) divide(n int, calls []work, free, beyond int) []claim {
 	if len(calls) == 1 {
 		if calls[0].kind == journal.Activate {
 			n = min(n, free)
 		}
 		return []claim{{work: calls[0], limit: n}}
 	}
-	acc.turn += min(n, free) + min(int(acc.owed.Swap(0)), maxOwed)
-	second := min(acc.turn/10, n)
-	acc.turn -= 10 * second
+	acc.activationsSinceInvite += min(n, free) + min(int(acc.missedInvitations.Swap(0)), maxCatchUp)
+	second := min(acc.activationsSinceInvite/10, n)
+	acc.activationsSinceInvite -= 10 * second
 	first := min(n-second, free)
 	return []claim{{work: calls[0], limit: first}, {work: calls[1], limit: second + min(beyond, n-first-second)}}
 }
@@ -317,7 +319,7 @@ const heldLong = time.Second
 // few calls end it. After heldLong there are all but a reserve for the activations:
 // together with those in flight as many as may be called at once, but at most nine
 // tenths of each ledger. At is when that begins.
-func (p *Pool) beyondReserve(acc *account, n, free, inFlight int, now time.Time) (beyond int, at time.Time) {
+func (e *Engine) beyondReserve(acc *account, n, free, inFlight int, now time.Time) (beyond int, at time.Time) {
 	switch {
 	case n <= free:
 		acc.heldSince = time.Time{}
@@ -328,7 +330,7 @@ func (p *Pool) beyondReserve(acc *account, n, free, inFlight int, now time.Time)
 	if at = acc.heldSince.Add(heldLong); now.Before(at) {
 		return 0, at
 	}
-	most := min(p.cfg.Concurrency, (p.room.own+p.room.shared)/2, nineTenths(acc.ledger.Limit), nineTenths(p.cfg.EgressRequests))
+	most := min(e.cfg.Concurrency, (e.capacity.reserved+e.capacity.shared)/2, nineTenths(acc.ledger.Limit), nineTenths(e.cfg.EgressRequests))
 	return max(0, n-free-max(0, most-inFlight)), time.Time{}
 }
 
@@ -337,26 +339,26 @@ func nineTenths(n int) int { return n - max(1, n/10) }
 // permits is how many calls the ledgers leave for new claims, and when to ask
 // again when there are none. Egress is what they leave to all accounts together,
 // asked once a round.
-func (p *Pool) permits(ctx context.Context, acc *account, egress *int) (int, time.Time, error) {
+func (e *Engine) permits(ctx context.Context, acc *account, egress *int) (int, time.Time, error) {
 	fallback := time.Now().Add(time.Second)
 	var next time.Time
-	p.mu.Lock()
-	own, all := acc.unsent, p.unsent
-	p.mu.Unlock()
+	e.mu.Lock()
+	own, all := acc.pendingSends, e.pendingSends
+	e.mu.Unlock()
 	if *egress < 0 {
-		n, at, err := p.journal.AvailablePermits(ctx, p.cfg.egress())
+		n, at, err := e.journal.AvailablePermits(ctx, e.cfg.egress())
 		if err != nil {
 			return 0, next, err
 		}
-		p.metrics.permits.WithLabelValues(EgressLedger).Set(float64(n))
+		e.metrics.permits.WithLabelValues(EgressLedger).Set(float64(n))
 		*egress = max(0, n-all)
 		next = at
 	}
-	n, at, err := p.journal.AvailablePermits(ctx, acc.ledger)
+	n, at, err := e.journal.AvailablePermits(ctx, acc.ledger)
 	if err != nil {
 		return 0, next, err
 	}
-	p.metrics.permits.WithLabelValues(acc.ledger.Ledger).Set(float64(n))
+	e.metrics.permits.WithLabelValues(acc.ledger.Ledger).Set(float64(n))
 	n = max(0, n-own)
 	if n > 0 && *egress > 0 {
 		acc.permit.Store(nil)
@@ -375,40 +377,40 @@ func (p *Pool) permits(ctx context.Context, acc *account, egress *int) (int, tim
 
 // claim asks for several kinds of work at once, so that no account waits for
 // another's commit, and starts what it gets.
-func (p *Pool) claim(s scope, claims []claim) error {
+func (e *Engine) claim(s phases, claims []claim) error {
 	if len(claims) == 1 {
-		return p.claimOne(s, claims[0])
+		return e.claimOne(s, claims[0])
 	}
 	errs := make([]error, len(claims))
-	p.steps.all(len(claims), func(i int) { errs[i] = p.claimOne(s, claims[i]) })
+	e.scheduler.parallel(len(claims), func(i int) { errs[i] = e.claimOne(s, claims[i]) })
 	return errors.Join(errs...)
 }
 
-func (p *Pool) claimOne(s scope, c claim) error {
+func (e *Engine) claimOne(s phases, c claim) error {
 	before := time.Now()
 	// Not the run's context: a claim that was made and not learned of would
 	// wait for its lease.
-	ops, err := p.journal.Claim(s.work, journal.ClaimRequest{
-		Account: c.acc.Name, Kind: c.work.kind, Stage: c.work.stage, Limit: c.limit, Lease: p.cfg.Lease, Owner: p.cfg.Owner,
+	ops, err := e.journal.Claim(s.writes, journal.ClaimRequest{
+		Account: c.acc.Name, Kind: c.work.kind, Stage: c.work.stage, Limit: c.limit, Lease: e.cfg.Lease, Owner: e.cfg.Owner,
 	})
 	if c.trial && (err != nil || len(ops) == 0) {
-		c.acc.gate.EndTrial()
+		c.acc.breaker.EndTrial()
 	}
 	if err != nil {
 		return err
 	}
 	tasks := make([]*task, len(ops))
-	p.mu.Lock()
+	e.mu.Lock()
 	for i, op := range ops {
 		tasks[i] = &task{
-			ClaimedOperation: op, acc: c.acc, leaseEnd: before.Add(p.cfg.Lease),
-			trial: c.trial, unsent: c.work.stage == journal.Call,
+			ClaimedOperation: op, acc: c.acc, leaseEnd: before.Add(e.cfg.Lease),
+			trial: c.trial, pendingSend: c.work.stage == journal.Call,
 		}
-		p.begin(tasks[i])
+		e.begin(tasks[i])
 	}
-	p.mu.Unlock()
+	e.mu.Unlock()
 	for _, t := range tasks {
-		p.steps.start(func() { p.perform(s, t) })
+		e.scheduler.spawn(func() { e.execute(s, t) })
 	}
 	return nil
 }

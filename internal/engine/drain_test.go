@@ -21,7 +21,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Millisecond, 13 * time.Millisecond, 60 * time.Millisecond, 117 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, good)
+				b := newHarness(t, good)
 				b.cfg.Concurrency, b.cfg.EgressRequests, b.cfg.Accounts[0].Requests = 8, 10_000, 10_000
 				b.j.slow(2 * time.Millisecond)
 				for i := range 100 {
@@ -65,7 +65,7 @@ func TestDrainUnderLoad(t *testing.T) {
 
 func TestDrainCutsLongCallsAtTheEndOfItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.DrainTime = 5 * time.Second
 		b.api.latency = 20 * time.Second
 		op := b.add(journal.Activate, "shop-1", "code-1")
@@ -89,7 +89,7 @@ func TestDrainCutsLongCallsAtTheEndOfItsTime(t *testing.T) {
 // stopping.
 func TestAReceiptIsTriedUntilItIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		var full atomic.Bool
 		full.Store(true)
 		b.j.failing(func(step string, done bool) error {
@@ -141,7 +141,7 @@ func TestJournalErrorsAtEveryStep(t *testing.T) {
 		for _, done := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s done %v", step, done), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					b := newBench(t, checkedAgain)
+					b := newHarness(t, checkedAgain)
 					failed := 0
 					b.j.failing(func(s string, after bool) error {
 						if s == step && after == done && failed < 3 {
@@ -181,7 +181,7 @@ func TestJournalErrorsAtEveryStep(t *testing.T) {
 // A journal that takes longer for BeginAttempt than send-by allows: nothing is sent late.
 func TestSlowJournalNeverSendsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.j.slow(12 * time.Second)
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		b.start()
@@ -201,7 +201,7 @@ func TestGateFlows(t *testing.T) {
 	t.Run("server down", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			down := true
-			b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+			b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 				if down {
 					return answer{fail: invoicebox.ReasonConnect, unsent: true}
 				}
@@ -222,7 +222,7 @@ func TestGateFlows(t *testing.T) {
 					sends++
 				}
 			}
-			if sends > 64*roomFactor+30 {
+			if sends > 64*inFlightPerCall+30 {
 				t.Errorf("%d attempts against a server that is down", sends)
 			}
 			down = false
@@ -240,7 +240,7 @@ func TestGateFlows(t *testing.T) {
 	t.Run("token", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			bad := true
-			b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+			b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 				if bad && op != invoicebox.Check {
 					return answer{status: 401}
 				}
@@ -257,7 +257,7 @@ func TestGateFlows(t *testing.T) {
 				t.Errorf("%d token checks in an hour", n)
 			}
 			bad = false
-			b.pool.TokenChanged("default")
+			b.engine.TokenChanged("default")
 			b.until(time.Second, "settled", b.j.settled)
 			b.finish()
 			b.expect(op, journal.Done, onboarding.ReasonActivated, "activated verified")
@@ -265,7 +265,7 @@ func TestGateFlows(t *testing.T) {
 	})
 	t.Run("a good check and a 401 together do not spin", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, always(answer{status: 401}))
+			b := newHarness(t, always(answer{status: 401}))
 			b.add(journal.Activate, "shop-1", "code-1")
 			b.start()
 			time.Sleep(time.Hour)
@@ -277,7 +277,7 @@ func TestGateFlows(t *testing.T) {
 	})
 	t.Run("rights pause until a person opens", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, always(refusal(403)))
+			b := newHarness(t, always(refusal(403)))
 			b.cfg.Concurrency = 1
 			for i := range 20 {
 				b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com"))
@@ -293,13 +293,13 @@ func TestGateFlows(t *testing.T) {
 			}
 			b.api.script = good
 			b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
-			b.until(2*gateRefresh+time.Second, "settled", b.j.settled)
+			b.until(2*breakerRefresh+time.Second, "settled", b.j.settled)
 			b.finish()
 		})
 	})
 	t.Run("limited for the whole account, kept over a restart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, steps(answer{status: 429, header: http429("600")}))
+			b := newHarness(t, steps(answer{status: 429, header: http429("600")}))
 			b.cfg.Concurrency = 1
 			began := time.Now()
 			for i := range 20 {

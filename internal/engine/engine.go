@@ -17,67 +17,67 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// roomFactor is how many operations may be in flight for each call in flight:
+// inFlightPerCall is how many operations may be in flight for each call in flight:
 // while one call runs, others are being made durable.
-const roomFactor = 3
+const inFlightPerCall = 3
 
 // drainGrace is how long the journal may take, after the last call was cut, for
 // all that is not a receipt.
 const drainGrace = 5 * time.Second
 
-// A Pool claims due operations and carries them out. See the package's
+// An Engine claims due operations and carries them out. See the package's
 // documentation for what it promises.
-type Pool struct {
-	cfg      Config
-	journal  Journal
-	log      *slog.Logger
-	metrics  *Metrics
-	steps    stepping
-	outage   outage
-	out      onboarding.Publisher
-	accounts map[string]*account
-	order    []*account
-	room     shares // of operations in flight
+type Engine struct {
+	cfg       Config
+	journal   Journal
+	log       *slog.Logger
+	metrics   *Metrics
+	scheduler scheduler
+	outage    journalOutage
+	out       onboarding.Publisher
+	accounts  map[string]*account
+	order     []*account
+	capacity  slotQuota // of operations in flight
 
-	wake     chan struct{} // the dispatcher has a reason to look again
-	breakers *breaker.Group
-	hungry   atomic.Bool // the dispatcher left work behind for want of room
-	tasks    sync.WaitGroup
-	running  atomic.Bool
+	wake              chan struct{} // the dispatcher has a reason to look again
+	breakers          *breaker.Group
+	capacityExhausted atomic.Bool // the dispatcher left work behind for want of room
+	tasks             sync.WaitGroup
+	running           atomic.Bool
 
 	// The dispatcher's own.
-	first     int             // whose turn it is to be looked at first
-	strangers map[string]bool // accounts with work that are not configured
+	nextAccount     int             // whose turn it is to be looked at first
+	unknownAccounts map[string]bool // accounts with work that are not configured
 
-	mu       sync.Mutex
-	inFlight int // beyond what accounts have of their own
-	unsent   int // claimed, not yet sent, of all accounts
+	mu           sync.Mutex
+	inFlight     int // beyond what accounts have of their own
+	pendingSends int // claimed, not yet sent, of all accounts
 }
 
-// account is one partner account inside the pool.
+// account is one partner account inside the engine.
 type account struct {
 	Account
-	ledger journal.Permit
-	calls  places // calls in flight
-	ahead  places // attempts from BeginAttempt to the end of their call: half as many again as calls
-	gate   *breaker.Breaker
+	ledger       journal.Permit
+	callSlots    slots // calls in flight
+	attemptSlots slots // attempts from BeginAttempt to the end of their call: half as many again as calls
+	breaker      *breaker.Breaker
 
-	reviewWake chan struct{} // a review has begun
+	verificationWake chan struct{} // a review has begun
 
 	// The account's own of the metrics.
 	holding, calling prometheus.Gauge
 
-	// Under the pool's mu.
-	inFlight   int
-	unsent     int
-	activating int // claimed to send their code, until their work ends
+	// Under the engine's mu.
+	inFlight     int
+	pendingSends int
+	activating   int // claimed to send their code, until their work ends
 
 	// The dispatcher's own.
-	due       map[work]time.Time
-	turn      int          // activations claimed since the last invitation, while both waited
-	owed      atomic.Int64 // to the turn: invitations that were claimed and found no permit
-	checking  atomic.Bool
-	heldSince time.Time // since then the slow start holds activations back
+	due                    map[work]time.Time
+	activationsSinceInvite int          // activations claimed since the last invitation, while both waited
+	missedInvitations      atomic.Int64 // to the turn: invitations that were claimed and found no permit
+	checkingToken          atomic.Bool
+	heldSince              time.Time // since then the slow start holds activations back
 
 	// For the worker's report.
 	busy   atomic.Bool // all places for calls are taken
@@ -96,44 +96,44 @@ type work struct {
 	stage journal.Stage
 }
 
-// scope is how long the parts of a run may go on.
-type scope struct {
-	run   context.Context // ended: stop claiming, sending and calling
-	calls context.Context // ended: calls in flight are cut
-	work  context.Context // ended: the journal is not waited for any more, but for receipts
+// phases is how long the parts of a run may go on.
+type phases struct {
+	accept context.Context // ended: stop claiming, sending and calling
+	calls  context.Context // ended: calls in flight are cut
+	writes context.Context // ended: the journal is not waited for any more, but for receipts
 }
 
-func (s scope) draining() bool { return s.run.Err() != nil }
+func (s phases) draining() bool { return s.accept.Err() != nil }
 
-// New checks the configuration and makes a pool. All that is wrong is told in
+// New checks the configuration and makes a engine. All that is wrong is told in
 // one error.
-func New(c Config) (*Pool, error) {
+func New(c Config) (*Engine, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	p := &Pool{
-		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, steps: concurrently{}, outage: outage{log: c.Logger},
-		out:       onboarding.NewPublisher(c.Source, c.Format),
-		accounts:  make(map[string]*account, len(c.Accounts)),
-		wake:      make(chan struct{}, 1),
-		strangers: make(map[string]bool),
+	p := &Engine{
+		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, scheduler: realScheduler{}, outage: journalOutage{log: c.Logger},
+		out:             onboarding.NewPublisher(c.Source, c.Format),
+		accounts:        make(map[string]*account, len(c.Accounts)),
+		wake:            make(chan struct{}, 1),
+		unknownAccounts: make(map[string]bool),
 	}
 	n := len(c.Accounts)
 	calls := divide(c.Concurrency, n)
 	ahead := divide(c.Concurrency+max(n, c.Concurrency/2), n)
-	p.room = shares{own: calls.own * roomFactor, shared: calls.shared * roomFactor}
-	sharedCalls, sharedAhead := newCommons(calls.shared), newCommons(ahead.shared)
+	p.capacity = slotQuota{reserved: calls.reserved * inFlightPerCall, shared: calls.shared * inFlightPerCall}
+	sharedCalls, sharedAhead := newSharedSlots(calls.shared), newSharedSlots(ahead.shared)
 	var breakers []*breaker.Breaker
 	for _, a := range c.Accounts {
 		acc := &account{
-			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), gate: breaker.NewBreaker(c.breaker(a), journal.Gate{}, time.Now()),
-			calls: newPlaces(calls.own, sharedCalls),
-			ahead: newPlaces(ahead.own, sharedAhead), reviewWake: make(chan struct{}, 1),
+			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), breaker: breaker.New(c.breaker(a), journal.Gate{}, time.Now()),
+			callSlots:    newSlots(calls.reserved, sharedCalls),
+			attemptSlots: newSlots(ahead.reserved, sharedAhead), verificationWake: make(chan struct{}, 1),
 		}
 		acc.holding, acc.calling = c.Metrics.inFlight.WithLabelValues(a.Name), c.Metrics.calling.WithLabelValues(a.Name)
 		p.accounts[a.Name] = acc
-		p.order, breakers = append(p.order, acc), append(breakers, acc.gate)
+		p.order, breakers = append(p.order, acc), append(breakers, acc.breaker)
 	}
 	p.breakers = breaker.NewGroup(c.Journal, p, c.Logger, breakers)
 	return p, nil
@@ -142,32 +142,32 @@ func New(c Config) (*Pool, error) {
 // TokenChanged says that the account's own token may be another now: an account
 // that is paused for it is checked at once, and one that is paused for its
 // rights or request may try once. It never blocks.
-func (p *Pool) TokenChanged(name string) {
-	acc, ok := p.accounts[name]
+func (e *Engine) TokenChanged(name string) {
+	acc, ok := e.accounts[name]
 	if !ok {
 		return
 	}
 	now := time.Now()
-	acc.gate.RequestCheck(now)
-	if acc.gate.Record(breaker.SignalSettingsChanged, 0, false, now) {
-		p.gateChanged(acc)
+	acc.breaker.RequestCheck(now)
+	if acc.breaker.Record(breaker.SignalSettingsChanged, 0, false, now) {
+		e.breakerChanged(acc)
 	}
-	p.signal()
+	e.signal()
 }
 
 // Run works until ctx ends, then drains: nothing more is claimed or sent, calls
 // in flight are awaited for the drain time and then cut, and what came of them
 // is written. It returns nil after a drain, and an error when the journal is
 // closed or cannot be read at the start. Run may be called once.
-func (p *Pool) Run(ctx context.Context) error {
-	if p.running.Swap(true) {
-		return errors.New("onboarding: the pool is running already")
+func (e *Engine) Run(ctx context.Context) error {
+	if e.running.Swap(true) {
+		return errors.New("engine: Run was called twice")
 	}
-	switch err := p.adoptGates(ctx); {
+	switch err := e.loadBreakers(ctx); {
 	case err != nil && ctx.Err() != nil:
 		return nil
 	case err != nil:
-		return fmt.Errorf("onboarding: read the accounts: %w", err)
+		return fmt.Errorf("engine: read the accounts: %w", err)
 	}
 
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
@@ -176,43 +176,43 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer giveUp()
 	writerDone := make(chan struct{})
 	writerCtx, stopWriter := context.WithCancel(work)
-	go func() { defer close(writerDone); p.writeGates(writerCtx) }()
+	go func() { defer close(writerDone); e.writeBreakers(writerCtx) }()
 	erasing, stopErasing := context.WithCancel(ctx)
 	var eraser sync.WaitGroup
-	eraser.Go(func() { p.eraseReceipts(erasing) })
+	eraser.Go(func() { e.eraseResponses(erasing) })
 	defer eraser.Wait()
 	defer stopErasing()
 
 	// Tasks stop sending when the dispatcher stops, also when it is the journal
 	// that ended and not ctx.
 	run, stop := context.WithCancel(ctx)
-	s := scope{run: run, calls: calls, work: work}
-	p.tasks.Go(func() { p.performIntents(s) })
-	for _, acc := range p.order {
-		p.tasks.Go(func() { p.reviews(s, acc) })
+	s := phases{accept: run, calls: calls, writes: work}
+	e.tasks.Go(func() { e.runOperatorActions(s) })
+	for _, acc := range e.order {
+		e.tasks.Go(func() { e.verifyCredentials(s, acc) })
 	}
-	err := p.dispatch(s)
+	err := e.dispatch(s)
 	stop()
-	p.drain(cutCalls, giveUp)
+	e.drain(cutCalls, giveUp)
 	stopWriter()
 	<-writerDone
-	p.breakers.Flush(work)
+	e.breakers.Flush(work)
 	return err
 }
 
-// adoptGates takes over the gates as the journal has them, at the start, and what the
+// loadBreakers takes over the breakers as the journal has them, at the start, and what the
 // checks of the accounts' tokens before the start say.
-func (p *Pool) adoptGates(ctx context.Context) error {
-	if err := p.breakers.Load(ctx); err != nil {
+func (e *Engine) loadBreakers(ctx context.Context) error {
+	if err := e.breakers.Load(ctx); err != nil {
 		return err
 	}
 	now := time.Now()
-	for _, acc := range p.order {
+	for _, acc := range e.order {
 		if x := acc.FirstCheck; x != nil {
 			v := invoicebox.Classify(*x)
-			acc.gate.RecordFault(breaker.CheckSignalOf(v), v.Reason)
-			if acc.gate.Record(breaker.CheckSignalOf(v), p.told(acc, v), false, now) {
-				p.gateChanged(acc)
+			acc.breaker.RecordFault(breaker.CheckSignalOf(v), v.Reason)
+			if acc.breaker.Record(breaker.CheckSignalOf(v), e.retryAfter(acc, v), false, now) {
+				e.breakerChanged(acc)
 			}
 		}
 	}
@@ -220,19 +220,19 @@ func (p *Pool) adoptGates(ctx context.Context) error {
 }
 
 // drain waits for what is in flight.
-func (p *Pool) drain(cutCalls, giveUp context.CancelFunc) {
+func (e *Engine) drain(cutCalls, giveUp context.CancelFunc) {
 	done := make(chan struct{})
-	go func() { p.tasks.Wait(); close(done) }()
+	go func() { e.tasks.Wait(); close(done) }()
 	for _, step := range []struct {
 		after time.Duration
 		then  func()
 	}{
-		{p.cfg.DrainTime, func() {
-			p.log.Warn("the drain time is over: the calls in flight are cut")
+		{e.cfg.DrainTime, func() {
+			e.log.Warn("the drain time is over: the calls in flight are cut")
 			cutCalls()
 		}},
 		{drainGrace, func() {
-			p.log.Error("the journal does not answer: only received answers are still being written")
+			e.log.Error("the journal does not answer: only received answers are still being written")
 			giveUp()
 		}},
 	} {
@@ -249,9 +249,9 @@ func (p *Pool) drain(cutCalls, giveUp context.CancelFunc) {
 }
 
 // signal wakes the dispatcher.
-func (p *Pool) signal() {
+func (e *Engine) signal() {
 	select {
-	case p.wake <- struct{}{}:
+	case e.wake <- struct{}{}:
 	default:
 	}
 }
@@ -259,14 +259,14 @@ func (p *Pool) signal() {
 // A task is an operation in flight.
 type task struct {
 	journal.ClaimedOperation
-	acc      *account
-	leaseEnd time.Time // never later than the journal's, by the monotonic clock
-	trial    bool
-	unsent   bool // counted as such
-	code     bool // counted among the account's activating
-	attempt  journal.AttemptID
-	check    *shopCheck // that began with the save of the response
-	macs     [][]byte   // of the address or code, once it is open
+	acc         *account
+	leaseEnd    time.Time // never later than the journal's, by the monotonic clock
+	trial       bool
+	pendingSend bool // counted as such
+	code        bool // counted among the account's activating
+	attempt     journal.AttemptID
+	check       *shopCheck // that began with the save of the response
+	macs        [][]byte   // of the address or code, once it is open
 }
 
 // probing tells whether a request of the task's is one to learn of an unknown
@@ -274,65 +274,65 @@ type task struct {
 func (t *task) probing() bool { return t.Unknowns > 0 }
 
 // begin counts a task in; the caller holds p.mu.
-func (p *Pool) begin(t *task) {
+func (e *Engine) begin(t *task) {
 	t.acc.inFlight++
-	if t.acc.inFlight > p.room.own {
-		p.inFlight++
+	if t.acc.inFlight > e.capacity.reserved {
+		e.inFlight++
 	}
-	if t.unsent {
-		t.acc.unsent++
-		p.unsent++
+	if t.pendingSend {
+		t.acc.pendingSends++
+		e.pendingSends++
 		if t.code = t.Kind == journal.Activate; t.code {
 			t.acc.activating++
 		}
 	}
-	p.tasks.Add(1)
+	e.tasks.Add(1)
 	t.acc.holding.Set(float64(t.acc.inFlight))
 }
 
-// sentOrEnded says that a claim no longer stands for a permit to come.
-func (p *Pool) sentOrEnded(t *task) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if t.unsent {
-		t.unsent = false
-		t.acc.unsent--
-		p.unsent--
+// sendDecided says that a claim no longer stands for a permit to come.
+func (e *Engine) sendDecided(t *task) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t.pendingSend {
+		t.pendingSend = false
+		t.acc.pendingSends--
+		e.pendingSends--
 	}
 }
 
-func (p *Pool) end(t *task) {
-	p.sentOrEnded(t)
+func (e *Engine) end(t *task) {
+	e.sendDecided(t)
 	if t.trial {
-		t.acc.gate.EndTrial()
+		t.acc.breaker.EndTrial()
 	}
-	p.mu.Lock()
-	if t.acc.inFlight > p.room.own {
-		p.inFlight--
+	e.mu.Lock()
+	if t.acc.inFlight > e.capacity.reserved {
+		e.inFlight--
 	}
 	t.acc.inFlight--
 	if t.code {
 		t.acc.activating--
 	}
 	t.acc.holding.Set(float64(t.acc.inFlight))
-	p.mu.Unlock()
-	if t.trial || p.hungry.Load() {
-		p.signal()
+	e.mu.Unlock()
+	if t.trial || e.capacityExhausted.Load() {
+		e.signal()
 	}
-	p.tasks.Done()
+	e.tasks.Done()
 }
 
-// freeRoom is how many more operations of the account may be in flight; the
+// freeCapacity is how many more operations of the account may be in flight; the
 // caller holds p.mu.
-func (p *Pool) freeRoom(acc *account) int {
-	return max(0, p.room.own-acc.inFlight) + max(0, p.room.shared-p.inFlight)
+func (e *Engine) freeCapacity(acc *account) int {
+	return max(0, e.capacity.reserved-acc.inFlight) + max(0, e.capacity.shared-e.inFlight)
 }
 
-// later runs a small write beside the task, awaited by the drain.
-func (p *Pool) later(f func()) {
-	p.tasks.Add(1)
-	p.steps.start(func() {
-		defer p.tasks.Done()
+// background runs a small write beside the task, awaited by the drain.
+func (e *Engine) background(f func()) {
+	e.tasks.Add(1)
+	e.scheduler.spawn(func() {
+		defer e.tasks.Done()
 		f()
 	})
 }

@@ -27,26 +27,26 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// A bench is a pool over a journal that can fail and a scripted API, in virtual time.
-type bench struct {
+// A harness is a engine over a journal that can fail and a scripted API, in virtual time.
+type harness struct {
 	t      *testing.T
 	keys   *keyset.Set
 	j      *testJournal
 	api    *fakeClient
 	cfg    Config
-	pool   *Pool
+	engine *Engine
 	log    bytes.Buffer
 	stop   context.CancelFunc
 	result chan error
 }
 
-func newBench(t *testing.T, s script) *bench {
+func newHarness(t *testing.T, s script) *harness {
 	t.Helper()
 	keys, err := keyset.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, keys: keys, j: newTestJournal(t, keys), api: &fakeClient{script: s, latency: 50 * time.Millisecond}}
+	b := &harness{t: t, keys: keys, j: newTestJournal(t, keys), api: &fakeClient{script: s, latency: 50 * time.Millisecond}}
 	b.cfg = Config{
 		Journal: b.j, Keys: keys, Credentials: credentials.NewSealed(keys),
 		Accounts: []Account{{Name: "default", Client: b.api}},
@@ -55,39 +55,39 @@ func newBench(t *testing.T, s script) *bench {
 	return b
 }
 
-func (b *bench) start() {
-	b.t.Helper()
-	p, err := New(b.cfg)
+func (h *harness) start() {
+	h.t.Helper()
+	p, err := New(h.cfg)
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.t.Context())
-	b.pool, b.stop, b.result = p, cancel, make(chan error, 1)
-	go func() { b.result <- p.Run(ctx) }()
+	ctx, cancel := context.WithCancel(h.t.Context())
+	h.engine, h.stop, h.result = p, cancel, make(chan error, 1)
+	go func() { h.result <- p.Run(ctx) }()
 }
 
-func (b *bench) finish() {
-	b.t.Helper()
-	b.stop()
-	if err := <-b.result; err != nil {
-		b.t.Errorf("Run: %v", err)
+func (h *harness) finish() {
+	h.t.Helper()
+	h.stop()
+	if err := <-h.result; err != nil {
+		h.t.Errorf("Run: %v", err)
 	}
 }
 
 // add plans an operation of the default account.
-func (b *bench) add(kind journal.Kind, shop, value string) *operation {
-	b.t.Helper()
-	return b.addOf("default", kind, shop, value)
+func (h *harness) add(kind journal.Kind, shop, value string) *operation {
+	h.t.Helper()
+	return h.addOf("default", kind, shop, value)
 }
 
-func (b *bench) addOf(account string, kind journal.Kind, shop, value string) *operation {
-	b.t.Helper()
-	return b.j.add(input{kind, account, shop, value})[0]
+func (h *harness) addOf(account string, kind journal.Kind, shop, value string) *operation {
+	h.t.Helper()
+	return h.j.add(input{kind, account, shop, value})[0]
 }
 
 // until runs the virtual clock until cond holds, for at most limit.
-func (b *bench) until(limit time.Duration, what string, cond func() bool) {
-	b.t.Helper()
+func (h *harness) until(limit time.Duration, what string, cond func() bool) {
+	h.t.Helper()
 	end := time.Now().Add(limit)
 	for {
 		synctest.Wait()
@@ -95,21 +95,21 @@ func (b *bench) until(limit time.Duration, what string, cond func() bool) {
 			return
 		}
 		if time.Now().After(end) {
-			b.t.Fatalf("after %v: not %s\n%s\n%s", limit, what, strings.Join(b.j.transitions(), "\n"), b.log.String())
+			h.t.Fatalf("after %v: not %s\n%s\n%s", limit, what, strings.Join(h.j.transitions(), "\n"), h.log.String())
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-func (b *bench) expect(op *operation, state journal.State, reason onboarding.Reason, events ...string) {
-	b.t.Helper()
-	if s, r := b.j.state(op); s != state || r != reason {
-		b.t.Errorf("operation %d is %v (%s), want %v (%s)", op.id, s, r, state, reason)
+func (h *harness) expect(op *operation, state journal.State, reason onboarding.Reason, events ...string) {
+	h.t.Helper()
+	if s, r := h.j.state(op); s != state || r != reason {
+		h.t.Errorf("operation %d is %v (%s), want %v (%s)", op.id, s, r, state, reason)
 	}
 	var got []string
-	for _, e := range b.j.eventsOf(op) {
+	for _, e := range h.j.eventsOf(op) {
 		text := e.Type
-		switch d := decoded(b.t, e).(type) {
+		switch d := decoded(h.t, e).(type) {
 		case schemas.Invited:
 			text += " " + string(d.Outcome)
 		case schemas.InvitationFailed:
@@ -122,7 +122,7 @@ func (b *bench) expect(op *operation, state journal.State, reason onboarding.Rea
 		got = append(got, strings.TrimPrefix(text, "shop.invoicebox_"))
 	}
 	if fmt.Sprint(got) != fmt.Sprint(events) {
-		b.t.Errorf("operation %d: events %q, want %q", op.id, got, events)
+		h.t.Errorf("operation %d: events %q, want %q", op.id, got, events)
 	}
 }
 
@@ -135,17 +135,17 @@ func decoded(t *testing.T, e journal.Outgoing) any {
 	return out.Data
 }
 
-// run starts the pool, waits until all is settled, stops it.
-func (b *bench) run(limit time.Duration) {
-	b.t.Helper()
-	b.start()
-	b.until(limit, "settled", b.j.settled)
-	b.finish()
+// run starts the engine, waits until all is settled, stops it.
+func (h *harness) run(limit time.Duration) {
+	h.t.Helper()
+	h.start()
+	h.until(limit, "settled", h.j.settled)
+	h.finish()
 }
 
 func TestInvitationAndActivation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		invite := b.add(journal.Invite, "shop-1", "someone@example.com")
 		activate := b.add(journal.Activate, "shop-1", "code-1")
 		b.run(5 * time.Second)
@@ -178,12 +178,12 @@ func TestInvitationAndActivation(t *testing.T) {
 // What is new is started at once, and nothing polls meanwhile.
 func TestIdlePoolNoticesWorkAtOnceAndSleepsOtherwise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.api.latency = 0
 		b.start()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if perHour := int(time.Hour / gateRefresh); b.j.dueCalls() > perHour+130 {
+		if perHour := int(time.Hour / breakerRefresh); b.j.dueCalls() > perHour+130 {
 			t.Errorf("%d looks for work in an idle hour", b.j.dueCalls())
 		}
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
@@ -231,7 +231,7 @@ func TestAnswersLeadWhereTheTableSays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, c.script)
+				b := newHarness(t, c.script)
 				op := b.add(c.kind, "shop-1", "value-1")
 				b.run(c.within)
 				b.expect(op, c.state, c.reason, c.events...)
@@ -317,7 +317,7 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 
 func TestRunReportsAClosedJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.j.failing(func(step string, done bool) error {
 			if step == "ReleaseExpiredLeases" && !done {
 				return journal.ErrClosed

@@ -26,181 +26,181 @@ const storeRetry = 10 * time.Second
 // activation before it looks again.
 const activatingRetry = 5 * time.Second
 
-// perform carries a claimed operation as far as it goes. A panic is a bug, and
+// execute carries a claimed operation as far as it goes. A panic is a bug, and
 // is left to end the process: what is durable is taken up again after the
 // restart, and going on with a broken invariant could spend a code.
-func (p *Pool) perform(s scope, t *task) {
-	defer p.end(t)
+func (e *Engine) execute(s phases, t *task) {
+	defer e.end(t)
 	switch t.State {
 	case journal.Claimed:
-		p.call(s, t)
+		e.makeCall(s, t)
 	case journal.Received:
-		p.settleReceived(s, t)
+		e.resumeReceived(s, t)
 	case journal.Stored:
-		p.settleStored(s, t)
+		e.resumeStored(s, t)
 	case journal.Unknown:
-		p.settleUnknown(s, t)
+		e.resumeUnknown(s, t)
 	case journal.Done, journal.Superseded, journal.Attention:
-		p.settleLate(s, t)
+		e.resumeLate(s, t)
 	}
 }
 
-// call makes the one call that the operation is for.
-func (p *Pool) call(s scope, t *task) {
-	subject, ok := p.prepare(s, t)
+// makeCall makes the one call that the operation is for.
+func (e *Engine) makeCall(s phases, t *task) {
+	subject, ok := e.precheck(s, t)
 	if !ok {
 		return
 	}
 	// Only half as many again as can call are made durable: one that gets no
 	// place for its call in time has to be taken back.
-	ahead := p.steps.take(t.acc.ahead, t.leaseEnd.Add(-p.callTime()), s.run.Done())
+	ahead := e.scheduler.acquire(t.acc.attemptSlots, t.leaseEnd.Add(-e.callTime()), s.accept.Done())
 	if ahead == nil {
-		p.giveBack(s, t, p.whyNotSent(s), time.Time{})
+		e.release(s, t, e.notSentReason(s), time.Time{})
 		return
 	}
-	if t.trial && !p.breakers.ReserveTrial(s.work, t.acc.gate, p.callTime()) {
+	if t.trial && !e.breakers.ReserveTrial(s.writes, t.acc.breaker, e.callTime()) {
 		ahead()
-		p.giveBack(s, t, onboarding.ReasonGateClosed, time.Time{})
+		e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
 		return
 	}
 	sent := time.Now()
-	sendBy := sent.Add(p.cfg.sendBy())
-	id, err := p.journal.BeginAttempt(s.work, journal.AttemptStart{
+	sendBy := sent.Add(e.cfg.sendBy())
+	id, err := e.journal.BeginAttempt(s.writes, journal.AttemptStart{
 		Ref: t.Ref, Attempt: t.Attempts + 1, Flagged: t.Doubt, Probe: t.probing(),
-		SendBy: p.cfg.sendBy(), Deadline: p.cfg.sendBy() + p.cfg.RequestDeadline,
-		Permits: []journal.Permit{t.acc.ledger, p.cfg.egress()},
-		Address: p.addressRule(t),
+		SendBy: e.cfg.sendBy(), Deadline: e.cfg.sendBy() + e.cfg.RequestDeadline,
+		Permits: []journal.Permit{t.acc.ledger, e.cfg.egress()},
+		Address: e.addressRule(t),
 	})
-	p.sentOrEnded(t)
+	e.sendDecided(t)
 	if err != nil {
 		ahead()
-		p.notSent(s, t, err)
-		p.leavesTrial(s, t)
+		e.onBeginAttemptError(s, t, err)
+		e.releaseTrial(s, t)
 		return
 	}
 	t.attempt = id
 	t.Attempts++
-	place := p.steps.take(t.acc.calls, sendBy, s.run.Done())
-	// The gate may have closed while the attempt waited.
-	closed := t.acc.gate.Closed(t.trial)
+	place := e.scheduler.acquire(t.acc.callSlots, sendBy, s.accept.Done())
+	// The breaker may have closed while the attempt waited.
+	closed := t.acc.breaker.Closed(t.trial)
 	if place == nil || closed || s.draining() || !time.Now().Before(sendBy) {
 		if place != nil {
 			place()
 		}
 		ahead()
-		why := p.whyNotSent(s)
+		why := e.notSentReason(s)
 		if closed {
 			why = onboarding.ReasonGateClosed
 		}
-		p.unsend(s, t, why)
-		p.leavesTrial(s, t)
+		e.cancelAttempt(s, t, why)
+		e.releaseTrial(s, t)
 		return
 	}
-	x := p.exchange(s, t, invoicebox.Attempt{SendBy: sendBy}, subject)
+	x := e.exchange(s, t, invoicebox.Attempt{SendBy: sendBy}, subject)
 	if t.Kind == journal.Activate && x.Success() {
 		place()
 		ahead()
-		p.received(s, t, x)
+		e.onActivationResponse(s, t, x)
 		return
 	}
-	// The gate learns of it before the next call can take the place.
+	// The breaker learns of it before the next call can take the place.
 	v := invoicebox.Classify(x)
-	p.tell(t, x, v)
+	e.reportToBreaker(t, x, v)
 	place()
 	ahead()
-	p.answered(s, t, x, v)
+	e.onResponse(s, t, x, v)
 }
 
 // callTime is what a call takes at most, from BeginAttempt to the write of its outcome.
-func (p *Pool) callTime() time.Duration {
-	return p.cfg.sendBy() + p.cfg.RequestDeadline + min(leaseMargin, (p.cfg.Lease-p.cfg.RequestDeadline)/8)
+func (e *Engine) callTime() time.Duration {
+	return e.cfg.sendBy() + e.cfg.RequestDeadline + min(leaseMargin, (e.cfg.Lease-e.cfg.RequestDeadline)/8)
 }
 
-func (p *Pool) whyNotSent(s scope) onboarding.Reason {
+func (e *Engine) notSentReason(s phases) onboarding.Reason {
 	if s.draining() {
 		return onboarding.ReasonDrained
 	}
 	return onboarding.ReasonNotSent
 }
 
-// prepare passes an operation through all that has to hold before anything is
+// precheck passes an operation through all that has to hold before anything is
 // sent, and opens its address or code. False: it went another way.
-func (p *Pool) prepare(s scope, t *task) (subject secret.String, ok bool) {
+func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool) {
 	now := time.Now()
 	switch {
 	case t.Kind == journal.Invite && t.Active != nil:
-		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Done, Reason: string(onboarding.ReasonAlreadyActive), Publish: []journal.Draft{
-			p.out.Invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
+		_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Done, Reason: string(onboarding.ReasonAlreadyActive), Publish: []journal.Draft{
+			e.out.Invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
 		}})
 		return subject, false
 	case t.Kind == journal.Invite && t.Activating:
 		// It may end as already active in a moment. Codes that are queued go first.
-		_ = p.apply(s, t, journal.Transition{
+		_ = e.apply(s, t, journal.Transition{
 			From: journal.Claimed, To: journal.Planned, Behind: true, Due: now.Add(activatingRetry), Reason: string(onboarding.ReasonActivationFirst),
 		})
 		return subject, false
-	case p.overAge(t, now):
-		p.expired(s, t, journal.Claimed, nil, false)
+	case e.tooOld(t, now):
+		e.expire(s, t, journal.Claimed, nil, false)
 		return subject, false
 	case t.probing() && t.Newer:
 		// A newer code or address can do what the probe is for, without doubt.
-		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Behind: true, Reason: string(onboarding.ReasonNewerFirst)})
+		_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Behind: true, Reason: string(onboarding.ReasonNewerFirst)})
 		return subject, false
 	case s.draining():
-		p.giveBack(s, t, onboarding.ReasonDrained, time.Time{})
+		e.release(s, t, onboarding.ReasonDrained, time.Time{})
 		return subject, false
-	case t.acc.gate.Closed(t.trial):
-		p.giveBack(s, t, onboarding.ReasonGateClosed, time.Time{})
+	case t.acc.breaker.Closed(t.trial):
+		e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
 		return subject, false
-	case time.Until(t.leaseEnd) < p.callTime():
-		p.giveBack(s, t, onboarding.ReasonNotSent, time.Time{})
+	case time.Until(t.leaseEnd) < e.callTime():
+		e.release(s, t, onboarding.ReasonNotSent, time.Time{})
 		return subject, false
 	}
 	if t.Kind == journal.Activate {
-		if err := p.cfg.Credentials.Ready(s.calls, t.Shop); err != nil {
-			p.outage.fails(slog.LevelWarn, "the credential store is not ready: the code is not spent", err, t.attrs()...)
-			p.giveBack(s, t, onboarding.ReasonStoreNotReady, now.Add(p.jitter(storeRetry)))
+		if err := e.cfg.Credentials.Ready(s.calls, t.Shop); err != nil {
+			e.outage.failed(slog.LevelWarn, "the credential store is not ready: the code is not spent", err, t.attrs()...)
+			e.release(s, t, onboarding.ReasonStoreNotReady, now.Add(e.jitter(storeRetry)))
 			return subject, false
 		}
 	}
-	subject, err := p.openSubject(t)
+	subject, err := e.openSubject(t)
 	switch {
 	case errors.Is(err, keyset.ErrNoKey) && now.Sub(t.Planned) < keyWait:
-		p.lacksKey(t)
-		p.giveBack(s, t, onboarding.ReasonKeyMissing, now.Add(p.jitter(storeRetry)))
+		e.onMissingKey(t)
+		e.release(s, t, onboarding.ReasonKeyMissing, now.Add(e.jitter(storeRetry)))
 		return subject, false
 	case err != nil:
-		p.log.Error("the stored address or code is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "event", "err", err)...)
-		_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(onboarding.ReasonSubjectUnreadable)})
+		e.log.Error("the stored address or code is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "event", "err", err)...)
+		_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(onboarding.ReasonSubjectUnreadable)})
 		return subject, false
 	}
 	return subject, true
 }
 
-// notSent sorts out a BeginAttempt that did not succeed.
-func (p *Pool) notSent(s scope, t *task, err error) {
+// onBeginAttemptError sorts out a BeginAttempt that did not succeed.
+func (e *Engine) onBeginAttemptError(s phases, t *task, err error) {
 	var none *journal.NoPermitError
 	var cool *journal.AddressCoolDownError
 	switch {
 	case errors.As(err, &cool):
-		t.acc.owed.Add(10) // its turn was not used
-		p.cools(s, t, cool)
+		t.acc.missedInvitations.Add(10) // its turn was not used
+		e.delayForAddress(s, t, cool)
 	case errors.As(err, &none):
 		if t.Kind == journal.Invite {
-			t.acc.owed.Add(10) // its turn was not used
+			t.acc.missedInvitations.Add(10) // its turn was not used
 		}
-		p.giveBack(s, t, onboarding.ReasonNoPermit, none.Next)
+		e.release(s, t, onboarding.ReasonNoPermit, none.Next)
 	case errors.Is(err, journal.ErrStale):
-		p.log.Warn("the operation is not this worker's any more", t.attrs("to", journal.Sending.String())...)
+		e.log.Warn("the operation is not this worker's any more", t.attrs("to", journal.Sending.String())...)
 	default:
-		p.metrics.errors.WithLabelValues("begin_attempt").Inc()
-		p.outage.fails(slog.LevelError, "the attempt could not be made durable: nothing is sent", err, t.attrs()...)
-		p.undoSend(s, t)
+		e.metrics.errors.WithLabelValues("begin_attempt").Inc()
+		e.outage.failed(slog.LevelError, "the attempt could not be made durable: nothing is sent", err, t.attrs()...)
+		e.rollbackAttempt(s, t)
 	}
 }
 
 // exchange is the call itself.
-func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.String) invoicebox.Exchange {
+func (e *Engine) exchange(s phases, t *task, a invoicebox.Attempt, subject secret.String) invoicebox.Exchange {
 	t.acc.calling.Inc()
 	defer t.acc.calling.Dec()
 	if t.Kind == journal.Invite {
@@ -209,21 +209,21 @@ func (p *Pool) exchange(s scope, t *task, a invoicebox.Attempt, subject secret.S
 	return t.acc.Client.Activate(s.calls, a, subject)
 }
 
-// answered takes an operation where its answer says.
-func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+// onResponse takes an operation where its answer says.
+func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
-	p.logOutcome(s, t, x, v)
+	e.logOutcome(s, t, x, v)
 	row := onboarding.OutcomeOf(t.Kind, v, x.Status, t.Doubt)
 	end := endOf(x, v)
 	if row.To == journal.Waiting {
-		p.wait(s, t, row, v, end, now)
+		e.delay(s, t, row, v, end, now)
 		return
 	}
 	tr := journal.Transition{From: row.From, To: row.To, Reason: string(row.Reason), Doubt: v.Doubt, End: &end}
 	switch {
 	case row.To == journal.Unknown:
 		// The lane is held until nothing can overtake what is on its way.
-		tr.Due = maxTime(t.leaseEnd, x.Finished).Add(p.cfg.QuietPeriod)
+		tr.Due = maxTime(t.leaseEnd, x.Finished).Add(e.cfg.QuietPeriod)
 	case row.Invited != "":
 		// An e-mail is on its way: what is older and in doubt needs none any more.
 		tr.Supersede, tr.Over = string(onboarding.ReasonNewerAddress), onboarding.SupersedableReasons()
@@ -232,99 +232,99 @@ func (p *Pool) answered(s scope, t *task, x invoicebox.Exchange, v invoicebox.Ve
 		invitation, _ := invoicebox.ParseInvitation(x)
 		tr.Invited = &journal.InvitedUpdate{At: x.Finished, InvitationID: invitation.ID}
 		if row.Invited != "" {
-			tr.Publish = append(tr.Publish, p.out.Invited(t.ClaimedOperation, row.Invited, invitation.ID, x.Finished, now))
+			tr.Publish = append(tr.Publish, e.out.Invited(t.ClaimedOperation, row.Invited, invitation.ID, x.Finished, now))
 		}
 	}
 	if row.Failed != "" {
-		tr.Publish = append(tr.Publish, p.out.Failed(t.ClaimedOperation, row.Failed, now))
+		tr.Publish = append(tr.Publish, e.out.Failed(t.ClaimedOperation, row.Failed, now))
 	}
-	_ = p.apply(s, t, tr)
+	_ = e.apply(s, t, tr)
 }
 
-// wait puts an operation off that was not, or probably not, executed.
-func (p *Pool) wait(s scope, t *task, row onboarding.OutcomeRule, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) {
-	due := now.Add(p.waitTime(t, v))
-	if p.overAge(t, due) {
-		p.expired(s, t, row.From, &end, v.Doubt)
+// delay puts an operation off that was not, or probably not, executed.
+func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) {
+	due := now.Add(e.backoff(t, v))
+	if e.tooOld(t, due) {
+		e.expire(s, t, row.From, &end, v.Doubt)
 		return
 	}
-	_ = p.apply(s, t, journal.Transition{From: row.From, To: row.To, Due: due, Reason: string(row.Reason), Doubt: v.Doubt, End: &end})
+	_ = e.apply(s, t, journal.Transition{From: row.From, To: row.To, Due: due, Reason: string(row.Reason), Doubt: v.Doubt, End: &end})
 }
 
-// waitTime is as long as the answer asked for, within bounds, or else
+// backoff is as long as the answer asked for, within bounds, or else
 // exponential with full jitter.
-func (p *Pool) waitTime(t *task, v invoicebox.Verdict) time.Duration {
-	told := p.told(t.acc, v)
+func (e *Engine) backoff(t *task, v invoicebox.Verdict) time.Duration {
+	told := e.retryAfter(t.acc, v)
 	if told > 0 {
 		return told
 	}
-	return time.Duration(p.steps.lot(int64(onboarding.Exponential(p.cfg.WaitBase, p.cfg.WaitCap, t.Waits)))) + 1
+	return time.Duration(e.scheduler.rand(int64(onboarding.Exponential(e.cfg.WaitBase, e.cfg.WaitCap, t.Waits)))) + 1
 }
 
-// told is how long the answer asks to wait; a 429 that does not say means one
+// retryAfter is how long the answer asks to wait; a 429 that does not say means one
 // window.
-func (p *Pool) told(acc *account, v invoicebox.Verdict) time.Duration {
-	told := min(v.RetryAfter, p.cfg.LimitCap)
+func (e *Engine) retryAfter(acc *account, v invoicebox.Verdict) time.Duration {
+	told := min(v.RetryAfter, e.cfg.LimitCap)
 	if told == 0 && v.Class == invoicebox.Limited {
-		told = min(acc.Window, p.cfg.LimitCap)
+		told = min(acc.Window, e.cfg.LimitCap)
 	}
 	return told
 }
 
-func (p *Pool) jitter(d time.Duration) time.Duration {
-	return d/2 + time.Duration(p.steps.lot(int64(d/2)+1))
+func (e *Engine) jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(e.scheduler.rand(int64(d/2)+1))
 }
 
-// overAge tells whether a run will have waited too long at an instant; the time
+// tooOld tells whether a run will have waited too long at an instant; the time
 // for which the account was closed does not count.
-func (p *Pool) overAge(t *task, at time.Time) bool {
-	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.GateClosed > p.cfg.MaximumAge
+func (e *Engine) tooOld(t *task, at time.Time) bool {
+	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.GateClosed > e.cfg.MaximumAge
 }
 
-// expired ends an operation that could not be executed in time. The event says
+// expire ends an operation that could not be executed in time. The event says
 // that nothing was executed, so one in doubt goes to a person instead.
-func (p *Pool) expired(s scope, t *task, from journal.State, end *journal.AttemptEnd, doubt bool) {
+func (e *Engine) expire(s phases, t *task, from journal.State, end *journal.AttemptEnd, doubt bool) {
 	now := time.Now()
 	tr := journal.Transition{From: from, To: journal.Done, Reason: string(onboarding.ReasonExpired), Doubt: doubt, End: end}
 	if t.Doubt || doubt {
 		tr.To, tr.Reason = journal.Attention, string(onboarding.ReasonOutcomeUnknown)
-		tr.Publish = p.out.OfAttention(t.ClaimedOperation, onboarding.ReasonOutcomeUnknown, now)
+		tr.Publish = e.out.OfAttention(t.ClaimedOperation, onboarding.ReasonOutcomeUnknown, now)
 	} else {
-		tr.Publish = []journal.Draft{p.out.Failed(t.ClaimedOperation, schemas.FailureExpired, now)}
+		tr.Publish = []journal.Draft{e.out.Failed(t.ClaimedOperation, schemas.FailureExpired, now)}
 	}
-	_ = p.apply(s, t, tr)
+	_ = e.apply(s, t, tr)
 }
 
-// tell lets the account's gate know what the answer says of the account.
-func (p *Pool) tell(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+// reportToBreaker lets the account's breaker know what the answer says of the account.
+func (e *Engine) reportToBreaker(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	now := time.Now()
 	s := breaker.SignalOf(t.Kind, v, x.Status)
-	t.acc.gate.RecordFault(s, v.Reason)
-	changed := t.acc.gate.RecordShop(t.Shop.Shop, s, p.told(t.acc, v), t.trial, now)
+	t.acc.breaker.RecordFault(s, v.Reason)
+	changed := t.acc.breaker.RecordShop(t.Shop.Shop, s, e.retryAfter(t.acc, v), t.trial, now)
 	if v.Drained > 0 {
-		changed = t.acc.gate.Record(breaker.SignalRateLimitExhausted, v.Drained, t.trial, now) || changed
+		changed = t.acc.breaker.Record(breaker.SignalRateLimitExhausted, v.Drained, t.trial, now) || changed
 	}
 	if changed {
-		p.gateChanged(t.acc)
+		e.breakerChanged(t.acc)
 	}
 }
 
-// tellShop lets the account's gate know what became of an activation's answer.
-func (p *Pool) tellShop(t *task, s breaker.Signal) {
-	if t.acc.gate.RecordShop(t.Shop.Shop, s, 0, t.trial, time.Now()) {
-		p.gateChanged(t.acc)
+// reportActivation lets the account's breaker know what became of an activation's answer.
+func (e *Engine) reportActivation(t *task, s breaker.Signal) {
+	if t.acc.breaker.RecordShop(t.Shop.Shop, s, 0, t.trial, time.Now()) {
+		e.breakerChanged(t.acc)
 	}
-	if p.hungry.Load() {
-		p.signal() // more activations may be in flight now
+	if e.capacityExhausted.Load() {
+		e.signal() // more activations may be in flight now
 	}
 }
 
-func (p *Pool) logOutcome(s scope, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+func (e *Engine) logOutcome(s phases, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
 	took := x.Finished.Sub(x.Started)
-	p.metrics.called(x.Operation.String(), v.Class.String(), took)
-	if !p.log.Enabled(s.work, slog.LevelInfo) {
+	e.metrics.called(x.Operation.String(), v.Class.String(), took)
+	if !e.log.Enabled(s.writes, slog.LevelInfo) {
 		return
 	}
-	p.log.Info("called Invoicebox", t.attrs("run", t.Run, "probe", t.probing(), "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
+	e.log.Info("called Invoicebox", t.attrs("run", t.Run, "probe", t.probing(), "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
 		"code", v.Code, "detail", x.Detail(), "request_id", x.RequestID, "duration_ms", took.Milliseconds())...)
 }

@@ -94,7 +94,7 @@ func steadyWaits(t *testing.T, bad bool) []time.Duration {
 		if err := w.j.SetGate(t.Context(), accountName(paused), journal.Gate{State: journal.GatePaused, Reason: "a person", Since: time.Now()}, nil); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Second) // the pool has noticed
+		time.Sleep(10 * time.Second) // the engine has noticed
 		for account, n := range map[int]int{paused: 500, limited: 500, flooded: 10_000} {
 			for i := 0; i < n; i += 100 {
 				var batch []journal.Event

@@ -34,7 +34,7 @@ func TestFirstCheckBlocksTheAccount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var right atomic.Bool
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if right.Load() {
 						return good(op, value, n)
 					}
@@ -51,7 +51,7 @@ func TestFirstCheckBlocksTheAccount(t *testing.T) {
 				b.start()
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
-				s := b.pool.Status(time.Time{}, time.Now())[0]
+				s := b.engine.Status(time.Time{}, time.Now())[0]
 				if s.Gate.State != journal.GatePaused || s.Gate.Reason != string(c.want) || calls() != 0 {
 					t.Errorf("after %d calls the account is %s (%s)", calls(), s.Gate.State, s.Gate.Reason)
 				}
@@ -79,7 +79,7 @@ func TestFirstCheckBlocksTheAccount(t *testing.T) {
 func TestFirstCheckResumesTheAccount(t *testing.T) {
 	for _, reason := range []onboarding.Reason{onboarding.ReasonAddress, onboarding.ReasonToken} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, good)
+			b := newHarness(t, good)
 			b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(reason), Since: time.Now().Add(-time.Hour)})
 			x := b.api.CheckOwnToken(t.Context())
 			b.cfg.Accounts[0].FirstCheck = &x
@@ -107,7 +107,7 @@ func TestOneOperationFindsOutThatSettingsAreWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if op == invoicebox.CheckOwn {
 						return good(op, value, n)
 					}
@@ -141,7 +141,7 @@ func TestOneOperationFindsOutThatSettingsAreWrong(t *testing.T) {
 // many as the concurrency permits.
 func TestAnAnswerEndsTheProving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.api.latency = 10 * time.Second
 		b.cfg.Accounts[0].Unproven = true
 		for i := range 20 {

@@ -57,7 +57,7 @@ func TestVerification(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, c.script)
+				b := newHarness(t, c.script)
 				began := time.Now()
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				next := b.add(journal.Activate, "shop-1", "code-2")
@@ -84,7 +84,7 @@ func TestVerification(t *testing.T) {
 
 func TestMerchantConflictAnnouncesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			if op == invoicebox.Activate {
 				return answer{status: 200, body: `{"data":{"merchantId":"m-same","token":"token-` + value + `"}}`}
 			}
@@ -111,7 +111,7 @@ func TestMerchantConflictAnnouncesNothing(t *testing.T) {
 
 func TestReceiptThatDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		for i := range 2 {
 			op := b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i))
 			b.received(op, "attempt/1", `{}`)
@@ -135,7 +135,7 @@ func TestReceiptThatDoesNotOpen(t *testing.T) {
 // version: one of them comes again.
 func TestVersionTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		for i := range 2 {
 			op := b.add(journal.Activate, "shop-1", fmt.Sprint("code-", i))
 			b.received(op, "attempt/1", fmt.Sprintf(`{"data":{"merchantId":"m-1","token":"token-%d"}}`, i))
@@ -153,7 +153,7 @@ func TestVersionTaken(t *testing.T) {
 // The tenth, the limit and the order of work.
 func TestLimitIsKeptAndInvitationsGetATenth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.Accounts[0].Requests = 100
 		began := time.Now()
 		for i := range 400 {
@@ -201,7 +201,7 @@ func TestLimitIsKeptAndInvitationsGetATenth(t *testing.T) {
 
 func TestAccountsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		slow := &fakeClient{script: good, latency: 29 * time.Second}
 		b.cfg.Concurrency, b.cfg.EgressRequests = 8, 10_000
 		b.cfg.Accounts = []Account{{Name: "slow", Client: slow, Requests: 10_000}, {Name: "default", Client: b.api, Requests: 10_000}}
@@ -227,7 +227,7 @@ func TestAccountsDoNotWaitForEachOther(t *testing.T) {
 func TestConcurrencyIsUsedAndKept(t *testing.T) {
 	for _, commit := range []time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, good)
+			b := newHarness(t, good)
 			b.cfg.Concurrency, b.cfg.EgressRequests, b.cfg.Accounts[0].Requests = 10, 100_000, 100_000
 			b.j.slow(commit)
 			began := time.Now()
@@ -251,7 +251,7 @@ func TestConcurrencyIsUsedAndKept(t *testing.T) {
 
 func TestSlowCallsDoNotChurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.api.latency = 29 * time.Second
 		b.cfg.Concurrency = 4
 		for i := range 40 {
@@ -279,7 +279,7 @@ func TestExpired(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(_ invoicebox.Operation, _ string, n int) answer { return c.answers[min(n, len(c.answers)-1)] })
+				b := newHarness(t, func(_ invoicebox.Operation, _ string, n int) answer { return c.answers[min(n, len(c.answers)-1)] })
 				b.cfg.MaximumAge = time.Hour
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				b.run(2 * time.Hour)
@@ -291,7 +291,7 @@ func TestExpired(t *testing.T) {
 
 func TestAnActiveShopIsNotInvited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.add(journal.Activate, "shop-1", "code-1")
 		invite := b.add(journal.Invite, "shop-1", "a@example.com")
 		b.run(time.Second)
@@ -305,7 +305,7 @@ func TestAnActiveShopIsNotInvited(t *testing.T) {
 // A store that is not ready costs no code, and holds no invitation.
 func TestStoreNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		store := &flakyStore{Store: credentials.NewSealed(b.keys), ready: errors.New("sealed"), prepare: errors.New("down")}
 		b.cfg.Credentials = store
 		act := b.add(journal.Activate, "shop-1", "code-1")
@@ -335,7 +335,7 @@ func TestStoreNotReady(t *testing.T) {
 // has to look. The response stays, and is stored when the other secret is away.
 func TestStoreConflict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		store := &flakyStore{Store: credentials.NewSealed(b.keys), prepare: fmt.Errorf("%w: secret/invoicebox/default/shop-1", credentials.ErrConflict)}
 		b.cfg.Credentials = store
 		act := b.add(journal.Activate, "shop-1", "code-1")
@@ -348,13 +348,13 @@ func TestStoreConflict(t *testing.T) {
 		b.attention(act)
 		b.attention(other)
 		b.expect(act, journal.Attention, onboarding.ReasonStoreConflict, "activation_failed store_conflict contact_support false")
-		b.act(act, onboarding.CommandReread, onboarding.ResultStoreConflict)
+		b.act(act, onboarding.ActionReread, onboarding.ResultStoreConflict)
 		b.ended(b.enters(act, "merchant-1", "hand-entered-token"), onboarding.ResultStoreConflict)
 		if n := len(b.j.receipts(act)); n != 1 {
 			t.Errorf("%d responses are kept", n)
 		}
 		store.prepare = nil
-		b.act(act, onboarding.CommandReread, onboarding.ResultActivated)
+		b.act(act, onboarding.ActionReread, onboarding.ResultActivated)
 		b.finish()
 		b.expect(act, journal.Done, onboarding.ReasonActivated, "activation_failed store_conflict contact_support false", "activated verified")
 		if n := len(b.api.asked(invoicebox.Activate)); n != 2 {

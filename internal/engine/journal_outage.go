@@ -11,27 +11,27 @@ import (
 )
 
 const (
-	// outageOver is how long nothing may have failed before an outage of the journal
+	// outageEnd is how long nothing may have failed before an outage of the journal
 	// has ended: longer than any loop waits before its next try.
-	outageOver = 2 * errorCap
-	// unsavedAgain is how often it is said that answers are not durable yet.
-	unsavedAgain = time.Minute
+	outageEnd = 2 * errorCap
+	// pendingLogInterval is how often it is said that answers are not durable yet.
+	pendingLogInterval = time.Minute
 )
 
-// An outage is a time in which the journal's database is gone, full or refused.
+// A journalOutage is a time in which the journal's database is gone, full or refused.
 // Everybody who needs it waits and tries again; that is said once when it begins
 // and once when it is over, however many wait.
-type outage struct {
+type journalOutage struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
-	class  error // nil: there is none
-	since  time.Time
-	last   time.Time // of what failed
-	failed int
+	mu       sync.Mutex
+	class    error // nil: there is none
+	since    time.Time
+	last     time.Time // of what failed
+	failures int
 
-	unsaved int // answers that wait to be durable
-	said    time.Time
+	pending         int // answers that wait to be durable
+	pendingLoggedAt time.Time
 }
 
 // outageClasses are the errors that pass without anybody being wrong; the last
@@ -47,8 +47,8 @@ func outageClass(err error) error {
 	return nil
 }
 
-// fails says what failed, or that an outage has begun.
-func (o *outage) fails(level slog.Level, words string, err error, attrs ...any) {
+// failed says what failed, or that an outage has begun.
+func (o *journalOutage) failed(level slog.Level, words string, err error, attrs ...any) {
 	attrs = append(attrs, "err", err)
 	class := outageClass(err)
 	if class == nil {
@@ -59,10 +59,10 @@ func (o *outage) fails(level slog.Level, words string, err error, attrs ...any) 
 	begins, now := o.class == nil, time.Now()
 	changed := !begins && !errors.Is(class, o.class)
 	if begins {
-		o.since, o.failed = now, 0
+		o.since, o.failures = now, 0
 	}
 	o.class, o.last = class, now
-	o.failed++
+	o.failures++
 	o.mu.Unlock()
 	if begins || changed {
 		o.log.Error("the journal is not there: all that needs it waits and goes on by itself", "op", words, "err", err)
@@ -70,28 +70,28 @@ func (o *outage) fails(level slog.Level, words string, err error, attrs ...any) 
 	o.log.Debug(words, attrs...) //nolint:sloglint // each caller's own constant
 }
 
-// works is told now and then by who has just used all of the journal.
-func (o *outage) works() {
+// recovered is told now and then by who has just used all of the journal.
+func (o *journalOutage) recovered() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.class == nil || time.Since(o.last) < outageOver {
+	if o.class == nil || time.Since(o.last) < outageEnd {
 		return
 	}
 	o.class = nil
-	o.log.Info("the journal is there again", "gone_for", o.last.Sub(o.since).Round(time.Millisecond).String(), "failed", o.failed)
+	o.log.Info("the journal is there again", "gone_for", o.last.Sub(o.since).Round(time.Millisecond).String(), "failed", o.failures)
 }
 
-// keeps counts the answers that are not durable yet; first of its own tries or
+// responsePending counts the answers that are not durable yet; first of its own tries or
 // not.
-func (o *outage) keeps(first bool, err error, attrs []any) {
+func (o *journalOutage) responsePending(first bool, err error, attrs []any) {
 	o.mu.Lock()
 	if first {
-		o.unsaved++
+		o.pending++
 	}
-	waiting, now := o.unsaved, time.Now()
-	say := o.said.IsZero() || now.Sub(o.said) >= unsavedAgain
+	waiting, now := o.pending, time.Now()
+	say := o.pendingLoggedAt.IsZero() || now.Sub(o.pendingLoggedAt) >= pendingLogInterval
 	if say {
-		o.said = now
+		o.pendingLoggedAt = now
 	}
 	o.mu.Unlock()
 	if say {
@@ -99,13 +99,13 @@ func (o *outage) keeps(first bool, err error, attrs []any) {
 	}
 }
 
-// kept takes one of those off.
-func (o *outage) kept() {
+// responseSaved takes one of those off.
+func (o *journalOutage) responseSaved() {
 	o.mu.Lock()
-	o.unsaved--
-	over := o.unsaved == 0
+	o.pending--
+	over := o.pending == 0
 	if over {
-		o.said = time.Time{}
+		o.pendingLoggedAt = time.Time{}
 	}
 	o.mu.Unlock()
 	if over {

@@ -16,50 +16,50 @@ import (
 // found to work: by then no answer of an earlier request can be on its way that
 // they would have to be compared with.
 const (
-	ReceiptsKept = 7 * 24 * time.Hour
+	ResponseRetention = 7 * 24 * time.Hour
 
 	eraseEvery = time.Hour
 	erasePage  = 100 // receipts that one transaction looks at
 )
 
-// settleLate compares answers that came after their operation had ended with
+// resumeLate compares answers that came after their operation had ended with
 // the tokens in use. Nothing of them is dropped: they stay sealed in the journal.
-func (p *Pool) settleLate(s scope, t *task) {
-	verdict, err := p.compare(s, t)
+func (e *Engine) resumeLate(s phases, t *task) {
+	verdict, err := e.compare(s, t)
 	if err != nil {
 		// Compared when the lease has ended.
-		p.metrics.errors.WithLabelValues("read_credentials").Inc()
-		p.outage.fails(slog.LevelWarn, "the credential store does not say with what a late answer is to be compared", err, t.attrs()...)
+		e.metrics.errors.WithLabelValues("read_credentials").Inc()
+		e.outage.failed(slog.LevelWarn, "the credential store does not say with what a late answer is to be compared", err, t.attrs()...)
 		return
 	}
 	now := time.Now()
 	tr := journal.Transition{From: t.State, To: t.State, Reason: t.Reason, Compared: true}
 	row := onboarding.LateRuleOf(verdict)
-	tr.Audit = &journal.AuditEntry{At: now, Actor: p.cfg.Owner, Act: "late_answer", Subject: t.UUID.String(), Detail: row.Note}
+	tr.Audit = &journal.AuditEntry{At: now, Actor: e.cfg.Owner, Act: "late_answer", Subject: t.UUID.String(), Detail: row.Note}
 	if row.Attention {
 		tr.To, tr.Reason = journal.Attention, string(onboarding.ReasonSecondToken)
-		tr.Publish = p.out.OfAttention(t.ClaimedOperation, onboarding.ReasonSecondToken, now)
+		tr.Publish = e.out.OfAttention(t.ClaimedOperation, onboarding.ReasonSecondToken, now)
 	}
-	p.log.Warn("an answer came late", t.attrs("meaning", row.Note)...)
+	e.log.Warn("an answer came late", t.attrs("meaning", row.Note)...)
 	// A superseded operation has no credentials of its own: what it holds is
 	// known to be another's.
 	tr.Verified = verdict == onboarding.LateSameToken && t.State == journal.Superseded
-	_ = p.apply(s, t, tr)
+	_ = e.apply(s, t, tr)
 }
 
 // compare looks for each late token among those that led to the credentials in
 // use, and among these: receipts are erased some day. An error says that the
 // store could not tell now; only where that matters.
-func (p *Pool) compare(s scope, t *task) (onboarding.LateVerdict, error) {
+func (e *Engine) compare(s phases, t *task) (onboarding.LateVerdict, error) {
 	var known []invoicebox.Activation
 	for _, r := range t.Known {
-		if act, err := p.readReceipt(t.Shop, r); err == nil {
+		if act, err := e.readResponse(t.Shop, r); err == nil {
 			known = append(known, act)
 		}
 	}
 	var silent error
 	for _, c := range t.Stored {
-		kept, err := p.cfg.Credentials.Read(s.work, c)
+		kept, err := e.cfg.Credentials.Read(s.writes, c)
 		switch {
 		case err == nil:
 			known = append(known, invoicebox.Activation{MerchantID: kept.MerchantID, Token: kept.Token})
@@ -69,7 +69,7 @@ func (p *Pool) compare(s scope, t *task) (onboarding.LateVerdict, error) {
 	}
 	verdict := onboarding.LateNoToken
 	for _, r := range t.Late {
-		act, err := p.readReceipt(t.Shop, r)
+		act, err := e.readResponse(t.Shop, r)
 		switch {
 		case errors.Is(err, errNoToken):
 			continue
@@ -89,10 +89,10 @@ func (p *Pool) compare(s scope, t *task) (onboarding.LateVerdict, error) {
 }
 
 // errNoToken says that a receipt opens and holds nothing to use.
-var errNoToken = errors.New("onboarding: the answer holds no token")
+var errNoToken = errors.New("engine: the answer holds no token")
 
-func (p *Pool) readReceipt(shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Activation, error) {
-	x, err := p.openReceipt(shop, &r)
+func (e *Engine) readResponse(shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Activation, error) {
+	x, err := e.openResponse(shop, &r)
 	if err != nil {
 		return invoicebox.Activation{}, err
 	}
@@ -103,27 +103,27 @@ func (p *Pool) readReceipt(shop journal.ShopKey, r journal.StoredReceipt) (invoi
 	return act, nil
 }
 
-// eraseReceipts erases what is not needed any more, now and then, until ctx ends.
-func (p *Pool) eraseReceipts(ctx context.Context) {
+// eraseResponses erases what is not needed any more, now and then, until ctx ends.
+func (e *Engine) eraseResponses(ctx context.Context) {
 	for {
 		after, total := journal.AttemptID(0), 0
 		for {
-			next, n, err := p.journal.EraseReceipts(ctx, time.Now().Add(-ReceiptsKept), after, erasePage)
+			next, n, err := e.journal.EraseReceipts(ctx, time.Now().Add(-ResponseRetention), after, erasePage)
 			total += n
 			if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
-				p.metrics.errors.WithLabelValues("erase_receipts").Inc()
-				p.outage.fails(slog.LevelWarn, "receipts that are not needed any more could not be erased; tried again later", err)
+				e.metrics.errors.WithLabelValues("erase_receipts").Inc()
+				e.outage.failed(slog.LevelWarn, "receipts that are not needed any more could not be erased; tried again later", err)
 			}
 			// Others write between two pages.
-			if err != nil || next == 0 || !p.steps.sleep(ctx, 10*time.Millisecond) {
+			if err != nil || next == 0 || !e.scheduler.sleep(ctx, 10*time.Millisecond) {
 				break
 			}
 			after = next
 		}
 		if total > 0 {
-			p.log.Info("erased receipts whose credentials work", "receipts", total)
+			e.log.Info("erased receipts whose credentials work", "receipts", total)
 		}
-		if !p.steps.sleep(ctx, eraseEvery) {
+		if !e.scheduler.sleep(ctx, eraseEvery) {
 			return
 		}
 	}

@@ -17,43 +17,43 @@ import (
 
 // late delivers an answer to an operation's first request, as a worker does
 // that has lost its lease long ago.
-func (b *bench) late(op *operation, body string) {
-	b.t.Helper()
-	b.lateSealed(op, b.sealed(op, "attempt/0", body))
+func (h *harness) late(op *operation, body string) {
+	h.t.Helper()
+	h.lateSealed(op, h.sealed(op, "attempt/0", body))
 }
 
-func (b *bench) lateSealed(op *operation, sealed []byte) {
-	b.t.Helper()
+func (h *harness) lateSealed(op *operation, sealed []byte) {
+	h.t.Helper()
 	r := journal.Receipt{
-		Ref: journal.ClaimRef{Operation: op.id}, Attempt: b.j.earlier(op), Sealed: sealed, SealedFor: "attempt/0", End: journal.AttemptEnd{Answered: true, At: time.Now()},
+		Ref: journal.ClaimRef{Operation: op.id}, Attempt: h.j.earlier(op), Sealed: sealed, SealedFor: "attempt/0", End: journal.AttemptEnd{Answered: true, At: time.Now()},
 	}
-	if _, mine, err := b.j.Journal.SaveResponse(context.Background(), r); err != nil || mine {
-		b.t.Fatal(mine, err)
+	if _, mine, err := h.j.Journal.SaveResponse(context.Background(), r); err != nil || mine {
+		h.t.Fatal(mine, err)
 	}
-	b.j.touch()
+	h.j.touch()
 }
 
 // sealed is a success of an operation's request, sealed for a request or an intent.
-func (b *bench) sealed(op *operation, sealedFor, body string) []byte {
-	b.t.Helper()
+func (h *harness) sealed(op *operation, sealedFor, body string) []byte {
+	h.t.Helper()
 	x := invoicebox.Exchange{
 		Operation: invoicebox.Activate, Status: 200, BodyComplete: true, Started: time.Now(), Finished: time.Now(), Body: []byte(body),
 	}
 	text, err := x.MarshalReceipt()
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, sealedFor))
+	sealed, err := h.keys.Seal(text, responseAssociatedData(op.Shop, op.UUID, sealedFor))
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return sealed
 }
 
 // received makes an operation that nobody has claimed so far one with a response.
-func (b *bench) received(op *operation, sealedFor, body string) {
-	b.t.Helper()
-	b.j.put(op, journal.Received, func(t *journal.Transition) { t.Entered, t.EnteredFor = b.sealed(op, sealedFor, body), sealedFor })
+func (h *harness) received(op *operation, sealedFor, body string) {
+	h.t.Helper()
+	h.j.put(op, journal.Received, func(t *journal.Transition) { t.Entered, t.EnteredFor = h.sealed(op, sealedFor, body), sealedFor })
 }
 
 func body(value, token string) string {
@@ -68,14 +68,14 @@ func TestALateAnswer(t *testing.T) {
 		lostEvent = "activation_failed outcome_lost request_new_code false"
 		second    = "activation_failed second_token contact_support false"
 	)
-	inState := func(s journal.State) func(*bench, *operation) bool {
-		return func(b *bench, op *operation) bool { got, _ := b.j.state(op); return got == s }
+	inState := func(s journal.State) func(*harness, *operation) bool {
+		return func(b *harness, op *operation) bool { got, _ := b.j.state(op); return got == s }
 	}
 	for name, c := range map[string]struct {
 		answers []answer
 		hold    bool
-		closed  bool // the gate closes after the first request
-		when    func(*bench, *operation) bool
+		closed  bool // the breaker closes after the first request
+		when    func(*harness, *operation) bool
 		body    string
 		state   journal.State
 		reason  onboarding.Reason
@@ -108,7 +108,7 @@ func TestALateAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, answers(map[string][]answer{"value-1": c.answers}))
+				b := newHarness(t, answers(map[string][]answer{"value-1": c.answers}))
 				if c.hold {
 					b.cfg.UnknownOutcome = onboarding.Hold
 				}
@@ -149,7 +149,7 @@ func TestALateAnswer(t *testing.T) {
 func TestALateAnswerOfASupersededCode(t *testing.T) {
 	for token, state := range map[string]journal.State{"code-2": journal.Superseded, "code-1": journal.Attention} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, answers(map[string][]answer{"code-1": {lost}}))
+			b := newHarness(t, answers(map[string][]answer{"code-1": {lost}}))
 			first := b.add(journal.Activate, "shop-1", "code-1")
 			second := b.add(journal.Activate, "shop-1", "code-2")
 			b.start()
@@ -169,7 +169,7 @@ func TestALateAnswerOfASupersededCode(t *testing.T) {
 // What cannot be read is not taken for nothing.
 func TestALateAnswerThatDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.until(time.Minute, "settled", b.j.settled)
@@ -188,7 +188,7 @@ func TestReceiptsAreErased(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var silent atomic.Bool
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			if op == invoicebox.Check && silent.Load() {
 				return answer{status: 500}
 			}
@@ -206,11 +206,11 @@ func TestReceiptsAreErased(t *testing.T) {
 		for len(b.j.receipts(verified)) > 0 {
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
-			if time.Since(began) > ReceiptsKept+2*time.Hour {
+			if time.Since(began) > ResponseRetention+2*time.Hour {
 				t.Fatal("it is kept for ever")
 			}
 		}
-		if time.Since(began) < ReceiptsKept {
+		if time.Since(began) < ResponseRetention {
 			t.Errorf("erased after %v", time.Since(began))
 		}
 		time.Sleep(3 * time.Hour)
@@ -235,7 +235,7 @@ func TestReceiptsAreErased(t *testing.T) {
 func TestALateAnswerAfterTheReceiptsAreGone(t *testing.T) {
 	for token, state := range map[string]journal.State{"value-1": journal.Done, "other": journal.Attention} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, good)
+			b := newHarness(t, good)
 			store := &moodyStore{Store: b.cfg.Credentials}
 			b.cfg.Credentials = store
 			op := b.add(journal.Activate, "shop-1", "value-1")

@@ -9,21 +9,21 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// Metrics are the pool's counters. All labels are of closed sets; accounts are
+// Metrics are the engine's counters. All labels are of closed sets; accounts are
 // the configured ones.
 type Metrics struct {
 	calls    *prometheus.HistogramVec
 	finished *prometheus.CounterVec
 	inFlight *prometheus.GaugeVec
 	calling  *prometheus.GaugeVec
-	gates    *prometheus.GaugeVec
+	breakers *prometheus.GaugeVec
 	permits  *prometheus.GaugeVec
 	errors   *prometheus.CounterVec
-	intents  *prometheus.CounterVec
+	actions  *prometheus.CounterVec
 	cooled   *prometheus.CounterVec
 
-	reviewed     *prometheus.CounterVec
-	refusedInRow *prometheus.GaugeVec
+	verifications         *prometheus.CounterVec
+	consecutiveRejections *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; a nil registerer leaves them
@@ -44,7 +44,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		calling: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: space, Name: "calls_in_flight", Help: "Calls to Invoicebox in flight, by account.",
 		}, []string{"account"}),
-		gates: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: space, Name: "account_circuit", Help: "1 for the current state of the account's circuit breaker, 0 for the others.",
 		}, []string{"account", "state"}),
 		permits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -53,21 +53,21 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "journal_errors_total", Help: "Failed journal transactions of the engine, by step.",
 		}, []string{"step"}),
-		intents: prometheus.NewCounterVec(prometheus.CounterOpts{
+		actions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "operator_actions_total", Help: "Operator actions that were executed or refused, by action and result.",
 		}, []string{"action", "result"}),
 		cooled: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "invitations_delayed_total", Help: "Invitations delayed because their address received an e-mail within --address-cool-down, by account.",
 		}, []string{"account"}),
-		reviewed: prometheus.NewCounterVec(prometheus.CounterOpts{
+		verifications: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "credential_verifications_total", Help: "Verification results that were published for credentials of active shops, by account and state.",
 		}, []string{"account", "state"}),
-		refusedInRow: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		consecutiveRejections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: space, Name: "credentials_consecutive_rejections", Help: "Different shops whose tokens were rejected in a row. From 10 on no credentials_invalid event is published until one token works.",
 		}, []string{"account"}),
 	}
 	if r != nil {
-		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.gates, m.permits, m.errors, m.intents, m.cooled, m.reviewed, m.refusedInRow)
+		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.breakers, m.permits, m.errors, m.actions, m.cooled, m.verifications, m.consecutiveRejections)
 	}
 	return m
 }
@@ -80,14 +80,14 @@ func (m *Metrics) ended(k journal.Kind, s journal.State, r onboarding.Reason) {
 	m.finished.WithLabelValues(k.String(), s.String(), string(r)).Inc()
 }
 
-var gateStates = []journal.GateState{journal.GateOpen, journal.GateLimited, journal.GateResting, journal.GatePaused}
+var breakerStates = []journal.GateState{journal.GateOpen, journal.GateLimited, journal.GateResting, journal.GatePaused}
 
-func (m *Metrics) gate(account string, s journal.GateState) {
-	for _, state := range gateStates {
+func (m *Metrics) breaker(account string, s journal.GateState) {
+	for _, state := range breakerStates {
 		v := 0.0
 		if state == s {
 			v = 1
 		}
-		m.gates.WithLabelValues(account, string(state)).Set(v)
+		m.breakers.WithLabelValues(account, string(state)).Set(v)
 	}
 }

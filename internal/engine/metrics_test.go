@@ -15,7 +15,7 @@ import (
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := prometheus.NewPedanticRegistry()
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.Metrics = NewMetrics(r)
 		b.add(journal.Invite, "shop-1", "someone@example.com")
 		b.add(journal.Activate, "shop-1", "code-1")

@@ -16,30 +16,30 @@ import (
 )
 
 // act asks for something about an operation and waits for its end.
-func (b *bench) act(op *operation, c onboarding.Command, want onboarding.Result) journal.Intent {
-	b.t.Helper()
-	return b.ended(b.j.ask(b.keys, journal.Intent{Act: string(c), Operation: op.UUID}, ""), want)
+func (h *harness) act(op *operation, c onboarding.Action, want onboarding.Result) journal.Intent {
+	h.t.Helper()
+	return h.ended(h.j.ask(h.keys, journal.Intent{Act: string(c), Operation: op.UUID}, ""), want)
 }
 
 // enters asks that merchant id and token be taken by hand.
-func (b *bench) enters(op *operation, merchant, token string) *journal.Intent {
-	return b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandEnter), Operation: op.UUID, MerchantID: merchant}, token)
+func (h *harness) enters(op *operation, merchant, token string) *journal.Intent {
+	return h.j.ask(h.keys, journal.Intent{Act: string(onboarding.ActionSetCredentials), Operation: op.UUID, MerchantID: merchant}, token)
 }
 
-func (b *bench) ended(i *journal.Intent, want onboarding.Result) journal.Intent {
-	b.t.Helper()
-	b.until(10*time.Minute, "ended: "+i.Act, func() bool { return b.j.intent(i).State != journal.IntentWaiting })
-	got := b.j.intent(i)
+func (h *harness) ended(i *journal.Intent, want onboarding.Result) journal.Intent {
+	h.t.Helper()
+	h.until(10*time.Minute, "ended: "+i.Act, func() bool { return h.j.intent(i).State != journal.IntentWaiting })
+	got := h.j.intent(i)
 	row := onboarding.ResultOf(onboarding.Result(got.Result))
-	if got.Result != string(want) || got.State != row.State || !strings.HasPrefix(got.Detail, row.Words) || got.Sealed != nil {
-		b.t.Errorf("%s: %v, %s (%s), want %s", i.Act, got.State, got.Result, got.Detail, want)
+	if got.Result != string(want) || got.State != row.State || !strings.HasPrefix(got.Detail, row.Text) || got.Sealed != nil {
+		h.t.Errorf("%s: %v, %s (%s), want %s", i.Act, got.State, got.Result, got.Detail, want)
 	}
 	return got
 }
 
-func (b *bench) attention(op *operation) {
-	b.t.Helper()
-	b.until(time.Hour, "in attention", func() bool { s, _ := b.j.state(op); return s == journal.Attention })
+func (h *harness) attention(op *operation) {
+	h.t.Helper()
+	h.until(time.Hour, "in attention", func() bool { s, _ := h.j.state(op); return s == journal.Attention })
 }
 
 const (
@@ -56,29 +56,29 @@ func TestAPersonStartsAgain(t *testing.T) {
 		kind    journal.Kind
 		answers []answer
 		hold    bool
-		act     onboarding.Command
+		act     onboarding.Action
 		state   journal.State
 		reason  onboarding.Reason
 		events  []string
 		calls   int
 		probes  int
 	}{
-		"a probe that works":            {journal.Activate, []answer{lost, lost}, false, onboarding.CommandProbe, journal.Done, onboarding.ReasonActivated, []string{eventUnknown, eventActive}, 3, 2},
-		"a probe that is refused":       {journal.Activate, []answer{lost, lost, refusal(422)}, false, onboarding.CommandProbe, journal.Attention, onboarding.ReasonOutcomeLost, []string{eventUnknown, eventLost}, 3, 2},
-		"a probe that is unknown again": {journal.Activate, []answer{lost, lost, lost}, false, onboarding.CommandProbe, journal.Attention, onboarding.ReasonOutcomeUnknown, []string{eventUnknown, eventUnknown}, 3, 2},
-		"a probe of what was held":      {journal.Activate, []answer{lost, lost}, true, onboarding.CommandProbe, journal.Attention, onboarding.ReasonOutcomeUnknown, []string{eventUnknown, eventUnknown}, 2, 1},
-		"a probe that is put off":       {journal.Activate, []answer{lost, busy}, true, onboarding.CommandProbe, journal.Done, onboarding.ReasonActivated, []string{eventUnknown, eventActive}, 3, 2},
-		"a retry":                       {journal.Activate, []answer{refusal(403)}, false, onboarding.CommandRetry, journal.Done, onboarding.ReasonActivated, []string{eventRejected, eventActive}, 2, 0},
-		"a retry, refused again":        {journal.Activate, []answer{refusal(403), refusal(403)}, false, onboarding.CommandRetry, journal.Attention, onboarding.ReasonRequestRejected, []string{eventRejected, eventRejected}, 2, 0},
-		"a retry, refused":              {journal.Activate, []answer{refusal(403), refusal(422)}, false, onboarding.CommandRetry, journal.Done, onboarding.ReasonRefusedCode, []string{eventRejected, "activation_failed code_rejected request_new_code true"}, 2, 0},
-		"a probe after a fault":         {journal.Activate, []answer{busy, refusal(403)}, false, onboarding.CommandProbe, journal.Done, onboarding.ReasonActivated, []string{eventRejected, eventActive}, 3, 1},
-		"an invitation once more":       {journal.Invite, []answer{lost, lost}, false, onboarding.CommandProbe, journal.Done, onboarding.ReasonSent, []string{"invitation_failed outcome_unknown contact_support false", "invited sent"}, 3, 2},
-		"an invitation retried":         {journal.Invite, []answer{refusal(403)}, false, onboarding.CommandRetry, journal.Done, onboarding.ReasonSent, []string{"invitation_failed request_rejected contact_support false", "invited sent"}, 2, 0},
+		"a probe that works":            {journal.Activate, []answer{lost, lost}, false, onboarding.ActionProbe, journal.Done, onboarding.ReasonActivated, []string{eventUnknown, eventActive}, 3, 2},
+		"a probe that is refused":       {journal.Activate, []answer{lost, lost, refusal(422)}, false, onboarding.ActionProbe, journal.Attention, onboarding.ReasonOutcomeLost, []string{eventUnknown, eventLost}, 3, 2},
+		"a probe that is unknown again": {journal.Activate, []answer{lost, lost, lost}, false, onboarding.ActionProbe, journal.Attention, onboarding.ReasonOutcomeUnknown, []string{eventUnknown, eventUnknown}, 3, 2},
+		"a probe of what was held":      {journal.Activate, []answer{lost, lost}, true, onboarding.ActionProbe, journal.Attention, onboarding.ReasonOutcomeUnknown, []string{eventUnknown, eventUnknown}, 2, 1},
+		"a probe that is put off":       {journal.Activate, []answer{lost, busy}, true, onboarding.ActionProbe, journal.Done, onboarding.ReasonActivated, []string{eventUnknown, eventActive}, 3, 2},
+		"a retry":                       {journal.Activate, []answer{refusal(403)}, false, onboarding.ActionRetry, journal.Done, onboarding.ReasonActivated, []string{eventRejected, eventActive}, 2, 0},
+		"a retry, refused again":        {journal.Activate, []answer{refusal(403), refusal(403)}, false, onboarding.ActionRetry, journal.Attention, onboarding.ReasonRequestRejected, []string{eventRejected, eventRejected}, 2, 0},
+		"a retry, refused":              {journal.Activate, []answer{refusal(403), refusal(422)}, false, onboarding.ActionRetry, journal.Done, onboarding.ReasonRefusedCode, []string{eventRejected, "activation_failed code_rejected request_new_code true"}, 2, 0},
+		"a probe after a fault":         {journal.Activate, []answer{busy, refusal(403)}, false, onboarding.ActionProbe, journal.Done, onboarding.ReasonActivated, []string{eventRejected, eventActive}, 3, 1},
+		"an invitation once more":       {journal.Invite, []answer{lost, lost}, false, onboarding.ActionProbe, journal.Done, onboarding.ReasonSent, []string{"invitation_failed outcome_unknown contact_support false", "invited sent"}, 3, 2},
+		"an invitation retried":         {journal.Invite, []answer{refusal(403)}, false, onboarding.ActionRetry, journal.Done, onboarding.ReasonSent, []string{"invitation_failed request_rejected contact_support false", "invited sent"}, 2, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				value := "value@example.com"
-				b := newBench(t, answers(map[string][]answer{value: c.answers}))
+				b := newHarness(t, answers(map[string][]answer{value: c.answers}))
 				if c.hold {
 					b.cfg.UnknownOutcome = onboarding.Hold
 				}
@@ -112,7 +112,7 @@ func TestARetryChecksAStoredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var bad atomic.Bool
 		bad.Store(true)
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			if op == invoicebox.Check && bad.Load() {
 				return answer{status: 401}
 			}
@@ -121,7 +121,7 @@ func TestARetryChecksAStoredToken(t *testing.T) {
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.attention(op)
-		b.act(op, onboarding.CommandRetry, onboarding.ResultChecking)
+		b.act(op, onboarding.ActionRetry, onboarding.ResultChecking)
 		began := time.Now()
 		b.until(time.Minute, "checked again", func() bool { s, _ := b.j.state(op); return s == journal.Stored })
 		b.attention(op)
@@ -129,7 +129,7 @@ func TestARetryChecksAStoredToken(t *testing.T) {
 			t.Errorf("the second verification took %v", took)
 		}
 		bad.Store(false)
-		b.act(op, onboarding.CommandRetry, onboarding.ResultChecking)
+		b.act(op, onboarding.ActionRetry, onboarding.ResultChecking)
 		b.until(time.Hour, "settled", b.j.settled)
 		b.finish()
 		invalid := "activation_failed credentials_invalid contact_support false"
@@ -158,7 +158,7 @@ func TestAPersonCloses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, answers(map[string][]answer{"code-1": c.answers}))
+				b := newHarness(t, answers(map[string][]answer{"code-1": c.answers}))
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
 				if c.late != "" {
@@ -167,8 +167,8 @@ func TestAPersonCloses(t *testing.T) {
 				}
 				b.attention(op)
 				calls := len(b.api.asked(invoicebox.Activate))
-				b.act(op, onboarding.CommandClose, onboarding.ResultClosed)
-				b.act(op, onboarding.CommandClose, onboarding.ResultMovedOn)
+				b.act(op, onboarding.ActionClose, onboarding.ResultClosed)
+				b.act(op, onboarding.ActionClose, onboarding.ResultMovedOn)
 				b.finish()
 				b.expect(op, journal.Done, c.reason, c.events...)
 				if b.j.record(op).Doubt != c.doubt || len(b.api.asked(invoicebox.Activate)) != calls || b.j.record(op).Run != 1 {
@@ -192,14 +192,14 @@ func TestAPersonCloses(t *testing.T) {
 // Whatever is not safe is refused, and changes nothing.
 func TestWhatIsNotSafeIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "a@example.com": {refusal(403)}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "a@example.com": {refusal(403)}}))
 		op, invitation := b.add(journal.Activate, "shop-1", "code-1"), b.add(journal.Invite, "shop-2", "a@example.com")
 		b.j.account("other")
 		stranger := b.addOf("other", journal.Activate, "shop-3", "code-3")
 		b.start()
 		b.attention(op)
-		b.act(op, onboarding.CommandProbe, onboarding.ResultNotSafe)
-		b.act(op, onboarding.CommandRetry, onboarding.ResultNotSafe)
+		b.act(op, onboarding.ActionProbe, onboarding.ResultNotSafe)
+		b.act(op, onboarding.ActionRetry, onboarding.ResultNotSafe)
 		b.act(op, "burn", onboarding.ResultUnknownAct)
 		b.ended(b.enters(invitation, "m-1", "token-1"), onboarding.ResultNotSafe)
 		b.ended(b.j.ask(b.keys, journal.Intent{Act: "close", Account: "other", Operation: stranger.UUID}, ""), onboarding.ResultNotConfigured)
@@ -214,7 +214,7 @@ func TestWhatIsNotSafeIsRefused(t *testing.T) {
 // at again, and refused with where the operation is.
 func TestAnIntentThatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}}))
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.attention(op)
@@ -226,7 +226,7 @@ func TestAnIntentThatComesTooLate(t *testing.T) {
 			}
 			return nil
 		})
-		got := b.act(op, onboarding.CommandClose, onboarding.ResultMovedOn)
+		got := b.act(op, onboarding.ActionClose, onboarding.ResultMovedOn)
 		if !raced || !strings.Contains(got.Detail, "it is ") {
 			t.Errorf("raced %v: %s", raced, got.Detail)
 		}
@@ -239,7 +239,7 @@ func TestAnIntentThatComesTooLate(t *testing.T) {
 // Errors of the journal, before a write and after it, make nothing happen twice.
 func TestIntentsOverAFailingJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {refusal(403)}, "code-2": {lost, refusal(422)}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {refusal(403)}, "code-2": {lost, refusal(422)}}))
 		op, entered := b.add(journal.Activate, "shop-1", "code-1"), b.add(journal.Activate, "shop-2", "code-2")
 		b.start()
 		b.attention(op)
@@ -276,7 +276,7 @@ func TestIntentsOverAFailingJournal(t *testing.T) {
 // A person pauses an account and lets it go on.
 func TestAPersonPausesAnAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.start()
 		gateIs := func(s journal.GateState, r onboarding.Reason) {
 			t.Helper()
@@ -285,12 +285,12 @@ func TestAPersonPausesAnAccount(t *testing.T) {
 				return g.State == s && g.Reason == string(r)
 			})
 		}
-		ask := func(c onboarding.Command, want onboarding.Result) {
+		ask := func(c onboarding.Action, want onboarding.Result) {
 			t.Helper()
 			b.ended(b.j.ask(b.keys, journal.Intent{Act: string(c)}, ""), want)
 		}
-		ask(onboarding.CommandResume, onboarding.ResultNotPaused)
-		ask(onboarding.CommandPause, onboarding.ResultPaused)
+		ask(onboarding.ActionResume, onboarding.ResultNotPaused)
+		ask(onboarding.ActionPause, onboarding.ResultPaused)
 		gateIs(journal.GatePaused, onboarding.ReasonOperator)
 		var ops []*operation
 		for i := range 5 {
@@ -300,7 +300,7 @@ func TestAPersonPausesAnAccount(t *testing.T) {
 		if n := len(b.api.calls); n != 0 {
 			t.Errorf("%d calls of a paused account", n)
 		}
-		ask(onboarding.CommandPause, onboarding.ResultPaused)
+		ask(onboarding.ActionPause, onboarding.ResultPaused)
 		// It stays paused over a restart.
 		b.finish()
 		b.start()
@@ -308,7 +308,7 @@ func TestAPersonPausesAnAccount(t *testing.T) {
 		if n := len(b.api.calls); n != 0 {
 			t.Errorf("%d calls after a restart", n)
 		}
-		ask(onboarding.CommandResume, onboarding.ResultResumed)
+		ask(onboarding.ActionResume, onboarding.ResultResumed)
 		gateIs(journal.GateOpen, "")
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
@@ -323,15 +323,17 @@ func TestAPersonPausesAnAccount(t *testing.T) {
 func TestTheExitsOfAPause(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
-		exit   func(*bench)
+		exit   func(*harness)
 	}{
-		"rights, by a person": {403, func(b *bench) { b.ended(b.j.ask(b.keys, journal.Intent{Act: "resume"}, ""), onboarding.ResultResumed) }},
-		"rights, by settings": {403, func(b *bench) { b.pool.TokenChanged("default") }},
-		"token, by its file":  {401, func(b *bench) { b.pool.TokenChanged("default") }},
-		"token, by a resume": {401, func(b *bench) {
+		"rights, by a person": {403, func(b *harness) {
+			b.ended(b.j.ask(b.keys, journal.Intent{Act: "resume"}, ""), onboarding.ResultResumed)
+		}},
+		"rights, by settings": {403, func(b *harness) { b.engine.TokenChanged("default") }},
+		"token, by its file":  {401, func(b *harness) { b.engine.TokenChanged("default") }},
+		"token, by a resume": {401, func(b *harness) {
 			b.ended(b.j.ask(b.keys, journal.Intent{Act: "resume"}, ""), onboarding.ResultTokenWorks)
 		}},
-		"token, by a check": {401, func(b *bench) {
+		"token, by a check": {401, func(b *harness) {
 			b.ended(b.j.ask(b.keys, journal.Intent{Act: "check"}, ""), onboarding.ResultTokenWorks)
 		}},
 	} {
@@ -339,7 +341,7 @@ func TestTheExitsOfAPause(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var bad atomic.Bool
 				bad.Store(true)
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if bad.Load() && op != invoicebox.Check {
 						return refusal(c.status)
 					}
@@ -366,13 +368,13 @@ func TestTheExitsOfAPause(t *testing.T) {
 // What a person starts again goes behind what the shop entered before.
 func TestARetryWaitsForTheLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {refusal(403)}, "code-2": {{status: 425}, {status: 425}}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {refusal(403)}, "code-2": {{status: 425}, {status: 425}}}))
 		first := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.attention(first)
 		b.add(journal.Activate, "shop-1", "code-2")
 		b.add(journal.Activate, "shop-1", "code-3")
-		b.act(first, onboarding.CommandRetry, onboarding.ResultPlanned)
+		b.act(first, onboarding.ActionRetry, onboarding.ResultPlanned)
 		b.until(time.Hour, "settled", b.j.settled)
 		b.finish()
 		var order []string
@@ -388,13 +390,13 @@ func TestARetryWaitsForTheLane(t *testing.T) {
 // An older activation that a person closes does not take an active shop back.
 func TestClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {{status: 200, body: "{}"}}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {{status: 200, body: "{}"}}}))
 		older := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
 		b.attention(older)
 		newer := b.add(journal.Activate, "shop-1", "code-2")
 		b.until(time.Hour, "active", func() bool { return b.j.shop(newer.Shop).Active != nil })
-		b.act(older, onboarding.CommandClose, onboarding.ResultClosed)
+		b.act(older, onboarding.ActionClose, onboarding.ResultClosed)
 		b.finish()
 		b.expect(older, journal.Done, onboarding.ReasonClosed, "activation_failed answer_unreadable contact_support false", eventActive)
 		b.expect(newer, journal.Done, onboarding.ReasonActivated, eventActive)

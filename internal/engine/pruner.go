@@ -14,62 +14,62 @@ import (
 
 // How long things are kept that nothing needs any more.
 const (
-	DefaultKeep            = 30 * 24 * time.Hour // the inbox, and what the work leaves behind
-	DefaultKeepDeadLetters = 90 * 24 * time.Hour // dead letters can be replayed
-	// KeepForEver takes the place of either.
-	KeepForEver = time.Duration(-1)
+	DefaultRetention           = 30 * 24 * time.Hour // the inbox, and what the work leaves behind
+	DefaultDeadLetterRetention = 90 * 24 * time.Hour // dead letters can be replayed
+	// RetainForever takes the place of either.
+	RetainForever = time.Duration(-1)
 
-	// ShortestKeep is the least for either; it is longer than any permit counts and any request lingers.
-	ShortestKeep = 72 * time.Hour
+	// MinRetention is the least for either; it is longer than any permit counts and any request lingers.
+	MinRetention = 72 * time.Hour
 )
 
 const (
-	pruneFirst = 10 * time.Minute      // after the start: what is urgent then goes first
+	firstPrune = 10 * time.Minute      // after the start: what is urgent then goes first
 	pruneEvery = 6 * time.Hour         // from the end of a pass to the next one
 	prunePage  = 100                   // rows that one transaction looks at
-	pruneRest  = 10 * time.Millisecond // between two, for others to write
+	prunePause = 10 * time.Millisecond // between two, for others to write
 )
 
-// A Forgetter forgets what is old; see journal.Journal.
-type Forgetter interface {
+// A pruneStore forgets what is old; see journal.Journal.
+type pruneStore interface {
 	Prune(ctx context.Context, p journal.Prune) (journal.Pruned, error)
 }
 
 // PrunerConfig configures [NewPruner].
 type PrunerConfig struct {
-	Journal Forgetter
-	// Keep is for how long the inbox and all else but dead letters is kept; at
-	// least 72 h. 0: DefaultKeep. KeepDeadLetters, for those: DefaultKeepDeadLetters.
-	Keep, KeepDeadLetters time.Duration
-	// InputsKept tells for how long a record of the input topics can be read again,
+	Journal pruneStore
+	// Retention is for how long the inbox and all else but dead letters is kept; at
+	// least 72 h. 0: DefaultRetention. DeadLetterRetention, for those: DefaultDeadLetterRetention.
+	Retention, DeadLetterRetention time.Duration
+	// InputRetention tells for how long a record of the input topics can be read again,
 	// negative for ever. The inbox is kept that long at least, and all of it
 	// while nobody can tell. Nil: no longer than Keep.
-	InputsKept func(ctx context.Context) (time.Duration, error)
-	Metrics    prometheus.Registerer // nil: none
-	Logger     *slog.Logger          // nil: none
+	InputRetention func(ctx context.Context) (time.Duration, error)
+	Metrics        prometheus.Registerer // nil: none
+	Logger         *slog.Logger          // nil: none
 }
 
 // A Pruner forgets what is old: some minutes after the start and every few
 // hours, in steps so small that receipts and intake do not notice.
 type Pruner struct {
-	c      PrunerConfig
-	log    *slog.Logger
-	rows   *prometheus.CounterVec
-	failed prometheus.Counter
-	kept   prometheus.Gauge
-	began  time.Time // since when work has not been told to the journal
+	c           PrunerConfig
+	log         *slog.Logger
+	rows        *prometheus.CounterVec
+	failed      prometheus.Counter
+	retention   prometheus.Gauge
+	workedSince time.Time // since when work has not been told to the journal
 }
 
 // NewPruner checks the configuration and makes a pruner.
 func NewPruner(c PrunerConfig) (*Pruner, error) {
-	setDefault(&c.Keep, DefaultKeep)
-	setDefault(&c.KeepDeadLetters, DefaultKeepDeadLetters)
+	setDefault(&c.Retention, DefaultRetention)
+	setDefault(&c.DeadLetterRetention, DefaultDeadLetterRetention)
 	for _, d := range []struct {
 		setting string
 		value   time.Duration
-	}{{"inbox-retention", c.Keep}, {"dead-letter-retention", c.KeepDeadLetters}} {
-		if d.value != KeepForEver && d.value < ShortestKeep {
-			return nil, fmt.Errorf("onboarding: %s is %v: 0s to keep everything, or at least %v", d.setting, d.value, ShortestKeep)
+	}{{"inbox-retention", c.Retention}, {"dead-letter-retention", c.DeadLetterRetention}} {
+		if d.value != RetainForever && d.value < MinRetention {
+			return nil, fmt.Errorf("engine: %s is %v: 0s to keep everything, or at least %v", d.setting, d.value, MinRetention)
 		}
 	}
 	const space = "invoicebox_worker"
@@ -81,7 +81,7 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: space, Name: "prune_errors_total", Help: "Pruning passes that failed.",
 		}),
-		kept: prometheus.NewGauge(prometheus.GaugeOpts{
+		retention: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: space, Name: "inbox_retention_seconds", Help: "Retention of the inbox; -1 while inbox rows are not pruned.",
 		}),
 	}
@@ -89,7 +89,7 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 		p.rows.WithLabelValues(what.String())
 	}
 	if c.Metrics != nil {
-		c.Metrics.MustRegister(p.rows, p.failed, p.kept)
+		c.Metrics.MustRegister(p.rows, p.failed, p.retention)
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -99,8 +99,8 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 
 // Run forgets until ctx ends; it returns nil. It may be called once.
 func (p *Pruner) Run(ctx context.Context) error {
-	p.began = time.Now()
-	for wait := pruneFirst; sleep(ctx, wait); wait = pruneEvery {
+	p.workedSince = time.Now()
+	for wait := firstPrune; sleep(ctx, wait); wait = pruneEvery {
 		rows, err := p.pass(ctx)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, journal.ErrClosed):
@@ -116,20 +116,20 @@ func (p *Pruner) Run(ctx context.Context) error {
 
 // pass looks at everything once.
 func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
-	inbox := p.inbox(ctx)
-	p.kept.Set(max(inbox.Seconds(), -1))
+	inbox := p.inboxRetention(ctx)
+	p.retention.Set(max(inbox.Seconds(), -1))
 	for _, what := range journal.Forgettables() {
-		keep := p.c.Keep
+		keep := p.c.Retention
 		switch what {
 		case journal.ForgetEvents:
 			keep = inbox
 		case journal.ForgetDeadLetters:
-			keep = p.c.KeepDeadLetters
+			keep = p.c.DeadLetterRetention
 		}
 		if keep < 0 {
 			continue
 		}
-		n, err := p.forget(ctx, what, keep)
+		n, err := p.prune(ctx, what, keep)
 		rows += n
 		if err != nil {
 			return rows, err
@@ -138,43 +138,43 @@ func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 	return rows, nil
 }
 
-// forget looks at all rows of a kind. The first step of a pass tells the journal
+// prune looks at all rows of a kind. The first step of a pass tells the journal
 // for how long it was worked, once it has taken it.
-func (p *Pruner) forget(ctx context.Context, what journal.Forgettable, keep time.Duration) (rows int, err error) {
+func (p *Pruner) prune(ctx context.Context, what journal.Forgettable, keep time.Duration) (rows int, err error) {
 	for after := int64(0); ; {
 		now := time.Now()
-		got, err := p.c.Journal.Prune(ctx, journal.Prune{What: what, Keep: keep, After: after, Limit: prunePage, Worked: now.Sub(p.began)})
+		got, err := p.c.Journal.Prune(ctx, journal.Prune{What: what, Keep: keep, After: after, Limit: prunePage, Worked: now.Sub(p.workedSince)})
 		if err != nil {
 			return rows, err
 		}
-		p.began = now
+		p.workedSince = now
 		rows += got.Rows
 		p.rows.WithLabelValues(what.String()).Add(float64(got.Rows))
 		after = got.Next
-		if after == 0 || !sleep(ctx, pruneRest) {
+		if after == 0 || !sleep(ctx, prunePause) {
 			return rows, nil
 		}
 	}
 }
 
-// inbox is for how long the inbox is kept: an event that can be read again must
+// inboxRetention is for how long the inbox is kept: an event that can be read again must
 // be known again.
-func (p *Pruner) inbox(ctx context.Context) time.Duration {
-	if p.c.Keep < 0 || p.c.InputsKept == nil {
-		return p.c.Keep
+func (p *Pruner) inboxRetention(ctx context.Context) time.Duration {
+	if p.c.Retention < 0 || p.c.InputRetention == nil {
+		return p.c.Retention
 	}
-	topics, err := p.c.InputsKept(ctx)
+	topics, err := p.c.InputRetention(ctx)
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
 			p.log.Warn("it cannot be seen how long the input topics keep their records: nothing of the inbox is forgotten", "err", err)
 		}
-		return KeepForEver
+		return RetainForever
 	case topics < 0:
 		p.log.Info("an input topic keeps its records for ever: nothing of the inbox is forgotten")
-		return KeepForEver
-	case topics > p.c.Keep:
+		return RetainForever
+	case topics > p.c.Retention:
 		p.log.Info("the input topics keep their records for longer than --inbox-retention: the inbox is kept as long", "kept", topics)
 	}
-	return max(topics, p.c.Keep)
+	return max(topics, p.c.Retention)
 }

@@ -60,13 +60,13 @@ func pruned(t *testing.T, c PrunerConfig, f *fakeForgetter, run time.Duration) *
 func TestWhatIsOldIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, f := time.Now(), &fakeForgetter{}
-		r := pruned(t, PrunerConfig{InputsKept: func(context.Context) (time.Duration, error) { return time.Hour, nil }}, f, 7*time.Hour)
+		r := pruned(t, PrunerConfig{InputRetention: func(context.Context) (time.Duration, error) { return time.Hour, nil }}, f, 7*time.Hour)
 		if want := []string{
 			"operations 720h0m0s", "attempts 720h0m0s", "events 720h0m0s", "results 720h0m0s", "intents 720h0m0s", "dead_letters 2160h0m0s",
 		}; !slices.Equal(f.kept(), append(want, want...)) {
 			t.Errorf("asked for %v", f.kept())
 		}
-		if first := f.at[0].Sub(began); first != pruneFirst {
+		if first := f.at[0].Sub(began); first != firstPrune {
 			t.Errorf("it begins after %v", first)
 		}
 		var events []int64
@@ -77,7 +77,7 @@ func TestWhatIsOldIsForgotten(t *testing.T) {
 			}
 			if p.What == journal.ForgetEvents {
 				events = append(events, p.After)
-				if p.After > 0 && f.at[i].Sub(f.at[i-1]) != pruneRest {
+				if p.After > 0 && f.at[i].Sub(f.at[i-1]) != prunePause {
 					t.Errorf("%v between two steps", f.at[i].Sub(f.at[i-1]))
 				}
 			}
@@ -127,14 +127,14 @@ func TestTheInboxIsKeptAsLongAsTheInputs(t *testing.T) {
 		"longer":    {100 * time.Hour, 200 * time.Hour, nil, "200h0m0s", "100h0m0s"},
 		"for ever":  {100 * time.Hour, -1, nil, "", "100h0m0s"},
 		"not known": {100 * time.Hour, 0, gone, "", "100h0m0s"},
-		"all":       {KeepForEver, 50 * time.Hour, nil, "", ""},
+		"all":       {RetainForever, 50 * time.Hour, nil, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &fakeForgetter{}
 				pruned(t, PrunerConfig{
-					Keep: c.keep, KeepDeadLetters: KeepForEver,
-					InputsKept: func(context.Context) (time.Duration, error) { return c.inputs, c.err },
+					Retention: c.keep, DeadLetterRetention: RetainForever,
+					InputRetention: func(context.Context) (time.Duration, error) { return c.inputs, c.err },
 				}, f, time.Hour)
 				var want []string
 				for _, what := range journal.Forgettables() {
@@ -163,7 +163,7 @@ func TestForgettingGoesOnAfterAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeForgetter{err: journal.ErrDisk}
 		r := pruned(t, PrunerConfig{}, f, 7*time.Hour)
-		if len(f.asked) != 2 || f.asked[1].Worked != pruneFirst+pruneEvery {
+		if len(f.asked) != 2 || f.asked[1].Worked != firstPrune+pruneEvery {
 			t.Errorf("asked for %+v", f.asked)
 		}
 		want := `
@@ -178,7 +178,7 @@ invoicebox_worker_prune_errors_total 2
 }
 
 func TestPrunerSettings(t *testing.T) {
-	for _, c := range []PrunerConfig{{Keep: time.Hour}, {KeepDeadLetters: 71 * time.Hour}, {Keep: -2}} {
+	for _, c := range []PrunerConfig{{Retention: time.Hour}, {DeadLetterRetention: 71 * time.Hour}, {Retention: -2}} {
 		if _, err := NewPruner(c); err == nil || !strings.Contains(err.Error(), "-retention is ") {
 			t.Errorf("%+v: %v", c, err)
 		}

@@ -15,10 +15,10 @@ import (
 // hears otherwise.
 func TestARefusalThatIsOvertakenIsNotAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b *bench
+		var b *harness
 		var op, newer *operation
 		began := time.Now()
-		b = newBench(t, func(o invoicebox.Operation, value string, n int) answer {
+		b = newHarness(t, func(o invoicebox.Operation, value string, n int) answer {
 			if o != invoicebox.Check {
 				return good(o, value, n)
 			}
@@ -49,9 +49,9 @@ func TestAnInvitationWaitsForTheActivation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				office := &tokenOffice{}
+				office := &tokenChecks{}
 				office.say(refusal(401), nil)
-				b := newBench(t, office.script)
+				b := newHarness(t, office.script)
 				act := b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
 				b.until(time.Minute, "stored", func() bool { s, _ := b.j.state(act); return s == journal.Stored })
@@ -84,9 +84,9 @@ func TestALateAnswerBesideTheProbe(t *testing.T) {
 	for name, probe := range map[string]answer{"refused": refusal(422), "lost": lost, "500": {status: 500}, "429": {status: 429}, "good": {}, "not sent": {fail: invoicebox.ReasonConnect, unsent: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var b *bench
+				var b *harness
 				var op *operation
-				b = newBench(t, func(o invoicebox.Operation, value string, n int) answer {
+				b = newHarness(t, func(o invoicebox.Operation, value string, n int) answer {
 					switch {
 					case value == "code-1" && n == 0:
 						return lost

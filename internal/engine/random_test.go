@@ -75,7 +75,7 @@ func TestInvariantsUnderRandomFaults(t *testing.T) {
 				turns[o.value] = o.turns
 			}
 			asked := map[string][]string{} // value → what was answered, in order
-			b := newBench(t, func(op invoicebox.Operation, value string, _ int) answer {
+			b := newHarness(t, func(op invoicebox.Operation, value string, _ int) answer {
 				if op == invoicebox.Check || op == invoicebox.CheckOwn {
 					return good(op, value, 0)
 				}
@@ -124,7 +124,7 @@ func TestInvariantsUnderRandomFaults(t *testing.T) {
 	})
 }
 
-func checkInvariants(t *testing.T, b *bench, asked map[string][]string) {
+func checkInvariants(t *testing.T, b *harness, asked map[string][]string) {
 	t.Helper()
 	ends := map[string]time.Time{}
 	for _, c := range b.api.calls {

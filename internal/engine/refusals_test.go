@@ -19,7 +19,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 		t.Run(exit, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				refused := true
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if refused && op == invoicebox.Activate {
 						return refusal(422)
 					}
@@ -38,7 +38,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 					t.Fatalf("%d calls, gate %+v", calls, g)
 				}
 				if exit == "changed settings that do not help" {
-					b.pool.TokenChanged("default")
+					b.engine.TokenChanged("default")
 					time.Sleep(time.Hour)
 					if g := b.j.gate(); len(b.api.asked(invoicebox.Activate)) != calls+1 || g.State != journal.GatePaused {
 						t.Errorf("%d calls, gate %+v", len(b.api.asked(invoicebox.Activate)), g)
@@ -48,7 +48,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 				if exit == "a person" {
 					b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
 				} else {
-					b.pool.TokenChanged("default")
+					b.engine.TokenChanged("default")
 				}
 				b.until(time.Minute, "settled", b.j.settled)
 				b.finish()
@@ -62,7 +62,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 func TestAWrongAddressIsTriedOnceForEachGoodCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wrong := true
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			if wrong && op == invoicebox.Invite {
 				return answer{status: 404, body: "<html>"}
 			}

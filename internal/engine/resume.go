@@ -15,31 +15,31 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// received makes an activation's answer durable before a byte of it is parsed,
+// onActivationResponse makes an activation's answer durable before a byte of it is parsed,
 // and goes on with it.
-func (p *Pool) received(s scope, t *task, x invoicebox.Exchange) {
+func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) {
 	text, err := x.MarshalReceipt()
 	sealedFor := keyset.OfAttempt(int64(t.attempt))
 	var sealed []byte
 	if err == nil {
-		sealed, err = p.cfg.Keys.Seal(text, receiptRow(t.Shop, t.UUID, sealedFor))
+		sealed, err = e.cfg.Keys.Seal(text, responseAssociatedData(t.Shop, t.UUID, sealedFor))
 		clear(text)
 	}
 	if err != nil {
 		// Neither fails on an answer that the client let through; if one did,
 		// the process must not go on and lose it silently.
-		panic("onboarding: an answer cannot be sealed")
+		panic("engine: an answer cannot be sealed")
 	}
-	mine, err := p.receive(s, t, journal.Receipt{
+	mine, err := e.persistResponse(s, t, journal.Receipt{
 		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, SealedFor: sealedFor, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
 	})
 	a := readActivation(x)
-	p.logOutcome(s, t, x, a.verdict)
-	p.tell(t, x, a.verdict)
+	e.logOutcome(s, t, x, a.verdict)
+	e.reportToBreaker(t, x, a.verdict)
 	if err != nil || !mine {
 		return
 	}
-	p.store(s, t, a)
+	e.storeCredentials(s, t, a)
 }
 
 // An activation is an activation's answer and what it says.
@@ -56,20 +56,20 @@ func readActivation(x invoicebox.Exchange) activation {
 	return a
 }
 
-// settleReceived goes on with an answer that an earlier claim left behind.
-func (p *Pool) settleReceived(s scope, t *task) {
-	x, err := p.openReceipt(t.Shop, t.Receipt)
+// resumeReceived goes on with an answer that an earlier claim left behind.
+func (e *Engine) resumeReceived(s phases, t *task) {
+	x, err := e.openResponse(t.Shop, t.Receipt)
 	switch {
 	case errors.Is(err, keyset.ErrNoKey) && time.Since(t.Receipt.At) < keyWait:
-		p.lacksKey(t)
-		p.postpone(s, t, onboarding.ReasonKeyMissing, time.Now().Add(p.jitter(storeRetry)))
+		e.onMissingKey(t)
+		e.postpone(s, t, onboarding.ReasonKeyMissing, time.Now().Add(e.jitter(storeRetry)))
 		return
 	case err != nil:
-		p.log.Error("the stored answer is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "receipt", "err", err)...)
-		p.attention(s, t, journal.Received, onboarding.ReasonAnswerNotAuthentic)
+		e.log.Error("the stored answer is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "receipt", "err", err)...)
+		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerNotAuthentic)
 		return
 	}
-	p.store(s, t, readActivation(x))
+	e.storeCredentials(s, t, readActivation(x))
 }
 
 // keyWait is how long a value waits for a key that this worker's keyset does not
@@ -77,99 +77,99 @@ func (p *Pool) settleReceived(s scope, t *task) {
 // within seconds. No worker has a key that is unknown for longer.
 const keyWait = time.Minute
 
-// lacksKey logs that a value was sealed with a key that this worker's keyset does
+// onMissingKey logs that a value was sealed with a key that this worker's keyset does
 // not have. Another replica may have it.
-func (p *Pool) lacksKey(t *task) {
-	p.metrics.errors.WithLabelValues("keyset").Inc()
-	p.outage.fails(slog.LevelError, "the keyset lacks a key that a stored value needs: give all workers the same keyset-file", keyset.ErrNoKey, t.attrs()...)
+func (e *Engine) onMissingKey(t *task) {
+	e.metrics.errors.WithLabelValues("keyset").Inc()
+	e.outage.failed(slog.LevelError, "the keyset lacks a key that a stored value needs: give all workers the same keyset-file", keyset.ErrNoKey, t.attrs()...)
 }
 
-// attention hands an operation to a person, with the event that the reason asks
+// toAttention hands an operation to a person, with the event that the reason asks
 // for.
-func (p *Pool) attention(s scope, t *task, from journal.State, r onboarding.Reason) {
+func (e *Engine) toAttention(s phases, t *task, from journal.State, r onboarding.Reason) {
 	if from == journal.Received {
 		// Its code is spent, and nobody can use what it was spent for.
-		p.tellShop(t, breaker.SignalUnusable)
+		e.reportActivation(t, breaker.SignalUnusable)
 	}
-	_ = p.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: p.out.OfAttention(t.ClaimedOperation, r, time.Now())})
+	_ = e.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: e.out.OfAttention(t.ClaimedOperation, r, time.Now())})
 }
 
-// store takes a received answer to its end: stored, verified, announced; or
+// storeCredentials takes a received answer to its end: stored, verified, announced; or
 // stored, to be verified later, which frees the shop's lane.
-func (p *Pool) store(s scope, t *task, a activation) {
-	defer p.dropCheck(s, t)
+func (e *Engine) storeCredentials(s phases, t *task, a activation) {
+	defer e.dropCheck(s, t)
 	row := onboarding.OutcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
 	if row.To != journal.Stored || a.err != nil {
-		p.attention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
+		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 		return
 	}
-	prepared, err := p.cfg.Credentials.Prepare(s.work, credentials.Secret{
+	prepared, err := e.cfg.Credentials.Prepare(s.writes, credentials.Secret{
 		Shop: t.Shop, Version: t.NextVersion, Operation: t.UUID, MerchantID: a.MerchantID, Token: a.Token,
 	})
 	switch {
 	case errors.Is(err, credentials.ErrInvalid):
-		p.attention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
+		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 		return
 	case errors.Is(err, credentials.ErrConflict) && t.Reason != string(onboarding.ReasonVersionTaken):
 		// Another key may have made the proof of what is there, if a replica has a
 		// newer keyset for some seconds.
-		p.log.Error("the credential store has another secret in the place of this one; it is tried once more", t.attrs("err", err)...)
-		p.postpone(s, t, onboarding.ReasonVersionTaken, time.Now().Add(p.jitter(storeRetry)))
+		e.log.Error("the credential store has another secret in the place of this one; it is tried once more", t.attrs("err", err)...)
+		e.postpone(s, t, onboarding.ReasonVersionTaken, time.Now().Add(e.jitter(storeRetry)))
 		return
 	case errors.Is(err, credentials.ErrConflict):
-		p.log.Error("the credential store has another secret in the place of this one", t.attrs("err", err)...)
-		p.attention(s, t, journal.Received, onboarding.ReasonStoreConflict)
+		e.log.Error("the credential store has another secret in the place of this one", t.attrs("err", err)...)
+		e.toAttention(s, t, journal.Received, onboarding.ReasonStoreConflict)
 		return
 	case err != nil:
-		p.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("err", err)...)
-		p.postpone(s, t, onboarding.ReasonStoreNotReady, time.Now().Add(p.jitter(storeRetry)))
+		e.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("err", err)...)
+		e.postpone(s, t, onboarding.ReasonStoreNotReady, time.Now().Add(e.jitter(storeRetry)))
 		return
 	}
-	event := p.out.Activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, a.Finished, time.Now())
+	event := e.out.Activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, a.Finished, time.Now())
 	if !onboarding.Publishable(event) {
-		p.attention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
+		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 		return
 	}
 	// Its code was executed: what is older and in doubt needs no answer any more.
 	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(onboarding.ReasonNewerCode), Over: onboarding.SupersedableReasons(), Unsent: onboarding.NeverSentReasons()}
-	verdict, check := p.checkToken(s, t, a.Token)
+	verdict, check := e.checkToken(s, t, a.Token)
 	if check != nil {
 		tr.Attempt, tr.End = check.id, check.end
 	}
 	switch verdict {
 	case tokenGood:
 		tr.To, tr.Reason, tr.Verified = journal.Done, string(onboarding.ReasonActivated), true
-		tr.Active = p.current(a.Finished, event, true)
+		tr.Active = e.activeUpdate(a.Finished, event, true)
 		tr.Publish = []journal.Draft{event}
 	default:
 		tr.To, tr.Reason, tr.Due = journal.Stored, string(verdict.reason()), time.Now().Add(firstRecheck)
 	}
-	err = p.apply(s, t, tr)
+	err = e.apply(s, t, tr)
 	if err != nil && tr.End != nil && !errors.Is(err, journal.ErrStale) { // apply has saved the end of a stale one
-		p.endChecked(s, check)
+		e.saveCheckEnd(s, check)
 	}
 	switch {
 	case err == nil:
-		p.tellShop(t, breaker.SignalUsable)
+		e.reportActivation(t, breaker.SignalUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
-		p.log.Error("the activation's merchant conflicts with what is known", t.attrs()...)
-		p.attention(s, t, journal.Received, onboarding.ReasonMerchantConflict)
+		e.log.Error("the activation's merchant conflicts with what is known", t.attrs()...)
+		e.toAttention(s, t, journal.Received, onboarding.ReasonMerchantConflict)
 	case errors.Is(err, journal.ErrVersionTaken):
 		// Another operation of the shop was stored since the claim: the next
 		// claim knows the version that is free now.
-		p.postpone(s, t, onboarding.ReasonVersionTaken, time.Time{})
+		e.postpone(s, t, onboarding.ReasonVersionTaken, time.Time{})
 	case errors.Is(err, journal.ErrOlderVersion):
 		// Its version was given out before a restore, and the shop has newer
 		// credentials since. It is kept beside them, and its next claim ends it.
 		tr.To, tr.Reason, tr.Active, tr.Publish = journal.Stored, string(onboarding.ReasonNewerCode), nil, nil
 		tr.Attempt, tr.End = 0, nil
-		_ = p.apply(s, t, tr)
+		_ = e.apply(s, t, tr)
 	}
 }
 
 // postpone leaves a received answer for a later claim.
-func (p *Pool) postpone(s scope, t *task, why onboarding.Reason, due time.Time) {
-	_ = p.apply(s, t, journal.Transition{From: journal.Received, To: journal.Received, Due: due, Reason: string(why)})
+func (e *Engine) postpone(s phases, t *task, why onboarding.Reason, due time.Time) {
+	_ = e.apply(s, t, journal.Transition{From: journal.Received, To: journal.Received, Due: due, Reason: string(why)})
 }
 
 const (
@@ -177,25 +177,25 @@ const (
 	lastRecheck  = 15 * time.Second
 )
 
-// settleStored goes on checking a stored token, for the verification time.
-func (p *Pool) settleStored(s scope, t *task) {
-	token, at, err := p.storedToken(s, t)
+// resumeStored goes on checking a stored token, for the verification time.
+func (e *Engine) resumeStored(s phases, t *task) {
+	token, at, err := e.storedToken(s, t)
 	switch {
 	case errors.Is(err, credentials.ErrUnreadable):
-		p.log.Error("the stored credentials are not the shop's: moved or edited in the database, or damaged", t.attrs("table", "credential", "err", err)...)
-		p.attention(s, t, journal.Stored, onboarding.ReasonAnswerNotAuthentic)
+		e.log.Error("the stored credentials are not the shop's: moved or edited in the database, or damaged", t.attrs("table", "credential", "err", err)...)
+		e.toAttention(s, t, journal.Stored, onboarding.ReasonAnswerNotAuthentic)
 		return
 	case err != nil:
-		p.log.Error("the credential store does not give the secret back; it is tried again", t.attrs("err", err)...)
-		_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: t.Reason, Due: time.Now().Add(p.jitter(storeRetry))})
+		e.log.Error("the credential store does not give the secret back; it is tried again", t.attrs("err", err)...)
+		_ = e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: t.Reason, Due: time.Now().Add(e.jitter(storeRetry))})
 		return
 	}
 	if t.Active != nil && t.Active.Version > t.Credential.Version {
-		p.outdated(s, t)
+		e.supersededByNewer(s, t)
 		return
 	}
-	verdict, check := p.checkToken(s, t, token)
-	p.endChecked(s, check)
+	verdict, check := e.checkToken(s, t, token)
+	e.saveCheckEnd(s, check)
 	now := time.Now()
 	age := now.Sub(t.StoredAt)
 	// A check without an answer leaves the last one that had one standing.
@@ -205,38 +205,38 @@ func (p *Pool) settleStored(s scope, t *task) {
 	}
 	switch {
 	case verdict == tokenGood:
-		p.announce(s, t, schemas.VerificationVerified, at, now)
-	case age < p.cfg.VerifyFor:
+		e.publishActivated(s, t, schemas.VerificationVerified, at, now)
+	case age < e.cfg.VerifyFor:
 		due := now.Add(min(max(age/2, firstRecheck), lastRecheck))
 		if s.draining() {
 			due = time.Time{}
 		}
-		_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: string(last), Due: due})
+		_ = e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: string(last), Due: due})
 	case last == onboarding.ReasonTokenRefused:
-		err := p.apply(s, t, journal.Transition{
+		err := e.apply(s, t, journal.Transition{
 			From: journal.Stored, To: journal.Attention, Reason: string(onboarding.ReasonCredentialsInvalid), Current: t.Credential.Version,
-			Publish: p.out.OfAttention(t.ClaimedOperation, onboarding.ReasonCredentialsInvalid, now),
+			Publish: e.out.OfAttention(t.ClaimedOperation, onboarding.ReasonCredentialsInvalid, now),
 		})
 		if errors.Is(err, journal.ErrOlderVersion) {
-			p.outdated(s, t)
+			e.supersededByNewer(s, t)
 		}
 	default:
-		p.announce(s, t, schemas.VerificationPending, at, now)
+		e.publishActivated(s, t, schemas.VerificationPending, at, now)
 	}
 }
 
 // storedToken finds a stored credential's token, and when it was given. The
 // answer that brought it is erased some time after the token was found to work.
-func (p *Pool) storedToken(s scope, t *task) (token secret.String, at time.Time, err error) {
+func (e *Engine) storedToken(s phases, t *task) (token secret.String, at time.Time, err error) {
 	if t.Credential == nil {
 		return token, at, credentials.ErrUnreadable
 	}
 	// What is published is the row's: so the row has to be what was stored.
-	kept, err := p.cfg.Credentials.Read(s.work, *t.Credential)
+	kept, err := e.cfg.Credentials.Read(s.writes, *t.Credential)
 	if err != nil {
 		return token, at, err
 	}
-	if x, err := p.openReceipt(t.Shop, t.Receipt); err == nil {
+	if x, err := e.openResponse(t.Shop, t.Receipt); err == nil {
 		if act, err := invoicebox.ParseActivation(x); err == nil && act.Token.Equal(kept.Token) {
 			return kept.Token, x.Finished, nil
 		}
@@ -248,60 +248,60 @@ func (p *Pool) storedToken(s scope, t *task) (token secret.String, at time.Time,
 	return kept.Token, at, nil
 }
 
-// announce publishes a stored credential as the shop's current one.
-func (p *Pool) announce(s scope, t *task, v schemas.Verification, activatedAt, now time.Time) {
+// publishActivated publishes a stored credential as the shop's current one.
+func (e *Engine) publishActivated(s phases, t *task, v schemas.Verification, activatedAt, now time.Time) {
 	ref, err := schemas.ParseReference(t.Credential.Reference)
 	if err != nil {
-		p.attention(s, t, journal.Stored, onboarding.ReasonAnswerUnreadable)
+		e.toAttention(s, t, journal.Stored, onboarding.ReasonAnswerUnreadable)
 		return
 	}
-	event := p.out.Activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
-	err = p.apply(s, t, journal.Transition{
+	event := e.out.Activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
+	err = e.apply(s, t, journal.Transition{
 		From: journal.Stored, To: journal.Done, Reason: string(onboarding.ReasonActivated), Verified: v == schemas.VerificationVerified,
-		Active: p.current(activatedAt, event, v == schemas.VerificationVerified), Publish: []journal.Draft{event},
+		Active: e.activeUpdate(activatedAt, event, v == schemas.VerificationVerified), Publish: []journal.Draft{event},
 	})
-	t.acc.reviewSoon()
+	t.acc.wakeVerification()
 	if errors.Is(err, journal.ErrOlderVersion) {
-		p.outdated(s, t)
+		e.supersededByNewer(s, t)
 	}
 }
 
-// current makes an activation the shop's current one, with the review of its
+// activeUpdate makes an activation the shop's current one, with the review of its
 // credentials.
-func (p *Pool) current(at time.Time, event journal.Draft, verified bool) *journal.ActiveUpdate {
-	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(p.cfg.ReviewBase), Replaced: onboarding.Replaced}
+func (e *Engine) activeUpdate(at time.Time, event journal.Draft, verified bool) *journal.ActiveUpdate {
+	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(e.cfg.VerificationBase), Replaced: onboarding.Replaced}
 	if verified {
-		u.Review = time.Now().Add(p.reviewAgain())
+		u.Review = time.Now().Add(e.nextCheck())
 	}
 	return u
 }
 
-// outdated ends an activation whose credentials were overtaken: a newer code
+// supersededByNewer ends an activation whose credentials were overtaken: a newer code
 // was activated while they were verified. Whatever came of them, the shop's
 // current credentials are the newer ones, and nobody has to hear otherwise.
-func (p *Pool) outdated(s scope, t *task) {
-	_ = p.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(onboarding.ReasonNewerCode)})
+func (e *Engine) supersededByNewer(s phases, t *task) {
+	_ = e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(onboarding.ReasonNewerCode)})
 }
 
-// settleUnknown lets the quiet period pass, and then goes on as the table says.
+// resumeUnknown lets the quiet period pass, and then goes on as the table says.
 // The journal tells when nothing of the last attempt could leave us any more;
 // from then on it is counted, whoever had the operation and whatever is stored
 // as its due time.
-func (p *Pool) settleUnknown(s scope, t *task) {
+func (e *Engine) resumeUnknown(s phases, t *task) {
 	tr := journal.Transition{From: journal.Unknown, To: journal.Unknown, Reason: string(onboarding.ReasonNoProof), Doubt: true}
 	if t.Kind == journal.Invite {
 		// An e-mail may have been sent: the cool-down counts.
 		tr.Invited = &journal.InvitedUpdate{At: t.Closed}
 	}
 	now := time.Now()
-	if over := t.Closed.Add(p.cfg.QuietPeriod); now.Before(over) {
+	if over := t.Closed.Add(e.cfg.QuietPeriod); now.Before(over) {
 		tr.Due = over
 	} else {
-		row := onboarding.AfterQuietOf(t.Kind, p.cfg.UnknownOutcome, t.Unknowns)
+		row := onboarding.AfterQuietOf(t.Kind, e.cfg.UnknownOutcome, t.Unknowns)
 		tr.To, tr.Reason = row.To, string(row.Reason)
 		if row.To == journal.Attention {
-			tr.Publish = p.out.OfAttention(t.ClaimedOperation, row.Reason, now)
+			tr.Publish = e.out.OfAttention(t.ClaimedOperation, row.Reason, now)
 		}
 	}
-	_ = p.apply(s, t, tr)
+	_ = e.apply(s, t, tr)
 }

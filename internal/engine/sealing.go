@@ -30,8 +30,8 @@ var errNotAuthentic = fmt.Errorf("%w: the address or code is not the one that it
 // what the operation's look-up MAC is made of, and the operation's id has to be
 // made of that MAC: so none of the three can be moved alone. It keeps the MACs
 // under all look-up keys in the task.
-func (p *Pool) openSubject(t *task) (secret.String, error) {
-	text, err := p.cfg.Keys.Open(t.Sealed, keyset.SubjectRow(t.Kind.String(), t.Shop.Account, t.Shop.Shop, t.SubjectMAC))
+func (e *Engine) openSubject(t *task) (secret.String, error) {
+	text, err := e.cfg.Keys.Open(t.Sealed, keyset.SubjectRow(t.Kind.String(), t.Shop.Account, t.Shop.Shop, t.SubjectMAC))
 	if err != nil {
 		return secret.String{}, err
 	}
@@ -41,7 +41,7 @@ func (p *Pool) openSubject(t *task) (secret.String, error) {
 	if t.Kind == journal.Activate {
 		domain, look, shop = keyset.DomainCode, schemas.NormalizeCode(subject), ""
 	}
-	macs, err := p.cfg.Keys.MACs(domain, keyset.SubjectText(t.Shop.Account, look.Reveal()))
+	macs, err := e.cfg.Keys.MACs(domain, keyset.SubjectText(t.Shop.Account, look.Reveal()))
 	switch {
 	case err != nil:
 		return secret.String{}, err
@@ -53,21 +53,21 @@ func (p *Pool) openSubject(t *task) (secret.String, error) {
 	return subject, nil
 }
 
-func receiptRow(shop journal.ShopKey, operation uuid.UUID, sealedFor string) string {
+func responseAssociatedData(shop journal.ShopKey, operation uuid.UUID, sealedFor string) string {
 	return keyset.ReceiptRow(shop.Account, shop.Shop, operation.String(), sealedFor)
 }
 
-// openReceipt opens an answer that belongs to an operation of the shop.
-func (p *Pool) openReceipt(shop journal.ShopKey, r *journal.StoredReceipt) (invoicebox.Exchange, error) {
+// openResponse opens an answer that belongs to an operation of the shop.
+func (e *Engine) openResponse(shop journal.ShopKey, r *journal.StoredReceipt) (invoicebox.Exchange, error) {
 	if r == nil {
 		return invoicebox.Exchange{}, invoicebox.ErrReceipt
 	}
-	return OpenResponse(p.cfg.Keys, shop, *r)
+	return OpenResponse(e.cfg.Keys, shop, *r)
 }
 
 // OpenResponse opens a response that is kept sealed for an operation of the shop.
 func OpenResponse(keys Keys, shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Exchange, error) {
-	text, err := keys.Open(r.Sealed, receiptRow(shop, r.Operation, r.SealedFor))
+	text, err := keys.Open(r.Sealed, responseAssociatedData(shop, r.Operation, r.SealedFor))
 	if err != nil {
 		return invoicebox.Exchange{}, err
 	}
@@ -81,7 +81,7 @@ type enteredSecret struct {
 	Token      string `json:"token"`
 }
 
-func enteredRow(i journal.Intent, shop journal.ShopKey) string {
+func enteredAssociatedData(i journal.Intent, shop journal.ShopKey) string {
 	return keyset.EnteredRow(i.UUID.String(), i.Act, i.Operation.String(), shop.Account, shop.Shop, i.Actor)
 }
 
@@ -90,23 +90,23 @@ func enteredRow(i journal.Intent, shop journal.ShopKey) string {
 func SealEntered(keys Keys, i *journal.Intent, shop journal.ShopKey, token secret.String) (err error) {
 	text, err := json.Marshal(enteredSecret{MerchantID: i.MerchantID, Token: token.Reveal()})
 	if err != nil {
-		return errors.New("onboarding: merchant id and token are not UTF-8")
+		return errors.New("engine: merchant id and token are not UTF-8")
 	}
-	i.Sealed, err = keys.Seal(text, enteredRow(*i, shop))
+	i.Sealed, err = keys.Seal(text, enteredAssociatedData(*i, shop))
 	clear(text)
 	return err
 }
 
 // openEntered opens what SealEntered sealed.
-func (p *Pool) openEntered(i journal.PendingIntent) (secret.String, error) {
-	text, err := p.cfg.Keys.Open(i.Sealed, enteredRow(i.Intent, i.Target.Shop))
+func (e *Engine) openEntered(i journal.PendingIntent) (secret.String, error) {
+	text, err := e.cfg.Keys.Open(i.Sealed, enteredAssociatedData(i.Intent, i.Target.Shop))
 	if err != nil {
 		return secret.String{}, err
 	}
 	defer clear(text)
-	var e enteredSecret
-	if json.Unmarshal(text, &e) != nil || e.MerchantID != i.MerchantID {
+	var entered enteredSecret
+	if json.Unmarshal(text, &entered) != nil || entered.MerchantID != i.MerchantID {
 		return secret.String{}, keyset.ErrOpen
 	}
-	return secret.New(e.Token), nil
+	return secret.New(entered.Token), nil
 }

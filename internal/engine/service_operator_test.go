@@ -48,9 +48,9 @@ func TestActsOverACrash(t *testing.T) {
 	}
 	token := s.box.TokenOf("broken-json-0")
 	for _, o := range ops {
-		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: string(onboarding.CommandClose), Account: o.Shop.Account, Operation: o.UUID}
+		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: string(onboarding.ActionClose), Account: o.Shop.Account, Operation: o.UUID}
 		if o.Shop.Shop == "shop-0" {
-			i.Act, i.MerchantID = string(onboarding.CommandEnter), s.box.MerchantOf("broken-json-0")
+			i.Act, i.MerchantID = string(onboarding.ActionSetCredentials), s.box.MerchantOf("broken-json-0")
 			if err := engine.SealEntered(s.keys, &i, o.Shop, secret.New(token)); err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestActsOverACrash(t *testing.T) {
 			if err := beside.AppendIntent(t.Context(), i, journal.AuditEntry{Actor: i.Actor, Act: i.Act + ".asked", Subject: o.UUID.String()}); err != nil {
 				t.Fatal(err)
 			}
-			i.UUID, i.Act, i.MerchantID, i.Sealed = uuid.New(), string(onboarding.CommandClose), "", nil
+			i.UUID, i.Act, i.MerchantID, i.Sealed = uuid.New(), string(onboarding.ActionClose), "", nil
 		}
 	}
 	s.await("some were performed", func(st journal.Stats) bool { return inAttention(st) < shops })

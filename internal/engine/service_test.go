@@ -24,7 +24,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A service is the pool over the real journal, the real client and the
+// A service is the engine over the real journal, the real client and the
 // sandbox; only Kafka is missing.
 type service struct {
 	testing.TB
@@ -65,7 +65,7 @@ func newService(t testing.TB, o sandbox.Options) *service {
 	return s
 }
 
-// start opens the journal and runs the pool over it.
+// start opens the journal and runs the engine over it.
 func (s *service) start() {
 	s.Helper()
 	var err error
@@ -286,7 +286,7 @@ func TestFatesOverTheRealJournal(t *testing.T) {
 		{journal.Invite, "reset-1@example.com", "sent"},
 		{journal.Invite, "reset-0-1@example.com", "outcome_unknown contact_support false"},
 	}
-	// One after the other, so that the gate, which faults of many shops close,
+	// One after the other, so that the breaker, which faults of many shops close,
 	// stays out of it.
 	for i, f := range fates {
 		s.ingest(s.event(f.kind, fmt.Sprint("shop-", i), fmt.Sprint("e", i), f.value))

@@ -19,7 +19,7 @@ import (
 func TestPendingOverTheRealJournal(t *testing.T) {
 	s := newService(t, calm())
 	s.change = func(c *engine.Config) {
-		c.VerifyFor, c.ReviewBase, c.ReviewCap, c.RestBase = time.Second, 100*time.Millisecond, 500*time.Millisecond, 10*time.Millisecond
+		c.VerifyFor, c.VerificationBase, c.VerificationCap, c.RestBase = time.Second, 100*time.Millisecond, 500*time.Millisecond, 10*time.Millisecond
 		c.VerifyEvery = onboarding.NoVerifyEvery
 	}
 	ends := map[string]string{"code-1": schemas.TypeCredentialsVerified, "code-2": schemas.TypeCredentialsInvalid}

@@ -21,7 +21,7 @@ import (
 // What was entered by hand is taken as an answer would have been.
 func TestATokenEnteredByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "code-0": {lost, lost}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "code-0": {lost, lost}}))
 		older := b.add(journal.Activate, "shop-1", "code-0")
 		b.start()
 		b.attention(older)
@@ -56,7 +56,7 @@ func TestATokenEnteredByHand(t *testing.T) {
 		if v := decoded(t, b.j.eventsOf(op)[3]).(schemas.Activated).Credentials.Version; v != 2 || b.j.record(op).Run != 3 {
 			t.Errorf("version %d, run %d", v, b.j.record(op).Run)
 		}
-		if notes := strings.Join(b.j.notes(), "\n"); !strings.Contains(notes, "anna enter.performed activated, merchant id merchant-1") || strings.Contains(notes, "token-") {
+		if notes := strings.Join(b.j.notes(), "\n"); !strings.Contains(notes, "anna set-credentials.performed activated, merchant id merchant-1") || strings.Contains(notes, "token-") {
 			t.Errorf("the audit is %s", notes)
 		}
 	})
@@ -64,35 +64,37 @@ func TestATokenEnteredByHand(t *testing.T) {
 
 // What cannot be taken leaves the operation where it is, with words.
 func TestATokenThatIsNotTaken(t *testing.T) {
-	fits := func(b *bench, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "token-1") }
+	fits := func(b *harness, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "token-1") }
 	for name, c := range map[string]struct {
 		check answer
-		enter func(*bench, *operation) *journal.Intent
+		enter func(*harness, *operation) *journal.Intent
 		want  onboarding.Result
 		least time.Duration
 	}{
-		"refused":             {answer{status: 401}, fits, onboarding.ResultTokenRefused, 0},
-		"nobody's":            {answer{status: 200, body: `{"data":{"userId":null}}`}, fits, onboarding.ResultTokenRefused, 0},
-		"not answered":        {answer{status: 503}, fits, onboarding.ResultTokenUnanswered, DefaultVerifyFor},
-		"another's merchant":  {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "m-code-9", "token-1") }, onboarding.ResultMerchantConflict, 0},
-		"the partner's own":   {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "partners-own") }, onboarding.ResultOwnToken, 0},
-		"the same as the id":  {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, "same", "same") }, onboarding.ResultInvalid, 0},
-		"a merchant too long": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent { return b.enters(op, strings.Repeat("m", 37), "token-1") }, onboarding.ResultInvalid, 0},
-		"another keyset": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent {
+		"refused":            {answer{status: 401}, fits, onboarding.ResultTokenRefused, 0},
+		"nobody's":           {answer{status: 200, body: `{"data":{"userId":null}}`}, fits, onboarding.ResultTokenRefused, 0},
+		"not answered":       {answer{status: 503}, fits, onboarding.ResultTokenUnanswered, DefaultVerifyFor},
+		"another's merchant": {good(invoicebox.Check, "", 0), func(b *harness, op *operation) *journal.Intent { return b.enters(op, "m-code-9", "token-1") }, onboarding.ResultMerchantConflict, 0},
+		"the partner's own":  {good(invoicebox.Check, "", 0), func(b *harness, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "partners-own") }, onboarding.ResultOwnToken, 0},
+		"the same as the id": {good(invoicebox.Check, "", 0), func(b *harness, op *operation) *journal.Intent { return b.enters(op, "same", "same") }, onboarding.ResultInvalid, 0},
+		"a merchant too long": {good(invoicebox.Check, "", 0), func(b *harness, op *operation) *journal.Intent {
+			return b.enters(op, strings.Repeat("m", 37), "token-1")
+		}, onboarding.ResultInvalid, 0},
+		"another keyset": {good(invoicebox.Check, "", 0), func(b *harness, op *operation) *journal.Intent {
 			other, err := keyset.New()
 			if err != nil {
 				b.t.Fatal(err)
 			}
-			return b.j.ask(other, journal.Intent{Act: string(onboarding.CommandEnter), Operation: op.UUID, MerchantID: "merchant-1"}, "token-1")
+			return b.j.ask(other, journal.Intent{Act: string(onboarding.ActionSetCredentials), Operation: op.UUID, MerchantID: "merchant-1"}, "token-1")
 		}, onboarding.ResultUnreadable, 0},
-		"no token": {good(invoicebox.Check, "", 0), func(b *bench, op *operation) *journal.Intent {
-			return b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandEnter), Operation: op.UUID}, "")
+		"no token": {good(invoicebox.Check, "", 0), func(b *harness, op *operation) *journal.Intent {
+			return b.j.ask(b.keys, journal.Intent{Act: string(onboarding.ActionSetCredentials), Operation: op.UUID}, "")
 		}, onboarding.ResultNotAuthentic, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				taken := answers(map[string][]answer{"code-1": {lost, refusal(422)}})
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if op == invoicebox.Check && value == "token-1" {
 						return c.check
 					}
@@ -105,7 +107,7 @@ func TestATokenThatIsNotTaken(t *testing.T) {
 				began := time.Now()
 				i := c.enter(b, op)
 				// What is asked for after it waits for it.
-				closing := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandClose), Operation: op.UUID}, "")
+				closing := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.ActionClose), Operation: op.UUID}, "")
 				b.until(5*time.Minute, "both ended", func() bool { return b.j.intent(closing).State != journal.IntentWaiting })
 				b.ended(i, c.want)
 				b.ended(closing, onboarding.ResultClosed)
@@ -130,7 +132,7 @@ func TestATokenIsTakenInTheEnd(t *testing.T) {
 		var silent atomic.Bool
 		silent.Store(true)
 		taken := answers(map[string][]answer{"code-1": {lost, refusal(422)}})
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			if op == invoicebox.Check && silent.Load() {
 				return answer{status: 500}
 			}
@@ -185,7 +187,7 @@ func TestCheckEntered(t *testing.T) {
 		{"merchant-1", "token\x00", false}, {"merchant-1", "token\n", true}, {"merchant-1", "\xff\xfe", false}, {"\xff", "token-1", false},
 		{"merchant-1", strings.Repeat("t", 4097), false}, {strings.Repeat("m", 37), "token-1", false}, {"token-1", "token-1", false},
 	} {
-		err := CheckEntered(c.merchant, secret.New(c.token))
+		err := ValidateEntered(c.merchant, secret.New(c.token))
 		if (err == nil) != c.ok {
 			t.Errorf("%q: %v", c.merchant, err)
 		}

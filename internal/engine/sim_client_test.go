@@ -39,7 +39,7 @@ func (c *simClient) do(ctx context.Context, op invoicebox.Operation, a invoicebo
 	s := c.s
 	attempt := s.current.attempt
 	x := invoicebox.Exchange{Operation: op, Started: time.Now()}
-	limit := x.Started.Add(c.w.pool.cfg.RequestDeadline)
+	limit := x.Started.Add(c.w.engine.cfg.RequestDeadline)
 	if at, ok := ctx.Deadline(); ok && at.Before(limit) {
 		limit = at
 	}

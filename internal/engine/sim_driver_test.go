@@ -40,11 +40,11 @@ type sim struct {
 	workers []*simWorker
 	lastGen int
 	faults  simFaults
-	box     *simBox
+	box     *simInvoicebox
 	keys    simKeys
 	inputs  *simInputs
 	topic   *simTopic
-	book    *simBook
+	model   *simModel
 	counts  map[string]int // what happened how often
 }
 
@@ -84,7 +84,7 @@ type proc struct {
 	id     int
 	name   string
 	w      *simWorker // nil: the world's
-	task   bool       // started by the pool, awaited by a drain
+	task   bool       // started by the engine, awaited by a drain
 	resume chan bool  // false: it is killed where it stands
 	ready  func() bool
 	until  time.Time // goes on then at the latest; zero: only when ready
@@ -216,7 +216,7 @@ func (s *sim) step() bool {
 	next = minTime(next, s.nextEvent())
 	s.idle = len(ready) == 0
 	switch {
-	case s.faults.on && s.mischief():
+	case s.faults.on && s.injectFault():
 	case len(ready) == 0 && next.IsZero():
 		return false
 	case len(ready) == 0:
@@ -230,28 +230,30 @@ func (s *sim) step() bool {
 	return true
 }
 
-// simSteps is how a pool of the simulation does things.
-type simSteps struct {
+// simScheduler is how a engine of the simulation does things.
+type simScheduler struct {
 	s *sim
 	w *simWorker
 }
 
-func (x simSteps) start(f func()) { x.s.spawn(x.w, fmt.Sprintf("w%d", x.w.generation), f).task = true }
+func (x simScheduler) spawn(f func()) {
+	x.s.spawn(x.w, fmt.Sprintf("w%d", x.w.generation), f).task = true
+}
 
-func (x simSteps) all(n int, f func(int)) {
+func (x simScheduler) parallel(n int, f func(int)) {
 	for i := range n {
 		f(i)
 	}
 }
 
-func (x simSteps) sleep(ctx context.Context, d time.Duration) bool {
+func (x simScheduler) sleep(ctx context.Context, d time.Duration) bool {
 	x.s.block(time.Now().Add(d), func() bool { return ctx.Err() != nil })
 	return ctx.Err() == nil
 }
 
-func (x simSteps) lot(n int64) int64 { return x.s.rng.Int64N(n) }
+func (x simScheduler) rand(n int64) int64 { return x.s.rng.Int64N(n) }
 
-func (x simSteps) take(p places, by time.Time, stop <-chan struct{}) func() {
+func (x simScheduler) acquire(p slots, by time.Time, stop <-chan struct{}) func() {
 	stopped := func() bool {
 		select {
 		case <-stop:
@@ -262,16 +264,16 @@ func (x simSteps) take(p places, by time.Time, stop <-chan struct{}) func() {
 	}
 	own := func() bool {
 		select {
-		case p.own <- struct{}{}:
+		case p.reserved <- struct{}{}:
 			return true
 		default:
 			return false
 		}
 	}
 	if own() {
-		return p.giveOwn
+		return p.releaseReserved
 	}
-	w := p.shared.ask(p.held)
+	w := p.shared.acquire(p.held)
 	granted := func() bool {
 		select {
 		case <-w.granted:
@@ -283,15 +285,15 @@ func (x simSteps) take(p places, by time.Time, stop <-chan struct{}) func() {
 	for {
 		switch {
 		case granted():
-			return p.giveShared
+			return p.releaseShared
 		case own():
-			p.shared.leave(w)
-			return p.giveOwn
+			p.shared.cancel(w)
+			return p.releaseReserved
 		case stopped() || !time.Now().Before(by):
-			p.shared.leave(w)
+			p.shared.cancel(w)
 			return nil
 		}
-		x.s.block(by, func() bool { return len(p.own) < cap(p.own) || granted() || stopped() })
+		x.s.block(by, func() bool { return len(p.reserved) < cap(p.reserved) || granted() || stopped() })
 	}
 }
 

@@ -95,7 +95,7 @@ func (s *sim) quiet() bool {
 	return stats.Outbox == 0 && len(due) == 0
 }
 
-func (b *simBox) flying() bool {
+func (b *simInvoicebox) flying() bool {
 	return slices.ContainsFunc(b.open, func(r *simRequest) bool { return !r.arrived || r.ended.IsZero() })
 }
 
@@ -135,7 +135,7 @@ func (s *sim) finally() {
 			}
 		}
 	}
-	for _, r := range s.book.rejected {
+	for _, r := range s.model.rejected {
 		for _, a := range r.op.attempts {
 			if a.run <= r.run && a.request != nil && a.request.effect {
 				s.wrong("code %s was said to be of no use, and was executed", r.op.value)
@@ -182,13 +182,13 @@ func (s *sim) finishedShop(k journal.ShopKey, h journal.ShopHistory) {
 				s.wrong("operation %d is activated, and run %d was not announced", op.ID, op.Run)
 			}
 		}
-		o := s.book.ops[op.ID]
+		o := s.model.ops[op.ID]
 		if o == nil {
 			continue
 		}
 		for _, a := range o.attempts {
 			kept := slices.ContainsFunc(op.Tries, func(r journal.AttemptRecord) bool { return r.ID == a.id && r.HasReceipt })
-			if a.receipt && !kept && time.Since(s.began) < ReceiptsKept {
+			if a.receipt && !kept && time.Since(s.began) < ResponseRetention {
 				s.wrong("the receipt of attempt %d of operation %d is gone", a.number, op.ID)
 			}
 			if a.receipt && a.request.token != "" && a.request.reply.name == "good" && !tokens[a.request.token] && op.State != journal.Attention {

@@ -2,8 +2,8 @@ package engine
 
 import "time"
 
-// mischief now and then does something bad instead of a step.
-func (s *sim) mischief() bool {
+// injectFault now and then does something bad instead of a step.
+func (s *sim) injectFault() bool {
 	now := time.Now()
 	f := &s.faults
 	if f.broken != "" && !now.Before(f.until) {

@@ -143,13 +143,13 @@ func (in *simInputs) read(w *simWorker) {
 	s := in.s
 	next := map[int]int64{}
 	for {
-		s.block(time.Time{}, func() bool { return in.unread(next) || w.scope.draining() })
-		if w.scope.draining() {
+		s.block(time.Time{}, func() bool { return in.unread(next) || w.phases.draining() })
+		if w.phases.draining() {
 			return
 		}
 		if len(next) == 0 {
-			err := s.call(w.scope.run, "Positions", false, func() error {
-				ps, err := s.j.Positions(w.scope.run)
+			err := s.call(w.phases.accept, "Positions", false, func() error {
+				ps, err := s.j.Positions(w.phases.accept)
 				for _, p := range ps {
 					next[p.Partition] = p.Next
 				}
@@ -190,10 +190,10 @@ func (in *simInputs) ingest(w *simWorker, part int, from, to int64) error {
 		e.Offset = from + int64(i)
 		batch.Events = append(batch.Events, e)
 	}
-	return s.call(w.scope.run, "Ingest", true, func() error {
-		s.book.spoil = s.faults.on && s.rng.IntN(15) == 0
-		got, err := s.j.Ingest(w.scope.run, batch)
-		s.book.spoil = false
+	return s.call(w.phases.accept, "Ingest", true, func() error {
+		s.model.spoil = s.faults.on && s.rng.IntN(15) == 0
+		got, err := s.j.Ingest(w.phases.accept, batch)
+		s.model.spoil = false
 		s.note("Ingest of partition %d, %d to %d: %+v, %v", part, from, to, got, err)
 		if err != nil {
 			return err
@@ -257,13 +257,13 @@ func (x *simTopic) start(w *simWorker) {
 func (x *simTopic) relay(w *simWorker) {
 	s := x.s
 	for {
-		s.block(time.Time{}, func() bool { return !x.wait || w.scope.draining() })
-		if w.scope.draining() {
+		s.block(time.Time{}, func() bool { return !x.wait || w.phases.draining() })
+		if w.phases.draining() {
 			return
 		}
 		x.wait = true
 		var rows []journal.Outgoing
-		err := s.call(w.scope.run, "Pending", false, func() (err error) {
+		err := s.call(w.phases.accept, "Pending", false, func() (err error) {
 			rows, err = s.j.Pending(context.Background(), 0, 1+s.rng.IntN(4), 1<<20)
 			return err
 		})
@@ -274,7 +274,7 @@ func (x *simTopic) relay(w *simWorker) {
 			done = append(done, journal.Published{Row: row.Row, Offset: -1})
 		}
 		if err == nil && len(done) > 0 {
-			err = s.call(w.scope.run, "MarkPublished", true, func() error { return s.j.MarkPublished(context.Background(), done) })
+			err = s.call(w.phases.accept, "MarkPublished", true, func() error { return s.j.MarkPublished(context.Background(), done) })
 		}
 		x.wait = x.wait && err == nil && len(rows) == 0
 		if err != nil {

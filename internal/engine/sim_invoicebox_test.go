@@ -9,10 +9,10 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// simBox is the model of Invoicebox: what it does with requests, when it
+// simInvoicebox is the model of Invoicebox: what it does with requests, when it
 // counts them, and what comes back. It also is the witness: it sees every
 // request and every effect.
-type simBox struct {
+type simInvoicebox struct {
 	s        *sim
 	last     int
 	requests []*simRequest
@@ -93,15 +93,15 @@ var simReplies = []struct {
 	{simReply{name: "422 partner", status: 422, body: `{"error":{"code":"validation","fields":[{"name":"partnerId","code":"wrong_value"}]}}`}, fateFinal},
 }
 
-func newSimBox(s *sim) *simBox {
-	return &simBox{
+func newSimInvoicebox(s *sim) *simInvoicebox {
+	return &simInvoicebox{
 		s: s, counted: map[string][]time.Time{}, codes: map[string]*simCode{}, tokens: map[string]*simToken{},
 		sends: map[string]int{}, revoked: map[string]bool{},
 	}
 }
 
 // next is when something happens by itself.
-func (b *simBox) next() (next time.Time) {
+func (b *simInvoicebox) next() (next time.Time) {
 	now := time.Now()
 	for _, r := range b.open {
 		for _, at := range []time.Time{r.arrives, r.answers, r.lost} {
@@ -114,7 +114,7 @@ func (b *simBox) next() (next time.Time) {
 }
 
 // advance lets requests arrive, in the order of their instants.
-func (b *simBox) advance(now time.Time) {
+func (b *simInvoicebox) advance(now time.Time) {
 	for {
 		var first *simRequest
 		for _, r := range b.open {
@@ -131,7 +131,7 @@ func (b *simBox) advance(now time.Time) {
 }
 
 // write takes a request on its way.
-func (b *simBox) write(r *simRequest) {
+func (b *simInvoicebox) write(r *simRequest) {
 	s, now := b.s, time.Now()
 	b.last++
 	r.id, r.wrote = b.last, now
@@ -149,13 +149,13 @@ func (b *simBox) write(r *simRequest) {
 	s.note("writes request %d: %v %s", r.id, r.op, simName(r.value))
 	s.counts["request "+r.op.String()]++
 	if r.op == invoicebox.Invite || r.op == invoicebox.Activate {
-		s.book.written(r)
+		s.model.written(r)
 	}
 }
 
 // close ends a request for the client. What is on its way arrives within the
 // slack, or never mattered.
-func (b *simBox) close(r *simRequest) {
+func (b *simInvoicebox) close(r *simRequest) {
 	if !r.ended.IsZero() {
 		return
 	}
@@ -167,7 +167,7 @@ func (b *simBox) close(r *simRequest) {
 }
 
 // hangUp ends the requests of a process that died.
-func (b *simBox) hangUp(w *simWorker) {
+func (b *simInvoicebox) hangUp(w *simWorker) {
 	for _, r := range b.open {
 		if r.w == w {
 			b.close(r)
@@ -176,7 +176,7 @@ func (b *simBox) hangUp(w *simWorker) {
 }
 
 // count notes a request in its windows, and looks whether they are too full.
-func (b *simBox) count(r *simRequest) {
+func (b *simInvoicebox) count(r *simRequest) {
 	if r.wrote.Before(b.forgotten) {
 		return
 	}
@@ -198,7 +198,7 @@ func (b *simBox) count(r *simRequest) {
 }
 
 // arrive executes a request and decides what comes back.
-func (b *simBox) arrive(r *simRequest) {
+func (b *simInvoicebox) arrive(r *simRequest) {
 	s := b.s
 	r.arrived = true
 	b.count(r)
@@ -249,7 +249,7 @@ func (b *simBox) arrive(r *simRequest) {
 	}
 }
 
-func (b *simBox) standard(name string) simReply {
+func (b *simInvoicebox) standard(name string) simReply {
 	for _, x := range simReplies {
 		if x.reply.name == name {
 			return x.reply
@@ -260,13 +260,13 @@ func (b *simBox) standard(name string) simReply {
 
 // mayExecute draws whether a request that gets such an answer has its effect all
 // the same; where the answer proves that it has none it never has.
-func (b *simBox) mayExecute(r simReply) bool {
+func (b *simInvoicebox) mayExecute(r simReply) bool {
 	f := fateOf(r.name)
 	return (f == fateDoubt || f == fateUnknown || r.name == "") && b.s.rng.IntN(2) == 0
 }
 
 // execute does what is asked for.
-func (b *simBox) execute(r *simRequest) simReply {
+func (b *simInvoicebox) execute(r *simRequest) simReply {
 	s := b.s
 	reply := func(status int, body string, args ...any) simReply {
 		name := "good"

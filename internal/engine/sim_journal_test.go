@@ -102,7 +102,7 @@ func (j *simJournal) Claim(ctx context.Context, r journal.ClaimRequest) (ops []j
 	err = j.s.call(ctx, "Claim", true, func() (err error) {
 		ops, err = j.s.j.Claim(ctx, r)
 		for i := range ops {
-			j.s.book.claimed(&ops[i], r.Lease)
+			j.s.model.claimed(&ops[i], r.Lease)
 		}
 		return err
 	})
@@ -138,7 +138,7 @@ func (j *simJournal) BeginAttempt(ctx context.Context, m journal.AttemptStart) (
 		id, err = j.s.j.BeginAttempt(ctx, m)
 		j.s.note("Send operation %d attempt %d flagged %v probe %v: %v", m.Ref.Operation, m.Attempt, m.Flagged, m.Probe, err)
 		if err == nil {
-			j.s.book.sent(id, m, at)
+			j.s.model.sent(id, m, at)
 		}
 		return err
 	})
@@ -162,7 +162,7 @@ func (j *simJournal) SaveResponse(ctx context.Context, r journal.Receipt) (state
 		state, mine, err = j.s.j.SaveResponse(ctx, r)
 		j.s.note("Receive for operation %d: now %v, mine %v, %v", r.Ref.Operation, state, mine, err)
 		if err == nil {
-			j.s.book.received(r, mine)
+			j.s.model.received(r, mine)
 		}
 		return err
 	})
@@ -174,7 +174,7 @@ func (j *simJournal) SaveResponseAndBeginCheck(ctx context.Context, r journal.Re
 		state, mine, id, err = j.s.j.SaveResponseAndBeginCheck(ctx, r, c)
 		j.s.note("Receive for operation %d: now %v, mine %v, check %d, %v", r.Ref.Operation, state, mine, id, err)
 		if err == nil {
-			j.s.book.received(r, mine)
+			j.s.model.received(r, mine)
 		}
 		return err
 	})
@@ -194,7 +194,7 @@ func (j *simJournal) Apply(ctx context.Context, tr journal.Transition) error {
 		err := j.s.j.Apply(ctx, tr)
 		j.s.note("Apply operation %d: %v to %v (%s) behind %v: %v", tr.Ref.Operation, tr.From, tr.To, tr.Reason, tr.Behind, err)
 		if err == nil {
-			j.s.book.applied(tr)
+			j.s.model.applied(tr)
 		}
 		return err
 	})

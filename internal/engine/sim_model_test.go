@@ -12,9 +12,9 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// simBook keeps what was really done, beside the journal, and looks at every
+// simModel keeps what was really done, beside the journal, and looks at every
 // step whether it was permitted.
-type simBook struct {
+type simModel struct {
 	s        *sim
 	ops      map[int64]*simOp
 	attempts map[journal.AttemptID]*simAttempt
@@ -85,12 +85,12 @@ func (a *simAttempt) fate() simFate {
 	return fateOf(a.request.reply.name)
 }
 
-func newSimBook(s *sim) *simBook {
-	return &simBook{s: s, ops: map[int64]*simOp{}, attempts: map[journal.AttemptID]*simAttempt{}, order: map[journal.ShopKey][]*simRequest{}}
+func newSimModel(s *sim) *simModel {
+	return &simModel{s: s, ops: map[int64]*simOp{}, attempts: map[journal.AttemptID]*simAttempt{}, order: map[journal.ShopKey][]*simRequest{}}
 }
 
 // planner is the inner one, but for errors in the middle of a transaction.
-func (b *simBook) planner(inner journal.Planner) journal.Planner {
+func (b *simModel) planner(inner journal.Planner) journal.Planner {
 	return func(e journal.Event, v journal.ShopView) journal.Plan {
 		if b.spoil {
 			return journal.Plan{Join: 1 << 40}
@@ -100,13 +100,13 @@ func (b *simBook) planner(inner journal.Planner) journal.Planner {
 }
 
 // opened: a journal that only one process can hold has ended all leases.
-func (b *simBook) opened() {
+func (b *simModel) opened() {
 	for _, o := range b.ops {
 		o.until = time.Time{}
 	}
 }
 
-func (b *simBook) claimed(c *journal.ClaimedOperation, lease time.Duration) {
+func (b *simModel) claimed(c *journal.ClaimedOperation, lease time.Duration) {
 	o := b.ops[c.Ref.Operation]
 	if o == nil {
 		o = &simOp{}
@@ -125,7 +125,7 @@ func (b *simBook) claimed(c *journal.ClaimedOperation, lease time.Duration) {
 	b.s.note("claims operation %d: %v of %s %s, %v, run %d, unknowns %d, newer %v", c.Ref.Operation, c.Kind, c.Shop.Shop, simName(o.value), c.State, c.Run, c.Unknowns, c.Newer)
 }
 
-func (b *simBook) sent(id journal.AttemptID, m journal.AttemptStart, asked time.Time) {
+func (b *simModel) sent(id journal.AttemptID, m journal.AttemptStart, asked time.Time) {
 	o := b.ops[m.Ref.Operation]
 	a := &simAttempt{id: id, op: o, number: m.Attempt, run: o.Run, flagged: m.Flagged, probe: m.Probe, sendBy: asked.Add(m.SendBy)}
 	o.attempts = append(o.attempts, a)
@@ -140,7 +140,7 @@ func (b *simBook) sent(id journal.AttemptID, m journal.AttemptStart, asked time.
 }
 
 // written looks whether a request may be made.
-func (b *simBook) written(r *simRequest) {
+func (b *simModel) written(r *simRequest) {
 	s, a, now := b.s, r.attempt, time.Now()
 	if a == nil || a.request != nil {
 		s.wrong("request %d has no durable attempt of its own", r.id)
@@ -204,7 +204,7 @@ func (b *simBook) written(r *simRequest) {
 }
 
 // lane looks whether the shop's lane is free for a request.
-func (b *simBook) lane(r *simRequest, now time.Time) {
+func (b *simModel) lane(r *simRequest, now time.Time) {
 	s, o := b.s, r.attempt.op
 	for _, q := range b.order[o.Shop] {
 		ended := q.ended
@@ -244,7 +244,7 @@ func (b *simBook) lane(r *simRequest, now time.Time) {
 	}
 }
 
-func (b *simBook) received(r journal.Receipt, mine bool) {
+func (b *simModel) received(r journal.Receipt, mine bool) {
 	a := b.attempts[r.Attempt]
 	a.receipt = true
 	if mine {
@@ -259,7 +259,7 @@ func (b *simBook) received(r journal.Receipt, mine bool) {
 	}
 }
 
-func (b *simBook) applied(tr journal.Transition) {
+func (b *simModel) applied(tr journal.Transition) {
 	s, o := b.s, b.ops[tr.Ref.Operation]
 	if o.Ref == tr.Ref {
 		o.until = time.Time{}
@@ -291,7 +291,7 @@ func (b *simBook) applied(tr journal.Transition) {
 
 // overtakes looks, where a code has worked, whether a person still has to look at
 // what became of an older one of the shop.
-func (b *simBook) overtakes(o *simOp) {
+func (b *simModel) overtakes(o *simOp) {
 	s := b.s
 	records, err := s.j.Operations(context.Background(), journal.OperationFilter{
 		Account: o.Shop.Account, Shop: o.Shop.Shop, Kind: journal.Activate, State: journal.Attention, Limit: 1000,
@@ -308,7 +308,7 @@ func (b *simBook) overtakes(o *simOp) {
 }
 
 // announced looks whether an event says what is true when it is committed.
-func (b *simBook) announced(o *simOp, e schemas.Event) {
+func (b *simModel) announced(o *simOp, e schemas.Event) {
 	s := b.s
 	switch d := e.Data.(type) {
 	case schemas.Activated:

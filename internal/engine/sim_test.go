@@ -104,7 +104,7 @@ func simulate(t *testing.T, dir string, empty []byte, seed uint64) (result simRe
 			t: t, rng: rand.New(rand.NewPCG(seed, 0x51ab)), began: time.Now(), trace: newSimTrace(), yielded: make(chan *proc), path: path, counts: map[string]int{},
 		}
 		s.setup = drawSetup(s.rng)
-		s.book, s.box, s.topic = newSimBook(s), newSimBox(s), newSimTopic(s)
+		s.model, s.box, s.topic = newSimModel(s), newSimInvoicebox(s), newSimTopic(s)
 		s.inputs = newSimInputs(s, s.setup.records)
 		s.workers = make([]*simWorker, s.setup.replicas)
 		s.faults.on = true

@@ -15,20 +15,20 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// A simWorker is a worker process: a real pool, whose dispatcher and tasks are
+// A simWorker is a worker process: a real engine, whose dispatcher and tasks are
 // procs. With replicas two of them share the journal, as over PostgreSQL.
 type simWorker struct {
 	s          *sim
 	slot       int
 	generation int
-	pool       *Pool
-	scope      scope
+	engine     *Engine
+	phases     phases
 	stop       context.CancelFunc
 	cut        context.CancelFunc
 	giveUp     context.CancelFunc
 	changed    bool
 	ended      bool      // drained
-	writing    bool      // its gates are being written
+	writing    bool      // its breakers are being written
 	stopped    bool      // they are not any more
 	back       time.Time // a dead one: when the next process starts in its place
 }
@@ -41,13 +41,13 @@ var errSimulated = errors.New("input/output error")
 // openJournal opens the file as a new process would.
 func (s *sim) openJournal() {
 	j, err := sqlite.Open(context.Background(), sqlite.Options{
-		Path: s.path, Planner: s.book.planner(onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: s.setup.coolDown, Now: time.Now})), Mark: func(string) string { return "the file" },
+		Path: s.path, Planner: s.model.planner(onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: s.setup.coolDown, Now: time.Now})), Mark: func(string) string { return "the file" },
 	})
 	if err != nil {
 		s.t.Fatalf("open the journal: %v", err)
 	}
 	s.j = j
-	s.book.opened()
+	s.model.opened()
 	ctx := context.Background()
 	var begin []journal.Position
 	for i, a := range s.setup.accounts {
@@ -121,12 +121,12 @@ func (s *sim) startWorker(slot int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	w.pool, pool.steps = pool, simSteps{s: s, w: w}
+	w.engine, pool.scheduler = pool, simScheduler{s: s, w: w}
 	var run, calls, work context.Context
 	run, w.stop = context.WithCancel(context.Background())
 	calls, w.cut = context.WithCancel(context.Background())
 	work, w.giveUp = context.WithCancel(context.Background())
-	w.scope = scope{run: run, calls: calls, work: work}
+	w.phases = phases{accept: run, calls: calls, writes: work}
 	s.workers[slot] = w
 	s.note("worker %d starts in place %d", w.generation, slot)
 	s.spawn(w, fmt.Sprintf("dispatch%d", w.generation), w.main)
@@ -136,29 +136,31 @@ func (s *sim) startWorker(slot int) {
 	}
 }
 
-func (w *simWorker) sleep(d time.Duration) bool { return simSteps{w.s, w}.sleep(w.scope.run, d) }
+func (w *simWorker) sleep(d time.Duration) bool {
+	return simScheduler{w.s, w}.sleep(w.phases.accept, d)
+}
 
-// main is Pool.Run with procs for goroutines.
+// main is Engine.Run with procs for goroutines.
 func (w *simWorker) main() {
-	s, p := w.s, w.pool
-	for p.adoptGates(w.scope.run) != nil {
+	s, p := w.s, w.engine
+	for p.loadBreakers(w.phases.accept) != nil {
 		if !w.sleep(time.Second) {
 			break
 		}
 	}
 	s.spawn(w, fmt.Sprintf("gates%d", w.generation), w.writeGates)
-	s.spawn(w, fmt.Sprintf("erase%d", w.generation), func() { p.eraseReceipts(w.scope.run) })
-	var b beats
+	s.spawn(w, fmt.Sprintf("erase%d", w.generation), func() { p.eraseResponses(w.phases.accept) })
+	var b dispatchState
 	var next time.Time
 	for {
 		s.block(next, func() bool {
-			return next.IsZero() || w.changed || len(p.wake) > 0 || w.scope.draining()
+			return next.IsZero() || w.changed || len(p.wake) > 0 || w.phases.draining()
 		})
-		if w.scope.draining() {
+		if w.phases.draining() {
 			break
 		}
 		if w.changed {
-			b.told()
+			b.journalChanged()
 		}
 		w.changed = false
 		select {
@@ -166,33 +168,33 @@ func (w *simWorker) main() {
 		default:
 		}
 		var err error
-		if next, err = p.beat(w.scope, &b); err != nil {
+		if next, err = p.tick(w.phases, &b); err != nil {
 			break
 		}
 	}
 	w.drain()
 }
 
-// writeGates is Pool.writeGates.
+// writeGates is Engine.writeGates.
 func (w *simWorker) writeGates() {
 	for {
-		w.s.block(time.Time{}, func() bool { return len(w.pool.breakers.Changes()) > 0 })
+		w.s.block(time.Time{}, func() bool { return len(w.engine.breakers.Changes()) > 0 })
 		if w.stopped {
 			return // Run has ended its writer, and writes them itself
 		}
-		<-w.pool.breakers.Changes()
+		<-w.engine.breakers.Changes()
 		for again := true; again; {
 			w.writing = true
-			again = !w.pool.breakers.Flush(w.scope.work)
+			again = !w.engine.breakers.Flush(w.phases.writes)
 			w.writing = false
-			if w.stopped || again && !(simSteps{w.s, w}).sleep(w.scope.work, time.Second) {
+			if w.stopped || again && !(simScheduler{w.s, w}).sleep(w.phases.writes, time.Second) {
 				return
 			}
 		}
 	}
 }
 
-// drain is Pool.drain.
+// drain is Engine.drain.
 func (w *simWorker) drain() {
 	s := w.s
 	none := func() bool {
@@ -204,7 +206,7 @@ func (w *simWorker) drain() {
 		return true
 	}
 	s.note("drains")
-	s.block(time.Now().Add(w.pool.cfg.DrainTime), none)
+	s.block(time.Now().Add(w.engine.cfg.DrainTime), none)
 	if !none() {
 		w.cut()
 		s.block(time.Now().Add(drainGrace), none)
@@ -215,7 +217,7 @@ func (w *simWorker) drain() {
 	}
 	w.stopped = true
 	s.block(time.Time{}, func() bool { return !w.writing })
-	w.pool.breakers.Flush(w.scope.work)
+	w.engine.breakers.Flush(w.phases.writes)
 	w.ended = true
 }
 

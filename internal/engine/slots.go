@@ -6,42 +6,42 @@ import (
 	"time"
 )
 
-// shares divide places among the accounts: each has a few of its own, that no
+// slotQuota divide places among the accounts: each has a few of its own, that no
 // other can take, and half of all are for whoever comes first.
-type shares struct {
-	own    int // places of each account's own
-	shared int
+type slotQuota struct {
+	reserved int // places of each account's own
+	shared   int
 }
 
-func divide(places, accounts int) shares {
+func divide(places, accounts int) slotQuota {
 	own := max(1, places/(2*accounts))
 	if accounts == 1 {
 		own = places
 	}
-	return shares{own: own, shared: max(0, places-own*accounts)}
+	return slotQuota{reserved: own, shared: max(0, places-own*accounts)}
 }
 
-// places are one account's view of a divided number of places.
-type places struct {
-	own    chan struct{}
-	shared *commons
-	held   *int // of the shared ones, by this account; under the commons' mu
+// slots are one account's view of a divided number of places.
+type slots struct {
+	reserved chan struct{}
+	shared   *sharedSlots
+	held     *int // of the shared ones, by this account; under the commons' mu
 }
 
-func newPlaces(own int, c *commons) places { return places{make(chan struct{}, own), c, new(int)} }
+func newSlots(own int, c *sharedSlots) slots { return slots{make(chan struct{}, own), c, new(int)} }
 
-// take gets a place and returns the way to give it back, or nil when the
+// acquire gets a place and returns the way to give it back, or nil when the
 // instant by comes or one of the channels ends first.
-func (p places) take(by time.Time, stop ...<-chan struct{}) func() {
+func (p slots) acquire(by time.Time, stop ...<-chan struct{}) func() {
 	select {
-	case p.own <- struct{}{}:
-		return p.giveOwn
+	case p.reserved <- struct{}{}:
+		return p.releaseReserved
 	default:
 	}
-	w := p.shared.ask(p.held)
+	w := p.shared.acquire(p.held)
 	select {
 	case <-w.granted:
-		return p.giveShared
+		return p.releaseShared
 	default:
 	}
 	var s [2]<-chan struct{}
@@ -49,26 +49,26 @@ func (p places) take(by time.Time, stop ...<-chan struct{}) func() {
 	timer := time.NewTimer(time.Until(by))
 	defer timer.Stop()
 	select {
-	case p.own <- struct{}{}:
-		p.shared.leave(w)
-		return p.giveOwn
+	case p.reserved <- struct{}{}:
+		p.shared.cancel(w)
+		return p.releaseReserved
 	case <-w.granted:
-		return p.giveShared
+		return p.releaseShared
 	case <-timer.C:
 	case <-s[0]:
 	case <-s[1]:
 	}
-	p.shared.leave(w)
+	p.shared.cancel(w)
 	return nil
 }
 
-func (p places) giveOwn()    { <-p.own }
-func (p places) giveShared() { p.shared.give(p.held) }
+func (p slots) releaseReserved() { <-p.reserved }
+func (p slots) releaseShared()   { p.shared.release(p.held) }
 
-// commons are the places that all accounts share. Where several wait for one,
+// sharedSlots are the places that all accounts share. Where several wait for one,
 // the account that holds the fewest gets it: one that has much to do would
 // otherwise have everybody stand behind all of its calls.
-type commons struct {
+type sharedSlots struct {
 	mu      sync.Mutex
 	none    bool // there is no shared place at all
 	free    int
@@ -80,10 +80,10 @@ type waiter struct {
 	granted chan struct{} // closed
 }
 
-func newCommons(n int) *commons { return &commons{free: n, none: n == 0} }
+func newSharedSlots(n int) *sharedSlots { return &sharedSlots{free: n, none: n == 0} }
 
-// ask gets a place, or waits for one; whoever does not want it any more leaves.
-func (c *commons) ask(held *int) *waiter {
+// acquire gets a place, or waits for one; whoever does not want it any more leaves.
+func (c *sharedSlots) acquire(held *int) *waiter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := &waiter{held, make(chan struct{})}
@@ -91,34 +91,34 @@ func (c *commons) ask(held *int) *waiter {
 		return w
 	}
 	c.waiting = append(c.waiting, w)
-	c.grant()
+	c.dispatch()
 	return w
 }
 
-func (c *commons) give(held *int) {
+func (c *sharedSlots) release(held *int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	*held--
 	c.free++
-	c.grant()
+	c.dispatch()
 }
 
-// leave ends the wait, and gives the place back where it was granted meanwhile.
-func (c *commons) leave(w *waiter) {
+// cancel ends the wait, and gives the place back where it was granted meanwhile.
+func (c *sharedSlots) cancel(w *waiter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
 	case <-w.granted:
 		*w.held--
 		c.free++
-		c.grant()
+		c.dispatch()
 	default:
 		c.waiting = slices.DeleteFunc(c.waiting, func(other *waiter) bool { return other == w })
 	}
 }
 
-// grant gives out what is free; the caller holds mu.
-func (c *commons) grant() {
+// dispatch gives out what is free; the caller holds mu.
+func (c *sharedSlots) dispatch() {
 	for c.free > 0 && len(c.waiting) > 0 {
 		next := 0
 		for i, w := range c.waiting {

@@ -9,28 +9,28 @@ import (
 // The shared places go to whoever holds the fewest, whoever came first.
 func TestTheSharedPlacesAreDividedFairly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCommons(3)
-		greedy, modest := newPlaces(1, c), newPlaces(1, c)
+		c := newSharedSlots(3)
+		greedy, modest := newSlots(1, c), newSlots(1, c)
 		never := make(chan struct{})
 		var backs []func()
 		for range 4 {
-			backs = append(backs, greedy.take(time.Now(), never))
+			backs = append(backs, greedy.acquire(time.Now(), never))
 		}
-		if greedy.taken() != 4 || greedy.take(time.Now().Add(time.Second), never) != nil {
+		if greedy.taken() != 4 || greedy.acquire(time.Now().Add(time.Second), never) != nil {
 			t.Fatalf("%d of four places are taken, and more", greedy.taken())
 		}
-		keep := modest.take(time.Now(), never)
+		keep := modest.acquire(time.Now(), never)
 		got := make(chan string, 10)
 		for range 3 {
 			go func() {
-				if greedy.take(time.Now().Add(time.Hour), never) != nil {
+				if greedy.acquire(time.Now().Add(time.Hour), never) != nil {
 					got <- "greedy"
 				}
 			}()
 		}
 		synctest.Wait()
 		go func() {
-			if modest.take(time.Now().Add(time.Hour), never) != nil {
+			if modest.acquire(time.Now().Add(time.Hour), never) != nil {
 				got <- "modest"
 			}
 		}()
@@ -54,17 +54,17 @@ func TestTheSharedPlacesAreDividedFairly(t *testing.T) {
 
 // A place that is granted to one who is just leaving is not lost.
 func TestAPlaceIsNotLostByWhoLeaves(t *testing.T) {
-	c := newCommons(1)
+	c := newSharedSlots(1)
 	a, b := new(int), new(int)
-	first := c.ask(a)
-	second := c.ask(b)
-	c.give(a) // second has it, and does not know yet
-	c.leave(second)
+	first := c.acquire(a)
+	second := c.acquire(b)
+	c.release(a) // second has it, and does not know yet
+	c.cancel(second)
 	if c.free != 1 || *a != 0 || *b != 0 || len(c.waiting) != 0 {
 		t.Errorf("free %d, held %d and %d, waiting %d", c.free, *a, *b, len(c.waiting))
 	}
 	<-first.granted
-	if w := newCommons(0).ask(a); len(w.granted) != 0 {
+	if w := newSharedSlots(0).acquire(a); len(w.granted) != 0 {
 		t.Error("a place where there is none")
 	}
 }

@@ -27,7 +27,7 @@ func TestSlowStartSpendsFewCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sent := 0
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if op != invoicebox.Activate {
 						return good(op, value, n)
 					}
@@ -67,7 +67,7 @@ func TestSlowStartSpendsFewCodes(t *testing.T) {
 // and the rest, each of a call and the check of its token.
 func TestSlowStartEndsSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.Accounts[0].Requests = 1000
 		for i := range 60 {
 			b.add(journal.Activate, fmt.Sprint("s-", i), fmt.Sprint("code-", i))
@@ -86,7 +86,7 @@ func TestSlowStartEndsSoon(t *testing.T) {
 // nobody; the end of an activation wakes the dispatcher at once.
 func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			a := good(op, value, n)
 			if op == invoicebox.Activate {
 				a.after = 20 * time.Second
@@ -140,12 +140,12 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 	})
 }
 
-// The one good response of a trial opens the gate and not the bound: when all
+// The one good response of a trial opens the breaker and not the bound: when all
 // others are of no use again, three more codes are spent.
 func TestSlowStartAfterATrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			a := good(op, value, n)
 			if op == invoicebox.Activate {
 				if sent++; sent != breaker.UnusableToPause+1 {
@@ -160,7 +160,7 @@ func TestSlowStartAfterATrial(t *testing.T) {
 		b.start()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		i := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandResume)}, "")
+		i := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.ActionResume)}, "")
 		b.ended(i, onboarding.ResultResumed)
 		time.Sleep(time.Minute)
 		synctest.Wait()

@@ -40,7 +40,7 @@ func TestLimitOverTheRealJournal(t *testing.T) {
 	}
 }
 
-// The pool over the real journal against the sandbox, at 50 ms a call and a
+// The engine over the real journal against the sandbox, at 50 ms a call and a
 // concurrency of 100: the share of what those two permit. An operation is an
 // invitation, or an activation with its check: three calls for a pair.
 func BenchmarkShareOfIdeal(b *testing.B) {

@@ -7,8 +7,8 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// A GateStatus is how an account stands, as this process knows it.
-type GateStatus struct {
+// A BreakerStatus is how an account stands, as this process knows it.
+type BreakerStatus struct {
 	onboarding.AccountStatus
 	Gate journal.Gate // paused where only this worker's own check says so
 }
@@ -16,15 +16,15 @@ type GateStatus struct {
 // Status says how every account stands, in the order of the configuration.
 // unknown is the instant before which it is not known what was sent, zero where
 // all is known.
-func (p *Pool) Status(unknown, now time.Time) []GateStatus {
-	list := make([]GateStatus, 0, len(p.order))
-	for _, acc := range p.order {
-		s := GateStatus{AccountStatus: onboarding.AccountStatus{Account: acc.Name, Busy: acc.busy.Load()}}
-		g := acc.gate.Snapshot()
+func (e *Engine) Status(unknown, now time.Time) []BreakerStatus {
+	list := make([]BreakerStatus, 0, len(e.order))
+	for _, acc := range e.order {
+		s := BreakerStatus{AccountStatus: onboarding.AccountStatus{Account: acc.Name, Busy: acc.busy.Load()}}
+		g := acc.breaker.Snapshot()
 		s.Gate, s.CheckAt, s.Fault, s.Blocked, s.BlockedSince = g.Gate, g.CheckAt, g.Fault, g.Blocked, g.BlockedSince
 		if !unknown.IsZero() {
-			window := max(acc.ledger.Window, p.cfg.EgressWindow)
-			if until := unknown.Add(p.cfg.Slack + window); until.After(now) {
+			window := max(acc.ledger.Window, e.cfg.EgressWindow)
+			if until := unknown.Add(e.cfg.Slack + window); until.After(now) {
 				s.HoldUntil = reported(until)
 			}
 		}

@@ -17,8 +17,8 @@ func TestARetryWithoutTheAnswer(t *testing.T) {
 	for name, damaged := range map[string]bool{"stored": false, "damaged": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				office := &tokenOffice{}
-				b := newBench(t, office.script)
+				office := &tokenChecks{}
+				b := newHarness(t, office.script)
 				b.cfg.VerifyEvery = every
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
@@ -30,7 +30,7 @@ func TestARetryWithoutTheAnswer(t *testing.T) {
 					b.j.exec("UPDATE credential SET secret = ? WHERE operation = ?", []byte("damaged"), op.id)
 				}
 				office.say(answer{}, nil)
-				b.act(op, onboarding.CommandRetry, onboarding.ResultChecking)
+				b.act(op, onboarding.ActionRetry, onboarding.ResultChecking)
 				b.until(time.Minute, "settled", b.j.settled)
 				b.finish()
 				if damaged {
@@ -52,7 +52,7 @@ func TestARetryWithoutTheAnswer(t *testing.T) {
 // newer credentials by now, is stored beside them and does not hold the lane.
 func TestAnAnswerOlderThanTheCredentialsInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, (&tokenOffice{}).script)
+		b := newHarness(t, (&tokenChecks{}).script)
 		newer := b.add(journal.Activate, "shop-1", "same-2")
 		older := b.add(journal.Activate, "shop-1", "same-1")
 		b.received(newer, "attempt/2", `{"data":{"merchantId":"m-same","token":"token-same-2"}}`)

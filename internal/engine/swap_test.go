@@ -26,16 +26,16 @@ type sealedPlace struct {
 	reason onboarding.Reason // that a wrong value leads to
 }
 
-// A swapBench has two rows or more of every sealed column that the pool opens:
+// A swapBench has two rows or more of every sealed column that the engine opens:
 // of one shop and of several, of one operation and of several.
 type swapBench struct {
-	*bench
+	*harness
 	places []sealedPlace
 	entry  []*journal.Intent
 }
 
 func newSwapBench(t *testing.T) *swapBench {
-	b := &swapBench{bench: newBench(t, good)}
+	b := &swapBench{harness: newHarness(t, good)}
 	subject := func(kind journal.Kind, shop, value string) {
 		op := b.add(kind, shop, value)
 		b.places = append(b.places, sealedPlace{name: "subject of " + value, op: op, column: "subject", row: fmt.Sprint("event WHERE id = ", op.id), reason: onboarding.ReasonSubjectUnreadable})
@@ -65,7 +65,7 @@ func newSwapBench(t *testing.T) *swapBench {
 	for i, shop := range []string{"shop-9", "shop-10"} {
 		op := b.add(journal.Activate, shop, fmt.Sprint("entered-", i))
 		b.j.put(op, journal.Attention, func(t *journal.Transition) { t.Reason, t.Doubt = string(onboarding.ReasonOutcomeLost), true })
-		entered := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandEnter), Operation: op.UUID, MerchantID: "m-entered-" + shop}, fmt.Sprint("entered-token-", i))
+		entered := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.ActionSetCredentials), Operation: op.UUID, MerchantID: "m-entered-" + shop}, fmt.Sprint("entered-token-", i))
 		b.entry = append(b.entry, entered)
 		b.places = append(b.places, sealedPlace{name: "token entered for " + shop, op: op, column: "token", row: fmt.Sprintf("intent WHERE uuid = x'%x'", entered.UUID[:]), intent: entered, reason: onboarding.ReasonOutcomeLost})
 	}
@@ -86,7 +86,7 @@ func (b *swapBench) set(p sealedPlace, columns string, values ...any) {
 	b.j.edit("UPDATE "+table+" SET "+columns+" "+where, values...)
 }
 
-// refused runs the pool and wants that only the place was refused, and that no
+// refused runs the engine and wants that only the place was refused, and that no
 // foreign value was used.
 func (b *swapBench) refused(at int) {
 	b.t.Helper()
@@ -219,11 +219,11 @@ func TestSwapBeside(t *testing.T) {
 			b.set(b.places[entered9], "uuid = ?", id[:])
 			b.entry[0].UUID = id
 		}},
-		"an act":               {entered9, func(b *swapBench) { b.set(b.places[entered9], "act = ?", string(onboarding.CommandClose)) }},
+		"an act":               {entered9, func(b *swapBench) { b.set(b.places[entered9], "act = ?", string(onboarding.ActionClose)) }},
 		"the MAC of an act":    {entered9, func(b *swapBench) { b.set(b.places[entered9], "mac = ?", b.entry[1].MAC) }},
 		"an act without a MAC": {entered10, func(b *swapBench) { b.set(b.places[entered10], "mac = NULL") }},
 		"an act without an operation": {entered10, func(b *swapBench) {
-			b.set(b.places[entered10], "operation = NULL, act = ?", string(onboarding.CommandPause))
+			b.set(b.places[entered10], "operation = NULL, act = ?", string(onboarding.ActionPause))
 		}},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -265,14 +265,14 @@ func TestSwapUnknownKey(t *testing.T) {
 
 // An act that was inserted in the database is refused, whatever it asks for.
 func TestForgedActs(t *testing.T) {
-	for _, act := range []onboarding.Command{onboarding.CommandProbe, onboarding.CommandRetry, onboarding.CommandReread, onboarding.CommandEnter, onboarding.CommandClose, onboarding.CommandPause, onboarding.CommandResume, "other"} {
+	for _, act := range []onboarding.Action{onboarding.ActionProbe, onboarding.ActionRetry, onboarding.ActionReread, onboarding.ActionSetCredentials, onboarding.ActionClose, onboarding.ActionPause, onboarding.ActionResume, "other"} {
 		t.Run(string(act), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, good)
+				b := newHarness(t, good)
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				b.j.put(op, journal.Attention, func(t *journal.Transition) { t.Reason, t.Doubt = string(onboarding.ReasonOutcomeUnknown), true })
 				i := journal.Intent{Act: string(act), Operation: op.UUID}
-				if act == onboarding.CommandPause || act == onboarding.CommandResume {
+				if act == onboarding.ActionPause || act == onboarding.ActionResume {
 					i.Operation = [16]byte{}
 				}
 				other, err := keyset.New()

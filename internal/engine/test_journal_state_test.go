@@ -273,7 +273,7 @@ func (j *testJournal) reviews(op *operation) []journal.ReviewAnswer {
 	return slices.Clone(j.views[op.Shop])
 }
 
-// dueCalls counts the pool's looks for work so far, and accountCalls those at the gates.
+// dueCalls counts the engine's looks for work so far, and accountCalls those at the breakers.
 func (j *testJournal) dueCalls() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -286,21 +286,21 @@ func (j *testJournal) accountCalls() int {
 	return j.lists
 }
 
-// claims are the pool's claims so far.
+// claims are the engine's claims so far.
 func (j *testJournal) claims() []journal.ClaimRequest {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.asks)
 }
 
-// transitions are the pool's transitions and attempts so far.
+// transitions are the engine's transitions and attempts so far.
 func (j *testJournal) transitions() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.steps)
 }
 
-// gate is the default account's, as the journal has it.
+// breaker is the default account's, as the journal has it.
 func (j *testJournal) gate() journal.Gate {
 	j.Helper()
 	return cached(j, "gate", func() (journal.Gate, error) {
@@ -314,7 +314,7 @@ func (j *testJournal) gate() journal.Gate {
 	})
 }
 
-// setGate changes the gate of an account as another process does.
+// setGate changes the breaker of an account as another process does.
 func (j *testJournal) setGate(account string, g journal.Gate) {
 	j.Helper()
 	j.ok(j.Journal.SetGate(context.Background(), account, g, nil))
@@ -345,26 +345,26 @@ func (j *testJournal) attempts(condition string) (n int) {
 
 // otherSends has another process claim the only operation that is due, begin a request,
 // and not be heard of again. Its lease ends after the given time.
-func (b *bench) otherSends(op *operation, lease time.Duration) {
-	b.t.Helper()
-	got, err := b.j.Journal.Claim(context.Background(), journal.ClaimRequest{Account: op.Shop.Account, Kind: op.Kind, Stage: journal.Call, Limit: 2, Lease: lease, Owner: "another"})
-	b.j.ok(err)
+func (h *harness) otherSends(op *operation, lease time.Duration) {
+	h.t.Helper()
+	got, err := h.j.Journal.Claim(context.Background(), journal.ClaimRequest{Account: op.Shop.Account, Kind: op.Kind, Stage: journal.Call, Limit: 2, Lease: lease, Owner: "another"})
+	h.j.ok(err)
 	if len(got) != 1 || got[0].UUID != op.UUID {
-		b.t.Fatalf("claimed %+v", got)
+		h.t.Fatalf("claimed %+v", got)
 	}
-	_, err = b.j.Journal.BeginAttempt(context.Background(), journal.AttemptStart{Ref: got[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second})
-	b.j.ok(err)
-	b.j.touch()
+	_, err = h.j.Journal.BeginAttempt(context.Background(), journal.AttemptStart{Ref: got[0].Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second})
+	h.j.ok(err)
+	h.j.touch()
 }
 
 // activates has another process make an operation in attention the shop's current
 // activation.
-func (b *bench) activates(op *operation, version int64, merchant, token string) {
-	b.t.Helper()
-	prepared, err := b.cfg.Credentials.Prepare(context.Background(), credentials.Secret{Shop: op.Shop, Version: version, MerchantID: merchant, Token: secret.New(token)})
-	b.j.ok(err)
-	b.j.put(op, journal.Stored, func(t *journal.Transition) { t.Credential, t.Due = &prepared.Row, time.Now().Add(time.Hour) })
-	b.j.put(op, journal.Done, func(t *journal.Transition) {
+func (h *harness) activates(op *operation, version int64, merchant, token string) {
+	h.t.Helper()
+	prepared, err := h.cfg.Credentials.Prepare(context.Background(), credentials.Secret{Shop: op.Shop, Version: version, MerchantID: merchant, Token: secret.New(token)})
+	h.j.ok(err)
+	h.j.put(op, journal.Stored, func(t *journal.Transition) { t.Credential, t.Due = &prepared.Row, time.Now().Add(time.Hour) })
+	h.j.put(op, journal.Done, func(t *journal.Transition) {
 		t.Reason, t.Verified, t.Active = string(onboarding.ReasonActivated), true, &journal.ActiveUpdate{At: time.Now(), Event: uuid.New(), Review: time.Now().Add(time.Hour)}
 	})
 }

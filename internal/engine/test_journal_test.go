@@ -21,7 +21,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A testJournal is the real journal over a file in memory. The pool's calls can be slow
+// A testJournal is the real journal over a file in memory. The engine's calls can be slow
 // or fail, before they are made or after. What a test calls on the journal beneath is
 // what another process would do: it neither waits nor fails.
 type testJournal struct {
@@ -200,7 +200,7 @@ func (j *testJournal) beside() *sql.DB {
 	return j.raw
 }
 
-// signal tells the pool of a change.
+// signal tells the engine of a change.
 func (j *testJournal) signal() {
 	select {
 	case j.changed <- struct{}{}:
@@ -222,7 +222,7 @@ func (j *testJournal) touchIf(changed bool, err error) {
 }
 
 // remembered reads something once between two changes: tests look every few
-// milliseconds, and the pool every few seconds of days of virtual time.
+// milliseconds, and the engine every few seconds of days of virtual time.
 func remembered[T any](j *testJournal, key string, read func() (T, error)) (T, error) {
 	j.mu.Lock()
 	cache := j.cache
@@ -303,7 +303,7 @@ func (j *testJournal) slow(commit time.Duration) {
 	j.mu.Unlock()
 }
 
-// setMute sets whether the pool is told of changes.
+// setMute sets whether the engine is told of changes.
 func (j *testJournal) setMute(mute bool) {
 	j.mu.Lock()
 	j.mute = mute

@@ -39,62 +39,62 @@ type shopCheck struct {
 
 // newCheck prepares a check of a task's token. It takes a permit of the egress ledger
 // only, because it is sent with the shop's token. While draining nothing is checked.
-func (p *Pool) newCheck(s scope, t *task) (c *shopCheck, ok bool) {
+func (e *Engine) newCheck(s phases, t *task) (c *shopCheck, ok bool) {
 	left := time.Until(t.leaseEnd) - leaseMargin
-	deadline := min(p.cfg.checkDeadline(), left/2)
-	sendBy := min(p.cfg.sendBy(), left/4)
+	deadline := min(e.cfg.checkDeadline(), left/2)
+	sendBy := min(e.cfg.sendBy(), left/4)
 	if s.draining() || deadline <= 0 || sendBy <= 0 {
 		return nil, false
 	}
 	return &shopCheck{
-		start: journal.Check{Account: t.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.egress()}},
+		start: journal.Check{Account: t.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{e.cfg.egress()}},
 		by:    time.Now().Add(sendBy), deadline: deadline,
 	}, true
 }
 
 // beginCheck returns the check that the task's response began, or begins one. It
 // returns nil if none can begin.
-func (p *Pool) beginCheck(s scope, t *task) *shopCheck {
+func (e *Engine) beginCheck(s phases, t *task) *shopCheck {
 	if c := t.check; c != nil {
 		t.check = nil
 		return c
 	}
-	c, ok := p.newCheck(s, t)
+	c, ok := e.newCheck(s, t)
 	if !ok {
 		return nil
 	}
 	var err error
-	if c.id, err = p.journal.BeginCheck(s.work, c.start); err != nil {
+	if c.id, err = e.journal.BeginCheck(s.writes, c.start); err != nil {
 		return nil
 	}
 	return c
 }
 
 // dropCheck ends a check that the task's response began and that was not made.
-func (p *Pool) dropCheck(s scope, t *task) {
+func (e *Engine) dropCheck(s phases, t *task) {
 	if c := t.check; c != nil {
 		t.check = nil
 		end := unsentCheck()
 		c.end = &end
-		p.endChecked(s, c)
+		e.saveCheckEnd(s, c)
 	}
 }
 
-// endChecked saves the end of a check, if there is one, beside the steps that follow.
-func (p *Pool) endChecked(s scope, c *shopCheck) {
+// saveCheckEnd saves the end of a check, if there is one, beside the steps that follow.
+func (e *Engine) saveCheckEnd(s phases, c *shopCheck) {
 	if c != nil {
-		p.later(func() { p.endCheck(s, c.id, *c.end) })
+		e.background(func() { e.endAttempt(s, c.id, *c.end) })
 	}
 }
 
 // checkToken asks whether a shop's new token works. The caller saves the end of the
 // check, if there is one.
-func (p *Pool) checkToken(s scope, t *task, token secret.String) (tokenVerdict, *shopCheck) {
-	c := p.beginCheck(s, t)
+func (e *Engine) checkToken(s phases, t *task, token secret.String) (tokenVerdict, *shopCheck) {
+	c := e.beginCheck(s, t)
 	if c == nil {
 		return tokenSilent, nil
 	}
-	place := p.steps.take(t.acc.calls, c.by, s.run.Done())
+	place := e.scheduler.acquire(t.acc.callSlots, c.by, s.accept.Done())
 	if place == nil {
 		end := unsentCheck()
 		c.end = &end
@@ -105,17 +105,17 @@ func (p *Pool) checkToken(s scope, t *task, token secret.String) (tokenVerdict, 
 	cancel()
 	place()
 	v, result, err := invoicebox.ReadCheck(x)
-	p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
+	e.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
 	end := endOf(x, v)
 	c.end = &end
 	switch {
 	case err != nil || !result.Conclusive:
-		p.log.Info("the new token could not be checked", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)
+		e.log.Info("the new token could not be checked", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)
 		return tokenSilent, c
 	case result.Valid:
 		return tokenGood, c
 	}
-	p.log.Warn("the new token is refused", t.attrs("status", x.Status, "request_id", x.RequestID)...)
+	e.log.Warn("the new token is refused", t.attrs("status", x.Status, "request_id", x.RequestID)...)
 	return tokenBad, c
 }
 
@@ -123,67 +123,67 @@ func unsentCheck() journal.AttemptEnd {
 	return journal.AttemptEnd{NotSent: true, At: time.Now(), Outcome: invoicebox.NotExecuted.String()}
 }
 
-// tokenCheck starts a check of the partner's own token when one is due, and
+// startDueTokenCheck starts a check of the partner's own token when one is due, and
 // returns when the next is.
-func (p *Pool) tokenCheck(s scope, acc *account, now time.Time) time.Time {
-	at := acc.gate.NextCheck()
-	if at.IsZero() || acc.checking.Load() {
+func (e *Engine) startDueTokenCheck(s phases, acc *account, now time.Time) time.Time {
+	at := acc.breaker.NextCheck()
+	if at.IsZero() || acc.checkingToken.Load() {
 		return time.Time{}
 	}
 	if now.Before(at) {
 		return at
 	}
-	if !acc.checking.CompareAndSwap(false, true) {
+	if !acc.checkingToken.CompareAndSwap(false, true) {
 		return time.Time{}
 	}
-	acc.gate.BeginCheck()
-	p.later(func() {
-		p.checkOwn(s, acc)
-		acc.checking.Store(false)
-		p.signal()
+	acc.breaker.BeginCheck()
+	e.background(func() {
+		e.checkOwnToken(s, acc)
+		acc.checkingToken.Store(false)
+		e.signal()
 	})
 	return time.Time{}
 }
 
-// checkOwn asks whether the partner's own token works now, and tells the gate.
+// checkOwnToken asks whether the partner's own token works now, and tells the breaker.
 // The verdict is sigNone where no request was sent.
-func (p *Pool) checkOwn(s scope, acc *account) (verdict breaker.Signal) {
+func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) {
 	told := time.Duration(0)
-	sendBy := p.cfg.sendBy()
+	sendBy := e.cfg.sendBy()
 	// Its permits are held that long: whoever stood still meanwhile sends nothing.
-	calls, cancel := context.WithTimeout(s.calls, sendBy+p.cfg.RequestDeadline)
+	calls, cancel := context.WithTimeout(s.calls, sendBy+e.cfg.RequestDeadline)
 	defer cancel()
-	id, err := p.journal.BeginCheck(s.work, journal.Check{
-		Account: acc.Name, SendBy: sendBy, Deadline: sendBy + p.cfg.RequestDeadline,
-		Permits: []journal.Permit{acc.ledger, p.cfg.egress()},
+	id, err := e.journal.BeginCheck(s.writes, journal.Check{
+		Account: acc.Name, SendBy: sendBy, Deadline: sendBy + e.cfg.RequestDeadline,
+		Permits: []journal.Permit{acc.ledger, e.cfg.egress()},
 	})
 	if err == nil {
-		if place := p.steps.take(acc.calls, time.Now().Add(sendBy), s.run.Done()); place == nil {
-			p.endCheck(s, id, unsentCheck())
+		if place := e.scheduler.acquire(acc.callSlots, time.Now().Add(sendBy), s.accept.Done()); place == nil {
+			e.endAttempt(s, id, unsentCheck())
 		} else {
 			x := acc.Client.CheckOwnToken(calls)
 			place()
 			v := invoicebox.Classify(x)
-			p.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
-			p.endCheck(s, id, endOf(x, v))
-			p.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
-			verdict, told = breaker.CheckSignalOf(v), p.told(acc, v)
-			acc.gate.RecordFault(verdict, v.Reason)
+			e.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
+			e.endAttempt(s, id, endOf(x, v))
+			e.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
+			verdict, told = breaker.CheckSignalOf(v), e.retryAfter(acc, v)
+			acc.breaker.RecordFault(verdict, v.Reason)
 		}
 	}
 	now := time.Now()
-	acc.gate.AfterCheck(now)
-	if acc.gate.Record(verdict, told, false, now) {
-		p.gateChanged(acc)
+	acc.breaker.AfterCheck(now)
+	if acc.breaker.Record(verdict, told, false, now) {
+		e.breakerChanged(acc)
 	}
 	return verdict
 }
 
-// gateChanged says so to whom it concerns: people, metrics, journal, dispatcher.
-func (p *Pool) gateChanged(acc *account) {
-	now := acc.gate.Snapshot()
+// breakerChanged says so to whom it concerns: people, metrics, journal, dispatcher.
+func (e *Engine) breakerChanged(acc *account) {
+	now := acc.breaker.Snapshot()
 	g, checkAt := now.Gate, now.CheckAt
-	p.metrics.gate(acc.Name, g.State)
+	e.metrics.breaker(acc.Name, g.State)
 	attrs := []any{"account", acc.Name, "state", string(g.State), "reason", g.Reason}
 	if !g.Until.IsZero() {
 		attrs = append(attrs, "until", g.Until)
@@ -191,40 +191,40 @@ func (p *Pool) gateChanged(acc *account) {
 	if !checkAt.IsZero() {
 		attrs = append(attrs, "next_check", checkAt)
 	}
-	if d := onboarding.DescribeGate(acc.Name, g, time.Time{}, time.Now()); d.Todo != "" {
+	if d := onboarding.DescribeBreaker(acc.Name, g, time.Time{}, time.Now()); d.Todo != "" {
 		attrs = append(attrs, "to_do", d.Todo)
 	}
-	p.log.Warn("the account's gate changed", attrs...)
-	p.breakers.Notify()
-	p.signal()
+	e.log.Warn("circuit breaker changed", attrs...)
+	e.breakers.Notify()
+	e.signal()
 }
 
-// leavesTrial says that a task's call was not sent, if it holds the account's trial.
-func (p *Pool) leavesTrial(s scope, t *task) {
+// releaseTrial says that a task's call was not sent, if it holds the account's trial.
+func (e *Engine) releaseTrial(s phases, t *task) {
 	if t.trial {
-		p.breakers.ReleaseTrial(s.work, t.acc.gate)
+		e.breakers.ReleaseTrial(s.writes, t.acc.breaker)
 	}
 }
 
 // BreakerState implements [breakerReporter].
-func (p *Pool) BreakerState(account string, s journal.GateState) { p.metrics.gate(account, s) }
+func (e *Engine) BreakerState(account string, s journal.GateState) { e.metrics.breaker(account, s) }
 
 // BreakerError implements [breakerReporter].
-func (p *Pool) BreakerError(step, msg string, err error, account string) {
-	p.metrics.errors.WithLabelValues(step).Inc()
-	p.outage.fails(slog.LevelError, msg, err, "account", account)
+func (e *Engine) BreakerError(step, msg string, err error, account string) {
+	e.metrics.errors.WithLabelValues(step).Inc()
+	e.outage.failed(slog.LevelError, msg, err, "account", account)
 }
 
-// writeGates brings changed gates into the journal, the newest state of each.
-func (p *Pool) writeGates(ctx context.Context) {
+// writeBreakers brings changed breakers into the journal, the newest state of each.
+func (e *Engine) writeBreakers(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.breakers.Changes():
+		case <-e.breakers.Changes():
 		}
-		for try := 0; !p.breakers.Flush(ctx); try++ {
-			if !p.steps.sleep(ctx, onboarding.Exponential(errorBase, errorCap, try)) {
+		for try := 0; !e.breakers.Flush(ctx); try++ {
+			if !e.scheduler.sleep(ctx, onboarding.Exponential(errorBase, errorCap, try)) {
 				return
 			}
 		}

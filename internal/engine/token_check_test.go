@@ -33,7 +33,7 @@ func (c *contextSeen) CheckOwnToken(ctx context.Context) invoicebox.Exchange {
 // A check of the own token goes out while its permits are held, or not at all.
 func TestOwnTokenIsNotCheckedAfterItsPermits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		client := &contextSeen{Client: b.cfg.Accounts[0].Client}
 		b.cfg.Accounts[0].Client = client
 		for _, j := range []Journal{b.cfg.Journal, slowCheckJournal{b.cfg.Journal}} {
@@ -42,7 +42,7 @@ func TestOwnTokenIsNotCheckedAfterItsPermits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.checkOwn(scope{run: t.Context(), calls: t.Context(), work: t.Context()}, p.order[0])
+			p.checkOwnToken(phases{accept: t.Context(), calls: t.Context(), writes: t.Context()}, p.order[0])
 			p.tasks.Wait()
 		}
 		if len(client.ended) == 0 || client.ended[0] {

@@ -60,7 +60,7 @@ func TestTheProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, answers(map[string][]answer{"code-1": append([]answer{lost}, c.second...)}))
+				b := newHarness(t, answers(map[string][]answer{"code-1": append([]answer{lost}, c.second...)}))
 				began := time.Now()
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				next := b.add(journal.Activate, "shop-2", "code-2")
@@ -90,7 +90,7 @@ func TestTheProbe(t *testing.T) {
 
 func TestHoldMakesNoProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {lost}, "a@example.com": {lost}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {lost}, "a@example.com": {lost}}))
 		b.cfg.UnknownOutcome, b.cfg.Concurrency = onboarding.Hold, 1
 		began := time.Now()
 		act := b.add(journal.Activate, "shop-1", "code-1")
@@ -133,7 +133,7 @@ func TestAnInvitationIsSentOnceMore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, steps(c.answers...))
+				b := newHarness(t, steps(c.answers...))
 				op := b.add(journal.Invite, "shop-1", "a@example.com")
 				b.run(time.Hour)
 				b.expect(op, c.state, c.reason, c.event)
@@ -157,7 +157,7 @@ func TestAnInvitationIsSentOnceMore(t *testing.T) {
 func TestAProbeWaitsForADeadWorkersLease(t *testing.T) {
 	for _, kind := range bothKinds {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, good)
+			b := newHarness(t, good)
 			op := b.add(kind, "shop-1", "value-1")
 			ends := time.Now().Add(40 * time.Second)
 			b.otherSends(op, 40*time.Second)
@@ -181,7 +181,7 @@ func TestANewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 	closed := journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights)}
 	for name, c := range map[string]struct {
 		answers map[string][]answer
-		later   bool // the second code comes while the probe waits for the gate
+		later   bool // the second code comes while the probe waits for the breaker
 		first   string
 		second  string
 		order   string
@@ -205,7 +205,7 @@ func TestANewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, answers(c.answers))
+				b := newHarness(t, answers(c.answers))
 				began := time.Now()
 				first := b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
@@ -252,7 +252,7 @@ func TestANewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 // A third code goes before the probes of the first two.
 func TestEveryNewerCodeGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, answers(map[string][]answer{"code-1": {lost}, "code-2": {lost}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {lost}, "code-2": {lost}}))
 		first := b.add(journal.Activate, "shop-1", "code-1")
 		second := b.add(journal.Activate, "shop-1", "code-2")
 		b.start()
@@ -273,7 +273,7 @@ func TestEveryNewerCodeGoesFirst(t *testing.T) {
 func TestANewerAddressGoesInsteadOfTheSecondTry(t *testing.T) {
 	for _, works := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+			b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 				switch {
 				case value == "old@example.com" && n == 0:
 					return lost
@@ -298,7 +298,7 @@ func TestANewerAddressGoesInsteadOfTheSecondTry(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, steps(lost))
+		b := newHarness(t, steps(lost))
 		invite := b.add(journal.Invite, "shop-1", "a@example.com")
 		act := b.add(journal.Activate, "shop-1", "code-1")
 		b.run(time.Hour)

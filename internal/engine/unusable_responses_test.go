@@ -26,7 +26,7 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				broken := true
-				b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+				b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 					if broken && op == invoicebox.Activate {
 						return answer{status: 200, body: c.body}
 					}
@@ -50,13 +50,13 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 				if !strings.Contains(b.log.String(), "reason=answers") {
 					t.Error("the log does not say so")
 				}
-				b.pool.TokenChanged("default")
+				b.engine.TokenChanged("default")
 				time.Sleep(time.Hour)
 				if g := b.j.gate(); len(b.api.asked(invoicebox.Activate)) > calls+1 || g.State != journal.GatePaused {
 					t.Errorf("%d calls after one trial, gate %+v", len(b.api.asked(invoicebox.Activate)), g)
 				}
 				broken = false
-				i := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.CommandResume)}, "")
+				i := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.ActionResume)}, "")
 				b.ended(i, onboarding.ResultResumed)
 				b.until(time.Minute, "settled", b.j.settled)
 				b.finish()
@@ -82,7 +82,7 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 func TestReread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		odd := answer{status: 200, body: `{"data":{"merchant":"m","key":"t"}}`}
-		b := newBench(t, answers(map[string][]answer{"code-1": {odd}, "code-2": {odd}, "code-3": {odd}, "code-4": {{status: 200, body: body("code-9", "t-4")}}}))
+		b := newHarness(t, answers(map[string][]answer{"code-1": {odd}, "code-2": {odd}, "code-3": {odd}, "code-4": {{status: 200, body: body("code-9", "t-4")}}}))
 		b.cfg.Concurrency = 1
 		ops := []*operation{b.add(journal.Activate, "shop-9", "code-9")}
 		b.start()
@@ -96,9 +96,9 @@ func TestReread(t *testing.T) {
 			b.attention(op)
 		}
 		b.until(time.Minute, "paused", func() bool { return b.j.gate().Reason == string(onboarding.ReasonAnswers) })
-		b.act(ops[1], onboarding.CommandReread, onboarding.ResultMerchantConflict)
+		b.act(ops[1], onboarding.ActionReread, onboarding.ResultMerchantConflict)
 		op := ops[2]
-		b.act(op, onboarding.CommandReread, onboarding.ResultStillUnreadable)
+		b.act(op, onboarding.ActionReread, onboarding.ResultStillUnreadable)
 		if g := b.j.gate(); g.State != journal.GatePaused {
 			t.Errorf("gate %+v", g)
 		}
@@ -109,12 +109,12 @@ func TestReread(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sealed, err := b.keys.Seal(text, receiptRow(op.Shop, op.UUID, b.j.receipts(op)[0].SealedFor))
+		sealed, err := b.keys.Seal(text, responseAssociatedData(op.Shop, op.UUID, b.j.receipts(op)[0].SealedFor))
 		if err != nil {
 			t.Fatal(err)
 		}
 		b.j.exec("UPDATE receipt SET answer = ? WHERE operation = ?", sealed, op.id)
-		b.act(op, onboarding.CommandReread, onboarding.ResultActivated)
+		b.act(op, onboarding.ActionReread, onboarding.ResultActivated)
 		b.expect(op, journal.Done, onboarding.ReasonActivated, "activation_failed answer_unreadable contact_support false", eventActive)
 		// The account is open then, and other codes go on.
 		sent := 0

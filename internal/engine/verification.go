@@ -15,39 +15,39 @@ import (
 )
 
 const (
-	reviewPoll  = time.Minute // how often a worker looks for reviews that another has begun
-	reviewPause = 5 * time.Second
-	// reviewShare is the part of the egress ledger that reviews may use: one in so
+	verificationPoll  = time.Minute // how often a worker looks for reviews that another has begun
+	verificationPause = 5 * time.Second
+	// verificationShare is the part of the egress ledger that reviews may use: one in so
 	// many permits.
-	reviewShare = 10
+	verificationShare = 10
 )
 
-// A reviewer looks at the current credentials of one account's shops: one look
+// A verifier looks at the current credentials of one account's shops: one look
 // at a time, beside the places of calls, so that it takes none from them.
-type reviewer struct {
-	pool   *Pool
-	acc    *account
-	silent int  // looks in a row that proved nothing: the pauses between looks grow
-	inRow  int  // different shops refused in a row
-	doubt  bool // refusals are withheld
+type verifier struct {
+	engine      *Engine
+	acc         *account
+	silent      int  // looks in a row that proved nothing: the pauses between looks grow
+	consecutive int  // different shops refused in a row
+	suppressed  bool // refusals are withheld
 }
 
-// reviews looks at credentials until the run ends.
-func (p *Pool) reviews(s scope, acc *account) {
-	r := &reviewer{pool: p, acc: acc}
+// verifyCredentials looks at credentials until the run ends.
+func (e *Engine) verifyCredentials(s phases, acc *account) {
+	r := &verifier{engine: e, acc: acc}
 	failures := 0
 	for {
-		next, err := r.round(s)
-		wait := reviewPoll
+		next, err := r.verifyNext(s)
+		wait := verificationPoll
 		if !next.IsZero() {
-			wait = min(max(time.Until(next), 0), reviewPoll)
+			wait = min(max(time.Until(next), 0), verificationPoll)
 		}
 		switch {
 		case errors.Is(err, journal.ErrClosed) || s.draining():
 			return
 		case err != nil:
-			p.metrics.errors.WithLabelValues("reviews").Inc()
-			p.outage.fails(slog.LevelError, "the journal does not give out reviews of credentials", err, "account", acc.Name)
+			e.metrics.errors.WithLabelValues("reviews").Inc()
+			e.outage.failed(slog.LevelError, "the journal does not give out reviews of credentials", err, "account", acc.Name)
 			wait = onboarding.Exponential(errorBase, errorCap, failures)
 			failures++
 		default:
@@ -55,34 +55,34 @@ func (p *Pool) reviews(s scope, acc *account) {
 		}
 		timer := time.NewTimer(wait)
 		select {
-		case <-s.run.Done():
-		case <-acc.reviewWake:
+		case <-s.accept.Done():
+		case <-acc.verificationWake:
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
 }
 
-// reviewSoon says that a review has begun.
-func (acc *account) reviewSoon() {
+// wakeVerification says that a review has begun.
+func (acc *account) wakeVerification() {
 	select {
-	case acc.reviewWake <- struct{}{}:
+	case acc.verificationWake <- struct{}{}:
 	default:
 	}
 }
 
-// round claims one review that is due, if there is a permit, and looks. It
+// verifyNext claims one review that is due, if there is a permit, and looks. It
 // returns when to come again.
-func (r *reviewer) round(s scope) (next time.Time, err error) {
-	p := r.pool
-	if r.acc.gate.Degraded() {
-		return time.Now().Add(reviewPause), nil
+func (r *verifier) verifyNext(s phases) (next time.Time, err error) {
+	p := r.engine
+	if r.acc.breaker.Degraded() {
+		return time.Now().Add(verificationPause), nil
 	}
-	share, back, err := p.journal.AvailablePermits(s.run, p.cfg.reviewPermit())
+	share, back, err := p.journal.AvailablePermits(s.accept, p.cfg.verificationPermit())
 	if err != nil || share == 0 {
 		return back, err
 	}
-	egress, back, err := p.journal.AvailablePermits(s.run, p.cfg.egress())
+	egress, back, err := p.journal.AvailablePermits(s.accept, p.cfg.egress())
 	if err != nil || egress == 0 {
 		return back, err
 	}
@@ -91,44 +91,44 @@ func (r *reviewer) round(s scope) (next time.Time, err error) {
 	scheduled := p.cfg.VerifyEvery != onboarding.NoVerifyEvery
 	// One at a time: the share of the ledger is small, and what is not looked at
 	// would wait for the end of its lease.
-	request := journal.ReviewRequest{Account: r.acc.Name, Limit: 1, Lease: 2 * p.cfg.reviewTime(), Routine: scheduled && idle}
+	request := journal.ReviewRequest{Account: r.acc.Name, Limit: 1, Lease: 2 * p.cfg.verificationTime(), Routine: scheduled && idle}
 	if request.Routine {
 		request.Horizon = p.cfg.VerifyEvery
 	}
-	got, err := p.journal.ClaimReviews(s.work, request)
+	got, err := p.journal.ClaimReviews(s.writes, request)
 	if err != nil {
 		return next, err
 	}
-	r.withhold(got.InRow)
+	r.suppress(got.InRow)
 	if len(got.Reviews) == 0 {
 		if next = got.Next; scheduled && !idle {
-			next = minTime(next, time.Now().Add(reviewPause))
+			next = minTime(next, time.Now().Add(verificationPause))
 		}
 		return next, nil
 	}
 	v := got.Reviews[0]
-	switch answer, err := r.look(s, v); {
+	switch answer, err := r.check(s, v); {
 	case errors.Is(err, credentials.ErrUnreadable):
 	case err != nil:
-		return time.Now().Add(reviewPause), nil //nolint:nilerr // said by look; it comes back with its lease
+		return time.Now().Add(verificationPause), nil //nolint:nilerr // said by look; it comes back with its lease
 	case answer == journal.ReviewSilent:
 		r.silent++
-		return time.Now().Add(onboarding.Exponential(p.cfg.ReviewBase/8, p.cfg.ReviewCap/8, r.silent)), nil
+		return time.Now().Add(onboarding.Exponential(p.cfg.VerificationBase/8, p.cfg.VerificationCap/8, r.silent)), nil
 	default:
 		r.silent = 0
 	}
 	return time.Now(), nil // what came of it may be due before all others
 }
 
-// withhold notes whether refusals speak against the shops or against the check.
-func (r *reviewer) withhold(inRow int) {
-	p, doubt := r.pool, inRow >= onboarding.RefusedInRow
-	r.inRow = inRow
-	p.metrics.refusedInRow.WithLabelValues(r.acc.Name).Set(float64(inRow))
-	if doubt == r.doubt {
+// suppress notes whether refusals speak against the shops or against the check.
+func (r *verifier) suppress(inRow int) {
+	p, doubt := r.engine, inRow >= onboarding.MaxConsecutiveRejections
+	r.consecutive = inRow
+	p.metrics.consecutiveRejections.WithLabelValues(r.acc.Name).Set(float64(inRow))
+	if doubt == r.suppressed {
 		return
 	}
-	if r.doubt = doubt; doubt {
+	if r.suppressed = doubt; doubt {
 		p.log.Error("THE TOKENS OF MANY SHOPS ARE REFUSED: none of them is announced as invalid until one works; look what has happened to the account",
 			"account", r.acc.Name, "shops_in_row", inRow)
 		return
@@ -136,10 +136,10 @@ func (r *reviewer) withhold(inRow int) {
 	p.log.Warn("tokens of shops work again: those that are still refused are announced", "account", r.acc.Name)
 }
 
-// look asks about one shop's credentials and writes what came of it. An error
+// check asks about one shop's credentials and writes what came of it. An error
 // says that nothing was asked.
-func (r *reviewer) look(s scope, v journal.Review) (journal.ReviewAnswer, error) {
-	p := r.pool
+func (r *verifier) check(s phases, v journal.Review) (journal.ReviewAnswer, error) {
+	p := r.engine
 	kept, err := p.cfg.Credentials.Read(s.calls, v.Credential)
 	if err != nil {
 		// Nothing was asked, so nothing is known of Invoicebox either.
@@ -149,21 +149,21 @@ func (r *reviewer) look(s scope, v journal.Review) (journal.ReviewAnswer, error)
 		r.end(s, v, journal.ReviewSilent)
 		return 0, err
 	}
-	answer, err := r.ask(s, v, kept.Token)
+	answer, err := r.requestCheck(s, v, kept.Token)
 	if err == nil {
 		r.end(s, v, answer)
 	}
 	return answer, err
 }
 
-// ask makes the check. It takes permits of the egress ledger and of the part
+// requestCheck makes the check. It takes permits of the egress ledger and of the part
 // of it that is for reviews.
-func (r *reviewer) ask(s scope, v journal.Review, token secret.String) (journal.ReviewAnswer, error) {
-	p := r.pool
+func (r *verifier) requestCheck(s phases, v journal.Review, token secret.String) (journal.ReviewAnswer, error) {
+	p := r.engine
 	sendBy, deadline := p.cfg.sendBy(), p.cfg.checkDeadline()
 	by := time.Now().Add(sendBy)
-	id, err := p.journal.BeginCheck(s.work, journal.Check{
-		Account: r.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.reviewPermit(), p.cfg.egress()},
+	id, err := p.journal.BeginCheck(s.writes, journal.Check{
+		Account: r.acc.Name, SendBy: sendBy, Deadline: sendBy + deadline, Permits: []journal.Permit{p.cfg.verificationPermit(), p.cfg.egress()},
 	})
 	if err != nil {
 		return 0, err
@@ -173,7 +173,7 @@ func (r *reviewer) ask(s scope, v journal.Review, token secret.String) (journal.
 	cancel()
 	c, result, err := invoicebox.ReadCheck(x)
 	p.metrics.called(x.Operation.String(), c.Class.String(), x.Finished.Sub(x.Started))
-	p.later(func() { p.endCheck(s, id, endOf(x, c)) })
+	p.background(func() { p.endAttempt(s, id, endOf(x, c)) })
 	answer := journal.ReviewSilent
 	switch {
 	case err != nil || !result.Conclusive:
@@ -190,24 +190,24 @@ func (r *reviewer) ask(s scope, v journal.Review, token secret.String) (journal.
 }
 
 // end writes what a look brought, as the table says.
-func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
-	p, now := r.pool, time.Now()
+func (r *verifier) end(s phases, v journal.Review, answer journal.ReviewAnswer) {
+	p, now := r.engine, time.Now()
 	refused := v.Refused
 	confirmed := false
 	switch answer {
 	case journal.ReviewAccepted:
 		refused = time.Time{}
-		r.withhold(0)
+		r.suppress(0)
 	case journal.ReviewRefused:
 		if refused.IsZero() {
 			refused = now
-			r.withhold(r.inRow + 1)
+			r.suppress(r.consecutive + 1)
 		}
-		confirmed = !r.doubt && now.Sub(refused) >= p.cfg.VerifyFor
+		confirmed = !r.suppressed && now.Sub(refused) >= p.cfg.VerifyFor
 	}
 	row := onboarding.VerificationRuleOf(v.State, answer, confirmed)
 	e := journal.ReviewEnd{Ref: v.Ref, Answer: answer, State: row.To, Move: row.Move}
-	e.Due, e.Routine = p.reviewDue(row, v.Tries, refused, now)
+	e.Due, e.Routine = p.nextVerification(row, v.Tries, refused, now)
 	if row.Event != "" {
 		draft, err := p.out.Verified(v, row.Event, now)
 		if err != nil {
@@ -220,10 +220,10 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 			Detail: fmt.Sprintf("credentials version %d: %s, were %s", v.Credential.Version, row.To, v.State),
 		}
 	}
-	switch err := p.journal.EndReview(s.work, e); {
+	switch err := p.journal.EndReview(s.writes, e); {
 	case err == nil:
 		if row.Event != "" {
-			p.metrics.reviewed.WithLabelValues(r.acc.Name, row.To.String()).Inc()
+			p.metrics.verifications.WithLabelValues(r.acc.Name, row.To.String()).Inc()
 		}
 		if row.Move == onboarding.ToAttention {
 			p.log.Warn(needsDecision, "operation", v.Operation.String(), "kind", journal.Activate.String(), "account", r.acc.Name,
@@ -234,41 +234,41 @@ func (r *reviewer) end(s scope, v journal.Review, answer journal.ReviewAnswer) {
 	default:
 		// Looked at again when the lease has ended.
 		p.metrics.errors.WithLabelValues("end_review").Inc()
-		p.outage.fails(slog.LevelWarn, "what a look at credentials brought could not be written", err, "account", r.acc.Name)
+		p.outage.failed(slog.LevelWarn, "what a look at credentials brought could not be written", err, "account", r.acc.Name)
 	}
 }
 
-// reviewTime is what one look takes at most.
-func (c Config) reviewTime() time.Duration { return c.sendBy() + c.checkDeadline() + leaseMargin }
+// verificationTime is what one look takes at most.
+func (c Config) verificationTime() time.Duration { return c.sendBy() + c.checkDeadline() + leaseMargin }
 
-// reviewDue is when credentials are looked at next, and whether nothing is open
+// nextVerification is when credentials are looked at next, and whether nothing is open
 // until then. Refused is since when they are refused, zero where they are not.
-func (p *Pool) reviewDue(row onboarding.VerificationRule, tries int, refused, now time.Time) (due time.Time, routine bool) {
-	wait := p.jitter(onboarding.Exponential(2*p.cfg.ReviewBase, p.cfg.ReviewCap, tries))
+func (e *Engine) nextVerification(row onboarding.VerificationRule, tries int, refused, now time.Time) (due time.Time, routine bool) {
+	wait := e.jitter(onboarding.Exponential(2*e.cfg.VerificationBase, e.cfg.VerificationCap, tries))
 	switch row.Next {
 	case onboarding.RetrySoon:
 		return now.Add(wait), row.To != journal.CredentialPending && refused.IsZero()
 	case onboarding.Confirm:
-		if left := refused.Add(p.cfg.VerifyFor).Sub(now); left > 0 {
+		if left := refused.Add(e.cfg.VerifyFor).Sub(now); left > 0 {
 			wait = max(time.Second, min(wait, left))
 		}
 		return now.Add(wait), false
 	}
-	return now.Add(p.reviewAgain()), true
+	return now.Add(e.nextCheck()), true
 }
 
-// reviewAgain is drawn anew for each look, so that shops that came together do
+// nextCheck is drawn anew for each look, so that shops that came together do
 // not stay together. Without a schedule it is kept for the day when there is one.
-func (p *Pool) reviewAgain() time.Duration {
-	if p.cfg.VerifyEvery == onboarding.NoVerifyEvery {
-		return p.jitter(onboarding.DefaultVerifyEvery)
+func (e *Engine) nextCheck() time.Duration {
+	if e.cfg.VerifyEvery == onboarding.NoVerifyEvery {
+		return e.jitter(onboarding.DefaultVerifyEvery)
 	}
-	return p.jitter(p.cfg.VerifyEvery)
+	return e.jitter(e.cfg.VerifyEvery)
 }
 
-// reviewPermit is the ledger that keeps reviews a small part of what goes out.
-func (c Config) reviewPermit() journal.Permit {
+// verificationPermit is the ledger that keeps reviews a small part of what goes out.
+func (c Config) verificationPermit() journal.Permit {
 	p := c.egress()
-	p.Ledger, p.Limit = EgressLedger+"/reviews", max(1, p.Limit/reviewShare)
+	p.Ledger, p.Limit = EgressLedger+"/reviews", max(1, p.Limit/verificationShare)
 	return p
 }

@@ -15,20 +15,20 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A tokenOffice answers checks as the test says at the moment.
-type tokenOffice struct {
+// A tokenChecks answers checks as the test says at the moment.
+type tokenChecks struct {
 	mu  sync.Mutex
 	all answer            // of every token; zero is good
 	one map[string]answer // of a token
 }
 
-func (o *tokenOffice) say(all answer, one map[string]answer) {
+func (o *tokenChecks) say(all answer, one map[string]answer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all, o.one = all, one
 }
 
-func (o *tokenOffice) script(op invoicebox.Operation, value string, n int) answer {
+func (o *tokenChecks) script(op invoicebox.Operation, value string, n int) answer {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if op == invoicebox.Activate && strings.HasPrefix(value, "same-") {
@@ -58,11 +58,11 @@ func pass(d time.Duration) {
 }
 
 // eventually is until with longer steps, for what takes hours.
-func (b *bench) eventually(limit time.Duration, what string, cond func() bool) {
-	b.t.Helper()
+func (h *harness) eventually(limit time.Duration, what string, cond func() bool) {
+	h.t.Helper()
 	for end := time.Now().Add(limit); !cond(); pass(10 * time.Second) {
 		if time.Now().After(end) {
-			b.t.Fatalf("after %v: not %s", limit, what)
+			h.t.Fatalf("after %v: not %s", limit, what)
 		}
 	}
 }
@@ -89,9 +89,9 @@ func TestTheEndOfPending(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				office := &tokenOffice{}
+				office := &tokenChecks{}
 				office.say(answer{status: 503}, nil)
-				b := newBench(t, office.script)
+				b := newHarness(t, office.script)
 				b.cfg.VerifyEvery = onboarding.NoVerifyEvery // pending ones are looked at all the same
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				b.start()
@@ -139,8 +139,8 @@ func TestTheEndOfPending(t *testing.T) {
 // A refusal counts from the first to the last of them: minutes.
 func TestARefusalIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		office := &tokenOffice{}
-		b := newBench(t, office.script)
+		office := &tokenChecks{}
+		b := newHarness(t, office.script)
 		b.cfg.VerifyEvery = every
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
@@ -191,8 +191,8 @@ func TestARefusalIsConfirmed(t *testing.T) {
 func TestANewerActivationReplacesTheReview(t *testing.T) {
 	for name, first := range map[string]answer{"pending": {status: 500}, "invalid": refusal(401)} {
 		synctest.Test(t, func(t *testing.T) {
-			office := &tokenOffice{}
-			b := newBench(t, office.script)
+			office := &tokenChecks{}
+			b := newHarness(t, office.script)
 			b.cfg.VerifyEvery = every
 			older := b.add(journal.Activate, "shop-1", "same-1")
 			if name == "pending" {
@@ -227,8 +227,8 @@ func TestANewerActivationReplacesTheReview(t *testing.T) {
 func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const shops = 30
-		office := &tokenOffice{}
-		b := newBench(t, office.script)
+		office := &tokenChecks{}
+		b := newHarness(t, office.script)
 		b.cfg.VerifyEvery = every
 		var ops []*operation
 		for i := range shops {
@@ -246,7 +246,7 @@ func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 		pass(2 * every)
 		first := told()
 		b.finish()
-		if first >= onboarding.RefusedInRow || !strings.Contains(b.log.String(), "THE TOKENS OF MANY SHOPS ARE REFUSED") {
+		if first >= onboarding.MaxConsecutiveRejections || !strings.Contains(b.log.String(), "THE TOKENS OF MANY SHOPS ARE REFUSED") {
 			t.Errorf("%d of %d shops were announced", first, shops)
 		}
 		b.start() // a restart forgets nothing of it
@@ -276,7 +276,7 @@ func TestReviewsTakeTheirShareOnly(t *testing.T) {
 	longVirtualTime(t)
 	synctest.Test(t, func(t *testing.T) {
 		const shops = 300
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.VerifyEvery, b.cfg.EgressRequests, b.cfg.Accounts[0].Requests = time.Minute, 200, 10_000
 		for i := range shops {
 			b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i))
@@ -290,7 +290,7 @@ func TestReviewsTakeTheirShareOnly(t *testing.T) {
 			t.Errorf("%d looks in ten minutes, want nearly %d", len(looks), want)
 		}
 		for i := range looks {
-			if k := i + 200/reviewShare; k < len(looks) && looks[k].at.Sub(looks[i].end) < DefaultWindow {
+			if k := i + 200/verificationShare; k < len(looks) && looks[k].at.Sub(looks[i].end) < DefaultWindow {
 				t.Fatalf("looks %d to %d are in one window", i, k)
 			}
 		}
@@ -310,7 +310,7 @@ func TestReviewsTakeTheirShareOnly(t *testing.T) {
 func TestNoScheduleLooksAtNothing(t *testing.T) {
 	longVirtualTime(t)
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.VerifyEvery = onboarding.NoVerifyEvery
 		b.add(journal.Activate, "shop-1", "code-1")
 		b.start()
@@ -334,7 +334,7 @@ func TestNoScheduleLooksAtNothing(t *testing.T) {
 // Stored credentials that do not open are nobody's verdict.
 func TestAReviewThatCannotReadTheSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.VerifyEvery = every
 		op := b.add(journal.Activate, "shop-1", "code-1")
 		other := b.add(journal.Activate, "shop-2", "code-2")

@@ -26,7 +26,7 @@ import (
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
-// A world is the pool over the real journal, the real client and the sandbox,
+// A world is the engine over the real journal, the real client and the sandbox,
 // in virtual time: the network is pipes, and what the disk takes does not
 // count. It can be killed and started again.
 type world struct {
@@ -95,7 +95,7 @@ func (w *world) open() (closed func()) {
 	}
 }
 
-// boot opens the journal and runs the pool over it.
+// boot opens the journal and runs the engine over it.
 func (w *world) boot() {
 	w.Helper()
 	var err error

@@ -15,7 +15,7 @@ import (
 // Waits are exponential with full jitter and capped; what an answer asks for is
 // obeyed, up to the cap of limits.
 func TestWaitTimes(t *testing.T) {
-	b := newBench(t, good)
+	b := newHarness(t, good)
 	p, err := New(b.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestWaitTimes(t *testing.T) {
 		var sum, low, high time.Duration = 0, most, 0
 		const n = 4000
 		for range n {
-			w := p.waitTime(task, invoicebox.Verdict{Class: invoicebox.NotExecuted})
+			w := p.backoff(task, invoicebox.Verdict{Class: invoicebox.NotExecuted})
 			if w <= 0 || w > most {
 				t.Fatalf("%d waits before: %v, at most %v", waits, w, most)
 			}
@@ -48,7 +48,7 @@ func TestWaitTimes(t *testing.T) {
 		{invoicebox.Verdict{Class: invoicebox.ProbablyNotExecuted, RetryAfter: 24 * time.Hour}, 15 * time.Minute},
 		{invoicebox.Verdict{Class: invoicebox.NotExecuted, RetryAfter: time.Second}, time.Second},
 	} {
-		if got := p.waitTime(&task{acc: acc}, c.v); got != c.want {
+		if got := p.backoff(&task{acc: acc}, c.v); got != c.want {
 			t.Errorf("%v, Retry-After %v: waits %v, want %v", c.v.Class, c.v.RetryAfter, got, c.want)
 		}
 	}
@@ -59,7 +59,7 @@ func TestWaitTimes(t *testing.T) {
 func TestWaitingHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		early := answer{status: 425, header: http429("900")}
-		b := newBench(t, func(op invoicebox.Operation, value string, n int) answer {
+		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			if value != "new@example.com" {
 				return early
 			}
@@ -74,11 +74,11 @@ func TestWaitingHoldsNothing(t *testing.T) {
 		b.until(time.Minute, "all wait", func() bool { return b.j.states()[journal.Waiting] == waiting })
 		time.Sleep(DefaultWindow + time.Second)
 		synctest.Wait()
-		acc := b.pool.accounts["default"]
-		b.pool.mu.Lock()
-		inFlight, unsent, room := acc.inFlight+b.pool.inFlight, acc.unsent+b.pool.unsent, b.pool.freeRoom(acc)
-		b.pool.mu.Unlock()
-		if held := acc.calls.taken() + acc.ahead.taken(); inFlight != 0 || unsent != 0 || held != 0 || room != 2*roomFactor {
+		acc := b.engine.accounts["default"]
+		b.engine.mu.Lock()
+		inFlight, unsent, room := acc.inFlight+b.engine.inFlight, acc.pendingSends+b.engine.pendingSends, b.engine.freeCapacity(acc)
+		b.engine.mu.Unlock()
+		if held := acc.callSlots.taken() + acc.attemptSlots.taken(); inFlight != 0 || unsent != 0 || held != 0 || room != 2*inFlightPerCall {
 			t.Errorf("%d waiting operations hold %d in flight, %d permits to come, %d places; room for %d", waiting, inFlight, unsent, held, room)
 		}
 		if n, _, err := b.j.AvailablePermits(t.Context(), acc.ledger); err != nil || n != 1000 {
@@ -97,7 +97,7 @@ func TestWaitingHoldsNothing(t *testing.T) {
 // once.
 func TestAFullJournalStartsNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, good)
+		b := newHarness(t, good)
 		b.cfg.Concurrency, b.cfg.Accounts[0].Requests, b.cfg.EgressRequests = 8, 1000, 1000
 		var full atomic.Bool
 		b.j.failing(func(_ string, done bool) error {
@@ -136,8 +136,8 @@ func TestAFullJournalStartsNoCall(t *testing.T) {
 }
 
 // taken is how many places of the account's view are in use.
-func (p places) taken() int {
+func (p slots) taken() int {
 	p.shared.mu.Lock()
 	defer p.shared.mu.Unlock()
-	return len(p.own) + *p.held
+	return len(p.reserved) + *p.held
 }

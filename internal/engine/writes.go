@@ -17,21 +17,21 @@ import (
 // a second try of one that was made is ErrStale and no harm. It returns nil,
 // or one of the journal's three verdicts, or what was wrong when it gave up;
 // then the lease ends and the work starts again from what is durable.
-func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
+func (e *Engine) apply(s phases, t *task, tr journal.Transition) error {
 	tr.Ref = t.Ref
 	if !onboarding.Permitted(tr.From, tr.To) {
-		panic(fmt.Sprintf("onboarding: no edge from %v to %v", tr.From, tr.To))
+		panic(fmt.Sprintf("engine: no edge from %v to %v", tr.From, tr.To))
 	}
 	if tr.End != nil && tr.Attempt == 0 {
 		tr.Attempt = t.attempt
 	}
 	for try := 0; ; try++ {
-		err := p.journal.Apply(s.work, tr)
+		err := e.journal.Apply(s.writes, tr)
 		switch {
 		case err == nil:
 			if tr.From != tr.To && (tr.To == journal.Done || tr.To == journal.Attention) {
-				p.metrics.ended(t.Kind, tr.To, onboarding.Reason(tr.Reason))
-				p.logAttention(t, tr)
+				e.metrics.ended(t.Kind, tr.To, onboarding.Reason(tr.Reason))
+				e.logAttention(t, tr)
 			}
 			return nil
 		case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken), errors.Is(err, journal.ErrOlderVersion):
@@ -42,24 +42,24 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 			if try > 0 {
 				level = slog.LevelInfo
 			}
-			p.log.Log(s.work, level, "the operation is not this worker's any more", t.attrs("to", tr.To.String())...)
+			e.log.Log(s.writes, level, "the operation is not this worker's any more", t.attrs("to", tr.To.String())...)
 			if tr.End != nil {
 				// The request has ended all the same: its permits, and whatever waits for
 				// its end, must know.
-				p.endCheck(s, tr.Attempt, *tr.End)
+				e.endAttempt(s, tr.Attempt, *tr.End)
 			}
 			return err
 		}
-		p.metrics.errors.WithLabelValues("apply").Inc()
+		e.metrics.errors.WithLabelValues("apply").Inc()
 		// What a request came to is known nowhere else: in an outage it is tried for as
 		// long as that lasts.
 		if tr.From == journal.Sending && journal.Waits(err) {
-			if p.steps.sleep(s.work, onboarding.Exponential(errorBase, errorCap, try)) {
+			if e.scheduler.sleep(s.writes, onboarding.Exponential(errorBase, errorCap, try)) {
 				continue
 			}
 		}
-		if errors.Is(err, journal.ErrClosed) || !p.pause(s.work, t, try) {
-			p.outage.fails(slog.LevelError, "the outcome could not be written; it is taken up again when the lease ends", err,
+		if errors.Is(err, journal.ErrClosed) || !e.pause(s.writes, t, try) {
+			e.outage.failed(slog.LevelError, "the outcome could not be written; it is taken up again when the lease ends", err,
 				t.attrs("to", tr.To.String(), "reason", tr.Reason)...)
 			return err
 		}
@@ -67,7 +67,7 @@ func (p *Pool) apply(s scope, t *task, tr journal.Transition) error {
 }
 
 // logAttention logs once that an operation came to a person.
-func (p *Pool) logAttention(t *task, tr journal.Transition) {
+func (e *Engine) logAttention(t *task, tr journal.Transition) {
 	if tr.To != journal.Attention {
 		return
 	}
@@ -75,19 +75,19 @@ func (p *Pool) logAttention(t *task, tr journal.Transition) {
 	if tr.End != nil && tr.End.Reason != "" {
 		attrs = append(attrs, "cause", tr.End.Reason)
 	}
-	p.log.Warn(needsDecision, attrs...)
+	e.log.Warn(needsDecision, attrs...)
 }
 
 // needsDecision is the line of every operation that comes to a person.
 const needsDecision = "an operation needs a decision; see operations show"
 
 // pause waits before another try of a write, false when there is no time left.
-func (p *Pool) pause(ctx context.Context, t *task, try int) bool {
+func (e *Engine) pause(ctx context.Context, t *task, try int) bool {
 	wait := onboarding.Exponential(errorBase, errorCap, try)
 	if time.Until(t.leaseEnd) < wait {
 		return false
 	}
-	return p.steps.sleep(ctx, wait)
+	return e.scheduler.sleep(ctx, wait)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -101,63 +101,63 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// giveBack makes a claimed operation, of which nothing can have been sent,
+// release makes a claimed operation, of which nothing can have been sent,
 // available again.
-func (p *Pool) giveBack(s scope, t *task, why onboarding.Reason, due time.Time) {
-	_ = p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Due: due, Reason: string(why)})
+func (e *Engine) release(s phases, t *task, why onboarding.Reason, due time.Time) {
+	_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Due: due, Reason: string(why)})
 }
 
-// unsend ends an attempt that was made durable and provably not begun.
-func (p *Pool) unsend(s scope, t *task, why onboarding.Reason) {
-	_ = p.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(why), End: &journal.AttemptEnd{
+// cancelAttempt ends an attempt that was made durable and provably not begun.
+func (e *Engine) cancelAttempt(s phases, t *task, why onboarding.Reason) {
+	_ = e.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(why), End: &journal.AttemptEnd{
 		NotSent: true, At: time.Now(), Outcome: invoicebox.NotExecuted.String(),
 	}})
 }
 
-// undoSend is for a BeginAttempt of which the journal did not say whether it was made:
+// rollbackAttempt is for a BeginAttempt of which the journal did not say whether it was made:
 // nothing was written to Invoicebox, so the operation must not end as unknown.
 // The permit, if it was taken, comes back by itself.
-func (p *Pool) undoSend(s scope, t *task) {
-	err := p.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
+func (e *Engine) rollbackAttempt(s phases, t *task) {
+	err := e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
 	if errors.Is(err, journal.ErrStale) {
-		_ = p.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
+		_ = e.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
 	}
 }
 
-// receive makes an answer durable, however long it takes: it may hold the only
+// persistResponse makes an answer durable, however long it takes: it may hold the only
 // copy of a token. It gives up only when the journal is closed.
-func (p *Pool) receive(s scope, t *task, r journal.Receipt) (mine bool, err error) {
-	ctx := context.WithoutCancel(s.work)
+func (e *Engine) persistResponse(s phases, t *task, r journal.Receipt) (mine bool, err error) {
+	ctx := context.WithoutCancel(s.writes)
 	for try := 0; ; try++ {
-		state, mine, err := p.saveResponse(ctx, s, t, r)
+		state, mine, err := e.saveResponse(ctx, s, t, r)
 		if try > 0 && (err == nil || errors.Is(err, journal.ErrClosed)) {
-			p.outage.kept()
+			e.outage.responseSaved()
 		}
 		if err == nil {
 			if !mine {
-				p.log.Warn("an answer came after its lease had ended; it is kept", t.attrs("state", state.String())...)
+				e.log.Warn("an answer came after its lease had ended; it is kept", t.attrs("state", state.String())...)
 			}
 			return mine, nil
 		}
-		p.metrics.errors.WithLabelValues("save_response").Inc()
+		e.metrics.errors.WithLabelValues("save_response").Inc()
 		if errors.Is(err, journal.ErrClosed) {
-			p.outage.fails(slog.LevelError, "A RECEIVED ANSWER IS NOT DURABLE, and the journal is closed", err, t.attrs()...)
+			e.outage.failed(slog.LevelError, "A RECEIVED ANSWER IS NOT DURABLE, and the journal is closed", err, t.attrs()...)
 			return false, err
 		}
-		p.outage.fails(slog.LevelDebug, "a received answer is not durable yet", err, t.attrs()...)
-		p.outage.keeps(try == 0, err, t.attrs())
-		p.steps.sleep(ctx, onboarding.Exponential(errorBase, errorCap, try))
+		e.outage.failed(slog.LevelDebug, "a received answer is not durable yet", err, t.attrs()...)
+		e.outage.responsePending(try == 0, err, t.attrs())
+		e.scheduler.sleep(ctx, onboarding.Exponential(errorBase, errorCap, try))
 	}
 }
 
 // saveResponse saves a response. The check of the token that it brings begins in the
 // same commit.
-func (p *Pool) saveResponse(ctx context.Context, s scope, t *task, r journal.Receipt) (state journal.State, mine bool, err error) {
-	c, ok := p.newCheck(s, t)
+func (e *Engine) saveResponse(ctx context.Context, s phases, t *task, r journal.Receipt) (state journal.State, mine bool, err error) {
+	c, ok := e.newCheck(s, t)
 	if !ok {
-		return p.journal.SaveResponse(ctx, r)
+		return e.journal.SaveResponse(ctx, r)
 	}
-	state, mine, id, err := p.journal.SaveResponseAndBeginCheck(ctx, r, c.start)
+	state, mine, id, err := e.journal.SaveResponseAndBeginCheck(ctx, r, c.start)
 	if err == nil && id != 0 {
 		c.id = id
 		t.check = c
@@ -165,12 +165,12 @@ func (p *Pool) saveResponse(ctx context.Context, s scope, t *task, r journal.Rec
 	return state, mine, err
 }
 
-// endCheck writes the end of an attempt that ends with no transition; without it
+// endAttempt writes the end of an attempt that ends with no transition; without it
 // the permit comes back later, by itself.
-func (p *Pool) endCheck(s scope, id journal.AttemptID, end journal.AttemptEnd) {
-	if err := p.journal.EndAttempt(s.work, id, end); err != nil {
-		p.metrics.errors.WithLabelValues("end_attempt").Inc()
-		p.outage.fails(slog.LevelWarn, "the end of a request could not be written", err)
+func (e *Engine) endAttempt(s phases, id journal.AttemptID, end journal.AttemptEnd) {
+	if err := e.journal.EndAttempt(s.writes, id, end); err != nil {
+		e.metrics.errors.WithLabelValues("end_attempt").Inc()
+		e.outage.failed(slog.LevelWarn, "the end of a request could not be written", err)
 	}
 }
 

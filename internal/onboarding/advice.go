@@ -29,8 +29,8 @@ var advice = []AdviceRow{
 	{invoicebox.ReasonBodyLarge, "The response is larger than is allowed.", "Read its beginning with `operations response`."},
 }
 
-// AdviceOf returns the meaning of a reason and what to do; false if there is none.
-func AdviceOf(reason invoicebox.Reason) (AdviceRow, bool) {
+// AdviceFor returns the meaning of a reason and what to do; false if there is none.
+func AdviceFor(reason invoicebox.Reason) (AdviceRow, bool) {
 	for _, row := range advice {
 		if row.Reason == reason {
 			return row, true

@@ -16,7 +16,7 @@ func TestAdvice(t *testing.T) {
 				case invoicebox.ReasonNone, invoicebox.ReasonLost, invoicebox.ReasonReset, invoicebox.ReasonDeadline, invoicebox.ReasonCanceled:
 					continue // the row has a reason of its own
 				}
-				if a, ok := AdviceOf(reason); !ok || a.Means == "" || a.Do == "" && reason != invoicebox.ReasonValue {
+				if a, ok := AdviceFor(reason); !ok || a.Means == "" || a.Do == "" && reason != invoicebox.ReasonValue {
 					t.Errorf("%s: nothing is said of %s", row.Name, reason)
 				}
 			}

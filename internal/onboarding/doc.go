@@ -1,10 +1,10 @@
 // Package onboarding decides which event leads to which operation ([NewPlanner]), and
-// executes operations ([Pool]): it claims them, calls Invoicebox, saves responses,
+// executes operations ([Engine]): it claims them, calls Invoicebox, saves responses,
 // stores and verifies credentials, retries, and performs what operators ask for.
 //
 // The decisions are data: the state machine ([Edges]), the outcomes of responses and
 // what follows an unknown outcome (outcomes.go), the circuit breaker of an account
-// (gate.go, gaterows.go), the reasons of attention ([AttentionRows]), the verification
+// (breaker.go, gaterows.go), the reasons of attention ([AttentionRows]), the verification
 // of credentials (reviewrules.go), operator actions (acts.go) and the recovery of a
 // restored journal ([RestoreRows]). docs/outcomes.md shows these tables.
 //
@@ -17,7 +17,7 @@
 //   - A code is sent only after the credential store reported that it is ready for
 //     the shop, and after the code was decrypted.
 //   - A successful response of an activation is sealed and durable before it is parsed.
-//     The pool tries to save it until it succeeds, also while stopping; only a closed
+//     The engine tries to save it until it succeeds, also while stopping; only a closed
 //     journal ends that.
 //   - An `activated` event is committed with the credential that it names, or later.
 //   - A second request after an unknown outcome is sent at most once for an activation
@@ -29,7 +29,7 @@
 //   - Accounts do not wait for each other: each has slots of its own, and half of all
 //     slots are shared. Within an account activations go before invitations, which get
 //     every tenth claim while both wait.
-//   - The pool claims only as many operations as there are permits and free slots: at
+//   - The engine claims only as many operations as there are permits and free slots: at
 //     most three in flight for each call in flight. Waiting work holds no goroutine.
 //   - A closed account fails no operation, however long it is closed: that time does
 //     not count towards the maximum age, over restarts too.

@@ -20,7 +20,7 @@ func TestOutcomesPage(t *testing.T) {
 	code := golden.Code
 	t.Run("Operations", func(t *testing.T) {
 		rows := [][]string{{"kind", "class", "only where", "from", "to", "reason", "event"}}
-		for _, r := range outcomes {
+		for _, r := range outcomeRules {
 			var only []string
 			if r.Status != 0 {
 				only = append(only, "status "+strconv.Itoa(r.Status))
@@ -44,7 +44,7 @@ func TestOutcomesPage(t *testing.T) {
 	})
 	t.Run("Unknown", func(t *testing.T) {
 		rows := [][]string{{"kind", "`--unknown-outcome`", "unknown attempts", "to", "reason"}}
-		for _, r := range afterQuiet {
+		for _, r := range quietRules {
 			rows = append(rows, []string{r.Kind.String(), cmp.Or(code(r.Setting), "any"), map[bool]string{true: "1", false: "any"}[r.Again], r.To.String(), code(string(r.Reason))})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## After an unknown outcome", rows)
@@ -57,7 +57,7 @@ func TestOutcomesPage(t *testing.T) {
 		golden.CompareMarkdown(t, outcomesPage, "## Transitions of an operation", rows)
 	})
 	t.Run("Attention", func(t *testing.T) {
-		list := func(cs []Command) string {
+		list := func(cs []Action) string {
 			names := make([]string, len(cs))
 			for i, c := range cs {
 				names[i] = code(string(c))
@@ -71,8 +71,8 @@ func TestOutcomesPage(t *testing.T) {
 				kinds[i] = k.String()
 			}
 			rows = append(rows, []string{
-				code(string(r.Reason)), strings.Join(kinds, ", "), code(string(r.Failure)), list(r.Commands), cmp.Or(list(r.InDoubt), "the same"),
-				map[bool]string{true: "superseded", false: "stays"}[r.Overtaken || slices.Contains(NeverSentReasons(), string(r.Reason))],
+				code(string(r.Reason)), strings.Join(kinds, ", "), code(string(r.Failure)), list(r.Actions), cmp.Or(list(r.InDoubt), "the same"),
+				map[bool]string{true: "superseded", false: "stays"}[r.Supersedable || slices.Contains(NeverSentReasons(), string(r.Reason))],
 			})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## Reasons of attention", rows)
@@ -96,7 +96,7 @@ func TestOutcomesPage(t *testing.T) {
 	})
 	t.Run("Restored", func(t *testing.T) {
 		rows := [][]string{{"kind", "in the copy", "last event published since", "only where", "to", "reason", "event", "reported as"}}
-		for _, r := range RestoreRows() {
+		for _, r := range RestoreRules() {
 			kind, to := "any", "no change"
 			if r.Kind != 0 {
 				kind = r.Kind.String()
@@ -115,7 +115,7 @@ func TestOutcomesPage(t *testing.T) {
 			if reason == "" && r.To != 0 {
 				reason = "the event's"
 			}
-			rows = append(rows, []string{kind, cmp.Or(string(r.Place), "any"), string(r.Word), strings.Join(only, ", "), to, reason, code(string(r.Failure)), r.Came})
+			rows = append(rows, []string{kind, cmp.Or(string(r.State), "any"), string(r.Published), strings.Join(only, ", "), to, reason, code(string(r.Failure)), r.Outcome})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## Operations of a restored journal", rows)
 	})
@@ -128,7 +128,7 @@ func TestRunbook(t *testing.T) {
 	for _, r := range attention {
 		t.Run(string(r.Reason), func(t *testing.T) {
 			var commands []string
-			for _, c := range r.Commands {
+			for _, c := range r.Actions {
 				commands = append(commands, code("operations "+string(c)))
 			}
 			golden.CompareMarkdown(t, page, "### "+code(string(r.Reason)), [][]string{

@@ -14,8 +14,8 @@ import (
 // DefaultSource is the CloudEvents source of everything that is published.
 const DefaultSource = "/invoicebox-worker"
 
-// A cause is what an outgoing event follows from.
-type cause struct {
+// An eventContext is what an outgoing event follows from.
+type eventContext struct {
 	shop        journal.ShopKey
 	operation   uuid.UUID // the operation that the event speaks of
 	event       string    // id of the event that began the run
@@ -37,7 +37,7 @@ func NewPublisher(source string, format schemas.Format) Publisher {
 
 // draft makes an event with the given id. Its bytes are made when the journal
 // knows the sequence.
-func (p Publisher) draft(id uuid.UUID, typ string, c cause, at time.Time, data any) journal.Draft {
+func (p Publisher) draft(id uuid.UUID, typ string, c eventContext, at time.Time, data any) journal.Draft {
 	event := schemas.Event{
 		ID: id.String(), Source: p.source, Type: typ, Subject: c.shop.Shop, Time: at.UTC(),
 		CausationID: c.event, OperationID: c.operation.String(),
@@ -50,14 +50,14 @@ func (p Publisher) draft(id uuid.UUID, typ string, c cause, at time.Time, data a
 	}}
 }
 
-func causeOf(op journal.ClaimedOperation) cause {
-	return cause{shop: op.Shop, operation: op.UUID, event: op.EventID, traceParent: op.TraceParent, traceState: op.TraceState}
+func contextOf(op journal.ClaimedOperation) eventContext {
+	return eventContext{shop: op.Shop, operation: op.UUID, event: op.EventID, traceParent: op.TraceParent, traceState: op.TraceState}
 }
 
 // ofRun makes the event of type typ that this run of the operation leads to: one
 // per run and type, whoever makes it and how often.
 func (p Publisher) ofRun(op journal.ClaimedOperation, typ string, at time.Time, data any) journal.Draft {
-	return p.draft(schemas.EventID(op.UUID, op.Run, typ), typ, causeOf(op), at, data)
+	return p.draft(schemas.EventID(op.UUID, op.Run, typ), typ, contextOf(op), at, data)
 }
 
 func (p Publisher) Invited(op journal.ClaimedOperation, outcome schemas.InvitationOutcome, invitationID string, invitedAt, at time.Time) journal.Draft {
@@ -80,7 +80,7 @@ func (p Publisher) Failed(op journal.ClaimedOperation, reason schemas.FailureRea
 func (p Publisher) FailedAgain(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
 	typ := failureType(op.Kind)
 	id := schemas.EventID(op.UUID, op.Run, typ+"/"+string(reason))
-	return p.draft(id, typ, causeOf(op), at, failureData(op.Kind, op.Shop, reason))
+	return p.draft(id, typ, contextOf(op), at, failureData(op.Kind, op.Shop, reason))
 }
 
 func failureType(k journal.Kind) string {
@@ -114,7 +114,7 @@ func (p Publisher) ActivatedAgain(
 	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
 ) journal.Draft {
 	id := schemas.EventID(op.UUID, op.Run, schemas.TypeActivated+"/"+string(ReasonKeptToken))
-	return p.draft(id, schemas.TypeActivated, causeOf(op), at, activatedData(op, c, ref, v, activatedAt))
+	return p.draft(id, schemas.TypeActivated, contextOf(op), at, activatedData(op, c, ref, v, activatedAt))
 }
 
 func activatedData(op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt time.Time) schemas.Activated {
@@ -139,7 +139,7 @@ func (p Publisher) Verified(v journal.Review, typ string, now time.Time) (journa
 		data = schemas.CredentialsInvalid(data.(schemas.CredentialsVerified))
 	}
 	id := schemas.EventID(v.Operation, v.Run, fmt.Sprintf("%s/%d", typ, v.Told+1))
-	return p.draft(id, typ, cause{
+	return p.draft(id, typ, eventContext{
 		shop: v.Credential.Shop, operation: v.Operation, event: v.EventID, traceParent: v.TraceParent, traceState: v.TraceState,
 	}, now, data), nil
 }

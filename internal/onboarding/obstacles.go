@@ -18,7 +18,7 @@ type Cause string
 
 // The causes.
 const (
-	CausePerson        Cause = "operator"                   // waits for an operator's command
+	CauseOperator      Cause = "operator"                   // waits for an operator's command
 	CauseNoWorker      Cause = "worker_not_running"         // no worker has the journal
 	CauseNotConfigured Cause = "account_not_configured"     // no running worker has the account
 	CausePaused        Cause = "account_paused"             // until a person, or a check of the token, resumes it
@@ -38,12 +38,12 @@ const (
 // Causes lists all causes.
 func Causes() []Cause {
 	return []Cause{
-		CausePerson, CauseNoWorker, CauseNotConfigured, CausePaused, CauseBackingOff, CauseThrottled, CauseHold, CauseLimit, CauseDisk, CauseBusy,
+		CauseOperator, CauseNoWorker, CauseNotConfigured, CausePaused, CauseBackingOff, CauseThrottled, CauseHold, CauseLimit, CauseDisk, CauseBusy,
 		CauseLane, CauseQuiet, CauseStore, CauseVerification, CauseBackOff,
 	}
 }
 
-// An AccountStatus is what a running worker reports of an account beside its gate.
+// An AccountStatus is what a running worker reports of an account beside its breaker.
 type AccountStatus struct {
 	Account   string    `json:"account"`
 	CheckAt   time.Time `json:"checkAt,omitzero"`   // of the next check of the account's token
@@ -59,7 +59,7 @@ type AccountStatus struct {
 	BlockedSince time.Time `json:"blockedSince,omitzero"`
 }
 
-// Gate returns the gate for the worker that reports the status, given the gate in the
+// Gate returns the breaker for the worker that reports the status, given the breaker in the
 // journal.
 func (s AccountStatus) Gate(known journal.Gate) journal.Gate {
 	if s.Blocked == "" || known.State == journal.GatePaused {
@@ -82,14 +82,14 @@ type Facts struct {
 	AheadState journal.State
 }
 
-// FaultWords describes the end of the call that made the account back off, and what to
+// FaultText describes the end of the call that made the account back off, and what to
 // do; "" if it is not known.
-func (s AccountStatus) FaultWords() string {
+func (s AccountStatus) FaultText() string {
 	if s.Fault == "" {
 		return ""
 	}
 	words := "; the last one ended with " + string(s.Fault)
-	if advice, ok := AdviceOf(s.Fault); ok {
+	if advice, ok := AdviceFor(s.Fault); ok {
 		words += ": " + advice.Means + " " + advice.Do
 	}
 	return strings.TrimSuffix(strings.TrimSpace(words), ".")
@@ -100,13 +100,13 @@ type Obstacle struct {
 	Cause     Cause
 	Until     time.Time // when it ends by itself; zero: not known
 	Operation uuid.UUID // of lane_taken
-	Words     string
+	Text      string
 	Command   string // that changes it; "" where none does
 }
 
 // Lasts reports whether the obstacle lasts until somebody does something.
 func (o Obstacle) Lasts() bool {
-	return o.Cause == CausePerson || o.Cause == CauseNoWorker || o.Cause == CauseNotConfigured || o.Cause == CausePaused
+	return o.Cause == CauseOperator || o.Cause == CauseNoWorker || o.Cause == CauseNotConfigured || o.Cause == CausePaused
 }
 
 // Obstacles says what keeps an operation from running, the one that lasts longest
@@ -114,11 +114,11 @@ func (o Obstacle) Lasts() bool {
 func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 	var list []Obstacle
 	add := func(c Cause, until time.Time, command, words string, args ...any) {
-		list = append(list, Obstacle{Cause: c, Until: until, Command: command, Words: fmt.Sprintf(words, args...)})
+		list = append(list, Obstacle{Cause: c, Until: until, Command: command, Text: fmt.Sprintf(words, args...)})
 	}
 	switch {
 	case o.State == journal.Attention:
-		add(CausePerson, time.Time{}, "", "waits for an operator's command")
+		add(CauseOperator, time.Time{}, "", "waits for an operator's command")
 		return list
 	case !o.State.Open():
 		return nil
@@ -134,7 +134,7 @@ func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 	switch o.State {
 	case journal.Queued:
 		if f.Ahead != uuid.Nil {
-			list = append(list, Obstacle{Cause: CauseLane, Operation: f.Ahead, Words: fmt.Sprintf("operation %s of the same shop (%s) is first", f.Ahead, f.AheadState)})
+			list = append(list, Obstacle{Cause: CauseLane, Operation: f.Ahead, Text: fmt.Sprintf("operation %s of the same shop (%s) is first", f.Ahead, f.AheadState)})
 		} else {
 			add(CauseLane, time.Time{}, "", "an earlier operation of the same shop is first")
 		}
@@ -161,110 +161,110 @@ func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 // AccountObstacles returns the obstacles of every call of an account.
 func AccountObstacles(account string, f Facts) []Obstacle {
 	var list []Obstacle
-	g := DescribeGate(account, f.Gate, f.Status.CheckAt, f.Now)
+	g := DescribeBreaker(account, f.Gate, f.Status.CheckAt, f.Now)
 	if f.Gate.State != journal.GateOpen && f.Gate.State != "" {
 		cause := map[journal.GateState]Cause{journal.GatePaused: CausePaused, journal.GateResting: CauseBackingOff, journal.GateLimited: CauseThrottled}[f.Gate.State]
-		list = append(list, Obstacle{Cause: cause, Until: g.Until, Command: g.Command, Words: "account " + account + " is " + g.Words + f.Status.FaultWords()})
+		list = append(list, Obstacle{Cause: cause, Until: g.Until, Command: g.Command, Text: "account " + account + " is " + g.Text + f.Status.FaultText()})
 	}
 	if f.Disk != "" {
-		list = append(list, Obstacle{Cause: CauseDisk, Words: f.Disk})
+		list = append(list, Obstacle{Cause: CauseDisk, Text: f.Disk})
 	}
 	s := f.Status
 	switch {
 	case s.HoldUntil.After(f.Now):
-		list = append(list, Obstacle{Cause: CauseHold, Until: s.HoldUntil, Words: "it is not known what was sent before the journal was restored, moved or made; no request before " + clockTime(s.HoldUntil)})
+		list = append(list, Obstacle{Cause: CauseHold, Until: s.HoldUntil, Text: "it is not known what was sent before the journal was restored, moved or made; no request before " + clockTime(s.HoldUntil)})
 	case s.PermitAt.After(f.Now):
-		list = append(list, Obstacle{Cause: CauseLimit, Until: s.PermitAt, Words: fmt.Sprintf("our own limit of requests is used up (%s); next permit at %s", s.Ledger, clockTime(s.PermitAt))})
+		list = append(list, Obstacle{Cause: CauseLimit, Until: s.PermitAt, Text: fmt.Sprintf("our own limit of requests is used up (%s); next permit at %s", s.Ledger, clockTime(s.PermitAt))})
 	case s.Busy:
-		list = append(list, Obstacle{Cause: CauseBusy, Words: "all places for calls are taken (--concurrency)"})
+		list = append(list, Obstacle{Cause: CauseBusy, Text: "all places for calls are taken (--concurrency)"})
 	}
 	return list
 }
 
-// A GateDescription says in words how an account's gate stands.
-type GateDescription struct {
-	Words   string    // after "account NAME is"
+// A BreakerDescription says in words how an account's breaker stands.
+type BreakerDescription struct {
+	Text    string    // after "account NAME is"
 	Until   time.Time // when it ends by itself, if that lies ahead
 	Command string    // that changes it; "" where none does
 	Todo    string    // what to do before, as in Words; "" where that is not known
 }
 
-// DescribeGate says how an account's gate stands. An end in the past is none: the
-// gate then waits for the call that tries the account. checkAt is when the
+// DescribeBreaker says how an account's breaker stands. An end in the past is none: the
+// breaker then waits for the call that tries the account. checkAt is when the
 // account's token is checked next, zero where no worker has said so.
-func DescribeGate(account string, g journal.Gate, checkAt, now time.Time) GateDescription {
-	var d GateDescription
-	reason := gateWordsOf(Reason(g.Reason))
+func DescribeBreaker(account string, g journal.Gate, checkAt, now time.Time) BreakerDescription {
+	var d BreakerDescription
+	reason := accountReasonOf(Reason(g.Reason))
 	check := ""
 	if checkAt.After(now) {
 		check = "; next check at " + clockTime(checkAt)
 	}
 	switch g.State {
 	case journal.GatePaused:
-		d.Words = fmt.Sprintf("paused since %s: %s", clockTime(g.Since), reason.Words)
-		d.Command = "accounts " + string(reason.Command) + " " + account
-		d.Words += check
+		d.Text = fmt.Sprintf("paused since %s: %s", clockTime(g.Since), reason.Text)
+		d.Command = "accounts " + string(reason.Action) + " " + account
+		d.Text += check
 		d.Todo = reason.Todo
 		if reason.Todo != "" {
-			d.Words += "; " + reason.Todo
+			d.Text += "; " + reason.Todo
 		}
 	case journal.GateResting, journal.GateLimited:
-		d.Words = "backing off"
+		d.Text = "backing off"
 		if g.State == journal.GateLimited {
-			d.Words = "throttled"
+			d.Text = "throttled"
 		}
 		if !g.Since.IsZero() {
-			d.Words += " since " + clockTime(g.Since)
+			d.Text += " since " + clockTime(g.Since)
 		}
-		d.Words += ": " + reason.Words
+		d.Text += ": " + reason.Text
 		switch {
 		case g.Until.After(now):
 			d.Until = g.Until
-			d.Words += "; until " + clockTime(g.Until)
+			d.Text += "; until " + clockTime(g.Until)
 		case g.State == journal.GateResting && g.Reason == string(ReasonServerFaults) && check != "":
-			d.Words += "; waits for a check of the token" + check
+			d.Text += "; waits for a check of the token" + check
 		default:
-			d.Words += "; waits for a trial call, which the next due operation makes"
+			d.Text += "; waits for a trial call, which the next due operation makes"
 		}
 	default:
-		d.Words = "open"
+		d.Text = "open"
 	}
 	return d
 }
 
-// An AccountReasonRow says what a gate's reason means, what ends a pause for it, and which
+// An AccountReasonRow says what a breaker's reason means, what ends a pause for it, and which
 // command tries.
 type AccountReasonRow struct {
-	Reason  Reason
-	Words   string
-	Todo    string
-	Command Command
+	Reason Reason
+	Text   string
+	Todo   string
+	Action Action
 }
 
-var gateWordRows = []AccountReasonRow{
-	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", CommandCheck},
-	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", CommandCheck},
-	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", CommandResume},
-	{ReasonPartner, "Invoicebox does not accept the partner id", "compare --partner-id and the owner of the token in --token-file with the contract; another partner id needs an account with another name", CommandResume},
-	{ReasonRequest, "Invoicebox rejects the form of the requests", "`operations list --attention` shows them and `operations show` what Invoicebox answered; correct the cause, then resume the account", CommandResume},
-	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out what the shops enter, then resume the account", CommandResume},
-	{ReasonAnswers, "responses that report success cannot be read or used", "`operations response` shows a kept response; resume the account when the cause is removed", CommandResume},
-	{ReasonOperator, "an operator paused it", "", CommandResume},
-	{ReasonSettings, "the settings have changed", "", CommandResume},
-	{ReasonServerFaults, "Invoicebox fails or cannot be reached", "", CommandResume},
-	{ReasonLimited, "Invoicebox limits the account's requests", "", CommandResume},
+var accountReasonRows = []AccountReasonRow{
+	{ReasonToken, "Invoicebox refuses the account's token", "a valid token in --token-file resumes the account", ActionCheck},
+	{ReasonAddress, "--invoicebox-url does not lead to the Invoicebox API", "correct --invoicebox-url and restart the worker", ActionCheck},
+	{ReasonRights, "Invoicebox denies the account the right to invite or activate", "ask Invoicebox for the right, then resume the account", ActionResume},
+	{ReasonPartner, "Invoicebox does not accept the partner id", "compare --partner-id and the owner of the token in --token-file with the contract; another partner id needs an account with another name", ActionResume},
+	{ReasonRequest, "Invoicebox rejects the form of the requests", "`operations list --attention` shows them and `operations show` what Invoicebox answered; correct the cause, then resume the account", ActionResume},
+	{ReasonRefusals, "the codes or addresses of many different shops were refused in a row", "find out what the shops enter, then resume the account", ActionResume},
+	{ReasonAnswers, "responses that report success cannot be read or used", "`operations response` shows a kept response; resume the account when the cause is removed", ActionResume},
+	{ReasonOperator, "an operator paused it", "", ActionResume},
+	{ReasonSettings, "the settings have changed", "", ActionResume},
+	{ReasonServerFaults, "Invoicebox fails or cannot be reached", "", ActionResume},
+	{ReasonLimited, "Invoicebox limits the account's requests", "", ActionResume},
 }
 
-// AccountReasonRows returns the table of the reasons of gates, for documents and tests.
-func AccountReasonRows() []AccountReasonRow { return slices.Clone(gateWordRows) }
+// AccountReasonRows returns the table of the reasons of breakers, for documents and tests.
+func AccountReasonRows() []AccountReasonRow { return slices.Clone(accountReasonRows) }
 
-func gateWordsOf(r Reason) AccountReasonRow {
-	for _, row := range gateWordRows {
+func accountReasonOf(r Reason) AccountReasonRow {
+	for _, row := range accountReasonRows {
 		if row.Reason == r {
 			return row
 		}
 	}
-	return AccountReasonRow{Reason: r, Words: string(r), Command: CommandResume}
+	return AccountReasonRow{Reason: r, Text: string(r), Action: ActionResume}
 }
 
 // clockTime shows an instant inside a sentence.

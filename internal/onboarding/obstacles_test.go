@@ -36,7 +36,7 @@ func TestObstacles(t *testing.T) {
 		"Sending":       {state: journal.Sending, due: soon, facts: func(f *Facts) { f.Gate = paused(ReasonToken) }},
 		"Done":          {state: journal.Done, facts: func(f *Facts) { f.Running = false }},
 		"Superseded":    {state: journal.Superseded},
-		"Attention":     {state: journal.Attention, facts: func(f *Facts) { f.Running = false }, want: []Cause{CausePerson}},
+		"Attention":     {state: journal.Attention, facts: func(f *Facts) { f.Running = false }, want: []Cause{CauseOperator}},
 		"NoWorker":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Running, f.Configured = false, false }, want: []Cause{CauseNoWorker}, command: "run"},
 		"NoWorkerCalls": {state: journal.Sending, due: soon, facts: func(f *Facts) { f.Running = false }, want: []Cause{CauseNoWorker}},
 		"NotConfigured": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Configured = false }, want: []Cause{CauseNotConfigured}, words: "account default"},
@@ -89,8 +89,8 @@ func TestObstacles(t *testing.T) {
 			for _, o := range got {
 				causes = append(causes, o.Cause)
 				seen[o.Cause] = true
-				if o.Words == "" || strings.Contains(o.Words, "%!") {
-					t.Errorf("%s says %q", o.Cause, o.Words)
+				if o.Text == "" || strings.Contains(o.Text, "%!") {
+					t.Errorf("%s says %q", o.Cause, o.Text)
 				}
 				if (o.Cause == CauseLane) != (o.Operation != uuid.Nil) && c.facts != nil && f.Ahead != uuid.Nil {
 					t.Errorf("%s names operation %s", o.Cause, o.Operation)
@@ -105,10 +105,10 @@ func TestObstacles(t *testing.T) {
 			if !c.until.IsZero() && !got[0].Until.Equal(c.until) || got[0].Until.Before(now) && !got[0].Until.IsZero() && got[0].Cause != CauseStore {
 				t.Errorf("until %v", got[0].Until)
 			}
-			if !strings.Contains(got[0].Words, c.words) || c.command != "" && got[0].Command != c.command {
-				t.Errorf("%q, command %q", got[0].Words, got[0].Command)
+			if !strings.Contains(got[0].Text, c.words) || c.command != "" && got[0].Command != c.command {
+				t.Errorf("%q, command %q", got[0].Text, got[0].Command)
 			}
-			if lasts := slices.Contains([]Cause{CausePerson, CauseNoWorker, CauseNotConfigured, CausePaused}, got[0].Cause); got[0].Lasts() != lasts {
+			if lasts := slices.Contains([]Cause{CauseOperator, CauseNoWorker, CauseNotConfigured, CausePaused}, got[0].Cause); got[0].Lasts() != lasts {
 				t.Errorf("%s lasts: %v", got[0].Cause, got[0].Lasts())
 			}
 		})
@@ -121,16 +121,16 @@ func TestObstacles(t *testing.T) {
 }
 
 func TestGateWords(t *testing.T) {
-	for _, row := range gateWordRows {
-		if row.Words == "" || row.Words == string(row.Reason) || row.Command == "" {
+	for _, row := range accountReasonRows {
+		if row.Text == "" || row.Text == string(row.Reason) || row.Action == "" {
 			t.Errorf("reason %s is not described", row.Reason)
 		}
 	}
 	// A reason that another version wrote.
-	if d := DescribeGate("a", journal.Gate{State: journal.GatePaused, Reason: "newer"}, time.Time{}, time.Now()); !strings.Contains(d.Words, "newer") || d.Command != "accounts resume a" {
+	if d := DescribeBreaker("a", journal.Gate{State: journal.GatePaused, Reason: "newer"}, time.Time{}, time.Now()); !strings.Contains(d.Text, "newer") || d.Command != "accounts resume a" {
 		t.Errorf("%+v", d)
 	}
-	if d := DescribeGate("a", journal.Gate{State: journal.GateOpen, Reason: "x"}, time.Time{}, time.Now()); d.Words != "open" || d.Command != "" {
+	if d := DescribeBreaker("a", journal.Gate{State: journal.GateOpen, Reason: "x"}, time.Time{}, time.Now()); d.Text != "open" || d.Command != "" {
 		t.Errorf("%+v", d)
 	}
 }

@@ -10,26 +10,26 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A Command is what a person can do about an operation in attention, or about
-// an account's gate.
-type Command string
+// An Action is what a person can do about an operation in attention, or about
+// an account's breaker.
+type Action string
 
 // The commands.
 const (
-	CommandProbe  Command = "probe"           // ask once more, knowing that it may have been executed
-	CommandRetry  Command = "retry"           // run it again, through lane, ledger and gate
-	CommandEnter  Command = "set-credentials" // enter merchant id and token by hand
-	CommandReread Command = "reread"          // read the kept response again, by this version's parser
-	CommandClose  Command = "close"           // end it
-	CommandPause  Command = "pause"           // close an account's gate
-	CommandResume Command = "resume"          // let one call try whether it can open again
-	CommandCheck  Command = "check"           // check an account's own token now
+	ActionProbe          Action = "probe"           // ask once more, knowing that it may have been executed
+	ActionRetry          Action = "retry"           // run it again, through lane, ledger and breaker
+	ActionSetCredentials Action = "set-credentials" // enter merchant id and token by hand
+	ActionReread         Action = "reread"          // read the kept response again, by this version's parser
+	ActionClose          Action = "close"           // end it
+	ActionPause          Action = "pause"           // close an account's breaker
+	ActionResume         Action = "resume"          // let one call try whether it can open again
+	ActionCheck          Action = "check"           // check an account's own token now
 )
 
 // An ActionRule says what a command does to an operation in attention that permits
 // it. The first row that fits decides.
 type ActionRule struct {
-	Action Command
+	Action Action
 	Reason Reason       // of the attention; "" is any
 	Kind   journal.Kind // 0 is any
 	To     journal.State
@@ -40,18 +40,18 @@ type ActionRule struct {
 }
 
 var actionRules = []ActionRule{
-	{Action: CommandProbe, To: journal.Planned, Why: ReasonProbe, Run: true, Probe: true, Result: ResultPlanned},
+	{Action: ActionProbe, To: journal.Planned, Why: ReasonProbe, Run: true, Probe: true, Result: ResultPlanned},
 	// Its code was executed: not the code is sent again, its token is checked again.
-	{Action: CommandRetry, Reason: ReasonCredentialsInvalid, To: journal.Stored, Why: ReasonTokenRefused, Run: true, Result: ResultChecking},
-	{Action: CommandRetry, To: journal.Planned, Why: ReasonRetried, Run: true, Result: ResultPlanned},
-	{Action: CommandEnter, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
-	{Action: CommandReread, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
-	{Action: CommandClose, Reason: ReasonSecondToken, To: journal.Done, Why: ReasonKeptToken, Result: ResultClosed},
-	{Action: CommandClose, To: journal.Done, Why: ReasonClosed, Result: ResultClosed},
+	{Action: ActionRetry, Reason: ReasonCredentialsInvalid, To: journal.Stored, Why: ReasonTokenRefused, Run: true, Result: ResultChecking},
+	{Action: ActionRetry, To: journal.Planned, Why: ReasonRetried, Run: true, Result: ResultPlanned},
+	{Action: ActionSetCredentials, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
+	{Action: ActionReread, Kind: journal.Activate, To: journal.Done, Why: ReasonActivated, Run: true, Result: ResultActivated},
+	{Action: ActionClose, Reason: ReasonSecondToken, To: journal.Done, Why: ReasonKeptToken, Result: ResultClosed},
+	{Action: ActionClose, To: journal.Done, Why: ReasonClosed, Result: ResultClosed},
 }
 
 // ActionRuleOf finds what a command does; false where no kind of operation has it.
-func ActionRuleOf(c Command, r Reason, k journal.Kind) (ActionRule, bool) {
+func ActionRuleOf(c Action, r Reason, k journal.Kind) (ActionRule, bool) {
 	for _, row := range actionRules {
 		if row.Action == c && (row.Reason == "" || row.Reason == r) && (row.Kind == 0 || row.Kind == k) {
 			return row, true
@@ -142,16 +142,16 @@ const (
 type ResultRow struct {
 	Result Result
 	State  journal.IntentState
-	Words  string
+	Text   string
 }
 
 var resultRows = []ResultRow{
-	{ResultPlanned, journal.IntentPerformed, "The operation is planned again as a new run; it goes through its shop's lane, the limits and the account's gate."},
+	{ResultPlanned, journal.IntentPerformed, "The operation is planned again as a new run; it goes through its shop's lane, the limits and the account's circuit breaker."},
 	{ResultChecking, journal.IntentPerformed, "The stored token is checked again; it is announced as soon as Invoicebox takes it."},
 	{ResultActivated, journal.IntentPerformed, "The token was found to work and is stored; the shop is active, and that is published."},
 	{ResultClosed, journal.IntentPerformed, "The operation has ended."},
 	{ResultPaused, journal.IntentPerformed, "The account is paused: nobody is invited or activated; calls in flight go on to their end, tokens are still checked, and nothing fails."},
-	{ResultResumed, journal.IntentPerformed, "One call tries; when Invoicebox does its work for the account the gate is open."},
+	{ResultResumed, journal.IntentPerformed, "One call tries; when Invoicebox does its work for the account, the circuit breaker opens it again."},
 
 	{ResultMovedOn, journal.IntentRefused, "The operation does not wait for a person any more"},
 	{ResultNotSafe, journal.IntentRefused, "This command is not safe for an operation in this attention"},
@@ -188,30 +188,30 @@ func ResultOf(r Result) ResultRow {
 	return ResultRow{Result: r, State: journal.IntentRefused}
 }
 
-// A Refusal says why an act is refused.
-type Refusal struct {
-	Result Result
-	Words  string
+// An ActionError says why an act is refused.
+type ActionError struct {
+	Result  Result
+	Message string
 }
 
-func (r *Refusal) Error() string { return r.Words }
+func (r *ActionError) Error() string { return r.Message }
 
-func Refuse(r Result, more string) *Refusal {
-	words := ResultOf(r).Words
+func NewActionError(r Result, more string) *ActionError {
+	words := ResultOf(r).Text
 	if more != "" {
 		words += ": " + more
 	}
-	return &Refusal{Result: r, Words: words}
+	return &ActionError{Result: r, Message: words}
 }
 
 // Safe returns the commands that are safe for an operation in the row's
 // attention.
-func (row AttentionRow) Safe(k journal.Kind, doubt bool) []Command {
-	list := row.Commands
+func (row AttentionRow) Safe(k journal.Kind, doubt bool) []Action {
+	list := row.Actions
 	if doubt && row.InDoubt != nil {
 		list = row.InDoubt
 	}
-	var safe []Command
+	var safe []Action
 	for _, c := range list {
 		if _, ok := ActionRuleOf(c, row.Reason, k); ok {
 			safe = append(safe, c)
@@ -220,22 +220,22 @@ func (row AttentionRow) Safe(k journal.Kind, doubt bool) []Command {
 	return safe
 }
 
-// Permit tells whether a command may be performed on an operation as it stands;
+// CheckAction tells whether a command may be performed on an operation as it stands;
 // nil if so. The worker decides by it, and commands ask it beforehand.
-func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *Refusal {
+func CheckAction(c Action, k journal.Kind, s journal.State, r Reason, doubt bool) *ActionError {
 	if s != journal.Attention {
 		state := s.String()
 		if r != "" {
 			state += " (" + string(r) + ")"
 		}
-		return Refuse(ResultMovedOn, "it is "+state)
+		return NewActionError(ResultMovedOn, "it is "+state)
 	}
-	if _, ok := ActionRuleOf(c, r, k); !ok && !isCommand(c) {
-		return Refuse(ResultUnknownAct, "")
+	if _, ok := ActionRuleOf(c, r, k); !ok && !isAction(c) {
+		return NewActionError(ResultUnknownAct, "")
 	}
 	row, ok := AttentionOf(r)
 	if !ok {
-		return Refuse(ResultNotSafe, string(r))
+		return NewActionError(ResultNotSafe, string(r))
 	}
 	safe := row.Safe(k, doubt)
 	if slices.Contains(safe, c) {
@@ -249,19 +249,19 @@ func Permit(c Command, k journal.Kind, s journal.State, r Reason, doubt bool) *R
 	for _, c := range safe {
 		words = append(words, string(c))
 	}
-	return Refuse(ResultNotSafe, why+"; safe: "+strings.Join(words, ", "))
+	return NewActionError(ResultNotSafe, why+"; safe: "+strings.Join(words, ", "))
 }
 
-// isCommand tells whether some row has the command.
-func isCommand(c Command) bool {
+// isAction tells whether some row has the command.
+func isAction(c Action) bool {
 	return slices.ContainsFunc(actionRules, func(row ActionRule) bool { return row.Action == c })
 }
 
-// EndIntent ends an intent with a result, and says so in the audit.
-func EndIntent(i journal.Intent, r Result, words string, at time.Time) journal.IntentEnd {
+// EndAction ends an intent with a result, and says so in the audit.
+func EndAction(i journal.Intent, r Result, words string, at time.Time) journal.IntentEnd {
 	row := ResultOf(r)
 	if words == "" {
-		words = row.Words
+		words = row.Text
 	}
 	detail := string(r)
 	if i.MerchantID != "" {
@@ -269,7 +269,7 @@ func EndIntent(i journal.Intent, r Result, words string, at time.Time) journal.I
 	}
 	return journal.IntentEnd{
 		ID: i.ID, State: row.State, Result: string(r), Detail: words,
-		Audit: journal.AuditEntry{At: at, Actor: i.Actor, Act: i.Act + "." + row.State.String(), Subject: IntentSubject(i), Detail: detail},
+		Audit: journal.AuditEntry{At: at, Actor: i.Actor, Act: i.Act + "." + row.State.String(), Subject: ActionSubject(i), Detail: detail},
 	}
 }
 
@@ -278,12 +278,12 @@ func EndIntent(i journal.Intent, r Result, words string, at time.Time) journal.I
 // be made twice. False for one that brings a token: there may be no other copy of it.
 func EndRestored(at time.Time) func(journal.Intent) (journal.IntentEnd, bool) {
 	return func(i journal.Intent) (journal.IntentEnd, bool) {
-		return EndIntent(i, ResultRestored, "", at), i.Sealed == nil
+		return EndAction(i, ResultRestored, "", at), i.Sealed == nil
 	}
 }
 
-// IntentSubject names what an intent is about, for the audit.
-func IntentSubject(i journal.Intent) string {
+// ActionSubject names what an intent is about, for the audit.
+func ActionSubject(i journal.Intent) string {
 	if i.Operation == uuid.Nil {
 		return "account/" + i.Account
 	}

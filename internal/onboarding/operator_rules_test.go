@@ -11,7 +11,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-var operationCommands = []Command{CommandProbe, CommandRetry, CommandEnter, CommandClose}
+var operationCommands = []Action{ActionProbe, ActionRetry, ActionSetCredentials, ActionClose}
 
 // Every reason of attention × kind × doubt × command, against what is written
 // here by hand: a p(robe), r(etry), s(et-credentials) or c(lose) stands for what is safe.
@@ -37,11 +37,11 @@ func TestActsOfEveryAttention(t *testing.T) {
 				name := fmt.Sprintf("%s %v %s", row.Reason, kind, map[bool]string{false: "sure", true: "doubt"}[doubt])
 				got := ""
 				for _, c := range operationCommands {
-					why := Permit(c, kind, journal.Attention, row.Reason, doubt)
+					why := CheckAction(c, kind, journal.Attention, row.Reason, doubt)
 					if why == nil {
 						got += string(c[0])
 						checkAct(t, name, c, row, kind, doubt)
-					} else if why.Result != ResultNotSafe || !strings.Contains(why.Words, string(row.Reason)) {
+					} else if why.Result != ResultNotSafe || !strings.Contains(why.Message, string(row.Reason)) {
 						t.Errorf("%s %s: %+v", name, c, why)
 					}
 				}
@@ -58,7 +58,7 @@ func TestActsOfEveryAttention(t *testing.T) {
 	}
 }
 
-func checkAct(t *testing.T, name string, c Command, row AttentionRow, kind journal.Kind, doubt bool) {
+func checkAct(t *testing.T, name string, c Action, row AttentionRow, kind journal.Kind, doubt bool) {
 	t.Helper()
 	act, ok := ActionRuleOf(c, row.Reason, kind)
 	if !ok || !Permitted(journal.Attention, act.To) || ResultOf(act.Result).State != journal.IntentPerformed {
@@ -71,10 +71,10 @@ func checkAct(t *testing.T, name string, c Command, row AttentionRow, kind journ
 	if again && doubt != act.Probe && row.Reason != ReasonOutcomeUnknown {
 		t.Errorf("%s %s: what is in doubt is asked by a flagged probe, what is not is not", name, c)
 	}
-	if act.Run != (c != CommandClose) {
+	if act.Run != (c != ActionClose) {
 		t.Errorf("%s %s: the run rises where calls start again", name, c)
 	}
-	if c == CommandClose && !slices.Contains([]journal.State{journal.Done}, act.To) {
+	if c == ActionClose && !slices.Contains([]journal.State{journal.Done}, act.To) {
 		t.Errorf("%s: closed is %v", name, act.To)
 	}
 }
@@ -82,11 +82,11 @@ func checkAct(t *testing.T, name string, c Command, row AttentionRow, kind journ
 // Whatever is not in attention is nobody's to act on, and says where it is.
 func TestNothingElseCanBeActedOn(t *testing.T) {
 	for _, s := range allStates {
-		for _, c := range append(slices.Clone(operationCommands), "burn", "", CommandPause) {
-			why := Permit(c, journal.Activate, s, ReasonOutcomeUnknown, true)
+		for _, c := range append(slices.Clone(operationCommands), "burn", "", ActionPause) {
+			why := CheckAction(c, journal.Activate, s, ReasonOutcomeUnknown, true)
 			switch {
 			case s != journal.Attention:
-				if why == nil || why.Result != ResultMovedOn || !strings.Contains(why.Words, s.String()) {
+				if why == nil || why.Result != ResultMovedOn || !strings.Contains(why.Message, s.String()) {
 					t.Errorf("%s in %v: %+v", c, s, why)
 				}
 			case !slices.Contains(operationCommands, c):
@@ -96,7 +96,7 @@ func TestNothingElseCanBeActedOn(t *testing.T) {
 			}
 		}
 	}
-	if why := Permit(CommandClose, journal.Activate, journal.Attention, "of_tomorrow", false); why == nil || why.Result != ResultNotSafe {
+	if why := CheckAction(ActionClose, journal.Activate, journal.Attention, "of_tomorrow", false); why == nil || why.Result != ResultNotSafe {
 		t.Errorf("a reason without a row: %+v", why)
 	}
 }
@@ -108,7 +108,7 @@ func TestResultsAreWords(t *testing.T) {
 	}
 	for name, r := range declared {
 		row := ResultOf(Result(r))
-		if row.Words == "" || row.State != journal.IntentPerformed && row.State != journal.IntentRefused || strings.Trim(r, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		if row.Text == "" || row.State != journal.IntentPerformed && row.State != journal.IntentRefused || strings.Trim(r, "abcdefghijklmnopqrstuvwxyz_") != "" {
 			t.Errorf("%s: %+v", name, row)
 		}
 	}
@@ -146,7 +146,7 @@ func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
 // What a person closed although its code was executed is not sent again.
 func TestAClosedCodeIsNotSentAgain(t *testing.T) {
 	for _, row := range attention {
-		act, _ := ActionRuleOf(CommandClose, row.Reason, journal.Activate)
+		act, _ := ActionRuleOf(ActionClose, row.Reason, journal.Activate)
 		for _, doubt := range []bool{false, true} {
 			o := journal.OperationView{Kind: journal.Activate, State: act.To, Reason: string(act.Why), Doubt: doubt || row.Executed}
 			if again := neverSent(o); again && (row.Executed || doubt) {
@@ -159,7 +159,7 @@ func TestAClosedCodeIsNotSentAgain(t *testing.T) {
 // What waits in a restored journal may have been done before; only a token that
 // came with it is kept for the worker.
 func TestWhatWaitsInARestoredJournal(t *testing.T) {
-	asked := journal.Intent{ID: 7, Act: string(CommandProbe), Actor: "anna", Account: "default"}
+	asked := journal.Intent{ID: 7, Act: string(ActionProbe), Actor: "anna", Account: "default"}
 	end, ends := EndRestored(time.Now())(asked)
 	if !ends || end.ID != 7 || end.State != journal.IntentRefused || end.Result != string(ResultRestored) || end.Audit.Act != "probe.refused" {
 		t.Errorf("%+v", end)

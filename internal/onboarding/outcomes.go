@@ -33,9 +33,9 @@ type OutcomeRule struct {
 	Mark     bool                      // it counts as the shop's last invitation
 }
 
-// outcomes is the outcome table of the client's classes for both kinds. An
+// outcomeRules is the outcome table of the client's classes for both kinds. An
 // activation's 2xx is durable, and its state Received, before it is classified.
-var outcomes = []OutcomeRule{
+var outcomeRules = []OutcomeRule{
 	{Kind: journal.Invite, Class: invoicebox.Done, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
 	{Kind: journal.Invite, Class: invoicebox.Unreadable, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
 	{Kind: journal.Invite, Class: invoicebox.Refused, Status: http.StatusConflict, From: journal.Sending, To: journal.Done, Reason: ReasonAlreadyInvited, Invited: schemas.OutcomeAlreadyInvited, Mark: true},
@@ -65,7 +65,7 @@ var outcomes = []OutcomeRule{
 
 // OutcomeOf finds the row for an answer. What no row knows proves nothing.
 func OutcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful bool) OutcomeRule {
-	for _, r := range outcomes {
+	for _, r := range outcomeRules {
 		switch {
 		case r.Kind != kind || r.Class != v.Class,
 			r.Status != 0 && r.Status != status,
@@ -88,10 +88,10 @@ type QuietRule struct {
 	Reason  Reason
 }
 
-// afterQuiet: the first row that fits decides. A probe of an activation may
+// quietRules: the first row that fits decides. A probe of an activation may
 // spend its code a second time, so it is made once in an operation's life and
 // can be forbidden; an invitation costs a second e-mail at worst.
-var afterQuiet = []QuietRule{
+var quietRules = []QuietRule{
 	{Kind: journal.Invite, Again: true, To: journal.Planned, Reason: ReasonOnceMore},
 	{Kind: journal.Invite, To: journal.Attention, Reason: ReasonOutcomeUnknown},
 	{Kind: journal.Activate, Setting: ProbeOnce, Again: true, To: journal.Planned, Reason: ReasonProbe},
@@ -101,7 +101,7 @@ var afterQuiet = []QuietRule{
 // AfterQuietOf finds the row; unknowns are the operation's attempts of which
 // nobody knows, over all runs.
 func AfterQuietOf(kind journal.Kind, setting string, unknowns int) QuietRule {
-	for _, r := range afterQuiet {
+	for _, r := range quietRules {
 		if r.Kind == kind && (r.Setting == "" || r.Setting == setting) && (!r.Again || unknowns == 1) {
 			return r
 		}

@@ -254,7 +254,7 @@ func (p planner) answerFailed(e journal.Event, operation uuid.UUID, reason schem
 
 // answer makes an event that follows from e alone: one per event and type.
 func (p planner) answer(e journal.Event, operation uuid.UUID, typ string, now time.Time, data any) journal.Draft {
-	return p.out.draft(schemas.EventID(eventUUID(e), 0, typ), typ, cause{
+	return p.out.draft(schemas.EventID(eventUUID(e), 0, typ), typ, eventContext{
 		shop: e.Shop, operation: operation, event: e.ID, traceParent: e.TraceParent, traceState: e.TraceState,
 	}, now, data)
 }

@@ -1,6 +1,6 @@
 package onboarding
 
-// A Reason says why an operation or a gate is in its state. The set is closed:
+// A Reason says why an operation or a breaker is in its state. The set is closed:
 // reasons are stored, and they are metric labels.
 type Reason string
 
@@ -61,7 +61,7 @@ const (
 	ReasonAnswerNotAuthentic Reason = "answer_not_authentic"
 )
 
-// Reasons of gates.
+// Reasons of breakers.
 const (
 	ReasonServerFaults Reason = "server_faults"
 	ReasonToken        Reason = "token"

@@ -29,139 +29,139 @@ func NewRestorer(o RestorerOptions) journal.Restorer {
 	return r.restore
 }
 
-// A RestorePlace is where an operation stands in the copy, after what was being
+// A RestoredState is where an operation stands in the copy, after what was being
 // sent when it was made has become unknown.
-type RestorePlace string
+type RestoredState string
 
 // The places.
 const (
-	PlaceQueued   RestorePlace = "queued"    // behind others of its shop
-	PlaceToCall   RestorePlace = "to call"   // planned, waiting, claimed, unknown
-	PlaceAnswered RestorePlace = "answered"  // received, stored: its answer lies in the copy
-	PlacePerson   RestorePlace = "attention" // waits for a person
-	PlaceEnded    RestorePlace = "ended"
+	RestoredQueued    RestoredState = "queued"    // behind others of its shop
+	RestoredToCall    RestoredState = "to call"   // planned, waiting, claimed, unknown
+	RestoredAnswered  RestoredState = "answered"  // received, stored: its answer lies in the copy
+	RestoredAttention RestoredState = "attention" // waits for a person
+	RestoredEnded     RestoredState = "ended"
 )
 
-// A RestoreWord is what the result topics say of an operation's run, the last
+// A PublishedState is what the result topics say of an operation's run, the last
 // event counts.
-type RestoreWord string
+type PublishedState string
 
 // The words.
 const (
-	WordNothing    RestoreWord = "nothing"
-	WordInvited    RestoreWord = "invited"
-	WordActivated  RestoreWord = "activated, its reference resolves"
-	WordSecretGone RestoreWord = "activated, its secret was in the lost file"
-	WordFailed     RestoreWord = "failed for good"
-	WordPerson     RestoreWord = "failed, waits for a person"
-	WordKept       RestoreWord = "failed, over an answer that was kept in the lost file"
+	PublishedNothing      PublishedState = "nothing"
+	PublishedInvited      PublishedState = "invited"
+	PublishedActivated    PublishedState = "activated, its reference resolves"
+	PublishedSecretLost   PublishedState = "activated, its secret was in the lost file"
+	PublishedFailed       PublishedState = "failed for good"
+	PublishedAttention    PublishedState = "failed, waits for a person"
+	PublishedResponseLost PublishedState = "failed, over an answer that was kept in the lost file"
 )
 
 // What came of an operation, for the report of a recovery.
 const (
-	cameEnded     = "ended, as was published"
-	cameActive    = "active, as was published"
-	cameAttention = "in attention, as was published"
-	cameLost      = "in attention, credentials lost"
-	cameUnknown   = "unknown, asked once more"
-	cameDoubt     = "in doubt, asked once more in its turn"
-	camePerson    = "in attention, unknown"
-	cameAnswer    = "goes on from its answer"
-	cameUntouched = "waits for a person as before"
+	outcomeEnded            = "ended, as was published"
+	outcomeActive           = "active, as was published"
+	outcomeAttention        = "in attention, as was published"
+	outcomeLost             = "in attention, credentials lost"
+	outcomeUnknown          = "unknown, asked once more"
+	outcomeDoubt            = "in doubt, asked once more in its turn"
+	outcomeUnknownAttention = "in attention, unknown"
+	outcomeResponse         = "goes on from its answer"
+	outcomeUntouched        = "waits for a person as before"
 )
 
-// A RestoreRow says what comes of an operation. The first row that fits
+// A RestoreRule says what comes of an operation. The first row that fits
 // decides.
-type RestoreRow struct {
-	Kind  journal.Kind // 0 is any
-	Place RestorePlace // "" is any
-	Word  RestoreWord
-	Hold  bool // only where nothing in doubt may be sent
-	Spent bool // only where an attempt was unknown in the copy already
+type RestoreRule struct {
+	Kind      journal.Kind  // 0 is any
+	State     RestoredState // "" is any
+	Published PublishedState
+	Hold      bool // only where nothing in doubt may be sent
+	Spent     bool // only where an attempt was unknown in the copy already
 
 	To      journal.State // 0: as it is
 	Reason  Reason        // "": what the event says
 	Doubt   bool
 	Unknown bool                  // counts as one more unknown attempt
 	Failure schemas.FailureReason // is published
-	Came    string
+	Outcome string
 }
 
-var restoreRows = []RestoreRow{
+var restoreRules = []RestoreRule{
 	// Its answer is here: it goes on, and what it publishes again has the bytes
 	// that were published.
-	{Kind: journal.Activate, Place: PlaceAnswered, Word: WordNothing, Came: cameAnswer},
-	{Kind: journal.Activate, Place: PlaceAnswered, Word: WordActivated, Came: cameAnswer},
-	{Kind: journal.Activate, Place: PlaceAnswered, Word: WordSecretGone, Came: cameAnswer},
-	{Kind: journal.Activate, Place: PlaceAnswered, Word: WordKept, Came: cameAnswer},
+	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedNothing, Outcome: outcomeResponse},
+	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedActivated, Outcome: outcomeResponse},
+	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedSecretLost, Outcome: outcomeResponse},
+	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedResponseLost, Outcome: outcomeResponse},
 
 	// What was published holds.
-	{Kind: journal.Invite, Word: WordInvited, To: journal.Done, Came: cameEnded},
-	{Word: WordFailed, To: journal.Done, Came: cameEnded},
-	{Word: WordPerson, To: journal.Attention, Doubt: true, Came: cameAttention},
-	{Kind: journal.Activate, Word: WordActivated, To: journal.Done, Reason: ReasonActivated, Came: cameActive},
-	{Kind: journal.Activate, Word: WordSecretGone, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Came: cameLost},
-	{Kind: journal.Activate, Word: WordKept, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Came: cameLost},
+	{Kind: journal.Invite, Published: PublishedInvited, To: journal.Done, Outcome: outcomeEnded},
+	{Published: PublishedFailed, To: journal.Done, Outcome: outcomeEnded},
+	{Published: PublishedAttention, To: journal.Attention, Doubt: true, Outcome: outcomeAttention},
+	{Kind: journal.Activate, Published: PublishedActivated, To: journal.Done, Reason: ReasonActivated, Outcome: outcomeActive},
+	{Kind: journal.Activate, Published: PublishedSecretLost, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Outcome: outcomeLost},
+	{Kind: journal.Activate, Published: PublishedResponseLost, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Outcome: outcomeLost},
 
 	// Nothing was published: it may have been sent all the same.
-	{Kind: journal.Activate, Place: PlaceToCall, Word: WordNothing, Hold: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Came: camePerson},
-	{Kind: journal.Activate, Place: PlaceQueued, Word: WordNothing, Hold: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Came: camePerson},
-	{Place: PlaceToCall, Word: WordNothing, Spent: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Came: camePerson},
-	{Place: PlaceQueued, Word: WordNothing, Spent: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Came: camePerson},
-	{Place: PlaceToCall, Word: WordNothing, To: journal.Unknown, Reason: ReasonRestored, Doubt: true, Unknown: true, Came: cameUnknown},
-	{Place: PlaceQueued, Word: WordNothing, Doubt: true, Unknown: true, Came: cameDoubt},
+	{Kind: journal.Activate, State: RestoredToCall, Published: PublishedNothing, Hold: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Outcome: outcomeUnknownAttention},
+	{Kind: journal.Activate, State: RestoredQueued, Published: PublishedNothing, Hold: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Outcome: outcomeUnknownAttention},
+	{State: RestoredToCall, Published: PublishedNothing, Spent: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Outcome: outcomeUnknownAttention},
+	{State: RestoredQueued, Published: PublishedNothing, Spent: true, To: journal.Attention, Reason: ReasonOutcomeUnknown, Doubt: true, Unknown: true, Failure: schemas.FailureOutcomeUnknown, Outcome: outcomeUnknownAttention},
+	{State: RestoredToCall, Published: PublishedNothing, To: journal.Unknown, Reason: ReasonRestored, Doubt: true, Unknown: true, Outcome: outcomeUnknown},
+	{State: RestoredQueued, Published: PublishedNothing, Doubt: true, Unknown: true, Outcome: outcomeDoubt},
 	// A person may have let it be sent since.
-	{Place: PlacePerson, Word: WordNothing, Doubt: true, Came: cameUntouched},
+	{State: RestoredAttention, Published: PublishedNothing, Doubt: true, Outcome: outcomeUntouched},
 }
 
-// RestoreRows returns the table, for documents and tests.
-func RestoreRows() []RestoreRow { return slices.Clone(restoreRows) }
+// RestoreRules returns the table, for documents and tests.
+func RestoreRules() []RestoreRule { return slices.Clone(restoreRules) }
 
-func restoreRowOf(kind journal.Kind, place RestorePlace, word RestoreWord, hold, spent bool) (RestoreRow, bool) {
-	for _, r := range restoreRows {
+func restoreRuleOf(kind journal.Kind, place RestoredState, word PublishedState, hold, spent bool) (RestoreRule, bool) {
+	for _, r := range restoreRules {
 		switch {
-		case r.Kind != 0 && r.Kind != kind, r.Place != "" && r.Place != place, r.Word != word, r.Hold && !hold, r.Spent && !spent:
+		case r.Kind != 0 && r.Kind != kind, r.State != "" && r.State != place, r.Published != word, r.Hold && !hold, r.Spent && !spent:
 		default:
 			return r, true
 		}
 	}
-	return RestoreRow{}, false
+	return RestoreRule{}, false
 }
 
-func placeOf(s journal.State) RestorePlace {
+func restoredStateOf(s journal.State) RestoredState {
 	switch s {
 	case journal.Queued:
-		return PlaceQueued
+		return RestoredQueued
 	case journal.Received, journal.Stored:
-		return PlaceAnswered
+		return RestoredAnswered
 	case journal.Attention:
-		return PlacePerson
+		return RestoredAttention
 	case journal.Done, journal.Superseded:
-		return PlaceEnded
+		return RestoredEnded
 	}
-	return PlaceToCall
+	return RestoredToCall
 }
 
-// failureWords says what a published failure means for its operation.
-var failureWords = map[schemas.FailureReason]struct {
-	word   RestoreWord
+// publishedFailures says what a published failure means for its operation.
+var publishedFailures = map[schemas.FailureReason]struct {
+	word   PublishedState
 	reason Reason
 }{
-	schemas.FailureAddressRejected:    {WordFailed, ReasonRefusedAddress},
-	schemas.FailureCodeRejected:       {WordFailed, ReasonRefusedCode},
-	schemas.FailureExpired:            {WordFailed, ReasonExpired},
-	schemas.FailureClosed:             {WordFailed, ReasonClosed},
-	schemas.FailureProviderChanged:    {WordFailed, ReasonDeselected},
-	schemas.FailureCodeOfOtherShop:    {WordPerson, ReasonCodeOfOtherShop},
-	schemas.FailureOutcomeUnknown:     {WordPerson, ReasonOutcomeUnknown},
-	schemas.FailureOutcomeLost:        {WordPerson, ReasonOutcomeLost},
-	schemas.FailureRequestRejected:    {WordPerson, ReasonRequestRejected},
-	schemas.FailureCredentialsLost:    {WordPerson, ReasonCredentialsLost},
-	schemas.FailureAnswerUnreadable:   {WordKept, ReasonAnswerUnreadable},
-	schemas.FailureCredentialsInvalid: {WordKept, ReasonCredentialsInvalid},
-	schemas.FailureMerchantConflict:   {WordKept, ReasonMerchantConflict},
-	schemas.FailureStoreConflict:      {WordKept, ReasonStoreConflict},
-	schemas.FailureSecondToken:        {WordKept, ReasonSecondToken},
+	schemas.FailureAddressRejected:    {PublishedFailed, ReasonRefusedAddress},
+	schemas.FailureCodeRejected:       {PublishedFailed, ReasonRefusedCode},
+	schemas.FailureExpired:            {PublishedFailed, ReasonExpired},
+	schemas.FailureClosed:             {PublishedFailed, ReasonClosed},
+	schemas.FailureProviderChanged:    {PublishedFailed, ReasonDeselected},
+	schemas.FailureCodeOfOtherShop:    {PublishedAttention, ReasonCodeOfOtherShop},
+	schemas.FailureOutcomeUnknown:     {PublishedAttention, ReasonOutcomeUnknown},
+	schemas.FailureOutcomeLost:        {PublishedAttention, ReasonOutcomeLost},
+	schemas.FailureRequestRejected:    {PublishedAttention, ReasonRequestRejected},
+	schemas.FailureCredentialsLost:    {PublishedAttention, ReasonCredentialsLost},
+	schemas.FailureAnswerUnreadable:   {PublishedResponseLost, ReasonAnswerUnreadable},
+	schemas.FailureCredentialsInvalid: {PublishedResponseLost, ReasonCredentialsInvalid},
+	schemas.FailureMerchantConflict:   {PublishedResponseLost, ReasonMerchantConflict},
+	schemas.FailureStoreConflict:      {PublishedResponseLost, ReasonStoreConflict},
+	schemas.FailureSecondToken:        {PublishedResponseLost, ReasonSecondToken},
 }
 
 // invitedReasons are those of ended invitations by what was announced.
@@ -171,7 +171,7 @@ var invitedReasons = map[schemas.InvitationOutcome]Reason{
 
 // A published is the last word of a run.
 type published struct {
-	word    RestoreWord
+	word    PublishedState
 	reason  Reason
 	run     int
 	event   journal.PublishedEvent
@@ -179,9 +179,9 @@ type published struct {
 	active  *schemas.Activated // of the run, also where a failure came after it
 }
 
-// lastWord reads the results of an operation's run.
-func lastWord(o journal.RestoredOperation) published {
-	p := published{word: WordNothing}
+// lastPublished reads the results of an operation's run.
+func lastPublished(o journal.RestoredOperation) published {
+	p := published{word: PublishedNothing}
 	for _, a := range o.Results {
 		e, err := schemas.DecodeOutput(a.Message)
 		if err != nil {
@@ -194,16 +194,16 @@ func lastWord(o journal.RestoredOperation) published {
 		p.run = max(p.run, run)
 		switch d := e.Data.(type) {
 		case schemas.Invited:
-			p.word, p.reason, p.event, p.invited = WordInvited, invitedReasons[d.Outcome], a, &d
+			p.word, p.reason, p.event, p.invited = PublishedInvited, invitedReasons[d.Outcome], a, &d
 		case schemas.Activated:
-			p.word, p.event, p.active = WordSecretGone, a, &d
+			p.word, p.event, p.active = PublishedSecretLost, a, &d
 			if a.Held || d.Credentials.Store != schemas.StoreSealed {
-				p.word = WordActivated
+				p.word = PublishedActivated
 			}
 		case schemas.InvitationFailed:
-			p.word, p.reason, p.event = failureWords[d.Reason].word, failureWords[d.Reason].reason, a
+			p.word, p.reason, p.event = publishedFailures[d.Reason].word, publishedFailures[d.Reason].reason, a
 		case schemas.ActivationFailed:
-			p.word, p.reason, p.event = failureWords[d.Reason].word, failureWords[d.Reason].reason, a
+			p.word, p.reason, p.event = publishedFailures[d.Reason].word, publishedFailures[d.Reason].reason, a
 		}
 	}
 	return p
@@ -230,19 +230,19 @@ func runOf(o journal.RestoredOperation, a journal.PublishedEvent, e schemas.Even
 }
 
 func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
-	p := lastWord(o)
-	if p.word == WordNothing && !o.Last {
+	p := lastPublished(o)
+	if p.word == PublishedNothing && !o.Last {
 		return journal.Restoration{}
 	}
-	if o.Conflict && p.word == WordActivated {
+	if o.Conflict && p.word == PublishedActivated {
 		// The merchant is another's by now: what was announced cannot be kept.
-		p.word = WordSecretGone
+		p.word = PublishedSecretLost
 	}
-	row, ok := restoreRowOf(o.Kind, placeOf(o.State), p.word, r.hold, o.Unknowns > 0)
+	row, ok := restoreRuleOf(o.Kind, restoredStateOf(o.State), p.word, r.hold, o.Unknowns > 0)
 	if !ok || row.To == 0 && !row.Unknown && p.active == nil && (o.Doubt || !row.Doubt) {
 		return journal.Restoration{}
 	}
-	out := journal.Restoration{To: row.To, Reason: string(row.Reason), Doubt: row.Doubt, Unknown: row.Unknown, Run: p.run, Word: row.Came}
+	out := journal.Restoration{To: row.To, Reason: string(row.Reason), Doubt: row.Doubt, Unknown: row.Unknown, Run: p.run, Word: row.Outcome}
 	if out.Reason == "" {
 		out.Reason = string(p.reason)
 	}

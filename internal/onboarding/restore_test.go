@@ -14,28 +14,28 @@ import (
 
 var restoreAt = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-var allPlaces = []RestorePlace{PlaceQueued, PlaceToCall, PlaceAnswered, PlacePerson, PlaceEnded}
+var allPlaces = []RestoredState{RestoredQueued, RestoredToCall, RestoredAnswered, RestoredAttention, RestoredEnded}
 
 // stateAt gives a state that stands for a place.
-var stateAt = map[RestorePlace]journal.State{
-	PlaceQueued: journal.Queued, PlaceToCall: journal.Planned, PlaceAnswered: journal.Received, PlacePerson: journal.Attention, PlaceEnded: journal.Done,
+var stateAt = map[RestoredState]journal.State{
+	RestoredQueued: journal.Queued, RestoredToCall: journal.Planned, RestoredAnswered: journal.Received, RestoredAttention: journal.Attention, RestoredEnded: journal.Done,
 }
 
 func TestEveryStateHasAPlace(t *testing.T) {
-	want := map[journal.State]RestorePlace{
-		journal.Queued: PlaceQueued, journal.Planned: PlaceToCall, journal.Waiting: PlaceToCall, journal.Claimed: PlaceToCall, journal.Sending: PlaceToCall,
-		journal.Unknown: PlaceToCall, journal.Received: PlaceAnswered, journal.Stored: PlaceAnswered, journal.Attention: PlacePerson,
-		journal.Done: PlaceEnded, journal.Superseded: PlaceEnded,
+	want := map[journal.State]RestoredState{
+		journal.Queued: RestoredQueued, journal.Planned: RestoredToCall, journal.Waiting: RestoredToCall, journal.Claimed: RestoredToCall, journal.Sending: RestoredToCall,
+		journal.Unknown: RestoredToCall, journal.Received: RestoredAnswered, journal.Stored: RestoredAnswered, journal.Attention: RestoredAttention,
+		journal.Done: RestoredEnded, journal.Superseded: RestoredEnded,
 	}
 	for _, s := range allStates {
-		if got := placeOf(s); got != want[s] {
+		if got := restoredStateOf(s); got != want[s] {
 			t.Errorf("%v is at %q, want %q", s, got, want[s])
 		}
 	}
 }
 
 // restoredOp is an operation of a copy.
-func restoredOp(kind journal.Kind, place RestorePlace, unknowns int) journal.RestoredOperation {
+func restoredOp(kind journal.Kind, place RestoredState, unknowns int) journal.RestoredOperation {
 	return journal.RestoredOperation{Last: true, ClaimedOperation: journal.ClaimedOperation{
 		UUID: uuid.NewSHA1(uuid.Nil, []byte("operation")), Kind: kind, State: stateAt[place], Shop: journal.ShopKey{Account: "default", Shop: "shop"},
 		Run: 2, Unknowns: unknowns, EventID: "event",
@@ -68,28 +68,28 @@ func activatedIn(store string) schemas.Activated {
 }
 
 // saying gives an operation the results that make a word its last one.
-func saying(t *testing.T, o journal.RestoredOperation, word RestoreWord) (journal.RestoredOperation, bool) {
+func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (journal.RestoredOperation, bool) {
 	t.Helper()
 	add := func(typ string, data any) {
 		o.Results = append(o.Results, publishedAs(t, o, o.Run, int64(len(o.Results)+5), typ, data))
 	}
 	invite := o.Kind == journal.Invite
 	switch word {
-	case WordNothing:
-	case WordInvited:
+	case PublishedNothing:
+	case PublishedInvited:
 		add(schemas.TypeInvited, schemas.Invited{ShopID: "shop", PartnerAccount: "default", InvitedAt: restoreAt, Outcome: schemas.OutcomeSent})
-	case WordActivated:
+	case PublishedActivated:
 		add(schemas.TypeActivated, activatedIn("vault"))
-	case WordSecretGone:
+	case PublishedSecretLost:
 		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
-	case WordFailed:
+	case PublishedFailed:
 		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureExpired))
-	case WordPerson:
+	case PublishedAttention:
 		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureOutcomeUnknown))
-	case WordKept:
+	case PublishedResponseLost:
 		add(schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, schemas.FailureAnswerUnreadable))
 	}
-	fits := map[RestoreWord]journal.Kind{WordInvited: journal.Invite, WordActivated: journal.Activate, WordSecretGone: journal.Activate, WordKept: journal.Activate}
+	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedResponseLost: journal.Activate}
 	kind, only := fits[word]
 	return o, !only || kind == o.Kind && invite == (kind == journal.Invite)
 }
@@ -97,7 +97,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word RestoreWord) (journa
 // Every operation with every word comes to what the table says, and no row is
 // out of reach.
 func TestRestoreRows(t *testing.T) {
-	words := []RestoreWord{WordNothing, WordInvited, WordActivated, WordSecretGone, WordFailed, WordPerson, WordKept}
+	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedFailed, PublishedAttention, PublishedResponseLost}
 	reached := map[string]bool{}
 	for _, kind := range bothKinds {
 		for _, place := range allPlaces {
@@ -105,7 +105,7 @@ func TestRestoreRows(t *testing.T) {
 				for _, hold := range []bool{false, true} {
 					for unknowns := range 2 {
 						o, possible := saying(t, restoredOp(kind, place, unknowns), word)
-						if !possible || kind == journal.Invite && place == PlaceAnswered {
+						if !possible || kind == journal.Invite && place == RestoredAnswered {
 							continue
 						}
 						setting := ProbeOnce
@@ -113,10 +113,10 @@ func TestRestoreRows(t *testing.T) {
 							setting = Hold
 						}
 						name := fmt.Sprintf("%v %s, %s, %s, %d unknown", kind, place, word, setting, unknowns)
-						row, ok := restoreRowOf(kind, place, word, hold, unknowns > 0)
+						row, ok := restoreRuleOf(kind, place, word, hold, unknowns > 0)
 						got := NewRestorer(RestorerOptions{UnknownOutcome: setting, Now: func() time.Time { return restoreAt }})(o)
 						if !ok {
-							if place != PlaceEnded || word != WordNothing || got.Word != "" {
+							if place != RestoredEnded || word != PublishedNothing || got.Word != "" {
 								t.Errorf("%s: no row fits, and it comes to %+v", name, got)
 							}
 							continue
@@ -128,14 +128,14 @@ func TestRestoreRows(t *testing.T) {
 			}
 		}
 	}
-	for _, row := range RestoreRows() {
+	for _, row := range RestoreRules() {
 		if !reached[fmt.Sprintf("%+v", row)] {
 			t.Errorf("no operation comes to %+v", row)
 		}
 	}
 }
 
-func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, row RestoreRow, got journal.Restoration) {
+func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, row RestoreRule, got journal.Restoration) {
 	t.Helper()
 	if got.To != row.To || got.Doubt != row.Doubt || got.Unknown != row.Unknown || row.Reason != "" && got.Reason != string(row.Reason) {
 		t.Errorf("%s comes to %+v, want %+v", name, got, row)
@@ -163,7 +163,7 @@ func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, ro
 		t.Errorf("%s may be sent once more", name)
 	}
 	// Active is only what resolves.
-	if (got.Active != nil) != (row.Came == cameActive) || (got.Credential != nil) != (got.Active != nil) {
+	if (got.Active != nil) != (row.Outcome == outcomeActive) || (got.Credential != nil) != (got.Active != nil) {
 		t.Errorf("%s: active %+v, credential %+v", name, got.Active, got.Credential)
 	}
 	if got.Word == "" && (row.To != 0 || row.Unknown) {
@@ -172,7 +172,7 @@ func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, ro
 }
 
 func TestTheLastWordOfARun(t *testing.T) {
-	o := restoredOp(journal.Activate, PlaceToCall, 0)
+	o := restoredOp(journal.Activate, RestoredToCall, 0)
 	restore := func(results ...journal.PublishedEvent) journal.Restoration {
 		o := o
 		o.Results, o.Last = results, false
@@ -224,11 +224,11 @@ func TestEveryFailureHasAWord(t *testing.T) {
 	}
 	for _, typ := range []string{schemas.TypeInvitationFailed, schemas.TypeActivationFailed} {
 		for _, reason := range schemas.FailureReasons(typ) {
-			w, ok := failureWords[reason]
+			w, ok := publishedFailures[reason]
 			if !ok || !known[w.reason] {
 				t.Errorf("%s %s means nothing", typ, reason)
 			}
-			if w.word == WordPerson && AttentionFailure(w.reason) != reason {
+			if w.word == PublishedAttention && AttentionFailure(w.reason) != reason {
 				t.Errorf("%s is attention %s, which publishes %q", reason, w.reason, AttentionFailure(w.reason))
 			}
 		}

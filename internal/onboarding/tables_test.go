@@ -149,7 +149,7 @@ func TestOutcomesCoverEverything(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range outcomes {
+	for _, r := range outcomeRules {
 		name := r.Kind.String() + " " + r.Class.String() + " " + string(r.Reason)
 		if !Permitted(r.From, r.To) {
 			t.Errorf("%s: no edge %v→%v", name, r.From, r.To)
@@ -187,7 +187,7 @@ func TestOutcomesCoverEverything(t *testing.T) {
 }
 
 func TestAfterQuietCoversEverything(t *testing.T) {
-	for _, r := range afterQuiet {
+	for _, r := range quietRules {
 		if !Permitted(journal.Unknown, r.To) {
 			t.Errorf("%v: no edge to %v", r.Kind, r.To)
 		}

@@ -9,7 +9,7 @@ type Edge struct {
 }
 
 // edges is the state machine. Whatever is not here never happens; [Permitted]
-// guards every transition that the pool asks for. Only the recovery of a
+// guards every transition that the engine asks for. Only the recovery of a
 // restored journal has rules of its own: [RestoreRows]. Steps marked "journal" are
 // made by the journal itself: claims, ends of leases, receipts, plans.
 var edges = []Edge{

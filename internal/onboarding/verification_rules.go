@@ -13,10 +13,10 @@ const (
 	DefaultVerifyEvery = 24 * time.Hour
 	// NoVerifyEvery turns that off.
 	NoVerifyEvery = time.Duration(-1)
-	// RefusedInRow is how many different shops of an account, refused in a row
+	// MaxConsecutiveRejections is how many different shops of an account, refused in a row
 	// with no success between, speak against the check and not against the shops:
 	// from then on none of them is announced until one works.
-	RefusedInRow = 10
+	MaxConsecutiveRejections = 10
 )
 
 // NextCheck is when credentials are looked at next.

@@ -304,7 +304,7 @@ func (w *world) resume() {
 			if a.Gate.State != journal.GatePaused || a.Gate.Reason != string(onboarding.ReasonAnswers) {
 				continue
 			}
-			i := journal.Intent{UUID: uuid.New(), Actor: "a person", Act: string(onboarding.CommandResume), Account: a.Name, At: time.Now()}
+			i := journal.Intent{UUID: uuid.New(), Actor: "a person", Act: string(onboarding.ActionResume), Account: a.Name, At: time.Now()}
 			if i.MAC, err = app.BindKeys(j, w.keys).Authenticate(keyset.DomainIntent, i.Authentic()...); err != nil {
 				w.Fatal(err)
 			}
