@@ -54,7 +54,7 @@ func testConsumerPausesWithoutCapacity(t *testing.T) {
 		t.Errorf("the group was joined %v times meanwhile", now-generations)
 	}
 	if n := metric(t, own.registry, "invoicebox_worker_consumer_reconnects_total"); n != 0 {
-		t.Errorf("%v readers were made anew", n)
+		t.Errorf("%v connections were replaced", n)
 	}
 	own.stop()
 	select {

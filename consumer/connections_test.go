@@ -19,7 +19,7 @@ import (
 func testFetcherConnections(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 60), newInbox()
-	c.Produce(t, topic, many0(0, 600))
+	c.Produce(t, topic, manyFrom(0, 600))
 	var open, most atomic.Int64
 	conn, err := kafka.New(kafka.Config{Brokers: c.Brokers(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		raw, err := (&net.Dialer{}).DialContext(ctx, network, address)
@@ -63,7 +63,7 @@ func testFetcherLatency(t *testing.T) {
 	}
 	defer client.Close()
 	put := func(i int) {
-		m := many0(i, 1)[0]
+		m := manyFrom(i, 1)[0]
 		r := &kgo.Record{Topic: topic, Partition: 3, Key: m.Key, Value: m.Value}
 		for _, h := range m.Headers {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})

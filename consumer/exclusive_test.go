@@ -13,8 +13,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// alone runs work as a recovery does.
-func alone(t *testing.T, c *kafkatest.Cluster, group, topic string, j consumer.Inbox, more []string, work func(context.Context, *consumer.ExclusiveSession) error, options ...option) error {
+// exclusive runs work as a recovery does.
+func exclusive(t *testing.T, c *kafkatest.Cluster, group, topic string, j consumer.Inbox, more []string, work func(context.Context, *consumer.ExclusiveSession) error, options ...option) error {
 	t.Helper()
 	config, _ := configure(t, c, group, topic, j, options...)
 	own, err := consumer.New(config)
@@ -47,7 +47,7 @@ func testExclusiveSessionReplays(t *testing.T) {
 			return done[0] == j.position(topic, 0) && done[1] == j.position(topic, 1)
 		})
 		// Nobody is alone beside a worker.
-		if err := alone(t, c, g, topic, newInbox(), nil, func(context.Context, *consumer.ExclusiveSession) error { return nil },
+		if err := exclusive(t, c, g, topic, newInbox(), nil, func(context.Context, *consumer.ExclusiveSession) error { return nil },
 			func(c *consumer.Config) { c.ForeignMemberTimeout = time.Second }); !errors.Is(err, consumer.ErrGroupInUse) {
 			t.Fatalf("beside a worker: %v", err)
 		}
@@ -57,7 +57,7 @@ func testExclusiveSessionReplays(t *testing.T) {
 		restored.set(topic, 0, 3)
 		restored.set(topic, 1, 4)
 		var scanned []schemas.Message
-		if err := alone(t, c, g, topic, restored, []string{results}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+		if err := exclusive(t, c, g, topic, restored, []string{results}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
 			spans, lost, err := a.InputRanges(ctx)
 			if err != nil {
 				return err
@@ -97,7 +97,7 @@ func testExclusiveSessionReplays(t *testing.T) {
 			"the journal":    {g, restored, nil},
 			"an older one":   {g, older, consumer.ErrOffsetsAhead},
 			"a new one":      {g, newInbox(), consumer.ErrJournalLost},
-			"a group anew":   {group(), newInbox(), nil},
+			"a new group":    {group(), newInbox(), nil},
 			"a group for it": {group(), older, nil},
 		} {
 			if err := consumer.CheckGroup(t.Context(), conn, x.group, []string{topic}, consumer.Start{Mode: consumer.StartEarliest}, x.j.Positions); !errors.Is(err, x.want) {
@@ -110,13 +110,13 @@ func testExclusiveSessionReplays(t *testing.T) {
 	})
 }
 
-// A topic that was made anew is read from its beginning.
+// A topic that was created again is read from its beginning.
 func testExclusiveSessionReplaysRecreatedTopic(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		topic, j := c.NewTopic(t, "in", 1), newInbox()
 		c.Produce(t, topic, many(0, 10))
 		j.set(topic, 0, 40)
-		if err := alone(t, c, group(), topic, j, nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+		if err := exclusive(t, c, group(), topic, j, nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
 			spans, lost, err := a.InputRanges(ctx)
 			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].TopicRecreated || spans[0].From != 0 || spans[0].To != 10 {
 				t.Errorf("%+v %+v %v", spans, lost, err)
@@ -139,7 +139,7 @@ func testExclusiveSessionReportsLostRecords(t *testing.T) {
 		}
 	}
 	j.set(topic, 0, 5)
-	if err := alone(t, c, group(), topic, j, []string{results}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+	if err := exclusive(t, c, group(), topic, j, []string{results}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
 		_, lost, err := a.InputRanges(ctx)
 		if want := []consumer.OffsetRange{{Topic: topic, From: 5, To: 12}}; err != nil || !slices.Equal(lost, want) {
 			t.Errorf("lost of the inputs: %+v %v", lost, err)

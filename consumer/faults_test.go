@@ -19,7 +19,7 @@ import (
 
 // stall makes fetches of a topic answer with nothing, though there is
 // something, while on tells so.
-func stallTimer(c *kafkatest.Cluster, topic string, on func(n int64) bool) *atomic.Int64 {
+func swallowFetches(c *kafkatest.Cluster, topic string, on func(n int64) bool) *atomic.Int64 {
 	var hits atomic.Int64
 	c.Fake().ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
 		c.Fake().KeepControl()
@@ -45,13 +45,13 @@ func TestWatchdog(t *testing.T) {
 	t.Run("RecoversByReconnecting", testWatchdogRecoversByReconnecting)
 }
 
-// A silent partition is found: its connections are made anew, then the
+// A stalled partition is found: its connection is replaced, then the
 // generation ends, then Run.
 func testWatchdogEndsRunForStalledPartition(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic := c.NewTopic(t, "in", 1)
 	c.Produce(t, topic, many(0, 10))
-	stallTimer(c, topic, func(n int64) bool { <-time.After(time.Millisecond); return true })
+	swallowFetches(c, topic, func(n int64) bool { <-time.After(time.Millisecond); return true })
 	r := start(t, c, group(), topic, newInbox(), func(c *consumer.Config) { c.StallTimeout = 400 * time.Millisecond })
 	if err := r.ends(t, 30*time.Second); !errors.Is(err, consumer.ErrPartitionStalled) {
 		t.Fatalf("Run: %v", err)
@@ -69,7 +69,7 @@ func testWatchdogRecoversByReconnecting(t *testing.T) {
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
 	c.Produce(t, topic, many(0, 10))
 	var speaks atomic.Bool
-	stallTimer(c, topic, func(int64) bool { <-time.After(time.Millisecond); return !speaks.Load() })
+	swallowFetches(c, topic, func(int64) bool { <-time.After(time.Millisecond); return !speaks.Load() })
 	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 400 * time.Millisecond })
 	eventually(t, "a rebuild", func() bool { return metric(t, r.registry, "invoicebox_worker_consumer_reconnects_total") > 0 })
 	speaks.Store(true)

@@ -105,9 +105,9 @@ func testFetcherDecompressionBombs(t *testing.T) {
 				b.Codec = codec
 				c := kafkatest.Embedded(t, kafkatest.WithMaxMessageBytes(16<<20))
 				topic, j := c.NewTopic(t, "in", 1), newInbox()
-				c.Produce(t, topic, many0(0, 1))
+				c.Produce(t, topic, manyFrom(0, 1))
 				c.ProduceBatch(t, topic, 0, b)
-				c.Produce(t, topic, many0(1, 1))
+				c.Produce(t, topic, manyFrom(1, 1))
 				debug.FreeOSMemory() // what made the batch is no matter
 				stop := heap(t)
 				r := start(t, c, group(), topic, j)
@@ -129,8 +129,8 @@ func testFetcherDecompressionBombs(t *testing.T) {
 	}
 }
 
-// many0 makes good events.
-func many0(first, n int) []kafkago.Message {
+// manyFrom makes good events.
+func manyFrom(first, n int) []kafkago.Message {
 	list := make([]kafkago.Message, n)
 	for i := range list {
 		list[i] = selected(fmt.Sprint("e", first+i), fmt.Sprint("shop-", first+i))
@@ -155,7 +155,7 @@ func testFetcherUnreadableBatches(t *testing.T) {
 			c := kafkatest.Embedded(t, kafkatest.WithMaxMessageBytes(32<<20))
 			topic, j := c.NewTopic(t, "in", 1), newInbox()
 			c.ProduceBatch(t, topic, 0, f.batch)
-			c.Produce(t, topic, many0(0, 1))
+			c.Produce(t, topic, manyFrom(0, 1))
 			r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.FetchMemory = 24 << 20 })
 			eventually(t, "the event behind", func() bool { return j.taken() == 1 })
 			r.stop()
@@ -177,7 +177,7 @@ func testFetcherCodecs(t *testing.T) {
 			c := kafkatest.Embedded(t)
 			topic, j := c.NewTopic(t, "in", 1), newInbox()
 			for i := range 20 {
-				c.ProduceBatch(t, topic, 0, kafkatest.Batch{Codec: codec, Count: 100, Write: kafkatest.Messages(many0(i*100, 100)...)})
+				c.ProduceBatch(t, topic, 0, kafkatest.Batch{Codec: codec, Count: 100, Write: kafkatest.Messages(manyFrom(i*100, 100)...)})
 			}
 			start(t, c, group(), topic, j)
 			eventually(t, "all events", func() bool { return j.taken() == 2000 })
@@ -240,7 +240,7 @@ func throttle(c *kafkatest.Cluster, d time.Duration) *atomic.Int64 {
 func testFetcherThrottled(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 6), newInbox()
-	c.Produce(t, topic, many0(0, 300))
+	c.Produce(t, topic, manyFrom(0, 300))
 	n := throttle(c, 600*time.Millisecond)
 	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 200 * time.Millisecond })
 	eventually(t, "all events", func() bool { return j.taken() == 300 })
@@ -267,7 +267,7 @@ func testFetcherThrottledByOldBroker(t *testing.T) {
 	versions.SetMaxKeyVersion(int16(kmsg.Fetch), 7)
 	c := kafkatest.Embedded(t, kafkatest.WithFake(kfake.MaxVersions(versions)))
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
-	c.Produce(t, topic, many0(0, 3))
+	c.Produce(t, topic, manyFrom(0, 3))
 	throttle(c, time.Hour)
 	r := start(t, c, group(), topic, j)
 	eventually(t, "all events", func() bool { return j.taken() == 3 })
@@ -281,7 +281,7 @@ func testFetcherServesLeastRecentFirst(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 8), newInbox()
 	for i := range 80 {
-		c.ProduceBatch(t, topic, int32(i%8), kafkatest.Batch{Count: 5, Write: kafkatest.Messages(many0(5*i, 5)...)})
+		c.ProduceBatch(t, topic, int32(i%8), kafkatest.Batch{Count: 5, Write: kafkatest.Messages(manyFrom(5*i, 5)...)})
 	}
 	// Only the first partition of a request is answered with records, and slowly.
 	c.Fake().ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
@@ -344,7 +344,7 @@ func testFetcherTimes(t *testing.T) {
 			c := kafkatest.Embedded(t)
 			topic, j := c.NewTopic(t, "in", 1), newInbox()
 			f.batch.Count, f.batch.Write = 1, kafkatest.Messages(kafkago.Message{Value: []byte(`{"shopId":"a","provider":"invoicebox","email":"a@example.org"}`)})
-			c.Produce(t, topic, many0(0, 1))
+			c.Produce(t, topic, manyFrom(0, 1))
 			serve(c, topic, 1, func(int64) []byte { return f.batch.Bytes() })
 			start(t, c, group(), topic, j)
 			eventually(t, "the event", func() bool { return j.taken() == 1 })
@@ -360,10 +360,10 @@ func testFetcherTimes(t *testing.T) {
 func testFetcherDamagedBatch(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j := c.NewTopic(t, "in", 1), newInbox()
-	good := kafkatest.Batch{Count: 2, Write: kafkatest.Messages(many0(0, 2)...)}.Bytes()
-	bad := kafkatest.Batch{Count: 2, Base: 2, Write: kafkatest.Messages(many0(2, 2)...)}.Bytes()
+	good := kafkatest.Batch{Count: 2, Write: kafkatest.Messages(manyFrom(0, 2)...)}.Bytes()
+	bad := kafkatest.Batch{Count: 2, Base: 2, Write: kafkatest.Messages(manyFrom(2, 2)...)}.Bytes()
 	bad[len(bad)-1] ^= 1
-	c.Produce(t, topic, many0(0, 4))
+	c.Produce(t, topic, manyFrom(0, 4))
 	serve(c, topic, 4, func(offset int64) []byte {
 		if offset < 2 {
 			return append(slices.Clip(good), bad...)

@@ -32,7 +32,7 @@ func testConsumerClientOfTheNewProtocol(t *testing.T) {
 				}
 				conn, err := kafka.New(kafka.Config{Brokers: c.Brokers(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 					conn, err := new(net.Dialer).DialContext(ctx, network, address)
-					return &repairing{conn, subscription(topic)}, err
+					return &repairingConn{conn, subscription(topic)}, err
 				}})
 				if err != nil {
 					t.Fatal(err)
@@ -81,13 +81,13 @@ func subscription(topic string) []byte {
 	return append(b, topic...)
 }
 
-// A repairing connection writes a subscription as version 0.
-type repairing struct {
+// A repairingConn writes a subscription as version 0.
+type repairingConn struct {
 	net.Conn
 	subscription []byte
 }
 
-func (r *repairing) Write(b []byte) (int, error) {
+func (r *repairingConn) Write(b []byte) (int, error) {
 	if i := bytes.Index(b, r.subscription); i >= 0 {
 		b = bytes.Clone(b)
 		b[i+1] = 0
@@ -95,7 +95,7 @@ func (r *repairing) Write(b []byte) (int, error) {
 	return r.Conn.Write(b)
 }
 
-// The assignments that a worker deals out hold user data, by which brokers know
+// The assignments that a leader sends hold user data, by which brokers know
 // that the group has an assignor of its own.
 func testConsumerAssignmentsHoldUserData(t *testing.T) {
 	c := kafkatest.Embedded(t)

@@ -52,7 +52,7 @@ func testConsumerRefusesLostJournal(t *testing.T) {
 		}
 		t.Run("RecoversFromAGivenPlaceOnly", func(t *testing.T) {
 			for mode, want := range map[consumer.StartMode]error{consumer.StartUnset: consumer.ErrRecoverStart, consumer.StartLatest: consumer.ErrRecoverStart, consumer.StartEarliest: nil} {
-				if err := alone(t, c, g, topic, newInbox(), nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+				if err := exclusive(t, c, g, topic, newInbox(), nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
 					spans, _, err := a.InputRanges(ctx)
 					if err == nil && (len(spans) != 2 || !spans[0].CommittedAhead || !spans[1].CommittedAhead) {
 						t.Errorf("%+v", spans)
@@ -173,7 +173,7 @@ func testExclusiveSessionTruncated(t *testing.T) {
 	if err := c.Fake().DeleteRecords(cut, 0, 5); err != nil {
 		t.Fatal(err)
 	}
-	if err := alone(t, c, group(), topic, j, []string{whole, cut}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+	if err := exclusive(t, c, group(), topic, j, []string{whole, cut}, func(ctx context.Context, a *consumer.ExclusiveSession) error {
 		for name, want := range map[string]bool{whole: false, cut: true} {
 			if got, err := a.Truncated(ctx, name); err != nil || got != want {
 				t.Errorf("%s: %v %v", name, got, err)

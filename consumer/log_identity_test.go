@@ -19,7 +19,7 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-// A topic that was made anew, or a log that lost its end, and was filled beyond
+// A topic that was created again, or a log that lost its end, and was filled beyond
 // the journal's position holds other records at the same offsets. None of them is
 // skipped: the consumer refuses to go on.
 func testConsumerRefusesLogFilledBeyondPosition(t *testing.T) {
@@ -29,7 +29,7 @@ func testConsumerRefusesLogFilledBeyondPosition(t *testing.T) {
 		r := start(t, c, g, topic, j)
 		eventually(t, "the records", func() bool { return j.taken() == 10 })
 		r.stop()
-		remake(t, c, topic)
+		recreateTopic(t, c, topic)
 		c.Produce(t, topic, many(100, 25))
 		r = start(t, c, g, topic, j, func(c *consumer.Config) { c.TopicTimeout = time.Second })
 		if err := r.ends(t, 20*time.Second); !errors.Is(err, consumer.ErrTopicRecreated) {
@@ -38,7 +38,7 @@ func testConsumerRefusesLogFilledBeyondPosition(t *testing.T) {
 		if n := j.taken(); n != 10 {
 			t.Errorf("%d records are taken in", n)
 		}
-		if err := alone(t, c, g, topic, j, nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
+		if err := exclusive(t, c, g, topic, j, nil, func(ctx context.Context, a *consumer.ExclusiveSession) error {
 			spans, lost, err := a.InputRanges(ctx)
 			if err != nil || len(lost) != 0 || len(spans) != 1 || !spans[0].TopicRecreated || spans[0].From != 0 || spans[0].To != 25 {
 				t.Errorf("%+v %+v %v", spans, lost, err)
@@ -87,7 +87,7 @@ func testConsumerContinuesWithTruncatedLog(t *testing.T) {
 	eventually(t, "the rest", func() bool { return j.taken() == 15 })
 }
 
-func remake(t *testing.T, c *kafkatest.Cluster, topic string) {
+func recreateTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
 	t.Helper()
 	transport := &kafkago.Transport{}
 	defer transport.CloseIdleConnections()
@@ -172,7 +172,7 @@ func testConsumerComparesLogsCheaply(t *testing.T) {
 	c := kafkatest.Embedded(t)
 	topic, j, g := c.NewTopic(t, "in", 2), newInbox(), group()
 	for p := range int32(2) {
-		c.ProduceBatch(t, topic, p, kafkatest.Batch{Count: 10, Write: kafkatest.Messages(many0(10*int(p), 10)...)})
+		c.ProduceBatch(t, topic, p, kafkatest.Batch{Count: 10, Write: kafkatest.Messages(manyFrom(10*int(p), 10)...)})
 	}
 	r := start(t, c, g, topic, j)
 	eventually(t, "the records", func() bool { return j.taken() == 20 })
@@ -203,7 +203,7 @@ func testConsumerComparesLogsCheaply(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	c.ProduceBatch(t, topic, 0, kafkatest.Batch{Count: 1, Write: kafkatest.Messages(many0(20, 1)...)})
+	c.ProduceBatch(t, topic, 0, kafkatest.Batch{Count: 1, Write: kafkatest.Messages(manyFrom(20, 1)...)})
 	start(t, c, g, topic, j)
 	eventually(t, "the next record", func() bool { return j.taken() == 21 })
 	if most.Load() > 16<<10 || whole.Load() != 1 || refused.Load() != 3 {

@@ -22,16 +22,18 @@ import (
 
 const marker = "m4rk3r"
 
-// An exit is where a record ends, and why.
-type exit struct{ outcome, reason string }
+// A recordOutcome is where a record ends, and why.
+type recordOutcome struct{ outcome, reason string }
 
-func dead(reason schemas.Reason) exit { return exit{consumer.DeadLetter, string(reason)} }
+func deadLetterOf(reason schemas.Reason) recordOutcome {
+	return recordOutcome{consumer.DeadLetter, string(reason)}
+}
 
 var (
-	accepted  = exit{outcome: consumer.Accepted}
-	repeated  = exit{outcome: consumer.Repeated}
-	tombstone = exit{consumer.Ignored, string(schemas.IgnoreTombstone)}
-	other     = exit{consumer.Ignored, string(schemas.IgnoreOtherProvider)}
+	accepted  = recordOutcome{outcome: consumer.Accepted}
+	repeated  = recordOutcome{outcome: consumer.Repeated}
+	tombstone = recordOutcome{consumer.Ignored, string(schemas.IgnoreTombstone)}
+	other     = recordOutcome{consumer.Ignored, string(schemas.IgnoreOtherProvider)}
 )
 
 // event is a record in binary mode; headers replace or add, an empty one takes
@@ -75,11 +77,11 @@ func plain(data string) kafkago.Message { return kafkago.Message{Value: []byte(d
 var selections = []struct {
 	name string
 	in   kafkago.Message
-	out  exit
+	out  recordOutcome
 }{
 	{"good", chosen("1", "shop", marker+"@example.org"), accepted},
 	{"the same again", chosen("1", "shop", marker+"@example.org"), repeated},
-	{"the same id, another body", chosen("1", "shop", "other@example.org"), dead(schemas.ReasonIDReused)},
+	{"the same id, another body", chosen("1", "shop", "other@example.org"), deadLetterOf(schemas.ReasonIDReused)},
 	{"the same id from another source", chosen("1", "shop", marker+"@example.org", "ce_source", "/elsewhere"), accepted},
 	{"structured", kafkago.Message{Value: []byte(`{"specversion":"1.0","type":"` + schemas.TypeProviderSelected + `","source":"/platform","id":"s1","data":{"shopId":"s","provider":"invoicebox","email":"a@b.example"}}`), Headers: []kafkago.Header{{Key: "content-type", Value: []byte("application/cloudevents+json")}}}, accepted},
 	{"plain JSON", plain(`{"shopId":"plain","provider":"invoicebox","email":"a@b.example"}`), accepted},
@@ -104,51 +106,51 @@ var selections = []struct {
 	{"the provider in capitals", plain(`{"shopId":"caps","provider":"INVOICEBOX","email":"a@b.example"}`), accepted},
 	{"a time without a zone", chosen("z1", "shop", "a@b.example", "ce_time", "2026-11-20T10:00:00"), accepted},
 
-	{"not JSON", plain(marker), dead(schemas.ReasonNotJSON)},
-	{"half JSON", plain(`{"shopId":"` + marker), dead(schemas.ReasonNotJSON)},
-	{"two values", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example"} {}`), dead(schemas.ReasonNotJSON)},
-	{"an array", plain(`["` + marker + `"]`), dead(schemas.ReasonWrongType)},
-	{"a number for an object", plain(`7`), dead(schemas.ReasonWrongType)},
-	{"5 MB", plain(`{"shopId":"` + strings.Repeat("x", 5<<20) + `"}`), dead(schemas.ReasonTooLarge)},
-	{"just over 64 KiB", plain(`{"shopId":"s","provider":"invoicebox","email":"","pad":"` + strings.Repeat("x", 70<<10) + `"}`), dead(schemas.ReasonEmpty)},
-	{"deep nesting", plain(strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)), dead(schemas.ReasonTooDeep)},
-	{"duplicate members", plain(`{"shopId":"s","shopId":"` + marker + `","provider":"invoicebox","email":"a@b.example"}`), dead(schemas.ReasonDuplicateMember)},
-	{"invalid UTF-8", plain("{\"shopId\":\"\xff\",\"provider\":\"invoicebox\",\"email\":\"a@b.example\"}"), dead(schemas.ReasonInvalidUTF8)},
-	{"wrong type", plain(`{"shopId":"s","provider":"invoicebox","email":["` + marker + `"]}`), dead(schemas.ReasonWrongType)},
-	{"names in capitals", plain(`{"ShopID":"s","provider":"invoicebox","email":"a@b.example"}`), dead(schemas.ReasonMissing)},
-	{"unknown specversion", chosen("v1", "shop", "a@b.example", "ce_specversion", "2.0"), dead(schemas.ReasonUnsupportedVersion)},
-	{"another type", chosen("t1", "shop", "a@b.example", "ce_type", "shop.deleted"), dead(schemas.ReasonTypeDiffers)},
-	{"a missing id", chosen("x", "shop", "a@b.example", "ce_id", ""), dead(schemas.ReasonMissing)},
-	{"an id of 10 kB", chosen(strings.Repeat("i", 10<<10), "shop", "a@b.example"), dead(schemas.ReasonTooLong)},
-	{"NUL in a shop", plain(`{"shopId":"a\u0000b","provider":"invoicebox","email":"a@b.example"}`), dead(schemas.ReasonControlCharacter)},
-	{"a shop of 10 kB", chosen("l1", strings.Repeat("s", 10<<10), "a@b.example"), dead(schemas.ReasonTooLong)},
-	{"no address", plain(`{"shopId":"s","provider":"invoicebox"}`), dead(schemas.ReasonMissing)},
-	{"not an address", chosen("a1", "shop", marker), dead(schemas.ReasonMalformed)},
-	{"two addresses", chosen("a2", "shop", "a@b.example, c@d.example"), dead(schemas.ReasonMalformed)},
-	{"an address over 100 characters", chosen("a3", "shop", strings.Repeat("a", 60)+"@"+strings.Repeat("b", 60)+".example"), dead(schemas.ReasonTooLong)},
-	{"a line break in an address", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example\r\nBcc: c@d.example"}`), dead(schemas.ReasonControlCharacter)},
-	{"an unknown account", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example","partnerAccount":"` + marker + `"}`), dead(schemas.ReasonUnknownAccount)},
-	{"a subject that differs", chosen("j1", "shop", "a@b.example", "ce_subject", marker), dead(schemas.ReasonSubjectDiffers)},
+	{"not JSON", plain(marker), deadLetterOf(schemas.ReasonNotJSON)},
+	{"half JSON", plain(`{"shopId":"` + marker), deadLetterOf(schemas.ReasonNotJSON)},
+	{"two values", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example"} {}`), deadLetterOf(schemas.ReasonNotJSON)},
+	{"an array", plain(`["` + marker + `"]`), deadLetterOf(schemas.ReasonWrongType)},
+	{"a number for an object", plain(`7`), deadLetterOf(schemas.ReasonWrongType)},
+	{"5 MB", plain(`{"shopId":"` + strings.Repeat("x", 5<<20) + `"}`), deadLetterOf(schemas.ReasonTooLarge)},
+	{"just over 64 KiB", plain(`{"shopId":"s","provider":"invoicebox","email":"","pad":"` + strings.Repeat("x", 70<<10) + `"}`), deadLetterOf(schemas.ReasonEmpty)},
+	{"deep nesting", plain(strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)), deadLetterOf(schemas.ReasonTooDeep)},
+	{"duplicate members", plain(`{"shopId":"s","shopId":"` + marker + `","provider":"invoicebox","email":"a@b.example"}`), deadLetterOf(schemas.ReasonDuplicateMember)},
+	{"invalid UTF-8", plain("{\"shopId\":\"\xff\",\"provider\":\"invoicebox\",\"email\":\"a@b.example\"}"), deadLetterOf(schemas.ReasonInvalidUTF8)},
+	{"wrong type", plain(`{"shopId":"s","provider":"invoicebox","email":["` + marker + `"]}`), deadLetterOf(schemas.ReasonWrongType)},
+	{"names in capitals", plain(`{"ShopID":"s","provider":"invoicebox","email":"a@b.example"}`), deadLetterOf(schemas.ReasonMissing)},
+	{"unknown specversion", chosen("v1", "shop", "a@b.example", "ce_specversion", "2.0"), deadLetterOf(schemas.ReasonUnsupportedVersion)},
+	{"another type", chosen("t1", "shop", "a@b.example", "ce_type", "shop.deleted"), deadLetterOf(schemas.ReasonTypeDiffers)},
+	{"a missing id", chosen("x", "shop", "a@b.example", "ce_id", ""), deadLetterOf(schemas.ReasonMissing)},
+	{"an id of 10 kB", chosen(strings.Repeat("i", 10<<10), "shop", "a@b.example"), deadLetterOf(schemas.ReasonTooLong)},
+	{"NUL in a shop", plain(`{"shopId":"a\u0000b","provider":"invoicebox","email":"a@b.example"}`), deadLetterOf(schemas.ReasonControlCharacter)},
+	{"a shop of 10 kB", chosen("l1", strings.Repeat("s", 10<<10), "a@b.example"), deadLetterOf(schemas.ReasonTooLong)},
+	{"no address", plain(`{"shopId":"s","provider":"invoicebox"}`), deadLetterOf(schemas.ReasonMissing)},
+	{"not an address", chosen("a1", "shop", marker), deadLetterOf(schemas.ReasonMalformed)},
+	{"two addresses", chosen("a2", "shop", "a@b.example, c@d.example"), deadLetterOf(schemas.ReasonMalformed)},
+	{"an address over 100 characters", chosen("a3", "shop", strings.Repeat("a", 60)+"@"+strings.Repeat("b", 60)+".example"), deadLetterOf(schemas.ReasonTooLong)},
+	{"a line break in an address", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example\r\nBcc: c@d.example"}`), deadLetterOf(schemas.ReasonControlCharacter)},
+	{"an unknown account", plain(`{"shopId":"s","provider":"invoicebox","email":"a@b.example","partnerAccount":"` + marker + `"}`), deadLetterOf(schemas.ReasonUnknownAccount)},
+	{"a subject that differs", chosen("j1", "shop", "a@b.example", "ce_subject", marker), deadLetterOf(schemas.ReasonSubjectDiffers)},
 	{"a header twice", func() kafkago.Message {
 		m := chosen("h1", "shop", "a@b.example")
 		m.Headers = append(m.Headers, kafkago.Header{Key: "CE_id", Value: []byte("h2")})
 		return m
-	}(), dead(schemas.ReasonRepeatedHeader)},
-	{"a header that is not UTF-8", chosen("h3", "shop", "a@b.example", "ce_source", "/\xff"), dead(schemas.ReasonInvalidUTF8)},
+	}(), deadLetterOf(schemas.ReasonRepeatedHeader)},
+	{"a header that is not UTF-8", chosen("h3", "shop", "a@b.example", "ce_source", "/\xff"), deadLetterOf(schemas.ReasonInvalidUTF8)},
 }
 
 // codes is the table of the other.
 var codes = []struct {
 	name string
 	in   kafkago.Message
-	out  exit
+	out  recordOutcome
 }{
 	{"good", entered("1", "shop", marker), accepted},
 	{"the same again", entered("1", "shop", marker), repeated},
 	{"one code for two shops", entered("2", "another", marker), accepted},
-	{"a code over 36 characters", entered("3", "shop", strings.Repeat("7", 37)), dead(schemas.ReasonTooLong)},
-	{"an empty code", entered("4", "shop", ""), dead(schemas.ReasonEmpty)},
-	{"a number for a code", plain(`{"shopId":"s","activationCode":{}}`), dead(schemas.ReasonWrongType)},
+	{"a code over 36 characters", entered("3", "shop", strings.Repeat("7", 37)), deadLetterOf(schemas.ReasonTooLong)},
+	{"an empty code", entered("4", "shop", ""), deadLetterOf(schemas.ReasonEmpty)},
+	{"a number for a code", plain(`{"shopId":"s","activationCode":{}}`), deadLetterOf(schemas.ReasonWrongType)},
 	{"another provider", plain(`{"shopId":"s","activationCode":"` + marker + `","provider":"other"}`), other},
 	{"tombstone", kafkago.Message{}, tombstone},
 }
@@ -157,7 +159,7 @@ var codes = []struct {
 type recorder struct {
 	*sqlite.Journal
 	mu   sync.Mutex
-	went map[string]map[int64][]exit
+	went map[string]map[int64][]recordOutcome
 }
 
 func (r *recorder) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error) {
@@ -168,11 +170,11 @@ func (r *recorder) Ingest(ctx context.Context, b journal.Batch) (journal.Ingeste
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.went[b.Topic] == nil {
-		r.went[b.Topic] = map[int64][]exit{}
+		r.went[b.Topic] = map[int64][]recordOutcome{}
 	}
 	went := r.went[b.Topic]
 	covered := map[int64]bool{}
-	note := func(offset int64, e exit) {
+	note := func(offset int64, e recordOutcome) {
 		covered[offset] = true
 		went[offset] = append(went[offset], e)
 	}
@@ -183,15 +185,15 @@ func (r *recorder) Ingest(ctx context.Context, b journal.Batch) (journal.Ingeste
 		case done.Repeated == 1:
 			note(e.Offset, repeated)
 		case done.Reused == 1:
-			note(e.Offset, dead(schemas.ReasonIDReused))
+			note(e.Offset, deadLetterOf(schemas.ReasonIDReused))
 		}
 	}
 	for _, l := range b.DeadLetters {
-		note(l.Offset, exit{consumer.DeadLetter, l.Reason})
+		note(l.Offset, recordOutcome{consumer.DeadLetter, l.Reason})
 	}
 	for offset := b.From; offset < b.Next; offset++ {
 		if !covered[offset] {
-			note(offset, exit{outcome: consumer.Ignored})
+			note(offset, recordOutcome{outcome: consumer.Ignored})
 		}
 	}
 	return done, nil
@@ -217,11 +219,11 @@ func testConsumerRecordOutcomes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rec := &recorder{Journal: j, went: map[string]map[int64][]exit{}}
-	want := map[string][]exit{}
+	rec := &recorder{Journal: j, went: map[string]map[int64][]recordOutcome{}}
+	want := map[string][]recordOutcome{}
 	names := map[string][]string{}
 	totals := map[string]map[string]int{}
-	produce := func(topic, name string, m kafkago.Message, out exit) {
+	produce := func(topic, name string, m kafkago.Message, out recordOutcome) {
 		c.Produce(t, topic, []kafkago.Message{m})
 		want[topic], names[topic] = append(want[topic], out), append(names[topic], name)
 		if totals[topic] == nil {
@@ -270,7 +272,7 @@ func testConsumerRecordOutcomes(t *testing.T) {
 	checkLetters(t, j, keys, c, totals)
 }
 
-func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][]exit) {
+func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][]recordOutcome) {
 	t.Helper()
 	counts := map[string]int{}
 	for _, exits := range want {
@@ -278,7 +280,7 @@ func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][
 			counts[e.outcome+e.reason]++
 		}
 	}
-	for _, e := range []exit{tombstone, other} {
+	for _, e := range []recordOutcome{tombstone, other} {
 		if n := metric(t, registry, "invoicebox_worker_records_ignored_total", "reason", e.reason); int(n) != counts[e.outcome+e.reason] {
 			t.Errorf("%v are ignored as %s, want %d", n, e.reason, counts[e.outcome+e.reason])
 		}

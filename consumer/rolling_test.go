@@ -17,27 +17,27 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A taking is a batch that a member brought into the shared inbox.
-type taking struct {
+// A ingestion is a batch that a member brought into the shared inbox.
+type ingestion struct {
 	at     time.Time
 	member string
 	place  topicPartition
 }
 
-// takings are all of them, in order.
-type takings struct {
+// ingestions are all of them, in order.
+type ingestions struct {
 	mu   sync.Mutex
-	list []taking
+	list []ingestion
 }
 
-func (t *takings) since(from int) []taking {
+func (t *ingestions) since(from int) []ingestion {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.list[from:]
 }
 
 // owners are the members that brought in the last batch of each partition.
-func owners(list []taking) map[topicPartition]string {
+func owners(list []ingestion) map[topicPartition]string {
 	found := map[topicPartition]string{}
 	for _, one := range list {
 		found[one.place] = one.member
@@ -45,32 +45,32 @@ func owners(list []taking) map[topicPartition]string {
 	return found
 }
 
-// shared is the journal of all members as one of them has it.
-type shared struct {
+// sharedInbox is the journal of all members as one of them has it.
+type sharedInbox struct {
 	*inbox
-	takings *takings
+	takings *ingestions
 	member  string
 }
 
-func (s shared) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error) {
+func (s sharedInbox) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error) {
 	// One lock over both, so that the list has the order of the journal.
 	s.takings.mu.Lock()
 	defer s.takings.mu.Unlock()
 	done, err := s.inbox.Ingest(ctx, b)
 	if err == nil {
-		s.takings.list = append(s.takings.list, taking{time.Now(), s.member, topicPartition{b.Topic, b.Partition}})
+		s.takings.list = append(s.takings.list, ingestion{time.Now(), s.member, topicPartition{b.Topic, b.Partition}})
 	}
 	return done, err
 }
 
-// A fleet is three members under load.
-type fleet struct {
+// A rollingGroup is three members under load.
+type rollingGroup struct {
 	cluster    *kafkatest.Cluster
 	topics     []string
 	partitions int
 	group      string
 	journal    *inbox
-	takings    *takings
+	takings    *ingestions
 	members    map[string]*running
 	load       context.CancelFunc
 	produced   chan int
@@ -78,9 +78,9 @@ type fleet struct {
 
 const tick = 20 * time.Millisecond // a record of every partition
 
-func newFleet(t *testing.T, c *kafkatest.Cluster) *fleet {
-	f := &fleet{
-		cluster: c, partitions: 6, group: group(), journal: newInbox(), takings: &takings{}, members: map[string]*running{}, produced: make(chan int, 1),
+func newRollingGroup(t *testing.T, c *kafkatest.Cluster) *rollingGroup {
+	f := &rollingGroup{
+		cluster: c, partitions: 6, group: group(), journal: newInbox(), takings: &ingestions{}, members: map[string]*running{}, produced: make(chan int, 1),
 	}
 	f.topics = []string{c.NewTopic(t, "codes", f.partitions), c.NewTopic(t, "selected", f.partitions)}
 	var ctx context.Context
@@ -124,12 +124,12 @@ func newFleet(t *testing.T, c *kafkatest.Cluster) *fleet {
 	return f
 }
 
-func (f *fleet) start(t *testing.T, name string) {
+func (f *rollingGroup) start(t *testing.T, name string) {
 	types := map[string]string{}
 	for _, topic := range f.topics {
 		types[topic] = schemas.TypeProviderSelected
 	}
-	f.members[name] = start(t, f.cluster, f.group, f.topics[0], shared{f.journal, f.takings, name}, func(c *consumer.Config) {
+	f.members[name] = start(t, f.cluster, f.group, f.topics[0], sharedInbox{f.journal, f.takings, name}, func(c *consumer.Config) {
 		decoder, err := schemas.NewDecoder(schemas.DecoderOptions{Types: types, Accounts: []string{"default"}})
 		conn, err2 := kafka.New(kafka.Config{Brokers: f.cluster.Brokers(), ClientID: name})
 		if err := errors.Join(err, err2); err != nil {
@@ -139,13 +139,13 @@ func (f *fleet) start(t *testing.T, name string) {
 	})
 }
 
-func (f *fleet) stop(name string) {
+func (f *rollingGroup) stop(name string) {
 	f.members[name].stop()
 	delete(f.members, name)
 }
 
 // settled waits until all members are at work and have an even share.
-func (f *fleet) settled(t *testing.T) {
+func (f *rollingGroup) settled(t *testing.T) {
 	from := len(f.takings.since(0))
 	eventually(t, "an even share for all", func() bool {
 		share := map[string]int{}
@@ -163,8 +163,8 @@ func (f *fleet) settled(t *testing.T) {
 }
 
 // gap is the longest time for which a partition was not read.
-func (f *fleet) gap(from int) (longest time.Duration) {
-	last := map[topicPartition]taking{}
+func (f *rollingGroup) gap(from int) (longest time.Duration) {
+	last := map[topicPartition]ingestion{}
 	list := f.takings.since(0)
 	for i, one := range list {
 		before, ok := last[one.place]
@@ -189,7 +189,7 @@ func testConsumerRollingRestart(t *testing.T) {
 	for _, way := range []string{goesThenComes, goesAndComes, comesThenGoes} {
 		t.Run(way, func(t *testing.T) {
 			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
-				f := newFleet(t, c)
+				f := newRollingGroup(t, c)
 				for _, restart := range [][2]string{{"a0", "a1"}, {"b0", "b1"}, {"c0", "c1"}} {
 					from := len(f.takings.since(0))
 					switch way {

@@ -10,13 +10,13 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-// stalled is a journal whose transactions end only when they are given up.
-type stalled struct {
+// blockingInbox is a journal whose transactions end only when they are given up.
+type blockingInbox struct {
 	*inbox
 	tried, release chan struct{}
 }
 
-func (s stalled) Ingest(ctx context.Context, _ journal.Batch) (journal.Ingested, error) {
+func (s blockingInbox) Ingest(ctx context.Context, _ journal.Batch) (journal.Ingested, error) {
 	select {
 	case s.tried <- struct{}{}:
 	default:
@@ -37,7 +37,7 @@ func testConsumerAbandonsSlowBatchInRebalance(t *testing.T) {
 	c.Produce(t, topic, many(0, 20))
 	slow := func(c *consumer.Config) { c.ShutdownTimeout, c.SessionTimeout = 25*time.Second, 30*time.Second }
 	tried, release := make(chan struct{}, 1), make(chan struct{})
-	start(t, c, g, topic, stalled{j, tried, release}, slow)
+	start(t, c, g, topic, blockingInbox{j, tried, release}, slow)
 	<-tried
 	began := time.Now()
 	defer close(release)

@@ -221,7 +221,7 @@ func testRelayReportsWaitingPartitions(t *testing.T) {
 	for name, key := range map[string]kmsg.Key{"Produce": kmsg.Produce, "InitProducerID": kmsg.InitProducerID} {
 		for kind, hangs := range map[string]bool{"Closed": false, "NoAnswer": true} {
 			t.Run(name+kind, func(t *testing.T) {
-				inWorld(t, func(w *world) {
+				inVirtualTime(t, func(w *cluster) {
 					over := make(chan struct{})
 					fake := w.kafka.Fake()
 					fake.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -249,7 +249,7 @@ func testRelayReportsWaitingPartitions(t *testing.T) {
 					}
 					close(over)
 					w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
-					w.is(one, true, "publishing", 1)
+					w.expectReady(one, true, "publishing", 1)
 				})
 			})
 		}

@@ -26,53 +26,53 @@ import (
 // may take to be opened.
 const leaseTime = 2 * time.Second
 
-// A shared outbox has several replicas on it.
-type shared struct {
+// A sharedOutbox outbox has several replicas on it.
+type sharedOutbox struct {
 	*outbox
 	term      int64
-	holder    *seat
+	holder    *outboxReplica
 	expiresAt time.Time
-	seats     []*seat
+	seats     []*outboxReplica
 }
 
-// A seat is one replica's view of a shared outbox.
-type seat struct {
-	*shared
-	had     int64
-	changed chan struct{}
-	freed   chan struct{}
-	cut     bool // off: every call fails
-	asked   int
-	read    int
+// A replica is one replica's view of a shared outbox.
+type outboxReplica struct {
+	*sharedOutbox
+	had      int64
+	changed  chan struct{}
+	released chan struct{}
+	cut      bool // off: every call fails
+	asked    int
+	read     int
 }
 
-func (s *shared) seat() *seat {
-	x := &seat{shared: s, changed: make(chan struct{}, 1), freed: make(chan struct{}, 1)}
+func (s *sharedOutbox) replica() *outboxReplica {
+	x := &outboxReplica{sharedOutbox: s, changed: make(chan struct{}, 1), released: make(chan struct{}, 1)}
 	s.seats = append(s.seats, x)
 	return x
 }
 
 // add tells all seats of a row.
-func (s *shared) add(typ, shop, value string) int64 {
+func (s *sharedOutbox) add(typ, shop, value string) int64 {
 	row := s.outbox.add(typ, shop, value)
 	for _, x := range s.seats {
-		tell(x.changed)
+		notify(x.changed)
 	}
 	return row
 }
 
-func tell(c chan struct{}) {
+func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-func (x *seat) OutboxChanged() <-chan struct{} { return x.changed }
+func (x *outboxReplica) OutboxChanged() <-chan struct{} { return x.changed }
 
 var errCutOff = errors.New("the database cannot be reached")
 
-func (x *seat) AcquireLease(context.Context) (journal.RelayLease, error) {
+func (x *outboxReplica) AcquireLease(context.Context) (journal.RelayLease, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.asked++
@@ -91,23 +91,23 @@ func (x *seat) AcquireLease(context.Context) (journal.RelayLease, error) {
 	return journal.RelayLease{Term: x.had, ExpiresAt: x.expiresAt}, nil
 }
 
-func (x *seat) ReleaseLease(context.Context) error {
+func (x *outboxReplica) ReleaseLease(context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.holder == x {
 		x.holder = nil
 		x.term++
 		for _, s := range x.seats {
-			tell(s.freed)
+			notify(s.released)
 		}
 	}
 	return nil
 }
 
-func (x *seat) LeaseReleased() <-chan struct{} { return x.freed }
+func (x *outboxReplica) LeaseReleased() <-chan struct{} { return x.released }
 
 // fenced tells what is wrong with a step of the seat's.
-func (x *seat) fenced() error {
+func (x *outboxReplica) fenced() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
@@ -120,50 +120,50 @@ func (x *seat) fenced() error {
 	return nil
 }
 
-func (x *seat) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+func (x *outboxReplica) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
 	if err := x.fenced(); err != nil {
 		return nil, err
 	}
 	return x.outbox.Pending(ctx, after, limit, maxBytes)
 }
 
-func (x *seat) MarkPublished(ctx context.Context, rows []journal.Published) error {
+func (x *outboxReplica) MarkPublished(ctx context.Context, rows []journal.Published) error {
 	if err := x.fenced(); err != nil {
 		return err
 	}
 	return x.outbox.MarkPublished(ctx, rows)
 }
 
-func (x *seat) cutOff(yes bool) {
+func (x *outboxReplica) disconnect(yes bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.cut = yes
 }
 
-func (x *seat) holds() bool {
+func (x *outboxReplica) hasLease() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.holder == x
 }
 
-func (x *seat) count() (asked, read int) {
+func (x *outboxReplica) count() (asked, read int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.asked, x.read
 }
 
-// A world has replicas over one outbox and a broker, in virtual time.
-type world struct {
+// A cluster has replicas over one outbox and a broker, in virtual time.
+type cluster struct {
 	*testing.T
-	outbox  *shared
+	outbox  *sharedOutbox
 	network *kfake.VirtualNetwork
 	kafka   *kafkatest.Cluster
 }
 
-func inWorld(t *testing.T, f func(*world)) {
+func inVirtualTime(t *testing.T, f func(*cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, outbox: &shared{outbox: newOutbox()}, network: &kfake.VirtualNetwork{}}
+		w := &cluster{T: t, outbox: &sharedOutbox{outbox: newOutbox()}, network: &kfake.VirtualNetwork{}}
 		w.kafka = kafkatest.Embedded(t, kafkatest.WithNetwork(w.network), kafkatest.WithTopics(allTopics...))
 		f(w)
 	})
@@ -172,8 +172,8 @@ func inWorld(t *testing.T, f func(*world)) {
 // A replica is a relay with its seat, and a door in its way to the broker.
 type replica struct {
 	*producer.Relay
-	*seat
-	w        *world
+	*outboxReplica
+	w        *cluster
 	registry *prometheus.Registry
 	stop     func()
 
@@ -196,7 +196,7 @@ func (r *replica) dial(ctx context.Context, network, address string) (net.Conn, 
 	return r.w.network.DialContext(ctx, network, address)
 }
 
-func (r *replica) shut() (open func()) {
+func (r *replica) block() (open func()) {
 	closed := make(chan struct{})
 	r.door.Lock()
 	defer r.door.Unlock()
@@ -215,14 +215,14 @@ func (r *replica) waiting() bool {
 	return r.waits > 0
 }
 
-func (w *world) replica() *replica {
+func (w *cluster) replica() *replica {
 	w.Helper()
-	r := &replica{seat: w.outbox.seat(), w: w, registry: prometheus.NewPedanticRegistry()}
+	r := &replica{outboxReplica: w.outbox.replica(), w: w, registry: prometheus.NewPedanticRegistry()}
 	conn, err := kafka.New(kafka.Config{Brokers: w.kafka.Brokers(), ClientID: "relay", Dial: r.dial})
 	if err != nil {
 		w.Fatal(err)
 	}
-	r.Relay, err = producer.New(producer.Config{Kafka: conn, Outbox: r.seat, Authentic: anyRow, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(r.registry)})
+	r.Relay, err = producer.New(producer.Config{Kafka: conn, Outbox: r.outboxReplica, Authentic: anyRow, Logger: slog.New(slog.DiscardHandler), Metrics: producer.NewMetrics(r.registry)})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -241,13 +241,13 @@ func (w *world) replica() *replica {
 }
 
 // wait lets virtual time pass.
-func (w *world) wait(d time.Duration) {
+func (w *cluster) wait(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
 // until waits for something and tells how long it took.
-func (w *world) until(what string, ok func() bool) time.Duration {
+func (w *cluster) until(what string, ok func() bool) time.Duration {
 	w.Helper()
 	began := time.Now()
 	for !ok() {
@@ -259,7 +259,7 @@ func (w *world) until(what string, ok func() bool) time.Duration {
 	return time.Since(began)
 }
 
-func (w *world) is(r *replica, ready bool, word string, active float64) {
+func (w *cluster) expectReady(r *replica, ready bool, word string, active float64) {
 	w.Helper()
 	if ok, said := r.Ready(); ok != ready || said != word {
 		w.Errorf("ready is %v, %q; want %v, %q", ok, said, ready, word)
@@ -270,10 +270,10 @@ func (w *world) is(r *replica, ready bool, word string, active float64) {
 }
 
 func testRelayStandsByWithoutLease(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inVirtualTime(t, func(w *cluster) {
 		one, two := w.replica(), w.replica()
-		w.is(one, true, "publishing", 1)
-		w.is(two, true, wordStandby, 0)
+		w.expectReady(one, true, "publishing", 1)
+		w.expectReady(two, true, wordStandby, 0)
 		before, _ := two.count()
 		for i := range 60 {
 			w.outbox.add(schemas.TypeInvited, "shop", fmt.Sprint(i))
@@ -292,19 +292,19 @@ func testRelayStandsByWithoutLease(t *testing.T) {
 		if _, ok := w.outbox.published(row); !ok {
 			t.Error("what was left is not published")
 		}
-		if took := w.until("the other one", two.holds); took > 100*time.Millisecond {
+		if took := w.until("the other one", two.hasLease); took > 100*time.Millisecond {
 			t.Errorf("the lease that was released was acquired after %v", took)
 		}
-		w.is(one, true, wordStandby, 0)
+		w.expectReady(one, true, wordStandby, 0)
 		w.outbox.add(schemas.TypeInvited, "shop", "61")
 		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
-		w.is(two, true, "publishing", 1)
-		w.holds("shop", 62)
+		w.expectReady(two, true, "publishing", 1)
+		w.expectPublished("shop", 62)
 	})
 }
 
-// holds looks whether the topic has the shop's rows 0 to n-1 once and in order.
-func (w *world) holds(shop string, n int) {
+// hasLease looks whether the topic has the shop's rows 0 to n-1 once and in order.
+func (w *cluster) expectPublished(shop string, n int) {
 	w.Helper()
 	var want []string
 	for i := range n {
@@ -318,29 +318,29 @@ func (w *world) holds(shop string, n int) {
 // A relay that stands still between its last look at the lease and the request
 // writes nothing that it had not written, whenever it wakes.
 func testRelayWritesNothingAfterLeaseExpires(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inVirtualTime(t, func(w *cluster) {
 		one := w.replica()
 		w.outbox.add(schemas.TypeInvited, "shop", "0")
 		w.until("the first row", func() bool { return w.outbox.left() == 0 })
 		two := w.replica()
 		w.wait(5 * time.Minute) // idle connections are closed
-		open := one.shut()
+		open := one.block()
 		w.outbox.add(schemas.TypeInvited, "shop", "1")
 		w.until("a request waits for its connection", one.waiting)
-		one.cutOff(true)
-		took := w.until("the other one", two.holds)
+		one.disconnect(true)
+		took := w.until("the other one", two.hasLease)
 		if took < leaseTime/2 || took > leaseTime+1100*time.Millisecond {
 			t.Errorf("it was taken over after %v", took)
 		}
 		w.outbox.add(schemas.TypeInvited, "shop", "2")
 		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
-		w.is(one, false, wordUnknown, 0)
+		w.expectReady(one, false, wordUnknown, 0)
 		open()
 		w.wait(10 * time.Second)
-		w.holds("shop", 3)
-		one.cutOff(false)
+		w.expectPublished("shop", 3)
+		one.disconnect(false)
 		w.wait(2 * time.Second)
-		w.is(one, true, wordStandby, 0)
+		w.expectReady(one, true, wordStandby, 0)
 		if n := metric(t, one.registry, "invoicebox_worker_relay_buffered_events"); n != 0 {
 			t.Errorf("it holds %v rows", n)
 		}
@@ -348,48 +348,48 @@ func testRelayWritesNothingAfterLeaseExpires(t *testing.T) {
 		two.stop()
 		w.outbox.add(schemas.TypeInvited, "shop", "3")
 		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
-		w.is(one, true, "publishing", 1)
-		w.holds("shop", 4)
+		w.expectReady(one, true, "publishing", 1)
+		w.expectPublished("shop", 4)
 	})
 }
 
 // A database that is away for longer than the leaseTime lasts costs nothing where
 // nobody else took it: what is held is published when it is back, once.
 func testRelayResumesWithRenewedLease(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inVirtualTime(t, func(w *cluster) {
 		one := w.replica()
 		w.outbox.add(schemas.TypeInvited, "shop", "0")
 		w.until("the first row", func() bool { return w.outbox.left() == 0 })
 		w.wait(5 * time.Minute)
-		open := one.shut()
+		open := one.block()
 		w.outbox.add(schemas.TypeInvited, "shop", "1")
 		w.until("a request waits for its connection", one.waiting)
-		one.cutOff(true)
+		one.disconnect(true)
 		w.wait(2 * leaseTime)
-		w.is(one, false, wordUnknown, 0)
+		w.expectReady(one, false, wordUnknown, 0)
 		open()
 		w.wait(leaseTime)
-		w.holds("shop", 1)
-		one.cutOff(false)
+		w.expectPublished("shop", 1)
+		one.disconnect(false)
 		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
-		w.is(one, true, "publishing", 1)
-		w.holds("shop", 2)
+		w.expectReady(one, true, "publishing", 1)
+		w.expectPublished("shop", 2)
 	})
 }
 
 // Whoever is told by the journal that the lease is another's stops at once, also
 // while it believes in it.
 func testRelayStepsDownWhenTermIsRefused(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inVirtualTime(t, func(w *cluster) {
 		one, two := w.replica(), w.replica()
 		one.mu.Lock()
-		one.holder, one.term = two.seat, one.term+1
+		one.holder, one.term = two.outboxReplica, one.term+1
 		two.had, two.expiresAt = one.term, time.Now().Add(time.Minute)
 		one.mu.Unlock()
 		w.outbox.add(schemas.TypeInvited, "shop", "0")
 		w.until("it stands by", func() bool { _, word := one.Ready(); return word == wordStandby })
 		w.until("an empty outbox", func() bool { return w.outbox.left() == 0 })
-		w.is(two, true, "publishing", 1)
-		w.holds("shop", 1)
+		w.expectReady(two, true, "publishing", 1)
+		w.expectPublished("shop", 1)
 	})
 }

@@ -110,7 +110,7 @@ func startProcess(t *testing.T, url string, c *kafkatest.Cluster) *process {
 	return p
 }
 
-func (p *process) says(word string) bool {
+func (p *process) printed(word string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.word == word
@@ -123,16 +123,16 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// A stream brings events of a few shops into a journal, which leads to one result
+// A load brings events of a few shops into a journal, which leads to one result
 // each, until it is stopped.
-type stream struct {
+type load struct {
 	j    *postgres.Journal
 	mu   sync.Mutex
 	many int
 	stop func()
 }
 
-func (s *stream) count() int {
+func (s *load) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.many
@@ -140,13 +140,13 @@ func (s *stream) count() int {
 
 const streamShops = 5
 
-func startStream(t *testing.T, url string) *stream {
+func startLoad(t *testing.T, url string) *load {
 	t.Helper()
 	keys, err := keyset.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stream{}
+	s := &load{}
 	s.j, err = postgres.Open(t.Context(), postgres.Options{URL: url, Planner: func(e journal.Event, _ journal.ShopView) journal.Plan {
 		return journal.Plan{Publish: []journal.Draft{{ID: uuid.NewSHA1(uuid.Nil, []byte(e.ID)), Type: schemas.TypeInvited, Freeze: func(sequence int64) (schemas.Message, error) {
 			return schemas.Message{Key: []byte(e.Shop.Shop), Value: strconv.AppendInt(nil, sequence, 10), Headers: []schemas.Header{{Key: "ce_id", Value: []byte(e.ID)}}}, nil
@@ -204,11 +204,11 @@ func testRelayReplicasTakeOver(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.Database(t, "")
 	c := kafkatest.Embedded(t, kafkatest.WithTopics(allTopics...))
-	s := startStream(t, url)
+	s := startLoad(t, url)
 	const within = 15 * time.Second
 	publishes := func(p *process, why string, began time.Time) {
 		t.Helper()
-		eventually(t, why, func() bool { return p.says("publishing") })
+		eventually(t, why, func() bool { return p.printed("publishing") })
 		took := p.since.Sub(began)
 		t.Logf("%s: the other replica published after %v", why, took.Round(time.Millisecond))
 		if took > within {
@@ -217,7 +217,7 @@ func testRelayReplicasTakeOver(t *testing.T) {
 	}
 	stands := func(p *process) {
 		t.Helper()
-		eventually(t, "it stands by", func() bool { return p.says(wordStandby) })
+		eventually(t, "it stands by", func() bool { return p.printed(wordStandby) })
 	}
 	first := startProcess(t, url, c)
 	began := time.Now()
@@ -250,7 +250,7 @@ func testRelayReplicasTakeOver(t *testing.T) {
 	eventually(t, "it goes on", func() bool {
 		stats, err := s.j.Stats(t.Context())
 		// On a busy machine the lease has expired before its holder is back.
-		one := third.says("publishing") && fourth.says(wordStandby) || fourth.says("publishing") && third.says(wordStandby)
+		one := third.printed("publishing") && fourth.printed(wordStandby) || fourth.printed("publishing") && third.printed(wordStandby)
 		return err == nil && s.count() > before+20 && stats.Outbox < 50 && one
 	})
 	t.Logf("sessions ended: it went on after %v", time.Since(began).Round(time.Millisecond))

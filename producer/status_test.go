@@ -80,7 +80,7 @@ func testStatusReportsFailingJournal(t *testing.T) {
 			s.clear(place)
 			expect("when it is over", true, "publishing")
 			s.report(log, place, "w", errors.New("a fault"))
-			expect("anew", true, "publishing")
+			expect("new fault", true, "publishing")
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A result topic that was deleted while the relay runs, and made anew some time
+// A result topic that was deleted while the relay runs, and created again some time
 // later, perhaps with fewer partitions: nothing is dropped or taken for
 // published meanwhile, the relay says what it waits for, other topics go on, and
 // afterwards every row is there once and in order.
@@ -24,13 +24,13 @@ func testRelayReassignsRowsOfRecreatedTopic(t *testing.T) {
 			t.Parallel()
 			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 				t.Parallel()
-				deletedAndMadeAnew(t, c, again)
+				deletedAndRecreated(t, c, again)
 			})
 		})
 	}
 }
 
-func deletedAndMadeAnew(t *testing.T, c *kafkatest.Cluster, again int) {
+func deletedAndRecreated(t *testing.T, c *kafkatest.Cluster, again int) {
 	topic, other := c.NewTopic(t, "deleted", 3), c.NewTopic(t, "other", 3)
 	o := newOutbox()
 	r := start(t, c, o, func(p *producer.Config) {

@@ -59,10 +59,10 @@ func (c *Cluster) Start(i int) error {
 
 // Pause freezes broker i with SIGSTOP: its connections stay open and nothing
 // answers on them.
-func (c *Cluster) Pause(i int) error { return c.signal(i, freeze) }
+func (c *Cluster) Pause(i int) error { return c.signal(i, suspend) }
 
 // Resume lets a frozen broker go on.
-func (c *Cluster) Resume(i int) error { return c.signal(i, thaw) }
+func (c *Cluster) Resume(i int) error { return c.signal(i, resume) }
 
 func (c *Cluster) signal(i int, send func(*os.Process) error) error {
 	n, err := c.node(i)

@@ -78,13 +78,13 @@ func testRealPausedBrokerResumes(t *testing.T) {
 	if err := c.Pause(0); err != nil {
 		t.Fatal(err)
 	}
-	if err := askedByAStranger(t, c); err == nil {
+	if err := requestWithoutPassword(t, c); err == nil {
 		t.Error("a paused broker answered")
 	}
 	if err := c.Resume(0); err != nil {
 		t.Fatal(err)
 	}
-	if err := askedByAStranger(t, c); err != nil {
+	if err := requestWithoutPassword(t, c); err != nil {
 		t.Errorf("a resumed broker does not answer: %v", err)
 	}
 	c.Produce(t, "t", []kafkago.Message{{Value: []byte("1")}})

@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// verdict is a testing.TB that remembers how it was ended.
-type verdict struct {
+// recordedTB is a testing.TB that remembers how it was ended.
+type recordedTB struct {
 	testing.TB
-	said string
+	result string
 }
 
-func (v *verdict) Helper()      {}
-func (v *verdict) Skip(...any)  { v.said = "skip" }
-func (v *verdict) Fatal(...any) { v.said = "fatal" }
+func (v *recordedTB) Helper()      {}
+func (v *recordedTB) Skip(...any)  { v.result = "skip" }
+func (v *recordedTB) Fatal(...any) { v.result = "fatal" }
 
 func TestRequire(t *testing.T) {
 	t.Run("SkipsUnlessRequired", testRequireSkipsUnlessRequired)
@@ -39,10 +39,10 @@ func testRequireSkipsUnlessRequired(t *testing.T) {
 		{"", errors.New("it broke"), "fatal"},
 	} {
 		t.Setenv(requireVariable, test.required)
-		v := &verdict{}
+		v := &recordedTB{}
 		orSkip(v, test.err)
-		if v.said != test.want {
-			t.Errorf("required %q, error %v: %q, want %q", test.required, test.err, v.said, test.want)
+		if v.result != test.want {
+			t.Errorf("required %q, error %v: %q, want %q", test.required, test.err, v.result, test.want)
 		}
 	}
 }

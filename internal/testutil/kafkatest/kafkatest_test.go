@@ -188,7 +188,7 @@ func testClusterSASL(t *testing.T) {
 				if n := len(c.ReadAll(t, "t")); n != 1 {
 					t.Errorf("%d records, want 1", n)
 				}
-				if err := askedByAStranger(t, c); err == nil {
+				if err := requestWithoutPassword(t, c); err == nil {
 					t.Error("a client without a password was let in")
 				}
 			}, kafkatest.WithSASL(user), kafkatest.WithTopic("t", 1))
@@ -222,9 +222,9 @@ func testConfigRefusesInvalid(t *testing.T) {
 	}
 }
 
-// askedByAStranger asks for metadata with a client that knows no password, and
+// requestWithoutPassword asks for metadata with a client that knows no password, and
 // has a second for the answer.
-func askedByAStranger(t *testing.T, c *kafkatest.Cluster) error {
+func requestWithoutPassword(t *testing.T, c *kafkatest.Cluster) error {
 	t.Helper()
 	transport := &kafkago.Transport{}
 	defer transport.CloseIdleConnections()

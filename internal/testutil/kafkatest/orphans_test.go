@@ -51,7 +51,7 @@ func testRealBrokersEndWithTestBinary(t *testing.T) {
 
 	t.Run("files", func(t *testing.T) {
 		t.Parallel()
-		temporary, _ := killAHolder(t, os.Getenv("PATH"))
+		temporary, _ := killHolder(t, os.Getenv("PATH"))
 		eventually(t, func() error {
 			left, err := os.ReadDir(temporary)
 			if err == nil && len(left) > 0 {
@@ -69,7 +69,7 @@ func testRealBrokersEndWithTestBinary(t *testing.T) {
 		if err := os.Symlink(java, filepath.Join(programs, "java")); err != nil {
 			t.Fatal(err)
 		}
-		_, address := killAHolder(t, programs)
+		_, address := killHolder(t, programs)
 		eventually(t, func() error {
 			if conn, err := dial(t, address); err == nil {
 				return errors.Join(errors.New("the broker is there"), conn.Close())
@@ -79,9 +79,9 @@ func testRealBrokersEndWithTestBinary(t *testing.T) {
 	})
 }
 
-// killAHolder starts the other process with a temporary folder and a PATH of its
+// killHolder starts the other process with a temporary folder and a PATH of its
 // own, and kills it when its broker is there.
-func killAHolder(t *testing.T, path string) (temporary, address string) {
+func killHolder(t *testing.T, path string) (temporary, address string) {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {

@@ -21,5 +21,5 @@ func outlive(cmd *exec.Cmd) {
 }
 
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
-func freeze(p *os.Process) error    { return p.Signal(syscall.SIGSTOP) }
-func thaw(p *os.Process) error      { return p.Signal(syscall.SIGCONT) }
+func suspend(p *os.Process) error   { return p.Signal(syscall.SIGSTOP) }
+func resume(p *os.Process) error    { return p.Signal(syscall.SIGCONT) }

@@ -15,5 +15,5 @@ const canStartReal = false
 func isolate(*exec.Cmd)           {}
 func outlive(*exec.Cmd)           {}
 func terminate(*os.Process) error { return errors.ErrUnsupported }
-func freeze(*os.Process) error    { return errors.ErrUnsupported }
-func thaw(*os.Process) error      { return errors.ErrUnsupported }
+func suspend(*os.Process) error   { return errors.ErrUnsupported }
+func resume(*os.Process) error    { return errors.ErrUnsupported }

@@ -109,7 +109,7 @@ func (c *Cluster) boot(ctx context.Context, layout layout) error {
 	for _, n := range c.nodes {
 		go func() { failed <- n.format(ctx, layout) }()
 	}
-	if err := gather(failed, len(c.nodes)); err != nil {
+	if err := firstError(failed, len(c.nodes)); err != nil {
 		return err
 	}
 	for _, n := range c.nodes {
@@ -120,13 +120,13 @@ func (c *Cluster) boot(ctx context.Context, layout layout) error {
 	for _, n := range c.nodes {
 		go func() { failed <- n.awaitReady(ctx) }()
 	}
-	if err := gather(failed, len(c.nodes)); err != nil {
+	if err := firstError(failed, len(c.nodes)); err != nil {
 		return err
 	}
 	return c.CreateTopics(ctx, c.config.Topics...)
 }
 
-func gather(results <-chan error, n int) error {
+func firstError(results <-chan error, n int) error {
 	var errs []error
 	for range n {
 		errs = append(errs, <-results)
@@ -152,7 +152,7 @@ func installation(jarDir string) (java, jars string, err error) {
 	}
 	found, err := filepath.Glob(filepath.Join(jars, "kafka_*.jar"))
 	if err != nil || len(found) == 0 {
-		// Not ErrNotInstalled: whoever names a folder means it.
+		// Not ErrNotInstalled: a folder that is named must be right.
 		return "", "", fmt.Errorf("kafkatest: the folder of %s has no kafka_*.jar: %w", jarsVariable, fs.ErrNotExist)
 	}
 	jars, err = filepath.Abs(jars)

@@ -100,7 +100,7 @@ func (c *Cluster) Await(tb testing.TB, topic string, n int) []kafkago.Message {
 func (c *Cluster) Offsets(tb testing.TB, topic string) []PartitionOffsets {
 	tb.Helper()
 	var bounds []PartitionOffsets
-	c.asked(tb, "offsets of "+topic, func(ctx context.Context, client *kafkago.Client) error {
+	c.request(tb, "offsets of "+topic, func(ctx context.Context, client *kafkago.Client) error {
 		partitions, err := partitionsOf(ctx, client, topic)
 		if err != nil {
 			return err
@@ -134,7 +134,7 @@ func (c *Cluster) Offsets(tb testing.TB, topic string) []PartitionOffsets {
 func (c *Cluster) Committed(tb testing.TB, group, topic string) map[int]int64 {
 	tb.Helper()
 	committed := map[int]int64{}
-	c.asked(tb, "offsets of group "+group, func(ctx context.Context, client *kafkago.Client) error {
+	c.request(tb, "offsets of group "+group, func(ctx context.Context, client *kafkago.Client) error {
 		partitions, err := partitionsOf(ctx, client, topic)
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (c *Cluster) readPartition(tb testing.TB, topic string, bounds PartitionOff
 	tb.Helper()
 	var messages []kafkago.Message
 	next := bounds.First
-	c.asked(tb, fmt.Sprintf("records of %s/%d", topic, bounds.Partition), func(ctx context.Context, client *kafkago.Client) error {
+	c.request(tb, fmt.Sprintf("records of %s/%d", topic, bounds.Partition), func(ctx context.Context, client *kafkago.Client) error {
 		for next < bounds.Next {
 			response, err := client.Fetch(ctx, &kafkago.FetchRequest{
 				Topic:     topic,
@@ -257,9 +257,9 @@ func partitionsOf(ctx context.Context, client *kafkago.Client, topic string) ([]
 	return partitions, nil
 }
 
-// asked puts a question that changes nothing until it is answered: a broker may
+// request puts a question that changes nothing until it is answered: a broker may
 // just be away, or a leader on the move.
-func (c *Cluster) asked(tb testing.TB, what string, question func(context.Context, *kafkago.Client) error) {
+func (c *Cluster) request(tb testing.TB, what string, question func(context.Context, *kafkago.Client) error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
