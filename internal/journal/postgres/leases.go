@@ -128,42 +128,35 @@ func (s *session) others(ctx context.Context, tx pgx.Tx) (gone []int64, alone bo
 	return gone, alone, rows.Err()
 }
 
-func endLeases(now int64, gone []int64) []step {
-	both := []any{now, gone}
-	return []step{
-		{`UPDATE operation SET state = 2, stage = 1, due_at = $1, changed = $1 WHERE stage = 3 AND state = 4 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
-		{`UPDATE operation SET state = 8, stage = 2, due_at = $1, changed = $1, doubt = 1, unknowns = unknowns + 1, leased = 0
-			WHERE stage = 3 AND state = 5 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
-		{`UPDATE operation SET due_at = least(due_at, $1), leased = 0 WHERE stage = 2 AND leased = 1 AND replica = ANY($2) AND due_at IS NOT NULL`, both},
-		{pulsesBuried, both},
-		{pulsesForget, []any{now - remembered.Microseconds()}},
-		{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}},
+func endLeases(now int64, gone []int64) (list []step) {
+	for _, q := range steps.EndLeases() {
+		list = append(list, step{q.Postgres(), []any{now, gone}})
 	}
+	return append(list,
+		step{pulsesBuried, []any{now, gone}},
+		step{pulsesForget, []any{now - remembered.Microseconds()}},
+		step{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}})
 }
 
-// rebase is for a clock that was stepped while no replica was there: what ended
-// before now did so by now, and no wait is longer than it was when it began,
-// counted from now. The ledgers are made anew from the attempts. How long a
-// secret has been checked, or refused, is counted from now, whatever the clock did.
+// rebase is for a clock that was stepped while no replica was there: what ended before
+// now did so by now, and see [steps.BoundTimes]. The ledgers are made anew from the
+// attempts.
 func rebase(now int64) []step {
 	at, both := []any{now}, []any{now, steps.LookBack.Microseconds()}
-	const due = "account = ANY(ARRAY(SELECT id FROM account)) AND kind IN (1, 2) AND stage IN (1, 2)"
-	return []step{
+	list := []step{
 		{"SELECT id FROM ledger ORDER BY id FOR UPDATE", nil},
 		{"UPDATE meta SET value = convert_to(($1::bigint)::text, 'UTF8') WHERE name = 'history' AND convert_from(value, 'UTF8')::bigint > $1", at},
-		{"UPDATE account SET closed_since = $1 WHERE closed_since > $1", at},
 		{`UPDATE attempt SET ended = CASE WHEN ended > $1 THEN $1 ELSE ended END, deadline = least(deadline, $1 + deadline - started),
 				counts_from = least(counts_from, $1 + CASE WHEN ended IS NULL THEN deadline - started + slack WHEN answered = 0 THEN slack ELSE 0 END)
 			WHERE counts_from IS NOT NULL AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)`, both},
-		{"UPDATE operation SET due_at = least(due_at, $1 + greatest(0, due_at - changed)) WHERE changed > $1 AND due_at > $1 AND " + due, at},
-		{"UPDATE operation SET changed = least(changed, $1) WHERE state = 8 AND due_at IS NOT NULL AND " + due, at},
-		{"UPDATE operation SET stored_at = $1 WHERE state = 7 AND due_at IS NOT NULL AND " + due, at},
-		{"UPDATE shop SET review_refused = $1 WHERE review_refused IS NOT NULL", at},
-		{"UPDATE shop SET review_due = $1 WHERE account = ANY(ARRAY(SELECT id FROM account)) AND review_routine = 0 AND review_due > $1", at},
-		{"DELETE FROM permit", nil},
-		{`INSERT INTO permit (ledger, counts_from, many) SELECT x.ledger, x.counts_from, count(*) FROM
+	}
+	for _, q := range steps.BoundTimes() {
+		list = append(list, step{q.Postgres(), at})
+	}
+	return append(list,
+		step{"DELETE FROM permit", nil},
+		step{`INSERT INTO permit (ledger, counts_from, many) SELECT x.ledger, x.counts_from, count(*) FROM
 			(SELECT unnest(string_to_array(ledgers, ' ')::bigint[]) AS ledger, counts_from FROM attempt
 			 WHERE counts_from > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)) x
-			GROUP BY x.ledger, x.counts_from`, both},
-	}
+			GROUP BY x.ledger, x.counts_from`, both})
 }

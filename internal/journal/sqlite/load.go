@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // ids are the next ids of the tables that the writer fills. They are known
@@ -72,15 +73,16 @@ func (w *writer) loadIn(j *Journal) error {
 	if err != nil {
 		return err
 	}
-	if err := endLeases(c, now); err != nil {
-		return err
+	// Leases are ended before waits are bounded, which then count from now.
+	for _, q := range steps.EndLeases() {
+		if _, err := c.exec(q.SQLite(), now, "[0]"); err != nil {
+			return err
+		}
 	}
-	if err := openReviews(c, now); err != nil {
-		return err
-	}
-	// A clock that went back since a gate closed makes that moment the present one.
-	if _, err := c.exec("UPDATE account SET closed_since = ? WHERE closed_since > ?", now, now); err != nil {
-		return err
+	for _, q := range steps.BoundTimes() {
+		if _, err := c.exec(q.SQLite(), now); err != nil {
+			return err
+		}
 	}
 	for _, x := range []struct {
 		id    *int64
@@ -133,42 +135,6 @@ func (w *writer) loadIn(j *Journal) error {
 	return nil
 }
 
-// endLeases ends what processes before this one had claimed. An unknown one
-// that waits for its quiet period, and a stored one that waits for its next
-// check, were not leased and stay due when they were.
-func endLeases(c *conn, now int64) error {
-	if _, err := c.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?
-		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND state = ?`,
-		int64(journal.Planned), int64(journal.Call), now, now, int64(journal.Claimed)); err != nil {
-		return err
-	}
-	if _, err := c.exec(`UPDATE operation SET state = ?, stage = ?, due_at = ?, changed = ?, doubt = 1, unknowns = unknowns + 1, leased = 0
-		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND state = ?`,
-		int64(journal.Unknown), int64(journal.Settle), now, now, int64(journal.Sending)); err != nil {
-		return err
-	}
-	if _, err := c.exec(`UPDATE operation SET due_at = min(due_at, ?), leased = 0
-		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND stage = ? AND leased = 1`,
-		now, int64(journal.Settle)); err != nil {
-		return err
-	}
-	return boundWaits(c, now)
-}
-
-// boundWaits keeps a clock that went back from putting off what waits: no wait
-// is longer than it was when it began, counted from now. How long the secret of
-// a stored one has been checked is counted from now too, whatever the clock did.
-func boundWaits(c *conn, now int64) error {
-	if _, err := c.exec(`UPDATE operation SET due_at = min(due_at, ?1 + max(0, due_at - changed))
-		WHERE changed > ?1 AND id IN (SELECT o.id FROM account a, (SELECT 1 AS kind UNION ALL SELECT 2) k, (SELECT 1 AS stage UNION ALL SELECT 2) g
-			CROSS JOIN operation o INDEXED BY operation_due ON o.account = a.id AND o.kind = k.kind AND o.stage = g.stage AND o.due_at > ?1)`, now); err != nil {
-		return err
-	}
-	_, err := c.exec(`UPDATE operation SET stored_at = ?1
-		WHERE id IN (SELECT id FROM operation INDEXED BY operation_due WHERE due_at IS NOT NULL) AND state = ?2`, now, int64(journal.Stored))
-	return err
-}
-
 // intern gives a name its small number.
 func (t *tx) intern(known map[string]int64, table, name string) (int64, error) {
 	if id, ok := known[name]; ok {
@@ -182,15 +148,4 @@ func (t *tx) intern(known map[string]int64, table, name string) (int64, error) {
 	known[name] = id
 	t.undo = append(t.undo, func() { delete(known, name) })
 	return id, nil
-}
-
-// openReviews brings reviews over from processes before: what is open is due,
-// and since when credentials are refused is counted from now.
-func openReviews(c *conn, now int64) error {
-	if _, err := c.exec("UPDATE shop SET review_refused = ? WHERE review_refused IS NOT NULL", now); err != nil {
-		return err
-	}
-	_, err := c.exec(`UPDATE shop SET review_due = ? WHERE id IN
-		(SELECT s.id FROM account a CROSS JOIN shop s INDEXED BY shop_review ON s.account = a.id AND s.review_routine = 0 AND s.review_due > ?)`, now, now)
-	return err
 }

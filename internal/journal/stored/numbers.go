@@ -27,14 +27,6 @@ func Lane(s journal.State) any {
 	return nil
 }
 
-// Stage gives the columns stage and due_at of a state that is due then.
-func Stage(s journal.State, due int64) (stage int64, dueAt any) {
-	if g := journal.StageOf(s); g != 0 {
-		return int64(g), due
-	}
-	return 0, nil
-}
-
 // LaneOrder is the place in the lane of a run that an event begins.
 func LaneOrder(event int64) int64 { return 2 * event }
 

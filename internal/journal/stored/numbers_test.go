@@ -45,10 +45,6 @@ func TestLanes(t *testing.T) {
 		if got := Lane(s); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("state %v: lane %v, want %v", s, got, want)
 		}
-		stage, due := Stage(s, 7)
-		if (stage != 0) != (due != nil) || stage != int64(journal.StageOf(s)) {
-			t.Errorf("state %v: stage %d, due %v", s, stage, due)
-		}
 		if Cancellable(s) && !s.Open() {
 			t.Errorf("state %v has ended and can be cancelled", s)
 		}
