@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/testutil/baotest"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -29,15 +30,53 @@ func TestSubscriber(t *testing.T) {
 	}
 	for name, place := range map[string]func(*testing.T) layout{"SQLite": func(*testing.T) layout { return alone() }, "PostgreSQLReplicas": threeReplicas} {
 		t.Run(name, func(t *testing.T) {
-			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) { subscribe(t, place(t), c, program) })
+			kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) { subscribe(t, place(t), c, program, nil) })
 		})
+	}
+	t.Run("OpenBao", func(t *testing.T) {
+		kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
+			s := baotest.Start(t)
+			subscribe(t, alone(), c, program, func(r *rig) []string { return r.inOpenBao(s) })
+			for _, path := range []string{s.AuditLog(), s.Log()} {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if strings.Contains(string(text), secondToken) || strings.Contains(string(text), "MARKED") {
+					t.Errorf("%s contains a token", path)
+				}
+			}
+		})
+	})
+}
+
+// secondToken begins the tokens of the second codes.
+const secondToken = "second-token-of-"
+
+// inOpenBao are the flags by which workers keep secrets in a server.
+func (r *rig) inOpenBao(s *baotest.Server) []string {
+	r.t.Helper()
+	rules, err := os.ReadFile(filepath.Join("..", "..", "deploy", "openbao", "policy.hcl"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s.Policy(r.t, "invoicebox-worker", string(rules))
+	roleID, secretID := s.AppRole(r.t, "invoicebox-worker", nil)
+	r.write("role-id", roleID)
+	r.write("secret-id", secretID)
+	return []string{
+		"--credentials-store", "openbao", "--vault-address", s.URL(), "--vault-ca-file", s.CAFile(),
+		"--vault-role-id-file", r.path("role-id"), "--vault-secret-id-file", r.path("secret-id"),
 	}
 }
 
-func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string) {
+func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, more func(*rig) []string) {
 	t.Helper()
 	r := newRig(t, c, calm(0), lifted()...)
 	l.place(r)
+	if more != nil {
+		r.extra = append(r.extra, more(r)...)
+	}
 	const callerToken = "MARKED-token-of-the-subscriber"
 	r.write("caller", callerToken+"\n")
 	r.write("callers.yaml", "callers: [{name: subscriber, token-file: "+r.path("caller")+", allow: [invoicebox/default/*], requests-per-second: 1000}]")
@@ -55,7 +94,7 @@ func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string) {
 	r.awaitResults(schemas.TypeActivated, rotated, time.Minute)
 	var second []kafkago.Message
 	for _, shop := range shops[:rotated] {
-		if err := r.sandbox.PlantCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: "second-token-of-" + shop}); err != nil {
+		if err := r.sandbox.PlantCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: secondToken + shop}); err != nil {
 			t.Fatal(err)
 		}
 		m := event(schemas.TypeCodeEntered, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":%q}`, shop, "second-"+shop))

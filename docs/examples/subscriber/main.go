@@ -24,15 +24,16 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	err := run(ctx, os.Args[1:], log)
 	stop()
 	if err != nil {
-		slog.Error("the subscriber has failed", "err", err.Error())
+		log.Error("the subscriber has failed", "err", err.Error())
 		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, log *slog.Logger) error {
 	flags := flag.NewFlagSet("subscriber", flag.ContinueOnError)
 	brokers := flags.String("brokers", "localhost:9092", "Kafka brokers, separated by commas")
 	topic := flags.String("topic", schemas.TypeActivated, "topic of the activated events")
@@ -47,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := &subscriber{resolver: newResolver(*endpoint, strings.TrimSpace(string(token))), shops: folder{*dir}}
+	s := &subscriber{resolver: newResolver(*endpoint, strings.TrimSpace(string(token)), log), shops: folder{*dir}, log: log}
 	if err := os.MkdirAll(*dir, 0o700); err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ func run(ctx context.Context, args []string) error {
 type subscriber struct {
 	resolver *resolver
 	shops    folder
+	log      *slog.Logger
 }
 
 // handle reads one record and keeps what its reference stands for.
@@ -105,7 +107,7 @@ func (s *subscriber) handle(ctx context.Context, m kafka.Message) error {
 	secret, err := s.resolver.resolve(ctx, activated.Credentials.Ref)
 	if errors.Is(err, errUnknown) {
 		// The shop was disconnected meanwhile, or this caller may not read it.
-		slog.Warn("no credentials for a reference", "ref", activated.Credentials.Ref)
+		s.log.Warn("no credentials for a reference", "ref", activated.Credentials.Ref)
 		return nil
 	}
 	if err != nil {
@@ -121,6 +123,6 @@ func (s *subscriber) handle(ctx context.Context, m kafka.Message) error {
 	if err := s.shops.put(activated.PartnerAccount, activated.ShopID, kept); err != nil {
 		return err
 	}
-	slog.Info("a shop can take payments", "account", secret.Account, "shop", secret.ShopID, "version", secret.Version, "sequence", event.Sequence)
+	s.log.Info("a shop can take payments", "account", secret.Account, "shop", secret.ShopID, "version", secret.Version, "sequence", event.Sequence)
 	return nil
 }

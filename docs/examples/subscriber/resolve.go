@@ -38,10 +38,11 @@ type problem struct {
 type resolver struct {
 	url, token string
 	client     *http.Client
+	log        *slog.Logger
 }
 
-func newResolver(url, token string) *resolver {
-	return &resolver{url: url, token: token, client: &http.Client{
+func newResolver(url, token string, log *slog.Logger) *resolver {
+	return &resolver{url: url, token: token, log: log, client: &http.Client{
 		Timeout: 15 * time.Second,
 		// The token must not be sent anywhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -87,7 +88,7 @@ func (r *resolver) resolve(ctx context.Context, ref string) (credentials, error)
 			_ = json.Unmarshal(body, &p) // a proxy may answer with something else
 			return credentials{}, fmt.Errorf("status %d: %s", status, p.Title)
 		case err != nil:
-			slog.Warn("the credentials endpoint cannot be reached", "err", err.Error())
+			r.log.Warn("the credentials endpoint cannot be reached", "err", err.Error())
 		}
 		if after == 0 {
 			after, wait = wait, min(2*wait, longWait)
