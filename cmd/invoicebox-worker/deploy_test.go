@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,11 +17,16 @@ func TestDeployFiles(t *testing.T) {
 	for _, f := range grammar(t).Model.Flags {
 		known = append(known, variable(f.Name))
 	}
-	files, err := filepath.Glob("../../deploy/*/*")
-	if err != nil || len(files) < 4 {
+	files := []string{"../../README.md"}
+	err := filepath.WalkDir("../../deploy", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil || len(files) < 8 {
 		t.Fatalf("%v, %d files", err, len(files))
 	}
-	files = append(files, "../../deploy/Dockerfile", "../../deploy/README.md", "../../README.md")
 	name := regexp.MustCompile(`INVOICEBOX_WORKER_[A-Z0-9_]+`)
 	named, pods := 0, 0
 	for _, path := range files {
@@ -34,9 +40,13 @@ func TestDeployFiles(t *testing.T) {
 				t.Errorf("%s: %s belongs to no setting", path, n)
 			}
 		}
+		if strings.Contains(string(text), `define "worker.pod"`) && !strings.Contains(string(text), "\nenableServiceLinks: false\n") {
+			t.Errorf("%s: a pod gets the variables of Services", path)
+		}
 		for _, spec := range strings.Split(string(text), "\n    spec:\n")[1:] {
 			pods++
-			if !strings.Contains(spec, "\n      enableServiceLinks: false\n") {
+			// The pods of the chart have one template.
+			if !strings.Contains(spec, "\n      enableServiceLinks: false\n") && !strings.Contains(spec, `include "worker.pod"`) {
 				t.Errorf("%s: a pod gets the variables of Services", path)
 			}
 		}
