@@ -35,7 +35,7 @@ type batcher struct {
 	stats      batchStats
 }
 
-// begin empties the batcher; the next batch starts at position from.
+// startAboveOlder empties the batcher; the next batch starts at position from.
 func (b *batcher) begin(topic string, partition int, from int64) {
 	b.batch = journal.Batch{Topic: topic, Partition: partition, From: from, Next: from, Keep: b.config.DeadLetters}
 	b.reused = &reusedDeadLetters{}
@@ -52,13 +52,13 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 		return false, nil
 	}
 	input, err := b.config.Decoder.Decode(m)
-	if ignored, ok := errors.AsType[*schemas.Ignored](err); ok {
+	if ignored, ok := errors.AsType[*schemas.IgnoredError](err); ok {
 		b.ignore(ignored, m.Offset)
 		b.batch.Next = m.Offset + 1
 		return true, nil
 	}
 	if err != nil {
-		invalid, ok := errors.AsType[*schemas.Invalid](err)
+		invalid, ok := errors.AsType[*schemas.InvalidError](err)
 		if !ok {
 			return false, fmt.Errorf("consumer: decode a record: %w", err)
 		}
@@ -119,7 +119,7 @@ func (b *batcher) addItem(i *item) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		letter, err := b.newDeadLetter(m, id, digest, nil, &schemas.Invalid{Reason: u.reason, Where: where})
+		letter, err := b.newDeadLetter(m, id, digest, nil, &schemas.InvalidError{Reason: u.reason, Where: where})
 		if err != nil {
 			return false, err
 		}
@@ -139,7 +139,7 @@ func (b *batcher) full() bool {
 		len(b.deselected) >= 20*b.config.BatchEvents || b.bytes >= maxBatchBytes
 }
 
-func (b *batcher) ignore(i *schemas.Ignored, offset int64) {
+func (b *batcher) ignore(i *schemas.IgnoredError, offset int64) {
 	if b.stats.ignored == nil {
 		b.stats.ignored = map[schemas.IgnoreReason]int{}
 	}
@@ -201,7 +201,7 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 		TraceParent: in.TraceParent, TraceState: in.TraceState,
 		Shop: shop, Kind: kind, SubjectMACs: macs, Sealed: sealed,
 		ReusedLetter: func() (journal.DeadLetter, error) {
-			letter, err := b.deadLetter(m, &schemas.Invalid{Reason: schemas.ReasonIDReused, EventID: in.ID, Account: in.Account, Shop: in.Shop})
+			letter, err := b.deadLetter(m, &schemas.InvalidError{Reason: schemas.ReasonIDReused, EventID: in.ID, Account: in.Account, Shop: in.Shop})
 			if err == nil {
 				reused.note(letter)
 			}
@@ -212,7 +212,7 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 
 // deadLetter makes the dead letter of a record: the sealed record, and the event that
 // reports it.
-func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.Invalid) (journal.DeadLetter, error) {
+func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.InvalidError) (journal.DeadLetter, error) {
 	packed := MarshalRecord(m)
 	id, digest, err := b.deadLetterID(m, packed)
 	if err != nil {
@@ -236,7 +236,7 @@ func (b *batcher) deadLetterID(m schemas.Message, content []byte) (id uuid.UUID,
 
 // newDeadLetter makes a dead letter from its parts. sealed is nil if the record is not
 // stored.
-func (b *batcher) newDeadLetter(m schemas.Message, id uuid.UUID, digest, sealed []byte, invalid *schemas.Invalid) (journal.DeadLetter, error) {
+func (b *batcher) newDeadLetter(m schemas.Message, id uuid.UUID, digest, sealed []byte, invalid *schemas.InvalidError) (journal.DeadLetter, error) {
 	event := schemas.Event{
 		ID:     id.String(),
 		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: invalid.EventID,

@@ -35,7 +35,7 @@ func TestDeadLetterLog(t *testing.T) {
 	}
 	t.Run("Facts", func(t *testing.T) {
 		l, log, lines := begin()
-		tally := batchStats{deadLetters: map[schemas.Reason]int{schemas.ReasonMissing: 1}}
+		tally := batchStats{deadLetters: map[schemas.InvalidReason]int{schemas.ReasonMissing: 1}}
 		tally.noteForLog(letter(7))
 		l.log(log, &tally, nil, journal.Ingested{})
 		want := `level=WARN msg="dead letter" offset=7 reason=missing where=/email event=e-1 account=default shop=s-1 key=s-1`
@@ -71,7 +71,7 @@ func TestDeadLetterLog(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l, log, lines := begin()
 			flood := func() {
-				tally := batchStats{deadLetters: map[schemas.Reason]int{schemas.ReasonMissing: 500}}
+				tally := batchStats{deadLetters: map[schemas.InvalidReason]int{schemas.ReasonMissing: 500}}
 				for i := range int64(500) {
 					tally.noteForLog(letter(i))
 				}

@@ -98,7 +98,7 @@ type unreadableRange struct {
 	from, to int64 // excluded
 	records  int64 // how many
 	size     int64 // in bytes
-	reason   schemas.Reason
+	reason   schemas.InvalidReason
 	crc      uint32 // of the batch
 	time     time.Time
 	why      error

@@ -112,7 +112,7 @@ func (m *Metrics) removePartition(topic string, partition int) {
 // them.
 type batchStats struct {
 	ignored       map[schemas.IgnoreReason]int
-	deadLetters   map[schemas.Reason]int
+	deadLetters   map[schemas.InvalidReason]int
 	keyMismatches int
 
 	timesDropped    int
@@ -125,9 +125,9 @@ type batchStats struct {
 }
 
 // addDeadLetters counts records that became dead letters.
-func (t *batchStats) addDeadLetters(reason schemas.Reason, n int) {
+func (t *batchStats) addDeadLetters(reason schemas.InvalidReason, n int) {
 	if t.deadLetters == nil {
-		t.deadLetters = map[schemas.Reason]int{}
+		t.deadLetters = map[schemas.InvalidReason]int{}
 	}
 	t.deadLetters[reason] += n
 }

@@ -25,7 +25,7 @@ const marker = "m4rk3r"
 // A recordOutcome is where a record ends, and why.
 type recordOutcome struct{ outcome, reason string }
 
-func deadLetterOf(reason schemas.Reason) recordOutcome {
+func deadLetterOf(reason schemas.InvalidReason) recordOutcome {
 	return recordOutcome{consumer.DeadLetter, string(reason)}
 }
 
@@ -285,7 +285,7 @@ func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][
 			t.Errorf("%v are ignored as %s, want %d", n, e.reason, counts[e.outcome+e.reason])
 		}
 	}
-	for _, reason := range schemas.Reasons() {
+	for _, reason := range schemas.InvalidReasons() {
 		if n := metric(t, registry, "invoicebox_worker_dead_letters_total", "reason", string(reason)); int(n) != counts[consumer.DeadLetter+string(reason)] {
 			t.Errorf("%v dead letters of %s, want %d", n, reason, counts[consumer.DeadLetter+string(reason)])
 		}

@@ -24,10 +24,10 @@ func TestDecoderAndSchemaAgree(t *testing.T) {
 		data := drawData(t)
 		_, err := d.Decode(plainMessage(typ, data))
 		fits := schemas.Validate(typ, []byte(data))
-		if _, ok := errors.AsType[*schemas.Ignored](err); ok {
+		if _, ok := errors.AsType[*schemas.IgnoredError](err); ok {
 			return
 		}
-		invalid, refused := errors.AsType[*schemas.Invalid](err)
+		invalid, refused := errors.AsType[*schemas.InvalidError](err)
 		count(&accepted, err == nil)
 		if err != nil && !refused {
 			t.Fatalf("%s: %T", data, err)
@@ -41,7 +41,7 @@ func TestDecoderAndSchemaAgree(t *testing.T) {
 	})
 }
 
-func knownDifference(invalid *schemas.Invalid, data string) bool {
+func knownDifference(invalid *schemas.InvalidError, data string) bool {
 	switch invalid.Reason {
 	case schemas.ReasonUnknownAccount:
 		return true
@@ -145,7 +145,7 @@ func TestDecoderAndEnvelopeSchemaAgree(t *testing.T) {
 		m.Value = []byte(value)
 		_, err := d.Decode(m)
 		fits := schemas.Validate(schemas.EnvelopeInput, []byte(value))
-		invalid, refused := errors.AsType[*schemas.Invalid](err)
+		invalid, refused := errors.AsType[*schemas.InvalidError](err)
 		count(&accepted, err == nil)
 		switch {
 		case !refused && fits != nil:
@@ -188,7 +188,7 @@ func TestEncoderAndSchemaAgree(t *testing.T) {
 			schemas.ActivationFailed{ShopID: shop, PartnerAccount: account, Reason: schemas.FailureReason(or("expired", words, "reason")), Action: schemas.Action(or("none", words, "action"))},
 			schemas.CredentialsVerified{ShopID: shop, PartnerAccount: account, Credentials: c, CheckedAt: noon},
 			schemas.CredentialsInvalid{ShopID: shop, PartnerAccount: account, Credentials: c, CheckedAt: noon},
-			schemas.DeadLetter{Topic: other, Partition: int(n), Offset: n, EventID: shop, Reason: schemas.Reason(or("missing", words, "reason")), Where: account, Time: noon},
+			schemas.DeadLetter{Topic: other, Partition: int(n), Offset: n, EventID: shop, Reason: schemas.InvalidReason(or("missing", words, "reason")), Where: account, Time: noon},
 		}[rapid.IntRange(0, 6).Draw(t, "kind")]
 		e := event(data)
 		value, err := json.Marshal(data, json.FormatNilSliceAsNull(false))

@@ -28,7 +28,7 @@ func BenchmarkDecodeOtherProvider(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				_, err := d.Decode(m)
-				if ignored, ok := errors.AsType[*schemas.Ignored](err); !ok || ignored.Shop != "shop-1" {
+				if ignored, ok := errors.AsType[*schemas.IgnoredError](err); !ok || ignored.Shop != "shop-1" {
 					b.Fatal(err)
 				}
 			}

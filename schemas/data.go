@@ -60,13 +60,13 @@ type CredentialsInvalid struct {
 // DeadLetter tells where a record lies that could not be used, never what is
 // in it.
 type DeadLetter struct {
-	Topic     string    `json:"topic"` // the real topic, not the contract's name
-	Partition int       `json:"partition"`
-	Offset    int64     `json:"offset"`
-	EventID   string    `json:"eventId,omitempty"` // as Invalid.EventID
-	Reason    Reason    `json:"reason"`
-	Where     string    `json:"where,omitempty"` // as Invalid.Where
-	Time      time.Time `json:"time"`            // when the record was set aside
+	Topic     string        `json:"topic"` // the real topic, not the contract's name
+	Partition int           `json:"partition"`
+	Offset    int64         `json:"offset"`
+	EventID   string        `json:"eventId,omitempty"` // as Invalid.EventID
+	Reason    InvalidReason `json:"reason"`
+	Where     string        `json:"where,omitempty"` // as Invalid.Where
+	Time      time.Time     `json:"time"`            // when the record was set aside
 }
 
 // Credentials say where a shop's merchant id and token are kept. No part of it
@@ -111,7 +111,7 @@ const (
 // A FailureReason says why an invitation or an activation failed.
 type FailureReason string
 
-// The reasons of failures; the table behind [FailureOf] says what each means.
+// The reasons of failures; the table behind [LookupFailure] says what each means.
 const (
 	FailureAddressRejected    FailureReason = "address_rejected"
 	FailureCodeRejected       FailureReason = "code_rejected"

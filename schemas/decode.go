@@ -19,12 +19,12 @@ import (
 func (d *Decoder) Decode(m Message) (Input, error) {
 	typ, ok := d.types[m.Topic]
 	if !ok {
-		return Input{}, &Invalid{Reason: ReasonUnknownTopic}
+		return Input{}, &InvalidError{Reason: ReasonUnknownTopic}
 	}
 	if len(m.Value) == 0 {
-		return Input{}, &Ignored{Reason: IgnoreTombstone}
+		return Input{}, &IgnoredError{Reason: IgnoreTombstone}
 	}
-	r := reading{decoder: d, typ: typ}
+	r := decodeState{decoder: d, typ: typ}
 	in, ignored, fault := r.run(&m)
 	switch {
 	case ignored != nil:
@@ -46,9 +46,9 @@ const (
 	modeStructured
 )
 
-// A reading is the state of decoding one record. Its byte slices point into
+// A decodeState is the state of decoding one record. Its byte slices point into
 // the record.
-type reading struct {
+type decodeState struct {
 	decoder *Decoder
 	typ     string // that the topic demands
 	mode    mode
@@ -62,10 +62,10 @@ type reading struct {
 	transportParent, transportState []byte
 }
 
-func (r *reading) run(m *Message) (Input, *Ignored, *Invalid) {
+func (r *decodeState) run(m *Message) (Input, *IgnoredError, *InvalidError) {
 	fault := r.readHeaders(m.Headers)
 	if len(m.Value) > r.decoder.maxValueBytes {
-		return Input{}, nil, &Invalid{Reason: ReasonTooLarge}
+		return Input{}, nil, &InvalidError{Reason: ReasonTooLarge}
 	}
 	if fault != nil {
 		return Input{}, nil, fault
@@ -96,7 +96,7 @@ func (r *reading) run(m *Message) (Input, *Ignored, *Invalid) {
 }
 
 // parse reads the value's JSON and finds the data in it.
-func (r *reading) parse(value []byte) (data []byte, fault *Invalid) {
+func (r *decodeState) parse(value []byte) (data []byte, fault *InvalidError) {
 	p := takeParser()
 	defer p.giveBack()
 	data = value
@@ -111,7 +111,7 @@ func (r *reading) parse(value []byte) (data []byte, fault *Invalid) {
 	}
 	r.data.idMember = r.decoder.idMember
 	if data, fault = p.object(data, &r.data); fault != nil {
-		return nil, r.within(fault)
+		return nil, r.prefixed(fault)
 	}
 	if r.mode == modePlain && r.isStructured() {
 		r.mode, r.env, r.data = modeStructured, envelope{}, dataMembers{}
@@ -122,22 +122,22 @@ func (r *reading) parse(value []byte) (data []byte, fault *Invalid) {
 
 // isStructured recognises an event in structured mode that came without its
 // content type. A flat object that has a specversion among its members stays plain.
-func (r *reading) isStructured() bool {
+func (r *decodeState) isStructured() bool {
 	return r.data.specVersion != nil && (r.data.wrapperName == "data" || r.data.wrapperName == "data_base64" || r.data.shop == nil)
 }
 
 // otherProvider tells whether the event is someone else's business.
-func (r *reading) otherProvider() (bool, *Invalid) {
+func (r *decodeState) otherProvider() (bool, *InvalidError) {
 	raw := r.data.provider
 	if isAbsent(raw) && r.typ == TypeCodeEntered {
 		return false, nil
 	}
-	where := r.at(memberProvider)
+	where := r.pointer(memberProvider)
 	if raw == nil {
-		return false, &Invalid{Reason: ReasonMissing, Where: where}
+		return false, &InvalidError{Reason: ReasonMissing, Where: where}
 	}
 	if raw.Kind() != '"' {
-		return false, &Invalid{Reason: ReasonWrongType, Where: where}
+		return false, &InvalidError{Reason: ReasonWrongType, Where: where}
 	}
 	if string(raw) == `"`+Provider+`"` {
 		return false, nil
@@ -148,7 +148,7 @@ func (r *reading) otherProvider() (bool, *Invalid) {
 	case len(text) == len(Provider) && strings.EqualFold(string(text), Provider):
 		return false, nil
 	case len(text) == 0:
-		return false, &Invalid{Reason: ReasonEmpty, Where: where}
+		return false, &InvalidError{Reason: ReasonEmpty, Where: where}
 	}
 	r.provider = text
 	return true, nil
@@ -156,8 +156,8 @@ func (r *reading) otherProvider() (bool, *Invalid) {
 
 // ignored names the shop that chose another provider when that is certain. A
 // code that was entered for another provider is no choice.
-func (r *reading) ignored() *Ignored {
-	out := &Ignored{Reason: IgnoreOtherProvider}
+func (r *decodeState) ignored() *IgnoredError {
+	out := &IgnoredError{Reason: IgnoreOtherProvider}
 	if isNearMiss(r.provider) {
 		out.NearMiss = string(r.provider)
 	}
@@ -175,7 +175,7 @@ func (r *reading) ignored() *Ignored {
 }
 
 // input checks what is left and puts the event together.
-func (r *reading) input(m *Message, data []byte) (in Input, fault *Invalid) {
+func (r *decodeState) input(m *Message, data []byte) (in Input, fault *InvalidError) {
 	in.Type = r.typ
 	if fault = r.identity(&in); fault != nil {
 		return Input{}, fault

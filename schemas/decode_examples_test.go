@@ -10,7 +10,7 @@ import (
 
 // What each invalid example is refused for. The name of the file tells the
 // fault; a file that is not here fails the test.
-var exampleFaults = map[string]map[string]schemas.Invalid{
+var exampleFaults = map[string]map[string]schemas.InvalidError{
 	schemas.TypeProviderSelected: {
 		"shop-id-missing":               {Reason: schemas.ReasonMissing, Where: "/shopId"},
 		"shop-id-empty":                 {Reason: schemas.ReasonEmpty, Where: "/shopId"},
@@ -86,7 +86,7 @@ func TestInputExamplesInEveryForm(t *testing.T) {
 			}
 			for form, m := range formsOf(typ, string(data)) {
 				_, err := d.Decode(m)
-				invalid, ok := errors.AsType[*schemas.Invalid](err)
+				invalid, ok := errors.AsType[*schemas.InvalidError](err)
 				if !ok || invalid.Reason != want.Reason {
 					t.Errorf("%s/%s as %s: %v", typ, file, form, err)
 					continue
@@ -112,7 +112,7 @@ func TestInputExamplesInEveryForm(t *testing.T) {
 	}
 }
 
-var envelopeFaults = map[string]schemas.Invalid{
+var envelopeFaults = map[string]schemas.InvalidError{
 	"specversion-other":   {Reason: schemas.ReasonUnsupportedVersion, Where: "/specversion"},
 	"specversion-missing": {Reason: schemas.ReasonMissing, Where: "/specversion"},
 	"id-missing":          {Reason: schemas.ReasonMissing, Where: "/id"},
@@ -147,7 +147,7 @@ func TestEnvelopeExamples(t *testing.T) {
 				t.Errorf("%s: %v", file, err)
 			}
 			want, known := envelopeFaults[file]
-			if invalid, ok := errors.AsType[*schemas.Invalid](err); !wanted && (!known || !ok || invalid.Reason != want.Reason || invalid.Where != want.Where) {
+			if invalid, ok := errors.AsType[*schemas.InvalidError](err); !wanted && (!known || !ok || invalid.Reason != want.Reason || invalid.Where != want.Where) {
 				t.Errorf("%s: %v", file, err)
 			}
 		}
@@ -173,7 +173,7 @@ func TestContentTypeOfTheData(t *testing.T) {
 	} {
 		m := structuredMessage(schemas.TypeCodeEntered, goodCode+`,"datacontenttype":`+text)
 		_, err := d.Decode(m)
-		invalid, _ := errors.AsType[*schemas.Invalid](err)
+		invalid, _ := errors.AsType[*schemas.InvalidError](err)
 		if (err == nil) != good || !good && (invalid == nil || invalid.Where != "/datacontenttype") {
 			t.Errorf("%s: %v", text, err)
 		}

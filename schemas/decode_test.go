@@ -102,45 +102,45 @@ func TestHeaders(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		change func(*schemas.Message)
-		want   schemas.Invalid // zero: accepted
+		want   schemas.InvalidError // zero: accepted
 	}{
-		"as it is":                     {func(*schemas.Message) {}, schemas.Invalid{}},
-		"upper case":                   {upper, schemas.Invalid{}},
-		"no content type":              {drop("content-type"), schemas.Invalid{}},
-		"json of a vendor":             {replace("content-type", "Application/Vnd.Shop+JSON; Charset=\"UTF-8\""), schemas.Invalid{}},
-		"json in ASCII":                {replace("content-type", "text/json;charset=us-ascii"), schemas.Invalid{}},
-		"json in utf8":                 {replace("content-type", "application/json ; x=y; charset=utf8"), schemas.Invalid{}},
-		"no subject":                   {drop("ce_subject"), schemas.Invalid{}},
-		"subject not UTF-8":            {replace("ce_subject", "\xff"), schemas.Invalid{Reason: schemas.ReasonInvalidUTF8, Where: "ce_subject"}},
-		"no time":                      {drop("ce_time"), schemas.Invalid{}},
-		"strange extension":            {header("ce_partnerkey", "\xff"), schemas.Invalid{}},
-		"strange extension twice":      {func(m *schemas.Message) { header("ce_x", "1")(m); header("ce_x", "2")(m) }, schemas.Invalid{}},
-		"strange header":               {header("X-Request-Id-That-Is-Rather-Long", "\xff\x00"), schemas.Invalid{}},
-		"malformed trace":              {header("ce_traceparent", "00-marked-values-00"), schemas.Invalid{}},
-		"avro":                         {replace("content-type", "application/avro"), schemas.Invalid{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
-		"utf-16":                       {replace("content-type", "application/json; charset=utf-16"), schemas.Invalid{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
-		"content type twice":           {header("Content-Type", "text/json"), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "content-type"}},
-		"content type not UTF-8":       {replace("content-type", "application/json; x=\xff"), schemas.Invalid{Reason: schemas.ReasonInvalidUTF8, Where: "content-type"}},
-		"id twice":                     {header("CE_ID", "marked-value"), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "ce_id"}},
-		"type twice, not the same":     {header("ce_type", schemas.TypeProviderSelected), schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "ce_type"}},
-		"id not UTF-8":                 {replace("ce_id", "marked\xff"), schemas.Invalid{Reason: schemas.ReasonInvalidUTF8, Where: "ce_id"}},
-		"id missing":                   {drop("ce_id"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "ce_id"}},
-		"id empty":                     {replace("ce_id", ""), schemas.Invalid{Reason: schemas.ReasonEmpty, Where: "ce_id"}},
-		"id of 10 kB":                  {replace("ce_id", strings.Repeat("i", 10_000)), schemas.Invalid{Reason: schemas.ReasonTooLong, Where: "ce_id"}},
-		"id with NUL":                  {replace("ce_id", "a\x00b"), schemas.Invalid{Reason: schemas.ReasonControlCharacter, Where: "ce_id"}},
-		"id of 256 bytes":              {replace("ce_id", strings.Repeat("я", 128)), schemas.Invalid{}},
-		"id of 257 bytes":              {replace("ce_id", strings.Repeat("я", 128)+"i"), schemas.Invalid{Reason: schemas.ReasonTooLong, Where: "ce_id"}},
-		"source missing":               {drop("ce_source"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "ce_source"}},
-		"source too long":              {replace("ce_source", strings.Repeat("s", 257)), schemas.Invalid{Reason: schemas.ReasonTooLong, Where: "ce_source"}},
-		"specversion 0.3":              {replace("ce_specversion", "0.3"), schemas.Invalid{Reason: schemas.ReasonUnsupportedVersion, Where: "ce_specversion"}},
-		"specversion missing":          {drop("ce_specversion"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "ce_specversion"}},
-		"type of the other topic":      {replace("ce_type", schemas.TypeProviderSelected), schemas.Invalid{Reason: schemas.ReasonTypeDiffers, Where: "ce_type"}},
-		"type missing":                 {drop("ce_type"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "ce_type"}},
-		"subject of another shop":      {replace("ce_subject", "shop-2"), schemas.Invalid{Reason: schemas.ReasonSubjectDiffers, Where: "ce_subject"}},
-		"time nonsense":                {replace("ce_time", "marked-value"), schemas.Invalid{Reason: schemas.ReasonMalformed, Where: "ce_time"}},
-		"batch":                        {replace("content-type", "application/cloudevents-batch+json"), schemas.Invalid{Reason: schemas.ReasonBatch, Where: "content-type"}},
-		"structured, but bare data":    {replace("content-type", "application/cloudevents+json"), schemas.Invalid{Reason: schemas.ReasonMissing, Where: "/specversion"}},
-		"structured in another format": {replace("content-type", "application/cloudevents+avro"), schemas.Invalid{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
+		"as it is":                     {func(*schemas.Message) {}, schemas.InvalidError{}},
+		"upper case":                   {upper, schemas.InvalidError{}},
+		"no content type":              {drop("content-type"), schemas.InvalidError{}},
+		"json of a vendor":             {replace("content-type", "Application/Vnd.Shop+JSON; Charset=\"UTF-8\""), schemas.InvalidError{}},
+		"json in ASCII":                {replace("content-type", "text/json;charset=us-ascii"), schemas.InvalidError{}},
+		"json in utf8":                 {replace("content-type", "application/json ; x=y; charset=utf8"), schemas.InvalidError{}},
+		"no subject":                   {drop("ce_subject"), schemas.InvalidError{}},
+		"subject not UTF-8":            {replace("ce_subject", "\xff"), schemas.InvalidError{Reason: schemas.ReasonInvalidUTF8, Where: "ce_subject"}},
+		"no time":                      {drop("ce_time"), schemas.InvalidError{}},
+		"strange extension":            {header("ce_partnerkey", "\xff"), schemas.InvalidError{}},
+		"strange extension twice":      {func(m *schemas.Message) { header("ce_x", "1")(m); header("ce_x", "2")(m) }, schemas.InvalidError{}},
+		"strange header":               {header("X-Request-Id-That-Is-Rather-Long", "\xff\x00"), schemas.InvalidError{}},
+		"malformed trace":              {header("ce_traceparent", "00-marked-values-00"), schemas.InvalidError{}},
+		"avro":                         {replace("content-type", "application/avro"), schemas.InvalidError{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
+		"utf-16":                       {replace("content-type", "application/json; charset=utf-16"), schemas.InvalidError{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
+		"content type twice":           {header("Content-Type", "text/json"), schemas.InvalidError{Reason: schemas.ReasonRepeatedHeader, Where: "content-type"}},
+		"content type not UTF-8":       {replace("content-type", "application/json; x=\xff"), schemas.InvalidError{Reason: schemas.ReasonInvalidUTF8, Where: "content-type"}},
+		"id twice":                     {header("CE_ID", "marked-value"), schemas.InvalidError{Reason: schemas.ReasonRepeatedHeader, Where: "ce_id"}},
+		"type twice, not the same":     {header("ce_type", schemas.TypeProviderSelected), schemas.InvalidError{Reason: schemas.ReasonRepeatedHeader, Where: "ce_type"}},
+		"id not UTF-8":                 {replace("ce_id", "marked\xff"), schemas.InvalidError{Reason: schemas.ReasonInvalidUTF8, Where: "ce_id"}},
+		"id missing":                   {drop("ce_id"), schemas.InvalidError{Reason: schemas.ReasonMissing, Where: "ce_id"}},
+		"id empty":                     {replace("ce_id", ""), schemas.InvalidError{Reason: schemas.ReasonEmpty, Where: "ce_id"}},
+		"id of 10 kB":                  {replace("ce_id", strings.Repeat("i", 10_000)), schemas.InvalidError{Reason: schemas.ReasonTooLong, Where: "ce_id"}},
+		"id with NUL":                  {replace("ce_id", "a\x00b"), schemas.InvalidError{Reason: schemas.ReasonControlCharacter, Where: "ce_id"}},
+		"id of 256 bytes":              {replace("ce_id", strings.Repeat("я", 128)), schemas.InvalidError{}},
+		"id of 257 bytes":              {replace("ce_id", strings.Repeat("я", 128)+"i"), schemas.InvalidError{Reason: schemas.ReasonTooLong, Where: "ce_id"}},
+		"source missing":               {drop("ce_source"), schemas.InvalidError{Reason: schemas.ReasonMissing, Where: "ce_source"}},
+		"source too long":              {replace("ce_source", strings.Repeat("s", 257)), schemas.InvalidError{Reason: schemas.ReasonTooLong, Where: "ce_source"}},
+		"specversion 0.3":              {replace("ce_specversion", "0.3"), schemas.InvalidError{Reason: schemas.ReasonUnsupportedVersion, Where: "ce_specversion"}},
+		"specversion missing":          {drop("ce_specversion"), schemas.InvalidError{Reason: schemas.ReasonMissing, Where: "ce_specversion"}},
+		"type of the other topic":      {replace("ce_type", schemas.TypeProviderSelected), schemas.InvalidError{Reason: schemas.ReasonTypeDiffers, Where: "ce_type"}},
+		"type missing":                 {drop("ce_type"), schemas.InvalidError{Reason: schemas.ReasonMissing, Where: "ce_type"}},
+		"subject of another shop":      {replace("ce_subject", "shop-2"), schemas.InvalidError{Reason: schemas.ReasonSubjectDiffers, Where: "ce_subject"}},
+		"time nonsense":                {replace("ce_time", "marked-value"), schemas.InvalidError{Reason: schemas.ReasonMalformed, Where: "ce_time"}},
+		"batch":                        {replace("content-type", "application/cloudevents-batch+json"), schemas.InvalidError{Reason: schemas.ReasonBatch, Where: "content-type"}},
+		"structured, but bare data":    {replace("content-type", "application/cloudevents+json"), schemas.InvalidError{Reason: schemas.ReasonMissing, Where: "/specversion"}},
+		"structured in another format": {replace("content-type", "application/cloudevents+avro"), schemas.InvalidError{Reason: schemas.ReasonUnsupportedContentType, Where: "content-type"}},
 	} {
 		m := binaryMessage(schemas.TypeCodeEntered, goodCode)
 		c.change(&m)
@@ -151,7 +151,7 @@ func TestHeaders(t *testing.T) {
 			}
 			continue
 		}
-		invalid, ok := errors.AsType[*schemas.Invalid](err)
+		invalid, ok := errors.AsType[*schemas.InvalidError](err)
 		if !ok || invalid.Reason != c.want.Reason || invalid.Where != c.want.Where {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -181,11 +181,11 @@ func TestOtherProvidersAreIgnoredBeforeAnythingElse(t *testing.T) {
 		for _, typ := range schemas.InputTypes() {
 			for form, m := range formsOf(typ, c.data) {
 				_, err := d.Decode(m)
-				want := &schemas.Ignored{Reason: schemas.IgnoreOtherProvider}
+				want := &schemas.IgnoredError{Reason: schemas.IgnoreOtherProvider}
 				if typ == schemas.TypeProviderSelected { // a code is no choice of a provider
 					want.Account, want.Shop = c.account, c.shop
 				}
-				ignored, _ := errors.AsType[*schemas.Ignored](err)
+				ignored, _ := errors.AsType[*schemas.IgnoredError](err)
 				if diff := cmp.Diff(want, ignored); diff != "" {
 					t.Errorf("%s as %s of %s: %v %s", name, form, typ, err, diff)
 				}
@@ -195,7 +195,7 @@ func TestOtherProvidersAreIgnoredBeforeAnythingElse(t *testing.T) {
 	// A subject that differs leaves the shop in doubt; a missing id does not matter.
 	m := binaryMessage(schemas.TypeProviderSelected, `{"shopId":"s","provider":"somebank"}`)
 	_, err := d.Decode(m)
-	if ignored, ok := errors.AsType[*schemas.Ignored](err); !ok || ignored.Shop != "" {
+	if ignored, ok := errors.AsType[*schemas.IgnoredError](err); !ok || ignored.Shop != "" {
 		t.Errorf("%v", err)
 	}
 	// The member can be spelt with escapes.
@@ -208,7 +208,7 @@ func TestTombstonesTopicsAndSizes(t *testing.T) {
 	d := decoder(t, schemas.DecoderOptions{Types: map[string]string{"codes": schemas.TypeCodeEntered}, MaxValueBytes: 100})
 	for _, value := range [][]byte{nil, {}} {
 		_, err := d.Decode(schemas.Message{Topic: "codes", Value: value})
-		if ignored, ok := errors.AsType[*schemas.Ignored](err); !ok || ignored.Reason != schemas.IgnoreTombstone {
+		if ignored, ok := errors.AsType[*schemas.IgnoredError](err); !ok || ignored.Reason != schemas.IgnoreTombstone {
 			t.Errorf("%v", err)
 		}
 	}
@@ -217,7 +217,7 @@ func TestTombstonesTopicsAndSizes(t *testing.T) {
 	}
 	for _, c := range []struct {
 		m    schemas.Message
-		want schemas.Reason
+		want schemas.InvalidReason
 	}{
 		{plainMessage(schemas.TypeCodeEntered, goodCode), schemas.ReasonUnknownTopic},
 		{plainMessage("codes", strings.Repeat("[", 101)), schemas.ReasonTooLarge},
@@ -236,7 +236,7 @@ func TestTombstonesTopicsAndSizes(t *testing.T) {
 		{plainMessage("codes", `{"shopId":1e3,"activationCode":"1"}`), schemas.ReasonMalformed},
 	} {
 		_, err := d.Decode(c.m)
-		if invalid, ok := errors.AsType[*schemas.Invalid](err); !ok || invalid.Reason != c.want {
+		if invalid, ok := errors.AsType[*schemas.InvalidError](err); !ok || invalid.Reason != c.want {
 			t.Errorf("%.40q: %v, not %s", c.m.Value, err, c.want)
 		}
 	}

@@ -111,7 +111,7 @@ func NewDecoder(o DecoderOptions) (*Decoder, error) {
 		d.accounts[d.defaultAccount] = true
 	}
 	for _, account := range o.Accounts {
-		if textFault(account, MaxAccountBytes) != "" {
+		if checkText(account, MaxAccountBytes) != "" {
 			return nil, errors.New("schemas: an account's name is empty, over 64 bytes or holds a control character")
 		}
 		d.accounts[account] = true
@@ -122,7 +122,7 @@ func NewDecoder(o DecoderOptions) (*Decoder, error) {
 		return nil, errors.New("schemas: the member that carries an id cannot be one that the contract defines")
 	}
 	for _, name := range []string{d.idHeader, d.idMember} {
-		if name != "" && textFault(name, MaxWhereBytes-1) != "" {
+		if name != "" && checkText(name, MaxWhereBytes-1) != "" {
 			return nil, errors.New("schemas: the name of the header or member that carries an id is over 63 bytes or holds a control character")
 		}
 	}

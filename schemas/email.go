@@ -5,7 +5,7 @@ import (
 	"unicode"
 )
 
-// emailFault checks a trimmed address. What passes is one plausible mailbox,
+// checkEmail checks a trimmed address. What passes is one plausible mailbox,
 // nothing that a mail server could read as two, as a name with an address, or
 // as a header:
 //
@@ -18,8 +18,8 @@ import (
 //
 // Beyond ASCII neither control, format nor space characters pass. Address
 // literals (user@[192.0.2.1]) do not: no shop lives there.
-func emailFault(s string) Reason {
-	if reason := charFault(s, MaxEmailChars); reason != "" {
+func checkEmail(s string) InvalidReason {
+	if reason := checkRunes(s, MaxEmailChars); reason != "" {
 		return reason
 	}
 	at := strings.LastIndexByte(s, '@')

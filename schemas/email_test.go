@@ -36,7 +36,7 @@ func TestAddresses(t *testing.T) {
 		if (err == nil) != wanted || wanted && in.Email.Reveal() != strings.Trim(email, " \t\r\n") {
 			t.Errorf("%q: %v", email, err)
 		}
-		if invalid, ok := errors.AsType[*schemas.Invalid](err); !wanted && (!ok || invalid.Where != "/email") {
+		if invalid, ok := errors.AsType[*schemas.InvalidError](err); !wanted && (!ok || invalid.Where != "/email") {
 			t.Errorf("%q: %v", email, err)
 		}
 		if err := schemas.Validate(schemas.TypeProviderSelected, text); (err == nil) != wanted {

@@ -23,7 +23,7 @@ var (
 	ErrTooLarge = errors.New("schemas: the event is over 16 KiB")
 )
 
-func broken(where string) error { return fmt.Errorf("%w: %s", ErrEvent, where) }
+func errEvent(where string) error { return fmt.Errorf("%w: %s", ErrEvent, where) }
 
 // Encode writes an event as a record: topic the event's type (to be renamed by
 // whoever maps topics), key the shop id or, for a dead letter,
@@ -44,7 +44,7 @@ func Encode(e Event, f Format) (Message, error) {
 	}
 	data, err := json.Marshal(e.Data, json.Deterministic(true))
 	if err != nil {
-		return Message{}, broken("data")
+		return Message{}, errEvent("data")
 	}
 	m := Message{Topic: e.Type, Time: e.Time, Key: []byte(key)}
 	switch f {
@@ -53,11 +53,11 @@ func Encode(e Event, f Format) (Message, error) {
 		m.Headers = binaryHeaders(e)
 	case FormatStructured:
 		if m.Value, err = json.Marshal(structuredOf(e, data)); err != nil {
-			return Message{}, broken("envelope")
+			return Message{}, errEvent("envelope")
 		}
 		m.Headers = []Header{{headerContentType, []byte(contentTypeCloudEvent)}}
 	default:
-		return Message{}, broken("format")
+		return Message{}, errEvent("format")
 	}
 	if size(m) > MaxOutputBytes {
 		return Message{}, ErrTooLarge

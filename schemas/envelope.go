@@ -26,8 +26,8 @@ type envelope struct {
 	traceParent, traceState                     []byte
 }
 
-// slot is where the attribute of that name goes; nil when it is not read.
-func (e *envelope) slot(name string) *[]byte {
+// field is where the attribute of that name goes; nil when it is not read.
+func (e *envelope) field(name string) *[]byte {
 	switch name {
 	case "specversion":
 		return &e.specVersion
@@ -50,14 +50,14 @@ func (e *envelope) slot(name string) *[]byte {
 }
 
 // readHeaders finds the mode, and the attributes where they are in headers.
-func (r *reading) readHeaders(headers []Header) *Invalid {
+func (r *decodeState) readHeaders(headers []Header) *InvalidError {
 	media, fault := r.findMode(headers)
 	for _, h := range headers {
 		prefix, name := headerName(h.Key)
 		slot := (*[]byte)(nil)
 		switch {
 		case prefix != "" && prefix == r.prefix && r.mode == modeBinary:
-			slot = r.env.slot(name)
+			slot = r.env.field(name)
 		case r.mode == modePlain && r.decoder.idHeader != "" && strings.EqualFold(h.Key, r.decoder.idHeader):
 			slot, prefix, name = &r.env.id, "", strings.ToLower(r.decoder.idHeader)
 		case prefix != "":
@@ -72,19 +72,19 @@ func (r *reading) readHeaders(headers []Header) *Invalid {
 		value := headerValue(h.Value)
 		// The same value again says nothing else.
 		if *slot != nil && fault == nil && !bytes.Equal(*slot, value) {
-			fault = &Invalid{Reason: ReasonRepeatedHeader, Where: prefix + name}
+			fault = &InvalidError{Reason: ReasonRepeatedHeader, Where: prefix + name}
 		}
 		if !utf8.Valid(value) && fault == nil {
-			fault = &Invalid{Reason: ReasonInvalidUTF8, Where: prefix + name}
+			fault = &InvalidError{Reason: ReasonInvalidUTF8, Where: prefix + name}
 		}
 		*slot = value
 	}
 	switch {
 	case fault != nil || readable(r.mode, media):
 	case media == mediaTypeBatch:
-		fault = &Invalid{Reason: ReasonBatch, Where: headerContentType}
+		fault = &InvalidError{Reason: ReasonBatch, Where: headerContentType}
 	default:
-		fault = &Invalid{Reason: ReasonUnsupportedContentType, Where: headerContentType}
+		fault = &InvalidError{Reason: ReasonUnsupportedContentType, Where: headerContentType}
 	}
 	return fault
 }
@@ -92,7 +92,7 @@ func (r *reading) readHeaders(headers []Header) *Invalid {
 // findMode looks at the content type first, as CloudEvents wants it, then for
 // any of its headers. Attributes beside a structured event are a copy
 // at best and are not read.
-func (r *reading) findMode(headers []Header) (media string, fault *Invalid) {
+func (r *decodeState) findMode(headers []Header) (media string, fault *InvalidError) {
 	seen := false
 	for _, h := range headers {
 		prefix, name := headerName(h.Key)
@@ -118,11 +118,11 @@ func (r *reading) findMode(headers []Header) (media string, fault *Invalid) {
 		switch {
 		case fault != nil:
 		case seen && was != now:
-			fault = &Invalid{Reason: ReasonRepeatedHeader, Where: headerContentType}
+			fault = &InvalidError{Reason: ReasonRepeatedHeader, Where: headerContentType}
 		case !utf8.Valid(value):
-			fault = &Invalid{Reason: ReasonInvalidUTF8, Where: headerContentType}
+			fault = &InvalidError{Reason: ReasonInvalidUTF8, Where: headerContentType}
 		case !utf8Charset:
-			fault = &Invalid{Reason: ReasonUnsupportedContentType, Where: headerContentType}
+			fault = &InvalidError{Reason: ReasonUnsupportedContentType, Where: headerContentType}
 		}
 		seen = true
 	}
@@ -138,7 +138,7 @@ func (r *reading) findMode(headers []Header) (media string, fault *Invalid) {
 // preferPrefix chooses whose attributes are read. Those of the Kafka binding come
 // first and need no more than one header. A prefix of another transport counts
 // with a specversion: other headers may begin so too.
-func (r *reading) preferPrefix(prefix, name string, value []byte) {
+func (r *decodeState) preferPrefix(prefix, name string, value []byte) {
 	if prefix == headerPrefix || r.prefix == "" && name == "specversion" && value != nil {
 		r.prefix = prefix
 	}
@@ -194,7 +194,7 @@ func mediaType(value []byte) (media string, utf8Charset bool) {
 }
 
 // readStructured reads the attributes from the value and returns the data.
-func (r *reading) readStructured(p *parser, value []byte) ([]byte, *Invalid) {
+func (r *decodeState) readStructured(p *parser, value []byte) ([]byte, *InvalidError) {
 	r.inside = "/data"
 	var members envelopeMembers
 	_, fault := p.object(value, &members)
@@ -203,9 +203,9 @@ func (r *reading) readStructured(p *parser, value []byte) ([]byte, *Invalid) {
 		switch raw := members.attributes[i]; {
 		case isAbsent(raw):
 		case raw.Kind() == '"':
-			*r.env.slot(name) = unquotedBytes(raw)
+			*r.env.field(name) = unquotedBytes(raw)
 		case fault == nil && !strings.HasPrefix(name, "trace"):
-			fault = &Invalid{Reason: ReasonWrongType, Where: "/" + name}
+			fault = &InvalidError{Reason: ReasonWrongType, Where: "/" + name}
 		}
 	}
 	if fault != nil {
@@ -217,33 +217,33 @@ func (r *reading) readStructured(p *parser, value []byte) ([]byte, *Invalid) {
 	return r.structuredData(&members)
 }
 
-func (r *reading) structuredData(members *envelopeMembers) ([]byte, *Invalid) {
+func (r *decodeState) structuredData(members *envelopeMembers) ([]byte, *InvalidError) {
 	if raw := members.contentType; !isAbsent(raw) {
 		if raw.Kind() != '"' {
-			return nil, &Invalid{Reason: ReasonWrongType, Where: "/datacontenttype"}
+			return nil, &InvalidError{Reason: ReasonWrongType, Where: "/datacontenttype"}
 		}
-		if media, ok := mediaType([]byte(unquoted(raw))); !ok || !isJSON(media) {
-			return nil, &Invalid{Reason: ReasonUnsupportedContentType, Where: "/datacontenttype"}
+		if media, ok := mediaType([]byte(unquote(raw))); !ok || !isJSON(media) {
+			return nil, &InvalidError{Reason: ReasonUnsupportedContentType, Where: "/datacontenttype"}
 		}
 	}
 	if isAbsent(members.base64) {
 		if members.data == nil {
-			return nil, &Invalid{Reason: ReasonMissing, Where: "/data"}
+			return nil, &InvalidError{Reason: ReasonMissing, Where: "/data"}
 		}
 		if isEncodedJSON(members.data) {
-			return nil, &Invalid{Reason: ReasonDoubleEncoded, Where: "/data"}
+			return nil, &InvalidError{Reason: ReasonDoubleEncoded, Where: "/data"}
 		}
 		return members.data, nil
 	}
 	if !isAbsent(members.data) {
-		return nil, &Invalid{Reason: ReasonConflict, Where: "/data_base64"}
+		return nil, &InvalidError{Reason: ReasonConflict, Where: "/data_base64"}
 	}
 	if members.base64.Kind() != '"' {
-		return nil, &Invalid{Reason: ReasonWrongType, Where: "/data_base64"}
+		return nil, &InvalidError{Reason: ReasonWrongType, Where: "/data_base64"}
 	}
 	data, ok := fromBase64(members.base64)
 	if !ok {
-		return nil, &Invalid{Reason: ReasonMalformed, Where: "/data_base64"}
+		return nil, &InvalidError{Reason: ReasonMalformed, Where: "/data_base64"}
 	}
 	// What is wrong inside has no pointer of its own: say the member it came in.
 	r.inside = "/data_base64"
@@ -251,18 +251,18 @@ func (r *reading) structuredData(members *envelopeMembers) ([]byte, *Invalid) {
 }
 
 // checkHead checks what says how to read the rest.
-func (r *reading) checkHead() *Invalid {
+func (r *decodeState) checkHead() *InvalidError {
 	if r.env.specVersion == nil {
-		return &Invalid{Reason: ReasonMissing, Where: r.attribute("specversion")}
+		return &InvalidError{Reason: ReasonMissing, Where: r.attribute("specversion")}
 	}
 	if !isVersion1(r.env.specVersion) {
-		return &Invalid{Reason: ReasonUnsupportedVersion, Where: r.attribute("specversion")}
+		return &InvalidError{Reason: ReasonUnsupportedVersion, Where: r.attribute("specversion")}
 	}
 	if r.env.typ == nil {
-		return &Invalid{Reason: ReasonMissing, Where: r.attribute("type")}
+		return &InvalidError{Reason: ReasonMissing, Where: r.attribute("type")}
 	}
 	if string(r.env.typ) != r.typ {
-		return &Invalid{Reason: ReasonTypeDiffers, Where: r.attribute("type")}
+		return &InvalidError{Reason: ReasonTypeDiffers, Where: r.attribute("type")}
 	}
 	return nil
 }
@@ -278,36 +278,36 @@ func isVersion1(version []byte) bool {
 }
 
 // required checks an attribute that must be there.
-func (r *reading) required(value []byte, name string, maxBytes int) *Invalid {
+func (r *decodeState) required(value []byte, name string, maxBytes int) *InvalidError {
 	if value == nil {
-		return &Invalid{Reason: ReasonMissing, Where: r.attribute(name)}
+		return &InvalidError{Reason: ReasonMissing, Where: r.attribute(name)}
 	}
-	if reason := textFault(string(value), maxBytes); reason != "" {
-		return &Invalid{Reason: reason, Where: r.attribute(name)}
+	if reason := checkText(string(value), maxBytes); reason != "" {
+		return &InvalidError{Reason: reason, Where: r.attribute(name)}
 	}
 	return nil
 }
 
 // attribute is where an attribute stands.
-func (r *reading) attribute(name string) string {
+func (r *decodeState) attribute(name string) string {
 	if r.mode == modeBinary {
 		return r.prefix + name
 	}
 	return "/" + name
 }
 
-// at is where a member of the data stands.
-func (r *reading) at(member string) string {
+// pointer is where a member of the data stands.
+func (r *decodeState) pointer(member string) string {
 	if r.inside == "/data_base64" {
 		return r.inside
 	}
 	return r.inside + "/" + member
 }
 
-// within moves a fault inside the data to where the data is in the value.
-func (r *reading) within(fault *Invalid) *Invalid {
+// prefixed moves a fault inside the data to where the data is in the value.
+func (r *decodeState) prefixed(fault *InvalidError) *InvalidError {
 	if r.inside == "/data_base64" {
-		return &Invalid{Reason: fault.Reason, Where: r.inside}
+		return &InvalidError{Reason: fault.Reason, Where: r.inside}
 	}
 	if r.inside != "" {
 		fault.Byte = 0 // it counts from the data's begin

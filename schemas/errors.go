@@ -2,43 +2,43 @@ package schemas
 
 import "strconv"
 
-// A Reason says why an input record is a dead letter: one of a closed set, fit
+// An InvalidReason says why an input record is a dead letter: one of a closed set, fit
 // for a metric label and for the dead letter event.
-type Reason string
+type InvalidReason string
 
-// The reasons of dead letters; [ReasonMeaning] says what each means. All but the
+// The reasons of dead letters; [DescribeInvalidReason] says what each means. All but the
 // last come from [Decoder.Decode].
 const (
-	ReasonUnknownTopic           Reason = "unknown_topic"
-	ReasonTooLarge               Reason = "too_large"
-	ReasonNotJSON                Reason = "not_json"
-	ReasonCompressed             Reason = "compressed"
-	ReasonUnsupportedEncoding    Reason = "unsupported_encoding"
-	ReasonUnsupportedFormat      Reason = "unsupported_format"
-	ReasonDoubleEncoded          Reason = "double_encoded"
-	ReasonEnveloped              Reason = "enveloped"
-	ReasonBatch                  Reason = "batch"
-	ReasonInvalidUTF8            Reason = "invalid_utf8"
-	ReasonDuplicateMember        Reason = "duplicate_member"
-	ReasonTooDeep                Reason = "too_deep"
-	ReasonRepeatedHeader         Reason = "repeated_header"
-	ReasonUnsupportedContentType Reason = "unsupported_content_type"
-	ReasonUnsupportedVersion     Reason = "unsupported_specversion"
-	ReasonTypeDiffers            Reason = "type_differs"
-	ReasonMissing                Reason = "missing"
-	ReasonWrongType              Reason = "wrong_type"
-	ReasonEmpty                  Reason = "empty"
-	ReasonTooLong                Reason = "too_long"
-	ReasonControlCharacter       Reason = "control_character"
-	ReasonMalformed              Reason = "malformed"
-	ReasonSubjectDiffers         Reason = "subject_differs"
-	ReasonUnknownAccount         Reason = "unknown_account"
-	ReasonConflict               Reason = "conflict"
-	ReasonIDReused               Reason = "id_reused"
+	ReasonUnknownTopic           InvalidReason = "unknown_topic"
+	ReasonTooLarge               InvalidReason = "too_large"
+	ReasonNotJSON                InvalidReason = "not_json"
+	ReasonCompressed             InvalidReason = "compressed"
+	ReasonUnsupportedEncoding    InvalidReason = "unsupported_encoding"
+	ReasonUnsupportedFormat      InvalidReason = "unsupported_format"
+	ReasonDoubleEncoded          InvalidReason = "double_encoded"
+	ReasonEnveloped              InvalidReason = "enveloped"
+	ReasonBatch                  InvalidReason = "batch"
+	ReasonInvalidUTF8            InvalidReason = "invalid_utf8"
+	ReasonDuplicateMember        InvalidReason = "duplicate_member"
+	ReasonTooDeep                InvalidReason = "too_deep"
+	ReasonRepeatedHeader         InvalidReason = "repeated_header"
+	ReasonUnsupportedContentType InvalidReason = "unsupported_content_type"
+	ReasonUnsupportedVersion     InvalidReason = "unsupported_specversion"
+	ReasonTypeDiffers            InvalidReason = "type_differs"
+	ReasonMissing                InvalidReason = "missing"
+	ReasonWrongType              InvalidReason = "wrong_type"
+	ReasonEmpty                  InvalidReason = "empty"
+	ReasonTooLong                InvalidReason = "too_long"
+	ReasonControlCharacter       InvalidReason = "control_character"
+	ReasonMalformed              InvalidReason = "malformed"
+	ReasonSubjectDiffers         InvalidReason = "subject_differs"
+	ReasonUnknownAccount         InvalidReason = "unknown_account"
+	ReasonConflict               InvalidReason = "conflict"
+	ReasonIDReused               InvalidReason = "id_reused"
 )
 
 type reasonRow struct {
-	reason          Reason
+	reason          InvalidReason
 	meaning, remedy string
 }
 
@@ -73,18 +73,18 @@ var reasonTable = []reasonRow{
 	{ReasonIDReused, "An earlier event had the same topic, source and id but different content.", "Give every event its own id; a repeat must have the same content."},
 }
 
-// Reasons returns the closed set of reasons for dead letters.
-func Reasons() []Reason {
-	list := make([]Reason, len(reasonTable))
+// InvalidReasons returns the closed set of reasons for dead letters.
+func InvalidReasons() []InvalidReason {
+	list := make([]InvalidReason, len(reasonTable))
 	for i, row := range reasonTable {
 		list[i] = row.reason
 	}
 	return list
 }
 
-// ReasonMeaning says what is wrong with a record that has this reason, and what
+// DescribeInvalidReason says what is wrong with a record that has this reason, and what
 // its producer has to change. Both are empty for a word that is no reason.
-func ReasonMeaning(reason Reason) (meaning, remedy string) {
+func DescribeInvalidReason(reason InvalidReason) (meaning, remedy string) {
 	for _, row := range reasonTable {
 		if row.reason == reason {
 			return row.meaning, row.remedy
@@ -93,10 +93,10 @@ func ReasonMeaning(reason Reason) (meaning, remedy string) {
 	return "", ""
 }
 
-// An Invalid is the verdict on a record that cannot be used: it is a dead
+// An InvalidError is the verdict on a record that cannot be used: it is a dead
 // letter. It says what is wrong and where, never with which value.
-type Invalid struct {
-	Reason Reason
+type InvalidError struct {
+	Reason InvalidReason
 	// Where is a JSON pointer into the value or the lower-case name of a header;
 	// empty when the fault has no place of its own. It consists of names of the
 	// contract only: a name that a stranger chose is a value too.
@@ -113,7 +113,7 @@ type Invalid struct {
 }
 
 // Error names the reason and the place.
-func (e *Invalid) Error() string {
+func (e *InvalidError) Error() string {
 	text := "schemas: invalid event: " + string(e.Reason)
 	if e.Where != "" {
 		text += " at " + e.Where
@@ -133,8 +133,8 @@ const (
 	IgnoreOtherProvider IgnoreReason = "other_provider" // the event is another provider's business
 )
 
-// An Ignored is the verdict on a record that is none of our business.
-type Ignored struct {
+// An IgnoredError is the verdict on a record that is none of our business.
+type IgnoredError struct {
 	Reason IgnoreReason
 	// Account and Shop are set for other_provider when both could be read and are
 	// valid: a shop that has turned to another provider needs no invitation that
@@ -146,9 +146,9 @@ type Ignored struct {
 }
 
 // Error names the reason.
-func (e *Ignored) Error() string { return "schemas: ignored event: " + string(e.Reason) }
+func (e *IgnoredError) Error() string { return "schemas: ignored event: " + string(e.Reason) }
 
-func isReason(reason Reason) bool {
-	meaning, _ := ReasonMeaning(reason)
+func isReason(reason InvalidReason) bool {
+	meaning, _ := DescribeInvalidReason(reason)
 	return meaning != ""
 }

@@ -70,8 +70,8 @@ func ExampleParseReference() {
 }
 
 // A reason says what to do about a failure.
-func ExampleFailureOf() {
-	failure, _ := schemas.FailureOf(schemas.TypeActivationFailed, schemas.FailureOutcomeLost)
+func ExampleLookupFailure() {
+	failure, _ := schemas.LookupFailure(schemas.TypeActivationFailed, schemas.FailureOutcomeLost)
 	fmt.Println(failure.Action, failure.Final)
 	// Output: request_new_code false
 }

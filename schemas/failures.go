@@ -3,11 +3,11 @@ package schemas
 // A Failure is the advice that goes with a reason: what the platform should
 // do, whether a success may still follow, and what it means.
 type Failure struct {
-	Action  Action
-	Final   bool
-	Meaning string
-	Shop    string // what the platform should show the shop
-	Next    string // what can follow, and how long to wait for it
+	Action      Action
+	Final       bool
+	Description string
+	Shop        string // what the platform should show the shop
+	Next        string // what can follow, and how long to wait for it
 }
 
 type failureRow struct {
@@ -79,10 +79,10 @@ func FailureReasons(typ string) []FailureReason {
 	return list
 }
 
-// FailureOf looks up the usual advice for a reason in a failure event; false
+// LookupFailure looks up the usual advice for a reason in a failure event; false
 // when that event never has that reason. An event may say otherwise where more
 // is known.
-func FailureOf(typ string, reason FailureReason) (Failure, bool) {
+func LookupFailure(typ string, reason FailureReason) (Failure, bool) {
 	for _, row := range failures {
 		if row.typ == typ && row.reason == reason {
 			return row.failure, true

@@ -53,7 +53,7 @@ func oneExit(t *testing.T, in schemas.Input, err error) {
 		t.Fatalf("%v with %v", in, err)
 	}
 	switch verdict := err.(type) {
-	case *schemas.Ignored:
+	case *schemas.IgnoredError:
 		switch {
 		case verdict.Reason == schemas.IgnoreTombstone && verdict.Shop+verdict.Account == "":
 		case verdict.Reason == schemas.IgnoreOtherProvider && verdict.Shop == "" && verdict.Account == "":
@@ -61,8 +61,8 @@ func oneExit(t *testing.T, in schemas.Input, err error) {
 		default:
 			t.Fatalf("%+v", verdict)
 		}
-	case *schemas.Invalid:
-		if !slices.Contains(schemas.Reasons(), verdict.Reason) || !slices.Contains(places(), verdict.Where) || verdict.EventID != "" && !clean(verdict.EventID, schemas.MaxIDBytes) ||
+	case *schemas.InvalidError:
+		if !slices.Contains(schemas.InvalidReasons(), verdict.Reason) || !slices.Contains(places(), verdict.Where) || verdict.EventID != "" && !clean(verdict.EventID, schemas.MaxIDBytes) ||
 			verdict.Shop != "" && !clean(verdict.Shop, schemas.MaxShopBytes) || verdict.Account != "" && (verdict.Account != "default" || verdict.Shop == "") {
 			t.Fatalf("%+v", verdict)
 		}
@@ -152,7 +152,7 @@ func TestErrorsHoldNoValue(t *testing.T) {
 		}
 		refused++
 		text := err.Error()
-		if invalid, ok := errors.AsType[*schemas.Invalid](err); ok {
+		if invalid, ok := errors.AsType[*schemas.InvalidError](err); ok {
 			invalid.EventID, invalid.Shop = "", "" // the values that are shown
 			text += fmt.Sprintf("%+v", *invalid)
 		}

@@ -72,8 +72,8 @@ func TestIDsDifferWithEachPart(t *testing.T) {
 func TestFailuresHaveAdvice(t *testing.T) {
 	for _, typ := range []string{schemas.TypeInvitationFailed, schemas.TypeActivationFailed} {
 		for _, reason := range schemas.FailureReasons(typ) {
-			f, ok := schemas.FailureOf(typ, reason)
-			if !ok || f.Meaning == "" {
+			f, ok := schemas.LookupFailure(typ, reason)
+			if !ok || f.Description == "" {
 				t.Errorf("%s %s: no advice", typ, reason)
 			}
 			if f.Action == schemas.ActionRequestNewCode && typ == schemas.TypeInvitationFailed {
@@ -88,7 +88,7 @@ func TestFailuresHaveAdvice(t *testing.T) {
 			}
 		}
 	}
-	if _, ok := schemas.FailureOf(schemas.TypeInvitationFailed, schemas.FailureCodeRejected); ok {
+	if _, ok := schemas.LookupFailure(schemas.TypeInvitationFailed, schemas.FailureCodeRejected); ok {
 		t.Error("an invitation fails for a code")
 	}
 	if schemas.FailureReasons(schemas.TypeInvited) != nil {

@@ -3,11 +3,11 @@ package schemas
 import "strings"
 
 // identity reads source and id.
-func (r *reading) identity(in *Input) *Invalid {
+func (r *decodeState) identity(in *Input) *InvalidError {
 	if r.mode == modePlain {
 		id, where, reason := r.plainID()
 		if reason != "" {
-			return &Invalid{Reason: reason, Where: where}
+			return &InvalidError{Reason: reason, Where: where}
 		}
 		in.ID = id
 		return nil
@@ -24,7 +24,7 @@ func (r *reading) identity(in *Input) *Invalid {
 
 // plainID finds the id of plain JSON: in the header, else in the member, else
 // there is none.
-func (r *reading) plainID() (id, where string, reason Reason) {
+func (r *decodeState) plainID() (id, where string, reason InvalidReason) {
 	if len(r.env.id) > 0 {
 		id, where = string(r.env.id), strings.ToLower(r.decoder.idHeader)
 	} else if !isAbsent(r.data.id) {
@@ -36,53 +36,53 @@ func (r *reading) plainID() (id, where string, reason Reason) {
 	if id == "" {
 		return "", "", ""
 	}
-	if reason = textFault(id, MaxIDBytes); reason != "" {
+	if reason = checkText(id, MaxIDBytes); reason != "" {
 		return "", where, reason
 	}
 	return id, "", ""
 }
 
 // safeID is the event's id when it can be shown, whatever else is wrong.
-func (r *reading) safeID() string {
+func (r *decodeState) safeID() string {
 	id := string(r.env.id)
 	if r.mode == modePlain {
 		id, _, _ = r.plainID()
 	}
-	if textFault(id, MaxIDBytes) != "" {
+	if checkText(id, MaxIDBytes) != "" {
 		return ""
 	}
 	return id
 }
 
 // shop reads the shop id and compares the subject with it.
-func (r *reading) shop() (string, *Invalid) {
-	where := r.at(memberShop)
+func (r *decodeState) shop() (string, *InvalidError) {
+	where := r.pointer(memberShop)
 	if r.data.shop == nil {
-		return "", &Invalid{Reason: ReasonMissing, Where: where}
+		return "", &InvalidError{Reason: ReasonMissing, Where: where}
 	}
 	shop, reason := stringOrInteger(r.data.shop)
 	if reason == "" {
-		reason = textFault(shop, MaxShopBytes)
+		reason = checkText(shop, MaxShopBytes)
 	}
 	if reason != "" {
-		return "", &Invalid{Reason: reason, Where: where}
+		return "", &InvalidError{Reason: reason, Where: where}
 	}
 	if len(r.env.subject) > 0 && string(r.env.subject) != shop {
-		return "", &Invalid{Reason: ReasonSubjectDiffers, Where: r.attribute("subject")}
+		return "", &InvalidError{Reason: ReasonSubjectDiffers, Where: r.attribute("subject")}
 	}
 	return shop, nil
 }
 
 // readableShop is whose event a dead letter is, as far as it could be read and
 // is fit to be shown. The subject is the shop id by contract.
-func (r *reading) readableShop() (account, shop string) {
-	var reason Reason
+func (r *decodeState) readableShop() (account, shop string) {
+	var reason InvalidReason
 	if r.data.shop != nil {
 		shop, reason = stringOrInteger(r.data.shop)
 	} else if r.mode != modePlain {
 		shop = string(r.env.subject)
 	}
-	if reason != "" || textFault(shop, MaxShopBytes) != "" {
+	if reason != "" || checkText(shop, MaxShopBytes) != "" {
 		return "", ""
 	}
 	account, fault := r.account()
@@ -92,49 +92,49 @@ func (r *reading) readableShop() (account, shop string) {
 	return account, shop
 }
 
-func (r *reading) account() (string, *Invalid) {
+func (r *decodeState) account() (string, *InvalidError) {
 	account := r.decoder.defaultAccount
 	if raw := r.data.account; !isAbsent(raw) {
 		if raw.Kind() != '"' {
-			return "", &Invalid{Reason: ReasonWrongType, Where: r.at(memberAccount)}
+			return "", &InvalidError{Reason: ReasonWrongType, Where: r.pointer(memberAccount)}
 		}
-		account = unquoted(raw)
+		account = unquote(raw)
 		if account == "" {
-			return "", &Invalid{Reason: ReasonEmpty, Where: r.at(memberAccount)}
+			return "", &InvalidError{Reason: ReasonEmpty, Where: r.pointer(memberAccount)}
 		}
 	}
 	if !r.decoder.accounts[account] {
-		return "", &Invalid{Reason: ReasonUnknownAccount, Where: r.at(memberAccount)}
+		return "", &InvalidError{Reason: ReasonUnknownAccount, Where: r.pointer(memberAccount)}
 	}
 	return account, nil
 }
 
-func (r *reading) email() (string, *Invalid) {
-	raw, where := r.data.email, r.at(memberEmail)
+func (r *decodeState) email() (string, *InvalidError) {
+	raw, where := r.data.email, r.pointer(memberEmail)
 	if raw == nil {
-		return "", &Invalid{Reason: ReasonMissing, Where: where}
+		return "", &InvalidError{Reason: ReasonMissing, Where: where}
 	}
 	if raw.Kind() != '"' {
-		return "", &Invalid{Reason: ReasonWrongType, Where: where}
+		return "", &InvalidError{Reason: ReasonWrongType, Where: where}
 	}
-	email := trimmed(unquoted(raw))
-	if reason := emailFault(email); reason != "" {
-		return "", &Invalid{Reason: reason, Where: where}
+	email := trimmed(unquote(raw))
+	if reason := checkEmail(email); reason != "" {
+		return "", &InvalidError{Reason: reason, Where: where}
 	}
 	return email, nil
 }
 
-func (r *reading) code() (string, *Invalid) {
-	raw, where := r.data.code, r.at(memberCode)
+func (r *decodeState) code() (string, *InvalidError) {
+	raw, where := r.data.code, r.pointer(memberCode)
 	if raw == nil {
-		return "", &Invalid{Reason: ReasonMissing, Where: where}
+		return "", &InvalidError{Reason: ReasonMissing, Where: where}
 	}
 	code, reason := stringOrInteger(raw)
 	if code = trimmed(code); reason == "" {
-		reason = charFault(code, MaxCodeChars)
+		reason = checkRunes(code, MaxCodeChars)
 	}
 	if reason != "" {
-		return "", &Invalid{Reason: reason, Where: where}
+		return "", &InvalidError{Reason: reason, Where: where}
 	}
 	return code, nil
 }

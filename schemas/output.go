@@ -69,7 +69,7 @@ const Strict OutputOption = 1
 func DecodeOutput(m Message, options ...OutputOption) (Event, error) {
 	strict := slices.Contains(options, Strict)
 	if len(m.Value) == 0 {
-		return Event{}, broken("value")
+		return Event{}, errEvent("value")
 	}
 	e, data, err := readEvent(m, strict)
 	if err != nil {
@@ -97,7 +97,7 @@ func (e Event) checkStrictly(m Message, data []byte) error {
 		return fmt.Errorf("%w: %w", ErrEvent, err)
 	}
 	if key, _ := keys(e.Data); key != string(m.Key) {
-		return broken("key")
+		return errEvent("key")
 	}
 	if size(m) > MaxOutputBytes {
 		return ErrTooLarge
@@ -108,17 +108,17 @@ func (e Event) checkStrictly(m Message, data []byte) error {
 // checkEssentials is what also a newer worker must keep to.
 func (e Event) checkEssentials() error {
 	if e.ID == "" {
-		return broken("id")
+		return errEvent("id")
 	}
 	if e.Type == TypeDeadLetter {
 		return nil
 	}
 	shop := shopOf(e.Data)
-	if textFault(shop, MaxShopBytes) != "" {
-		return broken("data/shopId")
+	if checkText(shop, MaxShopBytes) != "" {
+		return errEvent("data/shopId")
 	}
 	if e.Subject != shop {
-		return broken("subject")
+		return errEvent("subject")
 	}
 	switch d := e.Data.(type) {
 	case Activated:
@@ -134,7 +134,7 @@ func (e Event) checkEssentials() error {
 func (c Credentials) check(account, shop string) error {
 	ref, err := ParseReference(c.Ref)
 	if err != nil || ref.Account != account || ref.Shop != shop {
-		return broken("data/credentials/ref")
+		return errEvent("data/credentials/ref")
 	}
 	return nil
 }
@@ -157,14 +157,14 @@ func typed(typ string, data []byte) (any, error) {
 	case TypeDeadLetter:
 		return into[DeadLetter](data)
 	}
-	return nil, broken("type")
+	return nil, errEvent("type")
 }
 
 func into[T any](data []byte) (any, error) {
 	var d T
 	if err := json.Unmarshal(data, &d); err != nil {
 		// The text of err may quote the data.
-		return nil, broken("data")
+		return nil, errEvent("data")
 	}
 	return d, nil
 }

@@ -44,10 +44,10 @@ func readEvent(m Message, strict bool) (Event, []byte, error) {
 		return Event{}, nil, err
 	}
 	if s.SpecVersion != specVersion {
-		return Event{}, nil, broken("specversion")
+		return Event{}, nil, errEvent("specversion")
 	}
 	if strict && s.DataSchema != SchemaID(s.Type) {
-		return Event{}, nil, broken("dataschema")
+		return Event{}, nil, errEvent("dataschema")
 	}
 	e := Event{
 		ID: s.ID, Source: s.Source, Type: s.Type, Subject: s.Subject,
@@ -55,15 +55,15 @@ func readEvent(m Message, strict bool) (Event, []byte, error) {
 	}
 	var ok bool
 	if e.Time, ok = parseTime([]byte(s.Time)); !ok {
-		return Event{}, nil, broken("time")
+		return Event{}, nil, errEvent("time")
 	}
 	if s.Sequence != "" {
 		// Another producer of the same contract may not pad.
 		if e.Sequence, err = strconv.ParseInt(s.Sequence, 10, 64); err != nil {
-			return Event{}, nil, broken("sequence")
+			return Event{}, nil, errEvent("sequence")
 		}
 		if strict && sequenceText(e.Sequence) != s.Sequence {
-			return Event{}, nil, broken("sequence")
+			return Event{}, nil, errEvent("sequence")
 		}
 	}
 	return e, s.Data, nil
@@ -83,35 +83,35 @@ func attributesOf(m Message, strict bool) (structured, error) {
 		slot, known := binary[name]
 		if !known {
 			if strict {
-				return structured{}, broken("an unknown header")
+				return structured{}, errEvent("an unknown header")
 			}
 			continue
 		}
 		if seen[name] || !utf8.Valid(h.Value) {
-			return structured{}, broken(name)
+			return structured{}, errEvent(name)
 		}
 		seen[name] = true
 		*slot = string(h.Value)
 	}
 	media, utf8Charset := mediaType([]byte(s.DataContentType))
 	if !utf8Charset {
-		return structured{}, broken(headerContentType)
+		return structured{}, errEvent(headerContentType)
 	}
 	if media != mediaTypeCloudEvent {
 		if strict && s.DataContentType != contentTypeJSON || !readable(modeBinary, media) {
-			return structured{}, broken(headerContentType)
+			return structured{}, errEvent(headerContentType)
 		}
 		return s, nil
 	}
 	if strict && (s.DataContentType != contentTypeCloudEvent || len(m.Headers) != 1) {
-		return structured{}, broken("headers of a structured event")
+		return structured{}, errEvent("headers of a structured event")
 	}
 	s = structured{}
 	if err := json.Unmarshal(m.Value, &s, json.RejectUnknownMembers(strict)); err != nil {
-		return structured{}, broken("value")
+		return structured{}, errEvent("value")
 	}
 	if strict && s.DataContentType != contentTypeJSON {
-		return structured{}, broken("datacontenttype")
+		return structured{}, errEvent("datacontenttype")
 	}
 	return s, nil
 }

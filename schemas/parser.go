@@ -124,9 +124,9 @@ func (p *parser) giveBack() {
 // for syntax: a repeated member or half a surrogate pair in there costs nothing.
 // Numbers that Python writes and JSON does not know (NaN, Infinity) are read as
 // null.
-func (p *parser) object(value []byte, into members) (read []byte, fault *Invalid) {
-	if tooDeep(value, MaxDepth) {
-		return value, &Invalid{Reason: ReasonTooDeep}
+func (p *parser) object(value []byte, into members) (read []byte, fault *InvalidError) {
+	if exceedsDepth(value, MaxDepth) {
+		return value, &InvalidError{Reason: ReasonTooDeep}
 	}
 	fault = p.members(value, into)
 	if fault == nil || fault.Reason != ReasonNotJSON {
@@ -143,7 +143,7 @@ func (p *parser) object(value []byte, into members) (read []byte, fault *Invalid
 	return value, fault
 }
 
-func (p *parser) members(value []byte, into members) *Invalid {
+func (p *parser) members(value []byte, into members) *InvalidError {
 	p.buffer = *bytes.NewBuffer(slices.Clip(value))
 	p.decoder.Reset(&p.buffer, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(utf8.Valid(value)))
 	switch p.decoder.PeekKind() {
@@ -152,7 +152,7 @@ func (p *parser) members(value []byte, into members) *Invalid {
 		if _, err := p.decoder.ReadValue(); err != nil {
 			return p.fault(err, value, into)
 		}
-		return &Invalid{Reason: ReasonWrongType}
+		return &InvalidError{Reason: ReasonWrongType}
 	}
 	if _, err := p.decoder.ReadToken(); err != nil {
 		return p.fault(err, value, into)
@@ -176,7 +176,7 @@ func (p *parser) members(value []byte, into members) *Invalid {
 			continue
 		}
 		if reason := memberFault(*slot, kept); reason != "" {
-			return &Invalid{Reason: reason, Where: "/" + pointerEscaper.Replace(string(name)), Byte: int64(end - len(raw))}
+			return &InvalidError{Reason: reason, Where: "/" + pointerEscaper.Replace(string(name)), Byte: int64(end - len(raw))}
 		}
 		*slot = kept
 	}
@@ -184,14 +184,14 @@ func (p *parser) members(value []byte, into members) *Invalid {
 		return p.fault(err, value, into)
 	}
 	if _, err := p.decoder.ReadToken(); !errors.Is(err, io.EOF) {
-		return &Invalid{Reason: ReasonNotJSON, Byte: p.decoder.InputOffset()}
+		return &InvalidError{Reason: ReasonNotJSON, Byte: p.decoder.InputOffset()}
 	}
 	return nil
 }
 
 // memberFault checks a member that is read: it may stand there twice only with
 // the same value, and its text must be Unicode.
-func memberFault(before, raw jsontext.Value) Reason {
+func memberFault(before, raw jsontext.Value) InvalidReason {
 	if before != nil && !bytes.Equal(before, raw) {
 		return ReasonDuplicateMember
 	}
@@ -215,8 +215,8 @@ func (p *parser) name(quoted []byte) []byte {
 
 // fault classifies a syntax error. Its text quotes the input and is dropped;
 // its place is told as far as it has a name of the contract.
-func (p *parser) fault(err error, value []byte, into members) *Invalid {
-	out := &Invalid{Reason: ReasonNotJSON}
+func (p *parser) fault(err error, value []byte, into members) *InvalidError {
+	out := &InvalidError{Reason: ReasonNotJSON}
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		out.Byte = syntax.ByteOffset
 		pointer := strings.TrimPrefix(string(syntax.JSONPointer), "/")
@@ -271,9 +271,9 @@ func lenNaN(text []byte) int {
 	return 0
 }
 
-// tooDeep counts nesting outside strings, before anything recursive sees the
+// exceedsDepth counts nesting outside strings, before anything recursive sees the
 // text. Text that is not JSON may be judged either way; it is refused anyhow.
-func tooDeep(value []byte, limit int) bool {
+func exceedsDepth(value []byte, limit int) bool {
 	if bytes.Count(value, []byte{'{'})+bytes.Count(value, []byte{'['}) <= limit {
 		return false
 	}
@@ -296,8 +296,8 @@ func tooDeep(value []byte, limit int) bool {
 	return false
 }
 
-// unquoted is the text of a JSON string that was parsed before.
-func unquoted(raw jsontext.Value) string { return string(unquotedBytes(raw)) }
+// unquote is the text of a JSON string that was parsed before.
+func unquote(raw jsontext.Value) string { return string(unquotedBytes(raw)) }
 
 // unquotedBytes is the same and may be a piece of raw.
 func unquotedBytes(raw jsontext.Value) []byte {
@@ -310,10 +310,10 @@ func unquotedBytes(raw jsontext.Value) []byte {
 
 // stringOrInteger is the text of a string, or the digits of an integer exactly
 // as they stand.
-func stringOrInteger(raw jsontext.Value) (string, Reason) {
+func stringOrInteger(raw jsontext.Value) (string, InvalidReason) {
 	switch raw.Kind() {
 	case '"':
-		return unquoted(raw), ""
+		return unquote(raw), ""
 	case '0':
 		// A fraction, an exponent and a negative zero have other spellings of the
 		// same number: which text would be the id?

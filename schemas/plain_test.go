@@ -16,7 +16,7 @@ func TestWherePlainJSONCarriesItsID(t *testing.T) {
 		header []string
 		member string
 		id     string
-		want   schemas.Invalid
+		want   schemas.InvalidError
 	}{
 		"neither":              {},
 		"header":               {header: []string{"h-1"}, id: "h-1"},
@@ -26,11 +26,11 @@ func TestWherePlainJSONCarriesItsID(t *testing.T) {
 		"empty header":         {header: []string{""}, member: `"m-1"`, id: "m-1"},
 		"null":                 {member: `null`},
 		"empty member":         {member: `""`},
-		"header twice":         {header: []string{"a", "b"}, want: schemas.Invalid{Reason: schemas.ReasonRepeatedHeader, Where: "x-event-id"}},
-		"header not UTF-8":     {header: []string{"\xff"}, want: schemas.Invalid{Reason: schemas.ReasonInvalidUTF8, Where: "x-event-id"}},
-		"header too long":      {header: []string{strings.Repeat("i", 257)}, want: schemas.Invalid{Reason: schemas.ReasonTooLong, Where: "x-event-id"}},
-		"member of wrong type": {member: `[1]`, want: schemas.Invalid{Reason: schemas.ReasonWrongType, Where: "/event~1id"}},
-		"member with newline":  {member: `"a\nb"`, want: schemas.Invalid{Reason: schemas.ReasonControlCharacter, Where: "/event~1id"}},
+		"header twice":         {header: []string{"a", "b"}, want: schemas.InvalidError{Reason: schemas.ReasonRepeatedHeader, Where: "x-event-id"}},
+		"header not UTF-8":     {header: []string{"\xff"}, want: schemas.InvalidError{Reason: schemas.ReasonInvalidUTF8, Where: "x-event-id"}},
+		"header too long":      {header: []string{strings.Repeat("i", 257)}, want: schemas.InvalidError{Reason: schemas.ReasonTooLong, Where: "x-event-id"}},
+		"member of wrong type": {member: `[1]`, want: schemas.InvalidError{Reason: schemas.ReasonWrongType, Where: "/event~1id"}},
+		"member with newline":  {member: `"a\nb"`, want: schemas.InvalidError{Reason: schemas.ReasonControlCharacter, Where: "/event~1id"}},
 	} {
 		m := plainMessage(schemas.TypeCodeEntered, `{"shopId":"s","activationCode":"1"}`)
 		m.Time, m.Key = record, []byte("another")
@@ -42,7 +42,7 @@ func TestWherePlainJSONCarriesItsID(t *testing.T) {
 		}
 		in, err := d.Decode(m)
 		if c.want.Reason != "" {
-			invalid, ok := errors.AsType[*schemas.Invalid](err)
+			invalid, ok := errors.AsType[*schemas.InvalidError](err)
 			if !ok || invalid.Reason != c.want.Reason || invalid.Where != c.want.Where {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -54,7 +54,7 @@ func TestWherePlainJSONCarriesItsID(t *testing.T) {
 	}
 	// The id of a dead letter comes from there too.
 	m := plainMessage(schemas.TypeCodeEntered, `{"activationCode":"1","event/id":"m-1"}`)
-	if _, err := d.Decode(m); err.(*schemas.Invalid).EventID != "m-1" {
+	if _, err := d.Decode(m); err.(*schemas.InvalidError).EventID != "m-1" {
 		t.Errorf("%v has no event id", err)
 	}
 	// CloudEvents have an id of their own; what plain JSON would carry is no id there.
@@ -81,7 +81,7 @@ func TestDecoderOptionsAreChecked(t *testing.T) {
 	}
 	d := decoder(t, schemas.DecoderOptions{Accounts: []string{"a"}, DefaultAccount: "b"})
 	_, err := d.Decode(plainMessage(schemas.TypeCodeEntered, goodCode))
-	if invalid, ok := errors.AsType[*schemas.Invalid](err); !ok || invalid.Reason != schemas.ReasonUnknownAccount {
+	if invalid, ok := errors.AsType[*schemas.InvalidError](err); !ok || invalid.Reason != schemas.ReasonUnknownAccount {
 		t.Errorf("an event of a default account that nobody configured: %v", err)
 	}
 }

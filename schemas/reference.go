@@ -117,7 +117,7 @@ func (r Reference) Check() error {
 	default:
 		return ErrReference
 	}
-	if textFault(r.Account, MaxAccountBytes) != "" || textFault(r.Shop, MaxShopBytes) != "" || r.Version < 0 {
+	if checkText(r.Account, MaxAccountBytes) != "" || checkText(r.Shop, MaxShopBytes) != "" || r.Version < 0 {
 		return ErrReference
 	}
 	return nil

@@ -49,11 +49,11 @@ type Violation struct {
 	Keyword  string // of the schema, such as "required" or "maxLength"
 }
 
-// A Mismatch is what [Validate] found. It holds no value of the data.
-type Mismatch struct{ Violations []Violation }
+// A SchemaError is what [Validate] found. It holds no value of the data.
+type SchemaError struct{ Violations []Violation }
 
 // Error lists the places.
-func (m *Mismatch) Error() string {
+func (m *SchemaError) Error() string {
 	var b strings.Builder
 	b.WriteString("schemas: data does not fit its schema:")
 	for i, v := range m.Violations {
@@ -115,18 +115,18 @@ func Validate(name string, data []byte) error {
 	if !ok {
 		return ErrNoSchema
 	}
-	if tooDeep(data, MaxDepth) || !jsontext.Value(data).IsValid() || hasAbsurdNumber(data) {
-		return &Mismatch{[]Violation{{"", "JSON"}}}
+	if exceedsDepth(data, MaxDepth) || !jsontext.Value(data).IsValid() || hasAbsurdNumber(data) {
+		return &SchemaError{[]Violation{{"", "JSON"}}}
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
-		return &Mismatch{[]Violation{{"", "JSON"}}}
+		return &SchemaError{[]Violation{{"", "JSON"}}}
 	}
 	failure, ok := errors.AsType[*jsonschema.ValidationError](schema.Validate(value))
 	if !ok {
 		return nil
 	}
-	return &Mismatch{leaves(nil, failure)}
+	return &SchemaError{leaves(nil, failure)}
 }
 
 // leaves collects what failed in the end. The error's own text quotes values

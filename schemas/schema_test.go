@@ -45,7 +45,7 @@ func TestExamplesFitTheirSchemas(t *testing.T) {
 			}
 		}
 		for file, text := range examples(t, name, "invalid") {
-			if _, ok := errors.AsType[*schemas.Mismatch](schemas.Validate(name, text)); !ok {
+			if _, ok := errors.AsType[*schemas.SchemaError](schemas.Validate(name, text)); !ok {
 				t.Errorf("%s/%s fits", name, file)
 			}
 		}
@@ -121,7 +121,7 @@ func TestClosedSetsAreTheSchemas(t *testing.T) {
 		{schemas.TypeActivationFailed, "action", []string{"request_new_code", "contact_support", "none"}},
 		{schemas.TypeInvited, "outcome", []string{"sent", "already_invited", "already_active"}},
 		{schemas.TypeActivated, "verification", []string{"verified", "pending"}},
-		{schemas.TypeDeadLetter, "reason", texts(schemas.Reasons())},
+		{schemas.TypeDeadLetter, "reason", texts(schemas.InvalidReasons())},
 		{schemas.EnvelopeInput, "type", schemas.InputTypes()},
 		{schemas.EnvelopeOutput, "type", schemas.OutputTypes()},
 	} {
@@ -143,7 +143,7 @@ func TestClosedSetsAreTheSchemas(t *testing.T) {
 		}
 		if c.member == "reason" {
 			for _, word := range c.words {
-				meaning, _ := schemas.ReasonMeaning(schemas.Reason(word))
+				meaning, _ := schemas.DescribeInvalidReason(schemas.InvalidReason(word))
 				if !strings.Contains(document.Properties[c.member].Description, word+": "+meaning) {
 					t.Errorf("%s does not describe %s", c.schema, word)
 				}
@@ -200,7 +200,7 @@ func TestSchemasDescribeThemselves(t *testing.T) {
 
 func TestValidateNamesThePlaceAndNoValue(t *testing.T) {
 	err := schemas.Validate(schemas.TypeProviderSelected, []byte(`{"shopId":"s","provider":"invoicebox","email":"marked-value","marked-member":1,"partnerAccount":5}`))
-	mismatch, ok := errors.AsType[*schemas.Mismatch](err)
+	mismatch, ok := errors.AsType[*schemas.SchemaError](err)
 	if !ok || strings.Contains(err.Error(), "marked") {
 		t.Fatalf("%v", err)
 	}
@@ -214,7 +214,7 @@ func TestValidateNamesThePlaceAndNoValue(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	err = schemas.Validate(schemas.TypeActivated, []byte(`{"shopId":1,"partnerAccount":1,"merchantId":1,"activatedAt":1,"verification":1,"credentials":{"ref":1,"store":1,"key":1,"version":"1","fields":[1,2,3,4]}}`))
-	if mismatch, ok := errors.AsType[*schemas.Mismatch](err); !ok || len(mismatch.Violations) != 8 {
+	if mismatch, ok := errors.AsType[*schemas.SchemaError](err); !ok || len(mismatch.Violations) != 8 {
 		t.Errorf("not bounded: %v", err)
 	}
 	for _, absurd := range []string{`{"x":1e999999999}`, `{"x":` + strings.Repeat("9", 2000) + `}`} {

@@ -50,31 +50,31 @@ func beginsObject(text []byte) bool {
 
 // diagnose names what a value is that could not be read as JSON, or not as an
 // object; nil where nothing more is known than the fault says.
-func diagnose(record, value []byte, fault *Invalid) *Invalid {
+func diagnose(record, value []byte, fault *InvalidError) *InvalidError {
 	switch {
 	case fault.Where != "" && fault.Reason != ReasonInvalidUTF8:
 	case fault.Reason == ReasonWrongType && isEncodedJSON(value):
-		return &Invalid{Reason: ReasonDoubleEncoded}
+		return &InvalidError{Reason: ReasonDoubleEncoded}
 	case fault.Reason == ReasonWrongType && isListOfObjects(value):
-		return &Invalid{Reason: ReasonBatch}
+		return &InvalidError{Reason: ReasonBatch}
 	case fault.Reason != ReasonNotJSON && fault.Reason != ReasonInvalidUTF8:
 	case isWide(record):
-		return &Invalid{Reason: ReasonUnsupportedEncoding}
+		return &InvalidError{Reason: ReasonUnsupportedEncoding}
 	case isCompressed(record):
-		return &Invalid{Reason: ReasonCompressed}
+		return &InvalidError{Reason: ReasonCompressed}
 	case isEncodedObject(record):
-		return &Invalid{Reason: ReasonDoubleEncoded}
+		return &InvalidError{Reason: ReasonDoubleEncoded}
 	}
 	if fault.Reason == ReasonNotJSON || fault.Reason == ReasonInvalidUTF8 {
 		if reason := framed(record); reason != "" {
-			return &Invalid{Reason: reason}
+			return &InvalidError{Reason: reason}
 		}
 	}
 	return nil
 }
 
 // framed tells what follows a frame, where it is no JSON object.
-func framed(record []byte) Reason {
+func framed(record []byte) InvalidReason {
 	for _, f := range frames {
 		if len(record) <= f.length || string(record[:len(f.magic)]) != f.magic {
 			continue
@@ -177,14 +177,14 @@ func wrapperName(name []byte) string {
 
 // wrapped names the member that holds the event where the object itself has
 // none of its members.
-func (r *reading) wrapped() *Invalid {
+func (r *decodeState) wrapped() *InvalidError {
 	if r.data.wrapper == nil || r.data.shop != nil || r.data.provider != nil || r.data.email != nil || r.data.code != nil {
 		return nil
 	}
 	if r.data.wrapper[0] == '"' && !isEncodedJSON(r.data.wrapper) {
 		return nil
 	}
-	return &Invalid{Reason: ReasonEnveloped, Where: r.at(r.data.wrapperName)}
+	return &InvalidError{Reason: ReasonEnveloped, Where: r.pointer(r.data.wrapperName)}
 }
 
 // isNearMiss reports whether another provider's name may be a typing error of

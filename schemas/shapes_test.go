@@ -28,7 +28,7 @@ type shape struct {
 
 // An end is what becomes of a shape.
 type end struct {
-	reason schemas.Reason // empty: taken
+	reason schemas.InvalidReason // empty: taken
 	where  string
 	id     string // of what is taken
 	ours   bool
@@ -114,8 +114,8 @@ func zlibbed(text string) string {
 	return b.String()
 }
 
-func takenAs(id string) end                          { return end{id: id, ours: true} }
-func deadAs(reason schemas.Reason, where string) end { return end{reason: reason, where: where} }
+func takenAs(id string) end                                 { return end{id: id, ours: true} }
+func deadAs(reason schemas.InvalidReason, where string) end { return end{reason: reason, where: where} }
 
 func manyHeaders() []string {
 	list := attributes("ce_")
@@ -302,7 +302,7 @@ func TestShapes(t *testing.T) {
 				}
 				return
 			}
-			invalid, ok := errors.AsType[*schemas.Invalid](err)
+			invalid, ok := errors.AsType[*schemas.InvalidError](err)
 			if !ok || invalid.Reason != s.end.reason || invalid.Where != s.end.where {
 				t.Errorf("%v", err)
 			}
@@ -315,15 +315,15 @@ func TestShapes(t *testing.T) {
 
 // Documentation and schema draw these sentences in tables.
 func TestReasonsAreDescribed(t *testing.T) {
-	for _, reason := range schemas.Reasons() {
-		meaning, remedy := schemas.ReasonMeaning(reason)
+	for _, reason := range schemas.InvalidReasons() {
+		meaning, remedy := schemas.DescribeInvalidReason(reason)
 		for _, text := range []string{meaning, remedy} {
 			if !strings.HasSuffix(text, ".") || strings.ContainsAny(text, "|\n") {
 				t.Errorf("%s: %q is no sentence of a table", reason, text)
 			}
 		}
 	}
-	if meaning, _ := schemas.ReasonMeaning("other"); meaning != "" {
+	if meaning, _ := schemas.DescribeInvalidReason("other"); meaning != "" {
 		t.Error("a word that is no reason has a meaning")
 	}
 }
@@ -336,7 +336,7 @@ func TestNearMisses(t *testing.T) {
 		strings.Repeat("invoicebox", 5): false,
 	} {
 		_, err := decoder(t, schemas.DecoderOptions{}).Decode(plainMessage(schemas.TypeProviderSelected, `{"shopId":"s","provider":`+asJSON(provider)+`}`))
-		ignored, ok := errors.AsType[*schemas.Ignored](err)
+		ignored, ok := errors.AsType[*schemas.IgnoredError](err)
 		if !ok || (ignored.NearMiss != "") != want || want && ignored.NearMiss != provider {
 			t.Errorf("%s: %+v %v", provider, ignored, err)
 		}
@@ -365,7 +365,7 @@ func TestDeadLettersNameTheirShop(t *testing.T) {
 		"headers are wrong": {binaryMessage(schemas.TypeCodeEntered, goodCode, schemas.Header{Key: "ce_id", Value: []byte("other")}), "default", "shop-1"},
 	} {
 		_, err := d.Decode(c.m)
-		invalid, ok := errors.AsType[*schemas.Invalid](err)
+		invalid, ok := errors.AsType[*schemas.InvalidError](err)
 		if !ok || invalid.Account != c.account || invalid.Shop != c.shop {
 			t.Errorf("%s: %+v", name, invalid)
 		}

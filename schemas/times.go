@@ -9,7 +9,7 @@ import (
 // time is the event's, else the record's. A time of a common form that cannot be
 // read for certain, for want of a zone above all, is dropped: it is optional, and
 // what the event is about must not be lost for it.
-func (r *reading) time(ofRecord time.Time) (t time.Time, dropped bool, fault *Invalid) {
+func (r *decodeState) time(ofRecord time.Time) (t time.Time, dropped bool, fault *InvalidError) {
 	if len(r.env.time) == 0 {
 		return ofRecord.UTC(), false, nil
 	}
@@ -22,7 +22,7 @@ func (r *reading) time(ofRecord time.Time) (t time.Time, dropped bool, fault *In
 	if isDate(r.env.time) {
 		return ofRecord.UTC(), true, nil
 	}
-	return time.Time{}, false, &Invalid{Reason: ReasonMalformed, Where: r.attribute("time")}
+	return time.Time{}, false, &InvalidError{Reason: ReasonMalformed, Where: r.attribute("time")}
 }
 
 // parseTime reads RFC 3339. Go's own reading also takes one digit for the hour,

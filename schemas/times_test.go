@@ -63,7 +63,7 @@ func TestTimes(t *testing.T) {
 		for where, m := range map[string]schemas.Message{"ce_time": binary, "/time": structured} {
 			m.Time = time.UnixMilli(1_790_000_000_000)
 			in, err := decoder(t, schemas.DecoderOptions{}).Decode(m)
-			invalid, _ := errors.AsType[*schemas.Invalid](err)
+			invalid, _ := errors.AsType[*schemas.InvalidError](err)
 			switch c.end {
 			case read:
 				if err != nil || in.TimeDropped || !in.Time.Equal(c.at) {

@@ -11,41 +11,41 @@ import (
 // the value.
 func (e Event) check() error {
 	if typeOf(e.Data) == "" {
-		return broken("data of an unknown kind")
+		return errEvent("data of an unknown kind")
 	}
 	if e.Type != typeOf(e.Data) {
-		return broken("type does not fit data")
+		return errEvent("type does not fit data")
 	}
-	if textFault(e.ID, MaxIDBytes) != "" {
-		return broken("id")
+	if checkText(e.ID, MaxIDBytes) != "" {
+		return errEvent("id")
 	}
-	if textFault(e.Source, MaxSourceBytes) != "" {
-		return broken("source")
+	if checkText(e.Source, MaxSourceBytes) != "" {
+		return errEvent("source")
 	}
 	if !validTime(e.Time) {
-		return broken("time")
+		return errEvent("time")
 	}
 	isShops := e.Type != TypeDeadLetter
 	if e.Sequence < 0 || isShops != (e.Sequence > 0) {
-		return broken("sequence")
+		return errEvent("sequence")
 	}
-	if (isShops || e.CausationID != "") && textFault(e.CausationID, MaxIDBytes) != "" {
-		return broken("causationid")
+	if (isShops || e.CausationID != "") && checkText(e.CausationID, MaxIDBytes) != "" {
+		return errEvent("causationid")
 	}
-	if (isShops || e.OperationID != "") && textFault(e.OperationID, MaxIDBytes) != "" {
-		return broken("operationid")
+	if (isShops || e.OperationID != "") && checkText(e.OperationID, MaxIDBytes) != "" {
+		return errEvent("operationid")
 	}
 	if e.TraceParent != "" && !validTraceParent(e.TraceParent) {
-		return broken("traceparent")
+		return errEvent("traceparent")
 	}
 	if e.TraceState != "" && (e.TraceParent == "" || !validTraceState(e.TraceState)) {
-		return broken("tracestate")
+		return errEvent("tracestate")
 	}
-	if where := dataFault(e.Data); where != "" {
-		return broken("data/" + where)
+	if where := checkData(e.Data); where != "" {
+		return errEvent("data/" + where)
 	}
 	if _, subject := keys(e.Data); e.Subject != subject {
-		return broken("subject")
+		return errEvent("subject")
 	}
 	return nil
 }
@@ -73,38 +73,38 @@ func typeOf(data any) string {
 // validTime wants a year that RFC 3339 can write, and not the zero time.
 func validTime(t time.Time) bool { return !t.IsZero() && t.Year() >= 1 && t.Year() <= 9999 }
 
-// dataFault names the first member that breaks the contract.
-func dataFault(data any) string {
+// checkData names the first member that breaks the contract.
+func checkData(data any) string {
 	switch d := data.(type) {
 	case Invited:
-		return first(shopFault(d.ShopID, d.PartnerAccount),
-			fault("invitationId", d.InvitationID == "" || charFault(d.InvitationID, MaxInvitationChars) == ""),
-			fault("invitedAt", validTime(d.InvitedAt)),
-			fault("outcome", slices.Contains(invitationOutcomes, d.Outcome)))
+		return firstError(checkShop(d.ShopID, d.PartnerAccount),
+			errIf("invitationId", d.InvitationID == "" || checkRunes(d.InvitationID, MaxInvitationChars) == ""),
+			errIf("invitedAt", validTime(d.InvitedAt)),
+			errIf("outcome", slices.Contains(invitationOutcomes, d.Outcome)))
 	case InvitationFailed:
-		return first(shopFault(d.ShopID, d.PartnerAccount), failureFault(TypeInvitationFailed, d.Reason, d.Action))
+		return firstError(checkShop(d.ShopID, d.PartnerAccount), checkFailure(TypeInvitationFailed, d.Reason, d.Action))
 	case Activated:
-		return first(shopFault(d.ShopID, d.PartnerAccount),
-			fault("merchantId", charFault(d.MerchantID, MaxMerchantChars) == ""),
-			fault("activatedAt", validTime(d.ActivatedAt)),
-			fault("verification", slices.Contains(verifications, d.Verification)),
+		return firstError(checkShop(d.ShopID, d.PartnerAccount),
+			errIf("merchantId", checkRunes(d.MerchantID, MaxMerchantChars) == ""),
+			errIf("activatedAt", validTime(d.ActivatedAt)),
+			errIf("verification", slices.Contains(verifications, d.Verification)),
 			d.Credentials.fault(d.PartnerAccount, d.ShopID))
 	case ActivationFailed:
-		return first(shopFault(d.ShopID, d.PartnerAccount), failureFault(TypeActivationFailed, d.Reason, d.Action))
+		return firstError(checkShop(d.ShopID, d.PartnerAccount), checkFailure(TypeActivationFailed, d.Reason, d.Action))
 	case CredentialsVerified:
-		return first(shopFault(d.ShopID, d.PartnerAccount), d.Credentials.fault(d.PartnerAccount, d.ShopID),
-			fault("checkedAt", validTime(d.CheckedAt)))
+		return firstError(checkShop(d.ShopID, d.PartnerAccount), d.Credentials.fault(d.PartnerAccount, d.ShopID),
+			errIf("checkedAt", validTime(d.CheckedAt)))
 	case CredentialsInvalid:
-		return first(shopFault(d.ShopID, d.PartnerAccount), d.Credentials.fault(d.PartnerAccount, d.ShopID),
-			fault("checkedAt", validTime(d.CheckedAt)))
+		return firstError(checkShop(d.ShopID, d.PartnerAccount), d.Credentials.fault(d.PartnerAccount, d.ShopID),
+			errIf("checkedAt", validTime(d.CheckedAt)))
 	case DeadLetter:
-		return first(fault("topic", validTopic(d.Topic)),
-			fault("partition", d.Partition >= 0 && d.Partition <= maxPartition),
-			fault("offset", d.Offset >= 0),
-			fault("eventId", d.EventID == "" || textFault(d.EventID, MaxIDBytes) == ""),
-			fault("reason", isReason(d.Reason)),
-			fault("where", d.Where == "" || textFault(d.Where, MaxWhereBytes) == ""),
-			fault("time", validTime(d.Time)))
+		return firstError(errIf("topic", validTopic(d.Topic)),
+			errIf("partition", d.Partition >= 0 && d.Partition <= maxPartition),
+			errIf("offset", d.Offset >= 0),
+			errIf("eventId", d.EventID == "" || checkText(d.EventID, MaxIDBytes) == ""),
+			errIf("reason", isReason(d.Reason)),
+			errIf("where", d.Where == "" || checkText(d.Where, MaxWhereBytes) == ""),
+			errIf("time", validTime(d.Time)))
 	}
 	return "data"
 }
@@ -118,14 +118,14 @@ var (
 	credentialFields   = []string{FieldMerchantID, FieldToken}
 )
 
-func fault(where string, good bool) string {
+func errIf(where string, good bool) string {
 	if good {
 		return ""
 	}
 	return where
 }
 
-func first(faults ...string) string {
+func firstError(faults ...string) string {
 	for _, f := range faults {
 		if f != "" {
 			return f
@@ -134,14 +134,14 @@ func first(faults ...string) string {
 	return ""
 }
 
-func shopFault(shop, account string) string {
-	return first(fault("shopId", textFault(shop, MaxShopBytes) == ""),
-		fault("partnerAccount", textFault(account, MaxAccountBytes) == ""))
+func checkShop(shop, account string) string {
+	return firstError(errIf("shopId", checkText(shop, MaxShopBytes) == ""),
+		errIf("partnerAccount", checkText(account, MaxAccountBytes) == ""))
 }
 
-func failureFault(typ string, reason FailureReason, action Action) string {
-	_, known := FailureOf(typ, reason)
-	return first(fault("reason", known), fault("action", slices.Contains(actions, action)))
+func checkFailure(typ string, reason FailureReason, action Action) string {
+	_, known := LookupFailure(typ, reason)
+	return firstError(errIf("reason", known), errIf("action", slices.Contains(actions, action)))
 }
 
 // fault checks that every member says what the reference says, and that the
@@ -164,7 +164,7 @@ func (c Credentials) fault(account, shop string) string {
 			return "credentials/fields"
 		}
 	}
-	return fault("credentials/fields", len(c.Fields) > 0)
+	return errIf("credentials/fields", len(c.Fields) > 0)
 }
 
 // validTopic wants a name that Kafka takes.

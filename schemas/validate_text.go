@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// textFault checks a text of at least one and at most maxBytes bytes of UTF-8
+// checkText checks a text of at least one and at most maxBytes bytes of UTF-8
 // without control characters; "" means that nothing is wrong with it.
-func textFault(s string, maxBytes int) Reason {
+func checkText(s string, maxBytes int) InvalidReason {
 	switch {
 	case s == "":
 		return ReasonEmpty
@@ -31,9 +31,9 @@ func hasControl(s string) bool {
 	return false
 }
 
-// charFault is textFault with the limit in characters.
-func charFault(s string, maxChars int) Reason {
-	if fault := textFault(s, maxChars*utf8.UTFMax); fault != "" {
+// checkRunes is checkText with the limit in characters.
+func checkRunes(s string, maxChars int) InvalidReason {
+	if fault := checkText(s, maxChars*utf8.UTFMax); fault != "" {
 		return fault
 	}
 	if utf8.RuneCountInString(s) > maxChars {

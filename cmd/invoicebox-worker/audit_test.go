@@ -82,7 +82,7 @@ func TestAudit(t *testing.T) {
 			code <- run(ctx, []string{"audit", "export", "--follow", "--journal-url", "sqlite:" + filepath.Join(dir, "journal.db")}, environment{stdout: out, stderr: out})
 		}()
 		await(t, "the first entry", func() bool { return strings.Count(out.String(), "\n") == 1 })
-		j, err := app.OpenBeside(t.Context(), "sqlite:"+filepath.Join(dir, "journal.db"), nil)
+		j, err := app.OpenReadOnly(t.Context(), "sqlite:"+filepath.Join(dir, "journal.db"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func edit(t *testing.T, dir, change string) {
 func auditTrailOf(t *testing.T, actor string, n int) string {
 	t.Helper()
 	dir := auditTrail(t, 0)
-	j, err := app.OpenBeside(t.Context(), "sqlite:"+filepath.Join(dir, "journal.db"), nil)
+	j, err := app.OpenReadOnly(t.Context(), "sqlite:"+filepath.Join(dir, "journal.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -182,7 +182,7 @@ func (r *rig) resolveIsAudited(ref, token string) {
 			r.t.Errorf("%v: exit status %d", args, code)
 		}
 	}
-	j, err := app.OpenBeside(r.t.Context(), r.journal, slog.New(slog.DiscardHandler))
+	j, err := app.OpenReadOnly(r.t.Context(), r.journal, slog.New(slog.DiscardHandler))
 	if err != nil {
 		r.t.Fatal(err)
 	}

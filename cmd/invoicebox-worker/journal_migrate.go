@@ -40,7 +40,7 @@ func (c *journalMigrate) Run(ctx context.Context, env environment) error {
 	env.keepGoing()
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()
-	r, err := app.Copy(ctx, app.CopyOptions{From: c.From, To: c.To, Actor: person(), Logger: quiet, Progress: func(p move.Progress) {
+	r, err := app.Migrate(ctx, app.MigrateOptions{From: c.From, To: c.To, Actor: person(), Logger: quiet, Progress: func(p move.Progress) {
 		verb := "copying"
 		if p.Comparing {
 			verb = "comparing"

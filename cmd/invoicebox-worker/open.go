@@ -15,7 +15,7 @@ import (
 // closes it after f.
 func withJournal(ctx context.Context, s *settings, env environment, f func(journal.Journal) error) (err error) {
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	j, err := app.OpenBeside(ctx, s.JournalURL, quiet)
+	j, err := app.OpenReadOnly(ctx, s.JournalURL, quiet)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ var connections = []struct {
 				// No connection is made: what is refused is refused before.
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
-				_, err := app.OpenBeside(ctx, url, nil)
+				_, err := app.OpenReadOnly(ctx, url, nil)
 				if refused := err != nil && (strings.Contains(err.Error(), "add sslmode=verify-full") || strings.Contains(err.Error(), "no password")); refused == fits {
 					t.Errorf("%s: %v", url, err)
 				}

@@ -21,16 +21,16 @@ const (
 	callsReserve = 4 // calls begin until a fourth of the reserve is left
 )
 
-// roomReader is what the bounds ask of the journal.
-type roomReader interface {
+// capacityReader is what the bounds ask of the journal.
+type capacityReader interface {
 	Capacity(ctx context.Context) (journal.Capacity, error)
 }
 
-// A roomKeeper says whether more may be fetched: it compares what the journal
+// A capacityMonitor says whether more may be fetched: it compares what the journal
 // holds with the bounds of the settings. What was stopped goes on a little below
 // its bound only, so that it does not go on and off.
-type roomKeeper struct {
-	journal roomReader
+type capacityMonitor struct {
+	journal capacityReader
 	limit   int64 // bytes of the journal, 0: none
 	reserve int64 // bytes that stay free on its disk
 	outbox  int64 // events
@@ -45,7 +45,7 @@ type roomKeeper struct {
 }
 
 // ready is asked before every fetch.
-func (k *roomKeeper) ready() (bool, string) {
+func (k *capacityMonitor) ready() (bool, string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if age := k.now().Sub(k.at); !k.at.IsZero() && age >= 0 && age < roomFor {
@@ -64,13 +64,13 @@ func (k *roomKeeper) ready() (bool, string) {
 		return k.why == "", k.why
 	}
 	k.failing = false
-	k.seen, k.why = seen, k.judge(seen, k.why != "")
+	k.seen, k.why = seen, k.evaluate(seen, k.why != "")
 	return k.why == "", k.why
 }
 
-// judge words the first bound that is reached; held: it was stopped before. The
+// evaluate words the first bound that is reached; held: it was stopped before. The
 // bound is named as it was set; what ends the stop is named beside it.
-func (k *roomKeeper) judge(r journal.Capacity, held bool) string {
+func (k *capacityMonitor) evaluate(r journal.Capacity, held bool) string {
 	againReserve, againLimit, againOutbox := k.reserve+k.reserve/10, k.limit-k.limit/20, k.outbox-k.outbox/10
 	limit, outbox, reserve := k.limit, k.outbox, k.reserve
 	if held {
@@ -78,9 +78,9 @@ func (k *roomKeeper) judge(r journal.Capacity, held bool) string {
 	}
 	switch {
 	case r.Free >= 0 && r.Free < reserve:
-		return fmt.Sprintf("%s are free on the journal's disk; fetching stops below %s (--journal-reserve) and resumes at %s", inBytes(r.Free), inBytes(k.reserve), inBytes(againReserve))
+		return fmt.Sprintf("%s are free on the journal's disk; fetching stops below %s (--journal-reserve) and resumes at %s", formatBytes(r.Free), formatBytes(k.reserve), formatBytes(againReserve))
 	case limit > 0 && r.Used >= limit:
-		return fmt.Sprintf("the journal holds %s; fetching stops at %s (--journal-limit) and resumes below %s", inBytes(r.Used), inBytes(k.limit), inBytes(againLimit))
+		return fmt.Sprintf("the journal holds %s; fetching stops at %s (--journal-limit) and resumes below %s", formatBytes(r.Used), formatBytes(k.limit), formatBytes(againLimit))
 	case r.Outbox >= outbox:
 		return fmt.Sprintf("%d events wait to be published; fetching stops at %d (--outbox-limit) and resumes below %d", r.Outbox, k.outbox, againOutbox)
 	}
@@ -88,7 +88,7 @@ func (k *roomKeeper) judge(r journal.Capacity, held bool) string {
 }
 
 // register makes the gauges; they show the last look.
-func (k *roomKeeper) register(r prometheus.Registerer) {
+func (k *capacityMonitor) register(r prometheus.Registerer) {
 	gauge := func(name, help string, value func(journal.Capacity) int64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "invoicebox_worker_" + name, Help: help}, func() float64 {
 			_, _ = k.ready()
@@ -101,21 +101,21 @@ func (k *roomKeeper) register(r prometheus.Registerer) {
 	gauge("journal_disk_free_bytes", "What is free on the journal's disk; -1 where the system does not say.", func(r journal.Capacity) int64 { return r.Free })
 }
 
-// reserves are how many bytes stay free for fetching to go on, and for calls to
+// reservedBytes are how many bytes stay free for fetching to go on, and for calls to
 // begin.
-func (o *Options) reserves() (fetching, calls int64) {
+func (o *Options) reservedBytes() (fetching, calls int64) {
 	fetching = max(int64(o.JournalReserve), callsReserve*bytesPerCall*int64(o.Concurrency))
 	return fetching, fetching / callsReserve
 }
 
-func newRoomKeeper(o *Options, j roomReader, log *slog.Logger) *roomKeeper {
-	k := &roomKeeper{journal: j, limit: int64(o.JournalLimit), outbox: int64(o.OutboxLimit), log: log, now: time.Now}
-	k.reserve, _ = o.reserves()
+func newCapacityMonitor(o *Options, j capacityReader, log *slog.Logger) *capacityMonitor {
+	k := &capacityMonitor{journal: j, limit: int64(o.JournalLimit), outbox: int64(o.OutboxLimit), log: log, now: time.Now}
+	k.reserve, _ = o.reservedBytes()
 	return k
 }
 
-// inBytes words a number of bytes for people.
-func inBytes(n int64) string {
+// formatBytes words a number of bytes for people.
+func formatBytes(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	v, i := float64(n), 0
 	for ; v >= 1024 && i < len(units)-1; i++ {

@@ -46,7 +46,7 @@ func TestTheBoundsOfTheJournal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(10_000, 0)
 			fake := &fakeRoom{room: journal.Capacity{Free: 1 << 40}}
-			k := newRoomKeeper(&o, fake, quiet())
+			k := newCapacityMonitor(&o, fake, quiet())
 			k.now = func() time.Time { return now }
 			check := func(value int64, want bool) {
 				t.Helper()
@@ -78,7 +78,7 @@ func TestTheBoundsOfTheJournal(t *testing.T) {
 func TestADiskThatNobodyMeasuresStopsNothing(t *testing.T) {
 	o := Defaults()
 	fake := &fakeRoom{room: journal.Capacity{Free: -1, Used: 1 << 50}}
-	k := newRoomKeeper(&o, fake, quiet())
+	k := newCapacityMonitor(&o, fake, quiet())
 	if ok, why := k.ready(); !ok {
 		t.Error(why)
 	}
@@ -107,7 +107,7 @@ func TestReserves(t *testing.T) {
 		{256 << 20, 64, 256 << 20, 64 << 20}, {0, 1, 2 << 20, 512 << 10}, {1 << 30, 64, 1 << 30, 256 << 20}, {1 << 20, 64, 128 << 20, 32 << 20}, {0, 4096, 8 << 30, 2 << 30},
 	} {
 		o := Options{Worker: config.Worker{JournalReserve: c.setting, Concurrency: c.concurrency}}
-		if f, calls := o.reserves(); f != c.fetching || calls != c.forCalls {
+		if f, calls := o.reservedBytes(); f != c.fetching || calls != c.forCalls {
 			t.Errorf("%+v: %d and %d", c, f, calls)
 		}
 	}
@@ -135,21 +135,21 @@ func TestAFullDiskIsShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := probeOf(&o, &fakeKeeper{kept: []byte("x")}, nil)
-	if ok, words := p.ready(t.Context()); !ok || at.shortOf(&o) != "" {
-		t.Errorf("with room: %q, %q", words, at.shortOf(&o))
+	p := newJournalProbe(&o, &fakeKeeper{kept: []byte("x")}, nil)
+	if ok, words := p.ready(t.Context()); !ok || at.lowSpace(&o) != "" {
+		t.Errorf("with room: %q, %q", words, at.lowSpace(&o))
 	}
 	free := sqlite.Free(at.path)
 	if free < 0 {
 		t.Skip("the system does not say how much is free")
 	}
 	o.JournalReserve = config.Size(2 * free) // so that more than the part for calls is free
-	if ok, words := p.ready(t.Context()); !ok || !strings.Contains(at.shortOf(&o), "fetching stops") || strings.Contains(at.shortOf(&o), "calls stop") {
-		t.Errorf("with room for calls: %q, %q", words, at.shortOf(&o))
+	if ok, words := p.ready(t.Context()); !ok || !strings.Contains(at.lowSpace(&o), "fetching stops") || strings.Contains(at.lowSpace(&o), "calls stop") {
+		t.Errorf("with room for calls: %q, %q", words, at.lowSpace(&o))
 	}
 	o.JournalReserve = config.Size(8 * free)
-	if ok, words := p.ready(t.Context()); ok || !strings.Contains(words, "nothing is sent") || strings.Contains(words, "can be written") || !strings.Contains(at.shortOf(&o), "calls stop") {
-		t.Errorf("without room: %q, %q", words, at.shortOf(&o))
+	if ok, words := p.ready(t.Context()); ok || !strings.Contains(words, "nothing is sent") || strings.Contains(words, "can be written") || !strings.Contains(at.lowSpace(&o), "calls stop") {
+		t.Errorf("without room: %q, %q", words, at.lowSpace(&o))
 	}
 	if got := checkJournal(t.Context(), o); got.Verdict != CheckFailed || !strings.Contains(got.Detail, "--journal-reserve") {
 		t.Errorf("check says %+v", got)

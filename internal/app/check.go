@@ -77,12 +77,12 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 	if err != nil {
 		return CheckResult{name, CheckFailed, err.Error()}
 	}
-	j, err := at.open(ctx, opening{beside: true})
+	j, err := at.open(ctx, openOptions{readOnly: true})
 	if errors.Is(err, fs.ErrNotExist) && !at.exists(ctx) {
-		if err := at.mayWork(ctx); err != nil {
+		if err := at.checkWritable(ctx); err != nil {
 			return CheckResult{name, CheckFailed, err.Error()}
 		}
-		if short := at.shortOf(&o); short != "" {
+		if short := at.lowSpace(&o); short != "" {
 			return CheckResult{name, CheckFailed, short}
 		}
 		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run makes it"}
@@ -117,10 +117,10 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 			}
 		}
 	}
-	if err := at.mayWork(ctx); err != nil {
+	if err := at.checkWritable(ctx); err != nil {
 		return CheckResult{name, CheckFailed, err.Error()}
 	}
-	if short := at.shortOf(&o); short != "" {
+	if short := at.lowSpace(&o); short != "" {
 		return CheckResult{name, CheckFailed, short}
 	}
 	return CheckResult{name, CheckOK, at.url + " can be used and fits the keyset"}
@@ -146,7 +146,7 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 			out = append(out, CheckResult{name, CheckWarning, refused})
 			continue
 		}
-		var ledger tokenLedger
+		var ledger rateLimiter
 		if j != nil {
 			ledger = j
 		}
@@ -166,7 +166,7 @@ func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, re
 	}
 	// Beside a worker first: a journal that another version wrote is not brought
 	// up to date by a look at it.
-	beside, err := at.open(ctx, opening{beside: true})
+	beside, err := at.open(ctx, openOptions{readOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, ""
 	}
@@ -175,7 +175,7 @@ func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, re
 	}
 	_ = beside.Close()
 	plan := func(journal.Event, journal.ShopView) journal.Plan { return journal.Plan{} }
-	j, err = at.open(ctx, opening{planner: plan})
+	j, err = at.open(ctx, openOptions{planner: plan})
 	switch {
 	case errors.Is(err, journal.ErrHeld):
 		return nil, true, "a worker runs with this journal and checks the token with its own settings; nothing was sent, because only the worker can count requests"
@@ -186,7 +186,7 @@ func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, re
 }
 
 // checkToken looks at one token; ledger is nil where there is no journal.
-func checkToken(ctx context.Context, o Options, a Account, name string, ledger tokenLedger) CheckResult {
+func checkToken(ctx context.Context, o Options, a Account, name string, ledger rateLimiter) CheckResult {
 	transport := newTransport(&o)
 	defer transport.Close()
 	client, err := newClient(&o, a, transport, nil)
@@ -207,6 +207,6 @@ func checkToken(ctx context.Context, o Options, a Account, name string, ledger t
 	case !asked:
 		return CheckResult{name, CheckWarning, "no request is left in this window, or it is not known how many are; the token was not looked at: try again in a few minutes"}
 	}
-	verdict, words := tokenWords(&o, x)
+	verdict, words := describeTokenCheck(&o, x)
 	return CheckResult{name, verdict, words}
 }

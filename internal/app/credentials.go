@@ -95,7 +95,7 @@ func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal
 	ended, audited := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(audited)
-		_ = guarded(auditing, log, "credentials audit", func(ctx context.Context) error { server.Run(ctx); return nil })
+		_ = runComponent(auditing, log, "credentials audit", func(ctx context.Context) error { server.Run(ctx); return nil })
 	}()
 	go func() {
 		defer close(ended)
@@ -122,7 +122,7 @@ func credentialsJournal(ctx context.Context, o *Options, j journal.Journal, log 
 	if err != nil || at.path != "" {
 		return j, err
 	}
-	beside, err := at.open(ctx, opening{beside: true, logger: log})
+	beside, err := at.open(ctx, openOptions{readOnly: true, logger: log})
 	if err != nil {
 		return nil, at.explain(err)
 	}

@@ -64,28 +64,28 @@ func journalAt(journalURL string) (database, error) {
 	return database{url: journalURL, path: path}, nil
 }
 
-// An opening says how a journal is opened; see the options of the two databases.
-type opening struct {
-	planner journal.Planner
-	logger  *slog.Logger
-	beside  bool // to be read, beside a service that may be running
-	recover bool
-	reserve int64
-	mark    func(path string) string
+// An openOptions says how a journal is opened; see the options of the two databases.
+type openOptions struct {
+	planner  journal.Planner
+	logger   *slog.Logger
+	readOnly bool // to be read, beside a service that may be running
+	recover  bool
+	reserve  int64
+	mark     func(path string) string
 }
 
 // open opens the journal. Where there is none yet, and it is to be read only, the
 // error wraps [fs.ErrNotExist].
-func (d database) open(ctx context.Context, o opening) (journal.Journal, error) {
+func (d database) open(ctx context.Context, o openOptions) (journal.Journal, error) {
 	// The two are not returned as they come: a nil *Journal is no nil interface.
 	if d.path == "" {
-		j, err := postgres.Open(ctx, postgres.Options{URL: d.url, Planner: o.planner, Logger: o.logger, ReadOnly: o.beside, Recover: o.recover})
+		j, err := postgres.Open(ctx, postgres.Options{URL: d.url, Planner: o.planner, Logger: o.logger, ReadOnly: o.readOnly, Recover: o.recover})
 		if err != nil {
 			return nil, err
 		}
 		return j, nil
 	}
-	j, err := sqlite.Open(ctx, sqlite.Options{Path: d.path, Planner: o.planner, Logger: o.logger, ReadOnly: o.beside, Recover: o.recover, Reserve: o.reserve, Mark: o.mark})
+	j, err := sqlite.Open(ctx, sqlite.Options{Path: d.path, Planner: o.planner, Logger: o.logger, ReadOnly: o.readOnly, Recover: o.recover, Reserve: o.reserve, Mark: o.mark})
 	if err != nil {
 		return nil, err
 	}
@@ -98,16 +98,16 @@ func (d database) exists(ctx context.Context) bool {
 		_, err := os.Stat(d.path)
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	j, err := d.open(ctx, opening{beside: true})
+	j, err := d.open(ctx, openOptions{readOnly: true})
 	if err == nil {
 		_ = j.Close()
 	}
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// mayWork tells whether a worker can make the journal, or write the one that is
+// checkWritable tells whether a worker can make the journal, or write the one that is
 // there; the error is worded for `check`.
-func (d database) mayWork(ctx context.Context) error {
+func (d database) checkWritable(ctx context.Context) error {
 	if d.path == "" {
 		return postgres.MayWork(ctx, postgres.Options{URL: d.url})
 	}
@@ -120,29 +120,29 @@ func (d database) mayWork(ctx context.Context) error {
 	return nil
 }
 
-// shortOf says how far the disk of the journal is from what is to stay free; "" where
+// lowSpace says how far the disk of the journal is from what is to stay free; "" where
 // there is enough, or nobody can say.
-func (d database) shortOf(o *Options) string {
+func (d database) lowSpace(o *Options) string {
 	if d.path == "" {
 		return ""
 	}
-	fetching, calls := o.reserves()
+	fetching, calls := o.reservedBytes()
 	free := sqlite.Free(d.path)
 	switch {
 	case free < 0 || free >= fetching:
 		return ""
 	case free < calls:
-		return fmt.Sprintf("%s are free on the journal's disk: calls stop below %s and fetching stops below %s (--journal-reserve); free some space", inBytes(free), inBytes(calls), inBytes(fetching))
+		return fmt.Sprintf("%s are free on the journal's disk: calls stop below %s and fetching stops below %s (--journal-reserve); free some space", formatBytes(free), formatBytes(calls), formatBytes(fetching))
 	}
-	return fmt.Sprintf("%s are free on the journal's disk: fetching stops below %s (--journal-reserve); free some space", inBytes(free), inBytes(fetching))
+	return fmt.Sprintf("%s are free on the journal's disk: fetching stops below %s (--journal-reserve); free some space", formatBytes(free), formatBytes(fetching))
 }
 
-// shortOfCalls is shortOf for the part below which nothing is sent.
-func (d database) shortOfCalls(o *Options) string {
-	if _, calls := o.reserves(); d.path == "" || sqlite.Free(d.path) < 0 || sqlite.Free(d.path) >= calls {
+// lowSpaceForCalls is lowSpace for the part below which nothing is sent.
+func (d database) lowSpaceForCalls(o *Options) string {
+	if _, calls := o.reservedBytes(); d.path == "" || sqlite.Free(d.path) < 0 || sqlite.Free(d.path) >= calls {
 		return ""
 	}
-	return d.shortOf(o)
+	return d.lowSpace(o)
 }
 
 // secretFilesFault says what is wrong with the files from which the driver takes
@@ -257,7 +257,7 @@ func (d database) explain(err error) error {
 	return &config.Error{Setting: "journal-url", Value: d.url, Want: fmt.Sprintf("%v; %s", err, do)}
 }
 
-// noJournal says that there is none; what to do instead ends the sentence.
-func (d database) noJournal(instead string) error {
+// errNoJournal says that there is none; what to do instead ends the sentence.
+func (d database) errNoJournal(instead string) error {
 	return &config.Error{Setting: "journal-url", Value: d.url, Want: "there is no journal; " + instead}
 }

@@ -18,18 +18,18 @@ import (
 // groupWithin bounds how long `check` waits for the group's offsets.
 const groupWithin = 15 * time.Second
 
-// A forgetter is a journal that can take the place of a lost one.
-type forgetter interface {
+// A positionStore is a journal that can take the place of a lost one.
+type positionStore interface {
 	RaiseFloor(ctx context.Context, floor int64) error
 	AssumeRateLimitUsed(ctx context.Context) error
 	AppendAudit(ctx context.Context, entries ...journal.AuditEntry) error
 }
 
-// forget makes a new journal one that takes the place of a lost one: its
+// replaceLostJournal makes a new journal one that takes the place of a lost one: its
 // sequences and versions begin above all that the lost one can have used, and no
 // request is sent while the limits may be used up. The floor is a time in
 // milliseconds: no shop has had an event in each millisecond since 1970.
-func forget(ctx context.Context, j forgetter, identity string) error {
+func replaceLostJournal(ctx context.Context, j positionStore, identity string) error {
 	now := time.Now()
 	if err := j.RaiseFloor(ctx, now.UnixMilli()); err != nil {
 		return err
@@ -43,12 +43,12 @@ func forget(ctx context.Context, j forgetter, identity string) error {
 	})
 }
 
-// begin is for a journal that has never read anything, whose group has committed
+// startAboveOlder is for a journal that has never read anything, whose group has committed
 // nothing: a group's offsets expire, and a group can have another name. Where the
 // result topics were written before, sequences and versions begin above all that
 // another journal can have used, and no request is sent while the limits may be
 // used up.
-func begin(ctx context.Context, o *Options, j forgetter, conn *kafka.Cluster, log *slog.Logger) error {
+func startAboveOlder(ctx context.Context, o *Options, j positionStore, conn *kafka.Cluster, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
 	var results []string
@@ -114,7 +114,7 @@ func checkGroup(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult
 		return CheckResult{name, CheckWarning, "not compared, because the journal cannot be opened"}
 	}
 	positions := func(context.Context) ([]journal.Position, error) { return nil, nil }
-	switch j, err := at.open(ctx, opening{beside: true}); {
+	switch j, err := at.open(ctx, openOptions{readOnly: true}); {
 	case err == nil:
 		defer func() { _ = j.Close() }()
 		positions = j.Positions
@@ -142,7 +142,7 @@ func checkGroup(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult
 // the running worker looks at the token: an account that is paused fails, and one
 // that is open is well.
 func besideWorker(ctx context.Context, o Options, account string, r CheckResult) CheckResult {
-	j, err := OpenBeside(ctx, o.JournalURL, nil)
+	j, err := OpenReadOnly(ctx, o.JournalURL, nil)
 	if err != nil {
 		return r
 	}

@@ -71,7 +71,7 @@ func (h *health) started() {
 	h.complete = true
 }
 
-func (h *health) drains() {
+func (h *health) startDraining() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.draining = true

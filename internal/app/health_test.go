@@ -52,7 +52,7 @@ func TestHealth(t *testing.T) {
 	check("left the group", 503, "not ready: consumer: joining")
 	ready = true
 	check("back again", 200, "ready")
-	h.drains()
+	h.startDraining()
 	check("draining", 503, "not ready: worker: draining")
 	if code, body := get(t, handler, "/metrics"); code != 200 || !strings.Contains(body, `invoicebox_worker_build_info{go="go1.`) || !strings.Contains(body, `version="1.2.3"} 1`) {
 		t.Errorf("/metrics: %d", code)

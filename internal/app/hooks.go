@@ -7,9 +7,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// Seams are where a test, or a program that tries the service under faults,
+// Hooks are where a test, or a program that tries the service under faults,
 // reaches between the service and what lies outside of it; others leave them zero. Kafka has its own: kafka.Config.Dial.
-type Seams struct {
+type Hooks struct {
 	// DialInvoicebox makes the connections to Invoicebox, below TLS; nil: TCP.
 	DialInvoicebox func(ctx context.Context, network, address string) (net.Conn, error)
 	// Journal gets the journal as soon as it is open and gives what the parts
@@ -23,7 +23,7 @@ type Seams struct {
 }
 
 // through gives what the parts use for the journal.
-func (s *Seams) through(j journal.Journal) journal.Journal {
+func (s *Hooks) through(j journal.Journal) journal.Journal {
 	if s.Journal == nil {
 		return j
 	}

@@ -25,21 +25,21 @@ func openJournal(ctx context.Context, o *Options, planner journal.Planner, logge
 	for _, words := range at.warnings() {
 		logger.Warn("the journal can be used, but its place or connection is at risk", "journal", at.url, "warning", words)
 	}
-	_, reserve := o.reserves()
-	j, err := at.open(ctx, opening{planner: planner, logger: logger, reserve: reserve, mark: o.Seams.JournalMark})
+	_, reserve := o.reservedBytes()
+	j, err := at.open(ctx, openOptions{planner: planner, logger: logger, reserve: reserve, mark: o.Hooks.JournalMark})
 	return j, at.explain(err)
 }
 
-// OpenBeside opens the journal for a command: to be read, beside a service that
+// OpenReadOnly opens the journal for a command: to be read, beside a service that
 // may be running. Only the audit trail and what people ask for can be written.
-func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {
+func OpenReadOnly(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {
 	at, err := journalAt(url)
 	if err != nil {
 		return nil, err
 	}
-	j, err := at.open(ctx, opening{logger: logger, beside: true})
+	j, err := at.open(ctx, openOptions{logger: logger, readOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, at.noJournal("`run` makes it")
+		return nil, at.errNoJournal("`run` makes it")
 	}
 	return j, at.explain(err)
 }
@@ -48,8 +48,8 @@ func OpenBeside(ctx context.Context, url string, logger *slog.Logger) (journal.J
 // whether the keyset is the one that its rows need.
 const keysetWord = "invoicebox-worker keyset check 2"
 
-// A checkKeeper keeps the one sealed text by which a keyset is recognised.
-type checkKeeper interface {
+// A keysetCheckStore keeps the one sealed text by which a keyset is recognised.
+type keysetCheckStore interface {
 	// KeysetCheck returns what was kept, nil where nothing was.
 	KeysetCheck(ctx context.Context) ([]byte, error)
 	// SetKeysetCheck keeps sealed, unless something is kept already.
@@ -58,7 +58,7 @@ type checkKeeper interface {
 
 // checkKeyset refuses a keyset that did not seal what lies in the journal. A
 // journal that is new learns its keyset here.
-func checkKeyset(ctx context.Context, identity uuid.UUID, j checkKeeper, keys *keyset.Set) error {
+func checkKeyset(ctx context.Context, identity uuid.UUID, j keysetCheckStore, keys *keyset.Set) error {
 	kept, err := j.KeysetCheck(ctx)
 	if err != nil {
 		return fmt.Errorf("journal: read the keyset's check: %w", err)
@@ -120,7 +120,7 @@ func JournalIsSealed(ctx context.Context, url string) bool {
 	if err != nil {
 		return false
 	}
-	j, err := at.open(ctx, opening{beside: true})
+	j, err := at.open(ctx, openOptions{readOnly: true})
 	if err != nil {
 		return at.path != "" && at.exists(ctx)
 	}
@@ -141,7 +141,7 @@ func checkRow(identity uuid.UUID) string { return keyset.CheckRow(identity.Strin
 // A writeProbe tells whether the journal can be written, by writing what it
 // holds already: the keyset's check. What is found is good for a few seconds.
 type writeProbe struct {
-	journal checkKeeper
+	journal keysetCheckStore
 	now     func() time.Time
 	short   func() string                             // what the disk lacks for calls; nil: nobody looks
 	waits   func(ctx context.Context) (string, error) // what a write waits for; nil: nobody can say
@@ -157,13 +157,13 @@ const (
 	waitsWithin = time.Second
 )
 
-func newWriteProbe(j checkKeeper) *writeProbe {
+func newWriteProbe(j keysetCheckStore) *writeProbe {
 	return &writeProbe{journal: j, now: time.Now}
 }
 
-// probeOf is the probe of an open journal; beneath is the journal without what
+// newJournalProbe is the probe of an open journal; beneath is the journal without what
 // tests put around it.
-func probeOf(o *Options, j checkKeeper, beneath journal.Journal) *writeProbe {
+func newJournalProbe(o *Options, j keysetCheckStore, beneath journal.Journal) *writeProbe {
 	p := newWriteProbe(j)
 	if w, ok := beneath.(interface {
 		Waits(ctx context.Context) (string, error)
@@ -171,7 +171,7 @@ func probeOf(o *Options, j checkKeeper, beneath journal.Journal) *writeProbe {
 		p.waits = w.Waits
 	}
 	if at, err := journalAt(o.JournalURL); err == nil {
-		p.short = func() string { return at.shortOfCalls(o) }
+		p.short = func() string { return at.lowSpaceForCalls(o) }
 	}
 	return p
 }

@@ -62,10 +62,10 @@ func checkKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 	if len(words) == 0 {
 		return nil
 	}
-	return lacksKeys(words)
+	return errMissingKeys(words)
 }
 
-func lacksKeys(words []string) error {
+func errMissingKeys(words []string) error {
 	return &config.Error{Setting: "keyset-file", Want: "the keyset lacks keys that rows of the journal need: " + strings.Join(words, ", ") +
 		"; use the keyset file of the workers that wrote those rows (`keys list` shows the keys of a file)"}
 }
@@ -111,8 +111,8 @@ func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 	}
 }
 
-// beside runs two parts; either ends with the other's failure.
-func beside(run, watch func(context.Context) error) func(context.Context) error {
+// runBeside runs two components; each ends when the other fails.
+func runBeside(run, watch func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		both, ctx := errgroup.WithContext(ctx)
 		both.Go(func() error { return run(ctx) })

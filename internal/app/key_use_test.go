@@ -84,7 +84,7 @@ func TestKeyset(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			go func() {
-				ended <- beside(func(ctx context.Context) error { <-ctx.Done(); return nil }, func(ctx context.Context) error { return watchKeys(ctx, j, keys) })(ctx)
+				ended <- runBeside(func(ctx context.Context) error { <-ctx.Done(); return nil }, func(ctx context.Context) error { return watchKeys(ctx, j, keys) })(ctx)
 			}()
 			<-time.After(time.Minute)
 			synctest.Wait()

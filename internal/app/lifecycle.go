@@ -51,9 +51,9 @@ func (t *teardown) close(bound time.Duration) error {
 // errUnasked is the error of a part that ends although nobody asked it to.
 var errUnasked = errors.New("it ended without being asked to")
 
-// guarded runs a part so that a panic in it, or an end that nobody asked for,
+// runComponent runs a part so that a panic in it, or an end that nobody asked for,
 // becomes an error that names it.
-func guarded(ctx context.Context, log *slog.Logger, name string, run func(context.Context) error) (err error) {
+func runComponent(ctx context.Context, log *slog.Logger, name string, run func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// What was panicked with may hold anything, but for the runtime's own

@@ -28,8 +28,8 @@ func (o *order) note(what string) {
 }
 
 // until is a part that runs until it is told to stop and then takes a while.
-func (o *order) until(name string, takes time.Duration) part {
-	return part{name, func(ctx context.Context) error {
+func (o *order) until(name string, takes time.Duration) component {
+	return component{name, func(ctx context.Context) error {
 		<-ctx.Done()
 		<-time.After(takes) // virtual
 		o.note(name)
@@ -57,7 +57,7 @@ func TestTheRelayStopsLast(t *testing.T) {
 	})
 }
 
-// A part that fails, panics or ends by itself takes the others with it, and its
+// A component that fails, panics or ends by itself takes the others with it, and its
 // name is in the error.
 func TestAPartThatEnds(t *testing.T) {
 	broken := errors.New("broken")
@@ -75,11 +75,11 @@ func TestAPartThatEnds(t *testing.T) {
 		for _, name := range []string{"consumer", "pool", "relay"} {
 			synctest.Test(t, func(t *testing.T) {
 				var o order
-				parts := map[string]part{}
+				parts := map[string]component{}
 				for _, n := range []string{"consumer", "pool", "relay"} {
 					parts[n] = o.until(n, time.Second)
 				}
-				parts[name] = part{name, func(ctx context.Context) error {
+				parts[name] = component{name, func(ctx context.Context) error {
 					<-time.After(time.Minute)
 					return end.run(ctx)
 				}}
@@ -99,10 +99,10 @@ func TestAPartThatEnds(t *testing.T) {
 	}
 }
 
-// A part whose error names it already is not named twice.
+// A component whose error names it already is not named twice.
 func TestAPartIsNamedOnce(t *testing.T) {
 	for _, text := range []string{"consumer: no start", "no start"} {
-		err := guarded(t.Context(), quiet(), "consumer", func(context.Context) error { return errors.New(text) })
+		err := runComponent(t.Context(), quiet(), "consumer", func(context.Context) error { return errors.New(text) })
 		if err == nil || err.Error() != "consumer: no start" {
 			t.Errorf("%q became %v", text, err)
 		}
@@ -119,7 +119,7 @@ func TestReadinessIsAnnouncedOnce(t *testing.T) {
 			return func() (bool, string) { return time.Since(began) >= d, "" }
 		}
 		tell := func() { told = append(told, time.Since(began)) }
-		announce(ctx, tell, from(time.Minute), from(time.Second))
+		notifyReady(ctx, tell, from(time.Minute), from(time.Second))
 		if len(told) != 1 || told[0] < time.Minute || told[0] > time.Minute+announceEvery {
 			t.Errorf("told after %v", told)
 		}
@@ -127,7 +127,7 @@ func TestReadinessIsAnnouncedOnce(t *testing.T) {
 			<-time.After(time.Minute)
 			cancel()
 		}()
-		announce(ctx, tell, from(time.Hour))
+		notifyReady(ctx, tell, from(time.Hour))
 		if len(told) != 1 {
 			t.Errorf("told again, after %v", told)
 		}

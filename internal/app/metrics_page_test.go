@@ -30,7 +30,7 @@ func TestMetricsPage(t *testing.T) {
 				Operations: map[journal.StatKey]int64{{}: 1}, Attention: map[string]int64{"": 1},
 			}}))
 			o := Defaults()
-			keeper := newRoomKeeper(&o, nil, slog.New(slog.DiscardHandler))
+			keeper := newCapacityMonitor(&o, nil, slog.New(slog.DiscardHandler))
 			keeper.journal = &fakeRoom{}
 			keeper.register(r)
 			if _, err := engine.NewPruner(engine.PrunerConfig{Metrics: r}); err != nil {

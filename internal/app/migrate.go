@@ -15,8 +15,8 @@ import (
 	"invoicebox-worker/internal/journal/sqlite"
 )
 
-// CopyOptions say what to copy.
-type CopyOptions struct {
+// MigrateOptions say what to copy.
+type MigrateOptions struct {
 	From  string // sqlite: and the path of a file
 	To    string // postgres://… of an empty database
 	Actor string // for the audit of both
@@ -26,10 +26,10 @@ type CopyOptions struct {
 	Progress func(move.Progress)
 }
 
-// Copy moves the journal from SQLite to PostgreSQL. It holds both; killed at any
+// Migrate moves the journal from SQLite to PostgreSQL. It holds both; killed at any
 // time it can be run again. After it the journal is the one in PostgreSQL, and no
 // worker starts with the file.
-func Copy(ctx context.Context, o CopyOptions) (r move.Report, err error) {
+func Migrate(ctx context.Context, o MigrateOptions) (r move.Report, err error) {
 	if CheckJournalURL(o.From) != "" || isPostgres(o.From) {
 		return r, &config.Error{Setting: "from", Value: o.From, Want: "must be sqlite: and the path of the journal's file: only that way round can a journal be copied"}
 	}

@@ -37,7 +37,7 @@ type Options struct {
 	Logger *slog.Logger // nil logs nothing
 	// LogLinesNotWritten counts the lines of Logger that could not be written; nil: not counted.
 	LogLinesNotWritten func() uint64
-	Seams              Seams // for programs that try the service under faults
+	Hooks              Hooks // for programs that try the service under faults
 }
 
 // An Account is a partner account.

@@ -295,7 +295,7 @@ func serveAndRecord(t *testing.T, dir string, p *promises, shops int) {
 	if o.Keyset, err = keyset.New(); err != nil {
 		t.Fatal(err)
 	}
-	o.Seams.Journal = func(j journal.Journal) journal.Journal {
+	o.Hooks.Journal = func(j journal.Journal) journal.Journal {
 		p.Journal = j
 		return p
 	}

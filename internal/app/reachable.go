@@ -6,15 +6,15 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// An obstacleRow says in words why there is no connection and what to do. The
+// An obstacleText says in words why there is no connection and what to do. The
 // sentences begin behind the name of the side that they are about.
-type obstacleRow struct {
+type obstacleText struct {
 	obstacle invoicebox.Obstacle
 	api      string // about the API; "" where it is about the proxy only
 	proxy    string // about the proxy; "" where it is about the API only
 }
 
-var obstacleRows = []obstacleRow{
+var obstacleRows = []obstacleText{
 	{invoicebox.ObstacleNoSuchName, "the host name does not exist: check the host of --invoicebox-url and the resolver of this machine", "the host name does not exist: check the host in HTTPS_PROXY"},
 	{invoicebox.ObstacleResolver, "the name could not be resolved, the resolver did not answer: check the DNS settings of this machine", "the name could not be resolved, the resolver did not answer: check the DNS settings of this machine"},
 	{invoicebox.ObstacleRefused, "connection refused, nothing listens on the port: check host and port of --invoicebox-url and the firewall", "connection refused, nothing listens on the port: check host and port in HTTPS_PROXY"},
@@ -34,8 +34,8 @@ var obstacleRows = []obstacleRow{
 	{invoicebox.ObstacleNotClassified, "no connection could be made: check --invoicebox-url and the network", "no connection could be made: check HTTPS_PROXY and the network"},
 }
 
-// reachWords says why Invoicebox at url cannot be reached.
-func reachWords(url string, x invoicebox.Exchange, o *Options) string {
+// describeObstacle says why Invoicebox at url cannot be reached.
+func describeObstacle(url string, x invoicebox.Exchange, o *Options) string {
 	obstacle, proxy := x.Obstacle()
 	for _, row := range obstacleRows {
 		words, who := row.api, url+" cannot be reached"
@@ -56,8 +56,8 @@ func reachWords(url string, x invoicebox.Exchange, o *Options) string {
 	return url + " cannot be reached: check --invoicebox-url and the network"
 }
 
-// tokenWords describes the result of the check of an account's token.
-func tokenWords(o *Options, x invoicebox.Exchange) (CheckVerdict, string) {
+// describeTokenCheck describes the result of the check of an account's token.
+func describeTokenCheck(o *Options, x invoicebox.Exchange) (CheckVerdict, string) {
 	url, v := o.InvoiceboxURL, invoicebox.Classify(x)
 	const noAPI = ", so there is no Invoicebox API at this address: check --invoicebox-url, its path included"
 	switch {
@@ -70,7 +70,7 @@ func tokenWords(o *Options, x invoicebox.Exchange) (CheckVerdict, string) {
 	case v.Reason == invoicebox.ReasonSetting:
 		return CheckFailed, "the token or the signing key cannot be sent: check --token-file and --signing-key-file"
 	case x.Status == 0 && x.Written == 0:
-		return CheckFailed, reachWords(url, x, o)
+		return CheckFailed, describeObstacle(url, x, o)
 	case x.Status == 0 && (v.Reason == invoicebox.ReasonNotHTTP || v.Reason == invoicebox.ReasonHeaderLarge):
 		return CheckFailed, url + " does not answer in HTTP" + noAPI
 	case x.Status == 0 && v.Reason == invoicebox.ReasonDeadline:

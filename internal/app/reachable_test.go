@@ -173,7 +173,7 @@ func TestCheckSaysWhyInvoiceboxCannotBeReached(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		verdict, words := tokenWords(&o, client.CheckOwnToken(t.Context()))
+		verdict, words := describeTokenCheck(&o, client.CheckOwnToken(t.Context()))
 		transport.Close()
 		if verdict != c.want {
 			t.Errorf("%s: %s, want %s: %s", name, verdict, c.want, words)

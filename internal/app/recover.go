@@ -44,9 +44,9 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 		return r, err
 	}
 	if !at.exists(ctx) {
-		return r, at.noJournal("put the copy there first. Without a copy, start `run` once, which creates an empty journal and exits; then use `journal recover --start earliest`")
+		return r, at.errNoJournal("put the copy there first. Without a copy, start `run` once, which creates an empty journal and exits; then use `journal recover --start earliest`")
 	}
-	j, err := at.open(ctx, opening{planner: replay.Planner(planner), logger: log, recover: true})
+	j, err := at.open(ctx, openOptions{planner: replay.Planner(planner), logger: log, recover: true})
 	if err != nil {
 		return r, at.explain(err)
 	}

@@ -189,7 +189,7 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 		}
 	}
 	if s.running && room.Free >= 0 && room.Free < s.reserve {
-		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", inBytes(room.Free), inBytes(s.reserve))
+		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", formatBytes(room.Free), formatBytes(s.reserve))
 	}
 	return s, nil
 }

@@ -17,7 +17,7 @@ import (
 
 func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*engine.Pruner, error) {
 	return engine.NewPruner(engine.PrunerConfig{
-		Journal: j, Retention: forEver(o.InboxRetention), DeadLetterRetention: forEver(o.DeadLetterRetention),
+		Journal: j, Retention: retention(o.InboxRetention), DeadLetterRetention: retention(o.DeadLetterRetention),
 		InputRetention: func(ctx context.Context) (time.Duration, error) {
 			return kafka.TopicRetention(ctx, conn, o.inputTopics()...)
 		},
@@ -25,8 +25,8 @@ func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prom
 	})
 }
 
-// forEver: users say 0 for it.
-func forEver(d time.Duration) time.Duration {
+// retention: users say 0 for it.
+func retention(d time.Duration) time.Duration {
 	if d == 0 {
 		return engine.RetainForever
 	}
@@ -43,8 +43,8 @@ func (o *Options) inputTopics() (topics []string) {
 // keptOf says what kafka.TopicRetention adds up.
 const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
 
-// inDays formats a duration: 720h0m0s is "30 days".
-func inDays(d time.Duration) string {
+// formatDays formats a duration: 720h0m0s is "30 days".
+func formatDays(d time.Duration) string {
 	const day = 24 * time.Hour
 	short := func(d time.Duration) string {
 		text := d.String()
@@ -68,7 +68,7 @@ func inDays(d time.Duration) string {
 // checkRetention tells for how long the inbox will be kept.
 func checkRetention(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult {
 	const name = "retention"
-	keep := forEver(o.InboxRetention)
+	keep := retention(o.InboxRetention)
 	if keep < 0 {
 		return CheckResult{name, CheckOK, "nothing is forgotten: --inbox-retention is 0s"}
 	}
@@ -80,7 +80,7 @@ func checkRetention(ctx context.Context, o Options, conn *kafka.Cluster) CheckRe
 	case kept < 0:
 		return CheckResult{name, CheckWarning, "an input topic keeps its records for ever, so the inbox is kept for ever: give it a retention.ms, and cleanup.policy delete"}
 	case kept > keep:
-		return CheckResult{name, CheckWarning, fmt.Sprintf("the input topics retain records for up to %s (%s), so the inbox is kept for the same time instead of --inbox-retention %s", inDays(kept), keptOf, inDays(keep))}
+		return CheckResult{name, CheckWarning, fmt.Sprintf("the input topics retain records for up to %s (%s), so the inbox is kept for the same time instead of --inbox-retention %s", formatDays(kept), keptOf, formatDays(keep))}
 	}
-	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %s; the input topics retain records for up to %s (%s)", inDays(keep), inDays(kept), keptOf)}
+	return CheckResult{name, CheckOK, fmt.Sprintf("the inbox is kept for %s; the input topics retain records for up to %s (%s)", formatDays(keep), formatDays(kept), keptOf)}
 }

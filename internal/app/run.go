@@ -66,7 +66,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	jrnl := o.Seams.through(opened)
+	jrnl := o.Hooks.through(opened)
 	closing.add("journal", jrnl.Close)
 	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
 		return err
@@ -81,7 +81,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	stats := newStatsCollector(jrnl)
 	registry.MustRegister(stats)
-	room := newRoomKeeper(&o, jrnl, log)
+	room := newCapacityMonitor(&o, jrnl, log)
 	room.register(registry)
 
 	conn, err := kafka.New(o.Kafka)
@@ -100,7 +100,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	// Nothing that the journal holds is acted on, and nothing is sent or published,
 	// before the group's offsets show that the journal is not an older one.
-	probe := probeOf(&o, jrnl, opened)
+	probe := newJournalProbe(&o, jrnl, opened)
 	state.add("journal", meanwhile("nothing is read, sent or published", probe.ready))
 	state.add("consumer", meanwhile("no event is read; operations in the journal continue", func(context.Context) (bool, string) { return intake.Ready() }))
 	if err := intake.Prepare(ctx); err != nil {
@@ -120,12 +120,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := checkTokens(ctx, &o, accounts, jrnl, log); err != nil {
 		return err
 	}
-	if !o.Seams.Proven {
+	if !o.Hooks.Proven {
 		if err := proveAccounts(ctx, jrnl, accounts); err != nil {
 			return err
 		}
 	}
-	pool, err := newPool(&o, jrnl, stores, accounts, registry, log)
+	pool, err := newEngine(&o, jrnl, stores, accounts, registry, log)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	state.add("relay", meanwhile("results wait in the journal", func(context.Context) (bool, string) { return relay.Ready() }))
-	_, callsReserve := o.reserves()
+	_, callsReserve := o.reservedBytes()
 	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New(), reserve: callsReserve, short: probe.short}
 	for _, a := range o.Accounts {
 		state.note("account "+a.Name, reports.ready(a.Name))
@@ -153,18 +153,18 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer stopWatching()
 	if o.Ready != nil {
 		announcing.Go(func() {
-			announce(watching, func() { o.Ready(address) }, intake.Ready, relay.Ready)
+			notifyReady(watching, func() { o.Ready(address) }, intake.Ready, relay.Ready)
 		})
 	}
-	announcing.Go(func() { _ = guarded(watching, log, "pruner", pruner.Run) })
+	announcing.Go(func() { _ = runComponent(watching, log, "pruner", pruner.Run) })
 	if len(o.Files) > 0 {
 		state.add("files", filesReady(o.Files))
 	}
 	go watchFiles(watching, o.Files)
 	if stores.vault != nil {
-		announcing.Go(func() { _ = guarded(watching, log, "credential store", stores.vault.Keep) })
+		announcing.Go(func() { _ = runComponent(watching, log, "credential store", stores.vault.Keep) })
 	}
-	announcing.Go(func() { _ = guarded(watching, log, "report", reports.run) })
+	announcing.Go(func() { _ = runComponent(watching, log, "report", reports.run) })
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
-	return supervise(ctx, log, state, part{"consumer", intake.Run}, part{"pool", beside(pool.Run, func(ctx context.Context) error { return watchKeys(ctx, jrnl, o.Keyset) })}, part{"relay", relay.Run})
+	return supervise(ctx, log, state, component{"consumer", intake.Run}, component{"pool", runBeside(pool.Run, func(ctx context.Context) error { return watchKeys(ctx, jrnl, o.Keyset) })}, component{"relay", relay.Run})
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A part is something that runs until its context ends.
-type part struct {
+// A component is something that runs until its context ends.
+type component struct {
 	name string
 	run  func(context.Context) error
 }
@@ -17,14 +17,14 @@ type part struct {
 // supervise runs the parts until ctx ends or one of them fails. The consumer
 // and the pool stop first; the relay goes on until they have, so that the
 // results of the last calls are published. The first failure is returned.
-func supervise(ctx context.Context, log *slog.Logger, state *health, intake, pool, relay part) error {
+func supervise(ctx context.Context, log *slog.Logger, state *health, intake, pool, relay component) error {
 	work, workContext := errgroup.WithContext(ctx)
 	relayContext, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRelay()
 	relayEnded := make(chan error, 1)
 	failed := make(chan struct{})
 	go func() {
-		err := guarded(relayContext, log, relay.name, relay.run)
+		err := runComponent(relayContext, log, relay.name, relay.run)
 		relayEnded <- err
 		if err != nil {
 			close(failed)
@@ -41,12 +41,12 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 			return nil
 		}
 	})
-	work.Go(func() error { return guarded(workContext, log, intake.name, intake.run) })
-	work.Go(func() error { return guarded(workContext, log, pool.name, pool.run) })
+	work.Go(func() error { return runComponent(workContext, log, intake.name, intake.run) })
+	work.Go(func() error { return runComponent(workContext, log, pool.name, pool.run) })
 	told := make(chan struct{})
 	context.AfterFunc(workContext, func() {
 		defer close(told)
-		state.drains()
+		state.startDraining()
 		log.Info("draining: no new calls, those in flight are awaited", "asked", ctx.Err() != nil)
 	})
 	err := work.Wait()
@@ -64,9 +64,9 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 // announceEvery is how often announce looks: what it waits for has no channel.
 const announceEvery = 20 * time.Millisecond
 
-// announce calls tell once, as soon as every part is ready at the same time. It
+// notifyReady calls tell once, as soon as every part is ready at the same time. It
 // returns without having done so when ctx ends before.
-func announce(ctx context.Context, tell func(), parts ...func() (bool, string)) {
+func notifyReady(ctx context.Context, tell func(), parts ...func() (bool, string)) {
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
 	for {

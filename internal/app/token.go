@@ -39,8 +39,8 @@ func newClient(o *Options, a Account, transport *invoicebox.Transport, log *slog
 	return client, nil
 }
 
-// A tokenLedger counts the look at a token like every other request.
-type tokenLedger interface {
+// A rateLimiter counts the look at a token like every other request.
+type rateLimiter interface {
 	BeginCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
 	EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 }
@@ -49,7 +49,7 @@ type tokenLedger interface {
 // accounts: the pool sends nothing for an account whose settings are wrong. It fails
 // if Invoicebox refuses all tokens, because the worker could do nothing. Without an
 // answer of the API it is not known whether a token works.
-func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledger tokenLedger, log *slog.Logger) error {
+func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledger rateLimiter, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenWithin)
 	defer cancel()
 	answers := make([]invoicebox.Exchange, len(clients))
@@ -91,11 +91,11 @@ func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledg
 }
 
 func detail(o *Options, x invoicebox.Exchange) string {
-	_, words := tokenWords(o, x)
+	_, words := describeTokenCheck(o, x)
 	return words
 }
 
-func checkTokenCounted(ctx context.Context, o *Options, a Account, client engine.Client, ledger tokenLedger) (x invoicebox.Exchange, asked bool, err error) {
+func checkTokenCounted(ctx context.Context, o *Options, a Account, client engine.Client, ledger rateLimiter) (x invoicebox.Exchange, asked bool, err error) {
 	id, err := ledger.BeginCheck(ctx, journal.Check{
 		Account: a.Name, SendBy: o.RequestDeadline, Deadline: o.RequestDeadline,
 		Permits: []journal.Permit{

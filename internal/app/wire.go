@@ -109,10 +109,10 @@ func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]engine.Acco
 
 // newTransport makes the connections to Invoicebox, for run and check alike.
 func newTransport(o *Options) *invoicebox.Transport {
-	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Seams.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
+	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Hooks.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
 }
 
-func newPool(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Engine, error) {
+func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Engine, error) {
 	return engine.New(engine.Config{
 		Journal: j, Keys: o.Keyset, Credentials: stores.all, Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
@@ -145,10 +145,10 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 	identity := j.Identity().String()
 	var forgets func(context.Context) error
 	if o.ForgetJournal == identity {
-		forgets = func(ctx context.Context) error { return forget(ctx, j, identity) }
+		forgets = func(ctx context.Context) error { return replaceLostJournal(ctx, j, identity) }
 	}
 	return consumer.New(consumer.Config{
-		OnJournalLost: forgets, OnFirstRun: func(ctx context.Context) error { return begin(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
+		OnJournalLost: forgets, OnFirstRun: func(ctx context.Context) error { return startAboveOlder(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.KafkaGroup, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, CanFetch: room,
 		FetchMemory: int(o.FetchMemory), ForeignMemberTimeout: strangerWait, DeadLetters: journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)},

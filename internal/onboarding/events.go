@@ -91,7 +91,7 @@ func failureType(k journal.Kind) string {
 }
 
 func failureData(k journal.Kind, shop journal.ShopKey, reason schemas.FailureReason) any {
-	advice, _ := schemas.FailureOf(failureType(k), reason)
+	advice, _ := schemas.LookupFailure(failureType(k), reason)
 	if k == journal.Invite {
 		return schemas.InvitationFailed{
 			ShopID: shop.Shop, PartnerAccount: shop.Account, Reason: reason, Action: advice.Action, Final: advice.Final,

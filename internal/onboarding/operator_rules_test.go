@@ -126,9 +126,9 @@ func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
 				if lost := row.Reason == ReasonCredentialsLost; active && kind == journal.Activate && end == PublishClosed && !lost {
 					t.Errorf("%s: an active shop would be taken back", row.Reason)
 				}
-				advice, ok := schemas.FailureOf(failureType(kind), row.Failure)
+				advice, ok := schemas.LookupFailure(failureType(kind), row.Failure)
 				final = final || ok && advice.Final
-				closed, ok := schemas.FailureOf(failureType(kind), schemas.FailureClosed)
+				closed, ok := schemas.LookupFailure(failureType(kind), schemas.FailureClosed)
 				if !ok || !closed.Final {
 					t.Errorf("%v: closing is not an end", kind)
 				}

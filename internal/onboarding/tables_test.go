@@ -60,7 +60,7 @@ func declaredConstants(t *testing.T, file, typ string) map[string]string {
 
 // Reasons are stored and become labels: each has one word of its own.
 func TestReasonsAreDistinctWords(t *testing.T) {
-	seen := map[Reason]string{}
+	seen := map[InvalidReason]string{}
 	for name, r := range declaredReasons(t) {
 		if r == "" || strings.Trim(string(r), "abcdefghijklmnopqrstuvwxyz_") != "" {
 			t.Errorf("%s: %q is no label", name, r)
@@ -158,7 +158,7 @@ func TestOutcomesCoverEverything(t *testing.T) {
 			t.Errorf("%s: the reason is not declared", name)
 		}
 		if r.Failed != "" {
-			if _, ok := schemas.FailureOf(failureType(r.Kind), r.Failed); !ok {
+			if _, ok := schemas.LookupFailure(failureType(r.Kind), r.Failed); !ok {
 				t.Errorf("%s: %s is no failure of the contract", name, r.Failed)
 			}
 		}
@@ -223,7 +223,7 @@ func TestAfterQuietCoversEverything(t *testing.T) {
 
 func TestAttentionTable(t *testing.T) {
 	declared := declaredReasons(t)
-	seen := map[Reason]bool{}
+	seen := map[InvalidReason]bool{}
 	for _, row := range attention {
 		if seen[row.Reason] {
 			t.Errorf("%s is there twice", row.Reason)
@@ -236,7 +236,7 @@ func TestAttentionTable(t *testing.T) {
 			if row.Failure == "" {
 				continue
 			}
-			advice, ok := schemas.FailureOf(failureType(kind), row.Failure)
+			advice, ok := schemas.LookupFailure(failureType(kind), row.Failure)
 			if !ok {
 				t.Errorf("%s: %v has no failure %s", row.Reason, kind, row.Failure)
 			}

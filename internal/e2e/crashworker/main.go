@@ -51,6 +51,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		stop()
 	}()
-	o.Seams.Journal, o.Seams.Proven = s.Point.between(p), true
+	o.Hooks.Journal, o.Hooks.Proven = s.Point.between(p), true
 	return app.Run(ctx, o)
 }

@@ -164,7 +164,7 @@ func (w *world) start(path string) {
 		RequestsPerWindow: w.limit, Window: 30 * time.Second,
 	}}
 	o.Logger = w.log.With("life", w.lives)
-	o.Seams = app.Seams{DialInvoicebox: l.api.Dial, Journal: l.diary.wrap, JournalMark: func(string) string { return "the file" }}
+	o.Hooks = app.Hooks{DialInvoicebox: l.api.Dial, Journal: l.diary.wrap, JournalMark: func(string) string { return "the file" }}
 	if w.change != nil {
 		w.change(&o)
 	}

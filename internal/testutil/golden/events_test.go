@@ -19,9 +19,9 @@ func TestEventsPage(t *testing.T) {
 	} {
 		rows := [][]string{{"reason", "action", "final", "what it means", "what the shop should see", "what comes next"}}
 		for _, reason := range schemas.FailureReasons(typ) {
-			f, _ := schemas.FailureOf(typ, reason)
-			rows = append(rows, []string{"`" + string(reason) + "`", "`" + string(f.Action) + "`", fmt.Sprint(f.Final), f.Meaning, f.Shop, f.Next})
-			if slices.Contains([]string{f.Meaning, f.Shop, f.Next}, "") {
+			f, _ := schemas.LookupFailure(typ, reason)
+			rows = append(rows, []string{"`" + string(reason) + "`", "`" + string(f.Action) + "`", fmt.Sprint(f.Final), f.Description, f.Shop, f.Next})
+			if slices.Contains([]string{f.Description, f.Shop, f.Next}, "") {
 				t.Errorf("%s: a text is missing", reason)
 			}
 			if f.Final && strings.Contains(f.Next, "A success can follow") || !f.Final && f.Next == "Nothing follows." {
@@ -31,8 +31,8 @@ func TestEventsPage(t *testing.T) {
 		golden.CompareMarkdown(t, eventsPage, heading, rows)
 	}
 	rows := [][]string{{"reason", "what is wrong", "what to change"}}
-	for _, reason := range schemas.Reasons() {
-		meaning, remedy := schemas.ReasonMeaning(reason)
+	for _, reason := range schemas.InvalidReasons() {
+		meaning, remedy := schemas.DescribeInvalidReason(reason)
 		rows = append(rows, []string{"`" + string(reason) + "`", meaning, remedy})
 	}
 	golden.CompareMarkdown(t, eventsPage, "## Dead letters", rows)
