@@ -60,7 +60,7 @@ func declaredConstants(t *testing.T, file, typ string) map[string]string {
 
 // Reasons are stored and become labels: each has one word of its own.
 func TestReasonsAreDistinctWords(t *testing.T) {
-	seen := map[InvalidReason]string{}
+	seen := map[Reason]string{}
 	for name, r := range declaredReasons(t) {
 		if r == "" || strings.Trim(string(r), "abcdefghijklmnopqrstuvwxyz_") != "" {
 			t.Errorf("%s: %q is no label", name, r)
@@ -223,7 +223,7 @@ func TestAfterQuietCoversEverything(t *testing.T) {
 
 func TestAttentionTable(t *testing.T) {
 	declared := declaredReasons(t)
-	seen := map[InvalidReason]bool{}
+	seen := map[Reason]bool{}
 	for _, row := range attention {
 		if seen[row.Reason] {
 			t.Errorf("%s is there twice", row.Reason)
