@@ -143,12 +143,13 @@ func (e *Engine) dispatchDue(s phases) (next time.Time, err error) {
 		}
 		// Set before the room is counted: what ends meanwhile must be heard of.
 		e.capacityExhausted.Store(true)
-		claims, at, hungry, err := e.plan(s)
+		claims, at, left, err := e.plan(s)
 		if err != nil {
 			endTrials(claims)
 		}
 		if err != nil || len(claims) == 0 {
-			e.capacityExhausted.Store(hungry)
+			e.capacityLow.Store(left.low)
+			e.capacityExhausted.Store(left.exhausted)
 			return at, err
 		}
 		if err := e.claim(s, claims); err != nil {
@@ -178,10 +179,13 @@ func endTrials(claims []claim) {
 	}
 }
 
-// plan decides what to claim now, and when to look again where only time helps.
-// Hungry: something is left behind until an operation in flight ends. With an
-// error come the claims that were decided on before it.
-func (e *Engine) plan(s phases) (claims []claim, next time.Time, hungry bool, err error) {
+// A left says what a plan leaves behind: exhausted, until an operation in flight ends;
+// low, until there is capacity for enough operations.
+type left struct{ exhausted, low bool }
+
+// plan decides what to claim now, and when to look again where only time helps. With
+// an error come the claims that were decided on before it.
+func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, err error) {
 	now := time.Now()
 	egress := -1 // not asked yet
 	contenders := e.readyAccounts(now)
@@ -192,6 +196,9 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, hungry bool, er
 		var calls []work
 		e.mu.Lock()
 		room, codes, inFlight := e.freeCapacity(acc), acc.activating, acc.inFlight
+		if !e.worthClaim(acc) {
+			room = 0
+		}
 		e.mu.Unlock()
 		whole := room
 		planned := func(w work, n int, trial bool) {
@@ -212,7 +219,7 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, hungry bool, er
 			case w.stage == journal.Call:
 				calls = append(calls, w)
 			case room == 0:
-				hungry = true
+				behind.low = true
 			default:
 				planned(w, room, false)
 			}
@@ -227,29 +234,33 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, hungry bool, er
 		}
 		acc.busy.Store(room == 0)
 		free := acc.breaker.ActivationsLeft(codes)
-		if room == 0 || free == 0 && calls[len(calls)-1].kind == journal.Activate {
-			hungry = true
+		if room == 0 {
+			behind.low = true
+			continue
+		}
+		if free == 0 && calls[len(calls)-1].kind == journal.Activate {
+			behind.exhausted = true
 			continue
 		}
 		proving := acc.breaker.Proving()
 		if proving && (inFlight > 0 || room < whole) {
-			hungry = true
+			behind.exhausted = true
 			continue
 		}
 		permits, at, err := e.permits(s.accept, acc, &egress)
 		if err != nil {
-			return claims, next, true, err
+			return claims, next, left{exhausted: true}, err
 		}
 		if permits == 0 {
-			hungry = true // an answer tells when a permit comes back
+			behind.exhausted = true // an answer tells when a permit comes back
 			next = minTime(next, at)
 			continue
 		}
 		// What is left to all is divided among those that still come, so that the
 		// first does not take it; what they leave is given out in the next round.
-		left := max(1, contenders)
+		sharing := max(1, contenders)
 		contenders--
-		n := min(room, permits, allowed, (egress+left-1)/left)
+		n := min(room, permits, allowed, (egress+sharing-1)/sharing)
 		egress -= n
 		if allowed != breaker.Unlimited {
 			// The trial may fail: an invitation is the smaller loss.
@@ -269,9 +280,9 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, hungry bool, er
 			planned(c.work, c.limit, false)
 			n -= c.limit
 		}
-		hungry = hungry || n > 0 // until an activation ends
+		behind.exhausted = behind.exhausted || n > 0 // until an activation ends
 	}
-	return claims, next, hungry, nil
+	return claims, next, behind, nil
 }
 
 // readyAccounts are how many accounts have calls due that their breakers let through.

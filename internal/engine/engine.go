@@ -41,7 +41,8 @@ type Engine struct {
 
 	wake              chan struct{} // the dispatcher has a reason to look again
 	breakers          *breaker.Group
-	capacityExhausted atomic.Bool // the dispatcher left work behind for want of room
+	capacityExhausted atomic.Bool // the dispatcher left work behind until an operation ends
+	capacityLow       atomic.Bool // it left work behind until there is capacity for enough operations
 	tasks             sync.WaitGroup
 	running           atomic.Bool
 
@@ -315,8 +316,9 @@ func (e *Engine) end(t *task) {
 		t.acc.activating--
 	}
 	t.acc.holding.Set(float64(t.acc.inFlight))
+	enough := e.worthClaim(t.acc)
 	e.mu.Unlock()
-	if t.trial || e.capacityExhausted.Load() {
+	if t.trial || e.capacityExhausted.Load() || enough && e.capacityLow.Load() {
 		e.signal()
 	}
 	e.tasks.Done()
@@ -326,6 +328,14 @@ func (e *Engine) end(t *task) {
 // caller holds p.mu.
 func (e *Engine) freeCapacity(acc *account) int {
 	return max(0, e.capacity.reserved-acc.inFlight) + max(0, e.capacity.shared-e.inFlight)
+}
+
+// worthClaim tells whether the account has capacity for so many more operations that a
+// claim of them is worth its cost: a claim of one costs nearly as much as one of many,
+// and calls do not wait for it, because the operations in flight are more than can call.
+// The caller holds e.mu.
+func (e *Engine) worthClaim(acc *account) bool {
+	return e.freeCapacity(acc) >= max(1, e.capacity.reserved/8)
 }
 
 // background runs a small write beside the task, awaited by the drain.
