@@ -136,7 +136,7 @@ func (b *batcher) addItem(i *item) (bool, error) {
 // do not count.
 func (b *batcher) full() bool {
 	return len(b.batch.Events)+len(b.batch.DeadLetters) >= b.config.BatchEvents ||
-		len(b.deselected) >= 20*b.config.BatchEvents || b.bytes >= maxBatchBytes
+		len(b.deselected) >= 100*b.config.BatchEvents || b.bytes >= maxBatchBytes
 }
 
 func (b *batcher) ignore(i *schemas.IgnoredError, offset int64) {

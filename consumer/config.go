@@ -113,7 +113,7 @@ type Config struct {
 	// than half of it, or that decompresses to more than all of it, is not read.
 	// Default: 32 MiB, at least 24 MiB.
 	FetchMemory int
-	// BatchEvents bounds the events and dead letters of one transaction. Default: 500.
+	// BatchEvents bounds the events and dead letters of one transaction. Default: 100.
 	BatchEvents int
 	// CanFetch reports whether more may be fetched, and if not, why, in words for
 	// people. It is called before every fetch, by several goroutines, and must be
@@ -181,7 +181,7 @@ func (c *Config) setDefaults() error {
 		c.FetchMemory = DefaultFetchMemory
 	}
 	if c.BatchEvents == 0 {
-		c.BatchEvents = 500
+		c.BatchEvents = 100
 	}
 	if c.BatchEvents < 0 {
 		return errors.New("consumer: BatchEvents is negative")

@@ -12,7 +12,8 @@
 //   - 20,000 shops with one code each, and 500 shops with 40.
 //
 // Each case begins with a warm-up, and is measured from its first call to its last
-// result.
+// result. ms/call is how long a call took as the worker sees it: what it takes beyond the
+// latency is spent by the processes of this machine, and no worker can make up for it.
 //
 // INVOICEBOX_TEST_KAFKA names the jars of Apache Kafka (see internal/testutil/kafkatest);
 // without it the broker is the embedded one. Cases with PostgreSQL are skipped where it

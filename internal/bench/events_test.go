@@ -88,6 +88,7 @@ func (r *rig) measure(b *testing.B, shops int) float64 {
 	}
 	r.api.reset()
 	cpu := r.cpu()
+	calls, calling := r.called()
 	r.produce(schemas.TypeCodeEntered, events, code("shop-", shops))
 	profile := r.profile(b)
 	r.wait(func() bool { return r.count(schemas.TypeActivated) >= began+events })
@@ -100,6 +101,8 @@ func (r *rig) measure(b *testing.B, shops int) float64 {
 		b.ReportMetric(float64(r.api.calls.Load())/took.Seconds()/ideal, "of-ideal")
 	}
 	if len(r.processes) > 0 {
+		n, sum := r.called()
+		b.ReportMetric((sum-calling).Seconds()*1000/(n-calls), "ms/call")
 		used := float64((r.cpu() - cpu).Microseconds()) / events
 		b.ReportMetric(used, "worker-cpu-µs/event")
 		if p := profile(); p != nil {

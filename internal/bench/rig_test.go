@@ -129,23 +129,27 @@ func (r *rig) start(flags ...string) *process {
 	return p
 }
 
+// metric is the sum of a metric of all workers now.
+func (r *rig) metric(name string) (sum float64) {
+	for _, p := range r.processes {
+		sum += p.metric(name, "")
+	}
+	return sum
+}
+
 // cpu is the CPU time of all workers so far.
 func (r *rig) cpu() time.Duration {
-	var seconds float64
-	for _, p := range r.processes {
-		seconds += p.metric("process_cpu_seconds_total", "")
-	}
-	return time.Duration(seconds * float64(time.Second))
+	return time.Duration(r.metric("process_cpu_seconds_total") * float64(time.Second))
+}
+
+// called is how many calls all workers have made, and how long those took together.
+func (r *rig) called() (calls float64, took time.Duration) {
+	const name = "invoicebox_worker_call_duration_seconds"
+	return r.metric(name + "_count"), time.Duration(r.metric(name+"_sum") * float64(time.Second))
 }
 
 // resident is the memory of all workers now.
-func (r *rig) resident() float64 {
-	var bytes float64
-	for _, p := range r.processes {
-		bytes += p.metric("process_resident_memory_bytes", "")
-	}
-	return bytes
-}
+func (r *rig) resident() float64 { return r.metric("process_resident_memory_bytes") }
 
 // end ends all workers.
 func (r *rig) end() {

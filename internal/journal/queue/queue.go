@@ -16,6 +16,7 @@ import (
 const (
 	MaxRequests = 256 // of both priorities together
 	MaxRecords  = 500 // of intake; the first request whatever its size
+	besideSteps = 100 // MaxRecords where steps wait, because calls wait for them
 )
 
 // Bounds of the wait for a fuller transaction.
@@ -142,8 +143,12 @@ func (q *Queue[R]) take(batch []R) []R {
 		n := min(len(q.high), MaxRequests-min(len(q.low), 1))
 		batch = append(batch, q.high[:n]...)
 		q.high = remaining(q.high, n)
+		limit := MaxRecords
+		if n > 0 {
+			limit = besideSteps
+		}
 		m, records := 0, 0
-		for m < len(q.low) && len(batch) < MaxRequests && (m == 0 || records+q.low[m].records <= MaxRecords) {
+		for m < len(q.low) && len(batch) < MaxRequests && (m == 0 || records+q.low[m].records <= limit) {
 			records += q.low[m].records
 			batch = append(batch, q.low[m].request)
 			m++

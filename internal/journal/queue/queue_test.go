@@ -39,6 +39,13 @@ func TestQueueOrder(t *testing.T) {
 			t.Errorf("commit %d takes %d batches, want %d", i, got, want)
 		}
 	}
+	put(4, 60)
+	put(1, 0)
+	for i, want := range []int{2, 3} { // one of them beside the step, then three without
+		if got := len(q.Take(nil)); got != want {
+			t.Errorf("commit %d beside a step takes %d requests, want %d", i, got, want)
+		}
+	}
 	q.Close()
 	if q.Take(nil) != nil {
 		t.Error("a closed queue has work")
