@@ -29,11 +29,11 @@ type part struct {
 var stages = []part{
 	{"fetch and decode", []string{"/consumer.", "segmentio/kafka-go.", "/schemas.(*Decoder)"}},
 	{"ingest", []string{"/steps.(*Journal).Ingest", "/steps.(*ingestion)"}},
-	{"claim", []string{"/steps.(*Journal).Claim", "/steps.(*Journal).Due", "/steps.(*Journal).AvailablePermits", "/steps.(*Unit).planReleased", "/engine.(*Pool).beat", "/engine.(*Pool).dispatch"}},
-	{"begin", []string{"/steps.(*Journal).BeginAttempt", "/steps.(*Journal).BeginCheck", "/engine.(*Pool).prepare"}},
-	{"call", []string{"/engine.(*Pool).exchange", "/invoicebox.(*Client)", "/engine.(*Pool).logOutcome"}},
-	{"save response", []string{"/steps.(*Journal).SaveResponse", "/engine.(*Pool).received"}},
-	{"complete", []string{"/steps.(*Journal).Apply", "/steps.(*Journal).EndAttempt", "/engine.(*Pool).store", "/engine.(*Pool).answered"}},
+	{"claim", []string{"/steps.(*Journal).Claim", "/steps.(*Journal).Due", "/steps.(*Journal).AvailablePermits", "/steps.(*Unit).planReleased", "/engine.(*Engine).tick", "/engine.(*Engine).dispatch"}},
+	{"begin", []string{"/steps.(*Journal).BeginAttempt", "/steps.(*Journal).BeginCheck", "/engine.(*Engine).precheck"}},
+	{"call", []string{"/engine.(*Engine).exchange", "/invoicebox.(*Client)", "/engine.(*Engine).logOutcome"}},
+	{"save response", []string{"/steps.(*Journal).SaveResponse", "/engine.(*Engine).saveResponse", "/engine.(*Engine).onActivationResponse"}},
+	{"complete", []string{"/steps.(*Journal).Apply", "/steps.(*Journal).EndAttempt", "/engine.(*Engine).storeCredentials", "/engine.(*Engine).onResponse"}},
 	{"relay", []string{"/producer.", "/steps.(*Journal).Pending", "/steps.(*Journal).MarkPublished"}},
 	{"load rows", []string{"/steps.(*Loader).load"}},
 	{"save rows", []string{"/steps.(*Unit).flush"}},
@@ -43,7 +43,7 @@ var stages = []part{
 // rest divides the samples that belong to none of stages.
 var rest = []part{
 	{"begin and commit of transactions", []string{"/journal/sqlite.", "/journal/postgres."}},
-	{"rest of the pool", []string{"/engine."}},
+	{"rest of the engine", []string{"/engine."}},
 	{"scheduler", []string{"runtime.mcall", "runtime.mstart", "runtime.schedule", "runtime.sysmon"}},
 	{"metrics and profile", []string{"net/http.(*conn).serve", "runtime/pprof."}},
 }
