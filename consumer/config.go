@@ -24,8 +24,7 @@ type Inbox interface {
 	Ingest(ctx context.Context, b journal.Batch) (journal.Ingested, error)
 }
 
-// A Decoder decodes records; [schemas.Decoder] is one. Its errors are
-// *[schemas.InvalidError] and *[schemas.IgnoredError].
+// A Decoder decodes records. Its errors are those of [schemas.Decoder].
 type Decoder interface {
 	Decode(schemas.Message) (schemas.Input, error)
 }

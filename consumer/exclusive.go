@@ -328,13 +328,13 @@ func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f 
 // readRecords returns the records of one fetch that lie before end. It skips unreadable
 // records: the worker publishes none that large.
 func (c *Consumer) readRecords(ctx context.Context, r *reader, got fetchResult, end int64) (messages []schemas.Message, err error) {
-	if err := c.fetcher.unpackMemory.Acquire(ctx, got.memory); err != nil {
+	if err := c.fetcher.decompressMemory.Acquire(ctx, got.memory); err != nil {
 		return nil, err
 	}
-	defer c.fetcher.unpackMemory.Release(got.memory)
-	defer func() { c.fetcher.observeRatio(r, int64(got.bytes), got.records.unpacked) }()
+	defer c.fetcher.decompressMemory.Release(got.memory)
+	defer func() { c.fetcher.observeRatio(r, int64(got.bytes), got.records.decompressed) }()
 	defer got.records.closeBatch()
-	for held := 0; held < targetUnpacked; {
+	for held := 0; held < targetDecompressed; {
 		it, err := got.records.read()
 		switch {
 		case errors.Is(err, io.EOF):

@@ -46,14 +46,14 @@ func (f *fetcher) newFetchResult(p partResponse, offset int64) (fetchResult, err
 		if b.fault != nil {
 			continue
 		}
-		need, err := f.unpacker.Need(&b.Batch)
+		need, err := f.decompressor.MemoryNeeded(&b.Batch)
 		if err != nil {
 			continue // the iterator reports it
 		}
 		got.memory = max(got.memory, recordMemory+need)
 	}
 	got.records = &recordIterator{
-		unpacker: f.unpacker, batches: p.batches, unread: p.aborted, aborted: map[int64]bool{},
+		decompressor: f.decompressor, batches: p.batches, unread: p.aborted, aborted: map[int64]bool{},
 		topic: p.topic, partition: p.partition, from: offset, next: offset,
 	}
 	return got, nil
@@ -108,18 +108,18 @@ type unreadableRange struct {
 // records of aborted transactions, and knows where the next fetch begins if compaction
 // or transactions removed records.
 type recordIterator struct {
-	unpacker    *recordbatch.Unpacker
-	batches     []fetchedBatch
-	unread      []abortedTransaction // that did not begin yet
-	aborted     map[int64]bool       // producers inside an aborted transaction
-	topic       string
-	partition   int
-	from        int64
-	next        int64
-	reader      *recordbatch.Reader // of the current batch
-	skipAborted bool                // the current batch is aborted
-	mark        batchMark           // the batch of the last record
-	unpacked    int64
+	decompressor *recordbatch.Decompressor
+	batches      []fetchedBatch
+	unread       []abortedTransaction // that did not begin yet
+	aborted      map[int64]bool       // producers inside an aborted transaction
+	topic        string
+	partition    int
+	from         int64
+	next         int64
+	reader       *recordbatch.Reader // of the current batch
+	skipAborted  bool                // the current batch is aborted
+	mark         batchMark           // the batch of the last record
+	decompressed int64
 }
 
 // An item is a record, or a range of unreadable records.
@@ -196,7 +196,7 @@ func (s *recordIterator) beginBatch(b *fetchedBatch) error {
 	}
 	s.mark = batchMarkOf(&b.Header)
 	s.checkAborted(b)
-	reader, err := s.unpacker.Read(&b.Batch)
+	reader, err := s.decompressor.Read(&b.Batch)
 	s.reader = reader
 	return err
 }
@@ -256,7 +256,7 @@ func (s *recordIterator) endBatch() {
 // closeBatch closes the reader of the current batch.
 func (s *recordIterator) closeBatch() {
 	if s.reader != nil {
-		s.unpacked += s.reader.Unpacked()
+		s.decompressed += s.reader.Decompressed()
 		s.reader.Close()
 		s.reader = nil
 	}

@@ -44,7 +44,7 @@ func testRecordIteratorBaseOffset(t *testing.T) {
 				if r.batches(&p, size); r.err != nil {
 					t.Fatal(r.err)
 				}
-				f := &fetcher{unpacker: recordbatch.NewUnpacker(recordbatch.Limits{Unpacked: 1 << 20, Buffer: 1 << 20, Records: 10, Record: 1 << 10, Headers: 10})}
+				f := &fetcher{decompressor: recordbatch.NewDecompressor(recordbatch.Limits{Decompressed: 1 << 20, Buffer: 1 << 20, Records: 10, Record: 1 << 10, Headers: 10})}
 				got, err := f.newFetchResult(p, 100)
 				for err == nil {
 					_, err = got.records.read()

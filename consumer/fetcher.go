@@ -24,7 +24,7 @@ const (
 	minPartitionBytes   = 16 << 10
 	maxPartitionBytes   = 1 << 20
 	recordMemory        = 2 << 20 // a record and the present transaction
-	targetUnpacked      = 4 << 20 // what one fetch of a partition should decompress to
+	targetDecompressed  = 4 << 20 // what one fetch of a partition should decompress to
 	maxRecord           = 1<<20 + 64<<10
 	maxHeaders          = 16 << 10
 	maxRecords          = 1 << 16
@@ -37,17 +37,17 @@ const (
 // [fetcher.fetch]. One request asks a broker for all partitions that wait for it, the
 // least recently served first.
 type fetcher struct {
-	kafka        *kafka.Cluster
-	client       *kafkago.Client // for metadata
-	topics       []string
-	conns        kafka.ConnTracker
-	log          *slog.Logger
-	metrics      *Metrics
-	unpacker     *recordbatch.Unpacker
-	maxBatch     int   // of a batch, in bytes
-	wireSize     int64 // of all batches, in bytes
-	wireMemory   *semaphore.Weighted
-	unpackMemory *semaphore.Weighted
+	kafka            *kafka.Cluster
+	client           *kafkago.Client // for metadata
+	topics           []string
+	conns            kafka.ConnTracker
+	log              *slog.Logger
+	metrics          *Metrics
+	decompressor     *recordbatch.Decompressor
+	maxBatch         int   // of a batch, in bytes
+	wireSize         int64 // of all batches, in bytes
+	wireMemory       *semaphore.Weighted
+	decompressMemory *semaphore.Weighted
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -76,12 +76,12 @@ type reader struct {
 func (c *Consumer) newFetcher(client *kafkago.Client, topics []string) *fetcher {
 	memory := int64(c.config.FetchMemory)
 	wire := memory / wireShare
-	unpack := memory - wire
+	rest := memory - wire
 	f := &fetcher{
 		kafka: c.config.Kafka, client: client, topics: topics, log: c.log, metrics: c.metrics,
-		maxBatch: int(memory / 2), wireSize: wire, wireMemory: semaphore.NewWeighted(wire), unpackMemory: semaphore.NewWeighted(unpack),
-		unpacker: recordbatch.NewUnpacker(recordbatch.Limits{
-			Unpacked: memory, Buffer: unpack - 2*recordMemory, Records: maxRecords, Record: maxRecord, Headers: maxHeaders,
+		maxBatch: int(memory / 2), wireSize: wire, wireMemory: semaphore.NewWeighted(wire), decompressMemory: semaphore.NewWeighted(rest),
+		decompressor: recordbatch.NewDecompressor(recordbatch.Limits{
+			Decompressed: memory, Buffer: rest - 2*recordMemory, Records: maxRecords, Record: maxRecord, Headers: maxHeaders,
 		}),
 		leaders: map[topicPartition]*broker{}, notLeader: map[topicPartition]*broker{}, brokers: map[int]*broker{}, readers: map[topicPartition]*reader{},
 	}
@@ -296,17 +296,17 @@ func (f *fetcher) partitionBytes(r *reader, readers, brokers int) int64 {
 	f.mu.Lock()
 	ratio := max(r.ratio, 1)
 	f.mu.Unlock()
-	return max(min(share, targetUnpacked/ratio), minPartitionBytes)
+	return max(min(share, targetDecompressed/ratio), minPartitionBytes)
 }
 
 // observeRatio updates a partition's compression ratio.
-func (f *fetcher) observeRatio(r *reader, wire, unpacked int64) {
+func (f *fetcher) observeRatio(r *reader, wire, decompressed int64) {
 	if wire <= 0 {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r.ratio = max(unpacked/wire, (r.ratio+unpacked/wire)/2, 1)
+	r.ratio = max(decompressed/wire, (r.ratio+decompressed/wire)/2, 1)
 }
 
 // sessionExpiring reports whether the broker ends a session soon unless it

@@ -73,7 +73,7 @@ func TestFetcher(t *testing.T) {
 	t.Run("DamagedBatch", testFetcherDamagedBatch)
 }
 
-// What unpacks to more than may be held is a dead letter by its position, with
+// What decompresses to more than may be held is a dead letter by its position, with
 // every codec. The records beside it are taken in, and memory stays bounded.
 func testFetcherDecompressionBombs(t *testing.T) {
 	tiny := func(w io.Writer) {

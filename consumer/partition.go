@@ -124,15 +124,15 @@ func (p *partition) process(f fetchResult) error {
 	from := p.offset
 	// Fetching an unreadable batch again is no progress.
 	before := p.reader.stall.suspend()
-	if err := p.g.c.fetcher.unpackMemory.Acquire(p.g.fetchCtx, f.memory); err != nil {
+	if err := p.g.c.fetcher.decompressMemory.Acquire(p.g.fetchCtx, f.memory); err != nil {
 		return nil // the generation ends
 	}
-	defer p.g.c.fetcher.unpackMemory.Release(f.memory)
+	defer p.g.c.fetcher.decompressMemory.Release(f.memory)
 	defer f.records.closeBatch()
 	err := p.ingestFetched(f.records)
 	// Release the last batch's memory now, not with the next batch.
 	p.batcher.begin(p.topic, p.partition, p.position)
-	p.g.c.fetcher.observeRatio(&p.reader, int64(f.bytes), f.records.unpacked)
+	p.g.c.fetcher.observeRatio(&p.reader, int64(f.bytes), f.records.decompressed)
 	switch {
 	case p.offset > from:
 		p.progressed()

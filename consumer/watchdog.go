@@ -40,7 +40,7 @@ func (p *partition) progressed() {
 // readFailed notes why nothing can be read. If the broker reported the error, a new
 // connection would not help.
 func (p *partition) readFailed(err error) {
-	if _, told := errors.AsType[kafkago.Error](err); told {
+	if _, reported := errors.AsType[kafkago.Error](err); reported {
 		p.reader.stall.stop()
 	}
 	p.mu.Lock()

@@ -16,23 +16,23 @@ import (
 
 // Limits bound the memory and time for one batch. All are required.
 type Limits struct {
-	Unpacked int64 // of all records of a batch, in bytes
-	Buffer   int64 // that the decompressor holds at a time, in bytes
-	Records  int   // records of a batch
-	Record   int   // in bytes
-	Headers  int   // headers of a record
+	Decompressed int64 // of all records of a batch, in bytes
+	Buffer       int64 // that the decompressor holds at a time, in bytes
+	Records      int   // records of a batch
+	Record       int   // in bytes
+	Headers      int   // headers of a record
 }
 
-// An Unpacker reads batches within limits. It reuses decompressors, and is safe for
+// A Decompressor reads batches within limits. It reuses decompressors, and is safe for
 // concurrent use.
-type Unpacker struct {
+type Decompressor struct {
 	limits Limits
 	zstd   sync.Pool // of *zstd.Decoder
 	gzip   sync.Pool // of *gzip.Reader
 }
 
-// NewUnpacker makes an unpacker.
-func NewUnpacker(limits Limits) *Unpacker { return &Unpacker{limits: limits} }
+// NewDecompressor makes a decompressor.
+func NewDecompressor(limits Limits) *Decompressor { return &Decompressor{limits: limits} }
 
 const (
 	gzipBuffer  = 64 << 10
@@ -49,17 +49,17 @@ const (
 	snappyHeaderSize = 16
 )
 
-// Need returns how many bytes the decompressor of a batch holds at most, or an error of
-// ErrTooLarge if that exceeds the limit.
-func (u *Unpacker) Need(b *Batch) (int64, error) {
-	need, err := u.need(b.Codec(), b.payload())
-	if err == nil && need > u.limits.Buffer {
-		err = fmt.Errorf("%w: decompressing it needs %d bytes of memory, the limit is %d", ErrTooLarge, need, u.limits.Buffer)
+// MemoryNeeded returns how many bytes decompressing a batch needs at most, or an error
+// of ErrTooLarge if that exceeds the limit.
+func (dc *Decompressor) MemoryNeeded(b *Batch) (int64, error) {
+	need, err := dc.need(b.Codec(), b.payload())
+	if err == nil && need > dc.limits.Buffer {
+		err = fmt.Errorf("%w: decompressing it needs %d bytes of memory, the limit is %d", ErrTooLarge, need, dc.limits.Buffer)
 	}
 	return need, err
 }
 
-func (u *Unpacker) need(codec uint8, payload []byte) (int64, error) {
+func (dc *Decompressor) need(codec uint8, payload []byte) (int64, error) {
 	switch codec {
 	case None:
 		return 0, nil
@@ -69,7 +69,7 @@ func (u *Unpacker) need(codec uint8, payload []byte) (int64, error) {
 		// A block is decompressed whole. The blocks of the Java client are small and
 		// each is bounded when it is read; raw snappy is one block.
 		if bytes.HasPrefix(payload, []byte(snappyHeader)) {
-			return min(u.limits.Buffer, snappyBlock), nil
+			return min(dc.limits.Buffer, snappyBlock), nil
 		}
 		size, err := s2.DecodedLen(payload)
 		if err != nil {
@@ -80,10 +80,10 @@ func (u *Unpacker) need(codec uint8, payload []byte) (int64, error) {
 		size, err := lz4Block(payload)
 		return 2*size + gzipBuffer, err
 	case Zstd:
-		if window, ok := zstdWindow(payload); ok && window+zstdScratch <= u.limits.Buffer {
+		if window, ok := zstdWindow(payload); ok && window+zstdScratch <= dc.limits.Buffer {
 			return window + zstdScratch, nil
 		}
-		return u.limits.Buffer, nil
+		return dc.limits.Buffer, nil
 	}
 	return 0, fmt.Errorf("%w: its compression %d is unknown", ErrMalformed, codec)
 }
@@ -121,8 +121,8 @@ func zstdWindow(payload []byte) (int64, bool) {
 }
 
 // open starts to decompress a batch. The function returns the decompressor for reuse.
-func (u *Unpacker) open(b *Batch) (io.Reader, func(), error) {
-	need, err := u.Need(b)
+func (dc *Decompressor) open(b *Batch) (io.Reader, func(), error) {
+	need, err := dc.MemoryNeeded(b)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -132,7 +132,7 @@ func (u *Unpacker) open(b *Batch) (io.Reader, func(), error) {
 	case None:
 		return bytes.NewReader(payload), nothing, nil
 	case Gzip:
-		return u.openGzip(payload)
+		return dc.openGzip(payload)
 	case Snappy:
 		if bytes.HasPrefix(payload, []byte(snappyHeader)) {
 			if len(payload) < snappyHeaderSize {
@@ -148,35 +148,35 @@ func (u *Unpacker) open(b *Batch) (io.Reader, func(), error) {
 	case LZ4:
 		return lz4.NewReader(bytes.NewReader(payload)), nothing, nil
 	}
-	return u.openZstd(payload, need)
+	return dc.openZstd(payload, need)
 }
 
-func (u *Unpacker) openGzip(payload []byte) (io.Reader, func(), error) {
-	if r, ok := u.gzip.Get().(*gzip.Reader); ok {
+func (dc *Decompressor) openGzip(payload []byte) (io.Reader, func(), error) {
+	if r, ok := dc.gzip.Get().(*gzip.Reader); ok {
 		if err := r.Reset(bytes.NewReader(payload)); err != nil {
 			return nil, nil, fmt.Errorf("%w: gzip: %w", ErrMalformed, err)
 		}
-		return r, func() { u.gzip.Put(r) }, nil
+		return r, func() { dc.gzip.Put(r) }, nil
 	}
 	r, err := gzip.NewReader(bytes.NewReader(payload))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: gzip: %w", ErrMalformed, err)
 	}
-	return r, func() { u.gzip.Put(r) }, nil
+	return r, func() { dc.gzip.Put(r) }, nil
 }
 
 // openZstd decompresses as a stream if the window is within the limit. The highest
 // levels ask for a window that no batch fills; those batches are decompressed at once,
 // which needs no window.
-func (u *Unpacker) openZstd(payload []byte, need int64) (io.Reader, func(), error) {
+func (dc *Decompressor) openZstd(payload []byte, need int64) (io.Reader, func(), error) {
 	window, ok := zstdWindow(payload)
-	if !ok || window+zstdScratch > u.limits.Buffer {
+	if !ok || window+zstdScratch > dc.limits.Buffer {
 		all, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: zstd: %w", ErrMalformed, err)
 		}
 		defer all.Close()
-		plain, err := all.DecodeAll(payload, make([]byte, 0, max(u.limits.Buffer-zstdScratch, 0)))
+		plain, err := all.DecodeAll(payload, make([]byte, 0, max(dc.limits.Buffer-zstdScratch, 0)))
 		if err != nil {
 			return nil, nil, zstdError(err)
 		}
@@ -184,7 +184,7 @@ func (u *Unpacker) openZstd(payload []byte, need int64) (io.Reader, func(), erro
 	}
 	// A later frame of the batch must not take a larger window than the first.
 	limit := zstd.WithDecoderMaxWindow(uint64(window)) // #nosec G115 -- not negative
-	d, _ := u.zstd.Get().(*zstd.Decoder)
+	d, _ := dc.zstd.Get().(*zstd.Decoder)
 	var err error
 	if d == nil {
 		d, err = zstd.NewReader(bytes.NewReader(payload), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), limit)
@@ -200,7 +200,7 @@ func (u *Unpacker) openZstd(payload []byte, need int64) (io.Reader, func(), erro
 			return
 		}
 		if d.Reset(nil) == nil {
-			u.zstd.Put(d)
+			dc.zstd.Put(d)
 		}
 	}, nil
 }

@@ -42,19 +42,19 @@ type Reader struct {
 
 // Read starts to read a batch, which must have been verified. The caller closes the
 // reader.
-func (u *Unpacker) Read(b *Batch) (*Reader, error) {
+func (dc *Decompressor) Read(b *Batch) (*Reader, error) {
 	if b.Count < 0 {
 		return nil, fmt.Errorf("%w: it claims %d records", ErrMalformed, b.Count)
 	}
-	if int64(b.Count) > int64(u.limits.Records) {
-		return nil, fmt.Errorf("%w: it claims %d records, the limit is %d", ErrTooLarge, b.Count, u.limits.Records)
+	if int64(b.Count) > int64(dc.limits.Records) {
+		return nil, fmt.Errorf("%w: it claims %d records, the limit is %d", ErrTooLarge, b.Count, dc.limits.Records)
 	}
-	plain, done, err := u.open(b)
+	plain, done, err := dc.open(b)
 	if err != nil {
 		return nil, err
 	}
-	l := &limited{r: plain, left: u.limits.Unpacked, limit: u.limits.Unpacked}
-	return &Reader{batch: b, limits: u.limits, limited: l, in: bufio.NewReaderSize(l, 16<<10), close: done, left: b.Count, last: b.BaseOffset - 1}, nil
+	l := &limited{r: plain, left: dc.limits.Decompressed, limit: dc.limits.Decompressed}
+	return &Reader{batch: b, limits: dc.limits, limited: l, in: bufio.NewReaderSize(l, 16<<10), close: done, left: b.Count, last: b.BaseOffset - 1}, nil
 }
 
 // Close returns the decompressor for reuse.
@@ -65,8 +65,8 @@ func (r *Reader) Close() {
 	}
 }
 
-// Unpacked returns how many bytes were decompressed.
-func (r *Reader) Unpacked() int64 { return r.limited.limit - r.limited.left }
+// Decompressed returns how many bytes were decompressed.
+func (r *Reader) Decompressed() int64 { return r.limited.limit - r.limited.left }
 
 // Next returns the next record, or io.EOF at the end. No record follows an error.
 func (r *Reader) Next() (Record, error) {

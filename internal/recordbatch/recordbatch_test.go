@@ -17,12 +17,12 @@ import (
 	"invoicebox-worker/internal/testutil/kafkatest"
 )
 
-var limits = recordbatch.Limits{Unpacked: 8 << 20, Buffer: 10 << 20, Records: 2000, Record: 1 << 20, Headers: 100}
+var limits = recordbatch.Limits{Decompressed: 8 << 20, Buffer: 10 << 20, Records: 2000, Record: 1 << 20, Headers: 100}
 
 var codecs = []string{"none", "gzip", "snappy", "snappy-java", "lz4", "zstd"}
 
 // read reads a whole batch.
-func read(u *recordbatch.Unpacker, wire []byte) (list []recordbatch.Record, err error) {
+func read(u *recordbatch.Decompressor, wire []byte) (list []recordbatch.Record, err error) {
 	b, err := recordbatch.Parse(wire)
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func TestReader(t *testing.T) {
 }
 
 func testReaderCodecs(t *testing.T) {
-	u := recordbatch.NewUnpacker(limits)
+	u := recordbatch.NewDecompressor(limits)
 	for _, codec := range codecs {
 		t.Run(codec, func(t *testing.T) {
 			for range 3 { // decompressors are used again
@@ -88,7 +88,7 @@ func testReaderCodecs(t *testing.T) {
 
 // A tombstone and an empty value stay apart.
 func testReaderAbsentValue(t *testing.T) {
-	list, err := read(recordbatch.NewUnpacker(limits), kafkatest.Batch{Count: 2, Write: kafkatest.Messages(kafkago.Message{}, kafkago.Message{Key: []byte{}, Value: []byte{}})}.Bytes())
+	list, err := read(recordbatch.NewDecompressor(limits), kafkatest.Batch{Count: 2, Write: kafkatest.Messages(kafkago.Message{}, kafkago.Message{Key: []byte{}, Value: []byte{}})}.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func testReaderTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.batch.Count, c.batch.Write = 1, kafkatest.Messages(kafkago.Message{Value: []byte("a")})
-			list, err := read(recordbatch.NewUnpacker(limits), c.batch.Bytes())
+			list, err := read(recordbatch.NewDecompressor(limits), c.batch.Bytes())
 			if err != nil || list[0].Timestamp != c.want {
 				t.Errorf("%+v, %v; want the time %d", list, err, c.want)
 			}
@@ -168,7 +168,7 @@ func testReaderTooLarge(t *testing.T) {
 				b := c.batch
 				b.Codec = codec
 				wire := b.Bytes()
-				u := recordbatch.NewUnpacker(limits)
+				u := recordbatch.NewDecompressor(limits)
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
 				list, err := read(u, wire)
@@ -208,7 +208,7 @@ func testReaderLargeWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	wire := kafkatest.Batch{Attributes: 4, Count: 1000, Write: func(w io.Writer) { _, _ = w.Write(packed.Bytes()) }}.Bytes()
-	list, err := read(recordbatch.NewUnpacker(limits), wire)
+	list, err := read(recordbatch.NewDecompressor(limits), wire)
 	if err != nil || len(list) != 1000 {
 		t.Fatalf("%d records: %v", len(list), err)
 	}
@@ -223,7 +223,7 @@ func testBatchVerify(t *testing.T) {
 	for at := 21; at < len(good); at += 7 {
 		bad := bytes.Clone(good)
 		bad[at] ^= 0x20
-		if _, err := read(recordbatch.NewUnpacker(limits), bad); !errors.Is(err, recordbatch.ErrDamaged) {
+		if _, err := read(recordbatch.NewDecompressor(limits), bad); !errors.Is(err, recordbatch.ErrDamaged) {
 			t.Fatalf("byte %d: %v", at, err)
 		}
 	}
@@ -253,7 +253,7 @@ func testReaderMalformed(t *testing.T) {
 		for _, codec := range codecs {
 			t.Run(name+"/"+codec, func(t *testing.T) {
 				b.Codec = codec
-				if list, err := read(recordbatch.NewUnpacker(limits), b.Bytes()); !errors.Is(err, recordbatch.ErrMalformed) {
+				if list, err := read(recordbatch.NewDecompressor(limits), b.Bytes()); !errors.Is(err, recordbatch.ErrMalformed) {
 					t.Fatalf("%d records: %v", len(list), err)
 				}
 			})
@@ -262,7 +262,7 @@ func testReaderMalformed(t *testing.T) {
 	for codec := range int16(8) {
 		t.Run(fmt.Sprint("garbage/", codec), func(t *testing.T) {
 			b := kafkatest.Batch{Attributes: codec, Count: 1, Write: garbage}
-			if list, err := read(recordbatch.NewUnpacker(limits), b.Bytes()); !errors.Is(err, recordbatch.ErrMalformed) && !errors.Is(err, recordbatch.ErrTooLarge) {
+			if list, err := read(recordbatch.NewDecompressor(limits), b.Bytes()); !errors.Is(err, recordbatch.ErrMalformed) && !errors.Is(err, recordbatch.ErrTooLarge) {
 				t.Fatalf("%d records: %v", len(list), err)
 			}
 		})
@@ -273,7 +273,7 @@ func FuzzReader(f *testing.F) {
 	for _, codec := range codecs {
 		f.Add(kafkatest.Batch{Codec: codec, Count: 3, Write: kafkatest.Messages(messages(3)...)}.Bytes())
 	}
-	u := recordbatch.NewUnpacker(recordbatch.Limits{Unpacked: 1 << 20, Buffer: 2 << 20, Records: 100, Record: 64 << 10, Headers: 10})
+	u := recordbatch.NewDecompressor(recordbatch.Limits{Decompressed: 1 << 20, Buffer: 2 << 20, Records: 100, Record: 64 << 10, Headers: 10})
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		if len(wire) > 21 { // the checksum must not stand in the way
 			binary.BigEndian.PutUint32(wire[17:], recordbatch.Checksum(0, wire[21:]))
