@@ -2,15 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/config"
+	"invoicebox-worker/internal/credentials/openbao"
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/internal/testutil/golden"
 	"invoicebox-worker/invoicebox"
+	"invoicebox-worker/schemas"
 )
 
 const securityPage = "../../SECURITY.md"
@@ -102,6 +111,47 @@ var connections = []struct {
 				if err == nil && (conn.PlaintextBrokers() != "") != c.warns {
 					t.Errorf("%+v: plaintext %q", c, conn.PlaintextBrokers())
 				}
+			}
+		},
+	},
+	{
+		"OpenBao or Vault", "HTTPS, TLS 1.2 or later, no redirects, no repeated requests", "certificate and name; `--vault-ca-file` replaces the authorities", "verified",
+		"`http://` on loopback only, refused elsewhere; `BAO_SKIP_VERIFY` or `VAULT_SKIP_VERIFY`",
+		func(t *testing.T) {
+			for address, fits := range map[string]bool{"http://openbao.example:8200": false, "http://127.0.0.1:8200": true, "https://openbao.example:8200": true} {
+				if want := config.CheckVaultAddress(address); (want == "") != fits {
+					t.Errorf("%s: %s", address, want)
+				}
+			}
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			defer server.Close()
+			keys, err := keyset.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask := func() openbao.Fault {
+				store, err := openbao.New(openbao.Config{
+					Name: schemas.StoreVault, Address: server.URL, Mount: "secret", Keys: keys,
+					Login: openbao.WithToken(func() secret.String { return secret.New("token") }),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = store.Ready(t.Context(), journal.ShopKey{Account: "default", Shop: "shop-1"})
+				failed, ok := errors.AsType[*openbao.RequestError](err)
+				if !ok {
+					return openbao.FaultNone // it got through TLS
+				}
+				return failed.Fault
+			}
+			if fault := ask(); fault != openbao.FaultCertificate {
+				t.Errorf("an unknown authority: %s", fault)
+			}
+			t.Setenv("VAULT_SKIP_VERIFY", "true")
+			if fault := ask(); fault == openbao.FaultCertificate {
+				t.Errorf("VAULT_SKIP_VERIFY: %s", fault)
 			}
 		},
 	},

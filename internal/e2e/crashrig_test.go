@@ -41,9 +41,10 @@ type crashRig struct {
 	subjects []subject
 	accounts []crashAccount
 	gate     *gate
-	setting  string // of unknown-outcome
-	shared   bool   // by several workers
-	watches  int    // workers started
+	setting  string            // of unknown-outcome
+	shared   bool              // by several workers
+	watches  int               // workers started
+	vault    map[string]string // of the credential store, by setting; nil: secrets are sealed
 	renewed  time.Time
 }
 
@@ -172,7 +173,7 @@ func (r *crashRig) watch(point string) *watched {
 		point = "" // that is held by the gate
 	}
 	doc, err := json.Marshal(map[string]any{
-		"point": point, "watch": keys, "shared": r.shared, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
+		"vault": r.vault, "point": point, "watch": keys, "shared": r.shared, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
 		"journal-url": r.journal, "keyset-file": r.path("keyset.json"), "invoicebox-url": r.api.URL,
 		"listen": "", "unknown-outcome": r.setting, "concurrency": crashCalls, "accounts": r.accounts,
 		"request-deadline": crashDeadline.Milliseconds(), "lease": crashLease.Milliseconds(),
@@ -283,6 +284,12 @@ func (w *watched) tell(line string) {
 func (r *crashRig) restart() *worker {
 	r.t.Helper()
 	args := append([]string{"run", "--config", r.path("accounts.yaml")}, r.settings()...)
+	for name, value := range r.vault {
+		args = append(args, "--"+name, value)
+	}
+	if r.vault != nil {
+		args = append(args, "--credentials-store", "openbao")
+	}
 	return r.run(append(args,
 		"--unknown-outcome", r.setting, "--concurrency", strconv.Itoa(crashCalls),
 		"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000",

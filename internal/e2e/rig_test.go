@@ -24,6 +24,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/testutil/cleanenv"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
@@ -77,6 +79,8 @@ type rig struct {
 	journal string            // URL
 	extra   []string          // flags for every worker
 	codes   map[string]string // of shops whose code is not codeOf
+	// store is where secrets are; nil: sealed in the journal.
+	store func(keys *keyset.Set) credentials.Store
 }
 
 // newRig makes topics of its own on the cluster, a sandbox and a keyset.

@@ -103,7 +103,10 @@ func (r *rig) judgeReferences() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	store := credentials.NewSealed(keys.Bind(j.Origin().String()))
+	var store credentials.Store = credentials.NewSealed(keys.Bind(j.Origin().String()))
+	if r.store != nil {
+		store = r.store(keys)
+	}
 	for _, e := range r.results(schemas.TypeActivated) {
 		a := e.Data.(schemas.Activated)
 		ref, err := schemas.ParseReference(a.Credentials.Ref)
@@ -116,7 +119,7 @@ func (r *rig) judgeReferences() {
 			r.t.Errorf("shop %s: %s does not resolve: %v", a.ShopID, ref, err)
 			continue
 		}
-		got, err := store.Open(row)
+		got, err := store.Read(r.t.Context(), row)
 		if err != nil {
 			r.t.Errorf("shop %s: %s does not open: %v", a.ShopID, ref, err)
 			continue

@@ -9,9 +9,11 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"invoicebox-worker/internal/app"
+	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secretfile"
+	"invoicebox-worker/schemas"
 )
 
 // settings are what the file holds; those of the service have its names.
@@ -35,6 +37,15 @@ type settings struct {
 	Slack    milliseconds      `json:"slack"`
 	Calls    int               `json:"concurrency"`
 	Accounts []account         `json:"accounts"`
+	Vault    vault             `json:"vault"`
+}
+
+// vault is the store; without an address secrets are sealed.
+type vault struct {
+	Address   string `json:"vault-address"`
+	CAFile    string `json:"vault-ca-file"`
+	Mount     string `json:"vault-mount"`
+	TokenFile string `json:"vault-token-file"`
 }
 
 type milliseconds int64
@@ -76,6 +87,14 @@ func (s settings) options(log *slog.Logger) (app.Options, error) {
 	var err error
 	if o.Keyset, err = keyset.Load(s.Keyset); err != nil {
 		return o, err
+	}
+	if v := s.Vault; v.Address != "" {
+		token, err := secretfile.Open("vault-token-file", v.TokenFile, secretfile.Token, log)
+		if err != nil {
+			return o, err
+		}
+		o.CredentialsStore = schemas.StoreOpenBao
+		o.Vault = &app.Vault{Address: v.Address, CAFile: v.CAFile, Mount: v.Mount, Login: openbao.WithToken(token.Get)}
 	}
 	for _, a := range s.Accounts {
 		token, err := secretfile.Open("token-file", a.TokenFile, secretfile.Token, log)

@@ -207,6 +207,15 @@ func (s *Server) Write(t testing.TB, path string, data map[string]any) *api.Secr
 	return answer
 }
 
+// WriteAs writes to a path with a token, and returns what the server said.
+func (s *Server) WriteAs(t testing.TB, token, path string, data map[string]any) error {
+	t.Helper()
+	client := s.newClient(t)
+	client.SetToken(token)
+	_, err := client.Logical().WriteWithContext(t.Context(), path, data)
+	return err
+}
+
 // Read reads a path as root; nil if there is nothing.
 func (s *Server) Read(t testing.TB, path string) *api.Secret {
 	t.Helper()
