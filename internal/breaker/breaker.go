@@ -72,6 +72,7 @@ type Config struct {
 	Unproven bool
 }
 
+// New makes a breaker in the state that the journal has.
 func New(cfg Config, g journal.Gate, now time.Time) *Breaker {
 	out := &Breaker{cfg: cfg, account: cfg.Account, start: newSlowStart(cfg.Concurrency), unproven: cfg.Unproven}
 	out.load(g, now)

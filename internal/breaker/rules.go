@@ -11,6 +11,7 @@ import (
 // A Signal is what an answer, or a check of the partner's token, tells a breaker.
 type Signal uint8
 
+// The signals.
 const (
 	SignalNone               Signal = iota
 	SignalAnswered                  // Invoicebox does its work for this account
@@ -215,6 +216,7 @@ var signalRules = []signalRule{
 	{class: invoicebox.OurFault, signal: SignalRequest},
 }
 
+// SignalOf returns what a response tells the breaker of its account.
 func SignalOf(kind journal.Kind, v invoicebox.Verdict, status int) Signal {
 	for _, r := range signalRules {
 		switch {
@@ -254,6 +256,7 @@ var checkSignalRules = []checkSignalRule{
 	{class: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: SignalTokenAddress},
 }
 
+// CheckSignalOf returns what a check of the account's own token tells its breaker.
 func CheckSignalOf(v invoicebox.Verdict) Signal {
 	for _, r := range checkSignalRules {
 		if r.class == v.Class && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {

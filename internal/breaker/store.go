@@ -86,7 +86,7 @@ func (g *Group) Load(ctx context.Context) error {
 		g.report.BreakerState(x.account, state)
 		if retry {
 			g.Notify()
-			g.log.Info("the account was paused; the restart lets one call try again", "account", x.account, "reason", paused)
+			g.log.Info("the account was paused; after the restart one trial call is made", "account", x.account, "reason", paused)
 		}
 	}
 	return nil

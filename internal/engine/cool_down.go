@@ -23,7 +23,7 @@ func (e *Engine) addressRule(t *task) *journal.AddressRule {
 // delayForAddress puts an invitation off whose address got an e-mail. It publishes nothing:
 // the shop was not invited, and nothing has failed. The shop's activations go
 // first.
-func (e *Engine) delayForAddress(s phases, t *task, cool *journal.AddressCoolDownError) {
+func (e *Engine) delayForAddress(s phases, t *task, cool *journal.AddressCoolDownError) error {
 	now := time.Now()
 	due := cool.At.Add(e.cfg.AddressCoolDown)
 	if cool.Open {
@@ -34,7 +34,7 @@ func (e *Engine) delayForAddress(s phases, t *task, cool *journal.AddressCoolDow
 	due = minTime(due, t.Planned.Add(e.cfg.MaximumAge+t.GateClosed+time.Second))
 	e.metrics.cooled.WithLabelValues(t.acc.Name).Inc()
 	e.log.Info("invitation delayed: the address got an e-mail within the cool-down", t.attrs("due", maxTime(due, now))...)
-	_ = e.apply(s, t, journal.Transition{
+	return e.apply(s, t, journal.Transition{
 		From: journal.Claimed, To: journal.Planned, Behind: true, Due: maxTime(due, now.Add(time.Second)), Reason: string(onboarding.ReasonAddressCoolDown),
 	})
 }

@@ -81,7 +81,7 @@ func (e *Engine) tick(s phases, b *dispatchState) (next time.Time, err error) {
 		return next, err
 	case err != nil && !s.draining():
 		e.metrics.errors.WithLabelValues("dispatch").Inc()
-		e.outage.failed(slog.LevelError, "the journal does not give out work", err)
+		e.outage.failed(slog.LevelError, "cannot claim operations from the journal", err)
 		if journal.Waits(err) {
 			// Leases that ran out meanwhile are those of work that waits to be written:
 			// that comes first.
@@ -117,7 +117,7 @@ func maxTime(a, b time.Time) time.Time {
 func (e *Engine) releaseExpiredLeases(ctx context.Context) error {
 	planned, unknown, err := e.journal.ReleaseExpiredLeases(ctx)
 	if err == nil && planned+unknown > 0 {
-		e.log.Warn("leases ended before their work did", "planned", planned, "unknown", unknown)
+		e.log.Warn("released operations whose lease had ended", "planned", planned, "unknown", unknown)
 	}
 	return err
 }
@@ -138,7 +138,7 @@ func (e *Engine) dispatchDue(s phases) (next time.Time, err error) {
 				acc.due[work{d.Kind, d.Stage}] = d.At
 			} else if !e.unknownAccounts[d.Account] {
 				e.unknownAccounts[d.Account] = true
-				e.log.Warn("work of an account that is not configured waits", "account", d.Account)
+				e.log.Warn("operations wait: their account is not configured", "account", d.Account)
 			}
 		}
 		// Set before the room is counted: what ends meanwhile must be heard of.
@@ -421,7 +421,7 @@ func (e *Engine) claimOne(s phases, c claim) error {
 	}
 	e.mu.Unlock()
 	for _, t := range tasks {
-		e.scheduler.spawn(func() { e.execute(s, t) })
+		e.scheduler.spawn(func() { e.run(s, t) })
 	}
 	return nil
 }

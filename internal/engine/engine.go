@@ -229,11 +229,11 @@ func (e *Engine) drain(cutCalls, giveUp context.CancelFunc) {
 		then  func()
 	}{
 		{e.cfg.DrainTime, func() {
-			e.log.Warn("the drain time is over: the calls in flight are cut")
+			e.log.Warn("drain time over; cancelling the calls in flight")
 			cutCalls()
 		}},
 		{drainGrace, func() {
-			e.log.Error("the journal does not answer: only received answers are still being written")
+			e.log.Error("the journal does not respond; writing only received responses")
 			giveUp()
 		}},
 	} {

@@ -26,42 +26,49 @@ const storeRetry = 10 * time.Second
 // activation before it looks again.
 const activatingRetry = 5 * time.Second
 
-// execute carries a claimed operation as far as it goes. A panic is a bug, and
-// is left to end the process: what is durable is taken up again after the
-// restart, and going on with a broken invariant could spend a code.
-func (e *Engine) execute(s phases, t *task) {
+// run executes a claimed operation and reports what could not be written. A panic is a
+// bug and ends the process: what is durable is resumed after the restart, and to continue
+// with a broken invariant could spend a code.
+func (e *Engine) run(s phases, t *task) {
 	defer e.end(t)
-	switch t.State {
-	case journal.Claimed:
-		e.makeCall(s, t)
-	case journal.Received:
-		e.resumeReceived(s, t)
-	case journal.Stored:
-		e.resumeStored(s, t)
-	case journal.Unknown:
-		e.resumeUnknown(s, t)
-	case journal.Done, journal.Superseded, journal.Attention:
-		e.resumeLate(s, t)
+	if err := e.execute(s, t); err != nil {
+		e.reportUnwritten(s, t, err)
 	}
 }
 
+// execute carries a claimed operation as far as it goes. An error says what could not be
+// written; the operation is then continued from what is durable when its lease ends.
+func (e *Engine) execute(s phases, t *task) error {
+	switch t.State {
+	case journal.Claimed:
+		return e.makeCall(s, t)
+	case journal.Received:
+		return e.resumeReceived(s, t)
+	case journal.Stored:
+		return e.resumeStored(s, t)
+	case journal.Unknown:
+		return e.resumeUnknown(s, t)
+	case journal.Done, journal.Superseded, journal.Attention:
+		return e.resumeLate(s, t)
+	}
+	return nil
+}
+
 // makeCall makes the one call that the operation is for.
-func (e *Engine) makeCall(s phases, t *task) {
-	subject, ok := e.precheck(s, t)
+func (e *Engine) makeCall(s phases, t *task) error {
+	subject, ok, err := e.precheck(s, t)
 	if !ok {
-		return
+		return err
 	}
 	// Only half as many again as can call are made durable: one that gets no
 	// place for its call in time has to be taken back.
 	ahead := e.scheduler.acquire(t.acc.attemptSlots, t.leaseEnd.Add(-e.callTime()), s.accept.Done())
 	if ahead == nil {
-		e.release(s, t, e.notSentReason(s), time.Time{})
-		return
+		return e.release(s, t, e.notSentReason(s), time.Time{})
 	}
 	if t.trial && !e.breakers.ReserveTrial(s.writes, t.acc.breaker, e.callTime()) {
 		ahead()
-		e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
-		return
+		return e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
 	}
 	sent := time.Now()
 	sendBy := sent.Add(e.cfg.sendBy())
@@ -74,9 +81,9 @@ func (e *Engine) makeCall(s phases, t *task) {
 	e.sendDecided(t)
 	if err != nil {
 		ahead()
-		e.onBeginAttemptError(s, t, err)
+		err = e.onBeginAttemptError(s, t, err)
 		e.releaseTrial(s, t)
-		return
+		return err
 	}
 	t.attempt = id
 	t.Attempts++
@@ -92,23 +99,22 @@ func (e *Engine) makeCall(s phases, t *task) {
 		if closed {
 			why = onboarding.ReasonGateClosed
 		}
-		e.cancelAttempt(s, t, why)
+		err = e.cancelAttempt(s, t, why)
 		e.releaseTrial(s, t)
-		return
+		return err
 	}
 	x := e.exchange(s, t, invoicebox.Attempt{SendBy: sendBy}, subject)
 	if t.Kind == journal.Activate && x.Success() {
 		place()
 		ahead()
-		e.onActivationResponse(s, t, x)
-		return
+		return e.onActivationResponse(s, t, x)
 	}
 	// The breaker learns of it before the next call can take the place.
 	v := invoicebox.Classify(x)
 	e.reportToBreaker(t, x, v)
 	place()
 	ahead()
-	e.onResponse(s, t, x, v)
+	return e.onResponse(s, t, x, v)
 }
 
 // callTime is what a call takes at most, from BeginAttempt to the write of its outcome.
@@ -125,77 +131,67 @@ func (e *Engine) notSentReason(s phases) onboarding.Reason {
 
 // precheck passes an operation through all that has to hold before anything is
 // sent, and opens its address or code. False: it went another way.
-func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool) {
+func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool, err error) {
 	now := time.Now()
 	switch {
 	case t.Kind == journal.Invite && t.Active != nil:
-		_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Done, Reason: string(onboarding.ReasonAlreadyActive), Publish: []journal.Draft{
+		return subject, false, e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Done, Reason: string(onboarding.ReasonAlreadyActive), Publish: []journal.Draft{
 			e.out.Invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
 		}})
-		return subject, false
 	case t.Kind == journal.Invite && t.Activating:
 		// It may end as already active in a moment. Codes that are queued go first.
-		_ = e.apply(s, t, journal.Transition{
+		return subject, false, e.apply(s, t, journal.Transition{
 			From: journal.Claimed, To: journal.Planned, Behind: true, Due: now.Add(activatingRetry), Reason: string(onboarding.ReasonActivationFirst),
 		})
-		return subject, false
 	case e.tooOld(t, now):
-		e.expire(s, t, journal.Claimed, nil, false)
-		return subject, false
+		return subject, false, e.expire(s, t, journal.Claimed, nil, false)
 	case t.probing() && t.Newer:
 		// A newer code or address can do what the probe is for, without doubt.
-		_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Behind: true, Reason: string(onboarding.ReasonNewerFirst)})
-		return subject, false
+		return subject, false, e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Behind: true, Reason: string(onboarding.ReasonNewerFirst)})
 	case s.draining():
-		e.release(s, t, onboarding.ReasonDrained, time.Time{})
-		return subject, false
+		return subject, false, e.release(s, t, onboarding.ReasonDrained, time.Time{})
 	case t.acc.breaker.Closed(t.trial):
-		e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
-		return subject, false
+		return subject, false, e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
 	case time.Until(t.leaseEnd) < e.callTime():
-		e.release(s, t, onboarding.ReasonNotSent, time.Time{})
-		return subject, false
+		return subject, false, e.release(s, t, onboarding.ReasonNotSent, time.Time{})
 	}
 	if t.Kind == journal.Activate {
 		if err := e.cfg.Credentials.Ready(s.calls, t.Shop); err != nil {
-			e.outage.failed(slog.LevelWarn, "the credential store is not ready: the code is not spent", err, t.attrs()...)
-			e.release(s, t, onboarding.ReasonStoreNotReady, now.Add(e.jitter(storeRetry)))
-			return subject, false
+			e.outage.failed(slog.LevelWarn, "the credential store is not ready; the code is not sent", err, t.attrs()...)
+			return subject, false, e.release(s, t, onboarding.ReasonStoreNotReady, now.Add(e.jitter(storeRetry)))
 		}
 	}
-	subject, err := e.openSubject(t)
+	subject, err = e.openSubject(t)
 	switch {
 	case errors.Is(err, keyset.ErrNoKey) && now.Sub(t.Planned) < keyWait:
 		e.onMissingKey(t)
-		e.release(s, t, onboarding.ReasonKeyMissing, now.Add(e.jitter(storeRetry)))
-		return subject, false
+		return subject, false, e.release(s, t, onboarding.ReasonKeyMissing, now.Add(e.jitter(storeRetry)))
 	case err != nil:
-		e.log.Error("the stored address or code is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "event", "err", err)...)
-		_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(onboarding.ReasonSubjectUnreadable)})
-		return subject, false
+		e.log.Error("the stored address or code does not belong to the operation: its row was moved, edited or damaged", t.attrs("table", "event", "err", err)...)
+		return subject, false, e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Attention, Reason: string(onboarding.ReasonSubjectUnreadable)})
 	}
-	return subject, true
+	return subject, true, nil
 }
 
 // onBeginAttemptError sorts out a BeginAttempt that did not succeed.
-func (e *Engine) onBeginAttemptError(s phases, t *task, err error) {
+func (e *Engine) onBeginAttemptError(s phases, t *task, err error) error {
 	var none *journal.NoPermitError
 	var cool *journal.AddressCoolDownError
 	switch {
 	case errors.As(err, &cool):
 		t.acc.missedInvitations.Add(10) // its turn was not used
-		e.delayForAddress(s, t, cool)
+		return e.delayForAddress(s, t, cool)
 	case errors.As(err, &none):
 		if t.Kind == journal.Invite {
 			t.acc.missedInvitations.Add(10) // its turn was not used
 		}
-		e.release(s, t, onboarding.ReasonNoPermit, none.Next)
+		return e.release(s, t, onboarding.ReasonNoPermit, none.Next)
 	case errors.Is(err, journal.ErrStale):
-		e.log.Warn("the operation is not this worker's any more", t.attrs("to", journal.Sending.String())...)
+		return &transitionError{to: journal.Sending, err: err}
 	default:
 		e.metrics.errors.WithLabelValues("begin_attempt").Inc()
-		e.outage.failed(slog.LevelError, "the attempt could not be made durable: nothing is sent", err, t.attrs()...)
-		e.rollbackAttempt(s, t)
+		e.outage.failed(slog.LevelError, "cannot write the attempt; nothing is sent", err, t.attrs()...)
+		return e.rollbackAttempt(s, t)
 	}
 }
 
@@ -210,14 +206,13 @@ func (e *Engine) exchange(s phases, t *task, a invoicebox.Attempt, subject secre
 }
 
 // onResponse takes an operation where its answer says.
-func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Verdict) error {
 	now := time.Now()
 	e.logOutcome(s, t, x, v)
 	row := onboarding.OutcomeOf(t.Kind, v, x.Status, t.Doubt)
 	end := endOf(x, v)
 	if row.To == journal.Waiting {
-		e.delay(s, t, row, v, end, now)
-		return
+		return e.delay(s, t, row, v, end, now)
 	}
 	tr := journal.Transition{From: row.From, To: row.To, Reason: string(row.Reason), Doubt: v.Doubt, End: &end}
 	switch {
@@ -238,17 +233,16 @@ func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoiceb
 	if row.Failed != "" {
 		tr.Publish = append(tr.Publish, e.out.Failed(t.ClaimedOperation, row.Failed, now))
 	}
-	_ = e.apply(s, t, tr)
+	return e.apply(s, t, tr)
 }
 
 // delay puts an operation off that was not, or probably not, executed.
-func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) {
+func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) error {
 	due := now.Add(e.backoff(t, v))
 	if e.tooOld(t, due) {
-		e.expire(s, t, row.From, &end, v.Doubt)
-		return
+		return e.expire(s, t, row.From, &end, v.Doubt)
 	}
-	_ = e.apply(s, t, journal.Transition{From: row.From, To: row.To, Due: due, Reason: string(row.Reason), Doubt: v.Doubt, End: &end})
+	return e.apply(s, t, journal.Transition{From: row.From, To: row.To, Due: due, Reason: string(row.Reason), Doubt: v.Doubt, End: &end})
 }
 
 // backoff is as long as the answer asked for, within bounds, or else
@@ -283,7 +277,7 @@ func (e *Engine) tooOld(t *task, at time.Time) bool {
 
 // expire ends an operation that could not be executed in time. The event says
 // that nothing was executed, so one in doubt goes to a person instead.
-func (e *Engine) expire(s phases, t *task, from journal.State, end *journal.AttemptEnd, doubt bool) {
+func (e *Engine) expire(s phases, t *task, from journal.State, end *journal.AttemptEnd, doubt bool) error {
 	now := time.Now()
 	tr := journal.Transition{From: from, To: journal.Done, Reason: string(onboarding.ReasonExpired), Doubt: doubt, End: end}
 	if t.Doubt || doubt {
@@ -292,7 +286,7 @@ func (e *Engine) expire(s phases, t *task, from journal.State, end *journal.Atte
 	} else {
 		tr.Publish = []journal.Draft{e.out.Failed(t.ClaimedOperation, schemas.FailureExpired, now)}
 	}
-	_ = e.apply(s, t, tr)
+	return e.apply(s, t, tr)
 }
 
 // reportToBreaker lets the account's breaker know what the answer says of the account.

@@ -65,7 +65,7 @@ func (o *journalOutage) failed(level slog.Level, words string, err error, attrs 
 	o.failures++
 	o.mu.Unlock()
 	if begins || changed {
-		o.log.Error("the journal is not there: all that needs it waits and goes on by itself", "op", words, "err", err)
+		o.log.Error("the journal is unavailable; operations wait and resume by themselves", "op", words, "err", err)
 	}
 	o.log.Debug(words, attrs...) //nolint:sloglint // each caller's own constant
 }
@@ -78,7 +78,7 @@ func (o *journalOutage) recovered() {
 		return
 	}
 	o.class = nil
-	o.log.Info("the journal is there again", "gone_for", o.last.Sub(o.since).Round(time.Millisecond).String(), "failed", o.failures)
+	o.log.Info("the journal is available again", "gone_for", o.last.Sub(o.since).Round(time.Millisecond).String(), "failed", o.failures)
 }
 
 // responsePending counts the answers that are not durable yet; first of its own tries or
@@ -95,7 +95,7 @@ func (o *journalOutage) responsePending(first bool, err error, attrs []any) {
 	}
 	o.mu.Unlock()
 	if say {
-		o.log.Error("A RECEIVED ANSWER IS NOT DURABLE YET: do not stop this process; make the journal writable", append(attrs, "waiting", waiting, "err", err)...)
+		o.log.Error("a received response is not saved yet: do not stop this process; make the journal writable", append(attrs, "waiting", waiting, "err", err)...)
 	}
 }
 
@@ -109,6 +109,6 @@ func (o *journalOutage) responseSaved() {
 	}
 	o.mu.Unlock()
 	if over {
-		o.log.Info("all received answers are durable")
+		o.log.Info("all received responses are saved")
 	}
 }

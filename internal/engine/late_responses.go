@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -24,13 +25,12 @@ const (
 
 // resumeLate compares answers that came after their operation had ended with
 // the tokens in use. Nothing of them is dropped: they stay sealed in the journal.
-func (e *Engine) resumeLate(s phases, t *task) {
+func (e *Engine) resumeLate(s phases, t *task) error {
 	verdict, err := e.compare(s, t)
 	if err != nil {
 		// Compared when the lease has ended.
 		e.metrics.errors.WithLabelValues("read_credentials").Inc()
-		e.outage.failed(slog.LevelWarn, "the credential store does not say with what a late answer is to be compared", err, t.attrs()...)
-		return
+		return fmt.Errorf("read the credentials with which late responses are compared: %w", err)
 	}
 	now := time.Now()
 	tr := journal.Transition{From: t.State, To: t.State, Reason: t.Reason, Compared: true}
@@ -40,11 +40,11 @@ func (e *Engine) resumeLate(s phases, t *task) {
 		tr.To, tr.Reason = journal.Attention, string(onboarding.ReasonSecondToken)
 		tr.Publish = e.out.OfAttention(t.ClaimedOperation, onboarding.ReasonSecondToken, now)
 	}
-	e.log.Warn("an answer came late", t.attrs("meaning", row.Note)...)
+	e.log.Warn("a response arrived after its operation had ended", t.attrs("meaning", row.Note)...)
 	// A superseded operation has no credentials of its own: what it holds is
 	// known to be another's.
 	tr.Verified = verdict == onboarding.LateSameToken && t.State == journal.Superseded
-	_ = e.apply(s, t, tr)
+	return e.apply(s, t, tr)
 }
 
 // compare looks for each late token among those that led to the credentials in
@@ -89,7 +89,7 @@ func (e *Engine) compare(s phases, t *task) (onboarding.LateVerdict, error) {
 }
 
 // errNoToken says that a receipt opens and holds nothing to use.
-var errNoToken = errors.New("engine: the answer holds no token")
+var errNoToken = errors.New("engine: the response has no token")
 
 func (e *Engine) readResponse(shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Activation, error) {
 	x, err := e.openResponse(shop, &r)
@@ -112,7 +112,7 @@ func (e *Engine) eraseResponses(ctx context.Context) {
 			total += n
 			if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
 				e.metrics.errors.WithLabelValues("erase_receipts").Inc()
-				e.outage.failed(slog.LevelWarn, "receipts that are not needed any more could not be erased; tried again later", err)
+				e.outage.failed(slog.LevelWarn, "cannot erase responses that are not needed any more; trying again later", err)
 			}
 			// Others write between two pages.
 			if err != nil || next == 0 || !e.scheduler.sleep(ctx, 10*time.Millisecond) {
@@ -121,7 +121,7 @@ func (e *Engine) eraseResponses(ctx context.Context) {
 			after = next
 		}
 		if total > 0 {
-			e.log.Info("erased receipts whose credentials work", "receipts", total)
+			e.log.Info("erased responses whose credentials work", "receipts", total)
 		}
 		if !e.scheduler.sleep(ctx, eraseEvery) {
 			return

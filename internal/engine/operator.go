@@ -32,7 +32,7 @@ func (e *Engine) runOperatorActions(s phases) {
 			return
 		case err != nil:
 			e.metrics.errors.WithLabelValues("pending_intents").Inc()
-			e.outage.failed(slog.LevelError, "the journal does not tell what people ask for", err)
+			e.outage.failed(slog.LevelError, "cannot read operator actions from the journal", err)
 			wait = onboarding.Exponential(actionPoll, errorCap, failures)
 			failures++
 		default:
@@ -156,7 +156,7 @@ func (e *Engine) refuse(s phases, i journal.PendingIntent, why *onboarding.Actio
 		return false
 	}
 	if why.Result == onboarding.ResultNotAuthentic {
-		e.log.Error("an act that is not authentic was refused: nothing was changed", "table", "intent", "row", i.ID, "action", i.Act, "subject", onboarding.ActionSubject(i.Intent))
+		e.log.Error("refused an operator action that is not authentic; nothing was changed", "table", "intent", "row", i.ID, "action", i.Act, "subject", onboarding.ActionSubject(i.Intent))
 	}
 	e.actionEnded(i, end)
 	return true
@@ -166,11 +166,11 @@ func (e *Engine) refuse(s phases, i journal.PendingIntent, why *onboarding.Actio
 // there: its operation moved on, or the journal did not write.
 func (e *Engine) actionFailed(i journal.PendingIntent, err error) {
 	if errors.Is(err, journal.ErrStale) {
-		e.log.Info("what a person asked for is looked at again: something happened meanwhile", "intent", i.UUID.String(), "action", i.Act)
+		e.log.Info("operator action is tried again: its operation or account changed meanwhile", "intent", i.UUID.String(), "action", i.Act)
 		return
 	}
 	e.metrics.errors.WithLabelValues("end_intent").Inc()
-	e.outage.failed(slog.LevelError, "what a person asked for could not be written; it is tried again", err, "intent", i.UUID.String(), "action", i.Act)
+	e.outage.failed(slog.LevelError, "cannot write the result of an operator action; trying again", err, "intent", i.UUID.String(), "action", i.Act)
 }
 
 func (e *Engine) actionEnded(i journal.PendingIntent, end journal.IntentEnd) {
@@ -179,7 +179,7 @@ func (e *Engine) actionEnded(i journal.PendingIntent, end journal.IntentEnd) {
 		act = "unknown" // a label of a closed set
 	}
 	e.metrics.actions.WithLabelValues(act, end.Result).Inc()
-	e.log.Info("a person acted", "intent", i.UUID.String(), "action", i.Act, "actor", i.Actor, "subject", onboarding.ActionSubject(i.Intent),
+	e.log.Info("operator action ended", "intent", i.UUID.String(), "action", i.Act, "actor", i.Actor, "subject", onboarding.ActionSubject(i.Intent),
 		"state", end.State.String(), "result", end.Result)
 }
 

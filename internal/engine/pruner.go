@@ -106,9 +106,9 @@ func (p *Pruner) Run(ctx context.Context) error {
 		case ctx.Err() != nil || errors.Is(err, journal.ErrClosed):
 		case err != nil:
 			p.failed.Inc()
-			p.log.Warn("what is old could not be forgotten; tried again later", "err", err)
+			p.log.Warn("cannot prune old rows; trying again later", "err", err)
 		case rows > 0:
-			p.log.Info("forgot what was old", "rows", rows)
+			p.log.Info("pruned old rows", "rows", rows)
 		}
 	}
 	return nil
@@ -167,14 +167,14 @@ func (p *Pruner) inboxRetention(ctx context.Context) time.Duration {
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
-			p.log.Warn("it cannot be seen how long the input topics keep their records: nothing of the inbox is forgotten", "err", err)
+			p.log.Warn("cannot read the retention of the input topics; the inbox is not pruned", "err", err)
 		}
 		return RetainForever
 	case topics < 0:
-		p.log.Info("an input topic keeps its records for ever: nothing of the inbox is forgotten")
+		p.log.Info("an input topic keeps its records forever; the inbox is not pruned")
 		return RetainForever
 	case topics > p.c.Retention:
-		p.log.Info("the input topics keep their records for longer than --inbox-retention: the inbox is kept as long", "kept", topics)
+		p.log.Info("the input topics keep their records longer than --inbox-retention; the inbox is kept as long", "kept", topics)
 	}
 	return max(topics, p.c.Retention)
 }

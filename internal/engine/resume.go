@@ -17,7 +17,7 @@ import (
 
 // onActivationResponse makes an activation's answer durable before a byte of it is parsed,
 // and goes on with it.
-func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) {
+func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) error {
 	text, err := x.MarshalReceipt()
 	sealedFor := keyset.OfAttempt(int64(t.attempt))
 	var sealed []byte
@@ -28,7 +28,7 @@ func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) 
 	if err != nil {
 		// Neither fails on an answer that the client let through; if one did,
 		// the process must not go on and lose it silently.
-		panic("engine: an answer cannot be sealed")
+		panic("engine: a response cannot be encrypted")
 	}
 	mine, err := e.persistResponse(s, t, journal.Receipt{
 		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, SealedFor: sealedFor, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
@@ -37,9 +37,9 @@ func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) 
 	e.logOutcome(s, t, x, a.verdict)
 	e.reportToBreaker(t, x, a.verdict)
 	if err != nil || !mine {
-		return
+		return err
 	}
-	e.storeCredentials(s, t, a)
+	return e.storeCredentials(s, t, a)
 }
 
 // An activation is an activation's answer and what it says.
@@ -57,19 +57,17 @@ func readActivation(x invoicebox.Exchange) activation {
 }
 
 // resumeReceived goes on with an answer that an earlier claim left behind.
-func (e *Engine) resumeReceived(s phases, t *task) {
+func (e *Engine) resumeReceived(s phases, t *task) error {
 	x, err := e.openResponse(t.Shop, t.Receipt)
 	switch {
 	case errors.Is(err, keyset.ErrNoKey) && time.Since(t.Receipt.At) < keyWait:
 		e.onMissingKey(t)
-		e.postpone(s, t, onboarding.ReasonKeyMissing, time.Now().Add(e.jitter(storeRetry)))
-		return
+		return e.postpone(s, t, onboarding.ReasonKeyMissing, time.Now().Add(e.jitter(storeRetry)))
 	case err != nil:
-		e.log.Error("the stored answer is not the operation's: moved or edited in the database, or damaged", t.attrs("table", "receipt", "err", err)...)
-		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerNotAuthentic)
-		return
+		e.log.Error("the stored response does not belong to the operation: its row was moved, edited or damaged", t.attrs("table", "receipt", "err", err)...)
+		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerNotAuthentic)
 	}
-	e.storeCredentials(s, t, readActivation(x))
+	return e.storeCredentials(s, t, readActivation(x))
 }
 
 // keyWait is how long a value waits for a key that this worker's keyset does not
@@ -81,54 +79,48 @@ const keyWait = time.Minute
 // not have. Another replica may have it.
 func (e *Engine) onMissingKey(t *task) {
 	e.metrics.errors.WithLabelValues("keyset").Inc()
-	e.outage.failed(slog.LevelError, "the keyset lacks a key that a stored value needs: give all workers the same keyset-file", keyset.ErrNoKey, t.attrs()...)
+	e.outage.failed(slog.LevelError, "the keyset lacks the key of a stored value; give all workers the same keyset-file", keyset.ErrNoKey, t.attrs()...)
 }
 
 // toAttention hands an operation to a person, with the event that the reason asks
 // for.
-func (e *Engine) toAttention(s phases, t *task, from journal.State, r onboarding.Reason) {
+func (e *Engine) toAttention(s phases, t *task, from journal.State, r onboarding.Reason) error {
 	if from == journal.Received {
 		// Its code is spent, and nobody can use what it was spent for.
 		e.reportActivation(t, breaker.SignalUnusable)
 	}
-	_ = e.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: e.out.OfAttention(t.ClaimedOperation, r, time.Now())})
+	return e.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: e.out.OfAttention(t.ClaimedOperation, r, time.Now())})
 }
 
 // storeCredentials takes a received answer to its end: stored, verified, announced; or
 // stored, to be verified later, which frees the shop's lane.
-func (e *Engine) storeCredentials(s phases, t *task, a activation) {
+func (e *Engine) storeCredentials(s phases, t *task, a activation) error {
 	defer e.dropCheck(s, t)
 	row := onboarding.OutcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
 	if row.To != journal.Stored || a.err != nil {
-		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
-		return
+		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 	}
 	prepared, err := e.cfg.Credentials.Prepare(s.writes, credentials.Secret{
 		Shop: t.Shop, Version: t.NextVersion, Operation: t.UUID, MerchantID: a.MerchantID, Token: a.Token,
 	})
 	switch {
 	case errors.Is(err, credentials.ErrInvalid):
-		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
-		return
+		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 	case errors.Is(err, credentials.ErrConflict) && t.Reason != string(onboarding.ReasonVersionTaken):
 		// Another key may have made the proof of what is there, if a replica has a
 		// newer keyset for some seconds.
-		e.log.Error("the credential store has another secret in the place of this one; it is tried once more", t.attrs("err", err)...)
-		e.postpone(s, t, onboarding.ReasonVersionTaken, time.Now().Add(e.jitter(storeRetry)))
-		return
+		e.log.Error("the credential store has a foreign secret at the path; trying once more", t.attrs("err", err)...)
+		return e.postpone(s, t, onboarding.ReasonVersionTaken, time.Now().Add(e.jitter(storeRetry)))
 	case errors.Is(err, credentials.ErrConflict):
-		e.log.Error("the credential store has another secret in the place of this one", t.attrs("err", err)...)
-		e.toAttention(s, t, journal.Received, onboarding.ReasonStoreConflict)
-		return
+		e.log.Error("the credential store has a foreign secret at the path", t.attrs("err", err)...)
+		return e.toAttention(s, t, journal.Received, onboarding.ReasonStoreConflict)
 	case err != nil:
-		e.log.Error("the credential store does not take the secret; it stays sealed in the journal", t.attrs("err", err)...)
-		e.postpone(s, t, onboarding.ReasonStoreNotReady, time.Now().Add(e.jitter(storeRetry)))
-		return
+		e.log.Error("cannot write the secret to the credential store; the response stays encrypted in the journal", t.attrs("err", err)...)
+		return e.postpone(s, t, onboarding.ReasonStoreNotReady, time.Now().Add(e.jitter(storeRetry)))
 	}
 	event := e.out.Activated(t.ClaimedOperation, prepared.Row, prepared.Reference, schemas.VerificationVerified, a.Finished, time.Now())
 	if !onboarding.Publishable(event) {
-		e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
-		return
+		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 	}
 	// Its code was executed: what is older and in doubt needs no answer any more.
 	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(onboarding.ReasonNewerCode), Over: onboarding.SupersedableReasons(), Unsent: onboarding.NeverSentReasons()}
@@ -152,24 +144,25 @@ func (e *Engine) storeCredentials(s phases, t *task, a activation) {
 	case err == nil:
 		e.reportActivation(t, breaker.SignalUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
-		e.log.Error("the activation's merchant conflicts with what is known", t.attrs()...)
-		e.toAttention(s, t, journal.Received, onboarding.ReasonMerchantConflict)
+		e.log.Error("the merchant of the activation conflicts with the shop's known merchant, or is another shop's", t.attrs()...)
+		return e.toAttention(s, t, journal.Received, onboarding.ReasonMerchantConflict)
 	case errors.Is(err, journal.ErrVersionTaken):
 		// Another operation of the shop was stored since the claim: the next
 		// claim knows the version that is free now.
-		e.postpone(s, t, onboarding.ReasonVersionTaken, time.Time{})
+		return e.postpone(s, t, onboarding.ReasonVersionTaken, time.Time{})
 	case errors.Is(err, journal.ErrOlderVersion):
 		// Its version was given out before a restore, and the shop has newer
 		// credentials since. It is kept beside them, and its next claim ends it.
 		tr.To, tr.Reason, tr.Active, tr.Publish = journal.Stored, string(onboarding.ReasonNewerCode), nil, nil
 		tr.Attempt, tr.End = 0, nil
-		_ = e.apply(s, t, tr)
+		return e.apply(s, t, tr)
 	}
+	return err
 }
 
 // postpone leaves a received answer for a later claim.
-func (e *Engine) postpone(s phases, t *task, why onboarding.Reason, due time.Time) {
-	_ = e.apply(s, t, journal.Transition{From: journal.Received, To: journal.Received, Due: due, Reason: string(why)})
+func (e *Engine) postpone(s phases, t *task, why onboarding.Reason, due time.Time) error {
+	return e.apply(s, t, journal.Transition{From: journal.Received, To: journal.Received, Due: due, Reason: string(why)})
 }
 
 const (
@@ -178,21 +171,18 @@ const (
 )
 
 // resumeStored goes on checking a stored token, for the verification time.
-func (e *Engine) resumeStored(s phases, t *task) {
+func (e *Engine) resumeStored(s phases, t *task) error {
 	token, at, err := e.storedToken(s, t)
 	switch {
 	case errors.Is(err, credentials.ErrUnreadable):
-		e.log.Error("the stored credentials are not the shop's: moved or edited in the database, or damaged", t.attrs("table", "credential", "err", err)...)
-		e.toAttention(s, t, journal.Stored, onboarding.ReasonAnswerNotAuthentic)
-		return
+		e.log.Error("the stored credentials do not belong to the shop: their row was moved, edited or damaged", t.attrs("table", "credential", "err", err)...)
+		return e.toAttention(s, t, journal.Stored, onboarding.ReasonAnswerNotAuthentic)
 	case err != nil:
-		e.log.Error("the credential store does not give the secret back; it is tried again", t.attrs("err", err)...)
-		_ = e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: t.Reason, Due: time.Now().Add(e.jitter(storeRetry))})
-		return
+		e.log.Error("cannot read the secret from the credential store; trying again", t.attrs("err", err)...)
+		return e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: t.Reason, Due: time.Now().Add(e.jitter(storeRetry))})
 	}
 	if t.Active != nil && t.Active.Version > t.Credential.Version {
-		e.supersededByNewer(s, t)
-		return
+		return e.supersededByNewer(s, t)
 	}
 	verdict, check := e.checkToken(s, t, token)
 	e.saveCheckEnd(s, check)
@@ -205,24 +195,24 @@ func (e *Engine) resumeStored(s phases, t *task) {
 	}
 	switch {
 	case verdict == tokenGood:
-		e.publishActivated(s, t, schemas.VerificationVerified, at, now)
+		return e.publishActivated(s, t, schemas.VerificationVerified, at, now)
 	case age < e.cfg.VerifyFor:
 		due := now.Add(min(max(age/2, firstRecheck), lastRecheck))
 		if s.draining() {
 			due = time.Time{}
 		}
-		_ = e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: string(last), Due: due})
+		return e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Stored, Reason: string(last), Due: due})
 	case last == onboarding.ReasonTokenRefused:
 		err := e.apply(s, t, journal.Transition{
 			From: journal.Stored, To: journal.Attention, Reason: string(onboarding.ReasonCredentialsInvalid), Current: t.Credential.Version,
 			Publish: e.out.OfAttention(t.ClaimedOperation, onboarding.ReasonCredentialsInvalid, now),
 		})
 		if errors.Is(err, journal.ErrOlderVersion) {
-			e.supersededByNewer(s, t)
+			return e.supersededByNewer(s, t)
 		}
-	default:
-		e.publishActivated(s, t, schemas.VerificationPending, at, now)
+		return err
 	}
+	return e.publishActivated(s, t, schemas.VerificationPending, at, now)
 }
 
 // storedToken finds a stored credential's token, and when it was given. The
@@ -249,11 +239,10 @@ func (e *Engine) storedToken(s phases, t *task) (token secret.String, at time.Ti
 }
 
 // publishActivated publishes a stored credential as the shop's current one.
-func (e *Engine) publishActivated(s phases, t *task, v schemas.Verification, activatedAt, now time.Time) {
+func (e *Engine) publishActivated(s phases, t *task, v schemas.Verification, activatedAt, now time.Time) error {
 	ref, err := schemas.ParseReference(t.Credential.Reference)
 	if err != nil {
-		e.toAttention(s, t, journal.Stored, onboarding.ReasonAnswerUnreadable)
-		return
+		return e.toAttention(s, t, journal.Stored, onboarding.ReasonAnswerUnreadable)
 	}
 	event := e.out.Activated(t.ClaimedOperation, *t.Credential, ref, v, activatedAt, now)
 	err = e.apply(s, t, journal.Transition{
@@ -262,8 +251,9 @@ func (e *Engine) publishActivated(s phases, t *task, v schemas.Verification, act
 	})
 	t.acc.wakeVerification()
 	if errors.Is(err, journal.ErrOlderVersion) {
-		e.supersededByNewer(s, t)
+		return e.supersededByNewer(s, t)
 	}
+	return err
 }
 
 // activeUpdate makes an activation the shop's current one, with the review of its
@@ -279,15 +269,15 @@ func (e *Engine) activeUpdate(at time.Time, event journal.Draft, verified bool) 
 // supersededByNewer ends an activation whose credentials were overtaken: a newer code
 // was activated while they were verified. Whatever came of them, the shop's
 // current credentials are the newer ones, and nobody has to hear otherwise.
-func (e *Engine) supersededByNewer(s phases, t *task) {
-	_ = e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(onboarding.ReasonNewerCode)})
+func (e *Engine) supersededByNewer(s phases, t *task) error {
+	return e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(onboarding.ReasonNewerCode)})
 }
 
 // resumeUnknown lets the quiet period pass, and then goes on as the table says.
 // The journal tells when nothing of the last attempt could leave us any more;
 // from then on it is counted, whoever had the operation and whatever is stored
 // as its due time.
-func (e *Engine) resumeUnknown(s phases, t *task) {
+func (e *Engine) resumeUnknown(s phases, t *task) error {
 	tr := journal.Transition{From: journal.Unknown, To: journal.Unknown, Reason: string(onboarding.ReasonNoProof), Doubt: true}
 	if t.Kind == journal.Invite {
 		// An e-mail may have been sent: the cool-down counts.
@@ -303,5 +293,5 @@ func (e *Engine) resumeUnknown(s phases, t *task) {
 			tr.Publish = e.out.OfAttention(t.ClaimedOperation, row.Reason, now)
 		}
 	}
-	_ = e.apply(s, t, tr)
+	return e.apply(s, t, tr)
 }

@@ -221,10 +221,10 @@ func (e *Engine) credentialsTransition(
 	case errors.Is(err, credentials.ErrInvalid):
 		return nil, onboarding.NewActionError(onboarding.ResultInvalid, "")
 	case errors.Is(err, credentials.ErrConflict):
-		e.log.Error("the credential store has another secret in the place of the entered one", "intent", i.UUID.String(), "err", err)
+		e.log.Error("the credential store has a foreign secret at the path of the entered one", "intent", i.UUID.String(), "err", err)
 		return nil, onboarding.NewActionError(onboarding.ResultStoreConflict, "")
 	case err != nil:
-		e.log.Error("the credential store does not take the entered secret; it is tried again", "intent", i.UUID.String(), "err", err)
+		e.log.Error("cannot write the entered secret to the credential store; trying again", "intent", i.UUID.String(), "err", err)
 		return nil, nil
 	}
 	event := e.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
@@ -240,7 +240,7 @@ func (e *Engine) credentialsTransition(
 		defer clear(text)
 		tr.EnteredFor = keyset.OfIntent(i.UUID.String())
 		if tr.Entered, err = e.cfg.Keys.Seal(text, responseAssociatedData(op.Shop, op.UUID, tr.EnteredFor)); err != nil {
-			e.log.Error("an entered token cannot be sealed; it is tried again", "intent", i.UUID.String(), "err", err)
+			e.log.Error("cannot encrypt an entered token; trying again", "intent", i.UUID.String(), "err", err)
 			return nil, nil
 		}
 	}

@@ -110,12 +110,12 @@ func (e *Engine) checkToken(s phases, t *task, token secret.String) (tokenVerdic
 	c.end = &end
 	switch {
 	case err != nil || !result.Conclusive:
-		e.log.Info("the new token could not be checked", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)
+		e.log.Info("the check of the new token was inconclusive", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)
 		return tokenSilent, c
 	case result.Valid:
 		return tokenGood, c
 	}
-	e.log.Warn("the new token is refused", t.attrs("status", x.Status, "request_id", x.RequestID)...)
+	e.log.Warn("Invoicebox rejected the new token", t.attrs("status", x.Status, "request_id", x.RequestID)...)
 	return tokenBad, c
 }
 

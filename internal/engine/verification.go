@@ -47,7 +47,7 @@ func (e *Engine) verifyCredentials(s phases, acc *account) {
 			return
 		case err != nil:
 			e.metrics.errors.WithLabelValues("reviews").Inc()
-			e.outage.failed(slog.LevelError, "the journal does not give out reviews of credentials", err, "account", acc.Name)
+			e.outage.failed(slog.LevelError, "cannot claim verifications from the journal", err, "account", acc.Name)
 			wait = onboarding.Exponential(errorBase, errorCap, failures)
 			failures++
 		default:
@@ -129,11 +129,11 @@ func (r *verifier) suppress(inRow int) {
 		return
 	}
 	if r.suppressed = doubt; doubt {
-		p.log.Error("THE TOKENS OF MANY SHOPS ARE REFUSED: none of them is announced as invalid until one works; look what has happened to the account",
-			"account", r.acc.Name, "shops_in_row", inRow)
+		p.log.Error("many consecutive tokens rejected; suppressing credentials_invalid events until one works; check the account",
+			"account", r.acc.Name, "consecutive", inRow)
 		return
 	}
-	p.log.Warn("tokens of shops work again: those that are still refused are announced", "account", r.acc.Name)
+	p.log.Warn("a token works again; publishing credentials_invalid events for those that are still rejected", "account", r.acc.Name)
 }
 
 // check asks about one shop's credentials and writes what came of it. An error
@@ -144,7 +144,7 @@ func (r *verifier) check(s phases, v journal.Review) (journal.ReviewAnswer, erro
 	if err != nil {
 		// Nothing was asked, so nothing is known of Invoicebox either.
 		p.metrics.errors.WithLabelValues("read_credentials").Inc()
-		p.log.Error("stored credentials cannot be read", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
+		p.log.Error("cannot read stored credentials", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
 			"lost", errors.Is(err, credentials.ErrUnreadable), "err", err)
 		r.end(s, v, journal.ReviewSilent)
 		return 0, err
@@ -183,7 +183,7 @@ func (r *verifier) requestCheck(s phases, v journal.Review, token secret.String)
 		answer = journal.ReviewRefused
 	}
 	if answer != journal.ReviewAccepted {
-		p.log.Warn("a shop's token was not accepted", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
+		p.log.Warn("verification of a shop's token did not succeed", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
 			"state", v.State.String(), "status", x.Status, "outcome", c.Class.String(), "request_id", x.RequestID)
 	}
 	return answer, nil
@@ -211,7 +211,7 @@ func (r *verifier) end(s phases, v journal.Review, answer journal.ReviewAnswer) 
 	if row.Event != "" {
 		draft, err := p.out.Verified(v, row.Event, now)
 		if err != nil {
-			p.log.Error("a stored reference cannot be published", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "err", err)
+			p.log.Error("cannot publish a stored reference", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "err", err)
 			return
 		}
 		e.Publish = []journal.Draft{draft}
@@ -230,11 +230,11 @@ func (r *verifier) end(s phases, v journal.Review, answer journal.ReviewAnswer) 
 				"shop", v.Credential.Shop.Shop, "reason", row.Move.Reason)
 		}
 	case errors.Is(err, journal.ErrStale):
-		p.log.Info("newer credentials came while the older were looked at", "account", r.acc.Name, "shop", v.Credential.Shop.Shop)
+		p.log.Info("credentials were replaced during their verification", "account", r.acc.Name, "shop", v.Credential.Shop.Shop)
 	default:
 		// Looked at again when the lease has ended.
 		p.metrics.errors.WithLabelValues("end_review").Inc()
-		p.outage.failed(slog.LevelWarn, "what a look at credentials brought could not be written", err, "account", r.acc.Name)
+		p.outage.failed(slog.LevelWarn, "cannot write the result of a verification; verifying again when its lease ends", err, "account", r.acc.Name)
 	}
 }
 

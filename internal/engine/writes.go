@@ -12,6 +12,42 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
+// A transitionError says that a transition was not written.
+type transitionError struct {
+	to      journal.State
+	reason  string
+	retried bool // an earlier try may have been the one that was written
+	err     error
+}
+
+func (e *transitionError) Error() string {
+	return fmt.Sprintf("engine: cannot write the transition to %v: %v", e.to, e.err)
+}
+
+func (e *transitionError) Unwrap() error { return e.err }
+
+// errNotDurable says that a received response was not saved.
+var errNotDurable = errors.New("engine: the response was not saved")
+
+// reportUnwritten logs once why an operation ended here without a transition.
+func (e *Engine) reportUnwritten(s phases, t *task, err error) {
+	var tr *transitionError
+	switch {
+	case errors.Is(err, errNotDurable):
+		e.outage.failed(slog.LevelError, "a received response is not saved, and the journal is closed", err, t.attrs()...)
+	case errors.As(err, &tr) && errors.Is(err, journal.ErrStale):
+		level := slog.LevelWarn
+		if tr.retried {
+			level = slog.LevelInfo
+		}
+		e.log.Log(s.writes, level, "the claim has ended; another worker continues the operation", t.attrs("to", tr.to.String())...)
+	case errors.As(err, &tr):
+		e.outage.failed(slog.LevelError, "cannot write the outcome; the operation continues when its lease ends", tr.err, t.attrs("to", tr.to.String(), "reason", tr.reason)...)
+	default:
+		e.outage.failed(slog.LevelWarn, "the operation continues when its lease ends", err, t.attrs()...)
+	}
+}
+
 // apply makes a transition of the task's operation. Errors of the journal are
 // met with another try until the lease nears its end: every step is fenced, so
 // a second try of one that was made is ErrStale and no harm. It returns nil,
@@ -37,18 +73,12 @@ func (e *Engine) apply(s phases, t *task, tr journal.Transition) error {
 		case errors.Is(err, journal.ErrMerchantConflict), errors.Is(err, journal.ErrVersionTaken), errors.Is(err, journal.ErrOlderVersion):
 			return err
 		case errors.Is(err, journal.ErrStale):
-			// After an error it may be our own first try that was made.
-			level := slog.LevelWarn
-			if try > 0 {
-				level = slog.LevelInfo
-			}
-			e.log.Log(s.writes, level, "the operation is not this worker's any more", t.attrs("to", tr.To.String())...)
 			if tr.End != nil {
 				// The request has ended all the same: its permits, and whatever waits for
 				// its end, must know.
 				e.endAttempt(s, tr.Attempt, *tr.End)
 			}
-			return err
+			return &transitionError{to: tr.To, reason: tr.Reason, retried: try > 0, err: err}
 		}
 		e.metrics.errors.WithLabelValues("apply").Inc()
 		// What a request came to is known nowhere else: in an outage it is tried for as
@@ -59,9 +89,7 @@ func (e *Engine) apply(s phases, t *task, tr journal.Transition) error {
 			}
 		}
 		if errors.Is(err, journal.ErrClosed) || !e.pause(s.writes, t, try) {
-			e.outage.failed(slog.LevelError, "the outcome could not be written; it is taken up again when the lease ends", err,
-				t.attrs("to", tr.To.String(), "reason", tr.Reason)...)
-			return err
+			return &transitionError{to: tr.To, reason: tr.Reason, retried: try > 0, err: err}
 		}
 	}
 }
@@ -79,7 +107,7 @@ func (e *Engine) logAttention(t *task, tr journal.Transition) {
 }
 
 // needsDecision is the line of every operation that comes to a person.
-const needsDecision = "an operation needs a decision; see operations show"
+const needsDecision = "operation needs an operator's decision; see operations show"
 
 // pause waits before another try of a write, false when there is no time left.
 func (e *Engine) pause(ctx context.Context, t *task, try int) bool {
@@ -103,13 +131,13 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // release makes a claimed operation, of which nothing can have been sent,
 // available again.
-func (e *Engine) release(s phases, t *task, why onboarding.Reason, due time.Time) {
-	_ = e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Due: due, Reason: string(why)})
+func (e *Engine) release(s phases, t *task, why onboarding.Reason, due time.Time) error {
+	return e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Due: due, Reason: string(why)})
 }
 
 // cancelAttempt ends an attempt that was made durable and provably not begun.
-func (e *Engine) cancelAttempt(s phases, t *task, why onboarding.Reason) {
-	_ = e.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(why), End: &journal.AttemptEnd{
+func (e *Engine) cancelAttempt(s phases, t *task, why onboarding.Reason) error {
+	return e.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(why), End: &journal.AttemptEnd{
 		NotSent: true, At: time.Now(), Outcome: invoicebox.NotExecuted.String(),
 	}})
 }
@@ -117,11 +145,12 @@ func (e *Engine) cancelAttempt(s phases, t *task, why onboarding.Reason) {
 // rollbackAttempt is for a BeginAttempt of which the journal did not say whether it was made:
 // nothing was written to Invoicebox, so the operation must not end as unknown.
 // The permit, if it was taken, comes back by itself.
-func (e *Engine) rollbackAttempt(s phases, t *task) {
+func (e *Engine) rollbackAttempt(s phases, t *task) error {
 	err := e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
 	if errors.Is(err, journal.ErrStale) {
-		_ = e.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
+		return e.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
 	}
+	return err
 }
 
 // persistResponse makes an answer durable, however long it takes: it may hold the only
@@ -135,16 +164,15 @@ func (e *Engine) persistResponse(s phases, t *task, r journal.Receipt) (mine boo
 		}
 		if err == nil {
 			if !mine {
-				e.log.Warn("an answer came after its lease had ended; it is kept", t.attrs("state", state.String())...)
+				e.log.Warn("a response arrived after the lease of its operation had ended; it is saved", t.attrs("state", state.String())...)
 			}
 			return mine, nil
 		}
 		e.metrics.errors.WithLabelValues("save_response").Inc()
 		if errors.Is(err, journal.ErrClosed) {
-			e.outage.failed(slog.LevelError, "A RECEIVED ANSWER IS NOT DURABLE, and the journal is closed", err, t.attrs()...)
-			return false, err
+			return false, fmt.Errorf("%w: %w", errNotDurable, err)
 		}
-		e.outage.failed(slog.LevelDebug, "a received answer is not durable yet", err, t.attrs()...)
+		e.outage.failed(slog.LevelDebug, "cannot save a received response yet", err, t.attrs()...)
 		e.outage.responsePending(try == 0, err, t.attrs())
 		e.scheduler.sleep(ctx, onboarding.Exponential(errorBase, errorCap, try))
 	}
@@ -170,7 +198,7 @@ func (e *Engine) saveResponse(ctx context.Context, s phases, t *task, r journal.
 func (e *Engine) endAttempt(s phases, id journal.AttemptID, end journal.AttemptEnd) {
 	if err := e.journal.EndAttempt(s.writes, id, end); err != nil {
 		e.metrics.errors.WithLabelValues("end_attempt").Inc()
-		e.outage.failed(slog.LevelWarn, "the end of a request could not be written", err)
+		e.outage.failed(slog.LevelWarn, "cannot write the end of a request", err)
 	}
 }
 

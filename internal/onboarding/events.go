@@ -60,6 +60,7 @@ func (p Publisher) ofRun(op journal.ClaimedOperation, typ string, at time.Time, 
 	return p.draft(schemas.EventID(op.UUID, op.Run, typ), typ, contextOf(op), at, data)
 }
 
+// Invited makes the event of an invitation that succeeded, or that was not needed.
 func (p Publisher) Invited(op journal.ClaimedOperation, outcome schemas.InvitationOutcome, invitationID string, invitedAt, at time.Time) journal.Draft {
 	return p.ofRun(op, schemas.TypeInvited, at, schemas.Invited{
 		ShopID: op.Shop.Shop, PartnerAccount: op.Shop.Account,
@@ -102,6 +103,7 @@ func failureData(k journal.Kind, shop journal.ShopKey, reason schemas.FailureRea
 	}
 }
 
+// Activated makes the event of an activation whose credentials are stored.
 func (p Publisher) Activated(
 	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
 ) journal.Draft {

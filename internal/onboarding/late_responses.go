@@ -3,6 +3,7 @@ package onboarding
 // LateVerdict is what late answers bring to an operation that has ended.
 type LateVerdict uint8
 
+// What late responses contain.
 const (
 	LateNoToken    LateVerdict = iota // none of them holds a token
 	LateSameToken                     // none but tokens in use

@@ -63,6 +63,7 @@ func ActionRuleOf(c Action, r Reason, k journal.Kind) (ActionRule, bool) {
 // CloseEvent is the event by which others learn that a person closed an operation.
 type CloseEvent uint8
 
+// The events of a closed operation.
 const (
 	PublishClosed  CloseEvent = iota // the failure `closed`, final
 	PublishNothing                   // the event that was published when it came to a person was final
@@ -86,6 +87,8 @@ var closeRules = []closeRule{
 	{event: PublishClosed},
 }
 
+// CloseEventOf returns the event that an operation in attention requires when it is
+// closed.
 func CloseEventOf(r Reason, k journal.Kind, active bool) CloseEvent {
 	for _, row := range closeRules {
 		if (row.reason == "" || row.reason == r) && (!row.active || active && k == journal.Activate) {
@@ -139,6 +142,7 @@ const (
 	ResultRestored   Result = "restored"
 )
 
+// A ResultRow describes a result.
 type ResultRow struct {
 	Result Result
 	State  journal.IntentState
@@ -179,6 +183,7 @@ var resultRows = []ResultRow{
 	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
 }
 
+// ResultOf returns the description of a result.
 func ResultOf(r Result) ResultRow {
 	for _, row := range resultRows {
 		if row.Result == r {
@@ -196,6 +201,8 @@ type ActionError struct {
 
 func (r *ActionError) Error() string { return r.Message }
 
+// NewActionError makes the error of a refused action. More is added to the description
+// of the result.
 func NewActionError(r Result, more string) *ActionError {
 	words := ResultOf(r).Text
 	if more != "" {

@@ -12,6 +12,7 @@ import (
 // attempt at hand.
 type Doubt uint8
 
+// What a rule requires of the doubt.
 const (
 	AnyDoubt Doubt = iota
 	NoDoubt

@@ -22,6 +22,7 @@ const (
 // NextCheck is when credentials are looked at next.
 type NextCheck uint8
 
+// When credentials are checked next.
 const (
 	Scheduled NextCheck = iota // of the schedule
 	RetrySoon                  // growing, up to ReviewCap
@@ -69,6 +70,7 @@ var verificationRules = []VerificationRule{
 	{journal.CredentialInvalid, journal.ReviewRefused, true, journal.CredentialInvalid, Scheduled, "", nil},
 }
 
+// VerificationRuleOf returns the rule for a check of credentials in use.
 func VerificationRuleOf(state journal.CredentialState, answer journal.ReviewAnswer, confirmed bool) VerificationRule {
 	for _, r := range verificationRules {
 		if r.State == state && r.Answer == answer && r.Confirmed == (confirmed && answer == journal.ReviewRefused) {
