@@ -22,7 +22,7 @@ var signalNames = map[Signal]string{
 
 // Every pair of state and signal, with and without the trial, against what is
 // written here by hand; whatever is not written changes nothing.
-func TestGateMoves(t *testing.T) {
+func TestBreaker_Moves(t *testing.T) {
 	want := map[string]action{
 		"open answered": open, "open limited": limit, "open drained": limit, "open fault": countServerFault,
 		"open unauthorized": pause, "open rights": countOurFault, "open address": countOurFault, "open partner": countOurFault, "open request": countOurFault,
@@ -112,7 +112,7 @@ func testGate() (*Breaker, time.Time) {
 	return New(testBreakerConfig(), journal.Gate{State: journal.GateOpen}, now), now
 }
 
-func TestGateRestsLongerEachTime(t *testing.T) {
+func TestBreaker_RestsLongerEachTime(t *testing.T) {
 	g, now := testGate()
 	for i := 1; i < FaultsToRest; i++ {
 		if g.Record(SignalServerFault, 0, false, now) {
@@ -158,7 +158,7 @@ func TestGateRestsLongerEachTime(t *testing.T) {
 	}
 }
 
-func TestGateCountsOnlyFaultsInARow(t *testing.T) {
+func TestBreaker_CountsOnlyFaultsInARow(t *testing.T) {
 	g, now := testGate()
 	for range 50 {
 		for range FaultsToRest - 1 {
@@ -181,7 +181,7 @@ func TestGateCountsOnlyFaultsInARow(t *testing.T) {
 	}
 }
 
-func TestGateLimitIsCappedAndNeverShortened(t *testing.T) {
+func TestBreaker_LimitIsCappedAndNeverShortened(t *testing.T) {
 	g, now := testGate()
 	g.Record(SignalLimited, 24*time.Hour, false, now)
 	if _, until := g.Allowance(now); until.Sub(now) != 15*time.Minute {
@@ -198,7 +198,7 @@ func TestGateLimitIsCappedAndNeverShortened(t *testing.T) {
 	}
 }
 
-func TestGateFromTheJournal(t *testing.T) {
+func TestBreaker_FromTheJournal(t *testing.T) {
 	now := time.Now()
 	cfg := testBreakerConfig()
 	g := New(cfg, journal.Gate{State: journal.GateResting, Until: now.Add(1000 * time.Hour), Count: 3}, now)
@@ -220,7 +220,7 @@ func TestGateFromTheJournal(t *testing.T) {
 
 // A restart lets an account try once that was paused for its rights or request,
 // and no other.
-func TestARestartRetriesAPause(t *testing.T) {
+func TestBreaker_RestartRetriesAPause(t *testing.T) {
 	now := time.Now()
 	for reason, want := range map[onboarding.Reason]bool{onboarding.ReasonRights: true, onboarding.ReasonPartner: true, onboarding.ReasonRequest: true, onboarding.ReasonToken: false, onboarding.ReasonAddress: false, onboarding.ReasonRefusals: false, "a person": false} {
 		g := New(testBreakerConfig(), journal.Gate{State: journal.GatePaused, Reason: string(reason)}, now)
@@ -236,7 +236,7 @@ func TestARestartRetriesAPause(t *testing.T) {
 	}
 }
 
-func TestGateCountsRefusedShopsInARow(t *testing.T) {
+func TestBreaker_CountsRefusedShopsInARow(t *testing.T) {
 	refuse := func(g *Breaker, shop int, now time.Time) bool {
 		return g.RecordShop(fmt.Sprint("shop-", shop), SignalRefused, 0, false, now)
 	}
@@ -289,7 +289,7 @@ func TestGateCountsRefusedShopsInARow(t *testing.T) {
 	})
 }
 
-func TestGateCountsAnswersOfNoUse(t *testing.T) {
+func TestBreaker_CountsAnswersOfNoUse(t *testing.T) {
 	unusable := func(g *Breaker, shop int, trial bool, now time.Time) bool {
 		return g.RecordShop(fmt.Sprint("shop-", shop), SignalUnusable, 0, trial, now)
 	}
@@ -346,7 +346,7 @@ func TestGateCountsAnswersOfNoUse(t *testing.T) {
 
 // A breaker that closes again for the same reason has been closed since the first time,
 // and the status names what the last call met.
-func TestSinceWhenAnAccountBacksOff(t *testing.T) {
+func TestBreaker_SinceWhenAnAccountBacksOff(t *testing.T) {
 	began := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	g := New(Config{RestBase: time.Second, RestCap: time.Minute}, journal.Gate{}, began)
 	now := began
@@ -366,7 +366,7 @@ func TestSinceWhenAnAccountBacksOff(t *testing.T) {
 	}
 }
 
-func TestSignalsCoverEverything(t *testing.T) {
+func TestBreaker_SignalsCoverEverything(t *testing.T) {
 	for _, class := range allClasses {
 		found := false
 		for _, r := range signalRules {
@@ -450,7 +450,7 @@ func TestSlowStart(t *testing.T) {
 }
 
 // No other signal says that a success can be read, or that it cannot.
-func TestSlowStartIgnoresOtherSignals(t *testing.T) {
+func TestSlowStart_IgnoresOtherSignals(t *testing.T) {
 	for s := SignalNone; s <= lastSignal; s++ {
 		for _, trial := range []bool{false, true} {
 			g, now := testGate()
@@ -463,7 +463,7 @@ func TestSlowStartIgnoresOtherSignals(t *testing.T) {
 }
 
 // What another replica learned of responses holds here too.
-func TestSlowStartAfterAnotherReplicasPause(t *testing.T) {
+func TestSlowStart_AfterAnotherReplicasPause(t *testing.T) {
 	for _, state := range []journal.GateState{journal.GatePaused, journal.GateResting} {
 		for _, reason := range []onboarding.Reason{onboarding.ReasonAnswers, onboarding.ReasonOperator} {
 			g, now := testGate()
@@ -480,7 +480,7 @@ func TestSlowStartAfterAnotherReplicasPause(t *testing.T) {
 }
 
 // Every reason that a breaker can have is described in words, and no other.
-func TestReasonsAreDescribed(t *testing.T) {
+func TestBreaker_ReasonsAreDescribed(t *testing.T) {
 	reasons := map[onboarding.Reason]bool{}
 	for _, r := range signalReasons {
 		reasons[r] = true

@@ -88,7 +88,7 @@ func TestAccountCheck(t *testing.T) {
 func (a answer) bad() bool { return a.status != 0 || a.fail != "" }
 
 // Which breakers a person can change, and why not.
-func TestGateActs(t *testing.T) {
+func TestAccountCheck_BreakerActions(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
 		act  onboarding.Action

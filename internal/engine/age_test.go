@@ -14,7 +14,7 @@ import (
 
 // An account that is closed for longer than the maximum age fails nothing:
 // whatever closes it, and whatever was tried before, all is done afterwards.
-func TestAClosedAccountExpiresNothing(t *testing.T) {
+func TestMaximumAge_ClosedAccountExpiresNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it is days of virtual time")
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Every transition to attention in the source names a reason that has a row.
-func TestEveryAttentionInTheSourceHasARow(t *testing.T) {
+func TestAttention_EveryAttentionInTheSourceHasARow(t *testing.T) {
 	declared := declaredReasons(t)
 	found := 0
 	for _, file := range []string{"execute.go", "resume.go"} {

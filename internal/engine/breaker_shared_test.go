@@ -17,7 +17,7 @@ import (
 
 // A journal that fails in the middle of a look for work takes no account's trial
 // along: whichever account was planned before the failure.
-func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
+func TestSharedBreaker_TrialSurvivesAFailureOfTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.j.account("second")
@@ -49,7 +49,7 @@ func TestATrialSurvivesAFailureOfTheJournal(t *testing.T) {
 
 // A breaker that another replica closes is closed here within a second, on an idle
 // journal and on one that tells of changes all the time.
-func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
+func TestSharedBreaker_ChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 	for _, every := range []time.Duration{time.Hour, time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)
@@ -82,7 +82,7 @@ func TestAGateChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 
 // What a replica has learned before a person, or another replica, changed the
 // breaker does not undo that.
-func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
+func TestSharedBreaker_PauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.api.latency = 10 * time.Second
@@ -118,7 +118,7 @@ func TestAPauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 
 // When a limit is over one of several replicas tries the account, however many
 // have work for it; when that one dies, another does.
-func TestOneReplicaTriesTheAccount(t *testing.T) {
+func TestSharedBreaker_OneReplicaTriesTheAccount(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)
@@ -158,7 +158,7 @@ func TestOneReplicaTriesTheAccount(t *testing.T) {
 
 // A trial that came to no call, as its process was asked to stop, is anybody's at
 // once.
-func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
+func TestSharedBreaker_TrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
@@ -186,7 +186,7 @@ func TestATrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 
 // The one call that a restart allows a paused account is agreed on by all
 // replicas: a reader of the journal does not take it back.
-func TestARestartsTrialIsInTheJournal(t *testing.T) {
+func TestSharedBreaker_RestartsTrialIsInTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights), Since: time.Now()})

@@ -25,7 +25,7 @@ func coolBench(t *testing.T, s script) *harness {
 
 // Shops of one address are invited one after the other, and nothing is
 // published of one that waits.
-func TestAddressCoolDown(t *testing.T) {
+func TestCoolDown_DelaysTheInvitation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := coolBench(t, good)
 		r := prometheus.NewPedanticRegistry()
@@ -69,7 +69,7 @@ func TestAddressCoolDown(t *testing.T) {
 }
 
 // Without the setting nothing is looked up, and three shops get three e-mails.
-func TestAddressCoolDownOff(t *testing.T) {
+func TestCoolDown_Off(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		for _, shop := range []string{"a", "b", "c"} {
@@ -84,7 +84,7 @@ func TestAddressCoolDownOff(t *testing.T) {
 
 // A cool-down ends with the attempt that began it when that sent no e-mail, and
 // an invitation never waits for its own attempts.
-func TestAddressCoolDownBeginsWithAnEMail(t *testing.T) {
+func TestCoolDown_BeginsWithAnEMail(t *testing.T) {
 	for name, c := range map[string]struct {
 		first  []answer
 		within time.Duration // until both have ended
@@ -116,7 +116,7 @@ func TestAddressCoolDownBeginsWithAnEMail(t *testing.T) {
 
 // What never gets its turn fails as expired, no later than the maximum age: no
 // request could be sent.
-func TestAddressCoolDownEndsWithTheMaximumAge(t *testing.T) {
+func TestCoolDown_EndsWithTheMaximumAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := coolBench(t, good)
 		b.cfg.MaximumAge = 90 * time.Minute
@@ -146,7 +146,7 @@ func TestAddressCoolDownEndsWithTheMaximumAge(t *testing.T) {
 }
 
 // An invitation that waits lets the codes of its shop go first.
-func TestAddressCoolDownHoldsNoCode(t *testing.T) {
+func TestCoolDown_HoldsNoCode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := coolBench(t, good)
 		first := b.add(journal.Invite, "a", sameAddress)

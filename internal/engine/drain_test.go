@@ -17,7 +17,7 @@ import (
 
 // Stopping in the middle of everything: nothing is lost, nothing is made
 // unknown, nobody waits for a lease.
-func TestDrainUnderLoad(t *testing.T) {
+func TestDrain_UnderLoad(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Millisecond, 13 * time.Millisecond, 60 * time.Millisecond, 117 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 }
 
-func TestDrainCutsLongCallsAtTheEndOfItsTime(t *testing.T) {
+func TestDrain_CutsLongCallsAtTheEndOfItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.cfg.DrainTime = 5 * time.Second
@@ -87,7 +87,7 @@ func TestDrainCutsLongCallsAtTheEndOfItsTime(t *testing.T) {
 
 // A received token is written however long the journal refuses, also while
 // stopping.
-func TestAReceiptIsTriedUntilItIsDurable(t *testing.T) {
+func TestDrain_ReceiptIsTriedUntilItIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		var full atomic.Bool
@@ -117,7 +117,7 @@ func TestAReceiptIsTriedUntilItIsDurable(t *testing.T) {
 		if len(b.j.receipts(op)) != 1 {
 			t.Errorf("%d receipts", len(b.j.receipts(op)))
 		}
-		if !strings.Contains(b.log.String(), "A RECEIVED ANSWER IS NOT DURABLE YET") {
+		if !strings.Contains(b.log.String(), "a received response is not saved yet") {
 			t.Error("nothing was said loudly")
 		}
 		b.run(5 * time.Minute) // the lease has ended, the next process goes on
@@ -130,7 +130,7 @@ func TestAReceiptIsTriedUntilItIsDurable(t *testing.T) {
 
 // Each step fails once, before or after it was made. The first check of a token has no
 // result: the end of a later one is a step of its own.
-func TestJournalErrorsAtEveryStep(t *testing.T) {
+func TestDrain_JournalErrorsAtEveryStep(t *testing.T) {
 	checkedAgain := func(op invoicebox.Operation, value string, n int) answer {
 		if op == invoicebox.Check && n == 0 {
 			return answer{status: 500}
@@ -179,7 +179,7 @@ func TestJournalErrorsAtEveryStep(t *testing.T) {
 }
 
 // A journal that takes longer for BeginAttempt than send-by allows: nothing is sent late.
-func TestSlowJournalNeverSendsLate(t *testing.T) {
+func TestDrain_SlowJournalNeverSendsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.j.slow(12 * time.Second)
@@ -197,7 +197,7 @@ func TestSlowJournalNeverSendsLate(t *testing.T) {
 	})
 }
 
-func TestGateFlows(t *testing.T) {
+func TestDrain_BreakerFlows(t *testing.T) {
 	t.Run("server down", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			down := true

@@ -15,7 +15,7 @@ import (
 // Three accounts with more to do than the one address may: its limit is kept
 // and used, checks of new tokens included; all accounts get their part; and in
 // each of them activations go first while invitations keep a tenth.
-func TestOneAddressForAllAccounts(t *testing.T) {
+func TestEgress_OneAddressForAllAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const accounts, limit, egress, each, minutes = 3, 100, 90, 150, 4
 		w := newWorld(t, accounts, sandbox.Options{Profile: sandbox.Calm, Latency: 100 * time.Millisecond, EgressPerWindow: egress, CountAt: sandbox.CountBetween})

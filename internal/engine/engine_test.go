@@ -143,7 +143,7 @@ func (h *harness) run(limit time.Duration) {
 	h.finish()
 }
 
-func TestInvitationAndActivation(t *testing.T) {
+func TestEngine_InvitationAndActivation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		invite := b.add(journal.Invite, "shop-1", "someone@example.com")
@@ -176,7 +176,7 @@ func TestInvitationAndActivation(t *testing.T) {
 }
 
 // What is new is started at once, and nothing polls meanwhile.
-func TestIdlePoolNoticesWorkAtOnceAndSleepsOtherwise(t *testing.T) {
+func TestEngine_IdleEngineNoticesWorkAtOnceAndSleepsOtherwise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.api.latency = 0
@@ -193,7 +193,7 @@ func TestIdlePoolNoticesWorkAtOnceAndSleepsOtherwise(t *testing.T) {
 	})
 }
 
-func TestAnswersLeadWhereTheTableSays(t *testing.T) {
+func TestEngine_AnswersLeadWhereTheTableSays(t *testing.T) {
 	limited := answer{status: 429, header: http429("7")}
 	for name, c := range map[string]struct {
 		kind   journal.Kind
@@ -273,7 +273,7 @@ func http429(retryAfter string) map[string][]string {
 	return map[string][]string{"Retry-After": {retryAfter}}
 }
 
-func TestConfigSaysWhatIsWrong(t *testing.T) {
+func TestEngine_ConfigSaysWhatIsWrong(t *testing.T) {
 	keys, err := keyset.New()
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +315,7 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestRunReportsAClosedJournal(t *testing.T) {
+func TestEngine_RunReportsAClosedJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.j.failing(func(step string, done bool) error {

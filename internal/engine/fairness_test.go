@@ -19,7 +19,7 @@ import (
 // steady traffic; of the other three one is paused, one is limited and one
 // has ten thousand operations, all at once. How long the steady ones wait from
 // due to sent is compared with a run without those three.
-func TestABadAccountSlowsNoOther(t *testing.T) {
+func TestFairness_BadAccountSlowsNoOther(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it is for its figures")
 	}

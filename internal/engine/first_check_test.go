@@ -17,7 +17,7 @@ const partnerRefusal = `{"error":{"code":"validation","message":"x","fields":[{"
 
 // While the check at the start says that the settings are wrong, nothing is sent.
 // The account resumes by itself when a later check succeeds.
-func TestFirstCheckBlocksTheAccount(t *testing.T) {
+func TestFirstCheck_BlocksTheAccount(t *testing.T) {
 	for name, c := range map[string]struct {
 		first answer
 		want  onboarding.Reason
@@ -76,7 +76,7 @@ func TestFirstCheckBlocksTheAccount(t *testing.T) {
 
 // A good check at the start resumes at once what was paused for the address or the
 // token before the restart.
-func TestFirstCheckResumesTheAccount(t *testing.T) {
+func TestFirstCheck_ResumesTheAccount(t *testing.T) {
 	for _, reason := range []onboarding.Reason{onboarding.ReasonAddress, onboarding.ReasonToken} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)
@@ -97,7 +97,7 @@ func TestFirstCheckResumesTheAccount(t *testing.T) {
 
 // The check does not carry the partner id. While no answer has shown that it is
 // right, one operation finds out.
-func TestOneOperationFindsOutThatSettingsAreWrong(t *testing.T) {
+func TestFirstCheck_OneOperationFindsOutThatSettingsAreWrong(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer answer
 		want   onboarding.Reason
@@ -139,7 +139,7 @@ func TestOneOperationFindsOutThatSettingsAreWrong(t *testing.T) {
 
 // Once an answer has shown that the settings are right, calls are made at once as
 // many as the concurrency permits.
-func TestAnAnswerEndsTheProving(t *testing.T) {
+func TestFirstCheck_AnswerEndsTheProving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.api.latency = 10 * time.Second

@@ -26,7 +26,7 @@ func checks(a answer) script {
 	}
 }
 
-func TestVerification(t *testing.T) {
+func TestEngine_Verification(t *testing.T) {
 	goodAfter := func(n int, before answer) script {
 		return func(op invoicebox.Operation, value string, asked int) answer {
 			if op == invoicebox.Check && asked < n {
@@ -82,7 +82,7 @@ func TestVerification(t *testing.T) {
 	}
 }
 
-func TestMerchantConflictAnnouncesNothing(t *testing.T) {
+func TestEngine_MerchantConflictAnnouncesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			if op == invoicebox.Activate {
@@ -109,7 +109,7 @@ func TestMerchantConflictAnnouncesNothing(t *testing.T) {
 	})
 }
 
-func TestReceiptThatDoesNotOpen(t *testing.T) {
+func TestEngine_ReceiptThatDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		for i := range 2 {
@@ -133,7 +133,7 @@ func TestReceiptThatDoesNotOpen(t *testing.T) {
 
 // Two answers of one shop that are taken up at the same time want the same
 // version: one of them comes again.
-func TestVersionTaken(t *testing.T) {
+func TestEngine_VersionTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		for i := range 2 {
@@ -151,7 +151,7 @@ func TestVersionTaken(t *testing.T) {
 }
 
 // The tenth, the limit and the order of work.
-func TestLimitIsKeptAndInvitationsGetATenth(t *testing.T) {
+func TestEngine_LimitIsKeptAndInvitationsGetATenth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.cfg.Accounts[0].Requests = 100
@@ -199,7 +199,7 @@ func TestLimitIsKeptAndInvitationsGetATenth(t *testing.T) {
 	})
 }
 
-func TestAccountsDoNotWaitForEachOther(t *testing.T) {
+func TestEngine_AccountsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		slow := &fakeClient{script: good, latency: 29 * time.Second}
@@ -224,7 +224,7 @@ func TestAccountsDoNotWaitForEachOther(t *testing.T) {
 }
 
 // Slow commits of the journal must not leave calls' places empty.
-func TestConcurrencyIsUsedAndKept(t *testing.T) {
+func TestEngine_ConcurrencyIsUsedAndKept(t *testing.T) {
 	for _, commit := range []time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)
@@ -249,7 +249,7 @@ func TestConcurrencyIsUsedAndKept(t *testing.T) {
 	}
 }
 
-func TestSlowCallsDoNotChurn(t *testing.T) {
+func TestEngine_SlowCallsDoNotChurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.api.latency = 29 * time.Second
@@ -267,7 +267,7 @@ func TestSlowCallsDoNotChurn(t *testing.T) {
 	})
 }
 
-func TestExpired(t *testing.T) {
+func TestEngine_Expired(t *testing.T) {
 	for name, c := range map[string]struct {
 		answers []answer // the last one again and again
 		state   journal.State
@@ -289,7 +289,7 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-func TestAnActiveShopIsNotInvited(t *testing.T) {
+func TestEngine_ActiveShopIsNotInvited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.add(journal.Activate, "shop-1", "code-1")
@@ -303,7 +303,7 @@ func TestAnActiveShopIsNotInvited(t *testing.T) {
 }
 
 // A store that is not ready costs no code, and holds no invitation.
-func TestStoreNotReady(t *testing.T) {
+func TestEngine_StoreNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		store := &flakyStore{Store: credentials.NewSealed(b.keys), ready: errors.New("sealed"), prepare: errors.New("down")}
@@ -333,7 +333,7 @@ func TestStoreNotReady(t *testing.T) {
 
 // Another writer's secret in the store is met twice, some time apart, before a person
 // has to look. The response stays, and is stored when the other secret is away.
-func TestStoreConflict(t *testing.T) {
+func TestEngine_StoreConflict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		store := &flakyStore{Store: credentials.NewSealed(b.keys), prepare: fmt.Errorf("%w: secret/invoicebox/default/shop-1", credentials.ErrConflict)}

@@ -13,7 +13,7 @@ import (
 
 // The whole way over a disk that is really full, twice: what was sent is kept,
 // no code is sent a second time, and when there is room all goes on.
-func TestServiceOnAFullDisk(t *testing.T) {
+func TestFullDisk_ServiceOnAFullDisk(t *testing.T) {
 	journaltest.OnSmallDisk(t, 8<<20, func(t *testing.T, folder string) {
 		o := calm()
 		o.Latency = 100 * time.Millisecond

@@ -44,7 +44,7 @@ func (l *lines) count(words string) int {
 // no window holds more than the limit, and the log stays short.
 // INVOICEBOX_TEST_OUTAGE=full makes each outage a minute long and cuts the
 // network, too.
-func TestServiceWithoutItsDatabase(t *testing.T) {
+func TestOutage_ServiceWithoutItsDatabase(t *testing.T) {
 	t.Parallel()
 	const shops, limit, window = 150, 150, 3 * time.Second
 	lasts, full := 1500*time.Millisecond, os.Getenv("INVOICEBOX_TEST_OUTAGE") == "full"

@@ -61,7 +61,7 @@ func body(value, token string) string {
 }
 
 // In whatever state an operation is, an answer to an earlier request is not lost.
-func TestALateAnswer(t *testing.T) {
+func TestLateResponses_Compared(t *testing.T) {
 	const (
 		done      = "activated verified"
 		unknown   = "activation_failed outcome_unknown contact_support false"
@@ -146,7 +146,7 @@ func TestALateAnswer(t *testing.T) {
 }
 
 // An operation that gave way to a newer code holds no token of its own.
-func TestALateAnswerOfASupersededCode(t *testing.T) {
+func TestLateResponses_OfASupersededCode(t *testing.T) {
 	for token, state := range map[string]journal.State{"code-2": journal.Superseded, "code-1": journal.Attention} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, answers(map[string][]answer{"code-1": {lost}}))
@@ -167,7 +167,7 @@ func TestALateAnswerOfASupersededCode(t *testing.T) {
 }
 
 // What cannot be read is not taken for nothing.
-func TestALateAnswerThatDoesNotOpen(t *testing.T) {
+func TestLateResponses_ThatDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		op := b.add(journal.Activate, "shop-1", "code-1")
@@ -182,7 +182,7 @@ func TestALateAnswerThatDoesNotOpen(t *testing.T) {
 	})
 }
 
-func TestReceiptsAreErased(t *testing.T) {
+func TestLateResponses_Erased(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it is a week of virtual time")
 	}
@@ -232,7 +232,7 @@ func TestReceiptsAreErased(t *testing.T) {
 }
 
 // Receipts are erased some day; what they brought is in the credential store.
-func TestALateAnswerAfterTheReceiptsAreGone(t *testing.T) {
+func TestLateResponses_AfterTheReceiptsAreGone(t *testing.T) {
 	for token, state := range map[string]journal.State{"value-1": journal.Done, "other": journal.Attention} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)

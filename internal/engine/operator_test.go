@@ -51,7 +51,7 @@ const (
 )
 
 // What a person's probe or retry brings: a new run, with events of its own.
-func TestAPersonStartsAgain(t *testing.T) {
+func TestOperator_PersonStartsAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind    journal.Kind
 		answers []answer
@@ -108,7 +108,7 @@ func TestAPersonStartsAgain(t *testing.T) {
 }
 
 // A stored token that was refused is checked again, not fetched again.
-func TestARetryChecksAStoredToken(t *testing.T) {
+func TestOperator_RetryChecksAStoredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var bad atomic.Bool
 		bad.Store(true)
@@ -141,7 +141,7 @@ func TestARetryChecksAStoredToken(t *testing.T) {
 }
 
 // How each attention ends when a person closes it.
-func TestAPersonCloses(t *testing.T) {
+func TestOperator_PersonCloses(t *testing.T) {
 	for name, c := range map[string]struct {
 		answers []answer
 		late    string
@@ -190,7 +190,7 @@ func TestAPersonCloses(t *testing.T) {
 }
 
 // Whatever is not safe is refused, and changes nothing.
-func TestWhatIsNotSafeIsRefused(t *testing.T) {
+func TestOperator_WhatIsNotSafeIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "a@example.com": {refusal(403)}}))
 		op, invitation := b.add(journal.Activate, "shop-1", "code-1"), b.add(journal.Invite, "shop-2", "a@example.com")
@@ -212,7 +212,7 @@ func TestWhatIsNotSafeIsRefused(t *testing.T) {
 
 // An intent that races with something that happens to its operation is looked
 // at again, and refused with where the operation is.
-func TestAnIntentThatComesTooLate(t *testing.T) {
+func TestOperator_IntentThatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}}))
 		op := b.add(journal.Activate, "shop-1", "code-1")
@@ -237,7 +237,7 @@ func TestAnIntentThatComesTooLate(t *testing.T) {
 }
 
 // Errors of the journal, before a write and after it, make nothing happen twice.
-func TestIntentsOverAFailingJournal(t *testing.T) {
+func TestOperator_IntentsOverAFailingJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {refusal(403)}, "code-2": {lost, refusal(422)}}))
 		op, entered := b.add(journal.Activate, "shop-1", "code-1"), b.add(journal.Activate, "shop-2", "code-2")
@@ -274,7 +274,7 @@ func TestIntentsOverAFailingJournal(t *testing.T) {
 }
 
 // A person pauses an account and lets it go on.
-func TestAPersonPausesAnAccount(t *testing.T) {
+func TestOperator_PersonPausesAnAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.start()
@@ -320,7 +320,7 @@ func TestAPersonPausesAnAccount(t *testing.T) {
 
 // An account that was paused for its rights goes on when a person says so, or
 // when its settings change; for its token it goes on by itself.
-func TestTheExitsOfAPause(t *testing.T) {
+func TestOperator_ExitsOfAPause(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
 		exit   func(*harness)
@@ -366,7 +366,7 @@ func TestTheExitsOfAPause(t *testing.T) {
 }
 
 // What a person starts again goes behind what the shop entered before.
-func TestARetryWaitsForTheLane(t *testing.T) {
+func TestOperator_RetryWaitsForTheLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {refusal(403)}, "code-2": {{status: 425}, {status: 425}}}))
 		first := b.add(journal.Activate, "shop-1", "code-1")
@@ -388,7 +388,7 @@ func TestARetryWaitsForTheLane(t *testing.T) {
 }
 
 // An older activation that a person closes does not take an active shop back.
-func TestClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
+func TestOperator_ClosingAnOlderActivationOfAnActiveShop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {{status: 200, body: "{}"}}}))
 		older := b.add(journal.Activate, "shop-1", "code-1")

@@ -11,7 +11,7 @@ import (
 
 // A token that is verified late does not take the shop back from a code that
 // was activated meanwhile, whatever comes of it: it ends without an event.
-func TestANewerActivationStays(t *testing.T) {
+func TestOrder_NewerActivationStays(t *testing.T) {
 	for _, word := range []string{"pending-token-2-", "bad-token-"} {
 		t.Run(word, func(t *testing.T) {
 			s := newService(t, calm())

@@ -57,7 +57,7 @@ func pruned(t *testing.T, c PrunerConfig, f *fakeForgetter, run time.Duration) *
 	return registry
 }
 
-func TestWhatIsOldIsForgotten(t *testing.T) {
+func TestPruner_WhatIsOldIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, f := time.Now(), &fakeForgetter{}
 		r := pruned(t, PrunerConfig{InputRetention: func(context.Context) (time.Duration, error) { return time.Hour, nil }}, f, 7*time.Hour)
@@ -114,7 +114,7 @@ invoicebox_worker_pruned_rows_total{kind="results"} 2
 }
 
 // The inbox is kept as long as an event can be read again.
-func TestTheInboxIsKeptAsLongAsTheInputs(t *testing.T) {
+func TestPruner_InboxIsKeptAsLongAsTheInputs(t *testing.T) {
 	gone := errors.New("nobody answers")
 	for name, c := range map[string]struct {
 		keep   time.Duration
@@ -159,7 +159,7 @@ func TestTheInboxIsKeptAsLongAsTheInputs(t *testing.T) {
 
 // A journal that fails is asked again at the next pass, and is told then for how
 // long it was worked since it last listened.
-func TestForgettingGoesOnAfterAFault(t *testing.T) {
+func TestPruner_ForgettingGoesOnAfterAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeForgetter{err: journal.ErrDisk}
 		r := pruned(t, PrunerConfig{}, f, 7*time.Hour)
@@ -177,7 +177,7 @@ invoicebox_worker_prune_errors_total 2
 	})
 }
 
-func TestPrunerSettings(t *testing.T) {
+func TestPruner_Settings(t *testing.T) {
 	for _, c := range []PrunerConfig{{Retention: time.Hour}, {DeadLetterRetention: 71 * time.Hour}, {Retention: -2}} {
 		if _, err := NewPruner(c); err == nil || !strings.Contains(err.Error(), "-retention is ") {
 			t.Errorf("%+v: %v", c, err)

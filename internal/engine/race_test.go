@@ -13,7 +13,7 @@ import (
 // A newer activation commits between the last refusal of the older one's token
 // and the word of it: the shop's credentials are the newer ones, and nobody
 // hears otherwise.
-func TestARefusalThatIsOvertakenIsNotAnnounced(t *testing.T) {
+func TestRace_RefusalThatIsOvertakenIsNotAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b *harness
 		var op, newer *operation
@@ -36,7 +36,7 @@ func TestARefusalThatIsOvertakenIsNotAnnounced(t *testing.T) {
 }
 
 // No e-mail goes out while an activation of the shop is before its end.
-func TestAnInvitationWaitsForTheActivation(t *testing.T) {
+func TestRace_InvitationWaitsForTheActivation(t *testing.T) {
 	for name, c := range map[string]struct {
 		check   answer
 		state   journal.State
@@ -80,7 +80,7 @@ func TestAnInvitationWaitsForTheActivation(t *testing.T) {
 // An answer to the first request comes while the probe is under way: whatever
 // the probe brings, the shop's next request begins after its end, and its
 // permit comes back by that end.
-func TestALateAnswerBesideTheProbe(t *testing.T) {
+func TestRace_LateAnswerBesideTheProbe(t *testing.T) {
 	for name, probe := range map[string]answer{"refused": refusal(422), "lost": lost, "500": {status: 500}, "429": {status: 429}, "good": {}, "not sent": {fail: invoicebox.ReasonConnect, unsent: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

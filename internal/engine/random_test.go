@@ -49,7 +49,7 @@ var bothKinds = []journal.Kind{journal.Invite, journal.Activate}
 // and once for all unknown outcomes, that one after the quiet period; a shop's requests never overlap, a received token is never lost, every
 // operation ends in an event or in attention, and when the faults stop all is
 // done within a bounded time.
-func TestInvariantsUnderRandomFaults(t *testing.T) {
+func TestInvariants_UnderRandomFaults(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		type op struct {
 			kind  journal.Kind

@@ -26,7 +26,7 @@ var (
 // 503, faults, lost answers, probes, checks of tokens, drains and kills: no
 // window of an account or of the address ever holds more than its limit, by the
 // server's count and by any other placement of it.
-func TestNoWindowIsEverOver(t *testing.T) {
+func TestRateLimit_NoWindowIsEverOver(t *testing.T) {
 	requests, kills := 0, 0
 	for seed := range ledgerSeeds(t) {
 		for _, at := range []sandbox.CountAt{sandbox.CountAtArrival, sandbox.CountBetween, sandbox.CountAtAnswer} {

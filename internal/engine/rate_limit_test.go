@@ -17,7 +17,7 @@ import (
 // When there is work an account uses what it may: at least 99 % of limit ÷
 // (window + mean latency) after the first window, whatever the latency, and no
 // placement of the server's count finds more than the limit in a window.
-func TestTheLimitIsUsed(t *testing.T) {
+func TestRateLimit_LimitIsUsed(t *testing.T) {
 	tail := rand.New(rand.NewPCG(1, 2))
 	var mu sync.Mutex
 	for _, c := range []struct {

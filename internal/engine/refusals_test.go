@@ -14,7 +14,7 @@ import (
 
 // Refusals of many shops pause the account until a person opens it, or the
 // settings change: then one call tries.
-func TestRefusalsOfManyShopsPause(t *testing.T) {
+func TestRefusals_OfManyShopsPause(t *testing.T) {
 	for _, exit := range []string{"a person", "changed settings", "changed settings that do not help"} {
 		t.Run(exit, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestRefusalsOfManyShopsPause(t *testing.T) {
 
 // A wrong address: three calls, then checks of the token, and one trial for
 // each good one; when the address is right again all goes on by itself.
-func TestAWrongAddressIsTriedOnceForEachGoodCheck(t *testing.T) {
+func TestRefusals_WrongAddressIsTriedOnceForEachGoodCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wrong := true
 		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {

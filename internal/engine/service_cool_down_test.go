@@ -18,7 +18,7 @@ import (
 // One address in events of three shops gets one e-mail within the cool-down,
 // over a restart too; each shop's result is published when its own e-mail was
 // sent, and another account has nothing to do with it.
-func TestAddressCoolDownOverTheRealJournal(t *testing.T) {
+func TestService_AddressCoolDownOverRealJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const victim, coolDown = "same@victim.example", time.Hour
 		w := newWorld(t, 2, sandbox.Options{Profile: sandbox.Calm})

@@ -23,7 +23,7 @@ import (
 // Acts that commands ask for beside the worker, which dies in the middle of
 // performing them: the next one goes on with what the dead one left, and each
 // act has happened once.
-func TestActsOverACrash(t *testing.T) {
+func TestService_ActsOverACrash(t *testing.T) {
 	const shops = 40
 	s := newService(t, calm())
 	s.start()

@@ -188,7 +188,7 @@ func calm() sandbox.Options {
 
 // Everything once: invited, activated, verified, resolvable; the same events
 // again change nothing; stops in the middle lose and repeat nothing.
-func TestServiceOverTheRealJournal(t *testing.T) {
+func TestService_OverRealJournal(t *testing.T) {
 	const shops = 300
 	s := newService(t, calm())
 	s.start()
@@ -250,7 +250,7 @@ func TestServiceOverTheRealJournal(t *testing.T) {
 }
 
 // Each fate that can be had by value ends where the tables say.
-func TestFatesOverTheRealJournal(t *testing.T) {
+func TestService_FatesOverRealJournal(t *testing.T) {
 	s := newService(t, calm())
 	s.change = func(c *engine.Config) {
 		c.VerifyFor, c.RestBase = time.Second, 10*time.Millisecond

@@ -11,7 +11,7 @@ import (
 
 // Over the real journal: a lost answer, a restart in the quiet period, and a
 // second code that makes the probe needless, or, refused, lets it be made.
-func TestANewerCodeOverTheRealJournal(t *testing.T) {
+func TestService_NewerCodeOverRealJournal(t *testing.T) {
 	s := newService(t, calm())
 	s.change = func(c *engine.Config) {
 		c.RequestDeadline, c.Lease = time.Second, 2*time.Second

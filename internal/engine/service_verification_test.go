@@ -16,7 +16,7 @@ import (
 // Over the real journal: tokens that nobody could check are announced as
 // pending, and looked at until Invoicebox says something of them, across
 // restarts; the credentials that the last word names resolve.
-func TestPendingOverTheRealJournal(t *testing.T) {
+func TestService_PendingOverRealJournal(t *testing.T) {
 	s := newService(t, calm())
 	s.change = func(c *engine.Config) {
 		c.VerifyFor, c.VerificationBase, c.VerificationCap, c.RestBase = time.Second, 100*time.Millisecond, 500*time.Millisecond, 10*time.Millisecond

@@ -19,7 +19,7 @@ import (
 )
 
 // What was entered by hand is taken as an answer would have been.
-func TestATokenEnteredByHand(t *testing.T) {
+func TestSetCredentials_TokenEnteredByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "code-0": {lost, lost}}))
 		older := b.add(journal.Activate, "shop-1", "code-0")
@@ -63,7 +63,7 @@ func TestATokenEnteredByHand(t *testing.T) {
 }
 
 // What cannot be taken leaves the operation where it is, with words.
-func TestATokenThatIsNotTaken(t *testing.T) {
+func TestSetCredentials_TokenThatIsNotTaken(t *testing.T) {
 	fits := func(b *harness, op *operation) *journal.Intent { return b.enters(op, "merchant-1", "token-1") }
 	for name, c := range map[string]struct {
 		check answer
@@ -127,7 +127,7 @@ func TestATokenThatIsNotTaken(t *testing.T) {
 
 // A check that was not answered is made again; a store that is not ready is
 // asked again; a stop in between only delays.
-func TestATokenIsTakenInTheEnd(t *testing.T) {
+func TestSetCredentials_TokenIsTakenInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var silent atomic.Bool
 		silent.Store(true)
@@ -176,7 +176,7 @@ func (s *closedStore) Prepare(ctx context.Context, in credentials.Secret) (crede
 	return s.Store.Prepare(ctx, in)
 }
 
-func TestCheckEntered(t *testing.T) {
+func TestSetCredentials_CheckEntered(t *testing.T) {
 	for _, c := range []struct {
 		merchant, token string
 		ok              bool

@@ -7,7 +7,7 @@ import (
 )
 
 // The shared places go to whoever holds the fewest, whoever came first.
-func TestTheSharedPlacesAreDividedFairly(t *testing.T) {
+func TestSlots_SharedPlacesAreDividedFairly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newSharedSlots(3)
 		greedy, modest := newSlots(1, c), newSlots(1, c)
@@ -53,7 +53,7 @@ func TestTheSharedPlacesAreDividedFairly(t *testing.T) {
 }
 
 // A place that is granted to one who is just leaving is not lost.
-func TestAPlaceIsNotLostByWhoLeaves(t *testing.T) {
+func TestSlots_PlaceIsNotLostByWhoLeaves(t *testing.T) {
 	c := newSharedSlots(1)
 	a, b := new(int), new(int)
 	first := c.acquire(a)

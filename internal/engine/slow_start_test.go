@@ -13,7 +13,7 @@ import (
 )
 
 // Codes of 60 shops come at once and no response can be used: three are spent.
-func TestSlowStartSpendsFewCodes(t *testing.T) {
+func TestSlowStart_SpendsFewCodes(t *testing.T) {
 	for name, c := range map[string]struct {
 		concurrency int
 		latency     func(n int) time.Duration
@@ -65,7 +65,7 @@ func TestSlowStartSpendsFewCodes(t *testing.T) {
 
 // With responses that can be used the bound costs a few round trips: three, six
 // and the rest, each of a call and the check of its token.
-func TestSlowStartEndsSoon(t *testing.T) {
+func TestSlowStart_EndsSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.cfg.Accounts[0].Requests = 1000
@@ -84,7 +84,7 @@ func TestSlowStartEndsSoon(t *testing.T) {
 
 // A bound that is used up claims nothing, frees no permit for others and wakes
 // nobody; the end of an activation wakes the dispatcher at once.
-func TestSlowStartWaitsWithoutClaims(t *testing.T) {
+func TestSlowStart_WaitsWithoutClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
 			a := good(op, value, n)
@@ -142,7 +142,7 @@ func TestSlowStartWaitsWithoutClaims(t *testing.T) {
 
 // The one good response of a trial opens the breaker and not the bound: when all
 // others are of no use again, three more codes are spent.
-func TestSlowStartAfterATrial(t *testing.T) {
+func TestSlowStart_AfterATrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0
 		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {

@@ -11,7 +11,7 @@ import (
 )
 
 // The account's limit holds over a restart, as the server counts it.
-func TestLimitOverTheRealJournal(t *testing.T) {
+func TestService_LimitOverRealJournal(t *testing.T) {
 	const limit, operations, window = 20, 70, time.Second
 	o := calm()
 	o.RequestsPerWindow, o.Window, o.CountAt, o.Latency = limit, window, sandbox.CountBetween, 20*time.Millisecond

@@ -13,7 +13,7 @@ import (
 
 // A token that stopped working after its answer had been erased is checked
 // again all the same: it is in the credential store.
-func TestARetryWithoutTheAnswer(t *testing.T) {
+func TestStoredToken_RetryWithoutTheAnswer(t *testing.T) {
 	for name, damaged := range map[string]bool{"stored": false, "damaged": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestARetryWithoutTheAnswer(t *testing.T) {
 
 // An answer whose version was given out before a restore, and whose shop has
 // newer credentials by now, is stored beside them and does not hold the lane.
-func TestAnAnswerOlderThanTheCredentialsInUse(t *testing.T) {
+func TestStoredToken_AnswerOlderThanTheCredentialsInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, (&tokenChecks{}).script)
 		newer := b.add(journal.Activate, "shop-1", "same-2")

@@ -166,7 +166,7 @@ func TestSwap(t *testing.T) {
 
 // What stands in the clear beside a sealed value, and names where that belongs, is
 // part of it.
-func TestSwapBeside(t *testing.T) {
+func TestSwap_Beside(t *testing.T) {
 	const (
 		subjectA, subjectB, _, codeOf3, codeOf4 = 0, 1, 2, 3, 4
 		answer0, answer1, answer2               = 5, 6, 7
@@ -238,7 +238,7 @@ func TestSwapBeside(t *testing.T) {
 
 // A value that names a key which no worker has waits for a replica with that key,
 // and does not hold its shop for ever.
-func TestSwapUnknownKey(t *testing.T) {
+func TestSwap_UnknownKey(t *testing.T) {
 	for at := range 8 { // addresses, codes and answers
 		synctest.Test(t, func(t *testing.T) {
 			b := newSwapBench(t)
@@ -264,7 +264,7 @@ func TestSwapUnknownKey(t *testing.T) {
 }
 
 // An act that was inserted in the database is refused, whatever it asks for.
-func TestForgedActs(t *testing.T) {
+func TestSwap_ForgedActs(t *testing.T) {
 	for _, act := range []onboarding.Action{onboarding.ActionProbe, onboarding.ActionRetry, onboarding.ActionReread, onboarding.ActionSetCredentials, onboarding.ActionClose, onboarding.ActionPause, onboarding.ActionResume, "other"} {
 		t.Run(string(act), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

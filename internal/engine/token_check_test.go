@@ -31,7 +31,7 @@ func (c *contextSeen) CheckOwnToken(ctx context.Context) invoicebox.Exchange {
 }
 
 // A check of the own token goes out while its permits are held, or not at all.
-func TestOwnTokenIsNotCheckedAfterItsPermits(t *testing.T) {
+func TestTokenCheck_OwnTokenIsNotCheckedAfterItsPermits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		client := &contextSeen{Client: b.cfg.Accounts[0].Client}

@@ -30,7 +30,7 @@ func answers(lists map[string][]answer) script {
 }
 
 // What the one probe brings, and that it comes late enough.
-func TestTheProbe(t *testing.T) {
+func TestUnknownOutcome_Probe(t *testing.T) {
 	unknownEvent := "activation_failed outcome_unknown contact_support false"
 	for name, c := range map[string]struct {
 		second []answer // after the first, which is lost
@@ -88,7 +88,7 @@ func TestTheProbe(t *testing.T) {
 	}
 }
 
-func TestHoldMakesNoProbe(t *testing.T) {
+func TestUnknownOutcome_HoldMakesNoProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {lost}, "a@example.com": {lost}}))
 		b.cfg.UnknownOutcome, b.cfg.Concurrency = onboarding.Hold, 1
@@ -116,7 +116,7 @@ func TestHoldMakesNoProbe(t *testing.T) {
 	})
 }
 
-func TestAnInvitationIsSentOnceMore(t *testing.T) {
+func TestUnknownOutcome_InvitationIsSentOnceMore(t *testing.T) {
 	for name, c := range map[string]struct {
 		answers []answer
 		state   journal.State
@@ -154,7 +154,7 @@ func TestAnInvitationIsSentOnceMore(t *testing.T) {
 
 // The worker died, or was frozen, in the middle of a request: nobody knows when
 // its connection was closed, so the end of its lease counts.
-func TestAProbeWaitsForADeadWorkersLease(t *testing.T) {
+func TestUnknownOutcome_ProbeWaitsForADeadWorkersLease(t *testing.T) {
 	for _, kind := range bothKinds {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)
@@ -177,7 +177,7 @@ func TestAProbeWaitsForADeadWorkersLease(t *testing.T) {
 }
 
 // A shop whose first code is unknown enters a second one.
-func TestANewerCodeGoesInsteadOfTheProbe(t *testing.T) {
+func TestUnknownOutcome_NewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 	closed := journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights)}
 	for name, c := range map[string]struct {
 		answers map[string][]answer
@@ -250,7 +250,7 @@ func TestANewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 }
 
 // A third code goes before the probes of the first two.
-func TestEveryNewerCodeGoesFirst(t *testing.T) {
+func TestUnknownOutcome_EveryNewerCodeGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {lost}, "code-2": {lost}}))
 		first := b.add(journal.Activate, "shop-1", "code-1")
@@ -270,7 +270,7 @@ func TestEveryNewerCodeGoesFirst(t *testing.T) {
 }
 
 // The same for addresses; a code is no newer address.
-func TestANewerAddressGoesInsteadOfTheSecondTry(t *testing.T) {
+func TestUnknownOutcome_NewerAddressGoesInsteadOfTheSecondTry(t *testing.T) {
 	for _, works := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {

@@ -15,7 +15,7 @@ import (
 
 // Each code is spent for nothing: three are enough. Invitations between them
 // say nothing of it.
-func TestAnswersOfNoUsePause(t *testing.T) {
+func TestUnusableResponses_AnswersOfNoUsePause(t *testing.T) {
 	for name, c := range map[string]struct {
 		body  string
 		first int // activations that succeed before
@@ -79,7 +79,7 @@ func TestAnswersOfNoUsePause(t *testing.T) {
 
 // A kept answer is read by the parser of today, and then goes on as one that
 // was entered.
-func TestReread(t *testing.T) {
+func TestUnusableResponses_Reread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		odd := answer{status: 200, body: `{"data":{"merchant":"m","key":"t"}}`}
 		b := newHarness(t, answers(map[string][]answer{"code-1": {odd}, "code-2": {odd}, "code-3": {odd}, "code-4": {{status: 200, body: body("code-9", "t-4")}}}))

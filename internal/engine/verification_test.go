@@ -69,7 +69,7 @@ func (h *harness) eventually(limit time.Duration, what string, cond func() bool)
 
 // What was announced as pending is looked at until Invoicebox says something of
 // it, whatever comes between.
-func TestTheEndOfPending(t *testing.T) {
+func TestVerification_EndOfPending(t *testing.T) {
 	longVirtualTime(t)
 	const pending, verified, invalid = "activated pending", "credentials_verified", "credentials_invalid"
 	for name, c := range map[string]struct {
@@ -137,7 +137,7 @@ func TestTheEndOfPending(t *testing.T) {
 }
 
 // A refusal counts from the first to the last of them: minutes.
-func TestARefusalIsConfirmed(t *testing.T) {
+func TestVerification_RefusalIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		office := &tokenChecks{}
 		b := newHarness(t, office.script)
@@ -188,7 +188,7 @@ func TestARefusalIsConfirmed(t *testing.T) {
 }
 
 // A newer activation ends what is said of the older one's credentials.
-func TestANewerActivationReplacesTheReview(t *testing.T) {
+func TestVerification_NewerActivationReplacesTheReview(t *testing.T) {
 	for name, first := range map[string]answer{"pending": {status: 500}, "invalid": refusal(401)} {
 		synctest.Test(t, func(t *testing.T) {
 			office := &tokenChecks{}
@@ -224,7 +224,7 @@ func TestANewerActivationReplacesTheReview(t *testing.T) {
 }
 
 // When everybody's token is refused at once it is not the tokens.
-func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
+func TestVerification_RefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const shops = 30
 		office := &tokenChecks{}
@@ -246,7 +246,7 @@ func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 		pass(2 * every)
 		first := told()
 		b.finish()
-		if first >= onboarding.MaxConsecutiveRejections || !strings.Contains(b.log.String(), "THE TOKENS OF MANY SHOPS ARE REFUSED") {
+		if first >= onboarding.MaxConsecutiveRejections || !strings.Contains(b.log.String(), "many consecutive tokens rejected") {
 			t.Errorf("%d of %d shops were announced", first, shops)
 		}
 		b.start() // a restart forgets nothing of it
@@ -258,7 +258,7 @@ func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 		office.say(answer{}, map[string]answer{"token-code-7": refusal(401), "token-code-8": nobody})
 		pass(every + 2*time.Hour)
 		b.finish()
-		if n := strings.Count(b.log.String(), "THE TOKENS OF MANY SHOPS ARE REFUSED"); n != 2 {
+		if n := strings.Count(b.log.String(), "many consecutive tokens rejected"); n != 2 {
 			t.Errorf("said %d times", n)
 		}
 		for i, op := range ops {
@@ -272,7 +272,7 @@ func TestRefusalsOfManyShopsAreNotAnnounced(t *testing.T) {
 }
 
 // A schedule that has much to do takes its small share and delays nobody.
-func TestReviewsTakeTheirShareOnly(t *testing.T) {
+func TestVerification_ReviewsTakeTheirShareOnly(t *testing.T) {
 	longVirtualTime(t)
 	synctest.Test(t, func(t *testing.T) {
 		const shops = 300
@@ -307,7 +307,7 @@ func TestReviewsTakeTheirShareOnly(t *testing.T) {
 	})
 }
 
-func TestNoScheduleLooksAtNothing(t *testing.T) {
+func TestVerification_NoScheduleLooksAtNothing(t *testing.T) {
 	longVirtualTime(t)
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
@@ -332,7 +332,7 @@ func TestNoScheduleLooksAtNothing(t *testing.T) {
 }
 
 // Stored credentials that do not open are nobody's verdict.
-func TestAReviewThatCannotReadTheSecret(t *testing.T) {
+func TestVerification_ReviewThatCannotReadTheSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.cfg.VerifyEvery = every
@@ -347,7 +347,7 @@ func TestAReviewThatCannotReadTheSecret(t *testing.T) {
 		if len(b.j.reviews(op)) == 0 || !slices.Contains(b.j.reviews(other), journal.ReviewAccepted) {
 			t.Errorf("looks %v, %v", b.j.reviews(op), b.j.reviews(other))
 		}
-		if !strings.Contains(b.log.String(), "stored credentials cannot be read") {
+		if !strings.Contains(b.log.String(), "cannot read stored credentials") {
 			t.Error("nobody was told")
 		}
 	})

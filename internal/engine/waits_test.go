@@ -14,7 +14,7 @@ import (
 
 // Waits are exponential with full jitter and capped; what an answer asks for is
 // obeyed, up to the cap of limits.
-func TestWaitTimes(t *testing.T) {
+func TestWaits_WaitTimes(t *testing.T) {
 	b := newHarness(t, good)
 	p, err := New(b.cfg)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestWaitTimes(t *testing.T) {
 
 // What waits holds nothing: no place in flight, no place for calls, no claim to
 // a permit. Beside as much waiting work as one likes new work is sent at once.
-func TestWaitingHoldsNothing(t *testing.T) {
+func TestWaits_WaitingHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		early := answer{status: 425, header: http429("900")}
 		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
@@ -95,7 +95,7 @@ func TestWaitingHoldsNothing(t *testing.T) {
 // A journal that is full for an hour, from the middle of everything: no call
 // begins, what was answered is kept, and afterwards all is done, each code sent
 // once.
-func TestAFullJournalStartsNoCall(t *testing.T) {
+func TestWaits_FullJournalStartsNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.cfg.Concurrency, b.cfg.Accounts[0].Requests, b.cfg.EgressRequests = 8, 1000, 1000

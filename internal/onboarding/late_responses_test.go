@@ -2,7 +2,7 @@ package onboarding
 
 import "testing"
 
-func TestLateRowsCoverEverything(t *testing.T) {
+func TestLateRules(t *testing.T) {
 	for _, v := range []LateVerdict{LateNoToken, LateSameToken, LateOtherToken} {
 		n := 0
 		for _, row := range lateRules {

@@ -120,7 +120,7 @@ func TestObstacles(t *testing.T) {
 	}
 }
 
-func TestGateWords(t *testing.T) {
+func TestDescribeBreaker(t *testing.T) {
 	for _, row := range accountReasonRows {
 		if row.Text == "" || row.Text == string(row.Reason) || row.Action == "" {
 			t.Errorf("reason %s is not described", row.Reason)

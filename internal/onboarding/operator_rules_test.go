@@ -15,7 +15,7 @@ var operationCommands = []Action{ActionProbe, ActionRetry, ActionSetCredentials,
 
 // Every reason of attention × kind × doubt × command, against what is written
 // here by hand: a p(robe), r(etry), s(et-credentials) or c(lose) stands for what is safe.
-func TestActsOfEveryAttention(t *testing.T) {
+func TestCheckAction_EveryAttention(t *testing.T) {
 	want := map[string]string{
 		"outcome_unknown invite sure": "pc", "outcome_unknown invite doubt": "pc", "outcome_unknown activate sure": "psc", "outcome_unknown activate doubt": "psc",
 		"outcome_lost activate sure": "sc", "outcome_lost activate doubt": "sc",
@@ -80,7 +80,7 @@ func checkAct(t *testing.T, name string, c Action, row AttentionRow, kind journa
 }
 
 // Whatever is not in attention is nobody's to act on, and says where it is.
-func TestNothingElseCanBeActedOn(t *testing.T) {
+func TestCheckAction_OtherStates(t *testing.T) {
 	for _, s := range allStates {
 		for _, c := range append(slices.Clone(operationCommands), "burn", "", ActionPause) {
 			why := CheckAction(c, journal.Activate, s, ReasonOutcomeUnknown, true)
@@ -101,7 +101,7 @@ func TestNothingElseCanBeActedOn(t *testing.T) {
 	}
 }
 
-func TestResultsAreWords(t *testing.T) {
+func TestResultRows(t *testing.T) {
 	declared := declaredConstants(t, "operator_rules.go", "Result")
 	if len(declared) != len(resultRows) {
 		t.Errorf("%d results, %d rows", len(declared), len(resultRows))
@@ -114,7 +114,7 @@ func TestResultsAreWords(t *testing.T) {
 	}
 }
 
-func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
+func TestCloseEventOf(t *testing.T) {
 	for _, row := range attention {
 		for _, active := range []bool{false, true} {
 			final := false
@@ -144,7 +144,7 @@ func TestWhatIsOwedWhenAPersonCloses(t *testing.T) {
 }
 
 // What a person closed although its code was executed is not sent again.
-func TestAClosedCodeIsNotSentAgain(t *testing.T) {
+func TestClose_CodeIsNotSentAgain(t *testing.T) {
 	for _, row := range attention {
 		act, _ := ActionRuleOf(ActionClose, row.Reason, journal.Activate)
 		for _, doubt := range []bool{false, true} {
@@ -158,7 +158,7 @@ func TestAClosedCodeIsNotSentAgain(t *testing.T) {
 
 // What waits in a restored journal may have been done before; only a token that
 // came with it is kept for the worker.
-func TestWhatWaitsInARestoredJournal(t *testing.T) {
+func TestEndRestored(t *testing.T) {
 	asked := journal.Intent{ID: 7, Act: string(ActionProbe), Actor: "anna", Account: "default"}
 	end, ends := EndRestored(time.Now())(asked)
 	if !ends || end.ID != 7 || end.State != journal.IntentRefused || end.Result != string(ResultRestored) || end.Audit.Act != "probe.refused" {

@@ -86,7 +86,7 @@ func changed(v *journal.OperationView, ago time.Duration) *journal.OperationView
 	return v
 }
 
-func TestPlanInvitation(t *testing.T) {
+func TestPlanner_Invitation(t *testing.T) {
 	active := &journal.ActiveView{At: planNow, MerchantID: "m-1", Version: 1, Operation: uuid.New(), Event: uuid.New()}
 	other := func(id int64, s journal.State, doubt bool) journal.OperationView {
 		return journal.OperationView{ID: id, Kind: journal.Invite, Shop: planShop, State: s, Doubt: doubt}
@@ -143,7 +143,7 @@ func TestPlanInvitation(t *testing.T) {
 	}
 }
 
-func TestPlanActivation(t *testing.T) {
+func TestPlanner_Activation(t *testing.T) {
 	active := &journal.ActiveView{At: planNow, MerchantID: "m-1", Version: 2, Operation: uuid.New(), Event: uuid.New()}
 	for name, c := range map[string]struct {
 		view journal.ShopView
@@ -208,7 +208,7 @@ func checkPlan(t *testing.T, e journal.Event, v journal.ShopView, want planned) 
 }
 
 // Whatever the view, a plan keeps the rules that no table row may break.
-func TestPlanInvariants(t *testing.T) {
+func TestPlanner_Invariants(t *testing.T) {
 	plan := NewPlanner(PlannerOptions{Now: func() time.Time { return planNow }})
 	reasons := []Reason{"", ReasonSent, ReasonActivated, ReasonAlreadyInvited, ReasonRefusedAddress, ReasonRefusedCode, ReasonExpired, ReasonClosed, ReasonOutcomeUnknown, ReasonOutcomeLost}
 	n := 0
@@ -275,7 +275,7 @@ func TestPlanInvariants(t *testing.T) {
 
 // A code that gave way to a newer one is not sent again, and nothing says that
 // it failed: the newer one's activation is the answer.
-func TestASupersededCode(t *testing.T) {
+func TestPlanner_SupersededCode(t *testing.T) {
 	plan := NewPlanner(PlannerOptions{Now: func() time.Time { return planNow }})
 	same := &journal.OperationView{ID: 7, UUID: uuid.New(), Kind: journal.Activate, Shop: planShop, State: journal.Superseded, Reason: string(ReasonNewerCode), Doubt: true}
 	if p := plan(planEvent(journal.Activate), journal.ShopView{Same: same}); p.Join != same.ID || len(p.Publish) > 0 {

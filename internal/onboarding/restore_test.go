@@ -21,7 +21,7 @@ var stateAt = map[RestoredState]journal.State{
 	RestoredQueued: journal.Queued, RestoredToCall: journal.Planned, RestoredAnswered: journal.Received, RestoredAttention: journal.Attention, RestoredEnded: journal.Done,
 }
 
-func TestEveryStateHasAPlace(t *testing.T) {
+func TestRestorer_EveryState(t *testing.T) {
 	want := map[journal.State]RestoredState{
 		journal.Queued: RestoredQueued, journal.Planned: RestoredToCall, journal.Waiting: RestoredToCall, journal.Claimed: RestoredToCall, journal.Sending: RestoredToCall,
 		journal.Unknown: RestoredToCall, journal.Received: RestoredAnswered, journal.Stored: RestoredAnswered, journal.Attention: RestoredAttention,
@@ -96,7 +96,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 
 // Every operation with every word comes to what the table says, and no row is
 // out of reach.
-func TestRestoreRows(t *testing.T) {
+func TestRestorer_Rules(t *testing.T) {
 	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedFailed, PublishedAttention, PublishedResponseLost}
 	reached := map[string]bool{}
 	for _, kind := range bothKinds {
@@ -171,7 +171,7 @@ func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, ro
 	}
 }
 
-func TestTheLastWordOfARun(t *testing.T) {
+func TestRestorer_LastPublished(t *testing.T) {
 	o := restoredOp(journal.Activate, RestoredToCall, 0)
 	restore := func(results ...journal.PublishedEvent) journal.Restoration {
 		o := o
@@ -216,7 +216,7 @@ func TestTheLastWordOfARun(t *testing.T) {
 
 // Every reason that can be published of an operation means something for one
 // that is restored.
-func TestEveryFailureHasAWord(t *testing.T) {
+func TestRestorer_EveryFailure(t *testing.T) {
 	reasons := declaredReasons(t)
 	known := map[Reason]bool{}
 	for _, r := range reasons {

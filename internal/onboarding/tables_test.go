@@ -59,7 +59,7 @@ func declaredConstants(t *testing.T, file, typ string) map[string]string {
 }
 
 // Reasons are stored and become labels: each has one word of its own.
-func TestReasonsAreDistinctWords(t *testing.T) {
+func TestReasons_Distinct(t *testing.T) {
 	seen := map[Reason]string{}
 	for name, r := range declaredReasons(t) {
 		if r == "" || strings.Trim(string(r), "abcdefghijklmnopqrstuvwxyz_") != "" {
@@ -121,7 +121,7 @@ func TestEdges(t *testing.T) {
 	}
 }
 
-func TestOutcomesCoverEverything(t *testing.T) {
+func TestOutcomeRules(t *testing.T) {
 	declared := declaredReasons(t)
 	known := func(r Reason) bool {
 		for _, v := range declared {
@@ -186,7 +186,7 @@ func TestOutcomesCoverEverything(t *testing.T) {
 	}
 }
 
-func TestAfterQuietCoversEverything(t *testing.T) {
+func TestQuietRules(t *testing.T) {
 	for _, r := range quietRules {
 		if !Permitted(journal.Unknown, r.To) {
 			t.Errorf("%v: no edge to %v", r.Kind, r.To)

@@ -7,7 +7,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-func TestReviewRules(t *testing.T) {
+func TestVerificationRules(t *testing.T) {
 	states := []journal.CredentialState{journal.CredentialPending, journal.CredentialVerified, journal.CredentialInvalid}
 	for _, s := range states {
 		for _, a := range []journal.ReviewAnswer{journal.ReviewSilent, journal.ReviewAccepted, journal.ReviewRefused} {
