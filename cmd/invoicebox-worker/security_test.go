@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -12,6 +13,7 @@ import (
 
 	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/config"
+	"invoicebox-worker/internal/credentials/endpoint"
 	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
@@ -162,6 +164,16 @@ var connections = []struct {
 			if code != exitDone || !strings.Contains(out, "127.0.0.1:9464") {
 				t.Error("the default of --listen is another")
 			}
+		},
+	},
+	{
+		"Credentials (`--credentials-listen`)", "HTTPS, TLS 1.2 or later", "each caller by its bearer token or certificate; at most 256 connections, 128 for each address, and 64 reads at once", "off", "on loopback only, where the Host header must name loopback; refused elsewhere",
+		func(t *testing.T) {
+			config := endpoint.NewTLS(func() *tls.Certificate { return nil }, nil)
+			if config.MinVersion != tls.VersionTLS12 || !config.SessionTicketsDisabled {
+				t.Errorf("TLS from version %x, session tickets disabled: %t", config.MinVersion, config.SessionTicketsDisabled)
+			}
+			// TestCredentialsSettings tries the addresses.
 		},
 	},
 }
