@@ -36,9 +36,9 @@ type call struct {
 // errTry is what the layers above wire get to see of a failed try.
 var errTry = errors.New("invoicebox: the try failed")
 
-// late tells whether the send-by instant is there, by either clock: the monotonic
+// sendByPassed tells whether the send-by instant is there, by either clock: the monotonic
 // one stands still while a machine is suspended, the wall's can be set back.
-func (k *call) late() bool { return !k.sendBy.IsZero() && passed(k.sendBy, time.Now()) }
+func (k *call) sendByPassed() bool { return !k.sendBy.IsZero() && passed(k.sendBy, time.Now()) }
 
 func passed(by, now time.Time) bool {
 	return !now.Before(by) || !now.Round(0).Before(by.Round(0))
@@ -50,10 +50,10 @@ func (k *call) fail(reason Reason, detail string, cause error) error {
 	return errTry
 }
 
-// again tells whether a second try is allowed: nothing was written, the
+// retryable tells whether a second try is allowed: nothing was written, the
 // send-by instant is still to come, and what failed may go better.
-func (k *call) again() bool {
-	return k.exchange.Written == 0 && k.exchange.Status == 0 && !k.final && !k.late()
+func (k *call) retryable() bool {
+	return k.exchange.Written == 0 && k.exchange.Status == 0 && !k.final && !k.sendByPassed()
 }
 
 // failContext names the end of the call's time. It is called where ctx is done.
@@ -76,7 +76,7 @@ func (k *call) failDial(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return k.failContext(ctx)
 	}
-	if k.late() {
+	if k.sendByPassed() {
 		return k.failSendBy()
 	}
 	var phase *dialError

@@ -74,7 +74,7 @@ func classify(x Exchange, kind body, code string) Verdict {
 		}
 	}
 	v.Code = label(code)
-	v.Drained = drained(x)
+	v.Drained = rateLimitReset(x)
 	switch v.Class {
 	case NotExecuted, Limited, ProbablyNotExecuted, Unknown:
 		v.RetryAfter = retryAfter(x)

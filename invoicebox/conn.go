@@ -17,8 +17,8 @@ const maxHeaderBytes = 64 << 10
 // A conn is one connection to the API, inside TLS where there is TLS. One call
 // has it at a time.
 type conn struct {
-	net.Conn             // what HTTP is written to
-	raw      *countedRaw // the socket below
+	net.Conn               // what HTTP is written to
+	raw      *countingConn // the socket below
 	target   target
 	reader   *bufio.Reader
 	left     int64 // bytes that may still be read
@@ -27,7 +27,7 @@ type conn struct {
 	closing  sync.Once
 }
 
-func newConn(inner net.Conn, raw *countedRaw, to target) *conn {
+func newConn(inner net.Conn, raw *countingConn, to target) *conn {
 	c := &conn{Conn: inner, raw: raw, target: to}
 	c.reader = bufio.NewReader(reading{c})
 	return c
@@ -74,13 +74,13 @@ type headerError struct{ reason Reason }
 
 func (e *headerError) Error() string { return string(e.reason) }
 
-// countedRaw counts the bytes that the socket took.
-type countedRaw struct {
+// countingConn counts the bytes that the socket took.
+type countingConn struct {
 	net.Conn
 	written atomic.Int64
 }
 
-func (r *countedRaw) Write(p []byte) (int, error) {
+func (r *countingConn) Write(p []byte) (int, error) {
 	n, err := r.Conn.Write(p)
 	r.written.Add(int64(n))
 	return n, err
@@ -90,7 +90,7 @@ func (r *countedRaw) Write(p []byte) (int, error) {
 // know: nothing has come on it, no end either. Whatever has come belongs to no
 // request.
 func (c *conn) alive() bool {
-	if c.reader.Buffered() > 0 || !quiet(c.raw.Conn) {
+	if c.reader.Buffered() > 0 || !hasNoPendingData(c.raw.Conn) {
 		return false
 	}
 	if c.Conn == net.Conn(c.raw) {

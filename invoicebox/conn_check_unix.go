@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// quiet looks into an idle socket without waiting: false where there is
+// hasNoPendingData looks into an idle socket without waiting: false where there is
 // anything to read, an end of the stream included. A connection without a
 // system socket below it (in memory, in tests) counts as quiet.
-func quiet(c net.Conn) bool {
+func hasNoPendingData(c net.Conn) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return true

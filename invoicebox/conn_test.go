@@ -37,7 +37,7 @@ func TestSendCounts(t *testing.T) {
 			func([]byte) (int, error) { return 7, errBroken },
 			func(s net.Conn, p []byte) (int, error) { _, err := s.Write(p); return 0, err }, 7},
 	} {
-		raw := &countedRaw{Conn: stub{write: c.socket}}
+		raw := &countingConn{Conn: stub{write: c.socket}}
 		raw.written.Store(1000) // a handshake
 		conn := newConn(stub{write: func(p []byte) (int, error) { return c.above(raw, p) }}, raw, target{})
 		n, err := conn.send(request)

@@ -40,7 +40,7 @@ func newRetryClient(t *Transport) *retryablehttp.Client {
 // a connection might be had now.
 func checkRetry(ctx context.Context, _ *http.Response, err error) (bool, error) {
 	k, ok := ctx.Value(callKey{}).(*call)
-	return err != nil && ok && ctx.Err() == nil && k.again(), nil
+	return err != nil && ok && ctx.Err() == nil && k.retryable(), nil
 }
 
 // backoff is short, random and deaf to Retry-After.

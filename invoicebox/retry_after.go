@@ -25,8 +25,8 @@ func retryAfter(x Exchange) time.Duration {
 	return limitReset(x)
 }
 
-// drained gives how long the rate limit headers say that nothing is left.
-func drained(x Exchange) time.Duration {
+// rateLimitReset gives how long the rate limit headers say that nothing is left.
+func rateLimitReset(x Exchange) time.Duration {
 	if x.Header == nil || !nothingLeft(x.Header) {
 		return 0
 	}

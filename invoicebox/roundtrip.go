@@ -24,7 +24,7 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	k.reason, k.detail, k.cause = ReasonNone, "", nil
 	k.obstacle, k.proxy = ObstacleNone, false
 
-	if k.late() {
+	if k.sendByPassed() {
 		return nil, k.failSendBy()
 	}
 	c, err := w.connect(ctx, k, targetOf(req.URL))
@@ -69,7 +69,7 @@ func (w wire) exchange(ctx context.Context, k *call, c *conn, req *http.Request)
 	if ctx.Err() != nil {
 		return false, k.failContext(ctx)
 	}
-	if k.late() {
+	if k.sendByPassed() {
 		return false, k.failSendBy()
 	}
 	n, err := c.send(k.request)

@@ -200,7 +200,7 @@ func (t *Transport) dial(ctx context.Context, to target) (*conn, error) {
 	} else if below, err = t.dialProxy(ctx, proxy, to.address); err != nil {
 		return nil, err
 	}
-	raw := &countedRaw{Conn: below}
+	raw := &countingConn{Conn: below}
 	if to.host == "" {
 		return newConn(raw, raw, to), nil
 	}

@@ -63,16 +63,16 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 			}
 			obstacles := situation.AccountObstacles(a)
 			d, check := situation.DescribeGate(a), situation.CheckAt(a)
-			until := when(d.Until)
+			until := formatTimeMillis(d.Until)
 			if g.State != journal.GateOpen && g.State != journal.GatePaused && d.Until.IsZero() {
 				until = "waits for a trial call"
 			}
 			// An end that is over is none.
 			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Gate: gateJSON{
-				State: string(g.State), Reason: g.Reason, Until: instant(d.Until), Since: instant(g.Since), Count: g.Count,
-				Detail: d.Text, NextCheckAt: instant(check), Command: d.Command,
+				State: string(g.State), Reason: g.Reason, Until: timeJSON(d.Until), Since: timeJSON(g.Since), Count: g.Count,
+				Detail: d.Text, NextCheckAt: timeJSON(check), Command: d.Command,
 			}, WaitsFor: obstacleViews(obstacles)})
-			rows = append(rows, []any{a.Name, a.PartnerID, g.State, g.Reason, until, when(g.Since), when(check)})
+			rows = append(rows, []any{a.Name, a.PartnerID, g.State, g.Reason, until, formatTimeMillis(g.Since), formatTimeMillis(check)})
 			for _, o := range obstacles {
 				line := app.WhyWaits([]onboarding.Obstacle{o})
 				if o.Until.IsZero() && o.Cause == onboarding.CauseBusy {
@@ -91,7 +91,7 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 			lines = append(lines, "no worker is running with this journal")
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{"account", "partner id", "gate", "reason", "until", "since", "next check"}, rows, "no accounts: the service has not run with this journal yet")
+			printTable(w, []any{"account", "partner id", "gate", "reason", "until", "since", "next check"}, rows, "no accounts: the service has not run with this journal yet")
 			for _, line := range lines {
 				_, _ = fmt.Fprintln(w, line)
 			}

@@ -8,36 +8,36 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// accountAct is a command about one account's gate.
-type accountAct struct {
-	actFlags
+// accountAction is a command about one account's gate.
+type accountAction struct {
+	actionFlags
 	Account string `arg:"" name:"account" help:"The account's name, as accounts list shows it."`
 }
 
 type (
-	accountsPause  struct{ accountAct }
-	accountsResume struct{ accountAct }
-	accountsCheck  struct{ accountAct }
+	accountsPause  struct{ accountAction }
+	accountsResume struct{ accountAction }
+	accountsCheck  struct{ accountAction }
 )
 
 // Run asks that an account invite and activate nobody.
 func (c *accountsPause) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.ActionPause)
+	return c.submitAction(ctx, s, env, onboarding.ActionPause)
 }
 
 // Run asks that a paused account try again.
 func (c *accountsResume) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.ActionResume)
+	return c.submitAction(ctx, s, env, onboarding.ActionResume)
 }
 
 // Run asks that the account's token be checked now.
 func (c *accountsCheck) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.ActionCheck)
+	return c.submitAction(ctx, s, env, onboarding.ActionCheck)
 }
 
-// act leaves it to the worker whether the gate changes: the journal may have it
+// submitAction leaves it to the worker whether the gate changes: the journal may have it
 // a moment later.
-func (c *accountAct) act(ctx context.Context, s *settings, env environment, command onboarding.Action) error {
+func (c *accountAction) submitAction(ctx context.Context, s *settings, env environment, command onboarding.Action) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (c *accountAct) act(ctx context.Context, s *settings, env environment, comm
 		}
 		for _, a := range list {
 			if a.Name == c.Account {
-				return c.ask(ctx, s, j, env, journal.Intent{Act: string(command), Account: a.Name}, nil)
+				return c.submit(ctx, s, j, env, journal.Intent{Act: string(command), Account: a.Name}, nil)
 			}
 		}
 		return fmt.Errorf("there is no account %q in %s", c.Account, s.JournalURL)

@@ -26,8 +26,8 @@ const (
 
 const lookEvery = 100 * time.Millisecond // for the end of what was asked for
 
-// actFlags are those of every command that asks a worker to act.
-type actFlags struct {
+// actionFlags are those of every command that asks a worker to act.
+type actionFlags struct {
 	outputFlag
 	Actor  string        `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Reason string        `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
@@ -35,7 +35,7 @@ type actFlags struct {
 }
 
 // check says what is wrong with the flags.
-func (c *actFlags) check() error {
+func (c *actionFlags) check() error {
 	if c.Wait < 0 || c.Wait > time.Hour {
 		return &usageError{"--wait must be 0s to 1h"}
 	}
@@ -46,7 +46,7 @@ func (c *actFlags) check() error {
 // for the audit trail.
 func checkActor(actor *string, reason string) error {
 	if *actor == "" {
-		*actor = printable(person())
+		*actor = printable(currentUser())
 	}
 	for _, text := range []struct {
 		flag, value string
@@ -96,14 +96,14 @@ type actionJSON struct {
 func actionView(i journal.Intent) actionJSON {
 	return actionJSON{
 		ID: i.UUID.String(), Action: i.Act, Account: i.Account, Operation: idText(i.Operation), Actor: i.Actor, Reason: i.Note,
-		MerchantID: i.MerchantID, AskedAt: instant(i.At), State: i.State.String(), Result: i.Result, Detail: i.Detail, EndedAt: instant(i.Ended),
+		MerchantID: i.MerchantID, AskedAt: timeJSON(i.At), State: i.State.String(), Result: i.Result, Detail: i.Detail, EndedAt: timeJSON(i.Ended),
 	}
 }
 
 // request writes an intent into the journal and returns its id. Seal, where it is
 // not nil, seals what the intent brings, when all else of it is known. The MAC over
 // the intent needs the worker's keyset.
-func (c *actFlags) request(ctx context.Context, s *settings, j journal.Journal, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) (uuid.UUID, error) {
+func (c *actionFlags) request(ctx context.Context, s *settings, j journal.Journal, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) (uuid.UUID, error) {
 	keys, err := s.keysetOf(ctx, j)
 	if err != nil {
 		return uuid.Nil, err
@@ -131,15 +131,15 @@ func (c *actFlags) request(ctx context.Context, s *settings, j journal.Journal, 
 	return i.UUID, nil
 }
 
-// ask writes an intent into the journal, waits for its end, and prints it. An
+// submit writes an intent into the journal, waits for its end, and prints it. An
 // act that was refused, or that nobody has performed in time, is an error.
-func (c *actFlags) ask(ctx context.Context, s *settings, j journal.Journal, env environment, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) error {
+func (c *actionFlags) submit(ctx context.Context, s *settings, j journal.Journal, env environment, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) error {
 	asked := time.Now()
 	id, err := c.request(ctx, s, j, i, seal)
 	if err != nil {
 		return err
 	}
-	ended, err := c.await(ctx, j, id)
+	ended, err := c.waitForResult(ctx, j, id)
 	if err != nil {
 		return err
 	}
@@ -169,18 +169,18 @@ func (c *actFlags) ask(ctx context.Context, s *settings, j journal.Journal, env 
 
 // outcome waits, within --wait, for what becomes of an operation after an act.
 // Where it cannot be read, the act was performed all the same.
-func (c *actFlags) outcome(ctx context.Context, j journal.Journal, id uuid.UUID, asked time.Time) (*operationJSON, string) {
+func (c *actionFlags) outcome(ctx context.Context, j journal.Journal, id uuid.UUID, asked time.Time) (*operationJSON, string) {
 	o, obstacles, err := awaitOutcome(ctx, j, journal.OperationRecord{UUID: id}, asked.Add(c.Wait))
 	if err != nil {
 		return nil, ""
 	}
 	view := operationView(o)
 	view.WaitsFor = obstacleViews(obstacles)
-	return &view, outcomeForPeople(o, obstacles)
+	return &view, describeOutcome(o, obstacles)
 }
 
-// await polls until the intent has ended or the time is over.
-func (c *actFlags) await(ctx context.Context, j journal.Journal, id uuid.UUID) (journal.Intent, error) {
+// waitForResult polls until the intent has ended or the time is over.
+func (c *actionFlags) waitForResult(ctx context.Context, j journal.Journal, id uuid.UUID) (journal.Intent, error) {
 	over := time.After(c.Wait)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -234,11 +234,11 @@ func safeCommands(r journal.OperationRecord) string {
 	return ""
 }
 
-// actsGrid lists what people asked for, the oldest first.
-func actsGrid(w io.Writer, list []journal.Intent) {
+// printActions lists what people asked for, the oldest first.
+func printActions(w io.Writer, list []journal.Intent) {
 	var rows [][]any
 	for _, i := range slices.Backward(list) {
-		rows = append(rows, []any{second(i.At), i.Act, i.Actor, i.Note, i.State, i.Result, second(i.Ended)})
+		rows = append(rows, []any{formatTime(i.At), i.Act, i.Actor, i.Note, i.State, i.Result, formatTime(i.Ended)})
 	}
-	grid(w, []any{whole("asked"), "action", "by", "reason", "state", whole("result"), whole("ended")}, rows, "no operator actions")
+	printTable(w, []any{nowrap("asked"), "action", "by", "reason", "state", nowrap("result"), nowrap("ended")}, rows, "no operator actions")
 }

@@ -82,15 +82,15 @@ func (c *auditList) Run(ctx context.Context, s *settings, env environment) error
 					break
 				}
 				views = append(views, auditView(e))
-				rows = append(rows, []any{e.ID, when(e.At), e.Actor, e.Act, e.Subject, e.Detail})
+				rows = append(rows, []any{e.ID, formatTimeMillis(e.At), e.Actor, e.Act, e.Subject, e.Detail})
 			}
 		}
 		if err := c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{"number", "time", "actor", "act", "subject", "detail"}, rows, "no audit entries")
+			printTable(w, []any{"number", "time", "actor", "act", "subject", "detail"}, rows, "no audit entries")
 		}); err != nil || !more {
 			return err
 		}
-		sayCut(env, limit, strconv.FormatInt(views[limit-1].Number, 10))
+		notifyTruncated(env, limit, strconv.FormatInt(views[limit-1].Number, 10))
 		return nil
 	})
 }

@@ -19,9 +19,9 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// bulkAct is a command about one operation in attention, or about all of a kind.
-type bulkAct struct {
-	actFlags
+// bulkAction is a command about one operation in attention, or about all of a kind.
+type bulkAction struct {
+	actionFlags
 	ID      string `arg:"" optional:"" name:"id" help:"The operation's id, as listed and as the events' operationid; not with --all."`
 	All     bool   `name:"all" group:"command" help:"Act on all operations in attention for one reason; --reason then names that reason, such as request_rejected, or the cause shown by operations show, such as wrong_address. Shows their number first and asks for confirmation."`
 	Account string `name:"account" group:"command" placeholder:"NAME" help:"With --all: only operations of this account."`
@@ -45,7 +45,7 @@ type bulkJSON struct {
 const bulkAtOnce = 100
 
 // run performs the command on one operation or on all.
-func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command onboarding.Action) error {
+func (c *bulkAction) run(ctx context.Context, s *settings, env environment, command onboarding.Action) error {
 	if !c.All {
 		if c.ID == "" {
 			return &usageError{"an operation's id is needed, or --all with --reason"}
@@ -56,8 +56,8 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 		if command == onboarding.ActionClose && strings.TrimSpace(c.Reason) == "" {
 			return &usageError{"--reason is required: why the operation is closed, for the audit trail"}
 		}
-		one := operationAct{actFlags: c.actFlags, ID: c.ID}
-		return one.act(ctx, s, env, command, nil)
+		one := operationAction{actionFlags: c.actionFlags, ID: c.ID}
+		return one.submitAction(ctx, s, env, command, nil)
 	}
 	reason := c.Reason
 	_, known := onboarding.AttentionOf(onboarding.Reason(reason))
@@ -96,13 +96,13 @@ func (c *bulkAct) run(ctx context.Context, s *settings, env environment, command
 		if len(view.Refused) > 0 || view.Waiting > 0 && c.Wait > 0 {
 			undone = fmt.Errorf("%d refused, %d wait for a worker", len(view.Refused), view.Waiting)
 		}
-		return errors.Join(c.write(env.stdout, view, func(w io.Writer) { bulkForPeople(w, command, view) }), undone)
+		return errors.Join(c.write(env.stdout, view, func(w io.Writer) { printBulk(w, command, view) }), undone)
 	})
 }
 
 // choose lists the operations that the act is safe for, the oldest first, and
 // counts the others.
-func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboarding.Action, reason string) (chosen []journal.OperationRecord, notSafe int, err error) {
+func (c *bulkAction) choose(ctx context.Context, j journal.Journal, command onboarding.Action, reason string) (chosen []journal.OperationRecord, notSafe int, err error) {
 	_, known := onboarding.AttentionOf(onboarding.Reason(reason))
 	filter := journal.OperationFilter{Account: c.Account, State: journal.Attention, Limit: 1000}
 	for {
@@ -136,7 +136,7 @@ func (c *bulkAct) choose(ctx context.Context, j journal.Journal, command onboard
 }
 
 // preview says what would be done.
-func (c *bulkAct) preview(w io.Writer, command onboarding.Action, reason string, chosen []journal.OperationRecord, notSafe int) {
+func (c *bulkAction) preview(w io.Writer, command onboarding.Action, reason string, chosen []journal.OperationRecord, notSafe int) {
 	type group struct{ account, kind string }
 	counts := map[group]int{}
 	for _, o := range chosen {
@@ -167,7 +167,7 @@ func confirmed(env environment) bool {
 // performAll asks for the act on each operation, some at a time, and counts what
 // came of them. Without an answer from a worker within --wait the rest is asked
 // for and not awaited.
-func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal, command onboarding.Action, chosen []journal.OperationRecord, view *bulkJSON) error {
+func (c *bulkAction) performAll(ctx context.Context, s *settings, j journal.Journal, command onboarding.Action, chosen []journal.OperationRecord, view *bulkJSON) error {
 	for part := range slices.Chunk(chosen, bulkAtOnce) {
 		var asked []uuid.UUID
 		for _, o := range part {
@@ -179,9 +179,9 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 		}
 		began := time.Now()
 		for _, id := range asked {
-			one := c.actFlags
+			one := c.actionFlags
 			one.Wait = max(0, c.Wait-time.Since(began))
-			end, err := one.await(ctx, j, id)
+			end, err := one.waitForResult(ctx, j, id)
 			if err != nil {
 				return err
 			}
@@ -214,7 +214,7 @@ func (c *bulkAct) performAll(ctx context.Context, s *settings, j journal.Journal
 	return nil
 }
 
-func bulkForPeople(w io.Writer, command onboarding.Action, view bulkJSON) {
+func printBulk(w io.Writer, command onboarding.Action, view bulkJSON) {
 	_, _ = fmt.Fprintf(w, "%s: %d performed, %d refused, %d wait for a worker\n", command, view.Performed, len(view.Refused), view.Waiting)
 	for i, r := range view.Refused {
 		if i == 10 {

@@ -42,7 +42,7 @@ type commandLine struct {
 	Operations operations   `cmd:"" help:"The work, and the attention queue."`
 	Accounts   accounts     `cmd:"" help:"The partner accounts and their gates."`
 	Shops      shops        `cmd:"" help:"One shop's history, from first event to published result."`
-	Letters    letters      `cmd:"" name:"dead-letters" help:"Records that could not be read."`
+	Letters    deadLetters  `cmd:"" name:"dead-letters" help:"Records that could not be read."`
 	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
 	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file,vault-address,vault-namespace,vault-ca-file,vault-mount,vault-token-file,vault-role-id-file,vault-secret-id-file,vault-kubernetes-role,vault-jwt-role,vault-jwt-file,vault-auth-mount" help:"Print the secret behind a reference. It is written to the audit trail."`
@@ -77,7 +77,7 @@ func perform(ctx context.Context, args []string, env environment) int {
 		kong.Description(description),
 		kong.Writers(env.stdout, env.stderr),
 		kong.Exit(func(int) { helped = true }),
-		settingsOf().Mapper(),
+		settingsProgram().Mapper(),
 		kong.Help(printHelp),
 		kong.Vars{"version": versionLine(versionNow())},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
@@ -116,7 +116,7 @@ func perform(ctx context.Context, args []string, env environment) int {
 		return fail(env, exitUsage, explainUsage(err))
 	}
 	used := config.Used(kctx.Selected(), kctx.Model.Flags)
-	if cli.given, err = settingsOf().Load(kctx, used, env.environ); err != nil {
+	if cli.given, err = settingsProgram().Load(kctx, used, env.environ); err != nil {
 		return fail(env, exitFailed, err)
 	}
 	if kctx.Command() != "run" && kctx.Command() != "check" { // they say it in their own form

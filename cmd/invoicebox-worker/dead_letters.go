@@ -12,18 +12,18 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// letters are the commands about dead letters.
-type letters struct {
-	List lettersList `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
-	Show lettersShow `cmd:"" settings:"journal-url" help:"One dead letter, without its payload."`
+// deadLetters are the commands about dead letters.
+type deadLetters struct {
+	List deadLettersList `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
+	Show lettersShow     `cmd:"" settings:"journal-url" help:"One dead letter, without its payload."`
 }
 
-type lettersList struct {
+type deadLettersList struct {
 	outputFlag
 	pageFlags
 }
 
-type letterJSON struct {
+type deadLetterJSON struct {
 	ID         int64      `json:"id"`
 	Topic      string     `json:"topic"`
 	Partition  int        `json:"partition"`
@@ -41,16 +41,16 @@ type letterJSON struct {
 	Kept       bool       `json:"kept"` // the payload lies sealed in the journal
 }
 
-func letterView(l journal.DeadLetterRecord) letterJSON {
-	return letterJSON{
+func deadLetterView(l journal.DeadLetterRecord) deadLetterJSON {
+	return deadLetterJSON{
 		ID: l.ID, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, EventID: l.EventID, Reason: l.Reason, Where: l.Where,
 		Account: l.Shop.Account, Shop: l.Shop.Shop, Key: l.Key,
-		Time: instant(l.Time), ReceivedAt: instant(l.Received), Bytes: l.Size, Digest: hex.EncodeToString(l.Digest), Kept: len(l.Sealed) > 0,
+		Time: timeJSON(l.Time), ReceivedAt: timeJSON(l.Received), Bytes: l.Size, Digest: hex.EncodeToString(l.Digest), Kept: len(l.Sealed) > 0,
 	}
 }
 
 // Run lists dead letters.
-func (c *lettersList) Run(ctx context.Context, s *settings, env environment) error {
+func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment) error {
 	limit, err := c.limit(c.Output)
 	if err != nil {
 		return err
@@ -79,17 +79,17 @@ func (c *lettersList) Run(ctx context.Context, s *settings, env environment) err
 		if more {
 			records = records[:limit]
 		}
-		views, rows := []letterJSON{}, [][]any{}
+		views, rows := []deadLetterJSON{}, [][]any{}
 		for _, l := range records {
-			views = append(views, letterView(l))
+			views = append(views, deadLetterView(l))
 			rows = append(rows, letterRow(l))
 		}
 		if err := c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, letterColumns(), rows, "no dead letters")
+			printTable(w, letterColumns(), rows, "no dead letters")
 		}); err != nil || !more {
 			return err
 		}
-		sayCut(env, limit, strconv.FormatInt(records[limit-1].ID, 10))
+		notifyTruncated(env, limit, strconv.FormatInt(records[limit-1].ID, 10))
 		return nil
 	})
 }
@@ -103,7 +103,7 @@ func letterRow(l journal.DeadLetterRecord) []any {
 	if shop == "" {
 		shop = l.Key
 	}
-	return []any{l.ID, when(l.Received), l.Reason, l.Where, shop, place(l.Topic, l.Partition, l.Offset), l.EventID, l.Size}
+	return []any{l.ID, formatTimeMillis(l.Received), l.Reason, l.Where, shop, topicPartitionOffset(l.Topic, l.Partition, l.Offset), l.EventID, l.Size}
 }
 
 type lettersShow struct {
@@ -124,14 +124,14 @@ func (c *lettersShow) Run(ctx context.Context, s *settings, env environment) err
 		if len(page) == 0 || page[0].ID != c.ID {
 			return fmt.Errorf("there is no dead letter %d", c.ID)
 		}
-		l := letterView(page[0])
+		l := deadLetterView(page[0])
 		return c.write(env.stdout, l, func(w io.Writer) {
 			kept := "no: too large, or past --dead-letter-limit; only its digest"
 			if l.Kept {
 				kept = "sealed in the journal"
 			}
-			sheet(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
-				"reason", l.Reason, "where", l.Where, "event id", l.EventID, "account", l.Account, "shop", l.Shop, "key", l.Key, "time", when(page[0].Time), "received", when(page[0].Received),
+			printFields(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
+				"reason", l.Reason, "where", l.Where, "event id", l.EventID, "account", l.Account, "shop", l.Shop, "key", l.Key, "time", formatTimeMillis(page[0].Time), "received", formatTimeMillis(page[0].Received),
 				"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest)
 		})
 	})

@@ -23,7 +23,7 @@ func withEnvironment(t *testing.T, environ []string, args ...string) (code int, 
 // grammar is the program's command line, parsed for one command.
 func grammar(t *testing.T) *kong.Kong {
 	t.Helper()
-	parser, err := kong.New(&commandLine{}, settingsOf().Mapper(), kong.Exit(func(int) {}))
+	parser, err := kong.New(&commandLine{}, settingsProgram().Mapper(), kong.Exit(func(int) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestEnvironment(t *testing.T) {
 				}
 			}
 			var cli commandLine
-			p, err := kong.New(&cli, settingsOf().Mapper(), kong.Exit(func(int) {}))
+			p, err := kong.New(&cli, settingsProgram().Mapper(), kong.Exit(func(int) {}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +85,7 @@ func TestEnvironment(t *testing.T) {
 				if f.Tag.Type != "setting" {
 					continue
 				}
-				_, err := settingsOf().Load(ctx, config.Used(ctx.Selected(), ctx.Model.Flags), []string{variable(f.Name) + "=\x01"})
+				_, err := settingsProgram().Load(ctx, config.Used(ctx.Selected(), ctx.Model.Flags), []string{variable(f.Name) + "=\x01"})
 				if want := slices.Contains(inUse, f); (err != nil) != want {
 					t.Errorf("%v with a wrong %s: %v, want an error: %t", args, variable(f.Name), err, want)
 				}

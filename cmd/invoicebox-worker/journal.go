@@ -57,24 +57,24 @@ func (c *journalBackup) Run(ctx context.Context, s *settings, env environment) e
 		return &usageError{"journal backup needs the name of a new file"}
 	}
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	made, err := app.Backup(ctx, s.JournalURL, c.File, person(), quiet)
+	made, err := app.Backup(ctx, s.JournalURL, c.File, currentUser(), quiet)
 	if err != nil {
 		return err
 	}
 	view := backupView(made)
 	return c.write(env.stdout, view, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "copied the journal to %s: %d bytes, state of %s, checked and on disk\n\n", view.File, view.Bytes, when(view.At))
+		_, _ = fmt.Fprintf(w, "copied the journal to %s: %d bytes, state of %s, checked and on disk\n\n", view.File, view.Bytes, formatTimeMillis(view.At))
 		var rows [][]any
 		for _, p := range view.Positions {
 			rows = append(rows, []any{p.Topic, p.Partition, p.Next})
 		}
-		grid(w, []any{"input topic", "partition", "next offset"}, rows, "no positions: the service has not read anything yet")
+		printTable(w, []any{"input topic", "partition", "next offset"}, rows, "no positions: the service has not read anything yet")
 		_, _ = fmt.Fprintln(w)
 		rows = nil
 		for _, o := range view.Operations {
 			rows = append(rows, []any{o.Account, o.Kind, o.State, o.Count})
 		}
-		grid(w, []any{"account", "kind", "state", "operations"}, rows, "no open operations")
+		printTable(w, []any{"account", "kind", "state", "operations"}, rows, "no open operations")
 		_, _ = fmt.Fprintf(w, "\n%s to be published.\n", plural(int(view.Outbox), "event waits", "events wait"))
 		_, _ = fmt.Fprintln(w, "Every secret in it is sealed with the keyset: without the keyset file the copy is worth nothing, so keep that too, elsewhere.")
 		_, _ = fmt.Fprintln(w, "A service does not start on the copy by itself: after a restore use `invoicebox-worker journal recover`.")
@@ -101,7 +101,7 @@ type journalRecover struct {
 	AcceptLoss bool `name:"accept-loss" group:"command" help:"Continue although topics no longer hold all records since the copy. The content of the missing records is lost: sequences may go back, and a code may be sent again without being marked as in doubt."`
 }
 
-type spanJSON struct {
+type offsetRangeJSON struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
 	From      int64  `json:"from"`
@@ -109,29 +109,29 @@ type spanJSON struct {
 	Anew      bool   `json:"recreated,omitzero"` // the topic was deleted and created again, or lost records
 }
 
-type cameJSON struct {
+type outcomeJSON struct {
 	Outcome    string `json:"outcome"`
 	Operations int    `json:"operations"`
 }
 
-type orphanJSON struct {
+type shopJSONRef struct {
 	Account string `json:"account"`
 	Shop    string `json:"shop"`
 }
 
 type recoverJSON struct {
-	Recovery   int          `json:"recovery"` // its number
-	Resumed    bool         `json:"resumed"`
-	Copied     *time.Time   `json:"copied,omitzero"`
-	Identity   string       `json:"identity"`
-	Inputs     []spanJSON   `json:"inputs"`
-	Lost       []spanJSON   `json:"lost"`
-	Results    int          `json:"resultsRead"`
-	Taken      int          `json:"imported"`
-	Strange    int          `json:"foreignRecords"`
-	Operations []cameJSON   `json:"operations"`
-	Orphans    []orphanJSON `json:"shopsWithoutOperation"` // activated, and no operation is known
-	Wait       string       `json:"noRequestFor"`
+	Recovery   int               `json:"recovery"` // its number
+	Resumed    bool              `json:"resumed"`
+	Copied     *time.Time        `json:"copied,omitzero"`
+	Identity   string            `json:"identity"`
+	Inputs     []offsetRangeJSON `json:"inputs"`
+	Lost       []offsetRangeJSON `json:"lost"`
+	Results    int               `json:"resultsRead"`
+	Taken      int               `json:"imported"`
+	Strange    int               `json:"foreignRecords"`
+	Operations []outcomeJSON     `json:"operations"`
+	Orphans    []shopJSONRef     `json:"shopsWithoutOperation"` // activated, and no operation is known
+	Wait       string            `json:"noRequestFor"`
 }
 
 // Run recovers.
@@ -145,12 +145,12 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 	if err != nil {
 		return err
 	}
-	r, err := app.Recover(ctx, app.RecoverOptions{Options: o, Actor: person(), AcceptLoss: c.AcceptLoss, Force: c.Force})
+	r, err := app.Recover(ctx, app.RecoverOptions{Options: o, Actor: currentUser(), AcceptLoss: c.AcceptLoss, Force: c.Force})
 	if err != nil {
 		return err
 	}
 	v := recoverView(r)
-	if err := c.write(env.stdout, v, func(w io.Writer) { recoveryForPeople(w, v) }); err != nil {
+	if err := c.write(env.stdout, v, func(w io.Writer) { printRecovery(w, v) }); err != nil {
 		return err
 	}
 	if len(v.Orphans) > 0 {
@@ -161,37 +161,37 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 
 func recoverView(r recovery.Report) recoverJSON {
 	v := recoverJSON{
-		Recovery: r.Number, Resumed: r.Resumed, Copied: instant(r.Copied), Identity: r.Identity.String(), Inputs: []spanJSON{}, Lost: []spanJSON{},
-		Results: r.Results, Taken: r.Imported, Strange: r.ForeignRecords, Operations: []cameJSON{}, Orphans: []orphanJSON{}, Wait: r.QuietFor.String(),
+		Recovery: r.Number, Resumed: r.Resumed, Copied: timeJSON(r.Copied), Identity: r.Identity.String(), Inputs: []offsetRangeJSON{}, Lost: []offsetRangeJSON{},
+		Results: r.Results, Taken: r.Imported, Strange: r.ForeignRecords, Operations: []outcomeJSON{}, Orphans: []shopJSONRef{}, Wait: r.QuietFor.String(),
 	}
 	for _, i := range r.Inputs {
-		v.Inputs = append(v.Inputs, spanJSON{i.Topic, i.Partition, i.From, i.To, i.TopicRecreated})
+		v.Inputs = append(v.Inputs, offsetRangeJSON{i.Topic, i.Partition, i.From, i.To, i.TopicRecreated})
 	}
 	for _, l := range r.Lost {
-		v.Lost = append(v.Lost, spanJSON{l.Topic, l.Partition, l.From, l.To, false})
+		v.Lost = append(v.Lost, offsetRangeJSON{l.Topic, l.Partition, l.From, l.To, false})
 	}
 	for _, word := range slices.Sorted(maps.Keys(r.Outcomes)) {
-		v.Operations = append(v.Operations, cameJSON{word, r.Outcomes[word]})
+		v.Operations = append(v.Operations, outcomeJSON{word, r.Outcomes[word]})
 	}
 	for _, k := range r.UnknownShops {
-		v.Orphans = append(v.Orphans, orphanJSON{k.Account, k.Shop})
+		v.Orphans = append(v.Orphans, shopJSONRef{k.Account, k.Shop})
 	}
 	return v
 }
 
-func recoveryForPeople(w io.Writer, v recoverJSON) {
+func printRecovery(w io.Writer, v recoverJSON) {
 	_, _ = fmt.Fprintf(w, "recovered (recovery %d of this journal); its identity is now %s\n\n", v.Recovery, v.Identity)
 	var rows [][]any
 	for _, i := range v.Inputs {
 		rows = append(rows, []any{i.Topic, i.Partition, i.From, i.To, i.To - i.From})
 	}
-	grid(w, []any{"input topic", "partition", "from", "to", "read again"}, rows, "no inputs")
+	printTable(w, []any{"input topic", "partition", "from", "to", "read again"}, rows, "no inputs")
 	_, _ = fmt.Fprintf(w, "\n%s read from the result topics, %d of them not known to the copy and taken over.\n\n", plural(v.Results, "event was", "events were"), v.Taken)
 	rows = nil
 	for _, o := range v.Operations {
 		rows = append(rows, []any{o.Operations, o.Outcome})
 	}
-	grid(w, []any{"operations", whole("what came of them")}, rows, "no operation had to be looked at")
+	printTable(w, []any{"operations", nowrap("what came of them")}, rows, "no operation had to be looked at")
 	for _, l := range v.Lost {
 		_, _ = fmt.Fprintf(w, "LOST: the records of %s/%d from offset %d to %d were deleted before they were read\n", l.Topic, l.Partition, l.From, l.To)
 	}

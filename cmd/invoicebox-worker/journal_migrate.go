@@ -17,22 +17,22 @@ type journalMigrate struct {
 	To   string `name:"to" group:"command" placeholder:"URL" required:"" help:"An empty database: postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full, with search_path=NAME for a schema of its own. Its password is in the file that PGPASSFILE names, or in PGPASSWORD."`
 }
 
-type copiedJSON struct {
+type migratedTableJSON struct {
 	Table  string `json:"table"`
 	Rows   int64  `json:"rows"`
 	Copied int64  `json:"copied"` // by this run; the others were there
 }
 
-type copyJSON struct {
-	Identity string       `json:"identity"`
-	From     string       `json:"from"`
-	To       string       `json:"to"` // without user and password
-	Resumed  bool         `json:"resumed"`
-	Anew     bool         `json:"restarted"`
-	Waits    bool         `json:"rateLimitsPaused"`
-	Rows     int64        `json:"rows"`
-	Tables   []copiedJSON `json:"tables"`
-	Seconds  float64      `json:"seconds"`
+type migrationJSON struct {
+	Identity string              `json:"identity"`
+	From     string              `json:"from"`
+	To       string              `json:"to"` // without user and password
+	Resumed  bool                `json:"resumed"`
+	Anew     bool                `json:"restarted"`
+	Waits    bool                `json:"rateLimitsPaused"`
+	Rows     int64               `json:"rows"`
+	Tables   []migratedTableJSON `json:"tables"`
+	Seconds  float64             `json:"seconds"`
 }
 
 // Run copies.
@@ -40,7 +40,7 @@ func (c *journalMigrate) Run(ctx context.Context, env environment) error {
 	env.keepGoing()
 	quiet := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()
-	r, err := app.Migrate(ctx, app.MigrateOptions{From: c.From, To: c.To, Actor: person(), Logger: quiet, Progress: func(p move.Progress) {
+	r, err := app.Migrate(ctx, app.MigrateOptions{From: c.From, To: c.To, Actor: currentUser(), Logger: quiet, Progress: func(p move.Progress) {
 		verb := "copying"
 		if p.Comparing {
 			verb = "comparing"
@@ -54,21 +54,21 @@ func (c *journalMigrate) Run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	v := copyView(r, c.From)
+	v := migrationView(r, c.From)
 	v.Seconds = time.Since(began).Seconds()
-	return c.write(env.stdout, v, func(w io.Writer) { copyForPeople(w, v) })
+	return c.write(env.stdout, v, func(w io.Writer) { printMigration(w, v) })
 }
 
-func copyView(r move.Report, from string) copyJSON {
-	v := copyJSON{Identity: r.Identity.String(), From: from, To: r.To, Resumed: r.Resumed, Anew: r.Anew, Waits: r.Waits, Tables: []copiedJSON{}}
+func migrationView(r move.Report, from string) migrationJSON {
+	v := migrationJSON{Identity: r.Identity.String(), From: from, To: r.To, Resumed: r.Resumed, Anew: r.Anew, Waits: r.Waits, Tables: []migratedTableJSON{}}
 	for _, t := range r.Tables {
-		v.Tables = append(v.Tables, copiedJSON{t.Name, t.Rows, t.Copied})
+		v.Tables = append(v.Tables, migratedTableJSON{t.Name, t.Rows, t.Copied})
 		v.Rows += t.Rows
 	}
 	return v
 }
 
-func copyForPeople(w io.Writer, v copyJSON) {
+func printMigration(w io.Writer, v migrationJSON) {
 	_, _ = fmt.Fprintf(w, "the journal is in %s from now on\n\n", v.To)
 	var rows [][]any
 	for _, t := range v.Tables {
@@ -76,7 +76,7 @@ func copyForPeople(w io.Writer, v copyJSON) {
 			rows = append(rows, []any{t.Table, t.Rows, t.Copied})
 		}
 	}
-	grid(w, []any{"table", "rows, compared", "copied now"}, rows, "all rows were copied and compared by a run that was cut short; this one made the last step")
+	printTable(w, []any{"table", "rows, compared", "copied now"}, rows, "all rows were copied and compared by a run that was cut short; this one made the last step")
 	if v.Anew {
 		_, _ = fmt.Fprintln(w, "\nAn earlier copy was not gone on with, because the journal was worked with since or a clock was set: all was copied again.")
 	}

@@ -110,7 +110,7 @@ func TestJournalCopy(t *testing.T) {
 		try(s)
 	}
 	out := try(step{copies("--from", from, "--to", address, "--output", "json"), exitDone, ""})
-	var got copyJSON
+	var got migrationJSON
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}

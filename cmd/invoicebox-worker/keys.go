@@ -71,7 +71,7 @@ func (c *keysList) Run(s *settings, env environment) error {
 	}
 	v := keysView(s.KeysetFile, set)
 	return c.write(env.stdout, []keyJSON{{"sealing", v.Sealing, true}, {"lookup", v.Lookup, true}}, func(w io.Writer) {
-		grid(w, []any{"use", "key", ""}, [][]any{{"sealing", v.Sealing, "primary"}, {"lookup", v.Lookup, "primary"}}, "")
+		printTable(w, []any{"use", "key", ""}, [][]any{{"sealing", v.Sealing, "primary"}, {"lookup", v.Lookup, "primary"}}, "")
 	})
 }
 

@@ -27,8 +27,8 @@ func withJournal(ctx context.Context, s *settings, env environment, f func(journ
 	return f(j)
 }
 
-// person names who acts, for the audit trail.
-func person() string {
+// currentUser names who acts, for the audit trail.
+func currentUser() string {
 	name := strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		name = u.Username

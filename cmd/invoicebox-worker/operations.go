@@ -109,15 +109,15 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 		}
 		state := any("state")
 		if c.Attention {
-			state = whole("safe")
+			state = nowrap("safe")
 		}
 		if err := c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{whole("id"), "kind", "account", "shop", state, whole("reason"), "tries", whole("changed or due")}, rows, "no operations")
+			printTable(w, []any{nowrap("id"), "kind", "account", "shop", state, nowrap("reason"), "tries", nowrap("changed or due")}, rows, "no operations")
 			why.print(w)
 		}); err != nil || !more {
 			return err
 		}
-		sayCut(env, limit, records[limit-1].UUID.String())
+		notifyTruncated(env, limit, records[limit-1].UUID.String())
 		return nil
 	})
 }
@@ -159,44 +159,44 @@ func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) 
 			view.Actions = append(view.Actions, actionView(i))
 		}
 		return c.write(env.stdout, view, func(w io.Writer) {
-			operationForPeople(w, d, obstacles)
+			printOperation(w, d, obstacles)
 			_, _ = fmt.Fprintln(w)
-			actsGrid(w, acts)
+			printActions(w, acts)
 		})
 	})
 }
 
-func operationForPeople(w io.Writer, d journal.OperationDetail, obstacles []onboarding.Obstacle) {
-	sheet(w,
+func printOperation(w io.Writer, d journal.OperationDetail, obstacles []onboarding.Obstacle) {
+	printFields(w,
 		"operation", d.UUID.String(), "kind", d.Kind.String(), "account", d.Shop.Account, "shop", d.Shop.Shop,
 		"state", d.State.String(), "reason", d.Reason, "run", fmt.Sprint(d.Run), "generation", fmt.Sprint(d.Generation),
-		"doubt", yes(d.Doubt, "an attempt may have been executed"), "created", when(d.Created), "changed", when(d.Changed),
-		"due", when(d.Due), "owner", d.Owner)
+		"doubt", ifTrue(d.Doubt, "an attempt may have been executed"), "created", formatTimeMillis(d.Created), "changed", formatTimeMillis(d.Changed),
+		"due", formatTimeMillis(d.Due), "owner", d.Owner)
 	if len(obstacles) > 0 && d.State != journal.Attention {
 		_, _ = fmt.Fprintln(w)
 		for _, o := range obstacles {
-			sheet(w, "waits", o.Text, "command", o.Command)
+			printFields(w, "waits", o.Text, "command", o.Command)
 		}
 	}
 	if v := detailView(d).Attention; v != nil {
 		_, _ = fmt.Fprintln(w)
-		sheet(w, "certain", v.Certain, "not certain", v.Uncertain, "cause", strings.TrimSuffix(v.Cause+": "+v.Meaning, ": "), "to do", v.Advice, "safe commands", strings.Join(v.Safe, ", "))
+		printFields(w, "certain", v.Certain, "not certain", v.Uncertain, "cause", strings.TrimSuffix(v.Cause+": "+v.Meaning, ": "), "to do", v.Advice, "safe commands", strings.Join(v.Safe, ", "))
 	}
 	var rows [][]any
 	for i, a := range d.Tries {
-		row := []any{a.Number, when(a.Started), "", "open", "", "", "", "", yes(a.HasReceipt, "response")}
+		row := []any{a.Number, formatTimeMillis(a.Started), "", "open", "", "", "", "", ifTrue(a.HasReceipt, "response")}
 		if a.End != nil {
 			took := a.End.At.Sub(a.Started).Round(time.Millisecond)
-			row = []any{a.Number, when(a.Started), took, outcomeOf(d, i), reasonOf(d, i), a.End.Status, a.End.Code, a.End.RequestID, yes(a.HasReceipt, "response")}
+			row = []any{a.Number, formatTimeMillis(a.Started), took, outcomeOf(d, i), reasonOf(d, i), a.End.Status, a.End.Code, a.End.RequestID, ifTrue(a.HasReceipt, "response")}
 		}
 		rows = append(rows, row)
 	}
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{"try", whole("started"), "took", "outcome", "reason", "status", "code", "request id", ""}, rows, "no attempts")
+	printTable(w, []any{"try", nowrap("started"), "took", "outcome", "reason", "status", "code", "request id", ""}, rows, "no attempts")
 	_, _ = fmt.Fprintln(w)
-	eventsGrid(w, d.Events)
+	printEvents(w, d.Events)
 	_, _ = fmt.Fprintln(w)
-	outputsGrid(w, d.Output)
+	printOutputs(w, d.Output)
 }
 
 // tries tells how often an operation was attempted, and whether an attempt may
@@ -211,9 +211,9 @@ func tries(r journal.OperationRecord) string {
 // moment tells when a waiting operation goes on, and of others when they changed.
 func moment(r journal.OperationRecord) string {
 	if r.State == journal.Waiting && !r.Due.IsZero() || r.State.Open() && r.Due.After(time.Now()) {
-		return "due " + second(r.Due)[len("2006-"):]
+		return "due " + formatTime(r.Due)[len("2006-"):]
 	}
-	return second(r.Changed)
+	return formatTime(r.Changed)
 }
 
 func allStates() []journal.State {

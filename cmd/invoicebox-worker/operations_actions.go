@@ -16,18 +16,18 @@ import (
 	"invoicebox-worker/internal/secretfile"
 )
 
-// operationAct is a command about one operation in attention.
-type operationAct struct {
-	actFlags
+// operationAction is a command about one operation in attention.
+type operationAction struct {
+	actionFlags
 	ID string `arg:"" name:"id" help:"The operation's id, as listed and as the events' operationid."`
 }
 
 type (
-	operationsProbe          struct{ operationAct }
-	operationsRetry          struct{ bulkAct }
-	operationsClose          struct{ bulkAct }
+	operationsProbe          struct{ operationAction }
+	operationsRetry          struct{ bulkAction }
+	operationsClose          struct{ bulkAction }
 	operationsSetCredentials struct {
-		operationAct
+		operationAction
 		MerchantID string `name:"merchant-id" group:"command" required:"" placeholder:"ID" help:"The merchant id, as Invoicebox's support gave it. Required."`
 		TokenFile  string `name:"shop-token-file" group:"command" default:"-" placeholder:"FILE" help:"File with the shop's token, readable by its owner only; - is standard input (default ${default})."`
 	}
@@ -35,7 +35,7 @@ type (
 
 // Run asks for a probe.
 func (c *operationsProbe) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.ActionProbe, nil)
+	return c.submitAction(ctx, s, env, onboarding.ActionProbe, nil)
 }
 
 // Run asks for a retry.
@@ -51,7 +51,7 @@ func (c *operationsClose) Run(ctx context.Context, s *settings, env environment)
 // Run asks that merchant id and token be taken. The token is sealed before it is
 // written anywhere.
 func (c *operationsSetCredentials) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.ActionSetCredentials, func(keys *keyset.Set, i *journal.Intent, shop journal.ShopKey) error {
+	return c.submitAction(ctx, s, env, onboarding.ActionSetCredentials, func(keys *keyset.Set, i *journal.Intent, shop journal.ShopKey) error {
 		token, err := c.token(env)
 		if err != nil {
 			return err
@@ -96,9 +96,9 @@ func operationID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-// act asks for one act on the operation. What is not permitted as the operation
+// submitAction asks for one act on the operation. What is not permitted as the operation
 // stands is said at once; the worker, which may see it later, decides.
-func (c *operationAct) act(
+func (c *operationAction) submitAction(
 	ctx context.Context, s *settings, env environment, command onboarding.Action, fill func(*keyset.Set, *journal.Intent, journal.ShopKey) error,
 ) error {
 	if err := c.check(); err != nil {
@@ -124,6 +124,6 @@ func (c *operationAct) act(
 		if fill != nil {
 			seal = func(keys *keyset.Set, i *journal.Intent) error { return fill(keys, i, d.Shop) }
 		}
-		return c.ask(ctx, s, j, env, i, seal)
+		return c.submit(ctx, s, j, env, i, seal)
 	})
 }

@@ -19,11 +19,11 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-type operationsReread struct{ operationAct }
+type operationsReread struct{ operationAction }
 
 // Run asks that the kept response be read again.
 func (c *operationsReread) Run(ctx context.Context, s *settings, env environment) error {
-	return c.act(ctx, s, env, onboarding.ActionReread, nil)
+	return c.submitAction(ctx, s, env, onboarding.ActionReread, nil)
 }
 
 type operationsResponse struct {
@@ -58,7 +58,7 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 	if err != nil {
 		return err
 	}
-	flags := actFlags{Actor: c.Actor, Reason: c.Reason}
+	flags := actionFlags{Actor: c.Actor, Reason: c.Reason}
 	if err := flags.check(); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (c *operationsResponse) Run(ctx context.Context, s *settings, env environme
 func responseView(k journal.KeptResponse, x invoicebox.Exchange, reveal bool) responseJSON {
 	digest := sha256.Sum256(x.Body)
 	v := responseJSON{
-		Attempt: k.Number, ReceivedAt: instant(k.At), Status: x.Status, RequestID: x.RequestID, Headers: headerView(x.Header),
+		Attempt: k.Number, ReceivedAt: timeJSON(k.At), Status: x.Status, RequestID: x.RequestID, Headers: headerView(x.Header),
 		Length: len(x.Body), Complete: x.BodyComplete, SHA256: hex.EncodeToString(digest[:]),
 	}
 	act, err := invoicebox.ParseActivation(x)
@@ -155,11 +155,11 @@ func (v responseJSON) print(w io.Writer) {
 	slices.Sort(headers)
 	received := ""
 	if v.ReceivedAt != nil {
-		received = when(*v.ReceivedAt)
+		received = formatTimeMillis(*v.ReceivedAt)
 	}
-	sheet(w,
+	printFields(w,
 		"attempt", attempt, "received", received, "status", fmt.Sprint(v.Status), "request id", v.RequestID,
-		"headers", strings.Join(headers, "; "), "length", fmt.Sprintf("%d bytes%s", v.Length, yes(!v.Complete, ", cut")), "sha256", v.SHA256,
+		"headers", strings.Join(headers, "; "), "length", fmt.Sprintf("%d bytes%s", v.Length, ifTrue(!v.Complete, ", cut")), "sha256", v.SHA256,
 		"readable", map[bool]string{true: "yes", false: "no: " + v.Problem}[v.Readable], "merchant id", v.MerchantID)
 	switch {
 	case v.BodyBase64 != nil:

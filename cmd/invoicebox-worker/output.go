@@ -89,8 +89,8 @@ func widthOf(w io.Writer) int {
 	return 0
 }
 
-// sheet prints names and values under each other; empty values are left out.
-func sheet(w io.Writer, pairs ...string) {
+// printFields prints names and values under each other; empty values are left out.
+func printFields(w io.Writer, pairs ...string) {
 	widest := 0
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
@@ -104,16 +104,16 @@ func sheet(w io.Writer, pairs ...string) {
 	}
 }
 
-// when shows an instant to people.
-func when(t time.Time) string {
+// formatTimeMillis shows an instant to people.
+func formatTimeMillis(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
 	return t.UTC().Format("2006-01-02 15:04:05.000Z")
 }
 
-// instant is a time for programs: RFC 3339 in UTC, absent where there is none.
-func instant(t time.Time) *time.Time {
+// timeJSON is a time for programs: RFC 3339 in UTC, absent where there is none.
+func timeJSON(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
@@ -128,7 +128,7 @@ func idText(id uuid.UUID) string {
 	return id.String()
 }
 
-func yes(b bool, word string) string {
+func ifTrue(b bool, word string) string {
 	if b {
 		return word
 	}
@@ -202,7 +202,7 @@ func operationView(r journal.OperationRecord) operationJSON {
 	return operationJSON{
 		ID: r.UUID.String(), Kind: r.Kind.String(), Account: r.Shop.Account, Shop: r.Shop.Shop, State: r.State.String(),
 		Reason: r.Reason, Run: r.Run, Generation: r.Generation, Attempts: r.Attempts, Doubt: r.Doubt,
-		CreatedAt: instant(r.Created), ChangedAt: instant(r.Changed), DueAt: instant(r.Due), Owner: r.Owner, EventID: r.Event,
+		CreatedAt: timeJSON(r.Created), ChangedAt: timeJSON(r.Changed), DueAt: timeJSON(r.Due), Owner: r.Owner, EventID: r.Event,
 		Attention: attentionView(r),
 	}
 }
@@ -210,9 +210,9 @@ func operationView(r journal.OperationRecord) operationJSON {
 func detailView(d journal.OperationDetail) operationJSON {
 	o := operationView(d.OperationRecord)
 	for i, a := range d.Tries {
-		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, Probe: a.Probe, StartedAt: instant(a.Started), HasResponse: a.HasReceipt}
+		one := attemptJSON{Number: a.Number, Flagged: a.Flagged, Probe: a.Probe, StartedAt: timeJSON(a.Started), HasResponse: a.HasReceipt}
 		if a.End != nil {
-			one.EndedAt, one.Outcome, one.Status = instant(a.End.At), outcomeOf(d, i), a.End.Status
+			one.EndedAt, one.Outcome, one.Status = timeJSON(a.End.At), outcomeOf(d, i), a.End.Status
 			one.Code, one.RequestID, one.Reason = a.End.Code, a.End.RequestID, reasonOf(d, i)
 		}
 		o.AttemptList = append(o.AttemptList, one)
@@ -247,7 +247,7 @@ func eventViews(records []journal.EventRecord) []eventJSON {
 	var out []eventJSON
 	for _, e := range records {
 		out = append(out, eventJSON{
-			Type: e.Type, Source: e.Source, ID: e.ID, Time: instant(e.Time), ReceivedAt: instant(e.Received),
+			Type: e.Type, Source: e.Source, ID: e.ID, Time: timeJSON(e.Time), ReceivedAt: timeJSON(e.Received),
 			Topic: e.Topic, Partition: e.Partition, Offset: e.Offset, Operation: idText(e.Operation), Exit: e.Exit,
 		})
 	}
@@ -257,7 +257,7 @@ func eventViews(records []journal.EventRecord) []eventJSON {
 func outputViews(records []journal.OutputRecord) []outputJSON {
 	var out []outputJSON
 	for _, o := range records {
-		one := outputJSON{ID: o.Event.String(), Type: o.Type, Sequence: o.Sequence, CreatedAt: instant(o.Created), Published: o.Published}
+		one := outputJSON{ID: o.Event.String(), Type: o.Type, Sequence: o.Sequence, CreatedAt: timeJSON(o.Created), Published: o.Published}
 		if o.Published {
 			one.Partition, one.Offset = &o.Partition, &o.Offset
 		}
@@ -269,11 +269,11 @@ func outputViews(records []journal.OutputRecord) []outputJSON {
 	return out
 }
 
-func place(topic string, partition int, offset int64) string {
-	return topic + "/" + spot(partition, offset)
+func topicPartitionOffset(topic string, partition int, offset int64) string {
+	return topic + "/" + partitionOffset(partition, offset)
 }
 
-// spot is a place within a topic.
-func spot(partition int, offset int64) string {
+// partitionOffset is a place within a topic.
+func partitionOffset(partition int, offset int64) string {
 	return strconv.Itoa(partition) + "/" + strconv.FormatInt(offset, 10)
 }

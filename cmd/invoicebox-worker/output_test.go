@@ -84,12 +84,12 @@ func TestPageWidth(t *testing.T) {
 	long := strings.Repeat("shop-", 60)
 	var out bytes.Buffer
 	if err := (outputFlag{Output: "table"}).write(&checkedOutput{Writer: &out}, nil, func(w io.Writer) {
-		grid(w, []any{"shop", "other"}, [][]any{{long, long}}, "")
+		printTable(w, []any{"shop", "other"}, [][]any{{long, long}}, "")
 	}); err != nil || strings.Count(out.String(), long) != 2 {
 		t.Errorf("%v, a value was cut: %s", err, &out)
 	}
 	narrow := &page{width: 80}
-	grid(narrow, []any{"shop", whole("other")}, [][]any{{"店" + long + "店", "店店店"}}, "")
+	printTable(narrow, []any{"shop", nowrap("other")}, [][]any{{"店" + long + "店", "店店店"}}, "")
 	if text := narrow.String(); !strings.Contains(text, "…") || strings.Contains(text, long) {
 		t.Errorf("a value was not cut: %s", text)
 	}

@@ -32,9 +32,9 @@ func (p pageFlags) limit(output string) (int, error) {
 	return tableRows, nil
 }
 
-// sayCut reports that a list was cut, and how to continue it. It writes to
+// notifyTruncated reports that a list was cut, and how to continue it. It writes to
 // standard error, so that standard output holds the list only.
-func sayCut(env environment, rows int, last string) {
+func notifyTruncated(env environment, rows int, last string) {
 	_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: the list was cut after %s; continue with --after %s, or raise --limit\n", plural(rows, "row", "rows"), last)
 }
 

@@ -15,7 +15,7 @@ type settings struct {
 	tokens map[string]*secretfile.File `kong:"-"`
 }
 
-// settingsOf reads the settings.
-func settingsOf() config.Program {
+// settingsProgram reads the settings.
+func settingsProgram() config.Program {
 	return config.Program{Prefix: config.WorkerPrefix, Checks: map[string]func(string) string{"journal": app.CheckJournalURL}}
 }

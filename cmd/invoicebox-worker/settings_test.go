@@ -21,7 +21,7 @@ import (
 func read(t *testing.T, env map[string]string, args ...string) (*settings, error) {
 	t.Helper()
 	var cli commandLine
-	parser, err := kong.New(&cli, kong.Name("invoicebox-worker"), settingsOf().Mapper(), kong.Exit(func(int) {}))
+	parser, err := kong.New(&cli, kong.Name("invoicebox-worker"), settingsProgram().Mapper(), kong.Exit(func(int) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,11 +33,11 @@ func read(t *testing.T, env map[string]string, args ...string) (*settings, error
 	for name, value := range env {
 		environ = append(environ, name+"="+value)
 	}
-	cli.given, err = settingsOf().Load(ctx, config.Used(ctx.Selected(), ctx.Model.Flags), environ)
+	cli.given, err = settingsProgram().Load(ctx, config.Used(ctx.Selected(), ctx.Model.Flags), environ)
 	return &cli.settings, err
 }
 
-func variable(setting string) string { return settingsOf().Variable(setting) }
+func variable(setting string) string { return settingsProgram().Variable(setting) }
 
 func file(t *testing.T, name, text string) string {
 	t.Helper()

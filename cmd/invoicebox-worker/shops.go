@@ -34,7 +34,7 @@ type shopJSON struct {
 	Operations []operationJSON `json:"operations"`
 	Published  []outputJSON    `json:"published"`
 	// DeadLetters are the newest records that could not be used and name the shop.
-	DeadLetters []letterJSON `json:"deadLetters,omitzero"`
+	DeadLetters []deadLetterJSON `json:"deadLetters,omitzero"`
 }
 
 type invitedJSON struct {
@@ -70,10 +70,10 @@ func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error
 		}
 		view := shopJSON{Account: key.Account, Shop: key.Shop, Events: eventViews(h.Events), Published: outputViews(h.Output)}
 		if h.Invited != nil {
-			view.Invited = &invitedJSON{At: instant(h.Invited.At), InvitationID: h.Invited.InvitationID}
+			view.Invited = &invitedJSON{At: timeJSON(h.Invited.At), InvitationID: h.Invited.InvitationID}
 		}
 		if h.Active != nil {
-			view.Active = &activeJSON{At: instant(h.Active.At), MerchantID: h.Active.MerchantID, Version: h.Active.Version, Operation: idText(h.Active.Operation)}
+			view.Active = &activeJSON{At: timeJSON(h.Active.At), MerchantID: h.Active.MerchantID, Version: h.Active.Version, Operation: idText(h.Active.Operation)}
 			credential, err := j.Credential(ctx, key, h.Active.Version)
 			if err != nil && !errors.Is(err, journal.ErrNotFound) {
 				return err
@@ -97,36 +97,36 @@ func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error
 			marks[o.UUID] = why.mark(obstacles)
 		}
 		for _, l := range letters {
-			view.DeadLetters = append(view.DeadLetters, letterView(l))
+			view.DeadLetters = append(view.DeadLetters, deadLetterView(l))
 		}
-		return c.write(env.stdout, view, func(w io.Writer) { shopForPeople(w, h, view, letters, marks, &why) })
+		return c.write(env.stdout, view, func(w io.Writer) { printShop(w, h, view, letters, marks, &why) })
 	})
 }
 
 // shownLetters bounds the dead letters that are shown of a shop.
 const shownLetters = 50
 
-func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON, letters []journal.DeadLetterRecord, marks map[uuid.UUID]string, why *notes) {
+func printShop(w io.Writer, h journal.ShopHistory, view shopJSON, letters []journal.DeadLetterRecord, marks map[uuid.UUID]string, why *notes) {
 	pairs := []string{"shop", h.Shop.Shop, "account", h.Shop.Account}
 	if h.Invited != nil {
-		pairs = append(pairs, "invited", when(h.Invited.At), "invitation id", h.Invited.InvitationID)
+		pairs = append(pairs, "invited", formatTimeMillis(h.Invited.At), "invitation id", h.Invited.InvitationID)
 	}
 	if h.Active != nil {
-		pairs = append(pairs, "active since", when(h.Active.At), "merchant id", h.Active.MerchantID,
+		pairs = append(pairs, "active since", formatTimeMillis(h.Active.At), "merchant id", h.Active.MerchantID,
 			"credentials", view.Active.Reference)
 	}
-	sheet(w, pairs...)
+	printFields(w, pairs...)
 	_, _ = fmt.Fprintln(w)
-	eventsGrid(w, h.Events)
+	printEvents(w, h.Events)
 	var rows [][]any
 	for _, o := range h.Operations {
 		rows = append(rows, []any{o.UUID, o.Kind, o.State.String() + marks[o.UUID], o.Reason, o.Run, tries(o.OperationRecord), moment(o.OperationRecord)})
 	}
 	_, _ = fmt.Fprintln(w)
-	grid(w, []any{whole("operation"), "kind", "state", "reason", "run", "tries", whole("changed or due")}, rows, "no operations")
+	printTable(w, []any{nowrap("operation"), "kind", "state", "reason", "run", "tries", nowrap("changed or due")}, rows, "no operations")
 	why.print(w)
 	_, _ = fmt.Fprintln(w)
-	outputsGrid(w, h.Output)
+	printOutputs(w, h.Output)
 	if len(letters) == 0 {
 		return
 	}
@@ -135,5 +135,5 @@ func shopForPeople(w io.Writer, h journal.ShopHistory, view shopJSON, letters []
 		rows = append(rows, letterRow(l))
 	}
 	_, _ = fmt.Fprintln(w, "\ndead letters of the shop, as far as they name it:")
-	grid(w, letterColumns(), rows, "")
+	printTable(w, letterColumns(), rows, "")
 }

@@ -78,17 +78,17 @@ func (c *shopsList) Run(ctx context.Context, s *settings, env environment) error
 		views, rows := []shopRowJSON{}, [][]any{}
 		for _, r := range records {
 			views = append(views, shopRowJSON{
-				Number: r.ID, Account: r.Shop.Account, Shop: r.Shop.Shop, Stage: shopStage(r), InvitedAt: instant(r.InvitedAt), ActiveAt: instant(r.ActiveAt),
+				Number: r.ID, Account: r.Shop.Account, Shop: r.Shop.Shop, Stage: shopStage(r), InvitedAt: timeJSON(r.InvitedAt), ActiveAt: timeJSON(r.ActiveAt),
 				MerchantID: r.Merchant, Version: r.Version, Reference: r.Reference,
 			})
-			rows = append(rows, []any{r.ID, r.Shop.Account, r.Shop.Shop, shopStage(r), when(r.InvitedAt), when(r.ActiveAt), r.Merchant, r.Reference})
+			rows = append(rows, []any{r.ID, r.Shop.Account, r.Shop.Shop, shopStage(r), formatTimeMillis(r.InvitedAt), formatTimeMillis(r.ActiveAt), r.Merchant, r.Reference})
 		}
 		if err := c.write(env.stdout, views, func(w io.Writer) {
-			grid(w, []any{"number", "account", whole("shop"), "stage", "invited", "active since", "merchant id", "credentials"}, rows, "no shops")
+			printTable(w, []any{"number", "account", nowrap("shop"), "stage", "invited", "active since", "merchant id", "credentials"}, rows, "no shops")
 		}); err != nil || !more {
 			return err
 		}
-		sayCut(env, limit, strconv.FormatInt(records[limit-1].ID, 10))
+		notifyTruncated(env, limit, strconv.FormatInt(records[limit-1].ID, 10))
 		return nil
 	})
 }

@@ -20,13 +20,13 @@ const (
 	columnWidth = 12  // what a column keeps when the table is too wide
 )
 
-// whole is the header of a column that is never cut: its values are copied from
+// nowrap is the header of a column that is never cut: its values are copied from
 // the table into other commands.
-type whole string
+type nowrap string
 
-// grid prints a table, or a word where it would be empty. On a terminal a table
+// printTable prints a table, or a word where it would be empty. On a terminal a table
 // that is too wide loses the middles of its widest values.
-func grid(w io.Writer, header []any, rows [][]any, none string) {
+func printTable(w io.Writer, header []any, rows [][]any, none string) {
 	if len(rows) == 0 {
 		_, _ = fmt.Fprintln(w, none)
 		return
@@ -51,7 +51,7 @@ func grid(w io.Writer, header []any, rows [][]any, none string) {
 	for _, r := range shown {
 		cells := make(table.Row, len(r))
 		for i, v := range r {
-			cells[i] = elide(fmt.Sprint(v), widths[i])
+			cells[i] = ellipsize(fmt.Sprint(v), widths[i])
 		}
 		t.AppendRow(cells)
 	}
@@ -73,7 +73,7 @@ func columnWidths(header []any, rows [][]any, width int) []int {
 	for ; width > 0 && total > width; total-- {
 		widest := -1
 		for i, h := range header {
-			if _, ok := h.(whole); !ok && widths[i] > columnWidth && (widest < 0 || widths[i] > widths[widest]) {
+			if _, ok := h.(nowrap); !ok && widths[i] > columnWidth && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
@@ -85,8 +85,8 @@ func columnWidths(header []any, rows [][]any, width int) []int {
 	return widths
 }
 
-// elide cuts the middle out of a text that is wider than width columns.
-func elide(value string, width int) string {
+// ellipsize cuts the middle out of a text that is wider than width columns.
+func ellipsize(value string, width int) string {
 	if text.StringWidthWithoutEscSequences(value) <= width {
 		return value
 	}
@@ -107,32 +107,32 @@ func elide(value string, width int) string {
 	return left + "…" + right
 }
 
-// second shows an instant to people, in UTC, where there is little room.
-func second(t time.Time) string {
+// formatTime shows an instant to people, in UTC, where there is little room.
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
 	return t.UTC().Format(time.DateTime)
 }
 
-func eventsGrid(w io.Writer, records []journal.EventRecord) {
+func printEvents(w io.Writer, records []journal.EventRecord) {
 	var rows [][]any
 	for _, e := range records {
-		rows = append(rows, []any{when(e.Received), e.Type, e.ID, e.Exit, spot(e.Partition, e.Offset)})
+		rows = append(rows, []any{formatTimeMillis(e.Received), e.Type, e.ID, e.Exit, partitionOffset(e.Partition, e.Offset)})
 	}
-	grid(w, []any{whole("received"), whole("event"), "id", "exit", whole("lies at")}, rows, "no events")
+	printTable(w, []any{nowrap("received"), nowrap("event"), "id", "exit", nowrap("lies at")}, rows, "no events")
 }
 
-func outputsGrid(w io.Writer, records []journal.OutputRecord) {
+func printOutputs(w io.Writer, records []journal.OutputRecord) {
 	var rows [][]any
 	for _, o := range records {
 		where := "not yet"
 		if o.Published {
-			where = spot(o.Partition, o.Offset)
+			where = partitionOffset(o.Partition, o.Offset)
 		}
-		rows = append(rows, []any{when(o.Created), o.Type, o.Sequence, where, summary(o.Value)})
+		rows = append(rows, []any{formatTimeMillis(o.Created), o.Type, o.Sequence, where, summary(o.Value)})
 	}
-	grid(w, []any{whole("made"), whole("result"), "seq", whole("published"), "says"}, rows, "no results")
+	printTable(w, []any{nowrap("made"), nowrap("result"), "seq", nowrap("published"), "says"}, rows, "no results")
 }
 
 // summary says the gist of a result: why and what to do, how it came out, or

@@ -42,7 +42,7 @@ func TestTablesAreNarrow(t *testing.T) {
 		Output: []journal.OutputRecord{{Type: schemas.TypeActivationFailed, Created: at, Sequence: 2, Published: true, Partition: 11, Offset: 123456, Value: value}},
 	}
 	var shown bytes.Buffer
-	operationForPeople(&shown, detail, nil)
+	printOperation(&shown, detail, nil)
 	text := shown.String()
 	_, tables, _ := strings.Cut(text, "safe commands") // below the sheets, which have the shop's whole id and sentences
 	if w := widest(tables); w > gridWidth {
@@ -60,18 +60,18 @@ func TestTablesAreNarrow(t *testing.T) {
 	shown.Reset()
 	history := journal.ShopHistory{Shop: journal.ShopKey{Account: "default", Shop: "s"}, Events: detail.Events, Output: detail.Output, Operations: []journal.OperationDetail{detail}}
 	letter := journal.DeadLetterRecord{ID: 7, Topic: long, DeadLetter: journal.DeadLetter{Offset: 4, Reason: "missing", Where: "/email", EventID: id.String(), Shop: history.Shop, Time: at}}
-	shopForPeople(&shown, history, shopJSON{}, []journal.DeadLetterRecord{letter}, nil, &notes{})
+	printShop(&shown, history, shopJSON{}, []journal.DeadLetterRecord{letter}, nil, &notes{})
 	if w := widest(shown.String()); w > gridWidth || !strings.Contains(shown.String(), id.String()) || !strings.Contains(shown.String(), "/email") {
 		t.Errorf("shops show is %d wide:\n%s", w, &shown)
 	}
 
 	shown.Reset()
-	grid(&shown, []any{whole("id"), "shop", "note"}, [][]any{{id, long, long}}, "")
+	printTable(&shown, []any{nowrap("id"), "shop", "note"}, [][]any{{id, long, long}}, "")
 	if w := widest(shown.String()); w > gridWidth || !strings.Contains(shown.String(), id.String()) || strings.Count(shown.String(), "…") != 2 {
 		t.Errorf("a wide table is %d wide:\n%s", w, &shown)
 	}
 	shown.Reset()
-	grid(&shown, []any{"shop"}, [][]any{{"short é"}}, "")
+	printTable(&shown, []any{"shop"}, [][]any{{"short é"}}, "")
 	if strings.Contains(shown.String(), "…") {
 		t.Errorf("a narrow table was cut:\n%s", &shown)
 	}

@@ -82,7 +82,7 @@ func (c *topicsCreate) Run(ctx context.Context, s *settings, env environment) er
 		return errors.Join(errs...)
 	}
 	return c.write(env.stdout, views, func(w io.Writer) {
-		grid(w, []any{"topic", "partitions", "result"}, rows, "")
+		printTable(w, []any{"topic", "partitions", "result"}, rows, "")
 		if c.DryRun {
 			_, _ = fmt.Fprintln(w, "nothing was created")
 		}

@@ -24,7 +24,7 @@ func obstacleViews(list []onboarding.Obstacle) []obstacleJSON {
 	var views []obstacleJSON
 	for _, o := range list {
 		views = append(views, obstacleJSON{
-			Cause: string(o.Cause), Until: instant(o.Until), Operation: idText(o.Operation), Detail: o.Text, Command: o.Command,
+			Cause: string(o.Cause), Until: timeJSON(o.Until), Operation: idText(o.Operation), Detail: o.Text, Command: o.Command,
 		})
 	}
 	return views
@@ -134,8 +134,8 @@ func awaitOutcome(ctx context.Context, j journal.Journal, start journal.Operatio
 	}
 }
 
-// outcomeForPeople says how an operation stands after an act.
-func outcomeForPeople(o journal.OperationRecord, list []onboarding.Obstacle) string {
+// describeOutcome says how an operation stands after an act.
+func describeOutcome(o journal.OperationRecord, list []onboarding.Obstacle) string {
 	state := o.State.String()
 	if o.Reason != "" {
 		state += " (" + o.Reason + ")"

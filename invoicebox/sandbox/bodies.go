@@ -140,8 +140,8 @@ func htmlBody(status int) []byte {
 	return []byte("<html>\r\n<head><title>" + title + "</title></head>\r\n<body>\r\n<center><h1>" + title + "</h1></center>\r\n</body>\r\n</html>\r\n")
 }
 
-// wounded breaks a JSON document without shortening it much.
-func wounded(body []byte) []byte {
+// corrupted breaks a JSON document without shortening it much.
+func corrupted(body []byte) []byte {
 	b := append([]byte(nil), body...)
 	for i := range b {
 		if b[i] == ':' {
@@ -152,9 +152,9 @@ func wounded(body []byte) []byte {
 	return b
 }
 
-// padded makes a document longer than any reader of ours accepts, with the
+// oversized makes a document longer than any reader of ours accepts, with the
 // padding in front of what matters.
-func padded(body []byte) []byte {
+func oversized(body []byte) []byte {
 	const size = 96 << 10
 	b := make([]byte, 0, size+len(body)+16)
 	b = append(b, `{"metaData":"`...)
@@ -168,8 +168,8 @@ func padded(body []byte) []byte {
 	return append(b, `"data":null}`...)
 }
 
-// widened adds members that nobody announced, around and inside the data.
-func widened(body []byte) []byte {
+// withExtraFields adds members that nobody announced, around and inside the data.
+func withExtraFields(body []byte) []byte {
 	b := make([]byte, 0, len(body)+160)
 	b = append(b, `{"metaData":{"took":3,"notes":["new",null]},"extendedData":[{"type":"notice"}],`...)
 	const data = `{"data":{`

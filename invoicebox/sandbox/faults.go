@@ -31,11 +31,11 @@ func Faults() []FaultWord {
 
 type fault struct {
 	FaultWord
-	shape shape
+	shape faultEffect
 }
 
-// A shape is how an answer differs from the ordinary one.
-type shape struct {
+// A faultEffect is how an answer differs from the ordinary one.
+type faultEffect struct {
 	refuse      reason  // the ordinary handling refuses, for this reason
 	variant     variant // the ordinary handling answers oddly
 	skip        bool    // there is no ordinary handling
@@ -92,68 +92,68 @@ const (
 
 // faults is the one table of faults by value; profiles draw from it too.
 var faults = []fault{
-	{FaultWord{"rejected-", both, "", 0, false, "refused for good: no such code, or no such address"}, shape{refuse: reasonRejected}},
-	{FaultWord{"expired-", codes, "", 0, false, "refused for good: the code is too old"}, shape{refuse: reasonExpired}},
-	{FaultWord{"used-", codes, "", 0, false, "refused for good: somebody used the code before"}, shape{refuse: reasonUsed}},
-	{FaultWord{"conflict-", both, "", 0, false, "409: the shop is registered, or active, already"}, shape{refuse: reasonConflict}},
-	{FaultWord{"no-error-code-", both, "", 0, false, "422 without an error.code"}, shape{skip: true, status: 422}},
-	{FaultWord{"partner-field-", both, "", 0, false, "422 validation that complains about partnerId"}, shape{skip: true, status: 422, code: "validation", fields: []field{{"partnerId", codeWrongValue, "the value is wrong"}}}},
-	{FaultWord{"not-found-", both, "", 0, false, "404 not_found_http_exception: the route seems to be gone"}, shape{skip: true, status: 404, code: codeNoRoute}},
-	{FaultWord{"flat-error-", both, "", 0, false, "422 with code and message at the top level"}, shape{skip: true, status: 422, code: codeRejected, form: flatError}},
-	{FaultWord{"unauthorized-", both, times, 0, false, "401"}, shape{skip: true, status: 401, code: codeUnauthorized}},
-	{FaultWord{"forbidden-", both, times, 0, false, "403"}, shape{skip: true, status: 403, code: codeForbidden}},
-	{FaultWord{"limited-", both, times, 2, false, "429 with Retry-After"}, shape{skip: true, status: 429, code: codeLimited, retryAfter: 1}},
-	{FaultWord{"timeout408-", both, times, 1, false, "408: the server waited for the request in vain"}, shape{skip: true, status: 408, code: codeTimeout}},
-	{FaultWord{"error500-", both, times, 1, false, "500, nothing happened"}, shape{skip: true, status: 500, code: codeInternal}},
-	{FaultWord{"error500-after-", both, times, 1, true, "500, yet it happened"}, shape{status: 500, code: codeInternal}},
-	{FaultWord{"error503-", both, times, 2, false, "503 with Retry-After, nothing happened"}, shape{skip: true, status: 503, code: codeDown, retryAfter: 1}},
-	{FaultWord{"error503-after-", both, times, 1, true, "503 with Retry-After, yet it happened"}, shape{status: 503, code: codeDown, retryAfter: 1}},
-	{FaultWord{"reset-", both, times, 1, false, "connection reset, nothing happened"}, shape{skip: true, cut: CutBefore, reset: true}},
-	{FaultWord{"reset-after-", both, times, 1, true, "connection reset before the answer, yet it happened"}, shape{cut: CutBefore, reset: true}},
-	{FaultWord{"lost-answer-", both, times, 1, true, "connection closed before the answer, yet it happened"}, shape{cut: CutBefore}},
-	{FaultWord{"cut-headers-", both, times, 1, true, "connection closed after the answer's headers"}, shape{cut: CutHeaders}},
-	{FaultWord{"half-body-", both, times, 1, true, "connection closed in the middle of the answer's body"}, shape{cut: CutBody}},
-	{FaultWord{"broken-json-", both, times, 1, true, "200 with a body that is not JSON"}, shape{form: brokenJSON}},
-	{FaultWord{"empty-body-", both, times, 1, true, "200 without a body"}, shape{form: noBody}},
-	{FaultWord{"error200-", both, times, 1, true, "200 with an error document"}, shape{status: 200, code: codeInternal, form: errorInOK}},
-	{FaultWord{"html-", both, times, 1, false, "502 with a gateway's HTML page, nothing happened"}, shape{skip: true, status: 502, form: htmlPage}},
-	{FaultWord{"html200-", both, times, 1, true, "200 with an HTML page, yet it happened"}, shape{status: 200, form: htmlPage}},
-	{FaultWord{"html404-", both, times, 0, false, "404 with an HTML page: a wrong base URL looks so"}, shape{skip: true, status: 404, form: htmlPage}},
-	{FaultWord{"redirect-", both, times, 0, false, "307 to a page of the same server"}, shape{skip: true, status: 307, form: htmlPage, location: "/moved"}},
-	{FaultWord{"huge-body-", both, times, 1, true, "200 with more than 64 KiB of body"}, shape{form: hugeBody}},
-	{FaultWord{"wrong-type-", both, times, 0, true, "the ordinary answer, called text/plain"}, shape{contentType: "text/plain"}},
-	{FaultWord{"more-members-", both, times, 0, true, "the ordinary answer with members that nobody announced"}, shape{form: moreFields}},
-	{FaultWord{"slow-", both, seconds, 5, true, "the ordinary answer, this late, after the effect"}, shape{}},
-	{FaultWord{"drip-", both, seconds, 3, true, "the ordinary answer, its body spread over this time"}, shape{}},
-	{FaultWord{"no-token-", codes, times, 0, true, "200 with a merchant id and no token"}, shape{variant: noToken}},
-	{FaultWord{"same-merchant-", codes, "", 0, true, "all such codes lead to one merchant id"}, shape{variant: sameMerchant}},
-	{FaultWord{"pending-token-", codes, checks, 2, true, "the new token is wrong for the first checks"}, shape{variant: pendingToken}},
-	{FaultWord{"bad-token-", codes, "", 0, true, "the new token never works"}, shape{variant: badToken}},
-	{FaultWord{"null-user-", codes, "", 0, true, "the check of the new token gives userId null"}, shape{variant: nullUser}},
-	{FaultWord{"no-id-", addresses, times, 0, true, "200 without an invitation id"}, shape{variant: noID}},
-	{FaultWord{"int-id-", addresses, "", 0, true, "the invitation id is a number"}, shape{variant: intID}},
-	{FaultWord{"uuid-id-", addresses, "", 0, true, "the invitation id is a string"}, shape{variant: uuidID}},
+	{FaultWord{"rejected-", both, "", 0, false, "refused for good: no such code, or no such address"}, faultEffect{refuse: reasonRejected}},
+	{FaultWord{"expired-", codes, "", 0, false, "refused for good: the code is too old"}, faultEffect{refuse: reasonExpired}},
+	{FaultWord{"used-", codes, "", 0, false, "refused for good: somebody used the code before"}, faultEffect{refuse: reasonUsed}},
+	{FaultWord{"conflict-", both, "", 0, false, "409: the shop is registered, or active, already"}, faultEffect{refuse: reasonConflict}},
+	{FaultWord{"no-error-code-", both, "", 0, false, "422 without an error.code"}, faultEffect{skip: true, status: 422}},
+	{FaultWord{"partner-field-", both, "", 0, false, "422 validation that complains about partnerId"}, faultEffect{skip: true, status: 422, code: "validation", fields: []field{{"partnerId", codeWrongValue, "the value is wrong"}}}},
+	{FaultWord{"not-found-", both, "", 0, false, "404 not_found_http_exception: the route seems to be gone"}, faultEffect{skip: true, status: 404, code: codeNoRoute}},
+	{FaultWord{"flat-error-", both, "", 0, false, "422 with code and message at the top level"}, faultEffect{skip: true, status: 422, code: codeRejected, form: flatError}},
+	{FaultWord{"unauthorized-", both, times, 0, false, "401"}, faultEffect{skip: true, status: 401, code: codeUnauthorized}},
+	{FaultWord{"forbidden-", both, times, 0, false, "403"}, faultEffect{skip: true, status: 403, code: codeForbidden}},
+	{FaultWord{"limited-", both, times, 2, false, "429 with Retry-After"}, faultEffect{skip: true, status: 429, code: codeLimited, retryAfter: 1}},
+	{FaultWord{"timeout408-", both, times, 1, false, "408: the server waited for the request in vain"}, faultEffect{skip: true, status: 408, code: codeTimeout}},
+	{FaultWord{"error500-", both, times, 1, false, "500, nothing happened"}, faultEffect{skip: true, status: 500, code: codeInternal}},
+	{FaultWord{"error500-after-", both, times, 1, true, "500, yet it happened"}, faultEffect{status: 500, code: codeInternal}},
+	{FaultWord{"error503-", both, times, 2, false, "503 with Retry-After, nothing happened"}, faultEffect{skip: true, status: 503, code: codeDown, retryAfter: 1}},
+	{FaultWord{"error503-after-", both, times, 1, true, "503 with Retry-After, yet it happened"}, faultEffect{status: 503, code: codeDown, retryAfter: 1}},
+	{FaultWord{"reset-", both, times, 1, false, "connection reset, nothing happened"}, faultEffect{skip: true, cut: CutBefore, reset: true}},
+	{FaultWord{"reset-after-", both, times, 1, true, "connection reset before the answer, yet it happened"}, faultEffect{cut: CutBefore, reset: true}},
+	{FaultWord{"lost-answer-", both, times, 1, true, "connection closed before the answer, yet it happened"}, faultEffect{cut: CutBefore}},
+	{FaultWord{"cut-headers-", both, times, 1, true, "connection closed after the answer's headers"}, faultEffect{cut: CutHeaders}},
+	{FaultWord{"half-body-", both, times, 1, true, "connection closed in the middle of the answer's body"}, faultEffect{cut: CutBody}},
+	{FaultWord{"broken-json-", both, times, 1, true, "200 with a body that is not JSON"}, faultEffect{form: brokenJSON}},
+	{FaultWord{"empty-body-", both, times, 1, true, "200 without a body"}, faultEffect{form: noBody}},
+	{FaultWord{"error200-", both, times, 1, true, "200 with an error document"}, faultEffect{status: 200, code: codeInternal, form: errorInOK}},
+	{FaultWord{"html-", both, times, 1, false, "502 with a gateway's HTML page, nothing happened"}, faultEffect{skip: true, status: 502, form: htmlPage}},
+	{FaultWord{"html200-", both, times, 1, true, "200 with an HTML page, yet it happened"}, faultEffect{status: 200, form: htmlPage}},
+	{FaultWord{"html404-", both, times, 0, false, "404 with an HTML page: a wrong base URL looks so"}, faultEffect{skip: true, status: 404, form: htmlPage}},
+	{FaultWord{"redirect-", both, times, 0, false, "307 to a page of the same server"}, faultEffect{skip: true, status: 307, form: htmlPage, location: "/moved"}},
+	{FaultWord{"huge-body-", both, times, 1, true, "200 with more than 64 KiB of body"}, faultEffect{form: hugeBody}},
+	{FaultWord{"wrong-type-", both, times, 0, true, "the ordinary answer, called text/plain"}, faultEffect{contentType: "text/plain"}},
+	{FaultWord{"more-members-", both, times, 0, true, "the ordinary answer with members that nobody announced"}, faultEffect{form: moreFields}},
+	{FaultWord{"slow-", both, seconds, 5, true, "the ordinary answer, this late, after the effect"}, faultEffect{}},
+	{FaultWord{"drip-", both, seconds, 3, true, "the ordinary answer, its body spread over this time"}, faultEffect{}},
+	{FaultWord{"no-token-", codes, times, 0, true, "200 with a merchant id and no token"}, faultEffect{variant: noToken}},
+	{FaultWord{"same-merchant-", codes, "", 0, true, "all such codes lead to one merchant id"}, faultEffect{variant: sameMerchant}},
+	{FaultWord{"pending-token-", codes, checks, 2, true, "the new token is wrong for the first checks"}, faultEffect{variant: pendingToken}},
+	{FaultWord{"bad-token-", codes, "", 0, true, "the new token never works"}, faultEffect{variant: badToken}},
+	{FaultWord{"null-user-", codes, "", 0, true, "the check of the new token gives userId null"}, faultEffect{variant: nullUser}},
+	{FaultWord{"no-id-", addresses, times, 0, true, "200 without an invitation id"}, faultEffect{variant: noID}},
+	{FaultWord{"int-id-", addresses, "", 0, true, "the invitation id is a number"}, faultEffect{variant: intID}},
+	{FaultWord{"uuid-id-", addresses, "", 0, true, "the invitation id is a string"}, faultEffect{variant: uuidID}},
 }
 
 // maxFaultNumber bounds the number after a word, and so the seconds of slow-.
 const maxFaultNumber = 9999
 
-// A familiar is the fault that a value carries in its name.
-type familiar struct {
+// A namedFault is the fault that a value carries in its name.
+type namedFault struct {
 	*fault
 	number int
 }
 
 // faultOf finds the fault that a code or an address names; the longest word wins.
-func faultOf(op Operation, value string) familiar {
-	var found familiar
+func faultOf(op Operation, value string) namedFault {
+	var found namedFault
 	for i := range faults {
 		f := &faults[i]
 		if !strings.HasPrefix(value, f.Word) || (found.fault != nil && len(found.Word) > len(f.Word)) {
 			continue
 		}
 		if f.On == both || (f.On == codes) == (op == Activate) {
-			found = familiar{f, f.Default}
+			found = namedFault{f, f.Default}
 		}
 	}
 	if found.fault != nil && found.Number != "" {
@@ -180,12 +180,12 @@ func numberAfter(rest string, otherwise int) int {
 
 // holds tells whether the fault still concerns a value that it has concerned
 // so often.
-func (f familiar) holds(already int) bool {
+func (f namedFault) holds(already int) bool {
 	return f.Number != times || f.number == 0 || already < f.number
 }
 
 // shaped is the fault's shape with the number put in.
-func (f familiar) shaped() shape {
+func (f namedFault) shaped() faultEffect {
 	sh := f.shape
 	switch f.Word {
 	case "slow-":

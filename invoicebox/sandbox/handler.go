@@ -76,11 +76,11 @@ func (s *Sandbox) count(ex *exchange) (answer, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	at := st.now()
-	meters := [2]*meter{&ex.peer.meter, nil}
+	meters := [2]*rateMeter{&ex.peer.rateMeter, nil}
 	if ex.account != nil {
-		meters[1] = &ex.account.meter
+		meters[1] = &ex.account.rateMeter
 	}
-	var full *meter
+	var full *rateMeter
 	for _, m := range meters {
 		if m == nil {
 			continue
@@ -121,7 +121,7 @@ func (s *Sandbox) execute(ex *exchange) answer {
 	st := ex.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var plant *planted
+	var plant *activeStub
 	if ex.op != Unknown {
 		plant = st.plants.take(ex.op, ex.text)
 	}
@@ -138,7 +138,7 @@ func (s *Sandbox) execute(ex *exchange) answer {
 	if drawn != nil {
 		return s.faulty(st, ex, ex.lot.shaped(drawn), drawn.Word)
 	}
-	return s.ordinary(st, ex, shape{})
+	return s.ordinary(st, ex, faultEffect{})
 }
 
 // drawn is the fault that chance has in store for the request.
@@ -155,7 +155,7 @@ func (s *Sandbox) drawn(ex *exchange) *fault {
 }
 
 // shaped is a drawn fault's shape, with what else chance has decided.
-func (l lot) shaped(f *fault) shape {
+func (l randomDraw) shaped(f *fault) faultEffect {
 	sh := f.shape
 	if l.drawn && sh.retryAfter > 0 {
 		sh.retryAfter = l.retryAfter
@@ -205,7 +205,7 @@ func (s *Sandbox) refuseEarly(ex *exchange) *answer {
 }
 
 // faulty plays a fault of the table.
-func (s *Sandbox) faulty(st *state, ex *exchange, sh shape, word string) answer {
+func (s *Sandbox) faulty(st *state, ex *exchange, sh faultEffect, word string) answer {
 	a := answer{status: sh.status, contentType: jsonType}
 	if !sh.skip {
 		a = s.ordinary(st, ex, sh)
@@ -222,13 +222,13 @@ func (s *Sandbox) faulty(st *state, ex *exchange, sh shape, word string) answer 
 	case htmlPage:
 		a.contentType, a.body = "text/html", htmlBody(a.status)
 	case brokenJSON:
-		a.body = wounded(a.body)
+		a.body = corrupted(a.body)
 	case noBody:
 		a.contentType, a.body = "", nil
 	case hugeBody:
-		a.body = padded(a.body)
+		a.body = oversized(a.body)
 	case moreFields:
-		a.body = widened(a.body)
+		a.body = withExtraFields(a.body)
 	}
 	if sh.contentType != "" {
 		a.contentType = sh.contentType
@@ -256,7 +256,7 @@ func (s *Sandbox) planted(st *state, ex *exchange, p Answer) answer {
 		if early := s.refuseEarly(ex); early != nil {
 			a = *early
 		} else {
-			a = s.ordinary(st, ex, shape{})
+			a = s.ordinary(st, ex, faultEffect{})
 		}
 	}
 	if p.Status != 0 {

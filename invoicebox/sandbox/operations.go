@@ -15,7 +15,7 @@ const (
 
 // ordinary handles a valid request as the documentation has it, and has its
 // effect. The state's lock is held.
-func (s *Sandbox) ordinary(st *state, ex *exchange, sh shape) answer {
+func (s *Sandbox) ordinary(st *state, ex *exchange, sh faultEffect) answer {
 	switch ex.op {
 	case Invite:
 		return s.invite(ex, sh)
@@ -26,7 +26,7 @@ func (s *Sandbox) ordinary(st *state, ex *exchange, sh shape) answer {
 	}
 }
 
-func (s *Sandbox) invite(ex *exchange, sh shape) answer {
+func (s *Sandbox) invite(ex *exchange, sh faultEffect) answer {
 	sub := ex.subject
 	if sh.refuse == notRefused && !looksLikeAddress(sub.text) {
 		sh.refuse = reasonRejected
@@ -60,7 +60,7 @@ func looksLikeAddress(s string) bool {
 	return at > 0 && at < len(s)-1 && !strings.ContainsAny(s[at+1:], " \t") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-func (s *Sandbox) activate(st *state, ex *exchange, sh shape) answer {
+func (s *Sandbox) activate(st *state, ex *exchange, sh faultEffect) answer {
 	sub := ex.subject
 	c := &sub.code
 	partner := ex.account.PartnerID
@@ -92,7 +92,7 @@ func (s *Sandbox) activate(st *state, ex *exchange, sh shape) answer {
 }
 
 // issue makes the code's merchant id and token and lets the token in.
-func (s *Sandbox) issue(st *state, sub *subject, sh shape) {
+func (s *Sandbox) issue(st *state, sub *subject, sh faultEffect) {
 	c := &sub.code
 	if c.merchantID == "" {
 		c.merchantID = s.merchantOf(sub.text, sh.variant == sameMerchant)

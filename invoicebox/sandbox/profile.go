@@ -12,8 +12,8 @@ type rate struct {
 	of   int
 }
 
-// A temper is a profile as data.
-type temper struct {
+// A profileConfig is a profile as data.
+type profileConfig struct {
 	median time.Duration // of the latency when the settings name none
 	sigma  float64       // of its logarithm; 0: the latency is exact
 	most   time.Duration // cap of the latency
@@ -23,7 +23,7 @@ type temper struct {
 }
 
 // tempers is the one table of profiles.
-var tempers = map[Profile]temper{
+var tempers = map[Profile]profileConfig{
 	Calm: {most: time.Hour},
 	Realistic: {
 		median: 120 * time.Millisecond, sigma: 0.7, most: 8 * time.Second,
@@ -66,8 +66,8 @@ func (s seed) burstAt(at int64) *fault {
 	return faultByWord(burstWords[rnd.IntN(len(burstWords))])
 }
 
-// A lot is what chance has decided for one request.
-type lot struct {
+// A randomDraw is what chance has decided for one request.
+type randomDraw struct {
 	latency    time.Duration
 	countShare float64 // of the latency, before the server counts
 	fault      *fault
@@ -78,10 +78,10 @@ type lot struct {
 }
 
 // draw decides a request's fate: n-th request of its kind about text.
-func (s *Sandbox) draw(op Operation, text string, n uint64) lot {
+func (s *Sandbox) draw(op Operation, text string, n uint64) randomDraw {
 	t := &s.temper
 	if t.sigma == 0 && len(t.rates) == 0 {
-		l := lot{latency: s.options.Latency}
+		l := randomDraw{latency: s.options.Latency}
 		if s.options.CountAt == CountBetween {
 			l.countShare = s.seed.stream("count", string(op)+text, n).Float64()
 		}
@@ -89,7 +89,7 @@ func (s *Sandbox) draw(op Operation, text string, n uint64) lot {
 		return l
 	}
 	rnd := s.seed.stream(string(op), text, n)
-	l := lot{latency: s.drawLatency(rnd)}
+	l := randomDraw{latency: s.drawLatency(rnd)}
 	share, pick := rnd.Float64(), rnd.IntN(10_000)
 	l.settle(s.countAt, share)
 	for i := range t.rates {
@@ -110,7 +110,7 @@ func (s *Sandbox) draw(op Operation, text string, n uint64) lot {
 	return l
 }
 
-func (l *lot) settle(at CountAt, share float64) {
+func (l *randomDraw) settle(at CountAt, share float64) {
 	switch at {
 	case CountAtAnswer:
 		l.countShare = 1

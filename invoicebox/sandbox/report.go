@@ -167,7 +167,7 @@ func (s *Sandbox) Windows() Windows {
 	return w
 }
 
-func (m *meter) load() Load {
+func (m *rateMeter) load() Load {
 	return Load{
 		Limit: max(m.limit, -1), Requests: m.requests, Most: m.counted.most, MostArrived: m.arrived.most,
 		Over: m.over, Limited: m.limited,

@@ -64,9 +64,9 @@ type exchange struct {
 	number  uint64
 	account *account // of the token
 	shop    *subject // of the token
-	peer    *peer
+	peer    *client
 	subject *subject
-	lot     lot
+	lot     randomDraw
 	arrived int64
 }
 

@@ -12,7 +12,7 @@ import (
 type Sandbox struct {
 	options    Options
 	seed       seed
-	temper     temper
+	temper     profileConfig
 	countAt    CountAt
 	rateFaults []*fault // of temper.rates, in the same order
 	state      atomic.Pointer[state]

@@ -15,27 +15,27 @@ type state struct {
 	byToken   map[string]*account
 	byPartner map[string]*account
 	accounts  []*account // in the order of the settings
-	peers     map[string]*peer
-	peerOrder []*peer
+	peers     map[string]*client
+	peerOrder []*client
 	subjects  [2]map[string]*subject
 	order     [2][]*subject // in the order of first appearance
 	shops     map[string]*subject
 	log       requestLog
-	plants    plants
+	plants    stubList
 	overlaps  uint64
 	unseen    uint64 // checks with no known token, for their own chance
 }
 
 type account struct {
 	Account
-	meter
+	rateMeter
 	checks uint64
 }
 
-// A peer is an IP address that requests came from.
-type peer struct {
+// A client is an IP address that requests came from.
+type client struct {
 	ip string
-	meter
+	rateMeter
 }
 
 // maxPeers bounds the addresses told apart; the rest share one.
@@ -48,7 +48,7 @@ const otherPeers = "other"
 type subject struct {
 	text     string
 	op       Operation
-	familiar familiar
+	familiar namedFault
 	requests uint32
 	effects  uint32
 	overlaps uint32
@@ -74,18 +74,18 @@ func newState(o Options) *state {
 		start:     time.Now(),
 		byToken:   make(map[string]*account, len(o.Accounts)),
 		byPartner: make(map[string]*account, len(o.Accounts)),
-		peers:     map[string]*peer{},
+		peers:     map[string]*client{},
 		subjects:  [2]map[string]*subject{{}, {}},
 		shops:     map[string]*subject{},
 		log:       requestLog{keep: o.Keep},
-		plants:    plants{exact: map[plantKey][]*planted{}},
+		plants:    stubList{exact: map[stubKey][]*activeStub{}},
 	}
 	for _, a := range o.Accounts {
 		limit := a.RequestsPerWindow
 		if limit == 0 {
 			limit = o.RequestsPerWindow
 		}
-		acc := &account{Account: a, meter: newMeter(int64(o.Window), limit)}
+		acc := &account{Account: a, rateMeter: newMeter(int64(o.Window), limit)}
 		st.byToken[a.Token], st.byPartner[a.PartnerID] = acc, acc
 		st.accounts = append(st.accounts, acc)
 	}
@@ -120,7 +120,7 @@ func (st *state) subject(op Operation, text string, keep int) *subject {
 	return sub
 }
 
-func (st *state) peer(ip string, o Options) *peer {
+func (st *state) peer(ip string, o Options) *client {
 	if p := st.peers[ip]; p != nil {
 		return p
 	}
@@ -130,7 +130,7 @@ func (st *state) peer(ip string, o Options) *peer {
 			return p
 		}
 	}
-	p := &peer{ip: ip, meter: newMeter(int64(o.Window), o.EgressPerWindow)}
+	p := &client{ip: ip, rateMeter: newMeter(int64(o.Window), o.EgressPerWindow)}
 	st.peers[ip] = p
 	st.peerOrder = append(st.peerOrder, p)
 	return p
@@ -144,7 +144,7 @@ type record struct {
 	text     string
 	fault    string // shared with the table
 	account  *account
-	peer     *peer
+	peer     *client
 	status   uint16
 	op       opCode
 	effect   bool

@@ -151,41 +151,41 @@ func notInHeaderName(r rune) bool {
 // ordinary tells whether the answer is the ordinary one but for headers and delay.
 func (a Answer) ordinary() bool { return a.Status == 0 && a.Body == nil && a.Cut == "" }
 
-type planted struct{ Answer }
+type activeStub struct{ Answer }
 
-type plantKey struct {
+type stubKey struct {
 	op   Operation
 	text string
 }
 
-// plants are the answers that wait for their requests.
-type plants struct {
-	exact map[plantKey][]*planted
-	globs []*planted
+// stubList are the answers that wait for their requests.
+type stubList struct {
+	exact map[stubKey][]*activeStub
+	globs []*activeStub
 	n     int // in exact
 }
 
-func (p *plants) add(a Answer) error {
+func (p *stubList) add(a Answer) error {
 	if a.Match == "" || strings.Contains(a.Match, "*") {
 		if len(p.globs) >= maxGlobs {
 			return ErrFull
 		}
-		p.globs = append(p.globs, &planted{a})
+		p.globs = append(p.globs, &activeStub{a})
 		return nil
 	}
 	if p.n >= maxPlanted {
 		return ErrFull
 	}
 	p.n++
-	key := plantKey{a.Operation, a.Match}
-	p.exact[key] = append(p.exact[key], &planted{a})
+	key := stubKey{a.Operation, a.Match}
+	p.exact[key] = append(p.exact[key], &activeStub{a})
 	return nil
 }
 
 // take uses up one answer for the request, nil when none waits for it.
-func (p *plants) take(op Operation, text string) *planted {
+func (p *stubList) take(op Operation, text string) *activeStub {
 	if p.n > 0 {
-		for _, key := range [2]plantKey{{op, text}, {"", text}} {
+		for _, key := range [2]stubKey{{op, text}, {"", text}} {
 			if list := p.exact[key]; len(list) > 0 {
 				a := list[0]
 				if a.use() {
@@ -212,7 +212,7 @@ func (p *plants) take(op Operation, text string) *planted {
 }
 
 // use counts one use and tells whether it was the last.
-func (p *planted) use() bool {
+func (p *activeStub) use() bool {
 	if p.Times < 0 {
 		return false
 	}

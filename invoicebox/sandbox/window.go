@@ -56,8 +56,8 @@ func (w *window) grow() {
 	w.ring, w.head = ring, 0
 }
 
-// A meter is all that is counted for one account or one IP address.
-type meter struct {
+// A rateMeter is all that is counted for one account or one IP address.
+type rateMeter struct {
 	limit    int    // requests in a window; negative: no limit
 	arrived  window // by arrival
 	counted  window // by the moment at which the server counts
@@ -67,12 +67,12 @@ type meter struct {
 	over     int // counted while the window already held the limit
 }
 
-func newMeter(length int64, limit int) meter {
-	return meter{limit: limit, arrived: window{length: length}, counted: window{length: length}, admitted: window{length: length}}
+func newMeter(length int64, limit int) rateMeter {
+	return rateMeter{limit: limit, arrived: window{length: length}, counted: window{length: length}, admitted: window{length: length}}
 }
 
 // count notes a request that the server counts now.
-func (m *meter) count(at int64) {
+func (m *rateMeter) count(at int64) {
 	if m.limit >= 0 && m.counted.held(at) >= m.limit {
 		m.over++
 	}
@@ -80,6 +80,6 @@ func (m *meter) count(at int64) {
 }
 
 // full tells whether the limit is used up.
-func (m *meter) full(at int64) bool {
+func (m *rateMeter) full(at int64) bool {
 	return m.limit >= 0 && m.admitted.held(at) >= m.limit
 }
