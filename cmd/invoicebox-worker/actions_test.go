@@ -340,7 +340,7 @@ func TestShowNamesTheCause(t *testing.T) {
 		t.Errorf("shown is %+v, attempts %+v", a, shown.AttemptList)
 	}
 	text := w.log.String()
-	if strings.Count(text, `"level":"WARN","msg":"an operation needs a decision`) != 1 || !strings.Contains(text, `"cause":"partner_id_refused"`) {
+	if strings.Count(text, `"level":"WARN","msg":"operation needs an operator's decision`) != 1 || !strings.Contains(text, `"cause":"partner_id_refused"`) {
 		t.Errorf("the log:\n%s", text)
 	}
 	if code := w.end(); code != exitDone {

@@ -69,7 +69,7 @@ func TestOpenBao(t *testing.T) {
 	s.Seal(t)
 	r.entered("shop-2", "code-2")
 	await(t, "the code waits for the store", func() bool {
-		return strings.Contains(w.log.String(), "the credential store is not ready: the code is not spent")
+		return strings.Contains(w.log.String(), "the credential store is not ready; the code is not sent")
 	})
 	if n := len(r.sandbox.Effects().Activations); n != 1 {
 		t.Errorf("%d codes were sent while the store was sealed", n)
