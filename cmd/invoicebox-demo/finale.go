@@ -138,7 +138,7 @@ func (b *board) closing(w io.Writer, width int, f flags, took time.Duration) {
 		_, _ = fmt.Fprintf(w, "%d of them met a fault that their story does not have, and wait for a person\n", unlucky)
 	}
 	if under > 0 {
-		_, _ = fmt.Fprintf(w, "%d are still on their way: Invoicebox fails so often that the account rests\n", under)
+		_, _ = fmt.Fprintf(w, "%d are still on their way: Invoicebox fails so often that the account backs off\n", under)
 	}
 	for _, s := range strays {
 		_, _ = fmt.Fprintf(w, "not as told: %s (%s) ended as %q, reason %q\n", s.id, s.fate.name, s.end, s.reason)

@@ -116,7 +116,7 @@ const (
 func patience(f flags) time.Duration {
 	d := 80*time.Second + time.Duration(f.Shops-40)*3*window/limit
 	if f.Profile == string(sandbox.Hostile) {
-		d += time.Minute // the account rests now and then, for longer each time
+		d += time.Minute // the account backs off now and then, for longer each time
 	}
 	return d
 }
@@ -243,7 +243,7 @@ func (b *board) attend(ctx context.Context, look func(), patience time.Duration)
 }
 
 // excused says whether a shop may still be on its way when patience has ended:
-// where the sandbox misbehaves by itself, the account rests between trials.
+// where the sandbox misbehaves by itself, the account backs off between trials.
 func (b *board) excused(s *shop, f flags) bool {
 	return s.step != ended && f.Profile != string(sandbox.Calm)
 }

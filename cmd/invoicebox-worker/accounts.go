@@ -14,24 +14,24 @@ import (
 
 // accounts are the commands about partner accounts.
 type accounts struct {
-	List accountsList `cmd:"" settings:"journal-url" help:"The accounts that the journal knows, and how their gates stand."`
+	List accountsList `cmd:"" settings:"journal-url" help:"The accounts that the journal knows, and how their circuit breakers stand."`
 
 	Pause  accountsPause  `cmd:"" settings:"journal-url,keyset-file" help:"Let an account invite and activate nobody. Calls in flight end, what is due waits, tokens are still checked, nothing fails."`
-	Resume accountsResume `cmd:"" settings:"journal-url,keyset-file" help:"Let a paused account make a trial call; its gate opens if the call succeeds. For an account that is paused for its token or address, check the token instead."`
+	Resume accountsResume `cmd:"" settings:"journal-url,keyset-file" help:"Let a paused account make a trial call; its circuit breaker opens if the call succeeds. For an account that is paused for its token or address, check the token instead."`
 	Check  accountsCheck  `cmd:"" settings:"journal-url,keyset-file" help:"Check an account's token now, with one request that changes nothing at Invoicebox. If the token is valid, an account that was paused for its token is resumed, and one that was paused for its address makes a trial call."`
 }
 
 type accountsList struct{ outputFlag }
 
 type accountJSON struct {
-	Name      string   `json:"name"`
-	PartnerID string   `json:"partnerId"`
-	Gate      gateJSON `json:"gate"`
+	Name      string      `json:"name"`
+	PartnerID string      `json:"partnerId"`
+	Circuit   circuitJSON `json:"circuit"`
 	// WaitsFor lists the obstacles of all calls of the account.
 	WaitsFor []obstacleJSON `json:"waitsFor,omitzero"`
 }
 
-type gateJSON struct {
+type circuitJSON struct {
 	State  string     `json:"state"`
 	Reason string     `json:"reason,omitzero"`
 	Until  *time.Time `json:"until,omitzero"`
@@ -57,18 +57,18 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 		var lines []string
 		views, rows := []accountJSON{}, [][]any{}
 		for _, a := range list {
-			g := situation.Gate(a)
-			if g.State == journal.GateOpen {
+			g := situation.Circuit(a)
+			if g.State == journal.CircuitActive {
 				g.Reason, g.Count = "", 0 // faults in a row, as they were when it opened
 			}
 			obstacles := situation.AccountObstacles(a)
-			d, check := situation.DescribeGate(a), situation.CheckAt(a)
+			d, check := situation.DescribeCircuit(a), situation.CheckAt(a)
 			until := formatTimeMillis(d.Until)
-			if g.State != journal.GateOpen && g.State != journal.GatePaused && d.Until.IsZero() {
+			if g.State != journal.CircuitActive && g.State != journal.CircuitPaused && d.Until.IsZero() {
 				until = "waits for a trial call"
 			}
 			// An end that is over is none.
-			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Gate: gateJSON{
+			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Circuit: circuitJSON{
 				State: string(g.State), Reason: g.Reason, Until: timeJSON(d.Until), Since: timeJSON(g.Since), Count: g.Count,
 				Detail: d.Text, NextCheckAt: timeJSON(check), Command: d.Command,
 			}, WaitsFor: obstacleViews(obstacles)})
@@ -91,7 +91,7 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 			lines = append(lines, "no worker is running with this journal")
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
-			printTable(w, []any{"account", "partner id", "gate", "reason", "until", "since", "next check"}, rows, "no accounts: the service has not run with this journal yet")
+			printTable(w, []any{"account", "partner id", "circuit", "reason", "until", "since", "next check"}, rows, "no accounts: the service has not run with this journal yet")
 			for _, line := range lines {
 				_, _ = fmt.Fprintln(w, line)
 			}

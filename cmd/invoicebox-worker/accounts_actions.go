@@ -8,7 +8,7 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// accountAction is a command about one account's gate.
+// accountAction is a command about one account's circuit breaker.
 type accountAction struct {
 	actionFlags
 	Account string `arg:"" name:"account" help:"The account's name, as accounts list shows it."`
@@ -35,7 +35,7 @@ func (c *accountsCheck) Run(ctx context.Context, s *settings, env environment) e
 	return c.submitAction(ctx, s, env, onboarding.ActionCheck)
 }
 
-// submitAction leaves it to the worker whether the gate changes: the journal may have it
+// submitAction leaves it to the worker whether the circuit breaker changes: the journal may have it
 // a moment later.
 func (c *accountAction) submitAction(ctx context.Context, s *settings, env environment, command onboarding.Action) error {
 	if err := c.check(); err != nil {

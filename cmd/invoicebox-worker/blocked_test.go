@@ -56,7 +56,7 @@ func TestWrongAddressCostsNoOperation(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.must(append([]string{"accounts", "list", "--output", "json"}, r.beside()...)...)), &list); err != nil {
 		t.Fatal(err)
 	}
-	if g := list[0].Gate; g.State != "paused" || g.Reason != "address" || g.Since == nil || g.NextCheckAt == nil || g.Command != "accounts check default" {
+	if g := list[0].Circuit; g.State != "paused" || g.Reason != "address" || g.Since == nil || g.NextCheckAt == nil || g.Command != "accounts check default" {
 		t.Errorf("%+v", g)
 	}
 	if code := w.end(); code != exitDone || calls.Load() != 0 {

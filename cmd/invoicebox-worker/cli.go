@@ -40,7 +40,7 @@ type commandLine struct {
 	Check      checkCommand `cmd:"" settings:"*" help:"Try everything that run needs, and leave nothing behind."`
 	Topics     topicsGroup  `cmd:"" help:"The topics of the contract."`
 	Operations operations   `cmd:"" help:"The work, and the attention queue."`
-	Accounts   accounts     `cmd:"" help:"The partner accounts and their gates."`
+	Accounts   accounts     `cmd:"" help:"The partner accounts and their circuit breakers."`
 	Shops      shops        `cmd:"" help:"One shop's history, from first event to published result."`
 	Letters    deadLetters  `cmd:"" name:"dead-letters" help:"Records that could not be read."`
 	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`

@@ -125,7 +125,7 @@ func (r *rig) commandsTell(shop, code, ref, operation string) {
 		{with("shops", "show", shop), []string{shop, merchant, ref, "selected-" + shop, schemas.TypeInvited}},
 		{with("shops", "list"), []string{shop, "active", merchant, ref}},
 		{with("shops", "list", "--stage", "invited"), []string{"no shops"}},
-		{with("accounts", "list"), []string{"default", "open", sandbox.DefaultPartnerID}},
+		{with("accounts", "list"), []string{"default", "active", sandbox.DefaultPartnerID}},
 		{with("dead-letters", "list"), []string{"no dead letters"}},
 	} {
 		out := r.must(c.args...)

@@ -42,7 +42,7 @@ func TestWhyAnOperationDoesNotRun(t *testing.T) {
 		}
 	}
 	r.entered("s1", "rights-1")
-	says(exitDone, "open", "accounts", "list")
+	says(exitDone, "active", "accounts", "list")
 	says(exitDone, "token_works", "accounts", "check", "default", "--output", "json")
 	says(exitUsage, "--reason", "operations", "close", "00000000-0000-0000-0000-000000000001")
 

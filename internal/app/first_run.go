@@ -152,22 +152,22 @@ func besideWorker(ctx context.Context, o Options, account string, r CheckResult)
 		return r
 	}
 	known, ok := situation.accounts[account]
-	gate := situation.Gate(known)
+	circuit := situation.Circuit(known)
 	if _, works := situation.statuses[account]; !ok || !works {
 		r.Detail += "; no running worker has reported account " + account + " yet"
 		return r
 	}
-	if gate.State == journal.GateOpen || gate.State == "" {
+	if circuit.State == journal.CircuitActive || circuit.State == "" {
 		r.Verdict = CheckOK
 		r.Detail += "; account " + account + " is open"
 		return r
 	}
-	d := situation.DescribeGate(known)
+	d := situation.DescribeCircuit(known)
 	r.Detail += "; account " + account + " is " + d.Text
 	if d.Command != "" {
 		r.Detail += " (`" + d.Command + "`)"
 	}
-	if gate.State == journal.GatePaused {
+	if circuit.State == journal.CircuitPaused {
 		r.Verdict = CheckFailed
 	}
 	return r

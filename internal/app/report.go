@@ -105,14 +105,14 @@ func (r *reporter) ready(account string) readiness {
 				return works, words
 			}
 		}
-		return true, "open"
+		return true, "active"
 	}
 }
 
 // accountLine says how an account stands, and whether it invites and activates.
 func accountLine(s engine.BreakerStatus, now time.Time) (works bool, words string) {
-	d := onboarding.DescribeBreaker(s.Account, s.Gate, s.CheckAt, now)
-	words, works = d.Text+s.FaultText(), s.Gate.State == journal.GateOpen || s.Gate.State == ""
+	d := onboarding.DescribeBreaker(s.Account, s.Circuit, s.CheckAt, now)
+	words, works = d.Text+s.FaultText(), s.Circuit.State == journal.CircuitActive || s.Circuit.State == ""
 	if d.Command != "" {
 		words += " (`" + d.Command + "`)"
 	}
@@ -204,20 +204,22 @@ func cannotReport(r journal.WorkerReport, room journal.Capacity) bool {
 // Running reports whether a worker runs with the journal.
 func (s *Situation) Running() bool { return s.running }
 
-// Gate returns an account's gate in the journal, or a paused one if the checks of all
+// Circuit returns an account's circuit breaker in the journal, or a paused one if the checks of all
 // running workers show that their own settings are wrong.
-func (s *Situation) Gate(a journal.Account) journal.Gate { return s.statuses[a.Name].Gate(a.Gate) }
+func (s *Situation) Circuit(a journal.Account) journal.Circuit {
+	return s.statuses[a.Name].Circuit(a.Circuit)
+}
 
-// DescribeGate describes an account's gate.
-func (s *Situation) DescribeGate(a journal.Account) onboarding.BreakerDescription {
-	return onboarding.DescribeBreaker(a.Name, s.Gate(a), s.CheckAt(a), s.now)
+// DescribeCircuit describes an account's circuit breaker.
+func (s *Situation) DescribeCircuit(a journal.Account) onboarding.BreakerDescription {
+	return onboarding.DescribeBreaker(a.Name, s.Circuit(a), s.CheckAt(a), s.now)
 }
 
 // BlockedOn returns the workers that send nothing for an account because their own
 // settings are wrong, if others do send.
 func (s *Situation) BlockedOn(a journal.Account) []string {
 	if s.statuses[a.Name].Blocked != "" {
-		return nil // all do: the gate says so
+		return nil // all do: the circuit breaker says so
 	}
 	return s.blocked[a.Name]
 }
@@ -225,14 +227,14 @@ func (s *Situation) BlockedOn(a journal.Account) []string {
 // CheckAt is when a paused account's token is checked next, as far as a running
 // worker has said so; zero: not known.
 func (s *Situation) CheckAt(a journal.Account) time.Time {
-	if at := s.statuses[a.Name].CheckAt; s.Gate(a).State != journal.GateOpen && at.After(s.now) {
+	if at := s.statuses[a.Name].CheckAt; s.Circuit(a).State != journal.CircuitActive && at.After(s.now) {
 		return at
 	}
 	return time.Time{}
 }
 
 func (s *Situation) facts(account string) onboarding.Facts {
-	f := onboarding.Facts{Now: s.now, Running: s.running, Disk: s.disk, Gate: s.Gate(s.accounts[account])}
+	f := onboarding.Facts{Now: s.now, Running: s.running, Disk: s.disk, Circuit: s.Circuit(s.accounts[account])}
 	f.Status, f.Configured = s.statuses[account]
 	return f
 }

@@ -22,7 +22,7 @@ type reported struct {
 }
 
 func (r *reported) Accounts(context.Context) ([]journal.Account, error) {
-	return []journal.Account{{Name: "default", Gate: journal.Gate{State: journal.GateOpen}}}, nil
+	return []journal.Account{{Name: "default", Circuit: journal.Circuit{State: journal.CircuitActive}}}, nil
 }
 
 func (r *reported) Capacity(context.Context) (journal.Capacity, error) {
@@ -56,7 +56,7 @@ func TestSituationWithAFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			var causes []onboarding.Cause
-			for _, o := range s.AccountObstacles(journal.Account{Name: "default", Gate: journal.Gate{State: journal.GateOpen}}) {
+			for _, o := range s.AccountObstacles(journal.Account{Name: "default", Circuit: journal.Circuit{State: journal.CircuitActive}}) {
 				causes = append(causes, o.Cause)
 			}
 			if s.Running() != c.running || len(causes) != len(c.causes) || len(causes) == 1 && causes[0] != c.causes[0] {
@@ -69,19 +69,19 @@ func TestSituationWithAFullDisk(t *testing.T) {
 // Of several workers one whose settings can be used is enough: the others are named.
 func TestSituationOfABlockedWorker(t *testing.T) {
 	blocked := workerFacts{Accounts: []onboarding.AccountStatus{{Account: "default", Blocked: onboarding.ReasonAddress, BlockedSince: time.Now()}}}
-	account := journal.Account{Name: "default", Gate: journal.Gate{State: journal.GateOpen}}
+	account := journal.Account{Name: "default", Circuit: journal.Circuit{State: journal.CircuitActive}}
 	s, err := ReadSituation(t.Context(), &reported{free: -1, f: blocked})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g := s.Gate(account); g.State != journal.GatePaused || g.Reason != string(onboarding.ReasonAddress) || len(s.BlockedOn(account)) != 0 {
+	if g := s.Circuit(account); g.State != journal.CircuitPaused || g.Reason != string(onboarding.ReasonAddress) || len(s.BlockedOn(account)) != 0 {
 		t.Errorf("one worker: %+v, %v", g, s.BlockedOn(account))
 	}
 	s, err = ReadSituation(t.Context(), &two{reported{free: -1, f: blocked}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g := s.Gate(account); g.State != journal.GateOpen || len(s.BlockedOn(account)) != 1 || s.BlockedOn(account)[0] != "host/1" {
+	if g := s.Circuit(account); g.State != journal.CircuitActive || len(s.BlockedOn(account)) != 1 || s.BlockedOn(account)[0] != "host/1" {
 		t.Errorf("two workers: %+v, %v", g, s.BlockedOn(account))
 	}
 }

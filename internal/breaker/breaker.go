@@ -24,11 +24,11 @@ type Breaker struct {
 	account string
 
 	mu                  sync.Mutex
-	g                   journal.Gate
-	known               journal.Gate // what the journal has
+	g                   journal.Circuit
+	known               journal.Circuit // what the journal has
 	dirty               bool
 	version             int       // rises with every write to the journal
-	opens               time.Time // by the monotonic clock: when limited or resting ends
+	opens               time.Time // by the monotonic clock: when throttled or backing-off ends
 	trial               bool      // the trial is under way
 	ownsTrial           bool      // and no other replica's, as far as the journal has said
 	healthChecked       bool      // Invoicebox answered a check since the rest was over
@@ -63,7 +63,7 @@ type Config struct {
 	Concurrency int
 	// LimitCap bounds what a 429 can ask for.
 	LimitCap time.Duration
-	// Rests of an account whose calls fail: exponential from RestBase to RestCap.
+	// How long an account whose calls fail backs off: exponential from RestBase to RestCap.
 	RestBase, RestCap time.Duration
 	// Checks of the partner's token while an account is paused for it.
 	TokenCheckBase, TokenCheckCap time.Duration
@@ -73,17 +73,17 @@ type Config struct {
 }
 
 // New makes a breaker in the state that the journal has.
-func New(cfg Config, g journal.Gate, now time.Time) *Breaker {
+func New(cfg Config, g journal.Circuit, now time.Time) *Breaker {
 	out := &Breaker{cfg: cfg, account: cfg.Account, start: newSlowStart(cfg.Concurrency), unproven: cfg.Unproven}
 	out.load(g, now)
 	return out
 }
 
 // load takes over what the journal says. The caller holds mu, or is alone.
-func (b *Breaker) load(g journal.Gate, now time.Time) {
+func (b *Breaker) load(g journal.Circuit, now time.Time) {
 	b.known = g
 	if g.State == "" {
-		g.State = journal.GateOpen
+		g.State = journal.CircuitActive
 	}
 	b.g, b.dirty, b.trial, b.ownsTrial, b.healthChecked, b.consecutiveRefusals = g, false, false, false, false, nil
 	// A clock that stepped must not close an account for days.
@@ -109,9 +109,9 @@ func (b *Breaker) Allowance(now time.Time) (n int, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch b.effective().State {
-	case journal.GateOpen:
+	case journal.CircuitActive:
 		return Unlimited, time.Time{}
-	case journal.GatePaused:
+	case journal.CircuitPaused:
 		return 0, time.Time{}
 	}
 	switch {
@@ -123,19 +123,19 @@ func (b *Breaker) Allowance(now time.Time) (n int, until time.Time) {
 	return 1, time.Time{}
 }
 
-// Degraded tells whether Invoicebox is resting or limits the account: a bad time
+// Degraded reports whether the account is backing off or throttled: a bad time
 // for what can wait. A pause is about the account's own token or rights.
 func (b *Breaker) Degraded() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.g.State == journal.GateLimited || b.g.State == journal.GateResting
+	return b.g.State == journal.CircuitThrottled || b.g.State == journal.CircuitBackingOff
 }
 
 // TakeTrial gives the one trial to whoever asks first; false for an open breaker.
 func (b *Breaker) TakeTrial(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.effective().State; s == journal.GateOpen || s == journal.GatePaused || now.Before(b.opens) || b.trial || b.needsHealthCheck() {
+	if s := b.effective().State; s == journal.CircuitActive || s == journal.CircuitPaused || now.Before(b.opens) || b.trial || b.needsHealthCheck() {
 		return false
 	}
 	b.trial = true
@@ -154,16 +154,16 @@ func (b *Breaker) Closed(trial bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.effective().State
-	return s == journal.GatePaused || s != journal.GateOpen && !trial
+	return s == journal.CircuitPaused || s != journal.CircuitActive && !trial
 }
 
 // effective returns the breaker for this process: paused if its own check blocks the account.
 // The caller holds mu.
-func (b *Breaker) effective() journal.Gate {
-	if b.blocked == "" || b.g.State == journal.GatePaused {
+func (b *Breaker) effective() journal.Circuit {
+	if b.blocked == "" || b.g.State == journal.CircuitPaused {
 		return b.g
 	}
-	return journal.Gate{State: journal.GatePaused, Reason: string(b.blocked), Since: stored(b.blockedSince)}
+	return journal.Circuit{State: journal.CircuitPaused, Reason: string(b.blocked), Since: stored(b.blockedSince)}
 }
 
 // Proving reports whether calls are made one at a time, because no response has shown
@@ -235,17 +235,17 @@ func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, no
 	case none:
 		return false
 	case open:
-		if b.g.State == journal.GateOpen {
+		if b.g.State == journal.CircuitActive {
 			b.g.Count, b.g.Reason = 0, ""
 			return false
 		}
-		b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		b.g = journal.Circuit{State: journal.CircuitActive, Since: stored(now)}
 	case limit:
 		until := now.Add(max(time.Second, min(told, b.cfg.LimitCap)))
-		if b.g.State == journal.GateLimited && until.Before(b.opens) {
+		if b.g.State == journal.CircuitThrottled && until.Before(b.opens) {
 			return false
 		}
-		b.close(journal.GateLimited, reason, until, now)
+		b.close(journal.CircuitThrottled, reason, until, now)
 	case countServerFault:
 		if b.count(reason) >= FaultsToRest {
 			b.g.Count = 0
@@ -254,44 +254,44 @@ func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, no
 	case rest:
 		b.rest(reason, now)
 	case countOurFault:
-		// The trial of a limited or resting breaker was answered: only our own
+		// The trial of a throttled or backing-off breaker was answered: only our own
 		// fault is left of it.
-		if b.g.State != journal.GateOpen {
-			b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		if b.g.State != journal.CircuitActive {
+			b.g = journal.Circuit{State: journal.CircuitActive, Since: stored(now)}
 		}
 		if b.count(reason) >= FaultsToPause || b.unproven && (s == SignalAddress || s == SignalPartner) {
-			b.close(journal.GatePaused, reason, time.Time{}, now)
+			b.close(journal.CircuitPaused, reason, time.Time{}, now)
 		}
 	case allowTrial:
 		b.healthChecked = true
 		b.scheduleCheck(now)
 		return false
 	case pause:
-		b.close(journal.GatePaused, reason, time.Time{}, now)
+		b.close(journal.CircuitPaused, reason, time.Time{}, now)
 	case halfOpen:
-		b.close(journal.GateResting, b.g.Reason, now, now)
+		b.close(journal.CircuitBackingOff, b.g.Reason, now, now)
 		b.g.Count = 0
 	case countShop:
 		// Whoever judges what a shop gave does its work: no fault is left in a row.
-		if b.g.State != journal.GateOpen {
-			b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		if b.g.State != journal.CircuitActive {
+			b.g = journal.Circuit{State: journal.CircuitActive, Since: stored(now)}
 		}
 		b.g.Count, b.g.Reason = 0, ""
 		if b.consecutiveRefusals.add(shop) >= RefusalsToPause {
-			b.close(journal.GatePaused, reason, time.Time{}, now)
+			b.close(journal.CircuitPaused, reason, time.Time{}, now)
 			b.consecutiveRefusals = nil
 		}
 	case countUnusable:
 		// Invoicebox answered: no fault is left in a row.
-		if b.g.State != journal.GateOpen {
-			b.g = journal.Gate{State: journal.GateOpen, Since: stored(now)}
+		if b.g.State != journal.CircuitActive {
+			b.g = journal.Circuit{State: journal.CircuitActive, Since: stored(now)}
 		}
 		b.g.Count, b.g.Reason = 0, ""
 		if len(b.consecutiveUnusable) >= UnusableToPause {
-			b.close(journal.GatePaused, reason, time.Time{}, now)
+			b.close(journal.CircuitPaused, reason, time.Time{}, now)
 		}
 	}
-	if b.g.State == before.State && b.g.Until.Equal(before.Until) && b.g.State == journal.GateOpen {
+	if b.g.State == before.State && b.g.Until.Equal(before.Until) && b.g.State == journal.CircuitActive {
 		return false // a count alone is not worth a write
 	}
 	b.dirty = true
@@ -310,21 +310,21 @@ func (b *Breaker) count(reason string) int {
 
 func (b *Breaker) rest(reason string, now time.Time) {
 	n := 1
-	if b.g.State == journal.GateResting {
+	if b.g.State == journal.CircuitBackingOff {
 		n = b.g.Count + 1
 	}
-	b.close(journal.GateResting, reason, now.Add(onboarding.Exponential(b.cfg.RestBase, b.cfg.RestCap, n-1)), now)
+	b.close(journal.CircuitBackingOff, reason, now.Add(onboarding.Exponential(b.cfg.RestBase, b.cfg.RestCap, n-1)), now)
 	b.g.Count = n
 }
 
-func (b *Breaker) close(s journal.GateState, reason string, until, now time.Time) {
+func (b *Breaker) close(s journal.CircuitState, reason string, until, now time.Time) {
 	since := stored(now)
-	if s == b.g.State && reason == b.g.Reason && !b.g.Since.IsZero() && s != journal.GatePaused {
+	if s == b.g.State && reason == b.g.Reason && !b.g.Since.IsZero() && s != journal.CircuitPaused {
 		since = b.g.Since // the state and the reason are the same
 	}
-	b.g = journal.Gate{State: s, Reason: reason, Until: stored(until), Count: b.g.Count, Since: since}
+	b.g = journal.Circuit{State: s, Reason: reason, Until: stored(until), Count: b.g.Count, Since: since}
 	b.opens, b.healthChecked = until, false
-	if s == journal.GatePaused {
+	if s == journal.CircuitPaused {
 		b.opens = time.Time{}
 	}
 	b.scheduleCheck(now)
@@ -335,10 +335,10 @@ func (b *Breaker) close(s journal.GateState, reason string, until, now time.Time
 // stays so.
 func (b *Breaker) retryAfterRestart(now time.Time) bool {
 	reason := onboarding.Reason(b.g.Reason)
-	if b.g.State != journal.GatePaused || reason != onboarding.ReasonRights && reason != onboarding.ReasonRequest && reason != onboarding.ReasonPartner {
+	if b.g.State != journal.CircuitPaused || reason != onboarding.ReasonRights && reason != onboarding.ReasonRequest && reason != onboarding.ReasonPartner {
 		return false
 	}
-	b.close(journal.GateResting, b.g.Reason, now, now)
+	b.close(journal.CircuitBackingOff, b.g.Reason, now, now)
 	b.dirty = true // so that one of all replicas makes it
 	return true
 }
@@ -370,7 +370,7 @@ func (b *Breaker) AfterCheck(now time.Time) {
 // needsHealthCheck tells whether a rest for the server's faults still wants a check
 // before its trial.
 func (b *Breaker) needsHealthCheck() bool {
-	return b.g.State == journal.GateResting && b.g.Reason == string(onboarding.ReasonServerFaults) && !b.healthChecked
+	return b.g.State == journal.CircuitBackingOff && b.g.Reason == string(onboarding.ReasonServerFaults) && !b.healthChecked
 }
 
 // scheduleCheck sets when the partner's token is looked at next.
@@ -379,7 +379,7 @@ func (b *Breaker) scheduleCheck(now time.Time) {
 	if b.needsHealthCheck() {
 		b.checkAt = maxTime(b.opens, now)
 	}
-	if b.blocked != "" || b.g.State == journal.GatePaused && (b.g.Reason == string(onboarding.ReasonToken) || b.g.Reason == string(onboarding.ReasonAddress)) {
+	if b.blocked != "" || b.g.State == journal.CircuitPaused && (b.g.Reason == string(onboarding.ReasonToken) || b.g.Reason == string(onboarding.ReasonAddress)) {
 		b.checkAt = now.Add(onboarding.Exponential(b.cfg.TokenCheckBase, b.cfg.TokenCheckCap, b.checks))
 	}
 }
@@ -399,12 +399,12 @@ func maxTime(a, b time.Time) time.Time {
 	return a
 }
 
-func sameState(a, b journal.Gate) bool {
+func sameState(a, b journal.Circuit) bool {
 	return a.State == b.State && a.Reason == b.Reason && stored(a.Until).Equal(stored(b.Until))
 }
 
 // Preview tells what a signal would make of the breaker, and whether it changes it.
-func (b *Breaker) Preview(s Signal, now time.Time) (journal.Gate, bool) {
+func (b *Breaker) Preview(s Signal, now time.Time) (journal.Circuit, bool) {
 	b.mu.Lock()
 	next := Breaker{cfg: b.cfg, g: b.g, opens: b.opens, checks: b.checks}
 	b.mu.Unlock()
@@ -414,7 +414,7 @@ func (b *Breaker) Preview(s Signal, now time.Time) (journal.Gate, bool) {
 
 // commit takes over what was foreseen, now that the journal has it. Where the
 // breaker changed meanwhile, the journal is told anew.
-func (b *Breaker) commit(s Signal, written journal.Gate, now time.Time) {
+func (b *Breaker) commit(s Signal, written journal.Circuit, now time.Time) {
 	b.Record(s, 0, false, now)
 	b.mu.Lock()
 	b.known = written
@@ -425,8 +425,8 @@ func (b *Breaker) commit(s Signal, written journal.Gate, now time.Time) {
 
 // A Snapshot is a breaker at one instant.
 type Snapshot struct {
-	Gate         journal.Gate      // as it is for this process: paused if its own check blocks the account
-	Shared       journal.Gate      // as it is for all replicas
+	Circuit      journal.Circuit   // as it is for this process: paused if its own check blocks the account
+	Shared       journal.Circuit   // as it is for all replicas
 	CheckAt      time.Time         // when the account's token is checked next, zero: not planned
 	Fault        invoicebox.Reason // of the call or check that made the account back off, while it does
 	Blocked      onboarding.Reason // why this process's own check found its settings wrong
@@ -435,15 +435,15 @@ type Snapshot struct {
 
 // BlockedOnly reports whether only this process's own check pauses the account.
 func (s Snapshot) BlockedOnly() bool {
-	return s.Blocked != "" && s.Shared.State != journal.GatePaused
+	return s.Blocked != "" && s.Shared.State != journal.CircuitPaused
 }
 
 // Snapshot returns the breaker as it is now.
 func (b *Breaker) Snapshot() Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Snapshot{Gate: b.effective(), Shared: b.g, CheckAt: stored(b.checkAt)}
-	if s.Gate.State == journal.GateResting && s.Gate.Reason == string(onboarding.ReasonServerFaults) {
+	s := Snapshot{Circuit: b.effective(), Shared: b.g, CheckAt: stored(b.checkAt)}
+	if s.Circuit.State == journal.CircuitBackingOff && s.Circuit.Reason == string(onboarding.ReasonServerFaults) {
 		s.Fault = b.fault
 	}
 	if s.Blocked = b.blocked; s.Blocked != "" {

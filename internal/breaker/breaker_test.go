@@ -24,19 +24,19 @@ var signalNames = map[Signal]string{
 // written here by hand; whatever is not written changes nothing.
 func TestBreaker_Moves(t *testing.T) {
 	want := map[string]action{
-		"open answered": open, "open limited": limit, "open drained": limit, "open fault": countServerFault,
-		"open unauthorized": pause, "open rights": countOurFault, "open address": countOurFault, "open partner": countOurFault, "open request": countOurFault,
-		"limited limited": limit, "limited drained": limit, "limited unauthorized": pause,
-		"limited answered trial": open, "limited fault trial": rest, "limited rights trial": countOurFault,
-		"limited address trial": countOurFault, "limited partner trial": countOurFault, "limited request trial": countOurFault,
-		"resting limited": limit, "resting unauthorized": pause,
-		"resting answered trial": open, "resting drained trial": limit, "resting fault trial": rest, "resting rights trial": countOurFault,
-		"resting address trial": countOurFault, "resting partner trial": countOurFault, "resting request trial": countOurFault,
-		"open unusable": countUnusable, "limited unusable trial": countUnusable, "resting unusable trial": countUnusable,
+		"active answered": open, "active limited": limit, "active drained": limit, "active fault": countServerFault,
+		"active unauthorized": pause, "active rights": countOurFault, "active address": countOurFault, "active partner": countOurFault, "active request": countOurFault,
+		"throttled limited": limit, "throttled drained": limit, "throttled unauthorized": pause,
+		"throttled answered trial": open, "throttled fault trial": rest, "throttled rights trial": countOurFault,
+		"throttled address trial": countOurFault, "throttled partner trial": countOurFault, "throttled request trial": countOurFault,
+		"backing_off limited": limit, "backing_off unauthorized": pause,
+		"backing_off answered trial": open, "backing_off drained trial": limit, "backing_off fault trial": rest, "backing_off rights trial": countOurFault,
+		"backing_off address trial": countOurFault, "backing_off partner trial": countOurFault, "backing_off request trial": countOurFault,
+		"active unusable": countUnusable, "throttled unusable trial": countUnusable, "backing_off unusable trial": countUnusable,
 		"paused/answers changed": halfOpen, "paused/answers usable": open, "paused/answers pause": pause, "paused/answers resume": halfOpen,
-		"open refused": countShop, "limited refused trial": countShop, "resting refused trial": countShop,
+		"active refused": countShop, "throttled refused trial": countShop, "backing_off refused trial": countShop,
 		"paused/token token good": open, "paused/address token good": halfOpen,
-		"open pause": pause, "limited pause": pause, "resting pause": pause, "paused/token pause": pause, "paused/address pause": pause,
+		"active pause": pause, "throttled pause": pause, "backing_off pause": pause, "paused/token pause": pause, "paused/address pause": pause,
 		"paused/rights pause": pause, "paused/partner_id pause": pause, "paused/partner_id resume": halfOpen, "paused/partner_id changed": halfOpen, "paused/request pause": pause, "paused/a person pause": pause, "paused/operator pause": pause,
 		"paused/rights resume": halfOpen, "paused/request resume": halfOpen, "paused/a person resume": halfOpen, "paused/operator resume": halfOpen,
 		"paused/rights changed": halfOpen, "paused/request changed": halfOpen, "paused/refusals changed": halfOpen, "paused/refusals answered": open,
@@ -45,33 +45,33 @@ func TestBreaker_Moves(t *testing.T) {
 	// The trial after a pause: as any other of a rest, but for the same fault again.
 	for reason, again := range map[onboarding.Reason]Signal{onboarding.ReasonRights: SignalRights, onboarding.ReasonAddress: SignalAddress, onboarding.ReasonPartner: SignalPartner, onboarding.ReasonRequest: SignalRequest, onboarding.ReasonRefusals: SignalRefused, onboarding.ReasonAnswers: SignalUnusable} {
 		for name, move := range maps.Clone(want) {
-			if rest, ok := strings.CutPrefix(name, "resting "); ok {
-				want["resting/"+string(reason)+" "+rest] = move
+			if rest, ok := strings.CutPrefix(name, "backing_off "); ok {
+				want["backing_off/"+string(reason)+" "+rest] = move
 			}
 		}
-		want["resting/"+string(reason)+" "+signalNames[again]+" trial"] = pause
+		want["backing_off/"+string(reason)+" "+signalNames[again]+" trial"] = pause
 	}
-	delete(want, "resting/answers answered trial")
-	delete(want, "resting/answers refused trial")
-	want["resting/answers usable trial"] = open
+	delete(want, "backing_off/answers answered trial")
+	delete(want, "backing_off/answers refused trial")
+	want["backing_off/answers usable trial"] = open
 	for name, move := range maps.Clone(want) {
-		if rest, ok := strings.CutPrefix(name, "resting "); ok {
-			want["resting/server_faults "+rest] = move
+		if rest, ok := strings.CutPrefix(name, "backing_off "); ok {
+			want["backing_off/server_faults "+rest] = move
 		}
 	}
 	for name, move := range map[string]action{"token good": allowTrial, "token odd": allowTrial, "token bad": rest} {
-		want["resting/server_faults "+name] = move
+		want["backing_off/server_faults "+name] = move
 	}
 	used := map[string]bool{}
-	for _, g := range []journal.Gate{
-		{State: journal.GateResting, Reason: string(onboarding.ReasonServerFaults)},
-		{State: journal.GateOpen}, {State: journal.GateLimited}, {State: journal.GateResting},
-		{State: journal.GatePaused, Reason: string(onboarding.ReasonToken)}, {State: journal.GatePaused, Reason: string(onboarding.ReasonAddress)},
-		{State: journal.GatePaused, Reason: string(onboarding.ReasonRights)}, {State: journal.GatePaused, Reason: string(onboarding.ReasonRequest)},
-		{State: journal.GatePaused, Reason: string(onboarding.ReasonOperator)}, {State: journal.GatePaused, Reason: string(onboarding.ReasonRefusals)}, {State: journal.GatePaused, Reason: "a person"},
-		{State: journal.GatePaused, Reason: string(onboarding.ReasonAnswers)}, {State: journal.GatePaused, Reason: string(onboarding.ReasonPartner)}, {State: journal.GateResting, Reason: string(onboarding.ReasonPartner)}, {State: journal.GateResting, Reason: string(onboarding.ReasonAnswers)},
-		{State: journal.GateResting, Reason: string(onboarding.ReasonRights)}, {State: journal.GateResting, Reason: string(onboarding.ReasonAddress)},
-		{State: journal.GateResting, Reason: string(onboarding.ReasonRequest)}, {State: journal.GateResting, Reason: string(onboarding.ReasonRefusals)},
+	for _, g := range []journal.Circuit{
+		{State: journal.CircuitBackingOff, Reason: string(onboarding.ReasonServerFaults)},
+		{State: journal.CircuitActive}, {State: journal.CircuitThrottled}, {State: journal.CircuitBackingOff},
+		{State: journal.CircuitPaused, Reason: string(onboarding.ReasonToken)}, {State: journal.CircuitPaused, Reason: string(onboarding.ReasonAddress)},
+		{State: journal.CircuitPaused, Reason: string(onboarding.ReasonRights)}, {State: journal.CircuitPaused, Reason: string(onboarding.ReasonRequest)},
+		{State: journal.CircuitPaused, Reason: string(onboarding.ReasonOperator)}, {State: journal.CircuitPaused, Reason: string(onboarding.ReasonRefusals)}, {State: journal.CircuitPaused, Reason: "a person"},
+		{State: journal.CircuitPaused, Reason: string(onboarding.ReasonAnswers)}, {State: journal.CircuitPaused, Reason: string(onboarding.ReasonPartner)}, {State: journal.CircuitBackingOff, Reason: string(onboarding.ReasonPartner)}, {State: journal.CircuitBackingOff, Reason: string(onboarding.ReasonAnswers)},
+		{State: journal.CircuitBackingOff, Reason: string(onboarding.ReasonRights)}, {State: journal.CircuitBackingOff, Reason: string(onboarding.ReasonAddress)},
+		{State: journal.CircuitBackingOff, Reason: string(onboarding.ReasonRequest)}, {State: journal.CircuitBackingOff, Reason: string(onboarding.ReasonRefusals)},
 	} {
 		for s := SignalNone; s <= lastSignal; s++ {
 			for _, trial := range []bool{false, true} {
@@ -107,26 +107,26 @@ func testBreakerConfig() Config {
 	}
 }
 
-func testGate() (*Breaker, time.Time) {
+func testCircuit() (*Breaker, time.Time) {
 	now := time.Now()
-	return New(testBreakerConfig(), journal.Gate{State: journal.GateOpen}, now), now
+	return New(testBreakerConfig(), journal.Circuit{State: journal.CircuitActive}, now), now
 }
 
 func TestBreaker_RestsLongerEachTime(t *testing.T) {
-	g, now := testGate()
+	g, now := testCircuit()
 	for i := 1; i < FaultsToRest; i++ {
 		if g.Record(SignalServerFault, 0, false, now) {
 			t.Fatalf("closed after %d faults", i)
 		}
 	}
-	if !g.Record(SignalServerFault, 0, false, now) || g.g.State != journal.GateResting {
-		t.Fatalf("not resting after %d faults", FaultsToRest)
+	if !g.Record(SignalServerFault, 0, false, now) || g.g.State != journal.CircuitBackingOff {
+		t.Fatalf("not backing off after %d faults", FaultsToRest)
 	}
 	var rests []time.Duration
 	for range 8 {
 		n, until := g.Allowance(now)
 		if n != 0 {
-			t.Fatalf("a resting gate allows %d", n)
+			t.Fatalf("a backing-off circuit breaker allows %d", n)
 		}
 		rests = append(rests, until.Sub(now))
 		// Late answers of calls that began before change nothing.
@@ -153,13 +153,13 @@ func TestBreaker_RestsLongerEachTime(t *testing.T) {
 	_, until := g.Allowance(now)
 	g.Record(SignalTokenInconclusive, 0, false, until)
 	g.TakeTrial(until)
-	if !g.Record(SignalAnswered, 0, true, until) || g.g.State != journal.GateOpen || g.g.Count != 0 {
+	if !g.Record(SignalAnswered, 0, true, until) || g.g.State != journal.CircuitActive || g.g.Count != 0 {
 		t.Errorf("after a good trial: %+v", g.g)
 	}
 }
 
 func TestBreaker_CountsOnlyFaultsInARow(t *testing.T) {
-	g, now := testGate()
+	g, now := testCircuit()
 	for range 50 {
 		for range FaultsToRest - 1 {
 			g.Record(SignalServerFault, 0, false, now)
@@ -170,19 +170,19 @@ func TestBreaker_CountsOnlyFaultsInARow(t *testing.T) {
 		g.Record(SignalRights, 0, false, now)
 		g.Record(SignalAddress, 0, false, now)
 	}
-	if g.g.State != journal.GateOpen {
+	if g.g.State != journal.CircuitActive {
 		t.Errorf("closed by faults that were not in a row: %+v", g.g)
 	}
 	for range FaultsToPause {
 		g.Record(SignalRights, 0, false, now)
 	}
-	if g.g.State != journal.GatePaused || g.g.Reason != string(onboarding.ReasonRights) || !g.checkAt.IsZero() {
+	if g.g.State != journal.CircuitPaused || g.g.Reason != string(onboarding.ReasonRights) || !g.checkAt.IsZero() {
 		t.Errorf("%+v, checked at %v", g.g, g.checkAt)
 	}
 }
 
 func TestBreaker_LimitIsCappedAndNeverShortened(t *testing.T) {
-	g, now := testGate()
+	g, now := testCircuit()
 	g.Record(SignalLimited, 24*time.Hour, false, now)
 	if _, until := g.Allowance(now); until.Sub(now) != 15*time.Minute {
 		t.Errorf("limited for %v", until.Sub(now))
@@ -191,7 +191,7 @@ func TestBreaker_LimitIsCappedAndNeverShortened(t *testing.T) {
 	if _, until := g.Allowance(now); until.Sub(now) != 15*time.Minute {
 		t.Errorf("a later answer shortened it to %v", until.Sub(now))
 	}
-	g, now = testGate()
+	g, now = testCircuit()
 	g.Record(SignalRateLimitExhausted, time.Nanosecond, false, now)
 	if _, until := g.Allowance(now); until.Sub(now) != time.Second {
 		t.Errorf("the floor is %v", until.Sub(now))
@@ -201,19 +201,19 @@ func TestBreaker_LimitIsCappedAndNeverShortened(t *testing.T) {
 func TestBreaker_FromTheJournal(t *testing.T) {
 	now := time.Now()
 	cfg := testBreakerConfig()
-	g := New(cfg, journal.Gate{State: journal.GateResting, Until: now.Add(1000 * time.Hour), Count: 3}, now)
+	g := New(cfg, journal.Circuit{State: journal.CircuitBackingOff, Until: now.Add(1000 * time.Hour), Count: 3}, now)
 	if _, until := g.Allowance(now); until.Sub(now) > cfg.LimitCap {
 		t.Errorf("a time from a clock that stepped closes the account for %v", until.Sub(now))
 	}
-	g = New(cfg, journal.Gate{State: journal.GateLimited, Until: now.Add(-time.Hour)}, now)
+	g = New(cfg, journal.Circuit{State: journal.CircuitThrottled, Until: now.Add(-time.Hour)}, now)
 	if n, _ := g.Allowance(now); n != 1 {
 		t.Error("no trial although the time is over")
 	}
-	g = New(cfg, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonToken)}, now)
+	g = New(cfg, journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonToken)}, now)
 	if n, until := g.Allowance(now); n != 0 || !until.IsZero() || g.checkAt.IsZero() {
 		t.Error("a paused account is open, or its token is not checked")
 	}
-	if n, _ := New(cfg, journal.Gate{}, now).Allowance(now); n != Unlimited {
+	if n, _ := New(cfg, journal.Circuit{}, now).Allowance(now); n != Unlimited {
 		t.Error("an account that the journal says nothing of is closed")
 	}
 }
@@ -223,7 +223,7 @@ func TestBreaker_FromTheJournal(t *testing.T) {
 func TestBreaker_RestartRetriesAPause(t *testing.T) {
 	now := time.Now()
 	for reason, want := range map[onboarding.Reason]bool{onboarding.ReasonRights: true, onboarding.ReasonPartner: true, onboarding.ReasonRequest: true, onboarding.ReasonToken: false, onboarding.ReasonAddress: false, onboarding.ReasonRefusals: false, "a person": false} {
-		g := New(testBreakerConfig(), journal.Gate{State: journal.GatePaused, Reason: string(reason)}, now)
+		g := New(testBreakerConfig(), journal.Circuit{State: journal.CircuitPaused, Reason: string(reason)}, now)
 		if got := g.retryAfterRestart(now); got != want {
 			t.Errorf("paused for %s: retried %v, want %v", reason, got, want)
 		}
@@ -241,18 +241,18 @@ func TestBreaker_CountsRefusedShopsInARow(t *testing.T) {
 		return g.RecordShop(fmt.Sprint("shop-", shop), SignalRefused, 0, false, now)
 	}
 	t.Run("one shop again and again is one", func(t *testing.T) {
-		g, now := testGate()
+		g, now := testCircuit()
 		for i := range 10 * RefusalsToPause {
 			if refuse(g, i%(RefusalsToPause-1), now) {
 				t.Fatalf("closed by %d refusals of %d shops", i+1, RefusalsToPause-1)
 			}
 		}
-		if !refuse(g, RefusalsToPause, now) || g.g.State != journal.GatePaused || g.g.Reason != string(onboarding.ReasonRefusals) || !g.checkAt.IsZero() {
+		if !refuse(g, RefusalsToPause, now) || g.g.State != journal.CircuitPaused || g.g.Reason != string(onboarding.ReasonRefusals) || !g.checkAt.IsZero() {
 			t.Errorf("%+v, checked at %v", g.g, g.checkAt)
 		}
 	})
 	t.Run("a success begins anew", func(t *testing.T) {
-		g, now := testGate()
+		g, now := testCircuit()
 		for i := range 10 * RefusalsToPause {
 			if refuse(g, i, now) {
 				t.Fatal("closed although not in a row")
@@ -263,11 +263,11 @@ func TestBreaker_CountsRefusedShopsInARow(t *testing.T) {
 		}
 	})
 	t.Run("faults of the server are no success, and a refusal ends their row", func(t *testing.T) {
-		g, now := testGate()
+		g, now := testCircuit()
 		for i := range RefusalsToPause {
 			for range FaultsToRest - 1 {
 				if g.Record(SignalServerFault, 0, false, now) {
-					t.Fatal("rests although the faults were not in a row")
+					t.Fatal("backs off although the faults were not in a row")
 				}
 			}
 			if refuse(g, i, now) != (i == RefusalsToPause-1) {
@@ -276,11 +276,11 @@ func TestBreaker_CountsRefusedShopsInARow(t *testing.T) {
 		}
 	})
 	t.Run("a success from before the pause opens", func(t *testing.T) {
-		g, now := testGate()
+		g, now := testCircuit()
 		for i := range RefusalsToPause {
 			refuse(g, i, now)
 		}
-		if refuse(g, 1000, now) || !g.Record(SignalAnswered, 0, false, now) || g.g.State != journal.GateOpen {
+		if refuse(g, 1000, now) || !g.Record(SignalAnswered, 0, false, now) || g.g.State != journal.CircuitActive {
 			t.Errorf("%+v", g.g)
 		}
 		if refuse(g, 1001, now) {
@@ -294,10 +294,10 @@ func TestBreaker_CountsAnswersOfNoUse(t *testing.T) {
 		return g.RecordShop(fmt.Sprint("shop-", shop), SignalUnusable, 0, trial, now)
 	}
 	paused := func(g *Breaker) bool {
-		return g.g.State == journal.GatePaused && g.g.Reason == string(onboarding.ReasonAnswers)
+		return g.g.State == journal.CircuitPaused && g.g.Reason == string(onboarding.ReasonAnswers)
 	}
 	t.Run("one shop again and again is one", func(t *testing.T) {
-		g, now := testGate()
+		g, now := testCircuit()
 		for i := range 10 {
 			if unusable(g, i%(UnusableToPause-1), false, now) {
 				t.Fatal("paused")
@@ -309,7 +309,7 @@ func TestBreaker_CountsAnswersOfNoUse(t *testing.T) {
 	})
 	t.Run("only an activation that is stored ends the row", func(t *testing.T) {
 		for s := SignalNone; s <= lastSignal; s++ {
-			g, now := testGate()
+			g, now := testCircuit()
 			for i := range UnusableToPause - 1 {
 				unusable(g, i, false, now)
 			}
@@ -323,13 +323,13 @@ func TestBreaker_CountsAnswersOfNoUse(t *testing.T) {
 		}
 	})
 	t.Run("a trial of another kind opens nothing", func(t *testing.T) {
-		g, now := testGate()
+		g, now := testCircuit()
 		for i := range UnusableToPause {
 			unusable(g, i, false, now)
 		}
 		g.Record(SignalResume, 0, false, now)
 		for _, s := range []Signal{SignalAnswered, SignalRefused} {
-			if g.RecordShop("other", s, 0, true, now) || g.g.State != journal.GateResting || !g.TakeTrial(now) {
+			if g.RecordShop("other", s, 0, true, now) || g.g.State != journal.CircuitBackingOff || !g.TakeTrial(now) {
 				t.Fatalf("%+v", g.g)
 			}
 			g.EndTrial()
@@ -338,7 +338,7 @@ func TestBreaker_CountsAnswersOfNoUse(t *testing.T) {
 			t.Errorf("%+v", g.g)
 		}
 		g.Record(SignalResume, 0, false, now)
-		if !g.Record(SignalUsable, 0, true, now) || g.g.State != journal.GateOpen || unusable(g, 101, false, now) {
+		if !g.Record(SignalUsable, 0, true, now) || g.g.State != journal.CircuitActive || unusable(g, 101, false, now) {
 			t.Errorf("%+v", g.g)
 		}
 	})
@@ -348,7 +348,7 @@ func TestBreaker_CountsAnswersOfNoUse(t *testing.T) {
 // and the status names what the last call met.
 func TestBreaker_SinceWhenAnAccountBacksOff(t *testing.T) {
 	began := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	g := New(Config{RestBase: time.Second, RestCap: time.Minute}, journal.Gate{}, began)
+	g := New(Config{RestBase: time.Second, RestCap: time.Minute}, journal.Circuit{}, began)
 	now := began
 	for range FaultsToRest {
 		g.Record(SignalServerFault, 0, false, now)
@@ -357,11 +357,11 @@ func TestBreaker_SinceWhenAnAccountBacksOff(t *testing.T) {
 		now = now.Add(time.Minute)
 		g.Record(SignalTokenNoAnswer, 0, false, now)
 	}
-	if g.g.State != journal.GateResting || !g.g.Since.Equal(began) || !g.g.Until.After(now) {
+	if g.g.State != journal.CircuitBackingOff || !g.g.Since.Equal(began) || !g.g.Until.After(now) {
 		t.Errorf("%+v", g.g)
 	}
 	g.Record(SignalLimited, time.Second, false, now)
-	if g.g.State != journal.GateLimited || !g.g.Since.Equal(now) {
+	if g.g.State != journal.CircuitThrottled || !g.g.Since.Equal(now) {
 		t.Errorf("%+v", g.g)
 	}
 }
@@ -426,7 +426,7 @@ func TestSlowStart(t *testing.T) {
 	} {
 		now, cfg := time.Now(), testBreakerConfig()
 		cfg.Concurrency = c.concurrency
-		g := New(cfg, journal.Gate{State: journal.GateOpen}, now)
+		g := New(cfg, journal.Circuit{State: journal.CircuitActive}, now)
 		for i := range c.want {
 			if i > 0 {
 				s := SignalUnusable
@@ -453,7 +453,7 @@ func TestSlowStart(t *testing.T) {
 func TestSlowStart_IgnoresOtherSignals(t *testing.T) {
 	for s := SignalNone; s <= lastSignal; s++ {
 		for _, trial := range []bool{false, true} {
-			g, now := testGate()
+			g, now := testCircuit()
 			g.RecordShop("shop", s, time.Second, trial, now)
 			if changed := g.start.bound != SlowStartBound; changed != (s == SignalUsable || s == SignalUnusable) {
 				t.Errorf("%s (trial %v): bound %d", signalNames[s], trial, g.start.bound)
@@ -464,14 +464,14 @@ func TestSlowStart_IgnoresOtherSignals(t *testing.T) {
 
 // What another replica learned of responses holds here too.
 func TestSlowStart_AfterAnotherReplicasPause(t *testing.T) {
-	for _, state := range []journal.GateState{journal.GatePaused, journal.GateResting} {
+	for _, state := range []journal.CircuitState{journal.CircuitPaused, journal.CircuitBackingOff} {
 		for _, reason := range []onboarding.Reason{onboarding.ReasonAnswers, onboarding.ReasonOperator} {
-			g, now := testGate()
+			g, now := testCircuit()
 			for range 10 {
 				g.Record(SignalUsable, 0, false, now)
 			}
-			g.load(journal.Gate{State: state, Reason: string(reason)}, now)
-			g.load(journal.Gate{State: journal.GateOpen}, now)
+			g.load(journal.Circuit{State: state, Reason: string(reason)}, now)
+			g.load(journal.Circuit{State: journal.CircuitActive}, now)
 			if got, want := g.ActivationsLeft(0) == Unlimited, reason != onboarding.ReasonAnswers; got != want {
 				t.Errorf("%s for %s: unlimited %v", state, reason, got)
 			}

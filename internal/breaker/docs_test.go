@@ -41,8 +41,8 @@ func TestBreakerPage(t *testing.T) {
 	})
 	t.Run("Breaker", func(t *testing.T) {
 		moves := map[action]string{
-			none: "no change", open: "open", limit: "limited, as long as told", countServerFault: "counts one; resting at " + strconv.Itoa(FaultsToRest),
-			countOurFault: "counts one; paused at " + strconv.Itoa(FaultsToPause), rest: "resting, longer", pause: "paused", halfOpen: "one trial", allowTrial: "the trial may be made",
+			none: "no change", open: "active", limit: "throttled, as long as told", countServerFault: "counts one; backing off at " + strconv.Itoa(FaultsToRest),
+			countOurFault: "counts one; paused at " + strconv.Itoa(FaultsToPause), rest: "backing off, longer", pause: "paused", halfOpen: "one trial", allowTrial: "the trial may be made",
 			countShop:     "counts the shop; paused at " + strconv.Itoa(RefusalsToPause),
 			countUnusable: "counts the shop; paused at " + strconv.Itoa(UnusableToPause),
 		}
@@ -72,7 +72,7 @@ func TestBreakerRunbook(t *testing.T) {
 	}
 	pausing := map[onboarding.Reason]bool{onboarding.ReasonToken: true, onboarding.ReasonOperator: true}
 	for _, r := range rules {
-		if r.state == journal.GatePaused && r.reason != "" {
+		if r.state == journal.CircuitPaused && r.reason != "" {
 			pausing[r.reason] = true
 		}
 	}

@@ -51,9 +51,9 @@ const (
 	none             action = iota
 	open                    // open, nothing counted
 	limit                   // limited until told
-	countServerFault        // one more fault in a row; rests at faultsToRest
+	countServerFault        // one more fault in a row; backs off at FaultsToRest
 	countOurFault           // one more of our own faults in a row; pauses at faultsToPause
-	rest                    // rests, longer than the last time
+	rest                    // backs off, longer than the last time
 	pause                   // paused, for the token or by a person
 	halfOpen                // one trial now
 	allowTrial              // its time is over and Invoicebox answers: the trial may be made
@@ -62,10 +62,10 @@ const (
 )
 
 // A rule is one transition. Trial rows are about the one call that a
-// limited or resting breaker lets through when its time is over; answers of calls
+// throttled or backing-off breaker lets through when its time is over; answers of calls
 // that began before the breaker closed say nothing new.
 type rule struct {
-	state  journal.GateState
+	state  journal.CircuitState
 	reason onboarding.Reason // "" is any
 	signal Signal
 	trial  bool // only for the trial's own answer
@@ -74,79 +74,79 @@ type rule struct {
 
 // rules is the breaker's machine; a pair that is not here changes nothing.
 var rules = []rule{
-	{journal.GateOpen, "", SignalAnswered, false, open},
-	{journal.GateOpen, "", SignalLimited, false, limit},
-	{journal.GateOpen, "", SignalRateLimitExhausted, false, limit},
-	{journal.GateOpen, "", SignalServerFault, false, countServerFault},
-	{journal.GateOpen, "", SignalUnauthorized, false, pause},
-	{journal.GateOpen, "", SignalRights, false, countOurFault},
-	{journal.GateOpen, "", SignalAddress, false, countOurFault},
-	{journal.GateOpen, "", SignalPartner, false, countOurFault},
-	{journal.GateOpen, "", SignalRequest, false, countOurFault},
-	{journal.GateOpen, "", SignalRefused, false, countShop},
-	{journal.GateOpen, "", SignalUnusable, false, countUnusable},
+	{journal.CircuitActive, "", SignalAnswered, false, open},
+	{journal.CircuitActive, "", SignalLimited, false, limit},
+	{journal.CircuitActive, "", SignalRateLimitExhausted, false, limit},
+	{journal.CircuitActive, "", SignalServerFault, false, countServerFault},
+	{journal.CircuitActive, "", SignalUnauthorized, false, pause},
+	{journal.CircuitActive, "", SignalRights, false, countOurFault},
+	{journal.CircuitActive, "", SignalAddress, false, countOurFault},
+	{journal.CircuitActive, "", SignalPartner, false, countOurFault},
+	{journal.CircuitActive, "", SignalRequest, false, countOurFault},
+	{journal.CircuitActive, "", SignalRefused, false, countShop},
+	{journal.CircuitActive, "", SignalUnusable, false, countUnusable},
 
-	{journal.GateLimited, "", SignalAnswered, true, open},
-	{journal.GateLimited, "", SignalLimited, false, limit},
-	{journal.GateLimited, "", SignalRateLimitExhausted, false, limit},
-	{journal.GateLimited, "", SignalServerFault, true, rest},
-	{journal.GateLimited, "", SignalUnauthorized, false, pause},
-	{journal.GateLimited, "", SignalRights, true, countOurFault},
-	{journal.GateLimited, "", SignalAddress, true, countOurFault},
-	{journal.GateLimited, "", SignalPartner, true, countOurFault},
-	{journal.GateLimited, "", SignalRequest, true, countOurFault},
-	{journal.GateLimited, "", SignalRefused, true, countShop},
-	{journal.GateLimited, "", SignalUnusable, true, countUnusable},
+	{journal.CircuitThrottled, "", SignalAnswered, true, open},
+	{journal.CircuitThrottled, "", SignalLimited, false, limit},
+	{journal.CircuitThrottled, "", SignalRateLimitExhausted, false, limit},
+	{journal.CircuitThrottled, "", SignalServerFault, true, rest},
+	{journal.CircuitThrottled, "", SignalUnauthorized, false, pause},
+	{journal.CircuitThrottled, "", SignalRights, true, countOurFault},
+	{journal.CircuitThrottled, "", SignalAddress, true, countOurFault},
+	{journal.CircuitThrottled, "", SignalPartner, true, countOurFault},
+	{journal.CircuitThrottled, "", SignalRequest, true, countOurFault},
+	{journal.CircuitThrottled, "", SignalRefused, true, countShop},
+	{journal.CircuitThrottled, "", SignalUnusable, true, countUnusable},
 
 	// The trial that follows a pause: the same again pauses again.
-	{journal.GateResting, onboarding.ReasonRights, SignalRights, true, pause},
-	{journal.GateResting, onboarding.ReasonAddress, SignalAddress, true, pause},
-	{journal.GateResting, onboarding.ReasonPartner, SignalPartner, true, pause},
-	{journal.GateResting, onboarding.ReasonRequest, SignalRequest, true, pause},
-	{journal.GateResting, onboarding.ReasonRefusals, SignalRefused, true, pause},
-	{journal.GateResting, onboarding.ReasonAnswers, SignalUnusable, true, pause},
+	{journal.CircuitBackingOff, onboarding.ReasonRights, SignalRights, true, pause},
+	{journal.CircuitBackingOff, onboarding.ReasonAddress, SignalAddress, true, pause},
+	{journal.CircuitBackingOff, onboarding.ReasonPartner, SignalPartner, true, pause},
+	{journal.CircuitBackingOff, onboarding.ReasonRequest, SignalRequest, true, pause},
+	{journal.CircuitBackingOff, onboarding.ReasonRefusals, SignalRefused, true, pause},
+	{journal.CircuitBackingOff, onboarding.ReasonAnswers, SignalUnusable, true, pause},
 	// Only an activation that is stored shows that codes are not spent for nothing.
 	// Until then calls are made one at a time.
-	{journal.GateResting, onboarding.ReasonAnswers, SignalUsable, true, open},
-	{journal.GateResting, onboarding.ReasonAnswers, SignalAnswered, true, none},
-	{journal.GateResting, onboarding.ReasonAnswers, SignalRefused, true, none},
-	{journal.GateResting, "", SignalAnswered, true, open},
-	{journal.GateResting, "", SignalLimited, false, limit},
-	{journal.GateResting, "", SignalRateLimitExhausted, true, limit},
-	{journal.GateResting, "", SignalServerFault, true, rest},
-	{journal.GateResting, "", SignalUnauthorized, false, pause},
-	{journal.GateResting, "", SignalRights, true, countOurFault},
-	{journal.GateResting, "", SignalAddress, true, countOurFault},
-	{journal.GateResting, "", SignalPartner, true, countOurFault},
-	{journal.GateResting, "", SignalRequest, true, countOurFault},
-	{journal.GateResting, "", SignalRefused, true, countShop},
-	{journal.GateResting, "", SignalUnusable, true, countUnusable},
+	{journal.CircuitBackingOff, onboarding.ReasonAnswers, SignalUsable, true, open},
+	{journal.CircuitBackingOff, onboarding.ReasonAnswers, SignalAnswered, true, none},
+	{journal.CircuitBackingOff, onboarding.ReasonAnswers, SignalRefused, true, none},
+	{journal.CircuitBackingOff, "", SignalAnswered, true, open},
+	{journal.CircuitBackingOff, "", SignalLimited, false, limit},
+	{journal.CircuitBackingOff, "", SignalRateLimitExhausted, true, limit},
+	{journal.CircuitBackingOff, "", SignalServerFault, true, rest},
+	{journal.CircuitBackingOff, "", SignalUnauthorized, false, pause},
+	{journal.CircuitBackingOff, "", SignalRights, true, countOurFault},
+	{journal.CircuitBackingOff, "", SignalAddress, true, countOurFault},
+	{journal.CircuitBackingOff, "", SignalPartner, true, countOurFault},
+	{journal.CircuitBackingOff, "", SignalRequest, true, countOurFault},
+	{journal.CircuitBackingOff, "", SignalRefused, true, countShop},
+	{journal.CircuitBackingOff, "", SignalUnusable, true, countUnusable},
 
 	// Before the trial of a rest, which may be lost, the token is checked, which
 	// may not: while requests hang none is made that could have been executed.
-	{journal.GateResting, onboarding.ReasonServerFaults, SignalTokenValid, false, allowTrial},
-	{journal.GateResting, onboarding.ReasonServerFaults, SignalTokenInconclusive, false, allowTrial},
-	{journal.GateResting, onboarding.ReasonServerFaults, SignalTokenNoAnswer, false, rest},
+	{journal.CircuitBackingOff, onboarding.ReasonServerFaults, SignalTokenValid, false, allowTrial},
+	{journal.CircuitBackingOff, onboarding.ReasonServerFaults, SignalTokenInconclusive, false, allowTrial},
+	{journal.CircuitBackingOff, onboarding.ReasonServerFaults, SignalTokenNoAnswer, false, rest},
 
-	{journal.GatePaused, onboarding.ReasonToken, SignalTokenValid, false, open},
-	{journal.GatePaused, onboarding.ReasonAddress, SignalTokenValid, false, halfOpen},
+	{journal.CircuitPaused, onboarding.ReasonToken, SignalTokenValid, false, open},
+	{journal.CircuitPaused, onboarding.ReasonAddress, SignalTokenValid, false, halfOpen},
 
-	{journal.GateOpen, "", SignalPause, false, pause},
-	{journal.GateLimited, "", SignalPause, false, pause},
-	{journal.GateResting, "", SignalPause, false, pause},
-	{journal.GatePaused, "", SignalPause, false, pause},
+	{journal.CircuitActive, "", SignalPause, false, pause},
+	{journal.CircuitThrottled, "", SignalPause, false, pause},
+	{journal.CircuitBackingOff, "", SignalPause, false, pause},
+	{journal.CircuitPaused, "", SignalPause, false, pause},
 	// What a check of the token opens does not wait for a person.
-	{journal.GatePaused, onboarding.ReasonToken, SignalResume, false, none},
-	{journal.GatePaused, onboarding.ReasonAddress, SignalResume, false, none},
-	{journal.GatePaused, "", SignalResume, false, halfOpen},
-	{journal.GatePaused, onboarding.ReasonRights, SignalSettingsChanged, false, halfOpen},
-	{journal.GatePaused, onboarding.ReasonPartner, SignalSettingsChanged, false, halfOpen},
-	{journal.GatePaused, onboarding.ReasonRequest, SignalSettingsChanged, false, halfOpen},
-	{journal.GatePaused, onboarding.ReasonRefusals, SignalSettingsChanged, false, halfOpen},
-	{journal.GatePaused, onboarding.ReasonAnswers, SignalSettingsChanged, false, halfOpen},
+	{journal.CircuitPaused, onboarding.ReasonToken, SignalResume, false, none},
+	{journal.CircuitPaused, onboarding.ReasonAddress, SignalResume, false, none},
+	{journal.CircuitPaused, "", SignalResume, false, halfOpen},
+	{journal.CircuitPaused, onboarding.ReasonRights, SignalSettingsChanged, false, halfOpen},
+	{journal.CircuitPaused, onboarding.ReasonPartner, SignalSettingsChanged, false, halfOpen},
+	{journal.CircuitPaused, onboarding.ReasonRequest, SignalSettingsChanged, false, halfOpen},
+	{journal.CircuitPaused, onboarding.ReasonRefusals, SignalSettingsChanged, false, halfOpen},
+	{journal.CircuitPaused, onboarding.ReasonAnswers, SignalSettingsChanged, false, halfOpen},
 	// A call from before the pause: they were not in a row after all.
-	{journal.GatePaused, onboarding.ReasonRefusals, SignalAnswered, false, open},
-	{journal.GatePaused, onboarding.ReasonAnswers, SignalUsable, false, open},
+	{journal.CircuitPaused, onboarding.ReasonRefusals, SignalAnswered, false, open},
+	{journal.CircuitPaused, onboarding.ReasonAnswers, SignalUsable, false, open},
 }
 
 var signalReasons = map[Signal]onboarding.Reason{
@@ -161,7 +161,7 @@ var blocks = map[Signal]onboarding.Reason{
 	SignalTokenAddress: onboarding.ReasonAddress, SignalTokenPartner: onboarding.ReasonPartner, SignalTokenValid: "", SignalUnauthorized: "",
 }
 
-func actionOf(g journal.Gate, s Signal, trial bool) action {
+func actionOf(g journal.Circuit, s Signal, trial bool) action {
 	for _, r := range rules {
 		if r.state == g.State && (r.reason == "" || string(r.reason) == g.Reason) && r.signal == s && (!r.trial || trial) {
 			return r.action

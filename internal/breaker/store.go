@@ -14,15 +14,15 @@ import (
 // each method promises.
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
-	SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error
-	ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error
+	SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error
+	ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error
 }
 
 // A Reporter hears what a group meets.
 type Reporter interface {
 	// BreakerState is called with the state of an account's breaker for this process
 	// when it was read from the journal.
-	BreakerState(account string, s journal.GateState)
+	BreakerState(account string, s journal.CircuitState)
 	// BreakerError is called when the journal refuses a step. It is tried again.
 	BreakerError(step, msg string, err error, account string)
 }
@@ -57,28 +57,28 @@ func (g *Group) Notify() {
 }
 
 // read returns the breakers that the journal has, by account.
-func (g *Group) read(ctx context.Context) (map[string]journal.Gate, error) {
+func (g *Group) read(ctx context.Context) (map[string]journal.Circuit, error) {
 	known, err := g.journal.Accounts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	gates := make(map[string]journal.Gate, len(known))
+	circuits := make(map[string]journal.Circuit, len(known))
 	for _, k := range known {
-		gates[k.Name] = k.Gate
+		circuits[k.Name] = k.Circuit
 	}
-	return gates, nil
+	return circuits, nil
 }
 
 // Load takes over the breakers as the journal has them, at the start.
 func (g *Group) Load(ctx context.Context) error {
-	gates, err := g.read(ctx)
+	circuits, err := g.read(ctx)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
 	for _, x := range g.breakers {
 		x.mu.Lock()
-		x.load(gates[x.account], now)
+		x.load(circuits[x.account], now)
 		paused := x.g.Reason
 		retry := x.retryAfterRestart(now)
 		state := x.g.State
@@ -99,29 +99,29 @@ func (g *Group) Flush(ctx context.Context) bool {
 	ok, stale := true, false
 	for _, x := range g.breakers {
 		x.mu.Lock()
-		gate, was, dirty := x.g, x.known, x.dirty
+		circuit, was, dirty := x.g, x.known, x.dirty
 		x.mu.Unlock()
 		if !dirty {
 			continue
 		}
 		if was.State == "" {
-			was.State = journal.GateOpen
+			was.State = journal.CircuitActive
 		}
-		err := g.journal.SetGate(ctx, x.account, gate, &was)
+		err := g.journal.SetCircuit(ctx, x.account, circuit, &was)
 		x.mu.Lock()
 		if errors.Is(err, journal.ErrStale) {
 			// A person, or another replica, was first: a pause must not be undone by
 			// what was learned before it.
 			x.dirty, stale, err = false, true, nil
 		} else if err == nil {
-			x.known = gate
+			x.known = circuit
 			x.version++
-			x.dirty = !sameState(x.g, gate) // it may have changed since
+			x.dirty = !sameState(x.g, circuit) // it may have changed since
 		}
 		ok = ok && err == nil
 		x.mu.Unlock()
 		if err != nil {
-			g.report.BreakerError("set_gate", "cannot write the circuit breaker to the journal", err, x.account)
+			g.report.BreakerError("set_circuit", "cannot write the circuit breaker to the journal", err, x.account)
 		}
 	}
 	if stale && g.Refresh(ctx) != nil {
@@ -138,27 +138,27 @@ func (g *Group) Refresh(ctx context.Context) error {
 		versions[i] = x.version
 		x.mu.Unlock()
 	}
-	gates, err := g.read(ctx)
+	circuits, err := g.read(ctx)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
 	for i, x := range g.breakers {
-		gate, there := gates[x.account]
+		circuit, there := circuits[x.account]
 		x.mu.Lock()
 		// What was written since the read began is newer than what was read.
-		adopted := there && !x.dirty && x.version == versions[i] && !sameState(gate, x.known)
-		if x.ownsTrial && gate.State == x.known.State && gate.Reason == x.known.Reason {
+		adopted := there && !x.dirty && x.version == versions[i] && !sameState(circuit, x.known)
+		if x.ownsTrial && circuit.State == x.known.State && circuit.Reason == x.known.Reason {
 			adopted = false // only its end, which this process puts off
 		}
 		if adopted {
-			x.load(gate, now)
+			x.load(circuit, now)
 		}
 		state := x.effective().State
 		x.mu.Unlock()
 		if adopted {
 			g.report.BreakerState(x.account, state)
-			g.log.Info("circuit breaker changed by another process or by a command", "account", x.account, "state", string(gate.State), "reason", gate.Reason)
+			g.log.Info("circuit breaker changed by another process or by a command", "account", x.account, "state", string(circuit.State), "reason", circuit.Reason)
 		}
 	}
 	return nil
@@ -166,17 +166,17 @@ func (g *Group) Refresh(ctx context.Context) error {
 
 // Change makes the change that a signal asks for, first in the journal by write and
 // then here. It returns what the breaker comes to, and whether the signal changes it.
-func (g *Group) Change(x *Breaker, s Signal, now time.Time, write func(journal.Gate) error) (gate journal.Gate, changes bool, err error) {
+func (g *Group) Change(x *Breaker, s Signal, now time.Time, write func(journal.Circuit) error) (circuit journal.Circuit, changes bool, err error) {
 	g.writing.Lock()
 	defer g.writing.Unlock()
-	if gate, changes = x.Preview(s, now); !changes {
-		return gate, false, nil
+	if circuit, changes = x.Preview(s, now); !changes {
+		return circuit, false, nil
 	}
-	if err = write(gate); err != nil {
-		return gate, true, err
+	if err = write(circuit); err != nil {
+		return circuit, true, err
 	}
-	x.commit(s, gate, now)
-	return gate, true, nil
+	x.commit(s, circuit, now)
+	return circuit, true, nil
 }
 
 // ReserveTrial tells whether this process makes the one call that tries a breaker: of
@@ -211,7 +211,7 @@ func (g *Group) ReleaseTrial(ctx context.Context, x *Breaker) {
 	}
 }
 
-// moveEnd moves the end of a limited or resting breaker in the journal.
+// moveEnd moves the end of a throttled or backing-off breaker in the journal.
 func (g *Group) moveEnd(ctx context.Context, x *Breaker, at time.Time) error {
 	until := stored(at)
 	x.mu.Lock()

@@ -73,7 +73,7 @@ func (r *chaosRig) paused() []string {
 	}
 	var list []string
 	for _, a := range accounts {
-		if a.Gate.State == journal.GatePaused && slices.Contains([]string{string(onboarding.ReasonRights), string(onboarding.ReasonRequest), string(onboarding.ReasonAnswers)}, a.Gate.Reason) {
+		if a.Circuit.State == journal.CircuitPaused && slices.Contains([]string{string(onboarding.ReasonRights), string(onboarding.ReasonRequest), string(onboarding.ReasonAnswers)}, a.Circuit.Reason) {
 			list = append(list, a.Name)
 		}
 	}
@@ -89,7 +89,7 @@ func (r *chaosRig) resume(accounts []string, done *counter) {
 	}
 	defer func() { _ = j.Close() }()
 	for _, name := range accounts {
-		if err := j.SetGate(r.t.Context(), name, journal.Gate{State: journal.GateOpen, Since: time.Now()}, nil); err != nil {
+		if err := j.SetCircuit(r.t.Context(), name, journal.Circuit{State: journal.CircuitActive, Since: time.Now()}, nil); err != nil {
 			r.t.Fatal(err)
 		}
 		done.add("accounts resumed by a person")

@@ -62,12 +62,12 @@ func TestKilledAtEveryPoint(t *testing.T) {
 		r := newCrashRig(t, subjects(wholeMatrix(), c.setting), c.setting)
 		r.produce()
 		if c.point.name == "sent" {
-			r.gate.close()
+			r.circuit.close()
 		}
 		w := r.watch(c.point.name)
 		n := r.awaitParked(c.point, w)
 		w.kill()
-		r.gate.open()
+		r.circuit.open()
 		after := r.restart()
 		after.awaitReady()
 		r.awaitSettled(r.patience())

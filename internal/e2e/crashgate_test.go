@@ -15,9 +15,9 @@ import (
 // renewedToken before a token is another token of the same account.
 const renewedToken = "renewed-"
 
-// A gate stands before the sandbox and keeps answers back: their requests have
+// A circuit breaker stands before the sandbox and keeps answers back: their requests have
 // come in and had their effect, and nobody has heard of it yet.
-type gate struct {
+type circuit struct {
 	api  http.Handler
 	keys map[string]subject // by code or address
 
@@ -27,8 +27,8 @@ type gate struct {
 	opened chan struct{}
 }
 
-func newGate(api http.Handler, subjects []subject) *gate {
-	g := &gate{api: api, keys: map[string]subject{}, held: map[string]bool{}, opened: make(chan struct{})}
+func newCircuit(api http.Handler, subjects []subject) *circuit {
+	g := &circuit{api: api, keys: map[string]subject{}, held: map[string]bool{}, opened: make(chan struct{})}
 	for _, s := range subjects {
 		g.keys[s.text] = s
 	}
@@ -36,14 +36,14 @@ func newGate(api http.Handler, subjects []subject) *gate {
 }
 
 // close keeps back the first answer of every subject from now on.
-func (g *gate) close() {
+func (g *circuit) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.shut = true
 }
 
 // open gives every answer free.
-func (g *gate) open() {
+func (g *circuit) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.shut {
@@ -52,14 +52,14 @@ func (g *gate) open() {
 	}
 }
 
-func (g *gate) holds(key string) bool {
+func (g *circuit) holds(key string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.held[key]
 }
 
-// keep holds its caller until the gate is open.
-func (g *gate) keep(key string) {
+// keep holds its caller until the circuit breaker is open.
+func (g *circuit) keep(key string) {
 	g.mu.Lock()
 	held := g.shut
 	g.held[key] = true
@@ -69,7 +69,7 @@ func (g *gate) keep(key string) {
 	}
 }
 
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *circuit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const bearer = "Bearer "
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), bearer+renewedToken); ok {
 		r.Header.Set("Authorization", bearer+token)

@@ -61,7 +61,7 @@ func oneOfThree(t *testing.T, l layout, c crash, happens func(*crashRig, crashPo
 	r.awaitMembers(l.replicas)
 	r.produce()
 	if c.point.name == "sent" {
-		r.gate.close()
+		r.circuit.close()
 	}
 	// At the other two points nobody takes work.
 	if c.point.name != "intake" && c.point.name != "inbox" {
@@ -100,7 +100,7 @@ func oneOfThree(t *testing.T, l layout, c crash, happens func(*crashRig, crashPo
 // killsOne: what was the victim's ends as if a single worker had been killed.
 func (r *crashRig) killsOne(p crashPoint, victim *watched, others []*watched) func(subject) ends {
 	victim.kill()
-	r.gate.open()
+	r.circuit.open()
 	for _, w := range others {
 		w.goOn()
 	}
@@ -137,7 +137,7 @@ func (r *crashRig) freezesOneForLong(p crashPoint, victim *watched, others []*wa
 func (r *crashRig) freezeOne(victim *watched, others []*watched) {
 	victim.signal(syscall.SIGSTOP)
 	thaw := time.NewTimer(crashFreeze)
-	r.gate.open()
+	r.circuit.open()
 	for _, w := range others {
 		w.goOn()
 	}

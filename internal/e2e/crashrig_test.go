@@ -40,7 +40,7 @@ type crashRig struct {
 	*rig
 	subjects []subject
 	accounts []crashAccount
-	gate     *gate
+	circuit  *circuit
 	setting  string            // of unknown-outcome
 	shared   bool              // by several workers
 	watches  int               // workers started
@@ -89,10 +89,10 @@ func newCrashRig(t *testing.T, subjects []subject, setting string) *crashRig {
 			}
 		}
 	}
-	r.gate = newGate(r.sandbox.API(), subjects)
-	r.api = httptest.NewServer(r.gate)
+	r.circuit = newCircuit(r.sandbox.API(), subjects)
+	r.api = httptest.NewServer(r.circuit)
 	t.Cleanup(r.api.Close)
-	t.Cleanup(r.gate.open) // before Close, which waits for what is held
+	t.Cleanup(r.circuit.open) // before Close, which waits for what is held
 	for _, name := range append(schemas.InputTypes(), schemas.OutputTypes()...) {
 		r.topics[name] = c.NewTopic(t, name, 2)
 	}
@@ -170,7 +170,7 @@ func (r *crashRig) watch(point string) *watched {
 	}
 	w := &watched{worker: &worker{t: r.t, log: &logBuffer{}, done: make(chan struct{})}, parked: map[string]bool{}, claimed: map[string]bool{}}
 	if point == "sent" {
-		point = "" // that is held by the gate
+		point = "" // that is held by the circuit breaker
 	}
 	doc, err := json.Marshal(map[string]any{
 		"vault": r.vault, "point": point, "watch": keys, "shared": r.shared, "kafka-brokers": r.cluster.Brokers(), "kafka-group": r.group, "topic": r.topics,
@@ -255,7 +255,7 @@ func (r *crashRig) awaitParked(p crashPoint, workers ...*watched) int {
 func (r *crashRig) stands(w *watched, p crashPoint, s subject) bool {
 	switch p.name {
 	case "sent":
-		return r.gate.holds(s.key())
+		return r.circuit.holds(s.key())
 	case "published":
 		return slices.ContainsFunc(r.told(), func(e told) bool { return e.shop == s.shop })
 	}
@@ -298,7 +298,7 @@ func (r *crashRig) restart() *worker {
 }
 
 // renew changes the token of the account that was told that it is bad, which
-// has it looked at without waiting: the gate takes both.
+// has it looked at without waiting: the circuit breaker takes both.
 func (r *crashRig) renew() {
 	const every = 3 * time.Second
 	if time.Since(r.renewed) < every {

@@ -140,7 +140,7 @@ type subject struct {
 func (s subject) key() string { return s.kind + "/" + s.shop }
 
 // account is the partner account of the subject's class and kind: what one
-// class does to a gate concerns no other.
+// class does to a circuit breaker concerns no other.
 func (s subject) account() string { return s.kind + "-" + s.name() }
 
 // subjects are the shops of a run: one, or as many as the class says, for each

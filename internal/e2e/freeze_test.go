@@ -40,13 +40,13 @@ func frozen(t *testing.T, c crash, stale bool) int {
 	r := newCrashRig(t, subjects(wholeMatrix(), c.setting), c.setting)
 	r.produce()
 	if c.point.name == "sent" {
-		r.gate.close()
+		r.circuit.close()
 	}
 	w := r.watch(c.point.name)
 	n := r.awaitParked(c.point, w)
 	w.signal(syscall.SIGSTOP)
 	thaw := time.NewTimer(crashFreeze)
-	r.gate.open() // the answers arrive at a process that does not read them
+	r.circuit.open() // the answers arrive at a process that does not read them
 	r.refusesAnother()
 	<-thaw.C
 	w.signal(syscall.SIGCONT)

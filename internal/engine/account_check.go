@@ -37,11 +37,11 @@ func checkResult(s breaker.Signal) onboarding.Result {
 // needsCheck reports whether a person's command on an account is done by a check of its
 // token: so is a resume where only a good token resumes it. Blocked: this process's
 // own check pauses the account, and nothing else.
-func needsCheck(c onboarding.Action, g journal.Gate, blocked bool) bool {
+func needsCheck(c onboarding.Action, g journal.Circuit, blocked bool) bool {
 	if c == onboarding.ActionCheck || c == onboarding.ActionResume && blocked {
 		return true
 	}
-	paused := g.State == journal.GatePaused && (g.Reason == string(onboarding.ReasonToken) || g.Reason == string(onboarding.ReasonAddress))
+	paused := g.State == journal.CircuitPaused && (g.Reason == string(onboarding.ReasonToken) || g.Reason == string(onboarding.ReasonAddress))
 	return c == onboarding.ActionResume && paused
 }
 
@@ -62,7 +62,7 @@ func (e *Engine) checkAccount(s phases, acc *account, i journal.PendingIntent) (
 		now := time.Now()
 		g := acc.breaker.Snapshot()
 		result := checkResult(verdict)
-		words := onboarding.ResultOf(result).Text + " Account " + acc.Name + " is " + onboarding.DescribeBreaker(acc.Name, g.Gate, g.CheckAt, now).Text + "."
+		words := onboarding.ResultOf(result).Text + " Account " + acc.Name + " is " + onboarding.DescribeBreaker(acc.Name, g.Circuit, g.CheckAt, now).Text + "."
 		end := onboarding.EndAction(i.Intent, result, words, now)
 		if err := e.journal.EndIntent(s.writes, end); err != nil {
 			e.actionFailed(i, err)

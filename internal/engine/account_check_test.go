@@ -22,22 +22,22 @@ func TestAccountCheck(t *testing.T) {
 		pause       onboarding.Reason // "": the account is open
 		act         onboarding.Action
 		want        onboarding.Result
-		then        journal.GateState
+		then        journal.CircuitState
 	}{
-		"OpenAndGood":       {answer{}, answer{}, "", onboarding.ActionCheck, onboarding.ResultTokenWorks, journal.GateOpen},
-		"OpenAndRefused":    {answer{}, answer{status: 401}, "", onboarding.ActionCheck, onboarding.ResultAccountTokenRefused, journal.GatePaused},
-		"OpenAndStrange":    {answer{}, odd, "", onboarding.ActionCheck, onboarding.ResultNotTheAPI, journal.GateOpen},
-		"OpenAndForeign":    {answer{}, answer{status: 422, body: partnerRefusal}, "", onboarding.ActionCheck, onboarding.ResultPartnerRefused, journal.GateOpen},
-		"OpenAndDenied":     {answer{}, answer{status: 403}, "", onboarding.ActionCheck, onboarding.ResultCheckDenied, journal.GateOpen},
-		"OpenAndAway":       {answer{}, answer{fail: invoicebox.ReasonConnect, unsent: true}, "", onboarding.ActionCheck, onboarding.ResultNoAnswer, journal.GateOpen},
-		"OpenAndThrottled":  {answer{}, answer{status: 429}, "", onboarding.ActionCheck, onboarding.ResultAccountThrottled, journal.GateLimited},
-		"TokenStillBad":     {answer{status: 401}, answer{status: 401}, onboarding.ReasonToken, onboarding.ActionCheck, onboarding.ResultAccountTokenRefused, journal.GatePaused},
-		"TokenGood":         {answer{status: 401}, answer{}, onboarding.ReasonToken, onboarding.ActionCheck, onboarding.ResultTokenWorks, journal.GateOpen},
-		"ResumeForToken":    {answer{status: 401}, answer{}, onboarding.ReasonToken, onboarding.ActionResume, onboarding.ResultTokenWorks, journal.GateOpen},
-		"ResumeStillBad":    {answer{status: 401}, answer{status: 401}, onboarding.ReasonToken, onboarding.ActionResume, onboarding.ResultAccountTokenRefused, journal.GatePaused},
-		"ResumeForAddress":  {odd, answer{}, onboarding.ReasonAddress, onboarding.ActionResume, onboarding.ResultTokenWorks, journal.GateResting},
-		"ResumeWrongStill":  {odd, odd, onboarding.ReasonAddress, onboarding.ActionResume, onboarding.ResultNotTheAPI, journal.GatePaused},
-		"ResumeAddressAway": {odd, answer{fail: invoicebox.ReasonConnect, unsent: true}, onboarding.ReasonAddress, onboarding.ActionResume, onboarding.ResultNoAnswer, journal.GatePaused},
+		"OpenAndGood":       {answer{}, answer{}, "", onboarding.ActionCheck, onboarding.ResultTokenWorks, journal.CircuitActive},
+		"OpenAndRefused":    {answer{}, answer{status: 401}, "", onboarding.ActionCheck, onboarding.ResultAccountTokenRefused, journal.CircuitPaused},
+		"OpenAndStrange":    {answer{}, odd, "", onboarding.ActionCheck, onboarding.ResultNotTheAPI, journal.CircuitActive},
+		"OpenAndForeign":    {answer{}, answer{status: 422, body: partnerRefusal}, "", onboarding.ActionCheck, onboarding.ResultPartnerRefused, journal.CircuitActive},
+		"OpenAndDenied":     {answer{}, answer{status: 403}, "", onboarding.ActionCheck, onboarding.ResultCheckDenied, journal.CircuitActive},
+		"OpenAndAway":       {answer{}, answer{fail: invoicebox.ReasonConnect, unsent: true}, "", onboarding.ActionCheck, onboarding.ResultNoAnswer, journal.CircuitActive},
+		"OpenAndThrottled":  {answer{}, answer{status: 429}, "", onboarding.ActionCheck, onboarding.ResultAccountThrottled, journal.CircuitThrottled},
+		"TokenStillBad":     {answer{status: 401}, answer{status: 401}, onboarding.ReasonToken, onboarding.ActionCheck, onboarding.ResultAccountTokenRefused, journal.CircuitPaused},
+		"TokenGood":         {answer{status: 401}, answer{}, onboarding.ReasonToken, onboarding.ActionCheck, onboarding.ResultTokenWorks, journal.CircuitActive},
+		"ResumeForToken":    {answer{status: 401}, answer{}, onboarding.ReasonToken, onboarding.ActionResume, onboarding.ResultTokenWorks, journal.CircuitActive},
+		"ResumeStillBad":    {answer{status: 401}, answer{status: 401}, onboarding.ReasonToken, onboarding.ActionResume, onboarding.ResultAccountTokenRefused, journal.CircuitPaused},
+		"ResumeForAddress":  {odd, answer{}, onboarding.ReasonAddress, onboarding.ActionResume, onboarding.ResultTokenWorks, journal.CircuitBackingOff},
+		"ResumeWrongStill":  {odd, odd, onboarding.ReasonAddress, onboarding.ActionResume, onboarding.ResultNotTheAPI, journal.CircuitPaused},
+		"ResumeAddressAway": {odd, answer{fail: invoicebox.ReasonConnect, unsent: true}, onboarding.ReasonAddress, onboarding.ActionResume, onboarding.ResultNoAnswer, journal.CircuitPaused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -53,8 +53,8 @@ func TestAccountCheck(t *testing.T) {
 					}
 					return good(op, value, n)
 				})
-				gate := func() journal.Gate {
-					return b.j.gate()
+				circuit := func() journal.Circuit {
+					return b.j.circuit()
 				}
 				if c.pause != "" {
 					for i := range breaker.FaultsToPause {
@@ -63,7 +63,7 @@ func TestAccountCheck(t *testing.T) {
 				}
 				b.start()
 				if c.pause != "" {
-					b.until(time.Minute, "paused", func() bool { return gate().State == journal.GatePaused && gate().Reason == string(c.pause) })
+					b.until(time.Minute, "paused", func() bool { return circuit().State == journal.CircuitPaused && circuit().Reason == string(c.pause) })
 					at := b.engine.Status(time.Time{}, time.Now())[0].CheckAt
 					if wait := time.Until(at); wait <= 0 || wait > 5*time.Minute {
 						t.Errorf("the next check is in %v", wait)
@@ -78,7 +78,9 @@ func TestAccountCheck(t *testing.T) {
 				if !strings.Contains(end.Detail, "Account default is ") {
 					t.Errorf("%q", end.Detail)
 				}
-				b.until(time.Second, "the gate is written", func() bool { return gate().State == c.then || c.then == journal.GateOpen && gate().State == "" })
+				b.until(time.Second, "the circuit breaker is written", func() bool {
+					return circuit().State == c.then || c.then == journal.CircuitActive && circuit().State == ""
+				})
 				b.finish()
 			})
 		})
@@ -91,39 +93,39 @@ func (a answer) bad() bool { return a.status != 0 || a.fail != "" }
 func TestAccountCheck_BreakerActions(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
-		act  onboarding.Action
-		gate journal.Gate
-		want onboarding.Result
-		then journal.GateState
+		act     onboarding.Action
+		circuit journal.Circuit
+		want    onboarding.Result
+		then    journal.CircuitState
 	}{
-		{onboarding.ActionPause, journal.Gate{State: journal.GateOpen}, onboarding.ResultPaused, journal.GatePaused},
-		{onboarding.ActionPause, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonOperator)}, onboarding.ResultPaused, journal.GatePaused},
-		{onboarding.ActionPause, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonToken)}, onboarding.ResultPaused, journal.GatePaused},
-		{onboarding.ActionResume, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonOperator)}, onboarding.ResultResumed, journal.GateResting},
-		{onboarding.ActionResume, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights)}, onboarding.ResultResumed, journal.GateResting},
-		{onboarding.ActionResume, journal.Gate{State: journal.GatePaused, Reason: "refusals"}, onboarding.ResultResumed, journal.GateResting},
+		{onboarding.ActionPause, journal.Circuit{State: journal.CircuitActive}, onboarding.ResultPaused, journal.CircuitPaused},
+		{onboarding.ActionPause, journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonOperator)}, onboarding.ResultPaused, journal.CircuitPaused},
+		{onboarding.ActionPause, journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonToken)}, onboarding.ResultPaused, journal.CircuitPaused},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonOperator)}, onboarding.ResultResumed, journal.CircuitBackingOff},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonRights)}, onboarding.ResultResumed, journal.CircuitBackingOff},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitPaused, Reason: "refusals"}, onboarding.ResultResumed, journal.CircuitBackingOff},
 		// Asked for before the breaker was paused: TestAccountCheck has the others.
-		{onboarding.ActionResume, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonToken)}, onboarding.ResultTokenOpens, journal.GatePaused},
-		{onboarding.ActionResume, journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonAddress)}, onboarding.ResultTokenOpens, journal.GatePaused},
-		{onboarding.ActionResume, journal.Gate{State: journal.GateOpen}, onboarding.ResultNotPaused, journal.GateOpen},
-		{onboarding.ActionResume, journal.Gate{State: journal.GateLimited, Until: now.Add(time.Minute)}, onboarding.ResultNotPaused, journal.GateLimited},
-		{onboarding.ActionResume, journal.Gate{State: journal.GateResting, Until: now.Add(time.Minute)}, onboarding.ResultNotPaused, journal.GateResting},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonToken)}, onboarding.ResultTokenOpens, journal.CircuitPaused},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonAddress)}, onboarding.ResultTokenOpens, journal.CircuitPaused},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitActive}, onboarding.ResultNotPaused, journal.CircuitActive},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitThrottled, Until: now.Add(time.Minute)}, onboarding.ResultNotPaused, journal.CircuitThrottled},
+		{onboarding.ActionResume, journal.Circuit{State: journal.CircuitBackingOff, Until: now.Add(time.Minute)}, onboarding.ResultNotPaused, journal.CircuitBackingOff},
 	} {
 		for _, row := range breakerActions {
 			if row.act != c.act {
 				continue
 			}
-			g := breaker.New(Config{}.withDefaults().breaker(Account{}), c.gate, now)
+			g := breaker.New(Config{}.withDefaults().breaker(Account{}), c.circuit, now)
 			next, changes := g.Preview(row.signal, now)
 			got := row.result
 			if !changes {
 				got = whyBreakerStays(next).Result
 			}
 			if got != c.want || next.State != c.then {
-				t.Errorf("%s of %s/%s: %s, then %s/%s; want %s, then %s", c.act, c.gate.State, c.gate.Reason, got, next.State, next.Reason, c.want, c.then)
+				t.Errorf("%s of %s/%s: %s, then %s/%s; want %s, then %s", c.act, c.circuit.State, c.circuit.Reason, got, next.State, next.Reason, c.want, c.then)
 			}
-			if g.Snapshot().Shared.State != c.gate.State {
-				t.Errorf("%s of %s/%s: looking changed it", c.act, c.gate.State, c.gate.Reason)
+			if g.Snapshot().Shared.State != c.circuit.State {
+				t.Errorf("%s of %s/%s: looking changed it", c.act, c.circuit.State, c.circuit.Reason)
 			}
 		}
 	}

@@ -41,8 +41,8 @@ func TestMaximumAge_ClosedAccountExpiresNothing(t *testing.T) {
 				b.cfg.Concurrency = 4
 				const away = 40 * time.Hour
 				b.cfg.MaximumAge = 24 * time.Hour
-				set := func(s journal.GateState) {
-					b.j.setGate("default", journal.Gate{State: s, Reason: "a person", Since: time.Now()})
+				set := func(s journal.CircuitState) {
+					b.j.setCircuit("default", journal.Circuit{State: s, Reason: "a person", Since: time.Now()})
 				}
 				var ops []*operation
 				for i := range 20 {
@@ -51,11 +51,11 @@ func TestMaximumAge_ClosedAccountExpiresNothing(t *testing.T) {
 				b.start()
 				if c.person {
 					time.Sleep(time.Minute) // each of them has waited by now
-					set(journal.GatePaused)
+					set(journal.CircuitPaused)
 				}
 				time.Sleep(away)
 				if c.person {
-					set(journal.GateOpen)
+					set(journal.CircuitActive)
 				}
 				bad.Store(false)
 				b.until(30*time.Minute, "settled", b.j.settled)

@@ -22,10 +22,10 @@ func TestSharedBreaker_TrialSurvivesAFailureOfTheJournal(t *testing.T) {
 		b := newHarness(t, good)
 		b.j.account("second")
 		b.cfg.Accounts = append(b.cfg.Accounts, Account{Name: "second", Client: b.api})
-		limited := journal.Gate{State: journal.GateLimited, Until: time.Now().Add(-time.Minute), Since: time.Now().Add(-time.Hour)}
+		limited := journal.Circuit{State: journal.CircuitThrottled, Until: time.Now().Add(-time.Minute), Since: time.Now().Add(-time.Hour)}
 		ops := map[string]*operation{}
 		for _, name := range []string{"default", "second"} {
-			b.j.setGate(name, limited)
+			b.j.setCircuit(name, limited)
 			ops[name] = b.addOf(name, journal.Invite, "shop", "a@example.com")
 		}
 		failures := 2 // in a row: the accounts take turns in who is looked at first
@@ -57,8 +57,8 @@ func TestSharedBreaker_ChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			dues, lists := b.j.dueCalls(), b.j.accountCalls()
-			paused := journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonOperator), Since: time.Now()}
-			if err := b.j.SetGate(t.Context(), "default", paused, nil); err != nil {
+			paused := journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonOperator), Since: time.Now()}
+			if err := b.j.SetCircuit(t.Context(), "default", paused, nil); err != nil {
 				t.Fatal(err)
 			}
 			for began := time.Now(); time.Since(began) < time.Second; time.Sleep(min(every, time.Second)) {
@@ -67,13 +67,13 @@ func TestSharedBreaker_ChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 			}
 			synctest.Wait()
 			if !b.engine.accounts["default"].breaker.Closed(false) {
-				t.Errorf("signals every %v: the gate is still open after a second", every)
+				t.Errorf("signals every %v: the circuit breaker is still open after a second", every)
 			}
 			if every < time.Second && b.j.dueCalls()-dues < 500 {
 				t.Errorf("only %d looks for work", b.j.dueCalls()-dues)
 			}
 			if n := b.j.accountCalls() - lists; n > 6 {
-				t.Errorf("the gates were read %d times in a second", n)
+				t.Errorf("the circuit breakers were read %d times in a second", n)
 			}
 			b.finish()
 		})
@@ -86,7 +86,7 @@ func TestSharedBreaker_PauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.api.latency = 10 * time.Second
-		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: time.Now().Add(time.Second)})
+		b.j.setCircuit("default", journal.Circuit{State: journal.CircuitThrottled, Reason: "limited", Until: time.Now().Add(time.Second)})
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		b.start()
 		time.Sleep(5 * time.Second)
@@ -95,9 +95,9 @@ func TestSharedBreaker_PauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 			t.Fatalf("%d calls, want the trial", n)
 		}
 		// The journal does not tell, as where the network to it is slow.
-		paused := journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonOperator), Since: time.Now()}
+		paused := journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonOperator), Since: time.Now()}
 		b.j.setMute(true)
-		b.j.setGate("default", paused)
+		b.j.setCircuit("default", paused)
 		synctest.Wait()
 		b.j.setMute(false)
 		b.engine.accounts["default"].breaker.Record(breaker.SignalAnswered, 0, true, time.Now())
@@ -107,8 +107,8 @@ func TestSharedBreaker_PauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 		if b.j.record(op).State != journal.Done {
 			t.Errorf("the call in flight came to %v", b.j.record(op).State)
 		}
-		if got := b.j.gate(); got.State != paused.State || got.Reason != paused.Reason {
-			t.Errorf("the gate is %+v", got)
+		if got := b.j.circuit(); got.State != paused.State || got.Reason != paused.Reason {
+			t.Errorf("the circuit breaker is %+v", got)
 		}
 		if !b.engine.accounts["default"].breaker.Closed(false) {
 			t.Error("the pool goes on")
@@ -123,7 +123,7 @@ func TestSharedBreaker_OneReplicaTriesTheAccount(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)
 			b.api.latency = 5 * time.Second
-			b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
+			b.j.setCircuit("default", journal.Circuit{State: journal.CircuitThrottled, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
 			for i := range 10 {
 				b.add(journal.Invite, fmt.Sprint("shop-", i), "a@example.com")
 			}
@@ -133,7 +133,7 @@ func TestSharedBreaker_OneReplicaTriesTheAccount(t *testing.T) {
 			}
 			if dies { // the fourth replica: it has taken the trial, and nobody hears of it again
 				time.Sleep(time.Minute - time.Second)
-				if err := b.j.ReserveTrial(t.Context(), "default", b.j.gate(), reported(time.Now().Add(30*time.Second))); err != nil {
+				if err := b.j.ReserveTrial(t.Context(), "default", b.j.circuit(), reported(time.Now().Add(30*time.Second))); err != nil {
 					t.Fatal(err)
 				}
 				b.j.signal()
@@ -161,7 +161,7 @@ func TestSharedBreaker_OneReplicaTriesTheAccount(t *testing.T) {
 func TestSharedBreaker_TrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
-		b.j.setGate("default", journal.Gate{State: journal.GateLimited, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
+		b.j.setCircuit("default", journal.Circuit{State: journal.CircuitThrottled, Reason: "limited", Until: reported(time.Now().Add(time.Minute)), Since: time.Now()})
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		began := time.Now()
 		var tried atomic.Bool
@@ -189,19 +189,19 @@ func TestSharedBreaker_TrialThatWasNotSentIsLeftToOthers(t *testing.T) {
 func TestSharedBreaker_RestartsTrialIsInTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
-		b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights), Since: time.Now()})
+		b.j.setCircuit("default", journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonRights), Since: time.Now()})
 		b.start()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if g := b.j.gate(); g.State != journal.GateResting || g.Reason != string(onboarding.ReasonRights) {
+		if g := b.j.circuit(); g.State != journal.CircuitBackingOff || g.Reason != string(onboarding.ReasonRights) {
 			t.Errorf("the journal says %+v", g)
 		}
 		op := b.add(journal.Invite, "shop-1", "a@example.com")
 		b.j.signal()
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
-		if b.j.record(op).State != journal.Done || b.j.gate().State != journal.GateOpen {
-			t.Errorf("%v, and the gate is %+v", b.j.record(op).State, b.j.gate())
+		if b.j.record(op).State != journal.Done || b.j.circuit().State != journal.CircuitActive {
+			t.Errorf("%v, and the circuit breaker is %+v", b.j.record(op).State, b.j.circuit())
 		}
 	})
 }

@@ -37,8 +37,8 @@ const EgressLedger = "egress"
 // what each method promises.
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
-	SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error
-	ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error
+	SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error
+	ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]journal.Due, error)
 	Claim(ctx context.Context, r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
@@ -127,7 +127,7 @@ type Config struct {
 	// Waits of one operation that was not executed: exponential from WaitBase
 	// to WaitCap, with full jitter.
 	WaitBase, WaitCap time.Duration // 1 s, 5 min
-	// Rests of an account whose calls fail: exponential from RestBase to RestCap.
+	// How long an account whose calls fail backs off: exponential from RestBase to RestCap.
 	RestBase, RestCap time.Duration // 5 s, 5 min
 	// LimitCap bounds what a 429 can ask for.
 	LimitCap time.Duration // 15 min

@@ -79,8 +79,8 @@ func TestDrain_CutsLongCallsAtTheEndOfItsTime(t *testing.T) {
 		if s, r := b.j.state(op); s != journal.Unknown || r != onboarding.ReasonNoProof {
 			t.Errorf("a call that was cut is %v (%s)", s, r)
 		}
-		if g := b.j.gate(); g.State != journal.GateOpen {
-			t.Errorf("our own cut closed the gate: %+v", g)
+		if g := b.j.circuit(); g.State != journal.CircuitActive {
+			t.Errorf("our own cut closed the circuit breaker: %+v", g)
 		}
 	})
 }
@@ -137,7 +137,7 @@ func TestDrain_JournalErrorsAtEveryStep(t *testing.T) {
 		}
 		return good(op, value, n)
 	}
-	for _, step := range []string{"Claim", "BeginAttempt", "SaveResponse", "Apply", "BeginCheck", "EndAttempt", "ReleaseExpiredLeases", "SetGate"} {
+	for _, step := range []string{"Claim", "BeginAttempt", "SaveResponse", "Apply", "BeginCheck", "EndAttempt", "ReleaseExpiredLeases", "SetCircuit"} {
 		for _, done := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s done %v", step, done), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestDrain_JournalErrorsAtEveryStep(t *testing.T) {
 						b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com"))
 					}
 					b.run(5 * time.Minute)
-					if failed == 0 && step != "SetGate" {
+					if failed == 0 && step != "SetCircuit" {
 						t.Error("the fault was never met")
 					}
 					for _, op := range b.j.ops {
@@ -213,8 +213,8 @@ func TestDrain_BreakerFlows(t *testing.T) {
 			b.start()
 			time.Sleep(30 * time.Minute)
 			synctest.Wait()
-			if g := b.j.gate(); g.State != journal.GateResting {
-				t.Errorf("the journal's gate: %+v", g)
+			if g := b.j.circuit(); g.State != journal.CircuitBackingOff {
+				t.Errorf("the journal's circuit breaker: %+v", g)
 			}
 			sends := 0
 			for _, s := range b.j.transitions() {
@@ -228,8 +228,8 @@ func TestDrain_BreakerFlows(t *testing.T) {
 			down = false
 			b.until(15*time.Minute, "settled", b.j.settled)
 			time.Sleep(time.Second)
-			if g := b.j.gate(); g.State != journal.GateOpen {
-				t.Errorf("the journal's gate at the end: %+v", g)
+			if g := b.j.circuit(); g.State != journal.CircuitActive {
+				t.Errorf("the journal's circuit breaker at the end: %+v", g)
 			}
 			b.finish()
 			for _, op := range b.j.ops {
@@ -288,11 +288,11 @@ func TestDrain_BreakerFlows(t *testing.T) {
 			if n := len(b.api.asked(invoicebox.Invite)); n != breaker.FaultsToPause {
 				t.Errorf("%d calls although the account may not", n)
 			}
-			if g := b.j.gate(); g.State != journal.GatePaused || g.Reason != string(onboarding.ReasonRights) {
-				t.Errorf("gate %+v", g)
+			if g := b.j.circuit(); g.State != journal.CircuitPaused || g.Reason != string(onboarding.ReasonRights) {
+				t.Errorf("circuit breaker %+v", g)
 			}
 			b.api.script = good
-			b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
+			b.j.setCircuit("default", journal.Circuit{State: journal.CircuitActive, Since: time.Now()})
 			b.until(2*breakerRefresh+time.Second, "settled", b.j.settled)
 			b.finish()
 		})

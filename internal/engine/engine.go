@@ -128,7 +128,7 @@ func New(c Config) (*Engine, error) {
 	var breakers []*breaker.Breaker
 	for _, a := range c.Accounts {
 		acc := &account{
-			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), breaker: breaker.New(c.breaker(a), journal.Gate{}, time.Now()),
+			Account: a, ledger: c.ledger(a), due: make(map[work]time.Time), breaker: breaker.New(c.breaker(a), journal.Circuit{}, time.Now()),
 			callSlots:    newSlots(calls.reserved, sharedCalls),
 			attemptSlots: newSlots(ahead.reserved, sharedAhead), verificationWake: make(chan struct{}, 1),
 		}

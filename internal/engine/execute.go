@@ -68,7 +68,7 @@ func (e *Engine) makeCall(s phases, t *task) error {
 	}
 	if t.trial && !e.breakers.ReserveTrial(s.writes, t.acc.breaker, e.callTime()) {
 		ahead()
-		return e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
+		return e.release(s, t, onboarding.ReasonCircuitClosed, time.Time{})
 	}
 	sent := time.Now()
 	sendBy := sent.Add(e.cfg.sendBy())
@@ -97,7 +97,7 @@ func (e *Engine) makeCall(s phases, t *task) error {
 		ahead()
 		why := e.notSentReason(s)
 		if closed {
-			why = onboarding.ReasonGateClosed
+			why = onboarding.ReasonCircuitClosed
 		}
 		err = e.cancelAttempt(s, t, why)
 		e.releaseTrial(s, t)
@@ -151,7 +151,7 @@ func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool, er
 	case s.draining():
 		return subject, false, e.release(s, t, onboarding.ReasonDrained, time.Time{})
 	case t.acc.breaker.Closed(t.trial):
-		return subject, false, e.release(s, t, onboarding.ReasonGateClosed, time.Time{})
+		return subject, false, e.release(s, t, onboarding.ReasonCircuitClosed, time.Time{})
 	case time.Until(t.leaseEnd) < e.callTime():
 		return subject, false, e.release(s, t, onboarding.ReasonNotSent, time.Time{})
 	}
@@ -272,7 +272,7 @@ func (e *Engine) jitter(d time.Duration) time.Duration {
 // tooOld tells whether a run will have waited too long at an instant; the time
 // for which the account was closed does not count.
 func (e *Engine) tooOld(t *task, at time.Time) bool {
-	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.GateClosed > e.cfg.MaximumAge
+	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.CircuitClosed > e.cfg.MaximumAge
 }
 
 // expire ends an operation that could not be executed in time. The event says

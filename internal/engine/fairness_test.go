@@ -91,7 +91,7 @@ func steadyWaits(t *testing.T, bad bool) []time.Duration {
 		return w.eventFor(accountName(account), journal.Invite, fmt.Sprint("shop-", n), fmt.Sprintf("%d/%d", account, n), fmt.Sprintf("s%d-%d@example.com", account, n))
 	}
 	if bad {
-		if err := w.j.SetGate(t.Context(), accountName(paused), journal.Gate{State: journal.GatePaused, Reason: "a person", Since: time.Now()}, nil); err != nil {
+		if err := w.j.SetCircuit(t.Context(), accountName(paused), journal.Circuit{State: journal.CircuitPaused, Reason: "a person", Since: time.Now()}, nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second) // the engine has noticed

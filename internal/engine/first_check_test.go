@@ -52,13 +52,13 @@ func TestFirstCheck_BlocksTheAccount(t *testing.T) {
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
 				s := b.engine.Status(time.Time{}, time.Now())[0]
-				if s.Gate.State != journal.GatePaused || s.Gate.Reason != string(c.want) || calls() != 0 {
-					t.Errorf("after %d calls the account is %s (%s)", calls(), s.Gate.State, s.Gate.Reason)
+				if s.Circuit.State != journal.CircuitPaused || s.Circuit.Reason != string(c.want) || calls() != 0 {
+					t.Errorf("after %d calls the account is %s (%s)", calls(), s.Circuit.State, s.Circuit.Reason)
 				}
 				if wait := time.Until(s.CheckAt); wait <= 0 || wait > 5*time.Minute {
 					t.Errorf("the next check is in %v", wait)
 				}
-				if c.want != onboarding.ReasonToken && b.j.gate().State == journal.GatePaused {
+				if c.want != onboarding.ReasonToken && b.j.circuit().State == journal.CircuitPaused {
 					t.Error("other replicas, whose settings may be right, are paused as well")
 				}
 				right.Store(true)
@@ -80,7 +80,7 @@ func TestFirstCheck_ResumesTheAccount(t *testing.T) {
 	for _, reason := range []onboarding.Reason{onboarding.ReasonAddress, onboarding.ReasonToken} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHarness(t, good)
-			b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(reason), Since: time.Now().Add(-time.Hour)})
+			b.j.setCircuit("default", journal.Circuit{State: journal.CircuitPaused, Reason: string(reason), Since: time.Now().Add(-time.Hour)})
 			x := b.api.CheckOwnToken(t.Context())
 			b.cfg.Accounts[0].FirstCheck = &x
 			op := b.add(journal.Activate, "shop", "code")
@@ -88,8 +88,8 @@ func TestFirstCheck_ResumesTheAccount(t *testing.T) {
 			b.until(5*time.Second, "settled", b.j.settled)
 			b.finish()
 			b.expect(op, journal.Done, onboarding.ReasonActivated, "activated verified")
-			if g := b.j.gate(); g.State != journal.GateOpen {
-				t.Errorf("%s: the gate is %+v", reason, g)
+			if g := b.j.circuit(); g.State != journal.CircuitActive {
+				t.Errorf("%s: the circuit breaker is %+v", reason, g)
 			}
 		})
 	}
@@ -129,8 +129,8 @@ func TestFirstCheck_OneOperationFindsOutThatSettingsAreWrong(t *testing.T) {
 						attention++
 					}
 				}
-				if g := b.j.gate(); attention != 1 || g.State != journal.GatePaused || g.Reason != string(c.want) {
-					t.Errorf("%d operations wait for a person, and the gate is %+v", attention, g)
+				if g := b.j.circuit(); attention != 1 || g.State != journal.CircuitPaused || g.Reason != string(c.want) {
+					t.Errorf("%d operations wait for a person, and the circuit breaker is %+v", attention, g)
 				}
 			})
 		})

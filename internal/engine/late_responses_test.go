@@ -116,7 +116,7 @@ func TestLateResponses_Compared(t *testing.T) {
 				b.start()
 				if c.closed {
 					b.until(time.Second, "unknown", func() bool { return inState(journal.Unknown)(b, op) })
-					b.j.setGate("default", journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights)})
+					b.j.setCircuit("default", journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonRights)})
 				}
 				b.until(time.Hour, "where the answer comes", func() bool { return c.when(b, op) })
 				b.late(op, c.body)

@@ -80,9 +80,9 @@ func (m *Metrics) ended(k journal.Kind, s journal.State, r onboarding.Reason) {
 	m.finished.WithLabelValues(k.String(), s.String(), string(r)).Inc()
 }
 
-var breakerStates = []journal.GateState{journal.GateOpen, journal.GateLimited, journal.GateResting, journal.GatePaused}
+var breakerStates = []journal.CircuitState{journal.CircuitActive, journal.CircuitThrottled, journal.CircuitBackingOff, journal.CircuitPaused}
 
-func (m *Metrics) breaker(account string, s journal.GateState) {
+func (m *Metrics) breaker(account string, s journal.CircuitState) {
 	for _, state := range breakerStates {
 		v := 0.0
 		if state == s {

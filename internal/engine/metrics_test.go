@@ -23,10 +23,10 @@ func TestMetrics(t *testing.T) {
 		const want = `
 # HELP invoicebox_worker_account_circuit 1 for the current state of the account's circuit breaker, 0 for the others.
 # TYPE invoicebox_worker_account_circuit gauge
-invoicebox_worker_account_circuit{account="default",state="limited"} 0
-invoicebox_worker_account_circuit{account="default",state="open"} 1
+invoicebox_worker_account_circuit{account="default",state="throttled"} 0
+invoicebox_worker_account_circuit{account="default",state="active"} 1
 invoicebox_worker_account_circuit{account="default",state="paused"} 0
-invoicebox_worker_account_circuit{account="default",state="resting"} 0
+invoicebox_worker_account_circuit{account="default",state="backing_off"} 0
 # HELP invoicebox_worker_calls_in_flight Calls to Invoicebox in flight, by account.
 # TYPE invoicebox_worker_calls_in_flight gauge
 invoicebox_worker_calls_in_flight{account="default"} 0

@@ -218,8 +218,8 @@ func (e *Engine) changeBreaker(s phases, acc *account, i journal.PendingIntent, 
 		return false
 	}
 	end := onboarding.EndAction(i.Intent, result, "", time.Now())
-	g, changes, err := e.breakers.Change(acc.breaker, sig, time.Now(), func(g journal.Gate) error {
-		end.Gate = &g
+	g, changes, err := e.breakers.Change(acc.breaker, sig, time.Now(), func(g journal.Circuit) error {
+		end.Circuit = &g
 		return e.journal.EndIntent(s.writes, end)
 	})
 	switch {
@@ -235,8 +235,8 @@ func (e *Engine) changeBreaker(s phases, acc *account, i journal.PendingIntent, 
 }
 
 // whyBreakerStays says why a person's command does not change a breaker.
-func whyBreakerStays(g journal.Gate) *onboarding.ActionError {
-	if g.State == journal.GatePaused {
+func whyBreakerStays(g journal.Circuit) *onboarding.ActionError {
+	if g.State == journal.CircuitPaused {
 		return onboarding.NewActionError(onboarding.ResultTokenOpens, "")
 	}
 	return onboarding.NewActionError(onboarding.ResultNotPaused, "")

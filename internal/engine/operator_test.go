@@ -278,10 +278,10 @@ func TestOperator_PersonPausesAnAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.start()
-		gateIs := func(s journal.GateState, r onboarding.Reason) {
+		circuitIs := func(s journal.CircuitState, r onboarding.Reason) {
 			t.Helper()
-			b.until(time.Minute, "the gate is "+string(s), func() bool {
-				g := b.j.gate()
+			b.until(time.Minute, "the circuit breaker is "+string(s), func() bool {
+				g := b.j.circuit()
 				return g.State == s && g.Reason == string(r)
 			})
 		}
@@ -291,7 +291,7 @@ func TestOperator_PersonPausesAnAccount(t *testing.T) {
 		}
 		ask(onboarding.ActionResume, onboarding.ResultNotPaused)
 		ask(onboarding.ActionPause, onboarding.ResultPaused)
-		gateIs(journal.GatePaused, onboarding.ReasonOperator)
+		circuitIs(journal.CircuitPaused, onboarding.ReasonOperator)
 		var ops []*operation
 		for i := range 5 {
 			ops = append(ops, b.add(journal.Activate, fmt.Sprint("shop-", i), fmt.Sprint("code-", i)))
@@ -309,7 +309,7 @@ func TestOperator_PersonPausesAnAccount(t *testing.T) {
 			t.Errorf("%d calls after a restart", n)
 		}
 		ask(onboarding.ActionResume, onboarding.ResultResumed)
-		gateIs(journal.GateOpen, "")
+		circuitIs(journal.CircuitActive, "")
 		b.until(time.Minute, "settled", b.j.settled)
 		b.finish()
 		for _, op := range ops {
@@ -352,7 +352,7 @@ func TestOperator_ExitsOfAPause(t *testing.T) {
 				}
 				b.start()
 				b.until(time.Minute, "paused", func() bool {
-					return b.j.gate().State == journal.GatePaused
+					return b.j.circuit().State == journal.CircuitPaused
 				})
 				op := b.add(journal.Activate, "shop-1", "code-1")
 				bad.Store(false)

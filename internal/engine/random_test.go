@@ -113,8 +113,8 @@ func TestInvariants_UnderRandomFaults(t *testing.T) {
 			b.start()
 			// A rejection three times in a row pauses the account for a person.
 			b.until(24*time.Hour, "settled", func() bool {
-				if g := b.j.gate(); g.State == journal.GatePaused && g.Reason != string(onboarding.ReasonToken) {
-					b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
+				if g := b.j.circuit(); g.State == journal.CircuitPaused && g.Reason != string(onboarding.ReasonToken) {
+					b.j.setCircuit("default", journal.Circuit{State: journal.CircuitActive, Since: time.Now()})
 				}
 				return b.j.settled()
 			})

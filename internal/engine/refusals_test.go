@@ -34,19 +34,19 @@ func TestRefusals_OfManyShopsPause(t *testing.T) {
 				time.Sleep(6 * time.Hour)
 				synctest.Wait()
 				calls := len(b.api.asked(invoicebox.Activate))
-				if g := b.j.gate(); calls != breaker.RefusalsToPause || g.State != journal.GatePaused || g.Reason != string(onboarding.ReasonRefusals) {
-					t.Fatalf("%d calls, gate %+v", calls, g)
+				if g := b.j.circuit(); calls != breaker.RefusalsToPause || g.State != journal.CircuitPaused || g.Reason != string(onboarding.ReasonRefusals) {
+					t.Fatalf("%d calls, circuit breaker %+v", calls, g)
 				}
 				if exit == "changed settings that do not help" {
 					b.engine.TokenChanged("default")
 					time.Sleep(time.Hour)
-					if g := b.j.gate(); len(b.api.asked(invoicebox.Activate)) != calls+1 || g.State != journal.GatePaused {
-						t.Errorf("%d calls, gate %+v", len(b.api.asked(invoicebox.Activate)), g)
+					if g := b.j.circuit(); len(b.api.asked(invoicebox.Activate)) != calls+1 || g.State != journal.CircuitPaused {
+						t.Errorf("%d calls, circuit breaker %+v", len(b.api.asked(invoicebox.Activate)), g)
 					}
 				}
 				refused = false
 				if exit == "a person" {
-					b.j.setGate("default", journal.Gate{State: journal.GateOpen, Since: time.Now()})
+					b.j.setCircuit("default", journal.Circuit{State: journal.CircuitActive, Since: time.Now()})
 				} else {
 					b.engine.TokenChanged("default")
 				}
@@ -82,8 +82,8 @@ func TestRefusals_WrongAddressIsTriedOnceForEachGoodCheck(t *testing.T) {
 		wrong = false
 		b.until(10*time.Minute, "settled", b.j.settled)
 		b.finish()
-		if g := b.j.gate(); g.State != journal.GateOpen {
-			t.Errorf("gate %+v", g)
+		if g := b.j.circuit(); g.State != journal.CircuitActive {
+			t.Errorf("circuit breaker %+v", g)
 		}
 	})
 }

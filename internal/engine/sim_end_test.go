@@ -62,10 +62,10 @@ func (s *sim) quiet() bool {
 		s.wrong("accounts: %v", err)
 	}
 	for _, a := range accounts {
-		if g := a.Gate; g.State == journal.GatePaused && g.Reason != string(onboarding.ReasonToken) && g.Reason != string(onboarding.ReasonAddress) {
+		if g := a.Circuit; g.State == journal.CircuitPaused && g.Reason != string(onboarding.ReasonToken) && g.Reason != string(onboarding.ReasonAddress) {
 			s.note("a person opens %s", a.Name)
-			if err := s.j.SetGate(ctx, a.Name, journal.Gate{State: journal.GateOpen, Since: time.Now()}, nil); err != nil {
-				s.wrong("open the gate: %v", err)
+			if err := s.j.SetCircuit(ctx, a.Name, journal.Circuit{State: journal.CircuitActive, Since: time.Now()}, nil); err != nil {
+				s.wrong("open the circuit breaker: %v", err)
 			}
 		}
 	}

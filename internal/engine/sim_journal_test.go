@@ -74,15 +74,15 @@ func (j *simJournal) Accounts(ctx context.Context) (out []journal.Account, err e
 	return out, err
 }
 
-func (j *simJournal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
-	return j.s.call(ctx, "SetGate", true, func() error {
-		j.s.note("gate of %s: %s %s", account, g.State, g.Reason)
-		j.s.counts["gate "+string(g.State)]++
-		return j.s.j.SetGate(ctx, account, g, was)
+func (j *simJournal) SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error {
+	return j.s.call(ctx, "SetCircuit", true, func() error {
+		j.s.note("circuit breaker of %s: %s %s", account, g.State, g.Reason)
+		j.s.counts["circuit breaker "+string(g.State)]++
+		return j.s.j.SetCircuit(ctx, account, g, was)
 	})
 }
 
-func (j *simJournal) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+func (j *simJournal) ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error {
 	return j.s.call(ctx, "ReserveTrial", true, func() error {
 		err := j.s.j.ReserveTrial(ctx, account, was, until)
 		j.s.note("trial of %s: %v", account, err)

@@ -72,7 +72,7 @@ var simTimes = map[string][]string{
 	"operation":      {"due_at", "planned", "changed", "stored_at", "verified"},
 	"attempt":        {"started", "send_by", "deadline", "ended", "counts_from"},
 	"shop":           {"invited_at", "active_at", "review_due", "review_refused"},
-	"account":        {"gate_until", "gate_since", "closed_since"},
+	"account":        {"circuit_until", "circuit_since", "closed_since"},
 	"receipt":        {"at"},
 	"credential":     {"created"},
 	"outbox":         {"created", "published_at"},
@@ -148,7 +148,7 @@ func (w *simWorker) main() {
 			break
 		}
 	}
-	s.spawn(w, fmt.Sprintf("gates%d", w.generation), w.writeGates)
+	s.spawn(w, fmt.Sprintf("circuit breakers%d", w.generation), w.writeCircuits)
 	s.spawn(w, fmt.Sprintf("erase%d", w.generation), func() { p.eraseResponses(w.phases.accept) })
 	var b dispatchState
 	var next time.Time
@@ -175,8 +175,8 @@ func (w *simWorker) main() {
 	w.drain()
 }
 
-// writeGates is Engine.writeGates.
-func (w *simWorker) writeGates() {
+// writeCircuits is Engine.writeCircuits.
+func (w *simWorker) writeCircuits() {
 	for {
 		w.s.block(time.Time{}, func() bool { return len(w.engine.breakers.Changes()) > 0 })
 		if w.stopped {

@@ -45,8 +45,8 @@ func TestSlowStart_SpendsFewCodes(t *testing.T) {
 				if n := len(b.api.asked(invoicebox.Activate)); n != breaker.UnusableToPause {
 					t.Errorf("%d codes were sent, want %d", n, breaker.UnusableToPause)
 				}
-				if g := b.j.gate(); g.State != journal.GatePaused || g.Reason != string(onboarding.ReasonAnswers) {
-					t.Errorf("gate %+v", g)
+				if g := b.j.circuit(); g.State != journal.CircuitPaused || g.Reason != string(onboarding.ReasonAnswers) {
+					t.Errorf("circuit breaker %+v", g)
 				}
 				planned := 0
 				for _, op := range codes {
@@ -167,8 +167,8 @@ func TestSlowStart_AfterATrial(t *testing.T) {
 		if n := len(b.api.asked(invoicebox.Activate)); n != 2*breaker.UnusableToPause+1 {
 			t.Errorf("%d codes were sent", n)
 		}
-		if g := b.j.gate(); g.State != journal.GatePaused || g.Reason != string(onboarding.ReasonAnswers) {
-			t.Errorf("gate %+v", g)
+		if g := b.j.circuit(); g.State != journal.CircuitPaused || g.Reason != string(onboarding.ReasonAnswers) {
+			t.Errorf("circuit breaker %+v", g)
 		}
 		b.finish()
 	})

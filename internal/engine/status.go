@@ -10,7 +10,7 @@ import (
 // A BreakerStatus is how an account stands, as this process knows it.
 type BreakerStatus struct {
 	onboarding.AccountStatus
-	Gate journal.Gate // paused where only this worker's own check says so
+	Circuit journal.Circuit // paused where only this worker's own check says so
 }
 
 // Status says how every account stands, in the order of the configuration.
@@ -21,7 +21,7 @@ func (e *Engine) Status(unknown, now time.Time) []BreakerStatus {
 	for _, acc := range e.order {
 		s := BreakerStatus{AccountStatus: onboarding.AccountStatus{Account: acc.Name, Busy: acc.busy.Load()}}
 		g := acc.breaker.Snapshot()
-		s.Gate, s.CheckAt, s.Fault, s.Blocked, s.BlockedSince = g.Gate, g.CheckAt, g.Fault, g.Blocked, g.BlockedSince
+		s.Circuit, s.CheckAt, s.Fault, s.Blocked, s.BlockedSince = g.Circuit, g.CheckAt, g.Fault, g.Blocked, g.BlockedSince
 		if !unknown.IsZero() {
 			window := max(acc.ledger.Window, e.cfg.EgressWindow)
 			if until := unknown.Add(e.cfg.Slack + window); until.After(now) {

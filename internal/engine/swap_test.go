@@ -301,8 +301,8 @@ func TestSwap_ForgedActs(t *testing.T) {
 					b.ended(forged, c.want)
 					b.finish()
 				}
-				if s, _ := b.j.state(op); s != journal.Attention || len(b.api.calls) != 0 || b.j.gate().State != journal.GateOpen {
-					t.Errorf("%v, %d calls, gate %v", s, len(b.api.calls), b.j.gate().State)
+				if s, _ := b.j.state(op); s != journal.Attention || len(b.api.calls) != 0 || b.j.circuit().State != journal.CircuitActive {
+					t.Errorf("%v, %d calls, circuit breaker %v", s, len(b.api.calls), b.j.circuit().State)
 				}
 			})
 		})

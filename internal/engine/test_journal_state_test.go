@@ -301,23 +301,23 @@ func (j *testJournal) transitions() []string {
 }
 
 // breaker is the default account's, as the journal has it.
-func (j *testJournal) gate() journal.Gate {
+func (j *testJournal) circuit() journal.Circuit {
 	j.Helper()
-	return cached(j, "gate", func() (journal.Gate, error) {
+	return cached(j, "circuit", func() (journal.Circuit, error) {
 		list, err := j.Journal.Accounts(context.Background())
 		for _, a := range list {
 			if a.Name == "default" {
-				return a.Gate, err
+				return a.Circuit, err
 			}
 		}
-		return journal.Gate{}, err
+		return journal.Circuit{}, err
 	})
 }
 
-// setGate changes the breaker of an account as another process does.
-func (j *testJournal) setGate(account string, g journal.Gate) {
+// setCircuit changes the breaker of an account as another process does.
+func (j *testJournal) setCircuit(account string, g journal.Circuit) {
 	j.Helper()
-	j.ok(j.Journal.SetGate(context.Background(), account, g, nil))
+	j.ok(j.Journal.SetCircuit(context.Background(), account, g, nil))
 	j.touch()
 }
 

@@ -343,11 +343,11 @@ func (j *testJournal) AvailablePermits(ctx context.Context, p journal.Permit) (i
 	return j.Journal.AvailablePermits(ctx, p)
 }
 
-func (j *testJournal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
-	return j.write(ctx, "SetGate", func() error { return j.Journal.SetGate(ctx, account, g, was) })
+func (j *testJournal) SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error {
+	return j.write(ctx, "SetCircuit", func() error { return j.Journal.SetCircuit(ctx, account, g, was) })
 }
 
-func (j *testJournal) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+func (j *testJournal) ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error {
 	return j.write(ctx, "ReserveTrial", func() error { return j.Journal.ReserveTrial(ctx, account, was, until) })
 }
 

@@ -182,7 +182,7 @@ func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) 
 // breakerChanged says so to whom it concerns: people, metrics, journal, dispatcher.
 func (e *Engine) breakerChanged(acc *account) {
 	now := acc.breaker.Snapshot()
-	g, checkAt := now.Gate, now.CheckAt
+	g, checkAt := now.Circuit, now.CheckAt
 	e.metrics.breaker(acc.Name, g.State)
 	attrs := []any{"account", acc.Name, "state", string(g.State), "reason", g.Reason}
 	if !g.Until.IsZero() {
@@ -207,7 +207,7 @@ func (e *Engine) releaseTrial(s phases, t *task) {
 }
 
 // BreakerState implements [breakerReporter].
-func (e *Engine) BreakerState(account string, s journal.GateState) { e.metrics.breaker(account, s) }
+func (e *Engine) BreakerState(account string, s journal.CircuitState) { e.metrics.breaker(account, s) }
 
 // BreakerError implements [breakerReporter].
 func (e *Engine) BreakerError(step, msg string, err error, account string) {

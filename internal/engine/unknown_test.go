@@ -178,7 +178,7 @@ func TestUnknownOutcome_ProbeWaitsForADeadWorkersLease(t *testing.T) {
 
 // A shop whose first code is unknown enters a second one.
 func TestUnknownOutcome_NewerCodeGoesInsteadOfTheProbe(t *testing.T) {
-	closed := journal.Gate{State: journal.GatePaused, Reason: string(onboarding.ReasonRights)}
+	closed := journal.Circuit{State: journal.CircuitPaused, Reason: string(onboarding.ReasonRights)}
 	for name, c := range map[string]struct {
 		answers map[string][]answer
 		later   bool // the second code comes while the probe waits for the breaker
@@ -211,13 +211,13 @@ func TestUnknownOutcome_NewerCodeGoesInsteadOfTheProbe(t *testing.T) {
 				b.start()
 				if c.later {
 					b.until(time.Second, "unknown", func() bool { s, _ := b.j.state(first); return s == journal.Unknown })
-					b.j.setGate("default", closed)
+					b.j.setCircuit("default", closed)
 					time.Sleep(2 * quietly)
 					b.expect(first, journal.Planned, onboarding.ReasonProbe)
 				}
 				time.Sleep(time.Second)
 				second := b.add(journal.Activate, "shop-1", "code-2")
-				b.j.setGate("default", journal.Gate{State: journal.GateOpen})
+				b.j.setCircuit("default", journal.Circuit{State: journal.CircuitActive})
 				b.until(time.Hour, "settled", b.j.settled)
 				b.finish()
 				for op, want := range map[*operation]string{first: c.first, second: c.second} {

@@ -44,24 +44,24 @@ func TestUnusableResponses_AnswersOfNoUsePause(t *testing.T) {
 				synctest.Wait()
 				calls := len(b.api.asked(invoicebox.Activate))
 				// One more may be on its way while the third is made durable.
-				if g := b.j.gate(); calls < c.first+breaker.UnusableToPause || calls > c.first+breaker.UnusableToPause+1 || g.State != journal.GatePaused || g.Reason != string(onboarding.ReasonAnswers) {
-					t.Fatalf("%d calls, gate %+v", calls, g)
+				if g := b.j.circuit(); calls < c.first+breaker.UnusableToPause || calls > c.first+breaker.UnusableToPause+1 || g.State != journal.CircuitPaused || g.Reason != string(onboarding.ReasonAnswers) {
+					t.Fatalf("%d calls, circuit breaker %+v", calls, g)
 				}
 				if !strings.Contains(b.log.String(), "reason=answers") {
 					t.Error("the log does not say so")
 				}
 				b.engine.TokenChanged("default")
 				time.Sleep(time.Hour)
-				if g := b.j.gate(); len(b.api.asked(invoicebox.Activate)) > calls+1 || g.State != journal.GatePaused {
-					t.Errorf("%d calls after one trial, gate %+v", len(b.api.asked(invoicebox.Activate)), g)
+				if g := b.j.circuit(); len(b.api.asked(invoicebox.Activate)) > calls+1 || g.State != journal.CircuitPaused {
+					t.Errorf("%d calls after one trial, circuit breaker %+v", len(b.api.asked(invoicebox.Activate)), g)
 				}
 				broken = false
 				i := b.j.ask(b.keys, journal.Intent{Act: string(onboarding.ActionResume)}, "")
 				b.ended(i, onboarding.ResultResumed)
 				b.until(time.Minute, "settled", b.j.settled)
 				b.finish()
-				if g := b.j.gate(); g.State != journal.GateOpen {
-					t.Errorf("gate %+v", g)
+				if g := b.j.circuit(); g.State != journal.CircuitActive {
+					t.Errorf("circuit breaker %+v", g)
 				}
 				done := 0
 				for _, op := range ops {
@@ -95,12 +95,12 @@ func TestUnusableResponses_Reread(t *testing.T) {
 		for _, op := range ops[1:4] {
 			b.attention(op)
 		}
-		b.until(time.Minute, "paused", func() bool { return b.j.gate().Reason == string(onboarding.ReasonAnswers) })
+		b.until(time.Minute, "paused", func() bool { return b.j.circuit().Reason == string(onboarding.ReasonAnswers) })
 		b.act(ops[1], onboarding.ActionReread, onboarding.ResultMerchantConflict)
 		op := ops[2]
 		b.act(op, onboarding.ActionReread, onboarding.ResultStillUnreadable)
-		if g := b.j.gate(); g.State != journal.GatePaused {
-			t.Errorf("gate %+v", g)
+		if g := b.j.circuit(); g.State != journal.CircuitPaused {
+			t.Errorf("circuit breaker %+v", g)
 		}
 
 		// What an upgrade is able to read.
@@ -126,7 +126,7 @@ func TestUnusableResponses_Reread(t *testing.T) {
 		if sent != 1 {
 			t.Errorf("the code was sent %d times", sent)
 		}
-		b.until(time.Minute, "open", func() bool { return b.j.gate().State == journal.GateOpen })
+		b.until(time.Minute, "open", func() bool { return b.j.circuit().State == journal.CircuitActive })
 		if notes := strings.Join(b.j.notes(), "\n"); !strings.Contains(notes, "anna reread.performed activated") || !strings.Contains(notes, "anna reread.refused still_unreadable") {
 			t.Errorf("the audit is %s", notes)
 		}

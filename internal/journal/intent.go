@@ -47,7 +47,7 @@ type Intent struct {
 	At        time.Time // zero is now
 	Actor     string    // who asks
 	Act       string    // closed set of the caller's
-	Account   string    // whose gate, or whose operation; may be left out with Operation
+	Account   string    // whose circuit breaker, or whose operation; may be left out with Operation
 	Operation uuid.UUID // uuid.Nil for an act on the account
 	Note      string    // why, in the person's words; never a secret
 
@@ -87,19 +87,19 @@ type Target struct {
 
 // An IntentEnd ends a waiting intent, once: [ErrStale] when it has ended.
 type IntentEnd struct {
-	ID     int64
-	State  IntentState // IntentPerformed or IntentRefused
-	Result string
-	Detail string
-	Audit  AuditEntry
-	Gate   *Gate // replaces the gate of the intent's account
+	ID      int64
+	State   IntentState // IntentPerformed or IntentRefused
+	Result  string
+	Detail  string
+	Audit   AuditEntry
+	Circuit *Circuit // replaces the circuit breaker of the intent's account
 }
 
 // An IntentFilter chooses intents to list.
 type IntentFilter struct {
 	UUID      uuid.UUID // this one only
 	Operation uuid.UUID // of this operation only
-	Account   string    // about this account's gate only
+	Account   string    // about this account's circuit breaker only
 	Before    int64     // ids below, for paging; 0 from the newest
 	Limit     int       // 1 to 1000
 }

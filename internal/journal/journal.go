@@ -106,24 +106,24 @@ type Keys interface {
 	KeyRows(ctx context.Context, keys []Key) ([]KeyRows, error)
 }
 
-// Accounts are the partner accounts and their gates.
+// Accounts are the partner accounts and their circuit breakers.
 type Accounts interface {
 	// EnsureAccount inserts an account. Its name and partner id never change.
 	// ErrPartnerDiffers: it exists with another partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error
 	Accounts(ctx context.Context) ([]Account, error)
-	// SetGate replaces a gate. ErrStale: its state or reason are not those of was,
-	// because an operator or another replica has changed it. If was is nil, any gate is
-	// replaced. The time from the first gate that is not open to the next open one
-	// counts as closed: see ClaimedOperation.GateClosed.
-	SetGate(ctx context.Context, account string, g Gate, was *Gate) error
-	// ReserveTrial postpones the end of a limited or resting gate, so that only the
-	// caller makes the trial call: for all others the gate is closed until then. An
+	// SetCircuit replaces a circuit breaker. ErrStale: its state or reason are not those of was,
+	// because an operator or another replica has changed it. If was is nil, any circuit breaker is
+	// replaced. The time from the first circuit breaker that is not open to the next open one
+	// counts as closed: see ClaimedOperation.CircuitClosed.
+	SetCircuit(ctx context.Context, account string, g Circuit, was *Circuit) error
+	// ReserveTrial postpones the end of a throttled or backing-off circuit breaker, so that only the
+	// caller makes the trial call: for all others the circuit breaker is closed until then. An
 	// until that is not in the future cancels the caller's reservation. ErrStale: the
-	// gate's state or reason are not those of was, or its end is in the future and not
+	// circuit breaker's state or reason are not those of was, or its end is in the future and not
 	// that of was (within 10 ms), because another replica makes the trial. ErrNotFound:
 	// no such account.
-	ReserveTrial(ctx context.Context, account string, was Gate, until time.Time) error
+	ReserveTrial(ctx context.Context, account string, was Circuit, until time.Time) error
 }
 
 // Intake takes records from Kafka.
@@ -201,7 +201,7 @@ type Actions interface {
 	// to be called every second.
 	IntentsChanged() <-chan struct{}
 	PendingIntents(ctx context.Context, limit int) ([]PendingIntent, error)
-	// EndIntent ends an action that has no effect, or one on a gate. An action with an
+	// EndIntent ends an action that has no effect, or one on a circuit breaker. An action with an
 	// effect on an operation ends in its Transition.
 	EndIntent(ctx context.Context, e IntentEnd) error
 	// AppendAudit appends entries in one commit, also beside a worker.

@@ -70,9 +70,9 @@ type ClaimedOperation struct {
 	// the journal was opened. It never goes back, and may be compared with the
 	// caller's clock.
 	Closed time.Time
-	// GateClosed is for how long, since the run began, the account's gate was not
+	// CircuitClosed is for how long, since the run began, the account's circuit breaker was not
 	// open. It counts over restarts; a clock that went back takes nothing from it.
-	GateClosed time.Duration
+	CircuitClosed time.Duration
 }
 
 // An AttemptStart makes an attempt durable before its first byte leaves.

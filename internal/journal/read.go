@@ -6,22 +6,22 @@ import (
 	"github.com/google/uuid"
 )
 
-// A GateState is how an account's gate stands.
-type GateState string
+// A CircuitState is how an account's circuit breaker stands.
+type CircuitState string
 
-// The gate's states.
+// The circuit breaker's states.
 const (
-	GateOpen    GateState = "open"
-	GateLimited GateState = "limited" // until: the API said 429
-	GateResting GateState = "resting" // until: server faults or unreachable
-	GatePaused  GateState = "paused"  // for a reason
+	CircuitActive     CircuitState = "active"
+	CircuitThrottled  CircuitState = "throttled" // until: the API said 429
+	CircuitBackingOff CircuitState = "backing_off" // until: server faults or unreachable
+	CircuitPaused     CircuitState = "paused"  // for a reason
 )
 
-// A Gate is one account's gate. A closed gate fails no operation.
-type Gate struct {
-	State  GateState
+// A Circuit is one account's circuit breaker. A closed circuit breaker fails no operation.
+type Circuit struct {
+	State  CircuitState
 	Reason string    // closed set
-	Until  time.Time // of limited and resting
+	Until  time.Time // of throttled and backing off
 	Count  int       // faults in a row
 	Since  time.Time
 }
@@ -30,7 +30,7 @@ type Gate struct {
 type Account struct {
 	Name      string
 	PartnerID string
-	Gate      Gate
+	Circuit   Circuit
 }
 
 // Stats are for metrics and health. Ended operations are not counted.

@@ -64,7 +64,7 @@ type Stage uint8
 
 // The stages of work that can be claimed.
 const (
-	Call   Stage = 1 // Planned, Waiting: wants a permit and an open gate
+	Call   Stage = 1 // Planned, Waiting: wants a permit and an open circuit breaker
 	Settle Stage = 2 // Received, Stored, Unknown, and ended ones with a late receipt: wants neither
 )
 

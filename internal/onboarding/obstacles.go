@@ -59,13 +59,13 @@ type AccountStatus struct {
 	BlockedSince time.Time `json:"blockedSince,omitzero"`
 }
 
-// Gate returns the breaker for the worker that reports the status, given the breaker in the
+// Circuit returns the breaker for the worker that reports the status, given the breaker in the
 // journal.
-func (s AccountStatus) Gate(known journal.Gate) journal.Gate {
-	if s.Blocked == "" || known.State == journal.GatePaused {
+func (s AccountStatus) Circuit(known journal.Circuit) journal.Circuit {
+	if s.Blocked == "" || known.State == journal.CircuitPaused {
 		return known
 	}
-	return journal.Gate{State: journal.GatePaused, Reason: string(s.Blocked), Since: s.BlockedSince}
+	return journal.Circuit{State: journal.CircuitPaused, Reason: string(s.Blocked), Since: s.BlockedSince}
 }
 
 // Facts are what is known beside an operation when it is asked why it does not
@@ -74,7 +74,7 @@ type Facts struct {
 	Now        time.Time
 	Running    bool // a worker runs with the journal
 	Configured bool // and has the account
-	Gate       journal.Gate
+	Circuit    journal.Circuit
 	Status     AccountStatus
 	Disk       string // what the journal's disk lacks for calls; "" where nothing is
 	// Ahead is the operation that has the shop's lane, if it is another.
@@ -161,9 +161,9 @@ func Obstacles(o journal.OperationRecord, f Facts) []Obstacle {
 // AccountObstacles returns the obstacles of every call of an account.
 func AccountObstacles(account string, f Facts) []Obstacle {
 	var list []Obstacle
-	g := DescribeBreaker(account, f.Gate, f.Status.CheckAt, f.Now)
-	if f.Gate.State != journal.GateOpen && f.Gate.State != "" {
-		cause := map[journal.GateState]Cause{journal.GatePaused: CausePaused, journal.GateResting: CauseBackingOff, journal.GateLimited: CauseThrottled}[f.Gate.State]
+	g := DescribeBreaker(account, f.Circuit, f.Status.CheckAt, f.Now)
+	if f.Circuit.State != journal.CircuitActive && f.Circuit.State != "" {
+		cause := map[journal.CircuitState]Cause{journal.CircuitPaused: CausePaused, journal.CircuitBackingOff: CauseBackingOff, journal.CircuitThrottled: CauseThrottled}[f.Circuit.State]
 		list = append(list, Obstacle{Cause: cause, Until: g.Until, Command: g.Command, Text: "account " + account + " is " + g.Text + f.Status.FaultText()})
 	}
 	if f.Disk != "" {
@@ -192,7 +192,7 @@ type BreakerDescription struct {
 // DescribeBreaker says how an account's breaker stands. An end in the past is none: the
 // breaker then waits for the call that tries the account. checkAt is when the
 // account's token is checked next, zero where no worker has said so.
-func DescribeBreaker(account string, g journal.Gate, checkAt, now time.Time) BreakerDescription {
+func DescribeBreaker(account string, g journal.Circuit, checkAt, now time.Time) BreakerDescription {
 	var d BreakerDescription
 	reason := accountReasonOf(Reason(g.Reason))
 	check := ""
@@ -200,7 +200,7 @@ func DescribeBreaker(account string, g journal.Gate, checkAt, now time.Time) Bre
 		check = "; next check at " + clockTime(checkAt)
 	}
 	switch g.State {
-	case journal.GatePaused:
+	case journal.CircuitPaused:
 		d.Text = fmt.Sprintf("paused since %s: %s", clockTime(g.Since), reason.Text)
 		d.Command = "accounts " + string(reason.Action) + " " + account
 		d.Text += check
@@ -208,9 +208,9 @@ func DescribeBreaker(account string, g journal.Gate, checkAt, now time.Time) Bre
 		if reason.Todo != "" {
 			d.Text += "; " + reason.Todo
 		}
-	case journal.GateResting, journal.GateLimited:
+	case journal.CircuitBackingOff, journal.CircuitThrottled:
 		d.Text = "backing off"
-		if g.State == journal.GateLimited {
+		if g.State == journal.CircuitThrottled {
 			d.Text = "throttled"
 		}
 		if !g.Since.IsZero() {
@@ -221,13 +221,13 @@ func DescribeBreaker(account string, g journal.Gate, checkAt, now time.Time) Bre
 		case g.Until.After(now):
 			d.Until = g.Until
 			d.Text += "; until " + clockTime(g.Until)
-		case g.State == journal.GateResting && g.Reason == string(ReasonServerFaults) && check != "":
+		case g.State == journal.CircuitBackingOff && g.Reason == string(ReasonServerFaults) && check != "":
 			d.Text += "; waits for a check of the token" + check
 		default:
 			d.Text += "; waits for a trial call, which the next due operation makes"
 		}
 	default:
-		d.Text = "open"
+		d.Text = "active"
 	}
 	return d
 }

@@ -18,8 +18,8 @@ func TestObstacles(t *testing.T) {
 	soon, past := now.Add(time.Minute), now.Add(-time.Minute)
 	ahead := uuid.New()
 	seen := map[Cause]bool{}
-	paused := func(r Reason) journal.Gate {
-		return journal.Gate{State: journal.GatePaused, Reason: string(r), Since: past}
+	paused := func(r Reason) journal.Circuit {
+		return journal.Circuit{State: journal.CircuitPaused, Reason: string(r), Since: past}
 	}
 	for name, c := range map[string]struct {
 		state   journal.State
@@ -33,34 +33,38 @@ func TestObstacles(t *testing.T) {
 	}{
 		"Runs":          {state: journal.Planned, due: past},
 		"Claimed":       {state: journal.Claimed, due: soon},
-		"Sending":       {state: journal.Sending, due: soon, facts: func(f *Facts) { f.Gate = paused(ReasonToken) }},
+		"Sending":       {state: journal.Sending, due: soon, facts: func(f *Facts) { f.Circuit = paused(ReasonToken) }},
 		"Done":          {state: journal.Done, facts: func(f *Facts) { f.Running = false }},
 		"Superseded":    {state: journal.Superseded},
 		"Attention":     {state: journal.Attention, facts: func(f *Facts) { f.Running = false }, want: []Cause{CauseOperator}},
 		"NoWorker":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Running, f.Configured = false, false }, want: []Cause{CauseNoWorker}, command: "run"},
 		"NoWorkerCalls": {state: journal.Sending, due: soon, facts: func(f *Facts) { f.Running = false }, want: []Cause{CauseNoWorker}},
 		"NotConfigured": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Configured = false }, want: []Cause{CauseNotConfigured}, words: "account default"},
-		"PausedToken": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate, f.Status.CheckAt = paused(ReasonToken), soon }, want: []Cause{CausePaused},
+		"PausedToken": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Circuit, f.Status.CheckAt = paused(ReasonToken), soon }, want: []Cause{CausePaused},
 			words: "paused since 2026-01-31 11:59:00Z: Invoicebox refuses the account's token; next check at 2026-01-31 12:01:00Z", command: "accounts check default"},
-		"PausedAddress": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = paused(ReasonAddress) }, want: []Cause{CausePaused}, words: "--invoicebox-url", command: "accounts check default"},
-		"PausedRights":  {state: journal.Queued, facts: func(f *Facts) { f.Gate = paused(ReasonRights) }, want: []Cause{CausePaused, CauseLane}, command: "accounts resume default"},
-		"PausedUnknown": {state: journal.Unknown, due: soon, facts: func(f *Facts) { f.Gate = paused(ReasonOperator) }, want: []Cause{CausePaused, CauseQuiet}, command: "accounts resume default"},
-		"PausedSettles": {state: journal.Stored, due: soon, facts: func(f *Facts) { f.Gate = paused(ReasonOperator) }, want: []Cause{CauseVerification}, until: soon},
+		"PausedAddress": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Circuit = paused(ReasonAddress) }, want: []Cause{CausePaused}, words: "--invoicebox-url", command: "accounts check default"},
+		"PausedRights":  {state: journal.Queued, facts: func(f *Facts) { f.Circuit = paused(ReasonRights) }, want: []Cause{CausePaused, CauseLane}, command: "accounts resume default"},
+		"PausedUnknown": {state: journal.Unknown, due: soon, facts: func(f *Facts) { f.Circuit = paused(ReasonOperator) }, want: []Cause{CausePaused, CauseQuiet}, command: "accounts resume default"},
+		"PausedSettles": {state: journal.Stored, due: soon, facts: func(f *Facts) { f.Circuit = paused(ReasonOperator) }, want: []Cause{CauseVerification}, until: soon},
 		"BackingOff": {state: journal.Planned, due: past, facts: func(f *Facts) {
-			f.Gate = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: soon}
+			f.Circuit = journal.Circuit{State: journal.CircuitBackingOff, Reason: "server_faults", Until: soon}
 		}, want: []Cause{CauseBackingOff}, until: soon, words: "until 2026-01-31 12:01:00Z"},
 		"BackingOffFault": {state: journal.Planned, due: past, facts: func(f *Facts) {
-			f.Gate = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: soon, Since: past}
+			f.Circuit = journal.Circuit{State: journal.CircuitBackingOff, Reason: "server_faults", Until: soon, Since: past}
 			f.Status.Fault = invoicebox.ReasonConnect
 		}, want: []Cause{CauseBackingOff}, until: soon, words: "backing off since 2026-01-31 11:59:00Z: Invoicebox fails or cannot be reached; until 2026-01-31 12:01:00Z; the last one ended with connect: No connection"},
-		"BackingOffTrial": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateResting, Reason: "request", Until: past} }, want: []Cause{CauseBackingOff}, words: "waits for a trial call"},
+		"BackingOffTrial": {state: journal.Planned, due: past, facts: func(f *Facts) {
+			f.Circuit = journal.Circuit{State: journal.CircuitBackingOff, Reason: "request", Until: past}
+		}, want: []Cause{CauseBackingOff}, words: "waits for a trial call"},
 		"BackingOffCheck": {state: journal.Planned, due: past, facts: func(f *Facts) {
-			f.Gate, f.Status.CheckAt = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: past}, soon
+			f.Circuit, f.Status.CheckAt = journal.Circuit{State: journal.CircuitBackingOff, Reason: "server_faults", Until: past}, soon
 		}, want: []Cause{CauseBackingOff}, words: "waits for a check of the token; next check at"},
-		"Throttled": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Gate = journal.Gate{State: journal.GateLimited, Reason: "limited", Until: soon} }, want: []Cause{CauseThrottled}, until: soon},
-		"Hold":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil, f.Status.PermitAt = soon, soon }, want: []Cause{CauseHold}, until: soon},
+		"Throttled": {state: journal.Planned, due: past, facts: func(f *Facts) {
+			f.Circuit = journal.Circuit{State: journal.CircuitThrottled, Reason: "limited", Until: soon}
+		}, want: []Cause{CauseThrottled}, until: soon},
+		"Hold": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil, f.Status.PermitAt = soon, soon }, want: []Cause{CauseHold}, until: soon},
 		"HoldBehind": {state: journal.Planned, due: past, facts: func(f *Facts) {
-			f.Gate, f.Status.HoldUntil = journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: past}, soon
+			f.Circuit, f.Status.HoldUntil = journal.Circuit{State: journal.CircuitBackingOff, Reason: "server_faults", Until: past}, soon
 		}, want: []Cause{CauseBackingOff, CauseHold}},
 		"Disk":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Disk, f.Status.Busy = "0 B are free", true }, want: []Cause{CauseDisk, CauseBusy}, words: "0 B are free"},
 		"HoldOver":  {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil = past }},
@@ -76,11 +80,11 @@ func TestObstacles(t *testing.T) {
 		"StoreKept": {state: journal.Received, reason: ReasonStoreNotReady, due: past, want: []Cause{CauseStore}},
 		"Verifying": {state: journal.Stored, due: soon, want: []Cause{CauseVerification}, until: soon},
 		"BackOff":   {state: journal.Waiting, reason: ReasonLimited, due: soon, want: []Cause{CauseBackOff}, until: soon, words: "(limited)"},
-		"BackOffBehind": {state: journal.Waiting, due: soon, facts: func(f *Facts) { f.Gate, f.Status.PermitAt = paused(ReasonRefusals), soon },
+		"BackOffBehind": {state: journal.Waiting, due: soon, facts: func(f *Facts) { f.Circuit, f.Status.PermitAt = paused(ReasonRefusals), soon },
 			want: []Cause{CausePaused, CauseLimit, CauseBackOff}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := Facts{Now: now, Running: true, Configured: true, Gate: journal.Gate{State: journal.GateOpen}}
+			f := Facts{Now: now, Running: true, Configured: true, Circuit: journal.Circuit{State: journal.CircuitActive}}
 			if c.facts != nil {
 				c.facts(&f)
 			}
@@ -127,10 +131,10 @@ func TestDescribeBreaker(t *testing.T) {
 		}
 	}
 	// A reason that another version wrote.
-	if d := DescribeBreaker("a", journal.Gate{State: journal.GatePaused, Reason: "newer"}, time.Time{}, time.Now()); !strings.Contains(d.Text, "newer") || d.Command != "accounts resume a" {
+	if d := DescribeBreaker("a", journal.Circuit{State: journal.CircuitPaused, Reason: "newer"}, time.Time{}, time.Now()); !strings.Contains(d.Text, "newer") || d.Command != "accounts resume a" {
 		t.Errorf("%+v", d)
 	}
-	if d := DescribeBreaker("a", journal.Gate{State: journal.GateOpen, Reason: "x"}, time.Time{}, time.Now()); d.Text != "open" || d.Command != "" {
+	if d := DescribeBreaker("a", journal.Circuit{State: journal.CircuitActive, Reason: "x"}, time.Time{}, time.Now()); d.Text != "active" || d.Command != "" {
 		t.Errorf("%+v", d)
 	}
 }

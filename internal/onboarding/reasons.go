@@ -28,7 +28,7 @@ const (
 	ReasonUnauthorized        Reason = "unauthorized"
 	ReasonNotSent             Reason = "not_sent"
 	ReasonNoPermit            Reason = "no_permit"
-	ReasonGateClosed          Reason = "gate_closed"
+	ReasonCircuitClosed       Reason = "circuit_closed"
 	ReasonStoreNotReady       Reason = "store_not_ready"
 	ReasonDrained             Reason = "drained"
 	ReasonNoProof             Reason = "no_proof"

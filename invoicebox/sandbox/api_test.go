@@ -219,11 +219,11 @@ func TestReadings(t *testing.T) {
 		}
 	})
 	t.Run("base path", func(t *testing.T) {
-		b := onTCP(t, sandbox.Options{BasePath: "/gate/one"})
+		b := onTCP(t, sandbox.Options{BasePath: "/circuit breaker/one"})
 		if r := b.activate("c"); r.status != 404 {
 			t.Errorf("without: %d", r.status)
 		}
-		b.base += "/gate/one"
+		b.base += "/circuit breaker/one"
 		if r := b.activate("c"); r.status != 200 {
 			t.Errorf("with: %d", r.status)
 		}

@@ -174,11 +174,11 @@ func (d *diary) pass(ctx context.Context, wait time.Duration, dies bool) error {
 	}
 }
 
-func (d *diary) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
-	return d.step(ctx, "gate", func() error { return d.Journal.SetGate(ctx, account, g, was) })
+func (d *diary) SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error {
+	return d.step(ctx, "circuit", func() error { return d.Journal.SetCircuit(ctx, account, g, was) })
 }
 
-func (d *diary) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+func (d *diary) ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error {
 	return d.step(ctx, "trial", func() error { return d.Journal.ReserveTrial(ctx, account, was, until) })
 }
 

@@ -26,12 +26,12 @@ type phase struct {
 
 var (
 	unreachable = phase{"refused connections", func(w *world) { w.w.api.refuse(true); w.w.api.cut("") }, func(w *world) { w.w.api.refuse(false) }}
-	unavailable = phase{"503", func(w *world) { w.gate.set(refuses) }, func(w *world) { w.gate.set(healthy) }}
-	limited     = phase{"429", func(w *world) { w.gate.set(limits) }, func(w *world) { w.gate.set(healthy) }}
+	unavailable = phase{"503", func(w *world) { w.circuit.set(refuses) }, func(w *world) { w.circuit.set(healthy) }}
+	limited     = phase{"429", func(w *world) { w.circuit.set(limits) }, func(w *world) { w.circuit.set(healthy) }}
 	// The other side takes no connection and refuses none.
 	silent = phase{"time-outs of connections", func(w *world) { w.w.api.cut(""); w.w.api.hold(true) }, func(w *world) { w.w.api.hold(false) }}
 	// It takes requests, and nobody knows what becomes of them.
-	hanging = phase{"time-outs of requests", func(w *world) { w.gate.set(hangs) }, func(w *world) { w.gate.set(healthy) }}
+	hanging = phase{"time-outs of requests", func(w *world) { w.circuit.set(hangs) }, func(w *world) { w.circuit.set(healthy) }}
 )
 
 // Invoicebox is away for hours, in every way in which nothing is executed, and
@@ -43,7 +43,7 @@ func TestInvoiceboxIsAway(t *testing.T) {
 // The account is limited all the time.
 func TestInvoiceboxLimits(t *testing.T) { outage(t, time.Hour, 0, limited) }
 
-// Requests that hang may have been executed. The few that do so before the gate
+// Requests that hang may have been executed. The few that do so before the circuit breaker
 // rests are in doubt; whether Invoicebox is back is then asked with checks of the
 // token, so that nothing hangs twice and goes to a person.
 func TestInvoiceboxTakesRequestsAndDoesNotAnswer(t *testing.T) {
@@ -124,7 +124,7 @@ func outage(t *testing.T, length, short time.Duration, phases ...phase) {
 		if n := w.published(schemas.TypeActivated); n != int64(p.shops) {
 			t.Errorf("%d activated of %d shops", n, p.shops)
 		}
-		t.Logf("%d shops, %d of them during the outage, %d requests turned away", p.shops, p.shops-before, w.gate.turned)
+		t.Logf("%d shops, %d of them during the outage, %d requests turned away", p.shops, p.shops-before, w.circuit.turned)
 		w.finish()
 		if w.w.err != nil || w.ends != 0 {
 			t.Errorf("the worker ended with %v", w.w.err)
@@ -203,7 +203,7 @@ func (p *platform) nothingFailed() {
 	p.Helper()
 	s := p.stats()
 	if s.DeadLetters != 0 || len(s.Attention) > 0 {
-		p.Errorf("%d dead letters, in attention: %v, %d requests hung", s.DeadLetters, s.Attention, p.gate.hung)
+		p.Errorf("%d dead letters, in attention: %v, %d requests hung", s.DeadLetters, s.Attention, p.circuit.hung)
 	}
 	for _, typ := range []string{schemas.TypeInvitationFailed, schemas.TypeActivationFailed, schemas.TypeDeadLetter} {
 		if n := p.published(typ); n != 0 {
@@ -260,7 +260,7 @@ func (w *world) allowedRate(recovered time.Time, from int, latency time.Duration
 	if used < leastUse && last.Sub(first)-ideal > 2*time.Second {
 		w.Errorf("only %.1f %% of the allowed rate was used", 100*used)
 	}
-	if most := w.gate.most(30 * time.Second); most > 500 {
+	if most := w.circuit.most(30 * time.Second); most > 500 {
 		w.Errorf("%d requests in a window, checks of tokens included", most)
 	}
 	for _, l := range w.box.Windows().Accounts {

@@ -87,7 +87,7 @@ func simulate(t *testing.T, seed uint64) {
 	if w.ends > ends {
 		t.Errorf("the worker ended by itself after the last trouble: %v", w.stray)
 	}
-	t.Logf("%d shops, %d lives, %d ended by themselves (%v), %d requests, done %v after the last trouble", len(s.shops), w.lives, w.ends, w.stray, len(w.gate.arrived), time.Since(healed))
+	t.Logf("%d shops, %d lives, %d ended by themselves (%v), %d requests, done %v after the last trouble", len(s.shops), w.lives, w.ends, w.stray, len(w.circuit.arrived), time.Since(healed))
 	w.finish()
 	if w.w.err != nil {
 		t.Errorf("the last worker ended with %v", w.w.err)

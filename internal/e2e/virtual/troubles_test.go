@@ -22,7 +22,7 @@ type trouble struct {
 }
 
 // steps are the places in the journal where a worker dies.
-var steps = []string{"ingest", "claim", "send", "receive", "apply", "mark", "start check", "end check", "expire", "gate"}
+var steps = []string{"ingest", "claim", "send", "receive", "apply", "mark", "start check", "end check", "expire", "circuit"}
 
 // brokerFaults are what brokers answer for a while. Results only: the platform
 // produces to the same brokers.
@@ -99,9 +99,9 @@ func brew(rnd *rand.Rand, n, brokers int, span time.Duration) []trouble {
 					w.w.api.refuse(true)
 					return
 				}
-				w.gate.set(i)
+				w.circuit.set(i)
 			})
-			add(end, "Invoicebox back", func(w *world) { w.w.api.refuse(false); w.gate.set(healthy) })
+			add(end, "Invoicebox back", func(w *world) { w.w.api.refuse(false); w.circuit.set(healthy) })
 		}
 	}
 	slices.SortStableFunc(list, func(a, b trouble) int { return cmp.Compare(a.at, b.at) })
@@ -153,7 +153,7 @@ func (w *world) heal() {
 	for _, f := range w.faults {
 		f.Remove()
 	}
-	w.gate.set(healthy)
+	w.circuit.set(healthy)
 	w.w.api.refuse(false)
 	w.freeze(false)
 	w.w.diary.trouble(0, 0)

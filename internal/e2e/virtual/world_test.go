@@ -46,7 +46,7 @@ type world struct {
 	network *kfake.VirtualNetwork
 	kafka   *kafkatest.Cluster
 	box     *sandbox.Sandbox
-	gate    *apiGate
+	circuit *apiHold
 	api     *http.Server
 	keys    *keyset.Set
 	log     *slog.Logger
@@ -86,7 +86,7 @@ type setting struct {
 func newWorld(t *testing.T, s setting) *world {
 	t.Helper()
 	w := &world{
-		T: t, network: &kfake.VirtualNetwork{}, dir: t.TempDir(), change: s.change, gate: &apiGate{}, limit: s.box.RequestsPerWindow,
+		T: t, network: &kfake.VirtualNetwork{}, dir: t.TempDir(), change: s.change, circuit: &apiHold{}, limit: s.box.RequestsPerWindow,
 		rnd: rand.New(rand.NewPCG(s.seed, 1)), log: slog.New(slog.DiscardHandler),
 	}
 	if path := os.Getenv("SIMULATION_LOG"); path != "" {
@@ -130,8 +130,8 @@ func newWorld(t *testing.T, s setting) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.gate.next = w.box.API()
-	w.api = &http.Server{Handler: w.gate, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	w.circuit.next = w.box.API()
+	w.api = &http.Server{Handler: w.circuit, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	go func() { _ = w.api.Serve(listener) }()
 	t.Cleanup(func() { _ = w.api.Close() })
 	return w
@@ -301,7 +301,7 @@ func (w *world) resume() {
 			w.Fatal(err)
 		}
 		for _, a := range accounts {
-			if a.Gate.State != journal.GatePaused || a.Gate.Reason != string(onboarding.ReasonAnswers) {
+			if a.Circuit.State != journal.CircuitPaused || a.Circuit.Reason != string(onboarding.ReasonAnswers) {
 				continue
 			}
 			i := journal.Intent{UUID: uuid.New(), Actor: "a person", Act: string(onboarding.ActionResume), Account: a.Name, At: time.Now()}

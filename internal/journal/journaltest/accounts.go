@@ -20,98 +20,98 @@ var accounts = []part{
 		want(f.T, f.j.EnsureAccount(f.ctx, "second", "partner-1"), journal.ErrPartnerDiffers)
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
-		if len(got) != 2 || got[0].Name != account || got[0].PartnerID != "partner-1" || got[0].Gate.State != journal.GateOpen || got[1].Name != "second" {
+		if len(got) != 2 || got[0].Name != account || got[0].PartnerID != "partner-1" || got[0].Circuit.State != journal.CircuitActive || got[1].Name != "second" {
 			f.Fatalf("accounts are %+v", got)
 		}
 	}},
-	{"a gate is replaced", func(f *fixture) {
-		g := journal.Gate{State: journal.GateLimited, Reason: "too_many_requests", Until: f.clock.now().Add(time.Minute), Count: 3, Since: f.clock.now()}
-		f.ok(f.j.SetGate(f.ctx, account, g, nil))
-		want(f.T, f.j.SetGate(f.ctx, "nobody", g, nil), journal.ErrNotFound)
-		if err := f.j.SetGate(f.ctx, account, journal.Gate{State: "ajar"}, nil); err == nil {
-			f.Fatal("a gate that does not exist was set")
+	{"a circuit breaker is replaced", func(f *fixture) {
+		g := journal.Circuit{State: journal.CircuitThrottled, Reason: "too_many_requests", Until: f.clock.now().Add(time.Minute), Count: 3, Since: f.clock.now()}
+		f.ok(f.j.SetCircuit(f.ctx, account, g, nil))
+		want(f.T, f.j.SetCircuit(f.ctx, "nobody", g, nil), journal.ErrNotFound)
+		if err := f.j.SetCircuit(f.ctx, account, journal.Circuit{State: "ajar"}, nil); err == nil {
+			f.Fatal("a circuit breaker that does not exist was set")
 		}
 		f.crash()
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
-		diff(f.T, g, got[0].Gate)
-		f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: journal.GateOpen}, nil))
+		diff(f.T, g, got[0].Circuit)
+		f.ok(f.j.SetCircuit(f.ctx, account, journal.Circuit{State: journal.CircuitActive}, nil))
 		got, err = f.j.Accounts(f.ctx)
 		f.ok(err)
-		diff(f.T, journal.Gate{State: journal.GateOpen}, got[0].Gate)
+		diff(f.T, journal.Circuit{State: journal.CircuitActive}, got[0].Circuit)
 	}},
-	{"a gate that somebody else has changed is not replaced", func(f *fixture) {
-		open := journal.Gate{State: journal.GateOpen}
-		limited := journal.Gate{State: journal.GateLimited, Reason: "limited", Until: f.clock.now().Add(time.Minute), Since: f.clock.now()}
-		paused := journal.Gate{State: journal.GatePaused, Reason: "operator", Since: f.clock.now()}
-		f.ok(f.j.SetGate(f.ctx, account, limited, &open))
-		f.ok(f.j.SetGate(f.ctx, account, paused, nil)) // a person
-		for _, was := range []journal.Gate{limited, open, {State: journal.GatePaused, Reason: "token"}} {
-			want(f.T, f.j.SetGate(f.ctx, account, open, &was), journal.ErrStale)
+	{"a circuit breaker that somebody else has changed is not replaced", func(f *fixture) {
+		open := journal.Circuit{State: journal.CircuitActive}
+		limited := journal.Circuit{State: journal.CircuitThrottled, Reason: "limited", Until: f.clock.now().Add(time.Minute), Since: f.clock.now()}
+		paused := journal.Circuit{State: journal.CircuitPaused, Reason: "operator", Since: f.clock.now()}
+		f.ok(f.j.SetCircuit(f.ctx, account, limited, &open))
+		f.ok(f.j.SetCircuit(f.ctx, account, paused, nil)) // a person
+		for _, was := range []journal.Circuit{limited, open, {State: journal.CircuitPaused, Reason: "token"}} {
+			want(f.T, f.j.SetCircuit(f.ctx, account, open, &was), journal.ErrStale)
 		}
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
-		diff(f.T, paused, got[0].Gate)
+		diff(f.T, paused, got[0].Circuit)
 		paused.Until, paused.Count = f.clock.now(), 7 // neither is compared
-		f.ok(f.j.SetGate(f.ctx, account, open, &paused))
-		want(f.T, f.j.SetGate(f.ctx, "nobody", open, &open), journal.ErrNotFound)
+		f.ok(f.j.SetCircuit(f.ctx, account, open, &paused))
+		want(f.T, f.j.SetCircuit(f.ctx, "nobody", open, &open), journal.ErrNotFound)
 	}},
-	{"a gate is tried by one", func(f *fixture) {
-		resting := journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: f.clock.now().Add(10 * time.Second), Count: 2, Since: f.clock.now().Add(-time.Minute)}
-		f.ok(f.j.SetGate(f.ctx, account, resting, nil))
+	{"a circuit breaker is tried by one", func(f *fixture) {
+		backingOff := journal.Circuit{State: journal.CircuitBackingOff, Reason: "server_faults", Until: f.clock.now().Add(10 * time.Second), Count: 2, Since: f.clock.now().Add(-time.Minute)}
+		f.ok(f.j.SetCircuit(f.ctx, account, backingOff, nil))
 		until := f.clock.now().Add(20 * time.Second)
-		for _, was := range []journal.Gate{
-			{State: journal.GateLimited, Reason: resting.Reason, Until: resting.Until}, {State: resting.State, Reason: "unreachable", Until: resting.Until},
-			{State: resting.State, Reason: resting.Reason, Until: until}, {State: resting.State, Reason: resting.Reason},
-			{State: resting.State, Reason: resting.Reason, Until: resting.Until.Add(10 * time.Millisecond)},
+		for _, was := range []journal.Circuit{
+			{State: journal.CircuitThrottled, Reason: backingOff.Reason, Until: backingOff.Until}, {State: backingOff.State, Reason: "unreachable", Until: backingOff.Until},
+			{State: backingOff.State, Reason: backingOff.Reason, Until: until}, {State: backingOff.State, Reason: backingOff.Reason},
+			{State: backingOff.State, Reason: backingOff.Reason, Until: backingOff.Until.Add(10 * time.Millisecond)},
 		} {
 			want(f.T, f.j.ReserveTrial(f.ctx, account, was, until), journal.ErrStale)
 		}
 		signalled(f.j.Changed())
-		f.ok(f.j.ReserveTrial(f.ctx, account, resting, until))
-		want(f.T, f.j.ReserveTrial(f.ctx, account, resting, until.Add(time.Second)), journal.ErrStale)
+		f.ok(f.j.ReserveTrial(f.ctx, account, backingOff, until))
+		want(f.T, f.j.ReserveTrial(f.ctx, account, backingOff, until.Add(time.Second)), journal.ErrStale)
 		f.crash()
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
-		resting.Until = until
-		diff(f.T, resting, got[0].Gate)
-		f.ok(f.j.ReserveTrial(f.ctx, account, got[0].Gate, until.Add(time.Minute)))
+		backingOff.Until = until
+		diff(f.T, backingOff, got[0].Circuit)
+		f.ok(f.j.ReserveTrial(f.ctx, account, got[0].Circuit, until.Add(time.Minute)))
 		// Who put it off takes that back, and a little off is the same.
-		resting.Until = until.Add(time.Minute - 5*time.Millisecond)
-		f.ok(f.j.ReserveTrial(f.ctx, account, resting, f.clock.now()))
+		backingOff.Until = until.Add(time.Minute - 5*time.Millisecond)
+		f.ok(f.j.ReserveTrial(f.ctx, account, backingOff, f.clock.now()))
 		// An end that has passed is anybody's.
-		resting.Until = until.Add(time.Hour)
-		f.ok(f.j.ReserveTrial(f.ctx, account, resting, until))
-		want(f.T, f.j.ReserveTrial(f.ctx, account, resting, until), journal.ErrStale)
-		want(f.T, f.j.ReserveTrial(f.ctx, "nobody", resting, until), journal.ErrNotFound)
+		backingOff.Until = until.Add(time.Hour)
+		f.ok(f.j.ReserveTrial(f.ctx, account, backingOff, until))
+		want(f.T, f.j.ReserveTrial(f.ctx, account, backingOff, until), journal.ErrStale)
+		want(f.T, f.j.ReserveTrial(f.ctx, "nobody", backingOff, until), journal.ErrNotFound)
 	}},
-	{"a trial leaves alone since when the gate is closed", func(f *fixture) {
-		was := journal.Gate{State: journal.GateResting, Reason: "5xx", Until: f.clock.now(), Since: f.clock.now()}
-		f.ok(f.j.SetGate(f.ctx, account, was, nil))
+	{"a trial leaves alone since when the circuit breaker is closed", func(f *fixture) {
+		was := journal.Circuit{State: journal.CircuitBackingOff, Reason: "5xx", Until: f.clock.now(), Since: f.clock.now()}
+		f.ok(f.j.SetCircuit(f.ctx, account, was, nil))
 		f.clock.advance(time.Minute)
 		is := was
 		is.Since = f.clock.now()
-		f.ok(f.j.SetGate(f.ctx, account, is, &was))
+		f.ok(f.j.SetCircuit(f.ctx, account, is, &was))
 		is.Until = f.clock.now().Add(time.Second)
 		f.ok(f.j.ReserveTrial(f.ctx, account, was, is.Until))
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
-		diff(f.T, is, got[0].Gate)
+		diff(f.T, is, got[0].Circuit)
 	}},
-	{"a trial of a gate of which nobody knows since when it is closed leaves it so", func(f *fixture) {
-		gate := journal.Gate{State: journal.GateResting, Reason: "5xx", Until: f.clock.now()}
-		f.ok(f.j.SetGate(f.ctx, account, gate, nil))
-		was := gate
+	{"a trial of a circuit breaker of which nobody knows since when it is closed leaves it so", func(f *fixture) {
+		circuit := journal.Circuit{State: journal.CircuitBackingOff, Reason: "5xx", Until: f.clock.now()}
+		f.ok(f.j.SetCircuit(f.ctx, account, circuit, nil))
+		was := circuit
 		was.Since = f.clock.now()
-		gate.Until = f.clock.now().Add(time.Second)
-		f.ok(f.j.ReserveTrial(f.ctx, account, was, gate.Until))
+		circuit.Until = f.clock.now().Add(time.Second)
+		f.ok(f.j.ReserveTrial(f.ctx, account, was, circuit.Until))
 		got, err := f.j.Accounts(f.ctx)
 		f.ok(err)
-		diff(f.T, gate, got[0].Gate)
+		diff(f.T, circuit, got[0].Circuit)
 	}},
-	{"a changed gate is signalled", func(f *fixture) {
+	{"a changed circuit breaker is signalled", func(f *fixture) {
 		signalled(f.j.Changed())
-		f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: journal.GateOpen}, nil))
+		f.ok(f.j.SetCircuit(f.ctx, account, journal.Circuit{State: journal.CircuitActive}, nil))
 		if !signalled(f.j.Changed()) {
 			f.Fatal("no signal")
 		}

@@ -10,44 +10,44 @@ const day = 24 * time.Hour
 
 // ages are about the time for which an account was closed.
 var ages = []part{
-	{"the time for which the gate is closed is told to who claims", func(f *fixture) {
+	{"the time for which the circuit breaker is closed is told to who claims", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.clock.advance(time.Hour)
-		f.gate(journal.GateLimited)
+		f.circuit(journal.CircuitThrottled)
 		f.clock.advance(time.Hour)
-		f.gate(journal.GatePaused) // closed all the same
+		f.circuit(journal.CircuitPaused) // closed all the same
 		f.ingest(f.address("s2", "e2", "b@example.com"))
 		f.clock.advance(20 * day)
 		f.closedFor("s1", 20*day+time.Hour)
 		f.closedFor("s2", 20*day)
-		f.gate(journal.GateOpen)
+		f.circuit(journal.CircuitActive)
 		f.ingest(f.address("s3", "e3", "c@example.com"))
 		f.clock.advance(3 * day)
-		f.gate(journal.GateOpen)
+		f.circuit(journal.CircuitActive)
 		f.closedFor("s1", 20*day+time.Hour)
 		f.closedFor("s3", 0)
-		f.gate(journal.GateResting)
+		f.circuit(journal.CircuitBackingOff)
 		f.clock.advance(time.Minute)
-		f.gate(journal.GateOpen)
+		f.circuit(journal.CircuitActive)
 		f.closedFor("s3", time.Minute)
 	}},
 	{"it goes on while no process runs", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
-		f.gate(journal.GatePaused)
+		f.circuit(journal.CircuitPaused)
 		f.clock.advance(day)
 		f.crash()
 		f.clock.advance(day)
 		f.closedFor("s1", 2*day)
-		f.gate(journal.GateOpen)
+		f.circuit(journal.CircuitActive)
 		f.crash()
 		f.clock.advance(day)
 		f.closedFor("s1", 2*day)
 	}},
 	{"a clock that goes back takes nothing away", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
-		f.gate(journal.GatePaused)
+		f.circuit(journal.CircuitPaused)
 		f.clock.advance(2 * day)
-		f.gate(journal.GatePaused)
+		f.circuit(journal.CircuitPaused)
 		f.clock.advance(-day)
 		f.crash()
 		f.closedFor("s1", 2*day)
@@ -56,7 +56,7 @@ var ages = []part{
 	}},
 	{"a new run begins anew", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
-		f.gate(journal.GatePaused)
+		f.circuit(journal.CircuitPaused)
 		f.clock.advance(day)
 		o := f.claimOne("s1")
 		f.ok(f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Reason: "expired"}))
@@ -67,16 +67,16 @@ var ages = []part{
 	}},
 	{"an account that is closed leaves others alone", func(f *fixture) {
 		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
-		f.ok(f.j.SetGate(f.ctx, "second", journal.Gate{State: journal.GatePaused, Since: f.clock.now()}, nil))
+		f.ok(f.j.SetCircuit(f.ctx, "second", journal.Circuit{State: journal.CircuitPaused, Since: f.clock.now()}, nil))
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.clock.advance(day)
 		f.closedFor("s1", 0)
 	}},
 }
 
-func (f *fixture) gate(s journal.GateState) {
+func (f *fixture) circuit(s journal.CircuitState) {
 	f.Helper()
-	f.ok(f.j.SetGate(f.ctx, account, journal.Gate{State: s, Since: f.clock.now()}, nil))
+	f.ok(f.j.SetCircuit(f.ctx, account, journal.Circuit{State: s, Since: f.clock.now()}, nil))
 }
 
 // claimOne claims everything and gives back all but the shop's operation.
@@ -101,8 +101,8 @@ func (f *fixture) claimOne(shop string) (found journal.ClaimedOperation) {
 func (f *fixture) closedFor(shop string, want time.Duration) {
 	f.Helper()
 	o := f.claimOne(shop)
-	if o.GateClosed != want {
-		f.Errorf("%s: closed for %v, want %v", shop, o.GateClosed, want)
+	if o.CircuitClosed != want {
+		f.Errorf("%s: closed for %v, want %v", shop, o.CircuitClosed, want)
 	}
 	f.ok(f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned}))
 }

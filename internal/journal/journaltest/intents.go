@@ -180,7 +180,7 @@ var intents = []part{
 			f.Fatalf("the audit is %v", acts(f))
 		}
 	}},
-	{"a gate is changed with the intent's end", func(f *fixture) {
+	{"a circuit breaker is changed with the intent's end", func(f *fixture) {
 		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "pause", Account: account}
 		f.ok(f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Act: "pause.asked"}))
 		got := f.pendingIntent()
@@ -188,17 +188,17 @@ var intents = []part{
 			f.Fatalf("the intent is %+v", got)
 		}
 		end := *performed(got)
-		end.Gate = &journal.Gate{State: "ajar"}
+		end.Circuit = &journal.Circuit{State: "ajar"}
 		if err := f.j.EndIntent(f.ctx, end); err == nil {
-			f.Fatal("a gate that does not exist was set")
+			f.Fatal("a circuit breaker that does not exist was set")
 		}
 		f.pendingIntent()
-		end.Gate = &journal.Gate{State: journal.GatePaused, Reason: "operator", Since: f.clock.now()}
+		end.Circuit = &journal.Circuit{State: journal.CircuitPaused, Reason: "operator", Since: f.clock.now()}
 		f.ok(f.j.EndIntent(f.ctx, end))
 		f.crash()
 		as, err := f.j.Accounts(f.ctx)
 		f.ok(err)
-		diff(f.T, *end.Gate, as[0].Gate)
+		diff(f.T, *end.Circuit, as[0].Circuit)
 		list, err := f.j.Intents(f.ctx, journal.IntentFilter{Account: account, Limit: 10})
 		f.ok(err)
 		if len(list) != 1 || list[0].UUID != i.UUID || list[0].State != journal.IntentPerformed {

@@ -83,7 +83,7 @@ func fill(t *testing.T, j journal.Journal, c *clock, keys *keyset.Set, seed uint
 		f.publish()
 		f.clock.advance(time.Duration(f.random.IntN(8_000_000)) * time.Microsecond)
 	}
-	f.ok(j.SetGate(ctx, "second", journal.Gate{State: journal.GateLimited, Reason: "429", Until: c.now().Add(time.Minute), Count: 2, Since: c.now()}, nil))
+	f.ok(j.SetCircuit(ctx, "second", journal.Circuit{State: journal.CircuitThrottled, Reason: "429", Until: c.now().Add(time.Minute), Count: 2, Since: c.now()}, nil))
 	f.ok(j.AppendAudit(ctx, journal.AuditEntry{Actor: "anna", Act: "pause", Subject: "second"}))
 	f.people()
 	// In the middle of things: claimed, sending, a check under way, an answer that is not settled.
@@ -256,13 +256,13 @@ func (f *filler) people() {
 		f.ok(err)
 		f.ok(f.j.AppendIntent(ctx, i, journal.AuditEntry{Actor: "anna", Act: "enter.asked", Subject: o.UUID.String()}))
 	}
-	i := journal.Intent{UUID: uuid.NewSHA1(uuid.Nil, []byte("gate")), At: f.clock.now(), Actor: "anna", Act: "pause", Account: account}
+	i := journal.Intent{UUID: uuid.NewSHA1(uuid.Nil, []byte("circuit")), At: f.clock.now(), Actor: "anna", Act: "pause", Account: account}
 	f.ok(f.j.AppendIntent(ctx, i, journal.AuditEntry{Actor: "anna", Act: "pause.asked"}))
 	waiting, err := f.j.PendingIntents(ctx, 10)
 	f.ok(err)
 	last := waiting[len(waiting)-1]
 	f.ok(f.j.EndIntent(ctx, journal.IntentEnd{
 		ID: last.ID, State: journal.IntentPerformed, Result: "done", Detail: "it was", Audit: journal.AuditEntry{Actor: "anna", Act: "pause.performed"},
-		Gate: &journal.Gate{State: journal.GatePaused, Reason: "person", Since: f.clock.now()},
+		Circuit: &journal.Circuit{State: journal.CircuitPaused, Reason: "person", Since: f.clock.now()},
 	}))
 }

@@ -166,7 +166,7 @@ func (f *filled) goOn(t *testing.T, j journal.Journal) {
 	}
 	g := *f.filler
 	g.T, g.j, g.random = t, j, rand.New(rand.NewPCG(7, 7))
-	g.ok(j.SetGate(t.Context(), account, journal.Gate{State: journal.GateOpen}, nil))
+	g.ok(j.SetCircuit(t.Context(), account, journal.Circuit{State: journal.CircuitActive}, nil))
 	g.ingest(3)
 	for _, kind := range []journal.Kind{journal.Invite, journal.Activate} {
 		os := g.claim(kind, journal.Call, 5)

@@ -19,8 +19,8 @@ type Table struct {
 // Tables lists what goes along, in the order in which it is copied.
 func Tables() []Table {
 	return []Table{
-		{Name: "account", Keys: 1, Columns: words("id name partner_id created gate gate_reason gate_until gate_count gate_since closed closed_since refused_in_row"),
-			Counted: words("gate_until gate_since closed_since")},
+		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit breaker circuit_reason circuit_until circuit_count circuit_since closed closed_since refused_in_row"),
+			Counted: words("circuit_until circuit_since closed_since")},
 		{Name: "topic", Keys: 1, Columns: words("id name")},
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},

@@ -6,18 +6,18 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A gate that nobody changes stays the same for who reads it, also where the
+// A circuit breaker that nobody changes stays the same for who reads it, also where the
 // database's clock is known better, or has drifted: else its reader takes it for
 // another's and forgets the trial that is under way.
-func testGateStays(b *bed) {
+func testCircuitStays(b *bed) {
 	one, two := b.open(), b.open()
-	g := journal.Gate{State: journal.GateResting, Reason: "server_faults", Until: time.Now().Add(time.Minute).UTC(), Count: 2, Since: time.Now().UTC()}
-	b.ok(one.SetGate(b.Context(), "default", g, nil))
-	read := func(j *Journal) journal.Gate {
+	g := journal.Circuit{State: journal.CircuitBackingOff, Reason: "server_faults", Until: time.Now().Add(time.Minute).UTC(), Count: 2, Since: time.Now().UTC()}
+	b.ok(one.SetCircuit(b.Context(), "default", g, nil))
+	read := func(j *Journal) journal.Circuit {
 		b.Helper()
 		as, err := j.Accounts(b.Context())
 		b.ok(err)
-		return as[0].Gate
+		return as[0].Circuit
 	}
 	for _, j := range []*Journal{one, two} {
 		want := g
@@ -34,7 +34,7 @@ func testGateStays(b *bed) {
 	}
 	changed := g
 	changed.Until = changed.Until.Add(time.Second)
-	b.ok(two.SetGate(b.Context(), "default", changed, nil))
+	b.ok(two.SetCircuit(b.Context(), "default", changed, nil))
 	if got := read(one); got.Until.Sub(g.Until) < 900*time.Millisecond {
 		b.Errorf("a change is not seen: %v after %v", got.Until, g.Until)
 	}

@@ -73,7 +73,7 @@ type Journal struct {
 	pulse    pulse
 	known    atomic.Pointer[uuid.UUID] // the identity that the database has to have
 	recovers atomic.Bool               // this process has begun a recovery
-	gates    gateTimes
+	circuits circuitTimes
 
 	queue      *queue.Queue[*request]
 	written    chan struct{}

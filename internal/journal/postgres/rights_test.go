@@ -53,7 +53,7 @@ func TestMayWork(t *testing.T) {
 		with("search_path=made"):                   "",
 		with("search_path=made&role=worker"):       "",
 		with("search_path=made&role=reader"):       "journal: the user lacks the right INSERT, UPDATE, DELETE on table account and ",
-		with("search_path=made&role=writer"):       "journal: the user lacks the right USAGE on sequence attempt_id and 3 more: have the owner of the tables grant it",
+		with("search_path=made&role=writer"):       "journal: the user lacks the right USAGE on sequence attempt_id and 2 more: have the owner of the tables grant it",
 		url:                                        "",
 		with("search_path=own"):                    "",
 		with("search_path=nope"):                   "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",

@@ -193,7 +193,7 @@ func (s *session) shut() {
 }
 
 // message is what a transaction tells the other replicas: who speaks, and w for
-// work and gates, p for permits, o for the outbox, i for intents.
+// work and circuit breakers, p for permits, o for the outbox, i for intents.
 func (j *Journal) message(b *batch) string {
 	var what strings.Builder
 	what.WriteString(strconv.FormatInt(j.session.number(), 10))

@@ -92,10 +92,10 @@ func (d database) EndLeasesOfDead(ctx context.Context) error {
 // Exclusive is false: replicas share the database.
 func (d database) Exclusive() bool { return false }
 
-// GateTimes returns the instants that were set or returned before, if the gate has not
+// CircuitTimes returns the instants that were set or returned before, if the circuit breaker has not
 // changed.
-func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
-	return d.j.gates.instants(a.ID, a.GateUntil, a.GateSince, d.j.clock)
+func (d database) CircuitTimes(a *rows.Account) (until, since time.Time) {
+	return d.j.circuits.instants(a.ID, a.CircuitUntil, a.CircuitSince, d.j.clock)
 }
 
 // LeaseTerm returns the last term that this process acquired. The database knows which
@@ -447,10 +447,10 @@ func (t *stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
 	t.after = append(t.after, func() { t.j.facts[id] = f })
 }
 
-func (t *stepTx) KeepGate(a *rows.Account, g journal.Gate) {
-	at := gateTime{storedUntil: a.GateUntil, storedSince: a.GateSince, until: g.Until, since: g.Since}
+func (t *stepTx) KeepCircuit(a *rows.Account, g journal.Circuit) {
+	at := circuitTime{storedUntil: a.CircuitUntil, storedSince: a.CircuitSince, until: g.Until, since: g.Since}
 	id := a.ID
-	t.after = append(t.after, func() { t.j.gates.keep(id, at) })
+	t.after = append(t.after, func() { t.j.circuits.keep(id, at) })
 }
 
 func (t *stepTx) AccountID(name string) (int64, bool) {

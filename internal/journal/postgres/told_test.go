@@ -48,15 +48,15 @@ func testTold(b *bed) {
 			b.Fatalf("waiting are %+v, %v", waiting, err)
 		}
 		// Two replicas look at it; one of them ends it.
-		end := journal.IntentEnd{ID: waiting[0].ID, State: journal.IntentPerformed, Gate: &journal.Gate{State: journal.GatePaused, Reason: "operator"}, Audit: journal.AuditEntry{Act: "performed"}}
+		end := journal.IntentEnd{ID: waiting[0].ID, State: journal.IntentPerformed, Circuit: &journal.Circuit{State: journal.CircuitPaused, Reason: "operator"}, Audit: journal.AuditEntry{Act: "performed"}}
 		emptied(one.Changed())
 		b.ok(two.EndIntent(b.Context(), end))
 		if err := one.EndIntent(b.Context(), end); !errors.Is(err, journal.ErrStale) {
 			b.Fatalf("it ended twice: %v", err)
 		}
-		within(b, one.Changed(), "a replica was not told of the gate")
+		within(b, one.Changed(), "a replica was not told of the circuit breaker")
 		as, err := one.Accounts(b.Context())
-		if err != nil || as[0].Gate.State != journal.GatePaused {
+		if err != nil || as[0].Circuit.State != journal.CircuitPaused {
 			b.Fatalf("%+v, %v", as, err)
 		}
 	}

@@ -4,18 +4,18 @@ import "invoicebox-worker/internal/journal"
 
 // An Account at Invoicebox.
 type Account struct {
-	ID           int64  `db:"id,key"`
-	Name         string `db:"name,fixed"`
-	PartnerID    string `db:"partner_id,fixed"`
-	Created      int64  `db:"created,fixed"`
-	Gate         int64  `db:"gate"` // the state, see package stored
-	GateReason   string `db:"gate_reason"`
-	GateUntil    int64  `db:"gate_until,null"` // only for limited and resting
-	GateCount    int64  `db:"gate_count"`      // consecutive faults
-	GateSince    int64  `db:"gate_since,null"`
-	Closed       int64  `db:"closed"`            // for how many microseconds the gate was not open, up to closed_since
-	ClosedSince  int64  `db:"closed_since,null"` // since when the gate is not open; NULL while it is open
-	RefusedInRow int64  `db:"refused_in_row"`    // different shops whose credentials were refused since some were accepted
+	ID            int64  `db:"id,key"`
+	Name          string `db:"name,fixed"`
+	PartnerID     string `db:"partner_id,fixed"`
+	Created       int64  `db:"created,fixed"`
+	Circuit       int64  `db:"circuit"` // the state, see package stored
+	CircuitReason string `db:"circuit_reason"`
+	CircuitUntil  int64  `db:"circuit_until,null"` // only for throttled and backing off
+	CircuitCount  int64  `db:"circuit_count"`      // consecutive faults
+	CircuitSince  int64  `db:"circuit_since,null"`
+	Closed        int64  `db:"closed"`            // for how many microseconds the circuit breaker was not open, up to closed_since
+	ClosedSince   int64  `db:"closed_since,null"` // since when the circuit breaker is not open; NULL while it is open
+	RefusedInRow  int64  `db:"refused_in_row"`    // different shops whose credentials were refused since some were accepted
 }
 
 // A Shop holds what the planner needs of a shop.

@@ -58,13 +58,13 @@ CREATE TABLE account (
     name           TEXT COLLATE "C" NOT NULL UNIQUE,
     partner_id     TEXT   NOT NULL,
     created        BIGINT NOT NULL,
-    gate           BIGINT NOT NULL DEFAULT 1, -- 1 open, 2 limited, 3 resting, 4 paused
-    gate_reason    TEXT   NOT NULL DEFAULT '',
-    gate_until     BIGINT,                    -- only for limited and resting
-    gate_count     BIGINT NOT NULL DEFAULT 0, -- consecutive faults
-    gate_since     BIGINT,
-    closed         BIGINT NOT NULL DEFAULT 0, -- microseconds for which the gate was not open, up to closed_since
-    closed_since   BIGINT,                    -- since when the gate is not open; NULL while it is open
+    circuit        BIGINT NOT NULL DEFAULT 1, -- 1 active, 2 throttled, 3 backing off, 4 paused
+    circuit_reason TEXT   NOT NULL DEFAULT '',
+    circuit_until  BIGINT,                    -- only for throttled and backing off
+    circuit_count  BIGINT NOT NULL DEFAULT 0, -- consecutive faults
+    circuit_since  BIGINT,
+    closed         BIGINT NOT NULL DEFAULT 0, -- microseconds for which the circuit breaker was not active, up to closed_since
+    closed_since   BIGINT,                    -- since when the circuit breaker is not active; NULL while it is
     refused_in_row BIGINT NOT NULL DEFAULT 0  -- different shops whose credentials were refused since some were accepted
 );
 

@@ -6,7 +6,7 @@ import (
 )
 
 // What is stored and read back is the same instant, so that nobody takes a
-// gate of its own for one that was changed from outside.
+// circuit breaker of its own for one that was changed from outside.
 func TestAnInstantComesBackAsItWas(t *testing.T) {
 	start := time.Now().Truncate(time.Microsecond).Add(789 * time.Nanosecond)
 	c := newClock(func() time.Time { return start })

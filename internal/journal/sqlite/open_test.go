@@ -307,7 +307,7 @@ func TestBeside(t *testing.T) {
 	_, _, freeErr := j.AvailablePermits(ctx, journal.Permit{Ledger: "x", Limit: 1, Window: 1})
 	_, ingestErr := j.Ingest(ctx, journal.Batch{})
 	for name, err := range map[string]error{
-		"account": j.EnsureAccount(ctx, "b", "p"), "gate": j.SetGate(ctx, "a", journal.Gate{State: journal.GateOpen}, nil), "claim": claimErr, "free": freeErr,
+		"account": j.EnsureAccount(ctx, "b", "p"), "circuit": j.SetCircuit(ctx, "a", journal.Circuit{State: journal.CircuitActive}, nil), "claim": claimErr, "free": freeErr,
 		"ingest": ingestErr, "keyset": j.SetKeysetCheck(ctx, []byte("x")), "mark": j.MarkPublished(ctx, []journal.Published{{}}),
 	} {
 		if !errors.Is(err, journal.ErrReadOnly) {

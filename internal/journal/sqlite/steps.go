@@ -70,13 +70,13 @@ func (d database) EndLeasesOfDead(context.Context) error { return nil }
 // Exclusive is true: one process holds the file.
 func (d database) Exclusive() bool { return true }
 
-// GateTimes returns the instants as they were set.
-func (d database) GateTimes(a *rows.Account) (until, since time.Time) {
-	if a.GateUntil != 0 {
-		until = d.j.clock.instant(a.GateUntil)
+// CircuitTimes returns the instants as they were set.
+func (d database) CircuitTimes(a *rows.Account) (until, since time.Time) {
+	if a.CircuitUntil != 0 {
+		until = d.j.clock.instant(a.CircuitUntil)
 	}
-	if a.GateSince != 0 {
-		since = d.j.clock.instant(a.GateSince)
+	if a.CircuitSince != 0 {
+		since = d.j.clock.instant(a.CircuitSince)
 	}
 	return until, since
 }
@@ -413,8 +413,8 @@ func (t stepTx) KeepOperation(o *rows.Operation, shop journal.ShopKey) {
 	t.keepFacts(o.ID, facts{account: o.Account, shop: o.Shop, kind: o.Kind, key: shop})
 }
 
-// KeepGate does nothing, because GateTimes returns the instants as they were set.
-func (t stepTx) KeepGate(*rows.Account, journal.Gate) {}
+// KeepCircuit does nothing, because CircuitTimes returns the instants as they were set.
+func (t stepTx) KeepCircuit(*rows.Account, journal.Circuit) {}
 
 func (t stepTx) AccountID(name string) (int64, bool) {
 	id, ok := t.j.writer.accounts[name]

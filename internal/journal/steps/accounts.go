@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	accountByName Query = "SELECT id, partner_id FROM account WHERE name = $1"
-	accountInsert Query = "INSERT INTO account (name, partner_id, created, gate_since) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING"
-	accountGates  Query = "SELECT id, name, partner_id, gate, gate_reason, gate_until, gate_count, gate_since FROM account ORDER BY name"
+	accountByName   Query = "SELECT id, partner_id FROM account WHERE name = $1"
+	accountInsert   Query = "INSERT INTO account (name, partner_id, created, circuit_since) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING"
+	accountCircuits Query = "SELECT id, name, partner_id, circuit, circuit_reason, circuit_until, circuit_count, circuit_since FROM account ORDER BY name"
 )
 
 // EnsureAccount inserts an account, or checks that its partner id is the same.
@@ -82,35 +82,35 @@ func (u *Unit) account(id int64) (*rows.Account, error) {
 
 // Accounts lists all accounts by name.
 func (j *Journal) Accounts(ctx context.Context) ([]journal.Account, error) {
-	return list(ctx, j, accountGates, nil, func(a *rows.Account) journal.Account {
-		g := journal.Gate{State: stored.Gate(a.Gate), Reason: a.GateReason, Count: int(a.GateCount)}
-		g.Until, g.Since = j.db.GateTimes(a)
-		return journal.Account{Name: a.Name, PartnerID: a.PartnerID, Gate: g}
+	return list(ctx, j, accountCircuits, nil, func(a *rows.Account) journal.Account {
+		g := journal.Circuit{State: stored.Circuit(a.Circuit), Reason: a.CircuitReason, Count: int(a.CircuitCount)}
+		g.Until, g.Since = j.db.CircuitTimes(a)
+		return journal.Account{Name: a.Name, PartnerID: a.PartnerID, Circuit: g}
 	})
 }
 
-// SetGate replaces an account's gate.
-func (j *Journal) SetGate(ctx context.Context, account string, g journal.Gate, was *journal.Gate) error {
+// SetCircuit replaces an account's circuit breaker.
+func (j *Journal) SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error {
 	return j.onAccount(ctx, account, func(u *Unit, a *rows.Account) error {
-		if was != nil && !sameGate(a, *was) {
+		if was != nil && !sameCircuit(a, *was) {
 			return journal.ErrStale
 		}
-		return u.setGate(a, g)
+		return u.setCircuit(a, g)
 	})
 }
 
-// ReserveTrial postpones the end of a gate, so that only the caller makes the trial call.
-func (j *Journal) ReserveTrial(ctx context.Context, account string, was journal.Gate, until time.Time) error {
+// ReserveTrial postpones the end of a circuit breaker, so that only the caller makes the trial call.
+func (j *Journal) ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error {
 	return j.onAccount(ctx, account, func(u *Unit, a *rows.Account) error {
-		if !sameGate(a, was) || a.GateUntil > u.now && !u.same(was.Until, a.GateUntil) {
+		if !sameCircuit(a, was) || a.CircuitUntil > u.now && !u.same(was.Until, a.CircuitUntil) {
 			return journal.ErrStale
 		}
-		a.GateUntil = u.clock.Stamp(until)
-		// The caller may have read the gate before it was set once more, as it was.
-		if !u.same(was.Since, a.GateSince) {
-			was.Since = u.instantOrZero(a.GateSince)
+		a.CircuitUntil = u.clock.Stamp(until)
+		// The caller may have read the circuit breaker before it was set once more, as it was.
+		if !u.same(was.Since, a.CircuitSince) {
+			was.Since = u.instantOrZero(a.CircuitSince)
 		}
-		u.tx.KeepGate(a, journal.Gate{Until: until, Since: was.Since})
+		u.tx.KeepCircuit(a, journal.Circuit{Until: until, Since: was.Since})
 		u.signals.Work = true
 		return nil
 	})
@@ -134,12 +134,12 @@ func (j *Journal) onAccount(ctx context.Context, name string, do func(*Unit, *ro
 	})
 }
 
-// sameGate reports whether an account's gate has the state and the reason of g.
-func sameGate(a *rows.Account, g journal.Gate) bool {
-	return a.Gate == stored.GateNumber(g.State) && a.GateReason == g.Reason
+// sameCircuit reports whether an account's circuit breaker has the state and the reason of g.
+func sameCircuit(a *rows.Account, g journal.Circuit) bool {
+	return a.Circuit == stored.CircuitNumber(g.State) && a.CircuitReason == g.Reason
 }
 
-// same reports whether an instant of a gate is the one in the database. It may have
+// same reports whether an instant of a circuit breaker is the one in the database. It may have
 // been translated from one clock to another since.
 func (u *Unit) same(at time.Time, stamp int64) bool {
 	off := u.clock.Stamp(at) - stamp
@@ -154,21 +154,21 @@ func (u *Unit) instantOrZero(stamp int64) time.Time {
 	return u.clock.Instant(stamp)
 }
 
-// setGate replaces an account's gate, and adds up for how long it was not open.
-func (u *Unit) setGate(a *rows.Account, g journal.Gate) error {
-	state := stored.GateNumber(g.State)
+// setCircuit replaces an account's circuit breaker, and adds up for how long it was not open.
+func (u *Unit) setCircuit(a *rows.Account, g journal.Circuit) error {
+	state := stored.CircuitNumber(g.State)
 	if state == 0 {
-		return fmt.Errorf("journal: no gate is %q", g.State)
+		return fmt.Errorf("journal: no circuit breaker is %q", g.State)
 	}
 	if a.ClosedSince != 0 {
 		a.Closed += max(0, u.now-a.ClosedSince)
 	}
 	a.ClosedSince = 0
-	if g.State != journal.GateOpen {
+	if g.State != journal.CircuitActive {
 		a.ClosedSince = u.now
 	}
-	a.Gate, a.GateReason, a.GateUntil, a.GateCount, a.GateSince = state, g.Reason, u.clock.Stamp(g.Until), int64(g.Count), u.clock.Stamp(g.Since)
-	u.tx.KeepGate(a, g)
+	a.Circuit, a.CircuitReason, a.CircuitUntil, a.CircuitCount, a.CircuitSince = state, g.Reason, u.clock.Stamp(g.Until), int64(g.Count), u.clock.Stamp(g.Since)
+	u.tx.KeepCircuit(a, g)
 	u.signals.Work = true
 	return nil
 }

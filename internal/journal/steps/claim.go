@@ -151,7 +151,7 @@ const (
 			o.receipt, o.version, o.stored_at, o.last_attempt,
 			b.uuid, b.mac, b.subject, b.generation, s.name AS shop_name, s.version AS newest_version, c.name AS account_name,
 			s.active_at, s.merchant_id, s.active_version, s.active_event, x.uuid AS active_uuid, e.event_id, e.event_time, e.traceparent, e.tracestate,
-			c.closed + CASE WHEN c.closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - c.closed_since) END - o.closed AS gate_closed
+			c.closed + CASE WHEN c.closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - c.closed_since) END - o.closed AS circuit_closed
 		FROM operation o CROSS JOIN event b CROSS JOIN shop s CROSS JOIN account c
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN event x ON x.id = s.active_operation
 		WHERE o.id = ANY($1) AND b.id = o.id AND s.id = o.shop AND c.id = o.account`
@@ -196,7 +196,7 @@ type detail struct {
 	EventTime     int64  `db:"event_time"`
 	TraceParent   string `db:"traceparent"`
 	TraceState    string `db:"tracestate"`
-	GateClosed    int64  `db:"gate_closed"` // microseconds, since the run began
+	CircuitClosed int64  `db:"circuit_closed"` // microseconds, since the run began
 
 	asked             asked
 	newer, activating bool
@@ -298,7 +298,7 @@ func (u *Unit) claimed(d *detail) journal.ClaimedOperation {
 		Doubt: d.Doubt, Unknowns: int(d.Unknowns), Newer: d.newer, Activating: d.activating, Reason: d.Reason,
 		UUID: asUUID(d.UUID), SubjectMAC: d.MAC, Sealed: d.Subject, Planned: u.clock.Instant(d.Planned),
 		EventID: d.EventID, EventTime: wall(d.EventTime), TraceParent: d.TraceParent, TraceState: d.TraceState,
-		NextVersion: d.NewestVersion + 1, GateClosed: time.Duration(max(0, d.GateClosed)) * time.Microsecond,
+		NextVersion: d.NewestVersion + 1, CircuitClosed: time.Duration(max(0, d.CircuitClosed)) * time.Microsecond,
 	}
 	if d.ActiveAt != 0 {
 		o.Active = &journal.ActiveView{At: wall(d.ActiveAt), MerchantID: d.MerchantID, Version: d.ActiveVersion, Event: asUUID(d.ActiveEvent), Operation: asUUID(d.ActiveUUID)}

@@ -203,7 +203,7 @@ func filteredIntents(f journal.IntentFilter) (Query, []any) {
 }
 
 // EndIntent ends an intent that changes no operation: it was refused, or it changes a
-// gate.
+// circuit breaker.
 func (j *Journal) EndIntent(ctx context.Context, e journal.IntentEnd) error {
 	return j.db.Write(ctx, &Request{
 		Load: func(l *Loader) { l.intents = append(l.intents, e.ID) },
@@ -223,12 +223,12 @@ func (u *Unit) endIntent(e journal.IntentEnd) error {
 		return journal.ErrStale
 	}
 	i.State, i.Result, i.Detail, i.Ended, i.Token, i.TokenKey = e.State, e.Result, e.Detail, u.now, nil, 0
-	if e.Gate != nil {
+	if e.Circuit != nil {
 		a, err := u.account(i.Account)
 		if err != nil {
 			return err
 		}
-		if err := u.setGate(a, *e.Gate); err != nil {
+		if err := u.setCircuit(a, *e.Circuit); err != nil {
 			return err
 		}
 	}

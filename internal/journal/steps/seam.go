@@ -29,9 +29,9 @@ type Database interface {
 	EndLeasesOfDead(ctx context.Context) error
 	// Exclusive reports whether only this process can write to the database.
 	Exclusive() bool
-	// GateTimes returns the instants of an account's gate, as the last Tx.KeepGate got
+	// CircuitTimes returns the instants of an account's circuit breaker, as the last Tx.KeepCircuit got
 	// them if the database remembers that.
-	GateTimes(a *rows.Account) (until, since time.Time)
+	CircuitTimes(a *rows.Account) (until, since time.Time)
 	// LeaseTerm returns the term in which this process may read and mark the outbox: 0
 	// if it never acquired the relay lease, or if no other process can. Held is false
 	// after it has released the lease.
@@ -133,8 +133,8 @@ type Tx interface {
 	KeepOperation(o *rows.Operation, shop journal.ShopKey)
 	// LostCommits reports whether the database has lost acknowledged commits.
 	LostCommits() bool
-	// KeepGate remembers the instants of a gate as the caller set them.
-	KeepGate(a *rows.Account, g journal.Gate)
+	// KeepCircuit remembers the instants of a circuit breaker as the caller set them.
+	KeepCircuit(a *rows.Account, g journal.Circuit)
 	// AccountID returns a cached account, and KeepAccount caches one.
 	AccountID(name string) (id int64, ok bool)
 	KeepAccount(id int64, name string)

@@ -497,7 +497,7 @@ func (u *Unit) activeUUID(s *rows.Shop) (uuid.UUID, error) {
 	return u.intake.active[s.ActiveOperation], nil
 }
 
-// closed returns for how long an account's gate was not open, in microseconds up to
+// closed returns for how long an account's circuit breaker was not open, in microseconds up to
 // since, and since when it is not open now (0 while it is open).
 type closed struct{ before, since int64 }
 
@@ -512,7 +512,7 @@ func (u *Unit) askClosed(accounts []int64) Ask {
 	}}
 }
 
-// closedTotal returns for how long an account's gate was not open in total. A run
+// closedTotal returns for how long an account's circuit breaker was not open in total. A run
 // stores the value at its start.
 func (u *Unit) closedTotal(account int64) (int64, error) {
 	c, ok := u.intake.closed[account]

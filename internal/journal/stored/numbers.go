@@ -10,7 +10,7 @@ const (
 	LaneLast   = int64(4) // queued behind all that is queued
 )
 
-// SameEnd is by how many microseconds two ends of a gate may differ that are the
+// SameEnd is by how many microseconds two ends of a circuit breaker may differ that are the
 // same: they are translated from one clock to another.
 const SameEnd = int64(10_000)
 
@@ -55,11 +55,11 @@ func Exit(n int64) string {
 	return exits[n]
 }
 
-var gates = [...]journal.GateState{1: journal.GateOpen, 2: journal.GateLimited, 3: journal.GateResting, 4: journal.GatePaused}
+var circuits = [...]journal.CircuitState{1: journal.CircuitActive, 2: journal.CircuitThrottled, 3: journal.CircuitBackingOff, 4: journal.CircuitPaused}
 
-// GateNumber is the number of a gate's state, 0 for none.
-func GateNumber(s journal.GateState) int64 {
-	for n, g := range gates {
+// CircuitNumber is the number of a circuit breaker's state, 0 for none.
+func CircuitNumber(s journal.CircuitState) int64 {
+	for n, g := range circuits {
 		if n > 0 && g == s {
 			return int64(n)
 		}
@@ -67,12 +67,12 @@ func GateNumber(s journal.GateState) int64 {
 	return 0
 }
 
-// Gate is the state of a number; "" for one that is none.
-func Gate(n int64) journal.GateState {
-	if n < 0 || n >= int64(len(gates)) {
+// Circuit is the state of a number; "" for one that is none.
+func Circuit(n int64) journal.CircuitState {
+	if n < 0 || n >= int64(len(circuits)) {
 		return ""
 	}
-	return gates[n]
+	return circuits[n]
 }
 
 // Flag is a truth as a number.

@@ -16,16 +16,16 @@ func TestNumbersStayWhatTheyAre(t *testing.T) {
 	if exits != "  planned joined rerun answered kept   " {
 		t.Errorf("exits are %q", exits)
 	}
-	gates := ""
+	circuits := ""
 	for n := int64(-1); n < 6; n++ {
-		s := Gate(n)
-		gates += string(s) + " "
-		if s != "" && GateNumber(s) != n {
-			t.Errorf("%s is number %d, not %d", s, GateNumber(s), n)
+		s := Circuit(n)
+		circuits += string(s) + " "
+		if s != "" && CircuitNumber(s) != n {
+			t.Errorf("%s is number %d, not %d", s, CircuitNumber(s), n)
 		}
 	}
-	if gates != "  open limited resting paused  " || GateNumber("ajar") != 0 || GateNumber("") != 0 {
-		t.Errorf("gates are %q", gates)
+	if circuits != "  active throttled backing_off paused  " || CircuitNumber("ajar") != 0 || CircuitNumber("") != 0 {
+		t.Errorf("circuit breakers are %q", circuits)
 	}
 }
 

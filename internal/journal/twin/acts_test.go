@@ -140,8 +140,8 @@ func (g *generator) endIntent() {
 	end := g.intentEnd(p.ID)
 	if p.Target == nil || g.oneIn(6) {
 		if g.oneIn(2) {
-			gate := g.newGate()
-			end.Gate = &gate
+			circuit := g.newCircuit()
+			end.Circuit = &circuit
 		}
 		_, _ = g.call("EndIntent", end)
 		return
@@ -155,12 +155,12 @@ func (g *generator) endIntent() {
 	_, _ = g.call("Apply", t)
 }
 
-func (g *generator) newGate() journal.Gate {
-	s := journal.Gate{State: pick(g, []journal.GateState{journal.GateOpen, journal.GateOpen, journal.GateLimited, journal.GateResting, journal.GatePaused}), Since: g.moment(time.Second)}
-	if s.State != journal.GateOpen {
+func (g *generator) newCircuit() journal.Circuit {
+	s := journal.Circuit{State: pick(g, []journal.CircuitState{journal.CircuitActive, journal.CircuitActive, journal.CircuitThrottled, journal.CircuitBackingOff, journal.CircuitPaused}), Since: g.moment(time.Second)}
+	if s.State != journal.CircuitActive {
 		s.Reason, s.Count = pick(g, []string{"429", "person"}), g.n(5)
 	}
-	if s.State == journal.GateLimited || s.State == journal.GateResting {
+	if s.State == journal.CircuitThrottled || s.State == journal.CircuitBackingOff {
 		s.Until = g.moment(time.Minute)
 	}
 	if g.oneIn(40) {
@@ -169,21 +169,21 @@ func (g *generator) newGate() journal.Gate {
 	return s
 }
 
-func (g *generator) gate() {
-	name, s := g.account(), g.newGate()
-	var was *journal.Gate
-	if known, ok := g.gates[name]; ok && g.oneIn(2) {
+func (g *generator) circuit() {
+	name, s := g.account(), g.newCircuit()
+	var was *journal.Circuit
+	if known, ok := g.circuits[name]; ok && g.oneIn(2) {
 		was = &known
 	}
-	if _, err := g.call("SetGate", name, s, was); err == nil {
-		g.gates[name] = s
+	if _, err := g.call("SetCircuit", name, s, was); err == nil {
+		g.circuits[name] = s
 	}
 }
 
-func (g *generator) readGates() {
+func (g *generator) readCircuits() {
 	if got, err := g.call("Accounts"); err == nil {
 		for _, a := range got[0].([]journal.Account) {
-			g.gates[a.Name] = a.Gate
+			g.circuits[a.Name] = a.Circuit
 		}
 	}
 }
@@ -191,15 +191,15 @@ func (g *generator) readGates() {
 func (g *generator) trial() {
 	name := g.account()
 	if g.oneIn(2) {
-		g.readGates()
+		g.readCircuits()
 	}
-	was, until := g.gates[name], g.moment(time.Minute)
+	was, until := g.circuits[name], g.moment(time.Minute)
 	if g.oneIn(4) {
 		was.Until = was.Until.Add(g.within(20 * time.Millisecond))
 	}
 	if _, err := g.call("ReserveTrial", name, was, until); err == nil {
 		was.Until = until
-		g.gates[name] = was
+		g.circuits[name] = was
 	}
 }
 

@@ -51,7 +51,7 @@ type generator struct {
 	intents    []journal.PendingIntent
 	announced  []journal.PublishedEvent
 	sentTo     []byte // the MAC of the address that was written to last
-	gates      map[string]journal.Gate
+	circuits   map[string]journal.Circuit
 	pruned     time.Time // when it was last said for how long the caller was at work
 	actions    []action
 	weights    int
@@ -67,13 +67,13 @@ type action struct {
 
 func newGenerator(w *twin) *generator {
 	g := &generator{
-		twin: w, pruned: w.clock.at, gates: map[string]journal.Gate{},
+		twin: w, pruned: w.clock.at, circuits: map[string]journal.Circuit{},
 		partitions: []*partition{{topic: schemas.TypeProviderSelected}, {topic: schemas.TypeCodeEntered, part: 2, next: 7}},
 	}
 	g.actions = []action{
 		{14, g.ingest}, {22, g.claim}, {10, g.send}, {8, g.receive}, {24, g.apply}, {2, g.check}, {4, g.endAttempt}, {3, g.expire}, {3, g.free},
 		{5, g.claimReviews}, {6, g.endReview}, {4, g.pendingOut}, {4, g.markPublished}, {1, g.relayLease}, {4, g.appendIntent}, {3, g.pendingIntents}, {4, g.endIntent},
-		{3, g.gate}, {3, g.trial}, {3, g.eraseReceipts}, {5, g.prune}, {1, g.report}, {1, g.registerKeys}, {1, g.audit}, {10, g.read}, {1, g.reopen}, {1, g.rare},
+		{3, g.circuit}, {3, g.trial}, {3, g.eraseReceipts}, {5, g.prune}, {1, g.report}, {1, g.registerKeys}, {1, g.audit}, {10, g.read}, {1, g.reopen}, {1, g.rare},
 		{1, g.recovery},
 	}
 	for _, a := range g.actions {
@@ -181,7 +181,7 @@ func (g *generator) begin() {
 	for i, name := range accounts {
 		_, _ = g.call("EnsureAccount", name, fmt.Sprint("partner-", i))
 	}
-	g.readGates()
+	g.readCircuits()
 	_, _ = g.call("EnsureAccount", accounts[0], "partner-9")
 	var ps []journal.Position
 	for _, p := range g.partitions {
@@ -752,12 +752,12 @@ func (g *generator) rareCalls() []func() {
 		func() { _, _ = g.call("AssumeRateLimitUsed") },
 		func() { _ = g.deliver(stranger) },
 		func() {
-			was := journal.Gate{State: journal.GatePaused, Reason: "nobody"}
+			was := journal.Circuit{State: journal.CircuitPaused, Reason: "nobody"}
 			for _, account := range []string{accounts[0], stranger.Account} {
-				_, _ = g.call("SetGate", account, journal.Gate{State: journal.GateOpen}, &was)
+				_, _ = g.call("SetCircuit", account, journal.Circuit{State: journal.CircuitActive}, &was)
 				_, _ = g.call("ReserveTrial", account, was, g.moment(time.Minute))
 			}
-			_, _ = g.call("SetGate", stranger.Account, journal.Gate{State: journal.GateOpen}, nil)
+			_, _ = g.call("SetCircuit", stranger.Account, journal.Circuit{State: journal.CircuitActive}, nil)
 			_, _ = g.call("Changed")
 		},
 		func() {

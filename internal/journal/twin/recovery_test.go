@@ -110,7 +110,7 @@ func (g *generator) closed() {
 		args   []any
 	}{
 		{"KeysetCheck", nil}, {"SetKeysetCheck", []any{[]byte("check")}}, {"UsedKeys", nil}, {"EnsureAccount", []any{"third", "partner"}}, {"Accounts", nil},
-		{"SetGate", []any{accounts[0], journal.Gate{State: journal.GateOpen}, nil}}, {"Positions", nil}, {"Ingest", []any{journal.Batch{Topic: schemas.TypeCodeEntered}}},
+		{"SetCircuit", []any{accounts[0], journal.Circuit{State: journal.CircuitActive}, nil}}, {"Positions", nil}, {"Ingest", []any{journal.Batch{Topic: schemas.TypeCodeEntered}}},
 		{"Capacity", nil}, {"Due", nil}, {"Claim", []any{journal.ClaimRequest{Account: accounts[0], Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Second}}},
 		{"ReleaseExpiredLeases", nil}, {"AvailablePermits", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.ForgetEvents, Limit: 1}}}, {"PendingIntents", []any{1}},
 		{"Pending", []any{int64(0), 1, 1}}, {"AcquireLease", nil}, {"ReleaseLease", nil}, {"RecoveryDue", nil}, {"PublishedOffsets", nil}, {"WorkerReports", nil}, {"UnknownSince", nil},

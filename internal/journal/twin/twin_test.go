@@ -452,7 +452,7 @@ var (
 		"AppendIntent":   {journal.ErrNotFound, journal.ErrIntentExists},
 		"EndIntent":      {journal.ErrStale},
 		"EnsureAccount":  {journal.ErrPartnerDiffers},
-		"SetGate":        {journal.ErrStale, journal.ErrNotFound},
+		"SetCircuit":     {journal.ErrStale, journal.ErrNotFound},
 		"ReserveTrial":   {journal.ErrStale, journal.ErrNotFound},
 		"Pending":        {journal.ErrStale},
 		"MarkPublished":  {journal.ErrStale},

@@ -17,8 +17,8 @@ const (
 	hangs       // takes requests and never answers
 )
 
-// An apiGate stands before the sandbox and notes when each request came in.
-type apiGate struct {
+// An apiHold stands before the sandbox and notes when each request came in.
+type apiHold struct {
 	next http.Handler
 
 	mu      sync.Mutex
@@ -28,13 +28,13 @@ type apiGate struct {
 	hung    int // of them, those that got no answer
 }
 
-func (g *apiGate) set(i ill) {
+func (g *apiHold) set(i ill) {
 	g.mu.Lock()
 	g.ill = i
 	g.mu.Unlock()
 }
 
-func (g *apiGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *apiHold) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	i := g.ill
 	g.arrived = append(g.arrived, time.Now())
@@ -63,7 +63,7 @@ func (g *apiGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // most is how many requests any window of that length held.
-func (g *apiGate) most(window time.Duration) int {
+func (g *apiHold) most(window time.Duration) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	most, from := 0, 0
