@@ -35,9 +35,9 @@ func TestDeadLetterLog(t *testing.T) {
 	}
 	t.Run("Facts", func(t *testing.T) {
 		l, log, lines := begin()
-		tally := batchStats{deadLetters: map[schemas.InvalidReason]int{schemas.ReasonMissing: 1}}
-		tally.noteForLog(letter(7))
-		l.log(log, &tally, nil, journal.Ingested{})
+		stats := batchStats{deadLetters: map[schemas.InvalidReason]int{schemas.ReasonMissing: 1}}
+		stats.noteForLog(letter(7))
+		l.log(log, &stats, nil, journal.Ingested{})
 		want := `level=WARN msg="dead letter" offset=7 reason=missing where=/email event=e-1 account=default shop=s-1 key=s-1`
 		if got := lines(); len(got) != 1 || got[0] != want {
 			t.Errorf("%q", got)
@@ -71,11 +71,11 @@ func TestDeadLetterLog(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l, log, lines := begin()
 			flood := func() {
-				tally := batchStats{deadLetters: map[schemas.InvalidReason]int{schemas.ReasonMissing: 500}}
+				stats := batchStats{deadLetters: map[schemas.InvalidReason]int{schemas.ReasonMissing: 500}}
 				for i := range int64(500) {
-					tally.noteForLog(letter(i))
+					stats.noteForLog(letter(i))
 				}
-				l.log(log, &tally, nil, journal.Ingested{})
+				l.log(log, &stats, nil, journal.Ingested{})
 			}
 			for range 20 {
 				flood()

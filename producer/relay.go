@@ -144,8 +144,8 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 	if !r.canPublish(wait) {
 		return next
 	}
-	grant := r.lease
-	ctx = grant.ctx
+	held := r.lease
+	ctx = held.ctx
 	r.refreshTopicMetadata(ctx, now, wait)
 	r.resumeReading()
 	r.recheckUnauthentic(now, wait)
@@ -178,7 +178,7 @@ func (r *Relay) work(ctx context.Context, now time.Time) time.Duration {
 		l.nextBatch(r.config.BatchRows, now)
 		l.sending = true
 		r.status.startWaiting(l.String(), l.since)
-		r.spawn(func() any { return r.deliver(ctx, l, grant) })
+		r.spawn(func() any { return r.deliver(ctx, l, held) })
 	}
 	r.metrics.buffered.Set(float64(len(r.buffered)))
 	return next

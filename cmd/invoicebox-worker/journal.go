@@ -106,7 +106,7 @@ type offsetRangeJSON struct {
 	Partition int    `json:"partition"`
 	From      int64  `json:"from"`
 	To        int64  `json:"to"`
-	Anew      bool   `json:"recreated,omitzero"` // the topic was deleted and created again, or lost records
+	Recreated bool   `json:"recreated,omitzero"` // the topic was deleted and created again, or lost records
 }
 
 type outcomeJSON struct {

@@ -24,15 +24,15 @@ type migratedTableJSON struct {
 }
 
 type migrationJSON struct {
-	Identity string              `json:"identity"`
-	From     string              `json:"from"`
-	To       string              `json:"to"` // without user and password
-	Resumed  bool                `json:"resumed"`
-	Anew     bool                `json:"restarted"`
-	Waits    bool                `json:"rateLimitsPaused"`
-	Rows     int64               `json:"rows"`
-	Tables   []migratedTableJSON `json:"tables"`
-	Seconds  float64             `json:"seconds"`
+	Identity  string              `json:"identity"`
+	From      string              `json:"from"`
+	To        string              `json:"to"` // without user and password
+	Resumed   bool                `json:"resumed"`
+	Restarted bool                `json:"restarted"`
+	Waits     bool                `json:"rateLimitsPaused"`
+	Rows      int64               `json:"rows"`
+	Tables    []migratedTableJSON `json:"tables"`
+	Seconds   float64             `json:"seconds"`
 }
 
 // Run copies.
@@ -60,7 +60,7 @@ func (c *journalMigrate) Run(ctx context.Context, env environment) error {
 }
 
 func migrationView(r move.Report, from string) migrationJSON {
-	v := migrationJSON{Identity: r.Identity.String(), From: from, To: r.To, Resumed: r.Resumed, Anew: r.Anew, Waits: r.Waits, Tables: []migratedTableJSON{}}
+	v := migrationJSON{Identity: r.Identity.String(), From: from, To: r.To, Resumed: r.Resumed, Restarted: r.Restarted, Waits: r.Waits, Tables: []migratedTableJSON{}}
 	for _, t := range r.Tables {
 		v.Tables = append(v.Tables, migratedTableJSON{t.Name, t.Rows, t.Copied})
 		v.Rows += t.Rows
@@ -77,7 +77,7 @@ func printMigration(w io.Writer, v migrationJSON) {
 		}
 	}
 	printTable(w, []any{"table", "rows, compared", "copied now"}, rows, "all rows were copied and compared by a run that was cut short; this one made the last step")
-	if v.Anew {
+	if v.Restarted {
 		_, _ = fmt.Fprintln(w, "\nAn earlier copy was not gone on with, because the journal was worked with since or a clock was set: all was copied again.")
 	}
 	if v.Waits {

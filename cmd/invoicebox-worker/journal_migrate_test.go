@@ -115,7 +115,7 @@ func TestJournalCopy(t *testing.T) {
 		t.Fatalf("%v in %s", err, out)
 	}
 	// Of each event the event, shop, operation and its body; account, topic, position.
-	if got.Rows != 5*3+3 || got.Resumed || got.Waits || got.Anew || len(got.Tables) != len(move.Tables()) || !strings.HasPrefix(got.To, "postgres://127.0.0.1:") {
+	if got.Rows != 5*3+3 || got.Resumed || got.Waits || got.Restarted || len(got.Tables) != len(move.Tables()) || !strings.HasPrefix(got.To, "postgres://127.0.0.1:") {
 		t.Errorf("it says %+v", got)
 	}
 	for _, s := range []step{

@@ -70,7 +70,7 @@ func checkRetention(ctx context.Context, o Options, conn *kafka.Cluster) CheckRe
 	const name = "retention"
 	keep := retention(o.InboxRetention)
 	if keep < 0 {
-		return CheckResult{name, CheckOK, "nothing is forgotten: --inbox-retention is 0s"}
+		return CheckResult{name, CheckOK, "nothing is pruned: --inbox-retention is 0s"}
 	}
 	kept, err := kafka.TopicRetention(ctx, conn, o.inputTopics()...)
 	switch {

@@ -122,7 +122,7 @@ func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts
 	})
 }
 
-func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger, strangerWait time.Duration) (*consumer.Consumer, error) {
+func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger, foreignMemberTimeout time.Duration) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
 		return nil, startError(o)
@@ -143,15 +143,15 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 		return nil, err
 	}
 	identity := j.Identity().String()
-	var forgets func(context.Context) error
+	var replaceLost func(context.Context) error
 	if o.ForgetJournal == identity {
-		forgets = func(ctx context.Context) error { return replaceLostJournal(ctx, j, identity) }
+		replaceLost = func(ctx context.Context) error { return replaceLostJournal(ctx, j, identity) }
 	}
 	return consumer.New(consumer.Config{
-		OnJournalLost: forgets, OnFirstRun: func(ctx context.Context) error { return startAboveOlder(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
+		OnJournalLost: replaceLost, OnFirstRun: func(ctx context.Context) error { return startAboveOlder(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.KafkaGroup, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, CanFetch: room,
-		FetchMemory: int(o.FetchMemory), ForeignMemberTimeout: strangerWait, DeadLetters: journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)},
+		FetchMemory: int(o.FetchMemory), ForeignMemberTimeout: foreignMemberTimeout, DeadLetters: journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)},
 	})
 }
 

@@ -105,16 +105,16 @@ func TestForgottenJournal(t *testing.T) {
 		return `{"shopId":"` + shop + `","activationCode":"second-` + shop + `"}`
 	})
 	r.awaitResults(schemas.TypeActivated, 2*len(shops), time.Minute)
-	anew := 0
+	above := 0
 	for _, e := range r.results(schemas.TypeActivated) {
 		if v := e.Data.(schemas.Activated).Credentials.Version; v > before && e.Sequence > before {
-			anew++
+			above++
 		} else if v != 1 || e.Sequence > 2 {
 			t.Errorf("shop %s: version %d, sequence %d", e.Subject, v, e.Sequence)
 		}
 	}
-	if anew != len(shops) {
-		t.Errorf("%d activations are above the old range, not %d", anew, len(shops))
+	if above != len(shops) {
+		t.Errorf("%d activations are above the old range, not %d", above, len(shops))
 	}
 	if code, _ := w.terminate(40 * time.Second); code != 0 {
 		t.Errorf("exit status %d after SIGTERM", code)

@@ -188,7 +188,7 @@ type left struct{ exhausted, low bool }
 func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, err error) {
 	now := time.Now()
 	egress := -1 // not asked yet
-	contenders := e.readyAccounts(now)
+	ready := e.readyAccounts(now)
 	e.nextAccount++
 	for i := range e.order {
 		acc := e.order[(e.nextAccount+i)%len(e.order)]
@@ -258,8 +258,8 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, er
 		}
 		// What is left to all is divided among those that still come, so that the
 		// first does not take it; what they leave is given out in the next round.
-		sharing := max(1, contenders)
-		contenders--
+		sharing := max(1, ready)
+		ready--
 		n := min(room, permits, allowed, (egress+sharing-1)/sharing)
 		egress -= n
 		if allowed != breaker.Unlimited {

@@ -121,9 +121,9 @@ func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 	for _, what := range journal.Forgettables() {
 		keep := p.c.Retention
 		switch what {
-		case journal.ForgetEvents:
+		case journal.PruneEvents:
 			keep = inbox
-		case journal.ForgetDeadLetters:
+		case journal.PruneDeadLetters:
 			keep = p.c.DeadLetterRetention
 		}
 		if keep < 0 {
@@ -140,7 +140,7 @@ func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 
 // prune looks at all rows of a kind. The first step of a pass tells the journal
 // for how long it was worked, once it has taken it.
-func (p *Pruner) prune(ctx context.Context, what journal.Forgettable, keep time.Duration) (rows int, err error) {
+func (p *Pruner) prune(ctx context.Context, what journal.PruneTarget, keep time.Duration) (rows int, err error) {
 	for after := int64(0); ; {
 		now := time.Now()
 		got, err := p.c.Journal.Prune(ctx, journal.Prune{What: what, Keep: keep, After: after, Limit: prunePage, Worked: now.Sub(p.workedSince)})

@@ -15,33 +15,33 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// fakeForgetter notes what it is asked, and has three pages of events.
-type fakeForgetter struct {
+// fakePruneStore notes what it is asked, and has three pages of events.
+type fakePruneStore struct {
 	asked []journal.Prune
 	at    []time.Time
 	err   error
 }
 
-func (f *fakeForgetter) Prune(_ context.Context, p journal.Prune) (journal.Pruned, error) {
+func (f *fakePruneStore) Prune(_ context.Context, p journal.Prune) (journal.Pruned, error) {
 	f.asked, f.at = append(f.asked, p), append(f.at, time.Now())
 	if f.err != nil {
 		return journal.Pruned{}, f.err
 	}
-	if p.What == journal.ForgetEvents && p.After < 20 {
+	if p.What == journal.PruneEvents && p.After < 20 {
 		return journal.Pruned{Rows: 7, Next: p.After + 10}, nil
 	}
 	return journal.Pruned{Rows: 1}, nil
 }
 
 // kept is for how long each kind was asked to be kept, in the order of the asking.
-func (f *fakeForgetter) kept() (list []string) {
+func (f *fakePruneStore) kept() (list []string) {
 	for _, p := range f.asked {
 		list = append(list, p.What.String()+" "+p.Keep.String())
 	}
 	return slices.Compact(list)
 }
 
-func pruned(t *testing.T, c PrunerConfig, f *fakeForgetter, run time.Duration) *prometheus.Registry {
+func pruned(t *testing.T, c PrunerConfig, f *fakePruneStore, run time.Duration) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	c.Journal, c.Metrics = f, registry
@@ -59,7 +59,7 @@ func pruned(t *testing.T, c PrunerConfig, f *fakeForgetter, run time.Duration) *
 
 func TestPruner_WhatIsOldIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began, f := time.Now(), &fakeForgetter{}
+		began, f := time.Now(), &fakePruneStore{}
 		r := pruned(t, PrunerConfig{InputRetention: func(context.Context) (time.Duration, error) { return time.Hour, nil }}, f, 7*time.Hour)
 		if want := []string{
 			"operations 720h0m0s", "attempts 720h0m0s", "events 720h0m0s", "results 720h0m0s", "intents 720h0m0s", "dead_letters 2160h0m0s",
@@ -75,7 +75,7 @@ func TestPruner_WhatIsOldIsForgotten(t *testing.T) {
 			if worked += p.Worked; p.Limit != prunePage {
 				t.Errorf("%d rows are looked at", p.Limit)
 			}
-			if p.What == journal.ForgetEvents {
+			if p.What == journal.PruneEvents {
 				events = append(events, p.After)
 				if p.After > 0 && f.at[i].Sub(f.at[i-1]) != prunePause {
 					t.Errorf("%v between two steps", f.at[i].Sub(f.at[i-1]))
@@ -131,7 +131,7 @@ func TestPruner_InboxIsKeptAsLongAsTheInputs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := &fakeForgetter{}
+				f := &fakePruneStore{}
 				pruned(t, PrunerConfig{
 					Retention: c.keep, DeadLetterRetention: RetainForever,
 					InputRetention: func(context.Context) (time.Duration, error) { return c.inputs, c.err },
@@ -140,9 +140,9 @@ func TestPruner_InboxIsKeptAsLongAsTheInputs(t *testing.T) {
 				for _, what := range journal.Forgettables() {
 					keep := c.others
 					switch what {
-					case journal.ForgetEvents:
+					case journal.PruneEvents:
 						keep = c.want
-					case journal.ForgetDeadLetters:
+					case journal.PruneDeadLetters:
 						keep = ""
 					}
 					if keep != "" {
@@ -161,7 +161,7 @@ func TestPruner_InboxIsKeptAsLongAsTheInputs(t *testing.T) {
 // long it was worked since it last listened.
 func TestPruner_ForgettingGoesOnAfterAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeForgetter{err: journal.ErrDisk}
+		f := &fakePruneStore{err: journal.ErrDisk}
 		r := pruned(t, PrunerConfig{}, f, 7*time.Hour)
 		if len(f.asked) != 2 || f.asked[1].Worked != firstPrune+pruneEvery {
 			t.Errorf("asked for %+v", f.asked)

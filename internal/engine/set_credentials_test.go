@@ -19,7 +19,7 @@ import (
 )
 
 // What was entered by hand is taken as an answer would have been.
-func TestSetCredentials_TokenEnteredByHand(t *testing.T) {
+func TestSetCredentials_EnteredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}, "code-0": {lost, lost}}))
 		older := b.add(journal.Activate, "shop-1", "code-0")

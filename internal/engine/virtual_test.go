@@ -34,7 +34,7 @@ type world struct {
 	accounts []sandbox.Account
 	net      *pipes
 	serve    func(http.Handler) http.Handler // before the sandbox; nil: nothing
-	seen     *ears
+	seen     *callRecorder
 	links    []*invoicebox.Transport
 	dead     bool
 }
@@ -55,7 +55,7 @@ func newWorld(t *testing.T, accounts int, o sandbox.Options) *world {
 	}
 	w := &world{
 		service: &service{TB: t, keys: keys, path: filepath.Join(memory(t), "journal.db"), offsets: map[string]int64{}},
-		net:     &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}, seen: &ears{},
+		net:     &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}, seen: &callRecorder{},
 	}
 	for i := range accounts {
 		w.accounts = append(w.accounts, sandbox.Account{PartnerID: fmt.Sprint("partner-", i), Token: fmt.Sprint("token-of-", i)})
@@ -182,13 +182,13 @@ type heard struct {
 	status   int
 }
 
-// ears hear all calls of all processes.
-type ears struct {
+// A callRecorder hears all calls of all processes.
+type callRecorder struct {
 	mu    sync.Mutex
 	calls []heard
 }
 
-func (e *ears) note(account, value string, x invoicebox.Exchange) {
+func (e *callRecorder) note(account, value string, x invoicebox.Exchange) {
 	if x.Written == 0 && !x.Answered() {
 		return
 	}
@@ -198,7 +198,7 @@ func (e *ears) note(account, value string, x invoicebox.Exchange) {
 }
 
 // of lists the calls that count for an account, or for all with "", by start.
-func (e *ears) of(account string) (out []heard) {
+func (e *callRecorder) of(account string) (out []heard) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.calls {
@@ -241,7 +241,7 @@ func worst(calls []heard, window, slack time.Duration) int {
 type ear struct {
 	engine.Client
 	account string
-	all     *ears
+	all     *callRecorder
 }
 
 func (e *ear) Invite(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {

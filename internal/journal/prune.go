@@ -2,26 +2,26 @@ package journal
 
 import "time"
 
-// A Forgettable is a kind of rows that Prune forgets when they are old.
-type Forgettable uint8
+// A PruneTarget is a kind of rows that Prune forgets when they are old.
+type PruneTarget uint8
 
 // The kinds, in the order in which they are best forgotten: what the first ones
 // hold the later ones can let go.
 const (
-	ForgetOperations  Forgettable = iota + 1 // ended invitations of which there is a later one to the same address
-	ForgetAttempts                           // requests of ended operations, and checks
-	ForgetEvents                             // the inbox: identities of events, and events that did not begin the run of an operation
-	ForgetResults                            // published events
-	ForgetIntents                            // ended acts of people
-	ForgetDeadLetters                        // with their records and the events that told of them
+	PruneOperations  PruneTarget = iota + 1 // ended invitations of which there is a later one to the same address
+	PruneAttempts                           // requests of ended operations, and checks
+	PruneEvents                             // the inbox: identities of events, and events that did not begin the run of an operation
+	PruneResults                            // published events
+	PruneIntents                            // ended acts of people
+	PruneDeadLetters                        // with their records and the events that told of them
 )
 
 var forgettables = [...]string{
-	ForgetOperations: "operations", ForgetAttempts: "attempts", ForgetEvents: "events", ForgetResults: "results",
-	ForgetIntents: "intents", ForgetDeadLetters: "dead_letters",
+	PruneOperations: "operations", PruneAttempts: "attempts", PruneEvents: "events", PruneResults: "results",
+	PruneIntents: "intents", PruneDeadLetters: "dead_letters",
 }
 
-func (f Forgettable) String() string {
+func (f PruneTarget) String() string {
 	if int(f) < len(forgettables) {
 		return forgettables[f]
 	}
@@ -29,8 +29,8 @@ func (f Forgettable) String() string {
 }
 
 // Forgettables lists all kinds in their order.
-func Forgettables() (list []Forgettable) {
-	for f := ForgetOperations; int(f) < len(forgettables); f++ {
+func Forgettables() (list []PruneTarget) {
+	for f := PruneOperations; int(f) < len(forgettables); f++ {
 		list = append(list, f)
 	}
 	return list
@@ -38,7 +38,7 @@ func Forgettables() (list []Forgettable) {
 
 // A Prune asks to forget rows of one kind, in one small transaction.
 type Prune struct {
-	What  Forgettable
+	What  PruneTarget
 	Keep  time.Duration // what is younger stays
 	After int64         // rows above it; 0 from the oldest
 	Limit int           // rows to look at, 1 to 1000
@@ -64,7 +64,7 @@ type Pruned struct {
 // A TableRow says of a table of the journal's databases what is forgotten of it.
 type TableRow struct {
 	Table  string
-	Forget Forgettable // 0: nothing, or not by Prune
+	Target PruneTarget // 0: nothing, or not by Prune
 	Goes   string      // "": nothing
 	Stays  string
 }
@@ -74,17 +74,17 @@ func TableRows() []TableRow {
 	return []TableRow{
 		{"account", 0, "", "all"},
 		{"announced", 0, "at the end of a recovery", "nothing"},
-		{"attempt", ForgetAttempts, "of ended operations, and checks", "without an end, or with a receipt; the newest"},
+		{"attempt", PruneAttempts, "of ended operations, and checks", "without an end, or with a receipt; the newest"},
 		{"audit", 0, "", "all: it is append-only"},
 		{"credential", 0, "", "all: published references resolve"},
-		{"dead_letter", ForgetDeadLetters, "when its event was published", "the newest"},
-		{"event", ForgetEvents, "all others", "one that began the latest run of an operation, without its identity; what it holds of the operation that it created; the newest"},
-		{"intent", ForgetIntents, "that have ended", "that wait; the newest"},
+		{"dead_letter", PruneDeadLetters, "when its event was published", "the newest"},
+		{"event", PruneEvents, "all others", "one that began the latest run of an operation, without its identity; what it holds of the operation that it created; the newest"},
+		{"intent", PruneIntents, "that have ended", "that wait; the newest"},
 		{"key_use", 0, "", "all: a row for each key"},
 		{"ledger", 0, "", "all"},
 		{"meta", 0, "", "all"},
-		{"operation", ForgetOperations, "ended invitations that were sent again later", "all others: keys, runs, and for activations their codes"},
-		{"outbox", ForgetResults, "published, of ended operations", "a shop's current activation and its last event; the newest"},
+		{"operation", PruneOperations, "ended invitations that were sent again later", "all others: keys, runs, and for activations their codes"},
+		{"outbox", PruneResults, "published, of ended operations", "a shop's current activation and its last event; the newest"},
 		{"outbox_pending", 0, "when its event was published again", "nothing"},
 		{"permit", 0, "when a later one is taken and its window has passed", "nothing"},
 		{"position", 0, "", "all"},

@@ -12,9 +12,9 @@ type CircuitState string
 // The circuit breaker's states.
 const (
 	CircuitActive     CircuitState = "active"
-	CircuitThrottled  CircuitState = "throttled" // until: the API said 429
+	CircuitThrottled  CircuitState = "throttled"   // until: the API said 429
 	CircuitBackingOff CircuitState = "backing_off" // until: server faults or unreachable
-	CircuitPaused     CircuitState = "paused"  // for a reason
+	CircuitPaused     CircuitState = "paused"      // for a reason
 )
 
 // A Circuit is one account's circuit breaker. A closed circuit breaker fails no operation.

@@ -12,14 +12,14 @@ import (
 // The table of docs/operations.md is the one of the code.
 func TestRetentionTable(t *testing.T) {
 	rows := [][]string{{"table", "pruned with", "what is deleted", "what is retained"}}
-	used := map[journal.Forgettable]bool{}
+	used := map[journal.PruneTarget]bool{}
 	all := journal.TableRows()
 	for _, r := range all {
-		if (r.Forget != 0) && r.Goes == "" || r.Stays == "" {
+		if (r.Target != 0) && r.Goes == "" || r.Stays == "" {
 			t.Errorf("%+v is not told", r)
 		}
-		used[r.Forget] = true
-		rows = append(rows, []string{golden.Code(r.Table), r.Forget.String(), r.Goes, r.Stays})
+		used[r.Target] = true
+		rows = append(rows, []string{golden.Code(r.Table), r.Target.String(), r.Goes, r.Stays})
 	}
 	if !slices.IsSortedFunc(all, func(a, b journal.TableRow) int { return cmp.Compare(a.Table, b.Table) }) {
 		t.Error("the tables are not in order")

@@ -265,7 +265,7 @@ func TestAdminShows(t *testing.T) {
 	})
 }
 
-func TestAdminRefusesStrangers(t *testing.T) {
+func TestAdmin_RefusesOtherHosts(t *testing.T) {
 	b := onTCP(t, sandbox.Options{AdminHosts: []string{"sandbox.example"}})
 	for host, want := range map[string]int{
 		"127.0.0.1:8081": 200, "localhost:8081": 200, "LOCALHOST": 200, "[::1]:8081": 200, "10.1.2.3": 200, "sandbox.example:80": 200,

@@ -28,11 +28,11 @@ type judge struct {
 	requests []sandbox.Request
 	results  map[string][]kafkago.Message // by type
 	events   map[uuid.UUID][]schemas.Event
-	byCode   map[string]*tally
+	byCode   map[string]*subject
 }
 
-// A tally is all that is known of one code or address.
-type tally struct {
+// A subject is all that is known of one code or address.
+type subject struct {
 	shop     string
 	kind     journal.Kind
 	requests []sandbox.Request
@@ -43,7 +43,7 @@ func (w *world) judge(s *story) {
 	w.Helper()
 	w.look(func(j journal.Journal) {
 		g := &judge{world: w, story: s, journal: j, history: map[string]journal.ShopHistory{}, results: map[string][]kafkago.Message{},
-			output: map[uuid.UUID]journal.OutputRecord{}, events: map[uuid.UUID][]schemas.Event{}, byCode: map[string]*tally{}}
+			output: map[uuid.UUID]journal.OutputRecord{}, events: map[uuid.UUID][]schemas.Event{}, byCode: map[string]*subject{}}
 		g.collect()
 		g.inputs()
 		g.windows()
@@ -82,7 +82,7 @@ func (g *judge) collect() {
 		}
 		t := g.byCode[r.Subject]
 		if t == nil {
-			t = &tally{shop: shopOf(r.Subject), kind: journal.Invite}
+			t = &subject{shop: shopOf(r.Subject), kind: journal.Invite}
 			if r.Operation == sandbox.Activate {
 				t.kind = journal.Activate
 			}
@@ -229,7 +229,7 @@ func (g *judge) requestsPerValue() {
 // for, and how many of their attempts were flagged as made in doubt. Each run
 // may make a request of its own, and there is one probe in an operation's life.
 // Where no request can be told to be an operation's, all of the shop's count.
-func (g *judge) accounted(t *tally) (runs, flagged int) {
+func (g *judge) accounted(t *subject) (runs, flagged int) {
 	var mine, all []journal.OperationDetail
 	for shop, h := range g.history {
 		for _, o := range h.Operations {
@@ -322,8 +322,8 @@ func (g *judge) ends() {
 	}
 }
 
-// mine tells whether the requests of a tally are an operation's, by their ids.
-func (g *judge) mine(o journal.OperationDetail, t *tally) bool {
+// mine tells whether the requests of a subject are an operation's, by their ids.
+func (g *judge) mine(o journal.OperationDetail, t *subject) bool {
 	for _, a := range o.Tries {
 		for _, r := range t.requests {
 			if a.End != nil && a.End.RequestID == r.RequestID {

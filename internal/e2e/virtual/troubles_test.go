@@ -57,10 +57,10 @@ func brew(rnd *rand.Rand, n, brokers int, span time.Duration) []trouble {
 			add(at, "killed", func(w *world) { w.crash(); w.again(awayFor(length)) })
 		case 1, 2:
 			step, after, nth := steps[rnd.IntN(len(steps))], rnd.IntN(2) == 0, rnd.IntN(4)
-			add(at, "killed at "+step, func(w *world) { w.w.diary.dieAt(step, after, false, nth) })
+			add(at, "killed at "+step, func(w *world) { w.w.flakyJournal.dieAt(step, after, false, nth) })
 		case 13:
 			nth := rnd.IntN(4)
-			add(at, "terminated at send", func(w *world) { w.w.diary.dieAt("send", true, true, nth) })
+			add(at, "terminated at send", func(w *world) { w.w.flakyJournal.dieAt("send", true, true, nth) })
 		case 3:
 			add(at, "terminated", func(w *world) { w.terminate(); w.again(awayFor(length)) })
 		case 4:
@@ -69,8 +69,8 @@ func brew(rnd *rand.Rand, n, brokers int, span time.Duration) []trouble {
 			add(min(at+long, span), "thawed", func(w *world) { w.freeze(false) })
 		case 5:
 			slow, failing := some(2*time.Second), rnd.Float64()*0.2
-			add(at, "journal in trouble", func(w *world) { w.w.diary.trouble(slow, failing) })
-			add(end, "journal well", func(w *world) { w.w.diary.trouble(time.Millisecond, 0) })
+			add(at, "journal in trouble", func(w *world) { w.w.flakyJournal.trouble(slow, failing) })
+			add(end, "journal well", func(w *world) { w.w.flakyJournal.trouble(time.Millisecond, 0) })
 		case 6:
 			add(at, "leaders move", func(w *world) { w.kafka.Fake().ShufflePartitionLeaders() })
 		case 7:
@@ -126,7 +126,7 @@ func (w *world) freeze(on bool) {
 		l.kafka.cut("")
 	}
 	l.api.hold(on)
-	l.diary.hold(on)
+	l.flakyJournal.hold(on)
 }
 
 // again starts a worker over what the last one left.
@@ -156,8 +156,8 @@ func (w *world) heal() {
 	w.circuit.set(healthy)
 	w.w.api.refuse(false)
 	w.freeze(false)
-	w.w.diary.trouble(0, 0)
-	w.w.diary.dieAt("", false, false, 0)
+	w.w.flakyJournal.trouble(0, 0)
+	w.w.flakyJournal.dieAt("", false, false, 0)
 }
 
 // play sends the inputs and makes the troubles, each at its time.
@@ -190,10 +190,10 @@ func (w *world) until(at time.Time) {
 		case <-time.After(time.Until(at)):
 			return
 		case <-w.w.done:
-		case <-w.w.diary.dying:
+		case <-w.w.flakyJournal.dying:
 			w.crash()
 			w.again(time.Second)
-		case <-w.w.diary.asked:
+		case <-w.w.flakyJournal.asked:
 			// The call is under way by then.
 			pause(time.Duration(w.rnd.Int64N(int64(200 * time.Millisecond))))
 			w.terminate()

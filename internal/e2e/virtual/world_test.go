@@ -54,24 +54,24 @@ type world struct {
 	limit   int // requests in 30 s
 	change  func(*app.Options)
 
-	w      *life
-	lives  int
-	ghosts []*life
-	stray  error // the first error of a worker that ended by itself
-	ends   int   // how many did
-	faults []*kfake.FaultHandle
-	deaths []time.Time
-	frozen [][2]time.Time // from, to
+	w           *life
+	lives       int
+	deadWorkers []*life
+	stray       error // the first error of a worker that ended by itself
+	ends        int   // how many did
+	faults      []*kfake.FaultHandle
+	deaths      []time.Time
+	frozen      [][2]time.Time // from, to
 }
 
 // A life is one run of the worker.
 type life struct {
-	path       string
-	kafka, api *link
-	diary      *diary
-	stop       context.CancelFunc
-	done       chan struct{}
-	err        error
+	path         string
+	kafka, api   *link
+	flakyJournal *flakyJournal
+	stop         context.CancelFunc
+	done         chan struct{}
+	err          error
 }
 
 type setting struct {
@@ -150,7 +150,7 @@ func ports(brokers int) []int {
 func (w *world) start(path string) {
 	w.lives++
 	l := &life{path: path, kafka: newLink(w.network.DialContext), api: newLink(w.network.DialContext), done: make(chan struct{})}
-	l.diary = newDiary(rand.New(rand.NewPCG(w.rnd.Uint64(), 2)))
+	l.flakyJournal = newFlakyJournal(rand.New(rand.NewPCG(w.rnd.Uint64(), 2)))
 	token := secret.New(sandbox.DefaultToken)
 	o := app.Defaults()
 	o.Version = "simulated"
@@ -164,7 +164,7 @@ func (w *world) start(path string) {
 		RequestsPerWindow: w.limit, Window: 30 * time.Second,
 	}}
 	o.Logger = w.log.With("life", w.lives)
-	o.Hooks = app.Hooks{DialInvoicebox: l.api.Dial, Journal: l.diary.wrap, JournalMark: func(string) string { return "the file" }}
+	o.Hooks = app.Hooks{DialInvoicebox: l.api.Dial, Journal: l.flakyJournal.wrap, JournalMark: func(string) string { return "the file" }}
 	if w.change != nil {
 		w.change(&o)
 	}
@@ -192,7 +192,7 @@ func (w *world) terminate() {
 	w.w.stop()
 	select {
 	case <-w.w.done:
-	case <-w.w.diary.dying:
+	case <-w.w.flakyJournal.dying:
 		w.crash() // it dies on its way out
 	}
 }
@@ -215,12 +215,12 @@ func (w *world) crash() {
 		l.refuse(true)
 		l.cut("")
 	}
-	dead.diary.bury()
+	dead.flakyJournal.bury()
 	dead.kafka.hold(false)
 	dead.api.hold(false)
 	dead.stop()
-	w.ghosts = append(w.ghosts, dead)
-	w.w = &life{path: path, kafka: dead.kafka, api: dead.api, diary: dead.diary, done: closed()}
+	w.deadWorkers = append(w.deadWorkers, dead)
+	w.w = &life{path: path, kafka: dead.kafka, api: dead.api, flakyJournal: dead.flakyJournal, done: closed()}
 }
 
 func closed() chan struct{} {
@@ -272,7 +272,7 @@ func (w *world) tend() bool {
 // finish ends everything; what is left of a bubble's goroutines after it is a leak.
 func (w *world) finish() {
 	w.terminate()
-	for _, g := range w.ghosts {
+	for _, g := range w.deadWorkers {
 		<-g.done
 	}
 }

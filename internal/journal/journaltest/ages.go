@@ -54,7 +54,7 @@ var ages = []part{
 		f.clock.advance(time.Hour)
 		f.closedFor("s1", 2*day+time.Hour)
 	}},
-	{"a new run begins anew", func(f *fixture) {
+	{"a new run begins again", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.circuit(journal.CircuitPaused)
 		f.clock.advance(day)

@@ -196,7 +196,7 @@ var intake = []part{
 		}
 		diff(f.T, "-k-k--kk", string(marks))
 	}},
-	{"a dead letter that was forgotten leaves room for a record", func(f *fixture) {
+	{"a dead letter that was pruned leaves room for a record", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)
 		take := func() journal.Ingested {
@@ -219,7 +219,7 @@ var intake = []part{
 		}
 		f.clock.advance(24 * time.Hour)
 		diff(f.T, journal.Ingested{Unkept: 1}, take())
-		pruned, err := f.j.Prune(f.ctx, journal.Prune{What: journal.ForgetDeadLetters, Keep: time.Hour, Limit: 10, Worked: 24 * time.Hour})
+		pruned, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneDeadLetters, Keep: time.Hour, Limit: 10, Worked: 24 * time.Hour})
 		if err != nil || pruned.Rows == 0 {
 			f.Fatal(pruned, err)
 		}

@@ -16,9 +16,9 @@ import (
 // kept is how old things become before these tests forget them.
 const kept = 30 * day
 
-// pruning is about what is forgotten, and what stays.
+// pruning is about what is pruned, and what stays.
 var pruning = []part{
-	{"the inbox is forgotten when it is old, and no event twice before that", func(f *fixture) {
+	{"the inbox is pruned when it is old, and no event twice before that", func(f *fixture) {
 		old, young := f.code("s", "old", "1"), f.code("s", "young", "2")
 		f.ingest(old)
 		f.finish(f.claimed(journal.Activate, journal.Call))
@@ -61,7 +61,7 @@ var pruning = []part{
 			f.Fatalf("claimed %+v", again)
 		}
 	}},
-	{"requests of what has ended are forgotten, and no others", func(f *fixture) {
+	{"requests of what has ended are pruned, and no others", func(f *fixture) {
 		done, _ := f.sending(f.code("a", "a", "a"))
 		f.apply(journal.Transition{Ref: done.Ref, From: journal.Sending, To: journal.Done, Attempt: 1, End: f.answered(200)})
 		waits := unknown(f, "b", "b")
@@ -88,7 +88,7 @@ var pruning = []part{
 			f.Fatalf("the late answer: %v, %v", s, err)
 		}
 	}},
-	{"published events are forgotten, but not what a shop is, nor what is to come", func(f *fixture) {
+	{"published events are pruned, but not what a shop is, nor what is to come", func(f *fixture) {
 		var last journal.Draft
 		for i := range 3 {
 			f.ingest(f.code("s", fmt.Sprint("e", i), fmt.Sprint(i)))
@@ -153,7 +153,7 @@ var pruning = []part{
 			f.Fatal("it stays for ever")
 		}
 	}},
-	{"an invitation that was sent again is forgotten, the last one stays", func(f *fixture) {
+	{"an invitation that was sent again is pruned, the last one stays", func(f *fixture) {
 		var os []journal.ClaimedOperation
 		for g := range 3 {
 			f.plan = func(e journal.Event, _ journal.ShopView) journal.Plan {
@@ -190,7 +190,7 @@ var pruning = []part{
 			f.Fatalf("the shop has %d operations, %d events, %d results", len(h.Operations), len(h.Events), len(h.Output))
 		}
 	}},
-	{"acts that have ended are forgotten, those that wait are not", func(f *fixture) {
+	{"acts that have ended are pruned, those that wait are not", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "probe")
 		got := f.pendingIntent()
@@ -205,7 +205,7 @@ var pruning = []part{
 			f.Fatalf("acts are %+v", list)
 		}
 	}},
-	{"dead letters are forgotten with their records and events", func(f *fixture) {
+	{"dead letters are pruned with their records and events", func(f *fixture) {
 		letter := func(id string) {
 			sealed, err := f.keys.Seal([]byte("record"), keyset.Row("letter", id))
 			f.ok(err)
@@ -259,7 +259,7 @@ var pruning = []part{
 		}
 	}},
 	{"there is no such kind", func(f *fixture) {
-		for _, what := range []journal.Forgettable{0, 100} {
+		for _, what := range []journal.PruneTarget{0, 100} {
 			if _, err := f.j.Prune(f.ctx, journal.Prune{What: what, Keep: kept, Limit: 10}); !errors.Is(err, journal.ErrNotFound) {
 				f.Errorf("%d: %v", what, err)
 			}
@@ -267,7 +267,7 @@ var pruning = []part{
 	}},
 }
 
-// age makes all that is there old enough to be forgotten.
+// age makes all that is there old enough to be pruned.
 func (f *fixture) age() { f.clock.advance(kept + time.Hour) }
 
 // prune forgets all that can be, as after a year of work.
@@ -329,7 +329,7 @@ func testPruneSteps(f *fixture) {
 	f.ingest(f.code("s", "young", "1"))
 	step := func(after int64, limit int) journal.Pruned {
 		f.Helper()
-		got, err := f.j.Prune(f.ctx, journal.Prune{What: journal.ForgetEvents, Keep: kept, After: after, Limit: limit, Worked: 365 * day})
+		got, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneEvents, Keep: kept, After: after, Limit: limit, Worked: 365 * day})
 		f.ok(err)
 		return got
 	}
@@ -357,7 +357,7 @@ func testPruneTime(f *fixture) {
 	}
 	left := func(worked time.Duration) int {
 		f.Helper()
-		_, err := f.j.Prune(f.ctx, journal.Prune{What: journal.ForgetEvents, Keep: kept, Limit: 100, Worked: worked})
+		_, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneEvents, Keep: kept, Limit: 100, Worked: worked})
 		f.ok(err)
 		return len(f.state(operationID(f.code("s", "e", "1"), 0)).Events)
 	}

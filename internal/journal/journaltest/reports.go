@@ -28,7 +28,7 @@ var reports = []part{
 		listed(first)
 		f.ok(f.j.EndReport(f.ctx, first.Worker))
 		listed()
-		// A report of a worker that was killed is forgotten by the next one's.
+		// A report of a worker that was killed is pruned by the next one's.
 		f.ok(f.j.ReportWorker(f.ctx, first))
 		f.clock.advance(journal.ReportsKept + time.Second)
 		second := journal.WorkerReport{Worker: uuid.New(), Owner: "two", Facts: []byte("{}")}

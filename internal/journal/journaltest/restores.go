@@ -112,7 +112,7 @@ var restores = []part{
 			f.Fatalf("sequence %d is not above 7", last.Sequence)
 		}
 	}},
-	{"a recovery after forgetting begins where the forgotten events ended, and goes on above them", testRecoverForgotten},
+	{"a recovery after pruning begins where the pruned events ended, and goes on above them", testRecoverPruned},
 	{"what people asked for before is ended where the recovery says so", func(f *fixture) {
 		o := inAttention(f, "1")
 		entered := f.asked(o.UUID, "enter")

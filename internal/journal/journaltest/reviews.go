@@ -125,7 +125,7 @@ var reviews = []part{
 			f.Fatalf("claimed %+v", v)
 		}
 		if got := f.reviews(true, 1); got.InRow != 1 {
-			f.Fatalf("the row was forgotten: %+v", got)
+			f.Fatalf("the row was pruned: %+v", got)
 		}
 	}},
 	{"its end is what the receipts were kept for", func(f *fixture) {

@@ -64,7 +64,7 @@ func killed(t *testing.T, f *filled, database func(*testing.T) string) {
 	}
 	r, err := f.run(t.Context(), path, address, sides{}, nil)
 	if err == nil && !r.Resumed {
-		t.Fatalf("it began anew: %+v", r)
+		t.Fatalf("it began again: %+v", r)
 	}
 	if err != nil { // the last child may have come to the end
 		t.Log(err)

@@ -24,7 +24,7 @@ func (s shifted) Present(ctx context.Context) (int64, error) {
 }
 
 // What the database's clock counts is translated to it; and when a clock is set
-// between two runs, the translation is made anew.
+// between two runs, the translation is made again.
 func clockWasSet(t *testing.T, f *filled, database func(*testing.T) string) {
 	path, address := f.image(t), database(t)
 	if _, err := lite(t, path).Exec("INSERT OR REPLACE INTO meta (name, value) VALUES ('pruning', CAST('1700000000000000' AS BLOB))"); err != nil {
@@ -46,12 +46,12 @@ func clockWasSet(t *testing.T, f *filled, database func(*testing.T) string) {
 		t.Fatal(err)
 	}
 	by += 50 * time.Millisecond
-	if r, err := f.run(t.Context(), path, address, ahead(dying(600)), nil); !errors.Is(err, errKilled) || r.Anew || !r.Resumed {
+	if r, err := f.run(t.Context(), path, address, ahead(dying(600)), nil); !errors.Is(err, errKilled) || r.Restarted || !r.Resumed {
 		t.Fatalf("%+v %v", r, err)
 	}
 	by = time.Hour
 	r, err := f.run(t.Context(), path, address, ahead(sides{}), nil)
-	if err != nil || !r.Anew || r.Resumed {
+	if err != nil || !r.Restarted || r.Resumed {
 		t.Fatalf("%+v %v", r, err)
 	}
 	to, err := postgres.OpenTarget(t.Context(), postgres.Options{URL: address})

@@ -188,7 +188,7 @@ func (f *filled) usable(t *testing.T, path, address string) (source, target bool
 }
 
 // A worker that runs with the source after a move was cut short makes what was
-// copied out of date: the next run sees it and begins anew.
+// copied out of date: the next run sees it and begins again.
 func sourceWentOn(t *testing.T, f *filled, database func(*testing.T) string) {
 	path, address := f.image(t), database(t)
 	if _, err := f.run(t.Context(), path, address, dying(700), nil); !errors.Is(err, errKilled) {
@@ -205,7 +205,7 @@ func sourceWentOn(t *testing.T, f *filled, database func(*testing.T) string) {
 	}
 	after := f.duplicate(t, path)
 	r, err := f.run(t.Context(), path, address, sides{}, nil)
-	if err != nil || !r.Anew || r.Resumed {
+	if err != nil || !r.Restarted || r.Resumed {
 		t.Fatalf("%+v %v", r, err)
 	}
 	same(t, f.opened(t)(f.openSource(t.Context(), after)), f.opened(t)(f.openTarget(t.Context(), address)), 1)

@@ -35,9 +35,9 @@ type Progress struct {
 type Report struct {
 	Identity uuid.UUID
 	To       string // the target's place
-	// Resumed: an earlier move was gone on with. Anew: an earlier one could not
+	// Resumed: an earlier move was gone on with. Restarted: an earlier one could not
 	// be, because the source was worked with meanwhile or a clock was set.
-	Resumed, Anew bool
+	Resumed, Restarted bool
 	// Tables in the order of copying; empty where only the last step was left.
 	Tables []TableReport
 	// Waits: it is not known what was sent last, so every ledger waits for a slack
@@ -147,7 +147,7 @@ func (m *mover) begin(ctx context.Context, state *State) error {
 		m.state, m.report.Resumed = *state, true
 		return m.from.Begin(ctx, state.ID)
 	default:
-		m.report.Anew = true
+		m.report.Restarted = true
 	}
 	m.state = State{ID: uuid.New(), Identity: m.marks.Identity, Offset: offset}
 	if err := m.to.Begin(ctx, m.state); err != nil {

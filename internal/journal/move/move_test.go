@@ -60,7 +60,7 @@ func sameThroughTheContract(t *testing.T, f *filled, database func(*testing.T) s
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Resumed || r.Anew || r.Waits || len(r.Tables) != len(move.Tables()) || len(told) != 2*len(r.Tables) {
+	if r.Resumed || r.Restarted || r.Waits || len(r.Tables) != len(move.Tables()) || len(told) != 2*len(r.Tables) {
 		t.Errorf("the report is %+v", r)
 	}
 	for _, table := range r.Tables {
@@ -85,7 +85,7 @@ func sameThroughTheContract(t *testing.T, f *filled, database func(*testing.T) s
 	for _, j := range []journal.Journal{was, is} {
 		f.goOn(t, j)
 	}
-	// New ids may have gaps there, and what is sealed anew never is the same.
+	// New ids may have gaps there, and what is sealed again never is the same.
 	same(t, was, is, 1, cmpopts.IgnoreFields(journal.DeadLetter{}, "Sealed"), cmpopts.IgnoreFields(journal.OperationRecord{}, "ID"), cmpopts.IgnoreFields(journal.DeadLetterRecord{}, "ID"))
 
 	if _, err := f.openSource(t.Context(), path); !errors.Is(err, journal.ErrMoved) || !strings.Contains(err.Error(), "127.0.0.1") {
@@ -119,7 +119,7 @@ func numbersGoOn(t *testing.T, address string) {
 			t.Fatal(err)
 		}
 		if n++; !set {
-			t.Errorf("sequence %s begins anew", name)
+			t.Errorf("sequence %s begins again", name)
 		}
 	}
 	if err := rows.Err(); err != nil || n < 10 {

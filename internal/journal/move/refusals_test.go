@@ -169,7 +169,7 @@ func differences(t *testing.T, f *filled, s *pgtest.Server, database func(*testi
 		"UPDATE shop SET merchant_id = '' WHERE id = (SELECT min(id) FROM shop WHERE merchant_id IS NULL)":                                                    {"shop", "", "column merchant_id"},
 	} {
 		t.Run(want[0], func(t *testing.T) {
-			path := f.image(t) // it knows of no move: each begins anew
+			path := f.image(t) // it knows of no move: each begins again
 			_, err := f.run(t.Context(), path, address, sides{target: func(to move.Target) move.Target {
 				return tamperer{to, func() { s.Exec(t, name(t, address), statement) }}
 			}}, nil)

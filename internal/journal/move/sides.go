@@ -55,7 +55,7 @@ type Target interface {
 	// State is nil where no move was begun.
 	State(ctx context.Context) (*State, error)
 	// Begin begins a move, or, where one was begun, empties the target and begins
-	// anew. Else one that holds anything is refused with [ErrNotEmpty], and
+	// again. Else one that holds anything is refused with [ErrNotEmpty], and
 	// one with which a worker runs with [journal.ErrHeld].
 	Begin(ctx context.Context, s State) error
 	// Last is the highest key of a table, nil where it is empty.

@@ -134,7 +134,7 @@ func endLeases(now int64, gone []int64) (list []step) {
 	}
 	return append(list,
 		step{pulsesBuried, []any{now, gone}},
-		step{pulsesForget, []any{now - remembered.Microseconds()}},
+		step{pulsesPrune, []any{now - remembered.Microseconds()}},
 		step{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}})
 }
 

@@ -305,7 +305,7 @@ func (o *opening) read(b *batch, results pgx.BatchResults) error {
 // was committed.
 func (b *batch) commit(ctx context.Context) error {
 	b.j.pulse.next++
-	b.queue("counting the commit", pulseBeat, []any{b.j.pulse.process[:], b.j.pulse.next, b.now})
+	b.queue("counting the commit", pulseInterval, []any{b.j.pulse.process[:], b.j.pulse.next, b.now})
 	if b.workDue || b.eventWaits || b.permitReturned || b.intentWaits {
 		b.queue("notifying the others", "SELECT pg_notify($1, $2)", []any{b.j.channel, b.j.message(b)})
 	}

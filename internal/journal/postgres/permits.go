@@ -301,13 +301,13 @@ const (
 	permitsChange = `INSERT INTO permit (ledger, counts_from, many) SELECT l, f, m FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS x(l, f, m) ORDER BY l, f
 		ON CONFLICT (ledger, counts_from) DO UPDATE SET many = permit.many + excluded.many`
 	// permitsTake takes permits if at most $4 had ever been taken.
-	permitsTake   = "UPDATE ledger SET taken = taken + $2, kept = greatest(kept, $3) WHERE id = $1 AND taken <= $4"
-	permitsForget = `DELETE FROM permit WHERE ctid = ANY(ARRAY(SELECT p.ctid FROM ledger l JOIN permit p ON p.ledger = l.id
+	permitsTake  = "UPDATE ledger SET taken = taken + $2, kept = greatest(kept, $3) WHERE id = $1 AND taken <= $4"
+	permitsPrune = `DELETE FROM permit WHERE ctid = ANY(ARRAY(SELECT p.ctid FROM ledger l JOIN permit p ON p.ledger = l.id
 		WHERE l.id = ANY($1) AND (p.counts_from <= $2 - l.kept OR p.many = 0) FOR UPDATE OF p SKIP LOCKED))`
 )
 
-// forgetEvery is how often a process deletes permits whose windows have passed.
-const forgetEvery = int64(time.Second / time.Microsecond)
+// pruneEvery is how often a process deletes permits whose windows have passed.
+const pruneEvery = int64(time.Second / time.Microsecond)
 
 // permitsEnd queues the changes of the ledgers. Many transactions change these rows, so
 // the statements are the last ones and lock the rows in one order, until the commit:
@@ -336,8 +336,8 @@ func (b *batch) permitsEnd() {
 	if len(ledgers) > 0 {
 		b.queue("counting permits", permitsChange, []any{ledgers, froms, many})
 	}
-	if since := b.now - b.j.permitsForgotten; len(takes) > 0 && (since >= forgetEvery || since < 0) {
+	if since := b.now - b.j.permitsForgotten; len(takes) > 0 && (since >= pruneEvery || since < 0) {
 		b.j.permitsForgotten = b.now
-		b.queue("forgetting permits", permitsForget, []any{takes, b.now})
+		b.queue("forgetting permits", permitsPrune, []any{takes, b.now})
 	}
 }

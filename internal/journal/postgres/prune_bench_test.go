@@ -10,8 +10,8 @@ import (
 	"invoicebox-worker/internal/testutil/pgtest"
 )
 
-// BenchmarkForgetting measures what forgetting costs those who write.
-func BenchmarkForgetting(b *testing.B) {
+// BenchmarkPruning measures what pruning costs those who write.
+func BenchmarkPruning(b *testing.B) {
 	server := pgtest.Start(b)
 	keys, err := keyset.New()
 	if err != nil {
@@ -24,5 +24,5 @@ func BenchmarkForgetting(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = j.Close() })
-	journaltest.MeasureForgetting(b, j, keys, func(d time.Duration) { ahead.Add(int64(d)) }, func() int64 { return 0 })
+	journaltest.MeasurePruning(b, j, keys, func(d time.Duration) { ahead.Add(int64(d)) }, func() int64 { return 0 })
 }

@@ -33,10 +33,10 @@ const (
 	synchronousSQL = `(current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') = ANY('{on,remote_write,remote_apply}'::text[]))::int`
 	pulseInsert    = "INSERT INTO pulse (process, replica, n, at, synchronous) VALUES ($1, $2, $3, $4, " + synchronousSQL + ")"
 	// The greater one: a commit that was given up may be made after later ones.
-	pulseBeat    = "UPDATE pulse SET n = greatest(n, $2), at = $3, ended = NULL, synchronous = " + synchronousSQL + " WHERE process = $1"
-	pulseEnd     = "UPDATE pulse SET ended = $2 WHERE process = $1"
-	pulsesBuried = "UPDATE pulse SET ended = $1 WHERE replica = ANY($2) AND ended IS NULL"
-	pulsesForget = "DELETE FROM pulse WHERE ended < $1 AND missing = 0"
+	pulseInterval = "UPDATE pulse SET n = greatest(n, $2), at = $3, ended = NULL, synchronous = " + synchronousSQL + " WHERE process = $1"
+	pulseEnd      = "UPDATE pulse SET ended = $2 WHERE process = $1"
+	pulsesBuried  = "UPDATE pulse SET ended = $1 WHERE replica = ANY($2) AND ended IS NULL"
+	pulsesPrune   = "DELETE FROM pulse WHERE ended < $1 AND missing = 0"
 	// Of a copy nobody knows how old it is; a standby that took over has what was
 	// committed while it had to.
 	pulsesDoubt = "UPDATE pulse SET missing = 1 WHERE ended IS NULL AND process <> $1 AND (synchronous = 0 OR $2)"

@@ -12,8 +12,8 @@ import (
 
 const usedPages = `SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) * (SELECT page_size FROM pragma_page_size())`
 
-// BenchmarkForgetting measures what forgetting costs those who write, and leaves.
-func BenchmarkForgetting(b *testing.B) {
+// BenchmarkPruning measures what pruning costs those who write, and leaves.
+func BenchmarkPruning(b *testing.B) {
 	keys, err := keyset.New()
 	if err != nil {
 		b.Fatal(err)
@@ -25,7 +25,7 @@ func BenchmarkForgetting(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = j.Close() })
-	journaltest.MeasureForgetting(b, j, keys, func(d time.Duration) { ahead.Add(int64(d)) }, func() (n int64) {
+	journaltest.MeasurePruning(b, j, keys, func(d time.Duration) { ahead.Add(int64(d)) }, func() (n int64) {
 		err := j.read(b.Context(), usedPages, func(scan scanner) error { return scan(&n) })
 		if err != nil {
 			b.Fatal(err)

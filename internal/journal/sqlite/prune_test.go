@@ -29,7 +29,7 @@ func TestEveryTableIsInTheTable(t *testing.T) {
 		}
 	}
 	for _, r := range rows {
-		if r.Forget != 0 && !slices.Contains(there, r.Table) {
+		if r.Target != 0 && !slices.Contains(there, r.Table) {
 			t.Errorf("there is no table %s", r.Table)
 		}
 	}

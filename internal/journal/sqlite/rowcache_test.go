@@ -7,7 +7,7 @@ import (
 )
 
 // What was read in a transaction that is taken back may be what that has written.
-func TestRowCacheForgetsWhatIsTakenBack(t *testing.T) {
+func TestRowCache_DropsWhatIsRolledBack(t *testing.T) {
 	accounts := rows.TableOf[rows.Account]("account")
 	for name, write := range map[string]func(*rowCache){
 		"a row":      func(c *rowCache) { c.change(accounts, 1, &rows.Account{ID: 1, CircuitCount: 2}) },

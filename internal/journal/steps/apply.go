@@ -88,7 +88,7 @@ func (u *Unit) apply(tr *journal.Transition) error {
 		return err
 	}
 	u.move(o, tr, to)
-	if err := u.byHand(o, tr); err != nil {
+	if err := u.operatorChanges(o, tr); err != nil {
 		return err
 	}
 	if tr.Attempt != 0 && tr.End != nil {
@@ -173,8 +173,8 @@ type number struct {
 	N int64 `db:"n"`
 }
 
-// byHand makes the changes of operator actions, after the move.
-func (u *Unit) byHand(o *rows.Operation, tr *journal.Transition) error {
+// operatorChanges makes the changes of operator actions, after the move.
+func (u *Unit) operatorChanges(o *rows.Operation, tr *journal.Transition) error {
 	if tr.Intent != nil {
 		if err := u.endIntent(*tr.Intent); err != nil {
 			return err

@@ -16,14 +16,14 @@ type pruneTarget struct {
 	run          func(*Unit, []pruneRow) (int64, error)
 }
 
-func pruneTargetOf(what journal.Forgettable) (pruneTarget, bool) {
-	t, ok := map[journal.Forgettable]pruneTarget{
-		journal.ForgetOperations:  {operationsOld, newestOperation, (*Unit).forgetOperations},
-		journal.ForgetAttempts:    {attemptsOld, newestAttempt, (*Unit).forgetAttempts},
-		journal.ForgetEvents:      {eventsOld, newestEvent, (*Unit).forgetEvents},
-		journal.ForgetResults:     {resultsOld, newestOutbox, (*Unit).forgetResults},
-		journal.ForgetIntents:     {intentsOld, newestIntent, (*Unit).forgetIntents},
-		journal.ForgetDeadLetters: {lettersOld, newestLetter, (*Unit).forgetLetters},
+func pruneTargetOf(what journal.PruneTarget) (pruneTarget, bool) {
+	t, ok := map[journal.PruneTarget]pruneTarget{
+		journal.PruneOperations:  {operationsOld, newestOperation, (*Unit).pruneOperations},
+		journal.PruneAttempts:    {attemptsOld, newestAttempt, (*Unit).pruneAttempts},
+		journal.PruneEvents:      {eventsOld, newestEvent, (*Unit).pruneEvents},
+		journal.PruneResults:     {resultsOld, newestOutbox, (*Unit).pruneResults},
+		journal.PruneIntents:     {intentsOld, newestIntent, (*Unit).pruneIntents},
+		journal.PruneDeadLetters: {lettersOld, newestLetter, (*Unit).pruneDeadLetters},
 	}[what]
 	return t, ok
 }
@@ -218,18 +218,18 @@ func pruned(old []pruneRow) []int64 {
 	return ids
 }
 
-func (u *Unit) forgetOperations(old []pruneRow) (int64, error) {
+func (u *Unit) pruneOperations(old []pruneRow) (int64, error) {
 	return u.gone(pruned(old), attemptsOfDrop, bodiesDrop, operationsDrop)
 }
 
-func (u *Unit) forgetAttempts(old []pruneRow) (int64, error) {
+func (u *Unit) pruneAttempts(old []pruneRow) (int64, error) {
 	return u.gone(pruned(old), attemptsDrop)
 }
 
-// forgetEvents deletes events. An event that began the latest run of an operation
+// pruneEvents deletes events. An event that began the latest run of an operation
 // stays without its identity, and of an event that created one only the operation's
 // part stays.
-func (u *Unit) forgetEvents(old []pruneRow) (int64, error) {
+func (u *Unit) pruneEvents(old []pruneRow) (int64, error) {
 	var free, bodies, kept []int64
 	for _, r := range old {
 		switch {
@@ -253,11 +253,11 @@ func (u *Unit) forgetEvents(old []pruneRow) (int64, error) {
 	return n + k + d, err
 }
 
-func (u *Unit) forgetResults(old []pruneRow) (int64, error) { return u.forgetOutbox(pruned(old)) }
+func (u *Unit) pruneResults(old []pruneRow) (int64, error) { return u.pruneOutbox(pruned(old)) }
 
-// forgetOutbox locks events, checks again that none of them was queued meanwhile, and
+// pruneOutbox locks events, checks again that none of them was queued meanwhile, and
 // deletes them.
-func (u *Unit) forgetOutbox(ids []int64) (int64, error) {
+func (u *Unit) pruneOutbox(ids []int64) (int64, error) {
 	for _, q := range []Query{outboxLocked, outboxIdle} {
 		var left []int64
 		if err := each(u, q, []any{ids}, func(r *idRow) error {
@@ -274,11 +274,11 @@ func (u *Unit) forgetOutbox(ids []int64) (int64, error) {
 	return u.gone(ids, outboxDrop)
 }
 
-func (u *Unit) forgetIntents(old []pruneRow) (int64, error) {
+func (u *Unit) pruneIntents(old []pruneRow) (int64, error) {
 	return u.gone(pruned(old), intentsDrop)
 }
 
-func (u *Unit) forgetLetters(old []pruneRow) (int64, error) {
+func (u *Unit) pruneDeadLetters(old []pruneRow) (int64, error) {
 	n, err := u.gone(pruned(old), lettersDrop)
 	if err != nil {
 		return n, err
@@ -287,6 +287,6 @@ func (u *Unit) forgetLetters(old []pruneRow) (int64, error) {
 	for i, r := range old {
 		events[i] = r.Outbox
 	}
-	k, err := u.forgetOutbox(events)
+	k, err := u.pruneOutbox(events)
 	return n + k, err
 }

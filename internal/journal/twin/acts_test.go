@@ -212,7 +212,7 @@ func (g *generator) eraseReceipts() {
 }
 
 func (g *generator) prune() {
-	g.forgetting = journal.ForgetOperations + journal.Forgettable(g.n(len(journal.Forgettables()))) // #nosec G115 -- small
+	g.forgetting = journal.PruneOperations + journal.PruneTarget(g.n(len(journal.Forgettables()))) // #nosec G115 -- small
 	p := journal.Prune{What: g.forgetting, Keep: g.within(40 * time.Minute), Limit: 1 + g.n(30)}
 	// Of several workers none can have been at work for longer than the time that has passed.
 	if worked := g.clock.at.Sub(g.pruned); worked > 0 && g.oneIn(2) {
@@ -224,7 +224,7 @@ func (g *generator) prune() {
 	if !g.fresh(g.forgetting) {
 		return
 	}
-	if p.What == journal.ForgetResults && !g.orderly["outbox"] {
+	if p.What == journal.PruneResults && !g.orderly["outbox"] {
 		p.Limit = 1000 // as in pendingOut
 	}
 	got, err := g.call("Prune", p)
@@ -239,12 +239,12 @@ func (g *generator) prune() {
 
 // fresh makes a new row of a kind: where ids go on from the newest row that one stays,
 // and where they do not it is forgotten as others are.
-func (g *generator) fresh(what journal.Forgettable) bool {
+func (g *generator) fresh(what journal.PruneTarget) bool {
 	var err error
 	switch what {
-	case journal.ForgetAttempts:
+	case journal.PruneAttempts:
 		_, err = g.call("BeginCheck", journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second})
-	case journal.ForgetIntents:
+	case journal.PruneIntents:
 		_, err = g.call("AppendIntent", journal.Intent{UUID: g.uuid("intent"), Actor: "anna", Act: "pause", Account: accounts[0]}, journal.AuditEntry{Actor: "anna"})
 	default:
 		err = g.deliver(journal.ShopKey{Account: accounts[1], Shop: "fresh"})

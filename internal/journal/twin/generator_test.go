@@ -136,7 +136,7 @@ func (g *generator) moment(ahead time.Duration) time.Time {
 
 func (g *generator) account() string {
 	if g.oneIn(40) {
-		return "stranger"
+		return "foreign"
 	}
 	if g.oneIn(4) {
 		return accounts[1]
@@ -327,7 +327,7 @@ func (g *generator) ingest() {
 			g.made++
 			shop, kind := g.shop(), g.kind()
 			e = journaltest.MakeEvent(g.T, g.keys, kind, shop, fmt.Sprintf("e%d-%d", g.seed, g.made), g.subject(kind, shop), g.clock.at)
-			if shop.Account == "stranger" && !g.oneIn(8) {
+			if shop.Account == "foreign" && !g.oneIn(8) {
 				continue
 			}
 		}
@@ -747,17 +747,17 @@ func (g *generator) rarely() {
 func (g *generator) rare() { pick(g, g.rareCalls())() }
 
 func (g *generator) rareCalls() []func() {
-	stranger := journal.ShopKey{Account: "stranger", Shop: "shop-1"}
+	foreign := journal.ShopKey{Account: "foreign", Shop: "shop-1"}
 	return []func(){
 		func() { _, _ = g.call("AssumeRateLimitUsed") },
-		func() { _ = g.deliver(stranger) },
+		func() { _ = g.deliver(foreign) },
 		func() {
 			was := journal.Circuit{State: journal.CircuitPaused, Reason: "nobody"}
-			for _, account := range []string{accounts[0], stranger.Account} {
+			for _, account := range []string{accounts[0], foreign.Account} {
 				_, _ = g.call("SetCircuit", account, journal.Circuit{State: journal.CircuitActive}, &was)
 				_, _ = g.call("ReserveTrial", account, was, g.moment(time.Minute))
 			}
-			_, _ = g.call("SetCircuit", stranger.Account, journal.Circuit{State: journal.CircuitActive}, nil)
+			_, _ = g.call("SetCircuit", foreign.Account, journal.Circuit{State: journal.CircuitActive}, nil)
 			_, _ = g.call("Changed")
 		},
 		func() {

@@ -356,9 +356,9 @@ var idFields = map[reflect.Type]map[string]string{
 	reflect.TypeFor[journal.Prune]():            {"After": "forgetting"},
 }
 
-var forgettingSeries = map[journal.Forgettable]string{
-	journal.ForgetOperations: "operation", journal.ForgetAttempts: "attempt", journal.ForgetEvents: "event", journal.ForgetResults: "outbox",
-	journal.ForgetIntents: "intent", journal.ForgetDeadLetters: "dead_letter",
+var forgettingSeries = map[journal.PruneTarget]string{
+	journal.PruneOperations: "operation", journal.PruneAttempts: "attempt", journal.PruneEvents: "event", journal.PruneResults: "outbox",
+	journal.PruneIntents: "intent", journal.PruneDeadLetters: "dead_letter",
 }
 
 // A rawID is an argument that is an id without a type of its own.

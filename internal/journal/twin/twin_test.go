@@ -75,7 +75,7 @@ type twin struct {
 	random     *rand.Rand
 	keys       *keyset.Set
 	recovering bool
-	forgetting journal.Forgettable
+	forgetting journal.PruneTarget
 	openings   int
 	underWay   []int64         // attempts without an end
 	orderly    map[string]bool // tables whose events both have in the same order

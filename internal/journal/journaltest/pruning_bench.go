@@ -15,12 +15,12 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// What MeasureForgetting lays into a journal, and how it works beside it.
+// What MeasurePruning lays into a journal, and how it works beside it.
 const (
-	forgottenShops   = 2000
-	forgottenRepeats = 9 // of each shop's event
+	prunedShops      = 2000
+	prunedRepeats    = 9 // of each shop's event
 	forgettingAtOnce = 16
-	forgettingFor    = 3 * time.Second // of each phase
+	pruningFor       = 3 * time.Second // of each phase
 	forgettingPage   = 100
 	forgettingRest   = 10 * time.Millisecond
 )
@@ -34,44 +34,44 @@ func Keeping(e journal.Event, v journal.ShopView) journal.Plan {
 	return Plain(e, v)
 }
 
-// MeasureForgetting makes shops active, with more events of each, lets them
+// MeasurePruning makes shops active, with more events of each, lets them
 // become old, and measures how many bytes of a shop stay, and for how long answers
 // take to be durable without and with Prune beside them. The journal plans as
 // Keeping; later moves its clock, used tells how many bytes are in use.
-func MeasureForgetting(b *testing.B, j journal.Journal, keys *keyset.Set, later func(time.Duration), used func() int64) {
+func MeasurePruning(b *testing.B, j journal.Journal, keys *keyset.Set, later func(time.Duration), used func() int64) {
 	b.Helper()
 	m := &measure{B: b, j: j, keys: keys}
 	m.ok(j.EnsureAccount(b.Context(), account, "partner-1"))
 	m.ok(j.InitPositions(b.Context(), []journal.Position{{Topic: topic}}))
 	before := used()
-	m.fill(forgottenShops)
+	m.fill(prunedShops)
 	full := used()
 	later(kept + time.Hour)
 	m.fresh(1) // the newest rows of all stay
 	m.erase()
-	for after, what := int64(0), journal.ForgetOperations; what <= journal.ForgetDeadLetters; {
+	for after, what := int64(0), journal.PruneOperations; what <= journal.PruneDeadLetters; {
 		got, err := j.Prune(b.Context(), journal.Prune{What: what, Keep: kept, After: after, Limit: 1000, Worked: 365 * day})
 		m.ok(err)
 		if after = got.Next; after == 0 {
 			what++
 		}
 	}
-	b.ReportMetric(float64((full-before)/forgottenShops), "B/shop-before")
-	b.ReportMetric(float64((used()-before)/forgottenShops), "B/shop-after")
+	b.ReportMetric(float64((full-before)/prunedShops), "B/shop-before")
+	b.ReportMetric(float64((used()-before)/prunedShops), "B/shop-after")
 	m.work(m.claim(1), nil)
-	m.fill(forgottenShops)
+	m.fill(prunedShops)
 	later(kept + time.Hour)
 	m.fresh(1)
 	m.erase()
 	without := m.phase(nil)
-	forgotten, stop := atomic.Int64{}, make(chan struct{})
+	pruned, stop := atomic.Int64{}, make(chan struct{})
 	with := m.phase(func(ctx context.Context) {
 		defer close(stop)
 		for ctx.Err() == nil {
 			for _, what := range journal.Forgettables() {
 				for after, worked := int64(0), 365*day; ctx.Err() == nil; worked = 0 {
 					got, err := j.Prune(ctx, journal.Prune{What: what, Keep: kept, After: after, Limit: forgettingPage, Worked: worked})
-					forgotten.Add(int64(got.Rows))
+					pruned.Add(int64(got.Rows))
 					if after = got.Next; err != nil || after == 0 {
 						break
 					}
@@ -85,11 +85,11 @@ func MeasureForgetting(b *testing.B, j journal.Journal, keys *keyset.Set, later 
 	})
 	<-stop
 	again := m.phase(nil)
-	b.ReportMetric(float64(forgotten.Load())/forgettingFor.Seconds(), "rows-forgotten/s")
-	b.ReportMetric(float64(forgotten.Load()), "rows-forgotten")
+	b.ReportMetric(float64(pruned.Load())/pruningFor.Seconds(), "rows-pruned/s")
+	b.ReportMetric(float64(pruned.Load()), "rows-pruned")
 	for name, p := range map[string][]time.Duration{"without": without, "with": with, "again": again} {
 		b.ReportMetric(float64(p[len(p)*99/100].Microseconds())/1000, "ms-p99-"+name)
-		b.ReportMetric(float64(len(p))/forgettingFor.Seconds(), "receipts/s-"+name)
+		b.ReportMetric(float64(len(p))/pruningFor.Seconds(), "receipts/s-"+name)
 	}
 }
 
@@ -137,7 +137,7 @@ func (m *measure) fill(n int) {
 		m.fresh(100)
 		m.work(m.claim(100), nil)
 	}
-	for range forgottenRepeats {
+	for range prunedRepeats {
 		for from := first; from < m.made; from += 100 {
 			es := make([]journal.Event, 100)
 			for i := range es {
@@ -215,7 +215,7 @@ func (m *measure) publish() {
 // phase works for some time, with something beside it, and returns how long the
 // answers took, the shortest first.
 func (m *measure) phase(beside func(context.Context)) (took []time.Duration) {
-	ctx, cancel := context.WithTimeout(m.Context(), forgettingFor)
+	ctx, cancel := context.WithTimeout(m.Context(), pruningFor)
 	defer cancel()
 	if beside != nil {
 		go beside(ctx)

@@ -9,9 +9,9 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// testRecoverForgotten recovers a journal that has forgotten what a recovery
+// testRecoverPruned recovers a journal that has pruned what a recovery
 // looks at: events, requests and published results.
-func testRecoverForgotten(f *fixture) {
+func testRecoverPruned(f *fixture) {
 	shop := shopKey("s")
 	for i := range 3 {
 		f.ingest(f.code("s", fmt.Sprint("e", i), fmt.Sprint(i)))
@@ -35,7 +35,7 @@ func testRecoverForgotten(f *fixture) {
 	up, err := f.j.PublishedOffsets(f.ctx)
 	f.ok(err)
 	diff(f.T, []journal.Position{{Topic: schemas.TypeActivated, Partition: 3, Next: 52}}, up)
-	// Of a run that the copy does not know, and of an operation whose event was forgotten.
+	// Of a run that the copy does not know, and of an operation whose event was pruned.
 	lost, old := f.code("s", "lost", "9"), f.code("s", "e0", "0")
 	diff(f.T, journal.ImportResult{Taken: 1}, f.takeOver(announced(lost, 9, 52)))
 	f.ingest(lost, old)
@@ -44,7 +44,7 @@ func testRecoverForgotten(f *fixture) {
 	f.wantState(operationID(lost, 0), journal.Done)
 	d := f.state(operationID(old, 0))
 	if d.State != journal.Unknown || !d.Doubt || d.Run != 2 {
-		f.Fatalf("a code that is read again after its event was forgotten: %+v", d)
+		f.Fatalf("a code that is read again after its event was pruned: %+v", d)
 	}
 	f.plan = func(journal.Event, journal.ShopView) journal.Plan {
 		return journal.Plan{Publish: []journal.Draft{MakeDraft(uuid.New(), "new", shop)}}

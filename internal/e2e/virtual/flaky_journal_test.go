@@ -13,9 +13,9 @@ import (
 // errDisk is what a journal in trouble says.
 var errDisk = errors.New("simulated: the disk does not answer")
 
-// A diary is a worker's journal with troubles: it is slow, fails before or
+// A flakyJournal is a worker's journal with troubles: it is slow, fails before or
 // after a commit, stands still, and is where a worker dies.
-type diary struct {
+type flakyJournal struct {
 	journal.Journal
 	dying chan struct{} // gets the worker's death, once
 	asked chan struct{} // gets that it is to be told to stop
@@ -33,17 +33,17 @@ type diary struct {
 	left    int    // how many of these steps it still survives
 }
 
-func newDiary(rnd *rand.Rand) *diary {
-	return &diary{rnd: rnd, dying: make(chan struct{}, 1), asked: make(chan struct{}, 1), dead: make(chan struct{})}
+func newFlakyJournal(rnd *rand.Rand) *flakyJournal {
+	return &flakyJournal{rnd: rnd, dying: make(chan struct{}, 1), asked: make(chan struct{}, 1), dead: make(chan struct{})}
 }
 
-func (d *diary) wrap(j journal.Journal) journal.Journal {
+func (d *flakyJournal) wrap(j journal.Journal) journal.Journal {
 	d.Journal = j
 	return d
 }
 
 // trouble sets how slow it is and how often it fails.
-func (d *diary) trouble(slow time.Duration, failing float64) {
+func (d *flakyJournal) trouble(slow time.Duration, failing float64) {
 	d.mu.Lock()
 	d.slow, d.failing = slow, failing
 	d.mu.Unlock()
@@ -51,14 +51,14 @@ func (d *diary) trouble(slow time.Duration, failing float64) {
 
 // dieAt makes the worker die, or be told to stop, at the n-th (from 0) step of
 // a name.
-func (d *diary) dieAt(step string, after, gentle bool, n int) {
+func (d *flakyJournal) dieAt(step string, after, gentle bool, n int) {
 	d.mu.Lock()
 	d.fatal, d.after, d.gentle, d.left = step, after, gentle, n
 	d.mu.Unlock()
 }
 
 // bury ends every step, now and later: the process is gone.
-func (d *diary) bury() {
+func (d *flakyJournal) bury() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.buried {
@@ -67,7 +67,7 @@ func (d *diary) bury() {
 	}
 }
 
-func (d *diary) hold(on bool) {
+func (d *flakyJournal) hold(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -80,7 +80,7 @@ func (d *diary) hold(on bool) {
 }
 
 // step does one thing that changes the journal.
-func (d *diary) step(ctx context.Context, name string, do func() error) error {
+func (d *flakyJournal) step(ctx context.Context, name string, do func() error) error {
 	if err := d.half(ctx, name, false); err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (d *diary) step(ctx context.Context, name string, do func() error) error {
 }
 
 // half is what happens before a commit, or after it.
-func (d *diary) half(ctx context.Context, name string, after bool) error {
+func (d *flakyJournal) half(ctx context.Context, name string, after bool) error {
 	wait, fails, dies := d.draw(name, after)
 	if err := d.pass(ctx, wait, dies); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (d *diary) half(ctx context.Context, name string, after bool) error {
 	return nil
 }
 
-func (d *diary) draw(name string, after bool) (wait time.Duration, fails, dies bool) {
+func (d *flakyJournal) draw(name string, after bool) (wait time.Duration, fails, dies bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.slow > 0 {
@@ -123,14 +123,14 @@ func (d *diary) draw(name string, after bool) (wait time.Duration, fails, dies b
 	return wait, fails, dies
 }
 
-func (d *diary) agony() time.Duration {
+func (d *flakyJournal) agony() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return time.Duration(d.rnd.Int64N(int64(2 * time.Second)))
 }
 
 // pass lets the time go by that a step takes.
-func (d *diary) pass(ctx context.Context, wait time.Duration, dies bool) error {
+func (d *flakyJournal) pass(ctx context.Context, wait time.Duration, dies bool) error {
 	if dies {
 		// The disk hangs for a while first, and the others go on.
 		select {
@@ -174,24 +174,24 @@ func (d *diary) pass(ctx context.Context, wait time.Duration, dies bool) error {
 	}
 }
 
-func (d *diary) SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error {
+func (d *flakyJournal) SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error {
 	return d.step(ctx, "circuit", func() error { return d.Journal.SetCircuit(ctx, account, g, was) })
 }
 
-func (d *diary) ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error {
+func (d *flakyJournal) ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error {
 	return d.step(ctx, "trial", func() error { return d.Journal.ReserveTrial(ctx, account, was, until) })
 }
 
-func (d *diary) InitPositions(ctx context.Context, ps []journal.Position) error {
+func (d *flakyJournal) InitPositions(ctx context.Context, ps []journal.Position) error {
 	return d.step(ctx, "begin", func() error { return d.Journal.InitPositions(ctx, ps) })
 }
 
-func (d *diary) Ingest(ctx context.Context, b journal.Batch) (out journal.Ingested, err error) {
+func (d *flakyJournal) Ingest(ctx context.Context, b journal.Batch) (out journal.Ingested, err error) {
 	err = d.step(ctx, "ingest", func() (err error) { out, err = d.Journal.Ingest(ctx, b); return err })
 	return out, err
 }
 
-func (d *diary) Claim(ctx context.Context, r journal.ClaimRequest) (out []journal.ClaimedOperation, err error) {
+func (d *flakyJournal) Claim(ctx context.Context, r journal.ClaimRequest) (out []journal.ClaimedOperation, err error) {
 	err = d.step(ctx, "claim", func() (err error) { out, err = d.Journal.Claim(ctx, r); return err })
 	if err != nil {
 		return nil, err
@@ -199,39 +199,39 @@ func (d *diary) Claim(ctx context.Context, r journal.ClaimRequest) (out []journa
 	return out, nil
 }
 
-func (d *diary) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error) {
+func (d *flakyJournal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown int, err error) {
 	err = d.step(ctx, "expire", func() (err error) { planned, unknown, err = d.Journal.ReleaseExpiredLeases(ctx); return err })
 	return planned, unknown, err
 }
 
-func (d *diary) BeginAttempt(ctx context.Context, s journal.AttemptStart) (id journal.AttemptID, err error) {
+func (d *flakyJournal) BeginAttempt(ctx context.Context, s journal.AttemptStart) (id journal.AttemptID, err error) {
 	err = d.step(ctx, "send", func() (err error) { id, err = d.Journal.BeginAttempt(ctx, s); return err })
 	return id, err
 }
 
-func (d *diary) BeginCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
+func (d *flakyJournal) BeginCheck(ctx context.Context, c journal.Check) (id journal.AttemptID, err error) {
 	err = d.step(ctx, "start check", func() (err error) { id, err = d.Journal.BeginCheck(ctx, c); return err })
 	return id, err
 }
 
-func (d *diary) EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+func (d *flakyJournal) EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
 	return d.step(ctx, "end check", func() error { return d.Journal.EndAttempt(ctx, id, end) })
 }
 
-func (d *diary) SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
+func (d *flakyJournal) SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error) {
 	err = d.step(ctx, "receive", func() (err error) { s, mine, err = d.Journal.SaveResponse(ctx, r); return err })
 	return s, mine, err
 }
 
-func (d *diary) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (s journal.State, mine bool, id journal.AttemptID, err error) {
+func (d *flakyJournal) SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (s journal.State, mine bool, id journal.AttemptID, err error) {
 	err = d.step(ctx, "receive", func() (err error) { s, mine, id, err = d.Journal.SaveResponseAndBeginCheck(ctx, r, c); return err })
 	return s, mine, id, err
 }
 
-func (d *diary) Apply(ctx context.Context, t journal.Transition) error {
+func (d *flakyJournal) Apply(ctx context.Context, t journal.Transition) error {
 	return d.step(ctx, "apply", func() error { return d.Journal.Apply(ctx, t) })
 }
 
-func (d *diary) MarkPublished(ctx context.Context, rows []journal.Published) error {
+func (d *flakyJournal) MarkPublished(ctx context.Context, rows []journal.Published) error {
 	return d.step(ctx, "mark", func() error { return d.Journal.MarkPublished(ctx, rows) })
 }
