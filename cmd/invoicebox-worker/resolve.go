@@ -121,8 +121,10 @@ func (c *resolve) openVault(ctx context.Context, s *settings, keys *keyset.Set, 
 	}
 	secret, err := store.Resolve(ctx, ref)
 	switch {
+	case errors.Is(err, keyset.ErrNoKey):
+		return none, 0, fmt.Errorf("the credentials at %s were not written with %s: use the keyset file of the workers that wrote them", store.Address(), s.KeysetFile)
 	case errors.Is(err, credentials.ErrUnreadable):
-		return none, 0, fmt.Errorf("%s has no credentials of this shop for this reference: they were destroyed, or were written by somebody else", store.Address())
+		return none, 0, fmt.Errorf("%s has no credentials of this shop for this reference: they were destroyed, or were written or changed by somebody else", store.Address())
 	case err != nil:
 		return none, 0, fmt.Errorf("%s: %w", store.Address(), err)
 	}

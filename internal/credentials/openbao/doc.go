@@ -12,6 +12,8 @@
 //     that this service did not write: that is credentials.ErrConflict.
 //   - The same secret of the same operation is stored once, under one version,
 //     however often Prepare is called and whichever answers were lost.
+//   - A secret that was changed by hand, or written by another one, is not given as
+//     the shop's: that is credentials.ErrUnreadable.
 //   - Ready fails when Prepare could not succeed. It reads the path, and writes to it
 //     with a version that no secret can have: the server checks token, policy, mount
 //     and quotas for a write to this very path, and stores nothing.
@@ -32,5 +34,5 @@
 //	the token or the policy does not permit it   the same; Ready fails before a code is spent
 //	the answer of a write is lost                the next Prepare finds the secret and adopts it
 //	another writer's secret is at the path       credentials.ErrConflict
-//	a version was destroyed                      credentials.ErrUnreadable
+//	a version was destroyed, or changed by hand  credentials.ErrUnreadable
 package openbao

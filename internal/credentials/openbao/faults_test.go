@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"invoicebox-worker/internal/credentials/credentialstest"
 	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secret"
 )
 
@@ -196,6 +198,53 @@ func TestFaultsOfReads(t *testing.T) {
 	}
 	if err := store.Ready(t.Context(), moved.Shop); !errors.Is(err, credentials.ErrConflict) {
 		t.Errorf("ready at another shop's secret: %v", err)
+	}
+}
+
+// What was changed by hand is not read as the shop's secret, whichever member it is. A
+// lost key is told apart: the secret is as it was written.
+func TestReadOfChangedSecret(t *testing.T) {
+	f := newFake(t)
+	keys := newKeys(t)
+	withKeys := func(c *openbao.Config) { c.Keys = keys }
+	store := f.open(t, openbao.WithToken(given("good")), withKeys)
+	p, err := store.Prepare(t.Context(), sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := f.paths[sampleKey][0]
+	for _, c := range []struct{ member, text string }{
+		{"token", "token-of-another-shop"}, {"merchantId", "m-2"}, {"operation", "11111111-1111-5111-8111-111111111111"},
+		{"account", "second"}, {"shopId", "shop-2"}, {"schema", "2"}, {"proof", ""}, {"proof", "AAAA"}, {"proof", "not base64"},
+	} {
+		t.Run(c.member+"_"+strings.ReplaceAll(c.text, " ", "-"), func(t *testing.T) {
+			changed := maps.Clone(written)
+			changed[c.member] = c.text
+			f.mu.Lock()
+			f.paths[sampleKey][0] = changed
+			f.mu.Unlock()
+			row := p.Row
+			if c.member == "merchantId" {
+				row.MerchantID = c.text // the journal was changed too
+			}
+			_, err := store.Read(t.Context(), row)
+			if !errors.Is(err, credentials.ErrUnreadable) || errors.Is(err, keyset.ErrNoKey) {
+				t.Errorf("read: %v", err)
+			}
+			if _, err := store.Resolve(t.Context(), p.Reference); !errors.Is(err, credentials.ErrUnreadable) {
+				t.Errorf("resolve: %v", err)
+			}
+		})
+	}
+	f.mu.Lock()
+	f.paths[sampleKey][0] = written
+	f.mu.Unlock()
+	if _, err := store.Read(t.Context(), p.Row); err != nil {
+		t.Errorf("as it was written: %v", err)
+	}
+	other := f.open(t, openbao.WithToken(given("good")), nil)
+	if _, err := other.Read(t.Context(), p.Row); !errors.Is(err, credentials.ErrUnreadable) || !errors.Is(err, keyset.ErrNoKey) {
+		t.Errorf("with another keyset: %v", err)
 	}
 }
 

@@ -412,10 +412,25 @@ func proven(m map[string]any) [][]byte {
 	return parts
 }
 
+// authentic tells whether this service wrote members for a shop.
 func (s *Store) authentic(members map[string]any, shop journal.ShopKey) bool {
+	return s.prove(members, shop) == nil
+}
+
+// prove is authentic with a reason: ErrUnreadable, and also keyset.ErrNoKey where the
+// keyset lacks the key of the proof.
+func (s *Store) prove(members map[string]any, shop journal.ShopKey) error {
 	mac, err := base64.StdEncoding.DecodeString(text(members, memberProof))
-	return err == nil && text(members, memberAccount) == shop.Account && text(members, memberShop) == shop.Shop &&
-		s.keys.Verify(mac, keyset.DomainStored, proven(members)...) == nil
+	if err != nil || text(members, memberAccount) != shop.Account || text(members, memberShop) != shop.Shop {
+		return credentials.ErrUnreadable
+	}
+	switch err := s.keys.Verify(mac, keyset.DomainStored, proven(members)...); {
+	case errors.Is(err, keyset.ErrNoKey):
+		return fmt.Errorf("%w: %w", credentials.ErrUnreadable, err)
+	case err != nil:
+		return credentials.ErrUnreadable
+	}
+	return nil
 }
 
 // Read reads the secret of a row from the mount that its reference names.
@@ -439,7 +454,8 @@ func (s *Store) Read(ctx context.Context, row journal.Credential) (credentials.S
 var ErrAbsent = errors.New("credential store: there is no such secret, or it is deleted")
 
 // Resolve reads the secret that a reference names; without a version the latest. The
-// secret's version is the server's.
+// secret's version is the server's. The error is ErrUnreadable if this service did not
+// write what is there.
 func (s *Store) Resolve(ctx context.Context, ref schemas.Reference) (credentials.Secret, error) {
 	if ref.Check() != nil || !slices.Contains([]string{schemas.StoreVault, schemas.StoreOpenBao}, ref.Store) {
 		return credentials.Secret{}, credentials.ErrUnreadable
@@ -457,8 +473,12 @@ func (s *Store) Resolve(ctx context.Context, ref schemas.Reference) (credentials
 		Shop: journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, Version: v.number,
 		MerchantID: text(v.members, memberMerchant), Token: secret.New(text(v.members, memberToken)),
 	}
+	// A token that somebody else put there may be another shop's.
+	if err := s.prove(v.members, out.Shop); err != nil {
+		return credentials.Secret{}, err
+	}
 	out.Operation, err = uuid.Parse(text(v.members, memberOperation))
-	if err != nil || out.MerchantID == "" || out.Token.IsZero() || text(v.members, memberAccount) != ref.Account || text(v.members, memberShop) != ref.Shop {
+	if err != nil || out.MerchantID == "" || out.Token.IsZero() {
 		return credentials.Secret{}, credentials.ErrUnreadable
 	}
 	return out, nil
