@@ -5,14 +5,18 @@
 //
 // The way of an operation:
 //
-//	dispatch.go         claim what is due, within permits and free slots
-//	execute.go          precheck, begin the attempt, call, handle the response
-//	resume.go           save, parse and store a response, or continue from a saved one
-//	token_check.go      check a new token, or the account's own
-//	writes.go           apply transitions to the journal, and repeat them if it fails
-//	late_responses.go   compare responses that arrive after their operation ended
-//	verification.go     verify the tokens in use
-//	operator.go         execute operator actions
+//	dispatch.go             claim what is due, within permits and free slots
+//	execute.go              precheck, begin the attempt, call, handle the response
+//	activation_response.go  save, parse and store the response of an activation, or
+//	                        continue from a saved one
+//	token_check.go          check a new token, or the account's own
+//	writes.go               write transitions and responses to the journal, and repeat
+//	                        a write that fails
+//	late_responses.go       compare responses that arrive after their operation ended
+//	verification.go         verify the tokens in use
+//	operator.go             execute operator actions
+//	set_credentials.go      execute the actions that bring a token
+//	journal_outage.go       log outages of the journal
 //
 // # Guarantees
 //
