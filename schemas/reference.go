@@ -123,6 +123,10 @@ func (r Reference) Check() error {
 	return nil
 }
 
+// External tells whether the credentials are outside of the worker's journal. Those of
+// the zero Reference are not.
+func (r Reference) External() bool { return r.Store == StoreVault || r.Store == StoreOpenBao }
+
 // String writes the reference; empty when [Reference.Check] fails.
 func (r Reference) String() string {
 	key := r.Key()

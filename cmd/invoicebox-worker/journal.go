@@ -15,6 +15,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/recovery"
+	"invoicebox-worker/schemas"
 )
 
 // journalGroup are the commands about the journal itself.
@@ -117,6 +118,9 @@ type outcomeJSON struct {
 type shopJSONRef struct {
 	Account string `json:"account"`
 	Shop    string `json:"shop"`
+	// Reference is that of the credentials that were published last, where they are in
+	// another store than the lost journal.
+	Reference string `json:"reference,omitzero"`
 }
 
 type recoverJSON struct {
@@ -174,7 +178,11 @@ func recoverView(r recovery.Report) recoverJSON {
 		v.Operations = append(v.Operations, outcomeJSON{word, r.Outcomes[word]})
 	}
 	for _, k := range r.UnknownShops {
-		v.Orphans = append(v.Orphans, shopJSONRef{k.Account, k.Shop})
+		o := shopJSONRef{Account: k.Account, Shop: k.Shop}
+		if ref, _ := schemas.ParseReference(k.Reference); ref.External() {
+			o.Reference = k.Reference
+		}
+		v.Orphans = append(v.Orphans, o)
 	}
 	return v
 }
@@ -196,6 +204,10 @@ func printRecovery(w io.Writer, v recoverJSON) {
 		_, _ = fmt.Fprintf(w, "LOST: the records of %s/%d from offset %d to %d were deleted before they were read\n", l.Topic, l.Partition, l.From, l.To)
 	}
 	for _, k := range v.Orphans {
+		if k.Reference != "" {
+			_, _ = fmt.Fprintf(w, "UNKNOWN: shop %s of account %s was activated and nothing else is known of it: its credentials are not lost with the journal, look for them at %s; the service neither verifies them nor answers for them\n", k.Shop, k.Account, k.Reference)
+			continue
+		}
 		_, _ = fmt.Fprintf(w, "LOST: shop %s of account %s was activated and nothing else is known of it: its credentials are gone; ask it for another code\n", k.Shop, k.Account)
 	}
 	_, _ = fmt.Fprintf(w, "\nInputs read again that led to an operation of which nothing was published are in doubt: what is sent for them is flagged.\n")

@@ -279,7 +279,7 @@ type Recoveries interface {
 	// AssumeRateLimitUsed does, and raises the versions of credentials above those that
 	// an imported event names. It returns the shops of `activated` events that belong to
 	// no operation of the journal.
-	EndRecovery(ctx context.Context, e RecoveryEnd) ([]ShopKey, error)
+	EndRecovery(ctx context.Context, e RecoveryEnd) ([]UnknownShop, error)
 }
 
 // Reads are for operators and metrics. They do not wait for the writer.

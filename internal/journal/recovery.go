@@ -34,17 +34,25 @@ type PublishedEvent struct {
 	Operation uuid.UUID
 	Causation string // id of the input event that it follows from
 	Sequence  int64
-	Version   int64 // of the credentials that it names; 0 for none
+	// Version is that of the credentials that the event names; 0 for none. Where it is
+	// read back it is the journal's number of them: a store outside of the journal
+	// numbers by itself.
+	Version   int64
+	Reference string // of those credentials; not read back
 	At        time.Time
 	Message   schemas.Message // as it was read, with Partition and Offset
-	// Held, when it is read back: the journal has the credentials of Version.
-	Held bool
 }
 
 // A RestoredOperation is an operation of a journal that is being recovered.
 type RestoredOperation struct {
 	ClaimedOperation                  // without Ref and lease
 	Results          []PublishedEvent // that follow from it and were not looked at, by sequence
+	// Versions are those of the credentials that the journal has of the shop, by
+	// reference. Only looked up where a result names credentials.
+	Versions map[string]int64
+	// Newest is the reference in the last activation that was published of the shop,
+	// by whichever operation. Only looked up with Versions.
+	Newest string
 	// Last: nothing more will be found; what is still open is in doubt.
 	Last bool
 	// Conflict: the restoration asked for was refused with ErrMerchantConflict.
@@ -59,11 +67,11 @@ type Restoration struct {
 	Doubt   bool // ORed
 	Unknown bool // one more attempt of which nobody knows
 	Run     int  // at least; 0: as it is
-	// Version is that of the credentials that its answer, which the journal
-	// holds, was announced with.
+	// Version is the journal's number of the credentials that its answer, which the
+	// journal holds, was announced with.
 	Version    int64
-	MerchantID string // the shop's, where none is known
-	Credential *Credential
+	MerchantID string      // the shop's, where none is known
+	Credential *Credential // which the journal may have: its reference decides
 	Invited    *InvitedUpdate
 	Active     *ActiveUpdate
 	Publish    []Draft
@@ -78,6 +86,13 @@ type Restorer func(RestoredOperation) Restoration
 type ImportResult struct {
 	Known int // the journal had the event
 	Taken int
+}
+
+// An UnknownShop was activated, as was published, by an operation that the journal
+// does not know.
+type UnknownShop struct {
+	ShopKey
+	Reference string // of the credentials that were published last
 }
 
 // A RecoveryEnd is the last step of a recovery.

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/schemas"
 )
@@ -52,6 +54,7 @@ const (
 	PublishedInvited      PublishedState = "invited"
 	PublishedActivated    PublishedState = "activated, its reference resolves"
 	PublishedSecretLost   PublishedState = "activated, its secret was in the lost file"
+	PublishedReplaced     PublishedState = "activated, its secret was in the lost file, and that of a newer activation of the shop resolves"
 	PublishedFailed       PublishedState = "failed for good"
 	PublishedAttention    PublishedState = "failed, waits for a person"
 	PublishedResponseLost PublishedState = "failed, over an answer that was kept in the lost file"
@@ -93,6 +96,7 @@ var restoreRules = []RestoreRule{
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedNothing, Outcome: outcomeResponse},
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedActivated, Outcome: outcomeResponse},
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedSecretLost, Outcome: outcomeResponse},
+	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedReplaced, Outcome: outcomeResponse},
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedResponseLost, Outcome: outcomeResponse},
 
 	// What was published holds.
@@ -100,6 +104,8 @@ var restoreRules = []RestoreRule{
 	{Published: PublishedFailed, To: journal.Done, Outcome: outcomeEnded},
 	{Published: PublishedAttention, To: journal.Attention, Doubt: true, Outcome: outcomeAttention},
 	{Kind: journal.Activate, Published: PublishedActivated, To: journal.Done, Reason: ReasonActivated, Outcome: outcomeActive},
+	// The shop needs no new code.
+	{Kind: journal.Activate, Published: PublishedReplaced, To: journal.Done, Reason: ReasonActivated, Outcome: outcomeEnded},
 	{Kind: journal.Activate, Published: PublishedSecretLost, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Outcome: outcomeLost},
 	{Kind: journal.Activate, Published: PublishedResponseLost, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Outcome: outcomeLost},
 
@@ -174,9 +180,13 @@ type published struct {
 	word    PublishedState
 	reason  Reason
 	run     int
-	event   journal.PublishedEvent
 	invited *schemas.Invited
 	active  *schemas.Activated // of the run, also where a failure came after it
+	// Of active: the journal's number of the credentials, the event, and whether its
+	// reference resolves.
+	version   int64
+	activated uuid.UUID
+	resolves  bool
 }
 
 // lastPublished reads the results of an operation's run.
@@ -194,19 +204,36 @@ func lastPublished(o journal.RestoredOperation) published {
 		p.run = max(p.run, run)
 		switch d := e.Data.(type) {
 		case schemas.Invited:
-			p.word, p.reason, p.event, p.invited = PublishedInvited, invitedReasons[d.Outcome], a, &d
+			p.word, p.reason, p.invited = PublishedInvited, invitedReasons[d.Outcome], &d
 		case schemas.Activated:
-			p.word, p.event, p.active = PublishedSecretLost, a, &d
-			if a.Held || d.Credentials.Store != schemas.StoreSealed {
+			p.word, p.active, p.version, p.activated = PublishedSecretLost, &d, a.Version, a.Event
+			p.resolves = resolves(o, d.Credentials.Ref)
+			switch {
+			case p.resolves:
 				p.word = PublishedActivated
+			case o.Newest != d.Credentials.Ref && resolves(o, o.Newest):
+				p.word = PublishedReplaced
+			}
+			if held, ok := o.Versions[d.Credentials.Ref]; ok {
+				p.version = held
 			}
 		case schemas.InvitationFailed:
-			p.word, p.reason, p.event = publishedFailures[d.Reason].word, publishedFailures[d.Reason].reason, a
+			p.word, p.reason = publishedFailures[d.Reason].word, publishedFailures[d.Reason].reason
 		case schemas.ActivationFailed:
-			p.word, p.reason, p.event = publishedFailures[d.Reason].word, publishedFailures[d.Reason].reason, a
+			p.word, p.reason = publishedFailures[d.Reason].word, publishedFailures[d.Reason].reason
 		}
 	}
 	return p
+}
+
+// resolves tells whether a reference names credentials that outlived the lost journal.
+// Versions are not compared: each store numbers by itself.
+func resolves(o journal.RestoredOperation, text string) bool {
+	if _, held := o.Versions[text]; held {
+		return true
+	}
+	ref, _ := schemas.ParseReference(text)
+	return ref.External()
 }
 
 // runsAhead is how many runs beyond the copy's are looked for.
@@ -260,12 +287,13 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 		out.Invited = &journal.InvitedUpdate{At: p.invited.InvitedAt, InvitationID: p.invited.InvitationID}
 	case p.active == nil:
 	case row.To == 0:
-		out.Version = p.active.Credentials.Version
-	case row.To == journal.Done:
+		out.Version = p.version
+	case p.resolves && !o.Conflict:
+		// Also where a failure came after it: that is of another token.
 		out.Credential = &journal.Credential{
-			Shop: o.Shop, Version: p.active.Credentials.Version, Reference: p.active.Credentials.Ref, MerchantID: p.active.MerchantID,
+			Shop: o.Shop, Version: p.version, Reference: p.active.Credentials.Ref, MerchantID: p.active.MerchantID,
 		}
-		out.Active = &journal.ActiveUpdate{At: p.active.ActivatedAt, Event: p.event.Event}
+		out.Active = &journal.ActiveUpdate{At: p.active.ActivatedAt, Event: p.activated}
 	default:
 		out.MerchantID = p.active.MerchantID
 	}

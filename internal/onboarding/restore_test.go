@@ -82,6 +82,9 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 		add(schemas.TypeActivated, activatedIn("vault"))
 	case PublishedSecretLost:
 		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+	case PublishedReplaced:
+		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+		o.Newest = activatedIn("openbao").Credentials.Ref
 	case PublishedFailed:
 		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureExpired))
 	case PublishedAttention:
@@ -89,7 +92,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 	case PublishedResponseLost:
 		add(schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, schemas.FailureAnswerUnreadable))
 	}
-	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedResponseLost: journal.Activate}
+	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedReplaced: journal.Activate, PublishedResponseLost: journal.Activate}
 	kind, only := fits[word]
 	return o, !only || kind == o.Kind && invite == (kind == journal.Invite)
 }
@@ -97,7 +100,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 // Every operation with every word comes to what the table says, and no row is
 // out of reach.
 func TestRestorer_Rules(t *testing.T) {
-	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedFailed, PublishedAttention, PublishedResponseLost}
+	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedReplaced, PublishedFailed, PublishedAttention, PublishedResponseLost}
 	reached := map[string]bool{}
 	for _, kind := range bothKinds {
 		for _, place := range allPlaces {
@@ -173,9 +176,10 @@ func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, ro
 
 func TestRestorer_LastPublished(t *testing.T) {
 	o := restoredOp(journal.Activate, RestoredToCall, 0)
+	versions := map[string]int64{}
 	restore := func(results ...journal.PublishedEvent) journal.Restoration {
 		o := o
-		o.Results, o.Last = results, false
+		o.Results, o.Versions, o.Last = results, versions, false
 		return NewRestorer(RestorerOptions{Now: func() time.Time { return restoreAt }})(o)
 	}
 	failed := func(run int, sequence int64, reason schemas.FailureReason) journal.PublishedEvent {
@@ -184,8 +188,15 @@ func TestRestorer_LastPublished(t *testing.T) {
 	active := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn("openbao"))
 	other := publishedAs(t, o, 2, 8, schemas.TypeActivated, activatedIn("vault"))
 	other.Event = uuid.New()
-	held := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn(schemas.StoreSealed))
-	held.Held = true
+	active.Version = 7 // the journal's number
+	sealed := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+	sealed.Version = 3
+	// The same number in another store is another secret.
+	versions[activatedIn("vault").Credentials.Ref] = 3
+	lost := restore(sealed)
+	versions = map[string]int64{activatedIn(schemas.StoreSealed).Credentials.Ref: 3}
+	held := restore(sealed)
+	versions = nil
 	for name, c := range map[string]struct {
 		got  journal.Restoration
 		want string
@@ -194,7 +205,8 @@ func TestRestorer_LastPublished(t *testing.T) {
 		"a success after a failure":       {restore(failed(2, 5, schemas.FailureOutcomeLost), active), "done activated", 2},
 		"a failure after a success":       {restore(active, failed(2, 7, schemas.FailureSecondToken)), "attention credentials_lost", 3},
 		"a refusal in a later run":        {restore(failed(2, 5, schemas.FailureCodeRejected), failed(5, 6, schemas.FailureCodeRejected)), "done code_rejected", 5},
-		"its own credentials":             {restore(held), "done activated", 2},
+		"its own credentials":             {held, "done activated", 2},
+		"credentials in the lost file":    {lost, "attention credentials_lost", 3},
 		"what is no result of any run":    {restore(other), "unknown_state ", 0},
 		"nothing yet, more may be found":  {restore(), "unknown_state ", 0},
 		"lost by an earlier recovery too": {restore(failed(3, 9, schemas.FailureCredentialsLost)), "attention credentials_lost", 3},
@@ -204,10 +216,30 @@ func TestRestorer_LastPublished(t *testing.T) {
 		}
 	}
 	got := restore(active)
-	want := &journal.Credential{Shop: o.Shop, Version: 3, Reference: activatedIn("openbao").Credentials.Ref, MerchantID: "merchant"}
+	want := &journal.Credential{Shop: o.Shop, Version: 7, Reference: activatedIn("openbao").Credentials.Ref, MerchantID: "merchant"}
 	if diff := cmp.Diff(want, got.Credential); diff != "" || got.Active.Event != active.Event || !got.Active.At.Equal(restoreAt) {
 		t.Errorf("taken over: %s %+v", diff, got.Active)
 	}
+	// What came after it was of another token, or of another run.
+	for _, reason := range []schemas.FailureReason{schemas.FailureSecondToken, schemas.FailureOutcomeUnknown, schemas.FailureCodeRejected} {
+		got := restore(active, failed(2, 7, reason))
+		if diff := cmp.Diff(want, got.Credential); diff != "" || got.Active == nil || got.Active.Event != active.Event {
+			t.Errorf("with %s after it: %s %+v", reason, diff, got.Active)
+		}
+		if got := restore(sealed, failed(2, 7, reason)); got.Credential != nil || got.Active != nil || got.MerchantID != "merchant" {
+			t.Errorf("lost, with %s after it: %+v", reason, got)
+		}
+	}
+	versions = map[string]int64{activatedIn("openbao").Credentials.Ref: 5}
+	if got := restore(active); got.Credential.Version != 5 {
+		t.Errorf("the journal has it as version 5, and it becomes %d", got.Credential.Version)
+	}
+	o.State = journal.Received
+	if got := restore(active); got.Version != 5 || got.Credential != nil {
+		t.Errorf("its answer is announced with version %d", got.Version)
+	}
+	o.State = journal.Planned
+	versions = nil
 	o.Conflict = true
 	if got := restore(active); got.To != journal.Attention || got.Credential != nil {
 		t.Errorf("a merchant that is another's by now: %+v", got)

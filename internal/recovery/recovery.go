@@ -59,8 +59,8 @@ type Report struct {
 	Imported       int                    // of them, those that the journal did not know
 	ForeignRecords int                    // records of the result topics that are not this service's
 	Outcomes       map[string]int         // operations by outcome
-	UnknownShops   []journal.ShopKey      // that were activated, and have no operation
-	QuietFor       time.Duration          // no request is sent for so long
+	UnknownShops   []journal.UnknownShop
+	QuietFor       time.Duration // no request is sent for so long
 }
 
 // Run makes a restored journal one that a worker can continue with. It is alone in
@@ -234,13 +234,13 @@ func decodePublished(m schemas.Message, typ, source string, accounts []journal.A
 	case schemas.InvitationFailed:
 		a.Shop.Account = d.PartnerAccount
 	case schemas.Activated:
-		a.Shop.Account, a.Version = d.PartnerAccount, d.Credentials.Version
+		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
 	case schemas.ActivationFailed:
 		a.Shop.Account = d.PartnerAccount
 	case schemas.CredentialsVerified:
-		a.Shop.Account, a.Version = d.PartnerAccount, d.Credentials.Version
+		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
 	case schemas.CredentialsInvalid:
-		a.Shop.Account, a.Version = d.PartnerAccount, d.Credentials.Version
+		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
 	}
 	return a, slices.ContainsFunc(accounts, func(k journal.Account) bool { return k.Name == a.Shop.Account })
 }

@@ -56,6 +56,17 @@ func TestDecodePublished(t *testing.T) {
 	if !ok || got.Shop != want || got.Sequence != 7 || got.Causation != "c-1" {
 		t.Errorf("%+v, %v", got, ok)
 	}
+	ref := schemas.Reference{Store: schemas.StoreOpenBao, Mount: "secret", Account: account, Shop: "shop-1", Version: 2}
+	activated := event(func(e *schemas.Event) {
+		e.Type = schemas.TypeActivated
+		e.Data = schemas.Activated{
+			ShopID: "shop-1", PartnerAccount: account, MerchantID: "m", ActivatedAt: e.Time, Verification: schemas.VerificationVerified,
+			Credentials: schemas.Credentials{Ref: ref.String(), Store: ref.Store, Key: ref.Key(), Version: 2, Fields: []string{schemas.FieldMerchantID, schemas.FieldToken}},
+		}
+	})
+	if got, ok := decodePublished(activated, schemas.TypeActivated, source, accounts); !ok || got.Shop != want || got.Version != 2 || got.Reference != ref.String() {
+		t.Errorf("%+v, %v", got, ok)
+	}
 	for name, x := range map[string]struct {
 		message  schemas.Message
 		accounts []journal.Account

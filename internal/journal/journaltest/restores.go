@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,6 +41,80 @@ func announced(e journal.Event, sequence, offset int64) journal.PublishedEvent {
 	}
 }
 
+// announcedIn is an activation whose secret is in OpenBao, with a version of that
+// store, as it lies in the topic.
+func announcedIn(e journal.Event, sequence, version int64) journal.PublishedEvent {
+	a := announced(e, sequence, sequence)
+	ref := schemas.Reference{Store: schemas.StoreOpenBao, Mount: "secret", Account: e.Shop.Account, Shop: e.Shop.Shop, Version: version}
+	a.Version, a.Reference = version, ref.String()
+	m, err := schemas.Encode(schemas.Event{
+		ID: a.Event.String(), Source: "/test", Type: a.Type, Subject: e.Shop.Shop, Sequence: sequence, Time: e.Time, CausationID: e.ID, OperationID: a.Operation.String(),
+		Data: schemas.Activated{
+			ShopID: e.Shop.Shop, PartnerAccount: e.Shop.Account, MerchantID: "m", ActivatedAt: e.Time, Verification: schemas.VerificationVerified,
+			Credentials: schemas.Credentials{Ref: a.Reference, Store: ref.Store, Key: ref.Key(), Version: version, Fields: []string{schemas.FieldMerchantID, schemas.FieldToken}},
+		},
+	}, schemas.FormatBinary)
+	if err != nil {
+		panic(err) // the test's own mistake
+	}
+	m.Partition, m.Offset = a.Message.Partition, a.Message.Offset
+	a.Message = m
+	return a
+}
+
+// byReference is a restorer that takes over what was published, and keeps what it saw.
+func byReference(seen map[uuid.UUID]journal.RestoredOperation) journal.Restorer {
+	return func(o journal.RestoredOperation) journal.Restoration {
+		if len(o.Results) == 0 {
+			return journal.Restoration{}
+		}
+		if seen != nil {
+			seen[o.UUID] = o
+		}
+		a := o.Results[0]
+		e, err := schemas.DecodeOutput(a.Message)
+		if err != nil {
+			return journal.Restoration{}
+		}
+		d, _ := e.Data.(schemas.Activated)
+		return journal.Restoration{
+			To: journal.Done, Reason: "activated", Word: "active", Active: &journal.ActiveUpdate{At: a.At, Event: a.Event},
+			Credential: &journal.Credential{Shop: o.Shop, Version: a.Version, Reference: d.Credentials.Ref, MerchantID: d.MerchantID},
+		}
+	}
+}
+
+// storedAs activates a shop with credentials of a version, sealed if they have no
+// reference to another store.
+func storedAs(f *fixture, e journal.Event, version int64, reference *string) *journal.Credential {
+	f.Helper()
+	o, id := f.sending(e)
+	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
+	f.ok(err)
+	c := f.credential(o, version, "m")
+	if reference != nil {
+		c.Reference, c.Sealed = *reference, nil
+	}
+	f.apply(journal.Transition{
+		Ref: o.Ref, From: journal.Received, To: journal.Done, Reason: "activated", Credential: c, Verified: true,
+		Active: &journal.ActiveUpdate{At: f.clock.now(), Event: uuid.New(), Review: f.clock.now().Add(time.Hour)},
+	})
+	return c
+}
+
+// wantCurrent checks the current credentials of a shop.
+func (f *fixture) wantCurrent(shop journal.ShopKey, version int64, a journal.PublishedEvent) {
+	f.Helper()
+	c, err := f.j.PublishedCredential(f.ctx, shop)
+	if err != nil || c.Version != version || c.Reference != a.Reference {
+		f.Fatalf("the current credentials are %+v, want version %d of %s: %v", c, version, a.Reference, err)
+	}
+	d, err := f.j.Shop(f.ctx, shop)
+	if err != nil || d.Active == nil || d.Active.Event != a.Event || d.Active.Operation != a.Operation {
+		f.Fatalf("active is %+v, want %s: %v", d.Active, a.Event, err)
+	}
+}
+
 func (f *fixture) recover(r journal.Restorer) journal.Recovery {
 	f.Helper()
 	got, err := f.j.Recover(f.ctx, r)
@@ -73,7 +148,7 @@ func (f *fixture) restore(last bool, limit int) map[string]int {
 	}
 }
 
-func (f *fixture) endRecovery() []journal.ShopKey {
+func (f *fixture) endRecovery() []journal.UnknownShop {
 	f.Helper()
 	orphans, err := f.j.EndRecovery(f.ctx, journal.RecoveryEnd{Identity: uuid.New(), Check: []byte("fits"), Audit: journal.AuditEntry{Actor: "test", Act: "recover"}})
 	f.ok(err)
@@ -244,12 +319,102 @@ var restores = []part{
 			f.Fatalf("the version is %d", o.NextVersion)
 		}
 	}},
-	{"shops of which nothing else is known are told", func(f *fixture) {
+	{"credentials in another store are numbered after those that the journal has", func(f *fixture) {
+		first, second, third := f.code("s", "e1", "1"), f.code("s", "e2", "2"), f.code("s", "e3", "3")
+		sealed := storedAs(f, first, 1, nil)
+		f.ingest(second, third)
+		f.crash()
+		seen := map[uuid.UUID]journal.RestoredOperation{}
+		f.recover(byReference(seen))
+		// The store counts from 1. The third code's secret was stored first: an
+		// operation in attention was completed afterwards.
+		a, b := announcedIn(second, 8, 2), announcedIn(third, 7, 1)
+		f.takeOver(b, a)
+		f.restore(false, 10)
+		for _, x := range []struct {
+			event journal.PublishedEvent
+			want  int64
+		}{{a, 3}, {b, 2}} {
+			o, ok := seen[x.event.Operation]
+			if !ok || len(o.Results) != 1 || o.Results[0].Version != x.want || o.Versions[sealed.Reference] != 1 || o.Newest != a.Reference {
+				f.Fatalf("%s: version %d, credentials %v, newest %s", x.event.Reference, o.Results[0].Version, o.Versions, o.Newest)
+			}
+		}
+		f.wantCurrent(first.Shop, 3, a)
+		f.endRecovery()
+		f.wantCurrent(first.Shop, 3, a)
+		if c, err := f.j.Credential(f.ctx, first.Shop, 1); err != nil || c.Reference != sealed.Reference {
+			f.Fatal(c, err)
+		}
+		f.ingest(f.code("s", "e4", "4"))
+		if o := f.claimed(journal.Activate, journal.Call); o.NextVersion != 4 {
+			f.Fatalf("the next version is %d", o.NextVersion)
+		}
+	}},
+	{"an answer that was stored in another store keeps the journal's number", func(f *fixture) {
+		storedAs(f, f.code("s", "e1", "1"), 1, nil)
+		e := f.code("s", "e2", "2")
+		a := announcedIn(e, 7, 1)
+		o, id := f.sending(e)
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored,
+			Credential: &journal.Credential{Shop: e.Shop, Version: 2, Reference: a.Reference, MerchantID: "m"}})
+		f.crash()
+		f.recover(func(o journal.RestoredOperation) journal.Restoration {
+			if len(o.Results) == 0 || o.State != journal.Stored {
+				return journal.Restoration{}
+			}
+			return journal.Restoration{Version: o.Results[0].Version, Word: "answer"}
+		})
+		f.takeOver(a)
+		f.restore(false, 10)
+		f.endRecovery()
+		if o := f.claimed(journal.Activate, journal.Settle); o.Credential == nil || o.Credential.Version != 2 || o.Credential.Reference != a.Reference {
+			f.Fatalf("its credentials are %+v", o.Credential)
+		}
+	}},
+	{"published credentials do not become others of the same number", func(f *fixture) {
+		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
+		sealed := storedAs(f, first, 1, nil)
+		f.ingest(second)
+		f.crash()
+		f.recover(func(o journal.RestoredOperation) journal.Restoration {
+			r := byReference(nil)(o)
+			if r.Credential != nil {
+				r.Credential.Version = 1
+			}
+			return r
+		})
+		a := announcedIn(second, 7, 1)
+		f.takeOver(a)
+		f.restore(false, 10)
+		f.wantCurrent(first.Shop, 3, a) // 2 was given to it when it was imported
+		if c, err := f.j.Credential(f.ctx, first.Shop, 1); err != nil || c.Reference != sealed.Reference {
+			f.Fatal(c, err)
+		}
+	}},
+	{"credentials in another store that the journal has are not stored again", func(f *fixture) {
+		e := f.code("s", "e1", "1")
+		a := announcedIn(e, 7, 1)
+		storedAs(f, e, 4, &a.Reference)
+		f.crash()
+		f.recover(byReference(nil))
+		f.takeOver(a)
+		f.restore(false, 10)
+		f.endRecovery()
+		f.wantCurrent(e.Shop, 4, a)
+		if _, err := f.j.Credential(f.ctx, e.Shop, 1); !errors.Is(err, journal.ErrNotFound) {
+			f.Fatal("it is stored twice", err)
+		}
+	}},
+	{"shops of which nothing else is known are told, with what was published last", func(f *fixture) {
 		f.recover(restorer)
 		a := announced(f.code("gone", "e1", "1"), 1, 1)
 		a.Version = 1
-		f.takeOver(a)
-		diff(f.T, []journal.ShopKey{shopKey("gone")}, f.endRecovery())
+		b, c := announcedIn(f.code("held", "e2", "2"), 3, 1), announcedIn(f.code("held", "e3", "3"), 4, 2)
+		f.takeOver(a, c, b)
+		diff(f.T, []journal.UnknownShop{{ShopKey: shopKey("gone")}, {ShopKey: shopKey("held"), Reference: c.Reference}}, f.endRecovery())
 	}},
 	{"a dead letter that is read again is announced as before", func(f *fixture) {
 		f.recover(restorer)

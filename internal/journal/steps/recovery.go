@@ -39,12 +39,15 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 		WHERE topic = (SELECT id FROM topic WHERE name = $2) AND part = $3 AND next_offset > $1`
 	pendingOfEvents Query = "DELETE FROM outbox_pending WHERE outbox = ANY($1)"
 
-	orphans Query = `SELECT DISTINCT s.id, a.name AS account_name, s.name FROM announced n CROSS JOIN outbox x CROSS JOIN shop s CROSS JOIN account a
-		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM event b WHERE b.uuid = n.operation_uuid) ORDER BY s.id`
-	// The ids of verification events are derived from told and must not repeat.
-	reviewsTold Query = `UPDATE shop SET review_told = review_told + q.n FROM (SELECT x.shop AS shop, n.version AS version, count(*) AS n
+	orphans Query = `SELECT s.id, a.name AS account_name, s.name, x.key, x.value, x.headers FROM announced n CROSS JOIN outbox x CROSS JOIN shop s CROSS JOIN account a
+		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM event b WHERE b.uuid = n.operation_uuid)
+		ORDER BY s.id, x.sequence`
+	// The ids of verification events are derived from the operation and from told, and
+	// must not repeat. Versions do not tell which ones count: an event may name the
+	// number of another store.
+	reviewsTold Query = `UPDATE shop SET review_told = review_told + q.n FROM (SELECT x.shop AS shop, n.operation_uuid AS operation_uuid, count(*) AS n
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND x.type = ANY($1) GROUP BY 1, 2) q
-		WHERE q.shop = shop.id AND q.version = shop.active_version`
+		WHERE q.shop = shop.id AND q.operation_uuid = (SELECT uuid FROM event WHERE id = shop.active_operation)`
 	shopsAnnounced Query = `UPDATE shop SET version = greatest(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND n.version > 0 GROUP BY x.shop) q WHERE q.shop = shop.id`
 	announcedDrop Query = "DELETE FROM announced"
@@ -228,12 +231,12 @@ func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEve
 // published last as the given message.
 func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox int64, known bool, err error) {
 	shop := int64(0)
+	var s *rows.Shop
 	if a.Shop != (journal.ShopKey{}) {
 		if _, err := u.accountID(a.Shop.Account); err != nil {
 			return 0, false, err
 		}
-		s, err := u.shop(a.Shop)
-		if err != nil {
+		if s, err = u.shop(a.Shop); err != nil {
 			return 0, false, err
 		}
 		shop = s.ID
@@ -254,6 +257,13 @@ func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox i
 	if outbox, err = u.next(OutboxIDs); err != nil {
 		return 0, false, err
 	}
+	version := a.Version
+	if s != nil && version > 0 && a.Type == schemas.TypeActivated {
+		if version, err = u.numbered(s, a); err != nil {
+			return 0, false, err
+		}
+		s.Version = max(s.Version, version)
+	}
 	mac, err := u.j.Authenticated(a.Event, a.Type, a.Sequence, a.Message)
 	if err != nil {
 		return 0, false, err
@@ -270,8 +280,26 @@ func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox i
 	u.insert(u.j.tables.outbox, &rows.Outbox{ID: outbox, Shop: shop, Sequence: a.Sequence, Created: a.At.UnixMicro(), Event: a.Event[:], Type: a.Type,
 		Key: a.Message.Key, Value: notNil(a.Message.Value), Headers: stored.PackHeaders(a.Message.Headers), MAC: mac,
 		PublishedAt: u.now, Part: int64(as.Partition), RecordOffset: as.Offset})
-	u.insert(u.j.tables.announced, &rows.Announced{Event: a.Event[:], Outbox: outbox, OperationUUID: named, Causation: a.Causation, Version: a.Version})
+	u.insert(u.j.tables.announced, &rows.Announced{Event: a.Event[:], Outbox: outbox, OperationUUID: named, Causation: a.Causation, Version: version})
 	return outbox, false, nil
+}
+
+// numbered returns the journal's number of the credentials that an activation names. A
+// store outside of the journal counts a shop's secrets in one place; the lost journal
+// numbered them after all credentials that it had of the shop, and so does this one:
+// the events of a shop are read in the order of their sequences.
+func (u *Unit) numbered(s *rows.Shop, a *journal.PublishedEvent) (int64, error) {
+	if ref, _ := schemas.ParseReference(a.Reference); !ref.External() {
+		return a.Version, nil
+	}
+	there, err := first[idRow](u, versionOfReference, s.ID, a.Reference)
+	if err != nil {
+		return 0, err
+	}
+	if there != nil {
+		return there.ID, nil
+	}
+	return max(a.Version, s.Version+1), nil
 }
 
 func notNil(b []byte) []byte {
@@ -285,18 +313,46 @@ type orphanRow struct {
 	ID      int64  `db:"id"`
 	Account string `db:"account_name"`
 	Name    string `db:"name"`
+	activatedRow
+}
+
+// An activatedRow is the event of an activation.
+type activatedRow struct {
+	Key     []byte `db:"key"`
+	Value   []byte `db:"value"`
+	Headers []byte `db:"headers"`
+}
+
+// reference returns the reference of the credentials that the event names, "" if it
+// cannot be read.
+func (r *activatedRow) reference() string {
+	headers, err := stored.UnpackHeaders(r.Headers)
+	if err != nil {
+		return ""
+	}
+	e, err := schemas.DecodeOutput(schemas.Message{Topic: schemas.TypeActivated, Key: r.Key, Value: r.Value, Headers: headers})
+	if err != nil {
+		return ""
+	}
+	d, _ := e.Data.(schemas.Activated)
+	return d.Credentials.Ref
 }
 
 // EndRecovery ends the recovery.
-func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops []journal.ShopKey, err error) {
-	var found []journal.ShopKey
+func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops []journal.UnknownShop, err error) {
+	var found []journal.UnknownShop
 	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		if j.recovery.Load() == nil {
 			return journal.ErrNotRecovering
 		}
 		found = nil
 		if err := each(u, orphans, []any{schemas.TypeActivated}, func(r *orphanRow) error {
-			found = append(found, journal.ShopKey{Account: r.Account, Shop: r.Name})
+			shop := journal.UnknownShop{ShopKey: journal.ShopKey{Account: r.Account, Shop: r.Name}, Reference: r.reference()}
+			if n := len(found) - 1; n >= 0 && found[n].ShopKey == shop.ShopKey {
+				found[n] = shop // a later event
+			} else {
+				found = append(found, shop)
+			}
 			return nil
 		}); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
@@ -18,10 +19,11 @@ const (
 		WHERE o.id = $1 AND s.id = o.shop`
 	receiptRead Query = "SELECT attempt, at, answer, sealed_for FROM receipt WHERE attempt = $1"
 
-	resultsOf Query = `SELECT n.event, n.causation, n.version, n.outbox, x.type, x.sequence, x.key, x.value, x.headers, x.created,
-			n.version > 0 AND EXISTS (SELECT 1 FROM credential c WHERE c.shop = x.shop AND c.version = n.version) AS held
+	resultsOf Query = `SELECT n.event, n.causation, n.version, n.outbox, x.type, x.sequence, x.key, x.value, x.headers, x.created
 		FROM announced n CROSS JOIN outbox x
 		WHERE x.id = n.outbox AND n.operation_uuid = $1 AND n.applied = 0 AND x.shop = $4 AND ($2::bigint = 1 OR n.causation = $3) ORDER BY x.sequence`
+	newestOf       Query = "SELECT key, value, headers FROM outbox WHERE shop = $1 AND type = $2 ORDER BY sequence DESC LIMIT 1"
+	referencesOf   Query = "SELECT version AS id, reference FROM credential WHERE shop = $1"
 	resultsTaken   Query = "UPDATE outbox SET operation = $1 WHERE id = ANY($2)"
 	resultsApplied Query = `UPDATE announced SET applied = 1 WHERE event = ANY(ARRAY(SELECT decode(x, 'hex') FROM unnest($1::text[]) AS x))
 -- sqlite:
@@ -178,7 +180,11 @@ type resultRow struct {
 	Causation string `db:"causation"`
 	Version   int64  `db:"version"`
 	OutboxID  int64  `db:"outbox"`
-	Held      bool   `db:"held"`
+}
+
+type referenceRow struct {
+	ID        int64  `db:"id"`
+	Reference string `db:"reference"`
 }
 
 // restored returns an operation for the restorer, and the outbox rows of its results.
@@ -218,8 +224,23 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 		outboxes = append(outboxes, r.OutboxID)
 		x.Results = append(x.Results, journal.PublishedEvent{
 			Event: asUUID(r.Event), Type: r.Type, Shop: c.Shop, Operation: c.UUID, Causation: r.Causation, Sequence: r.Sequence, Version: r.Version,
-			At: wall(r.Created), Message: schemas.Message{Topic: r.Type, Key: r.Key, Value: r.Value, Headers: headers}, Held: r.Held,
+			At: wall(r.Created), Message: schemas.Message{Topic: r.Type, Key: r.Key, Value: r.Value, Headers: headers},
 		})
+		return nil
+	})
+	if err != nil || !slices.ContainsFunc(x.Results, func(a journal.PublishedEvent) bool { return a.Version > 0 }) {
+		return x, outboxes, err
+	}
+	newest, err := first[activatedRow](u, newestOf, s.ID, schemas.TypeActivated)
+	if err != nil {
+		return x, nil, err
+	}
+	if newest != nil {
+		x.Newest = newest.reference()
+	}
+	x.Versions = map[string]int64{}
+	err = each(u, referencesOf, []any{s.ID}, func(r *referenceRow) error {
+		x.Versions[r.Reference] = r.ID
 		return nil
 	})
 	return x, outboxes, err
@@ -235,8 +256,34 @@ func (u *Unit) merchantConflicts(s *rows.Shop, c *journal.Credential) (bool, err
 	return owner != 0 && owner != s.ID, err
 }
 
+// versionOfReference finds credentials by what was published of them. Versions do not
+// identify them: a store outside of the journal numbers by itself.
+const versionOfReference Query = "SELECT version AS id FROM credential WHERE shop = $1 AND reference = $2"
+
+// takenOver gives an operation the version of published credentials, and returns them
+// if the journal does not have them.
+func (u *Unit) takenOver(o *rows.Operation, s *rows.Shop, c journal.Credential) (*journal.Credential, error) {
+	there, err := first[idRow](u, versionOfReference, s.ID, c.Reference)
+	if err != nil {
+		return nil, err
+	}
+	if there != nil {
+		o.Version = there.ID
+		return nil, nil //nolint:nilnil // nothing is to be stored
+	}
+	taken, err := u.versionTaken(s, c.Version)
+	if err != nil {
+		return nil, err
+	}
+	if taken { // by others
+		c.Version = s.Version + 1
+	}
+	o.Version = c.Version
+	return &c, nil
+}
+
 // carryRestoration carries out the restorer's answer.
-func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Restoration) error {
+func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Restoration) (err error) {
 	from := o.State
 	o.Claim++
 	o.Doubt = o.Doubt || r.Doubt
@@ -246,9 +293,6 @@ func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Resto
 	o.Run = max(o.Run, int64(r.Run))
 	if r.To == 0 && r.Version != 0 {
 		o.Version = r.Version
-	}
-	if r.Credential != nil {
-		o.Version = r.Credential.Version
 	}
 	if r.To != 0 {
 		o.Reason = r.Reason
@@ -265,17 +309,12 @@ func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Resto
 		}
 	}
 	tr := journal.Transition{Ref: journal.ClaimRef{Operation: o.ID}, Credential: r.Credential, Invited: r.Invited, Active: r.Active, Publish: r.Publish}
-	if c := tr.Credential; c != nil {
-		if tr.Active != nil && c.Version < s.ActiveVersion {
-			tr.Active = nil
-		}
-		// An existing version is the same, because its reference was published.
-		there, err := first[idRow](u, versionOf, s.ID, c.Version)
-		if err != nil {
+	if tr.Credential != nil {
+		if tr.Credential, err = u.takenOver(o, s, *tr.Credential); err != nil {
 			return err
 		}
-		if there != nil {
-			tr.Credential = nil
+		if tr.Active != nil && o.Version < s.ActiveVersion {
+			tr.Active = nil
 		}
 	}
 	if err := u.remember(o, &tr); err != nil {

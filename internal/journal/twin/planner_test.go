@@ -117,7 +117,8 @@ func (s *side) restorer(o journal.RestoredOperation) journal.Restoration {
 		case o.Kind == journal.Invite:
 			r.Invited = &journal.InvitedUpdate{At: last.At, InvitationID: "restored"}
 		case last.Version > 0 && chance(name, 3) > 0:
-			r.Credential = &journal.Credential{Shop: o.Shop, Version: last.Version, Reference: "ref+vault://restored", MerchantID: merchants[chance(name+"m", 3)]}
+			ref := schemas.Reference{Store: schemas.StoreVault, Mount: "secret", Account: o.Shop.Account, Shop: o.Shop.Shop, Version: last.Version}
+			r.Credential = &journal.Credential{Shop: o.Shop, Version: last.Version, Reference: ref.String(), MerchantID: merchants[chance(name+"m", 3)]}
 			r.Active = &journal.ActiveUpdate{At: last.At, Event: last.Event}
 		case o.Receipt != nil && o.State == journal.Received:
 			return journal.Restoration{Version: last.Version, Doubt: true, Word: word}

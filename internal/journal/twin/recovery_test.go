@@ -91,6 +91,10 @@ func (g *generator) takenOver() (as []journal.PublishedEvent) {
 		}
 		if a.Type == schemas.TypeActivated || a.Type == schemas.TypeCredentialsInvalid {
 			a.Version = int64(1 + g.n(4))
+			if g.oneIn(2) {
+				ref := schemas.Reference{Store: schemas.StoreVault, Mount: "secret", Account: a.Shop.Account, Shop: a.Shop.Shop, Version: a.Version}
+				a.Reference = ref.String()
+			}
 		}
 		a.Message = schemas.Message{Partition: g.n(2), Offset: int64(g.n(500)), Key: []byte(a.Shop.Shop), Value: fmt.Appendf(nil, "published %s", a.Event), Headers: []schemas.Header{{Key: "h", Value: []byte("v")}}}
 		if !slices.ContainsFunc(as, func(o journal.PublishedEvent) bool { return o.Event == a.Event }) || g.oneIn(3) {
