@@ -64,7 +64,7 @@ func TestWrongAddressCostsNoOperation(t *testing.T) {
 	}
 	w = r.start()
 	r.results(schemas.TypeActivated, 4)
-	if status, text := w.get("/readyz"); status != http.StatusOK || !strings.Contains(text, "ready: account default: open") {
+	if status, text := w.get("/readyz"); status != http.StatusOK || !strings.Contains(text, "ready: account default: active") {
 		t.Errorf("/readyz: %d %s", status, text)
 	}
 	if left := r.must(append([]string{"operations", "list", "--attention"}, r.beside()...)...); !strings.Contains(left, "no operations") {

@@ -179,7 +179,7 @@ func TestFirstRunNeedsAStart(t *testing.T) {
 	if found, err := filepath.Glob(r.path("journal.db*")); err != nil || len(found) != 0 {
 		t.Errorf("left behind: %q, %v", found, err)
 	}
-	if code, out, _ := r.command(append([]string{"check"}, args...)...); code != exitFailed || !strings.Contains(out, "group        failed") || !strings.Contains(out, "--start earliest, latest or a time") {
+	if code, out, _ := r.command(append([]string{"check"}, args...)...); code != exitFailed || !strings.Contains(out, "group        failed") || !strings.Contains(out, "--start to earliest, latest or a time") {
 		t.Errorf("check: exit status %d\n%s", code, out)
 	}
 	if code, _, _ := r.command(append([]string{"run"}, with(args, "--kafka-brokers", closedAddress(t))...)...); code != exitFailed {

@@ -19,7 +19,7 @@ type Table struct {
 // Tables lists what goes along, in the order in which it is copied.
 func Tables() []Table {
 	return []Table{
-		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit breaker circuit_reason circuit_until circuit_count circuit_since closed closed_since refused_in_row"),
+		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit circuit_reason circuit_until circuit_count circuit_since closed closed_since refused_in_row"),
 			Counted: words("circuit_until circuit_since closed_since")},
 		{Name: "topic", Keys: 1, Columns: words("id name")},
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
