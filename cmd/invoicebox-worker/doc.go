@@ -2,8 +2,8 @@
 // Kafka, calls to Invoicebox, events out to Kafka. `--help` shows its commands and settings;
 // docs/configuration.md lists all of them.
 //
-// This package contains the settings and the operator's commands. Package worker wires the
-// service.
+// This package contains the operator's commands. Package internal/config reads the settings,
+// and package internal/app starts the service.
 //
 // # Guarantees
 //

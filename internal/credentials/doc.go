@@ -18,14 +18,14 @@
 // # What it does not
 //
 // It does not decide which version is the current one, checks no token and
-// publishes nothing: that is onboarding's and the journal's. It does not delete
+// publishes nothing: packages engine and onboarding do. It does not delete
 // old versions: someone may still resolve an event that names one.
 //
 // # Stores
 //
 // [Sealed] keeps the secret in the journal's own database, encrypted with the
-// worker's keyset. Others are held to the same promises by package
-// credentialstest.
+// worker's keyset. Package openbao keeps it in OpenBao or Vault. Package
+// credentialstest tests both. Package endpoint lets subscribers read a token.
 //
 // # Failures
 //

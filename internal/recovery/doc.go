@@ -13,8 +13,8 @@
 //   - While it runs it is the only member of the consumer group. Afterwards the journal
 //     has another identity, and the broker refuses workers with the lost journal.
 //
-// package consumer reads the topics, [journal.Journal] stores, and package onboarding
-// decides what becomes of each operation.
+// Package consumer reads the topics, [journal.Journal] stores what they contain, and
+// package onboarding decides how each operation continues.
 //
 // docs/operations.md describes how to restore a copy.
 package recovery
