@@ -5,7 +5,11 @@ import (
 	"testing"
 	"time"
 
+	kafkago "github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
+	"invoicebox-worker/internal/testutil/baotest"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -67,6 +71,66 @@ func TestRecoveredWithoutACopy(t *testing.T) {
 		}
 		r.judgeRepeats()
 	})
+}
+
+// The journal is lost, and it was the first store of the shops' tokens; the second ones
+// are in OpenBao. The shops keep these, and none is asked for a new code, although the
+// store counts from 1 as the lost journal did.
+func TestRecoveredWithOpenBao(t *testing.T) {
+	t.Parallel()
+	s := baotest.Start(t)
+	r := newRig(t, kafkatest.Embedded(t), sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1},
+		"--request-deadline", "1s", "--lease", "2s", "--slack", "1s", "--quiet-period", "2s", "--window", "1s")
+	shops := shopNames("shop", 4)
+	end := func(w *worker) {
+		if code, _ := w.terminate(40 * time.Second); code != 0 {
+			t.Errorf("exit status %d after SIGTERM", code)
+		}
+	}
+	r.entered(shops...)
+	w := r.start()
+	r.awaitResults(schemas.TypeActivated, len(shops), time.Minute)
+	end(w)
+	r.extra = append(r.extra, r.inOpenBao(s)...)
+	w = r.start()
+	var second []kafkago.Message
+	for _, shop := range shops {
+		if err := r.sandbox.PlantCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: secondToken + shop}); err != nil {
+			t.Fatal(err)
+		}
+		m := event(schemas.TypeCodeEntered, shop, `{"shopId":"`+shop+`","activationCode":"second-`+shop+`"}`)
+		m.Headers[1].Value = []byte("second/" + shop)
+		second = append(second, m)
+	}
+	r.cluster.Produce(t, r.topics[schemas.TypeCodeEntered], second)
+	r.awaitResults(schemas.TypeActivated, 2*len(shops), time.Minute)
+	end(w)
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(r.path("journal.db" + suffix)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	r.refused("journal recover", append([]string{"run", "--listen", "127.0.0.1:0", "--start", "earliest"}, r.commandFlags()...)...)
+	var done recovery
+	r.unmarshal(&done, append([]string{"journal", "recover", "--start", "earliest", "--output", "json"}, r.commandFlags()...)...)
+	if done.Taken != 2*len(shops) || len(done.Orphans) != 0 {
+		t.Errorf("%+v", done)
+	}
+	w = r.start()
+	await(t, time.Minute, "nothing is left to do", func() bool { return r.idle(w, 2*len(shops)) })
+	end(w)
+	if failed := r.results(schemas.TypeActivationFailed); len(failed) != 0 {
+		t.Errorf("%d losses were published: %+v", len(failed), failed[0].Data)
+	}
+	j := r.openJournal()
+	defer func() { _ = j.Close() }()
+	for _, shop := range shops {
+		row, err := j.PublishedCredential(t.Context(), journal.ShopKey{Account: "default", Shop: shop})
+		ref := schemas.Reference{Store: schemas.StoreOpenBao, Mount: baotest.Mount, Account: "default", Shop: shop, Version: 1}
+		if err != nil || row.Reference != ref.String() || row.Version != 2 || row.MerchantID != r.sandbox.MerchantOf(codeOf(shop)) {
+			t.Errorf("the current credentials of %s are version %d, %q: %v", shop, row.Version, row.Reference, err)
+		}
+	}
 }
 
 // The journal is lost and given up on purpose: no sequence and no version of the
