@@ -120,6 +120,8 @@ func TestAudit(t *testing.T) {
 			{"RemovedMiddle", "DELETE FROM audit WHERE id BETWEEN 10 AND 20", "the entries 10 to 20 are missing"},
 			{"RemovedLast", "DELETE FROM audit WHERE id > 1100", "it ends with entry 1100"},
 			{"RemovedAll", "DELETE FROM audit", "it ends with entry 0"},
+			{"InsertedBeforeFirst", "INSERT INTO audit SELECT 0, at, 'nobody', act, subject, detail, hash FROM audit WHERE id = 1", "entry 0 was inserted"},
+			{"InsertedWithLeastNumber", "INSERT INTO audit SELECT -9223372036854775808, at, 'nobody', act, subject, detail, hash FROM audit WHERE id = 1", "entry -9223372036854775808 was inserted"},
 			{"Swapped", "UPDATE audit SET subject = CASE id WHEN 5 THEN 'default/shop-6' ELSE 'default/shop-5' END WHERE id IN (5, 6)", "the hash of entry 5 does not fit"},
 		} {
 			t.Run(c.name, func(t *testing.T) {
