@@ -29,7 +29,7 @@ func (s *settings) credentialsEndpoint(logger *slog.Logger) (*app.CredentialsEnd
 	}
 	e := &app.CredentialsEndpoint{Listen: s.CredentialsListen}
 	if s.CredentialsCallersFile != "" {
-		callers, err := endpoint.OpenCallers(s.CredentialsCallersFile, logger)
+		callers, err := endpoint.OpenCallers(s.CredentialsCallersFile, s.CredentialsClientCAFile != "", logger)
 		if err != nil {
 			return nil, s.given.Wrong("credentials-callers-file", s.CredentialsCallersFile, err.Error())
 		}

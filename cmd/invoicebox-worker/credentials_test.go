@@ -109,7 +109,7 @@ func TestCredentialsSettings(t *testing.T) {
 		{"BeyondLoopback", []string{"--credentials-listen", ":0", "--credentials-callers-file", callers}, "needs --credentials-cert-file"},
 		{"AllAddresses", []string{"--credentials-listen", "0.0.0.0:0", "--credentials-callers-file", callers}, "needs --credentials-cert-file"},
 		{"CertificateWithoutKey", []string{"--credentials-listen", "127.0.0.1:0", "--credentials-callers-file", callers, "--credentials-cert-file", "x"}, "needs --credentials-key-file"},
-		{"SubjectWithoutAuthorities", []string{"--credentials-listen", "127.0.0.1:0", "--credentials-callers-file", subjects}, "--credentials-client-ca-file: must be set"},
+		{"SubjectWithoutAuthorities", []string{"--credentials-listen", "127.0.0.1:0", "--credentials-callers-file", subjects}, "callers[0].subject needs --credentials-client-ca-file"},
 		{"BrokenFile", []string{"--credentials-listen", "127.0.0.1:0", "--credentials-callers-file", broken}, "is not YAML of the form"},
 		{"AddressInUse", []string{"--credentials-listen", strings.TrimPrefix(r.api.URL, "http://"), "--credentials-callers-file", callers}, "--credentials-listen"},
 	} {

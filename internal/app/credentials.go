@@ -38,9 +38,6 @@ func (e *CredentialsEndpoint) check() []error {
 	if e.ClientCAs != nil && e.Certificate == nil {
 		wrong("credentials-client-ca-file", "", "needs --credentials-cert-file and --credentials-key-file: only TLS has client certificates")
 	}
-	if e.Callers != nil && e.ClientCAs == nil && e.Callers.NeedCertificates() {
-		wrong("credentials-client-ca-file", "", "must be set, because callers of --credentials-callers-file have a subject: the authorities of their certificates")
-	}
 	return errs
 }
 

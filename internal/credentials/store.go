@@ -21,6 +21,8 @@ var (
 	ErrConflict = errors.New("credentials: another writer's secret is in the place of this one")
 	// ErrUnreadable: what is stored does not open as what it should be.
 	ErrUnreadable = errors.New("credentials: the stored secret does not open for this shop and version")
+	// ErrAbsent: the secret was deleted from its store. Some stores can undelete it.
+	ErrAbsent = errors.New("credentials: there is no such secret, or it is deleted")
 )
 
 // A Secret is what one activation brought.

@@ -38,7 +38,7 @@ const (
 type Caller struct {
 	Name      string   // for the audit trail
 	TokenFile string   // the file of its bearer token; or
-	Subject   string   // the subject of its certificate, as RFC 2253 writes it
+	Subject   string   // the subject of its certificate, as subjectOf writes it
 	Allow     []Shops  // which credentials it may read
 	Rate      float64  // requests per second
 	limits    *limiter // of its name, kept when the file changes
@@ -100,6 +100,12 @@ type callersDocument struct {
 	} `yaml:"callers"`
 }
 
+// distinguishedName is what [subjectOf] may give. A subject in another spelling would
+// never be found.
+var distinguishedName = regexp.MustCompile(`^` + attribute + `(?:[,+]` + attribute + `)*$`)
+
+const attribute = `(?:(?:CN|O|OU|C|ST|L|STREET|POSTALCODE|SERIALNUMBER)=(?:[^\\,+"<>; #]|\\.)(?:[^\\,+"<>;]|\\.)*|[0-9]+(?:\.[0-9]+)+=#[0-9a-f]+)`
+
 var callerName = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
 
 // ParseCallers reads the callers file. Its errors name the place, and quote no secret: the
@@ -135,6 +141,9 @@ func ParseCallers(doc []byte) ([]*Caller, error) {
 			return nil, wrong("token-file", "is that of another caller")
 		case m.Subject != "" && (subjects[m.Subject] || len(m.Subject) > maxSubject):
 			return nil, wrong("subject", fmt.Sprintf("must have at most %d bytes, and be that of one caller", maxSubject))
+		case m.Subject != "" && !distinguishedName.MatchString(m.Subject):
+			return nil, wrong("subject", "must be spelled as in RFC 2253, such as CN=checkout,O=Shops: no spaces around = and the comma, other attributes than "+
+				"CN O OU C ST L STREET POSTALCODE SERIALNUMBER by their number")
 		case len(m.Allow) == 0 || len(m.Allow) > maxAllow:
 			return nil, wrong("allow", fmt.Sprintf("must be a list of 1 to %d paths", maxAllow))
 		}
@@ -195,12 +204,13 @@ type digests struct {
 
 const setting = "credentials-callers-file"
 
-// OpenCallers reads the callers file and the files of tokens that it names. It logs
-// changes to logger; nil logs nothing.
-func OpenCallers(path string, logger *slog.Logger) (*Callers, error) {
+// OpenCallers reads the callers file and the files of tokens that it names. A caller may
+// have a subject only if certificates of callers are verified. It logs changes to logger;
+// nil logs nothing.
+func OpenCallers(path string, certificates bool, logger *slog.Logger) (*Callers, error) {
 	c := &Callers{limits: map[string]*limiter{}}
 	_, _ = rand.Read(c.key[:]) // never fails
-	file, err := secretfile.Watch(setting, secretfile.AtOnce, logger, func() (*generation, error) { return readCallers(path, logger) }, path)
+	file, err := secretfile.Watch(setting, secretfile.AtOnce, logger, func() (*generation, error) { return readCallers(path, certificates, logger) }, path)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +221,7 @@ func OpenCallers(path string, logger *slog.Logger) (*Callers, error) {
 	return c, nil
 }
 
-func readCallers(path string, logger *slog.Logger) (*generation, error) {
+func readCallers(path string, certificates bool, logger *slog.Logger) (*generation, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxCallersFile {
 		return nil, fmt.Errorf("%s must be a file of at most %d bytes that can be read", path, maxCallersFile)
@@ -225,6 +235,9 @@ func readCallers(path string, logger *slog.Logger) (*generation, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for i, c := range g.callers {
+		if c.Subject != "" && !certificates {
+			return nil, fmt.Errorf("%s: callers[%d].subject needs --credentials-client-ca-file: the authorities of callers' certificates", path, i)
+		}
 		var token *secretfile.File
 		if c.TokenFile != "" {
 			if token, err = secretfile.Open(fmt.Sprintf("%s: callers[%d].token-file", setting, i), c.TokenFile, callerToken, logger); err != nil {
@@ -317,16 +330,6 @@ func (c *Callers) sum(token string) []byte {
 	h := hmac.New(sha256.New, c.key[:])
 	_, _ = h.Write([]byte(token))
 	return h.Sum(nil)
-}
-
-// NeedCertificates reports whether a caller is known by its certificate.
-func (c *Callers) NeedCertificates() bool {
-	for _, one := range c.now.Load().callers {
-		if one.Subject != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // byToken finds the caller that has a bearer token, nil if none has. It compares with the

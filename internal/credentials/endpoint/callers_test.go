@@ -70,6 +70,10 @@ func TestParseCallers(t *testing.T) {
 		{"TokenAndSubject", "callers: [{name: a, token-file: x, subject: CN=a, allow: [invoicebox/*]}]", "callers[0].token-file must be set, or subject"},
 		{"FileTwice", "callers: [{name: a, token-file: x, allow: [invoicebox/*]}, {name: b, token-file: x, allow: [invoicebox/*]}]", "callers[1].token-file is that of another"},
 		{"SubjectTwice", "callers: [{name: a, subject: CN=a, allow: [invoicebox/*]}, {name: b, subject: CN=a, allow: [invoicebox/*]}]", "callers[1].subject"},
+		{"SubjectOfOpenSSL", "callers: [{name: a, subject: 'CN = a, O = b', allow: [invoicebox/*]}]", "callers[0].subject must be spelled"},
+		{"SubjectWithSlashes", "callers: [{name: a, subject: /CN=a/O=b, allow: [invoicebox/*]}]", "callers[0].subject must be spelled"},
+		{"SubjectWithSpace", "callers: [{name: a, subject: 'CN=a, O=b', allow: [invoicebox/*]}]", "callers[0].subject must be spelled"},
+		{"SubjectWithName", "callers: [{name: a, subject: 'CN=a,emailAddress=a@b', allow: [invoicebox/*]}]", "callers[0].subject must be spelled"},
 		{"NothingAllowed", "callers: [{name: a, token-file: x}]", "callers[0].allow must be"},
 		{"OddPath", "callers: [{name: a, token-file: x, allow: [invoicebox/*, default]}]", "callers[0].allow[1] must be"},
 		{"RateOfZero", "callers: [{name: a, token-file: x, allow: [invoicebox/*], requests-per-second: 0}]", "requests-per-second must be"},
@@ -114,14 +118,14 @@ func TestOpenCallers(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := OpenCallers(filepath.Join(dir, "callers.yaml"), nil)
+			_, err := OpenCallers(filepath.Join(dir, "callers.yaml"), false, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "MARKED") {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
 	}
 	t.Run("NoFile", func(t *testing.T) {
-		if _, err := OpenCallers(filepath.Join(t.TempDir(), "callers.yaml"), nil); err == nil || !strings.Contains(err.Error(), "callers.yaml") {
+		if _, err := OpenCallers(filepath.Join(t.TempDir(), "callers.yaml"), false, nil); err == nil || !strings.Contains(err.Error(), "callers.yaml") {
 			t.Error(err)
 		}
 	})
@@ -156,6 +160,7 @@ func TestCallersChange(t *testing.T) {
 		{"BrokenFile", "callers.yaml", "callers: ["},
 		{"BrokenToken", "one", "short"},
 		{"SameToken", "one", otherCallerToken},
+		{"SubjectWithoutAuthorities", "callers.yaml", "callers: [{name: a, subject: CN=a, allow: [invoicebox/*]}]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

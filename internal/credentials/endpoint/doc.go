@@ -21,6 +21,7 @@
 //	the journal cannot be read, or the audit not be written   503 with Retry-After
 //	too many requests at once                                 503 with Retry-After
 //	the keyset lacks the key, or the row is damaged           500; a retry does not help
+//	the secret was deleted from its store                     the same
 //	the callers file, or a token's, becomes invalid           the earlier callers stay in use
 //
 // docs/credentials.md is the guide for callers, schemas/openapi.yaml the description for programs.

@@ -129,7 +129,7 @@ func newRig(t *testing.T) *rig {
 	r.write("two", otherCallerToken+"\n")
 	r.write("callers.yaml", fmt.Sprintf(twoCallers, r.dir))
 	logger := slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if r.callers, err = OpenCallers(filepath.Join(r.dir, "callers.yaml"), logger); err != nil {
+	if r.callers, err = OpenCallers(filepath.Join(r.dir, "callers.yaml"), false, logger); err != nil {
 		t.Fatal(err)
 	}
 	r.server = New(Config{Journal: r.shelf, Secrets: r.store, Callers: r.callers, Metrics: NewMetrics(r.metrics), Logger: logger})

@@ -83,6 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 		Handler: handler, TLSConfig: config, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 20 * time.Second, IdleTimeout: 60 * time.Second, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug), Protocols: new(http.Protocols),
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered as all other requests are
 	}
 	server.Protocols.SetHTTP1(true)
 	ended := make(chan struct{})
@@ -184,7 +185,7 @@ func (s *Server) caller(r *http.Request) *Caller {
 			valid = valid && !now.After(c.NotAfter)
 		}
 		if valid {
-			return s.cfg.Callers.bySubject(chain[0].Subject.String())
+			return s.cfg.Callers.bySubject(subjectOf(chain[0]))
 		}
 	}
 	return nil
@@ -282,6 +283,9 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 	case errors.Is(err, keyset.ErrNoKey):
 		s.cfg.Logger.Error("a secret cannot be opened because the keyset lacks its key", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
 		return refused(newProblem(keyMissing), keyMissing)
+	case errors.Is(err, credentials.ErrAbsent):
+		s.cfg.Logger.Error("a secret is not in its store: it was deleted", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
+		return refused(newProblem(unreadable), unreadable)
 	case errors.Is(err, credentials.ErrUnreadable):
 		s.cfg.Logger.Error("a secret cannot be opened: its row was moved or changed, or is damaged", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
 		return refused(newProblem(unreadable), unreadable)

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -104,6 +105,25 @@ func TestRead(t *testing.T) {
 		one[0].Sealed = two[0].Sealed
 		wantProblem(t, r.get(markedCallerToken, ref, nil), unreadable)
 	})
+	t.Run("Deleted", func(t *testing.T) {
+		// One secret that is gone does not say that all are: the log does not change
+		// between outage and recovery with each request.
+		r := newRig(t)
+		gone, other := r.keep("default", "shop-1"), r.keep("default", "shop-2")
+		r.server.cfg.Secrets = absent{r.store, "shop-1"}
+		for range 3 {
+			wantProblem(t, r.get(markedCallerToken, gone, nil), unreadable)
+			if e := r.last(); e.Act != "credentials.refused" || e.Detail != gone+" unreadable" {
+				t.Errorf("audit %+v", e)
+			}
+			if w := r.get(markedCallerToken, other, nil); w.Code != http.StatusOK {
+				t.Errorf("the other shop: status %d", w.Code)
+			}
+		}
+		if log := r.log.String(); strings.Contains(log, "callers get status 503") || strings.Contains(log, "again") || strings.Count(log, "it was deleted") != 3 {
+			t.Errorf("the log:\n%s", log)
+		}
+	})
 	t.Run("JournalAway", func(t *testing.T) {
 		r := newRig(t)
 		ref := r.keep("default", "shop-1")
@@ -116,6 +136,7 @@ func TestRead(t *testing.T) {
 			}
 		}
 		// A refusal that cannot be audited is not sent either.
+		r.fail(nil, errors.New("full"))
 		wantProblem(t, r.get(markedCallerToken, shopRef(t, "second", "shop-1", 1), nil), unavailable)
 		r.fail(nil, nil)
 		if w := r.get(markedCallerToken, ref, nil); w.Code != http.StatusOK {
@@ -347,4 +368,17 @@ func TestMarkedValues(t *testing.T) {
 	if strings.Contains(all.String(), "MARKED") {
 		t.Errorf("a secret is in\n%s", all.String())
 	}
+}
+
+// absent is a store in which the secret of one shop was deleted.
+type absent struct {
+	Secrets
+	shop string
+}
+
+func (a absent) Read(ctx context.Context, row journal.Credential) (credentials.Secret, error) {
+	if row.Shop.Shop == a.shop {
+		return credentials.Secret{}, credentials.ErrAbsent
+	}
+	return a.Secrets.Read(ctx, row)
 }

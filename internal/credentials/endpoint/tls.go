@@ -3,7 +3,19 @@ package endpoint
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 )
+
+// subjectOf writes the subject of a certificate as RFC 2253 does, all of it and in the
+// certificate's own order: no two subjects are written the same.
+func subjectOf(c *x509.Certificate) string {
+	var names pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(c.RawSubject, &names); err != nil || len(rest) > 0 {
+		return ""
+	}
+	return names.String()
+}
 
 // NewTLS returns the settings of the listener. Both functions are asked for every
 // connection, so that files can be replaced; clients may be nil if no caller has a

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"io"
 	"math/big"
@@ -56,12 +57,18 @@ func (a *authority) pool() *x509.CertPool {
 // issue makes a certificate for 127.0.0.1 and for clients.
 func (a *authority) issue(subject pkix.Name, until time.Time) *tls.Certificate {
 	a.t.Helper()
+	return a.sign(&x509.Certificate{Subject: subject}, until)
+}
+
+// sign makes a certificate with the subject of a template.
+func (a *authority) sign(of *x509.Certificate, until time.Time) *tls.Certificate {
+	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: subject, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(2), Subject: of.Subject, RawSubject: of.RawSubject, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
@@ -107,12 +114,25 @@ func ask(ctx context.Context, client *http.Client, address, token, ref string) (
 	return resp.StatusCode, string(body), err
 }
 
+func oid(numbers ...int) asn1.ObjectIdentifier { return numbers }
+
+// issueRaw is issue with the names of a subject in a given order.
+func (a *authority) issueRaw(t *testing.T, names pkix.RDNSequence) *tls.Certificate {
+	t.Helper()
+	raw, err := asn1.Marshal(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.sign(&x509.Certificate{RawSubject: raw}, time.Now().Add(time.Hour))
+}
+
 func TestTLS(t *testing.T) {
 	own, others := newAuthority(t), newAuthority(t)
 	billing := pkix.Name{CommonName: "billing", Organization: []string{"Shops"}}
 	r := newRig(t)
-	r.write("callers.yaml", fmt.Sprintf(twoCallers, r.dir)+"  - {name: by-certificate, subject: 'CN=billing,O=Shops', allow: [invoicebox/default/*]}\n")
-	callers, err := OpenCallers(r.dir+"/callers.yaml", nil)
+	r.write("callers.yaml", fmt.Sprintf(twoCallers, r.dir)+"  - {name: by-certificate, subject: 'CN=billing,O=Shops', allow: [invoicebox/default/*]}\n"+
+		"  - {name: in-another-order, subject: 'O=Shops,L=Ufa+CN=till,1.2.840.113549.1.9.1=#13016d', allow: [invoicebox/default/*]}\n")
+	callers, err := OpenCallers(r.dir+"/callers.yaml", true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +162,11 @@ func TestTLS(t *testing.T) {
 		{"Certificate", own.issue(billing, hour), "", http.StatusOK},
 		{"Neither", nil, "", http.StatusUnauthorized},
 		{"AnotherSubject", own.issue(pkix.Name{CommonName: "billing"}, hour), "", http.StatusUnauthorized},
+		{"InItsOwnOrder", own.issueRaw(t, pkix.RDNSequence{
+			{{Type: oid(1, 2, 840, 113549, 1, 9, 1), Value: "m"}}, {{Type: oid(2, 5, 4, 3), Value: "till"}, {Type: oid(2, 5, 4, 7), Value: "Ufa"}}, {{Type: oid(2, 5, 4, 10), Value: "Shops"}},
+		}), "", http.StatusOK},
+		{"SameAttributesInAnotherOrder", own.issueRaw(t, pkix.RDNSequence{{{Type: oid(2, 5, 4, 3), Value: "billing"}}, {{Type: oid(2, 5, 4, 10), Value: "Shops"}}}), "", http.StatusUnauthorized},
+		{"SameAttributesAsOneName", own.issueRaw(t, pkix.RDNSequence{{{Type: oid(2, 5, 4, 3), Value: "billing"}, {Type: oid(2, 5, 4, 10), Value: "Shops"}}}), "", http.StatusUnauthorized},
 		{"CertificateAndWrongToken", own.issue(billing, hour), "MARKED-wrong", http.StatusUnauthorized},
 		{"CertificateAndToken", own.issue(billing, hour), markedCallerToken, http.StatusOK},
 		{"Expired", own.issue(billing, time.Now().Add(-time.Minute)), "", 0},
@@ -187,6 +212,25 @@ func TestTLS(t *testing.T) {
 			t.Errorf("status %d, %s", status, body)
 		}
 	})
+}
+
+// The server itself answers nothing: OPTIONS * is refused and counted as all else.
+func TestGeneralOptions(t *testing.T) {
+	r := newRig(t)
+	address := r.serve(nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, "http://"+address, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.URL.Path, req.URL.Opaque = "", "*"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusNotFound || resp.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("status %d, %v", resp.StatusCode, resp.Header)
+	}
 }
 
 // Many requests at once: each gets a response of its own shop, or none, and the journal is

@@ -139,7 +139,7 @@ func TestServerFails(t *testing.T) {
 	// A destroyed version is lost; a deleted one may come back.
 	data := baotest.Mount + "/data/" + sampleKey
 	s.Delete(t, data)
-	if _, err := store.Read(t.Context(), p.Row); !errors.Is(err, openbao.ErrAbsent) {
+	if _, err := store.Read(t.Context(), p.Row); !errors.Is(err, credentials.ErrAbsent) {
 		t.Errorf("a deleted version: %v", err)
 	}
 	s.Write(t, baotest.Mount+"/destroy/"+sampleKey, map[string]any{"versions": []int{1}})

@@ -450,9 +450,6 @@ func (s *Store) Read(ctx context.Context, row journal.Credential) (credentials.S
 	return out, nil
 }
 
-// ErrAbsent says that a reference names nothing that is there now.
-var ErrAbsent = errors.New("credential store: there is no such secret, or it is deleted")
-
 // Resolve reads the secret that a reference names; without a version the latest. The
 // secret's version is the server's. The error is ErrUnreadable if this service did not
 // write what is there.
@@ -467,7 +464,7 @@ func (s *Store) Resolve(ctx context.Context, ref schemas.Reference) (credentials
 	case v.destroyed:
 		return credentials.Secret{}, credentials.ErrUnreadable
 	case v.members == nil:
-		return credentials.Secret{}, ErrAbsent // it may be undeleted
+		return credentials.Secret{}, credentials.ErrAbsent // it may be undeleted
 	}
 	out := credentials.Secret{
 		Shop: journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, Version: v.number,
