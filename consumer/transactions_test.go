@@ -47,7 +47,8 @@ func testConsumerSkipsAbortedTransactions(t *testing.T) {
 		write([]string{"c"}, kgo.TryCommit)
 		write([]string{"lost-3"}, kgo.TryAbort)
 		write([]string{"d"}, kgo.TryCommit)
-		end := c.Offsets(t, topic)[0].Next
+		// A broker acknowledges the end of a transaction before its marker is in the log.
+		const end = 12 // seven records and five markers
 		eventually(t, fmt.Sprint("the end of the log at ", end), func() bool { return j.position(topic, 0) == end })
 		if got := j.shops(); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
 			t.Errorf("shops %v", got)
