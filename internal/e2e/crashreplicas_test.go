@@ -105,11 +105,17 @@ func (r *crashRig) killsOne(p crashPoint, victim *watched, others []*watched) fu
 		w.goOn()
 	}
 	return func(s subject) ends {
-		if victim.has(victim.claimed, s.key()) || !p.meets(s) {
+		elsewhere := slices.ContainsFunc(others, func(w *watched) bool { return w.has(w.parked, s.key()) })
+		if !elsewhere && (victim.has(victim.claimed, s.key()) || !p.meets(s)) {
 			return p.mayEnd(s)
 		}
-		// Its worker was held at the point, too, maybe for longer than its lease.
-		return slices.Concat(s.story.calm, p.leads(s))
+		// Its worker was held at the point, too, maybe for longer than its lease. If the victim
+		// claimed it as well, the order of the two is not known.
+		may := slices.Concat(s.story.calm, p.leads(s))
+		if victim.has(victim.claimed, s.key()) {
+			may = slices.Concat(may, p.mayEnd(s))
+		}
+		return may
 	}
 }
 

@@ -53,7 +53,7 @@ func TestEditedJournal(t *testing.T) {
 			"UPDATE event SET uuid = randomblob(16) WHERE id = " + of("victim"),
 			"UPDATE receipt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE operation = " + of("mallory"),
 			again,
-		}, 2, "answer is not the operation's", "publishing"},
+		}, 2, "response does not belong to the operation", "publishing"},
 		"receipts with their operations": {[]string{
 			"INSERT INTO meta (name, value) SELECT 'kept', uuid FROM event WHERE id = " + of("victim"),
 			"UPDATE event SET uuid = randomblob(16) WHERE id = " + of("victim"),
@@ -61,7 +61,7 @@ func TestEditedJournal(t *testing.T) {
 			"DELETE FROM meta WHERE name = 'kept'",
 			"UPDATE receipt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE operation = " + of("mallory"),
 			again,
-		}, 2, "answer is not the operation's", "publishing"},
+		}, 2, "response does not belong to the operation", "publishing"},
 		"an event": {[]string{
 			"UPDATE outbox SET value = CAST(replace(CAST(value AS TEXT), 'verified', 'pending') AS BLOB) WHERE type = '" + schemas.TypeActivated + "' AND key = CAST('mallory' AS BLOB)", publish,
 		}, 2, "outbox row is not authentic", "1 outbox rows are not authentic"},
@@ -70,10 +70,10 @@ func TestEditedJournal(t *testing.T) {
 		}, 2, "outbox row is not authentic", "1 outbox rows are not authentic"},
 		"an act": {[]string{
 			"INSERT INTO intent (uuid, at, actor, act, account, note, merchant_id) SELECT randomblob(16), 1, 'mallory', 'pause', id, '', '' FROM account",
-		}, 2, "act that is not authentic", "publishing"},
+		}, 2, "action that is not authentic", "publishing"},
 		"an act on what is not there": {[]string{
 			"INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id) SELECT randomblob(16), 1, 'mallory', 'close', id, 999, '', '' FROM account",
-		}, 2, "act that is not authentic", "publishing"},
+		}, 2, "action that is not authentic", "publishing"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()

@@ -38,8 +38,8 @@ const (
 	eventsOfOperation Query = events + " AND e.operation = $2 ORDER BY e.id"
 
 	output                  = `SELECT o.event, o.operation, o.type, o.sequence, o.created, o.value, o.published_at, o.part, o.record_offset FROM outbox o WHERE o.shop = $1`
-	outputOfShop      Query = output + " ORDER BY o.sequence"
-	outputOfOperation Query = output + " AND o.operation = $2 ORDER BY o.sequence"
+	outputOfShop      Query = output + " ORDER BY o.sequence, o.id"
+	outputOfOperation Query = output + " AND o.operation = $2 ORDER BY o.sequence, o.id"
 
 	credentialOf Query = `SELECT version, reference, merchant_id, secret, created FROM credential
 		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
