@@ -77,7 +77,7 @@ func (c *auditList) Run(ctx context.Context, s *settings, env environment) error
 				if c.Actor != "" && e.Actor != c.Actor || c.Subject != "" && e.Subject != c.Subject {
 					continue
 				}
-				if more = len(views) == limit; more { // one more tells that the list is cut
+				if more = len(views) == limit; more { // a further row exists, so the list is cut
 					done = true
 					break
 				}

@@ -63,7 +63,7 @@ func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment)
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
 		var records []journal.DeadLetterRecord
-		for len(records) <= limit { // one more tells whether there are more
+		for len(records) <= limit { // one row more than is printed shows whether the list is cut
 			want := min(1000, limit+1-len(records))
 			page, err := j.DeadLetters(ctx, before, want)
 			if err != nil {

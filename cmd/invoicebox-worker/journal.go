@@ -141,7 +141,7 @@ type recoverJSON struct {
 // Run recovers.
 func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) error {
 	env.keepGoing()
-	// The table tells what was done; the log is for whoever asks for it.
+	// The table reports what was done, so the log has errors only unless --log-level is set.
 	if !s.given.Has("log-level") {
 		s.LogLevel = "error"
 	}

@@ -76,7 +76,7 @@ func printMigration(w io.Writer, v migrationJSON) {
 			rows = append(rows, []any{t.Table, t.Rows, t.Copied})
 		}
 	}
-	printTable(w, []any{"table", "rows, compared", "copied now"}, rows, "all rows were copied and compared by a run that was cut short; this one made the last step")
+	printTable(w, []any{"table", "rows, compared", "copied now"}, rows, "an earlier run copied and compared all rows and was interrupted; this run finished the migration")
 	if v.Restarted {
 		_, _ = fmt.Fprintln(w, "\nAn earlier copy was not gone on with, because the journal was worked with since or a clock was set: all was copied again.")
 	}

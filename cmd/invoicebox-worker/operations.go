@@ -71,7 +71,7 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 			}
 		}
 		var records []journal.OperationRecord
-		for len(records) <= limit { // one more tells whether there are more
+		for len(records) <= limit { // one row more than is printed shows whether the list is cut
 			filter.Limit = min(1000, limit+1-len(records))
 			page, err := j.Operations(ctx, filter)
 			if err != nil {

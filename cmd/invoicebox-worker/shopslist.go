@@ -59,7 +59,7 @@ func (c *shopsList) Run(ctx context.Context, s *settings, env environment) error
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
 		var records []journal.ShopRecord
-		for len(records) <= limit { // one more tells whether there are more
+		for len(records) <= limit { // one row more than is printed shows whether the list is cut
 			f.Limit = min(1000, limit+1-len(records))
 			page, err := j.Shops(ctx, f)
 			if err != nil {
