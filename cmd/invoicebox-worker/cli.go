@@ -53,7 +53,7 @@ type commandLine struct {
 
 const description = `Invites shops to Invoicebox and activates them: events in from Kafka, calls to Invoicebox, events out to Kafka.
 
-Every setting is a flag, an environment variable (INVOICEBOX_WORKER_ and the flag in capitals, dashes as underscores: INVOICEBOX_WORKER_KAFKA_BROKERS) and a member of the YAML file given with --config. A flag wins over a variable, a variable over the file, the file over the default. An empty variable counts as not set. A command reads only the settings that it uses. Secrets come from files that only their owner can read, and are read again when they change. More accounts than one stand in the file, under accounts:, each with name, partner-id, token-file and, where needed, signing-key-file, signing-algorithm, signing-encoding, requests-per-window, window.
+Every setting is a flag, an environment variable (INVOICEBOX_WORKER_ and the flag in capitals, dashes as underscores: INVOICEBOX_WORKER_KAFKA_BROKERS) and a member of the YAML file given with --config. A flag wins over a variable, a variable over the file, the file over the default. An empty variable counts as not set. A command reads only the settings that it uses. Secrets come from files that only their owner can read, and are read again when they change. More accounts than one stand in the file, under accounts:, each with name, partner-id, token-file and, where needed, signing-key-file, signing-algorithm, signing-encoding, requests-per-window, window, credentials-store.
 
 Exit status: 0 done, 1 failed or a setting has a wrong value, 2 wrong usage (unknown command or flag, missing argument).`
 

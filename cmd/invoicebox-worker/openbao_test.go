@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 
 	"invoicebox-worker/internal/testutil/baotest"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
 
@@ -85,5 +88,73 @@ func TestOpenBao(t *testing.T) {
 				t.Errorf("%s holds a secret", name)
 			}
 		}
+	}
+}
+
+// Two accounts keep their secrets in two stores. Each event names its account's store,
+// resolve and the endpoint read both, and a server that is sealed holds up its own
+// account only.
+func TestOpenBao_StorePerAccount(t *testing.T) {
+	s := baotest.Start(t)
+	o := calm()
+	o.Accounts = []sandbox.Account{{PartnerID: "partner-1", Token: "MARKED-token-1"}, {PartnerID: "partner-2", Token: "MARKED-token-2"}}
+	r := newRig(t, kafkatest.Embedded(t), o)
+	r.config = r.write("accounts.yaml", fmt.Sprintf(`accounts:
+- {name: default, partner-id: partner-1, token-file: %q}
+- {name: second, partner-id: partner-2, token-file: %q, credentials-store: openbao}
+`, r.write("token-1", "MARKED-token-1\n"), r.write("token-2", "MARKED-token-2\n")))
+	r.write("caller", callerToken+"\n")
+	callers := r.write("callers.yaml", "callers: [{name: billing, token-file: "+r.path("caller")+", allow: [invoicebox/*]}]")
+
+	if code, _, errs := r.command(append([]string{"run"}, r.service()...)...); code != exitFailed || !strings.Contains(errs, "accounts[1].credentials-store") {
+		t.Errorf("without a log-in: exit status %d, %s", code, errs)
+	}
+	flags := r.vaultFlags(s)
+	_, out, _ := r.command(append(append([]string{"check"}, r.service()...), flags...)...)
+	for _, words := range []string{"takes secrets of second at", "could take secrets, which are sealed in the journal instead, of default at"} {
+		if !strings.Contains(out, words) {
+			t.Errorf("check does not say %q:\n%s", words, out)
+		}
+	}
+	w := r.start(append(flags, "--credentials-listen", "127.0.0.1:0", "--credentials-callers-file", callers)...)
+	address := credentialsWord.FindStringSubmatch(w.log.String())[1]
+	enter := func(account, shop string) {
+		r.send(schemas.TypeCodeEntered, "entered-"+account+shop, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":%q,"partnerAccount":%q}`, shop, account+shop, account))
+	}
+	enter("default", "shop-1")
+	enter("second", "shop-1")
+	beside := append(r.beside(), flags...)
+	for _, e := range r.results(schemas.TypeActivated, 2) {
+		d := e.Data.(schemas.Activated)
+		want := map[string]string{"default": schemas.StoreSealed, "second": schemas.StoreOpenBao}[d.PartnerAccount]
+		if d.Credentials.Store != want || !strings.HasPrefix(d.Credentials.Ref, "ref+"+want+"://") {
+			t.Errorf("account %s: the event refers to %+v, want the store %s", d.PartnerAccount, d.Credentials, want)
+		}
+		token := r.sandbox.TokenOf(d.PartnerAccount + "shop-1")
+		if out := r.must(append([]string{"resolve", d.Credentials.Ref}, beside...)...); strings.TrimSpace(out) != token {
+			t.Errorf("account %s: resolve gives another token", d.PartnerAccount)
+		}
+		if status, body := readCredentials(t, address, callerToken, d.Credentials.Ref); status != http.StatusOK || !strings.Contains(body, `"token":"`+token+`"`) {
+			t.Errorf("account %s: the endpoint answers %d", d.PartnerAccount, status)
+		}
+	}
+	s.Seal(t)
+	enter("second", "shop-2")
+	await(t, "the code of the second account waits for its store", func() bool {
+		return strings.Contains(w.log.String(), "the credential store is not ready; the code is not sent")
+	})
+	enter("default", "shop-2")
+	for _, e := range r.results(schemas.TypeActivated, 3) {
+		if d := e.Data.(schemas.Activated); d.PartnerAccount == "second" && d.ShopID == "shop-2" {
+			t.Error("the second account's shop was activated while its store was sealed")
+		}
+	}
+	if n := len(r.sandbox.Effects().Activations); n != 3 {
+		t.Errorf("%d codes were sent, want 3", n)
+	}
+	s.Unseal(t)
+	r.results(schemas.TypeActivated, 4)
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
 	}
 }

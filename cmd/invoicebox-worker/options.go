@@ -61,7 +61,7 @@ func (s *settings) accounts(logger *slog.Logger) ([]app.Account, error) {
 		if err != nil {
 			return nil, err
 		}
-		account := app.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.RequestsPerWindow, Window: a.Window}
+		account := app.Account{Name: a.Name, PartnerID: a.PartnerID, Token: token.Get, RequestsPerWindow: a.RequestsPerWindow, Window: a.Window, CredentialsStore: a.CredentialsStore}
 		if account.RequestsPerWindow == 0 {
 			account.RequestsPerWindow = s.RequestsPerWindow
 		}

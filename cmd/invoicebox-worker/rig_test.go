@@ -32,6 +32,7 @@ type rig struct {
 	dir     string
 	topics  map[string]string
 	journal string // URL
+	config  string // file with the accounts; "": one account
 }
 
 func newRig(t *testing.T, c *kafkatest.Cluster, o sandbox.Options) *rig {
@@ -71,9 +72,13 @@ func (r *rig) beside() []string {
 func (r *rig) service() []string {
 	args := append(r.beside(),
 		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","), "--kafka-group", "group-"+r.topics[schemas.TypeActivated],
-		"--invoicebox-url", r.api.URL, "--partner-id", r.sandbox.Accounts()[0].PartnerID, "--token-file", r.path("token"),
-		"--start", "earliest", "--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug",
+		"--invoicebox-url", r.api.URL, "--start", "earliest", "--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug",
 	)
+	if r.config != "" {
+		args = append(args, "--config", r.config)
+	} else {
+		args = append(args, "--partner-id", r.sandbox.Accounts()[0].PartnerID, "--token-file", r.path("token"))
+	}
 	for name, topic := range r.topics {
 		args = append(args, "--topic", name+"="+topic)
 	}

@@ -49,6 +49,8 @@ type Account struct {
 
 	RequestsPerWindow int
 	Window            time.Duration
+
+	CredentialsStore string // of the account's new secrets; "": that of the setting
 }
 
 // Signing says how an account's requests are signed.

@@ -30,8 +30,14 @@ func (o *Options) check() error {
 	if o.Concurrency < len(o.Accounts) {
 		wrong("concurrency", o.Concurrency, fmt.Sprintf("must be at least one for each of the %d accounts", len(o.Accounts)))
 	}
+	const noLogin = "needs a way to log in: --vault-token-file, --vault-role-id-file, --vault-kubernetes-role or --vault-jwt-role"
 	if o.credentialsStore() != schemas.StoreSealed && o.Vault == nil {
-		wrong("credentials-store", o.CredentialsStore, "needs a way to log in: --vault-token-file, --vault-role-id-file, --vault-kubernetes-role or --vault-jwt-role")
+		wrong("credentials-store", o.CredentialsStore, noLogin)
+	}
+	for i, a := range o.Accounts {
+		if a.CredentialsStore != "" && a.CredentialsStore != schemas.StoreSealed && o.Vault == nil {
+			wrong(fmt.Sprintf("accounts[%d].credentials-store", i), a.CredentialsStore, noLogin)
+		}
 	}
 	errs = append(errs, o.Worker.Check())
 	errs = append(errs, checkAccounts(o.Accounts)...)

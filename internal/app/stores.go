@@ -3,7 +3,9 @@ package app
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 
 	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/credentials"
@@ -31,24 +33,32 @@ func (o *Options) credentialsStore() string {
 	return cmp.Or(o.CredentialsStore, schemas.StoreSealed)
 }
 
+// storeOf is the name of the store that takes the new secrets of an account.
+func (o *Options) storeOf(a Account) string {
+	return cmp.Or(a.CredentialsStore, o.credentialsStore())
+}
+
 // openStores makes the stores. It sends nothing. Sealed secrets are read whichever
 // store takes the new ones, and so are those in OpenBao or Vault where it is
 // configured.
 func openStores(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*credentialStores, error) {
 	s := &credentialStores{}
-	var takes credentials.Store = credentials.NewSealed(o.Keyset)
-	readers := map[string]credentials.Store{schemas.StoreSealed: takes}
+	takes := map[string]credentials.Store{schemas.StoreSealed: credentials.NewSealed(o.Keyset)}
+	readers := map[string]credentials.Store{schemas.StoreSealed: takes[schemas.StoreSealed]}
 	if o.Vault != nil {
 		var err error
 		if s.vault, err = OpenVault(o, metrics, log); err != nil {
 			return nil, err
 		}
-		readers[schemas.StoreOpenBao], readers[schemas.StoreVault] = s.vault, s.vault
-		if o.credentialsStore() != schemas.StoreSealed {
-			takes = s.vault
+		for _, name := range []string{schemas.StoreOpenBao, schemas.StoreVault} {
+			takes[name], readers[name] = s.vault.Named(name), s.vault
 		}
 	}
-	s.all = credentials.NewStores(takes, nil, readers)
+	accounts := map[string]credentials.Store{}
+	for _, a := range o.Accounts {
+		accounts[a.Name] = takes[o.storeOf(a)]
+	}
+	s.all = credentials.NewStores(takes[o.credentialsStore()], accounts, readers)
 	return s, nil
 }
 
@@ -71,7 +81,8 @@ func OpenVault(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*openbao
 // checkedShop is a shop that no platform has. Nothing is stored for it.
 const checkedShop = "invoicebox-worker check"
 
-// checkStores tries the store for the path of each account.
+// checkStores tries OpenBao or Vault, where it is configured, for the path of each
+// account. An account whose new secrets go elsewhere can do without.
 func checkStores(ctx context.Context, o Options) (out []CheckResult) {
 	const name = "store"
 	if o.Vault == nil {
@@ -81,13 +92,33 @@ func checkStores(ctx context.Context, o Options) (out []CheckResult) {
 	if err != nil {
 		return []CheckResult{{name, CheckFailed, err.Error()}}
 	}
+	var takes, sealed []string
 	for _, a := range o.Accounts {
+		isSealed := o.storeOf(a) == schemas.StoreSealed
 		if err := store.Ready(ctx, journal.ShopKey{Account: a.Name, Shop: checkedShop}); err != nil {
-			out = append(out, CheckResult{name, CheckFailed, store.Address() + ": account " + a.Name + ": " + err.Error()})
+			verdict, words := CheckFailed, ""
+			if isSealed {
+				verdict, words = CheckWarning, "; new secrets of this account are sealed in the journal"
+			}
+			out = append(out, CheckResult{name, verdict, store.Address() + ": account " + a.Name + ": " + err.Error() + words})
+			continue
+		}
+		if isSealed {
+			sealed = append(sealed, a.Name)
+		} else {
+			takes = append(takes, a.Name)
 		}
 	}
-	if out == nil {
-		out = append(out, CheckResult{name, CheckOK, store.Address() + " takes secrets at " + o.Vault.Mount + "/invoicebox; nothing was stored"})
+	for _, found := range []struct {
+		accounts []string
+		words    string
+	}{
+		{takes, "takes secrets"}, {sealed, "could take secrets, which are sealed in the journal instead,"},
+	} {
+		if found.accounts != nil {
+			out = append(out, CheckResult{name, CheckOK, fmt.Sprintf("%s %s of %s at %s/invoicebox; nothing was stored",
+				store.Address(), found.words, strings.Join(found.accounts, ", "), o.Vault.Mount)})
+		}
 	}
 	return out
 }

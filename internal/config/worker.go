@@ -98,8 +98,8 @@ type Worker struct {
 	LogFormat string `name:"log-format" type:"setting" oneof:"auto,text,json" group:"general" placeholder:"WORD" default:"auto" help:"auto, text or json; auto is text on a terminal and json elsewhere (default ${default})."`
 }
 
-// Account is an element of accounts in the file. The zero value of a limit stands for
-// the setting of the same name.
+// Account is an element of accounts in the file. The zero value of a limit, or of the
+// store, stands for the setting of the same name.
 type Account struct {
 	Name              string        `name:"name" check:"account"`
 	PartnerID         string        `name:"partner-id" check:"partner"`
@@ -109,6 +109,7 @@ type Account struct {
 	SigningEncoding   string        `name:"signing-encoding" oneof:"hex,base64"`
 	RequestsPerWindow int           `name:"requests-per-window" min:"1" max:"1000000"`
 	Window            time.Duration `name:"window" min:"100ms" max:"1h"`
+	CredentialsStore  string        `name:"credentials-store" oneof:"sealed,openbao,vault"`
 }
 
 // DefaultWorker returns the defaults of all settings that have one.

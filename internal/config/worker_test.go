@@ -209,6 +209,7 @@ func TestWrongFiles(t *testing.T) {
 		"account no name":   {"accounts: [{partner-id: p, token-file: t}]", "must be set"},
 		"account bad name":  {"accounts: [{name: a/b, partner-id: p, token-file: t}]", "accounts[0].name"},
 		"account limit":     {"accounts: [{name: a, partner-id: p, token-file: t, requests-per-window: 0}]", "accounts[0].requests-per-window"},
+		"account store":     {"accounts: [{name: a, partner-id: p, token-file: t, credentials-store: etcd}]", "accounts[0].credentials-store"},
 		"account window":    {"accounts: [{name: a, partner-id: p, token-file: t, window: 1}]", "accounts[0].window"},
 		"both descriptions": {"partner-id: p\naccounts: [{name: a, partner-id: p, token-file: t}]", "--partner-id"},
 		"control character": {"kafka-group: \"a\\u0007\"", "control"},

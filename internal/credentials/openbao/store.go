@@ -130,6 +130,12 @@ func newClient(c Config) (*api.Client, error) {
 // Name gives the word before `://` of the references that Prepare makes.
 func (s *Store) Name() string { return s.name }
 
+// Named is the same store with another word before `://` in the references that
+// Prepare makes.
+func (s *Store) Named(name string) *Store {
+	return &Store{name: name, mount: s.mount, keys: s.keys, client: s.client, session: s.session, metrics: s.metrics, address: s.address}
+}
+
 // Address is where the server is.
 func (s *Store) Address() string { return s.address }
 
