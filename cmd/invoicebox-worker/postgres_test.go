@@ -19,7 +19,7 @@ func TestAShopIsActivatedOverPostgreSQL(t *testing.T) {
 		t.Errorf("check before the first run: %d\n%s", code, out)
 	}
 	activateOne(t, r)
-	if code, out, _ := r.command(append([]string{"check"}, r.service()...)...); code != exitDone || strings.Contains(out, "warning") || !strings.Contains(out, "can be used and fits the keyset") {
+	if code, out, _ := r.command(append([]string{"check"}, with(r.service(), "--maximum-age", "168h")...)...); code != exitDone || warns(out) || !strings.Contains(out, "replication  ok") || !strings.Contains(out, "can be used and fits the keyset") {
 		t.Errorf("check: %d\n%s", code, out)
 	}
 	// Who may only read is told so before a worker finds out.
@@ -28,6 +28,10 @@ func TestAShopIsActivatedOverPostgreSQL(t *testing.T) {
 	code, out, _ := r.command(append([]string{"check"}, with(r.service(), "--journal-url", strings.Replace(r.journal, "test@", "reader@", 1))...)...)
 	if code == exitDone || !strings.Contains(out, "lacks the right INSERT, UPDATE, DELETE on table account") {
 		t.Errorf("check with a missing right: %d\n%s", code, out)
+	}
+	code, out, _ = r.command(append([]string{"check"}, with(r.service(), "--journal-url", server.Pooler(t, name, "pool_mode=transaction"))...)...)
+	if code == exitDone || !strings.Contains(out, "journal      failed") || !strings.Contains(out, "pool_mode=session") {
+		t.Errorf("check over a pooler in transaction mode: %d\n%s", code, out)
 	}
 	if code, _, errs := r.command(append([]string{"journal", "backup", r.path("copy")}, r.beside()[:2]...)...); code == exitDone || !strings.Contains(errs, "pg_dump") {
 		t.Errorf("journal backup: %d %s", code, errs)

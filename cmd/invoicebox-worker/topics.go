@@ -20,7 +20,7 @@ type topicsCreate struct {
 	outputFlag
 	Partitions  int           `name:"partitions" group:"command" default:"6" help:"Of each topic; they cannot become fewer (default ${default})."`
 	Replication int           `name:"replication" group:"command" default:"0" help:"Copies of each; 0 is the lesser of 3 and the number of brokers (default ${default})."`
-	Retention   time.Duration `name:"retention" group:"command" default:"168h" help:"How long records are kept (default ${default})."`
+	Retention   time.Duration `name:"retention" group:"command" default:"336h" help:"How long records are kept; the default is that of --maximum-age (default ${default})."`
 	DryRun      bool          `name:"dry-run" group:"command" help:"Say what would be created, create nothing."`
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
@@ -29,8 +30,8 @@ type CheckResult struct {
 	Detail  string // what was found, or what to do
 }
 
-// Check tries what Run needs: no journal is made, no group is joined, nothing is
-// published. One request is sent for each account: the look whether its token
+// Check tries what Run needs, and what it needs to keep its promises: no journal is made,
+// no group is joined, nothing is published. One request is sent for each account: the look whether its token
 // works, which changes nothing at Invoicebox. It takes its permit from the
 // ledgers of the journal, where there is one, and that is all that is left
 // behind. Beside a running worker nothing is sent: that worker holds the
@@ -49,11 +50,17 @@ func Check(ctx context.Context, o Options) []CheckResult {
 		return out
 	}
 	add("settings", nil, fmt.Sprintf("%d account(s)", len(o.Accounts)))
-	out = append(out, checkJournal(ctx, o))
+	out = append(out, checkLimits(o)...)
+	out = append(out, checkFiles(o)...)
+	usable := checkJournal(ctx, o)
+	out = append(out, usable)
 	if at, err := journalAt(o.JournalURL); err == nil {
 		for _, words := range at.warnings() {
 			out = append(out, CheckResult{"journal", CheckWarning, words})
 		}
+	}
+	if usable.Verdict != CheckFailed {
+		out = append(out, checkCommits(ctx, o)...)
 	}
 	out = append(out, checkStores(ctx, o)...)
 	conn, err := kafka.New(o.Kafka)
@@ -66,6 +73,8 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
 	if err == nil {
 		out = append(out, checkPlaintext(o, conn)...)
+		out = append(out, checkTopicSafety(ctx, o, conn)...)
+		out = append(out, checkRecordTimes(ctx, o, conn, time.Now()))
 		out = append(out, checkProducing(ctx, conn), checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
 	}
 	return append(out, checkTokensCounted(ctx, o)...)

@@ -163,7 +163,7 @@ func secretFilesFault(journalURL string) string {
 	if err != nil || !info.Mode().IsRegular() {
 		return "" // without a file there is no key; one that was named is missed by the driver
 	}
-	if open := info.Mode().Perm() & 0o077; open != 0 && (open != 0o040 || !ownedByRoot(info)) {
+	if !secretfile.Private(info) {
 		return fmt.Sprintf("needs a client key that only its owner can read: %s (mode %04o) %v", files.KeyFile, info.Mode().Perm(), secretfile.ErrPermissions)
 	}
 	return ""
@@ -181,7 +181,7 @@ func passwordFileFault(path string, named bool) string {
 		return fmt.Sprintf("needs its password from a file, and %s cannot be read: %s", path, netReason(err))
 	case !info.Mode().IsRegular():
 		return ""
-	case info.Mode().Perm()&0o077 != 0:
+	case !secretfile.Private(info):
 		return fmt.Sprintf("needs a password file that only its owner can read: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
 	}
 	f, err := os.Open(path) // #nosec G304,G703 -- the operator names the file

@@ -11,11 +11,13 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// The settings of a topic that bound how long its records stay.
+// The settings of a topic that bound how long its records stay, and how many replicas
+// an append needs.
 const (
 	settingCleanup   = "cleanup.policy"
 	settingRetention = "retention.ms"
 	settingSegment   = "segment.ms"
+	settingInSync    = "min.insync.replicas"
 )
 
 // retentionMargin is added: brokers look for old segments every few minutes, and clocks
@@ -27,34 +29,13 @@ const retentionMargin = time.Hour
 // segments, so it is retention.ms plus segment.ms. The user needs the right to
 // describe the configuration of the topics.
 func TopicRetention(ctx context.Context, cluster *Cluster, topics ...string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	transport := cluster.Transport(topics...)
-	defer transport.CloseIdleConnections()
-	request := &kafkago.DescribeConfigsRequest{}
-	for _, t := range topics {
-		request.Resources = append(request.Resources, kafkago.DescribeConfigRequestResource{
-			ResourceType: kafkago.ResourceTypeTopic, ResourceName: t, ConfigNames: []string{settingCleanup, settingRetention, settingSegment},
-		})
-	}
-	answer, err := cluster.Client(transport).DescribeConfigs(ctx, request)
+	all, err := topicSettings(ctx, cluster, topics, settingCleanup, settingRetention, settingSegment)
 	if err != nil {
-		return 0, Wrap(err)
+		return 0, err
 	}
 	var longest time.Duration
 	for _, topic := range topics {
-		i := slices.IndexFunc(answer.Resources, func(r kafkago.DescribeConfigResponseResource) bool { return r.ResourceName == topic })
-		if i < 0 {
-			return 0, fmt.Errorf("kafka: the broker did not describe topic %s", topic)
-		}
-		if err := answer.Resources[i].Error; err != nil {
-			return 0, Wrap(fmt.Errorf("topic %s: %w", topic, err))
-		}
-		settings := map[string]string{}
-		for _, e := range answer.Resources[i].ConfigEntries {
-			settings[e.ConfigName] = e.ConfigValue
-		}
-		total, err := retentionOf(settings)
+		total, err := retentionOf(all[topic])
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("kafka: topic %s: %w", topic, err)
@@ -66,9 +47,48 @@ func TopicRetention(ctx context.Context, cluster *Cluster, topics ...string) (ti
 	return longest, nil
 }
 
+// topicSettings returns the named settings of each topic.
+func topicSettings(ctx context.Context, cluster *Cluster, topics []string, names ...string) (map[string]map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	transport := cluster.Transport(topics...)
+	defer transport.CloseIdleConnections()
+	request := &kafkago.DescribeConfigsRequest{}
+	for _, t := range topics {
+		request.Resources = append(request.Resources, kafkago.DescribeConfigRequestResource{
+			ResourceType: kafkago.ResourceTypeTopic, ResourceName: t, ConfigNames: names,
+		})
+	}
+	answer, err := cluster.Client(transport).DescribeConfigs(ctx, request)
+	if err != nil {
+		return nil, Wrap(err)
+	}
+	all := map[string]map[string]string{}
+	for _, topic := range topics {
+		i := slices.IndexFunc(answer.Resources, func(r kafkago.DescribeConfigResponseResource) bool { return r.ResourceName == topic })
+		if i < 0 {
+			return nil, fmt.Errorf("kafka: the broker did not describe topic %s", topic)
+		}
+		if err := answer.Resources[i].Error; err != nil {
+			return nil, Wrap(fmt.Errorf("topic %s: %w", topic, err))
+		}
+		all[topic] = map[string]string{}
+		for _, e := range answer.Resources[i].ConfigEntries {
+			all[topic][e.ConfigName] = e.ConfigValue
+		}
+	}
+	return all, nil
+}
+
+// deletes reports whether the brokers delete a topic's old records. A topic that is only
+// compacted keeps the last record of each key.
+func deletes(settings map[string]string) bool {
+	return slices.Contains(strings.Split(strings.ReplaceAll(settings[settingCleanup], " ", ""), ","), "delete")
+}
+
 // retentionOf computes the retention from the settings of a topic.
 func retentionOf(settings map[string]string) (time.Duration, error) {
-	if policy := settings[settingCleanup]; !slices.Contains(strings.Split(strings.ReplaceAll(policy, " ", ""), ","), "delete") {
+	if !deletes(settings) {
 		return -1, nil // compacted: the last record of each key stays
 	}
 	var total time.Duration

@@ -184,7 +184,7 @@ func (s TopicSpec) config(brokers int) kafkago.TopicConfig {
 		set(settingRetention, strconv.FormatInt(max(s.Retention.Milliseconds(), -1), 10))
 	}
 	if config.ReplicationFactor >= 3 {
-		set("min.insync.replicas", "2")
+		set(settingInSync, "2")
 	}
 	return config
 }

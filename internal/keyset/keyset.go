@@ -18,6 +18,8 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/prf"
 	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"invoicebox-worker/internal/secretfile"
 )
 
 // MACSize is the length of a digest in bytes: a key id and 128 bits.
@@ -122,7 +124,7 @@ func Load(path string) (*Set, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("keyset: %s is not a regular file: %w", path, fs.ErrInvalid)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if !secretfile.Private(info) {
 		return nil, fmt.Errorf("%w (%s)", ErrPermissions, path)
 	}
 	doc, err := io.ReadAll(io.LimitReader(f, maxFile+1))

@@ -8,7 +8,8 @@
 //
 // # What it guarantees
 //
-//   - A file that group or world can read is refused, and so are a folder, a
+//   - A file that group or world can read is refused ([Private] has the one exception,
+//     for Secrets that Kubernetes mounts), and so are a folder, a
 //     device, an empty file, one that is too large, and one with control
 //     characters after the one trailing line break that is taken away.
 //   - A secret that begins or ends with white space or a byte order mark, and a

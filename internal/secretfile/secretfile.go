@@ -76,7 +76,7 @@ func read(path string, form Form) (secret.String, error) {
 	if !info.Mode().IsRegular() {
 		return secret.String{}, fmt.Errorf("%s %w", path, ErrNotRegular)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if !Private(info) {
 		return secret.String{}, fmt.Errorf("%s (mode %04o) %w", path, info.Mode().Perm(), ErrPermissions)
 	}
 	doc, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))

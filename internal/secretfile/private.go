@@ -1,0 +1,17 @@
+package secretfile
+
+import "io/fs"
+
+// Private reports whether only the owner of this process can read a file, and only it, or
+// the superuser, can change it. A file of the superuser may be readable by a group of this
+// process: Kubernetes mounts Secrets so, with fsGroup and a mode of 0440 or 0400. It then
+// is for the one who sets up that group that nobody else is in it.
+func Private(info fs.FileInfo) bool {
+	switch info.Mode().Perm() & 0o077 {
+	case 0:
+		return true
+	case 0o040:
+		return givenByRoot(info)
+	}
+	return false
+}
