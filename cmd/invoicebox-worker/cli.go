@@ -47,6 +47,7 @@ type commandLine struct {
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
 	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file,vault-address,vault-namespace,vault-ca-file,vault-mount,vault-token-file,vault-role-id-file,vault-secret-id-file,vault-kubernetes-role,vault-jwt-role,vault-jwt-file,vault-auth-mount" help:"Print the secret behind a reference. It is written to the audit trail."`
 	Audit      audit        `cmd:"" help:"Who did what, and whether that record is whole."`
+	Support    support      `cmd:"" help:"For those who help."`
 	Version    versionShow  `cmd:"" help:"Print the version."`
 	Completion completion   `cmd:"" help:"Print the completion of commands and flags for a shell: bash, zsh or fish."`
 }

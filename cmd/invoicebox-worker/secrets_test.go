@@ -142,6 +142,9 @@ func TestNoSecretAnywhere(t *testing.T) {
 				said[name] = []byte(r.must(append(append(args, "--output", output), r.beside()...)...))
 			}
 		}
+		for name, doc := range r.bundle("bundle.tar.gz", w.addr, "--signing-key-file", r.path("signing")) {
+			said["bundle, "+name] = doc
+		}
 		if out := r.must(append([]string{"resolve", "ref+sealed://journal/invoicebox/default/s1?version=1"}, r.beside()...)...); out != markToken+"\n" {
 			t.Errorf("resolve prints %q", out)
 		}
@@ -159,7 +162,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 				}
 			}
 		}
-		if len(said["log"]) == 0 || len(said["topic "+schemas.TypeActivated]) == 0 || len(said["running journal.db-wal"]) == 0 {
+		if len(said["log"]) == 0 || len(said["topic "+schemas.TypeActivated]) == 0 || len(said["running journal.db-wal"]) == 0 || len(said["bundle, audit.json"]) == 0 || len(said["bundle, metrics.txt"]) == 0 {
 			t.Error("the search has nothing to look at")
 		}
 		for _, text := range marks() {
