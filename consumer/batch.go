@@ -227,6 +227,18 @@ func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.InvalidError) (
 	return b.newDeadLetter(m, id, digest, sealed, invalid)
 }
 
+// OpenLetter returns the record of a dead letter, as it lay at its position. The error is
+// keyset.ErrOpen or keyset.ErrNoKey if it cannot be unsealed.
+func OpenLetter(keys *keyset.Set, l journal.DeadLetterRecord) (schemas.Message, error) {
+	packed, err := keys.Open(l.Sealed, keyset.LetterRow(l.Topic, l.Partition, l.Offset, l.Announce.ID.String()))
+	if err != nil {
+		return schemas.Message{}, err
+	}
+	m, err := UnmarshalRecord(packed)
+	m.Topic, m.Partition, m.Offset = l.Topic, l.Partition, l.Offset
+	return m, err
+}
+
 // deadLetterID computes the digest of a record's content, as far as it is known, and
 // the id of the dead letter's event.
 func (b *batcher) deadLetterID(m schemas.Message, content []byte) (id uuid.UUID, digest []byte, err error) {

@@ -304,7 +304,7 @@ func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][
 // and looks at the events that tell of them.
 func checkLetters(t *testing.T, j *sqlite.Journal, keys *keyset.Set, c *kafkatest.Cluster, totals map[string]map[string]int) {
 	t.Helper()
-	letters, err := j.DeadLetters(t.Context(), 0, 1000)
+	letters, err := j.DeadLetters(t.Context(), journal.DeadLetterFilter{Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

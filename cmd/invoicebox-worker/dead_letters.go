@@ -6,39 +6,124 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
+	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
 )
 
 // deadLetters are the commands about dead letters.
 type deadLetters struct {
 	List deadLettersList `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
-	Show lettersShow     `cmd:"" settings:"journal-url" help:"One dead letter, without its payload."`
+	Show deadLettersShow `cmd:"" settings:"journal-url,keyset-file" help:"One dead letter, without its payload unless --reveal is given."`
+}
+
+// deadLetterFlags choose dead letters.
+type deadLetterFlags struct {
+	Reason  string `name:"reason" group:"command" placeholder:"REASON" help:"Only dead letters with this reason, such as unknown_account."`
+	Topic   string `name:"from-topic" group:"command" placeholder:"TOPIC" help:"Only records of this topic, by its name in Kafka."`
+	Account string `name:"account" group:"command" placeholder:"NAME" help:"Only events of this account, and those whose account could not be read."`
+	Shop    string `name:"shop" group:"command" placeholder:"ID" help:"Only events of this shop. Where the event could not be read, its key counts."`
+	Since   string `name:"since" group:"command" placeholder:"TIME" help:"Only those received at this time or later: an age such as 24h, or a time such as 2026-01-31T00:00:00Z."`
+	Until   string `name:"until" group:"command" placeholder:"TIME" help:"Only those received before this time; written as --since."`
+}
+
+// filter checks the flags.
+func (f deadLetterFlags) filter(now time.Time) (journal.DeadLetterFilter, error) {
+	filter := journal.DeadLetterFilter{Reason: f.Reason, Topic: f.Topic, Shop: journal.ShopKey{Account: f.Account, Shop: f.Shop}}
+	if f.Reason != "" && !slices.Contains(schemas.InvalidReasons(), schemas.InvalidReason(f.Reason)) {
+		return filter, &usageError{"--reason must be a reason of dead letters, such as unknown_account: docs/events.md lists them"}
+	}
+	for _, t := range []struct {
+		flag, text string
+		to         *time.Time
+	}{{"--since", f.Since, &filter.Since}, {"--until", f.Until, &filter.Until}} {
+		if t.text == "" {
+			continue
+		}
+		at, ok := instant(t.text, now)
+		if !ok {
+			return filter, &usageError{t.flag + " must be an age such as 24h, or a time such as 2026-01-31T00:00:00Z"}
+		}
+		*t.to = at
+	}
+	return filter, nil
+}
+
+// instant reads a time, or an age before now.
+func instant(text string, now time.Time) (time.Time, bool) {
+	if age, err := time.ParseDuration(text); err == nil {
+		return now.Add(-age), age >= 0
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	return at, err == nil
 }
 
 type deadLettersList struct {
 	outputFlag
 	pageFlags
+	deadLetterFlags
 }
 
 type deadLetterJSON struct {
-	ID         int64      `json:"id"`
-	Topic      string     `json:"topic"`
-	Partition  int        `json:"partition"`
-	Offset     int64      `json:"offset"`
-	EventID    string     `json:"eventId,omitzero"`
-	Account    string     `json:"account,omitzero"`
-	Shop       string     `json:"shop,omitzero"` // where it could be read
-	Key        string     `json:"key,omitzero"`  // of the record
-	Reason     string     `json:"reason"`
-	Where      string     `json:"where,omitzero"`
-	Time       *time.Time `json:"time,omitzero"`
-	ReceivedAt *time.Time `json:"receivedAt,omitzero"`
-	Bytes      int        `json:"bytes"`
-	Digest     string     `json:"digest,omitzero"`
-	Kept       bool       `json:"kept"` // the payload lies sealed in the journal
+	ID         int64        `json:"id"`
+	Topic      string       `json:"topic"`
+	Partition  int          `json:"partition"`
+	Offset     int64        `json:"offset"`
+	EventID    string       `json:"eventId,omitzero"`
+	Account    string       `json:"account,omitzero"`
+	Shop       string       `json:"shop,omitzero"` // where it could be read
+	Key        string       `json:"key,omitzero"`  // of the record
+	Reason     string       `json:"reason"`
+	Where      string       `json:"where,omitzero"`
+	Time       *time.Time   `json:"time,omitzero"`
+	ReceivedAt *time.Time   `json:"receivedAt,omitzero"`
+	Bytes      int          `json:"bytes"`
+	Digest     string       `json:"digest,omitzero"`
+	Kept       bool         `json:"kept"`            // the payload lies sealed in the journal
+	Record     *payloadJSON `json:"record,omitzero"` // with --reveal
+}
+
+// payloadJSON is the record of a dead letter. Of key and value, and of the value of a
+// header, one form is set: the text, or base64 where it is not UTF-8.
+type payloadJSON struct {
+	Key     *textJSON    `json:"key"` // null: the record has none
+	Headers []headerJSON `json:"headers"`
+	Value   *textJSON    `json:"value"`
+}
+
+type headerJSON struct {
+	Name  string    `json:"name"`
+	Value *textJSON `json:"value"`
+}
+
+type textJSON struct {
+	Text   string `json:"text,omitzero"`
+	Base64 []byte `json:"base64,omitzero"`
+}
+
+func textView(b []byte) *textJSON {
+	switch {
+	case b == nil:
+		return nil
+	case utf8.Valid(b):
+		return &textJSON{Text: string(b)}
+	}
+	return &textJSON{Base64: b}
+}
+
+func payloadView(m schemas.Message) *payloadJSON {
+	v := &payloadJSON{Key: textView(m.Key), Value: textView(m.Value), Headers: []headerJSON{}}
+	for _, h := range m.Headers {
+		v.Headers = append(v.Headers, headerJSON{h.Key, textView(h.Value)})
+	}
+	return v
 }
 
 func deadLetterView(l journal.DeadLetterRecord) deadLetterJSON {
@@ -55,25 +140,28 @@ func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment)
 	if err != nil {
 		return err
 	}
-	var before int64
+	f, err := c.filter(time.Now())
+	if err != nil {
+		return err
+	}
 	if c.After != "" {
-		if before, err = strconv.ParseInt(c.After, 10, 64); err != nil || before < 1 {
+		if f.Before, err = strconv.ParseInt(c.After, 10, 64); err != nil || f.Before < 1 {
 			return &usageError{"--after must be the number of a dead letter, as listed"}
 		}
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
 		var records []journal.DeadLetterRecord
 		for len(records) <= limit { // one row more than is printed shows whether the list is cut
-			want := min(1000, limit+1-len(records))
-			page, err := j.DeadLetters(ctx, before, want)
+			f.Limit = min(1000, limit+1-len(records))
+			page, err := j.DeadLetters(ctx, f)
 			if err != nil {
 				return err
 			}
 			records = append(records, page...)
-			if len(page) < want {
+			if len(page) < f.Limit {
 				break
 			}
-			before = page[len(page)-1].ID
+			f.Before = page[len(page)-1].ID
 		}
 		more := len(records) > limit
 		if more {
@@ -106,33 +194,100 @@ func letterRow(l journal.DeadLetterRecord) []any {
 	return []any{l.ID, formatTimeMillis(l.Received), l.Reason, l.Where, shop, topicPartitionOffset(l.Topic, l.Partition, l.Offset), l.EventID, l.Size}
 }
 
-type lettersShow struct {
+type deadLettersShow struct {
 	outputFlag
-	ID int64 `arg:"" name:"id" help:"The dead letter's number, as listed."`
+	ID     int64  `arg:"" name:"id" help:"The dead letter's number, as listed."`
+	Reveal bool   `name:"reveal" group:"command" help:"Also print the record: key, headers and value. It may hold an address or a code. Audited."`
+	Actor  string `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
+	Note   string `name:"note" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 }
 
-// Run shows one dead letter.
-func (c *lettersShow) Run(ctx context.Context, s *settings, env environment) error {
+// Run shows one dead letter. With --reveal the audit entry is on disk before a byte of
+// the record is printed.
+func (c *deadLettersShow) Run(ctx context.Context, s *settings, env environment) error {
 	if c.ID < 1 {
 		return &usageError{"a dead letter's id is a number from 1, as `dead-letters list` shows it"}
 	}
+	if err := checkActor(&c.Actor, c.Note); err != nil {
+		return err
+	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		page, err := j.DeadLetters(ctx, c.ID+1, 1)
-		if err != nil && !errors.Is(err, journal.ErrNotFound) {
+		page, err := j.DeadLetters(ctx, journal.DeadLetterFilter{ID: c.ID, Limit: 1})
+		if err != nil {
 			return err
 		}
-		if len(page) == 0 || page[0].ID != c.ID {
+		if len(page) == 0 {
 			return fmt.Errorf("there is no dead letter %d", c.ID)
 		}
 		l := deadLetterView(page[0])
-		return c.write(env.stdout, l, func(w io.Writer) {
-			kept := "no: too large, or past --dead-letter-limit; only its digest"
-			if l.Kept {
-				kept = "sealed in the journal"
+		if c.Reveal {
+			if l.Record, err = c.reveal(ctx, s, j, page[0]); err != nil {
+				return err
 			}
-			printFields(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
-				"reason", l.Reason, "where", l.Where, "event id", l.EventID, "account", l.Account, "shop", l.Shop, "key", l.Key, "time", formatTimeMillis(page[0].Time), "received", formatTimeMillis(page[0].Received),
-				"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest)
-		})
+		}
+		return c.write(env.stdout, l, func(w io.Writer) { printLetter(w, page[0], l) })
 	})
+}
+
+// reveal unseals the record of a dead letter, and writes an audit entry before it
+// returns it.
+func (c *deadLettersShow) reveal(ctx context.Context, s *settings, j journal.Journal, l journal.DeadLetterRecord) (*payloadJSON, error) {
+	if len(l.Sealed) == 0 {
+		return nil, fmt.Errorf("the record of dead letter %d is not kept", l.ID)
+	}
+	keys, err := s.keysetOf(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	m, err := openLetter(keys, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.AppendAudit(ctx, journal.AuditEntry{
+		At: time.Now(), Actor: c.Actor, Act: "dead-letters.revealed", Subject: "dead-letter/" + strconv.FormatInt(l.ID, 10), Detail: c.Note,
+	}); err != nil {
+		return nil, fmt.Errorf("nothing is printed, because it cannot be written to the audit trail: %w", err)
+	}
+	return payloadView(m), nil
+}
+
+// openLetter unseals the record of a dead letter.
+func openLetter(keys *keyset.Set, l journal.DeadLetterRecord) (schemas.Message, error) {
+	m, err := consumer.OpenLetter(keys, l)
+	switch {
+	case errors.Is(err, keyset.ErrNoKey):
+		return m, fmt.Errorf("the keyset lacks the key that sealed dead letter %d", l.ID)
+	case err != nil:
+		return m, fmt.Errorf("the record of dead letter %d cannot be opened: the worker's keyset did not seal it for this dead letter: it was moved or edited in the database, or is damaged", l.ID)
+	}
+	return m, nil
+}
+
+func printLetter(w io.Writer, r journal.DeadLetterRecord, l deadLetterJSON) {
+	kept := "no: too large, or past --dead-letter-limit; only its digest"
+	if l.Kept {
+		kept = "sealed in the journal"
+	}
+	printFields(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
+		"reason", l.Reason, "where", l.Where, "event id", l.EventID, "account", l.Account, "shop", l.Shop, "key", l.Key, "time", formatTimeMillis(r.Time), "received", formatTimeMillis(r.Received),
+		"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest)
+	if l.Record == nil {
+		return
+	}
+	_, _ = fmt.Fprintf(w, "key     %s\n", l.Record.Key)
+	for _, h := range l.Record.Headers {
+		_, _ = fmt.Fprintf(w, "header  %q: %s\n", h.Name, h.Value)
+	}
+	_, _ = fmt.Fprintf(w, "value\n%s\n", l.Record.Value)
+}
+
+// String quotes what may be hostile.
+func (t *textJSON) String() string {
+	switch {
+	case t == nil:
+		return "(none)"
+	case t.Base64 != nil:
+		return fmt.Sprintf("(not UTF-8, quoted) %q", t.Base64)
+	}
+	return strings.TrimSuffix(quotedBody(t.Text), "\n")
 }

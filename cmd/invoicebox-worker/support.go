@@ -293,9 +293,9 @@ type deadLetterCountJSON struct {
 // and may be anything.
 func deadLetterSummary(ctx context.Context, j journal.Journal) (any, error) {
 	counts := []deadLetterCountJSON{}
-	var before int64
-	for range maxRows / 1000 {
-		page, err := j.DeadLetters(ctx, before, 1000)
+	f := journal.DeadLetterFilter{Limit: 1000}
+	for range maxRows / f.Limit {
+		page, err := j.DeadLetters(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -307,10 +307,10 @@ func deadLetterSummary(ctx context.Context, j journal.Journal) (any, error) {
 			}
 			counts[i].Count++
 		}
-		if len(page) < 1000 {
+		if len(page) < f.Limit {
 			break
 		}
-		before = page[len(page)-1].ID
+		f.Before = page[len(page)-1].ID
 	}
 	return counts, nil
 }

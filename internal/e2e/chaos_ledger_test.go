@@ -238,7 +238,7 @@ func (b *book) readJournal() {
 		}
 	}
 	for before := int64(0); ; {
-		page, err := j.DeadLetters(b.t.Context(), before, 1000)
+		page, err := j.DeadLetters(b.t.Context(), journal.DeadLetterFilter{Before: before, Limit: 1000})
 		if err != nil {
 			b.t.Fatal(err)
 		}

@@ -298,11 +298,8 @@ type Reads interface {
 	// `activated` has announced. Newer ones may be stored. ErrNotFound: the shop is not
 	// active.
 	PublishedCredential(ctx context.Context, k ShopKey) (Credential, error)
-	DeadLetters(ctx context.Context, before int64, limit int) ([]DeadLetterRecord, error)
-	// ShopDeadLetters lists the newest dead letters whose event names the shop or, if
-	// the event could not be read, whose key does. The account is compared if it is
-	// known.
-	ShopDeadLetters(ctx context.Context, shop ShopKey, limit int) ([]DeadLetterRecord, error)
+	// DeadLetters lists dead letters, the newest first.
+	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetterRecord, error)
 	// Intents lists operator actions without their tokens, the newest first.
 	Intents(ctx context.Context, f IntentFilter) ([]Intent, error)
 	// Audit lists entries below a number, the newest first; before 0: from the newest.

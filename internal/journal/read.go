@@ -171,6 +171,19 @@ type ShopRecord struct {
 	Reference string
 }
 
+// A DeadLetterFilter chooses dead letters to list. A field that is zero chooses all.
+type DeadLetterFilter struct {
+	ID     int64  // this one only
+	Reason string // of schemas
+	Topic  string
+	// Shop chooses those whose event names the shop or, if the event could not be
+	// read, whose key does. The account is compared if the dead letter has one.
+	Shop         ShopKey
+	Since, Until time.Time // received at Since or later, and before Until
+	Before       int64     // ids below, for paging; 0 from the newest
+	Limit        int       // 1 to 1000
+}
+
 // A DeadLetterRecord is a dead letter for people.
 type DeadLetterRecord struct {
 	ID        int64

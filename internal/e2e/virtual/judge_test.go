@@ -136,7 +136,7 @@ func (g *judge) inputs() {
 	for id := range known {
 		g.Errorf("event %s is in the inbox and was never sent so", id)
 	}
-	list, err := g.journal.DeadLetters(ctx, 0, 1000)
+	list, err := g.journal.DeadLetters(ctx, journal.DeadLetterFilter{Limit: 1000})
 	g.must(err)
 	for _, l := range list {
 		place := fmt.Sprint(l.Topic, "/", l.Partition, "/", l.Offset)

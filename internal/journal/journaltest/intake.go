@@ -124,7 +124,7 @@ var intake = []part{
 	{"an id with other content is a dead letter", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		diff(f.T, journal.Ingested{Reused: 1}, f.ingest(f.address("s", "e1", "b@x.test")))
-		ls, err := f.j.DeadLetters(f.ctx, 0, 10)
+		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 10})
 		f.ok(err)
 		if len(ls) != 1 || ls[0].Reason != "id_reused" || ls[0].EventID != "e1" || ls[0].Offset != 1 || len(ls[0].Sealed) == 0 || ls[0].Topic != topic {
 			f.Fatalf("dead letters are %+v", ls)
@@ -181,7 +181,7 @@ var intake = []part{
 		diff(f.T, journal.Ingested{}, take(1, journal.LetterBounds{}))
 		f.ingest(f.address("s", "reused", "a@x.test"))
 		diff(f.T, journal.Ingested{Reused: 1, Unkept: 1}, take(0, journal.LetterBounds{Number: 4}, f.address("s", "reused", "b@x.test")))
-		ls, err := f.j.DeadLetters(f.ctx, 0, 100)
+		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 100})
 		f.ok(err)
 		var marks []byte
 		for _, l := range ls {
@@ -243,7 +243,7 @@ var intake = []part{
 		_, err := f.j.Ingest(f.ctx, b)
 		f.ok(err)
 		offsets := func(shop string, limit int) (list []int64) {
-			ls, err := f.j.ShopDeadLetters(f.ctx, journal.ShopKey{Account: "main", Shop: shop}, limit)
+			ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Shop: journal.ShopKey{Account: "main", Shop: shop}, Limit: limit})
 			f.ok(err)
 			for _, l := range ls {
 				list = append(list, l.Offset)
@@ -256,6 +256,43 @@ var intake = []part{
 		diff(f.T, []int64{3}, offsets("s-1", 1))
 		diff(f.T, []int64{4}, offsets("s-2", 10))
 		diff(f.T, []int64(nil), offsets("s-3", 10))
+	}},
+	{"dead letters are found by reason, topic, time and number", func(f *fixture) {
+		letter := func(i int, reason string) journal.DeadLetter {
+			return journal.DeadLetter{Offset: int64(i), Reason: reason,
+				Announce: MakeDraft(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), schemas.TypeDeadLetter, journal.ShopKey{})}
+		}
+		began := f.clock.now()
+		for i, reason := range []string{"missing", "not_json", "missing"} {
+			b := f.batch()
+			b.DeadLetters, b.Next = []journal.DeadLetter{letter(i, reason)}, f.next+1
+			f.next = b.Next
+			_, err := f.j.Ingest(f.ctx, b)
+			f.ok(err)
+			f.clock.advance(time.Hour)
+		}
+		offsets := func(filter journal.DeadLetterFilter) (list []int64) {
+			if filter.Limit == 0 {
+				filter.Limit = 10
+			}
+			ls, err := f.j.DeadLetters(f.ctx, filter)
+			f.ok(err)
+			for _, l := range ls {
+				list = append(list, l.Offset)
+			}
+			return list
+		}
+		diff(f.T, []int64{2, 1, 0}, offsets(journal.DeadLetterFilter{}))
+		diff(f.T, []int64{2, 0}, offsets(journal.DeadLetterFilter{Reason: "missing"}))
+		diff(f.T, []int64{2, 1, 0}, offsets(journal.DeadLetterFilter{Topic: topic}))
+		diff(f.T, []int64(nil), offsets(journal.DeadLetterFilter{Topic: "another"}))
+		diff(f.T, []int64{2, 1}, offsets(journal.DeadLetterFilter{Since: began.Add(time.Hour)}))
+		diff(f.T, []int64{0}, offsets(journal.DeadLetterFilter{Until: began.Add(time.Hour)}))
+		diff(f.T, []int64{1}, offsets(journal.DeadLetterFilter{Since: began.Add(time.Hour), Until: began.Add(2 * time.Hour), Reason: "not_json"}))
+		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Reason: "missing", Limit: 1})
+		f.ok(err)
+		diff(f.T, []int64{2}, offsets(journal.DeadLetterFilter{ID: ls[0].ID}))
+		diff(f.T, []int64{0}, offsets(journal.DeadLetterFilter{Reason: "missing", Before: ls[0].ID}))
 	}},
 	{"dead letters are kept and announced", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
@@ -275,13 +312,13 @@ var intake = []part{
 		_, err = f.j.Ingest(f.ctx, b)
 		f.ok(err)
 		f.crash()
-		ls, err := f.j.DeadLetters(f.ctx, 0, 2)
+		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 2})
 		f.ok(err)
 		if len(ls) != 2 || ls[0].EventID != "" || ls[0].Sealed != nil || ls[1].EventID != "e1" || ls[1].Size != 11 || !ls[1].Time.Equal(f.clock.now()) ||
 			string(ls[1].Digest) != "digest" || ls[1].Announce.ID != b.DeadLetters[1].Announce.ID || !ls[1].Received.Equal(f.clock.now()) {
 			f.Fatalf("dead letters are %+v", ls)
 		}
-		ls, err = f.j.DeadLetters(f.ctx, ls[1].ID, 10)
+		ls, err = f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Before: ls[1].ID, Limit: 10})
 		f.ok(err)
 		if len(ls) != 1 || ls[0].EventID != "e0" {
 			f.Fatalf("the next page is %+v", ls)

@@ -222,7 +222,7 @@ var pruning = []part{
 		f.age()
 		letter("c")
 		f.prune()
-		list, err := f.j.DeadLetters(f.ctx, 0, 10)
+		list, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 10})
 		f.ok(err)
 		if len(list) != 2 || list[0].EventID != "c" || list[1].EventID != "b" || len(list[1].Sealed) == 0 {
 			f.Fatalf("dead letters are %+v", list)

@@ -431,7 +431,7 @@ var restores = []part{
 		if out := pending(f); len(out) != 0 {
 			f.Fatalf("announced again with other bytes: %s", out[0].Message.Value)
 		}
-		list, err := f.j.DeadLetters(f.ctx, 0, 10)
+		list, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 10})
 		if err != nil || len(list) != 1 || list[0].Announce.ID != letter.Announce.ID {
 			f.Fatal(list, err)
 		}

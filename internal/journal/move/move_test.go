@@ -274,7 +274,7 @@ func picture(t *testing.T, j journal.Journal) (v view) {
 			v.Shops = append(v.Shops, h)
 		}
 	}
-	v.Letters, err = j.DeadLetters(ctx, 0, 1000)
+	v.Letters, err = j.DeadLetters(ctx, journal.DeadLetterFilter{Limit: 1000})
 	ok(err)
 	v.Intents, err = j.Intents(ctx, journal.IntentFilter{Limit: 1000})
 	ok(err)

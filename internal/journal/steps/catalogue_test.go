@@ -47,13 +47,12 @@ func walks() map[string]string {
 		"auditRead":   "a list for people: it walks from the newest to the end of the page",
 		"shopsList":   "a list for people: it walks from the newest to the end of the page",
 		"auditLast":   "it reads one row, from the end",
-		"lettersRead": "a list for people: it walks from the newest to the end of the page",
 	}
 	for name := range steps.MadeQueries() {
 		switch kind, _, _ := strings.Cut(name, " "); kind {
 		case "rowsWithKey":
 			reasons[name] = "a person asks for it before a key is taken out of a keyset"
-		case "filtered", "filteredIntents":
+		case "filtered", "filteredIntents", "filteredLetters":
 			reasons[name] = "a list for people: it walks from the newest to the end of the page"
 		}
 	}

@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -21,8 +23,6 @@ const (
 	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record,
 			o.event, o.type, l.account, l.shop, l.message_key
 		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox WHERE `
-	lettersRead     Query = letterColumns + "$1::bigint = 0 OR l.id < $1 ORDER BY l.id DESC LIMIT $2"
-	shopLettersRead Query = letterColumns + "l.account IN ($1, '') AND (l.shop = $2 OR l.shop = '' AND l.message_key = $2) ORDER BY l.id DESC LIMIT $3"
 )
 
 // keptLetters counts the dead letters that keep their record, if only one process
@@ -162,12 +162,53 @@ func (r *letterRow) record() journal.DeadLetterRecord {
 	return l
 }
 
-// DeadLetters lists dead letters with ids below before, the newest first; 0 lists from the newest.
-func (j *Journal) DeadLetters(ctx context.Context, before int64, limit int) ([]journal.DeadLetterRecord, error) {
-	return list(ctx, j, lettersRead, []any{before, bounded(limit)}, (*letterRow).record)
+// DeadLetters lists dead letters, the newest first.
+func (j *Journal) DeadLetters(ctx context.Context, f journal.DeadLetterFilter) ([]journal.DeadLetterRecord, error) {
+	q, args := filteredLetters(f)
+	return list(ctx, j, q, args, (*letterRow).record)
 }
 
-// ShopDeadLetters lists the newest dead letters of a shop.
-func (j *Journal) ShopDeadLetters(ctx context.Context, shop journal.ShopKey, limit int) ([]journal.DeadLetterRecord, error) {
-	return list(ctx, j, shopLettersRead, []any{shop.Account, shop.Shop, bounded(limit)}, (*letterRow).record)
+// filteredLetters returns the query of a filter and its arguments.
+func filteredLetters(f journal.DeadLetterFilter) (Query, []any) {
+	where, args := letterConditions(f)
+	args = append(args, bounded(f.Limit))
+	return Query(letterColumns + where + " ORDER BY l.id DESC LIMIT $" + strconv.Itoa(len(args))), args
+}
+
+// letterConditions returns the conditions of a filter on dead letters l, and their
+// arguments.
+func letterConditions(f journal.DeadLetterFilter) (where string, args []any) {
+	var conditions []string
+	add := func(condition string, value any) {
+		args = append(args, value)
+		conditions = append(conditions, strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
+	}
+	if f.ID > 0 {
+		add("l.id = ?", f.ID)
+	}
+	if f.Before > 0 {
+		add("l.id < ?", f.Before)
+	}
+	if f.Reason != "" {
+		add("l.reason = ?", f.Reason)
+	}
+	if f.Topic != "" {
+		add("l.topic = (SELECT id FROM topic WHERE name = ?)", f.Topic)
+	}
+	if f.Shop.Shop != "" {
+		add("(l.shop = ? OR l.shop = '' AND l.message_key = ?)", f.Shop.Shop)
+	}
+	if f.Shop.Account != "" {
+		add("l.account IN (?, '')", f.Shop.Account)
+	}
+	if !f.Since.IsZero() {
+		add("l.received >= ?", f.Since.UnixMicro())
+	}
+	if !f.Until.IsZero() {
+		add("l.received < ?", f.Until.UnixMicro())
+	}
+	if len(conditions) == 0 {
+		return "TRUE", nil
+	}
+	return strings.Join(conditions, " AND "), args
 }

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -24,6 +25,11 @@ func MadeQueries() map[string]Query {
 		"all": {}, "one": {UUID: uuid.Max}, "operation": {Operation: uuid.Max, Before: 5}, "account": {Account: "a"},
 	} {
 		made["filteredIntents "+name], _ = filteredIntents(f)
+	}
+	for name, f := range map[string]journal.DeadLetterFilter{
+		"all": {}, "one": {ID: 1}, "shop": {Shop: journal.ShopKey{Account: "a", Shop: "s"}, Before: 5}, "reason": {Reason: "r", Topic: "t", Since: time.Now(), Until: time.Now()},
+	} {
+		made["filteredLetters "+name], _ = filteredLetters(f)
 	}
 	return made
 }

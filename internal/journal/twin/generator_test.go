@@ -677,8 +677,10 @@ func (g *generator) read() {
 			_, _ = g.call("PublishedCredential", shop)
 			_, _ = g.call("Shops", journal.ShopFilter{Stage: journal.ShopStage(version), Limit: 20}) // #nosec G115 -- small
 		},
-		func() { _, _ = g.call("DeadLetters", before, 1+g.n(10)) }, func() { _, _ = g.call("ShopDeadLetters", shop, 1+g.n(10)) },
-		func() { _, _ = g.call("ShopDeadLetters", journal.ShopKey{Account: "nobody", Shop: "shop-1"}, 5) },
+		func() { g.readLetters(shop) },
+		func() {
+			_, _ = g.call("DeadLetters", journal.DeadLetterFilter{Shop: journal.ShopKey{Account: "nobody", Shop: "shop-1"}, Limit: 5})
+		},
 		func() {
 			n := 1 + g.n(10)
 			_, _ = g.call("Audit", before, n)
@@ -723,6 +725,28 @@ func (g *generator) read() {
 	pick(g, reads)()
 	if g.oneIn(4) {
 		_, _ = g.call("Identity")
+	}
+}
+
+// readLetters lists dead letters, and then the page after the first.
+func (g *generator) readLetters(shop journal.ShopKey) {
+	f := journal.DeadLetterFilter{Limit: 1 + g.n(10)}
+	switch g.n(4) {
+	case 0:
+		f.Shop = shop
+	case 1:
+		f.Reason, f.Topic = "id_reused", schemas.TypeCodeEntered
+	case 2:
+		f.Since, f.Until = g.clock.at.Add(-time.Minute), g.clock.at
+	}
+	got, err := g.call("DeadLetters", f)
+	if err != nil {
+		return
+	}
+	if list := got[0].([]journal.DeadLetterRecord); len(list) > 0 {
+		f.Before = list[len(list)-1].ID
+		_, _ = g.call("DeadLetters", f)
+		_, _ = g.call("DeadLetters", journal.DeadLetterFilter{ID: f.Before, Limit: 1})
 	}
 }
 

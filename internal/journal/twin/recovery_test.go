@@ -119,7 +119,7 @@ func (g *generator) closed() {
 		{"ReleaseExpiredLeases", nil}, {"AvailablePermits", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.PruneEvents, Limit: 1}}}, {"PendingIntents", []any{1}},
 		{"Pending", []any{int64(0), 1, 1}}, {"AcquireLease", nil}, {"ReleaseLease", nil}, {"RecoveryDue", nil}, {"PublishedOffsets", nil}, {"WorkerReports", nil}, {"UnknownSince", nil},
 		{"Stats", nil}, {"Operations", []any{journal.OperationFilter{Limit: 1}}}, {"Operation", []any{uuid.New()}}, {"Shop", []any{shop}}, {"Credential", []any{shop, int64(0)}},
-		{"DeadLetters", []any{int64(0), 1}}, {"ShopDeadLetters", []any{shop, 1}}, {"Intents", []any{journal.IntentFilter{Limit: 1}}}, {"AppendAudit", []any{[]journal.AuditEntry{{}}}}, {"AuditAfter", []any{int64(0), 1}}, {"PublishedCredential", []any{shop}}, {"Shops", []any{journal.ShopFilter{Limit: 1}}},
+		{"DeadLetters", []any{journal.DeadLetterFilter{Shop: shop, Limit: 1}}}, {"Intents", []any{journal.IntentFilter{Limit: 1}}}, {"AppendAudit", []any{[]journal.AuditEntry{{}}}}, {"AuditAfter", []any{int64(0), 1}}, {"PublishedCredential", []any{shop}}, {"Shops", []any{journal.ShopFilter{Limit: 1}}},
 		{"Audit", []any{int64(0), 1}}, {"Close", nil},
 	} {
 		_, _ = g.call(c.method, c.args...)

@@ -325,7 +325,7 @@ func (w *twin) callOne(ctx context.Context, i int, s *side, method string, args 
 // reads are methods that change nothing.
 var reads = []string{
 	"Accounts", "Audit", "AuditAfter", "Changed", "Credential", "PublishedCredential", "DeadLetters", "Due", "AvailablePermits", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
-	"OutboxChanged", "Pending", "PendingIntents", "Positions", "PublishedOffsets", "RecoveryDue", "Responses", "Capacity", "Shop", "Shops", "ShopDeadLetters", "Stats", "LeaseReleased",
+	"OutboxChanged", "Pending", "PendingIntents", "Positions", "PublishedOffsets", "RecoveryDue", "Responses", "Capacity", "Shop", "Shops", "Stats", "LeaseReleased",
 	"UnknownSince", "UsedKeys", "WorkerReports",
 }
 
