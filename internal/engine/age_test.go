@@ -16,7 +16,7 @@ import (
 // whatever closes it, and whatever was tried before, all is done afterwards.
 func TestMaximumAge_ClosedAccountExpiresNothing(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it is days of virtual time")
+		t.Skip("it is a day of virtual time")
 	}
 	for name, c := range map[string]struct {
 		answer answer // while it is away
@@ -39,13 +39,13 @@ func TestMaximumAge_ClosedAccountExpiresNothing(t *testing.T) {
 					return good(op, value, n)
 				})
 				b.cfg.Concurrency = 4
-				const away = 40 * time.Hour
-				b.cfg.MaximumAge = 24 * time.Hour
+				const away = 5 * time.Hour
+				b.cfg.MaximumAge = 3 * time.Hour
 				set := func(s journal.CircuitState) {
 					b.j.setCircuit("default", journal.Circuit{State: s, Reason: "a person", Since: time.Now()})
 				}
 				var ops []*operation
-				for i := range 20 {
+				for i := range 8 {
 					ops = append(ops, b.add(journal.Invite, fmt.Sprint("s-", i), fmt.Sprint(i, "@example.com")))
 				}
 				b.start()

@@ -189,7 +189,7 @@ func calm() sandbox.Options {
 // Everything once: invited, activated, verified, resolvable; the same events
 // again change nothing; stops in the middle lose and repeat nothing.
 func TestService_OverRealJournal(t *testing.T) {
-	const shops = 300
+	const shops = 150
 	s := newService(t, calm())
 	s.start()
 	var events []journal.Event
@@ -251,6 +251,7 @@ func TestService_OverRealJournal(t *testing.T) {
 
 // Each fate that can be had by value ends where the tables say.
 func TestService_FatesOverRealJournal(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	s := newService(t, calm())
 	s.change = func(c *engine.Config) {
 		c.VerifyFor, c.RestBase = time.Second, 10*time.Millisecond

@@ -27,7 +27,7 @@ var (
 // How much runs where no number of seeds is asked for.
 const (
 	usualSeeds  = 300
-	usualTime   = 8 * time.Second
+	usualTime   = 4 * time.Second
 	fewestSeeds = 10
 )
 

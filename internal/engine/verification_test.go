@@ -83,9 +83,9 @@ func TestVerification_EndOfPending(t *testing.T) {
 		"401":          {refusal(401), journal.Attention, onboarding.ReasonCredentialsInvalid, []string{pending, invalid}, 2*time.Hour + 2*5*time.Minute},
 		"403":          {refusal(403), journal.Attention, onboarding.ReasonCredentialsInvalid, []string{pending, invalid}, 2*time.Hour + 2*5*time.Minute},
 		"null user":    {nobody, journal.Attention, onboarding.ReasonCredentialsInvalid, []string{pending, invalid}, 2*time.Hour + 2*5*time.Minute},
-		"500 for ever": {answer{status: 500}, journal.Done, onboarding.ReasonActivated, []string{pending}, 12 * time.Hour},
-		"lost":         {lost, journal.Done, onboarding.ReasonActivated, []string{pending}, 12 * time.Hour},
-		"HTML 403":     {answer{status: 403, body: "<html>"}, journal.Done, onboarding.ReasonActivated, []string{pending}, 12 * time.Hour},
+		"500 for ever": {answer{status: 500}, journal.Done, onboarding.ReasonActivated, []string{pending}, 5 * time.Hour},
+		"lost":         {lost, journal.Done, onboarding.ReasonActivated, []string{pending}, 5 * time.Hour},
+		"HTML 403":     {answer{status: 403, body: "<html>"}, journal.Done, onboarding.ReasonActivated, []string{pending}, 5 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -102,9 +102,9 @@ func TestVerification_EndOfPending(t *testing.T) {
 				if n < 3 {
 					t.Errorf("%d looks in five minutes", n)
 				}
-				pass(12 * time.Hour)
-				if more := len(b.j.reviews(op)) - n; more < 10 || more > 40 {
-					t.Errorf("%d looks in half a day", more)
+				pass(5 * time.Hour)
+				if more := len(b.j.reviews(op)) - n; more < 4 || more > 20 {
+					t.Errorf("%d looks in five hours", more)
 				}
 				b.finish()
 				office.say(c.then, nil)
@@ -113,7 +113,7 @@ func TestVerification_EndOfPending(t *testing.T) {
 				b.eventually(c.within+time.Minute, "told", func() bool {
 					return len(b.j.eventsOf(op)) == len(c.events) && time.Since(from) > c.within/2
 				})
-				pass(6 * time.Hour)
+				pass(3 * time.Hour)
 				b.finish()
 				b.expect(op, c.state, c.reason, c.events...)
 				if looks := b.j.reviews(op); slices.Contains(looks, journal.ReviewRefused) {
