@@ -112,14 +112,13 @@ func (l layout) properties(broker int, data string) []byte {
 	return []byte(b.String())
 }
 
-// formatArguments are those of Kafka's storage tool that depend on the cluster.
-func (l layout) formatArguments() []string {
-	arguments := []string{"--cluster-id", l.clusterID}
-	if s := l.config.SASL; s != nil && s.Mechanism != Plain {
-		arguments = append(arguments, "--add-scram",
-			fmt.Sprintf("%s=[name=%q,password=%q]", s.Mechanism, s.Username, s.Password))
+// users are the arguments of Kafka's storage tool that name the users a disk begins with.
+func (l layout) users() []string {
+	s := l.config.SASL
+	if s == nil || s.Mechanism == Plain {
+		return nil
 	}
-	return arguments
+	return []string{"--add-scram", fmt.Sprintf("%s=[name=%q,password=%q]", s.Mechanism, s.Username, s.Password)}
 }
 
 // freePorts gives n different ports on which nothing listens at this moment.

@@ -76,10 +76,7 @@ func startOnce(ctx context.Context, config Config, java, jars string) (c *Cluste
 			return c, fmt.Errorf("kafkatest: certificates: %w", err)
 		}
 	}
-	id := make([]byte, 16)
-	_, _ = rand.Read(id)
-	id[0] &= 0x7f // the text must not begin with a dash: the storage tool would take it for an option
-	layout := layout{config: config, dir: dir.path, ports: ports, clusterID: base64.RawURLEncoding.EncodeToString(id)}
+	layout := layout{config: config, dir: dir.path, ports: ports, clusterID: newID()}
 	for i := range config.Brokers {
 		n := &node{
 			cluster: c,
@@ -100,6 +97,14 @@ func startOnce(ctx context.Context, config Config, java, jars string) (c *Cluste
 	}
 	err = c.boot(ctx, layout)
 	return c, err
+}
+
+// newID makes an identity as Kafka writes one.
+func newID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id)
+	id[0] &= 0x7f // the text must not begin with a dash: the storage tool would take it for an option
+	return base64.RawURLEncoding.EncodeToString(id)
 }
 
 // boot formats the disks, starts all brokers at once, since they need each

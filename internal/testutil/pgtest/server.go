@@ -47,7 +47,7 @@ func start(t testing.TB, data string, settings ...string) *Server {
 	bin := binaries(t)
 	s := &Server{bin: bin, data: data, port: freePort(t), owner: owner(t)}
 	s.reach(t)
-	s.run(t, "initdb", "-D", s.data, "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	s.initialize(t)
 	var conf strings.Builder
 	for _, line := range append([]string{
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(s.port), "unix_socket_directories=", "max_connections=300", "shared_buffers=64MB", "fsync=on",
