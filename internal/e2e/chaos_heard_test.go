@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"invoicebox-worker/invoicebox/sandbox"
 )
 
 // wholeAnswers are the faults that leave the answer of an activation readable.
@@ -15,17 +17,17 @@ var wholeAnswers = []string{"", "planted", "wrong-type-", "more-members-", "pend
 // seconds to keep it, and a database to do so; nil when there is none. Which of
 // several workers an answer reached is not known: all of them had to have these,
 // and none may have died just before, with the request on its way.
-func (b *book) heard(q request) *life {
-	if q.Status != 200 || q.Pending || !slices.Contains(wholeAnswers, q.Fault) || q.Answered.Sub(q.Time) > b.s.deadline/2 {
+func (r *chaosRig) heard(q sandbox.Request) *life {
+	if q.Status != 200 || q.Pending || !slices.Contains(wholeAnswers, q.Fault) || q.Answered.Sub(q.Time) > r.s.deadline/2 {
 		return nil
 	}
-	from, to := q.Time, b.kept(q)
+	from, to := q.Time, r.kept(q)
 	sent := from
-	if b.layout.replicas > 1 {
+	if r.layout.replicas > 1 {
 		sent = from.Add(-onItsWay)
 	}
 	var one *life
-	for _, l := range b.lives {
+	for _, l := range r.lives {
 		if l.from.After(from) || l.to.Before(sent) {
 			continue
 		}
@@ -45,16 +47,16 @@ const (
 )
 
 // kept is when a living worker has kept an answer at the latest.
-func (b *book) kept(q request) time.Time {
+func (r *chaosRig) kept(q sandbox.Request) time.Time {
 	to := q.Answered.Add(keeping)
-	for _, down := range b.downs {
+	for _, down := range r.downs {
 		if down.meets(q.Time, to) {
 			to = down.to.Add(reconnect)
 		}
 	}
-	for _, l := range b.lives {
+	for _, l := range r.lives {
 		for _, f := range l.frozen {
-			if until := f.from.Add(unlocked); b.layout.replicas > 1 && f.from.Before(to) && q.Time.Before(until) {
+			if until := f.from.Add(unlocked); r.layout.replicas > 1 && f.from.Before(to) && q.Time.Before(until) {
 				to = until
 			}
 		}
@@ -63,7 +65,7 @@ func (b *book) kept(q request) time.Time {
 }
 
 // around tells what else happened when a request was made.
-func (b *book) around(q request) string {
+func (r *chaosRig) around(q sandbox.Request) string {
 	var words []string
 	say := func(what string, s span) {
 		const near = 20 * time.Second
@@ -71,13 +73,13 @@ func (b *book) around(q request) string {
 			words = append(words, fmt.Sprintf("%s from %.1f s to %.1f s", what, s.from.Sub(q.Time).Seconds(), s.to.Sub(q.Time).Seconds()))
 		}
 	}
-	for _, l := range b.lives {
+	for _, l := range r.lives {
 		say(filepath.Base(l.log)+" ("+l.how+")", span{l.from, l.to})
 		for _, f := range l.frozen {
 			say("frozen", f)
 		}
 	}
-	for _, d := range b.downs {
+	for _, d := range r.downs {
 		say("no database", d)
 	}
 	return fmt.Sprintf("answered after %v; ", q.Answered.Sub(q.Time)) + strings.Join(words, ", ")

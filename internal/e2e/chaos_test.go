@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"invoicebox-worker/schemas"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"invoicebox-worker/internal/testutil/scenario"
 )
 
 // chaosVariable asks for a longer run; see doc.go.
@@ -35,7 +37,7 @@ type chaosSettings struct {
 // they arrive, so that a slack of a second is a true one.
 func smallChaos() chaosSettings {
 	return chaosSettings{
-		shops: 1000, accounts: 5, faults: 42 * time.Second, patience: 3 * time.Minute, seed: uint64(time.Now().UnixNano()),
+		shops: 500, accounts: 5, faults: 26 * time.Second, patience: 3 * time.Minute, seed: uint64(time.Now().UnixNano()),
 		deadline: 2 * time.Second, lease: 4 * time.Second, slack: time.Second, quiet: 3 * time.Second,
 		latency: 30 * time.Millisecond, window: 2 * time.Second, limit: 60, egress: 3000, countAt: "arrival", replicas: 1,
 	}
@@ -44,7 +46,7 @@ func smallChaos() chaosSettings {
 // smallReplicas is smallChaos of three replicas over PostgreSQL.
 func smallReplicas() chaosSettings {
 	s := smallChaos()
-	s.shops, s.faults, s.replicas, s.postgres = 500, 34*time.Second, 3, true
+	s.shops, s.replicas, s.postgres = 300, 3, true
 	return s
 }
 
@@ -127,11 +129,11 @@ func chaos(t *testing.T, s chaosSettings) {
 	for i := range s.accounts {
 		accounts = append(accounts, accountOf(i))
 	}
-	w := newWorld(rnd, s.shops, accounts)
-	r.plant(w.twins)
+	story := scenario.Tell(rnd, scenario.Options{Shops: s.shops, Accounts: accounts})
+	r.plant(story.Twins)
 
 	var done counter
-	r.rage(w, &done)
+	r.rage(story, &done)
 	r.calm()
 	for _, what := range []string{"brokers killed", "workers killed", "workers frozen", "databases ended"} {
 		if done.n[what] == 0 && (s.postgres || what != "databases ended") {
@@ -139,18 +141,18 @@ func chaos(t *testing.T, s chaosSettings) {
 		}
 	}
 	r.finish(&done)
-	r.ledger(w, &done)
+	r.judge(story, &done)
 	t.Logf("in all %v", time.Since(began).Round(time.Second))
 }
 
 // rage lets the platform speak and everything go wrong for as long as is set,
 // and returns when brokers and sandbox are whole again and no worker runs.
-func (r *chaosRig) rage(w *world, done *counter) {
+func (r *chaosRig) rage(story *scenario.Story, done *counter) {
 	r.t.Helper()
 	over := time.Now().Add(r.s.faults)
 	stop := make(chan struct{})
 	var others sync.WaitGroup
-	others.Go(func() { r.speak(w, stop, done) })
+	others.Go(func() { r.speak(story, stop, done) })
 	others.Go(func() { r.killBrokers(rand.New(rand.NewPCG(r.s.seed, 2)), stop, done) }) // #nosec G404
 	if r.layout.server != nil {
 		others.Go(func() { r.endDatabases(rand.New(rand.NewPCG(r.s.seed, 3)), stop, done) }) // #nosec G404
@@ -166,19 +168,20 @@ func (r *chaosRig) rage(w *world, done *counter) {
 
 // speak produces what the platform says, spread over three quarters of the time.
 // What cannot be written is written again: some of it comes twice.
-func (r *chaosRig) speak(w *world, stop <-chan struct{}, done *counter) {
-	parts := 30
-	pause := r.s.faults * 3 / 4 / time.Duration(parts)
-	tick := time.NewTicker(max(pause, 10*time.Millisecond))
+func (r *chaosRig) speak(story *scenario.Story, stop <-chan struct{}, done *counter) {
+	const parts = 30
+	tick := time.NewTicker(max(r.s.faults*3/4/parts, 10*time.Millisecond))
 	defer tick.Stop()
-	for _, part := range w.waves(parts) {
-		for _, typ := range schemas.InputTypes() {
-			messages := messagesOf(part, typ)
-			for len(messages) > 0 {
-				err := r.cluster.TryProduce(r.topics[typ], messages)
-				if err == nil {
-					break
-				}
+	for left, part := story.Records, 1; len(left) > 0; part++ {
+		n := 0
+		messages := map[string][]kafkago.Message{} // by type
+		for n < len(left) && left[n].At <= float64(part)/parts {
+			messages[left[n].Type] = append(messages[left[n].Type], left[n].Message)
+			n++
+		}
+		left = left[n:]
+		for typ, list := range messages {
+			for r.cluster.TryProduce(r.topics[typ], list) != nil {
 				done.add("writes of the platform tried again")
 			}
 		}

@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"context"
 	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"invoicebox-worker/internal/journal"
 )
 
 // wholeMatrix tells whether everything is to be tried; see the package's
@@ -104,28 +101,5 @@ func (r *crashRig) resolves() {
 			r.t.Errorf("resolve does not print the token that was issued to %s", s.shop)
 		}
 		return
-	}
-}
-
-// judgePositions: what the group has committed is in the inbox.
-func (r *crashRig) judgePositions(positions func(context.Context) ([]journal.Position, error)) {
-	r.t.Helper()
-	known, err := positions(r.t.Context())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	next := map[string]map[int]int64{}
-	for _, p := range known {
-		if next[p.Topic] == nil {
-			next[p.Topic] = map[int]int64{}
-		}
-		next[p.Topic][p.Partition] = p.Next
-	}
-	for topic, partitions := range next {
-		for partition, committed := range r.cluster.Committed(r.t, r.group, topic) {
-			if committed > partitions[partition] {
-				r.t.Errorf("%s/%d: %d is committed, the journal stands at %d", topic, partition, committed, partitions[partition])
-			}
-		}
 	}
 }

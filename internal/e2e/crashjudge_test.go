@@ -8,6 +8,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -127,7 +128,7 @@ func (r *crashRig) judgeCrash(p crashPoint, may func(subject) ends) {
 	}
 	r.judgeReferences()
 	r.judgeRepeats()
-	r.judgePositions(j.Positions)
+	scenario.Positions(r.t, r.cluster, r.group, j)
 }
 
 // endedIn tells whether an operation ended in one of the ends; one whose call

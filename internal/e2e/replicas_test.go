@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,7 +10,7 @@ import (
 	"invoicebox-worker/internal/journal/postgres"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/testutil/pgtest"
-	"invoicebox-worker/schemas"
+	"invoicebox-worker/internal/testutil/scenario"
 )
 
 // A layout is what a test is run on once more: where the journal is, and how many
@@ -135,21 +134,5 @@ func nothingOpen(s journal.Stats) bool {
 // unread lists the partitions whose records were not all read.
 func (r *rig) unread(j journal.Journal) []string {
 	r.t.Helper()
-	positions, err := j.Positions(r.t.Context())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	next := map[string]int64{}
-	for _, p := range positions {
-		next[fmt.Sprint(p.Topic, "/", p.Partition)] = p.Next
-	}
-	var list []string
-	for _, typ := range schemas.InputTypes() {
-		for _, p := range r.cluster.Offsets(r.t, r.topics[typ]) {
-			if at := fmt.Sprint(r.topics[typ], "/", p.Partition); next[at] != p.Next {
-				list = append(list, fmt.Sprintf("%s: %d of %d", at, next[at], p.Next))
-			}
-		}
-	}
-	return list
+	return scenario.Unread(r.t, r.cluster, r.topics, j)
 }

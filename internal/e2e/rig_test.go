@@ -28,6 +28,7 @@ import (
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/testutil/cleanenv"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -272,17 +273,7 @@ func (r *rig) send(typ string, shops []string, data func(shop string) string) {
 }
 
 func event(typ, shop, data string) kafkago.Message {
-	return kafkago.Message{
-		Key: []byte(shop), Value: []byte(data),
-		Headers: []kafkago.Header{
-			{Key: "ce_specversion", Value: []byte("1.0")},
-			{Key: "ce_id", Value: []byte(typ + "/" + shop)},
-			{Key: "ce_source", Value: []byte("/platform")},
-			{Key: "ce_type", Value: []byte(typ)},
-			{Key: "ce_subject", Value: []byte(shop)},
-			{Key: "content-type", Value: []byte("application/json")},
-		},
-	}
+	return scenario.Event(typ, typ+"/"+shop, shop, data)
 }
 
 func addressOf(shop string) string { return "owner-" + shop + "@shops.example" }
@@ -301,21 +292,13 @@ func (r *rig) results(typ string) []schemas.Event {
 	r.t.Helper()
 	var events []schemas.Event
 	for _, m := range r.cluster.ReadAll(r.t, r.topics[typ]) {
-		e, err := schemas.DecodeOutput(fromKafka(m), schemas.Strict)
+		e, err := schemas.DecodeOutput(scenario.FromKafka(m), schemas.Strict)
 		if err != nil {
 			r.t.Fatalf("%s partition %d offset %d: %v", m.Topic, m.Partition, m.Offset, err)
 		}
 		events = append(events, e)
 	}
 	return events
-}
-
-func fromKafka(m kafkago.Message) schemas.Message {
-	out := schemas.Message{Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Time: m.Time, Key: m.Key, Value: m.Value}
-	for _, h := range m.Headers {
-		out.Headers = append(out.Headers, schemas.Header{Key: h.Key, Value: h.Value})
-	}
-	return out
 }
 
 // awaitResults waits until a topic holds at least n records.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/schemas"
 )
 
@@ -109,27 +109,8 @@ func (r *rig) judgeReferences() {
 	}
 	for _, e := range r.results(schemas.TypeActivated) {
 		a := e.Data.(schemas.Activated)
-		ref, err := schemas.ParseReference(a.Credentials.Ref)
-		if err != nil {
-			r.t.Errorf("shop %s: %v", a.ShopID, err)
-			continue
-		}
-		row, err := j.Credential(context.Background(), journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, ref.Version)
-		if err != nil {
-			r.t.Errorf("shop %s: %s does not resolve: %v", a.ShopID, ref, err)
-			continue
-		}
-		got, err := store.Read(r.t.Context(), row)
-		if err != nil {
-			r.t.Errorf("shop %s: %s does not open: %v", a.ShopID, ref, err)
-			continue
-		}
-		if want := r.sandbox.TokenOf(r.codeOf(a.ShopID)); got.Token.Reveal() != want {
-			r.t.Errorf("shop %s: %s resolves to another token than the sandbox issued", a.ShopID, ref)
-		}
-		if want := r.sandbox.MerchantOf(r.codeOf(a.ShopID)); a.MerchantID != want || got.MerchantID != want {
-			r.t.Errorf("shop %s: merchant %s announced, %s stored, %s issued", a.ShopID, a.MerchantID, got.MerchantID, want)
-		}
+		code := r.codeOf(a.ShopID)
+		scenario.Resolves(r.t, j, store, a, r.sandbox.TokenOf(code), r.sandbox.MerchantOf(code))
 	}
 }
 
@@ -138,25 +119,7 @@ func (r *rig) judgeReferences() {
 func (r *rig) judgeRepeats() {
 	r.t.Helper()
 	for _, typ := range schemas.OutputTypes() {
-		seen := map[string]string{}
-		highest := map[string]int64{}
-		for _, m := range r.cluster.ReadAll(r.t, r.topics[typ]) {
-			e, err := schemas.DecodeOutput(fromKafka(m), schemas.Strict)
-			if err != nil {
-				r.t.Fatalf("%s: %v", typ, err)
-			}
-			if first, ok := seen[e.ID]; ok {
-				if first != string(m.Value) {
-					r.t.Errorf("%s %s was published with two contents", typ, e.ID)
-				}
-				continue
-			}
-			seen[e.ID] = string(m.Value)
-			if typ != schemas.TypeDeadLetter && e.Sequence <= highest[e.Subject] {
-				r.t.Errorf("%s of shop %s: sequence %d after %d", typ, e.Subject, e.Sequence, highest[e.Subject])
-			}
-			highest[e.Subject] = e.Sequence
-		}
+		scenario.Results(r.t, typ, r.cluster.ReadAll(r.t, r.topics[typ]))
 	}
 }
 

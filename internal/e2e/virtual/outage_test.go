@@ -13,6 +13,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -148,8 +149,8 @@ func (p *platform) minutes(n int) {
 		for range shopsInTwoMinutes {
 			shop := fmt.Sprintf("shop-%05d", p.shops)
 			p.shops++
-			selected = append(selected, plain(schemas.TypeProviderSelected, shop, fmt.Sprintf(`{"shopId":%q,"provider":"invoicebox","email":"%s@shops.example"}`, shop, shop)))
-			entered = append(entered, plain(schemas.TypeCodeEntered, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":"code-%s"}`, shop, shop)))
+			selected = append(selected, scenario.Event(schemas.TypeProviderSelected, schemas.TypeProviderSelected+"/"+shop, shop, fmt.Sprintf(`{"shopId":%q,"provider":"invoicebox","email":"%s@shops.example"}`, shop, shop)))
+			entered = append(entered, scenario.Event(schemas.TypeCodeEntered, schemas.TypeCodeEntered+"/"+shop, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":"code-%s"}`, shop, shop)))
 		}
 		// Some events come again.
 		selected, entered = append(selected, selected[0]), append(entered, entered[1])
@@ -161,14 +162,6 @@ func (p *platform) minutes(n int) {
 			p.kafka.Fake().ApplyRetention()
 		}
 	}
-}
-
-func plain(typ, shop, data string) kafkago.Message {
-	return kafkago.Message{Key: []byte(shop), Value: []byte(data), Headers: []kafkago.Header{
-		{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(typ + "/" + shop)},
-		{Key: "ce_source", Value: []byte("/platform")}, {Key: "ce_type", Value: []byte(typ)}, {Key: "ce_subject", Value: []byte(shop)},
-		{Key: "content-type", Value: []byte("application/json")},
-	}}
 }
 
 func (w *world) stats() (s journal.Stats) {

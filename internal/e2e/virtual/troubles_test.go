@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/schemas"
 )
 
@@ -161,15 +162,17 @@ func (w *world) heal() {
 }
 
 // play sends the inputs and makes the troubles, each at its time.
-func (w *world) play(s *story, troubles []trouble) {
+func (w *world) play(s *scenario.Story, span time.Duration, troubles []trouble) {
 	began := time.Now()
 	w.start(filepath.Join(w.dir, "journal.db"))
-	for len(s.inputs) > 0 || len(troubles) > 0 {
-		if len(troubles) == 0 || len(s.inputs) > 0 && s.inputs[0].at <= troubles[0].at {
-			in := s.inputs[0]
-			s.inputs = s.inputs[1:]
-			w.until(began.Add(in.at))
-			w.send(in.topic, in.message)
+	inputs := s.Records
+	at := func(r scenario.Record) time.Duration { return time.Duration(r.At * float64(span)) }
+	for len(inputs) > 0 || len(troubles) > 0 {
+		if len(troubles) == 0 || len(inputs) > 0 && at(inputs[0]) <= troubles[0].at {
+			in := inputs[0]
+			inputs = inputs[1:]
+			w.until(began.Add(at(in)))
+			w.send(in.Type, in.Message)
 			continue
 		}
 		t := troubles[0]
