@@ -23,7 +23,9 @@
 //	INVOICEBOX_TEST_CRASH=full   the whole crash matrix, in a quarter of an hour
 //	INVOICEBOX_TEST_LIMIT=full   the API's own window of 30 s and the worker's own times, in seven
 //	                             minutes; requires that 97 % of the limit is used. Otherwise a window
-//	                             is 4 s
+//	                             is 4 or 5 s
+//	INVOICEBOX_TEST_SHOPS=2000   the flow, kills, SIGTERM and the example subscriber with so many
+//	                             shops, instead of 200 to 400
 //	INVOICEBOX_CHAOS="shops=5000 duration=2h seed=1 replicas=3 journal=postgres"
 //	                             a large chaos; each word can be left out. -v prints the report
 //

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,16 +23,18 @@ func lifted(more ...string) []string {
 	return append([]string{"--requests-per-window", "1000000", "--egress-requests-per-window", "1000000"}, more...)
 }
 
-// fleet is the number of shops: the full 2,000 on a real broker. Replicas have
-// fewer there: what they do to each other shows with the first hundreds.
-func (l layout) fleet(c *kafkatest.Cluster) int {
-	switch {
-	case c.Fake() != nil:
-		return 300
-	case l.replicas > 1:
-		return 600
+// shopsOfATest is how many shops a test has: so many, or INVOICEBOX_TEST_SHOPS.
+func shopsOfATest(t *testing.T, usual int) int {
+	t.Helper()
+	text := os.Getenv("INVOICEBOX_TEST_SHOPS")
+	if text == "" {
+		return usual
 	}
-	return 2000
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 100 {
+		t.Fatalf("INVOICEBOX_TEST_SHOPS is %q, and not a number from 100", text)
+	}
+	return n
 }
 
 // Every shop is invited and activated once; the same events again change nothing.
@@ -48,7 +51,7 @@ func everyShop(t *testing.T, l layout) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		r := newRig(t, c, calm(0), lifted()...)
 		l.place(r)
-		shops := shopNames("shop", l.fleet(c))
+		shops := shopNames("shop", shopsOfATest(t, 300))
 		workers := r.startAll(l.replicas)
 		r.selected(shops...)
 		r.entered(shops...)
@@ -127,10 +130,11 @@ func killed(t *testing.T, l layout, unknownOutcome string, reasons map[string]bo
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 5)) // #nosec G404 -- moments of a test
-		r := newRig(t, c, calm(20*time.Millisecond), lifted("--concurrency", "16", "--unknown-outcome", unknownOutcome,
+		// Calls that take long, and not many shops, so that there is work at every kill.
+		r := newRig(t, c, calm(80*time.Millisecond), lifted("--concurrency", "16", "--unknown-outcome", unknownOutcome,
 			"--request-deadline", "1s", "--lease", "2s", "--slack", "1s", "--quiet-period", "2s")...)
 		l.place(r)
-		shops := shopNames("shop", l.fleet(c))
+		shops := shopNames("shop", shopsOfATest(t, 400))
 		r.selected(shops...)
 		r.entered(shops...)
 		workers := r.startAll(l.replicas)
@@ -192,7 +196,7 @@ func (r *rig) idle(w *worker, events int) bool {
 func TestSigtermUnderLoad(t *testing.T) {
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		r := newRig(t, c, calm(50*time.Millisecond), lifted("--concurrency", "32")...)
-		shops := shopNames("shop", alone().fleet(c))
+		shops := shopNames("shop", shopsOfATest(t, 400))
 		r.selected(shops...)
 		r.entered(shops...)
 		for i := range 2 {
@@ -229,8 +233,8 @@ func TestTheLimitIsKeptOverARestart(t *testing.T) {
 		t.Parallel()
 		const limit, shops = 100, 320
 		window := 5 * time.Second
-		if c.Fake() == nil {
-			window = 30 * time.Second
+		if fullPace() {
+			window = 30 * time.Second // the API's own
 		}
 		r := newRig(t, c, sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: limit, Window: window},
 			"--window", window.String(), "--slack", "1s", "--quiet-period", "2m")

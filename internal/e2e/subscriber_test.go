@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,20 +47,6 @@ func TestSubscriber(t *testing.T) {
 	})
 }
 
-// subscribed is how many shops the subscriber learns of: 200, or INVOICEBOX_TEST_SUBSCRIBED.
-func subscribed(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("INVOICEBOX_TEST_SUBSCRIBED")
-	if text == "" {
-		return 200
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 100 {
-		t.Fatalf("INVOICEBOX_TEST_SUBSCRIBED is %q, and not a number from 100", text)
-	}
-	return n
-}
-
 // secondToken begins the tokens of the second codes.
 const secondToken = "second-token-of-"
 
@@ -101,7 +86,7 @@ func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, mor
 
 	// Some shops have a newer version when the subscriber reads the older event.
 	const rotated = 20
-	shops := shopNames("shop", subscribed(t))
+	shops := shopNames("shop", shopsOfATest(t, 200))
 	r.entered(shops[:rotated]...)
 	r.awaitResults(schemas.TypeActivated, rotated, time.Minute)
 	var second []kafkago.Message

@@ -22,7 +22,7 @@ var rounds = flag.Int("twin.rounds", 60, "how many transactions of many calls ea
 // the calls in one order, and each call fails or succeeds as on the other side.
 func TestTwinBatches(t *testing.T) {
 	server := pgtest.Start(t)
-	runs := *seeds
+	runs := (*seeds + 1) / 2 // each takes as long as two of TestTwin
 	if testing.Short() {
 		runs = min(runs, 1)
 	}
