@@ -14,7 +14,7 @@ import (
 
 func TestJournal(t *testing.T) {
 	server := pgtest.Start(t)
-	// Tables are made once and copied.
+	// Tables are made once.
 	template, err := Open(t.Context(), Options{URL: server.Database(t, ""), Planner: journaltest.Plain, Mark: samePlace})
 	if err != nil {
 		t.Fatal(err)
@@ -22,10 +22,11 @@ func TestJournal(t *testing.T) {
 	if err := template.Close(); err != nil {
 		t.Fatal(err)
 	}
+	copies := newDatabases(t, server, "test_1")
 	asked := &statements{}
 	t.Cleanup(func() { asked.checkWide(t, server.Database(t, "test_1")) })
 	journaltest.Run(t, func(t *testing.T, planner journal.Planner, now func() time.Time) (journal.Journal, func() journal.Journal) {
-		url := server.Database(t, "test_1")
+		url := copies.take(t)
 		var last *Journal
 		open := func() journal.Journal {
 			j, err := Open(t.Context(), Options{URL: url, Planner: planner, Now: now, Recover: true, Mark: samePlace, tracer: asked})
