@@ -71,7 +71,7 @@ func BenchmarkInvite(b *testing.B) {
 	b.ReportAllocs()
 	done := reportCPU(b)
 	for b.Loop() {
-		if x := client.Invite(b.Context(), invoicebox.Attempt{SendBy: time.Now().Add(time.Minute)}, email); x.Err != nil {
+		if x := client.Invite(b.Context(), invoicebox.CallOptions{SendBy: time.Now().Add(time.Minute)}, email); x.Err != nil {
 			b.Fatal(x.Err)
 		}
 	}
@@ -90,7 +90,7 @@ func BenchmarkInviteParallel(b *testing.B) {
 	done := reportCPU(b)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if x := client.Invite(b.Context(), invoicebox.Attempt{SendBy: time.Now().Add(time.Minute)}, email); x.Err != nil {
+			if x := client.Invite(b.Context(), invoicebox.CallOptions{SendBy: time.Now().Add(time.Minute)}, email); x.Err != nil {
 				b.Error(x.Err)
 				return
 			}

@@ -24,13 +24,13 @@ type call struct {
 	maxIdle time.Duration
 	request []byte // its bytes
 
-	exchange Exchange
-	reason   Reason // why the last try has no complete answer
-	detail   string
-	obstacle Obstacle // why the last try has no connection
-	proxy    bool     // it is the proxy's
-	cause    error
-	final    bool // another try cannot do better
+	exchange       Exchange
+	reason         Reason // why the last try has no complete answer
+	detail         string
+	connectFailure ConnectFailure // why the last try has no connection
+	proxy          bool           // it is the proxy's
+	cause          error
+	final          bool // another try cannot do better
 }
 
 // errTry is what the layers above wire get to see of a failed try.
@@ -83,7 +83,7 @@ func (k *call) failDial(ctx context.Context, err error) error {
 	if !errors.As(err, &phase) {
 		return k.fail(ReasonConnect, "", safeCause(err))
 	}
-	k.final, k.obstacle, k.proxy = phase.final, phase.obstacle, phase.proxy
+	k.final, k.connectFailure, k.proxy = phase.final, phase.connectFailure, phase.proxy
 	return k.fail(phase.reason, phase.detail, safeCause(phase.err))
 }
 
@@ -121,7 +121,7 @@ func (k *call) finish(ctx context.Context) Exchange {
 		}
 	}
 	if k.reason != ReasonNone {
-		x.Err = &Error{Operation: k.op, Reason: k.reason, detail: k.detail, cause: k.cause, obstacle: k.obstacle, proxy: k.proxy}
+		x.Err = &Error{Operation: k.op, Reason: k.reason, detail: k.detail, cause: k.cause, connectFailure: k.connectFailure, proxy: k.proxy}
 	}
 	return *x
 }
@@ -148,8 +148,8 @@ type dialError struct {
 	err    error
 	final  bool // a second try within milliseconds gives the same
 
-	obstacle Obstacle
-	proxy    bool // the connection to the proxy
+	connectFailure ConnectFailure
+	proxy          bool // the connection to the proxy
 }
 
 func (e *dialError) Error() string { return string(e.reason) }
@@ -159,9 +159,9 @@ func (e *dialError) Error() string { return string(e.reason) }
 func connectError(err error, reason Reason) *dialError {
 	proxy := reason == ReasonProxy
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return &dialError{reason: ReasonDNS, detail: "the name cannot be resolved", err: err, obstacle: connectObstacle(err), proxy: proxy}
+		return &dialError{reason: ReasonDNS, detail: "the name cannot be resolved", err: err, connectFailure: classifyConnectError(err), proxy: proxy}
 	}
-	out := &dialError{reason: reason, err: err, obstacle: connectObstacle(err), proxy: proxy}
+	out := &dialError{reason: reason, err: err, connectFailure: classifyConnectError(err), proxy: proxy}
 	if number := safeCause(err); number != nil {
 		out.detail = number.Error()
 	}
@@ -171,7 +171,7 @@ func connectError(err error, reason Reason) *dialError {
 // tlsError names a failed handshake in our own words: a certificate's text is
 // written by whoever answers.
 func tlsError(err error) *dialError {
-	out := &dialError{reason: ReasonTLS, err: err, obstacle: ObstacleHandshake}
+	out := &dialError{reason: ReasonTLS, err: err, connectFailure: ConnectHandshake}
 	var (
 		verify    *tls.CertificateVerificationError
 		host      x509.HostnameError
@@ -182,15 +182,15 @@ func tlsError(err error) *dialError {
 	)
 	switch {
 	case errors.As(err, &host):
-		out.detail, out.final, out.obstacle = "the certificate is for another host", true, ObstacleHostName
+		out.detail, out.final, out.connectFailure = "the certificate is for another host", true, ConnectHostName
 	case errors.As(err, &authority):
-		out.detail, out.final, out.obstacle = "the certificate is signed by an unknown authority", true, ObstacleAuthority
+		out.detail, out.final, out.connectFailure = "the certificate is signed by an unknown authority", true, ConnectAuthority
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		out.detail, out.final, out.obstacle = "the certificate has expired or is not valid yet", true, ObstacleExpired
+		out.detail, out.final, out.connectFailure = "the certificate has expired or is not valid yet", true, ConnectExpired
 	case errors.As(err, &invalid), errors.As(err, &verify):
-		out.detail, out.final, out.obstacle = "the certificate is not valid", true, ObstacleCertificate
+		out.detail, out.final, out.connectFailure = "the certificate is not valid", true, ConnectCertificate
 	case errors.As(err, &header):
-		out.detail, out.final, out.obstacle = "the other side does not speak TLS", true, ObstacleNoTLS
+		out.detail, out.final, out.connectFailure = "the other side does not speak TLS", true, ConnectNoTLS
 	case errors.As(err, &alert):
 		out.detail, out.final = alert.Error(), true
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):

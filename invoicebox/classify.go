@@ -2,39 +2,39 @@ package invoicebox
 
 import "time"
 
-// A Verdict is what an exchange means. All of it is safe to log and to count.
-type Verdict struct {
-	Class Class
-	// Fault says what of ours is wrong, where Class is OurFault.
-	Fault Fault
+// A Classification is what an exchange means. All of it is safe to log and to count.
+type Classification struct {
+	Outcome Outcome
+	// Fault says what of ours is wrong, where Outcome is OurFault.
+	Fault FaultKind
 	// Code is the answer's business code in the form [a-z][a-z0-9_]{0,63}; empty
 	// where there is none or it has another form.
 	Code string
 	// RetryAfter is how long the answer asks to wait, counted from
 	// Exchange.Finished; 0 where it does not say, at most MaxRetryAfter.
 	RetryAfter time.Duration
-	// Drained is how long no request is left to the account, as told by any
+	// RateLimitReset is how long no request is left to the account, as told by any
 	// answer's rate limit headers; 0 where some are, or nothing is said.
-	Drained time.Duration
+	RateLimitReset time.Duration
 	// Doubt: the operation may have been executed, and what comes later has to
 	// be read with that in mind.
 	Doubt bool
 	// Reason is one word of a closed set.
 	Reason Reason
-	// Row names the line of the outcome table that decided.
-	Row string
+	// Rule names the rule of the outcome table that decided.
+	Rule string
 }
 
 // Classify finds the row of the outcome table for an exchange. It parses the
 // body: make an activation's answer durable first.
-func Classify(x Exchange) Verdict {
+func Classify(x Exchange) Classification {
 	kind, code := anyBody, ""
 	switch {
 	case x.Success():
 		kind = readSuccess(x)
 	case x.Status != 0:
 		kind, code = readFailure(x)
-		if x.Echo {
+		if x.EchoesSecret {
 			code = ""
 		}
 	}
@@ -42,7 +42,7 @@ func Classify(x Exchange) Verdict {
 }
 
 // ReadActivation is Classify and ParseActivation in one reading of the body.
-func ReadActivation(x Exchange) (Verdict, Activation, error) {
+func ReadActivation(x Exchange) (Classification, Activation, error) {
 	act, err := ParseActivation(x)
 	if x.Operation != Activate || !x.Success() {
 		return Classify(x), act, err
@@ -51,7 +51,7 @@ func ReadActivation(x Exchange) (Verdict, Activation, error) {
 }
 
 // ReadCheck is Classify and ParseCheck in one reading of the body of a success.
-func ReadCheck(x Exchange) (Verdict, CheckResult, error) {
+func ReadCheck(x Exchange) (Classification, CheckResult, error) {
 	result, err := ParseCheck(x)
 	if x.Operation != Check && x.Operation != CheckOwn || !x.Success() {
 		return Classify(x), result, err
@@ -60,11 +60,11 @@ func ReadCheck(x Exchange) (Verdict, CheckResult, error) {
 }
 
 // classify finds the row for an exchange whose body was read.
-func classify(x Exchange, kind body, code string) Verdict {
-	v := Verdict{Class: Unknown, Doubt: true, Reason: ReasonInternal}
+func classify(x Exchange, kind body, code string) Classification {
+	v := Classification{Outcome: Unknown, Doubt: true, Reason: ReasonInternal}
 	for i := range table {
 		if r := &table[i]; r.fits(&x, kind) {
-			v = Verdict{Class: r.Class, Fault: r.Fault, Doubt: r.Doubt, Reason: r.Reason, Row: r.Name}
+			v = Classification{Outcome: r.Outcome, Fault: r.Fault, Doubt: r.Doubt, Reason: r.Reason, Rule: r.Name}
 			break
 		}
 	}
@@ -74,8 +74,8 @@ func classify(x Exchange, kind body, code string) Verdict {
 		}
 	}
 	v.Code = label(code)
-	v.Drained = rateLimitReset(x)
-	switch v.Class {
+	v.RateLimitReset = rateLimitReset(x)
+	switch v.Outcome {
 	case NotExecuted, Limited, ProbablyNotExecuted, Unknown:
 		v.RetryAfter = retryAfter(x)
 	}

@@ -128,20 +128,20 @@ func (c *Client) Close() {
 
 // Invite asks Invoicebox to send the shop at this address a registration link.
 // Each invitation that is executed sends an e-mail.
-func (c *Client) Invite(ctx context.Context, a Attempt, email secret.String) Exchange {
+func (c *Client) Invite(ctx context.Context, a CallOptions, email secret.String) Exchange {
 	return c.post(ctx, Invite, a, c.inviteBegin, email)
 }
 
 // Activate trades the code for the shop's merchant id and token. The answer may
 // come only once: keep the exchange (see [Exchange.MarshalReceipt]) before
 // anything else is done with it.
-func (c *Client) Activate(ctx context.Context, a Attempt, code secret.String) Exchange {
+func (c *Client) Activate(ctx context.Context, a CallOptions, code secret.String) Exchange {
 	return c.post(ctx, Activate, a, c.activateBegin, code)
 }
 
 // CheckToken asks whether a shop's token is good. It changes nothing, goes out
 // with that token only, and is not signed: the signing key is the partner's.
-func (c *Client) CheckToken(ctx context.Context, a Attempt, token secret.String) Exchange {
+func (c *Client) CheckToken(ctx context.Context, a CallOptions, token secret.String) Exchange {
 	if t := token.Reveal(); !visible(t) || len(t) > maxTokenBytes {
 		return failed(Check, ReasonValue, "the token is empty, too long or has characters that no header may have")
 	}
@@ -154,11 +154,11 @@ func (c *Client) CheckOwnToken(ctx context.Context) Exchange {
 	if x.Err != nil {
 		return x
 	}
-	return c.do(ctx, Attempt{}, request{op: CheckOwn, token: token})
+	return c.do(ctx, CallOptions{}, request{op: CheckOwn, token: token})
 }
 
 // post makes one of the two calls that have an effect.
-func (c *Client) post(ctx context.Context, op Operation, a Attempt, begin []byte, value secret.String) Exchange {
+func (c *Client) post(ctx context.Context, op Operation, a CallOptions, begin []byte, value secret.String) Exchange {
 	text := value.Reveal()
 	if !sendable(text) {
 		return failed(op, ReasonValue, "the value is empty, too long or not UTF-8")
@@ -192,14 +192,14 @@ type request struct {
 	value string // the secret in the body
 }
 
-func (c *Client) do(parent context.Context, a Attempt, r request) Exchange {
+func (c *Client) do(parent context.Context, a CallOptions, r request) Exchange {
 	if c.closed.Load() {
 		return failed(r.op, ReasonClosed, "")
 	}
 	k := &call{
 		op:       r.op,
 		sendBy:   a.SendBy,
-		maxBody:  c.options.MaxAnswerBytes,
+		maxBody:  c.options.MaxResponseBytes,
 		maxIdle:  maxIdleRead,
 		exchange: Exchange{Operation: r.op, Started: time.Now()},
 	}
@@ -247,7 +247,7 @@ func (x *Exchange) hide(secrets ...string) {
 		// Written as \u0041, a letter would be missed by the comparison below.
 		body, _ = x.unpacked()
 		body = bytes.ToLower(body)
-		x.Echo = bytes.Contains(body, []byte(`\u00`))
+		x.EchoesSecret = bytes.Contains(body, []byte(`\u00`))
 	}
 	for _, s := range secrets {
 		if len(s) < minHidden {
@@ -258,7 +258,7 @@ func (x *Exchange) hide(secrets ...string) {
 			x.Header.Del("X-Request-Id")
 		}
 		if bytes.Contains(body, bytes.ToLower([]byte(s))) {
-			x.Echo = true
+			x.EchoesSecret = true
 		}
 	}
 }

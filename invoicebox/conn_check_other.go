@@ -4,5 +4,5 @@ package invoicebox
 
 import "net"
 
-// quiet cannot look into a socket here; the bound on idle time has to do.
-func quiet(net.Conn) bool { return true }
+// hasNoPendingData cannot look into a socket here; the bound on idle time has to do.
+func hasNoPendingData(net.Conn) bool { return true }

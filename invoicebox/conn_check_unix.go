@@ -10,7 +10,7 @@ import (
 
 // hasNoPendingData looks into an idle socket without waiting: false where there is
 // anything to read, an end of the stream included. A connection without a
-// system socket below it (in memory, in tests) counts as quiet.
+// system socket below it (in memory, in tests) counts as having none.
 func hasNoPendingData(c net.Conn) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok {

@@ -4,7 +4,7 @@
 // A call returns an [Exchange]: what was sent and what came back, not parsed. The
 // caller saves it where it has to ([Exchange.MarshalReceipt]), asks [Classify] what it
 // means, and reads its values with [ParseInvitation], [ParseActivation] and
-// [ParseCheck], or both at once with [ReadActivation] and [ReadCheck]. The meaning of every response is one table, [Outcomes], which
+// [ParseCheck], or both at once with [ReadActivation] and [ReadCheck]. The meaning of every response is one table, [OutcomeRules], which
 // docs/outcomes.md shows.
 //
 // # Guarantees
@@ -30,16 +30,16 @@
 //     invalid UTF-8 and duplicate members in parts that are not read, numbers for ids
 //     and tokens, and an empty error beside the data. HTML is never read as JSON.
 //   - Everything has a bound: the call (Options.Deadline, with connect and body), the
-//     headers (64 KiB) and the body (Options.MaxAnswerBytes, and 64 KiB after decoding),
+//     headers (64 KiB) and the body (Options.MaxResponseBytes, and 64 KiB after decoding),
 //     interim responses (5), and the wait that a response asks for ([MaxRetryAfter]).
-//   - No error, log line, verdict or String method contains a token, a code, an e-mail
+//   - No error, log line, classification or String method contains a token, a code, an e-mail
 //     address or a key. Of a response they contain only status, request id and business
 //     code, each only in a harmless form and without the secrets of the request.
 //
 // # Limits
 //
 // The client does not wait: Retry-After and rate limit headers become numbers in the
-// [Verdict]. It counts no requests, does not know of earlier attempts, and does not wipe
+// [Classification]. It counts no requests, does not know of earlier attempts, and does not wipe
 // memory.
 //
 // # The life of a call

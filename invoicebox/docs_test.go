@@ -11,10 +11,10 @@ import (
 // The table of docs/outcomes.md is the one that decides.
 func TestOutcomesPage(t *testing.T) {
 	code := golden.Code
-	rows := [][]string{{"row", "calls", "status", "class", "fault", "doubt", "only where"}}
-	for _, r := range Outcomes() {
+	rows := [][]string{{"rule", "calls", "status", "outcome", "fault", "doubt", "only where"}}
+	for _, r := range OutcomeRules() {
 		rows = append(rows, []string{
-			code(r.Name), operationsText(r.Operations), statusesText(r.Statuses), code(r.Class.String()), code(faultText(r.Fault)), yes(r.Doubt), conditionText(r),
+			code(r.Name), operationsText(r.Operations), statusesText(r.Statuses), code(r.Outcome.String()), code(faultText(r.Fault)), yes(r.Doubt), conditionText(r),
 		})
 	}
 	golden.CompareMarkdown(t, "../docs/outcomes.md", "## What a response means", rows)
@@ -31,11 +31,11 @@ func operationsText(ops []Operation) string {
 	return strings.Join(names, ", ")
 }
 
-func statusesText(ss []Statuses) string {
+func statusesText(ss []StatusRange) string {
 	texts := make([]string, len(ss))
 	for i, s := range ss {
 		switch {
-		case s == Statuses{}:
+		case s == StatusRange{}:
 			texts[i] = "none"
 		case s.From == s.To:
 			texts[i] = strconv.Itoa(s.From)
@@ -48,7 +48,7 @@ func statusesText(ss []Statuses) string {
 	return strings.Join(texts, ", ")
 }
 
-func conditionText(r Row) string {
+func conditionText(r OutcomeRule) string {
 	var parts []string
 	if r.Unwritten {
 		parts = append(parts, "nothing written")
@@ -66,7 +66,7 @@ func conditionText(r Row) string {
 	return strings.Join(parts, "; ")
 }
 
-func faultText(f Fault) string {
+func faultText(f FaultKind) string {
 	if f == FaultNone {
 		return ""
 	}

@@ -24,7 +24,7 @@ var (
 	// ErrNotHTTP: what came back is not an HTTP answer, or its headers are
 	// larger than is allowed.
 	ErrNotHTTP = errors.New("the answer is not readable as HTTP")
-	// ErrTooLarge: the answer's body is larger than Options.MaxAnswerBytes.
+	// ErrTooLarge: the answer's body is larger than Options.MaxResponseBytes.
 	ErrTooLarge = errors.New("the answer is larger than is allowed")
 	// ErrSetting: the token or the signing key cannot be used. Nothing was sent.
 	ErrSetting = errors.New("a setting cannot be used")
@@ -105,12 +105,12 @@ var sentinels = map[Reason]error{
 // words and of what the resolver and the kernel say about an address; no byte
 // of an answer, and nothing of the request, is in it.
 type Error struct {
-	Operation Operation
-	Reason    Reason
-	detail    string
-	cause     error
-	obstacle  Obstacle
-	proxy     bool
+	Operation      Operation
+	Reason         Reason
+	detail         string
+	cause          error
+	connectFailure ConnectFailure
+	proxy          bool
 }
 
 // Error implements error.

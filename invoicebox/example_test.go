@@ -31,7 +31,7 @@ func Example() {
 	defer client.Close()
 
 	x := client.Activate(context.Background(),
-		invoicebox.Attempt{SendBy: time.Now().Add(10 * time.Second)}, secret.New("143232423434"))
+		invoicebox.CallOptions{SendBy: time.Now().Add(10 * time.Second)}, secret.New("143232423434"))
 	receipt, err := x.MarshalReceipt()
 	if err != nil {
 		fmt.Println(err)
@@ -44,8 +44,8 @@ func Example() {
 		return
 	}
 	v := invoicebox.Classify(x)
-	fmt.Println(v.Class, v.Reason, x.RequestID)
-	if v.Class == invoicebox.Done {
+	fmt.Println(v.Outcome, v.Reason, x.RequestID)
+	if v.Outcome == invoicebox.Done {
 		a, err := invoicebox.ParseActivation(x)
 		fmt.Println(a.MerchantID, a.Token, err)
 	}

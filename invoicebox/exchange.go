@@ -33,8 +33,8 @@ func (o Operation) String() string {
 	return operationNames[o]
 }
 
-// An Attempt bounds one call.
-type Attempt struct {
+// CallOptions bound one call.
+type CallOptions struct {
 	// SendBy is the instant from which on the request must not be written any
 	// more: a later call ends with ErrSendByPassed and has sent nothing. Its
 	// monotonic reading is used where it has one. Zero means no such instant.
@@ -51,15 +51,15 @@ type Exchange struct {
 	Status int
 	// Header holds the few headers that matter (see keptHeaders), bounded.
 	Header http.Header
-	// Body is what came of the body, at most Options.MaxAnswerBytes of it.
+	// Body is what came of the body, at most Options.MaxResponseBytes of it.
 	Body []byte
 	// BodyComplete tells that Body is all of it.
 	BodyComplete bool
 	// TooLarge tells that the body was longer than is allowed.
 	TooLarge bool
-	// Echo tells that an answer that is not a success may repeat a secret of the
+	// EchoesSecret tells that an answer that is not a success may repeat a secret of the
 	// request: no part of it may be shown, and Classify gives no Code from it.
-	Echo bool
+	EchoesSecret bool
 
 	// Written counts the bytes of the request that were handed to the network,
 	// over all tries: inside TLS, without handshakes and proxies. 0 is proof
@@ -107,8 +107,8 @@ func (x Exchange) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("invoicebox: an exchange may hold a token and is not marshalled; use MarshalReceipt")
 }
 
-// Answered tells whether a status line came.
-func (x Exchange) Answered() bool { return x.Status != 0 }
+// HasStatus tells whether a status line came.
+func (x Exchange) HasStatus() bool { return x.Status != 0 }
 
 // Success tells whether the status is 2xx, without a look into the body: an
 // activation for which it holds may carry a token in its body.

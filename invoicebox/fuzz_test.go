@@ -12,7 +12,7 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// Whatever a server answers, the verdict keeps to its promises and a receipt
+// Whatever a server answers, the classification keeps its promises and a receipt
 // changes nothing.
 func FuzzClassify(f *testing.F) {
 	for _, body := range append([]string{goodInvite, goodActivate, goodCheck,
@@ -29,7 +29,7 @@ func FuzzClassify(f *testing.F) {
 			Header: http.Header{"Retry-After": {header}, "Ratelimit": {header}, "X-Ratelimit-Reset": {header}, "Date": {header}},
 		}
 		v := invoicebox.Classify(x)
-		if v.Class == 0 || v.Reason == "" || (v.Row == "" && x.Status != 0) || v.RetryAfter < 0 || v.RetryAfter > invoicebox.MaxRetryAfter || v.Drained < 0 || v.Drained > invoicebox.MaxRetryAfter {
+		if v.Outcome == 0 || v.Reason == "" || (v.Rule == "" && x.Status != 0) || v.RetryAfter < 0 || v.RetryAfter > invoicebox.MaxRetryAfter || v.RateLimitReset < 0 || v.RateLimitReset > invoicebox.MaxRetryAfter {
 			t.Fatalf("%+v", v)
 		}
 		for _, c := range v.Code {
@@ -37,14 +37,14 @@ func FuzzClassify(f *testing.F) {
 				t.Fatalf("code %q", v.Code)
 			}
 		}
-		if v.Class == invoicebox.Done && (!x.Success() || !whole) {
+		if v.Outcome == invoicebox.Done && (!x.Success() || !whole) {
 			t.Fatalf("%d is done", x.Status)
 		}
-		if v.Class == invoicebox.Refused && x.Operation <= invoicebox.Activate && !whole {
+		if v.Outcome == invoicebox.Refused && x.Operation <= invoicebox.Activate && !whole {
 			t.Fatal("refused by half an answer")
 		}
 		a, err := invoicebox.ParseActivation(x)
-		if x.Operation == invoicebox.Activate && (err == nil) != (v.Class == invoicebox.Done) {
+		if x.Operation == invoicebox.Activate && (err == nil) != (v.Outcome == invoicebox.Done) {
 			t.Fatalf("%+v, %v", v, err)
 		}
 		if err == nil && (a.Token.IsZero() || a.MerchantID == "" || a.MerchantID == a.Token.Reveal() || len(a.MerchantID) > 36) {
@@ -129,7 +129,7 @@ func FuzzWire(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := client.Activate(t.Context(), invoicebox.Attempt{}, secret.New(markedCode))
+		x := client.Activate(t.Context(), invoicebox.CallOptions{}, secret.New(markedCode))
 		transport.Close()
 		m.wait.Wait()
 		if m.requests.Load() != 1 || x.Tries != 1 || x.Written == 0 {
@@ -138,7 +138,7 @@ func FuzzWire(f *testing.F) {
 		if (x.Err == nil) && (x.Status == 0 || !x.BodyComplete) && x.Status != http.StatusSwitchingProtocols {
 			t.Fatalf("no error: %+v", x)
 		}
-		if len(x.Body) > invoicebox.DefaultMaxAnswerBytes {
+		if len(x.Body) > invoicebox.DefaultMaxResponseBytes {
 			t.Fatalf("%d bytes", len(x.Body))
 		}
 		if x.Err != nil && leaks(fmt.Sprintf("%v %+v", x.Err, x.Err)) != nil {

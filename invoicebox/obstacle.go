@@ -8,47 +8,47 @@ import (
 	"syscall"
 )
 
-// An Obstacle is one word of a closed set that says why there is no connection.
-type Obstacle string
+// A ConnectFailure is one word of a closed set that says why there is no connection.
+type ConnectFailure string
 
-// The obstacles.
+// The reasons for which there is no connection.
 const (
-	ObstacleNone          Obstacle = ""
-	ObstacleNoSuchName    Obstacle = "no_such_name"
-	ObstacleResolver      Obstacle = "resolver_failed"
-	ObstacleRefused       Obstacle = "connection_refused"
-	ObstacleNoRoute       Obstacle = "no_route"
-	ObstacleTimeout       Obstacle = "connect_timeout"
-	ObstacleAuthority     Obstacle = "unknown_authority"
-	ObstacleHostName      Obstacle = "certificate_of_other_host"
-	ObstacleExpired       Obstacle = "certificate_expired"
-	ObstacleCertificate   Obstacle = "certificate_invalid"
-	ObstacleNoTLS         Obstacle = "no_tls"
-	ObstacleHandshake     Obstacle = "handshake_failed"
-	ObstacleProxySetting  Obstacle = "proxy_setting"
-	ObstacleProxyScheme   Obstacle = "proxy_scheme"
-	ObstacleProxyAuth     Obstacle = "proxy_authentication"
-	ObstacleProxyAnswer   Obstacle = "proxy_refused"
-	ObstacleProxyNotHTTP  Obstacle = "proxy_not_http"
-	ObstacleNotClassified Obstacle = "connect_failed"
+	ConnectNoFailure     ConnectFailure = ""
+	ConnectNoSuchName    ConnectFailure = "no_such_name"
+	ConnectResolver      ConnectFailure = "resolver_failed"
+	ConnectRefused       ConnectFailure = "connection_refused"
+	ConnectNoRoute       ConnectFailure = "no_route"
+	ConnectTimeout       ConnectFailure = "connect_timeout"
+	ConnectAuthority     ConnectFailure = "unknown_authority"
+	ConnectHostName      ConnectFailure = "certificate_of_other_host"
+	ConnectExpired       ConnectFailure = "certificate_expired"
+	ConnectCertificate   ConnectFailure = "certificate_invalid"
+	ConnectNoTLS         ConnectFailure = "no_tls"
+	ConnectHandshake     ConnectFailure = "handshake_failed"
+	ConnectProxySetting  ConnectFailure = "proxy_setting"
+	ConnectProxyScheme   ConnectFailure = "proxy_scheme"
+	ConnectProxyAuth     ConnectFailure = "proxy_authentication"
+	ConnectProxyAnswer   ConnectFailure = "proxy_refused"
+	ConnectProxyNotHTTP  ConnectFailure = "proxy_not_http"
+	ConnectNotClassified ConnectFailure = "connect_failed"
 )
 
-// Obstacles lists the set, for tables of words.
-func Obstacles() []Obstacle {
-	return []Obstacle{
-		ObstacleNoSuchName, ObstacleResolver, ObstacleRefused, ObstacleNoRoute, ObstacleTimeout, ObstacleAuthority, ObstacleHostName,
-		ObstacleExpired, ObstacleCertificate, ObstacleNoTLS, ObstacleHandshake, ObstacleProxySetting, ObstacleProxyScheme,
-		ObstacleProxyAuth, ObstacleProxyAnswer, ObstacleProxyNotHTTP, ObstacleNotClassified,
+// ConnectFailures lists the set, for tables of words.
+func ConnectFailures() []ConnectFailure {
+	return []ConnectFailure{
+		ConnectNoSuchName, ConnectResolver, ConnectRefused, ConnectNoRoute, ConnectTimeout, ConnectAuthority, ConnectHostName,
+		ConnectExpired, ConnectCertificate, ConnectNoTLS, ConnectHandshake, ConnectProxySetting, ConnectProxyScheme,
+		ConnectProxyAuth, ConnectProxyAnswer, ConnectProxyNotHTTP, ConnectNotClassified,
 	}
 }
 
-// Obstacle says why there is no connection, and whether that is about the
-// proxy's connection and not the API's. It is ObstacleNone where there was one.
-func (x Exchange) Obstacle() (o Obstacle, proxy bool) {
+// ConnectFailure says why there is no connection, and whether that is about the
+// proxy's connection and not the API's. It is ConnectNoFailure where there was one.
+func (x Exchange) ConnectFailure() (f ConnectFailure, proxy bool) {
 	if e, ok := errors.AsType[*Error](x.Err); ok {
-		return e.obstacle, e.proxy
+		return e.connectFailure, e.proxy
 	}
-	return ObstacleNone, false
+	return ConnectNoFailure, false
 }
 
 // Detail says in our own words why there is no complete answer; empty where
@@ -60,21 +60,21 @@ func (x Exchange) Detail() string {
 	return ""
 }
 
-// connectObstacle tells apart what is below TLS.
-func connectObstacle(err error) Obstacle {
+// classifyConnectError tells apart what is below TLS.
+func classifyConnectError(err error) ConnectFailure {
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
 		if name.IsNotFound {
-			return ObstacleNoSuchName
+			return ConnectNoSuchName
 		}
-		return ObstacleResolver
+		return ConnectResolver
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return ObstacleRefused
+		return ConnectRefused
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return ObstacleNoRoute
+		return ConnectNoRoute
 	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return ObstacleTimeout
+		return ConnectTimeout
 	}
-	return ObstacleNotClassified
+	return ConnectNotClassified
 }

@@ -45,8 +45,8 @@ type Options struct {
 	// Logger gets one line for each call, at level Debug, without secrets.
 	// nil logs nothing.
 	Logger *slog.Logger
-	// MaxAnswerBytes bounds an answer's body. 1 KiB to 1 MiB, default 64 KiB.
-	MaxAnswerBytes int
+	// MaxResponseBytes bounds an answer's body. 1 KiB to 1 MiB, default 64 KiB.
+	MaxResponseBytes int
 }
 
 // Signing says how X-Signature is made: an HMAC over the raw body.
@@ -61,13 +61,13 @@ type Signing struct {
 
 // Defaults and bounds of Options.
 const (
-	DefaultDeadline       = 30 * time.Second
-	DefaultMaxAnswerBytes = 64 << 10
+	DefaultDeadline         = 30 * time.Second
+	DefaultMaxResponseBytes = 64 << 10
 
-	minDeadline, maxDeadline       = 10 * time.Millisecond, 10 * time.Minute
-	minAnswerBytes, maxAnswerBytes = 1 << 10, 1 << 20
-	maxPartnerID                   = 36
-	maxUserAgent                   = 256
+	minDeadline, maxDeadline           = 10 * time.Millisecond, 10 * time.Minute
+	minResponseBytes, maxResponseBytes = 1 << 10, 1 << 20
+	maxPartnerID                       = 36
+	maxUserAgent                       = 256
 )
 
 // withDefaults checks the options and fills in what was left out.
@@ -100,11 +100,11 @@ func (o Options) withDefaults() (Options, *url.URL, error) {
 	if o.Deadline < minDeadline || o.Deadline > maxDeadline {
 		errs = append(errs, fmt.Errorf("invoicebox: Deadline %s must be %s to %s", o.Deadline, minDeadline, maxDeadline))
 	}
-	if o.MaxAnswerBytes == 0 {
-		o.MaxAnswerBytes = DefaultMaxAnswerBytes
+	if o.MaxResponseBytes == 0 {
+		o.MaxResponseBytes = DefaultMaxResponseBytes
 	}
-	if o.MaxAnswerBytes < minAnswerBytes || o.MaxAnswerBytes > maxAnswerBytes {
-		errs = append(errs, fmt.Errorf("invoicebox: MaxAnswerBytes %d must be %d to %d", o.MaxAnswerBytes, minAnswerBytes, maxAnswerBytes))
+	if o.MaxResponseBytes < minResponseBytes || o.MaxResponseBytes > maxResponseBytes {
+		errs = append(errs, fmt.Errorf("invoicebox: MaxAnswerBytes %d must be %d to %d", o.MaxResponseBytes, minResponseBytes, maxResponseBytes))
 	}
 	return o, base, errors.Join(errs...)
 }

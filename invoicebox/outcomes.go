@@ -2,13 +2,13 @@ package invoicebox
 
 import "slices"
 
-// A Class says what an exchange means for the operation.
-type Class uint8
+// An Outcome says what an exchange means for the operation.
+type Outcome uint8
 
-// The classes.
+// The outcomes.
 const (
 	// Done: executed, and the answer is good.
-	Done Class = iota + 1
+	Done Outcome = iota + 1
 	// Refused: executed and refused because of the shop's own value (address,
 	// code, token). With doubt on the operation it proves nothing about a code.
 	Refused
@@ -28,23 +28,23 @@ const (
 	Unreadable
 )
 
-var classNames = [...]string{"none", "done", "refused", "not_executed", "limited", "probably_not_executed",
+var outcomeNames = [...]string{"none", "done", "refused", "not_executed", "limited", "probably_not_executed",
 	"unauthorized", "our_fault", "unknown", "unreadable"}
 
-// String gives the class's name, one of a closed set.
-func (c Class) String() string {
-	if int(c) >= len(classNames) {
-		return classNames[0]
+// String gives the name of the outcome, one of a closed set.
+func (o Outcome) String() string {
+	if int(o) >= len(outcomeNames) {
+		return outcomeNames[0]
 	}
-	return classNames[c]
+	return outcomeNames[o]
 }
 
-// A Fault says what of ours is wrong where the class is OurFault.
-type Fault uint8
+// A FaultKind says what of ours is wrong where the outcome is OurFault.
+type FaultKind uint8
 
-// The faults.
+// The kinds of faults.
 const (
-	FaultNone Fault = iota
+	FaultNone FaultKind = iota
 	// FaultRights: the account may not do this.
 	FaultRights
 	// FaultAddress: the base URL leads somewhere else.
@@ -58,40 +58,40 @@ const (
 var faultNames = [...]string{"none", "rights", "address", "partner_id", "request"}
 
 // String gives the fault's name, one of a closed set.
-func (f Fault) String() string {
+func (f FaultKind) String() string {
 	if int(f) >= len(faultNames) {
 		return faultNames[0]
 	}
 	return faultNames[f]
 }
 
-// Statuses is a range of statuses, both ends in it. {0, 0} stands for "no status line".
-type Statuses struct{ From, To int }
+// A StatusRange is a range of statuses, both ends in it. {0, 0} stands for "no status line".
+type StatusRange struct{ From, To int }
 
-// A Row is one line of the outcome table. The first row that fits decides.
-type Row struct {
-	// Name is the row's permanent name.
+// An OutcomeRule is one row of the outcome table. The first one that fits decides.
+type OutcomeRule struct {
+	// Name is the permanent name of the rule.
 	Name string
-	// Operations that the row is about.
+	// Operations that the rule is about.
 	Operations []Operation
 	// Statuses, any of which fits.
-	Statuses []Statuses
+	Statuses []StatusRange
 	// Unwritten: fits only where no byte of the request was written.
 	Unwritten bool
 	// Failures, one of which the exchange must have; empty for any.
 	Failures []Reason
 
-	// What it means. Reason is the verdict's; empty where it is the exchange's own.
-	Class  Class
-	Fault  Fault
-	Doubt  bool
-	Reason Reason
+	// What it means. Reason is that of the classification; empty where it is the exchange's own.
+	Outcome Outcome
+	Fault   FaultKind
+	Doubt   bool
+	Reason  Reason
 
 	body body
 }
 
-// Body tells in words what the row asks of the answer's body.
-func (r Row) Body() string { return bodyNames[r.body] }
+// Body tells in words what the rule asks of the answer's body.
+func (r OutcomeRule) Body() string { return bodyNames[r.body] }
 
 var (
 	everyOperation = []Operation{Invite, Activate, Check, CheckOwn}
@@ -100,57 +100,57 @@ var (
 	// ownToken are the operations that go out with the partner's token.
 	ownToken = []Operation{Invite, Activate, CheckOwn}
 
-	noStatus = []Statuses{{0, 0}}
-	success  = []Statuses{{200, 299}}
-	// speaking are the statuses with which the API refuses a value.
-	speaking = []Statuses{{400, 400}, {404, 404}, {409, 409}, {422, 422}}
+	noStatus = []StatusRange{{0, 0}}
+	success  = []StatusRange{{200, 299}}
+	// refusalStatuses are the statuses with which the API refuses a value.
+	refusalStatuses = []StatusRange{{400, 400}, {404, 404}, {409, 409}, {422, 422}}
 )
 
 // table is the outcome table. Its order matters.
-var table = [...]Row{
+var table = [...]OutcomeRule{
 	{Name: "value_unsendable", Operations: everyOperation, Statuses: noStatus, Unwritten: true,
-		Failures: []Reason{ReasonValue}, Class: OurFault, Fault: FaultRequest},
-	{Name: "nothing_written", Operations: everyOperation, Statuses: noStatus, Unwritten: true, Class: NotExecuted},
-	{Name: "lost", Operations: effects, Statuses: noStatus, Class: Unknown, Doubt: true},
-	{Name: "lost_check", Operations: checks, Statuses: noStatus, Class: Unknown},
+		Failures: []Reason{ReasonValue}, Outcome: OurFault, Fault: FaultRequest},
+	{Name: "nothing_written", Operations: everyOperation, Statuses: noStatus, Unwritten: true, Outcome: NotExecuted},
+	{Name: "lost", Operations: effects, Statuses: noStatus, Outcome: Unknown, Doubt: true},
+	{Name: "lost_check", Operations: checks, Statuses: noStatus, Outcome: Unknown},
 
-	{Name: "too_early", Operations: everyOperation, Statuses: []Statuses{{425, 425}}, Class: NotExecuted, Reason: ReasonTooEarly},
-	{Name: "limited", Operations: everyOperation, Statuses: []Statuses{{429, 429}}, Class: Limited, Reason: ReasonLimited},
-	{Name: "request_timeout", Operations: effects, Statuses: []Statuses{{408, 408}}, Class: ProbablyNotExecuted, Doubt: true, Reason: ReasonRequestTimeout},
-	{Name: "unavailable", Operations: effects, Statuses: []Statuses{{503, 503}}, Class: ProbablyNotExecuted, Doubt: true, Reason: ReasonUnavailable},
-	{Name: "check_put_off", Operations: checks, Statuses: []Statuses{{408, 408}, {503, 503}}, Class: NotExecuted, Reason: ReasonUnavailable},
+	{Name: "too_early", Operations: everyOperation, Statuses: []StatusRange{{425, 425}}, Outcome: NotExecuted, Reason: ReasonTooEarly},
+	{Name: "limited", Operations: everyOperation, Statuses: []StatusRange{{429, 429}}, Outcome: Limited, Reason: ReasonLimited},
+	{Name: "request_timeout", Operations: effects, Statuses: []StatusRange{{408, 408}}, Outcome: ProbablyNotExecuted, Doubt: true, Reason: ReasonRequestTimeout},
+	{Name: "unavailable", Operations: effects, Statuses: []StatusRange{{503, 503}}, Outcome: ProbablyNotExecuted, Doubt: true, Reason: ReasonUnavailable},
+	{Name: "check_put_off", Operations: checks, Statuses: []StatusRange{{408, 408}, {503, 503}}, Outcome: NotExecuted, Reason: ReasonUnavailable},
 
-	{Name: "token_of_nobody", Operations: []Operation{Check}, Statuses: success, body: nobodyBody, Class: Refused, Reason: ReasonRefused},
-	{Name: "own_token_of_nobody", Operations: []Operation{CheckOwn}, Statuses: success, body: nobodyBody, Class: Unauthorized, Reason: ReasonUnauthorized},
-	{Name: "done", Operations: everyOperation, Statuses: success, body: usableBody, Class: Done, Reason: ReasonOK},
+	{Name: "token_of_nobody", Operations: []Operation{Check}, Statuses: success, body: nobodyBody, Outcome: Refused, Reason: ReasonRefused},
+	{Name: "own_token_of_nobody", Operations: []Operation{CheckOwn}, Statuses: success, body: nobodyBody, Outcome: Unauthorized, Reason: ReasonUnauthorized},
+	{Name: "done", Operations: everyOperation, Statuses: success, body: usableBody, Outcome: Done, Reason: ReasonOK},
 	{Name: "unreadable_cut", Operations: everyOperation, Statuses: success, body: unusableBody,
-		Failures: []Reason{ReasonBodyCut, ReasonLost, ReasonReset, ReasonDeadline, ReasonCanceled}, Class: Unreadable, Reason: ReasonBodyCut},
+		Failures: []Reason{ReasonBodyCut, ReasonLost, ReasonReset, ReasonDeadline, ReasonCanceled}, Outcome: Unreadable, Reason: ReasonBodyCut},
 	{Name: "unreadable_large", Operations: everyOperation, Statuses: success, body: unusableBody,
-		Failures: []Reason{ReasonBodyLarge}, Class: Unreadable, Reason: ReasonBodyLarge},
-	{Name: "unreadable", Operations: everyOperation, Statuses: success, body: unusableBody, Class: Unreadable, Reason: ReasonBodyUnusable},
+		Failures: []Reason{ReasonBodyLarge}, Outcome: Unreadable, Reason: ReasonBodyLarge},
+	{Name: "unreadable", Operations: everyOperation, Statuses: success, body: unusableBody, Outcome: Unreadable, Reason: ReasonBodyUnusable},
 
-	{Name: "token_refused", Operations: []Operation{Check}, Statuses: []Statuses{{401, 401}}, Class: Refused, Reason: ReasonRefused},
-	{Name: "token_forbidden", Operations: []Operation{Check}, Statuses: []Statuses{{403, 403}}, body: accountBody, Class: Refused, Reason: ReasonRefused},
-	{Name: "token_forbidden_by_code", Operations: []Operation{Check}, Statuses: []Statuses{{403, 403}}, body: businessBody, Class: Refused, Reason: ReasonRefused},
-	{Name: "unauthorized", Operations: ownToken, Statuses: []Statuses{{401, 401}}, Class: Unauthorized, Reason: ReasonUnauthorized},
-	{Name: "forbidden", Operations: everyOperation, Statuses: []Statuses{{403, 403}}, Class: OurFault, Fault: FaultRights, Reason: ReasonForbidden},
+	{Name: "token_refused", Operations: []Operation{Check}, Statuses: []StatusRange{{401, 401}}, Outcome: Refused, Reason: ReasonRefused},
+	{Name: "token_forbidden", Operations: []Operation{Check}, Statuses: []StatusRange{{403, 403}}, body: accountBody, Outcome: Refused, Reason: ReasonRefused},
+	{Name: "token_forbidden_by_code", Operations: []Operation{Check}, Statuses: []StatusRange{{403, 403}}, body: businessBody, Outcome: Refused, Reason: ReasonRefused},
+	{Name: "unauthorized", Operations: ownToken, Statuses: []StatusRange{{401, 401}}, Outcome: Unauthorized, Reason: ReasonUnauthorized},
+	{Name: "forbidden", Operations: everyOperation, Statuses: []StatusRange{{403, 403}}, Outcome: OurFault, Fault: FaultRights, Reason: ReasonForbidden},
 
-	{Name: "refused", Operations: effects, Statuses: speaking, body: businessBody, Class: Refused, Reason: ReasonRefused},
-	{Name: "account_refused", Operations: effects, Statuses: speaking, body: accountBody, Class: OurFault, Fault: FaultRights, Reason: ReasonForbidden},
-	{Name: "partner_id_refused", Operations: everyOperation, Statuses: []Statuses{{400, 499}}, body: partnerBody, Class: OurFault, Fault: FaultPartnerID, Reason: ReasonPartnerID},
-	{Name: "redirected", Operations: everyOperation, Statuses: []Statuses{{300, 399}}, Class: OurFault, Fault: FaultAddress, Reason: ReasonAddress},
-	{Name: "wrong_address", Operations: everyOperation, Statuses: []Statuses{{404, 405}, {410, 410}, {421, 421}}, body: codelessBody, Class: OurFault, Fault: FaultAddress, Reason: ReasonAddress},
-	{Name: "request_refused", Operations: everyOperation, Statuses: []Statuses{{400, 499}}, Class: OurFault, Fault: FaultRequest, Reason: ReasonRequest},
+	{Name: "refused", Operations: effects, Statuses: refusalStatuses, body: businessBody, Outcome: Refused, Reason: ReasonRefused},
+	{Name: "account_refused", Operations: effects, Statuses: refusalStatuses, body: accountBody, Outcome: OurFault, Fault: FaultRights, Reason: ReasonForbidden},
+	{Name: "partner_id_refused", Operations: everyOperation, Statuses: []StatusRange{{400, 499}}, body: partnerBody, Outcome: OurFault, Fault: FaultPartnerID, Reason: ReasonPartnerID},
+	{Name: "redirected", Operations: everyOperation, Statuses: []StatusRange{{300, 399}}, Outcome: OurFault, Fault: FaultAddress, Reason: ReasonAddress},
+	{Name: "wrong_address", Operations: everyOperation, Statuses: []StatusRange{{404, 405}, {410, 410}, {421, 421}}, body: codelessBody, Outcome: OurFault, Fault: FaultAddress, Reason: ReasonAddress},
+	{Name: "request_refused", Operations: everyOperation, Statuses: []StatusRange{{400, 499}}, Outcome: OurFault, Fault: FaultRequest, Reason: ReasonRequest},
 
-	{Name: "server_error", Operations: effects, Statuses: []Statuses{{500, 599}}, Class: Unknown, Doubt: true, Reason: ReasonServerError},
-	{Name: "server_error_check", Operations: checks, Statuses: []Statuses{{500, 599}}, Class: Unknown, Reason: ReasonServerError},
-	{Name: "odd_status", Operations: everyOperation, Statuses: []Statuses{{1, 199}, {600, 999}}, Class: Unknown, Doubt: true, Reason: ReasonOddStatus},
+	{Name: "server_error", Operations: effects, Statuses: []StatusRange{{500, 599}}, Outcome: Unknown, Doubt: true, Reason: ReasonServerError},
+	{Name: "server_error_check", Operations: checks, Statuses: []StatusRange{{500, 599}}, Outcome: Unknown, Reason: ReasonServerError},
+	{Name: "odd_status", Operations: everyOperation, Statuses: []StatusRange{{1, 199}, {600, 999}}, Outcome: Unknown, Doubt: true, Reason: ReasonOddStatus},
 }
 
-// Outcomes gives the outcome table, in the order in which it is read. The same
+// OutcomeRules gives the outcome table, in the order in which it is read. The same
 // refusal with doubt on the operation is for the caller: the table knows one
 // exchange, not what came before it.
-func Outcomes() []Row {
+func OutcomeRules() []OutcomeRule {
 	rows := slices.Clone(table[:])
 	for i := range rows {
 		rows[i].Operations = slices.Clone(rows[i].Operations)
@@ -160,8 +160,8 @@ func Outcomes() []Row {
 	return rows
 }
 
-// fits tells whether the row is about this exchange.
-func (r *Row) fits(x *Exchange, b body) bool {
+// fits tells whether the rule is about this exchange.
+func (r *OutcomeRule) fits(x *Exchange, b body) bool {
 	if !slices.Contains(r.Operations, x.Operation) {
 		return false
 	}
@@ -174,5 +174,5 @@ func (r *Row) fits(x *Exchange, b body) bool {
 	if len(r.Failures) > 0 && !slices.Contains(r.Failures, x.reason()) {
 		return false
 	}
-	return slices.ContainsFunc(r.Statuses, func(s Statuses) bool { return x.Status >= s.From && x.Status <= s.To })
+	return slices.ContainsFunc(r.Statuses, func(s StatusRange) bool { return x.Status >= s.From && x.Status <= s.To })
 }

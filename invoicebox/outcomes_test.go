@@ -150,13 +150,13 @@ func (e example) play(t *testing.T, op invoicebox.Operation) (x invoicebox.Excha
 		c, l := newClient(t, options("http://127.0.0.1", transport))
 		switch {
 		case e.badCode && op == invoicebox.Check:
-			x = c.CheckToken(t.Context(), invoicebox.Attempt{}, secret.New(markedShopToken+"\r\n"))
+			x = c.CheckToken(t.Context(), invoicebox.CallOptions{}, secret.New(markedShopToken+"\r\n"))
 		case e.badCode && op == invoicebox.Invite:
-			x = c.Invite(t.Context(), invoicebox.Attempt{}, secret.New(markedEmail+"\xff"))
+			x = c.Invite(t.Context(), invoicebox.CallOptions{}, secret.New(markedEmail+"\xff"))
 		case e.badCode:
-			x = c.Activate(t.Context(), invoicebox.Attempt{}, secret.New(strings.Repeat(markedCode, 100)))
+			x = c.Activate(t.Context(), invoicebox.CallOptions{}, secret.New(strings.Repeat(markedCode, 100)))
 		default:
-			x = perform(t.Context(), c, op, invoicebox.Attempt{SendBy: time.Now().Add(10 * time.Second)})
+			x = perform(t.Context(), c, op, invoicebox.CallOptions{SendBy: time.Now().Add(10 * time.Second)})
 		}
 		transport.Close()
 		m.wait.Wait()
@@ -166,10 +166,10 @@ func (e example) play(t *testing.T, op invoicebox.Operation) (x invoicebox.Excha
 }
 
 func TestEveryRowHasItsExamples(t *testing.T) {
-	rows := invoicebox.Outcomes()
+	rows := invoicebox.OutcomeRules()
 	seen := map[string][]invoicebox.Operation{}
 	for i, e := range examples {
-		at := slices.IndexFunc(rows, func(r invoicebox.Row) bool { return r.Name == e.row })
+		at := slices.IndexFunc(rows, func(r invoicebox.OutcomeRule) bool { return r.Name == e.row })
 		if at < 0 {
 			t.Fatalf("example %d: no row %q", i, e.row)
 		}
@@ -178,8 +178,8 @@ func TestEveryRowHasItsExamples(t *testing.T) {
 			t.Run(fmt.Sprintf("%02d %s %s", i, e.row, op), func(t *testing.T) {
 				x, requests, log := e.play(t, op)
 				v := invoicebox.Classify(x)
-				if v.Row != row.Name || v.Class != row.Class || v.Fault != row.Fault || v.Doubt != row.Doubt {
-					t.Errorf("got %+v (status %d, written %d, %v), want row %s %s", v, x.Status, x.Written, x.Err, row.Name, row.Class)
+				if v.Rule != row.Name || v.Outcome != row.Outcome || v.Fault != row.Fault || v.Doubt != row.Doubt {
+					t.Errorf("got %+v (status %d, written %d, %v), want row %s %s", v, x.Status, x.Written, x.Err, row.Name, row.Outcome)
 				}
 				if v.Reason == "" || v.Reason == invoicebox.ReasonInternal || (row.Reason != "" && v.Reason != row.Reason) {
 					t.Errorf("reason %q", v.Reason)
@@ -211,7 +211,7 @@ func TestEveryRowHasItsExamples(t *testing.T) {
 				t.Errorf("row %s has no example for %s", r.Name, op)
 			}
 		}
-		if r.Name == "" || r.Class == 0 || len(r.Statuses) == 0 || r.Body() == "" || (r.Class == invoicebox.OurFault) != (r.Fault != invoicebox.FaultNone) {
+		if r.Name == "" || r.Outcome == 0 || len(r.Statuses) == 0 || r.Body() == "" || (r.Outcome == invoicebox.OurFault) != (r.Fault != invoicebox.FaultNone) {
 			t.Errorf("row %+v is not whole", r)
 		}
 	}
@@ -220,8 +220,8 @@ func TestEveryRowHasItsExamples(t *testing.T) {
 // The promises of the design, line by line and apart from the table's own words.
 func TestTableKeepsTheDesign(t *testing.T) {
 	type want struct {
-		class invoicebox.Class
-		doubt bool
+		outcome invoicebox.Outcome
+		doubt   bool
 	}
 	body := func(code, field string) string {
 		if field != "" {
@@ -248,7 +248,7 @@ func TestTableKeepsTheDesign(t *testing.T) {
 	} {
 		for _, op := range effects {
 			c.x.Operation, c.x.BodyComplete, c.x.Written = op, true, 300
-			if v := invoicebox.Classify(c.x); v.Class != c.want.class || v.Doubt != c.want.doubt {
+			if v := invoicebox.Classify(c.x); v.Outcome != c.want.outcome || v.Doubt != c.want.doubt {
 				t.Errorf("%s %s: %+v", op, c.what, v)
 			}
 		}
@@ -256,7 +256,7 @@ func TestTableKeepsTheDesign(t *testing.T) {
 	for _, status := range []int{400, 404, 409, 422} {
 		for _, op := range effects {
 			field := map[invoicebox.Operation]string{invoicebox.Invite: "identifier", invoicebox.Activate: "activationCode"}[op]
-			for text, class := range map[string]invoicebox.Class{
+			for text, outcome := range map[string]invoicebox.Outcome{
 				body("rule", ""):                             invoicebox.Refused,
 				body("rule", field):                          invoicebox.Refused,
 				`{"code":"rule"}`:                            invoicebox.Refused,
@@ -278,11 +278,11 @@ func TestTableKeepsTheDesign(t *testing.T) {
 				`[]`:     invoicebox.OurFault,
 			} {
 				x := invoicebox.Exchange{Operation: op, Status: status, Body: []byte(text), BodyComplete: true, Written: 300}
-				if v := invoicebox.Classify(x); v.Class != class || v.Doubt {
-					t.Errorf("%s %d %s: %+v, want %s", op, status, text, v, class)
+				if v := invoicebox.Classify(x); v.Outcome != outcome || v.Doubt {
+					t.Errorf("%s %d %s: %+v, want %s", op, status, text, v, outcome)
 				}
 				x.BodyComplete = false
-				if v := invoicebox.Classify(x); v.Class != invoicebox.OurFault {
+				if v := invoicebox.Classify(x); v.Outcome != invoicebox.OurFault {
 					t.Errorf("%s %d %s cut: %+v", op, status, text, v)
 				}
 			}
@@ -300,14 +300,14 @@ func TestTableIsTotal(t *testing.T) {
 			for _, body := range bodies {
 				for _, written := range []int64{0, 300} {
 					x := invoicebox.Exchange{Operation: op, Status: status, Body: []byte(body), BodyComplete: true, Written: written}
-					if v := invoicebox.Classify(x); v.Row == "" || v.Class == 0 {
+					if v := invoicebox.Classify(x); v.Rule == "" || v.Outcome == 0 {
 						t.Fatalf("%s %d %s, %d written: %+v", op, status, body, written, v)
 					}
 				}
 			}
 		}
 	}
-	if v := invoicebox.Classify(invoicebox.Exchange{}); v.Class != invoicebox.Unknown || !v.Doubt {
+	if v := invoicebox.Classify(invoicebox.Exchange{}); v.Outcome != invoicebox.Unknown || !v.Doubt {
 		t.Errorf("an empty exchange: %+v", v)
 	}
 }

@@ -20,7 +20,7 @@ const maxProxyAnswer = 16 << 10
 // spoken inside it, so a proxy sees neither requests nor answers.
 func (t *Transport) dialProxy(ctx context.Context, proxy *url.URL, address string) (net.Conn, error) {
 	if proxy.Scheme != "http" && proxy.Scheme != "https" {
-		return nil, &dialError{reason: ReasonProxy, detail: "only http:// and https:// proxies are supported", final: true, obstacle: ObstacleProxyScheme, proxy: true}
+		return nil, &dialError{reason: ReasonProxy, detail: "only http:// and https:// proxies are supported", final: true, connectFailure: ConnectProxyScheme, proxy: true}
 	}
 	to := targetOf(proxy)
 	c, err := t.options.Dial(ctx, "tcp", to.address)
@@ -66,18 +66,18 @@ func tunnel(c net.Conn, proxy *url.URL, address string) error {
 	//nolint:bodyclose // closing would read what a proxy has to say besides
 	resp, err := http.ReadResponse(reader, &http.Request{Method: http.MethodConnect})
 	if err != nil {
-		return &dialError{reason: ReasonProxy, detail: "the proxy gave no answer that can be read", err: err, obstacle: ObstacleProxyNotHTTP, proxy: true}
+		return &dialError{reason: ReasonProxy, detail: "the proxy gave no answer that can be read", err: err, connectFailure: ConnectProxyNotHTTP, proxy: true}
 	}
 	if resp.StatusCode != http.StatusOK {
-		obstacle := ObstacleProxyAnswer
+		connectFailure := ConnectProxyAnswer
 		if resp.StatusCode == http.StatusProxyAuthRequired {
-			obstacle = ObstacleProxyAuth
+			connectFailure = ConnectProxyAuth
 		}
-		return &dialError{reason: ReasonProxy, detail: "the proxy answered " + strconv.Itoa(resp.StatusCode), final: true, obstacle: obstacle, proxy: true}
+		return &dialError{reason: ReasonProxy, detail: "the proxy answered " + strconv.Itoa(resp.StatusCode), final: true, connectFailure: connectFailure, proxy: true}
 	}
 	if reader.Buffered() > 0 {
 		// In TLS the server waits for us: whoever spoke, it is not the API.
-		return &dialError{reason: ReasonProxy, detail: "the proxy sent more than an answer", final: true, obstacle: ObstacleProxyNotHTTP, proxy: true}
+		return &dialError{reason: ReasonProxy, detail: "the proxy sent more than an answer", final: true, connectFailure: ConnectProxyNotHTTP, proxy: true}
 	}
 	return nil
 }

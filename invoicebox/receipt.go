@@ -30,7 +30,7 @@ var ErrReceipt = errors.New("invoicebox: not a receipt that can be read")
 // MarshalReceipt gives the exchange for the journal: everything but the texts
 // of Err. The bytes may hold a shop's token: they must be sealed.
 func (x Exchange) MarshalReceipt() ([]byte, error) {
-	if len(x.Body) > maxAnswerBytes {
+	if len(x.Body) > maxResponseBytes {
 		return nil, fmt.Errorf("invoicebox: an answer of %d bytes is too large for a receipt", len(x.Body))
 	}
 	if x.Status < 0 || x.Written < 0 || x.Tries < 0 {
@@ -43,7 +43,7 @@ func (x Exchange) MarshalReceipt() ([]byte, error) {
 	if x.TooLarge {
 		flags |= flagLarge
 	}
-	if x.Echo {
+	if x.EchoesSecret {
 		flags |= flagEcho
 	}
 	out := make([]byte, 0, 256+len(x.Body))
@@ -78,7 +78,7 @@ func UnmarshalReceipt(data []byte) (Exchange, error) {
 	if x.Operation < Invite || x.Operation > CheckOwn || data[2]&^flagsKnown != 0 {
 		return Exchange{}, ErrReceipt
 	}
-	x.BodyComplete, x.TooLarge, x.Echo = data[2]&flagComplete != 0, data[2]&flagLarge != 0, data[2]&flagEcho != 0
+	x.BodyComplete, x.TooLarge, x.EchoesSecret = data[2]&flagComplete != 0, data[2]&flagLarge != 0, data[2]&flagEcho != 0
 	r := receiptReader{rest: data[3:]}
 	x.Status = int(r.number(999))
 	x.Written = int64(r.number(1 << 40))
@@ -97,7 +97,7 @@ func UnmarshalReceipt(data []byte) (Exchange, error) {
 			x.Header[name] = []string{value}
 		}
 	}
-	if body := r.text(maxAnswerBytes); body != "" {
+	if body := r.text(maxResponseBytes); body != "" {
 		x.Body = []byte(body)
 	}
 	if reason != ReasonNone {

@@ -37,7 +37,7 @@ func seenRequest(t *testing.T, change func(*invoicebox.Options), op invoicebox.O
 		change(&o)
 	}
 	client, _ := newClient(t, o)
-	x := perform(t.Context(), client, op, invoicebox.Attempt{})
+	x := perform(t.Context(), client, op, invoicebox.CallOptions{})
 	m.wait.Wait()
 	if x.Written != m.bytes.Load() {
 		t.Errorf("%d bytes written, %d seen", x.Written, m.bytes.Load())
@@ -89,7 +89,7 @@ func TestBodiesAreJSON(t *testing.T) {
 		var body []byte
 		m := &memory{handle: func(s *served) { _, body, _ = s.request() }}
 		client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
-		client.Activate(t.Context(), invoicebox.Attempt{}, secret.New(value))
+		client.Activate(t.Context(), invoicebox.CallOptions{}, secret.New(value))
 		m.wait.Wait()
 		if got := decode(t, body)["activationCode"]; got != value {
 			t.Errorf("%q came as %q", value, got)
@@ -125,11 +125,11 @@ func TestSignature(t *testing.T) {
 // A secret that cannot be used is named by its setting, and nothing is sent.
 func TestBadSecrets(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*invoicebox.Options)
-		value  secret.String
-		err    error
-		word   string
-		class  invoicebox.Class
+		change  func(*invoicebox.Options)
+		value   secret.String
+		err     error
+		word    string
+		outcome invoicebox.Outcome
 	}{
 		"no token":        {func(o *invoicebox.Options) { o.Token = func() secret.String { return secret.String{} } }, secret.New("c"), invoicebox.ErrSetting, "Token", invoicebox.NotExecuted},
 		"token with a LF": {func(o *invoicebox.Options) { o.Token = func() secret.String { return secret.New(markedToken + "\n") } }, secret.New("c"), invoicebox.ErrSetting, "Token", invoicebox.NotExecuted},
@@ -153,11 +153,11 @@ func TestBadSecrets(t *testing.T) {
 			if errors.Is(c.err, invoicebox.ErrClosed) {
 				client.Close()
 			}
-			x := client.Activate(t.Context(), invoicebox.Attempt{}, c.value)
+			x := client.Activate(t.Context(), invoicebox.CallOptions{}, c.value)
 			if !errors.Is(x.Err, c.err) || !strings.Contains(x.Err.Error(), c.word) || x.Written != 0 || m.dials.Load() != 0 {
 				t.Errorf("%v, %d written, %d dials", x.Err, x.Written, m.dials.Load())
 			}
-			if v := invoicebox.Classify(x); v.Class != c.class {
+			if v := invoicebox.Classify(x); v.Outcome != c.outcome {
 				t.Errorf("%+v", v)
 			}
 			mustNotLeak(t, x, log.String())
@@ -186,8 +186,8 @@ func TestTokenIsReadForEveryCall(t *testing.T) {
 		return secret.New(next)
 	}
 	client, _ := newClient(t, o)
-	perform(t.Context(), client, invoicebox.Invite, invoicebox.Attempt{})
-	perform(t.Context(), client, invoicebox.CheckOwn, invoicebox.Attempt{})
+	perform(t.Context(), client, invoicebox.Invite, invoicebox.CallOptions{})
+	perform(t.Context(), client, invoicebox.CheckOwn, invoicebox.CallOptions{})
 	if diff := cmp.Diff([]string{"Bearer one", "Bearer two"}, seen); diff != "" {
 		t.Error(diff)
 	}
@@ -224,8 +224,8 @@ func TestOptions(t *testing.T) {
 		"long user agent":    {func(o *invoicebox.Options) { o.UserAgent = long }, "UserAgent"},
 		"short deadline":     {func(o *invoicebox.Options) { o.Deadline = time.Microsecond }, "Deadline"},
 		"negative deadline":  {func(o *invoicebox.Options) { o.Deadline = -time.Second }, "Deadline"},
-		"small answers":      {func(o *invoicebox.Options) { o.MaxAnswerBytes = 1 }, "MaxAnswerBytes"},
-		"huge answers":       {func(o *invoicebox.Options) { o.MaxAnswerBytes = 2 << 20 }, "MaxAnswerBytes"},
+		"small answers":      {func(o *invoicebox.Options) { o.MaxResponseBytes = 1 }, "MaxAnswerBytes"},
+		"huge answers":       {func(o *invoicebox.Options) { o.MaxResponseBytes = 2 << 20 }, "MaxAnswerBytes"},
 	} {
 		o := options("http://127.0.0.1:1", nil)
 		c.change(&o)

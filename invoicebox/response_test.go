@@ -92,7 +92,7 @@ func TestParseActivation(t *testing.T) {
 		if a, err := invoicebox.ParseActivation(x); !errors.Is(err, invoicebox.ErrUnreadable) || a.MerchantID != "" || !a.Token.IsZero() {
 			t.Errorf("%q: %+v %v", body, a, err)
 		}
-		if v := invoicebox.Classify(x); v.Class != invoicebox.Unreadable {
+		if v := invoicebox.Classify(x); v.Outcome != invoicebox.Unreadable {
 			t.Errorf("%q: %+v", body, v)
 		}
 		mustNotLeak(t, x, "")
@@ -177,9 +177,9 @@ func TestEchoes(t *testing.T) {
 			s.say(answer(422, text, "X-Request-Id: second", "Retry-After: "+code))
 		}}
 		client, log := newClient(t, options("http://127.0.0.1", m.transport()))
-		x := client.Activate(t.Context(), invoicebox.Attempt{}, secret.New(strings.ToUpper(code)))
-		if v := invoicebox.Classify(x); v.Class != invoicebox.Refused || v.Code != "" || !x.Echo {
-			t.Errorf("%s: %+v, echo %t", name, v, x.Echo)
+		x := client.Activate(t.Context(), invoicebox.CallOptions{}, secret.New(strings.ToUpper(code)))
+		if v := invoicebox.Classify(x); v.Outcome != invoicebox.Refused || v.Code != "" || !x.EchoesSecret {
+			t.Errorf("%s: %+v, echo %t", name, v, x.EchoesSecret)
 		}
 		if strings.Contains(log.String(), code) {
 			t.Errorf("%s: %s", name, log)
@@ -190,7 +190,7 @@ func TestEchoes(t *testing.T) {
 		s.say("HTTP/1.1 200 OK\r\nX-Request-Id: id-" + markedCode + "\r\nContent-Length: 0\r\n\r\n")
 	}}
 	client, log := newClient(t, options("http://127.0.0.1", m.transport()))
-	x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+	x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 	if x.RequestID != "" || x.Header.Get("X-Request-Id") != "" {
 		t.Errorf("request id %q", x.RequestID)
 	}
@@ -201,7 +201,7 @@ func TestReceipts(t *testing.T) {
 	at := time.Date(2026, 11, 23, 1, 2, 3, 4, time.UTC)
 	for name, x := range map[string]invoicebox.Exchange{
 		"least": {Operation: invoicebox.Invite},
-		"most": {Operation: invoicebox.Activate, Status: 200, BodyComplete: true, TooLarge: true, Echo: true,
+		"most": {Operation: invoicebox.Activate, Status: 200, BodyComplete: true, TooLarge: true, EchoesSecret: true,
 			Header: http.Header{"Content-Type": {"a"}, "Retry-After": {"7"}, "X-Request-Id": {"id"}},
 			Body:   []byte(goodActivate), Written: 1 << 30, Tries: 2, RequestID: "id", Started: at, Finished: at.Add(time.Second)},
 	} {

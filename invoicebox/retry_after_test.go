@@ -73,7 +73,7 @@ func TestDrained(t *testing.T) {
 	} {
 		x := complete(invoicebox.Invite, 200, goodInvite)
 		x.Header = c.header
-		if v := invoicebox.Classify(x); v.Drained != c.want || v.Class != invoicebox.Done || v.RetryAfter != 0 {
+		if v := invoicebox.Classify(x); v.RateLimitReset != c.want || v.Outcome != invoicebox.Done || v.RetryAfter != 0 {
 			t.Errorf("%v: %+v, want %s", c.header, v, c.want)
 		}
 	}

@@ -22,7 +22,7 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	k := ctx.Value(callKey{}).(*call)
 	k.exchange.Tries++
 	k.reason, k.detail, k.cause = ReasonNone, "", nil
-	k.obstacle, k.proxy = ObstacleNone, false
+	k.connectFailure, k.proxy = ConnectNoFailure, false
 
 	if k.sendByPassed() {
 		return nil, k.failSendBy()

@@ -132,7 +132,7 @@ func TestRealConnectionsThatDie(t *testing.T) {
 				}
 			})
 			client, log := newClient(t, options(base, nil))
-			x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+			x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 			var failure *invoicebox.Error
 			if !errors.As(x.Err, &failure) || failure.Reason != c.reason || x.Status != c.status || x.BodyComplete || x.TooLarge != c.large {
 				t.Errorf("status %d, complete %t, large %t, %v", x.Status, x.BodyComplete, x.TooLarge, x.Err)
@@ -140,10 +140,10 @@ func TestRealConnectionsThatDie(t *testing.T) {
 			if requests.Load() != 1 || x.Tries != 1 || x.Written == 0 {
 				t.Errorf("%d requests, %d tries, %d written", requests.Load(), x.Tries, x.Written)
 			}
-			if len(x.Body) > invoicebox.DefaultMaxAnswerBytes {
+			if len(x.Body) > invoicebox.DefaultMaxResponseBytes {
 				t.Errorf("%d bytes kept", len(x.Body))
 			}
-			if want := map[int]invoicebox.Class{0: invoicebox.Unknown, 200: invoicebox.Unreadable, 429: invoicebox.Limited, 503: invoicebox.ProbablyNotExecuted}[c.status]; invoicebox.Classify(x).Class != want {
+			if want := map[int]invoicebox.Outcome{0: invoicebox.Unknown, 200: invoicebox.Unreadable, 429: invoicebox.Limited, 503: invoicebox.ProbablyNotExecuted}[c.status]; invoicebox.Classify(x).Outcome != want {
 				t.Errorf("%+v, want %s", invoicebox.Classify(x), want)
 			}
 			mustNotLeak(t, x, log.String())
@@ -165,10 +165,10 @@ func TestReusedConnectionDiesAfterTheRequest(t *testing.T) {
 					}
 				})
 				client, _ := newClient(t, options(base, nil))
-				if x := perform(t.Context(), client, op, invoicebox.Attempt{}); x.Err != nil {
+				if x := perform(t.Context(), client, op, invoicebox.CallOptions{}); x.Err != nil {
 					t.Fatal(x.Err)
 				}
-				x := perform(t.Context(), client, op, invoicebox.Attempt{})
+				x := perform(t.Context(), client, op, invoicebox.CallOptions{})
 				if requests.Load() != 2 || x.Tries != 1 || !errors.Is(x.Err, invoicebox.ErrConnectionLost) {
 					t.Errorf("%d requests in all, %d tries, %v", requests.Load(), x.Tries, x.Err)
 				}
@@ -200,13 +200,13 @@ func TestIdleConnectionThatEndedIsNotUsed(t *testing.T) {
 				}
 			})
 			client, _ := newClient(t, options(base, nil))
-			if x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{}); x.Err != nil {
+			if x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{}); x.Err != nil {
 				t.Fatal(x.Err)
 			}
 			close(idle)
 			<-ended
 			// On loopback what was sent has arrived when the call returns.
-			x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+			x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 			a, err := invoicebox.ParseActivation(x)
 			if err != nil || !a.Token.Equal(secret.New(markedShopToken)) || x.Tries != 1 || requests.Load() != 2 {
 				t.Errorf("%v, %d tries, %d requests, %v", err, x.Tries, requests.Load(), x.Err)
@@ -239,7 +239,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 		wait.Go(func() {
 			for i := range calls {
 				code := strings.Repeat("x", w%7) + string(rune('a'+w%26)) + "-" + strings.Repeat("y", i)
-				a, err := invoicebox.ParseActivation(client.Activate(t.Context(), invoicebox.Attempt{SendBy: time.Now().Add(time.Minute)}, secret.New(code)))
+				a, err := invoicebox.ParseActivation(client.Activate(t.Context(), invoicebox.CallOptions{SendBy: time.Now().Add(time.Minute)}, secret.New(code)))
 				if err != nil || a.MerchantID != "m-"+code || a.Token.Reveal() != "t-"+code {
 					t.Errorf("%v %v", a, err)
 				}

@@ -57,26 +57,26 @@ func TestOnboardingInTheSandbox(t *testing.T) {
 			if check, err := invoicebox.ParseCheck(client.CheckOwnToken(t.Context())); err != nil || !check.Valid {
 				t.Fatalf("own token: %+v %v", check, err)
 			}
-			x := client.Invite(t.Context(), invoicebox.Attempt{}, secret.New("shop@one.example"))
+			x := client.Invite(t.Context(), invoicebox.CallOptions{}, secret.New("shop@one.example"))
 			if i, err := invoicebox.ParseInvitation(x); err != nil || i.ID == "" || x.RequestID == "" {
 				t.Fatalf("%+v %v, request id %q, %+v", i, err, x.RequestID, invoicebox.Classify(x))
 			}
-			a, err := invoicebox.ParseActivation(client.Activate(t.Context(), invoicebox.Attempt{}, secret.New("143232423434")))
+			a, err := invoicebox.ParseActivation(client.Activate(t.Context(), invoicebox.CallOptions{}, secret.New("143232423434")))
 			if err != nil || a.MerchantID != s.MerchantOf("143232423434") || a.Token.Reveal() != s.TokenOf("143232423434") {
 				t.Fatalf("%+v %v", a, err)
 			}
-			if check, err := invoicebox.ParseCheck(client.CheckToken(t.Context(), invoicebox.Attempt{}, a.Token)); err != nil || !check.Valid {
+			if check, err := invoicebox.ParseCheck(client.CheckToken(t.Context(), invoicebox.CallOptions{}, a.Token)); err != nil || !check.Valid {
 				t.Errorf("the shop's token: %+v %v", check, err)
 			}
-			wrong := client.CheckToken(t.Context(), invoicebox.Attempt{}, secret.New("no-such-token"))
+			wrong := client.CheckToken(t.Context(), invoicebox.CallOptions{}, secret.New("no-such-token"))
 			if check, err := invoicebox.ParseCheck(wrong); err != nil || check.Valid || !check.Conclusive {
 				t.Errorf("a wrong token: %+v %v", check, err)
 			}
-			if v := invoicebox.Classify(wrong); v.Class != invoicebox.Refused {
+			if v := invoicebox.Classify(wrong); v.Outcome != invoicebox.Refused {
 				t.Errorf("a wrong token: %+v", v)
 			}
-			again := invoicebox.Classify(client.Activate(t.Context(), invoicebox.Attempt{}, secret.New("143232423434")))
-			if again.Class != invoicebox.Refused || again.Code == "" {
+			again := invoicebox.Classify(client.Activate(t.Context(), invoicebox.CallOptions{}, secret.New("143232423434")))
+			if again.Outcome != invoicebox.Refused || again.Code == "" {
 				t.Errorf("the code again: %+v", again)
 			}
 			if e := s.Effects(); e.Requests != 6 || e.Invitations[0].Effects != 1 || e.Activations[0].Effects != 1 {
@@ -89,20 +89,20 @@ func TestOnboardingInTheSandbox(t *testing.T) {
 // Every fault that the sandbox knows by value, and what the client makes of it.
 func TestFaultsOfTheSandbox(t *testing.T) {
 	type verdict struct {
-		class invoicebox.Class
-		fault invoicebox.Fault
+		outcome invoicebox.Outcome
+		fault   invoicebox.FaultKind
 	}
-	done, unknown, unreadable := verdict{class: invoicebox.Done}, verdict{class: invoicebox.Unknown}, verdict{class: invoicebox.Unreadable}
-	refused, later := verdict{class: invoicebox.Refused}, verdict{class: invoicebox.ProbablyNotExecuted}
+	done, unknown, unreadable := verdict{outcome: invoicebox.Done}, verdict{outcome: invoicebox.Unknown}, verdict{outcome: invoicebox.Unreadable}
+	refused, later := verdict{outcome: invoicebox.Refused}, verdict{outcome: invoicebox.ProbablyNotExecuted}
 	address := verdict{invoicebox.OurFault, invoicebox.FaultAddress}
 	want := map[string]verdict{
 		"rejected-": refused, "expired-": refused, "used-": refused, "conflict-": refused, "flat-error-": refused,
 		"no-error-code-": {invoicebox.OurFault, invoicebox.FaultRequest},
 		"partner-field-": {invoicebox.OurFault, invoicebox.FaultPartnerID},
 		"not-found-":     address, "html404-": address, "redirect-": address,
-		"unauthorized-": {class: invoicebox.Unauthorized},
+		"unauthorized-": {outcome: invoicebox.Unauthorized},
 		"forbidden-":    {invoicebox.OurFault, invoicebox.FaultRights},
-		"limited-":      {class: invoicebox.Limited},
+		"limited-":      {outcome: invoicebox.Limited},
 		"timeout408-":   later, "error503-": later, "error503-after-": later,
 		"error500-": unknown, "error500-after-": unknown, "html-": unknown,
 		"reset-": unknown, "reset-after-": unknown, "lost-answer-": unknown, "slow-": unknown,
@@ -112,18 +112,18 @@ func TestFaultsOfTheSandbox(t *testing.T) {
 		"null-user-": done, "no-id-": done, "int-id-": done, "uuid-id-": done,
 	}
 	s, client := inSandbox(t, nil)
-	play := func(t *testing.T, f sandbox.FaultWord, subject string, expected verdict, call func(context.Context, invoicebox.Attempt, secret.String) invoicebox.Exchange) {
+	play := func(t *testing.T, f sandbox.FaultWord, subject string, expected verdict, call func(context.Context, invoicebox.CallOptions, secret.String) invoicebox.Exchange) {
 		t.Run(subject, func(t *testing.T) {
 			t.Parallel()
-			x := call(t.Context(), invoicebox.Attempt{}, secret.New(subject))
+			x := call(t.Context(), invoicebox.CallOptions{}, secret.New(subject))
 			v := invoicebox.Classify(x)
-			if v.Class != expected.class || v.Fault != expected.fault {
-				t.Errorf("%+v (status %d, %v), want %s %s", v, x.Status, x.Err, expected.class, expected.fault)
+			if v.Outcome != expected.outcome || v.Fault != expected.fault {
+				t.Errorf("%+v (status %d, %v), want %s %s", v, x.Status, x.Err, expected.outcome, expected.fault)
 			}
 			if (f.Word == "limited-" || f.Word == "error503-") && v.RetryAfter != time.Second {
 				t.Errorf("wait %s", v.RetryAfter)
 			}
-			if x.Tries != 1 || x.Written == 0 || x.Answered() && x.RequestID == "" {
+			if x.Tries != 1 || x.Written == 0 || x.HasStatus() && x.RequestID == "" {
 				t.Errorf("%d tries, %d written, request id %q", x.Tries, x.Written, x.RequestID)
 			}
 			if x.Err != nil && strings.Contains(x.Err.Error(), subject) {
@@ -166,12 +166,12 @@ func TestFaultsOfTheSandbox(t *testing.T) {
 func TestLimitOfTheSandbox(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		_, client := inSandbox(t, func(o *sandbox.Options) { o.RequestsPerWindow, o.BareLimits = 2, bare })
-		var classes []invoicebox.Class
+		var outcomes []invoicebox.Outcome
 		for range 3 {
-			classes = append(classes, invoicebox.Classify(client.Invite(context.Background(), invoicebox.Attempt{}, secret.New("shop@one.example"))).Class)
+			outcomes = append(outcomes, invoicebox.Classify(client.Invite(context.Background(), invoicebox.CallOptions{}, secret.New("shop@one.example"))).Outcome)
 		}
-		if classes[1] != invoicebox.Done || classes[2] != invoicebox.Limited {
-			t.Errorf("bare %t: %v", bare, classes)
+		if outcomes[1] != invoicebox.Done || outcomes[2] != invoicebox.Limited {
+			t.Errorf("bare %t: %v", bare, outcomes)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func newClient(t *testing.T, o invoicebox.Options) (*invoicebox.Client, *logs) {
 }
 
 // perform makes the call that an operation is, with marked values.
-func perform(ctx context.Context, c *invoicebox.Client, op invoicebox.Operation, a invoicebox.Attempt) invoicebox.Exchange {
+func perform(ctx context.Context, c *invoicebox.Client, op invoicebox.Operation, a invoicebox.CallOptions) invoicebox.Exchange {
 	switch op {
 	case invoicebox.Invite:
 		return c.Invite(ctx, a, secret.New(markedEmail))

@@ -26,9 +26,9 @@ func serveGood(op invoicebox.Operation) func(*served) {
 
 func TestSlowAnswersEndAtTheDeadline(t *testing.T) {
 	for name, c := range map[string]struct {
-		head   string
-		status int
-		class  invoicebox.Class
+		head    string
+		status  int
+		outcome invoicebox.Outcome
 	}{
 		"no byte":                {"", 0, invoicebox.Unknown},
 		"slow headers":           {"HTTP/1.1 200 OK\r\nX-A: ", 200, invoicebox.Unreadable},
@@ -48,14 +48,14 @@ func TestSlowAnswersEndAtTheDeadline(t *testing.T) {
 				}}
 				transport := m.transport()
 				client, log := newClient(t, options("http://127.0.0.1", transport))
-				x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+				x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 				if took := x.Finished.Sub(x.Started); took != invoicebox.DefaultDeadline {
 					t.Errorf("took %s", took)
 				}
 				if x.Status != c.status || x.BodyComplete || !errors.Is(x.Err, invoicebox.ErrDeadline) || !errors.Is(x.Err, context.DeadlineExceeded) {
 					t.Errorf("status %d, complete %t, %v", x.Status, x.BodyComplete, x.Err)
 				}
-				if v := invoicebox.Classify(x); v.Class != c.class {
+				if v := invoicebox.Classify(x); v.Outcome != c.outcome {
 					t.Errorf("%+v", v)
 				}
 				mustNotLeak(t, x, log.String())
@@ -75,13 +75,13 @@ func TestCancelEndsACallAtOnce(t *testing.T) {
 		client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(3*time.Second, cancel)
-		x := perform(ctx, client, invoicebox.Invite, invoicebox.Attempt{})
+		x := perform(ctx, client, invoicebox.Invite, invoicebox.CallOptions{})
 		if x.Finished.Sub(x.Started) != 3*time.Second || !errors.Is(x.Err, invoicebox.ErrCanceled) || !errors.Is(x.Err, context.Canceled) || x.Written == 0 {
 			t.Errorf("%+v", x)
 		}
 		m.wait.Wait()
 		cancel()
-		if x := perform(ctx, client, invoicebox.Invite, invoicebox.Attempt{}); x.Written != 0 || !errors.Is(x.Err, invoicebox.ErrCanceled) || m.requests.Load() != 1 {
+		if x := perform(ctx, client, invoicebox.Invite, invoicebox.CallOptions{}); x.Written != 0 || !errors.Is(x.Err, invoicebox.ErrCanceled) || m.requests.Load() != 1 {
 			t.Errorf("a call with a dead context: %+v", x)
 		}
 	})
@@ -114,7 +114,7 @@ func TestSendBy(t *testing.T) {
 					}
 				}})
 				client, _ := newClient(t, options("http://127.0.0.1", transport))
-				x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{SendBy: time.Now().Add(c.sendBy)})
+				x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{SendBy: time.Now().Add(c.sendBy)})
 				synctest.Wait()
 				if sent := m.bytes.Load(); (sent > 0) != c.sent || x.Written != sent {
 					t.Errorf("written %d, seen %d, want sent %t", x.Written, sent, c.sent)
@@ -125,7 +125,7 @@ func TestSendBy(t *testing.T) {
 				if took := x.Finished.Sub(x.Started); took != c.took {
 					t.Errorf("took %s, want %s", took, c.took)
 				}
-				if v := invoicebox.Classify(x); !c.sent && v != (invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonSendBy, Row: "nothing_written"}) {
+				if v := invoicebox.Classify(x); !c.sent && v != (invoicebox.Classification{Outcome: invoicebox.NotExecuted, Reason: invoicebox.ReasonSendBy, Rule: "nothing_written"}) {
 					t.Errorf("%+v", v)
 				}
 			})
@@ -158,7 +158,7 @@ func TestTries(t *testing.T) {
 					return m.dial(ctx, n, a)
 				}})
 				client, _ := newClient(t, options("http://127.0.0.1", transport))
-				x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{SendBy: time.Now().Add(c.sendBy)})
+				x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{SendBy: time.Now().Add(c.sendBy)})
 				if x.Tries != c.tries || m.requests.Load() != c.requests {
 					t.Errorf("%d tries, %d requests: %v", x.Tries, m.requests.Load(), x.Err)
 				}
@@ -183,7 +183,7 @@ func TestAnsweredCallsAreNotTriedAgain(t *testing.T) {
 			client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
 			for _, op := range all {
 				before := m.requests.Load()
-				x := perform(t.Context(), client, op, invoicebox.Attempt{})
+				x := perform(t.Context(), client, op, invoicebox.CallOptions{})
 				if x.Tries != 1 || m.requests.Load()-before != 1 || x.Finished != x.Started {
 					t.Errorf("%s %d: %d tries, %d requests, %s", op, status, x.Tries, m.requests.Load()-before, x.Finished.Sub(x.Started))
 				}
@@ -210,7 +210,7 @@ func TestIdleConnections(t *testing.T) {
 			m := &memory{handle: serveGood(c.op)}
 			client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
 			for range 2 {
-				if x := perform(t.Context(), client, c.op, invoicebox.Attempt{}); x.Err != nil {
+				if x := perform(t.Context(), client, c.op, invoicebox.CallOptions{}); x.Err != nil {
 					t.Fatal(x.Err)
 				}
 				time.Sleep(c.idle)
@@ -242,12 +242,12 @@ func TestSecondTryTakesANewConnection(t *testing.T) {
 		}}
 		client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
 		for range 3 {
-			go perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+			go perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 		}
 		time.Sleep(2 * time.Second)
 		close(restarted)
 		synctest.Wait()
-		x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+		x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 		if x.Err != nil || x.Tries != 2 || m.dials.Load() != 4 || m.requests.Load() != 4 {
 			t.Errorf("%d tries, %d dials, %d requests, %v", x.Tries, m.dials.Load(), m.requests.Load(), x.Err)
 		}
@@ -274,7 +274,7 @@ func TestStrayBytes(t *testing.T) {
 				m := &memory{handle: handle}
 				client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
 				for i := range int64(3) {
-					x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+					x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 					a, err := invoicebox.ParseActivation(x)
 					if err != nil || a.MerchantID != partnerID {
 						t.Errorf("%v %v", a, err)
@@ -296,7 +296,7 @@ func TestInterimAnswers(t *testing.T) {
 				s.say(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", n) + answer(200, goodInvite))
 			}}
 			client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
-			if x := perform(t.Context(), client, invoicebox.Invite, invoicebox.Attempt{}); x.Status != status {
+			if x := perform(t.Context(), client, invoicebox.Invite, invoicebox.CallOptions{}); x.Status != status {
 				t.Errorf("%d interim answers: status %d, %v", n, x.Status, x.Err)
 			}
 		})

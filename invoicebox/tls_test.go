@@ -54,8 +54,8 @@ func TestTLS(t *testing.T) {
 	client, _ := newClient(t, options(s.URL, transport))
 	var written int64
 	for range 3 {
-		x := perform(t.Context(), client, invoicebox.Invite, invoicebox.Attempt{})
-		if v := invoicebox.Classify(x); v.Class != invoicebox.Done {
+		x := perform(t.Context(), client, invoicebox.Invite, invoicebox.CallOptions{})
+		if v := invoicebox.Classify(x); v.Outcome != invoicebox.Done {
 			t.Fatalf("%+v %v", v, x.Err)
 		}
 		if x.Written < 300 || x.Written > 500 || (written != 0 && x.Written != written) {
@@ -89,9 +89,9 @@ func TestHandshakesThatFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, log := newClient(t, options(c.base, invoicebox.NewTransport(invoicebox.TransportOptions{RootCAs: c.pool})))
-			x := perform(t.Context(), client, invoicebox.Activate, invoicebox.Attempt{})
+			x := perform(t.Context(), client, invoicebox.Activate, invoicebox.CallOptions{})
 			v := invoicebox.Classify(x)
-			if v.Class != invoicebox.NotExecuted || v.Reason != invoicebox.ReasonTLS || x.Written != 0 || x.Tries != c.tries {
+			if v.Outcome != invoicebox.NotExecuted || v.Reason != invoicebox.ReasonTLS || x.Written != 0 || x.Tries != c.tries {
 				t.Errorf("%+v, %d written, %d tries", v, x.Written, x.Tries)
 			}
 			if !errors.Is(x.Err, invoicebox.ErrUnreachable) || !strings.Contains(x.Err.Error(), c.words) {
@@ -127,7 +127,7 @@ func TestStrayBytesInsideTLS(t *testing.T) {
 	})
 	client, _ := newClient(t, options(strings.Replace(plain, "http:", "https:", 1), invoicebox.NewTransport(invoicebox.TransportOptions{RootCAs: s.pool})))
 	for range 3 {
-		i, err := invoicebox.ParseInvitation(perform(t.Context(), client, invoicebox.Invite, invoicebox.Attempt{}))
+		i, err := invoicebox.ParseInvitation(perform(t.Context(), client, invoicebox.Invite, invoicebox.CallOptions{}))
 		if err != nil || i.ID != "first" {
 			t.Errorf("%+v %v", i, err)
 		}
@@ -166,11 +166,11 @@ func TestProxy(t *testing.T) {
 		return func(*url.URL) (*url.URL, error) { return u, nil }
 	}
 	direct, _ := newClient(t, options(s.URL, invoicebox.NewTransport(invoicebox.TransportOptions{RootCAs: s.pool})))
-	want := perform(t.Context(), direct, invoicebox.Invite, invoicebox.Attempt{}).Written
+	want := perform(t.Context(), direct, invoicebox.Invite, invoicebox.CallOptions{}).Written
 
 	through, _ := newClient(t, options(s.URL, invoicebox.NewTransport(invoicebox.TransportOptions{RootCAs: s.pool, Proxy: proxy("HTTP/1.1 200 Connected\r\n\r\n")})))
 	for range 2 {
-		x := perform(t.Context(), through, invoicebox.Invite, invoicebox.Attempt{})
+		x := perform(t.Context(), through, invoicebox.Invite, invoicebox.CallOptions{})
 		if x.Err != nil || x.Written != want {
 			t.Errorf("%d written, %d without a proxy: %v", x.Written, want, x.Err)
 		}
@@ -190,9 +190,9 @@ func TestProxy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := s.requests.Load()
 			client, log := newClient(t, options(s.URL, invoicebox.NewTransport(invoicebox.TransportOptions{RootCAs: s.pool, Proxy: p})))
-			x := perform(t.Context(), client, invoicebox.Invite, invoicebox.Attempt{})
+			x := perform(t.Context(), client, invoicebox.Invite, invoicebox.CallOptions{})
 			v := invoicebox.Classify(x)
-			if v.Class != invoicebox.NotExecuted || v.Reason != invoicebox.ReasonProxy || x.Written != 0 || s.requests.Load() != before {
+			if v.Outcome != invoicebox.NotExecuted || v.Reason != invoicebox.ReasonProxy || x.Written != 0 || s.requests.Load() != before {
 				t.Errorf("%+v %v", v, x.Err)
 			}
 			mustNotLeak(t, x, log.String())
@@ -205,7 +205,7 @@ func TestNoProxyForLoopback(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
 	s := newTLSServer(t)
 	client, _ := newClient(t, options(s.URL, invoicebox.NewTransport(invoicebox.TransportOptions{RootCAs: s.pool})))
-	if x := perform(context.Background(), client, invoicebox.Invite, invoicebox.Attempt{}); x.Err != nil {
+	if x := perform(context.Background(), client, invoicebox.Invite, invoicebox.CallOptions{}); x.Err != nil {
 		t.Error(x.Err)
 	}
 }

@@ -186,7 +186,7 @@ func (t *Transport) dial(ctx context.Context, to target) (*conn, error) {
 	if to.host != "" {
 		var err error
 		if proxy, err = t.options.Proxy(&url.URL{Scheme: "https", Host: to.address}); err != nil {
-			return nil, &dialError{reason: ReasonProxy, detail: "the proxy setting cannot be read", final: true, obstacle: ObstacleProxySetting, proxy: true}
+			return nil, &dialError{reason: ReasonProxy, detail: "the proxy setting cannot be read", final: true, connectFailure: ConnectProxySetting, proxy: true}
 		}
 	}
 	var (
@@ -219,7 +219,7 @@ func (t *Transport) handshake(ctx context.Context, below net.Conn, host string) 
 	if err := secured.HandshakeContext(ctx); err != nil {
 		_ = below.Close()
 		if ctx.Err() != nil {
-			return nil, &dialError{reason: ReasonTLS, err: ctx.Err(), final: true, obstacle: ObstacleHandshake}
+			return nil, &dialError{reason: ReasonTLS, err: ctx.Err(), final: true, connectFailure: ConnectHandshake}
 		}
 		return nil, tlsError(err)
 	}

@@ -13,7 +13,7 @@ import (
 // Bounds of undoing a content coding. A request asks for none; an answer that
 // has one all the same is read.
 const (
-	maxUnpackedBytes = DefaultMaxAnswerBytes
+	maxUnpackedBytes = DefaultMaxResponseBytes
 	maxCodings       = 2 // one proxy that compresses what another has compressed
 )
 

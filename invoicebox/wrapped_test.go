@@ -94,7 +94,7 @@ func TestWrappedAnswers(t *testing.T) {
 			if err != nil || a.MerchantID != partnerID || a.Token.Reveal() != markedShopToken {
 				t.Errorf("activation: %+v %v", a, err)
 			}
-			if v := invoicebox.Classify(x); v.Class != invoicebox.Done {
+			if v := invoicebox.Classify(x); v.Outcome != invoicebox.Done {
 				t.Errorf("activation: %+v", v)
 			}
 			kept, err := x.MarshalReceipt()
@@ -115,7 +115,7 @@ func TestWrappedAnswers(t *testing.T) {
 				t.Errorf("check: %+v %v", c, err)
 			}
 			const refusal = `{"error":{"code":"wrong_code","fields":[{"name":"activationCode","message":"x"}]}}`
-			if v := invoicebox.Classify(wrap(t, name, invoicebox.Activate, 422, refusal)); v.Class != invoicebox.Refused || v.Code != "wrong_code" {
+			if v := invoicebox.Classify(wrap(t, name, invoicebox.Activate, 422, refusal)); v.Outcome != invoicebox.Refused || v.Code != "wrong_code" {
 				t.Errorf("refusal: %+v", v)
 			}
 			const ours = `{"error":{"code":"validation","fields":[{"name":"partnerId"}]}}`
@@ -154,7 +154,7 @@ func TestUnpackingIsBounded(t *testing.T) {
 		"deflate":    zlibbed(t, goodActivate+pad),
 	} {
 		x := complete(invoicebox.Activate, 200, body)
-		if len(body) > invoicebox.DefaultMaxAnswerBytes {
+		if len(body) > invoicebox.DefaultMaxResponseBytes {
 			t.Fatalf("%s: %d bytes are no test", name, len(body))
 		}
 		var before, after runtime.MemStats
@@ -198,9 +198,9 @@ func TestEchoUnderGzip(t *testing.T) {
 		s.say(answer(422, gzipped(t, `{"error":{"code":"`+strings.ToLower(markedCode)+`"}}`), "Content-Encoding: gzip"))
 	}}
 	client, log := newClient(t, options("http://127.0.0.1", m.transport()))
-	x := client.Activate(t.Context(), invoicebox.Attempt{}, secret.New(markedCode))
-	if v := invoicebox.Classify(x); v.Class != invoicebox.Refused || v.Code != "" || !x.Echo {
-		t.Errorf("%+v, echo %t", v, x.Echo)
+	x := client.Activate(t.Context(), invoicebox.CallOptions{}, secret.New(markedCode))
+	if v := invoicebox.Classify(x); v.Outcome != invoicebox.Refused || v.Code != "" || !x.EchoesSecret {
+		t.Errorf("%+v, echo %t", v, x.EchoesSecret)
 	}
 	mustNotLeak(t, x, log.String())
 }

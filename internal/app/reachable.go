@@ -6,46 +6,46 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// An obstacleText says in words why there is no connection and what to do. The
+// A connectFailureText says in words why there is no connection and what to do. The
 // sentences begin behind the name of the side that they are about.
-type obstacleText struct {
-	obstacle invoicebox.Obstacle
-	api      string // about the API; "" where it is about the proxy only
-	proxy    string // about the proxy; "" where it is about the API only
+type connectFailureText struct {
+	failure invoicebox.ConnectFailure
+	api     string // about the API; "" where it is about the proxy only
+	proxy   string // about the proxy; "" where it is about the API only
 }
 
-var obstacleRows = []obstacleText{
-	{invoicebox.ObstacleNoSuchName, "the host name does not exist: check the host of --invoicebox-url and the resolver of this machine", "the host name does not exist: check the host in HTTPS_PROXY"},
-	{invoicebox.ObstacleResolver, "the name could not be resolved, the resolver did not answer: check the DNS settings of this machine", "the name could not be resolved, the resolver did not answer: check the DNS settings of this machine"},
-	{invoicebox.ObstacleRefused, "connection refused, nothing listens on the port: check host and port of --invoicebox-url and the firewall", "connection refused, nothing listens on the port: check host and port in HTTPS_PROXY"},
-	{invoicebox.ObstacleNoRoute, "no route, or a firewall rule of this machine forbids it: check network and firewall; if a proxy is required, set HTTPS_PROXY", "no route, or a firewall rule of this machine forbids it: check network and firewall"},
-	{invoicebox.ObstacleTimeout, "the connection timed out: check network and firewall; if a proxy is required, set HTTPS_PROXY", "the connection timed out: check host and port in HTTPS_PROXY"},
-	{invoicebox.ObstacleAuthority, "the certificate is signed by an authority that this machine does not trust: set the authority, or that of a proxy that inspects TLS, with --invoicebox-ca-file (or SSL_CERT_FILE)", "the proxy's certificate is signed by an authority that this machine does not trust: set the authority with --invoicebox-ca-file (or SSL_CERT_FILE)"},
-	{invoicebox.ObstacleHostName, "the certificate is for another host: check the host of --invoicebox-url", "the proxy's certificate is for another host: check the host in HTTPS_PROXY"},
-	{invoicebox.ObstacleExpired, "the certificate has expired or is not valid yet: check the clock of this machine; if it is right, the server's certificate must be renewed", "the proxy's certificate has expired or is not valid yet: check the clock of this machine"},
-	{invoicebox.ObstacleCertificate, "the certificate is not valid for a server: it must be replaced on the server", "the proxy's certificate is not valid for a server"},
-	{invoicebox.ObstacleNoTLS, "the server does not speak TLS: check host and port of --invoicebox-url", "the proxy does not speak TLS: HTTPS_PROXY must begin with http:// for this proxy"},
-	{invoicebox.ObstacleHandshake, "the TLS handshake was refused or cut: check host and port of --invoicebox-url, and proxies or firewalls on the way", "the TLS handshake with the proxy was refused or cut"},
-	{invoicebox.ObstacleProxySetting, "", "HTTPS_PROXY cannot be read: it must be http://HOST:PORT or https://HOST:PORT"},
-	{invoicebox.ObstacleProxyScheme, "", "only http:// and https:// proxies are supported, not SOCKS: correct HTTPS_PROXY, or name the API's host in NO_PROXY"},
-	{invoicebox.ObstacleProxyAuth, "", "the proxy requires a user and a password (407): set them in HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT"},
-	{invoicebox.ObstacleProxyAnswer, "", "the proxy refuses to connect to the API: check its rules, or name the API's host in NO_PROXY"},
-	{invoicebox.ObstacleProxyNotHTTP, "", "the host and port do not serve an HTTP proxy: check host and port in HTTPS_PROXY"},
-	{invoicebox.ObstacleNotClassified, "no connection could be made: check --invoicebox-url and the network", "no connection could be made: check HTTPS_PROXY and the network"},
+var connectFailureTexts = []connectFailureText{
+	{invoicebox.ConnectNoSuchName, "the host name does not exist: check the host of --invoicebox-url and the resolver of this machine", "the host name does not exist: check the host in HTTPS_PROXY"},
+	{invoicebox.ConnectResolver, "the name could not be resolved, the resolver did not answer: check the DNS settings of this machine", "the name could not be resolved, the resolver did not answer: check the DNS settings of this machine"},
+	{invoicebox.ConnectRefused, "connection refused, nothing listens on the port: check host and port of --invoicebox-url and the firewall", "connection refused, nothing listens on the port: check host and port in HTTPS_PROXY"},
+	{invoicebox.ConnectNoRoute, "no route, or a firewall rule of this machine forbids it: check network and firewall; if a proxy is required, set HTTPS_PROXY", "no route, or a firewall rule of this machine forbids it: check network and firewall"},
+	{invoicebox.ConnectTimeout, "the connection timed out: check network and firewall; if a proxy is required, set HTTPS_PROXY", "the connection timed out: check host and port in HTTPS_PROXY"},
+	{invoicebox.ConnectAuthority, "the certificate is signed by an authority that this machine does not trust: set the authority, or that of a proxy that inspects TLS, with --invoicebox-ca-file (or SSL_CERT_FILE)", "the proxy's certificate is signed by an authority that this machine does not trust: set the authority with --invoicebox-ca-file (or SSL_CERT_FILE)"},
+	{invoicebox.ConnectHostName, "the certificate is for another host: check the host of --invoicebox-url", "the proxy's certificate is for another host: check the host in HTTPS_PROXY"},
+	{invoicebox.ConnectExpired, "the certificate has expired or is not valid yet: check the clock of this machine; if it is right, the server's certificate must be renewed", "the proxy's certificate has expired or is not valid yet: check the clock of this machine"},
+	{invoicebox.ConnectCertificate, "the certificate is not valid for a server: it must be replaced on the server", "the proxy's certificate is not valid for a server"},
+	{invoicebox.ConnectNoTLS, "the server does not speak TLS: check host and port of --invoicebox-url", "the proxy does not speak TLS: HTTPS_PROXY must begin with http:// for this proxy"},
+	{invoicebox.ConnectHandshake, "the TLS handshake was refused or cut: check host and port of --invoicebox-url, and proxies or firewalls on the way", "the TLS handshake with the proxy was refused or cut"},
+	{invoicebox.ConnectProxySetting, "", "HTTPS_PROXY cannot be read: it must be http://HOST:PORT or https://HOST:PORT"},
+	{invoicebox.ConnectProxyScheme, "", "only http:// and https:// proxies are supported, not SOCKS: correct HTTPS_PROXY, or name the API's host in NO_PROXY"},
+	{invoicebox.ConnectProxyAuth, "", "the proxy requires a user and a password (407): set them in HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT"},
+	{invoicebox.ConnectProxyAnswer, "", "the proxy refuses to connect to the API: check its rules, or name the API's host in NO_PROXY"},
+	{invoicebox.ConnectProxyNotHTTP, "", "the host and port do not serve an HTTP proxy: check host and port in HTTPS_PROXY"},
+	{invoicebox.ConnectNotClassified, "no connection could be made: check --invoicebox-url and the network", "no connection could be made: check HTTPS_PROXY and the network"},
 }
 
 // describeObstacle says why Invoicebox at url cannot be reached.
 func describeObstacle(url string, x invoicebox.Exchange, o *Options) string {
-	obstacle, proxy := x.Obstacle()
-	for _, row := range obstacleRows {
+	failure, proxy := x.ConnectFailure()
+	for _, row := range connectFailureTexts {
 		words, who := row.api, url+" cannot be reached"
 		if proxy {
 			words, who = row.proxy, url+" cannot be reached through the proxy of HTTPS_PROXY"
 		}
-		if row.obstacle != obstacle || words == "" {
+		if row.failure != failure || words == "" {
 			continue
 		}
-		if obstacle == invoicebox.ObstacleProxyAnswer {
+		if failure == invoicebox.ConnectProxyAnswer {
 			who += " (" + x.Detail() + ")"
 		}
 		return who + ": " + words
@@ -61,11 +61,11 @@ func describeTokenCheck(o *Options, x invoicebox.Exchange) (CheckVerdict, string
 	url, v := o.InvoiceboxURL, invoicebox.Classify(x)
 	const noAPI = ", so there is no Invoicebox API at this address: check --invoicebox-url, its path included"
 	switch {
-	case v.Class == invoicebox.Done:
+	case v.Outcome == invoicebox.Done:
 		return CheckOK, url + " accepts the token"
-	case v.Class == invoicebox.Unauthorized:
+	case v.Outcome == invoicebox.Unauthorized:
 		return CheckFailed, url + " refuses the token: check --token-file"
-	case v.Class == invoicebox.Limited:
+	case v.Outcome == invoicebox.Limited:
 		return CheckWarning, url + " reports that the limit of requests is used up; it is unknown whether the token is valid"
 	case v.Reason == invoicebox.ReasonSetting:
 		return CheckFailed, "the token or the signing key cannot be sent: check --token-file and --signing-key-file"
@@ -85,9 +85,9 @@ func describeTokenCheck(o *Options, x invoicebox.Exchange) (CheckVerdict, string
 		return CheckWarning, fmt.Sprintf("%s answers %d without a code of the API: a gateway or proxy refuses this machine; check --invoicebox-url and ask the gateway's operator", url, x.Status)
 	case v.Fault == invoicebox.FaultRights:
 		return CheckWarning, fmt.Sprintf("%s refuses the account (%d %s): ask Invoicebox to grant the rights", url, x.Status, v.Code)
-	case v.Class == invoicebox.OurFault:
+	case v.Outcome == invoicebox.OurFault:
 		return CheckFailed, fmt.Sprintf("%s refuses the request (%d %s): check --invoicebox-url, --partner-id and the signing settings", url, x.Status, v.Code)
-	case v.Class == invoicebox.Unreadable:
+	case v.Outcome == invoicebox.Unreadable:
 		return CheckFailed, fmt.Sprintf("%s answers %d, but the response is not that of a token check (%s)%s", url, x.Status, contentType(x), noAPI)
 	case x.Status == 408 || x.Status == 503 || x.Status == 425:
 		return CheckWarning, fmt.Sprintf("%s is unavailable (%d); it is unknown whether the token is valid: try again", url, x.Status)

@@ -191,14 +191,14 @@ func TestCheckSaysWhyInvoiceboxCannotBeReached(t *testing.T) {
 }
 
 func TestEveryObstacleHasWords(t *testing.T) {
-	known := map[invoicebox.Obstacle]bool{}
-	for _, row := range obstacleRows {
-		if known[row.obstacle] || row.proxy == "" {
-			t.Errorf("%s", row.obstacle)
+	known := map[invoicebox.ConnectFailure]bool{}
+	for _, row := range connectFailureTexts {
+		if known[row.failure] || row.proxy == "" {
+			t.Errorf("%s", row.failure)
 		}
-		known[row.obstacle] = true
+		known[row.failure] = true
 	}
-	for _, o := range invoicebox.Obstacles() {
+	for _, o := range invoicebox.ConnectFailures() {
 		if !known[o] {
 			t.Errorf("%s has no words", o)
 		}

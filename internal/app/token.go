@@ -73,11 +73,11 @@ func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledg
 		switch v := invoicebox.Classify(answers[i]); {
 		case !asked[i]:
 			log.Info("the token was not looked at: no request is left in this window", "account", a.Name)
-		case v.Class == invoicebox.Unauthorized:
+		case v.Outcome == invoicebox.Unauthorized:
 			refused = append(refused, a.Name)
 			log.Error("Invoicebox refuses the account's token", "account", a.Name)
-		case v.Class != invoicebox.Done:
-			log.Warn("the check of the account's token was inconclusive", "account", a.Name, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", detail(o, answers[i]))
+		case v.Outcome != invoicebox.Done:
+			log.Warn("the check of the account's token was inconclusive", "account", a.Name, "outcome", v.Outcome.String(), "reason", string(v.Reason), "detail", detail(o, answers[i]))
 		}
 	}
 	if len(refused) == len(clients) {
@@ -113,7 +113,7 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client engine
 	v := invoicebox.Classify(x)
 	end := journal.AttemptEnd{
 		Answered: x.Status != 0, NotSent: x.Written == 0, At: x.Finished, Status: x.Status,
-		Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
+		Outcome: v.Outcome.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
 	}
 	return x, true, ledger.EndAttempt(context.WithoutCancel(ctx), id, end)
 }
@@ -126,7 +126,7 @@ func proveAccounts(ctx context.Context, j journal.Journal, accounts []engine.Acc
 		if err != nil {
 			return fmt.Errorf("journal: read the operations of account %q: %w", a.Name, err)
 		}
-		checked := a.FirstCheck != nil && invoicebox.Classify(*a.FirstCheck).Class == invoicebox.Done
+		checked := a.FirstCheck != nil && invoicebox.Classify(*a.FirstCheck).Outcome == invoicebox.Done
 		accounts[i].Unproven = !checked || !slices.ContainsFunc(ended, onboarding.Proves)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-var allClasses = []invoicebox.Class{invoicebox.Done, invoicebox.Refused, invoicebox.NotExecuted, invoicebox.Limited, invoicebox.ProbablyNotExecuted, invoicebox.Unauthorized, invoicebox.OurFault, invoicebox.Unknown, invoicebox.Unreadable}
+var allOutcomes = []invoicebox.Outcome{invoicebox.Done, invoicebox.Refused, invoicebox.NotExecuted, invoicebox.Limited, invoicebox.ProbablyNotExecuted, invoicebox.Unauthorized, invoicebox.OurFault, invoicebox.Unknown, invoicebox.Unreadable}
 
 var signalNames = map[Signal]string{
 	SignalNone: "none", SignalAnswered: "answered", SignalLimited: "limited", SignalRateLimitExhausted: "drained", SignalServerFault: "fault",
@@ -367,40 +367,40 @@ func TestBreaker_SinceWhenAnAccountBacksOff(t *testing.T) {
 }
 
 func TestBreaker_SignalsCoverEverything(t *testing.T) {
-	for _, class := range allClasses {
+	for _, outcome := range allOutcomes {
 		found := false
 		for _, r := range signalRules {
-			found = found || r.class == class && r.kind == 0 && r.status == 0 && r.failure == "" && r.fault == invoicebox.FaultNone && !r.unwritten
+			found = found || r.outcome == outcome && r.kind == 0 && r.status == 0 && r.failure == "" && r.fault == invoicebox.FaultNone && !r.unwritten
 		}
 		if !found {
-			t.Errorf("%v: no row takes what the others leave", class)
+			t.Errorf("%v: no row takes what the others leave", outcome)
 		}
 	}
 	for _, c := range []struct {
 		kind   journal.Kind
-		v      invoicebox.Verdict
+		v      invoicebox.Classification
 		status int
 		want   Signal
 	}{
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonConnect}, 0, SignalServerFault},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonSendBy}, 0, SignalNone},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.NotExecuted, Reason: invoicebox.ReasonTooEarly}, 425, SignalNone},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonCanceled}, 0, SignalNone},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unknown, Reason: invoicebox.ReasonServerError}, 500, SignalServerFault},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRights}, 403, SignalRights},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultAddress}, 404, SignalAddress},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultPartnerID}, 422, SignalPartner},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest}, 400, SignalRequest},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.OurFault, Fault: invoicebox.FaultRequest, Reason: invoicebox.ReasonValue}, 0, SignalNone},
-		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Refused}, 409, SignalAnswered},
-		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Refused}, 422, SignalRefused},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Refused}, 409, SignalRefused},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Done}, 200, SignalAnswered},
-		{journal.Activate, invoicebox.Verdict{Class: invoicebox.Unreadable}, 200, SignalNone},
-		{journal.Invite, invoicebox.Verdict{Class: invoicebox.Unreadable}, 200, SignalAnswered},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.NotExecuted, Reason: invoicebox.ReasonConnect}, 0, SignalServerFault},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.NotExecuted, Reason: invoicebox.ReasonSendBy}, 0, SignalNone},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.NotExecuted, Reason: invoicebox.ReasonTooEarly}, 425, SignalNone},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.Unknown, Reason: invoicebox.ReasonCanceled}, 0, SignalNone},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.Unknown, Reason: invoicebox.ReasonServerError}, 500, SignalServerFault},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.OurFault, Fault: invoicebox.FaultRights}, 403, SignalRights},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.OurFault, Fault: invoicebox.FaultAddress}, 404, SignalAddress},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.OurFault, Fault: invoicebox.FaultPartnerID}, 422, SignalPartner},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.OurFault, Fault: invoicebox.FaultRequest}, 400, SignalRequest},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.OurFault, Fault: invoicebox.FaultRequest, Reason: invoicebox.ReasonValue}, 0, SignalNone},
+		{journal.Invite, invoicebox.Classification{Outcome: invoicebox.Refused}, 409, SignalAnswered},
+		{journal.Invite, invoicebox.Classification{Outcome: invoicebox.Refused}, 422, SignalRefused},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.Refused}, 409, SignalRefused},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.Done}, 200, SignalAnswered},
+		{journal.Activate, invoicebox.Classification{Outcome: invoicebox.Unreadable}, 200, SignalNone},
+		{journal.Invite, invoicebox.Classification{Outcome: invoicebox.Unreadable}, 200, SignalAnswered},
 	} {
 		if got := SignalOf(c.kind, c.v, c.status); got != c.want {
-			t.Errorf("%v %s %d: signal %d, want %d", c.v.Class, c.v.Reason, c.status, got, c.want)
+			t.Errorf("%v %s %d: signal %d, want %d", c.v.Outcome, c.v.Reason, c.status, got, c.want)
 		}
 	}
 }

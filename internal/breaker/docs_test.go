@@ -17,7 +17,7 @@ import (
 func TestBreakerPage(t *testing.T) {
 	code := golden.Code
 	t.Run("Signals", func(t *testing.T) {
-		rows := [][]string{{"class", "only where", "signal"}}
+		rows := [][]string{{"outcome", "only where", "signal"}}
 		for _, r := range signalRules {
 			var only []string
 			if r.kind != 0 {
@@ -35,7 +35,7 @@ func TestBreakerPage(t *testing.T) {
 			if r.fault != invoicebox.FaultNone {
 				only = append(only, "fault "+code(r.fault.String()))
 			}
-			rows = append(rows, []string{code(r.class.String()), strings.Join(only, ", "), signalNames[r.signal]})
+			rows = append(rows, []string{code(r.outcome.String()), strings.Join(only, ", "), signalNames[r.signal]})
 		}
 		golden.CompareMarkdown(t, "../../docs/outcomes.md", "## What a response tells the circuit breaker", rows)
 	})

@@ -183,44 +183,44 @@ const UnusableToPause = 3
 
 // A signalRule says what an answer tells the account's breaker.
 type signalRule struct {
-	class     invoicebox.Class
-	kind      journal.Kind      // 0 is any
-	status    int               // 0 is any
-	unwritten bool              // only where no status line came
-	failure   invoicebox.Reason // "" is any
-	fault     invoicebox.Fault  // FaultNone is any
+	outcome   invoicebox.Outcome
+	kind      journal.Kind         // 0 is any
+	status    int                  // 0 is any
+	unwritten bool                 // only where no status line came
+	failure   invoicebox.Reason    // "" is any
+	fault     invoicebox.FaultKind // FaultNone is any
 	signal    Signal
 }
 
 // signalRules is the part of the outcome table that speaks of the account.
 var signalRules = []signalRule{
-	{class: invoicebox.Done, signal: SignalAnswered},
-	{class: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent; nobody needs its id
-	{class: invoicebox.Unreadable, signal: SignalNone},                                                     // told when it comes to a person
-	{class: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: SignalAnswered}, // invited before: no refusal of the shop
-	{class: invoicebox.Refused, signal: SignalRefused},
-	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: SignalNone},
-	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, signal: SignalNone},
-	{class: invoicebox.NotExecuted, failure: invoicebox.ReasonClosed, signal: SignalNone},
-	{class: invoicebox.NotExecuted, unwritten: true, signal: SignalServerFault},
-	{class: invoicebox.NotExecuted, signal: SignalNone}, // 425: the server is well
-	{class: invoicebox.Limited, signal: SignalLimited},
-	{class: invoicebox.ProbablyNotExecuted, signal: SignalServerFault},
-	{class: invoicebox.Unknown, failure: invoicebox.ReasonCanceled, signal: SignalNone},
-	{class: invoicebox.Unknown, signal: SignalServerFault},
-	{class: invoicebox.Unauthorized, signal: SignalUnauthorized},
-	{class: invoicebox.OurFault, failure: invoicebox.ReasonValue, signal: SignalNone}, // one shop's value, never sent
-	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalRights},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultAddress, signal: SignalAddress},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalPartner},
-	{class: invoicebox.OurFault, signal: SignalRequest},
+	{outcome: invoicebox.Done, signal: SignalAnswered},
+	{outcome: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent; nobody needs its id
+	{outcome: invoicebox.Unreadable, signal: SignalNone},                                                     // told when it comes to a person
+	{outcome: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: SignalAnswered}, // invited before: no refusal of the shop
+	{outcome: invoicebox.Refused, signal: SignalRefused},
+	{outcome: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: SignalNone},
+	{outcome: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, signal: SignalNone},
+	{outcome: invoicebox.NotExecuted, failure: invoicebox.ReasonClosed, signal: SignalNone},
+	{outcome: invoicebox.NotExecuted, unwritten: true, signal: SignalServerFault},
+	{outcome: invoicebox.NotExecuted, signal: SignalNone}, // 425: the server is well
+	{outcome: invoicebox.Limited, signal: SignalLimited},
+	{outcome: invoicebox.ProbablyNotExecuted, signal: SignalServerFault},
+	{outcome: invoicebox.Unknown, failure: invoicebox.ReasonCanceled, signal: SignalNone},
+	{outcome: invoicebox.Unknown, signal: SignalServerFault},
+	{outcome: invoicebox.Unauthorized, signal: SignalUnauthorized},
+	{outcome: invoicebox.OurFault, failure: invoicebox.ReasonValue, signal: SignalNone}, // one shop's value, never sent
+	{outcome: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalRights},
+	{outcome: invoicebox.OurFault, fault: invoicebox.FaultAddress, signal: SignalAddress},
+	{outcome: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalPartner},
+	{outcome: invoicebox.OurFault, signal: SignalRequest},
 }
 
 // SignalOf returns what a response tells the breaker of its account.
-func SignalOf(kind journal.Kind, v invoicebox.Verdict, status int) Signal {
+func SignalOf(kind journal.Kind, v invoicebox.Classification, status int) Signal {
 	for _, r := range signalRules {
 		switch {
-		case r.class != v.Class, r.kind != 0 && r.kind != kind, r.status != 0 && r.status != status,
+		case r.outcome != v.Outcome, r.kind != 0 && r.kind != kind, r.status != 0 && r.status != status,
 			r.unwritten && status != 0,
 			r.failure != "" && r.failure != v.Reason,
 			r.fault != invoicebox.FaultNone && r.fault != v.Fault:
@@ -234,32 +234,32 @@ func SignalOf(kind journal.Kind, v invoicebox.Verdict, status int) Signal {
 // A checkSignalRule says what a check of the account's own token tells its breaker. The
 // first row that fits decides.
 type checkSignalRule struct {
-	class  invoicebox.Class
-	fault  invoicebox.Fault  // FaultNone is any
-	reason invoicebox.Reason // "" is any
-	signal Signal
+	outcome invoicebox.Outcome
+	fault   invoicebox.FaultKind // FaultNone is any
+	reason  invoicebox.Reason    // "" is any
+	signal  Signal
 }
 
 // checkSignalRules: what is not here is no answer. The check sends a token and nothing
 // else: whoever refuses its form, or reports success in another form, is not the API.
 var checkSignalRules = []checkSignalRule{
-	{class: invoicebox.Done, signal: SignalTokenValid},
-	{class: invoicebox.Unauthorized, signal: SignalUnauthorized},
-	{class: invoicebox.Limited, signal: SignalLimited},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalTokenPartner},
-	{class: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalTokenInconclusive},
-	{class: invoicebox.OurFault, signal: SignalTokenAddress},
-	{class: invoicebox.Refused, signal: SignalTokenInconclusive},
-	{class: invoicebox.Unreadable, reason: invoicebox.ReasonBodyCut, signal: SignalTokenInconclusive},
-	{class: invoicebox.Unreadable, signal: SignalTokenAddress},
-	{class: invoicebox.Unknown, reason: invoicebox.ReasonNotHTTP, signal: SignalTokenAddress},
-	{class: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: SignalTokenAddress},
+	{outcome: invoicebox.Done, signal: SignalTokenValid},
+	{outcome: invoicebox.Unauthorized, signal: SignalUnauthorized},
+	{outcome: invoicebox.Limited, signal: SignalLimited},
+	{outcome: invoicebox.OurFault, fault: invoicebox.FaultPartnerID, signal: SignalTokenPartner},
+	{outcome: invoicebox.OurFault, fault: invoicebox.FaultRights, signal: SignalTokenInconclusive},
+	{outcome: invoicebox.OurFault, signal: SignalTokenAddress},
+	{outcome: invoicebox.Refused, signal: SignalTokenInconclusive},
+	{outcome: invoicebox.Unreadable, reason: invoicebox.ReasonBodyCut, signal: SignalTokenInconclusive},
+	{outcome: invoicebox.Unreadable, signal: SignalTokenAddress},
+	{outcome: invoicebox.Unknown, reason: invoicebox.ReasonNotHTTP, signal: SignalTokenAddress},
+	{outcome: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: SignalTokenAddress},
 }
 
 // CheckSignalOf returns what a check of the account's own token tells its breaker.
-func CheckSignalOf(v invoicebox.Verdict) Signal {
+func CheckSignalOf(v invoicebox.Classification) Signal {
 	for _, r := range checkSignalRules {
-		if r.class == v.Class && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {
+		if r.outcome == v.Outcome && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {
 			return r.signal
 		}
 	}

@@ -31,7 +31,7 @@ func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) 
 		panic("engine: a response cannot be encrypted")
 	}
 	mine, err := e.persistResponse(s, t, journal.Receipt{
-		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, SealedFor: sealedFor, End: endOf(x, invoicebox.Verdict{Class: invoicebox.Done}),
+		Ref: t.Ref, Attempt: t.attempt, Sealed: sealed, SealedFor: sealedFor, End: endOf(x, invoicebox.Classification{Outcome: invoicebox.Done}),
 	})
 	a := readActivation(x)
 	e.logOutcome(s, t, x, a.verdict)
@@ -45,7 +45,7 @@ func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) 
 // An activation is an activation's answer and what it says.
 type activation struct {
 	invoicebox.Exchange
-	verdict invoicebox.Verdict
+	verdict invoicebox.Classification
 	invoicebox.Activation
 	err error // of the body
 }

@@ -59,9 +59,9 @@ type Journal interface {
 
 // Client calls Invoicebox for one account. *invoicebox.Client is one.
 type Client interface {
-	Invite(ctx context.Context, a invoicebox.Attempt, email secret.String) invoicebox.Exchange
-	Activate(ctx context.Context, a invoicebox.Attempt, code secret.String) invoicebox.Exchange
-	CheckToken(ctx context.Context, a invoicebox.Attempt, token secret.String) invoicebox.Exchange
+	Invite(ctx context.Context, a invoicebox.CallOptions, email secret.String) invoicebox.Exchange
+	Activate(ctx context.Context, a invoicebox.CallOptions, code secret.String) invoicebox.Exchange
+	CheckToken(ctx context.Context, a invoicebox.CallOptions, token secret.String) invoicebox.Exchange
 	CheckOwnToken(ctx context.Context) invoicebox.Exchange
 }
 

@@ -103,7 +103,7 @@ func (e *Engine) makeCall(s phases, t *task) error {
 		e.releaseTrial(s, t)
 		return err
 	}
-	x := e.exchange(s, t, invoicebox.Attempt{SendBy: sendBy}, subject)
+	x := e.exchange(s, t, invoicebox.CallOptions{SendBy: sendBy}, subject)
 	if t.Kind == journal.Activate && x.Success() {
 		place()
 		ahead()
@@ -196,7 +196,7 @@ func (e *Engine) onBeginAttemptError(s phases, t *task, err error) error {
 }
 
 // exchange is the call itself.
-func (e *Engine) exchange(s phases, t *task, a invoicebox.Attempt, subject secret.String) invoicebox.Exchange {
+func (e *Engine) exchange(s phases, t *task, a invoicebox.CallOptions, subject secret.String) invoicebox.Exchange {
 	t.acc.calling.Inc()
 	defer t.acc.calling.Dec()
 	if t.Kind == journal.Invite {
@@ -206,7 +206,7 @@ func (e *Engine) exchange(s phases, t *task, a invoicebox.Attempt, subject secre
 }
 
 // onResponse takes an operation where its answer says.
-func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Verdict) error {
+func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Classification) error {
 	now := time.Now()
 	e.logOutcome(s, t, x, v)
 	row := onboarding.OutcomeOf(t.Kind, v, x.Status, t.Doubt)
@@ -237,7 +237,7 @@ func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoiceb
 }
 
 // delay puts an operation off that was not, or probably not, executed.
-func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoicebox.Verdict, end journal.AttemptEnd, now time.Time) error {
+func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoicebox.Classification, end journal.AttemptEnd, now time.Time) error {
 	due := now.Add(e.backoff(t, v))
 	if e.tooOld(t, due) {
 		return e.expire(s, t, row.From, &end, v.Doubt)
@@ -247,7 +247,7 @@ func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoiceb
 
 // backoff is as long as the answer asked for, within bounds, or else
 // exponential with full jitter.
-func (e *Engine) backoff(t *task, v invoicebox.Verdict) time.Duration {
+func (e *Engine) backoff(t *task, v invoicebox.Classification) time.Duration {
 	told := e.retryAfter(t.acc, v)
 	if told > 0 {
 		return told
@@ -257,9 +257,9 @@ func (e *Engine) backoff(t *task, v invoicebox.Verdict) time.Duration {
 
 // retryAfter is how long the answer asks to wait; a 429 that does not say means one
 // window.
-func (e *Engine) retryAfter(acc *account, v invoicebox.Verdict) time.Duration {
+func (e *Engine) retryAfter(acc *account, v invoicebox.Classification) time.Duration {
 	told := min(v.RetryAfter, e.cfg.LimitCap)
-	if told == 0 && v.Class == invoicebox.Limited {
+	if told == 0 && v.Outcome == invoicebox.Limited {
 		told = min(acc.Window, e.cfg.LimitCap)
 	}
 	return told
@@ -290,13 +290,13 @@ func (e *Engine) expire(s phases, t *task, from journal.State, end *journal.Atte
 }
 
 // reportToBreaker lets the account's breaker know what the answer says of the account.
-func (e *Engine) reportToBreaker(t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+func (e *Engine) reportToBreaker(t *task, x invoicebox.Exchange, v invoicebox.Classification) {
 	now := time.Now()
 	s := breaker.SignalOf(t.Kind, v, x.Status)
 	t.acc.breaker.RecordFault(s, v.Reason)
 	changed := t.acc.breaker.RecordShop(t.Shop.Shop, s, e.retryAfter(t.acc, v), t.trial, now)
-	if v.Drained > 0 {
-		changed = t.acc.breaker.Record(breaker.SignalRateLimitExhausted, v.Drained, t.trial, now) || changed
+	if v.RateLimitReset > 0 {
+		changed = t.acc.breaker.Record(breaker.SignalRateLimitExhausted, v.RateLimitReset, t.trial, now) || changed
 	}
 	if changed {
 		e.breakerChanged(t.acc)
@@ -313,12 +313,12 @@ func (e *Engine) reportActivation(t *task, s breaker.Signal) {
 	}
 }
 
-func (e *Engine) logOutcome(s phases, t *task, x invoicebox.Exchange, v invoicebox.Verdict) {
+func (e *Engine) logOutcome(s phases, t *task, x invoicebox.Exchange, v invoicebox.Classification) {
 	took := x.Finished.Sub(x.Started)
-	e.metrics.called(x.Operation.String(), v.Class.String(), took)
+	e.metrics.called(x.Operation.String(), v.Outcome.String(), took)
 	if !e.log.Enabled(s.writes, slog.LevelInfo) {
 		return
 	}
-	e.log.Info("called Invoicebox", t.attrs("run", t.Run, "probe", t.probing(), "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason),
+	e.log.Info("called Invoicebox", t.attrs("run", t.Run, "probe", t.probing(), "status", x.Status, "outcome", v.Outcome.String(), "reason", string(v.Reason),
 		"code", v.Code, "detail", x.Detail(), "request_id", x.RequestID, "duration_ms", took.Milliseconds())...)
 }

@@ -58,23 +58,23 @@ func refusal(status int) answer {
 	return answer{status: status, body: `{"error":{"code":"not_usable","message":"no"}}`}
 }
 
-func (c *fakeClient) Invite(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (c *fakeClient) Invite(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	return c.do(ctx, invoicebox.Invite, a, v)
 }
 
-func (c *fakeClient) Activate(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (c *fakeClient) Activate(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	return c.do(ctx, invoicebox.Activate, a, v)
 }
 
-func (c *fakeClient) CheckToken(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (c *fakeClient) CheckToken(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	return c.do(ctx, invoicebox.Check, a, v)
 }
 
 func (c *fakeClient) CheckOwnToken(ctx context.Context) invoicebox.Exchange {
-	return c.do(ctx, invoicebox.CheckOwn, invoicebox.Attempt{}, secret.String{})
+	return c.do(ctx, invoicebox.CheckOwn, invoicebox.CallOptions{}, secret.String{})
 }
 
-func (c *fakeClient) do(ctx context.Context, op invoicebox.Operation, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (c *fakeClient) do(ctx context.Context, op invoicebox.Operation, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	x := invoicebox.Exchange{Operation: op, Started: time.Now(), RequestID: "request-1"}
 	fail := func(r invoicebox.Reason) invoicebox.Exchange {
 		x.Finished, x.Err = time.Now(), &invoicebox.Error{Operation: op, Reason: r}

@@ -19,23 +19,23 @@ type simClient struct {
 	account string
 }
 
-func (c *simClient) Invite(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (c *simClient) Invite(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	return c.do(ctx, invoicebox.Invite, a, v.Reveal())
 }
 
-func (c *simClient) Activate(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (c *simClient) Activate(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	return c.do(ctx, invoicebox.Activate, a, v.Reveal())
 }
 
-func (c *simClient) CheckToken(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (c *simClient) CheckToken(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	return c.do(ctx, invoicebox.Check, a, v.Reveal())
 }
 
 func (c *simClient) CheckOwnToken(ctx context.Context) invoicebox.Exchange {
-	return c.do(ctx, invoicebox.CheckOwn, invoicebox.Attempt{}, "")
+	return c.do(ctx, invoicebox.CheckOwn, invoicebox.CallOptions{}, "")
 }
 
-func (c *simClient) do(ctx context.Context, op invoicebox.Operation, a invoicebox.Attempt, value string) invoicebox.Exchange {
+func (c *simClient) do(ctx context.Context, op invoicebox.Operation, a invoicebox.CallOptions, value string) invoicebox.Exchange {
 	s := c.s
 	attempt := s.current.attempt
 	x := invoicebox.Exchange{Operation: op, Started: time.Now()}

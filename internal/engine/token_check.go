@@ -101,16 +101,16 @@ func (e *Engine) checkToken(s phases, t *task, token secret.String) (tokenVerdic
 		return tokenSilent, c
 	}
 	ctx, cancel := context.WithTimeout(s.calls, c.deadline)
-	x := t.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: c.by}, token)
+	x := t.acc.Client.CheckToken(ctx, invoicebox.CallOptions{SendBy: c.by}, token)
 	cancel()
 	place()
 	v, result, err := invoicebox.ReadCheck(x)
-	e.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
+	e.metrics.called(x.Operation.String(), v.Outcome.String(), x.Finished.Sub(x.Started))
 	end := endOf(x, v)
 	c.end = &end
 	switch {
 	case err != nil || !result.Conclusive:
-		e.log.Info("the check of the new token was inconclusive", t.attrs("status", x.Status, "outcome", v.Class.String(), "request_id", x.RequestID)...)
+		e.log.Info("the check of the new token was inconclusive", t.attrs("status", x.Status, "outcome", v.Outcome.String(), "request_id", x.RequestID)...)
 		return tokenSilent, c
 	case result.Valid:
 		return tokenGood, c
@@ -164,9 +164,9 @@ func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) 
 			x := acc.Client.CheckOwnToken(calls)
 			place()
 			v := invoicebox.Classify(x)
-			e.metrics.called(x.Operation.String(), v.Class.String(), x.Finished.Sub(x.Started))
+			e.metrics.called(x.Operation.String(), v.Outcome.String(), x.Finished.Sub(x.Started))
 			e.endAttempt(s, id, endOf(x, v))
-			e.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Class.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
+			e.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Outcome.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
 			verdict, told = breaker.CheckSignalOf(v), e.retryAfter(acc, v)
 			acc.breaker.RecordFault(verdict, v.Reason)
 		}

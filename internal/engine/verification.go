@@ -169,10 +169,10 @@ func (r *verifier) requestCheck(s phases, v journal.Review, token secret.String)
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(s.calls, deadline)
-	x := r.acc.Client.CheckToken(ctx, invoicebox.Attempt{SendBy: by}, token)
+	x := r.acc.Client.CheckToken(ctx, invoicebox.CallOptions{SendBy: by}, token)
 	cancel()
 	c, result, err := invoicebox.ReadCheck(x)
-	p.metrics.called(x.Operation.String(), c.Class.String(), x.Finished.Sub(x.Started))
+	p.metrics.called(x.Operation.String(), c.Outcome.String(), x.Finished.Sub(x.Started))
 	p.background(func() { p.endAttempt(s, id, endOf(x, c)) })
 	answer := journal.ReviewSilent
 	switch {
@@ -184,7 +184,7 @@ func (r *verifier) requestCheck(s phases, v journal.Review, token secret.String)
 	}
 	if answer != journal.ReviewAccepted {
 		p.log.Warn("verification of a shop's token did not succeed", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
-			"state", v.State.String(), "status", x.Status, "outcome", c.Class.String(), "request_id", x.RequestID)
+			"state", v.State.String(), "status", x.Status, "outcome", c.Outcome.String(), "request_id", x.RequestID)
 	}
 	return answer, nil
 }

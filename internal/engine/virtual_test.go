@@ -189,12 +189,12 @@ type callRecorder struct {
 }
 
 func (e *callRecorder) note(account, value string, x invoicebox.Exchange) {
-	if x.Written == 0 && !x.Answered() {
+	if x.Written == 0 && !x.HasStatus() {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.calls = append(e.calls, heard{account, x.Operation, value, x.Started, x.Finished, x.Answered(), x.Status})
+	e.calls = append(e.calls, heard{account, x.Operation, value, x.Started, x.Finished, x.HasStatus(), x.Status})
 }
 
 // of lists the calls that count for an account, or for all with "", by start.
@@ -244,19 +244,19 @@ type ear struct {
 	all     *callRecorder
 }
 
-func (e *ear) Invite(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (e *ear) Invite(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	x := e.Client.Invite(ctx, a, v)
 	e.all.note(e.account, v.Reveal(), x)
 	return x
 }
 
-func (e *ear) Activate(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (e *ear) Activate(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	x := e.Client.Activate(ctx, a, v)
 	e.all.note(e.account, v.Reveal(), x)
 	return x
 }
 
-func (e *ear) CheckToken(ctx context.Context, a invoicebox.Attempt, v secret.String) invoicebox.Exchange {
+func (e *ear) CheckToken(ctx context.Context, a invoicebox.CallOptions, v secret.String) invoicebox.Exchange {
 	x := e.Client.CheckToken(ctx, a, v)
 	e.all.note(e.account, "", x)
 	return x

@@ -27,7 +27,7 @@ func TestWaits_WaitTimes(t *testing.T) {
 		var sum, low, high time.Duration = 0, most, 0
 		const n = 4000
 		for range n {
-			w := p.backoff(task, invoicebox.Verdict{Class: invoicebox.NotExecuted})
+			w := p.backoff(task, invoicebox.Classification{Outcome: invoicebox.NotExecuted})
 			if w <= 0 || w > most {
 				t.Fatalf("%d waits before: %v, at most %v", waits, w, most)
 			}
@@ -38,18 +38,18 @@ func TestWaits_WaitTimes(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		v    invoicebox.Verdict
+		v    invoicebox.Classification
 		want time.Duration
 	}{
-		{invoicebox.Verdict{Class: invoicebox.Limited, RetryAfter: 7 * time.Second}, 7 * time.Second},
-		{invoicebox.Verdict{Class: invoicebox.Limited, RetryAfter: 1000 * time.Hour}, 15 * time.Minute},
-		{invoicebox.Verdict{Class: invoicebox.Limited}, DefaultWindow},
-		{invoicebox.Verdict{Class: invoicebox.ProbablyNotExecuted, RetryAfter: 90 * time.Second}, 90 * time.Second},
-		{invoicebox.Verdict{Class: invoicebox.ProbablyNotExecuted, RetryAfter: 24 * time.Hour}, 15 * time.Minute},
-		{invoicebox.Verdict{Class: invoicebox.NotExecuted, RetryAfter: time.Second}, time.Second},
+		{invoicebox.Classification{Outcome: invoicebox.Limited, RetryAfter: 7 * time.Second}, 7 * time.Second},
+		{invoicebox.Classification{Outcome: invoicebox.Limited, RetryAfter: 1000 * time.Hour}, 15 * time.Minute},
+		{invoicebox.Classification{Outcome: invoicebox.Limited}, DefaultWindow},
+		{invoicebox.Classification{Outcome: invoicebox.ProbablyNotExecuted, RetryAfter: 90 * time.Second}, 90 * time.Second},
+		{invoicebox.Classification{Outcome: invoicebox.ProbablyNotExecuted, RetryAfter: 24 * time.Hour}, 15 * time.Minute},
+		{invoicebox.Classification{Outcome: invoicebox.NotExecuted, RetryAfter: time.Second}, time.Second},
 	} {
 		if got := p.backoff(&task{acc: acc}, c.v); got != c.want {
-			t.Errorf("%v, Retry-After %v: waits %v, want %v", c.v.Class, c.v.RetryAfter, got, c.want)
+			t.Errorf("%v, Retry-After %v: waits %v, want %v", c.v.Outcome, c.v.RetryAfter, got, c.want)
 		}
 	}
 }

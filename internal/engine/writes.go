@@ -203,10 +203,10 @@ func (e *Engine) endAttempt(s phases, id journal.AttemptID, end journal.AttemptE
 }
 
 // endOf is the attempt's end as the exchange shows it.
-func endOf(x invoicebox.Exchange, v invoicebox.Verdict) journal.AttemptEnd {
+func endOf(x invoicebox.Exchange, v invoicebox.Classification) journal.AttemptEnd {
 	return journal.AttemptEnd{
-		Answered: x.Answered(), NotSent: !x.Answered() && x.Written == 0, At: x.Finished,
-		Status: x.Status, Outcome: v.Class.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
+		Answered: x.HasStatus(), NotSent: !x.HasStatus() && x.Written == 0, At: x.Finished,
+		Status: x.Status, Outcome: v.Outcome.String(), Code: v.Code, RequestID: x.RequestID, Reason: string(v.Reason),
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 
 // Whatever blames our settings, or is kept for a person, has words for people.
 func TestAdvice(t *testing.T) {
-	for _, row := range invoicebox.Outcomes() {
-		switch row.Class {
+	for _, row := range invoicebox.OutcomeRules() {
+		switch row.Outcome {
 		case invoicebox.OurFault, invoicebox.Unauthorized, invoicebox.Unreadable:
 			for _, reason := range append(row.Failures, row.Reason) {
 				switch reason {

@@ -19,7 +19,7 @@ const outcomesPage = "../../docs/outcomes.md"
 func TestOutcomesPage(t *testing.T) {
 	code := golden.Code
 	t.Run("Operations", func(t *testing.T) {
-		rows := [][]string{{"kind", "class", "only where", "from", "to", "reason", "event"}}
+		rows := [][]string{{"kind", "outcome", "only where", "from", "to", "reason", "event"}}
 		for _, r := range outcomeRules {
 			var only []string
 			if r.Status != 0 {
@@ -38,7 +38,7 @@ func TestOutcomesPage(t *testing.T) {
 			case r.Failed != "":
 				event = "`failed`: " + code(string(r.Failed))
 			}
-			rows = append(rows, []string{r.Kind.String(), code(r.Class.String()), strings.Join(only, ", "), r.From.String(), r.To.String(), code(string(r.Reason)), event})
+			rows = append(rows, []string{r.Kind.String(), code(r.Outcome.String()), strings.Join(only, ", "), r.From.String(), r.To.String(), code(string(r.Reason)), event})
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## What a response does to an operation", rows)
 	})

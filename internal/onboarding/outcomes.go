@@ -22,7 +22,7 @@ const (
 // An OutcomeRule says where an answer leads. The first row that fits decides.
 type OutcomeRule struct {
 	Kind    journal.Kind
-	Class   invoicebox.Class
+	Outcome invoicebox.Outcome
 	Status  int               // 0 is any
 	Failure invoicebox.Reason // "" is any
 	Doubt   Doubt
@@ -37,38 +37,38 @@ type OutcomeRule struct {
 // outcomeRules is the outcome table of the client's classes for both kinds. An
 // activation's 2xx is durable, and its state Received, before it is classified.
 var outcomeRules = []OutcomeRule{
-	{Kind: journal.Invite, Class: invoicebox.Done, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
-	{Kind: journal.Invite, Class: invoicebox.Unreadable, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
-	{Kind: journal.Invite, Class: invoicebox.Refused, Status: http.StatusConflict, From: journal.Sending, To: journal.Done, Reason: ReasonAlreadyInvited, Invited: schemas.OutcomeAlreadyInvited, Mark: true},
-	{Kind: journal.Invite, Class: invoicebox.Refused, From: journal.Sending, To: journal.Done, Reason: ReasonRefusedAddress, Failed: schemas.FailureAddressRejected},
-	{Kind: journal.Invite, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonSendBy, From: journal.Sending, To: journal.Planned, Reason: ReasonNotSent},
-	{Kind: journal.Invite, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonCanceled, From: journal.Sending, To: journal.Planned, Reason: ReasonDrained},
-	{Kind: journal.Invite, Class: invoicebox.NotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonNotExecuted},
-	{Kind: journal.Invite, Class: invoicebox.Limited, From: journal.Sending, To: journal.Waiting, Reason: ReasonLimited},
-	{Kind: journal.Invite, Class: invoicebox.ProbablyNotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonProbablyNotExecuted},
-	{Kind: journal.Invite, Class: invoicebox.Unauthorized, From: journal.Sending, To: journal.Planned, Reason: ReasonUnauthorized},
-	{Kind: journal.Invite, Class: invoicebox.OurFault, From: journal.Sending, To: journal.Attention, Reason: ReasonRequestRejected, Failed: schemas.FailureRequestRejected},
-	{Kind: journal.Invite, Class: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof, Mark: true},
+	{Kind: journal.Invite, Outcome: invoicebox.Done, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
+	{Kind: journal.Invite, Outcome: invoicebox.Unreadable, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
+	{Kind: journal.Invite, Outcome: invoicebox.Refused, Status: http.StatusConflict, From: journal.Sending, To: journal.Done, Reason: ReasonAlreadyInvited, Invited: schemas.OutcomeAlreadyInvited, Mark: true},
+	{Kind: journal.Invite, Outcome: invoicebox.Refused, From: journal.Sending, To: journal.Done, Reason: ReasonRefusedAddress, Failed: schemas.FailureAddressRejected},
+	{Kind: journal.Invite, Outcome: invoicebox.NotExecuted, Failure: invoicebox.ReasonSendBy, From: journal.Sending, To: journal.Planned, Reason: ReasonNotSent},
+	{Kind: journal.Invite, Outcome: invoicebox.NotExecuted, Failure: invoicebox.ReasonCanceled, From: journal.Sending, To: journal.Planned, Reason: ReasonDrained},
+	{Kind: journal.Invite, Outcome: invoicebox.NotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonNotExecuted},
+	{Kind: journal.Invite, Outcome: invoicebox.Limited, From: journal.Sending, To: journal.Waiting, Reason: ReasonLimited},
+	{Kind: journal.Invite, Outcome: invoicebox.ProbablyNotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonProbablyNotExecuted},
+	{Kind: journal.Invite, Outcome: invoicebox.Unauthorized, From: journal.Sending, To: journal.Planned, Reason: ReasonUnauthorized},
+	{Kind: journal.Invite, Outcome: invoicebox.OurFault, From: journal.Sending, To: journal.Attention, Reason: ReasonRequestRejected, Failed: schemas.FailureRequestRejected},
+	{Kind: journal.Invite, Outcome: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof, Mark: true},
 
-	{Kind: journal.Activate, Class: invoicebox.Done, From: journal.Received, To: journal.Stored, Reason: ReasonTokenUnanswered},
-	{Kind: journal.Activate, Class: invoicebox.Unreadable, From: journal.Received, To: journal.Attention, Reason: ReasonAnswerUnreadable, Failed: schemas.FailureAnswerUnreadable},
-	{Kind: journal.Activate, Class: invoicebox.Refused, Doubt: NoDoubt, From: journal.Sending, To: journal.Done, Reason: ReasonRefusedCode, Failed: schemas.FailureCodeRejected},
-	{Kind: journal.Activate, Class: invoicebox.Refused, Doubt: InDoubt, From: journal.Sending, To: journal.Attention, Reason: ReasonOutcomeLost, Failed: schemas.FailureOutcomeLost},
-	{Kind: journal.Activate, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonSendBy, From: journal.Sending, To: journal.Planned, Reason: ReasonNotSent},
-	{Kind: journal.Activate, Class: invoicebox.NotExecuted, Failure: invoicebox.ReasonCanceled, From: journal.Sending, To: journal.Planned, Reason: ReasonDrained},
-	{Kind: journal.Activate, Class: invoicebox.NotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonNotExecuted},
-	{Kind: journal.Activate, Class: invoicebox.Limited, From: journal.Sending, To: journal.Waiting, Reason: ReasonLimited},
-	{Kind: journal.Activate, Class: invoicebox.ProbablyNotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonProbablyNotExecuted},
-	{Kind: journal.Activate, Class: invoicebox.Unauthorized, From: journal.Sending, To: journal.Planned, Reason: ReasonUnauthorized},
-	{Kind: journal.Activate, Class: invoicebox.OurFault, From: journal.Sending, To: journal.Attention, Reason: ReasonRequestRejected, Failed: schemas.FailureRequestRejected},
-	{Kind: journal.Activate, Class: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof},
+	{Kind: journal.Activate, Outcome: invoicebox.Done, From: journal.Received, To: journal.Stored, Reason: ReasonTokenUnanswered},
+	{Kind: journal.Activate, Outcome: invoicebox.Unreadable, From: journal.Received, To: journal.Attention, Reason: ReasonAnswerUnreadable, Failed: schemas.FailureAnswerUnreadable},
+	{Kind: journal.Activate, Outcome: invoicebox.Refused, Doubt: NoDoubt, From: journal.Sending, To: journal.Done, Reason: ReasonRefusedCode, Failed: schemas.FailureCodeRejected},
+	{Kind: journal.Activate, Outcome: invoicebox.Refused, Doubt: InDoubt, From: journal.Sending, To: journal.Attention, Reason: ReasonOutcomeLost, Failed: schemas.FailureOutcomeLost},
+	{Kind: journal.Activate, Outcome: invoicebox.NotExecuted, Failure: invoicebox.ReasonSendBy, From: journal.Sending, To: journal.Planned, Reason: ReasonNotSent},
+	{Kind: journal.Activate, Outcome: invoicebox.NotExecuted, Failure: invoicebox.ReasonCanceled, From: journal.Sending, To: journal.Planned, Reason: ReasonDrained},
+	{Kind: journal.Activate, Outcome: invoicebox.NotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonNotExecuted},
+	{Kind: journal.Activate, Outcome: invoicebox.Limited, From: journal.Sending, To: journal.Waiting, Reason: ReasonLimited},
+	{Kind: journal.Activate, Outcome: invoicebox.ProbablyNotExecuted, From: journal.Sending, To: journal.Waiting, Reason: ReasonProbablyNotExecuted},
+	{Kind: journal.Activate, Outcome: invoicebox.Unauthorized, From: journal.Sending, To: journal.Planned, Reason: ReasonUnauthorized},
+	{Kind: journal.Activate, Outcome: invoicebox.OurFault, From: journal.Sending, To: journal.Attention, Reason: ReasonRequestRejected, Failed: schemas.FailureRequestRejected},
+	{Kind: journal.Activate, Outcome: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof},
 }
 
 // OutcomeOf finds the row for an answer. What no row knows proves nothing.
-func OutcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful bool) OutcomeRule {
+func OutcomeOf(kind journal.Kind, v invoicebox.Classification, status int, doubtful bool) OutcomeRule {
 	for _, r := range outcomeRules {
 		switch {
-		case r.Kind != kind || r.Class != v.Class,
+		case r.Kind != kind || r.Outcome != v.Outcome,
 			r.Status != 0 && r.Status != status,
 			r.Failure != "" && r.Failure != v.Reason,
 			r.Doubt == NoDoubt && doubtful,
@@ -77,7 +77,7 @@ func OutcomeOf(kind journal.Kind, v invoicebox.Verdict, status int, doubtful boo
 			return r
 		}
 	}
-	return OutcomeRule{Kind: kind, Class: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof}
+	return OutcomeRule{Kind: kind, Outcome: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof}
 }
 
 // A QuietRule says what follows an unknown outcome when the quiet period is over.
@@ -128,6 +128,6 @@ func Proves(o journal.OperationRecord) bool {
 
 // WithoutEmail returns the outcomes of invitations after which Invoicebox certainly
 // sent no e-mail.
-func WithoutEmail() []invoicebox.Class {
-	return []invoicebox.Class{invoicebox.NotExecuted, invoicebox.Limited, invoicebox.Unauthorized, invoicebox.OurFault, invoicebox.Refused}
+func WithoutEmail() []invoicebox.Outcome {
+	return []invoicebox.Outcome{invoicebox.NotExecuted, invoicebox.Limited, invoicebox.Unauthorized, invoicebox.OurFault, invoicebox.Refused}
 }

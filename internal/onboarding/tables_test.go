@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	allStates  = []journal.State{journal.Queued, journal.Planned, journal.Waiting, journal.Claimed, journal.Sending, journal.Received, journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded}
-	allClasses = []invoicebox.Class{invoicebox.Done, invoicebox.Refused, invoicebox.NotExecuted, invoicebox.Limited, invoicebox.ProbablyNotExecuted, invoicebox.Unauthorized, invoicebox.OurFault, invoicebox.Unknown, invoicebox.Unreadable}
-	bothKinds  = []journal.Kind{journal.Invite, journal.Activate}
+	allStates   = []journal.State{journal.Queued, journal.Planned, journal.Waiting, journal.Claimed, journal.Sending, journal.Received, journal.Stored, journal.Unknown, journal.Attention, journal.Done, journal.Superseded}
+	allOutcomes = []invoicebox.Outcome{invoicebox.Done, invoicebox.Refused, invoicebox.NotExecuted, invoicebox.Limited, invoicebox.ProbablyNotExecuted, invoicebox.Unauthorized, invoicebox.OurFault, invoicebox.Unknown, invoicebox.Unreadable}
+	bothKinds   = []journal.Kind{journal.Invite, journal.Activate}
 )
 
 // declaredReasons reads the typed constants from the source, so that none can
@@ -132,25 +132,25 @@ func TestOutcomeRules(t *testing.T) {
 		return false
 	}
 	for _, kind := range bothKinds {
-		for _, class := range allClasses {
+		for _, outcome := range allOutcomes {
 			for _, doubt := range []bool{false, true} {
-				row := OutcomeOf(kind, invoicebox.Verdict{Class: class}, 0, doubt)
-				if row.Class != class {
-					t.Errorf("%v %v %t: falls to %v", kind, class, doubt, row.Class)
+				row := OutcomeOf(kind, invoicebox.Classification{Outcome: outcome}, 0, doubt)
+				if row.Outcome != outcome {
+					t.Errorf("%v %v %t: falls to %v", kind, outcome, doubt, row.Outcome)
 				}
 				// A refusal after an attempt in doubt, such as a probe, proves nothing of it.
-				if doubt && kind == journal.Activate && class == invoicebox.Refused && row.To != journal.Attention {
+				if doubt && kind == journal.Activate && outcome == invoicebox.Refused && row.To != journal.Attention {
 					t.Errorf("a refusal in doubt goes to %v", row.To)
 				}
 				// 408 and 503 use nothing up, a probe neither.
-				if class == invoicebox.ProbablyNotExecuted && row.To != journal.Waiting {
+				if outcome == invoicebox.ProbablyNotExecuted && row.To != journal.Waiting {
 					t.Errorf("%v probably not executed goes to %v", kind, row.To)
 				}
 			}
 		}
 	}
 	for _, r := range outcomeRules {
-		name := r.Kind.String() + " " + r.Class.String() + " " + string(r.Reason)
+		name := r.Kind.String() + " " + r.Outcome.String() + " " + string(r.Reason)
 		if !Permitted(r.From, r.To) {
 			t.Errorf("%s: no edge %v→%v", name, r.From, r.To)
 		}
@@ -174,13 +174,13 @@ func TestOutcomeRules(t *testing.T) {
 		}
 		// Invariant: what may have been executed is never sent again by itself.
 		again := r.To == journal.Planned || r.To == journal.Waiting
-		switch r.Class {
+		switch r.Outcome {
 		case invoicebox.Unknown, invoicebox.Done, invoicebox.Unreadable, invoicebox.Refused:
 			if again {
 				t.Errorf("%s is sent again", name)
 			}
 		}
-		if r.Kind == journal.Activate && (r.Class == invoicebox.Done || r.Class == invoicebox.Unreadable) && r.From != journal.Received {
+		if r.Kind == journal.Activate && (r.Outcome == invoicebox.Done || r.Outcome == invoicebox.Unreadable) && r.From != journal.Received {
 			t.Errorf("%s: an answer is read before it is durable", name)
 		}
 	}
