@@ -155,7 +155,7 @@ func (b *board) closing(w io.Writer, width int, f flags, took time.Duration) {
 func most(sb *sandbox.Sandbox) int {
 	n := 0
 	for _, load := range sb.Windows().Accounts {
-		n = max(n, load.Most)
+		n = max(n, load.Peak)
 	}
 	return n
 }

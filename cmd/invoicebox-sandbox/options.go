@@ -42,7 +42,7 @@ func (f flags) options(log *slog.Logger) (sandbox.Options, error) {
 		RefusalCode: f.RefusalCode, RefusalFields: f.RefusalFields, FlatErrors: f.FlatErrors,
 		EmptyTokenStatus: f.EmptyTokenStatus, WrongTokenStatus: f.WrongTokenStatus,
 		OnlyPlantedCodes: f.OnlyPlantedCodes, CountAt: sandbox.CountAt(orUnset(f.CountAt)),
-		CountRefused: f.CountRefused, BareLimits: f.BareLimits, AdminHosts: f.AdminHost, Keep: f.Keep, Logger: log,
+		CountRefused: f.CountRefused, BareLimits: f.BareLimits, AdminHosts: f.AdminHost, MaxRecords: f.Keep, Logger: log,
 	}
 	o.RefusalStatus, _ = strconv.Atoi(f.RefusalStatus) // 0 for auto
 	if f.Seed != nil {

@@ -102,7 +102,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 		o.RequestsPerWindow, o.EgressPerWindow = -1, -1
 		r := newRig(t, c, o)
 		r.write("signing", markSigning)
-		if err := r.sandbox.PlantCode(sandbox.Code{Code: markCode, MerchantID: "merchant-1", Token: markToken, PartnerID: sandbox.DefaultPartnerID}); err != nil {
+		if err := r.sandbox.AddCode(sandbox.Code{Code: markCode, MerchantID: "merchant-1", Token: markToken, PartnerID: sandbox.DefaultPartnerID}); err != nil {
 			t.Fatal(err)
 		}
 		// Short times, so that the lost answer is probed.

@@ -116,7 +116,7 @@ func (p *promises) Apply(ctx context.Context, t journal.Transition) error {
 }
 
 // Pending promises the events that are about to be published.
-func (p *promises) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+func (p *promises) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.OutboxRow, error) {
 	rows, err := p.Journal.Pending(ctx, after, limit, maxBytes)
 	for _, row := range rows {
 		shop := journal.ShopKey{Account: "default", Shop: string(row.Message.Key)}

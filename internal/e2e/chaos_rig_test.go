@@ -164,7 +164,7 @@ func (r *chaosRig) plant(twins map[string]string) {
 	r.t.Helper()
 	for code, first := range twins {
 		merchant := r.sandbox.MerchantOf(first)
-		if err := r.sandbox.PlantCode(sandbox.Code{Code: code, MerchantID: merchant}); err != nil {
+		if err := r.sandbox.AddCode(sandbox.Code{Code: code, MerchantID: merchant}); err != nil {
 			r.t.Fatal(err)
 		}
 		r.tell("/codes", fmt.Sprintf(`{"code":%q,"merchantId":%q}`, code, merchant))

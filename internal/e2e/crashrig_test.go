@@ -84,7 +84,7 @@ func newCrashRig(t *testing.T, subjects []subject, setting string) *crashRig {
 	}
 	for _, s := range subjects {
 		if s.plant != 0 {
-			if err := r.sandbox.PlantAnswer(sandbox.Answer{Operation: sandbox.Operation(s.kind), Match: s.text, Status: s.plant}); err != nil {
+			if err := r.sandbox.AddStub(sandbox.Stub{Operation: sandbox.Operation(s.kind), Match: s.text, Status: s.plant}); err != nil {
 				t.Fatal(err)
 			}
 		}

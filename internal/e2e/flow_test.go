@@ -251,8 +251,8 @@ func TestTheLimitIsKeptOverARestart(t *testing.T) {
 		r.awaitResults(schemas.TypeInvited, 2*limit+limit/2, 4*window)
 		w.terminate(40 * time.Second)
 		for _, load := range r.sandbox.Windows().Accounts {
-			t.Logf("%d requests in %v, the most in a window %d, answered 429: %d", load.Requests, time.Since(began), load.Most, load.Limited)
-			if load.Most > limit || load.Over != 0 || load.Limited != 0 {
+			t.Logf("%d requests in %v, the most in a window %d, answered 429: %d", load.Requests, time.Since(began), load.Peak, load.Limited)
+			if load.Peak > limit || load.Exceeded != 0 || load.Limited != 0 {
 				t.Errorf("the limit of %d was broken: %+v", limit, load)
 			}
 		}

@@ -95,7 +95,7 @@ func TestRecoveredWithOpenBao(t *testing.T) {
 	w = r.start()
 	var second []kafkago.Message
 	for _, shop := range shops {
-		if err := r.sandbox.PlantCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: secondToken + shop}); err != nil {
+		if err := r.sandbox.AddCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: secondToken + shop}); err != nil {
 			t.Fatal(err)
 		}
 		m := event(schemas.TypeCodeEntered, shop, `{"shopId":"`+shop+`","activationCode":"second-`+shop+`"}`)

@@ -84,8 +84,8 @@ func limitKept(t *testing.T, l layout, p pace, disturbed bool) {
 	r.terminateAll(workers)
 
 	for _, load := range r.sandbox.Windows().Accounts {
-		t.Logf("%d requests, the most in a window %d, answered 429: %d", load.Requests, load.Most, load.Limited)
-		if load.Most > p.limit || load.Over != 0 || load.Limited != 0 {
+		t.Logf("%d requests, the most in a window %d, answered 429: %d", load.Requests, load.Peak, load.Limited)
+		if load.Peak > p.limit || load.Exceeded != 0 || load.Limited != 0 {
 			t.Errorf("the limit of %d was broken: %+v", p.limit, load)
 		}
 	}

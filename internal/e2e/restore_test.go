@@ -151,7 +151,7 @@ func restored(t *testing.T, kills []string) {
 			t.Errorf("shop %s: sequence %d is not above what was published before the loss", shop, last)
 		}
 		for _, load := range r.sandbox.Windows().Accounts {
-			if load.Over != 0 || load.Limited != 0 {
+			if load.Exceeded != 0 || load.Limited != 0 {
 				t.Errorf("the limit of %d was broken: %+v", limit, load)
 			}
 		}

@@ -91,7 +91,7 @@ func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, mor
 	r.awaitResults(schemas.TypeActivated, rotated, time.Minute)
 	var second []kafkago.Message
 	for _, shop := range shops[:rotated] {
-		if err := r.sandbox.PlantCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: secondToken + shop}); err != nil {
+		if err := r.sandbox.AddCode(sandbox.Code{Code: "second-" + shop, MerchantID: r.sandbox.MerchantOf(codeOf(shop)), Token: secondToken + shop}); err != nil {
 			t.Fatal(err)
 		}
 		m := event(schemas.TypeCodeEntered, shop, fmt.Sprintf(`{"shopId":%q,"activationCode":%q}`, shop, "second-"+shop))

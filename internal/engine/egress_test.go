@@ -37,7 +37,7 @@ func TestEgress_OneAddressForAllAccounts(t *testing.T) {
 		w.kill()
 		checkWindows(t, w, limit, egress)
 		for _, load := range w.box.Windows().IPs {
-			if load.Over != 0 || load.Limited != 0 {
+			if load.Exceeded != 0 || load.Limited != 0 {
 				t.Errorf("the server's count of the address: %+v", load)
 			}
 		}

@@ -17,7 +17,7 @@ func TestOrder_NewerActivationStays(t *testing.T) {
 			s := newService(t, calm())
 			first, second := word+"a", "code-b"
 			for _, code := range []string{first, second} {
-				if err := s.box.PlantCode(sandbox.Code{Code: code, MerchantID: "merchant-1", Token: "token-" + code}); err != nil {
+				if err := s.box.AddCode(sandbox.Code{Code: code, MerchantID: "merchant-1", Token: "token-" + code}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -122,7 +122,7 @@ func randomTraffic(t *testing.T, r *rand.Rand, at sandbox.CountAt) (requests, ki
 	w.halt()
 	checkWindows(t, w, limit, egress)
 	for _, load := range w.box.Windows().IPs {
-		if load.Over != 0 || load.Limited != 0 || load.Most > egress {
+		if load.Exceeded != 0 || load.Limited != 0 || load.Peak > egress {
 			t.Errorf("the server's count of the address: %+v", load)
 		}
 	}

@@ -100,7 +100,7 @@ func checkWindows(t *testing.T, w *world, limit, egress int) {
 	t.Helper()
 	report := w.box.Windows()
 	for i, load := range report.Accounts {
-		if load.Over != 0 || load.Limited != 0 || load.Most > limit {
+		if load.Exceeded != 0 || load.Limited != 0 || load.Peak > limit {
 			t.Errorf("the server's count of %s: %+v", accountName(i), load)
 		}
 		if n := worst(w.seen.of(accountName(i)), engine.DefaultWindow, engine.DefaultSlack); n > limit {

@@ -24,14 +24,14 @@ func TestService_PendingOverRealJournal(t *testing.T) {
 	}
 	ends := map[string]string{"code-1": schemas.TypeCredentialsVerified, "code-2": schemas.TypeCredentialsInvalid}
 	for code := range ends {
-		if err := s.box.PlantCode(sandbox.Code{Code: code, MerchantID: "m-" + code, Token: "token-of-" + code}); err != nil {
+		if err := s.box.AddCode(sandbox.Code{Code: code, MerchantID: "m-" + code, Token: "token-of-" + code}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.box.PlantAnswer(sandbox.Answer{Operation: sandbox.Check, Match: "m-" + code, Times: 6, Status: 502}); err != nil {
+		if err := s.box.AddStub(sandbox.Stub{Operation: sandbox.Check, Match: "m-" + code, Times: 6, Status: 502}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.box.PlantAnswer(sandbox.Answer{Operation: sandbox.Check, Match: "m-code-2", Times: -1, Status: 401}); err != nil {
+	if err := s.box.AddStub(sandbox.Stub{Operation: sandbox.Check, Match: "m-code-2", Times: -1, Status: 401}); err != nil {
 		t.Fatal(err)
 	}
 	s.start()

@@ -31,7 +31,7 @@ func TestService_LimitOverRealJournal(t *testing.T) {
 	took := time.Since(began)
 	s.finish()
 	load := s.box.Windows().Accounts[0]
-	if load.Over != 0 || load.Limited != 0 || load.Most > limit || load.Requests != operations {
+	if load.Exceeded != 0 || load.Limited != 0 || load.Peak > limit || load.Requests != operations {
 		t.Errorf("%+v, want %d requests, at most %d in a window", load, operations, limit)
 	}
 	// The restart costs a window at most.

@@ -81,7 +81,7 @@ func (s *Sandbox) adminCodes(w http.ResponseWriter, r *http.Request) {
 	if !readAdmin(w, r, &in) {
 		return
 	}
-	if err := s.PlantCode(Code(in)); err != nil {
+	if err := s.AddCode(Code(in)); err != nil {
 		adminError(w, statusOf(err), err.Error())
 		return
 	}
@@ -104,9 +104,9 @@ func (s *Sandbox) adminAnswers(w http.ResponseWriter, r *http.Request) {
 	if !readAdmin(w, r, &in) {
 		return
 	}
-	a := Answer{
+	a := Stub{
 		Operation: Operation(in.Operation), Match: in.Match, Times: in.Times, Status: in.Status,
-		Headers: in.Headers, Effect: in.Effect, Cut: Cut(in.Cut),
+		Headers: in.Headers, Effect: in.Effect, Abort: Abort(in.Cut),
 	}
 	var err error
 	if a.Body, err = bodyOf(in.Body); err == nil && in.Delay != "" {
@@ -115,7 +115,7 @@ func (s *Sandbox) adminAnswers(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err == nil {
-		err = s.PlantAnswer(a)
+		err = s.AddStub(a)
 	}
 	if err != nil {
 		adminError(w, statusOf(err), err.Error())

@@ -214,7 +214,7 @@ func TestAdminShows(t *testing.T) {
 		b.check(b.TokenOf("c"))
 		b.do("GET", "/nothing", "", nil)
 		b.activate("lost-answer-c")
-		if err := b.PlantCode(sandbox.Code{Code: "planted and never asked about"}); err != nil {
+		if err := b.AddCode(sandbox.Code{Code: "planted and never asked about"}); err != nil {
 			t.Fatal(err)
 		}
 
@@ -244,19 +244,19 @@ func TestAdminShows(t *testing.T) {
 			t.Errorf("effects: %+v", effects)
 		}
 		var windows struct {
-			Window   string         `json:"window"`
-			Accounts []sandbox.Load `json:"accounts"`
-			IPs      []sandbox.Load `json:"ips"`
+			Window   string               `json:"window"`
+			Accounts []sandbox.RateReport `json:"accounts"`
+			IPs      []sandbox.RateReport `json:"ips"`
 		}
 		b.get("/windows", &windows)
-		if windows.Window != "30s" || windows.Accounts[0].Most != 5 || windows.IPs[0].Most != 6 || windows.Accounts[0].Limit != 100 {
+		if windows.Window != "30s" || windows.Accounts[0].Peak != 5 || windows.IPs[0].Peak != 6 || windows.Accounts[0].Limit != 100 {
 			t.Errorf("windows: %+v", windows)
 		}
 
 		if w := b.ask("DELETE", "/state", "", nil); w.Code != 204 {
 			t.Fatalf("DELETE: %d", w.Code)
 		}
-		if e, w := b.Effects(), b.Windows(); len(b.Requests()) != 0 || len(e.Activations)+len(e.Invitations) != 0 || w.Accounts[0].Most != 0 || len(w.IPs) != 0 {
+		if e, w := b.Effects(), b.Windows(); len(b.Requests()) != 0 || len(e.Activations)+len(e.Invitations) != 0 || w.Accounts[0].Peak != 0 || len(w.IPs) != 0 {
 			t.Errorf("after a reset: %+v %+v", e, w)
 		}
 		if r := b.activate("c"); r.status != 200 || b.Requests()[0].RequestID != requests[0].RequestID {
@@ -288,7 +288,7 @@ func TestAdmin_RefusesOtherHosts(t *testing.T) {
 
 // TestKeepBounds what is remembered.
 func TestKeepBounds(t *testing.T) {
-	b := onTCP(t, sandbox.Options{Keep: 3, RequestsPerWindow: lifted, EgressPerWindow: lifted})
+	b := onTCP(t, sandbox.Options{MaxRecords: 3, RequestsPerWindow: lifted, EgressPerWindow: lifted})
 	for i := range 5 {
 		want := map[bool]int{true: 200, false: 503}[i < 3]
 		if r := b.activate(fmt.Sprint("c", i)); r.status != want || want == 503 && r.code(t) != "sandbox_full" {
@@ -298,10 +298,10 @@ func TestKeepBounds(t *testing.T) {
 	if r := b.activate("c0"); r.status != 422 {
 		t.Errorf("a known code: %d", r.status)
 	}
-	if err := b.PlantCode(sandbox.Code{Code: "more"}); !errors.Is(err, sandbox.ErrFull) {
+	if err := b.AddCode(sandbox.Code{Code: "more"}); !errors.Is(err, sandbox.ErrFull) {
 		t.Errorf("planting more: %v", err)
 	}
-	if e := b.Effects(); len(b.Requests()) != 3 || e.Requests != 6 || len(e.Activations) != 3 || b.Windows().Accounts[0].Most != 6 {
+	if e := b.Effects(); len(b.Requests()) != 3 || e.Requests != 6 || len(e.Activations) != 3 || b.Windows().Accounts[0].Peak != 6 {
 		t.Errorf("%d in the log, %+v", len(b.Requests()), e)
 	}
 	w := b.ask("GET", "/requests", "", nil)

@@ -11,7 +11,7 @@ import (
 
 // sentStatus is the status that the client can have seen, 0 for none.
 func (a answer) sentStatus() int {
-	if a.cut == CutBefore {
+	if a.cut == AbortBefore {
 		return 0
 	}
 	return a.status
@@ -46,11 +46,11 @@ func (a answer) send(ctx context.Context, w http.ResponseWriter, noted func()) {
 // sendCut writes what comes before the cut and ends the connection.
 func (a answer) sendCut(w http.ResponseWriter) {
 	c := http.NewResponseController(w)
-	if a.cut != CutBefore {
+	if a.cut != AbortBefore {
 		// The length announces what will not come: half a body, or all of one.
 		w.Header().Set("Content-Length", strconv.Itoa(max(len(a.body), 2)))
 		w.WriteHeader(a.status)
-		if a.cut == CutBody {
+		if a.cut == AbortBody {
 			_, _ = w.Write(a.body[:len(a.body)/2])
 		}
 		_ = c.Flush()

@@ -211,7 +211,7 @@ func TestReadings(t *testing.T) {
 	})
 	t.Run("only planted", func(t *testing.T) {
 		b := onTCP(t, sandbox.Options{OnlyPlantedCodes: true})
-		if err := b.PlantCode(sandbox.Code{Code: "known"}); err != nil {
+		if err := b.AddCode(sandbox.Code{Code: "known"}); err != nil {
 			t.Fatal(err)
 		}
 		if known, unknown := b.activate("known"), b.activate("unknown"); known.status != 200 || unknown.status != 422 {
@@ -274,7 +274,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"profile":            {Profile: "wild"},
 		"latency":            {Latency: -1},
 		"window":             {Window: -1},
-		"keep":               {Keep: -1},
+		"keep":               {MaxRecords: -1},
 		"base path":          {BasePath: "x"},
 		"refusal status":     {RefusalStatus: 500},
 		"empty token status": {EmptyTokenStatus: 200},

@@ -46,7 +46,7 @@ type answer struct {
 	headers     []header
 	body        []byte
 	delay, drip durationNS
-	cut         Cut
+	cut         Abort
 	reset       bool
 	effect      bool
 	fault       string // why it differs from the ordinary answer, or ""

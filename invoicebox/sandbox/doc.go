@@ -20,7 +20,7 @@
 // # What it does not
 //
 // It does not know shops, so it cannot tell that two codes belong to one. It
-// keeps the first Options.Keep requests and codes and addresses (a million
+// keeps the first Options.MaxRecords requests and codes and addresses (a million
 // each, about 500 bytes for both together); it counts requests beyond them without keeping
 // them, and answers unknown codes and addresses beyond them with 503
 // sandbox_full. It tells 10,000 IP addresses apart and counts the rest as

@@ -48,7 +48,7 @@ type faultEffect struct {
 	contentType string
 	delay       time.Duration // between effect and answer
 	drip        time.Duration // the body takes so long
-	cut         Cut
+	cut         Abort
 	reset       bool // the cut is a TCP reset
 }
 
@@ -108,11 +108,11 @@ var faults = []fault{
 	{FaultWord{"error500-after-", both, times, 1, true, "500, yet it happened"}, faultEffect{status: 500, code: codeInternal}},
 	{FaultWord{"error503-", both, times, 2, false, "503 with Retry-After, nothing happened"}, faultEffect{skip: true, status: 503, code: codeDown, retryAfter: 1}},
 	{FaultWord{"error503-after-", both, times, 1, true, "503 with Retry-After, yet it happened"}, faultEffect{status: 503, code: codeDown, retryAfter: 1}},
-	{FaultWord{"reset-", both, times, 1, false, "connection reset, nothing happened"}, faultEffect{skip: true, cut: CutBefore, reset: true}},
-	{FaultWord{"reset-after-", both, times, 1, true, "connection reset before the answer, yet it happened"}, faultEffect{cut: CutBefore, reset: true}},
-	{FaultWord{"lost-answer-", both, times, 1, true, "connection closed before the answer, yet it happened"}, faultEffect{cut: CutBefore}},
-	{FaultWord{"cut-headers-", both, times, 1, true, "connection closed after the answer's headers"}, faultEffect{cut: CutHeaders}},
-	{FaultWord{"half-body-", both, times, 1, true, "connection closed in the middle of the answer's body"}, faultEffect{cut: CutBody}},
+	{FaultWord{"reset-", both, times, 1, false, "connection reset, nothing happened"}, faultEffect{skip: true, cut: AbortBefore, reset: true}},
+	{FaultWord{"reset-after-", both, times, 1, true, "connection reset before the answer, yet it happened"}, faultEffect{cut: AbortBefore, reset: true}},
+	{FaultWord{"lost-answer-", both, times, 1, true, "connection closed before the answer, yet it happened"}, faultEffect{cut: AbortBefore}},
+	{FaultWord{"cut-headers-", both, times, 1, true, "connection closed after the answer's headers"}, faultEffect{cut: AbortHeaders}},
+	{FaultWord{"half-body-", both, times, 1, true, "connection closed in the middle of the answer's body"}, faultEffect{cut: AbortBody}},
 	{FaultWord{"broken-json-", both, times, 1, true, "200 with a body that is not JSON"}, faultEffect{form: brokenJSON}},
 	{FaultWord{"empty-body-", both, times, 1, true, "200 without a body"}, faultEffect{form: noBody}},
 	{FaultWord{"error200-", both, times, 1, true, "200 with an error document"}, faultEffect{status: 200, code: codeInternal, form: errorInOK}},

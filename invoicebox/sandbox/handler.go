@@ -33,7 +33,7 @@ func (s *Sandbox) note(ex *exchange) uint64 {
 		ex.account.requests++
 		ex.account.arrived.add(ex.arrived)
 	}
-	nth := st.meet(ex, s.options.Keep)
+	nth := st.meet(ex, s.options.MaxRecords)
 	if ex.record != nil {
 		*ex.record = record{arrived: ex.arrived, answered: -1, text: ex.text, account: ex.account, peer: ex.peer, op: opCodeOf(ex.op)}
 	}
@@ -126,7 +126,7 @@ func (s *Sandbox) execute(ex *exchange) answer {
 		plant = st.plants.take(ex.op, ex.text)
 	}
 	if plant != nil {
-		return s.planted(st, ex, plant.Answer)
+		return s.planted(st, ex, plant.Stub)
 	}
 	if a := s.refuseEarly(ex); a != nil {
 		return *a
@@ -250,7 +250,7 @@ func messageOf(code string) string {
 }
 
 // planted plays an answer that somebody planted.
-func (s *Sandbox) planted(st *state, ex *exchange, p Answer) answer {
+func (s *Sandbox) planted(st *state, ex *exchange, p Stub) answer {
 	a := answer{contentType: jsonType}
 	if p.Effect || p.ordinary() {
 		if early := s.refuseEarly(ex); early != nil {
@@ -279,10 +279,10 @@ func (s *Sandbox) planted(st *state, ex *exchange, p Answer) answer {
 		}
 		a.headers = append(a.headers, header{name, value})
 	}
-	if p.Cut == CutBody && len(a.body) == 0 {
+	if p.Abort == AbortBody && len(a.body) == 0 {
 		a.body = []byte(`{"data":null}`)
 	}
-	a.delay, a.cut, a.fault = p.Delay, p.Cut, "planted"
+	a.delay, a.cut, a.fault = p.Delay, p.Abort, "planted"
 	return a
 }
 

@@ -21,7 +21,7 @@ const (
 	DefaultRequestsPerWindow = 100
 	DefaultEgressPerWindow   = 500
 	DefaultWindow            = 30 * time.Second
-	DefaultKeep              = 1_000_000
+	DefaultMaxRecords        = 1_000_000
 )
 
 // An Account is a partner that may call the API.
@@ -120,9 +120,9 @@ type Options struct {
 	// beside localhost and IP addresses.
 	AdminHosts []string
 
-	// Keep bounds what is remembered: the requests in the log, and the
+	// MaxRecords bounds what is remembered: the requests in the log, and the
 	// different codes and addresses each. 0 is 1,000,000.
-	Keep int
+	MaxRecords int
 
 	Logger *slog.Logger // nil: nothing is logged
 }
@@ -147,7 +147,7 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.EgressPerWindow, DefaultEgressPerWindow)
 	setInt(&o.EmptyTokenStatus, 401)
 	setInt(&o.WrongTokenStatus, 401)
-	setInt(&o.Keep, DefaultKeep)
+	setInt(&o.MaxRecords, DefaultMaxRecords)
 	if o.Window == 0 {
 		o.Window = DefaultWindow
 	}
@@ -182,8 +182,8 @@ func (o Options) check() error {
 		return fmt.Errorf("latency %v: want 0 to 1h", o.Latency)
 	case o.Window < time.Millisecond || o.Window > 24*time.Hour:
 		return fmt.Errorf("window %v: want 1ms to 24h", o.Window)
-	case o.Keep < 1:
-		return fmt.Errorf("keep %d: want 1 or more", o.Keep)
+	case o.MaxRecords < 1:
+		return fmt.Errorf("max records %d: want 1 or more", o.MaxRecords)
 	case o.BasePath != "" && (o.BasePath[0] != '/' || strings.HasSuffix(o.BasePath, "/")):
 		return fmt.Errorf("base path %q: want a slash in front and none at the end", o.BasePath)
 	}

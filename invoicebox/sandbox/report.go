@@ -50,21 +50,21 @@ type ActivationEffects struct {
 // share a window when they are less than Window apart.
 type Windows struct {
 	Window   time.Duration `json:"-"`
-	Accounts []Load        `json:"accounts"`
-	IPs      []Load        `json:"ips"`
+	Accounts []RateReport  `json:"accounts"`
+	IPs      []RateReport  `json:"ips"`
 }
 
-// A Load is what one account, or one IP address, has asked of the server. Every
+// A RateReport is what one account, or one IP address, has asked of the server. Every
 // request counts, those that were refused too.
-type Load struct {
-	Account     string `json:"account,omitzero"`
-	IP          string `json:"ip,omitzero"`
-	Limit       int    `json:"limit"`       // in a window; -1: none
-	Requests    int    `json:"requests"`    // since the start
-	Most        int    `json:"most"`        // in any window, by the moment at which the server counted
-	MostArrived int    `json:"mostArrived"` // in any window, by arrival
-	Over        int    `json:"over"`        // counted while the window held the limit already
-	Limited     int    `json:"limited"`     // answered 429 for it
+type RateReport struct {
+	Account      string `json:"account,omitzero"`
+	IP           string `json:"ip,omitzero"`
+	Limit        int    `json:"limit"`       // in a window; -1: none
+	Requests     int    `json:"requests"`    // since the start
+	Peak         int    `json:"most"`        // in any window, by the moment at which the server counted
+	PeakArrivals int    `json:"mostArrived"` // in any window, by arrival
+	Exceeded     int    `json:"over"`        // counted while the window held the limit already
+	Limited      int    `json:"limited"`     // answered 429 for it
 }
 
 // Requests returns the requests since the start, in order of arrival, as many
@@ -153,23 +153,23 @@ func (s *Sandbox) Windows() Windows {
 	st := s.state.Load()
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	w := Windows{Window: s.options.Window, Accounts: []Load{}, IPs: []Load{}}
+	w := Windows{Window: s.options.Window, Accounts: []RateReport{}, IPs: []RateReport{}}
 	for _, a := range st.accounts {
-		l := a.load()
+		l := a.report()
 		l.Account = a.PartnerID
 		w.Accounts = append(w.Accounts, l)
 	}
 	for _, p := range st.peerOrder {
-		l := p.load()
+		l := p.report()
 		l.IP = p.ip
 		w.IPs = append(w.IPs, l)
 	}
 	return w
 }
 
-func (m *rateMeter) load() Load {
-	return Load{
-		Limit: max(m.limit, -1), Requests: m.requests, Most: m.counted.most, MostArrived: m.arrived.most,
-		Over: m.over, Limited: m.limited,
+func (m *rateMeter) report() RateReport {
+	return RateReport{
+		Limit: max(m.limit, -1), Requests: m.requests, Peak: m.counted.most, PeakArrivals: m.arrived.most,
+		Exceeded: m.over, Limited: m.limited,
 	}
 }

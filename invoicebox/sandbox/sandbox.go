@@ -83,13 +83,13 @@ func (s *Sandbox) serve(w http.ResponseWriter, r *http.Request) {
 
 	toCount := time.Duration(float64(ex.lot.latency) * ex.lot.countShare)
 	if !sleep(r.Context(), toCount) {
-		s.linger(ex, toCount, s.countLate)
+		s.continueDetached(ex, toCount, s.countLate)
 		panic(http.ErrAbortHandler)
 	}
 	a, refused := s.count(ex)
 	if !refused {
 		if !sleep(r.Context(), ex.lot.latency-toCount) {
-			s.linger(ex, ex.lot.latency, s.executeLate)
+			s.continueDetached(ex, ex.lot.latency, s.executeLate)
 			panic(http.ErrAbortHandler)
 		}
 		a = s.execute(ex)
@@ -103,9 +103,9 @@ func (s *Sandbox) serve(w http.ResponseWriter, r *http.Request) {
 	a.send(r.Context(), w, func() { s.finish(ex, a, a.sentStatus()) })
 }
 
-// linger goes on with a request whose client has gone: the server knows nothing
+// continueDetached goes on with a request whose client has gone: the server knows nothing
 // of that, so what was to happen so long after its arrival happens all the same.
-func (s *Sandbox) linger(ex *exchange, after time.Duration, then func(*exchange)) {
+func (s *Sandbox) continueDetached(ex *exchange, after time.Duration, then func(*exchange)) {
 	spent := time.Duration(ex.state.now() - ex.arrived)
 	time.AfterFunc(max(after-spent, 0), func() { then(ex) })
 }
@@ -115,7 +115,7 @@ func (s *Sandbox) countLate(ex *exchange) {
 		s.finish(ex, a, 0)
 		return
 	}
-	s.linger(ex, ex.lot.latency, s.executeLate)
+	s.continueDetached(ex, ex.lot.latency, s.executeLate)
 }
 
 func (s *Sandbox) executeLate(ex *exchange) { s.finish(ex, s.execute(ex), 0) }

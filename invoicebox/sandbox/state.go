@@ -77,7 +77,7 @@ func newState(o Options) *state {
 		peers:     map[string]*client{},
 		subjects:  [2]map[string]*subject{{}, {}},
 		shops:     map[string]*subject{},
-		log:       requestLog{keep: o.Keep},
+		log:       requestLog{keep: o.MaxRecords},
 		plants:    stubList{exact: map[stubKey][]*activeStub{}},
 	}
 	for _, a := range o.Accounts {

@@ -20,14 +20,14 @@ const (
 	Unknown  Operation = "unknown" // no route of the API
 )
 
-// A Cut is where the connection is cut instead of a whole answer.
-type Cut string
+// An Abort is where the connection is cut instead of a whole answer.
+type Abort string
 
-// The places of a cut.
+// The places of an abort.
 const (
-	CutBefore  Cut = "before"  // before the first byte of the answer
-	CutHeaders Cut = "headers" // after its headers
-	CutBody    Cut = "body"    // in the middle of its body
+	AbortBefore  Abort = "before"  // before the first byte of the answer
+	AbortHeaders Abort = "headers" // after its headers
+	AbortBody    Abort = "body"    // in the middle of its body
 )
 
 // A Code is an activation code to plant. Only Code is required; the sandbox
@@ -40,13 +40,13 @@ type Code struct {
 	Reusable   bool   // good any number of times, whatever CodeReuse says
 }
 
-// An Answer is planted for requests to come. Without Status, Body and Cut the
+// A Stub is planted for requests to come. Without Status, Body and Abort the
 // ordinary answer follows, with its effect, and only Headers and Delay differ.
 // With any of them there is no ordinary handling unless Effect asks for it.
 // Answers for an exact subject go before those with a pattern, each in the order
-// of planting. An answer replaces what values and the profile would do, but not
+// of planting. A stub replaces what values and the profile would do, but not
 // the limits.
-type Answer struct {
+type Stub struct {
 	Operation Operation         // Invite, Activate or Check; empty: any of them
 	Match     string            // code, address, or (checks) partner or merchant id; * stands for any text; empty: any subject
 	Times     int               // how often; 0: once; negative: until a reset
@@ -55,7 +55,7 @@ type Answer struct {
 	Body      []byte            // nil: the ordinary body after an effect, else an error document from 400 on, else nothing
 	Delay     time.Duration     // between effect and answer; at most one hour
 	Effect    bool              // the ordinary handling comes first
-	Cut       Cut               // empty: the whole answer is sent
+	Abort     Abort             // empty: the whole answer is sent
 }
 
 const (
@@ -66,8 +66,8 @@ const (
 // ErrFull says that no more can be planted before a reset.
 var ErrFull = errors.New("sandbox: no room for more; DELETE /state makes room")
 
-// PlantCode makes a code known, or known anew.
-func (s *Sandbox) PlantCode(c Code) error {
+// AddCode makes a code known, or known again as unspent.
+func (s *Sandbox) AddCode(c Code) error {
 	switch {
 	case !lengthIn(c.Code, maxCode):
 		return fmt.Errorf("sandbox: code: want 1 to %d characters", maxCode)
@@ -87,7 +87,7 @@ func (s *Sandbox) PlantCode(c Code) error {
 			return errors.New("sandbox: token: it belongs to an account or to another code")
 		}
 	}
-	sub := st.subject(Activate, c.Code, s.options.Keep)
+	sub := st.subject(Activate, c.Code, s.options.MaxRecords)
 	if sub == nil {
 		return ErrFull
 	}
@@ -100,8 +100,8 @@ func (s *Sandbox) PlantCode(c Code) error {
 	return nil
 }
 
-// PlantAnswer plants an answer; see [Answer].
-func (s *Sandbox) PlantAnswer(a Answer) error {
+// AddStub plants an answer; see [Stub].
+func (s *Sandbox) AddStub(a Stub) error {
 	if err := a.check(); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
@@ -115,19 +115,19 @@ func (s *Sandbox) PlantAnswer(a Answer) error {
 	return st.plants.add(a)
 }
 
-func (a Answer) check() error {
+func (a Stub) check() error {
 	switch {
 	case !slices.Contains([]string{"", string(Invite), string(Activate), string(Check)}, string(a.Operation)):
 		return fmt.Errorf("operation %q: want invite, activate or check", a.Operation)
-	case !slices.Contains([]string{"", string(CutBefore), string(CutHeaders), string(CutBody)}, string(a.Cut)):
-		return fmt.Errorf("cut %q: want before, headers or body", a.Cut)
+	case !slices.Contains([]string{"", string(AbortBefore), string(AbortHeaders), string(AbortBody)}, string(a.Abort)):
+		return fmt.Errorf("cut %q: want before, headers or body", a.Abort)
 	case a.Status != 0 && (a.Status < 200 || a.Status > 599):
 		return fmt.Errorf("status %d: want 200 to 599", a.Status)
 	case a.Delay < 0 || a.Delay > time.Hour:
 		return fmt.Errorf("delay %v: want 0s to 1h", a.Delay)
 	case len(a.Match) > 400:
 		return errors.New("match: want at most 400 bytes")
-	case (a.Status == 204 || a.Status == 304) && (len(a.Body) > 0 || a.Cut == CutBody || a.Cut == CutHeaders):
+	case (a.Status == 204 || a.Status == 304) && (len(a.Body) > 0 || a.Abort == AbortBody || a.Abort == AbortHeaders):
 		return fmt.Errorf("status %d: has no body to send or to cut", a.Status)
 	}
 	for k, v := range a.Headers {
@@ -149,9 +149,9 @@ func notInHeaderName(r rune) bool {
 }
 
 // ordinary tells whether the answer is the ordinary one but for headers and delay.
-func (a Answer) ordinary() bool { return a.Status == 0 && a.Body == nil && a.Cut == "" }
+func (a Stub) ordinary() bool { return a.Status == 0 && a.Body == nil && a.Abort == "" }
 
-type activeStub struct{ Answer }
+type activeStub struct{ Stub }
 
 type stubKey struct {
 	op   Operation
@@ -165,7 +165,7 @@ type stubList struct {
 	n     int // in exact
 }
 
-func (p *stubList) add(a Answer) error {
+func (p *stubList) add(a Stub) error {
 	if a.Match == "" || strings.Contains(a.Match, "*") {
 		if len(p.globs) >= maxGlobs {
 			return ErrFull

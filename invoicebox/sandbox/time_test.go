@@ -81,12 +81,12 @@ func TestCountAt(t *testing.T) {
 				near := (q[1].Time.Add(q[1].Took).Sub(q[0].Time.Add(q[0].Took))).Abs() < window
 				want := map[bool]int{true: 2, false: 1}[near && at == sandbox.CountAtAnswer]
 				if at == sandbox.CountBetween {
-					if w.Most == 2 {
+					if w.Peak == 2 {
 						shared++
 					}
 					return
 				}
-				if w.Most != want || w.MostArrived != 1 || w.Requests != 2 {
+				if w.Peak != want || w.PeakArrivals != 1 || w.Requests != 2 {
 					t.Errorf("seed %d, %s: %+v, log %+v", seed, at, w, q)
 				}
 			})
@@ -129,10 +129,10 @@ func TestTheLimits(t *testing.T) {
 		want("when it ends", statuses(4, check(sandbox.DefaultToken)), 200, 200, 200, 429)
 		w := b.Windows()
 		a, ip := w.Accounts[0], w.IPs[0]
-		if a.Account != sandbox.DefaultPartnerID || a.Limit != 3 || a.Requests != 10 || a.Most != 6 || a.Limited != 4 || a.Over != 5 {
+		if a.Account != sandbox.DefaultPartnerID || a.Limit != 3 || a.Requests != 10 || a.Peak != 6 || a.Limited != 4 || a.Exceeded != 5 {
 			t.Errorf("account: %+v", a)
 		}
-		if ip.IP != "pipe" || ip.Limit != 6 || ip.Requests != 15 || ip.Most != 11 || w.Window != 10*time.Second {
+		if ip.IP != "pipe" || ip.Limit != 6 || ip.Requests != 15 || ip.Peak != 11 || w.Window != 10*time.Second {
 			t.Errorf("address: %+v", ip)
 		}
 	})
@@ -146,7 +146,7 @@ func TestRefusedRequestsCountWhenSet(t *testing.T) {
 			b.check(sandbox.DefaultToken)
 			time.Sleep(2 * time.Second)
 		}
-		if a := b.Windows().Accounts[0]; a.Limited != 10 || a.Most != 5 {
+		if a := b.Windows().Accounts[0]; a.Limited != 10 || a.Peak != 5 {
 			t.Errorf("%+v", a)
 		}
 		if r := b.check(sandbox.DefaultToken); r.status != 429 || r.body != "" || r.header.Get("Retry-After") != "" || r.header.Get("X-Request-Id") == "" {
@@ -179,8 +179,8 @@ func TestTheServerGoesOnWithoutItsClient(t *testing.T) {
 			if e.Effects != 1 || e.Overlaps != 1 || b.Effects().Overlaps != 1 || q.Pending || q.Status != 0 || !q.Effect || q.Took != 10*time.Second {
 				t.Errorf("afterwards: %+v %+v", e, q)
 			}
-			if a := b.Windows().Accounts[0]; a.Most != 2 {
-				t.Errorf("counted %d", a.Most)
+			if a := b.Windows().Accounts[0]; a.Peak != 2 {
+				t.Errorf("counted %d", a.Peak)
 			}
 		})
 	}

@@ -257,7 +257,7 @@ func (w *world) allowedRate(recovered time.Time, from int, latency time.Duration
 		w.Errorf("%d requests in a window, checks of tokens included", most)
 	}
 	for _, l := range w.box.Windows().Accounts {
-		if l.Over != 0 || l.Most > w.limit {
+		if l.Exceeded != 0 || l.Peak > w.limit {
 			w.Errorf("the limit was broken: %+v", l)
 		}
 	}
