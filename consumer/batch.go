@@ -186,7 +186,7 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 	if err != nil {
 		return journal.Event{}, err
 	}
-	sealed, err := keys.Seal([]byte(subject.Reveal()), keyset.SubjectRow(kind.String(), shop.Account, shop.Shop, macs[0]))
+	sealed, err := keys.Seal([]byte(subject.Reveal()), keyset.SubjectAAD(kind.String(), shop.Account, shop.Shop, macs[0]))
 	if err != nil {
 		return journal.Event{}, err
 	}
@@ -220,7 +220,7 @@ func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.InvalidError) (
 	}
 	var sealed []byte
 	if len(packed) <= maxSealed {
-		if sealed, err = b.config.Keys.Seal(packed, keyset.LetterRow(m.Topic, m.Partition, m.Offset, id.String())); err != nil {
+		if sealed, err = b.config.Keys.Seal(packed, keyset.DeadLetterAAD(m.Topic, m.Partition, m.Offset, id.String())); err != nil {
 			return journal.DeadLetter{}, err
 		}
 	}

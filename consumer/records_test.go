@@ -323,7 +323,7 @@ func checkLetters(t *testing.T, j *sqlite.Journal, keys *keyset.Set, c *kafkates
 			}
 			continue
 		}
-		text, err := keys.Open(l.Sealed, keyset.LetterRow(l.Topic, l.Partition, l.Offset, schemas.DeadLetterID(l.Topic, l.Partition, l.Offset, l.Time, l.Digest).String()))
+		text, err := keys.Open(l.Sealed, keyset.DeadLetterAAD(l.Topic, l.Partition, l.Offset, schemas.DeadLetterID(l.Topic, l.Partition, l.Offset, l.Time, l.Digest).String()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 // An Outbox is the part of [journal.Journal] that the relay uses.
 type Outbox interface {
 	OutboxChanged() <-chan struct{}
-	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error)
+	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.OutboxRow, error)
 	MarkPublished(ctx context.Context, rows []journal.Published) error
 	journal.RelayLeases
 }
@@ -26,7 +26,7 @@ type Config struct {
 	Outbox Outbox
 	// Authentic returns an error for a row that no worker of the journal wrote so. Such
 	// a row is not published and stays in the outbox.
-	Authentic func(journal.Outgoing) error
+	Authentic func(journal.OutboxRow) error
 	Logger    *slog.Logger
 	Metrics   *Metrics
 	// Topics maps event types to topics; a type that is not in it is the name of its

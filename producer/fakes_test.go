@@ -46,7 +46,7 @@ const (
 // outbox is a journal's outbox in memory.
 type outbox struct {
 	mu       sync.Mutex
-	rows     []journal.Outgoing
+	rows     []journal.OutboxRow
 	last     int64
 	marked   map[int64]journal.Published
 	signal   chan struct{}
@@ -60,11 +60,11 @@ func newOutbox() *outbox {
 
 func (o *outbox) OutboxChanged() <-chan struct{} { return o.signal }
 
-func (o *outbox) Pending(_ context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+func (o *outbox) Pending(_ context.Context, after int64, limit, maxBytes int) ([]journal.OutboxRow, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.reads++
-	var page []journal.Outgoing
+	var page []journal.OutboxRow
 	size := 0
 	for _, row := range o.rows {
 		if row.Row <= after {
@@ -92,7 +92,7 @@ func (o *outbox) MarkPublished(_ context.Context, rows []journal.Published) erro
 		}
 		o.marked[row.Row] = row
 	}
-	o.rows = slices.DeleteFunc(o.rows, func(r journal.Outgoing) bool { _, done := o.marked[r.Row]; return done })
+	o.rows = slices.DeleteFunc(o.rows, func(r journal.OutboxRow) bool { _, done := o.marked[r.Row]; return done })
 	return nil
 }
 
@@ -110,7 +110,7 @@ func (o *outbox) add(typ, shop, value string) int64 {
 	o.mu.Lock()
 	o.last++
 	row := o.last
-	o.rows = append(o.rows, journal.Outgoing{
+	o.rows = append(o.rows, journal.OutboxRow{
 		Row: row, Event: uuid.New(), Type: typ, Since: time.Now(),
 		Message: schemas.Message{Key: []byte(shop), Value: []byte(value), Headers: []schemas.Header{{Key: "ce_id", Value: []byte(value)}}},
 	})
@@ -143,7 +143,7 @@ type running struct {
 }
 
 // anyRow takes every row for authentic.
-func anyRow(journal.Outgoing) error { return nil }
+func anyRow(journal.OutboxRow) error { return nil }
 
 type option func(*producer.Config)
 

@@ -61,7 +61,7 @@ func (g *lease) held() bool {
 // whatever its time is.
 type leaseCheckedReader struct {
 	lease      *lease
-	rows       []journal.Outgoing
+	rows       []journal.OutboxRow
 	producerID identity
 	batch      io.Reader
 }

@@ -120,7 +120,7 @@ func (x *outboxReplica) fenced() error {
 	return nil
 }
 
-func (x *outboxReplica) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+func (x *outboxReplica) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.OutboxRow, error) {
 	if err := x.fenced(); err != nil {
 		return nil, err
 	}

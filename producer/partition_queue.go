@@ -30,14 +30,14 @@ func (k queueKey) String() string { return k.topic + "/" + strconv.Itoa(k.partit
 // the sequence and the records of the first attempt; only the time differs.
 type partitionQueue struct {
 	queueKey
-	rows  []journal.Outgoing
+	rows  []journal.OutboxRow
 	bytes int // of rows
 
-	batch            []journal.Outgoing // in flight, or to be retried
-	sending          bool               // a request is in flight
-	since            time.Time          // of the first attempt with batch
-	timestampRefused bool               // a broker refused the time of the last attempt
-	failures         int                // in a row
+	batch            []journal.OutboxRow // in flight, or to be retried
+	sending          bool                // a request is in flight
+	since            time.Time           // of the first attempt with batch
+	timestampRefused bool                // a broker refused the time of the last attempt
+	failures         int                 // in a row
 	retryAt          time.Time
 	batchLimit       int      // of a batch, in bytes
 	producerID       identity // of batch, else of the next one
@@ -64,7 +64,7 @@ func (l *partitionQueue) failing() bool {
 }
 
 // push appends a row.
-func (l *partitionQueue) push(row journal.Outgoing) {
+func (l *partitionQueue) push(row journal.OutboxRow) {
 	l.rows = append(l.rows, row)
 	l.bytes += recordSize(&row.Message)
 }

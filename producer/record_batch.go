@@ -26,7 +26,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // encodeBatch encodes rows as a record batch, preceded by its size. The same arguments
 // give the same bytes.
-func encodeBatch(rows []journal.Outgoing, who identity, at time.Time) []byte {
+func encodeBatch(rows []journal.OutboxRow, who identity, at time.Time) []byte {
 	size := batchHeaderLen
 	for i := range rows {
 		size += recordSize(&rows[i].Message) + 4*binary.MaxVarintLen32

@@ -14,7 +14,7 @@ import (
 
 // check reads a batch with the client library's decoder, which also compares
 // the checksum.
-func check(t *testing.T, rows []journal.Outgoing, who identity, at time.Time) {
+func check(t *testing.T, rows []journal.OutboxRow, who identity, at time.Time) {
 	t.Helper()
 	b := encodeBatch(rows, who, at)
 	var set protocol.RecordSet
@@ -65,15 +65,15 @@ func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == ni
 
 func TestEncodeBatch(t *testing.T) {
 	at := time.UnixMilli(1_790_000_000_123)
-	row := func(key, value []byte, headers ...schemas.Header) journal.Outgoing {
-		return journal.Outgoing{Message: schemas.Message{Key: key, Value: value, Headers: headers}}
+	row := func(key, value []byte, headers ...schemas.Header) journal.OutboxRow {
+		return journal.OutboxRow{Message: schemas.Message{Key: key, Value: value, Headers: headers}}
 	}
 	for _, who := range []identity{{}, {known: true, id: 1 << 40, epoch: 7, sequence: 1<<31 - 1}, {known: true}} {
-		check(t, []journal.Outgoing{row([]byte("k"), []byte("v"))}, who, at)
-		check(t, []journal.Outgoing{
+		check(t, []journal.OutboxRow{row([]byte("k"), []byte("v"))}, who, at)
+		check(t, []journal.OutboxRow{
 			row(nil, nil), row([]byte{}, []byte{}), row([]byte("k"), bytes.Repeat([]byte("v"), 16<<10), schemas.Header{Key: "a", Value: []byte("b")}, schemas.Header{Key: "", Value: []byte{}}),
 		}, who, at)
-		many := make([]journal.Outgoing, 500)
+		many := make([]journal.OutboxRow, 500)
 		for i := range many {
 			many[i] = row([]byte{byte(i)}, []byte{byte(i >> 8)})
 		}
@@ -95,7 +95,7 @@ func testIdentitySequenceWraps(t *testing.T) {
 func FuzzBatch(f *testing.F) {
 	f.Add([]byte("k"), []byte("v"), "h", []byte("x"), int64(1), int16(0), int32(0))
 	f.Fuzz(func(t *testing.T, key, value []byte, header string, headerValue []byte, id int64, epoch int16, sequence int32) {
-		row := journal.Outgoing{Message: schemas.Message{Key: key, Value: value, Headers: []schemas.Header{{Key: header, Value: headerValue}}}}
-		check(t, []journal.Outgoing{row, row}, identity{known: true, id: id, epoch: epoch, sequence: sequence}, time.UnixMilli(1_790_000_000_123))
+		row := journal.OutboxRow{Message: schemas.Message{Key: key, Value: value, Headers: []schemas.Header{{Key: header, Value: headerValue}}}}
+		check(t, []journal.OutboxRow{row, row}, identity{known: true, id: id, epoch: epoch, sequence: sequence}, time.UnixMilli(1_790_000_000_123))
 	})
 }

@@ -55,7 +55,7 @@ type Relay struct {
 
 // A pageResult is the result of one read.
 type pageResult struct {
-	rows []journal.Outgoing
+	rows []journal.OutboxRow
 	err  error
 }
 
@@ -258,7 +258,7 @@ func (r *Relay) onPage(p pageResult) {
 
 // enqueue puts a row into its queue, or leaves it in the outbox if the queue is failing
 // and full. It returns false if reading has to wait for capacity.
-func (r *Relay) enqueue(row journal.Outgoing) bool {
+func (r *Relay) enqueue(row journal.OutboxRow) bool {
 	l := r.queueOf(row)
 	switch {
 	case l.overflowFrom != 0:

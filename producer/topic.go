@@ -39,7 +39,7 @@ type topicMetadata struct {
 
 // queueOf returns the queue of a row. Keys are assigned to partitions as Java's clients
 // do. Until the topic is described, its rows wait together.
-func (r *Relay) queueOf(row journal.Outgoing) *partitionQueue {
+func (r *Relay) queueOf(row journal.OutboxRow) *partitionQueue {
 	name := r.config.topicOf(row.Type)
 	t := r.topic(name)
 	key := queueKey{name, unknownPartition}
@@ -279,7 +279,7 @@ func (r *Relay) reassign(t *topic, partitions []int) bool {
 		old = append(old, l)
 	}
 	t.partitions = partitions
-	var rows []journal.Outgoing
+	var rows []journal.OutboxRow
 	for _, l := range old {
 		delete(r.queues, l.queueKey)
 		r.status.clear(l.String())
@@ -288,7 +288,7 @@ func (r *Relay) reassign(t *topic, partitions []int) bool {
 			r.rewindCursor(l.overflowFrom)
 		}
 	}
-	slices.SortFunc(rows, func(a, b journal.Outgoing) int { return cmp.Compare(a.Row, b.Row) })
+	slices.SortFunc(rows, func(a, b journal.OutboxRow) int { return cmp.Compare(a.Row, b.Row) })
 	for _, row := range rows {
 		r.queueOf(row).push(row)
 	}

@@ -22,7 +22,7 @@ type unauthenticRows struct {
 }
 
 // authentic reports whether a row may be published. One that may not is logged once.
-func (r *Relay) authentic(row journal.Outgoing) bool {
+func (r *Relay) authentic(row journal.OutboxRow) bool {
 	f := &r.unauthentic
 	_, known := f.rows[row.Row]
 	err := r.config.Authentic(row)

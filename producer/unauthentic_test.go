@@ -47,7 +47,7 @@ func testRelayHoldsBackUnauthenticRows(t *testing.T) {
 		r := start(t, c, o, func(config *producer.Config) {
 			config.BlockedRetry = 200 * time.Millisecond
 			config.Logger = slog.New(slog.NewTextHandler(log, nil))
-			config.Authentic = func(row journal.Outgoing) error {
+			config.Authentic = func(row journal.OutboxRow) error {
 				if bytes.HasPrefix(row.Message.Value, []byte("forged")) && !repaired.Load() {
 					return keyset.ErrOpen
 				}

@@ -97,8 +97,8 @@ func (r *decodeState) run(m *Message) (Input, *IgnoredError, *InvalidError) {
 
 // parse reads the value's JSON and finds the data in it.
 func (r *decodeState) parse(value []byte) (data []byte, fault *InvalidError) {
-	p := takeParser()
-	defer p.giveBack()
+	p := acquireParser()
+	defer p.release()
 	data = value
 	switch r.mode {
 	case modeBinary:

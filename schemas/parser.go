@@ -109,9 +109,9 @@ type parser struct {
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
-func takeParser() *parser { return parsers.Get().(*parser) }
+func acquireParser() *parser { return parsers.Get().(*parser) }
 
-func (p *parser) giveBack() {
+func (p *parser) release() {
 	// Neither the record nor a name of it may live on in the pool.
 	p.buffer = bytes.Buffer{}
 	p.decoder.Reset(&p.buffer)

@@ -176,7 +176,7 @@ func (c *auditVerify) Run(ctx context.Context, s *settings, env environment) err
 	if c.File != "" {
 		file, err := os.Open(c.File)
 		if err != nil {
-			return fmt.Errorf("%s cannot be read: %s", c.File, config.Reason(err))
+			return fmt.Errorf("%s cannot be read: %s", c.File, config.ErrorText(err))
 		}
 		defer func() { _ = file.Close() }()
 		if kept, err = verifyExport(file); err != nil {

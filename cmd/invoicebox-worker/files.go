@@ -56,7 +56,7 @@ func (s *settings) authoritiesFile(name, path string, use secretfile.Use, logger
 	f, err := secretfile.Watch(name, use, logger, func() (*x509.CertPool, error) {
 		doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
 		if err != nil {
-			return nil, fmt.Errorf("%s cannot be read: %s", path, config.Reason(err))
+			return nil, fmt.Errorf("%s cannot be read: %s", path, config.ErrorText(err))
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(doc) {
@@ -78,7 +78,7 @@ func (s *settings) certificate(certFile, keyFile string) (tls.Certificate, error
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return pair, fmt.Errorf("%s is no PEM certificate that fits the key in %s: %s", certFile, keyFile, config.Reason(err))
+		return pair, fmt.Errorf("%s is no PEM certificate that fits the key in %s: %s", certFile, keyFile, config.ErrorText(err))
 	}
 	return pair, nil
 }

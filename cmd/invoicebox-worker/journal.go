@@ -124,18 +124,18 @@ type shopJSONRef struct {
 }
 
 type recoverJSON struct {
-	Recovery   int               `json:"recovery"` // its number
-	Resumed    bool              `json:"resumed"`
-	Copied     *time.Time        `json:"copied,omitzero"`
-	Identity   string            `json:"identity"`
-	Inputs     []offsetRangeJSON `json:"inputs"`
-	Lost       []offsetRangeJSON `json:"lost"`
-	Results    int               `json:"resultsRead"`
-	Taken      int               `json:"imported"`
-	Strange    int               `json:"foreignRecords"`
-	Operations []outcomeJSON     `json:"operations"`
-	Orphans    []shopJSONRef     `json:"shopsWithoutOperation"` // activated, and no operation is known
-	Wait       string            `json:"noRequestFor"`
+	Recovery       int               `json:"recovery"` // its number
+	Resumed        bool              `json:"resumed"`
+	Copied         *time.Time        `json:"copied,omitzero"`
+	Identity       string            `json:"identity"`
+	Inputs         []offsetRangeJSON `json:"inputs"`
+	Lost           []offsetRangeJSON `json:"lost"`
+	Results        int               `json:"resultsRead"`
+	Imported       int               `json:"imported"`
+	ForeignRecords int               `json:"foreignRecords"`
+	Operations     []outcomeJSON     `json:"operations"`
+	UnknownShops   []shopJSONRef     `json:"shopsWithoutOperation"` // activated, and no operation is known
+	QuietFor       string            `json:"noRequestFor"`
 }
 
 // Run recovers.
@@ -157,7 +157,7 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 	if err := c.write(env.stdout, v, func(w io.Writer) { printRecovery(w, v) }); err != nil {
 		return err
 	}
-	if len(v.Orphans) > 0 {
+	if len(v.UnknownShops) > 0 {
 		return errors.New("recovered, but shops were activated of which no operation is known: see above")
 	}
 	return nil
@@ -166,7 +166,7 @@ func (c *journalRecover) Run(ctx context.Context, s *settings, env environment) 
 func recoverView(r recovery.Report) recoverJSON {
 	v := recoverJSON{
 		Recovery: r.Number, Resumed: r.Resumed, Copied: timeJSON(r.Copied), Identity: r.Identity.String(), Inputs: []offsetRangeJSON{}, Lost: []offsetRangeJSON{},
-		Results: r.Results, Taken: r.Imported, Strange: r.ForeignRecords, Operations: []outcomeJSON{}, Orphans: []shopJSONRef{}, Wait: r.QuietFor.String(),
+		Results: r.Results, Imported: r.Imported, ForeignRecords: r.ForeignRecords, Operations: []outcomeJSON{}, UnknownShops: []shopJSONRef{}, QuietFor: r.QuietFor.String(),
 	}
 	for _, i := range r.Inputs {
 		v.Inputs = append(v.Inputs, offsetRangeJSON{i.Topic, i.Partition, i.From, i.To, i.TopicRecreated})
@@ -182,7 +182,7 @@ func recoverView(r recovery.Report) recoverJSON {
 		if ref, _ := schemas.ParseReference(k.Reference); ref.External() {
 			o.Reference = k.Reference
 		}
-		v.Orphans = append(v.Orphans, o)
+		v.UnknownShops = append(v.UnknownShops, o)
 	}
 	return v
 }
@@ -194,7 +194,7 @@ func printRecovery(w io.Writer, v recoverJSON) {
 		rows = append(rows, []any{i.Topic, i.Partition, i.From, i.To, i.To - i.From})
 	}
 	printTable(w, []any{"input topic", "partition", "from", "to", "read again"}, rows, "no inputs")
-	_, _ = fmt.Fprintf(w, "\n%s read from the result topics, %d of them not known to the copy and taken over.\n\n", plural(v.Results, "event was", "events were"), v.Taken)
+	_, _ = fmt.Fprintf(w, "\n%s read from the result topics, %d of them not known to the copy and taken over.\n\n", plural(v.Results, "event was", "events were"), v.Imported)
 	rows = nil
 	for _, o := range v.Operations {
 		rows = append(rows, []any{o.Operations, o.Outcome})
@@ -203,7 +203,7 @@ func printRecovery(w io.Writer, v recoverJSON) {
 	for _, l := range v.Lost {
 		_, _ = fmt.Fprintf(w, "LOST: the records of %s/%d from offset %d to %d were deleted before they were read\n", l.Topic, l.Partition, l.From, l.To)
 	}
-	for _, k := range v.Orphans {
+	for _, k := range v.UnknownShops {
 		if k.Reference != "" {
 			_, _ = fmt.Fprintf(w, "UNKNOWN: shop %s of account %s was activated and nothing else is known of it: its credentials are not lost with the journal, look for them at %s; the service neither verifies them nor answers for them\n", k.Shop, k.Account, k.Reference)
 			continue
@@ -211,5 +211,5 @@ func printRecovery(w io.Writer, v recoverJSON) {
 		_, _ = fmt.Fprintf(w, "LOST: shop %s of account %s was activated and nothing else is known of it: its credentials are gone; ask it for another code\n", k.Shop, k.Account)
 	}
 	_, _ = fmt.Fprintf(w, "\nInputs read again that led to an operation of which nothing was published are in doubt: what is sent for them is flagged.\n")
-	_, _ = fmt.Fprintf(w, "Look at `invoicebox-worker operations list --attention`, then start the service; for %s it sends nothing, because its limits may be used up.\n", v.Wait)
+	_, _ = fmt.Fprintf(w, "Look at `invoicebox-worker operations list --attention`, then start the service; for %s it sends nothing, because its limits may be used up.\n", v.QuietFor)
 }

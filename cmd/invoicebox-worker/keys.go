@@ -46,7 +46,7 @@ func (c *keysCreate) Run(s *settings, env environment) error {
 		return &config.Error{Setting: "keyset-file", Value: s.KeysetFile, Want: "exists already and is not replaced: what it sealed could never be opened again"}
 	}
 	if err != nil {
-		return &config.Error{Setting: "keyset-file", Value: s.KeysetFile, Want: "cannot be made: " + config.Reason(err)}
+		return &config.Error{Setting: "keyset-file", Value: s.KeysetFile, Want: "cannot be made: " + config.ErrorText(err)}
 	}
 	v := keysView(s.KeysetFile, set)
 	if s.journalIsSealed() {
@@ -110,7 +110,7 @@ func (s *settings) keyset() (*keyset.Set, error) {
 	case errors.Is(err, keyset.ErrPermissions):
 		return nil, wrong("can be read by group or world; chmod 600 it")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
-		return nil, wrong("cannot be read: " + config.Reason(err))
+		return nil, wrong("cannot be read: " + config.ErrorText(err))
 	}
 	if s.journalIsSealed() {
 		return nil, wrong("is damaged or no keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")

@@ -48,7 +48,7 @@ func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error 
 type outputError struct{ cause error }
 
 func (e *outputError) Error() string {
-	return "cannot write to standard output: " + config.Reason(e.cause)
+	return "cannot write to standard output: " + config.ErrorText(e.cause)
 }
 func (e *outputError) Unwrap() error { return e.cause }
 

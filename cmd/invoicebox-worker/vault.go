@@ -117,7 +117,7 @@ func (s *settings) jwtFile(name, path string, logger *slog.Logger) (*secretfile.
 		}
 		doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
 		if err != nil {
-			return secret.String{}, fmt.Errorf("%s cannot be read: %s", path, config.Reason(err))
+			return secret.String{}, fmt.Errorf("%s cannot be read: %s", path, config.ErrorText(err))
 		}
 		text := strings.TrimSpace(string(doc))
 		if len(text) == 0 || len(text) > maxJWT || strings.ContainsAny(text, " \n\t") {

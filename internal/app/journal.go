@@ -103,14 +103,14 @@ func BindKeys(j journal.Journal, keys *keyset.Set) *keyset.Set { return keys.Bin
 
 // authenticate has the journal write a MAC beside each event.
 func authenticate(j journal.Journal, keys *keyset.Set) {
-	j.Authenticate(func(o journal.Outgoing) ([]byte, error) {
+	j.Authenticate(func(o journal.OutboxRow) ([]byte, error) {
 		return keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)
 	})
 }
 
 // authentic compares the MAC beside an event.
-func authentic(keys *keyset.Set) func(journal.Outgoing) error {
-	return func(o journal.Outgoing) error { return keys.Verify(o.MAC, keyset.DomainOutbox, o.Authentic()...) }
+func authentic(keys *keyset.Set) func(journal.OutboxRow) error {
+	return func(o journal.OutboxRow) error { return keys.Verify(o.MAC, keyset.DomainOutbox, o.Authentic()...) }
 }
 
 // JournalIsSealed reports whether there is a journal whose rows need a keyset that
@@ -136,7 +136,7 @@ func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 	return nil
 }
 
-func checkRow(identity uuid.UUID) string { return keyset.CheckRow(identity.String()) }
+func checkRow(identity uuid.UUID) string { return keyset.KeysetCheckAAD(identity.String()) }
 
 // A writeProbe tells whether the journal can be written, by writing what it
 // holds already: the keyset's check. What is found is good for a few seconds.

@@ -123,7 +123,7 @@ func accountLine(s engine.BreakerStatus, now time.Time) (works bool, words strin
 	case s.HoldUntil.After(now):
 		return false, words + "; earlier requests are unknown: no request before " + s.HoldUntil.UTC().Format(time.RFC3339)
 	case s.PermitAt.After(now):
-		return works, fmt.Sprintf("%s; the limit of requests is used up (%s), next permit at %s", words, s.Ledger, s.PermitAt.UTC().Format(time.RFC3339))
+		return works, fmt.Sprintf("%s; the limit of requests is used up (%s), next permit at %s", words, s.RateLimit, s.PermitAt.UTC().Format(time.RFC3339))
 	}
 	return works, words
 }

@@ -99,8 +99,8 @@ func checkTokenCounted(ctx context.Context, o *Options, a Account, client engine
 	id, err := ledger.BeginCheck(ctx, journal.Check{
 		Account: a.Name, SendBy: o.RequestDeadline, Deadline: o.RequestDeadline,
 		Permits: []journal.Permit{
-			{Ledger: "account/" + a.Name, Limit: a.RequestsPerWindow, Window: a.Window, Slack: o.Slack},
-			{Ledger: engine.EgressLedger, Limit: o.EgressRequestsPerWindow, Window: o.egressWindow(), Slack: o.Slack},
+			{RateLimit: "account/" + a.Name, Limit: a.RequestsPerWindow, Window: a.Window, Slack: o.Slack},
+			{RateLimit: engine.EgressLedger, Limit: o.EgressRequestsPerWindow, Window: o.egressWindow(), Slack: o.Slack},
 		},
 	})
 	if _, ok := errors.AsType[*journal.NoPermitError](err); ok {

@@ -131,8 +131,8 @@ func (b *Breaker) Degraded() bool {
 	return b.g.State == journal.CircuitThrottled || b.g.State == journal.CircuitBackingOff
 }
 
-// TakeTrial gives the one trial to whoever asks first; false for an open breaker.
-func (b *Breaker) TakeTrial(now time.Time) bool {
+// ReserveTrial gives the one trial to whoever asks first; false for an open breaker.
+func (b *Breaker) ReserveTrial(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s := b.effective().State; s == journal.CircuitActive || s == journal.CircuitPaused || now.Before(b.opens) || b.trial || b.needsHealthCheck() {

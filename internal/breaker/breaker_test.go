@@ -134,14 +134,14 @@ func TestBreaker_RestsLongerEachTime(t *testing.T) {
 			t.Error("an answer of a call before the rest changed it")
 		}
 		now = until
-		if n, _ := g.Allowance(now); n != 0 || g.TakeTrial(now) {
+		if n, _ := g.Allowance(now); n != 0 || g.ReserveTrial(now) {
 			t.Error("a trial before Invoicebox answered a check")
 		}
 		g.Record(SignalTokenValid, 0, false, now)
-		if n, _ := g.Allowance(now); n != 1 || !g.TakeTrial(now) {
+		if n, _ := g.Allowance(now); n != 1 || !g.ReserveTrial(now) {
 			t.Fatal("no trial at the end of the rest")
 		}
-		if n, _ := g.Allowance(now); n != 0 || g.TakeTrial(now) {
+		if n, _ := g.Allowance(now); n != 0 || g.ReserveTrial(now) {
 			t.Error("a second trial beside the first")
 		}
 		g.Record(SignalServerFault, 0, true, now)
@@ -152,7 +152,7 @@ func TestBreaker_RestsLongerEachTime(t *testing.T) {
 	}
 	_, until := g.Allowance(now)
 	g.Record(SignalTokenInconclusive, 0, false, until)
-	g.TakeTrial(until)
+	g.ReserveTrial(until)
 	if !g.Record(SignalAnswered, 0, true, until) || g.g.State != journal.CircuitActive || g.g.Count != 0 {
 		t.Errorf("after a good trial: %+v", g.g)
 	}
@@ -230,7 +230,7 @@ func TestBreaker_RestartRetriesAPause(t *testing.T) {
 		if n, _ := g.Allowance(now); want != (n == 1) {
 			t.Errorf("paused for %s: %d calls are allowed", reason, n)
 		}
-		if want && (!g.TakeTrial(now) || !g.Closed(false)) {
+		if want && (!g.ReserveTrial(now) || !g.Closed(false)) {
 			t.Errorf("paused for %s: more than one call is allowed", reason)
 		}
 	}
@@ -329,7 +329,7 @@ func TestBreaker_CountsAnswersOfNoUse(t *testing.T) {
 		}
 		g.Record(SignalResume, 0, false, now)
 		for _, s := range []Signal{SignalAnswered, SignalRefused} {
-			if g.RecordShop("other", s, 0, true, now) || g.g.State != journal.CircuitBackingOff || !g.TakeTrial(now) {
+			if g.RecordShop("other", s, 0, true, now) || g.g.State != journal.CircuitBackingOff || !g.ReserveTrial(now) {
 				t.Fatalf("%+v", g.g)
 			}
 			g.EndTrial()

@@ -35,19 +35,19 @@ func readFile(path string, known []string) (map[string]member, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, wrong("cannot be read: " + Reason(err))
+		return nil, wrong("cannot be read: " + ErrorText(err))
 	}
 	if !info.Mode().IsRegular() {
 		return nil, wrong("must be a file")
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, wrong("cannot be read: " + Reason(err))
+		return nil, wrong("cannot be read: " + ErrorText(err))
 	}
 	defer func() { _ = f.Close() }()
 	doc, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, wrong("cannot be read: " + Reason(err))
+		return nil, wrong("cannot be read: " + ErrorText(err))
 	}
 	if len(doc) > maxFile {
 		return nil, wrong(fmt.Sprintf("is larger than %d bytes", maxFile))
@@ -260,7 +260,7 @@ func yamlLine(err error) string {
 }
 
 // Reason is the text of an error of the file system without operation and path.
-func Reason(err error) string {
+func ErrorText(err error) string {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err.Error()
 	}

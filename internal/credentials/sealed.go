@@ -98,5 +98,5 @@ func (s *Sealed) Open(c journal.Credential) (Secret, error) {
 }
 
 func row(shop journal.ShopKey, version int64) string {
-	return keyset.CredentialRow(shop.Account, shop.Shop, version)
+	return keyset.CredentialAAD(shop.Account, shop.Shop, version)
 }

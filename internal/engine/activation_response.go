@@ -19,7 +19,7 @@ import (
 // and goes on with it.
 func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) error {
 	text, err := x.MarshalReceipt()
-	sealedFor := keyset.OfAttempt(int64(t.attempt))
+	sealedFor := keyset.AttemptSource(int64(t.attempt))
 	var sealed []byte
 	if err == nil {
 		sealed, err = e.cfg.Keys.Seal(text, responseAssociatedData(t.Shop, t.UUID, sealedFor))

@@ -249,11 +249,11 @@ func (c Config) sendBy() time.Duration {
 func (c Config) checkDeadline() time.Duration { return min(10*time.Second, c.RequestDeadline) }
 
 func (c Config) egress() journal.Permit {
-	return journal.Permit{Ledger: EgressLedger, Limit: c.EgressRequests, Window: c.EgressWindow, Slack: c.Slack}
+	return journal.Permit{RateLimit: EgressLedger, Limit: c.EgressRequests, Window: c.EgressWindow, Slack: c.Slack}
 }
 
 func (c Config) ledger(a Account) journal.Permit {
-	return journal.Permit{Ledger: "account/" + a.Name, Limit: a.Requests, Window: a.Window, Slack: c.Slack}
+	return journal.Permit{RateLimit: "account/" + a.Name, Limit: a.Requests, Window: a.Window, Slack: c.Slack}
 }
 
 func (c Config) breaker(a Account) breaker.Config {

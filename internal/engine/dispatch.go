@@ -264,7 +264,7 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, er
 		egress -= n
 		if allowed != breaker.Unlimited {
 			// The trial may fail: an invitation is the smaller loss.
-			if acc.breaker.TakeTrial(now) {
+			if acc.breaker.ReserveTrial(now) {
 				planned(calls[len(calls)-1], 1, true)
 			}
 			continue
@@ -369,7 +369,7 @@ func (e *Engine) permits(ctx context.Context, acc *account, egress *int) (int, t
 	if err != nil {
 		return 0, next, err
 	}
-	e.metrics.permits.WithLabelValues(acc.ledger.Ledger).Set(float64(n))
+	e.metrics.permits.WithLabelValues(acc.ledger.RateLimit).Set(float64(n))
 	n = max(0, n-own)
 	if n > 0 && *egress > 0 {
 		acc.permit.Store(nil)
@@ -377,7 +377,7 @@ func (e *Engine) permits(ctx context.Context, acc *account, egress *int) (int, t
 	}
 	ledger := EgressLedger
 	if n == 0 {
-		next, ledger = at, acc.ledger.Ledger
+		next, ledger = at, acc.ledger.RateLimit
 	}
 	if next.Before(time.Now()) {
 		next = fallback

@@ -126,7 +126,7 @@ func (h *harness) expect(op *operation, state journal.State, reason onboarding.R
 	}
 }
 
-func decoded(t *testing.T, e journal.Outgoing) any {
+func decoded(t *testing.T, e journal.OutboxRow) any {
 	t.Helper()
 	out, err := schemas.DecodeOutput(e.Message)
 	if err != nil {

@@ -127,8 +127,8 @@ func TestOutage_ServiceWithoutItsDatabase(t *testing.T) {
 		}
 	}
 	for _, a := range s.box.Windows().Accounts {
-		if a.Most > limit {
-			t.Errorf("a window held %d requests", a.Most)
+		if a.Peak > limit {
+			t.Errorf("a window held %d requests", a.Peak)
 		}
 	}
 	s.finish()

@@ -85,7 +85,7 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 			Namespace: space, Name: "inbox_retention_seconds", Help: "Retention of the inbox; -1 while inbox rows are not pruned.",
 		}),
 	}
-	for _, what := range journal.Forgettables() {
+	for _, what := range journal.PruneTargets() {
 		p.rows.WithLabelValues(what.String())
 	}
 	if c.Metrics != nil {
@@ -118,7 +118,7 @@ func (p *Pruner) Run(ctx context.Context) error {
 func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 	inbox := p.inboxRetention(ctx)
 	p.retention.Set(max(inbox.Seconds(), -1))
-	for _, what := range journal.Forgettables() {
+	for _, what := range journal.PruneTargets() {
 		keep := p.c.Retention
 		switch what {
 		case journal.PruneEvents:
@@ -143,7 +143,7 @@ func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 func (p *Pruner) prune(ctx context.Context, what journal.PruneTarget, keep time.Duration) (rows int, err error) {
 	for after := int64(0); ; {
 		now := time.Now()
-		got, err := p.c.Journal.Prune(ctx, journal.Prune{What: what, Keep: keep, After: after, Limit: prunePage, Worked: now.Sub(p.workedSince)})
+		got, err := p.c.Journal.Prune(ctx, journal.Prune{What: what, Keep: keep, After: after, Limit: prunePage, Uptime: now.Sub(p.workedSince)})
 		if err != nil {
 			return rows, err
 		}

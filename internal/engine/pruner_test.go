@@ -72,7 +72,7 @@ func TestPruner_WhatIsOldIsForgotten(t *testing.T) {
 		var events []int64
 		worked := time.Duration(0)
 		for i, p := range f.asked {
-			if worked += p.Worked; p.Limit != prunePage {
+			if worked += p.Uptime; p.Limit != prunePage {
 				t.Errorf("%d rows are looked at", p.Limit)
 			}
 			if p.What == journal.PruneEvents {
@@ -137,7 +137,7 @@ func TestPruner_InboxIsKeptAsLongAsTheInputs(t *testing.T) {
 					InputRetention: func(context.Context) (time.Duration, error) { return c.inputs, c.err },
 				}, f, time.Hour)
 				var want []string
-				for _, what := range journal.Forgettables() {
+				for _, what := range journal.PruneTargets() {
 					keep := c.others
 					switch what {
 					case journal.PruneEvents:
@@ -163,7 +163,7 @@ func TestPruner_ForgettingGoesOnAfterAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakePruneStore{err: journal.ErrDisk}
 		r := pruned(t, PrunerConfig{}, f, 7*time.Hour)
-		if len(f.asked) != 2 || f.asked[1].Worked != firstPrune+pruneEvery {
+		if len(f.asked) != 2 || f.asked[1].Uptime != firstPrune+pruneEvery {
 			t.Errorf("asked for %+v", f.asked)
 		}
 		want := `

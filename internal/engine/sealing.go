@@ -31,7 +31,7 @@ var errNotAuthentic = fmt.Errorf("%w: the address or code is not the one that it
 // made of that MAC: so none of the three can be moved alone. It keeps the MACs
 // under all look-up keys in the task.
 func (e *Engine) openSubject(t *task) (secret.String, error) {
-	text, err := e.cfg.Keys.Open(t.Sealed, keyset.SubjectRow(t.Kind.String(), t.Shop.Account, t.Shop.Shop, t.SubjectMAC))
+	text, err := e.cfg.Keys.Open(t.Sealed, keyset.SubjectAAD(t.Kind.String(), t.Shop.Account, t.Shop.Shop, t.SubjectMAC))
 	if err != nil {
 		return secret.String{}, err
 	}
@@ -54,7 +54,7 @@ func (e *Engine) openSubject(t *task) (secret.String, error) {
 }
 
 func responseAssociatedData(shop journal.ShopKey, operation uuid.UUID, sealedFor string) string {
-	return keyset.ReceiptRow(shop.Account, shop.Shop, operation.String(), sealedFor)
+	return keyset.ResponseAAD(shop.Account, shop.Shop, operation.String(), sealedFor)
 }
 
 // openResponse opens an answer that belongs to an operation of the shop.
@@ -82,7 +82,7 @@ type enteredSecret struct {
 }
 
 func enteredAssociatedData(i journal.Intent, shop journal.ShopKey) string {
-	return keyset.EnteredRow(i.UUID.String(), i.Act, i.Operation.String(), shop.Account, shop.Shop, i.Actor)
+	return keyset.EnteredTokenAAD(i.UUID.String(), i.Act, i.Operation.String(), shop.Account, shop.Shop, i.Actor)
 }
 
 // SealEntered seals merchant id and token into an intent that is complete but

@@ -238,7 +238,7 @@ func (e *Engine) credentialsTransition(
 			return nil, onboarding.NewActionError(onboarding.ResultInvalid, "")
 		}
 		defer clear(text)
-		tr.EnteredFor = keyset.OfIntent(i.UUID.String())
+		tr.EnteredFor = keyset.ActionSource(i.UUID.String())
 		if tr.Entered, err = e.cfg.Keys.Seal(text, responseAssociatedData(op.Shop, op.UUID, tr.EnteredFor)); err != nil {
 			e.log.Error("cannot encrypt an entered token; trying again", "intent", i.UUID.String(), "err", err)
 			return nil, nil

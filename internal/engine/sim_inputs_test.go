@@ -219,7 +219,7 @@ func (r simRecord) event() journal.Event {
 		return append([]byte{0, 0, 0, 9}, sum[:16]...)
 	}
 	macs, _ := simKeys{}.MACs(domain, keyset.SubjectText(r.shop.Account, r.value))
-	sealed, _ := simKeys{}.Seal([]byte(r.value), keyset.SubjectRow(r.kind.String(), r.shop.Account, r.shop.Shop, macs[0]))
+	sealed, _ := simKeys{}.Seal([]byte(r.value), keyset.SubjectAAD(r.kind.String(), r.shop.Account, r.shop.Shop, macs[0]))
 	e := journal.Event{
 		Identity: schemas.Identity(simTopicName, "/platform", r.id), Digests: [][]byte{mac("content", r.shop.Shop, r.value)},
 		Type: typ, Source: "/platform", ID: r.id, Time: r.at, Shop: r.shop, Kind: r.kind,
@@ -262,7 +262,7 @@ func (x *simTopic) relay(w *simWorker) {
 			return
 		}
 		x.wait = true
-		var rows []journal.Outgoing
+		var rows []journal.OutboxRow
 		err := s.call(w.phases.accept, "Pending", false, func() (err error) {
 			rows, err = s.j.Pending(context.Background(), 0, 1+s.rng.IntN(4), 1<<20)
 			return err
@@ -284,7 +284,7 @@ func (x *simTopic) relay(w *simWorker) {
 }
 
 // publish puts a row on the topic, and looks at it as a subscriber would.
-func (x *simTopic) publish(row journal.Outgoing) {
+func (x *simTopic) publish(row journal.OutboxRow) {
 	s := x.s
 	if row.Type == schemas.TypeDeadLetter {
 		return

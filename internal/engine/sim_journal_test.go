@@ -281,5 +281,5 @@ func (x *simStore) Read(_ context.Context, c journal.Credential) (credentials.Se
 }
 
 func simRow(k journal.ShopKey, version int64) string {
-	return keyset.CredentialRow(k.Account, k.Shop, version)
+	return keyset.CredentialAAD(k.Account, k.Shop, version)
 }

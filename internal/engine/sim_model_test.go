@@ -111,7 +111,7 @@ func (b *simModel) claimed(c *journal.ClaimedOperation, lease time.Duration) {
 	if o == nil {
 		o = &simOp{}
 		b.ops[c.Ref.Operation] = o
-		value, err := b.s.keys.Open(c.Sealed, keyset.SubjectRow(c.Kind.String(), c.Shop.Account, c.Shop.Shop, c.SubjectMAC))
+		value, err := b.s.keys.Open(c.Sealed, keyset.SubjectAAD(c.Kind.String(), c.Shop.Account, c.Shop.Shop, c.SubjectMAC))
 		if err != nil {
 			b.s.wrong("operation %d does not open", c.Ref.Operation)
 		}

@@ -29,7 +29,7 @@ func (e *Engine) Status(unknown, now time.Time) []BreakerStatus {
 			}
 		}
 		if next := acc.permit.Load(); next != nil && next.at.After(now) {
-			s.PermitAt, s.Ledger = reported(next.at), next.ledger
+			s.PermitAt, s.RateLimit = reported(next.at), next.ledger
 		}
 		list = append(list, s)
 	}

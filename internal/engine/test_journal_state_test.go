@@ -34,7 +34,7 @@ func MakeEvent(t testing.TB, keys *keyset.Set, topic string, k journal.ShopKey, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := keys.Seal([]byte(value), keyset.SubjectRow(kind.String(), k.Account, k.Shop, macs[0]))
+	sealed, err := keys.Seal([]byte(value), keyset.SubjectAAD(kind.String(), k.Account, k.Shop, macs[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,11 +230,11 @@ func (j *testJournal) receipts(op *operation) []journal.KeptResponse {
 }
 
 // eventsOf are the events of an operation, in their order.
-func (j *testJournal) eventsOf(op *operation) (list []journal.Outgoing) {
+func (j *testJournal) eventsOf(op *operation) (list []journal.OutboxRow) {
 	j.Helper()
-	messages := cached(j, "outbox", func() (map[uuid.UUID]journal.Outgoing, error) {
+	messages := cached(j, "outbox", func() (map[uuid.UUID]journal.OutboxRow, error) {
 		rows, err := j.Pending(context.Background(), 0, 100_000, 1<<30)
-		of := map[uuid.UUID]journal.Outgoing{}
+		of := map[uuid.UUID]journal.OutboxRow{}
 		for _, r := range rows {
 			of[r.Event] = r
 		}

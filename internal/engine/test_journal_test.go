@@ -337,7 +337,7 @@ func (j *testJournal) Due(ctx context.Context) ([]journal.Due, error) {
 }
 
 func (j *testJournal) AvailablePermits(ctx context.Context, p journal.Permit) (int, time.Time, error) {
-	if err := j.fails("AvailablePermits "+p.Ledger, false); err != nil {
+	if err := j.fails("AvailablePermits "+p.RateLimit, false); err != nil {
 		return 0, time.Time{}, err
 	}
 	return j.Journal.AvailablePermits(ctx, p)

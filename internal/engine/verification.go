@@ -99,7 +99,7 @@ func (r *verifier) verifyNext(s phases) (next time.Time, err error) {
 	if err != nil {
 		return next, err
 	}
-	r.suppress(got.InRow)
+	r.suppress(got.Consecutive)
 	if len(got.Reviews) == 0 {
 		if next = got.Next; scheduled && !idle {
 			next = minTime(next, time.Now().Add(verificationPause))
@@ -269,6 +269,6 @@ func (e *Engine) nextCheck() time.Duration {
 // verificationPermit is the ledger that keeps reviews a small part of what goes out.
 func (c Config) verificationPermit() journal.Permit {
 	p := c.egress()
-	p.Ledger, p.Limit = EgressLedger+"/reviews", max(1, p.Limit/verificationShare)
+	p.RateLimit, p.Limit = EgressLedger+"/reviews", max(1, p.Limit/verificationShare)
 	return p
 }

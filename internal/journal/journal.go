@@ -40,12 +40,12 @@ var (
 
 // A NoPermitError says that a ledger is used up.
 type NoPermitError struct {
-	Ledger string
-	Next   time.Time // when the next permit comes back, as far as is known
+	RateLimit string
+	Next      time.Time // when the next permit comes back, as far as is known
 }
 
 func (e *NoPermitError) Error() string {
-	return fmt.Sprintf("journal: no permit left in ledger %q", e.Ledger)
+	return fmt.Sprintf("journal: no permit left in ledger %q", e.RateLimit)
 }
 
 // A Journal is the durable store of the worker. It is composed of roles. Callers
@@ -216,7 +216,7 @@ type Outbox interface {
 	// maxBytes, but at least one row. Pending and MarkPublished return ErrStale if
 	// another process has acquired the relay lease that this journal had, or if it was
 	// released.
-	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]Outgoing, error)
+	Pending(ctx context.Context, after int64, limit, maxBytes int) ([]OutboxRow, error)
 	MarkPublished(ctx context.Context, rows []Published) error
 }
 

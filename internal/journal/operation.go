@@ -96,10 +96,10 @@ type AttemptStart struct {
 // one Slack and one Window after the connection was closed, or, where nobody
 // can say when that was, after Deadline has passed.
 type Permit struct {
-	Ledger string // an account's name behind "account/", or "egress"
-	Limit  int
-	Window time.Duration
-	Slack  time.Duration
+	RateLimit string // an account's name behind "account/", or "egress"
+	Limit     int
+	Window    time.Duration
+	Slack     time.Duration
 }
 
 // A Check is an attempt that belongs to no operation's effect: a look whether

@@ -9,9 +9,9 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// An Outgoing is a frozen event that waits to be published. Rows of one shop
+// An OutboxRow is an encoded event that waits to be published. Rows of one shop
 // must reach Kafka by rising Row.
-type Outgoing struct {
+type OutboxRow struct {
 	Row     int64 // position in the queue, rising; not reused
 	Event   uuid.UUID
 	Type    string          // the contract's name of the topic
@@ -25,7 +25,7 @@ type Outgoing struct {
 }
 
 // Authentic lists what the MAC of the row is made of.
-func (o Outgoing) Authentic() [][]byte {
+func (o OutboxRow) Authentic() [][]byte {
 	parts := make([][]byte, 0, 5+2*len(o.Message.Headers))
 	texts := make([]byte, 0, 256) // the strings of all parts
 	part := func(s string) []byte {
@@ -41,7 +41,7 @@ func (o Outgoing) Authentic() [][]byte {
 
 // An Authenticator makes the MAC of a row of the outbox from its event, type,
 // sequence and message. It must be quick and pure.
-type Authenticator func(Outgoing) ([]byte, error)
+type Authenticator func(OutboxRow) ([]byte, error)
 
 // A Published row reached Kafka.
 type Published struct {

@@ -28,8 +28,8 @@ func (f PruneTarget) String() string {
 	return ""
 }
 
-// Forgettables lists all kinds in their order.
-func Forgettables() (list []PruneTarget) {
+// PruneTargets lists all kinds in their order.
+func PruneTargets() (list []PruneTarget) {
 	for f := PruneOperations; int(f) < len(forgettables); f++ {
 		list = append(list, f)
 	}
@@ -43,12 +43,12 @@ type Prune struct {
 	After int64         // rows above it; 0 from the oldest
 	Limit int           // rows to look at, 1 to 1000
 
-	// Worked is for how long, by a clock that cannot be set, the caller has been at
+	// Uptime is for how long, by a clock that cannot be set, the caller has been at
 	// work since it said so last. Ages are counted by a time that goes on by
 	// at most [PruneSpeed] times as much, and never ahead of the clock: when the
 	// clock is set forward by years nothing is forgotten at once. The time begins
 	// with the oldest event.
-	Worked time.Duration
+	Uptime time.Duration
 }
 
 // PruneSpeed is how many times as fast as the time at work the time may go on by

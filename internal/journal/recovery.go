@@ -84,8 +84,8 @@ type Restorer func(RestoredOperation) Restoration
 
 // An ImportResult counts what ImportPublished did.
 type ImportResult struct {
-	Known int // the journal had the event
-	Taken int
+	Known    int // the journal had the event
+	Imported int
 }
 
 // An UnknownShop was activated, as was published, by an operation that the journal

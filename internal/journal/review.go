@@ -70,9 +70,9 @@ type ReviewRequest struct {
 type ClaimedReviews struct {
 	Reviews []Review
 	Next    time.Time // when the next one is due; zero: none that was asked for
-	// InRow is how many different shops of the account were refused, each for the
+	// Consecutive is how many different shops of the account were refused, each for the
 	// first time since it had worked, since any shop's credentials were accepted.
-	InRow int
+	Consecutive int
 }
 
 // A ReviewRef fences a claim of a review.

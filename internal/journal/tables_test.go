@@ -24,7 +24,7 @@ func TestRetentionTable(t *testing.T) {
 	if !slices.IsSortedFunc(all, func(a, b journal.TableRow) int { return cmp.Compare(a.Table, b.Table) }) {
 		t.Error("the tables are not in order")
 	}
-	for _, f := range journal.Forgettables() {
+	for _, f := range journal.PruneTargets() {
 		if f.String() == "" || !used[f] {
 			t.Errorf("%v is forgotten of no table", f)
 		}

@@ -4,7 +4,7 @@ import (
 	"strconv"
 )
 
-// The rows and domains that the worker seals and digests for. They are part of
+// The domains that the worker digests for, and the associated data that it seals with. They are part of
 // what lies on disk: changing one makes old rows unreadable.
 const (
 	// DomainAddress digests normalised e-mail addresses.
@@ -23,10 +23,10 @@ const (
 	DomainIntent = "intent"
 )
 
-// SubjectRow names the row of an address or a code: mac is the digest by which
+// SubjectAAD binds the ciphertext of an address or a code: mac is the digest by which
 // its operation is found.
-func SubjectRow(kind, account, shop string, mac []byte) string {
-	return Row("subject", kind, account, shop, string(mac))
+func SubjectAAD(kind, account, shop string, mac []byte) string {
+	return AssociatedData("subject", kind, account, shop, string(mac))
 }
 
 // SubjectText is what is digested of a normalised address or code: equal ones of
@@ -35,36 +35,36 @@ func SubjectText(account, normalised string) []byte {
 	return []byte(account + "\x00" + normalised)
 }
 
-// ReceiptRow names the row of an activation's answer. Bringer says which request
-// brought it, see [OfAttempt], or which act of a person, see [OfIntent].
-func ReceiptRow(account, shop, operation, bringer string) string {
-	return Row("receipt", account, shop, operation, bringer)
+// ResponseAAD binds the ciphertext of a response. Source is the attempt or the operator action that it
+// came from: [AttemptSource], [ActionSource].
+func ResponseAAD(account, shop, operation, source string) string {
+	return AssociatedData("receipt", account, shop, operation, source)
 }
 
-// OfAttempt names the request that brought an answer.
-func OfAttempt(id int64) string { return "attempt/" + strconv.FormatInt(id, 10) }
+// AttemptSource is the source of a response to an attempt.
+func AttemptSource(id int64) string { return "attempt/" + strconv.FormatInt(id, 10) }
 
-// OfIntent names the act of a person that brought an answer.
-func OfIntent(id string) string { return "intent/" + id }
+// ActionSource is the source of a response that an operator entered.
+func ActionSource(id string) string { return "intent/" + id }
 
-// EnteredRow names the row of a merchant id and token that a person entered.
-func EnteredRow(intent, act, operation, account, shop, actor string) string {
-	return Row("entered", intent, act, operation, account, shop, actor)
+// EnteredTokenAAD binds the ciphertext of a merchant id and token that an operator entered.
+func EnteredTokenAAD(intent, act, operation, account, shop, actor string) string {
+	return AssociatedData("entered", intent, act, operation, account, shop, actor)
 }
 
-// CredentialRow names the row of a version of a shop's credentials.
-func CredentialRow(account, shop string, version int64) string {
-	return Row("credential", account, shop, strconv.FormatInt(version, 10))
+// CredentialAAD binds the ciphertext of a version of a shop's credentials.
+func CredentialAAD(account, shop string, version int64) string {
+	return AssociatedData("credential", account, shop, strconv.FormatInt(version, 10))
 }
 
-// LetterRow names the row of a dead letter's record. Event is the id of the event
+// DeadLetterAAD binds the ciphertext of a dead letter's record. Event is the id of the event
 // that reports it: it differs for a record of a topic that was created again.
-func LetterRow(topic string, partition int, offset int64, event string) string {
-	return Row("letter", topic, strconv.Itoa(partition), strconv.FormatInt(offset, 10), event)
+func DeadLetterAAD(topic string, partition int, offset int64, event string) string {
+	return AssociatedData("letter", topic, strconv.Itoa(partition), strconv.FormatInt(offset, 10), event)
 }
 
-// CheckRow names the row by which a keyset is recognised.
-func CheckRow(identity string) string { return Row("check", identity) }
+// KeysetCheckAAD binds the text by which a journal recognises its keyset.
+func KeysetCheckAAD(identity string) string { return AssociatedData("check", identity) }
 
 // A Column is one that only the holder of the keyset can fill.
 type Column struct {
@@ -103,14 +103,14 @@ func Columns() []Column {
 	}
 }
 
-// Row names a row for sealing: what it is and where it belongs. Parts are
+// AssociatedData names what a ciphertext is and where it belongs. Parts are
 // joined so that no two lists of parts give the same name.
-func Row(what string, parts ...string) string {
-	return string(appendRow(make([]byte, 0, 128), what, parts...))
+func AssociatedData(what string, parts ...string) string {
+	return string(appendAssociatedData(make([]byte, 0, 128), what, parts...))
 }
 
-// appendRow escapes the separator in the parts.
-func appendRow(b []byte, what string, parts ...string) []byte {
+// appendAssociatedData escapes the separator in the parts.
+func appendAssociatedData(b []byte, what string, parts ...string) []byte {
 	b = append(b, what...)
 	for _, p := range parts {
 		b = append(b, '/')

@@ -14,16 +14,16 @@ import (
 // first one in one part.
 func places() []string {
 	return []string{
-		keyset.SubjectRow("invite", "acc", "shop", []byte("mac")), keyset.SubjectRow("activate", "acc", "shop", []byte("mac")),
-		keyset.SubjectRow("invite", "bcc", "shop", []byte("mac")), keyset.SubjectRow("invite", "acc", "thop", []byte("mac")), keyset.SubjectRow("invite", "acc", "shop", []byte("nac")),
-		keyset.ReceiptRow("acc", "shop", "op", keyset.OfAttempt(1)), keyset.ReceiptRow("bcc", "shop", "op", keyset.OfAttempt(1)), keyset.ReceiptRow("acc", "thop", "op", keyset.OfAttempt(1)),
-		keyset.ReceiptRow("acc", "shop", "oq", keyset.OfAttempt(1)), keyset.ReceiptRow("acc", "shop", "op", keyset.OfAttempt(2)), keyset.ReceiptRow("acc", "shop", "op", keyset.OfIntent("1")),
-		keyset.EnteredRow("1", "enter", "op", "acc", "shop", "anna"), keyset.EnteredRow("2", "enter", "op", "acc", "shop", "anna"), keyset.EnteredRow("1", "close", "op", "acc", "shop", "anna"),
-		keyset.EnteredRow("1", "enter", "oq", "acc", "shop", "anna"), keyset.EnteredRow("1", "enter", "op", "bcc", "shop", "anna"), keyset.EnteredRow("1", "enter", "op", "acc", "thop", "anna"),
-		keyset.EnteredRow("1", "enter", "op", "acc", "shop", "berta"),
-		keyset.CredentialRow("acc", "shop", 1), keyset.CredentialRow("bcc", "shop", 1), keyset.CredentialRow("acc", "thop", 1), keyset.CredentialRow("acc", "shop", 2),
-		keyset.LetterRow("topic", 1, 2, "event"), keyset.LetterRow("other", 1, 2, "event"), keyset.LetterRow("topic", 2, 2, "event"), keyset.LetterRow("topic", 1, 3, "event"), keyset.LetterRow("topic", 1, 2, "other"),
-		keyset.CheckRow("identity"), keyset.CheckRow("another"),
+		keyset.SubjectAAD("invite", "acc", "shop", []byte("mac")), keyset.SubjectAAD("activate", "acc", "shop", []byte("mac")),
+		keyset.SubjectAAD("invite", "bcc", "shop", []byte("mac")), keyset.SubjectAAD("invite", "acc", "thop", []byte("mac")), keyset.SubjectAAD("invite", "acc", "shop", []byte("nac")),
+		keyset.ResponseAAD("acc", "shop", "op", keyset.AttemptSource(1)), keyset.ResponseAAD("bcc", "shop", "op", keyset.AttemptSource(1)), keyset.ResponseAAD("acc", "thop", "op", keyset.AttemptSource(1)),
+		keyset.ResponseAAD("acc", "shop", "oq", keyset.AttemptSource(1)), keyset.ResponseAAD("acc", "shop", "op", keyset.AttemptSource(2)), keyset.ResponseAAD("acc", "shop", "op", keyset.ActionSource("1")),
+		keyset.EnteredTokenAAD("1", "enter", "op", "acc", "shop", "anna"), keyset.EnteredTokenAAD("2", "enter", "op", "acc", "shop", "anna"), keyset.EnteredTokenAAD("1", "close", "op", "acc", "shop", "anna"),
+		keyset.EnteredTokenAAD("1", "enter", "oq", "acc", "shop", "anna"), keyset.EnteredTokenAAD("1", "enter", "op", "bcc", "shop", "anna"), keyset.EnteredTokenAAD("1", "enter", "op", "acc", "thop", "anna"),
+		keyset.EnteredTokenAAD("1", "enter", "op", "acc", "shop", "berta"),
+		keyset.CredentialAAD("acc", "shop", 1), keyset.CredentialAAD("bcc", "shop", 1), keyset.CredentialAAD("acc", "thop", 1), keyset.CredentialAAD("acc", "shop", 2),
+		keyset.DeadLetterAAD("topic", 1, 2, "event"), keyset.DeadLetterAAD("other", 1, 2, "event"), keyset.DeadLetterAAD("topic", 2, 2, "event"), keyset.DeadLetterAAD("topic", 1, 3, "event"), keyset.DeadLetterAAD("topic", 1, 2, "other"),
+		keyset.KeysetCheckAAD("identity"), keyset.KeysetCheckAAD("another"),
 	}
 }
 

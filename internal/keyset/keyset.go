@@ -226,7 +226,7 @@ func (s *Set) associated(row string) []byte {
 	if s.journal == "" {
 		return []byte(row)
 	}
-	return appendRow(make([]byte, 0, 64+2*len(row)), "journal", s.journal, row)
+	return appendAssociatedData(make([]byte, 0, 64+2*len(row)), "journal", s.journal, row)
 }
 
 // Seal encrypts text for the row that row names. The same row must be given to

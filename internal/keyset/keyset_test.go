@@ -50,18 +50,18 @@ func TestCreateThenLoadOpensTheSame(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	s, other := newSet(t), newSet(t)
-	sealed, err := s.Seal([]byte("text"), keyset.Row("receipt", "1"))
+	sealed, err := s.Seal([]byte("text"), keyset.AssociatedData("receipt", "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	damaged := bytes.Clone(sealed)
 	damaged[len(damaged)-1] ^= 1
 	for name, open := range map[string]func() ([]byte, error){
-		"another row":    func() ([]byte, error) { return s.Open(sealed, keyset.Row("receipt", "2")) },
-		"another keyset": func() ([]byte, error) { return other.Open(sealed, keyset.Row("receipt", "1")) },
-		"damaged":        func() ([]byte, error) { return s.Open(damaged, keyset.Row("receipt", "1")) },
-		"short":          func() ([]byte, error) { return s.Open(sealed[:4], keyset.Row("receipt", "1")) },
-		"empty":          func() ([]byte, error) { return s.Open(nil, keyset.Row("receipt", "1")) },
+		"another row":    func() ([]byte, error) { return s.Open(sealed, keyset.AssociatedData("receipt", "2")) },
+		"another keyset": func() ([]byte, error) { return other.Open(sealed, keyset.AssociatedData("receipt", "1")) },
+		"damaged":        func() ([]byte, error) { return s.Open(damaged, keyset.AssociatedData("receipt", "1")) },
+		"short":          func() ([]byte, error) { return s.Open(sealed[:4], keyset.AssociatedData("receipt", "1")) },
+		"empty":          func() ([]byte, error) { return s.Open(nil, keyset.AssociatedData("receipt", "1")) },
 	} {
 		if text, err := open(); !errors.Is(err, keyset.ErrOpen) || text != nil {
 			t.Errorf("%s: %q, %v", name, text, err)
@@ -131,7 +131,7 @@ func FuzzRowIsInjective(f *testing.F) {
 	f.Add("a/b", "c", "a", "b/c")
 	f.Add("a%2Fb", "c", "a/b", "c")
 	f.Fuzz(func(t *testing.T, a, b, c, d string) {
-		if keyset.Row("w", a, b) == keyset.Row("w", c, d) && (a != c || b != d) {
+		if keyset.AssociatedData("w", a, b) == keyset.AssociatedData("w", c, d) && (a != c || b != d) {
 			t.Errorf("two rows, one name: %q %q and %q %q", a, b, c, d)
 		}
 	})

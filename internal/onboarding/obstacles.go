@@ -48,7 +48,7 @@ type AccountStatus struct {
 	Account   string    `json:"account"`
 	CheckAt   time.Time `json:"checkAt,omitzero"`   // of the next check of the account's token
 	PermitAt  time.Time `json:"permitAt,omitzero"`  // no request is permitted before
-	Ledger    string    `json:"ledger,omitzero"`    // that PermitAt is of
+	RateLimit string    `json:"rateLimit,omitzero"` // that PermitAt is of
 	HoldUntil time.Time `json:"holdUntil,omitzero"` // what was sent before is not known
 	Busy      bool      `json:"busy,omitzero"`      // all places for calls are taken
 	// Fault is the reason of the call or check that made the account back off last.
@@ -174,7 +174,7 @@ func AccountObstacles(account string, f Facts) []Obstacle {
 	case s.HoldUntil.After(f.Now):
 		list = append(list, Obstacle{Cause: CauseHold, Until: s.HoldUntil, Text: "it is not known what was sent before the journal was restored, moved or made; no request before " + clockTime(s.HoldUntil)})
 	case s.PermitAt.After(f.Now):
-		list = append(list, Obstacle{Cause: CauseLimit, Until: s.PermitAt, Text: fmt.Sprintf("our own limit of requests is used up (%s); next permit at %s", s.Ledger, clockTime(s.PermitAt))})
+		list = append(list, Obstacle{Cause: CauseLimit, Until: s.PermitAt, Text: fmt.Sprintf("our own limit of requests is used up (%s); next permit at %s", s.RateLimit, clockTime(s.PermitAt))})
 	case s.Busy:
 		list = append(list, Obstacle{Cause: CauseBusy, Text: "all places for calls are taken (--concurrency)"})
 	}

@@ -68,7 +68,7 @@ func TestObstacles(t *testing.T) {
 		}, want: []Cause{CauseBackingOff, CauseHold}},
 		"Disk":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Disk, f.Status.Busy = "0 B are free", true }, want: []Cause{CauseDisk, CauseBusy}, words: "0 B are free"},
 		"HoldOver":  {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.HoldUntil = past }},
-		"Limit":     {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.PermitAt, f.Status.Ledger = soon, "account/default" }, want: []Cause{CauseLimit}, until: soon, words: "account/default"},
+		"Limit":     {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.PermitAt, f.Status.RateLimit = soon, "account/default" }, want: []Cause{CauseLimit}, until: soon, words: "account/default"},
 		"LimitOver": {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.PermitAt = past }},
 		"Busy":      {state: journal.Planned, due: past, facts: func(f *Facts) { f.Status.Busy = true }, want: []Cause{CauseBusy}, words: "--concurrency"},
 		"Lane":      {state: journal.Queued, facts: func(f *Facts) { f.Ahead, f.AheadState = ahead, journal.Unknown }, want: []Cause{CauseLane}, words: ahead.String() + " of the same shop (unknown)"},

@@ -186,7 +186,7 @@ func (r *recoverer) importPublished(ctx context.Context, in *consumer.ExclusiveS
 					return err
 				}
 				r.report.Results += len(list)
-				r.report.Imported += got.Taken
+				r.report.Imported += got.Imported
 			}
 			return nil
 		})

@@ -153,7 +153,7 @@ func (s *stopping) Apply(ctx context.Context, t journal.Transition) error {
 }
 
 // Pending gives the relay nothing as long as completed operations are parked.
-func (s *stopping) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+func (s *stopping) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.OutboxRow, error) {
 	if s.point == completed {
 		s.park.wait(ctx)
 	}

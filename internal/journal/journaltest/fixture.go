@@ -121,7 +121,7 @@ func MakeEvent(t testing.TB, keys *keyset.Set, kind journal.Kind, shop journal.S
 		}
 		return b
 	}
-	sealed, err := keys.Seal([]byte(subject), keyset.Row("subject", kind.String(), shop.Account, shop.Shop))
+	sealed, err := keys.Seal([]byte(subject), keyset.AssociatedData("subject", kind.String(), shop.Account, shop.Shop))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func (f *fixture) idle(kind journal.Kind, stage journal.Stage) {
 
 // wide is a permit that nothing here uses up.
 func wide() journal.Permit {
-	return journal.Permit{Ledger: "account/" + account, Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}
+	return journal.Permit{RateLimit: "account/" + account, Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}
 }
 
 func (f *fixture) send(o journal.ClaimedOperation) journal.AttemptID {
@@ -222,14 +222,14 @@ func (f *fixture) answered(status int) *journal.AttemptEnd {
 
 func (f *fixture) receipt(o journal.ClaimedOperation, id journal.AttemptID, text string) journal.Receipt {
 	f.Helper()
-	sealed, err := f.keys.Seal([]byte(text), keyset.Row("receipt", o.UUID.String()))
+	sealed, err := f.keys.Seal([]byte(text), keyset.AssociatedData("receipt", o.UUID.String()))
 	f.ok(err)
 	return journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: *f.answered(200)}
 }
 
 func (f *fixture) credential(o journal.ClaimedOperation, version int64, merchant string) *journal.Credential {
 	f.Helper()
-	sealed, err := f.keys.Seal([]byte("token"), keyset.Row("credential", o.Shop.Account, o.Shop.Shop, fmt.Sprint(version)))
+	sealed, err := f.keys.Seal([]byte("token"), keyset.AssociatedData("credential", o.Shop.Account, o.Shop.Shop, fmt.Sprint(version)))
 	f.ok(err)
 	return &journal.Credential{
 		Shop: o.Shop, Version: version, Reference: fmt.Sprintf("ref+sealed://invoicebox/%s?version=%d", o.Shop.Shop, version), MerchantID: merchant, Sealed: sealed,

@@ -219,7 +219,7 @@ var intake = []part{
 		}
 		f.clock.advance(24 * time.Hour)
 		diff(f.T, journal.Ingested{Unkept: 1}, take())
-		pruned, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneDeadLetters, Keep: time.Hour, Limit: 10, Worked: 24 * time.Hour})
+		pruned, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneDeadLetters, Keep: time.Hour, Limit: 10, Uptime: 24 * time.Hour})
 		if err != nil || pruned.Rows == 0 {
 			f.Fatal(pruned, err)
 		}
@@ -422,7 +422,7 @@ func stats(f *fixture) journal.Stats {
 	return s
 }
 
-func pending(f *fixture) []journal.Outgoing {
+func pending(f *fixture) []journal.OutboxRow {
 	f.Helper()
 	out, err := f.j.Pending(f.ctx, 0, 1000, 1<<20)
 	f.ok(err)

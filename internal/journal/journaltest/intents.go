@@ -17,7 +17,7 @@ func (f *fixture) asked(operation uuid.UUID, act string) journal.Intent {
 	f.Helper()
 	i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: act, Operation: operation, Note: "ticket 7", MerchantID: "merchant"}
 	var err error
-	i.Sealed, err = f.keys.Seal([]byte("token"), keyset.Row("intent", i.UUID.String()))
+	i.Sealed, err = f.keys.Seal([]byte("token"), keyset.AssociatedData("intent", i.UUID.String()))
 	f.ok(err)
 	f.ok(f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Actor: i.Actor, Act: act + ".asked", Subject: operation.String(), Detail: i.Note}))
 	return i
@@ -210,7 +210,7 @@ var intents = []part{
 		older := inAttention(f, "2")
 		f.asked(o.UUID, "enter")
 		got := f.pendingIntent()
-		entered, err := f.keys.Seal([]byte("entered"), keyset.Row("receipt", o.UUID.String()))
+		entered, err := f.keys.Seal([]byte("entered"), keyset.AssociatedData("receipt", o.UUID.String()))
 		f.ok(err)
 		event := uuid.New()
 		f.apply(journal.Transition{

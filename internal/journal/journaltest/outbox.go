@@ -42,7 +42,7 @@ var outbox = []part{
 	{"pages are bounded", func(f *fixture) {
 		fill(f, 10)
 		all := pending(f)
-		page := func(after int64, limit, bytes, want int) []journal.Outgoing {
+		page := func(after int64, limit, bytes, want int) []journal.OutboxRow {
 			f.Helper()
 			got, err := f.j.Pending(f.ctx, after, limit, bytes)
 			f.ok(err)

@@ -11,7 +11,7 @@ import (
 
 // narrow is a permit that is soon used up.
 func narrow(limit int) journal.Permit {
-	return journal.Permit{Ledger: "account/" + account, Limit: limit, Window: 30 * time.Second, Slack: time.Minute}
+	return journal.Permit{RateLimit: "account/" + account, Limit: limit, Window: 30 * time.Second, Slack: time.Minute}
 }
 
 // check starts an attempt of 10 s that takes the permits.
@@ -38,7 +38,7 @@ func (f *fixture) free(p journal.Permit, want int, next time.Duration) {
 
 var permits = []part{
 	{"a permit comes back a whole window after its answer, not a part of a microsecond before", func(f *fixture) {
-		p := journal.Permit{Ledger: "x", Limit: 1, Window: time.Second}
+		p := journal.Permit{RateLimit: "x", Limit: 1, Window: time.Second}
 		id, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
 		f.ok(err)
 		f.clock.advance(time.Millisecond)
@@ -153,10 +153,10 @@ var permits = []part{
 		f.free(p, 1, 0)
 	}},
 	{"two ledgers give both or none", func(f *fixture) {
-		p, egress := narrow(5), journal.Permit{Ledger: "egress", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
+		p, egress := narrow(5), journal.Permit{RateLimit: "egress", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
 		f.mustCheck(p, egress)
 		_, err := f.check(p, egress)
-		if none, ok := errors.AsType[*journal.NoPermitError](err); !ok || none.Ledger != "egress" {
+		if none, ok := errors.AsType[*journal.NoPermitError](err); !ok || none.RateLimit != "egress" {
 			f.Fatalf("error is %v", err)
 		}
 		f.free(p, 4, 0)
@@ -165,7 +165,7 @@ var permits = []part{
 		f.free(p, 3, 0)
 	}},
 	{"two ledgers wait the longer slack of an attempt, before a restart and after", func(f *fixture) {
-		p, egress := narrow(1), journal.Permit{Ledger: "egress", Limit: 1, Window: 30 * time.Second, Slack: 2 * time.Minute}
+		p, egress := narrow(1), journal.Permit{RateLimit: "egress", Limit: 1, Window: 30 * time.Second, Slack: 2 * time.Minute}
 		f.mustCheck(p, egress)
 		f.free(p, 0, 160*time.Second)
 		f.free(egress, 0, 160*time.Second)

@@ -207,7 +207,7 @@ var pruning = []part{
 	}},
 	{"dead letters are pruned with their records and events", func(f *fixture) {
 		letter := func(id string) {
-			sealed, err := f.keys.Seal([]byte("record"), keyset.Row("letter", id))
+			sealed, err := f.keys.Seal([]byte("record"), keyset.AssociatedData("letter", id))
 			f.ok(err)
 			_, err = f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: f.next, Next: f.next + 1, DeadLetters: []journal.DeadLetter{{
 				Offset: f.next, EventID: id, Reason: "invalid", Size: 6, Sealed: sealed,
@@ -273,9 +273,9 @@ func (f *fixture) age() { f.clock.advance(kept + time.Hour) }
 // prune forgets all that can be, as after a year of work.
 func (f *fixture) prune() {
 	f.Helper()
-	for _, what := range journal.Forgettables() {
+	for _, what := range journal.PruneTargets() {
 		for after, worked := int64(0), 365*day; ; worked = 0 {
-			got, err := f.j.Prune(f.ctx, journal.Prune{What: what, Keep: kept, After: after, Limit: 3, Worked: worked})
+			got, err := f.j.Prune(f.ctx, journal.Prune{What: what, Keep: kept, After: after, Limit: 3, Uptime: worked})
 			f.ok(err)
 			if got.Next == 0 {
 				break
@@ -288,7 +288,7 @@ func (f *fixture) prune() {
 	}
 }
 
-func (f *fixture) pending() []journal.Outgoing {
+func (f *fixture) pending() []journal.OutboxRow {
 	f.Helper()
 	out, err := f.j.Pending(f.ctx, 0, 100, 1<<20)
 	f.ok(err)
@@ -296,7 +296,7 @@ func (f *fixture) pending() []journal.Outgoing {
 }
 
 // publish marks rows, each at its place in a partition.
-func (f *fixture) publish(rows ...journal.Outgoing) {
+func (f *fixture) publish(rows ...journal.OutboxRow) {
 	f.Helper()
 	var ps []journal.Published
 	for _, r := range rows {
@@ -329,7 +329,7 @@ func testPruneSteps(f *fixture) {
 	f.ingest(f.code("s", "young", "1"))
 	step := func(after int64, limit int) journal.Pruned {
 		f.Helper()
-		got, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneEvents, Keep: kept, After: after, Limit: limit, Worked: 365 * day})
+		got, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneEvents, Keep: kept, After: after, Limit: limit, Uptime: 365 * day})
 		f.ok(err)
 		return got
 	}
@@ -357,7 +357,7 @@ func testPruneTime(f *fixture) {
 	}
 	left := func(worked time.Duration) int {
 		f.Helper()
-		_, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneEvents, Keep: kept, Limit: 100, Worked: worked})
+		_, err := f.j.Prune(f.ctx, journal.Prune{What: journal.PruneEvents, Keep: kept, Limit: 100, Uptime: worked})
 		f.ok(err)
 		return len(f.state(operationID(f.code("s", "e", "1"), 0)).Events)
 	}

@@ -50,7 +50,7 @@ func MeasurePruning(b *testing.B, j journal.Journal, keys *keyset.Set, later fun
 	m.fresh(1) // the newest rows of all stay
 	m.erase()
 	for after, what := int64(0), journal.PruneOperations; what <= journal.PruneDeadLetters; {
-		got, err := j.Prune(b.Context(), journal.Prune{What: what, Keep: kept, After: after, Limit: 1000, Worked: 365 * day})
+		got, err := j.Prune(b.Context(), journal.Prune{What: what, Keep: kept, After: after, Limit: 1000, Uptime: 365 * day})
 		m.ok(err)
 		if after = got.Next; after == 0 {
 			what++
@@ -68,9 +68,9 @@ func MeasurePruning(b *testing.B, j journal.Journal, keys *keyset.Set, later fun
 	with := m.phase(func(ctx context.Context) {
 		defer close(stop)
 		for ctx.Err() == nil {
-			for _, what := range journal.Forgettables() {
+			for _, what := range journal.PruneTargets() {
 				for after, worked := int64(0), 365*day; ctx.Err() == nil; worked = 0 {
-					got, err := j.Prune(ctx, journal.Prune{What: what, Keep: kept, After: after, Limit: forgettingPage, Worked: worked})
+					got, err := j.Prune(ctx, journal.Prune{What: what, Keep: kept, After: after, Limit: forgettingPage, Uptime: worked})
 					pruned.Add(int64(got.Rows))
 					if after = got.Next; err != nil || after == 0 {
 						break
@@ -183,7 +183,7 @@ func (m *measure) one(o journal.ClaimedOperation, took func(time.Duration)) erro
 	if err != nil {
 		return err
 	}
-	sealed, err := m.keys.Seal(make([]byte, 400), keyset.Row("receipt", o.UUID.String()))
+	sealed, err := m.keys.Seal(make([]byte, 400), keyset.AssociatedData("receipt", o.UUID.String()))
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ var receipts = []part{
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done})
 	}},
 	{"a check begins with it if it is the caller's and a permit is left", func(f *fixture) {
-		p := journal.Permit{Ledger: "checks", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
+		p := journal.Permit{RateLimit: "checks", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
 		c := journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}}
 		for _, x := range []struct {
 			shop  string

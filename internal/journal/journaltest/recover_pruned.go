@@ -37,7 +37,7 @@ func testRecoverPruned(f *fixture) {
 	diff(f.T, []journal.Position{{Topic: schemas.TypeActivated, Partition: 3, Next: 52}}, up)
 	// Of a run that the copy does not know, and of an operation whose event was pruned.
 	lost, old := f.code("s", "lost", "9"), f.code("s", "e0", "0")
-	diff(f.T, journal.ImportResult{Taken: 1}, f.takeOver(announced(lost, 9, 52)))
+	diff(f.T, journal.ImportResult{Imported: 1}, f.takeOver(announced(lost, 9, 52)))
 	f.ingest(lost, old)
 	diff(f.T, map[string]int{"published": 1, "unknown": 1}, f.restore(true, 10))
 	f.endRecovery()

@@ -161,7 +161,7 @@ var restores = []part{
 		f.ingest(e)
 		f.recover(restorer)
 		a := announced(e, 7, 41)
-		diff(f.T, journal.ImportResult{Taken: 1}, f.takeOver(a))
+		diff(f.T, journal.ImportResult{Imported: 1}, f.takeOver(a))
 		diff(f.T, journal.ImportResult{Known: 1}, f.takeOver(a))
 		up, err := f.j.PublishedOffsets(f.ctx)
 		f.ok(err)
@@ -418,7 +418,7 @@ var restores = []part{
 	}},
 	{"a dead letter that is read again is announced as before", func(f *fixture) {
 		f.recover(restorer)
-		sealed, err := f.keys.Seal([]byte("x"), keyset.Row("letter"))
+		sealed, err := f.keys.Seal([]byte("x"), keyset.AssociatedData("letter"))
 		f.ok(err)
 		letter := journal.DeadLetter{Offset: f.next, Reason: "not_json", Time: f.clock.now(), Size: 1, Sealed: sealed, Announce: MakeDraft(uuid.New(), schemas.TypeDeadLetter, journal.ShopKey{})}
 		f.takeOver(journal.PublishedEvent{Event: letter.Announce.ID, Type: schemas.TypeDeadLetter, At: f.clock.now(), Message: schemas.Message{Offset: 9, Value: []byte("then")}})

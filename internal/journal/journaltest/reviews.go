@@ -13,7 +13,7 @@ import (
 var reviews = []part{
 	{"one begins with an activation, and is claimed when due, once", func(f *fixture) {
 		pending, o := reviewed(f, "s", time.Hour, false)
-		if got := f.reviews(true, 10); len(got.Reviews) != 0 || !got.Next.Equal(f.clock.now().Add(time.Hour)) || got.InRow != 0 {
+		if got := f.reviews(true, 10); len(got.Reviews) != 0 || !got.Next.Equal(f.clock.now().Add(time.Hour)) || got.Consecutive != 0 {
 			f.Fatalf("claimed %+v", got)
 		}
 		f.clock.advance(time.Hour)
@@ -127,7 +127,7 @@ var reviews = []part{
 		if v := f.review(); !v.Refused.Equal(f.clock.now()) {
 			f.Fatalf("claimed %+v", v)
 		}
-		if got := f.reviews(true, 1); got.InRow != 1 {
+		if got := f.reviews(true, 1); got.Consecutive != 1 {
 			f.Fatalf("the row was pruned: %+v", got)
 		}
 	}},
@@ -164,7 +164,7 @@ func testReviewAnswers(f *fixture) {
 	check := func(inRow int, refused map[string]bool, tries int) {
 		f.Helper()
 		got := f.reviews(true, 10)
-		if got.InRow != inRow || len(got.Reviews) != 2 {
+		if got.Consecutive != inRow || len(got.Reviews) != 2 {
 			f.Fatalf("got %+v, want %d in a row", got, inRow)
 		}
 		for _, v := range got.Reviews {

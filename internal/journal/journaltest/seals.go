@@ -45,7 +45,7 @@ var seals = []part{
 		f.ingest(f.code("s", "e1", "1"))
 	}},
 	{"every row of the outbox gets a MAC, also one that is taken over", func(f *fixture) {
-		f.j.Authenticate(func(o journal.Outgoing) ([]byte, error) {
+		f.j.Authenticate(func(o journal.OutboxRow) ([]byte, error) {
 			return f.keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)
 		})
 		e := f.code("s", "e1", "1")
@@ -71,7 +71,7 @@ var seals = []part{
 	}},
 	{"a row that cannot be authenticated fails its step", func(f *fixture) {
 		broken := errors.New("no key")
-		f.j.Authenticate(func(journal.Outgoing) ([]byte, error) { return nil, broken })
+		f.j.Authenticate(func(journal.OutboxRow) ([]byte, error) { return nil, broken })
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
 		id := f.send(o)

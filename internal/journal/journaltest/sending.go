@@ -50,12 +50,12 @@ var sending = []part{
 	{"without a permit nothing is sent", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
-		p := journal.Permit{Ledger: "account/default", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
+		p := journal.Permit{RateLimit: "account/default", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
 		id, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}})
 		f.ok(err)
 		_, err = f.j.BeginAttempt(f.ctx, sendOf(o, p))
 		none, ok := errors.AsType[*journal.NoPermitError](err)
-		if !ok || none.Ledger != p.Ledger || !none.Next.Equal(f.clock.now().Add(100*time.Second)) {
+		if !ok || none.RateLimit != p.RateLimit || !none.Next.Equal(f.clock.now().Add(100*time.Second)) {
 			f.Fatalf("error is %#v", err)
 		}
 		f.wantState(o.UUID, journal.Claimed)
@@ -86,7 +86,7 @@ var sending = []part{
 				f.Errorf("send-by %v with deadline %v was taken", d[0], d[1])
 			}
 		}
-		for _, p := range []journal.Permit{{Limit: 1, Window: time.Second}, {Ledger: "x", Limit: 1}, {Ledger: "x", Limit: 1, Window: time.Second, Slack: -1}} {
+		for _, p := range []journal.Permit{{Limit: 1, Window: time.Second}, {RateLimit: "x", Limit: 1}, {RateLimit: "x", Limit: 1, Window: time.Second, Slack: -1}} {
 			if _, err := f.j.BeginAttempt(f.ctx, sendOf(o, p)); err == nil {
 				f.Errorf("permit %+v was taken", p)
 			}

@@ -171,7 +171,7 @@ func (x *Measured) round(n int, tell func(step int, d time.Duration, statements,
 	}
 	for i, o := range os {
 		var err error
-		sealed[i], err = m.keys.Seal(make([]byte, 400), keyset.Row("receipt", o.UUID.String()))
+		sealed[i], err = m.keys.Seal(make([]byte, 400), keyset.AssociatedData("receipt", o.UUID.String()))
 		m.ok(err)
 	}
 	each(stepSend, func(i int, o journal.ClaimedOperation) (err error) {

@@ -60,8 +60,8 @@ func (f *filler) ok(err error) {
 // ledgers are the permits of every request.
 func ledgers() []journal.Permit {
 	return []journal.Permit{
-		{Ledger: "account/" + account, Limit: 40, Window: 30 * time.Second, Slack: time.Minute},
-		{Ledger: "egress", Limit: 200, Window: 30 * time.Second, Slack: time.Minute},
+		{RateLimit: "account/" + account, Limit: 40, Window: 30 * time.Second, Slack: time.Minute},
+		{RateLimit: "egress", Limit: 200, Window: 30 * time.Second, Slack: time.Minute},
 	}
 }
 
@@ -117,7 +117,7 @@ func (f *filler) ingest(n int) {
 		e.Offset = f.next + int64(i)
 		b.Events = append(b.Events, e)
 	}
-	sealed, err := f.keys.Seal([]byte("record"), keyset.Row("letter", fmt.Sprint(b.Next)))
+	sealed, err := f.keys.Seal([]byte("record"), keyset.AssociatedData("letter", fmt.Sprint(b.Next)))
 	f.ok(err)
 	l := journal.DeadLetter{
 		Offset: b.Next - 1, EventID: "bad", Reason: "not_json", Where: "data", Time: f.clock.now(), Size: 3, Digest: []byte("digest"), Sealed: sealed,
@@ -148,7 +148,7 @@ func (f *filler) send(o journal.ClaimedOperation) journal.AttemptID {
 
 func (f *filler) receive(o journal.ClaimedOperation, id journal.AttemptID) {
 	f.Helper()
-	sealed, err := f.keys.Seal([]byte("answer"), keyset.Row("receipt", o.UUID.String()))
+	sealed, err := f.keys.Seal([]byte("answer"), keyset.AssociatedData("receipt", o.UUID.String()))
 	f.ok(err)
 	_, _, err = f.j.SaveResponse(f.Context(), journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: *f.end(200)})
 	f.ok(err)
@@ -197,7 +197,7 @@ func (f *filler) activate(o journal.ClaimedOperation, from journal.State, n int)
 	f.Helper()
 	f.secret[o.Shop]++
 	version := f.secret[o.Shop]
-	sealed, err := f.keys.Seal([]byte("token"), keyset.Row("credential", o.Shop.Account, o.Shop.Shop, fmt.Sprint(version)))
+	sealed, err := f.keys.Seal([]byte("token"), keyset.AssociatedData("credential", o.Shop.Account, o.Shop.Shop, fmt.Sprint(version)))
 	f.ok(err)
 	event := f.draft(o, schemas.TypeActivated)
 	t := journal.Transition{
@@ -252,7 +252,7 @@ func (f *filler) people() {
 	}
 	for _, o := range os {
 		i := journal.Intent{UUID: uuid.NewSHA1(uuid.Nil, o.UUID[:]), At: f.clock.now(), Actor: "anna", Act: "enter", Operation: o.UUID, Note: "ticket 7", MerchantID: "m"}
-		i.Sealed, err = f.keys.Seal([]byte("token"), keyset.Row("intent", i.UUID.String()))
+		i.Sealed, err = f.keys.Seal([]byte("token"), keyset.AssociatedData("intent", i.UUID.String()))
 		f.ok(err)
 		f.ok(f.j.AppendIntent(ctx, i, journal.AuditEntry{Actor: "anna", Act: "enter.asked", Subject: o.UUID.String()}))
 	}

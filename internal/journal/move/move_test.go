@@ -160,7 +160,7 @@ func (f *filled) goOn(t *testing.T, j journal.Journal) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text, err := f.keys.Open(c.Sealed, keyset.Row("credential", shop.Account, shop.Shop, "1")); version == 1 && (err != nil || string(text) != "token") {
+		if text, err := f.keys.Open(c.Sealed, keyset.AssociatedData("credential", shop.Account, shop.Shop, "1")); version == 1 && (err != nil || string(text) != "token") {
 			t.Fatalf("the secret does not open: %v", err)
 		}
 	}
@@ -226,7 +226,7 @@ type view struct {
 	Positions []journal.Position
 	Due       []journal.Due
 	Stats     journal.Stats
-	Pending   []journal.Outgoing
+	Pending   []journal.OutboxRow
 	Shops     []journal.ShopHistory
 	Details   []journal.OperationDetail
 	Letters   []journal.DeadLetterRecord
@@ -284,7 +284,7 @@ func picture(t *testing.T, j journal.Journal) (v view) {
 	ok(err)
 	v.Published, err = j.PublishedOffsets(ctx)
 	ok(err)
-	for _, p := range append(ledgers(), journal.Permit{Ledger: "egress", Limit: 3, Window: longWindow, Slack: time.Minute}) {
+	for _, p := range append(ledgers(), journal.Permit{RateLimit: "egress", Limit: 3, Window: longWindow, Slack: time.Minute}) {
 		n, at, err := j.AvailablePermits(ctx, p)
 		ok(err)
 		v.Free, v.Back = append(v.Free, n), append(v.Back, at)

@@ -47,7 +47,7 @@ func newFilled(t *testing.T, seed uint64, rounds int) *filled {
 	}
 	f := fill(t, j, c, keys, seed, rounds)
 	// Something has been forgotten.
-	if p, err := j.Prune(t.Context(), journal.Prune{What: journal.PruneResults, Limit: 5, Worked: 24 * time.Hour}); err != nil || p.Rows == 0 {
+	if p, err := j.Prune(t.Context(), journal.Prune{What: journal.PruneResults, Limit: 5, Uptime: 24 * time.Hour}); err != nil || p.Rows == 0 {
 		t.Fatalf("%+v %v", p, err)
 	}
 	// What the death of the process leaves; nobody opened it since.

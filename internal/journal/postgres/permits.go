@@ -102,14 +102,14 @@ func (c *counts) keep(p journal.Permit, n count, at time.Time) {
 	if c.last == nil {
 		c.last = make(map[countKey]lastCount)
 	}
-	c.last[countKey{p.Ledger, p.Window}] = lastCount{count: n, at: at}
+	c.last[countKey{p.RateLimit, p.Window}] = lastCount{count: n, at: at}
 }
 
 // recent returns a count that is recent and leaves enough permits.
 func (c *counts) recent(p journal.Permit, now time.Time) (lastCount, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n, ok := c.last[countKey{p.Ledger, p.Window}]
+	n, ok := c.last[countKey{p.RateLimit, p.Window}]
 	age := now.Sub(n.at)
 	return n, ok && n.unknownBefore == 0 && 0 <= age && age < reuseMaxAge && int64(p.Limit)-n.inUse-n.own >= reuseMinLeft
 }
@@ -117,7 +117,7 @@ func (c *counts) recent(p journal.Permit, now time.Time) (lastCount, bool) {
 func (c *counts) take(p journal.Permit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := countKey{p.Ledger, p.Window}
+	k := countKey{p.RateLimit, p.Window}
 	if n, ok := c.last[k]; ok {
 		n.own++
 		c.last[k] = n
@@ -156,7 +156,7 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	if err := j.read(ctx, "SELECT id FROM ledger WHERE name = $1", func(r row) error {
 		ledger = r.int(0)
 		return nil
-	}, p.Ledger); err != nil {
+	}, p.RateLimit); err != nil {
 		return left, false, err
 	}
 	var c count
@@ -184,9 +184,9 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 	var ledgers, windows []int64
 	asked, now := make(map[span]journal.Permit, len(ps)), t.j.clock.now()
 	for _, p := range ps {
-		id, ok := t.j.ledgers[p.Ledger]
+		id, ok := t.j.ledgers[p.RateLimit]
 		k := span{id, p.Window.Microseconds()}
-		if _, counted := t.permits.counted[k]; !ok || counted || asked[k].Ledger != "" {
+		if _, counted := t.permits.counted[k]; !ok || counted || asked[k].RateLimit != "" {
 			continue
 		}
 		if c, ok := t.j.counts.recent(p, now); ok {
@@ -225,9 +225,9 @@ func (t *stepTx) askLocks() []steps.Ask {
 }
 
 func (t *stepTx) AvailablePermits(p journal.Permit) (left steps.Available, err error) {
-	id, ok := t.j.ledgers[p.Ledger]
+	id, ok := t.j.ledgers[p.RateLimit]
 	if !ok {
-		return left, fmt.Errorf("journal: ledger %q was not named", p.Ledger)
+		return left, fmt.Errorf("journal: ledger %q was not named", p.RateLimit)
 	}
 	if err := t.Load(t.AskPermits([]journal.Permit{p})); err != nil {
 		return left, err
@@ -265,7 +265,7 @@ func (t *stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, err
 	a.CountsFrom = steps.RoundUp(a.CountsFrom, a.Grain)
 	ids := make([]int64, len(ps))
 	for i, p := range ps {
-		id := t.j.ledgers[p.Ledger]
+		id := t.j.ledgers[p.RateLimit]
 		ids[i] = id
 		t.permits.taken[id]++
 		for k, c := range t.permits.counted {

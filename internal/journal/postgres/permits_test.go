@@ -38,7 +38,7 @@ func TestReplicasTakeTheLastPermitsTogether(t *testing.T) {
 	js := []*Journal{b.open(), b.open(), b.open()}
 	for round := range 20 {
 		p := permit(2+round%3, time.Hour)
-		p.Ledger = fmt.Sprint("round/", round)
+		p.RateLimit = fmt.Sprint("round/", round)
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		taken := 0

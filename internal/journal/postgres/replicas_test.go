@@ -110,13 +110,13 @@ func (b *bed) claim(j *Journal, stage journal.Stage, limit int, lease time.Durat
 // sealed is an operation's answer.
 func (b *bed) sealed(o journal.ClaimedOperation) []byte {
 	b.Helper()
-	sealed, err := b.keys.Seal([]byte("answer"), keyset.Row("receipt", o.UUID.String()))
+	sealed, err := b.keys.Seal([]byte("answer"), keyset.AssociatedData("receipt", o.UUID.String()))
 	b.ok(err)
 	return sealed
 }
 
 func permit(limit int, window time.Duration) journal.Permit {
-	return journal.Permit{Ledger: "account/default", Limit: limit, Window: window, Slack: 20 * time.Millisecond}
+	return journal.Permit{RateLimit: "account/default", Limit: limit, Window: window, Slack: 20 * time.Millisecond}
 }
 
 func send(j *Journal, o journal.ClaimedOperation, p journal.Permit) (journal.AttemptID, error) {

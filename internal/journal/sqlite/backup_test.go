@@ -231,7 +231,7 @@ func TestAFileInAnotherPlaceHasAnUnknownHistory(t *testing.T) {
 	path, moved := filepath.Join(dir, "journal.db"), filepath.Join(dir, "moved.db")
 	now := time.Unix(1_800_000_000, 0)
 	clock := func() time.Time { return now }
-	p := journal.Permit{Ledger: "account/" + benchAccount, Limit: 5, Window: 30 * time.Second, Slack: time.Minute}
+	p := journal.Permit{RateLimit: "account/" + benchAccount, Limit: 5, Window: 30 * time.Second, Slack: time.Minute}
 	free := func(path, mark string, want int) {
 		t.Helper()
 		j := opened(t, Options{Path: path, Now: clock, Mark: func(string) string { return mark }})

@@ -164,8 +164,8 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 	id, err := c.j.BeginAttempt(ctx, journal.AttemptStart{
 		Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 5 * time.Second, Deadline: 30 * time.Second,
 		Permits: []journal.Permit{
-			{Ledger: "account/default", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute},
-			{Ledger: "egress", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute},
+			{RateLimit: "account/default", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute},
+			{RateLimit: "egress", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute},
 		},
 	})
 	if err != nil {
@@ -183,7 +183,7 @@ func (c *chain) one(ctx context.Context, o journal.ClaimedOperation, sealed []by
 	if c.checked {
 		_, _, check, err = c.j.SaveResponseAndBeginCheck(ctx, receipt, journal.Check{
 			Account: benchAccount, SendBy: 5 * time.Second, Deadline: 30 * time.Second,
-			Permits: []journal.Permit{{Ledger: "egress", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}},
+			Permits: []journal.Permit{{RateLimit: "egress", Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}},
 		})
 	} else {
 		_, _, err = c.j.SaveResponse(ctx, receipt)

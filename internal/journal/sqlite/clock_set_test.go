@@ -14,7 +14,7 @@ import (
 func TestAClockThatWasSetForward(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	wall, since, boot := time.Unix(1_800_000_000, 0), 500*time.Hour, "first"
-	p := journal.Permit{Ledger: "account/" + benchAccount, Limit: 5, Window: 30 * time.Second, Slack: time.Minute}
+	p := journal.Permit{RateLimit: "account/" + benchAccount, Limit: 5, Window: 30 * time.Second, Slack: time.Minute}
 	for _, x := range []struct {
 		what      string
 		pass, set time.Duration

@@ -133,7 +133,7 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 		got, err := j.Claim(ctx, journal.ClaimRequest{Account: benchAccount, Kind: kind, Stage: journal.Call, Limit: 1, Lease: time.Minute})
 		ok(err)
 		o := got[0]
-		p := journal.Permit{Ledger: "l", Limit: 10, Window: time.Second}
+		p := journal.Permit{RateLimit: "l", Limit: 10, Window: time.Second}
 		_, _, err = j.AvailablePermits(ctx, p)
 		ok(err)
 		id, err := j.BeginAttempt(ctx, journal.AttemptStart{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p},
@@ -169,8 +169,8 @@ func live(t *testing.T, j *Journal, keys *keyset.Set) {
 	rows, err := j.Pending(ctx, 0, 10, 1000)
 	ok(err)
 	ok(j.MarkPublished(ctx, []journal.Published{{Row: rows[0].Row}}))
-	for _, what := range journal.Forgettables() {
-		_, err = j.Prune(ctx, journal.Prune{What: what, Keep: time.Hour, Limit: 10, Worked: time.Second})
+	for _, what := range journal.PruneTargets() {
+		_, err = j.Prune(ctx, journal.Prune{What: what, Keep: time.Hour, Limit: 10, Uptime: time.Second})
 		ok(err)
 	}
 	_, err = j.Shop(ctx, shop)

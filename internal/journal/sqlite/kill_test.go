@@ -43,7 +43,7 @@ func child() {
 				fail(j.AppendAudit(ctx, journal.AuditEntry{Act: name, Detail: strings.Repeat("x", 200)}))
 				id, err := j.BeginCheck(ctx, journal.Check{
 					Account: "a", SendBy: time.Second, Deadline: time.Second,
-					Permits: []journal.Permit{{Ledger: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour}},
+					Permits: []journal.Permit{{RateLimit: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour}},
 				})
 				fail(err)
 				mu.Lock()
@@ -119,7 +119,7 @@ func TestKill(t *testing.T) {
 				there[e.Act], before = true, e.ID
 			}
 		}
-		free, _, err := j.AvailablePermits(t.Context(), journal.Permit{Ledger: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour})
+		free, _, err := j.AvailablePermits(t.Context(), journal.Permit{RateLimit: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

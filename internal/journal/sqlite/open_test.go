@@ -304,7 +304,7 @@ func TestBeside(t *testing.T) {
 	}
 	ctx := t.Context()
 	_, claimErr := j.Claim(ctx, journal.ClaimRequest{Account: "a", Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Minute})
-	_, _, freeErr := j.AvailablePermits(ctx, journal.Permit{Ledger: "x", Limit: 1, Window: 1})
+	_, _, freeErr := j.AvailablePermits(ctx, journal.Permit{RateLimit: "x", Limit: 1, Window: 1})
 	_, ingestErr := j.Ingest(ctx, journal.Batch{})
 	for name, err := range map[string]error{
 		"account": j.EnsureAccount(ctx, "b", "p"), "circuit": j.SetCircuit(ctx, "a", journal.Circuit{State: journal.CircuitActive}, nil), "claim": claimErr, "free": freeErr,

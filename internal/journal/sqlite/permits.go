@@ -35,7 +35,7 @@ func (d database) AvailablePermits(_ context.Context, p journal.Permit) (left st
 	ls := &d.j.writer.ledgers
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	l, known := ls.byName[p.Ledger]
+	l, known := ls.byName[p.RateLimit]
 	if known {
 		left = l.available(d.j.clock.micros(), p)
 	}
@@ -71,7 +71,7 @@ func (t stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, erro
 		if taken[i], err = t.ledger(p); err != nil {
 			return nil, err
 		}
-		if numbers[i], err = t.intern(t.j.writer.ledgerID, "ledger", p.Ledger); err != nil {
+		if numbers[i], err = t.intern(t.j.writer.ledgerID, "ledger", p.RateLimit); err != nil {
 			return nil, err
 		}
 	}
@@ -129,14 +129,14 @@ func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 	ls := &t.j.writer.ledgers
 	ls.mu.Lock()
-	l, ok := ls.byName[p.Ledger]
+	l, ok := ls.byName[p.RateLimit]
 	ls.mu.Unlock()
 	if ok {
 		return l, nil
 	}
 	l = newLedger()
 	l.limit, l.window, l.slack = p.Limit, p.Window, p.Slack
-	number, known := t.j.writer.ledgerID[p.Ledger]
+	number, known := t.j.writer.ledgerID[p.RateLimit]
 	if known {
 		if err := t.fill(l, number, p); err != nil {
 			return nil, err
@@ -146,7 +146,7 @@ func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 		l.usedUp(from)
 	}
 	ls.mu.Lock()
-	ls.byName[p.Ledger] = l
+	ls.byName[p.RateLimit] = l
 	if known {
 		ls.byID[number] = l
 	}

@@ -60,7 +60,7 @@ func (d *disk) claim() ([]journal.ClaimedOperation, error) {
 
 func (d *disk) send(o journal.ClaimedOperation) (journal.AttemptID, error) {
 	return d.j.BeginAttempt(d.Context(), journal.AttemptStart{Ref: o.Ref, Attempt: 1, SendBy: time.Second, Deadline: time.Second,
-		Permits: []journal.Permit{{Ledger: "l", Limit: 10, Window: time.Second}}})
+		Permits: []journal.Permit{{RateLimit: "l", Limit: 10, Window: time.Second}}})
 }
 
 func (d *disk) receive(o journal.ClaimedOperation, id journal.AttemptID) error {

@@ -120,7 +120,7 @@ func (j *Journal) Authenticated(event uuid.UUID, typ string, sequence int64, m s
 	if authenticate == nil {
 		return nil, nil
 	}
-	mac, err := (*authenticate)(journal.Outgoing{Event: event, Type: typ, Sequence: sequence, Message: m})
+	mac, err := (*authenticate)(journal.OutboxRow{Event: event, Type: typ, Sequence: sequence, Message: m})
 	if err != nil {
 		return nil, fmt.Errorf("journal: authenticate %s: %w", typ, err)
 	}
@@ -167,9 +167,9 @@ type pendingRow struct {
 var errEnough = errors.New("enough")
 
 // Pending lists what waits to be published.
-func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.Outgoing, error) {
+func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.OutboxRow, error) {
 	term, held := j.db.LeaseTerm()
-	var out []journal.Outgoing
+	var out []journal.OutboxRow
 	size := 0
 	err := read(ctx, j, pendingRows, []any{after, max(limit, 1)}, func(r *pendingRow) error {
 		if !held || term != 0 && r.Term != term {
@@ -182,7 +182,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 		if len(out) > 0 && size > maxBytes {
 			return errEnough
 		}
-		o := journal.Outgoing{Row: r.Row, Event: asUUID(r.Event), Type: r.Type, Since: j.db.Clock().Instant(r.Since), Sequence: r.Sequence, MAC: r.MAC}
+		o := journal.OutboxRow{Row: r.Row, Event: asUUID(r.Event), Type: r.Type, Since: j.db.Clock().Instant(r.Since), Sequence: r.Sequence, MAC: r.MAC}
 		o.Message.Key, o.Message.Value = r.Key, r.Value
 		var err error
 		if o.Message.Headers, err = stored.UnpackHeaders(r.Headers); err != nil {

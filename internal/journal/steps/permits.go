@@ -50,14 +50,14 @@ func LedgerIDs(ledgers string) iter.Seq[int64] {
 func ledgersOf(ps []journal.Permit) []string {
 	names := make([]string, len(ps))
 	for i, p := range ps {
-		names[i] = p.Ledger
+		names[i] = p.RateLimit
 	}
 	return names
 }
 
 func checkPermit(p journal.Permit) error {
-	if p.Ledger == "" || p.Window <= 0 || p.Slack < 0 {
-		return fmt.Errorf("journal: invalid permit of ledger %q with window %v and slack %v", p.Ledger, p.Window, p.Slack)
+	if p.RateLimit == "" || p.Window <= 0 || p.Slack < 0 {
+		return fmt.Errorf("journal: invalid permit of ledger %q with window %v and slack %v", p.RateLimit, p.Window, p.Slack)
 	}
 	return nil
 }
@@ -90,8 +90,8 @@ func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 		if err := checkPermit(p); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(ps[:i], func(other journal.Permit) bool { return other.Ledger == p.Ledger }) {
-			return fmt.Errorf("journal: ledger %q is named twice", p.Ledger)
+		if slices.ContainsFunc(ps[:i], func(other journal.Permit) bool { return other.RateLimit == p.RateLimit }) {
+			return fmt.Errorf("journal: ledger %q is named twice", p.RateLimit)
 		}
 		a.Slack = max(a.Slack, p.Slack.Microseconds())
 	}
@@ -101,7 +101,7 @@ func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 			return u.fail(err)
 		}
 		if left.Permits == 0 {
-			return &journal.NoPermitError{Ledger: p.Ledger, Next: u.clock.Instant(left.Next)}
+			return &journal.NoPermitError{RateLimit: p.RateLimit, Next: u.clock.Instant(left.Next)}
 		}
 	}
 	a.Grain, a.CountsFrom = 1, a.Deadline+a.Slack

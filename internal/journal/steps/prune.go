@@ -144,7 +144,7 @@ func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	worked := p.Worked.Microseconds()
+	worked := p.Uptime.Microseconds()
 	if was == 0 {
 		oldest, err := first[number](u, firstEvent)
 		if err != nil {
@@ -163,7 +163,7 @@ func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
 		}
 		worked = min(worked, max(0, u.now-set))
 	}
-	if p.Worked <= 0 {
+	if p.Uptime <= 0 {
 		return min(was, u.now), nil
 	}
 	at := min(u.now, was+journal.PruneSpeed*worked)

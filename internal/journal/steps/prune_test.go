@@ -7,7 +7,7 @@ import (
 )
 
 func TestPruneKnowsEveryKind(t *testing.T) {
-	for _, what := range journal.Forgettables() {
+	for _, what := range journal.PruneTargets() {
 		if _, ok := pruneTargetOf(what); !ok {
 			t.Errorf("%v cannot be forgotten", what)
 		}

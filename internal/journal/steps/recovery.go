@@ -215,7 +215,7 @@ func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEve
 			if known {
 				done.Known++
 			} else {
-				done.Taken++
+				done.Imported++
 			}
 		}
 		u.later(pendingOfEvents, ids) // it waited in the copy to be published again

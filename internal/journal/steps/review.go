@@ -79,7 +79,7 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 		}
 	}
 	asks := []Ask{
-		asking(refusedInRow, func(n *number) { got.InRow = int(n.N) }, account),
+		asking(refusedInRow, func(n *number) { got.Consecutive = int(n.N) }, account),
 		asking(nextReview, next, account, stored.Flag(false)),
 	}
 	if r.Routine {

@@ -54,7 +54,7 @@ func (g *generator) pendingOut() {
 		after, limit, bytes = 0, 1000, 1<<30
 	}
 	if got, err := g.call("Pending", rawID{"outbox", after}, limit, bytes); err == nil {
-		g.pending = got[0].([]journal.Outgoing)
+		g.pending = got[0].([]journal.OutboxRow)
 	}
 }
 
@@ -212,11 +212,11 @@ func (g *generator) eraseReceipts() {
 }
 
 func (g *generator) prune() {
-	g.forgetting = journal.PruneOperations + journal.PruneTarget(g.n(len(journal.Forgettables()))) // #nosec G115 -- small
+	g.forgetting = journal.PruneOperations + journal.PruneTarget(g.n(len(journal.PruneTargets()))) // #nosec G115 -- small
 	p := journal.Prune{What: g.forgetting, Keep: g.within(40 * time.Minute), Limit: 1 + g.n(30)}
 	// Of several workers none can have been at work for longer than the time that has passed.
 	if worked := g.clock.at.Sub(g.pruned); worked > 0 && g.oneIn(2) {
-		p.Worked, g.pruned = g.within(worked), g.clock.at
+		p.Uptime, g.pruned = g.within(worked), g.clock.at
 	}
 	if g.oneIn(30) {
 		p.What = 99
@@ -232,7 +232,7 @@ func (g *generator) prune() {
 		return
 	}
 	if next := got[0].(journal.Pruned).Next; next != 0 {
-		p.After, p.Worked = next, 0
+		p.After, p.Uptime = next, 0
 		_, _ = g.call("Prune", p)
 	}
 }
@@ -284,7 +284,7 @@ func (g *generator) receiveFor(h *held) {
 		r.Attempt = 999_999
 	}
 	if r.SealedFor != "" {
-		c := journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{{Ledger: "checks", Limit: 2, Window: 20 * time.Second}}}
+		c := journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{{RateLimit: "checks", Limit: 2, Window: 20 * time.Second}}}
 		if got, err := g.call("SaveResponseAndBeginCheck", r, c); err == nil && got[1].(bool) {
 			h.state = journal.Received
 			if id := got[2].(journal.AttemptID); id != 0 {

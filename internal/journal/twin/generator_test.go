@@ -47,7 +47,7 @@ type generator struct {
 	held       []*held
 	checks     []journal.AttemptID
 	reviews    []journal.Review
-	pending    []journal.Outgoing
+	pending    []journal.OutboxRow
 	intents    []journal.PendingIntent
 	announced  []journal.PublishedEvent
 	sentTo     []byte // the MAC of the address that was written to last
@@ -116,7 +116,7 @@ func (g *generator) uuid(name string) uuid.UUID {
 }
 
 func (g *generator) seal(text string) []byte {
-	b, err := g.keys.Seal([]byte(text), keyset.Row("twin", text))
+	b, err := g.keys.Seal([]byte(text), keyset.AssociatedData("twin", text))
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func (g *generator) draft(shop journal.ShopKey, operation uuid.UUID, run int) jo
 }
 
 func (g *generator) permits() []journal.Permit {
-	ps := []journal.Permit{{Ledger: "account/" + accounts[0], Limit: 8, Window: 20 * time.Second, Slack: 5 * time.Second}, {Ledger: "egress", Limit: 12, Window: 10 * time.Second, Slack: time.Minute}}
+	ps := []journal.Permit{{RateLimit: "account/" + accounts[0], Limit: 8, Window: 20 * time.Second, Slack: 5 * time.Second}, {RateLimit: "egress", Limit: 12, Window: 10 * time.Second, Slack: time.Minute}}
 	return ps[:1+g.n(2)]
 }
 
@@ -283,7 +283,7 @@ func (g *generator) lastTour() {
 }
 
 func (g *generator) authenticate() {
-	_, _ = g.call("Authenticate", journal.Authenticator(func(o journal.Outgoing) ([]byte, error) {
+	_, _ = g.call("Authenticate", journal.Authenticator(func(o journal.OutboxRow) ([]byte, error) {
 		return fmt.Appendf(nil, "mac %s %d", o.Event, o.Sequence), nil
 	}))
 }

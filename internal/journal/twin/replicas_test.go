@@ -235,7 +235,7 @@ func testLeasesEndOnce(c *cluster) {
 }
 
 func (c *cluster) check(j journal.Journal, limit int) error {
-	_, err := j.BeginCheck(c.Context(), journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{{Ledger: "account/" + accounts[0], Limit: limit, Window: time.Hour}}})
+	_, err := j.BeginCheck(c.Context(), journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{{RateLimit: "account/" + accounts[0], Limit: limit, Window: time.Hour}}})
 	return err
 }
 

@@ -351,7 +351,7 @@ var idFields = map[reflect.Type]map[string]string{
 	reflect.TypeFor[journal.ShopFilter]():       {"Before": "shop"},
 	reflect.TypeFor[journal.DeadLetterRecord](): {"ID": "dead_letter"},
 	reflect.TypeFor[journal.DeadLetterFilter](): {"ID": "dead_letter", "Before": "dead_letter"},
-	reflect.TypeFor[journal.Outgoing]():         {"Row": "outbox"},
+	reflect.TypeFor[journal.OutboxRow]():        {"Row": "outbox"},
 	reflect.TypeFor[journal.Published]():        {"Row": "outbox"},
 	reflect.TypeFor[journal.Pruned]():           {"Next": "forgetting"},
 	reflect.TypeFor[journal.Prune]():            {"After": "forgetting"},

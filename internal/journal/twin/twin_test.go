@@ -212,8 +212,8 @@ func (w *twin) compareLooks() []string {
 
 func (w *twin) compareValues(what string, left, right any) []string {
 	right = w.translate(reflect.ValueOf(&right).Elem().Elem(), w.ids.left).Interface()
-	if list, ok := right.([]journal.Outgoing); ok {
-		slices.SortFunc(list, func(a, b journal.Outgoing) int { return int(a.Row - b.Row) })
+	if list, ok := right.([]journal.OutboxRow); ok {
+		slices.SortFunc(list, func(a, b journal.OutboxRow) int { return int(a.Row - b.Row) })
 	}
 	if d := cmp.Diff(left, right, w.comparing()...); d != "" {
 		return []string{fmt.Sprintf("%s differs (-%s +%s):\n%s", what, w.sides[0].name, w.sides[1].name, d)}
@@ -369,7 +369,7 @@ func class(err error) string {
 // detail returns the properties of an error to compare beside its class.
 func detail(left, right error) []string {
 	if a, ok := errors.AsType[*journal.NoPermitError](left); ok {
-		if b, ok := errors.AsType[*journal.NoPermitError](right); ok && (a.Ledger != b.Ledger || !a.Next.Equal(b.Next)) {
+		if b, ok := errors.AsType[*journal.NoPermitError](right); ok && (a.RateLimit != b.RateLimit || !a.Next.Equal(b.Next)) {
 			return []string{fmt.Sprintf("the errors differ: %+v, %+v", a, b)}
 		}
 	}
@@ -444,8 +444,8 @@ var (
 	mustOutcomes = map[string][]error{
 		"Ingest":         {journal.ErrPosition, journal.ErrNotFound},
 		"Claim":          {journal.ErrNotFound},
-		"BeginAttempt":   {journal.ErrStale, &journal.NoPermitError{Ledger: "account/default"}, &journal.AddressCoolDownError{}},
-		"BeginCheck":     {&journal.NoPermitError{Ledger: "account/default"}},
+		"BeginAttempt":   {journal.ErrStale, &journal.NoPermitError{RateLimit: "account/default"}, &journal.AddressCoolDownError{}},
+		"BeginCheck":     {&journal.NoPermitError{RateLimit: "account/default"}},
 		"SaveResponse":   {journal.ErrNotFound},
 		"Apply":          {journal.ErrStale, journal.ErrMerchantConflict, journal.ErrVersionTaken, journal.ErrOlderVersion},
 		"EndReview":      {journal.ErrStale},

@@ -55,7 +55,7 @@ func record(t *testing.T) (*powercut.Log, []ack) {
 				if err == nil {
 					a.attempt, err = j.BeginCheck(context.Background(), journal.Check{
 						Account: "a", SendBy: time.Hour, Deadline: time.Hour,
-						Permits: []journal.Permit{{Ledger: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour}},
+						Permits: []journal.Permit{{RateLimit: "l", Limit: 1_000_000, Window: time.Hour, Slack: time.Hour}},
 					})
 				}
 				if err != nil {
