@@ -274,7 +274,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"profile":            {Profile: "wild"},
 		"latency":            {Latency: -1},
 		"window":             {Window: -1},
-		"keep":               {MaxRecords: -1},
+		"max records":        {MaxRecords: -1},
 		"base path":          {BasePath: "x"},
 		"refusal status":     {RefusalStatus: 500},
 		"empty token status": {EmptyTokenStatus: 200},
