@@ -65,7 +65,7 @@ func (c *supportBundle) Run(ctx context.Context, s *settings, env environment) e
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator names the file
 	if err != nil {
-		return fmt.Errorf("%s cannot be created: %s", path, config.Reason(err))
+		return fmt.Errorf("%s cannot be created: %s", path, config.ErrorText(err))
 	}
 	result := bundleJSON{File: path}
 	result.Members, err = writeBundle(ctx, file, c.members(s), filepath.Base(strings.TrimSuffix(path, ".tar.gz")))
@@ -77,7 +77,7 @@ func (c *supportBundle) Run(ctx context.Context, s *settings, env environment) e
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
 		_ = os.Remove(path)
-		return fmt.Errorf("%s cannot be written: %s", path, config.Reason(err))
+		return fmt.Errorf("%s cannot be written: %s", path, config.ErrorText(err))
 	}
 	return c.write(env.stdout, result, func(w io.Writer) {
 		var rows [][]any
