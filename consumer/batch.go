@@ -230,7 +230,7 @@ func (b *batcher) deadLetter(m schemas.Message, invalid *schemas.InvalidError) (
 // OpenLetter returns the record of a dead letter, as it lay at its position. The error is
 // keyset.ErrOpen or keyset.ErrNoKey if it cannot be unsealed.
 func OpenLetter(keys *keyset.Set, l journal.DeadLetterRecord) (schemas.Message, error) {
-	packed, err := keys.Open(l.Sealed, keyset.LetterRow(l.Topic, l.Partition, l.Offset, l.Announce.ID.String()))
+	packed, err := keys.Open(l.Sealed, keyset.DeadLetterAAD(l.Topic, l.Partition, l.Offset, l.Announce.ID.String()))
 	if err != nil {
 		return schemas.Message{}, err
 	}

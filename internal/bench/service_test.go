@@ -105,7 +105,7 @@ func (r *rig) naive(shops int) time.Duration {
 		if began.IsZero() {
 			began = time.Now()
 		}
-		x := client.Invite(ctx, invoicebox.Attempt{}, secret.New("owner-"+string(m.Key)+"@shops.example"))
+		x := client.Invite(ctx, invoicebox.CallOptions{}, secret.New("owner-"+string(m.Key)+"@shops.example"))
 		invitation, err := invoicebox.ParseInvitation(x)
 		if err != nil {
 			b.Fatal(err)
