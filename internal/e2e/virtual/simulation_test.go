@@ -68,7 +68,7 @@ func simulate(t *testing.T, seed uint64) {
 	w := newWorld(t, setting{seed: seed, box: box, brokers: brokers, partitions: 1 + rnd.IntN(2)})
 	s := scenario.Tell(rnd, scenario.Options{Shops: 3 + rnd.IntN(25), Accounts: []string{account}, AddressWords: addressWords, CodeWords: codeWords})
 	for code, first := range s.Twins {
-		if err := w.box.PlantCode(sandbox.Code{Code: code, MerchantID: w.box.MerchantOf(first)}); err != nil {
+		if err := w.box.AddCode(sandbox.Code{Code: code, MerchantID: w.box.MerchantOf(first)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -335,7 +335,7 @@ func (o *oracle) judgeAnswers() {
 // judgeWindows: no sliding window held more than the limit.
 func (o *oracle) judgeWindows() {
 	for _, l := range slices.Concat(o.Windows.Accounts, o.Windows.IPs) {
-		if l.Limit > 0 && l.Most > l.Limit || l.Over != 0 || l.Limited != 0 {
+		if l.Limit > 0 && l.Peak > l.Limit || l.Exceeded != 0 || l.Limited != 0 {
 			o.Errorf("the limit was broken: %+v", l)
 		}
 	}
