@@ -27,6 +27,7 @@ type Metrics struct {
 	nearMisses    *prometheus.CounterVec
 	untrusted     *prometheus.CounterVec
 	unkept        *prometheus.CounterVec
+	replays       *prometheus.CounterVec
 	lag           *prometheus.GaugeVec
 	position      *prometheus.GaugeVec
 	lost          *prometheus.CounterVec
@@ -59,6 +60,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		timeDropped:   counter("records_time_dropped_total", "Accepted or repeated records whose event time has no zone or is an impossible date; the record's time is used.", "topic"),
 		nearMisses:    counter("provider_near_misses_total", "Ignored records whose provider resembles invoicebox and may be a typing error.", "topic"),
 		unkept:        counter("dead_letters_without_record_total", "Dead letters stored with position and digest only, because a limit is reached.", "topic"),
+		replays:       counter("dead_letters_replayed_total", "Records of dead letters that were taken again, by outcome: accepted, repeated, ignored, or failed again.", "outcome"),
 		untrusted:     counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, else by the worker's clock, else not at all.", "topic"),
 		lag:           gauge("consumer_lag_records", "Records of the partition that were not read yet."),
 		position:      gauge("consumer_offset", "The journal's position in the partition: the next offset to read."),
@@ -77,7 +79,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		throttled: single("fetch_throttled_seconds_total", "Time that brokers made this worker wait before the next fetch, because a quota is reached."),
 		unstable:  gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark minus the last stable offset."),
 	}
-	r.MustRegister(m.records, m.ignored, m.deadLetters, m.keyMismatches, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.lag, m.position, m.lost, m.faults, m.generations,
+	r.MustRegister(m.records, m.ignored, m.deadLetters, m.keyMismatches, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.replays, m.lag, m.position, m.lost, m.faults, m.generations,
 		m.reconnects, m.ingestion, m.failures, m.paused, m.throttled, m.unstable)
 	return m
 }

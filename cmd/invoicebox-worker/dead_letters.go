@@ -20,8 +20,9 @@ import (
 
 // deadLetters are the commands about dead letters.
 type deadLetters struct {
-	List deadLettersList `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
-	Show deadLettersShow `cmd:"" settings:"journal-url,keyset-file" help:"One dead letter, without its payload unless --reveal is given."`
+	List   deadLettersList   `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
+	Show   deadLettersShow   `cmd:"" settings:"journal-url,keyset-file" help:"One dead letter, without its payload unless --reveal is given."`
+	Replay deadLettersReplay `cmd:"" settings:"journal-url" help:"Take the records of dead letters again, as if they had just been read. The worker does it; an event that is in the inbox is a repeat."`
 }
 
 // deadLetterFlags choose dead letters.
@@ -69,6 +70,7 @@ type deadLettersList struct {
 	outputFlag
 	pageFlags
 	deadLetterFlags
+	Open bool `name:"open" group:"command" help:"Only those whose record was not taken again with success."`
 }
 
 type deadLetterJSON struct {
@@ -86,8 +88,11 @@ type deadLetterJSON struct {
 	ReceivedAt *time.Time   `json:"receivedAt,omitzero"`
 	Bytes      int          `json:"bytes"`
 	Digest     string       `json:"digest,omitzero"`
-	Kept       bool         `json:"kept"`            // the payload lies sealed in the journal
-	Record     *payloadJSON `json:"record,omitzero"` // with --reveal
+	Kept       bool         `json:"kept"`                // the payload lies sealed in the journal
+	Replays    int          `json:"replays"`             // how often the record was taken again
+	ReplayDue  *time.Time   `json:"replayDue,omitzero"`  // when it is to be taken again
+	ReplayedAt *time.Time   `json:"replayedAt,omitzero"` // when it was taken again with success
+	Record     *payloadJSON `json:"record,omitzero"`     // with --reveal
 }
 
 // payloadJSON is the record of a dead letter. Of key and value, and of the value of a
@@ -131,6 +136,7 @@ func deadLetterView(l journal.DeadLetterRecord) deadLetterJSON {
 		ID: l.ID, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, EventID: l.EventID, Reason: l.Reason, Where: l.Where,
 		Account: l.Shop.Account, Shop: l.Shop.Shop, Key: l.Key,
 		Time: timeJSON(l.Time), ReceivedAt: timeJSON(l.Received), Bytes: l.Size, Digest: hex.EncodeToString(l.Digest), Kept: len(l.Sealed) > 0,
+		Replays: l.Replays, ReplayDue: timeJSON(l.ReplayDue), ReplayedAt: timeJSON(l.Replayed),
 	}
 }
 
@@ -144,6 +150,7 @@ func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment)
 	if err != nil {
 		return err
 	}
+	f.Open = c.Open
 	if c.After != "" {
 		if f.Before, err = strconv.ParseInt(c.After, 10, 64); err != nil || f.Before < 1 {
 			return &usageError{"--after must be the number of a dead letter, as listed"}
@@ -183,7 +190,7 @@ func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment)
 }
 
 func letterColumns() []any {
-	return []any{"id", "received", "reason", "where", "shop", "lies at", "event id", "bytes"}
+	return []any{"id", "received", "reason", "where", "shop", "lies at", "event id", "bytes", "replay"}
 }
 
 func letterRow(l journal.DeadLetterRecord) []any {
@@ -191,7 +198,22 @@ func letterRow(l journal.DeadLetterRecord) []any {
 	if shop == "" {
 		shop = l.Key
 	}
-	return []any{l.ID, formatTimeMillis(l.Received), l.Reason, l.Where, shop, topicPartitionOffset(l.Topic, l.Partition, l.Offset), l.EventID, l.Size}
+	return []any{l.ID, formatTimeMillis(l.Received), l.Reason, l.Where, shop, topicPartitionOffset(l.Topic, l.Partition, l.Offset), l.EventID, l.Size, replayState(l)}
+}
+
+// replayState says in words how a dead letter stands.
+func replayState(l journal.DeadLetterRecord) string {
+	switch {
+	case !l.Replayed.IsZero():
+		return "done " + formatTime(l.Replayed)
+	case !l.ReplayDue.IsZero():
+		return "waits"
+	case len(l.Sealed) == 0:
+		return "record not kept"
+	case l.Replays > 0:
+		return "failed " + plural(l.Replays, "time", "times")
+	}
+	return ""
 }
 
 type deadLettersShow struct {
@@ -265,12 +287,15 @@ func openLetter(keys *keyset.Set, l journal.DeadLetterRecord) (schemas.Message, 
 
 func printLetter(w io.Writer, r journal.DeadLetterRecord, l deadLetterJSON) {
 	kept := "no: too large, or past --dead-letter-limit; only its digest"
-	if l.Kept {
+	switch {
+	case l.Kept:
 		kept = "sealed in the journal"
+	case l.ReplayedAt != nil:
+		kept = "no: it was taken again"
 	}
 	printFields(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
 		"reason", l.Reason, "where", l.Where, "event id", l.EventID, "account", l.Account, "shop", l.Shop, "key", l.Key, "time", formatTimeMillis(r.Time), "received", formatTimeMillis(r.Received),
-		"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest)
+		"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest, "replay", replayState(r))
 	if l.Record == nil {
 		return
 	}

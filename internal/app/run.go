@@ -157,6 +157,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		})
 	}
 	announcing.Go(func() { _ = runComponent(watching, log, "pruner", pruner.Run) })
+	announcing.Go(func() {
+		_ = runComponent(watching, log, "replays", func(ctx context.Context) error { return intake.RunReplays(ctx, jrnl) })
+	})
 	if len(o.Files) > 0 {
 		state.add("files", filesReady(o.Files))
 	}

@@ -70,6 +70,7 @@ type Journal interface {
 	Keys
 	Accounts
 	Intake
+	Replays
 	Work
 	Reviews
 	Actions
@@ -135,6 +136,23 @@ type Intake interface {
 	// Ingest commits a batch in one transaction: inbox, plans, dead letters,
 	// cancellations and the position. ErrPosition: the journal's position is another.
 	Ingest(ctx context.Context, b Batch) (Ingested, error)
+}
+
+// Replays take records of dead letters again.
+type Replays interface {
+	// AskReplays marks dead letters whose records are to be taken again, also beside a
+	// worker. It skips those whose record is not kept, those that were taken again
+	// already or wait for it, and those that were taken again [MaxReplays] times. Asked
+	// counts the others: the worker takes them one after the other, every so often, behind
+	// all that wait already.
+	AskReplays(ctx context.Context, ids []int64, every time.Duration, audit AuditEntry) (asked int, err error)
+	// DueReplays lists the marked dead letters, the first due first, also those that are
+	// not due yet.
+	DueReplays(ctx context.Context, limit int) ([]DeadLetterRecord, error)
+	// Replay takes the record of a marked dead letter, and removes the mark. Positions do
+	// not change. ErrStale: it is not marked, or its record was taken again since it was
+	// listed.
+	Replay(ctx context.Context, r Replay) (ReplayOutcome, error)
 }
 
 // Work is the life of operations: claims, attempts, responses, transitions.

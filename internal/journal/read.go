@@ -180,6 +180,7 @@ type DeadLetterFilter struct {
 	// read, whose key does. The account is compared if the dead letter has one.
 	Shop         ShopKey
 	Since, Until time.Time // received at Since or later, and before Until
+	Open         bool      // only those whose record was not taken again
 	Before       int64     // ids below, for paging; 0 from the newest
 	Limit        int       // 1 to 1000
 }
@@ -190,7 +191,10 @@ type DeadLetterRecord struct {
 	Topic     string
 	Partition int
 	DeadLetter
-	Received time.Time
+	Received  time.Time
+	Replays   int       // how often its record was taken again
+	ReplayDue time.Time // when it is to be taken again, zero unless an operator asked for it
+	Replayed  time.Time // when it was taken again and ended as no dead letter; zero before
 }
 
 // A Due tells when the next work of an account, kind and stage is due.

@@ -30,7 +30,7 @@ func Run(t *testing.T, open Opener) {
 		name  string
 		parts []part
 	}{
-		{"accounts", accounts}, {"intake", intake}, {"plans", plans}, {"lanes", lanes}, {"claims", claims}, {"sending", sending},
+		{"accounts", accounts}, {"intake", intake}, {"replays", replays}, {"plans", plans}, {"lanes", lanes}, {"claims", claims}, {"sending", sending},
 		{"receipts", receipts}, {"reviews", reviews}, {"unknowns", unknowns}, {"turns", turns}, {"intents", intents}, {"permits", permits}, {"transitions", transitions}, {"outbox", outbox}, {"relays", relays}, {"restart", restart}, {"reads", reads}, {"reports", reports}, {"ages", ages}, {"restores", restores},
 		{"pruning", pruning}, {"seals", seals}, {"emails", emails},
 	} {

@@ -43,8 +43,8 @@ func Tables() []Table {
 		{Name: "outbox_pending", Keys: 1, Columns: words("row outbox since"), Counted: words("since")},
 		{Name: "published_end", Keys: 2, Columns: words("type part next_offset")},
 		{Name: "announced", Keys: 1, Columns: words("event outbox operation_uuid causation version applied")},
-		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed event_id reason
-			place digest record record_key account shop message_key`)},
+		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed replay_due replays event_id reason
+			place digest record record_key account shop message_key`), Counted: words("replay_due")},
 		{Name: "key_use", Keys: 2, Columns: words("purpose key since")},
 		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail hash")},
 	}

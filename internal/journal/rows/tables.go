@@ -234,8 +234,10 @@ type DeadLetter struct {
 	RecordTime   int64  `db:"record_time,null,fixed"`
 	Received     int64  `db:"received,fixed"`
 	Size         int64  `db:"size,fixed"`
-	Outbox       int64  `db:"outbox,fixed"` // the event that reports it
-	Replayed     int64  `db:"replayed,null"`
+	Outbox       int64  `db:"outbox,fixed"`    // the event that reports it
+	Replayed     int64  `db:"replayed,null"`   // this and the following two are changed only by statements
+	ReplayDue    int64  `db:"replay_due,null"` // when its record is to be taken again
+	Replays      int64  `db:"replays"`         // how often it was taken again
 	EventID      string `db:"event_id,fixed"`
 	Reason       string `db:"reason,fixed"`
 	Place        string `db:"place,fixed"`

@@ -375,7 +375,9 @@ CREATE TABLE dead_letter (
     received      BIGINT NOT NULL,
     size          BIGINT NOT NULL,
     outbox        BIGINT NOT NULL, -- the event that reports it
-    replayed      BIGINT,          -- when its record was taken again
+    replayed      BIGINT,          -- when its record was taken again; it is not kept any more then
+    replay_due    BIGINT,          -- when its record is to be taken again, because an operator asked for it
+    replays       BIGINT NOT NULL DEFAULT 0, -- how often its record was taken again
     event_id      TEXT   NOT NULL,
     reason        TEXT   NOT NULL,
     place         TEXT   NOT NULL, -- in the record
@@ -388,6 +390,7 @@ CREATE TABLE dead_letter (
 );
 CREATE INDEX dead_letter_shop ON dead_letter (shop, message_key);
 CREATE INDEX dead_letter_kept ON dead_letter (id) WHERE record IS NOT NULL;
+CREATE INDEX dead_letter_due ON dead_letter (replay_due) WHERE replay_due IS NOT NULL;
 
 -- The keys that rows were written with, or may have been.
 CREATE TABLE key_use (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -20,7 +21,7 @@ const (
 	// replays.
 	letterAnnounced Query = "SELECT outbox AS id FROM announced WHERE event = $1"
 
-	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record,
+	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record, l.replays, l.replay_due, l.replayed,
 			o.event, o.type, l.account, l.shop, l.message_key
 		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox WHERE `
 )
@@ -149,6 +150,9 @@ type letterRow struct {
 	Account      string `db:"account"`
 	Shop         string `db:"shop"`
 	MessageKey   string `db:"message_key"`
+	Replays      int    `db:"replays"`
+	ReplayDue    int64  `db:"replay_due,null"`
+	Replayed     int64  `db:"replayed,null"`
 }
 
 func (r *letterRow) record() journal.DeadLetterRecord {
@@ -156,9 +160,15 @@ func (r *letterRow) record() journal.DeadLetterRecord {
 		Offset: r.RecordOffset, EventID: r.EventID, Reason: r.Reason, Where: r.Place, Size: r.Size, Digest: r.Digest, Sealed: r.Record,
 		Shop: journal.ShopKey{Account: r.Account, Shop: r.Shop}, Key: r.MessageKey, Announce: journal.Draft{ID: asUUID(r.Event), Type: r.Type},
 	}}
-	if r.RecordTime != 0 {
-		l.Time = wall(r.RecordTime)
+	for _, t := range []struct {
+		micros int64
+		to     *time.Time
+	}{{r.RecordTime, &l.Time}, {r.ReplayDue, &l.ReplayDue}, {r.Replayed, &l.Replayed}} {
+		if t.micros != 0 {
+			*t.to = wall(t.micros)
+		}
 	}
+	l.Replays = r.Replays
 	return l
 }
 
@@ -207,8 +217,11 @@ func letterConditions(f journal.DeadLetterFilter) (where string, args []any) {
 	if !f.Until.IsZero() {
 		add("l.received < ?", f.Until.UnixMicro())
 	}
+	if f.Open {
+		conditions = append(conditions, "l.replayed IS NULL")
+	}
 	if len(conditions) == 0 {
-		return "TRUE", nil
+		return "TRUE", args
 	}
 	return strings.Join(conditions, " AND "), args
 }

@@ -371,6 +371,8 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops
 		if err := u.endAsked(e.Asked); err != nil {
 			return err
 		}
+		// Their records may have been taken again since the copy was made.
+		u.later(replaysDrop)
 		if err := u.unknownHistory(); err != nil {
 			return err
 		}

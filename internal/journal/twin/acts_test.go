@@ -1,6 +1,8 @@
 package twin
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -296,4 +298,49 @@ func (g *generator) receiveFor(h *held) {
 	if got, err := g.call("SaveResponse", r); err == nil && got[1].(bool) {
 		h.state = journal.Received
 	}
+}
+
+// replay asks for replays of dead letters, and takes the record of one that waits.
+func (g *generator) replay() {
+	got, err := g.call("DeadLetters", journal.DeadLetterFilter{Limit: 1 + g.n(4), Open: g.oneIn(2)})
+	if err != nil {
+		return
+	}
+	var left []int64
+	for _, l := range got[0].([]journal.DeadLetterRecord) {
+		left = append(left, l.ID)
+	}
+	ids := perSide(func(s *side) any {
+		ids := slices.Clone(left)
+		for i, id := range ids {
+			if other, ok := g.ids.right["dead_letter"][id]; ok && s == g.sides[1] {
+				ids[i] = other
+			}
+		}
+		return ids
+	})
+	if len(left) > 0 && g.oneIn(2) {
+		_, _ = g.call("AskReplays", ids, g.within(time.Minute), journal.AuditEntry{Actor: "anna", Act: "asked"})
+	}
+	got, err = g.call("DueReplays", 1+g.n(3))
+	if err != nil {
+		return
+	}
+	due := got[0].([]journal.DeadLetterRecord)
+	if len(due) == 0 {
+		return
+	}
+	r := journal.Replay{ID: due[0].ID, Replays: due[0].Replays, Topic: due[0].Topic, Partition: due[0].Partition}
+	switch g.n(4) {
+	case 0:
+		r.Failed = &journal.DeadLetter{EventID: "bad", Reason: "missing", Where: "/shopId", Shop: g.shop()}
+	case 1:
+		r.Replays++
+	case 2:
+		g.made++
+		shop, kind := g.shop(), g.kind()
+		e := journaltest.MakeEvent(g.T, g.keys, kind, shop, fmt.Sprintf("replayed%d-%d", g.seed, g.made), g.subject(kind, shop), g.clock.at)
+		r.Event = &e
+	}
+	_, _ = g.call("Replay", r)
 }

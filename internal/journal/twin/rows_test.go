@@ -350,6 +350,7 @@ var idFields = map[reflect.Type]map[string]string{
 	reflect.TypeFor[journal.ShopRecord]():       {"ID": "shop"},
 	reflect.TypeFor[journal.ShopFilter]():       {"Before": "shop"},
 	reflect.TypeFor[journal.DeadLetterRecord](): {"ID": "dead_letter"},
+	reflect.TypeFor[journal.Replay]():           {"ID": "dead_letter"},
 	reflect.TypeFor[journal.DeadLetterFilter](): {"ID": "dead_letter", "Before": "dead_letter"},
 	reflect.TypeFor[journal.OutboxRow]():        {"Row": "outbox"},
 	reflect.TypeFor[journal.Published]():        {"Row": "outbox"},

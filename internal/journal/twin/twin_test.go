@@ -324,7 +324,7 @@ func (w *twin) callOne(ctx context.Context, i int, s *side, method string, args 
 
 // reads are methods that change nothing.
 var reads = []string{
-	"Accounts", "Audit", "AuditAfter", "Changed", "Credential", "PublishedCredential", "DeadLetters", "Due", "AvailablePermits", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
+	"Accounts", "Audit", "AuditAfter", "Changed", "Credential", "PublishedCredential", "DeadLetters", "Due", "DueReplays", "AvailablePermits", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
 	"OutboxChanged", "Pending", "PendingIntents", "Positions", "PublishedOffsets", "RecoveryDue", "Responses", "Capacity", "Shop", "Shops", "Stats", "LeaseReleased",
 	"UnknownSince", "UsedKeys", "WorkerReports",
 }
@@ -449,6 +449,7 @@ var (
 		"SaveResponse":   {journal.ErrNotFound},
 		"Apply":          {journal.ErrStale, journal.ErrMerchantConflict, journal.ErrVersionTaken, journal.ErrOlderVersion},
 		"EndReview":      {journal.ErrStale},
+		"Replay":         {journal.ErrStale},
 		"AppendIntent":   {journal.ErrNotFound, journal.ErrIntentExists},
 		"EndIntent":      {journal.ErrStale},
 		"EnsureAccount":  {journal.ErrPartnerDiffers},

@@ -1,0 +1,28 @@
+package journal
+
+// MaxReplays bounds how often the record of a dead letter is taken again, so that a
+// record that fails each time does not go round forever.
+const MaxReplays = 5
+
+// A Replay is the record of a dead letter that is taken again. If both Event and Failed
+// are nil the record was read and is ignored.
+type Replay struct {
+	ID      int64 // of the dead letter
+	Replays int   // how often its record was taken again, as listed
+	Topic   string
+	// Partition and the offset are those at which the record lies.
+	Partition int
+	Event     *Event      // the record's event
+	Failed    *DeadLetter // why it is a dead letter still; of its fields EventID, Reason, Where and Shop count
+}
+
+// A ReplayOutcome says where the record of a dead letter ended. The set is closed.
+type ReplayOutcome string
+
+// The outcomes. A dead letter whose record failed again stays one, with the new reason.
+const (
+	ReplayAccepted ReplayOutcome = "accepted" // its event is in the inbox
+	ReplayRepeated ReplayOutcome = "repeated" // its event was in the inbox
+	ReplayIgnored  ReplayOutcome = "ignored"  // as the record of another provider
+	ReplayFailed   ReplayOutcome = "failed"
+)
