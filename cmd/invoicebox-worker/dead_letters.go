@@ -22,6 +22,8 @@ import (
 type deadLetters struct {
 	List   deadLettersList   `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
 	Show   deadLettersShow   `cmd:"" settings:"journal-url,keyset-file" help:"One dead letter, without its payload unless --reveal is given."`
+	Export deadLettersExport `cmd:"" settings:"journal-url,keyset-file" help:"Print dead letters as JSON lines, the newest first; records only with --reveal."`
+	Purge  deadLettersPurge  `cmd:"" settings:"journal-url" help:"Delete dead letters before --dead-letter-retention does. Shows their number first and asks for confirmation."`
 	Replay deadLettersReplay `cmd:"" settings:"journal-url" help:"Take the records of dead letters again, as if they had just been read. The worker does it; an event that is in the inbox is a repeat."`
 }
 
@@ -92,6 +94,7 @@ type deadLetterJSON struct {
 	Replays    int          `json:"replays"`             // how often the record was taken again
 	ReplayDue  *time.Time   `json:"replayDue,omitzero"`  // when it is to be taken again
 	ReplayedAt *time.Time   `json:"replayedAt,omitzero"` // when it was taken again with success
+	Problem    string       `json:"problem,omitzero"`    // with --reveal: why the record cannot be opened
 	Record     *payloadJSON `json:"record,omitzero"`     // with --reveal
 }
 

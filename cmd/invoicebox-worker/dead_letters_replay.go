@@ -12,10 +12,6 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// askAtOnce is how many dead letters one transaction marks, so that the worker's own do
-// not wait long.
-const askAtOnce = 500
-
 // deadLettersReplay asks the worker to take records again.
 type deadLettersReplay struct {
 	outputFlag
@@ -146,7 +142,7 @@ func (v *replayJSON) add(l journal.DeadLetterRecord) {
 
 // ask marks dead letters, some in each transaction, with an audit entry.
 func (c *deadLettersReplay) ask(ctx context.Context, j journal.Journal, ids []int64, every time.Duration) (asked int, err error) {
-	for part := range slices.Chunk(ids, askAtOnce) {
+	for part := range slices.Chunk(ids, lettersAtOnce) {
 		detail := fmt.Sprintf("%s from %d to %d, %s; %s", plural(len(part), "dead letter", "dead letters"), part[0], part[len(part)-1], c.Rate, c.Note)
 		n, err := j.AskReplays(ctx, part, every, journal.AuditEntry{
 			At: time.Now(), Actor: c.Actor, Act: "dead-letters.replay.asked", Subject: "dead-letters", Detail: strings.TrimSuffix(detail, "; "),

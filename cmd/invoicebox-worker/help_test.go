@@ -37,6 +37,8 @@ func TestHelpOfACommand(t *testing.T) {
 		"accounts list":              {"help", "output", "config", "journal-url"},
 		"dead-letters list":          {"help", "output", "limit", "after", "reason", "from-topic", "account", "shop", "since", "until", "open", "config", "journal-url"},
 		"dead-letters show":          {"help", "output", "reveal", "actor", "note", "config", "journal-url", "keyset-file"},
+		"dead-letters export":        {"help", "reason", "from-topic", "account", "shop", "since", "until", "open", "reveal", "actor", "note", "config", "journal-url", "keyset-file"},
+		"dead-letters purge":         {"help", "output", "reason", "from-topic", "account", "shop", "since", "until", "older-than", "yes", "actor", "note", "config", "journal-url"},
 		"dead-letters replay":        {"help", "output", "reason", "from-topic", "account", "shop", "since", "until", "all", "dry-run", "rate", "actor", "note", "config", "journal-url"},
 		"keys create":                {"help", "output", "config", "keyset-file", "journal-url"},
 		"keys list":                  {"help", "output", "config", "keyset-file"},
@@ -75,7 +77,7 @@ func TestUsageNamesTheCommand(t *testing.T) {
 	for command, want := range map[string]string{
 		"operations show":         "operations show needs an <id>: the operation's id, as listed and as the events' operationid; see invoicebox-worker operations show --help",
 		"shops show":              "shops show needs a <shop>: the shop's id; see invoicebox-worker shops show --help",
-		"dead-letters":            "dead-letters needs a command: list or show or replay; see invoicebox-worker dead-letters --help",
+		"dead-letters":            "dead-letters needs a command: list or show or export or purge or replay; see invoicebox-worker dead-letters --help",
 		"topics":                  "topics needs a command: create; see invoicebox-worker topics --help",
 		"operations show --bogus": "unknown flag --bogus; see invoicebox-worker operations show --help",
 		"bogus":                   "unexpected argument bogus; see invoicebox-worker --help",

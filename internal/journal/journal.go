@@ -70,7 +70,7 @@ type Journal interface {
 	Keys
 	Accounts
 	Intake
-	Replays
+	DeadLetterActions
 	Work
 	Reviews
 	Actions
@@ -138,8 +138,8 @@ type Intake interface {
 	Ingest(ctx context.Context, b Batch) (Ingested, error)
 }
 
-// Replays take records of dead letters again.
-type Replays interface {
+// DeadLetterActions are what operators do with dead letters.
+type DeadLetterActions interface {
 	// AskReplays marks dead letters whose records are to be taken again, also beside a
 	// worker. It skips those whose record is not kept, those that were taken again
 	// already or wait for it, and those that were taken again [MaxReplays] times. Asked
@@ -153,6 +153,11 @@ type Replays interface {
 	// not change. ErrStale: it is not marked, or its record was taken again since it was
 	// listed.
 	Replay(ctx context.Context, r Replay) (ReplayOutcome, error)
+	// PurgeDeadLetters deletes dead letters with their events, also beside a worker. It
+	// skips those that wait for a replay, those whose event was not published, and the
+	// newest. The number of those that it deleted begins the detail of the audit entry.
+	// ErrStale: another process prunes at this moment.
+	PurgeDeadLetters(ctx context.Context, ids []int64, audit AuditEntry) (purged int, err error)
 }
 
 // Work is the life of operations: claims, attempts, responses, transitions.

@@ -59,6 +59,57 @@ func (f *fixture) letter(id int64) journal.DeadLetterRecord {
 }
 
 var replays = []part{
+	{"dead letters are purged, but for those that are needed", func(f *fixture) {
+		ids := f.lettersAt(5)
+		entry := journal.AuditEntry{Actor: "anna", Act: "purged", Detail: "why"}
+		purge := func() int {
+			n, err := f.j.PurgeDeadLetters(f.ctx, ids, entry)
+			f.ok(err)
+			return n
+		}
+		diff(f.T, 0, purge()) // their events are not published
+		for _, o := range pending(f) {
+			f.ok(f.j.MarkPublished(f.ctx, []journal.Published{{Row: o.Row}}))
+		}
+		f.askReplays(ids[0])
+		diff(f.T, 3, purge())
+		diff(f.T, 0, purge())
+		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 10})
+		f.ok(err)
+		if len(ls) != 2 || ls[0].ID != ids[4] || ls[1].ID != ids[0] {
+			f.Errorf("left: %+v", ls)
+		}
+		entries, err := f.j.Audit(f.ctx, 0, 1)
+		f.ok(err)
+		if len(entries) != 1 || entries[0].Detail != "3 deleted; why" {
+			f.Errorf("the audit trail is %+v", entries)
+		}
+	}},
+	{"dead letters that were purged beside the worker leave room for records", func(f *fixture) {
+		sealed, err := f.keys.Seal([]byte("record"), "letter")
+		f.ok(err)
+		ids := f.lettersAt(2)
+		for _, o := range pending(f) {
+			f.ok(f.j.MarkPublished(f.ctx, []journal.Published{{Row: o.Row}}))
+		}
+		take := func() journal.Ingested {
+			b := f.batch()
+			b.Keep = journal.LetterBounds{Number: 2}
+			b.DeadLetters = []journal.DeadLetter{{Offset: b.Next, Reason: "not_json", Sealed: sealed,
+				Announce: MakeDraft(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, b.Next)), schemas.TypeDeadLetter, journal.ShopKey{})}}
+			b.Next++
+			f.next = b.Next
+			got, err := f.j.Ingest(f.ctx, b)
+			f.ok(err)
+			return got
+		}
+		diff(f.T, journal.Ingested{Unkept: 1}, take())
+		n, err := f.j.PurgeDeadLetters(f.ctx, ids, journal.AuditEntry{Act: "purged"})
+		f.ok(err)
+		diff(f.T, 2, n)
+		f.clock.advance(2 * time.Minute)
+		diff(f.T, journal.Ingested{}, take())
+	}},
 	{"replays are due one after the other, behind those that wait", func(f *fixture) {
 		ids := f.lettersAt(4)
 		diff(f.T, 2, f.askReplays(ids[1], ids[0]))

@@ -31,8 +31,12 @@ const (
 // pruned.
 type keptLetters struct {
 	journal.LetterBounds
-	counted bool
+	counted int64 // when, 0 for never
 }
+
+// countedFor is for how long a count holds: a command can delete dead letters beside the
+// worker. In microseconds.
+const countedFor = 60_000_000
 
 // RecountLetters makes the next use count again: a database calls it after it has
 // pruned dead letters or rolled a transaction back.
@@ -54,15 +58,16 @@ func (u *Unit) keptLetters() (*journal.LetterBounds, error) {
 	if u.intake.kept != nil {
 		return u.intake.kept, nil
 	}
-	if !u.j.db.Exclusive() || !u.j.kept.counted {
+	old := u.j.kept.counted == 0 || u.now-u.j.kept.counted > countedFor || u.now < u.j.kept.counted
+	if !u.j.db.Exclusive() || old {
 		u.lazy++
 		if err := u.tx.Load([]Ask{u.askKept()}); err != nil {
 			return nil, u.fail(err)
 		}
 	}
 	if u.j.db.Exclusive() {
-		if !u.j.kept.counted {
-			u.j.kept = keptLetters{*u.intake.kept, true}
+		if old {
+			u.j.kept = keptLetters{*u.intake.kept, u.now}
 		}
 		u.intake.kept = &u.j.kept.LetterBounds
 	}

@@ -66,6 +66,11 @@ const (
 			AND l.outbox IS DISTINCT FROM (SELECT max(id) FROM outbox) AS old, l.outbox
 		FROM dead_letter l WHERE l.id > $1 ORDER BY l.id LIMIT $2`
 
+	// lettersPurge finds which of some dead letters may be deleted now.
+	lettersPurge Query = `SELECT l.id, l.outbox FROM dead_letter l JOIN outbox x ON x.id = l.outbox
+		WHERE l.id = ANY($1) AND l.replay_due IS NULL AND x.published_at IS NOT NULL AND ` + notAgain + `
+			AND x.id IS DISTINCT FROM (SELECT max(id) FROM outbox) AND l.id IS DISTINCT FROM (SELECT max(id) FROM dead_letter) ORDER BY l.id`
+
 	newestOperation Query = "SELECT max(id) AS id FROM operation"
 	newestAttempt   Query = "SELECT max(id) AS id FROM attempt"
 	newestEvent     Query = "SELECT max(id) AS id FROM event"
@@ -289,4 +294,36 @@ func (u *Unit) pruneDeadLetters(old []pruneRow) (int64, error) {
 	}
 	k, err := u.pruneOutbox(events)
 	return n + k, err
+}
+
+// PurgeDeadLetters deletes dead letters before their time, also beside a worker.
+func (j *Journal) PurgeDeadLetters(ctx context.Context, ids []int64, audit journal.AuditEntry) (purged int, err error) {
+	err = j.db.Write(ctx, &Request{Beside: true, Do: func(u *Unit) error {
+		purged = 0
+		alone, err := u.tx.LockPruning()
+		if err != nil {
+			return u.fail(err)
+		}
+		if !alone {
+			return journal.ErrStale
+		}
+		var old []pruneRow
+		if err := each(u, lettersPurge, []any{ids}, func(r *pruneRow) error {
+			old = append(old, *r)
+			return nil
+		}); err != nil || len(old) == 0 {
+			return err
+		}
+		if _, err := u.pruneDeadLetters(old); err != nil {
+			return err
+		}
+		purged = len(old)
+		audit.Detail = fmt.Sprintf("%d deleted; %s", purged, audit.Detail)
+		u.audit(audit)
+		return nil
+	}})
+	if err != nil {
+		return 0, err
+	}
+	return purged, nil
 }

@@ -322,6 +322,9 @@ func (g *generator) replay() {
 	if len(left) > 0 && g.oneIn(2) {
 		_, _ = g.call("AskReplays", ids, g.within(time.Minute), journal.AuditEntry{Actor: "anna", Act: "asked"})
 	}
+	if len(left) > 0 && g.oneIn(12) {
+		_, _ = g.call("PurgeDeadLetters", ids, journal.AuditEntry{Actor: "anna", Act: "purged"})
+	}
 	got, err = g.call("DueReplays", 1+g.n(3))
 	if err != nil {
 		return
