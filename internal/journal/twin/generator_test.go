@@ -74,7 +74,7 @@ func newGenerator(w *twin) *generator {
 		{14, g.ingest}, {22, g.claim}, {10, g.send}, {8, g.receive}, {24, g.apply}, {2, g.check}, {4, g.endAttempt}, {3, g.expire}, {3, g.free},
 		{5, g.claimReviews}, {6, g.endReview}, {4, g.pendingOut}, {4, g.markPublished}, {1, g.relayLease}, {4, g.appendIntent}, {3, g.pendingIntents}, {4, g.endIntent},
 		{3, g.circuit}, {3, g.trial}, {3, g.eraseReceipts}, {5, g.prune}, {1, g.report}, {1, g.registerKeys}, {1, g.audit}, {10, g.read}, {1, g.reopen}, {1, g.rare},
-		{1, g.recovery}, {4, g.replay},
+		{1, g.recovery},
 	}
 	for _, a := range g.actions {
 		g.weights += a.weight
@@ -677,7 +677,8 @@ func (g *generator) read() {
 			_, _ = g.call("PublishedCredential", shop)
 			_, _ = g.call("Shops", journal.ShopFilter{Stage: journal.ShopStage(version), Limit: 20}) // #nosec G115 -- small
 		},
-		func() { g.readLetters(shop) },
+		func() { _, _ = g.call("DeadLetters", journal.DeadLetterFilter{Limit: 1 + g.n(10)}) },
+		func() { _, _ = g.call("DeadLetters", journal.DeadLetterFilter{Shop: shop, Limit: 1 + g.n(10)}) },
 		func() {
 			_, _ = g.call("DeadLetters", journal.DeadLetterFilter{Shop: journal.ShopKey{Account: "nobody", Shop: "shop-1"}, Limit: 5})
 		},
@@ -725,28 +726,6 @@ func (g *generator) read() {
 	pick(g, reads)()
 	if g.oneIn(4) {
 		_, _ = g.call("Identity")
-	}
-}
-
-// readLetters lists dead letters, and then the page after the first.
-func (g *generator) readLetters(shop journal.ShopKey) {
-	f := journal.DeadLetterFilter{Limit: 1 + g.n(10)}
-	switch g.n(4) {
-	case 0:
-		f.Shop = shop
-	case 1:
-		f.Reason, f.Topic = "id_reused", schemas.TypeCodeEntered
-	case 2:
-		f.Since, f.Until = g.clock.at.Add(-time.Minute), g.clock.at
-	}
-	got, err := g.call("DeadLetters", f)
-	if err != nil {
-		return
-	}
-	if list := got[0].([]journal.DeadLetterRecord); len(list) > 0 {
-		f.Before = list[len(list)-1].ID
-		_, _ = g.call("DeadLetters", f)
-		_, _ = g.call("DeadLetters", journal.DeadLetterFilter{ID: f.Before, Limit: 1})
 	}
 }
 
