@@ -151,7 +151,7 @@ func (c *actionFlags) submit(ctx context.Context, s *settings, j journal.Journal
 		refused = fmt.Errorf("no worker has answered within %s: it waits in the journal and is performed as soon as one runs", c.Wait)
 	}
 	view, outcome := actionView(ended), ""
-	if ended.State == journal.IntentPerformed && i.Operation != uuid.Nil {
+	if ended.State == journal.IntentPerformed && i.Operation != uuid.Nil && i.Act != string(onboarding.ActionReissue) {
 		view.Outcome, outcome = c.outcome(ctx, j, i.Operation, asked)
 	}
 	return errors.Join(c.write(env.stdout, view, func(w io.Writer) {

@@ -42,6 +42,7 @@ type commandLine struct {
 	Operations operations   `cmd:"" help:"The work, and the attention queue."`
 	Accounts   accounts     `cmd:"" help:"The partner accounts and their circuit breakers."`
 	Shops      shops        `cmd:"" help:"One shop's history, from first event to published result."`
+	Events     events       `cmd:"" help:"Published results."`
 	Letters    deadLetters  `cmd:"" name:"dead-letters" help:"Records that could not be read."`
 	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`

@@ -84,6 +84,9 @@ func (e *Engine) executeAction(s phases, i journal.PendingIntent, entries *token
 }
 
 func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent, entries *tokenEntries) (ended bool) {
+	if onboarding.Action(i.Act) == onboarding.ActionReissue {
+		return e.reissue(s, i)
+	}
 	op := i.Target.ClaimedOperation
 	if why := onboarding.CheckAction(onboarding.Action(i.Act), op.Kind, op.State, onboarding.Reason(op.Reason), op.Doubt); why != nil {
 		return e.refuse(s, i, why)
@@ -105,6 +108,22 @@ func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent,
 	}
 	ended, _ = e.commit(s, i, tr)
 	return ended
+}
+
+// reissue queues the newest result of an operation once more.
+func (e *Engine) reissue(s phases, i journal.PendingIntent) (ended bool) {
+	end := onboarding.EndAction(i.Intent, onboarding.ResultReissued, "", time.Now())
+	end.Reissue = true
+	err := e.journal.EndIntent(s.writes, end)
+	switch {
+	case errors.Is(err, journal.ErrNotFound):
+		return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultNoResult, ""))
+	case err != nil:
+		e.actionFailed(i, err)
+		return false
+	}
+	e.actionEnded(i, end)
+	return true
 }
 
 // transitionOf is what a row of the acts makes of an intent's operation.

@@ -93,6 +93,9 @@ type IntentEnd struct {
 	Detail  string
 	Audit   AuditEntry
 	Circuit *Circuit // replaces the circuit breaker of the intent's account
+	// Reissue queues the newest result of the intent's operation once more, its bytes
+	// unchanged. [ErrNotFound]: there is none, and the intent still waits.
+	Reissue bool
 }
 
 // An IntentFilter chooses intents to list.

@@ -21,6 +21,7 @@ const (
 	ActionSetCredentials Action = "set-credentials" // enter merchant id and token by hand
 	ActionReread         Action = "reread"          // read the kept response again, by this version's parser
 	ActionClose          Action = "close"           // end it
+	ActionReissue        Action = "reissue"         // publish the newest result of an operation again; in any state
 	ActionPause          Action = "pause"           // close an account's breaker
 	ActionResume         Action = "resume"          // let one call try whether it can open again
 	ActionCheck          Action = "check"           // check an account's own token now
@@ -111,6 +112,7 @@ const (
 	ResultResumed   Result = "resumed"
 
 	ResultTokenWorks Result = "token_works"
+	ResultReissued   Result = "reissued"
 )
 
 // Results of intents that were refused: nothing was changed.
@@ -138,6 +140,7 @@ const (
 	ResultNoAnswer            Result = "no_answer"
 	ResultNoPermitLeft        Result = "no_permit"
 
+	ResultNoResult   Result = "no_result"
 	ResultUnknownAct Result = "unknown_act"
 	ResultRestored   Result = "restored"
 )
@@ -172,6 +175,8 @@ var resultRows = []ResultRow{
 	{ResultNotPaused, journal.IntentRefused, "The account is not paused: it goes on by itself."},
 	{ResultTokenOpens, journal.IntentRefused, "The account is paused for its token or address: only a check of its token resumes it. Use `accounts check`."},
 	{ResultTokenWorks, journal.IntentPerformed, "Invoicebox accepts the account's token."},
+	{ResultReissued, journal.IntentPerformed, "The result is published again, with the same id and the same bytes."},
+	{ResultNoResult, journal.IntentRefused, "The operation has no result in the journal: none was published yet, or it was pruned."},
 	{ResultAccountTokenRefused, journal.IntentRefused, "Invoicebox refuses the account's token: put a valid one into --token-file."},
 	{ResultNotTheAPI, journal.IntentRefused, "What answers at --invoicebox-url is not the Invoicebox API: correct --invoicebox-url and restart the worker."},
 	{ResultPartnerRefused, journal.IntentRefused, "Invoicebox does not accept the partner id: compare --partner-id, and whose token --token-file holds, with the contract."},

@@ -10,6 +10,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/schemas"
 )
 
 // asked appends an intent about an operation, with a token.
@@ -60,6 +61,28 @@ func inAttention(f *fixture, code string) journal.ClaimedOperation {
 }
 
 var intents = []part{
+	{"the newest result of an operation is queued again, with its bytes", func(f *fixture) {
+		f.ingest(f.address("s", "e1", "a@x.test"))
+		o := f.claimed(journal.Invite, journal.Call)
+		f.asked(o.UUID, "reissue")
+		reissued := func() error {
+			end := *performed(f.pendingIntent())
+			end.Reissue = true
+			return f.j.EndIntent(f.ctx, end)
+		}
+		want(f.T, reissued(), journal.ErrNotFound)
+		f.pendingIntent()
+		f.finish(o, f.draft(o, schemas.TypeInvitationFailed), f.draft(o, schemas.TypeInvited))
+		before := f.pending()
+		f.publish(before...)
+		f.ok(reissued())
+		after := f.pending()
+		if len(after) != 1 || after[0].Event != before[1].Event || after[0].Sequence != before[1].Sequence {
+			f.Fatalf("published: %+v, again: %+v", before, after)
+		}
+		diff(f.T, before[1].Message, after[0].Message)
+		diff(f.T, before[1].MAC, after[0].MAC)
+	}},
 	{"an intent waits, with the operation as it stands", func(f *fixture) {
 		o := inAttention(f, "1")
 		signalled(f.j.IntentsChanged())

@@ -21,7 +21,8 @@ const (
 		(SELECT count(*) FROM (SELECT 1 FROM intent WHERE state = 1 LIMIT $2) x) AS waiting`
 	intentInsert Query = `INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id, token, token_key, mac)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (uuid) DO NOTHING`
-	intentWaits Query = "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1) AS found"
+	newestResult Query = "SELECT id FROM outbox WHERE shop = $1 AND operation = $2 ORDER BY sequence DESC LIMIT 1 FOR KEY SHARE"
+	intentWaits  Query = "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1) AS found"
 
 	intentRecords = `SELECT i.id, i.uuid, i.at, i.actor, i.act, i.operation, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.mac,
 			a.name AS account_name, b.uuid AS operation_uuid
@@ -222,6 +223,11 @@ func (u *Unit) endIntent(e journal.IntentEnd) error {
 	if i == nil || i.State != journal.IntentWaiting {
 		return journal.ErrStale
 	}
+	if e.Reissue {
+		if err := u.reissue(i.Operation); err != nil {
+			return err
+		}
+	}
 	i.State, i.Result, i.Detail, i.Ended, i.Token, i.TokenKey = e.State, e.Result, e.Detail, u.now, nil, 0
 	if e.Circuit != nil {
 		a, err := u.account(i.Account)
@@ -234,4 +240,23 @@ func (u *Unit) endIntent(e journal.IntentEnd) error {
 	}
 	u.audit(e.Audit)
 	return nil
+}
+
+// reissue queues the newest result of an operation once more.
+func (u *Unit) reissue(operation int64) error {
+	o, err := u.operations.get(u, operation)
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		return journal.ErrNotFound
+	}
+	newest, err := first[idRow](u, newestResult, o.Shop, operation)
+	if err != nil {
+		return err
+	}
+	if newest == nil {
+		return fmt.Errorf("%w: a result of the operation", journal.ErrNotFound)
+	}
+	return u.requeue(newest.ID)
 }
