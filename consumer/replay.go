@@ -20,14 +20,16 @@ const (
 	replayPoll  = 500 * time.Millisecond // how often new requests are looked for
 	replayPause = 5 * time.Second        // after a failure of the journal or the keys
 	replayPage  = 20                     // bounds the records in memory
+	maxGap      = time.Second            // between two records of one request: that of the lowest rate
 )
 
 // RunReplays takes the records of dead letters again, each at its time and as if it had
 // just been read at its position, until ctx ends. It returns nil then.
 func (c *Consumer) RunReplays(ctx context.Context, letters DeadLetters) error {
+	var last pace
 	for failing := false; ; {
 		wait := replayPoll
-		err := c.replayDue(ctx, letters)
+		err := c.replayDue(ctx, letters, &last)
 		if err != nil && ctx.Err() == nil {
 			if !failing {
 				c.log.Error("cannot take the records of dead letters again; trying again", "error", err)
@@ -41,8 +43,23 @@ func (c *Consumer) RunReplays(ctx context.Context, letters DeadLetters) error {
 	}
 }
 
+// A pace keeps the rate when many records are overdue, because no worker ran for a while:
+// as much time lies between two of them as between the times at which they were due.
+type pace struct {
+	due, taken time.Time // of the last record
+}
+
+// wait returns for how long a record waits that is due at an instant.
+func (p *pace) wait(due time.Time) time.Duration {
+	wait := time.Until(due)
+	if gap := due.Sub(p.due); gap > 0 && gap <= maxGap {
+		wait = max(wait, gap-time.Since(p.taken))
+	}
+	return wait
+}
+
 // replayDue takes the records that are due now or within replayPoll.
-func (c *Consumer) replayDue(ctx context.Context, letters DeadLetters) error {
+func (c *Consumer) replayDue(ctx context.Context, letters DeadLetters, last *pace) error {
 	for {
 		if ok, _ := c.canFetch(); !ok {
 			return nil
@@ -52,13 +69,14 @@ func (c *Consumer) replayDue(ctx context.Context, letters DeadLetters) error {
 			return err
 		}
 		for _, l := range page {
-			wait := time.Until(l.ReplayDue)
+			wait := last.wait(l.ReplayDue)
 			if wait > replayPoll {
 				return nil
 			}
 			if !pause(ctx, wait) {
 				return nil
 			}
+			last.due, last.taken = l.ReplayDue, time.Now()
 			if err := c.replay(ctx, letters, l); err != nil && !errors.Is(err, journal.ErrStale) {
 				return fmt.Errorf("dead letter %d: %w", l.ID, err)
 			}
