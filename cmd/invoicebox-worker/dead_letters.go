@@ -160,22 +160,12 @@ func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment)
 		}
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		var records []journal.DeadLetterRecord
-		for len(records) <= limit { // one row more than is printed shows whether the list is cut
-			f.Limit = min(1000, limit+1-len(records))
-			page, err := j.DeadLetters(ctx, f)
-			if err != nil {
-				return err
-			}
-			records = append(records, page...)
-			if len(page) < f.Limit {
-				break
-			}
-			f.Before = page[len(page)-1].ID
-		}
-		more := len(records) > limit
-		if more {
-			records = records[:limit]
+		records, more, err := readRows(limit, f.Before, func(before int64, limit int) ([]journal.DeadLetterRecord, error) {
+			f.Before, f.Limit = before, limit
+			return j.DeadLetters(ctx, f)
+		}, func(r journal.DeadLetterRecord) int64 { return r.ID })
+		if err != nil {
+			return err
 		}
 		views, rows := []deadLetterJSON{}, [][]any{}
 		for _, l := range records {

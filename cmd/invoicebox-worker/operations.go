@@ -70,22 +70,12 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 				return err
 			}
 		}
-		var records []journal.OperationRecord
-		for len(records) <= limit { // one row more than is printed shows whether the list is cut
-			filter.Limit = min(1000, limit+1-len(records))
-			page, err := j.Operations(ctx, filter)
-			if err != nil {
-				return err
-			}
-			records = append(records, page...)
-			if len(page) < filter.Limit {
-				break
-			}
-			filter.Before = page[len(page)-1].ID
-		}
-		more := len(records) > limit
-		if more {
-			records = records[:limit]
+		records, more, err := readRows(limit, filter.Before, func(before int64, limit int) ([]journal.OperationRecord, error) {
+			filter.Before, filter.Limit = before, limit
+			return j.Operations(ctx, filter)
+		}, func(r journal.OperationRecord) int64 { return r.ID })
+		if err != nil {
+			return err
 		}
 		situation, err := app.ReadSituation(ctx, j)
 		if err != nil {

@@ -32,6 +32,25 @@ func (p pageFlags) limit(output string) (int, error) {
 	return tableRows, nil
 }
 
+// readRows reads at most limit rows, the newest first, from the number before which the
+// list begins (0: the newest). The journal returns at most 1000 rows at once. More reports
+// whether further rows follow.
+func readRows[T any](limit int, before int64, read func(before int64, limit int) ([]T, error), number func(T) int64) (rows []T, more bool, err error) {
+	for len(rows) <= limit { // the row after the last one shows whether the list is cut
+		want := min(1000, limit+1-len(rows))
+		page, err := read(before, want)
+		if err != nil {
+			return nil, false, err
+		}
+		rows = append(rows, page...)
+		if len(page) < want {
+			return rows, false, nil
+		}
+		before = number(page[len(page)-1])
+	}
+	return rows[:limit], true, nil
+}
+
 // notifyTruncated reports that a list was cut, and how to continue it. It writes to
 // standard error, so that standard output holds the list only.
 func notifyTruncated(env environment, rows int, last string) {

@@ -58,22 +58,12 @@ func (c *shopsList) Run(ctx context.Context, s *settings, env environment) error
 		}
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		var records []journal.ShopRecord
-		for len(records) <= limit { // one row more than is printed shows whether the list is cut
-			f.Limit = min(1000, limit+1-len(records))
-			page, err := j.Shops(ctx, f)
-			if err != nil {
-				return err
-			}
-			records = append(records, page...)
-			if len(page) < f.Limit {
-				break
-			}
-			f.Before = page[len(page)-1].ID
-		}
-		more := len(records) > limit
-		if more {
-			records = records[:limit]
+		records, more, err := readRows(limit, f.Before, func(before int64, limit int) ([]journal.ShopRecord, error) {
+			f.Before, f.Limit = before, limit
+			return j.Shops(ctx, f)
+		}, func(r journal.ShopRecord) int64 { return r.ID })
+		if err != nil {
+			return err
 		}
 		views, rows := []shopRowJSON{}, [][]any{}
 		for _, r := range records {
