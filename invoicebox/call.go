@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// callKey finds the call in its context.
-type callKey struct{}
-
 // A call is what one call of the client knows about itself while it runs. Only
 // the goroutine of the call touches it.
 type call struct {

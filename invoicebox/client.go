@@ -38,7 +38,6 @@ type Client struct {
 	signer    *signer
 	transport *Transport
 	owned     bool
-	retry     *retryablehttp.Client
 	closed    atomic.Bool
 
 	urls  [CheckOwn + 1]*url.URL
@@ -77,7 +76,6 @@ func New(o Options) (*Client, error) {
 	}
 	c.inviteBegin = append(append([]byte(`{"partnerId":`), partner...), `,"type":"email","identifier":`...)
 	c.activateBegin = append(append([]byte(`{"partnerId":`), partner...), `,"activationCode":`...)
-	c.retry = newRetryClient(c.transport)
 	return c, nil
 }
 
@@ -217,7 +215,7 @@ func (c *Client) do(parent context.Context, a CallOptions, r request) Exchange {
 	defer c.transport.buffers.Put(buffer)
 	*buffer = c.append((*buffer)[:0], r, signature)
 	k.request = *buffer
-	ctx, cancel := context.WithTimeout(context.WithValue(parent, callKey{}, k), c.options.Deadline)
+	ctx, cancel := context.WithTimeout(parent, c.options.Deadline)
 	defer cancel()
 	u := c.urls[r.op]
 	// For the layers between, that need one: the call has the request.
@@ -228,7 +226,7 @@ func (c *Client) do(parent context.Context, a CallOptions, r request) Exchange {
 	req := &retryablehttp.Request{Request: plain.WithContext(ctx)}
 	// The call itself keeps what happened; the errors of the layers between
 	// quote addresses and may quote answers.
-	if resp, err := c.retry.Do(req); err == nil {
+	if resp, err := newRetryClient(c.transport, k).Do(req); err == nil {
 		_ = resp.Body.Close()
 	}
 	x := k.finish(ctx)

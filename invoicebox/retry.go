@@ -15,14 +15,15 @@ const (
 	retryWaitMax = 150 * time.Millisecond
 )
 
-// newRetryClient makes the loop of at most two tries. It never looks at what a
-// server says: an answer, whatever its status, ends the call.
-func newRetryClient(t *Transport) *retryablehttp.Client {
+// newRetryClient makes the loop of at most two tries for one call. Both tries write down in
+// k what happened. The loop never looks at what a server says: a response, whatever its
+// status, ends the call.
+func newRetryClient(t *Transport, k *call) *retryablehttp.Client {
 	return &retryablehttp.Client{
 		// wire has no CloseIdleConnections on purpose: the loop would call it
 		// after every failed call and take the connections from all others.
 		HTTPClient: &http.Client{
-			Transport: wire{t},
+			Transport: wire{t, k},
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse
 			},
@@ -30,7 +31,7 @@ func newRetryClient(t *Transport) *retryablehttp.Client {
 		RetryMax:     1,
 		RetryWaitMin: retryWaitMin,
 		RetryWaitMax: retryWaitMax,
-		CheckRetry:   checkRetry,
+		CheckRetry:   k.checkRetry,
 		Backoff:      backoff,
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
@@ -38,9 +39,8 @@ func newRetryClient(t *Transport) *retryablehttp.Client {
 
 // checkRetry allows another try where it is proven that nothing was written and
 // a connection might be had now.
-func checkRetry(ctx context.Context, _ *http.Response, err error) (bool, error) {
-	k, ok := ctx.Value(callKey{}).(*call)
-	return err != nil && ok && ctx.Err() == nil && k.retryable(), nil
+func (k *call) checkRetry(ctx context.Context, _ *http.Response, err error) (bool, error) {
+	return err != nil && ctx.Err() == nil && k.retryable(), nil
 }
 
 // backoff is short, random and deaf to Retry-After.

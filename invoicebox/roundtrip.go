@@ -8,10 +8,13 @@ import (
 	"time"
 )
 
-// wire is the http.RoundTripper below the retry loop: it writes the call's request
-// once, reads its whole answer into the call, and gives the loop the bare
-// status. See doc.go for why it is not an http.Transport.
-type wire struct{ t *Transport }
+// wire is the http.RoundTripper below the retry loop of one call. It writes the request
+// once, reads the whole response into the call, and returns only the status to the loop.
+// See doc.go for why it is not an http.Transport.
+type wire struct {
+	t *Transport
+	k *call
+}
 
 // maxInterim bounds the 1xx answers before the real one.
 const maxInterim = 5
@@ -19,7 +22,7 @@ const maxInterim = 5
 // RoundTrip implements http.RoundTripper.
 func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	k := ctx.Value(callKey{}).(*call)
+	k := w.k
 	k.exchange.Tries++
 	k.reason, k.detail, k.cause = ReasonNone, "", nil
 	k.connectFailure, k.proxy = ConnectNoFailure, false
@@ -27,12 +30,12 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if k.sendByPassed() {
 		return nil, k.failSendBy()
 	}
-	c, err := w.connect(ctx, k, targetOf(req.URL))
+	c, err := w.connect(ctx, targetOf(req.URL))
 	if err != nil {
 		return nil, k.failDial(ctx, err)
 	}
 	stop := context.AfterFunc(ctx, c.abort)
-	reusable, err := w.exchange(ctx, k, c, req)
+	reusable, err := w.exchange(ctx, c, req)
 	if stop() && reusable {
 		w.t.put(c)
 	} else {
@@ -47,7 +50,8 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // connect gets a connection before the send-by instant. A second try takes a
 // new one: what spoiled one idle connection has likely spoiled the others.
-func (w wire) connect(ctx context.Context, k *call, to target) (*conn, error) {
+func (w wire) connect(ctx context.Context, to target) (*conn, error) {
+	k := w.k
 	if k.exchange.Tries == 1 {
 		if c := w.t.take(to, k.maxIdle); c != nil {
 			return c, nil
@@ -63,7 +67,8 @@ func (w wire) connect(ctx context.Context, k *call, to target) (*conn, error) {
 
 // exchange writes the request and reads its answer. It tells whether the
 // connection can carry another request.
-func (w wire) exchange(ctx context.Context, k *call, c *conn, req *http.Request) (bool, error) {
+func (w wire) exchange(ctx context.Context, c *conn, req *http.Request) (bool, error) {
+	k := w.k
 	// The last look at the clock before the bytes go: nothing blocks between
 	// here and the write.
 	if ctx.Err() != nil {
