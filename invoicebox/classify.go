@@ -41,6 +41,16 @@ func Classify(x Exchange) Classification {
 	return classify(x, kind, code)
 }
 
+// ReadInvitation is Classify and ParseInvitation in one reading of the body. The
+// invitation of a response that cannot be read has no id.
+func ReadInvitation(x Exchange) (Classification, Invitation) {
+	if x.Operation != Invite || !x.Success() {
+		return Classify(x), Invitation{}
+	}
+	invitation, err := ParseInvitation(x)
+	return classify(x, usable(err), ""), invitation
+}
+
 // ReadActivation is Classify and ParseActivation in one reading of the body.
 func ReadActivation(x Exchange) (Classification, Activation, error) {
 	act, err := ParseActivation(x)

@@ -4,7 +4,7 @@
 // A call returns an [Exchange]: what was sent and what came back, not parsed. The
 // caller saves it where it has to ([Exchange.MarshalReceipt]), asks [Classify] what it
 // means, and reads its values with [ParseInvitation], [ParseActivation] and
-// [ParseCheck], or both at once with [ReadActivation] and [ReadCheck]. The meaning of every response is one table, [OutcomeRules], which
+// [ParseCheck], or both at once with [ReadInvitation], [ReadActivation] and [ReadCheck]. The meaning of every response is one table, [OutcomeRules], which
 // docs/outcomes.md shows.
 //
 // # Guarantees

@@ -50,8 +50,12 @@ func FuzzClassify(f *testing.F) {
 		if err == nil && (a.Token.IsZero() || a.MerchantID == "" || a.MerchantID == a.Token.Reveal() || len(a.MerchantID) > 36) {
 			t.Fatalf("activation %+v", a)
 		}
-		if i, err := invoicebox.ParseInvitation(x); err == nil && len(i.ID) > 128 {
+		i, inviteErr := invoicebox.ParseInvitation(x)
+		if inviteErr == nil && len(i.ID) > 128 {
 			t.Fatalf("invitation %+v", i)
+		}
+		if c, got := invoicebox.ReadInvitation(x); c != v || got != i {
+			t.Fatalf("ReadInvitation: %+v, %+v, want %+v, %+v", c, got, v, i)
 		}
 		both, c, checkErr := invoicebox.ReadCheck(x)
 		read, b, readErr := invoicebox.ReadActivation(x)

@@ -109,12 +109,13 @@ func (e *Engine) makeCall(s phases, t *task) error {
 		ahead()
 		return e.onActivationResponse(s, t, x)
 	}
-	// The breaker learns of it before the next call can take the place.
-	v := invoicebox.Classify(x)
+	// The breaker learns of it before the next call can take the place. Only a successful
+	// response to an invitation names one.
+	v, invitation := invoicebox.ReadInvitation(x)
 	e.reportToBreaker(t, x, v)
 	place()
 	ahead()
-	return e.onResponse(s, t, x, v)
+	return e.onResponse(s, t, x, v, invitation)
 }
 
 // callTime is what a call takes at most, from BeginAttempt to the write of its outcome.
@@ -206,7 +207,7 @@ func (e *Engine) exchange(s phases, t *task, a invoicebox.CallOptions, subject s
 }
 
 // onResponse takes an operation where its answer says.
-func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Classification) error {
+func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Classification, invitation invoicebox.Invitation) error {
 	now := time.Now()
 	e.logOutcome(s, t, x, v)
 	row := onboarding.OutcomeOf(t.Kind, v, x.Status, t.Doubt)
@@ -224,7 +225,6 @@ func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoiceb
 		tr.Supersede, tr.Over = string(onboarding.ReasonNewerAddress), onboarding.SupersedableReasons()
 	}
 	if row.Mark {
-		invitation, _ := invoicebox.ParseInvitation(x)
 		tr.Invited = &journal.InvitedUpdate{At: x.Finished, InvitationID: invitation.ID}
 		if row.Invited != "" {
 			tr.Publish = append(tr.Publish, e.out.Invited(t.ClaimedOperation, row.Invited, invitation.ID, x.Finished, now))
