@@ -16,7 +16,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-var credentialsWord = regexp.MustCompile(`"msg":"credentials can be read","address":"([^"]+)"`)
+var credentialsWord = regexp.MustCompile(`"msg":"serving credentials","address":"([^"]+)"`)
 
 const callerToken = "MARKED-token-of-a-caller"
 

@@ -199,7 +199,7 @@ func printRecovery(w io.Writer, v recoverJSON) {
 	for _, o := range v.Operations {
 		rows = append(rows, []any{o.Operations, o.Outcome})
 	}
-	printTable(w, []any{"operations", nowrap("what came of them")}, rows, "no operation had to be looked at")
+	printTable(w, []any{"operations", nowrap("outcome")}, rows, "no operation was affected")
 	for _, l := range v.Lost {
 		_, _ = fmt.Fprintf(w, "LOST: the records of %s/%d from offset %d to %d were deleted before they were read\n", l.Topic, l.Partition, l.From, l.To)
 	}

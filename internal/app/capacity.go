@@ -58,7 +58,7 @@ func (k *capacityMonitor) ready() (bool, string) {
 	if err != nil {
 		// Intake will fail as well, and be tried again: nothing is decided here.
 		if !k.failing {
-			k.log.Warn("the journal does not say how much it holds", "err", err)
+			k.log.Warn("cannot read the size of the journal", "err", err)
 		}
 		k.failing = true
 		return k.why == "", k.why

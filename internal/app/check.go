@@ -168,7 +168,7 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 // yet: then nothing was sent that could be counted. Refused says why no request
 // can be sent at all; held reports that a running worker is the reason.
 func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, refused string) {
-	const unknown = "; the token was not looked at, because the request could not be counted"
+	const unknown = "; the token was not checked, because the request could not be counted"
 	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		return nil, false, "the journal cannot be opened" + unknown
@@ -212,9 +212,9 @@ func checkToken(ctx context.Context, o Options, a Account, name string, ledger r
 		// This journal has sent nothing for the account.
 		x = client.CheckOwnToken(ctx)
 	case err != nil:
-		return CheckResult{name, CheckWarning, "the journal cannot be written, so the request could not be counted and the token was not looked at"}
+		return CheckResult{name, CheckWarning, "the journal cannot be written, so the request could not be counted and the token was not checked"}
 	case !asked:
-		return CheckResult{name, CheckWarning, "no request is left in this window, or it is not known how many are; the token was not looked at: try again in a few minutes"}
+		return CheckResult{name, CheckWarning, "no request is left in this window, or it is not known how many are; the token was not checked: try again in a few minutes"}
 	}
 	verdict, words := describeTokenCheck(&o, x)
 	return CheckResult{name, verdict, words}

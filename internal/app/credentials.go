@@ -97,7 +97,7 @@ func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal
 	go func() {
 		defer close(ended)
 		if err := server.Serve(serving, l, config); err != nil {
-			log.Error("the listener for credentials has failed", "address", e.Listen, "err", err.Error())
+			log.Error("the credentials listener failed", "address", e.Listen, "err", err.Error())
 		}
 	}()
 	closing.add("credentials endpoint", func() error {
@@ -107,7 +107,7 @@ func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal
 		<-audited
 		return nil
 	})
-	log.Info("credentials can be read", "address", l.Addr().String(), "tls", config != nil)
+	log.Info("serving credentials", "address", l.Addr().String(), "tls", config != nil)
 	return nil
 }
 

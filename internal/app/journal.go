@@ -23,7 +23,7 @@ func openJournal(ctx context.Context, o *Options, planner journal.Planner, logge
 		return nil, err
 	}
 	for _, words := range at.warnings() {
-		logger.Warn("the journal can be used, but its place or connection is at risk", "journal", at.url, "warning", words)
+		logger.Warn("the journal is usable, but its location or connection is at risk", "journal", at.url, "warning", words)
 	}
 	_, reserve := o.reservedBytes()
 	j, err := at.open(ctx, openOptions{planner: planner, logger: logger, reserve: reserve, mark: o.Hooks.JournalMark})

@@ -39,7 +39,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() {
 		if ctx.Err() != nil && !started {
 			// Whatever was cut short by being told to stop is no failure.
-			log.Info("stopped before it had started")
+			log.Info("stopped before the start was complete")
 			err = nil
 		}
 		err = errors.Join(err, closing.close(teardownWithin))

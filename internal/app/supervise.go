@@ -47,7 +47,7 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 	context.AfterFunc(workContext, func() {
 		defer close(told)
 		state.startDraining()
-		log.Info("draining: no new calls, those in flight are awaited", "asked", ctx.Err() != nil)
+		log.Info("draining: no new calls; waiting for the calls in flight", "asked", ctx.Err() != nil)
 	})
 	err := work.Wait()
 	<-told
@@ -56,7 +56,7 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 		err = relayErr
 	}
 	if err == nil {
-		log.Info("stopped: all that was in flight has ended")
+		log.Info("stopped: no call is in flight")
 	}
 	return err
 }

@@ -72,7 +72,7 @@ func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledg
 		}
 		switch v := invoicebox.Classify(answers[i]); {
 		case !asked[i]:
-			log.Info("the token was not looked at: no request is left in this window", "account", a.Name)
+			log.Info("the token was not checked: no request is left in this window", "account", a.Name)
 		case v.Outcome == invoicebox.Unauthorized:
 			refused = append(refused, a.Name)
 			log.Error("Invoicebox refuses the account's token", "account", a.Name)

@@ -131,7 +131,7 @@ func (b *Breaker) Degraded() bool {
 	return b.g.State == journal.CircuitThrottled || b.g.State == journal.CircuitBackingOff
 }
 
-// ReserveTrial gives the one trial to whoever asks first; false for an open breaker.
+// ReserveTrial reserves the one trial for the first caller; false for an open breaker.
 func (b *Breaker) ReserveTrial(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -373,7 +373,7 @@ func (b *Breaker) needsHealthCheck() bool {
 	return b.g.State == journal.CircuitBackingOff && b.g.Reason == string(onboarding.ReasonServerFaults) && !b.healthChecked
 }
 
-// scheduleCheck sets when the partner's token is looked at next.
+// scheduleCheck sets when the partner's token is checked next.
 func (b *Breaker) scheduleCheck(now time.Time) {
 	b.checkAt = time.Time{}
 	if b.needsHealthCheck() {

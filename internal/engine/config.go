@@ -116,9 +116,9 @@ type Config struct {
 	AddressCoolDown time.Duration
 	DrainTime       time.Duration // how long calls in flight are awaited when stopping; request deadline + 5 s
 	VerifyFor       time.Duration // how long a new token is checked before its activation is published as pending; DefaultVerifyFor
-	// VerifyEvery is how often the credentials of a shop are looked at again at the
+	// VerifyEvery is how often the credentials of a shop are verified again at the
 	// most seldom, as far as reviews have permits; DefaultVerifyEvery. Off:
-	// NoVerifyEvery. Those announced as pending are looked at all the same.
+	// NoVerifyEvery. Those announced as pending are verified all the same.
 	VerifyEvery time.Duration
 	// Looks at credentials of which something is open, because they were announced
 	// as pending or are refused: exponential from ReviewBase to ReviewCap, jittered.

@@ -60,8 +60,8 @@ func (e *Engine) makeCall(s phases, t *task) error {
 	if !ok {
 		return err
 	}
-	// Only half as many again as can call are made durable: one that gets no
-	// place for its call in time has to be taken back.
+	// Attempts are recorded for at most half as many operations again as can call. One that
+	// gets no slot for its call in time has to be cancelled.
 	ahead := e.scheduler.acquire(t.acc.attemptSlots, t.leaseEnd.Add(-e.callTime()), s.accept.Done())
 	if ahead == nil {
 		return e.release(s, t, e.notSentReason(s), time.Time{})

@@ -99,7 +99,7 @@ func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent,
 	tr := e.transitionOf(i, row)
 	if row.Action == onboarding.ActionClose {
 		attention, _ := onboarding.AttentionOf(onboarding.Reason(op.Reason))
-		// Its code must not be sent again, whoever enters it.
+		// Its code must not be sent again, no matter who enters it.
 		tr.Doubt = attention.Executed
 		var err error
 		if tr.Publish, err = e.closeEvents(s, *i.Target, tr); err != nil {

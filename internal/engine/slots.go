@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// slotQuota divide places among the accounts: each has a few of its own, that no
-// other can take, and half of all are for whoever comes first.
+// slotQuota divides slots among the accounts. Each account has a few reserved slots, which
+// no other account can use. All accounts share the other half. docs/performance.md says why
+// one semaphore is not enough.
 type slotQuota struct {
-	reserved int // places of each account's own
+	reserved int // of each account
 	shared   int
 }
 
@@ -21,17 +22,17 @@ func divide(places, accounts int) slotQuota {
 	return slotQuota{reserved: own, shared: max(0, places-own*accounts)}
 }
 
-// slots are one account's view of a divided number of places.
+// slots are those that one account can acquire: its reserved ones and the shared ones.
 type slots struct {
 	reserved chan struct{}
 	shared   *sharedSlots
-	held     *int // of the shared ones, by this account; under the commons' mu
+	held     *int // shared slots that this account has; guarded by shared.mu
 }
 
 func newSlots(own int, c *sharedSlots) slots { return slots{make(chan struct{}, own), c, new(int)} }
 
-// acquire gets a place and returns the way to give it back, or nil when the
-// instant by comes or one of the channels ends first.
+// acquire waits for a slot and returns the function that releases it, or nil if the instant
+// by comes or one of the channels is closed first.
 func (p slots) acquire(by time.Time, stop ...<-chan struct{}) func() {
 	select {
 	case p.reserved <- struct{}{}:
@@ -65,12 +66,12 @@ func (p slots) acquire(by time.Time, stop ...<-chan struct{}) func() {
 func (p slots) releaseReserved() { <-p.reserved }
 func (p slots) releaseShared()   { p.shared.release(p.held) }
 
-// sharedSlots are the places that all accounts share. Where several wait for one,
-// the account that holds the fewest gets it: one that has much to do would
-// otherwise have everybody stand behind all of its calls.
+// sharedSlots are the slots that all accounts share. The waiting account that has the fewest
+// of them gets the next one. Otherwise the other accounts would wait behind all calls of a
+// busy one.
 type sharedSlots struct {
 	mu      sync.Mutex
-	none    bool // there is no shared place at all
+	none    bool // no slot is shared
 	free    int
 	waiting []*waiter // in order of arrival
 }
@@ -82,7 +83,7 @@ type waiter struct {
 
 func newSharedSlots(n int) *sharedSlots { return &sharedSlots{free: n, none: n == 0} }
 
-// acquire gets a place, or waits for one; whoever does not want it any more leaves.
+// acquire begins to wait for a slot; cancel ends the wait.
 func (c *sharedSlots) acquire(held *int) *waiter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,7 +104,7 @@ func (c *sharedSlots) release(held *int) {
 	c.dispatch()
 }
 
-// cancel ends the wait, and gives the place back where it was granted meanwhile.
+// cancel ends the wait, and releases the slot if it was granted in the meantime.
 func (c *sharedSlots) cancel(w *waiter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,7 +118,7 @@ func (c *sharedSlots) cancel(w *waiter) {
 	}
 }
 
-// dispatch gives out what is free; the caller holds mu.
+// dispatch grants the free slots; the caller holds mu.
 func (c *sharedSlots) dispatch() {
 	for c.free > 0 && len(c.waiting) > 0 {
 		next := 0

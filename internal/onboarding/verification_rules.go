@@ -9,7 +9,7 @@ import (
 
 // Reviews of credentials that shops use.
 const (
-	// DefaultVerifyEvery is how often credentials that work are looked at again.
+	// DefaultVerifyEvery is how often credentials that work are verified again.
 	DefaultVerifyEvery = 24 * time.Hour
 	// NoVerifyEvery turns that off.
 	NoVerifyEvery = time.Duration(-1)
@@ -19,7 +19,7 @@ const (
 	MaxConsecutiveRejections = 10
 )
 
-// NextCheck is when credentials are looked at next.
+// NextCheck is when credentials are verified next.
 type NextCheck uint8
 
 // When credentials are checked next.
