@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -136,6 +137,7 @@ var replays = []part{
 		got, err := f.j.Replay(f.ctx, r)
 		f.ok(err)
 		diff(f.T, journal.ReplayAccepted, got)
+		f.crash()
 		_, err = f.j.Replay(f.ctx, r)
 		want(f.T, err, journal.ErrStale)
 		r.ID = ids[1]
@@ -156,6 +158,38 @@ var replays = []part{
 		f.ok(err)
 		diff(f.T, 0, len(open))
 		diff(f.T, 0, len(f.dueReplays()))
+	}},
+	{"the consumer, and two replicas that replay, take an event once", func(f *fixture) {
+		id := f.lettersAt(1)[0]
+		f.askReplays(id)
+		e := f.address("s", "e1", "a@x.test")
+		var ingested journal.Ingested
+		var outcomes [2]journal.ReplayOutcome
+		var errs [3]error
+		b := f.batch(e)
+		var made sync.WaitGroup
+		made.Go(func() { ingested, errs[0] = f.j.Ingest(f.ctx, b) })
+		for n := range outcomes {
+			made.Go(func() { outcomes[n], errs[1+n] = f.j.Replay(f.ctx, journal.Replay{ID: id, Topic: topic, Event: &e}) })
+		}
+		made.Wait()
+		f.ok(errs[0])
+		accepted := ingested.Accepted
+		for n, outcome := range outcomes {
+			switch {
+			case errs[1+n] == nil && outcome == journal.ReplayAccepted:
+				accepted++
+			case errs[1+n] == nil && outcome == journal.ReplayRepeated:
+			default:
+				want(f.T, errs[1+n], journal.ErrStale)
+			}
+		}
+		if accepted != 1 || (errs[1] == nil) == (errs[2] == nil) {
+			f.Errorf("accepted %d times, errors %v", accepted, errs)
+		}
+		if l := f.letter(id); l.Replays != 1 || l.Replayed.IsZero() {
+			f.Errorf("the dead letter is %+v", l)
+		}
 	}},
 	{"a record that fails again stays a dead letter, until it failed too often", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
