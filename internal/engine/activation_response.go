@@ -64,7 +64,7 @@ func (e *Engine) resumeReceived(s phases, t *task) error {
 		e.onMissingKey(t)
 		return e.postpone(s, t, onboarding.ReasonKeyMissing, time.Now().Add(e.jitter(storeRetry)))
 	case err != nil:
-		e.log.Error("the stored response does not belong to the operation: its row was moved, edited or damaged", t.attrs("table", "receipt", "err", err)...)
+		e.log.Error("the stored response does not belong to the operation: its row was moved, edited or damaged", t.attrs("table", "attempt", "err", err)...)
 		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerNotAuthentic)
 	}
 	return e.storeCredentials(s, t, readActivation(x))

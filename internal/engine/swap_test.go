@@ -199,7 +199,7 @@ func TestSwap_Beside(t *testing.T) {
 			b.set(b.places[answer2], "(answer, sealed_for) = (SELECT answer, sealed_for FROM receipt WHERE operation = ?)", b.places[answer0].op.id)
 		}},
 		"an answer with its row": {answer2, func(b *swapBench) {
-			b.j.edit("DELETE FROM receipt WHERE operation = ?", b.places[answer2].op.id)
+			b.j.edit("UPDATE attempt SET answer = NULL WHERE operation = ?", b.places[answer2].op.id)
 			b.j.edit("UPDATE operation SET receipt = (SELECT receipt FROM operation WHERE id = ?) WHERE id = ?", b.places[answer0].op.id, b.places[answer2].op.id)
 		}},
 		"the request of an answer": {answer1, func(b *swapBench) {

@@ -56,7 +56,7 @@ type KeyColumn struct {
 func KeyColumns() []KeyColumn {
 	return []KeyColumn{
 		{KeySealing, "event", "subject_key", false},
-		{KeySealing, "receipt", "answer_key", false},
+		{KeySealing, "attempt", "answer_key", false},
 		{KeySealing, "credential", "secret_key", false},
 		{KeySealing, "dead_letter", "record_key", false},
 		{KeySealing, "intent", "token_key", false},

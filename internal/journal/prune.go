@@ -74,7 +74,7 @@ func TableRows() []TableRow {
 	return []TableRow{
 		{"account", 0, "", "all"},
 		{"announced", 0, "at the end of a recovery", "nothing"},
-		{"attempt", PruneAttempts, "of ended operations, and checks", "without an end, or with a receipt; the newest"},
+		{"attempt", PruneAttempts, "of ended operations, and checks", "without an end, or with a response; the newest"},
 		{"audit", 0, "", "all: it is append-only"},
 		{"credential", 0, "", "all: published references resolve"},
 		{"dead_letter", PruneDeadLetters, "when its event was published", "the newest"},
@@ -90,7 +90,6 @@ func TableRows() []TableRow {
 		{"position", 0, "", "all"},
 		{"published_end", 0, "", "all: where a recovery begins to read"},
 		{"pulse", 0, "a while after its process has ended", "nothing"},
-		{"receipt", 0, "by EraseReceipts, when its credentials work", "what a person may need"},
 		{"relay_lease", 0, "", "its one row"},
 		{"replica", 0, "when it is gone", "nothing"},
 		{"schema_version", 0, "", "all"},

@@ -87,7 +87,7 @@ func Columns() []Column {
 	return []Column{
 		{Table: "event", Name: "subject", Key: "subject_key", Binds: ofJournal + "kind, account, shop, look-up MAC of the address or code, which identifies the operation",
 			Refused: "attention `subject_unreadable`; nothing is sent"},
-		{Table: "receipt", Name: "answer", Key: "answer_key", Binds: ofJournal + "account, shop, operation, attempt or operator action",
+		{Table: "attempt", Name: "answer", Key: "answer_key", Binds: ofJournal + "account, shop, operation, attempt or operator action",
 			Refused: "attention `answer_not_authentic`; nothing is stored or published as active"},
 		{Table: "credential", Name: "secret", Key: "secret_key", Binds: ofJournal + "account, shop, version; merchant id and token sealed together",
 			Refused: "attention `answer_not_authentic`; `resolve` refuses it"},

@@ -42,11 +42,11 @@ func clockWasSet(t *testing.T, f *filled, database func(*testing.T) string) {
 		}
 		return s
 	}
-	if _, err := f.run(t.Context(), path, address, ahead(dying(600)), nil); !errors.Is(err, errKilled) {
+	if _, err := f.run(t.Context(), path, address, ahead(dying(250)), nil); !errors.Is(err, errKilled) {
 		t.Fatal(err)
 	}
 	by += 50 * time.Millisecond
-	if r, err := f.run(t.Context(), path, address, ahead(dying(600)), nil); !errors.Is(err, errKilled) || r.Restarted || !r.Resumed {
+	if r, err := f.run(t.Context(), path, address, ahead(dying(250)), nil); !errors.Is(err, errKilled) || r.Restarted || !r.Resumed {
 		t.Fatalf("%+v %v", r, err)
 	}
 	by = time.Hour

@@ -33,9 +33,8 @@ func Tables() []Table {
 			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason`),
 			Counted: words("due_at planned changed stored_at verified"), Made: words("replica")},
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged probe mac started send_by deadline slack ledgers ended
-			counts_from answered not_sent slow status outcome reason code request_id`),
-			Counted: words("started send_by deadline ended counts_from"), Made: words("replica grain")},
-		{Name: "receipt", Keys: 1, Columns: words("attempt operation at answer answer_key sealed_for"), Counted: words("at")},
+			counts_from answered not_sent slow status outcome reason code request_id answer answer_key answer_at sealed_for`),
+			Counted: words("started send_by deadline ended counts_from answer_at"), Made: words("replica grain")},
 		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},
 		{Name: "intent", Keys: 1, Columns: words(`id uuid at actor act account operation note merchant_id token token_key state result
 			detail ended mac`)},

@@ -28,7 +28,7 @@ type series struct {
 func allSeries() []series {
 	list := []series{
 		{"event_id", []string{"event.id", "event.operation", "operation.id", "operation.event", "outbox.operation"}},
-		{"attempt_id", []string{"attempt.id", "receipt.attempt", "operation.last_attempt"}},
+		{"attempt_id", []string{"attempt.id", "operation.last_attempt"}},
 		{"outbox_row", []string{"outbox.id", "outbox.again", "outbox_pending.row"}},
 	}
 	for _, table := range []string{"account", "topic", "shop", "ledger", "intent", "dead_letter"} {

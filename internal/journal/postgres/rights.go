@@ -124,7 +124,7 @@ func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err erro
 	}); err != nil {
 		return false, err
 	}
-	if len(needs("receipt")) > 1 { // who only reads needs none
+	if len(needs("attempt")) > 1 { // who only reads needs none
 		for _, sequence := range sequences {
 			var uses bool
 			if err := conn.QueryRow(ctx, "SELECT coalesce(has_sequence_privilege(to_regclass($1)::oid, 'USAGE'), TRUE)", sequence).Scan(&uses); err != nil {

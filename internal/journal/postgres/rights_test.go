@@ -176,11 +176,11 @@ func TestEachRightIsMissed(t *testing.T) {
 	}
 	// What the catalogue does not show is tried.
 	exec("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today' USING ERRCODE = '42501'; END $$")
-	exec("CREATE TRIGGER no BEFORE INSERT ON receipt FOR EACH STATEMENT EXECUTE FUNCTION no()")
+	exec("CREATE TRIGGER no BEFORE INSERT ON attempt FOR EACH STATEMENT EXECUTE FUNCTION no()")
 	if err := MayWork(t.Context(), Options{URL: url}); err == nil || !strings.Contains(err.Error(), "not today") {
 		t.Errorf("a trigger that refuses: %v", err)
 	}
-	exec("DROP TRIGGER no ON receipt")
+	exec("DROP TRIGGER no ON attempt")
 	if err := errors.Join(MayWork(t.Context(), Options{URL: url}), open(Options{})); err != nil {
 		t.Fatalf("with all rights again: %v", err)
 	}

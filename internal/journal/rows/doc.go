@@ -9,5 +9,6 @@
 //   - A sealed column x has a column x_key with the id of the key that sealed it.
 //
 // The tag db names the column and its properties: key (part of the primary key),
-// fixed (never changed after the insert), null, auto (assigned by the database).
+// fixed (never changed after the insert), null, auto (assigned by the database), wide
+// (a value may be large, so that a row with one is not cached).
 package rows

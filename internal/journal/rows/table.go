@@ -14,6 +14,7 @@ type Column struct {
 	Fixed bool // never changed once written
 	Null  bool // the zero value is NULL
 	Auto  bool // given by the database when the row is inserted
+	Wide  bool // its values may be large
 	Kind  ColumnKind
 	field int
 }
@@ -41,7 +42,7 @@ func TableOf[T any](name string) *Table {
 	for i := range t.row.NumField() {
 		f := t.row.Field(i)
 		words := strings.Split(f.Tag.Get("db"), ",")
-		c := Column{Name: words[0], field: i, Key: slices.Contains(words, "key"), Null: slices.Contains(words, "null"), Auto: slices.Contains(words, "auto")}
+		c := Column{Name: words[0], field: i, Key: slices.Contains(words, "key"), Null: slices.Contains(words, "null"), Auto: slices.Contains(words, "auto"), Wide: slices.Contains(words, "wide")}
 		c.Fixed = c.Key || slices.Contains(words, "fixed")
 		switch f.Type.Kind() {
 		case reflect.String:
@@ -118,6 +119,16 @@ func (t *Table) SetAll(row any, values []any) error {
 		}
 	}
 	return nil
+}
+
+// Wide reports whether a row has a value in a column whose values may be large.
+func (t *Table) Wide(row any) bool {
+	for i := range t.Columns {
+		if t.Columns[i].Wide && !t.field(row, i).IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // Zero returns the columns of a row that are zero: bit i is column i.

@@ -91,7 +91,8 @@ type Body struct {
 	Subject    []byte `db:"subject,fixed"` // the address or code, sealed
 }
 
-// An Attempt is a request that may have been sent.
+// An Attempt is a request that may have been sent, with its response. Number is 0 if an
+// operator entered the response: then nothing was sent.
 type Attempt struct {
 	ID         int64  `db:"id,key"`
 	Account    int64  `db:"account,fixed"`
@@ -116,18 +117,11 @@ type Attempt struct {
 	Code       string `db:"code"`
 	RequestID  string `db:"request_id"`
 	Reason     string `db:"reason"`
-	MAC        []byte `db:"mac,null,fixed"` // of the address of an invitation, if the cool-down of addresses is on
-}
-
-// A Receipt is the response of an activation, or the credentials that an operator
-// entered instead.
-type Receipt struct {
-	Attempt   int64  `db:"attempt,key"`
-	Operation int64  `db:"operation,fixed"`
-	At        int64  `db:"at,fixed"`
-	Answer    []byte `db:"answer,fixed"`
-	AnswerKey int64  `db:"answer_key,fixed"`
-	SealedFor string `db:"sealed_for,fixed"`
+	MAC        []byte `db:"mac,null,fixed"`   // of the address of an invitation, if the cool-down of addresses is on
+	Answer     []byte `db:"answer,null,wide"` // the response of an activation, or the credentials that an operator entered instead
+	AnswerKey  int64  `db:"answer_key,null"`
+	AnswerAt   int64  `db:"answer_at,null"` // when the response was saved
+	SealedFor  string `db:"sealed_for"`
 }
 
 // A Credential is one version of a shop's secret.

@@ -203,7 +203,7 @@ CREATE TABLE operation (
     waits        BIGINT NOT NULL DEFAULT 0, -- consecutive waits since the run began
     doubt        BIGINT NOT NULL DEFAULT 0, -- some attempt may have been executed
     unknowns     BIGINT NOT NULL DEFAULT 0, -- attempts with an unknown outcome, over all runs
-    receipt      BIGINT,                    -- attempt of the newest receipt of the run
+    receipt      BIGINT,                    -- attempt of the newest response of the run
     received     BIGINT NOT NULL DEFAULT 0, -- the run went through state 6
     late         BIGINT NOT NULL DEFAULT 0, -- a response came that the run did not continue with and that was not compared yet
     version      BIGINT,                    -- of the credential that the run stored
@@ -218,12 +218,14 @@ CREATE INDEX operation_attention ON operation (shop, kind, reason) WHERE state =
 CREATE INDEX operation_doubt ON operation (shop, kind) WHERE doubt = 1;
 
 -- Every request that may have been sent. The rate limits are counted from it. On
--- SQLite ids increase with the time of the start.
+-- SQLite ids increase with the time of the start. A row also holds the response of an
+-- activation, until its credentials work. Credentials that an operator entered are the
+-- response of a row of their own, for which nothing was sent.
 CREATE TABLE attempt (
     id          BIGINT PRIMARY KEY,
     account     BIGINT NOT NULL,
     operation   BIGINT,                    -- NULL for a check of a token
-    number      BIGINT NOT NULL,           -- within the operation, from 1; 0 for a check
+    number      BIGINT NOT NULL,           -- within the operation, from 1; 0 for a check, and for credentials that an operator entered
     flagged     BIGINT NOT NULL,           -- made in doubt
     probe       BIGINT NOT NULL DEFAULT 0, -- made after an unknown outcome, to find out about it
     replica     BIGINT NOT NULL DEFAULT 0, -- that made it; 0 on SQLite
@@ -243,7 +245,11 @@ CREATE TABLE attempt (
     outcome     TEXT   NOT NULL DEFAULT '',
     reason      TEXT   NOT NULL DEFAULT '', -- of the API client's set; empty where the response was not parsed when the attempt ended
     code        TEXT   NOT NULL DEFAULT '',
-    request_id  TEXT   NOT NULL DEFAULT ''
+    request_id  TEXT   NOT NULL DEFAULT '',
+    answer      BYTEA,                     -- the whole response, sealed
+    answer_key  BIGINT,
+    answer_at   BIGINT,                    -- when the response was saved
+    sealed_for  TEXT   NOT NULL DEFAULT '' -- what the seal is bound to: "attempt/" and the attempt's id, or "intent/" and the intent's uuid
 ) WITH (fillfactor = 80);
 CREATE INDEX attempt_operation ON attempt (operation) WHERE operation IS NOT NULL;
 CREATE INDEX attempt_slow ON attempt (counts_from) WHERE slow = 1;
@@ -253,6 +259,16 @@ CREATE INDEX attempt_address ON attempt (account, mac, started) WHERE mac IS NOT
 CREATE INDEX attempt_started ON attempt (started);
 -- +end
 
+-- +only sqlite
+-- The responses, for those who read or repair a file.
+CREATE VIEW receipt AS SELECT id AS attempt, operation, answer_at AS at, answer, answer_key, sealed_for FROM attempt WHERE answer IS NOT NULL;
+-- +goose StatementBegin
+CREATE TRIGGER receipt_update INSTEAD OF UPDATE ON receipt BEGIN
+    UPDATE attempt SET answer = NEW.answer, answer_key = NEW.answer_key, sealed_for = NEW.sealed_for WHERE id = OLD.attempt;
+END;
+-- +goose StatementEnd
+-- +end
+
 -- A rate limit: a sliding window of requests.
 CREATE TABLE ledger (
     id    BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -260,17 +276,6 @@ CREATE TABLE ledger (
     kept  BIGINT NOT NULL DEFAULT 0, -- the longest window so far, older permits are of no use; 0 on SQLite
     taken BIGINT NOT NULL DEFAULT 0  -- how many permits were ever taken: whoever has counted before others took some counts again; 0 on SQLite
 ) WITH (fillfactor = 20);
-
--- The responses, kept until their credentials work.
-CREATE TABLE receipt (
-    attempt    BIGINT PRIMARY KEY,
-    operation  BIGINT NOT NULL,
-    at         BIGINT NOT NULL,
-    answer     BYTEA  NOT NULL,         -- the whole response, sealed
-    answer_key BIGINT NOT NULL,
-    sealed_for TEXT COLLATE "C" NOT NULL -- what the seal is bound to: "attempt/" and the attempt's id, or "intent/" and the intent's uuid
-);
-CREATE INDEX receipt_operation ON receipt (operation);
 
 CREATE TABLE credential (
     shop        BIGINT NOT NULL,

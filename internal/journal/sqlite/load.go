@@ -90,7 +90,7 @@ func (w *writer) loadIn(j *Journal) error {
 	}{
 		{&w.ids.shop, "SELECT max(id) FROM shop"},
 		{&w.ids.event, "SELECT max(coalesce((SELECT max(id) FROM event), 0), coalesce((SELECT max(id) FROM operation), 0))"},
-		{&w.ids.attempt, "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(attempt) FROM receipt), 0))"},
+		{&w.ids.attempt, "SELECT max(id) FROM attempt"},
 		{&w.ids.out, "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(again) FROM outbox), 0), coalesce((SELECT max(row) FROM outbox_pending), 0))"},
 	} {
 		r, err := c.one(x.query)

@@ -47,8 +47,11 @@ func (c *rowCache) find(t *rows.Table, key int64) any {
 	return nil
 }
 
-// keep caches a row.
+// keep caches a row. Of a wide row it notes only that the cached one is outdated.
 func (c *rowCache) keep(t *rows.Table, key int64, row any) {
+	if row != nil && t.Wide(row) {
+		row = nil
+	}
 	m := c.byTable[t]
 	if m == nil {
 		m = &tableCache{byKey: make(map[int64]*cachedRow)}

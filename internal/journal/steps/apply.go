@@ -199,7 +199,7 @@ func (u *Unit) operatorChanges(o *rows.Operation, tr *journal.Transition) error 
 	}
 	key, err := keyset.SealingKey(tr.Entered)
 	if err != nil {
-		return fmt.Errorf("journal: receipt is not sealed: %w", err)
+		return fmt.Errorf("journal: response is not sealed: %w", err)
 	}
 	// The id is from the series of attempts: it has a place in their order, and no
 	// attempt has the same id.
@@ -207,7 +207,8 @@ func (u *Unit) operatorChanges(o *rows.Operation, tr *journal.Transition) error 
 	if err != nil {
 		return err
 	}
-	u.insert(u.j.tables.receipt, &rows.Receipt{Attempt: id, Operation: o.ID, At: u.now, Answer: tr.Entered, AnswerKey: int64(key), SealedFor: tr.EnteredFor})
+	u.insert(u.j.tables.attempt, &rows.Attempt{ID: id, Account: o.Account, Operation: o.ID, Replica: u.tx.Replica(), Grain: 1,
+		Started: u.now, SendBy: u.now, Deadline: u.now, Ended: u.now, NotSent: true, Answer: tr.Entered, AnswerKey: int64(key), AnswerAt: u.now, SealedFor: tr.EnteredFor})
 	o.Receipt, o.Received = id, true
 	return nil
 }

@@ -175,7 +175,7 @@ func (u *Unit) endAttempt(id journal.AttemptID, end journal.AttemptEnd) (*rows.A
 
 // unanswered finds the requests of an operation that may still be in flight.
 const unanswered Query = `SELECT a.id, a.deadline, a.slack, a.ended FROM attempt a
-	WHERE a.operation = $1 AND a.answered = 0 AND a.not_sent = 0 AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = a.id)`
+	WHERE a.operation = $1 AND a.answered = 0 AND a.not_sent = 0 AND a.answer IS NULL`
 
 // lingering returns until when a request of the operation without a response may be
 // in flight; now at the earliest. The worker that sent it may be running even if its

@@ -26,7 +26,7 @@ import (
 
 // growing are the tables that grow with the work that was done.
 var growing = []string{
-	"attempt", "audit", "credential", "dead_letter", "event", "intent", "operation", "outbox", "receipt", "shop",
+	"attempt", "audit", "credential", "dead_letter", "event", "intent", "operation", "outbox", "shop",
 }
 
 // pending are the indexes that hold only what is not done yet.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/stored"
@@ -162,11 +164,11 @@ const (
 	// That activation holds the lane (Received) or is beside it (Stored).
 	activatingShops Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.kind = $2 AND o.state = $3
 		AND EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane IN (1, 3) AND p.kind = $4 AND p.state IN ($5, $6) AND p.id <> o.id)`
-	responsesKept Query = `SELECT r.operation AS id, r.attempt, r.answer, r.at, r.sealed_for, (SELECT uuid FROM event WHERE id = r.operation) AS uuid
-		FROM receipt r WHERE r.operation = ANY($1) ORDER BY r.attempt`
-	currentResponses Query = `SELECT o.id, r.attempt, r.answer, r.at, r.sealed_for, b.uuid
-		FROM operation o CROSS JOIN shop s CROSS JOIN operation a CROSS JOIN receipt r CROSS JOIN event b
-		WHERE o.id = ANY($1) AND s.id = o.shop AND a.id = s.active_operation AND r.attempt = a.receipt AND b.id = r.operation`
+	responsesKept Query = `SELECT t.operation AS of, t.id, t.answer, t.answer_at, t.sealed_for, (SELECT uuid FROM event WHERE id = t.operation) AS uuid
+		FROM attempt t WHERE t.operation = ANY($1) AND t.answer IS NOT NULL ORDER BY t.id`
+	currentResponses Query = `SELECT o.id AS of, t.id, t.answer, t.answer_at, t.sealed_for, b.uuid
+		FROM operation o CROSS JOIN shop s CROSS JOIN operation a CROSS JOIN attempt t CROSS JOIN event b
+		WHERE o.id = ANY($1) AND s.id = o.shop AND a.id = s.active_operation AND t.id = a.receipt AND t.answer IS NOT NULL AND b.id = t.operation`
 	// credentialsStored finds the credentials that the operations stored, and the
 	// current ones of their shops.
 	credentialsStored Query = `SELECT o.id, c.version, c.reference, c.merchant_id, c.secret, c.created
@@ -216,13 +218,16 @@ type asked struct {
 }
 
 type responseOf struct {
-	rows.Receipt
-	ID   int64  `db:"id"`
-	UUID []byte `db:"uuid"`
+	rows.Attempt
+	Of   int64  `db:"of"`   // the operation that needs it
+	UUID []byte `db:"uuid"` // of the operation whose response it is
 }
 
-func (r *responseOf) stored() journal.StoredReceipt {
-	return journal.StoredReceipt{Operation: asUUID(r.UUID), Attempt: journal.AttemptID(r.Attempt), Sealed: r.Answer, SealedFor: r.SealedFor, At: wall(r.At)}
+func (r *responseOf) stored() journal.StoredReceipt { return response(&r.Attempt, asUUID(r.UUID)) }
+
+// response returns the response that an attempt's row has.
+func response(a *rows.Attempt, operation uuid.UUID) journal.StoredReceipt {
+	return journal.StoredReceipt{Operation: operation, Attempt: journal.AttemptID(a.ID), Sealed: a.Answer, SealedFor: a.SealedFor, At: wall(a.AnswerAt)}
 }
 
 type credentialOfOperation struct {
@@ -257,7 +262,7 @@ func (u *Unit) describe(ids []int64, asked asked) ([]*detail, error) {
 	}
 	if asked.settling {
 		asks = append(asks,
-			asking(responsesKept, func(r *responseOf) { of[r.ID].responses = append(of[r.ID].responses, r.stored()) }, ids),
+			asking(responsesKept, func(r *responseOf) { of[r.Of].responses = append(of[r.Of].responses, r.stored()) }, ids),
 			asking(credentialsStored, func(r *credentialOfOperation) {
 				d := of[r.ID]
 				d.credentials = append(d.credentials, credential(d.shopKey(), &r.Credential))
@@ -265,7 +270,7 @@ func (u *Unit) describe(ids []int64, asked asked) ([]*detail, error) {
 			asking(lastAttempts, func(a *attemptRow) { of[a.ID].attempt = a }, ids))
 	}
 	if asked.comparing {
-		asks = append(asks, asking(currentResponses, func(r *responseOf) { of[r.ID].current = append(of[r.ID].current, r.stored()) }, ids))
+		asks = append(asks, asking(currentResponses, func(r *responseOf) { of[r.Of].current = append(of[r.Of].current, r.stored()) }, ids))
 	}
 	if asked.current {
 		asks = append(asks, asking(currentVerified, func(r *idRow) { of[r.ID].currentVerified = true }, ids))

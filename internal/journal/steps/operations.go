@@ -27,10 +27,10 @@ const (
 		FROM shop s LEFT JOIN event b ON b.id = s.active_operation WHERE s.id = $1`
 
 	attemptsOf Query = `SELECT t.id, t.operation, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id, t.reason,
-			EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id) AS has_receipt
-		FROM attempt t WHERE t.operation = ANY($1) ORDER BY t.id`
-	responsesOf Query = `SELECT r.attempt, r.at, r.answer, t.number, r.sealed_for FROM event b
-		LEFT JOIN receipt r ON r.operation = b.id LEFT JOIN attempt t ON t.id = r.attempt WHERE b.uuid = $1 ORDER BY r.attempt`
+			t.answer IS NOT NULL AS has_receipt
+		FROM attempt t WHERE t.operation = ANY($1) AND t.number > 0 ORDER BY t.id`
+	responsesOf Query = `SELECT t.id, t.answer, t.answer_at, t.number, t.sealed_for FROM event b
+		LEFT JOIN attempt t ON t.operation = b.id AND t.answer IS NOT NULL WHERE b.uuid = $1 ORDER BY t.id`
 
 	events = `SELECT e.type, e.source, e.event_id, e.event_time, e.received, t.name AS topic_name, e.part, e.record_offset, e.exit, e.operation, b.uuid
 		FROM event e JOIN topic t ON t.id = e.topic LEFT JOIN event b ON b.id = e.operation WHERE e.shop = $1 AND e.exit > 0`
@@ -256,20 +256,13 @@ func (j *Journal) attempts(ctx context.Context, operations []int64) (map[int64][
 	return of, err
 }
 
-type responseRow struct {
-	rows.Receipt
-	Number int64 `db:"number"` // of the attempt
-}
-
 // Responses lists the stored responses of an operation.
 func (j *Journal) Responses(ctx context.Context, id uuid.UUID) (kept []journal.KeptResponse, err error) {
 	found := false
-	err = read(ctx, j, responsesOf, []any{id[:]}, func(r *responseRow) error {
+	err = read(ctx, j, responsesOf, []any{id[:]}, func(r *rows.Attempt) error {
 		found = true
-		if r.Attempt != 0 {
-			kept = append(kept, journal.KeptResponse{
-				StoredReceipt: journal.StoredReceipt{Operation: id, Attempt: journal.AttemptID(r.Attempt), At: wall(r.At), Sealed: r.Answer, SealedFor: r.SealedFor}, Number: int(r.Number),
-			})
+		if r.ID != 0 {
+			kept = append(kept, journal.KeptResponse{StoredReceipt: response(r, id), Number: int(r.Number)})
 		}
 		return nil
 	})

@@ -50,7 +50,7 @@ const (
 		FROM operation o WHERE o.id > $1 ORDER BY o.id LIMIT $2`
 	attemptsOld Query = `SELECT t.id, t.started AS made, (t.operation IS NULL OR t.ended < $3)
 			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = t.operation), TRUE)
-			AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.attempt = t.id) AS old
+			AND t.answer IS NULL AS old
 		FROM attempt t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
 	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free, e.uuid IS NOT NULL AS body
 		FROM event e WHERE e.id > $1 ORDER BY e.id LIMIT $2`

@@ -77,7 +77,7 @@ func (u *Unit) beginCheckOf(operation int64, c *journal.Check) (journal.AttemptI
 func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
 	key, err := keyset.SealingKey(r.Sealed)
 	if err != nil {
-		return 0, false, fmt.Errorf("journal: receipt is not sealed: %w", err)
+		return 0, false, fmt.Errorf("journal: response is not sealed: %w", err)
 	}
 	o, err := u.operations.get(u, r.Ref.Operation)
 	if err != nil {
@@ -90,19 +90,13 @@ func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
 	if err != nil {
 		return 0, false, err
 	}
-	saved := false
-	if a.Ended != 0 { // otherwise no response was saved, because the first one ends the attempt
-		if saved, err = u.saved(a.ID); err != nil {
-			return 0, false, err
-		}
-	}
 	if _, err := u.endAttempt(journal.AttemptID(a.ID), r.End); err != nil {
 		return 0, false, err
 	}
-	if saved {
+	if a.Answer != nil { // an earlier call has saved it
 		return o.State, o.Claim == r.Ref.Claim && o.State == journal.Received, nil
 	}
-	u.insert(u.j.tables.receipt, &rows.Receipt{Attempt: a.ID, Operation: o.ID, At: u.now, Answer: r.Sealed, AnswerKey: int64(key), SealedFor: r.SealedFor})
+	a.Answer, a.AnswerKey, a.AnswerAt, a.SealedFor = r.Sealed, int64(key), u.now, r.SealedFor
 	if o.State == journal.Sending && o.Claim == r.Ref.Claim {
 		o.Receipt, o.Received = a.ID, true
 		u.enterLeased(o, journal.Received, o.DueAt)
@@ -111,16 +105,7 @@ func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
 	return u.saveLate(o, a)
 }
 
-const (
-	receiptOf   Query = "SELECT attempt AS id FROM receipt WHERE attempt = $1"
-	receiptLike Query = "SELECT attempt AS id FROM receipt WHERE operation = $1 AND answer = $2"
-)
-
-// saved reports whether the response of an attempt was saved before.
-func (u *Unit) saved(attempt int64) (bool, error) {
-	r, err := first[idRow](u, receiptOf, attempt)
-	return r != nil, err
-}
+const responseLike Query = "SELECT id FROM attempt WHERE operation = $1 AND answer = $2"
 
 // answered returns the attempt of a response.
 func (u *Unit) answered(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
@@ -144,7 +129,7 @@ func (u *Unit) answered(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, e
 // the old one may have been assigned again. A repeated save of the response finds the
 // attempt of the first.
 func (u *Unit) lostAttempt(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
-	found, err := first[idRow](u, receiptLike, o.ID, r.Sealed)
+	found, err := first[idRow](u, responseLike, o.ID, r.Sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -191,9 +176,9 @@ func (u *Unit) saveLate(o *rows.Operation, a *rows.Attempt) (journal.State, bool
 }
 
 const (
-	receiptsAbove Query = `SELECT r.attempt, r.at, o.state, o.late, o.verified FROM receipt r JOIN operation o ON o.id = r.operation
-		WHERE r.attempt > $1 ORDER BY r.attempt LIMIT $2`
-	receiptsErase Query = "DELETE FROM receipt WHERE attempt = ANY($1)"
+	responsesAbove Query = `SELECT t.id, t.answer_at, o.state, o.late, o.verified FROM attempt t JOIN operation o ON o.id = t.operation
+		WHERE t.id > $1 AND t.answer IS NOT NULL ORDER BY t.id LIMIT $2`
+	responsesErase Query = "UPDATE attempt SET answer = NULL, answer_key = NULL, answer_at = NULL, sealed_for = '' WHERE id = ANY($1)"
 )
 
 // EraseReceipts deletes receipts that are not needed any more, a few in one
@@ -214,26 +199,26 @@ func (j *Journal) EraseReceipts(ctx context.Context, before time.Time, after jou
 func (u *Unit) eraseReceipts(before int64, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
 	var ids []int64
 	seen, young := 0, false
-	if err := each(u, receiptsAbove, []any{int64(after), int64(limit)}, func(r *struct {
-		Attempt  int64         `db:"attempt"`
-		At       int64         `db:"at"`
+	if err := each(u, responsesAbove, []any{int64(after), int64(limit)}, func(r *struct {
+		ID       int64         `db:"id"`
+		At       int64         `db:"answer_at"`
 		State    journal.State `db:"state"`
 		Late     bool          `db:"late"`
 		Verified int64         `db:"verified"`
 	}) error {
 		seen++
-		next = journal.AttemptID(r.Attempt)
-		// The receipts after it are younger, so none of them was verified before then.
+		next = journal.AttemptID(r.ID)
+		// The responses after it are younger, so none of them was verified before then.
 		young = young || r.At > before
 		if (r.State == journal.Done || r.State == journal.Superseded) && !r.Late && r.Verified != 0 && r.Verified <= before {
-			ids = append(ids, r.Attempt)
+			ids = append(ids, r.ID)
 		}
 		return nil
 	}); err != nil {
 		return 0, 0, err
 	}
 	if len(ids) > 0 {
-		if _, err := u.exec(receiptsErase, ids); err != nil {
+		if _, err := u.exec(responsesErase, ids); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -17,7 +17,7 @@ const (
 	restoreRead Query = `SELECT e.event_id, e.event_time, e.traceparent, e.tracestate, a.uuid AS active_uuid
 		FROM operation o CROSS JOIN shop s LEFT JOIN event e ON e.id = o.event LEFT JOIN event a ON a.id = s.active_operation
 		WHERE o.id = $1 AND s.id = o.shop`
-	receiptRead Query = "SELECT attempt, at, answer, sealed_for FROM receipt WHERE attempt = $1"
+	responseRead Query = "SELECT id, answer, answer_at, sealed_for FROM attempt WHERE id = $1 AND answer IS NOT NULL"
 
 	resultsOf Query = `SELECT n.event, n.causation, n.version, n.outbox, x.type, x.sequence, x.key, x.value, x.headers, x.created
 		FROM announced n CROSS JOIN outbox x
@@ -208,12 +208,13 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 	c.Active = (&historyRow{Shop: *s, UUID: r.ActiveUUID}).active()
 	x.Last = last
 	if o.Receipt != 0 {
-		kept, err := first[rows.Receipt](u, receiptRead, o.Receipt)
+		kept, err := first[rows.Attempt](u, responseRead, o.Receipt)
 		if err != nil {
 			return x, nil, err
 		}
 		if kept != nil {
-			c.Receipt = &journal.StoredReceipt{Operation: c.UUID, Attempt: journal.AttemptID(kept.Attempt), At: wall(kept.At), Sealed: kept.Answer, SealedFor: kept.SealedFor}
+			r := response(kept, c.UUID)
+			c.Receipt = &r
 		}
 	}
 	err = each(u, resultsOf, []any{b.UUID, stored.Flag(last), r.EventID, s.ID}, func(r *resultRow) error {

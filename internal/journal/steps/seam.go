@@ -209,6 +209,6 @@ type Series uint8
 // The series of ids.
 const (
 	EventIDs   Series = iota // of events, and of the operations that they create
-	AttemptIDs               // of attempts, and of receipts that an operator entered
+	AttemptIDs               // of attempts, and of credentials that an operator entered
 	OutboxIDs                // of outbox and outbox_pending, in the order of the commits; until the commit negative numbers may stand for them in the rows to be saved
 )

@@ -89,7 +89,7 @@ func TestRun(t *testing.T) {
 	fail := func(*Unit) error { return refused }
 	flush := (*Unit).flush
 	insert := func(u *Unit) error {
-		u.insert(j.tables.receipt, &rows.Receipt{Attempt: 1})
+		u.insert(j.tables.credential, &rows.Credential{Shop: 1})
 		return nil
 	}
 	for name, c := range map[string]struct {
