@@ -69,7 +69,7 @@ func (s *sim) closeJournal() {
 
 // simTimes are the stored times that a worker's own clock gave.
 var simTimes = map[string][]string{
-	"operation":      {"due_at", "planned", "changed", "stored_at", "verified"},
+	"operation":      {"due_at", "planned", "changed", "stored_at", "verified", "check_from"},
 	"attempt":        {"started", "send_by", "deadline", "ended", "counts_from", "answer_at"},
 	"shop":           {"invited_at", "active_at", "review_due", "review_refused"},
 	"account":        {"circuit_until", "circuit_since", "closed_since"},

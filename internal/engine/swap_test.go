@@ -49,7 +49,7 @@ func newSwapBench(t *testing.T) *swapBench {
 	for i, shop := range []string{"shop-5", "shop-5", "shop-6"} {
 		op := b.add(journal.Activate, shop, fmt.Sprint("received-", i))
 		b.received(op, keyset.AttemptSource(int64(i)), fmt.Sprintf(`{"data":{"merchantId":"m-%s","token":"kept-%d"}}`, shop, i))
-		b.places = append(b.places, sealedPlace{name: fmt.Sprint("answer ", i, " of ", shop), op: op, column: "answer", row: fmt.Sprint("receipt WHERE operation = ", op.id), reason: onboarding.ReasonAnswerNotAuthentic})
+		b.places = append(b.places, sealedPlace{name: fmt.Sprint("answer ", i, " of ", shop), op: op, column: "answer", row: fmt.Sprint("attempt WHERE answer IS NOT NULL AND operation = ", op.id), reason: onboarding.ReasonAnswerNotAuthentic})
 	}
 	for i, shop := range []string{"shop-7", "shop-8"} {
 		op := b.add(journal.Activate, shop, fmt.Sprint("stored-", i))

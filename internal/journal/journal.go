@@ -203,8 +203,9 @@ type Work interface {
 	//     the receipts.
 	SaveResponse(ctx context.Context, r Receipt) (s State, mine bool, err error)
 	// SaveResponseAndBeginCheck is SaveResponse and BeginCheck in one commit. The check
-	// belongs to the operation's account. If the caller has lost the claim or a permit
-	// is missing, the check does not begin and its id is 0.
+	// belongs to the operation's account. If the caller has lost the claim, a permit is
+	// missing, or the operation has had such a check, the check does not begin and its
+	// id is 0.
 	SaveResponseAndBeginCheck(ctx context.Context, r Receipt, c Check) (s State, mine bool, check AttemptID, err error)
 	// Apply makes a transition. If it frees the lane, the shop's next operation becomes
 	// Planned. ErrStale, ErrMerchantConflict, ErrVersionTaken,

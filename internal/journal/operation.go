@@ -110,7 +110,8 @@ type Check struct {
 	Permits          []Permit
 }
 
-// An AttemptID names an attempt of any kind.
+// An AttemptID names an attempt of any kind. That of a check which began with a response
+// is negative.
 type AttemptID int64
 
 // An AttemptEnd is what became of an attempt.

@@ -30,8 +30,9 @@ func Tables() []Table {
 		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate uuid mac generation key_scope subject subject_key`)},
 		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned
-			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason`),
-			Counted: words("due_at planned changed stored_at verified"), Made: words("replica")},
+			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason
+			check_open check_slack check_ledgers check_grain check_from`),
+			Counted: words("due_at planned changed stored_at verified check_from"), Made: words("replica")},
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged probe mac started send_by deadline slack ledgers ended
 			counts_from answered not_sent slow status outcome reason code request_id answer answer_key answer_at sealed_for`),
 			Counted: words("started send_by deadline ended counts_from answer_at"), Made: words("replica grain")},

@@ -149,6 +149,8 @@ func rebase(now int64) []step {
 		{`UPDATE attempt SET ended = CASE WHEN ended > $1 THEN $1 ELSE ended END, deadline = least(deadline, $1 + deadline - started),
 				counts_from = least(counts_from, $1 + CASE WHEN ended IS NULL THEN deadline - started + slack WHEN answered = 0 THEN slack ELSE 0 END)
 			WHERE counts_from IS NOT NULL AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)`, both},
+		{`UPDATE operation SET check_from = least(check_from, $1 + CASE check_open WHEN 1 THEN $2 ELSE check_slack END)
+			WHERE check_from IS NOT NULL AND id = ANY(ARRAY(SELECT operation FROM attempt WHERE started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2))`, both},
 	}
 	for _, q := range steps.BoundTimes() {
 		list = append(list, step{q.Postgres(), at})
@@ -157,6 +159,9 @@ func rebase(now int64) []step {
 		step{"DELETE FROM permit", nil},
 		step{`INSERT INTO permit (ledger, counts_from, many) SELECT x.ledger, x.counts_from, count(*) FROM
 			(SELECT unnest(string_to_array(ledgers, ' ')::bigint[]) AS ledger, counts_from FROM attempt
-			 WHERE counts_from > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)) x
+			 WHERE counts_from > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) AND (started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2 OR slow = 1)
+			 UNION ALL SELECT unnest(string_to_array(check_ledgers, ' ')::bigint[]), check_from FROM operation
+			 WHERE check_from > $1 - (SELECT coalesce(max(kept), 0) FROM ledger)
+				AND id = ANY(ARRAY(SELECT operation FROM attempt WHERE started > $1 - (SELECT coalesce(max(kept), 0) FROM ledger) - $2))) x
 			GROUP BY x.ledger, x.counts_from`, both})
 }

@@ -79,6 +79,13 @@ type Operation struct {
 	Verified    int64         `db:"verified,null"` // when its credentials were found to work
 	Reason      string        `db:"reason"`
 	Owner       string        `db:"owner"` // the worker that claimed it last
+
+	// The check of a token that began when its response was saved; see [Attempt].
+	CheckOpen    bool   `db:"check_open"` // it has no end yet
+	CheckSlack   int64  `db:"check_slack"`
+	CheckLedgers string `db:"check_ledgers"`
+	CheckGrain   int64  `db:"check_grain"`
+	CheckFrom    int64  `db:"check_from,null"` // the permits are available again one window later
 }
 
 // A Body is the part of an operation that is written once, with the [Event] that created

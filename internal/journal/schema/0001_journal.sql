@@ -210,14 +210,22 @@ CREATE TABLE operation (
     stored_at    BIGINT,
     verified     BIGINT,                    -- when its credentials were found to work; receipts are erased some time later
     restored     BIGINT NOT NULL DEFAULT 0, -- the number of the last recovery that looked at it
-    reason       TEXT   NOT NULL DEFAULT ''
+    reason       TEXT   NOT NULL DEFAULT '',
+    -- The check of a token that began when its response was saved; these columns have the same meaning as those of
+    -- attempt. Other checks are rows of attempt.
+    check_open    BIGINT NOT NULL DEFAULT 0, -- it has no end yet
+    check_slack   BIGINT NOT NULL DEFAULT 0,
+    check_ledgers TEXT   NOT NULL DEFAULT '',
+    check_grain   BIGINT NOT NULL DEFAULT 0,
+    check_from    BIGINT                     -- counts_from
 ) WITH (fillfactor = 70);
 CREATE INDEX operation_due ON operation (account, kind, stage, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX operation_lane ON operation (shop, lane, kind, lane_order) WHERE lane IS NOT NULL;
 CREATE INDEX operation_attention ON operation (shop, kind, reason) WHERE state = 20;
 CREATE INDEX operation_doubt ON operation (shop, kind) WHERE doubt = 1;
 
--- Every request that may have been sent. The rate limits are counted from it. On
+-- Every request that may have been sent, except for the checks in operation. The rate
+-- limits are counted from both. On
 -- SQLite ids increase with the time of the start. A row also holds the response of an
 -- activation, until its credentials work. Credentials that an operator entered are the
 -- response of a row of their own, for which nothing was sent.

@@ -158,7 +158,8 @@ func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 var errEnough = errors.New("enough")
 
 // fill adds the attempts of earlier processes that still count: by id
-// backwards as far as one that is not slow can matter, then the slow ones.
+// backwards as far as one that is not slow can matter, with the checks that began with
+// their responses, then the slow ones.
 // However the wall clock was stepped meanwhile, what ended before the journal
 // was opened counts from then at the latest, so that a clock that went back
 // costs no more than one window.
@@ -184,29 +185,41 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 			l.add(from)
 		}
 	}
-	const columns = "SELECT id, started, deadline, slack, ended, counts_from, answered, ledgers FROM attempt "
-	names := func(r row) bool {
-		for n := range steps.LedgerIDs(r.text(7)) {
+	const columns = "SELECT a.id, a.started, a.deadline, a.slack, a.ended, a.counts_from, a.answered, a.ledgers"
+	names := func(ledgers string) bool {
+		for n := range steps.LedgerIDs(ledgers) {
 			if n == number {
 				return true
 			}
 		}
 		return false
 	}
-	err := t.each(columns+"WHERE id < ? ORDER BY id DESC", in{t.j.writer.firstAttempt}, func(r row) error {
+	checks := make(map[int64]bool) // by operation, which may have several attempts
+	err := t.each(columns+`, o.id, o.check_open, o.check_slack, o.check_from, o.check_ledgers
+		FROM attempt a LEFT JOIN operation o ON o.id = a.operation AND o.check_from > ? WHERE a.id < ? ORDER BY a.id DESC`, in{oldest, t.j.writer.firstAttempt}, func(r row) error {
 		if r.int(1) < cut {
 			return errEnough
 		}
-		if !r.null(5) && names(r) {
+		if !r.null(5) && names(r.text(7)) {
 			add(r)
+		}
+		if operation := r.int(8); operation != 0 && !checks[operation] && names(r.text(12)) {
+			checks[operation] = true
+			latest := opened + r.int(10)
+			if r.int(9) == 1 {
+				latest = opened + steps.LookBack.Microseconds()
+			}
+			if from := rounded(min(r.int(11), latest), l.limit, l.window); from > oldest {
+				l.add(from)
+			}
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
-	return t.each(columns+"INDEXED BY attempt_slow WHERE slow = 1 AND counts_from > ? AND id < ?", in{oldest, t.j.writer.firstAttempt}, func(r row) error {
-		if r.int(1) < cut && names(r) {
+	return t.each(columns+" FROM attempt a INDEXED BY attempt_slow WHERE a.slow = 1 AND a.counts_from > ? AND a.id < ?", in{oldest, t.j.writer.firstAttempt}, func(r row) error {
+		if r.int(1) < cut && names(r.text(7)) {
 			add(r)
 		}
 		return nil

@@ -34,7 +34,7 @@ func (j *Journal) Apply(ctx context.Context, tr journal.Transition) error {
 // transition names the rows that a transition needs.
 func (l *Loader) transition(tr *journal.Transition) {
 	l.operations = append(l.operations, tr.Ref.Operation)
-	if tr.Attempt != 0 && tr.End != nil {
+	if tr.Attempt > 0 && tr.End != nil {
 		l.attempts = append(l.attempts, int64(tr.Attempt))
 	}
 	if tr.Intent != nil {
@@ -91,10 +91,15 @@ func (u *Unit) apply(tr *journal.Transition) error {
 	if err := u.operatorChanges(o, tr); err != nil {
 		return err
 	}
-	if tr.Attempt != 0 && tr.End != nil {
-		if _, err := u.endAttempt(tr.Attempt, *tr.End); err != nil {
-			return err
-		}
+	switch {
+	case tr.End == nil || tr.Attempt == 0:
+	case tr.Attempt == -journal.AttemptID(o.ID):
+		err = u.endCheckOf(o.ID, *tr.End)
+	default:
+		_, err = u.endAttempt(tr.Attempt, *tr.End)
+	}
+	if err != nil {
+		return err
 	}
 	if tr.Supersede != "" {
 		if err := u.supersedeOlder(o, tr); err != nil {

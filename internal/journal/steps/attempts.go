@@ -113,6 +113,14 @@ func (j *Journal) BeginCheck(ctx context.Context, c journal.Check) (journal.Atte
 // without it. A second end changes nothing. The operation is updated by a second
 // request, because the shop to lock is known only from the attempt's row.
 func (j *Journal) EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error {
+	if id < 0 {
+		operation := -int64(id)
+		return j.db.Write(ctx, &Request{
+			Needs: Needs{Operations: []int64{operation}, Missing: journal.ErrNotFound},
+			Load:  func(l *Loader) { l.operations = append(l.operations, operation) },
+			Do:    func(u *Unit) error { return u.endCheckOf(operation, end) },
+		})
+	}
 	operation, err := ask(ctx, j, &Request{
 		Load: func(l *Loader) { l.attempts = append(l.attempts, int64(id)) },
 	}, func(u *Unit) (int64, error) {
@@ -151,26 +159,34 @@ func (u *Unit) endAttempt(id journal.AttemptID, end journal.AttemptEnd) (*rows.A
 	if a.Ended != 0 {
 		return a, nil
 	}
-	at := u.clock.StampUp(end.At)
-	if at == 0 {
-		at = u.now
-	}
-	was := a.CountsFrom
-	a.Ended = max(at, a.Started)
+	a.Ended = max(u.ended(end), a.Started)
 	a.Answered, a.NotSent, a.Status = end.Answered, end.NotSent, int64(end.Status)
 	a.Outcome, a.Code, a.RequestID, a.Reason = end.Outcome, end.Code, end.RequestID, end.Reason
 	a.Slow = a.Slow || a.Ended+a.Slack-a.Started > LookBack.Microseconds()
-	from := a.Ended
+	u.permitsBack(a, end, a.Ended)
+	return a, nil
+}
+
+// ended returns the database's time of an end.
+func (u *Unit) ended(end journal.AttemptEnd) int64 {
+	if at := u.clock.StampUp(end.At); at != 0 {
+		return at
+	}
+	return u.now
+}
+
+// permitsBack changes the instant from which the permits of an attempt count.
+func (u *Unit) permitsBack(a *rows.Attempt, end journal.AttemptEnd, from int64) {
 	if !end.Answered {
 		from += a.Slack
 	}
 	from = RoundUp(from, a.Grain)
+	was := a.CountsFrom
 	a.CountsFrom = from
 	if end.NotSent {
 		a.CountsFrom = 0
 	}
 	u.back = append(u.back, back{a, was, from, !end.NotSent})
-	return a, nil
 }
 
 // unanswered finds the requests of an operation that may still be in flight.

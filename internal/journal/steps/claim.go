@@ -17,7 +17,8 @@ const maxClaim = 1000
 
 // operationColumns are all columns of a [rows.Operation], in their order.
 const operationColumns = `id, account, shop, kind, state, stage, due_at, lane, claim, leased, replica, run, attempts, waits, doubt, unknowns, late, event, lane_order,
-	restored, closed, planned, changed, last_attempt, receipt, received, version, stored_at, verified, reason, owner`
+	restored, closed, planned, changed, last_attempt, receipt, received, version, stored_at, verified, reason, owner,
+	check_open, check_slack, check_ledgers, check_grain, check_from`
 
 const (
 	// A claim skips the rows that other replicas have locked.

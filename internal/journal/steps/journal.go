@@ -26,7 +26,7 @@ type Journal struct {
 // tables are the descriptions of the tables.
 type tables struct {
 	account, shop, operation, body, attempt, credential, intent *rows.Table
-	outbox, published, pending, event, audit, letter, announced          *rows.Table
+	outbox, published, pending, event, audit, letter, announced *rows.Table
 }
 
 // New returns a journal over a database. Lists reports whether the database accepts
@@ -36,7 +36,7 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 		account: rows.TableOf[rows.Account]("account"), shop: rows.TableOf[rows.Shop]("shop"),
 		operation: rows.TableOf[rows.Operation]("operation"), body: rows.TableOf[rows.Body]("event"),
 		attempt: rows.TableOf[rows.Attempt]("attempt"), credential: rows.TableOf[rows.Credential]("credential"),
-		intent:     rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
+		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
 		published: rows.TableOf[rows.Published]("outbox"), pending: rows.TableOf[rows.Pending]("outbox_pending"),
 		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
 		announced: rows.TableOf[rows.Announced]("announced"),

@@ -93,8 +93,8 @@ func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 		if slices.ContainsFunc(ps[:i], func(other journal.Permit) bool { return other.RateLimit == p.RateLimit }) {
 			return fmt.Errorf("journal: ledger %q is named twice", p.RateLimit)
 		}
-		a.Slack = max(a.Slack, p.Slack.Microseconds())
 	}
+	a.Slack = slackOf(ps)
 	for _, p := range ps {
 		left, err := u.tx.AvailablePermits(p)
 		if err != nil {
@@ -118,6 +118,14 @@ func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 	}
 	a.Ledgers = strings.Join(names, " ")
 	return nil
+}
+
+// slackOf returns the longest slack of permits, in microseconds.
+func slackOf(ps []journal.Permit) (slack int64) {
+	for _, p := range ps {
+		slack = max(slack, p.Slack.Microseconds())
+	}
+	return slack
 }
 
 // back is the change of an attempt's permits by its end. The ledgers get it after the

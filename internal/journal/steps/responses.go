@@ -45,33 +45,60 @@ func (j *Journal) saveResponse(ctx context.Context, r *journal.Receipt, c *journ
 			l.attempts = append(l.attempts, int64(r.Attempt))
 			if c != nil {
 				l.permits = append(l.permits, c.Permits...)
-				l.IDs(AttemptIDs, 1)
 			}
 		},
 	}, func(u *Unit) (got savedResponse, err error) {
 		if got.state, got.mine, err = u.saveResponse(r); err != nil || c == nil || !got.mine || u.tx.LostCommits() {
 			return got, err
 		}
-		got.check, err = u.beginCheckOf(r.Ref.Operation, c)
+		got.check, err = u.beginCheckOf(r, c)
 		return got, err
 	})
 }
 
-// beginCheckOf begins a check of an operation's account. It returns 0 if a permit is
-// missing.
-func (u *Unit) beginCheckOf(operation int64, c *journal.Check) (journal.AttemptID, error) {
-	o, err := u.operations.get(u, operation)
+// beginCheckOf begins the check of the token that a response brought, in the operation's
+// row. The row has place for one. An opening finds the check by the operation's attempt.
+// It returns 0 if a permit is missing, the place is taken, or the opening would miss it.
+func (u *Unit) beginCheckOf(r *journal.Receipt, c *journal.Check) (journal.AttemptID, error) {
+	o, err := u.operations.get(u, r.Ref.Operation)
 	if err != nil {
 		return 0, err
 	}
-	begun, err := u.addAttempt(rows.Attempt{Account: o.Account}, c.SendBy, c.Deadline, c.Permits)
+	a, err := u.attempts.get(u, int64(r.Attempt))
+	if err != nil {
+		return 0, err
+	}
+	check := rows.Attempt{ID: -o.ID, Started: u.now, Deadline: u.now + c.Deadline.Microseconds()}
+	if o.CheckOpen || o.CheckLedgers != "" || check.Deadline+slackOf(c.Permits)-a.Started > (LookBack-time.Second).Microseconds() {
+		return 0, nil
+	}
+	err = u.takePermits(&check, c.Permits)
 	if _, none := errors.AsType[*journal.NoPermitError](err); none {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	return journal.AttemptID(begun.ID), nil
+	o.CheckOpen, o.CheckSlack, o.CheckLedgers, o.CheckGrain, o.CheckFrom = true, check.Slack, check.Ledgers, check.Grain, check.CountsFrom
+	return journal.AttemptID(check.ID), nil
+}
+
+// endCheckOf saves the end of the check in an operation's row, and returns its permits.
+func (u *Unit) endCheckOf(operation int64, end journal.AttemptEnd) error {
+	o, err := u.operations.get(u, operation)
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		return fmt.Errorf("%w: operation %d", journal.ErrNotFound, operation)
+	}
+	if !o.CheckOpen {
+		return nil
+	}
+	check := &rows.Attempt{ID: -o.ID, Slack: o.CheckSlack, Ledgers: o.CheckLedgers, Grain: o.CheckGrain, CountsFrom: o.CheckFrom}
+	u.permitsBack(check, end, u.ended(end))
+	o.CheckOpen, o.CheckFrom = false, check.CountsFrom
+	return nil
 }
 
 func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {

@@ -23,7 +23,7 @@ const maxQueuedCodes = 4
 const (
 	viewColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.stage, o.due_at, o.lane, o.claim, o.leased, o.replica, o.run, o.attempts, o.waits, o.doubt,
 			o.unknowns, o.late, o.event, o.lane_order, o.restored, o.closed, o.planned, o.changed, o.last_attempt, o.receipt, o.received, o.version, o.stored_at,
-			o.verified, o.reason, o.owner, b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
+			o.verified, o.reason, o.owner, o.check_open, o.check_slack, o.check_ledgers, o.check_grain, o.check_from, b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
 	// SQLite loads a row by its key before it changes it, because most are in memory.
 	liteColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.lane, o.run, o.attempts, o.doubt, o.event, o.lane_order, o.changed, o.reason,
 			b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `

@@ -48,7 +48,7 @@ func seriesOf(table, column string) string {
 	switch {
 	case column == "id":
 		return table
-	case column == "ledgers":
+	case column == "ledgers" || column == "check_ledgers":
 		return "ledger"
 	case column == "invited_operation" || column == "active_operation":
 		return "operation"
