@@ -118,7 +118,7 @@ func TestEngine_ReceiptThatDoesNotOpen(t *testing.T) {
 		}
 		subject := b.add(journal.Invite, "shop-9", "a@example.com")
 		b.j.edit("UPDATE attempt SET answer = NULL WHERE operation = ?", b.j.ops[0].id)
-		b.j.edit("UPDATE receipt SET answer = ? WHERE operation = ?", []byte("nonsense"), b.j.ops[1].id)
+		b.j.edit("UPDATE attempt SET answer = ? WHERE answer IS NOT NULL AND operation = ?", []byte("nonsense"), b.j.ops[1].id)
 		b.j.edit("UPDATE event SET subject = ? WHERE id = ?", []byte("nonsense"), subject.id)
 		b.run(time.Second)
 		for _, op := range b.j.ops[:2] {

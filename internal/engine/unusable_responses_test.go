@@ -113,7 +113,7 @@ func TestUnusableResponses_Reread(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.j.exec("UPDATE receipt SET answer = ? WHERE operation = ?", sealed, op.id)
+		b.j.exec("UPDATE attempt SET answer = ? WHERE answer IS NOT NULL AND operation = ?", sealed, op.id)
 		b.act(op, onboarding.ActionReread, onboarding.ResultActivated)
 		b.expect(op, journal.Done, onboarding.ReasonActivated, "activation_failed answer_unreadable contact_support false", eventActive)
 		// The account is open then, and other codes go on.

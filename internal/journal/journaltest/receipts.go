@@ -60,6 +60,31 @@ var receipts = []part{
 			f.free(p, 0, 30*time.Second)
 		}
 	}},
+	{"the permit of its check counts after a crash, and once", func(f *fixture) {
+		p := journal.Permit{RateLimit: "checks", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
+		c := journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}}
+		o, id := f.sending(f.code("s", "e1", "1"))
+		r := f.receipt(o, id, "answer")
+		_, _, check, err := f.j.SaveResponseAndBeginCheck(f.ctx, r, c)
+		f.ok(err)
+		f.free(p, 0, 100*time.Second)
+		if _, mine, again, err := f.j.SaveResponseAndBeginCheck(f.ctx, r, c); err != nil || !mine || check == 0 || again != 0 {
+			f.Fatalf("check %d; the second call began %d, mine %v, %v", check, again, mine, err)
+		}
+		f.crash()
+		f.free(p, 0, 100*time.Second)
+		f.clock.advance(time.Second)
+		f.ok(f.j.EndAttempt(f.ctx, check, *f.answered(200)))
+		f.free(p, 0, 30*time.Second)
+		f.clock.advance(time.Second)
+		f.ok(f.j.EndAttempt(f.ctx, check, *f.answered(401))) // the first end holds
+		f.free(p, 0, 29*time.Second)
+		f.crash()
+		f.free(p, 0, 29*time.Second)
+		f.clock.advance(29 * time.Second)
+		f.free(p, 1, 0)
+		want(f.T, f.j.EndAttempt(f.ctx, check-100, *f.answered(200)), journal.ErrNotFound)
+	}},
 	{"when its holder is gone it is anybody's", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")

@@ -167,6 +167,16 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 	opened := t.j.writer.ledgers.opened
 	oldest := t.now - p.Window.Microseconds()
 	cut := oldest - steps.LookBack.Microseconds()
+	count := func(id journal.AttemptID, open bool, from int64) {
+		from = rounded(from, l.limit, l.window)
+		switch {
+		case from <= oldest:
+		case open:
+			l.take(id, from)
+		default:
+			l.add(from)
+		}
+	}
 	add := func(r row) {
 		id, started, deadline, slack := journal.AttemptID(r.int(0)), r.int(1), r.int(2), r.int(3)
 		from, open := r.int(5), r.null(4)
@@ -176,14 +186,7 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 		} else if r.int(6) == 0 {
 			latest += slack
 		}
-		if from = rounded(min(from, latest), l.limit, l.window); from <= oldest {
-			return
-		}
-		if open {
-			l.take(id, from)
-		} else {
-			l.add(from)
-		}
+		count(id, open, min(from, latest))
 	}
 	const columns = "SELECT a.id, a.started, a.deadline, a.slack, a.ended, a.counts_from, a.answered, a.ledgers"
 	names := func(ledgers string) bool {
@@ -205,13 +208,11 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 		}
 		if operation := r.int(8); operation != 0 && !checks[operation] && names(r.text(12)) {
 			checks[operation] = true
-			latest := opened + r.int(10)
-			if r.int(9) == 1 {
+			open, latest := r.int(9) == 1, opened+r.int(10)
+			if open {
 				latest = opened + steps.LookBack.Microseconds()
 			}
-			if from := rounded(min(r.int(11), latest), l.limit, l.window); from > oldest {
-				l.add(from)
-			}
+			count(journal.AttemptID(-operation), open, min(r.int(11), latest))
 		}
 		return nil
 	})
