@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,7 +54,8 @@ func each(t *testing.T, list []crash, run func(t *testing.T, c crash) int) {
 func TestKilledAtEveryPoint(t *testing.T) {
 	t.Parallel()
 	list := crashes(func(point, setting string) bool {
-		return setting == "probe-once" || point == "sent"
+		// At intake and claimed nothing is done yet; at storing and stored TestKilledWithOpenBao kills.
+		return point == "sent" || setting == "probe-once" && !slices.Contains([]string{"intake", "claimed", "storing", "stored"}, point)
 	})
 	each(t, list, func(t *testing.T, c crash) int {
 		r := newCrashRig(t, subjects(wholeMatrix(), c.setting), c.setting)

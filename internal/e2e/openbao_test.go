@@ -22,8 +22,8 @@ import (
 func TestKilledWithOpenBao(t *testing.T) {
 	t.Parallel()
 	for _, p := range crashPoints {
-		if p.name != "received" && p.name != "storing" && p.name != "stored" {
-			continue
+		if p.name != "storing" && p.name != "stored" && (p.name != "received" || !wholeMatrix()) {
+			continue // at received the store does not matter yet
 		}
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
