@@ -46,6 +46,7 @@ type commandLine struct {
 	Letters    deadLetters  `cmd:"" name:"dead-letters" help:"Records that could not be read."`
 	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
+	Secrets    storeGroup   `cmd:"" name:"credentials" help:"Where the secrets of shops are."`
 	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file,vault-address,vault-namespace,vault-ca-file,vault-mount,vault-token-file,vault-role-id-file,vault-secret-id-file,vault-kubernetes-role,vault-jwt-role,vault-jwt-file,vault-auth-mount" help:"Print the secret behind a reference. It is written to the audit trail."`
 	Audit      audit        `cmd:"" help:"Who did what, and whether that record is whole."`
 	Support    support      `cmd:"" help:"For those who help."`

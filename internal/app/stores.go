@@ -26,7 +26,8 @@ type Vault struct {
 // credentialStores are the stores of the service.
 type credentialStores struct {
 	all   *credentials.Stores
-	vault *openbao.Store // nil: not configured
+	named map[string]credentials.Store // by the word before `://`
+	vault *openbao.Store               // nil: not configured
 }
 
 func (o *Options) credentialsStore() string {
@@ -42,23 +43,21 @@ func (o *Options) storeOf(a Account) string {
 // store takes the new ones, and so are those in OpenBao or Vault where it is
 // configured.
 func openStores(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*credentialStores, error) {
-	s := &credentialStores{}
-	takes := map[string]credentials.Store{schemas.StoreSealed: credentials.NewSealed(o.Keyset)}
-	readers := map[string]credentials.Store{schemas.StoreSealed: takes[schemas.StoreSealed]}
+	s := &credentialStores{named: map[string]credentials.Store{schemas.StoreSealed: credentials.NewSealed(o.Keyset)}}
 	if o.Vault != nil {
 		var err error
 		if s.vault, err = OpenVault(o, metrics, log); err != nil {
 			return nil, err
 		}
 		for _, name := range []string{schemas.StoreOpenBao, schemas.StoreVault} {
-			takes[name], readers[name] = s.vault.Named(name), s.vault
+			s.named[name] = s.vault.Named(name)
 		}
 	}
 	accounts := map[string]credentials.Store{}
 	for _, a := range o.Accounts {
-		accounts[a.Name] = takes[o.storeOf(a)]
+		accounts[a.Name] = s.named[o.storeOf(a)]
 	}
-	s.all = credentials.NewStores(takes[o.credentialsStore()], accounts, readers)
+	s.all = credentials.NewStores(s.named[o.credentialsStore()], accounts, s.named)
 	return s, nil
 }
 

@@ -113,8 +113,12 @@ func newTransport(o *Options) *invoicebox.Transport {
 }
 
 func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Engine, error) {
+	movable := map[string]engine.Store{}
+	for name, store := range stores.named {
+		movable[name] = store
+	}
 	return engine.New(engine.Config{
-		Journal: j, Keys: o.Keyset, Credentials: stores.all, Accounts: accounts,
+		Journal: j, Keys: o.Keyset, Credentials: stores.all, Stores: movable, Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
 		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,

@@ -54,7 +54,10 @@ type Journal interface {
 	PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error)
 	IntentsChanged() <-chan struct{}
 	EndIntent(ctx context.Context, e journal.IntentEnd) error
+	Capacity(ctx context.Context) (journal.Capacity, error)
+	Shops(ctx context.Context, f journal.ShopFilter) ([]journal.ShopRecord, error)
 	journal.Reviews
+	journal.CredentialMoves
 }
 
 // Client calls Invoicebox for one account. *invoicebox.Client is one.
@@ -97,7 +100,10 @@ type Config struct {
 	Journal     Journal
 	Keys        Keys
 	Credentials Store
-	Accounts    []Account
+	// Stores are those that credentials can be moved to, by the word before `://` in
+	// references.
+	Stores   map[string]Store
+	Accounts []Account
 
 	// EgressRequests in every sliding EgressWindow, for all accounts together,
 	// checks of tokens included.

@@ -58,6 +58,9 @@ func (e *Engine) executeActions(s phases, list []journal.PendingIntent, entries 
 	waiting := make(map[string]bool)
 	for _, i := range list {
 		subject := onboarding.ActionSubject(i.Intent)
+		if _, isMove := onboarding.MoveTarget(onboarding.Action(i.Act)); isMove {
+			subject = moveSubject(i)
+		}
 		if !waiting[subject] {
 			waiting[subject] = !e.executeAction(s, i, entries)
 		}
@@ -77,6 +80,11 @@ func (e *Engine) executeAction(s phases, i journal.PendingIntent, entries *token
 		return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultNotConfigured, ""))
 	case i.Target == nil && i.Operation != uuid.Nil:
 		return e.refuseForged(s, i, keyset.ErrOpen)
+	}
+	if store, ok := onboarding.MoveTarget(onboarding.Action(i.Act)); ok {
+		return e.moveCredentials(s, i, store, entries)
+	}
+	switch {
 	case i.Target == nil:
 		return e.actOnAccount(s, acc, i)
 	}

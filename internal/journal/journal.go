@@ -73,6 +73,7 @@ type Journal interface {
 	DeadLetterActions
 	Work
 	Reviews
+	CredentialMoves
 	Actions
 	Outbox
 	RelayLeases

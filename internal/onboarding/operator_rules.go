@@ -25,6 +25,9 @@ const (
 	ActionPause          Action = "pause"           // close an account's breaker
 	ActionResume         Action = "resume"          // let one call try whether it can open again
 	ActionCheck          Action = "check"           // check an account's own token now
+	ActionMoveToSealed   Action = "move-to-sealed"  // seal current credentials in the journal
+	ActionMoveToOpenBao  Action = "move-to-openbao" // put current credentials into OpenBao
+	ActionMoveToVault    Action = "move-to-vault"   // put current credentials into Vault
 )
 
 // An ActionRule says what a command does to an operation in attention that permits
@@ -113,6 +116,8 @@ const (
 
 	ResultTokenWorks Result = "token_works"
 	ResultReissued   Result = "reissued"
+
+	ResultMoved Result = "credentials_moved"
 )
 
 // Results of intents that were refused: nothing was changed.
@@ -140,7 +145,10 @@ const (
 	ResultNoAnswer            Result = "no_answer"
 	ResultNoPermitLeft        Result = "no_permit"
 
-	ResultNoResult   Result = "no_result"
+	ResultNoResult Result = "no_result"
+	ResultNoStore  Result = "store_not_configured"
+	ResultNotMoved Result = "credentials_not_moved"
+
 	ResultUnknownAct Result = "unknown_act"
 	ResultRestored   Result = "restored"
 )
@@ -177,6 +185,9 @@ var resultRows = []ResultRow{
 	{ResultTokenWorks, journal.IntentPerformed, "Invoicebox accepts the account's token."},
 	{ResultReissued, journal.IntentPerformed, "The result is published again, with the same id and the same bytes."},
 	{ResultNoResult, journal.IntentRefused, "The operation has no result in the journal: none was published yet, or it was pruned."},
+	{ResultMoved, journal.IntentPerformed, "The credentials have their new place, and the new references are to be published; the secrets are still at the earlier place too"},
+	{ResultNoStore, journal.IntentRefused, "The worker is not configured for this store: set --vault-address and a way to log in for all workers, and restart them."},
+	{ResultNotMoved, journal.IntentRefused, "No credentials could be moved; the log names each shop and why"},
 	{ResultAccountTokenRefused, journal.IntentRefused, "Invoicebox refuses the account's token: put a valid one into --token-file."},
 	{ResultNotTheAPI, journal.IntentRefused, "What answers at --invoicebox-url is not the Invoicebox API: correct --invoicebox-url and restart the worker."},
 	{ResultPartnerRefused, journal.IntentRefused, "Invoicebox does not accept the partner id: compare --partner-id, and whose token --token-file holds, with the contract."},

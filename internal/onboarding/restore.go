@@ -240,11 +240,15 @@ func resolves(o journal.RestoredOperation, text string) bool {
 const runsAhead = 64
 
 // runOf finds the run that an event speaks of: an id is made of operation, run
-// and type, and of a failure that may come again also of its reason.
+// and type, of a failure that may come again also of its reason, and of credentials
+// that were moved also of their reference.
 func runOf(o journal.RestoredOperation, a journal.PublishedEvent, e schemas.Event) (int, bool) {
 	types := []string{a.Type}
-	if d, ok := e.Data.(schemas.ActivationFailed); ok {
+	switch d := e.Data.(type) {
+	case schemas.ActivationFailed:
 		types = append(types, a.Type+"/"+string(d.Reason))
+	case schemas.Activated:
+		types = append(types, a.Type+"/"+d.Credentials.Ref)
 	}
 	for run := max(o.Run, 1); run < o.Run+runsAhead; run++ {
 		for _, typ := range types {

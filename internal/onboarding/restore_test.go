@@ -266,3 +266,44 @@ func TestRestorer_EveryFailure(t *testing.T) {
 		}
 	}
 }
+
+// Credentials that were moved after the copy are current where they were moved to; those
+// that were moved into the lost journal are lost.
+func TestRestorer_MovedCredentials(t *testing.T) {
+	for store, want := range map[string]struct {
+		to     journal.State
+		reason Reason
+	}{
+		schemas.StoreOpenBao: {journal.Done, ReasonActivated},
+		schemas.StoreSealed:  {journal.Attention, ReasonCredentialsLost},
+	} {
+		o := restoredOp(journal.Activate, RestoredEnded, 0)
+		c := journal.CurrentCredential{Review: journal.Review{
+			Credential: journal.Credential{Shop: o.Shop, Version: 1, MerchantID: "merchant"}, State: journal.CredentialVerified, Operation: o.UUID, Run: o.Run, EventID: o.EventID,
+		}, ActivatedAt: restoreAt, NextVersion: 2}
+		ref, err := schemas.ParseReference(activatedIn(store).Credentials.Ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := c.Credential
+		next.Version, next.Reference = 2, ref.String()
+		drafts, told, err := NewPublisher("", "").Moved(c, next, ref, restoreAt)
+		if err != nil || len(drafts) != 1 || told != 0 {
+			t.Fatalf("%d events, %d told: %v", len(drafts), told, err)
+		}
+		m, err := drafts[0].Freeze(5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Results = []journal.PublishedEvent{{
+			Event: drafts[0].ID, Type: schemas.TypeActivated, Shop: o.Shop, Operation: o.UUID, Causation: o.EventID, Sequence: 5, At: restoreAt, Version: 3, Reference: ref.String(), Message: m,
+		}}
+		got := NewRestorer(RestorerOptions{Now: func() time.Time { return restoreAt }})(o)
+		if got.To != want.to || got.Reason != string(want.reason) {
+			t.Errorf("%s: %v (%s), want %v (%s)", store, got.To, got.Reason, want.to, want.reason)
+		}
+		if store == schemas.StoreOpenBao && (got.Credential == nil || got.Credential.Reference != ref.String() || got.Active == nil || got.Active.Event != drafts[0].ID) {
+			t.Errorf("%s: restored %+v, %+v", store, got.Credential, got.Active)
+		}
+	}
+}

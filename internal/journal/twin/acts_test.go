@@ -46,6 +46,42 @@ func (g *generator) endReview() {
 	_, _ = g.call("EndReview", e)
 }
 
+func (g *generator) moveCredential() {
+	v, ok := recent(g, g.reviews)
+	if !ok {
+		return
+	}
+	k := v.Credential.Shop
+	if g.oneIn(20) {
+		k.Shop = "nobody"
+	}
+	got, err := g.call("CurrentCredential", k)
+	if err != nil {
+		return
+	}
+	c := got[0].(journal.CurrentCredential)
+	store := pick(g, []string{schemas.StoreSealed, schemas.StoreOpenBao})
+	m := journal.CredentialMove{
+		Ref: c.Ref, Audit: journal.AuditEntry{Actor: "ann", Act: "credentials.moved"},
+		Credential: journal.Credential{Shop: k, Version: c.NextVersion + int64(g.n(2)), Reference: fmt.Sprintf("ref+%s://moved?version=%d", store, c.NextVersion), MerchantID: c.Credential.MerchantID},
+	}
+	if store == schemas.StoreSealed {
+		m.Credential.Sealed = g.seal("moved")
+	}
+	for m.Told = range 1 + g.n(2) {
+		m.Publish = append(m.Publish, journaltest.MakeDraft(g.uuid("moved"), schemas.TypeActivated, k))
+	}
+	switch g.n(12) {
+	case 0:
+		m.Ref.Claim++
+	case 1:
+		m.Credential.Version = c.Credential.Version
+	case 2:
+		m.Credential.MerchantID = "another"
+	}
+	_, _ = g.call("MoveCredential", m)
+}
+
 func (g *generator) pendingOut() {
 	after := int64(0)
 	if len(g.pending) > 0 && g.oneIn(4) {

@@ -450,6 +450,7 @@ var (
 		"Apply":          {journal.ErrStale, journal.ErrMerchantConflict, journal.ErrVersionTaken, journal.ErrOlderVersion},
 		"EndReview":      {journal.ErrStale},
 		"Replay":         {journal.ErrStale},
+		"MoveCredential": {journal.ErrStale, journal.ErrVersionTaken, journal.ErrMerchantConflict},
 		"AppendIntent":   {journal.ErrNotFound, journal.ErrIntentExists},
 		"EndIntent":      {journal.ErrStale},
 		"EnsureAccount":  {journal.ErrPartnerDiffers},

@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+const (
+	movePage = 1000
+	// moveTries bounds how often one shop is looked at again because it changed meanwhile.
+	moveTries = 3
+	// maxMoveOutbox is how many events may wait to be published while credentials are
+	// moved: each of them adds one.
+	maxMoveOutbox = 1000
+)
+
+// moveCredentials executes an action that moves credentials. It runs beside the other
+// actions, which do not wait for the credential store. Where the store or the journal fails
+// it ends nothing, and is tried again: what was moved already is not moved twice.
+func (e *Engine) moveCredentials(s phases, i journal.PendingIntent, store string, entries *tokenEntries) (ended bool) {
+	if e.cfg.Stores[store] == nil {
+		return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultNoStore, ""))
+	}
+	if _, ok := entries.begin(i.ID, time.Now()); !ok {
+		return false
+	}
+	e.background(func() {
+		defer func() { entries.end(i.ID, time.Now()) }()
+		e.executeMove(s, i, store)
+	})
+	return false
+}
+
+// moves count the shops of a move.
+type moves struct {
+	moved int
+	left  map[onboarding.MoveObstacle]int
+}
+
+func (e *Engine) executeMove(s phases, i journal.PendingIntent, store string) {
+	m := &moves{left: map[onboarding.MoveObstacle]int{}}
+	var err error
+	if i.Target != nil {
+		err = e.moveShop(s, i, store, i.Target.Shop, m)
+	} else {
+		err = e.moveAccount(s, i, store, m)
+	}
+	switch {
+	case s.draining():
+		return
+	case err != nil:
+		e.metrics.errors.WithLabelValues("move_credentials").Inc()
+		e.log.Warn("cannot move all credentials now; trying again", "account", i.Account, "to", store, "moved", m.moved, "err", err)
+		return
+	}
+	result, words := onboarding.MoveResult(m.moved, m.left)
+	end := onboarding.EndAction(i.Intent, result, words, time.Now())
+	end.Audit.Detail = words
+	if err := e.journal.EndIntent(s.writes, end); err != nil {
+		e.actionFailed(i, err)
+		return
+	}
+	e.actionEnded(i, end)
+}
+
+// moveAccount moves the credentials of all active shops of an account.
+func (e *Engine) moveAccount(s phases, i journal.PendingIntent, store string, m *moves) error {
+	f := journal.ShopFilter{Account: i.Account, Stage: journal.ActiveShop, Limit: movePage}
+	for {
+		page, err := e.journal.Shops(s.accept, f)
+		if err != nil {
+			return err
+		}
+		for _, shop := range page {
+			f.Before = shop.ID
+			if onboarding.InStore(shop.Reference, store) {
+				continue
+			}
+			if err := e.moveShop(s, i, store, shop.Shop, m); err != nil {
+				return err
+			}
+		}
+		if len(page) < movePage {
+			return nil
+		}
+	}
+}
+
+// errOutboxFull says that the events of moved credentials wait to be published.
+var errOutboxFull = fmt.Errorf("engine: more than %d events wait to be published", maxMoveOutbox)
+
+// moveShop moves the credentials of one shop, or counts why they stay. The error says that
+// the whole move is to be tried again.
+func (e *Engine) moveShop(s phases, i journal.PendingIntent, store string, shop journal.ShopKey, m *moves) error {
+	if s.draining() {
+		return context.Canceled
+	}
+	if c, err := e.journal.Capacity(s.accept); err != nil {
+		return err
+	} else if c.Outbox > maxMoveOutbox {
+		return errOutboxFull
+	}
+	for range moveTries {
+		obstacle, err := e.tryMove(s, i, store, shop)
+		switch {
+		case errors.Is(err, journal.ErrStale), errors.Is(err, journal.ErrVersionTaken):
+			continue
+		case err != nil:
+			return err
+		case obstacle == onboarding.MoveFree:
+			m.moved++
+		case obstacle != onboarding.MoveDone:
+			m.left[obstacle]++
+			e.log.Warn("credentials are not moved", "account", shop.Account, "shop", shop.Shop, "to", store, "reason", obstacle)
+		}
+		return nil
+	}
+	return fmt.Errorf("the credentials of shop %q change at the same time: %w", shop.Shop, journal.ErrStale)
+}
+
+func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop journal.ShopKey) (onboarding.MoveObstacle, error) {
+	c, err := e.journal.CurrentCredential(s.writes, shop)
+	if errors.Is(err, journal.ErrNotFound) {
+		return onboarding.MoveInactive, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if obstacle := onboarding.MoveObstacleOf(c, store); obstacle != onboarding.MoveFree {
+		return obstacle, nil
+	}
+	kept, err := e.cfg.Credentials.Read(s.writes, c.Credential)
+	switch {
+	case errors.Is(err, credentials.ErrUnreadable), errors.Is(err, credentials.ErrAbsent):
+		return onboarding.MoveUnreadable, nil
+	case err != nil:
+		return "", err
+	}
+	prepared, err := e.cfg.Stores[store].Prepare(s.writes, credentials.Secret{
+		Shop: shop, Version: c.NextVersion, Operation: onboarding.MoveOperation(c), MerchantID: kept.MerchantID, Token: kept.Token,
+	})
+	switch {
+	case errors.Is(err, credentials.ErrInvalid):
+		return onboarding.MoveNotStored, nil
+	case errors.Is(err, credentials.ErrConflict):
+		return onboarding.MoveConflict, nil
+	case err != nil:
+		return "", err
+	}
+	now := time.Now()
+	drafts, told, err := e.out.Moved(c, prepared.Row, prepared.Reference, now)
+	if err != nil {
+		return onboarding.MoveNotStored, nil //nolint:nilerr // the contract cannot name them
+	}
+	for _, d := range drafts {
+		if !onboarding.Publishable(d) {
+			return onboarding.MoveNotStored, nil
+		}
+	}
+	return onboarding.MoveFree, e.journal.MoveCredential(s.writes, journal.CredentialMove{
+		Ref: c.Ref, Credential: prepared.Row, Publish: drafts, Told: told,
+		Audit: journal.AuditEntry{
+			At: now, Actor: i.Actor, Act: "credentials.moved", Subject: shop.Account + "/" + shop.Shop, Detail: c.Credential.Reference + " to " + prepared.Row.Reference,
+		},
+	})
+}
+
+// moveSubject is what moves wait for each other by: those of an account are made in the
+// order in which they were asked for, and nothing else waits for them.
+func moveSubject(i journal.PendingIntent) string {
+	if i.Target != nil {
+		return "move/" + i.Target.Shop.Account
+	}
+	return "move/" + i.Account
+}
