@@ -13,6 +13,7 @@ import (
 
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/pgtest"
+	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
 
@@ -119,5 +120,49 @@ func TestCredentialsSettings(t *testing.T) {
 				t.Errorf("exit status %d, want %q:\n%s%s", code, c.want, out, errs)
 			}
 		})
+	}
+}
+
+// check tries the address of the endpoint.
+func TestCredentialsEndpoint_Check(t *testing.T) {
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	r.write("caller", callerToken+"\n")
+	callers := r.write("callers.yaml", "callers: [{name: billing, token-file: "+r.path("caller")+", allow: [invoicebox/*]}]")
+	for _, c := range []struct{ address, want string }{
+		{"127.0.0.1:0", "endpoint     ok"},
+		{strings.TrimPrefix(r.api.URL, "http://"), "endpoint     warning"},
+		{"localhost.invalid:1", "needs --credentials-cert-file"},
+	} {
+		_, out, _ := r.command(append(append([]string{"check"}, r.service()...), "--credentials-listen", c.address, "--credentials-callers-file", callers)...)
+		if !strings.Contains(out, c.want) {
+			t.Errorf("%s: check does not say %q:\n%s", c.address, c.want, out)
+		}
+	}
+}
+
+// A reference without a version names the credentials in use, not newer ones that are
+// stored and not announced yet.
+func TestResolve_NewerThatIsNotAnnounced(t *testing.T) {
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	w := r.start()
+	r.entered("shop-1", "code-1")
+	merchant := r.results(schemas.TypeActivated, 1)[0].Data.(schemas.Activated).MerchantID
+	if err := r.sandbox.AddCode(sandbox.Code{Code: "code-2", MerchantID: merchant, Token: "newer-token"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sandbox.AddStub(sandbox.Stub{Operation: sandbox.Check, Match: merchant, Times: -1, Status: http.StatusBadGateway}); err != nil {
+		t.Fatal(err)
+	}
+	r.send(schemas.TypeCodeEntered, "newer", "shop-1", `{"shopId":"shop-1","activationCode":"code-2"}`)
+	const ref = "ref+sealed://journal/invoicebox/default/shop-1"
+	await(t, "the newer credentials are stored", func() bool {
+		code, _, _ := r.command(append([]string{"resolve", ref + "?version=2"}, r.beside()...)...)
+		return code == exitDone
+	})
+	if out := r.must(append([]string{"resolve", ref}, r.beside()...)...); strings.TrimSpace(out) != r.sandbox.TokenOf("code-1") {
+		t.Error("credentials that are not announced were resolved")
+	}
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
 	}
 }

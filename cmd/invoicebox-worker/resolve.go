@@ -91,7 +91,13 @@ func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref 
 	if ref.Store != schemas.StoreSealed {
 		return c.openVault(ctx, s, keys, ref)
 	}
-	row, err := j.Credential(ctx, journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, ref.Version)
+	shop := journal.ShopKey{Account: ref.Account, Shop: ref.Shop}
+	var row journal.Credential
+	if ref.Version == 0 { // a newer one may be stored, and is not in use before it is announced
+		row, err = j.PublishedCredential(ctx, shop)
+	} else {
+		row, err = j.Credential(ctx, shop, ref.Version)
+	}
 	if errors.Is(err, journal.ErrNotFound) {
 		return none, 0, fmt.Errorf("%s has no credentials for this reference", s.JournalURL)
 	}
@@ -99,7 +105,7 @@ func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref 
 		return none, 0, err
 	}
 	if at, err := schemas.ParseReference(row.Reference); err == nil && at.Store != ref.Store {
-		return none, 0, fmt.Errorf("%s has no credentials for this reference: those of this version are at %s", s.JournalURL, row.Reference)
+		return none, 0, fmt.Errorf("%s has no credentials for this reference: they are at %s", s.JournalURL, row.Reference)
 	}
 	secret, err := credentials.NewSealed(keys).Read(ctx, row)
 	if errors.Is(err, credentials.ErrUnreadable) {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -66,6 +69,34 @@ func listenForCredentials(ctx context.Context, o *Options, closing *teardown) (n
 	}
 	closing.add("listener for credentials", func() error { _ = l.Close(); return nil }) // also closed by the server
 	return l, nil
+}
+
+// checkCredentialsEndpoint tries the address of the endpoint, and looks whether its
+// certificate is valid now. The files were read with the settings.
+func checkCredentialsEndpoint(ctx context.Context, o *Options) []CheckResult {
+	const name = "endpoint"
+	e := o.CredentialsEndpoint
+	if e == nil {
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", e.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return []CheckResult{{name, CheckWarning, "--credentials-listen " + e.Listen + " is in use; if a worker runs here, it is its listener, else choose another port"}}
+	}
+	if err != nil {
+		return []CheckResult{{name, CheckFailed, "--credentials-listen " + e.Listen + " cannot be listened on: " + netReason(err)}}
+	}
+	_ = l.Close()
+	words := "without TLS"
+	if e.Certificate != nil {
+		leaf, err := x509.ParseCertificate(e.Certificate().Certificate[0])
+		now := time.Now()
+		if err != nil || now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+			return []CheckResult{{name, CheckFailed, "the certificate in --credentials-cert-file has expired or is not valid yet: replace it, or check the clock of this machine"}}
+		}
+		words = "with TLS; the certificate ends at " + leaf.NotAfter.UTC().Format(time.RFC3339)
+	}
+	return []CheckResult{{name, CheckOK, "--credentials-listen " + e.Listen + " can be listened on, " + words}}
 }
 
 // serveCredentials answers callers until the service has drained.

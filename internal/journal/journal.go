@@ -324,6 +324,9 @@ type Reads interface {
 	// active.
 	PublishedCredential(ctx context.Context, k ShopKey) (Credential, error)
 	// DeadLetters lists dead letters, the newest first.
+	// CredentialVersion returns the highest version of a shop's credentials that has a
+	// reference, announced or not. ErrNotFound: none has.
+	CredentialVersion(ctx context.Context, k ShopKey, reference string) (int64, error)
 	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetterRecord, error)
 	// Intents lists operator actions without their tokens, the newest first.
 	Intents(ctx context.Context, f IntentFilter) ([]Intent, error)

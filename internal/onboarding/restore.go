@@ -55,6 +55,7 @@ const (
 	PublishedActivated    PublishedState = "activated, its reference resolves"
 	PublishedSecretLost   PublishedState = "activated, its secret was in the lost file"
 	PublishedReplaced     PublishedState = "activated, its secret was in the lost file, and that of a newer activation of the shop resolves"
+	PublishedConflict     PublishedState = "activated, and its merchant is another shop's"
 	PublishedFailed       PublishedState = "failed for good"
 	PublishedAttention    PublishedState = "failed, waits for a person"
 	PublishedResponseLost PublishedState = "failed, over an answer that was kept in the lost file"
@@ -66,6 +67,7 @@ const (
 	outcomeActive           = "active, as was published"
 	outcomeAttention        = "in attention, as was published"
 	outcomeLost             = "in attention, credentials lost"
+	outcomeConflict         = "in attention, merchant conflict"
 	outcomeUnknown          = "unknown, asked once more"
 	outcomeDoubt            = "in doubt, asked once more in its turn"
 	outcomeUnknownAttention = "in attention, unknown"
@@ -97,6 +99,7 @@ var restoreRules = []RestoreRule{
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedActivated, Outcome: outcomeResponse},
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedSecretLost, Outcome: outcomeResponse},
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedReplaced, Outcome: outcomeResponse},
+	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedConflict, Outcome: outcomeResponse},
 	{Kind: journal.Activate, State: RestoredAnswered, Published: PublishedResponseLost, Outcome: outcomeResponse},
 
 	// What was published holds.
@@ -107,6 +110,7 @@ var restoreRules = []RestoreRule{
 	// The shop needs no new code.
 	{Kind: journal.Activate, Published: PublishedReplaced, To: journal.Done, Reason: ReasonActivated, Outcome: outcomeEnded},
 	{Kind: journal.Activate, Published: PublishedSecretLost, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Outcome: outcomeLost},
+	{Kind: journal.Activate, Published: PublishedConflict, To: journal.Attention, Reason: ReasonMerchantConflict, Doubt: true, Failure: schemas.FailureMerchantConflict, Outcome: outcomeConflict},
 	{Kind: journal.Activate, Published: PublishedResponseLost, To: journal.Attention, Reason: ReasonCredentialsLost, Doubt: true, Failure: schemas.FailureCredentialsLost, Outcome: outcomeLost},
 
 	// Nothing was published: it may have been sent all the same.
@@ -266,8 +270,9 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 		return journal.Restoration{}
 	}
 	if o.Conflict && p.word == PublishedActivated {
-		// The merchant is another's by now: what was announced cannot be kept.
-		p.word = PublishedSecretLost
+		// The merchant is another's by now: what was announced cannot be kept, although
+		// its secret is where it was.
+		p.word = PublishedConflict
 	}
 	row, ok := restoreRuleOf(o.Kind, restoredStateOf(o.State), p.word, r.hold, o.Unknowns > 0)
 	if !ok || row.To == 0 && !row.Unknown && p.active == nil && (o.Doubt || !row.Doubt) {
@@ -279,7 +284,7 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 	}
 	now := r.now()
 	if row.Failure != "" {
-		if row.Reason == ReasonCredentialsLost {
+		if row.Reason == ReasonCredentialsLost || row.Reason == ReasonMerchantConflict {
 			// What is published from now on must have ids of its own.
 			out.Run = max(p.run, o.Run) + 1
 			o.Run = out.Run

@@ -80,6 +80,9 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 		add(schemas.TypeInvited, schemas.Invited{ShopID: "shop", PartnerAccount: "default", InvitedAt: restoreAt, Outcome: schemas.OutcomeSent})
 	case PublishedActivated:
 		add(schemas.TypeActivated, activatedIn("vault"))
+	case PublishedConflict:
+		add(schemas.TypeActivated, activatedIn("openbao"))
+		o.Conflict = true
 	case PublishedSecretLost:
 		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
 	case PublishedReplaced:
@@ -92,7 +95,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 	case PublishedResponseLost:
 		add(schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, schemas.FailureAnswerUnreadable))
 	}
-	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedReplaced: journal.Activate, PublishedResponseLost: journal.Activate}
+	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedReplaced: journal.Activate, PublishedConflict: journal.Activate, PublishedResponseLost: journal.Activate}
 	kind, only := fits[word]
 	return o, !only || kind == o.Kind && invite == (kind == journal.Invite)
 }
@@ -100,7 +103,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 // Every operation with every word comes to what the table says, and no row is
 // out of reach.
 func TestRestorer_Rules(t *testing.T) {
-	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedReplaced, PublishedFailed, PublishedAttention, PublishedResponseLost}
+	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedReplaced, PublishedConflict, PublishedFailed, PublishedAttention, PublishedResponseLost}
 	reached := map[string]bool{}
 	for _, kind := range bothKinds {
 		for _, place := range allPlaces {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -70,6 +71,17 @@ func (s *shelf) PublishedCredential(ctx context.Context, k journal.ShopKey) (jou
 		return journal.Credential{}, journal.ErrNotFound
 	}
 	return rows[len(rows)-1], nil
+}
+
+func (s *shelf) CredentialVersion(_ context.Context, k journal.ShopKey, reference string) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, row := range slices.Backward(s.rows[k]) {
+		if row.Reference == reference {
+			return row.Version, nil
+		}
+	}
+	return 0, journal.ErrNotFound
 }
 
 func (s *shelf) AppendAudit(_ context.Context, entries ...journal.AuditEntry) error {

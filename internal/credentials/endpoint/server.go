@@ -34,11 +34,13 @@ const (
 	readWithin     = 5 * time.Second
 	waitForTurn    = 2 * time.Second // of maxReads
 	retryAfter     = 5 * time.Second
+	auditRefusal   = 2 * time.Second // for the entry of a secret whose store did not answer
 )
 
 // Journal is what the endpoint needs of the journal.
 type Journal interface {
 	PublishedCredential(ctx context.Context, k journal.ShopKey) (journal.Credential, error)
+	CredentialVersion(ctx context.Context, k journal.ShopKey, reference string) (int64, error)
 	AppendAudit(ctx context.Context, entries ...journal.AuditEntry) error
 }
 
@@ -213,19 +215,29 @@ const (
 	newer       // nothing has announced it
 )
 
-// age compares references of one shop. A store numbers versions by itself, so versions of
-// different stores or mounts do not compare: the credentials were moved.
-func age(asked, current schemas.Reference) order {
-	switch {
-	case asked.Store != current.Store || asked.Mount != current.Mount:
-		return older
-	case asked.Version == 0 || asked.Version == current.Version:
-		return same
-	case asked.Version < current.Version:
-		return older
-	default:
-		return newer
+// age says how a reference that was asked for compares with the shop's current
+// credentials. The journal's versions decide where it knows the reference: a store numbers
+// versions by itself, and a newer activation can lead to a secret that the store had
+// before. Of references that the journal does not know, those in other stores or mounts, and
+// those with lower versions, were replaced.
+func (s *Server) age(ctx context.Context, asked schemas.Reference, row journal.Credential, current schemas.Reference) (order, error) {
+	isPlace := asked.Store == current.Store && asked.Mount == current.Mount
+	if isPlace && (asked.Version == 0 || asked.Version == current.Version) {
+		return same, nil
 	}
+	version, err := s.cfg.Journal.CredentialVersion(ctx, row.Shop, asked.Pinned(asked.Version).String())
+	switch {
+	case errors.Is(err, journal.ErrNotFound):
+		if isPlace && asked.Version > current.Version {
+			return newer, nil
+		}
+		return older, nil
+	case err != nil:
+		return same, err
+	case version > row.Version:
+		return newer, nil
+	}
+	return older, nil
 }
 
 // answered is the body of a response.
@@ -269,10 +281,13 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		s.cfg.Logger.Error("a row of credentials has no valid reference", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
 		return refused(newProblem(unreadable), unreadable)
 	}
-	switch age(ref, current) {
-	case newer:
+	how, err := s.age(ctx, ref, row, current)
+	switch {
+	case err != nil:
+		return s.unavailable(w, err)
+	case how == newer:
 		return refused(newProblem(unknown), unknown)
-	case older:
+	case how == older:
 		p := newProblem(replaced)
 		p.CurrentRef, p.CurrentVersion = row.Reference, current.Version
 		return refused(p, replaced)
@@ -290,7 +305,11 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		s.cfg.Logger.Error("a secret cannot be opened: its row was moved or changed, or is damaged", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
 		return refused(newProblem(unreadable), unreadable)
 	case err != nil:
-		return s.unavailable(w, err)
+		// Its time may have gone to the store; the journal can be written all the same.
+		auditing, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditRefusal)
+		defer cancel()
+		entry.Detail += " " + string(unavailable)
+		return s.unavailable(w, errors.Join(err, s.audit.write(auditing, entry)))
 	}
 	entry.Act = "credentials.read"
 	tag := `"` + strconv.FormatInt(current.Version, 10) + `"`

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -83,6 +84,22 @@ func TestRead(t *testing.T) {
 		// The server has no such store now.
 		r.server.cfg.Secrets = credentials.NewStores(r.store, nil, map[string]credentials.Store{"sealed": r.store})
 		wantProblem(t, r.get(markedCallerToken, row.Reference, nil), unavailable)
+		if e := r.last(); e.Act != "credentials.refused" || e.Detail != row.Reference+" unavailable" {
+			t.Errorf("audit %+v", e)
+		}
+	})
+	t.Run("SecretThatTheStoreHadBefore", func(t *testing.T) {
+		// The newest activation led to version 1 of the server, which holds its secret.
+		r := newRig(t)
+		shop := journal.ShopKey{Account: "default", Shop: "shop-1"}
+		ref := func(version int) string {
+			return fmt.Sprintf("ref+openbao://secret/invoicebox/default/shop-1?version=%d", version)
+		}
+		r.rows[shop] = []journal.Credential{{Shop: shop, Version: 2, Reference: ref(2), MerchantID: "m"}, {Shop: shop, Version: 3, Reference: ref(1), MerchantID: "m"}}
+		if p := wantProblem(t, r.get(markedCallerToken, ref(2), nil), replaced); p.CurrentRef != ref(1) || p.CurrentVersion != 1 {
+			t.Errorf("%+v", p)
+		}
+		wantProblem(t, r.get(markedCallerToken, ref(3), nil), unknown)
 	})
 	t.Run("KeyMissing", func(t *testing.T) {
 		r := newRig(t)

@@ -30,6 +30,12 @@ var credentialMoves = []part{
 		if old, err := f.j.Credential(f.ctx, shopKey("s"), 1); err != nil || old.Sealed == nil {
 			f.Fatalf("the earlier credentials are %+v: %v", old, err)
 		}
+		for ref, want := range map[string]int64{first.Reference: 1, m.Credential.Reference: 2, "ref+openbao://elsewhere": 0} {
+			version, err := f.j.CredentialVersion(f.ctx, shopKey("s"), ref)
+			if version != want || (want == 0) != errors.Is(err, journal.ErrNotFound) {
+				f.Fatalf("%s has version %d, want %d: %v", ref, version, want, err)
+			}
+		}
 		h, err := f.j.Shop(f.ctx, shopKey("s"))
 		if err != nil || h.Active.Version != 2 || h.Active.Event != m.Publish[0].ID || len(h.Output) != 2 || h.Output[1].Sequence != 2 {
 			f.Fatalf("the shop is %+v: %v", h, err)

@@ -43,6 +43,8 @@ const (
 
 	credentialOf Query = `SELECT version, reference, merchant_id, secret, created FROM credential
 		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
+	credentialAt Query = `SELECT version AS n FROM credential
+		WHERE shop = (SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2) AND reference = $3 ORDER BY version DESC LIMIT 1`
 	shopsList Query = `SELECT s.id, a.name AS account_name, s.name, s.invited_at, s.active_at, s.active_version, s.merchant_id, c.reference
 		FROM shop s JOIN account a ON a.id = s.account LEFT JOIN credential c ON c.shop = s.id AND c.version = s.active_version
 		WHERE ($1::bigint = 0 OR s.id < $1) AND ($2::text = '' OR a.name = $2) AND ($3::text = '' OR s.merchant_id = $3)
@@ -328,6 +330,18 @@ func (j *Journal) PublishedCredential(ctx context.Context, k journal.ShopKey) (c
 		err = fmt.Errorf("%w: credentials of an active shop", journal.ErrNotFound)
 	}
 	return c, err
+}
+
+// CredentialVersion finds the version that has a reference.
+func (j *Journal) CredentialVersion(ctx context.Context, k journal.ShopKey, reference string) (version int64, err error) {
+	err = read(ctx, j, credentialAt, []any{k.Account, k.Shop, reference}, func(r *number) error {
+		version = r.N
+		return nil
+	})
+	if err == nil && version == 0 {
+		err = fmt.Errorf("%w: credentials with this reference", journal.ErrNotFound)
+	}
+	return version, err
 }
 
 // Credential finds a version of a shop's credentials; version 0 is the newest.
