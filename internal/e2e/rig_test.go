@@ -160,6 +160,12 @@ func (r *rig) launch(flags ...string) *worker {
 // run adds to the arguments what every worker needs, and starts it.
 func (r *rig) run(args []string) *worker {
 	r.t.Helper()
+	return r.runAs(args, func(args []string) *exec.Cmd { return exec.Command(binary, args...) }) // #nosec G204 -- the program under test
+}
+
+// runAs is run with a program of the caller's that gets the arguments.
+func (r *rig) runAs(args []string, program func(args []string) *exec.Cmd) *worker {
+	r.t.Helper()
 	args = append(args,
 		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","),
 		"--kafka-group", r.group,
@@ -174,7 +180,7 @@ func (r *rig) run(args []string) *worker {
 	}
 	w := &worker{t: r.t, log: &logBuffer{}, addr: freeAddress(r.t), done: make(chan struct{})}
 	args = append(args, "--listen", w.addr)
-	w.cmd = exec.Command(binary, args...) // #nosec G204 -- the program under test
+	w.cmd = program(args)
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
 	if err := w.cmd.Start(); err != nil {
 		r.t.Fatal(err)

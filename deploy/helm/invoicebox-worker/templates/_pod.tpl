@@ -50,17 +50,6 @@ affinity: {{ toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
   {{- include "worker.podSecurity" . | nindent 2 }}
-initContainers:
-  # A mounted Secret belongs to root and is readable by its group. The worker refuses such files. These copies are readable by
-  # its user only; they follow a changed Secret with the next start of the pod.
-  - name: secrets
-    image: {{ .Values.secretsImage }}
-    command: [sh, -c, "umask 077 && cp -fL /mounted/* /secrets/"]
-    securityContext:
-      {{- include "worker.locked" . | nindent 6 }}
-    volumeMounts:
-      - {name: mounted, mountPath: /mounted, readOnly: true}
-      - {name: secrets, mountPath: /secrets}
 containers:
   - name: worker
     image: {{ include "worker.image" . }}
@@ -92,8 +81,8 @@ containers:
 volumes:
   - name: config
     configMap: {name: {{ .Release.Name }}}
-  - name: mounted
-    secret: {secretName: {{ .Values.secretName }}, defaultMode: 0440}
+  # With fsGroup the files are root's and readable by the worker's group. The kubelet replaces them when the Secret changes, and the
+  # worker reads them again.
   - name: secrets
-    emptyDir: {medium: Memory, sizeLimit: 2Mi}
+    secret: {secretName: {{ .Values.secretName }}, defaultMode: 0440}
 {{- end }}
