@@ -42,7 +42,7 @@ func (p *partition) waitForCapacity() {
 		if time.Since(looked) >= lagPollInterval {
 			looked = time.Now()
 			if limits, err := p.g.c.logBounds(p.g.fetchCtx, []topicPartition{p.topicPartition}); err == nil {
-				p.g.c.metrics.setPosition(p.topic, p.partition, p.position, limits[p.topicPartition].end-p.position)
+				p.g.c.metrics.setPosition(p.topic, p.partition, p.position, limits[p.topicPartition].end-p.position, p.newest)
 			}
 		}
 		backoff.Sleep(p.g.fetchCtx, capacityPollInterval)

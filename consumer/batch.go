@@ -33,6 +33,7 @@ type batcher struct {
 	reused     *reusedDeadLetters
 	bytes      int // of the records in the batch
 	stats      batchStats
+	newest     time.Time // of the last record that was added; zero: none, or without a time
 }
 
 // startAboveOlder empties the batcher; the next batch starts at position from.
@@ -42,6 +43,7 @@ func (b *batcher) begin(topic string, partition int, from int64) {
 	b.deselected = nil
 	b.bytes = 0
 	b.stats = batchStats{}
+	b.newest = time.Time{}
 }
 
 // add adds a record to the batch, or returns false if the batch must be ingested first.
@@ -104,7 +106,11 @@ const maxSingleDeadLetters = 1000
 // from it.
 func (b *batcher) addItem(i *item) (bool, error) {
 	if i.unreadable == nil {
-		return b.add(i.message)
+		added, err := b.add(i.message)
+		if added {
+			b.newest = i.message.Time
+		}
+		return added, err
 	}
 	for u := i.unreadable; u.from < u.to; {
 		if b.full() {

@@ -178,6 +178,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 // consume runs one generation after the other.
 func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fail func(error)) error {
 	var joining joinErrors
+	began := time.Now()
 	for {
 		c.state.Store(stateJoining)
 		generation, err := group.Next(ctx)
@@ -194,6 +195,7 @@ func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fa
 		c.stateReason.Store("")
 		c.joinedOnce.Store(true)
 		c.metrics.generations.Inc()
+		c.metrics.rebalance.Observe(time.Since(began).Seconds())
 		ended := make(chan struct{})
 		generation.Start(func(life context.Context) {
 			defer close(ended)
@@ -204,6 +206,7 @@ func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fa
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		began = time.Now()
 		// Otherwise a missing topic would end each generation at once, a hundred times
 		// a second.
 		if _, err := c.awaitTopics(ctx); err != nil {

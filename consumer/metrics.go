@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -35,6 +36,9 @@ type Metrics struct {
 	generations   prometheus.Counter
 	reconnects    prometheus.Counter
 	ingestion     prometheus.Histogram
+	batchRecords  prometheus.Histogram
+	rebalance     prometheus.Histogram
+	lagSeconds    *prometheus.GaugeVec
 	failures      prometheus.Counter
 	paused        prometheus.Gauge
 	throttled     prometheus.Counter
@@ -72,7 +76,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "invoicebox_worker_ingest_duration_seconds", Help: "Duration of one inbox transaction.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
-		failures: single("ingest_failures_total", "Inbox transactions that failed and were retried."),
+		batchRecords: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "invoicebox_worker_ingest_batch_records", Help: "Records of one inbox transaction, those that are ignored included.",
+			Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000},
+		}),
+		rebalance: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "invoicebox_worker_consumer_rebalance_duration_seconds", Help: "Time without partitions: from the end of a generation, or the start, until this worker is in the next one.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}),
+		lagSeconds: gauge("consumer_lag_seconds", "Time since the record was written that was read last of the partition; 0 if all records were read. Absent while records wait and none was read."),
+		failures:   single("ingest_failures_total", "Inbox transactions that failed and were retried."),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "invoicebox_worker_consumer_paused", Help: "1 while fetching is paused because a limit of the journal is reached, else 0.",
 		}),
@@ -80,7 +93,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		unstable:  gauge("unstable_records", "Records of the partition that cannot be read yet because a transaction is open: the high watermark minus the last stable offset."),
 	}
 	r.MustRegister(m.records, m.ignored, m.deadLetters, m.keyMismatches, m.timeDropped, m.nearMisses, m.untrusted, m.unkept, m.replays, m.lag, m.position, m.lost, m.faults, m.generations,
-		m.reconnects, m.ingestion, m.failures, m.paused, m.throttled, m.unstable)
+		m.reconnects, m.ingestion, m.batchRecords, m.rebalance, m.lagSeconds, m.failures, m.paused, m.throttled, m.unstable)
 	return m
 }
 
@@ -93,8 +106,16 @@ func (m *Metrics) initTopic(topic string) {
 	m.lost.WithLabelValues(topic)
 }
 
-func (m *Metrics) setPosition(topic string, partition int, position, lag int64) {
+// setPosition notes how far a partition was read; newest is the time of the last record,
+// zero if it is unknown.
+func (m *Metrics) setPosition(topic string, partition int, position, lag int64, newest time.Time) {
 	label := strconv.Itoa(partition)
+	switch {
+	case lag <= 0:
+		m.lagSeconds.WithLabelValues(topic, label).Set(0)
+	case !newest.IsZero():
+		m.lagSeconds.WithLabelValues(topic, label).Set(max(0, time.Since(newest).Seconds()))
+	}
 	m.position.WithLabelValues(topic, label).Set(float64(position))
 	m.lag.WithLabelValues(topic, label).Set(float64(max(lag, 0)))
 }
@@ -107,6 +128,7 @@ func (m *Metrics) removePartition(topic string, partition int) {
 	label := strconv.Itoa(partition)
 	m.position.DeleteLabelValues(topic, label)
 	m.lag.DeleteLabelValues(topic, label)
+	m.lagSeconds.DeleteLabelValues(topic, label)
 	m.unstable.DeleteLabelValues(topic, label)
 }
 

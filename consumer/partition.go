@@ -31,6 +31,7 @@ type partition struct {
 	position       int64              // the journal's
 	offset         int64              // where the next fetch begins: position, or behind a gap
 	read           batchMark          // the batch of the last record
+	newest         time.Time          // of the last record that was ingested; zero if unknown
 	lastBatch      *journal.BatchMark // before or at the position; nil if unknown
 	comparedEpoch  int32              // of a leader whose log was compared with lastBatch
 	mismatchSince  time.Time          // since when the log differs from the one that was read
@@ -114,7 +115,7 @@ func (p *partition) step() error {
 			return err
 		}
 	}
-	p.g.c.metrics.setPosition(p.topic, p.partition, p.position, f.highWatermark-p.position)
+	p.g.c.metrics.setPosition(p.topic, p.partition, p.position, f.highWatermark-p.position, p.newest)
 	p.watchTransaction(f)
 	return nil
 }
@@ -223,6 +224,8 @@ func (p *partition) ingest() bool {
 				p.log.Info("the journal accepts records again", "after", began.Sub(first).Round(time.Millisecond).String())
 			}
 			p.g.c.metrics.ingestion.Observe(time.Since(began).Seconds())
+			p.g.c.metrics.batchRecords.Observe(float64(p.batcher.batch.Next - p.batcher.batch.From))
+			p.newest = p.batcher.newest
 			p.g.c.metrics.count(p.topic, &p.batcher.stats, done)
 			p.g.c.deadLetters.log(p.log, &p.batcher.stats, p.batcher.reused.take(), done)
 			p.setPosition(p.batcher.batch.Next)
