@@ -385,6 +385,12 @@ func (w *twin) translate(v reflect.Value, to map[string]map[int64]int64) reflect
 	case reflect.TypeFor[journal.AttemptID]():
 		out := reflect.New(v.Type()).Elem()
 		out.Set(v)
+		if v.Int() < 0 { // a check in an operation's row
+			out.SetInt(-v.Int())
+			id("operation", out)
+			out.SetInt(-out.Int())
+			return out
+		}
 		id("attempt", out)
 		return out
 	}
