@@ -1,9 +1,9 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -83,24 +83,28 @@ func (s *settings) certificate(certFile, keyFile string) (tls.Certificate, error
 	return pair, nil
 }
 
-// watchedKeyset loads the keyset and has the service look at its file: it is
-// read at the start only, and one that could not be read then must not be
-// noticed only at the next start.
-func (s *settings) watchedKeyset(logger *slog.Logger) (*keyset.Set, error) {
+// watchedKeyset loads the keyset, and has the service look at its file.
+func (s *settings) watchedKeyset(logger *slog.Logger) (*secretfile.Watched[*keyset.Set], error) {
+	// It watches the files of the log-in too.
+	file, err := s.keysetFile(logger)
+	if err != nil {
+		return nil, err
+	}
 	set, err := s.keyset()
 	if err != nil {
 		return nil, err
 	}
-	f, err := secretfile.Watch("keyset-file", secretfile.AtNextStart, logger, func() (*keyset.Set, error) {
-		now, err := keyset.Load(s.KeysetFile)
-		if err == nil && !now.Holds(set) {
-			err = errors.New(s.KeysetFile + " lacks a key that is in use")
+	first := true
+	f, err := secretfile.Watch("keyset-file", secretfile.AtOnce, logger, func() (*keyset.Set, error) {
+		if first {
+			first = false
+			return set, nil
 		}
-		return now, err
+		return file.Load(context.Background())
 	}, s.KeysetFile)
 	if err != nil {
 		return nil, s.given.Wrong("keyset-file", s.KeysetFile, err.Error())
 	}
 	s.watch(f)
-	return set, nil
+	return f, nil
 }

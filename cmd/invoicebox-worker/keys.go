@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
+	"strings"
 	"time"
 
 	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/config"
+	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
@@ -17,7 +20,10 @@ import (
 // keys are the commands about the keyset.
 type keys struct {
 	Create keysCreate `cmd:"" settings:"keyset-file,journal-url" help:"Create a keyset in a new file. An existing file is never overwritten."`
-	List   keysList   `cmd:"" settings:"keyset-file" help:"The keys that serve new rows. Never the keys themselves."`
+	List   keysList   `cmd:"" settings:"keyset-file,journal-url" help:"The keys, how many values of the journal need each, and which running workers have it. Never the keys themselves."`
+	Rotate keysRotate `cmd:"" settings:"keyset-file,journal-url" help:"Add a key. Once every running worker has read it from its keyset file, the next call makes it the key for new rows. Workers then seal the older values with it."`
+	Wrap   keysWrap   `cmd:"" settings:"keyset-file,journal-url" help:"Encrypt the keys in the keyset file with the key of --keyset-wrap, again with its newest version if they are encrypted with it already."`
+	Drop   keysDrop   `cmd:"" settings:"keyset-file,journal-url" help:"Remove a key that nothing needs any more from the keyset file."`
 }
 
 type keysCreate struct{ outputFlag }
@@ -37,13 +43,20 @@ func keysView(path string, set *keyset.Set) keysJSON {
 func keyName(id keyset.KeyID) string { return fmt.Sprintf("%08x", uint32(id)) }
 
 // Run makes a keyset.
-func (c *keysCreate) Run(s *settings, env environment) error {
+func (c *keysCreate) Run(ctx context.Context, s *settings, env environment) error {
 	if err := s.given.Require("keyset-file"); err != nil {
 		return err
 	}
-	set, err := keyset.Create(s.KeysetFile)
+	file, err := s.keysetFile(nil)
+	if err != nil {
+		return err
+	}
+	set, err := file.Create(ctx)
 	if errors.Is(err, fs.ErrExist) {
 		return &config.Error{Setting: "keyset-file", Value: s.KeysetFile, Want: "exists already and is not replaced: what it sealed could never be opened again"}
+	}
+	if errors.Is(err, keyset.ErrWrapper) {
+		return s.given.Wrong("keyset-wrap", s.KeysetWrap, "cannot wrap: "+strings.TrimPrefix(err.Error(), "keyset: the wrapper failed: "))
 	}
 	if err != nil {
 		return &config.Error{Setting: "keyset-file", Value: s.KeysetFile, Want: "cannot be made: " + config.ErrorText(err)}
@@ -61,26 +74,6 @@ func (c *keysCreate) Run(s *settings, env environment) error {
 	})
 }
 
-type keysList struct{ outputFlag }
-
-// Run names the keys.
-func (c *keysList) Run(s *settings, env environment) error {
-	set, err := s.keyset()
-	if err != nil {
-		return err
-	}
-	v := keysView(s.KeysetFile, set)
-	return c.write(env.stdout, []keyJSON{{"sealing", v.Sealing, true}, {"lookup", v.Lookup, true}}, func(w io.Writer) {
-		printTable(w, []any{"use", "key", ""}, [][]any{{"sealing", v.Sealing, "primary"}, {"lookup", v.Lookup, "primary"}}, "")
-	})
-}
-
-type keyJSON struct {
-	Use     string `json:"use"`
-	ID      string `json:"id"`
-	Primary bool   `json:"primary"`
-}
-
 // keysetOf loads the keyset for the rows of a journal, whose keyset it has to be.
 func (s *settings) keysetOf(ctx context.Context, j journal.Journal) (*keyset.Set, error) {
 	keys, err := s.keyset()
@@ -95,27 +88,68 @@ func (s *settings) keyset() (*keyset.Set, error) {
 	if err := s.given.Require("keyset-file"); err != nil {
 		return nil, err
 	}
-	set, err := keyset.Load(s.KeysetFile)
+	file, err := s.keysetFile(nil)
+	if err != nil {
+		return nil, err
+	}
+	set, err := file.Load(context.Background())
+	return set, s.explainKeyset(err)
+}
+
+// keysetFile is where the keyset is, and what wraps it.
+func (s *settings) keysetFile(logger *slog.Logger) (keyset.File, error) {
+	f := keyset.File{Path: s.KeysetFile}
+	if s.KeysetWrap == "" {
+		return f, nil
+	}
+	if s.wrap == nil {
+		v, err := s.vault(logger)
+		if err != nil {
+			return f, err
+		}
+		if v == nil {
+			return f, s.given.Wrong("keyset-wrap", s.KeysetWrap, "needs a way to log in: --vault-token-file, --vault-role-id-file, --vault-kubernetes-role or --vault-jwt-role")
+		}
+		transit, err := openbao.NewTransit(openbao.Config{Address: v.Address, Namespace: v.Namespace, CAFile: v.CAFile, Login: v.Login, Logger: logger}, s.KeysetWrap)
+		if err != nil {
+			return f, s.given.Wrong("keyset-wrap", s.KeysetWrap, err.Error())
+		}
+		s.wrap = transit
+	}
+	f.Wrap = s.wrap
+	return f, nil
+}
+
+// explainKeyset says what a person can do about a keyset that cannot be loaded.
+func (s *settings) explainKeyset(err error) error {
 	wrong := func(right string) error {
 		return s.given.Wrong("keyset-file", s.KeysetFile, right)
 	}
 	switch {
 	case err == nil:
-		return set, nil
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		if s.journalIsSealed() {
-			return nil, wrong("does not exist, and the journal " + s.JournalURL + " was sealed with it: restore your copy of the keyset. A keyset that is made now cannot open what the journal holds")
+			return wrong("does not exist, and the journal " + s.JournalURL + " was sealed with it: restore your copy of the keyset. A keyset that is made now cannot open what the journal holds")
 		}
-		return nil, wrong("does not exist; for a new journal `keys create` makes it")
+		return wrong("does not exist; for a new journal `keys create` makes it")
+	case errors.Is(err, keyset.ErrWrapped):
+		return wrong("cannot be read: " + strings.TrimPrefix(err.Error(), "keyset: ") + "; set --keyset-wrap")
+	case errors.Is(err, keyset.ErrNotWrapped):
+		return wrong("is not wrapped, and --keyset-wrap is set: `keys wrap` wraps it")
+	case errors.Is(err, keyset.ErrWrapper):
+		return wrong("cannot be unwrapped: " + strings.TrimPrefix(err.Error(), "keyset: the wrapper failed: "))
+	case errors.Is(err, keyset.ErrChanged):
+		return wrong("cannot be changed: another change of it has begun; try again in a minute")
 	case errors.Is(err, keyset.ErrPermissions):
-		return nil, wrong("can be read by group or world; chmod 600 it")
+		return wrong("can be read by group or world; chmod 600 it")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
-		return nil, wrong("cannot be read: " + config.ErrorText(err))
+		return wrong("cannot be read: " + config.ErrorText(err))
 	}
 	if s.journalIsSealed() {
-		return nil, wrong("is damaged or no keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")
+		return wrong("is damaged or no keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")
 	}
-	return nil, wrong("is no keyset made by `keys create`")
+	return wrong("is no keyset made by `keys create`")
 }
 
 // journalIsSealed tells whether there is a journal that needs the keyset it was

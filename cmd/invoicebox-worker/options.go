@@ -16,10 +16,11 @@ func (s *settings) options(logger *slog.Logger) (app.Options, error) {
 	if err := s.given.Require("kafka-brokers"); err != nil {
 		return o, err
 	}
-	var err error
-	if o.Keyset, err = s.watchedKeyset(logger); err != nil {
+	keys, err := s.watchedKeyset(logger)
+	if err != nil {
 		return o, err
 	}
+	o.Keyset, o.KeysetNow = keys.Last(), keys.Get
 	if o.Kafka, err = s.kafka(logger); err != nil {
 		return o, err
 	}

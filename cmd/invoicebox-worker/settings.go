@@ -3,6 +3,7 @@ package main
 import (
 	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/config"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secretfile"
 )
 
@@ -13,6 +14,8 @@ type settings struct {
 	given  config.Given                `kong:"-"`
 	files  []app.WatchedFile           `kong:"-"` // that the settings name; the service reads them again when they change
 	tokens map[string]*secretfile.File `kong:"-"`
+	server *app.Vault                  `kong:"-"` // as vault found it
+	wrap   keyset.Wrapper              `kong:"-"` // as keysetFile made it
 }
 
 // settingsProgram reads the settings.

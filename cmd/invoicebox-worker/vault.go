@@ -19,6 +19,9 @@ const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token
 // vault puts the settings about OpenBao and Vault together; nil if none of them says
 // how to log in.
 func (s *settings) vault(logger *slog.Logger) (*app.Vault, error) {
+	if s.server != nil {
+		return s.server, nil
+	}
 	for _, f := range []struct{ name, value, needs, other string }{
 		{"vault-role-id-file", s.VaultRoleIDFile, "vault-secret-id-file", s.VaultSecretIDFile},
 		{"vault-secret-id-file", s.VaultSecretIDFile, "vault-role-id-file", s.VaultRoleIDFile},
@@ -61,6 +64,7 @@ func (s *settings) vault(logger *slog.Logger) (*app.Vault, error) {
 			return nil, &config.Error{Setting: "vault-address", Source: "BAO_ADDR or VAULT_ADDR", Value: v.Address, Want: right}
 		}
 	}
+	s.server = v
 	return v, nil
 }
 

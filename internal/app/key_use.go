@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"golang.org/x/sync/errgroup"
 
 	"invoicebox-worker/internal/config"
@@ -14,9 +18,14 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// keysEvery is how often a worker looks whether another one writes rows with a
-// key that its keyset does not have.
-const keysEvery = 5 * time.Second
+const (
+	// keysEvery is how often a worker looks whether its keyset file has changed, and
+	// whether another worker writes rows with a key that its keyset does not have.
+	keysEvery = 5 * time.Second
+	// keyLingers is for how long work that has begun may still seal with a key that no
+	// longer serves new rows.
+	keyLingers = time.Minute
+)
 
 // A keyReader says which keys the rows of a journal need.
 type keyReader interface {
@@ -70,9 +79,15 @@ func errMissingKeys(words []string) error {
 		"; use the keyset file of the workers that wrote those rows (`keys list` shows the keys of a file)"}
 }
 
+// A keyJournal is what a worker's keys need of the journal; see [journal.Keys].
+type keyJournal interface {
+	keyReader
+	RegisterKeys(ctx context.Context, primary, have []journal.Key) error
+}
+
 // useKeys refuses a keyset that lacks a key, and records the keys that rows are
 // written with from now on.
-func useKeys(ctx context.Context, j journal.Journal, set *keyset.Set) error {
+func useKeys(ctx context.Context, j keyJournal, set *keyset.Set) error {
 	if err := checkKeys(ctx, j, set); err != nil {
 		return err
 	}
@@ -83,11 +98,45 @@ func useKeys(ctx context.Context, j journal.Journal, set *keyset.Set) error {
 	return nil
 }
 
-// watchKeys runs until ctx ends, or until another replica writes rows with a key
-// that this keyset does not have: this worker would not find those rows. It ends
-// also when another replica does not have a key that this one writes with.
-func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
-	all, primary := keysOf(set)
+// A keyKeeper keeps the keys of a worker as its keyset file has them.
+type keyKeeper struct {
+	journal keyJournal
+	keys    *keyset.Set        // in use
+	file    func() *keyset.Set // as the file is now; nil: it never changes
+	changed func()             // after other keys came into use; nil: nobody wants to know
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	last    *keyset.Set               // of the file, that is in use or was refused
+	refused error                     // why it was refused
+	lingers map[journal.Key]time.Time // since when a key no longer serves new rows
+}
+
+func newKeyKeeper(o *Options, j keyJournal, changed func(), log *slog.Logger) *keyKeeper {
+	k := &keyKeeper{journal: j, keys: o.Keyset, file: o.KeysetNow, changed: changed, log: log, lingers: map[journal.Key]time.Time{}}
+	if k.file != nil {
+		k.last = k.file()
+		if now, used := k.last.List(), k.keys.List(); !slices.Equal(now, used) {
+			k.last = nil // it changed while the service started
+		}
+	}
+	return k
+}
+
+// Setting and Look say what is wrong with the keys of the file.
+func (k *keyKeeper) Setting() string { return "keyset-file" }
+
+// Look is for /readyz.
+func (k *keyKeeper) Look() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.refused
+}
+
+// run runs until ctx ends, or until another replica writes rows with a key that this
+// worker does not have: it would not find those rows. It ends also when another
+// replica does not have a key that this one writes with.
+func (k *keyKeeper) run(ctx context.Context) error {
 	tick := time.NewTicker(keysEvery)
 	defer tick.Stop()
 	for {
@@ -96,7 +145,9 @@ func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 			return nil
 		case <-tick.C:
 		}
-		used, err := j.UsedKeys(ctx)
+		k.reload(ctx)
+		all, primary := keysOf(k.keys)
+		used, err := k.journal.UsedKeys(ctx)
 		if err != nil {
 			continue // the journal's line of /readyz reports it
 		}
@@ -104,11 +155,110 @@ func watchKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 			return fmt.Errorf("%w: %v; give all workers the same keyset-file", journal.ErrKeyRetired, retired[0])
 		}
 		if missing := journal.Without(used, all); len(missing) > 0 {
-			if err := checkKeys(ctx, j, set); err != nil && !errors.Is(err, context.Canceled) {
+			if err := checkKeys(ctx, k.journal, k.keys); err != nil && !errors.Is(err, context.Canceled) {
 				return err
 			}
 		}
 	}
+}
+
+// reload takes the keys of a file that has changed into use. The journal learns which
+// keys serve new rows before one does.
+func (k *keyKeeper) reload(ctx context.Context) {
+	if k.file == nil {
+		return
+	}
+	now := k.file()
+	if now == k.last {
+		return
+	}
+	err := useKeys(ctx, k.journal, now)
+	if _, wrong := errors.AsType[*config.Error](err); err != nil && !wrong {
+		return // the journal is away; the next look tries again
+	}
+	k.mu.Lock()
+	k.last, k.refused = now, err
+	k.mu.Unlock()
+	if err != nil {
+		k.log.Error("the keyset file has changed and is not used", "err", err.Error())
+		return
+	}
+	_, was := keysOf(k.keys)
+	k.keys.Replace(now)
+	_, is := keysOf(k.keys)
+	k.mu.Lock()
+	for _, key := range journal.Without(was, is) {
+		k.lingers[key] = time.Now()
+	}
+	k.mu.Unlock()
+	var words []string
+	for _, key := range k.keys.List() {
+		words = append(words, describeKey(key))
+	}
+	k.log.Info("the keys of the changed keyset file are in use", "keys", strings.Join(words, ", "))
+	if k.changed != nil {
+		k.changed()
+	}
+}
+
+func describeKey(k keyset.Key) string {
+	return fmt.Sprintf("%v (%s)", journal.Key{Purpose: journal.KeyPurpose(k.Purpose), ID: uint32(k.ID)}, k.State)
+}
+
+// A workerKey is a key that a worker has loaded.
+type workerKey struct {
+	Purpose journal.KeyPurpose `json:"purpose"`
+	ID      uint32             `json:"id"`
+	// Writes says that the worker writes rows with it, or did until a moment ago.
+	Writes bool `json:"writes,omitzero"`
+}
+
+// report lists the keys for the worker's report.
+func (k *keyKeeper) report() (list []workerKey) {
+	all, primary := keysOf(k.keys)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range all {
+		since, lingers := k.lingers[key]
+		list = append(list, workerKey{key.Purpose, key.ID, slices.Contains(primary, key) || lingers && time.Since(since) < keyLingers})
+	}
+	return list
+}
+
+// A KeyHolder is a running worker, with the keys that it has loaded.
+type KeyHolder struct {
+	Owner string
+	Has   []journal.Key
+	// Writes are the keys that it writes rows with, or did until a moment ago.
+	Writes []journal.Key
+}
+
+// KeyHolders lists the workers that run.
+func KeyHolders(ctx context.Context, j journal.Journal) (list []KeyHolder, err error) {
+	reports, err := j.WorkerReports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	room, err := j.Capacity(ctx)
+	if err != nil {
+		room.Free = -1
+	}
+	for _, r := range reports {
+		if r.Age > reportFresh && !cannotReport(r, room) {
+			continue
+		}
+		h, f := KeyHolder{Owner: r.Owner}, workerFacts{}
+		_ = json.Unmarshal(r.Facts, &f) // one of another version has no keys that are known of
+		for _, k := range f.Keys {
+			key := journal.Key{Purpose: k.Purpose, ID: k.ID}
+			h.Has = append(h.Has, key)
+			if k.Writes {
+				h.Writes = append(h.Writes, key)
+			}
+		}
+		list = append(list, h)
+	}
+	return list, nil
 }
 
 // runBeside runs two components; each ends when the other fails.

@@ -36,6 +36,7 @@ func TestMetricsPage(t *testing.T) {
 			if _, err := engine.NewPruner(engine.PrunerConfig{Metrics: r}); err != nil {
 				t.Error(err)
 			}
+			engine.NewResealer(engine.ResealerConfig{Metrics: r})
 		}},
 		{"## Credential store", func(r prometheus.Registerer) { openbao.NewMetrics(r) }},
 		{"## Credentials endpoint", func(r prometheus.Registerer) { endpoint.NewMetrics(r) }},

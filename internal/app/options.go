@@ -19,10 +19,13 @@ type Options struct {
 	Version string // of the program, for the start line, metrics and User-Agent
 
 	Kafka         kafka.Config   // kafka-brokers, kafka-tls, kafka-sasl-mechanism and their files
-	Keyset        *keyset.Set    // keyset-file
+	Keyset        *keyset.Set    // keyset-file, at the start
 	InvoiceboxCAs *x509.CertPool // invoicebox-ca-file; nil: the system's
 	Accounts      []Account
-	EgressWindow  time.Duration // of EgressRequestsPerWindow; 0: 30 s
+	// KeysetNow returns the keyset as the file has it now, the same one while the file
+	// stays the same; nil: it never changes.
+	KeysetNow    func() *keyset.Set
+	EgressWindow time.Duration // of EgressRequestsPerWindow; 0: 30 s
 
 	Files []WatchedFile // that the settings name; read again while the service runs
 

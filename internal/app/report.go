@@ -25,6 +25,8 @@ const (
 // workerFacts are what a worker reports for commands beside it.
 type workerFacts struct {
 	Accounts []onboarding.AccountStatus `json:"accounts"`
+	// Keys are the keys that the worker has loaded.
+	Keys []workerKey `json:"keys,omitzero"`
 	// CallsReserve is how many bytes must be free on the journal's disk for a call to
 	// begin.
 	CallsReserve int64 `json:"callsReserve,omitzero"`
@@ -45,6 +47,7 @@ type reportStore interface {
 type reporter struct {
 	journal reportStore
 	pool    standing
+	keys    func() []workerKey // nil: they are not reported
 	worker  uuid.UUID
 	reserve int64         // for calls, on the journal's disk
 	short   func() string // what that disk lacks for calls; nil: nobody looks
@@ -81,6 +84,9 @@ func (r *reporter) facts(ctx context.Context) (string, error) {
 		return "", err
 	}
 	f := workerFacts{CallsReserve: r.reserve}
+	if r.keys != nil {
+		f.Keys = r.keys()
+	}
 	for _, s := range r.pool.Status(unknown, time.Now()) {
 		f.Accounts = append(f.Accounts, s.AccountStatus)
 	}

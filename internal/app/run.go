@@ -74,6 +74,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := useKeys(ctx, jrnl, o.Keyset); err != nil {
 		return err
 	}
+	unbound := o.Keyset
 	o.Keyset = BindKeys(jrnl, o.Keyset)
 	authenticate(jrnl, o.Keyset)
 	if err := ensureAccounts(ctx, jrnl, o.Accounts); err != nil {
@@ -140,7 +141,10 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	state.add("relay", meanwhile("results wait in the journal", func(context.Context) (bool, string) { return relay.Ready() }))
 	_, callsReserve := o.reservedBytes()
-	reports := &reporter{journal: jrnl, pool: pool, worker: uuid.New(), reserve: callsReserve, short: probe.short}
+	resealer := engine.NewResealer(engine.ResealerConfig{Journal: jrnl, Keys: o.Keyset, Unbound: unbound, Metrics: registry, Logger: log})
+	keeper := newKeyKeeper(&o, jrnl, resealer.KeysChanged, log)
+	o.Files = append(o.Files, keeper)
+	reports := &reporter{journal: jrnl, pool: pool, keys: keeper.report, worker: uuid.New(), reserve: callsReserve, short: probe.short}
 	for _, a := range o.Accounts {
 		state.note("account "+a.Name, reports.ready(a.Name))
 	}
@@ -160,14 +164,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	announcing.Go(func() {
 		_ = runComponent(watching, log, "replays", func(ctx context.Context) error { return intake.RunReplays(ctx, jrnl) })
 	})
-	if len(o.Files) > 0 {
-		state.add("files", filesReady(o.Files))
-	}
+	announcing.Go(func() { _ = runComponent(watching, log, "resealer", resealer.Run) })
+	state.add("files", filesReady(o.Files))
 	go watchFiles(watching, o.Files)
 	if stores.vault != nil {
 		announcing.Go(func() { _ = runComponent(watching, log, "credential store", stores.vault.Keep) })
 	}
 	announcing.Go(func() { _ = runComponent(watching, log, "report", reports.run) })
 	go watchTokens(watching, o.Accounts, pool.TokenChanged)
-	return supervise(ctx, log, state, component{"consumer", intake.Run}, component{"pool", runBeside(pool.Run, func(ctx context.Context) error { return watchKeys(ctx, jrnl, o.Keyset) })}, component{"relay", relay.Run})
+	return supervise(ctx, log, state, component{"consumer", intake.Run}, component{"pool", runBeside(pool.Run, keeper.run)}, component{"relay", relay.Run})
 }

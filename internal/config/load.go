@@ -63,7 +63,8 @@ func (g *Given) Require(settings ...string) error {
 }
 
 // Used returns the settings among flags that a command reads. Its tag settings
-// names them; "*" stands for all.
+// names them; "*" stands for all. The tag with of a setting names others that are read
+// with it.
 func Used(command *kong.Node, flags []*kong.Flag) []*kong.Flag {
 	if command == nil {
 		return nil
@@ -71,6 +72,13 @@ func Used(command *kong.Node, flags []*kong.Flag) []*kong.Flag {
 	names := strings.Split(command.Tag.Get("settings"), ",")
 	if names[0] == "" {
 		return nil
+	}
+	for i := 0; i < len(names); i++ {
+		for _, f := range flags {
+			if with := f.Tag.Get("with"); f.Name == names[i] && with != "" {
+				names = append(names, strings.Split(with, ",")...)
+			}
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(flags), func(f *kong.Flag) bool {
 		return f.Tag.Type != "setting" || names[0] != "*" && f.Name != "config" && !slices.Contains(names, f.Name)

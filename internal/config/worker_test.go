@@ -75,7 +75,7 @@ func TestPrecedence(t *testing.T) {
 		"kafka-brokers": {"a:1", "b:1", "c:1"}, "kafka-group": {"a", "b", "c"}, "kafka-tls": {"true", "true", "true"},
 		"kafka-ca-file": {"a", "b", "c"}, "kafka-cert-file": {"a", "b", "c"}, "kafka-key-file": {"a", "b", "c"},
 		"kafka-sasl-mechanism": {"plain", "scram-sha-256", "scram-sha-512"}, "kafka-username": {"a", "b", "c"}, "kafka-password-file": {"a", "b", "c"},
-		"journal-url": {"sqlite:a", "sqlite:b", "sqlite:c"}, "keyset-file": {"a", "b", "c"},
+		"journal-url": {"sqlite:a", "sqlite:b", "sqlite:c"}, "keyset-file": {"a", "b", "c"}, "keyset-wrap": {"a/b", "c/d", "e/f/g"},
 		"fetch-memory":  {"24MiB", "48MiB", "1GiB"},
 		"journal-limit": {"1GiB", "2GiB", "3"}, "journal-reserve": {"1GiB", "2GiB", "3"}, "outbox-limit": {"1", "2", "3"}, "inbox-retention": {"100h", "200h", "300h"}, "dead-letter-retention": {"100h", "200h", "300h"},
 		"dead-letter-limit": {"1", "2", "3"}, "dead-letter-size": {"1GiB", "2GiB", "3"},

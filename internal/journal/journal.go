@@ -102,10 +102,15 @@ type Keys interface {
 	// fails with ErrKeyMissing if another process has recorded a key that is not in
 	// have, and with ErrKeyRetired if another process has retired one in primary.
 	RegisterKeys(ctx context.Context, primary, have []Key) error
-	// UsedKeys lists the recorded keys. KeyRows counts the rows that need each of
+	// UsedKeys lists the recorded keys. KeyRows counts the values that need each of
 	// some keys; it reads whole tables.
 	UsedKeys(ctx context.Context) ([]Key, error)
 	KeyRows(ctx context.Context, keys []Key) ([]KeyRows, error)
+	// Reseal has values of a column sealed with another key. It changes nothing but the
+	// value and its key, and no value that was changed since it was read. ErrStale:
+	// another process has the relay lease, so that only one seals. ErrNotFound: no
+	// such column.
+	Reseal(ctx context.Context, r Reseal, seal Sealer) (Resealed, error)
 }
 
 // Accounts are the partner accounts and their circuit breakers.

@@ -38,10 +38,17 @@ type Key struct {
 
 func (k Key) String() string { return fmt.Sprintf("%s key %08x", k.Purpose, k.ID) }
 
-// KeyRows says how many rows need a key.
+// KeyRows says how many values need a key.
 type KeyRows struct {
 	Key
-	Rows int64
+	Rows    int64
+	Columns []ColumnRows // those with values that need it
+}
+
+// ColumnRows counts the values of one column.
+type ColumnRows struct {
+	Table, Column string
+	Rows          int64
 }
 
 // A KeyColumn is a column that names the key of its value.
@@ -50,6 +57,10 @@ type KeyColumn struct {
 	Table, Column string
 	Waiting       bool // only rows whose state is 1 need the key
 }
+
+// KeysetCheckColumn stands for what SetKeysetCheck stored, which begins with a byte
+// before the id of its key.
+const KeysetCheckColumn = "keyset_check"
 
 // KeyColumns lists them all: of sealing keys the columns with their ids, of
 // look-up keys those of which a value begins with the id.
@@ -60,12 +71,14 @@ func KeyColumns() []KeyColumn {
 		{KeySealing, "credential", "secret_key", false},
 		{KeySealing, "dead_letter", "record_key", false},
 		{KeySealing, "intent", "token_key", false},
+		{KeySealing, "meta", KeysetCheckColumn, false},
 		{KeyLookup, "event", "mac", false},
 		{KeyLookup, "attempt", "mac", false},
 		{KeyLookup, "event", "digest", false},
 		{KeyLookup, "shop", "invited_mac", false},
 		{KeyLookup, "dead_letter", "digest", false},
 		{KeyLookup, "outbox", "mac", false},
+		{KeyLookup, "credential", "proof", false},
 		{KeyLookup, "intent", "mac", true},
 	}
 }

@@ -152,6 +152,7 @@ type Credential struct {
 	Reference  string // pinned
 	MerchantID string
 	Sealed     []byte // nil where another store holds the secret
+	Proof      []byte // beside the secret in another store; it names a look-up key
 	At         time.Time
 }
 

@@ -64,11 +64,8 @@ type Config struct {
 type Store struct {
 	name, mount string
 	keys        *keyset.Set
-	client      *api.Client
-	session     *session
-	metrics     *Metrics
-	address     string
-	isKV2       atomic.Bool // of mount: seen
+	*connection
+	isKV2 atomic.Bool // of mount: seen
 }
 
 var _ credentials.Store = (*Store)(nil)
@@ -81,50 +78,11 @@ func DefaultToken() secret.String { return secret.New(api.ReadBaoVariable(api.En
 
 // New makes a store. It sends nothing.
 func New(c Config) (*Store, error) {
-	if c.Metrics == nil {
-		c.Metrics = NewMetrics(nil)
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	s := &Store{name: c.Name, mount: c.Mount, keys: c.Keys.Bind(""), metrics: c.Metrics}
-	var anon *api.Client
-	for _, client := range []**api.Client{&s.client, &anon} {
-		var err error
-		if *client, err = newClient(c); err != nil {
-			return nil, err
-		}
-	}
-	s.address = s.client.Address()
-	s.session = newSession(c.Login, s.client, anon, s.ask, c.Logger)
-	return s, nil
-}
-
-func newClient(c Config) (*api.Client, error) {
-	settings := api.DefaultConfig()
-	if settings.Error != nil {
-		return nil, fmt.Errorf("a variable BAO_… or VAULT_… cannot be used: %w", settings.Error)
-	}
-	settings.MaxRetries, settings.Timeout, settings.DisableRedirects = 0, requestWithin, true
-	if c.Address != "" {
-		settings.Address, settings.AgentAddress = c.Address, ""
-	}
-	if c.CAFile != "" {
-		if err := settings.ConfigureTLS(&api.TLSConfig{CACert: c.CAFile}); err != nil {
-			return nil, fmt.Errorf("%s cannot be used: %w", c.CAFile, err)
-		}
-	}
-	client, err := api.NewClient(settings)
+	conn, err := connect(c)
 	if err != nil {
-		return nil, fmt.Errorf("credential store: %w", err)
+		return nil, err
 	}
-	client.ClearToken()
-	// The library takes an answer that redirects for a success.
-	settings.HttpClient.CheckRedirect = refuseRedirect
-	if c.Namespace != "" {
-		client.SetNamespace(c.Namespace)
-	}
-	return client, nil
+	return &Store{name: c.Name, mount: c.Mount, keys: c.Keys.Bind(""), connection: conn}, nil
 }
 
 // Name gives the word before `://` of the references that Prepare makes.
@@ -133,41 +91,7 @@ func (s *Store) Name() string { return s.name }
 // Named is the same store with another word before `://` in the references that
 // Prepare makes.
 func (s *Store) Named(name string) *Store {
-	return &Store{name: name, mount: s.mount, keys: s.keys, client: s.client, session: s.session, metrics: s.metrics, address: s.address}
-}
-
-// Address is where the server is.
-func (s *Store) Address() string { return s.address }
-
-// Keep renews the token until ctx ends. Without it a token is replaced when it has
-// ended, where there is a way to log in.
-func (s *Store) Keep(ctx context.Context) error {
-	s.session.keep(ctx)
-	return nil
-}
-
-// ask runs one request and counts it.
-func (s *Store) ask(ctx context.Context, operation, path string, f func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
-	began := time.Now()
-	answer, err := f(ctx)
-	err = explain(operation, path, err)
-	s.metrics.asked(operation, faultOf(err), time.Since(began))
-	return answer, err
-}
-
-// request is ask with a token. It is made again, once, with another token where the
-// first one had ended: a denied request was not executed.
-func (s *Store) request(ctx context.Context, operation, path string, f func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
-	for again := false; ; again = true {
-		token, err := s.session.ready(ctx)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := s.ask(ctx, operation, path, f)
-		if faultOf(err) != FaultDenied || again || !s.session.denied(ctx, token) {
-			return answer, err
-		}
-	}
+	return &Store{name: name, mount: s.mount, keys: s.keys, connection: s.connection}
 }
 
 // A place is a path in a mount.
@@ -312,12 +236,12 @@ func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials
 		if err != nil {
 			return credentials.Prepared{}, err
 		}
-		number, err := s.stored(ctx, at, latest, in)
+		there, err := s.stored(ctx, at, latest, in)
 		if err != nil {
 			return credentials.Prepared{}, err
 		}
-		if number > 0 {
-			return prepared(ref, number, in), nil
+		if there.number > 0 {
+			return prepared(ref, there, in), nil
 		}
 		if err := s.mine(latest, in.Shop, at); err != nil {
 			return credentials.Prepared{}, err
@@ -327,10 +251,10 @@ func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials
 				return credentials.Prepared{}, err
 			}
 		}
-		number, err = s.write(ctx, "write", at, latest.number, members)
+		number, err := s.write(ctx, "write", at, latest.number, members)
 		switch {
 		case err == nil:
-			return prepared(ref, number, in), nil
+			return prepared(ref, version{number: number, members: members}, in), nil
 		case faultOf(err) != FaultMismatch:
 			return credentials.Prepared{}, err
 		}
@@ -338,11 +262,12 @@ func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials
 	return credentials.Prepared{}, &RequestError{Operation: "write", Path: at.data(), Fault: FaultMismatch}
 }
 
-func prepared(ref schemas.Reference, number int64, in credentials.Secret) credentials.Prepared {
-	pinned := ref.Pinned(number)
+func prepared(ref schemas.Reference, v version, in credentials.Secret) credentials.Prepared {
+	pinned := ref.Pinned(v.number)
+	proof, _ := proofOf(v.members) // it was made, or compared, a moment ago
 	// The journal's number may be higher, and must not be used twice.
 	return credentials.Prepared{Reference: pinned, Row: journal.Credential{
-		Shop: in.Shop, Version: max(in.Version, number), Reference: pinned.String(), MerchantID: in.MerchantID, At: time.Now().UTC(),
+		Shop: in.Shop, Version: max(in.Version, v.number), Reference: pinned.String(), MerchantID: in.MerchantID, Proof: proof, At: time.Now().UTC(),
 	}}
 }
 
@@ -355,25 +280,25 @@ func (s *Store) begin(ctx context.Context, at place) error {
 }
 
 // stored looks for a secret that an earlier call stored, whose answer was lost or
-// whose version the journal could not take. 0: there is none.
-func (s *Store) stored(ctx context.Context, at place, latest version, in credentials.Secret) (int64, error) {
+// whose version the journal could not take. Its number is 0 if there is none.
+func (s *Store) stored(ctx context.Context, at place, latest version, in credentials.Secret) (version, error) {
 	for v := latest; v.number > 0; {
 		if s.same(v.members, in) {
-			return v.number, nil
+			return v, nil
 		}
 		if v.number == 1 || v.number <= latest.number-MaxVersions+1 {
 			break
 		}
 		older, err := s.read(ctx, at, v.number-1)
 		if err != nil {
-			return 0, err
+			return version{}, err
 		}
 		if older.number == 0 {
 			break // it is no longer kept, and neither are those before
 		}
 		v = older
 	}
-	return 0, nil
+	return version{}, nil
 }
 
 // mine returns ErrConflict if what is there was not written by this service for
@@ -418,6 +343,11 @@ func proven(m map[string]any) [][]byte {
 	return parts
 }
 
+// proofOf is the MAC over the other members. It begins with the id of its key.
+func proofOf(members map[string]any) ([]byte, error) {
+	return base64.StdEncoding.DecodeString(text(members, memberProof))
+}
+
 // authentic tells whether this service wrote members for a shop.
 func (s *Store) authentic(members map[string]any, shop journal.ShopKey) bool {
 	return s.prove(members, shop) == nil
@@ -426,7 +356,7 @@ func (s *Store) authentic(members map[string]any, shop journal.ShopKey) bool {
 // prove is authentic with a reason: ErrUnreadable, and also keyset.ErrNoKey where the
 // keyset lacks the key of the proof.
 func (s *Store) prove(members map[string]any, shop journal.ShopKey) error {
-	mac, err := base64.StdEncoding.DecodeString(text(members, memberProof))
+	mac, err := proofOf(members)
 	if err != nil || text(members, memberAccount) != shop.Account || text(members, memberShop) != shop.Shop {
 		return credentials.ErrUnreadable
 	}

@@ -121,7 +121,8 @@ func MakeEvent(t testing.TB, keys *keyset.Set, kind journal.Kind, shop journal.S
 		}
 		return b
 	}
-	sealed, err := keys.Seal([]byte(subject), keyset.AssociatedData("subject", kind.String(), shop.Account, shop.Shop))
+	macs := must(keys.MACs(domain, []byte(shop.Account+"\x00"+subject)))
+	sealed, err := keys.Seal([]byte(subject), keyset.SubjectAAD(kind.String(), shop.Account, shop.Shop, macs[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func MakeEvent(t testing.TB, keys *keyset.Set, kind journal.Kind, shop journal.S
 		Identity: schemas.Identity(topic, "/platform", id),
 		Digests:  must(keys.MACs(keyset.DomainContent, []byte(shop.Shop+"\x00"+subject))),
 		Type:     typ, Source: "/platform", ID: id, Time: at, TraceParent: "00-trace-" + id, TraceState: "state",
-		Shop: shop, Kind: kind, SubjectMACs: must(keys.MACs(domain, []byte(shop.Account+"\x00"+subject))), Sealed: sealed,
+		Shop: shop, Kind: kind, SubjectMACs: macs, Sealed: sealed,
 	}
 	e.ReusedLetter = func() (journal.DeadLetter, error) {
 		return journal.DeadLetter{
@@ -222,14 +223,15 @@ func (f *fixture) answered(status int) *journal.AttemptEnd {
 
 func (f *fixture) receipt(o journal.ClaimedOperation, id journal.AttemptID, text string) journal.Receipt {
 	f.Helper()
-	sealed, err := f.keys.Seal([]byte(text), keyset.AssociatedData("receipt", o.UUID.String()))
+	sealedFor := keyset.AttemptSource(int64(id))
+	sealed, err := f.keys.Seal([]byte(text), keyset.ResponseAAD(o.Shop.Account, o.Shop.Shop, o.UUID.String(), sealedFor))
 	f.ok(err)
-	return journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, End: *f.answered(200)}
+	return journal.Receipt{Ref: o.Ref, Attempt: id, Sealed: sealed, SealedFor: sealedFor, End: *f.answered(200)}
 }
 
 func (f *fixture) credential(o journal.ClaimedOperation, version int64, merchant string) *journal.Credential {
 	f.Helper()
-	sealed, err := f.keys.Seal([]byte("token"), keyset.AssociatedData("credential", o.Shop.Account, o.Shop.Shop, fmt.Sprint(version)))
+	sealed, err := f.keys.Seal([]byte("token"), keyset.CredentialAAD(o.Shop.Account, o.Shop.Shop, version))
 	f.ok(err)
 	return &journal.Credential{
 		Shop: o.Shop, Version: version, Reference: fmt.Sprintf("ref+sealed://invoicebox/%s?version=%d", o.Shop.Shop, version), MerchantID: merchant, Sealed: sealed,

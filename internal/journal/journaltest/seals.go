@@ -30,7 +30,25 @@ var seals = []part{
 		rows, err := f.j.KeyRows(f.ctx, append(mine, other))
 		f.ok(err)
 		// Two operations, each with a subject; their MACs and the digests of two events.
-		diff(f.T, []journal.KeyRows{{Key: mine[0], Rows: 2}, {Key: mine[1], Rows: 4}, {Key: other}}, rows)
+		of := func(table, column string) journal.ColumnRows {
+			return journal.ColumnRows{Table: table, Column: column, Rows: 2}
+		}
+		diff(f.T, []journal.KeyRows{
+			{Key: mine[0], Rows: 2, Columns: []journal.ColumnRows{of("event", "subject_key")}},
+			{Key: mine[1], Rows: 4, Columns: []journal.ColumnRows{of("event", "mac"), of("event", "digest")}}, {Key: other},
+		}, rows)
+	}},
+	{"a key that proves a secret in another store is counted", func(f *fixture) {
+		o, id := f.sending(f.code("s", "e1", "1"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		c := f.credential(o, 1, "m")
+		c.Sealed, c.Proof = nil, []byte{0, 0, 0, 7, 1, 2, 3}
+		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Stored, Attempt: id, Credential: c})
+		key := journal.Key{Purpose: journal.KeyLookup, ID: 7}
+		rows, err := f.j.KeyRows(f.ctx, []journal.Key{key})
+		f.ok(err)
+		diff(f.T, []journal.KeyRows{{Key: key, Rows: 1, Columns: []journal.ColumnRows{{Table: "credential", Column: "proof", Rows: 1}}}}, rows)
 	}},
 	{"a key that no row needs any more is retired", func(f *fixture) {
 		s, l := f.keys.PrimaryKeys()

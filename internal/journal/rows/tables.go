@@ -95,7 +95,7 @@ type Body struct {
 	UUID       []byte `db:"uuid,fixed"`
 	MAC        []byte `db:"mac,fixed"`
 	Generation int64  `db:"generation,fixed"`
-	Subject    []byte `db:"subject,fixed"` // the address or code, sealed
+	Subject    []byte `db:"subject,fixed"` // the address or code, sealed; only Reseal replaces it
 }
 
 // An Attempt is a request that may have been sent, with its response. Number is 0 if an
@@ -141,6 +141,7 @@ type Credential struct {
 	MerchantID string `db:"merchant_id,fixed"`
 	Secret     []byte `db:"secret,null,fixed"` // NULL if another store holds it
 	SecretKey  int64  `db:"secret_key,null,fixed"`
+	Proof      []byte `db:"proof,null,fixed"` // beside the secret in another store
 }
 
 // An Intent is an operator action that a command has requested.

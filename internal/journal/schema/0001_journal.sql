@@ -294,6 +294,7 @@ CREATE TABLE credential (
     merchant_id TEXT   NOT NULL,
     secret      BYTEA,           -- sealed; NULL where another store holds it
     secret_key  BIGINT,
+    proof       BYTEA,           -- keyed; stands beside the secret in another store; NULL where the journal holds it
     PRIMARY KEY (shop, version)
 ); -- by key
 

@@ -383,7 +383,7 @@ func (u *Unit) store(o *rows.Operation, s *rows.Shop, c *journal.Credential) err
 		return journal.ErrVersionTaken
 	}
 	u.insert(u.j.tables.credential, &rows.Credential{Shop: s.ID, Version: c.Version, Operation: o.ID, Created: u.now, Reference: c.Reference, MerchantID: c.MerchantID,
-		Secret: c.Sealed, SecretKey: key})
+		Secret: c.Sealed, SecretKey: key, Proof: c.Proof})
 	return nil
 }
 

@@ -50,7 +50,7 @@ func walks() map[string]string {
 	}
 	for name := range steps.MadeQueries() {
 		switch kind, _, _ := strings.Cut(name, " "); kind {
-		case "rowsWithKey":
+		case "rowsByKey":
 			reasons[name] = "a person asks for it before a key is taken out of a keyset"
 		case "filtered", "filteredIntents", "filteredLetters":
 			reasons[name] = "a list for people: it walks from the newest to the end of the page"

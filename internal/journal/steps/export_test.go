@@ -13,7 +13,7 @@ import (
 func MadeQueries() map[string]Query {
 	made := make(map[string]Query)
 	for _, c := range journal.KeyColumns() {
-		made[fmt.Sprintf("rowsWithKey %s.%s", c.Table, c.Column)] = rowsWithKey(c)
+		made[fmt.Sprintf("rowsByKey %s.%s", c.Table, c.Column)] = rowsByKey(c)
 	}
 	for name, f := range map[string]journal.OperationFilter{
 		"all": {}, "account": {Account: "a"}, "shop": {Account: "a", Shop: "s"}, "open": {OpenOnly: true}, "attention": {State: journal.Attention},

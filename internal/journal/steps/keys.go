@@ -91,40 +91,52 @@ func (j *Journal) UsedKeys(ctx context.Context) ([]journal.Key, error) {
 	return list(ctx, j, usedKeys, nil, (*keyRow).key)
 }
 
-// KeyRows counts the rows that need each of some keys.
-func (j *Journal) KeyRows(ctx context.Context, keys []journal.Key) (counts []journal.KeyRows, err error) {
-	for _, k := range keys {
-		count := journal.KeyRows{Key: k}
-		for _, c := range journal.KeyColumns() {
-			if c.Purpose != k.Purpose {
-				continue
+// KeyRows counts the values that need each of some keys. It reads each table once.
+func (j *Journal) KeyRows(ctx context.Context, keys []journal.Key) ([]journal.KeyRows, error) {
+	counts := make([]journal.KeyRows, len(keys))
+	for i, k := range keys {
+		counts[i].Key = k
+	}
+	for _, c := range journal.KeyColumns() {
+		if err := read(ctx, j, rowsByKey(c), nil, func(r *keyRows) error {
+			id := uint32(r.ID) // #nosec G115 -- as it was stored
+			if r.Begin != nil {
+				id = binary.BigEndian.Uint32(r.Begin)
 			}
-			value := any(int64(k.ID))
-			if k.Purpose == journal.KeyLookup {
-				value = binary.BigEndian.AppendUint32(nil, k.ID)
+			for i := range counts {
+				if counts[i].Purpose == c.Purpose && counts[i].ID == id {
+					counts[i].Rows += r.N
+					counts[i].Columns = append(counts[i].Columns, journal.ColumnRows{Table: c.Table, Column: c.Column, Rows: r.N})
+				}
 			}
-			if err := read(ctx, j, rowsWithKey(c), []any{value}, func(r *number) error {
-				count.Rows += r.N
-				return nil
-			}); err != nil {
-				return nil, err
-			}
+			return nil
+		}); err != nil {
+			return nil, err
 		}
-		counts = append(counts, count)
 	}
 	return counts, nil
 }
 
-// rowsWithKey counts the rows of a column that name a key. It scans the table: it is
-// for an operator who wants to remove a key from the keyset.
-func rowsWithKey(c journal.KeyColumn) Query {
-	column := c.Column
-	if c.Purpose == journal.KeyLookup {
-		column = "substr(" + c.Column + ", 1, 4)"
+// keyRows are the values of a column with one key: of its id, or of the bytes with
+// which the value names it.
+type keyRows struct {
+	ID    int64  `db:"id"`
+	Begin []byte `db:"begin"`
+	N     int64  `db:"n"`
+}
+
+// rowsByKey counts the values of a column by their key. It scans the table: it is for
+// an operator who changes the keyset.
+func rowsByKey(c journal.KeyColumn) Query {
+	switch {
+	case c.Column == journal.KeysetCheckColumn:
+		return "SELECT substr(value, 2, 4) AS begin, count(*) AS n FROM meta WHERE name = 'keyset_check' AND octet_length(value) > 5 GROUP BY 1"
+	case c.Purpose == journal.KeyLookup:
+		q := "SELECT substr(" + c.Column + ", 1, 4) AS begin, count(*) AS n FROM " + c.Table + " WHERE octet_length(" + c.Column + ") >= 4"
+		if c.Waiting {
+			q += " AND state = 1"
+		}
+		return Query(q + " GROUP BY 1")
 	}
-	q := "SELECT count(*) AS n FROM " + c.Table + " WHERE " + column + " = $1"
-	if c.Waiting {
-		q += " AND state = 1"
-	}
-	return Query(q)
+	return Query("SELECT " + c.Column + " AS id, count(*) AS n FROM " + c.Table + " WHERE " + c.Column + " IS NOT NULL GROUP BY 1")
 }

@@ -1,6 +1,8 @@
 package twin
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +11,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/schemas"
 )
 
@@ -306,6 +309,29 @@ func (g *generator) registerKeys() {
 		have = append(have, journal.Key{Purpose: journal.KeySealing, ID: 1})
 	}
 	_, _ = g.call("RegisterKeys", []journal.Key{key}, have)
+}
+
+// reseal seals all values of a column again. Only PostgreSQL refuses it to a process that
+// never had the relay lease.
+func (g *generator) reseal() {
+	if _, err := g.call("AcquireLease"); err != nil {
+		return
+	}
+	r := journal.Reseal{Column: pick(g, journal.SealedColumns()), Key: uint32(1 + g.n(3)), Limit: 1000} // #nosec G115 -- small
+	if g.oneIn(30) {
+		r.Column = 99
+	}
+	refuses := g.oneIn(5)
+	_, _ = g.call("Reseal", r, journal.Sealer(func(row string, sealed []byte) ([]byte, error) {
+		if refuses {
+			return nil, keyset.ErrOpen
+		}
+		if r.Column == journal.SealedCheck {
+			row = "check" // it names the identity, which differs
+		}
+		sum := sha256.Sum256(append([]byte(row), sealed...))
+		return append(binary.BigEndian.AppendUint32([]byte{1}, r.Key), sum[:]...), nil
+	}))
 }
 
 func (g *generator) audit() {

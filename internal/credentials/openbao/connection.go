@@ -1,0 +1,101 @@
+package openbao
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+// A connection makes requests with a token that it keeps. It is safe for concurrent
+// use.
+type connection struct {
+	client  *api.Client
+	session *session
+	metrics *Metrics
+	address string
+}
+
+// connect makes a connection. It sends nothing.
+func connect(c Config) (*connection, error) {
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	conn := &connection{metrics: c.Metrics}
+	var anon *api.Client
+	for _, client := range []**api.Client{&conn.client, &anon} {
+		var err error
+		if *client, err = newClient(c); err != nil {
+			return nil, err
+		}
+	}
+	conn.address = conn.client.Address()
+	conn.session = newSession(c.Login, conn.client, anon, conn.ask, c.Logger)
+	return conn, nil
+}
+
+func newClient(c Config) (*api.Client, error) {
+	settings := api.DefaultConfig()
+	if settings.Error != nil {
+		return nil, fmt.Errorf("a variable BAO_… or VAULT_… cannot be used: %w", settings.Error)
+	}
+	settings.MaxRetries, settings.Timeout, settings.DisableRedirects = 0, requestWithin, true
+	if c.Address != "" {
+		settings.Address, settings.AgentAddress = c.Address, ""
+	}
+	if c.CAFile != "" {
+		if err := settings.ConfigureTLS(&api.TLSConfig{CACert: c.CAFile}); err != nil {
+			return nil, fmt.Errorf("%s cannot be used: %w", c.CAFile, err)
+		}
+	}
+	client, err := api.NewClient(settings)
+	if err != nil {
+		return nil, fmt.Errorf("credential store: %w", err)
+	}
+	client.ClearToken()
+	// The library takes an answer that redirects for a success.
+	settings.HttpClient.CheckRedirect = refuseRedirect
+	if c.Namespace != "" {
+		client.SetNamespace(c.Namespace)
+	}
+	return client, nil
+}
+
+// Address is where the server is.
+func (c *connection) Address() string { return c.address }
+
+// Keep renews the token until ctx ends. Without it a token is replaced when it has
+// ended, where there is a way to log in.
+func (c *connection) Keep(ctx context.Context) error {
+	c.session.keep(ctx)
+	return nil
+}
+
+// ask runs one request and counts it.
+func (c *connection) ask(ctx context.Context, operation, path string, f func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
+	began := time.Now()
+	answer, err := f(ctx)
+	err = explain(operation, path, err)
+	c.metrics.asked(operation, faultOf(err), time.Since(began))
+	return answer, err
+}
+
+// request is ask with a token. It is made again, once, with another token where the
+// first one had ended: a denied request was not executed.
+func (c *connection) request(ctx context.Context, operation, path string, f func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
+	for again := false; ; again = true {
+		token, err := c.session.ready(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := c.ask(ctx, operation, path, f)
+		if faultOf(err) != FaultDenied || again || !c.session.denied(ctx, token) {
+			return answer, err
+		}
+	}
+}
