@@ -97,7 +97,11 @@ func (h *harness) until(limit time.Duration, what string, cond func() bool) {
 		if passed > limit {
 			h.t.Fatalf("after %v: not %s\n%s\n%s", limit, what, strings.Join(h.j.transitions(), "\n"), h.log.String())
 		}
-		time.Sleep(max(10*time.Millisecond, (passed / 1000).Truncate(time.Millisecond))) // hours take no more looks than seconds
+		step := 10 * time.Millisecond
+		if passed > 10*time.Minute { // hours need no more looks than minutes; the journal stores microseconds
+			step = (passed / 1000).Truncate(time.Millisecond)
+		}
+		time.Sleep(step)
 	}
 }
 

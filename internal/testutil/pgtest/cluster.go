@@ -53,7 +53,8 @@ func (s *Server) firstCluster(t testing.TB) (list []entry, mine bool) {
 
 // readTree reads a folder; a folder comes before what it holds.
 func readTree(folder string) (list []entry, err error) {
-	err = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+	tree := os.DirFS(folder)
+	err = fs.WalkDir(tree, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -61,12 +62,9 @@ func readTree(folder string) (list []entry, err error) {
 		if err != nil {
 			return err
 		}
-		e := entry{mode: info.Mode()}
-		if e.path, err = filepath.Rel(folder, path); err != nil {
-			return err
-		}
+		e := entry{path: path, mode: info.Mode()}
 		if !d.IsDir() {
-			if e.text, err = os.ReadFile(path); err != nil { // #nosec G304 -- what initdb just wrote
+			if e.text, err = fs.ReadFile(tree, path); err != nil {
 				return err
 			}
 		}
