@@ -19,6 +19,7 @@ import (
 
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
 
@@ -41,8 +42,8 @@ func resealed(t *testing.T) int {
 // and is killed in the middle. The log has the times and the rates.
 func TestKeysResealed(t *testing.T) {
 	n := resealed(t)
-	shops := min(max(n/1000, 50), 1000)
-	r := newRig(t, kafkatest.Embedded(t), calm())
+	shops := min(max(n/100, 100), 5000)
+	r := newRig(t, kafkatest.Embedded(t), sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1})
 	flags := append(r.service(), "--requests-per-window", "1000000", "--egress-requests-per-window", "1000000")
 	sent := 0
 	// rate sends events and measures until their results are there.
@@ -76,21 +77,20 @@ func TestKeysResealed(t *testing.T) {
 	}
 	began := time.Now()
 	w = r.worker(flags)
-	await(t, "values are sealed", func() bool { return w.sealed() > 0 })
-	if left := n - w.sealed(); left == 0 && n > 10_000 {
-		t.Error("all values are sealed before the events are sent")
-	}
-	rate("while values are sealed")
-	await(t, "half of the values are sealed", func() bool { return w.sealed() >= n/2 })
+	await(t, "a quarter of the values is sealed", func() bool { return w.sealed() >= n/4 })
 	if err := w.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = w.cmd.Wait()
-	first := w.last
 	left := *r.keys()["sealing old"].Values
-	t.Logf("killed after %v and at least %d values; %d were left", time.Since(began).Round(time.Millisecond), first, left)
+	t.Logf("killed after %v; %d of %d values were left", time.Since(began).Round(time.Millisecond), left, *old.Values)
+	if n >= 100_000 && left == 0 {
+		t.Error("it was killed after the end")
+	}
 	again := time.Now()
 	w = r.worker(flags)
+	rate("while values are sealed")
+	t.Logf("at the end of these events %d values were sealed since the start", w.sealed())
 	deadline := time.Now().Add(time.Hour)
 	for *r.keys()["sealing old"].Values > 0 {
 		if time.Now().After(deadline) {
@@ -99,7 +99,7 @@ func TestKeysResealed(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 	}
 	took := time.Since(again)
-	t.Logf("the others were sealed in %v after the start, %.0f a second", took.Round(time.Millisecond), float64(left)/took.Seconds())
+	t.Logf("the others were sealed within %v after the start, %.0f a second", took.Round(time.Millisecond), float64(left)/took.Seconds())
 	if got := w.sealed(); int64(got) > left {
 		t.Errorf("%d values were left, and %d were sealed", left, got)
 	}
@@ -118,10 +118,9 @@ func TestKeysResealed(t *testing.T) {
 
 // A child is a worker in a process of its own.
 type child struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	web  *running // answers for its listener
-	last int      // values that it had sealed when it was asked last
+	t   *testing.T
+	cmd *exec.Cmd
+	web *running // answers for its listener
 }
 
 func (r *rig) worker(flags []string) *child {
@@ -159,10 +158,10 @@ func (c *child) sealed() int {
 	_, text := c.web.get("/metrics")
 	if m := sealedSubjects.FindStringSubmatch(text); m != nil {
 		if n, err := strconv.ParseFloat(m[1], 64); err == nil {
-			c.last = int(n)
+			return int(n)
 		}
 	}
-	return c.last
+	return 0
 }
 
 // fillSubjects puts events into a journal that no worker has open, each with a code
