@@ -55,6 +55,7 @@ func (j *Journal) write() {
 		if len(batch) == 0 {
 			return
 		}
+		steps.Order(batch, func(r *request) *steps.Request { return r.step })
 		errs := j.commit(batch)
 		for i, r := range batch {
 			r.done <- errs[i]

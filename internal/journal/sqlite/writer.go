@@ -47,6 +47,7 @@ func (j *Journal) write() {
 		if len(batch) == 0 {
 			return
 		}
+		steps.Order(batch, func(r *request) *steps.Request { return r.step })
 		errs = append(errs[:0], make([]error, len(batch))...)
 		if err := j.commit(batch, errs); err != nil {
 			for i := range errs {

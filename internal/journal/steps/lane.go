@@ -87,8 +87,8 @@ type found struct {
 	Found bool `db:"found"`
 }
 
-// held reports whether an operation holds a shop's lane. A lane that was released in
-// this transaction counts as held, because the next operation gets it at the end.
+// held reports whether an operation holds a shop's lane. A lane that this request has
+// released counts as held, because the next operation gets it behind the request.
 func (u *Unit) held(shop int64) (bool, error) {
 	if slices.Contains(u.released, shop) {
 		return true, nil
@@ -102,8 +102,9 @@ func (u *Unit) queued(shop int64) (bool, error) {
 	return f != nil && f.Found, err
 }
 
-// releaseLane releases a shop's lane. At the end of the transaction the shop's next
-// operation is planned.
+// releaseLane releases a shop's lane. The shop's next operation is planned behind the
+// request: before the next one that may see it, at the latest at the end of the
+// transaction.
 func (u *Unit) releaseLane(shop int64) { u.released = append(u.released, shop) }
 
 type idRow struct {
@@ -117,6 +118,25 @@ func (u *Unit) askQueued(shops []int64) Ask {
 		u.unqueued[s] = true
 	}
 	return asking(lanesQueued, func(r *idRow) { delete(u.unqueued, r.ID) }, shops)
+}
+
+// seesReleased reports whether a request may see an operation of a shop whose lane an
+// earlier request has released. Requests for operations of other shops do not, so that
+// one query plans the next operations of many shops.
+func (u *Unit) seesReleased(r *Request) bool {
+	if len(u.released) == 0 {
+		return false
+	}
+	if n := &r.Needs; len(n.Shops)+len(n.ShopIDs)+len(n.Invitees) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.Needs.Operations, func(id int64) bool {
+		if o, ok := u.operations.known(id); ok {
+			return slices.Contains(u.released, o.Shop)
+		}
+		shop, ok := u.tx.ShopOf(id)
+		return !ok || slices.Contains(u.released, shop)
+	})
 }
 
 // planReleased plans the next operation of each shop whose lane was released.

@@ -129,8 +129,8 @@ func (in *ingestion) stepBehind(p *plan) error {
 	return nil
 }
 
-// laneTaken reports whether an operation holds a shop's lane. A released lane counts as
-// held until the end of the transaction.
+// laneTaken reports whether an operation holds a shop's lane. A lane that this request
+// has released counts as held.
 func (u *Unit) laneTaken(shop int64) (bool, error) {
 	if slices.Contains(u.released, shop) {
 		return true, nil

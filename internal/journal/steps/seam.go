@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -67,6 +68,19 @@ type Request struct {
 	Load func(*Loader)
 	// Do makes the step. If it returns an error, only its own changes are rolled back.
 	Do func(*Unit) error
+}
+
+// Order brings requests into the order in which [Journal.Run] runs them: those that are
+// Last behind the others. A writer orders them before the transaction, so that they
+// keep the order if each has to run in a transaction of its own.
+func Order[R any](requests []R, step func(R) *Request) {
+	last := func(r R) int {
+		if step(r).Last {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(requests, func(a, b R) int { return last(a) - last(b) })
 }
 
 // Needs are the locks that a request needs before it runs. A transaction acquires

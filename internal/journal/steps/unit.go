@@ -92,7 +92,8 @@ func newUnit(j *Journal, tx Tx) *Unit {
 	return u
 }
 
-// Run runs requests in one transaction. It stores the error of a request that fails
+// Run runs requests in one transaction, those that are Last behind the others. Each sees
+// what it would see after transactions of those before it. It stores the error of a request that fails
 // in errs and skips requests that have one already. After an error that Run itself
 // returns the caller must roll the transaction back.
 func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
@@ -114,6 +115,11 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 		for i, r := range requests {
 			if errs[i] != nil || r.Last != last {
 				continue
+			}
+			if u.seesReleased(r) {
+				if err := u.planReleased(); err != nil {
+					return err
+				}
 			}
 			u.begin()
 			err := r.Do(u)
