@@ -39,19 +39,19 @@ func (c *actionFlags) check() error {
 	if c.Wait < 0 || c.Wait > time.Hour {
 		return &usageError{"--wait must be 0s to 1h"}
 	}
-	return checkActor(&c.Actor, c.Reason)
+	return checkActor(&c.Actor, "--reason", c.Reason)
 }
 
 // checkActor completes who asks, and says what is wrong with what a person wrote
 // for the audit trail.
-func checkActor(actor *string, reason string) error {
+func checkActor(actor *string, flag, note string) error {
 	if *actor == "" {
 		*actor = printable(currentUser())
 	}
 	for _, text := range []struct {
 		flag, value string
 		limit       int
-	}{{"--actor", *actor, maxActor}, {"--reason", reason, maxNote}} {
+	}{{"--actor", *actor, maxActor}, {flag, note, maxNote}} {
 		// What is not UTF-8 comes as the replacement character.
 		if len(text.value) > text.limit || strings.ContainsFunc(text.value, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 			return &usageError{fmt.Sprintf("%s must be printable text of at most %d bytes on one line", text.flag, text.limit)}

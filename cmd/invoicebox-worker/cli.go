@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -118,6 +119,9 @@ func perform(ctx context.Context, args []string, env environment) int {
 	if err != nil {
 		return fail(env, exitUsage, explainUsage(err))
 	}
+	if err := checkEmptyFlags(kctx); err != nil {
+		return fail(env, exitUsage, err)
+	}
 	used := config.Used(kctx.Selected(), kctx.Model.Flags)
 	if cli.given, err = settingsProgram().Load(kctx, used, env.environ); err != nil {
 		return fail(env, exitFailed, err)
@@ -135,6 +139,22 @@ func perform(ctx context.Context, args []string, env environment) int {
 		return fail(env, exitFailed, err)
 	}
 	return exitDone
+}
+
+// checkEmptyFlags refuses a flag of a command with an empty value. A script gives it when a
+// variable is not set, and the command would choose all rows instead of some. Free text and
+// --actor may be empty.
+func checkEmptyFlags(kctx *kong.Context) error {
+	for _, p := range kctx.Path {
+		f := p.Flag
+		if f == nil || f.Group == nil || f.Group.Key != "command" || f.PlaceHolder == "TEXT" || f.Name == "actor" {
+			continue
+		}
+		if f.Target.Kind() == reflect.String && f.Target.Len() == 0 {
+			return &usageError{"--" + f.Name + " must not be empty"}
+		}
+	}
+	return nil
 }
 
 // keepGoing is for commands whose work must not end with the reader of their output.

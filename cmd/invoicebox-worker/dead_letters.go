@@ -65,7 +65,7 @@ func instant(text string, now time.Time) (time.Time, bool) {
 		return now.Add(-age), age >= 0
 	}
 	at, err := time.Parse(time.RFC3339, text)
-	return at, err == nil
+	return at, err == nil && !at.IsZero() // the zero time would choose all
 }
 
 type deadLettersList struct {
@@ -112,8 +112,8 @@ type headerJSON struct {
 }
 
 type textJSON struct {
-	Text   string `json:"text,omitzero"`
-	Base64 []byte `json:"base64,omitzero"`
+	Text   *string `json:"text,omitzero"`
+	Base64 []byte  `json:"base64,omitzero"`
 }
 
 func textView(b []byte) *textJSON {
@@ -121,7 +121,8 @@ func textView(b []byte) *textJSON {
 	case b == nil:
 		return nil
 	case utf8.Valid(b):
-		return &textJSON{Text: string(b)}
+		text := string(b)
+		return &textJSON{Text: &text}
 	}
 	return &textJSON{Base64: b}
 }
@@ -223,7 +224,7 @@ func (c *deadLettersShow) Run(ctx context.Context, s *settings, env environment)
 	if c.ID < 1 {
 		return &usageError{"a dead letter's id is a number from 1, as `dead-letters list` shows it"}
 	}
-	if err := checkActor(&c.Actor, c.Note); err != nil {
+	if err := checkActor(&c.Actor, "--note", c.Note); err != nil {
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
@@ -307,5 +308,5 @@ func (t *textJSON) String() string {
 	case t.Base64 != nil:
 		return fmt.Sprintf("(not UTF-8, quoted) %q", t.Base64)
 	}
-	return strings.TrimSuffix(quotedBody(t.Text), "\n")
+	return strings.TrimSuffix(quotedBody(*t.Text), "\n")
 }

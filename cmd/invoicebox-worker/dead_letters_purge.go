@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func (c *deadLettersExport) Run(ctx context.Context, s *settings, env environmen
 	if err != nil {
 		return err
 	}
-	if err := checkActor(&c.Actor, c.Note); err != nil {
+	if err := checkActor(&c.Actor, "--note", c.Note); err != nil {
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
@@ -65,12 +66,12 @@ func (c *deadLettersExport) Run(ctx context.Context, s *settings, env environmen
 		for f.Limit = 200; ; {
 			page, err := j.DeadLetters(ctx, f)
 			if err != nil {
-				return errors.Join(err, out.Flush())
+				return cmp.Or(err, out.Flush())
 			}
 			n, err := c.print(ctx, j, out, keys, page)
 			problems += n
 			if err != nil {
-				return errors.Join(err, out.Flush())
+				return cmp.Or(err, out.Flush())
 			}
 			if len(page) < f.Limit {
 				break
@@ -145,7 +146,7 @@ func (c *deadLettersPurge) Run(ctx context.Context, s *settings, env environment
 	if before := now.Add(-c.OlderThan); f.Until.IsZero() || before.Before(f.Until) {
 		f.Until = before
 	}
-	if err := checkActor(&c.Actor, c.Note); err != nil {
+	if err := checkActor(&c.Actor, "--note", c.Note); err != nil {
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {

@@ -29,7 +29,7 @@ func TestDeadLettersAreExportedAndPurged(t *testing.T) {
 	}
 	for line := range strings.Lines(export("--reveal", "--shop", "s1", "--actor", "anna", "--note", "for the sender")) {
 		var l deadLetterJSON
-		if err := json.Unmarshal([]byte(line), &l); err != nil || l.Shop != "s1" || l.Record == nil || l.Record.Value.Text != `{"shopId":"s1","activationCode":["secret-code"]}` {
+		if err := json.Unmarshal([]byte(line), &l); err != nil || l.Shop != "s1" || l.Record == nil || *l.Record.Value.Text != `{"shopId":"s1","activationCode":["secret-code"]}` {
 			t.Errorf("%v: %s", err, line)
 		}
 	}
@@ -43,6 +43,9 @@ func TestDeadLettersAreExportedAndPurged(t *testing.T) {
 	}
 	purge(exitUsage, "--older-than", "", "--yes")
 	purge(exitUsage, "--older-than must be", "", "--older-than=-1h")
+	purge(exitUsage, "--shop must not be empty", "", "--older-than", "0s", "--yes", "--shop", "")
+	purge(exitUsage, "--until must be", "", "--older-than", "0s", "--yes", "--until", "0001-01-01T00:00:00Z")
+	purge(exitUsage, "--note must be", "", "--older-than", "0s", "--yes", "--note", "a\nb")
 	purge(exitDone, "0 dead letters deleted", "", "--older-than", "1h")
 	purge(exitFailed, "nothing was deleted", "no\n", "--older-than", "0s")
 	if n := len(r.letters()); n != letters {

@@ -50,7 +50,7 @@ func (c *deadLettersReplay) Run(ctx context.Context, s *settings, env environmen
 	if err := c.checkChoice(f); err != nil {
 		return err
 	}
-	if err := checkActor(&c.Actor, c.Note); err != nil {
+	if err := checkActor(&c.Actor, "--note", c.Note); err != nil {
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
@@ -95,7 +95,7 @@ func interval(rate string) (time.Duration, bool) {
 
 // eachDeadLetter passes the dead letters with the ids, or those of the filter, to f.
 func eachDeadLetter(ctx context.Context, j journal.Journal, filter journal.DeadLetterFilter, ids []int64, f func(journal.DeadLetterRecord)) error {
-	for _, id := range ids {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 		page, err := j.DeadLetters(ctx, journal.DeadLetterFilter{ID: id, Limit: 1})
 		if err != nil {
 			return err

@@ -62,6 +62,9 @@ func TestDeadLettersAreReplayed(t *testing.T) {
 	if v := r.replay("--reason", "unknown_account"); v.Asked != shops || v.Chosen != shops {
 		t.Errorf("asked for %+v", v)
 	}
+	if v := r.replay("--dry-run", "1", "2", "1"); v.Chosen != 2 {
+		t.Errorf("an id that is given twice counts twice: %+v", v)
+	}
 	w = r.start() // it is not configured yet
 	r.replayed()
 	for _, l := range r.letters("--reason", "unknown_account", "--open") {

@@ -55,7 +55,7 @@ func TestDeadLettersAreChosen(t *testing.T) {
 			t.Errorf("%q chooses %q, want %q", c.flags, got, c.want)
 		}
 	}
-	for _, flags := range []string{"--reason nonsense", "--since yesterday", "--until -1h"} {
+	for _, flags := range []string{"--reason nonsense", "--since yesterday", "--until -1h", "--until 0001-01-01T00:00:00Z", "--shop=", "--account="} {
 		if code, _, errs := r.command(append(append([]string{"dead-letters", "list"}, strings.Fields(flags)...), r.beside()...)...); code != exitUsage {
 			t.Errorf("%s: exit status %d, %s", flags, code, errs)
 		}
@@ -79,7 +79,7 @@ func TestDeadLetterIsRevealed(t *testing.T) {
 		t.Errorf("the record is not shown:\n%s", out)
 	}
 	var l deadLetterJSON
-	if err := json.Unmarshal([]byte(show("--reveal", "--output", "json")), &l); err != nil || l.Record == nil || l.Record.Value.Text != `{"shopId":"s1","activationCode":["secret-code"]}` || l.Record.Key.Text != "s1" {
+	if err := json.Unmarshal([]byte(show("--reveal", "--output", "json")), &l); err != nil || l.Record == nil || *l.Record.Value.Text != `{"shopId":"s1","activationCode":["secret-code"]}` || *l.Record.Key.Text != "s1" {
 		t.Errorf("%v: %+v", err, l)
 	}
 	out := r.must(append([]string{"audit", "list"}, r.beside()...)...)
@@ -88,5 +88,14 @@ func TestDeadLetterIsRevealed(t *testing.T) {
 	}
 	if code, _, errs := r.command("dead-letters", "show", "1", "--reveal", "--journal-url", r.journal); code == exitDone || !strings.Contains(errs, "keyset-file") {
 		t.Errorf("without the keyset: exit status %d, %s", code, errs)
+	}
+}
+
+// What is empty is told from what is not there.
+func TestEmptyPartsOfARecordAreShown(t *testing.T) {
+	doc, err := json.Marshal(payloadView(schemas.Message{Value: []byte{}, Headers: []schemas.Header{{Key: "a", Value: []byte{}}, {Key: "b"}, {Key: "c", Value: []byte{0xff}}}}))
+	want := `{"key":null,"headers":[{"name":"a","value":{"text":""}},{"name":"b","value":null},{"name":"c","value":{"base64":"/w=="}}],"value":{"text":""}}`
+	if err != nil || string(doc) != want {
+		t.Errorf("%v: %s, want %s", err, doc, want)
 	}
 }

@@ -38,7 +38,7 @@ func (c *resolve) Run(ctx context.Context, s *settings, env environment) error {
 	if err != nil {
 		return &usageError{"this is no credentials reference; one looks like ref+sealed://journal/invoicebox/default/shop-1?version=1#/token"}
 	}
-	if err := checkActor(&c.Actor, c.Reason); err != nil {
+	if err := checkActor(&c.Actor, "--reason", c.Reason); err != nil {
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {

@@ -27,8 +27,11 @@ type accountSettingJSON struct {
 	PartnerID         string `json:"partnerId"`
 	TokenFile         string `json:"tokenFile"`
 	SigningKeyFile    string `json:"signingKeyFile,omitzero"`
+	SigningAlgorithm  string `json:"signingAlgorithm,omitzero"`
+	SigningEncoding   string `json:"signingEncoding,omitzero"`
 	RequestsPerWindow int    `json:"requestsPerWindow,omitzero"`
 	Window            string `json:"window,omitzero"`
+	CredentialsStore  string `json:"credentialsStore,omitzero"`
 }
 
 func (s *settings) effective() effectiveJSON {
@@ -43,7 +46,10 @@ func (s *settings) effective() effectiveJSON {
 }
 
 func accountSettingOf(a config.Account) accountSettingJSON {
-	v := accountSettingJSON{Name: a.Name, PartnerID: a.PartnerID, TokenFile: a.TokenFile, SigningKeyFile: a.SigningKeyFile, RequestsPerWindow: a.RequestsPerWindow}
+	v := accountSettingJSON{
+		Name: a.Name, PartnerID: a.PartnerID, TokenFile: a.TokenFile, SigningKeyFile: a.SigningKeyFile, SigningAlgorithm: a.SigningAlgorithm,
+		SigningEncoding: a.SigningEncoding, RequestsPerWindow: a.RequestsPerWindow, CredentialsStore: a.CredentialsStore,
+	}
 	if a.Window != 0 {
 		v.Window = a.Window.String()
 	}

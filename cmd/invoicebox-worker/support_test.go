@@ -3,13 +3,17 @@ package main
 import (
 	"archive/tar"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
@@ -88,6 +92,19 @@ func TestSupportBundle(t *testing.T) {
 	}
 	if index := string(members["members.json"]); !strings.Contains(index, "no worker answers at --listen "+closed) || !strings.Contains(index, "there is no journal") || len(members["check.json"]) == 0 {
 		t.Errorf("the index says\n%s", index)
+	}
+}
+
+// Of an account all is shown: what is left out would look like the setting of all.
+func TestAccountSettings(t *testing.T) {
+	a := config.Account{
+		Name: "a", PartnerID: "p", TokenFile: "t", SigningKeyFile: "k", SigningAlgorithm: "hmac-sha256", SigningEncoding: "hex", RequestsPerWindow: 1, Window: time.Second,
+		CredentialsStore: "vault",
+	}
+	doc, err := json.Marshal(accountSettingOf(a))
+	var shown map[string]any
+	if err := errors.Join(err, json.Unmarshal(doc, &shown)); err != nil || len(shown) != reflect.TypeFor[config.Account]().NumField() || shown["credentialsStore"] != "vault" {
+		t.Errorf("%v: %s", err, doc)
 	}
 }
 
