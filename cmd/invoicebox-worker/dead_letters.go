@@ -139,7 +139,7 @@ func deadLetterView(l journal.DeadLetterRecord) deadLetterJSON {
 	return deadLetterJSON{
 		ID: l.ID, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, EventID: l.EventID, Reason: l.Reason, Where: l.Where,
 		Account: l.Shop.Account, Shop: l.Shop.Shop, Key: l.Key,
-		Time: timeJSON(l.Time), ReceivedAt: timeJSON(l.Received), Bytes: l.Size, Digest: hex.EncodeToString(l.Digest), Kept: len(l.Sealed) > 0,
+		Time: timeJSON(l.Time), ReceivedAt: timeJSON(l.Received), Bytes: l.Size, Digest: hex.EncodeToString(l.Digest), Kept: l.Kept,
 		Replays: l.Replays, ReplayDue: timeJSON(l.ReplayDue), ReplayedAt: timeJSON(l.Replayed),
 	}
 }
@@ -154,7 +154,7 @@ func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment)
 	if err != nil {
 		return err
 	}
-	f.Open = c.Open
+	f.Open, f.NoRecords = c.Open, true
 	if c.After != "" {
 		if f.Before, err = strconv.ParseInt(c.After, 10, 64); err != nil || f.Before < 1 {
 			return &usageError{"--after must be the number of a dead letter, as listed"}
@@ -202,7 +202,7 @@ func replayState(l journal.DeadLetterRecord) string {
 		return "done " + formatTime(l.Replayed)
 	case !l.ReplayDue.IsZero():
 		return "waits"
-	case len(l.Sealed) == 0:
+	case !l.Kept:
 		return "record not kept"
 	case l.Replays > 0:
 		return "failed " + plural(l.Replays, "time", "times")
@@ -228,7 +228,7 @@ func (c *deadLettersShow) Run(ctx context.Context, s *settings, env environment)
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		page, err := j.DeadLetters(ctx, journal.DeadLetterFilter{ID: c.ID, Limit: 1})
+		page, err := j.DeadLetters(ctx, journal.DeadLetterFilter{ID: c.ID, NoRecords: !c.Reveal, Limit: 1})
 		if err != nil {
 			return err
 		}

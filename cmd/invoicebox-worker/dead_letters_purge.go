@@ -61,7 +61,7 @@ func (c *deadLettersExport) Run(ctx context.Context, s *settings, env environmen
 				return err
 			}
 		}
-		f.Open = c.Open
+		f.Open, f.NoRecords = c.Open, !c.Reveal
 		out, problems := bufio.NewWriter(env.stdout), 0
 		for f.Limit = 200; ; {
 			page, err := j.DeadLetters(ctx, f)

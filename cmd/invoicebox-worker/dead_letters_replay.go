@@ -93,10 +93,11 @@ func interval(rate string) (time.Duration, bool) {
 	return time.Second / time.Duration(n), true
 }
 
-// eachDeadLetter passes the dead letters with the ids, or those of the filter, to f.
+// eachDeadLetter passes the dead letters with the ids, or those of the filter, to f,
+// without their records.
 func eachDeadLetter(ctx context.Context, j journal.Journal, filter journal.DeadLetterFilter, ids []int64, f func(journal.DeadLetterRecord)) error {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
-		page, err := j.DeadLetters(ctx, journal.DeadLetterFilter{ID: id, Limit: 1})
+		page, err := j.DeadLetters(ctx, journal.DeadLetterFilter{ID: id, NoRecords: true, Limit: 1})
 		if err != nil {
 			return err
 		}
@@ -108,6 +109,7 @@ func eachDeadLetter(ctx context.Context, j journal.Journal, filter journal.DeadL
 	if len(ids) > 0 {
 		return nil
 	}
+	filter.NoRecords = true
 	for filter.Limit = 200; ; {
 		page, err := j.DeadLetters(ctx, filter)
 		if err != nil {
@@ -131,7 +133,7 @@ func (v *replayJSON) add(l journal.DeadLetterRecord) {
 		v.Done++
 	case !l.ReplayDue.IsZero():
 		v.Waiting++
-	case len(l.Sealed) == 0:
+	case !l.Kept:
 		v.NotKept++
 	case l.Replays >= journal.MaxReplays:
 		v.Exhausted++

@@ -26,7 +26,7 @@ type keyChange struct {
 // change reads the keyset file and has it changed by f. The audit entry is in the
 // journal before the file changes.
 func (c *keyChange) change(ctx context.Context, s *settings, env environment, f func(journal.Journal, *keyset.Set) (next *keyset.Set, act string, key journal.Key, err error)) error {
-	if err := checkActor(&c.Actor, c.Reason); err != nil {
+	if err := checkActor(&c.Actor, "--reason", c.Reason); err != nil {
 		return err
 	}
 	if err := s.given.Require("keyset-file"); err != nil {

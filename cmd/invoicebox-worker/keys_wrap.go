@@ -23,7 +23,7 @@ type keysWrapJSON struct {
 // Run wraps a keyset. The audit entry is in the journal, if there is one, before the
 // file changes.
 func (c *keysWrap) Run(ctx context.Context, s *settings, env environment) error {
-	if err := checkActor(&c.Actor, c.Reason); err != nil {
+	if err := checkActor(&c.Actor, "--reason", c.Reason); err != nil {
 		return err
 	}
 	if err := s.given.Require("keyset-file"); err != nil {

@@ -54,7 +54,7 @@ type activeJSON struct {
 func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error {
 	key := journal.ShopKey{Account: c.Account, Shop: c.Shop}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		letters, err := j.DeadLetters(ctx, journal.DeadLetterFilter{Shop: key, Limit: shownLetters})
+		letters, err := j.DeadLetters(ctx, journal.DeadLetterFilter{Shop: key, NoRecords: true, Limit: shownLetters})
 		if err != nil {
 			return err
 		}

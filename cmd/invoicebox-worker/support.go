@@ -293,7 +293,7 @@ type deadLetterCountJSON struct {
 // and may be anything.
 func deadLetterSummary(ctx context.Context, j journal.Journal) (any, error) {
 	counts := []deadLetterCountJSON{}
-	f := journal.DeadLetterFilter{Limit: 1000}
+	f := journal.DeadLetterFilter{NoRecords: true, Limit: 1000}
 	for range maxRows / f.Limit {
 		page, err := j.DeadLetters(ctx, f)
 		if err != nil {

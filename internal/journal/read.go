@@ -181,6 +181,7 @@ type DeadLetterFilter struct {
 	Shop         ShopKey
 	Since, Until time.Time // received at Since or later, and before Until
 	Open         bool      // only those whose record was not taken again
+	NoRecords    bool      // leave Sealed out: all records together can be as large as --dead-letter-size
 	Before       int64     // ids below, for paging; 0 from the newest
 	Limit        int       // 1 to 1000
 }
@@ -192,6 +193,7 @@ type DeadLetterRecord struct {
 	Partition int
 	DeadLetter
 	Received  time.Time
+	Kept      bool      // the journal has its record
 	Replays   int       // how often its record was taken again
 	ReplayDue time.Time // when it is to be taken again, zero unless an operator asked for it
 	Replayed  time.Time // when it was taken again and ended as no dead letter; zero before

@@ -318,6 +318,13 @@ var intake = []part{
 			string(ls[1].Digest) != "digest" || ls[1].Announce.ID != b.DeadLetters[1].Announce.ID || !ls[1].Received.Equal(f.clock.now()) {
 			f.Fatalf("dead letters are %+v", ls)
 		}
+		if !ls[1].Kept || ls[0].Kept || string(ls[1].Sealed) != string(sealed) {
+			f.Fatalf("records are %+v", ls)
+		}
+		bare, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{NoRecords: true, Limit: 2})
+		f.ok(err)
+		ls[1].Sealed = nil
+		diff(f.T, ls, bare)
 		ls, err = f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Before: ls[1].ID, Limit: 10})
 		f.ok(err)
 		if len(ls) != 1 || ls[0].EventID != "e0" {

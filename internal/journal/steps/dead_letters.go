@@ -21,7 +21,7 @@ const (
 	// replays.
 	letterAnnounced Query = "SELECT outbox AS id FROM announced WHERE event = $1"
 
-	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record, l.replays, l.replay_due, l.replayed,
+	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record IS NOT NULL AS kept, l.record, l.replays, l.replay_due, l.replayed,
 			o.event, o.type, l.account, l.shop, l.message_key
 		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox WHERE `
 )
@@ -149,6 +149,7 @@ type letterRow struct {
 	Reason       string `db:"reason"`
 	Place        string `db:"place"`
 	Digest       []byte `db:"digest"`
+	Kept         bool   `db:"kept"`
 	Record       []byte `db:"record"`
 	Event        []byte `db:"event"`
 	Type         string `db:"type"`
@@ -161,7 +162,7 @@ type letterRow struct {
 }
 
 func (r *letterRow) record() journal.DeadLetterRecord {
-	l := journal.DeadLetterRecord{ID: r.ID, Topic: r.Topic, Partition: r.Part, Received: wall(r.Received), DeadLetter: journal.DeadLetter{
+	l := journal.DeadLetterRecord{ID: r.ID, Topic: r.Topic, Partition: r.Part, Received: wall(r.Received), Kept: r.Kept, DeadLetter: journal.DeadLetter{
 		Offset: r.RecordOffset, EventID: r.EventID, Reason: r.Reason, Where: r.Place, Size: r.Size, Digest: r.Digest, Sealed: r.Record,
 		Shop: journal.ShopKey{Account: r.Account, Shop: r.Shop}, Key: r.MessageKey, Announce: journal.Draft{ID: asUUID(r.Event), Type: r.Type},
 	}}
@@ -187,7 +188,11 @@ func (j *Journal) DeadLetters(ctx context.Context, f journal.DeadLetterFilter) (
 func filteredLetters(f journal.DeadLetterFilter) (Query, []any) {
 	where, args := letterConditions(f)
 	args = append(args, bounded(f.Limit))
-	return Query(letterColumns + where + " ORDER BY l.id DESC LIMIT $" + strconv.Itoa(len(args))), args
+	columns := letterColumns
+	if f.NoRecords {
+		columns = strings.Replace(columns, "l.record,", "CASE WHEN FALSE THEN l.record END AS record,", 1)
+	}
+	return Query(columns + where + " ORDER BY l.id DESC LIMIT $" + strconv.Itoa(len(args))), args
 }
 
 // letterConditions returns the conditions of a filter on dead letters l, and their

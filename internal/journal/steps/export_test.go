@@ -27,7 +27,7 @@ func MadeQueries() map[string]Query {
 		made["filteredIntents "+name], _ = filteredIntents(f)
 	}
 	for name, f := range map[string]journal.DeadLetterFilter{
-		"all": {}, "one": {ID: 1}, "shop": {Shop: journal.ShopKey{Account: "a", Shop: "s"}, Before: 5}, "reason": {Reason: "r", Topic: "t", Since: time.Now(), Until: time.Now()},
+		"all": {}, "one": {ID: 1}, "no records": {NoRecords: true}, "shop": {Shop: journal.ShopKey{Account: "a", Shop: "s"}, Before: 5}, "reason": {Reason: "r", Topic: "t", Since: time.Now(), Until: time.Now()},
 	} {
 		made["filteredLetters "+name], _ = filteredLetters(f)
 	}
