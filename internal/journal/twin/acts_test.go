@@ -362,18 +362,6 @@ func (g *generator) receiveFor(h *held) {
 	}
 }
 
-// replays works through dead letters. It comes last, so that it does not change what the
-// seeds reach before.
-func (g *generator) replays() {
-	for range 30 {
-		g.ingest()
-		g.replay()
-		g.readLetters(g.shop())
-		g.appendIntent()
-		g.reissue()
-	}
-}
-
 // reissue ends the first intent that waits with the newest result of its operation.
 func (g *generator) reissue() {
 	got, err := g.call("PendingIntents", 5)

@@ -74,7 +74,7 @@ func newGenerator(w *twin) *generator {
 		{14, g.ingest}, {22, g.claim}, {10, g.send}, {8, g.receive}, {24, g.apply}, {2, g.check}, {4, g.endAttempt}, {3, g.expire}, {3, g.free},
 		{5, g.claimReviews}, {6, g.endReview}, {3, g.moveCredential}, {4, g.pendingOut}, {4, g.markPublished}, {1, g.relayLease}, {4, g.appendIntent}, {3, g.pendingIntents}, {4, g.endIntent},
 		{3, g.circuit}, {3, g.trial}, {3, g.eraseReceipts}, {5, g.prune}, {1, g.report}, {1, g.registerKeys}, {2, g.reseal}, {1, g.audit}, {10, g.read}, {1, g.reopen}, {1, g.rare},
-		{1, g.recovery},
+		{1, g.recovery}, {4, g.replay}, {1, g.reissue},
 	}
 	for _, a := range g.actions {
 		g.weights += a.weight
@@ -217,69 +217,6 @@ func (g *generator) deliverAs(name string, kind journal.Kind, shop journal.ShopK
 		p.next = b.Next
 	}
 	return err
-}
-
-// tourShop is a shop for which no other call creates operations.
-var tourShop = journal.ShopKey{Account: accounts[0], Shop: "tour"}
-
-// toured creates an operation of that shop and claims it, together with all others that are due.
-func (g *generator) toured(kind journal.Kind) *held {
-	_ = g.deliverAs("tour", kind, tourShop)
-	got, err := g.call("Claim", journal.ClaimRequest{Account: tourShop.Account, Kind: kind, Stage: journal.Call, Limit: 1000, Lease: time.Minute, Owner: "worker"})
-	if err != nil {
-		return nil
-	}
-	for _, o := range got[0].([]journal.ClaimedOperation) {
-		if o.Shop == tourShop {
-			return &held{ClaimedOperation: o, state: o.State}
-		}
-	}
-	return nil
-}
-
-// answered sends an operation of that shop and saves its response.
-func (g *generator) answered(h *held) bool {
-	got, err := g.call("BeginAttempt", journal.AttemptStart{Ref: h.Ref, Attempt: h.Attempts + 1, SendBy: time.Second, Deadline: time.Second})
-	if err != nil {
-		return false
-	}
-	_, err = g.call("SaveResponse", journal.Receipt{Ref: h.Ref, Attempt: got[0].(journal.AttemptID), Sealed: g.seal("answer"), End: journal.AttemptEnd{Answered: true, Status: 200}})
-	return err == nil
-}
-
-// tour takes that shop through states that random calls seldom reach.
-func (g *generator) tour() {
-	for _, to := range []journal.State{journal.Attention, journal.Done} {
-		h := g.toured(journal.Activate)
-		if h == nil || !g.answered(h) {
-			continue
-		}
-		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Received, To: journal.Stored, Credential: &journal.Credential{
-			Shop: tourShop, Version: h.NextVersion, Reference: "ref", MerchantID: "m-tour", Sealed: g.seal("token"),
-		}})
-		t := journal.Transition{Ref: h.Ref, From: journal.Stored, To: to, Reason: "rejected"}
-		if to == journal.Done {
-			t.Active = &journal.ActiveUpdate{At: g.clock.at}
-		}
-		_, _ = g.call("Apply", t)
-		_, _ = g.call("Responses", h.UUID)
-		// By the second round the shop has newer credentials than the first version.
-		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: to, To: journal.Done, Reason: "person", Current: 1})
-	}
-	if h := g.toured(journal.Invite); h != nil {
-		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Claimed, To: journal.Waiting, Due: g.clock.at.Add(time.Hour)})
-		_ = g.deliverAs("fresh", journal.Activate, tourShop, tourShop)
-	}
-}
-
-// lastTour runs at the end, because its last operation holds the shop's lane.
-func (g *generator) lastTour() {
-	if h := g.toured(journal.Activate); h != nil {
-		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Claimed, To: journal.Attention, Reason: "rights"})
-	}
-	if h := g.toured(journal.Activate); h != nil && g.answered(h) {
-		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Received, To: journal.Unknown, Reason: "outcome_unknown"})
-	}
 }
 
 func (g *generator) authenticate() {
@@ -675,10 +612,10 @@ func (g *generator) read() {
 			version := int64(g.n(3))
 			_, _ = g.call("Credential", shop, version)
 			_, _ = g.call("PublishedCredential", shop)
+			_, _ = g.call("CredentialVersion", shop, fmt.Sprintf("ref+sealed://invoicebox/%s?version=%d", shop.Shop, version))
 			_, _ = g.call("Shops", journal.ShopFilter{Stage: journal.ShopStage(version), Limit: 20}) // #nosec G115 -- small
 		},
-		func() { _, _ = g.call("DeadLetters", journal.DeadLetterFilter{Limit: 1 + g.n(10)}) },
-		func() { _, _ = g.call("DeadLetters", journal.DeadLetterFilter{Shop: shop, Limit: 1 + g.n(10)}) },
+		func() { g.readLetters(shop) },
 		func() {
 			_, _ = g.call("DeadLetters", journal.DeadLetterFilter{Shop: journal.ShopKey{Account: "nobody", Shop: "shop-1"}, Limit: 5})
 		},
@@ -686,9 +623,6 @@ func (g *generator) read() {
 			n := 1 + g.n(10)
 			_, _ = g.call("Audit", before, n)
 			_, _ = g.call("AuditAfter", int64(n), 3)
-		},
-		func() {
-			_, _ = g.call("KeyRows", []journal.Key{{Purpose: journal.KeySealing, ID: 1}, {Purpose: journal.KeyLookup, ID: 2}})
 		},
 		func() {
 			f := journal.OperationFilter{Limit: 1 + g.n(20), OpenOnly: g.oneIn(3)}
@@ -753,6 +687,9 @@ func (g *generator) rareCalls() []func() {
 	foreign := journal.ShopKey{Account: "foreign", Shop: "shop-1"}
 	return []func(){
 		func() { _, _ = g.call("AssumeRateLimitUsed") },
+		func() {
+			_, _ = g.call("KeyRows", []journal.Key{{Purpose: journal.KeySealing, ID: 1}, {Purpose: journal.KeyLookup, ID: 2}})
+		},
 		func() { _ = g.deliver(foreign) },
 		func() {
 			was := journal.Circuit{State: journal.CircuitPaused, Reason: "nobody"}
