@@ -188,8 +188,9 @@ func TestEncoderAndSchemaAgree(t *testing.T) {
 			schemas.ActivationFailed{ShopID: shop, PartnerAccount: account, Reason: schemas.FailureReason(or("expired", words, "reason")), Action: schemas.Action(or("none", words, "action"))},
 			schemas.CredentialsVerified{ShopID: shop, PartnerAccount: account, Credentials: c, CheckedAt: noon},
 			schemas.CredentialsInvalid{ShopID: shop, PartnerAccount: account, Credentials: c, CheckedAt: noon},
+			schemas.Disconnected{ShopID: shop, PartnerAccount: account, DisconnectedAt: noon, DestroyAfter: noon},
 			schemas.DeadLetter{Topic: other, Partition: int(n), Offset: n, EventID: shop, Reason: schemas.InvalidReason(or("missing", words, "reason")), Where: account, Time: noon},
-		}[rapid.IntRange(0, 6).Draw(t, "kind")]
+		}[rapid.IntRange(0, 7).Draw(t, "kind")]
 		e := event(data)
 		value, err := json.Marshal(data, json.FormatNilSliceAsNull(false))
 		if err != nil {

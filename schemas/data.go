@@ -57,6 +57,14 @@ type CredentialsInvalid struct {
 	CheckedAt      time.Time   `json:"checkedAt"`
 }
 
+// Disconnected says that the shop's credentials must not be used any more.
+type Disconnected struct {
+	ShopID         string    `json:"shopId"`
+	PartnerAccount string    `json:"partnerAccount"`
+	DisconnectedAt time.Time `json:"disconnectedAt"`
+	DestroyAfter   time.Time `json:"destroyAfter,omitzero"` // until then the store still has the secrets; zero: they are not destroyed
+}
+
 // DeadLetter tells where a record lies that could not be used, never what is
 // in it.
 type DeadLetter struct {

@@ -119,6 +119,9 @@ func inUTC(data any) any {
 	case CredentialsInvalid:
 		d.CheckedAt = d.CheckedAt.UTC()
 		return d
+	case Disconnected:
+		d.DisconnectedAt, d.DestroyAfter = d.DisconnectedAt.UTC(), d.DestroyAfter.UTC()
+		return d
 	case DeadLetter:
 		d.Time = d.Time.UTC()
 		return d
@@ -149,6 +152,8 @@ func shopOf(data any) string {
 	case CredentialsVerified:
 		return d.ShopID
 	case CredentialsInvalid:
+		return d.ShopID
+	case Disconnected:
 		return d.ShopID
 	}
 	return ""

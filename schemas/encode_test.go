@@ -38,6 +38,8 @@ func event(data any) schemas.Event {
 		e.Type = schemas.TypeCredentialsVerified
 	case schemas.CredentialsInvalid:
 		e.Type = schemas.TypeCredentialsInvalid
+	case schemas.Disconnected:
+		e.Type = schemas.TypeDisconnected
 	case schemas.DeadLetter:
 		e.Type = schemas.TypeDeadLetter
 		e.Sequence, e.OperationID = 0, ""
@@ -60,6 +62,7 @@ func eachData(shop string) []any {
 		schemas.ActivationFailed{ShopID: shop, PartnerAccount: account, Reason: schemas.FailureOutcomeLost, Action: schemas.ActionRequestNewCode},
 		schemas.CredentialsVerified{ShopID: shop, PartnerAccount: account, Credentials: credentials(shop), CheckedAt: noon},
 		schemas.CredentialsInvalid{ShopID: shop, PartnerAccount: account, Credentials: credentials(shop), CheckedAt: noon},
+		schemas.Disconnected{ShopID: shop, PartnerAccount: account, DisconnectedAt: noon, DestroyAfter: noon.Add(24 * time.Hour)},
 		schemas.DeadLetter{Topic: "in.codes", Partition: 4, Offset: 99, EventID: "e-9", Reason: schemas.ReasonMissing, Where: "/shopId", Time: noon},
 	}
 }

@@ -16,6 +16,7 @@ const (
 	TypeActivationFailed    = "shop.invoicebox_activation_failed"
 	TypeCredentialsVerified = "shop.invoicebox_credentials_verified"
 	TypeCredentialsInvalid  = "shop.invoicebox_credentials_invalid"
+	TypeDisconnected        = "shop.invoicebox_disconnected"
 	TypeDeadLetter          = "shop.invoicebox_dead_letter"
 )
 
@@ -26,7 +27,7 @@ var (
 	inputTypes  = []string{TypeProviderSelected, TypeCodeEntered}
 	outputTypes = []string{
 		TypeInvited, TypeInvitationFailed, TypeActivated, TypeActivationFailed,
-		TypeCredentialsVerified, TypeCredentialsInvalid, TypeDeadLetter,
+		TypeCredentialsVerified, TypeCredentialsInvalid, TypeDisconnected, TypeDeadLetter,
 	}
 )
 

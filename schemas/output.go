@@ -154,6 +154,8 @@ func typed(typ string, data []byte) (any, error) {
 		return into[CredentialsVerified](data)
 	case TypeCredentialsInvalid:
 		return into[CredentialsInvalid](data)
+	case TypeDisconnected:
+		return into[Disconnected](data)
 	case TypeDeadLetter:
 		return into[DeadLetter](data)
 	}

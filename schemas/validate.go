@@ -64,6 +64,8 @@ func typeOf(data any) string {
 		return TypeCredentialsVerified
 	case CredentialsInvalid:
 		return TypeCredentialsInvalid
+	case Disconnected:
+		return TypeDisconnected
 	case DeadLetter:
 		return TypeDeadLetter
 	}
@@ -97,6 +99,9 @@ func checkData(data any) string {
 	case CredentialsInvalid:
 		return firstError(checkShop(d.ShopID, d.PartnerAccount), d.Credentials.fault(d.PartnerAccount, d.ShopID),
 			errIf("checkedAt", validTime(d.CheckedAt)))
+	case Disconnected:
+		return firstError(checkShop(d.ShopID, d.PartnerAccount), errIf("disconnectedAt", validTime(d.DisconnectedAt)),
+			errIf("destroyAfter", d.DestroyAfter.IsZero() || validTime(d.DestroyAfter)))
 	case DeadLetter:
 		return firstError(errIf("topic", validTopic(d.Topic)),
 			errIf("partition", d.Partition >= 0 && d.Partition <= maxPartition),

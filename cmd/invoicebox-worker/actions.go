@@ -80,6 +80,7 @@ type actionJSON struct {
 	Action     string     `json:"action"`
 	Account    string     `json:"account"`
 	Operation  string     `json:"operation,omitzero"`
+	Shop       string     `json:"shop,omitzero"`
 	Actor      string     `json:"actor"`
 	Reason     string     `json:"reason,omitzero"`
 	MerchantID string     `json:"merchantId,omitzero"`
@@ -95,7 +96,7 @@ type actionJSON struct {
 
 func actionView(i journal.Intent) actionJSON {
 	return actionJSON{
-		ID: i.UUID.String(), Action: i.Act, Account: i.Account, Operation: idText(i.Operation), Actor: i.Actor, Reason: i.Note,
+		ID: i.UUID.String(), Action: i.Act, Account: i.Account, Operation: idText(i.Operation), Shop: i.Shop, Actor: i.Actor, Reason: i.Note,
 		MerchantID: i.MerchantID, AskedAt: timeJSON(i.At), State: i.State.String(), Result: i.Result, Detail: i.Detail, EndedAt: timeJSON(i.Ended),
 	}
 }

@@ -107,6 +107,9 @@ func (c *resolve) open(ctx context.Context, s *settings, j journal.Journal, ref 
 	if at, err := schemas.ParseReference(row.Reference); err == nil && at.Store != ref.Store {
 		return none, 0, fmt.Errorf("%s has no credentials for this reference: they are at %s", s.JournalURL, row.Reference)
 	}
+	if row.Sealed == nil {
+		return none, 0, fmt.Errorf("%s does not have these credentials any more: they were destroyed, because newer ones replaced them or the shop was disconnected", s.JournalURL)
+	}
 	secret, err := credentials.NewSealed(keys).Read(ctx, row)
 	if errors.Is(err, credentials.ErrUnreadable) {
 		return none, 0, fmt.Errorf("the credentials cannot be opened: %s did not seal this row for this shop and version: it was moved or edited in the database, or is damaged", s.KeysetFile)

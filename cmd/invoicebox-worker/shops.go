@@ -17,6 +17,8 @@ import (
 type shops struct {
 	List shopsList `cmd:"" settings:"journal-url" help:"List shops and how far they have come, the newest first."`
 	Show shopsShow `cmd:"" settings:"journal-url" help:"A shop's history: its events, operations and results."`
+
+	Disconnect shopsDisconnect `cmd:"" settings:"journal-url,keyset-file" help:"Disconnects a shop: subscribers are told not to use its credentials any more, and the secrets are destroyed after the worker's --destroy-after. A new activation code connects it again."`
 }
 
 type shopsShow struct {
@@ -26,10 +28,13 @@ type shopsShow struct {
 }
 
 type shopJSON struct {
-	Account    string          `json:"account"`
-	Shop       string          `json:"shop"`
-	Invited    *invitedJSON    `json:"invited,omitzero"`
-	Active     *activeJSON     `json:"active,omitzero"`
+	Account string       `json:"account"`
+	Shop    string       `json:"shop"`
+	Invited *invitedJSON `json:"invited,omitzero"`
+	Active  *activeJSON  `json:"active,omitzero"`
+	// DisconnectedAt is when the shop's credentials were disconnected.
+	DisconnectedAt *time.Time `json:"disconnectedAt,omitzero"`
+
 	Events     []eventJSON     `json:"events"`
 	Operations []operationJSON `json:"operations"`
 	Published  []outputJSON    `json:"published"`
@@ -72,6 +77,7 @@ func (c *shopsShow) Run(ctx context.Context, s *settings, env environment) error
 		if h.Invited != nil {
 			view.Invited = &invitedJSON{At: timeJSON(h.Invited.At), InvitationID: h.Invited.InvitationID}
 		}
+		view.DisconnectedAt = timeJSON(h.Disconnected)
 		if h.Active != nil {
 			view.Active = &activeJSON{At: timeJSON(h.Active.At), MerchantID: h.Active.MerchantID, Version: h.Active.Version, Operation: idText(h.Active.Operation)}
 			credential, err := j.Credential(ctx, key, h.Active.Version)
@@ -114,6 +120,9 @@ func printShop(w io.Writer, h journal.ShopHistory, view shopJSON, letters []jour
 	if h.Active != nil {
 		pairs = append(pairs, "active since", formatTimeMillis(h.Active.At), "merchant id", h.Active.MerchantID,
 			"credentials", view.Active.Reference)
+	}
+	if !h.Disconnected.IsZero() {
+		pairs = append(pairs, "disconnected", formatTimeMillis(h.Disconnected))
 	}
 	printFields(w, pairs...)
 	_, _ = fmt.Fprintln(w)

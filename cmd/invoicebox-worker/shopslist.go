@@ -14,31 +14,36 @@ type shopsList struct {
 	outputFlag
 	pageFlags
 	Account  string `name:"account" group:"command" placeholder:"NAME" help:"Only shops of this account; else of all."`
-	Stage    string `name:"stage" group:"command" enum:"all,active,invited,other" default:"all" help:"active: it can take payments; invited: it was invited and is not active; other: neither; or all (default ${default})."`
+	Stage    string `name:"stage" group:"command" enum:"all,active,invited,disconnected,other" default:"all" help:"active: it can take payments; invited: it was invited and is not active; disconnected: it was active until an operator disconnected it; other: none of these; or all (default ${default})."`
 	Merchant string `name:"merchant-id" group:"command" placeholder:"ID" help:"Only shops with this merchant id."`
 }
 
 type shopRowJSON struct {
-	Number     int64      `json:"number"` // for --after
-	Account    string     `json:"account"`
-	Shop       string     `json:"shop"`
-	Stage      string     `json:"stage"`
-	InvitedAt  *time.Time `json:"invitedAt,omitzero"`
-	ActiveAt   *time.Time `json:"activeAt,omitzero"`
-	MerchantID string     `json:"merchantId,omitzero"`
-	Version    int64      `json:"version,omitzero"` // the journal's number of the current credentials
-	Reference  string     `json:"ref,omitzero"`
+	Number    int64      `json:"number"` // for --after
+	Account   string     `json:"account"`
+	Shop      string     `json:"shop"`
+	Stage     string     `json:"stage"`
+	InvitedAt *time.Time `json:"invitedAt,omitzero"`
+	ActiveAt  *time.Time `json:"activeAt,omitzero"`
+
+	DisconnectedAt *time.Time `json:"disconnectedAt,omitzero"`
+
+	MerchantID string `json:"merchantId,omitzero"`
+	Version    int64  `json:"version,omitzero"` // the journal's number of the current credentials
+	Reference  string `json:"ref,omitzero"`
 }
 
 // shopStages are the values of --stage.
 func shopStages() map[string]journal.ShopStage {
-	return map[string]journal.ShopStage{"all": journal.AnyShop, "active": journal.ActiveShop, "invited": journal.InvitedShop, "other": journal.OtherShop}
+	return map[string]journal.ShopStage{"all": journal.AnyShop, "active": journal.ActiveShop, "invited": journal.InvitedShop, "disconnected": journal.DisconnectedShop, "other": journal.OtherShop}
 }
 
 func shopStage(s journal.ShopRecord) string {
 	switch {
 	case !s.ActiveAt.IsZero():
 		return "active"
+	case !s.DisconnectedAt.IsZero():
+		return "disconnected"
 	case !s.InvitedAt.IsZero():
 		return "invited"
 	}
@@ -69,7 +74,8 @@ func (c *shopsList) Run(ctx context.Context, s *settings, env environment) error
 		for _, r := range records {
 			views = append(views, shopRowJSON{
 				Number: r.ID, Account: r.Shop.Account, Shop: r.Shop.Shop, Stage: shopStage(r), InvitedAt: timeJSON(r.InvitedAt), ActiveAt: timeJSON(r.ActiveAt),
-				MerchantID: r.Merchant, Version: r.Version, Reference: r.Reference,
+				DisconnectedAt: timeJSON(r.DisconnectedAt),
+				MerchantID:     r.Merchant, Version: r.Version, Reference: r.Reference,
 			})
 			rows = append(rows, []any{r.ID, r.Shop.Account, r.Shop.Shop, shopStage(r), formatTimeMillis(r.InvitedAt), formatTimeMillis(r.ActiveAt), r.Merchant, r.Reference})
 		}

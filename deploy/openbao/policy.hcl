@@ -12,6 +12,11 @@ path "secret/metadata/invoicebox/*" {
   capabilities = ["create", "update"]
 }
 
+# Destroy the versions of a shop that was disconnected, and those that newer ones have replaced.
+path "secret/destroy/invoicebox/*" {
+  capabilities = ["update"]
+}
+
 # A token may look at itself and renew itself. The default policy permits both; this is for tokens without it.
 path "auth/token/lookup-self" {
   capabilities = ["read"]

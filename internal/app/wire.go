@@ -121,7 +121,7 @@ func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts
 		Journal: j, Keys: o.Keyset, Credentials: stores.all, Stores: movable, Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
-		VerifyEvery: o.verifyEvery(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
+		VerifyEvery: o.verifyEvery(), DestroyAfter: o.destroyAfter(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
 		Metrics: engine.NewMetrics(registry), Logger: log,
 	})
 }
@@ -193,6 +193,14 @@ func (o *Options) verifyEvery() time.Duration {
 		return onboarding.NoVerifyEvery
 	}
 	return o.VerifyEvery
+}
+
+// destroyAfter: users say 0 for never.
+func (o *Options) destroyAfter() time.Duration {
+	if o.DestroyAfter == 0 {
+		return onboarding.NeverDestroy
+	}
+	return o.DestroyAfter
 }
 
 func (o *Options) egressWindow() time.Duration {

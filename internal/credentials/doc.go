@@ -18,8 +18,8 @@
 // # What it does not
 //
 // It does not decide which version is the current one, checks no token and
-// publishes nothing: packages engine and onboarding do. It does not delete
-// old versions: someone may still resolve an event that names one.
+// publishes nothing: packages engine and onboarding do. They also decide when a
+// version is destroyed: someone may still resolve an event that names an older one.
 //
 // # Stores
 //

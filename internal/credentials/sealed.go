@@ -73,6 +73,9 @@ func (s *Sealed) Prepare(_ context.Context, in Secret) (Prepared, error) {
 // Read is Open, which needs nothing but the row.
 func (s *Sealed) Read(_ context.Context, c journal.Credential) (Secret, error) { return s.Open(c) }
 
+// Destroy does nothing: the journal erases the row's ciphertext.
+func (*Sealed) Destroy(context.Context, journal.Credential) error { return nil }
+
 // Open gives the secret behind a row of this store. The error is ErrUnreadable
 // when the row was sealed for another shop or version, with another keyset, when
 // its merchant id or reference is another, or when it is damaged.

@@ -55,6 +55,10 @@ type Store interface {
 	// Read gives back what a committed row stands for, of whichever version.
 	// ErrUnreadable when it can never be read; any other error may pass.
 	Read(ctx context.Context, row journal.Credential) (Secret, error)
+	// Destroy destroys the secret of a row, so that nobody can read it any more. A
+	// secret that the store keeps in the row itself is destroyed by the journal. Doing
+	// it twice is no error. ErrConflict when what is there is not the row's: it stays.
+	Destroy(ctx context.Context, row journal.Credential) error
 }
 
 // ReferenceIn returns the secret's reference in a store, with the journal's version.

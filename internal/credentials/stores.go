@@ -49,13 +49,31 @@ func (s *Stores) Prepare(ctx context.Context, in Secret) (Prepared, error) {
 // Read asks the store that the row's reference names. That a store is not
 // configured may pass: it is no ErrUnreadable.
 func (s *Stores) Read(ctx context.Context, row journal.Credential) (Secret, error) {
+	store, err := s.holder(row)
+	if err != nil {
+		return Secret{}, err
+	}
+	return store.Read(ctx, row)
+}
+
+// Destroy asks the store that the row's reference names.
+func (s *Stores) Destroy(ctx context.Context, row journal.Credential) error {
+	store, err := s.holder(row)
+	if err != nil {
+		return err
+	}
+	return store.Destroy(ctx, row)
+}
+
+// holder finds the store that a row's reference names.
+func (s *Stores) holder(row journal.Credential) (Store, error) {
 	ref, err := schemas.ParseReference(row.Reference)
 	if err != nil {
-		return Secret{}, ErrUnreadable
+		return nil, ErrUnreadable
 	}
 	store, ok := s.readers[ref.Store]
 	if !ok {
-		return Secret{}, fmt.Errorf("credentials: the secret is in the store %q, which is not configured", ref.Store)
+		return nil, fmt.Errorf("credentials: the secret is in the store %q, which is not configured", ref.Store)
 	}
-	return store.Read(ctx, row)
+	return store, nil
 }

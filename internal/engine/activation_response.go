@@ -259,9 +259,12 @@ func (e *Engine) publishActivated(s phases, t *task, v schemas.Verification, act
 // activeUpdate makes an activation the shop's current one, with the review of its
 // credentials.
 func (e *Engine) activeUpdate(at time.Time, event journal.Draft, verified bool) *journal.ActiveUpdate {
-	u := &journal.ActiveUpdate{At: at, Event: event.ID, Review: time.Now().Add(e.cfg.VerificationBase), Replaced: onboarding.Replaced}
+	now := time.Now()
+	u := &journal.ActiveUpdate{
+		At: at, Event: event.ID, Review: now.Add(e.cfg.VerificationBase), Replaced: onboarding.Replaced, DestroyAt: onboarding.DestroyAt(now, e.cfg.DestroyAfter),
+	}
 	if verified {
-		u.Review = time.Now().Add(e.nextCheck())
+		u.Review = now.Add(e.nextCheck())
 	}
 	return u
 }

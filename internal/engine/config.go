@@ -56,6 +56,7 @@ type Journal interface {
 	EndIntent(ctx context.Context, e journal.IntentEnd) error
 	Capacity(ctx context.Context) (journal.Capacity, error)
 	Shops(ctx context.Context, f journal.ShopFilter) ([]journal.ShopRecord, error)
+	journal.ShopActions
 	journal.Reviews
 	journal.CredentialMoves
 }
@@ -73,6 +74,7 @@ type Store interface {
 	Ready(ctx context.Context, shop journal.ShopKey) error
 	Prepare(ctx context.Context, s credentials.Secret) (credentials.Prepared, error)
 	Read(ctx context.Context, row journal.Credential) (credentials.Secret, error)
+	Destroy(ctx context.Context, row journal.Credential) error
 }
 
 // An Account is a partner account that the engine works for.
@@ -130,6 +132,11 @@ type Config struct {
 	// as pending or are refused: exponential from ReviewBase to ReviewCap, jittered.
 	VerificationBase, VerificationCap time.Duration // 15 s, 1 h
 
+	// DestroyAfter is how long the secrets of a disconnected shop, and of credentials
+	// that newer ones have replaced, are kept; DefaultDestroyAfter. For ever:
+	// NeverDestroy.
+	DestroyAfter time.Duration
+
 	// Waits of one operation that was not executed: exponential from WaitBase
 	// to WaitCap, with full jitter.
 	WaitBase, WaitCap time.Duration // 1 s, 5 min
@@ -166,6 +173,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.DrainTime, c.RequestDeadline+5*time.Second)
 	setDefault(&c.VerifyFor, DefaultVerifyFor)
 	setDefault(&c.VerifyEvery, onboarding.DefaultVerifyEvery)
+	setDefault(&c.DestroyAfter, onboarding.DefaultDestroyAfter)
 	setDefault(&c.VerificationBase, 15*time.Second)
 	setDefault(&c.VerificationCap, time.Hour)
 	setDefault(&c.WaitBase, time.Second)
@@ -233,6 +241,7 @@ func (c Config) validate() error {
 		bad(d.value <= 0, "%s is %v: must be above 0", d.setting, d.value)
 	}
 	bad(c.VerifyEvery != onboarding.NoVerifyEvery && c.VerifyEvery < time.Minute, "verify-every is %v: off, or at least 1m", c.VerifyEvery)
+	bad(c.DestroyAfter != onboarding.NeverDestroy && c.DestroyAfter < time.Second, "destroy-after is %v: 0s for never, or at least 1s", c.DestroyAfter)
 	bad(c.RequestDeadline >= c.Lease, "request-deadline is %v: must be shorter than the lease (%v), or a call could outlive its claim", c.RequestDeadline, c.Lease)
 	bad(c.AddressCoolDown < 0 || c.AddressCoolDown >= c.MaximumAge, "address-cool-down is %v: 0 for none, else shorter than maximum-age (%v), or what waits for it expires", c.AddressCoolDown, c.MaximumAge)
 	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)

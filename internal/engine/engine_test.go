@@ -120,6 +120,7 @@ func (h *harness) expect(op *operation, state journal.State, reason onboarding.R
 			text += fmt.Sprintf(" %s %s %v", d.Reason, d.Action, d.Final)
 		case schemas.Activated:
 			text += " " + string(d.Verification)
+		case schemas.Disconnected:
 		case schemas.ActivationFailed:
 			text += fmt.Sprintf(" %s %s %v", d.Reason, d.Action, d.Final)
 		}

@@ -71,6 +71,16 @@ func (m *memoryStore) Read(_ context.Context, row journal.Credential) (credentia
 // Name gives "openbao".
 func (m *memoryStore) Name() string { return schemas.StoreOpenBao }
 
+func (m *memoryStore) Destroy(_ context.Context, row journal.Credential) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ref, err := schemas.ParseReference(row.Reference)
+	if err == nil && int(ref.Version) <= len(m.versions[row.Shop]) {
+		m.versions[row.Shop][ref.Version-1] = credentials.Secret{}
+	}
+	return err
+}
+
 func (m *memoryStore) setFail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

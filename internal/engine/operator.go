@@ -78,13 +78,15 @@ func (e *Engine) executeAction(s phases, i journal.PendingIntent, entries *token
 	switch {
 	case !ok:
 		return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultNotConfigured, ""))
-	case i.Target == nil && i.Operation != uuid.Nil:
+	case i.Target == nil && i.Operation != uuid.Nil, i.ShopID == 0 != (i.Shop == ""):
 		return e.refuseForged(s, i, keyset.ErrOpen)
 	}
 	if store, ok := onboarding.MoveTarget(onboarding.Action(i.Act)); ok {
 		return e.moveCredentials(s, i, store, entries)
 	}
 	switch {
+	case i.Shop != "":
+		return e.actOnShop(s, i)
 	case i.Target == nil:
 		return e.actOnAccount(s, acc, i)
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 )
 
@@ -46,6 +47,9 @@ type sim struct {
 	topic   *simTopic
 	model   *simModel
 	counts  map[string]int // what happened how often
+
+	destroyed    map[string]string         // tokens of destroyed secrets, by reference
+	disconnected map[journal.ShopKey]int64 // the last version that was disconnected
 }
 
 // simTrace keeps the digest of all that happened, and its last lines.

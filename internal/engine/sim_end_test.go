@@ -158,8 +158,11 @@ func (s *sim) finishedShop(k journal.ShopKey, h journal.ShopHistory) {
 		}
 		if _, token, ok := s.secret(c); ok {
 			tokens[token] = true
+		} else if token := s.destroyed[c.Reference]; token != "" {
+			tokens[token] = true
 		}
 	}
+	s.finishedDisconnect(k, h)
 	for _, op := range h.Operations {
 		own := 0
 		for _, e := range op.Output {

@@ -318,7 +318,7 @@ func (x *simTopic) publish(row journal.OutboxRow) {
 	if strings.Contains(bytes, "-code") || strings.Contains(bytes, "@") {
 		s.wrong("an event holds a code or an address")
 	}
-	if a, ok := e.Data.(schemas.Activated); ok && !s.resolves(a) {
+	if a, ok := e.Data.(schemas.Activated); ok && s.destroyed[a.Credentials.Ref] == "" && !s.resolves(a) {
 		s.wrong("a published reference of shop %s does not resolve", e.Subject)
 	}
 }
@@ -336,6 +336,8 @@ func accountOf(data any) string {
 	case schemas.CredentialsVerified:
 		return d.PartnerAccount
 	case schemas.CredentialsInvalid:
+		return d.PartnerAccount
+	case schemas.Disconnected:
 		return d.PartnerAccount
 	}
 	return ""

@@ -235,6 +235,11 @@ func (simKeys) MACs(domain string, text []byte) ([][]byte, error) {
 	return [][]byte{append([]byte{0, 0, 0, 9}, sum[:16]...)}, nil
 }
 
+func (k simKeys) authenticate(domain string, parts ...[]byte) []byte {
+	macs, _ := k.MACs(domain, bytes.Join(parts, []byte{0}))
+	return macs[0]
+}
+
 func (k simKeys) Verify(mac []byte, domain string, parts ...[]byte) error {
 	if macs, _ := k.MACs(domain, bytes.Join(parts, []byte{0})); !keyset.SameMAC(macs, mac) {
 		return keyset.ErrOpen
@@ -278,6 +283,15 @@ func (x *simStore) Read(_ context.Context, c journal.Credential) (credentials.Se
 		return credentials.Secret{}, credentials.ErrUnreadable
 	}
 	return credentials.Secret{Shop: c.Shop, Version: c.Version, MerchantID: merchant, Token: secret.New(token)}, nil
+}
+
+// Destroy does nothing, as that of credentials.Sealed.
+func (x *simStore) Destroy(context.Context, journal.Credential) error {
+	x.s.pause()
+	if x.s.faults.store {
+		return errNotReady
+	}
+	return nil
 }
 
 func simRow(k journal.ShopKey, version int64) string {

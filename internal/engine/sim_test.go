@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/onboarding"
 )
@@ -63,6 +64,7 @@ func drawSetup(r *rand.Rand) simSetup {
 	} {
 		*x /= d.scale
 	}
+	d.config.DestroyAfter = 20 * time.Minute / d.scale
 	if r.IntN(4) == 0 {
 		d.config.UnknownOutcome = onboarding.Hold
 	}
@@ -102,6 +104,7 @@ func simulate(t *testing.T, dir string, empty []byte, seed uint64) (result simRe
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{
 			t: t, rng: rand.New(rand.NewPCG(seed, 0x51ab)), began: time.Now(), trace: newSimTrace(), yielded: make(chan *proc), path: path, counts: map[string]int{},
+			destroyed: map[string]string{}, disconnected: map[journal.ShopKey]int64{},
 		}
 		s.setup = drawSetup(s.rng)
 		s.model, s.box, s.topic = newSimModel(s), newSimInvoicebox(s), newSimTopic(s)

@@ -449,6 +449,23 @@ func (j *testJournal) EndIntent(ctx context.Context, e journal.IntentEnd) error 
 	return j.write(ctx, "EndIntent", func() error { return j.Journal.EndIntent(ctx, e) })
 }
 
+func (j *testJournal) ActOnShop(ctx context.Context, a journal.ShopAction) error {
+	return j.write(ctx, "ActOnShop", func() error { return j.Journal.ActOnShop(ctx, a) })
+}
+
+func (j *testJournal) ClaimDestructions(ctx context.Context, limit int, lease time.Duration) (list []journal.Destruction, err error) {
+	err = j.step(ctx, "ClaimDestructions", func() error {
+		list, err = j.Journal.ClaimDestructions(ctx, limit, lease)
+		j.touchIf(len(list) > 0, err)
+		return err
+	})
+	return list, err
+}
+
+func (j *testJournal) EndDestruction(ctx context.Context, d journal.Destruction, audit journal.AuditEntry) error {
+	return j.write(ctx, "EndDestruction", func() error { return j.Journal.EndDestruction(ctx, d, audit) })
+}
+
 func (j *testJournal) ClaimReviews(ctx context.Context, r journal.ReviewRequest) (got journal.ClaimedReviews, err error) {
 	err = j.step(ctx, "ClaimReviews", func() error {
 		got, err = j.Journal.ClaimReviews(ctx, r)

@@ -114,7 +114,10 @@ type Ingested struct {
 // will carry out its plan.
 type ShopView struct {
 	Invited *InvitedView // the last invitation that was, or may have been, sent
-	Active  *ActiveView  // nil until the shop is activated
+	Active  *ActiveView  // nil until the shop is activated, and while it is disconnected
+	// Disconnected is when the shop's credentials were disconnected; zero if they were
+	// not, or if it was activated since.
+	Disconnected time.Time
 	// Open are the shop's open operations, in the order in which their runs
 	// began: all but queued activations, of which the first 4.
 	Open []OperationView

@@ -48,7 +48,8 @@ type Intent struct {
 	Actor     string    // who asks
 	Act       string    // closed set of the caller's
 	Account   string    // whose circuit breaker, or whose operation; may be left out with Operation
-	Operation uuid.UUID // uuid.Nil for an act on the account
+	Operation uuid.UUID // uuid.Nil for an act on the account or on a shop
+	Shop      string    // only for an act on a shop: its id
 	Note      string    // why, in the person's words; never a secret
 
 	// What is entered by hand. Sealed is the token; it is erased when the intent ends.
@@ -65,13 +66,14 @@ type Intent struct {
 
 // Authentic lists what the MAC of the intent is made of.
 func (i Intent) Authentic() [][]byte {
-	return [][]byte{i.UUID[:], []byte(i.Actor), []byte(i.Act), []byte(i.Account), i.Operation[:], []byte(i.Note), []byte(i.MerchantID), i.Sealed}
+	return [][]byte{i.UUID[:], []byte(i.Actor), []byte(i.Act), []byte(i.Account), i.Operation[:], []byte(i.Note), []byte(i.MerchantID), i.Sealed, []byte(i.Shop)}
 }
 
 // A PendingIntent is a waiting intent with what it is about.
 type PendingIntent struct {
 	Intent
-	Target *Target // nil for an act on the account
+	Target *Target // nil for an act on the account or on a shop
+	ShopID int64   // of an act on a shop
 }
 
 // A Target is an operation as it stands, held by nobody. Its Ref fences a
@@ -103,6 +105,7 @@ type IntentFilter struct {
 	UUID      uuid.UUID // this one only
 	Operation uuid.UUID // of this operation only
 	Account   string    // about this account's circuit breaker only
+	Shop      ShopKey   // about this shop only
 	Before    int64     // ids below, for paging; 0 from the newest
 	Limit     int       // 1 to 1000
 }

@@ -75,6 +75,7 @@ type Journal interface {
 	Reviews
 	CredentialMoves
 	Actions
+	ShopActions
 	Outbox
 	RelayLeases
 	Upkeep
@@ -222,7 +223,7 @@ type Work interface {
 // Actions are what operators request.
 type Actions interface {
 	// AppendIntent appends an operator action and its audit entry, also beside a
-	// worker. ErrNotFound: no such operation or account. ErrIntentExists,
+	// worker. ErrNotFound: no such operation, account or shop. ErrIntentExists,
 	// ErrTooManyIntents.
 	AppendIntent(ctx context.Context, i Intent, audit AuditEntry) error
 	// IntentsChanged receives a value when an action may wait. Not every database
@@ -232,7 +233,7 @@ type Actions interface {
 	IntentsChanged() <-chan struct{}
 	PendingIntents(ctx context.Context, limit int) ([]PendingIntent, error)
 	// EndIntent ends an action that has no effect, or one on a circuit breaker. An action with an
-	// effect on an operation ends in its Transition.
+	// effect on an operation ends in its Transition, one with an effect on a shop in ActOnShop.
 	EndIntent(ctx context.Context, e IntentEnd) error
 	// AppendAudit appends entries in one commit, also beside a worker.
 	AppendAudit(ctx context.Context, entries ...AuditEntry) error
@@ -326,7 +327,7 @@ type Reads interface {
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest
 	// PublishedCredential returns the current version of a shop's credentials, which
 	// `activated` has announced. Newer ones may be stored. ErrNotFound: the shop is not
-	// active.
+	// active. ErrDisconnected: nor was it activated since it was disconnected.
 	PublishedCredential(ctx context.Context, k ShopKey) (Credential, error)
 	// DeadLetters lists dead letters, the newest first.
 	// CredentialVersion returns the highest version of a shop's credentials that has a

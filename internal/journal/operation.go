@@ -227,6 +227,8 @@ type ActiveUpdate struct {
 	// Its review begins as verified or pending, as the transition's Verified
 	// says, and is due at Review; zero is now.
 	Review time.Time
+	// DestroyAt is when the secrets of older versions are to be destroyed; zero is never.
+	DestroyAt time.Time
 	// Replaced moves the activation whose credentials were current so far, where
 	// it is another: nobody looks at those any more. What its receipts were kept
 	// for has ended with it.

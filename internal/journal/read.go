@@ -132,9 +132,13 @@ type OutputRecord struct {
 
 // A ShopHistory is all that the journal knows of a shop, oldest first.
 type ShopHistory struct {
-	Shop       ShopKey
-	Invited    *InvitedView
-	Active     *ActiveView
+	Shop    ShopKey
+	Invited *InvitedView
+	Active  *ActiveView
+	// Disconnected is when the shop's credentials were disconnected; zero if they were
+	// not, or if it was activated since.
+	Disconnected time.Time
+
 	Events     []EventRecord
 	Operations []OperationDetail
 	Output     []OutputRecord
@@ -145,10 +149,11 @@ type ShopStage uint8
 
 // The stages of shops, for a filter.
 const (
-	AnyShop     ShopStage = iota
-	ActiveShop            // it has current credentials
-	InvitedShop           // it was invited, and is not active
-	OtherShop             // neither: its first operation has not ended well
+	AnyShop          ShopStage = iota
+	ActiveShop                 // it has current credentials
+	InvitedShop                // it was invited, and neither is active nor was disconnected
+	OtherShop                  // none of these: its first operation has not ended well
+	DisconnectedShop           // its credentials were disconnected, and it was not activated since
 )
 
 // A ShopFilter chooses shops to list.
@@ -169,6 +174,8 @@ type ShopRecord struct {
 	Merchant  string
 	Version   int64
 	Reference string
+
+	DisconnectedAt time.Time // zero unless its credentials are disconnected
 }
 
 // A DeadLetterFilter chooses dead letters to list. A field that is zero chooses all.

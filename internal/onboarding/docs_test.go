@@ -77,6 +77,14 @@ func TestOutcomesPage(t *testing.T) {
 		}
 		golden.CompareMarkdown(t, outcomesPage, "## Reasons of attention", rows)
 	})
+	t.Run("Disconnect", func(t *testing.T) {
+		words := map[ShopEffect]string{EffectCancel: "becomes superseded (`disconnected`)", EffectRefuse: "the command is refused (`in_flight`)", EffectEnd: "becomes done (`disconnected`)", EffectLeave: "stays"}
+		rows := [][]string{{"state", "reason", "what happens", "why"}}
+		for _, r := range DisconnectRules() {
+			rows = append(rows, []string{r.State.String(), cmp.Or(code(string(r.Reason)), "any"), words[r.Effect], r.Why})
+		}
+		golden.CompareMarkdown(t, outcomesPage, "## Operations of a shop that is disconnected", rows)
+	})
 	t.Run("Verification", func(t *testing.T) {
 		answers := map[journal.ReviewAnswer]string{journal.ReviewSilent: "no answer", journal.ReviewAccepted: "accepted", journal.ReviewRefused: "refused"}
 		next := map[NextCheck]string{Scheduled: "on schedule", RetrySoon: "soon, with growing waits", Confirm: "soon, to confirm"}

@@ -28,6 +28,7 @@ const (
 	ActionMoveToSealed   Action = "move-to-sealed"  // seal current credentials in the journal
 	ActionMoveToOpenBao  Action = "move-to-openbao" // put current credentials into OpenBao
 	ActionMoveToVault    Action = "move-to-vault"   // put current credentials into Vault
+	ActionDisconnect     Action = "disconnect"      // end the use of a shop's credentials
 )
 
 // An ActionRule says what a command does to an operation in attention that permits
@@ -117,7 +118,8 @@ const (
 	ResultTokenWorks Result = "token_works"
 	ResultReissued   Result = "reissued"
 
-	ResultMoved Result = "credentials_moved"
+	ResultMoved        Result = "credentials_moved"
+	ResultDisconnected Result = "disconnected"
 )
 
 // Results of intents that were refused: nothing was changed.
@@ -145,9 +147,11 @@ const (
 	ResultNoAnswer            Result = "no_answer"
 	ResultNoPermitLeft        Result = "no_permit"
 
-	ResultNoResult Result = "no_result"
-	ResultNoStore  Result = "store_not_configured"
-	ResultNotMoved Result = "credentials_not_moved"
+	ResultNoResult  Result = "no_result"
+	ResultNoStore   Result = "store_not_configured"
+	ResultNotMoved  Result = "credentials_not_moved"
+	ResultNotActive Result = "not_active"
+	ResultInFlight  Result = "in_flight"
 
 	ResultUnknownAct Result = "unknown_act"
 	ResultRestored   Result = "restored"
@@ -188,6 +192,9 @@ var resultRows = []ResultRow{
 	{ResultMoved, journal.IntentPerformed, "The credentials have their new place, and the new references are to be published; the secrets are still at the earlier place too"},
 	{ResultNoStore, journal.IntentRefused, "The worker is not configured for this store: set --vault-address and a way to log in for all workers, and restart them."},
 	{ResultNotMoved, journal.IntentRefused, "No credentials could be moved; the log names each shop and why"},
+	{ResultDisconnected, journal.IntentPerformed, "The shop is disconnected, and that is published. Its secrets are destroyed when the time of --destroy-after has passed; a new activation code connects the shop again."},
+	{ResultNotActive, journal.IntentRefused, "The shop has no credentials in use."},
+	{ResultInFlight, journal.IntentRefused, "An operation of the shop has to end first. Ask again when it has ended or waits for an operator"},
 	{ResultAccountTokenRefused, journal.IntentRefused, "Invoicebox refuses the account's token: put a valid one into --token-file."},
 	{ResultNotTheAPI, journal.IntentRefused, "What answers at --invoicebox-url is not the Invoicebox API: correct --invoicebox-url and restart the worker."},
 	{ResultPartnerRefused, journal.IntentRefused, "Invoicebox does not accept the partner id: compare --partner-id, and whose token --token-file holds, with the contract."},
@@ -307,8 +314,11 @@ func EndRestored(at time.Time) func(journal.Intent) (journal.IntentEnd, bool) {
 
 // ActionSubject names what an intent is about, for the audit.
 func ActionSubject(i journal.Intent) string {
-	if i.Operation == uuid.Nil {
-		return "account/" + i.Account
+	switch {
+	case i.Operation != uuid.Nil:
+		return i.Operation.String()
+	case i.Shop != "":
+		return i.Account + "/" + i.Shop
 	}
-	return i.Operation.String()
+	return "account/" + i.Account
 }

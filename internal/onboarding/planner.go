@@ -144,8 +144,9 @@ func cancellable(op journal.OperationView) bool {
 func neverSent(op journal.OperationView) bool {
 	switch {
 	case op.State == journal.Superseded:
-		// An activation is superseded after its code was spent.
-		return op.Kind == journal.Invite && !op.Doubt
+		// An activation is superseded after its code was spent, or when its shop was
+		// disconnected before it was sent.
+		return !op.Doubt && (op.Kind == journal.Invite || Reason(op.Reason) == ReasonDisconnected)
 	case op.State != journal.Done:
 		return false
 	}
@@ -185,7 +186,10 @@ func (p planner) planCode(e journal.Event, v journal.ShopView) journal.Plan {
 		return p.codeOfOtherShop(e)
 	case same.State.Open(), same.State == journal.Attention:
 		return journal.Plan{Join: same.ID}
-	case same.State == journal.Superseded && v.Active == nil:
+	case !v.Disconnected.IsZero() && !neverSent(*same):
+		// The code is spent, and what it brought must not be used any more.
+		return journal.Plan{Publish: []journal.Draft{p.answerFailed(e, same.UUID, schemas.FailureCodeRejected)}}
+	case same.State == journal.Superseded && Reason(same.Reason) != ReasonDisconnected && v.Active == nil:
 		// A newer code of the shop stands for it, and is not announced yet.
 		return journal.Plan{Join: same.ID}
 	case neverSent(*same):

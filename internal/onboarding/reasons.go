@@ -18,6 +18,7 @@ const (
 	ReasonNewerCode      Reason = "newer_code"
 	ReasonKeptToken      Reason = "kept_token"
 	ReasonDeselected     Reason = "deselected"
+	ReasonDisconnected   Reason = "disconnected"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.

@@ -56,6 +56,7 @@ const (
 	PublishedSecretLost   PublishedState = "activated, its secret was in the lost file"
 	PublishedReplaced     PublishedState = "activated, its secret was in the lost file, and that of a newer activation of the shop resolves"
 	PublishedConflict     PublishedState = "activated, and its merchant is another shop's"
+	PublishedDisconnected PublishedState = "disconnected"
 	PublishedFailed       PublishedState = "failed for good"
 	PublishedAttention    PublishedState = "failed, waits for a person"
 	PublishedResponseLost PublishedState = "failed, over an answer that was kept in the lost file"
@@ -104,6 +105,7 @@ var restoreRules = []RestoreRule{
 
 	// What was published holds.
 	{Kind: journal.Invite, Published: PublishedInvited, To: journal.Done, Outcome: outcomeEnded},
+	{Kind: journal.Activate, Published: PublishedDisconnected, To: journal.Done, Reason: ReasonDisconnected, Outcome: outcomeEnded},
 	{Published: PublishedFailed, To: journal.Done, Outcome: outcomeEnded},
 	{Published: PublishedAttention, To: journal.Attention, Doubt: true, Outcome: outcomeAttention},
 	{Kind: journal.Activate, Published: PublishedActivated, To: journal.Done, Reason: ReasonActivated, Outcome: outcomeActive},
@@ -221,6 +223,8 @@ func lastPublished(o journal.RestoredOperation) published {
 			if held, ok := o.Versions[d.Credentials.Ref]; ok {
 				p.version = held
 			}
+		case schemas.Disconnected:
+			p.word = PublishedDisconnected
 		case schemas.InvitationFailed:
 			p.word, p.reason = publishedFailures[d.Reason].word, publishedFailures[d.Reason].reason
 		case schemas.ActivationFailed:
@@ -301,6 +305,9 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 		// Also where a failure came after it: that is of another token.
 		out.Credential = &journal.Credential{
 			Shop: o.Shop, Version: p.version, Reference: p.active.Credentials.Ref, MerchantID: p.active.MerchantID,
+		}
+		if p.word == PublishedDisconnected {
+			break // its secret is still to be destroyed
 		}
 		out.Active = &journal.ActiveUpdate{At: p.active.ActivatedAt, Event: p.activated}
 	default:

@@ -88,6 +88,9 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 	case PublishedReplaced:
 		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
 		o.Newest = activatedIn("openbao").Credentials.Ref
+	case PublishedDisconnected:
+		add(schemas.TypeActivated, activatedIn("vault"))
+		add(schemas.TypeDisconnected, schemas.Disconnected{ShopID: "shop", PartnerAccount: "default", DisconnectedAt: restoreAt})
 	case PublishedFailed:
 		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureExpired))
 	case PublishedAttention:
@@ -95,7 +98,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 	case PublishedResponseLost:
 		add(schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, schemas.FailureAnswerUnreadable))
 	}
-	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedReplaced: journal.Activate, PublishedConflict: journal.Activate, PublishedResponseLost: journal.Activate}
+	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedReplaced: journal.Activate, PublishedConflict: journal.Activate, PublishedResponseLost: journal.Activate, PublishedDisconnected: journal.Activate}
 	kind, only := fits[word]
 	return o, !only || kind == o.Kind && invite == (kind == journal.Invite)
 }
@@ -103,7 +106,7 @@ func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (jou
 // Every operation with every word comes to what the table says, and no row is
 // out of reach.
 func TestRestorer_Rules(t *testing.T) {
-	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedReplaced, PublishedConflict, PublishedFailed, PublishedAttention, PublishedResponseLost}
+	words := []PublishedState{PublishedNothing, PublishedInvited, PublishedActivated, PublishedSecretLost, PublishedReplaced, PublishedConflict, PublishedDisconnected, PublishedFailed, PublishedAttention, PublishedResponseLost}
 	reached := map[string]bool{}
 	for _, kind := range bothKinds {
 		for _, place := range allPlaces {
@@ -168,8 +171,9 @@ func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, ro
 	if sends := got.To == journal.Unknown || got.To == 0 && got.Unknown; sends && (o.Unknowns > 0 || !got.Doubt) {
 		t.Errorf("%s may be sent once more", name)
 	}
-	// Active is only what resolves.
-	if (got.Active != nil) != (row.Outcome == outcomeActive) || (got.Credential != nil) != (got.Active != nil) {
+	// Active is only what resolves. The secret of a disconnected shop is still to be
+	// destroyed.
+	if (got.Active != nil) != (row.Outcome == outcomeActive) || (got.Credential != nil) != (got.Active != nil || row.Published == PublishedDisconnected) {
 		t.Errorf("%s: active %+v, credential %+v", name, got.Active, got.Credential)
 	}
 	if got.Word == "" && (row.To != 0 || row.Unknown) {

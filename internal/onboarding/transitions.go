@@ -14,9 +14,9 @@ type Edge struct {
 // made by the journal itself: claims, ends of leases, receipts, plans.
 var edges = []Edge{
 	{journal.Queued, journal.Planned, "journal: the lane became free"},
-	{journal.Queued, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent; or a newer code or address succeeded while this operation, in doubt, was behind it"},
-	{journal.Planned, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent"},
-	{journal.Waiting, journal.Superseded, "journal: a newer address or another provider was chosen, and no attempt can have been executed"},
+	{journal.Queued, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent; or a newer code or address succeeded while this operation, in doubt, was behind it; or the shop was disconnected"},
+	{journal.Planned, journal.Superseded, "journal: a newer address or another provider was chosen before anything was sent; or the shop was disconnected"},
+	{journal.Waiting, journal.Superseded, "journal: a newer address or another provider was chosen, and no attempt can have been executed; or the shop was disconnected"},
 	{journal.Planned, journal.Queued, "journal: an activation goes before an invitation that waits for its address's cool-down"},
 	{journal.Planned, journal.Claimed, "journal: claimed"},
 	{journal.Waiting, journal.Claimed, "journal: claimed when due"},
@@ -63,8 +63,8 @@ var edges = []Edge{
 	{journal.Superseded, journal.Superseded, "late responses were compared: nothing new"},
 	{journal.Superseded, journal.Attention, "a late response brought another token"},
 	{journal.Attention, journal.Attention, "late responses were compared: nothing new, or another token"},
-	{journal.Superseded, journal.Planned, "journal: a new run of an invitation that was never sent"},
-	{journal.Superseded, journal.Queued, "journal: a new run of an invitation that was never sent, behind the lane's head"},
+	{journal.Superseded, journal.Planned, "journal: a new run of what was never sent"},
+	{journal.Superseded, journal.Queued, "journal: a new run of what was never sent, behind the lane's head"},
 }
 
 // Edges returns the state machine, for documents and tests.

@@ -241,6 +241,8 @@ func decodePublished(m schemas.Message, typ, source string, accounts []journal.A
 		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
 	case schemas.CredentialsInvalid:
 		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
+	case schemas.Disconnected:
+		a.Shop.Account = d.PartnerAccount
 	}
 	return a, slices.ContainsFunc(accounts, func(k journal.Account) bool { return k.Name == a.Shop.Account })
 }

@@ -105,9 +105,10 @@ func (s *subscriber) handle(ctx context.Context, m kafka.Message) error {
 		return nil // a repeat, or an older event that comes late
 	}
 	secret, err := s.resolver.resolve(ctx, activated.Credentials.Ref)
-	if errors.Is(err, errUnknown) {
-		// The shop was disconnected meanwhile, or this caller may not read it.
-		s.log.Warn("no credentials for a reference", "ref", activated.Credentials.Ref)
+	if errors.Is(err, errUnknown) || errors.Is(err, errDisconnected) {
+		// This caller may not read the shop, or it was disconnected meanwhile: a service
+		// that also reads shop.invoicebox_disconnected learns it there.
+		s.log.Warn("no credentials for a reference", "ref", activated.Credentials.Ref, "err", err.Error())
 		return nil
 	}
 	if err != nil {

@@ -18,6 +18,9 @@ import (
 // errUnknown reports that no credentials that this caller may read have the reference.
 var errUnknown = errors.New("the reference is unknown")
 
+// errDisconnected reports that an operator has disconnected the shop.
+var errDisconnected = errors.New("the shop is disconnected")
+
 // credentials are the body of a response.
 type credentials struct {
 	Account    string `json:"account"`
@@ -31,7 +34,7 @@ type credentials struct {
 type problem struct {
 	Type       string `json:"type"`
 	Title      string `json:"title"`
-	CurrentRef string `json:"currentRef"`
+	CurrentRef string `json:"currentRef"` // with status 410; empty if the shop is disconnected
 }
 
 // A resolver asks the worker's endpoint.
@@ -75,8 +78,11 @@ func (r *resolver) resolve(ctx context.Context, ref string) (credentials, error)
 			return c, nil
 		case err == nil && status == http.StatusGone:
 			var p problem
-			if err := json.Unmarshal(body, &p); err != nil || p.CurrentRef == "" || p.CurrentRef == ref || hops == maxHops {
+			if err := json.Unmarshal(body, &p); err != nil || p.CurrentRef == ref || hops == maxHops {
 				return credentials{}, errors.New("the reference was replaced, and the response names no other")
+			}
+			if p.CurrentRef == "" {
+				return credentials{}, errDisconnected
 			}
 			ref = p.CurrentRef
 			hops++

@@ -43,6 +43,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 	t.Run("at the same time", func(t *testing.T) { concurrent(t, fresh(t)) })
 	t.Run("once for each operation", func(t *testing.T) { onceForOperation(t, fresh(t)) })
 	t.Run("another writer's secret stays", func(t *testing.T) { occupied(t, fresh(t)) })
+	t.Run("a destroyed version is gone, and no other", func(t *testing.T) { destroyed(t, fresh(t)) })
 }
 
 func sample(shop string, version int64) credentials.Secret {
@@ -198,6 +199,61 @@ func occupied(t *testing.T, f Fixture) {
 	if err := f.Store.Ready(t.Context(), sample("shop-2", 1).Shop); err != nil {
 		t.Errorf("another shop: %v", err)
 	}
+}
+
+// destroyed: a store that keeps its secrets outside of the rows destroys them itself.
+func destroyed(t *testing.T, f Fixture) {
+	var rows []credentials.Prepared
+	for version := int64(1); version <= 3; version++ {
+		p, err := f.Store.Prepare(t.Context(), sample("shop-1", version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, p)
+	}
+	other, err := f.Store.Prepare(t.Context(), sample("shop-2", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := f.Store.Destroy(t.Context(), rows[1].Row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.resolved(t, rows[0], sample("shop-1", 1))
+	f.resolved(t, rows[2], sample("shop-1", 3))
+	f.resolved(t, other, sample("shop-2", 1))
+	if f.Occupy == nil {
+		return // the journal destroys what is in a row
+	}
+	if _, err := f.Store.Read(t.Context(), rows[1].Row); !errors.Is(err, credentials.ErrUnreadable) {
+		t.Errorf("a destroyed version is read: %v", err)
+	}
+	// A row that names another shop's secret destroys nothing.
+	moved := other.Row
+	moved.Shop.Shop = "shop-1"
+	if err := f.Store.Destroy(t.Context(), moved); !errors.Is(err, credentials.ErrConflict) {
+		t.Errorf("a row of another shop: %v, want ErrConflict", err)
+	}
+	f.resolved(t, other, sample("shop-2", 1))
+	f.Occupy(journal.ShopKey{Account: "default", Shop: "shop-3"})
+	foreign := rows[0].Row
+	foreign.Shop.Shop, foreign.Reference = "shop-3", strings.Replace(foreign.Reference, "shop-1", "shop-3", 1)
+	if err := f.Store.Destroy(t.Context(), foreign); !errors.Is(err, credentials.ErrConflict) {
+		t.Errorf("another writer's secret: %v, want ErrConflict", err)
+	}
+	// The path goes on behind what was destroyed.
+	if err := f.Store.Destroy(t.Context(), rows[2].Row); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Store.Ready(t.Context(), sample("shop-1", 4).Shop); err != nil {
+		t.Errorf("behind a destroyed version: %v", err)
+	}
+	next, err := f.Store.Prepare(t.Context(), sample("shop-1", 4))
+	if err != nil || next.Reference.Version != 4 {
+		t.Fatalf("behind a destroyed version: %v, %v", next.Reference, err)
+	}
+	f.resolved(t, next, sample("shop-1", 4))
 }
 
 func refused(t *testing.T, f Fixture) {

@@ -19,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"invoicebox-worker/internal/credentials"
+	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -175,6 +176,7 @@ func TestOpenAPI(t *testing.T) {
 		{"NotFound", nil, reach(http.MethodGet, "/v1/other"), 404},
 		{"WrongMethod", nil, reach(http.MethodPut, Path), 405},
 		{"Replaced", nil, get(old), 410},
+		{"Disconnected", func() { r.disconnected[journal.ShopKey{Account: "default", Shop: "shop-3"}] = true }, get(shopRef(t, "default", "shop-3", 1)), 410},
 		{"Limited", func() { r.callers.byToken(markedCallerToken).limits.left = -1_000_000 }, get(ref), 429},
 		{"Unreadable", func() {
 			r.callers.byToken(markedCallerToken).limits.full = true

@@ -23,6 +23,7 @@ const (
 	wrongMethod     outcome = "wrong_method"
 	unknown         outcome = "unknown_reference"
 	replaced        outcome = "replaced"
+	disconnected    outcome = "disconnected"
 	rateLimited     outcome = "rate_limited"
 	keyMissing      outcome = "key_missing"
 	unreadable      outcome = "unreadable"
@@ -32,7 +33,7 @@ const (
 
 // outcomes are all of them.
 func outcomes() []outcome {
-	return []outcome{given, notModified, invalidRequest, unauthenticated, notFound, wrongMethod, unknown, replaced, rateLimited, keyMissing, unreadable, unavailable, busy}
+	return []outcome{given, notModified, invalidRequest, unauthenticated, notFound, wrongMethod, unknown, replaced, disconnected, rateLimited, keyMissing, unreadable, unavailable, busy}
 }
 
 const problemType = "urn:invoicebox-worker:problem:"
@@ -65,6 +66,7 @@ func kinds() map[outcome]kind {
 		wrongMethod:     {http.StatusMethodNotAllowed, "The method is not allowed", "Use GET."},
 		unknown:         {http.StatusNotFound, "The reference is unknown", "No credentials that this caller may read have this reference."},
 		replaced:        {http.StatusGone, "The reference was replaced", "The credentials have a newer version: use currentRef."},
+		disconnected:    {http.StatusGone, "The shop is disconnected", "An operator has disconnected the shop. Its credentials must not be used any more. An event announces the next ones."},
 		rateLimited:     {http.StatusTooManyRequests, "The caller sends too many requests", "Wait for as long as Retry-After says."},
 		keyMissing:      {http.StatusInternalServerError, "The key of the secret is missing", "The service's keyset lacks the key that sealed the secret. An operator has to restore it."},
 		unreadable:      {http.StatusInternalServerError, "The secret cannot be opened", "What is stored does not open for this shop and version. An operator has to look at it."},

@@ -35,16 +35,17 @@ const (
 
 // shelf is a journal: rows that the sealed store made, and the audit entries.
 type shelf struct {
-	mu        sync.Mutex
-	rows      map[journal.ShopKey][]journal.Credential
-	audit     []journal.AuditEntry
-	commits   int
-	lookups   int
-	readErr   error
-	auditErr  error
-	running   int
-	mostAtOne int
-	hold      chan struct{} // a lookup waits for it; nil: none does
+	mu           sync.Mutex
+	rows         map[journal.ShopKey][]journal.Credential
+	disconnected map[journal.ShopKey]bool
+	audit        []journal.AuditEntry
+	commits      int
+	lookups      int
+	readErr      error
+	auditErr     error
+	running      int
+	mostAtOne    int
+	hold         chan struct{} // a lookup waits for it; nil: none does
 }
 
 func (s *shelf) PublishedCredential(ctx context.Context, k journal.ShopKey) (journal.Credential, error) {
@@ -67,7 +68,10 @@ func (s *shelf) PublishedCredential(ctx context.Context, k journal.ShopKey) (jou
 	if s.readErr != nil || ctx.Err() != nil {
 		return journal.Credential{}, errors.Join(s.readErr, ctx.Err())
 	}
-	if len(rows) == 0 {
+	switch {
+	case s.disconnected[k]:
+		return journal.Credential{}, journal.ErrDisconnected
+	case len(rows) == 0:
 		return journal.Credential{}, journal.ErrNotFound
 	}
 	return rows[len(rows)-1], nil
@@ -131,7 +135,7 @@ const twoCallers = `callers:
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, shelf: &shelf{rows: map[journal.ShopKey][]journal.Credential{}}, dir: t.TempDir(), log: &bytes.Buffer{}, metrics: prometheus.NewRegistry()}
+	r := &rig{t: t, shelf: &shelf{rows: map[journal.ShopKey][]journal.Credential{}, disconnected: map[journal.ShopKey]bool{}}, dir: t.TempDir(), log: &bytes.Buffer{}, metrics: prometheus.NewRegistry()}
 	var err error
 	if r.keys, err = keyset.New(); err != nil {
 		t.Fatal(err)

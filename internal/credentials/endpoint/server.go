@@ -270,8 +270,11 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		return refused(newProblem(unknown), unknown)
 	}
 	row, err := s.cfg.Journal.PublishedCredential(ctx, shop)
-	if errors.Is(err, journal.ErrNotFound) {
+	switch {
+	case errors.Is(err, journal.ErrNotFound):
 		return refused(newProblem(unknown), unknown)
+	case errors.Is(err, journal.ErrDisconnected):
+		return refused(newProblem(disconnected), disconnected)
 	}
 	if err != nil {
 		return s.unavailable(w, err)

@@ -71,6 +71,20 @@ func TestRead(t *testing.T) {
 			t.Errorf("%+v, audit %+v", p, r.last())
 		}
 	})
+	t.Run("Disconnected", func(t *testing.T) {
+		r := newRig(t)
+		old := r.keep("default", "shop-1")
+		newer := r.keep("default", "shop-1")
+		r.disconnected[journal.ShopKey{Account: "default", Shop: "shop-1"}] = true
+		for _, ref := range []string{old, newer, shopRef(t, "default", "shop-1", 0), shopRef(t, "default", "shop-1", 9)} {
+			p := wantProblem(t, r.get(markedCallerToken, ref, nil), disconnected)
+			if p.CurrentRef != "" || p.CurrentVersion != 0 || r.last().Act != "credentials.refused" || r.last().Detail != ref+" disconnected" {
+				t.Errorf("%s: %+v, audit %+v", ref, p, r.last())
+			}
+		}
+		// A caller that may not read the shop cannot tell that it was connected.
+		wantProblem(t, r.get(otherCallerToken, newer, nil), unknown)
+	})
 	t.Run("MovedToAnotherStore", func(t *testing.T) {
 		r := newRig(t)
 		ref := r.keep("default", "shop-1")

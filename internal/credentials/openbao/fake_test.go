@@ -70,8 +70,9 @@ func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 		return refused(403, "permission denied")
 	}
 	var in struct {
-		Options struct{ CAS int }
-		Data    map[string]any
+		Options  struct{ CAS int }
+		Data     map[string]any
+		Versions []int
 	}
 	if len(body) > 0 && json.Unmarshal(body, &in) != nil {
 		return refused(400, "failed to parse JSON input")
@@ -80,7 +81,7 @@ func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 	kind, key, _ := strings.Cut(rest, "/")
 	versions := f.paths[key]
 	metadata := func(n int) map[string]any {
-		return map[string]any{"version": n, "destroyed": false, "deletion_time": ""}
+		return map[string]any{"version": n, "destroyed": n <= len(versions) && versions[n-1] == nil, "deletion_time": ""}
 	}
 	switch {
 	case path == "auth/token/lookup-self":
@@ -94,6 +95,13 @@ func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 		_ = json.Unmarshal(body, &settings)
 		f.settings[key] = settings
 		return 204, nil
+	case kind == "destroy":
+		for _, n := range in.Versions {
+			if n >= 1 && n <= len(versions) {
+				versions[n-1] = nil
+			}
+		}
+		return 204, nil
 	case kind != "data":
 		return refused(404)
 	case r.Method == http.MethodGet:
@@ -104,7 +112,11 @@ func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 		if n < 1 || n > len(versions) {
 			return refused(404)
 		}
-		return data(map[string]any{"data": versions[n-1], "metadata": metadata(n)})
+		status, answer := data(map[string]any{"data": versions[n-1], "metadata": metadata(n)})
+		if versions[n-1] == nil {
+			status = 404
+		}
+		return status, answer
 	case in.Options.CAS != len(versions):
 		return refused(400, "check-and-set parameter did not match the current version")
 	}

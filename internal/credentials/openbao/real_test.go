@@ -189,7 +189,7 @@ func TestLeases(t *testing.T) {
 	ready("a token that was renewed", periodic)
 	for path, data := range map[string]map[string]any{
 		baotest.Mount + "/data/other/shop-1":                        {"data": map[string]any{}},
-		baotest.Mount + "/destroy/" + sampleKey:                     {"versions": []int{1}},
+		baotest.Mount + "/destroy/other/shop-1":                     {"versions": []int{1}},
 		baotest.Mount + "/config":                                   {"max_versions": 1},
 		"sys/policies/acl/invoicebox-worker-" + baotest.Mount:       {"policy": ""},
 		baotest.Mount + "/delete/invoicebox/default/another-shop-1": {"versions": []int{1}},

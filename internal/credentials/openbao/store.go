@@ -99,6 +99,7 @@ type place struct{ mount, path string }
 
 func (p place) data() string     { return p.mount + "/data/" + p.path }
 func (p place) metadata() string { return p.mount + "/metadata/" + p.path }
+func (p place) destroy() string  { return p.mount + "/destroy/" + p.path }
 
 func placeOf(ref schemas.Reference) place {
 	return place{ref.Mount, strings.TrimPrefix(ref.Key(), ref.Mount+"/")}
@@ -384,6 +385,30 @@ func (s *Store) Read(ctx context.Context, row journal.Credential) (credentials.S
 	}
 	out.Version = row.Version
 	return out, nil
+}
+
+// Destroy destroys the version of a row: the server erases it and cannot undelete it. A
+// version that is there must be the row's; of a deleted one nobody can tell.
+func (s *Store) Destroy(ctx context.Context, row journal.Credential) error {
+	ref, err := schemas.ParseReference(row.Reference)
+	if err != nil || ref.Account != row.Shop.Account || ref.Shop != row.Shop.Shop || ref.Version == 0 {
+		return fmt.Errorf("%w: the row's reference is another's", credentials.ErrConflict)
+	}
+	at := placeOf(ref)
+	v, err := s.read(ctx, at, ref.Version)
+	switch {
+	case err != nil:
+		return err
+	case v.destroyed, v.number == 0: // or the server has dropped it
+		return nil
+	}
+	if err := s.mine(v, row.Shop, at); err != nil {
+		return err
+	}
+	_, err = s.request(ctx, "destroy", at.destroy(), func(ctx context.Context) (*api.Secret, error) {
+		return s.client.Logical().WriteWithContext(ctx, at.destroy(), map[string]any{"versions": []int64{ref.Version}})
+	})
+	return err
 }
 
 // Resolve reads the secret that a reference names; without a version the latest. The

@@ -25,7 +25,7 @@ func Tables() []Table {
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},
 		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
-			invited_mac invitation_id active_operation active_at active_version active_event
+			invited_mac invitation_id active_operation active_at active_version active_event disconnected_at
 			review_state review_routine review_due review_claim review_refused review_tries review_told`), Counted: words("review_due review_refused")},
 		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate uuid mac generation key_scope subject subject_key`)},
@@ -36,8 +36,8 @@ func Tables() []Table {
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged probe mac started send_by deadline slack ledgers ended
 			counts_from answered not_sent slow status outcome reason code request_id answer answer_key answer_at sealed_for`),
 			Counted: words("started send_by deadline ended counts_from answer_at"), Made: words("replica grain")},
-		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key")},
-		{Name: "intent", Keys: 1, Columns: words(`id uuid at actor act account operation note merchant_id token token_key state result
+		{Name: "credential", Keys: 2, Columns: words("shop version operation created reference merchant_id secret secret_key proof destroy_at destroyed"), Counted: words("destroy_at")},
+		{Name: "intent", Keys: 1, Columns: words(`id uuid at actor act account operation shop note merchant_id token token_key state result
 			detail ended mac`)},
 		{Name: "outbox", Keys: 1, Columns: words("id shop operation sequence created event type key value headers mac published_at part record_offset again")},
 		{Name: "outbox_pending", Keys: 1, Columns: words("row outbox since"), Counted: words("since")},

@@ -35,6 +35,7 @@ type Shop struct {
 	ActiveAt         int64  `db:"active_at,null"`
 	ActiveVersion    int64  `db:"active_version,null"`
 	ActiveEvent      []byte `db:"active_event,null"` // uuid of the activated event
+	DisconnectedAt   int64  `db:"disconnected_at,null"`
 
 	// The verification of the current credentials, only of an active shop.
 	ReviewState   journal.CredentialState `db:"review_state"`
@@ -139,9 +140,11 @@ type Credential struct {
 	Created    int64  `db:"created,fixed"`
 	Reference  string `db:"reference,fixed"`
 	MerchantID string `db:"merchant_id,fixed"`
-	Secret     []byte `db:"secret,null,fixed"` // NULL if another store holds it
+	Secret     []byte `db:"secret,null,fixed"` // NULL if another store holds it, and once it is destroyed
 	SecretKey  int64  `db:"secret_key,null,fixed"`
-	Proof      []byte `db:"proof,null,fixed"` // beside the secret in another store
+	Proof      []byte `db:"proof,null,fixed"`      // beside the secret in another store
+	DestroyAt  int64  `db:"destroy_at,null,fixed"` // this and the following are changed only by statements
+	Destroyed  int64  `db:"destroyed,null,fixed"`
 }
 
 // An Intent is an operator action that a command has requested.
@@ -153,6 +156,7 @@ type Intent struct {
 	Act        string              `db:"act,fixed"`
 	Account    int64               `db:"account,fixed"`
 	Operation  int64               `db:"operation,null,fixed"`
+	Shop       int64               `db:"shop,null,fixed"` // of an action on a shop
 	Note       string              `db:"note,fixed"`
 	MerchantID string              `db:"merchant_id,fixed"`
 	Token      []byte              `db:"token,null"` // entered by the operator, sealed; NULL after the end

@@ -104,6 +104,7 @@ CREATE TABLE shop (
     active_at          BIGINT,
     active_version     BIGINT,
     active_event       BYTEA,                     -- uuid of the "activated" event
+    disconnected_at    BIGINT,                    -- when its credentials were disconnected; NULL once it is active again
     -- The verification of the current credentials, only of an active shop:
     review_state       BIGINT NOT NULL DEFAULT 0, -- 1 pending, 2 verified, 3 invalid
     review_routine     BIGINT NOT NULL DEFAULT 0, -- no question is open: the next check is a scheduled one
@@ -295,8 +296,11 @@ CREATE TABLE credential (
     secret      BYTEA,           -- sealed; NULL where another store holds it
     secret_key  BIGINT,
     proof       BYTEA,           -- keyed; stands beside the secret in another store; NULL where the journal holds it
+    destroy_at  BIGINT,          -- when the secret is to be destroyed, or the end of a claim of that; NULL while it is in use, and once it is destroyed
+    destroyed   BIGINT,          -- when the secret was destroyed
     PRIMARY KEY (shop, version)
 ); -- by key
+CREATE INDEX credential_destroy ON credential (destroy_at) WHERE destroy_at IS NOT NULL;
 
 -- Operator actions. Commands append them; a worker executes or rejects each once.
 CREATE TABLE intent (
@@ -306,7 +310,8 @@ CREATE TABLE intent (
     actor       TEXT   NOT NULL,
     act         TEXT   NOT NULL,
     account     BIGINT NOT NULL,
-    operation   BIGINT,          -- NULL for an action on the account
+    operation   BIGINT,          -- NULL for an action on the account or on a shop
+    shop        BIGINT,          -- only for an action on a shop
     note        TEXT   NOT NULL, -- the operator's reason
     merchant_id TEXT   NOT NULL,
     token       BYTEA,           -- entered by the operator, sealed; NULL after the end
@@ -321,6 +326,7 @@ CREATE UNIQUE INDEX intent_uuid ON intent (uuid);
 CREATE INDEX intent_waiting ON intent (id) WHERE state = 1;
 CREATE INDEX intent_operation ON intent (operation) WHERE operation IS NOT NULL;
 CREATE INDEX intent_account ON intent (account) WHERE operation IS NULL;
+CREATE INDEX intent_shop ON intent (shop) WHERE shop IS NOT NULL;
 
 -- Outgoing events as they are published, and where they were published last. An
 -- event without published_at waits to be published, in the order of the ids.

@@ -321,6 +321,8 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 		if err := u.beginReview(o, s, before, tr); err != nil {
 			return err
 		}
+		s.DisconnectedAt = 0
+		u.replaceSecrets(s, before, t.DestroyAt)
 	}
 	return u.emit(s, o.ID, tr.Publish)
 }

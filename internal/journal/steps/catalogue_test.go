@@ -31,17 +31,18 @@ var growing = []string{
 
 // pending are the indexes that hold only what is not done yet.
 var pending = []string{
-	"dead_letter_due", "intent_waiting", "operation_attention", "operation_doubt", "operation_due", "operation_lane", "outbox_again", "outbox_waiting", "shop_refused", "shop_review",
+	"credential_destroy", "dead_letter_due", "intent_waiting", "operation_attention", "operation_doubt", "operation_due", "operation_lane", "outbox_again", "outbox_waiting", "shop_refused", "shop_review",
 }
 
 // walks are the queries that read a table that grows from one end to the other,
 // and why they may.
 func walks() map[string]string {
 	reasons := map[string]string{
-		"publishedEnds":  "a recovery begins to read where the journal's knowledge ends, over all that was published",
-		"reviewsTold":    "once, at the end of a recovery",
-		"shopsAnnounced": "once, at the end of a recovery",
-		"shopsRaise":     "the floor is for all shops; once in a recovery",
+		"disconnectedSince": "once, at the end of a recovery",
+		"publishedEnds":     "a recovery begins to read where the journal's knowledge ends, over all that was published",
+		"reviewsTold":       "once, at the end of a recovery",
+		"shopsAnnounced":    "once, at the end of a recovery",
+		"shopsRaise":        "the floor is for all shops; once in a recovery",
 
 		"lettersKept": "dead letters that keep their record are bounded",
 		"auditRead":   "a list for people: it walks from the newest to the end of the page",

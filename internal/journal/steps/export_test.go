@@ -22,7 +22,7 @@ func MadeQueries() map[string]Query {
 		made["filtered "+name], _ = filtered(f)
 	}
 	for name, f := range map[string]journal.IntentFilter{
-		"all": {}, "one": {UUID: uuid.Max}, "operation": {Operation: uuid.Max, Before: 5}, "account": {Account: "a"},
+		"all": {}, "one": {UUID: uuid.Max}, "operation": {Operation: uuid.Max, Before: 5}, "account": {Account: "a"}, "shop": {Shop: journal.ShopKey{Account: "a", Shop: "s"}},
 	} {
 		made["filteredIntents "+name], _ = filteredIntents(f)
 	}

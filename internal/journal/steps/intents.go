@@ -17,16 +17,17 @@ import (
 const (
 	intentOfOperation Query = "SELECT o.account, o.id AS operation FROM event b CROSS JOIN operation o WHERE b.uuid = $1 AND o.id = b.id"
 	intentOfAccount   Query = "SELECT id AS account FROM account WHERE name = $1"
+	intentOfShop      Query = "SELECT account, id AS shop FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2"
 	intentsThere      Query = `SELECT EXISTS (SELECT 1 FROM intent WHERE uuid = $1) AS known,
 		(SELECT count(*) FROM (SELECT 1 FROM intent WHERE state = 1 LIMIT $2) x) AS waiting`
-	intentInsert Query = `INSERT INTO intent (uuid, at, actor, act, account, operation, note, merchant_id, token, token_key, mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (uuid) DO NOTHING`
+	intentInsert Query = `INSERT INTO intent (uuid, at, actor, act, account, operation, shop, note, merchant_id, token, token_key, mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (uuid) DO NOTHING`
 	newestResult Query = "SELECT id FROM outbox WHERE shop = $1 AND operation = $2 ORDER BY sequence DESC LIMIT 1 FOR KEY SHARE"
 	intentWaits  Query = "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1) AS found"
 
-	intentRecords = `SELECT i.id, i.uuid, i.at, i.actor, i.act, i.operation, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.mac,
-			a.name AS account_name, b.uuid AS operation_uuid
-		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN event b ON b.id = i.operation WHERE `
+	intentRecords = `SELECT i.id, i.uuid, i.at, i.actor, i.act, i.operation, i.shop, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.mac,
+			a.name AS account_name, b.uuid AS operation_uuid, s.name AS shop_name
+		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN event b ON b.id = i.operation LEFT JOIN shop s ON s.id = i.shop WHERE `
 	intentsWaiting Query = intentRecords + "i.state = 1 ORDER BY i.id LIMIT $1"
 )
 
@@ -65,11 +66,14 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	case there.Waiting >= journal.MaxWaitingIntents:
 		return journal.ErrTooManyIntents // each of several processes may insert one more
 	}
-	var operation any
+	var operation, shop any
 	if about.Operation != 0 {
 		operation = about.Operation
 	}
-	n, err := u.exec(intentInsert, i.UUID[:], u.stampOrNow(i.At), i.Actor, i.Act, about.Account, operation, i.Note, i.MerchantID, i.Sealed, key, i.MAC)
+	if about.Shop != 0 {
+		shop = about.Shop
+	}
+	n, err := u.exec(intentInsert, i.UUID[:], u.stampOrNow(i.At), i.Actor, i.Act, about.Account, operation, shop, i.Note, i.MerchantID, i.Sealed, key, i.MAC)
 	if err != nil {
 		return err
 	}
@@ -81,8 +85,18 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	return nil
 }
 
-// intentSubject finds the account and the operation of an intent.
+// intentSubject finds the account, and the operation or the shop, of an intent.
 func (u *Unit) intentSubject(i journal.Intent) (*rows.Intent, error) {
+	if i.Shop != "" {
+		if i.Operation != uuid.Nil {
+			return nil, fmt.Errorf("journal: an intent is about a shop or about an operation, not both")
+		}
+		about, err := first[rows.Intent](u, intentOfShop, i.Account, i.Shop)
+		if err == nil && about == nil {
+			err = fmt.Errorf("%w: the shop", journal.ErrNotFound)
+		}
+		return about, err
+	}
 	if i.Operation == uuid.Nil {
 		about, err := first[rows.Intent](u, intentOfAccount, i.Account)
 		if err == nil && about == nil {
@@ -101,11 +115,12 @@ type intentRecord struct {
 	rows.Intent
 	AccountName   string `db:"account_name"`
 	OperationUUID []byte `db:"operation_uuid"`
+	ShopName      string `db:"shop_name"`
 }
 
 func (r *intentRecord) intent() journal.Intent {
 	i := journal.Intent{
-		ID: r.ID, UUID: asUUID(r.UUID), At: wall(r.At), Actor: r.Actor, Act: r.Act, Account: r.AccountName, Operation: asUUID(r.OperationUUID), Note: r.Note,
+		ID: r.ID, UUID: asUUID(r.UUID), At: wall(r.At), Actor: r.Actor, Act: r.Act, Account: r.AccountName, Operation: asUUID(r.OperationUUID), Shop: r.ShopName, Note: r.Note,
 		MerchantID: r.MerchantID, Sealed: r.Token, State: r.State, Result: r.Result, Detail: r.Detail, MAC: r.MAC,
 	}
 	if r.Ended != 0 {
@@ -138,7 +153,7 @@ func (u *Unit) pendingIntents(limit int) (pending []journal.PendingIntent, err e
 			ids = append(ids, r.Operation)
 			of[r.Operation] = append(of[r.Operation], len(pending))
 		}
-		pending = append(pending, journal.PendingIntent{Intent: r.intent()})
+		pending = append(pending, journal.PendingIntent{Intent: r.intent(), ShopID: r.Shop})
 		return nil
 	}); err != nil || len(ids) == 0 {
 		return pending, err
@@ -191,7 +206,11 @@ func filteredIntents(f journal.IntentFilter) (Query, []any) {
 		add("i.operation = (SELECT id FROM event WHERE uuid = ?)", f.Operation[:])
 	}
 	if f.Account != "" {
-		add("i.operation IS NULL AND i.account = (SELECT id FROM account WHERE name = ?)", f.Account)
+		add("i.operation IS NULL AND i.shop IS NULL AND i.account = (SELECT id FROM account WHERE name = ?)", f.Account)
+	}
+	if f.Shop.Shop != "" {
+		args = append(args, f.Shop.Account, f.Shop.Shop)
+		where = append(where, fmt.Sprintf("i.shop = (SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $%d) AND name = $%d)", len(args)-1, len(args)))
 	}
 	if f.Before > 0 {
 		add("i.id < ?", f.Before)

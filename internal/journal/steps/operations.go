@@ -23,7 +23,7 @@ const (
 	recordsOfShop Query = records + " AND o.id IN (SELECT operation FROM event WHERE shop = $1 AND operation IS NOT NULL) ORDER BY o.id"
 
 	shopByName  Query = "SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2"
-	shopHistory Query = `SELECT s.invited_at, s.invited_event_time, s.invitation_id, s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
+	shopHistory Query = `SELECT s.disconnected_at, s.invited_at, s.invited_event_time, s.invitation_id, s.active_at, s.merchant_id, s.active_version, s.active_event, b.uuid
 		FROM shop s LEFT JOIN event b ON b.id = s.active_operation WHERE s.id = $1`
 
 	attemptsOf Query = `SELECT t.id, t.operation, t.number, t.flagged, t.probe, t.started, t.ended, t.answered, t.not_sent, t.status, t.outcome, t.code, t.request_id, t.reason,
@@ -45,15 +45,17 @@ const (
 		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
 	credentialAt Query = `SELECT version AS n FROM credential
 		WHERE shop = (SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2) AND reference = $3 ORDER BY version DESC LIMIT 1`
-	shopsList Query = `SELECT s.id, a.name AS account_name, s.name, s.invited_at, s.active_at, s.active_version, s.merchant_id, c.reference
+	shopsList Query = `SELECT s.id, a.name AS account_name, s.name, s.invited_at, s.active_at, s.active_version, s.disconnected_at, s.merchant_id, c.reference
 		FROM shop s JOIN account a ON a.id = s.account LEFT JOIN credential c ON c.shop = s.id AND c.version = s.active_version
 		WHERE ($1::bigint = 0 OR s.id < $1) AND ($2::text = '' OR a.name = $2) AND ($3::text = '' OR s.merchant_id = $3)
 			AND CASE $4::bigint WHEN 0 THEN TRUE WHEN 1 THEN s.active_at IS NOT NULL
-				WHEN 2 THEN s.active_at IS NULL AND s.invited_at IS NOT NULL ELSE s.active_at IS NULL AND s.invited_at IS NULL END
+				WHEN 4 THEN s.disconnected_at IS NOT NULL
+				WHEN 2 THEN s.active_at IS NULL AND s.disconnected_at IS NULL AND s.invited_at IS NOT NULL
+				ELSE s.active_at IS NULL AND s.disconnected_at IS NULL AND s.invited_at IS NULL END
 		ORDER BY s.id DESC LIMIT $5`
 	// Versions above the active one are stored, but their check has not ended well.
-	credentialPublished Query = `SELECT c.version, c.reference, c.merchant_id, c.secret, c.created FROM shop s
-		JOIN credential c ON c.shop = s.id AND c.version = s.active_version
+	credentialPublished Query = `SELECT s.disconnected_at, c.version, c.reference, c.merchant_id, c.secret, c.created FROM shop s
+		LEFT JOIN credential c ON c.shop = s.id AND c.version = s.active_version
 		WHERE s.account = (SELECT id FROM account WHERE name = $1) AND s.name = $2`
 )
 
@@ -162,6 +164,9 @@ func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHist
 	}
 	if err := read(ctx, j, shopHistory, []any{shop}, func(r *historyRow) error {
 		h.Invited, h.Active = r.invited(), r.active()
+		if r.DisconnectedAt != 0 {
+			h.Disconnected = wall(r.DisconnectedAt)
+		}
 		return nil
 	}); err != nil {
 		return h, err
@@ -300,6 +305,7 @@ type shopRecord struct {
 	InvitedAt     int64  `db:"invited_at"`
 	ActiveAt      int64  `db:"active_at"`
 	ActiveVersion int64  `db:"active_version"`
+	Disconnected  int64  `db:"disconnected_at"`
 	MerchantID    string `db:"merchant_id"`
 	Reference     string `db:"reference"`
 }
@@ -312,6 +318,9 @@ func (r *shopRecord) record() journal.ShopRecord {
 	if r.ActiveAt != 0 {
 		s.ActiveAt, s.Merchant, s.Version, s.Reference = wall(r.ActiveAt), r.MerchantID, r.ActiveVersion, r.Reference
 	}
+	if r.Disconnected != 0 {
+		s.DisconnectedAt = wall(r.Disconnected)
+	}
 	return s
 }
 
@@ -320,16 +329,27 @@ func (j *Journal) Shops(ctx context.Context, f journal.ShopFilter) ([]journal.Sh
 	return list(ctx, j, shopsList, []any{f.Before, f.Account, f.Merchant, int64(f.Stage), bounded(f.Limit)}, (*shopRecord).record)
 }
 
+type publishedRow struct {
+	rows.Credential
+	DisconnectedAt int64 `db:"disconnected_at"`
+}
+
 // PublishedCredential finds the current version of a shop's credentials.
 func (j *Journal) PublishedCredential(ctx context.Context, k journal.ShopKey) (c journal.Credential, err error) {
-	err = read(ctx, j, credentialPublished, []any{k.Account, k.Shop}, func(r *rows.Credential) error {
-		c = credential(k, r)
+	disconnected := false
+	err = read(ctx, j, credentialPublished, []any{k.Account, k.Shop}, func(r *publishedRow) error {
+		c, disconnected = credential(k, &r.Credential), r.DisconnectedAt != 0
 		return nil
 	})
-	if err == nil && c.Version == 0 {
-		err = fmt.Errorf("%w: credentials of an active shop", journal.ErrNotFound)
+	switch {
+	case err != nil:
+		return journal.Credential{}, err
+	case c.Version != 0:
+		return c, nil
+	case disconnected:
+		return journal.Credential{}, journal.ErrDisconnected
 	}
-	return c, err
+	return journal.Credential{}, fmt.Errorf("%w: credentials of an active shop", journal.ErrNotFound)
 }
 
 // CredentialVersion finds the version that has a reference.

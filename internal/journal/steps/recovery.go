@@ -316,7 +316,7 @@ type orphanRow struct {
 	activatedRow
 }
 
-// An activatedRow is the event of an activation.
+// An activatedRow is an event about a shop's credentials.
 type activatedRow struct {
 	Key     []byte `db:"key"`
 	Value   []byte `db:"value"`
@@ -326,16 +326,21 @@ type activatedRow struct {
 // reference returns the reference of the credentials that the event names, "" if it
 // cannot be read.
 func (r *activatedRow) reference() string {
+	d, _ := r.data(schemas.TypeActivated).(schemas.Activated)
+	return d.Credentials.Ref
+}
+
+// data returns the data of the event, nil if it cannot be read.
+func (r *activatedRow) data(typ string) any {
 	headers, err := stored.UnpackHeaders(r.Headers)
 	if err != nil {
-		return ""
+		return nil
 	}
-	e, err := schemas.DecodeOutput(schemas.Message{Topic: schemas.TypeActivated, Key: r.Key, Value: r.Value, Headers: headers})
+	e, err := schemas.DecodeOutput(schemas.Message{Topic: typ, Key: r.Key, Value: r.Value, Headers: headers})
 	if err != nil {
-		return ""
+		return nil
 	}
-	d, _ := e.Data.(schemas.Activated)
-	return d.Credentials.Ref
+	return e.Data
 }
 
 // EndRecovery ends the recovery.
@@ -355,6 +360,9 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops
 			}
 			return nil
 		}); err != nil {
+			return err
+		}
+		if err := u.restoreDisconnected(); err != nil {
 			return err
 		}
 		u.later(reviewsTold, []string{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid})

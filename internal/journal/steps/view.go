@@ -300,6 +300,9 @@ func (u *Unit) view(s *rows.Shop, e *journal.Event) (v view, err error) {
 		}
 		v.Active = &journal.ActiveView{At: wall(s.ActiveAt), MerchantID: s.MerchantID, Version: s.ActiveVersion, Event: asUUID(s.ActiveEvent), Operation: id}
 	}
+	if s.DisconnectedAt != 0 {
+		v.Disconnected = wall(s.DisconnectedAt)
+	}
 	v.Same, err = u.ownerView(s, e)
 	return v, err
 }

@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/journaltest"
+	"invoicebox-worker/internal/journal/stored"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/schemas"
 )
@@ -147,7 +149,10 @@ func (g *generator) appendIntent() {
 			i.Sealed = g.seal("token")
 		}
 	}
-	if got, err := g.call("Operations", journal.OperationFilter{State: journal.Attention, Limit: 5}); err == nil && g.oneIn(2) {
+	if g.oneIn(3) {
+		i.Act, i.Operation, i.MerchantID, i.Sealed = "disconnect", uuid.Nil, "", nil
+		i.Shop = fmt.Sprint("shop-", g.n(shops+1))
+	} else if got, err := g.call("Operations", journal.OperationFilter{State: journal.Attention, Limit: 5}); err == nil && g.oneIn(2) {
 		if list := got[0].([]journal.OperationRecord); len(list) > 0 {
 			i.Operation = pick(g, list).UUID
 		}
@@ -179,6 +184,10 @@ func (g *generator) endIntent() {
 		return
 	}
 	end := g.intentEnd(p.ID)
+	if p.ShopID != 0 && !g.oneIn(8) {
+		g.actOnShop(p, end)
+		return
+	}
 	if p.Target == nil || g.oneIn(6) {
 		if g.oneIn(2) {
 			circuit := g.newCircuit()
@@ -194,6 +203,72 @@ func (g *generator) endIntent() {
 	t := g.transition(h)
 	t.Intent = &end
 	_, _ = g.call("Apply", t)
+}
+
+// actOnShop disconnects a shop, if it is active, or only ends the action.
+func (g *generator) actOnShop(p journal.PendingIntent, end journal.IntentEnd) {
+	cancel, finish, at := g.oneIn(2), g.oneIn(2), g.clock.at
+	var destroyAt time.Time
+	if !g.oneIn(4) {
+		destroyAt = at.Add(g.within(20 * time.Minute))
+	}
+	draft := g.draft(journal.ShopKey{Account: p.Account, Shop: p.Shop}, g.uuid("disconnected"), 1)
+	unfit := g.oneIn(30)
+	id := p.ShopID
+	if g.oneIn(20) {
+		id = 1 << 40
+	}
+	sides := map[*side]journal.ShopSituation{}
+	var mu sync.Mutex
+	_, _ = g.call("ActOnShop", perSide(func(s *side) any {
+		// The ids of a side are its own.
+		own, ended := id, end
+		if other := g.ids.right; s == g.sides[1] {
+			if n, ok := other["shop"][id]; ok {
+				own = n
+			}
+			if n, ok := other["intent"][end.ID]; ok {
+				ended.ID = n
+			}
+		}
+		return journal.ShopAction{Shop: own, Decide: func(x journal.ShopSituation) journal.ShopChange {
+			mu.Lock()
+			sides[s] = x
+			mu.Unlock()
+			change := journal.ShopChange{Intent: ended}
+			if x.Active == nil && !unfit {
+				return change
+			}
+			change.Disconnect = &journal.Disconnect{At: at, DestroyAt: destroyAt, Reason: "disconnected", Publish: []journal.Draft{draft}}
+			for _, o := range x.Operations {
+				switch {
+				case cancel && stored.Cancellable(o.State):
+					change.Disconnect.Cancel = append(change.Disconnect.Cancel, o.ID)
+				case finish && o.State == journal.Attention, unfit:
+					change.Disconnect.End = append(change.Disconnect.End, o.ID)
+				}
+			}
+			return change
+		}}
+	}))
+	if left, ok := sides[g.sides[0]]; ok && !g.gathers {
+		g.equal("ActOnShop", g.compareValues("what the decision saw", left, sides[g.sides[1]]))
+	}
+}
+
+func (g *generator) claimDestructions() {
+	if got, err := g.call("ClaimDestructions", 1+g.n(4), g.within(2*time.Minute)); err == nil {
+		g.doomed = append(g.doomed, got[0].([]journal.Destruction)...)
+	}
+}
+
+func (g *generator) endDestruction() {
+	if d, ok := recent(g, g.doomed); ok {
+		if g.oneIn(10) {
+			d.Credential.Version++
+		}
+		_, _ = g.call("EndDestruction", d, journal.AuditEntry{Actor: "worker", Act: "destroyed"})
+	}
 }
 
 func (g *generator) newCircuit() journal.Circuit {

@@ -340,6 +340,10 @@ func (w *twin) observe(left [][]move.Row) {
 var idFields = map[reflect.Type]map[string]string{
 	reflect.TypeFor[journal.ClaimRef]():         {"Operation": "operation"},
 	reflect.TypeFor[journal.ReviewRef]():        {"Shop": "shop"},
+	reflect.TypeFor[journal.PendingIntent]():    {"ShopID": "shop"},
+	reflect.TypeFor[journal.Destruction]():      {"ShopID": "shop"},
+	reflect.TypeFor[journal.ShopAction]():       {"Shop": "shop"},
+	reflect.TypeFor[journal.ShopOperation]():    {"ID": "operation"},
 	reflect.TypeFor[journal.OperationView]():    {"ID": "operation"},
 	reflect.TypeFor[journal.OperationRecord]():  {"ID": "operation"},
 	reflect.TypeFor[journal.OperationFilter]():  {"Before": "operation"},

@@ -1,0 +1,90 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// ErrDisconnected: an operator has disconnected the shop, and it was not activated since.
+var ErrDisconnected = errors.New("journal: the shop's credentials were disconnected")
+
+// ShopActions execute operator actions on shops, and destroy the secrets that are not
+// used any more.
+type ShopActions interface {
+	// ActOnShop ends an action on a shop together with its effect. ErrStale: the action
+	// has ended. ErrNotFound: no such shop.
+	ActOnShop(ctx context.Context, a ShopAction) error
+	// ClaimDestructions claims secrets whose time to be destroyed has come, the longest
+	// due first. They are the caller's until the lease ends or EndDestruction. The
+	// secrets of current credentials are never among them. It is cheap enough to be
+	// called every second.
+	ClaimDestructions(ctx context.Context, limit int, lease time.Duration) ([]Destruction, error)
+	// EndDestruction records that a secret is destroyed and erases what the journal has
+	// of it. ErrStale: it was recorded before, or the credentials became current
+	// meanwhile.
+	EndDestruction(ctx context.Context, d Destruction, audit AuditEntry) error
+}
+
+// A ShopAction is an operator action on a shop.
+type ShopAction struct {
+	Shop int64 // as in a PendingIntent
+	// Decide returns what the action changes. It is called in the transaction that makes
+	// the changes, perhaps more than once, and must be pure.
+	Decide func(ShopSituation) ShopChange
+}
+
+// A ShopSituation is a shop as it stands when an action on it is executed.
+type ShopSituation struct {
+	Shop         ShopKey
+	Active       *ActiveView // nil while the shop has no current credentials
+	Disconnected time.Time   // zero if its credentials were not disconnected
+	// Of the current activation.
+	Run         int
+	EventID     string
+	TraceParent string
+	TraceState  string
+	// Operations are those that are open or in attention, the oldest first.
+	Operations []ShopOperation
+}
+
+// A ShopOperation is an operation of a shop that has not ended.
+type ShopOperation struct {
+	ID     int64
+	UUID   uuid.UUID
+	Kind   Kind
+	State  State
+	Reason string
+	Doubt  bool
+}
+
+// A ShopChange is what an action on a shop changes.
+type ShopChange struct {
+	Intent IntentEnd
+	// Disconnect ends the use of the shop's credentials; nil: nothing but the end of the
+	// action.
+	Disconnect *Disconnect
+}
+
+// A Disconnect ends the use of a shop's credentials: the shop is not active any more,
+// another merchant id may follow, and all secrets of the shop are to be destroyed.
+type Disconnect struct {
+	At time.Time
+	// DestroyAt is when the secrets are to be destroyed; zero is never.
+	DestroyAt time.Time
+	// Cancel become Superseded, with Reason; only Queued, Planned and Waiting
+	// operations may be named.
+	Cancel []int64
+	// End become Done, with the same reason; only operations in Attention may be named.
+	End     []int64
+	Reason  string
+	Publish []Draft
+}
+
+// A Destruction is a secret that is to be destroyed.
+type Destruction struct {
+	ShopID     int64
+	Credential Credential
+}

@@ -1,0 +1,303 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
+	"invoicebox-worker/schemas"
+)
+
+const (
+	// shopUnended finds the operations of a shop that are open or in attention, and locks
+	// them: a worker could claim one meanwhile.
+	shopUnended Query = `SELECT id FROM operation WHERE id = ANY(ARRAY(
+			SELECT id FROM operation WHERE shop = $1 AND lane IS NOT NULL UNION ALL
+			SELECT id FROM operation WHERE shop = $1 AND state = 20)) ORDER BY id FOR NO KEY UPDATE
+-- sqlite:
+SELECT id FROM (SELECT id FROM operation WHERE shop = $1 AND lane IS NOT NULL UNION ALL SELECT id FROM operation WHERE shop = $1 AND state = 20) ORDER BY id`
+	activationRead Query = `SELECT b.uuid, o.run, e.event_id, e.traceparent, e.tracestate
+		FROM operation o CROSS JOIN event b LEFT JOIN event e ON e.id = o.event WHERE o.id = $1 AND b.id = o.id`
+
+	// secretsDoomed sets when the secrets of a shop below a version are to be destroyed,
+	// but not later than was set before.
+	secretsDoomed Query = `UPDATE credential SET destroy_at = least(coalesce(destroy_at, $3), $3)
+		WHERE shop = $1 AND version < $2 AND destroyed IS NULL`
+)
+
+// ActOnShop executes an operator action on a shop.
+func (j *Journal) ActOnShop(ctx context.Context, a journal.ShopAction) error {
+	return j.db.Write(ctx, &Request{
+		Needs: Needs{ShopIDs: []int64{a.Shop}},
+		Load: func(l *Loader) {
+			l.shops = append(l.shops, a.Shop)
+			l.IDs(OutboxIDs, 1)
+		},
+		Do: func(u *Unit) error { return u.actOnShop(a) },
+	})
+}
+
+func (u *Unit) actOnShop(a journal.ShopAction) error {
+	s, err := u.shops.get(u, a.Shop)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return fmt.Errorf("%w: the shop", journal.ErrNotFound)
+	}
+	unended, err := u.unended(s)
+	if err != nil {
+		return err
+	}
+	situation, err := u.shopSituation(s, unended)
+	if err != nil {
+		return err
+	}
+	change := a.Decide(situation)
+	if err := u.endIntent(change.Intent); err != nil {
+		return err
+	}
+	if change.Disconnect == nil {
+		return nil
+	}
+	return u.disconnect(s, unended, change.Disconnect)
+}
+
+// unended loads the operations of a locked shop that are open or in attention.
+func (u *Unit) unended(s *rows.Shop) (list []*rows.Operation, err error) {
+	var ids []int64
+	if err := each(u, shopUnended, []any{s.ID}, func(r *idRow) error {
+		ids = append(ids, r.ID)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if asks := want(nil, &u.operations, ids); len(asks) > 0 {
+		if err := u.tx.Load(asks); err != nil {
+			return nil, u.fail(err)
+		}
+	}
+	for _, id := range ids {
+		o, err := u.operations.get(u, id)
+		if err != nil {
+			return nil, err
+		}
+		if o != nil {
+			list = append(list, o)
+		}
+	}
+	return list, nil
+}
+
+type activationRow struct {
+	UUID        []byte `db:"uuid"`
+	Run         int    `db:"run"`
+	EventID     string `db:"event_id"`
+	TraceParent string `db:"traceparent"`
+	TraceState  string `db:"tracestate"`
+}
+
+func (u *Unit) shopSituation(s *rows.Shop, unended []*rows.Operation) (x journal.ShopSituation, err error) {
+	x.Shop = journal.ShopKey{Account: u.tx.AccountName(s.Account), Shop: s.Name}
+	if s.DisconnectedAt != 0 {
+		x.Disconnected = wall(s.DisconnectedAt)
+	}
+	if s.ActiveVersion != 0 {
+		r, err := first[activationRow](u, activationRead, s.ActiveOperation)
+		if err != nil {
+			return x, err
+		}
+		if r == nil {
+			return x, fmt.Errorf("journal: the activation of shop %d does not exist", s.ID)
+		}
+		x.Active = (&historyRow{Shop: *s, UUID: r.UUID}).active()
+		x.Run, x.EventID, x.TraceParent, x.TraceState = r.Run, r.EventID, r.TraceParent, r.TraceState
+	}
+	for _, o := range unended {
+		b, err := u.bodies.get(u, o.ID)
+		if err != nil {
+			return x, err
+		}
+		if b == nil {
+			return x, fmt.Errorf("journal: operation %d has no body", o.ID)
+		}
+		x.Operations = append(x.Operations, journal.ShopOperation{ID: o.ID, UUID: asUUID(b.UUID), Kind: o.Kind, State: o.State, Reason: o.Reason, Doubt: o.Doubt})
+	}
+	return x, nil
+}
+
+// disconnect ends the use of a shop's credentials.
+func (u *Unit) disconnect(s *rows.Shop, unended []*rows.Operation, d *journal.Disconnect) error {
+	if s.ActiveVersion == 0 {
+		return fmt.Errorf("journal: shop %d has no credentials to disconnect", s.ID)
+	}
+	for _, o := range unended {
+		cancel, end := slices.Contains(d.Cancel, o.ID), slices.Contains(d.End, o.ID)
+		switch {
+		case cancel && stored.Cancellable(o.State):
+			if o.Lane == stored.LaneHeld {
+				u.releaseLane(s.ID)
+			}
+			u.supersede(o, d.Reason)
+		case end && o.State == journal.Attention:
+			o.Reason = d.Reason
+			u.enter(o, journal.Done, 0)
+			u.markVerified(o)
+		case cancel, end:
+			return fmt.Errorf("journal: operation %d is %v and cannot be ended", o.ID, o.State)
+		}
+	}
+	activation, err := u.operations.get(u, s.ActiveOperation)
+	if err != nil {
+		return err
+	}
+	if activation != nil {
+		// Nobody needs the responses of the activation any more.
+		u.markVerified(activation)
+	}
+	// The event names the activation.
+	named := s.ActiveOperation
+	u.deactivate(s, u.stampOrNow(d.At))
+	if !d.DestroyAt.IsZero() {
+		u.later(secretsDoomed, s.ID, s.Version+1, u.clock.StampUp(d.DestroyAt))
+	}
+	return u.emit(s, named, d.Publish)
+}
+
+// deactivate takes the current credentials from a shop.
+func (u *Unit) deactivate(s *rows.Shop, at int64) {
+	s.ActiveOperation, s.ActiveAt, s.ActiveVersion, s.ActiveEvent, s.MerchantID = 0, 0, 0, nil, ""
+	s.ReviewState, s.ReviewRoutine, s.ReviewDue, s.ReviewRefused, s.ReviewTries, s.ReviewTold = 0, false, 0, 0, 0, 0
+	s.ReviewClaim++ // a check that is being made has no effect any more
+	s.DisconnectedAt = at
+}
+
+// replaceSecrets sets when the secrets that a shop's new current credentials replace are
+// destroyed. Was is the shop before.
+func (u *Unit) replaceSecrets(s *rows.Shop, was rows.Shop, destroyAt time.Time) {
+	if was.ActiveVersion != 0 && was.ActiveVersion != s.ActiveVersion && !destroyAt.IsZero() {
+		u.later(secretsDoomed, s.ID, s.ActiveVersion, u.clock.StampUp(destroyAt))
+	}
+}
+
+// disconnectedSince finds, in a restored journal, the shops that were disconnected since
+// the copy was made and not activated after that.
+const disconnectedSince Query = `SELECT x.shop AS id, x.key, x.value, x.headers FROM announced n JOIN outbox x ON x.id = n.outbox
+	WHERE x.type = $1 AND NOT EXISTS (SELECT 1 FROM outbox y WHERE y.shop = x.shop AND y.type IN ($1, $2) AND y.sequence > x.sequence) ORDER BY x.shop`
+
+type disconnectedRow struct {
+	ID int64 `db:"id"`
+	activatedRow
+}
+
+// restoreDisconnected disconnects shops as was published since the copy was made. Their
+// operations were restored before.
+func (u *Unit) restoreDisconnected() error {
+	var found []disconnectedRow
+	if err := each(u, disconnectedSince, []any{schemas.TypeDisconnected, schemas.TypeActivated}, func(r *disconnectedRow) error {
+		found = append(found, *r)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, r := range found {
+		d, ok := r.data(schemas.TypeDisconnected).(schemas.Disconnected)
+		if !ok {
+			continue
+		}
+		s, err := u.shops.get(u, r.ID)
+		if err != nil {
+			return err
+		}
+		if s == nil {
+			continue
+		}
+		u.deactivate(s, d.DisconnectedAt.UnixMicro())
+		if !d.DestroyAfter.IsZero() {
+			u.later(secretsDoomed, s.ID, s.Version+1, max(u.now, d.DestroyAfter.UnixMicro()))
+		}
+	}
+	return nil
+}
+
+const (
+	destructionDue Query = "SELECT EXISTS (SELECT 1 FROM credential WHERE destroy_at <= $1) AS found"
+	// Current credentials are skipped, whatever their row says, and so are older rows of
+	// the same secret: it was moved to another store and back.
+	destructionsClaim Query = `SELECT c.shop, c.version, c.created, c.reference, c.merchant_id, c.secret, s.name, a.name AS account_name
+		FROM credential c JOIN shop s ON s.id = c.shop JOIN account a ON a.id = s.account
+		WHERE c.destroy_at <= $1 AND s.active_version IS DISTINCT FROM c.version
+			AND NOT EXISTS (SELECT 1 FROM credential n WHERE n.shop = s.id AND n.version = s.active_version AND n.reference = c.reference)
+		ORDER BY c.destroy_at, c.shop, c.version LIMIT $2 FOR NO KEY UPDATE OF c SKIP LOCKED`
+	destructionLease Query = "UPDATE credential SET destroy_at = $3 WHERE shop = $1 AND version = $2"
+	secretDestroyed  Query = `UPDATE credential SET secret = NULL, secret_key = NULL, proof = NULL, destroy_at = NULL, destroyed = $3
+		WHERE shop = $1 AND version = $2 AND destroyed IS NULL AND destroy_at IS NOT NULL`
+)
+
+type destructionRow struct {
+	rows.Credential
+	Name        string `db:"name"`
+	AccountName string `db:"account_name"`
+}
+
+// ClaimDestructions claims secrets that are to be destroyed. It asks a reader first,
+// because most calls find none.
+func (j *Journal) ClaimDestructions(ctx context.Context, limit int, lease time.Duration) ([]journal.Destruction, error) {
+	if err := j.db.Writable(); err != nil {
+		return nil, err
+	}
+	if lease <= 0 {
+		return nil, fmt.Errorf("journal: a claim for %v", lease)
+	}
+	due := false
+	if err := read(ctx, j, destructionDue, []any{j.db.Clock().Now()}, func(r *found) error {
+		due = r.Found
+		return nil
+	}); err != nil || !due {
+		return nil, err
+	}
+	return ask(ctx, j, &Request{Last: true}, func(u *Unit) (claimed []journal.Destruction, err error) {
+		if err := each(u, destructionsClaim, []any{u.now, min(bounded(limit), maxClaim)}, func(r *destructionRow) error {
+			claimed = append(claimed, journal.Destruction{
+				ShopID: r.Shop, Credential: credential(journal.ShopKey{Account: r.AccountName, Shop: r.Name}, &r.Credential),
+			})
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		for _, d := range claimed {
+			u.later(destructionLease, d.ShopID, d.Credential.Version, u.now+lease.Microseconds())
+		}
+		return claimed, nil
+	})
+}
+
+// EndDestruction records that a secret is destroyed.
+func (j *Journal) EndDestruction(ctx context.Context, d journal.Destruction, audit journal.AuditEntry) error {
+	return j.db.Write(ctx, &Request{
+		Needs: Needs{ShopIDs: []int64{d.ShopID}},
+		Load:  func(l *Loader) { l.shops = append(l.shops, d.ShopID) },
+		Do: func(u *Unit) error {
+			s, err := u.shops.get(u, d.ShopID)
+			if err != nil {
+				return err
+			}
+			if s == nil || s.ActiveVersion == d.Credential.Version {
+				return journal.ErrStale
+			}
+			n, err := u.exec(secretDestroyed, d.ShopID, d.Credential.Version, u.now)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return journal.ErrStale
+			}
+			u.audit(audit)
+			return nil
+		},
+	})
+}
