@@ -46,7 +46,7 @@ func TestShopsDisconnect(t *testing.T) {
 	if trail := r.audit(); !strings.Contains(trail, "anna disconnect.performed default/s1 disconnected") || !strings.Contains(trail, "anna disconnect.asked default/s1 ticket 7") {
 		t.Errorf("the audit trail is\n%s", trail)
 	}
-	r.entered("s1", "code-2")
+	r.send(schemas.TypeCodeEntered, "another-code", "s1", `{"shopId":"s1","activationCode":"code-2"}`)
 	newer := r.results(schemas.TypeActivated, 2)[1].Data.(schemas.Activated).Credentials.Ref
 	tell(exitDone, r.sandbox.TokenOf("code-2"), "resolve", newer)
 	tell(exitDone, "no shops", "shops", "list", "--stage", "disconnected")
