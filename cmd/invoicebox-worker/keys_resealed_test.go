@@ -96,7 +96,7 @@ func TestKeysResealed(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("values are not sealed")
 		}
-		time.Sleep(500 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 	}
 	took := time.Since(again)
 	t.Logf("the others were sealed within %v after the start, %.0f a second", took.Round(time.Millisecond), float64(left)/took.Seconds())
@@ -104,7 +104,7 @@ func TestKeysResealed(t *testing.T) {
 		t.Errorf("%d values were left, and %d were sealed", left, got)
 	}
 	code, errs := exitFailed, ""
-	for began := time.Now(); code != exitDone && time.Since(began) < 2*time.Minute; time.Sleep(time.Second) {
+	for began := time.Now(); code != exitDone && time.Since(began) < 2*time.Minute; <-time.After(time.Second) {
 		code, _, errs = r.command(command("drop", old.ID)...)
 	}
 	if code != exitDone {
@@ -198,6 +198,7 @@ func fillSubjects(t *testing.T, r *rig, n int) {
 	add, err := tx.PrepareContext(t.Context(), `INSERT INTO event (id, shop, kind, exit, operation, topic, part, record_offset, event_time, received, digest, type, source, event_id, traceparent, tracestate, uuid, mac, subject, subject_key)
 		SELECT ?1, s.id, 2, 1, ?1, t.id, 0, ?1, 0, 0, ?2, '', '', '', '', '', ?3, ?2, ?4, ?5 FROM shop s, topic t WHERE s.name = 'filled' AND t.name = 'filled'`)
 	must(err)
+	defer func() { _ = add.Close() }()
 	for i := range n {
 		sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 		mac := bytes.Clone(sum[:keyset.MACSize])
@@ -208,6 +209,5 @@ func fillSubjects(t *testing.T, r *rig, n int) {
 		_, err = add.ExecContext(t.Context(), i+1, mac, sum[16:], sealed, int64(key))
 		must(err)
 	}
-	must(add.Close())
 	must(tx.Commit())
 }

@@ -95,7 +95,7 @@ func TestKeysRotate(t *testing.T) {
 				t.Errorf("the look-up key is dropped: %d %s", code, errs)
 			}
 			code, errs := exitFailed, ""
-			for began := time.Now(); code != exitDone && time.Since(began) < 2*time.Minute; time.Sleep(time.Second) {
+			for began := time.Now(); code != exitDone && time.Since(began) < 2*time.Minute; <-time.After(time.Second) {
 				if code, _, errs = r.command(command("drop", old.ID, "--actor", "anna")...); code != exitDone && !strings.Contains(errs, "a moment ago") {
 					t.Fatal(errs)
 				}

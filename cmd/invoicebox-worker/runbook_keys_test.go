@@ -56,7 +56,7 @@ func TestRunbookOfKeys(t *testing.T) {
 					// As a person does: until the workers have the file, and the values
 					// are sealed.
 					code, errs := exitFailed, ""
-					for began := time.Now(); code != exitDone && time.Since(began) < 2*time.Minute; time.Sleep(500 * time.Millisecond) {
+					for began := time.Now(); code != exitDone && time.Since(began) < 2*time.Minute; <-time.After(500 * time.Millisecond) {
 						if code, _, errs = r.command(words[1:]...); code == exitUsage {
 							break
 						}

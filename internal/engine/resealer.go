@@ -84,10 +84,11 @@ func (r *Resealer) KeysChanged() {
 func (r *Resealer) Run(ctx context.Context) error {
 	for {
 		rows, err := r.pass(ctx)
+		if ctx.Err() != nil || errors.Is(err, journal.ErrClosed) {
+			return nil //nolint:nilerr // it was told to end
+		}
 		wait := resealEvery
 		switch {
-		case ctx.Err() != nil || errors.Is(err, journal.ErrClosed):
-			return nil
 		case errors.Is(err, journal.ErrStale):
 			wait = resealLater
 		case err != nil:

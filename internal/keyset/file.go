@@ -276,7 +276,8 @@ func (f File) parse(ctx context.Context, doc []byte) (*Set, error) {
 			handles[i], err = insecurecleartextkeyset.Read(from)
 		} else {
 			w := witness{Wrapper: f.Wrap}
-			if handles[i], err = keyset.ReadWithContext(ctx, from, &w, []byte(part.bound)); w.err != nil {
+			handles[i], err = keyset.ReadWithContext(ctx, from, &w, []byte(part.bound))
+			if w.err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrWrapper, w.err)
 			}
 		}
@@ -308,7 +309,8 @@ func (f File) marshal(ctx context.Context, s *Set) ([]byte, error) {
 			err = insecurecleartextkeyset.Write(part.from, keyset.NewJSONWriter(&b))
 		} else {
 			w := witness{Wrapper: f.Wrap}
-			if err = part.from.WriteWithContext(ctx, keyset.NewJSONWriter(&b), &w, []byte(part.bound)); w.err != nil {
+			err = part.from.WriteWithContext(ctx, keyset.NewJSONWriter(&b), &w, []byte(part.bound))
+			if w.err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrWrapper, w.err)
 			}
 		}

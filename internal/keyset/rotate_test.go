@@ -253,12 +253,12 @@ func TestWrapped(t *testing.T) {
 	if err := os.Rename(path, plain); err != nil {
 		t.Fatal(err)
 	}
-	clear, err := os.ReadFile(plain)
+	open, err := os.ReadFile(plain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	secrets := 0
-	for _, part := range bytes.Split(clear, []byte(`"`)) {
+	for part := range bytes.SplitSeq(open, []byte(`"`)) {
 		if len(part) > 40 && !bytes.HasPrefix(part, []byte("type.googleapis.com")) {
 			secrets++
 			if bytes.Contains(wrapped, part) {
