@@ -73,8 +73,10 @@ func (s *settings) authoritiesFile(name, path string, use secretfile.Use, logger
 
 // certificate reads a certificate with its key.
 func (s *settings) certificate(certFile, keyFile string) (tls.Certificate, error) {
-	if info, err := os.Stat(keyFile); err == nil && !secretfile.Private(info) {
-		return tls.Certificate{}, fmt.Errorf("%s (mode %04o) %w", keyFile, info.Mode().Perm(), secretfile.ErrPermissions)
+	if info, err := os.Stat(keyFile); err == nil {
+		if err := secretfile.CheckPrivate(keyFile, info); err != nil {
+			return tls.Certificate{}, err
+		}
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {

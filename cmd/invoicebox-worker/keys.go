@@ -15,6 +15,7 @@ import (
 	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secretfile"
 )
 
 // keys are the commands about the keyset.
@@ -141,7 +142,7 @@ func (s *settings) explainKeyset(err error) error {
 		return wrong("cannot be unwrapped: " + strings.TrimPrefix(err.Error(), "keyset: the wrapper failed: "))
 	case errors.Is(err, keyset.ErrChanged):
 		return wrong("cannot be changed: another change of it has begun; try again in a minute")
-	case errors.Is(err, keyset.ErrPermissions):
+	case errors.Is(err, secretfile.ErrPermissions):
 		return wrong("can be read by group or world; chmod 600 it")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
 		return wrong("cannot be read: " + config.ErrorText(err))

@@ -163,8 +163,8 @@ func secretFilesFault(journalURL string) string {
 	if err != nil || !info.Mode().IsRegular() {
 		return "" // without a file there is no key; one that was named is missed by the driver
 	}
-	if !secretfile.Private(info) {
-		return fmt.Sprintf("needs a client key that only its owner can read: %s (mode %04o) %v", files.KeyFile, info.Mode().Perm(), secretfile.ErrPermissions)
+	if err := secretfile.CheckPrivate(files.KeyFile, info); err != nil {
+		return "needs a client key that only its owner can read: " + err.Error()
 	}
 	return ""
 }
@@ -181,8 +181,9 @@ func passwordFileFault(path string, named bool) string {
 		return fmt.Sprintf("needs its password from a file, and %s cannot be read: %s", path, netReason(err))
 	case !info.Mode().IsRegular():
 		return ""
-	case !secretfile.Private(info):
-		return fmt.Sprintf("needs a password file that only its owner can read: %s (mode %04o) %v", path, info.Mode().Perm(), secretfile.ErrPermissions)
+	}
+	if err := secretfile.CheckPrivate(path, info); err != nil {
+		return "needs a password file that only its owner can read: " + err.Error()
 	}
 	f, err := os.Open(path) // #nosec G304,G703 -- the operator names the file
 	if err != nil {

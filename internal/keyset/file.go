@@ -22,8 +22,6 @@ import (
 
 // What can be wrong with a file. Callers use errors.Is.
 var (
-	// ErrPermissions: group or world can read the file.
-	ErrPermissions = errors.New("keyset: the file can be read by group or world; chmod 600 it")
 	// ErrWrapped: the file is wrapped, and no wrapper was given.
 	ErrWrapped = errors.New("keyset: the keys in the file are wrapped")
 	// ErrNotWrapped: the keys stand in the file as they are, and a wrapper was given.
@@ -73,7 +71,7 @@ const (
 func Create(path string) (*Set, error) { return File{Path: path}.Create(context.Background()) }
 
 // Load reads the set in path, which is not wrapped. The errors wrap fs.ErrNotExist,
-// ErrPermissions, ErrWrapped, or say that the file is no keyset.
+// secretfile.ErrPermissions, ErrWrapped, or say that the file is no keyset.
 func Load(path string) (*Set, error) { return File{Path: path}.Load(context.Background()) }
 
 // Create makes a new set and writes it, readable by its owner only. An existing file
@@ -98,7 +96,8 @@ func (f File) Create(ctx context.Context) (*Set, error) {
 	return s, syncFolder(filepath.Dir(f.Path))
 }
 
-// Load reads the set. The errors wrap fs.ErrNotExist, ErrPermissions, ErrWrapped,
+// Load reads the set. The errors wrap fs.ErrNotExist,
+// secretfile.ErrPermissions, ErrWrapped,
 // ErrNotWrapped, ErrWrapper, or say that the file is no keyset.
 func (f File) Load(ctx context.Context) (*Set, error) {
 	doc, err := f.read()
@@ -236,8 +235,8 @@ func (f File) read() ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("keyset: %s is not a regular file: %w", f.Path, fs.ErrInvalid)
 	}
-	if !secretfile.Private(info) {
-		return nil, fmt.Errorf("%w (%s)", ErrPermissions, f.Path)
+	if err := secretfile.CheckPrivate(f.Path, info); err != nil {
+		return nil, fmt.Errorf("keyset: %w", err)
 	}
 	doc, err := io.ReadAll(io.LimitReader(from, maxFile+1))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secretfile"
 )
 
 func TestCreateThenLoadOpensTheSame(t *testing.T) {
@@ -119,7 +120,7 @@ func TestLoadRefusesWithoutQuotingTheFile(t *testing.T) {
 			t.Errorf("%s: the error quotes the file: %v", name, err)
 		}
 	}
-	if _, err := keyset.Load(write("group", string(doc), 0o640)); !errors.Is(err, keyset.ErrPermissions) {
+	if _, err := keyset.Load(write("group", string(doc), 0o640)); !errors.Is(err, secretfile.ErrPermissions) {
 		t.Errorf("a group-readable file: %v", err)
 	}
 	if _, err := keyset.Load(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {

@@ -46,10 +46,10 @@ func TestPrivate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := as(t, uid, func() bool { return Private(info) }); got != c.want {
+		if got := as(t, uid, func() bool { return private(info) }); got != c.want {
 			t.Errorf("%s: %t, want %t", name, got, c.want)
 		}
-		if c.owner == 0 && c.mode.Perm()&0o077 != 0 && Private(info) {
+		if c.owner == 0 && c.mode.Perm()&0o077 != 0 && private(info) {
 			t.Errorf("%s: root itself needs no group", name)
 		}
 	}

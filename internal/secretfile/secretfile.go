@@ -76,8 +76,8 @@ func read(path string, form Form) (secret.String, error) {
 	if !info.Mode().IsRegular() {
 		return secret.String{}, fmt.Errorf("%s %w", path, ErrNotRegular)
 	}
-	if !Private(info) {
-		return secret.String{}, fmt.Errorf("%s (mode %04o) %w", path, info.Mode().Perm(), ErrPermissions)
+	if err := CheckPrivate(path, info); err != nil {
+		return secret.String{}, err
 	}
 	doc, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))
 	if err != nil {
