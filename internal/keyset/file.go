@@ -96,9 +96,8 @@ func (f File) Create(ctx context.Context) (*Set, error) {
 	return s, syncFolder(filepath.Dir(f.Path))
 }
 
-// Load reads the set. The errors wrap fs.ErrNotExist,
-// secretfile.ErrPermissions, ErrWrapped,
-// ErrNotWrapped, ErrWrapper, or say that the file is no keyset.
+// Load reads the set. The errors wrap fs.ErrNotExist, secretfile.ErrPermissions,
+// ErrWrapped, ErrNotWrapped, ErrWrapper, or say that the file is no keyset.
 func (f File) Load(ctx context.Context) (*Set, error) {
 	doc, err := f.read()
 	if err != nil {
