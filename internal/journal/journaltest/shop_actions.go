@@ -11,9 +11,10 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// disconnecting asks that a shop be disconnected, and returns the waiting intent.
-func (f *fixture) disconnecting(shop string) journal.PendingIntent {
+// disconnecting asks that the shop "s" be disconnected, and returns the waiting intent.
+func (f *fixture) disconnecting() journal.PendingIntent {
 	f.Helper()
+	const shop = "s"
 	i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "disconnect", Account: account, Shop: shop, Note: "ticket 7"}
 	f.ok(f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Actor: i.Actor, Act: "disconnect.asked", Subject: account + "/" + shop}))
 	got := f.pendingIntent()
@@ -60,7 +61,7 @@ func disconnectedSince(e journal.Event, sequence int64, at, destroyAfter time.Ti
 var shopActions = []part{
 	{"a disconnected shop is not active, and all that it had is to be destroyed", func(f *fixture) {
 		c, o := reviewed(f, "s", 0, true)
-		i := f.disconnecting("s")
+		i := f.disconnecting()
 		at, destroyAt := f.clock.now(), f.clock.now().Add(time.Hour)
 		draft := MakeDraft(uuid.New(), schemas.TypeDisconnected, shopKey("s"))
 		seen, err := f.disconnect(i, &journal.Disconnect{At: at, DestroyAt: destroyAt, Reason: "disconnected", Publish: []journal.Draft{draft}})
@@ -122,7 +123,7 @@ var shopActions = []part{
 	}},
 	{"an action on a shop that changes nothing only ends", func(f *fixture) {
 		reviewed(f, "s", 0, true)
-		i := f.disconnecting("s")
+		i := f.disconnecting()
 		_, err := f.disconnect(i, nil)
 		f.ok(err)
 		if _, err := f.j.PublishedCredential(f.ctx, shopKey("s")); err != nil {
@@ -149,7 +150,7 @@ var shopActions = []part{
 		reviewed(f, "s", 0, true)
 		inAttention(f, "1") // of the same shop
 		f.ingest(f.code("s", "e2", "2"), f.code("s", "e3", "3"))
-		i := f.disconnecting("s")
+		i := f.disconnecting()
 		var ops []journal.ShopOperation
 		refused := func(list func(journal.ShopOperation) bool, end bool) {
 			f.Helper()
@@ -193,7 +194,7 @@ var shopActions = []part{
 	{"a new activation connects the shop again, with any merchant", func(f *fixture) {
 		_, first := reviewed(f, "s", 0, true)
 		held := f.review()
-		i := f.disconnecting("s")
+		i := f.disconnecting()
 		_, err := f.disconnect(i, &journal.Disconnect{At: f.clock.now(), DestroyAt: f.clock.now().Add(time.Hour), Reason: "disconnected"})
 		f.ok(err)
 		wantErr(f, journal.ReviewEnd{Ref: held.Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified})
