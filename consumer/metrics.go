@@ -64,7 +64,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		timeDropped:   counter("records_time_dropped_total", "Accepted or repeated records whose event time has no zone or is an impossible date; the record's time is used.", "topic"),
 		nearMisses:    counter("provider_near_misses_total", "Ignored records whose provider resembles invoicebox and may be a typing error.", "topic"),
 		unkept:        counter("dead_letters_without_record_total", "Dead letters stored with position and digest only, because a limit is reached.", "topic"),
-		replays:       counter("dead_letters_replayed_total", "Records of dead letters that were taken again, by outcome: accepted, repeated, ignored, or failed again.", "outcome"),
+		replays:       counter("dead_letters_replayed_total", "Dead letters that were replayed, by outcome: accepted, repeated, ignored, or failed again.", "outcome"),
 		untrusted:     counter("event_times_untrusted_total", "Events whose time is ahead of the worker's clock or before 2000. They are ordered by their record's time, else by the worker's clock, else not at all.", "topic"),
 		lag:           gauge("consumer_lag_records", "Records of the partition that were not read yet."),
 		position:      gauge("consumer_offset", "The journal's position in the partition: the next offset to read."),
@@ -81,10 +81,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000},
 		}),
 		rebalance: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "invoicebox_worker_consumer_rebalance_duration_seconds", Help: "Time without partitions: from the end of a generation, or the start, until this worker is in the next one.",
+			Name: "invoicebox_worker_consumer_rebalance_duration_seconds", Help: "Time without partitions: from the end of a generation, or from the start, until this worker joins the next generation.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}),
-		lagSeconds: gauge("consumer_lag_seconds", "Time since the record was written that was read last of the partition; 0 if all records were read. Absent while records wait and none was read."),
+		lagSeconds: gauge("consumer_lag_seconds", "Age of the record of the partition that was read last; 0 if all records were read. Absent while records wait and none was read yet."),
 		failures:   single("ingest_failures_total", "Inbox transactions that failed and were retried."),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "invoicebox_worker_consumer_paused", Help: "1 while fetching is paused because a limit of the journal is reached, else 0.",

@@ -10,7 +10,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// DeadLetters are the dead letters whose records are to be taken again.
+// DeadLetters are the dead letters that are to be replayed.
 type DeadLetters interface {
 	DueReplays(ctx context.Context, limit int) ([]journal.DeadLetterRecord, error)
 	Replay(ctx context.Context, r journal.Replay) (journal.ReplayOutcome, error)
@@ -23,8 +23,8 @@ const (
 	maxGap      = time.Second            // between two records of one request: that of the lowest rate
 )
 
-// RunReplays takes the records of dead letters again, each at its time and as if it had
-// just been read at its position, until ctx ends. It returns nil then.
+// RunReplays replays dead letters until ctx ends, and then returns nil. It processes each
+// record when it is due, as if it had just been read at its position.
 func (c *Consumer) RunReplays(ctx context.Context, letters DeadLetters) error {
 	var last pace
 	for failing := false; ; {
@@ -32,7 +32,7 @@ func (c *Consumer) RunReplays(ctx context.Context, letters DeadLetters) error {
 		err := c.replayDue(ctx, letters, &last)
 		if err != nil && ctx.Err() == nil {
 			if !failing {
-				c.log.Error("cannot take the records of dead letters again; trying again", "error", err)
+				c.log.Error("cannot replay dead letters; trying again", "err", err)
 			}
 			wait = replayPause
 		}
@@ -118,7 +118,7 @@ func (c *Consumer) decodeLetter(l journal.DeadLetterRecord) (journal.Replay, err
 	r := journal.Replay{ID: l.ID, Replays: l.Replays, Topic: l.Topic, Partition: l.Partition}
 	m, err := OpenLetter(c.config.Keys, l)
 	if err != nil {
-		c.log.Error("the record of a dead letter cannot be opened: it was moved or edited in the database, or the keyset lacks its key; it stays a dead letter", "dead_letter", l.ID, "error", err)
+		c.log.Error("the record of a dead letter cannot be opened: it was moved or edited in the database, or the keyset lacks its key; it stays a dead letter", "dead_letter", l.ID, "err", err)
 		r.Failed = &l.DeadLetter
 		return r, nil
 	}

@@ -17,7 +17,7 @@ type accounts struct {
 	List accountsList `cmd:"" settings:"journal-url" help:"The accounts that the journal knows, and how their circuit breakers stand."`
 
 	Pause  accountsPause  `cmd:"" settings:"journal-url,keyset-file" help:"Let an account invite and activate nobody. Calls in flight end, what is due waits, tokens are still checked, nothing fails."`
-	Resume accountsResume `cmd:"" settings:"journal-url,keyset-file" help:"Let a paused account make a trial call; its circuit breaker opens if the call succeeds. For an account that is paused for its token or address, check the token instead."`
+	Resume accountsResume `cmd:"" settings:"journal-url,keyset-file" help:"Let a paused account make a trial call; the account becomes active if the call succeeds. For an account that is paused for its token or address, check the token instead."`
 	Check  accountsCheck  `cmd:"" settings:"journal-url,keyset-file" help:"Check an account's token now, with one request that changes nothing at Invoicebox. If the token is valid, an account that was paused for its token is resumed, and one that was paused for its address makes a trial call."`
 }
 

@@ -44,13 +44,13 @@ type commandLine struct {
 	Accounts   accounts     `cmd:"" help:"The partner accounts and their circuit breakers."`
 	Shops      shops        `cmd:"" help:"One shop's history, from first event to published result."`
 	Events     events       `cmd:"" help:"Published results."`
-	Letters    deadLetters  `cmd:"" name:"dead-letters" help:"Records that could not be read."`
-	Journal    journalGroup `cmd:"" help:"Copies of the journal, going on after a restore, and moving it to another database."`
+	Letters    deadLetters  `cmd:"" name:"dead-letters" help:"Records that cannot be used."`
+	Journal    journalGroup `cmd:"" help:"Copies of the journal, its recovery after a restore, and its move to another database."`
 	Keys       keys         `cmd:"" help:"The keyset that seals secrets."`
-	Secrets    storeGroup   `cmd:"" name:"credentials" help:"Where the secrets of shops are."`
+	Secrets    storeGroup   `cmd:"" name:"credentials" help:"The store of the shops' credentials."`
 	Resolve    resolve      `cmd:"" settings:"journal-url,keyset-file,vault-address,vault-namespace,vault-ca-file,vault-mount,vault-token-file,vault-role-id-file,vault-secret-id-file,vault-kubernetes-role,vault-jwt-role,vault-jwt-file,vault-auth-mount" help:"Print the secret behind a reference. It is written to the audit trail."`
-	Audit      audit        `cmd:"" help:"Who did what, and whether that record is whole."`
-	Support    support      `cmd:"" help:"For those who help."`
+	Audit      audit        `cmd:"" help:"The audit trail: who did what, and whether it is complete."`
+	Support    support      `cmd:"" help:"Data for support."`
 	Version    versionShow  `cmd:"" help:"Print the version."`
 	Completion completion   `cmd:"" help:"Print the completion of commands and flags for a shell: bash, zsh or fish."`
 }

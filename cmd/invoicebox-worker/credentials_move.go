@@ -22,17 +22,17 @@ type storeGroup struct {
 type credentialsMove struct {
 	actionFlags
 	To      string `name:"to" group:"command" required:"" enum:"sealed,openbao,vault" placeholder:"STORE" help:"The store: sealed, openbao or vault. Required."`
-	Account string `name:"account" group:"command" placeholder:"NAME" help:"Only shops of this account; else of all."`
+	Account string `name:"account" group:"command" placeholder:"NAME" help:"Only shops of this account; by default of all accounts."`
 	Shop    string `name:"shop" group:"command" placeholder:"ID" help:"Only this shop; with --account if there are several accounts."`
-	DryRun  bool   `name:"dry-run" group:"command" help:"Count what would be moved, and ask for nothing."`
+	DryRun  bool   `name:"dry-run" group:"command" help:"Only count the shops whose credentials would be moved."`
 }
 
-// moveJSON is what becomes of one account.
+// moveJSON is the move in one account.
 type moveJSON struct {
 	Account string      `json:"account"`
 	To      string      `json:"to"`
-	Shops   int         `json:"shops"` // that are elsewhere, before the move
-	Left    int         `json:"left"`  // that are elsewhere, after it
+	Shops   int         `json:"shops"` // whose credentials were in another store before the move
+	Left    int         `json:"left"`  // whose credentials still are
 	Action  *actionJSON `json:"action,omitzero"`
 }
 
@@ -134,7 +134,7 @@ func (c *credentialsMove) print(w io.Writer, views []moveJSON) {
 		}
 		rows = append(rows, []any{v.Account, v.To, v.Shops, v.Left, state, detail})
 	}
-	printTable(w, []any{"account", "to", "elsewhere before", "now", "action", "result"}, rows, "no accounts")
+	printTable(w, []any{"account", "to", "shops", "left", "action", "result"}, rows, "no accounts")
 }
 
 // elsewhere counts the shops whose credentials are in another store. Of a single shop it

@@ -21,20 +21,20 @@ import (
 // deadLetters are the commands about dead letters.
 type deadLetters struct {
 	List   deadLettersList   `cmd:"" settings:"journal-url" help:"List dead letters, the newest first."`
-	Show   deadLettersShow   `cmd:"" settings:"journal-url,keyset-file" help:"One dead letter, without its payload unless --reveal is given."`
-	Export deadLettersExport `cmd:"" settings:"journal-url,keyset-file" help:"Print dead letters as JSON lines, the newest first; records only with --reveal."`
-	Purge  deadLettersPurge  `cmd:"" settings:"journal-url" help:"Delete dead letters before --dead-letter-retention does. Shows their number first and asks for confirmation."`
-	Replay deadLettersReplay `cmd:"" settings:"journal-url" help:"Take the records of dead letters again, as if they had just been read. The worker does it; an event that is in the inbox is a repeat."`
+	Show   deadLettersShow   `cmd:"" settings:"journal-url,keyset-file" help:"Show one dead letter. Its record is printed only with --reveal."`
+	Export deadLettersExport `cmd:"" settings:"journal-url,keyset-file" help:"Print dead letters as JSON lines, the newest first. Their records are printed only with --reveal."`
+	Purge  deadLettersPurge  `cmd:"" settings:"journal-url" help:"Delete dead letters before --dead-letter-retention is over. The command shows their number first and asks for confirmation."`
+	Replay deadLettersReplay `cmd:"" settings:"journal-url" help:"Replay dead letters: the running worker processes their records as if it had just read them. An event that is in the inbox is a repeat."`
 }
 
 // deadLetterFlags choose dead letters.
 type deadLetterFlags struct {
 	Reason  string `name:"reason" group:"command" placeholder:"REASON" help:"Only dead letters with this reason, such as unknown_account."`
-	Topic   string `name:"from-topic" group:"command" placeholder:"TOPIC" help:"Only records of this topic, by its name in Kafka."`
-	Account string `name:"account" group:"command" placeholder:"NAME" help:"Only events of this account, and those whose account could not be read."`
-	Shop    string `name:"shop" group:"command" placeholder:"ID" help:"Only events of this shop. Where the event could not be read, its key counts."`
-	Since   string `name:"since" group:"command" placeholder:"TIME" help:"Only those received at this time or later: an age such as 24h, or a time such as 2026-01-31T00:00:00Z."`
-	Until   string `name:"until" group:"command" placeholder:"TIME" help:"Only those received before this time; written as --since."`
+	Topic   string `name:"from-topic" group:"command" placeholder:"TOPIC" help:"Only dead letters of this topic, by its name in Kafka."`
+	Account string `name:"account" group:"command" placeholder:"NAME" help:"Only dead letters of this account, and those whose account could not be read."`
+	Shop    string `name:"shop" group:"command" placeholder:"ID" help:"Only dead letters of this shop. If the event could not be read, the key of the record counts as the shop."`
+	Since   string `name:"since" group:"command" placeholder:"TIME" help:"Only dead letters received at this time or later: an age such as 24h, or a time such as 2026-01-31T00:00:00Z."`
+	Until   string `name:"until" group:"command" placeholder:"TIME" help:"Only dead letters received before this time, in the form of --since."`
 }
 
 // filter checks the flags.
@@ -72,7 +72,7 @@ type deadLettersList struct {
 	outputFlag
 	pageFlags
 	deadLetterFlags
-	Open bool `name:"open" group:"command" help:"Only those whose record was not taken again with success."`
+	Open bool `name:"open" group:"command" help:"Only dead letters that were not replayed successfully."`
 }
 
 type deadLetterJSON struct {
@@ -90,10 +90,10 @@ type deadLetterJSON struct {
 	ReceivedAt *time.Time   `json:"receivedAt,omitzero"`
 	Bytes      int          `json:"bytes"`
 	Digest     string       `json:"digest,omitzero"`
-	Kept       bool         `json:"kept"`                // the payload lies sealed in the journal
-	Replays    int          `json:"replays"`             // how often the record was taken again
-	ReplayDue  *time.Time   `json:"replayDue,omitzero"`  // when it is to be taken again
-	ReplayedAt *time.Time   `json:"replayedAt,omitzero"` // when it was taken again with success
+	Kept       bool         `json:"kept"`                // the record is sealed in the journal
+	Replays    int          `json:"replays"`             // how often the record was replayed
+	ReplayDue  *time.Time   `json:"replayDue,omitzero"`  // when it is to be replayed
+	ReplayedAt *time.Time   `json:"replayedAt,omitzero"` // when it was replayed successfully
 	Problem    string       `json:"problem,omitzero"`    // with --reveal: why the record cannot be opened
 	Record     *payloadJSON `json:"record,omitzero"`     // with --reveal
 }
@@ -184,7 +184,7 @@ func (c *deadLettersList) Run(ctx context.Context, s *settings, env environment)
 }
 
 func letterColumns() []any {
-	return []any{"id", "received", "reason", "where", "shop", "lies at", "event id", "bytes", "replay"}
+	return []any{"id", "received", "reason", "where", "shop", "position", "event id", "bytes", "replay"}
 }
 
 func letterRow(l journal.DeadLetterRecord) []any {
@@ -212,7 +212,7 @@ func replayState(l journal.DeadLetterRecord) string {
 
 type deadLettersShow struct {
 	outputFlag
-	ID     int64  `arg:"" name:"id" help:"The dead letter's number, as listed."`
+	ID     int64  `arg:"" name:"id" help:"The dead letter's id, as listed."`
 	Reveal bool   `name:"reveal" group:"command" help:"Also print the record: key, headers and value. It may hold an address or a code. Audited."`
 	Actor  string `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Note   string `name:"note" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
@@ -285,11 +285,11 @@ func printLetter(w io.Writer, r journal.DeadLetterRecord, l deadLetterJSON) {
 	case l.Kept:
 		kept = "sealed in the journal"
 	case l.ReplayedAt != nil:
-		kept = "no: it was taken again"
+		kept = "no: it was replayed"
 	}
 	printFields(w, "dead letter", strconv.FormatInt(l.ID, 10), "topic", l.Topic, "partition", strconv.Itoa(l.Partition), "offset", strconv.FormatInt(l.Offset, 10),
 		"reason", l.Reason, "where", l.Where, "event id", l.EventID, "account", l.Account, "shop", l.Shop, "key", l.Key, "time", formatTimeMillis(r.Time), "received", formatTimeMillis(r.Received),
-		"bytes", strconv.Itoa(l.Bytes), "payload", kept, "digest", l.Digest, "replay", replayState(r))
+		"bytes", strconv.Itoa(l.Bytes), "record", kept, "digest", l.Digest, "replay", replayState(r))
 	if l.Record == nil {
 		return
 	}

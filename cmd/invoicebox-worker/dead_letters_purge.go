@@ -38,7 +38,7 @@ func (f deadLetterFlags) describe() string {
 // deadLettersExport prints dead letters for other programs.
 type deadLettersExport struct {
 	deadLetterFlags
-	Open   bool   `name:"open" group:"command" help:"Only those whose record was not taken again with success."`
+	Open   bool   `name:"open" group:"command" help:"Only dead letters that were not replayed successfully."`
 	Reveal bool   `name:"reveal" group:"command" help:"Also print the records: key, headers and value. They may hold addresses and codes. Audited."`
 	Actor  string `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Note   string `name:"note" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
@@ -121,7 +121,7 @@ func (c *deadLettersExport) print(ctx context.Context, j journal.Journal, out io
 type deadLettersPurge struct {
 	outputFlag
 	deadLetterFlags
-	OlderThan time.Duration `name:"older-than" group:"command" placeholder:"TIME" required:"" help:"Only those received longer ago than this, such as 720h; 0s for all."`
+	OlderThan time.Duration `name:"older-than" group:"command" placeholder:"TIME" required:"" help:"Only dead letters received longer ago than this, such as 720h; 0s: all."`
 	Yes       bool          `name:"yes" group:"command" help:"Do not ask for confirmation."`
 	Actor     string        `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Note      string        `name:"note" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
@@ -162,7 +162,7 @@ func (c *deadLettersPurge) Run(ctx context.Context, s *settings, env environment
 		}
 		view := purgeJSON{Chosen: len(ids)}
 		if len(ids) > 0 {
-			_, _ = fmt.Fprintf(env.stderr, "purge %s, the oldest of %s; %d of them were not taken again with success\n",
+			_, _ = fmt.Fprintf(env.stderr, "purge %s, the oldest of %s; %d of them were not replayed successfully\n",
 				plural(len(ids), "dead letter", "dead letters"), formatTime(oldest), open)
 			if !c.Yes && !confirmed(env) {
 				return errors.New("nothing was deleted: it was not confirmed; answer yes, or add --yes")

@@ -12,28 +12,28 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// deadLettersReplay asks the worker to take records again.
+// deadLettersReplay asks the worker to replay dead letters.
 type deadLettersReplay struct {
 	outputFlag
 	deadLetterFlags
-	IDs    []int64 `arg:"" optional:"" name:"id" help:"Numbers of dead letters, as listed; or flags that choose them."`
+	IDs    []int64 `arg:"" optional:"" name:"id" help:"Ids of dead letters, as listed. Flags can choose dead letters instead."`
 	All    bool    `name:"all" group:"command" help:"Choose all dead letters."`
-	DryRun bool    `name:"dry-run" group:"command" help:"Only say which dead letters would be taken again."`
-	Rate   string  `name:"rate" group:"command" default:"10/s" placeholder:"N/s" help:"How many the worker takes in a second, 1/s to 200/s (default ${default})."`
+	DryRun bool    `name:"dry-run" group:"command" help:"Only show which dead letters would be replayed."`
+	Rate   string  `name:"rate" group:"command" default:"10/s" placeholder:"N/s" help:"How many dead letters the worker replays in a second, from 1/s to 200/s (default ${default})."`
 	Actor  string  `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Note   string  `name:"note" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 }
 
-// replayJSON is what a replay comes to. Every chosen dead letter is counted once.
+// replayJSON says which dead letters are replayed. Every chosen dead letter is counted once.
 type replayJSON struct {
 	DryRun    bool    `json:"dryRun"`
 	Chosen    int     `json:"chosen"`
-	Asked     int     `json:"asked"`       // with --dry-run: would be asked for
-	Done      int     `json:"done"`        // taken again before, with success
-	Waiting   int     `json:"waiting"`     // asked for before
+	Asked     int     `json:"asked"`       // for which a replay was requested; with --dry-run: would be
+	Done      int     `json:"done"`        // replayed before, successfully
+	Waiting   int     `json:"waiting"`     // a replay was requested before
 	NotKept   int     `json:"notKept"`     // the journal has no record
-	Exhausted int     `json:"exhausted"`   // taken again as often as is permitted
-	Letters   []int64 `json:"deadLetters"` // those that are asked for
+	Exhausted int     `json:"exhausted"`   // replayed as often as is permitted
+	Letters   []int64 `json:"deadLetters"` // those of Asked
 }
 
 // Run marks dead letters for the worker. On SQLite only the worker can change the inbox,
@@ -62,7 +62,7 @@ func (c *deadLettersReplay) Run(ctx context.Context, s *settings, env environmen
 		view.Asked = len(view.Letters)
 		if !c.DryRun {
 			if view.Asked, err = c.ask(ctx, j, view.Letters, every); err != nil {
-				return fmt.Errorf("%d of %d were asked for: %w", view.Asked, len(view.Letters), err)
+				return fmt.Errorf("a replay of %d of %d dead letters was requested: %w", view.Asked, len(view.Letters), err)
 			}
 		}
 		return c.write(env.stdout, view, func(w io.Writer) { view.print(w, every) })
@@ -76,9 +76,9 @@ func (c *deadLettersReplay) checkChoice(f journal.DeadLetterFilter) error {
 	case slices.ContainsFunc(c.IDs, func(id int64) bool { return id < 1 }):
 		return &usageError{"a dead letter's id is a number from 1, as `dead-letters list` shows it"}
 	case len(c.IDs) > 0 && (chosen || c.All), chosen && c.All:
-		return &usageError{"ids, flags that choose and --all exclude each other"}
+		return &usageError{"ids, flags such as --reason, and --all exclude each other"}
 	case len(c.IDs) == 0 && !chosen && !c.All:
-		return &usageError{"the dead letters to take again are needed: their ids, flags such as --reason, or --all"}
+		return &usageError{"the dead letters to replay must be chosen: by their ids, flags such as --reason, or --all"}
 	}
 	return nil
 }
@@ -158,16 +158,16 @@ func (c *deadLettersReplay) ask(ctx context.Context, j journal.Journal, ids []in
 }
 
 func (v replayJSON) print(w io.Writer, every time.Duration) {
-	verb := "asked for"
+	verb := "will be replayed"
 	if v.DryRun {
-		verb = "would be asked for"
+		verb = "would be replayed"
 	}
 	_, _ = fmt.Fprintf(w, "%s chosen, %d %s\n", plural(v.Chosen, "dead letter", "dead letters"), v.Asked, verb)
 	for _, left := range []struct {
 		n   int
 		why string
 	}{
-		{v.Done, "were taken again before"}, {v.Waiting, "wait for the worker already"}, {v.NotKept, "have no record in the journal"},
+		{v.Done, "were replayed before"}, {v.Waiting, "wait for a replay already"}, {v.NotKept, "have no record in the journal"},
 		{v.Exhausted, fmt.Sprintf("failed %d times; have the event sent again", journal.MaxReplays)},
 	} {
 		if left.n > 0 {
@@ -175,6 +175,6 @@ func (v replayJSON) print(w io.Writer, every time.Duration) {
 		}
 	}
 	if v.Asked > 0 && !v.DryRun {
-		_, _ = fmt.Fprintf(w, "a running worker takes them in about %s; `dead-letters list` shows what came of them\n", (every * time.Duration(v.Asked)).Round(time.Second))
+		_, _ = fmt.Fprintf(w, "a running worker replays them in about %s; `dead-letters list` shows the results\n", (every * time.Duration(v.Asked)).Round(time.Second))
 	}
 }

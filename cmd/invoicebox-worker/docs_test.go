@@ -85,12 +85,13 @@ func TestConfigurationPage(t *testing.T) {
 			}
 			own = nil
 			for _, f := range n.Flags {
-				if uses[f.Name+f.Help] <= 2 {
-					own = append(own, f)
+				at := slices.IndexFunc(shared, func(s *kong.Flag) bool { return s.Name == f.Name })
+				if uses[f.Name+f.Help] <= 2 || at >= 0 && shared[at].Help != f.Help {
+					own = append(own, f) // the table of shared flags has one meaning for each name
 					continue
 				}
 				others = append(others, "`--"+f.Name+"`")
-				if !slices.ContainsFunc(shared, func(s *kong.Flag) bool { return s.Name == f.Name }) {
+				if at < 0 {
 					shared = append(shared, f)
 				}
 			}

@@ -21,10 +21,10 @@ import (
 // keys are the commands about the keyset.
 type keys struct {
 	Create keysCreate `cmd:"" settings:"keyset-file,journal-url" help:"Create a keyset in a new file. An existing file is never overwritten."`
-	List   keysList   `cmd:"" settings:"keyset-file,journal-url" help:"The keys, how many values of the journal need each, and which running workers have it. Never the keys themselves."`
-	Rotate keysRotate `cmd:"" settings:"keyset-file,journal-url" help:"Add a key. Once every running worker has read it from its keyset file, the next call makes it the key for new rows. Workers then seal the older values with it."`
-	Wrap   keysWrap   `cmd:"" settings:"keyset-file,journal-url" help:"Encrypt the keys in the keyset file with the key of --keyset-wrap, again with its newest version if they are encrypted with it already."`
-	Drop   keysDrop   `cmd:"" settings:"keyset-file,journal-url" help:"Remove a key that nothing needs any more from the keyset file."`
+	List   keysList   `cmd:"" settings:"keyset-file,journal-url" help:"List the keys, how many values of the journal need each, and which running workers have it. The keys themselves are never printed."`
+	Rotate keysRotate `cmd:"" settings:"keyset-file,journal-url" help:"Add a key. When every running worker has read it from its keyset file, run the command again: it promotes the key, and new rows are written with it. A worker then seals the older values with it."`
+	Wrap   keysWrap   `cmd:"" settings:"keyset-file,journal-url" help:"Encrypt the keys in the keyset file with the key of --keyset-wrap. If they are encrypted with it already, encrypt them again with its newest version."`
+	Drop   keysDrop   `cmd:"" settings:"keyset-file,journal-url" help:"Remove a key from the keyset file. The command refuses it while a value or a running worker needs the key."`
 }
 
 type keysCreate struct{ outputFlag }

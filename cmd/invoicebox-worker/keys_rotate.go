@@ -19,7 +19,7 @@ import (
 // keyChange is what the commands that change the keyset have in common.
 type keyChange struct {
 	outputFlag
-	Actor  string `name:"actor" group:"command" placeholder:"NAME" help:"Who acts, for the audit trail; else the system's user and host."`
+	Actor  string `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Reason string `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 }
 
@@ -77,7 +77,7 @@ func changeView(s *settings, key journal.Key, state string) keyChangeJSON {
 type keysRotate struct {
 	keyChange
 	Use  string        `name:"use" enum:"sealing,lookup" default:"sealing" group:"command" help:"Which key is rotated: sealing, which encrypts, or lookup, which makes digests (default ${default}). Values keep the digests of the look-up keys that they were written with."`
-	Wait time.Duration `name:"wait" group:"command" placeholder:"TIME" help:"Wait so long for every running worker to have the key, and then promote it."`
+	Wait time.Duration `name:"wait" group:"command" placeholder:"TIME" help:"How long to wait until every running worker has the key, and then promote it. By default the command does not wait."`
 }
 
 const (
@@ -136,14 +136,14 @@ func (c *keysRotate) Run(ctx context.Context, s *settings, env environment) erro
 		err = step()
 	}
 	if errors.Is(err, errKeyNotEverywhere) {
-		return fmt.Errorf("%w: %v is not promoted, because these workers do not have it: %s. Give them the keyset file, and call the command again", err, key, strings.Join(lacks, ", "))
+		return fmt.Errorf("%w: %v is not promoted, because these workers do not have it: %s. Give them the keyset file, and run the command again", err, key, strings.Join(lacks, ", "))
 	}
 	if err != nil {
 		return err
 	}
 	return c.write(env.stdout, changeView(s, key, string(state)), func(w io.Writer) {
 		if state == keyset.Added {
-			_, _ = fmt.Fprintf(w, "%v was added to %s. Give the file to every worker, keep a copy, and call the command again: it then makes the key the one for new rows.\n", key, s.KeysetFile)
+			_, _ = fmt.Fprintf(w, "%v was added to %s. Give the file to every worker, keep a copy, and run the command again: it promotes the key, and new rows are written with it.\n", key, s.KeysetFile)
 			return
 		}
 		_, _ = fmt.Fprintf(w, "%v is the key for new rows. Give %s to every worker, and keep a copy.\n", key, s.KeysetFile)
@@ -153,7 +153,7 @@ func (c *keysRotate) Run(ctx context.Context, s *settings, env environment) erro
 	})
 }
 
-var errKeyNotEverywhere = errors.New("the key is not everywhere")
+var errKeyNotEverywhere = errors.New("not every running worker has the key")
 
 // addedKey finds the key that was added last and serves no new rows yet.
 func addedKey(set *keyset.Set, p keyset.Purpose) (found keyset.Key, ok bool) {
@@ -167,7 +167,7 @@ func addedKey(set *keyset.Set, p keyset.Purpose) (found keyset.Key, ok bool) {
 
 type keysDrop struct {
 	keyChange
-	Key string `arg:"" name:"key" help:"Its id, as listed."`
+	Key string `arg:"" name:"key" help:"The key's id, as listed."`
 }
 
 // Run removes a key.

@@ -16,11 +16,11 @@ import (
 // operations are the commands about the work.
 type operations struct {
 	List operationsList `cmd:"" settings:"journal-url" help:"List operations, the newest first: open ones; with --all also what has ended."`
-	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events, results and acts of people; in attention, what is certain and which commands are safe."`
+	Show operationsShow `cmd:"" settings:"journal-url" help:"One operation with its attempts, events, results and operator actions; in attention, what is certain and which commands are safe."`
 
 	Probe          operationsProbe          `cmd:"" settings:"journal-url,keyset-file" help:"Ask Invoicebox once more about an operation in doubt, knowing that it may have been executed."`
 	Retry          operationsRetry          `cmd:"" settings:"journal-url,keyset-file" help:"Start an operation in attention again, of which nothing was executed; or check its stored token again."`
-	Close          operationsClose          `cmd:"" settings:"journal-url,keyset-file" help:"End an operation in attention. What is still owed to the platform is published."`
+	Close          operationsClose          `cmd:"" settings:"journal-url,keyset-file" help:"End an operation in attention, and publish the result that the platform still lacks."`
 	Response       operationsResponse       `cmd:"" settings:"journal-url,keyset-file" help:"Show the stored responses of an activation: status, headers, length, digest; with --reveal also the bodies, which may hold the shop's token."`
 	Reread         operationsReread         `cmd:"" settings:"journal-url,keyset-file" help:"Parse the stored response of an activation again with this version. Its token is checked before a result is published."`
 	SetCredentials operationsSetCredentials `cmd:"" settings:"journal-url,keyset-file" help:"Store the merchant id and token that Invoicebox's support provided. The token is verified before a result is published."`

@@ -18,7 +18,7 @@ type shops struct {
 	List shopsList `cmd:"" settings:"journal-url" help:"List shops and how far they have come, the newest first."`
 	Show shopsShow `cmd:"" settings:"journal-url" help:"A shop's history: its events, operations and results."`
 
-	Disconnect shopsDisconnect `cmd:"" settings:"journal-url,keyset-file" help:"Disconnects a shop: subscribers are told not to use its credentials any more, and the secrets are destroyed after the worker's --destroy-after. A new activation code connects it again."`
+	Disconnect shopsDisconnect `cmd:"" settings:"journal-url,keyset-file" help:"Disconnect a shop: an event says that its credentials must not be used any more, and the worker destroys the secrets after its --destroy-after. A new activation code connects the shop again."`
 }
 
 type shopsShow struct {

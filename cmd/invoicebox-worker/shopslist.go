@@ -13,7 +13,7 @@ import (
 type shopsList struct {
 	outputFlag
 	pageFlags
-	Account  string `name:"account" group:"command" placeholder:"NAME" help:"Only shops of this account; else of all."`
+	Account  string `name:"account" group:"command" placeholder:"NAME" help:"Only shops of this account; by default of all accounts."`
 	Stage    string `name:"stage" group:"command" enum:"all,active,invited,disconnected,other" default:"all" help:"active: it can take payments; invited: it was invited and is not active; disconnected: it was active until an operator disconnected it; other: none of these; or all (default ${default})."`
 	Merchant string `name:"merchant-id" group:"command" placeholder:"ID" help:"Only shops with this merchant id."`
 }

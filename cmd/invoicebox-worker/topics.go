@@ -18,10 +18,10 @@ type topicsGroup struct {
 
 type topicsCreate struct {
 	outputFlag
-	Partitions  int           `name:"partitions" group:"command" default:"6" help:"Of each topic; they cannot become fewer (default ${default})."`
-	Replication int           `name:"replication" group:"command" default:"0" help:"Copies of each; 0 is the lesser of 3 and the number of brokers (default ${default})."`
+	Partitions  int           `name:"partitions" group:"command" default:"6" help:"Partitions of each topic. Kafka cannot reduce their number later (default ${default})."`
+	Replication int           `name:"replication" group:"command" default:"0" help:"Replicas of each partition; 0: 3, or the number of brokers if there are fewer (default ${default})."`
 	Retention   time.Duration `name:"retention" group:"command" default:"336h" help:"How long records are kept; the default is that of --maximum-age (default ${default})."`
-	DryRun      bool          `name:"dry-run" group:"command" help:"Say what would be created, create nothing."`
+	DryRun      bool          `name:"dry-run" group:"command" help:"Only show what would be created."`
 }
 
 type topicJSON struct {

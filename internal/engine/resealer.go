@@ -56,7 +56,7 @@ func NewResealer(c ResealerConfig) *Resealer {
 			Namespace: space, Name: "resealed_values_total", Help: "Values that were sealed again with the primary key, by column.",
 		}, []string{"column"}),
 		unreadable: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: space, Name: "unreadable_values", Help: "Values that could not be sealed again, because they do not open, by column; of the last pass.",
+			Namespace: space, Name: "unreadable_values", Help: "Values that the last pass could not seal again, because they cannot be decrypted, by column.",
 		}, []string{"column"}),
 	}
 	for _, column := range journal.SealedColumns() {
@@ -163,7 +163,7 @@ func (r *Resealer) column(ctx context.Context, column journal.SealedColumn, key 
 	}
 	r.unreadable.WithLabelValues(column.Name()).Set(float64(unreadable))
 	if unreadable > 0 {
-		r.log.Error("values do not open and stay sealed with an older key", "column", column.Name(), "values", unreadable)
+		r.log.Error("values cannot be decrypted and stay sealed with an older key", "column", column.Name(), "values", unreadable)
 	}
 	return rows, nil
 }

@@ -98,7 +98,7 @@ func (e *Engine) destroySecret(ctx context.Context, d journal.Destruction) {
 		}
 		e.metrics.errors.WithLabelValues("destroy_secret").Inc()
 		if errors.Is(err, credentials.ErrConflict) {
-			e.log.Error("a secret that is to be destroyed is not this service's; it stays, and is looked at again", append(attrs, "err", err.Error())...)
+			e.log.Error("cannot destroy a secret that this service did not write; checking it again later", append(attrs, "err", err.Error())...)
 			return
 		}
 		e.log.Error("cannot destroy a secret in its store; trying again later", append(attrs, "err", err.Error())...)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// CredentialMoves give a shop's current credentials another place. The secret stays the
-// same; its place, and with it the version, are new.
+// CredentialMoves put a shop's current credentials into another store. The secret stays the
+// same; the reference and the version are new.
 type CredentialMoves interface {
 	// CurrentCredential returns what a move of a shop's current credentials rests on.
 	// ErrNotFound: the shop is not active.

@@ -1,16 +1,16 @@
 package journal
 
-// MaxReplays bounds how often the record of a dead letter is taken again, so that a
-// record that fails each time does not go round forever.
+// MaxReplays bounds how often a dead letter is replayed, so that a record that fails each
+// time is not replayed for ever.
 const MaxReplays = 5
 
-// A Replay is the record of a dead letter that is taken again. If both Event and Failed
-// are nil the record was read and is ignored.
+// A Replay is the record of a dead letter that is replayed. If both Event and Failed are
+// nil, the record was read and is ignored.
 type Replay struct {
 	ID      int64 // of the dead letter
-	Replays int   // how often its record was taken again, as listed
+	Replays int   // how often its record was replayed, as listed
 	Topic   string
-	// Partition and the offset are those at which the record lies.
+	// Partition and the offset are the position of the record.
 	Partition int
 	Event     *Event      // the record's event
 	Failed    *DeadLetter // why it is a dead letter still; of its fields EventID, Reason, Where and Shop count

@@ -129,7 +129,7 @@ func (f File) Change(ctx context.Context) (*Change, error) {
 	to, err := openNew(next)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("%w: %s is there. It is removed when it is older than %v", ErrChanged, next, abandoned)
+		return nil, fmt.Errorf("%w: %s exists. It is removed when it is older than %v", ErrChanged, next, abandoned)
 	case err != nil:
 		return nil, err
 	}

@@ -30,7 +30,7 @@ var _ keyset.Wrapper = (*Transit)(nil)
 func NewTransit(c Config, key string) (*Transit, error) {
 	at := strings.LastIndexByte(key, '/')
 	if at <= 0 || at == len(key)-1 {
-		return nil, fmt.Errorf("%q names no key of a transit engine: it is MOUNT/KEY", key)
+		return nil, fmt.Errorf("%q must be MOUNT/KEY, a key of a transit engine", key)
 	}
 	conn, err := connect(c)
 	if err != nil {
