@@ -200,7 +200,7 @@ func TestCredentialsMove_Killed(t *testing.T) {
 	for before := left(); before > 0; before = left() {
 		cmd := launch()
 		await(t, "it has moved something", func() bool { return left() < before })
-		time.Sleep(time.Duration(kills) * time.Millisecond) // another moment of the step each time
+		time.Sleep(time.Duration(kills) * time.Millisecond) //nolint:forbidigo // another process: each kill hits it at another moment of its work
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		kills++

@@ -53,13 +53,8 @@ func TestReplayBesideWork(t *testing.T) {
 		delays = append(delays, r.invites(fmt.Sprint("other-", i)))
 	}
 	waiting := r.waitingReplays()
-	deadline := time.Now().Add(time.Minute + 2*time.Duration(*replayLetters)*time.Second/time.Duration(*replayRate))
-	for r.waitingReplays() > 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("the replays do not end")
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
+	limit := time.Minute + 2*time.Duration(*replayLetters)*time.Second/time.Duration(*replayRate)
+	awaitWithin(t, limit, "the replays have ended", func() bool { return r.waitingReplays() == 0 })
 
 	var at []time.Time
 	for _, l := range r.letters("--limit", "100000") {

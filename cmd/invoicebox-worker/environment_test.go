@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -68,7 +70,11 @@ func TestEnvironment(t *testing.T) {
 			}
 			for _, f := range command.Flags {
 				if f.Required {
-					args = append(args, "--"+f.Name+"=1")
+					value, _, _ := strings.Cut(cmp.Or(f.Enum, "1"), ",")
+					if f.Target.Type() == reflect.TypeFor[time.Duration]() {
+						value = "1s"
+					}
+					args = append(args, "--"+f.Name+"="+value)
 				}
 			}
 			var cli commandLine

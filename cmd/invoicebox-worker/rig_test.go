@@ -220,9 +220,14 @@ func (r *rig) results(typ string, n int) []schemas.Event {
 // await polls: what it waits for has no channel.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	awaitWithin(t, 45*time.Second, what, done)
+}
+
+func awaitWithin(t *testing.T, limit time.Duration, what string, done func() bool) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(45 * time.Second)
+	deadline := time.After(limit)
 	for !done() {
 		select {
 		case <-tick.C:

@@ -136,7 +136,7 @@ func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 	return nil
 }
 
-func checkRow(identity uuid.UUID) string { return keyset.KeysetCheckAAD(identity.String()) }
+func checkRow(identity uuid.UUID) string { return keyset.CheckAAD(identity.String()) }
 
 // A writeProbe tells whether the journal can be written, by writing what it
 // holds already: the keyset's check. What is found is good for a few seconds.

@@ -259,7 +259,7 @@ func yamlLine(err error) string {
 	return ""
 }
 
-// Reason is the text of an error of the file system without operation and path.
+// ErrorText returns the text of an error of the file system without operation and path.
 func ErrorText(err error) string {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err.Error()

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrDisconnected: an operator has disconnected the shop, and it was not activated since.
+// ErrDisconnected means that an operator has disconnected the shop, and that it was not activated since.
 var ErrDisconnected = errors.New("journal: the shop's credentials were disconnected")
 
 // ShopActions execute operator actions on shops, and destroy the secrets that are not

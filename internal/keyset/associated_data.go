@@ -63,8 +63,8 @@ func DeadLetterAAD(topic string, partition int, offset int64, event string) stri
 	return AssociatedData("letter", topic, strconv.Itoa(partition), strconv.FormatInt(offset, 10), event)
 }
 
-// KeysetCheckAAD binds the text by which a journal recognises its keyset.
-func KeysetCheckAAD(identity string) string { return AssociatedData("check", identity) }
+// CheckAAD binds the text by which a journal recognises its keyset.
+func CheckAAD(identity string) string { return AssociatedData("check", identity) }
 
 // A Column is one that only the holder of the keyset can fill.
 type Column struct {

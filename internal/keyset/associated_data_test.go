@@ -23,7 +23,7 @@ func places() []string {
 		keyset.EnteredTokenAAD("1", "enter", "op", "acc", "shop", "berta"),
 		keyset.CredentialAAD("acc", "shop", 1), keyset.CredentialAAD("bcc", "shop", 1), keyset.CredentialAAD("acc", "thop", 1), keyset.CredentialAAD("acc", "shop", 2),
 		keyset.DeadLetterAAD("topic", 1, 2, "event"), keyset.DeadLetterAAD("other", 1, 2, "event"), keyset.DeadLetterAAD("topic", 2, 2, "event"), keyset.DeadLetterAAD("topic", 1, 3, "event"), keyset.DeadLetterAAD("topic", 1, 2, "other"),
-		keyset.KeysetCheckAAD("identity"), keyset.KeysetCheckAAD("another"),
+		keyset.CheckAAD("identity"), keyset.CheckAAD("another"),
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 var credentialMoves = []part{
 	{"new credentials become current, with their event, and the earlier ones stay", func(f *fixture) {
 		first, o := reviewed(f, "s", time.Hour, true)
-		c := f.current("s")
+		c := f.current()
 		if c.Credential.Reference != first.Reference || c.State != journal.CredentialVerified || c.Newest != 1 || c.NextVersion != 2 || c.Operation != o.UUID || c.EventID != "e-s" ||
 			!c.ActivatedAt.Equal(f.clock.now()) {
 			f.Fatalf("current is %+v", c)
@@ -22,7 +22,7 @@ var credentialMoves = []part{
 		m := f.moveOf(c, "m-s")
 		f.ok(f.j.MoveCredential(f.ctx, m))
 		wantMoveErr(f, m, journal.ErrStale)
-		got := f.current("s")
+		got := f.current()
 		if got.Credential.Reference != m.Credential.Reference || got.Credential.Sealed != nil || got.Credential.Version != 2 || got.State != journal.CredentialVerified || got.Operation != o.UUID ||
 			!got.ActivatedAt.Equal(c.ActivatedAt) {
 			f.Fatalf("current is %+v", got)
@@ -44,7 +44,7 @@ var credentialMoves = []part{
 			f.Fatalf("the audit is %+v: %v", list, err)
 		}
 		f.crash()
-		if got := f.current("s"); got.Credential.Version != 2 || got.NextVersion != 3 {
+		if got := f.current(); got.Credential.Version != 2 || got.NextVersion != 3 {
 			f.Fatalf("after a crash: %+v", got)
 		}
 	}},
@@ -53,7 +53,7 @@ var credentialMoves = []part{
 		v := f.review()
 		f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid, Publish: []journal.Draft{f.told(v, 1)}})
 		v = f.review()
-		c := f.current("s")
+		c := f.current()
 		if c.Told != 1 || c.State != journal.CredentialInvalid || c.Refused.IsZero() {
 			f.Fatalf("current is %+v", c)
 		}
@@ -72,7 +72,7 @@ var credentialMoves = []part{
 	{"a move of what has changed is refused", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, true)
 		_, _ = reviewed(f, "t", 0, true)
-		c := f.current("s")
+		c := f.current()
 		low, other, merchant := f.moveOf(c, "m-s"), f.moveOf(c, "m-s"), f.moveOf(c, "m-other")
 		low.Credential.Version = 1
 		wantMoveErr(f, low, journal.ErrVersionTaken)
@@ -87,11 +87,11 @@ var credentialMoves = []part{
 		// Newer ones that are stored and not announced are seen.
 		o, id := f.sending(f.code("s", "e-newer", "newer"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Stored, Attempt: id, End: f.answered(200), Credential: f.credential(o, 2, "m-s"), Due: f.clock.now().Add(time.Hour)})
-		if c := f.current("s"); c.Newest != 2 || c.Credential.Version != 1 || c.NextVersion != 3 {
+		if c := f.current(); c.Newest != 2 || c.Credential.Version != 1 || c.NextVersion != 3 {
 			f.Fatalf("current is %+v", c)
 		}
 		wantMoveErr(f, f.moveOf(c, "m-s"), journal.ErrVersionTaken)
-		if c := f.current("s"); c.Credential.Version != 1 {
+		if c := f.current(); c.Credential.Version != 1 {
 			f.Fatalf("current is %+v", c)
 		}
 		h, err := f.j.Shop(f.ctx, shopKey("s"))
@@ -109,9 +109,10 @@ var credentialMoves = []part{
 	}},
 }
 
-func (f *fixture) current(shop string) journal.CurrentCredential {
+// current returns the current credentials of the shop "s".
+func (f *fixture) current() journal.CurrentCredential {
 	f.Helper()
-	c, err := f.j.CurrentCredential(f.ctx, shopKey(shop))
+	c, err := f.j.CurrentCredential(f.ctx, shopKey("s"))
 	f.ok(err)
 	return c
 }

@@ -141,7 +141,7 @@ var reseals = []part{
 // keyset with one more key, the primary one, and its id.
 func (f *fixture) fillSealed() (next *keyset.Set, key uint32) {
 	f.Helper()
-	check, err := f.keys.Seal([]byte("check"), keyset.KeysetCheckAAD(f.j.Identity().String()))
+	check, err := f.keys.Seal([]byte("check"), keyset.CheckAAD(f.j.Identity().String()))
 	f.ok(err)
 	f.ok(f.j.SetKeysetCheck(f.ctx, check))
 	leaseOf(f)

@@ -54,7 +54,7 @@ func sealedColumnOf(c journal.SealedColumn) (sealedColumn, bool) {
 			return keyset.DeadLetterAAD(r.Topic, r.Part, r.RecordOffset, asUUID(r.UUID).String())
 		}},
 		journal.SealedCheck: {sealedCheck, replaceCheck, func(r *sealedRow) string {
-			return keyset.KeysetCheckAAD(asUUID(r.UUID).String())
+			return keyset.CheckAAD(asUUID(r.UUID).String())
 		}},
 	}[c]
 	return column, ok
