@@ -117,10 +117,8 @@ func (s *subscriber) handle(ctx context.Context, m kafka.Message) error {
 	if secret.Account != activated.PartnerAccount || secret.ShopID != activated.ShopID {
 		return fmt.Errorf("the credentials are of another shop than the event: %s/%s", secret.Account, secret.ShopID)
 	}
-	if secret.Version >= kept.Version {
-		kept = record{Version: secret.Version, MerchantID: secret.MerchantID, Token: secret.Token}
-	}
-	kept.Sequence = event.Sequence
+	// The sequence decides, not the version: a secret that was moved between stores counts its versions anew.
+	kept = record{Version: secret.Version, MerchantID: secret.MerchantID, Token: secret.Token, Sequence: event.Sequence}
 	if err := s.shops.put(activated.PartnerAccount, activated.ShopID, kept); err != nil {
 		return err
 	}
