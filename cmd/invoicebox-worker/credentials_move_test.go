@@ -19,21 +19,31 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// latest returns the newest `activated` event of each shop, and checks that a shop's
-// events differ in id, sequence and reference.
+// latest returns the newest `activated` event of each shop after n different events, and
+// checks that those of a shop differ in sequence and reference. An event that was published
+// again counts once.
 func (r *rig) latest(n int) map[string]schemas.Activated {
 	r.t.Helper()
 	sequences, refs := map[string]int64{}, map[string]bool{}
 	last := map[string]schemas.Activated{}
-	for _, e := range r.results(schemas.TypeActivated, n) {
+	var events map[string]schemas.Event
+	for records := n; len(events) < n; records++ {
+		events = map[string]schemas.Event{}
+		for _, e := range r.results(schemas.TypeActivated, records) {
+			events[e.ID] = e
+		}
+	}
+	for _, e := range events {
 		d := e.Data.(schemas.Activated)
 		if key := d.ShopID + " " + d.Credentials.Ref; refs[key] {
 			r.t.Errorf("shop %s was announced twice with %s", d.ShopID, d.Credentials.Ref)
 		} else {
 			refs[key] = true
 		}
-		if e.Sequence == sequences[d.ShopID] {
+		if key := fmt.Sprint(d.ShopID, " ", e.Sequence); refs[key] {
 			r.t.Errorf("shop %s has two events with the sequence %d", d.ShopID, e.Sequence)
+		} else {
+			refs[key] = true
 		}
 		if e.Sequence > sequences[d.ShopID] {
 			sequences[d.ShopID], last[d.ShopID] = e.Sequence, d
@@ -62,6 +72,7 @@ func TestCredentialsMove(t *testing.T) {
 		"PostgreSQL": func(r *rig) { r.journal = pgtest.Start(r.t).Database(r.t, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := baotest.Start(t)
 			r := newRig(t, kafkatest.Embedded(t), calm())
 			database(r)
@@ -171,6 +182,7 @@ func TestCredentialsMove_Refused(t *testing.T) {
 // The worker is killed again and again while it moves secrets to a real server. Each
 // secret is there once, and each move is announced once.
 func TestCredentialsMove_Killed(t *testing.T) {
+	t.Parallel()
 	s := baotest.Start(t)
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	flags := r.vaultFlags(s)

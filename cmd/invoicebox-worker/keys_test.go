@@ -35,9 +35,10 @@ func (r *rig) keysIn(file string) map[string]keyJSON {
 func TestKeysRotate(t *testing.T) {
 	for name, url := range map[string]func(*rig) string{
 		"SQLite":     func(r *rig) string { return r.journal },
-		"PostgreSQL": func(*rig) string { return pgtest.Start(t).Database(t, "") },
+		"PostgreSQL": func(r *rig) string { return pgtest.Start(r.t).Database(r.t, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits until a key may be dropped
 			r := newRig(t, kafkatest.Embedded(t), calm())
 			r.journal = url(r)
 			if got := r.keys(); len(got) != 2 || got["sealing primary"].Values != nil {

@@ -15,6 +15,7 @@ import (
 // A keyset that is wrapped by a real server: a worker runs with it, keys are rotated,
 // and nothing but ciphertext is on the disk.
 func TestKeysWrapped(t *testing.T) {
+	t.Parallel()
 	s := baotest.Start(t)
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	s.Write(t, "sys/mounts/transit", map[string]any{"type": "transit"})

@@ -41,6 +41,7 @@ func contentOf(t *testing.T, path string) string {
 // A shop is activated, and its secret is in a real server: what an event refers to is
 // found there by resolve, and by whoever reads the path. A sealed server costs no code.
 func TestOpenBao(t *testing.T) {
+	t.Parallel()
 	s := baotest.Start(t)
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	flags := append(r.vaultFlags(s), "--credentials-store", "openbao")
@@ -95,6 +96,7 @@ func TestOpenBao(t *testing.T) {
 // resolve and the endpoint read both, and a server that is sealed holds up its own
 // account only.
 func TestOpenBao_StorePerAccount(t *testing.T) {
+	t.Parallel()
 	s := baotest.Start(t)
 	o := calm()
 	o.Accounts = []sandbox.Account{{PartnerID: "partner-1", Token: "MARKED-token-1"}, {PartnerID: "partner-2", Token: "MARKED-token-2"}}

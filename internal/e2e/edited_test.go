@@ -51,7 +51,7 @@ func TestEditedJournal(t *testing.T) {
 		"nothing": {[]string{again, publish}, 4, "", "publishing"},
 		"receipts": {[]string{
 			"UPDATE event SET uuid = randomblob(16) WHERE id = " + of("victim"),
-			"UPDATE receipt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE operation = " + of("mallory"),
+			"UPDATE attempt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE answer IS NOT NULL AND operation = " + of("mallory"),
 			again,
 		}, 2, "response does not belong to the operation", "publishing"},
 		"receipts with their operations": {[]string{
@@ -59,7 +59,7 @@ func TestEditedJournal(t *testing.T) {
 			"UPDATE event SET uuid = randomblob(16) WHERE id = " + of("victim"),
 			"UPDATE event SET uuid = (SELECT value FROM meta WHERE name = 'kept') WHERE id = " + of("mallory"),
 			"DELETE FROM meta WHERE name = 'kept'",
-			"UPDATE receipt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE operation = " + of("mallory"),
+			"UPDATE attempt SET (answer, answer_key, sealed_for) = (SELECT answer, answer_key, sealed_for FROM receipt WHERE operation = " + of("victim") + ") WHERE answer IS NOT NULL AND operation = " + of("mallory"),
 			again,
 		}, 2, "response does not belong to the operation", "publishing"},
 		"an event": {[]string{
