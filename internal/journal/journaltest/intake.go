@@ -196,6 +196,38 @@ var intake = []part{
 		}
 		diff(f.T, "-k-k--kk", string(marks))
 	}},
+	{"a dead letter that was rolled back leaves room for a record", func(f *fixture) {
+		sealed, err := f.keys.Seal([]byte("record"), "letter")
+		f.ok(err)
+		take := func(events ...journal.Event) (journal.Ingested, error) {
+			b := f.batch(events...)
+			b.Keep = journal.LetterBounds{Number: 2}
+			b.DeadLetters = []journal.DeadLetter{{
+				Offset: b.Next, Reason: "not_json", Size: 1, Sealed: sealed,
+				Announce: MakeDraft(uuid.New(), schemas.TypeDeadLetter, journal.ShopKey{}),
+			}}
+			b.Next++
+			got, err := f.j.Ingest(f.ctx, b)
+			if f.next = b.Next; err != nil {
+				f.next = b.From
+			}
+			return got, err
+		}
+		got, err := take()
+		f.ok(err)
+		diff(f.T, journal.Ingested{}, got)
+		f.ingest(f.address("s", "e1", "a@x.test"))
+		// The database refuses the operation: there is one with its id.
+		f.plan = func(journal.Event, journal.ShopView) journal.Plan {
+			return journal.Plan{New: &journal.NewOperation{UUID: operationID(f.address("s", "e1", "a@x.test"), 0)}}
+		}
+		if _, err := take(f.address("s", "e2", "b@x.test")); err == nil {
+			f.Fatal("two operations have one id")
+		}
+		got, err = take()
+		f.ok(err)
+		diff(f.T, journal.Ingested{}, got)
+	}},
 	{"a dead letter that was pruned leaves room for a record", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)

@@ -179,6 +179,7 @@ func (t *tx) within(f func(*tx) error) error {
 	err := f(t)
 	if err != nil {
 		t.rewind(mark)
+		t.j.RecountLetters()
 		t.j.writer.rows.clear() // rows that f has written may have been read and cached since
 		t.dirty = false
 		if fatal(err) {
