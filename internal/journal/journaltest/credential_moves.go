@@ -69,6 +69,11 @@ var credentialMoves = []part{
 			f.Fatalf("the check goes on with %+v", again)
 		}
 	}},
+	{"a process that has not met the account moves its credentials", func(f *fixture) {
+		_, _ = reviewed(f, "s", 0, true)
+		f.crash()
+		f.ok(f.j.MoveCredential(f.ctx, f.moveOf(f.current(), "m-s")))
+	}},
 	{"a move of what has changed is refused", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, true)
 		_, _ = reviewed(f, "t", 0, true)

@@ -59,6 +59,14 @@ func disconnectedSince(e journal.Event, sequence int64, at, destroyAfter time.Ti
 }
 
 var shopActions = []part{
+	{"a process that has not met the account names it", func(f *fixture) {
+		f.ingest(f.address("s", "e1", "a@x.test"))
+		i := f.disconnecting()
+		f.crash()
+		seen, err := f.disconnect(i, nil)
+		f.ok(err)
+		diff(f.T, shopKey("s"), seen.Shop)
+	}},
 	{"a disconnected shop is not active, and all that it had is to be destroyed", func(f *fixture) {
 		c, o := reviewed(f, "s", 0, true)
 		i := f.disconnecting()

@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	accountName     Query = "SELECT name FROM account WHERE id = $1"
 	accountByName   Query = "SELECT id, partner_id FROM account WHERE name = $1"
 	accountInsert   Query = "INSERT INTO account (name, partner_id, created, circuit_since) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING"
 	accountCircuits Query = "SELECT id, name, partner_id, circuit, circuit_reason, circuit_until, circuit_count, circuit_since FROM account ORDER BY name"
@@ -49,6 +50,27 @@ func (u *Unit) ensureAccount(name, partnerID string) error {
 }
 
 // accountID finds an account by its name.
+type nameRow struct {
+	Name string `db:"name"`
+}
+
+// accountName returns the name of an account. This process may have met the account by
+// an id only.
+func (u *Unit) accountName(id int64) (string, error) {
+	if name := u.tx.AccountName(id); name != "" {
+		return name, nil
+	}
+	r, err := first[nameRow](u, accountName, id)
+	if err != nil {
+		return "", err
+	}
+	if r == nil {
+		return "", fmt.Errorf("journal: account %d does not exist", id)
+	}
+	u.tx.KeepAccount(id, r.Name)
+	return r.Name, nil
+}
+
 func (u *Unit) accountID(name string) (int64, error) {
 	if id, ok := u.tx.AccountID(name); ok {
 		return id, nil

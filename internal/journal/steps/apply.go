@@ -355,7 +355,11 @@ func (u *Unit) eventTime(operation int64) (int64, error) {
 
 // store inserts a credential.
 func (u *Unit) store(o *rows.Operation, s *rows.Shop, c *journal.Credential) error {
-	if c.Version < 1 || c.MerchantID == "" || c.Shop.Shop != s.Name || c.Shop.Account != u.tx.AccountName(s.Account) {
+	account, err := u.accountName(s.Account)
+	if err != nil {
+		return err
+	}
+	if c.Version < 1 || c.MerchantID == "" || c.Shop.Shop != s.Name || c.Shop.Account != account {
 		return fmt.Errorf("journal: credential belongs to another shop, or has no version or merchant id")
 	}
 	if s.MerchantID == "" {

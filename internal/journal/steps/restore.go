@@ -200,8 +200,12 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 	if b == nil || r == nil {
 		return x, nil, fmt.Errorf("journal: operation %d has no body or event", o.ID)
 	}
+	account, err := u.accountName(o.Account)
+	if err != nil {
+		return x, nil, err
+	}
 	c := &x.ClaimedOperation
-	c.UUID, c.Kind, c.State, c.Shop = asUUID(b.UUID), o.Kind, o.State, journal.ShopKey{Account: u.tx.AccountName(o.Account), Shop: s.Name}
+	c.UUID, c.Kind, c.State, c.Shop = asUUID(b.UUID), o.Kind, o.State, journal.ShopKey{Account: account, Shop: s.Name}
 	c.Run, c.Generation, c.Attempts, c.Doubt, c.Unknowns, c.Reason = int(o.Run), int(b.Generation), int(o.Attempts), o.Doubt, int(o.Unknowns), o.Reason
 	c.EventID, c.EventTime, c.TraceParent, c.TraceState = r.EventID, wall(r.EventTime), r.TraceParent, r.TraceState
 	c.NextVersion, c.SubjectMAC, c.Sealed, c.Planned = s.Version+1, b.MAC, b.Subject, wall(o.Planned)
@@ -253,7 +257,11 @@ func (u *Unit) merchantConflicts(s *rows.Shop, c *journal.Credential) (bool, err
 	if s.MerchantID != "" && s.MerchantID != c.MerchantID {
 		return true, nil
 	}
-	owner, err := u.merchantOwner(merchantKey{u.tx.AccountName(s.Account), c.MerchantID})
+	account, err := u.accountName(s.Account)
+	if err != nil {
+		return false, err
+	}
+	owner, err := u.merchantOwner(merchantKey{account, c.MerchantID})
 	return owner != 0 && owner != s.ID, err
 }
 
@@ -301,7 +309,11 @@ func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Resto
 		o.Changed = u.now
 	}
 	if r.MerchantID != "" && s.MerchantID == "" {
-		owner, err := u.merchantOwner(merchantKey{u.tx.AccountName(s.Account), r.MerchantID})
+		account, err := u.accountName(s.Account)
+		if err != nil {
+			return err
+		}
+		owner, err := u.merchantOwner(merchantKey{account, r.MerchantID})
 		if err != nil {
 			return err
 		}

@@ -102,7 +102,10 @@ type activationRow struct {
 }
 
 func (u *Unit) shopSituation(s *rows.Shop, unended []*rows.Operation) (x journal.ShopSituation, err error) {
-	x.Shop = journal.ShopKey{Account: u.tx.AccountName(s.Account), Shop: s.Name}
+	x.Shop.Shop = s.Name
+	if x.Shop.Account, err = u.accountName(s.Account); err != nil {
+		return x, err
+	}
 	if s.DisconnectedAt != 0 {
 		x.Disconnected = wall(s.DisconnectedAt)
 	}
