@@ -215,6 +215,9 @@ func (w *twin) compareValues(what string, left, right any) []string {
 	if list, ok := right.([]journal.OutboxRow); ok {
 		slices.SortFunc(list, func(a, b journal.OutboxRow) int { return int(a.Row - b.Row) })
 	}
+	if list, ok := right.([]journal.ShopRecord); ok { // shops of one import have ids in any order
+		slices.SortFunc(list, func(a, b journal.ShopRecord) int { return int(b.ID - a.ID) })
+	}
 	if d := cmp.Diff(left, right, w.comparing()...); d != "" {
 		return []string{fmt.Sprintf("%s differs (-%s +%s):\n%s", what, w.sides[0].name, w.sides[1].name, d)}
 	}
