@@ -169,6 +169,7 @@ func (g *generator) appendIntent() {
 	}
 	_, _ = g.call("AppendIntent", i, journal.AuditEntry{Actor: "anna", Act: i.Act + ".asked", Subject: i.Operation.String()})
 	_, _ = g.call("IntentsChanged")
+	_, _ = g.call("OutboxChanged")
 }
 
 func (g *generator) pendingIntents() {

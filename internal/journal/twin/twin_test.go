@@ -28,7 +28,7 @@ import (
 
 var (
 	firstSeed = flag.Uint64("twin.seed", 1, "the first seed of the calls")
-	seeds     = flag.Int("twin.runs", 5, "how many seeds are run, each with new journals")
+	seeds     = flag.Int("twin.runs", 8, "how many seeds are run, each with new journals")
 	trace     = flag.Bool("twin.trace", false, "print all calls of a seed that fails, and not only the last")
 	calls     = flag.Int("twin.calls", 400, "how many calls each seed makes")
 )
@@ -396,8 +396,10 @@ func newCover() *cover {
 	return &cover{methods: map[string]int{}, outcomes: map[string]int{}, transitions: map[[2]journal.State]int{}}
 }
 
-// check fails if some part of the contract was never reached.
+// check fails if some part of the contract was never reached. What is rare is required of
+// 20 seeds and more.
 func (c *cover) check(t *testing.T) {
+	long := *seeds >= 20
 	for m := range reflect.TypeFor[journal.Journal]().Methods() {
 		if c.methods[m.Name] == 0 {
 			t.Errorf("no call of %s", m.Name)
@@ -405,14 +407,14 @@ func (c *cover) check(t *testing.T) {
 	}
 	for from, list := range mustTransitions {
 		for _, to := range list {
-			if c.transitions[[2]journal.State{from, to}] == 0 {
+			if e := [2]journal.State{from, to}; c.transitions[e] == 0 && (long || !slices.Contains(rareTransitions, e)) {
 				t.Errorf("no operation went from %v to %v", from, to)
 			}
 		}
 	}
 	for method, errs := range mustOutcomes {
 		for _, err := range append(errs, nil) {
-			if c.outcomes[method+": "+class(err)] == 0 {
+			if c.outcomes[method+": "+class(err)] == 0 && (long || !slices.Contains(rareOutcomes[method], err)) {
 				t.Errorf("no call of %s ended with: %s", method, class(err))
 			}
 		}
@@ -427,6 +429,16 @@ func (c *cover) check(t *testing.T) {
 	slices.Sort(lines)
 	t.Logf("%d methods, %d transitions\n%s", len(c.methods), len(c.transitions), strings.Join(lines, "\n"))
 }
+
+// rareTransitions and rareOutcomes are not reached by every few seeds.
+var (
+	rareTransitions = [][2]journal.State{{journal.Received, journal.Planned}, {journal.Claimed, journal.Waiting}}
+	rareOutcomes    = map[string][]error{
+		"ActOnShop":           {journal.ErrStale, journal.ErrNotFound},
+		"EndDestruction":      {journal.ErrStale},
+		"PublishedCredential": {journal.ErrDisconnected, nil},
+	}
+)
 
 // mustTransitions and mustOutcomes are what the calls of the first seeds have to reach.
 var (
