@@ -251,6 +251,9 @@ func TestService_OverRealJournal(t *testing.T) {
 
 // Each fate that can be had by value ends where the tables say.
 func TestService_FatesOverRealJournal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one shop after the other: the race detector has nothing to find, and takes minutes")
+	}
 	t.Parallel() // it waits most of the time
 	s := newService(t, calm())
 	s.change = func(c *engine.Config) {
