@@ -181,7 +181,7 @@ func TestEncoderAndSchemaAgree(t *testing.T) {
 		ref := schemas.Reference{Store: "vault", Mount: "m", Account: account, Shop: shop, Version: n}
 		fields := rapid.SampledFrom([][]string{{"token"}, {"merchantId", "token"}, {}, {"token", "token"}, {"x"}}).Draw(t, "fields")
 		c := schemas.Credentials{Ref: ref.String(), Store: ref.Store, Key: ref.Key(), Version: n, Fields: fields}
-		data := []any{
+		data := []schemas.Data{
 			schemas.Invited{ShopID: shop, PartnerAccount: account, InvitationID: other, InvitedAt: noon, Outcome: schemas.InvitationOutcome(or("sent", words, "outcome"))},
 			schemas.InvitationFailed{ShopID: shop, PartnerAccount: account, Reason: schemas.FailureReason(or("expired", words, "reason")), Action: schemas.Action(or("none", words, "action"))},
 			schemas.Activated{ShopID: shop, PartnerAccount: account, MerchantID: other, ActivatedAt: noon, Verification: schemas.Verification(or("verified", words, "verification")), Credentials: c},
@@ -210,7 +210,7 @@ func TestEncoderAndSchemaAgree(t *testing.T) {
 
 // overBytes tells whether a limit in bytes, or the size of a partition, is what
 // a schema could not see.
-func overBytes(shop, account string, data any) bool {
+func overBytes(shop, account string, data schemas.Data) bool {
 	if d, ok := data.(schemas.DeadLetter); ok {
 		return len(d.EventID) > schemas.MaxIDBytes || len(d.Where) > schemas.MaxWhereBytes
 	}

@@ -3,7 +3,7 @@ package schemas
 import (
 	"errors"
 	"fmt"
-	"strconv"
+	"reflect"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -33,8 +33,10 @@ func errEvent(where string) error { return fmt.Errorf("%w: %s", ErrEvent, where)
 // It refuses with [ErrEvent] or [ErrTooLarge] whatever [DecodeOutput] in strict
 // mode would refuse.
 func Encode(e Event, f Format) (Message, error) {
-	e.Time = e.Time.UTC()
-	e.Data = inUTC(e.Data)
+	if e.Data == nil || reflect.TypeOf(e.Data).Kind() == reflect.Pointer {
+		return Message{}, errEvent("data is not a struct of this package, by value")
+	}
+	e.Time, e.Data = e.Time.UTC(), e.Data.inUTC()
 	key, subject := keys(e.Data)
 	if e.Subject == "" {
 		e.Subject = subject
@@ -102,59 +104,4 @@ func sequenceText(n int64) string {
 		return ""
 	}
 	return fmt.Sprintf("%0*d", sequenceDigits, n)
-}
-
-// inUTC puts the times of data into UTC, so that one instant has one spelling.
-func inUTC(data any) any {
-	switch d := data.(type) {
-	case Invited:
-		d.InvitedAt = d.InvitedAt.UTC()
-		return d
-	case Activated:
-		d.ActivatedAt = d.ActivatedAt.UTC()
-		return d
-	case CredentialsVerified:
-		d.CheckedAt = d.CheckedAt.UTC()
-		return d
-	case CredentialsInvalid:
-		d.CheckedAt = d.CheckedAt.UTC()
-		return d
-	case Disconnected:
-		d.DisconnectedAt, d.DestroyAfter = d.DisconnectedAt.UTC(), d.DestroyAfter.UTC()
-		return d
-	case DeadLetter:
-		d.Time = d.Time.UTC()
-		return d
-	}
-	return data
-}
-
-// keys gives the record's key and the event's subject.
-func keys(data any) (key, subject string) {
-	if d, ok := data.(DeadLetter); ok {
-		key = d.Topic + "/" + strconv.Itoa(d.Partition)
-		return key, key + "/" + strconv.FormatInt(d.Offset, 10)
-	}
-	shop := shopOf(data)
-	return shop, shop
-}
-
-func shopOf(data any) string {
-	switch d := data.(type) {
-	case Invited:
-		return d.ShopID
-	case InvitationFailed:
-		return d.ShopID
-	case Activated:
-		return d.ShopID
-	case ActivationFailed:
-		return d.ShopID
-	case CredentialsVerified:
-		return d.ShopID
-	case CredentialsInvalid:
-		return d.ShopID
-	case Disconnected:
-		return d.ShopID
-	}
-	return ""
 }

@@ -19,29 +19,14 @@ func credentials(shop string) schemas.Credentials {
 	}
 }
 
-func event(data any) schemas.Event {
+func event(data schemas.Data) schemas.Event {
 	e := schemas.Event{
 		ID: "7f1d9f0e-54b5-5d39-a5c3-3ad4dcd2a1f0", Source: "urn:invoicebox-worker:main", Time: noon, Sequence: 7,
 		CausationID: "e-1", OperationID: "1d7a0c4e-0a5b-5e0e-9a44-2f9b6c1d0b7e", Data: data,
 		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "vendor=abc",
 	}
-	switch data.(type) {
-	case schemas.Invited:
-		e.Type = schemas.TypeInvited
-	case schemas.InvitationFailed:
-		e.Type = schemas.TypeInvitationFailed
-	case schemas.Activated:
-		e.Type = schemas.TypeActivated
-	case schemas.ActivationFailed:
-		e.Type = schemas.TypeActivationFailed
-	case schemas.CredentialsVerified:
-		e.Type = schemas.TypeCredentialsVerified
-	case schemas.CredentialsInvalid:
-		e.Type = schemas.TypeCredentialsInvalid
-	case schemas.Disconnected:
-		e.Type = schemas.TypeDisconnected
-	case schemas.DeadLetter:
-		e.Type = schemas.TypeDeadLetter
+	e.Type = data.Type()
+	if e.Type == schemas.TypeDeadLetter {
 		e.Sequence, e.OperationID = 0, ""
 	}
 	return e
@@ -50,9 +35,9 @@ func event(data any) schemas.Event {
 func activatedEvent() schemas.Event { return event(eachData("shop-1")[2]) }
 
 // eachData has one value of every kind of data, in the order of OutputTypes.
-func eachData(shop string) []any {
+func eachData(shop string) []schemas.Data {
 	const account = "default"
-	return []any{
+	return []schemas.Data{
 		schemas.Invited{ShopID: shop, PartnerAccount: account, InvitationID: "123", InvitedAt: noon, Outcome: schemas.OutcomeSent},
 		schemas.InvitationFailed{ShopID: shop, PartnerAccount: account, Reason: schemas.FailureAddressRejected, Action: schemas.ActionContactSupport, Final: true},
 		schemas.Activated{

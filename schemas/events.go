@@ -23,19 +23,19 @@ const (
 // Provider is the only value of a provider that is ours, compared byte for byte.
 const Provider = "invoicebox"
 
-var (
-	inputTypes  = []string{TypeProviderSelected, TypeCodeEntered}
-	outputTypes = []string{
-		TypeInvited, TypeInvitationFailed, TypeActivated, TypeActivationFailed,
-		TypeCredentialsVerified, TypeCredentialsInvalid, TypeDisconnected, TypeDeadLetter,
-	}
-)
+var inputTypes = []string{TypeProviderSelected, TypeCodeEntered}
 
 // InputTypes returns the events that are read, in a fixed order.
 func InputTypes() []string { return slices.Clone(inputTypes) }
 
 // OutputTypes returns the events that are published, in a fixed order.
-func OutputTypes() []string { return slices.Clone(outputTypes) }
+func OutputTypes() []string {
+	names := make([]string, len(outputTypes))
+	for i, t := range outputTypes {
+		names[i] = t.name
+	}
+	return names
+}
 
 // A Header is one header of a record. Names compare without case; a name may
 // be repeated, as in Kafka.

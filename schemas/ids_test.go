@@ -79,7 +79,7 @@ func TestFailuresHaveAdvice(t *testing.T) {
 			if f.Action == schemas.ActionRequestNewCode && typ == schemas.TypeInvitationFailed {
 				t.Errorf("%s %s asks for a code", typ, reason)
 			}
-			var data any = schemas.InvitationFailed{ShopID: "s", PartnerAccount: "a", Reason: reason, Action: f.Action, Final: f.Final}
+			var data schemas.Data = schemas.InvitationFailed{ShopID: "s", PartnerAccount: "a", Reason: reason, Action: f.Action, Final: f.Final}
 			if typ == schemas.TypeActivationFailed {
 				data = schemas.ActivationFailed{ShopID: "s", PartnerAccount: "a", Reason: reason, Action: f.Action, Final: f.Final}
 			}

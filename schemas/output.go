@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/go-json-experiment/json"
 )
 
 // A Format is how an event is laid out in a record.
@@ -45,7 +43,7 @@ type Event struct {
 	// the operation behind it. A dead letter may lack both.
 	CausationID, OperationID string
 	TraceParent, TraceState  string // may be empty
-	Data                     any    // one of the structs of this package, by value
+	Data                     Data
 }
 
 // An OutputOption changes how [DecodeOutput] reads.
@@ -75,7 +73,7 @@ func DecodeOutput(m Message, options ...OutputOption) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	if e.Data, err = typed(e.Type, data); err != nil {
+	if e.Data, err = decodeOutputData(e.Type, data); err != nil {
 		return Event{}, err
 	}
 	if strict {
@@ -113,20 +111,15 @@ func (e Event) checkEssentials() error {
 	if e.Type == TypeDeadLetter {
 		return nil
 	}
-	shop := shopOf(e.Data)
+	account, shop := e.Data.Shop()
 	if checkText(shop, MaxShopBytes) != "" {
 		return errEvent("data/shopId")
 	}
 	if e.Subject != shop {
 		return errEvent("subject")
 	}
-	switch d := e.Data.(type) {
-	case Activated:
-		return d.Credentials.check(d.PartnerAccount, d.ShopID)
-	case CredentialsVerified:
-		return d.Credentials.check(d.PartnerAccount, d.ShopID)
-	case CredentialsInvalid:
-		return d.Credentials.check(d.PartnerAccount, d.ShopID)
+	if d, ok := e.Data.(CredentialsData); ok {
+		return d.Reference().check(account, shop)
 	}
 	return nil
 }
@@ -137,36 +130,4 @@ func (c Credentials) check(account, shop string) error {
 		return errEvent("data/credentials/ref")
 	}
 	return nil
-}
-
-// typed reads the data of an event.
-func typed(typ string, data []byte) (any, error) {
-	switch typ {
-	case TypeInvited:
-		return into[Invited](data)
-	case TypeInvitationFailed:
-		return into[InvitationFailed](data)
-	case TypeActivated:
-		return into[Activated](data)
-	case TypeActivationFailed:
-		return into[ActivationFailed](data)
-	case TypeCredentialsVerified:
-		return into[CredentialsVerified](data)
-	case TypeCredentialsInvalid:
-		return into[CredentialsInvalid](data)
-	case TypeDisconnected:
-		return into[Disconnected](data)
-	case TypeDeadLetter:
-		return into[DeadLetter](data)
-	}
-	return nil, errEvent("type")
-}
-
-func into[T any](data []byte) (any, error) {
-	var d T
-	if err := json.Unmarshal(data, &d); err != nil {
-		// The text of err may quote the data.
-		return nil, errEvent("data")
-	}
-	return d, nil
 }

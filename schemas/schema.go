@@ -28,7 +28,7 @@ var ErrNoSchema = errors.New("schemas: there is no schema of that name")
 // SchemaID is the $id of a schema; events carry that of their data as
 // dataschema. Empty for a name that has none.
 func SchemaID(name string) string {
-	if !inList(inputTypes, name) && !inList(outputTypes, name) && name != EnvelopeInput && name != EnvelopeOutput {
+	if !inList(inputTypes, name) && outputDecoder(name) == nil && name != EnvelopeInput && name != EnvelopeOutput {
 		return ""
 	}
 	return "urn:invoicebox-worker:" + name + ":1"

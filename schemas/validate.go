@@ -10,10 +10,7 @@ import (
 // check tells whether an event keeps the contract. Errors name the place, not
 // the value.
 func (e Event) check() error {
-	if typeOf(e.Data) == "" {
-		return errEvent("data of an unknown kind")
-	}
-	if e.Type != typeOf(e.Data) {
+	if e.Type != e.Data.Type() {
 		return errEvent("type does not fit data")
 	}
 	if checkText(e.ID, MaxIDBytes) != "" {
@@ -41,7 +38,7 @@ func (e Event) check() error {
 	if e.TraceState != "" && (e.TraceParent == "" || !validTraceState(e.TraceState)) {
 		return errEvent("tracestate")
 	}
-	if where := checkData(e.Data); where != "" {
+	if where := e.Data.fault(); where != "" {
 		return errEvent("data/" + where)
 	}
 	if _, subject := keys(e.Data); e.Subject != subject {
@@ -50,69 +47,8 @@ func (e Event) check() error {
 	return nil
 }
 
-func typeOf(data any) string {
-	switch data.(type) {
-	case Invited:
-		return TypeInvited
-	case InvitationFailed:
-		return TypeInvitationFailed
-	case Activated:
-		return TypeActivated
-	case ActivationFailed:
-		return TypeActivationFailed
-	case CredentialsVerified:
-		return TypeCredentialsVerified
-	case CredentialsInvalid:
-		return TypeCredentialsInvalid
-	case Disconnected:
-		return TypeDisconnected
-	case DeadLetter:
-		return TypeDeadLetter
-	}
-	return ""
-}
-
 // validTime wants a year that RFC 3339 can write, and not the zero time.
 func validTime(t time.Time) bool { return !t.IsZero() && t.Year() >= 1 && t.Year() <= 9999 }
-
-// checkData names the first member that breaks the contract.
-func checkData(data any) string {
-	switch d := data.(type) {
-	case Invited:
-		return firstError(checkShop(d.ShopID, d.PartnerAccount),
-			errIf("invitationId", d.InvitationID == "" || checkRunes(d.InvitationID, MaxInvitationChars) == ""),
-			errIf("invitedAt", validTime(d.InvitedAt)),
-			errIf("outcome", slices.Contains(invitationOutcomes, d.Outcome)))
-	case InvitationFailed:
-		return firstError(checkShop(d.ShopID, d.PartnerAccount), checkFailure(TypeInvitationFailed, d.Reason, d.Action))
-	case Activated:
-		return firstError(checkShop(d.ShopID, d.PartnerAccount),
-			errIf("merchantId", checkRunes(d.MerchantID, MaxMerchantChars) == ""),
-			errIf("activatedAt", validTime(d.ActivatedAt)),
-			errIf("verification", slices.Contains(verifications, d.Verification)),
-			d.Credentials.fault(d.PartnerAccount, d.ShopID))
-	case ActivationFailed:
-		return firstError(checkShop(d.ShopID, d.PartnerAccount), checkFailure(TypeActivationFailed, d.Reason, d.Action))
-	case CredentialsVerified:
-		return firstError(checkShop(d.ShopID, d.PartnerAccount), d.Credentials.fault(d.PartnerAccount, d.ShopID),
-			errIf("checkedAt", validTime(d.CheckedAt)))
-	case CredentialsInvalid:
-		return firstError(checkShop(d.ShopID, d.PartnerAccount), d.Credentials.fault(d.PartnerAccount, d.ShopID),
-			errIf("checkedAt", validTime(d.CheckedAt)))
-	case Disconnected:
-		return firstError(checkShop(d.ShopID, d.PartnerAccount), errIf("disconnectedAt", validTime(d.DisconnectedAt)),
-			errIf("destroyAfter", d.DestroyAfter.IsZero() || validTime(d.DestroyAfter)))
-	case DeadLetter:
-		return firstError(errIf("topic", validTopic(d.Topic)),
-			errIf("partition", d.Partition >= 0 && d.Partition <= maxPartition),
-			errIf("offset", d.Offset >= 0),
-			errIf("eventId", d.EventID == "" || checkText(d.EventID, MaxIDBytes) == ""),
-			errIf("reason", isReason(d.Reason)),
-			errIf("where", d.Where == "" || checkText(d.Where, MaxWhereBytes) == ""),
-			errIf("time", validTime(d.Time)))
-	}
-	return "data"
-}
 
 const maxPartition = 1<<31 - 1 // Kafka's own limit
 
@@ -139,20 +75,23 @@ func firstError(faults ...string) string {
 	return ""
 }
 
-func checkShop(shop, account string) string {
+func checkShop(d Data) string {
+	account, shop := d.Shop()
 	return firstError(errIf("shopId", checkText(shop, MaxShopBytes) == ""),
 		errIf("partnerAccount", checkText(account, MaxAccountBytes) == ""))
 }
 
-func checkFailure(typ string, reason FailureReason, action Action) string {
-	_, known := LookupFailure(typ, reason)
+func checkFailure(d Data, reason FailureReason, action Action) string {
+	_, known := LookupFailure(d.Type(), reason)
 	return firstError(errIf("reason", known), errIf("action", slices.Contains(actions, action)))
 }
 
-// fault checks that every member says what the reference says, and that the
+// checkReference checks that every member says what the reference says, and that the
 // reference is this shop's: one that resolves to another shop's credentials
 // would be worse than none.
-func (c Credentials) fault(account, shop string) string {
+func checkReference(d CredentialsData) string {
+	account, shop := d.Shop()
+	c := d.Reference()
 	ref, err := ParseReference(c.Ref)
 	switch {
 	case err != nil || ref.Account != account || ref.Shop != shop || ref.Version == 0 || ref.Field != "":

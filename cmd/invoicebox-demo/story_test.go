@@ -71,7 +71,7 @@ func TestTheBoardFollowsAShop(t *testing.T) {
 	b := newBoard(shops)
 	mistyped := shops[1]
 	mistyped.step = selected
-	event := func(data any) schemas.Event {
+	event := func(data schemas.Data) schemas.Event {
 		return schemas.Event{Type: schemas.TypeActivated, Subject: mistyped.id, Data: data}
 	}
 	if s, w := b.hear(event(schemas.Invited{Outcome: schemas.OutcomeSent})); s != mistyped || w != enterCode || s.step != invited {

@@ -37,13 +37,13 @@ func NewPublisher(source string, format schemas.Format) Publisher {
 
 // draft makes an event with the given id. Its bytes are made when the journal
 // knows the sequence.
-func (p Publisher) draft(id uuid.UUID, typ string, c eventContext, at time.Time, data any) journal.Draft {
+func (p Publisher) draft(id uuid.UUID, c eventContext, at time.Time, data schemas.Data) journal.Draft {
 	event := schemas.Event{
-		ID: id.String(), Source: p.source, Type: typ, Subject: c.shop.Shop, Time: at.UTC(),
+		ID: id.String(), Source: p.source, Type: data.Type(), Subject: c.shop.Shop, Time: at.UTC(),
 		CausationID: c.event, OperationID: c.operation.String(),
 		TraceParent: c.traceParent, TraceState: c.traceState, Data: data,
 	}
-	return journal.Draft{ID: id, Type: typ, Freeze: func(sequence int64) (schemas.Message, error) {
+	return journal.Draft{ID: id, Type: event.Type, Freeze: func(sequence int64) (schemas.Message, error) {
 		e := event
 		e.Sequence = sequence
 		return schemas.Encode(e, p.format)
@@ -54,15 +54,15 @@ func contextOf(op journal.ClaimedOperation) eventContext {
 	return eventContext{shop: op.Shop, operation: op.UUID, event: op.EventID, traceParent: op.TraceParent, traceState: op.TraceState}
 }
 
-// ofRun makes the event of type typ that this run of the operation leads to: one
-// per run and type, whoever makes it and how often.
-func (p Publisher) ofRun(op journal.ClaimedOperation, typ string, at time.Time, data any) journal.Draft {
-	return p.draft(schemas.EventID(op.UUID, op.Run, typ), typ, contextOf(op), at, data)
+// ofRun makes the event that this run of the operation leads to: one per run and
+// type, whoever makes it and how often.
+func (p Publisher) ofRun(op journal.ClaimedOperation, at time.Time, data schemas.Data) journal.Draft {
+	return p.draft(schemas.EventID(op.UUID, op.Run, data.Type()), contextOf(op), at, data)
 }
 
 // Invited makes the event of an invitation that succeeded, or that was not needed.
 func (p Publisher) Invited(op journal.ClaimedOperation, outcome schemas.InvitationOutcome, invitationID string, invitedAt, at time.Time) journal.Draft {
-	return p.ofRun(op, schemas.TypeInvited, at, schemas.Invited{
+	return p.ofRun(op, at, schemas.Invited{
 		ShopID: op.Shop.Shop, PartnerAccount: op.Shop.Account,
 		InvitationID: invitationID, InvitedAt: invitedAt.UTC(), Outcome: outcome,
 	})
@@ -71,17 +71,15 @@ func (p Publisher) Invited(op journal.ClaimedOperation, outcome schemas.Invitati
 // Failed makes the failure event of the operation's kind; what it advises comes
 // from the contract's table.
 func (p Publisher) Failed(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
-	typ := failureType(op.Kind)
-	return p.ofRun(op, typ, at, failureData(op.Kind, op.Shop, reason))
+	return p.ofRun(op, at, failureData(op.Kind, op.Shop, reason))
 }
 
 // FailedAgain is failed for a failure that may follow another one, or an
 // activation, of the same run, because an answer came after all. One id has one
 // content, so its id names the reason too.
 func (p Publisher) FailedAgain(op journal.ClaimedOperation, reason schemas.FailureReason, at time.Time) journal.Draft {
-	typ := failureType(op.Kind)
-	id := schemas.EventID(op.UUID, op.Run, typ+"/"+string(reason))
-	return p.draft(id, typ, contextOf(op), at, failureData(op.Kind, op.Shop, reason))
+	id := schemas.EventID(op.UUID, op.Run, failureType(op.Kind)+"/"+string(reason))
+	return p.draft(id, contextOf(op), at, failureData(op.Kind, op.Shop, reason))
 }
 
 func failureType(k journal.Kind) string {
@@ -91,7 +89,7 @@ func failureType(k journal.Kind) string {
 	return schemas.TypeActivationFailed
 }
 
-func failureData(k journal.Kind, shop journal.ShopKey, reason schemas.FailureReason) any {
+func failureData(k journal.Kind, shop journal.ShopKey, reason schemas.FailureReason) schemas.Data {
 	advice, _ := schemas.LookupFailure(failureType(k), reason)
 	if k == journal.Invite {
 		return schemas.InvitationFailed{
@@ -107,7 +105,7 @@ func failureData(k journal.Kind, shop journal.ShopKey, reason schemas.FailureRea
 func (p Publisher) Activated(
 	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
 ) journal.Draft {
-	return p.ofRun(op, schemas.TypeActivated, at, activatedData(op, c, ref, v, activatedAt))
+	return p.ofRun(op, at, activatedData(op, c, ref, v, activatedAt))
 }
 
 // ActivatedAgain says that the shop's current activation stands, after this
@@ -116,7 +114,7 @@ func (p Publisher) ActivatedAgain(
 	op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt, at time.Time,
 ) journal.Draft {
 	id := schemas.EventID(op.UUID, op.Run, schemas.TypeActivated+"/"+string(ReasonKeptToken))
-	return p.draft(id, schemas.TypeActivated, contextOf(op), at, activatedData(op, c, ref, v, activatedAt))
+	return p.draft(id, contextOf(op), at, activatedData(op, c, ref, v, activatedAt))
 }
 
 func activatedData(op journal.ClaimedOperation, c journal.Credential, ref schemas.Reference, v schemas.Verification, activatedAt time.Time) schemas.Activated {
@@ -134,14 +132,14 @@ func (p Publisher) Verified(v journal.Review, typ string, now time.Time) (journa
 	if err != nil {
 		return journal.Draft{}, err
 	}
-	var data any = schemas.CredentialsVerified{
+	var data schemas.Data = schemas.CredentialsVerified{
 		ShopID: v.Credential.Shop.Shop, PartnerAccount: v.Credential.Shop.Account, Credentials: credentialsOf(ref), CheckedAt: now.UTC(),
 	}
 	if typ == schemas.TypeCredentialsInvalid {
 		data = schemas.CredentialsInvalid(data.(schemas.CredentialsVerified))
 	}
 	id := schemas.EventID(v.Operation, v.Run, fmt.Sprintf("%s/%d", typ, v.Told+1))
-	return p.draft(id, typ, eventContext{
+	return p.draft(id, eventContext{
 		shop: v.Credential.Shop, operation: v.Operation, event: v.EventID, traceParent: v.TraceParent, traceState: v.TraceState,
 	}, now, data), nil
 }

@@ -108,7 +108,7 @@ func (p Publisher) Moved(c journal.CurrentCredential, next journal.Credential, r
 	if c.State == journal.CredentialVerified {
 		v = schemas.VerificationVerified
 	}
-	drafts = append(drafts, p.draft(movedEventID(c.Operation, c.Run, ref.String()), schemas.TypeActivated, of, now, schemas.Activated{
+	drafts = append(drafts, p.draft(movedEventID(c.Operation, c.Run, ref.String()), of, now, schemas.Activated{
 		ShopID: next.Shop.Shop, PartnerAccount: next.Shop.Account, MerchantID: next.MerchantID, ActivatedAt: c.ActivatedAt.UTC(),
 		Verification: v, Credentials: credentialsOf(ref),
 	}))

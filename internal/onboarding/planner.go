@@ -249,16 +249,16 @@ func (p planner) answerInvited(e journal.Event, v journal.ShopView, outcome sche
 	case v.Same != nil:
 		operation = v.Same.UUID
 	}
-	return []journal.Draft{p.answer(e, operation, schemas.TypeInvited, now, data)}
+	return []journal.Draft{p.answer(e, operation, now, data)}
 }
 
 func (p planner) answerFailed(e journal.Event, operation uuid.UUID, reason schemas.FailureReason) journal.Draft {
-	return p.answer(e, operation, failureType(e.Kind), p.now(), failureData(e.Kind, e.Shop, reason))
+	return p.answer(e, operation, p.now(), failureData(e.Kind, e.Shop, reason))
 }
 
 // answer makes an event that follows from e alone: one per event and type.
-func (p planner) answer(e journal.Event, operation uuid.UUID, typ string, now time.Time, data any) journal.Draft {
-	return p.out.draft(schemas.EventID(eventUUID(e), 0, typ), typ, eventContext{
+func (p planner) answer(e journal.Event, operation uuid.UUID, now time.Time, data schemas.Data) journal.Draft {
+	return p.out.draft(schemas.EventID(eventUUID(e), 0, data.Type()), eventContext{
 		shop: e.Shop, operation: operation, event: e.ID, traceParent: e.TraceParent, traceState: e.TraceState,
 	}, now, data)
 }

@@ -43,16 +43,16 @@ func restoredOp(kind journal.Kind, place RestoredState, unknowns int) journal.Re
 }
 
 // publishedAs makes what was published of a run, as it lies in the topic.
-func publishedAs(t *testing.T, o journal.RestoredOperation, run int, sequence int64, typ string, data any) journal.PublishedEvent {
+func publishedAs(t *testing.T, o journal.RestoredOperation, run int, sequence int64, data schemas.Data) journal.PublishedEvent {
 	t.Helper()
 	op := o.ClaimedOperation
 	op.Run = run
-	d := Publisher{source: DefaultSource}.ofRun(op, typ, restoreAt, data)
+	d := Publisher{source: DefaultSource}.ofRun(op, restoreAt, data)
 	m, err := d.Freeze(sequence)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return journal.PublishedEvent{Event: d.ID, Type: typ, Shop: o.Shop, Operation: o.UUID, Causation: o.EventID, Sequence: sequence, At: restoreAt, Message: m}
+	return journal.PublishedEvent{Event: d.ID, Type: data.Type(), Shop: o.Shop, Operation: o.UUID, Causation: o.EventID, Sequence: sequence, At: restoreAt, Message: m}
 }
 
 func activatedIn(store string) schemas.Activated {
@@ -70,33 +70,33 @@ func activatedIn(store string) schemas.Activated {
 // saying gives an operation the results that make a word its last one.
 func saying(t *testing.T, o journal.RestoredOperation, word PublishedState) (journal.RestoredOperation, bool) {
 	t.Helper()
-	add := func(typ string, data any) {
-		o.Results = append(o.Results, publishedAs(t, o, o.Run, int64(len(o.Results)+5), typ, data))
+	add := func(data schemas.Data) {
+		o.Results = append(o.Results, publishedAs(t, o, o.Run, int64(len(o.Results)+5), data))
 	}
 	invite := o.Kind == journal.Invite
 	switch word {
 	case PublishedNothing:
 	case PublishedInvited:
-		add(schemas.TypeInvited, schemas.Invited{ShopID: "shop", PartnerAccount: "default", InvitedAt: restoreAt, Outcome: schemas.OutcomeSent})
+		add(schemas.Invited{ShopID: "shop", PartnerAccount: "default", InvitedAt: restoreAt, Outcome: schemas.OutcomeSent})
 	case PublishedActivated:
-		add(schemas.TypeActivated, activatedIn("vault"))
+		add(activatedIn("vault"))
 	case PublishedConflict:
-		add(schemas.TypeActivated, activatedIn("openbao"))
+		add(activatedIn("openbao"))
 		o.Conflict = true
 	case PublishedSecretLost:
-		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+		add(activatedIn(schemas.StoreSealed))
 	case PublishedReplaced:
-		add(schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+		add(activatedIn(schemas.StoreSealed))
 		o.Newest = activatedIn("openbao").Credentials.Ref
 	case PublishedDisconnected:
-		add(schemas.TypeActivated, activatedIn("vault"))
-		add(schemas.TypeDisconnected, schemas.Disconnected{ShopID: "shop", PartnerAccount: "default", DisconnectedAt: restoreAt})
+		add(activatedIn("vault"))
+		add(schemas.Disconnected{ShopID: "shop", PartnerAccount: "default", DisconnectedAt: restoreAt})
 	case PublishedFailed:
-		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureExpired))
+		add(failureData(o.Kind, o.Shop, schemas.FailureExpired))
 	case PublishedAttention:
-		add(failureType(o.Kind), failureData(o.Kind, o.Shop, schemas.FailureOutcomeUnknown))
+		add(failureData(o.Kind, o.Shop, schemas.FailureOutcomeUnknown))
 	case PublishedResponseLost:
-		add(schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, schemas.FailureAnswerUnreadable))
+		add(failureData(journal.Activate, o.Shop, schemas.FailureAnswerUnreadable))
 	}
 	fits := map[PublishedState]journal.Kind{PublishedInvited: journal.Invite, PublishedActivated: journal.Activate, PublishedSecretLost: journal.Activate, PublishedReplaced: journal.Activate, PublishedConflict: journal.Activate, PublishedResponseLost: journal.Activate, PublishedDisconnected: journal.Activate}
 	kind, only := fits[word]
@@ -190,13 +190,13 @@ func TestRestorer_LastPublished(t *testing.T) {
 		return NewRestorer(RestorerOptions{Now: func() time.Time { return restoreAt }})(o)
 	}
 	failed := func(run int, sequence int64, reason schemas.FailureReason) journal.PublishedEvent {
-		return publishedAs(t, o, run, sequence, schemas.TypeActivationFailed, failureData(journal.Activate, o.Shop, reason))
+		return publishedAs(t, o, run, sequence, failureData(journal.Activate, o.Shop, reason))
 	}
-	active := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn("openbao"))
-	other := publishedAs(t, o, 2, 8, schemas.TypeActivated, activatedIn("vault"))
+	active := publishedAs(t, o, 2, 6, activatedIn("openbao"))
+	other := publishedAs(t, o, 2, 8, activatedIn("vault"))
 	other.Event = uuid.New()
 	active.Version = 7 // the journal's number
-	sealed := publishedAs(t, o, 2, 6, schemas.TypeActivated, activatedIn(schemas.StoreSealed))
+	sealed := publishedAs(t, o, 2, 6, activatedIn(schemas.StoreSealed))
 	sealed.Version = 3
 	// The same number in another store is another secret.
 	versions[activatedIn("vault").Credentials.Ref] = 3

@@ -97,7 +97,7 @@ func DestroyAt(now time.Time, after time.Duration) time.Time {
 // one for each activation.
 func (p Publisher) Disconnected(x journal.ShopSituation, d journal.Disconnect) journal.Draft {
 	id := schemas.EventID(x.Active.Operation, x.Run, schemas.TypeDisconnected)
-	return p.draft(id, schemas.TypeDisconnected, eventContext{
+	return p.draft(id, eventContext{
 		shop: x.Shop, operation: x.Active.Operation, event: x.EventID, traceParent: x.TraceParent, traceState: x.TraceState,
 	}, d.At, schemas.Disconnected{ShopID: x.Shop.Shop, PartnerAccount: x.Shop.Account, DisconnectedAt: d.At.UTC(), DestroyAfter: d.DestroyAt.UTC()})
 }

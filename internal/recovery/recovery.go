@@ -224,25 +224,12 @@ func decodePublished(m schemas.Message, typ, source string, accounts []journal.A
 	}
 	a := journal.PublishedEvent{Event: id, Type: typ, Causation: e.CausationID, Sequence: e.Sequence, At: e.Time, Message: m}
 	a.Operation, _ = uuid.Parse(e.OperationID)
-	a.Shop.Shop = e.Subject
-	switch d := e.Data.(type) {
-	case schemas.DeadLetter:
-		a.Shop = journal.ShopKey{}
+	if e.Type == schemas.TypeDeadLetter {
 		return a, true
-	case schemas.Invited:
-		a.Shop.Account = d.PartnerAccount
-	case schemas.InvitationFailed:
-		a.Shop.Account = d.PartnerAccount
-	case schemas.Activated:
-		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
-	case schemas.ActivationFailed:
-		a.Shop.Account = d.PartnerAccount
-	case schemas.CredentialsVerified:
-		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
-	case schemas.CredentialsInvalid:
-		a.Shop.Account, a.Version, a.Reference = d.PartnerAccount, d.Credentials.Version, d.Credentials.Ref
-	case schemas.Disconnected:
-		a.Shop.Account = d.PartnerAccount
+	}
+	a.Shop.Account, a.Shop.Shop = e.Data.Shop()
+	if d, ok := e.Data.(schemas.CredentialsData); ok {
+		a.Version, a.Reference = d.Reference().Version, d.Reference().Ref
 	}
 	return a, slices.ContainsFunc(accounts, func(k journal.Account) bool { return k.Name == a.Shop.Account })
 }
