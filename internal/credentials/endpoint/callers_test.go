@@ -3,13 +3,16 @@ package endpoint
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"invoicebox-worker/internal/credentials/credentialstest"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/schemas"
 )
 
 func TestShops(t *testing.T) {
@@ -211,6 +214,33 @@ func FuzzParseShops(f *testing.F) {
 		// What contains a shop names its account, or all.
 		if text != "invoicebox/*" && account != s.account {
 			t.Errorf("%q contains %q of %q", text, shop, account)
+		}
+	})
+}
+
+// FuzzSubtree: a caller of one shop, or of one account, may read that and nothing else,
+// however the others are named.
+func FuzzSubtree(f *testing.F) {
+	for _, shop := range credentialstest.Shops {
+		f.Add("default", shop, "default", "shop-1")
+	}
+	f.Add("a/b", "c", "a", "b/c")
+	f.Add("default", "*", "default", "x")
+	f.Fuzz(func(t *testing.T, account, shop, otherAccount, otherShop string) {
+		one, other := journal.ShopKey{Account: account, Shop: shop}, journal.ShopKey{Account: otherAccount, Shop: otherShop}
+		ref := schemas.Reference{Store: schemas.StoreSealed, Mount: schemas.SealedMount, Account: account, Shop: shop}
+		if ref.Check() != nil {
+			return
+		}
+		own := strings.TrimPrefix(ref.Key(), schemas.SealedMount+"/")
+		shops, err := ParseShops(own)
+		if err != nil || !shops.Contain(one) || shops.Contain(other) != (one == other) {
+			t.Errorf("%q: %v, contains %q: %t", own, err, other, shops.Contain(other))
+		}
+		all := path.Dir(own) + "/*"
+		shops, err = ParseShops(all)
+		if err != nil || !shops.Contain(one) || shops.Contain(other) != (account == otherAccount) {
+			t.Errorf("%q: %v, contains %q: %t", all, err, other, shops.Contain(other))
 		}
 	})
 }
