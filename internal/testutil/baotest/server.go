@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -31,7 +32,7 @@ const (
 // A Server is one server.
 type Server struct {
 	program, folder string
-	address         string
+	url             string
 	client          *api.Client // as root
 	unsealKey       string
 	process         *exec.Cmd
@@ -41,30 +42,20 @@ type Server struct {
 // Start starts a server, unsealed, which ends with the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{program: program(t), folder: t.TempDir(), address: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	address := FreeAddress(t)
+	s := &Server{program: program(t), folder: t.TempDir(), url: "https://" + address}
 	certify(t, s.folder)
 	quoted := func(name string) string { return fmt.Sprintf("%q", filepath.Join(s.folder, name)) }
-	config := "ui = false\nlog_level = \"warn\"\n" +
+	config := "ui = false\nlog_level = \"warn\"\nlog_requests_level = \"warn\"\n" +
 		fmt.Sprintf("api_addr = %q\n", s.URL()) +
-		fmt.Sprintf("cluster_addr = \"https://127.0.0.1:%d\"\n", freePort(t)) +
+		fmt.Sprintf("cluster_addr = \"https://%s\"\n", FreeAddress(t)) +
 		"storage \"raft\" {\n  path = " + quoted("data") + "\n  node_id = \"one\"\n  performance_multiplier = 1\n}\n" +
-		fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_cert_file = %s\n  tls_key_file = %s\n}\n", s.address, quoted(certificateFile), quoted(keyFile)) +
+		fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_cert_file = %s\n  tls_key_file = %s\n}\n", address, quoted(certificateFile), quoted(keyFile)) +
 		"audit \"file\" \"log\" {\n  options = {\n    file_path = " + quoted("audit.log") + "\n  }\n}\n"
 	if err := os.Mkdir(filepath.Join(s.folder, "data"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.folder, "config.hcl"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.client = s.newClient(t)
-	s.launch(t)
-	t.Cleanup(func() {
-		s.Down(syscall.SIGKILL)
-		if t.Failed() {
-			text, _ := os.ReadFile(s.file("server.log"))
-			t.Logf("the end of the server's log:\n%s", text[max(0, len(text)-4000):])
-		}
-	})
+	s.start(t, config)
 	s.await(t, func(ctx context.Context) error {
 		_, err := s.client.Sys().InitStatusWithContext(ctx)
 		return err
@@ -81,15 +72,43 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
+// StartSelf starts a server with a configuration by which it initializes and unseals
+// itself, and listens without TLS at an address. Nobody is root there.
+func StartSelf(t testing.TB, config, address string) *Server {
+	t.Helper()
+	s := &Server{program: program(t), folder: t.TempDir(), url: "http://" + address}
+	s.start(t, config)
+	s.awaitActive(t)
+	return s
+}
+
+// start starts the server's process, which ends with the test.
+func (s *Server) start(t testing.TB, config string) {
+	t.Helper()
+	if err := os.WriteFile(s.file("config.hcl"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.client = s.newClient(t)
+	s.launch(t)
+	t.Cleanup(func() {
+		s.Down(syscall.SIGKILL)
+		if t.Failed() {
+			text, _ := os.ReadFile(s.Log())
+			t.Logf("the end of the server's log:\n%s", text[max(0, len(text)-4000):])
+		}
+	})
+}
+
 func (s *Server) file(name string) string { return filepath.Join(s.folder, name) }
 
 func (s *Server) newClient(t testing.TB) *api.Client {
 	t.Helper()
 	config := api.NewConfig()
 	config.DisableEnvironment, config.Address, config.MaxRetries = true, s.URL(), 0
-	err := config.ConfigureTLS(&api.TLSConfig{CACert: s.CAFile()})
-	if err != nil {
-		t.Fatal(err)
+	if strings.HasPrefix(s.url, "https:") {
+		if err := config.ConfigureTLS(&api.TLSConfig{CACert: s.CAFile()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	client, err := api.NewClient(config)
 	if err != nil {
@@ -99,7 +118,7 @@ func (s *Server) newClient(t testing.TB) *api.Client {
 }
 
 // URL is the server's address.
-func (s *Server) URL() string { return "https://" + s.address }
+func (s *Server) URL() string { return s.url }
 
 // CAFile is the authority of its certificate.
 func (s *Server) CAFile() string { return s.file(authorityFile) }
@@ -110,8 +129,26 @@ func (s *Server) Root() string { return s.client.Token() }
 // AuditLog is the file with every request and response, their secrets hashed.
 func (s *Server) AuditLog() string { return s.file("audit.log") }
 
-// Log is the file with what the server printed.
+// Log is the file with what the server printed, a line for each request among it.
 func (s *Server) Log() string { return s.file("server.log") }
+
+// Storage is what the server has written to its storage so far, by file.
+func (s *Server) Storage(t testing.TB) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	err := filepath.WalkDir(s.file("data"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		doc, err := os.ReadFile(path) // #nosec G304 -- the test's own server
+		files[strings.TrimPrefix(path, s.folder+"/")] = doc
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files: %v", len(files), err)
+	}
+	return files
+}
 
 // Seal seals the server: it answers with 503.
 func (s *Server) Seal(t testing.TB) {
@@ -125,9 +162,16 @@ func (s *Server) Seal(t testing.TB) {
 func (s *Server) Unseal(t testing.TB) {
 	t.Helper()
 	s.await(t, func(ctx context.Context) error {
-		if _, err := s.client.Sys().UnsealWithContext(ctx, s.unsealKey); err != nil {
-			return err
-		}
+		_, err := s.client.Sys().UnsealWithContext(ctx, s.unsealKey)
+		return err
+	})
+	s.awaitActive(t)
+}
+
+// awaitActive waits until it serves.
+func (s *Server) awaitActive(t testing.TB) {
+	t.Helper()
+	s.await(t, func(ctx context.Context) error {
 		health, err := s.client.Sys().HealthWithContext(ctx)
 		if err == nil && (health.Sealed || health.Standby) {
 			err = errors.New("sealed, or not active yet")
@@ -150,6 +194,10 @@ func (s *Server) Down(signal syscall.Signal) {
 func (s *Server) Up(t testing.TB) {
 	t.Helper()
 	s.launch(t)
+	if s.unsealKey == "" { // it unseals itself
+		s.awaitActive(t)
+		return
+	}
 	s.Unseal(t)
 }
 
@@ -303,12 +351,13 @@ func program(t testing.TB) string {
 	return ""
 }
 
-func freePort(t testing.TB) int {
+// FreeAddress is a loopback address that nobody listens on.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().String()
 }
