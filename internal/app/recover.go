@@ -82,7 +82,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 	return recovery.Run(ctx, intake, recovery.Options{
 		Journal: j, Topic: o.Topic,
 		SealCheck:      func(identity uuid.UUID) ([]byte, error) { return unbound.Seal([]byte(keysetWord), checkRow(identity)) },
-		UnknownOutcome: o.UnknownOutcome, Source: source, Format: o.EventFormat, Logger: log,
+		UnknownOutcome: o.UnknownOutcome, Source: source, Format: o.EventFormat, DestroyAfter: o.destroyAfter(), Logger: log,
 		Actor: o.Actor, QuietFor: quiet, AcceptLoss: o.AcceptLoss, Force: o.Force,
 	})
 }

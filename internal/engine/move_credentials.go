@@ -164,7 +164,7 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 		}
 	}
 	return onboarding.MoveFree, e.journal.MoveCredential(s.writes, journal.CredentialMove{
-		Ref: c.Ref, Credential: prepared.Row, Publish: drafts, Told: told,
+		Ref: c.Ref, Credential: prepared.Row, Publish: drafts, Told: told, DestroyAt: onboarding.DestroyAt(now, e.cfg.DestroyAfter),
 		Audit: journal.AuditEntry{
 			At: now, Actor: i.Actor, Act: "credentials.moved", Subject: shop.Account + "/" + shop.Shop, Detail: c.Credential.Reference + " to " + prepared.Row.Reference,
 		},

@@ -137,6 +137,7 @@ func TestMoveCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newHarness(t, good)
+				b.cfg.DestroyAfter = 10 * time.Minute
 				bao := b.withStores()
 				b.cfg.Journal = &brokenMoves{testJournal: b.j, next: broken}
 				const shops = 3
@@ -176,6 +177,14 @@ func TestMoveCredentials(t *testing.T) {
 					t.Errorf("announced %+v", a)
 				}
 				b.ended(b.moves(schemas.StoreVault, nil), onboarding.ResultNoStore)
+				// What the moves left behind is destroyed.
+				time.Sleep(b.cfg.DestroyAfter + time.Minute)
+				synctest.Wait()
+				for i, op := range ops {
+					if sealed, there := b.sealedRow(op, 1).Sealed, bao.versions[op.Shop][0].MerchantID != ""; sealed != nil || there != (i > 0) {
+						t.Errorf("shop %d: sealed %v, in the store %v", i, sealed != nil, there)
+					}
+				}
 				b.finish()
 				b.expect(ops[1], journal.Done, onboarding.ReasonActivated, eventActive, eventActive)
 				if strings.Contains(b.log.String(), "token-") {

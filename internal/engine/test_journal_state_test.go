@@ -240,8 +240,15 @@ func (j *testJournal) eventsOf(op *operation) (list []journal.OutboxRow) {
 		}
 		return of, err
 	})
-	for _, o := range j.record(op).Output {
-		list = append(list, messages[o.Event])
+	output := j.record(op).Output
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range output {
+		m, waits := messages[o.Event]
+		if !waits {
+			m = j.sent[o.Event]
+		}
+		list = append(list, m)
 	}
 	return list
 }

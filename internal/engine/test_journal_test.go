@@ -45,11 +45,12 @@ type testJournal struct {
 	mute  bool     // changes are not signalled, as where the network is slow
 	steps []string // transitions and attempts, in order
 	asks  []journal.ClaimRequest
-	dues  int // calls of Due
-	lists int // calls of Accounts
-	looks int // calls of EraseReceipts from the beginning
-	pages int // those that go on where one before ended
-	page  int // how many receipts each looks at; 0: as many as it is asked for
+	dues  int                             // calls of Due
+	lists int                             // calls of Accounts
+	looks int                             // calls of EraseReceipts from the beginning
+	pages int                             // those that go on where one before ended
+	page  int                             // how many receipts each looks at; 0: as many as it is asked for
+	sent  map[uuid.UUID]journal.OutboxRow // events that were published
 	shops map[int64]journal.ShopKey
 	views map[journal.ShopKey][]journal.ReviewAnswer // by shop, what its reviews brought
 	cache map[string]any                             // of what was read since the last change
@@ -90,7 +91,7 @@ func newTestJournal(t testing.TB, keys *keyset.Set) *testJournal {
 	}
 	j := &testJournal{
 		TB: t, path: filepath.Join(simFolder(t), "journal.db"), keys: keys, changed: make(chan struct{}, 1), intents: make(chan struct{}, 1),
-		shops: map[int64]journal.ShopKey{}, views: map[journal.ShopKey][]journal.ReviewAnswer{},
+		sent: map[uuid.UUID]journal.OutboxRow{}, shops: map[int64]journal.ShopKey{}, views: map[journal.ShopKey][]journal.ReviewAnswer{},
 	}
 	if err := os.WriteFile(j.path, text, 0o600); err != nil {
 		t.Fatal(err)
@@ -453,8 +454,23 @@ func (j *testJournal) ActOnShop(ctx context.Context, a journal.ShopAction) error
 	return j.write(ctx, "ActOnShop", func() error { return j.Journal.ActOnShop(ctx, a) })
 }
 
+// ClaimDestructions first publishes what waits, because there is no relay.
 func (j *testJournal) ClaimDestructions(ctx context.Context, limit int, lease time.Duration) (list []journal.Destruction, err error) {
 	err = j.step(ctx, "ClaimDestructions", func() error {
+		rows, err := j.Pending(ctx, 0, 1000, 1<<20)
+		if err != nil {
+			return err
+		}
+		var published []journal.Published
+		j.mu.Lock()
+		for _, r := range rows {
+			j.sent[r.Event] = r
+			published = append(published, journal.Published{Row: r.Row, Offset: -1})
+		}
+		j.mu.Unlock()
+		if err := j.MarkPublished(ctx, published); err != nil {
+			return err
+		}
 		list, err = j.Journal.ClaimDestructions(ctx, limit, lease)
 		j.touchIf(len(list) > 0, err)
 		return err

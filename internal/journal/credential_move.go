@@ -35,5 +35,7 @@ type CredentialMove struct {
 	Credential Credential // of the same shop and merchant
 	Publish    []Draft    // of the shop
 	Told       int        // how many of Publish count as told by reviews
-	Audit      AuditEntry
+	// DestroyAt is when the secrets of older versions are to be destroyed; zero is never.
+	DestroyAt time.Time
+	Audit     AuditEntry
 }

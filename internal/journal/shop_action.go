@@ -19,7 +19,8 @@ type ShopActions interface {
 	ActOnShop(ctx context.Context, a ShopAction) error
 	// ClaimDestructions claims secrets whose time to be destroyed has come, the longest
 	// due first. They are the caller's until the lease ends or EndDestruction. The
-	// secrets of current credentials are never among them. It is cheap enough to be
+	// secrets of current credentials are never among them, and none of a shop whose
+	// latest credentials or disconnect wait to be published. It is cheap enough to be
 	// called every second.
 	ClaimDestructions(ctx context.Context, limit int, lease time.Duration) ([]Destruction, error)
 	// EndDestruction records that a secret is destroyed and erases what the journal has

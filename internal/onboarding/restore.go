@@ -1,6 +1,7 @@
 package onboarding
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -16,18 +17,20 @@ type RestorerOptions struct {
 	Source         string           // "": DefaultSource
 	Format         schemas.Format   // "": binary
 	Now            func() time.Time // required
+	DestroyAfter   time.Duration    // of secrets that were replaced since the copy; 0: DefaultDestroyAfter
 }
 
 type restorer struct {
-	hold bool
-	out  Publisher
-	now  func() time.Time
+	hold         bool
+	out          Publisher
+	now          func() time.Time
+	destroyAfter time.Duration
 }
 
 // NewRestorer returns the rules by which an operation of a restored journal
 // goes on: see [RestoreRows]. It calls nothing outside and keeps no state.
 func NewRestorer(o RestorerOptions) journal.Restorer {
-	r := restorer{hold: o.UnknownOutcome == Hold, out: NewPublisher(o.Source, o.Format), now: o.Now}
+	r := restorer{hold: o.UnknownOutcome == Hold, out: NewPublisher(o.Source, o.Format), now: o.Now, destroyAfter: cmp.Or(o.DestroyAfter, DefaultDestroyAfter)}
 	return r.restore
 }
 
@@ -309,7 +312,7 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 		if p.word == PublishedDisconnected {
 			break // its secret is still to be destroyed
 		}
-		out.Active = &journal.ActiveUpdate{At: p.active.ActivatedAt, Event: p.activated}
+		out.Active = &journal.ActiveUpdate{At: p.active.ActivatedAt, Event: p.activated, DestroyAt: DestroyAt(now, r.destroyAfter)}
 	default:
 		out.MerchantID = p.active.MerchantID
 	}

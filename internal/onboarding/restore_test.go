@@ -176,6 +176,9 @@ func checkRestoration(t *testing.T, name string, o journal.RestoredOperation, ro
 	if (got.Active != nil) != (row.Outcome == outcomeActive) || (got.Credential != nil) != (got.Active != nil || row.Published == PublishedDisconnected) {
 		t.Errorf("%s: active %+v, credential %+v", name, got.Active, got.Credential)
 	}
+	if got.Active != nil && !got.Active.DestroyAt.Equal(restoreAt.Add(DefaultDestroyAfter)) {
+		t.Errorf("%s: what it replaces is destroyed at %v", name, got.Active.DestroyAt)
+	}
 	if got.Word == "" && (row.To != 0 || row.Unknown) {
 		t.Errorf("%s is not reported", name)
 	}

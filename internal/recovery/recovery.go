@@ -34,6 +34,7 @@ type Options struct {
 	UnknownOutcome string // see onboarding.RestorerOptions
 	Source         string // of the published events
 	Format         schemas.Format
+	DestroyAfter   time.Duration // see onboarding.RestorerOptions
 	Logger         *slog.Logger
 	Actor          string // for the audit trail
 	// QuietFor is how long the rate limits count as used up afterwards.
@@ -109,7 +110,7 @@ func (r *recoverer) work(ctx context.Context, in *consumer.ExclusiveSession) err
 		return ErrNothingToRecover
 	}
 	if r.report.Recovery, err = r.j.Recover(ctx, onboarding.NewRestorer(onboarding.RestorerOptions{
-		UnknownOutcome: r.o.UnknownOutcome, Source: r.o.Source, Format: r.o.Format, Now: time.Now,
+		UnknownOutcome: r.o.UnknownOutcome, Source: r.o.Source, Format: r.o.Format, Now: time.Now, DestroyAfter: r.o.DestroyAfter,
 	})); err != nil {
 		return err
 	}

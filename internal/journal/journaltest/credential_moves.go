@@ -69,6 +69,21 @@ var credentialMoves = []part{
 			f.Fatalf("the check goes on with %+v", again)
 		}
 	}},
+	{"the earlier ones are destroyed at their time, but not before the event is published", func(f *fixture) {
+		first, _ := reviewed(f, "s", time.Hour, true)
+		f.publishAll()
+		m := f.moveOf(f.current(), "m-s")
+		m.DestroyAt = f.clock.now().Add(time.Hour)
+		f.ok(f.j.MoveCredential(f.ctx, m))
+		f.clock.advance(2 * time.Hour)
+		if list := f.destructions(10); len(list) != 0 {
+			f.Fatalf("destroyed %+v", list)
+		}
+		f.publishAll()
+		if list := f.destructions(10); len(list) != 1 || list[0].Credential.Reference != first.Reference {
+			f.Fatalf("destroyed %+v", list)
+		}
+	}},
 	{"a process that has not met the account moves its credentials", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, true)
 		f.crash()

@@ -305,6 +305,12 @@ func (f *fixture) publish(rows ...journal.OutboxRow) {
 	f.ok(f.j.MarkPublished(f.ctx, ps))
 }
 
+// publishAll marks all rows that wait.
+func (f *fixture) publishAll() {
+	f.Helper()
+	f.publish(f.pending()...)
+}
+
 // activates makes a shop active with a new code; the event that says so is not
 // its last.
 func (f *fixture) activates(shop string) journal.Draft {

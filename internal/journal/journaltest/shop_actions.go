@@ -102,6 +102,10 @@ var shopActions = []part{
 			f.Fatalf("destroyed too early: %+v", list)
 		}
 		f.clock.advance(time.Hour)
+		if list := f.destructions(10); len(list) != 0 {
+			f.Fatalf("destroyed before the event is published: %+v", list)
+		}
+		f.publishAll()
 		list := f.destructions(10)
 		if len(list) != 1 || list[0].ShopID != i.ShopID {
 			f.Fatalf("claimed %+v", list)
@@ -230,6 +234,7 @@ var shopActions = []part{
 		if !seen.Disconnected.IsZero() || seen.Active == nil {
 			f.Fatalf("the planner saw %+v", seen)
 		}
+		f.publishAll()
 		f.clock.advance(time.Hour)
 		if list := f.destructions(10); len(list) != 1 || list[0].Credential.Version != 1 {
 			f.Fatalf("claimed %+v", list)
@@ -263,6 +268,7 @@ var shopActions = []part{
 		rotated(3, f.clock.now().Add(2*time.Hour))
 		// What was to be destroyed earlier stays so.
 		rotated(4, f.clock.now().Add(3*time.Hour))
+		f.publishAll()
 		f.clock.advance(2 * time.Hour)
 		f.crash()
 		if got := append(versions(1), versions(1)...); !slices.Equal(got, []int64{1, 2}) {
@@ -293,6 +299,7 @@ var shopActions = []part{
 		if c, err := f.j.PublishedCredential(f.ctx, shopKey("t")); err != nil || c.Reference != other.Reference {
 			f.Fatal(c, err)
 		}
+		f.publishAll()
 		if list := f.destructions(10); len(list) != 0 {
 			f.Fatalf("claimed %+v", list)
 		}

@@ -76,6 +76,7 @@ func (u *Unit) moveCredential(m *journal.CredentialMove) error {
 	if err := u.store(o, s, &m.Credential); err != nil {
 		return err
 	}
+	before := *s
 	s.Version, s.ActiveVersion = m.Credential.Version, m.Credential.Version
 	if len(m.Publish) > 0 {
 		s.ActiveEvent = eventID(m.Publish[0].ID)
@@ -83,6 +84,7 @@ func (u *Unit) moveCredential(m *journal.CredentialMove) error {
 	// A check that is being made read the earlier place.
 	s.ReviewClaim++
 	s.ReviewTold += int64(m.Told)
+	u.replaceSecrets(s, before, m.DestroyAt)
 	u.audit(m.Audit)
 	return u.emit(s, s.ActiveOperation, m.Publish)
 }

@@ -230,11 +230,13 @@ func (u *Unit) restoreDisconnected() error {
 const (
 	destructionDue Query = "SELECT EXISTS (SELECT 1 FROM credential WHERE destroy_at <= $1) AS found"
 	// Current credentials are skipped, whatever their row says, and so are older rows of
-	// the same secret: it was moved to another store and back.
+	// the same secret: it was moved to another store and back. Those of a shop whose
+	// latest credentials, or whose disconnect, are not published yet wait for that.
 	destructionsClaim Query = `SELECT c.shop, c.version, c.created, c.reference, c.merchant_id, c.secret, s.name, a.name AS account_name
 		FROM credential c JOIN shop s ON s.id = c.shop JOIN account a ON a.id = s.account
 		WHERE c.destroy_at <= $1 AND s.active_version IS DISTINCT FROM c.version
 			AND NOT EXISTS (SELECT 1 FROM credential n WHERE n.shop = s.id AND n.version = s.active_version AND n.reference = c.reference)
+			AND NOT EXISTS (SELECT 1 FROM outbox x WHERE x.shop = c.shop AND x.published_at IS NULL AND x.type = ANY($3))
 		ORDER BY c.destroy_at, c.shop, c.version LIMIT $2 FOR NO KEY UPDATE OF c SKIP LOCKED`
 	destructionLease Query = "UPDATE credential SET destroy_at = $3 WHERE shop = $1 AND version = $2"
 	secretDestroyed  Query = `UPDATE credential SET secret = NULL, secret_key = NULL, proof = NULL, destroy_at = NULL, destroyed = $3
@@ -264,7 +266,7 @@ func (j *Journal) ClaimDestructions(ctx context.Context, limit int, lease time.D
 		return nil, err
 	}
 	return ask(ctx, j, &Request{Last: true}, func(u *Unit) (claimed []journal.Destruction, err error) {
-		if err := each(u, destructionsClaim, []any{u.now, min(bounded(limit), maxClaim)}, func(r *destructionRow) error {
+		if err := each(u, destructionsClaim, []any{u.now, min(bounded(limit), maxClaim), []string{schemas.TypeActivated, schemas.TypeDisconnected}}, func(r *destructionRow) error {
 			claimed = append(claimed, journal.Destruction{
 				ShopID: r.Shop, Credential: credential(journal.ShopKey{Account: r.AccountName, Shop: r.Name}, &r.Credential),
 			})

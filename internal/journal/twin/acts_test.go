@@ -76,6 +76,9 @@ func (g *generator) moveCredential() {
 	for m.Told = range 1 + g.n(2) {
 		m.Publish = append(m.Publish, journaltest.MakeDraft(g.uuid("moved"), schemas.TypeActivated, k))
 	}
+	if g.oneIn(2) {
+		m.DestroyAt = c.ActivatedAt.Add(time.Hour)
+	}
 	switch g.n(12) {
 	case 0:
 		m.Ref.Claim++
