@@ -48,14 +48,21 @@ func Shared(tb testing.TB) *Cluster {
 }
 
 // Both runs a test on an embedded cluster and on Apache Kafka. Without options
-// the latter is the shared one; with options each is made for this test alone.
+// the latter is the shared one; with options each is made for this test alone. Where
+// INVOICEBOX_TEST_REQUIRE holds "kafka", Apache Kafka is enough: the embedded cluster is
+// for machines without it, and each test there takes its time twice.
 func Both(t *testing.T, test func(t *testing.T, c *Cluster), opts ...Option) {
 	t.Helper()
 	alone := len(opts) > 0
 	if !alone {
 		opts = []Option{WithMaxMessageBytes(SharedMaxMessageBytes)}
 	}
-	t.Run("embedded", func(t *testing.T) { test(t, Embedded(t, opts...)) })
+	t.Run("embedded", func(t *testing.T) {
+		if required() {
+			t.Skip("Apache Kafka is required, and runs this test")
+		}
+		test(t, Embedded(t, opts...))
+	})
 	t.Run("apache-kafka", func(t *testing.T) {
 		if alone {
 			test(t, Real(t, opts...))
