@@ -39,7 +39,11 @@ func (j *Journal) ReportWorker(ctx context.Context, r journal.WorkerReport) erro
 				return err
 			}
 		}
-		_, err := u.exec(factSet, own, stored.PackReport(r, u.now))
+		value, err := stored.PackReport(r, u.now)
+		if err != nil {
+			return err
+		}
+		_, err = u.exec(factSet, own, value)
 		return err
 	}})
 }

@@ -1,47 +1,34 @@
 package stored
 
 import (
-	"bytes"
-	"fmt"
-	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
 )
 
-// PackReport writes a worker's report: its id, the microsecond at which it was
-// made, the quoted owner, and the facts, with a blank between.
-func PackReport(r journal.WorkerReport, now int64) []byte {
-	return append(fmt.Appendf(nil, "%s %d %q ", r.Worker, now, r.Owner), r.Facts...)
+// A report is a worker's report as its row keeps it.
+type report struct {
+	Worker uuid.UUID `json:"worker"`
+	At     int64     `json:"at"` // when it was made, in microseconds since 1970
+	Owner  string    `json:"owner"`
+	Facts  []byte    `json:"facts"`
+}
+
+// PackReport writes a worker's report, made at the microsecond now.
+func PackReport(r journal.WorkerReport, now int64) ([]byte, error) {
+	return json.Marshal(report{r.Worker, now, r.Owner, r.Facts}, jsontext.AllowInvalidUTF8(true)) // a host can have any name
 }
 
 // UnpackReport reads it; false for what another version wrote otherwise.
-func UnpackReport(value []byte, now int64) (r journal.WorkerReport, ok bool) {
-	id, rest, found := bytes.Cut(value, []byte{' '})
-	if !found {
-		return r, false
+func UnpackReport(value []byte, now int64) (journal.WorkerReport, bool) {
+	var r report
+	if json.Unmarshal(value, &r) != nil || r.Worker == uuid.Nil || r.At == 0 {
+		return journal.WorkerReport{}, false
 	}
-	at, rest, found := bytes.Cut(rest, []byte{' '})
-	if !found {
-		return r, false
-	}
-	quoted, err := strconv.QuotedPrefix(string(rest))
-	if err != nil {
-		return r, false
-	}
-	facts, found := bytes.CutPrefix(rest[len(quoted):], []byte{' '})
-	micros, err := strconv.ParseInt(string(at), 10, 64)
-	if err != nil || !found {
-		return r, false
-	}
-	if r.Owner, err = strconv.Unquote(quoted); err != nil {
-		return r, false
-	}
-	if r.Worker, err = uuid.ParseBytes(id); err != nil {
-		return r, false
-	}
-	r.Age, r.Facts = max(0, time.Duration(now-micros)*time.Microsecond), facts
-	return r, true
+	age := max(0, time.Duration(now-r.At)*time.Microsecond)
+	return journal.WorkerReport{Worker: r.Worker, Owner: r.Owner, Age: age, Facts: r.Facts}, true
 }
