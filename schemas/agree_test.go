@@ -189,8 +189,9 @@ func TestEncoderAndSchemaAgree(t *testing.T) {
 			schemas.CredentialsVerified{ShopID: shop, PartnerAccount: account, Credentials: c, CheckedAt: noon},
 			schemas.CredentialsInvalid{ShopID: shop, PartnerAccount: account, Credentials: c, CheckedAt: noon},
 			schemas.Disconnected{ShopID: shop, PartnerAccount: account, DisconnectedAt: noon, DestroyAfter: noon},
+			schemas.Unanswered{ShopID: shop, PartnerAccount: account, InvitationID: other, InvitedAt: noon, Reminder: int(n % 12)},
 			schemas.DeadLetter{Topic: other, Partition: int(n), Offset: n, EventID: shop, Reason: schemas.InvalidReason(or("missing", words, "reason")), Where: account, Time: noon},
-		}[rapid.IntRange(0, 7).Draw(t, "kind")]
+		}[rapid.IntRange(0, 8).Draw(t, "kind")]
 		e := event(data)
 		value, err := json.Marshal(data, json.FormatNilSliceAsNull(false))
 		if err != nil {

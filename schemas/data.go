@@ -65,6 +65,16 @@ type Disconnected struct {
 	DestroyAfter   time.Time `json:"destroyAfter,omitzero"` // until then the store still has the secrets; zero: they are not destroyed
 }
 
+// Unanswered says that the shop was invited and has not entered an activation code
+// since.
+type Unanswered struct {
+	ShopID         string    `json:"shopId"`
+	PartnerAccount string    `json:"partnerAccount"`
+	InvitationID   string    `json:"invitationId,omitempty"` // as Invited.InvitationID
+	InvitedAt      time.Time `json:"invitedAt"`
+	Reminder       int       `json:"reminder"` // of this invitation, from 1
+}
+
 // DeadLetter tells where a record lies that could not be used, never what is
 // in it.
 type DeadLetter struct {

@@ -48,6 +48,7 @@ func eachData(shop string) []schemas.Data {
 		schemas.CredentialsVerified{ShopID: shop, PartnerAccount: account, Credentials: credentials(shop), CheckedAt: noon},
 		schemas.CredentialsInvalid{ShopID: shop, PartnerAccount: account, Credentials: credentials(shop), CheckedAt: noon},
 		schemas.Disconnected{ShopID: shop, PartnerAccount: account, DisconnectedAt: noon, DestroyAfter: noon.Add(24 * time.Hour)},
+		schemas.Unanswered{ShopID: shop, PartnerAccount: account, InvitationID: "123", InvitedAt: noon, Reminder: 1},
 		schemas.DeadLetter{Topic: "in.codes", Partition: 4, Offset: 99, EventID: "e-9", Reason: schemas.ReasonMissing, Where: "/shopId", Time: noon},
 	}
 }

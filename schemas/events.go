@@ -17,6 +17,7 @@ const (
 	TypeCredentialsVerified = "shop.invoicebox_credentials_verified"
 	TypeCredentialsInvalid  = "shop.invoicebox_credentials_invalid"
 	TypeDisconnected        = "shop.invoicebox_disconnected"
+	TypeUnanswered          = "shop.invoicebox_invitation_unanswered"
 	TypeDeadLetter          = "shop.invoicebox_dead_letter"
 )
 
@@ -73,6 +74,7 @@ const (
 	MaxWhereBytes        = 64        // place of a fault in a dead letter
 	MaxMerchantChars     = 36        // merchant id
 	MaxInvitationChars   = 128       // invitation id
+	MaxReminders         = 10        // reminders of an invitation
 	MaxReferenceBytes    = 1 << 10   // credentials reference
 	MaxMountBytes        = 256       // mount of a credentials reference
 	MaxOutputBytes       = 16 << 10  // a published event: key, value and headers together

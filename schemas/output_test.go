@@ -60,7 +60,7 @@ func TestEncodeRefuses(t *testing.T) {
 	if _, err := schemas.Encode(activatedEvent(), "xml"); !errors.Is(err, schemas.ErrEvent) {
 		t.Errorf("a format that is none: %v", err)
 	}
-	dead := event(eachData("shop-1")[7])
+	dead := event(eachData("shop-1")[8])
 	dead.Sequence = 1
 	if _, err := schemas.Encode(dead, schemas.FormatBinary); !errors.Is(err, schemas.ErrEvent) {
 		t.Errorf("a dead letter with a sequence: %v", err)
@@ -75,7 +75,7 @@ func TestEncodeRefuses(t *testing.T) {
 		"where":         func(d *schemas.DeadLetter) { d.Where = strings.Repeat("/", 65) },
 		"time":          func(d *schemas.DeadLetter) { d.Time = time.Time{} },
 	} {
-		d := eachData("shop-1")[7].(schemas.DeadLetter)
+		d := eachData("shop-1")[8].(schemas.DeadLetter)
 		alter(&d)
 		if _, err := schemas.Encode(event(d), schemas.FormatBinary); !errors.Is(err, schemas.ErrEvent) {
 			t.Errorf("a dead letter with a bad %s: %v", name, err)

@@ -42,6 +42,7 @@ var outputTypes = []outputType{
 	{TypeCredentialsVerified, decodeData[CredentialsVerified]},
 	{TypeCredentialsInvalid, decodeData[CredentialsInvalid]},
 	{TypeDisconnected, decodeData[Disconnected]},
+	{TypeUnanswered, decodeData[Unanswered]},
 	{TypeDeadLetter, decodeData[DeadLetter]},
 }
 
@@ -196,6 +197,22 @@ func (d Disconnected) inUTC() Data {
 func (d Disconnected) fault() string {
 	return firstError(checkShop(d), errIf("disconnectedAt", validTime(d.DisconnectedAt)),
 		errIf("destroyAfter", d.DestroyAfter.IsZero() || validTime(d.DestroyAfter)))
+}
+
+// Type returns [TypeUnanswered].
+func (Unanswered) Type() string { return TypeUnanswered }
+
+// Shop returns the shop that was invited.
+func (d Unanswered) Shop() (account, shop string) { return d.PartnerAccount, d.ShopID }
+
+func (d Unanswered) inUTC() Data {
+	d.InvitedAt = d.InvitedAt.UTC()
+	return d
+}
+
+func (d Unanswered) fault() string {
+	return firstError(checkShop(d), errIf("invitationId", d.InvitationID == "" || checkRunes(d.InvitationID, MaxInvitationChars) == ""),
+		errIf("invitedAt", validTime(d.InvitedAt)), errIf("reminder", d.Reminder >= 1 && d.Reminder <= MaxReminders))
 }
 
 // Type returns [TypeDeadLetter].

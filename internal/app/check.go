@@ -66,10 +66,10 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	out = append(out, checkCredentialsEndpoint(ctx, &o)...)
 	conn, err := kafka.New(o.Kafka)
 	if err == nil {
-		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics())
+		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.UsedTopics())
 	}
 	if err == nil {
-		err = checkReach(ctx, conn, o.KafkaGroup, o.AllTopics())
+		err = checkReach(ctx, conn, o.KafkaGroup, o.UsedTopics())
 	}
 	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
 	if err == nil {

@@ -30,7 +30,7 @@ const (
 // checkTopicSafety compares the topics' settings with what the service promises.
 func checkTopicSafety(ctx context.Context, o Options, conn *kafka.Cluster) []CheckResult {
 	const name = "topics"
-	topics, err := kafka.InspectTopics(ctx, conn, o.AllTopics()...)
+	topics, err := kafka.InspectTopics(ctx, conn, o.UsedTopics()...)
 	if err != nil {
 		return []CheckResult{{name, CheckWarning, "the settings of the topics cannot be read: give the user the right to describe their configuration; " + err.Error()}}
 	}
@@ -91,7 +91,7 @@ func topicFindings(name string, topics []kafka.TopicSafety, inputs []string, lon
 // no time: a record's time is that of its producer, or of the broker that appended it.
 func checkRecordTimes(ctx context.Context, o Options, conn *kafka.Cluster, now time.Time) CheckResult {
 	const name = "clock"
-	ahead, err := kafka.HasRecordsSince(ctx, conn, now.Add(recordsAhead), o.AllTopics()...)
+	ahead, err := kafka.HasRecordsSince(ctx, conn, now.Add(recordsAhead), o.UsedTopics()...)
 	switch {
 	case err != nil:
 		return CheckResult{name, CheckWarning, "the times of records cannot be compared with this machine's clock: " + err.Error()}

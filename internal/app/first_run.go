@@ -12,7 +12,6 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
-	"invoicebox-worker/schemas"
 )
 
 // groupWithin bounds how long `check` waits for the group's offsets.
@@ -51,11 +50,7 @@ func replaceLostJournal(ctx context.Context, j positionStore, identity string) e
 func startAboveOlder(ctx context.Context, o *Options, j positionStore, conn *kafka.Cluster, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
-	var results []string
-	for _, t := range schemas.OutputTypes() {
-		results = append(results, o.Topic(t))
-	}
-	written, err := consumer.HasRecords(ctx, conn, results)
+	written, err := consumer.HasRecords(ctx, conn, o.resultTopics())
 	if err != nil || !written {
 		return err
 	}
@@ -92,7 +87,7 @@ func checkFirstRun(ctx context.Context, o *Options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
+	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.UsedTopics()); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)

@@ -67,7 +67,11 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 	if err != nil {
 		return r, err
 	}
-	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.AllTopics()); err != nil {
+	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.UsedTopics()); err != nil {
+		return r, err
+	}
+	results, err := existingResults(ctx, &o.Options, conn)
+	if err != nil {
 		return r, err
 	}
 	intake, err := newConsumer(&o.Options, j, nil, conn, prometheus.NewRegistry(), log, memberTimeout)
@@ -80,7 +84,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 	}
 	log.Info("recovering the journal", "journal", o.JournalURL, "group", o.KafkaGroup)
 	return recovery.Run(ctx, intake, recovery.Options{
-		Journal: j, Topic: o.Topic,
+		Journal: j, Topic: o.Topic, Results: results, RemindAfter: o.RemindAfter,
 		SealCheck:      func(identity uuid.UUID) ([]byte, error) { return unbound.Seal([]byte(keysetWord), checkRow(identity)) },
 		UnknownOutcome: o.UnknownOutcome, Source: source, Format: o.EventFormat, DestroyAfter: o.destroyAfter(), Logger: log,
 		Actor: o.Actor, QuietFor: quiet, AcceptLoss: o.AcceptLoss, Force: o.Force,

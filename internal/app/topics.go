@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,13 +13,49 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// AllTopics lists every topic that is read or written, in a fixed order.
+// AllTopics lists the topics of all events of the contract, in a fixed order.
 func (o *Options) AllTopics() []string {
-	var topics []string
-	for _, t := range append(schemas.InputTypes(), schemas.OutputTypes()...) {
-		topics = append(topics, o.Topic(t))
+	return o.topicsOf(slices.Concat(schemas.InputTypes(), schemas.OutputTypes()))
+}
+
+// UsedTopics lists the topics that the service reads or writes.
+func (o *Options) UsedTopics() []string {
+	return append(o.topicsOf(schemas.InputTypes()), o.resultTopics()...)
+}
+
+// resultTopics lists the topics that the service writes. The one of reminders is needed
+// only if there are any.
+func (o *Options) resultTopics() []string {
+	types := schemas.OutputTypes()
+	if len(o.RemindAfter) == 0 {
+		types = slices.DeleteFunc(types, func(t string) bool { return t == schemas.TypeUnanswered })
+	}
+	return o.topicsOf(types)
+}
+
+func (o *Options) topicsOf(types []string) []string {
+	topics := make([]string, len(types))
+	for i, t := range types {
+		topics[i] = o.Topic(t)
 	}
 	return topics
+}
+
+// existingResults lists the types of the results whose topics exist: reminders may have
+// been published although there are none any more.
+func existingResults(ctx context.Context, o *Options, conn *kafka.Cluster) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	types := schemas.OutputTypes()
+	states, err := kafka.TopicStates(ctx, conn, o.topicsOf(types)...)
+	if err != nil {
+		return nil, err
+	}
+	existing := map[string]bool{}
+	for _, t := range states {
+		existing[t.Name] = t.Partitions > 0
+	}
+	return slices.DeleteFunc(types, func(t string) bool { return !existing[o.Topic(t)] }), nil
 }
 
 // TopicSpecs lists AllTopics as they should be created.

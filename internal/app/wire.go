@@ -121,7 +121,7 @@ func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts
 		Journal: j, Keys: o.Keyset, Credentials: stores.all, Stores: movable, Accounts: accounts,
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
-		VerifyEvery: o.verifyEvery(), DestroyAfter: o.destroyAfter(), MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
+		VerifyEvery: o.verifyEvery(), DestroyAfter: o.destroyAfter(), RemindAfter: o.RemindAfter, MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
 		Metrics: engine.NewMetrics(registry), Logger: log,
 	})
 }
@@ -229,7 +229,7 @@ func startLine(o *Options, identity, address string) []any {
 	}
 	return []any{
 		"version", o.Version, "journal", o.JournalURL, "identity", identity, "group", o.KafkaGroup,
-		"brokers", strings.Join(o.Kafka.Brokers, ","), "topics", strings.Join(o.AllTopics(), ","),
+		"brokers", strings.Join(o.Kafka.Brokers, ","), "topics", strings.Join(o.UsedTopics(), ","),
 		"invoicebox", o.InvoiceboxURL, "accounts", strings.Join(accounts, "; "), "concurrency", o.Concurrency,
 		"credentials_store", o.credentialsStore(), "egress_requests", o.EgressRequestsPerWindow, "listen", address,
 	}

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
+
+	"invoicebox-worker/schemas"
 )
 
 // maxValue bounds the text of one setting, in bytes.
@@ -137,6 +139,18 @@ func (p Program) assign(r rule, target reflect.Value, raw string) error {
 				return wrong(want)
 			}
 			*v = append(*v, item)
+		}
+	case *[]time.Duration:
+		low, high := mustDuration(r.min), mustDuration(r.max)
+		for item := range strings.SplitSeq(raw, ",") {
+			d, err := time.ParseDuration(strings.TrimSpace(item))
+			if err != nil || d < low || d > high || len(*v) > 0 && d <= (*v)[len(*v)-1] {
+				return wrong("must be times with their units, such as 72h,168h, each longer than the one before, from " + r.min + " to " + r.max)
+			}
+			*v = append(*v, d)
+		}
+		if len(*v) > schemas.MaxReminders {
+			return wrong(fmt.Sprintf("must be at most %d times", schemas.MaxReminders))
 		}
 	case *map[string]string:
 		if *v == nil {

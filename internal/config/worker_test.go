@@ -92,7 +92,7 @@ func TestPrecedence(t *testing.T) {
 		"topic":          {"shop.invoicebox_invited=a", "shop.invoicebox_invited=b", "shop.invoicebox_invited=c"},
 		"event-format":   {"structured", "structured", "structured"}, "id-header": {"a", "b", "c"}, "id-member": {"a", "b", "c"},
 		"request-deadline": {"1s", "2s", "3s"}, "lease": {"1s", "2s", "3s"}, "quiet-period": {"1s", "2s", "3s"}, "slack": {"1s", "2s", "3s"},
-		"unknown-outcome": {"hold", "hold", "hold"}, "cool-down": {"1s", "2s", "3s"}, "address-cool-down": {"1s", "2s", "3s"}, "maximum-age": {"1h", "2h", "3h"}, "verify-every": {"1h", "2h", "3h"}, "destroy-after": {"1h", "2h", "3h"}, "drain-time": {"1s", "2s", "3s"},
+		"unknown-outcome": {"hold", "hold", "hold"}, "cool-down": {"1s", "2s", "3s"}, "address-cool-down": {"1s", "2s", "3s"}, "maximum-age": {"1h", "2h", "3h"}, "verify-every": {"1h", "2h", "3h"}, "destroy-after": {"1h", "2h", "3h"}, "remind-after": {"1h", "2h,3h", "4h"}, "drain-time": {"1s", "2s", "3s"},
 		"listen": {"a:1", "b:1", "c:1"}, "pprof": {"true", "true", "true"}, "log-level": {"debug", "warn", "error"}, "log-format": {"text", "json", "text"},
 	}
 	typ := reflect.TypeFor[Worker]()
@@ -152,7 +152,7 @@ func TestWrongValues(t *testing.T) {
 		"concurrency": {"0", "4097", "abc"}, "credentials-store": {"Vault", "bao", "none"}, "vault-address": {"http://vault.example:8200", "vault:8200", "https://u:p@h", "https://h/v1", "https://h?x=1", "unix:///a"}, "vault-mount": {"/a", "a/", "a/../b", "a b", "."}, "vault-auth-mount": {"../x"}, "start": {"now", "2026-01-31", "0"},
 		"topic":        {"x=y", "shop.invoicebox_invited", "shop.invoicebox_invited=", "shop.invoicebox_invited=a b", "shop.invoicebox_invited=..", "=x", "shop.invoicebox_invited=a,shop.invoicebox_invited=b"},
 		"event-format": {"json"}, "request-deadline": {"1ms", "11m"}, "lease": {"0s", "2h"}, "slack": {"25h", "-1s"}, "unknown-outcome": {"probe"},
-		"maximum-age": {"1s"}, "verify-every": {"-1s", "1y", "8785h"}, "destroy-after": {"-1s", "500ms", "8785h"}, "inbox-retention": {"-1s", "87841h"}, "dead-letter-retention": {"30d"}, "dead-letter-limit": {"-1", "many"}, "dead-letter-size": {"1 GB"}, "fetch-memory": {"0", "8MiB", "2GiB"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
+		"maximum-age": {"1s"}, "verify-every": {"-1s", "1y", "8785h"}, "remind-after": {"0s", "1h,1h", "2h,1h", "72", "1h,,2h", "8785h"}, "destroy-after": {"-1s", "500ms", "8785h"}, "inbox-retention": {"-1s", "87841h"}, "dead-letter-retention": {"30d"}, "dead-letter-limit": {"-1", "many"}, "dead-letter-size": {"1 GB"}, "fetch-memory": {"0", "8MiB", "2GiB"}, "listen": {"9464", "localhost", ":70000"}, "log-level": {"trace", "INFO"}, "log-format": {"xml"},
 	} {
 		for _, value := range values {
 			_, byFlag := read(t, nil, "--"+name+"="+value)

@@ -58,6 +58,7 @@ type Journal interface {
 	Shops(ctx context.Context, f journal.ShopFilter) ([]journal.ShopRecord, error)
 	journal.ShopActions
 	journal.Reviews
+	journal.Reminders
 	journal.CredentialMoves
 }
 
@@ -136,6 +137,9 @@ type Config struct {
 	// that newer ones have replaced, are kept; DefaultDestroyAfter. For ever:
 	// NeverDestroy.
 	DestroyAfter time.Duration
+	// RemindAfter are the times after an invitation at which the shop is reminded of it,
+	// if no code came: each longer than the one before. None: no reminders.
+	RemindAfter []time.Duration
 
 	// Waits of one operation that was not executed: exponential from WaitBase
 	// to WaitCap, with full jitter.
@@ -242,6 +246,9 @@ func (c Config) validate() error {
 	}
 	bad(c.VerifyEvery != onboarding.NoVerifyEvery && c.VerifyEvery < time.Minute, "verify-every is %v: off, or at least 1m", c.VerifyEvery)
 	bad(c.DestroyAfter != onboarding.NeverDestroy && c.DestroyAfter < time.Second, "destroy-after is %v: 0s for never, or at least 1s", c.DestroyAfter)
+	if err := onboarding.CheckRemindAfter(c.RemindAfter); err != nil {
+		errs = append(errs, fmt.Errorf("engine: remind-after %w", err))
+	}
 	bad(c.RequestDeadline >= c.Lease, "request-deadline is %v: must be shorter than the lease (%v), or a call could outlive its claim", c.RequestDeadline, c.Lease)
 	bad(c.AddressCoolDown < 0 || c.AddressCoolDown >= c.MaximumAge, "address-cool-down is %v: 0 for none, else shorter than maximum-age (%v), or what waits for it expires", c.AddressCoolDown, c.MaximumAge)
 	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)

@@ -14,6 +14,7 @@
 //	                        a write that fails
 //	late_responses.go       compare responses that arrive after their operation ended
 //	verification.go         verify the tokens in use
+//	reminders.go           publish reminders of invitations
 //	operator.go             execute operator actions
 //	set_credentials.go      execute the actions that bring a token
 //	journal_outage.go       log outages of the journal

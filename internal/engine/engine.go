@@ -181,7 +181,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	erasing, stopErasing := context.WithCancel(ctx)
 	var eraser sync.WaitGroup
 	eraser.Go(func() { e.eraseResponses(erasing) })
-	eraser.Go(func() { e.destroySecrets(erasing) })
+	eraser.Go(func() { e.dueShopWork(erasing) })
 	defer eraser.Wait()
 	defer stopErasing()
 

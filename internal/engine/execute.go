@@ -227,6 +227,7 @@ func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoiceb
 	if row.Mark {
 		tr.Invited = &journal.InvitedUpdate{At: x.Finished, InvitationID: invitation.ID}
 		if row.Invited != "" {
+			tr.Invited.Remind = e.firstReminder(x.Finished)
 			tr.Publish = append(tr.Publish, e.out.Invited(t.ClaimedOperation, row.Invited, invitation.ID, x.Finished, now))
 		}
 	}

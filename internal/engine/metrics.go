@@ -22,6 +22,7 @@ type Metrics struct {
 	actions  *prometheus.CounterVec
 	cooled   *prometheus.CounterVec
 
+	reminders             *prometheus.CounterVec
 	verifications         *prometheus.CounterVec
 	consecutiveRejections *prometheus.GaugeVec
 }
@@ -59,6 +60,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		cooled: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "invitations_delayed_total", Help: "Invitations delayed because their address received an e-mail within --address-cool-down, by account.",
 		}, []string{"account"}),
+		reminders: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: space, Name: "reminders_total", Help: "Reminders of unanswered invitations that were queued for publishing, by account.",
+		}, []string{"account"}),
 		verifications: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: space, Name: "credential_verifications_total", Help: "Verification results that were published for credentials of active shops, by account and state.",
 		}, []string{"account", "state"}),
@@ -67,7 +71,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"account"}),
 	}
 	if r != nil {
-		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.breakers, m.permits, m.errors, m.actions, m.cooled, m.verifications, m.consecutiveRejections)
+		r.MustRegister(m.calls, m.finished, m.inFlight, m.calling, m.breakers, m.permits, m.errors, m.actions, m.cooled, m.reminders, m.verifications, m.consecutiveRejections)
 	}
 	return m
 }

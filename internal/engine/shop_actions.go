@@ -61,30 +61,43 @@ func (e *Engine) decideDisconnect(x journal.ShopSituation, now time.Time) (journ
 const (
 	destroyPage  = 20
 	destroyLease = 10 * time.Minute // until a secret that could not be destroyed is tried again
-	// A tenth of the time that secrets are kept, within these bounds, passes until it is
-	// looked again whether one is to be destroyed.
-	minDestroyEvery, maxDestroyEvery = time.Second, 5 * time.Minute
+	// A tenth of the time that secrets are kept, or until the first reminder, within these
+	// bounds, passes until it is looked again whether a secret or a reminder is due.
+	minShopWorkEvery, maxShopWorkEvery = time.Second, 5 * time.Minute
 )
 
-// destroySecrets destroys the secrets whose time has come, until ctx ends.
-func (e *Engine) destroySecrets(ctx context.Context) {
-	every := maxDestroyEvery // also of those that an earlier setting has destroyed
+// dueShopWork destroys the secrets whose time has come, and publishes reminders that are
+// due, until ctx ends.
+func (e *Engine) dueShopWork(ctx context.Context) {
+	every := maxShopWorkEvery // also of secrets that an earlier setting has destroyed
 	if e.cfg.DestroyAfter >= 0 {
-		every = max(minDestroyEvery, min(e.cfg.DestroyAfter/10, maxDestroyEvery))
+		every = min(every, e.cfg.DestroyAfter/10)
 	}
+	if after := e.cfg.RemindAfter; len(after) > 0 {
+		every = min(every, after[0]/10)
+	}
+	every = max(every, minShopWorkEvery)
 	for {
-		list, err := e.journal.ClaimDestructions(ctx, destroyPage, destroyLease)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
-			e.metrics.errors.WithLabelValues("claim_destructions").Inc()
-			e.outage.failed(slog.LevelWarn, "cannot look for secrets that are to be destroyed; trying again later", err)
-		}
-		for _, d := range list {
-			e.destroySecret(ctx, d)
-		}
-		if len(list) < destroyPage && !e.scheduler.sleep(ctx, every) || ctx.Err() != nil {
+		more := e.destroyDue(ctx)
+		more = e.remindDue(ctx) || more
+		if !more && !e.scheduler.sleep(ctx, every) || ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// destroyDue destroys a page of the secrets whose time has come. It reports whether more
+// may be due.
+func (e *Engine) destroyDue(ctx context.Context) (more bool) {
+	list, err := e.journal.ClaimDestructions(ctx, destroyPage, destroyLease)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
+		e.metrics.errors.WithLabelValues("claim_destructions").Inc()
+		e.outage.failed(slog.LevelWarn, "cannot look for secrets that are to be destroyed; trying again later", err)
+	}
+	for _, d := range list {
+		e.destroySecret(ctx, d)
+	}
+	return len(list) == destroyPage
 }
 
 // destroySecret destroys one secret in its store, and then what the journal has of it.

@@ -71,7 +71,7 @@ func (s *sim) closeJournal() {
 var simTimes = map[string][]string{
 	"operation":      {"due_at", "planned", "changed", "stored_at", "verified", "check_from"},
 	"attempt":        {"started", "send_by", "deadline", "ended", "counts_from", "answer_at"},
-	"shop":           {"invited_at", "active_at", "disconnected_at", "review_due", "review_refused"},
+	"shop":           {"invited_at", "active_at", "disconnected_at", "remind_due", "review_due", "review_refused"},
 	"account":        {"circuit_until", "circuit_since", "closed_since"},
 	"credential":     {"created", "destroy_at", "destroyed"},
 	"intent":         {"at", "ended"},
@@ -150,7 +150,7 @@ func (w *simWorker) main() {
 	}
 	s.spawn(w, fmt.Sprintf("circuit breakers%d", w.generation), w.writeCircuits)
 	s.spawn(w, fmt.Sprintf("erase%d", w.generation), func() { p.eraseResponses(w.phases.accept) })
-	s.spawn(w, fmt.Sprintf("destroy%d", w.generation), func() { p.destroySecrets(w.phases.accept) })
+	s.spawn(w, fmt.Sprintf("shops%d", w.generation), func() { p.dueShopWork(w.phases.accept) })
 	if w.slot == 0 {
 		s.spawn(w, fmt.Sprintf("operate%d", w.generation), w.operate)
 	}

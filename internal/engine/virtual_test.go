@@ -37,6 +37,7 @@ type world struct {
 	seen     *callRecorder
 	links    []*invoicebox.Transport
 	dead     bool
+	run      func(*engine.Engine, context.Context) error // nil: Engine.Run
 }
 
 // accountName is the name of the i-th account.
@@ -134,7 +135,11 @@ func (w *world) boot() {
 	}
 	ctx, cancel := context.WithCancel(w.Context())
 	w.stop, w.result, w.dead = cancel, make(chan error, 1), false
-	go func() { w.result <- pool.Run(ctx) }()
+	run := (*engine.Engine).Run
+	if w.run != nil {
+		run = w.run
+	}
+	go func() { w.result <- run(pool, ctx) }()
 }
 
 // halt drains and closes.

@@ -76,7 +76,8 @@ type Batch struct {
 	DeadLetters []DeadLetter // by rising offset
 	// Deselected shops chose another provider: after the events are taken their
 	// invitations that were never sent are cancelled (Superseded, reason
-	// "deselected"). Nothing else is kept of those records.
+	// "deselected"), and they are not reminded of any. Nothing else is kept of those
+	// records.
 	Deselected []ShopKey
 	// Keep bounds how many dead letters of the journal keep their record.
 	Keep LetterBounds

@@ -76,6 +76,7 @@ type Journal interface {
 	CredentialMoves
 	Actions
 	ShopActions
+	Reminders
 	Outbox
 	RelayLeases
 	Upkeep

@@ -217,6 +217,8 @@ type Transition struct {
 type InvitedUpdate struct {
 	At           time.Time
 	InvitationID string
+	// Remind is when the shop is to be reminded of it; zero: never. See [Reminders].
+	Remind time.Time
 }
 
 // ActiveUpdate makes the operation's credential the shop's current one.

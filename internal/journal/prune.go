@@ -93,7 +93,7 @@ func TableRows() []TableRow {
 		{"relay_lease", 0, "", "its one row"},
 		{"replica", 0, "when it is gone", "nothing"},
 		{"schema_version", 0, "", "all"},
-		{"shop", 0, "", "all: sequence, versions, merchant, review"},
+		{"shop", 0, "", "all: sequence, versions, merchant, review, next reminder"},
 		{"topic", 0, "", "all"},
 	}
 }

@@ -11,6 +11,7 @@
 //	attention.go           the reasons for which an operation waits for an operator
 //	operator_rules.go      which operator action is permitted, and what it does
 //	verification_rules.go  what follows the check of a token in use
+//	reminder_rules.go      what follows when a reminder of an invitation is due
 //	late_responses.go      what follows a response that arrives after its operation ended
 //	restore.go             how an operation of a restored journal continues
 //	events.go              the events that are published

@@ -14,6 +14,7 @@ import (
 // RestorerOptions configure [NewRestorer].
 type RestorerOptions struct {
 	UnknownOutcome string           // "": ProbeOnce
+	RemindAfter    []time.Duration  // see PlanReminder; none: no reminders
 	Source         string           // "": DefaultSource
 	Format         schemas.Format   // "": binary
 	Now            func() time.Time // required
@@ -22,6 +23,7 @@ type RestorerOptions struct {
 
 type restorer struct {
 	hold         bool
+	after        []time.Duration
 	out          Publisher
 	now          func() time.Time
 	destroyAfter time.Duration
@@ -30,7 +32,7 @@ type restorer struct {
 // NewRestorer returns the rules by which an operation of a restored journal
 // goes on: see [RestoreRows]. It calls nothing outside and keeps no state.
 func NewRestorer(o RestorerOptions) journal.Restorer {
-	r := restorer{hold: o.UnknownOutcome == Hold, out: NewPublisher(o.Source, o.Format), now: o.Now, destroyAfter: cmp.Or(o.DestroyAfter, DefaultDestroyAfter)}
+	r := restorer{hold: o.UnknownOutcome == Hold, after: o.RemindAfter, out: NewPublisher(o.Source, o.Format), now: o.Now, destroyAfter: cmp.Or(o.DestroyAfter, DefaultDestroyAfter)}
 	return r.restore
 }
 
@@ -260,6 +262,8 @@ func runOf(o journal.RestoredOperation, a journal.PublishedEvent, e schemas.Even
 		types = append(types, a.Type+"/"+string(d.Reason))
 	case schemas.Activated:
 		types = append(types, a.Type+"/"+d.Credentials.Ref)
+	case schemas.Unanswered:
+		types = append(types, reminderType(d.Reminder))
 	}
 	for run := max(o.Run, 1); run < o.Run+runsAhead; run++ {
 		for _, typ := range types {
@@ -301,6 +305,8 @@ func (r restorer) restore(o journal.RestoredOperation) journal.Restoration {
 	switch {
 	case p.invited != nil && row.To == journal.Done && p.invited.Outcome != schemas.OutcomeAlreadyActive:
 		out.Invited = &journal.InvitedUpdate{At: p.invited.InvitedAt, InvitationID: p.invited.InvitationID}
+		// One that was published already has the same id, and is published again.
+		out.Invited.Remind = FirstReminder(r.after, p.invited.InvitedAt)
 	case p.active == nil:
 	case row.To == 0:
 		out.Version = p.version

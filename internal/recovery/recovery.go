@@ -28,9 +28,12 @@ type Options struct {
 	Journal journal.Journal
 	// Topic returns the topic of an event type.
 	Topic func(eventType string) string
+	// Results are the types of the results whose topics exist.
+	Results []string
 	// SealCheck seals the text by which a later start recognizes the keyset, for a
 	// journal with this identity.
 	SealCheck      func(identity uuid.UUID) ([]byte, error)
+	RemindAfter    []time.Duration
 	UnknownOutcome string // see onboarding.RestorerOptions
 	Source         string // of the published events
 	Format         schemas.Format
@@ -78,7 +81,7 @@ type Report struct {
 //     rate limits as used up.
 func Run(ctx context.Context, intake *consumer.Consumer, o Options) (r Report, err error) {
 	var results []string
-	for _, t := range schemas.OutputTypes() {
+	for _, t := range o.Results {
 		results = append(results, o.Topic(t))
 	}
 	rec := &recoverer{o: &o, j: o.Journal, log: o.Logger, report: &r}
@@ -110,7 +113,7 @@ func (r *recoverer) work(ctx context.Context, in *consumer.ExclusiveSession) err
 		return ErrNothingToRecover
 	}
 	if r.report.Recovery, err = r.j.Recover(ctx, onboarding.NewRestorer(onboarding.RestorerOptions{
-		UnknownOutcome: r.o.UnknownOutcome, Source: r.o.Source, Format: r.o.Format, Now: time.Now, DestroyAfter: r.o.DestroyAfter,
+		UnknownOutcome: r.o.UnknownOutcome, RemindAfter: r.o.RemindAfter, Source: r.o.Source, Format: r.o.Format, Now: time.Now, DestroyAfter: r.o.DestroyAfter,
 	})); err != nil {
 		return err
 	}
@@ -164,7 +167,7 @@ func (r *recoverer) importPublished(ctx context.Context, in *consumer.ExclusiveS
 		}
 	}
 	var lost []consumer.OffsetRange
-	for _, typ := range schemas.OutputTypes() {
+	for _, typ := range r.o.Results {
 		from := map[int]int64{}
 		for _, p := range known {
 			if p.Topic == typ {
@@ -202,7 +205,7 @@ func (r *recoverer) importPublished(ctx context.Context, in *consumer.ExclusiveS
 // raiseFloor makes the sequences and versions of a journal without published events
 // begin above all earlier ones, if the result topics do not hold all events any more.
 func (r *recoverer) raiseFloor(ctx context.Context, in *consumer.ExclusiveSession) error {
-	for _, typ := range schemas.OutputTypes() {
+	for _, typ := range r.o.Results {
 		truncated, err := in.Truncated(ctx, r.o.Topic(typ))
 		if err != nil {
 			return err

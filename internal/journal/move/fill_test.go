@@ -185,7 +185,7 @@ func (f *filler) work() {
 			default:
 				d := f.draft(o, schemas.TypeInvited)
 				t.To, t.Reason, t.End, t.Publish = journal.Done, "sent", f.end(200), []journal.Draft{d, d} // the second publishes it again
-				t.Invited = &journal.InvitedUpdate{At: f.clock.now(), InvitationID: "inv"}
+				t.Invited = &journal.InvitedUpdate{At: f.clock.now(), InvitationID: "inv", Remind: f.clock.now().Add(time.Hour)}
 			}
 			f.ok(f.j.Apply(f.Context(), t))
 		}

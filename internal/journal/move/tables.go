@@ -25,8 +25,8 @@ func Tables() []Table {
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},
 		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
-			invited_mac invitation_id active_operation active_at active_version active_event disconnected_at
-			review_state review_routine review_due review_claim review_refused review_tries review_told`), Counted: words("review_due review_refused")},
+			invited_mac invitation_id active_operation active_at active_version active_event disconnected_at remind_due reminded
+			review_state review_routine review_due review_claim review_refused review_tries review_told`), Counted: words("remind_due review_due review_refused")},
 		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate uuid mac generation key_scope subject subject_key`)},
 		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned

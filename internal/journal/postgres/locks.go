@@ -175,7 +175,7 @@ const findShops = `WITH x AS (SELECT * FROM unnest($1::bigint[], $2::text[]) AS 
 	SELECT * FROM found UNION ALL SELECT * FROM made`
 
 // openInvitees finds the shops that chose another provider and have something
-// to cancel: those with an open invitation, and those whose events or operations
+// to cancel: those with an open invitation or reminders to come, and those whose events or operations
 // are in the same transaction.
 func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*request) (map[journal.ShopKey]int64, error) {
 	var accounts []int64
@@ -206,7 +206,7 @@ func (j *Journal) openInvitees(ctx context.Context, conn *pgx.Conn, rs []*reques
 		return nil, nil
 	}
 	err := j.look(ctx, conn, `SELECT s.id, s.account, s.name FROM unnest($1::bigint[], $2::text[]) AS x(a, n) JOIN shop s ON s.account = x.a AND s.name = x.n
-		WHERE EXISTS (SELECT 1 FROM operation o WHERE o.shop = s.id AND o.lane IN (1, 2, 4) AND o.kind = 1)`, func(r row) {
+		WHERE s.remind_due IS NOT NULL OR EXISTS (SELECT 1 FROM operation o WHERE o.shop = s.id AND o.lane IN (1, 2, 4) AND o.kind = 1)`, func(r row) {
 		found[journal.ShopKey{Account: j.names[r.int(1)], Shop: r.text(2)}] = r.int(0)
 	}, accounts, names)
 	return found, err

@@ -36,6 +36,8 @@ type Shop struct {
 	ActiveVersion    int64  `db:"active_version,null"`
 	ActiveEvent      []byte `db:"active_event,null"` // uuid of the activated event
 	DisconnectedAt   int64  `db:"disconnected_at,null"`
+	RemindDue        int64  `db:"remind_due,null"` // when the next reminder of the last invitation is due
+	Reminded         int64  `db:"reminded"`        // reminders of the last invitation
 
 	// The verification of the current credentials, only of an active shop.
 	ReviewState   journal.CredentialState `db:"review_state"`

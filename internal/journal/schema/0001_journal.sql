@@ -105,6 +105,8 @@ CREATE TABLE shop (
     active_version     BIGINT,
     active_event       BYTEA,                     -- uuid of the "activated" event
     disconnected_at    BIGINT,                    -- when its credentials were disconnected; NULL once it is active again
+    remind_due         BIGINT,                    -- of the next reminder of the last invitation; NULL if none follows
+    reminded           BIGINT NOT NULL DEFAULT 0, -- reminders of the last invitation that were published
     -- The verification of the current credentials, only of an active shop:
     review_state       BIGINT NOT NULL DEFAULT 0, -- 1 pending, 2 verified, 3 invalid
     review_routine     BIGINT NOT NULL DEFAULT 0, -- no question is open: the next check is a scheduled one
@@ -116,6 +118,7 @@ CREATE TABLE shop (
     UNIQUE (account, name)
 ) WITH (fillfactor = 80);
 CREATE INDEX shop_review ON shop (account, review_routine, review_due) WHERE review_due IS NOT NULL;
+CREATE INDEX shop_remind ON shop (remind_due) WHERE remind_due IS NOT NULL;
 CREATE INDEX shop_refused ON shop (review_refused) WHERE review_refused IS NOT NULL;
 CREATE UNIQUE INDEX shop_merchant ON shop (account, merchant_id) WHERE merchant_id IS NOT NULL;
 

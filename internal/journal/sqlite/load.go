@@ -124,7 +124,8 @@ func (w *writer) loadIn(j *Journal) error {
 	w.facts = make(map[int64]facts)
 	w.seed, w.invitees = maphash.MakeSeed(), make(invitees)
 	if err := c.each(`SELECT o.account, s.name FROM operation o INDEXED BY operation_lane JOIN shop s ON s.id = o.shop
-		WHERE o.lane IS NOT NULL AND o.kind = ?`, in{int64(journal.Invite)}, func(r row) error {
+			WHERE o.lane IS NOT NULL AND o.kind = ? UNION ALL
+		SELECT account, name FROM shop INDEXED BY shop_remind WHERE remind_due IS NOT NULL`, in{int64(journal.Invite)}, func(r row) error {
 		w.invitees.add(w.hash(journal.ShopKey{Account: w.names[r.int(0)], Shop: r.text(1)}), 1)
 		return nil
 	}); err != nil {

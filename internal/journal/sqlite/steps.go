@@ -384,8 +384,8 @@ func (t stepTx) MakeShop(k journal.ShopKey) (int64, *rows.Shop, error) {
 	return made.ID, made, nil
 }
 
-// Invited queries the database only if a shop with the same hash has an open
-// invitation.
+// Invited queries the database only if a shop with the same hash has an open invitation,
+// or is to be reminded of one.
 func (t stepTx) Invited(k journal.ShopKey) (int64, error) {
 	if t.j.writer.invitees[t.j.writer.hash(k)] == 0 {
 		return 0, nil
@@ -467,9 +467,15 @@ func (t stepTx) Signal(s steps.Signals) {
 	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
 }
 
-// saved updates memory for a saved row: the open invitations, and the cached columns of
-// operations.
+// saved updates memory for a saved row: the open invitations, the shops to be reminded
+// of one, and the cached columns of operations.
 func (t stepTx) saved(was, is any) error {
+	if s, ok := is.(*rows.Shop); ok {
+		before, _ := was.(*rows.Shop)
+		if reminded := before != nil && before.RemindDue != 0; reminded != (s.RemindDue != 0) {
+			t.invitation(journal.ShopKey{Account: t.j.writer.names[s.Account], Shop: s.Name}, s.RemindDue != 0)
+		}
+	}
 	if r, ok := is.(*rows.Operation); ok {
 		before, _ := was.(*rows.Operation)
 		opened := before != nil && before.State.Open()

@@ -308,6 +308,7 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 			return err
 		}
 		s.InvitedOperation, s.InvitedAt, s.InvitationID, s.InvitedMAC, s.InvitedEventTime = o.ID, u.clock.Stamp(t.At), t.InvitationID, b.MAC, at
+		s.RemindDue, s.Reminded = u.clock.StampUp(t.Remind), 0
 	}
 	if t := tr.Active; t != nil {
 		if o.Version == 0 {
@@ -321,7 +322,7 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 		if err := u.beginReview(o, s, before, tr); err != nil {
 			return err
 		}
-		s.DisconnectedAt = 0
+		s.DisconnectedAt, s.RemindDue = 0, 0
 		u.replaceSecrets(s, before, t.DestroyAt)
 	}
 	return u.emit(s, o.ID, tr.Publish)

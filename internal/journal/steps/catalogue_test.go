@@ -31,7 +31,7 @@ var growing = []string{
 
 // pending are the indexes that hold only what is not done yet.
 var pending = []string{
-	"credential_destroy", "dead_letter_due", "intent_waiting", "operation_attention", "operation_doubt", "operation_due", "operation_lane", "outbox_again", "outbox_waiting", "shop_refused", "shop_review",
+	"credential_destroy", "dead_letter_due", "intent_waiting", "operation_attention", "operation_doubt", "operation_due", "operation_lane", "outbox_again", "outbox_waiting", "shop_refused", "shop_remind", "shop_review",
 }
 
 // walks are the queries that read a table that grows from one end to the other,

@@ -9,8 +9,8 @@ import (
 // chose another provider.
 const reasonDeselected = "deselected"
 
-// deselect cancels the invitations of shops that were not sent. It reads nothing for
-// a shop without an open invitation.
+// deselect cancels the invitations of shops that were not sent, and their reminders. It
+// reads nothing for a shop without an open invitation and without reminders.
 func (u *Unit) deselect(keys []journal.ShopKey) error {
 	if len(keys) == 0 {
 		return nil
@@ -40,6 +40,13 @@ func (u *Unit) deselect(keys []journal.ShopKey) error {
 }
 
 func (u *Unit) deselectShop(shop int64) error {
+	s, err := u.shops.get(u, shop)
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		s.RemindDue = 0
+	}
 	open, err := u.openOf(shop)
 	if err != nil {
 		return err

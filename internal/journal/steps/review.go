@@ -18,7 +18,7 @@ const (
 
 	// shopColumns are all columns of a [rows.Shop], in their order.
 	shopColumns = `id, account, name, sequence, version, merchant_id, invited_operation, invited_at, invited_event_time, invited_mac, invitation_id,
-		active_operation, active_at, active_version, active_event, disconnected_at, review_state, review_routine, review_due, review_claim, review_refused, review_tries, review_told`
+		active_operation, active_at, active_version, active_event, disconnected_at, remind_due, reminded, review_state, review_routine, review_due, review_claim, review_refused, review_tries, review_told`
 
 	// A claim skips the rows that other replicas have locked.
 	dueReviews Query = "SELECT " + shopColumns + ` FROM shop /*+ INDEXED BY shop_review */

@@ -91,7 +91,7 @@ type Needs struct {
 	Missing     error             // the request's error if one of Operations does not exist
 	Shops       []journal.ShopKey // inserted if they are new
 	ShopIDs     []int64
-	Invitees    []journal.ShopKey // locks those that have an open invitation
+	Invitees    []journal.ShopKey // locks those that have an open invitation, or are to be reminded of one
 	Ledgers     []string          // whose permits it takes; inserted if they are new
 	LockLedgers bool              // locks Ledgers before their permits are counted, so that no other replica takes permits of them meanwhile
 	Anyway      bool              // run also in a database that is refused
@@ -122,8 +122,8 @@ type Tx interface {
 	Shop(k journal.ShopKey) (shop, account int64, ok bool)
 	// MakeShop finds a shop. If there is none it returns the row to insert.
 	MakeShop(k journal.ShopKey) (int64, *rows.Shop, error)
-	// Invited finds a shop of [Needs.Invitees] that may have an open invitation, 0 if
-	// it has none.
+	// Invited finds a shop of [Needs.Invitees] that may have an open invitation, or may
+	// be to be reminded of one, 0 if it has none.
 	Invited(k journal.ShopKey) (shop int64, err error)
 	// AskPermits returns the queries that count permits, one for each ledger of the
 	// transaction. A ledger that was not named is counted at its first use.

@@ -266,6 +266,22 @@ func (g *generator) claimDestructions() {
 	}
 }
 
+// remind asks about due reminders. The planner decides by what it sees.
+func (g *generator) remind() {
+	again, horizon := g.within(10*time.Minute), g.within(20*time.Minute)+time.Second
+	at := g.clock.at
+	_, _ = g.call("Remind", 1+g.n(4), horizon, journal.ReminderPlanner(func(x journal.Invitation) journal.ReminderPlan {
+		p := journal.ReminderPlan{Next: at.Add(again)}
+		switch {
+		case x.Answered, x.Newer, x.Reminders > 2:
+			return journal.ReminderPlan{}
+		case !x.Ahead:
+			p.Publish = []journal.Draft{journaltest.MakeDraft(schemas.EventID(x.Operation, x.Run, fmt.Sprint("reminder", x.Reminders)), schemas.TypeUnanswered, x.Shop)}
+		}
+		return p
+	}))
+}
+
 func (g *generator) endDestruction() {
 	if d, ok := recent(g, g.doomed); ok {
 		if g.oneIn(10) {
