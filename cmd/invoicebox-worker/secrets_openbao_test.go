@@ -85,7 +85,7 @@ func TestNoSecretAnywhere_OpenBao(t *testing.T) {
 	said["OpenBao's log"] = []byte(contentOf(t, s.Log()))
 	said["OpenBao's audit log"] = []byte(contentOf(t, s.AuditLog()))
 	for name, doc := range s.Storage(t) {
-		said["OpenBao's "+name] = doc
+		said["OpenBao's storage, "+name] = doc
 	}
 	for where, words := range map[string]string{
 		"log": "serving credentials", "audit export": `"act":"credentials.read"`, "audit list": "credentials.refused", "audit verify": "The audit trail is whole",

@@ -43,7 +43,7 @@ func TestHostileShops(t *testing.T) {
 		for _, target := range asked {
 			m := requestTarget.FindStringSubmatch(target)
 			switch {
-			case m == nil || m[1] == "." || m[1] == ".." || m[2] == "." || m[2] == "..":
+			case len(m) == 0 || m[1] == "." || m[1] == ".." || m[2] == "." || m[2] == "..":
 				t.Fatalf("a request for %s", target)
 			case m[1] != "":
 				found[m[1]+"/"+m[2]] = true

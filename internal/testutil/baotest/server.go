@@ -135,13 +135,11 @@ func (s *Server) Log() string { return s.file("server.log") }
 // Storage is what the server has written to its storage so far, by file.
 func (s *Server) Storage(t testing.TB) map[string][]byte {
 	t.Helper()
-	files := map[string][]byte{}
-	err := filepath.WalkDir(s.file("data"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	files, tree := map[string][]byte{}, os.DirFS(s.file("data"))
+	err := fs.WalkDir(tree, ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files[path], err = fs.ReadFile(tree, path)
 		}
-		doc, err := os.ReadFile(path) // #nosec G304 -- the test's own server
-		files[strings.TrimPrefix(path, s.folder+"/")] = doc
 		return err
 	})
 	if err != nil || len(files) == 0 {
