@@ -16,6 +16,7 @@ import (
 
 	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/visible"
 )
 
@@ -36,12 +37,18 @@ type auditJSON struct {
 	Act      string    `json:"act"`
 	Subject  string    `json:"subject"`
 	Detail   string    `json:"detail"`
+	Salt     string    `json:"salt,omitzero"`     // of the digest of the detail
+	Digest   string    `json:"digest,omitzero"`   // only of a detail that was erased
 	Previous string    `json:"previous,omitzero"` // only in an export; empty for the first
 	Hash     string    `json:"hash"`
 }
 
 func auditView(e journal.AuditEntry) auditJSON {
-	return auditJSON{Number: e.ID, Time: e.At, Actor: e.Actor, Act: e.Act, Subject: e.Subject, Detail: e.Detail, Hash: hex.EncodeToString(e.Hash)}
+	v := auditJSON{Number: e.ID, Time: e.At, Actor: e.Actor, Act: e.Act, Subject: e.Subject, Detail: e.Detail, Salt: hex.EncodeToString(e.Salt), Hash: hex.EncodeToString(e.Hash)}
+	if e.Erased() {
+		v.Digest = hex.EncodeToString(e.Digest)
+	}
+	return v
 }
 
 type auditList struct {
@@ -82,7 +89,11 @@ func (c *auditList) Run(ctx context.Context, s *settings, env environment) error
 					break
 				}
 				views = append(views, auditView(e))
-				rows = append(rows, []any{e.ID, formatTimeMillis(e.At), e.Actor, e.Act, e.Subject, e.Detail})
+				detail := e.Detail
+				if e.Erased() {
+					detail = "(erased)"
+				}
+				rows = append(rows, []any{e.ID, formatTimeMillis(e.At), e.Actor, e.Act, e.Subject, detail})
 			}
 		}
 		if err := c.write(env.stdout, views, func(w io.Writer) {
@@ -166,6 +177,7 @@ type auditVerify struct {
 
 type auditVerifyJSON struct {
 	Entries int64  `json:"entries"`
+	Erased  int64  `json:"erased"`        // whose details were erased with a shop's data
 	Hash    string `json:"hash,omitzero"` // of the last one
 	File    int64  `json:"fileEntries,omitzero"`
 }
@@ -184,13 +196,16 @@ func (c *auditVerify) Run(ctx context.Context, s *settings, env environment) err
 		}
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		last, err := verifyJournal(ctx, j, kept)
+		last, erased, err := verifyJournal(ctx, j, kept)
 		if err != nil {
 			return err
 		}
-		view := auditVerifyJSON{Entries: last.ID, Hash: hex.EncodeToString(last.Hash), File: kept.entries}
+		view := auditVerifyJSON{Entries: last.ID, Erased: erased, Hash: hex.EncodeToString(last.Hash), File: kept.entries}
 		return c.write(env.stdout, view, func(w io.Writer) {
 			_, _ = fmt.Fprintf(w, "The audit trail is whole: %s.\n", plural(int(last.ID), "entry", "entries"))
+			if erased > 0 {
+				_, _ = fmt.Fprintf(w, "The details of %s were erased with the data of shops.\n", plural(int(erased), "entry", "entries"))
+			}
 			if last.ID > 0 {
 				_, _ = fmt.Fprintf(w, "The hash of the last one is %s.\n", view.Hash)
 			}
@@ -201,36 +216,50 @@ func (c *auditVerify) Run(ctx context.Context, s *settings, env environment) err
 	})
 }
 
-// verifyJournal follows the chain of a journal from its first entry, and returns the last.
-func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (journal.AuditEntry, error) {
-	var last journal.AuditEntry
+// verifyJournal follows the chain of a journal from its first entry, and returns the last
+// and how many details were erased.
+func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (last journal.AuditEntry, erased int64, err error) {
+	changed := func(format string, args ...any) (journal.AuditEntry, int64, error) {
+		return last, erased, fmt.Errorf("the audit trail was changed: "+format, args...)
+	}
 	// Lists show such entries too, and the chain begins behind them.
 	if before, err := j.Audit(ctx, 1, 1); err != nil {
-		return last, err
+		return last, erased, err
 	} else if len(before) > 0 {
-		return last, fmt.Errorf("the audit trail was changed: entry %d was inserted; the first one has the number 1", before[0].ID)
+		return changed("entry %d was inserted; the first one has the number 1", before[0].ID)
 	}
+	var without, erasure int64 // the last entry whose detail was erased, and the last request to erase a shop's data
 	for {
 		page, err := j.AuditAfter(ctx, last.ID, auditPage)
 		if err != nil {
-			return last, err
+			return last, erased, err
 		}
 		for _, e := range page {
 			if err := follows(last, e); err != nil {
-				return last, fmt.Errorf("the audit trail was changed: %w", err)
+				return changed("%w", err)
+			}
+			if e.Erased() {
+				without = e.ID
+				erased++
+			}
+			if e.Act == onboarding.EraseAsked {
+				erasure = e.ID
 			}
 			if last = e; e.ID == kept.last.ID && !bytes.Equal(e.Hash, kept.last.Hash) {
-				return last, fmt.Errorf("the audit trail was changed: entry %d, or one before it, is another than in the export", e.ID)
+				return changed("entry %d, or one before it, is another than in the export", e.ID)
 			}
 		}
 		if len(page) < auditPage {
 			break
 		}
 	}
-	if last.ID < kept.last.ID {
-		return last, fmt.Errorf("the audit trail was changed: it ends with entry %d, and the export has entry %d. Entries were removed, or the journal was restored from an older copy", last.ID, kept.last.ID)
+	switch {
+	case last.ID < kept.last.ID:
+		return changed("it ends with entry %d, and the export has entry %d. Entries were removed, or the journal was restored from an older copy", last.ID, kept.last.ID)
+	case without > erasure:
+		return changed("the detail of entry %d is missing, and no data of a shop was erased after it", without)
 	}
-	return last, nil
+	return last, erased, nil
 }
 
 // follows checks that an entry is the one that follows another.
@@ -242,7 +271,7 @@ func follows(last, e journal.AuditEntry) error {
 		return fmt.Errorf("entry %d is missing", last.ID+1)
 	case e.ID != next.ID:
 		return fmt.Errorf("the entries %d to %d are missing", last.ID+1, e.ID-1)
-	case !bytes.Equal(e.Hash, next.Hash):
+	case !bytes.Equal(e.Hash, next.Hash), e.Detail != "" && !bytes.Equal(e.Digest, journal.DetailDigest(e.Salt, e.Detail)):
 		return fmt.Errorf("the hash of entry %d does not fit: it, or the one before it, is not what was written", e.ID)
 	}
 	return nil
@@ -278,7 +307,15 @@ func verifyExport(r io.Reader) (exported, error) {
 		if !bytes.Equal(previous, x.last.Hash) {
 			return x, fmt.Errorf("line %d does not follow the line before it", x.entries+1)
 		}
-		e := journal.AuditEntry{ID: v.Number, At: v.Time, Actor: v.Actor, Act: v.Act, Subject: v.Subject, Detail: v.Detail, Hash: hash}
+		salt, saltErr := hex.DecodeString(v.Salt)
+		digest, digestErr := hex.DecodeString(v.Digest)
+		if saltErr != nil || digestErr != nil {
+			return x, fmt.Errorf("line %d has a salt or digest that is not hexadecimal", x.entries+1)
+		}
+		if v.Detail != "" {
+			digest = journal.DetailDigest(salt, v.Detail)
+		}
+		e := journal.AuditEntry{ID: v.Number, At: v.Time, Actor: v.Actor, Act: v.Act, Subject: v.Subject, Detail: v.Detail, Salt: salt, Digest: digest, Hash: hash}
 		if err := follows(x.last, e); err != nil {
 			return x, fmt.Errorf("line %d: %w", x.entries+1, err)
 		}

@@ -24,6 +24,24 @@ func (c *shopsDisconnect) Run(ctx context.Context, s *settings, env environment)
 	return c.submitAction(ctx, s, env, onboarding.ActionDisconnect)
 }
 
+// shopsErase erases the personal data of a shop.
+type shopsErase struct {
+	shopAction
+	Yes bool `name:"yes" group:"command" help:"Do not ask for confirmation."`
+}
+
+// Run asks that the data of a shop be erased.
+func (c *shopsErase) Run(ctx context.Context, s *settings, env environment) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(env.stderr, "erase the personal data of shop %s of account %s; this cannot be undone\n", c.Shop, c.Account)
+	if !c.Yes && !confirmed(env) {
+		return errors.New("nothing was asked for: it was not confirmed; answer yes, or add --yes")
+	}
+	return c.submitAction(ctx, s, env, onboarding.ActionErase)
+}
+
 // submitAction leaves it to the worker whether the action is permitted.
 func (c *shopAction) submitAction(ctx context.Context, s *settings, env environment, action onboarding.Action) error {
 	if err := c.check(); err != nil {

@@ -85,6 +85,8 @@ func (e *Engine) executeAction(s phases, i journal.PendingIntent, entries *token
 		return e.moveCredentials(s, i, store, entries)
 	}
 	switch {
+	case i.Shop != "" && onboarding.Action(i.Act) == onboarding.ActionErase:
+		return e.eraseShop(s, i, entries)
 	case i.Shop != "":
 		return e.actOnShop(s, i)
 	case i.Target == nil:

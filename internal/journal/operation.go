@@ -244,6 +244,9 @@ type AuditEntry struct {
 	Actor   string
 	Act     string
 	Subject string
-	Detail  string // never a secret
-	Hash    []byte // set when it is read; see [AuditHash]
+	Detail  string // never a secret; "" once it is erased
+	// Set when it is read: see [DetailDigest] and [AuditHash].
+	Salt   []byte
+	Digest []byte
+	Hash   []byte
 }

@@ -76,6 +76,7 @@ func TableRows() []TableRow {
 		{"announced", 0, "at the end of a recovery", "nothing"},
 		{"attempt", PruneAttempts, "of ended operations, and checks", "without an end, or with a response; the newest"},
 		{"audit", 0, "", "all: it is append-only"},
+		{"audit_detail", 0, "of a shop that is erased", "all others"},
 		{"credential", 0, "the secret, some time after it was replaced or its shop was disconnected", "all else: published references are answered"},
 		{"dead_letter", PruneDeadLetters, "when its event was published", "the newest"},
 		{"event", PruneEvents, "all others", "one that began the latest run of an operation, without its identity; what it holds of the operation that it created; the newest"},

@@ -27,6 +27,14 @@ type ShopActions interface {
 	// of it. ErrStale: it was recorded before, or the credentials became current
 	// meanwhile.
 	EndDestruction(ctx context.Context, d Destruction, audit AuditEntry) error
+	// EraseAuditDetails erases the details of the audit entries about a shop and its
+	// operations, except those whose acts begin with one of kept. The entries stay, and
+	// so does the chain.
+	EraseAuditDetails(ctx context.Context, shop int64, kept []string) (erased int, err error)
+	// Scrub rewrites the database, so that its files contain nothing that was erased.
+	// Nothing is written meanwhile. False: on this database only its operator can do
+	// that. ErrFull: the disk has no room for it.
+	Scrub(ctx context.Context) (done bool, err error)
 }
 
 // A ShopAction is an operator action on a shop.
@@ -67,6 +75,9 @@ type ShopChange struct {
 	// Disconnect ends the use of the shop's credentials; nil: nothing but the end of the
 	// action.
 	Disconnect *Disconnect
+	// Erase, with Disconnect, erases the personal data of the shop. The shop need not be
+	// active, and the action does not end: it has further steps.
+	Erase bool
 }
 
 // A Disconnect ends the use of a shop's credentials: the shop is not active any more,

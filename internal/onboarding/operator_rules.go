@@ -29,7 +29,12 @@ const (
 	ActionMoveToOpenBao  Action = "move-to-openbao" // put current credentials into OpenBao
 	ActionMoveToVault    Action = "move-to-vault"   // put current credentials into Vault
 	ActionDisconnect     Action = "disconnect"      // end the use of a shop's credentials
+	ActionErase          Action = "erase"           // erase the personal data of a shop
 )
+
+// EraseAsked is the act by which the audit trail has that somebody asked to erase the data
+// of a shop.
+const EraseAsked = string(ActionErase) + ".asked"
 
 // An ActionRule says what a command does to an operation in attention that permits
 // it. The first row that fits decides.
@@ -120,6 +125,7 @@ const (
 
 	ResultMoved        Result = "credentials_moved"
 	ResultDisconnected Result = "disconnected"
+	ResultErased       Result = "erased"
 )
 
 // Results of intents that were refused: nothing was changed.
@@ -152,6 +158,7 @@ const (
 	ResultNotMoved  Result = "credentials_not_moved"
 	ResultNotActive Result = "not_active"
 	ResultInFlight  Result = "in_flight"
+	ResultAttention Result = "in_attention"
 
 	ResultUnknownAct Result = "unknown_act"
 	ResultRestored   Result = "restored"
@@ -193,6 +200,8 @@ var resultRows = []ResultRow{
 	{ResultNoStore, journal.IntentRefused, "The worker is not configured for this store: set --vault-address and a way to log in for all workers, and restart them."},
 	{ResultNotMoved, journal.IntentRefused, "No credentials could be moved; the log names each shop and why"},
 	{ResultDisconnected, journal.IntentPerformed, "The shop is disconnected, and that is published. Its secrets are destroyed when the time of --destroy-after has passed; a new activation code connects the shop again."},
+	{ResultErased, journal.IntentPerformed, "The personal data of the shop is erased from the journal. A shop that was active is disconnected: its secrets are destroyed when the time of --destroy-after has passed."},
+	{ResultAttention, journal.IntentRefused, "An operation of the shop waits for an operator. Close it first with `operations close`"},
 	{ResultNotActive, journal.IntentRefused, "The shop has no credentials in use."},
 	{ResultInFlight, journal.IntentRefused, "An operation of the shop has to end first. Ask again when it has ended or waits for an operator"},
 	{ResultAccountTokenRefused, journal.IntentRefused, "Invoicebox refuses the account's token: put a valid one into --token-file."},

@@ -66,6 +66,31 @@ func PlanDisconnect(x journal.ShopSituation, now time.Time) (*journal.Disconnect
 	if x.Active == nil {
 		return nil, NewActionError(ResultNotActive, "")
 	}
+	return planEnd(x, now)
+}
+
+// PlanErase decides what ends the work for a shop whose personal data is erased. It is
+// what disconnects the shop, except that an operation must not wait for an operator: its
+// address, code or response is erased too.
+func PlanErase(x journal.ShopSituation, now time.Time) (*journal.Disconnect, *ActionError) {
+	var waiting []string
+	for _, o := range x.Operations {
+		if o.State == journal.Attention && (x.Active == nil || disconnectRuleOf(o.State, Reason(o.Reason)).Effect == EffectLeave) {
+			waiting = append(waiting, o.UUID.String()+" ("+o.Reason+")")
+		}
+	}
+	if len(waiting) > 0 {
+		return nil, NewActionError(ResultAttention, strings.Join(waiting, ", "))
+	}
+	return planEnd(x, now)
+}
+
+// KeptDetails begin the acts whose details stay in the audit trail when the data of a
+// shop is erased: the worker writes them, except for the reasons of the erasures
+// themselves.
+func KeptDetails() []string { return []string{"credentials.", string(ActionErase) + "."} }
+
+func planEnd(x journal.ShopSituation, now time.Time) (*journal.Disconnect, *ActionError) {
 	d := &journal.Disconnect{At: now, Reason: string(ReasonDisconnected)}
 	var inFlight []string
 	for _, o := range x.Operations {

@@ -42,6 +42,15 @@ func TestPlanDisconnect_EveryState(t *testing.T) {
 			if effect == EffectCancel && !Permitted(state, journal.Superseded) || effect == EffectEnd && !Permitted(state, journal.Done) {
 				t.Errorf("%v (%s): %s is no transition", state, reason, effect)
 			}
+			// Erasing the shop does the same, and an operator decides first.
+			erase, refused := PlanErase(journal.ShopSituation{Active: active, Operations: []journal.ShopOperation{o}}, planNow)
+			if effect == EffectLeave {
+				if erase != nil || refused == nil || refused.Result != ResultAttention || !strings.Contains(refused.Message, o.UUID.String()) {
+					t.Errorf("%v (%s), erased: %+v, %+v", state, reason, erase, refused)
+				}
+			} else if (erase == nil) != (d == nil) || d != nil && (!slices.Equal(erase.Cancel, d.Cancel) || !slices.Equal(erase.End, d.End)) {
+				t.Errorf("%v (%s), erased: %+v, %+v", state, reason, erase, refused)
+			}
 			row := disconnectRuleOf(state, reason)
 			reached[row] = true
 			if row.Effect != effect || !strings.HasSuffix(row.Why, ".") {
@@ -59,6 +68,16 @@ func TestPlanDisconnect_EveryState(t *testing.T) {
 func TestPlanDisconnect_NotActive(t *testing.T) {
 	o := journal.ShopOperation{ID: 7, State: journal.Planned}
 	if d, why := PlanDisconnect(journal.ShopSituation{Disconnected: planNow, Operations: []journal.ShopOperation{o}}, planNow); d != nil || why == nil || why.Result != ResultNotActive {
+		t.Errorf("%+v, %+v", d, why)
+	}
+}
+
+func TestPlanErase_NotActive(t *testing.T) {
+	if d, why := PlanErase(journal.ShopSituation{}, planNow); d == nil || why != nil {
+		t.Errorf("%+v, %+v", d, why)
+	}
+	o := journal.ShopOperation{ID: 7, State: journal.Attention, Reason: string(ReasonCredentialsInvalid)}
+	if d, why := PlanErase(journal.ShopSituation{Operations: []journal.ShopOperation{o}}, planNow); d != nil || why == nil || why.Result != ResultAttention {
 		t.Errorf("%+v, %+v", d, why)
 	}
 }

@@ -186,7 +186,7 @@ var reads = []part{
 			page, err := f.j.AuditAfter(f.ctx, last.ID, 7)
 			f.ok(err)
 			for _, e := range page {
-				if next := journal.NextAudit(last.ID, last.Hash, e); next.ID != e.ID || !bytes.Equal(next.Hash, e.Hash) {
+				if next := journal.NextAudit(last.ID, last.Hash, e); next.ID != e.ID || !bytes.Equal(next.Hash, e.Hash) || !bytes.Equal(e.Digest, journal.DetailDigest(e.Salt, e.Detail)) {
 					f.Fatalf("entry %d is %+v, and does not follow %d", e.ID, e, last.ID)
 				}
 				last = e

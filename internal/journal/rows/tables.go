@@ -265,8 +265,15 @@ type Audit struct {
 	Actor   string `db:"actor,fixed"`
 	Act     string `db:"act,fixed"`
 	Subject string `db:"subject,fixed"`
-	Detail  string `db:"detail,fixed"`
-	Hash    []byte `db:"hash,fixed"` // of the row and of the hash before it
+	Digest  []byte `db:"digest,null,fixed"` // of the detail; NULL if there was none
+	Hash    []byte `db:"hash,fixed"`        // of the row and of the hash before it
+}
+
+// An AuditDetail is the text of an audit row. It can be erased.
+type AuditDetail struct {
+	ID     int64  `db:"id,key"` // of the audit row
+	Salt   []byte `db:"salt,fixed"`
+	Detail string `db:"detail,fixed"`
 }
 
 // An Announced row is a published event that a restored journal lacked.

@@ -431,8 +431,16 @@ CREATE TABLE audit (
     actor   TEXT   NOT NULL,
     act     TEXT   NOT NULL,
     subject TEXT   NOT NULL,
-    detail  TEXT   NOT NULL,
+    digest  BYTEA,           -- of the detail; NULL if there was none
     hash    BYTEA  NOT NULL
+);
+
+-- The texts of audit rows. They are not part of the row, and the hash covers their
+-- salted digest only, so that they can be erased.
+CREATE TABLE audit_detail (
+    id     BIGINT PRIMARY KEY, -- of the audit row
+    salt   BYTEA NOT NULL,
+    detail TEXT  NOT NULL
 );
 
 -- +only sqlite

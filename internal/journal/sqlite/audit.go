@@ -13,6 +13,7 @@ func (j *Journal) auditOn(c *conn, e journal.AuditEntry) error {
 		at = j.clock.micros()
 	}
 	e.At = time.UnixMicro(at)
+	e = e.Salted()
 	last, err := c.one("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")
 	if err != nil {
 		return err
@@ -22,6 +23,9 @@ func (j *Journal) auditOn(c *conn, e journal.AuditEntry) error {
 	} else {
 		e = journal.NextAudit(last.int(0), last.blob(1), e)
 	}
-	_, err = c.exec("INSERT INTO audit (id, at, actor, act, subject, detail, hash) VALUES (?, ?, ?, ?, ?, ?, ?)", e.ID, at, e.Actor, e.Act, e.Subject, e.Detail, e.Hash)
+	if _, err = c.exec("INSERT INTO audit (id, at, actor, act, subject, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)", e.ID, at, e.Actor, e.Act, e.Subject, e.Digest, e.Hash); err != nil || e.Detail == "" {
+		return err
+	}
+	_, err = c.exec("INSERT INTO audit_detail (id, salt, detail) VALUES (?, ?, ?)", e.ID, e.Salt, e.Detail)
 	return err
 }

@@ -5,28 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A request is a step that waits for the writer.
+// A request is a step that waits for the writer, or, with alone, something that is done
+// between two transactions.
 type request struct {
-	step *steps.Request
-	done chan error
+	step  *steps.Request
+	alone func() error
+	done  chan error
 }
 
 // put queues a step for the writer and waits for the commit. If ctx ends first, the step
 // may still be made.
 func (j *Journal) put(ctx context.Context, step *steps.Request) error {
+	return j.await(ctx, &request{step: step, done: make(chan error, 1)}, step.Records)
+}
+
+func (j *Journal) await(ctx context.Context, r *request, records int) error {
 	if j.writer == nil {
 		return journal.ErrReadOnly
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := &request{step, make(chan error, 1)}
-	if err := j.queue.Put(r, step.Records); err != nil {
+	if err := j.queue.Put(r, records); err != nil {
 		return err
 	}
 	select {
@@ -46,6 +52,15 @@ func (j *Journal) write() {
 		batch = j.queue.Take(batch[:0])
 		if len(batch) == 0 {
 			return
+		}
+		batch = slices.DeleteFunc(batch, func(r *request) bool {
+			if r.alone != nil {
+				r.done <- r.alone()
+			}
+			return r.alone != nil
+		})
+		if len(batch) == 0 {
+			continue
 		}
 		steps.Order(batch, func(r *request) *steps.Request { return r.step })
 		errs = append(errs[:0], make([]error, len(batch))...)

@@ -8,14 +8,18 @@ import (
 )
 
 const (
-	auditRead  Query = "SELECT id, at, actor, act, subject, detail, hash FROM audit WHERE $1::bigint = 0 OR id < $1 ORDER BY id DESC LIMIT $2"
-	auditAfter Query = "SELECT id, at, actor, act, subject, detail, hash FROM audit WHERE id > $1 ORDER BY id LIMIT $2"
-	auditLast  Query = "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1"
+	auditRead Query = `SELECT a.id, a.at, a.actor, a.act, a.subject, a.digest, a.hash, d.salt, coalesce(d.detail, '') AS detail
+		FROM audit a LEFT JOIN audit_detail d ON d.id = a.id WHERE $1::bigint = 0 OR a.id < $1 ORDER BY a.id DESC LIMIT $2`
+	auditAfter Query = `SELECT a.id, a.at, a.actor, a.act, a.subject, a.digest, a.hash, d.salt, coalesce(d.detail, '') AS detail
+		FROM audit a LEFT JOIN audit_detail d ON d.id = a.id WHERE a.id > $1 ORDER BY a.id LIMIT $2`
+	auditLast Query = "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1"
 )
 
 // audit appends an entry.
 func (u *Unit) audit(e journal.AuditEntry) {
-	u.audits = append(u.audits, rows.Audit{At: u.stampOrNow(e.At), Actor: e.Actor, Act: e.Act, Subject: e.Subject, Detail: e.Detail})
+	e = e.Salted()
+	e.At = wall(u.stampOrNow(e.At))
+	u.audits = append(u.audits, e)
 }
 
 // appendAudits numbers the entries of the transaction and inserts them. It is the last
@@ -30,18 +34,26 @@ func (u *Unit) appendAudits() error {
 	if err := u.tx.Load([]Ask{asking(auditLast, func(r *rows.Audit) { last = *r })}); err != nil {
 		return u.fail(err)
 	}
-	for i := range u.audits {
-		r := &u.audits[i]
-		r.ID = last.ID + 1
-		r.Hash = journal.AuditHash(last.Hash, auditEntry(r))
-		last = *r
-		u.insert(u.j.tables.audit, r)
+	for _, e := range u.audits {
+		e = journal.NextAudit(last.ID, last.Hash, e)
+		last = rows.Audit{ID: e.ID, At: e.At.UnixMicro(), Actor: e.Actor, Act: e.Act, Subject: e.Subject, Digest: e.Digest, Hash: e.Hash}
+		row := last
+		u.insert(u.j.tables.audit, &row)
+		if e.Detail != "" {
+			u.insert(u.j.tables.auditDetail, &rows.AuditDetail{ID: e.ID, Salt: e.Salt, Detail: e.Detail})
+		}
 	}
 	return u.flush()
 }
 
-func auditEntry(r *rows.Audit) journal.AuditEntry {
-	return journal.AuditEntry{ID: r.ID, At: wall(r.At), Actor: r.Actor, Act: r.Act, Subject: r.Subject, Detail: r.Detail, Hash: r.Hash}
+type auditRow struct {
+	rows.Audit
+	Salt   []byte `db:"salt"`
+	Detail string `db:"detail"`
+}
+
+func auditEntry(r *auditRow) journal.AuditEntry {
+	return journal.AuditEntry{ID: r.ID, At: wall(r.At), Actor: r.Actor, Act: r.Act, Subject: r.Subject, Detail: r.Detail, Salt: r.Salt, Digest: r.Digest, Hash: r.Hash}
 }
 
 // AppendAudit appends entries; also beside a worker.

@@ -48,6 +48,7 @@ func walks() map[string]string {
 		"auditRead":   "a list for people: it walks from the newest to the end of the page",
 		"shopsList":   "a list for people: it walks from the newest to the end of the page",
 		"auditLast":   "it reads one row, from the end",
+		"detailsOf":   "an operator asks for it, and the writer does not wait",
 	}
 	for name := range steps.MadeQueries() {
 		switch kind, _, _ := strings.Cut(name, " "); kind {

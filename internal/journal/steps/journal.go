@@ -25,8 +25,8 @@ type Journal struct {
 
 // tables are the descriptions of the tables.
 type tables struct {
-	account, shop, operation, body, attempt, credential, intent *rows.Table
-	outbox, published, pending, event, audit, letter, announced *rows.Table
+	account, shop, operation, body, attempt, credential, intent              *rows.Table
+	outbox, published, pending, event, audit, auditDetail, letter, announced *rows.Table
 }
 
 // New returns a journal over a database. Lists reports whether the database accepts
@@ -38,7 +38,7 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 		attempt: rows.TableOf[rows.Attempt]("attempt"), credential: rows.TableOf[rows.Credential]("credential"),
 		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
 		published: rows.TableOf[rows.Published]("outbox"), pending: rows.TableOf[rows.Pending]("outbox_pending"),
-		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"),
+		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"), auditDetail: rows.TableOf[rows.AuditDetail]("audit_detail"),
 		announced: rows.TableOf[rows.Announced]("announced"),
 		letter:    rows.TableOf[rows.DeadLetter]("dead_letter"),
 	}}

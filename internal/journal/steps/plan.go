@@ -189,6 +189,11 @@ func (in *ingestion) rerun(p *plan) error {
 	if o == nil || o.Shop != p.shop.ID || o.State.Open() {
 		return fmt.Errorf("the plan runs operation %d again, which has not ended", p.Rerun)
 	}
+	key, err := keyset.SealingKey(p.event.Sealed)
+	if err != nil {
+		return fmt.Errorf("the event's address or code is not sealed: %w", err)
+	}
+	in.later(subjectMissing, o.ID, p.event.Sealed, int64(key), p.event.SubjectMACs[0])
 	state, err := in.freeState(p)
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ type Database interface {
 	// CircuitTimes returns the instants of an account's circuit breaker, as the last Tx.KeepCircuit got
 	// them if the database remembers that.
 	CircuitTimes(a *rows.Account) (until, since time.Time)
+	// Scrub rewrites the files of the database, so that they contain nothing that was
+	// deleted or replaced; false if only the database's operator can do that.
+	Scrub(ctx context.Context) (done bool, err error)
 	// LeaseTerm returns the term in which this process may read and mark the outbox: 0
 	// if it never acquired the relay lease, or if no other process can. Held is false
 	// after it has released the lease.

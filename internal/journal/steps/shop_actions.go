@@ -58,11 +58,17 @@ func (u *Unit) actOnShop(a journal.ShopAction) error {
 		return err
 	}
 	change := a.Decide(situation)
-	if err := u.endIntent(change.Intent); err != nil {
+	if change.Erase && change.Disconnect != nil {
+		if err := u.disconnect(s, unended, change.Disconnect); err != nil {
+			return err
+		}
+		return u.erase(s)
+	}
+	if err := u.endIntent(change.Intent); err != nil || change.Disconnect == nil {
 		return err
 	}
-	if change.Disconnect == nil {
-		return nil
+	if s.ActiveVersion == 0 {
+		return fmt.Errorf("journal: shop %d has no credentials to disconnect", s.ID)
 	}
 	return u.disconnect(s, unended, change.Disconnect)
 }
@@ -133,11 +139,8 @@ func (u *Unit) shopSituation(s *rows.Shop, unended []*rows.Operation) (x journal
 	return x, nil
 }
 
-// disconnect ends the use of a shop's credentials.
+// disconnect ends operations of a shop, and the use of its credentials if it has any.
 func (u *Unit) disconnect(s *rows.Shop, unended []*rows.Operation, d *journal.Disconnect) error {
-	if s.ActiveVersion == 0 {
-		return fmt.Errorf("journal: shop %d has no credentials to disconnect", s.ID)
-	}
 	for _, o := range unended {
 		cancel, end := slices.Contains(d.Cancel, o.ID), slices.Contains(d.End, o.ID)
 		switch {
@@ -154,6 +157,12 @@ func (u *Unit) disconnect(s *rows.Shop, unended []*rows.Operation, d *journal.Di
 			return fmt.Errorf("journal: operation %d is %v and cannot be ended", o.ID, o.State)
 		}
 	}
+	if !d.DestroyAt.IsZero() {
+		u.later(secretsDoomed, s.ID, s.Version+1, u.clock.StampUp(d.DestroyAt))
+	}
+	if s.ActiveVersion == 0 {
+		return nil
+	}
 	activation, err := u.operations.get(u, s.ActiveOperation)
 	if err != nil {
 		return err
@@ -165,9 +174,6 @@ func (u *Unit) disconnect(s *rows.Shop, unended []*rows.Operation, d *journal.Di
 	// The event names the activation.
 	named := s.ActiveOperation
 	u.deactivate(s, u.stampOrNow(d.At))
-	if !d.DestroyAt.IsZero() {
-		u.later(secretsDoomed, s.ID, s.Version+1, u.clock.StampUp(d.DestroyAt))
-	}
 	return u.emit(s, named, d.Publish)
 }
 

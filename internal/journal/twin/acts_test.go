@@ -217,7 +217,7 @@ func (g *generator) actOnShop(p journal.PendingIntent, end journal.IntentEnd) {
 		destroyAt = at.Add(g.within(20 * time.Minute))
 	}
 	draft := g.draft(journal.ShopKey{Account: p.Account, Shop: p.Shop}, g.uuid("disconnected"), 1)
-	unfit := g.oneIn(30)
+	unfit, erase := g.oneIn(30), g.oneIn(4)
 	id := p.ShopID
 	if g.oneIn(20) {
 		id = 1 << 40
@@ -252,12 +252,27 @@ func (g *generator) actOnShop(p journal.PendingIntent, end journal.IntentEnd) {
 					change.Disconnect.End = append(change.Disconnect.End, o.ID)
 				}
 			}
+			change.Erase = erase
 			return change
 		}}
 	}))
+	if erase {
+		g.eraseDetails(p.ShopID)
+	}
 	if left, ok := sides[g.sides[0]]; ok && !g.gathers {
 		g.equal("ActOnShop", g.compareValues("what the decision saw", left, sides[g.sides[1]]))
 	}
+}
+
+// eraseDetails erases what the audit trail has about a shop.
+func (g *generator) eraseDetails(shop int64) {
+	_, _ = g.call("EraseAuditDetails", rawID{"shop", shop}, []string{"credentials."})
+	g.cover.methods["Scrub"]++ // its result differs
+	g.both(func(_ int, s *side) {
+		if _, err := s.j.Scrub(g.Context()); err != nil {
+			g.Errorf("%s: %v", s.name, err)
+		}
+	})
 }
 
 func (g *generator) claimDestructions() {

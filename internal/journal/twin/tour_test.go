@@ -1,6 +1,8 @@
 package twin
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"invoicebox-worker/internal/journal"
@@ -59,6 +61,7 @@ func (g *generator) tour() {
 		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: to, To: journal.Done, Reason: "person", Current: 1})
 	}
 	_, _ = g.call("CredentialVersion", tourShop, "ref")
+	g.eraseDetails(slices.Min(slices.Collect(maps.Keys(g.ids.right["shop"]))))
 	g.refusedMoves()
 	g.tourOfSending()
 	if h := g.toured(journal.Invite); h != nil {

@@ -164,6 +164,9 @@ func (s *Server) Down(signal syscall.Signal) {
 // Signal sends the server's main process a signal.
 func (s *Server) Signal(signal syscall.Signal) error { return s.process.Process.Signal(signal) }
 
+// Data returns the folder of the server's files.
+func (s *Server) Data() string { return s.data }
+
 // URL names one of the server's databases.
 func (s *Server) URL(database string) string {
 	return fmt.Sprintf("postgres://test@127.0.0.1:%d/%s?sslmode=disable", s.port, database)

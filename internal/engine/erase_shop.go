@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/onboarding"
+)
+
+// eraseShop executes an action that erases the personal data of a shop. It runs beside the
+// other actions, which do not wait until the database is rewritten. If one of its steps
+// fails, all are made again: each can be repeated.
+func (e *Engine) eraseShop(s phases, i journal.PendingIntent, entries *tokenEntries) (ended bool) {
+	if _, ok := entries.begin(i.ID, time.Now()); !ok {
+		return false
+	}
+	e.background(func() {
+		defer func() { entries.end(i.ID, time.Now()) }()
+		e.executeErase(s, i)
+	})
+	return false
+}
+
+func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
+	var refused *onboarding.ActionError
+	err := e.journal.ActOnShop(s.writes, journal.ShopAction{Shop: i.ShopID, Decide: func(x journal.ShopSituation) (change journal.ShopChange) {
+		change, refused = e.decideErase(i, x, time.Now())
+		return change
+	}})
+	switch {
+	case err != nil:
+		e.actionFailed(i, err)
+		return
+	case refused != nil:
+		e.actionEnded(i, onboarding.EndAction(i.Intent, refused.Result, refused.Message, time.Now()))
+		return
+	}
+	switch end, err := e.endErase(s, i); {
+	case err == nil:
+		e.actionEnded(i, end)
+	case s.draining():
+	case errors.Is(err, journal.ErrFull):
+		e.metrics.errors.WithLabelValues("erase_shop").Inc()
+		e.log.Error("the data of a shop is erased, and the disk has no room to rewrite the journal; trying again", "intent", i.UUID.String(), "err", err)
+	default:
+		e.actionFailed(i, err)
+	}
+}
+
+func (e *Engine) decideErase(i journal.PendingIntent, x journal.ShopSituation, now time.Time) (journal.ShopChange, *onboarding.ActionError) {
+	d, why := onboarding.PlanErase(x, now)
+	if why != nil {
+		return journal.ShopChange{Intent: onboarding.EndAction(i.Intent, why.Result, why.Message, now)}, why
+	}
+	d.DestroyAt = onboarding.DestroyAt(now, max(e.cfg.DestroyAfter, 0))
+	if x.Active != nil {
+		d.Publish = []journal.Draft{e.out.Disconnected(x, *d)}
+	}
+	return journal.ShopChange{Disconnect: d, Erase: true}, nil
+}
+
+// endErase makes the steps after the rows of the shop are erased.
+func (e *Engine) endErase(s phases, i journal.PendingIntent) (end journal.IntentEnd, err error) {
+	if _, err := e.journal.EraseAuditDetails(s.writes, i.ShopID, onboarding.KeptDetails()); err != nil {
+		return end, err
+	}
+	done, err := e.journal.Scrub(s.writes)
+	if err != nil {
+		return end, err
+	}
+	words := ""
+	if !done {
+		words = onboarding.ResultOf(onboarding.ResultErased).Text + " Erased bytes stay in the files of the database until VACUUM FULL has rewritten its tables."
+	}
+	end = onboarding.EndAction(i.Intent, onboarding.ResultErased, words, time.Now())
+	return end, e.journal.EndIntent(s.writes, end)
+}
