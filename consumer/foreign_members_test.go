@@ -74,7 +74,7 @@ func testConsumerClientOfTheNewProtocol(t *testing.T) {
 	}
 }
 
-// subscription is the begin of what the library writes for one topic.
+// subscription is the beginning of what the library writes for one topic.
 func subscription(topic string) []byte {
 	b := []byte{0, 1, 0, 0, 0, 1}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(topic)))

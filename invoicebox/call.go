@@ -22,7 +22,7 @@ type call struct {
 	request []byte // its bytes
 
 	exchange       Exchange
-	reason         Reason // why the last try has no complete answer
+	reason         Reason // why the last try has no complete response
 	detail         string
 	connectFailure ConnectFailure // why the last try has no connection
 	proxy          bool           // it is the proxy's
@@ -84,7 +84,7 @@ func (k *call) failDial(ctx context.Context, err error) error {
 	return k.fail(phase.reason, phase.detail, safeCause(phase.err))
 }
 
-// failIO names why a connection that was written to gave no whole answer.
+// failIO names why a connection that was written to gave no whole response.
 func (k *call) failIO(ctx context.Context, err error) error {
 	var headers *headerError
 	switch {
@@ -123,7 +123,7 @@ func (k *call) finish(ctx context.Context) Exchange {
 	return *x
 }
 
-// answered notes an answer's head.
+// answered notes a response's head.
 func (k *call) answered(resp *http.Response) {
 	k.exchange.Status = resp.StatusCode
 	k.exchange.Header = keepHeaders(resp.Header)

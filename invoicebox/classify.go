@@ -7,10 +7,10 @@ type Classification struct {
 	Outcome Outcome
 	// Fault says what of ours is wrong, where Outcome is OurFault.
 	Fault FaultKind
-	// Code is the answer's business code in the form [a-z][a-z0-9_]{0,63}; empty
+	// Code is the response's business code in the form [a-z][a-z0-9_]{0,63}; empty
 	// where there is none or it has another form.
 	Code string
-	// RetryAfter is how long the answer asks to wait, counted from
+	// RetryAfter is how long the response asks to wait, counted from
 	// Exchange.Finished; 0 where it does not say, at most MaxRetryAfter.
 	RetryAfter time.Duration
 	// RateLimitReset is how long no request is left to the account, as told by any
@@ -26,7 +26,7 @@ type Classification struct {
 }
 
 // Classify finds the row of the outcome table for an exchange. It parses the
-// body: make an activation's answer durable first.
+// body: make an activation's response durable first.
 func Classify(x Exchange) Classification {
 	kind, code := anyBody, ""
 	switch {

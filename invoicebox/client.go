@@ -130,7 +130,7 @@ func (c *Client) Invite(ctx context.Context, a CallOptions, email secret.String)
 	return c.post(ctx, Invite, a, c.inviteBegin, email)
 }
 
-// Activate trades the code for the shop's merchant id and token. The answer may
+// Activate trades the code for the shop's merchant id and token. The response may
 // come only once: keep the exchange (see [Exchange.MarshalReceipt]) before
 // anything else is done with it.
 func (c *Client) Activate(ctx context.Context, a CallOptions, code secret.String) Exchange {
@@ -225,7 +225,7 @@ func (c *Client) do(parent context.Context, a CallOptions, r request) Exchange {
 	}
 	req := &retryablehttp.Request{Request: plain.WithContext(ctx)}
 	// The call itself keeps what happened; the errors of the layers between
-	// quote addresses and may quote answers.
+	// quote addresses and may quote responses.
 	if resp, err := newRetryClient(c.transport, k).Do(req); err == nil {
 		_ = resp.Body.Close()
 	}
@@ -236,7 +236,7 @@ func (c *Client) do(parent context.Context, a CallOptions, r request) Exchange {
 }
 
 // hide takes out of the exchange what repeats a secret of the request, where it
-// would be shown: an answer is written by others.
+// would be shown: a response is written by others.
 //
 // Shorter ones than minHidden would be found in everything.
 func (x *Exchange) hide(secrets ...string) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// maxHeaderBytes bounds the status line and headers of one answer, interim
-// answers included.
+// maxHeaderBytes bounds the status line and headers of one response, interim
+// responses included.
 const maxHeaderBytes = 64 << 10
 
 // A conn is one connection to the API, inside TLS where there is TLS. One call
@@ -66,10 +66,10 @@ func (r reading) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errBound ends an answer that goes on and on.
-var errBound = errors.New("invoicebox: the bound of an answer was reached")
+// errBound ends a response that goes on and on.
+var errBound = errors.New("invoicebox: the bound of a response was reached")
 
-// A headerError says what is wrong with an answer's head.
+// A headerError says what is wrong with a response's head.
 type headerError struct{ reason Reason }
 
 func (e *headerError) Error() string { return string(e.reason) }
@@ -106,7 +106,7 @@ func (c *conn) alive() bool {
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.SetReadDeadline(time.Time{}) == nil
 }
 
-// statusOf reads the status out of the begin of an answer, so that it is known
+// statusOf reads the status out of the beginning of a response, so that it is known
 // also where what follows is broken.
 func statusOf(head []byte) int {
 	const form = "HTTP/1.x 200 "

@@ -51,7 +51,7 @@ func (x Exchange) ConnectFailure() (f ConnectFailure, proxy bool) {
 	return ConnectNoFailure, false
 }
 
-// Detail says in our own words why there is no complete answer; empty where
+// Detail says in our own words why there is no complete response; empty where
 // there is one. It is safe to log.
 func (x Exchange) Detail() string {
 	if e, ok := errors.AsType[*Error](x.Err); ok {

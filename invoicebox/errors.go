@@ -19,13 +19,13 @@ var (
 	ErrCanceled = errors.New("the call was cancelled")
 	// ErrUnreachable: no connection could be made. Nothing was sent.
 	ErrUnreachable = errors.New("no connection could be made")
-	// ErrConnectionLost: the connection ended before the whole answer was here.
-	ErrConnectionLost = errors.New("the connection ended before the answer was complete")
+	// ErrConnectionLost: the connection ended before the whole response was here.
+	ErrConnectionLost = errors.New("the connection ended before the response was complete")
 	// ErrNotHTTP: what came back is not an HTTP answer, or its headers are
 	// larger than is allowed.
-	ErrNotHTTP = errors.New("the answer is not readable as HTTP")
-	// ErrTooLarge: the answer's body is larger than Options.MaxResponseBytes.
-	ErrTooLarge = errors.New("the answer is larger than is allowed")
+	ErrNotHTTP = errors.New("the response is not readable as HTTP")
+	// ErrTooLarge: the response's body is larger than Options.MaxResponseBytes.
+	ErrTooLarge = errors.New("the response is larger than is allowed")
 	// ErrSetting: the token or the signing key cannot be used. Nothing was sent.
 	ErrSetting = errors.New("a setting cannot be used")
 	// ErrValue: the e-mail address, activation code or token given to the call
@@ -33,9 +33,9 @@ var (
 	ErrValue = errors.New("a value given to the call cannot be sent")
 	// ErrClosed: the client was closed before the call. Nothing was sent.
 	ErrClosed = errors.New("the client is closed")
-	// ErrUnreadable: the answer has the status of a success, but not what the
+	// ErrUnreadable: the response has the status of a success, but not what the
 	// operation must have in it. Returned by the Parse functions.
-	ErrUnreadable = errors.New("the answer cannot be read")
+	ErrUnreadable = errors.New("the response cannot be read")
 )
 
 // A Reason is one word of a closed set that says what happened. It is safe as
@@ -43,7 +43,7 @@ var (
 type Reason string
 
 // The reasons. The first group is of calls that ended without a status line,
-// the second of answers.
+// the second of responses.
 const (
 	ReasonNone        Reason = ""
 	ReasonDNS         Reason = "dns"
@@ -101,9 +101,9 @@ var sentinels = map[Reason]error{
 	ReasonInternal:    ErrNotHTTP,
 }
 
-// An Error says why a call has no complete answer. Its text is made of our own
+// An Error says why a call has no complete response. Its text is made of our own
 // words and of what the resolver and the kernel say about an address; no byte
-// of an answer, and nothing of the request, is in it.
+// of a response, and nothing of the request, is in it.
 type Error struct {
 	Operation      Operation
 	Reason         Reason

@@ -41,12 +41,12 @@ type CallOptions struct {
 	SendBy time.Time
 }
 
-// An Exchange is what is known after a call. No byte of the answer's body was
-// parsed: an activation's answer can be made durable first.
+// An Exchange is what is known after a call. No byte of the response's body was
+// parsed: an activation's response can be made durable first.
 type Exchange struct {
 	Operation Operation
 
-	// Status is the answer's status, also where its headers or body are broken.
+	// Status is the response's status, also where its headers or body are broken.
 	// 0 means that no status line came.
 	Status int
 	// Header holds the few headers that matter (see keptHeaders), bounded.
@@ -57,7 +57,7 @@ type Exchange struct {
 	BodyComplete bool
 	// TooLarge tells that the body was longer than is allowed.
 	TooLarge bool
-	// EchoesSecret tells that an answer that is not a success may repeat a secret of the
+	// EchoesSecret tells that a response that is not a success may repeat a secret of the
 	// request: no part of it may be shown, and Classify gives no Code from it.
 	EchoesSecret bool
 
@@ -67,15 +67,15 @@ type Exchange struct {
 	Written int64
 	// Tries is how often a connection was asked for: 0 to 2.
 	Tries int
-	// RequestID is the answer's X-Request-Id in printable ASCII, at most 128
+	// RequestID is the response's X-Request-Id in printable ASCII, at most 128
 	// bytes; what else there is, is left out. Empty where none came.
 	RequestID string
 
-	// Started is when the call began, Finished when its answer was complete or
+	// Started is when the call began, Finished when its response was complete or
 	// its connection closed: after it, nothing is on the wire that we still add to.
 	Started, Finished time.Time
 
-	// Err says why there is no complete answer; nil where there is one,
+	// Err says why there is no complete response; nil where there is one,
 	// whatever its status. It is an *Error.
 	Err error
 }

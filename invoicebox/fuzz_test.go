@@ -41,7 +41,7 @@ func FuzzClassify(f *testing.F) {
 			t.Fatalf("%d is done", x.Status)
 		}
 		if v.Outcome == invoicebox.Refused && x.Operation <= invoicebox.Activate && !whole {
-			t.Fatal("refused by half an answer")
+			t.Fatal("refused by half a response")
 		}
 		a, err := invoicebox.ParseActivation(x)
 		if x.Operation == invoicebox.Activate && (err == nil) != (v.Outcome == invoicebox.Done) {
@@ -115,7 +115,7 @@ func FuzzUnmarshalReceipt(f *testing.F) {
 }
 
 // Whatever bytes come back, the call ends, says nothing of them, and only
-// whole answers are done.
+// whole responses are done.
 func FuzzWire(f *testing.F) {
 	for _, e := range examples {
 		if e.answer != nil {

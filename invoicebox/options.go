@@ -36,7 +36,7 @@ type Options struct {
 	Signing *Signing
 	// UserAgent is sent with every request. Default: invoicebox-worker/<version> (Go).
 	UserAgent string
-	// Deadline bounds a call from its begin to the last byte of its answer,
+	// Deadline bounds a call from its beginning to the last byte of its response,
 	// the connect included. 10 ms to 10 min, default 30 s.
 	Deadline time.Duration
 	// Transport holds the connections; clients of several accounts share one.
@@ -45,7 +45,7 @@ type Options struct {
 	// Logger gets one line for each call, at level Debug, without secrets.
 	// nil logs nothing.
 	Logger *slog.Logger
-	// MaxResponseBytes bounds an answer's body. 1 KiB to 1 MiB, default 64 KiB.
+	// MaxResponseBytes bounds a response's body. 1 KiB to 1 MiB, default 64 KiB.
 	MaxResponseBytes int
 }
 
@@ -139,7 +139,7 @@ func parseBaseURL(text string) (*url.URL, error) {
 }
 
 // loopback tells whether a host name is this machine by its very form: no
-// resolver is asked, because its answer can change; see resolveLocalhost.
+// resolver is asked, because its response can change; see resolveLocalhost.
 func loopback(host string) bool {
 	if isLocalhost(host) {
 		return true

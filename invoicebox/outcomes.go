@@ -7,7 +7,7 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	// Done: executed, and the answer is good.
+	// Done: executed, and the response is good.
 	Done Outcome = iota + 1
 	// Refused: executed and refused because of the shop's own value (address,
 	// code, token). With doubt on the operation it proves nothing about a code.
@@ -24,7 +24,7 @@ const (
 	OurFault
 	// Unknown: executed or not, nothing proves it.
 	Unknown
-	// Unreadable: executed, but what the answer should have held is lost.
+	// Unreadable: executed, but what the response should have held is lost.
 	Unreadable
 )
 
@@ -90,7 +90,7 @@ type OutcomeRule struct {
 	body body
 }
 
-// Body tells in words what the rule asks of the answer's body.
+// Body tells in words what the rule asks of the response's body.
 func (r OutcomeRule) Body() string { return bodyNames[r.body] }
 
 var (

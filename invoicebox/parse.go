@@ -9,20 +9,20 @@ import (
 	"invoicebox-worker/internal/secret"
 )
 
-// Bounds of what an answer's members may be, in bytes.
+// Bounds of what a response's members may be, in bytes.
 const (
 	maxInvitationID = 128
 	maxMerchantID   = 36
 )
 
-// An Invitation is what a good answer to Invite says.
+// An Invitation is what a good response to Invite says.
 type Invitation struct {
 	// ID is the invitation's id, a number or a text at Invoicebox, at most 128
-	// bytes of visible ASCII. Empty where the answer has none of that form.
+	// bytes of visible ASCII. Empty where the response has none of that form.
 	ID string
 }
 
-// An Activation is what a good answer to Activate says.
+// An Activation is what a good response to Activate says.
 type Activation struct {
 	// MerchantID is 1 to 36 characters of visible ASCII, as documented: the
 	// events promise no more.
@@ -32,16 +32,16 @@ type Activation struct {
 	Token secret.String
 }
 
-// A CheckResult is what an answer to a token check proves.
+// A CheckResult is what a response to a token check proves.
 type CheckResult struct {
 	// Valid tells that the token belongs to a user.
 	Valid bool
-	// Conclusive tells that the answer speaks of the token. Where it does not
+	// Conclusive tells that the response speaks of the token. Where it does not
 	// (a limit, a fault, a gateway's page), Valid is false and says nothing.
 	Conclusive bool
 }
 
-// ParseInvitation reads the answer to an invitation. The error is
+// ParseInvitation reads the response to an invitation. The error is
 // ErrUnreadable; the invitation was executed where the status is 2xx.
 func ParseInvitation(x Exchange) (Invitation, error) {
 	data, err := readData(x, Invite)
@@ -57,14 +57,14 @@ func ParseInvitation(x Exchange) (Invitation, error) {
 	case jsontext.KindNumber:
 		id = string(raw)
 	}
-	// An id is published; an answer that echoes the address must not be.
+	// An id is published; a response that echoes the address must not be.
 	if !visible(id) || len(id) > maxInvitationID || strings.Contains(id, "@") {
 		id = ""
 	}
 	return Invitation{ID: id}, nil
 }
 
-// ParseActivation reads the answer to an activation. The error is
+// ParseActivation reads the response to an activation. The error is
 // ErrUnreadable and names the member, never a value; the code is spent all the
 // same where the status is 2xx.
 func ParseActivation(x Exchange) (Activation, error) {
@@ -89,8 +89,8 @@ func ParseActivation(x Exchange) (Activation, error) {
 	return Activation{MerchantID: merchant, Token: secret.New(token)}, nil
 }
 
-// ParseCheck reads the answer to a token check. The error is ErrUnreadable,
-// for a 2xx answer that is not one; the result is then not conclusive.
+// ParseCheck reads the response to a token check. The error is ErrUnreadable,
+// for a 2xx response that is not one; the result is then not conclusive.
 func ParseCheck(x Exchange) (CheckResult, error) {
 	switch {
 	case x.Status == 401:
@@ -123,7 +123,7 @@ func ParseCheck(x Exchange) (CheckResult, error) {
 	return CheckResult{}, unreadable("data.userId is missing or not an id")
 }
 
-// readData gives the object under data of a complete 2xx answer without an
+// readData gives the object under data of a complete 2xx response without an
 // error beside it.
 func readData(x Exchange, op Operation) (jsontext.Value, error) {
 	switch {

@@ -17,7 +17,7 @@ import (
 const maxProxyAnswer = 16 << 10
 
 // dialProxy makes a tunnel to address through an HTTP proxy. TLS to the API is
-// spoken inside it, so a proxy sees neither requests nor answers.
+// spoken inside it, so a proxy sees neither requests nor responses.
 func (t *Transport) dialProxy(ctx context.Context, proxy *url.URL, address string) (net.Conn, error) {
 	if proxy.Scheme != "http" && proxy.Scheme != "https" {
 		return nil, &dialError{reason: ReasonProxy, detail: "only http:// and https:// proxies are supported", final: true, connectFailure: ConnectProxyScheme, proxy: true}
@@ -66,7 +66,7 @@ func tunnel(c net.Conn, proxy *url.URL, address string) error {
 	//nolint:bodyclose // closing would read what a proxy has to say besides
 	resp, err := http.ReadResponse(reader, &http.Request{Method: http.MethodConnect})
 	if err != nil {
-		return &dialError{reason: ReasonProxy, detail: "the proxy gave no answer that can be read", err: err, connectFailure: ConnectProxyNotHTTP, proxy: true}
+		return &dialError{reason: ReasonProxy, detail: "the proxy gave no response that can be read", err: err, connectFailure: ConnectProxyNotHTTP, proxy: true}
 	}
 	if resp.StatusCode != http.StatusOK {
 		connectFailure := ConnectProxyAnswer
@@ -77,7 +77,7 @@ func tunnel(c net.Conn, proxy *url.URL, address string) error {
 	}
 	if reader.Buffered() > 0 {
 		// In TLS the server waits for us: whoever spoke, it is not the API.
-		return &dialError{reason: ReasonProxy, detail: "the proxy sent more than an answer", final: true, connectFailure: ConnectProxyNotHTTP, proxy: true}
+		return &dialError{reason: ReasonProxy, detail: "the proxy sent more than a response", final: true, connectFailure: ConnectProxyNotHTTP, proxy: true}
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ type receipt struct {
 // of Err. The bytes may hold a shop's token: they must be sealed.
 func (x Exchange) MarshalReceipt() ([]byte, error) {
 	if len(x.Body) > maxResponseBytes {
-		return nil, fmt.Errorf("invoicebox: an answer of %d bytes is too large for a receipt", len(x.Body))
+		return nil, fmt.Errorf("invoicebox: a response of %d bytes is too large for a receipt", len(x.Body))
 	}
 	r := receipt{
 		Version: receiptVersion, Operation: x.Operation, Status: x.Status, Body: x.Body,

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A body is what an answer's body says, as far as the outcome needs it.
+// A body is what a response's body says, as far as the outcome needs it.
 type body uint8
 
 const (
@@ -16,7 +16,7 @@ const (
 	anyBody body = iota
 	// usableBody has all that a success of the operation must have.
 	usableBody
-	// nobodyBody is a readable answer to a check: the token is nobody's.
+	// nobodyBody is a readable response to a check: the token is nobody's.
 	nobodyBody
 	// unusableBody is a success without it: cut, too large, not JSON, with an
 	// error, or lacking a member.
@@ -49,7 +49,7 @@ var bodyNames = [...]string{
 // exceptionSuffix marks the codes of routes and methods that do not exist.
 const exceptionSuffix = "_http_exception"
 
-// readFailure reads the body of an answer with a status of 400 or more: what it
+// readFailure reads the body of a response with a status of 400 or more: what it
 // says, and its business code (or other code) as it came.
 func readFailure(x Exchange) (body, string) {
 	if !x.BodyComplete {

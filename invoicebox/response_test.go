@@ -25,7 +25,7 @@ func decode(t *testing.T, body []byte) map[string]any {
 	return out
 }
 
-// complete is a complete answer.
+// complete is a complete response.
 func complete(op invoicebox.Operation, status int, body string) invoicebox.Exchange {
 	return invoicebox.Exchange{Operation: op, Status: status, Body: []byte(body), BodyComplete: true, Written: 300}
 }
@@ -57,7 +57,7 @@ func TestParseInvitation(t *testing.T) {
 
 var long128 = strings.Repeat("x", 129)
 
-// unreadableBodies are no good answer to anything.
+// unreadableBodies are no good response to anything.
 var unreadableBodies = []string{
 	``, ` `, `null`, `[]`, `"x"`, `{`, `{}`, `{"data":null}`, `{"data":[]}`, `{"data":"x"}`, `{"Data":{"id":1,"userId":1,"merchantId":"m","token":"t"}}`,
 	`{"data":{"id":1},"data":{"id":2}}`, `{"data":{"id":1,"userId":1,"merchantId":"m","token":"t"},"error":{"code":"x"}}`,

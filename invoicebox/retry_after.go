@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// MaxRetryAfter bounds what an answer can ask for: whoever asks for more is
+// MaxRetryAfter bounds what a response can ask for: whoever asks for more is
 // asked again after this long.
 const MaxRetryAfter = time.Hour
 
-// retryAfter gives how long an answer asks to wait.
+// retryAfter gives how long a response asks to wait.
 func retryAfter(x Exchange) time.Duration {
 	if x.Header == nil {
 		return 0
@@ -50,7 +50,7 @@ func parseRetryAfter(value string, x Exchange) (time.Duration, bool) {
 	return bounded(at.Sub(answerTime(x))), true
 }
 
-// answerTime is when the answer was made, by the server's clock if it tells.
+// answerTime is when the response was made, by the server's clock if it tells.
 func answerTime(x Exchange) time.Time {
 	if at, err := http.ParseTime(x.Header.Get("Date")); err == nil {
 		return at

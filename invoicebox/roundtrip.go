@@ -16,7 +16,7 @@ type wire struct {
 	k *call
 }
 
-// maxInterim bounds the 1xx answers before the real one.
+// maxInterim bounds the 1xx responses before the real one.
 const maxInterim = 5
 
 // RoundTrip implements http.RoundTripper.
@@ -65,7 +65,7 @@ func (w wire) connect(ctx context.Context, to target) (*conn, error) {
 	return w.t.dial(ctx, to)
 }
 
-// exchange writes the request and reads its answer. It tells whether the
+// exchange writes the request and reads its response. It tells whether the
 // connection can carry another request.
 func (w wire) exchange(ctx context.Context, c *conn, req *http.Request) (bool, error) {
 	k := w.k
@@ -99,7 +99,7 @@ func (w wire) exchange(ctx context.Context, c *conn, req *http.Request) (bool, e
 	return complete && !resp.Close && resp.StatusCode >= 200 && c.reader.Buffered() == 0, nil
 }
 
-// readHead reads the head of the answer and goes past interim ones.
+// readHead reads the head of the response and goes past interim ones.
 func readHead(k *call, c *conn, req *http.Request) (*http.Response, error) {
 	for range maxInterim + 1 {
 		begin, err := c.reader.Peek(len("HTTP/1.1 200 "))
@@ -121,8 +121,8 @@ func readHead(k *call, c *conn, req *http.Request) (*http.Response, error) {
 	return nil, &headerError{ReasonNotHTTP}
 }
 
-// headProblem tells a connection that ended from an answer that is not HTTP.
-// The texts of net/http quote the answer and go no further.
+// headProblem tells a connection that ended from a response that is not HTTP.
+// The texts of net/http quote the response and go no further.
 func headProblem(c *conn, err error) error {
 	switch {
 	case errors.Is(err, errBound):

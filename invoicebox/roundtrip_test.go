@@ -184,7 +184,7 @@ func TestIdleConnectionThatEndedIsNotUsed(t *testing.T) {
 		"closed":  func(c *tcpConn) { _ = c.CloseWrite() },
 		"reset":   func(c *tcpConn) { _ = c.SetLinger(0); _ = c.Close() },
 		"unasked": func(c *tcpConn) { c.say("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n") },
-		"an answer more": func(c *tcpConn) {
+		"a response more": func(c *tcpConn) {
 			c.say(answer(200, strings.ReplaceAll(goodActivate, markedShopToken, "another-shops-token")))
 		},
 	} {

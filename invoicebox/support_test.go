@@ -195,7 +195,7 @@ func (c *countingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answer makes an answer with a length.
+// answer makes a response with a length.
 func answer(status int, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nX-Request-Id: req-1\r\nContent-Length: %d\r\n", status, http.StatusText(status), len(body))
@@ -206,7 +206,7 @@ func answer(status int, body string, headers ...string) string {
 	return b.String()
 }
 
-// Good answers.
+// Good responses.
 const (
 	goodInvite   = `{"data":{"id":123},"extendedData":[]}`
 	goodActivate = `{"data":{"merchantId":"` + partnerID + `","token":"` + markedShopToken + `"}}`

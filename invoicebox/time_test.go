@@ -13,7 +13,7 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// serveGood answers every request of a connection with a good answer.
+// serveGood answers every request of a connection with a good response.
 func serveGood(op invoicebox.Operation) func(*served) {
 	return func(s *served) {
 		for {
@@ -254,7 +254,7 @@ func TestSecondTryTakesANewConnection(t *testing.T) {
 	})
 }
 
-// What comes after an answer, or unasked, is never the answer to another call.
+// What comes after a response, or unasked, is never the response to another call.
 func TestStrayBytes(t *testing.T) {
 	stray := answer(200, strings.ReplaceAll(goodActivate, "ffffffff-", "00000000-"))
 	for name, handle := range map[string]func(s *served){
@@ -297,7 +297,7 @@ func TestInterimAnswers(t *testing.T) {
 			}}
 			client, _ := newClient(t, options("http://127.0.0.1", m.transport()))
 			if x := perform(t.Context(), client, invoicebox.Invite, invoicebox.CallOptions{}); x.Status != status {
-				t.Errorf("%d interim answers: status %d, %v", n, x.Status, x.Err)
+				t.Errorf("%d interim responses: status %d, %v", n, x.Status, x.Err)
 			}
 		})
 	}

@@ -121,7 +121,7 @@ func TestStrayBytesInsideTLS(t *testing.T) {
 			}
 			_, _ = io.Copy(io.Discard, req.Body)
 			requests.Add(1)
-			// One record: the answer, and behind it a whole other one.
+			// One record: the response, and behind it a whole other one.
 			_, _ = io.WriteString(server, answer(200, `{"data":{"id":"first","x":"`+long+`"}}`)+answer(200, `{"data":{"id":"stray"}}`))
 		}
 	})

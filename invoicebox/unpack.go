@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Bounds of undoing a content coding. A request asks for none; an answer that
+// Bounds of undoing a content coding. A request asks for none; a response that
 // has one all the same is read.
 const (
 	maxUnpackedBytes = DefaultMaxResponseBytes

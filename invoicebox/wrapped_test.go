@@ -41,7 +41,7 @@ func deflated(t testing.TB, body string) string {
 	return packed(t, body, func(w io.Writer) io.WriteCloser { out, _ := flate.NewWriter(w, 9); return out })
 }
 
-// wrappings are what servers and proxies put around an answer of theirs.
+// wrappings are what servers and proxies put around a response of theirs.
 var wrappings = map[string]func(t testing.TB, body string) (wrapped, encoding string){
 	"gzip":                     func(t testing.TB, b string) (string, string) { return gzipped(t, b), "gzip" },
 	"gzip without its header":  func(t testing.TB, b string) (string, string) { return gzipped(t, b), "" },

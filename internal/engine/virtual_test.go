@@ -216,7 +216,7 @@ func (e *callRecorder) of(account string) (out []heard) {
 }
 
 // worst is the most requests that any placement of the server's count, between
-// the begin of each request and its answer (or the slack after its connection
+// the beginning of each request and its response (or the slack after its connection
 // was closed), can put into one sliding window.
 func worst(calls []heard, window, slack time.Duration) int {
 	type span struct{ from, to time.Time }

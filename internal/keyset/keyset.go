@@ -150,7 +150,7 @@ func (s *Set) MACs(domain string, text []byte) ([][]byte, error) {
 	return macs, nil
 }
 
-// beginDigest is the begin of what is digested in a domain, with room for n bytes
+// beginDigest is the beginning of what is digested in a domain, with room for n bytes
 // more.
 func beginDigest(domain string, n int) []byte {
 	input := make([]byte, 0, 4+len(domain)+n)

@@ -16,7 +16,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxAdminBody bounds an admin request; a planted body of an answer is part of it.
+// maxAdminBody bounds an admin request; a planted body of a response is part of it.
 const maxAdminBody = 1 << 20
 
 // Admin returns the handler that plants, shows and resets. It belongs on a
@@ -66,7 +66,7 @@ func (s *Sandbox) adminHost(host string) bool {
 	return false
 }
 
-// A codeDocument is the body of POST /codes, and of its answer, which names what
+// A codeDocument is the body of POST /codes, and of its response, which names what
 // the sandbox has filled in.
 type codeDocument struct {
 	Code       string `json:"code"`
@@ -230,7 +230,7 @@ func adminError(w http.ResponseWriter, status int, message string) {
 func writeJSON(w http.ResponseWriter, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		adminError(w, http.StatusInternalServerError, "the answer cannot be written")
+		adminError(w, http.StatusInternalServerError, "the response cannot be written")
 		return
 	}
 	w.Header().Set("Content-Type", jsonType)

@@ -17,7 +17,7 @@ func (a answer) sentStatus() int {
 	return a.status
 }
 
-// send writes the answer, as far as it is to get. It calls noted once, before
+// send writes the response, as far as it is to get. It calls noted once, before
 // the last byte leaves.
 func (a answer) send(ctx context.Context, w http.ResponseWriter, noted func()) {
 	h := w.Header()

@@ -189,7 +189,7 @@ func (r reply) document(t testing.TB) document {
 	t.Helper()
 	var d document
 	if r.err != nil || r.bodyErr != nil {
-		t.Fatalf("no whole answer: %v %v", r.err, r.bodyErr)
+		t.Fatalf("no whole response: %v %v", r.err, r.bodyErr)
 	}
 	if err := json.Unmarshal([]byte(r.body), &d); err != nil {
 		t.Fatalf("status %d, body %q: %v", r.status, r.body, err)

@@ -39,7 +39,7 @@ const jsonType = "application/json; charset=utf-8"
 // A field is an entry of error.fields.
 type field struct{ name, code, message string }
 
-// An answer is what goes back: all but the way in which it may go wrong.
+// A response is what goes back: all but the way in which it may go wrong.
 type answer struct {
 	status      int
 	contentType string
@@ -54,7 +54,7 @@ type answer struct {
 
 type header struct{ name, value string }
 
-// refusal builds an answer with an error document of the documented shape.
+// refusal builds a response with an error document of the documented shape.
 func refusal(status int, code, message string, flat bool, fields ...field) answer {
 	return answer{status: status, contentType: jsonType, body: errorBody(code, message, flat, fields)}
 }
@@ -122,7 +122,7 @@ func activationBody(merchantID, token string) []byte {
 	return append(b, `}}`...)
 }
 
-// userBody is the answer of the token check; the empty user is null.
+// userBody is the response of the token check; the empty user is null.
 func userBody(user string) []byte {
 	b := make([]byte, 0, 128)
 	b = append(b, `{"data":{"userId":`...)

@@ -6,7 +6,7 @@
 // # What it guarantees
 //
 //   - Every request to the API is counted before anything is decided, and noted
-//     with its answer before the last byte of that answer leaves. A second
+//     with its response before the last byte of that response leaves. A second
 //     request for a code is seen even where it is refused.
 //   - An effect (an e-mail sent, a code spent) happens at one instant, under a
 //     lock, and is counted by address and by code. A code is spent once by the

@@ -34,7 +34,7 @@ type fault struct {
 	shape faultEffect
 }
 
-// A faultEffect is how an answer differs from the ordinary one.
+// A faultEffect is how a response differs from the ordinary one.
 type faultEffect struct {
 	refuse      reason  // the ordinary handling refuses, for this reason
 	variant     variant // the ordinary handling answers oddly
@@ -109,10 +109,10 @@ var faults = []fault{
 	{FaultWord{"error503-", both, times, 2, false, "503 with Retry-After, nothing happened"}, faultEffect{skip: true, status: 503, code: codeDown, retryAfter: 1}},
 	{FaultWord{"error503-after-", both, times, 1, true, "503 with Retry-After, yet it happened"}, faultEffect{status: 503, code: codeDown, retryAfter: 1}},
 	{FaultWord{"reset-", both, times, 1, false, "connection reset, nothing happened"}, faultEffect{skip: true, cut: AbortBefore, reset: true}},
-	{FaultWord{"reset-after-", both, times, 1, true, "connection reset before the answer, yet it happened"}, faultEffect{cut: AbortBefore, reset: true}},
-	{FaultWord{"lost-answer-", both, times, 1, true, "connection closed before the answer, yet it happened"}, faultEffect{cut: AbortBefore}},
-	{FaultWord{"cut-headers-", both, times, 1, true, "connection closed after the answer's headers"}, faultEffect{cut: AbortHeaders}},
-	{FaultWord{"half-body-", both, times, 1, true, "connection closed in the middle of the answer's body"}, faultEffect{cut: AbortBody}},
+	{FaultWord{"reset-after-", both, times, 1, true, "connection reset before the response, yet it happened"}, faultEffect{cut: AbortBefore, reset: true}},
+	{FaultWord{"lost-answer-", both, times, 1, true, "connection closed before the response, yet it happened"}, faultEffect{cut: AbortBefore}},
+	{FaultWord{"cut-headers-", both, times, 1, true, "connection closed after the response's headers"}, faultEffect{cut: AbortHeaders}},
+	{FaultWord{"half-body-", both, times, 1, true, "connection closed in the middle of the response's body"}, faultEffect{cut: AbortBody}},
 	{FaultWord{"broken-json-", both, times, 1, true, "200 with a body that is not JSON"}, faultEffect{form: brokenJSON}},
 	{FaultWord{"empty-body-", both, times, 1, true, "200 without a body"}, faultEffect{form: noBody}},
 	{FaultWord{"error200-", both, times, 1, true, "200 with an error document"}, faultEffect{status: 200, code: codeInternal, form: errorInOK}},

@@ -26,7 +26,7 @@ type want struct {
 	see       func(t *testing.T, b *bed, r reply)
 }
 
-// hold is what must be true of an answer's body.
+// hold is what must be true of a response's body.
 func holds(text string, yes bool) func(*testing.T, *bed, reply) {
 	return func(t *testing.T, _ *bed, r reply) {
 		if strings.Contains(r.body, text) != yes {
@@ -43,7 +43,7 @@ func header(name, value string) func(*testing.T, *bed, reply) {
 	}
 }
 
-// checksOf wants the answers of the first checks of a code's token: 0 is a null user.
+// checksOf wants the responses of the first checks of a code's token: 0 is a null user.
 func checksOf(statuses ...int) func(*testing.T, *bed, reply) {
 	return func(t *testing.T, b *bed, r reply) {
 		token := r.document(t).Data.Token

@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
-// FuzzAPI sends any body to both writes. Whatever it is, the answer is of the
+// FuzzAPI sends any body to both writes. Whatever it is, the response is of the
 // documented shape and the books add up.
 func FuzzAPI(f *testing.F) {
 	for _, body := range []string{

@@ -103,7 +103,7 @@ func (s *Sandbox) count(ex *exchange) (answer, bool) {
 	return s.limited(ex, int((left+time.Second-1)/time.Second)), true
 }
 
-// limited is the answer 429, of which nothing but the status is documented.
+// limited is the response 429, of which nothing but the status is documented.
 func (s *Sandbox) limited(ex *exchange, retryAfter int) answer {
 	if s.options.BareLimits || ex.lot.drawn && ex.lot.bare {
 		return answer{status: 429, fault: "limit"}
@@ -173,7 +173,7 @@ func (l randomDraw) shaped(f *fault) faultEffect {
 	return sh
 }
 
-// refuseEarly gives the answer to a request that breaks the contract or has no
+// refuseEarly gives the response to a request that breaks the contract or has no
 // right to be made, or nil.
 func (s *Sandbox) refuseEarly(ex *exchange) *answer {
 	switch {
@@ -249,7 +249,7 @@ func messageOf(code string) string {
 	return "the sandbox plays " + code
 }
 
-// planted plays an answer that somebody planted.
+// planted plays a response that somebody planted.
 func (s *Sandbox) planted(st *state, ex *exchange, p Stub) answer {
 	a := answer{contentType: jsonType}
 	if p.Effect || p.ordinary() {

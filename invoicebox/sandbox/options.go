@@ -70,7 +70,7 @@ const (
 	Repeatable CodeReuse = "repeatable" // the same answer again, without a new effect
 )
 
-// CountAt says when, between a request's arrival and its answer, the server
+// CountAt says when, between a request's arrival and its response, the server
 // counts it towards the limits.
 type CountAt string
 

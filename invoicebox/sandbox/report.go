@@ -10,12 +10,12 @@ type Request struct {
 	Subject   string        `json:"subject"`   // address, code, or (checks) partner or merchant id; "" where the request names none that keeps to the contract
 	Status    int           `json:"status"`    // 0: no status line was sent (yet)
 	Effect    bool          `json:"effect"`    // this request sent the e-mail or spent the code
-	RequestID string        `json:"requestId"` // the X-Request-Id of the answer
+	RequestID string        `json:"requestId"` // the X-Request-Id of the response
 	Fault     string        `json:"fault"`     // the fault word, "planted", "limit" or ""
 	IP        string        `json:"ip"`
 	Pending   bool          `json:"pending"`           // under way
 	Took      time.Duration `json:"-"`                 // from arrival to answer; 0 while pending
-	Answered  time.Time     `json:"answered,omitzero"` // when it had ended: the answer was complete, or the client had gone and its effect was made
+	Answered  time.Time     `json:"answered,omitzero"` // when it had ended: the response was complete, or the client had gone and its effect was made
 }
 
 // Effects are what the API did, per address and per code, in the order in which

@@ -37,7 +37,7 @@ func New(o Options) (*Sandbox, error) {
 }
 
 // Reset forgets everything that happened since the start, planted codes and
-// answers included. Requests that are under way end in the state that they began in.
+// responses included. Requests that are under way end in the state that they began in.
 func (s *Sandbox) Reset() { s.state.Store(newState(s.options)) }
 
 // Seed is where all chance of this sandbox comes from.
@@ -98,7 +98,7 @@ func (s *Sandbox) serve(w http.ResponseWriter, r *http.Request) {
 		s.finish(ex, a, 0)
 		panic(http.ErrAbortHandler)
 	}
-	// Noted before the last byte leaves, so that whoever has the answer finds
+	// Noted before the last byte leaves, so that whoever has the response finds
 	// it in the log, and a request that follows it is no overlap.
 	a.send(r.Context(), w, func() { s.finish(ex, a, a.sentStatus()) })
 }

@@ -20,12 +20,12 @@ const (
 	Unknown  Operation = "unknown" // no route of the API
 )
 
-// An Abort is where the connection is cut instead of a whole answer.
+// An Abort is where the connection is cut instead of a whole response.
 type Abort string
 
 // The places of an abort.
 const (
-	AbortBefore  Abort = "before"  // before the first byte of the answer
+	AbortBefore  Abort = "before"  // before the first byte of the response
 	AbortHeaders Abort = "headers" // after its headers
 	AbortBody    Abort = "body"    // in the middle of its body
 )
@@ -51,11 +51,11 @@ type Stub struct {
 	Match     string            // code, address, or (checks) partner or merchant id; * stands for any text; empty: any subject
 	Times     int               // how often; 0: once; negative: until a reset
 	Status    int               // 200 to 599; 0: the ordinary one, or 200
-	Headers   map[string]string // added to the answer, or replacing its headers
+	Headers   map[string]string // added to the response, or replacing its headers
 	Body      []byte            // nil: the ordinary body after an effect, else an error document from 400 on, else nothing
 	Delay     time.Duration     // between effect and answer; at most one hour
 	Effect    bool              // the ordinary handling comes first
-	Abort     Abort             // empty: the whole answer is sent
+	Abort     Abort             // empty: the whole response is sent
 }
 
 const (
@@ -100,7 +100,7 @@ func (s *Sandbox) AddCode(c Code) error {
 	return nil
 }
 
-// AddStub plants an answer; see [Stub].
+// AddStub plants a response; see [Stub].
 func (s *Sandbox) AddStub(a Stub) error {
 	if err := a.check(); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
@@ -148,7 +148,7 @@ func notInHeaderName(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
 }
 
-// ordinary tells whether the answer is the ordinary one but for headers and delay.
+// ordinary tells whether the response is the ordinary one but for headers and delay.
 func (a Stub) ordinary() bool { return a.Status == 0 && a.Body == nil && a.Abort == "" }
 
 type activeStub struct{ Stub }
@@ -158,7 +158,7 @@ type stubKey struct {
 	text string
 }
 
-// stubList are the answers that wait for their requests.
+// stubList are the responses that wait for their requests.
 type stubList struct {
 	exact map[stubKey][]*activeStub
 	globs []*activeStub
@@ -182,7 +182,7 @@ func (p *stubList) add(a Stub) error {
 	return nil
 }
 
-// take uses up one answer for the request, nil when none waits for it.
+// take uses up one response for the request, nil when none waits for it.
 func (p *stubList) take(op Operation, text string) *activeStub {
 	if p.n > 0 {
 		for _, key := range [2]stubKey{{op, text}, {"", text}} {

@@ -165,7 +165,7 @@ func TestTheServerGoesOnWithoutItsClient(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			if r := b.activateAs("c", func(r *http.Request) { *r = *r.WithContext(ctx) }); r.err == nil {
-				t.Fatal("there is an answer")
+				t.Fatal("there is a response")
 			}
 			synctest.Wait()
 			if e, q := b.activation("c"), b.Requests()[0]; e.Effects != 0 || !q.Pending {
@@ -201,7 +201,7 @@ func TestOverlapsAreOfOneSubject(t *testing.T) {
 		if e.Overlaps != 3 || b.activation("c").Overlaps != 1 || b.activation("d").Overlaps != 0 || b.invitation("c@c").Overlaps != 2 {
 			t.Errorf("%+v", e)
 		}
-		// One after the other is no overlap, also where the answer drips.
+		// One after the other is no overlap, also where the response drips.
 		b.activate("drip-x")
 		b.activate("drip-x")
 		if b.Effects().Overlaps != 3 {
