@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -30,6 +31,11 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	cleanenv.Use()
+	// The tests that are parallel wait for a minute each and do little meanwhile. go test's
+	// own limit is the number of cores; -parallel overrides this one.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
