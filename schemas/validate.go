@@ -75,6 +75,9 @@ func firstError(faults ...string) string {
 	return ""
 }
 
+// ValidShop reports whether a shop id has the form that the contract asks for.
+func ValidShop(shop string) bool { return checkText(shop, MaxShopBytes) == "" }
+
 func checkShop(d Data) string {
 	account, shop := d.Shop()
 	return firstError(errIf("shopId", checkText(shop, MaxShopBytes) == ""),

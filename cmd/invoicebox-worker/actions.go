@@ -105,6 +105,11 @@ func actionView(i journal.Intent) actionJSON {
 // not nil, seals what the intent brings, when all else of it is known. The MAC over
 // the intent needs the worker's keyset.
 func (c *actionFlags) request(ctx context.Context, s *settings, j journal.Journal, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) (uuid.UUID, error) {
+	return c.requestAbout(ctx, s, j, i, onboarding.ActionSubject(i), seal)
+}
+
+// requestAbout is request with the subject of the audit entry.
+func (c *actionFlags) requestAbout(ctx context.Context, s *settings, j journal.Journal, i journal.Intent, subject string, seal func(*keyset.Set, *journal.Intent) error) (uuid.UUID, error) {
 	keys, err := s.keysetOf(ctx, j)
 	if err != nil {
 		return uuid.Nil, err
@@ -122,7 +127,7 @@ func (c *actionFlags) request(ctx context.Context, s *settings, j journal.Journa
 	if i.MerchantID != "" {
 		detail = strings.TrimSpace("merchant id " + i.MerchantID + ", with a token; " + detail)
 	}
-	err = j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: onboarding.ActionSubject(i), Detail: detail})
+	err = j.AppendIntent(ctx, i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: i.Act + ".asked", Subject: subject, Detail: detail})
 	if errors.Is(err, journal.ErrTooManyIntents) {
 		return i.UUID, fmt.Errorf("%d acts wait for a worker already; nothing was asked for", journal.MaxWaitingIntents)
 	}

@@ -19,6 +19,7 @@ type shops struct {
 	Show shopsShow `cmd:"" settings:"journal-url" help:"A shop's history: its events, operations and results."`
 
 	Disconnect shopsDisconnect `cmd:"" settings:"journal-url,keyset-file" help:"Disconnect a shop: an event says that its credentials must not be used any more, and the worker destroys the secrets after its --destroy-after. A new activation code connects the shop again."`
+	Import     shopsImport     `cmd:"" settings:"journal-url,keyset-file" help:"Take over shops that an older integration connected: the worker checks each merchant id and token at Invoicebox and stores them. A line that was imported before changes nothing."`
 	Erase      shopsErase      `cmd:"" settings:"journal-url,keyset-file" help:"Erase the personal data of a shop from the journal: address, code, responses, dead letters, and what operators wrote. The shop's id, and what recognizes a repeated event, stay. An active shop is disconnected."`
 }
 

@@ -60,6 +60,8 @@ func (e *Engine) executeActions(s phases, list []journal.PendingIntent, entries 
 		subject := onboarding.ActionSubject(i.Intent)
 		if _, isMove := onboarding.MoveTarget(onboarding.Action(i.Act)); isMove {
 			subject = moveSubject(i)
+		} else if onboarding.Action(i.Act) == onboarding.ActionImport {
+			subject = "import/" + i.UUID.String() // waits for nothing
 		}
 		if !waiting[subject] {
 			waiting[subject] = !e.executeAction(s, i, entries)
@@ -85,6 +87,8 @@ func (e *Engine) executeAction(s phases, i journal.PendingIntent, entries *token
 		return e.moveCredentials(s, i, store, entries)
 	}
 	switch {
+	case onboarding.Action(i.Act) == onboarding.ActionImport:
+		return e.importShop(s, acc, i, entries)
 	case i.Shop != "" && onboarding.Action(i.Act) == onboarding.ActionErase:
 		return e.eraseShop(s, i, entries)
 	case i.Shop != "":

@@ -97,6 +97,46 @@ func SealEntered(keys Keys, i *journal.Intent, shop journal.ShopKey, token secre
 	return err
 }
 
+// An Import is what an operator imports of a shop.
+type Import struct {
+	Shop    string        `json:"shop"`
+	Token   secret.String `json:"-"`
+	Publish bool          `json:"publish"` // that the shop is active
+}
+
+// importSecret is an import under one seal.
+type importSecret struct {
+	Import
+	enteredSecret
+}
+
+// SealImport seals an import into an intent about its account that is complete but for
+// its MAC.
+func SealImport(keys Keys, i *journal.Intent, x Import) (err error) {
+	text, err := json.Marshal(importSecret{x, enteredSecret{MerchantID: i.MerchantID, Token: x.Token.Reveal()}})
+	if err != nil {
+		return errors.New("engine: shop id, merchant id and token are not UTF-8")
+	}
+	i.Sealed, err = keys.Seal(text, enteredAssociatedData(*i, journal.ShopKey{Account: i.Account}))
+	clear(text)
+	return err
+}
+
+// openImport opens what SealImport sealed.
+func (e *Engine) openImport(i journal.PendingIntent) (Import, error) {
+	text, err := e.cfg.Keys.Open(i.Sealed, enteredAssociatedData(i.Intent, journal.ShopKey{Account: i.Account}))
+	if err != nil {
+		return Import{}, err
+	}
+	defer clear(text)
+	var x importSecret
+	if json.Unmarshal(text, &x) != nil || x.MerchantID != i.MerchantID || x.Shop == "" {
+		return Import{}, keyset.ErrOpen
+	}
+	x.Import.Token = secret.New(x.enteredSecret.Token)
+	return x.Import, nil
+}
+
 // openEntered opens what SealEntered sealed.
 func (e *Engine) openEntered(i journal.PendingIntent) (secret.String, error) {
 	text, err := e.cfg.Keys.Open(i.Sealed, enteredAssociatedData(i.Intent, i.Target.Shop))

@@ -27,6 +27,10 @@ type ShopActions interface {
 	// of it. ErrStale: it was recorded before, or the credentials became current
 	// meanwhile.
 	EndDestruction(ctx context.Context, d Destruction, audit AuditEntry) error
+	// ImportShop makes credentials current that the shop had before this journal. Where the
+	// version is not the shop's next one it fails with ErrVersionTaken and returns the next
+	// one. ErrStale: the shop is active, or the action has ended. ErrMerchantConflict.
+	ImportShop(ctx context.Context, i ShopImport) (next int64, err error)
 	// EraseAuditDetails erases the details of the audit entries about a shop and its
 	// operations, except those whose acts begin with one of kept. The entries stay, and
 	// so does the chain.
@@ -93,6 +97,16 @@ type Disconnect struct {
 	End     []int64
 	Reason  string
 	Publish []Draft
+}
+
+// A ShopImport stands for an activation that was made elsewhere. The journal gives it an
+// event and an operation, which has ended.
+type ShopImport struct {
+	Event     Event // with the shop; its address or code is not looked up by anybody
+	Operation uuid.UUID
+	Reason    string // of the operation's end
+	// Made is from Attention to Done, without Ref.
+	Made Transition
 }
 
 // A Destruction is a secret that is to be destroyed.

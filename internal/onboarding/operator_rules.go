@@ -30,6 +30,7 @@ const (
 	ActionMoveToVault    Action = "move-to-vault"   // put current credentials into Vault
 	ActionDisconnect     Action = "disconnect"      // end the use of a shop's credentials
 	ActionErase          Action = "erase"           // erase the personal data of a shop
+	ActionImport         Action = "import"          // take over a shop that is connected already
 )
 
 // EraseAsked is the act by which the audit trail has that somebody asked to erase the data
@@ -126,6 +127,8 @@ const (
 	ResultMoved        Result = "credentials_moved"
 	ResultDisconnected Result = "disconnected"
 	ResultErased       Result = "erased"
+	ResultImported     Result = "imported"
+	ResultImportedSame Result = "already_imported"
 )
 
 // Results of intents that were refused: nothing was changed.
@@ -159,6 +162,7 @@ const (
 	ResultNotActive Result = "not_active"
 	ResultInFlight  Result = "in_flight"
 	ResultAttention Result = "in_attention"
+	ResultConnected Result = "other_credentials"
 
 	ResultUnknownAct Result = "unknown_act"
 	ResultRestored   Result = "restored"
@@ -201,6 +205,9 @@ var resultRows = []ResultRow{
 	{ResultNotMoved, journal.IntentRefused, "No credentials could be moved; the log names each shop and why"},
 	{ResultDisconnected, journal.IntentPerformed, "The shop is disconnected, and that is published. Its secrets are destroyed when the time of --destroy-after has passed; a new activation code connects the shop again."},
 	{ResultErased, journal.IntentPerformed, "The personal data of the shop is erased from the journal. A shop that was active is disconnected: its secrets are destroyed when the time of --destroy-after has passed."},
+	{ResultImported, journal.IntentPerformed, "The token was found to work and is stored; the shop is active."},
+	{ResultImportedSame, journal.IntentPerformed, "The shop is active with these credentials already; nothing was changed."},
+	{ResultConnected, journal.IntentRefused, "The shop is active with other credentials. Disconnect it first, if these are the right ones."},
 	{ResultAttention, journal.IntentRefused, "An operation of the shop waits for an operator. Close it first with `operations close`"},
 	{ResultNotActive, journal.IntentRefused, "The shop has no credentials in use."},
 	{ResultInFlight, journal.IntentRefused, "An operation of the shop has to end first. Ask again when it has ended or waits for an operator"},

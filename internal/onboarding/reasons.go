@@ -19,6 +19,7 @@ const (
 	ReasonKeptToken      Reason = "kept_token"
 	ReasonDeselected     Reason = "deselected"
 	ReasonDisconnected   Reason = "disconnected"
+	ReasonImported       Reason = "imported"
 )
 
 // Reasons of operations that wait, are planned again, or are on their way.

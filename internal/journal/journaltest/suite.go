@@ -33,7 +33,7 @@ func Run(t *testing.T, open Opener) {
 		{"accounts", accounts}, {"intake", intake}, {"replays", replays}, {"plans", plans}, {"lanes", lanes}, {"claims", claims}, {"sending", sending},
 		{"receipts", receipts}, {"reviews", reviews}, {"credential moves", credentialMoves}, {"unknowns", unknowns}, {"turns", turns}, {"order", order}, {"intents", intents}, {"permits", permits}, {"transitions", transitions}, {"outbox", outbox}, {"relays", relays}, {"restart", restart}, {"reads", reads}, {"reports", reports}, {"ages", ages}, {"restores", restores},
 		{"pruning", pruning}, {"seals", seals}, {"reseals", reseals}, {"emails", emails},
-		{"shop actions", shopActions}, {"reminders", reminders}, {"erasures", erasures},
+		{"shop actions", shopActions}, {"reminders", reminders}, {"erasures", erasures}, {"imports", imports},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, p := range group.parts {

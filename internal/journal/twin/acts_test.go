@@ -192,6 +192,10 @@ func (g *generator) endIntent() {
 		g.actOnShop(p, end)
 		return
 	}
+	if p.Target == nil && p.ShopID == 0 && g.oneIn(2) {
+		g.importShop(end)
+		return
+	}
 	if p.Target == nil || g.oneIn(6) {
 		if g.oneIn(2) {
 			circuit := g.newCircuit()
@@ -261,6 +265,26 @@ func (g *generator) actOnShop(p journal.PendingIntent, end journal.IntentEnd) {
 	}
 	if left, ok := sides[g.sides[0]]; ok && !g.gathers {
 		g.equal("ActOnShop", g.compareValues("what the decision saw", left, sides[g.sides[1]]))
+	}
+}
+
+// importShop imports a shop for an action on its account, now and then one that is active.
+func (g *generator) importShop(end journal.IntentEnd) {
+	k := journal.ShopKey{Account: accounts[0], Shop: fmt.Sprint("shop-", g.n(shops))}
+	id := g.uuid("import")
+	e := journaltest.MakeEvent(g.T, g.keys, journal.Activate, k, "import "+id.String(), id.String(), g.clock.at)
+	got, err := g.call("CurrentCredential", k)
+	version := int64(1)
+	if err == nil {
+		version = got[0].(journal.CurrentCredential).NextVersion
+	}
+	x := journal.ShopImport{Event: e, Operation: id, Reason: "imported", Made: journal.Transition{
+		To: journal.Done, Intent: &end, Active: &journal.ActiveUpdate{At: g.clock.at}, Publish: []journal.Draft{g.draft(k, g.uuid("imported"), 1)},
+		Credential: &journal.Credential{Shop: k, Version: version, Reference: "imported", MerchantID: "m-" + id.String(), Sealed: g.seal("imported")},
+	}}
+	if got, err := g.call("ImportShop", x); err != nil && got[0].(int64) > 0 {
+		x.Made.Credential.Version = got[0].(int64)
+		_, _ = g.call("ImportShop", x)
 	}
 }
 
