@@ -89,7 +89,14 @@ func (s *Server) signalAll(t testing.TB, signal syscall.Signal) {
 	if err := syscall.Kill(main, signal); err != nil {
 		t.Fatal(err)
 	}
-	// Its children are in no session of their own that could be signaled as one.
+	for _, pid := range children(main) {
+		_ = syscall.Kill(pid, signal) // it may have ended
+	}
+}
+
+// children are the processes that a process has started: those of a server are in no
+// session of their own that could be signaled as one.
+func children(main int) (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is good
 	for _, path := range stats {
 		text, err := os.ReadFile(path) // #nosec G304 -- the system's own
@@ -99,10 +106,11 @@ func (s *Server) signalAll(t testing.TB, signal syscall.Signal) {
 		_, rest, _ := strings.Cut(string(text), ") ")
 		if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == strconv.Itoa(main) {
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-				_ = syscall.Kill(pid, signal) // it may have ended
+				pids = append(pids, pid)
 			}
 		}
 	}
+	return pids
 }
 
 // Promote ends that a standby follows: it can be written from then on, and waits
