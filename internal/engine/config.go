@@ -49,7 +49,6 @@ type Journal interface {
 	EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 	SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
 	SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (s journal.State, mine bool, check journal.AttemptID, err error)
-	EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error)
 	Apply(ctx context.Context, t journal.Transition) error
 	PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error)
 	IntentsChanged() <-chan struct{}

@@ -180,7 +180,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	go func() { defer close(writerDone); e.writeBreakers(writerCtx) }()
 	erasing, stopErasing := context.WithCancel(ctx)
 	var eraser sync.WaitGroup
-	eraser.Go(func() { e.eraseResponses(erasing) })
 	eraser.Go(func() { e.dueShopWork(erasing) })
 	defer eraser.Wait()
 	defer stopErasing()

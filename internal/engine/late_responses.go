@@ -1,26 +1,14 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/invoicebox"
-)
-
-// Receipts are erased ReceiptsKept after the credentials that they brought were
-// found to work: by then no answer of an earlier request can be on its way that
-// they would have to be compared with.
-const (
-	ResponseRetention = 7 * 24 * time.Hour
-
-	eraseEvery = time.Hour
-	erasePage  = 100 // receipts that one transaction looks at
 )
 
 // resumeLate compares answers that came after their operation had ended with
@@ -101,30 +89,4 @@ func (e *Engine) readResponse(shop journal.ShopKey, r journal.StoredReceipt) (in
 		return invoicebox.Activation{}, errNoToken
 	}
 	return act, nil
-}
-
-// eraseResponses erases what is not needed any more, now and then, until ctx ends.
-func (e *Engine) eraseResponses(ctx context.Context) {
-	for {
-		after, total := journal.AttemptID(0), 0
-		for {
-			next, n, err := e.journal.EraseReceipts(ctx, time.Now().Add(-ResponseRetention), after, erasePage)
-			total += n
-			if err != nil && ctx.Err() == nil && !errors.Is(err, journal.ErrClosed) {
-				e.metrics.errors.WithLabelValues("erase_receipts").Inc()
-				e.outage.failed(slog.LevelWarn, "cannot erase responses that are not needed any more; trying again later", err)
-			}
-			// Others write between two pages.
-			if err != nil || next == 0 || !e.scheduler.sleep(ctx, 10*time.Millisecond) {
-				break
-			}
-			after = next
-		}
-		if total > 0 {
-			e.log.Info("erased responses whose credentials work", "receipts", total)
-		}
-		if !e.scheduler.sleep(ctx, eraseEvery) {
-			return
-		}
-	}
 }

@@ -182,60 +182,6 @@ func TestLateResponses_ThatDoesNotOpen(t *testing.T) {
 	})
 }
 
-func TestLateResponses_Erased(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it is a week of virtual time")
-	}
-	synctest.Test(t, func(t *testing.T) {
-		var silent atomic.Bool
-		b := newHarness(t, func(op invoicebox.Operation, value string, n int) answer {
-			if op == invoicebox.Check && silent.Load() {
-				return answer{status: 500}
-			}
-			return good(op, value, n)
-		})
-		b.j.page = 1
-		verified := b.add(journal.Activate, "shop-1", "code-1")
-		began := time.Now()
-		b.start()
-		b.until(time.Minute, "settled", b.j.settled)
-		silent.Store(true)
-		pending := b.add(journal.Activate, "shop-2", "code-2")
-		b.until(time.Hour, "settled", b.j.settled)
-		b.expect(pending, journal.Done, onboarding.ReasonActivated, "activated pending")
-		b.finish() // most of the week without a worker, whose looks take their time here
-		time.Sleep(ResponseRetention - 2*time.Hour)
-		b.start()
-		for len(b.j.receipts(verified)) > 0 {
-			time.Sleep(10 * time.Minute)
-			synctest.Wait()
-			if time.Since(began) > ResponseRetention+2*time.Hour {
-				t.Fatal("it is kept for ever")
-			}
-		}
-		if time.Since(began) < ResponseRetention {
-			t.Errorf("erased after %v", time.Since(began))
-		}
-		looks := b.j.looks
-		const hours = 10
-		time.Sleep(3 * time.Hour)
-		if len(b.j.receipts(pending)) == 0 {
-			t.Error("the receipt of a token that nobody has checked is gone")
-		}
-		b.j.failing(func(step string, _ bool) error {
-			if step == "EraseReceipts" {
-				return fmt.Errorf("disk full")
-			}
-			return nil
-		})
-		time.Sleep((hours - 3) * time.Hour)
-		b.finish()
-		if n := b.j.looks - looks; n < hours-1 || n > hours+1 || b.j.pages == 0 {
-			t.Errorf("looked %d times in %d hours, and at %d further pages", n, hours, b.j.pages)
-		}
-	})
-}
-
 // Receipts are erased some day; what they brought is in the credential store.
 func TestLateResponses_AfterTheReceiptsAreGone(t *testing.T) {
 	for token, state := range map[string]journal.State{"value-1": journal.Done, "other": journal.Attention} {

@@ -19,6 +19,11 @@ const (
 	// RetainForever takes the place of either.
 	RetainForever = time.Duration(-1)
 
+	// ResponseRetention is for how long a response is kept after its credentials were found
+	// to work. By then no response of an earlier request can arrive that would have to be
+	// compared with it.
+	ResponseRetention = 7 * 24 * time.Hour
+
 	// MinRetention is the least for either; it is longer than any permit counts and any request lingers.
 	MinRetention = 72 * time.Hour
 )
@@ -54,6 +59,7 @@ type PrunerConfig struct {
 type Pruner struct {
 	c           PrunerConfig
 	log         *slog.Logger
+	scheduler   scheduler
 	rows        *prometheus.CounterVec
 	failed      prometheus.Counter
 	retention   prometheus.Gauge
@@ -74,9 +80,9 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 	}
 	const space = "invoicebox_worker"
 	p := &Pruner{
-		c: c, log: c.Logger,
+		c: c, log: c.Logger, scheduler: realScheduler{},
 		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: space, Name: "pruned_rows_total", Help: "Old rows that were deleted from the journal, by kind.",
+			Namespace: space, Name: "pruned_rows_total", Help: "Old rows, and responses, that were deleted from the journal, by kind.",
 		}, []string{"kind"}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: space, Name: "prune_errors_total", Help: "Pruning passes that failed.",
@@ -100,7 +106,7 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 // Run forgets until ctx ends; it returns nil. It may be called once.
 func (p *Pruner) Run(ctx context.Context) error {
 	p.workedSince = time.Now()
-	for wait := firstPrune; sleep(ctx, wait); wait = pruneEvery {
+	for wait := firstPrune; p.scheduler.sleep(ctx, wait); wait = pruneEvery {
 		rows, err := p.pass(ctx)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, journal.ErrClosed):
@@ -121,6 +127,8 @@ func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 	for _, what := range journal.PruneTargets() {
 		keep := p.c.Retention
 		switch what {
+		case journal.PruneResponses:
+			keep = ResponseRetention
 		case journal.PruneEvents:
 			keep = inbox
 		case journal.PruneDeadLetters:
@@ -151,7 +159,7 @@ func (p *Pruner) prune(ctx context.Context, what journal.PruneTarget, keep time.
 		rows += got.Rows
 		p.rows.WithLabelValues(what.String()).Add(float64(got.Rows))
 		after = got.Next
-		if after == 0 || !sleep(ctx, prunePause) {
+		if after == 0 || !p.scheduler.sleep(ctx, prunePause) {
 			return rows, nil
 		}
 	}

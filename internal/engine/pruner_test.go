@@ -62,7 +62,7 @@ func TestPruner_WhatIsOldIsForgotten(t *testing.T) {
 		began, f := time.Now(), &fakePruneStore{}
 		r := pruned(t, PrunerConfig{InputRetention: func(context.Context) (time.Duration, error) { return time.Hour, nil }}, f, 7*time.Hour)
 		if want := []string{
-			"operations 720h0m0s", "attempts 720h0m0s", "events 720h0m0s", "results 720h0m0s", "intents 720h0m0s", "dead_letters 2160h0m0s",
+			"responses 168h0m0s", "operations 720h0m0s", "attempts 720h0m0s", "events 720h0m0s", "results 720h0m0s", "intents 720h0m0s", "dead_letters 2160h0m0s",
 		}; !slices.Equal(f.kept(), append(want, want...)) {
 			t.Errorf("asked for %v", f.kept())
 		}
@@ -95,13 +95,14 @@ invoicebox_worker_prune_errors_total 0
 # HELP invoicebox_worker_inbox_retention_seconds Retention of the inbox; -1 while inbox rows are not pruned.
 # TYPE invoicebox_worker_inbox_retention_seconds gauge
 invoicebox_worker_inbox_retention_seconds 2.592e+06
-# HELP invoicebox_worker_pruned_rows_total Old rows that were deleted from the journal, by kind.
+# HELP invoicebox_worker_pruned_rows_total Old rows, and responses, that were deleted from the journal, by kind.
 # TYPE invoicebox_worker_pruned_rows_total counter
 invoicebox_worker_pruned_rows_total{kind="attempts"} 2
 invoicebox_worker_pruned_rows_total{kind="dead_letters"} 2
 invoicebox_worker_pruned_rows_total{kind="events"} 30
 invoicebox_worker_pruned_rows_total{kind="intents"} 2
 invoicebox_worker_pruned_rows_total{kind="operations"} 2
+invoicebox_worker_pruned_rows_total{kind="responses"} 2
 invoicebox_worker_pruned_rows_total{kind="results"} 2
 `
 		if err := testutil.GatherAndCompare(r, strings.NewReader(want)); err != nil {
@@ -140,6 +141,8 @@ func TestPruner_InboxIsKeptAsLongAsTheInputs(t *testing.T) {
 				for _, what := range journal.PruneTargets() {
 					keep := c.others
 					switch what {
+					case journal.PruneResponses:
+						keep = ResponseRetention.String()
 					case journal.PruneEvents:
 						keep = c.want
 					case journal.PruneDeadLetters:

@@ -181,12 +181,12 @@ func (j *simJournal) SaveResponseAndBeginCheck(ctx context.Context, r journal.Re
 	return state, mine, id, err
 }
 
-func (j *simJournal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, n int, err error) {
-	err = j.s.call(ctx, "EraseReceipts", true, func() (err error) {
-		next, n, err = j.s.j.EraseReceipts(ctx, before, after, limit)
+func (j *simJournal) Prune(ctx context.Context, p journal.Prune) (got journal.Pruned, err error) {
+	err = j.s.call(ctx, "Prune", true, func() (err error) {
+		got, err = j.s.j.Prune(ctx, p)
 		return err
 	})
-	return next, n, err
+	return got, err
 }
 
 func (j *simJournal) Apply(ctx context.Context, tr journal.Transition) error {

@@ -22,6 +22,7 @@ type simWorker struct {
 	slot       int
 	generation int
 	engine     *Engine
+	pruner     *Pruner
 	phases     phases
 	stop       context.CancelFunc
 	cut        context.CancelFunc
@@ -110,7 +111,8 @@ func (s *sim) startWorker(slot int) {
 	s.lastGen++
 	w := &simWorker{s: s, slot: slot, generation: s.lastGen}
 	cfg := s.setup.config
-	cfg.Journal, cfg.Keys, cfg.Credentials = &simJournal{Journal: s.j, s: s, w: w}, s.keys, &simStore{s: s}
+	j := &simJournal{Journal: s.j, s: s, w: w}
+	cfg.Journal, cfg.Keys, cfg.Credentials = j, s.keys, &simStore{s: s}
 	cfg.Owner = fmt.Sprint("w", w.generation)
 	for _, a := range s.setup.accounts {
 		cfg.Accounts = append(cfg.Accounts, Account{
@@ -121,7 +123,12 @@ func (s *sim) startWorker(slot int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	pruner, err := NewPruner(PrunerConfig{Journal: j, Retention: RetainForever, DeadLetterRetention: RetainForever})
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	w.engine, pool.scheduler = pool, simScheduler{s: s, w: w}
+	w.pruner, pruner.scheduler = pruner, pool.scheduler
 	var run, calls, work context.Context
 	run, w.stop = context.WithCancel(context.Background())
 	calls, w.cut = context.WithCancel(context.Background())
@@ -149,7 +156,7 @@ func (w *simWorker) main() {
 		}
 	}
 	s.spawn(w, fmt.Sprintf("circuit breakers%d", w.generation), w.writeCircuits)
-	s.spawn(w, fmt.Sprintf("erase%d", w.generation), func() { p.eraseResponses(w.phases.accept) })
+	s.spawn(w, fmt.Sprintf("prune%d", w.generation), w.prune)
 	s.spawn(w, fmt.Sprintf("shops%d", w.generation), func() { p.dueShopWork(w.phases.accept) })
 	if w.slot == 0 {
 		s.spawn(w, fmt.Sprintf("operate%d", w.generation), w.operate)
@@ -177,6 +184,14 @@ func (w *simWorker) main() {
 		}
 	}
 	w.drain()
+}
+
+// prune is Pruner.Run with shorter waits.
+func (w *simWorker) prune() {
+	w.pruner.workedSince = time.Now()
+	for w.sleep(30 * time.Second / w.s.setup.scale) {
+		_, _ = w.pruner.pass(w.phases.accept) // it continues after an error
+	}
 }
 
 // writeCircuits is Engine.writeCircuits.

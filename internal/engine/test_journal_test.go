@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -47,9 +46,6 @@ type testJournal struct {
 	asks  []journal.ClaimRequest
 	dues  int                             // calls of Due
 	lists int                             // calls of Accounts
-	looks int                             // calls of EraseReceipts from the beginning
-	pages int                             // those that go on where one before ended
-	page  int                             // how many receipts each looks at; 0: as many as it is asked for
 	sent  map[uuid.UUID]journal.OutboxRow // events that were published
 	shops map[int64]journal.ShopKey
 	views map[journal.ShopKey][]journal.ReviewAnswer // by shop, what its reviews brought
@@ -409,22 +405,6 @@ func (j *testJournal) SaveResponseAndBeginCheck(ctx context.Context, r journal.R
 		return err
 	})
 	return s, mine, check, err
-}
-
-func (j *testJournal) EraseReceipts(ctx context.Context, before time.Time, after journal.AttemptID, limit int) (next journal.AttemptID, erased int, err error) {
-	j.mu.Lock()
-	if after == 0 {
-		j.looks++
-	} else {
-		j.pages++
-	}
-	limit = cmp.Or(j.page, limit)
-	j.mu.Unlock()
-	err = j.write(ctx, "EraseReceipts", func() error {
-		next, erased, err = j.Journal.EraseReceipts(ctx, before, after, limit)
-		return err
-	})
-	return next, erased, err
 }
 
 func (j *testJournal) Apply(ctx context.Context, t journal.Transition) error {

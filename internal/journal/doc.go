@@ -45,8 +45,7 @@
 // The journal makes no decisions: the [Planner] decides what an event leads to, and the
 // caller of Apply decides what an outcome leads to. It decrypts nothing: addresses,
 // codes, responses and tokens are sealed, and it never logs a value. It deletes rows
-// only on request: see [Journal.Prune], [Journal.EraseReceipts] and [TableRows], which
-// docs/operations.md shows.
+// only on request: see [Journal.Prune] and [TableRows], which docs/operations.md shows.
 //
 // # States
 //

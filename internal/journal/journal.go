@@ -256,10 +256,6 @@ type Outbox interface {
 type Upkeep interface {
 	// Capacity is cheap enough to be called every second.
 	Capacity(ctx context.Context) (Capacity, error)
-	// EraseReceipts examines at most limit receipts of attempts above after, the
-	// oldest first, and erases those of ended operations whose credentials were verified
-	// before the instant before. Next is where to continue, 0 at the end.
-	EraseReceipts(ctx context.Context, before time.Time, after AttemptID, limit int) (next AttemptID, erased int, err error)
 	// Prune deletes rows of one kind that are old enough and not needed any more; see
 	// TableRows. It examines Limit rows above After, the oldest first, and runs after
 	// other waiting requests. If another process is pruning, it does nothing.

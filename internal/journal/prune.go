@@ -8,7 +8,8 @@ type PruneTarget uint8
 // The kinds, in the order in which they are best forgotten: what the first ones
 // hold the later ones can let go.
 const (
-	PruneOperations  PruneTarget = iota + 1 // ended invitations of which there is a later one to the same address
+	PruneResponses   PruneTarget = iota + 1 // the responses in attempts of ended operations whose credentials were verified or replaced; their rows stay
+	PruneOperations                         // ended invitations of which there is a later one to the same address
 	PruneAttempts                           // requests of ended operations, and checks
 	PruneEvents                             // the inbox: identities of events, and events that did not begin the run of an operation
 	PruneResults                            // published events
@@ -17,7 +18,7 @@ const (
 )
 
 var forgettables = [...]string{
-	PruneOperations: "operations", PruneAttempts: "attempts", PruneEvents: "events", PruneResults: "results",
+	PruneResponses: "responses", PruneOperations: "operations", PruneAttempts: "attempts", PruneEvents: "events", PruneResults: "results",
 	PruneIntents: "intents", PruneDeadLetters: "dead_letters",
 }
 
@@ -30,7 +31,7 @@ func (f PruneTarget) String() string {
 
 // PruneTargets lists all kinds in their order.
 func PruneTargets() (list []PruneTarget) {
-	for f := PruneOperations; int(f) < len(forgettables); f++ {
+	for f := PruneResponses; int(f) < len(forgettables); f++ {
 		list = append(list, f)
 	}
 	return list
@@ -57,7 +58,7 @@ const PruneSpeed = 24
 
 // A Pruned is what Prune did.
 type Pruned struct {
-	Rows int   // that are gone, of all tables
+	Rows int   // that are gone, of all tables, or of which a part is gone
 	Next int64 // where to go on; 0: what comes after is too young, or nothing comes
 }
 
@@ -74,7 +75,7 @@ func TableRows() []TableRow {
 	return []TableRow{
 		{"account", 0, "", "all"},
 		{"announced", 0, "at the end of a recovery", "nothing"},
-		{"attempt", PruneAttempts, "of ended operations, and checks", "without an end, or with a response; the newest"},
+		{"attempt", PruneAttempts, "of ended operations, and checks; a response, a week after its credentials were verified", "without an end, or with a response; the newest"},
 		{"audit", 0, "", "all: it is append-only"},
 		{"audit_detail", 0, "of a shop that is erased", "all others"},
 		{"credential", 0, "the secret, some time after it was replaced or its shop was disconnected", "all else: published references are answered"},

@@ -274,17 +274,24 @@ func (f *fixture) age() { f.clock.advance(kept + time.Hour) }
 func (f *fixture) prune() {
 	f.Helper()
 	for _, what := range journal.PruneTargets() {
-		for after, worked := int64(0), 365*day; ; worked = 0 {
-			got, err := f.j.Prune(f.ctx, journal.Prune{What: what, Keep: kept, After: after, Limit: 3, Uptime: worked})
-			f.ok(err)
-			if got.Next == 0 {
-				break
-			}
-			if got.Next <= after {
-				f.Fatalf("%v: it goes round in circles", what)
-			}
-			after = got.Next
+		f.pruneAll(what, kept, 3)
+	}
+}
+
+// pruneAll forgets what can be of one kind, and counts the rows.
+func (f *fixture) pruneAll(what journal.PruneTarget, keep time.Duration, limit int) (rows int) {
+	f.Helper()
+	for after, worked := int64(0), 365*day; ; worked = 0 {
+		got, err := f.j.Prune(f.ctx, journal.Prune{What: what, Keep: keep, After: after, Limit: limit, Uptime: worked})
+		f.ok(err)
+		rows += got.Rows
+		if got.Next == 0 {
+			return rows
 		}
+		if got.Next <= after {
+			f.Fatalf("%v: it goes round in circles", what)
+		}
+		after = got.Next
 	}
 }
 

@@ -48,8 +48,7 @@ func MeasurePruning(b *testing.B, j journal.Journal, keys *keyset.Set, later fun
 	full := used()
 	later(kept + time.Hour)
 	m.fresh(1) // the newest rows of all stay
-	m.erase()
-	for after, what := int64(0), journal.PruneOperations; what <= journal.PruneDeadLetters; {
+	for after, what := int64(0), journal.PruneResponses; what <= journal.PruneDeadLetters; {
 		got, err := j.Prune(b.Context(), journal.Prune{What: what, Keep: kept, After: after, Limit: 1000, Uptime: 365 * day})
 		m.ok(err)
 		if after = got.Next; after == 0 {
@@ -62,7 +61,6 @@ func MeasurePruning(b *testing.B, j journal.Journal, keys *keyset.Set, later fun
 	m.fill(prunedShops)
 	later(kept + time.Hour)
 	m.fresh(1)
-	m.erase()
 	without := m.phase(nil)
 	pruned, stop := atomic.Int64{}, make(chan struct{})
 	with := m.phase(func(ctx context.Context) {
@@ -147,17 +145,6 @@ func (m *measure) fill(n int) {
 		}
 	}
 	m.publish()
-}
-
-// erase takes away the receipts, which keep requests.
-func (m *measure) erase() {
-	for after := journal.AttemptID(0); ; {
-		next, _, err := m.j.EraseReceipts(m.Context(), time.Now().Add(1000*day), after, 1000)
-		m.ok(err)
-		if after = next; after == 0 {
-			return
-		}
-	}
 }
 
 func (m *measure) claim(n int) []journal.ClaimedOperation {

@@ -363,26 +363,10 @@ func testEraseReceipts(f *fixture) {
 	f.clock.advance(time.Hour)
 	young := verified("young")
 	done(young, true)
-	erase := func(before time.Time, limit int) (erased int) {
-		f.Helper()
-		after := journal.AttemptID(0)
-		for {
-			next, n, err := f.j.EraseReceipts(f.ctx, before, after, limit)
-			f.ok(err)
-			erased += n
-			if next == 0 {
-				return erased
-			}
-			if next <= after {
-				f.Fatal("it goes round in circles")
-			}
-			after = next
-		}
-	}
-	if n := erase(f.clock.now().Add(-2*time.Hour), 1); n != 0 {
+	if n := f.pruneAll(journal.PruneResponses, 2*time.Hour, 1); n != 0 {
 		f.Fatalf("%d erased too early", n)
 	}
-	if n := erase(f.clock.now().Add(-time.Minute), 1); n != 2 {
+	if n := f.pruneAll(journal.PruneResponses, time.Minute, 1); n != 2 {
 		f.Fatalf("%d erased, want 2", n)
 	}
 	for i, kept := range []bool{false, false, true, true} {
@@ -392,7 +376,7 @@ func testEraseReceipts(f *fixture) {
 	}
 	f.clock.advance(time.Hour)
 	f.crash()
-	if n := erase(f.clock.now().Add(-time.Minute), 100); n != 1 || f.state(young.UUID).Tries[0].HasReceipt {
+	if n := f.pruneAll(journal.PruneResponses, time.Minute, 100); n != 1 || f.state(young.UUID).Tries[0].HasReceipt {
 		f.Fatalf("%d erased", n)
 	}
 }

@@ -10,7 +10,7 @@ import (
 // A pruneTarget describes how rows of a kind are pruned. Read selects at most $2 rows
 // with ids above $1, by id: whether each may be deleted when it is older than $3, and
 // what else the kind needs. Newest is the row with the highest id, which is retained
-// because ids continue from it.
+// because ids continue from it; of responses all can go, because their rows stay.
 type pruneTarget struct {
 	read, newest Query
 	run          func(*Unit, []pruneRow) (int64, error)
@@ -18,6 +18,7 @@ type pruneTarget struct {
 
 func pruneTargetOf(what journal.PruneTarget) (pruneTarget, bool) {
 	t, ok := map[journal.PruneTarget]pruneTarget{
+		journal.PruneResponses:   {responsesOld, "", (*Unit).pruneResponses},
 		journal.PruneOperations:  {operationsOld, newestOperation, (*Unit).pruneOperations},
 		journal.PruneAttempts:    {attemptsOld, newestAttempt, (*Unit).pruneAttempts},
 		journal.PruneEvents:      {eventsOld, newestEvent, (*Unit).pruneEvents},
@@ -41,6 +42,8 @@ type pruneRow struct {
 // exception are published events, which can be queued again. 30 and 31 are the states
 // of ended operations.
 const (
+	responsesOld Query = `SELECT t.id, t.answer_at AS made, o.state IN (30, 31) AND o.late = 0 AND o.verified <> 0 AND o.verified < $3 AS old
+		FROM attempt t JOIN operation o ON o.id = t.operation WHERE t.id > $1 AND t.answer IS NOT NULL ORDER BY t.id LIMIT $2`
 	operationsOld Query = `SELECT o.id, (SELECT b.received FROM event b WHERE b.id = o.id) AS made,
 			o.kind = 1 AND o.state IN (30, 31) AND o.late = 0 AND o.changed < $3 AND o.id IS DISTINCT FROM (SELECT s.invited_operation FROM shop s WHERE s.id = o.shop)
 			AND EXISTS (SELECT 1 FROM event b CROSS JOIN event n
@@ -111,9 +114,11 @@ func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, e
 		return got, err
 	}
 	before := at - p.Keep.Microseconds()
-	newest, err := first[idRow](u, target.newest)
-	if err != nil {
-		return got, err
+	var newest *idRow
+	if target.newest != "" {
+		if newest, err = first[idRow](u, target.newest); err != nil {
+			return got, err
+		}
 	}
 	var old []pruneRow
 	seen, young := 0, false
@@ -124,7 +129,7 @@ func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, e
 		case r.Made > u.now: // by a clock that was ahead: its age is unknown
 		case r.Made >= before:
 			young = true // and so are the rows after it
-		case r.Old && r.ID != newest.ID:
+		case r.Old && (newest == nil || r.ID != newest.ID):
 			old = append(old, *r)
 		}
 		return nil
@@ -179,6 +184,7 @@ func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
 }
 
 const (
+	responsesErase Query = "UPDATE attempt SET answer = NULL, answer_key = NULL, answer_at = NULL, sealed_for = '' WHERE id = ANY($1)"
 	attemptsOfDrop Query = "DELETE FROM attempt WHERE operation = ANY($1) AND id < (SELECT max(id) FROM attempt)"
 	// bodiesDrop makes the events that created operations ordinary ones.
 	bodiesDrop     Query = "UPDATE event SET uuid = NULL, mac = NULL, generation = 0, key_scope = NULL, subject = NULL, subject_key = NULL WHERE id = ANY($1)"
@@ -221,6 +227,10 @@ func pruned(old []pruneRow) []int64 {
 		ids[i] = r.ID
 	}
 	return ids
+}
+
+func (u *Unit) pruneResponses(old []pruneRow) (int64, error) {
+	return u.gone(pruned(old), responsesErase)
 }
 
 func (u *Unit) pruneOperations(old []pruneRow) (int64, error) {

@@ -378,16 +378,17 @@ func (g *generator) trial() {
 	}
 }
 
-func (g *generator) eraseReceipts() {
-	after := journal.AttemptID(0)
+func (g *generator) pruneResponses() {
+	g.forgetting = journal.PruneResponses
+	p := journal.Prune{What: g.forgetting, Keep: g.within(10 * time.Minute), Limit: 1 + g.n(6)}
 	if h, ok := recent(g, g.held); ok && g.oneIn(4) {
-		after = h.attempt
+		p.After = int64(h.attempt)
 	}
-	_, _ = g.call("EraseReceipts", g.clock.at.Add(-g.within(10*time.Minute)), after, 1+g.n(6))
+	_, _ = g.call("Prune", p)
 }
 
 func (g *generator) prune() {
-	g.forgetting = journal.PruneOperations + journal.PruneTarget(g.n(len(journal.PruneTargets()))) // #nosec G115 -- small
+	g.forgetting = journal.PruneResponses + journal.PruneTarget(g.n(len(journal.PruneTargets()))) // #nosec G115 -- small
 	p := journal.Prune{What: g.forgetting, Keep: g.within(40 * time.Minute), Limit: 1 + g.n(30)}
 	// Of several workers none can have been at work for longer than the time that has passed.
 	if worked := g.clock.at.Sub(g.pruned); worked > 0 && g.oneIn(2) {
@@ -417,6 +418,7 @@ func (g *generator) prune() {
 func (g *generator) fresh(what journal.PruneTarget) bool {
 	var err error
 	switch what {
+	case journal.PruneResponses:
 	case journal.PruneAttempts:
 		_, err = g.call("BeginCheck", journal.Check{Account: accounts[0], SendBy: time.Second, Deadline: time.Second})
 	case journal.PruneIntents:

@@ -60,7 +60,7 @@ var errGathered = errors.New("the call waits for others")
 // batched are the methods whose calls are gathered: each of them is one request.
 var batched = []string{
 	"Ingest", "Claim", "BeginAttempt", "BeginCheck", "SaveResponse", "SaveResponseAndBeginCheck", "Apply", "ClaimReviews", "EndReview", "MarkPublished", "AppendIntent", "EndIntent", "SetCircuit", "ReserveTrial",
-	"EraseReceipts", "EnsureAccount", "EndDestruction",
+	"Prune", "EnsureAccount", "EndDestruction",
 }
 
 func (g *generator) gather(method string, args []any) error {
@@ -109,7 +109,7 @@ func args0[T any](args []any) (first T, ok bool) {
 func (g *generator) batch(n int) {
 	actions := []func(){
 		g.ingest, g.ingest, g.claim, g.claim, g.claim, g.send, g.send, g.send, g.receive, g.receive, g.apply, g.apply, g.apply, g.apply, g.apply, g.apply, g.check, g.claimReviews,
-		g.endReview, g.endReview, g.markPublished, g.appendIntent, g.endIntent, g.endDestruction, g.circuit, g.trial, g.eraseReceipts,
+		g.endReview, g.endReview, g.markPublished, g.appendIntent, g.endIntent, g.endDestruction, g.circuit, g.trial, g.pruneResponses,
 	}
 	g.gathers = true
 	for tries := 0; len(g.gathered) < n && tries < 10*n; tries++ {

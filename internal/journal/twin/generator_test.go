@@ -74,7 +74,7 @@ func newGenerator(w *twin) *generator {
 	g.actions = []action{
 		{14, g.ingest}, {22, g.claim}, {10, g.send}, {8, g.receive}, {24, g.apply}, {2, g.check}, {4, g.endAttempt}, {3, g.expire}, {3, g.free},
 		{5, g.claimReviews}, {6, g.endReview}, {3, g.moveCredential}, {4, g.pendingOut}, {4, g.markPublished}, {1, g.relayLease}, {4, g.appendIntent}, {3, g.pendingIntents}, {4, g.endIntent}, {3, g.claimDestructions}, {4, g.endDestruction}, {3, g.remind},
-		{3, g.circuit}, {3, g.trial}, {3, g.eraseReceipts}, {5, g.prune}, {1, g.report}, {1, g.registerKeys}, {2, g.reseal}, {1, g.audit}, {10, g.read}, {1, g.reopen}, {1, g.rare},
+		{3, g.circuit}, {3, g.trial}, {3, g.pruneResponses}, {5, g.prune}, {1, g.report}, {1, g.registerKeys}, {2, g.reseal}, {1, g.audit}, {10, g.read}, {1, g.reopen}, {1, g.rare},
 		{1, g.recovery}, {4, g.replay}, {1, g.reissue},
 	}
 	for _, a := range g.actions {

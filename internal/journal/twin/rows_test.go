@@ -365,7 +365,7 @@ var idFields = map[reflect.Type]map[string]string{
 }
 
 var forgettingSeries = map[journal.PruneTarget]string{
-	journal.PruneOperations: "operation", journal.PruneAttempts: "attempt", journal.PruneEvents: "event", journal.PruneResults: "outbox",
+	journal.PruneResponses: "attempt", journal.PruneOperations: "operation", journal.PruneAttempts: "attempt", journal.PruneEvents: "event", journal.PruneResults: "outbox",
 	journal.PruneIntents: "intent", journal.PruneDeadLetters: "dead_letter",
 }
 
