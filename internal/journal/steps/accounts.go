@@ -26,20 +26,13 @@ func (j *Journal) EnsureAccount(ctx context.Context, name, partnerID string) err
 }
 
 func (u *Unit) ensureAccount(name, partnerID string) error {
-	a, err := first[rows.Account](u, accountByName, name)
-	if err != nil {
-		return err
-	}
+	a := first[rows.Account](u, accountByName, name)
 	if a == nil {
 		// Another process may insert it at the same moment.
-		if _, err := u.exec(accountInsert, name, partnerID, u.now); err != nil {
-			return err
-		}
-		if a, err = first[rows.Account](u, accountByName, name); err != nil {
-			return err
-		}
+		u.exec(accountInsert, name, partnerID, u.now)
+		a = first[rows.Account](u, accountByName, name)
 		if a == nil {
-			return u.fail(fmt.Errorf("journal: account %q was not found after it was inserted", name))
+			u.lose(fmt.Errorf("journal: account %q was not found after it was inserted", name))
 		}
 	}
 	u.tx.KeepAccount(a.ID, name)
@@ -49,36 +42,30 @@ func (u *Unit) ensureAccount(name, partnerID string) error {
 	return nil
 }
 
-// accountID finds an account by its name.
 type nameRow struct {
 	Name string `db:"name"`
 }
 
 // accountName returns the name of an account. This process may have met the account by
 // an id only.
-func (u *Unit) accountName(id int64) (string, error) {
+func (u *Unit) accountName(id int64) string {
 	if name := u.tx.AccountName(id); name != "" {
-		return name, nil
+		return name
 	}
-	r, err := first[nameRow](u, accountName, id)
-	if err != nil {
-		return "", err
-	}
+	r := first[nameRow](u, accountName, id)
 	if r == nil {
-		return "", fmt.Errorf("journal: account %d does not exist", id)
+		u.lose(fmt.Errorf("journal: account %d does not exist", id))
 	}
 	u.tx.KeepAccount(id, r.Name)
-	return r.Name, nil
+	return r.Name
 }
 
+// accountID finds an account by its name.
 func (u *Unit) accountID(name string) (int64, error) {
 	if id, ok := u.tx.AccountID(name); ok {
 		return id, nil
 	}
-	a, err := first[rows.Account](u, accountByName, name)
-	if err != nil {
-		return 0, err
-	}
+	a := first[rows.Account](u, accountByName, name)
 	if a == nil {
 		return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, name)
 	}
@@ -95,11 +82,11 @@ func (l *Loader) account(name string) {
 
 // account returns the row of an account.
 func (u *Unit) account(id int64) (*rows.Account, error) {
-	a, err := u.accounts.get(u, id)
-	if err == nil && a == nil {
-		err = fmt.Errorf("%w: account %d", journal.ErrNotFound, id)
+	a := u.accounts.get(u, id)
+	if a == nil {
+		return nil, fmt.Errorf("%w: account %d", journal.ErrNotFound, id)
 	}
-	return a, err
+	return a, nil
 }
 
 // Accounts lists all accounts by name.

@@ -56,13 +56,10 @@ func (u *Unit) checkCoolDown(o *rows.Operation, rule *journal.AddressRule) error
 	var last journal.AddressCoolDownError
 	newest := int64(0)
 	for _, mac := range rule.MACs {
-		a, err := first[struct {
+		a := first[struct {
 			Started int64 `db:"started"`
 			Open    bool  `db:"open"`
 		}](u, lastSent, o.Account, mac, after, o.ID, u.now, append([]string{}, rule.Without...))
-		if err != nil {
-			return err
-		}
 		if a != nil && a.Started > newest {
 			newest, last = a.Started, journal.AddressCoolDownError{At: u.clock.Instant(a.Started), Open: a.Open}
 		}

@@ -76,21 +76,16 @@ func merged(list, more []string) []string {
 }
 
 func (u *Unit) apply(tr *journal.Transition) error {
-	o, err := u.operations.get(u, tr.Ref.Operation)
-	if err != nil {
-		return err
-	}
+	o := u.operations.get(u, tr.Ref.Operation)
 	if o == nil || o.State != tr.From || o.Claim != tr.Ref.Claim {
 		return journal.ErrStale
 	}
-	to, err := u.target(o, tr)
-	if err != nil {
-		return err
-	}
+	to := u.target(o, tr)
 	u.move(o, tr, to)
 	if err := u.operatorChanges(o, tr); err != nil {
 		return err
 	}
+	var err error
 	switch {
 	case tr.End == nil || tr.Attempt == 0:
 	case tr.Attempt == -journal.AttemptID(o.ID):
@@ -102,9 +97,7 @@ func (u *Unit) apply(tr *journal.Transition) error {
 		return err
 	}
 	if tr.Supersede != "" {
-		if err := u.supersedeOlder(o, tr); err != nil {
-			return err
-		}
+		u.supersedeOlder(o, tr)
 	}
 	if (tr.From.HoldsLane() || tr.Behind) && !to.HoldsLane() {
 		u.releaseLane(o.Shop)
@@ -119,27 +112,19 @@ func (u *Unit) apply(tr *journal.Transition) error {
 }
 
 // target returns the state that a transition leads to.
-func (u *Unit) target(o *rows.Operation, tr *journal.Transition) (journal.State, error) {
+func (u *Unit) target(o *rows.Operation, tr *journal.Transition) journal.State {
 	to := tr.To
 	switch {
 	case tr.Behind && to == journal.Planned:
-		queued, err := u.queued(o.Shop)
-		if err != nil {
-			return 0, err
-		}
-		if queued { // the next operation is planned when the lane is released
+		if u.queued(o.Shop) { // the next operation is planned when the lane is released
 			to = journal.Queued
 		}
 	case to.HoldsLane() && !tr.From.HoldsLane() && journal.StageOf(to) == journal.Call:
-		held, err := u.held(o.Shop)
-		if err != nil {
-			return 0, err
-		}
-		if held {
+		if u.held(o.Shop) {
 			to = journal.Queued
 		}
 	}
-	return to, nil
+	return to
 }
 
 // move sets the state and the columns that a transition changes.
@@ -174,10 +159,6 @@ func (u *Unit) move(o *rows.Operation, tr *journal.Transition, to journal.State)
 
 const versionOf Query = "SELECT version AS id FROM credential WHERE shop = $1 AND version = $2"
 
-type number struct {
-	N int64 `db:"n"`
-}
-
 // operatorChanges makes the changes of operator actions, after the move.
 func (u *Unit) operatorChanges(o *rows.Operation, tr *journal.Transition) error {
 	if tr.Intent != nil {
@@ -187,14 +168,8 @@ func (u *Unit) operatorChanges(o *rows.Operation, tr *journal.Transition) error 
 	}
 	if tr.NewRun {
 		last, err := u.tx.Last(EventIDs)
-		if err != nil {
-			return u.fail(err)
-		}
-		closed, err := u.closedTotal(o.Account)
-		if err != nil {
-			return err
-		}
-		o.Run, o.Waits, o.Planned, o.Closed, o.LaneOrder = o.Run+1, 0, u.now, closed, stored.LaneOrder(last)+1
+		u.check(err)
+		o.Run, o.Waits, o.Planned, o.Closed, o.LaneOrder = o.Run+1, 0, u.now, u.closedTotal(o.Account), stored.LaneOrder(last)+1
 		if tr.Probe {
 			o.Unknowns = max(o.Unknowns, 1)
 		}
@@ -208,10 +183,7 @@ func (u *Unit) operatorChanges(o *rows.Operation, tr *journal.Transition) error 
 	}
 	// The id is from the series of attempts: it has a place in their order, and no
 	// attempt has the same id.
-	id, err := u.next(AttemptIDs)
-	if err != nil {
-		return err
-	}
+	id := u.next(AttemptIDs)
 	u.insert(u.j.tables.attempt, &rows.Attempt{ID: id, Account: o.Account, Operation: o.ID, Replica: u.tx.Replica(), Grain: 1,
 		Started: u.now, SendBy: u.now, Deadline: u.now, Ended: u.now, NotSent: true, Answer: tr.Entered, AnswerKey: int64(key), AnswerAt: u.now, SealedFor: tr.EnteredFor})
 	o.Receipt, o.Received = id, true
@@ -239,15 +211,10 @@ func (u *Unit) askSiblings(operations []int64, unsent []string) Ask {
 
 // supersedeOlder supersedes the siblings for which nothing was sent, and those in
 // doubt whose outcome this operation settles.
-func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) error {
+func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) {
 	if _, ok := u.siblings[o.ID]; !ok {
-		u.lazy++
-		if err := u.flush(); err != nil {
-			return err
-		}
-		if err := u.tx.Load([]Ask{u.askSiblings([]int64{o.ID}, append([]string{}, tr.Unsent...))}); err != nil {
-			return u.fail(err)
-		}
+		u.flush()
+		u.load(u.askSiblings([]int64{o.ID}, append([]string{}, tr.Unsent...)))
 	}
 	ids := u.siblings[o.ID]
 	// Earlier requests of the transaction may have changed others since.
@@ -257,10 +224,7 @@ func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) error {
 		}
 	}
 	for _, id := range ids {
-		x, err := u.operations.get(u, id)
-		if err != nil {
-			return err
-		}
+		x := u.operations.get(u, id)
 		if x == nil {
 			continue
 		}
@@ -269,7 +233,6 @@ func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) error {
 			u.supersede(x, tr.Supersede)
 		}
 	}
-	return nil
 }
 
 // remember updates the shop's row: its credential, its last invitation, its current
@@ -278,10 +241,7 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 	if len(tr.Publish) == 0 && tr.Credential == nil && tr.Invited == nil && tr.Active == nil && tr.Current == 0 {
 		return nil
 	}
-	s, err := u.shops.get(u, o.Shop)
-	if err != nil {
-		return err
-	}
+	s := u.shops.get(u, o.Shop)
 	if s == nil {
 		return fmt.Errorf("journal: operation %d has no shop", o.ID)
 	}
@@ -299,14 +259,8 @@ func (u *Unit) remember(o *rows.Operation, tr *journal.Transition) error {
 		s.Version = max(s.Version, c.Version)
 	}
 	if t := tr.Invited; t != nil {
-		b, err := u.bodies.get(u, o.ID)
-		if err != nil {
-			return err
-		}
-		at, err := u.eventTime(o.ID)
-		if err != nil {
-			return err
-		}
+		b := u.bodies.get(u, o.ID)
+		at := u.eventTime(o.ID)
 		s.InvitedOperation, s.InvitedAt, s.InvitationID, s.InvitedMAC, s.InvitedEventTime = o.ID, u.clock.Stamp(t.At), t.InvitationID, b.MAC, at
 		s.RemindDue, s.Reminded = u.clock.StampUp(t.Remind), 0
 	}
@@ -344,30 +298,21 @@ func (u *Unit) askEventTimes(operations []int64) Ask {
 
 // eventTime returns the time of the event that began an operation's run, 0 if the
 // event was pruned.
-func (u *Unit) eventTime(operation int64) (int64, error) {
+func (u *Unit) eventTime(operation int64) int64 {
 	if _, ok := u.times[operation]; !ok {
-		u.lazy++
-		if err := u.tx.Load([]Ask{u.askEventTimes([]int64{operation})}); err != nil {
-			return 0, u.fail(err)
-		}
+		u.load(u.askEventTimes([]int64{operation}))
 	}
-	return u.times[operation], nil
+	return u.times[operation]
 }
 
 // store inserts a credential.
 func (u *Unit) store(o *rows.Operation, s *rows.Shop, c *journal.Credential) error {
-	account, err := u.accountName(s.Account)
-	if err != nil {
-		return err
-	}
+	account := u.accountName(s.Account)
 	if c.Version < 1 || c.MerchantID == "" || c.Shop.Shop != s.Name || c.Shop.Account != account {
 		return fmt.Errorf("journal: credential belongs to another shop, or has no version or merchant id")
 	}
 	if s.MerchantID == "" {
-		other, err := u.merchantOwner(merchantKey{c.Shop.Account, c.MerchantID})
-		if err != nil {
-			return err
-		}
+		other := u.merchantOwner(merchantKey{c.Shop.Account, c.MerchantID})
 		if other != 0 {
 			return journal.ErrMerchantConflict
 		}
@@ -382,10 +327,7 @@ func (u *Unit) store(o *rows.Operation, s *rows.Shop, c *journal.Credential) err
 		}
 		key = int64(k)
 	}
-	taken, err := u.versionTaken(s, c.Version)
-	if err != nil {
-		return err
-	}
+	taken := u.versionTaken(s, c.Version)
 	if taken {
 		return journal.ErrVersionTaken
 	}
@@ -422,28 +364,22 @@ func (u *Unit) askMerchants(keys []merchantKey) Ask {
 
 // merchantOwner finds the shop that has a merchant id, 0 for none. It does not see a
 // shop that got the id in this transaction; the unique index rejects a second one.
-func (u *Unit) merchantOwner(k merchantKey) (int64, error) {
+func (u *Unit) merchantOwner(k merchantKey) int64 {
 	if owner, ok := u.owners[k]; ok {
-		return owner, nil
+		return owner
 	}
 	// The query does not need the changes so far, see above.
-	if err := u.tx.Load([]Ask{{Query: merchantOwner, Args: []any{k.account, k.merchant}, Each: func(_ []string, values []any) error {
-		u.owners[k], _ = values[0].(int64)
-		return nil
-	}}}); err != nil {
-		return 0, u.fail(err)
-	}
-	return u.owners[k], nil
+	u.load(askingInts(merchantOwner, func(id int64) { u.owners[k] = id }, k.account, k.merchant))
+	return u.owners[k]
 }
 
 // versionTaken reports whether a shop has a credential of this version. A version
 // above the shop's newest is free.
-func (u *Unit) versionTaken(s *rows.Shop, version int64) (bool, error) {
+func (u *Unit) versionTaken(s *rows.Shop, version int64) bool {
 	if version > s.Version {
-		return false, nil
+		return false
 	}
-	r, err := first[idRow](u, versionOf, s.ID, version)
-	return r != nil, err
+	return firstInt(u, versionOf, s.ID, version) != 0
 }
 
 func eventID(id uuid.UUID) []byte {

@@ -46,10 +46,7 @@ func checkTimes(sendBy, deadline time.Duration) error {
 }
 
 func (u *Unit) beginAttempt(s *journal.AttemptStart) (journal.AttemptID, error) {
-	o, err := u.operations.get(u, s.Ref.Operation)
-	if err != nil {
-		return 0, err
-	}
+	o := u.operations.get(u, s.Ref.Operation)
 	if o == nil || o.State != journal.Claimed || o.Claim != s.Ref.Claim || o.Attempts != int64(s.Attempt)-1 || o.DueAt <= u.now {
 		return 0, journal.ErrStale
 	}
@@ -72,10 +69,7 @@ func (u *Unit) beginAttempt(s *journal.AttemptStart) (journal.AttemptID, error) 
 // addAttempt inserts an attempt that begins now. It changes nothing if a permit is
 // missing.
 func (u *Unit) addAttempt(a rows.Attempt, sendBy, deadline time.Duration, ps []journal.Permit) (*rows.Attempt, error) {
-	id, err := u.next(AttemptIDs)
-	if err != nil {
-		return nil, err
-	}
+	id := u.next(AttemptIDs)
 	a.ID, a.Replica = id, u.tx.Replica()
 	a.Started, a.SendBy, a.Deadline = u.now, u.now+sendBy.Microseconds(), u.now+deadline.Microseconds()
 	if err := u.takePermits(&a, ps); err != nil {
@@ -137,11 +131,10 @@ func (j *Journal) EndAttempt(ctx context.Context, id journal.AttemptID, end jour
 		Needs: Needs{Operations: []int64{operation}, Missing: journal.ErrNotFound},
 		Load:  func(l *Loader) { l.operations = append(l.operations, operation) },
 		Do: func(u *Unit) error {
-			o, err := u.operations.get(u, operation)
-			if err != nil || o == nil {
-				return err
+			if o := u.operations.get(u, operation); o != nil {
+				u.noLonger(o)
 			}
-			return u.noLonger(o)
+			return nil
 		},
 	})
 }
@@ -149,10 +142,7 @@ func (j *Journal) EndAttempt(ctx context.Context, id journal.AttemptID, end jour
 // endAttempt saves the end of an attempt and returns its permits. Only the first end
 // counts.
 func (u *Unit) endAttempt(id journal.AttemptID, end journal.AttemptEnd) (*rows.Attempt, error) {
-	a, err := u.attempts.get(u, int64(id))
-	if err != nil {
-		return nil, err
-	}
+	a := u.attempts.get(u, int64(id))
 	if a == nil {
 		return nil, fmt.Errorf("%w: attempt %d", journal.ErrNotFound, id)
 	}
@@ -196,15 +186,15 @@ const unanswered Query = `SELECT a.id, a.deadline, a.slack, a.ended FROM attempt
 // lingering returns until when a request of the operation without a response may be
 // in flight; now at the earliest. The worker that sent it may be running even if its
 // lease has ended, so without a known end the deadline and the slack have to pass.
-func (u *Unit) lingering(operation int64) (int64, error) {
+func (u *Unit) lingering(operation int64) int64 {
 	until := u.now
 	opening, opened := u.tx.Opened()
-	err := each(u, unanswered, []any{operation}, func(a *struct {
+	each(u, unanswered, []any{operation}, func(a *struct {
 		ID       int64 `db:"id"`
 		Deadline int64 `db:"deadline"`
 		Slack    int64 `db:"slack"`
 		Ended    int64 `db:"ended"`
-	}) error {
+	}) {
 		end := a.Ended
 		if end == 0 {
 			end = a.Deadline
@@ -213,20 +203,17 @@ func (u *Unit) lingering(operation int64) (int64, error) {
 			end = min(end, opened)
 		}
 		until = max(until, end+a.Slack)
-		return nil
 	})
-	return until, err
+	return until
 }
 
 // noLonger makes an operation due that waited for another of its requests, once that
 // has ended.
-func (u *Unit) noLonger(o *rows.Operation) error {
+func (u *Unit) noLonger(o *rows.Operation) {
 	if o.State != journal.Received || o.Stage != int64(journal.Settle) || o.LeaseHeld {
-		return nil
+		return
 	}
-	due, err := u.lingering(o.ID)
-	if err == nil && o.DueAt > due {
+	if due := u.lingering(o.ID); o.DueAt > due {
 		u.enter(o, o.State, due)
 	}
-	return err
 }

@@ -25,15 +25,13 @@ func (u *Unit) audit(e journal.AuditEntry) {
 // appendAudits numbers the entries of the transaction and inserts them. It is the last
 // that a transaction does, so that the lock is held for a short time and no other lock is
 // acquired under it, but that of the outbox.
-func (u *Unit) appendAudits() error {
+func (u *Unit) appendAudits() {
 	if len(u.audits) == 0 {
-		return nil
+		return
 	}
 	u.tx.LockAudit()
 	last := rows.Audit{}
-	if err := u.tx.Load([]Ask{asking(auditLast, func(r *rows.Audit) { last = *r })}); err != nil {
-		return u.fail(err)
-	}
+	u.load(asking(auditLast, func(r *rows.Audit) { last = *r }))
 	for _, e := range u.audits {
 		e = journal.NextAudit(last.ID, last.Hash, e)
 		last = rows.Audit{ID: e.ID, At: e.At.UnixMicro(), Actor: e.Actor, Act: e.Act, Subject: e.Subject, Digest: e.Digest, Hash: e.Hash}
@@ -43,7 +41,7 @@ func (u *Unit) appendAudits() error {
 			u.insert(u.j.tables.auditDetail, &rows.AuditDetail{ID: e.ID, Salt: e.Salt, Detail: e.Detail})
 		}
 	}
-	return u.flush()
+	u.flush()
 }
 
 type auditRow struct {

@@ -55,9 +55,9 @@ func (u *Unit) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
 	if err != nil {
 		return nil, err
 	}
-	taken, err := loadRows(u, &u.operations, dueOperations, account, int64(r.Kind), int64(r.Stage), u.now, int64(min(r.Limit, maxClaim)))
-	if err != nil || len(taken) == 0 {
-		return nil, err
+	taken := loadRows(u, &u.operations, dueOperations, account, int64(r.Kind), int64(r.Stage), u.now, int64(min(r.Limit, maxClaim)))
+	if len(taken) == 0 {
+		return nil, nil
 	}
 	end := u.now + r.Lease.Microseconds()
 	asked := asked{activating: r.Stage == journal.Call && r.Kind == journal.Invite, settling: r.Stage == journal.Settle}
@@ -74,10 +74,7 @@ func (u *Unit) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
 		asked.newer = asked.newer || o.Unknowns > 0
 		asked.comparing = asked.comparing || !o.State.Open()
 	}
-	details, err := u.describe(ids, asked)
-	if err != nil {
-		return nil, err
-	}
+	details := u.describe(ids, asked)
 	got := make([]journal.ClaimedOperation, len(taken))
 	for i, d := range details {
 		got[i] = u.claimed(d)
@@ -92,7 +89,7 @@ func (j *Journal) ReleaseExpiredLeases(ctx context.Context) (planned, unknown in
 		return 0, 0, err
 	}
 	for {
-		n, err := ask(ctx, j, &Request{Last: true}, (*Unit).expire)
+		n, err := ask(ctx, j, &Request{Last: true}, func(u *Unit) (expired, error) { return u.expire(), nil })
 		planned, unknown = planned+n.planned, unknown+n.unknown
 		if err != nil || n.planned+n.unknown < maxClaim {
 			return planned, unknown, err
@@ -104,20 +101,9 @@ type expired struct{ planned, unknown int }
 
 // expire ends expired leases and returns how many operations became planned and
 // unknown.
-func (u *Unit) expire() (n expired, err error) {
-	var accounts []int64
-	if err := each(u, accountIDs, nil, func(r *idRow) error {
-		accounts = append(accounts, r.ID)
-		return nil
-	}); err != nil {
-		return n, err
-	}
+func (u *Unit) expire() (n expired) {
 	kinds := []int64{int64(journal.Invite), int64(journal.Activate)}
-	over, err := loadRows(u, &u.operations, overdueLeases, accounts, kinds, int64(stageLeased), u.now, int64(maxClaim))
-	if err != nil {
-		return n, err
-	}
-	for _, o := range over {
+	for _, o := range loadRows(u, &u.operations, overdueLeases, ints(u, accountIDs), kinds, int64(stageLeased), u.now, int64(maxClaim)) {
 		if o.State == journal.Claimed {
 			n.planned++
 			u.enter(o, journal.Planned, u.now)
@@ -128,7 +114,7 @@ func (u *Unit) expire() (n expired, err error) {
 		o.Unknowns++
 		u.enter(o, journal.Unknown, u.now)
 	}
-	return n, nil
+	return n
 }
 
 type dueHead struct {
@@ -245,20 +231,18 @@ type attemptRow struct {
 
 // describe reads operations as they are in this transaction, in the order of ids. It
 // skips those that do not exist. One round trip loads the rows of all of them.
-func (u *Unit) describe(ids []int64, asked asked) ([]*detail, error) {
-	if err := u.flush(); err != nil {
-		return nil, err
-	}
+func (u *Unit) describe(ids []int64, asked asked) []*detail {
+	u.flush()
 	of := make(map[int64]*detail, len(ids))
 	asks := []Ask{asking(operationDetails, func(d *detail) {
 		d.asked = asked
 		of[d.ID] = d
 	}, ids, u.now)}
 	if asked.newer {
-		asks = append(asks, asking(newerQueued, func(r *idRow) { of[r.ID].newer = true }, ids, stored.LaneQueued))
+		asks = append(asks, askingInts(newerQueued, func(id int64) { of[id].newer = true }, ids, stored.LaneQueued))
 	}
 	if asked.activating {
-		asks = append(asks, asking(activatingShops, func(r *idRow) { of[r.ID].activating = true }, ids,
+		asks = append(asks, askingInts(activatingShops, func(id int64) { of[id].activating = true }, ids,
 			int64(journal.Invite), int64(journal.Claimed), int64(journal.Activate), int64(journal.Received), int64(journal.Stored)))
 	}
 	if asked.settling {
@@ -274,18 +258,16 @@ func (u *Unit) describe(ids []int64, asked asked) ([]*detail, error) {
 		asks = append(asks, asking(currentResponses, func(r *responseOf) { of[r.Of].current = append(of[r.Of].current, r.stored()) }, ids))
 	}
 	if asked.current {
-		asks = append(asks, asking(currentVerified, func(r *idRow) { of[r.ID].currentVerified = true }, ids))
+		asks = append(asks, askingInts(currentVerified, func(id int64) { of[id].currentVerified = true }, ids))
 	}
-	if err := u.tx.Load(asks); err != nil {
-		return nil, u.fail(err)
-	}
+	u.load(asks...)
 	details := make([]*detail, 0, len(ids))
 	for _, id := range ids {
 		if d := of[id]; d != nil {
 			details = append(details, d)
 		}
 	}
-	return details, nil
+	return details
 }
 
 func credential(k journal.ShopKey, c *rows.Credential) journal.Credential {

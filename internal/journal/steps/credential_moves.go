@@ -24,12 +24,9 @@ type currentRow struct {
 // CurrentCredential reads the current credentials of a shop.
 func (j *Journal) CurrentCredential(ctx context.Context, k journal.ShopKey) (c journal.CurrentCredential, err error) {
 	return ask(ctx, j, &Request{Last: true}, func(u *Unit) (c journal.CurrentCredential, err error) {
-		r, err := first[currentRow](u, currentCredential, k.Account, k.Shop)
-		if err == nil && r == nil {
-			err = fmt.Errorf("%w: credentials of an active shop", journal.ErrNotFound)
-		}
-		if err != nil {
-			return c, err
+		r := first[currentRow](u, currentCredential, k.Account, k.Shop)
+		if r == nil {
+			return c, fmt.Errorf("%w: credentials of an active shop", journal.ErrNotFound)
 		}
 		return journal.CurrentCredential{
 			Review: u.review(k.Account, &r.reviewDetail), ActivatedAt: wall(r.ActiveAt), Newest: r.Newest, NextVersion: r.Shop.Version + 1,
@@ -53,10 +50,7 @@ func (j *Journal) MoveCredential(ctx context.Context, m journal.CredentialMove) 
 }
 
 func (u *Unit) moveCredential(m *journal.CredentialMove) error {
-	s, err := u.shops.get(u, m.Ref.Shop)
-	if err != nil {
-		return err
-	}
+	s := u.shops.get(u, m.Ref.Shop)
 	if s == nil || s.ReviewClaim != m.Ref.Claim || s.ActiveVersion == 0 {
 		return journal.ErrStale
 	}
@@ -66,10 +60,7 @@ func (u *Unit) moveCredential(m *journal.CredentialMove) error {
 	if s.MerchantID != m.Credential.MerchantID {
 		return journal.ErrMerchantConflict
 	}
-	o, err := u.operations.get(u, s.ActiveOperation)
-	if err != nil {
-		return err
-	}
+	o := u.operations.get(u, s.ActiveOperation)
 	if o == nil {
 		return fmt.Errorf("journal: the activation of shop %d does not exist", s.ID)
 	}

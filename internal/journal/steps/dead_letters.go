@@ -3,9 +3,7 @@ package steps
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -21,7 +19,7 @@ const (
 	// replays.
 	letterAnnounced Query = "SELECT outbox AS id FROM announced WHERE event = $1"
 
-	letterColumns = `SELECT l.id, t.name AS topic, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record IS NOT NULL AS kept, l.record, l.replays, l.replay_due, l.replayed,
+	letterColumns = `SELECT l.id, t.name AS topic_name, l.part, l.record_offset, l.record_time, l.received, l.size, l.event_id, l.reason, l.place, l.digest, l.record IS NOT NULL AS kept, l.record, l.replays, l.replay_due, l.replayed,
 			o.event, o.type, l.account, l.shop, l.message_key
 		FROM dead_letter l JOIN topic t ON t.id = l.topic LEFT JOIN outbox o ON o.id = l.outbox WHERE `
 )
@@ -54,16 +52,13 @@ func (u *Unit) askKept() Ask {
 // keptLetters counts those that keep their record, including this transaction's. It
 // does not count those that other replicas insert at the same moment, so the bounds
 // can be exceeded by that number.
-func (u *Unit) keptLetters() (*journal.LetterBounds, error) {
+func (u *Unit) keptLetters() *journal.LetterBounds {
 	if u.intake.kept != nil {
-		return u.intake.kept, nil
+		return u.intake.kept
 	}
 	old := u.j.kept.counted == 0 || u.now-u.j.kept.counted > countedFor || u.now < u.j.kept.counted
 	if !u.j.db.Exclusive() || old {
-		u.lazy++
-		if err := u.tx.Load([]Ask{u.askKept()}); err != nil {
-			return nil, u.fail(err)
-		}
+		u.load(u.askKept())
 	}
 	if u.j.db.Exclusive() {
 		if old {
@@ -71,7 +66,7 @@ func (u *Unit) keptLetters() (*journal.LetterBounds, error) {
 		}
 		u.intake.kept = &u.j.kept.LetterBounds
 	}
-	return u.intake.kept, nil
+	return u.intake.kept
 }
 
 // keepLetters inserts dead letters, with their records within the batch's bounds.
@@ -79,10 +74,7 @@ func (in *ingestion) keepLetters(letters []journal.DeadLetter) error {
 	if len(letters) == 0 {
 		return nil
 	}
-	kept, err := in.keptLetters()
-	if err != nil {
-		return err
-	}
+	kept := in.keptLetters()
 	was := *kept
 	in.undo(func() { *kept = was })
 	for _, l := range letters {
@@ -112,9 +104,7 @@ func (in *ingestion) keepLetter(l *journal.DeadLetter) error {
 		row.RecordTime = l.Time.UnixMicro()
 	}
 	var err error
-	if row.Outbox, err = in.announced(l.Announce.ID); err != nil {
-		return err
-	}
+	row.Outbox = in.announced(l.Announce.ID)
 	if row.Outbox == 0 {
 		if row.Outbox, err = in.freeze(l.Announce, 0, 0, 0); err != nil {
 			return err
@@ -126,56 +116,27 @@ func (in *ingestion) keepLetter(l *journal.DeadLetter) error {
 
 // announced finds the published event of a dead letter that a recovery replays, 0 for
 // none.
-func (u *Unit) announced(event uuid.UUID) (int64, error) {
+func (u *Unit) announced(event uuid.UUID) int64 {
 	if u.j.recovery.Load() == nil {
-		return 0, nil
+		return 0
 	}
-	r, err := first[idRow](u, letterAnnounced, event[:])
-	if err != nil || r == nil {
-		return 0, err
-	}
-	return r.ID, nil
+	return firstInt(u, letterAnnounced, event[:])
 }
 
 type letterRow struct {
-	ID           int64  `db:"id"`
-	Topic        string `db:"topic"`
-	Part         int    `db:"part"`
-	RecordOffset int64  `db:"record_offset"`
-	RecordTime   int64  `db:"record_time"`
-	Received     int64  `db:"received"`
-	Size         int    `db:"size"`
-	EventID      string `db:"event_id"`
-	Reason       string `db:"reason"`
-	Place        string `db:"place"`
-	Digest       []byte `db:"digest"`
-	Kept         bool   `db:"kept"`
-	Record       []byte `db:"record"`
-	Event        []byte `db:"event"`
-	Type         string `db:"type"`
-	Account      string `db:"account"`
-	Shop         string `db:"shop"`
-	MessageKey   string `db:"message_key"`
-	Replays      int    `db:"replays"`
-	ReplayDue    int64  `db:"replay_due,null"`
-	Replayed     int64  `db:"replayed,null"`
+	rows.DeadLetter
+	TopicName string `db:"topic_name"`
+	Kept      bool   `db:"kept"`
+	Event     []byte `db:"event"`
+	Type      string `db:"type"`
 }
 
 func (r *letterRow) record() journal.DeadLetterRecord {
-	l := journal.DeadLetterRecord{ID: r.ID, Topic: r.Topic, Partition: r.Part, Received: wall(r.Received), Kept: r.Kept, DeadLetter: journal.DeadLetter{
-		Offset: r.RecordOffset, EventID: r.EventID, Reason: r.Reason, Where: r.Place, Size: r.Size, Digest: r.Digest, Sealed: r.Record,
-		Shop: journal.ShopKey{Account: r.Account, Shop: r.Shop}, Key: r.MessageKey, Announce: journal.Draft{ID: asUUID(r.Event), Type: r.Type},
-	}}
-	for _, t := range []struct {
-		micros int64
-		to     *time.Time
-	}{{r.RecordTime, &l.Time}, {r.ReplayDue, &l.ReplayDue}, {r.Replayed, &l.Replayed}} {
-		if t.micros != 0 {
-			*t.to = wall(t.micros)
-		}
-	}
-	l.Replays = r.Replays
-	return l
+	return journal.DeadLetterRecord{ID: r.ID, Topic: r.TopicName, Partition: int(r.Part), Received: wall(r.Received), Kept: r.Kept,
+		ReplayDue: wallOrZero(r.ReplayDue), Replayed: wallOrZero(r.Replayed), Replays: int(r.Replays), DeadLetter: journal.DeadLetter{
+			Offset: r.RecordOffset, Time: wallOrZero(r.RecordTime), EventID: r.EventID, Reason: r.Reason, Where: r.Place, Size: int(r.Size), Digest: r.Digest, Sealed: r.Record,
+			Shop: journal.ShopKey{Account: r.Account, Shop: r.Shop}, Key: r.MessageKey, Announce: journal.Draft{ID: asUUID(r.Event), Type: r.Type},
+		}}
 }
 
 // DeadLetters lists dead letters, the newest first.
@@ -186,52 +147,19 @@ func (j *Journal) DeadLetters(ctx context.Context, f journal.DeadLetterFilter) (
 
 // filteredLetters returns the query of a filter and its arguments.
 func filteredLetters(f journal.DeadLetterFilter) (Query, []any) {
-	where, args := letterConditions(f)
-	args = append(args, bounded(f.Limit))
+	var c conditions
+	c.when(f.ID > 0, "l.id = ?", f.ID)
+	c.when(f.Before > 0, "l.id < ?", f.Before)
+	c.when(f.Reason != "", "l.reason = ?", f.Reason)
+	c.when(f.Topic != "", "l.topic = (SELECT id FROM topic WHERE name = ?)", f.Topic)
+	c.when(f.Shop.Shop != "", "(l.shop = ? OR l.shop = '' AND l.message_key = ?)", f.Shop.Shop, f.Shop.Shop)
+	c.when(f.Shop.Account != "", "l.account IN (?, '')", f.Shop.Account)
+	c.when(!f.Since.IsZero(), "l.received >= ?", f.Since.UnixMicro())
+	c.when(!f.Until.IsZero(), "l.received < ?", f.Until.UnixMicro())
+	c.when(f.Open, "l.replayed IS NULL")
 	columns := letterColumns
 	if f.NoRecords {
 		columns = strings.Replace(columns, "l.record,", "CASE WHEN FALSE THEN l.record END AS record,", 1)
 	}
-	return Query(columns + where + " ORDER BY l.id DESC LIMIT $" + strconv.Itoa(len(args))), args
-}
-
-// letterConditions returns the conditions of a filter on dead letters l, and their
-// arguments.
-func letterConditions(f journal.DeadLetterFilter) (where string, args []any) {
-	var conditions []string
-	add := func(condition string, value any) {
-		args = append(args, value)
-		conditions = append(conditions, strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
-	}
-	if f.ID > 0 {
-		add("l.id = ?", f.ID)
-	}
-	if f.Before > 0 {
-		add("l.id < ?", f.Before)
-	}
-	if f.Reason != "" {
-		add("l.reason = ?", f.Reason)
-	}
-	if f.Topic != "" {
-		add("l.topic = (SELECT id FROM topic WHERE name = ?)", f.Topic)
-	}
-	if f.Shop.Shop != "" {
-		add("(l.shop = ? OR l.shop = '' AND l.message_key = ?)", f.Shop.Shop)
-	}
-	if f.Shop.Account != "" {
-		add("l.account IN (?, '')", f.Shop.Account)
-	}
-	if !f.Since.IsZero() {
-		add("l.received >= ?", f.Since.UnixMicro())
-	}
-	if !f.Until.IsZero() {
-		add("l.received < ?", f.Until.UnixMicro())
-	}
-	if f.Open {
-		conditions = append(conditions, "l.replayed IS NULL")
-	}
-	if len(conditions) == 0 {
-		return "TRUE", args
-	}
-	return strings.Join(conditions, " AND "), args
+	return c.newest(columns+"TRUE", "l.id", f.Limit)
 }

@@ -29,22 +29,16 @@ const (
 )
 
 // erase erases the personal data of a shop whose operations have ended.
-func (u *Unit) erase(s *rows.Shop) error {
-	account, err := u.accountName(s.Account)
-	if err != nil {
-		return err
-	}
+func (u *Unit) erase(s *rows.Shop) {
+	account := u.accountName(s.Account)
 	s.MerchantID, s.InvitationID, s.RemindDue = "", "", 0
 	for _, x := range []struct {
 		query Query
 		args  []any
 	}{{eventsErase, []any{s.ID}}, {answersErase, []any{s.ID}}, {intentsErase, []any{s.ID}}, {operatorActsErase, []any{s.ID}}, {lettersErase, []any{s.Name, account}}} {
-		if _, err := u.exec(x.query, x.args...); err != nil {
-			return err
-		}
+		u.exec(x.query, x.args...)
 	}
 	u.forget()
-	return nil
 }
 
 const (
@@ -93,8 +87,8 @@ func (j *Journal) EraseAuditDetails(ctx context.Context, shop int64, kept []stri
 	}
 	for part := range slices.Chunk(ids, detailsAtOnce) {
 		if err := j.db.Write(ctx, &Request{Records: len(part), Do: func(u *Unit) error {
-			_, err := u.exec(detailsErase, part)
-			return err
+			u.exec(detailsErase, part)
+			return nil
 		}}); err != nil {
 			return erased, err
 		}

@@ -1,10 +1,13 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // A Fact is a property of the journal itself, a row of table meta. The schema
@@ -112,21 +115,18 @@ type factRow struct {
 }
 
 // fact reads a fact, nil if it is absent.
-func (u *Unit) fact(f Fact) ([]byte, error) {
-	r, err := first[factRow](u, factRead, f.String())
-	if err != nil || r == nil {
-		return nil, err
+func (u *Unit) fact(f Fact) []byte {
+	if r := first[factRow](u, factRead, f.String()); r != nil {
+		return r.Value
 	}
-	return r.Value, nil
+	return nil
 }
 
 // numberFact reads a fact that is a number or a time, 0 if it is absent.
-func (u *Unit) numberFact(f Fact) (int64, error) {
-	value, err := u.fact(f)
-	if err != nil {
-		return 0, err
-	}
-	return f.number(value)
+func (u *Unit) numberFact(f Fact) int64 {
+	n, err := f.number(u.fact(f))
+	u.check(err)
+	return n
 }
 
 func (f Fact) number(value []byte) (int64, error) {
@@ -141,20 +141,18 @@ func (f Fact) number(value []byte) (int64, error) {
 }
 
 // setFact replaces a fact.
-func (u *Unit) setFact(f Fact, value []byte) error {
-	_, err := u.exec(factSet, f.String(), value)
-	return err
+func (u *Unit) setFact(f Fact, value []byte) {
+	u.exec(factSet, f.String(), value)
 }
 
 // setNumber replaces a fact that is a number or a time.
-func (u *Unit) setNumber(f Fact, n int64) error {
-	return u.setFact(f, strconv.AppendInt(nil, n, 10))
+func (u *Unit) setNumber(f Fact, n int64) {
+	u.setFact(f, strconv.AppendInt(nil, n, 10))
 }
 
 // dropFacts deletes facts.
-func (u *Unit) dropFacts(names []string) error {
-	_, err := u.exec(factsDrop, names)
-	return err
+func (u *Unit) dropFacts(names []string) {
+	u.exec(factsDrop, names)
 }
 
 // Fact reads a fact without the writer, nil if it is absent.
@@ -166,6 +164,20 @@ func (j *Journal) Fact(ctx context.Context, f Fact) (value []byte, err error) {
 	return value, err
 }
 
+// Identities reads the journal's identity, and the one with which it began.
+func (j *Journal) Identities(ctx context.Context) (identity, origin uuid.UUID, err error) {
+	for f, id := range map[Fact]*uuid.UUID{Identity: &identity, Origin: &origin} {
+		value, err := j.Fact(ctx, f)
+		if err != nil {
+			return identity, origin, err
+		}
+		if *id, err = uuid.FromBytes(value); err != nil && (value != nil || f == Identity) {
+			return identity, origin, fmt.Errorf("journal: the journal's %s is damaged", f)
+		}
+	}
+	return identity, cmp.Or(origin, identity), nil
+}
+
 // KeysetCheck returns the value of SetKeysetCheck, nil before the first. The caller
 // uses the bytes to check whether its keyset is the journal's.
 func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) { return j.Fact(ctx, KeysetCheck) }
@@ -173,8 +185,8 @@ func (j *Journal) KeysetCheck(ctx context.Context) ([]byte, error) { return j.Fa
 // SetKeysetCheck stores the first check. A later call writes the first one again.
 func (j *Journal) SetKeysetCheck(ctx context.Context, check []byte) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
-		_, err := u.exec(factKept, KeysetCheck.String(), check)
-		return err
+		u.exec(factKept, KeysetCheck.String(), check)
+		return nil
 	}})
 }
 

@@ -37,10 +37,7 @@ func (u *Unit) importShop(i *journal.ShopImport) (next int64, err error) {
 	if _, ok := u.tx.AccountID(e.Shop.Account); !ok {
 		return 0, fmt.Errorf("%w: account %q", journal.ErrNotFound, e.Shop.Account)
 	}
-	s, err := u.shop(e.Shop)
-	if err != nil {
-		return 0, err
-	}
+	s := u.shop(e.Shop)
 	switch {
 	case made.Credential == nil || made.Active == nil || made.Intent == nil || len(e.SubjectMACs) == 0 || len(e.Digests) == 0:
 		return 0, fmt.Errorf("journal: an import needs an event, credentials and an action")
@@ -49,21 +46,11 @@ func (u *Unit) importShop(i *journal.ShopImport) (next int64, err error) {
 	case made.Credential.Version != s.Version+1:
 		return s.Version + 1, journal.ErrVersionTaken
 	}
-	if taken, err := u.merchantConflicts(s, made.Credential); err != nil || taken {
-		if err == nil {
-			err = journal.ErrMerchantConflict
-		}
-		return 0, err
+	if u.merchantConflicts(s, made.Credential) {
+		return 0, journal.ErrMerchantConflict
 	}
-	topic, err := u.topic(importTopic)
-	if err != nil {
-		return 0, err
-	}
+	topic, id := u.topic(importTopic), u.next(EventIDs)
 	u.openedElsewhere()
-	id, err := u.next(EventIDs)
-	if err != nil {
-		return 0, err
-	}
 	in := &ingestion{Unit: u, batch: &journal.Batch{}, got: &journal.Ingested{}, topic: topic}
 	row := &rows.Event{ID: id, Identity: e.Identity[:], Shop: s.ID, Kind: e.Kind, Topic: topic, EventTime: e.Time.UnixMicro(), Received: u.now, Digest: e.Digests[0],
 		Type: e.Type, Source: e.Source, EventID: e.ID}
@@ -76,19 +63,10 @@ func (u *Unit) importShop(i *journal.ShopImport) (next int64, err error) {
 }
 
 // topic finds a topic, or inserts it.
-func (u *Unit) topic(name string) (int64, error) {
-	r, err := first[idRow](u, topicNamed, name)
-	if err != nil || r != nil {
-		if err != nil {
-			return 0, err
-		}
-		return r.ID, nil
+func (u *Unit) topic(name string) int64 {
+	if id := firstInt(u, topicNamed, name); id != 0 {
+		return id
 	}
-	if _, err := u.exec(topicInsert, name); err != nil {
-		return 0, err
-	}
-	if r, err = first[idRow](u, topicNamed, name); err != nil {
-		return 0, err
-	}
-	return r.ID, nil
+	u.exec(topicInsert, name)
+	return firstInt(u, topicNamed, name)
 }

@@ -74,21 +74,13 @@ func (j *Journal) Ingest(ctx context.Context, b journal.Batch) (journal.Ingested
 	for i := range b.Events {
 		n.Shops = append(n.Shops, b.Events[i].Shop)
 	}
-	// The writer owns the result until the request is done. A caller whose context has
-	// ended does not read it.
-	got := new(journal.Ingested)
-	err := j.db.Write(ctx, &Request{
+	return ask(ctx, j, &Request{
 		Needs: n, Records: 1 + len(b.Events) + len(b.DeadLetters) + len(b.Deselected)/20,
 		Load: func(l *Loader) { l.batch(&b) },
-		Do: func(u *Unit) error {
-			*got = journal.Ingested{}
-			return u.ingest(&b, got)
-		},
+	}, func(u *Unit) (got journal.Ingested, err error) {
+		err = u.ingest(&b, &got)
+		return got, err
 	})
-	if err != nil {
-		return journal.Ingested{}, err
-	}
-	return *got, nil
 }
 
 type partition struct {
@@ -159,10 +151,7 @@ func (u *Unit) ingest(b *journal.Batch, got *journal.Ingested) error {
 	if err := u.checkKeys(); err != nil {
 		return err
 	}
-	p, err := u.position(partition{b.Topic, b.Partition})
-	if err != nil {
-		return err
-	}
+	p := u.position(partition{b.Topic, b.Partition})
 	if p == nil || p.next != b.From || b.Next < b.From {
 		return journal.ErrPosition
 	}
@@ -180,21 +169,19 @@ func (u *Unit) ingest(b *journal.Batch, got *journal.Ingested) error {
 	if err := in.keepLetters(append(in.letters, b.DeadLetters...)); err != nil {
 		return err
 	}
-	return u.deselect(b.Deselected)
+	u.deselect(b.Deselected)
+	return nil
 }
 
 // position finds the position of a partition, nil for none.
-func (u *Unit) position(at partition) (*position, error) {
+func (u *Unit) position(at partition) *position {
 	p, ok := u.intake.positions[at]
 	if ok {
-		return p, nil
+		return p
 	}
-	u.lazy++
 	u.intake.positions[at] = nil
-	if err := u.tx.Load([]Ask{{Query: positionsHeld, Args: []any{at.topic, at.part}, Each: u.foundPosition}}); err != nil {
-		return nil, u.fail(err)
-	}
-	return u.intake.positions[at], nil
+	u.load(Ask{Query: positionsHeld, Args: []any{at.topic, at.part}, Each: u.foundPosition})
+	return u.intake.positions[at]
 }
 
 func (u *Unit) foundPosition(_ []string, values []any) error {
@@ -239,19 +226,10 @@ func (in *ingestion) take(e *journal.Event) error {
 	in.got.Accepted++
 	u.intake.inbox[e.Identity] = e.Digests[0]
 	u.undo(func() { delete(u.intake.inbox, e.Identity) })
-	id, err := u.next(EventIDs)
-	if err != nil {
-		return err
-	}
+	id := u.next(EventIDs)
 	u.intake.times[id] = e.Time.UnixMicro()
-	shop, err := u.shop(e.Shop)
-	if err != nil {
-		return err
-	}
-	v, err := u.view(shop, e)
-	if err != nil {
-		return err
-	}
+	shop := u.shop(e.Shop)
+	v := u.view(shop, e)
 	row := &rows.Event{ID: id, Identity: e.Identity[:], Shop: shop.ID, Kind: e.Kind, Topic: in.topic, Part: int64(in.batch.Partition),
 		RecordOffset: e.Offset, EventTime: e.Time.UnixMicro(), Received: u.now, Digest: e.Digests[0], Type: e.Type, Source: e.Source, EventID: e.ID,
 		TraceParent: e.TraceParent, TraceState: e.TraceState}
@@ -289,15 +267,10 @@ func (in *ingestion) answer() error {
 	if len(in.answers) == 0 {
 		return nil
 	}
-	if err := in.lookForAnswers(); err != nil {
-		return err
-	}
+	in.lookForAnswers()
 	for _, a := range in.answers {
 		if len(a.publish) > 0 {
-			shop, err := in.shops.get(in.Unit, a.shop)
-			if err != nil {
-				return err
-			}
+			shop := in.shops.get(in.Unit, a.shop)
 			if err := in.emit(shop, a.operation, a.publish); err != nil {
 				return err
 			}
@@ -305,25 +278,20 @@ func (in *ingestion) answer() error {
 		if a.republish == uuid.Nil {
 			continue
 		}
-		known, err := in.eventRow(a.shop, a.republish)
-		if err != nil {
-			return err
-		}
+		known := in.eventRow(a.shop, a.republish)
 		if known == 0 {
 			return fmt.Errorf("%w: event to publish again", journal.ErrNotFound)
 		}
-		if err := in.requeue(known); err != nil {
-			return err
-		}
+		in.requeue(known)
 	}
 	in.answers = nil
 	return nil
 }
 
 // lookForAnswers finds, with one query, the answers that are in the outbox already.
-func (in *ingestion) lookForAnswers() error {
+func (in *ingestion) lookForAnswers() {
 	if !in.j.lists {
-		return nil
+		return
 	}
 	var keys []eventKey
 	n := 0
@@ -349,13 +317,7 @@ func (in *ingestion) lookForAnswers() error {
 	if more := n - len(in.ids[OutboxIDs]); more > 0 {
 		asks = append(asks, in.askIDs(OutboxIDs, more))
 	}
-	if len(asks) == 0 {
-		return nil
-	}
-	if err := in.tx.Load(asks); err != nil {
-		return in.fail(err)
-	}
-	return nil
+	in.load(asks...)
 }
 
 // restore asks the restorer of a recovery about an operation whose run a replayed
@@ -364,16 +326,12 @@ func (in *ingestion) restore(operation int64) error {
 	if err := in.answer(); err != nil {
 		return err
 	}
-	if err := in.flush(); err != nil {
-		return err
-	}
+	in.flush()
 	in.ran = true
 	if err := in.restoreRun(operation); err != nil {
 		return err
 	}
-	if err := in.flush(); err != nil {
-		return err
-	}
+	in.flush()
 	in.forget()
 	return nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -57,10 +55,8 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	if err != nil {
 		return err
 	}
-	there, err := first[thereIntents](u, intentsThere, i.UUID[:], int64(journal.MaxWaitingIntents))
+	there := first[thereIntents](u, intentsThere, i.UUID[:], int64(journal.MaxWaitingIntents))
 	switch {
-	case err != nil:
-		return err
 	case there.Known:
 		return journal.ErrIntentExists
 	case there.Waiting >= journal.MaxWaitingIntents:
@@ -73,10 +69,7 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 	if about.Shop != 0 {
 		shop = about.Shop
 	}
-	n, err := u.exec(intentInsert, i.UUID[:], u.stampOrNow(i.At), i.Actor, i.Act, about.Account, operation, shop, i.Note, i.MerchantID, i.Sealed, key, i.MAC)
-	if err != nil {
-		return err
-	}
+	n := u.exec(intentInsert, i.UUID[:], u.stampOrNow(i.At), i.Actor, i.Act, about.Account, operation, shop, i.Note, i.MerchantID, i.Sealed, key, i.MAC)
 	if n == 0 { // another process has inserted it since
 		return journal.ErrIntentExists
 	}
@@ -87,28 +80,22 @@ func (u *Unit) appendIntent(i journal.Intent, audit journal.AuditEntry) error {
 
 // intentSubject finds the account, and the operation or the shop, of an intent.
 func (u *Unit) intentSubject(i journal.Intent) (*rows.Intent, error) {
-	if i.Shop != "" {
-		if i.Operation != uuid.Nil {
-			return nil, fmt.Errorf("journal: an intent is about a shop or about an operation, not both")
-		}
-		about, err := first[rows.Intent](u, intentOfShop, i.Account, i.Shop)
-		if err == nil && about == nil {
-			err = fmt.Errorf("%w: the shop", journal.ErrNotFound)
-		}
-		return about, err
+	var about *rows.Intent
+	missing := fmt.Sprintf("account %q", i.Account)
+	switch {
+	case i.Shop != "" && i.Operation != uuid.Nil:
+		return nil, fmt.Errorf("journal: an intent is about a shop or about an operation, not both")
+	case i.Shop != "":
+		about, missing = first[rows.Intent](u, intentOfShop, i.Account, i.Shop), "the shop"
+	case i.Operation != uuid.Nil:
+		about, missing = first[rows.Intent](u, intentOfOperation, i.Operation[:]), fmt.Sprint("operation ", i.Operation)
+	default:
+		about = first[rows.Intent](u, intentOfAccount, i.Account)
 	}
-	if i.Operation == uuid.Nil {
-		about, err := first[rows.Intent](u, intentOfAccount, i.Account)
-		if err == nil && about == nil {
-			err = fmt.Errorf("%w: account %q", journal.ErrNotFound, i.Account)
-		}
-		return about, err
+	if about == nil {
+		return nil, fmt.Errorf("%w: %s", journal.ErrNotFound, missing)
 	}
-	about, err := first[rows.Intent](u, intentOfOperation, i.Operation[:])
-	if err == nil && about == nil {
-		err = fmt.Errorf("%w: operation %s", journal.ErrNotFound, i.Operation)
-	}
-	return about, err
+	return about, nil
 }
 
 type intentRecord struct {
@@ -119,14 +106,10 @@ type intentRecord struct {
 }
 
 func (r *intentRecord) intent() journal.Intent {
-	i := journal.Intent{
+	return journal.Intent{
 		ID: r.ID, UUID: asUUID(r.UUID), At: wall(r.At), Actor: r.Actor, Act: r.Act, Account: r.AccountName, Operation: asUUID(r.OperationUUID), Shop: r.ShopName, Note: r.Note,
-		MerchantID: r.MerchantID, Sealed: r.Token, State: r.State, Result: r.Result, Detail: r.Detail, MAC: r.MAC,
+		MerchantID: r.MerchantID, Sealed: r.Token, State: r.State, Result: r.Result, Detail: r.Detail, Ended: wallOrZero(r.Ended), MAC: r.MAC,
 	}
-	if r.Ended != 0 {
-		i.Ended = wall(r.Ended)
-	}
-	return i
 }
 
 // PendingIntents lists those that wait. It uses a reader, because most calls find
@@ -135,41 +118,34 @@ func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.Pend
 	if err := j.db.Writable(); err != nil {
 		return nil, err
 	}
-	waits := false
-	if err := read(ctx, j, intentWaits, nil, func(r *found) error {
-		waits = r.Found
-		return nil
-	}); err != nil || !waits {
+	if waits, err := readInt(ctx, j, intentWaits); err != nil || waits == 0 {
 		return nil, err
 	}
-	return ask(ctx, j, &Request{Last: true}, func(u *Unit) ([]journal.PendingIntent, error) { return u.pendingIntents(limit) })
+	return ask(ctx, j, &Request{Last: true}, func(u *Unit) ([]journal.PendingIntent, error) { return u.pendingIntents(limit), nil })
 }
 
-func (u *Unit) pendingIntents(limit int) (pending []journal.PendingIntent, err error) {
+func (u *Unit) pendingIntents(limit int) (pending []journal.PendingIntent) {
 	of := make(map[int64][]int) // places in the list, by operation
 	var ids []int64
-	if err := each(u, intentsWaiting, []any{bounded(limit)}, func(r *intentRecord) error {
+	each(u, intentsWaiting, []any{bounded(limit)}, func(r *intentRecord) {
 		if r.Operation != 0 {
 			ids = append(ids, r.Operation)
 			of[r.Operation] = append(of[r.Operation], len(pending))
 		}
 		pending = append(pending, journal.PendingIntent{Intent: r.intent(), ShopID: r.Shop})
-		return nil
-	}); err != nil || len(ids) == 0 {
-		return pending, err
+	})
+	if len(ids) == 0 {
+		return pending
 	}
 	slices.Sort(ids)
 	// A command does not insert an intent about an operation that does not exist.
-	details, err := u.describe(slices.Compact(ids), asked{newer: true, activating: true, settling: true, comparing: true, current: true})
-	if err != nil {
-		return nil, err
-	}
+	details := u.describe(slices.Compact(ids), asked{newer: true, activating: true, settling: true, comparing: true, current: true})
 	for _, d := range details {
 		for _, place := range of[d.ID] {
 			pending[place].Target = u.intentTarget(d)
 		}
 	}
-	return pending, nil
+	return pending
 }
 
 // intentTarget returns the operation of an intent, with what its execution needs.
@@ -193,33 +169,13 @@ func (j *Journal) Intents(ctx context.Context, f journal.IntentFilter) ([]journa
 
 // filteredIntents returns the query of a filter and its arguments.
 func filteredIntents(f journal.IntentFilter) (Query, []any) {
-	var where []string
-	var args []any
-	add := func(condition string, value any) {
-		args = append(args, value)
-		where = append(where, strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1))
-	}
-	if f.UUID != uuid.Nil {
-		add("i.uuid = ?", f.UUID[:])
-	}
-	if f.Operation != uuid.Nil {
-		add("i.operation = (SELECT id FROM event WHERE uuid = ?)", f.Operation[:])
-	}
-	if f.Account != "" {
-		add("i.operation IS NULL AND i.shop IS NULL AND i.account = (SELECT id FROM account WHERE name = ?)", f.Account)
-	}
-	if f.Shop.Shop != "" {
-		args = append(args, f.Shop.Account, f.Shop.Shop)
-		where = append(where, fmt.Sprintf("i.shop = (SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $%d) AND name = $%d)", len(args)-1, len(args)))
-	}
-	if f.Before > 0 {
-		add("i.id < ?", f.Before)
-	}
-	if len(where) == 0 {
-		where = append(where, "TRUE")
-	}
-	q := intentRecords + strings.Join(where, " AND ") + " ORDER BY i.id DESC LIMIT $" + strconv.Itoa(len(args)+1)
-	return Query(q), append(args, bounded(f.Limit))
+	var c conditions
+	c.when(f.UUID != uuid.Nil, "i.uuid = ?", f.UUID[:])
+	c.when(f.Operation != uuid.Nil, "i.operation = (SELECT id FROM event WHERE uuid = ?)", f.Operation[:])
+	c.when(f.Account != "", "i.operation IS NULL AND i.shop IS NULL AND i.account = (SELECT id FROM account WHERE name = ?)", f.Account)
+	c.when(f.Shop.Shop != "", "i.shop = (SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = ?) AND name = ?)", f.Shop.Account, f.Shop.Shop)
+	c.when(f.Before > 0, "i.id < ?", f.Before)
+	return c.newest(intentRecords+"TRUE", "i.id", f.Limit)
 }
 
 // EndIntent ends an intent that changes no operation: it was refused, or it changes a
@@ -235,10 +191,7 @@ func (u *Unit) endIntent(e journal.IntentEnd) error {
 	if e.State != journal.IntentPerformed && e.State != journal.IntentRefused {
 		return fmt.Errorf("journal: no intent ends as %v", e.State)
 	}
-	i, err := u.intents.get(u, e.ID)
-	if err != nil {
-		return err
-	}
+	i := u.intents.get(u, e.ID)
 	if i == nil || i.State != journal.IntentWaiting {
 		return journal.ErrStale
 	}
@@ -263,19 +216,14 @@ func (u *Unit) endIntent(e journal.IntentEnd) error {
 
 // reissue queues the newest result of an operation once more.
 func (u *Unit) reissue(operation int64) error {
-	o, err := u.operations.get(u, operation)
-	if err != nil {
-		return err
-	}
+	o := u.operations.get(u, operation)
 	if o == nil {
 		return journal.ErrNotFound
 	}
-	newest, err := first[idRow](u, newestResult, o.Shop, operation)
-	if err != nil {
-		return err
-	}
-	if newest == nil {
+	newest := firstInt(u, newestResult, o.Shop, operation)
+	if newest == 0 {
 		return fmt.Errorf("%w: a result of the operation", journal.ErrNotFound)
 	}
-	return u.requeue(newest.ID)
+	u.requeue(newest)
+	return nil
 }

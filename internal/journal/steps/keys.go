@@ -30,14 +30,10 @@ func (j *Journal) RegisterKeys(ctx context.Context, primary, have []journal.Key)
 	}
 	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		for _, k := range journal.Retired(used, have) {
-			if _, err := u.exec(keyUnused, int64(k.Purpose), int64(k.ID)); err != nil {
-				return err
-			}
+			u.exec(keyUnused, int64(k.Purpose), int64(k.ID))
 		}
 		for _, k := range primary {
-			if _, err := u.exec(keyUsed, int64(k.Purpose), int64(k.ID), u.now); err != nil {
-				return err
-			}
+			u.exec(keyUsed, int64(k.Purpose), int64(k.ID), u.now)
 		}
 		return nil
 	}})
@@ -72,10 +68,7 @@ func (u *Unit) checkKeys() error {
 		return nil
 	}
 	if u.intake.keys == nil {
-		u.lazy++
-		if err := u.tx.Load([]Ask{u.askKeys()}); err != nil {
-			return u.fail(err)
-		}
+		u.load(u.askKeys())
 	}
 	if missing := journal.Without(u.intake.keys, own.have); len(missing) > 0 {
 		return fmt.Errorf("%w: %v", journal.ErrKeyMissing, missing[0])

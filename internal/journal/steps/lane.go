@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"fmt"
 	"slices"
 
 	"invoicebox-worker/internal/journal"
@@ -83,33 +82,21 @@ SELECT (SELECT id FROM (
 `
 )
 
-type found struct {
-	Found bool `db:"found"`
-}
-
 // held reports whether an operation holds a shop's lane. A lane that this request has
 // released counts as held, because the next operation gets it behind the request.
-func (u *Unit) held(shop int64) (bool, error) {
+func (u *Unit) held(shop int64) bool {
 	if slices.Contains(u.released, shop) {
-		return true, nil
+		return true
 	}
-	f, err := first[found](u, laneHeld, shop)
-	return f != nil && f.Found, err
+	return firstInt(u, laneHeld, shop) != 0
 }
 
-func (u *Unit) queued(shop int64) (bool, error) {
-	f, err := first[found](u, laneQueued, shop)
-	return f != nil && f.Found, err
-}
+func (u *Unit) queued(shop int64) bool { return firstInt(u, laneQueued, shop) != 0 }
 
 // releaseLane releases a shop's lane. The shop's next operation is planned behind the
 // request: before the next one that may see it, at the latest at the end of the
 // transaction.
 func (u *Unit) releaseLane(shop int64) { u.released = append(u.released, shop) }
-
-type idRow struct {
-	ID int64 `db:"id"`
-}
 
 // askQueued queries which of the shops have an operation that waits for the lane. Most
 // have none, so that nothing is left to do when the lane is released.
@@ -117,7 +104,7 @@ func (u *Unit) askQueued(shops []int64) Ask {
 	for _, s := range shops {
 		u.unqueued[s] = true
 	}
-	return asking(lanesQueued, func(r *idRow) { delete(u.unqueued, r.ID) }, shops)
+	return askingInts(lanesQueued, func(id int64) { delete(u.unqueued, id) }, shops)
 }
 
 // seesReleased reports whether a request may see an operation of a shop whose lane an
@@ -140,9 +127,9 @@ func (u *Unit) seesReleased(r *Request) bool {
 }
 
 // planReleased plans the next operation of each shop whose lane was released.
-func (u *Unit) planReleased() error {
+func (u *Unit) planReleased() {
 	if len(u.released) == 0 {
-		return nil
+		return
 	}
 	for _, e := range u.operations.touched {
 		if o := &e.row; o.Lane == stored.LaneQueued || o.Lane == stored.LaneLast {
@@ -152,43 +139,17 @@ func (u *Unit) planReleased() error {
 	shops := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(u.released))), func(shop int64) bool { return u.unqueued[shop] })
 	u.released = u.released[:0]
 	if len(shops) == 0 {
-		return nil
+		return
 	}
-	heads, err := u.laneHeads(shops)
-	for _, o := range heads {
+	for _, o := range u.laneHeads(shops) {
 		u.enter(o, journal.Planned, u.now)
 	}
-	return err
 }
 
 // laneHeads loads the next operation of each shop whose lane no operation holds.
-func (u *Unit) laneHeads(shops []int64) (heads []*rows.Operation, err error) {
+func (u *Unit) laneHeads(shops []int64) []*rows.Operation {
 	if u.j.lists {
 		return loadRows(u, &u.operations, laneHeads, shops)
 	}
-	var ids []int64
-	if err := each(u, laneHeads, []any{shops}, func(r *idRow) error {
-		if r.ID != 0 {
-			ids = append(ids, r.ID)
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if asks := want(nil, &u.operations, ids); len(asks) > 0 {
-		if err := u.tx.Load(asks); err != nil {
-			return nil, u.fail(err)
-		}
-	}
-	for _, id := range ids {
-		o, err := u.operations.get(u, id)
-		if err != nil {
-			return nil, err
-		}
-		if o == nil {
-			return nil, u.fail(fmt.Errorf("journal: operation %d was deleted while its shop was locked", id))
-		}
-		heads = append(heads, o)
-	}
-	return heads, nil
+	return u.operations.list(u, ints(u, laneHeads, shops))
 }

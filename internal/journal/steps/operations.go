@@ -3,8 +3,6 @@ package steps
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -88,44 +86,21 @@ func (j *Journal) Operations(ctx context.Context, f journal.OperationFilter) ([]
 }
 
 // filtered returns the query of a filter and its arguments.
-func filtered(f journal.OperationFilter) (q Query, args []any) {
-	q = records
-	add := func(condition string, values ...any) {
-		for _, v := range values {
-			args = append(args, v)
-			condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1)
-		}
-		q += Query(condition)
-	}
-	if f.Before > 0 {
-		add(" AND o.id < ?", f.Before)
-	}
-	if f.Account != "" {
-		add(" AND o.account = (SELECT id FROM account WHERE name = ?)", f.Account)
-	}
-	if f.Shop != "" {
-		// The index begins with the account.
-		add(` AND o.id IN (SELECT operation FROM event WHERE shop IN
+func filtered(f journal.OperationFilter) (Query, []any) {
+	var c conditions
+	c.when(f.Before > 0, "o.id < ?", f.Before)
+	c.when(f.Account != "", "o.account = (SELECT id FROM account WHERE name = ?)", f.Account)
+	// The index begins with the account.
+	c.when(f.Shop != "", `o.id IN (SELECT operation FROM event WHERE shop IN
 			(SELECT id FROM shop WHERE account IN (SELECT id FROM account) AND name = ?))`, f.Shop)
-	}
-	if f.Kind != 0 {
-		add(" AND o.kind = ?", int64(f.Kind))
-	}
+	c.when(f.Kind != 0, "o.kind = ?", int64(f.Kind))
 	// Open operations and those in attention have partial indexes, so that done ones
 	// cost nothing.
-	if f.OpenOnly {
-		add(" AND (o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL) OR o.id IN (SELECT id FROM operation WHERE state = 20))")
-	}
-	switch {
-	case f.State == journal.Attention:
-		add(" AND o.id IN (SELECT id FROM operation WHERE state = 20)")
-	case f.State != 0 && f.State.Open():
-		add(" AND o.state = ? AND o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL)", int64(f.State))
-	case f.State != 0:
-		add(" AND o.state = ?", int64(f.State))
-	}
-	add(" ORDER BY o.id DESC LIMIT ?", bounded(f.Limit))
-	return q, args
+	c.when(f.OpenOnly, "(o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL) OR o.id IN (SELECT id FROM operation WHERE state = 20))")
+	c.when(f.State == journal.Attention, "o.id IN (SELECT id FROM operation WHERE state = 20)")
+	c.when(f.State != 0 && f.State != journal.Attention, "o.state = ?", int64(f.State))
+	c.when(f.State != 0 && f.State.Open(), "o.id IN (SELECT id FROM operation WHERE lane IS NOT NULL)")
+	return c.newest(records, "o.id", f.Limit)
 }
 
 // Operation finds an operation with its attempts, events and results.
@@ -163,10 +138,7 @@ func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHist
 		return h, err
 	}
 	if err := read(ctx, j, shopHistory, []any{shop}, func(r *historyRow) error {
-		h.Invited, h.Active = r.invited(), r.active()
-		if r.DisconnectedAt != 0 {
-			h.Disconnected = wall(r.DisconnectedAt)
-		}
+		h.Invited, h.Active, h.Disconnected = invitedView(&r.Shop), activeView(&r.Shop, asUUID(r.UUID)), wallOrZero(r.DisconnectedAt)
 		return nil
 	}); err != nil {
 		return h, err
@@ -211,10 +183,7 @@ func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHist
 
 // shop finds the id of a shop.
 func (j *Journal) shop(ctx context.Context, k journal.ShopKey) (id int64, err error) {
-	err = read(ctx, j, shopByName, []any{k.Account, k.Shop}, func(r *idRow) error {
-		id = r.ID
-		return nil
-	})
+	id, err = readInt(ctx, j, shopByName, k.Account, k.Shop)
 	if err == nil && id == 0 {
 		err = fmt.Errorf("%w: the shop", journal.ErrNotFound)
 	}
@@ -226,20 +195,20 @@ type historyRow struct {
 	UUID []byte `db:"uuid"` // of the current activation
 }
 
-// invited is the last invitation, nil for none.
-func (r *historyRow) invited() *journal.InvitedView {
-	if r.InvitedAt == 0 {
+// invitedView is the last invitation of a shop, nil for none.
+func invitedView(s *rows.Shop) *journal.InvitedView {
+	if s.InvitedAt == 0 {
 		return nil
 	}
-	return &journal.InvitedView{At: wall(r.InvitedAt), EventTime: wall(r.InvitedEventTime), InvitationID: r.InvitationID}
+	return &journal.InvitedView{At: wall(s.InvitedAt), EventTime: wall(s.InvitedEventTime), InvitationID: s.InvitationID}
 }
 
-// active is the current activation, nil for none.
-func (r *historyRow) active() *journal.ActiveView {
-	if r.ActiveAt == 0 {
+// activeView is the current activation of a shop, nil for none.
+func activeView(s *rows.Shop, operation uuid.UUID) *journal.ActiveView {
+	if s.ActiveAt == 0 {
 		return nil
 	}
-	return &journal.ActiveView{At: wall(r.ActiveAt), MerchantID: r.MerchantID, Version: r.ActiveVersion, Event: asUUID(r.ActiveEvent), Operation: asUUID(r.UUID)}
+	return &journal.ActiveView{At: wall(s.ActiveAt), MerchantID: s.MerchantID, Version: s.ActiveVersion, Event: asUUID(s.ActiveEvent), Operation: operation}
 }
 
 type attemptRecord struct {
@@ -299,27 +268,15 @@ func outputRecord(r *rows.Outbox) journal.OutputRecord {
 }
 
 type shopRecord struct {
-	ID            int64  `db:"id"`
-	AccountName   string `db:"account_name"`
-	Name          string `db:"name"`
-	InvitedAt     int64  `db:"invited_at"`
-	ActiveAt      int64  `db:"active_at"`
-	ActiveVersion int64  `db:"active_version"`
-	Disconnected  int64  `db:"disconnected_at"`
-	MerchantID    string `db:"merchant_id"`
-	Reference     string `db:"reference"`
+	rows.Shop
+	AccountName string `db:"account_name"`
+	Reference   string `db:"reference"`
 }
 
 func (r *shopRecord) record() journal.ShopRecord {
-	s := journal.ShopRecord{ID: r.ID, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.Name}}
-	if r.InvitedAt != 0 {
-		s.InvitedAt = wall(r.InvitedAt)
-	}
+	s := journal.ShopRecord{ID: r.ID, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.Name}, InvitedAt: wallOrZero(r.InvitedAt), DisconnectedAt: wallOrZero(r.DisconnectedAt)}
 	if r.ActiveAt != 0 {
 		s.ActiveAt, s.Merchant, s.Version, s.Reference = wall(r.ActiveAt), r.MerchantID, r.ActiveVersion, r.Reference
-	}
-	if r.Disconnected != 0 {
-		s.DisconnectedAt = wall(r.Disconnected)
 	}
 	return s
 }
@@ -354,10 +311,7 @@ func (j *Journal) PublishedCredential(ctx context.Context, k journal.ShopKey) (c
 
 // CredentialVersion finds the version that has a reference.
 func (j *Journal) CredentialVersion(ctx context.Context, k journal.ShopKey, reference string) (version int64, err error) {
-	err = read(ctx, j, credentialAt, []any{k.Account, k.Shop, reference}, func(r *number) error {
-		version = r.N
-		return nil
-	})
+	version, err = readInt(ctx, j, credentialAt, k.Account, k.Shop, reference)
 	if err == nil && version == 0 {
 		err = fmt.Errorf("%w: credentials with this reference", journal.ErrNotFound)
 	}
@@ -372,7 +326,7 @@ func (j *Journal) Credential(ctx context.Context, k journal.ShopKey, version int
 	}
 	c := journal.Credential{Shop: k}
 	err = read(ctx, j, credentialOf, []any{shop, version}, func(r *rows.Credential) error {
-		c.Version, c.Reference, c.MerchantID, c.Sealed, c.At = r.Version, r.Reference, r.MerchantID, r.Secret, wall(r.Created)
+		c = credential(k, r)
 		return nil
 	})
 	if err == nil && c.Version == 0 {

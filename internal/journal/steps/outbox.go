@@ -69,17 +69,11 @@ func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) (int64, 
 	if err != nil {
 		return 0, err
 	}
-	known, err := u.eventRow(shop, d.ID)
-	if err != nil {
-		return 0, err
+	if known := u.eventRow(shop, d.ID); known != 0 {
+		u.requeue(known)
+		return known, nil
 	}
-	if known != 0 {
-		return known, u.requeue(known)
-	}
-	id, err := u.next(OutboxIDs)
-	if err != nil {
-		return 0, err
-	}
+	id := u.next(OutboxIDs)
 	if shop != 0 {
 		key := eventKey{shop, d.ID}
 		u.events[key] = id
@@ -92,25 +86,16 @@ func (u *Unit) freeze(d journal.Draft, shop, operation, sequence int64) (int64, 
 }
 
 // eventRow finds the outbox row of a shop's event, 0 for none.
-func (u *Unit) eventRow(shop int64, event uuid.UUID) (int64, error) {
+func (u *Unit) eventRow(shop int64, event uuid.UUID) int64 {
 	if shop == 0 {
-		return 0, nil
+		return 0
 	}
 	key := eventKey{shop, event}
-	id, ok := u.events[key]
-	if ok {
-		return id, nil
+	if _, ok := u.events[key]; !ok {
+		u.events[key] = 0
+		u.load(askingInts(eventRow, func(id int64) { u.events[key] = id }, shop, event[:]))
 	}
-	u.lazy++
-	err := u.tx.Load([]Ask{{Query: eventRow, Args: []any{shop, event[:]}, Each: func(_ []string, values []any) error {
-		id, _ = values[0].(int64)
-		return nil
-	}}})
-	if err != nil {
-		return 0, u.fail(err)
-	}
-	u.events[key] = id
-	return id, nil
+	return u.events[key]
 }
 
 // Authenticated returns the MAC of a row that is inserted, nil without an
@@ -128,14 +113,9 @@ func (j *Journal) Authenticated(event uuid.UUID, typ string, sequence int64, m s
 }
 
 // requeue queues a published event again.
-func (u *Unit) requeue(outbox int64) error {
-	row, err := u.next(OutboxIDs)
-	if err != nil {
-		return err
-	}
-	u.insert(u.j.tables.pending, &rows.Pending{Row: row, Outbox: outbox, Since: u.now})
+func (u *Unit) requeue(outbox int64) {
+	u.insert(u.j.tables.pending, &rows.Pending{Row: u.next(OutboxIDs), Outbox: outbox, Since: u.now})
 	u.signals.Outbox = true
-	return nil
 }
 
 const (
@@ -216,23 +196,15 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 			again = again[:0]
 			l.published = append(l.published, ids...)
 			l.Ask(asking(pendingOf, func(r *rows.Pending) { again = append(again, r) }, ids))
-			l.Ask(Ask{Query: leaseTerm, Each: func(_ []string, values []any) error {
-				current, _ = values[0].(int64)
-				return nil
-			}})
+			l.Ask(askingInts(leaseTerm, func(term int64) { current = term }))
 		},
 		Do: func(u *Unit) error {
 			if term, held := j.db.LeaseTerm(); !held || term != 0 && term != current {
 				return journal.ErrStale
 			}
-			if err := u.publishedAgain(at, again); err != nil {
-				return err
-			}
+			u.publishedAgain(at, again)
 			for _, row := range ids {
-				p, err := u.published.get(u, row)
-				if err != nil {
-					return err
-				}
+				p := u.published.get(u, row)
 				if p != nil && p.PublishedAt == 0 {
 					u.markPublished(p, at[row])
 				}
@@ -248,7 +220,7 @@ func (u *Unit) markPublished(p *rows.Published, at journal.Published) {
 
 // publishedAgain marks events that were queued again, and removes them from the queue. For
 // an event that was queued twice the last row counts.
-func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.Pending) error {
+func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.Pending) {
 	var drop, events []int64
 	for _, r := range again {
 		if !u.dequeued[r.Row] { // by an earlier request of this transaction
@@ -256,20 +228,13 @@ func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.Pend
 		}
 	}
 	if len(drop) == 0 {
-		return nil
+		return
 	}
-	if asks := want(nil, &u.published, events); len(asks) > 0 {
-		if err := u.tx.Load(asks); err != nil {
-			return u.fail(err)
-		}
-	}
+	u.load(want(nil, &u.published, events)...)
 	for i, row := range drop {
-		p, err := u.published.get(u, events[i])
-		if err != nil {
-			return err
-		}
+		p := u.published.get(u, events[i])
 		if p == nil {
-			return u.fail(fmt.Errorf("journal: event %d was queued again and does not exist", events[i]))
+			u.lose(fmt.Errorf("journal: event %d was queued again and does not exist", events[i]))
 		}
 		u.markPublished(p, at[row])
 		p.Again = max(p.Again, row)
@@ -277,5 +242,4 @@ func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.Pend
 		u.undo(func() { delete(u.dequeued, row) })
 	}
 	u.later(pendingDrop, drop)
-	return nil
 }

@@ -70,17 +70,20 @@ func (j *Journal) AvailablePermits(ctx context.Context, p journal.Permit) (int, 
 	left, known, err := j.db.AvailablePermits(ctx, p)
 	if err == nil && !known {
 		left, err = ask(ctx, j, &Request{}, func(u *Unit) (Available, error) {
-			left, err := u.tx.AvailablePermits(p)
-			if err != nil {
-				return left, u.fail(err)
-			}
-			return left, nil
+			return u.available(p), nil
 		})
 	}
 	if err != nil || left.Permits > 0 {
 		return left.Permits, time.Time{}, err
 	}
 	return 0, j.db.Clock().Instant(left.Next), nil
+}
+
+// available counts the permits that are left, with the changes of this transaction.
+func (u *Unit) available(p journal.Permit) Available {
+	left, err := u.tx.AvailablePermits(p)
+	u.check(err)
+	return left
 }
 
 // takePermits takes one of each permit for an attempt that begins, or none if any is
@@ -96,11 +99,7 @@ func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 	}
 	a.Slack = slackOf(ps)
 	for _, p := range ps {
-		left, err := u.tx.AvailablePermits(p)
-		if err != nil {
-			return u.fail(err)
-		}
-		if left.Permits == 0 {
+		if left := u.available(p); left.Permits == 0 {
 			return &journal.NoPermitError{RateLimit: p.RateLimit, Next: u.clock.Instant(left.Next)}
 		}
 	}
@@ -109,9 +108,7 @@ func (u *Unit) takePermits(a *rows.Attempt, ps []journal.Permit) error {
 		return nil
 	}
 	ledgers, err := u.tx.TakePermits(a, ps)
-	if err != nil {
-		return u.fail(err)
-	}
+	u.check(err)
 	names := make([]string, len(ledgers))
 	for i, id := range ledgers {
 		names[i] = strconv.FormatInt(id, 10)

@@ -49,12 +49,12 @@ func (in *ingestion) carryOut(p *plan) error {
 		e.Exit, e.Operation = stored.ExitJoined, p.Join
 		err = in.join(p)
 	}
-	if err == nil && p.Behind != 0 {
-		// The lane is free if the plan began no operation that holds it.
-		err = in.passLane(p.shop.ID)
-	}
 	if err != nil {
 		return err
+	}
+	if p.Behind != 0 {
+		// The lane is free if the plan began no operation that holds it.
+		in.passLane(p.shop.ID)
 	}
 	if len(p.Publish) > 0 || p.Republish != uuid.Nil {
 		in.answers = append(in.answers, answer{p.shop.ID, e.Operation, p.Publish, p.Republish})
@@ -71,56 +71,42 @@ func (in *ingestion) cancelPlanned(p *plan) error {
 		if i < 0 || !stored.Cancellable(p.view.Open[i].State) {
 			return fmt.Errorf("the plan cancels operation %d, which cannot be canceled", id)
 		}
-		o, err := in.operations.get(in.Unit, id)
-		if err != nil {
-			return err
-		}
+		o := in.operations.get(in.Unit, id)
 		released = released || o.Lane == stored.LaneHeld
 		in.supersede(o, p.CancelReason)
 	}
 	if released {
-		return in.passLane(p.shop.ID)
+		in.passLane(p.shop.ID)
 	}
 	return nil
 }
 
 // passLane plans the next operation of a shop if no operation holds its lane.
-func (u *Unit) passLane(shop int64) error {
-	open, err := u.openOf(shop)
-	if err != nil {
-		return err
-	}
+func (u *Unit) passLane(shop int64) {
+	open := u.openOf(shop)
 	var next *rows.Operation
 	for _, o := range open {
 		switch {
 		case o.Lane == stored.LaneHeld:
-			return nil
+			return
 		case o.Lane == stored.LaneQueued && (next == nil || next.Lane == stored.LaneLast), o.Lane == stored.LaneLast && next == nil:
 			next = o
 		}
 	}
 	if (next == nil || !queuedCode(next)) && u.intake.codes[shop] >= maxQueuedCodes {
 		u.releaseLane(shop) // a queued code that was not loaded may come before it
-		return nil
+		return
 	}
 	if next == nil {
-		return nil
+		return
 	}
-	o, err := u.operations.get(u, next.ID)
-	if err != nil {
-		return err
-	}
-	u.enter(o, journal.Planned, u.now)
-	return nil
+	u.enter(u.operations.get(u, next.ID), journal.Planned, u.now)
 }
 
 // stepBehind releases the lane of an operation that is Planned. A worker that has
 // claimed the operation meanwhile is fenced off before it sends.
 func (in *ingestion) stepBehind(p *plan) error {
-	o, err := in.operations.get(in.Unit, p.Behind)
-	if err != nil {
-		return err
-	}
+	o := in.operations.get(in.Unit, p.Behind)
 	if o == nil || o.Shop != p.shop.ID || o.State != journal.Planned && o.State != journal.Claimed {
 		return fmt.Errorf("the plan puts operation %d behind, which is not planned", p.Behind)
 	}
@@ -131,12 +117,11 @@ func (in *ingestion) stepBehind(p *plan) error {
 
 // laneTaken reports whether an operation holds a shop's lane. A lane that this request
 // has released counts as held.
-func (u *Unit) laneTaken(shop int64) (bool, error) {
+func (u *Unit) laneTaken(shop int64) bool {
 	if slices.Contains(u.released, shop) {
-		return true, nil
+		return true
 	}
-	open, err := u.openOf(shop)
-	return slices.ContainsFunc(open, func(o *rows.Operation) bool { return o.Lane == stored.LaneHeld }), err
+	return slices.ContainsFunc(u.openOf(shop), func(o *rows.Operation) bool { return o.Lane == stored.LaneHeld })
 }
 
 // begin inserts the plan's new operation.
@@ -146,20 +131,13 @@ func (in *ingestion) begin(p *plan) error {
 	if err != nil {
 		return fmt.Errorf("the event's address or code is not sealed: %w", err)
 	}
-	state, err := in.freeState(p)
-	if err != nil {
-		return err
-	}
+	state := in.freeState(p)
 	scope := keyScope(e.Kind, p.shop.Account, p.shop.ID)
 	if n.Attention != "" {
 		state, scope = journal.Attention, 0
 	}
-	closed, err := u.closedTotal(p.shop.Account)
-	if err != nil {
-		return err
-	}
 	o := u.operations.add(u, id, rows.Operation{ID: id, Account: p.shop.Account, Shop: p.shop.ID, Kind: e.Kind, Run: 1, Event: id, LaneOrder: stored.LaneOrder(id),
-		Closed: closed, Planned: u.now, Reason: n.Attention})
+		Closed: u.closedTotal(p.shop.Account), Planned: u.now, Reason: n.Attention})
 	u.enter(o, state, u.now)
 	r := p.row
 	r.UUID, r.MAC, r.Generation, r.KeyScope, r.Subject, r.SubjectKey = n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key)
@@ -172,20 +150,16 @@ func (in *ingestion) begin(p *plan) error {
 }
 
 // freeState returns the state in which a run begins.
-func (in *ingestion) freeState(p *plan) (journal.State, error) {
-	taken, err := in.laneTaken(p.shop.ID)
-	if taken {
-		return journal.Queued, err
+func (in *ingestion) freeState(p *plan) journal.State {
+	if in.laneTaken(p.shop.ID) {
+		return journal.Queued
 	}
-	return journal.Planned, err
+	return journal.Planned
 }
 
 // rerun begins the next run of an ended operation.
 func (in *ingestion) rerun(p *plan) error {
-	o, err := in.operations.get(in.Unit, p.Rerun)
-	if err != nil {
-		return err
-	}
+	o := in.operations.get(in.Unit, p.Rerun)
 	if o == nil || o.Shop != p.shop.ID || o.State.Open() {
 		return fmt.Errorf("the plan runs operation %d again, which has not ended", p.Rerun)
 	}
@@ -194,13 +168,8 @@ func (in *ingestion) rerun(p *plan) error {
 		return fmt.Errorf("the event's address or code is not sealed: %w", err)
 	}
 	in.later(subjectMissing, o.ID, p.event.Sealed, int64(key), p.event.SubjectMACs[0])
-	state, err := in.freeState(p)
-	if err != nil {
-		return err
-	}
-	if o.Closed, err = in.closedTotal(o.Account); err != nil {
-		return err
-	}
+	state := in.freeState(p)
+	o.Closed = in.closedTotal(o.Account)
 	o.Run, o.Waits, o.Event, o.Planned, o.LaneOrder = o.Run+1, 0, p.row.ID, in.now, stored.LaneOrder(p.row.ID)
 	o.Receipt, o.Received, o.Version, o.StoredAt, o.Reason = 0, false, 0, 0, ""
 	in.enter(o, state, in.now)
@@ -212,10 +181,7 @@ func (in *ingestion) rerun(p *plan) error {
 func (in *ingestion) join(p *plan) error {
 	o := in.operation(p.Join)
 	if o == nil {
-		var err error
-		if o, err = in.operations.get(in.Unit, p.Join); err != nil {
-			return err
-		}
+		o = in.operations.get(in.Unit, p.Join)
 	}
 	if o == nil || o.Shop != p.shop.ID {
 		return fmt.Errorf("the plan joins operation %d, which is not the shop's", p.Join)

@@ -9,22 +9,22 @@ import (
 
 // A pruneTarget describes how rows of a kind are pruned. Read selects at most $2 rows
 // with ids above $1, by id: whether each may be deleted when it is older than $3, and
-// what else the kind needs. Newest is the row with the highest id, which is retained
-// because ids continue from it; of responses all can go, because their rows stay.
+// what else the kind needs. The row with the highest id stays, because ids continue
+// from it; responses are only a part of their rows.
 type pruneTarget struct {
-	read, newest Query
-	run          func(*Unit, []pruneRow) (int64, error)
+	read Query
+	run  func(*Unit, []pruneRow) int64
 }
 
 func pruneTargetOf(what journal.PruneTarget) (pruneTarget, bool) {
 	t, ok := map[journal.PruneTarget]pruneTarget{
-		journal.PruneResponses:   {responsesOld, "", (*Unit).pruneResponses},
-		journal.PruneOperations:  {operationsOld, newestOperation, (*Unit).pruneOperations},
-		journal.PruneAttempts:    {attemptsOld, newestAttempt, (*Unit).pruneAttempts},
-		journal.PruneEvents:      {eventsOld, newestEvent, (*Unit).pruneEvents},
-		journal.PruneResults:     {resultsOld, newestOutbox, (*Unit).pruneResults},
-		journal.PruneIntents:     {intentsOld, newestIntent, (*Unit).pruneIntents},
-		journal.PruneDeadLetters: {lettersOld, newestLetter, (*Unit).pruneDeadLetters},
+		journal.PruneResponses:   {responsesOld, dropping(responsesErase)},
+		journal.PruneOperations:  {operationsOld, dropping(attemptsOfDrop, bodiesDrop, operationsDrop)},
+		journal.PruneAttempts:    {attemptsOld, dropping(attemptsDrop)},
+		journal.PruneEvents:      {eventsOld, (*Unit).pruneEvents},
+		journal.PruneResults:     {resultsOld, func(u *Unit, old []pruneRow) int64 { return u.pruneOutbox(pruned(old)) }},
+		journal.PruneIntents:     {intentsOld, dropping(intentsDrop)},
+		journal.PruneDeadLetters: {lettersOld, (*Unit).pruneDeadLetters},
 	}[what]
 	return t, ok
 }
@@ -49,24 +49,26 @@ const (
 			AND EXISTS (SELECT 1 FROM event b CROSS JOIN event n
 				WHERE b.id = o.id AND n.key_scope = b.key_scope AND n.kind = b.kind AND n.mac = b.mac AND n.generation > b.generation)
 			AND NOT EXISTS (SELECT 1 FROM attempt t WHERE t.operation = o.id AND t.ended IS NULL)
-			AND NOT EXISTS (SELECT 1 FROM intent i WHERE i.operation = o.id AND i.state = 1) AS old
+			AND NOT EXISTS (SELECT 1 FROM intent i WHERE i.operation = o.id AND i.state = 1)
+			AND o.id < (SELECT max(id) FROM operation) AS old
 		FROM operation o WHERE o.id > $1 ORDER BY o.id LIMIT $2`
 	attemptsOld Query = `SELECT t.id, t.started AS made, (t.operation IS NULL OR t.ended < $3)
 			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = t.operation), TRUE)
-			AND t.answer IS NULL AS old
+			AND t.answer IS NULL AND t.id < (SELECT max(id) FROM attempt) AS old
 		FROM attempt t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
-	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free, e.uuid IS NOT NULL AS body
+	eventsOld Query = `SELECT e.id, e.received AS made, e.received < $3 AND e.id < (SELECT max(id) FROM event) AS old, NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = e.operation AND o.event = e.id) AS free, e.uuid IS NOT NULL AS body
 		FROM event e WHERE e.id > $1 ORDER BY e.id LIMIT $2`
 	published = "x.published_at IS NOT NULL AND x.published_at < $3"
 	notAgain  = "NOT EXISTS (SELECT 1 FROM outbox_pending w WHERE w.outbox = x.id)"
 
 	resultsOld Query = `SELECT x.id, x.created AS made, x.shop IS NOT NULL AND (x.again IS NULL OR x.again < (SELECT max(id) FROM outbox)) AND ` + published + ` AND ` + notAgain + `
 			AND coalesce((SELECT o.state IN (30, 31) AND o.late = 0 FROM operation o WHERE o.id = x.operation), TRUE)
-			AND (SELECT s.sequence > x.sequence AND x.event IS DISTINCT FROM s.active_event FROM shop s WHERE s.id = x.shop) AS old
+			AND (SELECT s.sequence > x.sequence AND x.event IS DISTINCT FROM s.active_event FROM shop s WHERE s.id = x.shop)
+			AND x.id < (SELECT max(id) FROM outbox) AS old
 		FROM outbox x WHERE x.id > $1 ORDER BY x.id LIMIT $2`
-	intentsOld Query = "SELECT i.id, i.at AS made, i.state <> 1 AND i.ended < $3 AS old FROM intent i WHERE i.id > $1 ORDER BY i.id LIMIT $2"
+	intentsOld Query = "SELECT i.id, i.at AS made, i.state <> 1 AND i.ended < $3 AND i.id < (SELECT max(id) FROM intent) AS old FROM intent i WHERE i.id > $1 ORDER BY i.id LIMIT $2"
 	lettersOld Query = `SELECT l.id, l.received AS made, coalesce((SELECT ` + published + ` FROM outbox x WHERE x.id = l.outbox), TRUE)
-			AND l.outbox IS DISTINCT FROM (SELECT max(id) FROM outbox) AS old, l.outbox
+			AND l.outbox IS DISTINCT FROM (SELECT max(id) FROM outbox) AND l.id < (SELECT max(id) FROM dead_letter) AS old, l.outbox
 		FROM dead_letter l WHERE l.id > $1 ORDER BY l.id LIMIT $2`
 
 	// lettersPurge finds which of some dead letters may be deleted now.
@@ -74,113 +76,77 @@ const (
 		WHERE l.id = ANY($1) AND l.replay_due IS NULL AND x.published_at IS NOT NULL AND ` + notAgain + `
 			AND x.id IS DISTINCT FROM (SELECT max(id) FROM outbox) AND l.id IS DISTINCT FROM (SELECT max(id) FROM dead_letter) ORDER BY l.id`
 
-	newestOperation Query = "SELECT max(id) AS id FROM operation"
-	newestAttempt   Query = "SELECT max(id) AS id FROM attempt"
-	newestEvent     Query = "SELECT max(id) AS id FROM event"
-	newestOutbox    Query = "SELECT max(id) AS id FROM outbox"
-	newestIntent    Query = "SELECT max(id) AS id FROM intent"
-	newestLetter    Query = "SELECT max(id) AS id FROM dead_letter"
-	firstEvent      Query = "SELECT received AS n FROM event WHERE id = (SELECT min(id) FROM event)"
+	firstEvent Query = "SELECT received AS n FROM event WHERE id = (SELECT min(id) FROM event)"
 )
 
 // Prune deletes a few rows in one transaction. The database reuses their space.
-func (j *Journal) Prune(ctx context.Context, p journal.Prune) (got journal.Pruned, err error) {
+func (j *Journal) Prune(ctx context.Context, p journal.Prune) (journal.Pruned, error) {
 	target, ok := pruneTargetOf(p.What)
 	if !ok {
-		return got, fmt.Errorf("%w: kind of rows %d to prune", journal.ErrNotFound, p.What)
+		return journal.Pruned{}, fmt.Errorf("%w: kind of rows %d to prune", journal.ErrNotFound, p.What)
 	}
 	p.Limit = bounded(p.Limit)
-	var done journal.Pruned
-	err = j.db.Write(ctx, &Request{Records: p.Limit, Do: func(u *Unit) (err error) {
-		done, err = u.prune(p, target)
-		return err
-	}})
-	if err == nil {
-		got = done
-	}
-	return got, err
+	return ask(ctx, j, &Request{Records: p.Limit}, func(u *Unit) (journal.Pruned, error) { return u.prune(p, target), nil })
 }
 
-func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned, err error) {
-	alone, err := u.tx.LockPruning()
-	if err != nil {
-		return got, u.fail(err)
+func (u *Unit) prune(p journal.Prune, target pruneTarget) (got journal.Pruned) {
+	if !u.lockPruning() {
+		return got // another replica is pruning
 	}
-	if !alone {
-		return got, nil // another replica is pruning
-	}
-	at, err := u.pruneTime(p)
-	if err != nil {
-		return got, err
-	}
-	before := at - p.Keep.Microseconds()
-	var newest *idRow
-	if target.newest != "" {
-		if newest, err = first[idRow](u, target.newest); err != nil {
-			return got, err
-		}
-	}
+	before := u.pruneTime(p) - p.Keep.Microseconds()
 	var old []pruneRow
 	seen, young := 0, false
-	if err := each(u, target.read, []any{p.After, p.Limit, before}, func(r *pruneRow) error {
+	each(u, target.read, []any{p.After, p.Limit, before}, func(r *pruneRow) {
 		seen++
 		got.Next = r.ID
 		switch {
 		case r.Made > u.now: // by a clock that was ahead: its age is unknown
 		case r.Made >= before:
 			young = true // and so are the rows after it
-		case r.Old && (newest == nil || r.ID != newest.ID):
+		case r.Old:
 			old = append(old, *r)
 		}
-		return nil
-	}); err != nil {
-		return got, err
-	}
+	})
 	if seen < p.Limit || young {
 		got.Next = 0
 	}
-	if len(old) == 0 {
-		return got, nil
+	if len(old) > 0 {
+		got.Rows = int(target.run(u, old))
 	}
-	n, err := target.run(u, old)
-	got.Rows = int(n)
-	return got, err
+	return got
+}
+
+// lockPruning reports whether no other replica is pruning, and keeps others from it.
+func (u *Unit) lockPruning() bool {
+	alone, err := u.tx.LockPruning()
+	u.check(err)
+	return alone
 }
 
 // pruneTime returns the time by which ages are counted. It advances by the uptime of
 // one replica, however many replicas report theirs.
-func (u *Unit) pruneTime(p journal.Prune) (int64, error) {
-	was, err := u.numberFact(Pruning)
-	if err != nil {
-		return 0, err
-	}
+func (u *Unit) pruneTime(p journal.Prune) int64 {
+	was := u.numberFact(Pruning)
 	worked := p.Uptime.Microseconds()
 	if was == 0 {
-		oldest, err := first[number](u, firstEvent)
-		if err != nil {
-			return 0, err
-		}
-		if was = u.now; oldest != nil {
-			was = min(was, oldest.N)
+		was = u.now
+		if oldest := firstInt(u, firstEvent); oldest != 0 {
+			was = min(was, oldest)
 		}
 	} else {
-		set, err := u.numberFact(PruningAt)
-		if err != nil {
-			return 0, err
-		}
+		set := u.numberFact(PruningAt)
 		if set == 0 {
 			set = u.now
 		}
 		worked = min(worked, max(0, u.now-set))
 	}
 	if p.Uptime <= 0 {
-		return min(was, u.now), nil
+		return min(was, u.now)
 	}
 	at := min(u.now, was+journal.PruneSpeed*worked)
-	if err := u.setNumber(Pruning, at); err != nil {
-		return 0, err
-	}
-	return at, u.setNumber(PruningAt, u.now)
+	u.setNumber(Pruning, at)
+	u.setNumber(PruningAt, u.now)
+	return at
 }
 
 const (
@@ -207,18 +173,14 @@ const (
 )
 
 // gone runs statements with a list of ids and counts the rows that they change.
-func (u *Unit) gone(ids []int64, statements ...Query) (n int64, err error) {
+func (u *Unit) gone(ids []int64, statements ...Query) (n int64) {
 	if len(ids) == 0 {
-		return 0, nil
+		return 0
 	}
 	for _, q := range statements {
-		k, err := u.exec(q, ids)
-		if err != nil {
-			return n, err
-		}
-		n += k
+		n += u.exec(q, ids)
 	}
-	return n, nil
+	return n
 }
 
 func pruned(old []pruneRow) []int64 {
@@ -229,22 +191,15 @@ func pruned(old []pruneRow) []int64 {
 	return ids
 }
 
-func (u *Unit) pruneResponses(old []pruneRow) (int64, error) {
-	return u.gone(pruned(old), responsesErase)
-}
-
-func (u *Unit) pruneOperations(old []pruneRow) (int64, error) {
-	return u.gone(pruned(old), attemptsOfDrop, bodiesDrop, operationsDrop)
-}
-
-func (u *Unit) pruneAttempts(old []pruneRow) (int64, error) {
-	return u.gone(pruned(old), attemptsDrop)
+// dropping returns a function that runs statements with the ids of rows.
+func dropping(statements ...Query) func(*Unit, []pruneRow) int64 {
+	return func(u *Unit, old []pruneRow) int64 { return u.gone(pruned(old), statements...) }
 }
 
 // pruneEvents deletes events. An event that began the latest run of an operation
 // stays without its identity, and of an event that created one only the operation's
 // part stays.
-func (u *Unit) pruneEvents(old []pruneRow) (int64, error) {
+func (u *Unit) pruneEvents(old []pruneRow) int64 {
 	var free, bodies, kept []int64
 	for _, r := range old {
 		switch {
@@ -256,84 +211,41 @@ func (u *Unit) pruneEvents(old []pruneRow) (int64, error) {
 			free = append(free, r.ID)
 		}
 	}
-	n, err := u.gone(kept, identitiesDrop)
-	if err != nil {
-		return 0, err
-	}
-	k, err := u.gone(bodies, eventsBare)
-	if err != nil {
-		return 0, err
-	}
-	d, err := u.gone(free, eventsDrop)
-	return n + k + d, err
+	return u.gone(kept, identitiesDrop) + u.gone(bodies, eventsBare) + u.gone(free, eventsDrop)
 }
-
-func (u *Unit) pruneResults(old []pruneRow) (int64, error) { return u.pruneOutbox(pruned(old)) }
 
 // pruneOutbox locks events, checks again that none of them was queued meanwhile, and
 // deletes them.
-func (u *Unit) pruneOutbox(ids []int64) (int64, error) {
-	for _, q := range []Query{outboxLocked, outboxIdle} {
-		var left []int64
-		if err := each(u, q, []any{ids}, func(r *idRow) error {
-			left = append(left, r.ID)
-			return nil
-		}); err != nil {
-			return 0, err
-		}
-		ids = left
-	}
-	if _, err := u.exec(endsKept, ids); err != nil {
-		return 0, err
-	}
+func (u *Unit) pruneOutbox(ids []int64) int64 {
+	ids = ints(u, outboxIdle, ints(u, outboxLocked, ids))
+	u.exec(endsKept, ids)
 	return u.gone(ids, outboxDrop)
 }
 
-func (u *Unit) pruneIntents(old []pruneRow) (int64, error) {
-	return u.gone(pruned(old), intentsDrop)
-}
-
-func (u *Unit) pruneDeadLetters(old []pruneRow) (int64, error) {
-	n, err := u.gone(pruned(old), lettersDrop)
-	if err != nil {
-		return n, err
-	}
+func (u *Unit) pruneDeadLetters(old []pruneRow) int64 {
+	n := u.gone(pruned(old), lettersDrop)
 	events := make([]int64, len(old))
 	for i, r := range old {
 		events[i] = r.Outbox
 	}
-	k, err := u.pruneOutbox(events)
-	return n + k, err
+	return n + u.pruneOutbox(events)
 }
 
 // PurgeDeadLetters deletes dead letters before their time, also beside a worker.
-func (j *Journal) PurgeDeadLetters(ctx context.Context, ids []int64, audit journal.AuditEntry) (purged int, err error) {
-	err = j.db.Write(ctx, &Request{Beside: true, Do: func(u *Unit) error {
-		purged = 0
-		alone, err := u.tx.LockPruning()
-		if err != nil {
-			return u.fail(err)
-		}
-		if !alone {
-			return journal.ErrStale
+func (j *Journal) PurgeDeadLetters(ctx context.Context, ids []int64, audit journal.AuditEntry) (int, error) {
+	return ask(ctx, j, &Request{Beside: true}, func(u *Unit) (int, error) {
+		if !u.lockPruning() {
+			return 0, journal.ErrStale
 		}
 		var old []pruneRow
-		if err := each(u, lettersPurge, []any{ids}, func(r *pruneRow) error {
-			old = append(old, *r)
-			return nil
-		}); err != nil || len(old) == 0 {
-			return err
+		each(u, lettersPurge, []any{ids}, func(r *pruneRow) { old = append(old, *r) })
+		if len(old) == 0 {
+			return 0, nil
 		}
-		if _, err := u.pruneDeadLetters(old); err != nil {
-			return err
-		}
-		purged = len(old)
-		audit.Detail = fmt.Sprintf("%d deleted; %s", purged, audit.Detail)
-		u.audit(audit)
-		return nil
-	}})
-	if err != nil {
-		return 0, err
-	}
-	return purged, nil
+		u.pruneDeadLetters(old)
+		entry := audit
+		entry.Detail = fmt.Sprintf("%d deleted; %s", len(old), audit.Detail)
+		u.audit(entry)
+		return len(old), nil
+	})
 }

@@ -2,6 +2,8 @@ package steps
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,8 +33,47 @@ func list[T, R any](ctx context.Context, j *Journal, q Query, args []any, of fun
 	return all, err
 }
 
+// conditions are those of a list for people, with their arguments.
+type conditions struct {
+	text string
+	args []any
+}
+
+// when adds a condition if it applies. Its arguments stand for the question marks.
+func (c *conditions) when(applies bool, condition string, args ...any) {
+	if !applies {
+		return
+	}
+	for _, a := range args {
+		c.args = append(c.args, a)
+		condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(c.args)), 1)
+	}
+	c.text += " AND " + condition
+}
+
+// newest returns the query for the newest rows, and its arguments. Rows ends with a
+// condition.
+func (c *conditions) newest(rows, id string, limit int) (Query, []any) {
+	c.args = append(c.args, bounded(limit))
+	return Query(rows + c.text + " ORDER BY " + id + " DESC LIMIT $" + strconv.Itoa(len(c.args))), c.args
+}
+
+// readInt reads the first column of a query with one row, 0 for none and for NULL.
+func readInt(ctx context.Context, j *Journal, q Query, args ...any) (n int64, err error) {
+	err = j.db.Read(ctx, q, args, askingInts(q, func(v int64) { n = v }).Each)
+	return n, err
+}
+
 // wall converts a time of the database to one that is displayed.
 func wall(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+
+// wallOrZero is wall for a column that may be NULL: the zero time for 0.
+func wallOrZero(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return wall(micros)
+}
 
 // asUUID converts bytes to a UUID; uuid.Nil if they are not one.
 func asUUID(b []byte) uuid.UUID {

@@ -74,27 +74,24 @@ func names(facts ...Fact) []string {
 
 // AssumeRateLimitUsed marks the ledgers as used up.
 func (j *Journal) AssumeRateLimitUsed(ctx context.Context) error {
-	return j.db.Write(ctx, &Request{Do: (*Unit).unknownHistory})
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		u.unknownHistory()
+		return nil
+	}})
 }
 
-func (u *Unit) unknownHistory() error {
-	if err := u.setNumber(History, u.now); err != nil {
-		return err
-	}
+func (u *Unit) unknownHistory() {
+	u.setNumber(History, u.now)
 	u.tx.HistoryUnknown()
-	return nil
 }
 
 // RaiseFloor raises the sequences and versions of all shops, including new ones.
 func (j *Journal) RaiseFloor(ctx context.Context, floor int64) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
-		n, err := u.exec(floorRaise, Floor.String(), strconv.AppendInt(nil, floor, 10))
-		if err != nil || n == 0 {
-			return err
+		if u.exec(floorRaise, Floor.String(), strconv.AppendInt(nil, floor, 10)) == 0 {
+			return nil
 		}
-		if _, err := u.exec(shopsRaise, floor); err != nil {
-			return err
-		}
+		u.exec(shopsRaise, floor)
 		u.shops.forget()
 		u.tx.FloorRaised(floor)
 		return nil
@@ -120,50 +117,27 @@ func (j *Journal) PublishedOffsets(ctx context.Context) ([]journal.Position, err
 
 // Recover begins or resumes a recovery. It fails with [journal.ErrHeld] if another
 // replica is running.
-func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (got journal.Recovery, err error) {
-	var began journal.Recovery
-	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (journal.Recovery, error) {
+	return ask(ctx, j, &Request{}, func(u *Unit) (began journal.Recovery, err error) {
 		alone, err := u.tx.BeginRecovery()
-		if err != nil {
-			return u.fail(err)
-		}
+		u.check(err)
 		if !alone {
-			return journal.ErrHeld
+			return began, journal.ErrHeld
 		}
-		since, err := u.numberFact(Recovering)
-		if err != nil {
-			return err
-		}
-		copied, err := u.numberFact(Copied)
-		if err != nil {
-			return err
-		}
-		number, err := u.numberFact(Recoveries)
-		if err != nil {
-			return err
-		}
+		since := u.numberFact(Recovering)
+		copied := u.numberFact(Copied)
+		number := u.numberFact(Recoveries)
 		began = journal.Recovery{Resumed: since != 0}
 		if since == 0 {
 			since = u.now
 			number++
-			if err := u.setNumber(Recovering, since); err != nil {
-				return err
-			}
-			if err := u.setNumber(Recoveries, number); err != nil {
-				return err
-			}
+			u.setNumber(Recovering, since)
+			u.setNumber(Recoveries, number)
 		}
-		began.Number, began.Began = int(number), wall(since)
-		if copied != 0 {
-			began.Copied = wall(copied)
-		}
+		began.Number, began.Began, began.Copied = int(number), wall(since), wallOrZero(copied)
 		u.onCommit(func() { j.recovery.Store(&recovery{restorer: r, number: number, words: map[string]int{}}) })
-		return nil
-	}})
-	if err == nil {
-		got = began
-	}
-	return got, err
+		return began, nil
+	})
 }
 
 // ResetPositions sets positions back.
@@ -173,16 +147,14 @@ func (j *Journal) ResetPositions(ctx context.Context, ps []journal.Position) err
 			return journal.ErrNotRecovering
 		}
 		for _, p := range ps {
-			if _, err := u.exec(positionBack, p.Next, p.Topic, p.Partition); err != nil {
-				return err
-			}
+			u.exec(positionBack, p.Next, p.Topic, p.Partition)
 		}
 		return nil
 	}})
 }
 
 // ImportPublished imports published events.
-func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEvent) (got journal.ImportResult, err error) {
+func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEvent) (journal.ImportResult, error) {
 	var needs Needs
 	// An event may have been published several times.
 	var events []*journal.PublishedEvent
@@ -199,17 +171,16 @@ func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEve
 		}
 		last[a.Event] = a
 	}
-	var done journal.ImportResult
-	err = j.db.Write(ctx, &Request{Needs: needs, Records: max(len(as), 1), Do: func(u *Unit) error {
+	return ask(ctx, j, &Request{Needs: needs, Records: max(len(as), 1)}, func(u *Unit) (done journal.ImportResult, err error) {
 		if j.recovery.Load() == nil {
-			return journal.ErrNotRecovering
+			return done, journal.ErrNotRecovering
 		}
-		done = journal.ImportResult{Known: len(as) - len(events)}
+		done.Known = len(as) - len(events)
 		ids := make([]int64, len(events))
 		for i, a := range events {
 			id, known, err := u.takeOver(a, last[a.Event].Message)
 			if err != nil {
-				return err
+				return done, err
 			}
 			ids[i] = id
 			if known {
@@ -219,12 +190,8 @@ func (j *Journal) ImportPublished(ctx context.Context, as []journal.PublishedEve
 			}
 		}
 		u.later(pendingOfEvents, ids) // it waited in the copy to be published again
-		return nil
-	}})
-	if err == nil {
-		got = done
-	}
-	return got, err
+		return done, nil
+	})
 }
 
 // takeOver returns the outbox row of an event, and whether it existed. The event was
@@ -236,32 +203,23 @@ func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox i
 		if _, err := u.accountID(a.Shop.Account); err != nil {
 			return 0, false, err
 		}
-		if s, err = u.shop(a.Shop); err != nil {
-			return 0, false, err
-		}
+		s = u.shop(a.Shop)
 		shop = s.ID
 		s.Sequence = max(s.Sequence, a.Sequence)
-		if outbox, err = u.eventRow(shop, a.Event); err != nil {
-			return 0, false, err
-		}
-	} else if outbox, err = u.announced(a.Event); err != nil {
-		return 0, false, err
+		outbox = u.eventRow(shop, a.Event)
+	} else {
+		outbox = u.announced(a.Event)
 	}
 	if outbox != 0 {
-		p, err := u.published.get(u, outbox)
-		if err == nil && p != nil && (p.PublishedAt == 0 || as.Offset > p.RecordOffset) {
+		if p := u.published.get(u, outbox); p != nil && (p.PublishedAt == 0 || as.Offset > p.RecordOffset) {
 			p.PublishedAt, p.Part, p.RecordOffset = cmp.Or(p.PublishedAt, u.now), int64(as.Partition), as.Offset
 		}
-		return outbox, true, err
+		return outbox, true, nil
 	}
-	if outbox, err = u.next(OutboxIDs); err != nil {
-		return 0, false, err
-	}
+	outbox = u.next(OutboxIDs)
 	version := a.Version
 	if s != nil && version > 0 && a.Type == schemas.TypeActivated {
-		if version, err = u.numbered(s, a); err != nil {
-			return 0, false, err
-		}
+		version = u.numbered(s, a)
 		s.Version = max(s.Version, version)
 	}
 	mac, err := u.j.Authenticated(a.Event, a.Type, a.Sequence, a.Message)
@@ -288,18 +246,14 @@ func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox i
 // store outside of the journal counts a shop's secrets in one place; the lost journal
 // numbered them after all credentials that it had of the shop, and so does this one:
 // the events of a shop are read in the order of their sequences.
-func (u *Unit) numbered(s *rows.Shop, a *journal.PublishedEvent) (int64, error) {
+func (u *Unit) numbered(s *rows.Shop, a *journal.PublishedEvent) int64 {
 	if ref, _ := schemas.ParseReference(a.Reference); !ref.External() {
-		return a.Version, nil
+		return a.Version
 	}
-	there, err := first[idRow](u, versionOfReference, s.ID, a.Reference)
-	if err != nil {
-		return 0, err
+	if version := firstInt(u, versionOfReference, s.ID, a.Reference); version != 0 {
+		return version
 	}
-	if there != nil {
-		return there.ID, nil
-	}
-	return max(a.Version, s.Version+1), nil
+	return max(a.Version, s.Version+1)
 }
 
 func notNil(b []byte) []byte {
@@ -344,27 +298,20 @@ func (r *activatedRow) data(typ string) any {
 }
 
 // EndRecovery ends the recovery.
-func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops []journal.UnknownShop, err error) {
-	var found []journal.UnknownShop
-	err = j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]journal.UnknownShop, error) {
+	return ask(ctx, j, &Request{}, func(u *Unit) (found []journal.UnknownShop, err error) {
 		if j.recovery.Load() == nil {
-			return journal.ErrNotRecovering
+			return nil, journal.ErrNotRecovering
 		}
-		found = nil
-		if err := each(u, orphans, []any{schemas.TypeActivated}, func(r *orphanRow) error {
+		each(u, orphans, []any{schemas.TypeActivated}, func(r *orphanRow) {
 			shop := journal.UnknownShop{ShopKey: journal.ShopKey{Account: r.Account, Shop: r.Name}, Reference: r.reference()}
 			if n := len(found) - 1; n >= 0 && found[n].ShopKey == shop.ShopKey {
 				found[n] = shop // a later event
 			} else {
 				found = append(found, shop)
 			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		if err := u.restoreDisconnected(); err != nil {
-			return err
-		}
+		})
+		u.restoreDisconnected()
 		u.later(reviewsTold, []string{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid})
 		u.later(shopsAnnounced)
 		u.later(announcedDrop)
@@ -372,29 +319,19 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) (shops
 		u.later(originSet, Origin.String(), Identity.String())
 		u.later(factSet, Identity.String(), e.Identity[:])
 		u.later(factSet, KeysetCheck.String(), notNil(e.Check))
-		if err := u.flush(); err != nil {
-			return err
-		}
+		u.flush()
 		u.shops.forget()
 		if err := u.endAsked(e.Asked); err != nil {
-			return err
+			return nil, err
 		}
 		// Their records may have been taken again since the copy was made.
 		u.later(replaysDrop)
-		if err := u.unknownHistory(); err != nil {
-			return err
-		}
+		u.unknownHistory()
 		u.audit(e.Audit)
-		if err := u.tx.EndRecovery(e.Identity); err != nil {
-			return u.fail(err)
-		}
+		u.check(u.tx.EndRecovery(e.Identity))
 		u.onCommit(func() { j.recovery.Store(nil) })
-		return nil
-	}})
-	if err == nil {
-		shops = found
-	}
-	return shops, err
+		return found, nil
+	})
 }
 
 // endAsked ends the waiting intents of a restored journal for which asked returns an
@@ -404,14 +341,11 @@ func (u *Unit) endAsked(asked func(journal.Intent) (journal.IntentEnd, bool)) er
 		return nil
 	}
 	var ends []journal.IntentEnd
-	if err := each(u, intentsAsked, nil, func(r *intentRecord) error {
+	each(u, intentsAsked, nil, func(r *intentRecord) {
 		if end, ok := asked(r.intent()); ok {
 			ends = append(ends, end)
 		}
-		return nil
-	}); err != nil {
-		return err
-	}
+	})
 	for _, end := range ends {
 		if err := u.endIntent(end); err != nil {
 			return err

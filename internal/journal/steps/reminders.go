@@ -25,15 +25,11 @@ const (
 )
 
 type reminderRow struct {
-	ID          int64  `db:"id"`
-	Account     string `db:"account"`
-	UUID        []byte `db:"uuid"`
-	Run         int    `db:"run"`
-	EventID     string `db:"event_id"`
-	TraceParent string `db:"traceparent"`
-	TraceState  string `db:"tracestate"`
-	Answered    bool   `db:"answered"`
-	Newer       bool   `db:"newer"`
+	originRow
+	ID       int64  `db:"id"`
+	Account  string `db:"account"`
+	Answered bool   `db:"answered"`
+	Newer    bool   `db:"newer"`
 }
 
 // Remind carries out what a planner decides about due reminders. It asks a reader
@@ -45,11 +41,8 @@ func (j *Journal) Remind(ctx context.Context, limit int, horizon time.Duration, 
 	if horizon <= 0 {
 		return 0, nil, fmt.Errorf("journal: reminders with a horizon of %v", horizon)
 	}
-	due, now := false, j.db.Clock().Now()
-	if err := read(ctx, j, reminderDue, []any{now, now + horizon.Microseconds()}, func(r *found) error {
-		due = r.Found
-		return nil
-	}); err != nil || !due {
+	now := j.db.Clock().Now()
+	if due, err := readInt(ctx, j, reminderDue, now, now+horizon.Microseconds()); err != nil || due == 0 {
 		return 0, nil, err
 	}
 	type result struct {
@@ -64,17 +57,10 @@ func (j *Journal) Remind(ctx context.Context, limit int, horizon time.Duration, 
 }
 
 func (u *Unit) remind(limit int, horizon time.Duration, plan journal.ReminderPlanner) (asked int, queued []journal.Invitation, err error) {
-	shops, err := loadRows(u, &u.shops, dueReminders, u.now, int64(limit))
-	if err != nil {
-		return 0, nil, err
-	}
+	shops := loadRows(u, &u.shops, dueReminders, u.now, int64(limit))
 	due := len(shops)
-	if left := limit - len(shops); left > 0 {
-		ahead, err := loadRows(u, &u.shops, remindersAhead, u.now+horizon.Microseconds(), int64(left))
-		if err != nil {
-			return 0, nil, err
-		}
-		shops = append(shops, ahead...)
+	if left := limit - due; left > 0 {
+		shops = append(shops, loadRows(u, &u.shops, remindersAhead, u.now+horizon.Microseconds(), int64(left))...)
 	}
 	if len(shops) == 0 {
 		return 0, nil, nil
@@ -83,9 +69,7 @@ func (u *Unit) remind(limit int, horizon time.Duration, plan journal.ReminderPla
 	for i, s := range shops {
 		ids[i] = s.ID
 	}
-	if err := u.tx.Load([]Ask{asking(reminderDetails, func(r *reminderRow) { of[r.ID] = r }, ids)}); err != nil {
-		return 0, nil, u.fail(err)
-	}
+	u.load(asking(reminderDetails, func(r *reminderRow) { of[r.ID] = r }, ids))
 	for i, s := range shops {
 		r := of[s.ID]
 		if r == nil {
@@ -112,6 +96,6 @@ func invitation(s *rows.Shop, r *reminderRow) journal.Invitation {
 	return journal.Invitation{
 		Shop: journal.ShopKey{Account: r.Account, Shop: s.Name}, At: wall(s.InvitedAt), InvitationID: s.InvitationID,
 		Reminders: int(s.Reminded), Answered: r.Answered, Newer: r.Newer,
-		Operation: asUUID(r.UUID), Run: r.Run, EventID: r.EventID, TraceParent: r.TraceParent, TraceState: r.TraceState,
+		Operation: asUUID(r.UUID), Run: int(r.Run), EventID: r.EventID, TraceParent: r.TraceParent, TraceState: r.TraceState,
 	}
 }

@@ -30,28 +30,16 @@ UPDATE dead_letter SET replay_due = x.due FROM
 )
 
 // AskReplays marks dead letters, also beside a worker.
-func (j *Journal) AskReplays(ctx context.Context, ids []int64, every time.Duration, audit journal.AuditEntry) (asked int, err error) {
-	err = j.db.Write(ctx, &Request{Beside: true, Do: func(u *Unit) error {
-		last, err := first[number](u, replaysLast)
-		if err != nil {
-			return err
-		}
+func (j *Journal) AskReplays(ctx context.Context, ids []int64, every time.Duration, audit journal.AuditEntry) (int, error) {
+	return ask(ctx, j, &Request{Beside: true}, func(u *Unit) (int, error) {
 		from := u.now
-		if last.N != 0 {
-			from = max(from, last.N+every.Microseconds())
+		if last := firstInt(u, replaysLast); last != 0 {
+			from = max(from, last+every.Microseconds())
 		}
-		n, err := u.exec(replaysAsk, ids, from, every.Microseconds(), int64(journal.MaxReplays))
-		if err != nil {
-			return err
-		}
-		asked = int(n)
+		asked := u.exec(replaysAsk, ids, from, every.Microseconds(), int64(journal.MaxReplays))
 		u.audit(audit)
-		return nil
-	}})
-	if err != nil {
-		return 0, err
-	}
-	return asked, nil
+		return int(asked), nil
+	})
 }
 
 // DueReplays lists the marked dead letters, the first due first.
@@ -71,19 +59,10 @@ func (j *Journal) Replay(ctx context.Context, r journal.Replay) (journal.ReplayO
 		b.Events = []journal.Event{*r.Event}
 		n.Shops = []journal.ShopKey{r.Event.Shop}
 	}
-	outcome := new(journal.ReplayOutcome) // the writer's until the request is done
-	err := j.db.Write(ctx, &Request{
+	return ask(ctx, j, &Request{
 		Needs: n, Records: 2,
 		Load: func(l *Loader) { l.batch(&b) }, // locks the position, so that the consumer of the partition waits
-		Do: func(u *Unit) (err error) {
-			*outcome, err = u.replay(r, &b)
-			return err
-		},
-	})
-	if err != nil {
-		return "", err
-	}
-	return *outcome, nil
+	}, func(u *Unit) (journal.ReplayOutcome, error) { return u.replay(r, &b) })
 }
 
 type replayMarkRow struct {
@@ -95,10 +74,7 @@ func (u *Unit) replay(r journal.Replay, b *journal.Batch) (journal.ReplayOutcome
 	if err := u.checkKeys(); err != nil {
 		return "", err
 	}
-	mark, err := first[replayMarkRow](u, replayMark, r.ID)
-	if err != nil {
-		return "", err
-	}
+	mark := first[replayMarkRow](u, replayMark, r.ID)
 	if mark == nil || mark.Replays != r.Replays {
 		return "", journal.ErrStale
 	}

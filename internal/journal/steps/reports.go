@@ -25,32 +25,30 @@ func (j *Journal) ReportWorker(ctx context.Context, r journal.WorkerReport) erro
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
 		own := reportName(r.Worker)
 		var old []string
-		if err := each(u, reportsRead, reportNames(), func(f *factRow) error {
+		each(u, reportsRead, reportNames(), func(f *factRow) {
 			was, ok := stored.UnpackReport(f.Value, u.now)
 			if f.Name != own && (j.db.Exclusive() || ok && was.Age > journal.ReportsKept) {
 				old = append(old, f.Name)
 			}
-			return nil
-		}); err != nil {
-			return err
-		}
+		})
 		if len(old) > 0 {
-			if err := u.dropFacts(old); err != nil {
-				return err
-			}
+			u.dropFacts(old)
 		}
 		value, err := stored.PackReport(r, u.now)
 		if err != nil {
 			return err
 		}
-		_, err = u.exec(factSet, own, value)
-		return err
+		u.exec(factSet, own, value)
+		return nil
 	}})
 }
 
 // EndReport deletes this worker's report.
 func (j *Journal) EndReport(ctx context.Context, worker uuid.UUID) error {
-	return j.db.Write(ctx, &Request{Do: func(u *Unit) error { return u.dropFacts([]string{reportName(worker)}) }})
+	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
+		u.dropFacts([]string{reportName(worker)})
+		return nil
+	}})
 }
 
 // WorkerReports reads the reports of all workers, the newest first.

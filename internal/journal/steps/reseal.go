@@ -124,12 +124,7 @@ func (j *Journal) Reseal(ctx context.Context, r journal.Reseal, seal journal.Sea
 	current, replaced := int64(0), int64(0)
 	err = j.db.Write(ctx, &Request{
 		Records: len(values),
-		Load: func(l *Loader) {
-			l.Ask(Ask{Query: leaseTerm, Each: func(_ []string, values []any) error {
-				current, _ = values[0].(int64)
-				return nil
-			}})
-		},
+		Load:    func(l *Loader) { l.Ask(askingInts(leaseTerm, func(term int64) { current = term })) },
 		Do: func(u *Unit) error {
 			replaced = 0
 			if term, held := j.db.LeaseTerm(); !held || !j.db.Exclusive() && term == 0 || term != 0 && term != current {
@@ -143,10 +138,7 @@ func (j *Journal) Reseal(ctx context.Context, r journal.Reseal, seal journal.Sea
 				case journal.SealedCredentials:
 					args = append(args, v.Version)
 				}
-				n, err := u.exec(column.replace, args...)
-				if err != nil {
-					return err
-				}
+				n := u.exec(column.replace, args...)
 				replaced += n
 			}
 			return nil

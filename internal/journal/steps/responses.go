@@ -60,19 +60,13 @@ func (j *Journal) saveResponse(ctx context.Context, r *journal.Receipt, c *journ
 // row. The row has place for one. An opening finds the check by the operation's attempt.
 // It returns 0 if a permit is missing, the place is taken, or the opening would miss it.
 func (u *Unit) beginCheckOf(r *journal.Receipt, c *journal.Check) (journal.AttemptID, error) {
-	o, err := u.operations.get(u, r.Ref.Operation)
-	if err != nil {
-		return 0, err
-	}
-	a, err := u.attempts.get(u, int64(r.Attempt))
-	if err != nil {
-		return 0, err
-	}
+	o := u.operations.get(u, r.Ref.Operation)
+	a := u.attempts.get(u, int64(r.Attempt))
 	check := rows.Attempt{ID: -o.ID, Started: u.now, Deadline: u.now + c.Deadline.Microseconds()}
 	if o.CheckOpen || o.CheckLedgers != "" || check.Deadline+slackOf(c.Permits)-a.Started > (LookBack-time.Second).Microseconds() {
 		return 0, nil
 	}
-	err = u.takePermits(&check, c.Permits)
+	err := u.takePermits(&check, c.Permits)
 	if _, none := errors.AsType[*journal.NoPermitError](err); none {
 		return 0, nil
 	}
@@ -85,10 +79,7 @@ func (u *Unit) beginCheckOf(r *journal.Receipt, c *journal.Check) (journal.Attem
 
 // endCheckOf saves the end of the check in an operation's row, and returns its permits.
 func (u *Unit) endCheckOf(operation int64, end journal.AttemptEnd) error {
-	o, err := u.operations.get(u, operation)
-	if err != nil {
-		return err
-	}
+	o := u.operations.get(u, operation)
 	if o == nil {
 		return fmt.Errorf("%w: operation %d", journal.ErrNotFound, operation)
 	}
@@ -106,10 +97,7 @@ func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("journal: response is not sealed: %w", err)
 	}
-	o, err := u.operations.get(u, r.Ref.Operation)
-	if err != nil {
-		return 0, false, err
-	}
+	o := u.operations.get(u, r.Ref.Operation)
 	if o == nil {
 		return 0, false, fmt.Errorf("%w: operation %d", journal.ErrNotFound, r.Ref.Operation)
 	}
@@ -129,22 +117,16 @@ func (u *Unit) saveResponse(r *journal.Receipt) (journal.State, bool, error) {
 		u.enterLeased(o, journal.Received, o.DueAt)
 		return journal.Received, true, nil
 	}
-	return u.saveLate(o, a)
+	return u.saveLate(o, a), false, nil
 }
 
 const responseLike Query = "SELECT id FROM attempt WHERE operation = $1 AND answer = $2"
 
 // answered returns the attempt of a response.
 func (u *Unit) answered(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
-	a, err := u.attempts.get(u, int64(r.Attempt))
-	if err != nil {
-		return nil, err
-	}
+	a := u.attempts.get(u, int64(r.Attempt))
 	if (a == nil || a.Operation != o.ID) && u.tx.LostCommits() {
-		a, err = u.lostAttempt(o, r)
-		if err != nil {
-			return nil, err
-		}
+		a = u.lostAttempt(o, r)
 	}
 	if a == nil || a.Operation != o.ID {
 		return nil, fmt.Errorf("%w: attempt %d of operation %d", journal.ErrNotFound, r.Attempt, o.ID)
@@ -155,49 +137,40 @@ func (u *Unit) answered(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, e
 // lostAttempt inserts an attempt again whose commit was lost. It has a new id, because
 // the old one may have been assigned again. A repeated save of the response finds the
 // attempt of the first.
-func (u *Unit) lostAttempt(o *rows.Operation, r *journal.Receipt) (*rows.Attempt, error) {
-	found, err := first[idRow](u, responseLike, o.ID, r.Sealed)
-	if err != nil {
-		return nil, err
+func (u *Unit) lostAttempt(o *rows.Operation, r *journal.Receipt) *rows.Attempt {
+	if id := firstInt(u, responseLike, o.ID, r.Sealed); id != 0 {
+		return u.attempts.get(u, id)
 	}
-	if found != nil {
-		return u.attempts.get(u, found.ID)
-	}
-	id, err := u.next(AttemptIDs)
-	if err != nil {
-		return nil, err
-	}
+	id := u.next(AttemptIDs)
 	at := u.stampOrNow(r.End.At)
 	o.Attempts, o.LastAttempt = o.Attempts+1, id
 	return u.attempts.add(u, id, rows.Attempt{
 		ID: id, Account: o.Account, Operation: o.ID, Number: o.Attempts, Replica: u.tx.Replica(), Started: at, SendBy: at, Deadline: at, Grain: 1,
-	}), nil
+	})
 }
 
 // saveLate saves a response for which the operation does not wait any more, or waits
-// under another claim.
-func (u *Unit) saveLate(o *rows.Operation, a *rows.Attempt) (journal.State, bool, error) {
+// under another claim. It returns the state after that.
+func (u *Unit) saveLate(o *rows.Operation, a *rows.Attempt) journal.State {
 	state := o.State
 	switch {
 	case !o.Received && (state <= journal.Sending || state == journal.Unknown || state == journal.Attention):
 		// A worker that holds the operation is fenced off. The operation holds its lane
 		// until none of its other requests can be in flight.
-		due, err := u.lingering(o.ID)
-		if err != nil {
-			return 0, false, err
-		}
+		due := u.lingering(o.ID)
 		o.Claim++
 		o.Receipt, o.Received, o.Reason = a.ID, true, ""
 		u.enter(o, journal.Received, due)
-		return journal.Received, false, nil
+		return journal.Received
 	case state.Open():
 		o.Late = true
-		return state, false, u.noLonger(o)
+		u.noLonger(o)
+		return state
 	}
 	o.Claim++
 	o.Late = true
 	since := o.Changed // the time of the end remains
 	u.enter(o, state, 0)
 	o.Changed = since
-	return state, false, nil
+	return state
 }

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,7 +62,7 @@ func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int
 	if last {
 		q, args = restoreRest, []any{after, limit, rec.number}
 	}
-	ids, err := list(ctx, j, q, args, func(r *idRow) int64 { return r.ID })
+	ids, err := list(ctx, j, q, args, func(r *rows.Operation) int64 { return r.ID })
 	if err != nil {
 		return 0, nil, err
 	}
@@ -122,17 +123,11 @@ func (u *Unit) restoreRun(operation int64) error {
 // restore asks the restorer for the state of an operation, carries out the answer and
 // returns the restorer's word for the outcome.
 func (u *Unit) restore(rec *recovery, id int64, last bool) (word string, err error) {
-	o, err := u.operations.get(u, id)
-	if err != nil {
-		return "", err
-	}
+	o := u.operations.get(u, id)
 	if o == nil {
 		return "", fmt.Errorf("journal: restore operation %d: %w", id, journal.ErrNotFound)
 	}
-	s, err := u.shops.get(u, o.Shop)
-	if err != nil {
-		return "", err
-	}
+	s := u.shops.get(u, o.Shop)
 	if s == nil {
 		return "", fmt.Errorf("journal: operation %d has no shop", id)
 	}
@@ -142,10 +137,7 @@ func (u *Unit) restore(rec *recovery, id int64, last bool) (word string, err err
 	}
 	r := rec.restorer(x)
 	if r.Credential != nil {
-		if x.Conflict, err = u.merchantConflicts(s, r.Credential); err != nil {
-			return "", err
-		}
-		if x.Conflict {
+		if x.Conflict = u.merchantConflicts(s, r.Credential); x.Conflict {
 			r = rec.restorer(x)
 			r.Credential, r.Active = nil, nil
 		}
@@ -189,80 +181,52 @@ type referenceRow struct {
 
 // restored returns an operation for the restorer, and the outbox rows of its results.
 func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.RestoredOperation, outboxes []int64, err error) {
-	b, err := u.bodies.get(u, o.ID)
-	if err != nil {
-		return x, nil, err
-	}
-	r, err := first[restoreRow](u, restoreRead, o.ID)
-	if err != nil {
-		return x, nil, err
-	}
+	b := u.bodies.get(u, o.ID)
+	r := first[restoreRow](u, restoreRead, o.ID)
 	if b == nil || r == nil {
 		return x, nil, fmt.Errorf("journal: operation %d has no body or event", o.ID)
 	}
-	account, err := u.accountName(o.Account)
-	if err != nil {
-		return x, nil, err
-	}
 	c := &x.ClaimedOperation
-	c.UUID, c.Kind, c.State, c.Shop = asUUID(b.UUID), o.Kind, o.State, journal.ShopKey{Account: account, Shop: s.Name}
+	c.UUID, c.Kind, c.State, c.Shop = asUUID(b.UUID), o.Kind, o.State, journal.ShopKey{Account: u.accountName(o.Account), Shop: s.Name}
 	c.Run, c.Generation, c.Attempts, c.Doubt, c.Unknowns, c.Reason = int(o.Run), int(b.Generation), int(o.Attempts), o.Doubt, int(o.Unknowns), o.Reason
 	c.EventID, c.EventTime, c.TraceParent, c.TraceState = r.EventID, wall(r.EventTime), r.TraceParent, r.TraceState
 	c.NextVersion, c.SubjectMAC, c.Sealed, c.Planned = s.Version+1, b.MAC, b.Subject, wall(o.Planned)
-	c.Active = (&historyRow{Shop: *s, UUID: r.ActiveUUID}).active()
+	c.Active = activeView(s, asUUID(r.ActiveUUID))
 	x.Last = last
 	if o.Receipt != 0 {
-		kept, err := first[rows.Attempt](u, responseRead, o.Receipt)
-		if err != nil {
-			return x, nil, err
-		}
-		if kept != nil {
+		if kept := first[rows.Attempt](u, responseRead, o.Receipt); kept != nil {
 			r := response(kept, c.UUID)
 			c.Receipt = &r
 		}
 	}
-	err = each(u, resultsOf, []any{b.UUID, stored.Flag(last), r.EventID, s.ID}, func(r *resultRow) error {
-		headers, err := stored.UnpackHeaders(r.Headers)
-		if err != nil {
-			return err
-		}
+	each(u, resultsOf, []any{b.UUID, stored.Flag(last), r.EventID, s.ID}, func(r *resultRow) {
+		headers, damaged := stored.UnpackHeaders(r.Headers)
+		err = errors.Join(err, damaged)
 		outboxes = append(outboxes, r.OutboxID)
 		x.Results = append(x.Results, journal.PublishedEvent{
 			Event: asUUID(r.Event), Type: r.Type, Shop: c.Shop, Operation: c.UUID, Causation: r.Causation, Sequence: r.Sequence, Version: r.Version,
 			At: wall(r.Created), Message: schemas.Message{Topic: r.Type, Key: r.Key, Value: r.Value, Headers: headers},
 		})
-		return nil
 	})
 	if err != nil || !slices.ContainsFunc(x.Results, func(a journal.PublishedEvent) bool { return a.Version > 0 }) {
 		return x, outboxes, err
 	}
-	newest, err := first[activatedRow](u, newestOf, s.ID, schemas.TypeActivated)
-	if err != nil {
-		return x, nil, err
-	}
-	if newest != nil {
+	if newest := first[activatedRow](u, newestOf, s.ID, schemas.TypeActivated); newest != nil {
 		x.Newest = newest.reference()
 	}
 	x.Versions = map[string]int64{}
-	err = each(u, referencesOf, []any{s.ID}, func(r *referenceRow) error {
-		x.Versions[r.Reference] = r.ID
-		return nil
-	})
-	return x, outboxes, err
+	each(u, referencesOf, []any{s.ID}, func(r *referenceRow) { x.Versions[r.Reference] = r.ID })
+	return x, outboxes, nil
 }
 
 // merchantConflicts reports whether a shop cannot get a merchant id: it has another
 // one, or another shop has this one.
-func (u *Unit) merchantConflicts(s *rows.Shop, c *journal.Credential) (bool, error) {
+func (u *Unit) merchantConflicts(s *rows.Shop, c *journal.Credential) bool {
 	if s.MerchantID != "" && s.MerchantID != c.MerchantID {
-		return true, nil
+		return true
 	}
-	account, err := u.accountName(s.Account)
-	if err != nil {
-		return false, err
-	}
-	owner, err := u.merchantOwner(merchantKey{account, c.MerchantID})
-	return owner != 0 && owner != s.ID, err
+	owner := u.merchantOwner(merchantKey{u.accountName(s.Account), c.MerchantID})
+	return owner != 0 && owner != s.ID
 }
 
 // versionOfReference finds credentials by what was published of them. Versions do not
@@ -271,24 +235,15 @@ const versionOfReference Query = "SELECT version AS id FROM credential WHERE sho
 
 // takenOver gives an operation the version of published credentials, and returns them
 // if the journal does not have them.
-func (u *Unit) takenOver(o *rows.Operation, s *rows.Shop, c journal.Credential) (*journal.Credential, error) {
-	there, err := first[idRow](u, versionOfReference, s.ID, c.Reference)
-	if err != nil {
-		return nil, err
+func (u *Unit) takenOver(o *rows.Operation, s *rows.Shop, c journal.Credential) *journal.Credential {
+	if o.Version = firstInt(u, versionOfReference, s.ID, c.Reference); o.Version != 0 {
+		return nil
 	}
-	if there != nil {
-		o.Version = there.ID
-		return nil, nil //nolint:nilnil // nothing is to be stored
-	}
-	taken, err := u.versionTaken(s, c.Version)
-	if err != nil {
-		return nil, err
-	}
-	if taken { // by others
+	if u.versionTaken(s, c.Version) { // by others
 		c.Version = s.Version + 1
 	}
 	o.Version = c.Version
-	return &c, nil
+	return &c
 }
 
 // carryRestoration carries out the restorer's answer.
@@ -309,23 +264,13 @@ func (u *Unit) carryRestoration(o *rows.Operation, s *rows.Shop, r journal.Resto
 		o.Changed = u.now
 	}
 	if r.MerchantID != "" && s.MerchantID == "" {
-		account, err := u.accountName(s.Account)
-		if err != nil {
-			return err
-		}
-		owner, err := u.merchantOwner(merchantKey{account, r.MerchantID})
-		if err != nil {
-			return err
-		}
-		if owner == 0 {
+		if u.merchantOwner(merchantKey{u.accountName(s.Account), r.MerchantID}) == 0 {
 			s.MerchantID = r.MerchantID
 		}
 	}
 	tr := journal.Transition{Ref: journal.ClaimRef{Operation: o.ID}, Credential: r.Credential, Invited: r.Invited, Active: r.Active, Publish: r.Publish}
 	if tr.Credential != nil {
-		if tr.Credential, err = u.takenOver(o, s, *tr.Credential); err != nil {
-			return err
-		}
+		tr.Credential = u.takenOver(o, s, *tr.Credential)
 		if tr.Active != nil && o.Version < s.ActiveVersion {
 			tr.Active = nil
 		}

@@ -44,9 +44,15 @@ func (j *Journal) ClaimReviews(ctx context.Context, r journal.ReviewRequest) (jo
 
 type reviewDetail struct {
 	rows.Shop
-	Reference   string `db:"reference"`
-	Secret      []byte `db:"secret"`
-	Created     int64  `db:"created"`
+	originRow
+	Reference string `db:"reference"`
+	Secret    []byte `db:"secret"`
+	Created   int64  `db:"created"`
+}
+
+// An originRow is the operation that a shop's credentials or its invitation are from,
+// with the event that began its run.
+type originRow struct {
 	UUID        []byte `db:"uuid"`
 	Run         int64  `db:"run"`
 	EventID     string `db:"event_id"`
@@ -59,38 +65,31 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 	if err != nil {
 		return got, err
 	}
-	taken, err := u.takeReviews(r, account)
-	if err != nil {
-		return got, err
-	}
+	taken := u.takeReviews(r, account)
 	shops := make([]int64, len(taken))
 	for i, v := range taken {
 		v.ReviewClaim++
 		v.ReviewDue = u.now + r.Lease.Microseconds()
 		shops[i] = v.ID
 	}
-	if err := u.flush(); err != nil {
-		return got, err
-	}
+	u.flush()
 	of := make(map[int64]*reviewDetail, len(taken))
-	next := func(n *number) {
-		if at := u.clock.Instant(n.N); got.Next.IsZero() || at.Before(got.Next) {
+	next := func(due int64) {
+		if at := u.clock.Instant(due); got.Next.IsZero() || at.Before(got.Next) {
 			got.Next = at
 		}
 	}
 	asks := []Ask{
-		asking(refusedInRow, func(n *number) { got.Consecutive = int(n.N) }, account),
-		asking(nextReview, next, account, stored.Flag(false)),
+		askingInts(refusedInRow, func(n int64) { got.Consecutive = int(n) }, account),
+		askingInts(nextReview, next, account, stored.Flag(false)),
 	}
 	if r.Routine {
-		asks = append(asks, asking(nextReview, next, account, stored.Flag(true)))
+		asks = append(asks, askingInts(nextReview, next, account, stored.Flag(true)))
 	}
 	if len(shops) > 0 {
 		asks = append(asks, asking(reviewDetails, func(d *reviewDetail) { of[d.ID] = d }, shops))
 	}
-	if err := u.tx.Load(asks); err != nil {
-		return got, u.fail(err)
-	}
+	u.load(asks...)
 	for _, shop := range shops {
 		if d := of[shop]; d != nil {
 			got.Reviews = append(got.Reviews, u.review(r.Account, d))
@@ -100,15 +99,12 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 }
 
 // takeReviews finds due reviews, in the order in which they are to be checked.
-func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*rows.Shop, err error) {
+func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*rows.Shop) {
 	take := func(q Query, routine bool, at int64) {
 		limit := min(r.Limit, maxClaim) - len(taken)
-		if err != nil || limit <= 0 {
-			return
+		if limit > 0 {
+			taken = append(taken, loadRows(u, &u.shops, q, account, stored.Flag(routine), at, int64(limit))...)
 		}
-		var more []*rows.Shop
-		more, err = loadRows(u, &u.shops, q, account, stored.Flag(routine), at, int64(limit))
-		taken = append(taken, more...)
 	}
 	take(dueReviews, false, u.now)
 	if r.Routine {
@@ -117,7 +113,7 @@ func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*row
 			take(reviewsAhead, true, u.now+r.Horizon.Microseconds())
 		}
 	}
-	return taken, err
+	return taken
 }
 
 func (u *Unit) review(account string, d *reviewDetail) journal.Review {
@@ -150,10 +146,7 @@ func (j *Journal) EndReview(ctx context.Context, e journal.ReviewEnd) error {
 }
 
 func (u *Unit) endReview(e *journal.ReviewEnd) error {
-	s, err := u.shops.get(u, e.Ref.Shop)
-	if err != nil {
-		return err
-	}
+	s := u.shops.get(u, e.Ref.Shop)
 	if s == nil || s.ReviewClaim != e.Ref.Claim {
 		return journal.ErrStale
 	}
@@ -172,11 +165,7 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 		}
 	}
 	if e.Answer == journal.ReviewAccepted || e.Move != nil {
-		o, err := u.operations.get(u, s.ActiveOperation)
-		if err != nil {
-			return err
-		}
-		if o != nil {
+		if o := u.operations.get(u, s.ActiveOperation); o != nil {
 			if err := u.moveEnded(o, e.Move); err != nil {
 				return err
 			}
@@ -230,11 +219,7 @@ func (u *Unit) saveRefusals() {
 // those before.
 func (u *Unit) beginReview(o *rows.Operation, s *rows.Shop, was rows.Shop, tr *journal.Transition) error {
 	if was.ActiveOperation != 0 && was.ActiveOperation != o.ID {
-		before, err := u.operations.get(u, was.ActiveOperation)
-		if err != nil {
-			return err
-		}
-		if before != nil {
+		if before := u.operations.get(u, was.ActiveOperation); before != nil {
 			if err := u.moveEnded(before, tr.Active.Replaced); err != nil {
 				return err
 			}

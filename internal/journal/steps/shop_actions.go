@@ -42,17 +42,11 @@ func (j *Journal) ActOnShop(ctx context.Context, a journal.ShopAction) error {
 }
 
 func (u *Unit) actOnShop(a journal.ShopAction) error {
-	s, err := u.shops.get(u, a.Shop)
-	if err != nil {
-		return err
-	}
+	s := u.shops.get(u, a.Shop)
 	if s == nil {
 		return fmt.Errorf("%w: the shop", journal.ErrNotFound)
 	}
-	unended, err := u.unended(s)
-	if err != nil {
-		return err
-	}
+	unended := u.unended(s)
 	situation, err := u.shopSituation(s, unended)
 	if err != nil {
 		return err
@@ -62,7 +56,8 @@ func (u *Unit) actOnShop(a journal.ShopAction) error {
 		if err := u.disconnect(s, unended, change.Disconnect); err != nil {
 			return err
 		}
-		return u.erase(s)
+		u.erase(s)
+		return nil
 	}
 	if err := u.endIntent(change.Intent); err != nil || change.Disconnect == nil {
 		return err
@@ -74,63 +69,24 @@ func (u *Unit) actOnShop(a journal.ShopAction) error {
 }
 
 // unended loads the operations of a locked shop that are open or in attention.
-func (u *Unit) unended(s *rows.Shop) (list []*rows.Operation, err error) {
-	var ids []int64
-	if err := each(u, shopUnended, []any{s.ID}, func(r *idRow) error {
-		ids = append(ids, r.ID)
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if asks := want(nil, &u.operations, ids); len(asks) > 0 {
-		if err := u.tx.Load(asks); err != nil {
-			return nil, u.fail(err)
-		}
-	}
-	for _, id := range ids {
-		o, err := u.operations.get(u, id)
-		if err != nil {
-			return nil, err
-		}
-		if o != nil {
-			list = append(list, o)
-		}
-	}
-	return list, nil
-}
-
-type activationRow struct {
-	UUID        []byte `db:"uuid"`
-	Run         int    `db:"run"`
-	EventID     string `db:"event_id"`
-	TraceParent string `db:"traceparent"`
-	TraceState  string `db:"tracestate"`
+func (u *Unit) unended(s *rows.Shop) []*rows.Operation {
+	return u.operations.list(u, ints(u, shopUnended, s.ID))
 }
 
 func (u *Unit) shopSituation(s *rows.Shop, unended []*rows.Operation) (x journal.ShopSituation, err error) {
 	x.Shop.Shop = s.Name
-	if x.Shop.Account, err = u.accountName(s.Account); err != nil {
-		return x, err
-	}
-	if s.DisconnectedAt != 0 {
-		x.Disconnected = wall(s.DisconnectedAt)
-	}
+	x.Shop.Account = u.accountName(s.Account)
+	x.Disconnected = wallOrZero(s.DisconnectedAt)
 	if s.ActiveVersion != 0 {
-		r, err := first[activationRow](u, activationRead, s.ActiveOperation)
-		if err != nil {
-			return x, err
-		}
+		r := first[originRow](u, activationRead, s.ActiveOperation)
 		if r == nil {
 			return x, fmt.Errorf("journal: the activation of shop %d does not exist", s.ID)
 		}
-		x.Active = (&historyRow{Shop: *s, UUID: r.UUID}).active()
-		x.Run, x.EventID, x.TraceParent, x.TraceState = r.Run, r.EventID, r.TraceParent, r.TraceState
+		x.Active = activeView(s, asUUID(r.UUID))
+		x.Run, x.EventID, x.TraceParent, x.TraceState = int(r.Run), r.EventID, r.TraceParent, r.TraceState
 	}
 	for _, o := range unended {
-		b, err := u.bodies.get(u, o.ID)
-		if err != nil {
-			return x, err
-		}
+		b := u.bodies.get(u, o.ID)
 		if b == nil {
 			return x, fmt.Errorf("journal: operation %d has no body", o.ID)
 		}
@@ -163,11 +119,7 @@ func (u *Unit) disconnect(s *rows.Shop, unended []*rows.Operation, d *journal.Di
 	if s.ActiveVersion == 0 {
 		return nil
 	}
-	activation, err := u.operations.get(u, s.ActiveOperation)
-	if err != nil {
-		return err
-	}
-	if activation != nil {
+	if activation := u.operations.get(u, s.ActiveOperation); activation != nil {
 		// Nobody needs the responses of the activation any more.
 		u.markVerified(activation)
 	}
@@ -205,23 +157,15 @@ type disconnectedRow struct {
 
 // restoreDisconnected disconnects shops as was published since the copy was made. Their
 // operations were restored before.
-func (u *Unit) restoreDisconnected() error {
+func (u *Unit) restoreDisconnected() {
 	var found []disconnectedRow
-	if err := each(u, disconnectedSince, []any{schemas.TypeDisconnected, schemas.TypeActivated}, func(r *disconnectedRow) error {
-		found = append(found, *r)
-		return nil
-	}); err != nil {
-		return err
-	}
+	each(u, disconnectedSince, []any{schemas.TypeDisconnected, schemas.TypeActivated}, func(r *disconnectedRow) { found = append(found, *r) })
 	for _, r := range found {
 		d, ok := r.data(schemas.TypeDisconnected).(schemas.Disconnected)
 		if !ok {
 			continue
 		}
-		s, err := u.shops.get(u, r.ID)
-		if err != nil {
-			return err
-		}
+		s := u.shops.get(u, r.ID)
 		if s == nil {
 			continue
 		}
@@ -230,7 +174,6 @@ func (u *Unit) restoreDisconnected() error {
 			u.later(secretsDoomed, s.ID, s.Version+1, max(u.now, d.DestroyAfter.UnixMicro()))
 		}
 	}
-	return nil
 }
 
 const (
@@ -264,22 +207,15 @@ func (j *Journal) ClaimDestructions(ctx context.Context, limit int, lease time.D
 	if lease <= 0 {
 		return nil, fmt.Errorf("journal: a claim for %v", lease)
 	}
-	due := false
-	if err := read(ctx, j, destructionDue, []any{j.db.Clock().Now()}, func(r *found) error {
-		due = r.Found
-		return nil
-	}); err != nil || !due {
+	if due, err := readInt(ctx, j, destructionDue, j.db.Clock().Now()); err != nil || due == 0 {
 		return nil, err
 	}
 	return ask(ctx, j, &Request{Last: true}, func(u *Unit) (claimed []journal.Destruction, err error) {
-		if err := each(u, destructionsClaim, []any{u.now, min(bounded(limit), maxClaim), []string{schemas.TypeActivated, schemas.TypeDisconnected}}, func(r *destructionRow) error {
+		each(u, destructionsClaim, []any{u.now, min(bounded(limit), maxClaim), []string{schemas.TypeActivated, schemas.TypeDisconnected}}, func(r *destructionRow) {
 			claimed = append(claimed, journal.Destruction{
 				ShopID: r.Shop, Credential: credential(journal.ShopKey{Account: r.AccountName, Shop: r.Name}, &r.Credential),
 			})
-			return nil
-		}); err != nil {
-			return nil, err
-		}
+		})
 		for _, d := range claimed {
 			u.later(destructionLease, d.ShopID, d.Credential.Version, u.now+lease.Microseconds())
 		}
@@ -293,18 +229,11 @@ func (j *Journal) EndDestruction(ctx context.Context, d journal.Destruction, aud
 		Needs: Needs{ShopIDs: []int64{d.ShopID}},
 		Load:  func(l *Loader) { l.shops = append(l.shops, d.ShopID) },
 		Do: func(u *Unit) error {
-			s, err := u.shops.get(u, d.ShopID)
-			if err != nil {
-				return err
-			}
+			s := u.shops.get(u, d.ShopID)
 			if s == nil || s.ActiveVersion == d.Credential.Version {
 				return journal.ErrStale
 			}
-			n, err := u.exec(secretDestroyed, d.ShopID, d.Credential.Version, u.now)
-			if err != nil {
-				return err
-			}
-			if n == 0 {
+			if u.exec(secretDestroyed, d.ShopID, d.Credential.Version, u.now) == 0 {
 				return journal.ErrStale
 			}
 			u.audit(audit)

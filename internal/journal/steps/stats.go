@@ -65,12 +65,6 @@ func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
 			s.Attention[r.Reason] = r.Many
 			return nil
 		}),
-		read(ctx, j, oldestDue, []any{clock.Now()}, func(r *number) error {
-			if r.N != 0 {
-				s.OldestDue = clock.Instant(r.N)
-			}
-			return nil
-		}),
 		read(ctx, j, waitingCount, nil, func(r *waitingRow) error {
 			s.Outbox, s.DeadLetters, s.Events = r.Outbox, r.DeadLetters, r.Events
 			if r.Oldest != 0 {
@@ -78,10 +72,17 @@ func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
 			}
 			return nil
 		}),
-		read(ctx, j, databaseSize, nil, func(r *number) error {
-			s.Bytes = r.N
-			return nil
-		}),
 	)
+	if err != nil {
+		return s, err
+	}
+	due, err := readInt(ctx, j, oldestDue, clock.Now())
+	if err != nil {
+		return s, err
+	}
+	if due != 0 {
+		s.OldestDue = clock.Instant(due)
+	}
+	s.Bytes, err = readInt(ctx, j, databaseSize)
 	return s, err
 }

@@ -10,11 +10,16 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // A Unit holds the rows that the requests of one transaction have loaded and
 // inserted. A request sees the changes of the requests before it. The changes of a
 // request that fails are rolled back.
+//
+// After an error of the database the transaction is lost, and no request can do
+// anything about it. So the methods that query or write return no such error: they end
+// [Journal.Run], see [Unit.lose]. An error that a step returns is always its own.
 type Unit struct {
 	tx    Tx
 	j     *Journal
@@ -52,9 +57,7 @@ type Unit struct {
 	request int // increases with each request
 	touched []restorer
 	mark    mark
-	ran     bool  // the current request has run a statement, which cannot be rolled back alone
-	lost    error // the database's error by which the transaction is lost
-	lazy    int   // loads of rows that no request had named
+	ran     bool // the current request has run a statement, which cannot be rolled back alone
 }
 
 type insert struct {
@@ -96,7 +99,16 @@ func newUnit(j *Journal, tx Tx) *Unit {
 // what it would see after transactions of those before it. It stores the error of a request that fails
 // in errs and skips requests that have one already. After an error that Run itself
 // returns the caller must roll the transaction back.
-func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
+func (j *Journal) Run(tx Tx, requests []*Request, errs []error) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case lost:
+			err = p.error
+		default:
+			panic(p)
+		}
+	}()
 	u := newUnit(j, tx)
 	l := &Loader{u: u}
 	for i, r := range requests {
@@ -104,29 +116,20 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 			r.Load(l)
 		}
 	}
-	if err := l.load(); err != nil {
-		return err
-	}
-	var err error
-	if u.now, err = tx.Now(); err != nil {
-		return err
-	}
+	l.load()
+	now, err := tx.Now()
+	u.check(err)
+	u.now = now
 	for _, last := range []bool{false, true} {
 		for i, r := range requests {
 			if errs[i] != nil || r.Last != last {
 				continue
 			}
 			if u.seesReleased(r) {
-				if err := u.planReleased(); err != nil {
-					return err
-				}
+				u.planReleased()
 			}
 			u.begin()
-			err := r.Do(u)
-			if u.lost != nil {
-				return u.lost
-			}
-			if err != nil {
+			if err := r.Do(u); err != nil {
 				errs[i] = err
 				if u.ran {
 					return ErrRollback
@@ -136,11 +139,31 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) error {
 		}
 		// The requests that run last see these changes.
 		u.saveRefusals()
-		if err := u.planReleased(); err != nil {
-			return err
-		}
+		u.planReleased()
 	}
-	return u.finish()
+	u.finish()
+	return nil
+}
+
+// lost is the error of the database by which a transaction is lost.
+type lost struct{ error }
+
+// lose ends the transaction: Run recovers the panic, so that it never leaves this
+// package, and returns the error.
+func (u *Unit) lose(err error) { panic(lost{err}) }
+
+// check ends the transaction if err is an error of the database.
+func (u *Unit) check(err error) {
+	if err != nil {
+		u.lose(err)
+	}
+}
+
+// load runs queries in one round trip.
+func (u *Unit) load(asks ...Ask) {
+	if len(asks) > 0 {
+		u.check(u.tx.Load(asks))
+	}
 }
 
 // begin begins a request.
@@ -196,13 +219,9 @@ func (u *Unit) forget() {
 func (s *entities[T]) forget() { s.byKey, s.dirty, s.touched = nil, nil, nil }
 
 // finish saves the remaining changes.
-func (u *Unit) finish() error {
-	if err := u.flush(); err != nil {
-		return err
-	}
-	if err := u.appendAudits(); err != nil {
-		return err
-	}
+func (u *Unit) finish() {
+	u.flush()
+	u.appendAudits()
 	for _, b := range u.back {
 		u.tx.PermitsBack(b.attempt, b.was, b.is, b.counts)
 	}
@@ -210,11 +229,10 @@ func (u *Unit) finish() error {
 		u.tx.After(f)
 	}
 	u.tx.Signal(u.signals)
-	return nil
 }
 
 // flush saves the changes, so that queries see them.
-func (u *Unit) flush() error {
+func (u *Unit) flush() {
 	var changes []Change
 	add := func(c Change) {
 		if len(c.Insert)+len(c.Update)+len(c.Delete) > 0 {
@@ -245,29 +263,16 @@ func (u *Unit) flush() error {
 		u.inserts, u.mark.inserts = u.inserts[:0], 0
 	}
 	if len(changes) > 0 {
-		if err := u.tx.Save(changes); err != nil {
-			return u.fail(err)
-		}
+		u.check(u.tx.Save(changes))
 	}
 	for _, s := range u.deferred {
-		if err := u.tx.Later(s.query, s.args...); err != nil {
-			return u.fail(err)
-		}
+		u.check(u.tx.Later(s.query, s.args...))
 	}
 	if len(u.deferred) > 0 {
 		u.ran = u.ran || len(u.deferred) > u.mark.deferred
 		clear(u.deferred)
 		u.deferred, u.mark.deferred = u.deferred[:0], 0
 	}
-	return nil
-}
-
-// fail notes that the transaction is lost.
-func (u *Unit) fail(err error) error {
-	if u.lost == nil {
-		u.lost = err
-	}
-	return err
 }
 
 // insert adds a row that this transaction does not change again.
@@ -283,30 +288,23 @@ func (u *Unit) later(q Query, args ...any) {
 	u.deferred = append(u.deferred, statement{q, args})
 }
 
-// exec runs a statement over many rows now.
-func (u *Unit) exec(q Query, args ...any) (int64, error) {
-	if err := u.flush(); err != nil {
-		return 0, err
-	}
+// exec runs a statement over many rows now, and returns how many it changed.
+func (u *Unit) exec(q Query, args ...any) int64 {
+	u.flush()
 	n, err := u.tx.Exec(q, args...)
-	if err != nil {
-		return 0, u.fail(err)
-	}
+	u.check(err)
 	u.ran = u.ran || n > 0
-	return n, nil
+	return n
 }
 
 // next returns the next id of a series.
-func (u *Unit) next(s Series) (int64, error) {
+func (u *Unit) next(s Series) int64 {
 	if len(u.ids[s]) == 0 {
-		u.lazy++
-		if err := u.tx.Load([]Ask{u.askIDs(s, 1)}); err != nil {
-			return 0, u.fail(err)
-		}
+		u.load(u.askIDs(s, 1))
 	}
 	id := u.ids[s][0]
 	u.ids[s] = u.ids[s][1:]
-	return id, nil
+	return id
 }
 
 func (u *Unit) askIDs(s Series, n int) Ask {
@@ -317,27 +315,11 @@ func (u *Unit) askIDs(s Series, n int) Ask {
 	}}
 }
 
-// each passes the rows of a query to f. The query sees all changes so far.
-func each[T any](u *Unit, q Query, args []any, f func(*T) error) error {
-	if err := u.flush(); err != nil {
-		return err
-	}
-	var s rows.Scanner[T]
-	var left error // of f, to be returned unchanged
-	err := u.tx.Load([]Ask{{Query: q, Args: args, Each: func(columns []string, values []any) error {
-		if left == nil {
-			row, err := s.Scan(columns, values)
-			if err != nil {
-				return err
-			}
-			left = f(row)
-		}
-		return nil
-	}}})
-	if err != nil {
-		return u.fail(err)
-	}
-	return left
+// each passes the rows of a query to f, which must not query. The query sees all changes
+// so far.
+func each[T any](u *Unit, q Query, args []any, f func(*T)) {
+	u.flush()
+	u.load(asking(q, f, args...))
 }
 
 // asking returns an Ask that passes the rows of a query to f as structs.
@@ -353,15 +335,42 @@ func asking[T any](q Query, f func(*T), args ...any) Ask {
 }
 
 // first returns the first row of a query, nil when there is none.
-func first[T any](u *Unit, q Query, args ...any) (*T, error) {
-	var found *T
-	err := each(u, q, args, func(row *T) error {
+func first[T any](u *Unit, q Query, args ...any) (found *T) {
+	each(u, q, args, func(row *T) {
 		if found == nil {
 			found = row
 		}
-		return nil
 	})
-	return found, err
+	return found
+}
+
+// askingInts returns an Ask that passes the first column of a query to f: numbers or
+// truths. It leaves out NULL.
+func askingInts(q Query, f func(int64), args ...any) Ask {
+	return Ask{Query: q, Args: args, Each: func(_ []string, values []any) error {
+		switch v := values[0].(type) {
+		case int64:
+			f(v)
+		case bool:
+			f(stored.Flag(v))
+		}
+		return nil
+	}}
+}
+
+// ints returns the first column of a query.
+func ints(u *Unit, q Query, args ...any) (list []int64) {
+	u.flush()
+	u.load(askingInts(q, func(n int64) { list = append(list, n) }, args...))
+	return list
+}
+
+// firstInt returns the first number that a query finds, 0 for none.
+func firstInt(u *Unit, q Query, args ...any) int64 {
+	if list := ints(u, q, args...); len(list) > 0 {
+		return list[0]
+	}
+	return 0
 }
 
 // An entity is one row: as it is now, and as the database has it.
@@ -400,20 +409,41 @@ type entities[T any] struct {
 }
 
 // get returns a row that the current request may change, nil if there is none.
-func (s *entities[T]) get(u *Unit, key int64) (*T, error) {
+func (s *entities[T]) get(u *Unit, key int64) *T {
 	e, ok := s.byKey[key]
 	if !ok {
-		u.lazy++
-		if err := u.tx.Load([]Ask{s.ask([]int64{key})}); err != nil {
-			return nil, u.fail(err)
-		}
+		u.load(s.ask([]int64{key}))
 		e = s.byKey[key]
 	}
 	if !e.exists {
-		return nil, nil
+		return nil
 	}
 	s.touch(u, e)
-	return &e.row, nil
+	return &e.row
+}
+
+// list returns the rows with some keys that exist. The current request may change them.
+func (s *entities[T]) list(u *Unit, keys []int64) (list []*T) {
+	u.load(want(nil, s, keys)...)
+	for _, k := range keys {
+		if row := s.get(u, k); row != nil {
+			list = append(list, row)
+		}
+	}
+	return list
+}
+
+// at returns the entity of a key, and whether it is new.
+func (s *entities[T]) at(key int64) (e *entity[T], made bool) {
+	if e = s.byKey[key]; e != nil {
+		return e, false
+	}
+	if s.byKey == nil {
+		s.byKey = make(map[int64]*entity[T])
+	}
+	e = &entity[T]{of: s}
+	s.byKey[key] = e
+	return e, true
 }
 
 // known returns a row that was loaded before. The caller must not change it.
@@ -426,14 +456,7 @@ func (s *entities[T]) known(key int64) (*T, bool) {
 
 // add inserts a row that the requests of this transaction may change.
 func (s *entities[T]) add(u *Unit, key int64, row T) *T {
-	if s.byKey == nil {
-		s.byKey = make(map[int64]*entity[T])
-	}
-	e, ok := s.byKey[key]
-	if !ok {
-		e = &entity[T]{of: s}
-		s.byKey[key] = e
-	}
+	e, _ := s.at(key)
 	s.touch(u, e)
 	e.row, e.exists = row, true
 	return &e.row
@@ -460,11 +483,8 @@ func (s *entities[T]) change(e *entity[T]) {
 
 // ask returns an Ask for rows by their keys, and notes those that do not exist.
 func (s *entities[T]) ask(keys []int64) Ask {
-	if s.byKey == nil {
-		s.byKey = make(map[int64]*entity[T])
-	}
 	for _, k := range keys {
-		s.byKey[k] = &entity[T]{of: s}
+		s.at(k)
 	}
 	return Ask{Table: s.table, Keys: keys, Row: func(row any) error {
 		r, ok := row.(*T)
@@ -485,34 +505,20 @@ func (e *entity[T]) keep(row *T) { e.row, e.stored, e.exists = *row, row, true }
 
 // loadRows returns the rows of a query that selects all columns of a table, in the
 // order of the query. The current request may change them.
-func loadRows[T any](u *Unit, s *entities[T], q Query, args ...any) ([]*T, error) {
-	if err := u.flush(); err != nil {
-		return nil, err
-	}
-	if s.byKey == nil {
-		s.byKey = make(map[int64]*entity[T])
-	}
-	var list []*T
-	err := u.tx.Load([]Ask{{Query: q, Args: args, Each: func(_ []string, values []any) error {
+func loadRows[T any](u *Unit, s *entities[T], q Query, args ...any) (list []*T) {
+	u.flush()
+	u.load(Ask{Query: q, Args: args, Each: func(_ []string, values []any) error {
 		row := new(T)
 		if err := s.table.SetAll(row, values); err != nil {
 			return err
 		}
-		key := s.table.Int(row, 0)
-		e, ok := s.byKey[key]
-		if !ok {
-			e = &entity[T]{of: s}
-			s.byKey[key] = e
-		}
+		e, _ := s.at(s.table.Int(row, 0))
 		e.keep(row)
 		s.touch(u, e)
 		list = append(list, &e.row)
 		return nil
-	}}})
-	if err != nil {
-		return nil, u.fail(err)
-	}
-	return list, nil
+	}})
+	return list
 }
 
 // changes returns the changes to be saved. Rows that the current request has touched
@@ -579,7 +585,7 @@ func (l *Loader) IDs(s Series, n int) {
 	}
 }
 
-func (l *Loader) load() error {
+func (l *Loader) load() {
 	u := l.u
 	asks := l.asks
 	asks = want(asks, &u.shops, l.shops)
@@ -614,12 +620,7 @@ func (l *Loader) load() error {
 	if u.j.lists && len(l.addressed) > 0 {
 		asks = append(asks, u.askTried(l.addressed, l.macs))
 	}
-	if len(asks) > 0 {
-		if err := u.tx.Load(asks); err != nil {
-			return u.fail(err)
-		}
-	}
-	return nil
+	u.load(asks...)
 }
 
 // want adds an Ask for the rows that are not loaded yet, each once.

@@ -73,10 +73,7 @@ func TestRun(t *testing.T) {
 	j := New(fakeDatabase{}, false, nil)
 	reason := func(id int64, r string, then ...func(*Unit) error) *Request {
 		return &Request{Do: func(u *Unit) error {
-			o, err := u.operations.get(u, id)
-			if err != nil {
-				return err
-			}
+			o := u.operations.get(u, id)
 			o.Reason += r
 			for _, f := range then {
 				if err := f(u); err != nil {
@@ -87,7 +84,10 @@ func TestRun(t *testing.T) {
 		}}
 	}
 	fail := func(*Unit) error { return refused }
-	flush := (*Unit).flush
+	flush := func(u *Unit) error {
+		u.flush()
+		return nil
+	}
 	insert := func(u *Unit) error {
 		u.insert(j.tables.credential, &rows.Credential{Shop: 1})
 		return nil
@@ -132,6 +132,25 @@ func TestRun(t *testing.T) {
 		if err := j.Run(tx, []*Request{reason(1, "a", flush), reason(1, "b")}, errs); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("it ended with %v", err)
 		}
+	})
+	t.Run("nothing of a step runs after an error of the database", func(t *testing.T) {
+		tx := &fakeTx{operations: map[int64]rows.Operation{1: {ID: 1}}, fails: context.DeadlineExceeded}
+		errs := make([]error, 1)
+		after := func(*Unit) error {
+			t.Error("it goes on")
+			return refused
+		}
+		if err := j.Run(tx, []*Request{reason(1, "a", flush, after)}, errs); !errors.Is(err, context.DeadlineExceeded) || errs[0] != nil {
+			t.Fatalf("it ended with %v, the request with %v", err, errs[0])
+		}
+	})
+	t.Run("a panic of a step is not taken for one", func(t *testing.T) {
+		defer func() {
+			if p := recover(); p != "a mistake" {
+				t.Errorf("recovered %v", p)
+			}
+		}()
+		_ = j.Run(&fakeTx{}, []*Request{{Do: func(*Unit) error { panic("a mistake") }}}, make([]error, 1))
 	})
 	t.Run("what did not change is not saved", func(t *testing.T) {
 		tx := &fakeTx{operations: map[int64]rows.Operation{1: {ID: 1}}}

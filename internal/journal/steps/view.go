@@ -239,37 +239,31 @@ func (u *Unit) saw(columns []string, values []any) (*viewRow, error) {
 
 // found stores a loaded row unless there is one already.
 func (s *entities[T]) found(key int64, row *T) {
-	if s.byKey == nil {
-		s.byKey = make(map[int64]*entity[T])
-	}
-	if _, ok := s.byKey[key]; !ok {
-		e := &entity[T]{of: s}
+	if e, made := s.at(key); made {
 		e.keep(row)
-		s.byKey[key] = e
 	}
 }
 
 // shop finds a shop and inserts it if it is new.
-func (u *Unit) shop(k journal.ShopKey) (*rows.Shop, error) {
+func (u *Unit) shop(k journal.ShopKey) *rows.Shop {
 	id, ok := u.intake.shops[k]
 	if !ok {
 		var made *rows.Shop
 		var err error
-		if id, made, err = u.tx.MakeShop(k); err != nil {
-			return nil, u.fail(err)
-		}
+		id, made, err = u.tx.MakeShop(k)
+		u.check(err)
 		u.intake.shops[k] = id
 		if made != nil {
 			u.intake.open[id], u.intake.fresh[id] = []int64{}, true
 			u.undo(func() { delete(u.intake.shops, k) })
-			return u.shops.add(u, id, *made), nil
+			return u.shops.add(u, id, *made)
 		}
 	}
-	s, err := u.shops.get(u, id)
-	if err == nil && s == nil {
-		err = u.fail(fmt.Errorf("journal: shop %d does not exist", id))
+	s := u.shops.get(u, id)
+	if s == nil {
+		u.lose(fmt.Errorf("journal: shop %d does not exist", id))
 	}
-	return s, err
+	return s
 }
 
 // A view is the planner's view, and the rows of its open operations in the same order.
@@ -279,46 +273,28 @@ type view struct {
 }
 
 // view returns the view of an event's shop, with the changes so far.
-func (u *Unit) view(s *rows.Shop, e *journal.Event) (v view, err error) {
-	if v.open, err = u.openOf(s.ID); err != nil {
-		return v, err
-	}
+func (u *Unit) view(s *rows.Shop, e *journal.Event) (v view) {
+	v.open = u.openOf(s.ID)
 	for _, o := range v.open {
-		seen, err := u.operationView(o, s, e)
-		if err != nil {
-			return v, err
-		}
-		v.Open = append(v.Open, seen)
+		v.Open = append(v.Open, u.operationView(o, s, e))
 	}
-	if s.InvitedAt != 0 {
-		v.Invited = &journal.InvitedView{At: wall(s.InvitedAt), EventTime: wall(s.InvitedEventTime), SameAddress: among(s.InvitedMAC, e.SubjectMACs), InvitationID: s.InvitationID}
+	if v.Invited = invitedView(s); v.Invited != nil {
+		v.Invited.SameAddress = among(s.InvitedMAC, e.SubjectMACs)
 	}
-	if s.ActiveAt != 0 {
-		id, err := u.activeUUID(s)
-		if err != nil {
-			return v, err
-		}
-		v.Active = &journal.ActiveView{At: wall(s.ActiveAt), MerchantID: s.MerchantID, Version: s.ActiveVersion, Event: asUUID(s.ActiveEvent), Operation: id}
-	}
-	if s.DisconnectedAt != 0 {
-		v.Disconnected = wall(s.DisconnectedAt)
-	}
-	v.Same, err = u.ownerView(s, e)
-	return v, err
+	v.Active, v.Disconnected = activeView(s, u.activeUUID(s)), wallOrZero(s.DisconnectedAt)
+	v.Same = u.ownerView(s, e)
+	return v
 }
 
 // openOf lists the open operations of a locked shop, in the order in which their runs
 // began.
-func (u *Unit) openOf(shop int64) ([]*rows.Operation, error) {
+func (u *Unit) openOf(shop int64) []*rows.Operation {
 	if _, ok := u.intake.open[shop]; !ok {
-		u.lazy++
 		arg := any(shop)
 		if u.j.lists {
 			arg = []int64{shop}
 		}
-		if err := u.tx.Load([]Ask{u.askOpen([]int64{shop}, arg)}); err != nil {
-			return nil, u.fail(err)
-		}
+		u.load(u.askOpen([]int64{shop}, arg))
 		u.addTouched(shop)
 	}
 	var open []*rows.Operation
@@ -330,7 +306,7 @@ func (u *Unit) openOf(shop int64) ([]*rows.Operation, error) {
 	slices.SortFunc(open, func(a, b *rows.Operation) int {
 		return cmp.Or(cmp.Compare(a.LaneOrder, b.LaneOrder), cmp.Compare(a.ID, b.ID))
 	})
-	return open, nil
+	return open
 }
 
 // operation returns an operation with the changes so far, nil if it is not loaded. The
@@ -385,36 +361,28 @@ func (u *Unit) addTouched(shop int64) {
 }
 
 // aboutOf returns the columns of an operation that never change.
-func (u *Unit) aboutOf(o *rows.Operation) (*about, error) {
+func (u *Unit) aboutOf(o *rows.Operation) *about {
 	if a, ok := u.intake.about[o.ID]; ok {
-		return a, nil
+		return a
 	}
-	u.lazy++
-	if err := u.see(o.ID); err != nil {
-		return nil, err
+	u.see(o.ID)
+	a, ok := u.intake.about[o.ID]
+	if !ok {
+		u.lose(fmt.Errorf("journal: operation %d has no body", o.ID))
 	}
-	if a, ok := u.intake.about[o.ID]; ok {
-		return a, nil
-	}
-	return nil, u.fail(fmt.Errorf("journal: operation %d has no body", o.ID))
+	return a
 }
 
 // see loads one operation for the planner.
-func (u *Unit) see(id int64) error {
-	if err := u.tx.Load([]Ask{{Query: viewThese, Args: []any{[]int64{id}}, Each: func(columns []string, values []any) error {
+func (u *Unit) see(id int64) {
+	u.load(Ask{Query: viewThese, Args: []any{[]int64{id}}, Each: func(columns []string, values []any) error {
 		_, err := u.saw(columns, values)
 		return err
-	}}}); err != nil {
-		return u.fail(err)
-	}
-	return nil
+	}})
 }
 
-func (u *Unit) operationView(o *rows.Operation, s *rows.Shop, e *journal.Event) (journal.OperationView, error) {
-	a, err := u.aboutOf(o)
-	if err != nil {
-		return journal.OperationView{}, err
-	}
+func (u *Unit) operationView(o *rows.Operation, s *rows.Shop, e *journal.Event) journal.OperationView {
+	a := u.aboutOf(o)
 	shop := e.Shop
 	if o.Shop != s.ID {
 		shop.Shop = a.shop
@@ -422,7 +390,7 @@ func (u *Unit) operationView(o *rows.Operation, s *rows.Shop, e *journal.Event) 
 	return journal.OperationView{
 		ID: o.ID, UUID: a.uuid, Kind: o.Kind, Shop: shop, State: o.State, Reason: o.Reason, Generation: int(a.generation), Run: int(o.Run), Attempts: int(o.Attempts),
 		Doubt: o.Doubt, SameSubject: among(a.mac, e.SubjectMACs), Changed: wall(o.Changed), EventTime: wall(u.intake.times[o.Event]),
-	}, nil
+	}
 }
 
 func among(mac []byte, macs [][]byte) bool {
@@ -431,44 +399,34 @@ func among(mac []byte, macs [][]byte) bool {
 
 // ownerView returns the view of the operation that owns the event's address or code,
 // under any of the look-up keys.
-func (u *Unit) ownerView(s *rows.Shop, e *journal.Event) (*journal.OperationView, error) {
+func (u *Unit) ownerView(s *rows.Shop, e *journal.Event) *journal.OperationView {
 	newest := int64(0)
 	for _, mac := range e.SubjectMACs {
-		owner, err := u.owner(subjectKey{keyScope(e.Kind, s.Account, s.ID), e.Kind, string(mac)})
-		if err != nil {
-			return nil, err
-		}
-		newest = max(newest, owner)
+		newest = max(newest, u.owner(subjectKey{keyScope(e.Kind, s.Account, s.ID), e.Kind, string(mac)}))
 	}
 	if newest == 0 {
-		return nil, nil
+		return nil
 	}
 	o := u.operation(newest)
 	if o == nil {
-		return nil, u.fail(fmt.Errorf("journal: operation %d owns an address or code and does not exist", newest))
+		u.lose(fmt.Errorf("journal: operation %d owns an address or code and does not exist", newest))
 	}
-	v, err := u.operationView(o, s, e)
-	return &v, err
+	v := u.operationView(o, s, e)
+	return &v
 }
 
 // owner finds the operation that owns an address or code, 0 for none.
-func (u *Unit) owner(k subjectKey) (int64, error) {
+func (u *Unit) owner(k subjectKey) int64 {
 	id, ok := u.intake.owners[k]
 	if ok || u.intake.fresh[k.scope] && k.kind == journal.Invite {
-		return id, nil
+		return id
 	}
-	u.lazy++
-	if err := u.tx.Load([]Ask{{Query: keyOwner, Args: []any{k.scope, int64(k.kind), []byte(k.mac)}, Each: func(_ []string, values []any) error {
-		id, _ = values[0].(int64)
-		return nil
-	}}}); err != nil {
-		return 0, u.fail(err)
-	}
+	u.load(askingInts(keyOwner, func(owner int64) { id = owner }, k.scope, int64(k.kind), []byte(k.mac)))
 	u.intake.owners[k] = id
-	if _, ok := u.intake.about[id]; ok || id == 0 {
-		return id, nil
+	if _, ok := u.intake.about[id]; !ok && id != 0 {
+		u.see(id)
 	}
-	return id, u.see(id)
+	return id
 }
 
 // owns records that a new operation owns an address or code.
@@ -486,18 +444,17 @@ func (u *Unit) owns(k subjectKey, id int64) {
 }
 
 // activeUUID returns the UUID of the shop's current activation.
-func (u *Unit) activeUUID(s *rows.Shop) (uuid.UUID, error) {
+func (u *Unit) activeUUID(s *rows.Shop) uuid.UUID {
 	id, ok := u.intake.active[s.ActiveOperation]
 	if ok || s.ActiveOperation == 0 {
-		return id, nil
+		return id
 	}
-	u.lazy++
-	b, err := u.bodies.get(u, s.ActiveOperation)
-	if err != nil || b == nil {
-		return uuid.Nil, err
+	b := u.bodies.get(u, s.ActiveOperation)
+	if b == nil {
+		return uuid.Nil
 	}
 	u.intake.active[s.ActiveOperation] = asUUID(b.UUID)
-	return u.intake.active[s.ActiveOperation], nil
+	return u.intake.active[s.ActiveOperation]
 }
 
 // closed returns for how long an account's circuit breaker was not open, in microseconds up to
@@ -517,20 +474,17 @@ func (u *Unit) askClosed(accounts []int64) Ask {
 
 // closedTotal returns for how long an account's circuit breaker was not open in total. A run
 // stores the value at its start.
-func (u *Unit) closedTotal(account int64) (int64, error) {
+func (u *Unit) closedTotal(account int64) int64 {
 	c, ok := u.intake.closed[account]
 	if a, known := u.accounts.known(account); known {
 		c, ok = closed{a.Closed, a.ClosedSince}, true
 	}
 	if !ok {
-		u.lazy++
-		if err := u.tx.Load([]Ask{u.askClosed([]int64{account})}); err != nil {
-			return 0, u.fail(err)
-		}
+		u.load(u.askClosed([]int64{account}))
 		c = u.intake.closed[account]
 	}
 	if c.since == 0 {
-		return c.before, nil
+		return c.before
 	}
-	return c.before + max(0, u.now-c.since), nil
+	return c.before + max(0, u.now-c.since)
 }
