@@ -150,7 +150,7 @@ func (t *Target) Facts(ctx context.Context) (map[string][]byte, error) {
 
 // Finish takes the mark away, by which a worker can open the journal.
 func (t *Target) Finish(ctx context.Context, audit journal.AuditEntry) error {
-	audit.At = time.UnixMicro(t.j.clock.micros())
+	audit.At = time.UnixMicro(t.j.clock.Now())
 	return t.within(ctx, func(tx pgx.Tx) error {
 		var last int64
 		var hash []byte

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A batch is one transaction of the requests that waited.
@@ -18,9 +19,7 @@ type batch struct {
 	after          []func() // update memory after the commit
 	permits        permits
 	invited        map[journal.ShopKey]int64 // shops with an open invitation, of those that chose another provider
-	workDue        bool                      // an operation may have become due
-	intentWaits    bool                      // an intent waits
-	eventWaits     bool                      // an event waits to be published
+	signals        steps.Signals             // sent after the commit
 	permitReturned bool                      // permits are available earlier than before
 	wrote          bool
 	queued         []statement // for the next round trip

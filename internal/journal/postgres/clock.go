@@ -58,11 +58,11 @@ func (c *clock) learn(before, after time.Time, at int64) {
 }
 
 // micros is about the present by the database's clock.
-func (c *clock) micros() int64 { return c.stamp(c.now()) }
+func (c *clock) Now() int64 { return c.Stamp(c.now()) }
 
 // stamp turns an instant of this process into the database's time, if in doubt
 // a later one. The zero time is 0.
-func (c *clock) stamp(t time.Time) int64 {
+func (c *clock) Stamp(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
@@ -73,8 +73,8 @@ func (c *clock) stamp(t time.Time) int64 {
 
 // stampUp is stamp, rounded up to the next whole microsecond: for the end of what
 // has to have passed.
-func (c *clock) stampUp(t time.Time) int64 {
-	at := c.stamp(t)
+func (c *clock) StampUp(t time.Time) int64 {
+	at := c.Stamp(t)
 	if at == 0 {
 		return 0
 	}
@@ -87,7 +87,7 @@ func (c *clock) stampUp(t time.Time) int64 {
 }
 
 // instant is the way back, if in doubt a later one.
-func (c *clock) instant(micros int64) time.Time {
+func (c *clock) Instant(micros int64) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.after.Add(time.Duration(micros-c.at) * time.Microsecond)

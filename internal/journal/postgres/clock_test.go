@@ -28,7 +28,7 @@ func TestTheClockBelievesTheDatabase(t *testing.T) {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		// Never earlier than it is.
-		if now := c.stamp(asked.Add(loose)); now < told {
+		if now := c.Stamp(asked.Add(loose)); now < told {
 			t.Errorf("%s: %d µs before what the database says", name, told-now)
 		}
 	}

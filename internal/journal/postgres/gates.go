@@ -36,10 +36,10 @@ func (g *circuitTimes) instants(account, until, since int64, c *clock) (time.Tim
 	}
 	t = circuitTime{storedUntil: until, storedSince: since}
 	if until != 0 {
-		t.until = c.instant(until)
+		t.until = c.Instant(until)
 	}
 	if since != 0 {
-		t.since = c.instant(since)
+		t.since = c.Instant(since)
 	}
 	g.keep(account, t)
 	return t.until, t.since

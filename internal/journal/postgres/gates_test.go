@@ -27,7 +27,7 @@ func testCircuitStays(b *bed) {
 			}
 		}
 		now := j.clock.now()
-		j.clock.learn(now, now, j.clock.stamp(now)+20_000)
+		j.clock.learn(now, now, j.clock.Stamp(now)+20_000)
 		if got := read(j); got != want {
 			b.Errorf("%+v, then %+v", want, got)
 		}

@@ -16,7 +16,7 @@ func testLateCommit(b *bed) {
 	server, err := pgx.Connect(ctx, b.url)
 	b.ok(err)
 	defer func() { _ = server.Close(context.Background()) }()
-	_, err = server.Exec(ctx, pulseInterval, j.pulse.process[:], j.pulse.acked.Load()-1, j.clock.micros())
+	_, err = server.Exec(ctx, pulseInterval, j.pulse.process[:], j.pulse.acked.Load()-1, j.clock.Now())
 	b.ok(err)
 	b.ok(j.examine(ctx, server, ""))
 	if err := j.refusal(steps.Needs{}); err != nil {

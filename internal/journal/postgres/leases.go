@@ -45,7 +45,7 @@ func (s *session) bury(ctx context.Context, opening bool) error {
 		return err
 	})
 	if err == nil && told {
-		notify(s.j.changed)
+		s.j.Notify(steps.Signals{Work: true})
 	}
 	return err
 }
@@ -80,7 +80,7 @@ func (s *session) buryIn(ctx context.Context, opening bool) (told bool, err erro
 				return journal.ErrCopy
 			}
 		}
-		now := s.j.clock.micros()
+		now := s.j.clock.Now()
 		if told = len(gone) > 0; told {
 			if err := run(ctx, tx, endLeases(now, gone)); err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // locks are the rows that a transaction locks for its requests.
@@ -306,7 +307,7 @@ func (o *opening) read(b *batch, results pgx.BatchResults) error {
 func (b *batch) commit(ctx context.Context) error {
 	b.j.pulse.next++
 	b.queue("counting the commit", pulseInterval, []any{b.j.pulse.process[:], b.j.pulse.next, b.now})
-	if b.workDue || b.eventWaits || b.permitReturned || b.intentWaits {
+	if b.signals != (steps.Signals{}) || b.permitReturned {
 		b.queue("notifying the others", "SELECT pg_notify($1, $2)", []any{b.j.channel, b.j.message(b)})
 	}
 	// These statements lock rows that all replicas share, in this order: a query may have

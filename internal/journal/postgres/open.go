@@ -62,9 +62,6 @@ type Journal struct {
 	origin   uuid.UUID
 	beside   bool
 	readers  *pgxpool.Pool
-	changed  chan struct{}
-	outbox   chan struct{}
-	intents  chan struct{}
 	channel  string // of notifications
 	lockKey  int32  // the first half of all advisory locks
 	session  *session
@@ -120,7 +117,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	j := &Journal{
 		options: o, config: config, log: o.Logger, clock: newClock(o.Now), beside: o.ReadOnly,
-		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
+		written:  make(chan struct{}),
 		queue:    queue.New[*request](),
 		freed:    make(chan struct{}, 1),
 		accounts: make(map[string]int64), names: make(map[int64]string), ledgers: make(map[string]int64),
@@ -214,25 +211,13 @@ func (j *Journal) identify(ctx context.Context) error {
 	if !j.beside {
 		id := uuid.New()
 		if _, err := j.readers.Exec(ctx, "INSERT INTO meta (name, value) VALUES ('identity', $1), ('created', $2) ON CONFLICT DO NOTHING",
-			id[:], []byte(strconv.FormatInt(j.clock.micros(), 10))); err != nil {
+			id[:], []byte(strconv.FormatInt(j.clock.Now(), 10))); err != nil {
 			return named(readable(err))
 		}
 	}
-	raw, err := j.Fact(ctx, steps.Identity)
-	if err != nil {
+	var err error
+	if j.identity, j.origin, err = j.Identities(ctx); err != nil {
 		return err
-	}
-	if j.identity, err = uuid.FromBytes(raw); err != nil {
-		return errors.New("journal: the journal's identity is damaged")
-	}
-	if raw, err = j.Fact(ctx, steps.Origin); err != nil {
-		return err
-	}
-	j.origin = j.identity
-	if raw != nil {
-		if j.origin, err = uuid.FromBytes(raw); err != nil {
-			return errors.New("journal: the journal's origin is damaged")
-		}
 	}
 	j.known.Store(&j.identity)
 	// Locks and channels are the database's; there may be other journals in it, and

@@ -152,7 +152,7 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	if c, ok := j.counts.recent(p, j.clock.now()); ok {
 		return steps.Available{Permits: p.Limit - int(c.inUse+c.own)}, true, nil
 	}
-	ledger, now := int64(0), j.clock.micros() // its id never changes
+	ledger, now := int64(0), j.clock.Now() // its id never changes
 	if err := j.read(ctx, "SELECT id FROM ledger WHERE name = $1", func(r row) error {
 		ledger = r.int(0)
 		return nil

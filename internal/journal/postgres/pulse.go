@@ -125,7 +125,7 @@ func (j *Journal) examine(ctx context.Context, conn *pgx.Conn, place string) err
 		return j.settle(ctx, conn, place)
 	}
 	if j.pulse.waits.Swap(false) {
-		notify(j.changed)
+		j.Notify(steps.Signals{Work: true})
 	}
 	return nil
 }
@@ -134,12 +134,12 @@ func (j *Journal) lose(why string) {
 	if !j.pulse.lost.Swap(true) {
 		j.log.Error("the journal is refused: nothing more is sent, taken in or decided; answers that still come are kept. Stop all workers and use `journal recover`", "why", why)
 	}
-	notify(j.changed)
+	j.Notify(steps.Signals{Work: true})
 }
 
 // markLate tells all that the database lacks commits.
 func (j *Journal) markLate(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `INSERT INTO meta (name, value) SELECT 'copied', convert_to(coalesce(max(at), $1::bigint)::text, 'UTF8') FROM pulse ON CONFLICT DO NOTHING`, j.clock.micros())
+	_, err := conn.Exec(ctx, `INSERT INTO meta (name, value) SELECT 'copied', convert_to(coalesce(max(at), $1::bigint)::text, 'UTF8') FROM pulse ON CONFLICT DO NOTHING`, j.clock.Now())
 	return err
 }
 
@@ -155,7 +155,7 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 		if err != nil {
 			return err
 		}
-		now := j.clock.micros()
+		now := j.clock.Now()
 		if place != "" && place != m.place {
 			if moved, err = j.moved(ctx, tx, m.place, place, now); err != nil {
 				return err
@@ -200,7 +200,7 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 	case over:
 		j.log.Info("all replicas that were at work have found what they had committed: the journal goes on where it is now")
 	}
-	notify(j.changed)
+	j.Notify(steps.Signals{Work: true})
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // The second halves of advisory locks. Numbers of replicas are above them.
@@ -68,7 +70,7 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 		// replica as gone.
 		locked := ""
 		err = conn.QueryRow(ctx, "WITH r AS (INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id) SELECT id, pg_advisory_lock($3, id::int)::text FROM r",
-			s.j.clock.micros(), ready, s.j.lockKey).Scan(&replica, &locked)
+			s.j.clock.Now(), ready, s.j.lockKey).Scan(&replica, &locked)
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.j.channel}.Sanitize())
@@ -147,9 +149,7 @@ func (s *session) listen(ctx context.Context) {
 
 // look has everybody look for what they may not have heard of.
 func (s *session) look() {
-	notify(s.j.changed)
-	notify(s.j.outbox)
-	notify(s.j.intents)
+	s.j.Notify(steps.Signals{Work: true, Outbox: true, Intents: true})
 	notify(s.j.freed)
 }
 
@@ -198,16 +198,16 @@ func (j *Journal) message(b *batch) string {
 	var what strings.Builder
 	what.WriteString(strconv.FormatInt(j.session.number(), 10))
 	what.WriteByte(' ')
-	if b.workDue {
+	if b.signals.Work {
 		what.WriteByte('w')
 	}
 	if b.permitReturned {
 		what.WriteByte('p')
 	}
-	if b.eventWaits {
+	if b.signals.Outbox {
 		what.WriteByte('o')
 	}
-	if b.intentWaits {
+	if b.signals.Intents {
 		what.WriteByte('i')
 	}
 	return what.String()
@@ -218,15 +218,11 @@ func (s *session) told(message string) {
 	if who == strconv.FormatInt(s.number(), 10) {
 		return // told already
 	}
-	if strings.Contains(what, "w") || strings.Contains(what, "p") && s.j.refused.Swap(false) {
-		notify(s.j.changed)
-	}
-	if strings.Contains(what, "o") {
-		notify(s.j.outbox)
-	}
-	if strings.Contains(what, "i") {
-		notify(s.j.intents)
-	}
+	s.j.Notify(steps.Signals{
+		Work:    strings.Contains(what, "w") || strings.Contains(what, "p") && s.j.refused.Swap(false),
+		Outbox:  strings.Contains(what, "o"),
+		Intents: strings.Contains(what, "i"),
+	})
 	if strings.Contains(what, "t") {
 		notify(s.j.freed)
 	}
@@ -241,7 +237,7 @@ func (s *session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if !s.conn.IsClosed() {
-		_, _ = s.conn.Exec(ctx, pulseEnd, s.j.pulse.process[:], s.j.clock.micros()) // else it is found to be gone
+		_, _ = s.conn.Exec(ctx, pulseEnd, s.j.pulse.process[:], s.j.clock.Now()) // else it is found to be gone
 	}
 	s.shut() // with it the lock goes
 }

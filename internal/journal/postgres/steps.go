@@ -39,11 +39,11 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 		return pgx.BeginTxFunc(ctx, j.readers, atLevel, func(tx pgx.Tx) error {
 			errs[0] = nil
 			t := &stepTx{batch: newBatch(j, tx.Conn()), ctx: ctx, texts: rowTexts{make(rows.Statements)}}
-			t.now = j.clock.micros()
+			t.now = j.clock.Now()
 			if err := j.Run(t, []*steps.Request{r}, errs); err != nil || errs[0] != nil {
 				return cmp.Or(errs[0], err)
 			}
-			if t.intentWaits {
+			if t.signals.Intents {
 				t.queue("notifying of an intent", "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
 			}
 			t.sendOutbox()
@@ -104,12 +104,6 @@ func (d database) Scrub(context.Context) (bool, error) { return false, nil }
 // LeaseTerm returns the last term that this process acquired. The database knows which
 // process holds the lease now.
 func (d database) LeaseTerm() (int64, bool) { return d.j.term.Load(), true }
-
-// Now, Stamp, StampUp and Instant implement [steps.Clock].
-func (c *clock) Now() int64                     { return c.micros() }
-func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
-func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
-func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
 
 // A stepTx implements [steps.Tx]. Saved rows are sent to the database with the next
 // query, or with the commit.
@@ -401,15 +395,22 @@ func (t *stepTx) Later(q steps.Query, args ...any) error {
 	return nil
 }
 
-func (t *stepTx) Last(s steps.Series) (id int64, err error) {
+// value runs a statement now and returns the first column of its row.
+func (t *stepTx) value(sql string, args ...any) (value any, err error) {
 	var b pgx.Batch
-	b.Queue("SELECT coalesce(pg_sequence_last_value($1::regclass), 0)", sequence(s))
+	b.Queue(sql, args...)
 	err = t.trip(&b, func(_ int, r pgx.Rows) error {
 		return eachRow(r, func(_ []string, values []any) error {
-			id, _ = values[0].(int64)
+			value = values[0]
 			return nil
 		})
 	})
+	return value, err
+}
+
+func (t *stepTx) Last(s steps.Series) (int64, error) {
+	value, err := t.value("SELECT coalesce(pg_sequence_last_value($1::regclass), 0)", sequence(s))
+	id, _ := value.(int64)
 	return id, err
 }
 
@@ -470,15 +471,9 @@ func (t *stepTx) LockAudit() {
 	t.queue("locking the audit trail", "SELECT pg_advisory_xact_lock($1, $2)", []any{t.j.lockKey, int32(lockAudit)})
 }
 
-func (t *stepTx) LockPruning() (alone bool, err error) {
-	var b pgx.Batch
-	b.Queue("SELECT pg_try_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockPrune))
-	err = t.trip(&b, func(_ int, r pgx.Rows) error {
-		return eachRow(r, func(_ []string, values []any) error {
-			alone, _ = values[0].(bool)
-			return nil
-		})
-	})
+func (t *stepTx) LockPruning() (bool, error) {
+	value, err := t.value("SELECT pg_try_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockPrune))
+	alone, _ := value.(bool)
 	return alone, err
 }
 
@@ -488,16 +483,9 @@ func (t *stepTx) After(f func()) { t.after = append(t.after, f) }
 // registers as a replica first, and then reads the mark of the recovery under the same
 // lock.
 func (t *stepTx) BeginRecovery() (alone bool, err error) {
-	var b pgx.Batch
-	b.Queue("SELECT pg_advisory_xact_lock($1, $2)", t.j.lockKey, int32(lockDuty))
-	b.Queue("SELECT count(*) FROM (SELECT id FROM replica WHERE id <> $2 OFFSET 0) x WHERE NOT pg_try_advisory_xact_lock($1, x.id::int)", t.j.lockKey, t.j.session.number())
-	err = t.trip(&b, func(_ int, r pgx.Rows) error {
-		return eachRow(r, func(_ []string, values []any) error {
-			others, ok := values[0].(int64)
-			alone = ok && others == 0
-			return nil
-		})
-	})
+	t.queue("locking the replicas", "SELECT pg_advisory_xact_lock($1, $2)", []any{t.j.lockKey, int32(lockDuty)})
+	others, err := t.value("SELECT count(*) FROM (SELECT id FROM replica WHERE id <> $2 OFFSET 0) x WHERE NOT pg_try_advisory_xact_lock($1, x.id::int)", t.j.lockKey, t.j.session.number())
+	alone = others == int64(0)
 	if err == nil && alone {
 		t.After(func() { t.j.recovers.Store(true) })
 	}
@@ -521,9 +509,7 @@ func (t *stepTx) HistoryUnknown() { t.j.counts.forget() }
 // FloorRaised does nothing, because shops are inserted with the floor in the database.
 func (t *stepTx) FloorRaised(int64) {}
 
-func (t *stepTx) Signal(s steps.Signals) {
-	t.workDue, t.eventWaits, t.intentWaits = t.workDue || s.Work, t.eventWaits || s.Outbox, t.intentWaits || s.Intents
-}
+func (t *stepTx) Signal(s steps.Signals) { t.signals = t.signals.Or(s) }
 
 // rowTexts builds the statements over many rows of a table.
 type rowTexts struct{ rows.Statements }

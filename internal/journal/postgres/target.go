@@ -152,7 +152,7 @@ func (t *Target) Begin(ctx context.Context, s move.State) error {
 		return run(ctx, tx, []step{
 			{"DELETE FROM meta", nil},
 			{"DELETE FROM replica", nil},
-			{"INSERT INTO replica (since, ready) VALUES ($1, TRUE)", []any{t.j.clock.micros()}},
+			{"INSERT INTO replica (since, ready) VALUES ($1, TRUE)", []any{t.j.clock.Now()}},
 			{setMeta, []any{"identity", s.Identity[:]}},
 			{setMeta, []any{move.Copying, []byte(s.String())}},
 		})

@@ -255,17 +255,9 @@ func (b *batch) publish() {
 	}
 	if b.permitReturned && b.j.refused.Swap(false) {
 		// A caller that waits for a permit waits for a later instant.
-		b.workDue = true
+		b.signals.Work = true
 	}
-	if b.workDue {
-		notify(b.j.changed)
-	}
-	if b.eventWaits {
-		notify(b.j.outbox)
-	}
-	if b.intentWaits {
-		notify(b.j.intents)
-	}
+	b.j.Notify(b.signals)
 }
 
 // rollback rolls the transaction back.

@@ -8,9 +8,9 @@ import (
 
 // auditOn appends an entry on a connection other than the writer's, in its transaction.
 func (j *Journal) auditOn(c *conn, e journal.AuditEntry) error {
-	at := j.clock.stamp(e.At)
+	at := j.clock.Stamp(e.At)
 	if at == 0 {
-		at = j.clock.micros()
+		at = j.clock.Now()
 	}
 	e.At = time.UnixMicro(at)
 	e = e.Salted()

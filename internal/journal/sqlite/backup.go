@@ -111,7 +111,7 @@ func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
 			return err
 		}
 	}
-	if _, err := dst.exec(setMeta, "copied", decimal(j.clock.micros())); err != nil {
+	if _, err := dst.exec(setMeta, "copied", decimal(j.clock.Now())); err != nil {
 		return err
 	}
 	// A recovery that goes on ends there; that of the copy is another, which looks
@@ -141,7 +141,7 @@ func verifyCopy(ctx context.Context, path string) (c Copy, err error) {
 	if err != nil {
 		return c, err
 	}
-	c.At, c.Operations = wall(at), map[journal.StatKey]int64{}
+	c.At, c.Operations = time.UnixMicro(at).UTC(), map[journal.StatKey]int64{}
 	if err := db.each("SELECT t.name, p.part, p.next_offset FROM position p JOIN topic t ON t.id = p.topic ORDER BY t.name, p.part", nil, func(r row) error {
 		c.Positions = append(c.Positions, journal.Position{Topic: r.text(0), Partition: int(r.int(1)), Next: r.int(2)})
 		return nil

@@ -27,12 +27,12 @@ func newClock(now func() time.Time) *clock {
 }
 
 // micros is the present.
-func (c *clock) micros() int64 { return c.base + c.now().Sub(c.start).Microseconds() }
+func (c *clock) Now() int64 { return c.base + c.now().Sub(c.start).Microseconds() }
 
 // stamp turns a caller's instant into the journal's time. The zero time is 0.
 // An instant that was read from the clock of this process carries a monotonic
 // reading and is placed by it.
-func (c *clock) stamp(t time.Time) int64 {
+func (c *clock) Stamp(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
@@ -45,21 +45,18 @@ func (c *clock) stamp(t time.Time) int64 {
 
 // stampUp is stamp, rounded up to the next whole microsecond: for the end of
 // what has to have passed. Rounded down, a permit came back before its time.
-func (c *clock) stampUp(t time.Time) int64 {
-	at := c.stamp(t)
-	if at != 0 && c.instant(at).Before(t) {
+func (c *clock) StampUp(t time.Time) int64 {
+	at := c.Stamp(t)
+	if at != 0 && c.Instant(at).Before(t) {
 		at++
 	}
 	return at
 }
 
 // instant is the way back: what a caller may compare with its own clock.
-func (c *clock) instant(micros int64) time.Time {
+func (c *clock) Instant(micros int64) time.Time {
 	if d := micros - c.base; d > math.MinInt64/1000 && d < math.MaxInt64/1000 {
 		return c.start.Add(time.Duration(d) * time.Microsecond)
 	}
 	return time.UnixMicro(micros).UTC()
 }
-
-// wall turns a stored time into one for people.
-func wall(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

@@ -15,7 +15,7 @@ func TestAnInstantComesBackAsItWas(t *testing.T) {
 			start.Add(time.Duration(i) * time.Hour).Truncate(time.Millisecond),
 			start.Add(-time.Duration(i) * 1234567 * time.Microsecond).Truncate(time.Microsecond),
 		} {
-			if back := c.instant(c.stamp(x)); !back.Equal(x) {
+			if back := c.Instant(c.Stamp(x)); !back.Equal(x) {
 				t.Fatalf("%v came back as %v", x, back)
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/google/uuid"
 	"github.com/pressly/goose/v3"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -84,21 +83,8 @@ func (j *Journal) openBeside(ctx context.Context) error {
 	if raw, err := j.Fact(ctx, steps.Moved); err != nil || raw != nil {
 		return errors.Join(err, movedAway(raw))
 	}
-	raw, err := j.Fact(ctx, steps.Identity)
-	if err != nil {
+	if j.identity, j.origin, err = j.Identities(ctx); err != nil {
 		return err
-	}
-	if j.identity, err = uuid.FromBytes(raw); err != nil {
-		return errors.New("the journal's identity is damaged")
-	}
-	if raw, err = j.Fact(ctx, steps.Origin); err != nil {
-		return err
-	}
-	j.origin = j.identity
-	if raw != nil {
-		if j.origin, err = uuid.FromBytes(raw); err != nil {
-			return errors.New("the journal's origin is damaged")
-		}
 	}
 	n, err := missing(j.path, func() (note, error) {
 		raw, err := j.Fact(ctx, steps.Commits)

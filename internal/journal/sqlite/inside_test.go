@@ -24,25 +24,25 @@ func TestClockIgnoresSteps(t *testing.T) {
 	c := newClock(time.Now)
 	for _, d := range []time.Duration{-time.Hour, 0, time.Millisecond, 48 * time.Hour} {
 		at := c.start.Add(d)
-		if got := c.stamp(at); got != c.base+d.Microseconds() {
+		if got := c.Stamp(at); got != c.base+d.Microseconds() {
 			t.Errorf("%v after the start is stored as %d after it", d, got-c.base)
 		}
-		if got := c.instant(c.base + d.Microseconds()); got.Sub(c.start) != d {
+		if got := c.Instant(c.base + d.Microseconds()); got.Sub(c.start) != d {
 			t.Errorf("%v after the start comes back as %v after it", d, got.Sub(c.start))
 		}
 		// One without, as read from a header, by the wall clock.
-		if got := c.stamp(at.Round(0).UTC()); got != c.base+d.Microseconds() {
+		if got := c.Stamp(at.Round(0).UTC()); got != c.base+d.Microseconds() {
 			t.Errorf("%v after the start by the wall is stored as %d after it", d, got-c.base)
 		}
 	}
-	if c.stamp(time.Time{}) != 0 {
+	if c.Stamp(time.Time{}) != 0 {
 		t.Error("the zero time is not none")
 	}
 	far := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
-	if got := c.stamp(far); got != far.UnixMicro() {
+	if got := c.Stamp(far); got != far.UnixMicro() {
 		t.Errorf("the far future is %d", got)
 	}
-	if got := c.instant(math.MaxInt64); got.Year() < 9999 {
+	if got := c.Instant(math.MaxInt64); got.Year() < 9999 {
 		t.Errorf("the end of time is %v", got)
 	}
 }

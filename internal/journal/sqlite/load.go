@@ -46,7 +46,7 @@ func (w *writer) load(j *Journal) error {
 }
 
 func (w *writer) loadIn(j *Journal) error {
-	c, now := w.conn, j.clock.micros()
+	c, now := w.conn, j.clock.Now()
 	r, err := c.one("SELECT value FROM meta WHERE name = 'identity'")
 	if err != nil {
 		return err

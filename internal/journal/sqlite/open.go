@@ -78,9 +78,6 @@ type Journal struct {
 	lacks     bool     // commits are missing in the file
 	readers   *sql.DB
 	reads     *statements
-	changed   chan struct{}
-	outbox    chan struct{}
-	intents   chan struct{}
 	space     *space
 	recover   bool
 	mark      func(path string) string
@@ -148,8 +145,8 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	j := &Journal{
 		path: path, log: o.Logger, clock: newClock(o.Now),
-		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), intents: make(chan struct{}, 1), written: make(chan struct{}),
-		queue: queue.New[*request](), space: newSpace(path, o),
+		written: make(chan struct{}),
+		queue:   queue.New[*request](), space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot, checkRows: o.checkRows,
 	}
 	j.texts.Of = steps.Query.SQLite

@@ -37,7 +37,7 @@ func (d database) AvailablePermits(_ context.Context, p journal.Permit) (left st
 	defer ls.mu.Unlock()
 	l, known := ls.byName[p.RateLimit]
 	if known {
-		left = l.available(d.j.clock.micros(), p)
+		left = l.available(d.j.clock.Now(), p)
 	}
 	return left, known, nil
 }
@@ -119,7 +119,7 @@ func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 			if l.refused {
 				// A caller that waits for a permit waits for a later instant.
 				l.refused = false
-				notify(j.changed)
+				j.Notify(steps.Signals{Work: true})
 			}
 		}
 	}

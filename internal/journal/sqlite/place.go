@@ -75,7 +75,7 @@ func (w *writer) setForward(j *Journal) (bool, error) {
 	if boot == "" {
 		return false, nil
 	}
-	offset := j.clock.micros() - since
+	offset := j.clock.Now() - since
 	was, err := w.conn.one("SELECT value FROM meta WHERE name = 'clock'")
 	if err != nil {
 		return false, err

@@ -33,7 +33,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 	}
 	return j.beside(func(c *conn) error {
 		t := &tx{j: j}
-		t.reset(c, j.clock.micros())
+		t.reset(c, j.clock.Now())
 		errs := make([]error, 1)
 		if err := j.Run(stepTx{t, rowTexts{make(rows.Statements)}}, []*steps.Request{r}, errs); err != nil && errs[0] == nil {
 			return err
@@ -73,10 +73,10 @@ func (d database) Exclusive() bool { return true }
 // CircuitTimes returns the instants as they were set.
 func (d database) CircuitTimes(a *rows.Account) (until, since time.Time) {
 	if a.CircuitUntil != 0 {
-		until = d.j.clock.instant(a.CircuitUntil)
+		until = d.j.clock.Instant(a.CircuitUntil)
 	}
 	if a.CircuitSince != 0 {
-		since = d.j.clock.instant(a.CircuitSince)
+		since = d.j.clock.Instant(a.CircuitSince)
 	}
 	return until, since
 }
@@ -86,12 +86,6 @@ func (d database) LeaseTerm() (int64, bool) { return 0, d.j.lease.valid() }
 
 // A database implements [steps.Database] for a journal.
 type database struct{ j *Journal }
-
-// Now, Stamp, StampUp and Instant implement [steps.Clock].
-func (c *clock) Now() int64                     { return c.micros() }
-func (c *clock) Stamp(t time.Time) int64        { return c.stamp(t) }
-func (c *clock) StampUp(t time.Time) int64      { return c.stampUp(t) }
-func (c *clock) Instant(micros int64) time.Time { return c.instant(micros) }
 
 // arguments encodes lists as JSON, which SQLite can read as a table.
 func arguments(args []any) in {
@@ -463,9 +457,7 @@ func (t stepTx) FloorRaised(floor int64) {
 	t.undo = append(t.undo, func() { w.floor = was })
 }
 
-func (t stepTx) Signal(s steps.Signals) {
-	t.woken, t.out, t.asked = t.woken || s.Work, t.out || s.Outbox, t.asked || s.Intents
-}
+func (t stepTx) Signal(s steps.Signals) { t.signals = t.signals.Or(s) }
 
 // saved updates memory for a saved row: the open invitations, the shops to be reminded
 // of one, and the cached columns of operations.

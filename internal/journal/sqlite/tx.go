@@ -1,9 +1,10 @@
 package sqlite
 
 import (
-	"invoicebox-worker/internal/journal"
-
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // A tx is the transaction of one commit, together with what it does to the
@@ -11,16 +12,14 @@ import (
 // effect for the outside after the commit.
 type tx struct {
 	*conn
-	j     *Journal
-	now   int64
-	undo  []func()                  // of memory, run in reverse
-	ends  []permitEnd               // for the ledgers, once committed
-	after []func()                  // run once committed
-	woken bool                      // an operation may have become due
-	out   bool                      // something waits to be published
-	asked bool                      // an intent waits
-	dirty bool                      // the request at hand has written
-	shops map[int64]journal.ShopKey // that the steps have found by their names
+	j       *Journal
+	now     int64
+	undo    []func()                  // of memory, run in reverse
+	ends    []permitEnd               // for the ledgers, once committed
+	after   []func()                  // run once committed
+	signals steps.Signals             // sent once committed
+	dirty   bool                      // the request at hand has written
+	shops   map[int64]journal.ShopKey // that the steps have found by their names
 }
 
 type txMark struct {
@@ -33,7 +32,7 @@ func (t *tx) reset(c *conn, now int64) {
 	t.after = t.after[:0]
 	clear(t.shops)
 	t.conn, t.now, t.undo, t.ends = c, now, t.undo[:0], t.ends[:0]
-	t.woken, t.out, t.asked = false, false, false
+	t.signals = steps.Signals{}
 }
 
 // exec runs a statement and notes whether it has written.
@@ -85,22 +84,7 @@ func (t *tx) publish() {
 	if len(t.ends) > 0 {
 		t.j.writer.ledgers.end(t.j, t.ends)
 	}
-	if t.woken {
-		notify(t.j.changed)
-	}
-	if t.out {
-		notify(t.j.outbox)
-	}
-	if t.asked {
-		notify(t.j.intents)
-	}
-}
-
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	t.j.Notify(t.signals)
 }
 
 // fatal tells whether err may have taken the transaction with it: SQLite rolls

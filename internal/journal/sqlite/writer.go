@@ -109,7 +109,7 @@ func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool)
 		return false, fmt.Errorf("journal: begin: %w", named(err))
 	}
 	t := &j.writer.tx
-	t.reset(c, j.clock.micros())
+	t.reset(c, j.clock.Now())
 	wrote, err := t.steps(batch, errs, savepoints)
 	if err != nil {
 		t.undoAll()

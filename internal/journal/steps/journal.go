@@ -21,6 +21,8 @@ type Journal struct {
 	recovery      atomic.Pointer[recovery] // that this process has begun
 	keys          atomic.Pointer[registeredKeys]
 	kept          keptLetters // the writer's
+
+	changed, outbox, intents chan struct{}
 }
 
 // tables are the descriptions of the tables.
@@ -32,7 +34,8 @@ type tables struct {
 // New returns a journal over a database. Lists reports whether the database accepts
 // lists of bytes and texts as arguments. The planner decides what events lead to.
 func New(db Database, lists bool, planner journal.Planner) *Journal {
-	return &Journal{db: db, lists: lists, planner: planner, tables: tables{
+	signal := func() chan struct{} { return make(chan struct{}, 1) }
+	return &Journal{db: db, lists: lists, planner: planner, changed: signal(), outbox: signal(), intents: signal(), tables: tables{
 		account: rows.TableOf[rows.Account]("account"), shop: rows.TableOf[rows.Shop]("shop"),
 		operation: rows.TableOf[rows.Operation]("operation"), body: rows.TableOf[rows.Body]("event"),
 		attempt: rows.TableOf[rows.Attempt]("attempt"), credential: rows.TableOf[rows.Credential]("credential"),
@@ -42,6 +45,30 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 		announced: rows.TableOf[rows.Announced]("announced"),
 		letter:    rows.TableOf[rows.DeadLetter]("dead_letter"),
 	}}
+}
+
+// Changed is signalled after a commit by which an operation may have become due.
+func (j *Journal) Changed() <-chan struct{} { return j.changed }
+
+// OutboxChanged is signalled after a commit that queued an event.
+func (j *Journal) OutboxChanged() <-chan struct{} { return j.outbox }
+
+// IntentsChanged is signalled after a commit that wrote one.
+func (j *Journal) IntentsChanged() <-chan struct{} { return j.intents }
+
+// Notify signals waiting goroutines.
+func (j *Journal) Notify(s Signals) {
+	for _, c := range []struct {
+		signal bool
+		to     chan struct{}
+	}{{s.Work, j.changed}, {s.Outbox, j.outbox}, {s.Intents, j.intents}} {
+		if c.signal {
+			select {
+			case c.to <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 // Authenticate sets the authenticator that makes the MACs of outbox rows.

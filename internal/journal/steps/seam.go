@@ -190,6 +190,11 @@ type Signals struct {
 	Intents bool // an intent waits
 }
 
+// Or returns the events of both.
+func (s Signals) Or(t Signals) Signals {
+	return Signals{s.Work || t.Work, s.Outbox || t.Outbox, s.Intents || t.Intents}
+}
+
 // An Ask queries rows: the rows of Query; or the rows of Table with Keys, which it
 // locks for update; or N increasing ids of Series, one in each row.
 type Ask struct {
