@@ -24,7 +24,7 @@ type ShopActions interface {
 	// called every second.
 	ClaimDestructions(ctx context.Context, limit int, lease time.Duration) ([]Destruction, error)
 	// EndDestruction records that a secret is destroyed and erases what the journal has
-	// of it. ErrStale: it was recorded before, or the credentials became current
+	// of it, also in the response that brought it. ErrStale: it was recorded before, or the credentials became current
 	// meanwhile.
 	EndDestruction(ctx context.Context, d Destruction, audit AuditEntry) error
 	// ImportShop makes credentials current that the shop had before this journal. Where the

@@ -70,7 +70,7 @@ var credentialMoves = []part{
 		}
 	}},
 	{"the earlier ones are destroyed at their time, but not before the event is published", func(f *fixture) {
-		first, _ := reviewed(f, "s", time.Hour, true)
+		first, o := reviewed(f, "s", time.Hour, true)
 		f.publishAll()
 		m := f.moveOf(f.current(), "m-s")
 		m.DestroyAt = f.clock.now().Add(time.Hour)
@@ -80,8 +80,16 @@ var credentialMoves = []part{
 			f.Fatalf("destroyed %+v", list)
 		}
 		f.publishAll()
-		if list := f.destructions(10); len(list) != 1 || list[0].Credential.Reference != first.Reference {
+		list := f.destructions(10)
+		if len(list) != 1 || list[0].Credential.Reference != first.Reference {
 			f.Fatalf("destroyed %+v", list)
+		}
+		if kept, err := f.j.Responses(f.ctx, o.UUID); err != nil || len(kept) != 1 {
+			f.Fatalf("the response is not kept before: %v, %v", kept, err)
+		}
+		f.ok(f.j.EndDestruction(f.ctx, list[0], destroyed))
+		if kept, err := f.j.Responses(f.ctx, o.UUID); err != nil || len(kept) != 0 {
+			f.Fatalf("the response is kept: %v, %v", kept, err)
 		}
 	}},
 	{"a process that has not met the account moves its credentials", func(f *fixture) {

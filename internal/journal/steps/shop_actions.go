@@ -190,6 +190,11 @@ const (
 	destructionLease Query = "UPDATE credential SET destroy_at = $3 WHERE shop = $1 AND version = $2"
 	secretDestroyed  Query = `UPDATE credential SET secret = NULL, secret_key = NULL, proof = NULL, destroy_at = NULL, destroyed = $3
 		WHERE shop = $1 AND version = $2 AND destroyed IS NULL AND destroy_at IS NOT NULL`
+	// secretResponses erases the responses that brought a destroyed secret. 30 and 31 are
+	// the states of ended operations.
+	secretResponses Query = `UPDATE attempt SET answer = NULL, answer_key = NULL, answer_at = NULL, sealed_for = ''
+		WHERE answer IS NOT NULL AND operation = (SELECT o.id FROM credential c JOIN operation o ON o.id = c.operation
+			WHERE c.shop = $1 AND c.version = $2 AND o.version = c.version AND o.state IN (30, 31) AND o.late = 0)`
 )
 
 type destructionRow struct {
@@ -236,6 +241,7 @@ func (j *Journal) EndDestruction(ctx context.Context, d journal.Destruction, aud
 			if u.exec(secretDestroyed, d.ShopID, d.Credential.Version, u.now) == 0 {
 				return journal.ErrStale
 			}
+			u.later(secretResponses, d.ShopID, d.Credential.Version)
 			u.audit(audit)
 			return nil
 		},
