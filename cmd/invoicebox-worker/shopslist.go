@@ -15,6 +15,8 @@ type shopsList struct {
 	pageFlags
 	Account  string `name:"account" group:"command" placeholder:"NAME" help:"Only shops of this account; by default of all accounts."`
 	Stage    string `name:"stage" group:"command" enum:"all,active,invited,disconnected,other" default:"all" help:"active: it can take payments; invited: it was invited and is not active; disconnected: it was active until an operator disconnected it; other: none of these; or all (default ${default})."`
+	Verified string `name:"verification" group:"command" enum:"all,pending,verified,invalid" default:"all" help:"Only active shops whose credentials are pending, verified or invalid; or all (default ${default})."`
+	Since    string `name:"since" group:"command" placeholder:"TIME" help:"Only shops that were invited, activated or disconnected last at this time or later: an age such as 24h, or a time such as 2026-01-31T00:00:00Z."`
 	Merchant string `name:"merchant-id" group:"command" placeholder:"ID" help:"Only shops with this merchant id."`
 }
 
@@ -29,6 +31,7 @@ type shopRowJSON struct {
 	DisconnectedAt *time.Time `json:"disconnectedAt,omitzero"`
 
 	MerchantID string `json:"merchantId,omitzero"`
+	Verified   string `json:"verification,omitzero"`
 	Version    int64  `json:"version,omitzero"` // the journal's number of the current credentials
 	Reference  string `json:"ref,omitzero"`
 }
@@ -36,6 +39,22 @@ type shopRowJSON struct {
 // shopStages are the values of --stage.
 func shopStages() map[string]journal.ShopStage {
 	return map[string]journal.ShopStage{"all": journal.AnyShop, "active": journal.ActiveShop, "invited": journal.InvitedShop, "disconnected": journal.DisconnectedShop, "other": journal.OtherShop}
+}
+
+// shopVerifications are the values of --verification.
+func shopVerifications() map[string]journal.CredentialState {
+	list := map[string]journal.CredentialState{"all": 0}
+	for _, s := range []journal.CredentialState{journal.CredentialPending, journal.CredentialVerified, journal.CredentialInvalid} {
+		list[s.String()] = s
+	}
+	return list
+}
+
+func shopVerification(s journal.ShopRecord) string {
+	if s.ActiveAt.IsZero() {
+		return ""
+	}
+	return s.State.String()
 }
 
 func shopStage(s journal.ShopRecord) string {
@@ -56,7 +75,13 @@ func (c *shopsList) Run(ctx context.Context, s *settings, env environment) error
 	if err != nil {
 		return err
 	}
-	f := journal.ShopFilter{Account: c.Account, Stage: shopStages()[c.Stage], Merchant: c.Merchant}
+	f := journal.ShopFilter{Account: c.Account, Stage: shopStages()[c.Stage], Merchant: c.Merchant, State: shopVerifications()[c.Verified]}
+	if c.Since != "" {
+		var ok bool
+		if f.Since, ok = instant(c.Since, time.Now()); !ok {
+			return &usageError{"--since must be an age such as 24h, or a time such as 2026-01-31T00:00:00Z"}
+		}
+	}
 	if c.After != "" {
 		if f.Before, err = strconv.ParseInt(c.After, 10, 64); err != nil || f.Before < 1 {
 			return &usageError{"--after must be the number of a shop, as listed"}
@@ -75,12 +100,13 @@ func (c *shopsList) Run(ctx context.Context, s *settings, env environment) error
 			views = append(views, shopRowJSON{
 				Number: r.ID, Account: r.Shop.Account, Shop: r.Shop.Shop, Stage: shopStage(r), InvitedAt: timeJSON(r.InvitedAt), ActiveAt: timeJSON(r.ActiveAt),
 				DisconnectedAt: timeJSON(r.DisconnectedAt),
+				Verified:       shopVerification(r),
 				MerchantID:     r.Merchant, Version: r.Version, Reference: r.Reference,
 			})
-			rows = append(rows, []any{r.ID, r.Shop.Account, r.Shop.Shop, shopStage(r), formatTimeMillis(r.InvitedAt), formatTimeMillis(r.ActiveAt), r.Merchant, r.Reference})
+			rows = append(rows, []any{r.ID, r.Shop.Account, r.Shop.Shop, shopStage(r), formatTimeMillis(r.InvitedAt), formatTimeMillis(r.ActiveAt), shopVerification(r), r.Merchant, r.Reference})
 		}
 		if err := c.write(env.stdout, views, func(w io.Writer) {
-			printTable(w, []any{"number", "account", nowrap("shop"), "stage", "invited", "active since", "merchant id", "credentials"}, rows, "no shops")
+			printTable(w, []any{"number", "account", nowrap("shop"), "stage", "invited", "active since", "verification", "merchant id", "credentials"}, rows, "no shops")
 		}); err != nil || !more {
 			return err
 		}

@@ -161,8 +161,13 @@ type ShopFilter struct {
 	Account  string    // "" is all
 	Stage    ShopStage // AnyShop is all
 	Merchant string    // "" is all
-	Before   int64     // ids below, for paging; 0 from the newest
-	Limit    int       // 1 to 1000
+	// State chooses active shops by what is known of their credentials; 0 is all.
+	State CredentialState
+	// Since chooses shops that were invited, activated or disconnected last then or
+	// later; zero is all.
+	Since  time.Time
+	Before int64 // ids below, for paging; 0 from the newest
+	Limit  int   // 1 to 1000
 }
 
 // A ShopRecord is a shop for people.
@@ -174,6 +179,7 @@ type ShopRecord struct {
 	Merchant  string
 	Version   int64
 	Reference string
+	State     CredentialState // of its credentials
 
 	DisconnectedAt time.Time // zero unless its credentials are disconnected
 }

@@ -43,14 +43,16 @@ const (
 		WHERE shop = $1 AND ($2::bigint = 0 OR version = $2) ORDER BY version DESC LIMIT 1`
 	credentialAt Query = `SELECT version AS n FROM credential
 		WHERE shop = (SELECT id FROM shop WHERE account = (SELECT id FROM account WHERE name = $1) AND name = $2) AND reference = $3 ORDER BY version DESC LIMIT 1`
-	shopsList Query = `SELECT s.id, a.name AS account_name, s.name, s.invited_at, s.active_at, s.active_version, s.disconnected_at, s.merchant_id, c.reference
+	shopsList Query = `SELECT s.id, a.name AS account_name, s.name, s.invited_at, s.active_at, s.active_version, s.disconnected_at, s.merchant_id, s.review_state, c.reference
 		FROM shop s JOIN account a ON a.id = s.account LEFT JOIN credential c ON c.shop = s.id AND c.version = s.active_version
 		WHERE ($1::bigint = 0 OR s.id < $1) AND ($2::text = '' OR a.name = $2) AND ($3::text = '' OR s.merchant_id = $3)
 			AND CASE $4::bigint WHEN 0 THEN TRUE WHEN 1 THEN s.active_at IS NOT NULL
 				WHEN 4 THEN s.disconnected_at IS NOT NULL
 				WHEN 2 THEN s.active_at IS NULL AND s.disconnected_at IS NULL AND s.invited_at IS NOT NULL
 				ELSE s.active_at IS NULL AND s.disconnected_at IS NULL AND s.invited_at IS NULL END
-		ORDER BY s.id DESC LIMIT $5`
+			AND ($5::bigint = 0 OR s.active_at IS NOT NULL AND s.review_state = $5)
+			AND ($6::bigint = 0 OR s.invited_at >= $6 OR s.active_at >= $6 OR s.disconnected_at >= $6)
+		ORDER BY s.id DESC LIMIT $7`
 	// Versions above the active one are stored, but their check has not ended well.
 	credentialPublished Query = `SELECT s.disconnected_at, c.version, c.reference, c.merchant_id, c.secret, c.created FROM shop s
 		LEFT JOIN credential c ON c.shop = s.id AND c.version = s.active_version
@@ -276,14 +278,18 @@ type shopRecord struct {
 func (r *shopRecord) record() journal.ShopRecord {
 	s := journal.ShopRecord{ID: r.ID, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.Name}, InvitedAt: wallOrZero(r.InvitedAt), DisconnectedAt: wallOrZero(r.DisconnectedAt)}
 	if r.ActiveAt != 0 {
-		s.ActiveAt, s.Merchant, s.Version, s.Reference = wall(r.ActiveAt), r.MerchantID, r.ActiveVersion, r.Reference
+		s.ActiveAt, s.Merchant, s.Version, s.Reference, s.State = wall(r.ActiveAt), r.MerchantID, r.ActiveVersion, r.Reference, r.ReviewState
 	}
 	return s
 }
 
 // Shops lists shops, the newest first.
 func (j *Journal) Shops(ctx context.Context, f journal.ShopFilter) ([]journal.ShopRecord, error) {
-	return list(ctx, j, shopsList, []any{f.Before, f.Account, f.Merchant, int64(f.Stage), bounded(f.Limit)}, (*shopRecord).record)
+	since := int64(0)
+	if !f.Since.IsZero() {
+		since = f.Since.UnixMicro()
+	}
+	return list(ctx, j, shopsList, []any{f.Before, f.Account, f.Merchant, int64(f.Stage), int64(f.State), since, bounded(f.Limit)}, (*shopRecord).record)
 }
 
 type publishedRow struct {

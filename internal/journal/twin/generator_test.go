@@ -617,7 +617,7 @@ func (g *generator) read() {
 			_, _ = g.call("Credential", shop, version)
 			_, _ = g.call("PublishedCredential", shop)
 			_, _ = g.call("CredentialVersion", shop, fmt.Sprintf("ref+sealed://invoicebox/%s?version=%d", shop.Shop, version))
-			_, _ = g.call("Shops", journal.ShopFilter{Stage: journal.ShopStage(version), Limit: 20}) // #nosec G115 -- small
+			_, _ = g.call("Shops", journal.ShopFilter{Stage: journal.ShopStage(version), State: journal.CredentialState(g.n(4)), Limit: 20}) // #nosec G115 -- small
 		},
 		func() { g.readLetters(shop) },
 		func() {
