@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"database/sql"
 	"encoding/json"
 	"os"
@@ -12,9 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
-	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/schemas"
@@ -60,20 +56,7 @@ func TestShopsErase(t *testing.T) {
 		s := pgtest.Start(t)
 		r.journal = s.Database(t, "")
 		eraseShop(t, r, func() [][]byte {
-			conn, err := pgx.Connect(t.Context(), r.journal)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = conn.Close(context.Background()) }()
-			rows, err := conn.Query(t.Context(), sealedOfShop)
-			if err != nil {
-				t.Fatal(err)
-			}
-			list, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return list
+			return s.Blobs(t, "test_1", sealedOfShop)
 		}, filepath.Join(s.Data(), "base"), func(erased bool) {
 			if !erased {
 				s.Exec(t, "test_1", "CHECKPOINT")
@@ -196,5 +179,3 @@ func found(t *testing.T, folder string, value []byte) bool {
 	}
 	return there
 }
-
-var _ = sqlite.Options{} // the driver of database/sql

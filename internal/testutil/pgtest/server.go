@@ -199,6 +199,27 @@ func (s *Server) Exec(t testing.TB, database, sql string) {
 	}
 }
 
+// Blobs returns what a query of one column finds, as the superuser.
+func (s *Server) Blobs(t testing.TB, database, sql string) [][]byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...) // #nosec G204 -- the test's own server
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
