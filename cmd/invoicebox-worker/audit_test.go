@@ -115,7 +115,7 @@ func TestAudit(t *testing.T) {
 			{"ChangedActor", "UPDATE audit SET actor = 'nobody' WHERE id = 700", "the hash of entry 700 does not fit"},
 			{"ChangedTime", "UPDATE audit SET at = at + 1 WHERE id = 1500", "the hash of entry 1500 does not fit"},
 			{"ChangedDetail", "UPDATE audit_detail SET detail = detail || 'x' WHERE id = 700", "the hash of entry 700 does not fit"},
-			{"ChangedDigest", "UPDATE audit SET digest = x'00' WHERE id = 700", "the hash of entry 700 does not fit"},
+			{"ChangedDigest", "UPDATE audit SET detail_hash = x'00' WHERE id = 700", "the hash of entry 700 does not fit"},
 			{"RemovedDetail", "DELETE FROM audit_detail WHERE id = 700", "the detail of entry 700 is missing"},
 			{"ChangedHash", "UPDATE audit SET hash = x'00' WHERE id = 3", "the hash of entry 3 does not fit"},
 			{"MovedText", "UPDATE audit SET act = act || subject, subject = '' WHERE id = 9", "the hash of entry 9 does not fit"},
@@ -123,8 +123,8 @@ func TestAudit(t *testing.T) {
 			{"RemovedMiddle", "DELETE FROM audit WHERE id BETWEEN 10 AND 20", "the entries 10 to 20 are missing"},
 			{"RemovedLast", "DELETE FROM audit WHERE id > 1100", "it ends with entry 1100"},
 			{"RemovedAll", "DELETE FROM audit", "it ends with entry 0"},
-			{"InsertedBeforeFirst", "INSERT INTO audit SELECT 0, at, 'nobody', act, subject, digest, hash FROM audit WHERE id = 1", "entry 0 was inserted"},
-			{"InsertedWithLeastNumber", "INSERT INTO audit SELECT -9223372036854775808, at, 'nobody', act, subject, digest, hash FROM audit WHERE id = 1", "entry -9223372036854775808 was inserted"},
+			{"InsertedBeforeFirst", "INSERT INTO audit SELECT 0, at, 'nobody', act, subject, detail_hash, hash FROM audit WHERE id = 1", "entry 0 was inserted"},
+			{"InsertedWithLeastNumber", "INSERT INTO audit SELECT -9223372036854775808, at, 'nobody', act, subject, detail_hash, hash FROM audit WHERE id = 1", "entry -9223372036854775808 was inserted"},
 			{"Swapped", "UPDATE audit SET subject = CASE id WHEN 5 THEN 'default/shop-6' ELSE 'default/shop-5' END WHERE id IN (5, 6)", "the hash of entry 5 does not fit"},
 		} {
 			t.Run(c.name, func(t *testing.T) {

@@ -46,7 +46,7 @@ func Tables() []Table {
 		{Name: "dead_letter", Keys: 1, Columns: words(`id topic part record_offset record_time received size outbox replayed replay_due replays event_id reason
 			place digest record record_key account shop message_key`), Counted: words("replay_due")},
 		{Name: "key_use", Keys: 2, Columns: words("purpose key since")},
-		{Name: "audit", Keys: 1, Columns: words("id at actor act subject digest hash")},
+		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail_hash hash")},
 		{Name: "audit_detail", Keys: 1, Columns: words("id salt detail")},
 	}
 }

@@ -159,7 +159,7 @@ func (t *Target) Finish(ctx context.Context, audit journal.AuditEntry) error {
 		}
 		e := journal.NextAudit(last, hash, audit.Salted())
 		return run(ctx, tx, []step{
-			{"INSERT INTO audit (id, at, actor, act, subject, digest, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)", []any{e.ID, e.At.UnixMicro(), e.Actor, e.Act, e.Subject, e.Digest, e.Hash}},
+			{"INSERT INTO audit (id, at, actor, act, subject, detail_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)", []any{e.ID, e.At.UnixMicro(), e.Actor, e.Act, e.Subject, e.Digest, e.Hash}},
 			{"INSERT INTO audit_detail (id, salt, detail) VALUES ($1, $2, $3)", []any{e.ID, e.Salt, e.Detail}},
 			{"DELETE FROM meta WHERE name = $1", []any{move.Copying}},
 		})

@@ -265,8 +265,8 @@ type Audit struct {
 	Actor   string `db:"actor,fixed"`
 	Act     string `db:"act,fixed"`
 	Subject string `db:"subject,fixed"`
-	Digest  []byte `db:"digest,null,fixed"` // of the detail; NULL if there was none
-	Hash    []byte `db:"hash,fixed"`        // of the row and of the hash before it
+	Digest  []byte `db:"detail_hash,null,fixed"` // of the detail; NULL if there was none
+	Hash    []byte `db:"hash,fixed"`             // of the row and of the hash before it
 }
 
 // An AuditDetail is the text of an audit row. It can be erased.

@@ -426,13 +426,13 @@ CREATE TABLE key_use (
 -- Who did what. Append-only. The ids have no gaps, and each row's hash covers the row
 -- and the hash of the row before it.
 CREATE TABLE audit (
-    id      BIGINT PRIMARY KEY,
-    at      BIGINT NOT NULL,
-    actor   TEXT   NOT NULL,
-    act     TEXT   NOT NULL,
-    subject TEXT   NOT NULL,
-    digest  BYTEA,           -- of the detail; NULL if there was none
-    hash    BYTEA  NOT NULL
+    id          BIGINT PRIMARY KEY,
+    at          BIGINT NOT NULL,
+    actor       TEXT   NOT NULL,
+    act         TEXT   NOT NULL,
+    subject     TEXT   NOT NULL,
+    detail_hash BYTEA,           -- salted, of the detail; NULL if there was none
+    hash        BYTEA  NOT NULL
 );
 
 -- The texts of audit rows. They are not part of the row, and the hash covers their

@@ -23,7 +23,7 @@ func (j *Journal) auditOn(c *conn, e journal.AuditEntry) error {
 	} else {
 		e = journal.NextAudit(last.int(0), last.blob(1), e)
 	}
-	if _, err = c.exec("INSERT INTO audit (id, at, actor, act, subject, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)", e.ID, at, e.Actor, e.Act, e.Subject, e.Digest, e.Hash); err != nil || e.Detail == "" {
+	if _, err = c.exec("INSERT INTO audit (id, at, actor, act, subject, detail_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?)", e.ID, at, e.Actor, e.Act, e.Subject, e.Digest, e.Hash); err != nil || e.Detail == "" {
 		return err
 	}
 	_, err = c.exec("INSERT INTO audit_detail (id, salt, detail) VALUES (?, ?, ?)", e.ID, e.Salt, e.Detail)

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	auditRead Query = `SELECT a.id, a.at, a.actor, a.act, a.subject, a.digest, a.hash, d.salt, coalesce(d.detail, '') AS detail
+	auditRead Query = `SELECT a.id, a.at, a.actor, a.act, a.subject, a.detail_hash, a.hash, d.salt, coalesce(d.detail, '') AS detail
 		FROM audit a LEFT JOIN audit_detail d ON d.id = a.id WHERE $1::bigint = 0 OR a.id < $1 ORDER BY a.id DESC LIMIT $2`
-	auditAfter Query = `SELECT a.id, a.at, a.actor, a.act, a.subject, a.digest, a.hash, d.salt, coalesce(d.detail, '') AS detail
+	auditAfter Query = `SELECT a.id, a.at, a.actor, a.act, a.subject, a.detail_hash, a.hash, d.salt, coalesce(d.detail, '') AS detail
 		FROM audit a LEFT JOIN audit_detail d ON d.id = a.id WHERE a.id > $1 ORDER BY a.id LIMIT $2`
 	auditLast Query = "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1"
 )

@@ -73,7 +73,7 @@ var groups = map[string][]string{
 
 // mayDiffer are columns in which the two databases differ by design, and why.
 var mayDiffer = map[string]string{
-	"audit_detail.salt": "random", "audit.digest": "of the salt", "audit.hash": "of the digest",
+	"audit_detail.salt": "random", "audit.detail_hash": "of the salt", "audit.hash": "of the digest",
 }
 
 // A layout holds what the comparison needs of a table.
