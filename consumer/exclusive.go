@@ -286,23 +286,38 @@ func (a *ExclusiveSession) Scan(ctx context.Context, topic string, from map[int]
 			lost = append(lost, OffsetRange{topic, p.partition, at, limits[p].start})
 			at = limits[p].start
 		}
-		if err := reader.scan(ctx, p, at, limits[p].end, f); err != nil {
+		if err := reader.scan(ctx, p, at, limits[p].end, func(items []item) error { return f(reader.readable(p, items)) }); err != nil {
 			return lost, err
 		}
 	}
 	return lost, nil
 }
 
-func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f func([]schemas.Message) error) error {
+// readable returns the records of items. It skips unreadable records: the worker publishes
+// none that large.
+func (c *Consumer) readable(p topicPartition, items []item) []schemas.Message {
+	messages := make([]schemas.Message, 0, len(items))
+	for i := range items {
+		if u := items[i].unreadable; u != nil {
+			c.log.Warn("skipped unreadable records", "topic", p.topic, "partition", p.partition, "from", u.from, "to", u.to-1, "err", u.why)
+			continue
+		}
+		messages = append(messages, items[i].message)
+	}
+	return messages
+}
+
+// scan reads a partition from an offset to an end, and calls f with what each fetch holds.
+func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f func([]item) error) error {
 	r := &reader{topicPartition: p}
 	defer c.fetcher.removeReader(p)
 	moved, wait := time.Now(), newBackoff()
 	for at < end {
 		got, err := c.fetcher.fetch(ctx, r, at)
 		next := at
-		var messages []schemas.Message
+		var items []item
 		if err == nil && got.records != nil {
-			messages, err = c.readRecords(ctx, r, got, end)
+			items, err = c.readItems(ctx, r, got, end)
 			next = got.records.next
 		}
 		got.release()
@@ -310,7 +325,7 @@ func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f 
 			return context.Cause(ctx)
 		}
 		if next > at {
-			if err := f(messages); err != nil {
+			if err := f(items); err != nil {
 				return err
 			}
 			at, moved = next, time.Now()
@@ -325,9 +340,8 @@ func (c *Consumer) scan(ctx context.Context, p topicPartition, at, end int64, f 
 	return nil
 }
 
-// readRecords returns the records of one fetch that lie before end. It skips unreadable
-// records: the worker publishes none that large.
-func (c *Consumer) readRecords(ctx context.Context, r *reader, got fetchResult, end int64) (messages []schemas.Message, err error) {
+// readItems returns what one fetch holds before end.
+func (c *Consumer) readItems(ctx context.Context, r *reader, got fetchResult, end int64) (items []item, err error) {
 	if err := c.fetcher.decompressMemory.Acquire(ctx, got.memory); err != nil {
 		return nil, err
 	}
@@ -338,18 +352,15 @@ func (c *Consumer) readRecords(ctx context.Context, r *reader, got fetchResult, 
 		it, err := got.records.read()
 		switch {
 		case errors.Is(err, io.EOF):
-			return messages, nil
+			return items, nil
 		case err != nil:
-			return messages, err
-		case it.unreadable != nil:
-			c.log.Warn("skipped unreadable records", "topic", r.topic, "partition", r.partition,
-				"from", it.unreadable.from, "to", it.unreadable.to-1, "err", it.unreadable.why)
-		case it.message.Offset < end:
-			messages = append(messages, it.message)
+			return items, err
+		case it.offset() < end:
+			items = append(items, it)
 			held += len(it.message.Key) + len(it.message.Value) + 64
 		}
 	}
-	return messages, nil
+	return items, nil
 }
 
 // maxTime returns the later of two instants.

@@ -131,18 +131,7 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 	if err != nil {
 		return nil, startError(o)
 	}
-	types := map[string]string{}
-	var topics, names []string
-	for _, t := range schemas.InputTypes() {
-		types[o.Topic(t)] = t
-		topics = append(topics, o.Topic(t))
-	}
-	for _, a := range o.Accounts {
-		names = append(names, a.Name)
-	}
-	decoder, err := schemas.NewDecoder(schemas.DecoderOptions{
-		Types: types, Accounts: names, DefaultAccount: o.defaultAccount(), IDHeader: o.IDHeader, IDMember: o.IDMember,
-	})
+	decoder, topics, err := newDecoder(o)
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +146,23 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, CanFetch: room,
 		FetchMemory: int(o.FetchMemory), ForeignMemberTimeout: foreignMemberTimeout, DeadLetters: journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)},
 	})
+}
+
+// newDecoder makes the decoder of the input topics.
+func newDecoder(o *Options) (decoder *schemas.Decoder, topics []string, err error) {
+	types := map[string]string{}
+	var names []string
+	for _, t := range schemas.InputTypes() {
+		types[o.Topic(t)] = t
+		topics = append(topics, o.Topic(t))
+	}
+	for _, a := range o.Accounts {
+		names = append(names, a.Name)
+	}
+	decoder, err = schemas.NewDecoder(schemas.DecoderOptions{
+		Types: types, Accounts: names, DefaultAccount: o.defaultAccount(), IDHeader: o.IDHeader, IDMember: o.IDMember,
+	})
+	return decoder, topics, err
 }
 
 func startError(o *Options) error {

@@ -128,6 +128,13 @@ type ShopView struct {
 	Same *OperationView
 }
 
+// A Preview is what Ingest would see of an event.
+type Preview struct {
+	Known  bool     // it is in the inbox
+	Reused bool     // another event with its identity is in the inbox
+	View   ShopView // of an event that is neither
+}
+
 // InvitedView is the shop's last invitation.
 type InvitedView struct {
 	At           time.Time // when it was sent

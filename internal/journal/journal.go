@@ -319,6 +319,8 @@ type Reads interface {
 	// first. ErrNotFound: no such operation.
 	Responses(ctx context.Context, id uuid.UUID) ([]KeptResponse, error)
 	Shop(ctx context.Context, k ShopKey) (ShopHistory, error)
+	// Preview returns what Ingest would see of an event at this moment.
+	Preview(ctx context.Context, e Event) (Preview, error)
 	// Shops lists shops, the newest first.
 	Shops(ctx context.Context, f ShopFilter) ([]ShopRecord, error)
 	Credential(ctx context.Context, k ShopKey, version int64) (Credential, error) // version 0: the newest

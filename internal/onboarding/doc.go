@@ -14,6 +14,7 @@
 //	reminder_rules.go      what follows when a reminder of an invitation is due
 //	late_responses.go      what follows a response that arrives after its operation ended
 //	restore.go             how an operation of a restored journal continues
+//	rehearsal.go           what events would lead to, for a dry run
 //	events.go              the events that are published
 //	obstacles.go           why an operation does not run, in words for an operator
 //	reasons.go             the closed set of reasons, which are stored and are metric labels

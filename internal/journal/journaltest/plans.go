@@ -157,6 +157,43 @@ var plans = []part{
 		}
 	}},
 	{"a plan that does not fit fails its batch alone", testBadPlans},
+	{"a preview is what the planner sees", func(f *fixture) {
+		var seen journal.ShopView
+		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
+			if seen = v; e.Shop.Shop == "t" {
+				return journal.Plan{} // the code is another shop's
+			}
+			return Plain(e, v)
+		}
+		take := func(e journal.Event) {
+			f.Helper()
+			before, err := f.j.Preview(f.ctx, e)
+			f.ok(err)
+			f.ingest(e)
+			diff(f.T, journal.Preview{View: seen}, before)
+			after, err := f.j.Preview(f.ctx, e)
+			f.ok(err)
+			diff(f.T, journal.Preview{Known: true}, after)
+		}
+		first := f.address("s", "e1", "a@x.test")
+		take(first)
+		take(f.address("s", "e2", "b@x.test"))
+		take(f.address("s", "e3", "a@x.test"))
+		take(f.code("s", "c1", "111"))
+		take(f.code("t", "c2", "111"))
+		o := f.claimed(journal.Invite, journal.Call)
+		f.apply(journal.Transition{
+			Ref: o.Ref, From: journal.Sending, To: journal.Done, Reason: "sent", Attempt: f.send(o), End: f.answered(200),
+			Invited: &journal.InvitedUpdate{At: f.clock.now(), InvitationID: "inv"},
+		})
+		take(f.address("s", "e4", "a@x.test"))
+		reviewed(f, "u", 0, true)
+		take(f.address("u", "e5", "u@x.test"))
+		other := f.address("s", "e1", "c@x.test")
+		p, err := f.j.Preview(f.ctx, other)
+		f.ok(err)
+		diff(f.T, journal.Preview{Reused: true}, p)
+	}},
 	{"a repeated run keeps what it must", func(f *fixture) {
 		e := f.code("s", "e1", "123")
 		o, id := f.sending(e)

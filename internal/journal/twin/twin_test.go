@@ -329,7 +329,7 @@ func (w *twin) callOne(ctx context.Context, i int, s *side, method string, args 
 // reads are methods that change nothing.
 var reads = []string{
 	"Accounts", "Audit", "AuditAfter", "Changed", "Credential", "CredentialVersion", "PublishedCredential", "DeadLetters", "Due", "DueReplays", "AvailablePermits", "Identity", "Intents", "IntentsChanged", "KeyRows", "Operation", "Operations", "Origin",
-	"OutboxChanged", "Pending", "PendingIntents", "Positions", "PublishedOffsets", "RecoveryDue", "Responses", "Capacity", "Shop", "Shops", "Stats", "LeaseReleased",
+	"OutboxChanged", "Pending", "PendingIntents", "Positions", "Preview", "PublishedOffsets", "RecoveryDue", "Responses", "Capacity", "Shop", "Shops", "Stats", "LeaseReleased",
 	"UnknownSince", "UsedKeys", "WorkerReports",
 }
 

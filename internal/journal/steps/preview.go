@@ -1,0 +1,61 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/rows"
+)
+
+const shopNamed Query = "SELECT " + shopColumns + " FROM shop WHERE account = $1 AND name = $2"
+
+// A readTx reads like a transaction, and locks and changes nothing. The planner's view
+// needs no other method than Load.
+type readTx struct {
+	Tx
+	load func(Ask) error
+}
+
+// Load runs queries.
+func (t readTx) Load(asks []Ask) error {
+	for _, a := range asks {
+		if err := t.load(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Preview returns what the inbox and the planner would see of an event at this moment.
+func (j *Journal) Preview(ctx context.Context, e journal.Event) (journal.Preview, error) {
+	u := newUnit(j, readTx{load: func(a Ask) error { return j.db.Read(ctx, a.Query, a.Args, a.Each) }})
+	if err := u.tx.Load([]Ask{{Query: inboxKnown, Args: []any{[][]byte{e.Identity[:]}}, Each: u.foundIdentity}}); err != nil {
+		return journal.Preview{}, err
+	}
+	if digest, known := u.intake.inbox[e.Identity]; known {
+		same := slices.ContainsFunc(e.Digests, func(d []byte) bool { return bytes.Equal(d, digest) })
+		return journal.Preview{Known: same, Reused: !same}, nil
+	}
+	s := &rows.Shop{}
+	if err := read(ctx, j, accountByName, []any{e.Shop.Account}, func(r *rows.Account) error {
+		s.Account = r.ID
+		return nil
+	}); err != nil {
+		return journal.Preview{}, err
+	}
+	if err := read(ctx, j, shopNamed, []any{s.Account, e.Shop.Shop}, func(r *rows.Shop) error {
+		s = r
+		return nil
+	}); err != nil {
+		return journal.Preview{}, err
+	}
+	if s.ID == 0 {
+		u.intake.open[0], u.intake.fresh[0] = []int64{}, true
+	} else if err := u.tx.Load([]Ask{u.askActive([]int64{s.ID})}); err != nil {
+		return journal.Preview{}, err
+	}
+	v, err := u.view(s, &e)
+	return journal.Preview{View: v.ShopView}, err
+}
