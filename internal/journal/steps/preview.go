@@ -9,7 +9,7 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-const shopNamed Query = "SELECT " + shopColumns + " FROM shop WHERE account = $1 AND name = $2"
+const previewShop Query = "SELECT " + shopColumns + " FROM shop WHERE account = $1 AND name = $2"
 
 // A readTx reads like a transaction, and locks and changes nothing. The planner's view
 // needs no other method than Load.
@@ -45,7 +45,7 @@ func (j *Journal) Preview(ctx context.Context, e journal.Event) (journal.Preview
 	}); err != nil {
 		return journal.Preview{}, err
 	}
-	if err := read(ctx, j, shopNamed, []any{s.Account, e.Shop.Shop}, func(r *rows.Shop) error {
+	if err := read(ctx, j, previewShop, []any{s.Account, e.Shop.Shop}, func(r *rows.Shop) error {
 		s = r
 		return nil
 	}); err != nil {
