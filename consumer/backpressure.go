@@ -38,6 +38,7 @@ func (p *partition) waitForCapacity() {
 			return
 		}
 		p.markIdle()
+		p.moved()
 		// The lag grows meanwhile, and an alert may depend on it.
 		if time.Since(looked) >= lagPollInterval {
 			looked = time.Now()

@@ -46,6 +46,7 @@ type Consumer struct {
 	// topicsMissing: a topic did not exist when the partitions were assigned.
 	topicsMissing atomic.Bool
 	paused        atomic.Bool // CanFetch returned false
+	readers       sync.Map    // *partition: those that are read
 }
 
 // New checks the settings. It opens no connection.
@@ -74,6 +75,19 @@ func (c *Consumer) Ready() (bool, string) {
 		word += ": " + why
 	}
 	return word == stateConsuming, word
+}
+
+// Idle returns for how long a partition that is being read has made no step, the longest
+// of all. Each fetch, and each attempt to ingest, is a step, also one that fails. 0 while
+// no partition is read.
+func (c *Consumer) Idle() (longest time.Duration) {
+	c.readers.Range(func(p, _ any) bool {
+		if p, ok := p.(*partition); ok {
+			longest = max(longest, time.Since(*p.stepped.Load()))
+		}
+		return true
+	})
+	return longest
 }
 
 // Run reads until ctx ends and then returns nil: it stops fetching, finishes the

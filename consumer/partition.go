@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -42,6 +43,8 @@ type partition struct {
 	readOnce    bool      // a fetch has succeeded
 	deniedSince time.Time // since when the broker denies reading
 
+	stepped atomic.Pointer[time.Time] // when the partition's goroutine made its last step
+
 	mu             sync.Mutex
 	sharedPosition int64 // position, for other goroutines
 	uncommitted    bool  // not committed
@@ -65,7 +68,11 @@ func newPartition(g *generation, p topicPartition, position int64, behind *journ
 // run reads until the generation stops fetching.
 func (p *partition) run() {
 	wait := newBackoff()
+	p.moved()
+	p.g.c.readers.Store(p, nil)
+	defer p.g.c.readers.Delete(p)
 	for p.g.fetchCtx.Err() == nil {
+		p.moved()
 		if p.waitForCapacity(); p.g.fetchCtx.Err() != nil {
 			return
 		}
@@ -90,6 +97,12 @@ func (p *partition) run() {
 		}
 		wait.Wait(p.g.fetchCtx)
 	}
+}
+
+// moved notes that the goroutine makes a step.
+func (p *partition) moved() {
+	now := time.Now()
+	p.stepped.Store(&now)
 }
 
 // step fetches once and ingests what was fetched.
@@ -217,6 +230,7 @@ func (p *partition) ingest() bool {
 	wait := newBackoff()
 	first, lastLogged := time.Now(), ""
 	for {
+		p.moved()
 		began := time.Now()
 		done, err := p.g.c.config.Inbox.Ingest(p.g.ingestCtx, p.batcher.batch)
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"invoicebox-worker/internal/app"
@@ -17,6 +18,34 @@ type checkJSON struct {
 	Check  string `json:"check"`
 	Result string `json:"result"` // ok, warning, failed
 	Detail string `json:"detail,omitzero"`
+}
+
+// checksAsJSON reports whether the arguments ask for the checks as JSON. They may be
+// arguments that cannot be parsed.
+func checksAsJSON(args []string) bool {
+	if at := slices.Index(args, "check"); at < 0 || slices.Contains(args[:at], "accounts") {
+		return false
+	}
+	for i, a := range args {
+		switch a {
+		case "--output=json", "-o=json", "-ojson":
+			return true
+		case "--output", "-o":
+			if i+1 < len(args) && args[i+1] == "json" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// settingsCheck is the answer of `check --output json` where a setting has a wrong value.
+func settingsCheck(env environment, err error) int {
+	views := []checkJSON{{Check: "settings", Result: string(app.CheckFailed), Detail: err.Error()}}
+	if writeErr := (outputFlag{Output: "json"}).write(env.stdout, views, nil); writeErr != nil {
+		return fail(env, exitFailed, writeErr)
+	}
+	return fail(env, exitFailed, errors.New("1 check has failed"))
 }
 
 // Run tries everything and says it line by line; it fails when one of them did.

@@ -114,6 +114,9 @@ func perform(ctx context.Context, args []string, env environment) int {
 		return exitDone
 	}
 	if setting, ok := errors.AsType[*config.Error](err); ok {
+		if checksAsJSON(args) {
+			return settingsCheck(env, setting)
+		}
 		return fail(env, exitFailed, setting)
 	}
 	if err != nil {
@@ -124,6 +127,9 @@ func perform(ctx context.Context, args []string, env environment) int {
 	}
 	used := config.Used(kctx.Selected(), kctx.Model.Flags)
 	if cli.given, err = settingsProgram().Load(kctx, used, env.environ); err != nil {
+		if checksAsJSON(args) {
+			return settingsCheck(env, err)
+		}
 		return fail(env, exitFailed, err)
 	}
 	if kctx.Command() != "run" && kctx.Command() != "check" { // they say it in their own form

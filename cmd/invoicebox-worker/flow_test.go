@@ -70,7 +70,7 @@ func activateOne(t *testing.T, r *rig) {
 	_, metrics := w.get("/metrics")
 	for _, name := range []string{
 		"invoicebox_worker_build_info", "invoicebox_worker_journal_up 1", "invoicebox_worker_outbox_events 0", "invoicebox_worker_inbox_events 2",
-		"invoicebox_worker_dead_letters 0", "invoicebox_worker_oldest_due_age_seconds 0", "invoicebox_worker_consumer_lag_seconds", "invoicebox_worker_ingest_batch_records_count", "invoicebox_worker_consumer_rebalance_duration_seconds_count 1", "invoicebox_worker_consumer_lag_records", "go_goroutines", "process_",
+		"invoicebox_worker_dead_letters 0", "invoicebox_worker_oldest_due_age_seconds{account=\"default\",kind=\"invite\"} 0", "invoicebox_worker_oldest_unstored_response_age_seconds 0", "invoicebox_worker_consumer_lag_seconds", "invoicebox_worker_ingest_batch_records_count", "invoicebox_worker_consumer_rebalance_duration_seconds_count 1", "invoicebox_worker_consumer_lag_records", "go_goroutines", "process_",
 	} {
 		if !strings.Contains(metrics, name) {
 			t.Errorf("/metrics has no %s", name)

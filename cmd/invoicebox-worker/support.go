@@ -247,7 +247,7 @@ func journalSummary(ctx context.Context, j journal.Journal) (any, error) {
 	}
 	v := journalSummaryJSON{
 		Identity: j.Identity().String(), Bytes: stats.Bytes, UsedBytes: room.Used, FreeBytes: room.Free, InboxEvents: stats.Events, Outbox: stats.Outbox,
-		OldestOut: timeJSON(stats.OldestOut), OldestDue: timeJSON(stats.OldestDue), DeadLetters: stats.DeadLetters, Attention: stats.Attention,
+		OldestOut: timeJSON(stats.OldestOut), OldestDue: timeJSON(oldest(stats.OldestDue)), DeadLetters: stats.DeadLetters, Attention: stats.Attention,
 	}
 	for key, n := range stats.Operations {
 		v.Operations = append(v.Operations, openJSON{key.Account, key.Kind.String(), key.State.String(), n})
@@ -313,4 +313,14 @@ func deadLetterSummary(ctx context.Context, j journal.Journal) (any, error) {
 		f.Before = page[len(page)-1].ID
 	}
 	return counts, nil
+}
+
+// oldest returns the earliest instant, zero for none.
+func oldest(due map[journal.DueKey]time.Time) (first time.Time) {
+	for _, at := range due {
+		if first.IsZero() || !at.IsZero() && at.Before(first) {
+			first = at
+		}
+	}
+	return first
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -39,6 +40,60 @@ func brokers(t *testing.T, reachable bool) (*kafkatest.Cluster, Options) {
 		return direct.DialContext(ctx, network, address)
 	}}
 	return c, o
+}
+
+// The brokers say what the user may do with each topic.
+func TestCheckRights(t *testing.T) {
+	c, o := brokers(t, true)
+	conn, err := kafka.New(o.Kafka)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := o.UsedTopics()
+	const every = 1<<3 | 1<<4 | 1<<8
+	for name, x := range map[string]struct {
+		operations map[string]int32 // of topics; others: every
+		verdict    CheckVerdict
+		want       []string
+	}{
+		"granted":              {nil, CheckOK, []string{"may read the inputs and write the results"}},
+		"no write":             {map[string]int32{all[3]: 1<<3 | 1<<8}, CheckFailed, []string{"may not write " + all[3] + ": grant WRITE"}},
+		"no read":              {map[string]int32{all[0]: 1<<4 | 1<<8}, CheckFailed, []string{"may not read " + all[0] + ": grant READ"}},
+		"not described":        {map[string]int32{all[1]: math.MinInt32, all[4]: math.MinInt32}, CheckFailed, []string{"may not read " + all[1], "may not write " + all[4]}},
+		"results need no read": {map[string]int32{all[5]: 1 << 4}, CheckOK, []string{"may read"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.Fake().ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
+				r, ok := request.(*kmsg.MetadataRequest)
+				if !ok || !r.IncludeTopicAuthorizedOperations {
+					return nil, nil, false
+				}
+				answer := r.ResponseKind().(*kmsg.MetadataResponse)
+				for _, asked := range r.Topics {
+					topic := kmsg.NewMetadataResponseTopic()
+					topic.Topic, topic.AuthorizedOperations = asked.Topic, every
+					if operations, ok := x.operations[*asked.Topic]; ok {
+						topic.AuthorizedOperations = operations
+					}
+					answer.Topics = append(answer.Topics, topic)
+				}
+				return answer, nil, true
+			})
+			got := checkRights(t.Context(), o, conn)
+			if got.Verdict != x.verdict {
+				t.Errorf("%+v", got)
+			}
+			for _, part := range x.want {
+				if !strings.Contains(got.Detail, part) {
+					t.Errorf("%q does not say %q", got.Detail, part)
+				}
+			}
+		})
+	}
+	// As the broker itself answers.
+	if got := checkRights(t.Context(), o, conn); got.Verdict != CheckOK {
+		t.Errorf("%+v", got)
+	}
 }
 
 // Where the addresses that brokers advertise cannot be reached, check and the

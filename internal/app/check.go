@@ -76,7 +76,7 @@ func Check(ctx context.Context, o Options) []CheckResult {
 		out = append(out, checkPlaintext(o, conn)...)
 		out = append(out, checkTopicSafety(ctx, o, conn)...)
 		out = append(out, checkRecordTimes(ctx, o, conn, time.Now()))
-		out = append(out, checkProducing(ctx, conn), checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
+		out = append(out, checkRights(ctx, o, conn), checkProducing(ctx, conn), checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
 	}
 	return append(out, checkTokensCounted(ctx, o)...)
 }

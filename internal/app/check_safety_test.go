@@ -85,6 +85,7 @@ func TestCheckTopics_Kafka(t *testing.T) {
 			t.Fatal(err)
 		}
 		findings(t, checkTopicSafety(t.Context(), o, conn), CheckOK)
+		findings(t, []CheckResult{checkRights(t.Context(), o, conn)}, CheckOK)
 		o.MaximumAge += time.Hour
 		findings(t, checkTopicSafety(t.Context(), o, conn), CheckWarning, "raise retention.ms")
 		// The partitions of new topics have leaders a moment later.

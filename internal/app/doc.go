@@ -32,7 +32,8 @@
 //
 // # Health
 //
-// /livez reports that the process responds. /readyz reports for journal, consumer and relay
+// /livez fails only when a loop has made no step for minutes although the journal can be
+// written: then a restart helps. /readyz reports for journal, consumer and relay
 // whether they can do their work; the check of the journal writes, at most every five
 // seconds. /metrics has a registry of its own; gauges of the journal are read on request, at
 // most once a second and within two seconds.

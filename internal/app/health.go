@@ -41,6 +41,45 @@ type health struct {
 	parts    []healthPart
 	complete bool
 	draining bool
+	loops    []healthLoop
+}
+
+// stuckAfter is how long a loop may make no step. Each makes one every few seconds, and
+// waits in no call for as long, unless the journal is not available.
+const stuckAfter = 5 * time.Minute
+
+// A healthLoop is a loop of the worker that must go on.
+type healthLoop struct {
+	name    string
+	idle    func() time.Duration // for how long it has made no step; 0 while it does not run
+	waitsOn readiness            // while this is not ready, a restart does not help
+}
+
+// watch adds a loop to what /livez looks at.
+func (h *health) watch(name string, idle func() time.Duration, waitsOn readiness) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loops = append(h.loops, healthLoop{name, idle, waitsOn})
+}
+
+// alive reports whether a restart would not help: no loop has stopped although nothing
+// outside holds it up. A drain ends by itself.
+func (h *health) alive(ctx context.Context) (ok bool, words string) {
+	h.mu.Lock()
+	loops, draining := slices.Clone(h.loops), h.draining
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, l := range loops {
+		idle := l.idle()
+		if draining || idle < stuckAfter {
+			continue
+		}
+		if ready, _ := l.waitsOn(ctx); ready {
+			return false, fmt.Sprintf("not alive: %s has made no step for %s, and the journal can be written\n", l.name, idle.Round(time.Second))
+		}
+	}
+	return true, "alive\n"
 }
 
 // A healthPart is one line of /readyz.
@@ -120,7 +159,14 @@ func (h *health) handler(gatherer prometheus.Gatherer, profiling bool, logger *s
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(text))
 	}
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "alive\n") })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) {
+		alive, text := h.alive(r.Context())
+		status := http.StatusOK
+		if !alive {
+			status = http.StatusServiceUnavailable
+		}
+		plain(w, status, text)
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ready, text := h.report(r.Context())
 		status := http.StatusOK

@@ -59,6 +59,30 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// /livez fails when a loop has stopped and nothing outside holds it up, and only then.
+func TestHealth_Alive(t *testing.T) {
+	h := newHealth()
+	handler := h.handler(newRegistry("1.2.3"), false, quiet())
+	idle, writable := time.Duration(0), true
+	h.watch("dispatcher", func() time.Duration { return idle }, func(context.Context) (bool, string) { return writable, "" })
+	check := func(when string, status int, text string) {
+		t.Helper()
+		if code, body := get(t, handler, "/livez"); code != status || body != text {
+			t.Errorf("%s: %d %q, want %d and %q", when, code, body, status, text)
+		}
+	}
+	check("running", 200, "alive\n")
+	idle = stuckAfter - time.Second
+	check("slow", 200, "alive\n")
+	idle = stuckAfter
+	check("stuck", 503, "not alive: dispatcher has made no step for 5m0s, and the journal can be written\n")
+	writable = false
+	check("the journal is not available", 200, "alive\n")
+	writable = true
+	h.startDraining()
+	check("draining", 200, "alive\n")
+}
+
 func TestHealth_Profiles(t *testing.T) {
 	profiles := []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/trace?seconds=0.01"}
 	off, on := newHealth().handler(newRegistry("1.2.3"), false, quiet()), newHealth().handler(newRegistry("1.2.3"), true, quiet())
@@ -132,7 +156,7 @@ func TestStatsAreReadOnceASecond(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	fake := &fakeStats{stats: journal.Stats{
 		Operations: map[journal.StatKey]int64{{Account: "default", Kind: journal.Invite, State: journal.Waiting}: 3},
-		Attention:  map[string]int64{"outcome_unknown": 2}, OldestDue: now.Add(-7 * time.Second), Outbox: 4, OldestOut: now.Add(time.Hour),
+		Attention:  map[string]int64{"outcome_unknown": 2}, OldestDue: map[journal.DueKey]time.Time{{Account: "a", Kind: journal.Invite}: now.Add(-7 * time.Second)}, OldestReceived: now.Add(-3 * time.Second), Outbox: 4, OldestOut: now.Add(time.Hour),
 		DeadLetters: 5, Events: 6, Bytes: 7,
 	}}
 	c := newStatsCollector(fake)
@@ -155,9 +179,12 @@ invoicebox_worker_journal_bytes 7
 # HELP invoicebox_worker_journal_up 1 if the journal could be read for this scrape; otherwise 0, and the gauges of its content are absent.
 # TYPE invoicebox_worker_journal_up gauge
 invoicebox_worker_journal_up 1
-# HELP invoicebox_worker_oldest_due_age_seconds Time since the oldest due operation became due; 0 if none is due.
+# HELP invoicebox_worker_oldest_due_age_seconds Time since the oldest due operation became due, by account and kind; 0 if none is due.
 # TYPE invoicebox_worker_oldest_due_age_seconds gauge
-invoicebox_worker_oldest_due_age_seconds 7
+invoicebox_worker_oldest_due_age_seconds{account="a",kind="invite"} 7
+# HELP invoicebox_worker_oldest_unstored_response_age_seconds Time since the oldest response of an activation was saved whose credentials are not stored yet; 0 if there is none.
+# TYPE invoicebox_worker_oldest_unstored_response_age_seconds gauge
+invoicebox_worker_oldest_unstored_response_age_seconds 3
 # HELP invoicebox_worker_operations Operations that have not ended, by account, kind and state.
 # TYPE invoicebox_worker_operations gauge
 invoicebox_worker_operations{account="default",kind="invite",state="waiting"} 3

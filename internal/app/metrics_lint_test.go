@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -61,7 +62,7 @@ func TestMetricsLint(t *testing.T) {
 		}
 	}
 	r := filling{prometheus.NewRegistry()}
-	allMetrics(r, &fakeStats{stats: journal.Stats{
+	allMetrics(r, &fakeStats{stats: journal.Stats{OldestDue: map[journal.DueKey]time.Time{{Account: "default", Kind: journal.Invite}: {}},
 		Operations: map[journal.StatKey]int64{{Account: "a"}: 1}, Attention: map[string]int64{"x": 1},
 	}}, &fakeRoom{})
 	lint := exec.CommandContext(t.Context(), program, "check", "metrics") // #nosec G204 -- a program of this machine

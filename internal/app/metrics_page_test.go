@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -26,7 +27,7 @@ func TestMetricsPage(t *testing.T) {
 		{"## Calls and operations", func(r prometheus.Registerer) { engine.NewMetrics(r) }},
 		{"## Relay", func(r prometheus.Registerer) { producer.NewMetrics(r) }},
 		{"## Journal", func(r prometheus.Registerer) {
-			r.MustRegister(newStatsCollector(&fakeStats{stats: journal.Stats{
+			r.MustRegister(newStatsCollector(&fakeStats{stats: journal.Stats{OldestDue: map[journal.DueKey]time.Time{{Account: "default", Kind: journal.Invite}: {}},
 				Operations: map[journal.StatKey]int64{{}: 1}, Attention: map[string]int64{"": 1},
 			}}))
 			o := Defaults()

@@ -148,6 +148,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	for _, a := range o.Accounts {
 		state.note("account "+a.Name, reports.ready(a.Name))
 	}
+	state.watch("consumer", intake.Idle, probe.ready)
+	state.watch("dispatcher", pool.Idle, probe.ready)
 	state.started()
 	started = true
 	log.Info("started", startLine(&o, jrnl.Identity().String(), address)...)

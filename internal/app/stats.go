@@ -31,7 +31,7 @@ type statsCollector struct {
 	stats journal.Stats
 	err   error
 
-	up, operations, attention, oldestDue, outbox, oldestOut, letters, events, bytes *prometheus.Desc
+	up, operations, attention, oldestDue, oldestReceived, outbox, oldestOut, letters, events, bytes *prometheus.Desc
 }
 
 func newStatsCollector(j statsReader) *statsCollector {
@@ -40,21 +40,22 @@ func newStatsCollector(j statsReader) *statsCollector {
 	}
 	return &statsCollector{
 		journal: j, now: time.Now,
-		up:         desc("journal_up", "1 if the journal could be read for this scrape; otherwise 0, and the gauges of its content are absent."),
-		operations: desc("operations", "Operations that have not ended, by account, kind and state.", "account", "kind", "state"),
-		attention:  desc("attention", "Operations that wait for an operator's decision, by reason.", "reason"),
-		oldestDue:  desc("oldest_due_age_seconds", "Time since the oldest due operation became due; 0 if none is due."),
-		outbox:     desc("outbox_events", "Events that wait to be published."),
-		oldestOut:  desc("outbox_oldest_age_seconds", "Age of the oldest event that waits to be published; 0 if none waits."),
-		letters:    desc("dead_letters", "Dead letters in the journal."),
-		events:     desc("inbox_events", "Events in the inbox."),
-		bytes:      desc("journal_bytes", "Size of the journal on disk."),
+		up:             desc("journal_up", "1 if the journal could be read for this scrape; otherwise 0, and the gauges of its content are absent."),
+		operations:     desc("operations", "Operations that have not ended, by account, kind and state.", "account", "kind", "state"),
+		attention:      desc("attention", "Operations that wait for an operator's decision, by reason.", "reason"),
+		oldestDue:      desc("oldest_due_age_seconds", "Time since the oldest due operation became due, by account and kind; 0 if none is due.", "account", "kind"),
+		oldestReceived: desc("oldest_unstored_response_age_seconds", "Time since the oldest response of an activation was saved whose credentials are not stored yet; 0 if there is none."),
+		outbox:         desc("outbox_events", "Events that wait to be published."),
+		oldestOut:      desc("outbox_oldest_age_seconds", "Age of the oldest event that waits to be published; 0 if none waits."),
+		letters:        desc("dead_letters", "Dead letters in the journal."),
+		events:         desc("inbox_events", "Events in the inbox."),
+		bytes:          desc("journal_bytes", "Size of the journal on disk."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.up, c.operations, c.attention, c.oldestDue, c.outbox, c.oldestOut, c.letters, c.events, c.bytes} {
+	for _, d := range []*prometheus.Desc{c.up, c.operations, c.attention, c.oldestDue, c.oldestReceived, c.outbox, c.oldestOut, c.letters, c.events, c.bytes} {
 		out <- d
 	}
 }
@@ -90,7 +91,10 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	for reason, n := range s.Attention {
 		gauge(c.attention, float64(n), reason)
 	}
-	gauge(c.oldestDue, c.age(s.OldestDue))
+	for key, at := range s.OldestDue {
+		gauge(c.oldestDue, c.age(at), key.Account, key.Kind.String())
+	}
+	gauge(c.oldestReceived, c.age(s.OldestReceived))
 	gauge(c.outbox, float64(s.Outbox))
 	gauge(c.oldestOut, c.age(s.OldestOut))
 	gauge(c.letters, float64(s.DeadLetters))

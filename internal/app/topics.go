@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafka"
@@ -102,6 +105,43 @@ func checkReach(ctx context.Context, conn *kafka.Cluster, group string, topics [
 		return fmt.Errorf("%w; brokers: %s", err, strings.Join(conn.Brokers(), ","))
 	}
 	return nil
+}
+
+// checkRights reports whether the user may read the inputs and write the results. Nothing
+// is written to find out.
+func checkRights(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult {
+	const name = "kafka-rights"
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	topics := o.UsedTopics()
+	rights, err := kafka.RightsOf(ctx, conn, topics...)
+	switch {
+	case errors.Is(err, kafkago.UnsupportedVersion):
+		return CheckResult{name, CheckWarning, "the brokers do not say what the user may do with the topics (Kafka 2.3 does): the rights to read the inputs and to write the results were not checked"}
+	case err != nil:
+		return CheckResult{name, CheckFailed, "the brokers did not say what the user may do with the topics: " + err.Error()}
+	}
+	var read, write []string
+	inputs := o.inputTopics()
+	for _, r := range rights {
+		if slices.Contains(inputs, r.Name) && !r.Read {
+			read = append(read, r.Name)
+		}
+		if !slices.Contains(inputs, r.Name) && !r.Write {
+			write = append(write, r.Name)
+		}
+	}
+	var missing []string
+	if len(read) > 0 {
+		missing = append(missing, "the user may not read "+strings.Join(read, ", ")+": grant READ on them and on the group")
+	}
+	if len(write) > 0 {
+		missing = append(missing, "the user may not write "+strings.Join(write, ", ")+": grant WRITE on them")
+	}
+	if len(missing) > 0 {
+		return CheckResult{name, CheckFailed, strings.Join(missing, "; ")}
+	}
+	return CheckResult{name, CheckOK, "the user may read the inputs and write the results"}
 }
 
 // checkProducing reports whether results are published with producer ids.

@@ -24,7 +24,10 @@ func (e *Engine) dispatch(s phases) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var b dispatchState
+	defer e.stepped.Store(nil)
 	for {
+		now := time.Now()
+		e.stepped.Store(&now)
 		select {
 		case <-s.accept.Done():
 			return nil
@@ -42,6 +45,17 @@ func (e *Engine) dispatch(s phases) error {
 		}
 		timer.Reset(max(0, time.Until(next)))
 	}
+}
+
+// Idle returns for how long the dispatcher has made no step. It makes one every few
+// seconds, so more than a minute means that a call of the journal does not return. 0 while
+// the engine does not run.
+func (e *Engine) Idle() time.Duration {
+	at := e.stepped.Load()
+	if at == nil {
+		return 0
+	}
+	return time.Since(*at)
 }
 
 // dispatchState is what the dispatcher keeps from one look to the next.

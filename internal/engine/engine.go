@@ -45,6 +45,7 @@ type Engine struct {
 	capacityLow       atomic.Bool // it left work behind until there is capacity for enough operations
 	tasks             sync.WaitGroup
 	running           atomic.Bool
+	stepped           atomic.Pointer[time.Time] // when the dispatcher made its last step; nil while it does not run
 
 	// The dispatcher's own.
 	nextAccount     int             // whose turn it is to be looked at first

@@ -35,14 +35,18 @@ type Account struct {
 
 // Stats are for metrics and health. Ended operations are not counted.
 type Stats struct {
-	Operations  map[StatKey]int64 // open ones and those in attention
-	Attention   map[string]int64  // by reason
-	OldestDue   time.Time         // zero when nothing is due
-	Outbox      int64
-	OldestOut   time.Time
-	DeadLetters int64
-	Events      int64 // from the oldest that is kept to the newest; some between them may be forgotten
-	Bytes       int64 // of the database
+	Operations map[StatKey]int64 // open ones and those in attention
+	Attention  map[string]int64  // by reason
+	// OldestDue is since when an operation has been due, for each account and kind; zero
+	// when none is.
+	OldestDue map[DueKey]time.Time
+	// OldestReceived is since when a response has waited to be stored; zero when none does.
+	OldestReceived time.Time
+	Outbox         int64
+	OldestOut      time.Time
+	DeadLetters    int64
+	Events         int64 // from the oldest that is kept to the newest; some between them may be forgotten
+	Bytes          int64 // of the database
 }
 
 // StatKey is what operations are counted by.
@@ -50,6 +54,12 @@ type StatKey struct {
 	Account string
 	Kind    Kind
 	State   State
+}
+
+// DueKey is what due operations are distinguished by.
+type DueKey struct {
+	Account string
+	Kind    Kind
 }
 
 // An OperationFilter chooses operations to list.

@@ -30,14 +30,22 @@ var reads = []part{
 				{Account: account, Kind: journal.Activate, State: journal.Claimed}:   1,
 				{Account: account, Kind: journal.Activate, State: journal.Attention}: 1,
 			},
-			Attention: map[string]int64{"request_rejected": 1}, OldestDue: start, Outbox: 1, OldestOut: start, Events: 5,
+			Attention: map[string]int64{"request_rejected": 1}, OldestDue: map[journal.DueKey]time.Time{{Account: account, Kind: journal.Invite}: start, {Account: account, Kind: journal.Activate}: {}}, Outbox: 1, OldestOut: start, Events: 5,
 		}, s)
 		if s, err := f.j.Stats(f.ctx); err != nil || s.Bytes <= 0 {
 			f.Fatal(s.Bytes, err)
 		}
 		f.claim(journal.Invite, journal.Call, 1)
-		if s := stats(f); !s.OldestDue.IsZero() {
-			f.Fatalf("due since %v", s.OldestDue)
+		if s := stats(f); len(s.OldestDue) != 2 || !s.OldestDue[journal.DueKey{Account: account, Kind: journal.Invite}].IsZero() || !s.OldestReceived.IsZero() {
+			f.Fatalf("due since %v, unstored since %v", s.OldestDue, s.OldestReceived)
+		}
+		o, id := f.sending(f.code("s5", "e6", "4"))
+		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
+		f.ok(err)
+		saved := f.clock.now()
+		f.clock.advance(time.Minute)
+		if s := stats(f); !s.OldestReceived.Equal(saved) {
+			f.Fatalf("unstored since %v, want %v", s.OldestReceived, saved)
 		}
 	}},
 	{"operations are listed by what one asks for", testFilters},

@@ -29,11 +29,10 @@ func (t readTx) Load(asks []Ask) error {
 }
 
 // Preview returns what the inbox and the planner would see of an event at this moment.
-func (j *Journal) Preview(ctx context.Context, e journal.Event) (journal.Preview, error) {
+func (j *Journal) Preview(ctx context.Context, e journal.Event) (p journal.Preview, err error) {
+	defer catchLost(&err)
 	u := newUnit(j, readTx{load: func(a Ask) error { return j.db.Read(ctx, a.Query, a.Args, a.Each) }})
-	if err := u.tx.Load([]Ask{{Query: inboxKnown, Args: []any{[][]byte{e.Identity[:]}}, Each: u.foundIdentity}}); err != nil {
-		return journal.Preview{}, err
-	}
+	u.load(Ask{Query: inboxKnown, Args: []any{[][]byte{e.Identity[:]}}, Each: u.foundIdentity})
 	if digest, known := u.intake.inbox[e.Identity]; known {
 		same := slices.ContainsFunc(e.Digests, func(d []byte) bool { return bytes.Equal(d, digest) })
 		return journal.Preview{Known: same, Reused: !same}, nil
@@ -43,19 +42,18 @@ func (j *Journal) Preview(ctx context.Context, e journal.Event) (journal.Preview
 		s.Account = r.ID
 		return nil
 	}); err != nil {
-		return journal.Preview{}, err
+		return p, err
 	}
 	if err := read(ctx, j, previewShop, []any{s.Account, e.Shop.Shop}, func(r *rows.Shop) error {
 		s = r
 		return nil
 	}); err != nil {
-		return journal.Preview{}, err
+		return p, err
 	}
 	if s.ID == 0 {
 		u.intake.open[0], u.intake.fresh[0] = []int64{}, true
-	} else if err := u.tx.Load([]Ask{u.askActive([]int64{s.ID})}); err != nil {
-		return journal.Preview{}, err
+	} else {
+		u.load(u.askActive([]int64{s.ID}))
 	}
-	v, err := u.view(s, &e)
-	return journal.Preview{View: v.ShopView}, err
+	return journal.Preview{View: u.view(s, &e).ShopView}, nil
 }

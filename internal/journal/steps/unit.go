@@ -100,15 +100,7 @@ func newUnit(j *Journal, tx Tx) *Unit {
 // in errs and skips requests that have one already. After an error that Run itself
 // returns the caller must roll the transaction back.
 func (j *Journal) Run(tx Tx, requests []*Request, errs []error) (err error) {
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case lost:
-			err = p.error
-		default:
-			panic(p)
-		}
-	}()
+	defer catchLost(&err)
 	u := newUnit(j, tx)
 	l := &Loader{u: u}
 	for i, r := range requests {
@@ -163,6 +155,18 @@ func (u *Unit) check(err error) {
 func (u *Unit) load(asks ...Ask) {
 	if len(asks) > 0 {
 		u.check(u.tx.Load(asks))
+	}
+}
+
+// catchLost is deferred by a function that uses a unit: it turns a [lost] into the
+// function's error.
+func catchLost(err *error) {
+	switch p := recover().(type) {
+	case nil:
+	case lost:
+		*err = p.error
+	default:
+		panic(p)
 	}
 }
 
