@@ -13,12 +13,12 @@ import (
 // Unlimited is the allowance of an open breaker.
 const Unlimited = math.MaxInt32
 
-// trialPause is how long who may not make a trial waits before it looks again, if
-// the breaker does not say.
+// trialPause is how long a process that may not make a trial waits before its next
+// check, if the breaker sets no time.
 const trialPause = time.Second
 
-// A Breaker is one account's, as this process knows it. The journal has the same,
-// a moment later.
+// A Breaker is the circuit breaker of one account, as this process knows it. The
+// journal has the same state a moment later.
 type Breaker struct {
 	cfg     Config
 	account string
@@ -30,16 +30,16 @@ type Breaker struct {
 	version             int       // rises with every write to the journal
 	opens               time.Time // by the monotonic clock: when throttled or backing-off ends
 	trial               bool      // the trial is under way
-	ownsTrial           bool      // and no other replica's, as far as the journal has said
-	healthChecked       bool      // Invoicebox answered a check since the rest was over
+	ownsTrial           bool      // this replica reserved the trial, as far as the journal has reported
+	healthChecked       bool      // Invoicebox answered a check since the back-off time ended
 	checks              int       // token checks in a row without a success of a call
 	checkAt             time.Time // when the next one is due, while paused for token or address
 	checkRequested      bool      // the token may have changed since the last check began
 	consecutiveRefusals shopSet   // shops refused in a row, without a success between
 
-	// Shops whose code was spent for nothing in a row, without an activation
-	// between that was stored. It outlives a pause: until one is stored, the next
-	// such answer pauses again. It counts also while the breaker is closed.
+	// Shops whose code was spent in a row although the response could not be used. A
+	// stored activation resets the count, a pause does not: until one is stored, the
+	// next such response pauses again. It also counts while the breaker is closed.
 	consecutiveUnusable shopSet
 	start               slowStart
 
@@ -51,12 +51,12 @@ type Breaker struct {
 	// fault is the reason of the last call or check of this process that made the
 	// account back off.
 	fault invoicebox.Reason
-	// unproven: no answer has shown yet that the account's settings are right. One
+	// unproven: no response has shown yet that the account's settings are right. One
 	// call is made at a time.
 	unproven bool
 }
 
-// Config is what a breaker needs of the configuration.
+// Config configures a breaker.
 type Config struct {
 	Account string
 	// Concurrency bounds the calls in flight; a slow start ends when it has reached it.
@@ -79,7 +79,8 @@ func New(cfg Config, g journal.Circuit, now time.Time) *Breaker {
 	return out
 }
 
-// load takes over what the journal says. The caller holds mu, or is alone.
+// load adopts the state of the journal. The caller holds mu, or no other goroutine has
+// the breaker.
 func (b *Breaker) load(g journal.Circuit, now time.Time) {
 	b.known = g
 	if g.State == "" {
@@ -95,16 +96,16 @@ func (b *Breaker) load(g journal.Circuit, now time.Time) {
 	b.scheduleCheck(now)
 }
 
-// ActivationsLeft is how many more may be claimed for calls while so many are in
-// flight, as far as the use of their responses bounds them.
+// ActivationsLeft is how many more activations the slow start permits while so many are
+// in flight.
 func (b *Breaker) ActivationsLeft(inFlight int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.start.free(inFlight)
 }
 
-// Allowance is how many operations may be claimed for calls now; when it is
-// none, until is when to ask again, zero when only a signal can change it.
+// Allowance is how many operations may be claimed for calls now. If it is none, until
+// is when to ask again, or zero if only a signal can change it.
 func (b *Breaker) Allowance(now time.Time) (n int, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,8 +124,9 @@ func (b *Breaker) Allowance(now time.Time) (n int, until time.Time) {
 	return 1, time.Time{}
 }
 
-// Degraded reports whether the account is backing off or throttled: a bad time
-// for what can wait. A pause is about the account's own token or rights.
+// Degraded reports whether the account is backing off or throttled, so that routine
+// calls should wait. A pause does not count: it concerns the account's own token or
+// rights.
 func (b *Breaker) Degraded() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -142,14 +144,14 @@ func (b *Breaker) ReserveTrial(now time.Time) bool {
 	return true
 }
 
-// EndTrial gives the trial back, whether it came to a call or not.
+// EndTrial ends the trial, with or without a call.
 func (b *Breaker) EndTrial() {
 	b.mu.Lock()
 	b.trial, b.ownsTrial = false, false
 	b.mu.Unlock()
 }
 
-// Closed tells whether a call may not start. Whoever holds the trial may.
+// Closed reports whether a call may not start. The holder of the trial may start one.
 func (b *Breaker) Closed(trial bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -196,13 +198,13 @@ func (b *Breaker) block(s Signal, now time.Time) (changed bool) {
 	return true
 }
 
-// Record changes the breaker and says whether the journal has to be told. Told is
-// how long the answer asked to wait, 0 where it did not.
+// Record changes the breaker and reports whether the journal has to be updated. Told is
+// how long the response asked to wait, 0 if it did not.
 func (b *Breaker) Record(s Signal, told time.Duration, trial bool, now time.Time) bool {
 	return b.RecordShop("", s, told, trial, now)
 }
 
-// RecordShop is tell for an answer about one shop.
+// RecordShop is Record for a response about one shop.
 func (b *Breaker) RecordShop(shop string, s Signal, told time.Duration, trial bool, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -210,8 +212,8 @@ func (b *Breaker) RecordShop(shop string, s Signal, told time.Duration, trial bo
 	return b.move(shop, s, told, trial, now) || blocked
 }
 
-// move makes the move of a signal and reports whether the journal has to be updated.
-// The caller holds mu.
+// move makes the transition of a signal and reports whether the journal has to be
+// updated. The caller holds mu.
 func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, now time.Time) bool {
 	before := b.g
 	if s == SignalAnswered {
@@ -254,8 +256,8 @@ func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, no
 	case rest:
 		b.rest(reason, now)
 	case countOurFault:
-		// The trial of a throttled or backing-off breaker was answered: only our own
-		// fault is left of it.
+		// The trial of a throttled or backing-off breaker was answered: only a fault of
+		// our own can remain.
 		if b.g.State != journal.CircuitActive {
 			b.g = journal.Circuit{State: journal.CircuitActive, Since: stored(now)}
 		}
@@ -272,7 +274,7 @@ func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, no
 		b.close(journal.CircuitBackingOff, b.g.Reason, now, now)
 		b.g.Count = 0
 	case countShop:
-		// Whoever judges what a shop gave does its work: no fault is left in a row.
+		// Invoicebox processed the shop's values: the count of consecutive faults ends.
 		if b.g.State != journal.CircuitActive {
 			b.g = journal.Circuit{State: journal.CircuitActive, Since: stored(now)}
 		}
@@ -282,7 +284,7 @@ func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, no
 			b.consecutiveRefusals = nil
 		}
 	case countUnusable:
-		// Invoicebox answered: no fault is left in a row.
+		// Invoicebox answered: the count of consecutive faults ends.
 		if b.g.State != journal.CircuitActive {
 			b.g = journal.Circuit{State: journal.CircuitActive, Since: stored(now)}
 		}
@@ -298,7 +300,7 @@ func (b *Breaker) move(shop string, s Signal, told time.Duration, trial bool, no
 	return true
 }
 
-// count adds one fault of a kind; another kind begins anew.
+// count adds one fault of a kind. Another kind starts from one.
 func (b *Breaker) count(reason string) int {
 	if b.g.Reason != reason {
 		b.g.Count = 0
@@ -330,9 +332,9 @@ func (b *Breaker) close(s journal.CircuitState, reason string, until, now time.T
 	b.scheduleCheck(now)
 }
 
-// retryAfterRestart turns a pause for our rights or request into one trial: a restart is a
-// person's act, and settings may have changed with it. What a person paused
-// stays so.
+// retryAfterRestart turns a pause for our rights or request into one trial, because
+// settings may have changed with the restart. An account that an operator paused stays
+// paused.
 func (b *Breaker) retryAfterRestart(now time.Time) bool {
 	reason := onboarding.Reason(b.g.Reason)
 	if b.g.State != journal.CircuitPaused || reason != onboarding.ReasonRights && reason != onboarding.ReasonRequest && reason != onboarding.ReasonPartner {
@@ -353,7 +355,7 @@ func (b *Breaker) RequestCheck(now time.Time) {
 	}
 }
 
-// AfterCheck notes a check and sets when the next one is due.
+// AfterCheck records a check and sets when the next one is due.
 func (b *Breaker) AfterCheck(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -367,8 +369,8 @@ func (b *Breaker) AfterCheck(now time.Time) {
 	}
 }
 
-// needsHealthCheck tells whether a rest for the server's faults still wants a check
-// before its trial.
+// needsHealthCheck reports whether an account that backs off for the server's faults
+// still needs a check before its trial.
 func (b *Breaker) needsHealthCheck() bool {
 	return b.g.State == journal.CircuitBackingOff && b.g.Reason == string(onboarding.ReasonServerFaults) && !b.healthChecked
 }
@@ -384,7 +386,7 @@ func (b *Breaker) scheduleCheck(now time.Time) {
 	}
 }
 
-// stored is a time as the journal keeps it.
+// stored is a time in the precision of the journal.
 func stored(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
@@ -403,7 +405,7 @@ func sameState(a, b journal.Circuit) bool {
 	return a.State == b.State && a.Reason == b.Reason && stored(a.Until).Equal(stored(b.Until))
 }
 
-// Preview tells what a signal would make of the breaker, and whether it changes it.
+// Preview returns the state after a signal, and whether the signal changes it.
 func (b *Breaker) Preview(s Signal, now time.Time) (journal.Circuit, bool) {
 	b.mu.Lock()
 	next := Breaker{cfg: b.cfg, g: b.g, opens: b.opens, checks: b.checks}
@@ -412,8 +414,8 @@ func (b *Breaker) Preview(s Signal, now time.Time) (journal.Circuit, bool) {
 	return next.g, changes
 }
 
-// commit takes over what was foreseen, now that the journal has it. Where the
-// breaker changed meanwhile, the journal is told anew.
+// commit adopts the previewed state, which the journal now has. If the breaker has
+// changed meanwhile, the journal is written again.
 func (b *Breaker) commit(s Signal, written journal.Circuit, now time.Time) {
 	b.Record(s, 0, false, now)
 	b.mu.Lock()
@@ -460,8 +462,8 @@ func (b *Breaker) NextCheck() time.Time {
 	return b.checkAt
 }
 
-// BeginCheck notes that a check of the account's token begins: it uses the token as
-// it is now.
+// BeginCheck records that a check of the account's token begins, with the present
+// token.
 func (b *Breaker) BeginCheck() {
 	b.mu.Lock()
 	b.checkRequested = false
@@ -471,7 +473,7 @@ func (b *Breaker) BeginCheck() {
 // A shopSet is a small set of shops. It never grows beyond refusalsToPause.
 type shopSet map[string]struct{}
 
-// add adds a shop and tells how many there are.
+// add adds a shop and returns how many there are.
 func (s *shopSet) add(shop string) int {
 	if *s == nil {
 		*s = make(shopSet, RefusalsToPause)

@@ -8,15 +8,15 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// A Signal is what an answer, or a check of the partner's token, tells a breaker.
+// A Signal is what a response, or a check of the partner's token, means for a breaker.
 type Signal uint8
 
 // The signals.
 const (
 	SignalNone               Signal = iota
-	SignalAnswered                  // Invoicebox does its work for this account
+	SignalAnswered                  // Invoicebox processes requests of this account
 	SignalLimited                   // 429
-	SignalRateLimitExhausted        // an answer said that no request is left for a while
+	SignalRateLimitExhausted        // a response reported that no request is left for a while
 	SignalServerFault               // unreachable, or a fault of the server
 	SignalUnauthorized              // our token is bad
 	SignalRights                    // the account may not do this
@@ -24,15 +24,15 @@ const (
 	SignalPartner                   // the partner id is not accepted
 	SignalRequest                   // the form of the request is not accepted
 	SignalTokenValid                // the token check succeeded
-	SignalTokenNoAnswer             // it did not
-	SignalTokenInconclusive         // it was answered, and says nothing of the token
-	SignalTokenAddress              // what answered it is not the API
-	SignalTokenPartner              // its answer does not accept the partner id
-	SignalRefused                   // Invoicebox refuses what one shop gave
-	SignalUnusable                  // a success that spent one shop's code, and nobody can use it
+	SignalTokenNoAnswer             // the token check got no response
+	SignalTokenInconclusive         // its response does not show whether the token is valid
+	SignalTokenAddress              // its response is not of the API
+	SignalTokenPartner              // its response rejects the partner id
+	SignalRefused                   // Invoicebox refuses the code or address of one shop
+	SignalUnusable                  // a success that spent one shop's code, with a response that cannot be used
 	SignalUsable                    // a success of an activation was stored
-	SignalPause                     // a person closes it
-	SignalResume                    // a person lets one call try
+	SignalPause                     // an operator pauses the account
+	SignalResume                    // an operator permits one trial
 	SignalSettingsChanged           // the account's settings have changed
 	lastSignal               = SignalSettingsChanged
 )
@@ -50,29 +50,29 @@ type action uint8
 const (
 	none             action = iota
 	open                    // open, nothing counted
-	limit                   // limited until told
+	limit                   // throttled for the time of the response
 	countServerFault        // one more fault in a row; backs off at FaultsToRest
 	countOurFault           // one more of our own faults in a row; pauses at faultsToPause
 	rest                    // backs off, longer than the last time
-	pause                   // paused, for the token or by a person
+	pause                   // paused, for the token or by an operator
 	halfOpen                // one trial now
-	allowTrial              // its time is over and Invoicebox answers: the trial may be made
+	allowTrial              // the back-off time is over and Invoicebox answers: the trial may be made
 	countShop               // one more shop in a row was refused; pauses at refusalsToPause
-	countUnusable           // one more shop's answer in a row is of no use; pauses at unusableToPause
+	countUnusable           // one more shop's response in a row cannot be used; pauses at unusableToPause
 )
 
-// A rule is one transition. Trial rows are about the one call that a
-// throttled or backing-off breaker lets through when its time is over; answers of calls
-// that began before the breaker closed say nothing new.
+// A rule is one transition. Trial rows are for the one call that a throttled or
+// backing-off breaker permits when its time is over. Responses to calls that began
+// before the breaker closed are ignored.
 type rule struct {
 	state  journal.CircuitState
 	reason onboarding.Reason // "" is any
 	signal Signal
-	trial  bool // only for the trial's own answer
+	trial  bool // only for the response to the trial
 	action action
 }
 
-// rules is the breaker's machine; a pair that is not here changes nothing.
+// rules is the breaker's state machine. A pair that is not in it changes nothing.
 var rules = []rule{
 	{journal.CircuitActive, "", SignalAnswered, false, open},
 	{journal.CircuitActive, "", SignalLimited, false, limit},
@@ -122,8 +122,8 @@ var rules = []rule{
 	{journal.CircuitBackingOff, "", SignalRefused, true, countShop},
 	{journal.CircuitBackingOff, "", SignalUnusable, true, countUnusable},
 
-	// Before the trial of a rest, which may be lost, the token is checked, which
-	// may not: while requests hang none is made that could have been executed.
+	// Before the trial of an account that backs off, the token is checked. A lost trial
+	// has an unknown outcome; a lost check has no effect.
 	{journal.CircuitBackingOff, onboarding.ReasonServerFaults, SignalTokenValid, false, allowTrial},
 	{journal.CircuitBackingOff, onboarding.ReasonServerFaults, SignalTokenInconclusive, false, allowTrial},
 	{journal.CircuitBackingOff, onboarding.ReasonServerFaults, SignalTokenNoAnswer, false, rest},
@@ -135,7 +135,7 @@ var rules = []rule{
 	{journal.CircuitThrottled, "", SignalPause, false, pause},
 	{journal.CircuitBackingOff, "", SignalPause, false, pause},
 	{journal.CircuitPaused, "", SignalPause, false, pause},
-	// What a check of the token opens does not wait for a person.
+	// A pause that a token check can end does not wait for an operator.
 	{journal.CircuitPaused, onboarding.ReasonToken, SignalResume, false, none},
 	{journal.CircuitPaused, onboarding.ReasonAddress, SignalResume, false, none},
 	{journal.CircuitPaused, "", SignalResume, false, halfOpen},
@@ -144,7 +144,7 @@ var rules = []rule{
 	{journal.CircuitPaused, onboarding.ReasonRequest, SignalSettingsChanged, false, halfOpen},
 	{journal.CircuitPaused, onboarding.ReasonRefusals, SignalSettingsChanged, false, halfOpen},
 	{journal.CircuitPaused, onboarding.ReasonAnswers, SignalSettingsChanged, false, halfOpen},
-	// A call from before the pause: they were not in a row after all.
+	// The call began before the pause: the refusals were not consecutive.
 	{journal.CircuitPaused, onboarding.ReasonRefusals, SignalAnswered, false, open},
 	{journal.CircuitPaused, onboarding.ReasonAnswers, SignalUsable, false, open},
 }
@@ -155,8 +155,8 @@ var signalReasons = map[Signal]onboarding.Reason{
 	SignalRefused: onboarding.ReasonRefusals, SignalUnusable: onboarding.ReasonAnswers, SignalPause: onboarding.ReasonOperator, SignalResume: onboarding.ReasonOperator, SignalSettingsChanged: onboarding.ReasonSettings,
 }
 
-// blocks is what a signal says of this process's own settings: the reason for which
-// they cannot be used, or "" where they can.
+// blocks maps a signal to the reason for which this process's own settings cannot be
+// used, or to "" if they can.
 var blocks = map[Signal]onboarding.Reason{
 	SignalTokenAddress: onboarding.ReasonAddress, SignalTokenPartner: onboarding.ReasonPartner, SignalTokenValid: "", SignalUnauthorized: "",
 }
@@ -170,18 +170,18 @@ func actionOf(g journal.Circuit, s Signal, trial bool) action {
 	return none
 }
 
-// RefusalsToPause is how many different shops may be refused in a row, with no
-// success between, before the account is paused: that many wrong codes or
-// addresses one after the other are more likely an account that may not do what
-// it asks for, and every further shop would be told to ask for a new code.
+// RefusalsToPause is how many different shops may be refused in a row, with no success
+// between, before the account is paused. So many wrong codes or addresses in a row more
+// likely mean that the account lacks rights, and every further shop would be asked for
+// a new code.
 const RefusalsToPause = 20
 
-// UnusableToPause is how many different shops in a row may have their code spent
-// by a success that nobody can use (unreadable, or of a merchant that conflicts)
-// before the account is paused: every further code would be spent as well.
+// UnusableToPause is how many different shops in a row may get a successful response
+// that cannot be used (unreadable, or of a merchant that conflicts) before the account
+// is paused. Each such response spends a code.
 const UnusableToPause = 3
 
-// A signalRule says what an answer tells the account's breaker.
+// A signalRule maps a response to a signal for the account's breaker.
 type signalRule struct {
 	outcome   invoicebox.Outcome
 	kind      journal.Kind         // 0 is any
@@ -192,18 +192,18 @@ type signalRule struct {
 	signal    Signal
 }
 
-// signalRules is the part of the outcome table that speaks of the account.
+// signalRules is the part of the outcome table that concerns the account.
 var signalRules = []signalRule{
 	{outcome: invoicebox.Done, signal: SignalAnswered},
 	{outcome: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent; nobody needs its id
-	{outcome: invoicebox.Unreadable, signal: SignalNone},                                                     // told when it comes to a person
+	{outcome: invoicebox.Unreadable, signal: SignalNone},                                                     // signalled when it comes to attention
 	{outcome: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: SignalAnswered}, // invited before: no refusal of the shop
 	{outcome: invoicebox.Refused, signal: SignalRefused},
 	{outcome: invoicebox.NotExecuted, failure: invoicebox.ReasonSendBy, signal: SignalNone},
 	{outcome: invoicebox.NotExecuted, failure: invoicebox.ReasonCanceled, signal: SignalNone},
 	{outcome: invoicebox.NotExecuted, failure: invoicebox.ReasonClosed, signal: SignalNone},
 	{outcome: invoicebox.NotExecuted, unwritten: true, signal: SignalServerFault},
-	{outcome: invoicebox.NotExecuted, signal: SignalNone}, // 425: the server is well
+	{outcome: invoicebox.NotExecuted, signal: SignalNone}, // 425: no fault of the server
 	{outcome: invoicebox.Limited, signal: SignalLimited},
 	{outcome: invoicebox.ProbablyNotExecuted, signal: SignalServerFault},
 	{outcome: invoicebox.Unknown, failure: invoicebox.ReasonCanceled, signal: SignalNone},
@@ -216,7 +216,7 @@ var signalRules = []signalRule{
 	{outcome: invoicebox.OurFault, signal: SignalRequest},
 }
 
-// SignalOf returns what a response tells the breaker of its account.
+// SignalOf returns the signal of a response for the breaker of its account.
 func SignalOf(kind journal.Kind, v invoicebox.Classification, status int) Signal {
 	for _, r := range signalRules {
 		switch {
@@ -231,8 +231,8 @@ func SignalOf(kind journal.Kind, v invoicebox.Classification, status int) Signal
 	return SignalNone
 }
 
-// A checkSignalRule says what a check of the account's own token tells its breaker. The
-// first row that fits decides.
+// A checkSignalRule maps a check of the account's own token to a signal. The first row
+// that fits decides.
 type checkSignalRule struct {
 	outcome invoicebox.Outcome
 	fault   invoicebox.FaultKind // FaultNone is any
@@ -240,8 +240,9 @@ type checkSignalRule struct {
 	signal  Signal
 }
 
-// checkSignalRules: what is not here is no answer. The check sends a token and nothing
-// else: whoever refuses its form, or reports success in another form, is not the API.
+// checkSignalRules: a result without a row is SignalTokenNoAnswer. The check sends only
+// a token, so a server that refuses its form, or reports success in another form, is
+// not the API.
 var checkSignalRules = []checkSignalRule{
 	{outcome: invoicebox.Done, signal: SignalTokenValid},
 	{outcome: invoicebox.Unauthorized, signal: SignalUnauthorized},
@@ -256,7 +257,7 @@ var checkSignalRules = []checkSignalRule{
 	{outcome: invoicebox.Unknown, reason: invoicebox.ReasonHeaderLarge, signal: SignalTokenAddress},
 }
 
-// CheckSignalOf returns what a check of the account's own token tells its breaker.
+// CheckSignalOf returns the signal of a check of the account's own token.
 func CheckSignalOf(v invoicebox.Classification) Signal {
 	for _, r := range checkSignalRules {
 		if r.outcome == v.Outcome && (r.fault == invoicebox.FaultNone || r.fault == v.Fault) && (r.reason == "" || r.reason == v.Reason) {

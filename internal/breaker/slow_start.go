@@ -1,8 +1,8 @@
 package breaker
 
-// SlowStartBound is how many activations of an account may be in flight before
-// a response has proved usable. Their codes are spent even if no response can be
-// used, so it is as many as the pause for unusable responses costs anyway.
+// SlowStartBound is how many activations of an account may be in flight before a
+// response has proved usable. Their codes are spent even if no response can be used.
+// The bound is as many codes as are spent before the pause for unusable responses.
 const SlowStartBound = UnusableToPause
 
 // A slowStart bounds the activations of an account that are in flight in this
@@ -18,16 +18,16 @@ func newSlowStart(concurrency int) slowStart {
 	return slowStart{limit: concurrency, bound: SlowStartBound}
 }
 
-// usable notes a response that was stored.
+// usable records a response that was stored.
 func (s *slowStart) usable() {
 	if s.bound *= 2; s.bound >= s.limit {
 		s.bound = 0
 	}
 }
 
-// unusable notes a response that cannot be used, the last of so many different
-// shops' in a row. Where none was usable before, those and the activations in
-// flight are together no more than the pause allows.
+// unusable records a response that cannot be used, the last of so many in a row, each
+// of another shop. If none was usable before, these responses and the activations in
+// flight together do not exceed the number that leads to the pause.
 func (s *slowStart) unusable(shops int) { s.bound = max(1, SlowStartBound-shops) }
 
 // free is how many more activations may be claimed while so many are in flight.

@@ -10,25 +10,24 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// Journal is what a group asks of the journal; see journal.Journal for what
-// each method promises.
+// Journal is the part of [journal.Journal] that a group uses.
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
 	SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error
 	ReserveTrial(ctx context.Context, account string, was journal.Circuit, until time.Time) error
 }
 
-// A Reporter hears what a group meets.
+// A Reporter receives events of a group.
 type Reporter interface {
 	// BreakerState is called with the state of an account's breaker for this process
 	// when it was read from the journal.
 	BreakerState(account string, s journal.CircuitState)
-	// BreakerError is called when the journal refuses a step. It is tried again.
+	// BreakerError is called when the journal refuses a step. The step is retried.
 	BreakerError(step, msg string, err error, account string)
 }
 
-// A Group keeps the breakers of a process's accounts the same as in the
-// journal, where all replicas share them.
+// A Group synchronizes the breakers of a process's accounts with the journal, where all
+// replicas share them.
 type Group struct {
 	journal  Journal
 	report   Reporter
@@ -48,7 +47,7 @@ func NewGroup(j Journal, r Reporter, log *slog.Logger, breakers []*Breaker) *Gro
 // Changes holds a value when a breaker has to be written by flush.
 func (g *Group) Changes() <-chan struct{} { return g.write }
 
-// Notify says that a breaker has to be written. It never blocks.
+// Notify requests a flush. It never blocks.
 func (g *Group) Notify() {
 	select {
 	case g.write <- struct{}{}:
@@ -69,7 +68,7 @@ func (g *Group) read(ctx context.Context) (map[string]journal.Circuit, error) {
 	return circuits, nil
 }
 
-// Load takes over the breakers as the journal has them, at the start.
+// Load adopts the breakers of the journal, at the start.
 func (g *Group) Load(ctx context.Context) error {
 	circuits, err := g.read(ctx)
 	if err != nil {
@@ -110,8 +109,8 @@ func (g *Group) Flush(ctx context.Context) bool {
 		err := g.journal.SetCircuit(ctx, x.account, circuit, &was)
 		x.mu.Lock()
 		if errors.Is(err, journal.ErrStale) {
-			// A person, or another replica, was first: a pause must not be undone by
-			// what was learned before it.
+			// An operator, or another replica, was first: an earlier result must not
+			// undo a pause.
 			x.dirty, stale, err = false, true, nil
 		} else if err == nil {
 			x.known = circuit
@@ -130,7 +129,7 @@ func (g *Group) Flush(ctx context.Context) bool {
 	return ok
 }
 
-// Refresh takes over breakers that someone else changed in the journal.
+// Refresh adopts breakers that another process changed in the journal.
 func (g *Group) Refresh(ctx context.Context) error {
 	versions := make([]int, len(g.breakers))
 	for i, x := range g.breakers {
@@ -146,7 +145,7 @@ func (g *Group) Refresh(ctx context.Context) error {
 	for i, x := range g.breakers {
 		circuit, there := circuits[x.account]
 		x.mu.Lock()
-		// What was written since the read began is newer than what was read.
+		// A breaker that was written since the read began is newer than the one read.
 		adopted := there && !x.dirty && x.version == versions[i] && !sameState(circuit, x.known)
 		if x.ownsTrial && circuit.State == x.known.State && circuit.Reason == x.known.Reason {
 			adopted = false // only its end, which this process puts off
@@ -164,8 +163,8 @@ func (g *Group) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// Change makes the change that a signal asks for, first in the journal by write and
-// then here. It returns what the breaker comes to, and whether the signal changes it.
+// Change makes the transition of a signal, first in the journal by write and then here.
+// It returns the new state, and whether the signal changes it.
 func (g *Group) Change(x *Breaker, s Signal, now time.Time, write func(journal.Circuit) error) (circuit journal.Circuit, changes bool, err error) {
 	g.writing.Lock()
 	defer g.writing.Unlock()
@@ -179,9 +178,8 @@ func (g *Group) Change(x *Breaker, s Signal, now time.Time, write func(journal.C
 	return circuit, true, nil
 }
 
-// ReserveTrial tells whether this process makes the one call that tries a breaker: of
-// several replicas the first does, and the others wait for what it learns, or as long
-// as a call takes.
+// ReserveTrial reports whether this process makes the trial call. The first of several
+// replicas makes it. The others wait for its result, or for the time of a call.
 func (g *Group) ReserveTrial(ctx context.Context, x *Breaker, callTime time.Duration) bool {
 	now := time.Now()
 	x.mu.Lock()
@@ -203,8 +201,8 @@ func (g *Group) ReserveTrial(ctx context.Context, x *Breaker, callTime time.Dura
 	return false
 }
 
-// ReleaseTrial says that the trial's call was not sent: it is anybody's again. Where
-// that fails the others wait as if it had been.
+// ReleaseTrial releases a trial whose call was not sent, so that any replica can make
+// it. If that fails, the others wait as if it had been sent.
 func (g *Group) ReleaseTrial(ctx context.Context, x *Breaker) {
 	if g.moveEnd(ctx, x, time.Now()) != nil {
 		g.log.Debug("cannot release the trial call; other replicas wait for its reserved time", "account", x.account)
@@ -218,7 +216,7 @@ func (g *Group) moveEnd(ctx context.Context, x *Breaker, at time.Time) error {
 	was, dirty, version := x.known, x.dirty, x.version
 	x.mu.Unlock()
 	if dirty {
-		return journal.ErrStale // what this process has learned is not in the journal yet
+		return journal.ErrStale // this process has a change that is not in the journal yet
 	}
 	err := g.journal.ReserveTrial(ctx, x.account, was, until)
 	x.mu.Lock()
