@@ -8,7 +8,7 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// A checkRow says what a check that a person asked for came to.
+// A checkRow is the result of a check that an operator requested.
 type checkRow struct {
 	signal breaker.Signal
 	result onboarding.Result
@@ -34,9 +34,9 @@ func checkResult(s breaker.Signal) onboarding.Result {
 	return onboarding.ResultNoAnswer
 }
 
-// needsCheck reports whether a person's command on an account is done by a check of its
-// token: so is a resume where only a good token resumes it. Blocked: this process's
-// own check pauses the account, and nothing else.
+// needsCheck reports whether a check of the token executes an operator's action on an
+// account. It executes a resume, too, if only a valid token resumes the account.
+// Blocked: only this process's own check pauses the account.
 func needsCheck(c onboarding.Action, g journal.Circuit, blocked bool) bool {
 	if c == onboarding.ActionCheck || c == onboarding.ActionResume && blocked {
 		return true
@@ -45,8 +45,8 @@ func needsCheck(c onboarding.Action, g journal.Circuit, blocked bool) bool {
 	return c == onboarding.ActionResume && paused
 }
 
-// checkAccount checks the account's token now and ends the intent by what came of
-// it. Until then the intent waits: a check that is under way is awaited first.
+// checkAccount checks the account's token now and ends the intent with the result. A
+// check that is under way is awaited first.
 func (e *Engine) checkAccount(s phases, acc *account, i journal.PendingIntent) (ended bool) {
 	if !acc.checkingToken.CompareAndSwap(false, true) {
 		return false

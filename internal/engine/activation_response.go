@@ -15,8 +15,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// onActivationResponse makes an activation's answer durable before a byte of it is parsed,
-// and goes on with it.
+// onActivationResponse saves the response of an activation before it is parsed, and
+// continues with it.
 func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) error {
 	text, err := x.MarshalReceipt()
 	sealedFor := keyset.AttemptSource(int64(t.attempt))
@@ -26,8 +26,8 @@ func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) 
 		clear(text)
 	}
 	if err != nil {
-		// Neither fails on an answer that the client let through; if one did,
-		// the process must not go on and lose it silently.
+		// Neither fails for a response that the client accepted. If one did, the
+		// process must not continue and lose the response silently.
 		panic("engine: a response cannot be encrypted")
 	}
 	mine, err := e.persistResponse(s, t, journal.Receipt{
@@ -42,7 +42,7 @@ func (e *Engine) onActivationResponse(s phases, t *task, x invoicebox.Exchange) 
 	return e.storeCredentials(s, t, a)
 }
 
-// An activation is an activation's answer and what it says.
+// An activation is the response of an activation and its content.
 type activation struct {
 	invoicebox.Exchange
 	verdict invoicebox.Classification
@@ -56,7 +56,7 @@ func readActivation(x invoicebox.Exchange) activation {
 	return a
 }
 
-// resumeReceived goes on with an answer that an earlier claim left behind.
+// resumeReceived continues with a response that an earlier claim saved.
 func (e *Engine) resumeReceived(s phases, t *task) error {
 	x, err := e.openResponse(t.Shop, t.Receipt)
 	switch {
@@ -82,18 +82,17 @@ func (e *Engine) onMissingKey(t *task) {
 	e.outage.failed(slog.LevelError, "the keyset lacks the key of a stored value; give all workers the same keyset-file", keyset.ErrNoKey, t.attrs()...)
 }
 
-// toAttention hands an operation to a person, with the event that the reason asks
-// for.
+// toAttention moves an operation to attention, with the event of the reason.
 func (e *Engine) toAttention(s phases, t *task, from journal.State, r onboarding.Reason) error {
 	if from == journal.Received {
-		// Its code is spent, and nobody can use what it was spent for.
+		// The code is spent, and its response cannot be used.
 		e.reportActivation(t, breaker.SignalUnusable)
 	}
 	return e.apply(s, t, journal.Transition{From: from, To: journal.Attention, Reason: string(r), Publish: e.out.OfAttention(t.ClaimedOperation, r, time.Now())})
 }
 
-// storeCredentials takes a received answer to its end: stored, verified, announced; or
-// stored, to be verified later, which frees the shop's lane.
+// storeCredentials stores the credentials of a received response. It verifies and
+// publishes them, or leaves verification for later, which frees the shop's lane.
 func (e *Engine) storeCredentials(s phases, t *task, a activation) error {
 	defer e.dropCheck(s, t)
 	row := onboarding.OutcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
@@ -107,8 +106,8 @@ func (e *Engine) storeCredentials(s phases, t *task, a activation) error {
 	case errors.Is(err, credentials.ErrInvalid):
 		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 	case errors.Is(err, credentials.ErrConflict) && t.Reason != string(onboarding.ReasonVersionTaken):
-		// Another key may have made the proof of what is there, if a replica has a
-		// newer keyset for some seconds.
+		// Another key may have made the proof of the secret at the path, if a replica
+		// has had a newer keyset for some seconds.
 		e.log.Error("the credential store has a foreign secret at the path; trying once more", t.attrs("err", err)...)
 		return e.postpone(s, t, onboarding.ReasonVersionTaken, time.Now().Add(e.jitter(storeRetry)))
 	case errors.Is(err, credentials.ErrConflict):
@@ -122,7 +121,7 @@ func (e *Engine) storeCredentials(s phases, t *task, a activation) error {
 	if !onboarding.Publishable(event) {
 		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 	}
-	// Its code was executed: what is older and in doubt needs no answer any more.
+	// The code was executed: older operations in doubt need no result any more.
 	tr := journal.Transition{From: journal.Received, Credential: &prepared.Row, Supersede: string(onboarding.ReasonNewerCode), Over: onboarding.SupersedableReasons(), Unsent: onboarding.NeverSentReasons()}
 	verdict, check := e.checkToken(s, t, a.Token)
 	if check != nil {
@@ -151,8 +150,9 @@ func (e *Engine) storeCredentials(s phases, t *task, a activation) error {
 		// claim knows the version that is free now.
 		return e.postpone(s, t, onboarding.ReasonVersionTaken, time.Time{})
 	case errors.Is(err, journal.ErrOlderVersion):
-		// Its version was given out before a restore, and the shop has newer
-		// credentials since. It is kept beside them, and its next claim ends it.
+		// Its version was assigned before a restore, and the shop has newer credentials
+		// since. The secret is stored beside them, and the next claim ends the
+		// operation.
 		tr.To, tr.Reason, tr.Active, tr.Publish = journal.Stored, string(onboarding.ReasonNewerCode), nil, nil
 		tr.Attempt, tr.End = 0, nil
 		return e.apply(s, t, tr)
@@ -160,7 +160,7 @@ func (e *Engine) storeCredentials(s phases, t *task, a activation) error {
 	return err
 }
 
-// postpone leaves a received answer for a later claim.
+// postpone leaves a received response for a later claim.
 func (e *Engine) postpone(s phases, t *task, why onboarding.Reason, due time.Time) error {
 	return e.apply(s, t, journal.Transition{From: journal.Received, To: journal.Received, Due: due, Reason: string(why)})
 }
@@ -170,7 +170,7 @@ const (
 	lastRecheck  = 15 * time.Second
 )
 
-// resumeStored goes on checking a stored token, for the verification time.
+// resumeStored continues to check a stored token, for the verification time.
 func (e *Engine) resumeStored(s phases, t *task) error {
 	token, at, err := e.storedToken(s, t)
 	switch {
@@ -188,7 +188,7 @@ func (e *Engine) resumeStored(s phases, t *task) error {
 	e.saveCheckEnd(s, check)
 	now := time.Now()
 	age := now.Sub(t.StoredAt)
-	// A check without an answer leaves the last one that had one standing.
+	// A check without a response does not replace the last result.
 	last := verdict.reason()
 	if verdict == tokenSilent && t.Reason == string(onboarding.ReasonTokenRefused) {
 		last = onboarding.ReasonTokenRefused
@@ -215,13 +215,13 @@ func (e *Engine) resumeStored(s phases, t *task) error {
 	return e.publishActivated(s, t, schemas.VerificationPending, at, now)
 }
 
-// storedToken finds a stored credential's token, and when it was given. The
-// answer that brought it is erased some time after the token was found to work.
+// storedToken returns the token of stored credentials, and when it was received. The
+// response that contained it is erased some time after the token was found to work.
 func (e *Engine) storedToken(s phases, t *task) (token secret.String, at time.Time, err error) {
 	if t.Credential == nil {
 		return token, at, credentials.ErrUnreadable
 	}
-	// What is published is the row's: so the row has to be what was stored.
+	// The event is published from the row, so the row has to be authentic.
 	kept, err := e.cfg.Credentials.Read(s.writes, *t.Credential)
 	if err != nil {
 		return token, at, err
@@ -269,17 +269,17 @@ func (e *Engine) activeUpdate(at time.Time, event journal.Draft, verified bool) 
 	return u
 }
 
-// supersededByNewer ends an activation whose credentials were overtaken: a newer code
-// was activated while they were verified. Whatever came of them, the shop's
-// current credentials are the newer ones, and nobody has to hear otherwise.
+// supersededByNewer ends an activation whose credentials were replaced while they were
+// verified, because a newer code was activated. It publishes no event: the shop's
+// current credentials are the newer ones.
 func (e *Engine) supersededByNewer(s phases, t *task) error {
 	return e.apply(s, t, journal.Transition{From: journal.Stored, To: journal.Superseded, Reason: string(onboarding.ReasonNewerCode)})
 }
 
-// resumeUnknown lets the quiet period pass, and then goes on as the table says.
-// The journal tells when nothing of the last attempt could leave us any more;
-// from then on it is counted, whoever had the operation and whatever is stored
-// as its due time.
+// resumeUnknown waits for the end of the quiet period, and then continues as the table
+// says. The quiet period begins when the last attempt could not be written any more.
+// The journal returns that time, independently of earlier claims and the stored due
+// time.
 func (e *Engine) resumeUnknown(s phases, t *task) error {
 	tr := journal.Transition{From: journal.Unknown, To: journal.Unknown, Reason: string(onboarding.ReasonNoProof), Doubt: true}
 	if t.Kind == journal.Invite {

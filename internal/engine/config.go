@@ -30,11 +30,10 @@ const (
 	DefaultVerifyFor       = 2 * time.Minute
 )
 
-// EgressLedger is the ledger of all that goes out from one address.
+// EgressLedger is the ledger of all requests from one address.
 const EgressLedger = "egress"
 
-// Journal is what the engine asks of the durable memory; see journal.Journal for
-// what each method promises.
+// Journal is the part of [journal.Journal] that the engine uses.
 type Journal interface {
 	Accounts(ctx context.Context) ([]journal.Account, error)
 	SetCircuit(ctx context.Context, account string, g journal.Circuit, was *journal.Circuit) error
@@ -69,7 +68,7 @@ type Client interface {
 	CheckOwnToken(ctx context.Context) invoicebox.Exchange
 }
 
-// Store keeps the secret that an activation brings; see credentials.Store.
+// Store stores the secret of an activation; see credentials.Store.
 type Store interface {
 	Ready(ctx context.Context, shop journal.ShopKey) error
 	Prepare(ctx context.Context, s credentials.Secret) (credentials.Prepared, error)
@@ -81,8 +80,8 @@ type Store interface {
 type Account struct {
 	Name   string // as in the journal
 	Client Client
-	// OwnToken is the partner's token, as it is now; nil where it is not known. It
-	// is no shop's, so nobody can enter it as one.
+	// OwnToken is the partner's present token; nil if it is not known. It is refused as
+	// the token of a shop.
 	OwnToken func() secret.String
 	// Requests in every sliding Window: what Invoicebox permits this account.
 	Requests int           // 0: DefaultRequests
@@ -96,8 +95,8 @@ type Account struct {
 	Unproven bool
 }
 
-// Config is all that a engine needs. Zero durations and numbers take the defaults
-// named beside them.
+// Config configures an engine. Zero durations and numbers take the defaults named
+// beside them.
 type Config struct {
 	Journal     Journal
 	Keys        Keys
@@ -117,23 +116,24 @@ type Config struct {
 	Lease           time.Duration // how long a claim holds; DefaultLease
 	QuietPeriod     time.Duration // silence after an unknown outcome; DefaultQuietPeriod
 	UnknownOutcome  string        // ProbeOnce or Hold; ProbeOnce
-	Slack           time.Duration // how long a request may linger on its way after we gave up; DefaultSlack
+	Slack           time.Duration // how long a request may still arrive after its deadline; DefaultSlack
 	MaximumAge      time.Duration // of a run that could not be executed while its account was open; DefaultMaximumAge
 	// AddressCoolDown is how long an address gets no second e-mail for another
 	// operation of its account, whichever shop asks; 0: off. Below MaximumAge.
 	AddressCoolDown time.Duration
 	DrainTime       time.Duration // how long calls in flight are awaited when stopping; request deadline + 5 s
 	VerifyFor       time.Duration // how long a new token is checked before its activation is published as pending; DefaultVerifyFor
-	// VerifyEvery is how often the credentials of a shop are verified again at the
-	// most seldom, as far as reviews have permits; DefaultVerifyEvery. Off:
-	// NoVerifyEvery. Those announced as pending are verified all the same.
+	// VerifyEvery is the longest time between two verifications of a shop's
+	// credentials, as far as verification has permits; DefaultVerifyEvery. Off:
+	// NoVerifyEvery. Credentials that were published as pending are verified all the
+	// same.
 	VerifyEvery time.Duration
-	// Looks at credentials of which something is open, because they were announced
-	// as pending or are refused: exponential from ReviewBase to ReviewCap, jittered.
+	// The times between verifications of credentials that were published as pending or
+	// are rejected: exponential from VerificationBase to VerificationCap, jittered.
 	VerificationBase, VerificationCap time.Duration // 15 s, 1 h
 
 	// DestroyAfter is how long the secrets of a disconnected shop, and of credentials
-	// that newer ones have replaced, are kept; DefaultDestroyAfter. For ever:
+	// that newer ones have replaced, are retained; DefaultDestroyAfter. Without end:
 	// NeverDestroy.
 	DestroyAfter time.Duration
 	// RemindAfter are the times after an invitation at which the shop is reminded of it,
@@ -150,7 +150,7 @@ type Config struct {
 	// Checks of the partner's token while an account is paused for it.
 	TokenCheckBase, TokenCheckCap time.Duration // 30 s, 5 min
 
-	Owner  string         // who claims, for people; "worker"
+	Owner  string         // name of the claiming process, for operators; "worker"
 	Source string         // CloudEvents source; DefaultSource
 	Format schemas.Format // of what is published; binary
 
@@ -205,7 +205,7 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// validate tells everything that is wrong, each with the setting's name.
+// validate returns all faults of the settings, each with the setting's name.
 func (c Config) validate() error {
 	var errs []error
 	bad := func(wrong bool, format string, args ...any) {
@@ -239,7 +239,7 @@ func (c Config) validate() error {
 	}{
 		{"egress window", c.EgressWindow}, {"request-deadline", c.RequestDeadline}, {"lease", c.Lease},
 		{"maximum-age", c.MaximumAge}, {"drain-time", c.DrainTime}, {"verification time", c.VerifyFor},
-		{"shortest wait", c.WaitBase}, {"shortest rest", c.RestBase}, {"longest limit", c.LimitCap}, {"shortest token check", c.TokenCheckBase}, {"shortest review", c.VerificationBase},
+		{"shortest wait", c.WaitBase}, {"shortest back-off", c.RestBase}, {"longest throttle time", c.LimitCap}, {"shortest token check", c.TokenCheckBase}, {"shortest time between verifications", c.VerificationBase},
 	} {
 		bad(d.value <= 0, "%s is %v: must be above 0", d.setting, d.value)
 	}
@@ -251,9 +251,9 @@ func (c Config) validate() error {
 	bad(c.RequestDeadline >= c.Lease, "request-deadline is %v: must be shorter than the lease (%v), or a call could outlive its claim", c.RequestDeadline, c.Lease)
 	bad(c.AddressCoolDown < 0 || c.AddressCoolDown >= c.MaximumAge, "address-cool-down is %v: 0 for none, else shorter than maximum-age (%v), or what waits for it expires", c.AddressCoolDown, c.MaximumAge)
 	bad(c.WaitCap < c.WaitBase, "the longest wait is %v: at least the shortest (%v)", c.WaitCap, c.WaitBase)
-	bad(c.RestCap < c.RestBase, "the longest rest is %v: at least the shortest (%v)", c.RestCap, c.RestBase)
+	bad(c.RestCap < c.RestBase, "the longest back-off is %v: at least the shortest (%v)", c.RestCap, c.RestBase)
 	bad(c.TokenCheckCap < c.TokenCheckBase, "the longest time between token checks is %v: at least the shortest (%v)", c.TokenCheckCap, c.TokenCheckBase)
-	bad(c.VerificationCap < c.VerificationBase, "the longest time between reviews is %v: at least the shortest (%v)", c.VerificationCap, c.VerificationBase)
+	bad(c.VerificationCap < c.VerificationBase, "the longest time between verifications is %v: at least the shortest (%v)", c.VerificationCap, c.VerificationBase)
 	if _, err := schemas.ParseFormat(string(c.Format)); err != nil {
 		errs = append(errs, fmt.Errorf("engine: event-format: %w", err))
 	}

@@ -20,8 +20,8 @@ func (e *Engine) addressRule(t *task) *journal.AddressRule {
 	return rule
 }
 
-// delayForAddress puts an invitation off whose address got an e-mail. It publishes nothing:
-// the shop was not invited, and nothing has failed. The shop's activations go
+// delayForAddress delays an invitation whose address got an e-mail. It publishes
+// nothing: the shop was not invited, and nothing has failed. The shop's activations go
 // first.
 func (e *Engine) delayForAddress(s phases, t *task, cool *journal.AddressCoolDownError) error {
 	now := time.Now()

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	breakerRefresh    = 5 * time.Second        // how often the breakers are read when nobody tells of a change
-	breakerRefreshMin = 200 * time.Millisecond // and how often at most when somebody does: it may have been a breaker
+	breakerRefresh    = 5 * time.Second        // how often the breakers are read without a change signal
+	breakerRefreshMin = 200 * time.Millisecond // the least time between two reads at change signals: the change may be a breaker's
 	errorBase         = 100 * time.Millisecond
 	errorCap          = 5 * time.Second
 )
 
-// dispatch looks for due work whenever something tells that there may be some,
-// and starts it. It returns when the run ends, or when the journal is closed.
+// dispatch claims and starts due work at each signal and when time makes work due. It
+// returns when the run ends, or when the journal is closed.
 func (e *Engine) dispatch(s phases) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -58,21 +58,21 @@ func (e *Engine) Idle() time.Duration {
 	return time.Since(*at)
 }
 
-// dispatchState is what the dispatcher keeps from one look to the next.
+// dispatchState is the dispatcher's state between two ticks.
 type dispatchState struct {
 	expireAt, refreshAt time.Time
 	refreshed           time.Time
 	failures            int // of the journal, in a row
 }
 
-// journalChanged says that something changed in the journal. What another replica did to a
-// breaker is seen in time, and a busy journal is not asked at each of its signals.
+// journalChanged handles a change signal of the journal. It reads the breakers, which
+// another replica may have changed, but not at each signal of a busy journal.
 func (b *dispatchState) journalChanged() {
 	b.refreshAt = minTime(b.refreshAt, b.refreshed.Add(breakerRefreshMin))
 }
 
-// tick is one look for due work. It returns when the next one is due without a
-// signal, and an error only when the journal is closed.
+// tick claims due work once. It returns when the next tick is due without a signal, and
+// an error only when the journal is closed.
 func (e *Engine) tick(s phases, b *dispatchState) (next time.Time, err error) {
 	now := time.Now()
 	if !now.Before(b.expireAt) {
@@ -97,11 +97,11 @@ func (e *Engine) tick(s phases, b *dispatchState) (next time.Time, err error) {
 		e.metrics.errors.WithLabelValues("dispatch").Inc()
 		e.outage.failed(slog.LevelError, "cannot claim operations from the journal", err)
 		if journal.Waits(err) {
-			// Leases that ran out meanwhile are those of work that waits to be written:
-			// that comes first.
+			// Leases that ended meanwhile are of work that waits to be written. That
+			// work is written first.
 			b.expireAt = now.Add(outageEnd)
 		}
-		// Not by the timer: signals would wake it again and again.
+		// Not by the timer: each signal would end that wait.
 		e.scheduler.sleep(s.accept, onboarding.Exponential(errorBase, errorCap, b.failures))
 		next = time.Now()
 		b.failures++
@@ -136,8 +136,8 @@ func (e *Engine) releaseExpiredLeases(ctx context.Context) error {
 	return err
 }
 
-// dispatchDue claims and starts whatever may be started, until nothing more may. It
-// returns when something is due next, as far as time alone decides.
+// dispatchDue claims and starts work until no more can be started. It returns when work
+// is due next, as far as time alone decides.
 func (e *Engine) dispatchDue(s phases) (next time.Time, err error) {
 	for {
 		dues, err := e.journal.Due(s.accept)
@@ -155,7 +155,8 @@ func (e *Engine) dispatchDue(s phases) (next time.Time, err error) {
 				e.log.Warn("operations wait: their account is not configured", "account", d.Account)
 			}
 		}
-		// Set before the room is counted: what ends meanwhile must be heard of.
+		// Set before the capacity is counted, so that an operation that ends meanwhile
+		// sends a signal.
 		e.capacityExhausted.Store(true)
 		claims, at, left, err := e.plan(s)
 		if err != nil {
@@ -175,7 +176,7 @@ func (e *Engine) dispatchDue(s phases) (next time.Time, err error) {
 	}
 }
 
-// A claim is one request, with the trial where it is one.
+// A claim is one request for work, with the trial if it is the trial's.
 type claim struct {
 	acc   *account
 	work  work
@@ -183,8 +184,8 @@ type claim struct {
 	trial bool
 }
 
-// endTrials says that nobody makes the claims: a trial that is not given back
-// closes its account for good.
+// endTrials ends the trials of claims that are not made. A trial that does not end
+// keeps its account closed.
 func endTrials(claims []claim) {
 	for _, c := range claims {
 		if c.trial {
@@ -193,15 +194,15 @@ func endTrials(claims []claim) {
 	}
 }
 
-// A left says what a plan leaves behind: exhausted, until an operation in flight ends;
-// low, until there is capacity for enough operations.
+// A left says which work a plan does not claim: exhausted, until an operation in flight
+// ends; low, until there is capacity for enough operations.
 type left struct{ exhausted, low bool }
 
-// plan decides what to claim now, and when to look again where only time helps. With
-// an error come the claims that were decided on before it.
+// plan decides what to claim now, and when to plan again if only time changes the
+// result. After an error it also returns the claims that it decided on before.
 func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, err error) {
 	now := time.Now()
-	egress := -1 // not asked yet
+	egress := -1 // not read yet
 	ready := e.readyAccounts(now)
 	e.nextAccount++
 	for i := range e.order {
@@ -266,12 +267,13 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, er
 			return claims, next, left{exhausted: true}, err
 		}
 		if permits == 0 {
-			behind.exhausted = true // an answer tells when a permit comes back
+			behind.exhausted = true // a response signals when a permit becomes available
 			next = minTime(next, at)
 			continue
 		}
-		// What is left to all is divided among those that still come, so that the
-		// first does not take it; what they leave is given out in the next round.
+		// The permits for all accounts are divided among the accounts that remain, so
+		// that the first one does not take all. Unused ones are distributed in the next
+		// round.
 		sharing := max(1, ready)
 		ready--
 		n := min(room, permits, allowed, (egress+sharing-1)/sharing)
@@ -299,7 +301,7 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, er
 	return claims, next, behind, nil
 }
 
-// readyAccounts are how many accounts have calls due that their breakers let through.
+// readyAccounts returns how many accounts have due calls that their breakers permit.
 func (e *Engine) readyAccounts(now time.Time) (n int) {
 	for _, acc := range e.order {
 		for _, kind := range []journal.Kind{journal.Activate, journal.Invite} {
@@ -314,13 +316,13 @@ func (e *Engine) readyAccounts(now time.Time) (n int) {
 	return n
 }
 
-// maxCatchUp bounds what invitations can make up for at once: ten of them.
+// maxCatchUp bounds what missed invitations add to the count at once: ten invitations,
+// each counted ten times.
 const maxCatchUp = 100
 
-// divide shares n claims between activations and invitations: activations go
-// first, invitations get every tenth while both wait. Of activations no more than
-// free are claimed; where that leaves some behind, invitations may take so many
-// beyond their tenth.
+// divide shares n claims between activations and invitations: activations go first,
+// invitations get every tenth while both wait. At most free activations are claimed. If
+// some remain, invitations may take up to that many claims beyond their tenth.
 func (acc *account) divide(n int, calls []work, free, beyond int) []claim {
 	if len(calls) == 1 {
 		if calls[0].kind == journal.Activate {
@@ -335,15 +337,15 @@ func (acc *account) divide(n int, calls []work, free, beyond int) []claim {
 	return []claim{{work: calls[0], limit: first}, {work: calls[1], limit: second + min(beyond, n-first-second)}}
 }
 
-// heldLong is how long the slow start may hold activations back before invitations
-// get more than their tenth.
+// heldLong is how long the slow start may delay activations before invitations get more
+// than their tenth.
 const heldLong = time.Second
 
-// beyondReserve is how many of n claims invitations may have beyond their tenth
-// while the slow start holds activations back. At first there are none, because a
-// few calls end it. After heldLong there are all but a reserve for the activations:
-// together with those in flight as many as may be called at once, but at most nine
-// tenths of each ledger. At is when that begins.
+// beyondReserve is how many of n claims invitations may have beyond their tenth while
+// the slow start delays activations. Before heldLong there are none, because a few
+// calls can end the slow start. Afterwards there are all but a reserve for activations.
+// The reserve and the activations in flight are together as many as the concurrency,
+// but at most nine tenths of each ledger. At is when heldLong is over.
 func (e *Engine) beyondReserve(acc *account, n, free, inFlight int, now time.Time) (beyond int, at time.Time) {
 	switch {
 	case n <= free:
@@ -361,9 +363,9 @@ func (e *Engine) beyondReserve(acc *account, n, free, inFlight int, now time.Tim
 
 func nineTenths(n int) int { return n - max(1, n/10) }
 
-// permits is how many calls the ledgers leave for new claims, and when to ask
-// again when there are none. Egress is what they leave to all accounts together,
-// asked once a round.
+// permits returns how many permits the ledgers have for new claims, and when to ask
+// again if there are none. Egress is the number for all accounts together, read once a
+// round.
 func (e *Engine) permits(ctx context.Context, acc *account, egress *int) (int, time.Time, error) {
 	fallback := time.Now().Add(time.Second)
 	var next time.Time
@@ -400,8 +402,8 @@ func (e *Engine) permits(ctx context.Context, acc *account, egress *int) (int, t
 	return 0, next, nil
 }
 
-// claim asks for several kinds of work at once, so that no account waits for
-// another's commit, and starts what it gets.
+// claim claims several kinds of work in one commit, so that no account waits for
+// another's commit, and starts the work.
 func (e *Engine) claim(s phases, claims []claim) error {
 	if len(claims) == 1 {
 		return e.claimOne(s, claims[0])
@@ -413,8 +415,8 @@ func (e *Engine) claim(s phases, claims []claim) error {
 
 func (e *Engine) claimOne(s phases, c claim) error {
 	before := time.Now()
-	// Not the run's context: a claim that was made and not learned of would
-	// wait for its lease.
+	// Not the run's context: a claim that was committed and not returned would wait for
+	// the end of its lease.
 	ops, err := e.journal.Claim(s.writes, journal.ClaimRequest{
 		Account: c.acc.Name, Kind: c.work.kind, Stage: c.work.stage, Limit: c.limit, Lease: e.cfg.Lease, Owner: e.cfg.Owner,
 	})

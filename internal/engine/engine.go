@@ -18,15 +18,15 @@ import (
 )
 
 // inFlightPerCall is how many operations may be in flight for each call in flight:
-// while one call runs, others are being made durable.
+// while one calls, the journal writes of others run.
 const inFlightPerCall = 3
 
-// drainGrace is how long the journal may take, after the last call was cut, for
-// all that is not a receipt.
+// drainGrace is how long the journal may take, after the last call was cancelled, for
+// all writes except received responses.
 const drainGrace = 5 * time.Second
 
-// An Engine claims due operations and carries them out. See the package's
-// documentation for what it promises.
+// An Engine claims due operations and executes them. The package's documentation lists
+// its guarantees.
 type Engine struct {
 	cfg       Config
 	journal   Journal
@@ -39,7 +39,7 @@ type Engine struct {
 	order     []*account
 	capacity  slotQuota // of operations in flight
 
-	wake              chan struct{} // the dispatcher has a reason to look again
+	wake              chan struct{} // the dispatcher has a reason for another tick
 	breakers          *breaker.Group
 	capacityExhausted atomic.Bool // the dispatcher left work behind until an operation ends
 	capacityLow       atomic.Bool // it left work behind until there is capacity for enough operations
@@ -48,11 +48,11 @@ type Engine struct {
 	stepped           atomic.Pointer[time.Time] // when the dispatcher made its last step; nil while it does not run
 
 	// The dispatcher's own.
-	nextAccount     int             // whose turn it is to be looked at first
+	nextAccount     int             // the account that the next plan begins with
 	unknownAccounts map[string]bool // accounts with work that are not configured
 
 	mu           sync.Mutex
-	inFlight     int // beyond what accounts have of their own
+	inFlight     int // beyond the reserved slots of the accounts
 	pendingSends int // claimed, not yet sent, of all accounts
 }
 
@@ -77,16 +77,16 @@ type account struct {
 	// The dispatcher's own.
 	due                    map[work]time.Time
 	activationsSinceInvite int          // activations claimed since the last invitation, while both waited
-	missedInvitations      atomic.Int64 // to the turn: invitations that were claimed and found no permit
+	missedInvitations      atomic.Int64 // invitations that were claimed and found no permit, counted towards their tenth
 	checkingToken          atomic.Bool
-	heldSince              time.Time // since then the slow start holds activations back
+	heldSince              time.Time // since when the slow start delays activations
 
 	// For the worker's report.
-	busy   atomic.Bool // all places for calls are taken
+	busy   atomic.Bool // all slots for calls are in use
 	permit atomic.Pointer[nextPermit]
 }
 
-// A nextPermit is when a ledger that is used up has its next permit.
+// A nextPermit is the time of the next permit of a used-up ledger.
 type nextPermit struct {
 	ledger string
 	at     time.Time
@@ -98,17 +98,16 @@ type work struct {
 	stage journal.Stage
 }
 
-// phases is how long the parts of a run may go on.
+// phases bounds the parts of a run.
 type phases struct {
 	accept context.Context // ended: stop claiming, sending and calling
-	calls  context.Context // ended: calls in flight are cut
-	writes context.Context // ended: the journal is not waited for any more, but for receipts
+	calls  context.Context // ended: calls in flight are cancelled
+	writes context.Context // ended: only received responses still wait for the journal
 }
 
 func (s phases) draining() bool { return s.accept.Err() != nil }
 
-// New checks the configuration and makes a engine. All that is wrong is told in
-// one error.
+// New checks the configuration and makes an engine. One error contains all faults.
 func New(c Config) (*Engine, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -141,9 +140,9 @@ func New(c Config) (*Engine, error) {
 	return p, nil
 }
 
-// TokenChanged says that the account's own token may be another now: an account
-// that is paused for it is checked at once, and one that is paused for its
-// rights or request may try once. It never blocks.
+// TokenChanged reports that the account's own token may have changed. An account that
+// is paused for its token is checked at once. One that is paused for its rights or
+// request may make one trial. TokenChanged never blocks.
 func (e *Engine) TokenChanged(name string) {
 	acc, ok := e.accounts[name]
 	if !ok {
@@ -157,10 +156,10 @@ func (e *Engine) TokenChanged(name string) {
 	e.signal()
 }
 
-// Run works until ctx ends, then drains: nothing more is claimed or sent, calls
-// in flight are awaited for the drain time and then cut, and what came of them
-// is written. It returns nil after a drain, and an error when the journal is
-// closed or cannot be read at the start. Run may be called once.
+// Run works until ctx ends, then drains: nothing more is claimed or sent, calls in
+// flight are awaited for the drain time and then cancelled, and their outcomes are
+// written. It returns nil after a drain, and an error when the journal is closed or
+// cannot be read at the start. Run may be called once.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.running.Swap(true) {
 		return errors.New("engine: Run was called twice")
@@ -185,8 +184,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer eraser.Wait()
 	defer stopErasing()
 
-	// Tasks stop sending when the dispatcher stops, also when it is the journal
-	// that ended and not ctx.
+	// Tasks stop sending when the dispatcher stops, also if the journal was closed and
+	// ctx has not ended.
 	run, stop := context.WithCancel(ctx)
 	s := phases{accept: run, calls: calls, writes: work}
 	e.tasks.Go(func() { e.runOperatorActions(s) })
@@ -202,8 +201,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	return err
 }
 
-// loadBreakers takes over the breakers as the journal has them, at the start, and what the
-// checks of the accounts' tokens before the start say.
+// loadBreakers adopts the breakers of the journal at the start, and the results of the
+// token checks before the start.
 func (e *Engine) loadBreakers(ctx context.Context) error {
 	if err := e.breakers.Load(ctx); err != nil {
 		return err
@@ -221,7 +220,7 @@ func (e *Engine) loadBreakers(ctx context.Context) error {
 	return nil
 }
 
-// drain waits for what is in flight.
+// drain waits for the operations in flight.
 func (e *Engine) drain(cutCalls, giveUp context.CancelFunc) {
 	done := make(chan struct{})
 	go func() { e.tasks.Wait(); close(done) }()
@@ -262,7 +261,7 @@ func (e *Engine) signal() {
 type task struct {
 	journal.ClaimedOperation
 	acc         *account
-	leaseEnd    time.Time // never later than the journal's, by the monotonic clock
+	leaseEnd    time.Time // by the monotonic clock; never later than the journal's
 	trial       bool
 	pendingSend bool // counted as such
 	code        bool // counted among the account's activating
@@ -271,11 +270,11 @@ type task struct {
 	macs        [][]byte   // of the address or code, once it is open
 }
 
-// probing tells whether a request of the task's is one to learn of an unknown
-// outcome: the code may be spent, the e-mail sent.
+// probing reports whether the task's request is a probe of an unknown outcome: the code
+// may be spent, the e-mail sent.
 func (t *task) probing() bool { return t.Unknowns > 0 }
 
-// begin counts a task in; the caller holds p.mu.
+// begin counts a task; the caller holds e.mu.
 func (e *Engine) begin(t *task) {
 	t.acc.inFlight++
 	if t.acc.inFlight > e.capacity.reserved {
@@ -292,7 +291,7 @@ func (e *Engine) begin(t *task) {
 	t.acc.holding.Set(float64(t.acc.inFlight))
 }
 
-// sendDecided says that a claim no longer stands for a permit to come.
+// sendDecided ends the count of a claim as a pending send.
 func (e *Engine) sendDecided(t *task) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -325,21 +324,21 @@ func (e *Engine) end(t *task) {
 	e.tasks.Done()
 }
 
-// freeCapacity is how many more operations of the account may be in flight; the
-// caller holds p.mu.
+// freeCapacity is how many more operations of the account may be in flight; the caller
+// holds e.mu.
 func (e *Engine) freeCapacity(acc *account) int {
 	return max(0, e.capacity.reserved-acc.inFlight) + max(0, e.capacity.shared-e.inFlight)
 }
 
-// worthClaim tells whether the account has capacity for so many more operations that a
-// claim of them is worth its cost: a claim of one costs nearly as much as one of many,
-// and calls do not wait for it, because the operations in flight are more than can call.
-// The caller holds e.mu.
+// worthClaim reports whether the account has capacity for enough operations to justify
+// a claim: a claim of one costs nearly as much as one of many. Calls do not wait for
+// the claim, because more operations are in flight than can call. The caller holds
+// e.mu.
 func (e *Engine) worthClaim(acc *account) bool {
 	return e.freeCapacity(acc) >= max(1, e.capacity.reserved/8)
 }
 
-// background runs a small write beside the task, awaited by the drain.
+// background runs a small write concurrently with the task. The drain awaits it.
 func (e *Engine) background(f func()) {
 	e.tasks.Add(1)
 	e.scheduler.spawn(func() {

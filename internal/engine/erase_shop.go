@@ -8,9 +8,9 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// eraseShop executes an action that erases the personal data of a shop. It runs beside the
-// other actions, which do not wait until the database is rewritten. If one of its steps
-// fails, all are made again: each can be repeated.
+// eraseShop executes an action that erases the personal data of a shop. It runs
+// concurrently with the other actions, which do not wait until the database is
+// rewritten. If a step fails, all are repeated.
 func (e *Engine) eraseShop(s phases, i journal.PendingIntent, entries *tokenEntries) (ended bool) {
 	if _, ok := entries.begin(i.ID, time.Now()); !ok {
 		return false

@@ -14,21 +14,20 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// leaseMargin is what has to be left of a lease, beside the call, for the
-// writes after it.
+// leaseMargin is the part of a lease that must remain for the writes after the call.
 const leaseMargin = 250 * time.Millisecond
 
 // storeRetry is how long an operation waits for a credential store that is not
 // ready.
 const storeRetry = 10 * time.Second
 
-// activatingRetry is how long an invitation waits for the end of its shop's
-// activation before it looks again.
+// activatingRetry is how long an invitation waits before it checks again whether its
+// shop's activation has ended.
 const activatingRetry = 5 * time.Second
 
-// run executes a claimed operation and reports what could not be written. A panic is a
-// bug and ends the process: what is durable is resumed after the restart, and to continue
-// with a broken invariant could spend a code.
+// run executes a claimed operation and reports failed writes. A panic is a bug and ends
+// the process: to continue with a broken invariant could spend a code. Durable work is
+// resumed after the restart.
 func (e *Engine) run(s phases, t *task) {
 	defer e.end(t)
 	if err := e.execute(s, t); err != nil {
@@ -36,8 +35,8 @@ func (e *Engine) run(s phases, t *task) {
 	}
 }
 
-// execute carries a claimed operation as far as it goes. An error says what could not be
-// written; the operation is then continued from what is durable when its lease ends.
+// execute executes a claimed operation as far as possible. An error is a failed write;
+// the operation then continues from its durable state when its lease ends.
 func (e *Engine) execute(s phases, t *task) error {
 	switch t.State {
 	case journal.Claimed:
@@ -60,8 +59,8 @@ func (e *Engine) makeCall(s phases, t *task) error {
 	if !ok {
 		return err
 	}
-	// Attempts are recorded for at most half as many operations again as can call. One that
-	// gets no slot for its call in time has to be cancelled.
+	// At most 1.5 times as many operations have a recorded attempt as can call. An
+	// attempt that gets no slot for its call in time is cancelled.
 	ahead := e.scheduler.acquire(t.acc.attemptSlots, t.leaseEnd.Add(-e.callTime()), s.accept.Done())
 	if ahead == nil {
 		return e.release(s, t, e.notSentReason(s), time.Time{})
@@ -109,8 +108,8 @@ func (e *Engine) makeCall(s phases, t *task) error {
 		ahead()
 		return e.onActivationResponse(s, t, x)
 	}
-	// The breaker learns of it before the next call can take the place. Only a successful
-	// response to an invitation names one.
+	// The breaker gets the result before the next call can take the slot. Only a
+	// successful response to an invitation names one.
 	v, invitation := invoicebox.ReadInvitation(x)
 	e.reportToBreaker(t, x, v)
 	place()
@@ -130,8 +129,8 @@ func (e *Engine) notSentReason(s phases) onboarding.Reason {
 	return onboarding.ReasonNotSent
 }
 
-// precheck passes an operation through all that has to hold before anything is
-// sent, and opens its address or code. False: it went another way.
+// precheck checks everything that must hold before a request is sent, and decrypts the
+// address or code. False: the operation has taken another transition.
 func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool, err error) {
 	now := time.Now()
 	switch {
@@ -140,14 +139,15 @@ func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool, er
 			e.out.Invited(t.ClaimedOperation, schemas.OutcomeAlreadyActive, "", t.Active.At, now),
 		}})
 	case t.Kind == journal.Invite && t.Activating:
-		// It may end as already active in a moment. Codes that are queued go first.
+		// The invitation may soon end as already active. Queued codes go first.
 		return subject, false, e.apply(s, t, journal.Transition{
 			From: journal.Claimed, To: journal.Planned, Behind: true, Due: now.Add(activatingRetry), Reason: string(onboarding.ReasonActivationFirst),
 		})
 	case e.tooOld(t, now):
 		return subject, false, e.expire(s, t, journal.Claimed, nil, false)
 	case t.probing() && t.Newer:
-		// A newer code or address can do what the probe is for, without doubt.
+		// A newer code or address has the effect that the probe is for, and is not in
+		// doubt.
 		return subject, false, e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Behind: true, Reason: string(onboarding.ReasonNewerFirst)})
 	case s.draining():
 		return subject, false, e.release(s, t, onboarding.ReasonDrained, time.Time{})
@@ -174,7 +174,7 @@ func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool, er
 	return subject, true, nil
 }
 
-// onBeginAttemptError sorts out a BeginAttempt that did not succeed.
+// onBeginAttemptError handles a BeginAttempt that failed.
 func (e *Engine) onBeginAttemptError(s phases, t *task, err error) error {
 	var none *journal.NoPermitError
 	var cool *journal.AddressCoolDownError
@@ -196,7 +196,7 @@ func (e *Engine) onBeginAttemptError(s phases, t *task, err error) error {
 	}
 }
 
-// exchange is the call itself.
+// exchange makes the call.
 func (e *Engine) exchange(s phases, t *task, a invoicebox.CallOptions, subject secret.String) invoicebox.Exchange {
 	t.acc.calling.Inc()
 	defer t.acc.calling.Dec()
@@ -206,7 +206,7 @@ func (e *Engine) exchange(s phases, t *task, a invoicebox.CallOptions, subject s
 	return t.acc.Client.Activate(s.calls, a, subject)
 }
 
-// onResponse takes an operation where its answer says.
+// onResponse makes the transition of a response.
 func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Classification, invitation invoicebox.Invitation) error {
 	now := time.Now()
 	e.logOutcome(s, t, x, v)
@@ -218,10 +218,10 @@ func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoiceb
 	tr := journal.Transition{From: row.From, To: row.To, Reason: string(row.Reason), Doubt: v.Doubt, End: &end}
 	switch {
 	case row.To == journal.Unknown:
-		// The lane is held until nothing can overtake what is on its way.
+		// The operation holds the lane until no later request can overtake its own.
 		tr.Due = maxTime(t.leaseEnd, x.Finished).Add(e.cfg.QuietPeriod)
 	case row.Invited != "":
-		// An e-mail is on its way: what is older and in doubt needs none any more.
+		// The e-mail is sent: older invitations in doubt are not needed any more.
 		tr.Supersede, tr.Over = string(onboarding.ReasonNewerAddress), onboarding.SupersedableReasons()
 	}
 	if row.Mark {
@@ -237,7 +237,7 @@ func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoiceb
 	return e.apply(s, t, tr)
 }
 
-// delay puts an operation off that was not, or probably not, executed.
+// delay delays an operation that was not, or probably not, executed.
 func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoicebox.Classification, end journal.AttemptEnd, now time.Time) error {
 	due := now.Add(e.backoff(t, v))
 	if e.tooOld(t, due) {
@@ -246,8 +246,8 @@ func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoiceb
 	return e.apply(s, t, journal.Transition{From: row.From, To: row.To, Due: due, Reason: string(row.Reason), Doubt: v.Doubt, End: &end})
 }
 
-// backoff is as long as the answer asked for, within bounds, or else
-// exponential with full jitter.
+// backoff is the time that the response asked for, within bounds, else exponential with
+// full jitter.
 func (e *Engine) backoff(t *task, v invoicebox.Classification) time.Duration {
 	told := e.retryAfter(t.acc, v)
 	if told > 0 {
@@ -256,7 +256,7 @@ func (e *Engine) backoff(t *task, v invoicebox.Classification) time.Duration {
 	return time.Duration(e.scheduler.rand(int64(onboarding.Exponential(e.cfg.WaitBase, e.cfg.WaitCap, t.Waits)))) + 1
 }
 
-// retryAfter is how long the answer asks to wait; a 429 that does not say means one
+// retryAfter is how long the response asks to wait. A 429 without a time means one
 // window.
 func (e *Engine) retryAfter(acc *account, v invoicebox.Classification) time.Duration {
 	told := min(v.RetryAfter, e.cfg.LimitCap)
@@ -270,14 +270,14 @@ func (e *Engine) jitter(d time.Duration) time.Duration {
 	return d/2 + time.Duration(e.scheduler.rand(int64(d/2)+1))
 }
 
-// tooOld tells whether a run will have waited too long at an instant; the time
-// for which the account was closed does not count.
+// tooOld reports whether a run will have waited too long at an instant. The time for
+// which the account was closed does not count.
 func (e *Engine) tooOld(t *task, at time.Time) bool {
 	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.CircuitClosed > e.cfg.MaximumAge
 }
 
-// expire ends an operation that could not be executed in time. The event says
-// that nothing was executed, so one in doubt goes to a person instead.
+// expire ends an operation that could not be executed in time. Its event says that
+// nothing was executed, so an operation in doubt goes to attention instead.
 func (e *Engine) expire(s phases, t *task, from journal.State, end *journal.AttemptEnd, doubt bool) error {
 	now := time.Now()
 	tr := journal.Transition{From: from, To: journal.Done, Reason: string(onboarding.ReasonExpired), Doubt: doubt, End: end}
@@ -290,7 +290,7 @@ func (e *Engine) expire(s phases, t *task, from journal.State, end *journal.Atte
 	return e.apply(s, t, tr)
 }
 
-// reportToBreaker lets the account's breaker know what the answer says of the account.
+// reportToBreaker reports the signal of a response to the account's breaker.
 func (e *Engine) reportToBreaker(t *task, x invoicebox.Exchange, v invoicebox.Classification) {
 	now := time.Now()
 	s := breaker.SignalOf(t.Kind, v, x.Status)
@@ -304,7 +304,8 @@ func (e *Engine) reportToBreaker(t *task, x invoicebox.Exchange, v invoicebox.Cl
 	}
 }
 
-// reportActivation lets the account's breaker know what became of an activation's answer.
+// reportActivation reports to the account's breaker whether the response of an activation
+// could be used.
 func (e *Engine) reportActivation(t *task, s breaker.Signal) {
 	if t.acc.breaker.RecordShop(t.Shop.Shop, s, 0, t.trial, time.Now()) {
 		e.breakerChanged(t.acc)

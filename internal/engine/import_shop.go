@@ -18,11 +18,11 @@ import (
 // shop changed meanwhile.
 const importTries = 3
 
-// errStore says that the credential store failed, and not the journal.
+// errStore: the credential store failed, not the journal.
 var errStore = errors.New("the credential store is not available")
 
-// importShop takes over a shop that is connected already: its token is checked, and then
-// all that follows is one commit. It runs beside the other actions.
+// importShop imports a shop that is connected already. It checks the token, and then
+// writes everything in one commit. It runs concurrently with the other actions.
 func (e *Engine) importShop(s phases, acc *account, i journal.PendingIntent, entries *tokenEntries) (ended bool) {
 	x, err := e.openImport(i)
 	if err != nil {
@@ -85,7 +85,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 		finish(onboarding.ResultTokenUnanswered)
 		return
 	case verdict == tokenSilent:
-		return // tried again later
+		return // retried later
 	}
 	for version, try := int64(1), 0; try < importTries; try++ {
 		next, result, err := e.tryImport(s, i, x, in, op, version)
@@ -107,8 +107,8 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 	}
 }
 
-// connected compares what an active shop uses with an import; "" if the shop is not
-// active.
+// connected compares the credentials of an active shop with an import; "" if the shop
+// is not active.
 func (e *Engine) connected(s phases, shop journal.ShopKey, merchant string, x Import) (onboarding.Result, error) {
 	current, err := e.journal.CurrentCredential(s.writes, shop)
 	switch {
@@ -129,7 +129,7 @@ func (e *Engine) connected(s phases, shop journal.ShopKey, merchant string, x Im
 	return onboarding.ResultConnected, nil
 }
 
-// importEvent makes what stands for the activation that was made elsewhere.
+// importEvent makes the event that represents the activation that was made elsewhere.
 func (e *Engine) importEvent(i journal.Intent, shop journal.ShopKey, now time.Time) (in journal.ShopImport, err error) {
 	id := "import-" + i.UUID.String()
 	in.Event = journal.Event{
@@ -149,8 +149,8 @@ func (e *Engine) importEvent(i journal.Intent, shop journal.ShopKey, now time.Ti
 	return in, nil
 }
 
-// tryImport stores the credentials with a version and commits the import. If the version is
-// another it returns the next one.
+// tryImport stores the credentials with a version and commits the import. If the
+// version is already in use, it returns the next one.
 func (e *Engine) tryImport(s phases, i journal.PendingIntent, x Import, in journal.ShopImport, op journal.ClaimedOperation, version int64) (next int64, r onboarding.Result, err error) {
 	prepared, err := e.cfg.Credentials.Prepare(s.writes, credentials.Secret{
 		Shop: op.Shop, Version: version, Operation: op.UUID, MerchantID: i.MerchantID, Token: x.Token,

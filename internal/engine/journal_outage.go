@@ -11,31 +11,30 @@ import (
 )
 
 const (
-	// outageEnd is how long nothing may have failed before an outage of the journal
-	// has ended: longer than any loop waits before its next try.
+	// outageEnd is the time without a failure after which an outage of the journal has
+	// ended. It is longer than any loop waits before its next attempt.
 	outageEnd = 2 * errorCap
-	// pendingLogInterval is how often it is said that answers are not durable yet.
+	// pendingLogInterval is how often unsaved responses are logged.
 	pendingLogInterval = time.Minute
 )
 
-// A journalOutage is a time in which the journal's database is gone, full or refused.
-// Everybody who needs it waits and tries again; that is said once when it begins
-// and once when it is over, however many wait.
+// A journalOutage is a time in which the journal's database is unreachable, full or
+// refuses access. Every caller waits and retries. The begin and the end of the outage
+// are logged once each.
 type journalOutage struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
 	class    error // nil: there is none
 	since    time.Time
-	last     time.Time // of what failed
+	last     time.Time // failure
 	failures int
 
-	pending         int // answers that wait to be durable
+	pending         int // responses that are not saved yet
 	pendingLoggedAt time.Time
 }
 
-// outageClasses are the errors that pass without anybody being wrong; the last
-// only by a recovery.
+// outageClasses are the errors of an outage. The last one ends only by a recovery.
 var outageClasses = []error{journal.ErrUnreachable, journal.ErrFull, journal.ErrDisk, journal.ErrReplaced, journal.ErrCopy}
 
 func outageClass(err error) error {
@@ -47,7 +46,7 @@ func outageClass(err error) error {
 	return nil
 }
 
-// failed says what failed, or that an outage has begun.
+// failed logs a failure, or the begin of an outage.
 func (o *journalOutage) failed(level slog.Level, words string, err error, attrs ...any) {
 	attrs = append(attrs, "err", err)
 	class := outageClass(err)
@@ -70,7 +69,7 @@ func (o *journalOutage) failed(level slog.Level, words string, err error, attrs 
 	o.log.Debug(words, attrs...) //nolint:sloglint // each caller's own constant
 }
 
-// recovered is told now and then by who has just used all of the journal.
+// recovered is called at times after a successful use of the whole journal.
 func (o *journalOutage) recovered() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -81,8 +80,8 @@ func (o *journalOutage) recovered() {
 	o.log.Info("the journal is available again", "gone_for", o.last.Sub(o.since).Round(time.Millisecond).String(), "failed", o.failures)
 }
 
-// responsePending counts the answers that are not durable yet; first of its own tries or
-// not.
+// responsePending counts the responses that are not saved yet; first is set at the
+// first failure of a response.
 func (o *journalOutage) responsePending(first bool, err error, attrs []any) {
 	o.mu.Lock()
 	if first {
@@ -99,7 +98,7 @@ func (o *journalOutage) responsePending(first bool, err error, attrs []any) {
 	}
 }
 
-// responseSaved takes one of those off.
+// responseSaved subtracts a saved response.
 func (o *journalOutage) responseSaved() {
 	o.mu.Lock()
 	o.pending--

@@ -11,8 +11,8 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// resumeLate compares answers that came after their operation had ended with
-// the tokens in use. Nothing of them is dropped: they stay sealed in the journal.
+// resumeLate compares responses that arrived after their operation had ended with the
+// tokens in use. They stay sealed in the journal.
 func (e *Engine) resumeLate(s phases, t *task) error {
 	verdict, err := e.compare(s, t)
 	if err != nil {
@@ -29,15 +29,15 @@ func (e *Engine) resumeLate(s phases, t *task) error {
 		tr.Publish = e.out.OfAttention(t.ClaimedOperation, onboarding.ReasonSecondToken, now)
 	}
 	e.log.Warn("a response arrived after its operation had ended", t.attrs("meaning", row.Note)...)
-	// A superseded operation has no credentials of its own: what it holds is
-	// known to be another's.
+	// A superseded operation has no credentials of its own: its credentials belong to
+	// another operation.
 	tr.Verified = verdict == onboarding.LateSameToken && t.State == journal.Superseded
 	return e.apply(s, t, tr)
 }
 
-// compare looks for each late token among those that led to the credentials in
-// use, and among these: receipts are erased some day. An error says that the
-// store could not tell now; only where that matters.
+// compare searches each late token among the stored responses of the credentials in
+// use, and among these credentials, because stored responses are erased. It returns an
+// error if the store cannot answer now and that affects the result.
 func (e *Engine) compare(s phases, t *task) (onboarding.LateVerdict, error) {
 	var known []invoicebox.Activation
 	for _, r := range t.Known {
@@ -62,7 +62,7 @@ func (e *Engine) compare(s phases, t *task) (onboarding.LateVerdict, error) {
 		case errors.Is(err, errNoToken):
 			continue
 		case err != nil:
-			return onboarding.LateOtherToken, nil //nolint:nilerr // what cannot be read is not taken for nothing
+			return onboarding.LateOtherToken, nil //nolint:nilerr // a response that cannot be read may contain a token
 		}
 		same := false
 		for _, k := range known {
@@ -76,7 +76,7 @@ func (e *Engine) compare(s phases, t *task) (onboarding.LateVerdict, error) {
 	return verdict, nil
 }
 
-// errNoToken says that a receipt opens and holds nothing to use.
+// errNoToken: a stored response can be decrypted and has no token.
 var errNoToken = errors.New("engine: the response has no token")
 
 func (e *Engine) readResponse(shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Activation, error) {

@@ -6,8 +6,8 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// LogAttention logs what a planner gives to a person at once. A batch that the
-// journal has to repeat is logged again.
+// LogAttention logs an operation that the planner moves to attention at once. It logs
+// again when the journal repeats a batch.
 func LogAttention(plan journal.Planner, log *slog.Logger) journal.Planner {
 	return func(e journal.Event, v journal.ShopView) journal.Plan {
 		p := plan(e, v)

@@ -13,16 +13,18 @@ import (
 
 const (
 	movePage = 1000
-	// moveTries bounds how often one shop is looked at again because it changed meanwhile.
+	// moveTries bounds how often the move of one shop is repeated because the shop changed
+	// meanwhile.
 	moveTries = 3
 	// maxMoveOutbox is how many events may wait to be published while credentials are
-	// moved: each of them adds one.
+	// moved. Each move adds one.
 	maxMoveOutbox = 1000
 )
 
-// moveCredentials executes an action that moves credentials. It runs beside the other
-// actions, which do not wait for the credential store. Where the store or the journal fails
-// it ends nothing, and is tried again: what was moved already is not moved twice.
+// moveCredentials executes an action that moves credentials. It runs concurrently with
+// the other actions, which do not wait for the credential store. If the store or the
+// journal fails, the action stays open and is retried. Credentials that were moved are
+// not moved twice.
 func (e *Engine) moveCredentials(s phases, i journal.PendingIntent, store string, entries *tokenEntries) (ended bool) {
 	if e.cfg.Stores[store] == nil {
 		return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultNoStore, ""))
@@ -95,8 +97,8 @@ func (e *Engine) moveAccount(s phases, i journal.PendingIntent, store string, m 
 // errOutboxFull says that the events of moved credentials wait to be published.
 var errOutboxFull = fmt.Errorf("engine: more than %d events wait to be published", maxMoveOutbox)
 
-// moveShop moves the credentials of one shop, or counts why they stay. The error says that
-// the whole move is to be tried again.
+// moveShop moves the credentials of one shop, or counts why they stay. The error says
+// that the whole move must be retried.
 func (e *Engine) moveShop(s phases, i journal.PendingIntent, store string, shop journal.ShopKey, m *moves) error {
 	if s.draining() {
 		return context.Canceled
@@ -156,7 +158,7 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 	now := time.Now()
 	drafts, told, err := e.out.Moved(c, prepared.Row, prepared.Reference, now)
 	if err != nil {
-		return onboarding.MoveNotStored, nil //nolint:nilerr // the contract cannot name them
+		return onboarding.MoveNotStored, nil //nolint:nilerr // the contract cannot represent their reference
 	}
 	for _, d := range drafts {
 		if !onboarding.Publishable(d) {
@@ -171,8 +173,8 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 	})
 }
 
-// moveSubject is what moves wait for each other by: those of an account are made in the
-// order in which they were asked for, and nothing else waits for them.
+// moveSubject is the queue of an account's moves. They are executed in the order of
+// their requests, and no other action waits for them.
 func moveSubject(i journal.PendingIntent) string {
 	if i.Target != nil {
 		return "move/" + i.Target.Shop.Account

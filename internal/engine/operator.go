@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	actionPoll = 500 * time.Millisecond // how often a command's intent is looked for
+	actionPoll = 500 * time.Millisecond // how often intents are read
 	actionPage = 100
 )
 
-// runOperatorActions performs what people ask for until the run ends.
+// runOperatorActions executes operator actions until the run ends.
 func (e *Engine) runOperatorActions(s phases) {
 	entries := newTokenEntries()
 	for failures := 0; ; {
@@ -52,8 +52,8 @@ func (e *Engine) runOperatorActions(s phases) {
 	}
 }
 
-// executeActions performs intents in the order in which they were asked for: what
-// is about the same operation or account waits for what was asked before.
+// executeActions executes intents in the order of their requests. An intent waits for
+// earlier ones on the same operation or account.
 func (e *Engine) executeActions(s phases, list []journal.PendingIntent, entries *tokenEntries) {
 	waiting := make(map[string]bool)
 	for _, i := range list {
@@ -69,9 +69,9 @@ func (e *Engine) executeActions(s phases, list []journal.PendingIntent, entries 
 	}
 }
 
-// executeAction performs or refuses one, and tells whether it has ended. Where
-// the journal fails, or the operation moved on since it was looked at, it waits
-// for the next look.
+// executeAction executes or refuses an intent, and reports whether it has ended. If the
+// journal fails, or the operation changed after it was read, the intent is read again
+// later.
 func (e *Engine) executeAction(s phases, i journal.PendingIntent, entries *tokenEntries) (ended bool) {
 	if err := e.cfg.Keys.Verify(i.MAC, keyset.DomainIntent, i.Authentic()...); err != nil {
 		return e.refuseForged(s, i, err)
@@ -115,7 +115,7 @@ func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent,
 	tr := e.transitionOf(i, row)
 	if row.Action == onboarding.ActionClose {
 		attention, _ := onboarding.AttentionOf(onboarding.Reason(op.Reason))
-		// Its code must not be sent again, no matter who enters it.
+		// The code must not be sent again, also for another shop.
 		tr.Doubt = attention.Executed
 		var err error
 		if tr.Publish, err = e.closeEvents(s, *i.Target, tr); err != nil {
@@ -126,7 +126,7 @@ func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent,
 	return ended
 }
 
-// reissue queues the newest result of an operation once more.
+// reissue queues the newest result of an operation again.
 func (e *Engine) reissue(s phases, i journal.PendingIntent) (ended bool) {
 	end := onboarding.EndAction(i.Intent, onboarding.ResultReissued, "", time.Now())
 	end.Reissue = true
@@ -142,7 +142,8 @@ func (e *Engine) reissue(s phases, i journal.PendingIntent) (ended bool) {
 	return true
 }
 
-// transitionOf is what a row of the acts makes of an intent's operation.
+// transitionOf returns the transition of an intent's operation by the row of the
+// action.
 func (e *Engine) transitionOf(i journal.PendingIntent, row onboarding.ActionRule) journal.Transition {
 	end := onboarding.EndAction(i.Intent, row.Result, "", time.Now())
 	return journal.Transition{
@@ -150,8 +151,8 @@ func (e *Engine) transitionOf(i journal.PendingIntent, row onboarding.ActionRule
 	}
 }
 
-// commit makes the intent's transition. The error is what the journal says about
-// merchant and version; everything else has been dealt with.
+// commit makes the intent's transition. It returns only the journal's errors about
+// merchant and version; it has handled all others.
 func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition) (ended bool, err error) {
 	if !onboarding.Permitted(tr.From, tr.To) {
 		panic(fmt.Sprintf("engine: no edge from %v to %v", tr.From, tr.To))
@@ -171,8 +172,8 @@ func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition
 	return false, nil
 }
 
-// refuseForged refuses an act that no command wrote so: its row was inserted or
-// edited in the database, or a command used another keyset.
+// refuseForged refuses an action that is not authentic: its row was inserted or edited
+// in the database, or a command used another keyset.
 func (e *Engine) refuseForged(s phases, i journal.PendingIntent, err error) (ended bool) {
 	return e.refuse(s, i, forged(err))
 }
@@ -197,8 +198,8 @@ func (e *Engine) refuse(s phases, i journal.PendingIntent, why *onboarding.Actio
 	return true
 }
 
-// actionFailed is for an intent that the next look finds again, if it is still
-// there: its operation moved on, or the journal did not write.
+// actionFailed logs that an intent is retried: its operation changed meanwhile, or the
+// journal could not write.
 func (e *Engine) actionFailed(i journal.PendingIntent, err error) {
 	if errors.Is(err, journal.ErrStale) {
 		e.log.Info("operator action is tried again: its operation or account changed meanwhile", "intent", i.UUID.String(), "action", i.Act)
@@ -244,10 +245,10 @@ func (e *Engine) actOnAccount(s phases, acc *account, i journal.PendingIntent) (
 	return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultUnknownAct, ""))
 }
 
-// changeBreaker changes an account's breaker: first in the journal, with the intent's
-// end, then here.
+// changeBreaker changes an account's breaker, first in the journal together with the
+// intent's end, then here.
 func (e *Engine) changeBreaker(s phases, acc *account, i journal.PendingIntent, sig breaker.Signal, result onboarding.Result) (ended bool) {
-	// An earlier act may have been written although the journal did not say so.
+	// An earlier action may have been written although the journal returned an error.
 	if err := e.breakers.Refresh(s.writes); err != nil {
 		e.actionFailed(i, err)
 		return false
@@ -269,7 +270,7 @@ func (e *Engine) changeBreaker(s phases, acc *account, i journal.PendingIntent, 
 	return true
 }
 
-// whyBreakerStays says why a person's command does not change a breaker.
+// whyBreakerStays returns why an operator action does not change a breaker.
 func whyBreakerStays(g journal.Circuit) *onboarding.ActionError {
 	if g.State == journal.CircuitPaused {
 		return onboarding.NewActionError(onboarding.ResultTokenOpens, "")
@@ -277,8 +278,8 @@ func whyBreakerStays(g journal.Circuit) *onboarding.ActionError {
 	return onboarding.NewActionError(onboarding.ResultNotPaused, "")
 }
 
-// closeEvents makes the events that are owed when a person closes an operation.
-// An error says that the shop's current credentials are not authentic.
+// closeEvents makes the events that are published when an operator closes an operation.
+// It returns an error if the shop's current credentials are not authentic.
 func (e *Engine) closeEvents(s phases, x journal.Target, by journal.Transition) ([]journal.Draft, error) {
 	now := by.Intent.Audit.At
 	op := x.ClaimedOperation

@@ -12,7 +12,7 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// How long things are kept that nothing needs any more.
+// How long rows are retained that nothing needs any more.
 const (
 	DefaultRetention           = 30 * 24 * time.Hour // the inbox, and what the work leaves behind
 	DefaultDeadLetterRetention = 90 * 24 * time.Hour // dead letters can be replayed
@@ -29,13 +29,13 @@ const (
 )
 
 const (
-	firstPrune = 10 * time.Minute      // after the start: what is urgent then goes first
+	firstPrune = 10 * time.Minute      // after the start: urgent work goes first
 	pruneEvery = 6 * time.Hour         // from the end of a pass to the next one
-	prunePage  = 100                   // rows that one transaction looks at
-	prunePause = 10 * time.Millisecond // between two, for others to write
+	prunePage  = 100                   // rows that one transaction reads
+	prunePause = 10 * time.Millisecond // between two transactions, for other writers
 )
 
-// A pruneStore forgets what is old; see journal.Journal.
+// A pruneStore deletes old rows; see journal.Journal.
 type pruneStore interface {
 	Prune(ctx context.Context, p journal.Prune) (journal.Pruned, error)
 }
@@ -46,16 +46,16 @@ type PrunerConfig struct {
 	// Retention is for how long the inbox and all else but dead letters is kept; at
 	// least 72 h. 0: DefaultRetention. DeadLetterRetention, for those: DefaultDeadLetterRetention.
 	Retention, DeadLetterRetention time.Duration
-	// InputRetention tells for how long a record of the input topics can be read again,
-	// negative for ever. The inbox is kept that long at least, and all of it
-	// while nobody can tell. Nil: no longer than Keep.
+	// InputRetention returns for how long a record of the input topics can be read
+	// again, negative without a limit. The inbox is retained at least as long, and not
+	// pruned while that is unknown. Nil: no longer than Retention.
 	InputRetention func(ctx context.Context) (time.Duration, error)
 	Metrics        prometheus.Registerer // nil: none
 	Logger         *slog.Logger          // nil: none
 }
 
-// A Pruner forgets what is old: some minutes after the start and every few
-// hours, in steps so small that receipts and intake do not notice.
+// A Pruner deletes old rows: some minutes after the start and every few hours, in small
+// steps that do not delay responses and ingest.
 type Pruner struct {
 	c           PrunerConfig
 	log         *slog.Logger
@@ -63,7 +63,7 @@ type Pruner struct {
 	rows        *prometheus.CounterVec
 	failed      prometheus.Counter
 	retention   prometheus.Gauge
-	workedSince time.Time // since when work has not been told to the journal
+	workedSince time.Time // since when uptime was not reported to the journal
 }
 
 // NewPruner checks the configuration and makes a pruner.
@@ -103,7 +103,7 @@ func NewPruner(c PrunerConfig) (*Pruner, error) {
 	return p, nil
 }
 
-// Run forgets until ctx ends; it returns nil. It may be called once.
+// Run prunes until ctx ends; it returns nil. It may be called once.
 func (p *Pruner) Run(ctx context.Context) error {
 	p.workedSince = time.Now()
 	for wait := firstPrune; p.scheduler.sleep(ctx, wait); wait = pruneEvery {
@@ -120,7 +120,7 @@ func (p *Pruner) Run(ctx context.Context) error {
 	return nil
 }
 
-// pass looks at everything once.
+// pass prunes all kinds of rows once.
 func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 	inbox := p.inboxRetention(ctx)
 	p.retention.Set(max(inbox.Seconds(), -1))
@@ -146,8 +146,8 @@ func (p *Pruner) pass(ctx context.Context) (rows int, err error) {
 	return rows, nil
 }
 
-// prune looks at all rows of a kind. The first step of a pass tells the journal
-// for how long it was worked, once it has taken it.
+// prune prunes all rows of a kind. The first step of a pass reports the uptime to the
+// journal.
 func (p *Pruner) prune(ctx context.Context, what journal.PruneTarget, keep time.Duration) (rows int, err error) {
 	for after := int64(0); ; {
 		now := time.Now()
@@ -165,8 +165,8 @@ func (p *Pruner) prune(ctx context.Context, what journal.PruneTarget, keep time.
 	}
 }
 
-// inboxRetention is for how long the inbox is kept: an event that can be read again must
-// be known again.
+// inboxRetention is how long the inbox is retained: an event that can be read again
+// must be recognized as a repeat.
 func (p *Pruner) inboxRetention(ctx context.Context) time.Duration {
 	if p.c.Retention < 0 || p.c.InputRetention == nil {
 		return p.c.Retention

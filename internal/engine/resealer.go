@@ -14,8 +14,8 @@ import (
 
 const (
 	resealPage  = 200              // values that one transaction replaces
-	resealShare = 3                // a pause is so many times as long as the step before it
-	resealPause = time.Millisecond // the least pause
+	resealShare = 3                // a pause is this many times as long as the step before it
+	resealPause = time.Millisecond // minimum pause
 	resealEvery = 10 * time.Minute // from the end of a pass to the next one
 	resealLater = 30 * time.Second // when another replica seals
 )
@@ -29,16 +29,17 @@ type resealStore interface {
 // ResealerConfig configures [NewResealer].
 type ResealerConfig struct {
 	Journal resealStore
-	// Keys is the keyset, bound to the journal; Unbound is the same one that is not.
+	// Keys is the keyset, bound to the journal; Unbound is the same keyset without the
+	// binding.
 	Keys, Unbound *keyset.Set
 	Metrics       prometheus.Registerer // nil: none
 	Logger        *slog.Logger          // nil: none
 }
 
-// A Resealer seals what older keys of the keyset sealed with the primary one, so that
-// the older ones can be dropped. It works in small steps, and no longer than a quarter
-// of the time, so that other writers do not notice. Where it stopped is not stored: a
-// value that names the primary key is done.
+// A Resealer reseals values of older keys with the primary key, so that the older keys
+// can be dropped. It works in small steps, at most a quarter of the time, so that it
+// does not delay other writers. It stores no progress: a value that names the primary
+// key is done.
 type Resealer struct {
 	c          ResealerConfig
 	log        *slog.Logger
@@ -72,7 +73,7 @@ func NewResealer(c ResealerConfig) *Resealer {
 	return r
 }
 
-// KeysChanged has the next pass begin at once.
+// KeysChanged makes the next pass begin at once.
 func (r *Resealer) KeysChanged() {
 	select {
 	case r.wake <- struct{}{}:
@@ -80,12 +81,12 @@ func (r *Resealer) KeysChanged() {
 	}
 }
 
-// Run seals until ctx ends; it returns nil. It may be called once.
+// Run reseals until ctx ends; it returns nil. It may be called once.
 func (r *Resealer) Run(ctx context.Context) error {
 	for {
 		rows, err := r.pass(ctx)
 		if ctx.Err() != nil || errors.Is(err, journal.ErrClosed) {
-			return nil //nolint:nilerr // it was told to end
+			return nil //nolint:nilerr // ctx has ended
 		}
 		wait := resealEvery
 		switch {
@@ -107,7 +108,7 @@ func (r *Resealer) Run(ctx context.Context) error {
 	}
 }
 
-// pass looks at all values once, if some may be sealed with another key.
+// pass reseals all values once, if some may be sealed with another key.
 func (r *Resealer) pass(ctx context.Context) (rows int, err error) {
 	primary, _ := r.c.Keys.PrimaryKeys()
 	used, err := r.c.Journal.UsedKeys(ctx)
@@ -131,7 +132,7 @@ func (r *Resealer) pass(ctx context.Context) (rows int, err error) {
 	return rows, nil
 }
 
-// column looks at all values of a column.
+// column reseals all values of a column.
 func (r *Resealer) column(ctx context.Context, column journal.SealedColumn, key uint32) (rows int, err error) {
 	keys := r.c.Keys
 	if column == journal.SealedCheck {

@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// scheduler is how the engine does things beside each other, waits and draws lots.
-// All of it goes through here, so that a test can run the same code one step at
-// a time, in an order that a seed decides.
+// A scheduler starts goroutines, waits and returns random numbers for the engine. A
+// test can replace it and run the same code one step at a time, in an order that a seed
+// decides.
 type scheduler interface {
-	// spawn runs f beside its caller.
+	// spawn runs f concurrently.
 	spawn(f func())
-	// parallel runs f for 0 to n-1 beside each other and returns after the last.
+	// parallel runs f for 0 to n-1 concurrently and returns after the last.
 	parallel(n int, f func(i int))
-	// sleep waits; false when ctx ends first.
+	// sleep waits; it returns false if ctx ends first.
 	sleep(ctx context.Context, d time.Duration) bool
-	// acquire waits for a place; see places.take.
+	// acquire waits for a slot; see slots.acquire.
 	acquire(p slots, by time.Time, stop <-chan struct{}) func()
-	// rand is below n, which is above 0.
+	// rand returns a number below n, which is above 0.
 	rand(n int64) int64
 }
 
-// realScheduler is the engine's own: goroutines, timers and chance.
+// realScheduler uses goroutines, timers and random numbers.
 type realScheduler struct{}
 
 func (realScheduler) spawn(f func()) { go f() }

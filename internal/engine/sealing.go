@@ -14,8 +14,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// Keys seals answers, opens what is sealed and verifies what commands wrote. A
-// *keyset.Set that is bound to the journal is one.
+// Keys seals and opens values, and verifies the rows that commands wrote. A *keyset.Set
+// that is bound to the journal implements it.
 type Keys interface {
 	Seal(text []byte, row string) ([]byte, error)
 	Open(sealed []byte, row string) ([]byte, error)
@@ -23,13 +23,12 @@ type Keys interface {
 	Verify(mac []byte, domain string, parts ...[]byte) error
 }
 
-// errNotAuthentic says that a stored value opens and is not the operation's.
+// errNotAuthentic: a stored value can be decrypted and is not the operation's.
 var errNotAuthentic = fmt.Errorf("%w: the address or code is not the one that its operation is found by", keyset.ErrOpen)
 
-// openSubject opens the address or code of an operation. What it opens has to be
-// what the operation's look-up MAC is made of, and the operation's id has to be
-// made of that MAC: so none of the three can be moved alone. It keeps the MACs
-// under all look-up keys in the task.
+// openSubject decrypts the address or code of an operation. The operation's look-up MAC
+// must match the value, and the operation's id must match the MAC, so none of the three
+// can be moved alone. It stores the MACs under all look-up keys in the task.
 func (e *Engine) openSubject(t *task) (secret.String, error) {
 	text, err := e.cfg.Keys.Open(t.Sealed, keyset.SubjectAAD(t.Kind.String(), t.Shop.Account, t.Shop.Shop, t.SubjectMAC))
 	if err != nil {
@@ -57,7 +56,7 @@ func responseAssociatedData(shop journal.ShopKey, operation uuid.UUID, sealedFor
 	return keyset.ResponseAAD(shop.Account, shop.Shop, operation.String(), sealedFor)
 }
 
-// openResponse opens an answer that belongs to an operation of the shop.
+// openResponse decrypts a response that belongs to an operation of the shop.
 func (e *Engine) openResponse(shop journal.ShopKey, r *journal.StoredReceipt) (invoicebox.Exchange, error) {
 	if r == nil {
 		return invoicebox.Exchange{}, invoicebox.ErrReceipt
@@ -65,7 +64,7 @@ func (e *Engine) openResponse(shop journal.ShopKey, r *journal.StoredReceipt) (i
 	return OpenResponse(e.cfg.Keys, shop, *r)
 }
 
-// OpenResponse opens a response that is kept sealed for an operation of the shop.
+// OpenResponse decrypts the stored response of an operation of the shop.
 func OpenResponse(keys Keys, shop journal.ShopKey, r journal.StoredReceipt) (invoicebox.Exchange, error) {
 	text, err := keys.Open(r.Sealed, responseAssociatedData(shop, r.Operation, r.SealedFor))
 	if err != nil {
@@ -74,7 +73,7 @@ func OpenResponse(keys Keys, shop journal.ShopKey, r journal.StoredReceipt) (inv
 	return invoicebox.UnmarshalReceipt(text)
 }
 
-// entered is what a person enters, under one seal: no token can be put beside
+// entered is what an operator enters, sealed together: a token cannot be combined with
 // another merchant id.
 type enteredSecret struct {
 	MerchantID string `json:"merchantId"`
@@ -104,7 +103,7 @@ type Import struct {
 	Publish bool          `json:"publish"` // that the shop is active
 }
 
-// importSecret is an import under one seal.
+// importSecret is an import, sealed as one value.
 type importSecret struct {
 	Import
 	enteredSecret

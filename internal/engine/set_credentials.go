@@ -18,19 +18,18 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// maxConcurrentEntries bounds how many entered tokens are checked at a time.
+// maxConcurrentEntries bounds how many entered tokens are checked at once.
 const maxConcurrentEntries = 8
 
-// ValidateEntered tells whether merchant id and token are of the form that
-// Invoicebox gives. The error never holds the token.
+// ValidateEntered checks that merchant id and token have the form that Invoicebox uses.
+// The error never contains the token.
 func ValidateEntered(merchantID string, token secret.String) error {
 	_, err := enteredResponse(merchantID, token, time.Time{})
 	return err
 }
 
-// enteredResponse is the answer that a person brings. It is written and read as
-// the answer to an activation would be; that no byte was written for it tells
-// it from one.
+// enteredResponse is the response that an operator enters. It is stored and parsed as
+// the response of an activation, but no request was written for it.
 func enteredResponse(merchantID string, token secret.String, at time.Time) (invoicebox.Exchange, error) {
 	var answer struct {
 		Data struct {
@@ -48,8 +47,8 @@ func enteredResponse(merchantID string, token secret.String, at time.Time) (invo
 	return x, err
 }
 
-// tokenEntries are the entered tokens that are being checked. Nothing of them has to
-// outlive the process: the intent waits in the journal until it ends.
+// tokenEntries are the entered tokens that are being checked. They need not be durable:
+// the intent stays in the journal until it ends.
 type tokenEntries struct {
 	mu   sync.Mutex
 	list map[int64]*tokenEntry
@@ -64,7 +63,7 @@ type tokenEntry struct {
 
 func newTokenEntries() *tokenEntries { return &tokenEntries{list: make(map[int64]*tokenEntry)} }
 
-// keep forgets what has ended.
+// keep removes the entries of ended intents.
 func (e *tokenEntries) keep(waiting []journal.PendingIntent) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -79,8 +78,8 @@ func (e *tokenEntries) keep(waiting []journal.PendingIntent) {
 	}
 }
 
-// begin tells whether an intent's token is to be checked now, and since when it
-// has been tried.
+// begin reports whether an intent's token must be checked now, and when the first check
+// was.
 func (e *tokenEntries) begin(id int64, now time.Time) (since time.Time, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,7 +101,7 @@ func (e *tokenEntries) begin(id int64, now time.Time) (since time.Time, ok bool)
 	return x.since, true
 }
 
-// end says when to try again, if it is still to be done.
+// end sets the time of the next check, if one is needed.
 func (e *tokenEntries) end(id int64, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -111,9 +110,9 @@ func (e *tokenEntries) end(id int64, now time.Time) {
 	x.tries++
 }
 
-// setCredentials takes merchant id and token as if they had been received: the token is
-// checked, and then all that follows from it is one commit. It runs beside the
-// other intents, which do not wait for Invoicebox.
+// setCredentials handles merchant id and token as a received response. It checks the
+// token, and then writes everything in one commit. It runs concurrently with the other
+// intents, which do not wait for Invoicebox.
 func (e *Engine) setCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries) {
 	since, ok := entries.begin(i.ID, time.Now())
 	if !ok {
@@ -148,7 +147,7 @@ func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.Pending
 		e.refuse(s, i, onboarding.NewActionError(onboarding.ResultTokenUnanswered, ""))
 		return
 	case verdict == tokenSilent:
-		return // tried again later
+		return // retried later
 	}
 	tr, why := e.credentialsTransition(s, i, row, op, act, x)
 	if why != nil {
@@ -169,8 +168,8 @@ func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.Pending
 	}
 }
 
-// responseOf is the response that an act brings: the one that a person enters,
-// or the kept one, as this version reads it.
+// responseOf returns the response of an action: the one that an operator entered, or
+// the stored one as this version parses it.
 func (e *Engine) responseOf(i journal.PendingIntent, row onboarding.ActionRule, now time.Time) (x invoicebox.Exchange, act invoicebox.Activation, why *onboarding.ActionError) {
 	if row.Action == onboarding.ActionReread {
 		x, err := e.openResponse(i.Target.Shop, i.Target.Receipt)
@@ -198,8 +197,8 @@ func (e *Engine) responseOf(i journal.PendingIntent, row onboarding.ActionRule, 
 	return x, act, nil
 }
 
-// isOwnToken tells whether a token is one of the partner's own: it passes every
-// check, and whoever resolves a shop's reference must not get it.
+// isOwnToken reports whether a token is one of the partner's own. Such a token passes
+// every check, and a subscriber that resolves a shop's reference must not get it.
 func (e *Engine) isOwnToken(token secret.String) bool {
 	for _, acc := range e.accounts {
 		if acc.OwnToken != nil && acc.OwnToken().Equal(token) {
@@ -209,8 +208,8 @@ func (e *Engine) isOwnToken(token secret.String) bool {
 	return false
 }
 
-// credentialsTransition is the transition by which an entered token becomes the shop's; nil
-// where the credential store is to be asked again.
+// credentialsTransition returns the transition by which an entered token becomes the
+// shop's; nil if the credential store must be tried again.
 func (e *Engine) credentialsTransition(
 	s phases, i journal.PendingIntent, row onboarding.ActionRule, op journal.ClaimedOperation, act invoicebox.Activation, x invoicebox.Exchange,
 ) (*journal.Transition, *onboarding.ActionError) {

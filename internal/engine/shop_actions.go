@@ -60,9 +60,9 @@ func (e *Engine) decideDisconnect(x journal.ShopSituation, now time.Time) (journ
 
 const (
 	destroyPage  = 20
-	destroyLease = 10 * time.Minute // until a secret that could not be destroyed is tried again
-	// A tenth of the time that secrets are kept, or until the first reminder, within these
-	// bounds, passes until it is looked again whether a secret or a reminder is due.
+	destroyLease = 10 * time.Minute // until the next attempt to destroy a secret
+	// Due secrets and reminders are searched at intervals of a tenth of the time until
+	// a secret is destroyed, or until the first reminder, within these bounds.
 	minShopWorkEvery, maxShopWorkEvery = time.Second, 5 * time.Minute
 )
 
@@ -100,8 +100,8 @@ func (e *Engine) destroyDue(ctx context.Context) (more bool) {
 	return len(list) == destroyPage
 }
 
-// destroySecret destroys one secret in its store, and then what the journal has of it.
-// What fails is tried again when the claim ends.
+// destroySecret destroys one secret in its store, and then its data in the journal. A
+// failed step is retried when the claim ends.
 func (e *Engine) destroySecret(ctx context.Context, d journal.Destruction) {
 	c := d.Credential
 	attrs := []any{"account", c.Shop.Account, "shop", c.Shop.Shop, "ref", c.Reference}

@@ -7,15 +7,14 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// A BreakerStatus is how an account stands, as this process knows it.
+// A BreakerStatus is the state of an account, as this process knows it.
 type BreakerStatus struct {
 	onboarding.AccountStatus
-	Circuit journal.Circuit // paused where only this worker's own check says so
+	Circuit journal.Circuit // paused also if only this worker's own check pauses it
 }
 
-// Status says how every account stands, in the order of the configuration.
-// unknown is the instant before which it is not known what was sent, zero where
-// all is known.
+// Status returns the state of every account, in the order of the configuration. unknown
+// is the instant before which it is not known what was sent, zero if all is known.
 func (e *Engine) Status(unknown, now time.Time) []BreakerStatus {
 	list := make([]BreakerStatus, 0, len(e.order))
 	for _, acc := range e.order {
@@ -36,5 +35,5 @@ func (e *Engine) Status(unknown, now time.Time) []BreakerStatus {
 	return list
 }
 
-// reported is an instant as a status shows it.
+// reported formats an instant for a status.
 func reported(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -12,11 +12,11 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// tokenVerdict is what a check says of a token.
+// tokenVerdict is the result of a token check.
 type tokenVerdict uint8
 
 const (
-	tokenSilent tokenVerdict = iota // no answer that speaks of it
+	tokenSilent tokenVerdict = iota // no response that shows whether it is valid
 	tokenGood
 	tokenBad
 )
@@ -32,7 +32,7 @@ func (v tokenVerdict) reason() onboarding.Reason {
 type shopCheck struct {
 	id       journal.AttemptID // 0 until it has begun
 	start    journal.Check
-	by       time.Time     // to be sent until then
+	by       time.Time     // the latest time to send it
 	deadline time.Duration // of the request
 	end      *journal.AttemptEnd
 }
@@ -87,8 +87,8 @@ func (e *Engine) saveCheckEnd(s phases, c *shopCheck) {
 	}
 }
 
-// checkToken asks whether a shop's new token works. The caller saves the end of the
-// check, if there is one.
+// checkToken checks a shop's new token. The caller saves the end of the check, if there
+// is one.
 func (e *Engine) checkToken(s phases, t *task, token secret.String) (tokenVerdict, *shopCheck) {
 	c := e.beginCheck(s, t)
 	if c == nil {
@@ -145,12 +145,13 @@ func (e *Engine) startDueTokenCheck(s phases, acc *account, now time.Time) time.
 	return time.Time{}
 }
 
-// checkOwnToken asks whether the partner's own token works now, and tells the breaker.
-// The verdict is sigNone where no request was sent.
+// checkOwnToken checks the partner's own token and reports the result to the breaker.
+// The signal is SignalNone if no request was sent.
 func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) {
 	told := time.Duration(0)
 	sendBy := e.cfg.sendBy()
-	// Its permits are held that long: whoever stood still meanwhile sends nothing.
+	// Its permits are held that long: a process that was suspended meanwhile sends
+	// nothing.
 	calls, cancel := context.WithTimeout(s.calls, sendBy+e.cfg.RequestDeadline)
 	defer cancel()
 	id, err := e.journal.BeginCheck(s.writes, journal.Check{
@@ -179,7 +180,8 @@ func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) 
 	return verdict
 }
 
-// breakerChanged says so to whom it concerns: people, metrics, journal, dispatcher.
+// breakerChanged logs a change of a breaker, and notifies metrics, journal and
+// dispatcher.
 func (e *Engine) breakerChanged(acc *account) {
 	now := acc.breaker.Snapshot()
 	g, checkAt := now.Circuit, now.CheckAt
@@ -199,7 +201,8 @@ func (e *Engine) breakerChanged(acc *account) {
 	e.signal()
 }
 
-// releaseTrial says that a task's call was not sent, if it holds the account's trial.
+// releaseTrial releases the account's trial, if the task holds it and its call was not
+// sent.
 func (e *Engine) releaseTrial(s phases, t *task) {
 	if t.trial {
 		e.breakers.ReleaseTrial(s.writes, t.acc.breaker)
@@ -215,7 +218,7 @@ func (e *Engine) BreakerError(step, msg string, err error, account string) {
 	e.outage.failed(slog.LevelError, msg, err, "account", account)
 }
 
-// writeBreakers brings changed breakers into the journal, the newest state of each.
+// writeBreakers writes the newest state of each changed breaker to the journal.
 func (e *Engine) writeBreakers(ctx context.Context) {
 	for {
 		select {

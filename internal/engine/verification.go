@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	verificationPoll  = time.Minute // how often a worker looks for reviews that another has begun
+	verificationPoll  = time.Minute // how often a worker reads reviews that another has begun
 	verificationPause = 5 * time.Second
-	// verificationShare is the part of the egress ledger that reviews may use: one in so
-	// many permits.
+	// verificationShare is the part of the egress ledger that verifications may use:
+	// one in this many permits.
 	verificationShare = 10
 )
 
-// A verifier looks at the current credentials of one account's shops: one look
-// at a time, beside the places of calls, so that it takes none from them.
+// A verifier verifies the current credentials of one account's shops, one at a time. It
+// uses none of the slots for calls.
 type verifier struct {
 	engine      *Engine
 	acc         *account
-	silent      int  // looks in a row that proved nothing: the pauses between looks grow
+	silent      int  // consecutive checks that proved nothing: the pauses between checks grow
 	consecutive int  // different shops refused in a row
-	suppressed  bool // refusals are withheld
+	suppressed  bool // credentials_invalid events are suppressed
 }
 
-// verifyCredentials looks at credentials until the run ends.
+// verifyCredentials verifies credentials until the run ends.
 func (e *Engine) verifyCredentials(s phases, acc *account) {
 	r := &verifier{engine: e, acc: acc}
 	failures := 0
@@ -63,7 +63,7 @@ func (e *Engine) verifyCredentials(s phases, acc *account) {
 	}
 }
 
-// wakeVerification says that a review has begun.
+// wakeVerification signals that a review has begun.
 func (acc *account) wakeVerification() {
 	select {
 	case acc.verificationWake <- struct{}{}:
@@ -71,8 +71,8 @@ func (acc *account) wakeVerification() {
 	}
 }
 
-// verifyNext claims one review that is due, if there is a permit, and looks. It
-// returns when to come again.
+// verifyNext claims one due review, if there is a permit, and checks the token. It
+// returns when to call it again.
 func (r *verifier) verifyNext(s phases) (next time.Time, err error) {
 	p := r.engine
 	if r.acc.breaker.Degraded() {
@@ -86,11 +86,11 @@ func (r *verifier) verifyNext(s phases) (next time.Time, err error) {
 	if err != nil || egress == 0 {
 		return back, err
 	}
-	// A routine look can wait until there is nothing better to do.
+	// A routine check can wait while the account is degraded.
 	idle := 2*egress > p.cfg.EgressRequests
 	scheduled := p.cfg.VerifyEvery != onboarding.NoVerifyEvery
-	// One at a time: the share of the ledger is small, and what is not looked at
-	// would wait for the end of its lease.
+	// One at a time: the share of the ledger is small, and a claimed review that is not
+	// checked would wait for the end of its lease.
 	request := journal.ReviewRequest{Account: r.acc.Name, Limit: 1, Lease: 2 * p.cfg.verificationTime(), Routine: scheduled && idle}
 	if request.Routine {
 		request.Horizon = p.cfg.VerifyEvery
@@ -110,17 +110,17 @@ func (r *verifier) verifyNext(s phases) (next time.Time, err error) {
 	switch answer, err := r.check(s, v); {
 	case errors.Is(err, credentials.ErrUnreadable):
 	case err != nil:
-		return time.Now().Add(verificationPause), nil //nolint:nilerr // said by look; it comes back with its lease
+		return time.Now().Add(verificationPause), nil //nolint:nilerr // logged by check; claimed again when its lease ends
 	case answer == journal.ReviewSilent:
 		r.silent++
 		return time.Now().Add(onboarding.Exponential(p.cfg.VerificationBase/8, p.cfg.VerificationCap/8, r.silent)), nil
 	default:
 		r.silent = 0
 	}
-	return time.Now(), nil // what came of it may be due before all others
+	return time.Now(), nil // its next check may be due before all others
 }
 
-// suppress notes whether refusals speak against the shops or against the check.
+// suppress decides whether rejections are attributed to the shops or to the account.
 func (r *verifier) suppress(inRow int) {
 	p, doubt := r.engine, inRow >= onboarding.MaxConsecutiveRejections
 	r.consecutive = inRow
@@ -136,13 +136,13 @@ func (r *verifier) suppress(inRow int) {
 	p.log.Warn("a token works again; publishing credentials_invalid events for those that are still rejected", "account", r.acc.Name)
 }
 
-// check asks about one shop's credentials and writes what came of it. An error
-// says that nothing was asked.
+// check verifies one shop's credentials and writes the result. It returns an error if
+// no request was sent.
 func (r *verifier) check(s phases, v journal.Review) (journal.ReviewAnswer, error) {
 	p := r.engine
 	kept, err := p.cfg.Credentials.Read(s.calls, v.Credential)
 	if err != nil {
-		// Nothing was asked, so nothing is known of Invoicebox either.
+		// No request was sent, so nothing is known of Invoicebox either.
 		p.metrics.errors.WithLabelValues("read_credentials").Inc()
 		p.log.Error("cannot read stored credentials", "account", r.acc.Name, "shop", v.Credential.Shop.Shop, "version", v.Credential.Version,
 			"lost", errors.Is(err, credentials.ErrUnreadable), "err", err)
@@ -156,8 +156,8 @@ func (r *verifier) check(s phases, v journal.Review) (journal.ReviewAnswer, erro
 	return answer, err
 }
 
-// requestCheck makes the check. It takes permits of the egress ledger and of the part
-// of it that is for reviews.
+// requestCheck makes the check. It takes permits of the egress ledger and of its part
+// for verification.
 func (r *verifier) requestCheck(s phases, v journal.Review, token secret.String) (journal.ReviewAnswer, error) {
 	p := r.engine
 	sendBy, deadline := p.cfg.sendBy(), p.cfg.checkDeadline()
@@ -189,7 +189,7 @@ func (r *verifier) requestCheck(s phases, v journal.Review, token secret.String)
 	return answer, nil
 }
 
-// end writes what a look brought, as the table says.
+// end writes the result of a check, as the table says.
 func (r *verifier) end(s phases, v journal.Review, answer journal.ReviewAnswer) {
 	p, now := r.engine, time.Now()
 	refused := v.Refused
@@ -232,17 +232,17 @@ func (r *verifier) end(s phases, v journal.Review, answer journal.ReviewAnswer) 
 	case errors.Is(err, journal.ErrStale):
 		p.log.Info("credentials were replaced during their verification", "account", r.acc.Name, "shop", v.Credential.Shop.Shop)
 	default:
-		// Looked at again when the lease has ended.
+		// Checked again when the lease has ended.
 		p.metrics.errors.WithLabelValues("end_review").Inc()
 		p.outage.failed(slog.LevelWarn, "cannot write the result of a verification; verifying again when its lease ends", err, "account", r.acc.Name)
 	}
 }
 
-// verificationTime is what one look takes at most.
+// verificationTime is what one check takes at most.
 func (c Config) verificationTime() time.Duration { return c.sendBy() + c.checkDeadline() + leaseMargin }
 
-// nextVerification is when credentials are looked at next, and whether nothing is open
-// until then. Refused is since when they are refused, zero where they are not.
+// nextVerification returns when credentials are checked next, and whether nothing is
+// open until then. Refused is since when they are rejected, zero if they are not.
 func (e *Engine) nextVerification(row onboarding.VerificationRule, tries int, refused, now time.Time) (due time.Time, routine bool) {
 	wait := e.jitter(onboarding.Exponential(2*e.cfg.VerificationBase, e.cfg.VerificationCap, tries))
 	switch row.Next {
@@ -257,8 +257,9 @@ func (e *Engine) nextVerification(row onboarding.VerificationRule, tries int, re
 	return now.Add(e.nextCheck()), true
 }
 
-// nextCheck is drawn anew for each look, so that shops that came together do
-// not stay together. Without a schedule it is kept for the day when there is one.
+// nextCheck returns a random time for each check, so that shops that were activated
+// together are not checked together. It is stored also without a schedule, in case one
+// is set later.
 func (e *Engine) nextCheck() time.Duration {
 	if e.cfg.VerifyEvery == onboarding.NoVerifyEvery {
 		return e.jitter(onboarding.DefaultVerifyEvery)
@@ -266,7 +267,8 @@ func (e *Engine) nextCheck() time.Duration {
 	return e.jitter(e.cfg.VerifyEvery)
 }
 
-// verificationPermit is the ledger that keeps reviews a small part of what goes out.
+// verificationPermit is the ledger that limits verifications to a small part of all
+// requests.
 func (c Config) verificationPermit() journal.Permit {
 	p := c.egress()
 	p.RateLimit, p.Limit = EgressLedger+"/reviews", max(1, p.Limit/verificationShare)

@@ -12,11 +12,11 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// A transitionError says that a transition was not written.
+// A transitionError is a failure to write a transition.
 type transitionError struct {
 	to      journal.State
 	reason  string
-	retried bool // an earlier try may have been the one that was written
+	retried bool // an earlier attempt may have been written
 	err     error
 }
 
@@ -26,7 +26,7 @@ func (e *transitionError) Error() string {
 
 func (e *transitionError) Unwrap() error { return e.err }
 
-// errNotDurable says that a received response was not saved.
+// errNotDurable: a received response was not saved.
 var errNotDurable = errors.New("engine: the response was not saved")
 
 // reportUnwritten logs once why an operation ended here without a transition.
@@ -48,11 +48,11 @@ func (e *Engine) reportUnwritten(s phases, t *task, err error) {
 	}
 }
 
-// apply makes a transition of the task's operation. Errors of the journal are
-// met with another try until the lease nears its end: every step is fenced, so
-// a second try of one that was made is ErrStale and no harm. It returns nil,
-// or one of the journal's three verdicts, or what was wrong when it gave up;
-// then the lease ends and the work starts again from what is durable.
+// apply makes a transition of the task's operation. It retries errors of the journal
+// until the lease nears its end. Every step is fenced, so a repeat of a step that was
+// made returns ErrStale and does no harm. apply returns nil, or one of the journal's
+// three verdicts, or the last error; then the lease ends and the work continues from
+// its durable state.
 func (e *Engine) apply(s phases, t *task, tr journal.Transition) error {
 	tr.Ref = t.Ref
 	if !onboarding.Permitted(tr.From, tr.To) {
@@ -74,15 +74,15 @@ func (e *Engine) apply(s phases, t *task, tr journal.Transition) error {
 			return err
 		case errors.Is(err, journal.ErrStale):
 			if tr.End != nil {
-				// The request has ended all the same: its permits, and whatever waits for
-				// its end, must know.
+				// The request has ended all the same: its end must be written, for its
+				// permits and for work that waits for it.
 				e.endAttempt(s, tr.Attempt, *tr.End)
 			}
 			return &transitionError{to: tr.To, reason: tr.Reason, retried: try > 0, err: err}
 		}
 		e.metrics.errors.WithLabelValues("apply").Inc()
-		// What a request came to is known nowhere else: in an outage it is tried for as
-		// long as that lasts.
+		// The outcome of a request is known nowhere else, so the write is retried for
+		// as long as an outage lasts.
 		if tr.From == journal.Sending && journal.Waits(err) {
 			if e.scheduler.sleep(s.writes, onboarding.Exponential(errorBase, errorCap, try)) {
 				continue
@@ -94,7 +94,7 @@ func (e *Engine) apply(s phases, t *task, tr journal.Transition) error {
 	}
 }
 
-// logAttention logs once that an operation came to a person.
+// logAttention logs once that an operation is in attention.
 func (e *Engine) logAttention(t *task, tr journal.Transition) {
 	if tr.To != journal.Attention {
 		return
@@ -106,10 +106,10 @@ func (e *Engine) logAttention(t *task, tr journal.Transition) {
 	e.log.Warn(needsDecision, attrs...)
 }
 
-// needsDecision is the line of every operation that comes to a person.
+// needsDecision is the log message of every operation in attention.
 const needsDecision = "operation needs an operator's decision; see operations show"
 
-// pause waits before another try of a write, false when there is no time left.
+// pause waits before a write is retried. It returns false if no time is left.
 func (e *Engine) pause(ctx context.Context, t *task, try int) bool {
 	wait := onboarding.Exponential(errorBase, errorCap, try)
 	if time.Until(t.leaseEnd) < wait {
@@ -135,16 +135,16 @@ func (e *Engine) release(s phases, t *task, why onboarding.Reason, due time.Time
 	return e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Due: due, Reason: string(why)})
 }
 
-// cancelAttempt ends an attempt that was made durable and provably not begun.
+// cancelAttempt ends a durable attempt of which no byte was sent.
 func (e *Engine) cancelAttempt(s phases, t *task, why onboarding.Reason) error {
 	return e.apply(s, t, journal.Transition{From: journal.Sending, To: journal.Planned, Reason: string(why), End: &journal.AttemptEnd{
 		NotSent: true, At: time.Now(), Outcome: invoicebox.NotExecuted.String(),
 	}})
 }
 
-// rollbackAttempt is for a BeginAttempt of which the journal did not say whether it was made:
-// nothing was written to Invoicebox, so the operation must not end as unknown.
-// The permit, if it was taken, comes back by itself.
+// rollbackAttempt is for a BeginAttempt whose result is not known. Nothing was written
+// to Invoicebox, so the operation must not end as unknown. If a permit was taken, it
+// becomes available again by itself.
 func (e *Engine) rollbackAttempt(s phases, t *task) error {
 	err := e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Reason: string(onboarding.ReasonNotSent)})
 	if errors.Is(err, journal.ErrStale) {
@@ -153,8 +153,8 @@ func (e *Engine) rollbackAttempt(s phases, t *task) error {
 	return err
 }
 
-// persistResponse makes an answer durable, however long it takes: it may hold the only
-// copy of a token. It gives up only when the journal is closed.
+// persistResponse saves a response and retries without a limit, because the response
+// may contain the only copy of a token. Only a closed journal ends that.
 func (e *Engine) persistResponse(s phases, t *task, r journal.Receipt) (mine bool, err error) {
 	ctx := context.WithoutCancel(s.writes)
 	for try := 0; ; try++ {
@@ -193,8 +193,8 @@ func (e *Engine) saveResponse(ctx context.Context, s phases, t *task, r journal.
 	return state, mine, err
 }
 
-// endAttempt writes the end of an attempt that ends with no transition; without it
-// the permit comes back later, by itself.
+// endAttempt writes the end of an attempt that ends without a transition. If the write
+// fails, the permit becomes available again later, by itself.
 func (e *Engine) endAttempt(s phases, id journal.AttemptID, end journal.AttemptEnd) {
 	if err := e.journal.EndAttempt(s.writes, id, end); err != nil {
 		e.metrics.errors.WithLabelValues("end_attempt").Inc()
@@ -202,7 +202,7 @@ func (e *Engine) endAttempt(s phases, id journal.AttemptID, end journal.AttemptE
 	}
 }
 
-// endOf is the attempt's end as the exchange shows it.
+// endOf returns the attempt's end by the exchange.
 func endOf(x invoicebox.Exchange, v invoicebox.Classification) journal.AttemptEnd {
 	return journal.AttemptEnd{
 		Answered: x.HasStatus(), NotSent: !x.HasStatus() && x.Written == 0, At: x.Finished,
@@ -210,7 +210,7 @@ func endOf(x invoicebox.Exchange, v invoicebox.Classification) journal.AttemptEn
 	}
 }
 
-// attrs are the ids that support needs.
+// attrs returns the log attributes that identify the operation.
 func (t *task) attrs(more ...any) []any {
 	return append([]any{
 		"operation", t.UUID.String(), "kind", t.Kind.String(), "account", t.Shop.Account, "shop", t.Shop.Shop, "attempt", t.Attempts,
