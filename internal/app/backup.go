@@ -12,16 +12,15 @@ import (
 	"invoicebox-worker/internal/journal/sqlite"
 )
 
-// Backup copies the journal to a new file, beside a service that may be
-// running, and writes the act to the audit. An error after the copy was made
-// says so.
+// Backup copies the journal to a new file and writes an audit entry. The service may be
+// running. An error after the copy was made says so.
 func Backup(ctx context.Context, url, path, actor string, logger *slog.Logger) (sqlite.Copy, error) {
 	at, err := journalAt(url)
 	if err != nil {
 		return sqlite.Copy{}, err
 	}
 	if at.path == "" {
-		return sqlite.Copy{}, &config.Error{Setting: "journal-url", Value: url, Want: "is a database on a server: copy it with the server's means (a base backup with its log, or pg_dump); `journal recover` goes on from such a copy, too"}
+		return sqlite.Copy{}, &config.Error{Setting: "journal-url", Value: url, Want: "is a database on a server: copy it with the server's means (a base backup with its log, or pg_dump); `journal recover` continues from such a copy, too"}
 	}
 	j, err := sqlite.Open(ctx, sqlite.Options{Path: at.path, Logger: logger, ReadOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +38,7 @@ func Backup(ctx context.Context, url, path, actor string, logger *slog.Logger) (
 		return c, err
 	}
 	if err := j.AppendAudit(ctx, journal.AuditEntry{At: c.At, Actor: actor, Act: "journal_backup", Subject: c.Path, Detail: fmt.Sprintf("%d bytes", c.Bytes)}); err != nil {
-		return c, fmt.Errorf("%s was made and is good, but it could not be written to the audit trail: %w", c.Path, err)
+		return c, fmt.Errorf("%s was made and is valid, but it could not be written to the audit trail: %w", c.Path, err)
 	}
 	return c, nil
 }

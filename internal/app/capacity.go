@@ -13,22 +13,23 @@ import (
 )
 
 const (
-	roomFor    = time.Second     // how long one look at the journal is good for
-	roomWithin = 2 * time.Second // how long a look may take
-	// bytesPerCall is what a call in flight may still need of the disk: its
-	// receipt, in the log and in the file, and what is written around it.
+	roomFor    = time.Second     // how long a result is valid
+	roomWithin = 2 * time.Second // how long a read of the journal may take
+	// bytesPerCall is how many bytes of the disk a call in flight may still need: for
+	// its response, in the log and in the file, and for the other writes of its
+	// operation.
 	bytesPerCall = 512 << 10
 	callsReserve = 4 // calls begin until a fourth of the reserve is left
 )
 
-// capacityReader is what the bounds ask of the journal.
+// A capacityReader is the part of the journal that the bounds need.
 type capacityReader interface {
 	Capacity(ctx context.Context) (journal.Capacity, error)
 }
 
-// A capacityMonitor says whether more may be fetched: it compares what the journal
-// holds with the bounds of the settings. What was stopped goes on a little below
-// its bound only, so that it does not go on and off.
+// A capacityMonitor decides whether more may be fetched: it compares the journal's size
+// with the bounds of the settings. Fetching resumes a little below the bound that
+// stopped it, so that it does not oscillate.
 type capacityMonitor struct {
 	journal capacityReader
 	limit   int64 // bytes of the journal, 0: none
@@ -41,10 +42,10 @@ type capacityMonitor struct {
 	at      time.Time
 	seen    journal.Capacity
 	why     string // not empty: stopped
-	failing bool   // the last look did, and it was told
+	failing bool   // the last read failed, and that was logged
 }
 
-// ready is asked before every fetch.
+// ready is called before every fetch.
 func (k *capacityMonitor) ready() (bool, string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -56,7 +57,7 @@ func (k *capacityMonitor) ready() (bool, string) {
 	seen, err := k.journal.Capacity(ctx)
 	k.at = k.now()
 	if err != nil {
-		// Intake will fail as well, and be tried again: nothing is decided here.
+		// Ingest will fail as well, and be retried: nothing is decided here.
 		if !k.failing {
 			k.log.Warn("cannot read the size of the journal", "err", err)
 		}
@@ -68,8 +69,8 @@ func (k *capacityMonitor) ready() (bool, string) {
 	return k.why == "", k.why
 }
 
-// evaluate words the first bound that is reached; held: it was stopped before. The
-// bound is named as it was set; what ends the stop is named beside it.
+// evaluate describes the first bound that is reached, and when fetching resumes; held:
+// fetching was stopped before.
 func (k *capacityMonitor) evaluate(r journal.Capacity, held bool) string {
 	againReserve, againLimit, againOutbox := k.reserve+k.reserve/10, k.limit-k.limit/20, k.outbox-k.outbox/10
 	limit, outbox, reserve := k.limit, k.outbox, k.reserve
@@ -87,7 +88,7 @@ func (k *capacityMonitor) evaluate(r journal.Capacity, held bool) string {
 	return ""
 }
 
-// register makes the gauges; they show the last look.
+// register makes the gauges; they show the last read.
 func (k *capacityMonitor) register(r prometheus.Registerer) {
 	gauge := func(name, help string, value func(journal.Capacity) int64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "invoicebox_worker_" + name, Help: help}, func() float64 {
@@ -101,8 +102,8 @@ func (k *capacityMonitor) register(r prometheus.Registerer) {
 	gauge("journal_disk_free_bytes", "What is free on the journal's disk; -1 where the system does not say.", func(r journal.Capacity) int64 { return r.Free })
 }
 
-// reservedBytes are how many bytes stay free for fetching to go on, and for calls to
-// begin.
+// reservedBytes returns how many bytes must be free for fetching to continue, and for
+// calls to begin.
 func (o *Options) reservedBytes() (fetching, calls int64) {
 	fetching = max(int64(o.JournalReserve), callsReserve*bytesPerCall*int64(o.Concurrency))
 	return fetching, fetching / callsReserve
@@ -114,7 +115,7 @@ func newCapacityMonitor(o *Options, j capacityReader, log *slog.Logger) *capacit
 	return k
 }
 
-// formatBytes words a number of bytes for people.
+// formatBytes formats a number of bytes.
 func formatBytes(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	v, i := float64(n), 0

@@ -13,7 +13,7 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// A CheckVerdict is what a check came to.
+// A CheckVerdict is the verdict of a check.
 type CheckVerdict string
 
 // The verdicts.
@@ -30,12 +30,11 @@ type CheckResult struct {
 	Detail  string // what was found, or what to do
 }
 
-// Check tries what Run needs, and what it needs to keep its promises: no journal is made,
-// no group is joined, nothing is published. One request is sent for each account: the look whether its token
-// works, which changes nothing at Invoicebox. It takes its permit from the
-// ledgers of the journal, where there is one, and that is all that is left
-// behind. Beside a running worker nothing is sent: that worker holds the
-// ledgers, and it looks at the tokens by itself.
+// Check checks what Run and the guarantees need. It creates no journal, joins no group
+// and publishes nothing. For each account it sends one request, the check of the token,
+// which changes nothing at Invoicebox. The request takes a permit of the journal's
+// ledgers, if there is a journal; Check changes nothing else. While a worker runs it
+// sends nothing: the worker holds the ledgers and checks the tokens itself.
 func Check(ctx context.Context, o Options) []CheckResult {
 	var out []CheckResult
 	add := func(name string, err error, ok string) {
@@ -114,7 +113,7 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 		return CheckResult{name, CheckFailed, err.Error()}
 	}
 	if due, err := j.RecoveryDue(ctx); err != nil || due {
-		return CheckResult{name, CheckFailed, "it is a copy, or its recovery has not ended: stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"}
+		return CheckResult{name, CheckFailed, "it is a copy, or its recovery has not ended: stop every worker that may still have the newer one, then continue with `invoicebox-worker journal recover`"}
 	}
 	known, err := j.Accounts(ctx)
 	if err != nil {
@@ -136,8 +135,8 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 	return CheckResult{name, CheckOK, at.url + " can be used and fits the keyset"}
 }
 
-// checkTokensCounted looks at the tokens, counted in the journal's ledgers
-// where the journal knows the account.
+// checkTokensCounted checks the tokens. The requests are counted in the journal's
+// ledgers if the journal knows the account.
 func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 	j, held, refused := ledgersOf(ctx, o)
 	if j != nil {
@@ -165,17 +164,16 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 	return out
 }
 
-// ledgersOf opens the journal to count in it. It is nil where there is none
-// yet: then nothing was sent that could be counted. Refused says why no request
-// can be sent at all; held reports that a running worker is the reason.
+// ledgersOf opens the journal to count requests in it. The result is nil if there is no
+// journal yet: then no earlier request has to be counted. Refused says why no request
+// can be sent; held reports that a running worker is the reason.
 func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, refused string) {
 	const unknown = "; the token was not checked, because the request could not be counted"
 	at, err := journalAt(o.JournalURL)
 	if err != nil {
 		return nil, false, "the journal cannot be opened" + unknown
 	}
-	// Beside a worker first: a journal that another version wrote is not brought
-	// up to date by a look at it.
+	// Read-only first: a check must not migrate a journal that another version wrote.
 	beside, err := at.open(ctx, openOptions{readOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, ""
@@ -195,7 +193,7 @@ func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, re
 	return j, false, ""
 }
 
-// checkToken looks at one token; ledger is nil where there is no journal.
+// checkToken checks one token; ledger is nil if there is no journal.
 func checkToken(ctx context.Context, o Options, a Account, name string, ledger rateLimiter) CheckResult {
 	transport := newTransport(&o)
 	defer transport.Close()

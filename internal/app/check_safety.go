@@ -15,19 +15,20 @@ import (
 )
 
 const (
-	// slowCommit is above what a disk with a write cache needs, and below what a worker
-	// with --concurrency 64 notices.
+	// slowCommit is above the commit time of a disk with a write cache, and below what
+	// slows a worker with --concurrency 64.
 	slowCommit = 100 * time.Millisecond
-	// clocksApart is more than clocks that are kept by NTP differ.
+	// clocksApart is more than the difference between clocks that NTP synchronizes.
 	clocksApart = 5 * time.Second
-	// recordsAhead is the same for clocks of producers, with the way of a record.
+	// recordsAhead is the same for clocks of producers, with the transport time of a
+	// record.
 	recordsAhead = time.Minute
-	// memoryBeside is what a worker needs beside --fetch-memory: deploy/README.md has what
-	// was measured.
+	// memoryBeside is the memory that a worker needs beside --fetch-memory:
+	// deploy/README.md has the measurements.
 	memoryBeside = 118 << 20
 )
 
-// checkTopicSafety compares the topics' settings with what the service promises.
+// checkTopicSafety compares the topics' settings with the guarantees.
 func checkTopicSafety(ctx context.Context, o Options, conn *kafka.Cluster) []CheckResult {
 	const name = "topics"
 	topics, err := kafka.InspectTopics(ctx, conn, o.UsedTopics()...)
@@ -87,8 +88,9 @@ func topicFindings(name string, topics []kafka.TopicSafety, inputs []string, lon
 	return out
 }
 
-// checkRecordTimes compares this machine's clock with the times of records. Brokers tell
-// no time: a record's time is that of its producer, or of the broker that appended it.
+// checkRecordTimes compares this machine's clock with the times of records. Brokers do
+// not report their time: a record's time is that of its producer, or of the broker that
+// appended it.
 func checkRecordTimes(ctx context.Context, o Options, conn *kafka.Cluster, now time.Time) CheckResult {
 	const name = "clock"
 	ahead, err := kafka.HasRecordsSince(ctx, conn, now.Add(recordsAhead), o.UsedTopics()...)
@@ -98,11 +100,11 @@ func checkRecordTimes(ctx context.Context, o Options, conn *kafka.Cluster, now t
 	case len(ahead) > 0:
 		return CheckResult{name, CheckWarning, fmt.Sprintf("%s: a record's time is more than %s ahead of this machine's clock: compare the clocks of this machine, the brokers and the producers", strings.Join(ahead, ", "), recordsAhead)}
 	}
-	return CheckResult{name, CheckOK, "no record is from the future of this machine's clock"}
+	return CheckResult{name, CheckOK, "no record has a time ahead of this machine's clock"}
 }
 
-// checkCommits measures the journal's disk; on PostgreSQL also its clock and its standbys.
-// What cannot be opened is told by the line of the journal.
+// checkCommits measures the journal's disk; on PostgreSQL also its clock and its
+// standbys. If the journal cannot be opened, its own line reports that.
 func checkCommits(ctx context.Context, o Options) []CheckResult {
 	at, err := journalAt(o.JournalURL)
 	if err != nil {
@@ -154,14 +156,14 @@ func serverFindings(found postgres.Inspection) []CheckResult {
 	return out
 }
 
-// checkLimits looks for settings that are each right and do not fit together.
+// checkLimits finds settings that are each valid and do not fit together.
 func checkLimits(o Options) []CheckResult {
 	const name = "limits"
 	var out []CheckResult
 	warn := func(format string, args ...any) {
 		out = append(out, CheckResult{name, CheckWarning, fmt.Sprintf(format, args...)})
 	}
-	// What the API counts by address, in the window of that limit.
+	// The requests that the API counts by address, in the window of that limit.
 	var together float64
 	for _, a := range o.Accounts {
 		together += float64(a.RequestsPerWindow) * float64(o.egressWindow()) / float64(a.Window)
@@ -193,7 +195,7 @@ func memoryLimit() int64 {
 	return limit
 }
 
-// checkFiles looks at the files that the settings name as a running worker does.
+// checkFiles checks the files that the settings name, as a running worker does.
 func checkFiles(o Options) []CheckResult {
 	if len(o.Files) == 0 {
 		return nil

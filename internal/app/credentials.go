@@ -142,9 +142,9 @@ func serveCredentials(ctx context.Context, o *Options, l net.Listener, j journal
 	return nil
 }
 
-// credentialsJournal is what callers are answered from. On PostgreSQL it has connections
-// and transactions of its own, so that callers do not wait for the writer, nor it for
-// them. A SQLite file has one writer.
+// credentialsJournal returns the journal from which the endpoint serves callers. On
+// PostgreSQL it has connections and transactions of its own, so that callers and the
+// writer do not wait for each other. A SQLite file has one writer.
 func credentialsJournal(ctx context.Context, o *Options, j journal.Journal, log *slog.Logger, closing *teardown) (endpoint.Journal, error) {
 	at, err := journalAt(o.JournalURL)
 	if err != nil || at.path != "" {

@@ -18,7 +18,7 @@ import (
 	"invoicebox-worker/internal/secretfile"
 )
 
-// CheckJournalURL says what would be right for a journal-url, or "" if it is.
+// CheckJournalURL describes a valid journal-url, or returns "" if the URL is valid.
 func CheckJournalURL(text string) string {
 	const right = "must be sqlite: and the path of a file, such as sqlite:/var/lib/invoicebox-worker/journal.db, or postgres://USER@HOST:PORT/DATABASE"
 	scheme, rest, found := strings.Cut(text, ":")
@@ -44,7 +44,7 @@ func isPostgres(journalURL string) bool {
 	return strings.HasPrefix(journalURL, "postgres://") || strings.HasPrefix(journalURL, "postgresql://")
 }
 
-// A database is where the journal lies, as journal-url names it.
+// A database is the location of the journal, from journal-url.
 type database struct {
 	url  string
 	path string // of the file; "" for PostgreSQL
@@ -64,20 +64,21 @@ func journalAt(journalURL string) (database, error) {
 	return database{url: journalURL, path: path}, nil
 }
 
-// An openOptions says how a journal is opened; see the options of the two databases.
+// openOptions are the options of opening a journal; see the options of the two
+// databases.
 type openOptions struct {
 	planner  journal.Planner
 	logger   *slog.Logger
-	readOnly bool // to be read, beside a service that may be running
+	readOnly bool // for reading, while a service may be running
 	recover  bool
 	reserve  int64
 	mark     func(path string) string
 }
 
-// open opens the journal. Where there is none yet, and it is to be read only, the
-// error wraps [fs.ErrNotExist].
+// open opens the journal. If there is none and readOnly is set, the error wraps
+// [fs.ErrNotExist].
 func (d database) open(ctx context.Context, o openOptions) (journal.Journal, error) {
-	// The two are not returned as they come: a nil *Journal is no nil interface.
+	// The results are not returned directly: a nil *Journal is not a nil interface.
 	if d.path == "" {
 		j, err := postgres.Open(ctx, postgres.Options{URL: d.url, Planner: o.planner, Logger: o.logger, ReadOnly: o.readOnly, Recover: o.recover})
 		if err != nil {
@@ -92,7 +93,7 @@ func (d database) open(ctx context.Context, o openOptions) (journal.Journal, err
 	return j, nil
 }
 
-// exists tells whether there is a journal: what fails otherwise is told by open.
+// exists reports whether there is a journal. Other errors are reported by open.
 func (d database) exists(ctx context.Context) bool {
 	if d.path != "" {
 		_, err := os.Stat(d.path)
@@ -105,8 +106,8 @@ func (d database) exists(ctx context.Context) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// checkWritable tells whether a worker can make the journal, or write the one that is
-// there; the error is worded for `check`.
+// checkWritable reports whether a worker can create the journal, or write the existing
+// one. The error is the text for `check`.
 func (d database) checkWritable(ctx context.Context) error {
 	if d.path == "" {
 		return postgres.MayWork(ctx, postgres.Options{URL: d.url})
@@ -120,8 +121,8 @@ func (d database) checkWritable(ctx context.Context) error {
 	return nil
 }
 
-// lowSpace says how far the disk of the journal is from what is to stay free; "" where
-// there is enough, or nobody can say.
+// lowSpace describes how much space the journal's disk lacks; "" if there is enough, or
+// if that is unknown.
 func (d database) lowSpace(o *Options) string {
 	if d.path == "" {
 		return ""
@@ -145,9 +146,9 @@ func (d database) lowSpaceForCalls(o *Options) string {
 	return d.lowSpace(o)
 }
 
-// secretFilesFault says what is wrong with the files from which the driver takes
-// the password and the key of a client certificate. The driver itself passes over
-// a file that it cannot use, and the server then refuses the password.
+// secretFilesFault describes a fault of the files from which the driver reads the
+// password and the key of a client certificate. The driver itself ignores a file that
+// it cannot use, and the server then refuses the password.
 func secretFilesFault(journalURL string) string {
 	files, err := postgres.FilesOf(journalURL)
 	if err != nil {
@@ -161,7 +162,7 @@ func secretFilesFault(journalURL string) string {
 	}
 	info, err := os.Stat(files.KeyFile) // #nosec G703 -- the operator names the file
 	if err != nil || !info.Mode().IsRegular() {
-		return "" // without a file there is no key; one that was named is missed by the driver
+		return "" // without a file there is no key; the driver reports a named file that is missing
 	}
 	if err := secretfile.CheckPrivate(files.KeyFile, info); err != nil {
 		return "needs a client key that only its owner can read: " + err.Error()
@@ -169,9 +170,9 @@ func secretFilesFault(journalURL string) string {
 	return ""
 }
 
-// passwordFileFault says what is wrong with the file of which the driver takes the
-// password, as PostgreSQL's own programs do: group and world must not read it.
-// None is no fault, unless it was named.
+// passwordFileFault describes a fault of the file from which the driver reads the
+// password. As for PostgreSQL's own programs, group and others must not be able to read
+// it. A missing file is a fault only if it was named.
 func passwordFileFault(path string, named bool) string {
 	info, err := os.Stat(path) // #nosec G703 -- the operator names the file
 	switch {
@@ -197,8 +198,8 @@ func passwordFileFault(path string, named bool) string {
 	return ""
 }
 
-// warnings say what works and should not stay: in the log of the service and in
-// `check`.
+// warnings describes settings that work and should be changed, for the log of the
+// service and for `check`.
 func (d database) warnings() []string {
 	if d.path == "" {
 		if weak := postgres.Weakness(d.url); weak != "" {
@@ -209,7 +210,7 @@ func (d database) warnings() []string {
 	return sqlite.Warnings(d.path)
 }
 
-// explain says what to do about a journal that cannot be opened.
+// explain adds to an error of opening the journal what to do.
 func (d database) explain(err error) error {
 	var do string
 	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
@@ -235,7 +236,7 @@ func (d database) explain(err error) error {
 	case errors.Is(err, journal.ErrHeld):
 		do = "another worker runs with it; stop that one, or give this one a journal and a group of its own"
 	case errors.Is(err, journal.ErrCopy):
-		do = "stop every worker that may still have the newer one, then go on with `invoicebox-worker journal recover`"
+		do = "stop every worker that may still have the newer one, then continue with `invoicebox-worker journal recover`"
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that wrote it, or a newer one"
 	case errors.Is(err, move.ErrNotEmpty):
@@ -258,7 +259,7 @@ func (d database) explain(err error) error {
 	return &config.Error{Setting: "journal-url", Value: d.url, Want: fmt.Sprintf("%v; %s", err, do)}
 }
 
-// errNoJournal says that there is none; what to do instead ends the sentence.
+// errNoJournal is the error if there is no journal; instead says what to do.
 func (d database) errNoJournal(instead string) error {
 	return &config.Error{Setting: "journal-url", Value: d.url, Want: "there is no journal; " + instead}
 }

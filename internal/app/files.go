@@ -14,8 +14,8 @@ type WatchedFile interface {
 	Look() error
 }
 
-// filesEvery is how often files are looked at: a mistake is logged when it is
-// made, and not when the file is needed.
+// filesEvery is how often files are checked, so that a mistake is logged soon and not
+// when the file is needed.
 const filesEvery = 2 * time.Second
 
 func watchFiles(ctx context.Context, files []WatchedFile) {
@@ -33,8 +33,8 @@ func watchFiles(ctx context.Context, files []WatchedFile) {
 	}
 }
 
-// filesReady says which files cannot be used. What was read before is still
-// used, so the service is ready all the same.
+// filesReady reports which files cannot be used. The previous values are used, so the
+// service is ready all the same.
 func filesReady(files []WatchedFile) readiness {
 	return func(context.Context) (bool, string) {
 		var wrong []string

@@ -17,17 +17,17 @@ import (
 // groupWithin bounds how long `check` waits for the group's offsets.
 const groupWithin = 15 * time.Second
 
-// A positionStore is a journal that can take the place of a lost one.
+// A positionStore is a journal that can replace a lost one.
 type positionStore interface {
 	RaiseFloor(ctx context.Context, floor int64) error
 	AssumeRateLimitUsed(ctx context.Context) error
 	AppendAudit(ctx context.Context, entries ...journal.AuditEntry) error
 }
 
-// replaceLostJournal makes a new journal one that takes the place of a lost one: its
-// sequences and versions begin above all that the lost one can have used, and no
-// request is sent while the limits may be used up. The floor is a time in
-// milliseconds: no shop has had an event in each millisecond since 1970.
+// replaceLostJournal prepares a new journal that replaces a lost one. Sequences and
+// versions begin above all that the lost one can have used, and no request is sent
+// while the limits may be used up. The floor is the time in milliseconds: no shop has
+// had an event in each millisecond since 1970.
 func replaceLostJournal(ctx context.Context, j positionStore, identity string) error {
 	now := time.Now()
 	if err := j.RaiseFloor(ctx, now.UnixMilli()); err != nil {
@@ -42,11 +42,11 @@ func replaceLostJournal(ctx context.Context, j positionStore, identity string) e
 	})
 }
 
-// startAboveOlder is for a journal that has never read anything, whose group has committed
-// nothing: a group's offsets expire, and a group can have another name. Where the
-// result topics were written before, sequences and versions begin above all that
-// another journal can have used, and no request is sent while the limits may be
-// used up.
+// startAboveOlder is for a journal that has never read anything, whose group has
+// committed nothing. An earlier journal may have existed: a group's offsets expire, and
+// a group can be renamed. If the result topics hold or held records, sequences and
+// versions begin above all that another journal can have used, and no request is sent
+// while the limits may be used up.
 func startAboveOlder(ctx context.Context, o *Options, j positionStore, conn *kafka.Cluster, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
@@ -62,7 +62,7 @@ func startAboveOlder(ctx context.Context, o *Options, j positionStore, conn *kaf
 	return j.AssumeRateLimitUsed(ctx)
 }
 
-// lostHint ends the refusal of a new journal whose group has committed offsets.
+// lostHint is the end of the error for a new journal whose group has committed offsets.
 func lostHint(o *Options, identity string) string {
 	hint := "; to abandon the lost journal with its tokens and open operations instead, add --forget-journal " + identity
 	if o.ForgetJournal != "" {
@@ -99,7 +99,7 @@ func checkFirstRun(ctx context.Context, o *Options) error {
 	return nil
 }
 
-// checkGroup looks whether the journal is the one that the group has worked with.
+// checkGroup checks whether the journal is the one that the group has worked with.
 func checkGroup(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult {
 	const name = "group"
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
@@ -133,9 +133,8 @@ func checkGroup(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult
 	return CheckResult{name, CheckOK, o.KafkaGroup + " has committed nothing beyond the journal"}
 }
 
-// besideWorker adds to the line of an account's token how the account stands, where
-// the running worker looks at the token: an account that is paused fails, and one
-// that is open is well.
+// besideWorker adds the state of the account to the line of its token, if a running
+// worker checks the token. A paused account fails the check, an open one passes.
 func besideWorker(ctx context.Context, o Options, account string, r CheckResult) CheckResult {
 	j, err := OpenReadOnly(ctx, o.JournalURL, nil)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"invoicebox-worker/internal/connlimit"
 )
 
-// A readiness tells whether a part can do its work and, in words without any
-// secret, what it is doing.
+// A readiness reports whether a part can do its work, and describes its state in words
+// without secrets.
 type readiness func(ctx context.Context) (ok bool, words string)
 
 // meanwhile adds the effect to the report of a part that is not ready.
@@ -34,8 +34,8 @@ func meanwhile(cost string, r readiness) readiness {
 	}
 }
 
-// health answers /livez and /readyz. Parts are added as they come to life; it
-// is not ready before it was told that all are there.
+// health serves /livez and /readyz. Parts are added as they start. It is not ready
+// before all parts were added.
 type health struct {
 	mu       sync.Mutex
 	parts    []healthPart
@@ -93,7 +93,7 @@ func newHealth() *health { return &health{} }
 
 func (h *health) add(name string, r readiness) { h.append(healthPart{name: name, ready: r}) }
 
-// note adds a part that says how it stands. It never makes the worker not ready.
+// note adds a part that reports its state and never makes the worker not ready.
 func (h *health) note(name string, r readiness) {
 	h.append(healthPart{name: name, ready: r, noted: true})
 }
@@ -116,7 +116,7 @@ func (h *health) startDraining() {
 	h.draining = true
 }
 
-// report says of every part whether it is ready.
+// report reports for every part whether it is ready.
 func (h *health) report(ctx context.Context) (ready bool, text string) {
 	h.mu.Lock()
 	parts := slices.Clone(h.parts)

@@ -30,8 +30,8 @@ func openJournal(ctx context.Context, o *Options, planner journal.Planner, logge
 	return j, at.explain(err)
 }
 
-// OpenReadOnly opens the journal for a command: to be read, beside a service that
-// may be running. Only the audit trail and what people ask for can be written.
+// OpenReadOnly opens the journal for a command, while a service may be running. Only
+// the audit trail and operator actions can be written.
 func OpenReadOnly(ctx context.Context, url string, logger *slog.Logger) (journal.Journal, error) {
 	at, err := journalAt(url)
 	if err != nil {
@@ -44,20 +44,20 @@ func OpenReadOnly(ctx context.Context, url string, logger *slog.Logger) (journal
 	return j, at.explain(err)
 }
 
-// keysetWord is what is sealed into a new journal, to tell on every later start
-// whether the keyset is the one that its rows need.
+// keysetWord is the text that is sealed into a new journal. Every later start opens it,
+// to check that the keyset is the one that the rows need.
 const keysetWord = "invoicebox-worker keyset check 2"
 
-// A keysetCheckStore keeps the one sealed text by which a keyset is recognised.
+// A keysetCheckStore stores the sealed text by which a keyset is recognized.
 type keysetCheckStore interface {
-	// KeysetCheck returns what was kept, nil where nothing was.
+	// KeysetCheck returns the stored text, nil if there is none.
 	KeysetCheck(ctx context.Context) ([]byte, error)
-	// SetKeysetCheck keeps sealed, unless something is kept already.
+	// SetKeysetCheck stores sealed, unless there is a text already.
 	SetKeysetCheck(ctx context.Context, sealed []byte) error
 }
 
-// checkKeyset refuses a keyset that did not seal what lies in the journal. A
-// journal that is new learns its keyset here.
+// checkKeyset refuses a keyset that did not seal the journal's rows. A new journal
+// stores the text of its keyset here.
 func checkKeyset(ctx context.Context, identity uuid.UUID, j keysetCheckStore, keys *keyset.Set) error {
 	kept, err := j.KeysetCheck(ctx)
 	if err != nil {
@@ -80,8 +80,8 @@ func checkKeyset(ctx context.Context, identity uuid.UUID, j keysetCheckStore, ke
 	return opensCheck(identity, kept, keys)
 }
 
-// KeysetFits tells whether a command's keyset is the one that the journal's rows
-// need, and returns it bound to the journal; the error names the setting.
+// KeysetFits checks that a command's keyset is the one that the journal's rows need,
+// and returns it bound to the journal. The error names the setting.
 func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) (*keyset.Set, error) {
 	kept, err := j.KeysetCheck(ctx)
 	if err != nil {
@@ -96,12 +96,12 @@ func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) (*keys
 	return BindKeys(j, keys), nil
 }
 
-// BindKeys returns the keyset for the journal's rows. Values are bound to the
-// identity with which the journal began: a recovery changes the identity, and the
-// values stay.
+// BindKeys returns the keyset for the journal's rows. Values are bound to the first
+// identity of the journal, because a recovery changes the identity and does not seal
+// the values again.
 func BindKeys(j journal.Journal, keys *keyset.Set) *keyset.Set { return keys.Bind(j.Origin().String()) }
 
-// authenticate has the journal write a MAC beside each event.
+// authenticate makes the journal write a MAC beside each event.
 func authenticate(j journal.Journal, keys *keyset.Set) {
 	j.Authenticate(func(o journal.OutboxRow) ([]byte, error) {
 		return keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)
@@ -113,8 +113,8 @@ func authentic(keys *keyset.Set) func(journal.OutboxRow) error {
 	return func(o journal.OutboxRow) error { return keys.Verify(o.MAC, keyset.DomainOutbox, o.Authentic()...) }
 }
 
-// JournalIsSealed reports whether there is a journal whose rows need a keyset that
-// exists already. One that cannot be opened counts as such.
+// JournalIsSealed reports whether there is a journal whose rows need an existing
+// keyset. A journal that cannot be opened counts as one.
 func JournalIsSealed(ctx context.Context, url string) bool {
 	at, err := journalAt(url)
 	if err != nil {
@@ -138,13 +138,13 @@ func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 
 func checkRow(identity uuid.UUID) string { return keyset.CheckAAD(identity.String()) }
 
-// A writeProbe tells whether the journal can be written, by writing what it
-// holds already: the keyset's check. What is found is good for a few seconds.
+// A writeProbe checks whether the journal can be written: it writes the stored text of
+// the keyset again. A result is valid for a few seconds.
 type writeProbe struct {
 	journal keysetCheckStore
 	now     func() time.Time
-	short   func() string                             // what the disk lacks for calls; nil: nobody looks
-	waits   func(ctx context.Context) (string, error) // what a write waits for; nil: nobody can say
+	short   func() string                             // what the disk lacks for calls; nil: not checked
+	waits   func(ctx context.Context) (string, error) // what a write waits for; nil: not known
 
 	mu    sync.Mutex
 	tried time.Time
@@ -161,8 +161,8 @@ func newWriteProbe(j keysetCheckStore) *writeProbe {
 	return &writeProbe{journal: j, now: time.Now}
 }
 
-// newJournalProbe is the probe of an open journal; beneath is the journal without what
-// tests put around it.
+// newJournalProbe makes the probe of an open journal; beneath is the journal without
+// the wrapper of tests.
 func newJournalProbe(o *Options, j keysetCheckStore, beneath journal.Journal) *writeProbe {
 	p := newWriteProbe(j)
 	if w, ok := beneath.(interface {
@@ -176,7 +176,7 @@ func newJournalProbe(o *Options, j keysetCheckStore, beneath journal.Journal) *w
 	return p
 }
 
-// ready is the journal's word for /readyz.
+// ready reports the journal for /readyz.
 func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -187,7 +187,7 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		}
 		p.why = ""
 		if errors.Is(p.err, context.DeadlineExceeded) && p.waits != nil {
-			// The question has no time left from the write.
+			// A context of its own: the one of the write has no time left.
 			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitsWithin)
 			p.why, _ = p.waits(asking) // "" where the server does not answer either
 			cancel()
@@ -198,13 +198,13 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 	case p.why != "":
 		return false, "cannot be written: " + p.why
 	case errors.Is(p.err, journal.ErrUnreachable):
-		return false, "cannot be reached; all waits, and goes on by itself when it is back"
+		return false, "cannot be reached; all work waits, and resumes when it can be reached"
 	case errors.Is(p.err, journal.ErrCopy):
-		return false, "lacks what was done last, since its database was replaced by an older one: stop all workers and use `journal recover`"
+		return false, "lacks the last commits, because its database was replaced by an older one: stop all workers and use `journal recover`"
 	case errors.Is(p.err, journal.ErrNewer):
 		return false, "was changed by a newer version that this one cannot work beside: replace this one"
 	case errors.Is(p.err, journal.ErrFull):
-		return false, "cannot be written: its disk is full; all waits, and goes on by itself when there is room"
+		return false, "cannot be written: its disk is full; all work waits, and resumes when there is space"
 	case errors.Is(p.err, journal.ErrReplaced):
 		return false, "cannot be written: its file, or the -wal, -shm or .lock beside it, was moved, removed or replaced; put it back, or stop the worker: it then saves what it can"
 	case errors.Is(p.err, journal.ErrDisk):

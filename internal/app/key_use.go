@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// keysEvery is how often a worker looks whether its keyset file has changed, and
+	// keysEvery is how often a worker checks whether its keyset file has changed, and
 	// whether another worker writes rows with a key that its keyset does not have.
 	keysEvery = 5 * time.Second
 	// keyLingers is for how long work that has begun may still seal with a key that no
@@ -27,7 +27,7 @@ const (
 	keyLingers = time.Minute
 )
 
-// A keyReader says which keys the rows of a journal need.
+// A keyReader reads which keys the rows of a journal need.
 type keyReader interface {
 	UsedKeys(ctx context.Context) ([]journal.Key, error)
 	KeyRows(ctx context.Context, keys []journal.Key) ([]journal.KeyRows, error)
@@ -46,8 +46,9 @@ func keysOf(set *keyset.Set) (all, primary []journal.Key) {
 	return all, []journal.Key{{Purpose: journal.KeySealing, ID: uint32(s)}, {Purpose: journal.KeyLookup, ID: uint32(l)}}
 }
 
-// checkKeys refuses a keyset that lacks a key which rows of the journal need: they
-// would not open, and a code that was sent would not be found and be sent again.
+// checkKeys refuses a keyset that lacks a key which rows of the journal need. Without
+// it those rows cannot be decrypted, and a code that was sent is not found and would be
+// sent again.
 func checkKeys(ctx context.Context, j keyReader, set *keyset.Set) error {
 	used, err := j.UsedKeys(ctx)
 	if err != nil {
@@ -79,7 +80,8 @@ func errMissingKeys(words []string) error {
 		"; use the keyset file of the workers that wrote those rows (`keys list` shows the keys of a file)"}
 }
 
-// A keyJournal is what a worker's keys need of the journal; see [journal.Keys].
+// A keyJournal is the part of the journal that a worker's keys need; see
+// [journal.Keys].
 type keyJournal interface {
 	keyReader
 	RegisterKeys(ctx context.Context, primary, have []journal.Key) error
@@ -98,12 +100,12 @@ func useKeys(ctx context.Context, j keyJournal, set *keyset.Set) error {
 	return nil
 }
 
-// A keyKeeper keeps the keys of a worker as its keyset file has them.
+// A keyKeeper updates the keys of a worker when its keyset file changes.
 type keyKeeper struct {
 	journal keyJournal
 	keys    *keyset.Set        // in use
 	file    func() *keyset.Set // as the file is now; nil: it never changes
-	changed func()             // after other keys came into use; nil: nobody wants to know
+	changed func()             // called after other keys came into use; may be nil
 	log     *slog.Logger
 
 	mu      sync.Mutex
@@ -123,7 +125,7 @@ func newKeyKeeper(o *Options, j keyJournal, changed func(), log *slog.Logger) *k
 	return k
 }
 
-// Setting and Look say what is wrong with the keys of the file.
+// Setting and Look report a fault of the keys of the file.
 func (k *keyKeeper) Setting() string { return "keyset-file" }
 
 // Look is for /readyz.
@@ -162,7 +164,7 @@ func (k *keyKeeper) run(ctx context.Context) error {
 	}
 }
 
-// reload takes the keys of a file that has changed into use. The journal learns which
+// reload starts to use the keys of a file that has changed. The journal records which
 // keys serve new rows before one does.
 func (k *keyKeeper) reload(ctx context.Context) {
 	if k.file == nil {
@@ -174,7 +176,7 @@ func (k *keyKeeper) reload(ctx context.Context) {
 	}
 	err := useKeys(ctx, k.journal, now)
 	if _, wrong := errors.AsType[*config.Error](err); err != nil && !wrong {
-		return // the journal is away; the next look tries again
+		return // the journal is unreachable; retried at the next check
 	}
 	k.mu.Lock()
 	k.last, k.refused = now, err
@@ -248,7 +250,7 @@ func KeyHolders(ctx context.Context, j journal.Journal) (list []KeyHolder, err e
 			continue
 		}
 		h, f := KeyHolder{Owner: r.Owner}, workerFacts{}
-		_ = json.Unmarshal(r.Facts, &f) // one of another version has no keys that are known of
+		_ = json.Unmarshal(r.Facts, &f) // the report of another version may have no keys
 		for _, k := range f.Keys {
 			key := journal.Key{Purpose: k.Purpose, ID: k.ID}
 			h.Has = append(h.Has, key)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// teardown gives back what was opened, the last first. Every step has a name
-// and runs whatever the others did.
+// teardown closes what was opened, in reverse order. Every step has a name and runs
+// also if others failed.
 type teardown struct {
 	log   *slog.Logger
 	steps []step
@@ -26,9 +26,8 @@ type step struct {
 
 func (t *teardown) add(name string, run func() error) { t.steps = append(t.steps, step{name, run}) }
 
-// close runs the steps and joins their errors. A step that does not end within
-// the bound is left behind, so that a stuck one cannot keep the process alive;
-// the next steps still run.
+// close runs the steps and joins their errors. It abandons a step that does not end
+// within the bound, so that the process can exit; the next steps still run.
 func (t *teardown) close(bound time.Duration) error {
 	deadline := time.Now().Add(bound)
 	var errs []error
@@ -48,16 +47,16 @@ func (t *teardown) close(bound time.Duration) error {
 	return errors.Join(errs...)
 }
 
-// errUnasked is the error of a part that ends although nobody asked it to.
-var errUnasked = errors.New("it ended without being asked to")
+// errUnasked is the error of a part that ends unexpectedly.
+var errUnasked = errors.New("it ended unexpectedly")
 
-// runComponent runs a part so that a panic in it, or an end that nobody asked for,
-// becomes an error that names it.
+// runComponent runs a part. A panic or an unexpected end becomes an error that names
+// the part.
 func runComponent(ctx context.Context, log *slog.Logger, name string, run func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			// What was panicked with may hold anything, but for the runtime's own
-			// errors; so only its type is told.
+			// The value of a panic may contain a secret, so only its type is logged,
+			// except for the runtime's own errors.
 			what := fmt.Sprintf("%T", p)
 			if r, ok := p.(runtime.Error); ok {
 				what = r.Error()

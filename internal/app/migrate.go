@@ -15,23 +15,23 @@ import (
 	"invoicebox-worker/internal/journal/sqlite"
 )
 
-// MigrateOptions say what to copy.
+// MigrateOptions configure a migration.
 type MigrateOptions struct {
 	From  string // sqlite: and the path of a file
 	To    string // postgres://… of an empty database
 	Actor string // for the audit of both
-	// Logger gets what nobody is told otherwise.
+	// Logger gets the events that the result does not contain.
 	Logger *slog.Logger
-	// Progress hears how far it came; nil does not.
+	// Progress is called with the progress; may be nil.
 	Progress func(move.Progress)
 }
 
-// Migrate moves the journal from SQLite to PostgreSQL. It holds both; killed at any
-// time it can be run again. After it the journal is the one in PostgreSQL, and no
-// worker starts with the file.
+// Migrate moves the journal from SQLite to PostgreSQL. It locks both, and can be run
+// again after a kill at any time. Afterwards PostgreSQL has the journal, and no worker
+// starts with the file.
 func Migrate(ctx context.Context, o MigrateOptions) (r move.Report, err error) {
 	if CheckJournalURL(o.From) != "" || isPostgres(o.From) {
-		return r, &config.Error{Setting: "from", Value: o.From, Want: "must be sqlite: and the path of the journal's file: only that way round can a journal be copied"}
+		return r, &config.Error{Setting: "from", Value: o.From, Want: "must be sqlite: and the path of the journal's file: a journal can be moved only from SQLite to PostgreSQL"}
 	}
 	right := CheckJournalURL(o.To)
 	if right == "" && !isPostgres(o.To) {
@@ -52,7 +52,7 @@ func Migrate(ctx context.Context, o MigrateOptions) (r move.Report, err error) {
 		return r, explainSource(o.From, err)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	// That it was moved is said also where the database cannot be reached.
+	// A file that was moved is reported also if the database cannot be reached.
 	target, err := postgres.OpenTarget(ctx, postgres.Options{URL: o.To, Logger: o.Logger})
 	if err != nil {
 		if moved := source.Marks().Moved; moved != nil {
@@ -71,7 +71,7 @@ func Migrate(ctx context.Context, o MigrateOptions) (r move.Report, err error) {
 	return r, err
 }
 
-// explainSource says what to do about a journal that cannot be copied.
+// explainSource adds what to do if a journal cannot be copied.
 func explainSource(from string, err error) error {
 	var do string
 	switch {
@@ -93,7 +93,7 @@ func explainSource(from string, err error) error {
 	return &config.Error{Setting: "from", Value: from, Want: fmt.Sprintf("%v; %s", err, do)}
 }
 
-// explainTarget says what to do about a database that cannot take a journal.
+// explainTarget adds what to do if a database cannot receive a journal.
 func explainTarget(err error) error {
 	var do string
 	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
@@ -103,7 +103,7 @@ func explainTarget(err error) error {
 	case errors.Is(err, postgres.ErrPooled):
 		do = "give the server's own address, or a pool in session mode"
 	case errors.Is(err, journal.ErrHeld):
-		do = "stop every worker that runs with it; a copy that was killed lets go of it within moments"
+		do = "stop every worker that runs with it; a killed copy releases it within moments"
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that made its tables, or a newer one"
 	case errors.Is(err, move.ErrNotEmpty):
@@ -111,7 +111,7 @@ func explainTarget(err error) error {
 	case errors.Is(err, journal.ErrNotDurable):
 		do = "change the server's settings"
 	default:
-		do = "nothing is lost: set right what this says, if it does not pass by itself, and run the same command again"
+		do = "nothing is lost: correct the cause, unless it is temporary, and run the same command again"
 	}
 	return &config.Error{Setting: "to", Want: fmt.Sprintf("%v; %s", err, do)}
 }

@@ -6,12 +6,12 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// A connectFailureText says in words why there is no connection and what to do. The
-// sentences begin behind the name of the side that they are about.
+// A connectFailureText describes why there is no connection and what to do. The text
+// follows the name of the side that it is about.
 type connectFailureText struct {
 	failure invoicebox.ConnectFailure
-	api     string // about the API; "" where it is about the proxy only
-	proxy   string // about the proxy; "" where it is about the API only
+	api     string // about the API; "" if it is about the proxy only
+	proxy   string // about the proxy; "" if it is about the API only
 }
 
 var connectFailureTexts = []connectFailureText{
@@ -34,7 +34,7 @@ var connectFailureTexts = []connectFailureText{
 	{invoicebox.ConnectNotClassified, "no connection could be made: check --invoicebox-url and the network", "no connection could be made: check HTTPS_PROXY and the network"},
 }
 
-// describeObstacle says why Invoicebox at url cannot be reached.
+// describeObstacle describes why Invoicebox at url cannot be reached.
 func describeObstacle(url string, x invoicebox.Exchange, o *Options) string {
 	failure, proxy := x.ConnectFailure()
 	for _, row := range connectFailureTexts {

@@ -14,10 +14,10 @@ import (
 	"invoicebox-worker/internal/recovery"
 )
 
-// memberTimeout is how long a recovery waits until the group gives up a worker that died.
+// memberTimeout is how long a recovery waits until the group removes a worker that died.
 const memberTimeout = 45 * time.Second
 
-// RecoverOptions say how to recover.
+// RecoverOptions configure a recovery.
 type RecoverOptions struct {
 	Options
 	Actor      string // for the audit trail
@@ -26,7 +26,7 @@ type RecoverOptions struct {
 }
 
 // Recover opens the journal, connects to Kafka and runs [recovery.Run]. It has the
-// journal for itself while it works.
+// journal exclusively.
 func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err error) {
 	log := o.Logger
 	if log == nil {

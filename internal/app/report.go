@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	reportLook  = time.Second      // how often it is looked whether something has changed
-	reportEvery = 10 * time.Second // how often a report is made when nothing has
+	reportLook  = time.Second      // how often the state is compared with the last report
+	reportEvery = 10 * time.Second // how often a report is made without a change
 	// reportFresh is how old the last report of a running worker can be.
 	reportFresh = 3 * reportEvery
 )
@@ -37,20 +37,20 @@ type standing interface {
 	Status(unknown, now time.Time) []engine.BreakerStatus
 }
 
-// A reportStore is what a reporter needs of the journal; see [journal.Journal].
+// A reportStore is the part of [journal.Journal] that a reporter needs.
 type reportStore interface {
 	journal.Reports
 	UnknownSince(ctx context.Context) (time.Time, error)
 }
 
-// A reporter writes into the journal how this worker stands.
+// A reporter writes the state of this worker into the journal.
 type reporter struct {
 	journal reportStore
 	pool    standing
 	keys    func() []workerKey // nil: they are not reported
 	worker  uuid.UUID
 	reserve int64         // for calls, on the journal's disk
-	short   func() string // what that disk lacks for calls; nil: nobody looks
+	short   func() string // what that disk lacks for calls; nil: not checked
 }
 
 // run reports until ctx ends.
@@ -94,12 +94,12 @@ func (r *reporter) facts(ctx context.Context) (string, error) {
 	return string(doc), err
 }
 
-// ready is the line of an account for /readyz, which it does not make fail.
+// ready is the line of an account for /readyz. It never makes /readyz fail.
 func (r *reporter) ready(account string) readiness {
 	return func(ctx context.Context) (bool, string) {
 		unknown, err := r.journal.UnknownSince(ctx)
 		if err != nil {
-			unknown = time.Time{} // the journal's own line says so
+			unknown = time.Time{} // the journal's own line reports it
 		}
 		now := time.Now()
 		for _, s := range r.pool.Status(unknown, now) {
@@ -115,7 +115,7 @@ func (r *reporter) ready(account string) readiness {
 	}
 }
 
-// accountLine says how an account stands, and whether it invites and activates.
+// accountLine describes the state of an account, and whether it invites and activates.
 func accountLine(s engine.BreakerStatus, now time.Time) (works bool, words string) {
 	d := onboarding.DescribeBreaker(s.Account, s.Circuit, s.CheckAt, now)
 	words, works = d.Text+s.FaultText(), s.Circuit.State == journal.CircuitActive || s.Circuit.State == ""
@@ -134,8 +134,8 @@ func accountLine(s engine.BreakerStatus, now time.Time) (works bool, words strin
 	return works, words
 }
 
-// A Situation is what is known beside operations when it is asked why they do not
-// run: which workers run, and how the accounts stand.
+// A Situation is what an explanation of waiting operations needs beside the operations:
+// which workers run, and the states of the accounts.
 type Situation struct {
 	journal  journal.Journal
 	now      time.Time
@@ -189,7 +189,7 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 				known.CheckAt = a.CheckAt
 			}
 			if a.Blocked == "" {
-				known.Blocked = "" // one that can work is enough
+				known.Blocked = "" // one worker that can work is enough
 			}
 			s.statuses[a.Account] = known
 		}
@@ -225,13 +225,13 @@ func (s *Situation) DescribeCircuit(a journal.Account) onboarding.BreakerDescrip
 // settings are wrong, if others do send.
 func (s *Situation) BlockedOn(a journal.Account) []string {
 	if s.statuses[a.Name].Blocked != "" {
-		return nil // all do: the circuit breaker says so
+		return nil // all send nothing: the circuit breaker shows it
 	}
 	return s.blocked[a.Name]
 }
 
-// CheckAt is when a paused account's token is checked next, as far as a running
-// worker has said so; zero: not known.
+// CheckAt is when a paused account's token is checked next, as a running worker has
+// reported; zero: not known.
 func (s *Situation) CheckAt(a journal.Account) time.Time {
 	if at := s.statuses[a.Name].CheckAt; s.Circuit(a).State != journal.CircuitActive && at.After(s.now) {
 		return at
@@ -250,7 +250,7 @@ func (s *Situation) AccountObstacles(a journal.Account) []onboarding.Obstacle {
 	return onboarding.AccountObstacles(a.Name, s.facts(a.Name))
 }
 
-// Obstacles says what keeps an operation from running.
+// Obstacles returns what keeps an operation from running.
 func (s *Situation) Obstacles(ctx context.Context, o journal.OperationRecord) ([]onboarding.Obstacle, error) {
 	f := s.facts(o.Shop.Account)
 	if o.State == journal.Queued {
@@ -267,7 +267,8 @@ func (s *Situation) Obstacles(ctx context.Context, o journal.OperationRecord) ([
 	return onboarding.Obstacles(o, f), nil
 }
 
-// WhyWaits is the sentence for people: the obstacles, then what changes them.
+// WhyWaits returns the text for operators: the obstacles, then the commands that remove
+// them.
 func WhyWaits(list []onboarding.Obstacle) string {
 	var words []string
 	for _, o := range list {

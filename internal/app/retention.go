@@ -40,7 +40,7 @@ func (o *Options) inputTopics() (topics []string) {
 	return topics
 }
 
-// keptOf says what kafka.TopicRetention adds up.
+// keptOf names the parts of the sum of kafka.TopicRetention.
 const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
 
 // formatDays formats a duration: 720h0m0s is "30 days".
@@ -65,7 +65,7 @@ func formatDays(d time.Duration) string {
 	return fmt.Sprintf("%d days and %s", d/day, short(d%day))
 }
 
-// checkRetention tells for how long the inbox will be kept.
+// checkRetention reports for how long the inbox will be retained.
 func checkRetention(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult {
 	const name = "retention"
 	keep := retention(o.InboxRetention)

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	reachWithin    = 10 * time.Second     // for the brokers' first answer at the start
+	reachWithin    = 10 * time.Second     // for the brokers' first response at the start
 	flushWithin    = 3 * time.Second      // for the last results after the drain
-	teardownWithin = 10 * time.Second     // for giving everything back
+	teardownWithin = 10 * time.Second     // for closing everything
 	source         = "/invoicebox-worker" // CloudEvents source of what is published
 )
 
-// Run is the service. It returns nil after ctx has ended and everything has
-// been drained, else the first error that a person has to see.
+// Run runs the service. It returns nil after ctx has ended and everything has been
+// drained, else the first error that an operator has to resolve.
 //
-// Everything is wired here, in order of dependency, and given back in reverse.
-// What is local comes first: a mistake there is told without waiting for anybody.
+// Everything is wired here, in order of dependency, and closed in reverse. Local checks
+// come first: they report a mistake without waiting for the network.
 func Run(ctx context.Context, o Options) (err error) {
 	log := o.Logger
 	if log == nil {
@@ -38,7 +38,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	closing, started := &teardown{log: log}, false
 	defer func() {
 		if ctx.Err() != nil && !started {
-			// Whatever was cut short by being told to stop is no failure.
+			// A start that was interrupted because ctx ended is no failure.
 			log.Info("stopped before the start was complete")
 			err = nil
 		}
@@ -99,8 +99,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	// Nothing that the journal holds is acted on, and nothing is sent or published,
-	// before the group's offsets show that the journal is not an older one.
+	// Nothing in the journal is executed, sent or published before the group's offsets
+	// show that the journal is not an older one.
 	probe := newJournalProbe(&o, jrnl, opened)
 	state.add("journal", meanwhile("nothing is read, sent or published", probe.ready))
 	state.add("consumer", meanwhile("no event is read; operations in the journal continue", func(context.Context) (bool, string) { return intake.Ready() }))

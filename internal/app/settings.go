@@ -8,7 +8,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// check compares the settings with each other, and with what their files provided.
+// check compares the settings with each other and with the content of their files.
 func (o *Options) check() error {
 	var errs []error
 	wrong := func(setting string, value any, right string) {

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	statsFor    = time.Second     // how long one look at the journal is good for
-	statsWithin = 2 * time.Second // how long a look may take
+	statsFor    = time.Second     // how long a result is valid
+	statsWithin = 2 * time.Second // how long a read of the journal may take
 )
 
-// statsReader is what the gauges ask of the journal.
+// A statsReader is the part of the journal that the gauges need.
 type statsReader interface {
 	Stats(ctx context.Context) (journal.Stats, error)
 }
 
-// A statsCollector turns the journal's figures into gauges when they are asked
-// for. Several scrapers share one look.
+// A statsCollector reads the gauges of the journal when they are scraped. Several
+// scrapers share one read.
 type statsCollector struct {
 	journal statsReader
 	now     func() time.Time
@@ -102,7 +102,7 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.bytes, float64(s.Bytes))
 }
 
-// age is how long ago t was, 0 for none and for what lies ahead.
+// age is how long ago t was, 0 for no time and for a time in the future.
 func (c *statsCollector) age(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// Vault says how secrets in OpenBao or Vault are reached.
+// Vault configures the access to secrets in OpenBao or Vault.
 type Vault struct {
 	Address   string        // vault-address; "": of the variables BAO_ADDR and VAULT_ADDR
 	Namespace string        // vault-namespace; "": of the variables
@@ -34,14 +34,13 @@ func (o *Options) credentialsStore() string {
 	return cmp.Or(o.CredentialsStore, schemas.StoreSealed)
 }
 
-// storeOf is the name of the store that takes the new secrets of an account.
+// storeOf returns the name of the store for the new secrets of an account.
 func (o *Options) storeOf(a Account) string {
 	return cmp.Or(a.CredentialsStore, o.credentialsStore())
 }
 
-// openStores makes the stores. It sends nothing. Sealed secrets are read whichever
-// store takes the new ones, and so are those in OpenBao or Vault where it is
-// configured.
+// openStores makes the stores. It sends nothing. Sealed secrets can be read whichever
+// store gets the new ones, and so can those in OpenBao or Vault if it is configured.
 func openStores(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*credentialStores, error) {
 	s := &credentialStores{named: map[string]credentials.Store{schemas.StoreSealed: credentials.NewSealed(o.Keyset)}}
 	if o.Vault != nil {
@@ -80,8 +79,9 @@ func OpenVault(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*openbao
 // checkedShop is a shop that no platform has. Nothing is stored for it.
 const checkedShop = "invoicebox-worker check"
 
-// checkStores tries OpenBao or Vault, where it is configured, for the path of each
-// account. An account whose new secrets go elsewhere can do without.
+// checkStores tries OpenBao or Vault, if it is configured, for the path of each
+// account. A failure is only a warning for an account whose new secrets go to another
+// store.
 func checkStores(ctx context.Context, o Options) (out []CheckResult) {
 	const name = "store"
 	if o.Vault == nil {

@@ -14,9 +14,9 @@ type component struct {
 	run  func(context.Context) error
 }
 
-// supervise runs the parts until ctx ends or one of them fails. The consumer
-// and the pool stop first; the relay goes on until they have, so that the
-// results of the last calls are published. The first failure is returned.
+// supervise runs the parts until ctx ends or one of them fails. The consumer and the
+// engine stop first. The relay continues until they have stopped, so that the results
+// of the last calls are published. The first failure is returned.
 func supervise(ctx context.Context, log *slog.Logger, state *health, intake, pool, relay component) error {
 	work, workContext := errgroup.WithContext(ctx)
 	relayContext, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
@@ -30,7 +30,7 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 			close(failed)
 		}
 	}()
-	// A relay that fails takes the others with it; one that is told to stop does not.
+	// A relay that fails stops the other parts; one that was stopped does not.
 	work.Go(func() error {
 		select {
 		case <-failed:
@@ -61,11 +61,11 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 	return err
 }
 
-// announceEvery is how often announce looks: what it waits for has no channel.
+// announceEvery is how often notifyReady polls: readiness has no channel.
 const announceEvery = 20 * time.Millisecond
 
-// notifyReady calls tell once, as soon as every part is ready at the same time. It
-// returns without having done so when ctx ends before.
+// notifyReady calls tell once, as soon as every part is ready at the same time, unless
+// ctx ends before.
 func notifyReady(ctx context.Context, tell func(), parts ...func() (bool, string)) {
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()

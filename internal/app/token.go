@@ -19,8 +19,8 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// tokenWithin bounds the look at the tokens at the start: an API that hangs
-// must not keep the service from starting.
+// tokenWithin bounds the check of the tokens at the start: an API that does not respond
+// must not prevent the start.
 const tokenWithin = 10 * time.Second
 
 // newClient makes the client of an account; the transport is the caller's.
@@ -39,16 +39,16 @@ func newClient(o *Options, a Account, transport *invoicebox.Transport, log *slog
 	return client, nil
 }
 
-// A rateLimiter counts the look at a token like every other request.
+// A rateLimiter counts the check of a token like every other request.
 type rateLimiter interface {
 	BeginCheck(ctx context.Context, c journal.Check) (journal.AttemptID, error)
 	EndAttempt(ctx context.Context, id journal.AttemptID, end journal.AttemptEnd) error
 }
 
 // checkTokens checks the accounts' tokens at Invoicebox and stores the results in the
-// accounts: the pool sends nothing for an account whose settings are wrong. It fails
-// if Invoicebox refuses all tokens, because the worker could do nothing. Without an
-// answer of the API it is not known whether a token works.
+// accounts: the engine sends nothing for an account whose settings are wrong. It fails
+// if Invoicebox refuses all tokens, because the worker could do nothing. Without a
+// response it is not known whether a token works.
 func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledger rateLimiter, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenWithin)
 	defer cancel()
@@ -132,8 +132,8 @@ func proveAccounts(ctx context.Context, j journal.Journal, accounts []engine.Acc
 	return nil
 }
 
-// watchTokens tells of tokens that have changed, so that an account that waits
-// for a better one goes on at once.
+// watchTokens reports tokens that have changed, so that an account that is paused for
+// its token continues at once.
 func watchTokens(ctx context.Context, accounts []Account, changed func(account string)) {
 	last := make([]secret.String, len(accounts))
 	for i, a := range accounts {

@@ -45,7 +45,7 @@ func (o *Options) topicsOf(types []string) []string {
 }
 
 // existingResults lists the types of the results whose topics exist: reminders may have
-// been published although there are none any more.
+// been published before they were turned off.
 func existingResults(ctx context.Context, o *Options, conn *kafka.Cluster) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
@@ -70,9 +70,8 @@ func (o *Options) TopicSpecs(partitions, replicas int, retention time.Duration) 
 	return specs
 }
 
-// checkTopics fails when a topic is missing. One missing input would leave all
-// partitions unassigned, one missing result would hold up its events: better to
-// hear of it before anything runs.
+// checkTopics fails if a topic is missing. A missing input topic would leave all
+// partitions unassigned; a missing result topic would delay its events.
 func checkTopics(ctx context.Context, conn *kafka.Cluster, secure bool, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
@@ -96,8 +95,8 @@ func checkTopics(ctx context.Context, conn *kafka.Cluster, secure bool, topics [
 	return nil
 }
 
-// checkReach fails when a partition's leader or the group's coordinator cannot
-// be reached where the brokers say that it is.
+// checkReach fails if a partition's leader or the group's coordinator cannot be reached
+// at the address that the brokers advertise.
 func checkReach(ctx context.Context, conn *kafka.Cluster, group string, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
@@ -159,7 +158,8 @@ func checkProducing(ctx context.Context, conn *kafka.Cluster) CheckResult {
 	return CheckResult{name, CheckFailed, "the brokers issued no producer id: " + err.Error()}
 }
 
-// plaintextWarning is for brokers beyond loopback without TLS; "" where there are none.
+// plaintextWarning is for brokers without TLS that are not on loopback; "" if there are
+// none.
 func plaintextWarning(o *Options, conn *kafka.Cluster) string {
 	addresses := conn.PlaintextBrokers()
 	if addresses == "" {

@@ -48,8 +48,8 @@ func registerLog(r prometheus.Registerer, notWritten func() uint64) {
 	}, func() float64 { return float64(notWritten()) }))
 }
 
-// serve opens the listener and answers from now on, so that a probe sees a
-// process that lives although it is not ready. It returns the address.
+// serve opens the listener and serves at once, so that probes see that the process is
+// alive before it is ready. It returns the address.
 func serve(ctx context.Context, address string, handler http.Handler, log *slog.Logger, closing *teardown) (string, error) {
 	if address == "" {
 		return "", nil
@@ -175,8 +175,8 @@ func newRelay(o *Options, j journal.Journal, conn *kafka.Cluster, registry prome
 	})
 }
 
-// defaultAccount is whose an event is that names none: the account of that
-// name, else the first.
+// defaultAccount is the account of an event that names none: the one with the name
+// "default", else the first.
 func (o *Options) defaultAccount() string {
 	for _, a := range o.Accounts {
 		if a.Name == "default" {
@@ -218,7 +218,7 @@ func (o *Options) egressWindow() time.Duration {
 
 func userAgent(version string) string { return "invoicebox-worker/" + version + " (Kafka; Go)" }
 
-// owner names this process for people.
+// owner names this process for operators.
 func owner() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -227,7 +227,7 @@ func owner() string {
 	return host + "/" + strconv.Itoa(os.Getpid())
 }
 
-// startLine is what the first line says; nothing in it is a secret.
+// startLine returns the attributes of the first log line. It contains no secret.
 func startLine(o *Options, identity, address string) []any {
 	var accounts []string
 	for _, a := range o.Accounts {
