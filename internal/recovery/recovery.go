@@ -67,9 +67,9 @@ type Report struct {
 	QuietFor       time.Duration // no request is sent for so long
 }
 
-// Run makes a restored journal one that a worker can continue with. It is alone in
-// the consumer group meanwhile. If it is interrupted, it can be run again: each of
-// its steps can be repeated.
+// Run makes a restored journal usable by a worker. It is the only member of the
+// consumer group meanwhile. It can be interrupted and run again: each step can be
+// repeated.
 //
 //  1. Import the events of the result topics that the journal does not know, with
 //     their bytes and sequences.
