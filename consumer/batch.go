@@ -36,7 +36,7 @@ type batcher struct {
 	newest     time.Time // of the last record that was added; zero: none, or without a time
 }
 
-// startAboveOlder empties the batcher; the next batch starts at position from.
+// begin empties the batcher; the next batch starts at position from.
 func (b *batcher) begin(topic string, partition int, from int64) {
 	b.batch = journal.Batch{Topic: topic, Partition: partition, From: from, Next: from, Keep: b.config.DeadLetters}
 	b.reused = &reusedDeadLetters{}
@@ -76,8 +76,8 @@ func (b *batcher) add(m schemas.Message) (bool, error) {
 		return true, nil
 	}
 	shop := journal.ShopKey{Account: input.Account, Shop: input.Shop}
-	// The journal cancels for deselected shops after it has stored the events of the
-	// batch. An event that follows a deselection must not be cancelled by it.
+	// The journal cancels operations of deselected shops after it has stored the events
+	// of the batch. A deselection must not cancel an event that follows it.
 	if _, turned := b.deselected[shop]; turned {
 		return false, nil
 	}

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// minWait is how long the broker may hold an empty response while a reader of it is
-	// not in the request. The wait doubles up to maxWait while none returns.
+	// minWait is how long the broker may delay an empty response while one of its
+	// readers is not in the request. The wait doubles up to maxWait while no reader
+	// returns.
 	minWait = 20 * time.Millisecond
 	// emptyFetchTimeout is how long a reader waits for records before fetch returns
 	// none.
@@ -28,7 +29,8 @@ const (
 	minReconnectInterval = time.Second
 )
 
-// A broker is asked by one goroutine, over one connection.
+// A broker is a broker of the cluster. One goroutine sends it requests, over one
+// connection.
 type broker struct {
 	f             *fetcher
 	id            int
@@ -302,9 +304,9 @@ func (b *broker) exchange(pending []*pendingFetch) error {
 	return nil
 }
 
-// finish handles what the response says of all partitions. Brokers may leave out
-// partitions for which the request's bytes were not enough. wait says that the throttle
-// time is still to be waited out.
+// finish handles the part of the response that concerns all partitions. Brokers may
+// leave out partitions for which the request's bytes were not enough. wait says that
+// the throttle time has not been waited out yet.
 func (b *broker) finish(pending []*pendingFetch, response fetchResponse, taken, wait bool) {
 	if response.throttle > 0 {
 		b.throttle(response.throttle, wait)

@@ -71,7 +71,7 @@ type Config struct {
 	Metrics *Metrics
 
 	// OnJournalLost is called before a new journal starts in a group with committed
-	// offsets; the lost journal's data is then given up. The group's offsets are reset
+	// offsets; the lost journal's data is then abandoned. The group's offsets are reset
 	// first. Nil: Run returns ErrJournalLost.
 	OnJournalLost func(context.Context) error
 	// OnFirstRun is called before a journal starts that has never read a topic, in a
@@ -134,9 +134,9 @@ const (
 	maxWait        = 500 * time.Millisecond // of an empty fetch
 	maxBatchBytes  = 1 << 20                // of the records of one transaction
 	requestTimeout = 15 * time.Second
-	retryInterval  = 250 * time.Millisecond // between attempts that nothing can go on without
+	retryInterval  = 250 * time.Millisecond // between attempts of a step that everything depends on
 	// heartbeatEvery is how soon a member learns that another joined or left. The
-	// partitions of one that left are not read for as long.
+	// partitions of a member that left are not read for that time.
 	heartbeatEvery = 250 * time.Millisecond
 	// rebalanceTimeout is how long the present batch may delay a rebalance of the
 	// group. A batch that is abandoned is read again by the partition's next owner.

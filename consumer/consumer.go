@@ -118,7 +118,8 @@ func (c *Consumer) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// connect makes the connections of Prepare, Run or a recovery. The result closes them.
+// connect makes the connections of Prepare, Run or a recovery. The returned function
+// closes them.
 func (c *Consumer) connect(more ...string) (cut func()) {
 	conns := new(kafka.ConnTracker)
 	c.conns = conns

@@ -266,7 +266,7 @@ func (a *ExclusiveSession) Scan(ctx context.Context, topic string, from map[int]
 	reader.config.Topics = []string{topic}
 	var partitions []topicPartition
 	var limits map[topicPartition]logBounds
-	if err := a.retryFor(ctx, "looking at "+topic, func() error {
+	if err := a.retryFor(ctx, "reading the offsets of "+topic, func() error {
 		found, err := reader.partitions(ctx)
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 )
 
 // A generation is one generation of the consumer group: this member's partitions, and
-// whatever ends with it.
+// everything that ends with it.
 type generation struct {
 	c             *Consumer
 	fail          func(error)

@@ -161,7 +161,7 @@ func (a *ExclusiveSession) Truncated(ctx context.Context, topic string) (bool, e
 	reader := &Consumer{config: a.consumer.config, log: a.consumer.log, client: a.consumer.client, transport: a.consumer.transport, fetcher: a.consumer.fetcher}
 	reader.config.Topics = []string{topic}
 	var limits map[topicPartition]logBounds
-	err := a.retryFor(ctx, "looking at "+topic, func() error {
+	err := a.retryFor(ctx, "reading the offsets of "+topic, func() error {
 		found, err := reader.partitions(ctx)
 		if err == nil {
 			limits, err = reader.logBounds(ctx, allPartitions(found))

@@ -156,8 +156,8 @@ func (p *partition) process(f fetchResult) error {
 	return err
 }
 
-// checkDenied ends Run if the user may not read the topic and never could. A right that
-// was removed later is waited for.
+// checkDenied ends Run if the user may not read the topic and never could. If the right
+// was removed later, the partition waits for it.
 func (p *partition) checkDenied(err error) error {
 	if !errors.Is(err, ErrDenied) || p.readOnce {
 		return err

@@ -17,7 +17,7 @@ type DeadLetters interface {
 }
 
 const (
-	replayPoll  = 500 * time.Millisecond // how often new requests are looked for
+	replayPoll  = 500 * time.Millisecond // how often new requests are read
 	replayPause = 5 * time.Second        // after a failure of the journal or the keys
 	replayPage  = 20                     // bounds the records in memory
 	maxGap      = time.Second            // between two records of one request: that of the lowest rate
@@ -58,7 +58,7 @@ func (p *pace) wait(due time.Time) time.Duration {
 	return wait
 }
 
-// replayDue takes the records that are due now or within replayPoll.
+// replayDue replays the records that are due now or within replayPoll.
 func (c *Consumer) replayDue(ctx context.Context, letters DeadLetters, last *pace) error {
 	for {
 		if ok, _ := c.canFetch(); !ok {
@@ -112,8 +112,8 @@ func (c *Consumer) replay(ctx context.Context, letters DeadLetters, l journal.De
 	return nil
 }
 
-// decodeLetter decodes the record of a dead letter. A record of another provider cancels
-// nothing: newer events of its shop may have been taken since.
+// decodeLetter decodes the record of a dead letter. A record of another provider
+// cancels nothing: newer events of its shop may have been accepted since.
 func (c *Consumer) decodeLetter(l journal.DeadLetterRecord) (journal.Replay, error) {
 	r := journal.Replay{ID: l.ID, Replays: l.Replays, Topic: l.Topic, Partition: l.Partition}
 	m, err := OpenLetter(c.config.Keys, l)

@@ -88,10 +88,10 @@ func (p *partition) close() {
 	p.g.c.metrics.removePartition(p.topic, p.partition)
 }
 
-// watchProgress finds partitions with records of which fetches return none; that is no
-// error elsewhere. First it replaces the connection, then it ends the generation, and
-// if the next generation stalls at the same position it ends Run. A broker that does
-// not answer at all is an outage, which the readers wait out.
+// watchProgress finds partitions with records of which fetches return none. No other
+// check reports that as an error. First it replaces the connection, then it ends the
+// generation, and if the next generation stalls at the same position it ends Run. A
+// broker that does not answer at all is an outage, which the readers wait out.
 func (g *generation) watchProgress() {
 	limit := g.c.config.StallTimeout
 	for {
