@@ -24,8 +24,8 @@ type Outbox interface {
 type Config struct {
 	Kafka  *kafka.Cluster
 	Outbox Outbox
-	// Authentic returns an error for a row that no worker of the journal wrote so. Such
-	// a row is not published and stays in the outbox.
+	// Authentic returns an error for a row that differs from what a worker of the
+	// journal wrote. Such a row is not published and stays in the outbox.
 	Authentic func(journal.OutboxRow) error
 	Logger    *slog.Logger
 	Metrics   *Metrics

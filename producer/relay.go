@@ -341,8 +341,8 @@ func (r *Relay) onDelivery(d delivery) {
 		// permits that.
 		l.producerID = identity{}
 	case newTimestamp:
-		// The batch was not appended, or by an attempt whose response was lost: it
-		// keeps its sequence. Its time may have become too old on the way.
+		// The batch was not appended, or it was appended by an attempt whose response
+		// was lost: it keeps its sequence. Its time may have become too old on the way.
 		if !repeated {
 			r.metrics.errors.WithLabelValues(string(class(d.err))).Inc()
 			return
@@ -357,7 +357,7 @@ func (r *Relay) onDelivery(d delivery) {
 		r.block(l.topic, d.err)
 	case refused:
 		if errors.Is(d.err, kafkago.ClusterAuthorizationFailed) {
-			l.producerID = identity{} // old brokers refuse the producer id so, not the batch
+			l.producerID = identity{} // with this code old brokers refuse the producer id, not the batch
 		}
 		r.block(l.topic, d.err)
 	case missing:

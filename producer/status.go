@@ -14,8 +14,8 @@ import (
 )
 
 // warnAfter is how long a coordinator may be loading, moving or missing before that is
-// logged as a warning: a cluster that has just started answers so at first. The journal
-// may fail for as long before Ready reports it.
+// logged as a warning: a cluster that has just started returns this error at first. The
+// journal may fail for as long before Ready reports it.
 const warnAfter = 10 * time.Second
 
 // maxWaiting is how long a partition's results may wait for their broker before Ready

@@ -58,7 +58,7 @@ func (r *Relay) queueOf(row journal.OutboxRow) *partitionQueue {
 	return l
 }
 
-// topic returns what is known of a topic.
+// topic returns the state of a topic, and creates it if there is none.
 func (r *Relay) topic(name string) *topic {
 	t := r.topics[name]
 	if t == nil {

@@ -10,8 +10,8 @@ import (
 // once.
 const maxLoggedUnauthentic = 100
 
-// unauthenticRows are the rows of the outbox that no worker wrote so. They stay in the
-// outbox; the others do not wait for them.
+// unauthenticRows are the rows of the outbox that differ from what a worker wrote. They
+// stay in the outbox; other rows do not wait for them.
 type unauthenticRows struct {
 	rows   map[int64]struct{}
 	logged int
@@ -21,7 +21,7 @@ type unauthenticRows struct {
 	seen       map[int64]struct{} // in this recheck
 }
 
-// authentic reports whether a row may be published. One that may not is logged once.
+// authentic reports whether a row may be published. It logs each other row once.
 func (r *Relay) authentic(row journal.OutboxRow) bool {
 	f := &r.unauthentic
 	_, known := f.rows[row.Row]
