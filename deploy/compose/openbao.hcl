@@ -1,5 +1,5 @@
-# OpenBao for full.yaml: it initializes itself at its first start, and unseals itself with the key in a file. Both are
-# for one machine to try things on; production unseals with a KMS or by hand.
+# OpenBao for full.yaml: it initializes itself at its first start, and unseals itself with the key in a file. This is
+# for a trial on one machine; in production unseal with a KMS or by hand.
 ui            = false
 api_addr      = "http://127.0.0.1:8200"
 cluster_addr  = "https://127.0.0.1:8201"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes secrets/ beside this file: a new keyset, the token that the sandbox
-# accepts (published in the API's documentation, a secret of nobody), and for
+# accepts (published in the API's documentation, so it is no secret), and for
 # full.yaml OpenBao's unseal key and the worker's log-in there. The worker in
 # the container is user 65532 and refuses files that others can read.
 set -eu
