@@ -230,7 +230,7 @@ func (c *Consumer) consume(ctx context.Context, group *kafkago.ConsumerGroup, fa
 	}
 }
 
-// joinErrors tells temporary errors of joining from lasting ones.
+// joinErrors distinguishes temporary errors of joining from lasting ones.
 type joinErrors struct {
 	since      map[bool]time.Time // by whether a foreign member caused it
 	lastLogged string

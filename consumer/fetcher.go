@@ -181,7 +181,7 @@ func (f *fetcher) leaderOf(ctx context.Context, p topicPartition) (*broker, erro
 	if b != nil {
 		return b, nil
 	}
-	if asked == again || time.Since(again) > metadataPause { // nobody has asked meanwhile
+	if asked == again || time.Since(again) > metadataPause { // no other reader has refreshed the leaders meanwhile
 		if err := f.refreshMetadata(ctx); err != nil {
 			return nil, err
 		}

@@ -38,7 +38,7 @@ func newRegistry(version string) *prometheus.Registry {
 	return registry
 }
 
-// registerLog registers the counter of lost log lines; nil: nobody counts.
+// registerLog registers the counter of lost log lines; nil: there is no counter.
 func registerLog(r prometheus.Registerer, notWritten func() uint64) {
 	if notWritten == nil {
 		return

@@ -195,7 +195,7 @@ type signalRule struct {
 // signalRules is the part of the outcome table that concerns the account.
 var signalRules = []signalRule{
 	{outcome: invoicebox.Done, signal: SignalAnswered},
-	{outcome: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent; nobody needs its id
+	{outcome: invoicebox.Unreadable, kind: journal.Invite, signal: SignalAnswered},                           // it was sent, and its id is not needed
 	{outcome: invoicebox.Unreadable, signal: SignalNone},                                                     // signalled when it comes to attention
 	{outcome: invoicebox.Refused, kind: journal.Invite, status: http.StatusConflict, signal: SignalAnswered}, // invited before: no refusal of the shop
 	{outcome: invoicebox.Refused, signal: SignalRefused},

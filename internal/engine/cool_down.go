@@ -8,7 +8,7 @@ import (
 )
 
 // addressRule is the cool-down of an invitation's address over all shops of the
-// account; nil where there is none.
+// account; nil if there is none.
 func (e *Engine) addressRule(t *task) *journal.AddressRule {
 	if t.Kind != journal.Invite || e.cfg.AddressCoolDown == 0 {
 		return nil

@@ -19,9 +19,9 @@ const (
 	// RetainForever takes the place of either.
 	RetainForever = time.Duration(-1)
 
-	// ResponseRetention is for how long a response is kept after its credentials were found
-	// to work. By then no response of an earlier request can arrive that would have to be
-	// compared with it.
+	// ResponseRetention is how long a response is retained after its credentials were
+	// found to work. By then no response of an earlier request can arrive that would
+	// have to be compared with it.
 	ResponseRetention = 7 * 24 * time.Hour
 
 	// MinRetention is the least for either; it is longer than any permit counts and any request lingers.
@@ -43,8 +43,9 @@ type pruneStore interface {
 // PrunerConfig configures [NewPruner].
 type PrunerConfig struct {
 	Journal pruneStore
-	// Retention is for how long the inbox and all else but dead letters is kept; at
-	// least 72 h. 0: DefaultRetention. DeadLetterRetention, for those: DefaultDeadLetterRetention.
+	// Retention is how long the inbox, and all other rows except dead letters, are
+	// retained; at least 72 h. 0: DefaultRetention. DeadLetterRetention is the same for
+	// dead letters; 0: DefaultDeadLetterRetention.
 	Retention, DeadLetterRetention time.Duration
 	// InputRetention returns for how long a record of the input topics can be read
 	// again, negative without a limit. The inbox is retained at least as long, and not
