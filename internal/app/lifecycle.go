@@ -48,7 +48,7 @@ func (t *teardown) close(bound time.Duration) error {
 }
 
 // errUnasked is the error of a part that ends unexpectedly.
-var errUnasked = errors.New("it ended unexpectedly")
+var errUnasked = errors.New("it ended without being asked to")
 
 // runComponent runs a part. A panic or an unexpected end becomes an error that names
 // the part.
