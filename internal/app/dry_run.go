@@ -67,7 +67,7 @@ func DryRun(ctx context.Context, o Options, f func(DryRecord) error) (sum DrySum
 		return sum, err
 	}
 	closing := &teardown{log: log}
-	defer func() { err = errors.Join(err, closing.close(teardownWithin)) }()
+	defer func() { err = errors.Join(err, closing.close()) }()
 	view := func(context.Context, journal.Event) (journal.Preview, error) { return journal.Preview{}, nil }
 	at, err := journalAt(o.JournalURL)
 	if err != nil {

@@ -27,9 +27,9 @@ type step struct {
 func (t *teardown) add(name string, run func() error) { t.steps = append(t.steps, step{name, run}) }
 
 // close runs the steps and joins their errors. It abandons a step that does not end
-// within the bound, so that the process can exit; the next steps still run.
-func (t *teardown) close(bound time.Duration) error {
-	deadline := time.Now().Add(bound)
+// within teardownWithin, so that the process can exit; the next steps still run.
+func (t *teardown) close() error {
+	deadline := time.Now().Add(teardownWithin)
 	var errs []error
 	for _, s := range slices.Backward(t.steps) {
 		done := make(chan error, 1)

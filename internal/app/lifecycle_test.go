@@ -144,7 +144,7 @@ func TestTeardownRunsBackwards(t *testing.T) {
 		down.add("stuck", func() error { <-release; return nil })
 		down.add("third", func() error { o.note("third"); return nil })
 		began := time.Now()
-		err := down.close(10 * time.Second)
+		err := down.close()
 		if !errors.Is(err, wrong) || !strings.Contains(err.Error(), "close stuck") || !strings.Contains(err.Error(), "close first: wrong") {
 			t.Errorf("close: %v", err)
 		}

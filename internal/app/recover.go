@@ -36,7 +36,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 		return r, err
 	}
 	closing := &teardown{log: log}
-	defer func() { err = errors.Join(err, closing.close(teardownWithin)) }()
+	defer func() { err = errors.Join(err, closing.close()) }()
 	replay := &recovery.ReplayClock{}
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat, Now: replay.Now})
 	at, err := journalAt(o.JournalURL)

@@ -42,7 +42,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			log.Info("stopped before the start was complete")
 			err = nil
 		}
-		err = errors.Join(err, closing.close(teardownWithin))
+		err = errors.Join(err, closing.close())
 	}()
 
 	registry := newRegistry(o.Version)

@@ -72,11 +72,11 @@ func (j *Journal) Stats(ctx context.Context) (journal.Stats, error) {
 		}),
 		read(ctx, j, oldestDue, []any{clock.Now()}, func(r *countRow) error {
 			k := journal.DueKey{Account: r.Account, Kind: r.Kind}
-			if r.Oldest == 0 {
-				s.OldestDue[k] = s.OldestDue[k] // nothing is due
-				return nil
+			oldest := s.OldestDue[k] // zero: nothing is due
+			if r.Oldest != 0 {
+				oldest = earlier(oldest, clock.Instant(r.Oldest))
 			}
-			s.OldestDue[k] = earlier(s.OldestDue[k], clock.Instant(r.Oldest))
+			s.OldestDue[k] = oldest
 			return nil
 		}),
 		read(ctx, j, waitingCount, nil, func(r *waitingRow) error {
