@@ -52,7 +52,7 @@ func TestHelpOfACommand(t *testing.T) {
 		"journal backup":             {"help", "output", "config", "journal-url"},
 		"journal migrate":            {"help", "output", "from", "to"},
 		"journal recover":            slices.Concat([]string{"help", "output", "force", "accept-loss"}, all),
-		"run":                        slices.Concat([]string{"help"}, all),
+		"run":                        slices.Concat([]string{"help", "output", "dry-run"}, all),
 	} {
 		if slices.Contains(want, "keyset-file") && !slices.Contains(want, "keyset-wrap") {
 			want = append(want, "keyset-wrap") // with which its settings come
