@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -189,9 +190,13 @@ func (s *sim) finishedShop(k journal.ShopKey, h journal.ShopHistory) {
 		if o == nil {
 			continue
 		}
+		// The responses of an operation are erased with the secret that one of them brought.
+		destroyed := slices.ContainsFunc(o.attempts, func(a *simAttempt) bool {
+			return a.request != nil && a.request.token != "" && slices.Contains(slices.Collect(maps.Values(s.destroyed)), a.request.token)
+		})
 		for _, a := range o.attempts {
 			kept := slices.ContainsFunc(op.Tries, func(r journal.AttemptRecord) bool { return r.ID == a.id && r.HasReceipt })
-			if a.receipt && !kept && time.Since(s.began) < ResponseRetention {
+			if a.receipt && !kept && !destroyed && time.Since(s.began) < ResponseRetention {
 				s.wrong("the receipt of attempt %d of operation %d is gone", a.number, op.ID)
 			}
 			if a.receipt && a.request.token != "" && a.request.reply.name == "good" && !tokens[a.request.token] && op.State != journal.Attention {

@@ -192,7 +192,7 @@ func (g *generator) endIntent() {
 		g.actOnShop(p, end)
 		return
 	}
-	if p.Target == nil && p.ShopID == 0 && g.oneIn(2) {
+	if p.Target == nil && p.ShopID == 0 && !g.gathers && g.oneIn(2) { // an import needs the answers of its calls
 		g.importShop(end)
 		return
 	}
