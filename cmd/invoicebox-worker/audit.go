@@ -228,7 +228,7 @@ func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (last jo
 	} else if len(before) > 0 {
 		return changed("entry %d was inserted; the first one has the number 1", before[0].ID)
 	}
-	var without, erasure int64 // the last entry whose detail was erased, and the last request to erase a shop's data
+	var details onboarding.ErasedDetails
 	for {
 		page, err := j.AuditAfter(ctx, last.ID, auditPage)
 		if err != nil {
@@ -238,13 +238,7 @@ func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (last jo
 			if err := follows(last, e); err != nil {
 				return changed("%w", err)
 			}
-			if e.Erased() {
-				without = e.ID
-				erased++
-			}
-			if e.Act == onboarding.EraseAsked {
-				erasure = e.ID
-			}
+			details.Note(e)
 			if last = e; e.ID == kept.last.ID && !bytes.Equal(e.Hash, kept.last.Hash) {
 				return changed("entry %d, or one before it, is another than in the export", e.ID)
 			}
@@ -256,10 +250,10 @@ func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (last jo
 	switch {
 	case last.ID < kept.last.ID:
 		return changed("it ends with entry %d, and the export has entry %d. Entries were removed, or the journal was restored from an older copy", last.ID, kept.last.ID)
-	case without > erasure:
-		return changed("the detail of entry %d is missing, and no data of a shop was erased after it", without)
+	case details.Unexplained() > 0:
+		return changed("the detail of entry %d is missing, and no erasure of a shop's data explains it", details.Unexplained())
 	}
-	return last, erased, nil
+	return last, details.Count, nil
 }
 
 // follows checks that an entry is the one that follows another.

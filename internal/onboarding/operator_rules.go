@@ -37,6 +37,9 @@ const (
 // of a shop.
 const EraseAsked = string(ActionErase) + ".asked"
 
+// erasePerformed is the act of an erasure that has ended well.
+const erasePerformed = string(ActionErase) + ".performed"
+
 // An ActionRule says what a command does to an operation in attention that permits
 // it. The first row that fits decides.
 type ActionRule struct {

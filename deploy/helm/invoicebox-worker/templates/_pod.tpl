@@ -66,6 +66,7 @@ containers:
       - {name: http, containerPort: 9464}
     livenessProbe:
       httpGet: {path: /livez, port: http}
+      timeoutSeconds: 5 # it tries the journal for three seconds at most
       periodSeconds: 10
       failureThreshold: 6
     readinessProbe:
