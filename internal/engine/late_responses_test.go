@@ -62,6 +62,9 @@ func body(value, token string) string {
 
 // In whatever state an operation is, an answer to an earlier request is not lost.
 func TestLateResponses_Compared(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long in virtual time: the race detector has nothing to find, and takes minutes")
+	}
 	const (
 		done      = "activated verified"
 		unknown   = "activation_failed outcome_unknown contact_support false"

@@ -81,6 +81,9 @@ var threeAndSeven = []time.Duration{72 * time.Hour, 168 * time.Hour}
 
 // TestReminders runs for weeks, over the deaths of processes.
 func TestReminders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long in virtual time: the race detector has nothing to find, and takes minutes")
+	}
 	t.Run("Weeks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := remindedWorld(t, threeAndSeven...)

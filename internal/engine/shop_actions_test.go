@@ -114,6 +114,9 @@ func TestRotation(t *testing.T) {
 
 // Nothing is destroyed where a setting says so.
 func TestNeverDestroy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long in virtual time: the race detector has nothing to find, and takes minutes")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		b.cfg.DestroyAfter = onboarding.NeverDestroy

@@ -142,6 +142,9 @@ func (b *swapBench) refused(at ...int) {
 // comes to a person, and nothing is sent or published for it. With each run all values
 // move on by one place more. That no other operation waits for one is TestSwap_Beside.
 func TestSwap(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long in virtual time: the race detector has nothing to find, and takes minutes")
+	}
 	count := 0
 	synctest.Test(t, func(t *testing.T) {
 		b := newSwapBench(t)
