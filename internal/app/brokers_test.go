@@ -50,7 +50,10 @@ func TestCheckRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := o.UsedTopics()
-	const every = 1<<3 | 1<<4 | 1<<8
+	const (
+		every  = 1<<3 | 1<<4 | 1<<8
+		unsaid = math.MinInt32 + 1 // in this test: the broker says nothing, and the topic has no error
+	)
 	for name, x := range map[string]struct {
 		operations map[string]int32 // of topics; others: every
 		verdict    CheckVerdict
@@ -60,6 +63,7 @@ func TestCheckRights(t *testing.T) {
 		"no write":             {map[string]int32{all[3]: 1<<3 | 1<<8}, CheckFailed, []string{"may not write " + all[3] + ": grant WRITE"}},
 		"no read":              {map[string]int32{all[0]: 1<<4 | 1<<8}, CheckFailed, []string{"may not read " + all[0] + ": grant READ"}},
 		"not described":        {map[string]int32{all[1]: math.MinInt32, all[4]: math.MinInt32}, CheckFailed, []string{"may not read " + all[1], "may not write " + all[4]}},
+		"not said":             {map[string]int32{all[4]: unsaid}, CheckWarning, []string{"do not say what the user may do with " + all[4]}},
 		"results need no read": {map[string]int32{all[5]: 1 << 4}, CheckOK, []string{"may read"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,6 +78,12 @@ func TestCheckRights(t *testing.T) {
 					topic.Topic, topic.AuthorizedOperations = asked.Topic, every
 					if operations, ok := x.operations[*asked.Topic]; ok {
 						topic.AuthorizedOperations = operations
+					}
+					switch topic.AuthorizedOperations {
+					case math.MinInt32:
+						topic.ErrorCode = 29 // TOPIC_AUTHORIZATION_FAILED
+					case unsaid:
+						topic.AuthorizedOperations = math.MinInt32
 					}
 					answer.Topics = append(answer.Topics, topic)
 				}

@@ -120,13 +120,15 @@ func checkRights(ctx context.Context, o Options, conn *kafka.Cluster) CheckResul
 	case err != nil:
 		return CheckResult{name, CheckFailed, "the brokers did not say what the user may do with the topics: " + err.Error()}
 	}
-	var read, write []string
+	var read, write, unknown []string
 	inputs := o.inputTopics()
 	for _, r := range rights {
-		if slices.Contains(inputs, r.Name) && !r.Read {
+		switch input := slices.Contains(inputs, r.Name); {
+		case !r.Known:
+			unknown = append(unknown, r.Name)
+		case input && !r.Read:
 			read = append(read, r.Name)
-		}
-		if !slices.Contains(inputs, r.Name) && !r.Write {
+		case !input && !r.Write:
 			write = append(write, r.Name)
 		}
 	}
@@ -139,6 +141,9 @@ func checkRights(ctx context.Context, o Options, conn *kafka.Cluster) CheckResul
 	}
 	if len(missing) > 0 {
 		return CheckResult{name, CheckFailed, strings.Join(missing, "; ")}
+	}
+	if len(unknown) > 0 {
+		return CheckResult{name, CheckWarning, "the brokers do not say what the user may do with " + strings.Join(unknown, ", ")}
 	}
 	return CheckResult{name, CheckOK, "the user may read the inputs and write the results"}
 }

@@ -19,6 +19,7 @@ const (
 // A TopicRights is what the user may do with a topic.
 type TopicRights struct {
 	Name        string
+	Known       bool // the broker says what the user may do
 	Read, Write bool
 }
 
@@ -53,16 +54,20 @@ func rightsAt(ctx context.Context, cluster *Cluster, address string, names []str
 	if !ok {
 		return nil, errors.New("kafka: not a Metadata response")
 	}
-	of := map[string]int32{}
+	of := map[string]TopicRights{}
 	for _, t := range known.Topics {
-		if t.TopicAuthorizedOperations == math.MinInt32 {
-			continue // it may not be described, and nothing more is known
+		operations, said := t.TopicAuthorizedOperations, true
+		if operations == math.MinInt32 {
+			// Who may not even describe a topic may do nothing with it. Otherwise the topic
+			// does not exist, or the broker does not report rights.
+			operations, said = 0, kafkago.Error(t.ErrorCode) == kafkago.TopicAuthorizationFailed
 		}
-		of[t.Name] = t.TopicAuthorizedOperations
+		of[t.Name] = TopicRights{t.Name, said, operations&(1<<operationRead) != 0, operations&(1<<operationWrite) != 0}
 	}
 	rights := make([]TopicRights, len(names))
 	for i, name := range names {
-		rights[i] = TopicRights{name, of[name]&(1<<operationRead) != 0, of[name]&(1<<operationWrite) != 0}
+		rights[i] = of[name]
+		rights[i].Name = name
 	}
 	return rights, nil
 }
