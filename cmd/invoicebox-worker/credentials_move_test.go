@@ -136,7 +136,7 @@ func TestCredentialsMove(t *testing.T) {
 				t.Errorf("%d moves are in the audit trail, want %d:\n%s", n, 2*shops, out)
 			}
 			r.must(append([]string{"audit", "verify"}, r.beside()[:2]...)...)
-			// A newer code goes on from there.
+			// A newer code leads to the next version.
 			if err := r.sandbox.AddCode(sandbox.Code{Code: "code-newer", MerchantID: before["shop/1 ü"].MerchantID, Token: "newer-token"}); err != nil {
 				t.Fatal(err)
 			}

@@ -281,8 +281,9 @@ func (v *importJSON) leave(l importLine, result, detail string) {
 	v.Left = append(v.Left, importLineJSON{Line: l.number, Account: l.account, Shop: l.shop, Result: result, Detail: detail})
 }
 
-// compareImport compares a line with what the journal has of the shop, as far as the
-// journal tells: a worker compares the rest. The result is "" if it does not tell.
+// compareImport compares a line with the shop's credentials in the journal. The result is
+// "" if only a worker can compare them: the shop has none, another store has the token,
+// or this command cannot read it.
 func compareImport(ctx context.Context, j journal.Journal, keys *keyset.Set, l importLine) (r onboarding.Result, detail string, err error) {
 	row, err := j.PublishedCredential(ctx, journal.ShopKey{Account: l.account, Shop: l.shop})
 	switch {

@@ -90,7 +90,7 @@ func TestShopsImport(t *testing.T) {
 			if d := events[len(events)-1].Data.(schemas.Activated); len(events) != 4 || d.ShopID != "s3" || d.Verification != schemas.VerificationVerified || d.MerchantID != r.sandbox.MerchantOf("code-3") {
 				t.Errorf("%d events, the last is %+v", len(events), d)
 			}
-			// A newer code goes on from there.
+			// A newer code leads to the next version.
 			r.entered("s4", "code-4")
 			if err := os.Chmod(file, 0o644); err != nil { // #nosec G302 -- to be refused
 				t.Fatal(err)

@@ -95,7 +95,7 @@ func DryRun(ctx context.Context, o Options, f func(DryRecord) error) (sum DrySum
 		return sum, err
 	}
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat, Now: time.Now})
-	r := &dryRun{Rehearsal: onboarding.NewRehearsal(planner, time.Now), view: view, tell: f, sum: sum}
+	r := &dryRun{Rehearsal: onboarding.NewRehearsal(planner, time.Now), view: view, report: f, sum: sum}
 	err = intake.Preview(ctx, func(b consumer.PreviewBatch) error { return r.batch(ctx, b) })
 	return sum, err
 }
@@ -120,7 +120,7 @@ func newPreview(o *Options, conn *kafka.Cluster, log *slog.Logger) (*consumer.Co
 type dryRun struct {
 	*onboarding.Rehearsal
 	view func(context.Context, journal.Event) (journal.Preview, error)
-	tell func(DryRecord) error
+	report func(DryRecord) error
 	sum  DrySummary
 }
 
@@ -153,7 +153,7 @@ func (r *dryRun) batch(ctx context.Context, b consumer.PreviewBatch) error {
 	for _, record := range records {
 		record.Topic, record.Partition = b.Topic, b.Partition
 		r.sum.Steps[record.Step]++
-		if err := r.tell(record); err != nil {
+		if err := r.report(record); err != nil {
 			return err
 		}
 	}

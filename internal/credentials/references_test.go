@@ -29,8 +29,8 @@ func reference(at place, shop journal.ShopKey, version int64) (ref schemas.Refer
 	return ref, err == nil
 }
 
-// judge compares the references of two shops with what is promised of them.
-func judge(fatal func(format string, args ...any), at place, one, other journal.ShopKey, version int64) {
+// checkPair checks that the references of two shops stay in their subtrees and differ.
+func checkPair(fatal func(format string, args ...any), at place, one, other journal.ShopKey, version int64) {
 	a, ok := reference(at, one, version)
 	if !ok {
 		return
@@ -67,7 +67,7 @@ func judge(fatal func(format string, args ...any), at place, one, other journal.
 func TestReferences(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		shops := credentialstest.HostileShops()
-		judge(t.Fatalf, rapid.SampledFrom(places).Draw(t, "place"), shops.Draw(t, "one"), shops.Draw(t, "other"), rapid.Int64Min(1).Draw(t, "version"))
+		checkPair(t.Fatalf, rapid.SampledFrom(places).Draw(t, "place"), shops.Draw(t, "one"), shops.Draw(t, "other"), rapid.Int64Min(1).Draw(t, "version"))
 	})
 }
 
@@ -79,7 +79,7 @@ func FuzzReferences(f *testing.F) {
 	f.Add("b32-mfrgg", "..", "abc", "b32-fyxa", int64(9))
 	f.Fuzz(func(t *testing.T, account, shop, otherAccount, otherShop string, version int64) {
 		for _, at := range places {
-			judge(t.Fatalf, at, journal.ShopKey{Account: account, Shop: shop}, journal.ShopKey{Account: otherAccount, Shop: otherShop}, version)
+			checkPair(t.Fatalf, at, journal.ShopKey{Account: account, Shop: shop}, journal.ShopKey{Account: otherAccount, Shop: otherShop}, version)
 		}
 	})
 }
