@@ -119,9 +119,9 @@ func newPreview(o *Options, conn *kafka.Cluster, log *slog.Logger) (*consumer.Co
 // A dryRun is one call of DryRun.
 type dryRun struct {
 	*onboarding.Rehearsal
-	view func(context.Context, journal.Event) (journal.Preview, error)
+	view   func(context.Context, journal.Event) (journal.Preview, error)
 	report func(DryRecord) error
-	sum  DrySummary
+	sum    DrySummary
 }
 
 func (r *dryRun) batch(ctx context.Context, b consumer.PreviewBatch) error {
