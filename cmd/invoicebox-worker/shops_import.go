@@ -38,8 +38,7 @@ type shopsImport struct {
 
 const (
 	maxImportLine = 16 << 10
-	// importAtOnce bounds how many imports wait for a worker: other operator actions
-	// wait behind them.
+	// importAtOnce bounds how many imports of a command wait for a worker.
 	importAtOnce = 16
 )
 
@@ -255,13 +254,16 @@ func (c *shopsImport) importAll(ctx context.Context, s *settings, j journal.Jour
 			waiting = append(waiting, asked{l, id})
 		}
 	}
-	began := time.Now()
+	began, answered := time.Now(), 0
 	for _, a := range waiting {
 		one := c.actionFlags
 		one.Wait = max(0, c.Wait-time.Since(began))
 		end, err := one.waitForResult(ctx, j, a.id)
 		if err != nil {
 			return err
+		}
+		if end.State != journal.IntentWaiting {
+			answered++
 		}
 		switch {
 		case end.State == journal.IntentWaiting:
@@ -273,6 +275,9 @@ func (c *shopsImport) importAll(ctx context.Context, s *settings, j journal.Jour
 		default:
 			view.Imported++
 		}
+	}
+	if c.Wait > 0 && len(waiting) > 0 && answered == 0 {
+		return fmt.Errorf("no worker has answered within %s: the lines behind line %d were not read", c.Wait, lines[len(lines)-1].number)
 	}
 	return nil
 }

@@ -106,6 +106,14 @@ func TestShopsImport(t *testing.T) {
 			if code := w.end(); code != exitDone {
 				t.Errorf("exit status %d", code)
 			}
+			// Without a worker the command does not fill the journal with requests.
+			many := ""
+			for i := range 3 * importAtOnce {
+				many += fmt.Sprintf(`{"shopId":"late-%d","merchantId":"8e8d0a6c-0000-4000-8000-%012d","token":"MARKED-late-%d"}`+"\n", i, 100+i, i)
+			}
+			if v := imported(exitFailed, "--file", r.write("many.jsonl", many), "--wait", "200ms"); v.Lines != importAtOnce || len(v.Left) != importAtOnce || v.Left[0].Result != "waiting" {
+				t.Errorf("imported %+v", v)
+			}
 			if log := w.log.String(); strings.Contains(log, "MARKED") || strings.Contains(log, r.sandbox.TokenOf("code-1")) {
 				t.Error("the log contains a token")
 			}

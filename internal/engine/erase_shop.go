@@ -12,7 +12,7 @@ import (
 // concurrently with the other actions, which do not wait until the database is
 // rewritten. If a step fails, all are repeated.
 func (e *Engine) eraseShop(s phases, i journal.PendingIntent, entries *tokenEntries) (ended bool) {
-	if _, ok := entries.begin(i.ID, time.Now()); !ok {
+	if _, ok := entries.begin(i, time.Now()); !ok {
 		return false
 	}
 	e.background(func() {

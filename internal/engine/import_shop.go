@@ -28,7 +28,7 @@ func (e *Engine) importShop(s phases, acc *account, i journal.PendingIntent, ent
 	if err != nil {
 		return e.refuseForged(s, i, err)
 	}
-	since, ok := entries.begin(i.ID, time.Now())
+	since, ok := entries.begin(i, time.Now())
 	if !ok {
 		return false
 	}
@@ -49,6 +49,12 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 		}
 		e.actionEnded(i, end)
 	}
+	storeFailed := func(err error) {
+		e.log.Error("cannot import a shop, because the credential store fails", "intent", i.UUID.String(), "err", err)
+		if !s.draining() && time.Since(since) >= e.cfg.VerifyFor {
+			finish(onboarding.ResultStoreUnavailable)
+		}
+	}
 	now := time.Now()
 	if ValidateEntered(i.MerchantID, x.Token) != nil {
 		finish(onboarding.ResultInvalid)
@@ -60,7 +66,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 	}
 	switch result, err := e.connected(s, shop, i.MerchantID, x); {
 	case errors.Is(err, errStore):
-		e.log.Error("cannot import a shop; trying again", "intent", i.UUID.String(), "err", err)
+		storeFailed(err)
 		return
 	case err != nil:
 		e.actionFailed(i, err)
@@ -94,7 +100,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 			version = next
 			continue
 		case errors.Is(err, errStore):
-			e.log.Error("cannot import a shop; trying again", "intent", i.UUID.String(), "err", err)
+			storeFailed(err)
 		case err != nil:
 			e.actionFailed(i, err)
 		case result != onboarding.ResultImported:
@@ -167,7 +173,7 @@ func (e *Engine) tryImport(s phases, i journal.PendingIntent, x Import, in journ
 	now := time.Now()
 	event := e.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, now, now)
 	if !onboarding.Publishable(event) {
-		return 0, onboarding.ResultInvalid, nil
+		return 0, onboarding.ResultInvalid, e.discard(s, prepared.Row)
 	}
 	end := endImport(i, op.Shop, onboarding.ResultImported)
 	in.Made = journal.Transition{To: journal.Done, Intent: &end, Credential: &prepared.Row, Active: e.activeUpdate(now, event, true), Verified: true}
@@ -177,10 +183,29 @@ func (e *Engine) tryImport(s phases, i journal.PendingIntent, x Import, in journ
 		in.Made.Active.Event = uuid.Nil
 	}
 	next, err = e.journal.ImportShop(s.writes, in)
-	if errors.Is(err, journal.ErrMerchantConflict) {
-		return 0, onboarding.ResultMerchantConflict, nil
+	switch {
+	case errors.Is(err, journal.ErrMerchantConflict):
+		return 0, onboarding.ResultMerchantConflict, e.discard(s, prepared.Row)
+	case errors.Is(err, journal.ErrStale):
+		return 0, "", errors.Join(err, e.discard(s, prepared.Row))
 	}
 	return next, onboarding.ResultImported, err
+}
+
+// discard destroys a secret that was stored for an import that the journal refused. The
+// secret stays if another worker has made the same import.
+func (e *Engine) discard(s phases, row journal.Credential) error {
+	current, err := e.journal.CurrentCredential(s.writes, row.Shop)
+	switch {
+	case err == nil && current.Credential.Reference == row.Reference:
+		return nil
+	case err != nil && !errors.Is(err, journal.ErrNotFound):
+		return err
+	}
+	if err := e.cfg.Credentials.Destroy(s.writes, row); err != nil {
+		return fmt.Errorf("%w: destroy the secret of a refused import: %w", errStore, err)
+	}
+	return nil
 }
 
 // endImport ends an import. The intent is about the account, and its audit entry about the

@@ -29,7 +29,7 @@ func (e *Engine) moveCredentials(s phases, i journal.PendingIntent, store string
 	if e.cfg.Stores[store] == nil {
 		return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultNoStore, ""))
 	}
-	if _, ok := entries.begin(i.ID, time.Now()); !ok {
+	if _, ok := entries.begin(i, time.Now()); !ok {
 		return false
 	}
 	e.background(func() {

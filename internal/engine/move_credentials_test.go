@@ -55,7 +55,7 @@ func (m *memoryStore) Prepare(_ context.Context, in credentials.Secret) (credent
 		number = len(list) + 1
 	}
 	ref = ref.Pinned(int64(number))
-	return credentials.Prepared{Reference: ref, Row: journal.Credential{Shop: in.Shop, Version: in.Version, Reference: ref.String(), MerchantID: in.MerchantID}}, nil
+	return credentials.Prepared{Reference: ref, Row: journal.Credential{Shop: in.Shop, Version: max(in.Version, int64(number)), Reference: ref.String(), MerchantID: in.MerchantID}}, nil
 }
 
 func (m *memoryStore) Read(_ context.Context, row journal.Credential) (credentials.Secret, error) {

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	actionPoll = 500 * time.Millisecond // how often intents are read
-	actionPage = 100
+	actionPoll = 500 * time.Millisecond    // how often intents are read
+	actionPage = journal.MaxWaitingIntents // all of them: none waits behind those that are retried
 )
 
 // runOperatorActions executes operator actions until the run ends.

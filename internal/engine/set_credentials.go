@@ -18,7 +18,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// maxConcurrentEntries bounds how many entered tokens are checked at once.
+// maxConcurrentEntries bounds how many actions of one kind, such as imports, run
+// concurrently. The kinds do not wait for each other.
 const maxConcurrentEntries = 8
 
 // ValidateEntered checks that merchant id and token have the form that Invoicebox uses.
@@ -55,6 +56,7 @@ type tokenEntries struct {
 }
 
 type tokenEntry struct {
+	act   string
 	busy  bool
 	since time.Time // of the first check
 	next  time.Time // of the next
@@ -80,19 +82,19 @@ func (e *tokenEntries) keep(waiting []journal.PendingIntent) {
 
 // begin reports whether an intent's token must be checked now, and when the first check
 // was.
-func (e *tokenEntries) begin(id int64, now time.Time) (since time.Time, ok bool) {
+func (e *tokenEntries) begin(i journal.PendingIntent, now time.Time) (since time.Time, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	busy := 0
 	for _, x := range e.list {
-		if x.busy {
+		if x.busy && x.act == i.Act {
 			busy++
 		}
 	}
-	x := e.list[id]
+	x := e.list[i.ID]
 	if x == nil {
-		x = &tokenEntry{since: now}
-		e.list[id] = x
+		x = &tokenEntry{act: i.Act, since: now}
+		e.list[i.ID] = x
 	}
 	if x.busy || busy >= maxConcurrentEntries || now.Before(x.next) {
 		return time.Time{}, false
@@ -114,7 +116,7 @@ func (e *tokenEntries) end(id int64, now time.Time) {
 // token, and then writes everything in one commit. It runs concurrently with the other
 // intents, which do not wait for Invoicebox.
 func (e *Engine) setCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries) {
-	since, ok := entries.begin(i.ID, time.Now())
+	since, ok := entries.begin(i, time.Now())
 	if !ok {
 		return
 	}

@@ -430,6 +430,14 @@ func (j *testJournal) EndIntent(ctx context.Context, e journal.IntentEnd) error 
 	return j.write(ctx, "EndIntent", func() error { return j.Journal.EndIntent(ctx, e) })
 }
 
+func (j *testJournal) ImportShop(ctx context.Context, i journal.ShopImport) (next int64, err error) {
+	err = j.write(ctx, "ImportShop", func() (err error) {
+		next, err = j.Journal.ImportShop(ctx, i)
+		return err
+	})
+	return next, err
+}
+
 func (j *testJournal) ActOnShop(ctx context.Context, a journal.ShopAction) error {
 	return j.write(ctx, "ActOnShop", func() error { return j.Journal.ActOnShop(ctx, a) })
 }

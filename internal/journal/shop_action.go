@@ -28,8 +28,8 @@ type ShopActions interface {
 	// meanwhile.
 	EndDestruction(ctx context.Context, d Destruction, audit AuditEntry) error
 	// ImportShop makes credentials current that the shop had before this journal. Where the
-	// version is not the shop's next one it fails with ErrVersionTaken and returns the next
-	// one. ErrStale: the shop is active, or the action has ended. ErrMerchantConflict.
+	// version is not above the shop's versions it fails with ErrVersionTaken and returns the
+	// next one. ErrStale: the shop is active, or the action has ended. ErrMerchantConflict.
 	ImportShop(ctx context.Context, i ShopImport) (next int64, err error)
 	// EraseAuditDetails erases the details of the audit entries about a shop and its
 	// operations, except those whose acts begin with one of kept. The entries stay, and

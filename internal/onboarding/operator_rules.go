@@ -142,6 +142,7 @@ const (
 	ResultTokenUnanswered  Result = "token_unanswered"
 	ResultMerchantConflict Result = "merchant_conflict"
 	ResultStoreConflict    Result = "store_conflict"
+	ResultStoreUnavailable Result = "store_unavailable"
 	ResultOwnToken         Result = "own_token"
 	ResultUnreadable       Result = "unreadable"
 	ResultNotAuthentic     Result = "not_authentic"
@@ -188,11 +189,12 @@ var resultRows = []ResultRow{
 
 	{ResultMovedOn, journal.IntentRefused, "The operation does not wait for a person any more"},
 	{ResultNotSafe, journal.IntentRefused, "This command is not safe for an operation in this attention"},
-	{ResultTokenRefused, journal.IntentRefused, "Invoicebox refuses this token. The operation still waits for a person."},
-	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. The operation still waits for a person: enter it again later."},
-	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with. The operation still waits for a person."},
-	{ResultStoreConflict, journal.IntentRefused, "The credential store has a secret at the shop's path that this service did not write; the log names it. The operation still waits for a person."},
-	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's. The operation still waits for a person."},
+	{ResultTokenRefused, journal.IntentRefused, "Invoicebox refuses this token."},
+	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. Ask again later."},
+	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with."},
+	{ResultStoreConflict, journal.IntentRefused, "The credential store has a secret at the shop's path that this service did not write; the log names it."},
+	{ResultStoreUnavailable, journal.IntentRefused, "The credential store failed for as long as a token is checked; the log has the cause. Ask again when it is available."},
+	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's."},
 	{ResultUnreadable, journal.IntentRefused, "The command used another keyset than the worker's. Give the command the worker's keyset-file."},
 	{ResultNotAuthentic, journal.IntentRefused, "No command with the worker's keyset wrote this: the row was inserted or edited in the database. Find out who can write the database; ask again by a command if it is still needed."},
 	{ResultInvalid, journal.IntentRefused, "Merchant id and token are not of the form that Invoicebox gives."},
@@ -224,6 +226,10 @@ var resultRows = []ResultRow{
 	{ResultRestored, journal.IntentRefused, "The journal was restored, and this may have been done before. Look at it as it stands now, and ask again if it is still needed."},
 	{ResultUnknownAct, journal.IntentRefused, "The worker does not know this command; it may be older than the program that asked."},
 }
+
+// tokenRefusals are the results of a token that is not taken: of an operation, or of an
+// import, which has none.
+var tokenRefusals = []Result{ResultTokenRefused, ResultTokenUnanswered, ResultMerchantConflict, ResultStoreConflict, ResultOwnToken}
 
 // ResultOf returns the description of a result.
 func ResultOf(r Result) ResultRow {
@@ -311,6 +317,9 @@ func EndAction(i journal.Intent, r Result, words string, at time.Time) journal.I
 	row := ResultOf(r)
 	if words == "" {
 		words = row.Text
+	}
+	if i.Operation != uuid.Nil && slices.Contains(tokenRefusals, r) {
+		words += " The operation still waits for a person."
 	}
 	detail := string(r)
 	if i.MerchantID != "" {

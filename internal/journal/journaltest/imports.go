@@ -74,6 +74,15 @@ var imports = []part{
 			f.Fatalf("output is %+v", out)
 		}
 	}},
+	{"a store may have numbered an import higher", func(f *fixture) {
+		i := f.importing()
+		_, err := f.j.ImportShop(f.ctx, f.importOf(i, "s", "m-s", 3))
+		f.ok(err)
+		o, _ := f.sending(f.code("s", "e2", "2"))
+		if o.NextVersion != 4 {
+			f.Fatalf("the next version is %d", o.NextVersion)
+		}
+	}},
 	{"an import that cannot be is nothing", func(f *fixture) {
 		reviewed(f, "s", 0, true)
 		i := f.importing()
