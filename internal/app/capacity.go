@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,9 +41,11 @@ type capacityMonitor struct {
 
 	mu      sync.Mutex
 	at      time.Time
-	seen    journal.Capacity
 	why     string // not empty: stopped
 	failing bool   // the last read failed, and that was logged
+
+	// seen is what the last read found. The gauges do not take mu, which is held during a read.
+	seen atomic.Pointer[journal.Capacity]
 }
 
 // ready is called before every fetch.
@@ -65,7 +68,8 @@ func (k *capacityMonitor) ready() (bool, string) {
 		return k.why == "", k.why
 	}
 	k.failing = false
-	k.seen, k.why = seen, k.evaluate(seen, k.why != "")
+	k.seen.Store(&seen)
+	k.why = k.evaluate(seen, k.why != "")
 	return k.why == "", k.why
 }
 
@@ -92,10 +96,7 @@ func (k *capacityMonitor) evaluate(r journal.Capacity, held bool) string {
 func (k *capacityMonitor) register(r prometheus.Registerer) {
 	gauge := func(name, help string, value func(journal.Capacity) int64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "invoicebox_worker_" + name, Help: help}, func() float64 {
-			_, _ = k.ready()
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			return float64(value(k.seen))
+			return float64(value(*k.seen.Load()))
 		}))
 	}
 	gauge("journal_used_bytes", "What the journal holds, without what was used once and is free again.", func(r journal.Capacity) int64 { return r.Used })
@@ -111,6 +112,7 @@ func (o *Options) reservedBytes() (fetching, calls int64) {
 
 func newCapacityMonitor(o *Options, j capacityReader, log *slog.Logger) *capacityMonitor {
 	k := &capacityMonitor{journal: j, limit: int64(o.JournalLimit), outbox: int64(o.OutboxLimit), log: log, now: time.Now}
+	k.seen.Store(&journal.Capacity{Free: -1})
 	k.reserve, _ = o.reservedBytes()
 	return k
 }

@@ -21,10 +21,14 @@ type fakeRoom struct {
 	room  journal.Capacity
 	err   error
 	calls int
+	read  func() // during a read, if it is set
 }
 
 func (f *fakeRoom) Capacity(context.Context) (journal.Capacity, error) {
 	f.calls++
+	if f.read != nil {
+		f.read()
+	}
 	return f.room, f.err
 }
 

@@ -12,10 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 )
 
@@ -138,76 +135,6 @@ func TestFilesReady(t *testing.T) {
 	// What was read before is used: the service can do its work.
 	if ok, words := ready(t.Context()); !ok || !strings.Contains(words, "the previous values are used; --token-file: /run/token is empty") {
 		t.Errorf("%t, %s", ok, words)
-	}
-}
-
-type fakeStats struct {
-	stats journal.Stats
-	err   error
-	calls int
-}
-
-func (f *fakeStats) Stats(context.Context) (journal.Stats, error) {
-	f.calls++
-	return f.stats, f.err
-}
-
-func TestStatsAreReadOnceASecond(t *testing.T) {
-	now := time.Unix(10_000, 0)
-	fake := &fakeStats{stats: journal.Stats{
-		Operations: map[journal.StatKey]int64{{Account: "default", Kind: journal.Invite, State: journal.Waiting}: 3},
-		Attention:  map[string]int64{"outcome_unknown": 2}, OldestDue: map[journal.DueKey]time.Time{{Account: "a", Kind: journal.Invite}: now.Add(-7 * time.Second)}, OldestReceived: now.Add(-3 * time.Second), Outbox: 4, OldestOut: now.Add(time.Hour),
-		DeadLetters: 5, Events: 6, Bytes: 7,
-	}}
-	c := newStatsCollector(fake)
-	c.now = func() time.Time { return now }
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(c)
-	want := `
-# HELP invoicebox_worker_attention Operations that wait for an operator's decision, by reason.
-# TYPE invoicebox_worker_attention gauge
-invoicebox_worker_attention{reason="outcome_unknown"} 2
-# HELP invoicebox_worker_dead_letters Dead letters in the journal.
-# TYPE invoicebox_worker_dead_letters gauge
-invoicebox_worker_dead_letters 5
-# HELP invoicebox_worker_inbox_events Events in the inbox.
-# TYPE invoicebox_worker_inbox_events gauge
-invoicebox_worker_inbox_events 6
-# HELP invoicebox_worker_journal_bytes Size of the journal on disk.
-# TYPE invoicebox_worker_journal_bytes gauge
-invoicebox_worker_journal_bytes 7
-# HELP invoicebox_worker_journal_up 1 if the journal could be read for this scrape; otherwise 0, and the gauges of its content are absent.
-# TYPE invoicebox_worker_journal_up gauge
-invoicebox_worker_journal_up 1
-# HELP invoicebox_worker_oldest_due_age_seconds Time since the oldest due operation became due, by account and kind; 0 if none is due.
-# TYPE invoicebox_worker_oldest_due_age_seconds gauge
-invoicebox_worker_oldest_due_age_seconds{account="a",kind="invite"} 7
-# HELP invoicebox_worker_oldest_unstored_response_age_seconds Time since the oldest response of an activation was saved whose credentials are not stored yet; 0 if there is none.
-# TYPE invoicebox_worker_oldest_unstored_response_age_seconds gauge
-invoicebox_worker_oldest_unstored_response_age_seconds 3
-# HELP invoicebox_worker_operations Operations that have not ended, by account, kind and state.
-# TYPE invoicebox_worker_operations gauge
-invoicebox_worker_operations{account="default",kind="invite",state="waiting"} 3
-# HELP invoicebox_worker_outbox_events Events that wait to be published.
-# TYPE invoicebox_worker_outbox_events gauge
-invoicebox_worker_outbox_events 4
-# HELP invoicebox_worker_outbox_oldest_age_seconds Age of the oldest event that waits to be published; 0 if none waits.
-# TYPE invoicebox_worker_outbox_oldest_age_seconds gauge
-invoicebox_worker_outbox_oldest_age_seconds 0
-`
-	for range 3 {
-		if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if fake.calls != 1 {
-		t.Errorf("the journal was read %d times within a second", fake.calls)
-	}
-	now = now.Add(2 * time.Second)
-	fake.err = errors.New("gone")
-	got, err := testutil.GatherAndCount(registry)
-	if err != nil || got != 1 || fake.calls != 2 {
-		t.Errorf("a journal that cannot be read: %d series, %v, %d reads", got, err, fake.calls)
 	}
 }
 

@@ -27,9 +27,11 @@ func TestMetricsPage(t *testing.T) {
 		{"## Calls and operations", func(r prometheus.Registerer) { engine.NewMetrics(r) }},
 		{"## Relay", func(r prometheus.Registerer) { producer.NewMetrics(r) }},
 		{"## Journal", func(r prometheus.Registerer) {
-			r.MustRegister(newStatsCollector(&fakeStats{stats: journal.Stats{OldestDue: map[journal.DueKey]time.Time{{Account: "default", Kind: journal.Invite}: {}},
+			stats := newStatsCollector(&fakeStats{stats: journal.Stats{OldestDue: map[journal.DueKey]time.Time{{Account: "default", Kind: journal.Invite}: {}},
 				Operations: map[journal.StatKey]int64{{}: 1}, Attention: map[string]int64{"": 1},
-			}}))
+			}})
+			readOnce(t, stats)
+			r.MustRegister(stats)
 			o := Defaults()
 			keeper := newCapacityMonitor(&o, nil, slog.New(slog.DiscardHandler))
 			keeper.journal = &fakeRoom{}

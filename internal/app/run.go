@@ -84,6 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry.MustRegister(stats)
 	room := newCapacityMonitor(&o, jrnl, log)
 	room.register(registry)
+	closing.add("gauges", startGauges(ctx, log, stats, room))
 
 	conn, err := kafka.New(o.Kafka)
 	if err != nil {

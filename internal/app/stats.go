@@ -2,7 +2,8 @@ package app
 
 import (
 	"context"
-	"sync"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,8 +12,12 @@ import (
 )
 
 const (
-	statsFor    = time.Second     // how long a result is valid
-	statsWithin = 2 * time.Second // how long a read of the journal may take
+	statsEvery = 2 * time.Second // the least time between two reads of the journal
+	// statsShare bounds the cost of the reads: the pause after a read is this many times as
+	// long as the read, up to statsRarely.
+	statsShare  = 50
+	statsRarely = time.Minute
+	statsWithin = 10 * time.Second // how long a read may take
 )
 
 // A statsReader is the part of the journal that the gauges need.
@@ -20,18 +25,22 @@ type statsReader interface {
 	Stats(ctx context.Context) (journal.Stats, error)
 }
 
-// A statsCollector reads the gauges of the journal when they are scraped. Several
-// scrapers share one read.
+// A statsCollector shows what the last read of the journal found. A scrape never waits for
+// the journal: a read costs more the more operations are open.
 type statsCollector struct {
 	journal statsReader
 	now     func() time.Time
+	last    atomic.Pointer[statsReading]
 
-	mu    sync.Mutex
-	taken time.Time
-	stats journal.Stats
-	err   error
+	up, age, operations, attention, oldestDue, oldestReceived, outbox, oldestOut, letters, events, bytes *prometheus.Desc
+}
 
-	up, operations, attention, oldestDue, oldestReceived, outbox, oldestOut, letters, events, bytes *prometheus.Desc
+// A statsReading is the result of the last read of the journal.
+type statsReading struct {
+	stats  journal.Stats       // of the last read; empty if that failed
+	counts []prometheus.Metric // of its operations: made once for all scrapes
+	at     time.Time           // when the last read that succeeded began; zero if there was none
+	err    error               // of the last read
 }
 
 func newStatsCollector(j statsReader) *statsCollector {
@@ -40,7 +49,8 @@ func newStatsCollector(j statsReader) *statsCollector {
 	}
 	return &statsCollector{
 		journal: j, now: time.Now,
-		up:             desc("journal_up", "1 if the journal could be read for this scrape; otherwise 0, and the gauges of its content are absent."),
+		up:             desc("journal_up", "1 if the last read of the journal succeeded; otherwise 0, and the gauges of its content are absent."),
+		age:            desc("journal_statistics_age_seconds", "Time since the journal was last read for the gauges of its content."),
 		operations:     desc("operations", "Operations that have not ended, by account, kind and state.", "account", "kind", "state"),
 		attention:      desc("attention", "Operations that wait for an operator's decision, by reason.", "reason"),
 		oldestDue:      desc("oldest_due_age_seconds", "Time since the oldest due operation became due, by account and kind; 0 if none is due.", "account", "kind"),
@@ -55,55 +65,95 @@ func newStatsCollector(j statsReader) *statsCollector {
 
 // Describe implements prometheus.Collector.
 func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.up, c.operations, c.attention, c.oldestDue, c.oldestReceived, c.outbox, c.oldestOut, c.letters, c.events, c.bytes} {
+	for _, d := range []*prometheus.Desc{c.up, c.age, c.operations, c.attention, c.oldestDue, c.oldestReceived, c.outbox, c.oldestOut, c.letters, c.events, c.bytes} {
 		out <- d
 	}
 }
 
-// look returns the figures, at most statsFor old.
-func (c *statsCollector) look(ctx context.Context) (journal.Stats, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if age := c.now().Sub(c.taken); !c.taken.IsZero() && age >= 0 && age < statsFor {
-		return c.stats, c.err
-	}
+// read reads the journal once.
+func (c *statsCollector) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, statsWithin)
 	defer cancel()
-	c.stats, c.err = c.journal.Stats(ctx)
-	c.taken = c.now()
-	return c.stats, c.err
+	next := statsReading{at: c.now()}
+	if next.stats, next.err = c.journal.Stats(ctx); next.err != nil {
+		next.stats, next.at = journal.Stats{}, time.Time{}
+		if last := c.last.Load(); last != nil {
+			next.at = last.at
+		}
+	}
+	for key, n := range next.stats.Operations {
+		next.counts = append(next.counts, gauge(c.operations, float64(n), key.Account, key.Kind.String(), key.State.String()))
+	}
+	c.last.Store(&next)
+	return next.err
+}
+
+// startGauges reads the journal again and again for the gauges of its content and size. The
+// returned function stops that. It does not end with ctx, so that the gauges are read
+// during the drain too.
+func startGauges(ctx context.Context, log *slog.Logger, stats *statsCollector, room *capacityMonitor) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() {
+		ended <- runComponent(ctx, log, "gauges", func(ctx context.Context) error {
+			for {
+				began, pause := time.Now(), statsEvery
+				if stats.read(ctx) == nil {
+					pause = min(max(statsEvery, statsShare*time.Since(began)), statsRarely)
+				}
+				_, _ = room.ready()
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(pause):
+				}
+			}
+		})
+	}()
+	return func() error {
+		cancel()
+		return <-ended
+	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	last := c.last.Load()
+	if last == nil {
+		return // the first read has not ended
 	}
-	s, err := c.look(context.Background())
-	if err != nil {
-		gauge(c.up, 0)
+	if !last.at.IsZero() {
+		out <- gauge(c.age, c.since(last.at))
+	}
+	if last.err != nil {
+		out <- gauge(c.up, 0)
 		return
 	}
-	gauge(c.up, 1)
-	for key, n := range s.Operations {
-		gauge(c.operations, float64(n), key.Account, key.Kind.String(), key.State.String())
+	out <- gauge(c.up, 1)
+	s := last.stats
+	for _, m := range last.counts {
+		out <- m
 	}
 	for reason, n := range s.Attention {
-		gauge(c.attention, float64(n), reason)
+		out <- gauge(c.attention, float64(n), reason)
 	}
 	for key, at := range s.OldestDue {
-		gauge(c.oldestDue, c.age(at), key.Account, key.Kind.String())
+		out <- gauge(c.oldestDue, c.since(at), key.Account, key.Kind.String())
 	}
-	gauge(c.oldestReceived, c.age(s.OldestReceived))
-	gauge(c.outbox, float64(s.Outbox))
-	gauge(c.oldestOut, c.age(s.OldestOut))
-	gauge(c.letters, float64(s.DeadLetters))
-	gauge(c.events, float64(s.Events))
-	gauge(c.bytes, float64(s.Bytes))
+	out <- gauge(c.oldestReceived, c.since(s.OldestReceived))
+	out <- gauge(c.outbox, float64(s.Outbox))
+	out <- gauge(c.oldestOut, c.since(s.OldestOut))
+	out <- gauge(c.letters, float64(s.DeadLetters))
+	out <- gauge(c.events, float64(s.Events))
+	out <- gauge(c.bytes, float64(s.Bytes))
 }
 
-// age is how long ago t was, 0 for no time and for a time in the future.
-func (c *statsCollector) age(t time.Time) float64 {
+func gauge(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+// since is how long ago t was, 0 for no time and for a time in the future.
+func (c *statsCollector) since(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
 	}
