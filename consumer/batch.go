@@ -34,6 +34,7 @@ type batcher struct {
 	bytes      int // of the records in the batch
 	stats      batchStats
 	newest     time.Time // of the last record that was added; zero: none, or without a time
+	began      time.Time // the batch
 }
 
 // begin empties the batcher; the next batch starts at position from.
@@ -43,7 +44,7 @@ func (b *batcher) begin(topic string, partition int, from int64) {
 	b.deselected = nil
 	b.bytes = 0
 	b.stats = batchStats{}
-	b.newest = time.Time{}
+	b.newest, b.began = time.Time{}, b.now()
 }
 
 // add adds a record to the batch, or returns false if the batch must be ingested first.

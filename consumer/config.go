@@ -13,6 +13,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/schemas"
 )
 
@@ -69,6 +70,7 @@ type Config struct {
 	Start   Start // for topics with records that were never read
 	Logger  *slog.Logger
 	Metrics *Metrics
+	Tracer  *tracing.Tracer // nil: no spans
 
 	// OnJournalLost is called before a new journal starts in a group with committed
 	// offsets; the lost journal's data is then abandoned. The group's offsets are reset

@@ -13,6 +13,7 @@ import (
 	"invoicebox-worker/internal/backoff"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/tracing"
 )
 
 // newBackoff returns the wait between attempts of one partition.
@@ -237,7 +238,9 @@ func (p *partition) ingest() bool {
 			if lastLogged != "" {
 				p.log.Info("the journal accepts records again", "after", began.Sub(first).Round(time.Millisecond).String())
 			}
-			p.g.c.metrics.ingestion.Observe(time.Since(began).Seconds())
+			took := time.Since(began)
+			first := p.g.c.config.traceIngested(p.topic, p.partition, p.batcher.batch.Events, p.batcher.began)
+			tracing.Observe(p.g.c.metrics.ingestion, took.Seconds(), first)
 			p.g.c.metrics.batchRecords.Observe(float64(p.batcher.batch.Next - p.batcher.batch.From))
 			p.newest = p.batcher.newest
 			p.g.c.metrics.count(p.topic, &p.batcher.stats, done)

@@ -104,9 +104,13 @@ func (c *Consumer) replay(ctx context.Context, letters DeadLetters, l journal.De
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	outcome, err := letters.Replay(ctx, r)
 	if err != nil {
 		return err
+	}
+	if r.Event != nil {
+		c.config.traceIngested(l.Topic, l.Partition, []journal.Event{*r.Event}, began)
 	}
 	c.metrics.replays.WithLabelValues(string(outcome)).Inc()
 	return nil

@@ -223,6 +223,7 @@ func (c *Client) do(parent context.Context, a CallOptions, r request) Exchange {
 	if r.body != nil {
 		plain.Method = http.MethodPost
 	}
+	ctx, span := startSpan(ctx, r.op, plain.Method, u)
 	req := &retryablehttp.Request{Request: plain.WithContext(ctx)}
 	// The call itself keeps what happened; the errors of the layers between
 	// quote addresses and may quote responses.
@@ -231,6 +232,7 @@ func (c *Client) do(parent context.Context, a CallOptions, r request) Exchange {
 	}
 	x := k.finish(ctx)
 	x.hide(r.token.Reveal(), r.value)
+	endSpan(span, &x)
 	c.log(ctx, x)
 	return x
 }

@@ -9,6 +9,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/schemas"
 )
 
@@ -29,6 +30,7 @@ type Config struct {
 	Authentic func(journal.OutboxRow) error
 	Logger    *slog.Logger
 	Metrics   *Metrics
+	Tracer    *tracing.Tracer // nil: no spans
 	// Topics maps event types to topics; a type that is not in it is the name of its
 	// topic.
 	Topics map[string]string

@@ -13,6 +13,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
+	"invoicebox-worker/internal/tracing"
 )
 
 // A Relay publishes the outbox. The goroutine of Run owns all of its state. Requests
@@ -321,7 +322,7 @@ func (r *Relay) onDelivery(d delivery) {
 	l.timestampRefused = verdict == newTimestamp
 	switch verdict {
 	case published:
-		r.metrics.duration.Observe(d.took.Seconds())
+		tracing.Observe(r.metrics.duration, d.took.Seconds(), r.tracePublished(l, d.base))
 		for i, row := range l.batch {
 			offset := int64(-1)
 			if d.base >= 0 {

@@ -63,6 +63,7 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	}
 	out = append(out, checkStores(ctx, o)...)
 	out = append(out, checkCredentialsEndpoint(ctx, &o)...)
+	out = append(out, checkTraces(ctx, &o)...)
 	conn, err := kafka.New(o.Kafka)
 	if err == nil {
 		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.UsedTopics())

@@ -20,6 +20,7 @@ import (
 	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/producer"
 )
 
@@ -30,6 +31,7 @@ func allMetrics(r filling, j statsReader, room capacityReader) *statsCollector {
 	producer.NewMetrics(r)
 	openbao.NewMetrics(r)
 	endpoint.NewMetrics(r)
+	tracing.NewMetrics(r)
 	stats := newStatsCollector(j)
 	r.MustRegister(stats)
 	o := Defaults()

@@ -14,6 +14,7 @@ import (
 	"invoicebox-worker/internal/engine"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/testutil/golden"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/producer"
 )
 
@@ -43,6 +44,7 @@ func TestMetricsPage(t *testing.T) {
 		}},
 		{"## Credential store", func(r prometheus.Registerer) { openbao.NewMetrics(r) }},
 		{"## Credentials endpoint", func(r prometheus.Registerer) { endpoint.NewMetrics(r) }},
+		{"## Traces", func(r prometheus.Registerer) { tracing.NewMetrics(r) }},
 		{"## Process", func(r prometheus.Registerer) {
 			r.MustRegister(newRegistry("test"))
 			registerLog(r, func() uint64 { return 0 })

@@ -74,7 +74,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 	if err != nil {
 		return r, err
 	}
-	intake, err := newConsumer(&o.Options, j, nil, conn, prometheus.NewRegistry(), log, memberTimeout)
+	intake, err := newConsumer(&o.Options, j, nil, conn, prometheus.NewRegistry(), nil, log, memberTimeout)
 	if err != nil {
 		return r, err
 	}

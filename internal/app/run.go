@@ -47,6 +47,10 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	registry := newRegistry(o.Version)
 	registerLog(registry, o.LogLinesNotWritten)
+	tracer, err := startTraces(&o, registry, log, closing)
+	if err != nil {
+		return err
+	}
 	state := newHealth()
 	address, err := serve(ctx, o.Listen, state.handler(registry, o.Pprof, log), log, closing)
 	if err != nil {
@@ -96,7 +100,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if warning := plaintextWarning(&o, conn); warning != "" {
 		log.Warn("connections to brokers without TLS", "risk", warning)
 	}
-	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, log, 0)
+	intake, err := newConsumer(&o, jrnl, room.ready, conn, registry, tracer, log, 0)
 	if err != nil {
 		return err
 	}
@@ -127,7 +131,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	pool, err := newEngine(&o, jrnl, stores, accounts, registry, log)
+	pool, err := newEngine(&o, jrnl, stores, accounts, registry, tracer, log)
 	if err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	relay, err := newRelay(&o, jrnl, conn, registry, log)
+	relay, err := newRelay(&o, jrnl, conn, registry, tracer, log)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
@@ -112,7 +113,7 @@ func newTransport(o *Options) *invoicebox.Transport {
 	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Hooks.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
 }
 
-func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, log *slog.Logger) (*engine.Engine, error) {
+func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts []engine.Account, registry prometheus.Registerer, tracer *tracing.Tracer, log *slog.Logger) (*engine.Engine, error) {
 	movable := map[string]engine.Store{}
 	for name, store := range stores.named {
 		movable[name] = store
@@ -122,11 +123,11 @@ func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts
 		EgressRequests: o.EgressRequestsPerWindow, EgressWindow: o.egressWindow(), Concurrency: o.Concurrency,
 		RequestDeadline: o.RequestDeadline, Lease: o.Lease, QuietPeriod: o.QuietPeriod, UnknownOutcome: o.UnknownOutcome, Slack: o.Slack,
 		VerifyEvery: o.verifyEvery(), DestroyAfter: o.destroyAfter(), RemindAfter: o.RemindAfter, MaximumAge: o.MaximumAge, AddressCoolDown: o.AddressCoolDown, DrainTime: o.drainTime(), Owner: owner(), Source: source, Format: o.EventFormat,
-		Metrics: engine.NewMetrics(registry), Logger: log,
+		Metrics: engine.NewMetrics(registry), Logger: log, Tracer: tracer,
 	})
 }
 
-func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger, foreignMemberTimeout time.Duration) (*consumer.Consumer, error) {
+func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Cluster, registry prometheus.Registerer, tracer *tracing.Tracer, log *slog.Logger, foreignMemberTimeout time.Duration) (*consumer.Consumer, error) {
 	start, err := consumer.ParseStart(o.Start)
 	if err != nil {
 		return nil, startError(o)
@@ -143,7 +144,7 @@ func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn
 	return consumer.New(consumer.Config{
 		OnJournalLost: replaceLost, OnFirstRun: func(ctx context.Context) error { return startAboveOlder(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
 		Kafka: conn, Group: o.KafkaGroup, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
-		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, CanFetch: room,
+		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Tracer: tracer, CanFetch: room,
 		FetchMemory: int(o.FetchMemory), ForeignMemberTimeout: foreignMemberTimeout, DeadLetters: journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)},
 	})
 }
@@ -169,9 +170,9 @@ func startError(o *Options) error {
 	return &config.Error{Setting: "start", Value: o.Start, Want: "must be earliest, latest or a time such as 2026-01-31T00:00:00Z"}
 }
 
-func newRelay(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, log *slog.Logger) (*producer.Relay, error) {
+func newRelay(o *Options, j journal.Journal, conn *kafka.Cluster, registry prometheus.Registerer, tracer *tracing.Tracer, log *slog.Logger) (*producer.Relay, error) {
 	return producer.New(producer.Config{
-		Kafka: conn, Outbox: j, Authentic: authentic(o.Keyset), Topics: o.Topics, FlushTimeout: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log,
+		Kafka: conn, Outbox: j, Authentic: authentic(o.Keyset), Topics: o.Topics, FlushTimeout: flushWithin, Metrics: producer.NewMetrics(registry), Logger: log, Tracer: tracer,
 	})
 }
 

@@ -38,6 +38,7 @@ func validators() map[string]func(text string) (want string) {
 		"api":      checkAPI,
 		"partner":  checkPartner,
 		"vault":    CheckVaultAddress,
+		"otlp":     checkOTLP,
 		"mount":    checkMount,
 		"start":    checkStart,
 		"identity": checkIdentity,
@@ -114,6 +115,21 @@ func CheckVaultAddress(text string) (want string) {
 		return ""
 	}
 	return "must be an address such as https://openbao.example:8200, without user, path, query and fragment; http is for loopback only"
+}
+
+func checkOTLP(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") ||
+		u.Port() != "" && !isPort(u.Port(), 1) || u.Scheme != "https" && u.Scheme != "http" {
+		return "must be an address such as https://collector.example:4318, without user, query and fragment"
+	}
+	return ""
+}
+
+// Unencrypted reports whether requests to an address leave this machine without TLS.
+func Unencrypted(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Scheme == "http" && !isLoopback(u.Hostname())
 }
 
 func checkMount(text string) string {

@@ -95,10 +95,11 @@ type Worker struct {
 	CredentialsKeyFile      string `name:"credentials-key-file" type:"setting" group:"work" placeholder:"FILE" help:"PEM file with the key of that certificate. Only its owner may read it."`
 	CredentialsClientCAFile string `name:"credentials-client-ca-file" type:"setting" group:"work" placeholder:"FILE" help:"PEM file with the certificate authorities of callers. Read again when it changes. Required if a caller has a subject."`
 
-	Listen    string `name:"listen" type:"setting" check:"listen" group:"general" placeholder:"HOST:PORT" default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz (default ${default})."`
-	Pprof     bool   `name:"pprof" type:"setting" group:"general" default:"false" help:"Serve Go's profiles under /debug/pprof/ at --listen, without authentication (default false)."`
-	LogLevel  string `name:"log-level" type:"setting" oneof:"debug,info,warn,error" group:"general" placeholder:"WORD" default:"info" help:"Least level of the lines in the log: debug, info, warn or error (default ${default})."`
-	LogFormat string `name:"log-format" type:"setting" oneof:"auto,text,json" group:"general" placeholder:"WORD" default:"auto" help:"Format of the log: auto, text or json (default ${default}). auto is text on a terminal, otherwise json."`
+	Listen       string `name:"listen" type:"setting" check:"listen" group:"general" placeholder:"HOST:PORT" default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz (default ${default})."`
+	Pprof        bool   `name:"pprof" type:"setting" group:"general" default:"false" help:"Serve Go's profiles under /debug/pprof/ at --listen, without authentication (default false)."`
+	OTLPEndpoint string `name:"otlp-endpoint" type:"setting" check:"otlp" group:"general" placeholder:"URL" help:"Address of an OpenTelemetry collector that accepts OTLP over HTTP, such as https://collector.example:4318. Spans are sent to its /v1/traces. OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER and the exporter's other variables are read. Off by default."`
+	LogLevel     string `name:"log-level" type:"setting" oneof:"debug,info,warn,error" group:"general" placeholder:"WORD" default:"info" help:"Least level of the lines in the log: debug, info, warn or error (default ${default})."`
+	LogFormat    string `name:"log-format" type:"setting" oneof:"auto,text,json" group:"general" placeholder:"WORD" default:"auto" help:"Format of the log: auto, text or json (default ${default}). auto is text on a terminal, otherwise json."`
 }
 
 // Account is an element of accounts in the file. The zero value of a limit, or of the

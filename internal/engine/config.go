@@ -12,6 +12,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/schemas"
 )
@@ -154,8 +155,9 @@ type Config struct {
 	Source string         // CloudEvents source; DefaultSource
 	Format schemas.Format // of what is published; binary
 
-	Metrics *Metrics     // nil: none
-	Logger  *slog.Logger // nil: none
+	Metrics *Metrics        // nil: none
+	Logger  *slog.Logger    // nil: none
+	Tracer  *tracing.Tracer // nil: no spans
 }
 
 func (c Config) withDefaults() Config {

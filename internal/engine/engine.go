@@ -113,6 +113,9 @@ func New(c Config) (*Engine, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	if c.Tracer.On() {
+		c.Journal, c.Credentials = tracedJournal{c.Journal}, tracedStore{c.Credentials}
+	}
 	p := &Engine{
 		cfg: c, journal: c.Journal, log: c.Logger, metrics: c.Metrics, scheduler: realScheduler{}, outage: journalOutage{log: c.Logger},
 		out:             onboarding.NewPublisher(c.Source, c.Format),

@@ -30,6 +30,8 @@ const activatingRetry = 5 * time.Second
 // resumed after the restart.
 func (e *Engine) run(s phases, t *task) {
 	defer e.end(t)
+	s, span := e.startSpan(s, t)
+	defer span.End()
 	if err := e.execute(s, t); err != nil {
 		e.reportUnwritten(s, t, err)
 	}
@@ -317,7 +319,8 @@ func (e *Engine) reportActivation(t *task, s breaker.Signal) {
 
 func (e *Engine) logOutcome(s phases, t *task, x invoicebox.Exchange, v invoicebox.Classification) {
 	took := x.Finished.Sub(x.Started)
-	e.metrics.called(x.Operation.String(), v.Outcome.String(), took)
+	e.metrics.called(s.writes, x.Operation.String(), v.Outcome.String(), took)
+	traceOutcome(s.writes, t, v)
 	if !e.log.Enabled(s.writes, slog.LevelInfo) {
 		return
 	}

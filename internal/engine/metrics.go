@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/tracing"
 )
 
 // Metrics are the engine's counters. All labels are of closed sets; accounts are
@@ -76,8 +79,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) called(operation, outcome string, took time.Duration) {
-	m.calls.WithLabelValues(operation, outcome).Observe(took.Seconds())
+// called counts a call. If the span of ctx is exported, it becomes the exemplar.
+func (m *Metrics) called(ctx context.Context, operation, outcome string, took time.Duration) {
+	tracing.Observe(m.calls.WithLabelValues(operation, outcome), took.Seconds(), trace.SpanContextFromContext(ctx))
 }
 
 func (m *Metrics) ended(k journal.Kind, s journal.State, r onboarding.Reason) {

@@ -105,7 +105,7 @@ func (e *Engine) checkToken(s phases, t *task, token secret.String) (tokenVerdic
 	cancel()
 	place()
 	v, result, err := invoicebox.ReadCheck(x)
-	e.metrics.called(x.Operation.String(), v.Outcome.String(), x.Finished.Sub(x.Started))
+	e.metrics.called(s.writes, x.Operation.String(), v.Outcome.String(), x.Finished.Sub(x.Started))
 	end := endOf(x, v)
 	c.end = &end
 	switch {
@@ -165,7 +165,7 @@ func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) 
 			x := acc.Client.CheckOwnToken(calls)
 			place()
 			v := invoicebox.Classify(x)
-			e.metrics.called(x.Operation.String(), v.Outcome.String(), x.Finished.Sub(x.Started))
+			e.metrics.called(s.writes, x.Operation.String(), v.Outcome.String(), x.Finished.Sub(x.Started))
 			e.endAttempt(s, id, endOf(x, v))
 			e.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Outcome.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
 			verdict, told = breaker.CheckSignalOf(v), e.retryAfter(acc, v)

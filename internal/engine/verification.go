@@ -172,7 +172,7 @@ func (r *verifier) requestCheck(s phases, v journal.Review, token secret.String)
 	x := r.acc.Client.CheckToken(ctx, invoicebox.CallOptions{SendBy: by}, token)
 	cancel()
 	c, result, err := invoicebox.ReadCheck(x)
-	p.metrics.called(x.Operation.String(), c.Outcome.String(), x.Finished.Sub(x.Started))
+	p.metrics.called(s.writes, x.Operation.String(), c.Outcome.String(), x.Finished.Sub(x.Started))
 	p.background(func() { p.endAttempt(s, id, endOf(x, c)) })
 	answer := journal.ReviewSilent
 	switch {

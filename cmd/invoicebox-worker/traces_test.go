@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+
+	"cmp"
+	"compress/gzip"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	kafkago "github.com/segmentio/kafka-go"
+	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/schemas"
+)
+
+// A collector accepts spans over OTLP and HTTP.
+type collector struct {
+	*httptest.Server
+	mu      sync.Mutex
+	spans   []*tracepb.Span
+	raw     bytes.Buffer // all that was received
+	headers []http.Header
+}
+
+func newCollector(t *testing.T) *collector {
+	t.Helper()
+	c := &collector{}
+	c.Server = httptest.NewServer(http.HandlerFunc(c.receive))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *collector) receive(w http.ResponseWriter, r *http.Request) {
+	body := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		var err error
+		if body, err = gzip.NewReader(body); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+	}
+	text, err := io.ReadAll(body)
+	var request collectorpb.ExportTraceServiceRequest
+	if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(text, &request) != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.raw.Write(text)
+	c.headers = append(c.headers, r.Header)
+	for _, rs := range request.GetResourceSpans() {
+		for _, ss := range rs.GetScopeSpans() {
+			c.spans = append(c.spans, ss.GetSpans()...)
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-protobuf")
+}
+
+func (c *collector) received() []*tracepb.Span {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.spans)
+}
+
+// tree formats the spans of a trace below a parent: a line each, the consumer's first, the
+// producer's last, the others in the order of their start.
+func tree(spans []*tracepb.Span, parent string) []string {
+	var lines []string
+	for _, s := range spans {
+		if hex.EncodeToString(s.GetParentSpanId()) != parent {
+			continue
+		}
+		words := []string{strings.ToLower(strings.TrimPrefix(s.GetKind().String(), "SPAN_KIND_")), s.GetName()}
+		for _, key := range []string{"invoicebox.operation.from", "invoicebox.operation.to", "http.response.status_code", "invoicebox.outcome"} {
+			if v := attr(s, key); v != "" {
+				words = append(words, v)
+			}
+		}
+		lines = append(lines, strings.Join(words, " "))
+		for _, line := range tree(spans, hex.EncodeToString(s.GetSpanId())) {
+			lines = append(lines, "  "+line)
+		}
+	}
+	return lines
+}
+
+func attr(s *tracepb.Span, key string) string {
+	for _, a := range s.GetAttributes() {
+		if a.GetKey() == key {
+			switch v := a.GetValue().GetValue().(type) {
+			case *commonpb.AnyValue_StringValue:
+				return v.StringValue
+			case *commonpb.AnyValue_IntValue:
+				return fmt.Sprint(v.IntValue)
+			}
+		}
+	}
+	return ""
+}
+
+// ofTrace returns the spans of one trace in the order of tree. Topics have the names of the
+// contract again.
+func (r *rig) ofTrace(spans []*tracepb.Span, id string) []*tracepb.Span {
+	var out []*tracepb.Span
+	for _, s := range spans {
+		if hex.EncodeToString(s.GetTraceId()) != id {
+			continue
+		}
+		for name, topic := range r.topics {
+			s.Name = strings.ReplaceAll(s.GetName(), topic, name)
+		}
+		out = append(out, s)
+	}
+	rank := func(s *tracepb.Span) int {
+		switch s.GetKind() {
+		case tracepb.Span_SPAN_KIND_CONSUMER:
+			return 0
+		case tracepb.Span_SPAN_KIND_PRODUCER:
+			return 2
+		}
+		return 1
+	}
+	slices.SortStableFunc(out, func(a, b *tracepb.Span) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.GetStartTimeUnixNano(), b.GetStartTimeUnixNano()))
+	})
+	return out
+}
+
+// traced produces an event with a traceparent.
+func (r *rig) traced(typ, id, shop, data, parent string) {
+	r.t.Helper()
+	headers := []kafkago.Header{
+		{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(id)}, {Key: "ce_source", Value: []byte("/platform")},
+		{Key: "ce_type", Value: []byte(typ)}, {Key: "content-type", Value: []byte("application/json")},
+	}
+	if parent != "" {
+		headers = append(headers, kafkago.Header{Key: "ce_traceparent", Value: []byte(parent)})
+	}
+	r.cluster.Produce(r.t, r.topics[typ], []kafkago.Message{{Key: []byte(shop), Value: []byte(data), Headers: headers}})
+}
+
+// The spans of an invitation and of an activation.
+const (
+	inviteSpans = `
+consumer process shop.payment_provider_selected
+internal invite claimed done
+  internal claim
+  internal begin attempt
+  client POST /v3/notification/api/invite 200
+  internal save transition sending done
+producer send shop.invoicebox_invited
+`
+	activateSpans = `
+consumer process shop.activation_code_entered
+internal activate claimed done
+  internal claim
+  internal begin attempt
+  client POST /v3/billing/api/merchant/merchant-integration-setting/activation 200
+  internal save response
+  internal store credentials
+  client GET /v3/security/api/auth/auth 200
+  internal save transition received done
+producer send shop.invoicebox_activated
+`
+)
+
+// An invitation and an activation have a trace each: the one that the platform began. The
+// published events have the traceparent of the event that caused them.
+func TestTraces(t *testing.T) {
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	c := newCollector(t)
+	w := r.start("--otlp-endpoint", c.URL)
+	const (
+		inviteTrace, inviteParent     = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+		activateTrace, activateParent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+		unsampled                     = "5b8aa5a2d2c872e8321cf37308d69df2"
+	)
+	r.traced(schemas.TypeProviderSelected, "s1", "shop-1", `{"shopId":"shop-1","provider":"invoicebox","email":"owner@shops.example"}`, "00-"+inviteTrace+"-"+inviteParent+"-01")
+	r.results(schemas.TypeInvited, 1)
+	r.traced(schemas.TypeCodeEntered, "c1", "shop-1", `{"shopId":"shop-1","activationCode":"143232423434"}`, "00-"+activateTrace+"-"+activateParent+"-01")
+	event := r.results(schemas.TypeActivated, 1)[0]
+	if want := "00-" + activateTrace + "-" + activateParent + "-01"; event.TraceParent != want {
+		t.Errorf("the published event has traceparent %q, not %q", event.TraceParent, want)
+	}
+	r.traced(schemas.TypeCodeEntered, "c2", "shop-2", `{"shopId":"shop-2","activationCode":"243232423434"}`, "00-"+unsampled+"-"+activateParent+"-00")
+	r.results(schemas.TypeActivated, 2)
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+	spans := c.received()
+	r.compareTree(spans, inviteTrace, inviteParent, inviteSpans)
+	r.compareTree(spans, activateTrace, activateParent, activateSpans)
+	if n := len(r.ofTrace(spans, unsampled)); n > 0 {
+		t.Errorf("%d spans of a trace that is not sampled", n)
+	}
+	if n := len(strings.Split(inviteSpans+activateSpans, "\n")) - 3; len(spans) != n {
+		t.Errorf("%d spans, not %d", len(spans), n)
+	}
+}
+
+// Without a traceparent the trace begins with the consumer's span.
+func TestTracesWithoutTraceParent(t *testing.T) {
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	c := newCollector(t)
+	w := r.start("--otlp-endpoint", c.URL)
+	r.entered("shop-1", "143232423434")
+	if event := r.results(schemas.TypeActivated, 1)[0]; event.TraceParent != "" {
+		t.Errorf("the published event has traceparent %q", event.TraceParent)
+	}
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+	spans := c.received()
+	if len(spans) == 0 {
+		t.Fatal("no spans")
+	}
+	first, rest, _ := strings.Cut(strings.TrimPrefix(activateSpans, "\n"), "\n")
+	r.compareTree(spans, hex.EncodeToString(spans[0].GetTraceId()), "", "\n"+first+"\n"+regexp.MustCompile("(?m)^(.)").ReplaceAllString(rest, "  $1"))
+}
+
+func (r *rig) compareTree(spans []*tracepb.Span, id, parent, want string) {
+	r.t.Helper()
+	if got := "\n" + strings.Join(tree(r.ofTrace(spans, id), parent), "\n") + "\n"; got != want {
+		r.t.Errorf("trace %s below %q:%swant:%s", id, parent, got, want)
+	}
+}

@@ -1,0 +1,110 @@
+package tracing
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// status finds the status in an error of the exporter. The text behind it is the
+// collector's.
+var status = regexp.MustCompile(`: ([1-5][0-9][0-9]) `)
+
+// Describe says why an export failed. It repeats no text of the collector, which might
+// repeat a header of the request.
+func Describe(err error) string {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "the name of the collector cannot be resolved"
+	}
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		return number.Error()
+	}
+	if isTLS(err) {
+		return "the TLS handshake failed, or the certificate is not trusted; see OTEL_EXPORTER_OTLP_CERTIFICATE"
+	}
+	before, _, _ := strings.Cut(err.Error(), "body: ")
+	switch found := status.FindStringSubmatch(before); {
+	case found != nil:
+		return "the collector answers " + found[1]
+	case strings.Contains(before, "partial success"):
+		return "the collector rejected some of the spans"
+	case strings.Contains(before, "retry-able"), strings.Contains(before, "max retry time"):
+		return "the collector is not available (429, 502, 503 or 504)"
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return "the collector does not respond in time"
+	}
+	return "the collector does not respond as expected"
+}
+
+func isTLS(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+	return ok
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// samplers are the values of OTEL_TRACES_SAMPLER that the SDK has.
+var samplers = []string{"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}
+
+// checkEnvironment refuses variables that the SDK would print to standard error, values
+// included, and ignore.
+func checkEnvironment() error {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
+		if !validHeaders(strings.TrimSpace(os.Getenv(name))) {
+			return fmt.Errorf("%s must be NAME=VALUE,… with percent-encoded values", name)
+		}
+	}
+	sampler := strings.ToLower(strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER")))
+	if sampler != "" && !slices.Contains(samplers, sampler) {
+		return fmt.Errorf("OTEL_TRACES_SAMPLER must be one of %s", strings.Join(samplers, ", "))
+	}
+	if ratio := strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER_ARG")); ratio != "" && strings.HasSuffix(sampler, "traceidratio") {
+		if v, err := strconv.ParseFloat(ratio, 64); err != nil || !(v >= 0 && v <= 1) {
+			return errors.New("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")
+		}
+	}
+	return nil
+}
+
+func validHeaders(text string) bool {
+	if text == "" {
+		return true
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, found := strings.Cut(pair, "=")
+		name = strings.TrimSpace(name)
+		decoded, err := url.PathUnescape(value)
+		if !found || name == "" || err != nil || strings.ContainsFunc(decoded, unprintable) || strings.ContainsFunc(name, notToken) {
+			return false
+		}
+	}
+	return true
+}
+
+func unprintable(r rune) bool { return r < ' ' || r > '~' }
+
+func notToken(r rune) bool {
+	return unprintable(r) || strings.ContainsRune(` "(),/:;<=>?@[\]{}`, r)
+}
