@@ -79,6 +79,7 @@ const (
 // Every act of a person over a running service: what it leads to, who did it,
 // and that a token that was entered stands nowhere.
 func TestActsOfAPerson(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start("--request-deadline", "1s", "--lease", "2s", "--slack", "200ms", "--quiet-period", "200ms")
 	r.entered("s1", "lost-answer-1")
@@ -220,6 +221,7 @@ func (r *rig) silent(said map[string]string, texts ...string) {
 
 // What cannot be asked for is told at once, and leaves nothing in the journal.
 func TestActsThatAreNotAskedFor(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start()
 	r.entered("s1", "broken-json-1")

@@ -47,6 +47,7 @@ func auditCommand(t *testing.T, dir string, args ...string) (int, string) {
 }
 
 func TestAudit(t *testing.T) {
+	t.Parallel()
 	t.Run("List", func(t *testing.T) {
 		dir := auditTrail(t, 5)
 		if code, out := auditCommand(t, dir, "list", "--limit", "2"); code != exitDone || !strings.Contains(out, "shop-5") || strings.Contains(out, "shop-3") || !strings.Contains(out, "--after 4") {

@@ -15,6 +15,7 @@ import (
 // With a wrong base URL nothing is sent, everything that shows the account says why,
 // and a corrected URL is used at once.
 func TestWrongAddressCostsNoOperation(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	var calls atomic.Int32
 	wrong := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestBulkActs(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	r.start("--request-deadline", "1s", "--lease", "2s", "--slack", "200ms", "--quiet-period", "200ms")
 	r.entered("s1", "forbidden-1-1")

@@ -67,6 +67,7 @@ func (r *rig) moved(flags ...string) []moveJSON {
 // move is announced once, the earlier reference names the newer one, and the secret stays
 // at the earlier place.
 func TestCredentialsMove(t *testing.T) {
+	t.Parallel()
 	for name, database := range map[string]func(*rig){
 		"SQLite":     func(*rig) {},
 		"PostgreSQL": func(r *rig) { r.journal = pgtest.Start(r.t).Database(r.t, "") },
@@ -153,6 +154,7 @@ func TestCredentialsMove(t *testing.T) {
 
 // A move that no worker can make is refused, and says what to set.
 func TestCredentialsMove_Refused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start()
 	r.entered("shop-1", "code-1")

@@ -23,6 +23,7 @@ const callerToken = "MARKED-token-of-a-caller"
 
 // A caller gets the token that the sandbox issued, from a worker with each database.
 func TestCredentialsEndpoint(t *testing.T) {
+	t.Parallel()
 	for name, database := range map[string]func(*rig){
 		"SQLite":     func(*rig) {},
 		"PostgreSQL": func(r *rig) { r.journal = pgtest.Start(r.t).Database(r.t, "") },

@@ -22,6 +22,7 @@ var (
 // Dead letters are taken again at a rate, over a restart of the worker, while other shops
 // are invited: no shop is invited twice, the rate is kept, and the others do not wait.
 func TestReplayBesideWork(t *testing.T) {
+	t.Parallel()
 	const others = 10
 	o := twoAccounts()
 	o.RequestsPerWindow, o.EgressPerWindow = -1, -1

@@ -11,6 +11,7 @@ import (
 )
 
 func TestDeadLettersAreExportedAndPurged(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start()
 	const letters = 4

@@ -50,6 +50,7 @@ func (r *rig) replayed() {
 // Events of an account that was not configured are taken again once it is: each shop is
 // invited once, although one event was sent again, and all are replayed twice.
 func TestDeadLettersAreReplayed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), twoAccounts())
 	const shops = 6
 	w := r.start()

@@ -28,6 +28,7 @@ func (r *rig) forAccount(shop, account string) {
 }
 
 func TestDeadLettersAreChosen(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start()
 	r.forAccount("s1", "second")

@@ -11,6 +11,7 @@ import (
 
 // The current result of a shop is published again: the same id and the same bytes.
 func TestResultIsReissued(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start()
 	defer w.end()

@@ -22,6 +22,7 @@ func calm() sandbox.Options { return sandbox.Options{Profile: sandbox.Calm} }
 // token is what the sandbox issued. The same events again change nothing, also
 // after a restart.
 func TestAShopIsInvitedAndActivated(t *testing.T) {
+	t.Parallel()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) { activateOne(t, newRig(t, c, calm())) })
 }
 

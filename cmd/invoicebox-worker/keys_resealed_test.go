@@ -41,6 +41,7 @@ func resealed(t *testing.T) int {
 // All values of a large journal are sealed again beside a worker that invites shops,
 // and is killed in the middle. The log has the times and the rates.
 func TestKeysResealed(t *testing.T) {
+	t.Parallel()
 	n := resealed(t)
 	shops := min(max(n/100, 100), 5000)
 	r := newRig(t, kafkatest.Embedded(t), sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1})

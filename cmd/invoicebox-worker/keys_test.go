@@ -33,6 +33,7 @@ func (r *rig) keysIn(file string) map[string]keyJSON {
 // A key is added, promoted when the worker has it, and the old one is dropped when no
 // value needs it: beside a worker that runs.
 func TestKeysRotate(t *testing.T) {
+	t.Parallel()
 	for name, url := range map[string]func(*rig) string{
 		"SQLite":     func(r *rig) string { return r.journal },
 		"PostgreSQL": func(r *rig) string { return pgtest.Start(r.t).Database(r.t, "") },
@@ -135,6 +136,7 @@ func TestKeysRotate(t *testing.T) {
 // A look-up key is rotated beside no worker: repeats of events are found with the old
 // one, and it stays needed.
 func TestKeysRotateLookup(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start("--start", "earliest")
 	r.selected("shop-1", "anna@example.com")

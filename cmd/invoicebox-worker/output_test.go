@@ -16,6 +16,7 @@ import (
 // An answer that could not be written is a failure, in every form of every
 // command that can be tried without a service.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start()
 	r.selected("s1", "a@b.example")

@@ -12,6 +12,7 @@ import (
 
 // The same on PostgreSQL, commands and all.
 func TestAShopIsActivatedOverPostgreSQL(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	r.journal = server.Database(t, "")

@@ -30,6 +30,7 @@ func with(args []string, name, value string) []string {
 // What is wrong at the start is told in words within seconds, with exit status
 // 1, and nothing was sent or published.
 func TestStartIsRefused(t *testing.T) {
+	t.Parallel()
 	c := kafkatest.Embedded(t)
 	r := newRig(t, c, calm())
 	good := r.service()
@@ -163,6 +164,7 @@ func TestStartIsRefusedByTheJournal(t *testing.T) {
 
 // A first run over topics that hold records needs a word where to begin.
 func TestFirstRunNeedsAStart(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	r.selected("s1", "a@b.example")
 	args := r.service()
@@ -206,6 +208,7 @@ func TestKeysCreateBesideAJournal(t *testing.T) {
 }
 
 func TestCheckCommand(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	service := with(r.service(), "--maximum-age", "168h") // as long as the topics keep records
 	code, out, errs := r.command(append([]string{"check"}, service...)...)

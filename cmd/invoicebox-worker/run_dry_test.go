@@ -75,6 +75,7 @@ func (a traces) compare(t *testing.T, b traces) {
 
 // TestRunDryRun says what would be done about records, and changes nothing.
 func TestRunDryRun(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	dry := func(want ...string) {
 		t.Helper()

@@ -96,6 +96,7 @@ func TestTheSearchFinds(t *testing.T) {
 // The whole flow with marked secrets, and faults that make the worker talk: no
 // byte of them is in what it writes, logs, measures or says.
 func TestNoSecretAnywhere(t *testing.T) {
+	t.Parallel()
 	kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) {
 		o := calm()
 		o.Accounts = []sandbox.Account{{PartnerID: sandbox.DefaultPartnerID, Token: markPartner, SigningKey: markSigning}}

@@ -12,6 +12,7 @@ import (
 // A shop is disconnected over a running service, its secret is destroyed, and a new code
 // connects it again.
 func TestShopsDisconnect(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start("--destroy-after", "3s")
 	r.entered("s1", "code-1")

@@ -24,6 +24,7 @@ const sealedOfShop = `SELECT subject FROM event e JOIN shop s ON s.id = e.shop W
 // A shop is erased beside a running service. Neither its sealed values nor what an operator
 // wrote about it are in any file of the database after that.
 func TestShopsErase(t *testing.T) {
+	t.Parallel()
 	t.Run("SQLite", func(t *testing.T) {
 		r := newRig(t, kafkatest.Embedded(t), calm())
 		eraseShop(t, r, func() [][]byte {

@@ -15,6 +15,7 @@ import (
 // Shops of an older integration are imported beside a running service. Lines that cannot be
 // used delay no other, and a repeated file changes nothing.
 func TestShopsImport(t *testing.T) {
+	t.Parallel()
 	for name, database := range map[string]func(*rig){
 		"SQLite":     func(*rig) {},
 		"PostgreSQL": func(r *rig) { r.journal = pgtest.Start(r.t).Database(r.t, "") },

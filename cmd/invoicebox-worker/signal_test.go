@@ -75,6 +75,7 @@ func exitStatus(t *testing.T, cmd *exec.Cmd, within time.Duration) int {
 // One signal lets the call in flight end and publishes what came of it; a
 // second one ends the process at once.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	o := sandbox.Options{Profile: sandbox.Calm, Latency: 2 * time.Second}
 	inFlight := func(t *testing.T) (*rig, *exec.Cmd, *buffer) {
 		r := newRig(t, kafkatest.Embedded(t), o)

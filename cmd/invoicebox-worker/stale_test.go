@@ -17,6 +17,7 @@ import (
 // An older file in the journal's place is refused before anything that waits in it
 // is performed, sent or published, and a recovery does not perform it either.
 func TestStaleJournal(t *testing.T) {
+	t.Parallel()
 	c := kafkatest.Embedded(t)
 	r := newRig(t, c, calm())
 	quick := []string{"--request-deadline", "1s", "--lease", "2s", "--slack", "200ms", "--quiet-period", "200ms"}

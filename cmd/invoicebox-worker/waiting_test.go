@@ -32,6 +32,7 @@ func (r *rig) waitsFor(shop, cause string) (o operationJSON, why obstacleJSON) {
 }
 
 func TestWhyAnOperationDoesNotRun(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	w := r.start("--request-deadline", "1s", "--lease", "2s", "--slack", "200ms", "--quiet-period", "5s", "--concurrency", "2")
 	says := func(want int, words string, args ...string) {
@@ -84,6 +85,7 @@ func TestWhyAnOperationDoesNotRun(t *testing.T) {
 
 // An act's --wait goes on to the outcome, unless nothing will happen.
 func TestWaitForTheOutcome(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, kafkatest.Embedded(t), calm())
 	r.start("--request-deadline", "1s", "--lease", "2s", "--slack", "200ms", "--quiet-period", "200ms", "--requests-per-window", "6", "--window", "20s")
 	r.entered("s1", "forbidden-1-1")
