@@ -11,6 +11,7 @@ import (
 // A worker that is started while a leader is dead waits until another one is
 // chosen, however long that takes, and says nothing of a refusal.
 func testConsumerStartsWhileLeaderIsDead(t *testing.T) {
+	t.Parallel() // it waits for brokers of its own
 	c := kafkatest.Real(t, kafkatest.WithBrokers(3), kafkatest.WithTopic("in", 6), kafkatest.WithProperty("broker.session.timeout.ms", "6000"))
 	c.Produce(t, "in", many(0, 60))
 	if err := c.Kill(1); err != nil {

@@ -107,6 +107,7 @@ func recreateTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
 // A leader is elected that lacks the end of the log, while the consumer runs, and
 // what is written then lies beyond the consumer's position.
 func testConsumerUncleanLeaderElection(t *testing.T) {
+	t.Parallel() // it waits for brokers of its own
 	c := kafkatest.Real(t, kafkatest.WithBrokers(3), kafkatest.WithProperty("broker.session.timeout.ms", "6000"), kafkatest.WithProperty("replica.lag.time.max.ms", "2000"))
 	const topic = "unclean"
 	err := c.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 2, ConfigEntries: []kafkago.ConfigEntry{

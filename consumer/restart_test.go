@@ -14,6 +14,7 @@ import (
 
 // A real broker is killed and comes back: every record is taken in, once.
 func testConsumerSurvivesBrokerRestart(t *testing.T) {
+	t.Parallel() // it waits for brokers of its own
 	c := kafkatest.Real(t, kafkatest.WithTopic("in", 2))
 	j := newInbox()
 	start(t, c, group(), "in", j)
