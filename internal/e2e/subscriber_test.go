@@ -29,10 +29,15 @@ func TestSubscriber(t *testing.T) {
 		t.Fatalf("build the example: %v\n%s", err, out)
 	}
 	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
 		kafkatest.Both(t, func(t *testing.T, c *kafkatest.Cluster) { subscribe(t, alone(), c, program, nil) })
 	})
-	t.Run("PostgreSQLReplicas", func(t *testing.T) { subscribe(t, threeReplicas(t), kafkatest.Embedded(t), program, nil) })
+	t.Run("PostgreSQLReplicas", func(t *testing.T) {
+		t.Parallel()
+		subscribe(t, threeReplicas(t), kafkatest.Embedded(t), program, nil)
+	})
 	t.Run("OpenBao", func(t *testing.T) {
+		t.Parallel()
 		s := baotest.Start(t)
 		subscribe(t, alone(), kafkatest.Embedded(t), program, func(r *rig) []string { return r.inOpenBao(s) })
 		for _, path := range []string{s.AuditLog(), s.Log()} {
