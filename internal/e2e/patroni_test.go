@@ -15,8 +15,8 @@ import (
 )
 
 // Three workers over a database that Patroni and etcd keep available, with a synchronous
-// standby. Under load the primary is switched over, killed, and frozen until another one
-// has taken over. Work goes on by itself each time; nothing is lost, nothing is sent twice,
+// standby. Under load the primary is switched over, killed, frozen until another one has
+// taken over, and cut off from all others until then. Work goes on by itself each time; nothing is lost, nothing is sent twice,
 // and no window is over the limit.
 func TestPatroni(t *testing.T) {
 	if os.Getenv("INVOICEBOX_TEST_PATRONI") == "" {
@@ -74,6 +74,12 @@ func TestPatroni(t *testing.T) {
 	back()
 	during("frozen", func() { back = db.FreezePrimary(t) })
 	back()
+	if err := db.CanCut(); err != nil {
+		t.Logf("the primary is not cut off from the others: %v", err)
+	} else {
+		during("cut off", func() { back = db.CutPrimary(t) })
+		back()
+	}
 	during("switched over again", func() { db.Switch(t) })
 	close(done)
 	load.Wait()

@@ -19,6 +19,9 @@ import (
 type Patroni struct {
 	nodes []*node
 	etcd  string // address
+	// network has a namespace for each node; nil where that is not permitted, because of whole.
+	network *network
+	whole   error
 }
 
 // PatroniTTL is after how long Patroni replaces a primary that is gone. It permits no less.
@@ -26,6 +29,7 @@ const PatroniTTL = 20 * time.Second
 
 // A node is a Patroni process and the server that it runs.
 type node struct {
+	number   int // from 0
 	name     string
 	folder   string
 	database string // address
@@ -52,7 +56,7 @@ bootstrap:
       use_pg_rewind: true
       parameters: {max_connections: 200, shared_buffers: 64MB, fsync: "on", synchronous_commit: "on", wal_log_hints: "on"}
   initdb: [{encoding: UTF8}, {locale: C}, {auth: trust}]
-  pg_hba: [host all all 127.0.0.1/32 trust, host replication all 127.0.0.1/32 trust]
+  pg_hba: [host all all 127.0.0.1/32 trust, host replication all 127.0.0.1/32 trust, host all all samenet trust, host replication all samenet trust]
 postgresql:
   listen: %[5]q
   connect_address: %[5]q
@@ -78,7 +82,7 @@ func StartPatroni(t testing.TB) *Patroni {
 	reach := func(folder string) {
 		(&Server{data: filepath.Join(folder, "data"), owner: user}).reach(t)
 	}
-	begin := func(folder, name string, args ...string) *exec.Cmd {
+	begin := func(start func(*exec.Cmd) error, folder, name string, args ...string) *exec.Cmd {
 		c := exec.CommandContext(context.Background(), name, args...) // #nosec G204 -- the test's own server
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: user}
 		endWithUs(c.SysProcAttr)
@@ -90,27 +94,36 @@ func StartPatroni(t testing.TB) *Patroni {
 		}
 		t.Cleanup(func() { _ = log.Close() })
 		c.Stdout, c.Stderr = log, log
-		if err := c.Start(); err != nil {
+		if err := start(c); err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}
-	address := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
-	p := &Patroni{etcd: address()}
+	p, host := &Patroni{}, "127.0.0.1"
+	if p.network, p.whole = newNetwork(t, 3); p.whole == nil {
+		host = p.network.gateway()
+	}
+	address := func() string { return fmt.Sprintf("%s:%d", host, freePort(t)) }
 	folder, peer := t.TempDir(), "http://"+address()
+	p.etcd = address()
 	reach(folder)
-	etcd := begin(folder, "etcd", "--data-dir", filepath.Join(folder, "data"), "--listen-client-urls", "http://"+p.etcd, "--advertise-client-urls", "http://"+p.etcd,
+	etcd := begin((*exec.Cmd).Start, folder, "etcd", "--data-dir", filepath.Join(folder, "data"), "--listen-client-urls", "http://"+p.etcd, "--advertise-client-urls", "http://"+p.etcd,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
 	t.Cleanup(func() { _ = etcd.Process.Kill(); _ = etcd.Wait() })
 	for i := range 3 {
-		n := &node{name: fmt.Sprintf("node%d", i+1), folder: t.TempDir(), database: address()}
+		start := (*exec.Cmd).Start
+		if p.whole == nil {
+			host = p.network.address(i)
+			start = func(c *exec.Cmd) error { return p.network.start(i, c) }
+		}
+		n := &node{number: i, name: fmt.Sprintf("node%d", i+1), folder: t.TempDir(), database: address()}
 		reach(n.folder)
 		settings := filepath.Join(n.folder, settingsFile)
 		text := fmt.Sprintf(patroniSettings, n.name, address(), p.etcd, int(PatroniTTL.Seconds()), n.database, n.folder, bin)
 		if err := os.WriteFile(settings, []byte(text), 0o644); err != nil { // #nosec G306 -- another user reads it
 			t.Fatal(err)
 		}
-		n.start = func() *exec.Cmd { return begin(n.folder, "patroni", settings) }
+		n.start = func() *exec.Cmd { return begin(start, n.folder, "patroni", settings) }
 		p.nodes = append(p.nodes, n)
 		n.process = n.start()
 		t.Cleanup(func() { n.kill(); n.logs(t) })
@@ -255,6 +268,24 @@ func (p *Patroni) FreezePrimary(t testing.TB) (back func()) {
 	n := p.mustPrimary(t)
 	n.signal(syscall.SIGSTOP)
 	return func() { n.signal(syscall.SIGCONT) }
+}
+
+// CanCut returns why no node can be cut off here; nil if one can.
+func (p *Patroni) CanCut() error { return p.whole }
+
+// CutPrimary cuts the primary's machine off: from the other servers, from etcd and from
+// everybody else. Its processes go on. Back joins it again.
+func (p *Patroni) CutPrimary(t testing.TB) (back func()) {
+	t.Helper()
+	n := p.mustPrimary(t)
+	if err := p.network.cut(n.number); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := p.network.join(n.number); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Switch lets the synchronous standby take over in order.
