@@ -58,6 +58,7 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		{"no TLS", strings.Replace(server.URL("postgres"), "sslmode=disable", "sslmode=verify-full", 1), []string{"--journal-url", "speaks no TLS"}},
 		{"no database", server.URL("nowhere"), []string{"--journal-url", "no such database"}},
 		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "may not make tables"}},
+		{"pooler", server.Pooler(t, "postgres", "pool_mode=transaction"), []string{"--journal-url", "a connection pooler in transaction mode is in front of the server", "pool_mode=session"}},
 		{"not durable", volatile.Database(t, ""), []string{"--journal-url", "synchronous_commit is off"}},
 		{"a name that nobody knows", "postgres://test@no-such-host.invalid/db?sslmode=verify-full", []string{"--journal-url", "no-such-host.invalid", "cannot be resolved"}},
 		{"a password", "postgres://test:s3cret-word@127.0.0.1/db", []string{"--journal-url", "no password", "PGPASSFILE"}},
