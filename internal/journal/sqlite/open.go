@@ -86,6 +86,7 @@ type Journal struct {
 
 	lease   relayLease
 	queue   *queue.Queue[*request]
+	scrubs  scrubs
 	writer  *writer // nil beside a worker
 	written chan struct{}
 
@@ -146,7 +147,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	j := &Journal{
 		path: path, log: o.Logger, clock: newClock(o.Now),
 		written: make(chan struct{}),
-		queue:   queue.New[*request](), space: newSpace(path, o),
+		queue:   queue.New[*request](), scrubs: scrubs{turn: make(chan struct{}, 1)}, space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot, checkRows: o.checkRows,
 	}
 	j.texts.Of = steps.Query.SQLite

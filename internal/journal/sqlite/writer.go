@@ -46,37 +46,47 @@ func (j *Journal) await(ctx context.Context, r *request, records int) error {
 // write is the writer's goroutine: the only place that changes the database.
 func (j *Journal) write() {
 	defer close(j.written)
-	var batch []*request
+	var batch, alone []*request
 	var errs []error
 	for {
 		batch = j.queue.Take(batch[:0])
 		if len(batch) == 0 {
 			return
 		}
+		alone = alone[:0]
 		batch = slices.DeleteFunc(batch, func(r *request) bool {
 			if r.alone != nil {
-				r.done <- r.alone()
+				alone = append(alone, r)
 			}
 			return r.alone != nil
 		})
-		if len(batch) == 0 {
-			continue
+		if len(batch) > 0 {
+			errs = j.run(batch, errs)
 		}
-		steps.Order(batch, func(r *request) *steps.Request { return r.step })
-		errs = append(errs[:0], make([]error, len(batch))...)
-		if err := j.commit(batch, errs); err != nil {
-			for i := range errs {
-				errs[i] = err
-			}
-		}
-		for i, r := range batch {
-			r.done <- errs[i]
+		for _, r := range alone { // they take longer than the steps
+			r.done <- r.alone()
 		}
 		clear(batch)
+		clear(alone)
 		// What was waiting for these requests runs first, and its next requests join the
 		// next batch: the writer would often commit a single one otherwise.
 		runtime.Gosched()
 	}
+}
+
+// run makes the steps of a batch, and answers those that wait for them.
+func (j *Journal) run(batch []*request, errs []error) []error {
+	steps.Order(batch, func(r *request) *steps.Request { return r.step })
+	errs = append(errs[:0], make([]error, len(batch))...)
+	if err := j.commit(batch, errs); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+	}
+	for i, r := range batch {
+		r.done <- errs[i]
+	}
+	return errs
 }
 
 // commit runs a batch in one transaction. After an error the whole batch was rolled
