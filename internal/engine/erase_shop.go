@@ -22,7 +22,8 @@ func (e *Engine) eraseShop(s phases, i journal.PendingIntent, entries *tokenEntr
 	return false
 }
 
-func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
+// eraseRows erases the rows of the shop. It ends the action if it refuses it.
+func (e *Engine) eraseRows(s phases, i journal.PendingIntent) (erased bool) {
 	var refused *onboarding.ActionError
 	err := e.journal.ActOnShop(s.writes, journal.ShopAction{Shop: i.ShopID, Decide: func(x journal.ShopSituation) (change journal.ShopChange) {
 		change, refused = e.decideErase(i, x, time.Now())
@@ -31,9 +32,18 @@ func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
 	switch {
 	case err != nil:
 		e.actionFailed(i, err)
-		return
+		return false
 	case refused != nil:
 		e.actionEnded(i, onboarding.EndAction(i.Intent, refused.Result, refused.Message, time.Now()))
+		return false
+	}
+	return true
+}
+
+// executeErase makes the steps that are left. The rows are erased once: what comes after
+// that is not in the request, and must not keep the action from its end.
+func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
+	if i.Result == "" && !e.eraseRows(s, i) {
 		return
 	}
 	switch end, err := e.endErase(s, i); {
@@ -57,12 +67,13 @@ func (e *Engine) decideErase(i journal.PendingIntent, x journal.ShopSituation, n
 	if x.Active != nil {
 		d.Publish = []journal.Draft{e.out.Disconnected(x, *d)}
 	}
-	return journal.ShopChange{Disconnect: d, Erase: true}, nil
+	return journal.ShopChange{Intent: onboarding.EndAction(i.Intent, onboarding.ResultErased, "", now), Disconnect: d, Erase: true}, nil
 }
 
 // endErase makes the steps after the rows of the shop are erased.
 func (e *Engine) endErase(s phases, i journal.PendingIntent) (end journal.IntentEnd, err error) {
-	if _, err := e.journal.EraseAuditDetails(s.writes, i.ShopID, onboarding.KeptDetails()); err != nil {
+	erased := journal.AuditEntry{At: time.Now(), Actor: i.Actor, Act: onboarding.DetailsErased, Subject: onboarding.ActionSubject(i.Intent)}
+	if _, err := e.journal.EraseAuditDetails(s.writes, i.ShopID, onboarding.KeptDetails(), erased); err != nil {
 		return end, err
 	}
 	done, err := e.journal.Scrub(s.writes)

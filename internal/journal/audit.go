@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,6 +54,47 @@ func DetailDigest(salt []byte, detail string) []byte {
 func hashed(b []byte, s string) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s))) // #nosec G115 -- texts are far shorter
 	return append(b, s...)
+}
+
+// FormatNumbers writes rising numbers as text, such as "3 7-9".
+func FormatNumbers(rising []int64) string {
+	var b strings.Builder
+	for k := 0; k < len(rising); k++ {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		first := rising[k]
+		b.WriteString(strconv.FormatInt(first, 10))
+		for k+1 < len(rising) && rising[k+1] == rising[k]+1 {
+			k++
+		}
+		if rising[k] > first {
+			b.WriteString("-" + strconv.FormatInt(rising[k], 10))
+		}
+	}
+	return b.String()
+}
+
+// maxNumbers bounds the numbers of one text.
+const maxNumbers = 10_000
+
+// ParseNumbers reads what FormatNumbers wrote; nil if it is another text.
+func ParseNumbers(text string) (numbers []int64) {
+	for part := range strings.SplitSeq(text, " ") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, firstErr := strconv.ParseInt(from, 10, 64)
+		last, lastErr := strconv.ParseInt(to, 10, 64)
+		if firstErr != nil || lastErr != nil || first < 1 || last < first || last-first >= maxNumbers-int64(len(numbers)) {
+			return nil
+		}
+		for n := first; n <= last; n++ {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
 }
 
 // Salted returns an entry with the salt and the digest of its detail.

@@ -33,11 +33,13 @@ type ShopActions interface {
 	ImportShop(ctx context.Context, i ShopImport) (next int64, err error)
 	// EraseAuditDetails erases the details of the audit entries about a shop and its
 	// operations, except those whose acts begin with one of kept. The entries stay, and
-	// so does the chain.
-	EraseAuditDetails(ctx context.Context, shop int64, kept []string) (erased int, err error)
-	// Scrub rewrites the database, so that its files contain nothing that was erased.
-	// Nothing is written meanwhile. False: on this database only its operator can do
-	// that. ErrFull: the disk has no room for it.
+	// so does the chain. Each transaction that erases details appends audit, with the
+	// numbers of their entries as its detail: see [FormatNumbers].
+	EraseAuditDetails(ctx context.Context, shop int64, kept []string, audit AuditEntry) (erased int, err error)
+	// Scrub rewrites the database, so that its files contain nothing that was erased
+	// before. Nothing is written meanwhile. Concurrent calls share a rewrite. It waits
+	// for readers that began before the rewrite, and others can write then. False: on
+	// this database only its operator can do that. ErrFull: the disk has no room for it.
 	Scrub(ctx context.Context) (done bool, err error)
 }
 
@@ -80,7 +82,8 @@ type ShopChange struct {
 	// action.
 	Disconnect *Disconnect
 	// Erase, with Disconnect, erases the personal data of the shop. The shop need not be
-	// active, and the action does not end: it has further steps.
+	// active, and the action does not end: it has further steps. The action keeps Result
+	// of Intent, and nothing is erased for it again.
 	Erase bool
 }
 

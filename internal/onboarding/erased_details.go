@@ -1,6 +1,8 @@
 package onboarding
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"invoicebox-worker/internal/journal"
@@ -10,45 +12,40 @@ import (
 // data of a shop. [ErasedDetails.Note] takes the entries in their order. The zero value is
 // ready.
 type ErasedDetails struct {
-	Count     int64 // of the entries without their detail
-	last      int64 // the last of them
-	kept      int64 // the last of them whose detail no erasure erases
-	performed int64 // the last erasure that was performed
-	pending   int   // erasures that were asked for and have not ended
+	Count   int64          // of the entries without their detail
+	missing map[int64]bool // those that no erasure has named so far
+	kept    int64          // one of them whose detail no erasure erases
 }
 
 // Note notes an entry.
 func (d *ErasedDetails) Note(e journal.AuditEntry) {
-	switch {
-	case e.Act == EraseAsked:
-		d.pending++
-	case strings.HasPrefix(e.Act, string(ActionErase)+"."): // its end
-		d.pending = max(0, d.pending-1)
-		if e.Act == erasePerformed {
-			d.performed = e.ID
+	if e.Act == DetailsErased {
+		for _, number := range journal.ParseNumbers(e.Detail) {
+			delete(d.missing, number)
 		}
 	}
 	if !e.Erased() {
 		return
 	}
 	d.Count++
-	d.last = e.ID
-	for _, begin := range KeptDetails() {
-		if strings.HasPrefix(e.Act, begin) {
-			d.kept = e.ID
-		}
+	if slices.ContainsFunc(KeptDetails(), func(begin string) bool { return strings.HasPrefix(e.Act, begin) }) {
+		d.kept = cmp.Or(d.kept, e.ID)
+		return
 	}
+	if d.missing == nil {
+		d.missing = map[int64]bool{}
+	}
+	d.missing[e.ID] = true
 }
 
-// Unexplained returns an entry whose detail no erasure has erased; 0 if there is none. An
-// erasure erases what is older than its end, and only details of the acts that
-// [KeptDetails] does not name.
+// Unexplained returns an entry whose detail no erasure has erased; 0 if there is none.
+// Each erasure names the entries, which come before.
 func (d *ErasedDetails) Unexplained() int64 {
-	if d.kept > 0 || d.pending > 0 {
-		return d.kept
+	first := d.kept
+	for id := range d.missing {
+		if first == 0 || id < first {
+			first = id
+		}
 	}
-	if d.last > d.performed {
-		return d.last
-	}
-	return 0
+	return first
 }

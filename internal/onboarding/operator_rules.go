@@ -33,12 +33,9 @@ const (
 	ActionImport         Action = "import"          // take over a shop that is connected already
 )
 
-// EraseAsked is the act by which the audit trail has that somebody asked to erase the data
-// of a shop.
-const EraseAsked = string(ActionErase) + ".asked"
-
-// erasePerformed is the act of an erasure that has ended well.
-const erasePerformed = string(ActionErase) + ".performed"
+// DetailsErased is the act of an entry whose detail has the numbers of the entries whose
+// details an erasure has erased.
+const DetailsErased = string(ActionErase) + ".details"
 
 // An ActionRule says what a command does to an operation in attention that permits
 // it. The first row that fits decides.

@@ -24,6 +24,10 @@
 //	stored     the secret is stored, its verification goes on
 //	completed  the outcome is durable, its event is not published
 //	published  its event is in Kafka and not marked; "publishing" is printed once
+//	erased     the rows of a shop are erased, the audit trail is not; "parked erasure"
+//	           is printed, here and at the next two points
+//	detailed   the details of the audit trail are erased, the file is not rewritten
+//	scrubbed   the file is rewritten, the operator action has not ended
 //
 // Between sending and answered nothing of the journal happens: a request is
 // held there by whoever answers it.

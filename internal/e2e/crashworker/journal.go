@@ -22,12 +22,15 @@ const (
 	stored    point = "stored"
 	completed point = "completed"
 	published point = "published"
+	erased    point = "erased"
+	detailed  point = "detailed"
+	scrubbed  point = "scrubbed"
 	nowhere   point = "" // all are on their way together, and none is parked
 )
 
 func (x point) known() bool {
 	return slices.Contains([]point{
-		intake, inbox, claimed, sending, answered, received, storing, stored, completed, published, nowhere,
+		intake, inbox, claimed, sending, answered, received, storing, stored, completed, published, erased, detailed, scrubbed, nowhere,
 	}, x)
 }
 
@@ -158,6 +161,32 @@ func (s *stopping) Pending(ctx context.Context, after int64, limit, maxBytes int
 		s.park.wait(ctx)
 	}
 	return s.Journal.Pending(ctx, after, limit, maxBytes)
+}
+
+// parkErasure parks an erasure behind one of its steps.
+func (s *stopping) parkErasure(ctx context.Context, x point, err error) {
+	if s.point == x && err == nil {
+		s.park.say("parked erasure")
+		s.park.wait(ctx)
+	}
+}
+
+func (s *stopping) ActOnShop(ctx context.Context, a journal.ShopAction) error {
+	err := s.Journal.ActOnShop(ctx, a)
+	s.parkErasure(ctx, erased, err)
+	return err
+}
+
+func (s *stopping) EraseAuditDetails(ctx context.Context, shop int64, kept []string, audit journal.AuditEntry) (int, error) {
+	n, err := s.Journal.EraseAuditDetails(ctx, shop, kept, audit)
+	s.parkErasure(ctx, detailed, err)
+	return n, err
+}
+
+func (s *stopping) Scrub(ctx context.Context) (bool, error) {
+	done, err := s.Journal.Scrub(ctx)
+	s.parkErasure(ctx, scrubbed, err)
+	return done, err
 }
 
 func (s *stopping) MarkPublished(ctx context.Context, rows []journal.Published) error {

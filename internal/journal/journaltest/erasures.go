@@ -15,7 +15,7 @@ import (
 func (f *fixture) eraseShop(i journal.PendingIntent, d journal.Disconnect) {
 	f.Helper()
 	f.ok(f.j.ActOnShop(f.ctx, journal.ShopAction{Shop: i.ShopID, Decide: func(journal.ShopSituation) journal.ShopChange {
-		return journal.ShopChange{Disconnect: &d, Erase: true}
+		return journal.ShopChange{Intent: *performed(i), Disconnect: &d, Erase: true}
 	}}))
 }
 
@@ -55,7 +55,7 @@ var erasures = []part{
 		i := f.disconnecting()
 		for range 2 { // it can be repeated
 			f.eraseShop(i, journal.Disconnect{At: f.clock.now(), DestroyAt: f.clock.now(), Reason: "disconnected"})
-			n, err := f.j.EraseAuditDetails(f.ctx, i.ShopID, []string{"credentials.", "disconnect."})
+			n, err := f.j.EraseAuditDetails(f.ctx, i.ShopID, []string{"credentials.", "disconnect."}, journal.AuditEntry{Act: "disconnect.details", Subject: account + "/s"})
 			f.ok(err)
 			if n > 1 {
 				f.Fatalf("%d details are erased", n)
@@ -106,6 +106,55 @@ var erasures = []part{
 		}
 		f.idle(journal.Invite, journal.Call)
 		f.idle(journal.Activate, journal.Call)
+	}},
+	{"an erasure erases rows once, and does not end before its further steps", func(f *fixture) {
+		f.ingest(f.address("s", "e", "a@x.test"))
+		f.finish(f.claimed(journal.Invite, journal.Call))
+		i := f.disconnecting()
+		f.eraseShop(i, journal.Disconnect{At: f.clock.now()})
+		f.crash()
+		if got := f.pendingIntent(); got.Result != performed(i).Result {
+			f.Fatalf("the intent is %+v", got)
+		}
+		o, id := f.sending(f.code("s", "e2", "2"))
+		want(f.T, f.j.ActOnShop(f.ctx, journal.ShopAction{Shop: i.ShopID, Decide: func(journal.ShopSituation) journal.ShopChange {
+			return journal.ShopChange{Intent: *performed(i)} // as one that refuses it
+		}}), journal.ErrStale)
+		f.eraseShop(i, journal.Disconnect{At: f.clock.now()})
+		f.ok(f.j.EndIntent(f.ctx, *performed(i)))
+		if _, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer")); err != nil {
+			f.Fatal(err)
+		}
+		if kept, err := f.j.Responses(f.ctx, o.UUID); err != nil || len(kept) != 1 {
+			f.Fatalf("the responses are %v, %v", kept, err)
+		}
+	}},
+	{"details about a pruned operation are erased", func(f *fixture) {
+		old := f.invitedAgain(2)[0].UUID
+		f.publish(f.pending()...)
+		f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "close.asked", Subject: old.String(), Detail: "Ivan called"}, journal.AuditEntry{Act: "close.asked", Subject: uuid.NewString(), Detail: "stays"}))
+		f.age()
+		f.prune()
+		f.prune() // what the operations held
+		if _, err := f.j.Operation(f.ctx, old); err == nil {
+			f.Fatal("the operation is not pruned")
+		}
+		i := f.disconnecting()
+		f.eraseShop(i, journal.Disconnect{At: f.clock.now()})
+		n, err := f.j.EraseAuditDetails(f.ctx, i.ShopID, nil, journal.AuditEntry{Act: "erase.details", Subject: account + "/s"})
+		f.ok(err)
+		trail, err := f.j.AuditAfter(f.ctx, 0, 100)
+		f.ok(err)
+		var erased []int64
+		for _, e := range trail {
+			if e.Erased() {
+				erased = append(erased, e.ID)
+			}
+		}
+		last := trail[len(trail)-1]
+		if n != 1 || len(erased) != 1 || last.Act != "erase.details" || last.Detail != journal.FormatNumbers(erased) {
+			f.Fatalf("%d details are erased: %v, and the trail ends with %+v", n, erased, last)
+		}
 	}},
 	{"an operation that runs again has the code of its new event", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))

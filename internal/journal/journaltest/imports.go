@@ -10,7 +10,9 @@ import (
 // importing asks for an import in the account, and returns the waiting intent.
 func (f *fixture) importing() journal.PendingIntent {
 	f.Helper()
-	f.ok(f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "import", Account: account, MerchantID: "m"}, journal.AuditEntry{Act: "import.asked"}))
+	sealed, err := f.keys.Seal([]byte("token"), "import")
+	f.ok(err)
+	f.ok(f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "import", Account: account, MerchantID: "m", Note: "ticket 8", Sealed: sealed}, journal.AuditEntry{Act: "import.asked"}))
 	return f.pendingIntent()
 }
 
@@ -34,6 +36,10 @@ var imports = []part{
 		f.crash()
 		if c, err := f.j.PublishedCredential(f.ctx, shopKey("s")); err != nil || c.Version != 1 || c.MerchantID != "m-s" {
 			f.Fatal(c, err)
+		}
+		// An erasure of the shop would not find the action.
+		if list, err := f.j.Intents(f.ctx, journal.IntentFilter{UUID: i.UUID, Limit: 1}); err != nil || len(list) != 1 || list[0].Note != "" || list[0].MerchantID != "" || list[0].Result == "" {
+			f.Fatalf("the intent is %+v, %v", list, err)
 		}
 		if d := f.state(x.Operation); d.State != journal.Done || d.Reason != "imported" || len(d.Output) != 0 || d.Attempts != 0 {
 			f.Fatalf("the operation is %+v", d)

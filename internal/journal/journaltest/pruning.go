@@ -16,6 +16,25 @@ import (
 // kept is how old things become before these tests forget them.
 const kept = 30 * day
 
+// invitedAgain sends invitations to one address, all but the last of which can be pruned
+// when they are old.
+func (f *fixture) invitedAgain(times int) (os []journal.ClaimedOperation) {
+	f.Helper()
+	for g := range times {
+		f.plan = func(e journal.Event, _ journal.ShopView) journal.Plan {
+			return journal.Plan{New: &journal.NewOperation{UUID: operationID(e, g), Generation: g}}
+		}
+		f.ingest(f.address("s", fmt.Sprint("e", g), "a@x.test"))
+		o := f.claimed(journal.Invite, journal.Call)
+		f.apply(journal.Transition{
+			Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: f.send(o), End: f.answered(200), Invited: &journal.InvitedUpdate{At: f.clock.now()},
+			Publish: []journal.Draft{f.draft(o, "invited")},
+		})
+		os = append(os, o)
+	}
+	return os
+}
+
 // pruning is about what is pruned, and what stays.
 var pruning = []part{
 	{"the inbox is pruned when it is old, and no event twice before that", func(f *fixture) {
@@ -154,19 +173,7 @@ var pruning = []part{
 		}
 	}},
 	{"an invitation that was sent again is pruned, the last one stays", func(f *fixture) {
-		var os []journal.ClaimedOperation
-		for g := range 3 {
-			f.plan = func(e journal.Event, _ journal.ShopView) journal.Plan {
-				return journal.Plan{New: &journal.NewOperation{UUID: operationID(e, g), Generation: g}}
-			}
-			f.ingest(f.address("s", fmt.Sprint("e", g), "a@x.test"))
-			o := f.claimed(journal.Invite, journal.Call)
-			f.apply(journal.Transition{
-				Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: f.send(o), End: f.answered(200), Invited: &journal.InvitedUpdate{At: f.clock.now()},
-				Publish: []journal.Draft{f.draft(o, "invited")},
-			})
-			os = append(os, o)
-		}
+		os := f.invitedAgain(3)
 		f.publish(f.pending()...)
 		f.age()
 		f.prune()

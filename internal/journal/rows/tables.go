@@ -274,6 +274,7 @@ type AuditDetail struct {
 	ID     int64  `db:"id,key"` // of the audit row
 	Salt   []byte `db:"salt,fixed"`
 	Detail string `db:"detail,fixed"`
+	Shop   int64  `db:"shop,null,fixed"` // whose operation the audit row is about, else NULL
 }
 
 // An Announced row is a published event that a restored journal lacked.

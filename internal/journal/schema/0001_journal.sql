@@ -440,7 +440,8 @@ CREATE TABLE audit (
 CREATE TABLE audit_detail (
     id     BIGINT PRIMARY KEY, -- of the audit row
     salt   BYTEA NOT NULL,
-    detail TEXT  NOT NULL
+    detail TEXT  NOT NULL,
+    shop   BIGINT              -- whose operation the audit row is about, else NULL
 );
 
 -- +only sqlite

@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 )
@@ -15,11 +17,24 @@ const (
 	auditLast Query = "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1"
 )
 
+// An auditAppend is an entry to append. The shop is that of an operation which it is
+// about: an operation can be pruned, and the shop's data is erased after that.
+type auditAppend struct {
+	journal.AuditEntry
+	shop int64
+}
+
+const shopOfOperation Query = "SELECT shop AS id FROM event WHERE uuid = $1"
+
 // audit appends an entry.
 func (u *Unit) audit(e journal.AuditEntry) {
 	e = e.Salted()
 	e.At = wall(u.stampOrNow(e.At))
-	u.audits = append(u.audits, e)
+	a := auditAppend{AuditEntry: e}
+	if id, err := uuid.Parse(e.Subject); err == nil && e.Detail != "" {
+		a.shop = firstInt(u, shopOfOperation, id[:])
+	}
+	u.audits = append(u.audits, a)
 }
 
 // appendAudits numbers the entries of the transaction and inserts them. It is the last
@@ -32,13 +47,13 @@ func (u *Unit) appendAudits() {
 	u.tx.LockAudit()
 	last := rows.Audit{}
 	u.load(asking(auditLast, func(r *rows.Audit) { last = *r }))
-	for _, e := range u.audits {
-		e = journal.NextAudit(last.ID, last.Hash, e)
+	for _, a := range u.audits {
+		e := journal.NextAudit(last.ID, last.Hash, a.AuditEntry)
 		last = rows.Audit{ID: e.ID, At: e.At.UnixMicro(), Actor: e.Actor, Act: e.Act, Subject: e.Subject, Digest: e.Digest, Hash: e.Hash}
 		row := last
 		u.insert(u.j.tables.audit, &row)
 		if e.Detail != "" {
-			u.insert(u.j.tables.auditDetail, &rows.AuditDetail{ID: e.ID, Salt: e.Salt, Detail: e.Detail})
+			u.insert(u.j.tables.auditDetail, &rows.AuditDetail{ID: e.ID, Salt: e.Salt, Detail: e.Detail, Shop: a.shop})
 		}
 	}
 	u.flush()

@@ -42,10 +42,9 @@ func (u *Unit) erase(s *rows.Shop) {
 }
 
 const (
-	shopNamed    Query = "SELECT s.name, a.name AS account_name FROM shop s JOIN account a ON a.id = s.account WHERE s.id = $1"
-	operationsOf Query = "SELECT uuid FROM event WHERE shop = $1 AND uuid IS NOT NULL"
+	shopNamed Query = "SELECT s.name, a.name AS account_name FROM shop s JOIN account a ON a.id = s.account WHERE s.id = $1"
 	// detailsOf reads the whole audit trail.
-	detailsOf    Query = "SELECT d.id, a.act FROM audit_detail d JOIN audit a ON a.id = d.id WHERE a.subject = ANY($1)"
+	detailsOf    Query = "SELECT d.id, a.act FROM audit_detail d JOIN audit a ON a.id = d.id WHERE a.subject = $1 OR d.shop = $2 ORDER BY d.id"
 	detailsErase Query = "DELETE FROM audit_detail WHERE id = ANY($1)"
 )
 
@@ -55,26 +54,19 @@ const detailsAtOnce = 500
 
 // EraseAuditDetails erases the details of the audit entries about a shop. It looks for
 // them without the writer.
-func (j *Journal) EraseAuditDetails(ctx context.Context, shop int64, kept []string) (erased int, err error) {
-	subjects, err := list(ctx, j, operationsOf, []any{shop}, func(r *struct {
-		UUID []byte `db:"uuid"`
-	}) string {
-		return asUUID(r.UUID).String()
-	})
-	if err != nil {
-		return 0, err
-	}
+func (j *Journal) EraseAuditDetails(ctx context.Context, shop int64, kept []string, audit journal.AuditEntry) (erased int, err error) {
+	subject := ""
 	if err := read(ctx, j, shopNamed, []any{shop}, func(r *struct {
 		Name    string `db:"name"`
 		Account string `db:"account_name"`
 	}) error {
-		subjects = append(subjects, r.Account+"/"+r.Name)
+		subject = r.Account + "/" + r.Name
 		return nil
 	}); err != nil {
 		return 0, err
 	}
 	var ids []int64
-	if err := read(ctx, j, detailsOf, []any{subjects}, func(r *struct {
+	if err := read(ctx, j, detailsOf, []any{subject, shop}, func(r *struct {
 		ID  int64  `db:"id"`
 		Act string `db:"act"`
 	}) error {
@@ -88,6 +80,9 @@ func (j *Journal) EraseAuditDetails(ctx context.Context, shop int64, kept []stri
 	for part := range slices.Chunk(ids, detailsAtOnce) {
 		if err := j.db.Write(ctx, &Request{Records: len(part), Do: func(u *Unit) error {
 			u.exec(detailsErase, part)
+			numbered := audit
+			numbered.Detail = journal.FormatNumbers(part)
+			u.audit(numbered)
 			return nil
 		}}); err != nil {
 			return erased, err

@@ -20,6 +20,7 @@ const (
 		(SELECT count(*) FROM (SELECT 1 FROM intent WHERE state = 1 LIMIT $2) x) AS waiting`
 	intentInsert Query = `INSERT INTO intent (uuid, at, actor, act, account, operation, shop, note, merchant_id, token, token_key, mac)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (uuid) DO NOTHING`
+	importForget Query = "UPDATE intent SET note = '', merchant_id = '', mac = NULL WHERE id = $1"
 	newestResult Query = "SELECT id FROM outbox WHERE shop = $1 AND operation = $2 ORDER BY sequence DESC LIMIT 1 FOR KEY SHARE"
 	intentWaits  Query = "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1) AS found"
 
@@ -199,6 +200,11 @@ func (u *Unit) endIntent(e journal.IntentEnd) error {
 		if err := u.reissue(i.Operation); err != nil {
 			return err
 		}
+	}
+	if i.Token != nil && i.Operation == 0 && i.Shop == 0 {
+		// The row of an import does not name its shop, so an erasure would not find it. The
+		// audit trail has the same.
+		u.later(importForget, i.ID)
 	}
 	i.State, i.Result, i.Detail, i.Ended, i.Token, i.TokenKey = e.State, e.Result, e.Detail, u.now, nil, 0
 	if e.Circuit != nil {

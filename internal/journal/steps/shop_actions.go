@@ -52,7 +52,17 @@ func (u *Unit) actOnShop(a journal.ShopAction) error {
 		return err
 	}
 	change := a.Decide(situation)
+	i := u.intents.get(u, change.Intent.ID)
+	switch {
+	case i == nil || i.State != journal.IntentWaiting:
+		return journal.ErrStale
+	case i.Result != "" && change.Erase:
+		return nil // another process has erased them for this action
+	case i.Result != "":
+		return journal.ErrStale // it must not end before its further steps
+	}
 	if change.Erase && change.Disconnect != nil {
+		i.Result = change.Intent.Result
 		if err := u.disconnect(s, unended, change.Disconnect); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ type Unit struct {
 	published  entities[rows.Published] // of the outbox
 
 	inserts  []insert
-	audits   []journal.AuditEntry // appended at the end of the transaction
+	audits   []auditAppend // appended at the end of the transaction
 	deferred []statement
 	released []int64            // shops whose lane was released
 	unqueued map[int64]bool     // shops without an operation that waits for the lane, as queried

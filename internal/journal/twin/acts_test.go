@@ -290,7 +290,7 @@ func (g *generator) importShop(end journal.IntentEnd) {
 
 // eraseDetails erases what the audit trail has about a shop.
 func (g *generator) eraseDetails(shop int64) {
-	_, _ = g.call("EraseAuditDetails", rawID{"shop", shop}, []string{"credentials."})
+	_, _ = g.call("EraseAuditDetails", rawID{"shop", shop}, []string{"credentials."}, journal.AuditEntry{At: g.clock.at, Act: "erase.details", Subject: "a shop"})
 	g.cover.methods["Scrub"]++ // its result differs
 	g.both(func(_ int, s *side) {
 		if _, err := s.j.Scrub(g.Context()); err != nil {
