@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -80,13 +81,23 @@ func (c *Consumer) Ready() (bool, string) {
 // Idle returns for how long a partition that is being read has made no step, the longest
 // of all. Each fetch, and each attempt to ingest, is a step, also one that fails. 0 while
 // no partition is read.
+//
+// A partition that waits for the memory of others counts only if all of them wait.
 func (c *Consumer) Idle() (longest time.Duration) {
+	working, waiting := false, time.Duration(math.MaxInt64)
 	c.readers.Range(func(p, _ any) bool {
-		if p, ok := p.(*partition); ok {
-			longest = max(longest, time.Since(*p.stepped.Load()))
+		switch p, ok := p.(*partition); {
+		case !ok:
+		case p.waits.Load():
+			waiting = min(waiting, p.idle())
+		default:
+			working, longest = true, max(longest, p.idle())
 		}
 		return true
 	})
+	if !working && waiting < math.MaxInt64 {
+		return waiting
+	}
 	return longest
 }
 

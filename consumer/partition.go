@@ -45,6 +45,7 @@ type partition struct {
 	deniedSince time.Time // since when the broker denies reading
 
 	stepped atomic.Pointer[time.Time] // when the partition's goroutine made its last step
+	waits   atomic.Bool               // since then it waits for memory that other partitions use
 
 	mu             sync.Mutex
 	sharedPosition int64 // position, for other goroutines
@@ -106,6 +107,12 @@ func (p *partition) moved() {
 	p.stepped.Store(&now)
 }
 
+// idle returns for how long the partition has made no step. That its broker throttles, or
+// that it is another partition's turn, is one.
+func (p *partition) idle() time.Duration {
+	return min(time.Since(*p.stepped.Load()), time.Since(p.reader.stall.deferredAt()))
+}
+
 // step fetches once and ingests what was fetched.
 func (p *partition) step() error {
 	f, err := p.g.c.fetcher.fetch(p.g.fetchCtx, &p.reader, p.offset)
@@ -139,12 +146,17 @@ func (p *partition) process(f fetchResult) error {
 	from := p.offset
 	// Fetching an unreadable batch again is no progress.
 	before := p.reader.stall.suspend()
-	if err := p.g.c.fetcher.decompressMemory.Acquire(p.g.fetchCtx, f.memory); err != nil {
+	p.moved()
+	p.waits.Store(true)
+	err := p.g.c.fetcher.decompressMemory.Acquire(p.g.fetchCtx, f.memory)
+	p.moved()
+	p.waits.Store(false)
+	if err != nil {
 		return nil // the generation ends
 	}
 	defer p.g.c.fetcher.decompressMemory.Release(f.memory)
 	defer f.records.closeBatch()
-	err := p.ingestFetched(f.records)
+	err = p.ingestFetched(f.records)
 	// Release the last batch's memory now, not with the next batch.
 	p.batcher.begin(p.topic, p.partition, p.position)
 	p.g.c.fetcher.observeRatio(&p.reader, int64(f.bytes), f.records.decompressed)

@@ -71,11 +71,12 @@ func (h *health) alive(ctx context.Context) (ok bool, words string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	for _, l := range loops {
-		idle := l.idle()
-		if draining || idle < stuckAfter {
+		if draining || l.idle() < stuckAfter {
 			continue
 		}
-		if ready, _ := l.waitsOn(ctx); ready {
+		ready, _ := l.waitsOn(ctx)
+		// What held the loop up may have ended just before the answer.
+		if idle := l.idle(); ready && idle >= stuckAfter {
 			return false, fmt.Sprintf("not alive: %s has made no step for %s, and the journal can be written\n", l.name, idle.Round(time.Second))
 		}
 	}

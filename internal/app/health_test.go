@@ -76,6 +76,10 @@ func TestHealth_Alive(t *testing.T) {
 	writable = false
 	check("the journal is not available", 200, "alive\n")
 	writable = true
+	ended := idle
+	h.watch("consumer", func() time.Duration { return ended }, func(context.Context) (bool, string) { ended = 0; return true, "" })
+	idle = 0
+	check("it goes on while the journal is probed", 200, "alive\n")
 	h.startDraining()
 	check("draining", 200, "alive\n")
 }

@@ -26,8 +26,7 @@ func (e *Engine) dispatch(s phases) error {
 	var b dispatchState
 	defer e.stepped.Store(nil)
 	for {
-		now := time.Now()
-		e.stepped.Store(&now)
+		e.noteStep()
 		select {
 		case <-s.accept.Done():
 			return nil
@@ -45,6 +44,12 @@ func (e *Engine) dispatch(s phases) error {
 		}
 		timer.Reset(max(0, time.Until(next)))
 	}
+}
+
+// noteStep notes that the dispatcher makes a step.
+func (e *Engine) noteStep() {
+	now := time.Now()
+	e.stepped.Store(&now)
 }
 
 // Idle returns for how long the dispatcher has made no step. It makes one every few
@@ -140,6 +145,7 @@ func (e *Engine) releaseExpiredLeases(ctx context.Context) error {
 // is due next, as far as time alone decides.
 func (e *Engine) dispatchDue(s phases) (next time.Time, err error) {
 	for {
+		e.noteStep()
 		dues, err := e.journal.Due(s.accept)
 		if err != nil {
 			return next, err
@@ -262,6 +268,7 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, er
 			behind.exhausted = true
 			continue
 		}
+		e.noteStep()
 		permits, at, err := e.permits(s.accept, acc, &egress)
 		if err != nil {
 			return claims, next, left{exhausted: true}, err

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"invoicebox-worker/internal/journal"
 )
 
 // A heldJournal does not return from the end of leases until a channel is closed.
@@ -20,6 +22,31 @@ func (g *heldJournal) ReleaseExpiredLeases(ctx context.Context) (planned, unknow
 		<-*until
 	}
 	return g.testJournal.ReleaseExpiredLeases(ctx)
+}
+
+// A slowJournal takes a minute for each claim, and has nothing left when it is made.
+type slowJournal struct{ *testJournal }
+
+func (slowJournal) Claim(context.Context, journal.ClaimRequest) ([]journal.ClaimedOperation, error) {
+	time.Sleep(time.Minute)
+	return nil, nil
+}
+
+// Each claim is a step, also while there is always more to claim.
+func TestIdle_MuchToClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newHarness(t, good)
+		b.cfg.Journal = slowJournal{b.j}
+		b.add(journal.Activate, "shop-1", "code-1")
+		b.start()
+		for range 20 {
+			time.Sleep(30 * time.Second)
+			if got := b.engine.Idle(); got > 2*time.Minute {
+				t.Fatalf("it made no step for %v", got)
+			}
+		}
+		b.finish()
+	})
 }
 
 // The dispatcher makes steps while it has nothing to do and while the journal fails, and
