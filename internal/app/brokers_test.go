@@ -16,6 +16,7 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/schemas"
 )
 
 const far = "kafka.example:9092"
@@ -114,10 +115,19 @@ func TestCheckReach_AdvertisedAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkTopics(t.Context(), conn, false, o.AllTopics()); err != nil {
+	if err := checkTopics(t.Context(), &o, conn); err != nil {
 		t.Fatalf("the topics: %v", err)
 	}
+	lacking := o
+	lacking.Topics = map[string]string{schemas.TypeActivated: "missing"}
 	for name, f := range map[string]func(context.Context) error{
+		"topics": func(ctx context.Context) error {
+			err := checkTopics(ctx, &lacking, conn)
+			if err == nil || !strings.Contains(err.Error(), "has no topic missing") {
+				t.Errorf("%v", err)
+			}
+			return err
+		},
 		"check": func(ctx context.Context) error { return checkReach(ctx, conn, o.KafkaGroup, o.AllTopics()) },
 		"group": func(ctx context.Context) error {
 			return consumer.CheckGroup(ctx, conn, o.KafkaGroup, o.inputTopics(), consumer.Start{}, nil)

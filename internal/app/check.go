@@ -66,7 +66,7 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	out = append(out, checkTraces(ctx, &o)...)
 	conn, err := kafka.New(o.Kafka)
 	if err == nil {
-		err = checkTopics(ctx, conn, o.Kafka.TLS != nil, o.UsedTopics())
+		err = checkTopics(ctx, &o, conn)
 	}
 	if err == nil {
 		err = checkReach(ctx, conn, o.KafkaGroup, o.UsedTopics())

@@ -87,7 +87,7 @@ func checkFirstRun(ctx context.Context, o *Options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.UsedTopics()); err != nil {
+	if err := checkTopics(ctx, o, conn); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)

@@ -94,7 +94,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkTopics(ctx, conn, o.Kafka.TLS != nil, o.UsedTopics()); err != nil {
+	if err := checkTopics(ctx, &o, conn); err != nil {
 		return err
 	}
 	if warning := plaintextWarning(&o, conn); warning != "" {

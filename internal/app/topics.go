@@ -71,28 +71,38 @@ func (o *Options) TopicSpecs(partitions, replicas int, retention time.Duration) 
 }
 
 // checkTopics fails if a topic is missing. A missing input topic would leave all
-// partitions unassigned; a missing result topic would delay its events.
-func checkTopics(ctx context.Context, conn *kafka.Cluster, secure bool, topics []string) error {
-	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+// partitions unassigned; a missing result topic would delay its events. If the brokers
+// cannot be reached at the addresses that they advertise, the error says that too: it can
+// be why a topic is missing.
+func checkTopics(ctx context.Context, o *Options, conn *kafka.Cluster) error {
+	within, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	states, err := kafka.TopicStates(ctx, conn, topics...)
+	states, err := kafka.TopicStates(within, conn, o.UsedTopics()...)
 	if err != nil {
 		hint := ""
-		if secure && kafka.ClassOf(err) == kafka.Timeout {
+		if o.Kafka.TLS != nil && kafka.ClassOf(err) == kafka.Timeout {
 			hint = "; with --kafka-tls their port must be one that speaks TLS"
 		}
 		return fmt.Errorf("%w; brokers: %s%s", err, strings.Join(conn.Brokers(), ","), hint)
 	}
-	var missing []string
+	var missing, existing []string
 	for _, t := range states {
 		if t.Partitions == 0 {
 			missing = append(missing, t.Name)
+		} else {
+			existing = append(existing, t.Name)
 		}
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("kafka has no topic %s: create it with `invoicebox-worker topics create`, or name another with --topic", strings.Join(missing, ", "))
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("kafka has no topic %s: create it with `invoicebox-worker topics create`, or name another with --topic", strings.Join(missing, ", "))
+	if len(existing) > 0 {
+		if unreachable := checkReach(ctx, conn, o.KafkaGroup, existing); unreachable != nil {
+			return fmt.Errorf("%w; %w", unreachable, err)
+		}
+	}
+	return err
 }
 
 // checkReach fails if a partition's leader or the group's coordinator cannot be reached
