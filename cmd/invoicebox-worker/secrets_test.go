@@ -34,12 +34,13 @@ const (
 	markMember   = "mArk-unknown-member"
 	markLimited  = "limited-mArk.owner@shops.example"
 	markRefused  = "rejected-mArk.owner@shops.example"
+	markFalse    = "mArk:wrong/partner+t0ken="
 )
 
 func marks() []string {
 	return []string{
 		markPartner, markSigning, markToken, markCode, markRejected, markLost, markBroken, markInvalid,
-		markEmail, markNewer, markOdd, markMember, markLimited, markRefused,
+		markEmail, markNewer, markOdd, markMember, markLimited, markRefused, markFalse,
 	}
 }
 
@@ -146,6 +147,16 @@ func TestNoSecretAnywhere(t *testing.T) {
 		for name, doc := range r.bundle("bundle.tar.gz", w.addr, "--signing-key-file", r.path("signing")) {
 			said["bundle, "+name] = doc
 		}
+		r.check(said, "check beside the worker", exitDone)
+		// The token becomes wrong: /readyz and `check` report that, and the next start fails.
+		r.write("token", markFalse)
+		await(t, "the token is read again", func() bool { return strings.Contains(w.log.String(), "a file has changed and was read again") })
+		r.entered("s8", "any-code-1")
+		await(t, "the wrong token pauses the account", func() bool {
+			_, text := w.get("/readyz")
+			said["readiness with a wrong token"] = []byte(text)
+			return strings.Contains(text, "account default: paused")
+		})
 		if out := r.must(append([]string{"resolve", "ref+sealed://journal/invoicebox/default/s1?version=1"}, r.beside()...)...); out != markToken+"\n" {
 			t.Errorf("resolve prints %q", out)
 		}
@@ -153,6 +164,12 @@ func TestNoSecretAnywhere(t *testing.T) {
 		if code := w.end(); code != exitDone {
 			t.Errorf("exit status %d", code)
 		}
+		r.check(said, "check of a wrong token", exitFailed)
+		code, out, errs := r.command(append([]string{"run"}, r.service()...)...)
+		if code == exitDone || !strings.Contains(out+errs, "401") {
+			t.Errorf("run with a wrong token: exit status %d\n%s%s", code, out, errs)
+		}
+		said["start with a wrong token"] = []byte(out + errs)
 		r.read(said, "ended ")
 		said["log"] = []byte(w.log.String())
 		for _, typ := range schemas.OutputTypes() {
@@ -168,6 +185,18 @@ func TestNoSecretAnywhere(t *testing.T) {
 		}
 		search(t, said, marks())
 	})
+}
+
+// check adds what `check` prints, in both forms.
+func (r *rig) check(said map[string][]byte, name string, want int) {
+	r.t.Helper()
+	for _, output := range []string{"table", "json"} {
+		code, out, errs := r.command(append([]string{"check", "--output", output, "--signing-key-file", r.path("signing")}, r.service()...)...)
+		if code != want || !strings.Contains(out, "token") {
+			r.t.Errorf("%s as %s: exit status %d\n%s%s", name, output, code, out, errs)
+		}
+		said[name+" as "+output] = []byte(out + errs)
+	}
 }
 
 // search fails the test for each text that is found in what was said, in whatever form.
