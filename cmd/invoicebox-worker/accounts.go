@@ -67,7 +67,7 @@ func (c *accountsList) Run(ctx context.Context, s *settings, env environment) er
 			if g.State != journal.CircuitActive && g.State != journal.CircuitPaused && d.Until.IsZero() {
 				until = "waits for a trial call"
 			}
-			// An end that is over is none.
+			// A time in the past is no end.
 			views = append(views, accountJSON{Name: a.Name, PartnerID: a.PartnerID, Circuit: circuitJSON{
 				State: string(g.State), Reason: g.Reason, Until: timeJSON(d.Until), Since: timeJSON(g.Since), Count: g.Count,
 				Detail: d.Text, NextCheckAt: timeJSON(check), Command: d.Command,

@@ -20,17 +20,17 @@ type (
 	accountsCheck  struct{ accountAction }
 )
 
-// Run asks that an account invite and activate nobody.
+// Run asks the worker to pause an account.
 func (c *accountsPause) Run(ctx context.Context, s *settings, env environment) error {
 	return c.submitAction(ctx, s, env, onboarding.ActionPause)
 }
 
-// Run asks that a paused account try again.
+// Run asks the worker to resume a paused account.
 func (c *accountsResume) Run(ctx context.Context, s *settings, env environment) error {
 	return c.submitAction(ctx, s, env, onboarding.ActionResume)
 }
 
-// Run asks that the account's token be checked now.
+// Run asks the worker to check the account's token now.
 func (c *accountsCheck) Run(ctx context.Context, s *settings, env environment) error {
 	return c.submitAction(ctx, s, env, onboarding.ActionCheck)
 }

@@ -18,7 +18,7 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// Bounds of what people write, in bytes.
+// Limits of what an operator writes, in bytes.
 const (
 	maxActor = 128
 	maxNote  = 500
@@ -26,7 +26,7 @@ const (
 
 const lookEvery = 100 * time.Millisecond // for the end of what was asked for
 
-// actionFlags are those of every command that asks a worker to act.
+// actionFlags are the flags of every command that asks a worker to act.
 type actionFlags struct {
 	outputFlag
 	Actor  string        `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
@@ -34,7 +34,7 @@ type actionFlags struct {
 	Wait   time.Duration `name:"wait" group:"command" default:"10s" placeholder:"TIME" help:"How long to wait for the worker to execute the request, and then for the outcome of the operation (default ${default}); 0s: do not wait. The request stays in the journal in any case."`
 }
 
-// check says what is wrong with the flags.
+// check reports a wrong flag.
 func (c *actionFlags) check() error {
 	if c.Wait < 0 || c.Wait > time.Hour {
 		return &usageError{"--wait must be 0s to 1h"}
@@ -42,8 +42,8 @@ func (c *actionFlags) check() error {
 	return checkActor(&c.Actor, "--reason", c.Reason)
 }
 
-// checkActor completes who asks, and says what is wrong with what a person wrote
-// for the audit trail.
+// checkActor sets the default of the actor, and checks what the operator wrote for the
+// audit trail.
 func checkActor(actor *string, flag, note string) error {
 	if *actor == "" {
 		*actor = printable(currentUser())
@@ -52,7 +52,7 @@ func checkActor(actor *string, flag, note string) error {
 		flag, value string
 		limit       int
 	}{{"--actor", *actor, maxActor}, {flag, note, maxNote}} {
-		// What is not UTF-8 comes as the replacement character.
+		// Bytes that are not UTF-8 are read as the replacement character.
 		if len(text.value) > text.limit || strings.ContainsFunc(text.value, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 			return &usageError{fmt.Sprintf("%s must be printable text of at most %d bytes on one line", text.flag, text.limit)}
 		}
@@ -60,7 +60,7 @@ func checkActor(actor *string, flag, note string) error {
 	return nil
 }
 
-// printable takes away what a system's names should not have.
+// printable removes invisible characters from a name of the system.
 func printable(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -90,7 +90,7 @@ type actionJSON struct {
 	Detail     string     `json:"detail,omitzero"`
 	EndedAt    *time.Time `json:"endedAt,omitzero"`
 
-	// Of an act on an operation, after it was performed.
+	// Of an action on an operation, after its execution.
 	Outcome *operationJSON `json:"outcome,omitzero"`
 }
 
@@ -101,8 +101,8 @@ func actionView(i journal.Intent) actionJSON {
 	}
 }
 
-// request writes an intent into the journal and returns its id. Seal, where it is
-// not nil, seals what the intent brings, when all else of it is known. The MAC over
+// request writes an intent into the journal and returns its id. Seal, if not nil, seals
+// the secret of the intent; it is called when the rest of the intent is known. The MAC of
 // the intent needs the worker's keyset.
 func (c *actionFlags) request(ctx context.Context, s *settings, j journal.Journal, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) (uuid.UUID, error) {
 	return c.requestAbout(ctx, s, j, i, onboarding.ActionSubject(i), seal)
@@ -137,8 +137,8 @@ func (c *actionFlags) requestAbout(ctx context.Context, s *settings, j journal.J
 	return i.UUID, nil
 }
 
-// submit writes an intent into the journal, waits for its end, and prints it. An
-// act that was refused, or that nobody has performed in time, is an error.
+// submit writes an intent into the journal, waits for its end, and prints it. An action
+// that was refused, or not executed in time, is an error.
 func (c *actionFlags) submit(ctx context.Context, s *settings, j journal.Journal, env environment, i journal.Intent, seal func(*keyset.Set, *journal.Intent) error) error {
 	asked := time.Now()
 	id, err := c.request(ctx, s, j, i, seal)
@@ -173,8 +173,8 @@ func (c *actionFlags) submit(ctx context.Context, s *settings, j journal.Journal
 	}), refused)
 }
 
-// outcome waits, within --wait, for what becomes of an operation after an act.
-// Where it cannot be read, the act was performed all the same.
+// outcome waits, at most --wait, for the outcome of an operation after an action. An error
+// here does not change that the action was executed.
 func (c *actionFlags) outcome(ctx context.Context, j journal.Journal, id uuid.UUID, asked time.Time) (*operationJSON, string) {
 	o, obstacles, err := awaitOutcome(ctx, j, journal.OperationRecord{UUID: id}, asked.Add(c.Wait))
 	if err != nil {
@@ -208,19 +208,19 @@ func (c *actionFlags) waitForResult(ctx context.Context, j journal.Journal, id u
 	}
 }
 
-// attentionJSON is what the table of attention says of an operation.
+// attentionJSON is the row of the table of attention reasons for an operation.
 type attentionJSON struct {
 	Certain   string   `json:"certain"`
 	Uncertain string   `json:"uncertain"`
 	Safe      []string `json:"safe"`
-	// Why the last attempt ended as it did, one of a closed set; what that means,
-	// and what to set or to do.
+	// The cause of the last attempt's end, one of a closed set; what it means, and what
+	// to set or to do.
 	Cause   string `json:"cause,omitzero"`
 	Meaning string `json:"meaning,omitzero"`
 	Advice  string `json:"advice,omitzero"`
 }
 
-// attentionView is nil for an operation that does not wait for a person.
+// attentionView is nil for an operation that is not in attention.
 func attentionView(r journal.OperationRecord) *attentionJSON {
 	row, ok := onboarding.AttentionOf(onboarding.Reason(r.Reason))
 	if r.State != journal.Attention || !ok {
@@ -240,7 +240,7 @@ func safeCommands(r journal.OperationRecord) string {
 	return ""
 }
 
-// printActions lists what people asked for, the oldest first.
+// printActions lists the operator actions, the oldest first.
 func printActions(w io.Writer, list []journal.Intent) {
 	var rows [][]any
 	for _, i := range slices.Backward(list) {

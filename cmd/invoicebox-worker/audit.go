@@ -216,7 +216,7 @@ func (c *auditVerify) Run(ctx context.Context, s *settings, env environment) err
 	})
 }
 
-// verifyJournal follows the chain of a journal from its first entry, and returns the last
+// verifyJournal checks the chain of a journal from its first entry, and returns the last
 // and how many details were erased.
 func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (last journal.AuditEntry, erased int64, err error) {
 	changed := func(format string, args ...any) (journal.AuditEntry, int64, error) {
@@ -256,7 +256,7 @@ func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (last jo
 	return last, details.Count, nil
 }
 
-// follows checks that an entry is the one that follows another.
+// follows checks that an entry is the successor of another.
 func follows(last, e journal.AuditEntry) error {
 	switch next := journal.NextAudit(last.ID, last.Hash, e); {
 	case e.ID <= last.ID:

@@ -29,7 +29,7 @@ type bulkAction struct {
 	Yes     bool   `name:"yes" group:"command" help:"With --all: do not ask for confirmation."`
 }
 
-// bulkJSON is what an act on many operations came to.
+// bulkJSON is the result of an action on many operations.
 type bulkJSON struct {
 	Action    string         `json:"action"`
 	Reason    string         `json:"reason"`
@@ -41,7 +41,7 @@ type bulkJSON struct {
 	WaitsFor  []obstacleJSON `json:"waitsFor"` // what keeps the first of them from running
 }
 
-// bulkAtOnce is how many acts are asked for before their ends are awaited.
+// bulkAtOnce is how many actions are requested before their ends are awaited.
 const bulkAtOnce = 100
 
 // run performs the command on one operation or on all.
@@ -100,8 +100,8 @@ func (c *bulkAction) run(ctx context.Context, s *settings, env environment, comm
 	})
 }
 
-// choose lists the operations that the act is safe for, the oldest first, and
-// counts the others.
+// choose lists the operations for which the action is safe, the oldest first, and counts
+// the others.
 func (c *bulkAction) choose(ctx context.Context, j journal.Journal, command onboarding.Action, reason string) (chosen []journal.OperationRecord, notSafe int, err error) {
 	_, known := onboarding.AttentionOf(onboarding.Reason(reason))
 	filter := journal.OperationFilter{Account: c.Account, State: journal.Attention, Limit: 1000}
@@ -154,7 +154,7 @@ func (c *bulkAction) preview(w io.Writer, command onboarding.Action, reason stri
 	_, _ = fmt.Fprintf(w, "  the first: %s, shop %q; all: operations list --attention\n", chosen[0].UUID, chosen[0].Shop.Shop)
 }
 
-// confirmed asks for a word on standard input.
+// confirmed asks for a confirmation on standard input.
 func confirmed(env environment) bool {
 	if env.stdin == nil {
 		return false
@@ -164,9 +164,9 @@ func confirmed(env environment) bool {
 	return strings.TrimSpace(line) == "yes"
 }
 
-// performAll asks for the act on each operation, some at a time, and counts what
-// came of them. Without an answer from a worker within --wait the rest is asked
-// for and not awaited.
+// performAll requests the action for each operation, bulkAtOnce at a time, and counts the
+// results. If no worker answers within --wait, the other actions are requested and not
+// awaited.
 func (c *bulkAction) performAll(ctx context.Context, s *settings, j journal.Journal, command onboarding.Action, chosen []journal.OperationRecord, view *bulkJSON) error {
 	for part := range slices.Chunk(chosen, bulkAtOnce) {
 		var asked []uuid.UUID

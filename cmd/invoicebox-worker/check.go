@@ -39,7 +39,7 @@ func checksAsJSON(args []string) bool {
 	return false
 }
 
-// settingsCheck is the answer of `check --output json` where a setting has a wrong value.
+// settingsCheck is the output of `check --output json` if a setting has a wrong value.
 func settingsCheck(env environment, err error) int {
 	views := []checkJSON{{Check: "settings", Result: string(app.CheckFailed), Detail: err.Error()}}
 	if writeErr := (outputFlag{Output: "json"}).write(env.stdout, views, nil); writeErr != nil {
@@ -48,7 +48,7 @@ func settingsCheck(env environment, err error) int {
 	return fail(env, exitFailed, errors.New("1 check has failed"))
 }
 
-// Run tries everything and says it line by line; it fails when one of them did.
+// Run makes all checks and prints a line for each. It fails if a check failed.
 func (c *checkCommand) Run(ctx context.Context, s *settings, env environment) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -61,8 +61,8 @@ Every setting is a flag, an environment variable (INVOICEBOX_WORKER_ and the fla
 
 Exit status: 0 done, 1 failed or a setting has a wrong value, 2 wrong usage (unknown command or flag, missing argument).`
 
-// run is the program: everything but signals and the exit itself. An answer
-// that could not be written is a failure, whatever was done.
+// run is the program without signals and exit. Output that could not be written is a
+// failure, whatever was done.
 func run(ctx context.Context, args []string, env environment) int {
 	out := &checkedOutput{Writer: env.stdout}
 	env.stdout = out
@@ -163,19 +163,19 @@ func checkEmptyFlags(kctx *kong.Context) error {
 	return nil
 }
 
-// keepGoing is for commands whose work must not end with the reader of their output.
+// keepGoing is for commands that go on when the reader of their output has ended.
 func (e environment) keepGoing() {
 	if e.surviveOutputs != nil {
 		e.surviveOutputs()
 	}
 }
 
-// A usageError is a wrong argument that kong cannot see.
+// A usageError is a wrong argument that kong does not detect.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
-// fail writes the last line that a person sees.
+// fail writes the error as the last line.
 func fail(env environment, code int, err error) int {
 	text := visible.Text(strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	_, _ = fmt.Fprintf(env.stderr, "invoicebox-worker: %s\n", text)

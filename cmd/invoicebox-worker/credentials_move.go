@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// storeGroup are the commands about where secrets are.
+// storeGroup are the commands about credential stores.
 type storeGroup struct {
 	Move credentialsMove `cmd:"" settings:"journal-url,keyset-file" help:"Move the merchant ids and tokens that shops use to another store, and publish the new references. The running worker does it; nothing is moved twice."`
 }
@@ -60,7 +60,7 @@ func (c *credentialsMove) Run(ctx context.Context, s *settings, env environment)
 	})
 }
 
-// accounts are those that the command is about.
+// accounts lists the accounts of the command.
 func (c *credentialsMove) accounts(ctx context.Context, j journal.Journal, s *settings) ([]string, error) {
 	list, err := j.Accounts(ctx)
 	if err != nil {
@@ -81,8 +81,8 @@ func (c *credentialsMove) accounts(ctx context.Context, j journal.Journal, s *se
 	return names, nil
 }
 
-// move asks for a move in an account, waits for its end until a deadline, and counts what
-// is left. The error says that something is.
+// move requests the move in an account, waits for its end until a deadline, and counts the
+// shops that are left. If any are left, it returns an error.
 func (c *credentialsMove) move(ctx context.Context, s *settings, j journal.Journal, account string, deadline time.Time) (moveJSON, error) {
 	view := moveJSON{Account: account, To: c.To}
 	intent := journal.Intent{Account: account}

@@ -195,7 +195,7 @@ func letterRow(l journal.DeadLetterRecord) []any {
 	return []any{l.ID, formatTimeMillis(l.Received), l.Reason, l.Where, shop, topicPartitionOffset(l.Topic, l.Partition, l.Offset), l.EventID, l.Size, replayState(l)}
 }
 
-// replayState says in words how a dead letter stands.
+// replayState describes the replay of a dead letter.
 func replayState(l journal.DeadLetterRecord) string {
 	switch {
 	case !l.Replayed.IsZero():
@@ -300,7 +300,7 @@ func printLetter(w io.Writer, r journal.DeadLetterRecord, l deadLetterJSON) {
 	_, _ = fmt.Fprintf(w, "value\n%s\n", l.Record.Value)
 }
 
-// String quotes what may be hostile.
+// String quotes a text that may be hostile.
 func (t *textJSON) String() string {
 	switch {
 	case t == nil:

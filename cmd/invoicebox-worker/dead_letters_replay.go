@@ -69,7 +69,7 @@ func (c *deadLettersReplay) Run(ctx context.Context, s *settings, env environmen
 	})
 }
 
-// checkChoice says what is wrong with what chooses the dead letters.
+// checkChoice checks the ids and the filter.
 func (c *deadLettersReplay) checkChoice(f journal.DeadLetterFilter) error {
 	chosen := f != journal.DeadLetterFilter{}
 	switch {
@@ -142,7 +142,7 @@ func (v *replayJSON) add(l journal.DeadLetterRecord) {
 	}
 }
 
-// ask marks dead letters, some in each transaction, with an audit entry.
+// ask marks dead letters in several transactions, each with an audit entry.
 func (c *deadLettersReplay) ask(ctx context.Context, j journal.Journal, ids []int64, every time.Duration) (asked int, err error) {
 	for part := range slices.Chunk(ids, lettersAtOnce) {
 		detail := fmt.Sprintf("%s from %d to %d, %s; %s", plural(len(part), "dead letter", "dead letters"), part[0], part[len(part)-1], c.Rate, c.Note)

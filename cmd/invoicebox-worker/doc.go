@@ -38,6 +38,6 @@
 //
 // # Limits
 //
-// `run` has no dry run. `check` sends one request for each account, to check its token, and
+// `check` sends one request for each account, to check its token, and
 // counts it in the journal; beside a running service it sends none.
 package main

@@ -14,7 +14,7 @@ import (
 	"invoicebox-worker/internal/secretfile"
 )
 
-// watch has the service look at a file that a setting names.
+// watch makes the service read a file of a setting again when it changes.
 func (s *settings) watch(f app.WatchedFile) { s.files = append(s.files, f) }
 
 // secretFile opens a secret's file.
@@ -42,8 +42,8 @@ func (s *settings) tokenFile(name, account, path string, logger *slog.Logger) (*
 	return f, nil
 }
 
-// authorities reads a file of certificates that servers are trusted by. It is
-// used from the start on; a change is checked and used at the next start.
+// authorities reads a file of certificate authorities for servers. A change of the file is
+// checked, and used at the next start.
 func (s *settings) authorities(name, path string, logger *slog.Logger) (*x509.CertPool, error) {
 	f, err := s.authoritiesFile(name, path, secretfile.AtNextStart, logger)
 	if err != nil {
@@ -85,9 +85,9 @@ func (s *settings) certificate(certFile, keyFile string) (tls.Certificate, error
 	return pair, nil
 }
 
-// watchedKeyset loads the keyset, and has the service look at its file.
+// watchedKeyset loads the keyset, and makes the service read its file again when it changes.
 func (s *settings) watchedKeyset(logger *slog.Logger) (*secretfile.Watched[*keyset.Set], error) {
-	// It watches the files of the log-in too.
+	// The files of the log-in are watched too.
 	file, err := s.keysetFile(logger)
 	if err != nil {
 		return nil, err

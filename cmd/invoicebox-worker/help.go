@@ -22,8 +22,8 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return kong.DefaultHelpPrinter(options, ctx)
 }
 
-// ownFirst moves the settings that the command uses behind its own flags and
-// takes away the others. It is for the help only: nothing is parsed afterwards.
+// ownFirst moves the settings that the command uses behind its own flags and removes the
+// others. It is for the help only: nothing is parsed afterwards.
 func ownFirst(root, command *kong.Node) {
 	own := &kong.Group{Key: "command", Title: "Of this command:"}
 	settings := config.Used(command, root.Flags)
@@ -38,7 +38,7 @@ func ownFirst(root, command *kong.Node) {
 	command.Flags = slices.Concat(flags, command.Flags, settings)
 }
 
-// explainUsage says what is wrong with a command line, and where to read on.
+// explainUsage describes an error of a command line, and names the help to read.
 func explainUsage(err error) error {
 	text, where := err.Error(), program
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
@@ -52,8 +52,8 @@ func explainUsage(err error) error {
 	return fmt.Errorf("%s; see %s --help", text, where)
 }
 
-// missing names the part of a command line that is not there, or else gives
-// the text back.
+// missing names the missing part of a command line; without one it returns the text
+// unchanged.
 func missing(ctx *kong.Context, command *kong.Node, text string) string {
 	given := 0
 	for _, p := range ctx.Path {

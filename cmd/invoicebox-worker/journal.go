@@ -118,8 +118,8 @@ type outcomeJSON struct {
 type shopJSONRef struct {
 	Account string `json:"account"`
 	Shop    string `json:"shop"`
-	// Reference is that of the credentials that were published last, where they are in
-	// another store than the lost journal.
+	// Reference is that of the credentials that were published last, if they are in an
+	// external store.
 	Reference string `json:"reference,omitzero"`
 }
 

@@ -9,8 +9,8 @@ import (
 	"invoicebox-worker/internal/secretfile"
 )
 
-// kafka puts the settings about the brokers together and tries their files, so
-// that what is wrong is told by the setting's name.
+// kafka collects the settings of the brokers and reads their files, so that an error names
+// the setting.
 func (s *settings) kafka(logger *slog.Logger) (kafka.Config, error) {
 	c := kafka.Config{Brokers: s.KafkaBrokers, ClientID: "invoicebox-worker"}
 	var err error
@@ -21,7 +21,7 @@ func (s *settings) kafka(logger *slog.Logger) (kafka.Config, error) {
 	return c, err
 }
 
-// connection is for the commands that need the brokers.
+// connection connects commands to the brokers.
 func (s *settings) connection(logger *slog.Logger) (*kafka.Cluster, error) {
 	c, err := s.kafka(logger)
 	if err != nil {

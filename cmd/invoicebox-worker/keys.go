@@ -43,7 +43,7 @@ func keysView(path string, set *keyset.Set) keysJSON {
 
 func keyName(id keyset.KeyID) string { return fmt.Sprintf("%08x", uint32(id)) }
 
-// Run makes a keyset.
+// Run creates a keyset.
 func (c *keysCreate) Run(ctx context.Context, s *settings, env environment) error {
 	if err := s.given.Require("keyset-file"); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (c *keysCreate) Run(ctx context.Context, s *settings, env environment) erro
 	})
 }
 
-// keysetOf loads the keyset for the rows of a journal, whose keyset it has to be.
+// keysetOf loads the keyset, and checks that it is the keyset of the journal.
 func (s *settings) keysetOf(ctx context.Context, j journal.Journal) (*keyset.Set, error) {
 	keys, err := s.keyset()
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *settings) keyset() (*keyset.Set, error) {
 	return set, s.explainKeyset(err)
 }
 
-// keysetFile is where the keyset is, and what wraps it.
+// keysetFile returns the file of the keyset, and what wraps it.
 func (s *settings) keysetFile(logger *slog.Logger) (keyset.File, error) {
 	f := keyset.File{Path: s.KeysetFile}
 	if s.KeysetWrap == "" {
@@ -121,7 +121,7 @@ func (s *settings) keysetFile(logger *slog.Logger) (keyset.File, error) {
 	return f, nil
 }
 
-// explainKeyset says what a person can do about a keyset that cannot be loaded.
+// explainKeyset says what an operator can do about a keyset that cannot be loaded.
 func (s *settings) explainKeyset(err error) error {
 	wrong := func(right string) error {
 		return s.given.Wrong("keyset-file", s.KeysetFile, right)
@@ -153,8 +153,8 @@ func (s *settings) explainKeyset(err error) error {
 	return wrong("is no keyset made by `keys create`")
 }
 
-// journalIsSealed tells whether there is a journal that needs the keyset it was
-// made with: advice to make another one would lose all that it holds.
+// journalIsSealed reports whether a journal exists that was sealed with a keyset. Then the
+// advice to create another keyset would be wrong: its secrets would be lost.
 func (s *settings) journalIsSealed() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

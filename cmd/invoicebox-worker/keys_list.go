@@ -35,14 +35,14 @@ type keyColumnJSON struct {
 // keyMissing is the state of a key that values need and the file does not have.
 const keyMissing = "missing"
 
-// A keyStatus is a key and what needs it.
+// A keyStatus is a key with the values and workers that need it.
 type keyStatus struct {
 	journal.KeyRows
 	State      string
 	Has, Lacks []string
 }
 
-// keyStatuses describe the keys of a keyset and those that are missing.
+// keyStatuses describes the keys of a keyset, and the keys that are missing in it.
 func keyStatuses(ctx context.Context, j journal.Journal, set *keyset.Set) ([]keyStatus, error) {
 	used, err := j.UsedKeys(ctx)
 	if err != nil {

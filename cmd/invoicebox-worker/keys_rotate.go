@@ -16,14 +16,14 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// keyChange is what the commands that change the keyset have in common.
+// keyChange is the common part of the commands that change the keyset.
 type keyChange struct {
 	outputFlag
 	Actor  string `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Reason string `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 }
 
-// change reads the keyset file and has it changed by f. The audit entry is in the
+// change reads the keyset file and calls f to change it. The audit entry is in the
 // journal before the file changes.
 func (c *keyChange) change(ctx context.Context, s *settings, env environment, f func(journal.Journal, *keyset.Set) (next *keyset.Set, act string, key journal.Key, err error)) error {
 	if err := checkActor(&c.Actor, "--reason", c.Reason); err != nil {
@@ -155,7 +155,7 @@ func (c *keysRotate) Run(ctx context.Context, s *settings, env environment) erro
 
 var errKeyNotEverywhere = errors.New("not every running worker has the key")
 
-// addedKey finds the key that was added last and serves no new rows yet.
+// addedKey finds the key that was added last and is not primary yet.
 func addedKey(set *keyset.Set, p keyset.Purpose) (found keyset.Key, ok bool) {
 	for _, k := range set.List() {
 		if k.Purpose == p && k.State == keyset.Added {

@@ -13,10 +13,9 @@ const (
 	flushLogsFor = time.Second // how long the last lines may take
 )
 
-// A logOutput is where the service logs to. Nothing that happens to its reader
-// stops the service: a write that fails is counted, and a reader that does not
-// read (a stopped terminal, a stuck log agent) is waited for by a queue, whose
-// overflow is counted too.
+// A logOutput is the log of the service. Its reader cannot stop the service: a write that
+// fails is counted. If the reader does not read (a stopped terminal, a stuck log agent),
+// lines wait in a queue; lines that the queue cannot hold are counted too.
 type logOutput struct {
 	out   io.Writer
 	lines chan logLine // nil: lines are written at once
@@ -29,8 +28,8 @@ type logLine struct {
 	written chan struct{}
 }
 
-// newLogOutput writes to out. Only a pipe, a socket or a device can make a
-// write wait; lines for a file or for memory are written at once.
+// newLogOutput writes to out. A write to a pipe, a socket or a device can block, so these
+// have a queue. Lines for a file or for memory are written at once.
 func newLogOutput(out io.Writer) *logOutput {
 	o := &logOutput{out: out}
 	if file, ok := out.(*os.File); ok {
@@ -42,7 +41,7 @@ func newLogOutput(out io.Writer) *logOutput {
 	return o
 }
 
-// Write takes one line. It never fails and never waits.
+// Write accepts one line. It never fails and never blocks.
 func (o *logOutput) Write(line []byte) (int, error) {
 	if o.lines == nil {
 		o.write(line)
@@ -72,7 +71,7 @@ func (o *logOutput) write(line []byte) {
 	}
 }
 
-// flush waits until the lines so far are written, within a bound.
+// flush waits until the earlier lines are written, at most for the given time.
 func (o *logOutput) flush(bound time.Duration) {
 	if o.lines == nil {
 		return
@@ -91,5 +90,5 @@ func (o *logOutput) flush(bound time.Duration) {
 	}
 }
 
-// notWritten is the number of lines that reached nobody.
+// notWritten is the number of lines that were lost.
 func (o *logOutput) notWritten() uint64 { return o.lost.Load() }

@@ -13,10 +13,10 @@ import (
 // logger writes to w as --log-format and --log-level say.
 func (s *settings) logger(w io.Writer) *slog.Logger { return s.loggerTo(w, isTerminal(w)) }
 
-// loggerTo writes to w, which leads to a terminal or not.
+// loggerTo writes to w, which is a terminal or not.
 func (s *settings) loggerTo(w io.Writer, terminal bool) *slog.Logger {
 	var level slog.Level
-	// Its form was checked with the setting.
+	// The level was checked with the settings.
 	_ = level.UnmarshalText([]byte(s.LogLevel))
 	options := &slog.HandlerOptions{Level: level}
 	if s.LogFormat == "text" || s.LogFormat == "auto" && terminal {

@@ -20,7 +20,7 @@ func main() {
 	})
 	env := environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), surviveOutputs: surviveOutputs}
 	code := run(ctx, os.Args[1:], env)
-	// Some file systems report only here that they had no room.
+	// Some file systems report only here that the disk is full.
 	if err := os.Stdout.Close(); err != nil && !errors.Is(err, syscall.EBADF) && code == exitDone {
 		code = fail(env, exitFailed, &outputError{err})
 	}

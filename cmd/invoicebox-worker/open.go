@@ -27,13 +27,13 @@ func withJournal(ctx context.Context, s *settings, env environment, f func(journ
 	return f(j)
 }
 
-// currentUser names who acts, for the audit trail.
+// currentUser names the actor for the audit trail.
 func currentUser() string {
 	name := strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		name = u.Username
 	}
-	// Who became another user by sudo is the one who acts.
+	// With sudo, the actor is the user who called it.
 	if before := os.Getenv("SUDO_USER"); before != "" && before != name {
 		name = before + " as " + name
 	}

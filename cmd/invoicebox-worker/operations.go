@@ -189,8 +189,8 @@ func printOperation(w io.Writer, d journal.OperationDetail, obstacles []onboardi
 	printOutputs(w, d.Output)
 }
 
-// tries tells how often an operation was attempted, and whether an attempt may
-// have been executed all the same.
+// tries shows the number of attempts of an operation, and whether one of them may have been
+// executed although its outcome is unknown.
 func tries(r journal.OperationRecord) string {
 	if r.Doubt {
 		return fmt.Sprintf("%d doubt", r.Attempts)
@@ -198,7 +198,7 @@ func tries(r journal.OperationRecord) string {
 	return fmt.Sprint(r.Attempts)
 }
 
-// moment tells when a waiting operation goes on, and of others when they changed.
+// moment returns when a waiting operation is due, and when another operation changed last.
 func moment(r journal.OperationRecord) string {
 	if r.State == journal.Waiting && !r.Due.IsZero() || r.State.Open() && r.Due.After(time.Now()) {
 		return "due " + formatTime(r.Due)[len("2006-"):]

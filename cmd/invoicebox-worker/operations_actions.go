@@ -33,23 +33,23 @@ type (
 	}
 )
 
-// Run asks for a probe.
+// Run requests a probe.
 func (c *operationsProbe) Run(ctx context.Context, s *settings, env environment) error {
 	return c.submitAction(ctx, s, env, onboarding.ActionProbe, nil)
 }
 
-// Run asks for a retry.
+// Run requests a retry.
 func (c *operationsRetry) Run(ctx context.Context, s *settings, env environment) error {
 	return c.run(ctx, s, env, onboarding.ActionRetry)
 }
 
-// Run asks for an end, which is for ever: the audit needs the reason.
+// Run requests the end of the operation. The end is final, so the audit trail needs a reason.
 func (c *operationsClose) Run(ctx context.Context, s *settings, env environment) error {
 	return c.run(ctx, s, env, onboarding.ActionClose)
 }
 
-// Run asks that merchant id and token be taken. The token is sealed before it is
-// written anywhere.
+// Run requests that merchant id and token are stored. The token is sealed before it is
+// written.
 func (c *operationsSetCredentials) Run(ctx context.Context, s *settings, env environment) error {
 	return c.submitAction(ctx, s, env, onboarding.ActionSetCredentials, func(keys *keyset.Set, i *journal.Intent, shop journal.ShopKey) error {
 		token, err := c.token(env)
@@ -96,8 +96,8 @@ func operationID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-// submitAction asks for one act on the operation. What is not permitted as the operation
-// stands is said at once; the worker, which may see it later, decides.
+// submitAction requests an action on the operation. If the operation's state does not permit
+// it, the command reports that at once. The worker decides by the state that it finds later.
 func (c *operationAction) submitAction(
 	ctx context.Context, s *settings, env environment, command onboarding.Action, fill func(*keyset.Set, *journal.Intent, journal.ShopKey) error,
 ) error {

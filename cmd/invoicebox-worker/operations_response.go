@@ -21,7 +21,7 @@ import (
 
 type operationsReread struct{ operationAction }
 
-// Run asks that the kept response be read again.
+// Run requests that the stored response is parsed again.
 func (c *operationsReread) Run(ctx context.Context, s *settings, env environment) error {
 	return c.submitAction(ctx, s, env, onboarding.ActionReread, nil)
 }
@@ -34,7 +34,7 @@ type operationsResponse struct {
 	Reason string `name:"reason" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 }
 
-// responseJSON is one kept response.
+// responseJSON is one stored response.
 type responseJSON struct {
 	Attempt    int               `json:"attempt"` // 0: entered by a person
 	ReceivedAt *time.Time        `json:"receivedAt,omitzero"`
@@ -51,7 +51,7 @@ type responseJSON struct {
 	BodyBase64 []byte            `json:"bodyBase64,omitzero"` // with --reveal, where it is not UTF-8
 }
 
-// Run shows the kept responses. With --reveal the audit entry is on disk before
+// Run shows the stored responses. With --reveal the audit entry is on disk before
 // a byte of a body is printed.
 func (c *operationsResponse) Run(ctx context.Context, s *settings, env environment) error {
 	id, err := operationID(c.ID)
@@ -169,8 +169,7 @@ func (v responseJSON) print(w io.Writer) {
 	}
 }
 
-// quotedBody shows control characters escaped, line by line: a body is written
-// by others.
+// quotedBody escapes control characters, line by line: the body may be hostile.
 func quotedBody(body string) string {
 	lines := strings.Split(body, "\n")
 	for i, line := range lines {

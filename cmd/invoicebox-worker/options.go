@@ -9,8 +9,7 @@ import (
 	"invoicebox-worker/internal/secretfile"
 )
 
-// options puts together what the service needs, reading every file that the
-// settings name.
+// options reads every file that the settings name, and builds the options of the service.
 func (s *settings) options(logger *slog.Logger) (app.Options, error) {
 	o := app.Options{Worker: s.Worker, Version: programVersion(), Logger: logger}
 	if err := s.given.Require("kafka-brokers"); err != nil {

@@ -20,13 +20,13 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// outputFlag chooses between people and programs.
+// outputFlag chooses between a table and JSON.
 type outputFlag struct {
 	Output string `name:"output" short:"o" enum:"table,json" default:"table" group:"command" help:"table for people, json for programs (default ${default})."`
 }
 
-// write prints value as JSON, or what people prints. What could not be written
-// is an error.
+// write prints value as JSON, or calls people to print it for people. A failed write is an
+// error.
 func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error {
 	var out []byte
 	if o.Output == "json" {
@@ -44,7 +44,7 @@ func (o outputFlag) write(w io.Writer, value any, people func(io.Writer)) error 
 	return err
 }
 
-// An outputError says that the answer reached nobody, or not whole.
+// An outputError says that the output was not written, or only a part of it.
 type outputError struct{ cause error }
 
 func (e *outputError) Error() string {
@@ -52,8 +52,8 @@ func (e *outputError) Error() string {
 }
 func (e *outputError) Unwrap() error { return e.cause }
 
-// A checkedOutput says in words that something could not be written, and
-// remembers it for text whose writer does not look, such as the help.
+// A checkedOutput returns a failed write as an error that names the output. It stores the
+// error for writers that ignore it, such as the printer of the help.
 type checkedOutput struct {
 	io.Writer
 	err error
@@ -68,14 +68,14 @@ func (o *checkedOutput) Write(text []byte) (int, error) {
 	return n, nil
 }
 
-// A page is text for people with the width that tables may have; 0 is any.
+// A page is text for people, with the maximum width of its tables; 0 is no maximum.
 type page struct {
 	bytes.Buffer
 	width int
 }
 
-// widthOf is the width of a terminal. Elsewhere nothing is cut: what is written
-// to a file or to another program is searched and copied.
+// widthOf is the width of a terminal, else 0. Output to a file or to another program is not
+// cut, because it is searched and copied.
 func widthOf(w io.Writer) int {
 	if checked, ok := w.(*checkedOutput); ok {
 		w = checked.Writer
@@ -135,7 +135,7 @@ func ifTrue(b bool, word string) string {
 	return ""
 }
 
-// What programs read. The names are a promise; members are only added.
+// The JSON output. Its names are stable; members are only added.
 type (
 	operationJSON struct {
 		ID          string        `json:"id"`
@@ -229,9 +229,9 @@ func detailView(d journal.OperationDetail) operationJSON {
 	return o
 }
 
-// outcomeOf tells what an attempt that has ended came to. An activation's answer
-// is made durable before it is read, so the journal has it as done; where it
-// then could not be read, the attempt that brought it says so.
+// outcomeOf returns the outcome of an attempt that has ended. The response of an activation
+// is saved before it is parsed, so the journal says done; if the response could not be parsed,
+// the outcome of its attempt says so.
 func outcomeOf(d journal.OperationDetail, attempt int) string {
 	last := len(d.Tries) - 1
 	for last >= 0 && !d.Tries[last].HasReceipt {

@@ -13,7 +13,7 @@ const (
 	tableRows = 50 // of a table without --limit
 )
 
-// pageFlags choose a part of a list.
+// pageFlags select a part of a list.
 type pageFlags struct {
 	Limit *int   `name:"limit" group:"command" placeholder:"N" help:"Maximum number of rows, up to 100000; default: 50 in a table, 100000 with --output json. A message on standard error reports a list that was cut."`
 	After string `name:"after" group:"command" placeholder:"ID" help:"List the rows after this id, to continue a list that was cut."`

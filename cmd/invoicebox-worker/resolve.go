@@ -29,9 +29,8 @@ type resolveJSON struct {
 	Token      string `json:"token,omitzero"`
 }
 
-// Run prints the secret. The audit entry is on disk before a byte is printed,
-// and another one follows when it could not be printed. What is refused is in
-// the audit trail too.
+// Run prints the secret. The audit entry is on disk before a byte is printed. If printing
+// fails, another entry says so. A refusal is in the audit trail too.
 func (c *resolve) Run(ctx context.Context, s *settings, env environment) error {
 	forbidCoreDumps()
 	ref, err := schemas.ParseReference(c.Reference)

@@ -58,7 +58,7 @@ type dryRecordJSON struct {
 	Cancels   int      `json:"cancels,omitzero"`
 }
 
-// dryRun says what would be done, a line for each record.
+// dryRun prints what would be done, a line for each record.
 func (c *runCommand) dryRun(ctx context.Context, o app.Options, w io.Writer, log *slog.Logger) error {
 	sum, err := app.DryRun(ctx, o, func(r app.DryRecord) error {
 		if c.Output != "json" {

@@ -7,7 +7,7 @@ import (
 	"invoicebox-worker/internal/secretfile"
 )
 
-// settings are the settings of the service, and what their files opened.
+// settings are the settings of the service with the files that were opened for them.
 type settings struct {
 	config.Worker `embed:""`
 

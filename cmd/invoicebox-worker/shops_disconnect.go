@@ -16,10 +16,10 @@ type shopAction struct {
 	Account string `name:"account" group:"command" default:"default" help:"The shop's partner account (default ${default})."`
 }
 
-// shopsDisconnect ends the use of a shop's credentials.
+// shopsDisconnect disconnects a shop.
 type shopsDisconnect struct{ shopAction }
 
-// Run asks that a shop be disconnected.
+// Run requests that a shop is disconnected.
 func (c *shopsDisconnect) Run(ctx context.Context, s *settings, env environment) error {
 	return c.submitAction(ctx, s, env, onboarding.ActionDisconnect)
 }
@@ -30,7 +30,7 @@ type shopsErase struct {
 	Yes bool `name:"yes" group:"command" help:"Do not ask for confirmation."`
 }
 
-// Run asks that the data of a shop be erased.
+// Run requests that the personal data of a shop is erased.
 func (c *shopsErase) Run(ctx context.Context, s *settings, env environment) error {
 	if err := c.check(); err != nil {
 		return err

@@ -62,7 +62,7 @@ type importFileJSON struct {
 	Token      string `json:"token"`
 }
 
-// importLineJSON is what became of a line.
+// importLineJSON is the result of a line.
 type importLineJSON struct {
 	Line    int    `json:"line"`
 	Account string `json:"account,omitzero"`
@@ -75,7 +75,7 @@ type importJSON struct {
 	Lines    int `json:"lines"` // without empty ones
 	Imported int `json:"imported"`
 	Same     int `json:"alreadyImported"`
-	// Importable are the lines that a worker would be asked for, with --dry-run.
+	// Importable is the number of lines that would be imported, with --dry-run.
 	Importable int              `json:"importable,omitzero"`
 	Left       []importLineJSON `json:"left"` // the other lines, with what is wrong
 }
@@ -228,7 +228,7 @@ func readImport(text []byte, long bool, number int, accounts map[string]bool) (l
 	return l, ""
 }
 
-// importAll asks for the import of some lines, and awaits what becomes of them.
+// importAll requests the import of some lines, and waits for the results.
 func (c *shopsImport) importAll(ctx context.Context, s *settings, j journal.Journal, keys *keyset.Set, lines []importLine, view *importJSON) error {
 	type asked struct {
 		line importLine

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// drainSignals end the program in order. A closed terminal, a log rotation or a
-// reload sends SIGHUP, some container runtimes SIGQUIT, a watchdog SIGABRT: none
-// of them may cut a call.
+// drainSignals make the program drain and exit. A closed terminal, a log rotation or a
+// reload sends SIGHUP, some container runtimes send SIGQUIT, a watchdog sends SIGABRT: none
+// of them may interrupt a call.
 func drainSignals() []os.Signal {
 	signals := []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGQUIT, syscall.SIGABRT}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
@@ -19,9 +19,8 @@ func drainSignals() []os.Signal {
 	return signals
 }
 
-// watchSignals calls stop at the first signal and end at the second SIGTERM or
-// SIGINT. What is in flight then is what a crash leaves behind; the journal
-// knows it.
+// watchSignals calls stop at the first signal and end at the second SIGTERM or SIGINT. The
+// second one is a crash for the calls in flight: the journal has their attempts.
 func watchSignals(ctx context.Context, signals <-chan os.Signal, stop, end func()) {
 	asked := 0
 	for {
@@ -41,7 +40,7 @@ func watchSignals(ctx context.Context, signals <-chan os.Signal, stop, end func(
 	}
 }
 
-// within runs what may wait for a reader, at most for a bound.
+// within runs f, and returns after the given time even if f still waits for a reader.
 func within(bound time.Duration, run func()) {
 	done := make(chan struct{})
 	go func() {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// surviveOutputs keeps the end of whoever reads stdout or stderr from ending
-// the process: writing fails instead. SIGTTOU would stop a service in the
-// background that logs to its terminal.
+// surviveOutputs ignores SIGPIPE, so that a write fails, and the process goes on, when the
+// reader of stdout or stderr has ended. It ignores SIGTTOU, which would stop a background
+// service that logs to its terminal.
 func surviveOutputs() { signal.Ignore(syscall.SIGPIPE, syscall.SIGTTOU) }

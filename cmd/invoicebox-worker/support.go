@@ -25,12 +25,12 @@ import (
 	"invoicebox-worker/internal/visible"
 )
 
-// support are the commands for those who help.
+// support are the commands for support.
 type support struct {
 	Bundle supportBundle `cmd:"" settings:"*" help:"Collect what support needs into a tar.gz: version, settings, the result of check, and the state of worker and journal. It holds no secret: no token, code, address, key or password."`
 }
 
-// bundledRows bounds the lists in a bundle.
+// bundledRows is the maximum length of the lists in a bundle.
 const bundledRows = 1000
 
 type supportBundle struct {
@@ -123,8 +123,8 @@ func writeBundle(ctx context.Context, to io.Writer, members []bundled, folder st
 	return list, errors.Join(add("members.json", index), archive.Close(), zip.Close())
 }
 
-// members are those of a bundle. Most are what a command or the listener shows to
-// everybody who may run this program.
+// members lists the members of a bundle. Most of them contain the output of a command or a
+// page of the listener.
 func (c *supportBundle) members(s *settings) []bundled {
 	asJSON := outputFlag{Output: "json"}
 	rows := bundledRows
@@ -289,8 +289,8 @@ type deadLetterCountJSON struct {
 	Newest *time.Time `json:"newest,omitzero"`
 }
 
-// deadLetterSummary counts: what is read of a record, its key included, is the producer's
-// and may be anything.
+// deadLetterSummary counts dead letters by topic and reason. It contains nothing of their
+// records, because records, and their keys, can contain personal data.
 func deadLetterSummary(ctx context.Context, j journal.Journal) (any, error) {
 	counts := []deadLetterCountJSON{}
 	f := journal.DeadLetterFilter{NoRecords: true, Limit: 1000}

@@ -58,8 +58,8 @@ func printTable(w io.Writer, header []any, rows [][]any, none string) {
 	_, _ = fmt.Fprintln(w, t.Render())
 }
 
-// columnWidths gives every column what it needs, or less where the table would
-// be wider than width (0: any): the widest columns lose first.
+// columnWidths returns the width of each column. If the table would be wider than width (0:
+// no maximum), the widest columns are made narrower first.
 func columnWidths(header []any, rows [][]any, width int) []int {
 	widths := make([]int, len(header))
 	total := 0
@@ -85,7 +85,7 @@ func columnWidths(header []any, rows [][]any, width int) []int {
 	return widths
 }
 
-// ellipsize cuts the middle out of a text that is wider than width columns.
+// ellipsize replaces the middle of a text that is wider than width columns.
 func ellipsize(value string, width int) string {
 	if text.StringWidthWithoutEscSequences(value) <= width {
 		return value
@@ -107,7 +107,7 @@ func ellipsize(value string, width int) string {
 	return left + "…" + right
 }
 
-// formatTime shows an instant to people, in UTC, where there is little room.
+// formatTime formats an instant for a table, in UTC.
 func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -135,8 +135,8 @@ func printOutputs(w io.Writer, records []journal.OutputRecord) {
 	printTable(w, []any{nowrap("made"), nowrap("result"), "seq", nowrap("published"), "says"}, rows, "no results")
 }
 
-// summary says the gist of a result: why and what to do, how it came out, or
-// where the credentials are. It is empty where the value has none of these.
+// summary shortens a result: reason and action, outcome, or the reference of the credentials.
+// It is empty if the value has none of these.
 func summary(value []byte) string {
 	type gist struct {
 		Outcome      string `json:"outcome"`

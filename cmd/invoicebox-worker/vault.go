@@ -16,8 +16,7 @@ import (
 // serviceAccountToken is where Kubernetes puts the token of a pod's service account.
 const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// vault puts the settings about OpenBao and Vault together; nil if none of them says
-// how to log in.
+// vault collects the settings of OpenBao and Vault; nil if no way to log in is set.
 func (s *settings) vault(logger *slog.Logger) (*app.Vault, error) {
 	if s.server != nil {
 		return s.server, nil
@@ -68,8 +67,8 @@ func (s *settings) vault(logger *slog.Logger) (*app.Vault, error) {
 	return v, nil
 }
 
-// vaultLogin opens the files of the way to log in. Without one, a token in the servers'
-// own variables serves.
+// vaultLogin opens the files of the log-in. Without one, the token of the servers' own
+// variables is used.
 func (s *settings) vaultLogin(logger *slog.Logger) (login openbao.Login, found bool, err error) {
 	switch {
 	case s.VaultTokenFile != "":
@@ -111,8 +110,8 @@ func (s *settings) vaultLogin(logger *slog.Logger) (login openbao.Login, found b
 	return login, false, nil
 }
 
-// jwtFile opens a file with a token that a platform put there and replaces: who may
-// read it is the platform's decision.
+// jwtFile opens a file with a token that the platform writes and replaces. The platform
+// decides who can read it, so its permissions are not checked.
 func (s *settings) jwtFile(name, path string, logger *slog.Logger) (*secretfile.File, error) {
 	f, err := secretfile.Watch(name, secretfile.AtOnce, logger, func() (secret.String, error) {
 		info, err := os.Stat(path)
@@ -136,5 +135,5 @@ func (s *settings) jwtFile(name, path string, logger *slog.Logger) (*secretfile.
 	return f, nil
 }
 
-// maxJWT bounds a signed token; those of Kubernetes have about 1 KiB.
+// maxJWT is the maximum size of a signed token; those of Kubernetes have about 1 KiB.
 const maxJWT = 16 << 10

@@ -11,7 +11,7 @@ import (
 	"invoicebox-worker/internal/onboarding"
 )
 
-// obstacleJSON is one thing that keeps an operation from running.
+// obstacleJSON is one reason why an operation does not run.
 type obstacleJSON struct {
 	Cause     string     `json:"cause"` // closed set
 	Until     *time.Time `json:"until,omitzero"`
@@ -30,8 +30,7 @@ func obstacleViews(list []onboarding.Obstacle) []obstacleJSON {
 	return views
 }
 
-// notes are what the rows of a table wait for: each is printed once, below the
-// table.
+// notes are the obstacles of the rows of a table. Each is printed once, below the table.
 type notes struct {
 	numbers map[string]int
 	texts   []string
@@ -79,7 +78,7 @@ func (n *notes) print(w io.Writer) {
 	}
 }
 
-// noteOf leaves out what differs from row to row and stands in them.
+// noteOf returns the text without the parts that the rows show themselves.
 func noteOf(o onboarding.Obstacle) string {
 	switch o.Cause {
 	case onboarding.CauseOperator, onboarding.CauseBackOff:
@@ -96,7 +95,7 @@ func noteOf(o onboarding.Obstacle) string {
 	return app.WhyWaits([]onboarding.Obstacle{o})
 }
 
-// outcomeEvery is how often it is looked whether an operation has come to its end.
+// outcomeEvery is the interval at which the state of an operation is read.
 const outcomeEvery = 200 * time.Millisecond
 
 // awaitOutcome waits until an operation that was planned again has ended, waits
@@ -134,7 +133,7 @@ func awaitOutcome(ctx context.Context, j journal.Journal, start journal.Operatio
 	}
 }
 
-// describeOutcome says how an operation stands after an act.
+// describeOutcome describes the state of an operation after an action.
 func describeOutcome(o journal.OperationRecord, list []onboarding.Obstacle) string {
 	state := o.State.String()
 	if o.Reason != "" {
