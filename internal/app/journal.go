@@ -131,7 +131,7 @@ func JournalIsSealed(ctx context.Context, url string) bool {
 
 func opensCheck(identity uuid.UUID, kept []byte, keys *keyset.Set) error {
 	if text, err := keys.Open(kept, checkRow(identity)); err != nil || string(text) != keysetWord {
-		return &config.Error{Setting: "keyset-file", Want: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A new keyset cannot open the journal's values. A journal of an earlier development build, whose values are not bound to their rows, cannot be opened with any keyset"}
+		return &config.Error{Setting: "keyset-file", Want: "the keyset does not fit the journal, which was sealed with another one: restore your copy of that keyset. A new keyset cannot open the journal's values"}
 	}
 	return nil
 }
