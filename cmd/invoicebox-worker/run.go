@@ -44,18 +44,19 @@ func (c *runCommand) Run(ctx context.Context, s *settings, env environment) erro
 }
 
 type dryRecordJSON struct {
-	Topic     string   `json:"topic"`
-	Partition int      `json:"partition"`
-	Offset    int64    `json:"offset"` // -1 for a choice of another provider
-	Step      string   `json:"step"`   // invite, activate, join, answer, attention, repeat, dead_letter, keep, deselect
-	Account   string   `json:"account,omitzero"`
-	Shop      string   `json:"shop,omitzero"`
-	EventID   string   `json:"eventId,omitzero"`
-	Operation string   `json:"operation,omitzero"`
-	Reason    string   `json:"reason,omitzero"`
-	Where     string   `json:"where,omitzero"`
-	Publishes []string `json:"publishes,omitempty"`
-	Cancels   int      `json:"cancels,omitzero"`
+	Topic         string   `json:"topic"`
+	Partition     int      `json:"partition"`
+	Offset        int64    `json:"offset"` // -1 for a choice of another provider
+	Step          string   `json:"step"`   // invite, activate, join, answer, attention, repeat, dead_letter, keep, deselect
+	Account       string   `json:"account,omitzero"`
+	Shop          string   `json:"shop,omitzero"`
+	EventID       string   `json:"eventId,omitzero"`
+	Operation     string   `json:"operation,omitzero"`
+	Reason        string   `json:"reason,omitzero"`
+	Where         string   `json:"where,omitzero"`
+	Publishes     []string `json:"publishes,omitempty"`
+	Cancels       int      `json:"cancels,omitzero"`
+	NotRemembered bool     `json:"notRemembered,omitzero"` // a later record was planned without it, because there are too many
 }
 
 // dryRun prints what would be done, a line for each record.
@@ -71,7 +72,7 @@ func (c *runCommand) dryRun(ctx context.Context, o app.Options, w io.Writer, log
 		}
 		v := dryRecordJSON{
 			Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Step: string(r.Step), Account: r.Shop.Account, Shop: r.Shop.Shop,
-			EventID: r.EventID, Reason: r.Reason, Where: r.Where, Publishes: r.Publishes, Cancels: r.Cancels,
+			EventID: r.EventID, Reason: r.Reason, Where: r.Where, Publishes: r.Publishes, Cancels: r.Cancels, NotRemembered: r.NotRemembered,
 		}
 		if r.Operation != uuid.Nil {
 			v.Operation = r.Operation.String()

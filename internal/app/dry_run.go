@@ -36,6 +36,8 @@ type DryRecord struct {
 type DrySummary struct {
 	Steps   map[onboarding.RehearsedStep]int
 	Ignored map[schemas.IgnoreReason]int
+	// NotRemembered are the records that were not remembered, because there are too many.
+	NotRemembered int
 }
 
 // A noInbox takes the place of a journal that does not exist, or that must not change.
@@ -58,7 +60,7 @@ func (noInbox) Ingest(context.Context, journal.Batch) (journal.Ingested, error) 
 // the journal to read it, if there is one. It joins no group, commits, sends, publishes and
 // writes nothing.
 func DryRun(ctx context.Context, o Options, f func(DryRecord) error) (sum DrySummary, err error) {
-	sum = DrySummary{map[onboarding.RehearsedStep]int{}, map[schemas.IgnoreReason]int{}}
+	sum = DrySummary{Steps: map[onboarding.RehearsedStep]int{}, Ignored: map[schemas.IgnoreReason]int{}}
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -97,7 +99,7 @@ func DryRun(ctx context.Context, o Options, f func(DryRecord) error) (sum DrySum
 	planner := onboarding.NewPlanner(onboarding.PlannerOptions{CoolDown: o.CoolDown, Source: source, Format: o.EventFormat, Now: time.Now})
 	r := &dryRun{Rehearsal: onboarding.NewRehearsal(planner, time.Now), view: view, report: f, sum: sum}
 	err = intake.Preview(ctx, func(b consumer.PreviewBatch) error { return r.batch(ctx, b) })
-	return sum, err
+	return r.sum, err
 }
 
 // newPreview makes a consumer that only previews.
@@ -153,6 +155,9 @@ func (r *dryRun) batch(ctx context.Context, b consumer.PreviewBatch) error {
 	for _, record := range records {
 		record.Topic, record.Partition = b.Topic, b.Partition
 		r.sum.Steps[record.Step]++
+		if record.NotRemembered {
+			r.sum.NotRemembered++
+		}
 		if err := r.report(record); err != nil {
 			return err
 		}
@@ -190,6 +195,9 @@ func (r DryRecord) Words() string {
 	if r.Cancels > 0 {
 		words += "; would cancel an invitation that was not sent"
 	}
+	if r.NotRemembered {
+		words += "; not remembered for later records"
+	}
 	if len(r.Publishes) > 0 {
 		words += "; would publish " + strings.Join(r.Publishes, ", ")
 	}
@@ -209,6 +217,9 @@ func (s DrySummary) Words() string {
 	}
 	if len(parts) == 0 {
 		return "no record is unread; nothing was sent, committed, published or written"
+	}
+	if s.NotRemembered > 0 {
+		parts = append(parts, fmt.Sprintf("of which %d were not remembered, because there are too many: a later record of the same shop was planned without them", s.NotRemembered))
 	}
 	return strings.Join(parts, ", ") + "; nothing was sent, committed, published or written"
 }

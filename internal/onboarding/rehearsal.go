@@ -28,17 +28,22 @@ const (
 
 // A Rehearsed is what an event would lead to.
 type Rehearsed struct {
-	Step      RehearsedStep
-	Operation uuid.UUID // of invite, activate, join and attention
-	Reason    string    // of attention and dead_letter
-	Publishes []string  // types of the events that are published at once
-	Cancels   int       // invitations that were not sent and are canceled
+	Step          RehearsedStep
+	Operation     uuid.UUID // of invite, activate, join and attention
+	Reason        string    // of attention and dead_letter
+	Publishes     []string  // types of the events that are published at once
+	Cancels       int       // invitations that were not sent and are canceled
+	NotRemembered bool      // the event is not remembered: those after it do not see it
 }
 
+// maxRehearsed is how many events a rehearsal remembers, at about 650 bytes each.
+const maxRehearsed = 100_000
+
 // A Rehearsal plans events and changes nothing. It remembers what it planned, so that an
-// event sees those before it. Operations that it planned are not executed: a later event
-// finds them open.
+// event sees those before it, up to a number of events. Operations that it planned are not
+// executed: a later event finds them open.
 type Rehearsal struct {
+	limit     int
 	plan      journal.Planner
 	now       func() time.Time
 	seen      map[[32]byte][]byte // identities of events, with their digests
@@ -63,7 +68,7 @@ type rehearsedSubject struct {
 // NewRehearsal begins a rehearsal with a planner.
 func NewRehearsal(plan journal.Planner, now func() time.Time) *Rehearsal {
 	return &Rehearsal{
-		plan: plan, now: now, seen: map[[32]byte][]byte{}, byID: map[int64]*rehearsedOperation{}, byShop: map[journal.ShopKey][]*rehearsedOperation{},
+		limit: maxRehearsed, plan: plan, now: now, seen: map[[32]byte][]byte{}, byID: map[int64]*rehearsedOperation{}, byShop: map[journal.ShopKey][]*rehearsedOperation{},
 		bySubject: map[rehearsedSubject]*rehearsedOperation{}, canceled: map[int64]string{},
 	}
 }
@@ -77,10 +82,13 @@ func (r *Rehearsal) Event(e journal.Event, p journal.Preview) Rehearsed {
 	case p.Reused, again:
 		return Rehearsed{Step: RehearsedDeadLetter, Reason: string(schemas.ReasonIDReused)}
 	}
-	r.seen[e.Identity] = e.Digests[0]
+	full := len(r.seen) >= r.limit
+	if !full {
+		r.seen[e.Identity] = e.Digests[0]
+	}
 	v := r.view(e, p.View)
 	plan := r.plan(e, v)
-	out := Rehearsed{Step: RehearsedKeep, Cancels: len(plan.Cancel)}
+	out := Rehearsed{Step: RehearsedKeep, Cancels: len(plan.Cancel), NotRemembered: full}
 	for _, d := range plan.Publish {
 		out.Publishes = append(out.Publishes, d.Type)
 	}
@@ -168,6 +176,9 @@ func (r *Rehearsal) open(e journal.Event, v journal.OperationView) {
 	v.Kind, v.Shop, v.State, v.Reason, v.EventTime, v.Changed = e.Kind, e.Shop, journal.Planned, "", e.Time, r.now()
 	o := r.byID[v.ID]
 	if o == nil {
+		if len(r.byID) >= r.limit {
+			return
+		}
 		o = &rehearsedOperation{}
 		r.byID[v.ID] = o
 		r.byShop[e.Shop] = append(r.byShop[e.Shop], o)
@@ -183,7 +194,9 @@ func (r *Rehearsal) cancel(id int64, reason string) {
 		o.view.State, o.view.Reason = journal.Superseded, reason
 		return
 	}
-	r.canceled[id] = reason
+	if len(r.canceled) < r.limit {
+		r.canceled[id] = reason
+	}
 }
 
 // subjectOf names an address of a shop, or a code of an account.
