@@ -268,7 +268,6 @@ func (e *Engine) plan(s phases) (claims []claim, next time.Time, behind left, er
 			behind.exhausted = true
 			continue
 		}
-		e.noteStep()
 		permits, at, err := e.permits(s.accept, acc, &egress)
 		if err != nil {
 			return claims, next, left{exhausted: true}, err

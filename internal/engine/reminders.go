@@ -30,7 +30,7 @@ func (e *Engine) remindDue(ctx context.Context) (more bool) {
 	}
 	for _, x := range queued {
 		e.metrics.reminders.WithLabelValues(x.Shop.Account).Inc()
-		e.log.Info("reminded of an unanswered invitation", "operation", x.Operation.String(), "account", x.Shop.Account, "shop", x.Shop.Shop, "reminder", x.Reminders+1)
+		e.log.Info("reminded of an unanswered invitation", "operation", x.Operation.String(), "account", x.Shop.Account, "shop", x.Shop.Shop, "after", time.Since(x.At).Round(time.Minute).String())
 	}
 	return asked == remindPage
 }

@@ -120,16 +120,34 @@ func TestReminders(t *testing.T) {
 		})
 	})
 	t.Run("Outage", func(t *testing.T) {
-		// What was due twice meanwhile is published once, and the next one keeps its distance.
+		// What was due twice meanwhile is published once.
 		synctest.Test(t, func(t *testing.T) {
 			w := remindedWorld(t, threeAndSeven...)
 			defer w.open()()
 			w.boot()
 			w.invite("silent")
 			w.until(24 * time.Hour)
-			w.down(500 * time.Hour)
+			w.down(200 * time.Hour)
 			w.until(1000 * time.Hour)
-			w.want("silent", "1: 500h", "2: 596h")
+			w.want("silent", "2: 200h")
+			w.halt()
+		})
+	})
+	t.Run("OnAgain", func(t *testing.T) {
+		// What was due while reminders were off for weeks is not published.
+		synctest.Test(t, func(t *testing.T) {
+			w := remindedWorld(t, threeAndSeven...)
+			defer w.open()()
+			w.boot()
+			w.invite("silent")
+			w.until(100 * time.Hour)
+			w.invite("young")
+			w.change = func(c *engine.Config) { c.RemindAfter = nil }
+			w.until(340 * time.Hour)
+			w.change = func(c *engine.Config) { c.RemindAfter = threeAndSeven }
+			w.until(2000 * time.Hour)
+			w.want("silent", "1: 72h")
+			w.want("young", "2: 340h")
 			w.halt()
 		})
 	})

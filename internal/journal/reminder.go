@@ -40,8 +40,9 @@ type Invitation struct {
 
 // A ReminderPlan is what follows when a reminder is due.
 type ReminderPlan struct {
-	Publish []Draft   // the reminder; none: it is not needed, or not due
-	Next    time.Time // when the next one is due; zero: none
+	Publish   []Draft   // the reminder; none: it is not needed, or not due
+	Reminders int       // published or passed over by then; 0: as before
+	Next      time.Time // when the next one is due; zero: none
 }
 
 // A ReminderPlanner decides about a reminder. It must be pure: a transaction that is run

@@ -45,6 +45,18 @@ func (p Publisher) PlanReminder(x journal.Invitation, after []time.Duration, now
 		// A clock was set back, or the times became shorter.
 		return journal.ReminderPlan{Next: now.Add(gap(after, n))}
 	}
+	// Of those whose time has passed, the last one speaks for all.
+	for n+1 < len(after) && !now.Before(x.At.Add(after[n+1])) {
+		n++
+	}
+	if now.Sub(x.At.Add(after[n])) > after[len(after)-1] {
+		// Reminders were off, or no worker ran: nobody is reminded of what was long ago.
+		plan := journal.ReminderPlan{Reminders: n + 1}
+		if n+1 < len(after) {
+			plan.Next = x.At.Add(after[n+1])
+		}
+		return plan
+	}
 	draft := p.draft(schemas.EventID(x.Operation, x.Run, reminderType(n+1)), eventContext{
 		shop: x.Shop, operation: x.Operation, event: x.EventID, traceParent: x.TraceParent, traceState: x.TraceState,
 	}, now, schemas.Unanswered{
@@ -53,7 +65,7 @@ func (p Publisher) PlanReminder(x journal.Invitation, after []time.Duration, now
 	if !Publishable(draft) {
 		return journal.ReminderPlan{}
 	}
-	plan := journal.ReminderPlan{Publish: []journal.Draft{draft}}
+	plan := journal.ReminderPlan{Publish: []journal.Draft{draft}, Reminders: n + 1}
 	if n+1 < len(after) {
 		// Also after an outage the shop gets no two reminders at once.
 		plan.Next = now.Add(gap(after, n+1))

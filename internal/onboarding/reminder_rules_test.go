@@ -26,6 +26,10 @@ func TestPlanReminder(t *testing.T) {
 		{"invited again", func(i *journal.Invitation) { i.Newer = true }, 0, 0},
 		{"the clock was set back", func(i *journal.Invitation) { i.Ahead = true }, 0, 72 * time.Hour},
 		{"the clock was set back before the second", func(i *journal.Invitation) { i.Ahead, i.Reminders = true, 1 }, 0, 96 * time.Hour},
+		{"both are due: the last one", func(i *journal.Invitation) { i.At = now.Add(-170 * time.Hour) }, 2, 0},
+		{"late", func(i *journal.Invitation) { i.At, i.Reminders = now.Add(-336*time.Hour), 1 }, 2, 0},
+		{"long ago", func(i *journal.Invitation) { i.At, i.Reminders = now.Add(-337*time.Hour), 1 }, 0, 0},
+		{"both were due long ago", func(i *journal.Invitation) { i.At = now.Add(-1000 * time.Hour) }, 0, 0},
 		{"breaks the contract", func(i *journal.Invitation) { i.Shop.Shop = "" }, 0, 0},
 	} {
 		t.Run(x.name, func(t *testing.T) {

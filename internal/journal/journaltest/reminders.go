@@ -29,7 +29,7 @@ func (f *fixture) remind(limit int, next time.Duration) (asked []journal.Invitat
 		if x.Answered || x.Newer || x.Ahead {
 			return journal.ReminderPlan{}
 		}
-		p := journal.ReminderPlan{Publish: []journal.Draft{MakeDraft(schemas.EventID(x.Operation, x.Run, fmt.Sprint(x.Reminders)), schemas.TypeUnanswered, x.Shop)}}
+		p := journal.ReminderPlan{Reminders: x.Reminders + 1, Publish: []journal.Draft{MakeDraft(schemas.EventID(x.Operation, x.Run, fmt.Sprint(x.Reminders)), schemas.TypeUnanswered, x.Shop)}}
 		if next != 0 {
 			p.Next = f.clock.now().Add(next)
 		}

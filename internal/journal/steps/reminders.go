@@ -79,11 +79,10 @@ func (u *Unit) remind(limit int, horizon time.Duration, plan journal.ReminderPla
 		x := invitation(s, r)
 		x.Ahead = i >= due
 		p := plan(x)
-		s.RemindDue = u.clock.StampUp(p.Next)
+		s.RemindDue, s.Reminded = u.clock.StampUp(p.Next), max(s.Reminded, int64(p.Reminders))
 		if len(p.Publish) == 0 {
 			continue
 		}
-		s.Reminded++
 		if err := u.emit(s, s.InvitedOperation, p.Publish); err != nil {
 			return 0, nil, err
 		}

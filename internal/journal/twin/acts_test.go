@@ -315,6 +315,7 @@ func (g *generator) remind() {
 		case x.Answered, x.Newer, x.Reminders > 2:
 			return journal.ReminderPlan{}
 		case !x.Ahead:
+			p.Reminders = x.Reminders + 1
 			p.Publish = []journal.Draft{journaltest.MakeDraft(schemas.EventID(x.Operation, x.Run, fmt.Sprint("reminder", x.Reminders)), schemas.TypeUnanswered, x.Shop)}
 		}
 		return p
