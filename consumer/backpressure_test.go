@@ -8,6 +8,7 @@ import (
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 )
 
 // Without room nothing is fetched: the member stays in its group, the reader is
@@ -27,12 +28,12 @@ func testConsumerPausesWithoutCapacity(t *testing.T) {
 	})
 	c.Produce(t, topic, many(0, 5))
 	eventually(t, "five are taken in", func() bool { return j.taken() == 5 })
-	generations := metric(t, own.registry, "invoicebox_worker_consumer_generations_total")
+	generations := metrictest.Sum(t, own.registry, "invoicebox_worker_consumer_generations_total")
 
 	full.Store(true)
 	eventually(t, "it says so", func() bool {
 		ok, word := own.Ready()
-		return !ok && strings.Contains(word, "the disk is full") && metric(t, own.registry, "invoicebox_worker_consumer_paused") == 1
+		return !ok && strings.Contains(word, "the disk is full") && metrictest.Sum(t, own.registry, "invoicebox_worker_consumer_paused") == 1
 	})
 	// A fetch that was under way may still bring something in.
 	before, held := j.taken(), asked.Load()
@@ -48,12 +49,12 @@ func testConsumerPausesWithoutCapacity(t *testing.T) {
 	eventually(t, "the rest is taken in", func() bool { return j.taken() == 25 })
 	eventually(t, "it is ready", func() bool {
 		ok, _ := own.Ready()
-		return ok && metric(t, own.registry, "invoicebox_worker_consumer_paused") == 0
+		return ok && metrictest.Sum(t, own.registry, "invoicebox_worker_consumer_paused") == 0
 	})
-	if now := metric(t, own.registry, "invoicebox_worker_consumer_generations_total"); now != generations {
+	if now := metrictest.Sum(t, own.registry, "invoicebox_worker_consumer_generations_total"); now != generations {
 		t.Errorf("the group was joined %v times meanwhile", now-generations)
 	}
-	if n := metric(t, own.registry, "invoicebox_worker_consumer_reconnects_total"); n != 0 {
+	if n := metrictest.Sum(t, own.registry, "invoicebox_worker_consumer_reconnects_total"); n != 0 {
 		t.Errorf("%v connections were replaced", n)
 	}
 	own.stop()

@@ -14,6 +14,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 	"invoicebox-worker/schemas"
 )
 
@@ -57,14 +58,14 @@ func readAll(b *testing.B, c *kafkatest.Cluster, topic string, n int64) {
 	}
 	r := start(b, c, group(), topic, j, func(c *consumer.Config) { c.Logger = slog.New(slog.DiscardHandler) })
 	deadline := time.Now().Add(time.Minute)
-	for metric(b, r.registry, "invoicebox_worker_records_total") < float64(n) {
+	for metrictest.Sum(b, r.registry, "invoicebox_worker_records_total") < float64(n) {
 		if time.Now().After(deadline) {
 			b.Fatal("not in time")
 		}
 		<-time.After(5 * time.Millisecond)
 	}
 	r.stop()
-	if got := metric(b, r.registry, "invoicebox_worker_records_total", "outcome", consumer.Accepted); got != float64(n/100) {
+	if got := metrictest.Sum(b, r.registry, "invoicebox_worker_records_total", "outcome", consumer.Accepted); got != float64(n/100) {
 		b.Fatalf("%v accepted", got)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 )
 
 func many(from, n int) []kafkago.Message {
@@ -90,7 +91,7 @@ func testConsumerIngestsRecordsAndCommitsOffsets(t *testing.T) {
 				t.Errorf("partition %d: committed %d, end %d", b.Partition, at, b.Next)
 			}
 		}
-		if n := metric(t, r.registry, "invoicebox_worker_records_total", "topic", topic, "outcome", consumer.Accepted); n != 1300 {
+		if n := metrictest.Sum(t, r.registry, "invoicebox_worker_records_total", "topic", topic, "outcome", consumer.Accepted); n != 1300 {
 			t.Errorf("accepted: %v", n)
 		}
 		if ok, _ := r.Ready(); ok {
@@ -101,7 +102,7 @@ func testConsumerIngestsRecordsAndCommitsOffsets(t *testing.T) {
 		r = start(t, c, g, topic, j)
 		c.Produce(t, topic, append(many(0, 50), many(1300, 10)...))
 		eventually(t, "the repeats", func() bool {
-			return j.taken() == 1310 && metric(t, r.registry, "invoicebox_worker_records_total", "outcome", consumer.Repeated) == 50
+			return j.taken() == 1310 && metrictest.Sum(t, r.registry, "invoicebox_worker_records_total", "outcome", consumer.Repeated) == 50
 		})
 	})
 }
@@ -255,7 +256,7 @@ func testConsumerReportsDeletedRecords(t *testing.T) {
 	}
 	r := start(t, c, group(), topic, j)
 	eventually(t, "the rest", func() bool { return j.taken() == 8 })
-	if n := metric(t, r.registry, "invoicebox_worker_records_lost_total", "topic", topic); n != 7 {
+	if n := metrictest.Sum(t, r.registry, "invoicebox_worker_records_lost_total", "topic", topic); n != 7 {
 		t.Errorf("lost: %v", n)
 	}
 }
@@ -279,7 +280,7 @@ func testConsumerRefusesGroupOfAnotherJournal(t *testing.T) {
 		// The first is not disturbed.
 		c.Produce(t, topic, many(10, 10))
 		eventually(t, "the later records", func() bool { return j.taken() == 20 })
-		if n := metric(t, r.registry, "invoicebox_worker_consumer_generations_total"); n != 1 {
+		if n := metrictest.Sum(t, r.registry, "invoicebox_worker_consumer_generations_total"); n != 1 {
 			t.Errorf("%v generations", n)
 		}
 	})
@@ -311,11 +312,11 @@ func testConsumerSharesPartitionsBetweenMembers(t *testing.T) {
 		eventually(t, "the records", func() bool { return j.taken() == 200 })
 		second := start(t, c, g, topic, j)
 		eventually(t, "a rebalance", func() bool {
-			return metric(t, first.registry, "invoicebox_worker_consumer_generations_total") >= 2 && metric(t, second.registry, "invoicebox_worker_consumer_generations_total") >= 1
+			return metrictest.Sum(t, first.registry, "invoicebox_worker_consumer_generations_total") >= 2 && metrictest.Sum(t, second.registry, "invoicebox_worker_consumer_generations_total") >= 1
 		})
 		c.Produce(t, topic, many(200, 200))
 		eventually(t, "the records of both", func() bool { return j.taken() == 400 })
-		if n := metric(t, second.registry, "invoicebox_worker_records_total"); n == 0 {
+		if n := metrictest.Sum(t, second.registry, "invoicebox_worker_records_total"); n == 0 {
 			t.Error("the second reads nothing")
 		}
 		first.stop()
@@ -340,7 +341,7 @@ func testConsumerRetriesWhileJournalFails(t *testing.T) {
 	j.setFail(func(journal.Batch) error { return full })
 	r := start(t, c, g, topic, j)
 	c.Produce(t, topic, many(0, 10))
-	eventually(t, "failures", func() bool { return metric(t, r.registry, "invoicebox_worker_ingest_failures_total") >= 2 })
+	eventually(t, "failures", func() bool { return metrictest.Sum(t, r.registry, "invoicebox_worker_ingest_failures_total") >= 2 })
 	if n := c.Committed(t, g, topic)[0]; n != 0 || j.position(topic, 0) != 0 {
 		t.Fatalf("committed %d, position %d", n, j.position(topic, 0))
 	}
@@ -349,7 +350,7 @@ func testConsumerRetriesWhileJournalFails(t *testing.T) {
 	// And one that fails while we stop holds nothing up.
 	j.setFail(func(journal.Batch) error { return full })
 	c.Produce(t, topic, many(10, 10))
-	eventually(t, "more failures", func() bool { return metric(t, r.registry, "invoicebox_worker_ingest_failures_total") >= 4 })
+	eventually(t, "more failures", func() bool { return metrictest.Sum(t, r.registry, "invoicebox_worker_ingest_failures_total") >= 4 })
 	began := time.Now()
 	r.stop()
 	if took := time.Since(began); took > 3*time.Second {

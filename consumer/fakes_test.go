@@ -262,35 +262,6 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 	}
 }
 
-// metric reads a counter or gauge; labels are name, value, name, value.
-func metric(tb testing.TB, r *prometheus.Registry, name string, labels ...string) float64 {
-	tb.Helper()
-	families, err := r.Gather()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	sum := 0.0
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-	next:
-		for _, m := range f.GetMetric() {
-			for i := 0; i < len(labels); i += 2 {
-				found := false
-				for _, l := range m.GetLabel() {
-					found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
-				}
-				if !found {
-					continue next
-				}
-			}
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	return sum
-}
-
 // selected is a good event of a shop.
 func selected(id, shop string) kafkago.Message {
 	return kafkago.Message{Key: []byte(shop), Value: []byte(`{"shopId":"` + shop + `","provider":"invoicebox","email":"a@example.org"}`), Headers: []kafkago.Header{

@@ -15,6 +15,7 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 )
 
 // stall makes fetches of a topic answer with nothing, though there is
@@ -56,10 +57,10 @@ func testWatchdogEndsRunForStalledPartition(t *testing.T) {
 	if err := r.ends(t, 30*time.Second); !errors.Is(err, consumer.ErrPartitionStalled) {
 		t.Fatalf("Run: %v", err)
 	}
-	if n := metric(t, r.registry, "invoicebox_worker_consumer_reconnects_total"); n < 2 {
+	if n := metrictest.Sum(t, r.registry, "invoicebox_worker_consumer_reconnects_total"); n < 2 {
 		t.Errorf("%v rebuilds", n)
 	}
-	if n := metric(t, r.registry, "invoicebox_worker_consumer_generations_total"); n < 2 {
+	if n := metrictest.Sum(t, r.registry, "invoicebox_worker_consumer_generations_total"); n < 2 {
 		t.Errorf("%v generations", n)
 	}
 }
@@ -71,7 +72,7 @@ func testWatchdogRecoversByReconnecting(t *testing.T) {
 	var speaks atomic.Bool
 	swallowFetches(c, topic, func(int64) bool { <-time.After(time.Millisecond); return !speaks.Load() })
 	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 400 * time.Millisecond })
-	eventually(t, "a rebuild", func() bool { return metric(t, r.registry, "invoicebox_worker_consumer_reconnects_total") > 0 })
+	eventually(t, "a rebuild", func() bool { return metrictest.Sum(t, r.registry, "invoicebox_worker_consumer_reconnects_total") > 0 })
 	speaks.Store(true)
 	eventually(t, "the records", func() bool { return j.taken() == 10 })
 }
@@ -161,7 +162,7 @@ func testConsumerIngestsLargeRecords(t *testing.T) {
 		}
 		// Counted behind the transaction that moves the position.
 		eventually(t, "three dead letters", func() bool {
-			return metric(t, r.registry, "invoicebox_worker_dead_letters_total", "reason", "too_large") == 3
+			return metrictest.Sum(t, r.registry, "invoicebox_worker_dead_letters_total", "reason", "too_large") == 3
 		})
 	})
 }

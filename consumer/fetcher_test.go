@@ -22,6 +22,7 @@ import (
 
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 	"invoicebox-worker/schemas"
 )
 
@@ -116,8 +117,8 @@ func testFetcherDecompressionBombs(t *testing.T) {
 					t.Errorf("%d MiB of heap", got>>20)
 				}
 				r.stop()
-				letters := metric(t, r.registry, "invoicebox_worker_dead_letters_total", "reason", "too_large")
-				other := metric(t, r.registry, "invoicebox_worker_records_ignored_total")
+				letters := metrictest.Sum(t, r.registry, "invoicebox_worker_dead_letters_total", "reason", "too_large")
+				other := metrictest.Sum(t, r.registry, "invoicebox_worker_records_ignored_total")
 				if end := c.Offsets(t, topic)[0].Next; letters+other != float64(end-2) || letters == 0 {
 					t.Errorf("%v are too large and %v ignored, of %d records", letters, other, end)
 				}
@@ -159,10 +160,10 @@ func testFetcherUnreadableBatches(t *testing.T) {
 			r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.FetchMemory = 24 << 20 })
 			eventually(t, "the event behind", func() bool { return j.taken() == 1 })
 			r.stop()
-			if n := metric(t, r.registry, "invoicebox_worker_dead_letters_total", "reason", f.reason); n == 0 {
+			if n := metrictest.Sum(t, r.registry, "invoicebox_worker_dead_letters_total", "reason", f.reason); n == 0 {
 				t.Errorf("no dead letter is %s", f.reason)
 			}
-			if n := metric(t, r.registry, "invoicebox_worker_dead_letters_total"); n+1 != float64(c.Offsets(t, topic)[0].Next) {
+			if n := metrictest.Sum(t, r.registry, "invoicebox_worker_dead_letters_total"); n+1 != float64(c.Offsets(t, topic)[0].Next) {
 				t.Errorf("%v dead letters", n)
 			}
 		})
@@ -211,7 +212,7 @@ func testFetcherBacklogMemory(t *testing.T) {
 	stop := heap(t)
 	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.Logger = slog.New(slog.DiscardHandler) })
 	eventually(t, "all records", func() bool {
-		return metric(t, r.registry, "invoicebox_worker_records_total") == partitions*batches*records
+		return metrictest.Sum(t, r.registry, "invoicebox_worker_records_total") == partitions*batches*records
 	})
 	// The embedded broker and what other tests have left are in it, and on a busy machine
 	// what the collector has not reached yet: 89 MiB alone, 151 MiB beside other work.
@@ -253,11 +254,11 @@ func testFetcherThrottled(t *testing.T) {
 	for name, want := range map[string]float64{
 		"invoicebox_worker_consumer_reconnects_total": 0, "invoicebox_worker_consumer_generations_total": 1, "invoicebox_worker_consumer_faults_total": 0,
 	} {
-		if got := metric(t, r.registry, name); got != want {
+		if got := metrictest.Sum(t, r.registry, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
-	if got := metric(t, r.registry, "invoicebox_worker_fetch_throttled_seconds_total"); got < 2 {
+	if got := metrictest.Sum(t, r.registry, "invoicebox_worker_fetch_throttled_seconds_total"); got < 2 {
 		t.Errorf("throttled for %v s", got)
 	}
 }
@@ -272,7 +273,7 @@ func testFetcherThrottledByOldBroker(t *testing.T) {
 	throttle(c, time.Hour)
 	r := start(t, c, group(), topic, j)
 	eventually(t, "all events", func() bool { return j.taken() == 3 })
-	if got := metric(t, r.registry, "invoicebox_worker_fetch_throttled_seconds_total"); got < 3600 {
+	if got := metrictest.Sum(t, r.registry, "invoicebox_worker_fetch_throttled_seconds_total"); got < 3600 {
 		t.Errorf("throttled for %v s", got)
 	}
 }
@@ -303,7 +304,7 @@ func testFetcherServesLeastRecentFirst(t *testing.T) {
 	})
 	r := start(t, c, group(), topic, j, func(c *consumer.Config) { c.StallTimeout = 240 * time.Millisecond })
 	eventually(t, "all events", func() bool { return j.taken() == 400 })
-	if got := metric(t, r.registry, "invoicebox_worker_consumer_reconnects_total"); got != 0 {
+	if got := metrictest.Sum(t, r.registry, "invoicebox_worker_consumer_reconnects_total"); got != 0 {
 		t.Errorf("%v rebuilds", got)
 	}
 }

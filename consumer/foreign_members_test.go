@@ -15,6 +15,7 @@ import (
 	"invoicebox-worker/consumer"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 )
 
 // A client of the new consumer protocol (KIP-848) is refused by the broker: by
@@ -67,7 +68,7 @@ func testConsumerClientOfTheNewProtocol(t *testing.T) {
 				t.Errorf("not ready: %s", words)
 			}
 			<-time.After(time.Second)
-			if n := metric(t, r.registry, "invoicebox_worker_consumer_generations_total"); n != 1 {
+			if n := metrictest.Sum(t, r.registry, "invoicebox_worker_consumer_generations_total"); n != 1 {
 				t.Errorf("%v generations", n)
 			}
 		})

@@ -1,7 +1,6 @@
 package consumer_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +30,7 @@ func testConsumerReportsMissingTopic(t *testing.T) {
 		eventually(t, "the records", func() bool { return j.taken() == 10 })
 		eventually(t, "ready", func() bool { ok, _ := r.Ready(); return ok })
 
-		deleteTopic(t, c, gone)
+		c.DeleteTopic(t, gone)
 		began := time.Now()
 		eventually(t, "the word of it", func() bool {
 			ok, word := r.Ready()
@@ -55,20 +54,4 @@ func testConsumerReportsMissingTopic(t *testing.T) {
 		c.Produce(t, stays, many(20, 10))
 		eventually(t, "the last records", func() bool { return j.taken() == 30 })
 	})
-}
-
-func deleteTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	transport := &kafkago.Transport{}
-	defer transport.CloseIdleConnections()
-	client := &kafkago.Client{Addr: kafkago.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
-	answer, err := client.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
-	if err == nil {
-		err = answer.Errors[topic]
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 	"invoicebox-worker/schemas"
 )
 
@@ -263,7 +264,7 @@ func testConsumerRecordOutcomes(t *testing.T) {
 			}
 		}
 		for _, outcome := range []string{consumer.Accepted, consumer.Repeated, consumer.Ignored, consumer.DeadLetter} {
-			if n := metric(t, r.registry, "invoicebox_worker_records_total", "topic", topic, "outcome", outcome); int(n) != totals[topic][outcome] {
+			if n := metrictest.Sum(t, r.registry, "invoicebox_worker_records_total", "topic", topic, "outcome", outcome); int(n) != totals[topic][outcome] {
 				t.Errorf("%s: %v are counted as %s, want %d", topic, n, outcome, totals[topic][outcome])
 			}
 		}
@@ -281,20 +282,20 @@ func checkReasons(t *testing.T, registry *prometheus.Registry, want map[string][
 		}
 	}
 	for _, e := range []recordOutcome{tombstone, other} {
-		if n := metric(t, registry, "invoicebox_worker_records_ignored_total", "reason", e.reason); int(n) != counts[e.outcome+e.reason] {
+		if n := metrictest.Sum(t, registry, "invoicebox_worker_records_ignored_total", "reason", e.reason); int(n) != counts[e.outcome+e.reason] {
 			t.Errorf("%v are ignored as %s, want %d", n, e.reason, counts[e.outcome+e.reason])
 		}
 	}
 	for _, reason := range schemas.InvalidReasons() {
-		if n := metric(t, registry, "invoicebox_worker_dead_letters_total", "reason", string(reason)); int(n) != counts[consumer.DeadLetter+string(reason)] {
+		if n := metrictest.Sum(t, registry, "invoicebox_worker_dead_letters_total", "reason", string(reason)); int(n) != counts[consumer.DeadLetter+string(reason)] {
 			t.Errorf("%v dead letters of %s, want %d", n, reason, counts[consumer.DeadLetter+string(reason)])
 		}
 	}
-	if n := metric(t, registry, "invoicebox_worker_records_key_mismatch_total"); n != 1 {
+	if n := metrictest.Sum(t, registry, "invoicebox_worker_records_key_mismatch_total"); n != 1 {
 		t.Errorf("%v keys differ", n)
 	}
 	for _, name := range []string{"records_time_dropped_total", "provider_near_misses_total"} {
-		if n := metric(t, registry, "invoicebox_worker_"+name); n != 1 {
+		if n := metrictest.Sum(t, registry, "invoicebox_worker_"+name); n != 1 {
 			t.Errorf("%s is %v", name, n)
 		}
 	}

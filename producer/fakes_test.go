@@ -202,35 +202,6 @@ func values(messages []kafkago.Message) map[string][]string {
 	return found
 }
 
-// metric reads a counter or gauge; labels are name, value, name, value.
-func metric(tb testing.TB, r *prometheus.Registry, name string, labels ...string) float64 {
-	tb.Helper()
-	families, err := r.Gather()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	sum := 0.0
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-	next:
-		for _, m := range f.GetMetric() {
-			for i := 0; i < len(labels); i += 2 {
-				found := false
-				for _, l := range m.GetLabel() {
-					found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
-				}
-				if !found {
-					continue next
-				}
-			}
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	return sum
-}
-
 var allTopics = func() []kafkago.TopicConfig {
 	var list []kafkago.TopicConfig
 	for _, name := range schemas.OutputTypes() {

@@ -18,6 +18,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -264,7 +265,7 @@ func (w *cluster) expectReady(r *replica, ready bool, word string, active float6
 	if ok, said := r.Ready(); ok != ready || said != word {
 		w.Errorf("ready is %v, %q; want %v, %q", ok, said, ready, word)
 	}
-	if n := metric(w, r.registry, "invoicebox_worker_relay_leader"); n != active {
+	if n := metrictest.Sum(w, r.registry, "invoicebox_worker_relay_leader"); n != active {
 		w.Errorf("relay_leader is %v, want %v", n, active)
 	}
 }
@@ -341,7 +342,7 @@ func testRelayWritesNothingAfterLeaseExpires(t *testing.T) {
 		one.disconnect(false)
 		w.wait(2 * time.Second)
 		w.expectReady(one, true, wordStandby, 0)
-		if n := metric(t, one.registry, "invoicebox_worker_relay_buffered_events"); n != 0 {
+		if n := metrictest.Sum(t, one.registry, "invoicebox_worker_relay_buffered_events"); n != 0 {
 			t.Errorf("it holds %v rows", n)
 		}
 		// And back.

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/metrictest"
 	"invoicebox-worker/producer"
 	"invoicebox-worker/schemas"
 )
@@ -81,7 +82,7 @@ func testRelayPublishesInOrderAndMarks(t *testing.T) {
 				t.Fatalf("no row is marked at %d/%d", m.Partition, m.Offset)
 			}
 		}
-		if n := metric(t, r.registry, "invoicebox_worker_published_total", "type", schemas.TypeActivated); n != shops*each {
+		if n := metrictest.Sum(t, r.registry, "invoicebox_worker_published_total", "type", schemas.TypeActivated); n != shops*each {
 			t.Errorf("published_total is %v", n)
 		}
 	})
@@ -127,7 +128,7 @@ func testRelayTimeoutAfterAppendLeavesOneRecord(t *testing.T) {
 			if !slices.Equal(got, []string{"0", "1", "2", "3", "4"}) {
 				t.Fatalf("the topic holds %v", got)
 			}
-			if n := metric(t, r.registry, "invoicebox_worker_publish_errors_total"); n < 2 {
+			if n := metrictest.Sum(t, r.registry, "invoicebox_worker_publish_errors_total"); n < 2 {
 				t.Errorf("%v errors are counted", n)
 			}
 		})
@@ -187,7 +188,7 @@ func testRelayBlocksOnlyTheRejectedTopic(t *testing.T) {
 			if _, ok := o.published(first); ok {
 				t.Fatal("a refused row is marked")
 			}
-			if n := metric(t, r.registry, "invoicebox_worker_relay_topic_blocked", "topic", schemas.TypeInvited); n != 1 {
+			if n := metrictest.Sum(t, r.registry, "invoicebox_worker_relay_topic_blocked", "topic", schemas.TypeInvited); n != 1 {
 				t.Errorf("publish_stopped is %v", n)
 			}
 			fault.Remove()
@@ -279,7 +280,7 @@ func testRelayStopsInTimeWithoutKafka(t *testing.T) {
 	r := start(t, c, o, func(p *producer.Config) { p.FlushTimeout = 500 * time.Millisecond })
 	o.add(schemas.TypeInvited, "shop", "1")
 	eventually(t, "a failure", func() bool {
-		return metric(t, r.registry, "invoicebox_worker_publish_errors_total", "class", "leader") > 0
+		return metrictest.Sum(t, r.registry, "invoicebox_worker_publish_errors_total", "class", "leader") > 0
 	})
 	began := time.Now()
 	r.stop()

@@ -1,7 +1,6 @@
 package producer_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -45,7 +44,7 @@ func deletedAndRecreated(t *testing.T, c *kafkatest.Cluster, again int) {
 	}
 	add("before")
 	eventually(t, "an empty outbox", func() bool { return o.left() == 0 })
-	deleteTopic(t, c, topic)
+	c.DeleteTopic(t, topic)
 
 	// A broker still takes what comes while it deletes.
 	eventually(t, "the word of it", func() bool {
@@ -75,20 +74,4 @@ func deletedAndRecreated(t *testing.T, c *kafkatest.Cluster, again int) {
 		}
 	}
 	eventually(t, "the word that all is well", func() bool { ok, _ := r.Ready(); return ok })
-}
-
-func deleteTopic(t *testing.T, c *kafkatest.Cluster, topic string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	transport := &kafkago.Transport{}
-	defer transport.CloseIdleConnections()
-	client := &kafkago.Client{Addr: kafkago.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
-	answer, err := client.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
-	if err == nil {
-		err = answer.Errors[topic]
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }

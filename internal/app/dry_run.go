@@ -104,18 +104,12 @@ func DryRun(ctx context.Context, o Options, f func(DryRecord) error) (sum DrySum
 
 // newPreview makes a consumer that only previews.
 func newPreview(o *Options, conn *kafka.Cluster, log *slog.Logger) (*consumer.Consumer, error) {
-	start, err := consumer.ParseStart(o.Start)
-	if err != nil {
-		return nil, startError(o)
-	}
-	decoder, topics, err := newDecoder(o)
+	c, err := consumerConfig(o, conn, log)
 	if err != nil {
 		return nil, err
 	}
-	return consumer.New(consumer.Config{
-		Kafka: conn, Group: o.KafkaGroup, Topics: topics, Inbox: noInbox{}, Decoder: decoder, Keys: o.Keyset, Start: start, Source: source, Format: o.EventFormat,
-		Metrics: consumer.NewMetrics(prometheus.NewRegistry()), Logger: log, FetchMemory: int(o.FetchMemory),
-	})
+	c.Inbox, c.Metrics = noInbox{}, consumer.NewMetrics(prometheus.NewRegistry())
+	return consumer.New(c)
 }
 
 // A dryRun is one call of DryRun.

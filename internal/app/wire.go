@@ -128,25 +128,36 @@ func newEngine(o *Options, j journal.Journal, stores *credentialStores, accounts
 }
 
 func newConsumer(o *Options, j journal.Journal, room func() (bool, string), conn *kafka.Cluster, registry prometheus.Registerer, tracer *tracing.Tracer, log *slog.Logger, foreignMemberTimeout time.Duration) (*consumer.Consumer, error) {
-	start, err := consumer.ParseStart(o.Start)
-	if err != nil {
-		return nil, startError(o)
-	}
-	decoder, topics, err := newDecoder(o)
+	c, err := consumerConfig(o, conn, log)
 	if err != nil {
 		return nil, err
 	}
 	identity := j.Identity().String()
-	var replaceLost func(context.Context) error
 	if o.ForgetJournal == identity {
-		replaceLost = func(ctx context.Context) error { return replaceLostJournal(ctx, j, identity) }
+		c.OnJournalLost = func(ctx context.Context) error { return replaceLostJournal(ctx, j, identity) }
 	}
-	return consumer.New(consumer.Config{
-		OnJournalLost: replaceLost, OnFirstRun: func(ctx context.Context) error { return startAboveOlder(ctx, o, j, conn, log) }, LostHint: lostHint(o, identity),
-		Kafka: conn, Group: o.KafkaGroup, Topics: topics, Inbox: j, Decoder: decoder, Keys: o.Keyset, Start: start,
-		Source: source, Format: o.EventFormat, Metrics: consumer.NewMetrics(registry), Logger: log, Tracer: tracer, CanFetch: room,
-		FetchMemory: int(o.FetchMemory), ForeignMemberTimeout: foreignMemberTimeout, DeadLetters: journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)},
-	})
+	c.OnFirstRun = func(ctx context.Context) error { return startAboveOlder(ctx, o, j, conn, log) }
+	c.Inbox, c.CanFetch, c.LostHint = j, room, lostHint(o, identity)
+	c.Metrics, c.Tracer = consumer.NewMetrics(registry), tracer
+	c.ForeignMemberTimeout = foreignMemberTimeout
+	c.DeadLetters = journal.LetterBounds{Number: int64(o.DeadLetterLimit), Bytes: int64(o.DeadLetterSize)}
+	return consumer.New(c)
+}
+
+// consumerConfig is what a consumer needs to read the input topics.
+func consumerConfig(o *Options, conn *kafka.Cluster, log *slog.Logger) (c consumer.Config, err error) {
+	start, err := consumer.ParseStart(o.Start)
+	if err != nil {
+		return c, startError(o)
+	}
+	decoder, topics, err := newDecoder(o)
+	if err != nil {
+		return c, err
+	}
+	return consumer.Config{
+		Kafka: conn, Group: o.KafkaGroup, Topics: topics, Decoder: decoder, Keys: o.Keyset, Start: start,
+		Source: source, Format: o.EventFormat, Logger: log, FetchMemory: int(o.FetchMemory),
+	}, nil
 }
 
 // newDecoder makes the decoder of the input topics.

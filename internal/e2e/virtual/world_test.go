@@ -2,9 +2,7 @@ package virtual
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -21,6 +19,7 @@ import (
 
 	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/internal/journal/sqlite"
 	"invoicebox-worker/internal/kafka"
 	"invoicebox-worker/internal/keyset"
@@ -209,7 +208,7 @@ func (w *world) crash() {
 	}
 	path := filepath.Join(dir, "journal.db")
 	for _, suffix := range []string{"", "-wal"} {
-		copyFile(w.T, dead.path+suffix, path+suffix)
+		journaltest.CopyFile(w.T, dead.path+suffix, path+suffix)
 	}
 	for _, l := range []*link{dead.kafka, dead.api} {
 		l.refuse(true)
@@ -227,28 +226,6 @@ func closed() chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if errors.Is(err, os.ErrNotExist) {
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // tend starts the worker anew where it has ended by itself, as whoever runs it

@@ -3,9 +3,7 @@ package move_test
 import (
 	"context"
 	"database/sql"
-	"io"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,7 +51,7 @@ func newFilled(t *testing.T, seed uint64, rounds int) *filled {
 	// What the death of the process leaves; nobody opened it since.
 	path := filepath.Join(dir, "filled.db")
 	for _, suffix := range []string{"", "-wal"} {
-		copyFile(t, filepath.Join(dir, "worked.db")+suffix, path+suffix)
+		journaltest.CopyFile(t, filepath.Join(dir, "worked.db")+suffix, path+suffix)
 	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
@@ -67,28 +65,6 @@ func newFilled(t *testing.T, seed uint64, rounds int) *filled {
 		t.Fatal(err)
 	}
 	return &filled{path: path, clock: c, keys: keys, filler: f}
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if os.IsNotExist(err) {
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // own gives a test a clock of its own.
@@ -105,7 +81,7 @@ func (f *filled) image(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal.db")
 	for _, suffix := range []string{"", "-wal"} {
-		copyFile(t, f.path+suffix, path+suffix)
+		journaltest.CopyFile(t, f.path+suffix, path+suffix)
 	}
 	return path
 }
@@ -191,7 +167,7 @@ func (f *filled) duplicate(t *testing.T, path string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "journal.db")
 	for _, suffix := range []string{"", "-wal"} {
-		copyFile(t, path+suffix, to+suffix)
+		journaltest.CopyFile(t, path+suffix, to+suffix)
 	}
 	return to
 }

@@ -182,7 +182,7 @@ func TestACopyBesideTheLogOfAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	copyFile(t, path+"-wal", to+"-wal")
+	journaltest.CopyFile(t, path+"-wal", to+"-wal")
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestAFileInAnotherPlaceHasAnUnknownHistory(t *testing.T) {
 	}
 	free(path, "here", 5)
 	free(path, "here", 5)
-	copyFile(t, path, moved)
+	journaltest.CopyFile(t, path, moved)
 	free(moved, "there", 0)
 	now = now.Add(89 * time.Second)
 	free(moved, "there", 0)
@@ -265,7 +265,7 @@ func TestFileMark(t *testing.T) {
 	if mark == "" {
 		t.Skip("this system tells nothing of files")
 	}
-	copyFile(t, path, other)
+	journaltest.CopyFile(t, path, other)
 	if fileMark(other) == mark {
 		t.Error("a copy has the same mark")
 	}

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -41,34 +39,12 @@ func TestConformance(t *testing.T) {
 			times++
 			image := filepath.Join(dir, fmt.Sprintf("crash-%d.db", times))
 			for _, suffix := range []string{"", "-wal"} {
-				copyFile(t, path+suffix, image+suffix)
+				journaltest.CopyFile(t, path+suffix, image+suffix)
 			}
 			path = image
 			return open(path)
 		}
 	})
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if os.IsNotExist(err) {
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // sameFile makes an image of the files count as the files themselves.

@@ -142,6 +142,23 @@ func (c *Cluster) NewTopic(tb testing.TB, base string, partitions int) string {
 	return name
 }
 
+// DeleteTopic deletes a topic.
+func (c *Cluster) DeleteTopic(tb testing.TB, topic string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
+	defer cancel()
+	transport := &kafkago.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafkago.Client{Addr: kafkago.TCP(c.Brokers()...), Timeout: 20 * time.Second, Transport: transport}
+	answer, err := client.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
+	if err == nil {
+		err = answer.Errors[topic]
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
 func (c *Cluster) hasLeaders(ctx context.Context, address string, topic kafkago.TopicConfig) error {
 	conn, err := c.dial(ctx, address)
 	if err != nil {
