@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"regexp"
@@ -28,6 +29,9 @@ func Describe(err error) string {
 	}
 	if number, ok := errors.AsType[syscall.Errno](err); ok {
 		return number.Error()
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "the collector does not use TLS at this port"
 	}
 	if isTLS(err) {
 		return "the TLS handshake failed, or the certificate is not trusted; see OTEL_EXPORTER_OTLP_CERTIFICATE"
