@@ -34,12 +34,16 @@ func (e *Engine) startSpan(s phases, t *task) (phases, trace.Span) {
 		return s, noop.Span{}
 	}
 	claimed := trace.WithTimestamp(t.leaseEnd.Add(-e.cfg.Lease))
+	options := []trace.SpanStartOption{claimed, trace.WithAttributes(
+		attrAccount.String(t.Shop.Account), attrShop.String(t.Shop.Shop), attrOperation.String(t.UUID.String()),
+		attrRun.Int(t.Run), attrFrom.String(t.State.String()),
+	)}
+	if i := t.Invitation; i != nil {
+		// Days may lie between: each has a trace of its own.
+		options = append(options, trace.WithLinks(e.cfg.Tracer.Link(tracing.Event{TraceParent: i.TraceParent, Shop: t.Shop.Shop, ID: i.EventID})))
+	}
 	var span trace.Span
-	s.writes, span = e.cfg.Tracer.Start(s.writes, tracing.Event{TraceParent: t.TraceParent, Shop: t.Shop.Shop, ID: t.EventID}, t.Kind.String(), claimed,
-		trace.WithAttributes(
-			attrAccount.String(t.Shop.Account), attrShop.String(t.Shop.Shop), attrOperation.String(t.UUID.String()),
-			attrRun.Int(t.Run), attrFrom.String(t.State.String()),
-		))
+	s.writes, span = e.cfg.Tracer.Start(s.writes, tracing.Event{TraceParent: t.TraceParent, Shop: t.Shop.Shop, ID: t.EventID}, t.Kind.String(), options...)
 	s.calls = trace.ContextWithSpan(s.calls, span)
 	_, claim := childSpan(s.writes, "claim", claimed)
 	claim.End()

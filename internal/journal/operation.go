@@ -14,6 +14,8 @@ type ClaimRequest struct {
 	Limit   int           // at most so many
 	Lease   time.Duration // how long they are the caller's
 	Owner   string        // who claims, for people
+	// Invitations: tell the event of the shop's last invitation. For traces.
+	Invitations bool
 }
 
 // A ClaimRef fences a claim: every later step names it and fails with
@@ -49,6 +51,9 @@ type ClaimedOperation struct {
 	EventTime   time.Time
 	TraceParent string
 	TraceState  string
+	// Invitation is the event that began the run of the shop's last invitation that
+	// was sent; nil where there was none, or nobody asked.
+	Invitation  *Cause
 	NextVersion int64          // of the shop's credentials
 	Active      *ActiveView    // of the shop
 	Receipt     *StoredReceipt // the newest, in stage Settle
@@ -73,6 +78,12 @@ type ClaimedOperation struct {
 	// CircuitClosed is for how long, since the run began, the account's circuit breaker was not
 	// open. It counts over restarts; a clock that went back takes nothing from it.
 	CircuitClosed time.Duration
+}
+
+// A Cause is an event that began a run.
+type Cause struct {
+	EventID     string
+	TraceParent string
 }
 
 // An AttemptStart makes an attempt durable before its first byte leaves.

@@ -26,6 +26,18 @@ var claims = []part{
 			f.Fatalf("the journal says %+v", d)
 		}
 	}},
+	{"a claim tells the event of the shop's last invitation", func(f *fixture) {
+		f.ingest(f.code("new", "e0", "122"))
+		f.invited("s", "e1", time.Hour)
+		f.ingest(f.code("s", "e2", "123"))
+		for _, want := range []*journal.Cause{nil, {EventID: "e1", TraceParent: "00-trace-e1"}} {
+			got, err := f.j.Claim(f.ctx, journal.ClaimRequest{Account: account, Kind: journal.Activate, Stage: journal.Call, Limit: 1, Lease: time.Minute, Owner: "test", Invitations: true})
+			if err != nil || len(got) != 1 {
+				f.Fatalf("claimed %+v, %v", got, err)
+			}
+			diff(f.T, want, got[0].Invitation)
+		}
+	}},
 	{"the longest due come first", func(f *fixture) {
 		for i := range 6 {
 			f.ingest(f.address(fmt.Sprint("s", i), fmt.Sprint("e", i), "a@x.test"))

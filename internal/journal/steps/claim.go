@@ -60,7 +60,7 @@ func (u *Unit) claim(r journal.ClaimRequest) ([]journal.ClaimedOperation, error)
 		return nil, nil
 	}
 	end := u.now + r.Lease.Microseconds()
-	asked := asked{activating: r.Stage == journal.Call && r.Kind == journal.Invite, settling: r.Stage == journal.Settle}
+	asked := asked{activating: r.Stage == journal.Call && r.Kind == journal.Invite, settling: r.Stage == journal.Settle, invitations: r.Invitations}
 	ids := make([]int64, len(taken))
 	for i, o := range taken {
 		ids[i] = o.ID
@@ -151,6 +151,9 @@ const (
 	// That activation holds the lane (Received) or is beside it (Stored).
 	activatingShops Query = `SELECT o.id FROM operation o WHERE o.id = ANY($1) AND o.kind = $2 AND o.state = $3
 		AND EXISTS (SELECT 1 FROM operation p WHERE p.shop = o.shop AND p.lane IN (1, 3) AND p.kind = $4 AND p.state IN ($5, $6) AND p.id <> o.id)`
+	// invitationEvents finds the events of the last invitations of the operations' shops.
+	invitationEvents Query = `SELECT o.id, e.event_id, e.traceparent FROM operation o CROSS JOIN shop s CROSS JOIN operation i CROSS JOIN event e
+		WHERE o.id = ANY($1) AND s.id = o.shop AND i.id = s.invited_operation AND e.id = i.event`
 	responsesKept Query = `SELECT t.operation AS of, t.id, t.answer, t.answer_at, t.sealed_for, (SELECT uuid FROM event WHERE id = t.operation) AS uuid
 		FROM attempt t WHERE t.operation = ANY($1) AND t.answer IS NOT NULL ORDER BY t.id`
 	currentResponses Query = `SELECT o.id AS of, t.id, t.answer, t.answer_at, t.sealed_for, b.uuid
@@ -189,6 +192,7 @@ type detail struct {
 
 	asked             asked
 	newer, activating bool
+	invitation        *journal.Cause
 	responses         []journal.StoredReceipt // its own, oldest first
 	current           []journal.StoredReceipt // of the shop's current activation
 	credentials       []journal.Credential
@@ -199,9 +203,16 @@ type detail struct {
 // asked selects the optional queries about operations.
 type asked struct {
 	newer, activating bool
+	invitations       bool
 	settling          bool // the rows for the stage Settle
 	comparing         bool // the responses that late ones are compared with
 	current           bool // the shop's current credentials
+}
+
+type causeOf struct {
+	ID          int64  `db:"id"` // the operation that needs it
+	EventID     string `db:"event_id"`
+	TraceParent string `db:"traceparent"`
 }
 
 type responseOf struct {
@@ -245,6 +256,9 @@ func (u *Unit) describe(ids []int64, asked asked) []*detail {
 		asks = append(asks, askingInts(activatingShops, func(id int64) { of[id].activating = true }, ids,
 			int64(journal.Invite), int64(journal.Claimed), int64(journal.Activate), int64(journal.Received), int64(journal.Stored)))
 	}
+	if asked.invitations {
+		asks = append(asks, asking(invitationEvents, func(c *causeOf) { of[c.ID].invitation = &journal.Cause{EventID: c.EventID, TraceParent: c.TraceParent} }, ids))
+	}
 	if asked.settling {
 		asks = append(asks,
 			asking(responsesKept, func(r *responseOf) { of[r.Of].responses = append(of[r.Of].responses, r.stored()) }, ids),
@@ -285,7 +299,7 @@ func (u *Unit) claimed(d *detail) journal.ClaimedOperation {
 		Kind: d.Kind, State: d.State, Shop: d.shopKey(), Run: int(d.Run), Generation: int(d.Generation), Attempts: int(d.Attempts), Waits: int(d.Waits),
 		Doubt: d.Doubt, Unknowns: int(d.Unknowns), Newer: d.newer, Activating: d.activating, Reason: d.Reason,
 		UUID: asUUID(d.UUID), SubjectMAC: d.MAC, Sealed: d.Subject, Planned: u.clock.Instant(d.Planned),
-		EventID: d.EventID, EventTime: wall(d.EventTime), TraceParent: d.TraceParent, TraceState: d.TraceState,
+		EventID: d.EventID, EventTime: wall(d.EventTime), TraceParent: d.TraceParent, TraceState: d.TraceState, Invitation: d.invitation,
 		NextVersion: d.NewestVersion + 1, CircuitClosed: time.Duration(max(0, d.CircuitClosed)) * time.Microsecond,
 	}
 	if d.ActiveAt != 0 {
