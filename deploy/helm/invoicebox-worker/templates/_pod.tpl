@@ -60,6 +60,11 @@ containers:
       {{- if eq .Values.journal.type "postgres" }}
       - {name: PGPASSFILE, value: /secrets/pgpass}
       {{- end }}
+      {{- with .Values.otlpHeadersKey }}
+      - name: OTEL_EXPORTER_OTLP_HEADERS
+        valueFrom:
+          secretKeyRef: {name: {{ $.Values.secretName }}, key: {{ . }}}
+      {{- end }}
     securityContext:
       {{- include "worker.locked" . | nindent 6 }}
     ports:
