@@ -108,7 +108,8 @@ func TestNoSecretAnywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Short times, so that the lost answer is probed.
-		w := r.start("--signing-key-file", r.path("signing"), "--request-deadline", "2s", "--lease", "4s", "--slack", "1s", "--quiet-period", "1s")
+		spans := newCollector(t)
+		w := r.start("--otlp-endpoint", spans.URL, "--signing-key-file", r.path("signing"), "--request-deadline", "2s", "--lease", "4s", "--slack", "1s", "--quiet-period", "1s")
 
 		r.selected("s1", markEmail)
 		r.entered("s1", markCode)
@@ -134,7 +135,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 		r.results(schemas.TypeDeadLetter, 7)
 		_, metrics := w.get("/metrics")
 		_, readiness := w.get("/readyz")
-		said := map[string][]byte{"metrics": []byte(metrics), "readiness": []byte(readiness)}
+		said := map[string][]byte{"metrics": []byte(metrics), "metrics with exemplars": []byte(w.openMetrics()), "readiness": []byte(readiness)}
 		for _, args := range [][]string{
 			{"operations", "list", "--all"}, {"dead-letters", "list"}, {"dead-letters", "show", "1"}, {"accounts", "list"}, {"keys", "list"},
 			{"shops", "show", "s1"}, {"shops", "show", "s3"}, {"shops", "show", "s5"},
@@ -171,7 +172,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 		}
 		said["start with a wrong token"] = []byte(out + errs)
 		r.read(said, "ended ")
-		said["log"] = []byte(w.log.String())
+		said["log"], said["spans"] = []byte(w.log.String()), spans.raw.Bytes()
 		for _, typ := range schemas.OutputTypes() {
 			for _, m := range r.cluster.ReadAll(t, r.topics[typ]) {
 				said["topic "+typ] = slices.Concat(said["topic "+typ], m.Key, []byte("\n"), m.Value, []byte("\n"))
@@ -180,7 +181,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 				}
 			}
 		}
-		if len(said["log"]) == 0 || len(said["topic "+schemas.TypeActivated]) == 0 || len(said["running journal.db-wal"]) == 0 || len(said["bundle, audit.json"]) == 0 || len(said["bundle, metrics.txt"]) == 0 {
+		if len(spans.received()) < 20 || len(said["log"]) == 0 || len(said["topic "+schemas.TypeActivated]) == 0 || len(said["running journal.db-wal"]) == 0 || len(said["bundle, audit.json"]) == 0 || len(said["bundle, metrics.txt"]) == 0 {
 			t.Error("the search has nothing to look at")
 		}
 		search(t, said, marks())

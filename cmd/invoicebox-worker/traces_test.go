@@ -8,13 +8,16 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -198,11 +201,28 @@ func TestTraces(t *testing.T) {
 	}
 	r.traced(schemas.TypeCodeEntered, "c2", "shop-2", `{"shopId":"shop-2","activationCode":"243232423434"}`, "00-"+unsampled+"-"+activateParent+"-00")
 	r.results(schemas.TypeActivated, 2)
+	// The histograms have the traces as exemplars, in the format that has exemplars.
+	openMetrics := w.openMetrics()
+	for _, name := range []string{"ingest_duration_seconds", "call_duration_seconds", "publish_duration_seconds"} {
+		found := regexp.MustCompile(`(?m)^invoicebox_worker_`+name+`_bucket.* # .*trace_id="([0-9a-f]{32})"`).FindAllStringSubmatch(openMetrics, -1)
+		if len(found) == 0 || slices.ContainsFunc(found, func(m []string) bool { return m[1] != inviteTrace && m[1] != activateTrace }) {
+			t.Errorf("exemplars of %s: %q", name, found)
+		}
+	}
 	if code := w.end(); code != exitDone {
 		t.Errorf("exit status %d", code)
 	}
 	spans := c.received()
 	r.compareTree(spans, inviteTrace, inviteParent, inviteSpans)
+	for _, s := range spans {
+		linked := ""
+		for _, l := range s.GetLinks() {
+			linked += hex.EncodeToString(l.GetTraceId())
+		}
+		if want := map[bool]string{true: inviteTrace}[s.GetName() == "activate"]; linked != want {
+			t.Errorf("%s: linked to %q, not %q", s.GetName(), linked, want)
+		}
+	}
 	r.compareTree(spans, activateTrace, activateParent, activateSpans)
 	if n := len(r.ofTrace(spans, unsampled)); n > 0 {
 		t.Errorf("%d spans of a trace that is not sampled", n)
@@ -236,5 +256,112 @@ func (r *rig) compareTree(spans []*tracepb.Span, id, parent, want string) {
 	r.t.Helper()
 	if got := "\n" + strings.Join(tree(r.ofTrace(spans, id), parent), "\n") + "\n"; got != want {
 		r.t.Errorf("trace %s below %q:%swant:%s", id, parent, got, want)
+	}
+}
+
+// openMetrics scrapes as Prometheus does.
+func (w *running) openMetrics() string {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.addr+"/metrics", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/openmetrics-text") {
+		w.t.Fatalf("%v, %s", err, resp.Header.Get("Content-Type"))
+	}
+	return string(text)
+}
+
+// The headers for the collector reach the collector, and nothing else.
+func TestTracesHeaders(t *testing.T) {
+	const mark = "mArk:collector/t0ken+abc="
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20"+url.PathEscape(mark))
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	c := newCollector(t)
+	settings := append(r.service(), "--otlp-endpoint", c.URL)
+	said := map[string][]byte{"check": []byte(r.must(append([]string{"check"}, settings...)...))}
+	if want := "accepts spans"; !strings.Contains(string(said["check"]), want) {
+		t.Errorf("check says nothing of %q:\n%s", want, said["check"])
+	}
+	w := r.start("--otlp-endpoint", c.URL)
+	r.entered("shop-1", "143232423434")
+	r.results(schemas.TypeActivated, 1)
+	for name, doc := range r.bundle("bundle.tar.gz", w.addr, "--otlp-endpoint", c.URL) {
+		said["bundle, "+name] = doc
+	}
+	said["metrics"] = []byte(w.openMetrics())
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+	said["log"], said["spans"] = []byte(w.log.String()), c.raw.Bytes()
+	if len(c.headers) < 2 || len(said["spans"]) == 0 || len(said["bundle, configuration.json"])+len(said["bundle, settings.json"]) == 0 {
+		t.Errorf("%d requests, %d bytes; the bundle has %v", len(c.headers), len(said["spans"]), slices.Collect(maps.Keys(said)))
+	}
+	for _, h := range c.headers {
+		if got := h.Get("Authorization"); got != "Bearer "+mark {
+			t.Errorf("the collector got %q", got)
+		}
+	}
+	// A collector that refuses repeats what it got.
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, r.Header.Get("Authorization"))
+	}))
+	defer echo.Close()
+	said["check of a collector that refuses"] = []byte(r.must(append([]string{"check"}, append(r.service(), "--otlp-endpoint", echo.URL)...)...))
+	if want := "answers 403"; !strings.Contains(string(said["check of a collector that refuses"]), want) {
+		t.Errorf("check says nothing of %q:\n%s", want, said["check of a collector that refuses"])
+	}
+	search(t, said, []string{mark})
+	// A malformed variable is refused before the SDK prints it.
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", mark)
+	code, out, errs := r.command(append([]string{"run"}, settings...)...)
+	if code != exitFailed || !strings.Contains(errs, "OTEL_EXPORTER_OTLP_HEADERS") {
+		t.Errorf("exit status %d: %s", code, errs)
+	}
+	search(t, map[string][]byte{"stdout": []byte(out), "stderr": []byte(errs)}, []string{mark[:10]})
+}
+
+// A collector that is down, or does not answer, delays no work, loses none, and does not
+// hold up the end of the worker. The spans that it does not get are counted.
+func TestTracesWithoutCollector(t *testing.T) {
+	release := make(chan struct{})
+	hung := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer hung.Close()
+	defer close(release)
+	for name, endpoint := range map[string]string{"down": "http://127.0.0.1:1", "hung": hung.URL} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+			r := newRig(t, kafkatest.Embedded(t), calm())
+			w := r.start("--otlp-endpoint", endpoint)
+			const shops = 20
+			for i := range shops {
+				r.entered(fmt.Sprint("shop-", i), fmt.Sprint(143232423434+i))
+			}
+			r.results(schemas.TypeActivated, shops)
+			if name == "down" {
+				await(t, "the dropped spans are counted", func() bool {
+					_, metrics := w.get("/metrics")
+					return count(metrics, "invoicebox_worker_spans_dropped_total", `reason="export_failed"`) > 0
+				})
+			}
+			began := time.Now()
+			if code := w.end(); code != exitDone {
+				t.Errorf("exit status %d", code)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("the worker ended after %v", took)
+			}
+			if n := strings.Count(w.log.String(), "spans cannot be exported"); n != map[string]int{"down": 1}[name] {
+				t.Errorf("%d log lines about spans", n)
+			}
+		})
 	}
 }
