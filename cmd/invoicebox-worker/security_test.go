@@ -20,6 +20,7 @@ import (
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/secret"
 	"invoicebox-worker/internal/testutil/golden"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/schemas"
 )
@@ -154,6 +155,24 @@ var connections = []struct {
 			t.Setenv("VAULT_SKIP_VERIFY", "true")
 			if fault := ask(); fault == openbao.FaultCertificate {
 				t.Errorf("VAULT_SKIP_VERIFY: %s", fault)
+			}
+		},
+	},
+	{
+		"OpenTelemetry collector (`--otlp-endpoint`)", "OTLP over HTTPS, TLS 1.2 or later", "certificate and name; `OTEL_EXPORTER_OTLP_CERTIFICATE` replaces the authorities", "off",
+		"`http://` spelled out; beyond loopback a warning in the log and in `check`",
+		func(t *testing.T) {
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			defer server.Close()
+			if err := tracing.Probe(t.Context(), server.URL); err == nil || !strings.Contains(err.Error(), "not trusted") {
+				t.Errorf("a certificate of nobody: %v", err)
+			}
+			for url, open := range map[string]bool{"http://127.0.0.1:4318": false, "http://localhost:4318": false, "https://collector.example": false, "http://collector.example:4318": true} {
+				if config.Unencrypted(url) != open {
+					t.Errorf("%s: a warning: %v", url, !open)
+				}
 			}
 		},
 	},
