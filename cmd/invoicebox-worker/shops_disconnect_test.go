@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	kafkago "github.com/segmentio/kafka-go"
+
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
@@ -51,6 +53,37 @@ func TestShopsDisconnect(t *testing.T) {
 	newer := r.results(schemas.TypeActivated, 2)[1].Data.(schemas.Activated).Credentials.Ref
 	tell(exitDone, r.sandbox.TokenOf("code-2"), "resolve", newer)
 	tell(exitDone, "no shops", "shops", "list", "--stage", "disconnected")
+	if code := w.end(); code != exitDone {
+		t.Errorf("exit status %d", code)
+	}
+}
+
+// An installation that lacks the topic of disconnected shops works. The event of a shop
+// that is disconnected all the same waits, delays no other, and is published when the
+// topic exists.
+func TestShopsDisconnect_TopicIsMissing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	r.topics[schemas.TypeDisconnected] = "late"
+	code, out, errs := r.command(append([]string{"check"}, r.service()...)...)
+	if code != exitDone || !strings.Contains(out, "kafka has no topic late") {
+		t.Errorf("exit status %d\n%s%s", code, out, errs)
+	}
+	w := r.start()
+	if !strings.Contains(w.log.String(), "kafka has no topic late") {
+		t.Error("the log does not name the topic")
+	}
+	r.entered("s1", "code-1")
+	r.results(schemas.TypeActivated, 1)
+	r.must(append([]string{"shops", "disconnect", "s1", "--reason", "ticket 7"}, r.beside()...)...)
+	r.entered("s2", "code-2")
+	r.results(schemas.TypeActivated, 2)
+	if err := r.cluster.CreateTopics(t.Context(), kafkago.TopicConfig{Topic: "late", NumPartitions: 1, ReplicationFactor: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.results(schemas.TypeDisconnected, 1)[0]; e.Subject != "s1" {
+		t.Errorf("the event is %+v", e)
+	}
 	if code := w.end(); code != exitDone {
 		t.Errorf("exit status %d", code)
 	}

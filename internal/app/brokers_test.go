@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func TestCheckRights(t *testing.T) {
 				}
 				return answer, nil, true
 			})
-			got := checkRights(t.Context(), o, conn)
+			got := checkRights(t.Context(), o, conn, all)
 			if got.Verdict != x.verdict {
 				t.Errorf("%+v", got)
 			}
@@ -102,7 +103,7 @@ func TestCheckRights(t *testing.T) {
 		})
 	}
 	// As the broker itself answers.
-	if got := checkRights(t.Context(), o, conn); got.Verdict != CheckOK {
+	if got := checkRights(t.Context(), o, conn, all); got.Verdict != CheckOK {
 		t.Errorf("%+v", got)
 	}
 }
@@ -115,14 +116,14 @@ func TestCheckReach_AdvertisedAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkTopics(t.Context(), &o, conn); err != nil {
-		t.Fatalf("the topics: %v", err)
+	if topics, warning, err := checkTopics(t.Context(), &o, conn); err != nil || warning != "" || !slices.Equal(topics, o.UsedTopics()) {
+		t.Fatalf("the topics: %q, %q, %v", topics, warning, err)
 	}
 	lacking := o
 	lacking.Topics = map[string]string{schemas.TypeActivated: "missing"}
 	for name, f := range map[string]func(context.Context) error{
 		"topics": func(ctx context.Context) error {
-			err := checkTopics(ctx, &lacking, conn)
+			_, _, err := checkTopics(ctx, &lacking, conn)
 			if err == nil || !strings.Contains(err.Error(), "has no topic missing") {
 				t.Errorf("%v", err)
 			}
@@ -140,6 +141,26 @@ func TestCheckReach_AdvertisedAddress(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// A worker that was installed before the topic of disconnected shops existed still starts.
+func TestCheckTopics_DisconnectedIsMissing(t *testing.T) {
+	_, o := brokers(t, true)
+	o.Topics = map[string]string{schemas.TypeDisconnected: "missing"}
+	conn, err := kafka.New(o.Kafka)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topics, warning, err := checkTopics(t.Context(), &o, conn)
+	if err != nil || !strings.Contains(warning, "has no topic missing") {
+		t.Errorf("%q, %v", warning, err)
+	}
+	if want := slices.DeleteFunc(o.UsedTopics(), func(name string) bool { return name == "missing" }); !slices.Equal(topics, want) {
+		t.Errorf("%q, want %q", topics, want)
+	}
+	if err := checkReach(t.Context(), conn, o.KafkaGroup, topics); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -64,19 +64,25 @@ func Check(ctx context.Context, o Options) []CheckResult {
 	out = append(out, checkStores(ctx, o)...)
 	out = append(out, checkCredentialsEndpoint(ctx, &o)...)
 	out = append(out, checkTraces(ctx, &o)...)
+	var topics []string
+	var warning string
 	conn, err := kafka.New(o.Kafka)
 	if err == nil {
-		err = checkTopics(ctx, &o, conn)
+		topics, warning, err = checkTopics(ctx, &o, conn)
 	}
 	if err == nil {
-		err = checkReach(ctx, conn, o.KafkaGroup, o.UsedTopics())
+		err = checkReach(ctx, conn, o.KafkaGroup, topics)
 	}
-	add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
+	if err == nil && warning != "" {
+		out = append(out, CheckResult{"kafka", CheckWarning, warning})
+	} else {
+		add("kafka", err, strings.Join(o.Kafka.Brokers, ",")+" has all topics")
+	}
 	if err == nil {
 		out = append(out, checkPlaintext(o, conn)...)
-		out = append(out, checkTopicSafety(ctx, o, conn)...)
-		out = append(out, checkRecordTimes(ctx, o, conn, time.Now()))
-		out = append(out, checkRights(ctx, o, conn), checkProducing(ctx, conn), checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
+		out = append(out, checkTopicSafety(ctx, o, conn, topics)...)
+		out = append(out, checkRecordTimes(ctx, conn, time.Now(), topics))
+		out = append(out, checkRights(ctx, o, conn, topics), checkProducing(ctx, conn), checkGroup(ctx, o, conn), checkRetention(ctx, o, conn))
 	}
 	return append(out, checkTokensCounted(ctx, o)...)
 }

@@ -29,9 +29,9 @@ const (
 )
 
 // checkTopicSafety compares the topics' settings with the guarantees.
-func checkTopicSafety(ctx context.Context, o Options, conn *kafka.Cluster) []CheckResult {
+func checkTopicSafety(ctx context.Context, o Options, conn *kafka.Cluster, used []string) []CheckResult {
 	const name = "topics"
-	topics, err := kafka.InspectTopics(ctx, conn, o.UsedTopics()...)
+	topics, err := kafka.InspectTopics(ctx, conn, used...)
 	if err != nil {
 		return []CheckResult{{name, CheckWarning, "the settings of the topics cannot be read: give the user the right to describe their configuration; " + err.Error()}}
 	}
@@ -91,9 +91,9 @@ func topicFindings(name string, topics []kafka.TopicSafety, inputs []string, lon
 // checkRecordTimes compares this machine's clock with the times of records. Brokers do
 // not report their time: a record's time is that of its producer, or of the broker that
 // appended it.
-func checkRecordTimes(ctx context.Context, o Options, conn *kafka.Cluster, now time.Time) CheckResult {
+func checkRecordTimes(ctx context.Context, conn *kafka.Cluster, now time.Time, topics []string) CheckResult {
 	const name = "clock"
-	ahead, err := kafka.HasRecordsSince(ctx, conn, now.Add(recordsAhead), o.UsedTopics()...)
+	ahead, err := kafka.HasRecordsSince(ctx, conn, now.Add(recordsAhead), topics...)
 	switch {
 	case err != nil:
 		return CheckResult{name, CheckWarning, "the times of records cannot be compared with this machine's clock: " + err.Error()}

@@ -84,14 +84,14 @@ func TestCheckTopics_Kafka(t *testing.T) {
 		if _, err := kafka.CreateTopics(t.Context(), conn, o.TopicSpecs(2, 0, o.MaximumAge)); err != nil {
 			t.Fatal(err)
 		}
-		findings(t, checkTopicSafety(t.Context(), o, conn), CheckOK)
-		findings(t, []CheckResult{checkRights(t.Context(), o, conn)}, CheckOK)
+		findings(t, checkTopicSafety(t.Context(), o, conn, o.UsedTopics()), CheckOK)
+		findings(t, []CheckResult{checkRights(t.Context(), o, conn, o.UsedTopics())}, CheckOK)
 		o.MaximumAge += time.Hour
-		findings(t, checkTopicSafety(t.Context(), o, conn), CheckWarning, "raise retention.ms")
+		findings(t, checkTopicSafety(t.Context(), o, conn, o.UsedTopics()), CheckWarning, "raise retention.ms")
 		// The partitions of new topics have leaders a moment later.
-		got := checkRecordTimes(t.Context(), o, conn, time.Now())
+		got := checkRecordTimes(t.Context(), conn, time.Now(), o.UsedTopics())
 		for began := time.Now(); got.Verdict != CheckOK && strings.Contains(got.Detail, "leader") && time.Since(began) < 30*time.Second; <-time.After(100 * time.Millisecond) {
-			got = checkRecordTimes(t.Context(), o, conn, time.Now())
+			got = checkRecordTimes(t.Context(), conn, time.Now(), o.UsedTopics())
 		}
 		if got.Verdict != CheckOK {
 			t.Errorf("without records: %+v", got)
@@ -99,11 +99,11 @@ func TestCheckTopics_Kafka(t *testing.T) {
 		// This machine's clock is an hour behind that of the producer.
 		input := o.inputTopics()[0]
 		c.Produce(t, input, []kafkago.Message{{Value: []byte("{}"), Time: time.Now()}})
-		if got := checkRecordTimes(t.Context(), o, conn, time.Now().Add(-time.Hour)); got.Verdict != CheckWarning || !strings.Contains(got.Detail, input) {
+		if got := checkRecordTimes(t.Context(), conn, time.Now().Add(-time.Hour), o.UsedTopics()); got.Verdict != CheckWarning || !strings.Contains(got.Detail, input) {
 			t.Errorf("a clock that is behind: %+v", got)
 		}
 		o.Topics = nil
-		findings(t, checkTopicSafety(t.Context(), o, conn), CheckWarning, "the right to describe")
+		findings(t, checkTopicSafety(t.Context(), o, conn, o.UsedTopics()), CheckWarning, "the right to describe")
 	})
 }
 

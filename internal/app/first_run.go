@@ -50,7 +50,11 @@ func replaceLostJournal(ctx context.Context, j positionStore, identity string) e
 func startAboveOlder(ctx context.Context, o *Options, j positionStore, conn *kafka.Cluster, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
-	written, err := consumer.HasRecords(ctx, conn, o.resultTopics())
+	results, err := existingResults(ctx, o, conn)
+	if err != nil {
+		return err
+	}
+	written, err := consumer.HasRecords(ctx, conn, o.topicsOf(results))
 	if err != nil || !written {
 		return err
 	}
@@ -87,7 +91,7 @@ func checkFirstRun(ctx context.Context, o *Options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkTopics(ctx, o, conn); err != nil {
+	if _, _, err := checkTopics(ctx, o, conn); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)

@@ -67,7 +67,7 @@ func Recover(ctx context.Context, o RecoverOptions) (r recovery.Report, err erro
 	if err != nil {
 		return r, err
 	}
-	if err := checkTopics(ctx, &o.Options, conn); err != nil {
+	if _, _, err := checkTopics(ctx, &o.Options, conn); err != nil {
 		return r, err
 	}
 	results, err := existingResults(ctx, &o.Options, conn)

@@ -94,8 +94,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkTopics(ctx, &o, conn); err != nil {
+	_, missing, err := checkTopics(ctx, &o, conn)
+	if err != nil {
 		return err
+	}
+	if missing != "" {
+		log.Warn("a topic of results is missing", "detail", missing)
 	}
 	if warning := plaintextWarning(&o, conn); warning != "" {
 		log.Warn("connections to brokers without TLS", "risk", warning)

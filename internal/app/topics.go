@@ -21,19 +21,14 @@ func (o *Options) AllTopics() []string {
 	return o.topicsOf(slices.Concat(schemas.InputTypes(), schemas.OutputTypes()))
 }
 
-// UsedTopics lists the topics that the service reads or writes.
+// UsedTopics lists the topics that the service reads or writes. The one of reminders is
+// needed only if there are any.
 func (o *Options) UsedTopics() []string {
-	return append(o.topicsOf(schemas.InputTypes()), o.resultTopics()...)
-}
-
-// resultTopics lists the topics that the service writes. The one of reminders is needed
-// only if there are any.
-func (o *Options) resultTopics() []string {
-	types := schemas.OutputTypes()
+	results := schemas.OutputTypes()
 	if len(o.RemindAfter) == 0 {
-		types = slices.DeleteFunc(types, func(t string) bool { return t == schemas.TypeUnanswered })
+		results = slices.DeleteFunc(results, func(t string) bool { return t == schemas.TypeUnanswered })
 	}
-	return o.topicsOf(types)
+	return o.topicsOf(slices.Concat(schemas.InputTypes(), results))
 }
 
 func (o *Options) topicsOf(types []string) []string {
@@ -70,11 +65,13 @@ func (o *Options) TopicSpecs(partitions, replicas int, retention time.Duration) 
 	return specs
 }
 
-// checkTopics fails if a topic is missing. A missing input topic would leave all
-// partitions unassigned; a missing result topic would delay its events. If the brokers
-// cannot be reached at the addresses that they advertise, the error says that too: it can
-// be why a topic is missing.
-func checkTopics(ctx context.Context, o *Options, conn *kafka.Cluster) error {
+// checkTopics returns the topics of UsedTopics that exist, and fails if one is missing. A
+// missing input topic would leave all partitions unassigned; a missing result topic would
+// delay its events. Only an operator's command publishes to the topic of disconnected
+// shops, and earlier installations do not have it: if it is missing, that is a warning. If
+// the brokers cannot be reached at the addresses that they advertise, the error says that
+// too: it can be why a topic is missing.
+func checkTopics(ctx context.Context, o *Options, conn *kafka.Cluster) (existing []string, warning string, err error) {
 	within, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
 	states, err := kafka.TopicStates(within, conn, o.UsedTopics()...)
@@ -83,26 +80,29 @@ func checkTopics(ctx context.Context, o *Options, conn *kafka.Cluster) error {
 		if o.Kafka.TLS != nil && kafka.ClassOf(err) == kafka.Timeout {
 			hint = "; with --kafka-tls their port must be one that speaks TLS"
 		}
-		return fmt.Errorf("%w; brokers: %s%s", err, strings.Join(conn.Brokers(), ","), hint)
+		return nil, "", fmt.Errorf("%w; brokers: %s%s", err, strings.Join(conn.Brokers(), ","), hint)
 	}
-	var missing, existing []string
+	var missing []string
 	for _, t := range states {
-		if t.Partitions == 0 {
-			missing = append(missing, t.Name)
-		} else {
+		switch {
+		case t.Partitions > 0:
 			existing = append(existing, t.Name)
+		case t.Name == o.Topic(schemas.TypeDisconnected):
+			warning = fmt.Sprintf("kafka has no topic %s: create it with `invoicebox-worker topics create` before you disconnect or erase a shop; its events wait until the topic exists", t.Name)
+		default:
+			missing = append(missing, t.Name)
 		}
 	}
 	if len(missing) == 0 {
-		return nil
+		return existing, warning, nil
 	}
 	err = fmt.Errorf("kafka has no topic %s: create it with `invoicebox-worker topics create`, or name another with --topic", strings.Join(missing, ", "))
 	if len(existing) > 0 {
 		if unreachable := checkReach(ctx, conn, o.KafkaGroup, existing); unreachable != nil {
-			return fmt.Errorf("%w; %w", unreachable, err)
+			err = fmt.Errorf("%w; %w", unreachable, err)
 		}
 	}
-	return err
+	return nil, "", err
 }
 
 // checkReach fails if a partition's leader or the group's coordinator cannot be reached
@@ -118,11 +118,10 @@ func checkReach(ctx context.Context, conn *kafka.Cluster, group string, topics [
 
 // checkRights reports whether the user may read the inputs and write the results. Nothing
 // is written to find out.
-func checkRights(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult {
+func checkRights(ctx context.Context, o Options, conn *kafka.Cluster, topics []string) CheckResult {
 	const name = "kafka-rights"
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	topics := o.UsedTopics()
 	rights, err := kafka.RightsOf(ctx, conn, topics...)
 	switch {
 	case errors.Is(err, kafkago.UnsupportedVersion):
