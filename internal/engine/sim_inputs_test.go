@@ -339,6 +339,8 @@ func accountOf(data any) string {
 		return d.PartnerAccount
 	case schemas.Disconnected:
 		return d.PartnerAccount
+	case schemas.Unanswered:
+		return d.PartnerAccount
 	}
 	return ""
 }

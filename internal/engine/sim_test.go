@@ -65,6 +65,9 @@ func drawSetup(r *rand.Rand) simSetup {
 		*x /= d.scale
 	}
 	d.config.DestroyAfter = 20 * time.Minute / d.scale
+	if r.IntN(2) == 0 {
+		d.config.RemindAfter = []time.Duration{2 * time.Minute / d.scale, 5 * time.Minute / d.scale}
+	}
 	if r.IntN(4) == 0 {
 		d.config.UnknownOutcome = onboarding.Hold
 	}
