@@ -47,7 +47,7 @@ func Tables() []Table {
 			place digest record record_key account shop message_key`), Counted: words("replay_due")},
 		{Name: "key_use", Keys: 2, Columns: words("purpose key since")},
 		{Name: "audit", Keys: 1, Columns: words("id at actor act subject detail_hash hash")},
-		{Name: "audit_detail", Keys: 1, Columns: words("id salt detail")},
+		{Name: "audit_detail", Keys: 1, Columns: words("id salt detail shop")},
 	}
 }
 
